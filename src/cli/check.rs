@@ -1,0 +1,31 @@
+//! `statetune check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Color, ExperimentArgs};
+use crate::exit::ExitCode;
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// Experiment files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+/// Checks every file and returns the code of the first that is not valid.
+pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
+    let mut code = ExitCode::Ok;
+    for file in &args.files {
+        match args.experiment.plan(file, color) {
+            Ok(_) => println!("{}: valid", file.display()),
+            Err(fault) if code == ExitCode::Ok => code = fault,
+            Err(_) => {}
+        }
+    }
+    code
+}

@@ -1,0 +1,81 @@
+//! `statetune generate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Color, ExperimentArgs};
+use crate::exit::ExitCode;
+use crate::model::{Rwkv7, TimeState, Weights};
+use crate::pipeline::{RunError, load_tokenizer, load_weights};
+use crate::plan::{ModelPlan, Plan};
+use crate::runs::{find_run, newest_product};
+use crate::sample::generate as continue_texts;
+
+/// Arguments of `generate`.
+#[derive(Args, Debug)]
+pub(super) struct GenerateArgs {
+    /// A run: `latest`, its name, its four letters, or its path.
+    run: String,
+    /// The text to continue.
+    #[arg(long, short, value_name = "TEXT", default_value = "How are you today?")]
+    prompt: String,
+    /// Take the prompt as it is, without `User:` and `Assistant:` around it.
+    #[arg(long)]
+    raw: bool,
+    /// Use the model that the run started from.
+    #[arg(long)]
+    base: bool,
+    /// Where run directories lie.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs_dir: PathBuf,
+    /// Override a setting of the run, such as `sample.temperature`; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
+    let Some(run) = find_run(&args.runs_dir, &args.run) else {
+        eprintln!("error[ST0201]: there is no run `{}` in `{}`", args.run, args.runs_dir.display());
+        return ExitCode::Invalid;
+    };
+    let experiment = ExperimentArgs { set: args.set.clone(), runs_dir: Some(args.runs_dir.clone()) };
+    let plan = match experiment.plan(&run.join("resolved.toml"), color) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let prompt =
+        if args.raw { args.prompt.clone() } else { format!("User: {}\n\nAssistant:", args.prompt.trim()) };
+    let product = if args.base { None } else { newest_product(&run) };
+    if product.is_none() && !args.base {
+        eprintln!("error[ST6002]: the run `{}` has not saved anything yet", run.display());
+        return ExitCode::Invalid;
+    }
+    match answer(&plan, product, &prompt) {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::Ok
+        }
+        Err(error) => {
+            eprintln!("{}", error.diagnostic().render(color.on()));
+            error.exit_code()
+        }
+    }
+}
+
+/// Continues `prompt` with the base model, its state or weights replaced by a run's product.
+fn answer(plan: &Plan, product: Option<PathBuf>, prompt: &str) -> Result<String, RunError> {
+    let tokenizer = load_tokenizer(plan)?;
+    let tunes_state = matches!(plan.config().peft, crate::config::Peft::State(_));
+    let weights = match (&product, &plan.model) {
+        (Some(product), _) if !tunes_state => Weights::load(product)?,
+        (_, ModelPlan::Load(_) | ModelPlan::Scratch { .. }) => load_weights(plan, &tokenizer)?,
+    };
+    let model = Rwkv7::new(&weights, plan.kind, plan.op);
+    let state = match product.filter(|_| tunes_state) {
+        Some(product) => TimeState::load(&product, model.shape())?,
+        None => TimeState::zeros(model.shape(), tch::Kind::Float, tch::Device::Cpu),
+    };
+    let mut answers = continue_texts(&model, &state, &tokenizer, &[prompt], &plan.generate)?;
+    Ok(answers.remove(0))
+}

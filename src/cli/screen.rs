@@ -1,0 +1,78 @@
+//! Progress on standard error: a bar on a terminal, lines elsewhere.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle as BarStyle};
+
+use super::run::ProgressStyle;
+use crate::pipeline::Progress;
+
+const BAR: &str = "{bar:24} step {pos}/{len}  {msg}  {per_sec}  ETA {eta}";
+
+/// Shows what a run tells.
+pub(super) struct Screen {
+    style: ProgressStyle,
+    bar: Option<ProgressBar>,
+    steps: u64,
+    val_loss: Option<f64>,
+}
+
+impl Screen {
+    pub(super) fn new(style: ProgressStyle) -> Screen {
+        let style = match style {
+            ProgressStyle::Auto if std::io::stderr().is_terminal() => ProgressStyle::Bar,
+            ProgressStyle::Auto => ProgressStyle::Plain,
+            chosen => chosen,
+        };
+        Screen { style, bar: None, steps: 0, val_loss: None }
+    }
+
+    pub(super) fn show(&mut self, progress: Progress<'_>) {
+        if self.style == ProgressStyle::None {
+            return;
+        }
+        match progress {
+            Progress::Started { run, facts, steps } => {
+                self.steps = steps;
+                self.line(&format!("run     {}", run.display()));
+                for (label, text) in facts {
+                    self.line(&format!("{label:7} {text}"));
+                }
+            }
+            Progress::Step { done, loss, lr } if self.style == ProgressStyle::Bar => {
+                let bar = self.bar.get_or_insert_with(|| {
+                    let bar = ProgressBar::new(self.steps);
+                    bar.set_style(BarStyle::with_template(BAR).expect("a valid template"));
+                    bar
+                });
+                let val = self.val_loss.map_or(String::new(), |loss| format!("  val {loss:.4}"));
+                bar.set_message(format!("loss {loss:.4}{val}  lr {lr:.4}"));
+                bar.set_position(done);
+            }
+            Progress::Interval(metrics) if self.style == ProgressStyle::Plain => self.line(&format!(
+                "epoch {}  step {}/{}  loss {:.4}  lr {:.4}  {:.0} positions/s",
+                metrics.epoch, metrics.step, self.steps, metrics.loss, metrics.lr, metrics.positions_per_s
+            )),
+            Progress::Step { .. } | Progress::Interval(_) => {}
+            Progress::Evaluated { epochs, val_loss } => {
+                self.val_loss = Some(val_loss);
+                self.line(&format!("held-out loss {val_loss:.4} after {epochs} mini-epochs"));
+            }
+            Progress::Sampling { moment } => self.line(&format!("answering questions with the {moment} model")),
+        }
+    }
+
+    /// Ends the bar, so that what follows stands below it.
+    pub(super) fn close(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+}

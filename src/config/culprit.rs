@@ -1,0 +1,372 @@
+//! Faults of values as messages with places: wrong types, unknown choices, values out of range.
+
+use serde_json::Value;
+
+use super::keys::{example, types};
+use super::locate::{Layer, Place, Source};
+use super::suggest::nearest;
+use crate::diagnostic::Diagnostic;
+
+/// A value that is at fault.
+pub(super) struct Culprit<'a> {
+    pub(super) name: String,
+    /// Number of the source.
+    pub(super) layer: usize,
+    pub(super) source: &'a Source,
+    pub(super) place: &'a Place,
+    pub(super) value: &'a Value,
+    /// What the schema says about it.
+    pub(super) node: &'a Value,
+    pub(super) choices: Vec<&'a str>,
+}
+
+impl Culprit<'_> {
+    pub(super) fn wrong_type(&self) -> Diagnostic {
+        let expected = self.expected();
+        let range = self.place.value.clone();
+        if let Some(layer) = self.source.layer {
+            let error = layer.unreadable(&self.source.text, range);
+            return self.with_override_help(error.label(format!("`{}` is {expected}", self.name)));
+        }
+        let message = format!("`{}` must be {expected}, found {}", self.name, self.place.found);
+        let error = Diagnostic::error("ST2001", message).at(self.source.span(range));
+        if let Some(number) = self.number_in_quotes() {
+            return error.label(format!("remove the quotes: `{number}`")).note(
+                "in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text",
+            );
+        }
+        let error = error.label(self.repair().unwrap_or(format!("expected {expected}")));
+        if self.choices.is_empty() {
+            return error;
+        }
+        error.note(self.choices_note())
+    }
+
+    fn expected(&self) -> String {
+        let types = types(self.node);
+        match types.as_slice() {
+            [other, "string"] if !self.choices.is_empty() => {
+                format!("{} or {}", expected(&[other]), one_of(&self.choices))
+            }
+            types => expected(types),
+        }
+    }
+
+    fn with_override_help(&self, error: Diagnostic) -> Diagnostic {
+        let Some(example) = example(self.node) else { return error };
+        let example = match example {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let before = &self.source.text[..self.source.text.find('=').map_or(0, |at| at + 1)];
+        let error = error.help(format!("for example `{before}{example}`"));
+        match self.source.layer {
+            Some(Layer::CommandLine) => error.help("several overrides need several `--set` flags"),
+            _ => error,
+        }
+    }
+
+    /// The number that stands in quotes where a number is expected.
+    fn number_in_quotes(&self) -> Option<&str> {
+        let text = self.value.as_str()?.trim();
+        let types = types(self.node);
+        let is_number = match text.parse::<toml_edit::Value>().ok()? {
+            toml_edit::Value::Integer(_) => types.contains(&"integer") || types.contains(&"number"),
+            toml_edit::Value::Float(number) => {
+                types.contains(&"number") && number.value().is_finite()
+            }
+            _ => false,
+        };
+        is_number.then_some(text)
+    }
+
+    /// The small edit that makes the type right.
+    fn repair(&self) -> Option<String> {
+        let types = types(self.node);
+        let written = self.source.text.get(self.place.value.clone())?;
+        let is_scalar = !self.value.is_array() && !self.value.is_object();
+        match self.value.as_f64() {
+            Some(number) if types.contains(&"integer") && number.fract() == 0.0 => {
+                return Some(format!("write `{number}`"));
+            }
+            _ => {}
+        }
+        match *types {
+            ["string"] if is_scalar && self.choices.is_empty() => {
+                Some(format!("put it in quotes: `\"{written}\"`"))
+            }
+            ["array"] if self.value.is_string() => {
+                Some(format!("put it in brackets: `[{written}]`"))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn not_a_choice(&self) -> Diagnostic {
+        if self.number_in_quotes().is_some() {
+            return self.wrong_type();
+        }
+        let word = self.value.as_str().unwrap_or_default();
+        let near = nearest(word, self.choices.iter().copied());
+        let label = match near.is_empty() {
+            true => "not one of the choices".to_owned(),
+            false => format!("did you mean {}?", one_of(&near)),
+        };
+        Diagnostic::error("ST2002", format!("`{word}` is not a choice of `{}`", self.name))
+            .at(self.source.span(self.place.value.clone()))
+            .label(label)
+            .note(self.choices_note())
+    }
+
+    fn choices_note(&self) -> String {
+        if let ([only], ["string"]) = (&*self.choices, &*types(self.node)) {
+            return format!("the only choice is `{only}`");
+        }
+        let choices = list(&self.choices);
+        match types(self.node).iter().find(|kind| **kind != "string") {
+            Some(other) => format!("choices are {choices} and {}", expected(&[other])),
+            None => format!("choices are {choices}"),
+        }
+    }
+
+    pub(super) fn out_of_range(&self) -> Diagnostic {
+        let range = self.place.value.clone();
+        let written = self.source.text.get(range.clone()).unwrap_or_default();
+        let (message, label) = match self.node.get("pattern").and_then(Value::as_str) {
+            Some(pattern) => {
+                let message = format!("`{}` has characters that are not allowed", self.name);
+                (message, format!("must match `{pattern}`"))
+            }
+            None => {
+                let bounds = bounds(self.node, self.value);
+                (format!("`{}` must be {bounds}, found {written}", self.name), bounds)
+            }
+        };
+        let error = Diagnostic::error("ST2003", message).at(self.source.span(range)).label(label);
+        match about(self.node) {
+            Some(about) => error.note(format!("`{}`: {about}", self.name)),
+            None => error,
+        }
+    }
+}
+
+/// The bounds of a number in words.
+fn bounds(node: &Value, value: &Value) -> String {
+    let branches = node.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    let bounded = branches.chain([node]).find(|node| node.get("minimum").is_some()).unwrap_or(node);
+    let bound = |key: &str, words: &str| Some(format!("{words} {}", bounded.get(key)?.as_f64()?));
+    // The width of the integer is a bound too, but only matters to who goes beyond it.
+    let is_within_width = value.as_f64() <= Some(f64::from(u32::MAX));
+    let is_width = bounded.get("maximum") == Some(&u32::MAX.into());
+    let maximum = bound("maximum", "at most").filter(|_| !(is_width && is_within_width));
+    let lower = bound("minimum", "at least").or(bound("exclusiveMinimum", "above"));
+    let upper = maximum.or(bound("exclusiveMaximum", "below"));
+    [lower, upper].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+}
+
+/// The first sentence of the manual.
+pub(super) fn about(node: &Value) -> Option<&str> {
+    let manual = node.get("description")?.as_str()?;
+    Some(manual.find(". ").map_or(manual, |end| &manual[..end]).trim_end_matches('.'))
+}
+
+/// Types of JSON Schema in words.
+fn expected(types: &[&str]) -> String {
+    let words = types.iter().map(|one| match *one {
+        "integer" => "an integer",
+        "number" => "a number",
+        "boolean" => "true or false",
+        "array" => "a list",
+        "object" => "a table",
+        _ => "a string",
+    });
+    words.collect::<Vec<_>>().join(" or ")
+}
+
+pub(super) fn list(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn one_of(words: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+    words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Overrides;
+    use crate::config::load::tests::{MINIMAL, only_fault, set};
+
+    /// The fault of a file in which `line` stands at the end of `table`.
+    fn shown(table: &str, line: &str) -> String {
+        let header = format!("[{table}]\n");
+        let text = if MINIMAL.contains(&header) {
+            let key = line.split(' ').next().unwrap_or_default();
+            let others = MINIMAL.lines().filter(|other| !other.starts_with(&format!("{key} =")));
+            let others = others.collect::<Vec<_>>().join("\n") + "\n";
+            others.replace(&header, &format!("{header}{line}\n"))
+        } else {
+            format!("{MINIMAL}{header}{line}\n")
+        };
+        only_fault(&text, &Overrides::default())
+    }
+
+    #[test]
+    fn a_number_in_quotes() {
+        let expected = "\
+error[ST2001]: `schedule.lr_init` must be a number, found a string
+  --> emoji.toml:13:11
+   |
+13 | lr_init = \"1.0\"
+   |           ^^^^^ remove the quotes: `1.0`
+   |
+   = note: in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text";
+        assert_eq!(shown("schedule", "lr_init = \"1.0\""), expected);
+        let fault = shown("train", "epoch_steps = \"100\"");
+        assert!(fault.contains("must be an integer or `pass`, found a string"), "{fault}");
+        assert!(fault.contains("remove the quotes: `100`"), "{fault}");
+    }
+
+    #[test]
+    fn an_integer_with_a_point() {
+        let expected = "\
+error[ST2001]: `train.micro_bsz` must be an integer, found a decimal number
+  --> emoji.toml:16:13
+   |
+16 | micro_bsz = 4.0
+   |             ^^^ write `4`";
+        assert_eq!(shown("train", "micro_bsz = 4.0"), expected);
+        assert!(shown("train", "micro_bsz = 4.5").contains("^ expected an integer"));
+        assert!(shown("train", "epoch_steps = 1.0").contains("^ write `1`"));
+    }
+
+    #[test]
+    fn numbers_and_dates_that_json_does_not_know() {
+        for number in ["nan", "inf", "-inf"] {
+            let fault = shown("schedule", &format!("lr_init = {number}"));
+            assert!(
+                fault.contains("must be a number, found a number that is not finite"),
+                "{fault}"
+            );
+        }
+        let fault = shown("data", "data_file = 2026-01-01");
+        assert!(fault.contains("must be a string, found a date or time"), "{fault}");
+        assert!(fault.contains("put it in quotes: `\"2026-01-01\"`"), "{fault}");
+    }
+
+    #[test]
+    fn lists_tables_and_their_elements() {
+        let fault = shown("sample", "prompts = \"hi\"");
+        assert!(fault.contains("put it in brackets: `[\"hi\"]`"), "{fault}");
+        let fault = shown("sample", "prompts = [\"hi\", 5]");
+        assert!(fault.contains("`sample.prompts[1]` must be a string"), "{fault}");
+        assert!(fault.contains("emoji.toml:16:18"), "{fault}");
+        let text = format!("train = 5\n{MINIMAL}");
+        let fault = only_fault(&text, &Overrides::default());
+        assert!(fault.contains("`train` must be a table, found an integer"), "{fault}");
+        let text = MINIMAL.replace("[peft]\ntype = \"state\"\n", "").replacen(
+            "\n",
+            "\npeft = \"state\"\n",
+            1,
+        );
+        let fault = only_fault(&text, &Overrides::default());
+        assert!(fault.contains("`peft` must be a table, found a string"), "{fault}");
+    }
+
+    #[test]
+    fn an_unknown_choice() {
+        let expected = "\
+error[ST2002]: `bf-16` is not a choice of `train.precision`
+  --> emoji.toml:16:13
+   |
+16 | precision = \"bf-16\"
+   |             ^^^^^^^ did you mean `bf16`?
+   |
+   = note: choices are `fp32`, `bf16`";
+        assert_eq!(shown("train", "precision = \"bf-16\""), expected);
+        let fault = shown("train", "epoch_steps = \"pas\"");
+        assert!(fault.contains("note: choices are `pass` and an integer"), "{fault}");
+    }
+
+    #[test]
+    fn an_unknown_variant() {
+        let expected = "\
+error[ST2002]: `stat` is not a choice of `peft.type`
+  --> emoji.toml:10:8
+   |
+10 | type = \"stat\"
+   |        ^^^^^^ did you mean `state`?
+   |
+   = note: choices are `state`, `full`";
+        assert_eq!(shown("peft", "type = \"stat\""), expected);
+        let fault = shown("optimizer", "type = \"lion\"\nbeta3 = 1");
+        assert!(fault.contains("note: the only choice is `adam`"), "{fault}");
+        let fault = shown("peft", "type = 5");
+        assert!(fault.contains("`peft.type` must be a string, found an integer"), "{fault}");
+    }
+
+    #[test]
+    fn a_value_out_of_its_range() {
+        let expected = "\
+error[ST2003]: `data.val_split` must be at least 0 and below 1, found 1.0
+ --> emoji.toml:4:13
+  |
+4 | val_split = 1.0
+  |             ^^^ at least 0 and below 1
+  |
+  = note: `data.val_split`: Share of the documents that is held out before they are repeated, from 0 to below 1";
+        assert_eq!(shown("data", "val_split = 1.0"), expected);
+        for (table, line, words) in [
+            ("train", "ctx_len = 0", "must be at least 1, found 0"),
+            ("train", "epoch_steps = 0", "must be at least 1, found 0"),
+            ("train", "epoch_count = 4294967296", "at least 1 and at most 4294967295"),
+            ("train", "random_seed = -1", "must be at least 0, found -1"),
+            ("sample", "top_p = 0.0", "must be above 0 and at most 1, found 0.0"),
+            ("schedule", "lr_init = -1e-5", "must be above 0, found -1e-5"),
+        ] {
+            let fault = shown(table, line);
+            assert!(fault.contains("error[ST2003]") && fault.contains(words), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_directory() {
+        let text = MINIMAL.replace("emoji-state", "emoji/state");
+        let fault = only_fault(&text, &Overrides::default());
+        assert!(fault.contains("`name` has characters that are not allowed"), "{fault}");
+        assert!(fault.contains("^ must match `^[A-Za-z0-9_-]+$`"), "{fault}");
+    }
+
+    #[test]
+    fn an_override_that_cannot_be_read() {
+        let expected = "\
+error[ST0104]: cannot read `--set schedule.lr_init=fast`
+ --> command line
+  |
+  | --set schedule.lr_init=fast
+  |                        ^^^^ `schedule.lr_init` is a number
+  |
+  = help: for example `--set schedule.lr_init=1.0`
+  = help: several overrides need several `--set` flags";
+        assert_eq!(only_fault(MINIMAL, &set(&["schedule.lr_init=fast"])), expected);
+        let environment = vec![("STATETUNE__TRAIN__CTX_LEN".to_owned(), "long".to_owned())];
+        let overrides = Overrides { environment, ..Overrides::default() };
+        let expected = "\
+error[ST0105]: cannot read the environment variable `STATETUNE__TRAIN__CTX_LEN=long`
+ --> environment
+  |
+  | STATETUNE__TRAIN__CTX_LEN=long
+  |                           ^^^^ `train.ctx_len` is an integer
+  |
+  = help: for example `STATETUNE__TRAIN__CTX_LEN=512`";
+        assert_eq!(only_fault(MINIMAL, &overrides), expected);
+    }
+
+    #[test]
+    fn an_override_out_of_its_range() {
+        let fault = only_fault(MINIMAL, &set(&["train.ctx_len=0"]));
+        assert!(fault.starts_with("error[ST2003]: `train.ctx_len` must be at least 1, found 0"));
+        assert!(fault.contains("  | --set train.ctx_len=0\n  |                     ^"), "{fault}");
+        let fault = only_fault(MINIMAL, &set(&["data=5"]));
+        assert!(fault.contains("^ `data` is a table"), "{fault}");
+    }
+}

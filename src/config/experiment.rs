@@ -1,0 +1,54 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Checkpoint, Data, Log, Model, Optimizer, Peft, Sample, Schedule, Train};
+
+/// The experiment file: what a person asks for.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "statetune experiment file")]
+pub struct Config {
+    /// Version of the file format, not of the program: 1.
+    #[serde(default = "default_format")]
+    #[schemars(range(min = 1, max = 1))]
+    pub format: u32,
+    /// Name of the experiment, which becomes part of the run directory's name: ASCII letters,
+    /// digits, `-` and `_`.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]+$"), example = &"emoji-state")]
+    pub name: String,
+    /// What the experiment is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"answers small talk with emojis")]
+    pub description: Option<String>,
+    /// Words to find the run by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Which documents are learned from, and how they become samples.
+    pub data: Data,
+    /// The RWKV model that is tuned.
+    #[serde(default)]
+    pub model: Model,
+    /// Which parameters learn; all others stay frozen.
+    pub peft: Peft,
+    /// The size of a step, the length of the run, and how the model computes.
+    #[serde(default)]
+    pub train: Train,
+    /// How gradients change what learns.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// The learning rate over the run.
+    pub schedule: Schedule,
+    /// When what was learned is written.
+    #[serde(default)]
+    pub checkpoint: Checkpoint,
+    /// Texts that the untouched and the tuned model write for comparison.
+    #[serde(default)]
+    pub sample: Sample,
+    /// How often the run reports.
+    #[serde(default)]
+    pub log: Log,
+}
+
+fn default_format() -> u32 {
+    1
+}

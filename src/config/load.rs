@@ -1,0 +1,510 @@
+//! Layers of settings: defaults < experiment file < environment < `--set`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::Serialized;
+use serde_json::Value;
+
+use super::keys::{KeyPath, Keys, dotted};
+use super::locate::{Layer, Place, Source};
+use super::{Config, Tokenizer, faults, overrides};
+use crate::diagnostic::{Diagnostic, Span, summary};
+
+/// Start of the environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
+pub(super) const PREFIX: &str = "STATETUNE__";
+
+/// What the environment and the command line set over the experiment file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Environment variables that start with `STATETUNE__`, with their values.
+    pub environment: Vec<(String, String)>,
+    /// Arguments of `--set`, each `KEY=VALUE`; a later one wins.
+    pub set: Vec<String>,
+}
+
+impl Overrides {
+    /// The given arguments of `--set`, and the environment of this process.
+    pub fn from_process(set: Vec<String>) -> Self {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .map(|(name, value)| (name, value.to_string_lossy().into_owned()));
+        let mut environment: Vec<(String, String)> = variables.collect();
+        environment.sort();
+        Self { environment, set }
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// Nobody wrote it.
+    Default,
+    /// The experiment file.
+    File {
+        /// Line of the value, counted from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment {
+        /// Name of the variable.
+        variable: String,
+    },
+    /// `--set` on the command line.
+    CommandLine,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::File { line } => write!(formatter, "file line {line}"),
+            Self::Environment { variable } => write!(formatter, "environment {variable}"),
+            Self::CommandLine => formatter.write_str("--set"),
+        }
+    }
+}
+
+/// A valid experiment file with everything that was set over it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is asked for; relative paths of the file start at the current directory, as all others.
+    pub config: Config,
+    /// The experiment file as it was given.
+    pub file: PathBuf,
+    /// The experiment file as it was written.
+    pub text: String,
+    /// Where each value comes from, by dotted key; a list counts as one value.
+    pub origins: BTreeMap<String, Origin>,
+    /// The file, then what was set over it, the strongest last.
+    sources: Vec<Source>,
+}
+
+/// Every fault of an experiment file and of what was set over it, in the order of their places.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", summary(diagnostics, file))]
+pub struct ConfigError {
+    /// The experiment file as it was given.
+    pub file: PathBuf,
+    /// The faults, at least one.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads an experiment file and what is set over it.
+///
+/// # Errors
+/// The file cannot be read (ST1101), or the faults of [`parse`].
+pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => parse(file, text, overrides),
+        Err(error) => {
+            let message = format!("cannot read the experiment file `{}`", file.display());
+            let fault = Diagnostic::error("ST1101", message).note(error.to_string());
+            Err(ConfigError { file: file.to_owned(), diagnostics: vec![fault] })
+        }
+    }
+}
+
+/// Takes the text of an experiment file, which stands in `file`, and what is set over it.
+///
+/// # Errors
+/// All faults at once: of the overrides (ST01), the keys (ST10) and the values (ST20).
+pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+    let refuse = |diagnostics| ConfigError { file: file.to_owned(), diagnostics };
+    let written =
+        Source::parse(file.to_owned(), text.clone()).map_err(|fault| refuse(vec![*fault]))?;
+
+    let keys = Keys::new();
+    let variables = overrides.environment.iter();
+    let variables = variables.map(|(name, value)| overrides::environment(name, value));
+    let arguments = overrides.set.iter().map(|argument| overrides::command_line(argument));
+    let mut sources = vec![written];
+    let mut unreadable = Vec::new();
+    for parsed in variables.chain(arguments) {
+        match parsed {
+            Ok(parsed) => sources.push(parsed.typed(&keys, &sources[0].values)),
+            Err(fault) => unreadable.push(*fault),
+        }
+    }
+
+    let document = merge(&keys, &sources);
+    let mut diagnostics = faults::check(&keys, &sources, &document);
+    diagnostics.extend(unreadable);
+    if !diagnostics.is_empty() {
+        return Err(refuse(diagnostics));
+    }
+    let mut config: Config = serde_json::from_value(document.clone()).map_err(|error| {
+        let message = format!("the schema accepts what the program does not: {error}");
+        refuse(vec![Diagnostic::error("ST9001", message)])
+    })?;
+    let mut origins = BTreeMap::new();
+    note_origins(&sources, &document, &mut KeyPath::new(), &mut origins);
+    let directory = file.parent().unwrap_or(Path::new(""));
+    start_at(directory, &mut config, |key| matches!(origins.get(key), Some(Origin::File { .. })));
+    Ok(Loaded { config, file: file.to_owned(), text, origins, sources })
+}
+
+impl Loaded {
+    /// Where the value in force was set: in the file, the environment or on the command line. None
+    /// for a default. The place of a table is its header.
+    pub fn place(&self, key: &str) -> Option<Span> {
+        let (_, source, place) = find_place(&self.sources, &key_path(key))?;
+        Some(source.span(place.value.clone()))
+    }
+
+    /// The value of `key` in the file, even where it is not in force.
+    pub fn span_of(&self, key: &str) -> Option<Span> {
+        let (_, source, place) = find_place(&self.sources[..1], &key_path(key))?;
+        Some(source.span(place.value.clone()))
+    }
+
+    /// The last word of `key` in the file, left of its value.
+    pub fn key_span_of(&self, key: &str) -> Option<Span> {
+        let (_, source, place) = find_place(&self.sources[..1], &key_path(key))?;
+        Some(source.span(place.key.clone()))
+    }
+}
+
+fn key_path(key: &str) -> KeyPath {
+    key.replace('[', ".[").split('.').map(str::to_owned).collect()
+}
+
+/// The place at which the value in force was set, and the number of its source.
+pub(super) fn find_place<'a>(
+    sources: &'a [Source],
+    path: &[String],
+) -> Option<(usize, &'a Source, &'a Place)> {
+    let strongest_first = sources.iter().enumerate().rev();
+    strongest_first
+        .filter_map(|(layer, source)| Some((layer, source, source.places.get(path)?)))
+        .next()
+}
+
+/// Tables are merged key by key; any other value, a list too, replaces the weaker one.
+fn merge(keys: &Keys, sources: &[Source]) -> Value {
+    let over = |base: Figment, values: &Value| base.merge(Serialized::defaults(values));
+    let values = |layers: Figment| -> Value {
+        layers.extract().expect("layers are tables, and JSON holds every value of a table")
+    };
+    let written =
+        values(sources.iter().fold(Figment::new(), |layers, source| over(layers, &source.values)));
+    values(over(over(Figment::new(), &keys.defaults(&written)), &written))
+}
+
+fn note_origins(
+    sources: &[Source],
+    value: &Value,
+    path: &mut KeyPath,
+    origins: &mut BTreeMap<String, Origin>,
+) {
+    if let Value::Object(table) = value {
+        for (key, value) in table {
+            path.push(key.clone());
+            note_origins(sources, value, path, origins);
+            path.pop();
+        }
+        return;
+    }
+    let origin = match find_place(sources, path) {
+        None => Origin::Default,
+        Some((_, source, place)) => match source.layer {
+            None => Origin::File { line: source.span(place.value.clone()).line() },
+            Some(Layer::Environment) => Origin::Environment {
+                variable: source.text[..source.text.find('=').unwrap_or(0)].to_owned(),
+            },
+            Some(Layer::CommandLine) => Origin::CommandLine,
+        },
+    };
+    origins.insert(dotted(path), origin);
+}
+
+/// Makes the relative paths that stand in the file start at its directory.
+fn start_at(directory: &Path, config: &mut Config, is_from_file: impl Fn(&str) -> bool) {
+    let data_file = Some(("data.data_file", &mut config.data.data_file));
+    let load_model = config.model.load_model.as_mut().map(|path| ("model.load_model", path));
+    let tokenizer = match &mut config.model.tokenizer {
+        Tokenizer::World => None,
+        Tokenizer::File(path) => Some(("model.tokenizer", path)),
+    };
+    for (key, path) in [data_file, load_model, tokenizer].into_iter().flatten() {
+        if is_from_file(key) {
+            *path = directory.join(&*path);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::{EpochSteps, Optimizer, Peft, Precision};
+
+    /// The least that a file must say.
+    pub(in crate::config) const MINIMAL: &str = "\
+name = \"emoji-state\"
+
+[data]
+data_file = \"../data/emoji-qa.jsonl\"
+
+[model]
+load_model = \"../models/x.pth\"
+
+[peft]
+type = \"state\"
+
+[schedule]
+lr_init = 1.0
+lr_final = 0.01
+";
+
+    const FULL: &str = r#"
+format = 1
+name = "emoji-state"
+description = "answers with emojis"
+tags = ["a", "b"]
+
+[data]
+data_type = "binidx"
+data_file = "../data/emoji"
+val_split = 0.1
+repeat = 2
+loss_mask = "assistant"
+dataload = "get"
+overlong = "truncate"
+
+[model]
+preset = "rwkv7-0.1b"
+load_model = "/models/x.pth"
+n_layer = 12
+n_embd = 768
+vocab_size = 65536
+tokenizer = "vocab.txt"
+
+[peft]
+type = "full"
+
+[train]
+ctx_len = 64
+micro_bsz = 4
+accumulate_grad_batches = 2
+epoch_steps = 100
+epoch_count = 5
+precision = "fp32"
+op = "cpu"
+random_seed = 0
+
+[optimizer]
+type = "adam"
+beta1 = 0.8
+beta2 = 0.95
+adam_eps = 1e-18
+weight_decay = 0.01
+gradient_clip_val = 0
+
+[schedule]
+lr_schedule = "exp"
+lr_init = 1
+lr_final = 0
+warmup_steps = 0
+
+[checkpoint]
+epoch_save = 2
+
+[sample]
+held_out = 24
+prompts = ["one", "two"]
+max_tokens = 8
+temperature = 0
+top_p = 1
+random_seed = 8
+
+[[sample.probe]]
+name = "emoji"
+regex = '\p{Emoji_Presentation}'
+
+[log]
+every_steps = 1
+"#;
+
+    pub(in crate::config) fn set(arguments: &[&str]) -> Overrides {
+        let set = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Overrides { set, ..Overrides::default() }
+    }
+
+    fn parsed(text: &str, overrides: &Overrides) -> Loaded {
+        parse(Path::new("configs/emoji.toml"), text.to_owned(), overrides).unwrap_or_else(|error| {
+            panic!("{:?}", error.diagnostics);
+        })
+    }
+
+    /// The faults of a text that is called `emoji.toml`.
+    pub(in crate::config) fn faults(text: &str, overrides: &Overrides) -> Vec<Diagnostic> {
+        match parse(Path::new("emoji.toml"), text.to_owned(), overrides) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.diagnostics,
+        }
+    }
+
+    /// The only fault of a text, as it is shown.
+    pub(in crate::config) fn only_fault(text: &str, overrides: &Overrides) -> String {
+        let faults: Vec<_> = faults(text, overrides).iter().map(|one| one.render(false)).collect();
+        assert_eq!(faults.len(), 1, "{}", faults.join("\n\n"));
+        faults.concat()
+    }
+
+    #[test]
+    fn a_minimal_file_gets_every_default() {
+        let Loaded { config, origins, .. } = parsed(MINIMAL, &Overrides::default());
+        assert_eq!((config.format, config.train.ctx_len, config.train.random_seed), (1, 512, 42));
+        assert_eq!(config.train.epoch_steps, EpochSteps::Pass);
+        assert_eq!(config.train.precision, Precision::Bf16);
+        assert_eq!((config.data.val_split, config.data.repeat), (0.02, 1));
+        assert_eq!(config.schedule.warmup_steps, 10);
+        assert_eq!(config.schedule.lr_final, Some(0.01));
+        assert_eq!(config.model.n_layer, None);
+        assert!(matches!(config.peft, Peft::State(_)));
+        assert_eq!(origins["name"], Origin::File { line: 1 });
+        assert_eq!(origins["schedule.lr_final"], Origin::File { line: 14 });
+        assert_eq!(origins["train.ctx_len"], Origin::Default);
+        assert!(!origins.contains_key("model.n_layer"), "an absent option has no origin");
+    }
+
+    #[test]
+    fn a_full_file_is_read_and_written_back_alike() {
+        let loaded = parsed(FULL, &Overrides::default());
+        let Config { model, train, optimizer, sample, .. } = &loaded.config;
+        assert_eq!(train.epoch_steps, EpochSteps::Steps(100));
+        assert_eq!(model.tokenizer, Tokenizer::File("configs/vocab.txt".into()));
+        assert_eq!(model.n_embd, Some(768));
+        let Optimizer::Adam(adam) = optimizer;
+        assert_eq!((adam.beta1, adam.adam_eps, adam.gradient_clip_val), (0.8, 1e-18, 0.0));
+        assert_eq!(sample.probe[0].regex, r"\p{Emoji_Presentation}");
+        assert!(loaded.origins.values().all(|origin| *origin != Origin::Default));
+
+        let resolved = toml::to_string(&loaded.config).expect("a config is TOML");
+        let again = parse(Path::new("resolved.toml"), resolved.clone(), &Overrides::default());
+        let again = again.expect("what is written can be read").config;
+        assert_eq!(toml::to_string(&again).expect("a config is TOML"), resolved);
+    }
+
+    #[test]
+    fn a_stronger_layer_wins_and_is_named() {
+        let text = format!("{MINIMAL}[train]\nctx_len = 1\nmicro_bsz = 1\nepoch_count = 1\n");
+        let variable = |key: &str, value: &str| (format!("{PREFIX}{key}"), value.to_owned());
+        let overrides = Overrides {
+            environment: vec![
+                variable("TRAIN__MICRO_BSZ", "2"),
+                variable("TRAIN__EPOCH_COUNT", "2"),
+                variable("TAGS", "['from', 'outside']"),
+            ],
+            set: ["train.epoch_count=3", "train.epoch_count=4"].map(str::to_owned).to_vec(),
+        };
+        let loaded = parsed(&text, &overrides);
+        let train = &loaded.config.train;
+        assert_eq!((train.ctx_len, train.micro_bsz, train.epoch_count), (1, 2, 4));
+        assert_eq!(loaded.config.tags, ["from", "outside"]);
+        let origin = |key: &str| loaded.origins[key].to_string();
+        assert_eq!(origin("train.op"), "default");
+        assert_eq!(origin("train.ctx_len"), "file line 16");
+        assert_eq!(origin("train.micro_bsz"), "environment STATETUNE__TRAIN__MICRO_BSZ");
+        assert_eq!(origin("train.epoch_count"), "--set");
+        assert_eq!(origin("tags"), "environment STATETUNE__TAGS");
+    }
+
+    #[test]
+    fn an_override_needs_no_quotes_around_text() {
+        let overrides = set(&[
+            "peft.type=full",
+            "name=12",
+            "description=a = [b",
+            "model.preset=\"rwkv7-7b\"",
+            "train.epoch_steps=pass",
+            "schedule.lr_init=2",
+            "optimizer.beta1=0.5",
+        ]);
+        let Config { peft, name, description, model, optimizer, .. } =
+            parsed(MINIMAL, &overrides).config;
+        assert!(matches!(peft, Peft::Full(_)));
+        assert_eq!(name, "12");
+        assert_eq!(description.as_deref(), Some("a = [b"));
+        assert_eq!(model.preset, Some(crate::config::Preset::Rwkv7_7b));
+        let Optimizer::Adam(adam) = optimizer;
+        assert_eq!(adam.beta1, 0.5);
+    }
+
+    #[test]
+    fn a_relative_path_starts_at_the_file_that_has_it() {
+        let Loaded { config, .. } = parsed(MINIMAL, &set(&["model.load_model=y.pth"]));
+        assert_eq!(config.data.data_file, Path::new("configs/../data/emoji-qa.jsonl"));
+        assert_eq!(config.model.load_model.as_deref(), Some(Path::new("y.pth")));
+        assert_eq!(config.model.tokenizer, Tokenizer::World);
+        let absolute = parsed(FULL, &Overrides::default()).config.model.load_model;
+        assert_eq!(absolute.as_deref(), Some(Path::new("/models/x.pth")));
+    }
+
+    #[test]
+    fn places_point_at_the_value_in_force() {
+        let loaded = parsed(MINIMAL, &set(&["schedule.lr_init=0.5"]));
+        let shown = |span: Option<Span>| {
+            span.map(|span| format!("{span} {}", &span.text[span.range.clone()]))
+        };
+        assert_eq!(shown(loaded.place("schedule.lr_init")).as_deref(), Some("command line 0.5"));
+        let in_file = |span| shown(span).expect("it is in the file");
+        assert_eq!(in_file(loaded.span_of("schedule.lr_init")), "configs/emoji.toml:13:11 1.0");
+        assert_eq!(
+            in_file(loaded.key_span_of("schedule.lr_init")),
+            "configs/emoji.toml:13:1 lr_init"
+        );
+        assert_eq!(in_file(loaded.place("peft")), "configs/emoji.toml:9:1 [peft]");
+        assert_eq!(loaded.place("train.ctx_len"), None);
+        let loaded = parsed(FULL, &Overrides::default());
+        assert_eq!(
+            in_file(loaded.place("sample.probe[0].name")),
+            "configs/emoji.toml:63:8 \"emoji\""
+        );
+        assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
+    }
+
+    #[test]
+    fn a_file_is_loaded_from_the_disk() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("emoji.toml");
+        std::fs::write(&file, MINIMAL).expect("the file is written");
+        let loaded = load(&file, &Overrides::default()).expect("a valid file");
+        assert_eq!((loaded.file, &*loaded.text), (file, MINIMAL));
+        let missing = load(Path::new("no/such.toml"), &Overrides::default()).expect_err("no file");
+        assert_eq!(missing.diagnostics[0].code, "ST1101");
+        assert_eq!(missing.to_string(), "1 error in no/such.toml");
+    }
+
+    #[test]
+    fn only_variables_of_the_program_are_taken_from_the_environment() {
+        let Overrides { environment, set } = Overrides::from_process(vec!["a=b".to_owned()]);
+        assert!(environment.iter().all(|(name, _)| name.starts_with(PREFIX)));
+        assert_eq!(set, ["a=b"]);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+        /// Whatever is written is read or refused with messages that can be shown.
+        #[test]
+        fn no_text_makes_the_checks_fail(
+            lines in proptest::collection::vec(
+                ("\\[[a-z]{0,4}\\]|\\[(data|peft|train|optimizer)\\]|\\[\\[(sample\\.probe|train)\\]\\]|",
+                 "type|name|data|train|sample|ctx_len|peft\\.type|\"a\\.b\"|\"\"|\"\\[0\\]\"|0|é|[a-z]{1,3}",
+                 "1|-1\\.0|nan|\"state\"|\"\"|true|\\[1, \"x\"\\]|\\{ type = 1, name = 2 \\}|1979-05-27|x"),
+                0..5,
+            ),
+            argument in "(train|peft|a|sample\\.probe)(\\.(0|type|\\[0\\]|\\.))?=?(1|full|\\{a=1\\}|\\[\\])?",
+        ) {
+            let lines = lines.iter().map(|(table, key, value)| format!("{table}\n{key} = {value}\n"));
+            for fault in faults(&lines.collect::<String>(), &set(&[&argument])) {
+                proptest::prop_assert!(fault.span.is_some(), "{fault:?}");
+                fault.render(false);
+            }
+        }
+    }
+}

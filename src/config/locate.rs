@@ -1,0 +1,265 @@
+//! Texts that set values, and where in them each key and value stands.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use serde_json::{Map, Number};
+use toml_edit::{Document, Item, TableLike, TomlError, Value};
+
+use super::keys::KeyPath;
+use crate::diagnostic::{Diagnostic, Span};
+
+/// A text that sets values: the experiment file, or one override.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    /// What the text is; none for the experiment file.
+    pub(super) layer: Option<Layer>,
+    pub(super) file: PathBuf,
+    pub(super) text: String,
+    /// What it sets, as nested tables. A value that JSON does not know is a null.
+    pub(super) values: serde_json::Value,
+    pub(super) places: BTreeMap<KeyPath, Place>,
+}
+
+/// What sets a value over the experiment file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Layer {
+    Environment,
+    CommandLine,
+}
+
+impl Layer {
+    /// Stands where the name of a file would stand.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::CommandLine => "command line",
+        }
+    }
+
+    /// An error that the text as a whole cannot be used.
+    pub(super) fn unreadable(self, text: &str, range: Range<usize>) -> Diagnostic {
+        let (code, what) = match self {
+            Self::Environment => ("ST0105", "the environment variable "),
+            Self::CommandLine => ("ST0104", ""),
+        };
+        let (file, text) = (self.name().into(), text.to_owned());
+        Diagnostic::error(code, format!("cannot read {what}`{text}`")).at(Span {
+            file,
+            text,
+            first_line: 0,
+            range,
+        })
+    }
+}
+
+/// Where a key and its value stand, as bytes of the text.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) key: Range<usize>,
+    /// The value; of a table, its header.
+    pub(super) value: Range<usize>,
+    /// What the value is, in words: `a string`.
+    pub(super) found: &'static str,
+}
+
+impl Source {
+    /// Reads the text of an experiment file.
+    ///
+    /// # Errors
+    /// The first place where the text is not TOML.
+    pub(super) fn parse(file: PathBuf, text: String) -> Result<Self, Box<Diagnostic>> {
+        let document = match Document::parse(&*text) {
+            Ok(document) => document,
+            Err(error) => return Err(Box::new(syntax_fault(file, text, &error))),
+        };
+        let mut places = Places::default();
+        let values = places.table(&mut KeyPath::new(), document.as_table());
+        let places = places.0;
+        Ok(Self { layer: None, file, text, values, places })
+    }
+
+    /// The place as part of a message.
+    pub(super) fn span(&self, range: Range<usize>) -> Span {
+        let first_line = if self.layer.is_none() { 1 } else { 0 };
+        Span { file: self.file.clone(), text: self.text.clone(), first_line, range }
+    }
+}
+
+fn syntax_fault(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
+    let (what, expected) = match error.message().split_once(", expected ") {
+        Some((what, "nothing")) => (what, None),
+        Some((what, expected)) => (what, Some(expected)),
+        None => (error.message(), None),
+    };
+    let range = error.span().unwrap_or(text.len()..text.len());
+    Diagnostic::error("ST1000", format!("the file is not valid TOML: {what}"))
+        .at(Span { file, text, first_line: 1, range })
+        .label(expected.map(|what| format!("expected {what}")).unwrap_or_default())
+}
+
+/// Collects places while values are turned into JSON.
+#[derive(Default)]
+pub(super) struct Places(pub(super) BTreeMap<KeyPath, Place>);
+
+impl Places {
+    fn table(&mut self, path: &mut KeyPath, table: &dyn TableLike) -> serde_json::Value {
+        let mut values = Map::new();
+        for (name, item) in table.iter() {
+            let key = table.key(name).and_then(|key| key.span()).unwrap_or_default();
+            path.push(name.to_owned());
+            if let Some(value) = self.item(path, item, key) {
+                values.insert(name.to_owned(), value);
+            }
+            path.pop();
+        }
+        values.into()
+    }
+
+    fn item(
+        &mut self,
+        path: &mut KeyPath,
+        item: &Item,
+        key: Range<usize>,
+    ) -> Option<serde_json::Value> {
+        let header = item.span().unwrap_or(key.clone());
+        match item {
+            Item::None => None,
+            Item::Value(value) => Some(self.value(path, value, key, None)),
+            Item::Table(table) => {
+                self.0.insert(path.clone(), Place { key, value: header, found: "a table" });
+                Some(self.table(path, table))
+            }
+            Item::ArrayOfTables(list) => {
+                let header = list.get(0).and_then(|first| first.span()).unwrap_or(header);
+                let place = Place { key: key.clone(), value: header, found: "a list of tables" };
+                self.0.insert(path.clone(), place);
+                let values = list.iter().enumerate().map(|(index, table)| {
+                    let header = table.span().unwrap_or(key.clone());
+                    path.push(format!("[{index}]"));
+                    let place = Place { key: header.clone(), value: header, found: "a table" };
+                    self.0.insert(path.clone(), place);
+                    let values = self.table(path, table);
+                    path.pop();
+                    values
+                });
+                Some(values.collect())
+            }
+        }
+    }
+
+    /// Turns a value into JSON and notes its place: `at` for it and all it holds, or else what the
+    /// parser noted.
+    pub(super) fn value(
+        &mut self,
+        path: &mut KeyPath,
+        value: &Value,
+        key: Range<usize>,
+        at: Option<&Range<usize>>,
+    ) -> serde_json::Value {
+        let range = at.cloned().or(value.span()).unwrap_or(key.clone());
+        let (found, json) = match value {
+            Value::String(text) => ("a string", text.value().as_str().into()),
+            Value::Integer(number) => ("an integer", (*number.value()).into()),
+            Value::Boolean(truth) => ("a boolean", (*truth.value()).into()),
+            Value::Datetime(_) => ("a date or time", serde_json::Value::Null),
+            Value::Float(number) => match Number::from_f64(*number.value()) {
+                Some(number) => ("a decimal number", number.into()),
+                None => ("a number that is not finite", serde_json::Value::Null),
+            },
+            Value::Array(list) => {
+                let values = list.iter().enumerate().map(|(index, value)| {
+                    path.push(format!("[{index}]"));
+                    let value = self.value(path, value, range.clone(), at);
+                    path.pop();
+                    value
+                });
+                ("a list", values.collect())
+            }
+            Value::InlineTable(table) => {
+                let mut values = Map::new();
+                for (name, value) in table {
+                    let own = table.key(name).and_then(|key| key.span());
+                    let key = at.cloned().or(own).unwrap_or(range.clone());
+                    path.push(name.to_owned());
+                    values.insert(name.to_owned(), self.value(path, value, key, at));
+                    path.pop();
+                }
+                ("a table", values.into())
+            }
+        };
+        self.0.insert(path.clone(), Place { key, value: range, found });
+        json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source::parse("emoji.toml".into(), text.to_owned()).expect("valid TOML")
+    }
+
+    /// The texts of a key and its value.
+    fn found<'a>(source: &'a Source, path: &[&str]) -> (&'a str, &'a str) {
+        let path: KeyPath = path.iter().map(|step| (*step).to_owned()).collect();
+        let Place { key, value, .. } = &source.places[&path];
+        (&source.text[key.clone()], &source.text[value.clone()])
+    }
+
+    #[test]
+    fn every_way_to_write_a_key_has_its_place() {
+        let source = source(
+            "\u{feff}a.b = 1\r\n[c]\r\nd = { e = [2, \"x\"] }\r\n[[f.g]]\r\nh = 3\r\n[[f.g]]\r\nh = 4\r\n",
+        );
+        assert_eq!(found(&source, &["a", "b"]), ("b", "1"));
+        assert_eq!(found(&source, &["c"]), ("c", "[c]"));
+        assert_eq!(found(&source, &["c", "d"]), ("d", "{ e = [2, \"x\"] }"));
+        assert_eq!(found(&source, &["c", "d", "e", "[1]"]).1, "\"x\"");
+        assert_eq!(found(&source, &["f", "g"]), ("g", "[[f.g]]"));
+        assert_eq!(found(&source, &["f", "g", "[1]", "h"]), ("h", "4"));
+        assert_eq!(source.values["f"]["g"][1]["h"], 4);
+    }
+
+    #[test]
+    fn what_json_does_not_know_is_null() {
+        let source = source("a = nan\nb = 2026-01-01\n");
+        assert!(source.values["a"].is_null() && source.values["b"].is_null());
+        assert_eq!(source.places[&["b".to_owned()][..]].found, "a date or time");
+    }
+
+    fn refused(text: &str) -> String {
+        let fault = Source::parse("emoji.toml".into(), text.to_owned()).expect_err("not TOML");
+        fault.render(false)
+    }
+
+    #[test]
+    fn a_syntax_error_is_shown_at_its_place() {
+        let expected = "\
+error[ST1000]: the file is not valid TOML: unclosed array
+ --> emoji.toml:2:12
+  |
+2 | tags = [\"a\"
+  |            ^ expected `]`";
+        assert_eq!(refused("name = \"x\"\ntags = [\"a\""), expected);
+        let expected = "\
+error[ST1000]: the file is not valid TOML: duplicate key
+ --> emoji.toml:2:1
+  |
+2 | a = 2
+  | ^";
+        assert_eq!(refused("a = 1\na = 2"), expected);
+    }
+
+    #[test]
+    fn no_text_is_too_strange_to_be_refused() {
+        for text in ["=", "[", "a", "a=", "\0", "a = \"", "[[a]]\n[a]", "a = 1e999", "\r", "é = 1"]
+        {
+            assert!(refused(text).contains("ST1000"), "{text:?}");
+        }
+        let deep = format!("a = {}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(refused(&deep).contains("ST1000"));
+    }
+}

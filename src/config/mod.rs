@@ -1,0 +1,37 @@
+//! What a person may write: the experiment file, one Rust file per TOML table.
+//!
+//! Each struct is its table, its doc comments are the manual, `Default` holds the defaults and the
+//! `schemars` attributes the bounds of a single value. Relations between values are the plan's.
+
+mod checkpoint;
+mod culprit;
+mod data;
+mod experiment;
+mod explain;
+mod faults;
+mod keys;
+mod load;
+mod locate;
+mod log;
+mod model;
+mod optimizer;
+mod overrides;
+mod peft;
+mod sample;
+mod schedule;
+mod schema;
+mod suggest;
+mod train;
+
+pub use checkpoint::Checkpoint;
+pub use data::{Data, DataType, Dataload, LossMask, Overlong};
+pub use experiment::Config;
+pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
+pub use log::Log;
+pub use model::{Model, Preset, Tokenizer};
+pub use optimizer::{Adam, Optimizer};
+pub use peft::{FullTuning, Peft, StateTuning};
+pub use sample::{Probe, Sample};
+pub use schedule::{LrSchedule, Schedule};
+pub use schema::{schema, schema_text};
+pub use train::{EpochSteps, Op, Precision, Train};

@@ -1,0 +1,90 @@
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[model]`: the RWKV model that is tuned. Its shape comes from the weights; a shape that is
+/// written here is checked against them.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Model {
+    /// Name of a published shape.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+    /// The weights, a `.pth` file. A relative path starts at the experiment file; without this key
+    /// the model is trained from scratch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"../models/rwkv7-0.1b.pth")]
+    pub load_model: Option<PathBuf>,
+    /// Number of layers, at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1), example = 12)]
+    pub n_layer: Option<u32>,
+    /// Channels of the residual stream, a multiple of the head size 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1), example = 768)]
+    pub n_embd: Option<u32>,
+    /// Rows of the embedding, at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1), example = 65_536)]
+    pub vocab_size: Option<u32>,
+    /// The tokenizer: `world`, which is built in, or the path of a vocabulary file. A relative path
+    /// starts at the experiment file.
+    pub tokenizer: Tokenizer,
+}
+
+/// Name of a published model shape.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Preset {
+    /// RWKV-7 with 0.1 billion parameters.
+    #[serde(rename = "rwkv7-0.1b")]
+    Rwkv7_0_1b,
+    /// RWKV-7 with 0.4 billion parameters.
+    #[serde(rename = "rwkv7-0.4b")]
+    Rwkv7_0_4b,
+    /// RWKV-7 with 1.5 billion parameters.
+    #[serde(rename = "rwkv7-1.5b")]
+    Rwkv7_1_5b,
+    /// RWKV-7 with 2.9 billion parameters.
+    #[serde(rename = "rwkv7-2.9b")]
+    Rwkv7_2_9b,
+    /// RWKV-7 with 7 billion parameters.
+    #[serde(rename = "rwkv7-7b")]
+    Rwkv7_7b,
+    /// RWKV-7 with 14 billion parameters.
+    #[serde(rename = "rwkv7-14b")]
+    Rwkv7_14b,
+}
+
+/// Where the vocabulary comes from: one text in the file, `world` or a path.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(from = "PathBuf", into = "PathBuf")]
+#[schemars(with = "String", inline)]
+pub enum Tokenizer {
+    /// The World vocabulary, which is built in.
+    #[default]
+    World,
+    /// A vocabulary file of the same format.
+    File(PathBuf),
+}
+
+impl Tokenizer {
+    /// The word that means [`Tokenizer::World`] in the file.
+    pub const WORLD: &str = "world";
+}
+
+impl From<PathBuf> for Tokenizer {
+    fn from(text: PathBuf) -> Self {
+        if text.as_os_str() == Self::WORLD { Self::World } else { Self::File(text) }
+    }
+}
+
+impl From<Tokenizer> for PathBuf {
+    fn from(tokenizer: Tokenizer) -> Self {
+        match tokenizer {
+            Tokenizer::World => Self::from(Tokenizer::WORLD),
+            Tokenizer::File(path) => path,
+        }
+    }
+}

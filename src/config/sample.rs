@@ -1,0 +1,52 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[sample]`: texts that the untouched and the tuned model write for comparison.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sample {
+    /// Number of held-out documents whose questions are answered, at least 0.
+    pub held_out: u32,
+    /// Further prompts.
+    pub prompts: Vec<String>,
+    /// Tokens in one answer at most, at least 1.
+    #[schemars(range(min = 1))]
+    pub max_tokens: u32,
+    /// Logits are divided by it, at least 0. 0 always takes the most likely token.
+    #[schemars(range(min = 0.0))]
+    pub temperature: f64,
+    /// Tokens are drawn from the most likely ones that together have this probability, above 0 and
+    /// at most 1.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub top_p: f64,
+    /// Seed of the draws, at least 0.
+    pub random_seed: u64,
+    /// Behaviours that are counted in the answers.
+    pub probe: Vec<Probe>,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self {
+            held_out: 0,
+            prompts: Vec::new(),
+            max_tokens: 48,
+            temperature: 1.0,
+            top_p: 0.3,
+            random_seed: 7,
+            probe: Vec::new(),
+        }
+    }
+}
+
+/// `[[sample.probe]]`: a behaviour that can be counted.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Name of the count in reports.
+    #[schemars(example = &"emoji")]
+    pub name: String,
+    /// Regular expression whose matches are counted.
+    #[schemars(example = &r"\p{Emoji_Presentation}")]
+    pub regex: String,
+}

@@ -1,0 +1,42 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[schedule]`: the learning rate over the run.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Curve from `lr_init` to `lr_final`.
+    #[serde(default)]
+    pub lr_schedule: LrSchedule,
+    /// Learning rate after the warmup, above 0. States start at zero and need far more than weights:
+    /// 1.0 is usual for them.
+    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1.0)]
+    pub lr_init: f64,
+    /// Learning rate at the end of the run, at least 0. Required unless the curve is `constant`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0), example = 0.01)]
+    pub lr_final: Option<f64>,
+    /// Optimizer steps in which the rate rises to the curve, at least 0.
+    #[serde(default = "default_warmup_steps")]
+    pub warmup_steps: u32,
+}
+
+fn default_warmup_steps() -> u32 {
+    10
+}
+
+/// Curve of the learning rate.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum LrSchedule {
+    /// Half a cosine wave.
+    #[default]
+    Cos,
+    /// Exponential: each step multiplies by the same factor.
+    Exp,
+    /// A straight line.
+    Linear,
+    /// Always `lr_init`.
+    Constant,
+}

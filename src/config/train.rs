@@ -1,0 +1,149 @@
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// `[train]`: the size of a step, the length of the run, and how the model computes.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Train {
+    /// Context length: tokens in one sample, at least 1.
+    #[schemars(range(min = 1))]
+    pub ctx_len: u32,
+    /// Samples in one forward and backward pass, at least 1. Memory grows with it.
+    #[schemars(range(min = 1))]
+    pub micro_bsz: u32,
+    /// Forward and backward passes in one optimizer step, at least 1.
+    #[schemars(range(min = 1))]
+    pub accumulate_grad_batches: u32,
+    /// Optimizer steps in one mini-epoch, at least 1, or `pass` for as many as see all the data once.
+    pub epoch_steps: EpochSteps,
+    /// Mini-epochs in the run, at least 1.
+    #[schemars(range(min = 1))]
+    pub epoch_count: u32,
+    /// Number format of the weights and activations.
+    pub precision: Precision,
+    /// Implementation of the WKV recurrence.
+    pub op: Op,
+    /// Seed of everything that is drawn at random in training, at least 0.
+    pub random_seed: u64,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self {
+            ctx_len: 512,
+            micro_bsz: 1,
+            accumulate_grad_batches: 1,
+            epoch_steps: EpochSteps::Pass,
+            epoch_count: 1,
+            precision: Precision::default(),
+            op: Op::default(),
+            random_seed: 42,
+        }
+    }
+}
+
+/// Length of a mini-epoch: a number of optimizer steps, or the word `pass`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EpochSteps {
+    /// So many optimizer steps, at least 1.
+    Steps(u32),
+    /// As many steps as see all the data once.
+    Pass,
+}
+
+impl EpochSteps {
+    const PASS: &str = "pass";
+}
+
+impl Serialize for EpochSteps {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Steps(steps) => serializer.serialize_u32(*steps),
+            Self::Pass => serializer.serialize_str(Self::PASS),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for EpochSteps {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = EpochSteps;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+                write!(formatter, "a positive integer or {:?}", EpochSteps::PASS)
+            }
+
+            fn visit_u64<E: de::Error>(self, steps: u64) -> Result<EpochSteps, E> {
+                match u32::try_from(steps) {
+                    Ok(steps) if steps > 0 => Ok(EpochSteps::Steps(steps)),
+                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(steps), &self)),
+                }
+            }
+
+            fn visit_i64<E: de::Error>(self, steps: i64) -> Result<EpochSteps, E> {
+                match u64::try_from(steps) {
+                    Ok(steps) => self.visit_u64(steps),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Signed(steps), &self)),
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<EpochSteps, E> {
+                if word == EpochSteps::PASS {
+                    return Ok(EpochSteps::Pass);
+                }
+                Err(E::invalid_value(de::Unexpected::Str(word), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for EpochSteps {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "EpochSteps".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": u32::MAX },
+                { "type": "string", "enum": [Self::PASS] },
+            ]
+        })
+    }
+}
+
+/// Number format of the weights and activations.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Precision {
+    /// 32 bits: exact and slow.
+    Fp32,
+    /// 16 bits with the range of `fp32`; what learns stays in 32 bits.
+    #[default]
+    Bf16,
+}
+
+/// Implementation of the WKV recurrence.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Op {
+    /// The fastest one for the device.
+    #[default]
+    Auto,
+    /// The kernel for processors.
+    Cpu,
+    /// Plain tensor operations: slow, to compare with.
+    Reference,
+}

@@ -1,0 +1,602 @@
+//! Tokenised data as a pair of files, `PREFIX.bin` and `PREFIX.idx` (Megatron's "MMIDIDX" format).
+//!
+//! `.bin` holds the tokens of all documents in a row. `.idx`, little-endian and without padding:
+//!
+//! | offset    | type   | field                                                     |
+//! |-----------|--------|-----------------------------------------------------------|
+//! | 0         | 9 x u8 | `MMIDIDX\0\0`                                             |
+//! | 9         | u64    | version, 1                                                |
+//! | 17        | u8     | dtype code of the tokens, see [`Dtype`]                   |
+//! | 18        | u64    | n, documents                                              |
+//! | 26        | u64    | m, entries of the document index                          |
+//! | 34        | n i32  | size of each document in tokens                           |
+//! | 34 + 4 n  | n i64  | place of each document in `.bin` in bytes                 |
+//! | 34 + 12 n | m i64  | document index: 0, then running counts; not used here     |
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tempfile::{NamedTempFile, TempPath};
+
+use super::error::{BinidxFault as Fault, DataError};
+
+const MAGIC: &[u8; 9] = b"MMIDIDX\0\0";
+const VERSION: u64 = 1;
+const HEADER_BYTES: usize = 34;
+
+/// How one token is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Dtype {
+    U8 = 1,
+    I8 = 2,
+    I16 = 3,
+    I32 = 4,
+    I64 = 5,
+    U16 = 8,
+}
+
+impl Dtype {
+    /// The integer type of a code; 6 and 7 are floats.
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::U8, Self::I8, Self::I16, Self::I32, Self::I64, Self::U16]
+            .into_iter()
+            .find(|&dtype| dtype as u8 == code)
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::U8 | Self::I8 => 1,
+            Self::I16 | Self::U16 => 2,
+            Self::I32 => 4,
+            Self::I64 => 8,
+        }
+    }
+
+    /// The value of one stored token of [`Self::bytes`] bytes.
+    fn value(self, token: &[u8]) -> i64 {
+        match self {
+            Self::U8 => u8::from_le_bytes(array(token)).into(),
+            Self::I8 => i8::from_le_bytes(array(token)).into(),
+            Self::I16 => i16::from_le_bytes(array(token)).into(),
+            Self::U16 => u16::from_le_bytes(array(token)).into(),
+            Self::I32 => i32::from_le_bytes(array(token)).into(),
+            Self::I64 => i64::from_le_bytes(array(token)),
+        }
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("the caller cuts to size")
+}
+
+/// `PREFIX.bin` and `PREFIX.idx`; a dot in the prefix is part of the name.
+fn pair(prefix: &Path) -> (PathBuf, PathBuf) {
+    let with = |extension| {
+        let mut name = OsString::from(prefix);
+        name.push(extension);
+        PathBuf::from(name)
+    };
+    (with(".bin"), with(".idx"))
+}
+
+/// A pair opened for reading. The index is held in memory, tokens are read from the file as asked for.
+#[derive(Debug)]
+pub struct Binidx {
+    prefix: PathBuf,
+    bin: File,
+    dtype: Dtype,
+    /// Where each document begins, in tokens, and where the last one ends.
+    starts: Vec<u64>,
+}
+
+impl Binidx {
+    /// Opens `PREFIX.bin` and `PREFIX.idx` and checks that they fit each other.
+    ///
+    /// # Errors
+    /// [`DataError::Binidx`] names the half that is missing or wrong, [`DataError::Read`] one that
+    /// cannot be read, [`DataError::NoDocuments`] a pair without tokens.
+    pub fn open(prefix: &Path) -> Result<Self, DataError> {
+        let (bin_path, idx_path) = pair(prefix);
+        let missing = |file: &Path, fault| DataError::Binidx { file: file.into(), fault };
+        match (bin_path.exists(), idx_path.exists()) {
+            (true, true) => {}
+            (false, true) => {
+                return Err(missing(&bin_path, Fault::HalfMissing { other: idx_path }));
+            }
+            (true, false) => {
+                return Err(missing(&idx_path, Fault::HalfMissing { other: bin_path }));
+            }
+            (false, false) => {
+                return Err(missing(prefix, Fault::NoPair { bin: bin_path, idx: idx_path }));
+            }
+        }
+        let unreadable = |file: &Path, source| DataError::Read { file: file.into(), source };
+        let idx = fs::read(&idx_path).map_err(|source| unreadable(&idx_path, source))?;
+        let bin = File::open(&bin_path).map_err(|source| unreadable(&bin_path, source))?;
+        let bin_bytes = bin.metadata().map_err(|source| unreadable(&bin_path, source))?.len();
+
+        let (dtype, starts) =
+            parse_index(&idx).map_err(|fault| DataError::Binidx { file: idx_path, fault })?;
+        let token_bytes = dtype.bytes() as u64;
+        let tokens = starts.last().copied().unwrap_or(0);
+        let expected = tokens * token_bytes;
+        if bin_bytes != expected {
+            let fault = if bin_bytes.is_multiple_of(token_bytes) {
+                Fault::DataSize { found: bin_bytes, expected }
+            } else {
+                Fault::PartialToken { found: bin_bytes, token_bytes }
+            };
+            return Err(DataError::Binidx { file: bin_path, fault });
+        }
+        if tokens == 0 {
+            return Err(DataError::NoDocuments { file: bin_path });
+        }
+        Ok(Self { prefix: prefix.into(), bin, dtype, starts })
+    }
+
+    /// The name of both files without `.bin` and `.idx`.
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// The number of documents.
+    #[expect(clippy::len_without_is_empty, reason = "a pair without documents cannot be opened")]
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The number of tokens of all documents.
+    pub fn tokens(&self) -> u64 {
+        self.starts[self.len()]
+    }
+
+    /// The number of tokens of document `i`.
+    ///
+    /// # Panics
+    /// When there is no such document.
+    pub fn doc_len(&self, i: usize) -> usize {
+        (self.starts[i + 1] - self.starts[i]) as usize
+    }
+
+    /// The tokens of document `i`.
+    ///
+    /// # Errors
+    /// [`DataError::Read`], or [`DataError::Binidx`] for a value that is no token id.
+    ///
+    /// # Panics
+    /// When there is no such document.
+    pub fn doc(&self, i: usize) -> Result<Vec<u32>, DataError> {
+        self.slice(self.starts[i], self.doc_len(i))
+    }
+
+    /// `len` tokens from position `offset` on, wherever documents begin or end.
+    ///
+    /// # Errors
+    /// [`DataError::Read`], or [`DataError::Binidx`] for a value that is no token id.
+    ///
+    /// # Panics
+    /// When there are fewer tokens.
+    pub fn slice(&self, offset: u64, len: usize) -> Result<Vec<u32>, DataError> {
+        assert!(
+            offset.checked_add(len as u64).is_some_and(|end| end <= self.tokens()),
+            "{len} tokens at {offset} of {}",
+            self.tokens()
+        );
+        let token_bytes = self.dtype.bytes();
+        let mut bytes = vec![0; len * token_bytes];
+        self.bin
+            .read_exact_at(&mut bytes, offset * token_bytes as u64)
+            .map_err(|source| DataError::Read { file: self.bin_path(), source })?;
+        (offset..)
+            .zip(bytes.chunks_exact(token_bytes))
+            .map(|(position, token)| {
+                let value = self.dtype.value(token);
+                value.try_into().map_err(|_| DataError::Binidx {
+                    file: self.bin_path(),
+                    fault: Fault::Token { position, value },
+                })
+            })
+            .collect()
+    }
+    fn bin_path(&self) -> PathBuf {
+        pair(&self.prefix).0
+    }
+}
+
+/// The type of the tokens and the starts of the documents in tokens, closed by the end of the last.
+fn parse_index(idx: &[u8]) -> Result<(Dtype, Vec<u64>), Fault> {
+    if !idx.starts_with(MAGIC) {
+        return Err(Fault::Magic);
+    }
+    let size_error = |expected| Fault::IndexSize { found: idx.len() as u64, expected };
+    if idx.len() < HEADER_BYTES {
+        return Err(size_error(HEADER_BYTES as u128));
+    }
+    let u64_at = |at: usize| u64::from_le_bytes(array(&idx[at..at + 8]));
+    let version = u64_at(9);
+    if version != VERSION {
+        return Err(Fault::Version { found: version });
+    }
+    let dtype = Dtype::from_code(idx[17]).ok_or(Fault::Dtype { code: idx[17] })?;
+    let (documents, entries) = (u64_at(18), u64_at(26));
+    let expected = HEADER_BYTES as u128 + 12 * u128::from(documents) + 8 * u128::from(entries);
+    if idx.len() as u128 != expected {
+        return Err(size_error(expected));
+    }
+
+    // From here on both counts are smaller than the file.
+    let documents = documents as usize;
+    let (sizes, rest) = idx[HEADER_BYTES..].split_at(4 * documents);
+    let (pointers, entries) = rest.split_at(8 * documents);
+    let mut starts = Vec::with_capacity(documents + 1);
+    let mut end = 0;
+    let sizes_and_pointers = sizes.chunks_exact(4).zip(pointers.chunks_exact(8)).enumerate();
+    for (document, (size, pointer)) in sizes_and_pointers {
+        let size = i32::from_le_bytes(array(size));
+        let found = i64::from_le_bytes(array(pointer));
+        let expected = end * dtype.bytes() as u64;
+        if u64::try_from(found) != Ok(expected) {
+            return Err(Fault::Pointer { document, found, expected });
+        }
+        starts.push(end);
+        end += u64::try_from(size).map_err(|_| Fault::Size { document, size })?;
+    }
+    starts.push(end);
+
+    for (entry, found) in entries.chunks_exact(8).enumerate() {
+        let found = i64::from_le_bytes(array(found));
+        if !usize::try_from(found).is_ok_and(|found| found <= documents) {
+            return Err(Fault::DocumentIndex { entry, found });
+        }
+    }
+    Ok((dtype, starts))
+}
+
+/// Writes a pair. Both files appear under their names only in [`BinidxWriter::finish`], the index
+/// last; a writer that is dropped before leaves nothing.
+#[derive(Debug)]
+pub struct BinidxWriter {
+    bin_path: PathBuf,
+    idx_path: PathBuf,
+    bin: BufWriter<File>,
+    /// Where `bin` lies until it is finished.
+    temporary: TempPath,
+    vocab_size: usize,
+    sizes: Vec<i32>,
+}
+
+impl BinidxWriter {
+    /// Begins a pair of token ids below `vocab_size`: 2 bytes a token up to a `vocab_size` of 65536, 4
+    /// bytes above.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] when the folder cannot be written.
+    pub fn create(prefix: &Path, vocab_size: usize) -> Result<Self, DataError> {
+        let (bin_path, idx_path) = pair(prefix);
+        let (bin, temporary) =
+            temporary_beside(&bin_path).map_err(|source| unwritable(&bin_path, source))?;
+        let bin = BufWriter::new(bin);
+        Ok(Self { bin_path, idx_path, bin, temporary, vocab_size, sizes: Vec::new() })
+    }
+
+    fn dtype(&self) -> Dtype {
+        if self.vocab_size <= 1 << 16 { Dtype::U16 } else { Dtype::I32 }
+    }
+
+    /// Appends one document.
+    ///
+    /// # Errors
+    /// [`DataError::Io`], [`DataError::UnknownToken`] for an id out of the vocabulary,
+    /// [`DataError::Binidx`] for a document of more than `i32::MAX` tokens.
+    pub fn push(&mut self, document: &[u32]) -> Result<(), DataError> {
+        let size = document.len().try_into().map_err(|_| DataError::Binidx {
+            file: self.bin_path.clone(),
+            fault: Fault::DocumentTooLong { tokens: document.len() },
+        })?;
+        if let Some(&id) = document.iter().find(|&&id| id as usize >= self.vocab_size) {
+            return Err(DataError::UnknownToken { id, vocab_size: self.vocab_size });
+        }
+        let token_bytes = self.dtype().bytes();
+        document
+            .iter()
+            .try_for_each(|id| self.bin.write_all(&id.to_le_bytes()[..token_bytes]))
+            .map_err(|source| unwritable(&self.bin_path, source))?;
+        self.sizes.push(size);
+        Ok(())
+    }
+
+    /// Writes the index and gives both files their names.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn finish(self) -> Result<(), DataError> {
+        let index = self.index();
+        let Self { bin_path, idx_path, bin, temporary, .. } = self;
+        bin.into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .and_then(|bin| publish(&bin, temporary, &bin_path))
+            .map_err(|source| unwritable(&bin_path, source))?;
+        temporary_beside(&idx_path)
+            .and_then(|(mut idx, temporary)| {
+                idx.write_all(&index)?;
+                publish(&idx, temporary, &idx_path)
+            })
+            .map_err(|source| unwritable(&idx_path, source))
+    }
+
+    /// The content of `.idx`.
+    fn index(&self) -> Vec<u8> {
+        let documents = self.sizes.len() as u64;
+        let mut idx = Vec::with_capacity(HEADER_BYTES + 20 * self.sizes.len() + 8);
+        idx.extend_from_slice(MAGIC);
+        idx.extend_from_slice(&VERSION.to_le_bytes());
+        idx.push(self.dtype() as u8);
+        idx.extend_from_slice(&documents.to_le_bytes());
+        idx.extend_from_slice(&(documents + 1).to_le_bytes());
+        idx.extend(self.sizes.iter().flat_map(|size| size.to_le_bytes()));
+        let mut pointer = 0;
+        for &size in &self.sizes {
+            idx.extend_from_slice(&i64::to_le_bytes(pointer));
+            pointer += i64::from(size) * self.dtype().bytes() as i64;
+        }
+        idx.extend((0..=documents).flat_map(u64::to_le_bytes));
+        idx
+    }
+}
+
+fn unwritable(path: &Path, source: io::Error) -> DataError {
+    DataError::Io { path: path.into(), source }
+}
+
+/// A file without its final name in the folder of `path`, removed unless it is published.
+fn temporary_beside(path: &Path) -> io::Result<(File, TempPath)> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o666)) // less the umask, like any new file
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
+        .map(NamedTempFile::into_parts)
+}
+
+/// Gives a finished file its name, once its content is safely on the disk.
+fn publish(file: &File, temporary: TempPath, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    temporary.persist(path).map_err(|failed| failed.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Two documents, `[33155, 0]` and `[5, 6, 7, 0]`, as other tools write them.
+    const GOLDEN_BIN: [u8; 12] = [0x83, 0x81, 0, 0, 0x05, 0, 0x06, 0, 0x07, 0, 0, 0];
+
+    fn golden_idx() -> Vec<u8> {
+        let mut idx = b"MMIDIDX\0\0\x01\0\0\0\0\0\0\0\x08".to_vec();
+        for count in [2u64, 3] {
+            idx.extend(count.to_le_bytes());
+        }
+        for size in [2i32, 4] {
+            idx.extend(size.to_le_bytes());
+        }
+        for word in [0i64, 4, 0, 1, 2] {
+            idx.extend(word.to_le_bytes());
+        }
+        idx
+    }
+
+    fn write_pair(prefix: &Path, bin: &[u8], idx: &[u8]) {
+        let (bin_path, idx_path) = pair(prefix);
+        fs::write(bin_path, bin).unwrap();
+        fs::write(idx_path, idx).unwrap();
+    }
+
+    /// An index of one document with the given type and size.
+    fn idx_of(code: u8, tokens: i32) -> Vec<u8> {
+        let mut idx = golden_idx()[..17].to_vec();
+        idx.push(code);
+        idx.extend([1u64, 2].map(u64::to_le_bytes).concat());
+        idx.extend(tokens.to_le_bytes());
+        idx.extend([0u64, 0, 1].map(u64::to_le_bytes).concat());
+        idx
+    }
+
+    /// The sentence of the error, with the folder left out.
+    fn refusal(bin: &[u8], idx: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path().join("d");
+        write_pair(&prefix, bin, idx);
+        let error = Binidx::open(&prefix).and_then(|data| data.doc(0)).unwrap_err();
+        error.to_string().replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    #[test]
+    fn the_writer_makes_the_golden_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path().join("rwkv-x070.v1");
+        let mut writer = BinidxWriter::create(&prefix, 65536).unwrap();
+        writer.push(&[33155, 0]).unwrap();
+        writer.push(&[5, 6, 7, 0]).unwrap();
+        writer.finish().unwrap();
+        let (bin, idx) = pair(&prefix);
+        assert!(bin.ends_with("rwkv-x070.v1.bin"));
+        assert_eq!(fs::read(bin).unwrap(), GOLDEN_BIN);
+        let idx = fs::read(idx).unwrap();
+        assert_eq!(idx.len(), 82);
+        assert_eq!(idx, golden_idx());
+    }
+
+    #[test]
+    fn the_golden_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path().join("d");
+        write_pair(&prefix, &GOLDEN_BIN, &golden_idx());
+        let data = Binidx::open(&prefix).unwrap();
+        assert_eq!((data.len(), data.tokens()), (2, 6));
+        assert_eq!((data.doc_len(0), data.doc_len(1)), (2, 4));
+        assert_eq!(data.doc(0).unwrap(), [33155, 0]);
+        assert_eq!(data.doc(1).unwrap(), [5, 6, 7, 0]);
+        assert_eq!(data.slice(1, 3).unwrap(), [0, 5, 6]);
+        assert_eq!(data.slice(6, 0).unwrap(), [0u32; 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 tokens at 5 of 6")]
+    fn a_slice_past_the_end_is_a_mistake_of_the_caller() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path().join("d");
+        write_pair(&prefix, &GOLDEN_BIN, &golden_idx());
+        let _ = Binidx::open(&prefix).unwrap().slice(5, 2);
+    }
+
+    /// tests/data/check_binidx.py reads what was written, with two and with four bytes a token.
+    #[test]
+    fn an_independent_reader_agrees() {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/check_binidx.py");
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path().join("d");
+        for (vocab_size, dtype, id) in [(65536, "u16", 65535), (70000, "i32", 69999)] {
+            let mut writer = BinidxWriter::create(&prefix, vocab_size).unwrap();
+            writer.push(&[id, 1, 0]).unwrap();
+            writer.push(&[0]).unwrap();
+            writer.finish().unwrap();
+            let run = Command::new("python3").arg(script).arg(&prefix).output();
+            let run = run.expect("python3 is installed");
+            assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+            assert_eq!(
+                String::from_utf8(run.stdout).unwrap(),
+                format!("{{\"dtype\": \"{dtype}\", \"documents\": [[{id}, 1, 0], [0]]}}\n")
+            );
+        }
+    }
+
+    #[test]
+    fn every_integer_type_is_read() {
+        let cases: [(u8, &[u8], u32); 6] = [
+            (1, &[200], 200),
+            (2, &[100], 100),
+            (3, &[0x34, 0x12], 0x1234),
+            (8, &[0xff, 0xff], 0xffff),
+            (4, &[0x78, 0x56, 0x34, 0x12], 0x1234_5678),
+            (5, &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], u32::MAX),
+        ];
+        for (code, bin, id) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let prefix = folder.path().join("d");
+            write_pair(&prefix, bin, &idx_of(code, 1));
+            assert_eq!(Binidx::open(&prefix).unwrap().doc(0).unwrap(), [id], "code {code}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_no_ids_are_refused() {
+        assert_eq!(
+            refusal(&[0xff], &idx_of(2, 1)),
+            "`d.bin` holds -1 as token 0, which is no token id"
+        );
+        assert_eq!(
+            refusal(&[0, 0, 0, 0, 1, 0, 0, 0], &idx_of(5, 1)),
+            "`d.bin` holds 4294967296 as token 0, which is no token id"
+        );
+    }
+
+    #[test]
+    fn a_wrong_header_is_refused() {
+        assert_eq!(
+            refusal(b"", b"PK\x03\x04"),
+            "`d.idx` is not a binidx index: it does not begin with `MMIDIDX`"
+        );
+        assert_eq!(
+            refusal(b"", &golden_idx()[..20]),
+            "`d.idx` has 20 bytes, but its header needs 34"
+        );
+        let mut version = golden_idx();
+        version[9] = 2;
+        assert_eq!(refusal(b"", &version), "`d.idx` has version 2, expected 1");
+        assert_eq!(
+            refusal(b"", &idx_of(7, 1)),
+            "`d.idx` has dtype code 7, which is for floats, not token ids"
+        );
+        assert_eq!(refusal(b"", &idx_of(9, 1)), "`d.idx` has dtype code 9, which is unknown");
+    }
+
+    #[test]
+    fn sizes_that_do_not_add_up_are_refused() {
+        let change = |at: usize, bytes: &[u8]| {
+            let mut idx = golden_idx();
+            idx[at..at + bytes.len()].copy_from_slice(bytes);
+            refusal(&GOLDEN_BIN, &idx)
+        };
+        assert_eq!(
+            refusal(&GOLDEN_BIN, &golden_idx()[..81]),
+            "`d.idx` has 81 bytes, but its header needs 82"
+        );
+        assert_eq!(
+            change(18, &u64::MAX.to_le_bytes()),
+            format!(
+                "`d.idx` has 82 bytes, but its header needs {}",
+                34 + 12 * u128::from(u64::MAX) + 24
+            )
+        );
+        assert_eq!(
+            change(38, &(-4i32).to_le_bytes()),
+            "`d.idx` gives document 1 a size of -4 tokens"
+        );
+        assert_eq!(
+            change(50, &6i64.to_le_bytes()),
+            "`d.idx` puts document 1 at byte 6, expected 4"
+        );
+        assert_eq!(
+            change(74, &(-1i64).to_le_bytes()),
+            "`d.idx` has -1 as entry 2 of its document index"
+        );
+        assert_eq!(
+            refusal(&GOLDEN_BIN[..11], &golden_idx()),
+            "`d.bin` has 11 bytes, which is no multiple of 2, the size of a token"
+        );
+        assert_eq!(
+            refusal(&GOLDEN_BIN[..10], &golden_idx()),
+            "`d.bin` has 10 bytes, but its index describes 12"
+        );
+        assert_eq!(refusal(b"", &idx_of(8, 0)), "`d.bin` holds no documents");
+    }
+
+    #[test]
+    fn a_missing_half_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path().join("d");
+        let open = || {
+            let error = Binidx::open(&prefix).unwrap_err();
+            assert_eq!(error.code(), "ST3010");
+            error.to_string().replace(&format!("{}/", folder.path().display()), "")
+        };
+        assert_eq!(open(), "`d` names no data: neither `d.bin` nor `d.idx` exists");
+        write_pair(&prefix, &GOLDEN_BIN, &golden_idx());
+        fs::remove_file(folder.path().join("d.idx")).unwrap();
+        assert_eq!(open(), "`d.idx` is missing, although `d.bin` exists");
+        write_pair(&prefix, &GOLDEN_BIN, &golden_idx());
+        fs::remove_file(folder.path().join("d.bin")).unwrap();
+        assert_eq!(open(), "`d.bin` is missing, although `d.idx` exists");
+    }
+
+    #[test]
+    fn an_unfinished_writer_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = BinidxWriter::create(&folder.path().join("d"), 10).unwrap();
+        writer.push(&[1, 0]).unwrap();
+        assert!(matches!(writer.push(&[10]), Err(DataError::UnknownToken { id: 10, .. })));
+        drop(writer);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_unwritable_place_is_named() {
+        let prefix = Path::new("no/such/folder/d");
+        let error = BinidxWriter::create(prefix, 10).unwrap_err();
+        assert_eq!(error.to_string(), "cannot write `no/such/folder/d.bin`");
+    }
+}

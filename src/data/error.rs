@@ -1,0 +1,642 @@
+//! What can be wrong with data, and how it is shown.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::mask::ASSISTANT;
+use crate::diagnostic::{Diagnostic, Span};
+
+/// Why data cannot be used. The text of an error is one sentence; [`DataError::diagnostic`] adds the
+/// excerpt, notes and helps.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A line of a JSONL file is no document.
+    #[error("line {} of `{}` {fault}", place.line(), place.file.display())]
+    Line {
+        /// The line and what of it is wrong.
+        place: Box<Span>,
+        /// What is wrong.
+        fault: LineFault,
+        /// How the rest of the file looks.
+        others: OtherLines,
+    },
+    /// A file holds nothing to learn from.
+    #[error("`{}` holds no documents", file.display())]
+    NoDocuments {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read `{}`", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file or folder cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A binidx pair contradicts itself or its format.
+    #[error("`{}` {fault}", file.display())]
+    Binidx {
+        /// The half that is wrong.
+        file: PathBuf,
+        /// What is wrong.
+        fault: BinidxFault,
+    },
+    /// A line of a vocabulary file is faulty.
+    #[error("line {} of `{}` {fault}", place.line(), place.file.display())]
+    Vocabulary {
+        /// The line and what of it is wrong.
+        place: Box<Span>,
+        /// What is wrong.
+        fault: VocabularyFault,
+    },
+    /// A vocabulary cannot encode every text.
+    #[error("`{}` has no token for byte {:#04x}{}", file.display(), bytes[0], and_other_bytes(bytes.len() - 1))]
+    MissingBytes {
+        /// The vocabulary file.
+        file: PathBuf,
+        /// The single bytes that are no token; at least one.
+        bytes: Vec<u8>,
+    },
+    /// A token id has no token.
+    #[error("token id {id} is not in the vocabulary of {vocab_size} ids")]
+    UnknownToken {
+        /// The id.
+        id: u32,
+        /// The highest known id plus one.
+        vocab_size: usize,
+    },
+    /// A text is not the same after encoding and decoding: a defect of the tokenizer.
+    #[error("line {line} of `{}` changes when it is tokenised and put back together", file.display())]
+    RoundTrip {
+        /// The JSONL file.
+        file: PathBuf,
+        /// Its line.
+        line: usize,
+    },
+    /// A document has more tokens than a sample holds.
+    #[error("{document} has {tokens} tokens, more than the {limit} that fit")]
+    Overlong {
+        /// The first such document.
+        document: Origin,
+        /// Its tokens, the closing one included.
+        tokens: usize,
+        /// The most that a sample can hold.
+        limit: usize,
+        /// How many other documents are too long as well.
+        others: usize,
+    },
+    /// A document has an id for which the model has no embedding.
+    #[error("{document} has token id {id}, but the model has only {vocab_size} ids")]
+    IdBeyondModel {
+        /// The document.
+        document: Origin,
+        /// The id.
+        id: u32,
+        /// The model's ids.
+        vocab_size: usize,
+    },
+    /// The data is shorter than one window.
+    #[error("`{}` has {tokens} tokens, but windows of `ctx_len = {ctx_len}` need {}", file.display(), ctx_len + 1)]
+    ShorterThanWindow {
+        /// The pair's name without `.bin` and `.idx`.
+        file: PathBuf,
+        /// Tokens of all documents.
+        tokens: u64,
+        /// Tokens that a window has as inputs.
+        ctx_len: usize,
+    },
+    /// The loss mask selects nothing in some documents.
+    #[error("{} of {} documents would teach nothing", grouped(others + 1), grouped(*documents))]
+    NothingLearned {
+        /// The first such document.
+        document: Origin,
+        /// How many others there are.
+        others: usize,
+        /// All documents.
+        documents: usize,
+    },
+}
+
+/// Where a document comes from, as the subject of a sentence.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Origin {
+    /// A line of a JSONL file.
+    #[error("line {} of `{}`", .0.line(), .0.file.display())]
+    Jsonl(Box<Span>),
+    /// A document of a binidx pair, counted from 0.
+    #[error("document {index} of `{}`", prefix.display())]
+    Binidx {
+        /// The pair's name without `.bin` and `.idx`.
+        prefix: PathBuf,
+        /// The document.
+        index: usize,
+    },
+}
+
+/// What is wrong with one line of a JSONL file, as the predicate of a sentence about that line.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LineFault {
+    /// The line does not parse.
+    #[error("is not valid JSON")]
+    Json {
+        /// The parser's reason.
+        problem: String,
+        /// Whether the fault follows a closing quote, as it does behind an unescaped one.
+        after_quote: bool,
+    },
+    /// The line is not UTF-8.
+    #[error("is not UTF-8")]
+    NotUtf8 {
+        /// The first byte that is wrong.
+        byte: u8,
+    },
+    /// The line is JSON, but of another type.
+    #[error("must be a JSON object, found {found}")]
+    NotAnObject {
+        /// The type, with its article.
+        found: &'static str,
+    },
+    /// The object has no key `text`.
+    #[error("has no key `text`")]
+    NoText {
+        /// The keys it has.
+        keys: Vec<String>,
+    },
+    /// The object has the key `text` more than once.
+    #[error("has the key `text` twice")]
+    TextTwice,
+    /// The value of `text` is not a string.
+    #[error("must have a string as `text`, found {found}")]
+    TextType {
+        /// The type, with its article.
+        found: &'static str,
+    },
+    /// The value of `text` is the empty string.
+    #[error("has an empty `text`")]
+    EmptyText,
+}
+
+/// How the lines look that an error is not about.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct OtherLines {
+    /// How many are documents.
+    pub fine: usize,
+    /// How many have the same problem.
+    pub same: usize,
+    /// The numbers of the first of those, two at most.
+    pub first: Vec<usize>,
+}
+
+/// What is wrong with a binidx file, as the predicate of a sentence about that file.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BinidxFault {
+    /// Neither half exists.
+    #[error("names no data: neither `{}` nor `{}` exists", bin.display(), idx.display())]
+    NoPair {
+        /// Where the tokens should be.
+        bin: PathBuf,
+        /// Where the index should be.
+        idx: PathBuf,
+    },
+    /// One half is missing.
+    #[error("is missing, although `{}` exists", other.display())]
+    HalfMissing {
+        /// The half that exists.
+        other: PathBuf,
+    },
+    /// The index begins with other bytes.
+    #[error("is not a binidx index: it does not begin with `MMIDIDX`")]
+    Magic,
+    /// The index is of another version.
+    #[error("has version {found}, expected 1")]
+    Version {
+        /// The version.
+        found: u64,
+    },
+    /// The tokens have a type that cannot hold ids.
+    #[error("has dtype code {code}, which is {}", if matches!(code, 6 | 7) { "for floats, not token ids" } else { "unknown" })]
+    Dtype {
+        /// The code in the index.
+        code: u8,
+    },
+    /// The index is too short or too long for its counts.
+    #[error("has {found} bytes, but its header needs {expected}")]
+    IndexSize {
+        /// Bytes of the file.
+        found: u64,
+        /// Bytes that the header asks for.
+        expected: u128,
+    },
+    /// A document has a negative size.
+    #[error("gives document {document} a size of {size} tokens")]
+    Size {
+        /// The document, counted from 0.
+        document: usize,
+        /// Its size.
+        size: i32,
+    },
+    /// A document does not begin where the one before it ends.
+    #[error("puts document {document} at byte {found}, expected {expected}")]
+    Pointer {
+        /// The document, counted from 0.
+        document: usize,
+        /// Its place in the index.
+        found: i64,
+        /// Where it has to be.
+        expected: u64,
+    },
+    /// The document index points nowhere.
+    #[error("has {found} as entry {entry} of its document index")]
+    DocumentIndex {
+        /// The entry, counted from 0.
+        entry: usize,
+        /// What it says.
+        found: i64,
+    },
+    /// The tokens end within one.
+    #[error("has {found} bytes, which is no multiple of {token_bytes}, the size of a token")]
+    PartialToken {
+        /// Bytes of the file.
+        found: u64,
+        /// Bytes of a token.
+        token_bytes: u64,
+    },
+    /// There are fewer or more tokens than the index describes.
+    #[error("has {found} bytes, but its index describes {expected}")]
+    DataSize {
+        /// Bytes of the file.
+        found: u64,
+        /// Bytes that the index asks for.
+        expected: u64,
+    },
+    /// A value is no token id.
+    #[error("holds {value} as token {position}, which is no token id")]
+    Token {
+        /// The position in the whole stream, counted from 0.
+        position: u64,
+        /// The value.
+        value: i64,
+    },
+    /// A document is longer than the format allows.
+    #[error("cannot hold a document of {tokens} tokens")]
+    DocumentTooLong {
+        /// Its tokens.
+        tokens: usize,
+    },
+}
+
+/// What is wrong with a line of a vocabulary, as the predicate of a sentence about that line.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum VocabularyFault {
+    /// The line is not UTF-8.
+    #[error("is not UTF-8")]
+    NotUtf8,
+    /// The line has no three fields.
+    #[error("is not `<id> <literal> <byte length>`")]
+    Form,
+    /// The first field is no number.
+    #[error("does not begin with an id")]
+    NotAnId,
+    /// Id 0 cannot have text.
+    #[error("uses id 0, which means end of document")]
+    IdZero,
+    /// The id would need an absurdly large embedding.
+    #[error("has an id above {max}")]
+    IdTooLarge {
+        /// The highest id that is accepted.
+        max: u32,
+    },
+    /// Two lines have one id.
+    #[error("repeats the id of line {first}")]
+    RepeatedId {
+        /// The line that has it already.
+        first: usize,
+    },
+    /// Two tokens have the same bytes.
+    #[error("repeats the bytes of token {first}")]
+    RepeatedBytes {
+        /// The id of the token that has them already.
+        first: u32,
+    },
+    /// The second field is not a literal, for the reason given.
+    #[error("{0}")]
+    Literal(&'static str),
+    /// A token needs at least one byte.
+    #[error("has a token without bytes")]
+    Empty,
+    /// The last field is no number.
+    #[error("does not end with a byte length")]
+    NotALength,
+    /// The last field is another number.
+    #[error("states {stated} bytes, but its token has {found}")]
+    Length {
+        /// What the line says.
+        stated: u32,
+        /// How many the literal has.
+        found: usize,
+    },
+}
+
+/// A stretch of one line of `file`; where the line is not UTF-8, its first faulty byte.
+pub(super) fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>) -> Box<Span> {
+    let range = match str::from_utf8(line) {
+        Ok(_) => range,
+        Err(error) => {
+            let start = error.valid_up_to();
+            start..start + char::REPLACEMENT_CHARACTER.len_utf8()
+        }
+    };
+    let text = String::from_utf8_lossy(line).trim_end().to_owned();
+    Box::new(Span { file: file.into(), text, first_line: number, range })
+}
+
+impl DataError {
+    /// The stable code of the message.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Line { fault, .. } => match fault {
+                LineFault::Json { .. } => "ST3001",
+                LineFault::NotUtf8 { .. } => "ST3002",
+                _ => "ST3003",
+            },
+            Self::NoDocuments { .. } => "ST3004",
+            Self::Read { .. } => "ST3005",
+            Self::Io { .. } => "ST3006",
+            Self::Binidx { fault, .. } => match fault {
+                BinidxFault::NoPair { .. } | BinidxFault::HalfMissing { .. } => "ST3010",
+                BinidxFault::Magic | BinidxFault::Version { .. } | BinidxFault::Dtype { .. } => {
+                    "ST3011"
+                }
+                BinidxFault::Token { .. } => "ST3013",
+                BinidxFault::DocumentTooLong { .. } => "ST3014",
+                _ => "ST3012",
+            },
+            Self::Vocabulary { fault, .. } => match fault {
+                VocabularyFault::IdZero
+                | VocabularyFault::IdTooLarge { .. }
+                | VocabularyFault::RepeatedId { .. } => "ST3021",
+                VocabularyFault::RepeatedBytes { .. } | VocabularyFault::Empty => "ST3022",
+                _ => "ST3020",
+            },
+            Self::MissingBytes { .. } => "ST3023",
+            Self::UnknownToken { .. } => "ST3024",
+            Self::RoundTrip { .. } => "ST3025",
+            Self::Overlong { .. } => "ST3030",
+            Self::IdBeyondModel { .. } => "ST3031",
+            Self::ShorterThanWindow { .. } => "ST3032",
+            Self::NothingLearned { .. } => "ST3102",
+        }
+    }
+
+    /// Names the line of the JSONL file that a document of prepared data was made from, if the error
+    /// is about one: `lines` holds the line of every document of the pair.
+    #[must_use]
+    pub fn in_source(mut self, source: &Path, lines: &[usize]) -> Self {
+        if let Self::Overlong { document, .. }
+        | Self::IdBeyondModel { document, .. }
+        | Self::NothingLearned { document, .. } = &mut self
+            && let Origin::Binidx { index, .. } = document
+            && let Some(&number) = lines.get(*index)
+        {
+            let text = fs::read(source).unwrap_or_default(); // the number alone helps, too
+            let line = text.split(|&byte| byte == b'\n').nth(number - 1).unwrap_or_default();
+            *document = Origin::Jsonl(place(source, number, line, 0..0));
+        }
+        self
+    }
+
+    /// The message as the user sees it.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let diagnostic = Diagnostic::error(self.code(), self.to_string());
+        match self {
+            Self::Line { place, fault, others } => {
+                let diagnostic = explain_line(diagnostic.at((**place).clone()), fault);
+                match others.sentence() {
+                    Some(sentence) => diagnostic.note(sentence),
+                    None => diagnostic,
+                }
+            }
+            Self::Vocabulary { place, .. } => diagnostic.at((**place).clone()).note(
+                "each line is `<id> <Python literal> <byte length>`, for example `36786 ' Hello' 6`",
+            ),
+            Self::NoDocuments { .. } => diagnostic,
+            Self::Read { source, .. } => {
+                let diagnostic = diagnostic.note(source.to_string());
+                match source.kind() {
+                    io::ErrorKind::NotFound => diagnostic
+                        .help("a relative path is looked up beside the experiment file"),
+                    io::ErrorKind::IsADirectory => diagnostic.help("name a file in this folder"),
+                    _ => diagnostic,
+                }
+            }
+            Self::Io { source, .. } => {
+                diagnostic.note(source.to_string()).note("nothing half-written was left behind")
+            }
+            Self::Binidx { fault, .. } => explain_binidx(diagnostic, fault),
+            Self::MissingBytes { .. } => diagnostic
+                .note("each of the 256 single bytes must be a token, so that every text can be encoded"),
+            Self::UnknownToken { .. } => {
+                diagnostic.help("choose the vocabulary that the data was tokenised with")
+            }
+            Self::RoundTrip { .. } => diagnostic.note("this is a defect of the tokenizer"),
+            Self::Overlong { document, others, .. } => {
+                let diagnostic = document.show(diagnostic);
+                let diagnostic = match others {
+                    0 => diagnostic,
+                    1 => diagnostic.note("1 other document is too long as well"),
+                    n => diagnostic.note(format!("{} others are too long as well", grouped(*n))),
+                };
+                diagnostic
+                    .help("raise `train.ctx_len`")
+                    .help("or set `data.overlong = \"truncate\"` and lose the end of such documents")
+            }
+            Self::IdBeyondModel { document, .. } => {
+                document.show(diagnostic).help("tokenise with the vocabulary of the model")
+            }
+            Self::ShorterThanWindow { .. } => {
+                diagnostic.help("lower `train.ctx_len`, or set `data.dataload = \"pad\"`")
+            }
+            Self::NothingLearned { document, .. } => document
+                .show(diagnostic)
+                .note(format!("the first one is {document}"))
+                .note(format!(
+                    "`loss_mask = \"assistant\"` learns what follows `{ASSISTANT}` at the start of a \
+                     turn, as far as `train.ctx_len` reaches"
+                ))
+                .help("mend or remove such documents, or set `data.loss_mask = \"pad\"`"),
+        }
+    }
+}
+
+impl Origin {
+    /// Adds the place, if it is one in a text.
+    fn show(&self, diagnostic: Diagnostic) -> Diagnostic {
+        match self {
+            Self::Jsonl(place) => diagnostic.at((**place).clone()),
+            Self::Binidx { .. } => diagnostic,
+        }
+    }
+}
+
+impl OtherLines {
+    fn sentence(&self) -> Option<String> {
+        let fine = match self.fine {
+            0 => None,
+            1 => Some("1 other line is fine".to_owned()),
+            n => Some(format!("{} other lines are fine", grouped(n))),
+        };
+        let numbers: Vec<String> = self.first.iter().map(usize::to_string).collect();
+        let numbers = numbers.join(", ");
+        let etc = if self.same > self.first.len() { ", ..." } else { "" };
+        let same = match self.same {
+            0 => None,
+            1 => Some(format!("1 more has the same problem ({numbers})")),
+            n => Some(format!("{} more have the same problem ({numbers}{etc})", grouped(n))),
+        };
+        let parts: Vec<String> = [fine, same].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
+    match fault {
+        LineFault::Json { after_quote: true, .. } => diagnostic
+            .label("the text ended at the quote before this")
+            .note("quotes inside the text need a backslash: `\\\"`"),
+        LineFault::Json { problem, .. } => diagnostic.label(problem),
+        LineFault::NotUtf8 { byte } => diagnostic
+            .label(format!("byte {byte:#04x}"))
+            .help("save the file as UTF-8, for example `iconv -f GB18030 -t UTF-8 OLD > NEW`"),
+        LineFault::NotAnObject { .. } | LineFault::TextType { .. } => {
+            diagnostic.note("a line looks like `{\"text\": \"User: ...\\n\\nAssistant: ...\"}`")
+        }
+        LineFault::NoText { keys } if keys.is_empty() => diagnostic.label("the object is empty"),
+        LineFault::NoText { keys } => {
+            diagnostic.label(format!("keys found: `{}`", keys.join("`, `")))
+        }
+        LineFault::TextTwice => diagnostic.label("the other one would be lost"),
+        LineFault::EmptyText => diagnostic.label("nothing to learn").help("delete the line"),
+    }
+}
+
+fn explain_binidx(diagnostic: Diagnostic, fault: &BinidxFault) -> Diagnostic {
+    match fault {
+        BinidxFault::NoPair { .. } => diagnostic
+            .help("`data.data_file` is the path without `.bin` and `.idx`")
+            .help("a relative path is looked up beside the experiment file"),
+        BinidxFault::HalfMissing { .. } => diagnostic
+            .note("a pair is two files of one name, `.bin` with tokens and `.idx` with places"),
+        BinidxFault::Pointer { .. } => {
+            diagnostic.note("each document begins where the one before it ends")
+        }
+        BinidxFault::DataSize { .. } | BinidxFault::PartialToken { .. } => {
+            diagnostic.note("the two files belong to different data, or one was not copied whole")
+        }
+        _ => diagnostic,
+    }
+}
+
+/// ` and N other bytes`, or nothing for none.
+fn and_other_bytes(n: usize) -> String {
+    match n {
+        0 => String::new(),
+        1 => " and 1 other byte".to_owned(),
+        n => format!(" and {n} other bytes"),
+    }
+}
+
+/// Decimal digits with a comma at every thousand.
+fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        let cases =
+            [(0, "0"), (999, "999"), (1000, "1,000"), (4093, "4,093"), (1234567, "1,234,567")];
+        for (n, text) in cases {
+            assert_eq!(grouped(n), text);
+        }
+    }
+
+    #[test]
+    fn other_lines_are_summed_up() {
+        let others = |fine, same, first: &[usize]| {
+            OtherLines { fine, same, first: first.to_vec() }.sentence().unwrap_or_default()
+        };
+        assert_eq!(others(0, 0, &[]), "");
+        assert_eq!(others(1, 0, &[]), "1 other line is fine");
+        assert_eq!(others(0, 1, &[7]), "1 more has the same problem (7)");
+        assert_eq!(
+            others(4093, 2, &[604, 1311]),
+            "4,093 other lines are fine; 2 more have the same problem (604, 1311)"
+        );
+        assert_eq!(others(0, 3, &[2, 3]), "3 more have the same problem (2, 3, ...)");
+    }
+
+    #[test]
+    fn an_overlong_document_is_named() {
+        let document = Origin::Binidx { prefix: "d".into(), index: 26 };
+        let error = DataError::Overlong { document, tokens: 900, limit: 513, others: 1200 };
+        let expected = "\
+error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
+  |
+  = note: 1,200 others are too long as well
+  = help: raise `train.ctx_len`
+  = help: or set `data.overlong = \"truncate\"` and lose the end of such documents";
+        assert_eq!(error.diagnostic().render(false), expected);
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf8_points_at_its_first_faulty_byte() {
+        let place = place(Path::new("d.jsonl"), 3, b"ab\xffc\r", 0..0);
+        assert_eq!(place.to_string(), "d.jsonl:3:3");
+        assert_eq!(&place.text, "ab\u{fffd}c");
+        assert_eq!(&place.text[place.range], "\u{fffd}");
+    }
+
+    #[test]
+    fn a_prepared_document_is_named_by_its_source_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("d.jsonl");
+        fs::write(&source, "\n{\"text\": \"User: hi\\n\\nBot: yo\"}\n").unwrap();
+        let document = Origin::Binidx { prefix: "train".into(), index: 1 };
+        let error = DataError::NothingLearned { document, others: 311, documents: 4014 };
+        let message = error.in_source(&source, &[1, 2]).diagnostic().render(false);
+        let expected = r#"
+error[ST3102]: 312 of 4,014 documents would teach nothing
+ --> d.jsonl:2:1
+  |
+2 | {"text": "User: hi\n\nBot: yo"}
+  | ^
+  |
+  = note: the first one is line 2 of `d.jsonl`
+  = note: `loss_mask = "assistant"` learns what follows `Assistant:` at the start of a turn, as far as `train.ctx_len` reaches
+  = help: mend or remove such documents, or set `data.loss_mask = "pad"`"#;
+        let message = message.replace(&format!("{}/", folder.path().display()), "");
+        assert_eq!(message, expected.trim_start());
+    }
+}

@@ -1,0 +1,244 @@
+//! Text to token ids and back.
+
+use std::fmt;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use flate2::read::GzDecoder;
+use sha2::{Digest as _, Sha256};
+
+use super::error::DataError;
+use super::trie::Trie;
+use super::vocabulary;
+
+/// The token that closes a document. It has no text, and encoding never produces it.
+pub const END_OF_DOCUMENT: u32 = 0;
+
+/// The World vocabulary, see `WORLD_VOCAB_NOTICE.md`.
+const WORLD: &[u8] = include_bytes!("world_vocab.txt.gz");
+const WORLD_NAME: &str = "rwkv_vocab_v20230424.txt";
+
+/// A byte-level tokenizer: at each position the longest token of the vocabulary that fits.
+///
+/// There is no normalisation and there are no special tokens, so any bytes survive the round trip.
+pub struct Tokenizer {
+    /// Token bytes by id; empty where an id is unused.
+    tokens: Vec<Box<[u8]>>,
+    trie: Trie,
+    fingerprint: String,
+}
+
+impl Tokenizer {
+    /// The built-in World vocabulary (`rwkv_vocab_v20230424.txt`) of the RWKV models.
+    ///
+    /// # Panics
+    /// Never: the vocabulary is part of the program.
+    pub fn world() -> Self {
+        let mut text = Vec::new();
+        GzDecoder::new(WORLD).read_to_end(&mut text).expect("the built-in vocabulary is whole");
+        Self::parse(Path::new(WORLD_NAME), &text).expect("the built-in vocabulary is valid")
+    }
+
+    /// A vocabulary file of lines `<id> <Python literal> <byte length>`, ending in LF or CRLF.
+    ///
+    /// # Errors
+    /// [`DataError::Read`] when the file cannot be read, [`DataError::Vocabulary`] at a faulty line,
+    /// [`DataError::MissingBytes`] when the vocabulary cannot encode every text.
+    pub fn load(file: &Path) -> Result<Self, DataError> {
+        let text =
+            fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
+        Self::parse(file, &text)
+    }
+
+    fn parse(file: &Path, text: &[u8]) -> Result<Self, DataError> {
+        let text = with_lf(text);
+        let tokens = vocabulary::parse(file, &text)?;
+        let trie = Trie::new(&tokens);
+        Ok(Self { tokens, trie, fingerprint: format!("{:x}", Sha256::digest(&text)) })
+    }
+
+    /// The token ids of `text`; never [`END_OF_DOCUMENT`].
+    pub fn encode(&self, text: &[u8]) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        let mut rest = text;
+        while let Some((id, length)) = self.trie.longest(rest) {
+            ids.push(id);
+            rest = &rest[length..];
+        }
+        debug_assert!(rest.is_empty(), "every single byte is a token");
+        ids
+    }
+
+    /// The bytes of `ids` in a row; [`END_OF_DOCUMENT`] adds none.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownToken`] for an id that the vocabulary lacks.
+    pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, DataError> {
+        let mut text = Vec::with_capacity(ids.len() * 4);
+        for &id in ids {
+            let vocab_size = self.vocab_size();
+            let bytes = self.token_bytes(id).ok_or(DataError::UnknownToken { id, vocab_size })?;
+            text.extend_from_slice(bytes);
+        }
+        Ok(text)
+    }
+
+    /// The bytes of one token: none for [`END_OF_DOCUMENT`], `None` for an id without a token.
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        if id == END_OF_DOCUMENT {
+            return Some(&[]);
+        }
+        self.tokens.get(id as usize).map(|bytes| &**bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// The highest id plus one; a model may have more rows than that.
+    pub fn vocab_size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The sha256 of the vocabulary file with LF line ends, in hexadecimal.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.vocab_size())
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `text` with every CRLF turned into LF.
+fn with_lf(text: &[u8]) -> Vec<u8> {
+    let mut lf = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
+        match line.strip_suffix(b"\r\n") {
+            Some(line) => lf.extend_from_slice(&[line, b"\n"].concat()),
+            None => lf.extend_from_slice(line),
+        }
+    }
+    lf
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) static WORLD_TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::world);
+
+    /// The 256 single bytes and a few overlapping tokens, one of them past a gap in the ids.
+    fn small_vocabulary() -> String {
+        let mut text: String =
+            (0..=255).map(|byte| format!("{} b'\\x{byte:02x}' 1\n", byte + 1)).collect();
+        text += "257 'ab' 2\n258 'abc' 3\n259 'bcd' 3\n300 'é' 2\n";
+        text
+    }
+
+    fn small_tokenizer() -> Tokenizer {
+        Tokenizer::parse(Path::new("small.txt"), small_vocabulary().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn world_is_the_published_vocabulary() {
+        let world = &*WORLD_TOKENIZER;
+        assert_eq!(world.vocab_size(), 65530);
+        assert_eq!(
+            world.fingerprint(),
+            "e6dee3d4e31b4d5c40ac99508ac6c701ceef4bed681bf2167ce9a908552bca89"
+        );
+        assert_eq!((1..65536).filter(|&id| world.token_bytes(id).is_some()).count(), 65529);
+        assert_eq!(world.tokens.iter().map(|token| token.len()).max(), Some(128));
+        assert_eq!(world.token_bytes(2423), Some("\u{80}".as_bytes()));
+        assert_eq!(world.token_bytes(9804), Some("\u{2002}".as_bytes()));
+        for byte in 0..=u8::MAX {
+            assert_eq!(world.encode(&[byte]), [u32::from(byte) + 1]);
+        }
+    }
+
+    /// Goldens of the reference tokenizer.
+    #[test]
+    fn world_encodes_like_the_reference() {
+        let cases: [(&str, &[u32]); 11] = [
+            (
+                "The Eiffel tower is in the city of",
+                &[6699, 304, 25740, 109, 39990, 4600, 4596, 22590, 30449, 4706],
+            ),
+            ("User: hi\n\nAssistant: Hello!", &[24281, 59, 4571, 261, 5585, 41693, 59, 36786, 34]),
+            ("User:", &[24281, 59]),
+            ("Assistant:", &[5585, 41693, 59]),
+            ("\n\n", &[261]),
+            ("\r\n", &[263]),
+            ("😀", &[3319, 153, 129]),
+            ("✨你好", &[10059, 10464, 11685]),
+            ("0", &[49]),
+            ("1", &[50]),
+            ("\n\x17", &[11, 24]),
+        ];
+        for (text, ids) in cases {
+            assert_eq!(WORLD_TOKENIZER.encode(text.as_bytes()), ids, "{text:?}");
+            assert_eq!(WORLD_TOKENIZER.decode(ids).unwrap(), text.as_bytes(), "{text:?}");
+        }
+        assert!(WORLD_TOKENIZER.encode(b"").is_empty());
+    }
+
+    #[test]
+    fn end_of_document_has_no_bytes_and_other_gaps_are_errors() {
+        let small = small_tokenizer();
+        assert_eq!(small.decode(&[98, 0, 300]).unwrap(), "aé".as_bytes());
+        assert_eq!(small.vocab_size(), 301);
+        for id in [260, 299, 301, u32::MAX] {
+            assert_eq!(small.token_bytes(id), None);
+            assert_eq!(
+                small.decode(&[id]).unwrap_err().to_string(),
+                format!("token id {id} is not in the vocabulary of 301 ids")
+            );
+        }
+    }
+
+    #[test]
+    fn crlf_and_lf_are_the_same_vocabulary() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, small_vocabulary().replace('\n', "\r\n")).unwrap();
+        let crlf = Tokenizer::load(file.path()).unwrap();
+        assert_eq!(crlf.fingerprint(), small_tokenizer().fingerprint());
+        assert_eq!(crlf.encode(b"abcd"), [258, 101]);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Tokenizer::load(Path::new("no/such.txt")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read `no/such.txt`");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_survive_the_round_trip(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let ids = WORLD_TOKENIZER.encode(&text);
+            prop_assert!(!ids.contains(&END_OF_DOCUMENT));
+            prop_assert_eq!(WORLD_TOKENIZER.decode(&ids).unwrap(), text);
+        }
+
+        #[test]
+        fn a_small_vocabulary_is_greedy(text in "[abcdé]{0,40}") {
+            let small = small_tokenizer();
+            let ids = small.encode(text.as_bytes());
+            prop_assert_eq!(small.decode(&ids).unwrap(), text.as_bytes());
+            // No token could have been longer where it stands.
+            let mut rest = text.as_bytes();
+            for id in ids {
+                let taken = small.token_bytes(id).unwrap();
+                let longer = small.tokens.iter().any(|t| t.len() > taken.len() && rest.starts_with(t));
+                prop_assert!(!longer);
+                rest = &rest[taken.len()..];
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What the process exits with: a public contract for scripts.
+
+/// An exit code and what it means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ExitCode {
+    /// Done.
+    Ok = 0,
+    /// The command line or the experiment file is not valid.
+    Invalid = 2,
+    /// Data is missing, malformed, or nothing is left to learn from.
+    Data = 20,
+    /// Weights are unreadable, or of the wrong architecture or shape.
+    Model = 21,
+    /// The loss is no number any more.
+    Diverged = 24,
+    /// A kernel or the device failed.
+    Device = 25,
+    /// No space or not writable; nothing is half-written.
+    Disk = 29,
+    /// A defect of this program.
+    Bug = 70,
+}
+
+impl ExitCode {
+    /// The code that a fault of the plan stands for: by the family of its message code.
+    pub fn of_message(code: &str) -> ExitCode {
+        match code.get(..3) {
+            Some("ST3") => ExitCode::Data,
+            Some("ST4") => ExitCode::Model,
+            _ => ExitCode::Invalid,
+        }
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}

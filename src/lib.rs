@@ -1,0 +1,23 @@
+//! Declarative fine-tuning of RWKV models: one TOML file in, one run directory out.
+//!
+//! Text becomes a [`config::Config`] (what was asked), that a [`plan::Plan`] (what will be done), and
+//! [`pipeline::run`] executes it: documents become token ids and batches ([`data`]), a checkpoint
+//! becomes a [`model`], a method ([`peft`]) says what of it learns, [`train`] and [`optim`] change it,
+//! [`output`] and [`runs`] write down what came of it. The recurrences stand in [`kernels`].
+
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod diagnostic;
+pub mod exit;
+pub mod kernels;
+pub mod model;
+pub mod optim;
+pub mod output;
+pub mod peft;
+pub mod pipeline;
+pub mod plan;
+pub mod runs;
+pub mod sample;
+pub mod tensorfile;
+pub mod train;

@@ -1,0 +1,149 @@
+//! Adam with decoupled weight decay, in float32.
+
+use tch::{Kind, Tensor};
+
+/// Added to a norm before something is divided by it.
+const CLIP_EPS: f64 = 1e-6;
+
+/// A tensor that learns.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its name in checkpoints.
+    pub name: String,
+    /// Float32, requires a gradient.
+    pub tensor: Tensor,
+    /// The learning rate is multiplied by it.
+    pub lr_scale: f64,
+    /// Whether weight decay applies.
+    pub decays: bool,
+}
+
+/// The constants of Adam.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamOptions {
+    /// Decay of the running mean of the gradients.
+    pub beta1: f64,
+    /// Decay of the running mean of the squared gradients.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Share of a weight that is taken off per step and unit of learning rate.
+    pub weight_decay: f64,
+}
+
+/// Running means of the gradients of one parameter.
+#[derive(Debug)]
+pub struct Moments {
+    /// Of the gradient.
+    pub m: Tensor,
+    /// Of its square.
+    pub v: Tensor,
+}
+
+/// Adam over a list of parameters.
+#[derive(Debug)]
+pub struct Adam {
+    options: AdamOptions,
+    parameters: Vec<Parameter>,
+    moments: Vec<Moments>,
+    steps: i32,
+}
+
+impl Adam {
+    /// An optimizer that has seen nothing yet.
+    pub fn new(parameters: Vec<Parameter>, options: AdamOptions) -> Adam {
+        let moments = parameters
+            .iter()
+            .map(|p| Moments { m: p.tensor.zeros_like().detach(), v: p.tensor.zeros_like().detach() })
+            .collect();
+        Adam { options, parameters, moments, steps: 0 }
+    }
+
+    /// What learns.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// The running means, in the order of the parameters.
+    pub fn moments(&self) -> &[Moments] {
+        &self.moments
+    }
+
+    /// One step with the gradients (same order and shapes as the parameters):
+    /// `p -= lr ((m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p)`.
+    pub fn step(&mut self, gradients: &[Tensor], lr: f64) {
+        let _guard = tch::no_grad_guard();
+        self.steps += 1;
+        let o = self.options;
+        let (bias1, bias2) = (1.0 - o.beta1.powi(self.steps), 1.0 - o.beta2.powi(self.steps));
+        for ((parameter, moments), g) in self.parameters.iter_mut().zip(&mut self.moments).zip(gradients) {
+            let Moments { m, v } = moments;
+            let _ = m.g_mul_scalar_(o.beta1).g_add_(&(g * (1.0 - o.beta1)));
+            let _ = v.g_mul_scalar_(o.beta2).g_add_(&(g.square() * (1.0 - o.beta2)));
+            let lr = lr * parameter.lr_scale;
+            if parameter.decays && o.weight_decay > 0.0 {
+                let _ = parameter.tensor.g_mul_scalar_(1.0 - lr * o.weight_decay);
+            }
+            let denominator = (&*v / bias2).sqrt() + o.eps;
+            let _ = parameter.tensor.g_sub_(&(&*m * (lr / bias1) / denominator));
+        }
+    }
+}
+
+/// Scales the gradients down together when their common norm exceeds `max_norm` (0: never) and returns
+/// the norm before.
+pub fn clip_gradients(gradients: &mut [Tensor], max_norm: f64) -> f64 {
+    let squares: Vec<Tensor> = gradients.iter().map(|g| g.square().sum(Kind::Double)).collect();
+    let norm = Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[]);
+    if max_norm > 0.0 && norm + CLIP_EPS > max_norm {
+        for g in gradients {
+            let _ = g.g_mul_scalar_(max_norm / (norm + CLIP_EPS));
+        }
+    }
+    norm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: AdamOptions = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
+
+    fn parameter(value: f64, decays: bool) -> Parameter {
+        let tensor = Tensor::from_slice(&[value]).to_kind(Kind::Float).set_requires_grad(true);
+        Parameter { name: "p".to_string(), tensor, lr_scale: 1.0, decays }
+    }
+
+    #[test]
+    fn three_steps_by_hand() {
+        let mut adam = Adam::new(vec![parameter(0.0, false)], OPTIONS);
+        for (g, lr, expected) in
+            [(1e-4, 0.01, -0.0099990001), (1e-4, 0.109, -0.1189881012), (-2e-4, 0.208, -0.1032896740)]
+        {
+            adam.step(&[Tensor::from_slice(&[g as f32])], lr);
+            let found = adam.parameters()[0].tensor.double_value(&[0]);
+            assert!((found - expected).abs() < 2e-8, "{found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn decay_shrinks_what_decays() {
+        let options = AdamOptions { weight_decay: 0.5, ..OPTIONS };
+        let mut adam = Adam::new(vec![parameter(1.0, true), parameter(1.0, false)], options);
+        let zero = || Tensor::from_slice(&[0f32]);
+        adam.step(&[zero(), zero()], 0.1);
+        assert!((adam.parameters()[0].tensor.double_value(&[0]) - 0.95).abs() < 1e-6);
+        assert_eq!(adam.parameters()[1].tensor.double_value(&[0]), 1.0);
+    }
+
+    #[test]
+    fn clipping_scales_all_together() {
+        let gradients = || vec![Tensor::from_slice(&[3f32]), Tensor::from_slice(&[4f32])];
+        let mut clipped = gradients();
+        assert!((clip_gradients(&mut clipped, 1.0) - 5.0).abs() < 1e-9);
+        assert!((clipped[0].double_value(&[0]) - 0.6).abs() < 1e-6);
+        let mut free = gradients();
+        clip_gradients(&mut free, 0.0);
+        assert_eq!(free[1].double_value(&[0]), 4.0);
+    }
+}

@@ -1,0 +1,102 @@
+//! The learning rate as a pure function of the optimizer step.
+
+use std::f64::consts::PI;
+
+use crate::config::LrSchedule;
+
+/// Share of the rate at the first step of a warmup.
+const WARMUP_START: f64 = 0.01;
+
+/// A learning-rate curve over a run of `total_steps`.
+#[derive(Clone, Copy, Debug)]
+pub struct LrCurve {
+    /// Form of the curve.
+    pub schedule: LrSchedule,
+    /// Rate after the warmup.
+    pub lr_init: f64,
+    /// Rate at the end of the run; not used by a constant curve.
+    pub lr_final: f64,
+    /// Steps in which the rate rises from a hundredth of the curve to the curve.
+    pub warmup_steps: u64,
+    /// Optimizer steps of the whole run.
+    pub total_steps: u64,
+}
+
+impl LrCurve {
+    /// The rate of the optimizer step `step`, which counts from 0.
+    pub fn at(&self, step: u64) -> f64 {
+        let (from, to) = (self.lr_init, self.lr_final);
+        let progress = self.progress(step);
+        let curve = match self.schedule {
+            LrSchedule::Constant => from,
+            LrSchedule::Linear => from + (to - from) * progress,
+            LrSchedule::Exp => from * (to / from).powf(progress),
+            LrSchedule::Cos => {
+                let progress = (step as f64 / self.total_steps as f64).min(1.0);
+                to + 0.5 * (from - to) * (1.0 + (PI * progress).cos())
+            }
+        };
+        if step >= self.warmup_steps {
+            return curve;
+        }
+        curve * (WARMUP_START + (1.0 - WARMUP_START) * step as f64 / self.warmup_steps as f64)
+    }
+
+    /// Share of the steps after the warmup that are done with this one, 0 ..= 1.
+    fn progress(&self, step: u64) -> f64 {
+        let done = step as f64 - self.warmup_steps as f64 + 1.0;
+        let all = self.total_steps as f64 - self.warmup_steps as f64;
+        if all <= 0.0 { 1.0 } else { (done / all).clamp(0.0, 1.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(schedule: LrSchedule, warmup_steps: u64, total_steps: u64) -> LrCurve {
+        LrCurve { schedule, lr_init: 1.0, lr_final: 0.01, warmup_steps, total_steps }
+    }
+
+    #[test]
+    fn exponential_with_warmup() {
+        let curve = curve(LrSchedule::Exp, 10, 5000);
+        for (step, lr) in [
+            (0, 0.01),
+            (1, 0.109),
+            (5, 0.505),
+            (9, 0.901),
+            (10, 0.999078),
+            (11, 0.998156),
+            (2500, 0.10037),
+            (4999, 0.01),
+        ] {
+            assert!((curve.at(step) - lr).abs() < 5e-6, "step {step}: {}", curve.at(step));
+        }
+    }
+
+    #[test]
+    fn cosine() {
+        let curve = curve(LrSchedule::Cos, 0, 8000);
+        for (step, lr) in [(0, 1.0), (10, 0.999996), (4000, 0.505), (8000, 0.01), (9000, 0.01)] {
+            assert!((curve.at(step) - lr).abs() < 1e-6, "step {step}: {}", curve.at(step));
+        }
+    }
+
+    #[test]
+    fn linear_and_constant() {
+        let line = curve(LrSchedule::Linear, 0, 100);
+        assert!((line.at(49) - 0.505).abs() < 1e-12);
+        assert!((line.at(99) - 0.01).abs() < 1e-12);
+        let constant = curve(LrSchedule::Constant, 10, 100);
+        assert_eq!((constant.at(0), constant.at(10), constant.at(99)), (0.01, 1.0, 1.0));
+    }
+
+    #[test]
+    fn a_run_shorter_than_its_warmup_has_finite_rates() {
+        for schedule in [LrSchedule::Cos, LrSchedule::Exp, LrSchedule::Linear, LrSchedule::Constant] {
+            let curve = curve(schedule, 10, 5);
+            assert!((0..10).all(|step| curve.at(step).is_finite()));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Full tuning: every weight learns, as float32, while the model computes in its own dtype.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use tch::{Device, Kind};
+
+use super::Method;
+use crate::kernels::Op;
+use crate::model::{Rwkv7, Shape, TimeState, Weights};
+use crate::optim::Parameter;
+use crate::tensorfile::WeightsError;
+
+/// All weights of a model.
+#[derive(Debug)]
+pub struct FullTuning {
+    weights: Weights,
+    kind: Kind,
+    op: Op,
+}
+
+impl FullTuning {
+    /// Starts from these weights; the model computes in `kind`.
+    pub fn new(weights: &Weights, kind: Kind, op: Op) -> FullTuning {
+        FullTuning { weights: weights.trainable(), kind, op }
+    }
+
+    /// Nothing reads the value residual of the first block, so it cannot learn.
+    fn learns(shape: &Shape, name: &str) -> bool {
+        !(shape.first_layer_v && ["v0", "v1", "v2"].iter().any(|v| name == format!("blocks.0.att.{v}")))
+    }
+}
+
+impl Method for FullTuning {
+    /// The decay's bias learns at twice the rate; only the large matrices decay.
+    fn parameters(&self) -> Vec<Parameter> {
+        self.weights
+            .iter()
+            .filter(|(name, _)| Self::learns(self.weights.shape(), name))
+            .map(|(name, tensor)| Parameter {
+                name: name.to_string(),
+                tensor: tensor.shallow_clone(),
+                lr_scale: if name.ends_with("att.w0") { 2.0 } else { 1.0 },
+                decays: name.ends_with(".weight") && tensor.dim() >= 2,
+            })
+            .collect()
+    }
+
+    fn model(&self) -> Rc<Rwkv7> {
+        Rc::new(Rwkv7::new(&self.weights, self.kind, self.op))
+    }
+
+    fn time_state(&self) -> TimeState {
+        TimeState::zeros(self.weights.shape(), Kind::Float, Device::Cpu)
+    }
+
+    fn export(&self, stem: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+        let path = stem.with_added_extension("pth");
+        self.weights.save_pth(&path)?;
+        Ok(vec![path])
+    }
+}

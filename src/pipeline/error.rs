@@ -1,0 +1,96 @@
+//! Why a run ended early, in one type, with its exit code.
+
+use crate::data::DataError;
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::kernels::KernelError;
+use crate::model::ModelError;
+use crate::runs::{CheckpointError, RunDirError};
+use crate::tensorfile::WeightsError;
+use crate::train::TrainError;
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The documents or the vocabulary.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The checkpoint to start from.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Weights and experiment file contradict each other.
+    #[error("{}", .0.message)]
+    Shape(Box<Diagnostic>),
+    /// The model and the tokenizer do not fit.
+    #[error("the model has {model} token ids, but the tokenizer has {tokenizer}")]
+    Vocabulary {
+        /// Rows of the embedding.
+        model: i64,
+        /// The tokenizer's highest id plus one.
+        tokenizer: usize,
+    },
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// Generation.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The run directory.
+    #[error(transparent)]
+    Dir(#[from] RunDirError),
+    /// A product.
+    #[error(transparent)]
+    Output(#[from] WeightsError),
+}
+
+impl From<CheckpointError> for RunError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Tensors(error) => Self::Output(error),
+            CheckpointError::Dir(error) => Self::Dir(error),
+        }
+    }
+}
+
+impl RunError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Data(DataError::Io { .. }) | Self::Dir(_) | Self::Output(_) => ExitCode::Disk,
+            Self::Data(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
+            Self::Model(_) | Self::Shape(_) | Self::Vocabulary { .. } => ExitCode::Model,
+            Self::Train(TrainError::NonFinite { .. }) => ExitCode::Diverged,
+            Self::Train(TrainError::Kernel(_)) | Self::Kernel(_) => ExitCode::Device,
+        }
+    }
+
+    /// The message as the user sees it.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let with_cause = |code: &'static str, error: &dyn std::error::Error| {
+            let message = Diagnostic::error(code, error.to_string());
+            match error.source() {
+                Some(cause) => message.note(cause.to_string()),
+                None => message,
+            }
+        };
+        match self {
+            Self::Data(error) | Self::Train(TrainError::Data(error)) => error.diagnostic(),
+            Self::Model(error) => {
+                let message = with_cause(error.code(), error);
+                match error.hint() {
+                    Some(hint) => message.help(hint),
+                    None => message,
+                }
+            }
+            Self::Shape(diagnostic) => (**diagnostic).clone(),
+            Self::Vocabulary { .. } => Diagnostic::error("ST4005", self.to_string())
+                .help("set `model.tokenizer` to the vocabulary that the model was trained with"),
+            Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error("ST7001", error.to_string())
+                .note("nothing was changed by this step, and every checkpoint before it is intact")
+                .help("lower `schedule.lr_init`, or look for broken documents in the data"),
+            Self::Train(TrainError::Kernel(error)) | Self::Kernel(error) => with_cause("ST5002", error),
+            Self::Dir(error) => with_cause("ST6001", error),
+            Self::Output(error) => with_cause(error.code(), error),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! A run from plan to products: data, model, training, samples, in this order.
+//!
+//! Everything that can be wrong with the inputs is found before a run directory exists.
+
+mod data;
+mod error;
+mod model;
+mod record;
+mod sample;
+mod tune;
+
+pub use error::RunError;
+pub use model::{load_tokenizer, load_weights};
+pub use record::{Progress, Summary};
+pub use sample::{answer, questions};
+pub use tune::run;

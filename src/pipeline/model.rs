@@ -1,0 +1,42 @@
+//! The model stage: the weights and the tokenizer that an experiment names.
+
+use super::RunError;
+use crate::config::Tokenizer as TokenizerSetting;
+use crate::data::Tokenizer;
+use crate::model::{Shape, Weights};
+use crate::plan::{ModelPlan, Plan};
+
+/// The tokenizer of an experiment.
+///
+/// # Errors
+/// A vocabulary file that cannot be read or is faulty.
+pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
+    match &plan.config().model.tokenizer {
+        TokenizerSetting::World => Ok(Tokenizer::world()),
+        TokenizerSetting::File(path) => Ok(Tokenizer::load(path)?),
+    }
+}
+
+/// The weights of an experiment: read and compared with what the file says, or new.
+///
+/// # Errors
+/// A checkpoint that cannot be used, contradicts the file, or knows fewer tokens than the tokenizer.
+pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunError> {
+    let weights = match &plan.model {
+        ModelPlan::Load(path) => {
+            let weights = Weights::load(path)?;
+            plan.check_shape(weights.shape()).map_err(|fault| RunError::Shape(Box::new(fault)))?;
+            weights
+        }
+        &ModelPlan::Scratch { n_layer, n_embd, vocab_size } => {
+            let vocab_size = vocab_size.map_or(tokenizer.vocab_size() as i64, i64::from);
+            let shape = Shape::for_scratch(n_layer.into(), n_embd.into(), vocab_size);
+            Weights::scratch(shape, plan.config().train.random_seed as i64)
+        }
+    };
+    let model = weights.shape().vocab_size;
+    if model < tokenizer.vocab_size() as i64 {
+        return Err(RunError::Vocabulary { model, tokenizer: tokenizer.vocab_size() });
+    }
+    Ok(weights)
+}

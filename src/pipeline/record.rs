@@ -1,0 +1,70 @@
+//! What a run tells whoever watches, and what remains to be said at its end.
+
+use std::path::PathBuf;
+
+use crate::runs::Metrics;
+
+/// Something worth showing while a run goes on.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// Inputs are read and checked, the run directory exists.
+    Started {
+        /// The run directory.
+        run: &'a std::path::Path,
+        /// What is known before the first step, a label and a text each.
+        facts: &'a [(&'static str, String)],
+        /// Optimizer steps of the whole run.
+        steps: u64,
+    },
+    /// A step is done.
+    Step {
+        /// Steps done.
+        done: u64,
+        /// Its loss.
+        loss: f64,
+        /// Its learning rate.
+        lr: f64,
+    },
+    /// An interval is over.
+    Interval(&'a Metrics),
+    /// The loss on held-out documents was taken.
+    Evaluated {
+        /// Mini-epochs done.
+        epochs: u64,
+        /// Mean loss in nats.
+        val_loss: f64,
+    },
+    /// Answers are being written.
+    Sampling {
+        /// `base` or `tuned`.
+        moment: &'static str,
+    },
+}
+
+/// What a finished run came to.
+#[derive(Debug)]
+pub struct Summary {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Loss on held-out documents before and after, in nats.
+    pub val_loss: Option<(f64, f64)>,
+    /// Each probe with its rate before (absent without a model to compare with) and after.
+    pub probes: Vec<(String, Option<f64>, Option<f64>)>,
+    /// Some questions with the answers of the untouched and of the tuned model.
+    pub samples: Vec<Sampled>,
+    /// What the run produced.
+    pub products: Vec<PathBuf>,
+    /// Seconds spent in training steps.
+    pub train_secs: f64,
+}
+
+/// A question and its answers.
+#[derive(Debug)]
+pub struct Sampled {
+    /// The question.
+    pub prompt: String,
+    /// What the untouched model says; absent when it was new.
+    pub base: Option<String>,
+    /// What the tuned model says.
+    pub tuned: String,
+}

@@ -1,0 +1,281 @@
+//! The run itself.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::data::{Datasets, prepare_data};
+use super::record::Sampled;
+use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
+use crate::config::{Peft, Tokenizer as TokenizerSetting};
+use crate::data::{Loader, Survey, Tokenizer};
+use crate::model::{Rwkv7, Shape, Weights};
+use crate::optim::{Adam, LrCurve};
+use crate::peft::{FullTuning, Method, StateTuning};
+use crate::plan::{ModelPlan, Plan};
+use crate::runs::{Lock, LockedFile, Metrics, RunDir, Status, TrainLog, resolved_toml, save_checkpoint, sha256_of};
+use crate::sample::rate;
+use crate::train::{Event, FitOptions, Position, StepRecord, fit, mean_loss};
+
+/// Executes a plan and tells `watch` about it.
+///
+/// # Errors
+/// The first thing that went wrong. When a run directory exists by then, its status says so.
+pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, RunError> {
+    let tokenizer = load_tokenizer(plan)?;
+    let weights = load_weights(plan, &tokenizer)?;
+    let mut data = prepare_data(plan, &tokenizer, weights.shape().vocab_size)?;
+    let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
+
+    let run = RunDir::create(&plan.runs_dir, &plan.config().name)?;
+    let result = record_inputs(plan, &run, &tokenizer, &data)
+        .and_then(|()| tune(plan, &run, weights, &tokenizer, &mut data, &questions, watch));
+    match &result {
+        Ok(_) => run.set_status(&Status::Done)?,
+        Err(error) => {
+            // The first error is the one to report, also where the status cannot be written.
+            let message = error.to_string();
+            let _ = run.event("failed", json!({ "message": message }));
+            let _ = run.set_status(&Status::Failed { message });
+        }
+    }
+    result
+}
+
+/// Writes what the run is made of, before any training.
+fn record_inputs(plan: &Plan, run: &RunDir, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<(), RunError> {
+    run.write("experiment.toml", plan.loaded.text.as_bytes())?;
+    run.write("resolved.toml", resolved_toml(&plan.loaded).as_bytes())?;
+    let weights = match &plan.model {
+        ModelPlan::Load(path) => {
+            let sha256 = sha256_of(path).map_err(|source| crate::tensorfile::WeightsError::Read { path: path.clone(), source })?;
+            Some(LockedFile { path: path.clone(), sha256 })
+        }
+        ModelPlan::Scratch { .. } => None,
+    };
+    let vocabulary = match &plan.config().model.tokenizer {
+        TokenizerSetting::World => TokenizerSetting::WORLD.into(),
+        TokenizerSetting::File(path) => path.clone(),
+    };
+    let lock = Lock {
+        statetune: env!("CARGO_PKG_VERSION").to_string(),
+        libtorch: env!("STATETUNE_LIBTORCH_VERSION").to_string(),
+        kernels: Lock::kernels_sha256(),
+        threads: tch::get_num_threads(),
+        data: data.locked.clone(),
+        tokenizer: LockedFile { path: vocabulary, sha256: tokenizer.fingerprint().to_string() },
+        weights,
+    };
+    run.write("lock.toml", lock.to_toml().as_bytes())?;
+    Ok(())
+}
+
+/// The method of an experiment, on these weights.
+fn method(plan: &Plan, weights: &Weights) -> Box<dyn Method> {
+    match plan.config().peft {
+        Peft::State(_) => Box::new(StateTuning::new(Rwkv7::new(weights, plan.kind, plan.op))),
+        Peft::Full(_) => Box::new(FullTuning::new(weights, plan.kind, plan.op)),
+    }
+}
+
+fn tune(
+    plan: &Plan,
+    run: &RunDir,
+    weights: Weights,
+    tokenizer: &Tokenizer,
+    data: &mut Datasets<'_>,
+    questions: &[String],
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<Summary, RunError> {
+    let config = plan.config();
+    let options = fit_options(plan, data.train.samples_per_pass());
+    let method = method(plan, &weights);
+    let shape = *weights.shape();
+    drop(weights);
+    let mut adam = Adam::new(method.parameters(), plan.adam);
+
+    let facts = facts(plan, &shape, &data.survey, &adam, &options);
+    run.event("start", json!({ "steps": options.curve.total_steps, "documents": data.survey.documents }))?;
+    run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
+    watch(Progress::Started { run: run.path(), facts: &facts, steps: options.curve.total_steps });
+
+    // A new model has nothing to say yet.
+    let trained_before = matches!(plan.model, ModelPlan::Load(_));
+    let sample = |moment: &'static str, watch: &mut dyn FnMut(Progress<'_>)| -> Result<Vec<String>, RunError> {
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
+        watch(Progress::Sampling { moment });
+        answer(plan, &method.model(), &method.time_state(), tokenizer, questions, (run, moment))
+    };
+    let base = if trained_before { Some(sample("base", watch)?) } else { None };
+    let before = evaluate(plan, run, method.as_ref(), data.val.as_mut(), 0, watch)?;
+    let mut after = before;
+    let mut recorder = Recorder::new(run, config.log.every_steps);
+    let mut products = Vec::new();
+    let val = &mut data.val;
+    fit(method.as_ref(), &mut adam, &mut data.train, &options, |event| -> Result<(), RunError> {
+        match event {
+            Event::Step(step) => recorder.step(&step, watch),
+            Event::EpochEnd { epoch, mean_loss, lr, position, adam } => {
+                run.append(TrainLog::FILE, &TrainLog::line(epoch, mean_loss, lr))?;
+                after = evaluate(plan, run, method.as_ref(), val.as_mut(), position.epochs, watch)?;
+                let last = position.epochs == options.epoch_count;
+                if epoch % u64::from(config.checkpoint.epoch_save) == 0 || last {
+                    products = save(run, method.as_ref(), epoch, adam, &position)?;
+                }
+                Ok(())
+            }
+        }
+    })?;
+    let tuned = sample("tuned", watch)?;
+    let probes = plan.probes.iter().map(|probe| {
+        (probe.name.clone(), base.as_ref().and_then(|answers| rate(probe, answers)), rate(probe, &tuned))
+    });
+    let probes: Vec<_> = probes.collect();
+    run.event("end", json!({ "val_loss": after, "probes": probes }))?;
+    let samples = questions.iter().enumerate().map(|(i, prompt)| Sampled {
+        prompt: prompt.clone(),
+        base: base.as_ref().map(|answers| answers[i].clone()),
+        tuned: tuned[i].clone(),
+    });
+    Ok(Summary {
+        run: run.path().to_path_buf(),
+        val_loss: before.zip(after),
+        samples: samples.collect(),
+        probes,
+        products,
+        train_secs: recorder.trained.as_secs_f64(),
+    })
+}
+
+fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
+    let (train, schedule) = (&plan.config().train, &plan.config().schedule);
+    let epoch_steps = plan.epoch_steps(samples_per_pass);
+    let epoch_count = u64::from(train.epoch_count);
+    FitOptions {
+        micro_bsz: train.micro_bsz.into(),
+        accumulate_grad_batches: train.accumulate_grad_batches.into(),
+        epoch_steps,
+        epoch_count,
+        curve: LrCurve {
+            schedule: schedule.lr_schedule,
+            lr_init: schedule.lr_init,
+            lr_final: plan.lr_final,
+            warmup_steps: schedule.warmup_steps.into(),
+            total_steps: epoch_steps * epoch_count,
+        },
+        gradient_clip_val: plan.gradient_clip_val,
+    }
+}
+
+/// What is known before the first step.
+fn facts(plan: &Plan, shape: &Shape, survey: &Survey, adam: &Adam, options: &FitOptions) -> Vec<(&'static str, String)> {
+    let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
+    let samples = options.curve.total_steps * options.micro_bsz * options.accumulate_grad_batches;
+    let mut facts = vec![
+        (
+            "model",
+            format!(
+                "RWKV-7, {} parameters ({} layers x {}), {:?}",
+                shape.parameters(), shape.n_layer, shape.n_embd, plan.kind
+            ),
+        ),
+        ("trains", format!("{learning} numbers")),
+        ("data", format!("{} documents, {} tokens, {} of them learned", survey.documents, survey.tokens, survey.learned)),
+        (
+            "steps",
+            format!("{} x {} mini-epochs, {samples} samples", options.epoch_steps, options.epoch_count),
+        ),
+    ];
+    if survey.truncated > 0 {
+        facts.push(("cut", format!("{} documents are longer than ctx_len and lose their end", survey.truncated)));
+    }
+    facts
+}
+
+/// Takes the loss on the held-out documents and records it.
+fn evaluate(
+    plan: &Plan,
+    run: &RunDir,
+    method: &dyn Method,
+    val: Option<&mut Loader<'_>>,
+    epochs: u64,
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<Option<f64>, RunError> {
+    let Some(val) = val else { return Ok(None) };
+    let val_loss = mean_loss(method, val, plan.config().train.micro_bsz.into())?;
+    if let Some(val_loss) = val_loss {
+        run.event("eval", json!({ "epochs": epochs, "val_loss": val_loss }))?;
+        watch(Progress::Evaluated { epochs, val_loss });
+    }
+    Ok(val_loss)
+}
+
+/// Writes the checkpoint of a mini-epoch and what other programs read.
+fn save(
+    run: &RunDir,
+    method: &dyn Method,
+    epoch: u64,
+    adam: &Adam,
+    position: &Position,
+) -> Result<Vec<std::path::PathBuf>, RunError> {
+    save_checkpoint(run, epoch, adam, position)?;
+    let products = method.export(&run.join(format!("export/rwkv-{epoch}")))?;
+    run.event("save", json!({ "epoch": epoch, "steps": position.steps }))?;
+    Ok(products)
+}
+
+/// Sums up steps into lines of `metrics.jsonl`.
+struct Recorder<'a> {
+    run: &'a RunDir,
+    every_steps: u64,
+    losses: f64,
+    steps: u64,
+    positions: u64,
+    duration: Duration,
+    learned: u64,
+    /// Time spent in all steps.
+    trained: Duration,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(run: &'a RunDir, every_steps: u32) -> Recorder<'a> {
+        Recorder {
+            run,
+            every_steps: every_steps.into(),
+            losses: 0.0,
+            steps: 0,
+            positions: 0,
+            duration: Duration::ZERO,
+            learned: 0,
+            trained: Duration::ZERO,
+        }
+    }
+
+    fn step(&mut self, step: &StepRecord, watch: &mut dyn FnMut(Progress<'_>)) -> Result<(), RunError> {
+        let done = step.step + 1;
+        self.losses += step.loss;
+        self.steps += 1;
+        self.positions += step.positions;
+        self.duration += step.duration;
+        self.trained += step.duration;
+        self.learned += step.learned;
+        watch(Progress::Step { done, loss: step.loss, lr: step.lr });
+        if done.is_multiple_of(self.every_steps) {
+            let metrics = Metrics {
+                step: done,
+                epoch: step.epoch,
+                loss: self.losses / self.steps as f64,
+                lr: step.lr,
+                grad_norm: step.grad_norm,
+                learned_tokens: self.learned,
+                positions_per_s: self.positions as f64 / self.duration.as_secs_f64(),
+            };
+            self.run.append("metrics.jsonl", &serde_json::to_string(&metrics).expect("metrics are plain data"))?;
+            watch(Progress::Interval(&metrics));
+            (self.losses, self.steps, self.positions, self.duration) = (0.0, 0, 0, Duration::ZERO);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! What will be done: every rule between settings is checked here, before anything is read or made.
+
+mod model;
+mod presets;
+
+pub use model::ModelPlan;
+
+use std::path::PathBuf;
+
+use regex::Regex;
+
+use crate::config::{
+    Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin, Peft, Precision,
+};
+use crate::data::Mask;
+use crate::diagnostic::Diagnostic;
+use crate::kernels::Op;
+use crate::optim::AdamOptions;
+use crate::sample::{GenerateOptions, Probe};
+
+/// A run that can start: settings that fit together.
+#[derive(Debug)]
+pub struct Plan {
+    /// The experiment file and what was set over it.
+    pub loaded: Loaded,
+    /// Where run directories and prepared data lie.
+    pub runs_dir: PathBuf,
+    /// Which model, and from where.
+    pub model: ModelPlan,
+    /// Which tokens are learned.
+    pub mask: Mask,
+    /// The dtype in which the model computes.
+    pub kind: tch::Kind,
+    /// The implementation of the recurrence.
+    pub op: Op,
+    /// The constants of the optimizer.
+    pub adam: AdamOptions,
+    /// Largest norm of all gradients together; 0: not clipped.
+    pub gradient_clip_val: f64,
+    /// Rate at the end of the run.
+    pub lr_final: f64,
+    /// How answers are drawn.
+    pub generate: GenerateOptions,
+    /// What is counted in the answers.
+    pub probes: Vec<Probe>,
+}
+
+impl Plan {
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
+    pub fn epoch_steps(&self, samples_per_pass: u64) -> u64 {
+        let train = &self.config().train;
+        match train.epoch_steps {
+            EpochSteps::Steps(steps) => u64::from(steps),
+            EpochSteps::Pass => {
+                let samples_per_step = u64::from(train.micro_bsz) * u64::from(train.accumulate_grad_batches);
+                samples_per_pass.div_ceil(samples_per_step)
+            }
+        }
+    }
+}
+
+/// Checks the rules between settings and fills in what follows from them.
+///
+/// # Errors
+/// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files that are not
+/// there), each with its place.
+pub fn resolve(loaded: Loaded, runs_dir: PathBuf) -> Result<Plan, Vec<Diagnostic>> {
+    let config = &loaded.config;
+    let mut faults = Faults { loaded: &loaded, found: Vec::new() };
+    faults.check_schedule();
+    faults.check_data();
+    faults.check_sample();
+    let probes = faults.probes();
+    let model = model::resolve(&mut faults);
+    let found = faults.found;
+    let Some(model) = model.filter(|_| found.is_empty()) else { return Err(found) };
+
+    let Optimizer::Adam(adam) = &config.optimizer;
+    let sample = &config.sample;
+    Ok(Plan {
+        runs_dir,
+        model,
+        mask: match config.data.loss_mask {
+            LossMask::Pad => Mask::Pad,
+            LossMask::Assistant => Mask::Assistant,
+        },
+        kind: match config.train.precision {
+            Precision::Fp32 => tch::Kind::Float,
+            Precision::Bf16 => tch::Kind::BFloat16,
+        },
+        op: match config.train.op {
+            crate::config::Op::Auto | crate::config::Op::Cpu => Op::Cpu,
+            crate::config::Op::Reference => Op::Reference,
+        },
+        adam: AdamOptions {
+            beta1: adam.beta1,
+            beta2: adam.beta2,
+            eps: adam.adam_eps,
+            weight_decay: adam.weight_decay,
+        },
+        gradient_clip_val: adam.gradient_clip_val,
+        lr_final: config.schedule.lr_final.unwrap_or(config.schedule.lr_init),
+        generate: GenerateOptions {
+            max_tokens: sample.max_tokens as usize,
+            temperature: sample.temperature,
+            top_p: sample.top_p,
+            seed: sample.random_seed,
+        },
+        probes,
+        loaded,
+    })
+}
+
+/// Collects broken rules with their places.
+struct Faults<'a> {
+    loaded: &'a Loaded,
+    found: Vec<Diagnostic>,
+}
+
+impl<'a> Faults<'a> {
+    fn config(&self) -> &'a Config {
+        &self.loaded.config
+    }
+
+    /// Whether somebody wrote a value for `key`.
+    fn written(&self, key: &str) -> bool {
+        self.loaded.origins.get(key).is_some_and(|origin| *origin != Origin::Default)
+    }
+
+    /// Adds a fault at the value of `key`, or without a place where nobody wrote one.
+    fn add(&mut self, key: &str, fault: Diagnostic) {
+        self.found.push(match self.loaded.place(key) {
+            Some(place) => fault.at(place),
+            None => fault,
+        });
+    }
+
+    fn check_schedule(&mut self) {
+        let schedule = &self.config().schedule;
+        let (curve, lr_final) = (schedule.lr_schedule, schedule.lr_final);
+        if lr_final.is_none() && curve != LrSchedule::Constant {
+            let fault = Diagnostic::error("ST2101", "`schedule.lr_final` is missing")
+                .label("the rate starts here and needs an end")
+                .note("a curve runs from `lr_init` to `lr_final`")
+                .help("state tuning usually goes from 1.0 to 0.01: `lr_final = 0.01`")
+                .help("or keep the rate as it is with `lr_schedule = \"constant\"`");
+            self.add("schedule.lr_init", fault);
+        }
+        if lr_final == Some(0.0) && curve == LrSchedule::Exp {
+            let fault = Diagnostic::error("ST2102", "an exponential curve never reaches `lr_final = 0`")
+                .help("choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`");
+            self.add("schedule.lr_final", fault);
+        }
+    }
+
+    fn check_data(&mut self) {
+        let data = &self.config().data;
+        let (data_type, windows) = (data.data_type, data.dataload == Dataload::Get);
+        let assistant = data.loss_mask == LossMask::Assistant;
+        if data_type == DataType::Binidx {
+            for (key, written) in ["data.val_split", "data.repeat"].map(|key| (key, self.written(key))) {
+                if written {
+                    let fault = Diagnostic::error("ST2103", format!("`{key}` has no meaning for `data_type = \"binidx\"`"))
+                        .note("a pair of token files is used as it is")
+                        .help("delete the line");
+                    self.add(key, fault);
+                }
+            }
+        } else if !self.config().data.data_file.exists() {
+            let file = self.config().data.data_file.display();
+            let fault = Diagnostic::error("ST3005", format!("the data file `{file}` does not exist"))
+                .help("relative paths start at the experiment file");
+            self.add("data.data_file", fault);
+        }
+        if windows && assistant {
+            let fault = Diagnostic::error("ST2104", "windows do not know who speaks")
+                .label("`dataload = \"get\"` cuts documents anywhere")
+                .help("use `dataload = \"pad\"`, or `loss_mask = \"pad\"`");
+            self.add("data.loss_mask", fault);
+        }
+    }
+
+    fn check_sample(&mut self) {
+        let (data, sample) = (&self.config().data, &self.config().sample);
+        let nothing_held_out = data.data_type == DataType::Binidx || data.val_split == 0.0;
+        if sample.held_out > 0 && nothing_held_out {
+            let fault = Diagnostic::error("ST2105", "`sample.held_out` asks for held-out documents, but there are none")
+                .help("hold some out with `data.val_split`, or write `sample.prompts`");
+            self.add("sample.held_out", fault);
+        }
+        if sample.prompts.iter().any(String::is_empty) {
+            self.add("sample.prompts", Diagnostic::error("ST2106", "a prompt is empty"));
+        }
+    }
+
+    fn probes(&mut self) -> Vec<Probe> {
+        let mut probes = Vec::new();
+        for (i, probe) in self.loaded.config.sample.probe.iter().enumerate() {
+            match Regex::new(&probe.regex) {
+                Ok(regex) => probes.push(Probe { name: probe.name.clone(), regex }),
+                Err(error) => {
+                    let fault = Diagnostic::error("ST2107", format!("the probe `{}` has no valid regular expression", probe.name))
+                        .note(error.to_string().lines().last().unwrap_or_default().to_string());
+                    self.add(&format!("sample.probe[{i}].regex"), fault);
+                }
+            }
+        }
+        probes
+    }
+
+    /// Whether everything learns, rather than the state alone.
+    fn tunes_weights(&self) -> bool {
+        matches!(self.config().peft, Peft::Full(_))
+    }
+}

@@ -1,0 +1,71 @@
+//! `lock.toml`: everything outside the experiment file that a run's numbers depend on.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// What the numbers of a run depend on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lock {
+    /// Version of this program.
+    pub statetune: String,
+    /// Version of libtorch.
+    pub libtorch: String,
+    /// sha256 of the kernels' source.
+    pub kernels: String,
+    /// Threads that libtorch and the kernels use.
+    pub threads: i32,
+    /// The documents.
+    pub data: LockedFile,
+    /// The tokenizer's vocabulary.
+    pub tokenizer: LockedFile,
+    /// The checkpoint; absent when the model is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<LockedFile>,
+}
+
+/// A file by name and content.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockedFile {
+    /// Where it was read from; `world` for the built-in vocabulary.
+    pub path: PathBuf,
+    /// sha256 of its content.
+    pub sha256: String,
+}
+
+impl Lock {
+    /// The file's text.
+    ///
+    /// # Panics
+    /// Never: a lock is plain data.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a lock is plain data")
+    }
+
+    /// sha256 of the kernels' source, which is compiled into this program.
+    pub fn kernels_sha256() -> String {
+        let sources = [
+            include_str!("../../kernels/wkv.h"),
+            include_str!("../../kernels/wkv7_cpu.cpp"),
+            include_str!("../../kernels/wkv_autograd.cpp"),
+        ];
+        hex(Sha256::digest(sources.concat()).as_slice())
+    }
+}
+
+/// sha256 of a file's content, in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_of(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hex(hasher.finalize().as_slice()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

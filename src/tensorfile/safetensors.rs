@@ -1,0 +1,196 @@
+//! `.safetensors`, also called `.st`: a JSON header of names, dtypes, shapes and byte ranges, then
+//! the elements.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
+
+use safetensors::tensor::Metadata;
+use safetensors::{SafeTensorError, View};
+
+use super::atomic::write_atomically;
+use super::dtype::Dtype;
+use super::error::{Problem, WeightsError, quoted};
+use super::tensor::{NewTensor, Storage, TensorInfo};
+
+/// Bytes before the header: its length, as a little-endian number.
+const LENGTH_LEN: usize = 8;
+/// Longer headers are a sign of another kind of file; the limit of the format's own library.
+const MAX_HEADER_LEN: u64 = 100_000_000;
+
+/// Whether `file` begins as a safetensors file does.
+pub(super) fn sniff(file: &[u8]) -> bool {
+    header_len(file).is_some_and(|len| len <= MAX_HEADER_LEN) && file.get(LENGTH_LEN) == Some(&b'{')
+}
+
+fn header_len(file: &[u8]) -> Option<u64> {
+    file.first_chunk().map(|&bytes| u64::from_le_bytes(bytes))
+}
+
+/// Finds the tensors in the bytes of a safetensors file, in the order of their data, and the
+/// file's own remarks.
+pub(super) fn read(file: &[u8]) -> Result<(Vec<TensorInfo>, HashMap<String, String>), Problem> {
+    let header_len = header_len(file).and_then(|len| usize::try_from(len).ok());
+    let data_start = header_len.and_then(|len| len.checked_add(LENGTH_LEN));
+    let header = data_start.and_then(|stop| file.get(LENGTH_LEN..stop)).ok_or_else(|| {
+        Problem::Corrupted("it ends within its header, as after an interrupted download".into())
+    })?;
+    // Not `SafeTensors::deserialize`: it adds the claimed lengths up without looking for overflow.
+    let metadata: Metadata = serde_json::from_slice(header).map_err(|error| {
+        Problem::Corrupted(format!("its header: {}", quoted(&error.to_string())))
+    })?;
+    let data_start = LENGTH_LEN + header.len();
+    let data_len = file.len() - data_start;
+    if metadata.data_len() != data_len {
+        return Err(Problem::Corrupted(format!(
+            "it holds {data_len} bytes of tensors, its header promises {}",
+            metadata.data_len()
+        )));
+    }
+
+    // By name where places tie, as those of empty tensors do.
+    let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
+    infos.sort_by(|(a, a_info), (b, b_info)| {
+        (a_info.data_offsets, a).cmp(&(b_info.data_offsets, b))
+    });
+    let mut tensors = Vec::new();
+    for (name, info) in infos {
+        let dtype = Dtype::ALL.into_iter().find(|dtype| dtype.safetensors() == info.dtype);
+        let dtype = dtype.ok_or_else(|| Problem::NotACheckpoint {
+            found: format!("tensor `{}` of dtype {:?}", quoted(&name), info.dtype),
+            hint: None,
+        })?;
+        let (start, stop) = info.data_offsets;
+        let len = (stop - start) / dtype.size();
+        let storage = Storage { dtype, start: data_start + start, len };
+        tensors.push(TensorInfo::contiguous(&name, storage, info.shape.clone())?);
+    }
+    Ok((tensors, metadata.metadata().clone().unwrap_or_default()))
+}
+
+/// Writes a safetensors file with `remarks` in its `__metadata__`; programs for RWKV expect
+/// `("format", "pt")` among them.
+///
+/// The tensors are sorted by dtype and name, and all of them are held until the file is done. The
+/// file appears whole, or the old one stays.
+///
+/// # Errors
+/// `Write`, with `InvalidInput` inside when two tensors share a name or the bytes of one do not
+/// match its dtype and shape.
+pub fn write_safetensors<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = NewTensor<'a>>,
+    remarks: &[(&str, &str)],
+) -> Result<(), WeightsError> {
+    let remarks = remarks.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    write_atomically(path, |file| {
+        let mut names = HashSet::new();
+        let mut views = Vec::new();
+        for tensor in tensors {
+            tensor.check(&mut names)?;
+            views.push((tensor.name.clone(), tensor));
+        }
+        safetensors::serialize_to_file(views, Some(remarks), file.path()).map_err(|error| {
+            match error {
+                SafeTensorError::IoError(error) => error,
+                other => io::Error::other(other),
+            }
+        })
+    })
+    .map_err(|source| WeightsError::Write { path: path.to_owned(), source })
+}
+
+impl View for NewTensor<'_> {
+    fn dtype(&self) -> safetensors::Dtype {
+        self.dtype.safetensors()
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::TensorFile;
+    use super::*;
+
+    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+    }
+
+    fn problem(file: &[u8]) -> String {
+        read(file).expect_err("to be refused").to_string()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("state.st");
+        let state = |i: usize, bytes: Vec<u8>| NewTensor {
+            name: format!("blocks.{i}.att.time_state"),
+            dtype: Dtype::F16,
+            shape: vec![1, 2, 2],
+            bytes: bytes.into(),
+        };
+        let tensors = [state(1, (8..16).collect()), state(0, (0..8).collect())];
+        write_safetensors(&path, tensors, &[("format", "pt")]).expect("written");
+
+        let file = TensorFile::open(&path).expect("a sound file");
+        assert_eq!(file.metadata()["format"], "pt");
+        let names: Vec<_> = file.names().collect();
+        assert_eq!(names, ["blocks.0.att.time_state", "blocks.1.att.time_state"]);
+        let second = file.get(names[1]).expect("a name of the file");
+        assert_eq!((second.dtype(), second.shape()), (Dtype::F16, [1, 2, 2].as_slice()));
+        assert!(matches!(second.bytes(), Cow::Borrowed([8, 9, 10, 11, 12, 13, 14, 15])));
+        let bytes = std::fs::read(&path).expect("written");
+        let header_len = header_len(&bytes).expect("a header");
+        assert!(header_len.is_multiple_of(8), "{header_len}");
+
+        let twice = write_safetensors(&path, [state(0, vec![0; 8]), state(0, vec![0; 8])], &[]);
+        let source = std::error::Error::source(&twice.expect_err("two of a name"))
+            .expect("the reason")
+            .to_string();
+        assert_eq!(source, "there are two tensors `blocks.0.att.time_state`");
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let good = r#"{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#;
+        let good = file(good, &[0; 8]);
+        assert!(read(&good).is_ok());
+        for len in 0..good.len() {
+            assert!(read(&good[..len]).is_err(), "cut at {len}");
+        }
+        let cut = "the file is corrupted: it holds 7 bytes of tensors, its header promises 8";
+        assert_eq!(problem(&good[..good.len() - 1]), cut);
+
+        // Eight tensors, together so long that the file's length would not fit 64 bits.
+        let len = (1_u64 << 61) - 1;
+        let tensors = (0..8).map(|i| {
+            let (start, stop) = (i * len, (i + 1) * len);
+            format!(r#""{i}":{{"dtype":"U8","shape":[{len}],"data_offsets":[{start},{stop}]}}"#)
+        });
+        let huge = format!("{{{}}}", tensors.collect::<Vec<_>>().join(","));
+        let promise = format!("its header promises {}", 8 * len);
+        assert!(problem(&file(&huge, &[0; 8])).ends_with(&promise));
+        assert!(problem(&file("{", &[])).contains("its header: "));
+        assert_eq!(
+            problem(&file(
+                r#"{"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}"#,
+                &[0; 8]
+            )),
+            "found tensor `a` of dtype F8_E4M3, expected tensors by name, in a .pth or \
+             .safetensors file"
+        );
+    }
+}

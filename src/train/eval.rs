@@ -1,0 +1,26 @@
+//! The loss on documents that were not learned from.
+
+use super::TrainError;
+use super::step::loss_sum;
+use crate::data::Loader;
+use crate::peft::Method;
+
+/// Mean loss over the learned tokens of every document of `loader`, in nats; `None` when it has none.
+///
+/// # Errors
+/// A document that cannot be read.
+pub fn mean_loss(method: &dyn Method, loader: &mut Loader, micro_bsz: u64) -> Result<Option<f64>, TrainError> {
+    let _guard = tch::no_grad_guard();
+    let (model, state) = (method.model(), method.time_state());
+    let (mut sum, mut learned) = (0.0, 0);
+    let mut first = 0;
+    while first < loader.samples_per_pass() {
+        let batch = loader.batch(first, micro_bsz.min(loader.samples_per_pass() - first))?;
+        if batch.learned > 0 {
+            sum += loss_sum(&model, &state, &batch)?.double_value(&[]);
+            learned += batch.learned;
+        }
+        first += micro_bsz;
+    }
+    Ok((learned > 0).then(|| sum / learned as f64))
+}

@@ -1,0 +1,121 @@
+//! The loop over the steps of a run.
+
+use std::time::{Duration, Instant};
+
+use super::TrainError;
+use super::step::train_step;
+use crate::data::Loader;
+use crate::optim::{Adam, LrCurve};
+use crate::peft::Method;
+
+/// How long and with what a run trains.
+#[derive(Clone, Copy, Debug)]
+pub struct FitOptions {
+    /// Samples of one forward and backward pass.
+    pub micro_bsz: u64,
+    /// Forward and backward passes of one step.
+    pub accumulate_grad_batches: u64,
+    /// Steps of one mini-epoch.
+    pub epoch_steps: u64,
+    /// Mini-epochs.
+    pub epoch_count: u64,
+    /// Learning rate.
+    pub curve: LrCurve,
+    /// Largest norm of all gradients together; 0: not clipped.
+    pub gradient_clip_val: f64,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Position {
+    /// Mini-epochs done.
+    pub epochs: u64,
+    /// Optimizer steps done.
+    pub steps: u64,
+    /// Samples seen, in all passes.
+    pub samples: u64,
+}
+
+/// What is known after a step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepRecord {
+    /// The optimizer step, counted from 0.
+    pub step: u64,
+    /// The mini-epoch it belongs to, counted from 0.
+    pub epoch: u64,
+    /// Mean loss of its learned tokens, in nats.
+    pub loss: f64,
+    /// Its learning rate.
+    pub lr: f64,
+    /// Norm of its gradients before clipping.
+    pub grad_norm: f64,
+    /// Its learned tokens.
+    pub learned: u64,
+    /// Its positions, padding included.
+    pub positions: u64,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Something that happened in the loop.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step is done.
+    Step(StepRecord),
+    /// A mini-epoch, counted from 0, is done.
+    EpochEnd {
+        /// Which one.
+        epoch: u64,
+        /// Mean of its steps' losses.
+        mean_loss: f64,
+        /// Learning rate of its last step.
+        lr: f64,
+        /// How far the run has come.
+        position: Position,
+        /// The optimizer, for its moments.
+        adam: &'a Adam,
+    },
+}
+
+/// Trains `method` on `loader` and reports every event to `on_event`, whose failure ends the loop.
+///
+/// # Errors
+/// What [`train_step`] and `on_event` return.
+pub fn fit<E: From<TrainError>>(
+    method: &dyn Method,
+    adam: &mut Adam,
+    loader: &mut Loader,
+    options: &FitOptions,
+    mut on_event: impl FnMut(Event<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut samples = 0;
+    for epoch in 0..options.epoch_count {
+        let mut losses = 0.0;
+        let mut lr = 0.0;
+        for step in epoch * options.epoch_steps..(epoch + 1) * options.epoch_steps {
+            let started = Instant::now();
+            let mut batches = Vec::new();
+            for _ in 0..options.accumulate_grad_batches {
+                batches.push(loader.batch(samples, options.micro_bsz).map_err(TrainError::from)?);
+                samples += options.micro_bsz;
+            }
+            lr = options.curve.at(step);
+            let outcome = train_step(method, adam, &batches, step, lr, options.gradient_clip_val)?;
+            losses += outcome.loss;
+            on_event(Event::Step(StepRecord {
+                step,
+                epoch,
+                loss: outcome.loss,
+                lr,
+                grad_norm: outcome.grad_norm,
+                learned: outcome.learned,
+                positions: outcome.positions,
+                duration: started.elapsed(),
+            }))?;
+        }
+        let mean_loss = losses / options.epoch_steps as f64;
+        let position = Position { epochs: epoch + 1, steps: (epoch + 1) * options.epoch_steps, samples };
+        on_event(Event::EpochEnd { epoch, mean_loss, lr, position, adam })?;
+    }
+    Ok(())
+}
