@@ -14,7 +14,14 @@ const INSTRUCTION_SETS: [(&str, u32, &[&str]); 3] = [
     (
         "wkv_avx512",
         64,
-        &["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+        &[
+            "-mavx512f",
+            "-mavx512dq",
+            "-mavx512bw",
+            "-mavx512vl",
+            "-mfma",
+            "-mprefer-vector-width=512",
+        ],
     ),
 ];
 
@@ -47,10 +54,7 @@ fn main() {
         .opt_level(2)
         .file("kernels/wkv_autograd.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .includes([
-            libtorch.join("include"),
-            libtorch.join("include/torch/csrc/api/include"),
-        ])
+        .includes([libtorch.join("include"), libtorch.join("include/torch/csrc/api/include")])
         .flag("-fopenmp")
         .warnings(false)
         .compile("wkv_autograd");
@@ -92,7 +96,11 @@ fn libtorch() -> PathBuf {
 fn version(header: &str) -> Option<String> {
     let part = |name: &str| {
         header.lines().find_map(|line| {
-            line.strip_prefix("#define TORCH_VERSION_")?.strip_prefix(name)?.trim().parse::<u32>().ok()
+            line.strip_prefix("#define TORCH_VERSION_")?
+                .strip_prefix(name)?
+                .trim()
+                .parse::<u32>()
+                .ok()
         })
     };
     Some(format!("{}.{}.{}", part("MAJOR")?, part("MINOR")?, part("PATCH")?))

@@ -39,13 +39,17 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
         eprintln!("error[ST0201]: there is no run `{}` in `{}`", args.run, args.runs_dir.display());
         return ExitCode::Invalid;
     };
-    let experiment = ExperimentArgs { set: args.set.clone(), runs_dir: Some(args.runs_dir.clone()) };
+    let experiment =
+        ExperimentArgs { set: args.set.clone(), runs_dir: Some(args.runs_dir.clone()) };
     let plan = match experiment.plan(&run.join("resolved.toml"), color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    let prompt =
-        if args.raw { args.prompt.clone() } else { format!("User: {}\n\nAssistant:", args.prompt.trim()) };
+    let prompt = if args.raw {
+        args.prompt.clone()
+    } else {
+        format!("User: {}\n\nAssistant:", args.prompt.trim())
+    };
     let product = if args.base { None } else { newest_product(&run) };
     if product.is_none() && !args.base {
         eprintln!("error[ST6002]: the run `{}` has not saved anything yet", run.display());

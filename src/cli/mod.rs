@@ -55,7 +55,9 @@ impl Color {
         match self {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            Color::Auto => {
+                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+            }
         }
     }
 }
@@ -87,7 +89,8 @@ fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
     if let Some(dir) = asked {
         return dir.to_path_buf();
     }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if folder.file_name().is_some_and(|name| name == "configs") {
         return folder.parent().unwrap_or(Path::new("")).join("runs");
     }
@@ -124,7 +127,9 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::schema(&args),
     });
     catch_unwind(command).unwrap_or_else(|_| {
-        eprintln!("error[ST9000]: this is a defect of statetune; the lines above say where it happened");
+        eprintln!(
+            "error[ST9000]: this is a defect of statetune; the lines above say where it happened"
+        );
         ExitCode::Bug
     })
 }

@@ -66,9 +66,14 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
 fn print_summary(summary: &Summary) {
     let mut results = table(&["", "base", "tuned"]);
     if let Some((before, after)) = summary.val_loss {
-        results.add_row(["held-out loss".to_string(), format!("{before:.4}"), format!("{after:.4}")]);
+        results.add_row([
+            "held-out loss".to_string(),
+            format!("{before:.4}"),
+            format!("{after:.4}"),
+        ]);
     }
-    let percent = |rate: Option<f64>| rate.map_or("-".to_string(), |rate| format!("{:.0} %", rate * 100.0));
+    let percent =
+        |rate: Option<f64>| rate.map_or("-".to_string(), |rate| format!("{:.0} %", rate * 100.0));
     for (name, before, after) in &summary.probes {
         results.add_row([format!("answers with {name}"), percent(*before), percent(*after)]);
     }
@@ -94,7 +99,10 @@ fn print_summary(summary: &Summary) {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table
+        .load_preset(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
     if !table.is_tty() {
         table.set_width(100);
     }

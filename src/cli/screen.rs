@@ -49,16 +49,25 @@ impl Screen {
                 bar.set_message(format!("loss {loss:.4}{val}  lr {lr:.4}"));
                 bar.set_position(done);
             }
-            Progress::Interval(metrics) if self.style == ProgressStyle::Plain => self.line(&format!(
-                "epoch {}  step {}/{}  loss {:.4}  lr {:.4}  {:.0} positions/s",
-                metrics.epoch, metrics.step, self.steps, metrics.loss, metrics.lr, metrics.positions_per_s
-            )),
+            Progress::Interval(metrics) if self.style == ProgressStyle::Plain => {
+                self.line(&format!(
+                    "epoch {}  step {}/{}  loss {:.4}  lr {:.4}  {:.0} positions/s",
+                    metrics.epoch,
+                    metrics.step,
+                    self.steps,
+                    metrics.loss,
+                    metrics.lr,
+                    metrics.positions_per_s
+                ))
+            }
             Progress::Step { .. } | Progress::Interval(_) => {}
             Progress::Evaluated { epochs, val_loss } => {
                 self.val_loss = Some(val_loss);
                 self.line(&format!("held-out loss {val_loss:.4} after {epochs} mini-epochs"));
             }
-            Progress::Sampling { moment } => self.line(&format!("answering questions with the {moment} model")),
+            Progress::Sampling { moment } => {
+                self.line(&format!("answering questions with the {moment} model"))
+            }
         }
     }
 

@@ -98,8 +98,7 @@ impl<'a> Loader<'a> {
         for i in 0..self.data.len() {
             let ids = self.data.doc(i)?;
             if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
-                return Err(DataError::IdBeyondModel {
-                    document: origin(i), id, vocab_size });
+                return Err(DataError::IdBeyondModel { document: origin(i), id, vocab_size });
             }
             let learned = if windows { ids.len() } else { self.learned(&ids).count() };
             survey.documents += 1;
@@ -119,7 +118,11 @@ impl<'a> Loader<'a> {
         }
         if let Some(&document) = unlearned.first() {
             let (others, documents) = (unlearned.len() - 1, self.data.len());
-            return Err(DataError::NothingLearned { document: origin(document), others, documents });
+            return Err(DataError::NothingLearned {
+                document: origin(document),
+                others,
+                documents,
+            });
         }
         Ok(survey)
     }

@@ -7,7 +7,8 @@ use super::Wkv7;
 
 /// WKV-7 as [`super::wkv7`] documents it, on operands that were checked there.
 pub(super) fn wkv7(ops: &Wkv7<'_>, s0: &Tensor) -> (Tensor, Tensor) {
-    let [r, w, k, v, a, b] = [ops.r, ops.w, ops.k, ops.v, ops.a, ops.b].map(|x| x.to_kind(s0.kind()));
+    let [r, w, k, v, a, b] =
+        [ops.r, ops.w, ops.k, ops.v, ops.a, ops.b].map(|x| x.to_kind(s0.kind()));
     let decay = w.exp().neg().exp();
     let at = |x: &Tensor, t: i64| x.select(1, t); // (B, H, N)
     let mut s = s0.shallow_clone(); // (B, H, N, N) [value, key]
@@ -25,5 +26,6 @@ pub(super) fn wkv7(ops: &Wkv7<'_>, s0: &Tensor) -> (Tensor, Tensor) {
 /// `max |x - reference| / max |reference|`, the measure by which kernels are judged.
 pub fn relative_error(x: &Tensor, reference: &Tensor) -> f64 {
     let [x, reference] = [x, reference].map(|t| t.to_kind(Kind::Double));
-    ((&x - &reference).abs().max().double_value(&[])) / reference.abs().max().double_value(&[]).max(f64::MIN_POSITIVE)
+    ((&x - &reference).abs().max().double_value(&[]))
+        / reference.abs().max().double_value(&[]).max(f64::MIN_POSITIVE)
 }

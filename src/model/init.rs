@@ -9,8 +9,12 @@ const F32: (Kind, Device) = (Kind::Float, Device::Cpu);
 /// The initial value of the tensor `name` of size `size`, float32. Random numbers come from libtorch's
 /// generator.
 pub fn init_x070(name: &str, size: &[i64], shape: &Shape) -> Tensor {
-    let short = name.rsplit_once("att.").or(name.rsplit_once("ffn.")).map_or(name, |(_, short)| short);
-    let layer = name.strip_prefix("blocks.").and_then(|rest| rest.split('.').next()).and_then(|n| n.parse::<i64>().ok());
+    let short =
+        name.rsplit_once("att.").or(name.rsplit_once("ffn.")).map_or(name, |(_, short)| short);
+    let layer = name
+        .strip_prefix("blocks.")
+        .and_then(|rest| rest.split('.').next())
+        .and_then(|n| n.parse::<i64>().ok());
     let layer = layer.unwrap_or(0) as f64;
     let n_layer = shape.n_layer as f64;
     // How deep the block lies: 0 in the first, 1 in the last; and 1 in the first falling to 1/L.
@@ -41,7 +45,9 @@ pub fn init_x070(name: &str, size: &[i64], shape: &Shape) -> Tensor {
         ("w2" | "a2" | "v2" | "g2", _) => orthogonal(size, 0.1 * tall(size)),
         ("output.weight", _) | ("value.weight", true) => Tensor::zeros(size, F32),
         ("key.weight", false) => orthogonal(size, 0.1),
-        ("receptance.weight" | "value.weight", false) | ("key.weight", true) => orthogonal(size, 1.0),
+        ("receptance.weight" | "value.weight", false) | ("key.weight", true) => {
+            orthogonal(size, 1.0)
+        }
         ("ln_x.weight", _) => Tensor::full(size, ((1.0 + layer) / n_layer).powf(0.7), F32),
         ("emb.weight", _) => Tensor::empty(size, F32).uniform_(-1e-4, 1e-4),
         ("head.weight", _) => orthogonal(size, 0.5 * tall(size)),

@@ -95,11 +95,20 @@ fn last_token(x: &Tensor) -> Tensor {
 
 impl Norm {
     fn new(weights: &Weights, name: &str, kind: Kind) -> Norm {
-        Norm { weight: weights.get(&format!("{name}.weight"), kind), bias: weights.get(&format!("{name}.bias"), kind) }
+        Norm {
+            weight: weights.get(&format!("{name}.weight"), kind),
+            bias: weights.get(&format!("{name}.bias"), kind),
+        }
     }
 
     fn layer_norm(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), LAYER_NORM_EPS, false)
+        x.layer_norm(
+            self.weight.size(),
+            Some(&self.weight),
+            Some(&self.bias),
+            LAYER_NORM_EPS,
+            false,
+        )
     }
 
     /// Group norm with one group a head: x (B, T, H, N) -> (B, T, C).
@@ -172,7 +181,9 @@ impl TimeMix {
         let g = mixed(&self.x_g).matmul(&self.g1).sigmoid().matmul(&self.g2);
 
         let v = match (&self.v, &*v_first) {
-            (Some(low_rank), Some(first)) => v.lerp_tensor(first, &low_rank.apply(&xv, same).sigmoid()),
+            (Some(low_rank), Some(first)) => {
+                v.lerp_tensor(first, &low_rank.apply(&xv, same).sigmoid())
+            }
             _ => {
                 *v_first = Some(v.shallow_clone());
                 v

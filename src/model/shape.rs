@@ -133,9 +133,13 @@ mod tests {
 
     #[test]
     fn low_rank_widths_of_released_models() {
-        for (n_embd, w, v, g) in
-            [(768, 64, 32, 128), (1024, 64, 32, 128), (2048, 96, 64, 256), (2560, 96, 64, 320), (4096, 128, 96, 480)]
-        {
+        for (n_embd, w, v, g) in [
+            (768, 64, 32, 128),
+            (1024, 64, 32, 128),
+            (2048, 96, 64, 256),
+            (2560, 96, 64, 320),
+            (4096, 128, 96, 480),
+        ] {
             assert_eq!(Ranks::for_scratch(n_embd), Ranks { w, a: w, v, g }, "n_embd {n_embd}");
         }
     }

@@ -50,16 +50,23 @@ impl TimeState {
         let size = [shape.n_head, shape.head_size, shape.head_size];
         let layer = |i| {
             let name = TimeState::name(i);
-            let found = file.get(&name).ok_or_else(|| refuse(format!("tensor `{name}` is missing")))?;
+            let found =
+                file.get(&name).ok_or_else(|| refuse(format!("tensor `{name}` is missing")))?;
             let tensor = tensor_of(&found).map_err(refuse)?.to_kind(Kind::Float);
             if tensor.size() != size {
-                return Err(refuse(format!("tensor `{name}` has shape {:?}, expected {size:?}", tensor.size())));
+                return Err(refuse(format!(
+                    "tensor `{name}` has shape {:?}, expected {size:?}",
+                    tensor.size()
+                )));
             }
             Ok(tensor)
         };
         let layers = shape.n_layer as usize;
         if file.names().len() != layers {
-            return Err(refuse(format!("found {} tensors, expected one for each of {layers} layers", file.names().len())));
+            return Err(refuse(format!(
+                "found {} tensors, expected one for each of {layers} layers",
+                file.names().len()
+            )));
         }
         Ok(TimeState((0..layers).map(layer).collect::<Result<_, _>>()?))
     }
@@ -74,7 +81,11 @@ impl TimeState {
                 .map(|s| {
                     let [h, n, _] = s.size()[..] else { unreachable!("a state has three axes") };
                     let x = Tensor::zeros([batch, h * n], (kind, s.device()));
-                    LayerState { att_x: x.shallow_clone(), wkv: s.unsqueeze(0).expand([batch, h, n, n], false), ffn_x: x }
+                    LayerState {
+                        att_x: x.shallow_clone(),
+                        wkv: s.unsqueeze(0).expand([batch, h, n, n], false),
+                        ffn_x: x,
+                    }
                 })
                 .collect(),
         )

@@ -75,7 +75,9 @@ impl Weights {
         let file = TensorFile::open(path)?;
         let found: Vec<(&str, TensorRef<'_>)> = file
             .tensors()
-            .map(|tensor| (tensor.name().strip_prefix(SHARDED_PREFIX).unwrap_or(tensor.name()), tensor))
+            .map(|tensor| {
+                (tensor.name().strip_prefix(SHARDED_PREFIX).unwrap_or(tensor.name()), tensor)
+            })
             .collect();
         let shapes: HashMap<&str, Vec<i64>> = found
             .iter()
@@ -83,7 +85,8 @@ impl Weights {
             .collect();
         let shape = detect(&shapes)
             .map_err(|problem| ModelError::Architecture { path: path.to_path_buf(), problem })?;
-        check(&shape, &shapes).map_err(|problem| ModelError::Tensors { path: path.to_path_buf(), problem })?;
+        check(&shape, &shapes)
+            .map_err(|problem| ModelError::Tensors { path: path.to_path_buf(), problem })?;
         let mut tensors = HashMap::new();
         for (name, tensor) in &found {
             let tensor = tensor_of(tensor)
@@ -124,7 +127,10 @@ impl Weights {
     /// # Panics
     /// On a name that the shape does not have.
     pub fn get(&self, name: &str, kind: Kind) -> Tensor {
-        self.tensors.get(name).unwrap_or_else(|| panic!("{name} is a tensor of the model")).to_kind(kind)
+        self.tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is a tensor of the model"))
+            .to_kind(kind)
     }
 
     /// All tensors by name, in the file's order.
@@ -159,7 +165,11 @@ impl Weights {
 /// A file's tensor on the CPU, in its dtype; an error in words when it holds no floating-point numbers.
 pub(super) fn tensor_of(found: &TensorRef<'_>) -> Result<Tensor, String> {
     let Some(kind) = kind_of(found.dtype()) else {
-        return Err(format!("tensor `{}` is {}, expected floating point", found.name(), found.dtype()));
+        return Err(format!(
+            "tensor `{}` is {}, expected floating point",
+            found.name(),
+            found.dtype()
+        ));
     };
     let size: Vec<i64> = found.shape().iter().map(|&size| size as i64).collect();
     Ok(Tensor::from_data_size(&found.bytes(), &size, kind))
@@ -214,9 +224,14 @@ fn detect(shapes: &HashMap<&str, Vec<i64>>) -> Result<Shape, String> {
     let layers: BTreeSet<i64> = shapes.keys().filter_map(|name| layer_of(name)).collect();
     let n_layer = layers.len() as i64;
     if layers.last().is_some_and(|&last| last + 1 != n_layer) {
-        return Err(format!("the checkpoint has {n_layer} blocks, but their numbers run up to {}", layers.last().unwrap_or(&0)));
+        return Err(format!(
+            "the checkpoint has {n_layer} blocks, but their numbers run up to {}",
+            layers.last().unwrap_or(&0)
+        ));
     }
-    let rank = |name: char| two(&format!("blocks.{}.att.{name}1", if name == 'v' { 1 } else { 0 })).map(|(_, r)| r);
+    let rank = |name: char| {
+        two(&format!("blocks.{}.att.{name}1", if name == 'v' { 1 } else { 0 })).map(|(_, r)| r)
+    };
     Ok(Shape {
         n_layer,
         n_embd,
@@ -243,13 +258,17 @@ fn layer_of(name: &str) -> Option<i64> {
 /// Compares the tensors of a checkpoint with those of its shape.
 fn check(shape: &Shape, shapes: &HashMap<&str, Vec<i64>>) -> Result<(), String> {
     let expected: Vec<(String, Vec<i64>)> = shape.tensors();
-    let missing: Vec<&str> =
-        expected.iter().map(|(name, _)| name.as_str()).filter(|name| !shapes.contains_key(name)).collect();
+    let missing: Vec<&str> = expected
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !shapes.contains_key(name))
+        .collect();
     if !missing.is_empty() {
         return Err(format!("{} missing: {}", tensors(missing.len()), some_of(&missing)));
     }
     let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-    let mut surplus: Vec<&str> = shapes.keys().copied().filter(|name| !known.contains(name)).collect();
+    let mut surplus: Vec<&str> =
+        shapes.keys().copied().filter(|name| !known.contains(name)).collect();
     surplus.sort_unstable();
     if !surplus.is_empty() {
         return Err(format!(
@@ -271,7 +290,8 @@ fn tensors(count: usize) -> String {
 }
 
 fn some_of(names: &[&str]) -> String {
-    let shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(|name| format!("`{name}`")).collect();
+    let shown: Vec<String> =
+        names.iter().take(NAMES_SHOWN).map(|name| format!("`{name}`")).collect();
     let rest = names.len() - shown.len();
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     shown.join(", ") + &more

@@ -54,7 +54,10 @@ impl Adam {
     pub fn new(parameters: Vec<Parameter>, options: AdamOptions) -> Adam {
         let moments = parameters
             .iter()
-            .map(|p| Moments { m: p.tensor.zeros_like().detach(), v: p.tensor.zeros_like().detach() })
+            .map(|p| Moments {
+                m: p.tensor.zeros_like().detach(),
+                v: p.tensor.zeros_like().detach(),
+            })
             .collect();
         Adam { options, parameters, moments, steps: 0 }
     }
@@ -76,7 +79,9 @@ impl Adam {
         self.steps += 1;
         let o = self.options;
         let (bias1, bias2) = (1.0 - o.beta1.powi(self.steps), 1.0 - o.beta2.powi(self.steps));
-        for ((parameter, moments), g) in self.parameters.iter_mut().zip(&mut self.moments).zip(gradients) {
+        for ((parameter, moments), g) in
+            self.parameters.iter_mut().zip(&mut self.moments).zip(gradients)
+        {
             let Moments { m, v } = moments;
             let _ = m.g_mul_scalar_(o.beta1).g_add_(&(g * (1.0 - o.beta1)));
             let _ = v.g_mul_scalar_(o.beta2).g_add_(&(g.square() * (1.0 - o.beta2)));
@@ -107,7 +112,8 @@ pub fn clip_gradients(gradients: &mut [Tensor], max_norm: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const OPTIONS: AdamOptions = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
+    const OPTIONS: AdamOptions =
+        AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
 
     fn parameter(value: f64, decays: bool) -> Parameter {
         let tensor = Tensor::from_slice(&[value]).to_kind(Kind::Float).set_requires_grad(true);
@@ -117,9 +123,11 @@ mod tests {
     #[test]
     fn three_steps_by_hand() {
         let mut adam = Adam::new(vec![parameter(0.0, false)], OPTIONS);
-        for (g, lr, expected) in
-            [(1e-4, 0.01, -0.0099990001), (1e-4, 0.109, -0.1189881012), (-2e-4, 0.208, -0.1032896740)]
-        {
+        for (g, lr, expected) in [
+            (1e-4, 0.01, -0.0099990001),
+            (1e-4, 0.109, -0.1189881012),
+            (-2e-4, 0.208, -0.1032896740),
+        ] {
             adam.step(&[Tensor::from_slice(&[g as f32])], lr);
             let found = adam.parameters()[0].tensor.double_value(&[0]);
             assert!((found - expected).abs() < 2e-8, "{found} instead of {expected}");

@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn a_run_shorter_than_its_warmup_has_finite_rates() {
-        for schedule in [LrSchedule::Cos, LrSchedule::Exp, LrSchedule::Linear, LrSchedule::Constant] {
+        for schedule in [LrSchedule::Cos, LrSchedule::Exp, LrSchedule::Linear, LrSchedule::Constant]
+        {
             let curve = curve(schedule, 10, 5);
             assert!((0..10).all(|step| curve.at(step).is_finite()));
         }

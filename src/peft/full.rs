@@ -27,7 +27,8 @@ impl FullTuning {
 
     /// Nothing reads the value residual of the first block, so it cannot learn.
     fn learns(shape: &Shape, name: &str) -> bool {
-        !(shape.first_layer_v && ["v0", "v1", "v2"].iter().any(|v| name == format!("blocks.0.att.{v}")))
+        !(shape.first_layer_v
+            && ["v0", "v1", "v2"].iter().any(|v| name == format!("blocks.0.att.{v}")))
     }
 }
 

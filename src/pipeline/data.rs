@@ -22,7 +22,11 @@ pub(super) struct Datasets<'a> {
 
 /// Prepares the documents (or opens a pair as it is), and looks at every one of them: whether it fits,
 /// whether the model knows its tokens, whether something in it is learned.
-pub(super) fn prepare_data<'a>(plan: &Plan, tokenizer: &'a Tokenizer, vocab_size: i64) -> Result<Datasets<'a>, RunError> {
+pub(super) fn prepare_data<'a>(
+    plan: &Plan,
+    tokenizer: &'a Tokenizer,
+    vocab_size: i64,
+) -> Result<Datasets<'a>, RunError> {
     let data = &plan.config().data;
     let source = &data.data_file;
     let (train, val, locked, train_lines, val_lines) = match data.data_type {
@@ -43,7 +47,13 @@ pub(super) fn prepare_data<'a>(plan: &Plan, tokenizer: &'a Tokenizer, vocab_size
             let bin = source.with_added_extension("bin");
             let sha256 = sha256_of(&bin)
                 .map_err(|source| crate::data::DataError::Read { file: bin.clone(), source })?;
-            (pair.prefix().to_path_buf(), None, LockedFile { path: bin, sha256 }, Vec::new(), Vec::new())
+            (
+                pair.prefix().to_path_buf(),
+                None,
+                LockedFile { path: bin, sha256 },
+                Vec::new(),
+                Vec::new(),
+            )
         }
     };
     let options = LoaderOptions {
@@ -52,16 +62,24 @@ pub(super) fn prepare_data<'a>(plan: &Plan, tokenizer: &'a Tokenizer, vocab_size
         mask: plan.mask,
         seed: plan.config().train.random_seed,
     };
-    let open = |prefix: &Path, options, lines: &[usize]| -> Result<(Loader<'a>, Survey), RunError> {
-        let loader = Loader::new(Binidx::open(prefix)?, tokenizer, options)?;
-        let survey = loader
-            .survey(vocab_size as usize, data.overlong)
-            .map_err(|error| error.in_source(source, lines))?;
-        Ok((loader, survey))
-    };
+    let open =
+        |prefix: &Path, options, lines: &[usize]| -> Result<(Loader<'a>, Survey), RunError> {
+            let loader = Loader::new(Binidx::open(prefix)?, tokenizer, options)?;
+            let survey = loader
+                .survey(vocab_size as usize, data.overlong)
+                .map_err(|error| error.in_source(source, lines))?;
+            Ok((loader, survey))
+        };
     let (train, survey) = open(&train, options, &train_lines)?;
     // Held-out documents are read one by one, whatever training does.
     let by_document = LoaderOptions { dataload: Dataload::Pad, ..options };
-    let val_loader = val.as_ref().map(|prefix| open(prefix, by_document, &val_lines)).transpose()?;
-    Ok(Datasets { train, val: val_loader.map(|(loader, _)| loader), survey, val_prefix: val, locked })
+    let val_loader =
+        val.as_ref().map(|prefix| open(prefix, by_document, &val_lines)).transpose()?;
+    Ok(Datasets {
+        train,
+        val: val_loader.map(|(loader, _)| loader),
+        survey,
+        val_prefix: val,
+        locked,
+    })
 }

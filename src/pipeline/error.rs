@@ -85,10 +85,15 @@ impl RunError {
             Self::Shape(diagnostic) => (**diagnostic).clone(),
             Self::Vocabulary { .. } => Diagnostic::error("ST4005", self.to_string())
                 .help("set `model.tokenizer` to the vocabulary that the model was trained with"),
-            Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error("ST7001", error.to_string())
-                .note("nothing was changed by this step, and every checkpoint before it is intact")
-                .help("lower `schedule.lr_init`, or look for broken documents in the data"),
-            Self::Train(TrainError::Kernel(error)) | Self::Kernel(error) => with_cause("ST5002", error),
+            Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error(
+                "ST7001",
+                error.to_string(),
+            )
+            .note("nothing was changed by this step, and every checkpoint before it is intact")
+            .help("lower `schedule.lr_init`, or look for broken documents in the data"),
+            Self::Train(TrainError::Kernel(error)) | Self::Kernel(error) => {
+                with_cause("ST5002", error)
+            }
             Self::Dir(error) => with_cause("ST6001", error),
             Self::Output(error) => with_cause(error.code(), error),
         }

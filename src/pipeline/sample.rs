@@ -16,7 +16,11 @@ use crate::sample::generate;
 ///
 /// # Errors
 /// Held-out documents that cannot be read.
-pub fn questions(plan: &Plan, tokenizer: &Tokenizer, held_out: Option<&Path>) -> Result<Vec<String>, RunError> {
+pub fn questions(
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    held_out: Option<&Path>,
+) -> Result<Vec<String>, RunError> {
     let sample = &plan.config().sample;
     let mut questions = Vec::new();
     if let Some(prefix) = held_out {

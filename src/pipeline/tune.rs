@@ -13,7 +13,9 @@ use crate::model::{Rwkv7, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::{FullTuning, Method, StateTuning};
 use crate::plan::{ModelPlan, Plan};
-use crate::runs::{Lock, LockedFile, Metrics, RunDir, Status, TrainLog, resolved_toml, save_checkpoint, sha256_of};
+use crate::runs::{
+    Lock, LockedFile, Metrics, RunDir, Status, TrainLog, resolved_toml, save_checkpoint, sha256_of,
+};
 use crate::sample::rate;
 use crate::train::{Event, FitOptions, Position, StepRecord, fit, mean_loss};
 
@@ -43,12 +45,19 @@ pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, 
 }
 
 /// Writes what the run is made of, before any training.
-fn record_inputs(plan: &Plan, run: &RunDir, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<(), RunError> {
+fn record_inputs(
+    plan: &Plan,
+    run: &RunDir,
+    tokenizer: &Tokenizer,
+    data: &Datasets<'_>,
+) -> Result<(), RunError> {
     run.write("experiment.toml", plan.loaded.text.as_bytes())?;
     run.write("resolved.toml", resolved_toml(&plan.loaded).as_bytes())?;
     let weights = match &plan.model {
         ModelPlan::Load(path) => {
-            let sha256 = sha256_of(path).map_err(|source| crate::tensorfile::WeightsError::Read { path: path.clone(), source })?;
+            let sha256 = sha256_of(path).map_err(|source| {
+                crate::tensorfile::WeightsError::Read { path: path.clone(), source }
+            })?;
             Some(LockedFile { path: path.clone(), sha256 })
         }
         ModelPlan::Scratch { .. } => None,
@@ -95,13 +104,18 @@ fn tune(
     let mut adam = Adam::new(method.parameters(), plan.adam);
 
     let facts = facts(plan, &shape, &data.survey, &adam, &options);
-    run.event("start", json!({ "steps": options.curve.total_steps, "documents": data.survey.documents }))?;
+    run.event(
+        "start",
+        json!({ "steps": options.curve.total_steps, "documents": data.survey.documents }),
+    )?;
     run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
     watch(Progress::Started { run: run.path(), facts: &facts, steps: options.curve.total_steps });
 
     // A new model has nothing to say yet.
     let trained_before = matches!(plan.model, ModelPlan::Load(_));
-    let sample = |moment: &'static str, watch: &mut dyn FnMut(Progress<'_>)| -> Result<Vec<String>, RunError> {
+    let sample = |moment: &'static str,
+                  watch: &mut dyn FnMut(Progress<'_>)|
+     -> Result<Vec<String>, RunError> {
         if questions.is_empty() {
             return Ok(Vec::new());
         }
@@ -130,7 +144,11 @@ fn tune(
     })?;
     let tuned = sample("tuned", watch)?;
     let probes = plan.probes.iter().map(|probe| {
-        (probe.name.clone(), base.as_ref().and_then(|answers| rate(probe, answers)), rate(probe, &tuned))
+        (
+            probe.name.clone(),
+            base.as_ref().and_then(|answers| rate(probe, answers)),
+            rate(probe, &tuned),
+        )
     });
     let probes: Vec<_> = probes.collect();
     run.event("end", json!({ "val_loss": after, "probes": probes }))?;
@@ -170,7 +188,13 @@ fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
 }
 
 /// What is known before the first step.
-fn facts(plan: &Plan, shape: &Shape, survey: &Survey, adam: &Adam, options: &FitOptions) -> Vec<(&'static str, String)> {
+fn facts(
+    plan: &Plan,
+    shape: &Shape,
+    survey: &Survey,
+    adam: &Adam,
+    options: &FitOptions,
+) -> Vec<(&'static str, String)> {
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
     let samples = options.curve.total_steps * options.micro_bsz * options.accumulate_grad_batches;
     let mut facts = vec![
@@ -178,18 +202,33 @@ fn facts(plan: &Plan, shape: &Shape, survey: &Survey, adam: &Adam, options: &Fit
             "model",
             format!(
                 "RWKV-7, {} parameters ({} layers x {}), {:?}",
-                shape.parameters(), shape.n_layer, shape.n_embd, plan.kind
+                shape.parameters(),
+                shape.n_layer,
+                shape.n_embd,
+                plan.kind
             ),
         ),
         ("trains", format!("{learning} numbers")),
-        ("data", format!("{} documents, {} tokens, {} of them learned", survey.documents, survey.tokens, survey.learned)),
+        (
+            "data",
+            format!(
+                "{} documents, {} tokens, {} of them learned",
+                survey.documents, survey.tokens, survey.learned
+            ),
+        ),
         (
             "steps",
-            format!("{} x {} mini-epochs, {samples} samples", options.epoch_steps, options.epoch_count),
+            format!(
+                "{} x {} mini-epochs, {samples} samples",
+                options.epoch_steps, options.epoch_count
+            ),
         ),
     ];
     if survey.truncated > 0 {
-        facts.push(("cut", format!("{} documents are longer than ctx_len and lose their end", survey.truncated)));
+        facts.push((
+            "cut",
+            format!("{} documents are longer than ctx_len and lose their end", survey.truncated),
+        ));
     }
     facts
 }
@@ -253,7 +292,11 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn step(&mut self, step: &StepRecord, watch: &mut dyn FnMut(Progress<'_>)) -> Result<(), RunError> {
+    fn step(
+        &mut self,
+        step: &StepRecord,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(), RunError> {
         let done = step.step + 1;
         self.losses += step.loss;
         self.steps += 1;
@@ -272,7 +315,10 @@ impl<'a> Recorder<'a> {
                 learned_tokens: self.learned,
                 positions_per_s: self.positions as f64 / self.duration.as_secs_f64(),
             };
-            self.run.append("metrics.jsonl", &serde_json::to_string(&metrics).expect("metrics are plain data"))?;
+            self.run.append(
+                "metrics.jsonl",
+                &serde_json::to_string(&metrics).expect("metrics are plain data"),
+            )?;
             watch(Progress::Interval(&metrics));
             (self.losses, self.steps, self.positions, self.duration) = (0.0, 0, 0, Duration::ZERO);
         }

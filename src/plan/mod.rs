@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use regex::Regex;
 
 use crate::config::{
-    Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin, Peft, Precision,
+    Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin, Peft,
+    Precision,
 };
 use crate::data::Mask;
 use crate::diagnostic::Diagnostic;
@@ -57,7 +58,8 @@ impl Plan {
         match train.epoch_steps {
             EpochSteps::Steps(steps) => u64::from(steps),
             EpochSteps::Pass => {
-                let samples_per_step = u64::from(train.micro_bsz) * u64::from(train.accumulate_grad_batches);
+                let samples_per_step =
+                    u64::from(train.micro_bsz) * u64::from(train.accumulate_grad_batches);
                 samples_per_pass.div_ceil(samples_per_step)
             }
         }
@@ -152,8 +154,9 @@ impl<'a> Faults<'a> {
             self.add("schedule.lr_init", fault);
         }
         if lr_final == Some(0.0) && curve == LrSchedule::Exp {
-            let fault = Diagnostic::error("ST2102", "an exponential curve never reaches `lr_final = 0`")
-                .help("choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`");
+            let fault =
+                Diagnostic::error("ST2102", "an exponential curve never reaches `lr_final = 0`")
+                    .help("choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`");
             self.add("schedule.lr_final", fault);
         }
     }
@@ -163,18 +166,24 @@ impl<'a> Faults<'a> {
         let (data_type, windows) = (data.data_type, data.dataload == Dataload::Get);
         let assistant = data.loss_mask == LossMask::Assistant;
         if data_type == DataType::Binidx {
-            for (key, written) in ["data.val_split", "data.repeat"].map(|key| (key, self.written(key))) {
+            for (key, written) in
+                ["data.val_split", "data.repeat"].map(|key| (key, self.written(key)))
+            {
                 if written {
-                    let fault = Diagnostic::error("ST2103", format!("`{key}` has no meaning for `data_type = \"binidx\"`"))
-                        .note("a pair of token files is used as it is")
-                        .help("delete the line");
+                    let fault = Diagnostic::error(
+                        "ST2103",
+                        format!("`{key}` has no meaning for `data_type = \"binidx\"`"),
+                    )
+                    .note("a pair of token files is used as it is")
+                    .help("delete the line");
                     self.add(key, fault);
                 }
             }
         } else if !self.config().data.data_file.exists() {
             let file = self.config().data.data_file.display();
-            let fault = Diagnostic::error("ST3005", format!("the data file `{file}` does not exist"))
-                .help("relative paths start at the experiment file");
+            let fault =
+                Diagnostic::error("ST3005", format!("the data file `{file}` does not exist"))
+                    .help("relative paths start at the experiment file");
             self.add("data.data_file", fault);
         }
         if windows && assistant {
@@ -189,8 +198,11 @@ impl<'a> Faults<'a> {
         let (data, sample) = (&self.config().data, &self.config().sample);
         let nothing_held_out = data.data_type == DataType::Binidx || data.val_split == 0.0;
         if sample.held_out > 0 && nothing_held_out {
-            let fault = Diagnostic::error("ST2105", "`sample.held_out` asks for held-out documents, but there are none")
-                .help("hold some out with `data.val_split`, or write `sample.prompts`");
+            let fault = Diagnostic::error(
+                "ST2105",
+                "`sample.held_out` asks for held-out documents, but there are none",
+            )
+            .help("hold some out with `data.val_split`, or write `sample.prompts`");
             self.add("sample.held_out", fault);
         }
         if sample.prompts.iter().any(String::is_empty) {
@@ -204,8 +216,11 @@ impl<'a> Faults<'a> {
             match Regex::new(&probe.regex) {
                 Ok(regex) => probes.push(Probe { name: probe.name.clone(), regex }),
                 Err(error) => {
-                    let fault = Diagnostic::error("ST2107", format!("the probe `{}` has no valid regular expression", probe.name))
-                        .note(error.to_string().lines().last().unwrap_or_default().to_string());
+                    let fault = Diagnostic::error(
+                        "ST2107",
+                        format!("the probe `{}` has no valid regular expression", probe.name),
+                    )
+                    .note(error.to_string().lines().last().unwrap_or_default().to_string());
                     self.add(&format!("sample.probe[{i}].regex"), fault);
                 }
             }

@@ -33,22 +33,29 @@ pub(super) fn resolve(faults: &mut Faults<'_>) -> Option<ModelPlan> {
         {
             if let Some(written) = written.filter(|&written| written != of_preset) {
                 let message = format!("`{key}` is {written}, but the preset has {of_preset}");
-                faults.add(key, Diagnostic::error("ST2110", message).help("delete one of the two lines"));
+                faults.add(
+                    key,
+                    Diagnostic::error("ST2110", message).help("delete one of the two lines"),
+                );
             }
         }
     }
     if let Some(path) = &model.load_model {
         if !path.exists() {
             let message = format!("the weights file `{}` does not exist", path.display());
-            let fault = Diagnostic::error("ST4001", message).help("relative paths start at the experiment file");
+            let fault = Diagnostic::error("ST4001", message)
+                .help("relative paths start at the experiment file");
             faults.add("model.load_model", fault);
         }
         return Some(ModelPlan::Load(path.clone()));
     }
     if !faults.tunes_weights() {
-        let fault = Diagnostic::error("ST2111", "state tuning needs a trained model, but there is no `model.load_model`")
-            .help("write the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`")
-            .help("or train a new model with `type = \"full\"`");
+        let fault = Diagnostic::error(
+            "ST2111",
+            "state tuning needs a trained model, but there is no `model.load_model`",
+        )
+        .help("write the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`")
+        .help("or train a new model with `type = \"full\"`");
         faults.add("peft.type", fault);
         return None;
     }
@@ -56,8 +63,9 @@ pub(super) fn resolve(faults: &mut Faults<'_>) -> Option<ModelPlan> {
     let n_layer = model.n_layer.or(of_preset.map(|sizes| sizes.0));
     let n_embd = model.n_embd.or(of_preset.map(|sizes| sizes.1));
     let (Some(n_layer), Some(n_embd)) = (n_layer, n_embd) else {
-        let fault = Diagnostic::error("ST2112", "a new model needs `n_layer` and `n_embd`, or a `preset`")
-            .note("there is no `load_model`, so the model is trained from scratch");
+        let fault =
+            Diagnostic::error("ST2112", "a new model needs `n_layer` and `n_embd`, or a `preset`")
+                .note("there is no `load_model`, so the model is trained from scratch");
         faults.add("model", fault);
         return None;
     };
@@ -85,9 +93,12 @@ impl Plan {
             ("model.preset", "n_embd", of_preset.map(|sizes| sizes.1), shape.n_embd),
         ];
         for (key, name, stated, found) in stated {
-            let Some(stated) = stated.filter(|&stated| i64::from(stated) != found) else { continue };
+            let Some(stated) = stated.filter(|&stated| i64::from(stated) != found) else {
+                continue;
+            };
             let who = if key == "model.preset" { "preset" } else { "file" };
-            let message = format!("the weights have `{name} = {found}`, but the {who} says {stated}");
+            let message =
+                format!("the weights have `{name} = {found}`, but the {who} says {stated}");
             let fault = Diagnostic::error("ST4004", message)
                 .label(format!("weights have {found}"))
                 .note(format!(

@@ -28,7 +28,12 @@ pub enum CheckpointError {
 ///
 /// # Errors
 /// When something cannot be written.
-pub fn save_checkpoint(run: &RunDir, epoch: u64, adam: &Adam, position: &Position) -> Result<(), CheckpointError> {
+pub fn save_checkpoint(
+    run: &RunDir,
+    epoch: u64,
+    adam: &Adam,
+    position: &Position,
+) -> Result<(), CheckpointError> {
     let name = format!("epoch-{epoch:04}");
     let building = run.join(format!("ckpt/.{name}"));
     let fail = |path: &Path| {

@@ -95,7 +95,8 @@ impl RunDir {
     /// When it cannot be written.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), RunDirError> {
         let path = self.join(name);
-        write_atomically(&path, |file| file.write_all(content)).map_err(|source| RunDirError { path, source })
+        write_atomically(&path, |file| file.write_all(content))
+            .map_err(|source| RunDirError { path, source })
     }
 
     /// Adds a line to a file that only grows.
@@ -138,5 +139,9 @@ fn random_id() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seed = format!("{} {}", now.as_nanos(), std::process::id());
     let digest = Sha256::digest(seed);
-    digest.iter().take(ID_LEN).map(|&byte| char::from(ID_LETTERS[usize::from(byte) % ID_LETTERS.len()])).collect()
+    digest
+        .iter()
+        .take(ID_LEN)
+        .map(|&byte| char::from(ID_LETTERS[usize::from(byte) % ID_LETTERS.len()]))
+        .collect()
 }

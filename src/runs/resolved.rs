@@ -10,7 +10,8 @@ use crate::config::{Loaded, Origin};
 /// Never on settings that were loaded: they are plain tables, numbers and texts.
 pub fn resolved_toml(loaded: &Loaded) -> String {
     let text = toml::to_string(&loaded.config).expect("settings are plain data");
-    let mut document: DocumentMut = Document::parse(text).expect("what was just written").into_mut();
+    let mut document: DocumentMut =
+        Document::parse(text).expect("what was just written").into_mut();
     annotate(document.as_table_mut(), "", loaded);
     document.to_string()
 }

@@ -68,7 +68,9 @@ pub fn generate(
         // A row reads its prompt first and then what it wrote; a finished one reads anything.
         let ids: Vec<i64> = rows
             .iter()
-            .map(|row| row.prompt.iter().chain(&row.answer).nth(at).copied().unwrap_or(END_OF_DOCUMENT))
+            .map(|row| {
+                row.prompt.iter().chain(&row.answer).nth(at).copied().unwrap_or(END_OF_DOCUMENT)
+            })
             .map(i64::from)
             .collect();
         let ids = Tensor::from_slice(&ids).view([-1, 1]);
@@ -82,13 +84,16 @@ pub fn generate(
             if row.done || at + 1 < row.prompt.len() {
                 continue;
             }
-            let logits = Vec::<f32>::try_from(logits.get(i as i64)).expect("one row of float32 logits");
+            let logits =
+                Vec::<f32>::try_from(logits.get(i as i64)).expect("one row of float32 logits");
             let id = choose(&logits, options, &mut row.random);
             row.answer.push(id);
             row.bytes.extend(tokenizer.token_bytes(id).unwrap_or_default());
             let stopped = find(&row.bytes, stop.as_bytes());
             row.bytes.truncate(stopped.unwrap_or(row.bytes.len()));
-            row.done = id == END_OF_DOCUMENT || stopped.is_some() || row.answer.len() >= options.max_tokens;
+            row.done = id == END_OF_DOCUMENT
+                || stopped.is_some()
+                || row.answer.len() >= options.max_tokens;
         }
         if rows.iter().all(|row| row.done) {
             break;
@@ -111,8 +116,10 @@ fn choose(logits: &[f32], options: &GenerateOptions, random: &mut ChaCha8Rng) ->
         return order[0];
     }
     let probabilities = |temperature: f64| {
-        let weights: Vec<f64> =
-            order.iter().map(|&id| ((f64::from(logits[id as usize]) - best) / temperature).exp()).collect();
+        let weights: Vec<f64> = order
+            .iter()
+            .map(|&id| ((f64::from(logits[id as usize]) - best) / temperature).exp())
+            .collect();
         let sum: f64 = weights.iter().sum();
         weights.into_iter().map(move |weight| weight / sum).collect::<Vec<f64>>()
     };

@@ -9,7 +9,11 @@ use crate::peft::Method;
 ///
 /// # Errors
 /// A document that cannot be read.
-pub fn mean_loss(method: &dyn Method, loader: &mut Loader, micro_bsz: u64) -> Result<Option<f64>, TrainError> {
+pub fn mean_loss(
+    method: &dyn Method,
+    loader: &mut Loader,
+    micro_bsz: u64,
+) -> Result<Option<f64>, TrainError> {
     let _guard = tch::no_grad_guard();
     let (model, state) = (method.model(), method.time_state());
     let (mut sum, mut learned) = (0.0, 0);

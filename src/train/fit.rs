@@ -114,7 +114,8 @@ pub fn fit<E: From<TrainError>>(
             }))?;
         }
         let mean_loss = losses / options.epoch_steps as f64;
-        let position = Position { epochs: epoch + 1, steps: (epoch + 1) * options.epoch_steps, samples };
+        let position =
+            Position { epochs: epoch + 1, steps: (epoch + 1) * options.epoch_steps, samples };
         on_event(Event::EpochEnd { epoch, mean_loss, lr, position, adam })?;
     }
     Ok(())

@@ -45,7 +45,11 @@ pub struct StepOutcome {
 /// Sum of the cross-entropy (float32, nats) over the learned tokens of a batch.
 ///
 /// The head runs on the positions of learned tokens only.
-pub(super) fn loss_sum(model: &Rwkv7, state: &TimeState, batch: &Batch) -> Result<Tensor, KernelError> {
+pub(super) fn loss_sum(
+    model: &Rwkv7,
+    state: &TimeState,
+    batch: &Batch,
+) -> Result<Tensor, KernelError> {
     let [b, t] = batch.inputs.size()[..] else { unreachable!("inputs are (B, T)") };
     let (hidden, _) = model.forward(&batch.inputs, &state.start(b, model.kind()))?;
     let c = model.shape().n_embd;

@@ -40,7 +40,9 @@ impl Case {
             .inputs
             .iter()
             .enumerate()
-            .map(|(i, x)| x.to_kind(if i == 6 { state_kind } else { kind }).copy().set_requires_grad(true))
+            .map(|(i, x)| {
+                x.to_kind(if i == 6 { state_kind } else { kind }).copy().set_requires_grad(true)
+            })
             .collect();
         let [r, w, k, v, a, b, s0] = inputs.as_slice() else { unreachable!("seven inputs") };
         let (y, s_last) = wkv7(op, &Wkv7 { r, w, k, v, a, b }, s0).expect("valid operands");
@@ -54,7 +56,11 @@ impl Case {
     /// The same operands, rounded to `kind` first, so that both sides see the same numbers.
     fn rounded(self, kind: Kind) -> Case {
         let round = |x: Tensor| x.to_kind(kind).to_kind(Kind::Double);
-        Case { inputs: self.inputs.into_iter().map(round).collect(), dy: round(self.dy), ds_last: self.ds_last }
+        Case {
+            inputs: self.inputs.into_iter().map(round).collect(),
+            dy: round(self.dy),
+            ds_last: self.ds_last,
+        }
     }
 }
 
@@ -70,7 +76,8 @@ fn assert_close(found: &[Tensor], expected: &[Tensor], tolerance: f64, what: &st
 fn vectors(pad: bool) -> Case {
     let rows = |x: [[f64; 2]; 3]| Tensor::from_slice2(&x).view([1, 3, 1, 2]);
     let grow = |x: Tensor| if pad { x.constant_pad_nd([0, HEAD_SIZE - 2]) } else { x };
-    let grow_state = |x: Tensor| if pad { x.constant_pad_nd([0, HEAD_SIZE - 2, 0, HEAD_SIZE - 2]) } else { x };
+    let grow_state =
+        |x: Tensor| if pad { x.constant_pad_nd([0, HEAD_SIZE - 2, 0, HEAD_SIZE - 2]) } else { x };
     let s0 = grow_state(Tensor::from_slice2(&[[0.1, -0.2], [0.3, 0.4]]).view([1, 1, 2, 2]));
     Case {
         inputs: vec![
@@ -91,7 +98,10 @@ fn vectors(pad: bool) -> Case {
 fn matches_printed_vectors(op: Op, pad: bool, kind: Kind, tolerance: f64) {
     let out = vectors(pad).run(op, kind);
     let expected: [(usize, &[f64]); 6] = [
-        (0, &[0.1186578738, 0.0107344094, 0.0968623761, -0.0509891443, 0.9200289199, -1.1122019419]),
+        (
+            0,
+            &[0.1186578738, 0.0107344094, 0.0968623761, -0.0509891443, 0.9200289199, -1.1122019419],
+        ),
         (1, &[-0.5057907939, 0.6671335230, 0.5215798552, -0.8514120143]),
         (3, &[-0.0425984, -0.04121, 0.0203034, 0.0674309, 0.0266215, -0.0071431]),
         (6, &[-0.0193538, 0.0706029, -0.0858823, -0.0390438, -0.0903857, -0.0200079]),
@@ -102,9 +112,14 @@ fn matches_printed_vectors(op: Op, pad: bool, kind: Kind, tolerance: f64) {
         let x = &out[i];
         let x = x.narrow(-1, 0, 2);
         let x = if [1, 8].contains(&i) { x.narrow(-2, 0, 2) } else { x };
-        let found = Vec::<f64>::try_from(x.contiguous().view(-1).to_kind(Kind::Double)).expect("a vector");
+        let found =
+            Vec::<f64>::try_from(x.contiguous().view(-1).to_kind(Kind::Double)).expect("a vector");
         for (found, expected) in found.iter().zip(values) {
-            assert!((found - expected).abs() <= tolerance, "{op:?} {}: {found} != {expected}", NAMES[i]);
+            assert!(
+                (found - expected).abs() <= tolerance,
+                "{op:?} {}: {found} != {expected}",
+                NAMES[i]
+            );
         }
     }
 }
@@ -123,10 +138,16 @@ fn printed_vectors_float32() {
 
 #[test]
 fn kernel_matches_reference_float64() {
-    for (seed, (b, t, h)) in [(1, 1, 1), (2, 16, 1), (1, 33, 3), (3, 47, 2)].into_iter().enumerate() {
+    for (seed, (b, t, h)) in [(1, 1, 1), (2, 16, 1), (1, 33, 3), (3, 47, 2)].into_iter().enumerate()
+    {
         let case = Case::random(seed as i64, b, t, h, HEAD_SIZE);
         let expected = case.run(Op::Reference, Kind::Double);
-        assert_close(&case.run(Op::Cpu, Kind::Double), &expected, 1e-13, &format!("B={b} T={t} H={h}"));
+        assert_close(
+            &case.run(Op::Cpu, Kind::Double),
+            &expected,
+            1e-13,
+            &format!("B={b} T={t} H={h}"),
+        );
     }
 }
 
@@ -135,7 +156,12 @@ fn kernel_matches_reference_float32() {
     for (seed, (b, t, h)) in [(1, 1, 1), (2, 65, 3), (4, 16, 2)].into_iter().enumerate() {
         let case = Case::random(seed as i64, b, t, h, HEAD_SIZE).rounded(Kind::Float);
         let expected = case.run(Op::Reference, Kind::Double);
-        assert_close(&case.run(Op::Cpu, Kind::Float), &expected, 2e-6, &format!("B={b} T={t} H={h}"));
+        assert_close(
+            &case.run(Op::Cpu, Kind::Float),
+            &expected,
+            2e-6,
+            &format!("B={b} T={t} H={h}"),
+        );
     }
 }
 
@@ -157,7 +183,8 @@ fn gradients_match_finite_differences() {
     let loss = |inputs: &[Tensor]| {
         let [r, w, k, v, a, b, s0] = inputs else { unreachable!("seven inputs") };
         let (y, s_last) = wkv7(Op::Cpu, &Wkv7 { r, w, k, v, a, b }, s0).expect("valid operands");
-        (y * &case.dy).sum(Kind::Double).double_value(&[]) + (s_last * &case.ds_last).sum(Kind::Double).double_value(&[])
+        (y * &case.dy).sum(Kind::Double).double_value(&[])
+            + (s_last * &case.ds_last).sum(Kind::Double).double_value(&[])
     };
     for input in 0..7 {
         // The derivative along a random direction tests every entry at once.
@@ -216,10 +243,14 @@ fn wrong_operands_are_named() {
     let short = x.narrow(1, 0, 3);
     let s0 = Tensor::zeros([1, 2, 64, 64], (Kind::Float, Device::Cpu));
     let ops = Wkv7 { r: &x, w: &x, k: &short, v: &x, a: &x, b: &x };
-    let Err(KernelError::Operand { name, .. }) = wkv7(Op::Cpu, &ops, &s0) else { panic!("k is too short") };
+    let Err(KernelError::Operand { name, .. }) = wkv7(Op::Cpu, &ops, &s0) else {
+        panic!("k is too short")
+    };
     assert_eq!(name, "k");
     let ops = Wkv7 { k: &x, ..ops };
-    let Err(error) = wkv7(Op::Cpu, &ops, &s0.to_kind(Kind::Double)) else { panic!("s0 is float64") };
+    let Err(error) = wkv7(Op::Cpu, &ops, &s0.to_kind(Kind::Double)) else {
+        panic!("s0 is float64")
+    };
     assert_eq!(
         error.to_string(),
         "wkv7: operand s0 is Double [1, 2, 64, 64] on Cpu, expected Float [1, 2, 64, 64] on Cpu"

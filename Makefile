@@ -1,0 +1,39 @@
+# The two commands that matter: `make run` and `make test`. `make` lists all.
+
+STATETUNE = ./target/release/statetune
+
+.PHONY: help run build test test-full lint bench libtorch base-data base schema
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## provision libtorch, build, and run the main job: emoji state tuning
+	$(STATETUNE) run configs/emoji-state.toml
+
+test: libtorch ## provision libtorch, build, and run all tests
+	cargo test --release
+
+test-full: test bench ## the tests and the benchmarks
+
+build: libtorch ## build ./target/release/statetune
+	cargo build --release
+
+lint: libtorch ## formatting, clippy and documentation, warnings denied
+	cargo fmt --check
+	cargo clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps
+
+bench: libtorch ## how fast the kernels are here
+	cargo bench
+
+libtorch: ## fetch libtorch into .libtorch/, or check the one that LIBTORCH names
+	@scripts/libtorch.sh
+
+schema: build ## write schemas/experiment.schema.json from the config structs
+	$(STATETUNE) schema --write schemas/experiment.schema.json
+
+base-data: ## fetch and convert the texts that the shipped base model was trained on
+	python3 scripts/base_corpus.py
+
+base: build base-data ## train the shipped base model anew (about an hour on two cores)
+	$(STATETUNE) run configs/tiny-base.toml

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Provides libtorch 2.11.0 under .libtorch/ of the project, unless LIBTORCH names one.
+#
+# It comes from the PyPI wheel of torch, whose folder `torch/` has the headers and libraries that a
+# build needs. Without an NVIDIA driver only the two small libraries are added that the CPU part needs to
+# load (10 s, 1.2 GB on disk); with one, everything (4.7 GB).
+set -eu
+
+version=2.11.0
+cd "$(dirname "$0")/.."
+
+# The release that a libtorch folder holds, such as 2.11.0; nothing when it is none.
+release_of() {
+    header="$1/include/torch/headeronly/version.h"
+    [ -r "$header" ] || return 0
+    awk '/^#define TORCH_VERSION_(MAJOR|MINOR|PATCH) /{ v = v sep $3; sep = "." } END { print v }' "$header"
+}
+
+if [ -n "${LIBTORCH:-}" ]; then
+    found=$(release_of "$LIBTORCH")
+    [ "$found" = "$version" ] && exit 0
+    echo "error: LIBTORCH=$LIBTORCH is ${found:-no libtorch}, but libtorch $version is needed;" >&2
+    echo "       unset LIBTORCH and it is fetched" >&2
+    exit 1
+fi
+
+target=.libtorch
+[ "$(release_of "$target/torch")" = "$version" ] && exit 0
+
+if [ -e /proc/driver/nvidia/version ]; then
+    set -- "torch==$version"
+else
+    set -- --no-deps "torch==$version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
+fi
+command -v python3 >/dev/null || { echo "error: python3 is needed to fetch libtorch" >&2; exit 1; }
+python3 -m pip --version >/dev/null 2>&1 || { echo "error: pip is needed to fetch libtorch (Debian: apt install python3-pip)" >&2; exit 1; }
+echo "fetching libtorch $version into $target/ (once)" >&2
+rm -rf "$target.partial" "$target"
+python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --target "$target.partial" "$@"
+mv "$target.partial" "$target"
