@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// The release that crate `tch` and the kernels are written for.
 const LIBTORCH_VERSION: &str = "2.11.0";
 
+/// The CPU kernels, each compiled for every instruction set.
+const CPU_KERNELS: [&str; 2] = ["kernels/wkv6_cpu.cpp", "kernels/wkv7_cpu.cpp"];
+
 /// One compilation of the CPU kernels: namespace, vector width in bytes, compiler flags.
 const INSTRUCTION_SETS: [(&str, u32, &[&str]); 3] = [
     ("wkv_baseline", 16, &[]),
@@ -36,7 +39,7 @@ fn main() {
             .cpp(true)
             .std("c++17")
             .opt_level(3)
-            .file("kernels/wkv7_cpu.cpp")
+            .files(CPU_KERNELS)
             .define("WKV_ISA", namespace)
             .define("WKV_VECTOR_BYTES", vector_bytes.to_string().as_str())
             // Vectors never cross a function that is not inlined.
@@ -53,6 +56,7 @@ fn main() {
         .std("c++17")
         .opt_level(2)
         .file("kernels/wkv_autograd.cpp")
+        .file("kernels/settings.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .includes([libtorch.join("include"), libtorch.join("include/torch/csrc/api/include")])
         .flag("-fopenmp")

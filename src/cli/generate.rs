@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Color, ExperimentArgs};
 use crate::exit::ExitCode;
-use crate::model::{Rwkv7, TimeState, Weights};
+use crate::model::{Model, TimeState, Weights};
 use crate::pipeline::{RunError, load_tokenizer, load_weights};
 use crate::plan::{ModelPlan, Plan};
 use crate::runs::{find_run, newest_product};
@@ -75,7 +75,7 @@ fn answer(plan: &Plan, product: Option<PathBuf>, prompt: &str) -> Result<String,
         (Some(product), _) if !tunes_state => Weights::load(product)?,
         (_, ModelPlan::Load(_) | ModelPlan::Scratch { .. }) => load_weights(plan, &tokenizer)?,
     };
-    let model = Rwkv7::new(&weights, plan.kind, plan.op);
+    let model = Model::new(&weights, plan.kind, plan.op);
     let state = match product.filter(|_| tunes_state) {
         Some(product) => TimeState::load(&product, model.shape())?,
         None => TimeState::zeros(model.shape(), tch::Kind::Float, tch::Device::Cpu),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{ConfigError, Overrides, load};
-use crate::diagnostic::{Diagnostic, summary};
+use crate::diagnostic::{Diagnostic, Severity, summary};
 use crate::exit::ExitCode;
 use crate::plan::{Plan, resolve};
 
@@ -74,12 +74,16 @@ struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
-    /// Reads the experiment file and plans it, or prints every fault.
+    /// Reads the experiment file, plans it and prints the warnings, or prints every fault.
     fn plan(&self, file: &Path, color: Color) -> Result<Plan, ExitCode> {
         let loaded = load(file, &Overrides::from_process(self.set.clone()))
             .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
-        resolve(loaded, runs_dir(self.runs_dir.as_deref(), file))
-            .map_err(|diagnostics| refuse(&diagnostics, file, color))
+        let plan = resolve(loaded, runs_dir(self.runs_dir.as_deref(), file))
+            .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
+        for warning in &plan.warnings {
+            eprintln!("{}\n", warning.render(color.on()));
+        }
+        Ok(plan)
     }
 }
 
@@ -105,7 +109,8 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
     if diagnostics.len() > 1 {
         eprintln!("{}", summary(diagnostics, file));
     }
-    diagnostics.first().map_or(ExitCode::Invalid, |first| ExitCode::of_message(first.code))
+    let first_error = diagnostics.iter().find(|one| one.severity == Severity::Error);
+    first_error.map_or(ExitCode::Invalid, |first| ExitCode::of_message(first.code))
 }
 
 /// Runs the command that the arguments of this process ask for.

@@ -281,7 +281,7 @@ error[ST2002]: `bf-16` is not a choice of `train.precision`
 16 | precision = \"bf-16\"
    |             ^^^^^^^ did you mean `bf16`?
    |
-   = note: choices are `fp32`, `bf16`";
+   = note: choices are `fp32`, `tf32`, `bf16`, `fp16`";
         assert_eq!(shown("train", "precision = \"bf-16\""), expected);
         let fault = shown("train", "epoch_steps = \"pas\"");
         assert!(fault.contains("note: choices are `pass` and an integer"), "{fault}");

@@ -450,11 +450,12 @@ lr_init = nan
         let lines = every_key();
         for index in 0..lines.len() {
             let mut lines = lines.clone();
-            lines[index].2 = "true".to_owned();
+            let wrong = if lines[index].2 == "false" { "0" } else { "true" };
+            lines[index].2 = wrong.to_owned();
             let faults = faults(&file_of(&lines), &Overrides::default());
             let [fault] = &*faults else { panic!("{faults:?}") };
             let span = fault.span.as_ref().expect("a place");
-            assert_eq!((fault.code, &span.text[span.range.clone()]), ("ST2001", "true"));
+            assert_eq!((fault.code, &span.text[span.range.clone()]), ("ST2001", wrong));
         }
     }
 }

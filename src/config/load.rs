@@ -292,6 +292,9 @@ accumulate_grad_batches = 2
 epoch_steps = 100
 epoch_count = 5
 precision = "fp32"
+grad_cp = true
+head_chunk = 128
+l2wrap = 1e-4
 op = "cpu"
 random_seed = 0
 
@@ -462,7 +465,7 @@ every_steps = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:63:8 \"emoji\""
+            "configs/emoji.toml:66:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

@@ -28,7 +28,7 @@ pub use data::{Data, DataType, Dataload, LossMask, Overlong};
 pub use experiment::Config;
 pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::Log;
-pub use model::{Model, Preset, Tokenizer};
+pub use model::{Model, ModelVersion, Preset, Tokenizer};
 pub use optimizer::{Adam, Optimizer};
 pub use peft::{FullTuning, Peft, StateTuning};
 pub use sample::{Probe, Sample};

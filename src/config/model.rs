@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Model {
-    /// Name of a published shape.
+    /// Name of a published shape, which includes the version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
+    /// Version of the architecture. A new model without a preset is RWKV-7.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<ModelVersion>,
     /// The weights, a `.pth` file. A relative path starts at the experiment file; without this key
     /// the model is trained from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,15 +31,73 @@ pub struct Model {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1), example = 65_536)]
     pub vocab_size: Option<u32>,
+    /// 1 puts a second channel mix in the place of the first layer's time mix; RWKV-5 and RWKV-6 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1), example = 0)]
+    pub pre_ffn: Option<u32>,
+    /// Width of the matrices by which the head copies earlier tokens; RWKV-5 and RWKV-6 only, and 0 for
+    /// a head that does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0)]
+    pub head_qk: Option<u32>,
     /// The tokenizer: `world`, which is built in, or the path of a vocabulary file. A relative path
     /// starts at the experiment file.
     pub tokenizer: Tokenizer,
+}
+
+/// Version of the architecture.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ModelVersion {
+    /// RWKV-5.2.
+    X052,
+    /// RWKV-6.
+    X060,
+    /// RWKV-7.
+    X070,
 }
 
 /// Name of a published model shape.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub enum Preset {
+    /// RWKV-5.2 with 0.1 billion parameters.
+    #[serde(rename = "rwkv5-0.1b")]
+    Rwkv5_0_1b,
+    /// RWKV-5.2 with 0.4 billion parameters.
+    #[serde(rename = "rwkv5-0.4b")]
+    Rwkv5_0_4b,
+    /// RWKV-5.2 with 1.5 billion parameters.
+    #[serde(rename = "rwkv5-1.5b")]
+    Rwkv5_1_5b,
+    /// RWKV-5.2 with 3 billion parameters.
+    #[serde(rename = "rwkv5-3b")]
+    Rwkv5_3b,
+    /// RWKV-5.2 with 7 billion parameters.
+    #[serde(rename = "rwkv5-7b")]
+    Rwkv5_7b,
+    /// RWKV-5.2 with 14 billion parameters.
+    #[serde(rename = "rwkv5-14b")]
+    Rwkv5_14b,
+    /// RWKV-6 with 0.1 billion parameters.
+    #[serde(rename = "rwkv6-0.1b")]
+    Rwkv6_0_1b,
+    /// RWKV-6 with 0.4 billion parameters.
+    #[serde(rename = "rwkv6-0.4b")]
+    Rwkv6_0_4b,
+    /// RWKV-6 with 1.6 billion parameters.
+    #[serde(rename = "rwkv6-1.6b")]
+    Rwkv6_1_6b,
+    /// RWKV-6 with 3 billion parameters.
+    #[serde(rename = "rwkv6-3b")]
+    Rwkv6_3b,
+    /// RWKV-6 with 7 billion parameters.
+    #[serde(rename = "rwkv6-7b")]
+    Rwkv6_7b,
+    /// RWKV-6 with 14 billion parameters.
+    #[serde(rename = "rwkv6-14b")]
+    Rwkv6_14b,
     /// RWKV-7 with 0.1 billion parameters.
     #[serde(rename = "rwkv7-0.1b")]
     Rwkv7_0_1b,

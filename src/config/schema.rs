@@ -151,6 +151,6 @@ mod tests {
         assert_eq!(precision["default"], "bf16");
         assert_eq!(precision["x-taplo"]["docs"]["enumValues"].as_array().map(Vec::len), Some(2));
         let preset = &schema()["definitions"]["Model"]["properties"]["preset"];
-        assert_eq!(preset["enum"][0], "rwkv7-0.1b");
+        assert_eq!(preset["enum"][0], "rwkv5-0.1b");
     }
 }

@@ -21,8 +21,19 @@ pub struct Train {
     /// Mini-epochs in the run, at least 1.
     #[schemars(range(min = 1))]
     pub epoch_count: u32,
-    /// Number format of the weights and activations.
+    /// Number format of the weights and activations. What learns, its gradients, the optimizer's moments,
+    /// the WKV state and the loss are `fp32` in all of them.
     pub precision: Precision,
+    /// Activation checkpointing: keep only the input of each block and compute the rest again in the
+    /// backward pass. Less memory, about a third more time, the same result.
+    pub grad_cp: bool,
+    /// Positions whose logits exist at a time, at least 1. Memory for the logits grows with it.
+    #[schemars(range(min = 1))]
+    pub head_chunk: u32,
+    /// Pulls the largest logit of each learned position towards 0, at least 0: adds `l2wrap` times the logit
+    /// over the step's learned positions to its gradient. RWKV trainers usually take 1e-4. 0 turns it off.
+    #[schemars(range(min = 0.0), example = 1e-4)]
+    pub l2wrap: f64,
     /// Implementation of the WKV recurrence.
     pub op: Op,
     /// Seed of everything that is drawn at random in training, at least 0.
@@ -38,6 +49,9 @@ impl Default for Train {
             epoch_steps: EpochSteps::Pass,
             epoch_count: 1,
             precision: Precision::default(),
+            grad_cp: false,
+            head_chunk: 256,
+            l2wrap: 0.0,
             op: Op::default(),
             random_seed: 42,
         }
@@ -129,9 +143,13 @@ impl JsonSchema for EpochSteps {
 pub enum Precision {
     /// 32 bits: exact and slow.
     Fp32,
-    /// 16 bits with the range of `fp32`; what learns stays in 32 bits.
+    /// `fp32` with matrix products in TF32 on GPUs that have it; on processors it is `fp32`.
+    Tf32,
+    /// 16 bits with the range of `fp32`.
     #[default]
     Bf16,
+    /// 16 bits with little range: the loss is scaled, and a step whose gradients overflow is skipped.
+    Fp16,
 }
 
 /// Implementation of the WKV recurrence.
@@ -142,8 +160,16 @@ pub enum Op {
     /// The fastest one for the device.
     #[default]
     Auto,
-    /// The kernel for processors.
+    /// The kernels for processors.
     Cpu,
+    /// The kernels for NVIDIA GPUs.
+    Cuda,
+    /// Matrix products over chunks of tokens: on any device, slower than its kernels.
+    Chunk,
+    /// `chunk`, with a warning: in other trainers this names GPU-only code of the same algebra.
+    Fla,
+    /// `chunk`, with a warning: in other trainers this names GPU-only code of the same algebra.
+    Triton,
     /// Plain tensor operations: slow, to compare with.
     Reference,
 }

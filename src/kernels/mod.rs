@@ -1,66 +1,101 @@
 //! The WKV recurrences as differentiable operations on tensors.
 //!
-//! [`wkv7`] is the only entry. Behind it stand the native kernels of `kernels/` and, beside them,
-//! [`reference`](mod@reference): the same recurrence in plain tensor operations, slow and obvious, against which
-//! the kernels are tested.
+//! [`wkv5`], [`wkv6`] and [`wkv7`] are the entries, [`Op`] says who computes: native kernels, whole
+//! chunks in matrix products, or [`reference`](mod@reference): the same recurrence in plain tensor
+//! operations, slow and obvious, against which the others are tested.
+//!
+//! # Documents
+//!
+//! A row of tokens may hold several documents. `restarts` (B, T) bool is true where one begins: the
+//! state before that token is `s0` again. Position 0 always begins a document, whatever `restarts` says
+//! there; `None` means one document a row. The gradient of `s0` is the sum over the documents of a row,
+//! and the returned state is the one after the row's last token.
 
+mod chunk;
+mod cuda;
+mod half;
 mod native;
+mod operands;
 pub mod reference;
+mod tf32;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-/// Channels of a head for which the native kernels are compiled.
+pub use native::{InstructionSet, with_instruction_set};
+pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
+pub use tf32::allow_tf32;
+
+/// Channels of a head in released models, and in new ones. The fastest size of the native kernels.
 pub const HEAD_SIZE: i64 = 64;
 
 /// Which implementation computes a recurrence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Op {
-    /// The native CPU kernels. Head size [`HEAD_SIZE`], CPU tensors.
+    /// The native CPU kernels: CPU tensors, head sizes that are a multiple of 8 up to 256. Float16
+    /// operands are computed in float32.
     Cpu,
+    /// The native CUDA kernels: CUDA tensors, head sizes that are a multiple of 8 up to 256.
+    Cuda,
+    /// Chunks of tokens at once, in matrix products of libtorch. Any head size, any device.
+    Chunk,
     /// Plain tensor operations, one token at a time. Any head size, any device.
     Reference,
 }
 
-/// A recurrence was asked for something that it cannot do.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// An operand has the wrong shape, dtype or device.
-    #[error("wkv7: operand {name} is {found}, expected {expected}")]
-    Operand {
-        /// Name of the operand in the formula.
-        name: &'static str,
-        /// What was passed.
-        found: String,
-        /// What the operation takes.
-        expected: String,
-    },
-    /// libtorch or the kernel failed; the text is theirs.
-    #[error("wkv7: {0}")]
-    Native(String),
-}
-
-/// The operands of the WKV-7 recurrence, each (B, T, H, N) and of one dtype.
+/// The WKV-5 recurrence, differentiable in every operand and in `s0`.
 ///
-/// `w` is the operand with `decay = exp(-exp(w))`; `a` and `b` are `-kk` and `kk * iclr` in RWKV-7.
-#[derive(Debug)]
-pub struct Wkv7<'a> {
-    /// Receptance: what is read from the state.
-    pub r: &'a Tensor,
-    /// Decay, before the two exponentials.
-    pub w: &'a Tensor,
-    /// Key.
-    pub k: &'a Tensor,
-    /// Value.
-    pub v: &'a Tensor,
-    /// Direction whose content is removed from the state.
-    pub a: &'a Tensor,
-    /// Where the removed content is written back.
-    pub b: &'a Tensor,
+/// Per head, with `d = exp(-exp(w))`, the same for all tokens:
+/// `y_t = (S_{t-1} + v_t (u * k_t)^T) r_t` and `S_t = S_{t-1} diag(d) + v_t k_t^T`.
+///
+/// - `ops`: r, k, v, each (B, T, H, N), and w, u, each (H, N); one dtype and device, T >= 1.
+/// - `s0`: (B, H, N, N) indexed `[value, key]`; float32, or float64 when `ops` are.
+/// - `restarts`: (B, T) bool, true where a document begins; see the [module](self).
+///
+/// Returns `y` (B, T, H, N) in the dtype of `ops`, and `s_T` like `s0`. Source: arXiv:2404.05892,
+/// section 4.
+///
+/// # Errors
+/// [`KernelError::Operand`] names the first tensor of wrong shape, dtype or device, or that `op` has no
+/// kernel for; [`KernelError::Native`] has libtorch's text.
+pub fn wkv5(
+    op: Op,
+    ops: &Wkv5<'_>,
+    s0: &Tensor,
+    restarts: Option<&Tensor>,
+) -> Result<(Tensor, Tensor), KernelError> {
+    ops.check(op, s0, restarts)?;
+    match op {
+        Op::Cpu if ops.r.kind() == Kind::Half => half::wkv5(ops, s0, restarts),
+        Op::Cpu => native::wkv5(ops, s0, restarts),
+        Op::Cuda => cuda::wkv5(ops, s0, restarts),
+        Op::Chunk => Ok(chunk::wkv5(ops, s0, restarts)),
+        Op::Reference => Ok(reference::wkv5(ops, s0, restarts)),
+    }
 }
 
-impl Wkv7<'_> {
-    fn named(&self) -> [(&'static str, &Tensor); 6] {
-        [("r", self.r), ("w", self.w), ("k", self.k), ("v", self.v), ("a", self.a), ("b", self.b)]
+/// The WKV-6 recurrence, differentiable in every operand and in `s0`.
+///
+/// As [`wkv5`], with a decay for every token, `d_t = exp(-exp(w_t))`:
+/// `y_t = (S_{t-1} + v_t (u * k_t)^T) r_t` and `S_t = S_{t-1} diag(d_t) + v_t k_t^T`.
+///
+/// - `ops`: r, w, k, v, each (B, T, H, N), and u (H, N); one dtype and device, T >= 1.
+/// - `s0`, `restarts`, the result and the source as for [`wkv5`].
+///
+/// # Errors
+/// Those of [`wkv5`].
+pub fn wkv6(
+    op: Op,
+    ops: &Wkv6<'_>,
+    s0: &Tensor,
+    restarts: Option<&Tensor>,
+) -> Result<(Tensor, Tensor), KernelError> {
+    ops.check(op, s0, restarts)?;
+    match op {
+        Op::Cpu if ops.r.kind() == Kind::Half => half::wkv6(ops, s0, restarts),
+        Op::Cpu => native::wkv6(ops, s0, restarts),
+        Op::Cuda => cuda::wkv6(ops, s0, restarts),
+        Op::Chunk => Ok(chunk::wkv6(ops, s0, restarts)),
+        Op::Reference => Ok(reference::wkv6(ops, s0, restarts)),
     }
 }
 
@@ -70,52 +105,22 @@ impl Wkv7<'_> {
 /// `S_t = S_{t-1} diag(d_t) + (S_{t-1} a_t) b_t^T + v_t k_t^T` and `y_t = S_t r_t`.
 ///
 /// - `ops`: r, w, k, v, a, b, each (B, T, H, N), one dtype and device, T >= 1.
-/// - `s0`: (B, H, N, N) indexed `[value, key]`; float32, or float64 when `ops` are.
-///
-/// Returns `y` (B, T, H, N) in the dtype of `ops`, and `s_T` like `s0`. Source: arXiv:2503.14456.
+/// - `s0`, `restarts` and the result as for [`wkv5`]. Source: arXiv:2503.14456.
 ///
 /// # Errors
-/// [`KernelError::Operand`] names the first tensor of wrong shape, dtype or device;
-/// [`KernelError::Native`] has libtorch's text.
-pub fn wkv7(op: Op, ops: &Wkv7<'_>, s0: &Tensor) -> Result<(Tensor, Tensor), KernelError> {
-    let shape = ops.r.size();
-    let &[b, t, h, n] = shape.as_slice() else {
-        return Err(operand("r", ops.r, "a tensor of shape (B, T, H, N)".to_string()));
-    };
-    let kind = ops.r.kind();
-    let state_kind = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-    if t < 1 {
-        return Err(operand("r", ops.r, "at least one token".to_string()));
-    }
-    for (name, x) in ops.named() {
-        check(name, x, &shape, kind, ops.r.device())?;
-    }
-    check("s0", s0, &[b, h, n, n], state_kind, ops.r.device())?;
+/// Those of [`wkv5`].
+pub fn wkv7(
+    op: Op,
+    ops: &Wkv7<'_>,
+    s0: &Tensor,
+    restarts: Option<&Tensor>,
+) -> Result<(Tensor, Tensor), KernelError> {
+    ops.check(op, s0, restarts)?;
     match op {
-        Op::Reference => Ok(reference::wkv7(ops, s0)),
-        Op::Cpu => {
-            if n != HEAD_SIZE || ops.r.device() != Device::Cpu {
-                return Err(operand("r", ops.r, format!("head size {HEAD_SIZE} on the CPU")));
-            }
-            native::wkv7(ops, s0)
-        }
+        Op::Cpu if ops.r.kind() == Kind::Half => half::wkv7(ops, s0, restarts),
+        Op::Cpu => native::wkv7(ops, s0, restarts),
+        Op::Cuda => cuda::wkv7(ops, s0, restarts),
+        Op::Chunk => Ok(chunk::wkv7(ops, s0, restarts)),
+        Op::Reference => Ok(reference::wkv7(ops, s0, restarts)),
     }
-}
-
-fn check(
-    name: &'static str,
-    x: &Tensor,
-    shape: &[i64],
-    kind: Kind,
-    device: Device,
-) -> Result<(), KernelError> {
-    if x.size() == shape && x.kind() == kind && x.device() == device {
-        return Ok(());
-    }
-    Err(operand(name, x, format!("{kind:?} {shape:?} on {device:?}")))
-}
-
-fn operand(name: &'static str, x: &Tensor, expected: String) -> KernelError {
-    let found = format!("{:?} {:?} on {:?}", x.kind(), x.size(), x.device());
-    KernelError::Operand { name, found, expected }
 }

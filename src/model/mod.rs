@@ -1,16 +1,25 @@
 //! RWKV models: shapes, weights, initialisation and the forward pass.
 //!
-//! The model knows nothing of how it is trained: whether a tensor learns is decided by whoever hands
-//! the weights in.
+//! [`Model`] is a model of any version. `rwkv5`, `rwkv6` and `rwkv7` hold what the versions do not
+//! share, one file each: the tensors of a block and what is computed with them. The model knows nothing
+//! of how it is trained: whether a tensor learns is decided by whoever hands the weights in.
 
+mod copying;
+mod detect;
+mod forward;
 mod init;
+mod layers;
+mod rwkv5;
+mod rwkv6;
 mod rwkv7;
 mod shape;
 mod state;
+mod version;
 mod weights;
 
-pub use init::init_x070;
-pub use rwkv7::Rwkv7;
-pub use shape::Shape;
+pub use copying::{Copies, Seen};
+pub use forward::{Hidden, Model};
+pub use shape::{Arch, Ranks, Shape};
 pub use state::{LayerState, State, TimeState};
+pub use version::Version;
 pub use weights::{ModelError, Weights, file_tensor};

@@ -1,46 +1,59 @@
-//! RWKV-7 (x070): one forward pass for whole sequences and, with one token at a time, for generation.
+//! RWKV-7 (x070): the state is rewritten by a generalised delta rule.
 //!
 //! Formulas: arXiv:2503.14456, section 4. Shapes: B rows, T tokens, C = H * N channels.
 
 use tch::{Kind, Tensor};
 
-use super::{LayerState, Shape, State, Weights};
-use crate::kernels::{KernelError, Op, Wkv7, wkv7};
+use super::layers::{ChannelMix, LowRank, Norm, Recurrence, TimeMix, linear};
+use super::shape::{Named, Ranks, affine, named};
+use super::{Shape, Weights};
+use crate::kernels::{KernelError, Wkv7, wkv7};
 
-const LAYER_NORM_EPS: f64 = 1e-5;
-/// Of the group norm on the WKV output: 1e-5 times the square of the head size divisor 8.
-const LN_X_EPS: f64 = 64e-5;
 /// Smallest length by which `kk` is divided.
 const NORM_FLOOR: f64 = 1e-12;
 
-/// An RWKV-7 model in one compute dtype.
-#[derive(Debug)]
-pub struct Rwkv7 {
-    shape: Shape,
-    op: Op,
-    emb: Tensor,
-    ln0: Norm,
-    blocks: Vec<Block>,
-    ln_out: Norm,
-    head: Tensor,
+/// The tensors of a time mix, in the order of released checkpoints. `has_v` says whether it has those of
+/// the value residual.
+pub(super) fn time_mix_tensors(shape: &Shape, ranks: &Ranks, has_v: bool) -> Vec<Named> {
+    let c = shape.n_embd;
+    let vector = |name: &str| named(name, &[1, 1, c]);
+    let low_rank = |name: char, rank: i64| {
+        [
+            vector(&format!("{name}0")),
+            named(&format!("{name}1"), &[c, rank]),
+            named(&format!("{name}2"), &[rank, c]),
+        ]
+    };
+    let mut tensors = ["x_r", "x_w", "x_k", "x_v", "x_a", "x_g"].map(vector).to_vec();
+    tensors.extend(low_rank('w', ranks.w));
+    tensors.extend(low_rank('a', ranks.a));
+    if has_v {
+        tensors.extend(low_rank('v', ranks.v));
+    }
+    tensors.push(named("g1", &[c, ranks.g]));
+    tensors.push(named("g2", &[ranks.g, c]));
+    tensors.extend(["k_k", "k_a"].map(vector));
+    tensors.push(named("r_k", &[shape.n_head, shape.head_size]));
+    for name in ["receptance", "key", "value", "output"] {
+        tensors.push(named(&format!("{name}.weight"), &[c, c]));
+    }
+    tensors.extend(affine("ln_x", c));
+    tensors
 }
 
-#[derive(Debug)]
-struct Block {
-    ln1: Norm,
-    ln2: Norm,
-    att: TimeMix,
-    ffn: ChannelMix,
+/// The tensors of a channel mix, in the order of released checkpoints.
+pub(super) fn channel_mix_tensors(shape: &Shape) -> Vec<Named> {
+    let (c, hidden) = (shape.n_embd, shape.dim_ffn);
+    vec![
+        named("x_k", &[1, 1, c]),
+        named("key.weight", &[hidden, c]),
+        named("value.weight", &[c, hidden]),
+    ]
 }
 
+/// The time mix of a block.
 #[derive(Debug)]
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-#[derive(Debug)]
-struct TimeMix {
+pub(super) struct TimeMix7 {
     x_r: Tensor,
     x_w: Tensor,
     x_k: Tensor,
@@ -63,86 +76,22 @@ struct TimeMix {
     ln_x: Norm,
 }
 
-/// `bias + f(x @ down) @ up`, with `down` (C, R) and `up` (R, C).
-#[derive(Debug)]
-struct LowRank {
-    bias: Tensor,
-    down: Tensor,
-    up: Tensor,
-}
-
-#[derive(Debug)]
-struct ChannelMix {
-    x_k: Tensor,
-    key: Tensor,
-    value: Tensor,
-}
-
-/// `x W^T` for a weight (out, in).
-fn linear(x: &Tensor, weight: &Tensor) -> Tensor {
-    x.linear::<&Tensor>(weight, None)
-}
-
-/// What stood one token earlier, minus x: (B, T, C). `before` (B, C) stands before the first token.
-fn shift_difference(x: &Tensor, before: &Tensor) -> Tensor {
-    let t = x.size()[1];
-    Tensor::cat(&[&before.unsqueeze(1), &x.narrow(1, 0, t - 1)], 1) - x
-}
-
-fn last_token(x: &Tensor) -> Tensor {
-    x.select(1, x.size()[1] - 1)
-}
-
-impl Norm {
-    fn new(weights: &Weights, name: &str, kind: Kind) -> Norm {
-        Norm {
-            weight: weights.get(&format!("{name}.weight"), kind),
-            bias: weights.get(&format!("{name}.bias"), kind),
-        }
-    }
-
-    fn layer_norm(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(
-            self.weight.size(),
-            Some(&self.weight),
-            Some(&self.bias),
-            LAYER_NORM_EPS,
-            false,
-        )
-    }
-
-    /// Group norm with one group a head: x (B, T, H, N) -> (B, T, C).
-    fn head_norm(&self, x: &Tensor) -> Tensor {
-        let [b, t, h, n] = x.size()[..] else { unreachable!("x has four axes") };
-        let normed = x.layer_norm::<Tensor>([n], None, None, LN_X_EPS, false);
-        self.bias.addcmul(&normed.view([b, t, h * n]), &self.weight)
-    }
-}
-
-impl LowRank {
-    fn new(weights: &Weights, layer: i64, name: char, kind: Kind) -> LowRank {
-        let get = |i: u8| weights.get(&format!("blocks.{layer}.att.{name}{i}"), kind);
-        LowRank { bias: get(0), down: get(1), up: get(2) }
-    }
-
-    fn apply(&self, x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
-        &self.bias + f(&x.matmul(&self.down)).matmul(&self.up)
-    }
-}
-
-impl TimeMix {
-    fn new(weights: &Weights, layer: i64, kind: Kind) -> TimeMix {
-        let get = |name: &str| weights.get(&format!("blocks.{layer}.att.{name}"), kind);
-        TimeMix {
+impl TimeMix7 {
+    /// Takes the tensors below `prefix`, such as `blocks.0.att`. `has_v` says whether the block mixes
+    /// the values of block 0 into its own, as all but block 0 do.
+    pub(super) fn new(weights: &Weights, prefix: &str, has_v: bool, kind: Kind) -> TimeMix7 {
+        let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
+        let low_rank = |names| LowRank::new(weights, prefix, names, kind);
+        TimeMix7 {
             x_r: get("x_r"),
             x_w: get("x_w"),
             x_k: get("x_k"),
             x_v: get("x_v"),
             x_a: get("x_a"),
             x_g: get("x_g"),
-            w: LowRank::new(weights, layer, 'w', kind),
-            a: LowRank::new(weights, layer, 'a', kind),
-            v: (layer > 0).then(|| LowRank::new(weights, layer, 'v', kind)),
+            w: low_rank(["w0", "w1", "w2"]),
+            a: low_rank(["a0", "a1", "a2"]),
+            v: has_v.then(|| low_rank(["v0", "v1", "v2"])),
             g1: get("g1"),
             g2: get("g2"),
             k_k: get("k_k"),
@@ -152,25 +101,25 @@ impl TimeMix {
             key: get("key.weight"),
             value: get("value.weight"),
             output: get("output.weight"),
-            ln_x: Norm::new(weights, &format!("blocks.{layer}.att.ln_x"), kind),
+            ln_x: Norm::new(weights, &format!("{prefix}.ln_x"), kind),
         }
     }
+}
 
-    /// x (B, T, C) -> (output (B, T, C), WKV state after the last token). `v_first` is empty in
-    /// block 0, which fills it.
+impl TimeMix for TimeMix7 {
     fn forward(
         &self,
         x: &Tensor,
-        before: &LayerState,
+        shifted: &Tensor,
         v_first: &mut Option<Tensor>,
-        op: Op,
+        Recurrence { op, s0, restarts }: Recurrence<'_>,
     ) -> Result<(Tensor, Tensor), KernelError> {
         let [b, t, c] = x.size()[..] else { unreachable!("x has three axes") };
         let [h, n] = self.r_k.size()[..] else { unreachable!("r_k has two axes") };
         let heads = |x: &Tensor| x.view([b, t, h, n]);
         let same = |x: &Tensor| x.shallow_clone();
 
-        let xx = shift_difference(x, &before.att_x);
+        let xx = shifted - x;
         let mixed = |by: &Tensor| x.addcmul(&xx, by);
         let r = linear(&mixed(&self.x_r), &self.receptance);
         let k = linear(&mixed(&self.x_k), &self.key);
@@ -199,7 +148,7 @@ impl TimeMix {
         let (r, w, k, v) = (heads(&r), heads(&w), heads(&k), heads(&v));
         let (a, b_) = (kk.neg(), &kk * heads(&iclr));
         let ops = Wkv7 { r: &r, w: &w, k: &k, v: &v, a: &a, b: &b_ };
-        let (y, wkv) = wkv7(op, &ops, &before.wkv)?;
+        let (y, wkv) = wkv7(op, &ops, s0, restarts)?;
 
         let bonus = (&r * &k * &self.r_k).sum_dim_intlist(&[-1i64][..], true, None::<Kind>) * &v;
         let y = self.ln_x.head_norm(&y) + bonus.view([b, t, c]);
@@ -207,72 +156,25 @@ impl TimeMix {
     }
 }
 
-impl ChannelMix {
-    fn new(weights: &Weights, layer: i64, kind: Kind) -> ChannelMix {
-        let get = |name: &str| weights.get(&format!("blocks.{layer}.ffn.{name}"), kind);
-        ChannelMix { x_k: get("x_k"), key: get("key.weight"), value: get("value.weight") }
-    }
+/// The channel mix of a block.
+#[derive(Debug)]
+pub(super) struct ChannelMix7 {
+    x_k: Tensor,
+    key: Tensor,
+    value: Tensor,
+}
 
-    fn forward(&self, x: &Tensor, before: &Tensor) -> Tensor {
-        let mixed = x.addcmul(&shift_difference(x, before), &self.x_k);
-        linear(&linear(&mixed, &self.key).relu().square(), &self.value)
+impl ChannelMix7 {
+    /// Takes the tensors below `prefix`, such as `blocks.0.ffn`.
+    pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> ChannelMix7 {
+        let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
+        ChannelMix7 { x_k: get("x_k"), key: get("key.weight"), value: get("value.weight") }
     }
 }
 
-impl Rwkv7 {
-    /// The model of these weights, computing in `kind`. Tensors of another dtype are converted, through
-    /// autograd where they learn: trained weights stay float32 while the model computes in bf16.
-    pub fn new(weights: &Weights, kind: Kind, op: Op) -> Rwkv7 {
-        let shape = *weights.shape();
-        let block = |layer| Block {
-            ln1: Norm::new(weights, &format!("blocks.{layer}.ln1"), kind),
-            ln2: Norm::new(weights, &format!("blocks.{layer}.ln2"), kind),
-            att: TimeMix::new(weights, layer, kind),
-            ffn: ChannelMix::new(weights, layer, kind),
-        };
-        Rwkv7 {
-            shape,
-            op,
-            emb: weights.get("emb.weight", kind),
-            ln0: Norm::new(weights, "blocks.0.ln0", kind),
-            blocks: (0..shape.n_layer).map(block).collect(),
-            ln_out: Norm::new(weights, "ln_out", kind),
-            head: weights.get("head.weight", kind),
-        }
-    }
-
-    /// The sizes of the model.
-    pub fn shape(&self) -> &Shape {
-        &self.shape
-    }
-
-    /// The dtype in which the model computes.
-    pub fn kind(&self) -> Kind {
-        self.emb.kind()
-    }
-
-    /// Runs `ids` (B, T) int64 from `start`: the hidden states (B, T, C) before the head, in the compute
-    /// dtype, and the state after the last token.
-    ///
-    /// # Errors
-    /// What [`wkv7`] refuses.
-    pub fn forward(&self, ids: &Tensor, start: &State) -> Result<(Tensor, State), KernelError> {
-        let mut x = self.ln0.layer_norm(&Tensor::embedding(&self.emb, ids, -1, false, false));
-        let mut v_first = None;
-        let mut end = Vec::with_capacity(self.blocks.len());
-        for (block, before) in self.blocks.iter().zip(&start.0) {
-            let att_in = block.ln1.layer_norm(&x);
-            let (att_out, wkv) = block.att.forward(&att_in, before, &mut v_first, self.op)?;
-            x = x + att_out;
-            let ffn_in = block.ln2.layer_norm(&x);
-            x = &x + block.ffn.forward(&ffn_in, &before.ffn_x);
-            end.push(LayerState { att_x: last_token(&att_in), wkv, ffn_x: last_token(&ffn_in) });
-        }
-        Ok((self.ln_out.layer_norm(&x), State(end)))
-    }
-
-    /// Logits (.., V) of hidden states (.., C), in the compute dtype.
-    pub fn logits(&self, hidden: &Tensor) -> Tensor {
-        linear(hidden, &self.head)
+impl ChannelMix for ChannelMix7 {
+    fn forward(&self, x: &Tensor, shifted: &Tensor) -> Tensor {
+        let mixed = x.addcmul(&(shifted - x), &self.x_k);
+        linear(&linear(&mixed, &self.key).relu().square(), &self.value)
     }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::weights::tensor_of;
-use super::{ModelError, Shape};
+use super::weights::copied;
+use super::{ModelError, Seen, Shape};
 use crate::tensorfile::TensorFile;
 
 /// The carried state of one block.
@@ -19,12 +19,20 @@ pub struct LayerState {
     pub ffn_x: Tensor,
 }
 
-/// The carried state of all blocks, first block first.
+/// What a model carries.
 #[derive(Debug)]
-pub struct State(pub Vec<LayerState>);
+pub struct State {
+    /// The carried state of each block, first block first.
+    pub layers: Vec<LayerState>,
+    /// What the head may copy, in a model that has `head_qk` and has seen a token. Grows by each one.
+    pub seen: Option<Seen>,
+}
 
 /// The initial WKV states of all layers, which state tuning trains: per layer (H, N, N) indexed
 /// `[value, key]`, float32 (float64 for a float64 model).
+///
+/// Every layer has one. That of a layer without a time mix (see [`Shape::has_time_mix`]) is read by
+/// nothing.
 #[derive(Debug)]
 pub struct TimeState(pub Vec<Tensor>);
 
@@ -52,7 +60,7 @@ impl TimeState {
             let name = TimeState::name(i);
             let found =
                 file.get(&name).ok_or_else(|| refuse(format!("tensor `{name}` is missing")))?;
-            let tensor = tensor_of(&found).map_err(refuse)?.to_kind(Kind::Float);
+            let tensor = copied(&found).map_err(refuse)?.to_kind(Kind::Float);
             if tensor.size() != size {
                 return Err(refuse(format!(
                     "tensor `{name}` has shape {:?}, expected {size:?}",
@@ -69,25 +77,5 @@ impl TimeState {
             )));
         }
         Ok(TimeState((0..layers).map(layer).collect::<Result<_, _>>()?))
-    }
-
-    /// What a batch starts from: these states in every row, and nothing seen before the first token.
-    ///
-    /// `kind` is the compute dtype of the model.
-    pub fn start(&self, batch: i64, kind: Kind) -> State {
-        State(
-            self.0
-                .iter()
-                .map(|s| {
-                    let [h, n, _] = s.size()[..] else { unreachable!("a state has three axes") };
-                    let x = Tensor::zeros([batch, h * n], (kind, s.device()));
-                    LayerState {
-                        att_x: x.shallow_clone(),
-                        wkv: s.unsqueeze(0).expand([batch, h, n, n], false),
-                        ffn_x: x,
-                    }
-                })
-                .collect(),
-        )
     }
 }

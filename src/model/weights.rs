@@ -1,20 +1,20 @@
 //! Checkpoint file <-> named tensors, with every shape checked.
 
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
-use super::shape::Ranks;
-use super::{Shape, init_x070};
+use super::Shape;
+use super::detect::{Shapes, check, detect};
+use super::init::initial_value;
 use crate::tensorfile::{Dtype, NewTensor, TensorFile, TensorRef, WeightsError, write_pth};
 
-/// Names in a message before it says how many more there are.
-const NAMES_SHOWN: usize = 5;
 /// What trainers that shard a model leave in front of every name.
 const SHARDED_PREFIX: &str = "_forward_module.";
 
-/// A checkpoint that is not an RWKV-7 model this program can use.
+/// A checkpoint that is not an RWKV model that this program can use.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file itself.
@@ -57,7 +57,7 @@ impl ModelError {
     }
 }
 
-/// The tensors of an RWKV-7 model by their checkpoint names, in the file's order.
+/// The tensors of a model by their checkpoint names, in the file's order.
 #[derive(Debug)]
 pub struct Weights {
     shape: Shape,
@@ -68,39 +68,47 @@ pub struct Weights {
 impl Weights {
     /// Reads a checkpoint onto the CPU, in the dtypes of the file. All sizes come from its tensors.
     ///
+    /// Nothing is copied: the tensors point into the mapped file, but for those that do not lie in it
+    /// row by row and aligned. They must not be written to, and the file must not change. Tensors outlive
+    /// whoever made them (views share their memory, and so does what autograd keeps for the backward
+    /// pass), so the mapping stays for as long as the process: that costs addresses, while its pages are
+    /// those of the operating system's file cache.
+    ///
     /// # Errors
     /// A file that cannot be read, another architecture, and tensors that are missing, superfluous or
     /// of the wrong shape, each by name.
     pub fn load(path: &Path) -> Result<Weights, ModelError> {
         let file = TensorFile::open(path)?;
-        let found: Vec<(&str, TensorRef<'_>)> = file
-            .tensors()
-            .map(|tensor| {
-                (tensor.name().strip_prefix(SHARDED_PREFIX).unwrap_or(tensor.name()), tensor)
-            })
-            .collect();
-        let shapes: HashMap<&str, Vec<i64>> = found
-            .iter()
-            .map(|(name, tensor)| (*name, tensor.shape().iter().map(|&size| size as i64).collect()))
-            .collect();
+        let refuse = |problem| ModelError::Tensors { path: path.to_path_buf(), problem };
+        let mut shapes = Shapes::new();
+        for tensor in file.tensors() {
+            let size = tensor.shape().iter().map(|&size| size as i64).collect();
+            if shapes.insert(model_name(tensor.name()), size).is_some() {
+                let problem = format!(
+                    "tensor `{}` is there twice, with and without `{SHARDED_PREFIX}`",
+                    model_name(tensor.name())
+                );
+                return Err(refuse(problem));
+            }
+        }
         let shape = detect(&shapes)
             .map_err(|problem| ModelError::Architecture { path: path.to_path_buf(), problem })?;
-        check(&shape, &shapes)
-            .map_err(|problem| ModelError::Tensors { path: path.to_path_buf(), problem })?;
-        let mut tensors = HashMap::new();
-        for (name, tensor) in &found {
-            let tensor = tensor_of(tensor)
-                .map_err(|problem| ModelError::Tensors { path: path.to_path_buf(), problem })?;
-            tensors.insert(name.to_string(), tensor);
-        }
-        let names = found.iter().map(|(name, _)| name.to_string()).collect();
+        check(&shape, &shapes).map_err(refuse)?;
+
+        let file: &'static TensorFile = Box::leak(Box::new(file));
+        let names = file.names().map(|name| model_name(name).to_string()).collect();
+        let tensors = file
+            .tensors()
+            .map(|tensor| Ok((model_name(tensor.name()).to_string(), mapped(&tensor)?)))
+            .collect::<Result<_, _>>()
+            .map_err(refuse)?;
         Ok(Weights { shape, names, tensors })
     }
 
     /// A new model, float32, initialised from `seed`.
     pub fn scratch(shape: Shape, seed: i64) -> Weights {
         tch::manual_seed(seed);
-        Weights::from_fn(shape, |name, size| init_x070(name, size, &shape))
+        Weights::from_fn(shape, |name, size| initial_value(name, size, &shape))
     }
 
     /// A model whose tensors are made by name and shape.
@@ -162,17 +170,37 @@ impl Weights {
     }
 }
 
+/// The name that a model has for a file's tensor.
+fn model_name(name: &str) -> &str {
+    name.strip_prefix(SHARDED_PREFIX).unwrap_or(name)
+}
+
+/// Dtype and size of a file's tensor; an error in words when it holds no floating-point numbers.
+fn floating_point(found: &TensorRef<'_>) -> Result<(Kind, Vec<i64>), String> {
+    let kind = kind_of(found.dtype()).ok_or_else(|| {
+        format!("tensor `{}` is {}, expected floating point", found.name(), found.dtype())
+    })?;
+    Ok((kind, found.shape().iter().map(|&size| size as i64).collect()))
+}
+
 /// A file's tensor on the CPU, in its dtype; an error in words when it holds no floating-point numbers.
-pub(super) fn tensor_of(found: &TensorRef<'_>) -> Result<Tensor, String> {
-    let Some(kind) = kind_of(found.dtype()) else {
-        return Err(format!(
-            "tensor `{}` is {}, expected floating point",
-            found.name(),
-            found.dtype()
-        ));
-    };
-    let size: Vec<i64> = found.shape().iter().map(|&size| size as i64).collect();
+pub(super) fn copied(found: &TensorRef<'_>) -> Result<Tensor, String> {
+    let (kind, size) = floating_point(found)?;
     Ok(Tensor::from_data_size(&found.bytes(), &size, kind))
+}
+
+/// As [`copied`], but pointing into the file where its bytes are in order and aligned to their dtype.
+fn mapped(found: &TensorRef<'static>) -> Result<Tensor, String> {
+    let (kind, size) = floating_point(found)?;
+    match found.bytes() {
+        Cow::Borrowed(bytes) if bytes.as_ptr().addr().is_multiple_of(found.dtype().size()) => {
+            // SAFETY: the bytes are mapped for as long as the process lives, hold as many elements of
+            // `kind` as `size` says, row by row, and are aligned for them. Nothing writes to weights:
+            // those that learn are copies, see `Weights::trainable`.
+            Ok(unsafe { Tensor::from_blob(bytes.as_ptr(), &size, &[], kind, Device::Cpu) })
+        }
+        bytes => Ok(Tensor::from_data_size(&bytes, &size, kind)),
+    }
 }
 
 /// A tensor as bytes for a file, converted to `dtype`.
@@ -196,103 +224,38 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
     }
 }
 
-/// Reads the sizes of an x070 model off its tensors, or says what the checkpoint is instead.
-fn detect(shapes: &HashMap<&str, Vec<i64>>) -> Result<Shape, String> {
-    let expected = "expected an RWKV-7 (x070) model";
-    if !shapes.contains_key("blocks.0.att.r_k") {
-        let is = |name: &str| shapes.contains_key(name);
-        let found = if is("blocks.0.att.time_maa_x") {
-            "an RWKV-6 (x060) model"
-        } else if is("blocks.0.att.gate.weight") {
-            "an RWKV-5.2 (x052) model"
-        } else if is("blocks.0.att.time_decay") {
-            "an RWKV model older than 5.2"
-        } else if is("blocks.0.att.time_state") {
-            "a state without a model"
-        } else {
-            "no RWKV model"
-        };
-        return Err(format!("found {found}, {expected}"));
-    }
-    let two = |name: &str| match shapes.get(name).map(Vec::as_slice) {
-        Some(&[rows, columns]) => Ok((rows, columns)),
-        Some(other) => Err(format!("tensor `{name}` has shape {other:?}, expected two axes")),
-        None => Err(format!("tensor `{name}` is missing, {expected}")),
-    };
-    let (vocab_size, n_embd) = two("emb.weight")?;
-    let (n_head, head_size) = two("blocks.0.att.r_k")?;
-    let layers: BTreeSet<i64> = shapes.keys().filter_map(|name| layer_of(name)).collect();
-    let n_layer = layers.len() as i64;
-    if layers.last().is_some_and(|&last| last + 1 != n_layer) {
-        return Err(format!(
-            "the checkpoint has {n_layer} blocks, but their numbers run up to {}",
-            layers.last().unwrap_or(&0)
-        ));
-    }
-    let rank = |name: char| {
-        two(&format!("blocks.{}.att.{name}1", if name == 'v' { 1 } else { 0 })).map(|(_, r)| r)
-    };
-    Ok(Shape {
-        n_layer,
-        n_embd,
-        vocab_size,
-        n_head,
-        head_size,
-        dim_ffn: two("blocks.0.ffn.key.weight")?.0,
-        ranks: Ranks {
-            w: rank('w')?,
-            a: rank('a')?,
-            // A model of one block has no value residual.
-            v: if n_layer > 1 { rank('v')? } else { 0 },
-            g: rank('g')?,
-        },
-        first_layer_v: shapes.contains_key("blocks.0.att.v0"),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The block that a tensor belongs to.
-fn layer_of(name: &str) -> Option<i64> {
-    name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()
-}
-
-/// Compares the tensors of a checkpoint with those of its shape.
-fn check(shape: &Shape, shapes: &HashMap<&str, Vec<i64>>) -> Result<(), String> {
-    let expected: Vec<(String, Vec<i64>)> = shape.tensors();
-    let missing: Vec<&str> = expected
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .filter(|name| !shapes.contains_key(name))
-        .collect();
-    if !missing.is_empty() {
-        return Err(format!("{} missing: {}", tensors(missing.len()), some_of(&missing)));
+    /// A safetensors file of this header and data, opened for good.
+    fn opened(header: &str, data: &[u8]) -> &'static TensorFile {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("weights.st");
+        let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat();
+        std::fs::write(&path, file).expect("written");
+        Box::leak(Box::new(TensorFile::open(&path).expect("a sound file")))
     }
-    let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-    let mut surplus: Vec<&str> =
-        shapes.keys().copied().filter(|name| !known.contains(name)).collect();
-    surplus.sort_unstable();
-    if !surplus.is_empty() {
-        return Err(format!(
-            "{} not part of an RWKV-7 (x070) model: {}",
-            tensors(surplus.len()),
-            some_of(&surplus)
-        ));
-    }
-    match expected.iter().find(|(name, size)| shapes[name.as_str()] != *size) {
-        None => Ok(()),
-        Some((name, size)) => {
-            Err(format!("tensor `{name}` has shape {:?}, expected {size:?}", shapes[name.as_str()]))
-        }
-    }
-}
 
-fn tensors(count: usize) -> String {
-    if count == 1 { "1 tensor is".to_string() } else { format!("{count} tensors are") }
-}
+    #[test]
+    fn tensors_point_into_the_file_where_they_are_aligned() {
+        let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
+            "b":{"dtype":"U8","shape":[1],"data_offsets":[8,9]},
+            "c":{"dtype":"F32","shape":[1,1],"data_offsets":[9,13]}}"#;
+        let header = format!("{header:<width$}", width = header.len().next_multiple_of(8));
+        let data = [1f32, -2.0].map(f32::to_le_bytes).concat();
+        let file = opened(&header, &[&data[..], &[7], &0.5f32.to_le_bytes()].concat());
+        let found = |name| file.get(name).expect("a name of the file");
 
-fn some_of(names: &[&str]) -> String {
-    let shown: Vec<String> =
-        names.iter().take(NAMES_SHOWN).map(|name| format!("`{name}`")).collect();
-    let rest = names.len() - shown.len();
-    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-    shown.join(", ") + &more
+        let a = mapped(&found("a")).expect("floating point");
+        assert_eq!(Vec::<f32>::try_from(&a).expect("a vector"), [1.0, -2.0]);
+        assert_eq!(a.data_ptr().cast_const().cast(), found("a").bytes().as_ptr());
+        let c = mapped(&found("c")).expect("floating point");
+        assert_eq!((c.size(), c.double_value(&[0, 0])), (vec![1, 1], 0.5));
+        assert_ne!(c.data_ptr().cast_const().cast(), found("c").bytes().as_ptr());
+        assert_eq!(
+            mapped(&found("b")).expect_err("to be refused"),
+            "tensor `b` is uint8, expected floating point"
+        );
+    }
 }

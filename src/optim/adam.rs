@@ -72,6 +72,23 @@ impl Adam {
         &self.moments
     }
 
+    /// Forgets the gradients that backward passes left at the parameters.
+    pub fn zero_gradients(&mut self) {
+        for parameter in &mut self.parameters {
+            parameter.tensor.zero_grad();
+        }
+    }
+
+    /// The gradients that backward passes left at the parameters since they were forgotten, in the order
+    /// of the parameters; zeros where there is none.
+    pub fn gradients(&self) -> Vec<Tensor> {
+        let gradient = |parameter: &Parameter| {
+            let found = parameter.tensor.grad();
+            if found.defined() { found } else { parameter.tensor.zeros_like().detach() }
+        };
+        self.parameters.iter().map(gradient).collect()
+    }
+
     /// One step with the gradients (same order and shapes as the parameters):
     /// `p -= lr ((m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p)`.
     pub fn step(&mut self, gradients: &[Tensor], lr: f64) {

@@ -7,7 +7,7 @@ use tch::{Device, Kind};
 
 use super::Method;
 use crate::kernels::Op;
-use crate::model::{Rwkv7, Shape, TimeState, Weights};
+use crate::model::{Arch, Model, Shape, TimeState, Weights};
 use crate::optim::Parameter;
 use crate::tensorfile::WeightsError;
 
@@ -27,9 +27,14 @@ impl FullTuning {
 
     /// Nothing reads the value residual of the first block, so it cannot learn.
     fn learns(shape: &Shape, name: &str) -> bool {
-        !(shape.first_layer_v
+        !(matches!(shape.arch, Arch::V7 { first_layer_v: true, .. })
             && ["v0", "v1", "v2"].iter().any(|v| name == format!("blocks.0.att.{v}")))
     }
+}
+
+/// Whether a tensor is the part of the decay that does not depend on the token.
+fn is_decay_bias(name: &str) -> bool {
+    name.ends_with("att.w0") || name.ends_with("att.time_decay")
 }
 
 impl Method for FullTuning {
@@ -41,14 +46,14 @@ impl Method for FullTuning {
             .map(|(name, tensor)| Parameter {
                 name: name.to_string(),
                 tensor: tensor.shallow_clone(),
-                lr_scale: if name.ends_with("att.w0") { 2.0 } else { 1.0 },
+                lr_scale: if is_decay_bias(name) { 2.0 } else { 1.0 },
                 decays: name.ends_with(".weight") && tensor.dim() >= 2,
             })
             .collect()
     }
 
-    fn model(&self) -> Rc<Rwkv7> {
-        Rc::new(Rwkv7::new(&self.weights, self.kind, self.op))
+    fn model(&self) -> Rc<Model> {
+        Rc::new(Model::new(&self.weights, self.kind, self.op))
     }
 
     fn time_state(&self) -> TimeState {

@@ -11,7 +11,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::model::{Rwkv7, TimeState};
+use crate::model::{Model, TimeState};
 use crate::optim::Parameter;
 use crate::tensorfile::WeightsError;
 
@@ -21,7 +21,7 @@ pub trait Method: Debug {
     fn parameters(&self) -> Vec<Parameter>;
 
     /// The model as it is now, connected with the parameters for differentiation.
-    fn model(&self) -> Rc<Rwkv7>;
+    fn model(&self) -> Rc<Model>;
 
     /// The initial states as they are now, connected likewise; zeros where they do not learn.
     fn time_state(&self) -> TimeState;

@@ -6,23 +6,27 @@ use std::rc::Rc;
 use tch::{Device, Kind};
 
 use super::Method;
-use crate::model::{Rwkv7, TimeState};
+use crate::model::{Model, TimeState};
 use crate::optim::Parameter;
 use crate::output::save_state;
 use crate::tensorfile::WeightsError;
 
-/// A frozen model and its trainable initial states, float32, from zero.
+/// A frozen model and its trainable initial states, float32, from zero. The state of a layer that has no
+/// time mix stays zero.
 #[derive(Debug)]
 pub struct StateTuning {
-    model: Rc<Rwkv7>,
+    model: Rc<Model>,
     state: TimeState,
 }
 
 impl StateTuning {
     /// Starts from the untouched model.
-    pub fn new(model: Rwkv7) -> StateTuning {
+    pub fn new(model: Model) -> StateTuning {
         let zeros = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
-        let state = TimeState(zeros.0.into_iter().map(|s| s.set_requires_grad(true)).collect());
+        let learns = |layer| model.shape().has_time_mix(layer);
+        let layers =
+            zeros.0.into_iter().zip(0..).map(|(s, layer)| s.set_requires_grad(learns(layer)));
+        let state = TimeState(layers.collect());
         StateTuning { model: Rc::new(model), state }
     }
 }
@@ -35,10 +39,10 @@ impl Method for StateTuning {
             lr_scale: 1.0,
             decays: false,
         };
-        self.state.0.iter().enumerate().map(parameter).collect()
+        self.state.0.iter().enumerate().filter(|(_, s)| s.requires_grad()).map(parameter).collect()
     }
 
-    fn model(&self) -> Rc<Rwkv7> {
+    fn model(&self) -> Rc<Model> {
         Rc::clone(&self.model)
     }
 

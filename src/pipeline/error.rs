@@ -59,7 +59,9 @@ impl RunError {
             Self::Data(DataError::Io { .. }) | Self::Dir(_) | Self::Output(_) => ExitCode::Disk,
             Self::Data(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Shape(_) | Self::Vocabulary { .. } => ExitCode::Model,
-            Self::Train(TrainError::NonFinite { .. }) => ExitCode::Diverged,
+            Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {
+                ExitCode::Diverged
+            }
             Self::Train(TrainError::Kernel(_)) | Self::Kernel(_) => ExitCode::Device,
         }
     }
@@ -91,6 +93,12 @@ impl RunError {
             )
             .note("nothing was changed by this step, and every checkpoint before it is intact")
             .help("lower `schedule.lr_init`, or look for broken documents in the data"),
+            Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(
+                "ST7002",
+                error.to_string(),
+            )
+            .note("nothing was changed by this step, and every checkpoint before it is intact")
+            .help("`train.precision = \"bf16\"` has the range of float32; or lower `schedule.lr_init`"),
             Self::Train(TrainError::Kernel(error)) | Self::Kernel(error) => {
                 with_cause("ST5002", error)
             }

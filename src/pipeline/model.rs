@@ -25,12 +25,13 @@ pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunEr
     let weights = match &plan.model {
         ModelPlan::Load(path) => {
             let weights = Weights::load(path)?;
-            plan.check_shape(weights.shape()).map_err(|fault| RunError::Shape(Box::new(fault)))?;
+            plan.check_shape(weights.shape()).map_err(RunError::Shape)?;
             weights
         }
-        &ModelPlan::Scratch { n_layer, n_embd, vocab_size } => {
+        &ModelPlan::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
             let vocab_size = vocab_size.map_or(tokenizer.vocab_size() as i64, i64::from);
-            let shape = Shape::for_scratch(n_layer.into(), n_embd.into(), vocab_size);
+            let plain = Shape::for_scratch(version, n_layer.into(), n_embd.into(), vocab_size);
+            let shape = Shape { pre_ffn, head_qk: head_qk.into(), ..plain };
             Weights::scratch(shape, plan.config().train.random_seed as i64)
         }
     };

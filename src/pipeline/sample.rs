@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::RunError;
 use crate::data::{Binidx, Tokenizer, assistant_spans};
-use crate::model::{Rwkv7, TimeState};
+use crate::model::{Model, TimeState};
 use crate::plan::Plan;
 use crate::runs::RunDir;
 use crate::sample::generate;
@@ -45,7 +45,7 @@ pub fn questions(
 /// A failing forward pass, or a file that cannot be written.
 pub fn answer(
     plan: &Plan,
-    model: &Rwkv7,
+    model: &Model,
     state: &TimeState,
     tokenizer: &Tokenizer,
     questions: &[String],

@@ -9,7 +9,7 @@ use super::record::Sampled;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Peft, Tokenizer as TokenizerSetting};
 use crate::data::{Loader, Survey, Tokenizer};
-use crate::model::{Rwkv7, Shape, Weights};
+use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::{FullTuning, Method, StateTuning};
 use crate::plan::{ModelPlan, Plan};
@@ -82,7 +82,7 @@ fn record_inputs(
 /// The method of an experiment, on these weights.
 fn method(plan: &Plan, weights: &Weights) -> Box<dyn Method> {
     match plan.config().peft {
-        Peft::State(_) => Box::new(StateTuning::new(Rwkv7::new(weights, plan.kind, plan.op))),
+        Peft::State(_) => Box::new(StateTuning::new(Model::new(weights, plan.kind, plan.op))),
         Peft::Full(_) => Box::new(FullTuning::new(weights, plan.kind, plan.op)),
     }
 }
@@ -201,7 +201,8 @@ fn facts(
         (
             "model",
             format!(
-                "RWKV-7, {} parameters ({} layers x {}), {:?}",
+                "{}, {} parameters ({} layers x {}), {:?}",
+                shape.version(),
                 shape.parameters(),
                 shape.n_layer,
                 shape.n_embd,

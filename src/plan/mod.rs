@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use regex::Regex;
 
 use crate::config::{
-    Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin, Peft,
-    Precision,
+    self, Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin,
+    Peft, Precision,
 };
 use crate::data::Mask;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::Op;
 use crate::optim::AdamOptions;
 use crate::sample::{GenerateOptions, Probe};
@@ -32,6 +32,8 @@ pub struct Plan {
     pub mask: Mask,
     /// The dtype in which the model computes.
     pub kind: tch::Kind,
+    /// Whether matrix products of float32 may round their operands to TF32, where a device can.
+    pub tf32: bool,
     /// The implementation of the recurrence.
     pub op: Op,
     /// The constants of the optimizer.
@@ -44,6 +46,8 @@ pub struct Plan {
     pub generate: GenerateOptions,
     /// What is counted in the answers.
     pub probes: Vec<Probe>,
+    /// What the user should know before the run starts.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Plan {
@@ -69,8 +73,8 @@ impl Plan {
 /// Checks the rules between settings and fills in what follows from them.
 ///
 /// # Errors
-/// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files that are not
-/// there), each with its place.
+/// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files and ST5 for
+/// a device that are not there), each with its place, and the warnings.
 pub fn resolve(loaded: Loaded, runs_dir: PathBuf) -> Result<Plan, Vec<Diagnostic>> {
     let config = &loaded.config;
     let mut faults = Faults { loaded: &loaded, found: Vec::new() };
@@ -79,8 +83,10 @@ pub fn resolve(loaded: Loaded, runs_dir: PathBuf) -> Result<Plan, Vec<Diagnostic
     faults.check_sample();
     let probes = faults.probes();
     let model = model::resolve(&mut faults);
+    let op = faults.op();
     let found = faults.found;
-    let Some(model) = model.filter(|_| found.is_empty()) else { return Err(found) };
+    let can_start = found.iter().all(|one| one.severity == Severity::Warning);
+    let Some(model) = model.filter(|_| can_start) else { return Err(found) };
 
     let Optimizer::Adam(adam) = &config.optimizer;
     let sample = &config.sample;
@@ -92,13 +98,12 @@ pub fn resolve(loaded: Loaded, runs_dir: PathBuf) -> Result<Plan, Vec<Diagnostic
             LossMask::Assistant => Mask::Assistant,
         },
         kind: match config.train.precision {
-            Precision::Fp32 => tch::Kind::Float,
+            Precision::Fp32 | Precision::Tf32 => tch::Kind::Float,
             Precision::Bf16 => tch::Kind::BFloat16,
+            Precision::Fp16 => tch::Kind::Half,
         },
-        op: match config.train.op {
-            crate::config::Op::Auto | crate::config::Op::Cpu => Op::Cpu,
-            crate::config::Op::Reference => Op::Reference,
-        },
+        tf32: config.train.precision == Precision::Tf32,
+        op,
         adam: AdamOptions {
             beta1: adam.beta1,
             beta2: adam.beta2,
@@ -114,11 +119,12 @@ pub fn resolve(loaded: Loaded, runs_dir: PathBuf) -> Result<Plan, Vec<Diagnostic
             seed: sample.random_seed,
         },
         probes,
+        warnings: found,
         loaded,
     })
 }
 
-/// Collects broken rules with their places.
+/// Collects broken rules and warnings with their places.
 struct Faults<'a> {
     loaded: &'a Loaded,
     found: Vec<Diagnostic>,
@@ -228,8 +234,117 @@ impl<'a> Faults<'a> {
         probes
     }
 
+    /// The implementation that `train.op` stands for.
+    fn op(&mut self) -> Op {
+        match self.config().train.op {
+            config::Op::Auto | config::Op::Cpu => Op::Cpu,
+            config::Op::Cuda => {
+                if !tch::Cuda::is_available() {
+                    let fault = Diagnostic::error(
+                        "ST5001",
+                        "`op = \"cuda\"` needs an NVIDIA GPU, and libtorch finds none",
+                    )
+                    .help("`op = \"auto\"` takes the fastest implementation that can run here");
+                    self.add("train.op", fault);
+                }
+                Op::Cuda
+            }
+            config::Op::Chunk => Op::Chunk,
+            config::Op::Fla => self.chunk_called("fla"),
+            config::Op::Triton => self.chunk_called("triton"),
+            config::Op::Reference => Op::Reference,
+        }
+    }
+
+    /// The chunked form, which the user called `name`.
+    fn chunk_called(&mut self, name: &str) -> Op {
+        let warning = Diagnostic::warning(
+            "ST1301",
+            format!("`op = \"{name}\"` runs the `chunk` form"),
+        )
+        .note(format!(
+            "in other trainers `{name}` names a GPU-only implementation of the same chunked algebra,\n\
+             which `chunk` computes on every device"
+        ))
+        .help("`op = \"chunk\"` does the same without this warning");
+        self.add("train.op", warning);
+        Op::Chunk
+    }
+
     /// Whether everything learns, rather than the state alone.
     fn tunes_weights(&self) -> bool {
         matches!(self.config().peft, Peft::Full(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plans a new model with `op` in `[train]`.
+    fn plan_with_op(op: &str) -> Result<Plan, Vec<Diagnostic>> {
+        let text = format!(
+            "\
+format = 1
+name = \"op\"
+data = {{ data_file = \"../data/emoji-qa.jsonl\" }}
+model = {{ n_layer = 1, n_embd = 64 }}
+peft = {{ type = \"full\" }}
+schedule = {{ lr_schedule = \"constant\", lr_init = 1e-3 }}
+
+[train]
+op = \"{op}\"
+"
+        );
+        let file = "configs/op.toml".as_ref();
+        let loaded = config::parse(file, text, &config::Overrides::default());
+        resolve(loaded.expect("a valid experiment file"), "runs".into())
+    }
+
+    #[test]
+    fn op_names_an_implementation() {
+        let names = [
+            ("auto", Op::Cpu),
+            ("cpu", Op::Cpu),
+            ("chunk", Op::Chunk),
+            ("fla", Op::Chunk),
+            ("triton", Op::Chunk),
+            ("reference", Op::Reference),
+        ];
+        for (name, op) in names {
+            let plan = plan_with_op(name).expect("a plan");
+            assert_eq!(plan.op, op, "{name}");
+            assert_eq!(plan.warnings.len(), usize::from(["fla", "triton"].contains(&name)));
+        }
+    }
+
+    #[test]
+    fn a_foreign_name_of_the_chunked_form_is_explained() {
+        let plan = plan_with_op("fla").expect("a plan");
+        let [warning] = plan.warnings.as_slice() else { panic!("one warning") };
+        let expected = "\
+warning[ST1301]: `op = \"fla\"` runs the `chunk` form
+ --> configs/op.toml:9:6
+  |
+9 | op = \"fla\"
+  |      ^^^^^
+  |
+  = note: in other trainers `fla` names a GPU-only implementation of the same chunked algebra,
+          which `chunk` computes on every device
+  = help: `op = \"chunk\"` does the same without this warning";
+        assert_eq!(warning.render(false), expected);
+    }
+
+    #[test]
+    fn cuda_without_a_gpu_is_refused() {
+        if tch::Cuda::is_available() {
+            println!("skipped: this machine has a GPU");
+            return;
+        }
+        let faults = plan_with_op("cuda").expect_err("there is no GPU");
+        let [fault] = faults.as_slice() else { panic!("one fault") };
+        assert_eq!(fault.code, "ST5001");
+        assert_eq!(crate::exit::ExitCode::of_message(fault.code), crate::exit::ExitCode::Device);
+        assert!(fault.span.is_some());
     }
 }

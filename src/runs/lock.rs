@@ -49,6 +49,8 @@ impl Lock {
     pub fn kernels_sha256() -> String {
         let sources = [
             include_str!("../../kernels/wkv.h"),
+            include_str!("../../kernels/wkv_cpu.h"),
+            include_str!("../../kernels/wkv6_cpu.cpp"),
             include_str!("../../kernels/wkv7_cpu.cpp"),
             include_str!("../../kernels/wkv_autograd.cpp"),
         ];

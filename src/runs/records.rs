@@ -14,8 +14,10 @@ pub struct Metrics {
     pub loss: f64,
     /// Learning rate of the last step.
     pub lr: f64,
-    /// Norm of the last step's gradients before clipping.
+    /// Norm of the last step's gradients before clipping; `null` when that step was skipped.
     pub grad_norm: f64,
+    /// Steps that changed nothing, because gradients overflowed under the loss scale of float16.
+    pub skipped_steps: u64,
     /// Learned tokens of all steps so far.
     pub learned_tokens: u64,
     /// Positions computed per second, padding included.

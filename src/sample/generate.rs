@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use crate::data::{END_OF_DOCUMENT, Tokenizer, USER};
 use crate::kernels::KernelError;
-use crate::model::{Rwkv7, TimeState};
+use crate::model::{Model, TimeState};
 
 /// How tokens are chosen.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ struct Row {
 /// # Panics
 /// When a prompt is empty.
 pub fn generate(
-    model: &Rwkv7,
+    model: &Model,
     state: &TimeState,
     tokenizer: &Tokenizer,
     prompts: &[&str],
@@ -63,7 +63,7 @@ pub fn generate(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut carried = state.start(rows.len() as i64, model.kind());
+    let mut carried = model.start(state, rows.len() as i64);
     for at in 0.. {
         // A row reads its prompt first and then what it wrote; a finished one reads anything.
         let ids: Vec<i64> = rows
@@ -74,12 +74,12 @@ pub fn generate(
             .map(i64::from)
             .collect();
         let ids = Tensor::from_slice(&ids).view([-1, 1]);
-        let (hidden, next) = model.forward(&ids, &carried)?;
+        let (hidden, next) = model.forward(&ids, &carried, None)?;
         carried = next;
         if !rows.iter().any(|row| !row.done && at + 1 >= row.prompt.len()) {
             continue;
         }
-        let logits = model.logits(&hidden.select(1, 0)).to_kind(Kind::Float); // (B, V)
+        let logits = model.logits(&hidden).select(1, 0).to_kind(Kind::Float); // (B, V)
         for (i, row) in rows.iter_mut().enumerate() {
             if row.done || at + 1 < row.prompt.len() {
                 continue;

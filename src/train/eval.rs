@@ -1,11 +1,13 @@
 //! The loss on documents that were not learned from.
 
 use super::TrainError;
-use super::step::loss_sum;
+use super::loss::loss_sum;
 use crate::data::Loader;
 use crate::peft::Method;
 
 /// Mean loss over the learned tokens of every document of `loader`, in nats; `None` when it has none.
+///
+/// The logits of at most `head_chunk` positions exist at a time.
 ///
 /// # Errors
 /// A document that cannot be read.
@@ -13,6 +15,7 @@ pub fn mean_loss(
     method: &dyn Method,
     loader: &mut Loader,
     micro_bsz: u64,
+    head_chunk: i64,
 ) -> Result<Option<f64>, TrainError> {
     let _guard = tch::no_grad_guard();
     let (model, state) = (method.model(), method.time_state());
@@ -21,7 +24,10 @@ pub fn mean_loss(
     while first < loader.samples_per_pass() {
         let batch = loader.batch(first, micro_bsz.min(loader.samples_per_pass() - first))?;
         if batch.learned > 0 {
-            sum += loss_sum(&model, &state, &batch)?.double_value(&[]);
+            let start = model.start(&state, batch.inputs.size()[0]);
+            let (hidden, _) = model.forward(&batch.inputs, &start, None)?;
+            let hidden = hidden.at(&batch.learned_at);
+            sum += loss_sum(&model, &hidden, &batch.targets, head_chunk);
             learned += batch.learned;
         }
         first += micro_bsz;

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::TrainError;
-use super::step::train_step;
+use super::{TrainError, Trainer};
 use crate::data::Loader;
 use crate::optim::{Adam, LrCurve};
-use crate::peft::Method;
 
 /// How long and with what a run trains.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +19,6 @@ pub struct FitOptions {
     pub epoch_count: u64,
     /// Learning rate.
     pub curve: LrCurve,
-    /// Largest norm of all gradients together; 0: not clipped.
-    pub gradient_clip_val: f64,
 }
 
 /// How far a run has come.
@@ -47,8 +43,10 @@ pub struct StepRecord {
     pub loss: f64,
     /// Its learning rate.
     pub lr: f64,
-    /// Norm of its gradients before clipping.
+    /// Norm of its gradients before clipping; not finite when it was skipped.
     pub grad_norm: f64,
+    /// Whether it changed nothing, because gradients overflowed under the loss scale of float16.
+    pub skipped: bool,
     /// Its learned tokens.
     pub learned: u64,
     /// Its positions, padding included.
@@ -77,13 +75,12 @@ pub enum Event<'a> {
     },
 }
 
-/// Trains `method` on `loader` and reports every event to `on_event`, whose failure ends the loop.
+/// Trains on `loader` and reports every event to `on_event`, whose failure ends the loop.
 ///
 /// # Errors
-/// What [`train_step`] and `on_event` return.
+/// What [`Trainer::step`] and `on_event` return.
 pub fn fit<E: From<TrainError>>(
-    method: &dyn Method,
-    adam: &mut Adam,
+    trainer: &mut Trainer<'_>,
     loader: &mut Loader,
     options: &FitOptions,
     mut on_event: impl FnMut(Event<'_>) -> Result<(), E>,
@@ -100,7 +97,7 @@ pub fn fit<E: From<TrainError>>(
                 samples += options.micro_bsz;
             }
             lr = options.curve.at(step);
-            let outcome = train_step(method, adam, &batches, step, lr, options.gradient_clip_val)?;
+            let outcome = trainer.step(&batches, step, lr)?;
             losses += outcome.loss;
             on_event(Event::Step(StepRecord {
                 step,
@@ -108,6 +105,7 @@ pub fn fit<E: From<TrainError>>(
                 loss: outcome.loss,
                 lr,
                 grad_norm: outcome.grad_norm,
+                skipped: outcome.skipped,
                 learned: outcome.learned,
                 positions: outcome.positions,
                 duration: started.elapsed(),
@@ -116,7 +114,7 @@ pub fn fit<E: From<TrainError>>(
         let mean_loss = losses / options.epoch_steps as f64;
         let position =
             Position { epochs: epoch + 1, steps: (epoch + 1) * options.epoch_steps, samples };
-        on_event(Event::EpochEnd { epoch, mean_loss, lr, position, adam })?;
+        on_event(Event::EpochEnd { epoch, mean_loss, lr, position, adam: &trainer.adam })?;
     }
     Ok(())
 }

@@ -1,9 +1,16 @@
-//! Training: the loss of a step, the loop over steps, and the loss on held-out documents.
+//! Training: the loss and its gradients, a step, the loop over steps, and the loss on held-out documents.
 
+mod backward;
+mod error;
 mod eval;
 mod fit;
+mod loss;
+mod scaler;
 mod step;
 
+pub use error::TrainError;
 pub use eval::mean_loss;
 pub use fit::{Event, FitOptions, Position, StepRecord, fit};
-pub use step::{TrainError, train_step};
+pub use loss::{HeadLoss, head_loss};
+pub use scaler::LossScaler;
+pub use step::{StepOptions, StepOutcome, Trainer};

@@ -4,7 +4,7 @@ use tch::{Kind, Reduction, Tensor};
 
 use crate::data::Batch;
 use crate::kernels::KernelError;
-use crate::model::{Rwkv7, TimeState};
+use crate::model::{Model, TimeState};
 use crate::optim::{Adam, clip_gradients};
 use crate::peft::Method;
 
@@ -46,15 +46,13 @@ pub struct StepOutcome {
 ///
 /// The head runs on the positions of learned tokens only.
 pub(super) fn loss_sum(
-    model: &Rwkv7,
+    model: &Model,
     state: &TimeState,
     batch: &Batch,
 ) -> Result<Tensor, KernelError> {
-    let [b, t] = batch.inputs.size()[..] else { unreachable!("inputs are (B, T)") };
-    let (hidden, _) = model.forward(&batch.inputs, &state.start(b, model.kind()))?;
-    let c = model.shape().n_embd;
-    let learned = hidden.view([b * t, c]).index_select(0, &batch.learned_at); // (learned, C)
-    let logits = model.logits(&learned).to_kind(Kind::Float);
+    let start = model.start(state, batch.inputs.size()[0]);
+    let (hidden, _) = model.forward(&batch.inputs, &start, None)?;
+    let logits = model.logits(&hidden.at(&batch.learned_at)).to_kind(Kind::Float); // (learned, V)
     Ok(logits.cross_entropy_loss::<Tensor>(&batch.targets, None, Reduction::Sum, -100, 0.0))
 }
 

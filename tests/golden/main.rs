@@ -1,3 +1,8 @@
 //! Numbers that must come out right: kernels, models, files.
 
-mod wkv7;
+mod chunk;
+mod numerics;
+mod versions;
+mod wkv;
+mod wkv_cpu;
+mod wkv_vectors;

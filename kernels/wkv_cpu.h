@@ -1,0 +1,321 @@
+// What the CPU kernels of all WKV recurrences share: rows and states as vectors, reading and
+// writing arrays, sums, the decay.
+//
+// Every vector runs along the key index, so that the updates of a state row and the gradients of
+// operands over keys are plain multiply-adds. Sums over keys, one number a row, are kept as one
+// vector a row and added up for a whole group of rows at once (`reduce_rows`).
+//
+// A head of N channels is computed as one of NP, the next of 16, 32, 64, 128, 256: reading fills
+// the rest with zeros, which stay zeros through every recurrence, and writing leaves it out.
+//
+// Precision: operands are widened to the state type F (float, or double for double operands); all
+// states and sums are kept in it. Operation order is fixed, so results do not depend on threads.
+//
+// The files that include this are compiled once per instruction set: WKV_ISA names the namespace,
+// WKV_VECTOR_BYTES the width of a vector. All names are local to a file, because a linker that
+// merged two compilations of one function would mix instruction sets.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "wkv.h"
+
+namespace WKV_ISA {
+namespace {
+
+template <class F>
+struct Lanes {
+  typedef F Vec __attribute__((vector_size(WKV_VECTOR_BYTES)));
+};
+
+template <class F>
+using VecOf = typename Lanes<F>::Vec;
+
+// Numbers in a vector.
+template <class F>
+constexpr int WIDTH = WKV_VECTOR_BYTES / sizeof(F);
+
+// A row of NP channels, as numbers and as vectors.
+template <class F, int NP>
+union alignas(64) RowOf {
+  F at[NP];
+  VecOf<F> vec[NP / WIDTH<F>];
+};
+
+// A state: NP rows (values) of NP keys.
+template <class F, int NP>
+struct StateOf {
+  RowOf<F, NP> row[NP];
+};
+
+// Neighbouring vectors of a row that a loop over rows handles together: as many as leave room in
+// the registers (32 with AVX-512, 16 before) for a few sums of each.
+template <class F, int NP>
+constexpr int KEY_BLOCK = std::min(NP / WIDTH<F>, WKV_VECTOR_BYTES == 64 ? 4 : 2);
+
+template <class F>
+inline VecOf<F> splat(F x) {
+  return x - VecOf<F>{};
+}
+
+// ---- sums -----------------------------------------------------------------------------------
+
+// Lane l of the result is x[l] + x[l^M] where bit M of l is clear, y[l] + y[l^M] where it is set.
+template <class F, int M, std::size_t... L>
+inline VecOf<F> fold(VecOf<F> x, VecOf<F> y, std::index_sequence<L...>) {
+  constexpr int W = WIDTH<F>;
+  const VecOf<F> same = __builtin_shufflevector(x, y, ((L & M) ? int(L) + W : int(L))...);
+  const VecOf<F> other = __builtin_shufflevector(x, y, ((L & M) ? int(L ^ M) + W : int(L ^ M))...);
+  return same + other;
+}
+
+// Lane i of the result is the sum of the lanes of part[i].
+template <class F, int M = 1>
+inline VecOf<F> reduce_rows(const VecOf<F> *part) {
+  constexpr int W = WIDTH<F>;
+  if constexpr (M == W) {
+    return part[0];
+  } else {
+    VecOf<F> half[W / M / 2];
+    for (int i = 0; i < W / M / 2; i++)
+      half[i] = fold<F, M>(part[2 * i], part[2 * i + 1], std::make_index_sequence<W>{});
+    return reduce_rows<F, 2 * M>(half);
+  }
+}
+
+// out = S x.
+template <class F, int NP>
+inline void apply(RowOf<F, NP> &out, const StateOf<F, NP> &s, const RowOf<F, NP> &x) {
+  constexpr int W = WIDTH<F>, PER_ROW = NP / W;
+  for (int g = 0; g < PER_ROW; g++) {
+    VecOf<F> part[W];
+    for (int i = 0; i < W; i++) {
+      part[i] = VecOf<F>{};
+      for (int j = 0; j < PER_ROW; j++) part[i] += s.row[g * W + i].vec[j] * x.vec[j];
+    }
+    out.vec[g] = reduce_rows<F>(part);
+  }
+}
+
+// The sum over all channels of x * y.
+template <class F, int NP>
+inline F dot(const RowOf<F, NP> &x, const RowOf<F, NP> &y) {
+  VecOf<F> sums{};
+  for (int j = 0; j < NP / WIDTH<F>; j++) sums += x.vec[j] * y.vec[j];
+  F sum = 0;
+  for (int i = 0; i < WIDTH<F>; i++) sum += sums[i];
+  return sum;
+}
+
+// Ends a document on the way back: its gradient of the first state joins the sum, and the document
+// before it starts with none.
+template <class F, int NP>
+inline void collect(StateOf<F, NP> &ds0, StateOf<F, NP> &d) {
+  for (int i = 0; i < NP; i++)
+    for (int j = 0; j < NP / WIDTH<F>; j++) {
+      ds0.row[i].vec[j] += d.row[i].vec[j];
+      d.row[i].vec[j] = VecOf<F>{};
+    }
+}
+
+// ---- decay ----------------------------------------------------------------------------------
+
+template <int NP>
+inline void exp_row(RowOf<double, NP> &row) {
+  for (int i = 0; i < NP; i++) row.at[i] = std::exp(row.at[i]);
+}
+
+// e^x = 2^n e^f with |f| <= ln(2)/2 and a Taylor polynomial of degree 7: within 2 ulp in float.
+template <int NP>
+inline void exp_row(RowOf<float, NP> &row) {
+  typedef int32_t Ints __attribute__((vector_size(WKV_VECTOR_BYTES)));
+  for (auto &x : row.vec) {
+    x = x < -87.0f ? splat(-87.0f) : x;
+    x = x > 88.0f ? splat(88.0f) : x;
+    const VecOf<float> scaled = x * 1.44269504088896341f;
+    const VecOf<float> half = scaled < 0.0f ? splat(-0.5f) : splat(0.5f);
+    const Ints n = __builtin_convertvector(scaled + half, Ints);
+    const VecOf<float> whole = __builtin_convertvector(n, VecOf<float>);
+    const VecOf<float> f = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    VecOf<float> p = splat(1.0f / 5040);
+    p = p * f + 1.0f / 720;
+    p = p * f + 1.0f / 120;
+    p = p * f + 1.0f / 24;
+    p = p * f + 1.0f / 6;
+    p = p * f + 0.5f;
+    p = p * f + 1.0f;
+    p = p * f + 1.0f;
+    const Ints power = (n + 127) << 23;
+    x = p * (VecOf<float>)power;
+  }
+}
+
+// rate = exp(w) and decay = exp(-rate), from w in `rate`.
+template <class F, int NP>
+inline void decay_of(RowOf<F, NP> &rate, RowOf<F, NP> &decay) {
+  exp_row(rate);
+  for (int j = 0; j < NP / WIDTH<F>; j++) decay.vec[j] = -rate.vec[j];
+  exp_row(decay);
+}
+
+// ---- reading and writing arrays -------------------------------------------------------------
+
+struct Bf16 {
+  uint16_t bits;
+};
+
+inline float widen(float x) { return x; }
+inline double widen(double x) { return x; }
+inline float widen(Bf16 x) {
+  const uint32_t bits = uint32_t(x.bits) << 16;
+  float out;
+  std::memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+inline void narrow(float x, float &out) { out = x; }
+inline void narrow(double x, double &out) { out = x; }
+// Round to nearest, ties to even; a NaN stays one.
+inline void narrow(float x, Bf16 &out) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  out.bits = uint16_t(x != x ? (bits >> 16) | 0x40 : rounded);
+}
+
+// Reads n channels at `from`, zeros after them. The size of most models is known to the compiler.
+template <class Io, class F, int NP>
+inline void read_row(RowOf<F, NP> &row, const void *from, int64_t n) {
+  const Io *io = static_cast<const Io *>(from);
+  if (n == NP) {
+    for (int i = 0; i < NP; i++) row.at[i] = widen(io[i]);
+    return;
+  }
+  for (int64_t i = 0; i < n; i++) row.at[i] = widen(io[i]);
+  for (int64_t i = n; i < NP; i++) row.at[i] = 0;
+}
+
+template <class Io, class F, int NP>
+inline void write_row(void *to, const RowOf<F, NP> &row, int64_t n) {
+  Io *io = static_cast<Io *>(to);
+  if (n == NP) {
+    for (int i = 0; i < NP; i++) narrow(row.at[i], io[i]);
+    return;
+  }
+  for (int64_t i = 0; i < n; i++) narrow(row.at[i], io[i]);
+}
+
+// One (batch, head) pair of a call: where its rows and states lie.
+template <class F, int NP>
+class Item {
+ public:
+  using Row = RowOf<F, NP>;
+  using State = StateOf<F, NP>;
+
+  Item(const WkvArrays &p, int64_t item)
+      : n_token(p.n_token),
+        n_chunk((p.n_token + WKV_CHUNK_LEN - 1) / WKV_CHUNK_LEN),
+        n_(p.head_size),
+        item_(item),
+        stride_(p.n_head * n_),
+        first_(item / p.n_head * p.n_token * stride_ + item % p.n_head * n_),
+        is_bf16_(p.dtype == WkvDtype::bf16),
+        restarts_(p.restarts ? p.restarts + item / p.n_head * p.n_token : nullptr) {}
+
+  const int64_t n_token, n_chunk;
+
+  // Tokens of a chunk: all have WKV_CHUNK_LEN, except perhaps the last.
+  int64_t chunk_len(int64_t chunk) const {
+    return std::min(n_token - chunk * WKV_CHUNK_LEN, WKV_CHUNK_LEN);
+  }
+
+  // Whether a second or later document begins at this token.
+  bool restarts(int64_t token) const { return restarts_ && token > 0 && restarts_[token]; }
+
+  // Rows of arrays (B,T,H,N) of the operand dtype.
+  void load(Row &row, const void *base, int64_t token) const {
+    const int64_t index = first_ + token * stride_;
+    if constexpr (sizeof(F) == sizeof(float))
+      if (is_bf16_) return read_row<Bf16>(row, static_cast<const Bf16 *>(base) + index, n_);
+    read_row<F>(row, static_cast<const F *>(base) + index, n_);
+  }
+  void store(void *base, int64_t token, const Row &row) const {
+    const int64_t index = first_ + token * stride_;
+    if constexpr (sizeof(F) == sizeof(float))
+      if (is_bf16_) return write_row<Bf16>(static_cast<Bf16 *>(base) + index, row, n_);
+    write_row<F>(static_cast<F *>(base) + index, row, n_);
+  }
+
+  // Rows of arrays (B,H,N) of the state dtype.
+  void load_head(Row &row, const void *base) const {
+    read_row<F>(row, static_cast<const F *>(base) + item_ * n_, n_);
+  }
+  void store_head(void *base, const Row &row) const {
+    write_row<F>(static_cast<F *>(base) + item_ * n_, row, n_);
+  }
+
+  // States of arrays (B,H,N,N).
+  void load_state(State &s, const void *base) const { read_state(s, base, item_); }
+  void store_state(void *base, const State &s) const { write_state(base, item_, s); }
+
+  // The way back starts with the gradient of the last state, and with nothing collected for s0.
+  void start_back(State &d, State &ds0, const void *ds_last) const {
+    std::memset(&ds0, 0, sizeof ds0);
+    if (ds_last)
+      load_state(d, ds_last);
+    else
+      std::memset(&d, 0, sizeof d);
+  }
+
+  // States of arrays (B,H,n_chunk,N,N).
+  void load_saved(State &s, const void *base, int64_t chunk) const {
+    read_state(s, base, item_ * n_chunk + chunk);
+  }
+  void store_saved(void *base, int64_t chunk, const State &s) const {
+    write_state(base, item_ * n_chunk + chunk, s);
+  }
+
+ private:
+  void read_state(State &s, const void *base, int64_t index) const {
+    const F *from = static_cast<const F *>(base) + index * n_ * n_;
+    std::memset(s.row + n_, 0, (NP - n_) * sizeof *s.row);
+    for (int64_t i = 0; i < n_; i++) read_row<F>(s.row[i], from + i * n_, n_);
+  }
+  void write_state(void *base, int64_t index, const State &s) const {
+    F *to = static_cast<F *>(base) + index * n_ * n_;
+    for (int64_t i = 0; i < n_; i++) write_row<F>(to + i * n_, s.row[i], n_);
+  }
+
+  const int64_t n_, item_, stride_, first_;
+  const bool is_bf16_;
+  const uint8_t *const restarts_;
+};
+
+// ---- the kernels of a recurrence ------------------------------------------------------------
+
+// Wkv<F, NP> has forward, backward and backward_state as static functions.
+template <template <class, int> class Wkv, class F>
+WkvKernels kernels_of_size(int64_t n) {
+  const auto kernels = [](auto wkv) {
+    using W = decltype(wkv);
+    return WkvKernels{W::forward, W::backward, W::backward_state};
+  };
+  if (n <= 16) return kernels(Wkv<F, 16>{});
+  if (n <= 32) return kernels(Wkv<F, 32>{});
+  if (n <= 64) return kernels(Wkv<F, 64>{});
+  if (n <= 128) return kernels(Wkv<F, 128>{});
+  return kernels(Wkv<F, 256>{});
+}
+
+template <template <class, int> class Wkv>
+WkvKernels kernels_of(WkvDtype dtype, int64_t head_size) {
+  return dtype == WkvDtype::f64 ? kernels_of_size<Wkv, double>(head_size)
+                                : kernels_of_size<Wkv, float>(head_size);
+}
+
+}  // namespace
+}  // namespace WKV_ISA

@@ -1,0 +1,212 @@
+//! A model of any version: one forward pass for whole sequences and, with one token at a time, for
+//! generation.
+
+use tch::{Kind, Tensor};
+
+use super::copying::{Copies, Copying};
+use super::layers::{ChannelMix, Norm, Recurrence, TimeMix, last_token, linear, token_shift};
+use super::rwkv5::{ChannelMix5, PreFfn, TimeMix5};
+use super::rwkv6::{ChannelMix6, TimeMix6};
+use super::rwkv7::{ChannelMix7, TimeMix7};
+use super::{LayerState, Seen, Shape, State, TimeState, Version, Weights};
+use crate::kernels::{KernelError, Op};
+
+/// An RWKV model in one compute dtype.
+///
+/// Shapes: B rows, T tokens, C = `n_embd` channels, H heads of N channels, V = `vocab_size`.
+#[derive(Debug)]
+pub struct Model {
+    shape: Shape,
+    op: Op,
+    emb: Tensor,
+    ln0: Norm,
+    blocks: Vec<Block>,
+    ln_out: Norm,
+    head: Tensor,
+    copying: Option<Copying>,
+}
+
+/// `x + att(ln1(x))` and then `x + ffn(ln2(x))`.
+#[derive(Debug)]
+struct Block {
+    ln1: Norm,
+    ln2: Norm,
+    att: Box<dyn TimeMix>,
+    ffn: Box<dyn ChannelMix>,
+}
+
+/// What a model makes of tokens, before the head: of a batch, or of some of its positions.
+#[derive(Debug)]
+pub struct Hidden {
+    /// The hidden states: (B, T, C), or (n, C) after [`Hidden::at`], in the compute dtype.
+    pub x: Tensor,
+    /// What the head copies, in a model that has `head_qk`.
+    pub copies: Option<Copies>,
+}
+
+impl Hidden {
+    /// The hidden states of some positions of a batch; `positions` (n) int64 are `row * T + token`.
+    pub fn at(&self, positions: &Tensor) -> Hidden {
+        Hidden {
+            x: self.x.flatten(0, 1).index_select(0, positions),
+            copies: self.copies.as_ref().map(|copies| copies.at(positions)),
+        }
+    }
+}
+
+impl Block {
+    fn new(weights: &Weights, layer: i64, kind: Kind) -> Block {
+        let shape = weights.shape();
+        let name = |part: &str| format!("blocks.{layer}.{part}");
+        let (att, ffn) = (name("att"), name("ffn"));
+        let att: Box<dyn TimeMix> = match shape.version() {
+            _ if !shape.has_time_mix(layer) => {
+                Box::new(PreFfn(ChannelMix5::new(weights, &name("ffnPre"), kind)))
+            }
+            Version::V5 => Box::new(TimeMix5::new(weights, &att, kind)),
+            Version::V6 => Box::new(TimeMix6::new(weights, &att, kind)),
+            Version::V7 => Box::new(TimeMix7::new(weights, &att, layer > 0, kind)),
+        };
+        let ffn: Box<dyn ChannelMix> = match shape.version() {
+            Version::V5 => Box::new(ChannelMix5::new(weights, &ffn, kind)),
+            Version::V6 => Box::new(ChannelMix6::new(weights, &ffn, kind)),
+            Version::V7 => Box::new(ChannelMix7::new(weights, &ffn, kind)),
+        };
+        let norm = |part| Norm::new(weights, &name(part), kind);
+        Block { ln1: norm("ln1"), ln2: norm("ln2"), att, ffn }
+    }
+}
+
+impl Model {
+    /// The model of these weights, computing in `kind` and its recurrence by `op`. Tensors of another
+    /// dtype are converted, through autograd where they learn: trained weights stay float32 while the
+    /// model computes in bf16.
+    pub fn new(weights: &Weights, kind: Kind, op: Op) -> Model {
+        let shape = *weights.shape();
+        Model {
+            shape,
+            op,
+            emb: weights.get("emb.weight", kind),
+            ln0: Norm::new(weights, "blocks.0.ln0", kind),
+            blocks: (0..shape.n_layer).map(|layer| Block::new(weights, layer, kind)).collect(),
+            ln_out: Norm::new(weights, "ln_out", kind),
+            head: weights.get("head.weight", kind),
+            copying: (shape.head_qk > 0).then(|| Copying::new(weights, kind)),
+        }
+    }
+
+    /// The sizes of the model.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The dtype in which the model computes.
+    pub fn kind(&self) -> Kind {
+        self.emb.kind()
+    }
+
+    /// What a batch of `batch` rows starts from: `time_state` in every row, and nothing seen before the
+    /// first token.
+    pub fn start(&self, time_state: &TimeState, batch: i64) -> State {
+        let layer = |s: &Tensor| {
+            let [h, n, _] = s.size()[..] else { unreachable!("a state has three axes") };
+            let nothing = Tensor::zeros([batch, self.shape.n_embd], (self.kind(), s.device()));
+            LayerState {
+                att_x: nothing.shallow_clone(),
+                wkv: s.unsqueeze(0).expand([batch, h, n, n], false),
+                ffn_x: nothing,
+            }
+        };
+        State { layers: time_state.0.iter().map(layer).collect(), seen: None }
+    }
+
+    /// Runs `ids` (B, T) int64 from `start`: the hidden states before the head and the state after the
+    /// last token. One token at a time with the carried state comes to the same as all at once.
+    ///
+    /// `restarts` (B, T) bool is true where a document begins within a row: nothing is seen there of
+    /// what stands before, and the WKV states are those of `start` again.
+    ///
+    /// # Errors
+    /// What the recurrence refuses.
+    ///
+    /// # Panics
+    /// When `start` is that of a model with other sizes.
+    pub fn forward(
+        &self,
+        ids: &Tensor,
+        start: &State,
+        restarts: Option<&Tensor>,
+    ) -> Result<(Hidden, State), KernelError> {
+        let mut x = self.embed(ids);
+        let mut v_first = None;
+        let mut layers = Vec::with_capacity(self.blocks.len());
+        for layer in 0..self.blocks.len() {
+            let before = &start.layers[layer];
+            let after;
+            (x, v_first, after) = self.block(layer, &x, v_first.as_ref(), before, restarts)?;
+            layers.push(after);
+        }
+        let (hidden, seen) = self.finish(&x, ids, start.seen.as_ref(), restarts);
+        Ok((hidden, State { layers, seen }))
+    }
+
+    /// The first part of [`Model::forward`]: what block 0 gets of `ids` (B, T), (B, T, C).
+    pub fn embed(&self, ids: &Tensor) -> Tensor {
+        self.ln0.layer_norm(&Tensor::embedding(&self.emb, ids, -1, false, false))
+    }
+
+    /// A block of [`Model::forward`]: from `x` (B, T, C) and the state `before` to what the next block
+    /// gets and the state after the last token. `v_first` (B, T, C) comes from the block before and goes
+    /// to the next one; block 0 gets none, and only RWKV-7 has it.
+    ///
+    /// It depends on nothing but its arguments, so that a trainer may drop what it computed and compute
+    /// it again.
+    ///
+    /// # Errors
+    /// What the recurrence refuses.
+    pub fn block(
+        &self,
+        layer: usize,
+        x: &Tensor,
+        v_first: Option<&Tensor>,
+        before: &LayerState,
+        restarts: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>, LayerState), KernelError> {
+        let Block { ln1, ln2, att, ffn } = &self.blocks[layer];
+        let mut v_first = v_first.map(Tensor::shallow_clone);
+        let att_in = ln1.layer_norm(x);
+        let shifted = token_shift(&att_in, &before.att_x, restarts);
+        let recurrence = Recurrence { op: self.op, s0: &before.wkv, restarts };
+        let (att_out, wkv) = att.forward(&att_in, &shifted, &mut v_first, recurrence)?;
+        let x = x + att_out;
+        let ffn_in = ln2.layer_norm(&x);
+        let shifted = token_shift(&ffn_in, &before.ffn_x, restarts);
+        let x = &x + ffn.forward(&ffn_in, &shifted);
+        let after = LayerState { att_x: last_token(&att_in), wkv, ffn_x: last_token(&ffn_in) };
+        Ok((x, v_first, after))
+    }
+
+    /// The last part of [`Model::forward`]: the hidden states of what the last block returns, and what
+    /// the head may copy later.
+    pub fn finish(
+        &self,
+        x: &Tensor,
+        ids: &Tensor,
+        seen: Option<&Seen>,
+        restarts: Option<&Tensor>,
+    ) -> (Hidden, Option<Seen>) {
+        let x = self.ln_out.layer_norm(x);
+        let copied = self.copying.as_ref().map(|c| c.forward(&x, ids, seen, restarts));
+        let (copies, seen) = copied.unzip();
+        (Hidden { x, copies }, seen)
+    }
+
+    /// Logits (.., V) of hidden states, in the compute dtype.
+    pub fn logits(&self, hidden: &Hidden) -> Tensor {
+        let logits = linear(&hidden.x, &self.head);
+        match &hidden.copies {
+            Some(copies) => copies.add_to(&logits),
+            None => logits,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! RWKV-6 (x060): as RWKV-5, but what is mixed in from the token before, and how fast a channel of the
+//! state decays, depends on the token.
+//!
+//! Formulas: arXiv:2404.05892, section 4.2. Shapes: B rows, T tokens, C channels of the residual stream,
+//! H heads of N channels, A = H * N, M and D widths of the low-rank matrices.
+
+use tch::{Kind, Tensor};
+
+use super::layers::{ChannelMix, GatedFfn, LowRank, Norm, Recurrence, TimeMix, linear};
+use super::shape::{Named, affine, named};
+use super::{Shape, Weights};
+use crate::kernels::{KernelError, Wkv6, wkv6};
+
+/// Mixtures that a time mix makes of a token and the one before: for w, k, v, r and g.
+const MIXTURES: i64 = 5;
+
+/// The tensors of a time mix, in the order of released checkpoints; `mix` and `decay` are M and D.
+pub(super) fn time_mix_tensors(shape: &Shape, mix: i64, decay: i64) -> Vec<Named> {
+    let (c, a) = (shape.n_embd, shape.dim_att());
+    let mut tensors = vec![
+        named("time_maa_x", &[1, 1, c]),
+        named("time_maa_w", &[1, 1, c]),
+        named("time_maa_k", &[1, 1, c]),
+        named("time_maa_v", &[1, 1, c]),
+        named("time_maa_r", &[1, 1, c]),
+        named("time_maa_g", &[1, 1, c]),
+        named("time_maa_w1", &[c, MIXTURES * mix]),
+        named("time_maa_w2", &[MIXTURES, mix, c]),
+        named("time_decay", &[1, 1, a]),
+        named("time_decay_w1", &[c, decay]),
+        named("time_decay_w2", &[decay, a]),
+        named("time_faaaa", &[shape.n_head, shape.head_size]),
+        named("receptance.weight", &[a, c]),
+        named("key.weight", &[a, c]),
+        named("value.weight", &[a, c]),
+        named("output.weight", &[c, a]),
+        named("gate.weight", &[a, c]),
+    ];
+    tensors.extend(affine("ln_x", a));
+    tensors
+}
+
+/// The tensors of a channel mix, in the order of released checkpoints.
+pub(super) fn channel_mix_tensors(shape: &Shape) -> Vec<Named> {
+    let (c, hidden) = (shape.n_embd, shape.dim_ffn);
+    vec![
+        named("time_maa_k", &[1, 1, c]),
+        named("time_maa_r", &[1, 1, c]),
+        named("key.weight", &[hidden, c]),
+        named("receptance.weight", &[c, c]),
+        named("value.weight", &[c, hidden]),
+    ]
+}
+
+/// The time mix of a block.
+#[derive(Debug)]
+pub(super) struct TimeMix6 {
+    time_maa_x: Tensor,
+    /// Of w, k, v, r and g, in this order.
+    time_maa: [Tensor; MIXTURES as usize],
+    time_maa_w1: Tensor,
+    time_maa_w2: Tensor,
+    /// With `decay = exp(-exp(w))`.
+    w: LowRank,
+    /// (H, N): the weight of the current token in its own output.
+    time_faaaa: Tensor,
+    receptance: Tensor,
+    key: Tensor,
+    value: Tensor,
+    gate: Tensor,
+    output: Tensor,
+    ln_x: Norm,
+}
+
+impl TimeMix6 {
+    /// Takes the tensors below `prefix`, such as `blocks.0.att`.
+    pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> TimeMix6 {
+        let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
+        let decay = ["time_decay", "time_decay_w1", "time_decay_w2"];
+        TimeMix6 {
+            time_maa_x: get("time_maa_x"),
+            time_maa: ["w", "k", "v", "r", "g"].map(|name| get(&format!("time_maa_{name}"))),
+            time_maa_w1: get("time_maa_w1"),
+            time_maa_w2: get("time_maa_w2"),
+            w: LowRank::new(weights, prefix, decay, kind),
+            time_faaaa: get("time_faaaa"),
+            receptance: get("receptance.weight"),
+            key: get("key.weight"),
+            value: get("value.weight"),
+            gate: get("gate.weight"),
+            output: get("output.weight"),
+            ln_x: Norm::new(weights, &format!("{prefix}.ln_x"), kind),
+        }
+    }
+
+    /// What w, k, v, r and g are made of: `x` with a share of the token before, the share depending on
+    /// the token. Each (B, T, C).
+    fn mixtures(&self, x: &Tensor, shifted: &Tensor) -> [Tensor; MIXTURES as usize] {
+        let [b, t, c] = x.size()[..] else { unreachable!("x has three axes") };
+        let xx = shifted - x;
+        let low = x.addcmul(&xx, &self.time_maa_x).matmul(&self.time_maa_w1).tanh();
+        let low = low.view([b * t, MIXTURES, -1]).transpose(0, 1); // (5, B * T, M)
+        let shares = low.bmm(&self.time_maa_w2).view([MIXTURES, b, t, c]);
+        std::array::from_fn(|i| x.addcmul(&xx, &(&self.time_maa[i] + shares.get(i as i64))))
+    }
+}
+
+impl TimeMix for TimeMix6 {
+    fn forward(
+        &self,
+        x: &Tensor,
+        shifted: &Tensor,
+        _v_first: &mut Option<Tensor>,
+        Recurrence { op, s0, restarts }: Recurrence<'_>,
+    ) -> Result<(Tensor, Tensor), KernelError> {
+        let [b, t, _] = x.size()[..] else { unreachable!("x has three axes") };
+        let [h, n] = self.time_faaaa.size()[..] else { unreachable!("time_faaaa has two axes") };
+        let heads = |x: Tensor| x.view([b, t, h, n]);
+
+        let [xw, xk, xv, xr, xg] = self.mixtures(x, shifted);
+        let w = heads(self.w.apply(&xw, Tensor::tanh));
+        let k = heads(linear(&xk, &self.key));
+        let v = heads(linear(&xv, &self.value));
+        let r = heads(linear(&xr, &self.receptance));
+        let g = linear(&xg, &self.gate).silu();
+
+        let ops = Wkv6 { r: &r, w: &w, k: &k, v: &v, u: &self.time_faaaa };
+        let (y, wkv) = wkv6(op, &ops, s0, restarts)?;
+        Ok((linear(&(self.ln_x.head_norm(&y) * g), &self.output), wkv))
+    }
+}
+
+/// The channel mix of a block.
+#[derive(Debug)]
+pub(super) struct ChannelMix6 {
+    time_maa_k: Tensor,
+    time_maa_r: Tensor,
+    ffn: GatedFfn,
+}
+
+impl ChannelMix6 {
+    /// Takes the tensors below `prefix`, such as `blocks.0.ffn`.
+    pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> ChannelMix6 {
+        ChannelMix6 {
+            time_maa_k: weights.get(&format!("{prefix}.time_maa_k"), kind),
+            time_maa_r: weights.get(&format!("{prefix}.time_maa_r"), kind),
+            ffn: GatedFfn::new(weights, prefix, kind),
+        }
+    }
+}
+
+impl ChannelMix for ChannelMix6 {
+    fn forward(&self, x: &Tensor, shifted: &Tensor) -> Tensor {
+        let xx = shifted - x;
+        let xk = x.addcmul(&xx, &self.time_maa_k);
+        let xr = x.addcmul(&xx, &self.time_maa_r);
+        self.ffn.forward(&xk, &xr)
+    }
+}
