@@ -11,6 +11,6 @@ mod weights;
 
 pub use init::init_x070;
 pub use rwkv7::Rwkv7;
-pub use shape::Shape;
+pub use shape::{Ranks, Shape};
 pub use state::{LayerState, State, TimeState};
 pub use weights::{ModelError, Weights, file_tensor};

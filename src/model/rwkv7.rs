@@ -263,9 +263,10 @@ impl Rwkv7 {
         for (block, before) in self.blocks.iter().zip(&start.0) {
             let att_in = block.ln1.layer_norm(&x);
             let (att_out, wkv) = block.att.forward(&att_in, before, &mut v_first, self.op)?;
-            x = x + att_out;
+            x = att_out + &x;
             let ffn_in = block.ln2.layer_norm(&x);
-            x = &x + block.ffn.forward(&ffn_in, &before.ffn_x);
+            // Not in place: the layer norm keeps its input for the backward pass.
+            x = block.ffn.forward(&ffn_in, &before.ffn_x) + &x;
             end.push(LayerState { att_x: last_token(&att_in), wkv, ffn_x: last_token(&ffn_in) });
         }
         Ok((self.ln_out.layer_norm(&x), State(end)))

@@ -221,6 +221,12 @@ fn detect(shapes: &HashMap<&str, Vec<i64>>) -> Result<Shape, String> {
     };
     let (vocab_size, n_embd) = two("emb.weight")?;
     let (n_head, head_size) = two("blocks.0.att.r_k")?;
+    if n_head * head_size != n_embd {
+        return Err(format!(
+            "tensor `blocks.0.att.r_k` has shape {:?}, expected heads whose channels are together n_embd {n_embd}",
+            [n_head, head_size]
+        ));
+    }
     let layers: BTreeSet<i64> = shapes.keys().filter_map(|name| layer_of(name)).collect();
     let n_layer = layers.len() as i64;
     if layers.last().is_some_and(|&last| last + 1 != n_layer) {

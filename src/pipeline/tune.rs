@@ -1,13 +1,15 @@
 //! The run itself.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use serde_json::json;
+use tch::Kind;
 
 use super::data::{Datasets, prepare_data};
 use super::record::Sampled;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{Peft, Tokenizer as TokenizerSetting};
+use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Loader, Survey, Tokenizer};
 use crate::model::{Rwkv7, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
@@ -17,7 +19,7 @@ use crate::runs::{
     Lock, LockedFile, Metrics, RunDir, Status, TrainLog, resolved_toml, save_checkpoint, sha256_of,
 };
 use crate::sample::rate;
-use crate::train::{Event, FitOptions, Position, StepRecord, fit, mean_loss};
+use crate::train::{Event, FitOptions, Position, StepRecord, TrainError, fit, mean_loss};
 
 /// Executes a plan and tells `watch` about it.
 ///
@@ -30,16 +32,23 @@ pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, 
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
 
     let run = RunDir::create(&plan.runs_dir, &plan.config().name)?;
-    let result = record_inputs(plan, &run, &tokenizer, &data)
-        .and_then(|()| tune(plan, &run, weights, &tokenizer, &mut data, &questions, watch));
+    // What went wrong first is to be reported, also where the status cannot be written.
+    let failed = |message: String| {
+        let _ = run.event("failed", json!({ "message": message }));
+        let _ = run.set_status(&Status::Failed { message });
+    };
+    let work = AssertUnwindSafe(|| {
+        record_inputs(plan, &run, &tokenizer, &data)?;
+        tune(plan, &run, weights, &tokenizer, &mut data, &questions, watch)
+    });
+    // Where memory runs out, libtorch panics.
+    let result = catch_unwind(work).unwrap_or_else(|panic| {
+        failed("stopped by a defect of statetune".to_string());
+        resume_unwind(panic)
+    });
     match &result {
         Ok(_) => run.set_status(&Status::Done)?,
-        Err(error) => {
-            // The first error is the one to report, also where the status cannot be written.
-            let message = error.to_string();
-            let _ = run.event("failed", json!({ "message": message }));
-            let _ = run.set_status(&Status::Failed { message });
-        }
+        Err(error) => failed(error.to_string()),
     }
     result
 }
@@ -58,13 +67,16 @@ fn record_inputs(
             let sha256 = sha256_of(path).map_err(|source| {
                 crate::tensorfile::WeightsError::Read { path: path.clone(), source }
             })?;
-            Some(LockedFile { path: path.clone(), sha256 })
+            Some(LockedFile::new(path, sha256))
         }
         ModelPlan::Scratch { .. } => None,
     };
-    let vocabulary = match &plan.config().model.tokenizer {
-        TokenizerSetting::World => TokenizerSetting::WORLD.into(),
-        TokenizerSetting::File(path) => path.clone(),
+    let fingerprint = tokenizer.fingerprint().to_string();
+    let tokenizer = match &plan.config().model.tokenizer {
+        TokenizerSetting::World => {
+            LockedFile { path: TokenizerSetting::WORLD.into(), sha256: fingerprint }
+        }
+        TokenizerSetting::File(path) => LockedFile::new(path, fingerprint),
     };
     let lock = Lock {
         statetune: env!("CARGO_PKG_VERSION").to_string(),
@@ -72,7 +84,7 @@ fn record_inputs(
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
         data: data.locked.clone(),
-        tokenizer: LockedFile { path: vocabulary, sha256: tokenizer.fingerprint().to_string() },
+        tokenizer,
         weights,
     };
     run.write("lock.toml", lock.to_toml().as_bytes())?;
@@ -123,9 +135,10 @@ fn tune(
         answer(plan, &method.model(), &method.time_state(), tokenizer, questions, (run, moment))
     };
     let base = if trained_before { Some(sample("base", watch)?) } else { None };
-    let before = evaluate(plan, run, method.as_ref(), data.val.as_mut(), 0, watch)?;
+    let start = Position { epochs: 0, steps: 0, samples: 0 };
+    let before = evaluate(plan, run, method.as_ref(), data.val.as_mut(), &start, watch)?;
     let mut after = before;
-    let mut recorder = Recorder::new(run, config.log.every_steps);
+    let mut recorder = Recorder::new(run, config.log.every_steps, options.curve.total_steps);
     let mut products = Vec::new();
     let val = &mut data.val;
     fit(method.as_ref(), &mut adam, &mut data.train, &options, |event| -> Result<(), RunError> {
@@ -133,7 +146,8 @@ fn tune(
             Event::Step(step) => recorder.step(&step, watch),
             Event::EpochEnd { epoch, mean_loss, lr, position, adam } => {
                 run.append(TrainLog::FILE, &TrainLog::line(epoch, mean_loss, lr))?;
-                after = evaluate(plan, run, method.as_ref(), val.as_mut(), position.epochs, watch)?;
+                check_learned(adam, &position)?;
+                after = evaluate(plan, run, method.as_ref(), val.as_mut(), &position, watch)?;
                 let last = position.epochs == options.epoch_count;
                 if epoch % u64::from(config.checkpoint.epoch_save) == 0 || last {
                     products = save(run, method.as_ref(), epoch, adam, &position)?;
@@ -197,40 +211,66 @@ fn facts(
 ) -> Vec<(&'static str, String)> {
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
     let samples = options.curve.total_steps * options.micro_bsz * options.accumulate_grad_batches;
+    let precision = match plan.config().train.precision {
+        Precision::Fp32 => "fp32",
+        Precision::Bf16 => "bf16",
+    };
     let mut facts = vec![
         (
             "model",
             format!(
-                "RWKV-7, {} parameters ({} layers x {}), {:?}",
+                "RWKV-7, {} parameters ({} layers x {}), {}",
                 shape.parameters(),
                 shape.n_layer,
                 shape.n_embd,
-                plan.kind
+                precision
             ),
         ),
         ("trains", format!("{learning} numbers")),
         (
             "data",
             format!(
-                "{} documents, {} tokens, {} of them learned",
-                survey.documents, survey.tokens, survey.learned
+                "{}, {} tokens, {} of them learned",
+                documents(survey.documents),
+                survey.tokens,
+                survey.learned
             ),
         ),
         (
             "steps",
             format!(
-                "{} x {} mini-epochs, {samples} samples",
-                options.epoch_steps, options.epoch_count
+                "{} ({} x {} in a mini-epoch), {samples} samples",
+                options.curve.total_steps, options.epoch_count, options.epoch_steps
             ),
         ),
     ];
     if survey.truncated > 0 {
         facts.push((
             "cut",
-            format!("{} documents are longer than ctx_len and lose their end", survey.truncated),
+            format!("the end of {}, longer than ctx_len", documents(survey.truncated)),
         ));
     }
     facts
+}
+
+fn documents(count: u64) -> String {
+    format!("{count} document{}", if count == 1 { "" } else { "s" })
+}
+
+/// Refuses what a step may leave behind although its loss was finite; nothing is saved then.
+fn check_learned(adam: &Adam, position: &Position) -> Result<(), TrainError> {
+    for parameter in adam.parameters() {
+        let sum = parameter.tensor.sum(Kind::Double).double_value(&[]);
+        check_finite("what was learned", sum, position)?;
+    }
+    Ok(())
+}
+
+fn check_finite(what: &'static str, value: f64, position: &Position) -> Result<(), TrainError> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    Err(TrainError::NonFinite { what, value, step: position.steps.saturating_sub(1) })
 }
 
 /// Takes the loss on the held-out documents and records it.
@@ -239,12 +279,14 @@ fn evaluate(
     run: &RunDir,
     method: &dyn Method,
     val: Option<&mut Loader<'_>>,
-    epochs: u64,
+    position: &Position,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Option<f64>, RunError> {
     let Some(val) = val else { return Ok(None) };
     let val_loss = mean_loss(method, val, plan.config().train.micro_bsz.into())?;
     if let Some(val_loss) = val_loss {
+        check_finite("held-out loss", val_loss, position)?;
+        let epochs = position.epochs;
         run.event("eval", json!({ "epochs": epochs, "val_loss": val_loss }))?;
         watch(Progress::Evaluated { epochs, val_loss });
     }
@@ -269,6 +311,7 @@ fn save(
 struct Recorder<'a> {
     run: &'a RunDir,
     every_steps: u64,
+    total_steps: u64,
     losses: f64,
     steps: u64,
     positions: u64,
@@ -279,10 +322,11 @@ struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(run: &'a RunDir, every_steps: u32) -> Recorder<'a> {
+    fn new(run: &'a RunDir, every_steps: u32, total_steps: u64) -> Recorder<'a> {
         Recorder {
             run,
             every_steps: every_steps.into(),
+            total_steps,
             losses: 0.0,
             steps: 0,
             positions: 0,
@@ -305,7 +349,7 @@ impl<'a> Recorder<'a> {
         self.trained += step.duration;
         self.learned += step.learned;
         watch(Progress::Step { done, loss: step.loss, lr: step.lr });
-        if done.is_multiple_of(self.every_steps) {
+        if done.is_multiple_of(self.every_steps) || done == self.total_steps {
             let metrics = Metrics {
                 step: done,
                 epoch: step.epoch,

@@ -1,3 +1,5 @@
 //! Numbers that must come out right: kernels, models, files.
 
+mod files;
+mod model;
 mod wkv7;
