@@ -79,6 +79,11 @@ impl Weights {
                 (tensor.name().strip_prefix(SHARDED_PREFIX).unwrap_or(tensor.name()), tensor)
             })
             .collect();
+        let mut known = BTreeSet::new();
+        if let Some((name, _)) = found.iter().find(|(name, _)| !known.insert(*name)) {
+            let problem = format!("tensor `{name}` is there with and without `{SHARDED_PREFIX}`");
+            return Err(ModelError::Tensors { path: path.to_path_buf(), problem });
+        }
         let shapes: HashMap<&str, Vec<i64>> = found
             .iter()
             .map(|(name, tensor)| (*name, tensor.shape().iter().map(|&size| size as i64).collect()))

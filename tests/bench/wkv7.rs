@@ -1,6 +1,8 @@
 //! Speed of the WKV-7 operation: `cargo bench`. Throughput is in tokens; the result is checked against
 //! the reference before timing starts.
 
+#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

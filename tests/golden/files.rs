@@ -321,6 +321,15 @@ fn checkpoints_of_other_trainers_are_accepted() {
 }
 
 #[test]
+fn a_name_with_and_without_the_prefix_is_refused() {
+    let problem = changed(|all| {
+        let name = format!("_forward_module.{}", all[0].name);
+        all.push(NewTensor { name, ..all[0].clone() });
+    });
+    assert_eq!(problem, "tensor `emb.weight` is there with and without `_forward_module.`");
+}
+
+#[test]
 fn missing_tensors_are_named() {
     let without = |is_missing: fn(&str) -> bool| {
         changed(|all| all.retain(|tensor| !is_missing(&tensor.name)))
