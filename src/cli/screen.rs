@@ -2,13 +2,13 @@
 
 use std::io::IsTerminal;
 
-use indicatif::{ProgressBar, ProgressStyle as BarStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle as BarStyle};
 
 use super::run::ProgressStyle;
 use super::tell;
 use crate::pipeline::Progress;
 
-const BAR: &str = "{bar:24} step {pos}/{len}  {msg}  {per_sec}  ETA {eta}";
+const BAR: &str = "{bar:24} step {pos}/{len}  {msg}  {speed}  ETA {eta}";
 
 /// Shows what a run tells.
 pub(super) struct Screen {
@@ -43,7 +43,8 @@ impl Screen {
             Progress::Step { done, loss, lr } if self.style == ProgressStyle::Bar => {
                 let bar = self.bar.get_or_insert_with(|| {
                     let bar = ProgressBar::new(self.steps);
-                    bar.set_style(BarStyle::with_template(BAR).expect("a valid template"));
+                    let style = BarStyle::with_template(BAR).expect("a valid template");
+                    bar.set_style(style.with_key("speed", speed));
                     bar
                 });
                 let val = self.val_loss.map_or(String::new(), |loss| format!("  val {loss:.4}"));
@@ -90,6 +91,12 @@ impl Screen {
             None => tell(text),
         }
     }
+}
+
+/// What the bar says about speed.
+fn speed(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // A bar that cannot be written is no reason to stop a run.
+    let _ = write!(out, "{:.1} steps/s", state.per_sec());
 }
 
 /// A learning rate with digits that say something, however small it is.
