@@ -19,5 +19,6 @@ pub mod pipeline;
 pub mod plan;
 pub mod runs;
 pub mod sample;
+pub mod score;
 pub mod tensorfile;
 pub mod train;

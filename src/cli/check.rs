@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Color, ExperimentArgs};
+use super::{Color, ExperimentArgs, say};
 use crate::exit::ExitCode;
+use crate::plan::Purpose;
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]
@@ -21,8 +22,8 @@ pub(super) struct CheckArgs {
 pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
     let mut code = ExitCode::Ok;
     for file in &args.files {
-        match args.experiment.plan(file, color) {
-            Ok(_) => println!("{}: valid", file.display()),
+        match args.experiment.plan(file, Purpose::Run, color) {
+            Ok(_) => say(format_args!("{}: valid", file.display())),
             Err(fault) if code == ExitCode::Ok => code = fault,
             Err(_) => {}
         }

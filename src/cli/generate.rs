@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
-use super::{Color, ExperimentArgs};
+use super::{Color, ExperimentArgs, say, show};
+use crate::config::Peft;
+use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::model::{Model, TimeState, Weights};
 use crate::pipeline::{RunError, load_tokenizer, load_weights};
-use crate::plan::{ModelPlan, Plan};
+use crate::plan::{Plan, Purpose};
 use crate::runs::{find_run, newest_product};
 use crate::sample::generate as continue_texts;
 
@@ -18,7 +21,7 @@ pub(super) struct GenerateArgs {
     /// A run: `latest`, its name, its four letters, or its path.
     run: String,
     /// The text to continue.
-    #[arg(long, short, value_name = "TEXT", default_value = "How are you today?")]
+    #[arg(long, short, value_name = "TEXT", default_value = "How are you today?", value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
     /// Take the prompt as it is, without `User:` and `Assistant:` around it.
     #[arg(long)]
@@ -36,12 +39,13 @@ pub(super) struct GenerateArgs {
 
 pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
     let Some(run) = find_run(&args.runs_dir, &args.run) else {
-        eprintln!("error[ST0201]: there is no run `{}` in `{}`", args.run, args.runs_dir.display());
+        let message = format!("there is no run `{}` in `{}`", args.run, args.runs_dir.display());
+        show(&Diagnostic::error("ST0201", message), color);
         return ExitCode::Invalid;
     };
     let experiment =
         ExperimentArgs { set: args.set.clone(), runs_dir: Some(args.runs_dir.clone()) };
-    let plan = match experiment.plan(&run.join("resolved.toml"), color) {
+    let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -52,16 +56,17 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
     };
     let product = if args.base { None } else { newest_product(&run) };
     if product.is_none() && !args.base {
-        eprintln!("error[ST6002]: the run `{}` has not saved anything yet", run.display());
+        let message = format!("the run `{}` has not saved anything yet", run.display());
+        show(&Diagnostic::error("ST6002", message), color);
         return ExitCode::Invalid;
     }
     match answer(&plan, product, &prompt) {
         Ok(answer) => {
-            println!("{answer}");
+            say(answer);
             ExitCode::Ok
         }
         Err(error) => {
-            eprintln!("{}", error.diagnostic().render(color.on()));
+            show(&error.diagnostic(), color);
             error.exit_code()
         }
     }
@@ -70,10 +75,10 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
 /// Continues `prompt` with the base model, its state or weights replaced by a run's product.
 fn answer(plan: &Plan, product: Option<PathBuf>, prompt: &str) -> Result<String, RunError> {
     let tokenizer = load_tokenizer(plan)?;
-    let tunes_state = matches!(plan.config().peft, crate::config::Peft::State(_));
-    let weights = match (&product, &plan.model) {
-        (Some(product), _) if !tunes_state => Weights::load(product)?,
-        (_, ModelPlan::Load(_) | ModelPlan::Scratch { .. }) => load_weights(plan, &tokenizer)?,
+    let tunes_state = matches!(plan.config().peft, Peft::State(_));
+    let weights = match &product {
+        Some(product) if !tunes_state => Weights::load(product)?,
+        _ => load_weights(plan, &tokenizer)?,
     };
     let model = Model::new(&weights, plan.kind, plan.op);
     let state = match product.filter(|_| tunes_state) {

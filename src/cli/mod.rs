@@ -6,9 +6,11 @@ mod check;
 mod generate;
 mod run;
 mod schema;
+mod score;
 mod screen;
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{ConfigError, Overrides, load};
 use crate::diagnostic::{Diagnostic, Severity, summary};
 use crate::exit::ExitCode;
-use crate::plan::{Plan, resolve};
+use crate::plan::{Plan, Purpose, resolve};
 
 /// Fine-tune RWKV models from one TOML file.
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Let a base model, or a run's tuned model, continue a text.
     Generate(generate::GenerateArgs),
+    /// Print how likely a model finds given tokens, as JSON.
+    Score(score::ScoreArgs),
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
 }
@@ -55,9 +59,7 @@ impl Color {
         match self {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => {
-                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-            }
+            Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         }
     }
 }
@@ -75,39 +77,58 @@ struct ExperimentArgs {
 
 impl ExperimentArgs {
     /// Reads the experiment file, plans it and prints the warnings, or prints every fault.
-    fn plan(&self, file: &Path, color: Color) -> Result<Plan, ExitCode> {
+    fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
         let loaded = load(file, &Overrides::from_process(self.set.clone()))
             .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
-        let plan = resolve(loaded, runs_dir(self.runs_dir.as_deref(), file))
+        let plan = resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file))
             .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
         for warning in &plan.warnings {
-            eprintln!("{}\n", warning.render(color.on()));
+            tell(format_args!("{}\n", warning.render(color.on())));
         }
         Ok(plan)
     }
 }
 
 /// `runs` beside the folder `configs` of an experiment file, or beside the file itself when it lies in
-/// the current folder.
+/// another folder.
 fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
     if let Some(dir) = asked {
         return dir.to_path_buf();
     }
-    let folder =
-        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.file_name().is_some_and(|name| name == "configs") {
-        return folder.parent().unwrap_or(Path::new("")).join("runs");
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let is_configs = |folder: &Path| folder.file_name().is_some_and(|name| name == "configs");
+    if is_configs(folder) {
+        return folder.with_file_name("runs");
+    }
+    // The path may not name the folder, as in `statetune run emoji.toml`.
+    if std::path::absolute(file).is_ok_and(|file| file.parent().is_some_and(is_configs)) {
+        return folder.join("../runs");
     }
     folder.join("runs")
+}
+
+/// Prints a line to standard output. That nobody reads it any more is no fault, as with `| head`.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Prints a line to standard error. A run goes on when its terminal is closed.
+fn tell(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Prints a message.
+fn show(diagnostic: &Diagnostic, color: Color) {
+    tell(diagnostic.render(color.on()));
 }
 
 /// Prints faults of an experiment file.
 fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
     for diagnostic in diagnostics {
-        eprintln!("{}\n", diagnostic.render(color.on()));
+        tell(format_args!("{}\n", diagnostic.render(color.on())));
     }
     if diagnostics.len() > 1 {
-        eprintln!("{}", summary(diagnostics, file));
+        tell(summary(diagnostics, file));
     }
     let first_error = diagnostics.iter().find(|one| one.severity == Severity::Error);
     first_error.map_or(ExitCode::Invalid, |first| ExitCode::of_message(first.code))
@@ -129,12 +150,11 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
-        Command::Schema(args) => schema::schema(&args),
+        Command::Score(args) => score::score(&args, color),
+        Command::Schema(args) => schema::schema(&args, color),
     });
     catch_unwind(command).unwrap_or_else(|_| {
-        eprintln!(
-            "error[ST9000]: this is a defect of statetune; the lines above say where it happened"
-        );
+        tell("error[ST9000]: this is a defect of statetune; the lines above say where it happened");
         ExitCode::Bug
     })
 }

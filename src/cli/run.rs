@@ -7,9 +7,10 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 
 use super::screen::Screen;
-use super::{Color, ExperimentArgs};
+use super::{Color, ExperimentArgs, say, show};
 use crate::exit::ExitCode;
 use crate::pipeline::{self, Summary};
+use crate::plan::Purpose;
 
 /// Questions that the closing table shows.
 const SAMPLES_SHOWN: usize = 4;
@@ -43,7 +44,7 @@ pub(super) enum ProgressStyle {
 }
 
 pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
-    let plan = match args.experiment.plan(&args.file, color) {
+    let plan = match args.experiment.plan(&args.file, Purpose::Run, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -56,7 +57,7 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
             ExitCode::Ok
         }
         Err(error) => {
-            eprintln!("{}", error.diagnostic().render(color.on()));
+            show(&error.diagnostic(), color);
             error.exit_code()
         }
     }
@@ -78,7 +79,7 @@ fn print_summary(summary: &Summary) {
         results.add_row([format!("answers with {name}"), percent(*before), percent(*after)]);
     }
     if results.row_count() > 0 {
-        println!("{results}");
+        say(results);
     }
     if !summary.samples.is_empty() {
         let mut samples = table(&["question", "base", "tuned"]);
@@ -86,15 +87,15 @@ fn print_summary(summary: &Summary) {
             let base = sampled.base.as_deref().unwrap_or("-");
             samples.add_row([question(&sampled.prompt), short(base), short(&sampled.tuned)]);
         }
-        println!("{samples}");
+        say(samples);
     }
-    println!("trained for {:.0} s", summary.train_secs);
-    println!("run      {}", summary.run.display());
+    say(format_args!("trained for {:.0} s", summary.train_secs));
+    say(format_args!("run      {}", summary.run.display()));
     for product in &summary.products {
-        println!("product  {}", product.display());
+        say(format_args!("product  {}", product.display()));
     }
     let run = summary.run.display();
-    println!("next     statetune generate {run} --prompt \"How was your weekend?\"");
+    say(format_args!("next     statetune generate {run} --prompt \"How was your weekend?\""));
 }
 
 fn table(header: &[&str]) -> Table {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::{Color, say, show};
 use crate::config::schema_text;
+use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 
 /// Arguments of `schema`.
@@ -15,15 +17,16 @@ pub(super) struct SchemaArgs {
     write: Option<PathBuf>,
 }
 
-pub(super) fn schema(args: &SchemaArgs) -> ExitCode {
+pub(super) fn schema(args: &SchemaArgs, color: Color) -> ExitCode {
     let Some(file) = &args.write else {
-        print!("{}", schema_text());
+        say(schema_text().trim_end());
         return ExitCode::Ok;
     };
     match std::fs::write(file, schema_text()) {
         Ok(()) => ExitCode::Ok,
         Err(error) => {
-            eprintln!("error: cannot write `{}`: {error}", file.display());
+            let message = format!("cannot write `{}`", file.display());
+            show(&Diagnostic::error("ST0301", message).note(error.to_string()), color);
             ExitCode::Disk
         }
     }

@@ -2,12 +2,13 @@
 
 use std::io::IsTerminal;
 
-use indicatif::{ProgressBar, ProgressStyle as BarStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle as BarStyle};
 
 use super::run::ProgressStyle;
+use super::tell;
 use crate::pipeline::Progress;
 
-const BAR: &str = "{bar:24} step {pos}/{len}  {msg}  {per_sec}  ETA {eta}";
+const BAR: &str = "{bar:24} step {pos}/{len}  {msg}  {speed}  ETA {eta}";
 
 /// Shows what a run tells.
 pub(super) struct Screen {
@@ -42,28 +43,34 @@ impl Screen {
             Progress::Step { done, loss, lr } if self.style == ProgressStyle::Bar => {
                 let bar = self.bar.get_or_insert_with(|| {
                     let bar = ProgressBar::new(self.steps);
-                    bar.set_style(BarStyle::with_template(BAR).expect("a valid template"));
+                    let style = BarStyle::with_template(BAR).expect("a valid template");
+                    bar.set_style(style.with_key("speed", speed));
                     bar
                 });
                 let val = self.val_loss.map_or(String::new(), |loss| format!("  val {loss:.4}"));
-                bar.set_message(format!("loss {loss:.4}{val}  lr {lr:.4}"));
+                bar.set_message(format!("loss {loss:.4}{val}  lr {}", rate(lr)));
                 bar.set_position(done);
             }
             Progress::Interval(metrics) if self.style == ProgressStyle::Plain => {
                 self.line(&format!(
-                    "epoch {}  step {}/{}  loss {:.4}  lr {:.4}  {:.0} positions/s",
+                    "epoch {}  step {}/{}  loss {:.4}  lr {}  {:.0} positions/s",
                     metrics.epoch,
                     metrics.step,
                     self.steps,
                     metrics.loss,
-                    metrics.lr,
+                    rate(metrics.lr),
                     metrics.positions_per_s
                 ))
             }
             Progress::Step { .. } | Progress::Interval(_) => {}
             Progress::Evaluated { epochs, val_loss } => {
                 self.val_loss = Some(val_loss);
-                self.line(&format!("held-out loss {val_loss:.4} after {epochs} mini-epochs"));
+                let when = match epochs {
+                    0 => "before training".to_string(),
+                    1 => "after 1 mini-epoch".to_string(),
+                    n => format!("after {n} mini-epochs"),
+                };
+                self.line(&format!("held-out loss {val_loss:.4} {when}"));
             }
             Progress::Sampling { moment } => {
                 self.line(&format!("answering questions with the {moment} model"))
@@ -81,7 +88,18 @@ impl Screen {
     fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => tell(text),
         }
     }
+}
+
+/// What the bar says about speed.
+fn speed(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // A bar that cannot be written is no reason to stop a run.
+    let _ = write!(out, "{:.1} steps/s", state.per_sec());
+}
+
+/// A learning rate with digits that say something, however small it is.
+fn rate(lr: f64) -> String {
+    if lr == 0.0 || (1e-3..1e3).contains(&lr) { format!("{lr:.4}") } else { format!("{lr:.2e}") }
 }

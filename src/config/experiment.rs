@@ -1,7 +1,9 @@
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, Data, Log, Model, Optimizer, Peft, Sample, Schedule, Train};
+use super::{Checkpoint, Data, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train};
 
 /// The experiment file: what a person asks for.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -47,6 +49,19 @@ pub struct Config {
     /// How often the run reports.
     #[serde(default)]
     pub log: Log,
+}
+
+impl Config {
+    /// Every path in the settings, with its dotted key.
+    pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
+        let data_file = Some(("data.data_file", &mut self.data.data_file));
+        let load_model = self.model.load_model.as_mut().map(|path| ("model.load_model", path));
+        let tokenizer = match &mut self.model.tokenizer {
+            Tokenizer::World => None,
+            Tokenizer::File(path) => Some(("model.tokenizer", path)),
+        };
+        [data_file, load_model, tokenizer].into_iter().flatten()
+    }
 }
 
 fn default_format() -> u32 {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::keys::{KeyPath, Keys, dotted};
 use super::locate::{Layer, Place, Source};
-use super::{Config, Tokenizer, faults, overrides};
+use super::{Config, faults, overrides};
 use crate::diagnostic::{Diagnostic, Span, summary};
 
 /// Start of the environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
@@ -148,6 +148,14 @@ pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded,
 }
 
 impl Loaded {
+    /// The fault at the value of `key`, or without a place where nobody wrote one.
+    #[must_use]
+    pub fn at(&self, key: &str, fault: Diagnostic) -> Diagnostic {
+        match self.place(key) {
+            Some(place) => fault.at(place),
+            None => fault,
+        }
+    }
     /// Where the value in force was set: in the file, the environment or on the command line. None
     /// for a default. The place of a table is its header.
     pub fn place(&self, key: &str) -> Option<Span> {
@@ -223,13 +231,7 @@ fn note_origins(
 
 /// Makes the relative paths that stand in the file start at its directory.
 fn start_at(directory: &Path, config: &mut Config, is_from_file: impl Fn(&str) -> bool) {
-    let data_file = Some(("data.data_file", &mut config.data.data_file));
-    let load_model = config.model.load_model.as_mut().map(|path| ("model.load_model", path));
-    let tokenizer = match &mut config.model.tokenizer {
-        Tokenizer::World => None,
-        Tokenizer::File(path) => Some(("model.tokenizer", path)),
-    };
-    for (key, path) in [data_file, load_model, tokenizer].into_iter().flatten() {
+    for (key, path) in config.paths_mut() {
         if is_from_file(key) {
             *path = directory.join(&*path);
         }
@@ -239,6 +241,7 @@ fn start_at(directory: &Path, config: &mut Config, is_from_file: impl Fn(&str) -
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::config::Tokenizer;
     use crate::config::{EpochSteps, Optimizer, Peft, Precision};
 
     /// The least that a file must say.

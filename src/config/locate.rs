@@ -94,6 +94,11 @@ fn syntax_fault(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
         None => (error.message(), None),
     };
     let range = error.span().unwrap_or(text.len()..text.len());
+    let (before, after) = (text[..range.start].trim_end_matches([' ', '\t']), &text[range.start..]);
+    let is_cut =
+        before.ends_with('=') && after.lines().next().unwrap_or_default().trim().is_empty();
+    let (what, expected) =
+        if is_cut { ("a key has no value", Some("a value")) } else { (what, expected) };
     Diagnostic::error("ST1000", format!("the file is not valid TOML: {what}"))
         .at(Span { file, text, first_line: 1, range })
         .label(expected.map(|what| format!("expected {what}")).unwrap_or_default())

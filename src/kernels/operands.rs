@@ -179,15 +179,24 @@ impl Check {
 }
 
 impl Op {
+    /// Whether this implementation computes heads of `n` channels.
+    pub fn computes_heads_of(self, n: i64) -> bool {
+        match self {
+            Op::Reference | Op::Chunk => true,
+            Op::Cpu | Op::Cuda => n > 0 && n <= 256 && n % 8 == 0,
+        }
+    }
+
     /// What this implementation needs and operands like `r`, of head size `n`, are not.
     fn refusal(self, r: &Tensor, n: i64) -> Option<&'static str> {
-        let native_size = n > 0 && n <= 256 && n % 8 == 0;
         let native_kind = matches!(r.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
         match self {
             Op::Reference | Op::Chunk => None,
             Op::Cpu if r.device() != Device::Cpu => Some("a CPU tensor"),
             Op::Cuda if !r.device().is_cuda() => Some("a CUDA tensor"),
-            Op::Cpu | Op::Cuda if !native_size => Some("a head size that 8 divides, up to 256"),
+            Op::Cpu | Op::Cuda if !self.computes_heads_of(n) => {
+                Some("a head size that 8 divides, up to 256")
+            }
             Op::Cpu if r.kind() == Kind::Half => None, // computed in float32
             Op::Cpu | Op::Cuda if !native_kind => Some("Float, Double or BFloat16"),
             Op::Cpu | Op::Cuda => None,

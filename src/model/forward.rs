@@ -201,6 +201,11 @@ impl Model {
         (Hidden { x, copies }, seen)
     }
 
+    /// The weight (V, C) of the head, in the compute dtype.
+    pub fn head(&self) -> &Tensor {
+        &self.head
+    }
+
     /// Logits (.., V) of hidden states, in the compute dtype.
     pub fn logits(&self, hidden: &Hidden) -> Tensor {
         let logits = linear(&hidden.x, &self.head);

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::weights::copied;
 use super::{ModelError, Seen, Shape};
-use crate::tensorfile::TensorFile;
+use crate::tensorfile::{Format, TensorFile};
 
 /// The carried state of one block.
 #[derive(Debug)]
@@ -55,6 +55,10 @@ impl TimeState {
     pub fn load(path: &Path, shape: &Shape) -> Result<TimeState, ModelError> {
         let file = TensorFile::open(path)?;
         let refuse = |problem: String| ModelError::Tensors { path: path.to_path_buf(), problem };
+        if file.format() != Format::Pth {
+            // Nothing in such a file tells its order, by custom [head, key, value], from the other one.
+            return Err(refuse("found a .safetensors file, expected a state as .pth".to_string()));
+        }
         let size = [shape.n_head, shape.head_size, shape.head_size];
         let layer = |i| {
             let name = TimeState::name(i);

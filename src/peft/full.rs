@@ -8,7 +8,7 @@ use tch::{Device, Kind};
 use super::Method;
 use crate::kernels::Op;
 use crate::model::{Arch, Model, Shape, TimeState, Weights};
-use crate::optim::Parameter;
+use crate::optim::{Parameter, group};
 use crate::tensorfile::WeightsError;
 
 /// All weights of a model.
@@ -32,22 +32,20 @@ impl FullTuning {
     }
 }
 
-/// Whether a tensor is the part of the decay that does not depend on the token.
-fn is_decay_bias(name: &str) -> bool {
-    name.ends_with("att.w0") || name.ends_with("att.time_decay")
-}
-
 impl Method for FullTuning {
-    /// The decay's bias learns at twice the rate; only the large matrices decay.
     fn parameters(&self) -> Vec<Parameter> {
+        let version = self.weights.shape().version();
         self.weights
             .iter()
             .filter(|(name, _)| Self::learns(self.weights.shape(), name))
-            .map(|(name, tensor)| Parameter {
-                name: name.to_string(),
-                tensor: tensor.shallow_clone(),
-                lr_scale: if is_decay_bias(name) { 2.0 } else { 1.0 },
-                decays: name.ends_with(".weight") && tensor.dim() >= 2,
+            .map(|(name, tensor)| {
+                let (lr_scale, decays) = group(version, name, &tensor.size());
+                Parameter {
+                    name: name.to_string(),
+                    tensor: tensor.shallow_clone(),
+                    lr_scale,
+                    decays,
+                }
             })
             .collect()
     }

@@ -39,7 +39,7 @@ pub(super) fn prepare_data<'a>(
                 seed: plan.config().train.random_seed,
                 cache_dir: &plan.runs_dir.join(".cache"),
             })?;
-            let locked = LockedFile { path: source.clone(), sha256: prepared.report.source_sha256 };
+            let locked = LockedFile::new(source, prepared.report.source_sha256);
             (prepared.train, prepared.val, locked, prepared.train_lines, prepared.val_lines)
         }
         DataType::Binidx => {
@@ -50,7 +50,7 @@ pub(super) fn prepare_data<'a>(
             (
                 pair.prefix().to_path_buf(),
                 None,
-                LockedFile { path: bin, sha256 },
+                LockedFile::new(&bin, sha256),
                 Vec::new(),
                 Vec::new(),
             )

@@ -18,17 +18,9 @@ pub enum RunError {
     /// The checkpoint to start from.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Weights and experiment file contradict each other.
+    /// Weights, tokenizer and experiment file contradict each other.
     #[error("{}", .0.message)]
-    Shape(Box<Diagnostic>),
-    /// The model and the tokenizer do not fit.
-    #[error("the model has {model} token ids, but the tokenizer has {tokenizer}")]
-    Vocabulary {
-        /// Rows of the embedding.
-        model: i64,
-        /// The tokenizer's highest id plus one.
-        tokenizer: usize,
-    },
+    Contradiction(Box<Diagnostic>),
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -58,7 +50,7 @@ impl RunError {
         match self {
             Self::Data(DataError::Io { .. }) | Self::Dir(_) | Self::Output(_) => ExitCode::Disk,
             Self::Data(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
-            Self::Model(_) | Self::Shape(_) | Self::Vocabulary { .. } => ExitCode::Model,
+            Self::Model(_) | Self::Contradiction(_) => ExitCode::Model,
             Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {
                 ExitCode::Diverged
             }
@@ -84,14 +76,12 @@ impl RunError {
                     None => message,
                 }
             }
-            Self::Shape(diagnostic) => (**diagnostic).clone(),
-            Self::Vocabulary { .. } => Diagnostic::error("ST4005", self.to_string())
-                .help("set `model.tokenizer` to the vocabulary that the model was trained with"),
+            Self::Contradiction(diagnostic) => (**diagnostic).clone(),
             Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error(
                 "ST7001",
                 error.to_string(),
             )
-            .note("nothing was changed by this step, and every checkpoint before it is intact")
+            .note("nothing was saved after that; the checkpoints of the mini-epochs before are intact")
             .help("lower `schedule.lr_init`, or look for broken documents in the data"),
             Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(
                 "ST7002",

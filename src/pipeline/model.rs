@@ -25,7 +25,7 @@ pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunEr
     let weights = match &plan.model {
         ModelPlan::Load(path) => {
             let weights = Weights::load(path)?;
-            plan.check_shape(weights.shape()).map_err(RunError::Shape)?;
+            plan.check_shape(weights.shape()).map_err(RunError::Contradiction)?;
             weights
         }
         &ModelPlan::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
@@ -35,9 +35,7 @@ pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunEr
             Weights::scratch(shape, plan.config().train.random_seed as i64)
         }
     };
-    let model = weights.shape().vocab_size;
-    if model < tokenizer.vocab_size() as i64 {
-        return Err(RunError::Vocabulary { model, tokenizer: tokenizer.vocab_size() });
-    }
+    plan.check_vocabulary(weights.shape(), tokenizer.vocab_size())
+        .map_err(RunError::Contradiction)?;
     Ok(weights)
 }

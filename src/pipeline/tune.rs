@@ -1,14 +1,17 @@
 //! The run itself.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use serde_json::json;
+use tch::Kind;
 
 use super::data::{Datasets, prepare_data};
 use super::record::Sampled;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{Peft, Tokenizer as TokenizerSetting};
+use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Loader, Survey, Tokenizer};
+use crate::kernels::allow_tf32;
 use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::{FullTuning, Method, StateTuning};
@@ -17,29 +20,40 @@ use crate::runs::{
     Lock, LockedFile, Metrics, RunDir, Status, TrainLog, resolved_toml, save_checkpoint, sha256_of,
 };
 use crate::sample::rate;
-use crate::train::{Event, FitOptions, Position, StepRecord, fit, mean_loss};
+use crate::train::{
+    Event, FitOptions, LossScaler, Position, StepOptions, StepRecord, TrainError, Trainer, fit,
+    mean_loss,
+};
 
 /// Executes a plan and tells `watch` about it.
 ///
 /// # Errors
 /// The first thing that went wrong. When a run directory exists by then, its status says so.
 pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, RunError> {
+    allow_tf32(plan.tf32);
     let tokenizer = load_tokenizer(plan)?;
     let weights = load_weights(plan, &tokenizer)?;
     let mut data = prepare_data(plan, &tokenizer, weights.shape().vocab_size)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
 
     let run = RunDir::create(&plan.runs_dir, &plan.config().name)?;
-    let result = record_inputs(plan, &run, &tokenizer, &data)
-        .and_then(|()| tune(plan, &run, weights, &tokenizer, &mut data, &questions, watch));
+    // What went wrong first is to be reported, also where the status cannot be written.
+    let failed = |message: String| {
+        let _ = run.event("failed", json!({ "message": message }));
+        let _ = run.set_status(&Status::Failed { message });
+    };
+    let work = AssertUnwindSafe(|| {
+        record_inputs(plan, &run, &tokenizer, &data)?;
+        tune(plan, &run, weights, &tokenizer, &mut data, &questions, watch)
+    });
+    // Where memory runs out, libtorch panics.
+    let result = catch_unwind(work).unwrap_or_else(|panic| {
+        failed("stopped by a defect of statetune".to_string());
+        resume_unwind(panic)
+    });
     match &result {
         Ok(_) => run.set_status(&Status::Done)?,
-        Err(error) => {
-            // The first error is the one to report, also where the status cannot be written.
-            let message = error.to_string();
-            let _ = run.event("failed", json!({ "message": message }));
-            let _ = run.set_status(&Status::Failed { message });
-        }
+        Err(error) => failed(error.to_string()),
     }
     result
 }
@@ -58,13 +72,16 @@ fn record_inputs(
             let sha256 = sha256_of(path).map_err(|source| {
                 crate::tensorfile::WeightsError::Read { path: path.clone(), source }
             })?;
-            Some(LockedFile { path: path.clone(), sha256 })
+            Some(LockedFile::new(path, sha256))
         }
         ModelPlan::Scratch { .. } => None,
     };
-    let vocabulary = match &plan.config().model.tokenizer {
-        TokenizerSetting::World => TokenizerSetting::WORLD.into(),
-        TokenizerSetting::File(path) => path.clone(),
+    let fingerprint = tokenizer.fingerprint().to_string();
+    let tokenizer = match &plan.config().model.tokenizer {
+        TokenizerSetting::World => {
+            LockedFile { path: TokenizerSetting::WORLD.into(), sha256: fingerprint }
+        }
+        TokenizerSetting::File(path) => LockedFile::new(path, fingerprint),
     };
     let lock = Lock {
         statetune: env!("CARGO_PKG_VERSION").to_string(),
@@ -72,7 +89,7 @@ fn record_inputs(
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
         data: data.locked.clone(),
-        tokenizer: LockedFile { path: vocabulary, sha256: tokenizer.fingerprint().to_string() },
+        tokenizer,
         weights,
     };
     run.write("lock.toml", lock.to_toml().as_bytes())?;
@@ -101,9 +118,14 @@ fn tune(
     let method = method(plan, &weights);
     let shape = *weights.shape();
     drop(weights);
-    let mut adam = Adam::new(method.parameters(), plan.adam);
+    let mut trainer = Trainer {
+        method: method.as_ref(),
+        adam: Adam::new(method.parameters(), plan.adam),
+        scaler: LossScaler::for_kind(plan.kind),
+        options: step_options(plan),
+    };
 
-    let facts = facts(plan, &shape, &data.survey, &adam, &options);
+    let facts = facts(plan, &shape, &data.survey, &trainer.adam, &options);
     run.event(
         "start",
         json!({ "steps": options.curve.total_steps, "documents": data.survey.documents }),
@@ -123,17 +145,19 @@ fn tune(
         answer(plan, &method.model(), &method.time_state(), tokenizer, questions, (run, moment))
     };
     let base = if trained_before { Some(sample("base", watch)?) } else { None };
-    let before = evaluate(plan, run, method.as_ref(), data.val.as_mut(), 0, watch)?;
+    let start = Position { epochs: 0, steps: 0, samples: 0 };
+    let before = evaluate(plan, run, method.as_ref(), data.val.as_mut(), &start, watch)?;
     let mut after = before;
-    let mut recorder = Recorder::new(run, config.log.every_steps);
+    let mut recorder = Recorder::new(run, config.log.every_steps, options.curve.total_steps);
     let mut products = Vec::new();
     let val = &mut data.val;
-    fit(method.as_ref(), &mut adam, &mut data.train, &options, |event| -> Result<(), RunError> {
+    fit(&mut trainer, &mut data.train, &options, |event| -> Result<(), RunError> {
         match event {
             Event::Step(step) => recorder.step(&step, watch),
             Event::EpochEnd { epoch, mean_loss, lr, position, adam } => {
                 run.append(TrainLog::FILE, &TrainLog::line(epoch, mean_loss, lr))?;
-                after = evaluate(plan, run, method.as_ref(), val.as_mut(), position.epochs, watch)?;
+                check_learned(adam, &position)?;
+                after = evaluate(plan, run, method.as_ref(), val.as_mut(), &position, watch)?;
                 let last = position.epochs == options.epoch_count;
                 if epoch % u64::from(config.checkpoint.epoch_save) == 0 || last {
                     products = save(run, method.as_ref(), epoch, adam, &position)?;
@@ -183,6 +207,15 @@ fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
             warmup_steps: schedule.warmup_steps.into(),
             total_steps: epoch_steps * epoch_count,
         },
+    }
+}
+
+fn step_options(plan: &Plan) -> StepOptions {
+    let train = &plan.config().train;
+    StepOptions {
+        head_chunk: train.head_chunk.into(),
+        grad_cp: train.grad_cp,
+        l2wrap: train.l2wrap,
         gradient_clip_val: plan.gradient_clip_val,
     }
 }
@@ -197,41 +230,75 @@ fn facts(
 ) -> Vec<(&'static str, String)> {
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
     let samples = options.curve.total_steps * options.micro_bsz * options.accumulate_grad_batches;
+    let precision = match plan.config().train.precision {
+        Precision::Fp32 => "fp32",
+        Precision::Tf32 => "tf32",
+        Precision::Bf16 => "bf16",
+        Precision::Fp16 => "fp16",
+    };
     let mut facts = vec![
         (
             "model",
             format!(
-                "{}, {} parameters ({} layers x {}), {:?}",
+                "{}, {} parameters ({} layers x {}), {}",
                 shape.version(),
                 shape.parameters(),
                 shape.n_layer,
                 shape.n_embd,
-                plan.kind
+                precision
             ),
         ),
         ("trains", format!("{learning} numbers")),
         (
             "data",
             format!(
-                "{} documents, {} tokens, {} of them learned",
-                survey.documents, survey.tokens, survey.learned
+                "{}, {} tokens, {} of them learned",
+                documents(survey.documents),
+                survey.tokens,
+                survey.learned
             ),
         ),
         (
             "steps",
             format!(
-                "{} x {} mini-epochs, {samples} samples",
-                options.epoch_steps, options.epoch_count
+                "{} ({} x {} in a mini-epoch), {samples} samples",
+                options.curve.total_steps, options.epoch_count, options.epoch_steps
             ),
         ),
     ];
+    if plan.tf32 {
+        facts.push(("tf32", "processors have none: all products are float32".to_string()));
+    }
+    if plan.tf32 {
+        facts.push(("tf32", "processors have none: all products are float32".to_string()));
+    }
     if survey.truncated > 0 {
         facts.push((
             "cut",
-            format!("{} documents are longer than ctx_len and lose their end", survey.truncated),
+            format!("the end of {}, longer than ctx_len", documents(survey.truncated)),
         ));
     }
     facts
+}
+
+fn documents(count: u64) -> String {
+    format!("{count} document{}", if count == 1 { "" } else { "s" })
+}
+
+/// Refuses what a step may leave behind although its loss was finite; nothing is saved then.
+fn check_learned(adam: &Adam, position: &Position) -> Result<(), TrainError> {
+    for parameter in adam.parameters() {
+        let sum = parameter.tensor.sum(Kind::Double).double_value(&[]);
+        check_finite("what was learned", sum, position)?;
+    }
+    Ok(())
+}
+
+fn check_finite(what: &'static str, value: f64, position: &Position) -> Result<(), TrainError> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    Err(TrainError::NonFinite { what, value, step: position.steps.saturating_sub(1) })
 }
 
 /// Takes the loss on the held-out documents and records it.
@@ -240,12 +307,15 @@ fn evaluate(
     run: &RunDir,
     method: &dyn Method,
     val: Option<&mut Loader<'_>>,
-    epochs: u64,
+    position: &Position,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Option<f64>, RunError> {
     let Some(val) = val else { return Ok(None) };
-    let val_loss = mean_loss(method, val, plan.config().train.micro_bsz.into())?;
+    let train = &plan.config().train;
+    let val_loss = mean_loss(method, val, train.micro_bsz.into(), train.head_chunk.into())?;
     if let Some(val_loss) = val_loss {
+        check_finite("held-out loss", val_loss, position)?;
+        let epochs = position.epochs;
         run.event("eval", json!({ "epochs": epochs, "val_loss": val_loss }))?;
         watch(Progress::Evaluated { epochs, val_loss });
     }
@@ -270,25 +340,29 @@ fn save(
 struct Recorder<'a> {
     run: &'a RunDir,
     every_steps: u64,
+    total_steps: u64,
     losses: f64,
     steps: u64,
     positions: u64,
     duration: Duration,
     learned: u64,
+    skipped: u64,
     /// Time spent in all steps.
     trained: Duration,
 }
 
 impl<'a> Recorder<'a> {
-    fn new(run: &'a RunDir, every_steps: u32) -> Recorder<'a> {
+    fn new(run: &'a RunDir, every_steps: u32, total_steps: u64) -> Recorder<'a> {
         Recorder {
             run,
             every_steps: every_steps.into(),
+            total_steps,
             losses: 0.0,
             steps: 0,
             positions: 0,
             duration: Duration::ZERO,
             learned: 0,
+            skipped: 0,
             trained: Duration::ZERO,
         }
     }
@@ -305,14 +379,16 @@ impl<'a> Recorder<'a> {
         self.duration += step.duration;
         self.trained += step.duration;
         self.learned += step.learned;
+        self.skipped += u64::from(step.skipped);
         watch(Progress::Step { done, loss: step.loss, lr: step.lr });
-        if done.is_multiple_of(self.every_steps) {
+        if done.is_multiple_of(self.every_steps) || done == self.total_steps {
             let metrics = Metrics {
                 step: done,
                 epoch: step.epoch,
                 loss: self.losses / self.steps as f64,
                 lr: step.lr,
                 grad_norm: step.grad_norm,
+                skipped_steps: self.skipped,
                 learned_tokens: self.learned,
                 positions_per_s: self.positions as f64 / self.duration.as_secs_f64(),
             };
@@ -321,7 +397,8 @@ impl<'a> Recorder<'a> {
                 &serde_json::to_string(&metrics).expect("metrics are plain data"),
             )?;
             watch(Progress::Interval(&metrics));
-            (self.losses, self.steps, self.positions, self.duration) = (0.0, 0, 0, Duration::ZERO);
+            (self.losses, self.steps, self.positions, self.skipped) = (0.0, 0, 0, 0);
+            self.duration = Duration::ZERO;
         }
         Ok(())
     }

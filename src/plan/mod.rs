@@ -13,7 +13,7 @@ use crate::config::{
     self, Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin,
     Peft, Precision,
 };
-use crate::data::Mask;
+use crate::data::{Binidx, Mask};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::Op;
 use crate::optim::AdamOptions;
@@ -70,16 +70,29 @@ impl Plan {
     }
 }
 
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// A run, which needs everything.
+    Run,
+    /// Use of the model alone; the documents need not be there any more.
+    Generate,
+}
+
 /// Checks the rules between settings and fills in what follows from them.
 ///
 /// # Errors
 /// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files and ST5 for
 /// a device that are not there), each with its place, and the warnings.
-pub fn resolve(loaded: Loaded, runs_dir: PathBuf) -> Result<Plan, Vec<Diagnostic>> {
+pub fn resolve(
+    loaded: Loaded,
+    purpose: Purpose,
+    runs_dir: PathBuf,
+) -> Result<Plan, Vec<Diagnostic>> {
     let config = &loaded.config;
     let mut faults = Faults { loaded: &loaded, found: Vec::new() };
     faults.check_schedule();
-    faults.check_data();
+    faults.check_data(purpose);
     faults.check_sample();
     let probes = faults.probes();
     let model = model::resolve(&mut faults);
@@ -142,10 +155,7 @@ impl<'a> Faults<'a> {
 
     /// Adds a fault at the value of `key`, or without a place where nobody wrote one.
     fn add(&mut self, key: &str, fault: Diagnostic) {
-        self.found.push(match self.loaded.place(key) {
-            Some(place) => fault.at(place),
-            None => fault,
-        });
+        self.found.push(self.loaded.at(key, fault));
     }
 
     fn check_schedule(&mut self) {
@@ -167,7 +177,7 @@ impl<'a> Faults<'a> {
         }
     }
 
-    fn check_data(&mut self) {
+    fn check_data(&mut self, purpose: Purpose) {
         let data = &self.config().data;
         let (data_type, windows) = (data.data_type, data.dataload == Dataload::Get);
         let assistant = data.loss_mask == LossMask::Assistant;
@@ -185,8 +195,13 @@ impl<'a> Faults<'a> {
                     self.add(key, fault);
                 }
             }
-        } else if !self.config().data.data_file.exists() {
-            let file = self.config().data.data_file.display();
+            if purpose == Purpose::Run
+                && let Err(error) = Binidx::open(&data.data_file)
+            {
+                self.add("data.data_file", error.diagnostic());
+            }
+        } else if purpose == Purpose::Run && !data.data_file.exists() {
+            let file = data.data_file.display();
             let fault =
                 Diagnostic::error("ST3005", format!("the data file `{file}` does not exist"))
                     .help("relative paths start at the experiment file");
@@ -222,11 +237,13 @@ impl<'a> Faults<'a> {
             match Regex::new(&probe.regex) {
                 Ok(regex) => probes.push(Probe { name: probe.name.clone(), regex }),
                 Err(error) => {
-                    let fault = Diagnostic::error(
-                        "ST2107",
-                        format!("the probe `{}` has no valid regular expression", probe.name),
-                    )
-                    .note(error.to_string().lines().last().unwrap_or_default().to_string());
+                    // The parser shows the expression first, and on the last line what is wrong.
+                    let text = error.to_string();
+                    let reason = text.lines().last().unwrap_or_default();
+                    let name = &probe.name;
+                    let message = format!("the probe `{name}` has no valid regular expression");
+                    let fault = Diagnostic::error("ST2107", message)
+                        .label(reason.trim_start_matches("error: "));
                     self.add(&format!("sample.probe[{i}].regex"), fault);
                 }
             }
@@ -298,7 +315,7 @@ op = \"{op}\"
         );
         let file = "configs/op.toml".as_ref();
         let loaded = config::parse(file, text, &config::Overrides::default());
-        resolve(loaded.expect("a valid experiment file"), "runs".into())
+        resolve(loaded.expect("a valid experiment file"), Purpose::Run, "runs".into())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Faults, Plan, presets};
-use crate::config::{Model, ModelVersion};
+use crate::config::{Model, ModelVersion, Tokenizer};
 use crate::diagnostic::Diagnostic;
 use crate::kernels::HEAD_SIZE;
 use crate::model::{Shape, Version};
@@ -33,6 +33,14 @@ pub enum ModelPlan {
 /// Decides where the model comes from; `None` when a fault was added.
 pub(super) fn resolve(faults: &mut Faults<'_>) -> Option<ModelPlan> {
     let model = &faults.loaded.config.model;
+    if let Tokenizer::File(path) = &model.tokenizer
+        && !path.exists()
+    {
+        let message = format!("the vocabulary file `{}` does not exist", path.display());
+        let fault = Diagnostic::error("ST3005", message)
+            .help("relative paths start at the experiment file");
+        faults.add("model.tokenizer", fault);
+    }
     let of_preset = model.preset.map(presets::sizes);
     if let Some(sizes) = of_preset {
         check_preset(faults, &sizes);
@@ -61,13 +69,20 @@ pub(super) fn resolve(faults: &mut Faults<'_>) -> Option<ModelPlan> {
     let (Some(n_layer), Some(n_embd)) = (n_layer, n_embd) else {
         let fault =
             Diagnostic::error("ST2112", "a new model needs `n_layer` and `n_embd`, or a `preset`")
-                .note("there is no `load_model`, so the model is trained from scratch");
-        faults.add("model", fault);
+                .note("there is no `load_model`, so the model is trained from scratch")
+                .help("choose a size, for example `preset = \"rwkv7-0.1b\"`")
+                .help("or start from a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`");
+        let place = if faults.loaded.place("model").is_some() { "model" } else { "peft.type" };
+        faults.add(place, fault);
         return None;
     };
     if i64::from(n_embd) % HEAD_SIZE != 0 {
         let message = format!("`n_embd = {n_embd}` is no multiple of the head size {HEAD_SIZE}");
-        faults.add("model.n_embd", Diagnostic::error("ST2113", message));
+        let below = n_embd - n_embd % HEAD_SIZE as u32;
+        let above = below.saturating_add(HEAD_SIZE as u32);
+        let nearest = if below > 0 { format!("{below} or {above}") } else { above.to_string() };
+        let fault = Diagnostic::error("ST2113", message).label(format!("nearest: {nearest}"));
+        faults.add("model.n_embd", fault);
     }
     let version = model.version.map(version_of).or(of_preset.map(|sizes| sizes.version));
     let version = version.unwrap_or(Version::V7);
@@ -137,18 +152,14 @@ fn not_in_rwkv7(key: &str) -> Diagnostic {
 }
 
 impl Plan {
-    /// Compares loaded weights with what the experiment file says about them.
+    /// Compares loaded weights with what the experiment file says about them, and with what the kernels
+    /// can compute.
     ///
     /// # Errors
     /// The first contradiction, naming both sides.
     pub fn check_shape(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
         let model = &self.config().model;
-        let at = |key: &str, fault: Diagnostic| {
-            Box::new(match self.loaded.place(key) {
-                Some(place) => fault.at(place),
-                None => fault,
-            })
-        };
+        let at = |key: &str, fault: Diagnostic| Box::new(self.loaded.at(key, fault));
         if shape.version() == Version::V7
             && let Some(key) = unknown_to_rwkv7(model).next()
         {
@@ -197,7 +208,46 @@ impl Plan {
                 .help("delete the line, the shape always comes from the weights");
             return Err(at(key, fault));
         }
+        if !self.op.computes_heads_of(shape.head_size) {
+            let message = format!(
+                "the model has heads of {} channels, the kernels need a multiple of 8 up to 256",
+                shape.head_size
+            );
+            let fault = Diagnostic::error("ST4006", message)
+                .help("`op = \"chunk\"` in `[train]` computes any head size");
+            return Err(at("model.load_model", fault));
+        }
         Ok(())
+    }
+
+    /// Compares the ids that a model knows with those of the tokenizer, of which there are `ids`.
+    ///
+    /// # Errors
+    /// The tokenizer has ids that the model does not know.
+    pub fn check_vocabulary(&self, shape: &Shape, ids: usize) -> Result<(), Box<Diagnostic>> {
+        if shape.vocab_size >= ids as i64 {
+            return Ok(());
+        }
+        let tokenizer = &self.config().model.tokenizer;
+        let (key, help) = match (&self.model, tokenizer) {
+            (ModelPlan::Scratch { .. }, _) => (
+                "model.vocab_size",
+                "delete the line: a new model takes its size from the tokenizer",
+            ),
+            (_, Tokenizer::File(_)) => {
+                ("model.tokenizer", "name the vocabulary that the model was trained with")
+            }
+            (_, Tokenizer::World) => (
+                "model.load_model",
+                "set `model.tokenizer` to the vocabulary that the model was trained with",
+            ),
+        };
+        let name = match tokenizer {
+            Tokenizer::World => "the World tokenizer",
+            Tokenizer::File(_) => "the tokenizer",
+        };
+        let message = format!("the model has {} token ids, but {name} has {ids}", shape.vocab_size);
+        Err(Box::new(self.loaded.at(key, Diagnostic::error("ST4005", message).help(help))))
     }
 }
 
@@ -205,6 +255,7 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::config::{Overrides, load};
+    use crate::plan::Purpose;
 
     /// Plans full tuning of a model with these lines in its `[model]`.
     fn planned(model: &str) -> Result<Plan, Vec<Diagnostic>> {
@@ -222,7 +273,7 @@ mod tests {
         );
         let file = write("experiment.toml", &text);
         let loaded = load(&file, &Overrides::default()).expect("a sound file");
-        super::super::resolve(loaded, folder.path().to_path_buf())
+        super::super::resolve(loaded, Purpose::Run, folder.path().to_path_buf())
     }
 
     fn refused(model: &str) -> Vec<(&'static str, String)> {

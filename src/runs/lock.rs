@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::absolute;
+
 /// What the numbers of a run depend on.
 #[derive(Clone, Debug, Serialize)]
 pub struct Lock {
@@ -30,10 +32,17 @@ pub struct Lock {
 /// A file by name and content.
 #[derive(Clone, Debug, Serialize)]
 pub struct LockedFile {
-    /// Where it was read from; `world` for the built-in vocabulary.
+    /// Where it was read from, absolute; `world` for the built-in vocabulary.
     pub path: PathBuf,
     /// sha256 of its content.
     pub sha256: String,
+}
+
+impl LockedFile {
+    /// The file at `path`, whose content has this sha256.
+    pub fn new(path: &Path, sha256: String) -> LockedFile {
+        LockedFile { path: absolute(path), sha256 }
+    }
 }
 
 impl Lock {
@@ -53,6 +62,7 @@ impl Lock {
             include_str!("../../kernels/wkv6_cpu.cpp"),
             include_str!("../../kernels/wkv7_cpu.cpp"),
             include_str!("../../kernels/wkv_autograd.cpp"),
+            include_str!("../../kernels/settings.cpp"),
         ];
         hex(Sha256::digest(sources.concat()).as_slice())
     }

@@ -27,3 +27,10 @@ pub use find::{find_run, newest_product};
 pub use lock::{Lock, LockedFile, sha256_of};
 pub use records::{Metrics, TrainLog};
 pub use resolved::resolved_toml;
+
+use std::path::{Path, PathBuf};
+
+/// The path as a record names it: it holds whatever folder the record is read from.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}

@@ -2,14 +2,20 @@
 
 use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
+use super::absolute;
 use crate::config::{Loaded, Origin};
 
-/// The settings as TOML, a comment behind each value.
+/// The settings as TOML, a comment behind each value. Paths are absolute, so that they hold in the run
+/// directory too.
 ///
 /// # Panics
 /// Never on settings that were loaded: they are plain tables, numbers and texts.
 pub fn resolved_toml(loaded: &Loaded) -> String {
-    let text = toml::to_string(&loaded.config).expect("settings are plain data");
+    let mut config = loaded.config.clone();
+    for (_, path) in config.paths_mut() {
+        *path = absolute(path);
+    }
+    let text = toml::to_string(&config).expect("settings are plain data");
     let mut document: DocumentMut =
         Document::parse(text).expect("what was just written").into_mut();
     annotate(document.as_table_mut(), "", loaded);

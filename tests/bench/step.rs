@@ -38,8 +38,14 @@ fn main() {
         let case = CASES.into_iter().find(|case| case.0 == name).expect("a known case");
         return run(case);
     }
-    println!("state tuning, RWKV-7 L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}, ctx_len {CTX_LEN}, {} threads", tch::get_num_threads());
-    println!("{:14} {:>9} {:>9} {:>9} {:>16}", "case", "median s", "least s", "tokens/s", "memory / weights");
+    println!(
+        "state tuning, RWKV-7 L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}, ctx_len {CTX_LEN}, {} threads",
+        tch::get_num_threads()
+    );
+    println!(
+        "{:14} {:>9} {:>9} {:>9} {:>16}",
+        "case", "median s", "least s", "tokens/s", "memory / weights"
+    );
     for (name, ..) in CASES {
         let program = std::env::current_exe().expect("the path of this program");
         let status = Command::new(program).env(CASE, name).status().expect("a child process");

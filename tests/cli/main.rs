@@ -1,1 +1,11 @@
+//! Runs the real program in temporary folders and compares exit code, standard output and standard error.
 
+mod bad_data;
+mod bad_experiment;
+mod bad_model;
+mod case;
+mod commands;
+mod edges;
+mod emoji_state;
+mod run;
+mod score;

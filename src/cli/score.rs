@@ -1,0 +1,230 @@
+//! `statetune score`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+use super::{Color, say, show};
+use crate::data::Tokenizer;
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::kernels::{self, allow_tf32};
+use crate::model::{Model, TimeState, Weights, file_tensor};
+use crate::pipeline::RunError;
+use crate::score::{
+    Reading, Score, Tokens, TokensError, exact_kind, mean_nll, score as score_one,
+    score_with_gradient,
+};
+use crate::tensorfile::{Dtype, write_safetensors};
+
+/// Name and version of what is printed.
+const SCHEMA: &str = "statetune.score/1";
+
+/// Arguments of `score`.
+#[derive(Args, Debug)]
+pub(super) struct ScoreArgs {
+    /// The model: a `.pth` or `.safetensors` checkpoint.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The state to start from, as state tuning writes it [default: zeros].
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    input: InputArgs,
+    /// Vocabulary of `--text`: `world` or a file.
+    #[arg(long, value_name = "world|FILE", default_value = "world", conflicts_with = "tokens")]
+    tokenizer: PathBuf,
+    /// Implementation of the WKV recurrence; `auto` is the fastest one.
+    #[arg(long, value_enum, default_value_t = Op::Auto)]
+    op: Op,
+    /// Number format of the computation. What follows the logits is fp32 in all but fp64, which is slow
+    /// and there to compare numbers with.
+    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
+    precision: Precision,
+    /// Read one token at a time with the carried state, instead of all at once.
+    #[arg(long)]
+    recurrent: bool,
+    /// Write the gradient of `mean_nll` with respect to the initial states as safetensors: float32
+    /// (float64 with fp64), indexed `[head, value, key]`.
+    #[arg(long, value_name = "FILE", conflicts_with = "recurrent")]
+    grad_out: Option<PathBuf>,
+    /// Form of what is printed.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+/// What is scored.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct InputArgs {
+    /// Token ids: a JSON list of numbers, or a list of such lists.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// A text.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Op {
+    Auto,
+    Cpu,
+    Cuda,
+    Chunk,
+    Reference,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Precision {
+    Fp32,
+    Tf32,
+    Bf16,
+    Fp16,
+    Fp64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Json,
+}
+
+/// Why nothing is printed.
+enum ScoreError {
+    /// The GPU that was asked for.
+    Gpu,
+    /// What is to be scored.
+    Tokens(TokensError),
+    /// Everything else.
+    Run(RunError),
+}
+
+impl From<TokensError> for ScoreError {
+    fn from(error: TokensError) -> Self {
+        Self::Tokens(error)
+    }
+}
+
+impl<E: Into<RunError>> From<E> for ScoreError {
+    fn from(error: E) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+impl ScoreError {
+    fn report(&self) -> (Diagnostic, ExitCode) {
+        match self {
+            Self::Gpu => {
+                let message = "`--op cuda` needs an NVIDIA GPU, and libtorch finds none";
+                let help = "`--op auto` takes the fastest implementation that can run here";
+                (Diagnostic::error("ST5001", message).help(help), ExitCode::Device)
+            }
+            Self::Tokens(error) => (error.diagnostic(), ExitCode::Data),
+            Self::Run(error) => (error.diagnostic(), error.exit_code()),
+        }
+    }
+}
+
+/// Prints what the model thinks of the tokens.
+pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
+    match answer(args) {
+        Ok(answer) => {
+            match args.format {
+                Format::Json => say(answer),
+            }
+            ExitCode::Ok
+        }
+        Err(error) => {
+            let (diagnostic, code) = error.report();
+            show(&diagnostic, color);
+            code
+        }
+    }
+}
+
+fn answer(args: &ScoreArgs) -> Result<Value, ScoreError> {
+    let op = match args.op {
+        Op::Auto | Op::Cpu => kernels::Op::Cpu,
+        Op::Cuda if !tch::Cuda::is_available() => return Err(ScoreError::Gpu),
+        Op::Cuda => kernels::Op::Cuda,
+        Op::Chunk => kernels::Op::Chunk,
+        Op::Reference => kernels::Op::Reference,
+    };
+    let kind = match args.precision {
+        Precision::Fp32 | Precision::Tf32 => Kind::Float,
+        Precision::Bf16 => Kind::BFloat16,
+        Precision::Fp16 => Kind::Half,
+        Precision::Fp64 => Kind::Double,
+    };
+    allow_tf32(args.precision == Precision::Tf32);
+
+    let weights = Weights::load(&args.model)?;
+    let tokens = tokens(args, weights.shape().vocab_size)?;
+    let model = Model::new(&weights, kind, op);
+    let exact = exact_kind(&model);
+    let state = match &args.state {
+        Some(file) => TimeState::load(file, model.shape())?,
+        None => TimeState::zeros(model.shape(), exact, Device::Cpu),
+    };
+    let state = TimeState(state.0.iter().map(|s| s.to_kind(exact)).collect());
+
+    let scores = match &args.grad_out {
+        Some(file) => {
+            let (scores, gradient) = score_with_gradient(&model, &state, tokens.sequences())?;
+            let dtype = if exact == Kind::Double { Dtype::F64 } else { Dtype::F32 };
+            let named = |(layer, s)| file_tensor(&TimeState::name(layer), s, dtype);
+            write_safetensors(file, gradient.0.iter().enumerate().map(named), &[("format", "pt")])?;
+            scores
+        }
+        None => {
+            let _guard = tch::no_grad_guard();
+            let reading = if args.recurrent { Reading::Recurrent } else { Reading::Whole };
+            let one = |ids: &Vec<i64>| score_one(&model, &state, ids, reading);
+            tokens.sequences().iter().map(one).collect::<Result<_, _>>()?
+        }
+    };
+    Ok(match &tokens {
+        Tokens::One(_) => with_schema(sequence(&scores[0])),
+        Tokens::Batch(_) => {
+            let sequences: Vec<Value> = scores.iter().map(sequence).collect();
+            with_schema(json!({ "sequences": sequences, "mean_nll": mean_nll(&scores) }))
+        }
+    })
+}
+
+fn tokens(args: &ScoreArgs, vocab_size: i64) -> Result<Tokens, TokensError> {
+    match (&args.input.tokens, &args.input.text) {
+        (Some(file), _) => Tokens::load(file, vocab_size),
+        (None, Some(file)) => {
+            let tokenizer = match args.tokenizer.as_os_str() {
+                name if name == "world" => Tokenizer::world(),
+                _ => Tokenizer::load(&args.tokenizer)?,
+            };
+            Tokens::of_text(file, &tokenizer, vocab_size)
+        }
+        (None, None) => unreachable!("the command line asks for one of them"),
+    }
+}
+
+/// What is printed of one sequence. Numbers that are not finite are printed as null.
+fn sequence(score: &Score) -> Value {
+    json!({
+        "logprobs": numbers(&score.logprobs),
+        "mean_nll": mean_nll([score]),
+        "last_logits": numbers(&score.last_logits),
+    })
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    Vec::try_from(tensor.to_kind(Kind::Double)).expect("a vector of float64 numbers")
+}
+
+/// The object with the name of its form in front.
+fn with_schema(mut answer: Value) -> Value {
+    let mut object = json!({ "schema": SCHEMA });
+    let both = (object.as_object_mut(), answer.as_object_mut());
+    let (Some(all), Some(rest)) = both else { unreachable!("both are objects") };
+    all.append(rest);
+    object
+}

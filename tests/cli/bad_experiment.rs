@@ -1,0 +1,325 @@
+//! Experiment files that are refused: exit code 2, a message with its place, no run directory.
+
+use crate::case::{Case, FULL, STATE};
+
+#[test]
+fn a_missing_file() {
+    Case::new().refuses_to(
+        &["run", "nowhere.toml"],
+        2,
+        "\
+error[ST1101]: cannot read the experiment file `nowhere.toml`
+  |
+  = note: No such file or directory (os error 2)",
+    );
+}
+
+#[test]
+fn a_syntax_error() {
+    Case::new().with(STATE, "[train]", "[train").refuses(
+        2,
+        "\
+error[ST1000]: the file is not valid TOML: unclosed table
+  --> state.toml:16:7
+   |
+16 | [train
+   |       ^ expected `]`",
+    );
+}
+
+#[test]
+fn a_key_without_a_value() {
+    Case::new().with(STATE, "ctx_len = 64", "ctx_len = ").refuses(
+        2,
+        "\
+error[ST1000]: the file is not valid TOML: a key has no value
+  --> state.toml:17:11
+   |
+17 | ctx_len = 
+   |           ^ expected a value",
+    );
+}
+
+#[test]
+fn a_misspelt_key() {
+    Case::new().with(STATE, "micro_bsz", "micro_bzs").refuses(
+        2,
+        "\
+error[ST1001]: unknown key `micro_bzs` in `[train]`
+  --> state.toml:18:1
+   |
+18 | micro_bzs = 4
+   | ^^^^^^^^^ did you mean `micro_bsz`?
+   |
+   = note: an ignored key would leave `train.micro_bsz` at its default, 1",
+    );
+}
+
+#[test]
+fn a_number_in_quotes() {
+    Case::new().with(STATE, "lr_init = 1.0", "lr_init = \"1\"").refuses(
+        2,
+        "\
+error[ST2001]: `schedule.lr_init` must be a number, found a string
+  --> state.toml:24:11
+   |
+24 | lr_init = \"1\"
+   |           ^^^ remove the quotes: `1`
+   |
+   = note: in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text",
+    );
+}
+
+#[test]
+fn a_wrong_type() {
+    Case::new().with(STATE, "epoch_count = 2", "epoch_count = true").refuses(
+        2,
+        "\
+error[ST2001]: `train.epoch_count` must be an integer, found a boolean
+  --> state.toml:20:15
+   |
+20 | epoch_count = true
+   |               ^^^^ expected an integer",
+    );
+}
+
+#[test]
+fn an_unknown_choice() {
+    Case::new().with(STATE, "type = \"state\"", "type = \"stat\"").refuses(
+        2,
+        "\
+error[ST2002]: `stat` is not a choice of `peft.type`
+  --> state.toml:14:8
+   |
+14 | type = \"stat\"
+   |        ^^^^^^ did you mean `state`?
+   |
+   = note: choices are `state`, `full`",
+    );
+}
+
+#[test]
+fn all_faults_are_shown_together() {
+    let case = Case::new()
+        .with(STATE, "data.jsonl", "nowhere.jsonl")
+        .with(STATE, "base.pth", "nowhere.pth")
+        .with(STATE, "vocab.txt", "nowhere.txt")
+        .with(STATE, "lr_final = 0.01\n", "");
+    // What the file says is wrong as well, so its own code counts.
+    case.refuses(
+        2,
+        "\
+error[ST2101]: `schedule.lr_final` is missing
+  --> state.toml:24:11
+   |
+24 | lr_init = 1.0
+   |           ^^^ the rate starts here and needs an end
+   |
+   = note: a curve runs from `lr_init` to `lr_final`
+   = help: state tuning usually goes from 1.0 to 0.01: `lr_final = 0.01`
+   = help: or keep the rate as it is with `lr_schedule = \"constant\"`
+
+error[ST3005]: the data file `nowhere.jsonl` does not exist
+ --> state.toml:5:13
+  |
+5 | data_file = \"nowhere.jsonl\"
+  |             ^^^^^^^^^^^^^^^
+  |
+  = help: relative paths start at the experiment file
+
+error[ST3005]: the vocabulary file `nowhere.txt` does not exist
+  --> state.toml:11:13
+   |
+11 | tokenizer = \"nowhere.txt\"
+   |             ^^^^^^^^^^^^^
+   |
+   = help: relative paths start at the experiment file
+
+error[ST4001]: the weights file `nowhere.pth` does not exist
+  --> state.toml:10:14
+   |
+10 | load_model = \"nowhere.pth\"
+   |              ^^^^^^^^^^^^^
+   |
+   = help: relative paths start at the experiment file
+
+4 errors in state.toml",
+    );
+}
+
+#[test]
+fn state_tuning_without_a_model() {
+    Case::new().with(STATE, "load_model = \"base.pth\"\n", "").refuses(
+        2,
+        "\
+error[ST2111]: state tuning needs a trained model, but there is no `model.load_model`
+  --> state.toml:13:8
+   |
+13 | type = \"state\"
+   |        ^^^^^^^
+   |
+   = help: write the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`
+   = help: or train a new model with `type = \"full\"`",
+    );
+}
+
+#[test]
+fn a_new_model_without_sizes() {
+    Case::new().with(FULL, "n_layer = 2\n", "").refuses_to(
+        &["run", FULL],
+        2,
+        "\
+error[ST2112]: a new model needs `n_layer` and `n_embd`, or a `preset`
+ --> full.toml:8:1
+  |
+8 | [model]
+  | ^^^^^^^
+  |
+  = note: there is no `load_model`, so the model is trained from scratch
+  = help: choose a size, for example `preset = \"rwkv7-0.1b\"`
+  = help: or start from a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`",
+    );
+}
+
+#[test]
+fn a_new_model_without_its_table() {
+    let model = "[model]\nn_layer = 2\nn_embd = 64\ntokenizer = \"vocab.txt\"\n\n";
+    Case::new().with(FULL, model, "").refuses_to(
+        &["run", FULL],
+        2,
+        "\
+error[ST2112]: a new model needs `n_layer` and `n_embd`, or a `preset`
+ --> full.toml:9:8
+  |
+9 | type = \"full\"
+  |        ^^^^^^
+  |
+  = note: there is no `load_model`, so the model is trained from scratch
+  = help: choose a size, for example `preset = \"rwkv7-0.1b\"`
+  = help: or start from a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`",
+    );
+}
+
+#[test]
+fn a_width_that_is_no_multiple_of_the_head_size() {
+    Case::new().with(FULL, "n_embd = 64", "n_embd = 65").refuses_to(
+        &["run", FULL],
+        2,
+        "\
+error[ST2113]: `n_embd = 65` is no multiple of the head size 64
+  --> full.toml:10:10
+   |
+10 | n_embd = 65
+   |          ^^ nearest: 64 or 128",
+    );
+}
+
+#[test]
+fn sizes_that_contradict_their_preset() {
+    let sizes = "preset = \"rwkv7-0.1b\"\nn_layer = 12";
+    Case::new().with(FULL, "n_layer = 2", sizes).refuses_to(
+        &["run", FULL],
+        2,
+        "\
+error[ST2110]: `model.n_embd` is 64, but the preset has 768
+  --> full.toml:11:10
+   |
+11 | n_embd = 64
+   |          ^^
+   |
+   = help: delete one of the two lines",
+    );
+}
+
+#[test]
+fn a_probe_without_a_valid_expression() {
+    let probe = "[[sample.probe]]\nname = \"letters\"\nregex = '[a-z'\n\n[log]";
+    Case::new().with(STATE, "[log]", probe).refuses(
+        2,
+        "\
+error[ST2107]: the probe `letters` has no valid regular expression
+  --> state.toml:30:9
+   |
+30 | regex = '[a-z'
+   |         ^^^^^^ unclosed character class",
+    );
+}
+
+#[test]
+fn an_empty_prompt() {
+    Case::new().with(STATE, "[log]", "[sample]\nprompts = [\"\"]\n\n[log]").refuses(
+        2,
+        "\
+error[ST2106]: a prompt is empty
+  --> state.toml:29:11
+   |
+29 | prompts = [\"\"]
+   |           ^^^^",
+    );
+}
+
+#[test]
+fn questions_of_documents_although_none_is_held_out() {
+    let case = Case::new().with(STATE, "val_split = 0.2", "val_split = 0.0").with(
+        STATE,
+        "[log]",
+        "[sample]\nheld_out = 3\n\n[log]",
+    );
+    case.refuses(
+        2,
+        "\
+error[ST2105]: `sample.held_out` asks for held-out documents, but there are none
+  --> state.toml:29:12
+   |
+29 | held_out = 3
+   |            ^
+   |
+   = help: hold some out with `data.val_split`, or write `sample.prompts`",
+    );
+}
+
+#[test]
+fn windows_with_a_mask_of_turns() {
+    Case::new().with(STATE, "[data]", "[data]\ndataload = \"get\"").refuses(
+        2,
+        "\
+error[ST2104]: windows do not know who speaks
+ --> state.toml:8:13
+  |
+8 | loss_mask = \"assistant\"
+  |             ^^^^^^^^^^^ `dataload = \"get\"` cuts documents anywhere
+  |
+  = help: use `dataload = \"pad\"`, or `loss_mask = \"pad\"`",
+    );
+}
+
+#[test]
+fn an_override_that_cannot_be_read() {
+    Case::new().refuses_to(
+        &["run", STATE, "--set", "schedule.lr_init=fast"],
+        2,
+        "\
+error[ST0104]: cannot read `--set schedule.lr_init=fast`
+ --> command line
+  |
+  | --set schedule.lr_init=fast
+  |                        ^^^^ `schedule.lr_init` is a number
+  |
+  = help: for example `--set schedule.lr_init=1.0`
+  = help: several overrides need several `--set` flags",
+    );
+}
+
+/// A folder under a file cannot be made, not even by the superuser.
+#[test]
+fn a_runs_folder_that_cannot_be_made() {
+    Case::new().having("file", "").refuses_to(
+        &["run", STATE, "--runs-dir", "file/runs"],
+        29,
+        "\
+error[ST3006]: cannot write `file/runs/.cache`
+  |
+  = note: Not a directory (os error 20)
+  = note: nothing half-written was left behind",
+    );
+}

@@ -1,0 +1,181 @@
+//! Weights that are refused: exit code 21, a message, no run directory.
+
+use statetune::model::{Shape, Version};
+
+use crate::case::{Case, FULL, SIZES, STATE, base_model, checkpoint};
+
+#[test]
+fn a_missing_file() {
+    Case::new().with(STATE, "base.pth", "nowhere.pth").refuses(
+        21,
+        "\
+error[ST4001]: the weights file `nowhere.pth` does not exist
+  --> state.toml:10:14
+   |
+10 | load_model = \"nowhere.pth\"
+   |              ^^^^^^^^^^^^^
+   |
+   = help: relative paths start at the experiment file",
+    );
+}
+
+#[test]
+fn a_folder() {
+    Case::new().with(STATE, "base.pth", "folder").having("folder/file", "").refuses(
+        21,
+        "\
+error[ST4010]: folder: cannot read the weights file
+  |
+  = note: it is not a regular file",
+    );
+}
+
+#[test]
+fn half_a_file() {
+    Case::new().having("base.pth", &base_model()[..base_model().len() / 2]).refuses(
+        21,
+        "\
+error[ST4012]: base.pth: the file is corrupted: its end is missing, as after an interrupted download
+  |
+  = help: download or copy the file again and compare its size with the original",
+    );
+}
+
+#[test]
+fn an_empty_file() {
+    Case::new().having("base.pth", "").refuses(
+        21,
+        "\
+error[ST4011]: base.pth: found an empty file, expected tensors by name, in a .pth or .safetensors file
+  |
+  = help: download or copy it again",
+    );
+}
+
+#[test]
+fn a_text_and_random_bytes() {
+    let message = "\
+error[ST4011]: base.pth: found a file of another kind, expected tensors by name, in a .pth or .safetensors file";
+    Case::new().having("base.pth", "These are no weights.\n").refuses(21, message);
+    // A linear congruential generator: the same bytes on every machine.
+    let next = |&x: &u32| Some(x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    let bytes = std::iter::successors(Some(7), next).map(|x: u32| (x >> 24) as u8);
+    let bytes: Vec<u8> = bytes.take(5000).collect();
+    Case::new().having("base.pth", bytes).refuses(21, message);
+}
+
+#[test]
+fn a_state_in_place_of_a_model() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let state = case.only_run().join("export/rwkv-1.pth");
+    let state = std::fs::read(case.path(state)).expect("a product");
+    Case::new().having("base.pth", state).refuses(
+        21,
+        "error[ST4002]: base.pth: found a state without a model, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model",
+    );
+}
+
+#[test]
+fn sizes_that_contradict_the_weights() {
+    Case::new().with(STATE, "[model]", "[model]\nn_layer = 3").refuses(
+        21,
+        "\
+error[ST4004]: the weights have `n_layer = 2`, but the file says 3
+  --> state.toml:10:11
+   |
+10 | n_layer = 3
+   |           ^ weights have 2
+   |
+   = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
+   = help: delete the line, the shape always comes from the weights",
+    );
+    Case::new().with(STATE, "[model]", "[model]\nn_embd = 128").refuses(
+        21,
+        "\
+error[ST4004]: the weights have `n_embd = 64`, but the file says 128
+  --> state.toml:10:10
+   |
+10 | n_embd = 128
+   |          ^^^ weights have 64
+   |
+   = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
+   = help: delete the line, the shape always comes from the weights",
+    );
+}
+
+#[test]
+fn a_preset_that_contradicts_the_weights() {
+    Case::new().with(STATE, "[model]", "[model]\npreset = \"rwkv7-0.1b\"").refuses(
+        21,
+        "\
+error[ST4004]: the weights have `n_layer = 2`, but the preset says 12
+  --> state.toml:10:10
+   |
+10 | preset = \"rwkv7-0.1b\"
+   |          ^^^^^^^^^^^^ weights have 2
+   |
+   = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
+   = help: delete the line, the shape always comes from the weights",
+    );
+}
+
+#[test]
+fn a_tokenizer_with_more_ids_than_the_model() {
+    Case::new().with(STATE, "tokenizer = \"vocab.txt\"\n", "").refuses(
+        21,
+        "\
+error[ST4005]: the model has 4096 token ids, but the World tokenizer has 65530
+  --> state.toml:10:14
+   |
+10 | load_model = \"base.pth\"
+   |              ^^^^^^^^^^
+   |
+   = help: set `model.tokenizer` to the vocabulary that the model was trained with",
+    );
+    Case::new()
+        .having("base.pth", checkpoint(Shape::for_scratch(Version::V7, 1, 64, 1000)))
+        .refuses(
+            21,
+            "\
+error[ST4005]: the model has 1000 token ids, but the tokenizer has 4096
+  --> state.toml:11:13
+   |
+11 | tokenizer = \"vocab.txt\"
+   |             ^^^^^^^^^^^
+   |
+   = help: name the vocabulary that the model was trained with",
+        );
+    Case::new().with(FULL, "n_layer = 2", "vocab_size = 1000\nn_layer = 2").refuses_to(
+        &["run", FULL],
+        21,
+        "\
+error[ST4005]: the model has 1000 token ids, but the tokenizer has 4096
+ --> full.toml:9:14
+  |
+9 | vocab_size = 1000
+  |              ^^^^
+  |
+  = help: delete the line: a new model takes its size from the tokenizer",
+    );
+}
+
+#[test]
+fn heads_of_another_size() {
+    let (n_layer, n_embd, vocab_size) = SIZES;
+    let usual = Shape::for_scratch(Version::V7, n_layer, n_embd, vocab_size);
+    let shape = Shape { n_head: 16, head_size: 4, ..usual };
+    let case = Case::new().having("base.pth", checkpoint(shape));
+    case.refuses(
+        21,
+        "\
+error[ST4006]: the model has heads of 4 channels, the kernels need a multiple of 8 up to 256
+  --> state.toml:10:14
+   |
+10 | load_model = \"base.pth\"
+   |              ^^^^^^^^^^
+   |
+   = help: `op = \"chunk\"` in `[train]` computes any head size",
+    );
+    case.statetune(&["run", STATE, "--set", "train.op=chunk"]).is_done();
+}

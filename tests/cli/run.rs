@@ -1,0 +1,359 @@
+//! `statetune run` from the experiment file to the products.
+
+use std::fs;
+use std::path::Path;
+
+use regex::Regex;
+use serde_json::{Value, json};
+use statetune::tensorfile::TensorFile;
+
+use crate::case::{Case, FULL, STATE};
+
+/// The names of the tensors in a file.
+fn tensors(case: &Case, file: impl AsRef<Path>) -> Vec<String> {
+    let file = TensorFile::open(case.path(file)).expect("a sound file");
+    file.names().map(str::to_string).collect()
+}
+
+fn time_states() -> [String; 2] {
+    ["blocks.0.att.time_state", "blocks.1.att.time_state"].map(str::to_string)
+}
+
+/// The lines of `metrics.jsonl` without what depends on the machine's speed.
+fn metrics(case: &Case, run: &Path) -> Vec<Value> {
+    let mut lines = case.lines(run.join("metrics.jsonl"));
+    for line in &mut lines {
+        let speed = line.as_object_mut().and_then(|line| line.shift_remove("positions_per_s"));
+        assert!(speed.is_some_and(|speed| speed.is_number()));
+    }
+    lines
+}
+
+#[test]
+fn what_is_printed() {
+    Case::new().statetune(&["run", STATE]).succeeds(
+        "\
+┌───────────────┬────────┬────────┐
+│               ┆ base   ┆ tuned  │
+╞═══════════════╪════════╪════════╡
+│ held-out loss ┆ #.#### ┆ #.#### │
+└───────────────┴────────┴────────┘
+trained for N s
+run      runs/DATE-tiny-ID
+product  runs/DATE-tiny-ID/export/rwkv-1.pth
+product  runs/DATE-tiny-ID/export/rwkv-1.st
+next     statetune generate runs/DATE-tiny-ID --prompt \"How was your weekend?\"",
+        "\
+run     runs/DATE-tiny-ID
+model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
+trains  8192 numbers
+data    16 documents, 282 tokens, 113 of them learned
+steps   4 (2 x 2 in a mini-epoch), 16 samples
+held-out loss #.#### before training
+epoch 0  step 1/4  loss #.####  lr 0.0100  N positions/s
+epoch 0  step 2/4  loss #.####  lr 0.8550  N positions/s
+held-out loss #.#### after 1 mini-epoch
+epoch 1  step 3/4  loss #.####  lr 0.5050  N positions/s
+epoch 1  step 4/4  loss #.####  lr 0.1550  N positions/s
+held-out loss #.#### after 2 mini-epochs",
+    );
+}
+
+#[test]
+fn the_run_directory() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run();
+    let name = Regex::new(r"^runs/\d{4}-\d\d-\d\d-tiny-[0-9a-z]{4}$").expect("a valid expression");
+    assert!(name.is_match(&run.to_string_lossy()), "{run:?}");
+    assert_eq!(
+        case.list(&run),
+        [
+            "ckpt",
+            "events.jsonl",
+            "experiment.toml",
+            "export",
+            "lock.toml",
+            "metrics.jsonl",
+            "resolved.toml",
+            "samples",
+            "status.json",
+            "train_log.txt",
+        ]
+    );
+    assert_eq!(case.read(run.join("experiment.toml")), case.read(STATE));
+    assert_eq!(case.read(run.join("status.json")), "{\"status\":\"done\"}\n");
+
+    // The documents, the weights and the vocabulary by absolute path and content.
+    let lock: toml::Table = case.read(run.join("lock.toml")).parse().expect("TOML");
+    for (key, file) in [("data", "data.jsonl"), ("weights", "base.pth"), ("tokenizer", "vocab.txt")]
+    {
+        assert_eq!(lock[key]["path"].as_str(), case.path(file).to_str(), "{key}");
+        assert_eq!(lock[key]["sha256"].as_str().map(str::len), Some(64), "{key}");
+    }
+
+    let events = case.lines(run.join("events.jsonl"));
+    let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
+    assert_eq!(names, ["start", "eval", "eval", "save", "eval", "save", "end"]);
+    let steps: Vec<Value> =
+        metrics(&case, &run).into_iter().map(|line| line["step"].clone()).collect();
+    assert_eq!(steps, [1, 2, 3, 4]);
+}
+
+#[test]
+fn the_text_log() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let log = case.read(case.only_run().join("train_log.txt"));
+    let lines: Vec<&str> = log.lines().collect();
+    let header = Regex::new(r"^NEW RUN \d{4}-\d\d-\d\d-\d\d-\d\d-\d\d$").expect("valid");
+    assert!(header.is_match(lines[0]), "{}", lines[0]);
+    let settings: Value = serde_json::from_str(lines[1]).expect("the settings as JSON");
+    assert_eq!(settings["train"]["ctx_len"], 64);
+    let line =
+        r"^(\d) \d\.\d{6} \d+\.\d{4} (\d\.\d{8}) \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} (\d)$";
+    let line = Regex::new(line).expect("valid");
+    let epochs = lines[2..].iter().map(|text| {
+        let (_, fields) = line.captures(text).expect("a line of the log").extract();
+        fields
+    });
+    let epochs: Vec<[&str; 3]> = epochs.collect();
+    assert_eq!(epochs, [["0", "0.85501786", "0"], ["1", "0.15498214", "1"]]);
+}
+
+#[test]
+fn only_the_states_are_saved() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run();
+    assert_eq!(case.list(run.join("ckpt")), ["epoch-0000", "epoch-0001", "last"]);
+    assert_eq!(case.read(run.join("ckpt/last")), "epoch-0001\n");
+    let checkpoint = run.join("ckpt/epoch-0001");
+    let files = ["optimizer.safetensors", "position.json", "trainable.safetensors"];
+    assert_eq!(case.list(&checkpoint), files);
+    let position = case.lines(checkpoint.join("position.json"));
+    assert_eq!(position, [json!({ "epochs": 2, "steps": 4, "samples": 16 })]);
+    assert_eq!(tensors(&case, checkpoint.join("trainable.safetensors")), time_states());
+    let products = ["rwkv-0.pth", "rwkv-0.st", "rwkv-1.pth", "rwkv-1.st"];
+    assert_eq!(case.list(run.join("export")), products);
+    for product in products {
+        assert_eq!(tensors(&case, run.join("export").join(product)), time_states(), "{product}");
+    }
+}
+
+#[test]
+fn the_same_again() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let cache = Path::new("runs/.cache");
+    let prepared = cache.join(&case.list(cache)[0]).join("train.bin");
+    let made = |case: &Case| fs::metadata(case.path(&prepared)).and_then(|file| file.modified());
+    let first_made = made(&case).expect("prepared data");
+
+    case.statetune(&["run", STATE]).is_done();
+    assert_eq!(case.list(cache).len(), 1);
+    assert_eq!(made(&case).expect("prepared data"), first_made);
+    let runs = case.runs();
+    let [first, second] = runs.as_slice() else { panic!("{runs:?}") };
+    assert_eq!(metrics(&case, first), metrics(&case, second));
+    for file in ["export/rwkv-1.pth", "export/rwkv-1.st", "ckpt/epoch-0001/optimizer.safetensors"] {
+        let bytes = |run: &Path| fs::read(case.path(run.join(file))).expect("a file");
+        assert!(bytes(first) == bytes(second), "{file}");
+    }
+}
+
+#[test]
+fn questions_and_probes() {
+    let sample = "\
+[sample]
+held_out = 2
+prompts = [\"User: Hi\\n\\nAssistant:\"]
+max_tokens = 4
+
+[[sample.probe]]
+name = \"anything\"
+regex = '.'
+
+[[sample.probe]]
+name = \"emoji\"
+regex = '\\p{Emoji_Presentation}{9}'
+
+[log]";
+    let case = Case::new().with(STATE, "[log]", sample);
+    let output = case.statetune(&["run", STATE]);
+    output.is_done();
+    for row in [
+        "│ answers with anything ┆ 100 %  ┆ 100 %  │\n",
+        "│ answers with emoji    ┆ 0 %    ┆ 0 %    │\n",
+        "│ question",
+        "│ Hi ",
+    ] {
+        assert!(output.stdout.contains(row), "{}", output.stdout);
+    }
+    let run = case.only_run();
+    assert_eq!(case.list(run.join("samples")), ["base.jsonl", "tuned.jsonl"]);
+    let [base, tuned] =
+        ["base", "tuned"].map(|moment| case.lines(run.join(format!("samples/{moment}.jsonl"))));
+    assert_eq!((base.len(), tuned.len()), (3, 3));
+    for (base, tuned) in base.iter().zip(&tuned) {
+        assert_eq!(base["prompt"], tuned["prompt"]);
+        let prompt = base["prompt"].as_str().expect("a text");
+        assert!(prompt.starts_with("User: ") && prompt.ends_with("\n\nAssistant:"), "{prompt:?}");
+    }
+    assert_eq!(base[2]["prompt"], "User: Hi\n\nAssistant:");
+}
+
+#[test]
+fn every_setting_with_its_origin() {
+    let case = Case::new();
+    let environment = [
+        ("STATETUNE__TRAIN__CTX_LEN", "100"),
+        ("STATETUNE__TRAIN__MICRO_BSZ", "3"),
+        ("STATETUNE__SAMPLE__TOP_P", "0.5"),
+    ];
+    let set = ["run", STATE, "--set", "train.micro_bsz=2", "--set", "data.data_file=data.jsonl"];
+    case.statetune_with(&set, &environment).is_done();
+    let resolved = case.scrub(&case.read(case.only_run().join("resolved.toml")));
+    for line in resolved.lines().filter(|line| !line.is_empty() && !line.starts_with('[')) {
+        assert!(line.contains("  # "), "{line}");
+    }
+    for line in [
+        "name = \"tiny\"  # file line 2",
+        "data_file = \"CASE/data.jsonl\"  # --set",
+        "repeat = 1  # default",
+        "load_model = \"CASE/base.pth\"  # file line 10",
+        "tokenizer = \"CASE/vocab.txt\"  # file line 11",
+        "type = \"state\"  # file line 14",
+        "ctx_len = 100  # environment STATETUNE__TRAIN__CTX_LEN",
+        "micro_bsz = 2  # --set",
+        "epoch_steps = 2  # file line 19",
+        "top_p = 0.5  # environment STATETUNE__SAMPLE__TOP_P",
+        "every_steps = 1  # file line 29",
+    ] {
+        assert!(resolved.lines().any(|other| other == line), "{line}\nin\n{resolved}");
+    }
+}
+
+/// `resolved.toml` is an experiment file that means the same, wherever it lies.
+#[test]
+fn the_resolved_settings_can_be_run() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let first = case.only_run();
+    let resolved = first.join("resolved.toml");
+    let resolved = resolved.to_string_lossy();
+    case.statetune(&["run", &resolved, "--runs-dir", "again"]).is_done();
+    let second = case.list("again").into_iter().find(|name| name != ".cache");
+    let second = Path::new("again").join(second.expect("a run"));
+    assert_eq!(metrics(&case, &first), metrics(&case, &second));
+}
+
+/// Runs lie beside the folder `configs`, from wherever the program is called.
+#[test]
+fn where_runs_lie() {
+    let case = Case::new();
+    let text = case.read(STATE).replace("= \"data.jsonl", "= \"../data.jsonl");
+    let text = text.replace("\"base.pth", "\"../base.pth").replace("\"vocab.txt", "\"../vocab.txt");
+    case.write("configs/state.toml", text);
+    case.statetune(&["run", "configs/state.toml"]).is_done();
+    assert_eq!(case.runs().len(), 1);
+    let output = case.statetune_in("configs", &["run", "state.toml"], &[]);
+    output.is_done();
+    assert!(output.stdout.contains("\nrun      ../runs/DATE-tiny-ID\n"), "{}", output.stdout);
+    assert_eq!(case.runs().len(), 2);
+    case.statetune(&["run", "configs/state.toml", "--runs-dir", "elsewhere"]).is_done();
+    assert_eq!((case.runs().len(), case.list("elsewhere").len()), (2, 2));
+}
+
+#[test]
+fn progress_can_be_silenced() {
+    let output = Case::new().statetune(&["run", STATE, "--progress", "none"]);
+    assert_eq!(output.is_done().stderr, "");
+}
+
+/// A new model is trained, and then its state is tuned.
+#[test]
+fn from_nothing_to_a_state() {
+    let case = Case::new();
+    let output = case.statetune(&["run", FULL]);
+    output.succeeds(
+        "\
+┌───────────────┬────────┬────────┐
+│               ┆ base   ┆ tuned  │
+╞═══════════════╪════════╪════════╡
+│ held-out loss ┆ #.#### ┆ #.#### │
+└───────────────┴────────┴────────┘
+trained for N s
+run      runs/DATE-new-ID
+product  runs/DATE-new-ID/export/rwkv-1.pth
+next     statetune generate runs/DATE-new-ID --prompt \"How was your weekend?\"",
+        "\
+run     runs/DATE-new-ID
+model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
+trains  653888 numbers
+data    16 documents, 282 tokens, 266 of them learned
+steps   4 (2 x 2 in a mini-epoch), 16 samples
+held-out loss #.#### before training
+held-out loss #.#### after 1 mini-epoch
+epoch 1  step 3/4  loss #.####  lr 5.50e-4  N positions/s
+epoch 1  step 4/4  loss #.####  lr 2.32e-4  N positions/s
+held-out loss #.#### after 2 mini-epochs",
+    );
+    let run = case.only_run();
+    let lock: toml::Table = case.read(run.join("lock.toml")).parse().expect("TOML");
+    assert!(!lock.contains_key("weights"));
+    case.statetune(&["generate", "new"]).is_done();
+
+    let product = run.join("export/rwkv-1.pth");
+    let load = format!("model.load_model={}", product.display());
+    case.statetune(&["run", STATE, "--set", &load]).is_done();
+    let state = case.runs().into_iter().find(|other| *other != run).expect("another run");
+    assert_eq!(tensors(&case, state.join("export/rwkv-1.pth")), time_states());
+    case.statetune(&["generate", "tiny"]).is_done();
+}
+
+#[test]
+fn a_run_that_diverges() {
+    let case = Case::new().with(FULL, "lr_init = 1e-3", "lr_init = 1e30");
+    let output = case.statetune(&["run", FULL, "--progress", "none"]);
+    let expected = "\
+error[ST7001]: loss became NaN at step 1
+  |
+  = note: nothing was saved after that; the checkpoints of the mini-epochs before are intact
+  = help: lower `schedule.lr_init`, or look for broken documents in the data
+";
+    assert_eq!((output.code, &*output.stderr, &*output.stdout), (Some(24), expected, ""));
+    failed(&case, "loss became NaN at step 1");
+}
+
+/// The loss of a mini-epoch's last step says nothing about what that step leaves behind.
+#[test]
+fn a_run_that_diverges_with_the_last_step_of_a_mini_epoch() {
+    for (lr_init, message) in [
+        ("lr_init = 1e300", "what was learned became NaN at step 0"),
+        ("lr_init = 1e30", "held-out loss became NaN at step 0"),
+    ] {
+        let case = Case::new().with(FULL, "lr_init = 1e-3", lr_init).with(
+            FULL,
+            "epoch_steps = 2",
+            "epoch_steps = 1",
+        );
+        let output = case.statetune(&["run", FULL, "--progress", "none"]);
+        assert_eq!((output.code, &*output.stdout), (Some(24), ""));
+        assert!(output.stderr.starts_with(&format!("error[ST7001]: {message}\n")), "{output:?}");
+        failed(&case, message);
+    }
+}
+
+/// The only run says why it failed, and has saved nothing.
+fn failed(case: &Case, message: &str) {
+    let run = case.only_run();
+    let status = json!({ "status": "failed", "message": message });
+    assert_eq!(case.lines(run.join("status.json")), [status]);
+    let events = case.lines(run.join("events.jsonl"));
+    let last = events.last().expect("events");
+    assert_eq!((&last["event"], &last["message"]), (&json!("failed"), &json!(message)));
+    for folder in ["ckpt", "export"] {
+        assert_eq!(case.list(run.join(folder)), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,452 @@
+//! Files that other programs read or write: states, checkpoints and token pairs, against Python.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use half::{bf16, f16};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use statetune::data::{Binidx, BinidxWriter};
+use statetune::model::{Arch, ModelError, Shape, TimeState, Version, Weights, file_tensor};
+use statetune::output::save_state;
+use statetune::tensorfile::{Dtype, Format, NewTensor, TensorFile, write_pth};
+use tch::{Device, Kind, Tensor};
+use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// The output of a program, which must succeed.
+fn output(command: &mut Command) -> String {
+    let output = command.output().expect("the program starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed with {}:\n{stderr}", output.status);
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A script of `tests/data/` with arguments.
+fn script(name: &str, arguments: &[&Path]) -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let mut command = Command::new("python3");
+    command.arg(path).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// Where Python finds torch: PYTHONPATH and LD_LIBRARY_PATH.
+struct Torch {
+    parent: PathBuf,
+    libraries: String,
+}
+
+impl Torch {
+    /// The torch that `LIBTORCH` is a part of, or why there is none for this machine's Python.
+    fn find() -> Result<Torch, String> {
+        let libtorch = std::env::var_os("LIBTORCH").ok_or("LIBTORCH is not set")?;
+        let libtorch = fs::canonicalize(libtorch).map_err(|error| format!("LIBTORCH: {error}"))?;
+        let suffix = "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'), end='')";
+        let suffix = output(Command::new("python3").args(["-c", suffix]));
+        let module = libtorch.join(format!("_C{suffix}"));
+        if !module.exists() {
+            let module = module.display();
+            return Err(format!("LIBTORCH holds no package for this python3: {module} is missing"));
+        }
+        let parent = libtorch.parent().expect("the root is no package").to_path_buf();
+        let stand_ins = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torch_stand_ins");
+        let libraries = output(&mut script("torch_stand_ins.py", &[&parent, &stand_ins]));
+        Ok(Torch { parent, libraries: libraries.trim_end().to_string() })
+    }
+}
+
+/// What a script prints that imports torch. Without torch: `None`, and the reason is printed.
+fn with_torch(name: &str, arguments: &[&Path]) -> Option<String> {
+    static TORCH: OnceLock<Result<Torch, String>> = OnceLock::new();
+    match TORCH.get_or_init(Torch::find) {
+        Ok(torch) => {
+            let mut command = script(name, arguments);
+            command.env("PYTHONPATH", &torch.parent).env("LD_LIBRARY_PATH", &torch.libraries);
+            Some(output(&mut command))
+        }
+        Err(reason) => {
+            eprintln!("not checked with {name}: {reason}");
+            None
+        }
+    }
+}
+
+/// `check_pth.py` on a file: its tensors in order, without their sums.
+fn torch_load(path: &Path) -> Option<Vec<Value>> {
+    let mut tensors: Vec<Value> =
+        serde_json::from_str(&with_torch("check_pth.py", &[path])?).expect("a list of tensors");
+    for tensor in &mut tensors {
+        tensor.as_object_mut().expect("an object").remove("sum");
+    }
+    Some(tensors)
+}
+
+/// A tensor as `torch_load` describes it.
+fn bf16_described(name: &str, tensor: &Tensor) -> Value {
+    let bytes: Vec<u8> =
+        numbers(tensor).into_iter().flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect();
+    let sha256 = format!("{:x}", Sha256::digest(bytes));
+    json!({ "name": name, "dtype": "bfloat16", "shape": tensor.size(), "sha256": sha256 })
+}
+
+/// The elements of a tensor in row-major order.
+fn numbers(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.to_kind(Kind::Float).contiguous().view([-1])).expect("a vector of float32")
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// A small model, with or without the tensors of block 0 that nothing reads.
+fn with_first_layer_v(first_layer_v: bool) -> Shape {
+    let shape = Shape::for_scratch(Version::V7, 2, 128, 20);
+    let Arch::V7 { ranks, .. } = shape.arch else { unreachable!("it is an RWKV-7 model") };
+    Shape { arch: Arch::V7 { ranks, first_layer_v }, ..shape }
+}
+
+fn tiny() -> Shape {
+    with_first_layer_v(true)
+}
+
+/// Random states, in which no matrix is symmetric.
+fn random_state(seed: i64) -> TimeState {
+    tch::manual_seed(seed);
+    let zeros = TimeState::zeros(&tiny(), Kind::Float, Device::Cpu);
+    TimeState(zeros.0.iter().map(Tensor::randn_like).collect())
+}
+
+fn transposed(state: &TimeState) -> TimeState {
+    TimeState(state.0.iter().map(|s| s.transpose(1, 2)).collect())
+}
+
+#[test]
+fn python_loads_a_state() {
+    let (folder, state) = (folder(), random_state(1));
+    let save = |state: &TimeState, stem: &str| {
+        save_state(state, &folder.path().join(stem)).expect("written")
+    };
+    let pth = &save(&state, "run.final")[0];
+    assert_eq!(pth.file_name(), Some(OsStr::new("run.final.pth")));
+    let described = |state: &TimeState| -> Vec<Value> {
+        let layers = state.0.iter().enumerate();
+        layers.map(|(layer, s)| bf16_described(&TimeState::name(layer), s)).collect()
+    };
+    let expected = described(&state);
+    assert_eq!(expected[1]["name"], "blocks.1.att.time_state");
+    assert_eq!(expected[1]["shape"], json!([2, 64, 64]));
+    let Some(found) = torch_load(pth) else { return };
+    assert_eq!(found, expected);
+
+    // The order [head, value, key] is in the numbers: the other order is another file.
+    let found =
+        torch_load(&save(&transposed(&state), "transposed")[0]).expect("torch was there before");
+    assert_eq!(found, described(&transposed(&state)));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_ne!(found["sha256"], expected["sha256"]);
+    }
+}
+
+#[test]
+fn the_other_form_of_a_state_is_transposed() {
+    let (folder, state) = (folder(), random_state(2));
+    let paths = save_state(&state, &folder.path().join("state")).expect("written");
+    let file = TensorFile::open(&paths[1]).expect("a sound file");
+    assert_eq!(file.path(), folder.path().join("state.st"));
+    assert_eq!(file.format(), Format::Safetensors);
+    assert_eq!(
+        file.metadata().iter().collect::<Vec<_>>(),
+        [(&"format".to_string(), &"pt".to_string())]
+    );
+    assert_eq!(file.names().len(), state.0.len());
+    for (layer, s) in transposed(&state).0.iter().enumerate() {
+        let found = file.get(&TimeState::name(layer)).expect("a tensor for each layer");
+        assert_eq!((found.dtype(), found.shape()), (Dtype::F16, [2, 64, 64].as_slice()));
+        let expected: Vec<u8> =
+            numbers(s).into_iter().flat_map(|x| f16::from_f32(x).to_le_bytes()).collect();
+        assert!(*found.bytes() == expected, "layer {layer}");
+    }
+}
+
+#[test]
+fn a_state_comes_back() {
+    let (folder, state) = (folder(), random_state(3));
+    let pth = &save_state(&state, &folder.path().join("state")).expect("written")[0];
+    let found = TimeState::load(pth, &tiny()).expect("a state of this shape");
+    assert_eq!(found.0.len(), state.0.len());
+    for (found, s) in found.0.iter().zip(&state.0) {
+        assert_eq!(found.kind(), Kind::Float);
+        assert!(found.equal(&s.to_kind(Kind::BFloat16).to_kind(Kind::Float)));
+    }
+}
+
+#[test]
+fn python_loads_a_checkpoint_that_comes_back() {
+    let folder = folder();
+    let path = folder.path().join("model.pth");
+    let weights = Weights::scratch(tiny(), 4);
+    weights.save_pth(&path).expect("written");
+
+    let loaded = Weights::load(&path).expect("a sound checkpoint");
+    assert_eq!(loaded.shape(), weights.shape());
+    assert_eq!(loaded.iter().count(), tiny().tensors().len());
+    for ((name, found), (expected_name, expected)) in loaded.iter().zip(weights.iter()) {
+        assert_eq!(name, expected_name);
+        assert_eq!(found.kind(), Kind::BFloat16);
+        assert!(found.equal(&expected.to_kind(Kind::BFloat16)), "{name}");
+    }
+
+    let Some(found) = torch_load(&path) else { return };
+    let expected: Vec<Value> =
+        weights.iter().map(|(name, tensor)| bf16_described(name, tensor)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_python_saves_is_read() {
+    let folder = folder();
+    if with_torch("make_pth.py", &[folder.path()]).is_none() {
+        return;
+    }
+    let expected =
+        fs::read_to_string(folder.path().join("expected.json")).expect("made by the script");
+    let expected: serde_json::Map<String, Value> =
+        serde_json::from_str(&expected).expect("an object");
+    assert_eq!(expected.len(), 10);
+    for (name, expected) in &expected {
+        let file = TensorFile::open(folder.path().join(name)).expect(name);
+        let found: Vec<Value> = file
+            .tensors()
+            .map(|tensor| {
+                let hex: String = tensor.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+                json!({
+                    "name": tensor.name(),
+                    "dtype": tensor.dtype().name(),
+                    "shape": tensor.shape(),
+                    "hex": hex,
+                })
+            })
+            .collect();
+        assert_eq!(json!(found), *expected, "{name}");
+    }
+}
+
+#[test]
+fn python_reads_token_pairs() {
+    let folder = folder();
+    for (vocab_size, dtype, last) in [(65536, "u16", 65535), (65537, "i32", 65536)] {
+        let documents = [vec![1, 2, 3], vec![last], vec![300, 0]];
+        let prefix = folder.path().join(format!("data.{dtype}"));
+        let mut writer = BinidxWriter::create(&prefix, vocab_size).expect("a folder to write in");
+        documents.iter().for_each(|document| writer.push(document).expect("ids of the vocabulary"));
+        writer.finish().expect("written");
+
+        let pair = Binidx::open(&prefix).expect("a sound pair");
+        let found: Vec<Vec<u32>> =
+            (0..pair.len()).map(|i| pair.doc(i).expect("readable")).collect();
+        assert_eq!(found, documents);
+        let found: Value =
+            serde_json::from_str(&output(&mut script("check_binidx.py", &[&prefix])))
+                .expect("JSON");
+        assert_eq!(found, json!({ "dtype": dtype, "documents": documents }));
+    }
+}
+
+/// The tensors of a small sound checkpoint.
+fn tensors(shape: Shape) -> Vec<NewTensor<'static>> {
+    Weights::scratch(shape, 5)
+        .iter()
+        .map(|(name, tensor)| file_tensor(name, tensor, Dtype::F32))
+        .collect()
+}
+
+fn new_tensor(name: &str, shape: &[usize]) -> NewTensor<'static> {
+    NewTensor {
+        name: name.to_string(),
+        dtype: Dtype::F32,
+        shape: shape.to_vec(),
+        bytes: vec![0; 4 * shape.iter().product::<usize>()].into(),
+    }
+}
+
+/// The message of an error about the file at `path`, without the path.
+fn problem(path: &Path, error: ModelError) -> String {
+    let message = error.to_string();
+    let place = format!("{}: ", path.display());
+    message
+        .strip_prefix(&place)
+        .unwrap_or_else(|| panic!("{message} does not begin with {place}"))
+        .to_string()
+}
+
+fn load_file(path: &Path) -> Result<Weights, String> {
+    Weights::load(path).map_err(|error| problem(path, error))
+}
+
+/// What [`Weights::load`] makes of a file with these tensors.
+fn load(tensors: Vec<NewTensor<'static>>) -> Result<Weights, String> {
+    let folder = folder();
+    let path = folder.path().join("model.pth");
+    write_pth(&path, tensors).expect("written");
+    load_file(&path)
+}
+
+/// Why weights were not loaded.
+fn refusal(loaded: Result<Weights, String>) -> String {
+    loaded.map(|weights| *weights.shape()).expect_err("to be refused")
+}
+
+/// Why a sound checkpoint is not loaded after a change.
+fn changed(change: impl FnOnce(&mut Vec<NewTensor<'static>>)) -> String {
+    let mut tensors = tensors(tiny());
+    change(&mut tensors);
+    refusal(load(tensors))
+}
+
+#[test]
+fn checkpoints_of_other_trainers_are_accepted() {
+    let sharded = tensors(tiny())
+        .into_iter()
+        .map(|tensor| NewTensor { name: format!("_forward_module.{}", tensor.name), ..tensor });
+    let weights = load(sharded.collect()).expect("the prefix means nothing");
+    assert_eq!(*weights.shape(), tiny());
+    assert!(weights.iter().all(|(name, _)| !name.starts_with('_')));
+
+    // Nothing reads v0 v1 v2 of block 0; what was there is kept.
+    for first_layer_v in [true, false] {
+        let shape = with_first_layer_v(first_layer_v);
+        let weights = load(tensors(shape)).expect("both forms are in use");
+        assert_eq!(*weights.shape(), shape);
+        let expected = shape.tensors();
+        assert!(weights.iter().map(|(name, _)| name).eq(expected.iter().map(|(name, _)| name)));
+    }
+}
+
+#[test]
+fn missing_tensors_are_named() {
+    let without = |is_missing: fn(&str) -> bool| {
+        changed(|all| all.retain(|tensor| !is_missing(&tensor.name)))
+    };
+    assert_eq!(
+        without(|name| name == "blocks.1.att.k_a"),
+        "1 tensor is missing: `blocks.1.att.k_a`"
+    );
+    assert_eq!(without(|name| name == "blocks.0.att.v1"), "1 tensor is missing: `blocks.0.att.v1`");
+    assert_eq!(
+        without(|name| name.starts_with("blocks.1.att.x_") || name.starts_with("blocks.1.ffn")),
+        "9 tensors are missing: `blocks.1.att.x_r`, `blocks.1.att.x_w`, `blocks.1.att.x_k`, \
+         `blocks.1.att.x_v`, `blocks.1.att.x_a` and 4 more"
+    );
+    // Without these the sizes of the model are not known.
+    for name in ["emb.weight", "blocks.0.att.g1", "blocks.1.att.v1", "blocks.0.ffn.key.weight"] {
+        assert_eq!(
+            changed(|all| all.retain(|tensor| tensor.name != name)),
+            format!(
+                "tensor `{name}` is missing, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model"
+            )
+        );
+    }
+    assert_eq!(
+        changed(|all| {
+            for tensor in all {
+                tensor.name = tensor.name.replace("blocks.1", "blocks.2");
+            }
+        }),
+        "the checkpoint has 2 blocks, but their numbers run up to 2"
+    );
+}
+
+#[test]
+fn surplus_tensors_are_named() {
+    assert_eq!(
+        changed(|all| all.push(new_tensor("head.bias", &[2]))),
+        "1 tensor is not part of an RWKV-7 (x070) model: `head.bias`"
+    );
+}
+
+#[test]
+fn wrong_tensors_are_named() {
+    let reshaped = |name: &str, shape: &[usize]| {
+        changed(|all| {
+            let tensor =
+                all.iter_mut().find(|tensor| tensor.name == name).expect("a name of the model");
+            *tensor = new_tensor(name, shape);
+        })
+    };
+    assert_eq!(
+        reshaped("blocks.1.ffn.value.weight", &[128, 448]),
+        "tensor `blocks.1.ffn.value.weight` has shape [128, 448], expected [128, 512]"
+    );
+    assert_eq!(
+        reshaped("ln_out.bias", &[127]),
+        "tensor `ln_out.bias` has shape [127], expected [128]"
+    );
+    assert_eq!(
+        reshaped("blocks.0.att.g1", &[1, 128, 32]),
+        "tensor `blocks.0.att.g1` has shape [1, 128, 32], expected a filled matrix"
+    );
+    assert_eq!(
+        reshaped("blocks.0.att.r_k", &[1, 64]),
+        "tensor `blocks.0.att.r_k` has 1 heads of 64 channels, which do not make the 128 channels of `emb.weight`"
+    );
+    assert_eq!(
+        reshaped("blocks.1.att.r_k", &[4, 32]),
+        "tensor `blocks.1.att.r_k` has shape [4, 32], expected [2, 64]"
+    );
+    assert_eq!(
+        changed(|all| all[0].dtype = Dtype::I32), // as many bytes as float32
+        "tensor `emb.weight` is int32, expected floating point"
+    );
+}
+
+#[test]
+fn damaged_and_hostile_checkpoints_are_refused() {
+    let folder = folder();
+    let path = folder.path().join("model.pth");
+    Weights::scratch(tiny(), 6).save_pth(&path).expect("written");
+    let whole = fs::read(&path).expect("written");
+    fs::write(&path, &whole[..whole.len() / 2]).expect("written");
+    assert_eq!(
+        refusal(load_file(&path)),
+        "the file is corrupted: its end is missing, as after an interrupted download"
+    );
+
+    let mut archive = ZipWriter::new(fs::File::create(&path).expect("created"));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    archive.start_file("archive/data.pkl", stored).expect("an entry");
+    archive.write_all(b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.").expect("written");
+    archive.finish().expect("written");
+    assert_eq!(refusal(load_file(&path)), "refusing to load: the file asks for `os.system`");
+}
+
+#[test]
+fn bad_state_files_are_refused() {
+    let folder = folder();
+    let paths = save_state(&random_state(7), &folder.path().join("state")).expect("written");
+    let load = |path: &Path, shape: Shape| {
+        problem(path, TimeState::load(path, &shape).expect_err("to be refused"))
+    };
+    assert_eq!(
+        load(&paths[0], Shape::for_scratch(Version::V7, 2, 192, 20)),
+        "tensor `blocks.0.att.time_state` has shape [2, 64, 64], expected [3, 64, 64]"
+    );
+    assert_eq!(
+        load(&paths[0], Shape::for_scratch(Version::V7, 3, 128, 20)),
+        "found 2 tensors, expected one for each of 3 layers"
+    );
+    assert_eq!(load(&paths[1], tiny()), "found a .safetensors file, expected a state as .pth");
+
+    let path = folder.path().join("other.pth");
+    let names = ["blocks.0.att.time_state", "emb.weight"];
+    write_pth(&path, names.map(|name| new_tensor(name, &[2, 64, 64]))).expect("written");
+    assert_eq!(load(&path, tiny()), "tensor `blocks.1.att.time_state` is missing");
+    Weights::scratch(tiny(), 8).save_pth(&path).expect("written");
+    let expected =
+        format!("found {} tensors, expected one for each of 2 layers", tiny().tensors().len());
+    assert_eq!(load(&path, tiny()), expected);
+}
