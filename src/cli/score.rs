@@ -71,7 +71,6 @@ struct InputArgs {
 enum Op {
     Auto,
     Cpu,
-    Cuda,
     Chunk,
     Reference,
 }
@@ -92,8 +91,6 @@ enum Format {
 
 /// Why nothing is printed.
 enum ScoreError {
-    /// The GPU that was asked for.
-    Gpu,
     /// What is to be scored.
     Tokens(TokensError),
     /// Everything else.
@@ -115,11 +112,6 @@ impl<E: Into<RunError>> From<E> for ScoreError {
 impl ScoreError {
     fn report(&self) -> (Diagnostic, ExitCode) {
         match self {
-            Self::Gpu => {
-                let message = "`--op cuda` needs an NVIDIA GPU, and libtorch finds none";
-                let help = "`--op auto` takes the fastest implementation that can run here";
-                (Diagnostic::error("ST5001", message).help(help), ExitCode::Device)
-            }
             Self::Tokens(error) => (error.diagnostic(), ExitCode::Data),
             Self::Run(error) => (error.diagnostic(), error.exit_code()),
         }
@@ -146,8 +138,6 @@ pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
 fn answer(args: &ScoreArgs) -> Result<Value, ScoreError> {
     let op = match args.op {
         Op::Auto | Op::Cpu => kernels::Op::Cpu,
-        Op::Cuda if !tch::Cuda::is_available() => return Err(ScoreError::Gpu),
-        Op::Cuda => kernels::Op::Cuda,
         Op::Chunk => kernels::Op::Chunk,
         Op::Reference => kernels::Op::Reference,
     };

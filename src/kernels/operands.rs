@@ -183,7 +183,7 @@ impl Op {
     pub fn computes_heads_of(self, n: i64) -> bool {
         match self {
             Op::Reference | Op::Chunk => true,
-            Op::Cpu | Op::Cuda => n > 0 && n <= 256 && n % 8 == 0,
+            Op::Cpu => n > 0 && n <= 256 && n % 8 == 0,
         }
     }
 
@@ -193,13 +193,10 @@ impl Op {
         match self {
             Op::Reference | Op::Chunk => None,
             Op::Cpu if r.device() != Device::Cpu => Some("a CPU tensor"),
-            Op::Cuda if !r.device().is_cuda() => Some("a CUDA tensor"),
-            Op::Cpu | Op::Cuda if !self.computes_heads_of(n) => {
-                Some("a head size that 8 divides, up to 256")
-            }
+            Op::Cpu if !self.computes_heads_of(n) => Some("a head size that 8 divides, up to 256"),
             Op::Cpu if r.kind() == Kind::Half => None, // computed in float32
-            Op::Cpu | Op::Cuda if !native_kind => Some("Float, Double or BFloat16"),
-            Op::Cpu | Op::Cuda => None,
+            Op::Cpu if !native_kind => Some("Float, Double or BFloat16"),
+            Op::Cpu => None,
         }
     }
 }

@@ -82,8 +82,7 @@ pub enum Purpose {
 /// Checks the rules between settings and fills in what follows from them.
 ///
 /// # Errors
-/// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files and ST5 for
-/// a device that are not there), each with its place, and the warnings.
+/// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files that are not there), each with its place, and the warnings.
 pub fn resolve(
     loaded: Loaded,
     purpose: Purpose,
@@ -255,17 +254,6 @@ impl<'a> Faults<'a> {
     fn op(&mut self) -> Op {
         match self.config().train.op {
             config::Op::Auto | config::Op::Cpu => Op::Cpu,
-            config::Op::Cuda => {
-                if !tch::Cuda::is_available() {
-                    let fault = Diagnostic::error(
-                        "ST5001",
-                        "`op = \"cuda\"` needs an NVIDIA GPU, and libtorch finds none",
-                    )
-                    .help("`op = \"auto\"` takes the fastest implementation that can run here");
-                    self.add("train.op", fault);
-                }
-                Op::Cuda
-            }
             config::Op::Chunk => Op::Chunk,
             config::Op::Fla => self.chunk_called("fla"),
             config::Op::Triton => self.chunk_called("triton"),
@@ -350,18 +338,5 @@ warning[ST1301]: `op = \"fla\"` runs the `chunk` form
           which `chunk` computes on every device
   = help: `op = \"chunk\"` does the same without this warning";
         assert_eq!(warning.render(false), expected);
-    }
-
-    #[test]
-    fn cuda_without_a_gpu_is_refused() {
-        if tch::Cuda::is_available() {
-            println!("skipped: this machine has a GPU");
-            return;
-        }
-        let faults = plan_with_op("cuda").expect_err("there is no GPU");
-        let [fault] = faults.as_slice() else { panic!("one fault") };
-        assert_eq!(fault.code, "ST5001");
-        assert_eq!(crate::exit::ExitCode::of_message(fault.code), crate::exit::ExitCode::Device);
-        assert!(fault.span.is_some());
     }
 }
