@@ -2,7 +2,7 @@
 
 STATETUNE = ./target/release/statetune
 
-.PHONY: help run build test test-full lint bench libtorch base-data base schema
+.PHONY: help run build test test-full lint bench libtorch cuda-tools base-data base schema
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,10 +10,11 @@ help: ## list the targets
 run: build ## provision libtorch, build, and run the main job: emoji state tuning
 	$(STATETUNE) run configs/emoji-state.toml
 
-test: libtorch ## provision libtorch, build, and run all tests
+test: libtorch cuda-tools ## provision libtorch, build, and run all tests
 	cargo test --release
 
-test-full: test bench ## the tests and the benchmarks
+test-full: test bench ## the tests, those that take minutes too, and the benchmarks
+	cargo test --release -- --ignored
 
 build: libtorch ## build ./target/release/statetune
 	cargo build --release
@@ -28,6 +29,9 @@ bench: libtorch ## how fast the kernels are here
 
 libtorch: ## fetch libtorch into .libtorch/, or check the one that LIBTORCH names
 	@scripts/libtorch.sh
+
+cuda-tools: ## fetch the compiler of the CUDA kernels, with which tests prove them
+	@scripts/cuda_tools.sh
 
 schema: build ## write schemas/experiment.schema.json from the config structs
 	$(STATETUNE) schema --write schemas/experiment.schema.json

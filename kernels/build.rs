@@ -56,6 +56,7 @@ fn main() {
         .std("c++17")
         .opt_level(2)
         .file("kernels/wkv_autograd.cpp")
+        .file("kernels/wkv_cuda_autograd.cpp")
         .file("kernels/settings.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .includes([libtorch.join("include"), libtorch.join("include/torch/csrc/api/include")])

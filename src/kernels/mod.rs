@@ -12,6 +12,7 @@
 //! and the returned state is the one after the row's last token.
 
 mod chunk;
+pub mod cuda;
 mod half;
 mod native;
 mod operands;
@@ -20,6 +21,7 @@ mod tf32;
 
 use tch::{Kind, Tensor};
 
+pub use cuda::enable_cuda;
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use tf32::allow_tf32;
@@ -33,6 +35,9 @@ pub enum Op {
     /// The native CPU kernels: CPU tensors, head sizes that are a multiple of 8 up to 256. Float16
     /// operands are computed in float32.
     Cpu,
+    /// The native CUDA kernels: CUDA tensors, float32, bfloat16 or float16 operands, head sizes that
+    /// are a multiple of 8 up to 256.
+    Cuda,
     /// Chunks of tokens at once, in matrix products of libtorch. Any head size, any device.
     Chunk,
     /// Plain tensor operations, one token at a time. Any head size, any device.
@@ -64,6 +69,7 @@ pub fn wkv5(
     match op {
         Op::Cpu if ops.r.kind() == Kind::Half => half::wkv5(ops, s0, restarts),
         Op::Cpu => native::wkv5(ops, s0, restarts),
+        Op::Cuda => cuda::wkv5(ops, s0, restarts),
         Op::Chunk => Ok(chunk::wkv5(ops, s0, restarts)),
         Op::Reference => Ok(reference::wkv5(ops, s0, restarts)),
     }
@@ -89,6 +95,7 @@ pub fn wkv6(
     match op {
         Op::Cpu if ops.r.kind() == Kind::Half => half::wkv6(ops, s0, restarts),
         Op::Cpu => native::wkv6(ops, s0, restarts),
+        Op::Cuda => cuda::wkv6(ops, s0, restarts),
         Op::Chunk => Ok(chunk::wkv6(ops, s0, restarts)),
         Op::Reference => Ok(reference::wkv6(ops, s0, restarts)),
     }
@@ -114,6 +121,7 @@ pub fn wkv7(
     match op {
         Op::Cpu if ops.r.kind() == Kind::Half => half::wkv7(ops, s0, restarts),
         Op::Cpu => native::wkv7(ops, s0, restarts),
+        Op::Cuda => cuda::wkv7(ops, s0, restarts),
         Op::Chunk => Ok(chunk::wkv7(ops, s0, restarts)),
         Op::Reference => Ok(reference::wkv7(ops, s0, restarts)),
     }

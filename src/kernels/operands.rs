@@ -183,20 +183,25 @@ impl Op {
     pub fn computes_heads_of(self, n: i64) -> bool {
         match self {
             Op::Reference | Op::Chunk => true,
-            Op::Cpu => n > 0 && n <= 256 && n % 8 == 0,
+            Op::Cpu | Op::Cuda => n > 0 && n <= 256 && n % 8 == 0,
         }
     }
 
     /// What this implementation needs and operands like `r`, of head size `n`, are not.
     fn refusal(self, r: &Tensor, n: i64) -> Option<&'static str> {
-        let native_kind = matches!(r.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
+        let cpu_kind = matches!(r.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
+        let cuda_kind = matches!(r.kind(), Kind::Float | Kind::BFloat16 | Kind::Half);
         match self {
             Op::Reference | Op::Chunk => None,
             Op::Cpu if r.device() != Device::Cpu => Some("a CPU tensor"),
-            Op::Cpu if !self.computes_heads_of(n) => Some("a head size that 8 divides, up to 256"),
+            Op::Cuda if !r.device().is_cuda() => Some("a CUDA tensor"),
+            Op::Cpu | Op::Cuda if !self.computes_heads_of(n) => {
+                Some("a head size that 8 divides, up to 256")
+            }
             Op::Cpu if r.kind() == Kind::Half => None, // computed in float32
-            Op::Cpu if !native_kind => Some("Float, Double or BFloat16"),
-            Op::Cpu => None,
+            Op::Cpu if !cpu_kind => Some("Float, Double or BFloat16"),
+            Op::Cuda if !cuda_kind => Some("Float, BFloat16 or Half"),
+            Op::Cpu | Op::Cuda => None,
         }
     }
 }

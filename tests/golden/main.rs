@@ -1,6 +1,7 @@
 //! Numbers that must come out right: kernels, models, files.
 
 mod chunk;
+mod cuda;
 mod files;
 mod numerics;
 mod versions;

@@ -265,6 +265,10 @@ fn wrong_operands_are_named() {
         "wkv7: operand s0 is Double [1, 2, 64, 64] on Cpu, expected Float [1, 2, 64, 64] on Cpu"
     );
     assert_eq!(
+        refusal(&case, Op::Cuda, "r", &float(&[1, 4, 2, 64])),
+        "wkv7: operand r is Float [1, 4, 2, 64] on Cpu, expected a CUDA tensor"
+    );
+    assert_eq!(
         refusal(&case, Op::Cpu, "r", &float(&[1, 4, 2, 12])),
         "wkv7: operand r is Float [1, 4, 2, 12] on Cpu, expected a head size that 8 divides, up to 256"
     );

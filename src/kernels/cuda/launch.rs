@@ -1,0 +1,196 @@
+//! Starts the kernels that the autograd shim asks for, through the CUDA driver.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::panic::catch_unwind;
+use std::sync::{Mutex, PoisonError};
+
+use cudarc::driver::DriverError;
+use cudarc::driver::result::{ctx, device, init, launch_kernel, module, primary_ctx};
+use cudarc::driver::sys::{
+    CUcontext, CUdevice_attribute_enum as Attribute, CUfunction, is_culib_present,
+};
+
+use super::{Build, KernelError, nvrtc};
+
+/// A launch that the autograd shim asks for: `WkvCudaLaunch` of `kernels/wkv_cuda.h`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct LaunchRequest {
+    /// Of the recurrence: 5, 6 or 7.
+    pub version: c_int,
+    /// 0 for the forward kernel, 1 for the backward one.
+    pub backward: c_int,
+    /// Dtype of the operands: 0 float32, 1 bfloat16, 2 float16.
+    pub dtype: c_int,
+    /// Head size, rounded up to 64, 128 or 256.
+    pub keys: c_int,
+    /// Index of the CUDA device.
+    pub device: c_int,
+    /// Threads of a block.
+    pub threads: c_int,
+    /// Blocks: one for each batch and head, and for each group of rows.
+    pub grid: [c_uint; 2],
+    /// The `cudaStream_t` to run on.
+    pub stream: *mut c_void,
+    /// The kernel's only parameter: a `WkvCudaForward` or a `WkvCudaBackward`.
+    pub args: *const c_void,
+}
+
+const _: () = assert!(size_of::<LaunchRequest>() == 48, "as WkvCudaLaunch in kernels/wkv_cuda.h");
+
+/// Starts a kernel. Returns 0, or 1 after writing the reason and a zero byte into the message, whose size
+/// in bytes is the last argument.
+pub type Launch = unsafe extern "C" fn(*const LaunchRequest, *mut c_char, usize) -> c_int;
+
+/// The [`Launch`] that runs kernels on a GPU.
+///
+/// # Safety
+/// `request` points to a request whose `args` are those of the kernel, with pointers to arrays of the
+/// device; `message` has room for `message_len` bytes, at least one.
+pub(super) unsafe extern "C" fn launch(
+    request: *const LaunchRequest,
+    message: *mut c_char,
+    message_len: usize,
+) -> c_int {
+    // A panic must not cross into C++; cudarc panics where the driver's library is missing.
+    let outcome = catch_unwind(|| {
+        // SAFETY: the caller's promise.
+        unsafe { start(&*request) }
+    });
+    let reason = match outcome {
+        Ok(Ok(())) => return 0,
+        Ok(Err(KernelError::Native(reason))) => reason,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the CUDA driver cannot be used".to_string(),
+    };
+    let len = reason.len().min(message_len - 1);
+    // SAFETY: `len + 1` bytes fit, by the caller's promise.
+    unsafe {
+        reason.as_ptr().cast::<c_char>().copy_to_nonoverlapping(message, len);
+        *message.add(len) = 0;
+    }
+    1
+}
+
+/// # Safety
+/// That of [`launch`].
+unsafe fn start(request: &LaunchRequest) -> Result<(), KernelError> {
+    let kernels = kernels(request.device, Build::of(request)?)?;
+    let function = if request.backward == 0 { kernels.forward } else { kernels.backward };
+    let grid = (request.grid[0], request.grid[1], 1);
+    let threads = (request.threads.unsigned_abs(), 1, 1);
+    let mut args = [request.args.cast_mut()];
+    // SAFETY: the function is of the context that `kernels` made current, the caller vouches for its
+    // parameter, and the stream is libtorch's current one of the same device.
+    unsafe { launch_kernel(function, grid, threads, 0, request.stream.cast(), &mut args) }
+        .map_err(|error| failed("start a WKV kernel", error))
+}
+
+/// The two kernels of a build in the memory of a device.
+#[derive(Clone, Copy)]
+struct Kernels {
+    forward: CUfunction,
+    backward: CUfunction,
+}
+
+/// A device as libtorch uses it.
+struct Gpu {
+    /// The primary context, which libtorch's CUDA runtime uses as well.
+    context: CUcontext,
+    /// Such as `sm_90`.
+    architecture: String,
+    loaded: BTreeMap<Build, Kernels>,
+}
+
+// SAFETY: contexts and functions are handles that the driver lets every thread use.
+unsafe impl Send for Gpu {}
+
+/// The devices that were used so far. They live as long as the program, as libtorch's own kernels do; a
+/// static, because libtorch calls [`launch`] from its own threads.
+static GPUS: Mutex<BTreeMap<c_int, Gpu>> = Mutex::new(BTreeMap::new());
+
+/// The kernels of a build on a device, compiled and loaded if they were not; makes the device's context
+/// the current one.
+fn kernels(ordinal: c_int, build: Build) -> Result<Kernels, KernelError> {
+    let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
+    let gpu = match gpus.entry(ordinal) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => entry.insert(open(ordinal)?),
+    };
+    // SAFETY: the context is retained as long as the program lives.
+    unsafe { ctx::set_current(gpu.context) }.map_err(|error| failed("use the device", error))?;
+    if let Some(&kernels) = gpu.loaded.get(&build) {
+        return Ok(kernels);
+    }
+    let cubin = nvrtc::cached(build, &gpu.architecture)?;
+    let kernels = load(&cubin).map_err(|error| failed("load a compiled WKV kernel", error))?;
+    gpu.loaded.insert(build, kernels);
+    Ok(kernels)
+}
+
+fn open(ordinal: c_int) -> Result<Gpu, KernelError> {
+    // SAFETY: the probe loads the driver's library, as any use of it does.
+    if !unsafe { is_culib_present() } {
+        return Err(KernelError::Native("there is no CUDA driver (libcuda.so.1)".to_string()));
+    }
+    let describe = || {
+        init()?;
+        let device = device::get(ordinal)?;
+        // SAFETY: the device is one that the driver has just named.
+        unsafe {
+            let number = |attribute| device::get_attribute(device, attribute);
+            let major = number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+            let minor = number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+            Ok((primary_ctx::retain(device)?, format!("sm_{major}{minor}")))
+        }
+    };
+    let (context, architecture) = describe().map_err(|error| failed("use the device", error))?;
+    Ok(Gpu { context, architecture, loaded: BTreeMap::new() })
+}
+
+/// Loads the machine code of a build into the current context.
+fn load(cubin: &[u8]) -> Result<Kernels, DriverError> {
+    // SAFETY: the image is a whole cubin, which the driver checks and copies.
+    let module = unsafe { module::load_data(cubin.as_ptr().cast()) }?;
+    // SAFETY: the module was just loaded.
+    let function = |name: &CStr| unsafe { module::get_function(module, name.into()) };
+    Ok(Kernels { forward: function(c"wkv_forward")?, backward: function(c"wkv_backward")? })
+}
+
+fn failed(what: &str, error: DriverError) -> KernelError {
+    KernelError::Native(format!("the CUDA driver cannot {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::null;
+
+    use super::*;
+
+    #[test]
+    fn launch_without_a_driver_is_an_error_with_a_reason() {
+        // SAFETY: the probe only loads the driver.
+        if unsafe { is_culib_present() } {
+            eprintln!("skipped: there is a CUDA driver");
+            return;
+        }
+        let request = LaunchRequest {
+            version: 7,
+            backward: 0,
+            dtype: 1,
+            keys: 64,
+            device: 0,
+            threads: 128,
+            grid: [1, 1],
+            stream: null::<c_void>().cast_mut(),
+            args: null(),
+        };
+        let mut message = [0 as c_char; 24];
+        // SAFETY: without a driver no kernel reads `args`, and the message has the size that is said.
+        let status = unsafe { launch(&request, message.as_mut_ptr(), message.len()) };
+        assert_eq!(status, 1);
+        assert_eq!(super::super::text(&message), "there is no CUDA driver", "cut to fit");
+    }
+}
