@@ -269,9 +269,6 @@ fn facts(
     if plan.tf32 {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }
-    if plan.tf32 {
-        facts.push(("tf32", "processors have none: all products are float32".to_string()));
-    }
     if survey.truncated > 0 {
         facts.push((
             "cut",
