@@ -11,14 +11,22 @@ pub enum ExitCode {
     Data = 20,
     /// Weights are unreadable, or of the wrong architecture or shape.
     Model = 21,
+    /// Memory ran out while running; the last checkpoint is intact.
+    OutOfMemory = 23,
     /// The loss is no number any more.
     Diverged = 24,
     /// A kernel or the device failed.
     Device = 25,
+    /// Another process works on the run.
+    RunBusy = 26,
+    /// To continue would not give the same run.
+    ResumeRefused = 27,
     /// No space or not writable; nothing is half-written.
     Disk = 29,
     /// A defect of this program.
     Bug = 70,
+    /// Stopped on request, with everything saved: the same can be continued.
+    Interrupted = 75,
 }
 
 impl ExitCode {

@@ -4,10 +4,12 @@
 
 mod check;
 mod generate;
+mod resume;
 mod run;
 mod schema;
 mod score;
 mod screen;
+mod stop;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -36,6 +38,8 @@ struct Cli {
 enum Command {
     /// Run an experiment: prepare its data, train, sample, write a run directory.
     Run(run::RunArgs),
+    /// Go on with a run that was stopped, killed or made longer, bit for bit.
+    Resume(resume::ResumeArgs),
     /// Check an experiment file without running it.
     Check(check::CheckArgs),
     /// Let a base model, or a run's tuned model, continue a text.
@@ -148,6 +152,7 @@ pub fn main() -> ExitCode {
     let color = cli.color;
     let command = AssertUnwindSafe(|| match cli.command {
         Command::Run(args) => run::run(&args, color),
+        Command::Resume(args) => resume::resume(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
         Command::Score(args) => score::score(&args, color),

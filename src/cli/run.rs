@@ -1,16 +1,21 @@
 //! `statetune run`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 
+use super::resume::{fail, start};
 use super::screen::Screen;
+use super::stop::stop_on_signals;
 use super::{Color, ExperimentArgs, say, show};
+use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
-use crate::pipeline::{self, Summary};
-use crate::plan::Purpose;
+use crate::pipeline::{self, Outcome, Start, Summary};
+use crate::plan::{Plan, Purpose};
+use crate::runs::Best;
 
 /// Questions that the closing table shows.
 const SAMPLES_SHOWN: usize = 4;
@@ -25,6 +30,23 @@ pub(super) struct RunArgs {
     file: PathBuf,
     #[command(flatten)]
     experiment: ExperimentArgs,
+    /// Go on with this run of the experiment, in its directory; `auto`: with the newest one that is not
+    /// done, or begin a new one.
+    #[arg(long, value_name = "RUN", conflicts_with = "from")]
+    resume: Option<String>,
+    /// Begin a new run with what this one has learned (`RUN@best`: at its lowest held-out loss).
+    #[arg(long, value_name = "RUN")]
+    from: Option<String>,
+    #[command(flatten)]
+    options: RunOptions,
+}
+
+/// How a run behaves towards its terminal and whoever stops it.
+#[derive(Args, Debug)]
+pub(super) struct RunOptions {
+    /// Seconds that a step may still take after SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    grace: u64,
     /// How to show progress.
     #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "STYLE")]
     progress: ProgressStyle,
@@ -48,18 +70,36 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    let mut screen = Screen::new(args.progress);
-    let result = pipeline::run(&plan, &mut |progress| screen.show(progress));
+    match start(&plan, args.resume.as_deref(), args.from.as_deref()) {
+        Ok(start) => execute(&plan, start, &args.options, color),
+        Err(error) => fail(&error, color),
+    }
+}
+
+/// Executes a plan and shows what comes of it.
+pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Color) -> ExitCode {
+    let stop = match stop_on_signals(Duration::from_secs(options.grace)) {
+        Ok(stop) => stop,
+        Err(error) => {
+            let message = "the operating system does not deliver signals";
+            show(&Diagnostic::error("ST9002", message).note(error.to_string()), color);
+            return ExitCode::Bug;
+        }
+    };
+    let mut screen = Screen::new(options.progress);
+    let result = pipeline::run(plan, start, &stop, &mut |progress| screen.show(progress));
     screen.close();
     match result {
-        Ok(summary) => {
+        Ok(Outcome::Done(summary)) => {
             print_summary(&summary);
             ExitCode::Ok
         }
-        Err(error) => {
-            show(&error.diagnostic(), color);
-            error.exit_code()
+        Ok(Outcome::Interrupted { run, steps, total_steps }) => {
+            say(format_args!("stopped after step {steps} of {total_steps}, everything is saved"));
+            say(format_args!("next     statetune resume {}", run.display()));
+            ExitCode::Interrupted
         }
+        Err(error) => fail(&error, color),
     }
 }
 
@@ -88,6 +128,13 @@ fn print_summary(summary: &Summary) {
             samples.add_row([question(&sampled.prompt), short(base), short(&sampled.tuned)]);
         }
         say(samples);
+    }
+    if let Some(step) = summary.stopped_early {
+        say(format_args!("ended after step {step}: the held-out loss did not fall any more"));
+    }
+    if let Some(best) = &summary.best {
+        let Best { val_loss, steps, .. } = best;
+        say(format_args!("best     held-out loss {val_loss:.4} after step {steps}"));
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
     say(format_args!("run      {}", summary.run.display()));

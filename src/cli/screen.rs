@@ -15,6 +15,8 @@ pub(super) struct Screen {
     style: ProgressStyle,
     bar: Option<ProgressBar>,
     steps: u64,
+    /// Steps that an earlier process has done.
+    resumed: u64,
     val_loss: Option<f64>,
 }
 
@@ -25,7 +27,7 @@ impl Screen {
             ProgressStyle::Auto => ProgressStyle::Plain,
             chosen => chosen,
         };
-        Screen { style, bar: None, steps: 0, val_loss: None }
+        Screen { style, bar: None, steps: 0, resumed: 0, val_loss: None }
     }
 
     pub(super) fn show(&mut self, progress: Progress<'_>) {
@@ -42,7 +44,9 @@ impl Screen {
             }
             Progress::Step { done, loss, lr } if self.style == ProgressStyle::Bar => {
                 let bar = self.bar.get_or_insert_with(|| {
-                    let bar = ProgressBar::new(self.steps);
+                    // What was done before says nothing about the time that is left.
+                    let bar = ProgressBar::new(self.steps).with_position(self.resumed);
+                    bar.reset_eta();
                     let style = BarStyle::with_template(BAR).expect("a valid template");
                     bar.set_style(style.with_key("speed", speed));
                     bar
@@ -63,12 +67,15 @@ impl Screen {
                 ))
             }
             Progress::Step { .. } | Progress::Interval(_) => {}
-            Progress::Evaluated { epochs, val_loss } => {
+            Progress::Resumed { steps } => {
+                self.resumed = steps;
+                self.line(&format!("goes on after step {steps}"));
+            }
+            Progress::Evaluated { steps, val_loss } => {
                 self.val_loss = Some(val_loss);
-                let when = match epochs {
+                let when = match steps {
                     0 => "before training".to_string(),
-                    1 => "after 1 mini-epoch".to_string(),
-                    n => format!("after {n} mini-epochs"),
+                    steps => format!("after step {steps}"),
                 };
                 self.line(&format!("held-out loss {val_loss:.4} {when}"));
             }

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, Data, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train};
+use super::{
+    Checkpoint, Data, Eval, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train,
+};
 
 /// The experiment file: what a person asks for.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -43,6 +45,9 @@ pub struct Config {
     /// When what was learned is written.
     #[serde(default)]
     pub checkpoint: Checkpoint,
+    /// How often the loss on held-out documents is taken, and what follows from it.
+    #[serde(default)]
+    pub eval: Eval,
     /// Texts that the untouched and the tuned model write for comparison.
     #[serde(default)]
     pub sample: Sample,

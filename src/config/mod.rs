@@ -6,6 +6,7 @@
 mod checkpoint;
 mod culprit;
 mod data;
+mod eval;
 mod experiment;
 mod explain;
 mod faults;
@@ -25,6 +26,7 @@ mod train;
 
 pub use checkpoint::Checkpoint;
 pub use data::{Data, DataType, Dataload, LossMask, Overlong};
+pub use eval::Eval;
 pub use experiment::Config;
 pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::Log;

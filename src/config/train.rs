@@ -21,6 +21,14 @@ pub struct Train {
     /// Mini-epochs in the run, at least 1.
     #[schemars(range(min = 1))]
     pub epoch_count: u32,
+    /// Mini-epochs that are done already, at least 0: the run goes on after them, from the checkpoint of
+    /// an earlier run. `rwkv-2.pth` and `ckpt/epoch-0002` are those of `epoch_begin = 3`.
+    pub epoch_begin: u32,
+    /// The run from which `epoch_begin` goes on: its name, its four letters, or its path. Without it: the
+    /// newest run of the same name that has the checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"k3f9")]
+    pub resume_from: Option<String>,
     /// Number format of the weights and activations. What learns, its gradients, the optimizer's moments,
     /// the WKV state and the loss are `fp32` in all of them.
     pub precision: Precision,
@@ -48,6 +56,8 @@ impl Default for Train {
             accumulate_grad_batches: 1,
             epoch_steps: EpochSteps::Pass,
             epoch_count: 1,
+            epoch_begin: 0,
+            resume_from: None,
             precision: Precision::default(),
             grad_cp: false,
             head_chunk: 256,

@@ -22,4 +22,5 @@ pub use forward::{Hidden, Model};
 pub use shape::{Arch, Ranks, Shape};
 pub use state::{LayerState, State, TimeState};
 pub use version::Version;
+pub(crate) use weights::copied;
 pub use weights::{ModelError, Weights, file_tensor};

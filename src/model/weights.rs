@@ -184,7 +184,7 @@ fn floating_point(found: &TensorRef<'_>) -> Result<(Kind, Vec<i64>), String> {
 }
 
 /// A file's tensor on the CPU, in its dtype; an error in words when it holds no floating-point numbers.
-pub(super) fn copied(found: &TensorRef<'_>) -> Result<Tensor, String> {
+pub(crate) fn copied(found: &TensorRef<'_>) -> Result<Tensor, String> {
     let (kind, size) = floating_point(found)?;
     Ok(Tensor::from_data_size(&found.bytes(), &size, kind))
 }

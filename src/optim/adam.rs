@@ -72,6 +72,38 @@ impl Adam {
         &self.moments
     }
 
+    /// Steps done.
+    pub fn steps(&self) -> i32 {
+        self.steps
+    }
+
+    /// Goes on where another optimizer over the same parameters stood: after `steps` steps, with these
+    /// values and running means in the order of the parameters, which are copied.
+    ///
+    /// # Panics
+    /// When shapes differ.
+    pub fn restore(&mut self, steps: i32, values: &[Tensor], moments: &[Moments]) {
+        self.set_values(values);
+        assert_eq!(moments.len(), self.moments.len());
+        self.steps = steps;
+        for (ours, theirs) in self.moments.iter_mut().zip(moments) {
+            ours.m.copy_(&theirs.m);
+            ours.v.copy_(&theirs.v);
+        }
+    }
+
+    /// Gives what learns other values, in the order of the parameters; the running means stay.
+    ///
+    /// # Panics
+    /// When shapes differ.
+    pub fn set_values(&mut self, values: &[Tensor]) {
+        let _guard = tch::no_grad_guard();
+        assert_eq!(values.len(), self.parameters.len());
+        for (parameter, value) in self.parameters.iter_mut().zip(values) {
+            parameter.tensor.copy_(value);
+        }
+    }
+
     /// Forgets the gradients that backward passes left at the parameters.
     pub fn zero_gradients(&mut self) {
         for parameter in &mut self.parameters {

@@ -5,7 +5,7 @@ use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::KernelError;
 use crate::model::ModelError;
-use crate::runs::{CheckpointError, RunDirError};
+use crate::runs::{CheckpointError, LoadCheckpointError, OpenRunError, RunDirError};
 use crate::tensorfile::WeightsError;
 use crate::train::TrainError;
 
@@ -30,6 +30,21 @@ pub enum RunError {
     /// The run directory.
     #[error(transparent)]
     Dir(#[from] RunDirError),
+    /// A checkpoint to go on from.
+    #[error(transparent)]
+    Checkpoint(#[from] LoadCheckpointError),
+    /// To continue would not give the same run.
+    #[error("{}", .0.message)]
+    Resume(Box<Diagnostic>),
+    /// Another process works on the run.
+    #[error(transparent)]
+    Busy(#[from] OpenRunError),
+    /// Memory ran out.
+    #[error("memory ran out: {message}")]
+    OutOfMemory {
+        /// What libtorch says.
+        message: String,
+    },
     /// A product.
     #[error(transparent)]
     Output(#[from] WeightsError),
@@ -49,6 +64,10 @@ impl RunError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Data(DataError::Io { .. }) | Self::Dir(_) | Self::Output(_) => ExitCode::Disk,
+            Self::Busy(OpenRunError::Busy { .. }) => ExitCode::RunBusy,
+            Self::Busy(OpenRunError::Dir(_)) => ExitCode::Disk,
+            Self::Checkpoint(_) | Self::Resume(_) => ExitCode::ResumeRefused,
+            Self::OutOfMemory { .. } => ExitCode::OutOfMemory,
             Self::Data(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Contradiction(_) => ExitCode::Model,
             Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {
@@ -76,7 +95,7 @@ impl RunError {
                     None => message,
                 }
             }
-            Self::Contradiction(diagnostic) => (**diagnostic).clone(),
+            Self::Contradiction(diagnostic) | Self::Resume(diagnostic) => (**diagnostic).clone(),
             Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error(
                 "ST7001",
                 error.to_string(),
@@ -92,7 +111,14 @@ impl RunError {
             Self::Train(TrainError::Kernel(error)) | Self::Kernel(error) => {
                 with_cause("ST5002", error)
             }
-            Self::Dir(error) => with_cause("ST6001", error),
+            Self::Dir(error) | Self::Busy(OpenRunError::Dir(error)) => with_cause("ST6001", error),
+            Self::Busy(error) => with_cause("ST6007", error)
+                .help("wait until it is done, or stop it with Ctrl-C in its terminal"),
+            Self::Checkpoint(error) => with_cause("ST6005", error)
+                .help("an older checkpoint of the run may be intact: `train.epoch_begin` goes on from it"),
+            Self::OutOfMemory { .. } => Diagnostic::error("ST5003", self.to_string())
+                .note("every checkpoint of the run is intact")
+                .help("`train.grad_cp = true`, a smaller `train.micro_bsz` with more `train.accumulate_grad_batches`, or a smaller `train.head_chunk` need less"),
             Self::Output(error) => with_cause(error.code(), error),
         }
     }

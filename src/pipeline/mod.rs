@@ -2,15 +2,18 @@
 //!
 //! Everything that can be wrong with the inputs is found before a run directory exists.
 
+mod course;
 mod data;
 mod error;
 mod model;
 mod record;
 mod sample;
+mod start;
 mod tune;
 
 pub use error::RunError;
 pub use model::{load_tokenizer, load_weights};
-pub use record::{Progress, Summary};
+pub use record::{Outcome, Progress, Summary};
 pub use sample::{answer, questions};
+pub use start::{Start, recorded_settings, setting_changes};
 pub use tune::run;

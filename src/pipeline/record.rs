@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::runs::Metrics;
+use crate::runs::{Best, Metrics};
 
 /// Something worth showing while a run goes on.
 #[derive(Debug)]
@@ -14,6 +14,11 @@ pub enum Progress<'a> {
         /// What is known before the first step, a label and a text each.
         facts: &'a [(&'static str, String)],
         /// Optimizer steps of the whole run.
+        steps: u64,
+    },
+    /// It goes on after this many steps, which an earlier process has done.
+    Resumed {
+        /// Steps done.
         steps: u64,
     },
     /// A step is done.
@@ -29,8 +34,8 @@ pub enum Progress<'a> {
     Interval(&'a Metrics),
     /// The loss on held-out documents was taken.
     Evaluated {
-        /// Mini-epochs done.
-        epochs: u64,
+        /// Steps done.
+        steps: u64,
         /// Mean loss in nats.
         val_loss: f64,
     },
@@ -41,6 +46,22 @@ pub enum Progress<'a> {
     },
 }
 
+/// How a run ended that did not fail.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It came to its end.
+    Done(Box<Summary>),
+    /// It was asked to stop, and can be continued.
+    Interrupted {
+        /// The run directory.
+        run: PathBuf,
+        /// Steps done.
+        steps: u64,
+        /// Steps of the whole run.
+        total_steps: u64,
+    },
+}
+
 /// What a finished run came to.
 #[derive(Debug)]
 pub struct Summary {
@@ -48,6 +69,10 @@ pub struct Summary {
     pub run: PathBuf,
     /// Loss on held-out documents before and after, in nats.
     pub val_loss: Option<(f64, f64)>,
+    /// The lowest held-out loss, when it is not that of the last step.
+    pub best: Option<Best>,
+    /// The step after which the run ended because the held-out loss did not fall any more.
+    pub stopped_early: Option<u64>,
     /// Each probe with its rate before (absent without a model to compare with) and after.
     pub probes: Vec<(String, Option<f64>, Option<f64>)>,
     /// Some questions with the answers of the untouched and of the tuned model.

@@ -1,72 +1,90 @@
 //! The run itself.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
-use tch::Kind;
 
+use super::course::{Course, Ended};
 use super::data::{Datasets, prepare_data};
-use super::record::Sampled;
+use super::record::{Outcome, Sampled};
+use super::start::{Beginning, Start, setting_changes};
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
-use crate::data::{Loader, Survey, Tokenizer};
+use crate::data::{Survey, Tokenizer};
 use crate::kernels::allow_tf32;
 use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::{FullTuning, Method, StateTuning};
 use crate::plan::{ModelPlan, Plan};
 use crate::runs::{
-    Lock, LockedFile, Metrics, RunDir, Status, TrainLog, resolved_toml, save_checkpoint, sha256_of,
+    Chain, Lock, LockedFile, RunDir, Status, Totals, TrainLog, best_checkpoint, resolved_toml,
+    sha256_of,
 };
 use crate::sample::rate;
-use crate::train::{
-    Event, FitOptions, LossScaler, Position, StepOptions, StepRecord, TrainError, Trainer, fit,
-    mean_loss,
-};
+use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
 
-/// Executes a plan and tells `watch` about it.
+/// Executes a plan from `start` and tells `watch` about it. Once `stop` is true, the run ends after the step
+/// that it is in, with everything saved.
 ///
 /// # Errors
 /// The first thing that went wrong. When a run directory exists by then, its status says so.
-pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, RunError> {
+pub fn run(
+    plan: &Plan,
+    start: Start,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<Outcome, RunError> {
     allow_tf32(plan.tf32);
     let tokenizer = load_tokenizer(plan)?;
     let weights = load_weights(plan, &tokenizer)?;
     let mut data = prepare_data(plan, &tokenizer, weights.shape().vocab_size)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
+    let lock = lock(plan, &tokenizer, &data)?;
+    start.check_lock(&lock)?;
 
-    let run = RunDir::create(&plan.runs_dir, &plan.config().name)?;
+    let (run, beginning) = start.open(plan)?;
     // What went wrong first is to be reported, also where the status cannot be written.
     let failed = |message: String| {
         let _ = run.event("failed", json!({ "message": message }));
         let _ = run.set_status(&Status::Failed { message });
     };
     let work = AssertUnwindSafe(|| {
-        record_inputs(plan, &run, &tokenizer, &data)?;
-        tune(plan, &run, weights, &tokenizer, &mut data, &questions, watch)
+        record_inputs(plan, &run, &lock)?;
+        tune(plan, &run, weights, &tokenizer, &mut data, &questions, &beginning, stop, watch)
     });
     // Where memory runs out, libtorch panics.
-    let result = catch_unwind(work).unwrap_or_else(|panic| {
-        failed("stopped by a defect of statetune".to_string());
-        resume_unwind(panic)
+    let result = catch_unwind(work).unwrap_or_else(|panic| match out_of_memory(&*panic) {
+        Some(message) => Err(RunError::OutOfMemory { message }),
+        None => {
+            failed("stopped by a defect of statetune".to_string());
+            resume_unwind(panic)
+        }
     });
     match &result {
-        Ok(_) => run.set_status(&Status::Done)?,
+        Ok(Outcome::Done(_)) => run.set_status(&Status::Done)?,
+        Ok(Outcome::Interrupted { steps, .. }) => {
+            run.set_status(&Status::Interrupted { steps: *steps })?;
+        }
         Err(error) => failed(error.to_string()),
     }
     result
 }
 
-/// Writes what the run is made of, before any training.
-fn record_inputs(
-    plan: &Plan,
-    run: &RunDir,
-    tokenizer: &Tokenizer,
-    data: &Datasets<'_>,
-) -> Result<(), RunError> {
-    run.write("experiment.toml", plan.loaded.text.as_bytes())?;
-    run.write("resolved.toml", resolved_toml(&plan.loaded).as_bytes())?;
+/// What libtorch said when memory ran out; `None` for any other panic.
+fn out_of_memory(panic: &(dyn Any + Send)) -> Option<String> {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())?;
+    let known = ["can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc"];
+    let line = text.lines().find(|line| known.iter().any(|one| line.contains(one)))?;
+    Some(line.trim().to_string())
+}
+
+/// Everything outside the settings that the run depends on.
+fn lock(plan: &Plan, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<Lock, RunError> {
     let weights = match &plan.model {
         ModelPlan::Load(path) => {
             let sha256 = sha256_of(path).map_err(|source| {
@@ -83,7 +101,7 @@ fn record_inputs(
         }
         TokenizerSetting::File(path) => LockedFile::new(path, fingerprint),
     };
-    let lock = Lock {
+    Ok(Lock {
         statetune: env!("CARGO_PKG_VERSION").to_string(),
         libtorch: env!("STATETUNE_LIBTORCH_VERSION").to_string(),
         kernels: Lock::kernels_sha256(),
@@ -91,8 +109,20 @@ fn record_inputs(
         data: data.locked.clone(),
         tokenizer,
         weights,
-    };
-    run.write("lock.toml", lock.to_toml().as_bytes())?;
+    })
+}
+
+/// Writes what the run is made of, before any training. What an earlier process of the run wrote stays,
+/// but for settings that were changed since.
+fn record_inputs(plan: &Plan, run: &RunDir, lock: &Lock) -> Result<(), RunError> {
+    if !run.join("experiment.toml").exists() {
+        run.write("experiment.toml", plan.loaded.text.as_bytes())?;
+    }
+    let recorded = run.join("resolved.toml").exists();
+    if !recorded || !setting_changes(run.path(), plan)?.is_empty() {
+        run.write("resolved.toml", resolved_toml(&plan.loaded).as_bytes())?;
+    }
+    run.write(Lock::FILE, lock.to_toml().as_bytes())?;
     Ok(())
 }
 
@@ -104,15 +134,18 @@ fn method(plan: &Plan, weights: &Weights) -> Box<dyn Method> {
     }
 }
 
-fn tune(
+#[expect(clippy::too_many_arguments, reason = "one call, which hands everything on")]
+fn tune<'data>(
     plan: &Plan,
     run: &RunDir,
     weights: Weights,
     tokenizer: &Tokenizer,
-    data: &mut Datasets<'_>,
+    data: &mut Datasets<'data>,
     questions: &[String],
+    beginning: &Beginning,
+    stop: &AtomicBool,
     watch: &mut dyn FnMut(Progress<'_>),
-) -> Result<Summary, RunError> {
+) -> Result<Outcome, RunError> {
     let config = plan.config();
     let options = fit_options(plan, data.train.samples_per_pass());
     let method = method(plan, &weights);
@@ -128,10 +161,12 @@ fn tune(
     let facts = facts(plan, &shape, &data.survey, &trainer.adam, &options);
     run.event(
         "start",
-        json!({ "steps": options.curve.total_steps, "documents": data.survey.documents }),
+        json!({ "steps": options.total_steps(), "documents": data.survey.documents }),
     )?;
-    run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
-    watch(Progress::Started { run: run.path(), facts: &facts, steps: options.curve.total_steps });
+    if !run.join(TrainLog::FILE).exists() {
+        run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
+    }
+    watch(Progress::Started { run: run.path(), facts: &facts, steps: options.total_steps() });
 
     // A new model has nothing to say yet.
     let trained_before = matches!(plan.model, ModelPlan::Load(_));
@@ -144,28 +179,57 @@ fn tune(
         watch(Progress::Sampling { moment });
         answer(plan, &method.model(), &method.time_state(), tokenizer, questions, (run, moment))
     };
-    let base = if trained_before { Some(sample("base", watch)?) } else { None };
-    let start = Position { epochs: 0, steps: 0, samples: 0 };
-    let before = evaluate(plan, run, method.as_ref(), data.val.as_mut(), &start, watch)?;
-    let mut after = before;
-    let mut recorder = Recorder::new(run, config.log.every_steps, options.curve.total_steps);
-    let mut products = Vec::new();
-    let val = &mut data.val;
-    fit(&mut trainer, &mut data.train, &options, |event| -> Result<(), RunError> {
-        match event {
-            Event::Step(step) => recorder.step(&step, watch),
-            Event::EpochEnd { epoch, mean_loss, lr, position, adam } => {
-                run.append(TrainLog::FILE, &TrainLog::line(epoch, mean_loss, lr))?;
-                check_learned(adam, &position)?;
-                after = evaluate(plan, run, method.as_ref(), val.as_mut(), &position, watch)?;
-                let last = position.epochs == options.epoch_count;
-                if epoch % u64::from(config.checkpoint.epoch_save) == 0 || last {
-                    products = save(run, method.as_ref(), epoch, adam, &position)?;
-                }
-                Ok(())
-            }
+    let base = match recorded_answers(run, "base", questions) {
+        Some(known) => Some(known),
+        None if trained_before => Some(sample("base", watch)?),
+        None => None,
+    };
+    let mut course = Course {
+        plan,
+        run,
+        method: method.as_ref(),
+        options,
+        val: data.val.as_mut(),
+        stop,
+        watch,
+        totals: Totals::default(),
+        chain: Chain::after(0),
+        val_before: None,
+        val_now: None,
+        best: None,
+        products: Vec::new(),
+        ended: Ended::AllSteps,
+    };
+    let mut position = Position::default();
+    match beginning {
+        Beginning::New => {}
+        Beginning::Values(checkpoint) => checkpoint.restore_values(&mut trainer.adam)?,
+        Beginning::After(checkpoint) => {
+            checkpoint.restore(&mut trainer)?;
+            position = checkpoint.place.position;
+            course.go_on_from(&checkpoint.place);
+            (course.watch)(Progress::Resumed { steps: position.steps });
         }
-    })?;
+    }
+    if position.steps == 0 {
+        course.evaluate(&position)?;
+    }
+    let position =
+        fit(&mut trainer, &mut data.train, &options, position, |done| course.after_step(done))?;
+    let Course { ended, val_before, val_now, best, totals, mut products, watch, .. } = course;
+    if ended == Ended::Stopped {
+        run.event("interrupted", json!({ "steps": position.steps }))?;
+        let (steps, total_steps) = (position.steps, options.total_steps());
+        return Ok(Outcome::Interrupted { run: run.path().to_path_buf(), steps, total_steps });
+    }
+    if ended == Ended::Patience {
+        run.event("patience", json!({ "steps": position.steps }))?;
+    }
+    if products.is_empty() {
+        // An earlier process had done all steps.
+        let epoch = position.steps.saturating_sub(1) / options.epoch_steps;
+        products = method.export(&run.join(format!("export/rwkv-{epoch}")))?;
+    }
     let tuned = sample("tuned", watch)?;
     let probes = plan.probes.iter().map(|probe| {
         (
@@ -175,20 +239,41 @@ fn tune(
         )
     });
     let probes: Vec<_> = probes.collect();
-    run.event("end", json!({ "val_loss": after, "probes": probes }))?;
+    run.event("end", json!({ "val_loss": val_now, "best": best, "probes": probes }))?;
     let samples = questions.iter().enumerate().map(|(i, prompt)| Sampled {
         prompt: prompt.clone(),
         base: base.as_ref().map(|answers| answers[i].clone()),
         tuned: tuned[i].clone(),
     });
-    Ok(Summary {
+    let samples = samples.collect();
+    // The products are those of the last step; the best one is written beside them when it is another.
+    let best_one = best_checkpoint(run.path()).filter(|_| config.checkpoint.keep_best);
+    if let Some(best_one) = best_one.filter(|one| one.place.position.steps < position.steps) {
+        best_one.restore_values(&mut trainer.adam)?;
+        products.extend(method.export(&run.join("export/rwkv-best"))?);
+    }
+    Ok(Outcome::Done(Box::new(Summary {
         run: run.path().to_path_buf(),
-        val_loss: before.zip(after),
-        samples: samples.collect(),
+        val_loss: val_before.zip(val_now),
+        best: best.filter(|best| best.steps < position.steps),
+        stopped_early: (ended == Ended::Patience).then_some(position.steps),
+        samples,
         probes,
         products,
-        train_secs: recorder.trained.as_secs_f64(),
-    })
+        train_secs: totals.trained_secs,
+    })))
+}
+
+/// The answers that an earlier process of the run has written, if they are those to these questions.
+fn recorded_answers(run: &RunDir, moment: &str, questions: &[String]) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(run.join(format!("samples/{moment}.jsonl"))).ok()?;
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(serde_json::from_str).collect::<Result<_, _>>().ok()?;
+    let asked = lines.iter().map(|line| line["prompt"].as_str());
+    if !asked.eq(questions.iter().map(|question| Some(question.as_str()))) {
+        return None;
+    }
+    lines.iter().map(|line| line["answer"].as_str().map(str::to_string)).collect()
 }
 
 fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
@@ -280,123 +365,4 @@ fn facts(
 
 fn documents(count: u64) -> String {
     format!("{count} document{}", if count == 1 { "" } else { "s" })
-}
-
-/// Refuses what a step may leave behind although its loss was finite; nothing is saved then.
-fn check_learned(adam: &Adam, position: &Position) -> Result<(), TrainError> {
-    for parameter in adam.parameters() {
-        let sum = parameter.tensor.sum(Kind::Double).double_value(&[]);
-        check_finite("what was learned", sum, position)?;
-    }
-    Ok(())
-}
-
-fn check_finite(what: &'static str, value: f64, position: &Position) -> Result<(), TrainError> {
-    if value.is_finite() {
-        return Ok(());
-    }
-    Err(TrainError::NonFinite { what, value, step: position.steps.saturating_sub(1) })
-}
-
-/// Takes the loss on the held-out documents and records it.
-fn evaluate(
-    plan: &Plan,
-    run: &RunDir,
-    method: &dyn Method,
-    val: Option<&mut Loader<'_>>,
-    position: &Position,
-    watch: &mut dyn FnMut(Progress<'_>),
-) -> Result<Option<f64>, RunError> {
-    let Some(val) = val else { return Ok(None) };
-    let train = &plan.config().train;
-    let val_loss = mean_loss(method, val, train.micro_bsz.into(), train.head_chunk.into())?;
-    if let Some(val_loss) = val_loss {
-        check_finite("held-out loss", val_loss, position)?;
-        let epochs = position.epochs;
-        run.event("eval", json!({ "epochs": epochs, "val_loss": val_loss }))?;
-        watch(Progress::Evaluated { epochs, val_loss });
-    }
-    Ok(val_loss)
-}
-
-/// Writes the checkpoint of a mini-epoch and what other programs read.
-fn save(
-    run: &RunDir,
-    method: &dyn Method,
-    epoch: u64,
-    adam: &Adam,
-    position: &Position,
-) -> Result<Vec<std::path::PathBuf>, RunError> {
-    save_checkpoint(run, epoch, adam, position)?;
-    let products = method.export(&run.join(format!("export/rwkv-{epoch}")))?;
-    run.event("save", json!({ "epoch": epoch, "steps": position.steps }))?;
-    Ok(products)
-}
-
-/// Sums up steps into lines of `metrics.jsonl`.
-struct Recorder<'a> {
-    run: &'a RunDir,
-    every_steps: u64,
-    total_steps: u64,
-    losses: f64,
-    steps: u64,
-    positions: u64,
-    duration: Duration,
-    learned: u64,
-    skipped: u64,
-    /// Time spent in all steps.
-    trained: Duration,
-}
-
-impl<'a> Recorder<'a> {
-    fn new(run: &'a RunDir, every_steps: u32, total_steps: u64) -> Recorder<'a> {
-        Recorder {
-            run,
-            every_steps: every_steps.into(),
-            total_steps,
-            losses: 0.0,
-            steps: 0,
-            positions: 0,
-            duration: Duration::ZERO,
-            learned: 0,
-            skipped: 0,
-            trained: Duration::ZERO,
-        }
-    }
-
-    fn step(
-        &mut self,
-        step: &StepRecord,
-        watch: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<(), RunError> {
-        let done = step.step + 1;
-        self.losses += step.loss;
-        self.steps += 1;
-        self.positions += step.positions;
-        self.duration += step.duration;
-        self.trained += step.duration;
-        self.learned += step.learned;
-        self.skipped += u64::from(step.skipped);
-        watch(Progress::Step { done, loss: step.loss, lr: step.lr });
-        if done.is_multiple_of(self.every_steps) || done == self.total_steps {
-            let metrics = Metrics {
-                step: done,
-                epoch: step.epoch,
-                loss: self.losses / self.steps as f64,
-                lr: step.lr,
-                grad_norm: step.grad_norm,
-                skipped_steps: self.skipped,
-                learned_tokens: self.learned,
-                positions_per_s: self.positions as f64 / self.duration.as_secs_f64(),
-            };
-            self.run.append(
-                "metrics.jsonl",
-                &serde_json::to_string(&metrics).expect("metrics are plain data"),
-            )?;
-            watch(Progress::Interval(&metrics));
-            (self.losses, self.steps, self.positions, self.skipped) = (0.0, 0, 0, 0);
-            self.duration = Duration::ZERO;
-        }
-        Ok(())
-    }
 }

@@ -1,8 +1,10 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
+mod changes;
 mod model;
 mod presets;
 
+pub use changes::{Change, Reach, changes, reach};
 pub use model::ModelPlan;
 
 use std::path::PathBuf;

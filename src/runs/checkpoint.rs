@@ -1,13 +1,31 @@
-//! `ckpt/`: what is needed to go on from a mini-epoch.
+//! `ckpt/`: what is needed to go on from a step as if nothing had happened.
+//!
+//! `ckpt/epoch-0003/` was written after mini-epoch 3, counted from 0, and `ckpt/step-0001234/` after 1234
+//! steps, when the run was asked to stop within a mini-epoch. Each holds
+//!
+//! ```text
+//! trainable.safetensors  what learned, float32, by its checkpoint names
+//! optimizer.safetensors  Adam's running means, NAME.m and NAME.v, float32
+//! position.json          how far the run had come, and what its records had added up
+//! ```
+//!
+//! `ckpt/last` and `ckpt/best` are text files that name a checkpoint.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
-use super::{RunDir, RunDirError};
-use crate::model::file_tensor;
-use crate::optim::Adam;
-use crate::tensorfile::{Dtype, NewTensor, WeightsError, write_safetensors};
-use crate::train::Position;
+use serde::{Deserialize, Serialize};
+
+use super::{Best, RunDir, RunDirError, Totals};
+use crate::model::{copied, file_tensor};
+use crate::optim::{Adam, Moments};
+use crate::tensorfile::{Dtype, NewTensor, TensorFile, WeightsError, write_safetensors};
+use crate::train::{LossScaler, Position, Trainer};
+
+const FOLDER: &str = "ckpt";
+const TRAINABLE: &str = "trainable.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const POSITION: &str = "position.json";
 
 /// A checkpoint could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -20,43 +38,253 @@ pub enum CheckpointError {
     Dir(#[from] RunDirError),
 }
 
-/// Writes `ckpt/epoch-NNNN/` for the mini-epoch `epoch`, all of it or nothing, and then names it in
-/// `ckpt/last`.
-///
-/// `trainable.safetensors` holds what learned and `optimizer.safetensors` the running means (`NAME.m`,
-/// `NAME.v`), all float32; `position.json` says how far the run has come.
+/// A checkpoint could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadCheckpointError {
+    /// One of its tensor files.
+    #[error(transparent)]
+    Tensors(#[from] WeightsError),
+    /// Its position.
+    #[error("{}: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Everything but tensors that a run must know to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Place {
+    /// How far training has come.
+    pub position: Position,
+    /// Mini-epochs done.
+    pub epochs: u64,
+    /// Steps that the optimizer has done; fewer than those of the run where some were skipped.
+    pub adam_steps: i32,
+    /// The loss scale of float16.
+    pub scaler: Option<LossScaler>,
+    /// What the records have added up.
+    pub totals: Totals,
+    /// The running digest of the chain.
+    pub chain: u64,
+    /// Held-out loss before training, where something is held out.
+    pub val_before: Option<f64>,
+    /// The best held-out loss so far.
+    pub best: Option<Best>,
+}
+
+/// A checkpoint that lies complete in a run directory.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// How far the run had come.
+    pub place: Place,
+}
+
+impl Checkpoint {
+    /// Its name: `epoch-0003` or `step-0001234`.
+    pub fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// The name of the checkpoint after mini-epoch `epoch`, counted from 0.
+    pub fn epoch_name(epoch: u64) -> String {
+        format!("epoch-{epoch:04}")
+    }
+
+    /// The name of the checkpoint after `steps` steps, within a mini-epoch.
+    pub fn step_name(steps: u64) -> String {
+        format!("step-{steps:07}")
+    }
+
+    /// Whether it was written at the end of a mini-epoch.
+    pub fn is_border(&self) -> bool {
+        self.name().starts_with("epoch-")
+    }
+
+    /// Opens the checkpoint in this folder.
+    ///
+    /// # Errors
+    /// When its position cannot be read.
+    pub fn open(path: &Path) -> Result<Checkpoint, LoadCheckpointError> {
+        let file = path.join(POSITION);
+        let damaged =
+            |problem: String| LoadCheckpointError::Damaged { path: file.clone(), problem };
+        let bytes = fs::read(&file).map_err(|error| damaged(error.to_string()))?;
+        let place = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        Ok(Checkpoint { path: path.to_path_buf(), place })
+    }
+
+    /// Brings what learns, the optimizer and the loss scale to where they stood.
+    ///
+    /// # Errors
+    /// Tensor files that cannot be read, or that do not hold exactly what `trainer` trains.
+    pub fn restore(&self, trainer: &mut Trainer<'_>) -> Result<(), LoadCheckpointError> {
+        let values = self.read(TRAINABLE, &trainer.adam, &[""])?;
+        let means = self.read(OPTIMIZER, &trainer.adam, &[".m", ".v"])?;
+        let mut means = means.into_iter();
+        let mut moments = Vec::new();
+        while let (Some(m), Some(v)) = (means.next(), means.next()) {
+            moments.push(Moments { m, v });
+        }
+        trainer.adam.restore(self.place.adam_steps, &values, &moments);
+        trainer.scaler = self.place.scaler;
+        Ok(())
+    }
+
+    /// Gives what learns the values of the checkpoint; the optimizer stays as it is.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::restore`].
+    pub fn restore_values(&self, adam: &mut Adam) -> Result<(), LoadCheckpointError> {
+        let values = self.read(TRAINABLE, adam, &[""])?;
+        adam.set_values(&values);
+        Ok(())
+    }
+
+    /// The tensors of a file: for each parameter those with its name and each of these endings.
+    fn read(
+        &self,
+        name: &str,
+        adam: &Adam,
+        endings: &[&str],
+    ) -> Result<Vec<tch::Tensor>, LoadCheckpointError> {
+        let path = self.path.join(name);
+        let damaged =
+            |problem: String| LoadCheckpointError::Damaged { path: path.clone(), problem };
+        let file = TensorFile::open(&path)?;
+        let expected = adam.parameters().len() * endings.len();
+        if file.names().len() != expected {
+            let problem = format!("{} tensors, expected {expected}", file.names().len());
+            return Err(damaged(problem));
+        }
+        let mut tensors = Vec::new();
+        for parameter in adam.parameters() {
+            for ending in endings {
+                let name = format!("{}{ending}", parameter.name);
+                let found = file
+                    .get(&name)
+                    .ok_or_else(|| damaged(format!("tensor `{name}` is missing")))?;
+                let tensor = copied(&found).map_err(damaged)?;
+                if tensor.size() != parameter.tensor.size() {
+                    return Err(damaged(format!(
+                        "tensor `{name}` has shape {:?}, expected {:?}",
+                        tensor.size(),
+                        parameter.tensor.size()
+                    )));
+                }
+                tensors.push(tensor);
+            }
+        }
+        Ok(tensors)
+    }
+}
+
+/// All complete checkpoints of the run at `run`, the one with the fewest steps first. Damaged ones are left
+/// out.
+pub fn checkpoints(run: &Path) -> Vec<Checkpoint> {
+    let Ok(entries) = fs::read_dir(run.join(FOLDER)) else { return Vec::new() };
+    let mut found: Vec<Checkpoint> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            (!hidden && entry.path().is_dir()).then(|| Checkpoint::open(&entry.path()).ok())?
+        })
+        .collect();
+    found.sort_by_key(|one| (one.place.position.steps, one.path.clone()));
+    found
+}
+
+/// The checkpoint that `ckpt/best` of a run names.
+pub fn best_checkpoint(run: &Path) -> Option<Checkpoint> {
+    let name = fs::read_to_string(run.join(FOLDER).join("best")).ok()?;
+    Checkpoint::open(&run.join(FOLDER).join(name.trim())).ok()
+}
+
+/// Writes a checkpoint, all of it or nothing, names it in `ckpt/last`, and returns its name. One of the same
+/// name is replaced.
 ///
 /// # Errors
 /// When something cannot be written.
 pub fn save_checkpoint(
     run: &RunDir,
-    epoch: u64,
+    name: &str,
     adam: &Adam,
-    position: &Position,
+    place: &Place,
 ) -> Result<(), CheckpointError> {
-    let name = format!("epoch-{epoch:04}");
-    let building = run.join(format!("ckpt/.{name}"));
+    let building = run.join(format!("{FOLDER}/.{name}"));
     let fail = |path: &Path| {
         let path = path.to_path_buf();
         move |source| RunDirError { path, source }
     };
+    let _ = fs::remove_dir_all(&building); // what a killed process left
     fs::create_dir_all(&building).map_err(fail(&building))?;
+    let written = write_into(&building, adam, place);
+    if written.is_err() {
+        let _ = fs::remove_dir_all(&building);
+    }
+    written?;
 
+    let finished = run.join(format!("{FOLDER}/{name}"));
+    let replaced = run.join(format!("{FOLDER}/.{name}.replaced"));
+    let _ = fs::remove_dir_all(&replaced);
+    if finished.exists() {
+        fs::rename(&finished, &replaced).map_err(fail(&finished))?;
+    }
+    fs::rename(&building, &finished).map_err(fail(&finished))?;
+    let folder = run.join(FOLDER);
+    File::open(&folder).and_then(|folder| folder.sync_all()).map_err(fail(&folder))?;
+    let _ = fs::remove_dir_all(&replaced);
+    run.write(&format!("{FOLDER}/last"), format!("{name}\n").as_bytes())?;
+    Ok(())
+}
+
+/// Names a checkpoint in `ckpt/best`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn name_best(run: &RunDir, name: &str) -> Result<(), RunDirError> {
+    run.write(&format!("{FOLDER}/best"), format!("{name}\n").as_bytes())
+}
+
+/// Removes all checkpoints but the `keep_last` newest (0: none is removed) and the best one. One that cannot
+/// be removed stays.
+pub fn remove_old_checkpoints(run: &RunDir, keep_last: usize) {
+    if keep_last == 0 {
+        return;
+    }
+    let found = checkpoints(run.path());
+    let best = best_checkpoint(run.path()).map(|best| best.path);
+    let old = &found[..found.len().saturating_sub(keep_last)];
+    for checkpoint in old.iter().filter(|one| Some(&one.path) != best.as_ref()) {
+        // Out of sight first, so that no half of it is ever taken for a checkpoint.
+        let hidden = run.join(format!("{FOLDER}/.{}.removed", checkpoint.name()));
+        if fs::rename(&checkpoint.path, &hidden).is_ok() {
+            let _ = fs::remove_dir_all(&hidden);
+        }
+    }
+}
+
+fn write_into(folder: &Path, adam: &Adam, place: &Place) -> Result<(), CheckpointError> {
     let trainable = adam.parameters().iter().map(|p| file_tensor(&p.name, &p.tensor, Dtype::F32));
-    write_safetensors(&building.join("trainable.safetensors"), trainable, &[("format", "pt")])?;
+    write_safetensors(&folder.join(TRAINABLE), trainable, &[("format", "pt")])?;
     let moments = adam.parameters().iter().zip(adam.moments()).flat_map(|(p, moments)| {
         let named = |kind, tensor| -> NewTensor<'static> {
             file_tensor(&format!("{}.{kind}", p.name), tensor, Dtype::F32)
         };
         [named("m", &moments.m), named("v", &moments.v)]
     });
-    write_safetensors(&building.join("optimizer.safetensors"), moments, &[("format", "pt")])?;
-    let text = serde_json::to_string(position).expect("a position is plain data") + "\n";
-    let file = building.join("position.json");
-    fs::write(&file, text).map_err(fail(&file))?;
-
-    let finished = run.join(format!("ckpt/{name}"));
-    fs::rename(&building, &finished).map_err(fail(&finished))?;
-    run.write("ckpt/last", format!("{name}\n").as_bytes())?;
+    write_safetensors(&folder.join(OPTIMIZER), moments, &[("format", "pt")])?;
+    let text = serde_json::to_string_pretty(place).expect("a place is plain data") + "\n";
+    let path = folder.join(POSITION);
+    let write = || {
+        fs::write(&path, text)?;
+        File::open(&path)?.sync_all()?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|source| RunDirError { path: path.clone(), source })?;
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! One run directory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use chrono::{Local, SecondsFormat};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -16,7 +16,12 @@ use crate::tensorfile::write_atomically;
 const ID_LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const ID_LEN: usize = 4;
 
-/// A file of a run directory could not be written or read.
+/// The file whose lock a process holds while it works on a run. It dies with the process.
+const LOCK_FILE: &str = "LOCK";
+/// How a run stands, as JSON.
+const STATUS_FILE: &str = "status.json";
+
+/// A file of a run directory could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: cannot write to the run directory", path.display())]
 pub struct RunDirError {
@@ -26,17 +31,36 @@ pub struct RunDirError {
     pub source: io::Error,
 }
 
-/// How a run stands.
-#[derive(Clone, Debug, Serialize)]
+/// A run directory could not be opened to be continued.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenRunError {
+    /// Another process works on it.
+    #[error("{}: another process works on this run", path.display())]
+    Busy {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// It cannot be written to.
+    #[error(transparent)]
+    Dir(#[from] RunDirError),
+}
+
+/// How a run stands, as its last process said it.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
-    /// A process works on it, or was killed while it did.
+    /// A process works on it, or was killed while it did: then nobody holds its lock.
     Running {
         /// The process.
         pid: u32,
     },
     /// It came to its end.
     Done,
+    /// It was asked to stop, and everything up to there is saved.
+    Interrupted {
+        /// Optimizer steps done.
+        steps: u64,
+    },
     /// It stopped early.
     Failed {
         /// Why.
@@ -44,10 +68,25 @@ pub enum Status {
     },
 }
 
-/// A directory that holds everything about one run.
+impl Status {
+    /// How the run at `path` stands; `None` when it does not say so.
+    pub fn load(path: &Path) -> Option<Status> {
+        serde_json::from_slice(&fs::read(path.join(STATUS_FILE)).ok()?).ok()
+    }
+}
+
+/// Whether a process works on the run at `path` now.
+pub fn is_busy(path: &Path) -> bool {
+    let lock = OpenOptions::new().read(true).open(path.join(LOCK_FILE));
+    lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// A directory that holds everything about one run, locked for this process.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    /// Holds the lock.
+    _lock: File,
 }
 
 impl RunDir {
@@ -70,11 +109,34 @@ impl RunDir {
                 Err(source) => return Err(RunDirError { path, source }),
             }
         };
-        let run = RunDir { path };
         for folder in ["ckpt", "export", "samples"] {
-            let folder = run.join(folder);
+            let folder = path.join(folder);
             fs::create_dir(&folder).map_err(fail(&folder))?;
         }
+        let lock = path.join(LOCK_FILE);
+        let file = File::create(&lock).map_err(fail(&lock))?;
+        file.lock().map_err(fail(&lock))?;
+        let run = RunDir { path, _lock: file };
+        run.set_status(&Status::Running { pid: std::process::id() })?;
+        Ok(run)
+    }
+
+    /// Takes over a run that no process works on, with status running.
+    ///
+    /// # Errors
+    /// When a process works on it, or it cannot be written to.
+    pub fn open(path: &Path) -> Result<RunDir, OpenRunError> {
+        let lock = path.join(LOCK_FILE);
+        let fail = |source| RunDirError { path: lock.clone(), source };
+        let file = OpenOptions::new().create(true).append(true).open(&lock).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenRunError::Busy { path: path.to_path_buf() });
+            }
+            Err(TryLockError::Error(source)) => return Err(fail(source).into()),
+        }
+        let run = RunDir { path: path.to_path_buf(), _lock: file };
         run.set_status(&Status::Running { pid: std::process::id() })?;
         Ok(run)
     }
@@ -104,12 +166,81 @@ impl RunDir {
     /// # Errors
     /// When it cannot be written.
     pub fn append(&self, name: &str, line: &str) -> Result<(), RunDirError> {
+        self.append_bytes(name, format!("{line}\n").as_bytes())
+    }
+
+    /// Adds bytes to a file that only grows.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
         let path = self.join(name);
         let add = || -> io::Result<()> {
             let mut file: File = OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(format!("{line}\n").as_bytes())
+            file.write_all(bytes)
         };
         add().map_err(|source| RunDirError { path: path.clone(), source })
+    }
+
+    /// Has the disk take what was added to a file, so that a power failure does not lose it.
+    ///
+    /// # Errors
+    /// When the disk does not. A file that is not there needs nothing.
+    pub fn sync(&self, name: &str) -> Result<(), RunDirError> {
+        let path = self.join(name);
+        match File::open(&path).and_then(|file| file.sync_data()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(RunDirError { path, source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies a file of another run; one that is not there is left out.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn copy_from(&self, other: &Path, name: &str) -> Result<(), RunDirError> {
+        match fs::read(other.join(name)) {
+            Ok(bytes) => self.write(name, &bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(RunDirError { path: other.join(name), source }),
+        }
+    }
+
+    /// Cuts a file down to its first `len` bytes.
+    ///
+    /// # Errors
+    /// When it cannot be written. A file that is not there stays so.
+    pub fn keep_bytes(&self, name: &str, len: usize) -> Result<(), RunDirError> {
+        let path = self.join(name);
+        match fs::read(&path) {
+            Ok(bytes) if bytes.len() > len => self.write(name, &bytes[..len]),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(RunDirError { path, source }),
+        }
+    }
+
+    /// Keeps of a file of lines the first ones, as long as `keep` says so: those that a checkpoint knows. A
+    /// last line that was not written to its end is dropped.
+    ///
+    /// # Errors
+    /// When it cannot be written. A file that is not there stays so.
+    pub fn keep_lines(
+        &self,
+        name: &str,
+        mut keep: impl FnMut(&str) -> bool,
+    ) -> Result<(), RunDirError> {
+        let path = self.join(name);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(RunDirError { path, source }),
+        };
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let kept: String = whole.take_while(|line| keep(line.trim_end())).collect();
+        if kept == text { Ok(()) } else { self.write(name, kept.as_bytes()) }
     }
 
     /// Notes in `events.jsonl` that something happened now.
@@ -130,7 +261,7 @@ impl RunDir {
     /// When it cannot be written.
     pub fn set_status(&self, status: &Status) -> Result<(), RunDirError> {
         let text = serde_json::to_string(status).expect("a status is plain data") + "\n";
-        self.write("status.json", text.as_bytes())
+        self.write(STATUS_FILE, text.as_bytes())
     }
 }
 

@@ -10,23 +10,39 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Option<PathBuf> {
     if as_path.join("resolved.toml").is_file() {
         return Some(as_path.to_path_buf());
     }
-    let mut runs: Vec<(std::time::SystemTime, PathBuf)> = fs::read_dir(runs_dir)
-        .ok()?
+    let matches = |path: &PathBuf| {
+        let (middle, id) = name_and_id(path);
+        name == "latest" || path.ends_with(name) || name == id || name == middle
+    };
+    all_runs(runs_dir).into_iter().rfind(matches)
+}
+
+/// The runs of an experiment's name, the oldest first.
+pub fn runs_named(runs_dir: &Path, name: &str) -> Vec<PathBuf> {
+    all_runs(runs_dir).into_iter().filter(|path| name_and_id(path).0 == name).collect()
+}
+
+/// All run directories, the oldest first.
+pub fn all_runs(runs_dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(runs_dir) else { return Vec::new() };
+    let mut runs: Vec<(std::time::SystemTime, PathBuf)> = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let made = fs::metadata(path.join("resolved.toml")).ok()?.modified().ok()?;
+            let made = fs::metadata(path.join("experiment.toml")).ok()?.modified().ok()?;
             Some((made, path))
         })
         .collect();
     runs.sort();
-    let matches = |path: &Path| {
-        let directory = path.file_name().unwrap_or_default().to_string_lossy();
-        // DATE-NAME-ID, where DATE has 10 letters and ID 4.
-        let id = directory.rsplit('-').next().unwrap_or_default();
-        let middle = directory.get(11..directory.len().saturating_sub(id.len() + 1));
-        name == "latest" || name == directory || name == id || Some(name) == middle
-    };
-    runs.into_iter().map(|(_, path)| path).rfind(|path| matches(path))
+    runs.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The name of the experiment and the letters of the run, from a directory DATE-NAME-ID, where DATE has ten
+/// letters.
+pub fn name_and_id(run: &Path) -> (String, String) {
+    let directory = run.file_name().unwrap_or_default().to_string_lossy();
+    let rest = directory.get(11..).unwrap_or_default();
+    let (name, id) = rest.rsplit_once('-').unwrap_or(("", rest));
+    (name.to_string(), id.to_string())
 }
 
 /// The newest `.pth` that a run has exported: that of the highest mini-epoch.
@@ -49,7 +65,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let run = folder.path().join("2026-11-24-emoji-state-k3f9");
         fs::create_dir(&run).expect("a run");
-        fs::write(run.join("resolved.toml"), "").expect("a file");
+        for file in ["experiment.toml", "resolved.toml"] {
+            fs::write(run.join(file), "").expect("a file");
+        }
         fs::create_dir(folder.path().join(".cache")).expect("another folder");
         for name in ["latest", "k3f9", "emoji-state", "2026-11-24-emoji-state-k3f9"] {
             assert_eq!(find_run(folder.path(), name).as_ref(), Some(&run), "{name}");

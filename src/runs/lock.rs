@@ -1,16 +1,16 @@
 //! `lock.toml`: everything outside the experiment file that a run's numbers depend on.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::absolute;
 
 /// What the numbers of a run depend on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Lock {
     /// Version of this program.
     pub statetune: String,
@@ -25,12 +25,21 @@ pub struct Lock {
     /// The tokenizer's vocabulary.
     pub tokenizer: LockedFile,
     /// The checkpoint; absent when the model is new.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<LockedFile>,
 }
 
+/// What differs between what two runs depended on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LockDifferences {
+    /// Inputs with another content: `data`, `tokenizer`, `weights`. Their paths do not matter.
+    pub inputs: Vec<&'static str>,
+    /// Programs and their settings, each with both sides.
+    pub machine: Vec<String>,
+}
+
 /// A file by name and content.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LockedFile {
     /// Where it was read from, absolute; `world` for the built-in vocabulary.
     pub path: PathBuf,
@@ -46,6 +55,41 @@ impl LockedFile {
 }
 
 impl Lock {
+    /// Name of the file.
+    pub const FILE: &str = "lock.toml";
+
+    /// The lock of the run at `path`; `None` when it has none that can be read.
+    pub fn load(path: &Path) -> Option<Lock> {
+        toml::from_str(&fs::read_to_string(path.join(Lock::FILE)).ok()?).ok()
+    }
+
+    /// The inputs whose content differs, by name, and what else of the machine differs, in words.
+    pub fn differences(&self, now: &Lock) -> LockDifferences {
+        let content = |file: Option<&LockedFile>| file.map(|file| file.sha256.clone());
+        let inputs = [
+            ("data", content(Some(&self.data)), content(Some(&now.data))),
+            ("tokenizer", content(Some(&self.tokenizer)), content(Some(&now.tokenizer))),
+            ("weights", content(self.weights.as_ref()), content(now.weights.as_ref())),
+        ];
+        let inputs = inputs.into_iter().filter(|(_, was, now)| was != now);
+        let mut machine = Vec::new();
+        for (what, was, now) in [
+            ("statetune", &self.statetune, &now.statetune),
+            ("libtorch", &self.libtorch, &now.libtorch),
+        ] {
+            if was != now {
+                machine.push(format!("{what} {was} -> {now}"));
+            }
+        }
+        if self.kernels != now.kernels {
+            machine.push("other kernels".to_string());
+        }
+        if self.threads != now.threads {
+            machine.push(format!("threads {} -> {}", self.threads, now.threads));
+        }
+        LockDifferences { inputs: inputs.map(|(name, ..)| name).collect(), machine }
+    }
+
     /// The file's text.
     ///
     /// # Panics

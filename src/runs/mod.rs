@@ -9,11 +9,14 @@
 //!   metrics.jsonl     one line per reported interval; only grows
 //!   train_log.txt     the line per mini-epoch that RWKV trainers write
 //!   samples/          base.jsonl, tuned.jsonl: answers before and after
+//!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
 //!   export/           rwkv-N.pth and .st after mini-epoch N
-//!   status.json       running, done or failed
+//!   status.json       running, done, interrupted or failed
+//!   LOCK              locked by the process that works on the run
 //! ```
 
+mod chain;
 mod checkpoint;
 mod dir;
 mod find;
@@ -21,11 +24,15 @@ mod lock;
 mod records;
 mod resolved;
 
-pub use checkpoint::{CheckpointError, save_checkpoint};
-pub use dir::{RunDir, RunDirError, Status};
-pub use find::{find_run, newest_product};
-pub use lock::{Lock, LockedFile, sha256_of};
-pub use records::{Metrics, TrainLog};
+pub use chain::{Chain, LINK_BYTES, Link, read_chain};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, LoadCheckpointError, Place, best_checkpoint, checkpoints,
+    name_best, remove_old_checkpoints, save_checkpoint,
+};
+pub use dir::{OpenRunError, RunDir, RunDirError, Status, is_busy};
+pub use find::{all_runs, find_run, name_and_id, newest_product, runs_named};
+pub use lock::{Lock, LockDifferences, LockedFile, sha256_of};
+pub use records::{Best, Metrics, Totals, TrainLog, rewind_records};
 pub use resolved::resolved_toml;
 
 use std::path::{Path, PathBuf};

@@ -1,10 +1,14 @@
 //! The lines that a run writes while it trains.
 
 use chrono::Local;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::chain::{Chain, LINK_BYTES};
+use super::{RunDir, RunDirError};
+use crate::train::StepRecord;
 
 /// A line of `metrics.jsonl`: what happened since the line before.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Metrics {
     /// Optimizer steps done.
     pub step: u64,
@@ -15,6 +19,7 @@ pub struct Metrics {
     /// Learning rate of the last step.
     pub lr: f64,
     /// Norm of the last step's gradients before clipping; `null` when that step was skipped.
+    #[serde(deserialize_with = "null_is_nan")]
     pub grad_norm: f64,
     /// Steps that changed nothing, because gradients overflowed under the loss scale of float16.
     pub skipped_steps: u64,
@@ -22,6 +27,96 @@ pub struct Metrics {
     pub learned_tokens: u64,
     /// Positions computed per second, padding included.
     pub positions_per_s: f64,
+}
+
+impl Metrics {
+    /// Name of the file.
+    pub const FILE: &str = "metrics.jsonl";
+}
+
+fn null_is_nan<'de, D: serde::Deserializer<'de>>(value: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(f64::NAN))
+}
+
+/// What the steps of an interval, and of the whole run, add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Totals {
+    /// Losses of the steps since the last line of metrics.
+    losses: f64,
+    /// Those steps.
+    steps: u64,
+    /// Those of them that changed nothing.
+    skipped: u64,
+    /// Their positions.
+    positions: u64,
+    /// How long they took.
+    secs: f64,
+    /// Learned tokens of the whole run.
+    learned: u64,
+    /// How long all its steps took.
+    pub trained_secs: f64,
+}
+
+impl Totals {
+    /// Adds a step, and returns the metrics of the interval when it ends with this step: after every
+    /// `every_steps` steps and after the last of `total_steps`.
+    pub fn add(
+        &mut self,
+        step: &StepRecord,
+        every_steps: u64,
+        total_steps: u64,
+    ) -> Option<Metrics> {
+        let done = step.step + 1;
+        self.losses += step.loss;
+        self.steps += 1;
+        self.skipped += u64::from(step.skipped);
+        self.positions += step.positions;
+        self.secs += step.duration.as_secs_f64();
+        self.learned += step.learned;
+        self.trained_secs += step.duration.as_secs_f64();
+        if !done.is_multiple_of(every_steps) && done != total_steps {
+            return None;
+        }
+        let metrics = Metrics {
+            step: done,
+            epoch: step.epoch,
+            loss: self.losses / self.steps as f64,
+            lr: step.lr,
+            grad_norm: step.grad_norm,
+            skipped_steps: self.skipped,
+            learned_tokens: self.learned,
+            positions_per_s: self.positions as f64 / self.secs,
+        };
+        let Totals { learned, trained_secs, .. } = *self;
+        *self = Totals { learned, trained_secs, ..Totals::default() };
+        Some(metrics)
+    }
+}
+
+/// The lowest held-out loss of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Best {
+    /// In nats.
+    pub val_loss: f64,
+    /// Steps done when it was measured.
+    pub steps: u64,
+    /// Evaluations since then.
+    pub since: u32,
+}
+
+/// Removes from the records of a run what happened after a checkpoint at `steps` steps and `epochs`
+/// mini-epochs, so that they go on as if the run had not been stopped.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn rewind_records(run: &RunDir, steps: u64, epochs: u64) -> Result<(), RunDirError> {
+    let step = |line: &str| serde_json::from_str::<Metrics>(line).ok().map(|metrics| metrics.step);
+    run.keep_lines(Metrics::FILE, |line| step(line).is_some_and(|step| step <= steps))?;
+    run.keep_lines(TrainLog::FILE, |line| {
+        TrainLog::epoch_of(line).is_none_or(|epoch| epoch < epochs)
+    })?;
+    let links = usize::try_from(steps).unwrap_or(usize::MAX).saturating_mul(LINK_BYTES);
+    run.keep_bytes(Chain::FILE, links)
 }
 
 /// The text log that RWKV trainers write: a header a run and a line a mini-epoch.
@@ -41,6 +136,12 @@ impl TrainLog {
     pub fn line(epoch: u64, mean_loss: f64, lr: f64) -> String {
         let time = Local::now().format("%Y-%m-%d %H:%M:%S%.6f");
         format!("{epoch} {mean_loss:.6} {:.4} {lr:.8} {time} {epoch}", mean_loss.exp())
+    }
+
+    /// The mini-epoch of a line; `None` for a line of the header.
+    fn epoch_of(line: &str) -> Option<u64> {
+        let words: Vec<&str> = line.split(' ').collect();
+        if words.len() == 7 { words[0].parse().ok() } else { None }
     }
 }
 

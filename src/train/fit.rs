@@ -1,10 +1,13 @@
 //! The loop over the steps of a run.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{TrainError, Trainer};
-use crate::data::Loader;
-use crate::optim::{Adam, LrCurve};
+use crate::data::{Batch, Loader};
+use crate::optim::LrCurve;
 
 /// How long and with what a run trains.
 #[derive(Clone, Copy, Debug)]
@@ -21,15 +24,27 @@ pub struct FitOptions {
     pub curve: LrCurve,
 }
 
+impl FitOptions {
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.epoch_steps * self.epoch_count
+    }
+
+    /// Samples of one step.
+    pub fn samples_per_step(&self) -> u64 {
+        self.micro_bsz * self.accumulate_grad_batches
+    }
+}
+
 /// How far a run has come.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Position {
-    /// Mini-epochs done.
-    pub epochs: u64,
     /// Optimizer steps done.
     pub steps: u64,
     /// Samples seen, in all passes.
     pub samples: u64,
+    /// Summed losses of the steps since the last mini-epoch ended.
+    pub epoch_loss: f64,
 }
 
 /// What is known after a step.
@@ -55,66 +70,66 @@ pub struct StepRecord {
     pub duration: Duration,
 }
 
-/// Something that happened in the loop.
+/// What is there after a step.
 #[derive(Debug)]
-pub enum Event<'a> {
-    /// A step is done.
-    Step(StepRecord),
-    /// A mini-epoch, counted from 0, is done.
-    EpochEnd {
-        /// Which one.
-        epoch: u64,
-        /// Mean of its steps' losses.
-        mean_loss: f64,
-        /// Learning rate of its last step.
-        lr: f64,
-        /// How far the run has come.
-        position: Position,
-        /// The optimizer, for its moments.
-        adam: &'a Adam,
-    },
+pub struct StepDone<'a> {
+    /// The step.
+    pub record: StepRecord,
+    /// How far the run has come with it.
+    pub position: Position,
+    /// Mean of the steps' losses, when the step was the last of its mini-epoch.
+    pub epoch_mean_loss: Option<f64>,
+    /// What the step learned from.
+    pub batches: &'a [Batch],
+    /// What it changed.
+    pub trainer: &'a Trainer<'a>,
 }
 
-/// Trains on `loader` and reports every event to `on_event`, whose failure ends the loop.
+/// Trains on `loader` from `start` to the last step of `options`, or until `after_step`, which gets to see
+/// every step, breaks off. Returns how far the run has come.
 ///
 /// # Errors
-/// What [`Trainer::step`] and `on_event` return.
+/// What [`Trainer::step`] and `after_step` return.
 pub fn fit<E: From<TrainError>>(
     trainer: &mut Trainer<'_>,
     loader: &mut Loader,
     options: &FitOptions,
-    mut on_event: impl FnMut(Event<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut samples = 0;
-    for epoch in 0..options.epoch_count {
-        let mut losses = 0.0;
-        let mut lr = 0.0;
-        for step in epoch * options.epoch_steps..(epoch + 1) * options.epoch_steps {
-            let started = Instant::now();
-            let mut batches = Vec::new();
-            for _ in 0..options.accumulate_grad_batches {
-                batches.push(loader.batch(samples, options.micro_bsz).map_err(TrainError::from)?);
-                samples += options.micro_bsz;
-            }
-            lr = options.curve.at(step);
-            let outcome = trainer.step(&batches, step, lr)?;
-            losses += outcome.loss;
-            on_event(Event::Step(StepRecord {
-                step,
-                epoch,
-                loss: outcome.loss,
-                lr,
-                grad_norm: outcome.grad_norm,
-                skipped: outcome.skipped,
-                learned: outcome.learned,
-                positions: outcome.positions,
-                duration: started.elapsed(),
-            }))?;
+    start: Position,
+    mut after_step: impl FnMut(&StepDone<'_>) -> Result<ControlFlow<()>, E>,
+) -> Result<Position, E> {
+    let mut position = start;
+    while position.steps < options.total_steps() {
+        let started = Instant::now();
+        let mut batches = Vec::new();
+        for _ in 0..options.accumulate_grad_batches {
+            batches
+                .push(loader.batch(position.samples, options.micro_bsz).map_err(TrainError::from)?);
+            position.samples += options.micro_bsz;
         }
-        let mean_loss = losses / options.epoch_steps as f64;
-        let position =
-            Position { epochs: epoch + 1, steps: (epoch + 1) * options.epoch_steps, samples };
-        on_event(Event::EpochEnd { epoch, mean_loss, lr, position, adam: &trainer.adam })?;
+        let step = position.steps;
+        let lr = options.curve.at(step);
+        let outcome = trainer.step(&batches, step, lr)?;
+        let record = StepRecord {
+            step,
+            epoch: step / options.epoch_steps,
+            loss: outcome.loss,
+            lr,
+            grad_norm: outcome.grad_norm,
+            skipped: outcome.skipped,
+            learned: outcome.learned,
+            positions: outcome.positions,
+            duration: started.elapsed(),
+        };
+        position.steps += 1;
+        position.epoch_loss += outcome.loss;
+        let epoch_mean_loss = position.steps.is_multiple_of(options.epoch_steps).then(|| {
+            let sum = std::mem::take(&mut position.epoch_loss);
+            sum / options.epoch_steps as f64
+        });
+        let done = StepDone { record, position, epoch_mean_loss, batches: &batches, trainer };
+        if after_step(&done)?.is_break() {
+            break;
+        }
     }
-    Ok(())
+    Ok(position)
 }

@@ -10,7 +10,7 @@ mod step;
 
 pub use error::TrainError;
 pub use eval::mean_loss;
-pub use fit::{Event, FitOptions, Position, StepRecord, fit};
+pub use fit::{FitOptions, Position, StepDone, StepRecord, fit};
 pub use loss::{HeadLoss, head_loss};
 pub use scaler::LossScaler;
 pub use step::{StepOptions, StepOutcome, Trainer};

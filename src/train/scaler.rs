@@ -1,5 +1,6 @@
 //! The loss scale of float16 training.
 
+use serde::{Deserialize, Serialize};
 use tch::Kind;
 
 /// Scale of the first step.
@@ -14,7 +15,7 @@ const SMALLEST: f64 = 1.0;
 /// Gradients come out multiplied by it and are divided before anything reads them. The factor is a
 /// power of two, so both are exact. It halves when gradients overflow and doubles after
 /// 2000 steps in which they did not.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct LossScaler {
     scale: f64,
     good_steps: u32,

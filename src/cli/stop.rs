@@ -1,0 +1,43 @@
+//! Ctrl-C and SIGTERM: the first asks the run to stop, the second stops the process at once.
+
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::tell;
+
+/// What a shell adds to the number of the signal that ended a process.
+const SIGNALLED: i32 = 128;
+
+/// Becomes true when the process is asked to stop. A closed terminal asks too.
+///
+/// After SIGTERM, which comes from programs rather than people, the process ends after `grace` even where a
+/// step takes longer.
+///
+/// # Errors
+/// When the operating system refuses to deliver signals.
+pub(super) fn stop_on_signals(grace: Duration) -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            if flag.swap(true, Ordering::Relaxed) {
+                exit(SIGNALLED + signal);
+            }
+            tell("stopping after this step, everything is saved; once more to stop at once");
+            if signal == SIGTERM {
+                thread::spawn(move || {
+                    thread::sleep(grace);
+                    exit(SIGNALLED + signal);
+                });
+            }
+        }
+    });
+    Ok(stop)
+}
