@@ -71,11 +71,13 @@ impl Screen {
                 self.resumed = steps;
                 self.line(&format!("goes on after step {steps}"));
             }
-            Progress::Evaluated { steps, val_loss } => {
+            Progress::Evaluated { steps, epochs, val_loss } => {
                 self.val_loss = Some(val_loss);
-                let when = match steps {
-                    0 => "before training".to_string(),
-                    steps => format!("after step {steps}"),
+                let when = match epochs {
+                    Some(0) => "before training".to_string(),
+                    Some(1) => "after 1 mini-epoch".to_string(),
+                    Some(n) => format!("after {n} mini-epochs"),
+                    None => format!("after step {steps}"),
                 };
                 self.line(&format!("held-out loss {val_loss:.4} {when}"));
             }

@@ -116,11 +116,15 @@ impl Course<'_, '_> {
         let found = mean_loss(self.method, val, train.micro_bsz.into(), train.head_chunk.into())?;
         let Some(val_loss) = found else { return Ok(false) };
         check_finite("held-out loss", val_loss, position)?;
-        let epochs = position.steps / self.options.epoch_steps;
-        let steps = position.steps;
+        let (steps, epoch_steps) = (position.steps, self.options.epoch_steps);
+        let epochs = steps / epoch_steps;
         self.run
             .event("eval", json!({ "steps": steps, "epochs": epochs, "val_loss": val_loss }))?;
-        (self.watch)(Progress::Evaluated { steps, val_loss });
+        (self.watch)(Progress::Evaluated {
+            steps,
+            epochs: steps.is_multiple_of(epoch_steps).then_some(epochs),
+            val_loss,
+        });
         self.val_now = Some(val_loss);
         if steps == 0 {
             self.val_before = Some(val_loss);

@@ -36,6 +36,8 @@ pub enum Progress<'a> {
     Evaluated {
         /// Steps done.
         steps: u64,
+        /// Mini-epochs done, unless it was within one.
+        epochs: Option<u64>,
         /// Mean loss in nats.
         val_loss: f64,
     },

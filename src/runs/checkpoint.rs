@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::dir::REPLACED;
 use super::{Best, RunDir, RunDirError, Totals};
 use crate::model::{copied, file_tensor};
 use crate::optim::{Adam, Moments};
@@ -229,7 +230,7 @@ pub fn save_checkpoint(
     written?;
 
     let finished = run.join(format!("{FOLDER}/{name}"));
-    let replaced = run.join(format!("{FOLDER}/.{name}.replaced"));
+    let replaced = run.join(format!("{FOLDER}/.{name}{REPLACED}"));
     let _ = fs::remove_dir_all(&replaced);
     if finished.exists() {
         fs::rename(&finished, &replaced).map_err(fail(&finished))?;

@@ -18,6 +18,8 @@ const ID_LEN: usize = 4;
 
 /// The file whose lock a process holds while it works on a run. It dies with the process.
 const LOCK_FILE: &str = "LOCK";
+/// End of the hidden name that a folder has while another one takes its place.
+pub(super) const REPLACED: &str = ".replaced";
 /// How a run stands, as JSON.
 const STATUS_FILE: &str = "status.json";
 
@@ -137,6 +139,9 @@ impl RunDir {
             Err(TryLockError::Error(source)) => return Err(fail(source).into()),
         }
         let run = RunDir { path: path.to_path_buf(), _lock: file };
+        for folder in ["", "ckpt", "export", "samples"] {
+            clear_leftovers(&run.join(folder));
+        }
         run.set_status(&Status::Running { pid: std::process::id() })?;
         Ok(run)
     }
@@ -262,6 +267,21 @@ impl RunDir {
     pub fn set_status(&self, status: &Status) -> Result<(), RunDirError> {
         let text = serde_json::to_string(status).expect("a status is plain data") + "\n";
         self.write(STATUS_FILE, text.as_bytes())
+    }
+}
+
+/// Removes what a killed process was about to write, all of which has a hidden name, and puts back what it
+/// was about to replace. What cannot be removed does no harm.
+fn clear_leftovers(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(visible) = name.strip_prefix('.') else { continue };
+        let replaced = visible.strip_suffix(REPLACED).map(|name| folder.join(name));
+        if replaced.is_some_and(|old| !old.exists() && fs::rename(&path, old).is_ok()) {
+            continue;
+        }
+        let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
     }
 }
 

@@ -11,6 +11,7 @@ Usage: statetune [OPTIONS] <COMMAND>
 
 Commands:
   run       Run an experiment: prepare its data, train, sample, write a run directory
+  resume    Go on with a run that was stopped, killed or made longer, bit for bit
   check     Check an experiment file without running it
   generate  Let a base model, or a run's tuned model, continue a text
   score     Print how likely a model finds given tokens, as JSON

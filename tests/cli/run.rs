@@ -69,6 +69,8 @@ fn the_run_directory() {
     assert_eq!(
         case.list(&run),
         [
+            "LOCK",
+            "chain.bin",
             "ckpt",
             "events.jsonl",
             "experiment.toml",
@@ -126,13 +128,15 @@ fn only_the_states_are_saved() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
     let run = case.only_run();
-    assert_eq!(case.list(run.join("ckpt")), ["epoch-0000", "epoch-0001", "last"]);
+    assert_eq!(case.list(run.join("ckpt")), ["best", "epoch-0000", "epoch-0001", "last"]);
     assert_eq!(case.read(run.join("ckpt/last")), "epoch-0001\n");
     let checkpoint = run.join("ckpt/epoch-0001");
     let files = ["optimizer.safetensors", "position.json", "trainable.safetensors"];
     assert_eq!(case.list(&checkpoint), files);
-    let position = case.lines(checkpoint.join("position.json"));
-    assert_eq!(position, [json!({ "epochs": 2, "steps": 4, "samples": 16 })]);
+    let place: Value =
+        serde_json::from_str(&case.read(checkpoint.join("position.json"))).expect("JSON");
+    assert_eq!(place["position"], json!({ "steps": 4, "samples": 16, "epoch_loss": 0.0 }));
+    assert_eq!(place["epochs"], 2);
     assert_eq!(tensors(&case, checkpoint.join("trainable.safetensors")), time_states());
     let products = ["rwkv-0.pth", "rwkv-0.st", "rwkv-1.pth", "rwkv-1.st"];
     assert_eq!(case.list(run.join("export")), products);

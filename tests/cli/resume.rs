@@ -1,0 +1,294 @@
+//! Runs that are stopped, killed, made longer or changed, and then go on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+
+use crate::case::{Case, STATE};
+
+/// Sixteen steps in eight mini-epochs, all checkpoints kept.
+const LONGER: [&str; 6] = [
+    "--set",
+    "train.epoch_count=8",
+    "--set",
+    "checkpoint.keep_last=0",
+    "--set",
+    "sample.held_out=0",
+];
+/// Kills of one run in the kill test.
+const KILLS: usize = 50;
+
+fn run(case: &Case, more: &[&str]) -> crate::case::Output {
+    case.statetune(&[&["run", STATE][..], &LONGER, more].concat())
+}
+
+/// What two runs that compute the same have in common, byte for byte.
+#[track_caller]
+fn same_numbers(case: &Case, one: &Path, other: &Path, checkpoint: &str) {
+    for file in ["chain.bin", &format!("ckpt/{checkpoint}/trainable.safetensors")] {
+        let [one, other] = [one, other].map(|run| {
+            let path = case.path(run.join(file));
+            fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        });
+        assert!(one == other, "{file} differs");
+    }
+    let metrics = |run: &Path| {
+        let mut lines = case.lines(run.join("metrics.jsonl"));
+        for line in &mut lines {
+            line.as_object_mut().expect("an object").remove("positions_per_s");
+        }
+        lines
+    };
+    assert_eq!(metrics(one), metrics(other));
+}
+
+/// The program in the background.
+fn spawn(case: &Case, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_statetune"))
+        .current_dir(case.path(""))
+        .args(arguments)
+        .env("OMP_NUM_THREADS", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts")
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    Command::new("kill").args([name, &pid]).status().expect("kill is there");
+}
+
+#[test]
+fn epoch_begin_goes_on_bit_for_bit() {
+    let case = Case::new();
+    run(&case, &[]).is_done();
+    let whole = case.only_run();
+    let output = run(&case, &["--set", "train.epoch_begin=3"]);
+    output.is_done();
+    assert!(output.stderr.contains("\ngoes on after step 6\n"), "{}", output.stderr);
+    let branch = case.runs().into_iter().find(|run| *run != whole).expect("a second run");
+    same_numbers(&case, &whole, &branch, "epoch-0007");
+    assert_eq!(
+        case.list(branch.join("ckpt")),
+        ["epoch-0003", "epoch-0004", "epoch-0005", "epoch-0006", "epoch-0007", "last"]
+    );
+}
+
+#[test]
+fn a_longer_run_goes_on_with_rates_planned_anew() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run();
+    let done = case.statetune(&["resume", "latest"]);
+    assert_eq!(
+        done.stderr.trim_end(),
+        "error[ST6008]: the run `runs/DATE-tiny-ID` is done\n  |\n  = help: more mini-epochs: `--set train.epoch_count=N`\n  = help: a new run that starts from what it learned: `statetune run FILE --from RUN`"
+    );
+    assert_eq!(done.code, Some(27));
+    case.statetune(&["resume", "latest", "--set", "train.epoch_count=3"]).is_done();
+    let steps: Vec<_> =
+        case.lines(run.join("metrics.jsonl")).iter().map(|line| line["step"].clone()).collect();
+    assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
+    assert!(case.read(run.join("resolved.toml")).contains("epoch_count = 3  # --set\n"));
+}
+
+#[test]
+fn a_run_of_other_settings_is_no_continuation() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let message = "\
+error[ST6003]: run `DATE-tiny-ID` cannot continue exactly: 2 settings changed
+ --> command line:1:28
+  |
+1 | --set schedule.lr_init=0.5
+";
+    let output = case.statetune(&[
+        "resume",
+        "latest",
+        "--set",
+        "schedule.lr_init=0.5",
+        "--set",
+        "train.micro_bsz=2",
+        "--set",
+        "train.epoch_count=3",
+    ]);
+    assert!(
+        output.stderr.contains("cannot continue exactly: 2 settings changed"),
+        "{} {message}",
+        output.stderr
+    );
+    for note in [
+        "`schedule.lr_init` was 1.0 and is 0.5 now: every later step would differ",
+        "`train.micro_bsz` was 4 and is 2 now: every later step would differ",
+        "`train.epoch_count` 2 -> 3 would be no hindrance",
+        "--accept schedule.lr_init,train.micro_bsz`",
+    ] {
+        assert!(output.stderr.contains(note), "{}", output.stderr);
+    }
+    assert_eq!(output.code, Some(27));
+    let accepted = case.statetune(&[
+        "resume",
+        "latest",
+        "--set",
+        "schedule.lr_init=0.5",
+        "--set",
+        "train.epoch_count=3",
+        "--accept",
+        "schedule.lr_init",
+    ]);
+    accepted.is_done();
+    let events = case.read(case.only_run().join("events.jsonl"));
+    assert!(events.contains("\"accepted\":[\"schedule.lr_init\"]"), "{events}");
+}
+
+#[test]
+fn other_data_is_no_continuation() {
+    let case = Case::new();
+    run(&case, &[]).is_done();
+    let data = case.read("data.jsonl").replacen("the", "a", 1);
+    case.write("data.jsonl", data);
+    let output = run(&case, &["--set", "train.epoch_begin=3"]);
+    assert!(
+        output
+            .stderr
+            .contains("error[ST6004]: run `DATE-tiny-ID` cannot continue exactly: other data\n"),
+        "{}",
+        output.stderr
+    );
+    assert_eq!((output.code, case.runs().len()), (Some(27), 1));
+}
+
+#[test]
+fn no_such_checkpoint() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let output = case.statetune(&["run", STATE, "--set", "train.epoch_begin=7"]);
+    assert!(
+        output.stderr.contains("error[ST6006]: no run has a checkpoint after mini-epoch 7\n"),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.contains("checkpoints of `DATE-tiny-ID`: epoch-0000, epoch-0001"));
+    assert_eq!(output.code, Some(27));
+}
+
+#[test]
+fn a_new_run_begins_with_what_another_learned() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let first = case.only_run();
+    case.statetune(&["run", STATE, "--from", "latest", "--set", "schedule.lr_init=0.1"]).is_done();
+    let second = case.runs().into_iter().find(|run| *run != first).expect("a second run");
+    let losses = |run: &Path, event: usize| {
+        let evals: Vec<_> = case
+            .lines(run.join("events.jsonl"))
+            .into_iter()
+            .filter(|line| line["event"] == "eval")
+            .collect();
+        evals[event]["val_loss"].as_f64().expect("a loss")
+    };
+    assert_eq!(losses(&first, 2), losses(&second, 0));
+}
+
+#[test]
+fn asked_to_stop_it_saves_and_goes_on_bit_for_bit() {
+    let case = Case::new();
+    run(&case, &[]).is_done();
+    let whole = case.only_run();
+    let many = [&["run", STATE][..], &LONGER].concat();
+    let child = spawn(&case, &many);
+    let stopped = wait_for_second_run(&case, &whole);
+    wait_until(|| {
+        fs::read(case.path(stopped.join("chain.bin"))).is_ok_and(|chain| !chain.is_empty())
+    });
+    signal(&child, "-INT");
+    let output = child.wait_with_output().expect("it ends");
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(75), "{stdout}{stderr}");
+    assert!(
+        stderr.contains("stopping after this step, everything is saved; once more to stop at once")
+    );
+    assert!(stdout.contains("next     statetune resume "), "{stdout}");
+    assert!(case.read(stopped.join("status.json")).contains("interrupted"));
+    case.statetune(&["resume", "latest"]).is_done();
+    same_numbers(&case, &whole, &stopped, "epoch-0007");
+}
+
+#[test]
+fn two_processes_do_not_work_on_one_run() {
+    let case = Case::new();
+    let arguments = [&["run", STATE][..], &["--set", "train.epoch_count=2000"]].concat();
+    let mut child = spawn(&case, &arguments);
+    let run = wait_for_second_run(&case, Path::new(""));
+    wait_until(|| case.path(run.join("lock.toml")).exists());
+    let output = case.statetune(&["resume", "latest"]);
+    assert_eq!(
+        output.stderr.trim_end(),
+        "error[ST6007]: runs/DATE-tiny-ID: another process works on this run\n  |\n  = help: wait until it is done, or stop it with Ctrl-C in its terminal"
+    );
+    assert_eq!(output.code, Some(26));
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+}
+
+/// Kills the run at random moments, many of them while it writes a checkpoint, and goes on each time.
+#[test]
+fn killed_fifty_times_it_computes_the_same() {
+    let case = Case::new();
+    let long = ["--set", "train.epoch_count=400", "--set", "train.epoch_steps=1"];
+    run(&case, &long).is_done();
+    let whole = case.only_run();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    let arguments = [&["run", STATE, "--resume", "auto"][..], &LONGER, &long].concat();
+    let second = || case.runs().into_iter().find(|run| *run != whole);
+    let hidden = |run: PathBuf| {
+        let names = case.list(run.join("ckpt")).into_iter();
+        names.filter(|name| name.starts_with('.')).collect::<Vec<_>>()
+    };
+    let mut within_checkpoints = 0;
+    for _ in 0..KILLS {
+        let steps = || second().map_or(0, |run| chain_len(&case, &run));
+        let before = steps();
+        let mut child = spawn(&case, &arguments);
+        // Each life gets at least a step further.
+        wait_until(|| steps() > before || child.try_wait().expect("a child").is_some());
+        sleep(Duration::from_micros(rng.random_range(0..30_000)));
+        child.kill().expect("killed, or ended before");
+        child.wait().expect("it ends");
+        within_checkpoints += usize::from(second().is_some_and(|run| !hidden(run).is_empty()));
+    }
+    assert!(within_checkpoints > 0, "no kill came while a checkpoint was written");
+    println!("{within_checkpoints} of {KILLS} kills came while a checkpoint was written");
+    let last = case.statetune(&arguments);
+    assert_eq!(last.code, Some(0), "{last:?}");
+    let killed = second().expect("a second run");
+    same_numbers(&case, &whole, &killed, "epoch-0399");
+    assert_eq!(hidden(killed), Vec::<String>::new());
+}
+
+fn chain_len(case: &Case, run: &Path) -> u64 {
+    fs::metadata(case.path(run.join("chain.bin"))).map_or(0, |file| file.len())
+}
+
+fn wait_until(mut ready: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !ready() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it never came to it");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+fn wait_for_second_run(case: &Case, first: &Path) -> PathBuf {
+    let mut found = None;
+    wait_until(|| {
+        found = case.runs().into_iter().find(|run| run != first);
+        found.is_some()
+    });
+    found.expect("a run")
+}
