@@ -11,6 +11,7 @@
 //! there; `None` means one document a row. The gradient of `s0` is the sum over the documents of a row,
 //! and the returned state is the one after the row's last token.
 
+mod backward;
 mod chunk;
 pub mod cuda;
 mod half;
@@ -21,7 +22,8 @@ mod tf32;
 
 use tch::{Kind, Tensor};
 
-pub use cuda::enable_cuda;
+pub use backward::backward;
+pub use cuda::{NoGpu, device_name, enable_cuda, find_gpu, peak_gpu_bytes};
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use tf32::allow_tf32;

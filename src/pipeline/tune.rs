@@ -11,7 +11,7 @@ use super::record::Sampled;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Loader, Survey, Tokenizer};
-use crate::kernels::allow_tf32;
+use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
 use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::{FullTuning, Method, StateTuning};
@@ -32,7 +32,7 @@ use crate::train::{
 pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, RunError> {
     allow_tf32(plan.tf32);
     let tokenizer = load_tokenizer(plan)?;
-    let weights = load_weights(plan, &tokenizer)?;
+    let weights = load_weights(plan, &tokenizer)?.on(plan.device);
     let mut data = prepare_data(plan, &tokenizer, weights.shape().vocab_size)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
 
@@ -88,6 +88,8 @@ fn record_inputs(
         libtorch: env!("STATETUNE_LIBTORCH_VERSION").to_string(),
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
+        device: device_name(plan.device),
+        op: plan.op.name(),
         data: data.locked.clone(),
         tokenizer,
         weights,
@@ -175,7 +177,12 @@ fn tune(
         )
     });
     let probes: Vec<_> = probes.collect();
-    run.event("end", json!({ "val_loss": after, "probes": probes }))?;
+    let peak_gpu_bytes = peak_gpu_bytes(plan.device);
+    let mut end = json!({ "val_loss": after, "probes": probes });
+    if let Some(bytes) = peak_gpu_bytes {
+        end["peak_gpu_bytes"] = bytes.into();
+    }
+    run.event("end", end)?;
     let samples = questions.iter().enumerate().map(|(i, prompt)| Sampled {
         prompt: prompt.clone(),
         base: base.as_ref().map(|answers| answers[i].clone()),
@@ -188,6 +195,7 @@ fn tune(
         probes,
         products,
         train_secs: recorder.trained.as_secs_f64(),
+        peak_gpu_bytes,
     })
 }
 
@@ -248,6 +256,7 @@ fn facts(
                 precision
             ),
         ),
+        ("device", format!("{}, op {}", device_name(plan.device), plan.op.name())),
         ("trains", format!("{learning} numbers")),
         (
             "data",
@@ -266,7 +275,7 @@ fn facts(
             ),
         ),
     ];
-    if plan.tf32 {
+    if plan.tf32 && !plan.device.is_cuda() {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }
     if survey.truncated > 0 {
