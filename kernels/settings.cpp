@@ -2,7 +2,11 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
+#include <malloc.h>
+
+#include <cstdlib>
 #include <exception>
+#include <limits>
 
 // Lets matrix products of float32 tensors round their operands to TF32 on GPUs that can (allow = 1), or
 // keeps them exact (allow = 0). Concerns the whole process; does nothing without a GPU.
@@ -20,4 +24,15 @@ extern "C" int statetune_peak_cuda_bytes(int device, int64_t *bytes) {
   } catch (const std::exception &) {
     return 1;
   }
+}
+
+// Keeps the memory of freed tensors for the next ones, instead of handing it back to the system after
+// each operation and having it cleared again: a training step makes and drops the same large tensors
+// over and over. Blocks up to 32 MiB, the most that malloc allows here, come from its heap, which does
+// not shrink; libtorch asks for huge pages for tensors of 2 MiB and more, unless the environment says
+// otherwise. Has to be called before the first tensor is made and before other threads run.
+extern "C" void statetune_keep_memory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  setenv("THP_MEM_ALLOC_ENABLE", "1", /* overwrite */ 0);
 }

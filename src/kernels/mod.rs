@@ -15,6 +15,7 @@ mod backward;
 mod chunk;
 pub mod cuda;
 mod half;
+mod memory;
 mod native;
 mod operands;
 pub mod reference;
@@ -24,6 +25,7 @@ use tch::{Kind, Tensor};
 
 pub use backward::backward;
 pub use cuda::{NoGpu, device_name, enable_cuda, find_gpu, peak_gpu_bytes};
+pub use memory::keep_memory;
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use tf32::allow_tf32;
