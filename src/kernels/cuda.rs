@@ -34,7 +34,7 @@ pub use launch::{Launch, LaunchRequest};
 /// # Errors
 /// [`KernelError::Native`] if there is a driver but libtorch's CUDA part does not load: usually libtorch was
 /// fetched on a machine without a driver and lacks the CUDA packages.
-pub fn enable_cuda() -> Result<bool, KernelError> {
+fn enable_cuda() -> Result<bool, KernelError> {
     if load(Path::new("libcuda.so.1")).is_err() {
         return Ok(false);
     }
