@@ -55,6 +55,7 @@ fn main() {
         .cpp(true)
         .std("c++17")
         .opt_level(2)
+        .file("kernels/backward.cpp")
         .file("kernels/wkv_autograd.cpp")
         .file("kernels/wkv_cuda_autograd.cpp")
         .file("kernels/settings.cpp")

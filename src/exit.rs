@@ -35,6 +35,7 @@ impl ExitCode {
         match code.get(..3) {
             Some("ST3") => ExitCode::Data,
             Some("ST4") => ExitCode::Model,
+            Some("ST5") => ExitCode::Device,
             _ => ExitCode::Invalid,
         }
     }

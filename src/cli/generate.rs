@@ -80,10 +80,13 @@ fn answer(plan: &Plan, product: Option<PathBuf>, prompt: &str) -> Result<String,
         Some(product) if !tunes_state => Weights::load(product)?,
         _ => load_weights(plan, &tokenizer)?,
     };
+    let weights = weights.on(plan.device);
     let model = Model::new(&weights, plan.kind, plan.op);
     let state = match product.filter(|_| tunes_state) {
-        Some(product) => TimeState::load(&product, model.shape())?,
-        None => TimeState::zeros(model.shape(), tch::Kind::Float, tch::Device::Cpu),
+        Some(product) => {
+            TimeState::load(&product, model.shape())?.to(tch::Kind::Float, plan.device)
+        }
+        None => TimeState::zeros(model.shape(), tch::Kind::Float, plan.device),
     };
     let mut answers = continue_texts(&model, &state, &tokenizer, &[prompt], &plan.generate)?;
     Ok(answers.remove(0))

@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{ConfigError, Overrides, load};
 use crate::diagnostic::{Diagnostic, Severity, summary};
 use crate::exit::ExitCode;
+use crate::kernels::keep_memory;
 use crate::plan::{Plan, Purpose, resolve};
 
 /// Fine-tune RWKV models from one TOML file.
@@ -140,6 +141,7 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
 
 /// Runs the command that the arguments of this process ask for.
 pub fn main() -> ExitCode {
+    keep_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -137,6 +137,9 @@ fn print_summary(summary: &Summary) {
         say(format_args!("best     held-out loss {val_loss:.4} after step {steps}"));
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
+    if let Some(bytes) = summary.peak_gpu_bytes {
+        say(format_args!("GPU memory at most {} MiB", bytes >> 20));
+    }
     say(format_args!("run      {}", summary.run.display()));
     for product in &summary.products {
         say(format_args!("product  {}", product.display()));

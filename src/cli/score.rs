@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{Color, say, show};
+use crate::config::Accelerator;
 use crate::data::Tokenizer;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
-use crate::kernels::{self, allow_tf32};
+use crate::kernels::{self, allow_tf32, find_gpu};
 use crate::model::{Model, TimeState, Weights, file_tensor};
 use crate::pipeline::RunError;
+use crate::plan::{Compute, DeviceFault, Setting, choose};
 use crate::score::{
     Reading, Score, Tokens, TokensError, exact_kind, mean_nll, score as score_one,
     score_with_gradient,
@@ -36,11 +38,14 @@ pub(super) struct ScoreArgs {
     /// Vocabulary of `--text`: `world` or a file.
     #[arg(long, value_name = "world|FILE", default_value = "world", conflicts_with = "tokens")]
     tokenizer: PathBuf,
+    /// Where to compute; `auto` is a GPU where there is one and `--op` runs on it, else the processor.
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    device: Device,
     /// Implementation of the WKV recurrence; `auto` is the fastest one.
     #[arg(long, value_enum, default_value_t = Op::Auto)]
     op: Op,
     /// Number format of the computation. What follows the logits is fp32 in all but fp64, which is slow
-    /// and there to compare numbers with.
+    /// and there to compare numbers with; on a GPU it needs `--op chunk`.
     #[arg(long, value_enum, default_value_t = Precision::Fp32)]
     precision: Precision,
     /// Read one token at a time with the carried state, instead of all at once.
@@ -71,8 +76,16 @@ struct InputArgs {
 enum Op {
     Auto,
     Cpu,
+    Cuda,
     Chunk,
     Reference,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Device {
+    Auto,
+    Cpu,
+    Gpu,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -93,6 +106,8 @@ enum Format {
 enum ScoreError {
     /// What is to be scored.
     Tokens(TokensError),
+    /// Where to compute.
+    Device(DeviceFault),
     /// Everything else.
     Run(RunError),
 }
@@ -100,6 +115,12 @@ enum ScoreError {
 impl From<TokensError> for ScoreError {
     fn from(error: TokensError) -> Self {
         Self::Tokens(error)
+    }
+}
+
+impl From<DeviceFault> for ScoreError {
+    fn from(fault: DeviceFault) -> Self {
+        Self::Device(fault)
     }
 }
 
@@ -113,6 +134,11 @@ impl ScoreError {
     fn report(&self) -> (Diagnostic, ExitCode) {
         match self {
             Self::Tokens(error) => (error.diagnostic(), ExitCode::Data),
+            Self::Device(fault) => {
+                let diagnostic = fault.diagnostic(spelt);
+                let code = ExitCode::of_message(diagnostic.code);
+                (diagnostic, code)
+            }
             Self::Run(error) => (error.diagnostic(), error.exit_code()),
         }
     }
@@ -120,7 +146,7 @@ impl ScoreError {
 
 /// Prints what the model thinks of the tokens.
 pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
-    match answer(args) {
+    match answer(args, color) {
         Ok(answer) => {
             match args.format {
                 Format::Json => say(answer),
@@ -135,12 +161,36 @@ pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
     }
 }
 
-fn answer(args: &ScoreArgs) -> Result<Value, ScoreError> {
-    let op = match args.op {
-        Op::Auto | Op::Cpu => kernels::Op::Cpu,
-        Op::Chunk => kernels::Op::Chunk,
-        Op::Reference => kernels::Op::Reference,
+/// A setting with a value, as the command line has it.
+fn spelt(setting: Setting, value: &str) -> String {
+    match setting {
+        Setting::Accelerator => format!("--device {value}"),
+        Setting::Op => format!("--op {value}"),
+    }
+}
+
+/// Where and how to compute.
+fn compute(args: &ScoreArgs) -> Result<Compute, DeviceFault> {
+    let accelerator = match args.device {
+        Device::Auto => Accelerator::Auto,
+        Device::Cpu => Accelerator::Cpu,
+        Device::Gpu => Accelerator::Gpu,
     };
+    let op = match args.op {
+        Op::Auto => None,
+        Op::Cpu => Some(kernels::Op::Cpu),
+        Op::Cuda => Some(kernels::Op::Cuda),
+        Op::Chunk => Some(kernels::Op::Chunk),
+        Op::Reference => Some(kernels::Op::Reference),
+    };
+    choose(accelerator, op, find_gpu)
+}
+
+fn answer(args: &ScoreArgs, color: Color) -> Result<Value, ScoreError> {
+    let compute = compute(args)?;
+    if let Some(warning) = compute.warning(spelt) {
+        show(&warning, color);
+    }
     let kind = match args.precision {
         Precision::Fp32 | Precision::Tf32 => Kind::Float,
         Precision::Bf16 => Kind::BFloat16,
@@ -149,15 +199,14 @@ fn answer(args: &ScoreArgs) -> Result<Value, ScoreError> {
     };
     allow_tf32(args.precision == Precision::Tf32);
 
-    let weights = Weights::load(&args.model)?;
+    let weights = Weights::load(&args.model)?.on(compute.device);
     let tokens = tokens(args, weights.shape().vocab_size)?;
-    let model = Model::new(&weights, kind, op);
+    let model = Model::new(&weights, kind, compute.op);
     let exact = exact_kind(&model);
     let state = match &args.state {
-        Some(file) => TimeState::load(file, model.shape())?,
-        None => TimeState::zeros(model.shape(), exact, Device::Cpu),
+        Some(file) => TimeState::load(file, model.shape())?.to(exact, compute.device),
+        None => TimeState::zeros(model.shape(), exact, compute.device),
     };
-    let state = TimeState(state.0.iter().map(|s| s.to_kind(exact)).collect());
 
     let scores = match &args.grad_out {
         Some(file) => {
@@ -168,7 +217,6 @@ fn answer(args: &ScoreArgs) -> Result<Value, ScoreError> {
             scores
         }
         None => {
-            let _guard = tch::no_grad_guard();
             let reading = if args.recurrent { Reading::Recurrent } else { Reading::Whole };
             let one = |ids: &Vec<i64>| score_one(&model, &state, ids, reading);
             tokens.sequences().iter().map(one).collect::<Result<_, _>>()?

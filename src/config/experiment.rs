@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Data, Eval, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train,
+    Checkpoint, Data, Eval, Hardware, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train,
 };
 
 /// The experiment file: what a person asks for.
@@ -37,6 +37,9 @@ pub struct Config {
     /// The size of a step, the length of the run, and how the model computes.
     #[serde(default)]
     pub train: Train,
+    /// What computes.
+    #[serde(default)]
+    pub hardware: Hardware,
     /// How gradients change what learns.
     #[serde(default)]
     pub optimizer: Optimizer,

@@ -301,6 +301,10 @@ l2wrap = 1e-4
 op = "cpu"
 random_seed = 0
 
+[hardware]
+accelerator = "cpu"
+devices = 1
+
 [optimizer]
 type = "adam"
 beta1 = 0.8

@@ -172,6 +172,8 @@ pub enum Op {
     Auto,
     /// The kernels for processors.
     Cpu,
+    /// The kernels for NVIDIA GPUs.
+    Cuda,
     /// Matrix products over chunks of tokens: on any device, slower than its kernels.
     Chunk,
     /// `chunk`, with a warning: in other trainers this names GPU-only code of the same algebra.

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Binidx, DataError, Mask, Origin, Tokenizer, loss_mask, shuffle};
 use crate::config::{Dataload, Overlong};
 
-/// One micro-batch: inputs and what is to be predicted from them.
+/// One micro-batch: inputs and what is to be predicted from them. A [`Loader`] makes it on the CPU.
 #[derive(Debug)]
 pub struct Batch {
     /// Token ids (B, T) int64, padded on the right with 0. T is the longest sample's length.
@@ -53,6 +53,21 @@ pub struct Survey {
     pub learned: u64,
     /// Documents of which a part does not fit into a sample.
     pub truncated: u64,
+}
+
+impl Batch {
+    /// The same batch on `device`. The copy is not waited for: the few kilobytes of a batch are staged by
+    /// the driver, and what computes on the device comes after it.
+    #[must_use]
+    pub fn to_device(&self, device: Device) -> Batch {
+        let to = |x: &Tensor| x.to_device_(device, Kind::Int64, true, false);
+        Batch {
+            inputs: to(&self.inputs),
+            learned_at: to(&self.learned_at),
+            targets: to(&self.targets),
+            learned: self.learned,
+        }
+    }
 }
 
 impl<'a> Loader<'a> {

@@ -1,12 +1,13 @@
 //! The CUDA kernels: how they reach a GPU, and the autograd shim in front of them.
 //!
 //! The program holds the kernels as text and is linked with neither CUDA nor the CUDA part of libtorch, so
-//! one program serves machines with and without a GPU. [`enable_cuda`] loads libtorch's CUDA part where
-//! a driver is there. A kernel is compiled at its first use on a kind of GPU, by NVRTC from libtorch's own
+//! one program serves machines with and without a GPU. [`find_gpu`] says whether one can be used, and loads
+//! libtorch's CUDA part where a driver is there. A kernel is compiled at its first use on a kind of GPU, by NVRTC from libtorch's own
 //! CUDA packages, and kept in a folder of the user ([`nvrtc::cache_folder`]). It runs on libtorch's
 //! current stream of the operands' device, in tensors that libtorch allocates.
 
 mod build;
+mod gpu;
 mod launch;
 pub mod nvrtc;
 
@@ -21,6 +22,7 @@ use torch_sys::C_tensor;
 use super::{KernelError, Wkv5, Wkv6, Wkv7};
 
 pub use build::{Build, OperandType, Recurrence};
+pub use gpu::{NoGpu, device_name, find_gpu, peak_gpu_bytes};
 pub use launch::{Launch, LaunchRequest};
 
 /// Makes libtorch's CUDA part available: true if a driver is there, and libtorch can use CUDA tensors
@@ -32,7 +34,7 @@ pub use launch::{Launch, LaunchRequest};
 /// # Errors
 /// [`KernelError::Native`] if there is a driver but libtorch's CUDA part does not load: usually libtorch was
 /// fetched on a machine without a driver and lacks the CUDA packages.
-pub fn enable_cuda() -> Result<bool, KernelError> {
+fn enable_cuda() -> Result<bool, KernelError> {
     if load(Path::new("libcuda.so.1")).is_err() {
         return Ok(false);
     }
@@ -171,6 +173,11 @@ fn libtorch_folder() -> Option<PathBuf> {
     let status = unsafe { statetune_libtorch_file(file.as_mut_ptr(), file.len()) };
     let file = PathBuf::from((status == 0).then(|| text(&file))?);
     file.parent().map(PathBuf::from)
+}
+
+/// Where libtorch's CUDA packages lie: beside the folder `torch/` that it was loaded from.
+fn libtorch_packages() -> Option<PathBuf> {
+    libtorch_folder().map(|lib| lib.join("../../nvidia/cu13/lib"))
 }
 
 /// Loads a library for the rest of the program's life, its symbols visible to all others.

@@ -11,9 +11,11 @@
 //! there; `None` means one document a row. The gradient of `s0` is the sum over the documents of a row,
 //! and the returned state is the one after the row's last token.
 
+mod backward;
 mod chunk;
 pub mod cuda;
 mod half;
+mod memory;
 mod native;
 mod operands;
 pub mod reference;
@@ -21,7 +23,9 @@ mod tf32;
 
 use tch::{Kind, Tensor};
 
-pub use cuda::enable_cuda;
+pub use backward::backward;
+pub use cuda::{NoGpu, device_name, find_gpu, peak_gpu_bytes};
+pub use memory::keep_memory;
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use tf32::allow_tf32;

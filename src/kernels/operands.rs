@@ -179,6 +179,16 @@ impl Check {
 }
 
 impl Op {
+    /// Its name in experiment files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::Cpu => "cpu",
+            Op::Cuda => "cuda",
+            Op::Chunk => "chunk",
+            Op::Reference => "reference",
+        }
+    }
+
     /// Whether this implementation computes heads of `n` channels.
     pub fn computes_heads_of(self, n: i64) -> bool {
         match self {

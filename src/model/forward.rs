@@ -1,7 +1,7 @@
 //! A model of any version: one forward pass for whole sequences and, with one token at a time, for
 //! generation.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::copying::{Copies, Copying};
 use super::layers::{ChannelMix, Norm, Recurrence, TimeMix, last_token, linear, token_shift};
@@ -103,6 +103,11 @@ impl Model {
     /// The dtype in which the model computes.
     pub fn kind(&self) -> Kind {
         self.emb.kind()
+    }
+
+    /// Where the model computes.
+    pub fn device(&self) -> Device {
+        self.emb.device()
     }
 
     /// What a batch of `batch` rows starts from: `time_state` in every row, and nothing seen before the

@@ -48,7 +48,13 @@ impl TimeState {
         TimeState((0..shape.n_layer).map(|_| Tensor::zeros(one, (kind, device))).collect())
     }
 
-    /// Reads a state file as [`crate::output::save_state`] writes it (`.pth`, `[head, value, key]`).
+    /// The same states in `kind` on `device`.
+    pub fn to(&self, kind: Kind, device: Device) -> TimeState {
+        TimeState(self.0.iter().map(|s| s.to_device_(device, kind, false, false)).collect())
+    }
+
+    /// Reads a state file as [`crate::output::save_state`] writes it (`.pth`, `[head, value, key]`):
+    /// float32 on the CPU.
     ///
     /// # Errors
     /// A file that cannot be read, or that is no state of a model of this shape.

@@ -63,6 +63,7 @@ pub struct Weights {
     shape: Shape,
     names: Vec<String>,
     tensors: HashMap<String, Tensor>,
+    device: Device,
 }
 
 impl Weights {
@@ -102,7 +103,7 @@ impl Weights {
             .map(|tensor| Ok((model_name(tensor.name()).to_string(), mapped(&tensor)?)))
             .collect::<Result<_, _>>()
             .map_err(refuse)?;
-        Ok(Weights { shape, names, tensors })
+        Ok(Weights { shape, names, tensors, device: Device::Cpu })
     }
 
     /// A new model, float32, initialised from `seed`.
@@ -122,7 +123,7 @@ impl Weights {
             })
             .collect();
         let names = tensors.iter().map(|(name, _)| name.clone()).collect();
-        Weights { shape, names, tensors: tensors.into_iter().collect() }
+        Weights { shape, names, tensors: tensors.into_iter().collect(), device: Device::Cpu }
     }
 
     /// The sizes of the model.
@@ -130,7 +131,20 @@ impl Weights {
         &self.shape
     }
 
-    /// A tensor in `kind`, converted through autograd where it has another dtype.
+    /// The same weights for a model on `device`: [`Weights::get`] takes tensors there one by one, so that
+    /// what a model does not need in the file's dtype never lies there.
+    #[must_use]
+    pub fn on(self, device: Device) -> Weights {
+        Weights { device, ..self }
+    }
+
+    /// The device of the model.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// A tensor in `kind` on the device of the model, brought there through autograd where it is something
+    /// else.
     ///
     /// # Panics
     /// On a name that the shape does not have.
@@ -138,7 +152,7 @@ impl Weights {
         self.tensors
             .get(name)
             .unwrap_or_else(|| panic!("{name} is a tensor of the model"))
-            .to_kind(kind)
+            .to_device_(self.device, kind, false, false)
     }
 
     /// All tensors by name, in the file's order.
@@ -151,14 +165,19 @@ impl Weights {
         self.map(|tensor| tensor.to_kind(kind))
     }
 
-    /// The same model as float32 tensors that learn.
+    /// The same model as float32 tensors that learn, on its device.
     pub fn trainable(&self) -> Weights {
-        self.map(|tensor| tensor.to_kind(Kind::Float).detach().copy().set_requires_grad(true))
+        self.map(|tensor| {
+            tensor
+                .to_device_(self.device, Kind::Float, false, true)
+                .detach()
+                .set_requires_grad(true)
+        })
     }
 
     fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Weights {
         let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), f(tensor))).collect();
-        Weights { shape: self.shape, names: self.names.clone(), tensors }
+        Weights { shape: self.shape, names: self.names.clone(), tensors, device: self.device }
     }
 
     /// Writes a bfloat16 checkpoint that Python's `torch.load(weights_only=True)` reads.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tch::{Device, Kind};
+use tch::Kind;
 
 use super::Method;
 use crate::kernels::Op;
@@ -55,7 +55,7 @@ impl Method for FullTuning {
     }
 
     fn time_state(&self) -> TimeState {
-        TimeState::zeros(self.weights.shape(), Kind::Float, Device::Cpu)
+        TimeState::zeros(self.weights.shape(), Kind::Float, self.weights.device())
     }
 
     fn export(&self, stem: &Path) -> Result<Vec<PathBuf>, WeightsError> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tch::{Device, Kind};
+use tch::Kind;
 
 use super::Method;
 use crate::model::{Model, TimeState};
@@ -22,7 +22,7 @@ pub struct StateTuning {
 impl StateTuning {
     /// Starts from the untouched model.
     pub fn new(model: Model) -> StateTuning {
-        let zeros = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
+        let zeros = TimeState::zeros(model.shape(), Kind::Float, model.device());
         let learns = |layer| model.shape().has_time_mix(layer);
         let layers =
             zeros.0.into_iter().zip(0..).map(|(s, layer)| s.set_requires_grad(learns(layer)));

@@ -83,6 +83,8 @@ pub struct Summary {
     pub products: Vec<PathBuf>,
     /// Seconds spent in training steps.
     pub train_secs: f64,
+    /// The most bytes that tensors held on the GPU at a time; absent without one.
+    pub peak_gpu_bytes: Option<u64>,
 }
 
 /// A question and its answers.

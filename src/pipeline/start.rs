@@ -126,19 +126,19 @@ impl Start {
     }
 
     /// Refuses data, weights and a tokenizer with another content than those of the run, unless they are
-    /// accepted.
+    /// accepted. Returns what else of the machine differs, by which numbers may differ in rounding.
     ///
     /// # Errors
     /// [`RunError::Resume`].
-    pub(super) fn check_lock(&self, now: &Lock) -> Result<(), RunError> {
-        let Some((run, accept)) = self.continued() else { return Ok(()) };
-        let Some(was) = Lock::load(run) else { return Ok(()) };
+    pub(super) fn check_lock(&self, now: &Lock) -> Result<Vec<String>, RunError> {
+        let Some((run, accept)) = self.continued() else { return Ok(Vec::new()) };
+        let Some(was) = Lock::load(run) else { return Ok(Vec::new()) };
         let differences = was.differences(now);
         let is_accepted = |name: &&str| accept.iter().any(|one| one == name);
         let inputs: Vec<&str> =
             differences.inputs.into_iter().filter(|name| !is_accepted(name)).collect();
         if inputs.is_empty() {
-            return Ok(());
+            return Ok(differences.machine);
         }
         let message = format!(
             "run `{}` cannot continue exactly: other {}",

@@ -13,7 +13,7 @@ use super::start::{Beginning, Start, setting_changes};
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Survey, Tokenizer};
-use crate::kernels::allow_tf32;
+use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
 use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::{FullTuning, Method, StateTuning};
@@ -38,11 +38,11 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     allow_tf32(plan.tf32);
     let tokenizer = load_tokenizer(plan)?;
-    let weights = load_weights(plan, &tokenizer)?;
+    let weights = load_weights(plan, &tokenizer)?.on(plan.device);
     let mut data = prepare_data(plan, &tokenizer, weights.shape().vocab_size)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let lock = lock(plan, &tokenizer, &data)?;
-    start.check_lock(&lock)?;
+    let changed = start.check_lock(&lock)?;
 
     let (run, beginning) = start.open(plan)?;
     // What went wrong first is to be reported, also where the status cannot be written.
@@ -52,6 +52,9 @@ pub fn run(
     };
     let work = AssertUnwindSafe(|| {
         record_inputs(plan, &run, &lock)?;
+        if !changed.is_empty() {
+            run.event("environment", json!({ "changed": changed }))?;
+        }
         tune(plan, &run, weights, &tokenizer, &mut data, &questions, &beginning, stop, watch)
     });
     // Where memory runs out, libtorch panics.
@@ -106,6 +109,8 @@ fn lock(plan: &Plan, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<Lock,
         libtorch: env!("STATETUNE_LIBTORCH_VERSION").to_string(),
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
+        device: device_name(plan.device),
+        op: plan.op.name().to_string(),
         data: data.locked.clone(),
         tokenizer,
         weights,
@@ -239,7 +244,12 @@ fn tune<'data>(
         )
     });
     let probes: Vec<_> = probes.collect();
-    run.event("end", json!({ "val_loss": val_now, "best": best, "probes": probes }))?;
+    let peak_gpu_bytes = peak_gpu_bytes(plan.device);
+    let mut end = json!({ "val_loss": val_now, "best": best, "probes": probes });
+    if let Some(bytes) = peak_gpu_bytes {
+        end["peak_gpu_bytes"] = bytes.into();
+    }
+    run.event("end", end)?;
     let samples = questions.iter().enumerate().map(|(i, prompt)| Sampled {
         prompt: prompt.clone(),
         base: base.as_ref().map(|answers| answers[i].clone()),
@@ -261,6 +271,7 @@ fn tune<'data>(
         probes,
         products,
         train_secs: totals.trained_secs,
+        peak_gpu_bytes,
     })))
 }
 
@@ -333,6 +344,7 @@ fn facts(
                 precision
             ),
         ),
+        ("device", format!("{}, op {}", device_name(plan.device), plan.op.name())),
         ("trains", format!("{learning} numbers")),
         (
             "data",
@@ -351,7 +363,7 @@ fn facts(
             ),
         ),
     ];
-    if plan.tf32 {
+    if plan.tf32 && !plan.device.is_cuda() {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }
     if survey.truncated > 0 {

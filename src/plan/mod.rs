@@ -1,15 +1,18 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
 mod changes;
+mod device;
 mod model;
 mod presets;
 
 pub use changes::{Change, Reach, changes, reach};
+pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
 
 use std::path::PathBuf;
 
 use regex::Regex;
+use tch::Device;
 
 use crate::config::{
     self, Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin,
@@ -17,7 +20,7 @@ use crate::config::{
 };
 use crate::data::{Binidx, Mask};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::kernels::Op;
+use crate::kernels::{NoGpu, Op, find_gpu};
 use crate::optim::AdamOptions;
 use crate::sample::{GenerateOptions, Probe};
 
@@ -36,6 +39,8 @@ pub struct Plan {
     pub kind: tch::Kind,
     /// Whether matrix products of float32 may round their operands to TF32, where a device can.
     pub tf32: bool,
+    /// Where the model lies and computes.
+    pub device: Device,
     /// The implementation of the recurrence.
     pub op: Op,
     /// The constants of the optimizer.
@@ -84,7 +89,8 @@ pub enum Purpose {
 /// Checks the rules between settings and fills in what follows from them.
 ///
 /// # Errors
-/// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files that are not there), each with its place, and the warnings.
+/// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files that are not there,
+/// ST5 for a device that is not there), each with its place, and the warnings.
 pub fn resolve(
     loaded: Loaded,
     purpose: Purpose,
@@ -97,10 +103,12 @@ pub fn resolve(
     faults.check_sample();
     let probes = faults.probes();
     let model = model::resolve(&mut faults);
-    let op = faults.op();
+    let compute = faults.compute(find_gpu);
     let found = faults.found;
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
-    let Some(model) = model.filter(|_| can_start) else { return Err(found) };
+    let Some((model, compute)) = model.zip(compute).filter(|_| can_start) else {
+        return Err(found);
+    };
 
     let Optimizer::Adam(adam) = &config.optimizer;
     let sample = &config.sample;
@@ -117,7 +125,8 @@ pub fn resolve(
             Precision::Fp16 => tch::Kind::Half,
         },
         tf32: config.train.precision == Precision::Tf32,
-        op,
+        device: compute.device,
+        op: compute.op,
         adam: AdamOptions {
             beta1: adam.beta1,
             beta2: adam.beta2,
@@ -252,15 +261,48 @@ impl<'a> Faults<'a> {
         probes
     }
 
-    /// The implementation that `train.op` stands for.
-    fn op(&mut self) -> Op {
-        match self.config().train.op {
-            config::Op::Auto | config::Op::Cpu => Op::Cpu,
+    /// Where and how to compute; `None` when a fault was added.
+    fn compute(&mut self, find_gpu: impl FnOnce() -> Result<(), NoGpu>) -> Option<Compute> {
+        let hardware = &self.config().hardware;
+        if hardware.devices > 1 {
+            let message = format!("a run uses one device, not {}", hardware.devices);
+            let fault = Diagnostic::error("ST2117", message).help(
+                "for as many samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
+            );
+            self.add("hardware.devices", fault);
+        }
+        let op = self.op();
+        let spelt = |setting, value: &str| match setting {
+            Setting::Accelerator => format!("accelerator = \"{value}\""),
+            Setting::Op => format!("op = \"{value}\""),
+        };
+        match choose(hardware.accelerator, op, find_gpu) {
+            Ok(compute) => {
+                self.found.extend(compute.warning(spelt));
+                Some(compute)
+            }
+            Err(fault) => {
+                let key = match fault.setting() {
+                    Setting::Accelerator => "hardware.accelerator",
+                    Setting::Op => "train.op",
+                };
+                self.add(key, fault.diagnostic(spelt));
+                None
+            }
+        }
+    }
+
+    /// The implementation that `train.op` names; `None` for the fastest one.
+    fn op(&mut self) -> Option<Op> {
+        Some(match self.config().train.op {
+            config::Op::Auto => return None,
+            config::Op::Cpu => Op::Cpu,
+            config::Op::Cuda => Op::Cuda,
             config::Op::Chunk => Op::Chunk,
             config::Op::Fla => self.chunk_called("fla"),
             config::Op::Triton => self.chunk_called("triton"),
             config::Op::Reference => Op::Reference,
-        }
+        })
     }
 
     /// The chunked form, which the user called `name`.

@@ -20,6 +20,10 @@ pub struct Lock {
     pub kernels: String,
     /// Threads that libtorch and the kernels use.
     pub threads: i32,
+    /// What computed: the GPU's name, or the processor.
+    pub device: String,
+    /// The implementation of the recurrence, as `train.op` names it.
+    pub op: String,
     /// The documents.
     pub data: LockedFile,
     /// The tokenizer's vocabulary.
@@ -76,6 +80,8 @@ impl Lock {
         for (what, was, now) in [
             ("statetune", &self.statetune, &now.statetune),
             ("libtorch", &self.libtorch, &now.libtorch),
+            ("device", &self.device, &now.device),
+            ("op", &self.op, &now.op),
         ] {
             if was != now {
                 machine.push(format!("{what} {was} -> {now}"));
@@ -101,6 +107,11 @@ impl Lock {
     /// sha256 of the kernels' source, which is compiled into this program.
     pub fn kernels_sha256() -> String {
         let sources = [
+            include_str!("../../kernels/wkv_cuda.h"),
+            include_str!("../../kernels/wkv_common.cuh"),
+            include_str!("../../kernels/wkv6.cu"),
+            include_str!("../../kernels/wkv7.cu"),
+            include_str!("../../kernels/wkv_cuda_autograd.cpp"),
             include_str!("../../kernels/wkv.h"),
             include_str!("../../kernels/wkv_cpu.h"),
             include_str!("../../kernels/wkv6_cpu.cpp"),

@@ -2,7 +2,7 @@
 
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::data::{END_OF_DOCUMENT, Tokenizer, USER};
 use crate::kernels::KernelError;
@@ -73,13 +73,14 @@ pub fn generate(
             })
             .map(i64::from)
             .collect();
-        let ids = Tensor::from_slice(&ids).view([-1, 1]);
+        let ids = Tensor::from_slice(&ids).view([-1, 1]).to_device(model.device());
         let (hidden, next) = model.forward(&ids, &carried, None)?;
         carried = next;
         if !rows.iter().any(|row| !row.done && at + 1 >= row.prompt.len()) {
             continue;
         }
-        let logits = model.logits(&hidden).select(1, 0).to_kind(Kind::Float); // (B, V)
+        let logits = model.logits(&hidden).select(1, 0); // (B, V)
+        let logits = logits.to_device_(Device::Cpu, Kind::Float, false, false);
         for (i, row) in rows.iter_mut().enumerate() {
             if row.done || at + 1 < row.prompt.len() {
                 continue;

@@ -3,12 +3,21 @@
 
 mod tokens;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use crate::data::Batch;
 use crate::kernels::KernelError;
 use crate::model::{Model, TimeState};
+use crate::train::{StepOptions, backward};
 
 pub use tokens::{Tokens, TokensError};
+
+/// Positions whose logits exist at a time.
+const HEAD_CHUNK: i64 = 256;
+
+/// How the gradient is computed.
+const OPTIONS: StepOptions =
+    StepOptions { head_chunk: HEAD_CHUNK, grad_cp: false, l2wrap: 0.0, gradient_clip_val: 0.0 };
 
 /// How the model reads a sequence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,7 +28,7 @@ pub enum Reading {
     Recurrent,
 }
 
-/// What a model thinks of one sequence of n tokens, float32 (float64 from a float64 model).
+/// What a model thinks of one sequence of n tokens, float32 (float64 from a float64 model), on its device.
 #[derive(Debug)]
 pub struct Score {
     /// Natural logarithm of the probability of each next token: (n - 1).
@@ -28,7 +37,7 @@ pub struct Score {
     pub last_logits: Tensor,
 }
 
-/// Scores `ids`, which start from `state`. Differentiable in the state.
+/// Scores `ids`, which start from `state`. The logits of a part of the positions exist at a time.
 ///
 /// # Errors
 /// What the recurrence refuses.
@@ -43,28 +52,36 @@ pub fn score(
     reading: Reading,
 ) -> Result<Score, KernelError> {
     assert!(!ids.is_empty(), "a sequence has at least one token");
+    let _guard = tch::no_grad_guard();
     let kind = exact_kind(model);
-    let ids = Tensor::from_slice(ids).unsqueeze(0).to_device(model.head().device()); // (1, T)
+    let ids = Tensor::from_slice(ids).unsqueeze(0).to_device(model.device()); // (1, T)
     let positions = ids.size()[1];
+    let next = ids.get(0).narrow(0, 1, positions - 1);
     let step = match reading {
         Reading::Whole => positions,
         Reading::Recurrent => 1,
     };
     let mut carried = model.start(state, 1);
-    let mut logits = Vec::new();
+    let mut logprobs = Vec::new();
+    let mut last_logits = Tensor::new();
+    let mut first = 0;
     for part in ids.split(step, 1) {
-        let (hidden, next) = model.forward(&part, &carried, None)?;
-        logits.push(model.logits(&hidden).squeeze_dim(0).to_kind(kind)); // (part's T, V)
-        carried = next;
+        let (hidden, after) = model.forward(&part, &carried, None)?;
+        carried = after;
+        let rows = part.size()[1];
+        for at in (0..rows).step_by(HEAD_CHUNK as usize) {
+            let len = HEAD_CHUNK.min(rows - at);
+            let here = Tensor::arange_start(at, at + len, (Kind::Int64, model.device()));
+            let logits = model.logits(&hidden.at(&here)).to_kind(kind); // (len, V)
+            let known = len.min(positions - 1 - first - at); // the last token has no next one
+            let next = next.narrow(0, first + at, known).unsqueeze(-1);
+            let logits_known = logits.narrow(0, 0, known);
+            logprobs.push(logits_known.log_softmax(-1, kind).gather(-1, &next, false));
+            last_logits = logits.get(len - 1);
+        }
+        first += rows;
     }
-    let logits = Tensor::cat(&logits, 0); // (T, V)
-    let next = ids.get(0).narrow(0, 1, positions - 1);
-    let logprobs = logits
-        .narrow(0, 0, positions - 1)
-        .log_softmax(-1, kind)
-        .gather(-1, &next.unsqueeze(-1), false)
-        .squeeze_dim(-1);
-    Ok(Score { logprobs, last_logits: logits.get(positions - 1) })
+    Ok(Score { logprobs: Tensor::cat(&logprobs, 0).squeeze_dim(-1), last_logits })
 }
 
 /// The dtype of states, and of everything after the logits.
@@ -102,15 +119,26 @@ pub fn score_with_gradient(
     let count: usize = sequences.iter().map(|ids| ids.len() - 1).sum();
     let mut scores = Vec::with_capacity(sequences.len());
     for ids in sequences {
-        let Score { logprobs, last_logits } = score(model, &leaves, ids, Reading::Whole)?;
-        if logprobs.numel() > 0 && logprobs.requires_grad() {
-            (logprobs.sum(Kind::Double) / -(count as f64)).backward();
+        scores.push(score(model, state, ids, Reading::Whole)?);
+        if ids.len() > 1 {
+            let batch = next_tokens(ids).to_device(model.device());
+            backward(model, &model.start(&leaves, 1), &batch, &OPTIONS, 1.0 / count as f64)?;
         }
-        scores.push(Score { logprobs: logprobs.detach(), last_logits: last_logits.detach() });
     }
     let gradient = leaves.0.iter().map(|s| match s.grad() {
         grad if grad.defined() => grad,
         _ => s.detach().zeros_like(),
     });
     Ok((scores, TimeState(gradient.collect())))
+}
+
+/// A sequence as one row of training, in which every next token is learned.
+fn next_tokens(ids: &[i64]) -> Batch {
+    let known = ids.len() - 1;
+    Batch {
+        inputs: Tensor::from_slice(&ids[..known]).unsqueeze(0),
+        learned_at: Tensor::arange(known as i64, (Kind::Int64, Device::Cpu)),
+        targets: Tensor::from_slice(&ids[1..]),
+        learned: known as u64,
+    }
 }

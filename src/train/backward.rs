@@ -1,15 +1,14 @@
 //! Forward and backward of one micro-batch.
 //!
 //! The backward pass is made of pieces: the head's gradient is known in closed form ([`head_loss`]), and
-//! with `grad_cp` every block is differentiated by itself. A piece goes on from the gradient `dy` of its
-//! output y by backpropagating the scalar `<y, dy>`, whose gradient with respect to y is `dy`.
+//! with `grad_cp` every block is differentiated by itself, from the gradient of its output.
 
 use tch::Tensor;
 
 use super::StepOptions;
 use super::loss::{HeadLoss, head_loss};
 use crate::data::Batch;
-use crate::kernels::KernelError;
+use crate::kernels::{self, KernelError};
 use crate::model::{Hidden, Model, State};
 
 /// Adds to the gradient of everything that learns that of `scale` times the summed loss of the batch's
@@ -19,7 +18,7 @@ use crate::model::{Hidden, Model, State};
 ///
 /// # Errors
 /// What the model's recurrence refuses.
-pub(super) fn backward(
+pub fn backward(
     model: &Model,
     start: &State,
     batch: &Batch,
@@ -30,7 +29,7 @@ pub(super) fn backward(
         return backward_by_blocks(model, start, batch, options, scale);
     }
     let (hidden, _) = model.forward(&batch.inputs, start, None)?;
-    Ok(backward_from_hidden(model, &hidden, batch, options, scale))
+    backward_from_hidden(model, &hidden, batch, options, scale)
 }
 
 /// The part of [`backward`] after the model's forward pass. The head runs on learned positions only.
@@ -40,15 +39,15 @@ fn backward_from_hidden(
     batch: &Batch,
     options: &StepOptions,
     scale: f64,
-) -> f64 {
+) -> Result<f64, KernelError> {
     let learned = hidden.at(&batch.learned_at);
     let HeadLoss { sum, d_hidden, d_scores, d_head } =
         head_loss(model, &learned, &batch.targets, options, scale);
     let scores = learned.copies.as_ref().map(|copies| &copies.scores);
     let of_scores = scores.zip(d_scores.as_ref());
     let of_head = d_head.as_ref().map(|d| (model.head(), d));
-    propagate([Some((&learned.x, &d_hidden)), of_scores, of_head]);
-    sum
+    propagate([Some((&learned.x, &d_hidden)), of_scores, of_head])?;
+    Ok(sum)
 }
 
 /// [`backward`] with activation checkpointing: the forward pass keeps the input of each block and nothing
@@ -83,18 +82,18 @@ fn backward_by_blocks(
         let (out, v_out, _) = model.block(i, &x, v_in.as_ref(), before, None)?;
         if i == last {
             let (hidden, _) = model.finish(&out, &batch.inputs, None, None);
-            sum = backward_from_hidden(model, &hidden, batch, options, scale);
+            sum = backward_from_hidden(model, &hidden, batch, options, scale)?;
         } else {
             // Only the first block makes `v_first`; the others hand it on.
             let of_v = v_out.as_ref().zip(dv_first.as_ref()).filter(|_| i == 0);
-            propagate([Some((&out, &dx)), of_v]);
+            propagate([Some((&out, &dx)), of_v])?;
         }
         dx = x.grad();
         if let Some(dv) = v_in.map(|v| v.grad()) {
             dv_first = Some(dv_first.map_or(dv.shallow_clone(), |sum| sum + dv));
         }
     }
-    propagate([Some((&embedded, &dx))]);
+    propagate([Some((&embedded, &dx))])?;
     Ok(sum)
 }
 
@@ -103,15 +102,7 @@ fn leaf(x: &Tensor, requires_grad: bool) -> Tensor {
     x.detach().set_requires_grad(requires_grad)
 }
 
-/// Backpropagates from values whose gradients are known, each given as `(y, dy)`, to everything that
-/// learns. Values that do not depend on anything that learns are left out.
-fn propagate<const N: usize>(known: [Option<(&Tensor, &Tensor)>; N]) {
-    let products = known
-        .into_iter()
-        .flatten()
-        .filter(|(y, _)| y.requires_grad())
-        .map(|(y, dy)| y.reshape(-1).dot(&dy.reshape(-1)));
-    if let Some(sum) = products.reduce(|sum, product| sum + product) {
-        sum.backward();
-    }
+/// [`kernels::backward`] from those values that there are.
+fn propagate<const N: usize>(known: [Option<(&Tensor, &Tensor)>; N]) -> Result<(), KernelError> {
+    kernels::backward(&known.into_iter().flatten().collect::<Vec<_>>())
 }

@@ -24,6 +24,7 @@ pub fn mean_loss(
     while first < loader.samples_per_pass() {
         let batch = loader.batch(first, micro_bsz.min(loader.samples_per_pass() - first))?;
         if batch.learned > 0 {
+            let batch = batch.to_device(model.device());
             let start = model.start(&state, batch.inputs.size()[0]);
             let (hidden, _) = model.forward(&batch.inputs, &start, None)?;
             let hidden = hidden.at(&batch.learned_at);

@@ -10,6 +10,9 @@ use tch::{Kind, Tensor};
 use super::StepOptions;
 use crate::model::{Copies, Hidden, Model};
 
+/// Positions whose logits are float32 at a time: few enough for the caches of a processor.
+const PART_LEN: i64 = 32;
+
 /// The loss of some positions and what follows from it.
 ///
 /// Gradients are those of the scaled sum.
@@ -47,15 +50,20 @@ pub fn head_loss(
     let d_scores = hidden.copies.as_ref().map(|copies| copies.scores.empty_like());
     let mut sum = Tensor::zeros([], (Kind::Double, head.device()));
     for Chunk { first, rows, hidden, targets } in chunks(hidden, targets, options.head_chunk) {
-        let Exponentials { mut exp, total, largest, largest_at, losses } =
-            exponentials(model, &hidden, &targets);
-        sum += losses.sum(Kind::Double);
-        let mut d = exp.g_mul_(&(total.reciprocal() * scale)); // scaled softmax
-        let _ = d.scatter_add_(-1, &targets.unsqueeze(-1), &losses.full_like(-scale));
-        if options.l2wrap > 0.0 {
-            let _ = d.scatter_add_(-1, &largest_at, &(largest * (options.l2wrap * scale)));
+        let d = model.logits(&hidden); // (rows, V), turned into its gradient part by part
+        for (mut z, targets) in parts(&d, &targets) {
+            let Exponentials { mut exp, total, largest, largest_at, losses } =
+                exponentials(&z, &targets);
+            sum += losses.sum(Kind::Double);
+            let mut dz = exp.g_mul_(&(total.reciprocal() * scale)); // scaled softmax
+            let _ = dz.scatter_add_(-1, &targets.unsqueeze(-1), &losses.full_like(-scale));
+            if options.l2wrap > 0.0 {
+                let _ = dz.scatter_add_(-1, &largest_at, &(largest * (options.l2wrap * scale)));
+            }
+            if dz.kind() != kind {
+                z.copy_(&dz);
+            }
         }
-        let d = d.to_kind(kind); // (rows, V)
         let _ = d.matmul_out(&d_hidden.narrow(0, first, rows), head);
         if let (Some(d_scores), Some(copies)) = (&d_scores, &hidden.copies) {
             d_scores.narrow(0, first, rows).copy_(&d.gather(-1, &copies.ids, false));
@@ -73,12 +81,20 @@ pub(super) fn loss_sum(model: &Model, hidden: &Hidden, targets: &Tensor, head_ch
     let _guard = tch::no_grad_guard();
     let mut sum = Tensor::zeros([], (Kind::Double, targets.device()));
     for Chunk { hidden, targets, .. } in chunks(hidden, targets, head_chunk) {
-        sum += exponentials(model, &hidden, &targets).losses.sum(Kind::Double);
+        for (z, targets) in parts(&model.logits(&hidden), &targets) {
+            sum += exponentials(&z, &targets).losses.sum(Kind::Double);
+        }
     }
     sum.double_value(&[])
 }
 
-/// Softmax before its division, for a chunk of n positions.
+/// Cuts the logits of a chunk (rows, V) and its targets into views of at most [`PART_LEN`] rows, of which
+/// one at a time becomes float32.
+fn parts(logits: &Tensor, targets: &Tensor) -> impl Iterator<Item = (Tensor, Tensor)> {
+    logits.split(PART_LEN, 0).into_iter().zip(targets.split(PART_LEN, 0))
+}
+
+/// Softmax before its division, for n positions.
 struct Exponentials {
     /// `exp(z - max z)`: (n, V).
     exp: Tensor,
@@ -92,9 +108,9 @@ struct Exponentials {
     losses: Tensor,
 }
 
-fn exponentials(model: &Model, hidden: &Hidden, targets: &Tensor) -> Exponentials {
-    // In place from here on: this is the largest tensor of a step.
-    let mut logits = model.logits(hidden).to_kind(loss_kind(model.kind()));
+/// Overwrites logits that are float32 or float64 already.
+fn exponentials(logits: &Tensor, targets: &Tensor) -> Exponentials {
+    let mut logits = logits.to_kind(loss_kind(logits.kind()));
     let (largest, largest_at) = logits.max_dim(-1, true);
     let mut shifted = logits.g_sub_(&largest);
     let of_target = shifted.gather(-1, &targets.unsqueeze(-1), false);

@@ -8,6 +8,7 @@ mod loss;
 mod scaler;
 mod step;
 
+pub use backward::backward;
 pub use error::TrainError;
 pub use eval::mean_loss;
 pub use fit::{FitOptions, Position, StepDone, StepRecord, fit};

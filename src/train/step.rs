@@ -77,9 +77,10 @@ impl Trainer<'_> {
         let mut loss = 0.0;
         for batch in batches.iter().filter(|batch| batch.learned > 0) {
             let model = self.method.model();
+            let batch = batch.to_device(model.device());
             let start = model.start(&self.method.time_state(), batch.inputs.size()[0]);
             let scale = loss_scale / learned as f64;
-            loss += backward(&model, &start, batch, &self.options, scale)? / learned as f64;
+            loss += backward(&model, &start, &batch, &self.options, scale)? / learned as f64;
             finite("loss", loss)?;
         }
         let mut gradients = self.adam.gradients();

@@ -1,95 +1,180 @@
 //! Speed and memory of a whole state-tuning step: `cargo bench --bench step`.
 //!
-//! A 0.1B model (12 layers, 768 channels, 65536 tokens, random weights), one sample of 512 tokens, all of them
-//! learned. Prints a line a case: seconds of a step (median and least of several), tokens a second, and the peak
-//! of resident memory since libtorch was loaded, divided by the bytes of the weights. Each case runs
-//! in a process of its own, so that its peak is its own.
+//! A 0.1B model (12 layers, 768 channels, 65536 tokens, random weights) on random tokens, all of them learned.
+//! Prints a line a case: seconds of a step (median and least of several), tokens a second, the matrix
+//! products of the step alone (median seconds, and their share of the step), and the peak of memory divided
+//! by the bytes of the weights: on a processor resident memory since libtorch was loaded, on a GPU what
+//! tensors held. Each case runs in a process of its own, so that its peak is its own.
+//! `cargo bench --bench step -- NAME` runs one case.
 
 use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
 use statetune::data::Batch;
-use statetune::kernels::Op;
+use statetune::kernels::{Op, device_name, find_gpu, keep_memory, peak_gpu_bytes};
 use statetune::model::{Model, Shape, Version, Weights};
 use statetune::optim::{Adam, AdamOptions};
 use statetune::peft::{Method, StateTuning};
 use statetune::train::{StepOptions, Trainer};
-use tch::{Device, Kind, Tensor};
+use tch::{Cuda, Device, Kind, Tensor};
 
 const N_LAYER: i64 = 12;
 const N_EMBD: i64 = 768;
 const VOCAB_SIZE: i64 = 65536;
-const CTX_LEN: i64 = 512;
+const HEAD_CHUNK: i64 = 256;
 /// Steps that are timed, after one that is not.
 const STEPS: usize = 7;
 /// Names the case that a child process runs.
 const CASE: &str = "STATETUNE_BENCH_CASE";
 
-/// Dtype, and whether activations are computed again.
-const CASES: [(&str, Kind, bool); 3] = [
-    ("bf16", Kind::BFloat16, false),
-    ("bf16 grad_cp", Kind::BFloat16, true),
-    ("fp32", Kind::Float, false),
-];
+struct Case {
+    name: &'static str,
+    device: Device,
+    kind: Kind,
+    /// Whether activations are computed again.
+    grad_cp: bool,
+    /// Samples and tokens in each.
+    size: [i64; 2],
+}
 
-fn main() {
-    if let Ok(name) = std::env::var(CASE) {
-        let case = CASES.into_iter().find(|case| case.0 == name).expect("a known case");
-        return run(case);
+impl Case {
+    const fn cpu(name: &'static str, kind: Kind, grad_cp: bool) -> Case {
+        Case { name, device: Device::Cpu, kind, grad_cp, size: [1, 512] }
     }
-    println!(
-        "state tuning, RWKV-7 L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}, ctx_len {CTX_LEN}, {} threads",
-        tch::get_num_threads()
-    );
-    println!(
-        "{:14} {:>9} {:>9} {:>9} {:>16}",
-        "case", "median s", "least s", "tokens/s", "memory / weights"
-    );
-    for (name, ..) in CASES {
-        let program = std::env::current_exe().expect("the path of this program");
-        let status = Command::new(program).env(CASE, name).status().expect("a child process");
-        assert!(status.success(), "{name} failed");
+
+    const fn gpu(name: &'static str, kind: Kind, grad_cp: bool, size: [i64; 2]) -> Case {
+        Case { name, device: Device::Cuda(0), kind, grad_cp, size }
     }
 }
 
-fn run((name, kind, grad_cp): (&str, Kind, bool)) {
+const CASES: [Case; 7] = [
+    Case::cpu("cpu bf16", Kind::BFloat16, false),
+    Case::cpu("cpu bf16 grad_cp", Kind::BFloat16, true),
+    Case::cpu("cpu fp32", Kind::Float, false),
+    Case::gpu("gpu bf16 1x512", Kind::BFloat16, false, [1, 512]),
+    Case::gpu("gpu bf16 8x1024", Kind::BFloat16, false, [8, 1024]),
+    Case::gpu("gpu bf16 8x1024 grad_cp", Kind::BFloat16, true, [8, 1024]),
+    Case::gpu("gpu fp32 1x512", Kind::Float, false, [1, 512]),
+];
+
+fn main() {
+    keep_memory();
+    let gpu = find_gpu();
+    if let Ok(name) = std::env::var(CASE) {
+        return run(CASES.iter().find(|case| case.name == name).expect("a known case"));
+    }
+    println!("state tuning, RWKV-7 L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}");
+    println!("cpu: {}, samples of 512 tokens", device_name(Device::Cpu));
+    match &gpu {
+        Ok(()) => println!("gpu: {}", device_name(Device::Cuda(0))),
+        Err(missing) => println!("gpu: {missing}"),
+    }
+    println!(
+        "{:24} {:>9} {:>9} {:>9} {:>10} {:>6} {:>9}",
+        "case", "median s", "least s", "tokens/s", "products s", "share", "memory"
+    );
+    let asked: Vec<String> = std::env::args().skip(1).filter(|x| !x.starts_with("--")).collect();
+    for case in &CASES {
+        let is_asked = asked.is_empty() || asked.iter().any(|name| name == case.name);
+        if is_asked && (case.device == Device::Cpu || gpu.is_ok()) {
+            let program = std::env::current_exe().expect("the path of this program");
+            let status = Command::new(program).env(CASE, case.name).status();
+            assert!(status.expect("a child process").success(), "{} failed", case.name);
+        }
+    }
+}
+
+fn run(case: &Case) {
     tch::manual_seed(1);
+    let &Case { name, device, kind, grad_cp, size: [micro_bsz, ctx_len] } = case;
     let loaded = resident("VmRSS:");
     let shape = Shape::for_scratch(Version::V7, N_LAYER, N_EMBD, VOCAB_SIZE);
     let weights = Weights::from_fn(shape, |_, size| {
-        // Tensor by tensor, so that no float32 copy of the model counts as its memory.
-        (Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.02).to_kind(kind)
-    });
+        // In place, so that no copy of a tensor counts as memory of the step.
+        Tensor::randn(size, (kind, device)).g_mul_scalar_(0.02)
+    })
+    .on(device);
     let bytes: usize = weights.iter().map(|(_, x)| x.numel() * x.kind().elt_size_in_bytes()).sum();
-    let method = StateTuning::new(Model::new(&weights, kind, Op::Cpu));
+    let op = if device == Device::Cpu { Op::Cpu } else { Op::Cuda };
+    let method = StateTuning::new(Model::new(&weights, kind, op));
     let options = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
     let mut trainer = Trainer {
         adam: Adam::new(method.parameters(), options),
         method: &method,
         scaler: None,
-        options: StepOptions { head_chunk: 256, grad_cp, l2wrap: 0.0, gradient_clip_val: 1.0 },
+        options: StepOptions {
+            head_chunk: HEAD_CHUNK,
+            grad_cp,
+            l2wrap: 0.0,
+            gradient_clip_val: 1.0,
+        },
     };
-    let ids = Tensor::randint(VOCAB_SIZE, [1, CTX_LEN], (Kind::Int64, Device::Cpu));
+    let tokens = micro_bsz * ctx_len;
+    let ids = Tensor::randint(VOCAB_SIZE, [micro_bsz, ctx_len], (Kind::Int64, Device::Cpu));
     let batch = [Batch {
         targets: ids.view(-1).roll([-1], [0]),
-        learned_at: Tensor::arange(CTX_LEN, (Kind::Int64, Device::Cpu)),
-        learned: CTX_LEN as u64,
+        learned_at: Tensor::arange(tokens, (Kind::Int64, Device::Cpu)),
+        learned: tokens as u64,
         inputs: ids,
     }];
+    let mut number = 0;
+    let (median, least) = timed(device, || {
+        let outcome = trainer.step(&batch, number, 0.01).expect("a step");
+        assert!(outcome.loss.is_finite());
+        number += 1;
+    });
+    let peak = peak_gpu_bytes(device).map_or_else(|| resident("VmHWM:") - loaded, |x| x as f64);
+    let (products, _) = timed(device, || products(&weights, tokens));
+    println!(
+        "{name:24} {median:9.4} {least:9.4} {:9.0} {products:10.4} {:5.0}% {:9.2}",
+        tokens as f64 / median,
+        100.0 * products / median,
+        peak / bytes as f64
+    );
+}
+
+/// Seconds that `work` takes: median and least of [`STEPS`], after one that is not counted.
+fn timed(device: Device, mut work: impl FnMut()) -> (f64, f64) {
     let mut seconds: Vec<f64> = (0..=STEPS)
-        .map(|step| {
+        .map(|_| {
             let started = Instant::now();
-            let outcome = trainer.step(&batch, step as u64, 0.01).expect("a step");
-            assert!(outcome.loss.is_finite());
+            work();
+            if let Device::Cuda(index) = device {
+                Cuda::synchronize(index as i64);
+            }
             started.elapsed().as_secs_f64()
         })
         .skip(1)
         .collect();
     seconds.sort_by(f64::total_cmp);
-    let (median, least) = (seconds[STEPS / 2], seconds[0]);
-    let memory = (resident("VmHWM:") - loaded) / bytes as f64;
-    println!("{name:14} {median:9.3} {least:9.3} {:9.0} {memory:16.2}", CTX_LEN as f64 / median);
+    (seconds[STEPS / 2], seconds[0])
+}
+
+/// The products with frozen matrices that a step on so many tokens cannot avoid: forward, and the gradient
+/// of what each is multiplied with, but for those below the first layer's recurrence.
+fn products(weights: &Weights, tokens: i64) {
+    let _guard = tch::no_grad_guard();
+    for (name, matrix) in weights.iter() {
+        let is_linear = name.ends_with(".weight");
+        let is_low_rank = ["w", "a", "v", "g"]
+            .iter()
+            .any(|x| name.ends_with(&format!(".{x}1")) || name.ends_with(&format!(".{x}2")));
+        if name == "emb.weight" || matrix.dim() != 2 || !(is_linear || is_low_rank) {
+            continue;
+        }
+        let matrix = if is_linear { matrix.tr() } else { matrix.shallow_clone() }; // (in, out)
+        let ends = name.starts_with("blocks.0.att.") && !name.ends_with("output.weight");
+        let chunk = if name == "head.weight" { HEAD_CHUNK } else { tokens };
+        let n_in = matrix.size()[0];
+        let options = (matrix.kind(), matrix.device());
+        for _ in 0..tokens / chunk {
+            let y = Tensor::ones([chunk, n_in], options).matmul(&matrix);
+            if !ends {
+                let _ = y.matmul(&matrix.tr());
+            }
+        }
+    }
 }
 
 /// Bytes of resident memory of this process: now (`VmRSS:`) or at most so far (`VmHWM:`).

@@ -46,6 +46,7 @@ next     statetune generate runs/DATE-tiny-ID --prompt \"How was your weekend?\"
         "\
 run     runs/DATE-tiny-ID
 model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
+device  processor, 1 thread, op cpu
 trains  8192 numbers
 data    16 documents, 282 tokens, 113 of them learned
 steps   4 (2 x 2 in a mini-epoch), 16 samples
@@ -93,6 +94,9 @@ fn the_run_directory() {
         assert_eq!(lock[key]["path"].as_str(), case.path(file).to_str(), "{key}");
         assert_eq!(lock[key]["sha256"].as_str().map(str::len), Some(64), "{key}");
     }
+
+    assert_eq!(lock["device"].as_str(), Some("processor, 1 thread"));
+    assert_eq!(lock["op"].as_str(), Some("cpu"));
 
     let events = case.lines(run.join("events.jsonl"));
     let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
@@ -294,6 +298,7 @@ next     statetune generate runs/DATE-new-ID --prompt \"How was your weekend?\""
         "\
 run     runs/DATE-new-ID
 model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
+device  processor, 1 thread, op cpu
 trains  653888 numbers
 data    16 documents, 282 tokens, 266 of them learned
 steps   4 (2 x 2 in a mini-epoch), 16 samples

@@ -14,7 +14,7 @@ use libloading::Library;
 use sha2::{Digest, Sha256};
 use statetune::kernels::cuda::nvrtc::Nvrtc;
 use statetune::kernels::cuda::{
-    Build, Launch, LaunchRequest, OperandType, Operands, Recurrence, enable_cuda, run,
+    Build, Launch, LaunchRequest, OperandType, Operands, Recurrence, find_gpu, run,
 };
 use statetune::kernels::reference::relative_error;
 use statetune::kernels::{KernelError, Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
@@ -554,13 +554,7 @@ fn emulation_notices_access_outside_an_array() {
 
 /// Whether the first GPU can be used; prints why if not.
 fn gpu() -> bool {
-    match enable_cuda() {
-        Ok(true) if tch::Cuda::is_available() => return true,
-        Ok(true) => eprintln!("skipped: there is a CUDA driver, but no GPU that libtorch can use"),
-        Ok(false) => eprintln!("skipped: there is no CUDA driver"),
-        Err(error) => eprintln!("skipped: {error}"),
-    }
-    false
+    find_gpu().inspect_err(|missing| eprintln!("skipped: {missing}")).is_ok()
 }
 
 #[test]

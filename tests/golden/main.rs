@@ -2,6 +2,7 @@
 
 mod chunk;
 mod cuda;
+mod devices;
 mod files;
 mod numerics;
 mod versions;

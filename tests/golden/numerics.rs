@@ -11,7 +11,7 @@ use statetune::peft::{FullTuning, Method, StateTuning};
 use statetune::train::{HeadLoss, LossScaler, StepOptions, TrainError, Trainer, head_loss};
 use tch::{Device, Kind, Reduction, Tensor};
 
-const OPTIONS: StepOptions =
+pub(super) const OPTIONS: StepOptions =
     StepOptions { head_chunk: 7, grad_cp: false, l2wrap: 0.0, gradient_clip_val: 0.0 };
 const OP: Op = Op::Cpu;
 const ADAM: AdamOptions = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
@@ -57,7 +57,7 @@ fn trainer(method: &dyn Method, kind: Kind, options: StepOptions) -> Trainer<'_>
 }
 
 /// Rows of so many tokens, padded to the longest; every third position is learned.
-fn batch(seed: i64, vocab_size: i64, lengths: &[i64]) -> Batch {
+pub(super) fn batch(seed: i64, vocab_size: i64, lengths: &[i64]) -> Batch {
     tch::manual_seed(seed);
     let rows: Vec<Tensor> = lengths
         .iter()
@@ -86,7 +86,7 @@ fn batch_of(rows: &[Tensor]) -> Batch {
 }
 
 /// Loss and gradients of one step that changes nothing.
-fn gradients(
+pub(super) fn gradients(
     method: &dyn Method,
     kind: Kind,
     options: StepOptions,
@@ -99,7 +99,7 @@ fn gradients(
 }
 
 #[track_caller]
-fn assert_close(found: &[Tensor], expected: &[Tensor], tolerance: f64) {
+pub(super) fn assert_close(found: &[Tensor], expected: &[Tensor], tolerance: f64) {
     assert_eq!(found.len(), expected.len());
     for (i, (x, reference)) in found.iter().zip(expected).enumerate() {
         let error = relative_error(x, reference);

@@ -8,7 +8,7 @@ use std::{env, fs, io};
 use cudarc::nvrtc::{result, sys};
 use sha2::{Digest, Sha256};
 
-use super::{Build, KernelError, libtorch_folder, load};
+use super::{Build, KernelError, libtorch_packages, load};
 
 /// Options of every compilation, besides architecture and macros. Unmarked functions are for the device;
 /// the log reports what a kernel uses.
@@ -32,8 +32,7 @@ pub(super) fn cached(build: Build, architecture: &str) -> Result<Vec<u8>, Kernel
     if let Some(cubin) = file.as_ref().and_then(|file| fs::read(file).ok()) {
         return Ok(cubin);
     }
-    // Beside `torch/` of a libtorch with its CUDA packages.
-    let packages = libtorch_folder().map(|lib| lib.join("../../nvidia/cu13/lib"));
+    let packages = libtorch_packages();
     let compiled = Nvrtc::open(packages.as_slice())?.compile(build, architecture)?;
     if let Some(file) = file {
         let _ = write_whole(&file, &compiled.cubin);

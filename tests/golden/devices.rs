@@ -1,0 +1,146 @@
+//! Whole steps, scores and full tuning on a device, against the definition in float64 on the processor. The
+//! device is a parameter: the processor always, the first GPU where there is one.
+
+use statetune::kernels::{Op, find_gpu};
+use statetune::model::{Model, Shape, TimeState, Version, Weights};
+use statetune::peft::{FullTuning, Method, StateTuning};
+use statetune::score::{Reading, score, score_with_gradient};
+use statetune::train::StepOptions;
+use tch::{Device, Kind, Tensor};
+
+use super::numerics::{OPTIONS, assert_close, batch, gradients};
+
+const VOCAB_SIZE: i64 = 61;
+
+/// Where and by what the same numbers have to come out.
+fn places() -> Vec<(Device, Op)> {
+    let mut places = vec![(Device::Cpu, Op::Cpu), (Device::Cpu, Op::Chunk)];
+    match find_gpu() {
+        Ok(()) => places.extend([(Device::Cuda(0), Op::Cuda), (Device::Cuda(0), Op::Chunk)]),
+        Err(missing) => eprintln!("skipped on a GPU: {missing}"),
+    }
+    places
+}
+
+/// Numbers in [-1, 1], the same in every thread, unlike random ones.
+fn numbers(size: &[i64], seed: f64) -> Tensor {
+    let count: i64 = size.iter().product();
+    let phase = Tensor::arange(count, (Kind::Double, Device::Cpu)) * 12.9898 + seed;
+    (phase.sin() * 43.7585).sin().to_kind(Kind::Float).view(size)
+}
+
+/// Weights of which none is zero, with norms and decays near those of trained models.
+fn weights(version: Version) -> Weights {
+    let shape = Shape::for_scratch(version, 2, 128, VOCAB_SIZE);
+    Weights::from_fn(shape, |name, size| {
+        let seed = name.bytes().fold(0.0, |sum, byte| sum * 1.7 % 97.0 + f64::from(byte));
+        let small = numbers(size, seed) * 0.15;
+        match name.rsplit('.').next() {
+            Some("weight") if name.contains("ln") => small + 1.0,
+            Some("time_decay" | "w0") => small - 2.0,
+            _ => small,
+        }
+    })
+}
+
+/// States that are not zero, the same for every dtype and device.
+fn states(shape: &Shape) -> TimeState {
+    let zeros = TimeState::zeros(shape, Kind::Float, Device::Cpu).0.into_iter().zip(0..);
+    TimeState(zeros.map(|(s, layer)| numbers(&s.size(), f64::from(layer)) * 0.3).collect())
+}
+
+fn state_tuning(version: Version, kind: Kind, (device, op): (Device, Op)) -> StateTuning {
+    let method = StateTuning::new(Model::new(&weights(version).on(device), kind, op));
+    tch::no_grad(|| {
+        let states = states(method.model().shape());
+        for (mut parameter, state) in method.parameters().into_iter().zip(&states.0) {
+            parameter.tensor.copy_(state);
+        }
+    });
+    method
+}
+
+fn on_the_processor(tensors: &[Tensor]) -> Vec<Tensor> {
+    tensors.iter().map(|x| x.to_device(Device::Cpu)).collect()
+}
+
+#[test]
+fn a_step_of_state_tuning_is_the_same_on_every_device() {
+    let batches = [batch(20, VOCAB_SIZE, &[40, 25])];
+    for version in Version::ALL {
+        let reference = state_tuning(version, Kind::Float, (Device::Cpu, Op::Reference));
+        let (loss, exact) = gradients(&reference, Kind::Float, OPTIONS, &batches);
+        for place in places() {
+            for (kind, tolerance) in
+                [(Kind::Float, 1e-4), (Kind::BFloat16, 1e-1), (Kind::Half, 1e-2)]
+            {
+                for grad_cp in [false, true] {
+                    let method = state_tuning(version, kind, place);
+                    assert_eq!(method.model().device(), place.0);
+                    let options = StepOptions { grad_cp, ..OPTIONS };
+                    let (near_loss, near) = gradients(&method, kind, options, &batches);
+                    let error = (near_loss / loss - 1.0).abs();
+                    assert!(error < tolerance / 10.0, "{version} {place:?} {kind:?}: {error:e}");
+                    assert_close(&on_the_processor(&near), &exact, tolerance);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_of_full_tuning_is_the_same_on_every_device() {
+    let batches = [batch(21, VOCAB_SIZE, &[18])];
+    for version in Version::ALL {
+        let of = |(device, op)| {
+            let method = FullTuning::new(&weights(version).on(device), Kind::Float, op);
+            gradients(&method, Kind::Float, OPTIONS, &batches)
+        };
+        let (loss, exact) = of((Device::Cpu, Op::Reference));
+        for place in places() {
+            let (near_loss, near) = of(place);
+            assert!((near_loss / loss - 1.0).abs() < 1e-5, "{version} {place:?}");
+            assert_close(&on_the_processor(&near), &exact, 1e-3);
+        }
+    }
+}
+
+#[test]
+fn scores_are_the_same_on_every_device() {
+    // More tokens than the logits of one part.
+    let ids: Vec<i64> = (0..300).map(|i| i * i % VOCAB_SIZE).collect();
+    for version in Version::ALL {
+        let of = |(device, op), kind, reading| {
+            let model = Model::new(&weights(version).on(device), kind, op);
+            let exact = if kind == Kind::Double { kind } else { Kind::Float };
+            let states = states(model.shape()).to(exact, device);
+            let scores = score(&model, &states, &ids, reading).expect("sound operands");
+            on_the_processor(&[scores.logprobs, scores.last_logits])
+        };
+        let exact = of((Device::Cpu, Op::Reference), Kind::Double, Reading::Whole);
+        assert_eq!(exact[0].size(), [299]);
+        for place in places() {
+            assert_close(&of(place, Kind::Float, Reading::Whole), &exact, 1e-4);
+            assert_close(&of(place, Kind::Float, Reading::Recurrent), &exact, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn gradients_of_scores_are_the_same_on_every_device() {
+    let sequences = [vec![3, 1, 4, 1, 5, 9, 2, 6], vec![5], vec![3, 5, 8, 9]];
+    for version in Version::ALL {
+        let of = |(device, op), kind| {
+            let model = Model::new(&weights(version).on(device), kind, op);
+            let exact = if kind == Kind::Double { kind } else { Kind::Float };
+            let states = states(model.shape()).to(exact, device);
+            let (_, gradient) =
+                score_with_gradient(&model, &states, &sequences).expect("sound operands");
+            on_the_processor(&gradient.0)
+        };
+        let exact = of((Device::Cpu, Op::Reference), Kind::Double);
+        for place in places() {
+            assert_close(&of(place, Kind::Float), &exact, 1e-4);
+        }
+    }
+}
