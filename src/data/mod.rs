@@ -11,6 +11,7 @@ mod jsonl;
 mod mask;
 mod prepare;
 mod shuffle;
+mod template;
 mod tokenizer;
 mod trie;
 mod vocabulary;
@@ -21,4 +22,5 @@ pub use error::{BinidxFault, DataError, LineFault, Origin, OtherLines, Vocabular
 pub use jsonl::{Document, read_documents};
 pub use mask::{ASSISTANT, Mask, SYSTEM, USER, assistant_spans, loss_mask};
 pub use prepare::{Longest, PrepareSpec, Prepared, Report, prepare};
+pub use template::{FoundTurn, Role, Template, TemplateError, Turn};
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};
