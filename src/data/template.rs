@@ -384,23 +384,24 @@ mod tests {
         ]
     }
 
+    const PIECES: &[&str] = &[
+        "User:",
+        "Assistant:",
+        "Response:",
+        "### Response:",
+        "Q",
+        "QA",
+        "\n\n",
+        "\n",
+        " ",
+        "//",
+        "hello",
+        "你好😀",
+    ];
+
     /// Conversations of pieces that matter, in any order.
     fn any_turns() -> impl Strategy<Value = Vec<(bool, Vec<&'static str>)>> {
-        let pieces = [
-            "User:",
-            "Assistant:",
-            "Response:",
-            "### Response:",
-            "Q",
-            "QA",
-            "\n\n",
-            "\n",
-            " ",
-            "//",
-            "hello",
-            "你好😀",
-        ];
-        let content = proptest::collection::vec(proptest::sample::select(&pieces[..]), 0..6);
+        let content = proptest::collection::vec(proptest::sample::select(PIECES), 0..6);
         proptest::collection::vec((any::<bool>(), content), 0..6)
     }
 
