@@ -215,6 +215,23 @@ impl Template {
         turns.filter(|turn| turn.role == role).map(|turn| turn.said).collect()
     }
 
+    /// What a model writes when it hands over to the user.
+    pub fn next_question(&self) -> Option<String> {
+        Some(format!("{}{}", self.separator, self.opening(Role::User)?))
+    }
+
+    /// The question as a text that the assistant is to continue.
+    ///
+    /// # Errors
+    /// Those of [`Template::render`].
+    pub fn prompt(&self, question: &str) -> Result<String, TemplateError> {
+        let asked = Turn { role: Role::User, content: question.to_owned() };
+        let answer = Turn { role: Role::Assistant, content: String::new() };
+        let mut text = self.render(&[asked, answer])?;
+        text.truncate(text.len() - self.gap.len());
+        Ok(text)
+    }
+
     /// The conversation as one text.
     ///
     /// # Errors
@@ -306,6 +323,14 @@ mod tests {
             Template::instruction().render(&input).unwrap(),
             "Instruction: q\n\nInput: i\n\nResponse: a"
         );
+    }
+
+    #[test]
+    fn a_question_is_a_text_to_continue() {
+        let qa = Template::rwkv_qa();
+        assert_eq!(qa.prompt("hi").unwrap(), "User: hi\n\nAssistant:");
+        assert_eq!(qa.next_question().as_deref(), Some("\n\nUser:"));
+        assert_eq!(Template::raw().next_question(), None);
     }
 
     #[test]

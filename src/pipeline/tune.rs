@@ -9,8 +9,8 @@ use tch::Kind;
 use super::data::{Datasets, prepare_data};
 use super::record::Sampled;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
-use crate::data::{Loader, Survey, Tokenizer};
+use crate::config::{Dataload, Peft, Precision, Tokenizer as TokenizerSetting};
+use crate::data::{Loader, Tokenizer};
 use crate::kernels::allow_tf32;
 use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
@@ -125,10 +125,10 @@ fn tune(
         options: step_options(plan),
     };
 
-    let facts = facts(plan, &shape, &data.survey, &trainer.adam, &options);
+    let facts = facts(plan, &shape, &data.train, &trainer.adam, &options);
     run.event(
         "start",
-        json!({ "steps": options.curve.total_steps, "documents": data.survey.documents }),
+        json!({ "steps": options.curve.total_steps, "documents": data.train.survey().documents }),
     )?;
     run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
     watch(Progress::Started { run: run.path(), facts: &facts, steps: options.curve.total_steps });
@@ -224,12 +224,13 @@ fn step_options(plan: &Plan) -> StepOptions {
 fn facts(
     plan: &Plan,
     shape: &Shape,
-    survey: &Survey,
+    loader: &Loader<'_>,
     adam: &Adam,
     options: &FitOptions,
 ) -> Vec<(&'static str, String)> {
+    let survey = loader.survey();
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
-    let samples = options.curve.total_steps * options.micro_bsz * options.accumulate_grad_batches;
+    let samples = options.curve.total_steps * options.samples_per_step();
     let precision = match plan.config().train.precision {
         Precision::Fp32 => "fp32",
         Precision::Tf32 => "tf32",
@@ -269,11 +270,18 @@ fn facts(
     if plan.tf32 {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }
-    if survey.truncated > 0 {
-        facts.push((
-            "cut",
-            format!("the end of {}, longer than ctx_len", documents(survey.truncated)),
-        ));
+    if plan.config().data.dataload == Dataload::Pack {
+        let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
+        facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
+    }
+    for (count, label, what) in [
+        (survey.truncated, "cut", "the end of {}, longer than ctx_len"),
+        (survey.split, "split", "{}, longer than ctx_len, into several samples"),
+        (survey.dropped, "drop", "{}, longer than ctx_len"),
+    ] {
+        if count > 0 {
+            facts.push((label, what.replace("{}", &documents(count))));
+        }
     }
     facts
 }
@@ -342,6 +350,7 @@ struct Recorder<'a> {
     steps: u64,
     positions: u64,
     duration: Duration,
+    data_wait: Duration,
     learned: u64,
     skipped: u64,
     /// Time spent in all steps.
@@ -358,6 +367,7 @@ impl<'a> Recorder<'a> {
             steps: 0,
             positions: 0,
             duration: Duration::ZERO,
+            data_wait: Duration::ZERO,
             learned: 0,
             skipped: 0,
             trained: Duration::ZERO,
@@ -374,6 +384,7 @@ impl<'a> Recorder<'a> {
         self.steps += 1;
         self.positions += step.positions;
         self.duration += step.duration;
+        self.data_wait += step.data_wait;
         self.trained += step.duration;
         self.learned += step.learned;
         self.skipped += u64::from(step.skipped);
@@ -388,6 +399,7 @@ impl<'a> Recorder<'a> {
                 skipped_steps: self.skipped,
                 learned_tokens: self.learned,
                 positions_per_s: self.positions as f64 / self.duration.as_secs_f64(),
+                data_wait: self.data_wait.as_secs_f64() / self.duration.as_secs_f64(),
             };
             self.run.append(
                 "metrics.jsonl",
@@ -395,7 +407,7 @@ impl<'a> Recorder<'a> {
             )?;
             watch(Progress::Interval(&metrics));
             (self.losses, self.steps, self.positions, self.skipped) = (0.0, 0, 0, 0);
-            self.duration = Duration::ZERO;
+            (self.duration, self.data_wait) = (Duration::ZERO, Duration::ZERO);
         }
         Ok(())
     }

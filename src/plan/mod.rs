@@ -1,5 +1,6 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
+mod data;
 mod model;
 mod presets;
 
@@ -10,10 +11,9 @@ use std::path::PathBuf;
 use regex::Regex;
 
 use crate::config::{
-    self, Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin,
-    Peft, Precision,
+    self, Config, DataType, EpochSteps, Loaded, LrSchedule, Optimizer, Origin, Peft, Precision,
 };
-use crate::data::{Binidx, Mask};
+use crate::data::{Binidx, Mask, Template};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::Op;
 use crate::optim::AdamOptions;
@@ -28,7 +28,9 @@ pub struct Plan {
     pub runs_dir: PathBuf,
     /// Which model, and from where.
     pub model: ModelPlan,
-    /// Which tokens are learned.
+    /// How conversations are written in the documents.
+    pub template: Template,
+    /// Which text is learned.
     pub mask: Mask,
     /// The dtype in which the model computes.
     pub kind: tch::Kind,
@@ -92,6 +94,7 @@ pub fn resolve(
     let mut faults = Faults { loaded: &loaded, found: Vec::new() };
     faults.check_schedule();
     faults.check_data(purpose);
+    let (template, mask) = data::resolve(&mut faults);
     faults.check_sample();
     let probes = faults.probes();
     let model = model::resolve(&mut faults);
@@ -105,10 +108,6 @@ pub fn resolve(
     Ok(Plan {
         runs_dir,
         model,
-        mask: match config.data.loss_mask {
-            LossMask::Pad => Mask::Pad,
-            LossMask::Assistant => Mask::Assistant,
-        },
         kind: match config.train.precision {
             Precision::Fp32 | Precision::Tf32 => tch::Kind::Float,
             Precision::Bf16 => tch::Kind::BFloat16,
@@ -129,7 +128,10 @@ pub fn resolve(
             temperature: sample.temperature,
             top_p: sample.top_p,
             seed: sample.random_seed,
+            stop: template.next_question(),
         },
+        template,
+        mask,
         probes,
         warnings: found,
         loaded,
@@ -178,9 +180,7 @@ impl<'a> Faults<'a> {
 
     fn check_data(&mut self, purpose: Purpose) {
         let data = &self.config().data;
-        let (data_type, windows) = (data.data_type, data.dataload == Dataload::Get);
-        let assistant = data.loss_mask == LossMask::Assistant;
-        if data_type == DataType::Binidx {
+        if data.data_type == DataType::Binidx {
             for (key, written) in
                 ["data.val_split", "data.repeat"].map(|key| (key, self.written(key)))
             {
@@ -205,12 +205,6 @@ impl<'a> Faults<'a> {
                 Diagnostic::error("ST3005", format!("the data file `{file}` does not exist"))
                     .help("relative paths start at the experiment file");
             self.add("data.data_file", fault);
-        }
-        if windows && assistant {
-            let fault = Diagnostic::error("ST2104", "windows do not know who speaks")
-                .label("`dataload = \"get\"` cuts documents anywhere")
-                .help("use `dataload = \"pad\"`, or `loss_mask = \"pad\"`");
-            self.add("data.loss_mask", fault);
         }
     }
 
