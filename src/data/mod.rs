@@ -30,6 +30,7 @@ pub use error::{BinidxFault, DataError, LineFault, Origin, OtherLines, Vocabular
 pub use jsonl::{Document, read_documents};
 pub use loader::{Loader, LoaderOptions};
 pub use mask::Mask;
+pub use pack::rows_when_packed;
 pub use prefetch::prefetch;
 pub use prepare::{Longest, PrepareSpec, Prepared, Report, prepare};
 pub use survey::Survey;

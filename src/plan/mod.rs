@@ -79,6 +79,8 @@ pub enum Purpose {
     Run,
     /// Use of the model alone; the documents need not be there any more.
     Generate,
+    /// A look at the documents alone; the weights need not be there yet.
+    Data,
 }
 
 /// Checks the rules between settings and fills in what follows from them.
@@ -97,7 +99,7 @@ pub fn resolve(
     let (template, mask) = data::resolve(&mut faults);
     faults.check_sample();
     let probes = faults.probes();
-    let model = model::resolve(&mut faults);
+    let model = model::resolve(&mut faults, purpose);
     let op = faults.op();
     let found = faults.found;
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
@@ -194,12 +196,12 @@ impl<'a> Faults<'a> {
                     self.add(key, fault);
                 }
             }
-            if purpose == Purpose::Run
+            if purpose != Purpose::Generate
                 && let Err(error) = Binidx::open(&data.data_file)
             {
                 self.add("data.data_file", error.diagnostic());
             }
-        } else if purpose == Purpose::Run && !data.data_file.exists() {
+        } else if purpose != Purpose::Generate && !data.data_file.exists() {
             let file = data.data_file.display();
             let fault =
                 Diagnostic::error("ST3005", format!("the data file `{file}` does not exist"))
