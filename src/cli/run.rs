@@ -11,6 +11,7 @@ use super::resume::{fail, start};
 use super::screen::Screen;
 use super::stop::stop_on_signals;
 use super::{Color, ExperimentArgs, say, show};
+use crate::data::{Role, Template};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::pipeline::{self, Outcome, Start, Summary};
@@ -91,7 +92,7 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
     screen.close();
     match result {
         Ok(Outcome::Done(summary)) => {
-            print_summary(&summary);
+            print_summary(&summary, &plan.template);
             ExitCode::Ok
         }
         Ok(Outcome::Interrupted { run, steps, total_steps }) => {
@@ -104,7 +105,7 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
 }
 
 /// What came of the run: losses, rates, examples, files, and what to type next.
-fn print_summary(summary: &Summary) {
+fn print_summary(summary: &Summary, template: &Template) {
     let mut results = table(&["", "base", "tuned"]);
     if let Some((before, after)) = summary.val_loss {
         results.add_row([
@@ -125,7 +126,11 @@ fn print_summary(summary: &Summary) {
         let mut samples = table(&["question", "base", "tuned"]);
         for sampled in summary.samples.iter().take(SAMPLES_SHOWN) {
             let base = sampled.base.as_deref().unwrap_or("-");
-            samples.add_row([question(&sampled.prompt), short(base), short(&sampled.tuned)]);
+            samples.add_row([
+                question(template, &sampled.prompt),
+                short(base),
+                short(&sampled.tuned),
+            ]);
         }
         say(samples);
     }
@@ -160,11 +165,11 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// A prompt without its role words, on one line.
-fn question(prompt: &str) -> String {
-    let last = prompt.trim_end_matches(crate::data::ASSISTANT).trim();
-    let last = last.rsplit("\n\n").next().unwrap_or(last);
-    short(last.trim_start_matches(crate::data::USER).trim())
+/// What the user asks last in a prompt, on one line.
+fn question(template: &Template, prompt: &str) -> String {
+    let turns = template.turns(prompt.as_bytes()).into_iter();
+    let asked = turns.filter(|turn| turn.role == Role::User).next_back();
+    short(asked.map_or(prompt, |turn| &prompt[turn.said]).trim())
 }
 
 fn short(text: &str) -> String {

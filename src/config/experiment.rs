@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Data, Eval, Hardware, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train,
+    Checkpoint, Data, Eval, Hardware, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer,
+    Train,
 };
 
 /// The experiment file: what a person asks for.

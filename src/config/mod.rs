@@ -23,10 +23,11 @@ mod sample;
 mod schedule;
 mod schema;
 mod suggest;
+mod template;
 mod train;
 
 pub use checkpoint::Checkpoint;
-pub use data::{Data, DataType, Dataload, LossMask, Overlong};
+pub use data::{Data, DataType, Dataload, LossMask, MaskId, Overlong, Walk};
 pub use eval::Eval;
 pub use experiment::Config;
 pub use hardware::{Accelerator, Hardware};
@@ -38,4 +39,5 @@ pub use peft::{FullTuning, Peft, StateTuning};
 pub use sample::{Probe, Sample};
 pub use schedule::{LrSchedule, Schedule};
 pub use schema::{schema, schema_text};
+pub use template::{Aliases, Roles, Template, TemplateName, TemplateTable};
 pub use train::{EpochSteps, Op, Precision, Train};

@@ -16,6 +16,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -159,6 +160,14 @@ impl Binidx {
     /// When there is no such document.
     pub fn doc_len(&self, i: usize) -> usize {
         (self.starts[i + 1] - self.starts[i]) as usize
+    }
+
+    /// The smallest stretch of whole documents around `tokens`, both as positions in all documents in a
+    /// row; at least one token is asked for.
+    pub(super) fn documents_around(&self, tokens: Range<u64>) -> Range<u64> {
+        let first = self.starts.partition_point(|start| *start <= tokens.start) - 1;
+        let behind = self.starts.partition_point(|start| *start < tokens.end);
+        self.starts[first]..self.starts[behind]
     }
 
     /// The tokens of document `i`.

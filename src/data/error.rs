@@ -5,7 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::mask::ASSISTANT;
+use super::walk::magic_prime;
+use super::words::Unlearned;
 use crate::diagnostic::{Diagnostic, Span};
 
 /// Why data cannot be used. The text of an error is one sentence; [`DataError::diagnostic`] adds the
@@ -125,6 +126,26 @@ pub enum DataError {
         others: usize,
         /// All documents.
         documents: usize,
+        /// Why nothing is learned in the first one.
+        why: Box<Unlearned>,
+    },
+    /// Every document is longer than a sample, and such documents are left out.
+    #[error("no document of `{}` fits into `ctx_len = {ctx_len}`", file.display())]
+    AllDropped {
+        /// The pair's name without `.bin` and `.idx`.
+        file: PathBuf,
+        /// Tokens that a sample has as inputs.
+        ctx_len: usize,
+    },
+    /// There is too little data for the walk of RWKV-LM.
+    #[error("`{}` has {} windows of `ctx_len = {ctx_len}`, too few for the magic-prime walk", file.display(), tokens / *ctx_len as u64)]
+    NoWalk {
+        /// The pair's name without `.bin` and `.idx`.
+        file: PathBuf,
+        /// Tokens of all documents.
+        tokens: u64,
+        /// Tokens that a window has as inputs.
+        ctx_len: usize,
     },
 }
 
@@ -395,6 +416,8 @@ impl DataError {
             Self::Overlong { .. } => "ST3030",
             Self::IdBeyondModel { .. } => "ST3031",
             Self::ShorterThanWindow { .. } => "ST3032",
+            Self::AllDropped { .. } => "ST3033",
+            Self::NoWalk { .. } => "ST3034",
             Self::NothingLearned { .. } => "ST3102",
         }
     }
@@ -403,6 +426,10 @@ impl DataError {
     /// is about one: `lines` holds the line of every document of the pair.
     #[must_use]
     pub fn in_source(mut self, source: &Path, lines: &[usize]) -> Self {
+        let foreign = match &self {
+            Self::NothingLearned { why, .. } => why.foreign().map(|word| format!("{word}:")),
+            _ => None,
+        };
         if let Self::Overlong { document, .. }
         | Self::IdBeyondModel { document, .. }
         | Self::NothingLearned { document, .. } = &mut self
@@ -411,7 +438,11 @@ impl DataError {
         {
             let text = fs::read(source).unwrap_or_default(); // the number alone helps, too
             let line = text.split(|&byte| byte == b'\n').nth(number - 1).unwrap_or_default();
-            *document = Origin::Jsonl(place(source, number, line, 0..0));
+            let mut place = place(source, number, line, 0..0);
+            if let Some(start) = foreign.as_ref().and_then(|word| place.text.find(word)) {
+                place.range = start..start + foreign.map_or(0, |word| word.len());
+            }
+            *document = Origin::Jsonl(place);
         }
         self
     }
@@ -459,7 +490,10 @@ impl DataError {
                 };
                 diagnostic
                     .help("raise `train.ctx_len`")
-                    .help("or set `data.overlong = \"truncate\"` and lose the end of such documents")
+                    .help(
+                        "or set `data.overlong` to `split` (several samples), `truncate` (their ends \
+                         are lost) or `drop` (they are lost)",
+                    )
             }
             Self::IdBeyondModel { document, .. } => {
                 document.show(diagnostic).help("tokenise with the vocabulary of the model")
@@ -467,14 +501,27 @@ impl DataError {
             Self::ShorterThanWindow { .. } => {
                 diagnostic.help("lower `train.ctx_len`, or set `data.dataload = \"pad\"`")
             }
-            Self::NothingLearned { document, .. } => document
-                .show(diagnostic)
-                .note(format!("the first one is {document}"))
-                .note(format!(
-                    "`loss_mask = \"assistant\"` learns what follows `{ASSISTANT}` at the start of a \
-                     turn, as far as `train.ctx_len` reaches"
-                ))
-                .help("mend or remove such documents, or set `data.loss_mask = \"pad\"`"),
+            Self::AllDropped { .. } => diagnostic
+                .note("`data.overlong = \"drop\"` leaves out what does not fit")
+                .help("raise `train.ctx_len`, or set `data.overlong = \"split\"`"),
+            Self::NoWalk { tokens, ctx_len, .. } => {
+                let reason = match magic_prime(*tokens, *ctx_len as u64) {
+                    None => "the walk needs three windows at least".to_owned(),
+                    Some(prime) => format!(
+                        "the largest prime that the walk can take is {prime}, and the windows behind it \
+                         would never be seen; it has to reach nine tenths of all windows"
+                    ),
+                };
+                diagnostic.note(reason).help("lower `train.ctx_len`, or set `data.walk = \"random\"`")
+            }
+            Self::NothingLearned { document, why, .. } => {
+                let diagnostic = document.show(diagnostic);
+                let diagnostic = match document {
+                    Origin::Jsonl(_) => diagnostic,
+                    Origin::Binidx { .. } => diagnostic.note(format!("the first one is {document}")),
+                };
+                explain_unlearned(diagnostic, document, why)
+            }
         }
     }
 }
@@ -530,6 +577,64 @@ fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
     }
 }
 
+fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned) -> Diagnostic {
+    let diagnostic = match why {
+        Unlearned::TooShort => {
+            return diagnostic
+                .label("one token, and none behind it to predict")
+                .help("remove such documents: a sample predicts each token from those before it");
+        }
+        Unlearned::BeyondContext => diagnostic
+            .label("what is learned begins behind `train.ctx_len`")
+            .help("raise `train.ctx_len`"),
+        Unlearned::NoMark { on } => diagnostic
+            .label(format!("no `{on}`, so every token is masked"))
+            .note("`loss_mask = \"se\"` learns what stands behind `data.mask_id.mask1`"),
+        Unlearned::NoAnswer { template, openings, answer, words } => {
+            let openings: Vec<&str> = openings.iter().map(|words| words.trim()).collect();
+            let counts = words
+                .counts
+                .iter()
+                .take(8)
+                .map(|(word, n)| format!("{word} {}", grouped(*n as usize)));
+            let counts: Vec<String> = counts.collect();
+            let diagnostic = diagnostic
+                .label(format!("no `{}` turn, so every token is masked", answer.trim()))
+                .note(format!(
+                    "`loss_mask = \"assistant\"` with template `{template}` looks for `{}`",
+                    openings.join("`, `")
+                ));
+            let diagnostic = match counts.is_empty() {
+                true => {
+                    diagnostic.note("no role words found: no turn begins with a word and a colon")
+                }
+                false => diagnostic.note(format!("role words found: {}", counts.join(", "))),
+            };
+            match why.foreign() {
+                Some(word) => diagnostic.help(alias_help(template, word)),
+                None => diagnostic,
+            }
+        }
+    };
+    let diagnostic = match document {
+        Origin::Jsonl(place) => diagnostic.help(format!(
+            "`statetune data show FILE --line {}` prints the sample with its mask",
+            place.line()
+        )),
+        Origin::Binidx { .. } => diagnostic,
+    };
+    diagnostic.help("mend or remove such documents, or set `data.loss_mask = \"pad\"`")
+}
+
+/// The setting that makes `word` another word for the assistant of a template.
+pub fn alias_help(template: &str, word: &str) -> String {
+    let aliases = format!("aliases = {{ assistant = [\"{word}\"] }}");
+    match template {
+        "data.template" => format!("`{aliases}` in `[data.template]`"),
+        name => format!("`data.template = {{ extends = \"{name}\", {aliases} }}`"),
+    }
+}
+
 fn explain_binidx(diagnostic: Diagnostic, fault: &BinidxFault) -> Diagnostic {
     match fault {
         BinidxFault::NoPair { .. } => diagnostic
@@ -557,7 +662,7 @@ fn and_other_bytes(n: usize) -> String {
 }
 
 /// Decimal digits with a comma at every thousand.
-fn grouped(n: usize) -> String {
+pub fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -571,6 +676,7 @@ fn grouped(n: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Mask, RoleWords, Template};
     use super::*;
 
     #[test]
@@ -606,7 +712,7 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
   |
   = note: 1,200 others are too long as well
   = help: raise `train.ctx_len`
-  = help: or set `data.overlong = \"truncate\"` and lose the end of such documents";
+  = help: or set `data.overlong` to `split` (several samples), `truncate` (their ends are lost) or `drop` (they are lost)";
         assert_eq!(error.diagnostic().render(false), expected);
     }
 
@@ -624,17 +730,24 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
         let source = folder.path().join("d.jsonl");
         fs::write(&source, "\n{\"text\": \"User: hi\\n\\nBot: yo\"}\n").unwrap();
         let document = Origin::Binidx { prefix: "train".into(), index: 1 };
-        let error = DataError::NothingLearned { document, others: 311, documents: 4014 };
+        let mask = Mask::Assistant(Template::rwkv_qa());
+        let mut words = RoleWords::default();
+        words.add(&mask, b"User: hi\n\nBot: yo");
+        words.add(&mask, b"User: hi\n\nAssistant: yo");
+        let why = Box::new(Unlearned::new(&mask, words, false));
+        let error = DataError::NothingLearned { document, others: 311, documents: 4014, why };
         let message = error.in_source(&source, &[1, 2]).diagnostic().render(false);
         let expected = r#"
 error[ST3102]: 312 of 4,014 documents would teach nothing
- --> d.jsonl:2:1
+ --> d.jsonl:2:23
   |
 2 | {"text": "User: hi\n\nBot: yo"}
-  | ^
+  |                       ^^^^ no `Assistant:` turn, so every token is masked
   |
-  = note: the first one is line 2 of `d.jsonl`
-  = note: `loss_mask = "assistant"` learns what follows `Assistant:` at the start of a turn, as far as `train.ctx_len` reaches
+  = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
+  = note: role words found: User 2, Bot 1, Assistant 1
+  = help: `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: `statetune data show FILE --line 2` prints the sample with its mask
   = help: mend or remove such documents, or set `data.loss_mask = "pad"`"#;
         let message = message.replace(&format!("{}/", folder.path().display()), "");
         assert_eq!(message, expected.trim_start());

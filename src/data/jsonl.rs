@@ -40,32 +40,26 @@ pub fn read_documents(file: &Path) -> Result<Vec<Document>, DataError> {
 
 /// Like [`read_documents`], from the content of `file`.
 pub(super) fn parse_documents(file: &Path, bytes: &[u8]) -> Result<Vec<Document>, DataError> {
-    const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-
     let mut documents = Vec::new();
-    let mut first_fault: Option<(Box<Span>, LineFault)> = None;
+    let mut first_fault: Option<Fault> = None;
     let mut others = OtherLines::default();
-    for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match (parse_line(line), &first_fault) {
-            (Ok(text), _) => documents.push(Document { line: number, text }),
-            (Err((range, fault)), None) => {
-                first_fault = Some((place(file, number, line, range), fault));
-            }
-            (Err((_, fault)), Some((_, first))) if discriminant(&fault) == discriminant(first) => {
+    for line in lines(file, bytes) {
+        match (line, &first_fault) {
+            (Ok(document), _) => documents.push(document),
+            (Err(fault), None) => first_fault = Some(fault),
+            (Err(fault), Some(first))
+                if discriminant(&fault.fault) == discriminant(&first.fault) =>
+            {
                 others.same += 1;
                 if others.first.len() < 2 {
-                    others.first.push(number);
+                    others.first.push(fault.place.line());
                 }
             }
             (Err(_), Some(_)) => {}
         }
     }
 
-    if let Some((place, fault)) = first_fault {
+    if let Some(Fault { place, fault }) = first_fault {
         others.fine = documents.len();
         return Err(DataError::Line { place, fault, others });
     }
@@ -73,6 +67,29 @@ pub(super) fn parse_documents(file: &Path, bytes: &[u8]) -> Result<Vec<Document>
         return Err(DataError::NoDocuments { file: file.into() });
     }
     Ok(documents)
+}
+
+/// A line that is no document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// The line and what of it is wrong.
+    pub place: Box<Span>,
+    /// What is wrong.
+    pub fault: LineFault,
+}
+
+/// Every line of a JSONL file but the blank ones, as a document or as what is wrong with it.
+pub fn lines<'a>(
+    file: &'a Path,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = Result<Document, Fault>> + 'a {
+    const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let numbered = (1..).zip(bytes.split(|&byte| byte == b'\n'));
+    numbered.filter(|(_, line)| !line.trim_ascii().is_empty()).map(|(number, line)| {
+        let parsed = parse_line(line).map(|text| Document { line: number, text });
+        parsed.map_err(|(range, fault)| Fault { place: place(file, number, line, range), fault })
+    })
 }
 
 /// The text of one line, or what is wrong in which of its bytes.

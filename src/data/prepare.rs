@@ -22,8 +22,9 @@ use tempfile::TempDir;
 use super::binidx::{Binidx, BinidxWriter};
 use super::error::DataError;
 use super::jsonl::{Document, parse_documents};
+use super::mask::Mask;
 use super::shuffle;
-use super::tokenizer::{END_OF_DOCUMENT, Tokenizer};
+use super::tokenizer::Tokenizer;
 
 /// Part of the key: goes up when the same input would be prepared differently.
 const FORMAT: u32 = 1;
@@ -39,6 +40,8 @@ pub struct PrepareSpec<'a> {
     pub source: &'a Path,
     /// Turns its texts into tokens.
     pub tokenizer: &'a Tokenizer,
+    /// Says which texts are tokenised by themselves, see [`Mask::encode`].
+    pub mask: &'a Mask,
     /// The share of documents that is held out, before repetition; at least 0, below 1.
     pub val_split: f64,
     /// How many copies of the other documents make up the training data; at least 1.
@@ -104,7 +107,7 @@ struct Provenance {
 
 /// Tokenises `spec.source` into the cache, or finds it there.
 ///
-/// Each document is closed by [`END_OF_DOCUMENT`]. Equal texts are either all held out or all
+/// Each document is closed by [`END_OF_DOCUMENT`](super::END_OF_DOCUMENT). Equal texts are either all held out or all
 /// trained on, and which ones does not depend on the order of lines. When several processes prepare
 /// the same data at once, the first to finish wins and all use its files.
 ///
@@ -192,12 +195,15 @@ fn prepared(folder: &Path, key: String, cached: bool, provenance: Provenance) ->
 
 /// The first 16 hexadecimal digits of the sha256 of everything that the pairs depend on.
 fn key(spec: &PrepareSpec<'_>, source_sha256: &str) -> String {
-    let PrepareSpec { source: _, tokenizer, val_split, repeat, seed, cache_dir: _ } = spec;
-    let inputs = format!(
+    let PrepareSpec { source: _, tokenizer, mask, val_split, repeat, seed, cache_dir: _ } = spec;
+    let mut inputs = format!(
         "format {FORMAT}\nsource {source_sha256}\ntokenizer {}\nval_split {:016x}\nrepeat {repeat}\nseed {seed}\n",
         tokenizer.fingerprint(),
         val_split.to_bits(),
     );
+    if let Some(edges) = mask.edges() {
+        inputs += &format!("edges {edges}\n");
+    }
     let mut key = format!("{:x}", Sha256::digest(inputs));
     key.truncate(16);
     key
@@ -276,11 +282,10 @@ fn held_out(documents: &[Document], val_split: f64, seed: u64) -> HashSet<&str> 
 /// The tokens of every document, checked to spell its text.
 fn encode(documents: &[Document], spec: &PrepareSpec<'_>) -> Result<Vec<Vec<u32>>, DataError> {
     let encode = |document: &Document| {
-        let mut ids = spec.tokenizer.encode(document.text.as_bytes());
+        let ids = spec.mask.encode(spec.tokenizer, document.text.as_bytes());
         if spec.tokenizer.decode(&ids)? != document.text.as_bytes() {
             return Err(DataError::RoundTrip { file: spec.source.into(), line: document.line });
         }
-        ids.push(END_OF_DOCUMENT);
         Ok(ids)
     };
     documents.iter().map(encode).collect()
@@ -326,6 +331,7 @@ fn write_json(path: &Path, provenance: &Provenance) -> io::Result<()> {
 mod tests {
     use std::thread;
 
+    use super::super::tokenizer::END_OF_DOCUMENT;
     use super::super::tokenizer::tests::WORLD_TOKENIZER;
     use super::*;
 
@@ -354,6 +360,7 @@ mod tests {
             prepare(&PrepareSpec {
                 source: &self.source(),
                 tokenizer: &WORLD_TOKENIZER,
+                mask: &Mask::All,
                 val_split,
                 repeat,
                 seed,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use crate::config::{DataType, Dataload};
-use crate::data::{Binidx, Loader, LoaderOptions, PrepareSpec, Survey, Tokenizer, prepare};
+use crate::data::{Binidx, Loader, LoaderOptions, PrepareSpec, Tokenizer, prepare};
 use crate::plan::Plan;
 use crate::runs::{LockedFile, sha256_of};
 
@@ -14,7 +14,6 @@ pub(super) struct Datasets<'a> {
     pub(super) train: Loader<'a>,
     /// Absent when nothing is held out.
     pub(super) val: Option<Loader<'a>>,
-    pub(super) survey: Survey,
     /// Where the held-out documents lie.
     pub(super) val_prefix: Option<PathBuf>,
     pub(super) locked: LockedFile,
@@ -34,6 +33,7 @@ pub(super) fn prepare_data<'a>(
             let prepared = prepare(&PrepareSpec {
                 source,
                 tokenizer,
+                mask: &plan.mask,
                 val_split: data.val_split,
                 repeat: data.repeat,
                 seed: plan.config().train.random_seed,
@@ -59,27 +59,23 @@ pub(super) fn prepare_data<'a>(
     let options = LoaderOptions {
         ctx_len: plan.config().train.ctx_len as usize,
         dataload: data.dataload,
-        mask: plan.mask,
+        walk: data.walk,
+        overlong: data.overlong,
+        mask: plan.mask.clone(),
         seed: plan.config().train.random_seed,
     };
-    let open =
-        |prefix: &Path, options, lines: &[usize]| -> Result<(Loader<'a>, Survey), RunError> {
-            let loader = Loader::new(Binidx::open(prefix)?, tokenizer, options)?;
-            let survey = loader
-                .survey(vocab_size as usize, data.overlong)
-                .map_err(|error| error.in_source(source, lines))?;
-            Ok((loader, survey))
-        };
-    let (train, survey) = open(&train, options, &train_lines)?;
-    // Held-out documents are read one by one, whatever training does.
-    let by_document = LoaderOptions { dataload: Dataload::Pad, ..options };
+    let open = |prefix: &Path, options, lines: &[usize]| {
+        Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, lines)
+            .map_err(|error| error.in_source(source, lines))
+    };
+    let train = open(&train, options.clone(), &train_lines)?;
+    // Held-out documents are read one by one where training takes windows.
+    let dataload = match data.dataload {
+        Dataload::Get => Dataload::Pad,
+        by_document => by_document,
+    };
+    let by_document = LoaderOptions { dataload, ..options };
     let val_loader =
         val.as_ref().map(|prefix| open(prefix, by_document, &val_lines)).transpose()?;
-    Ok(Datasets {
-        train,
-        val: val_loader.map(|(loader, _)| loader),
-        survey,
-        val_prefix: val,
-        locked,
-    })
+    Ok(Datasets { train, val: val_loader, val_prefix: val, locked })
 }

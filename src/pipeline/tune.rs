@@ -11,8 +11,8 @@ use super::data::{Datasets, prepare_data};
 use super::record::{Outcome, Sampled};
 use super::start::{Beginning, Start, setting_changes};
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
-use crate::data::{Survey, Tokenizer};
+use crate::config::{Dataload, Peft, Precision, Tokenizer as TokenizerSetting};
+use crate::data::{Loader, Tokenizer};
 use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
 use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
@@ -163,10 +163,10 @@ fn tune<'data>(
         options: step_options(plan),
     };
 
-    let facts = facts(plan, &shape, &data.survey, &trainer.adam, &options);
+    let facts = facts(plan, &shape, &data.train, &trainer.adam, &options);
     run.event(
         "start",
-        json!({ "steps": options.total_steps(), "documents": data.survey.documents }),
+        json!({ "steps": options.total_steps(), "documents": data.train.survey().documents }),
     )?;
     if !run.join(TrainLog::FILE).exists() {
         run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
@@ -320,12 +320,13 @@ fn step_options(plan: &Plan) -> StepOptions {
 fn facts(
     plan: &Plan,
     shape: &Shape,
-    survey: &Survey,
+    loader: &Loader<'_>,
     adam: &Adam,
     options: &FitOptions,
 ) -> Vec<(&'static str, String)> {
+    let survey = loader.survey();
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
-    let samples = options.curve.total_steps * options.micro_bsz * options.accumulate_grad_batches;
+    let samples = options.curve.total_steps * options.samples_per_step();
     let precision = match plan.config().train.precision {
         Precision::Fp32 => "fp32",
         Precision::Tf32 => "tf32",
@@ -366,11 +367,18 @@ fn facts(
     if plan.tf32 && !plan.device.is_cuda() {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }
-    if survey.truncated > 0 {
-        facts.push((
-            "cut",
-            format!("the end of {}, longer than ctx_len", documents(survey.truncated)),
-        ));
+    if plan.config().data.dataload == Dataload::Pack {
+        let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
+        facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
+    }
+    for (count, label, what) in [
+        (survey.truncated, "cut", "the end of {}, longer than ctx_len"),
+        (survey.split, "split", "{}, longer than ctx_len, into several samples"),
+        (survey.dropped, "drop", "{}, longer than ctx_len"),
+    ] {
+        if count > 0 {
+            facts.push((label, what.replace("{}", &documents(count))));
+        }
     }
     facts
 }

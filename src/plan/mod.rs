@@ -1,6 +1,7 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
 mod changes;
+mod data;
 mod device;
 mod model;
 mod presets;
@@ -15,10 +16,9 @@ use regex::Regex;
 use tch::Device;
 
 use crate::config::{
-    self, Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin,
-    Peft, Precision,
+    self, Config, DataType, EpochSteps, Loaded, LrSchedule, Optimizer, Origin, Peft, Precision,
 };
-use crate::data::{Binidx, Mask};
+use crate::data::{Binidx, Mask, Template};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::{NoGpu, Op, find_gpu};
 use crate::optim::AdamOptions;
@@ -33,7 +33,9 @@ pub struct Plan {
     pub runs_dir: PathBuf,
     /// Which model, and from where.
     pub model: ModelPlan,
-    /// Which tokens are learned.
+    /// How conversations are written in the documents.
+    pub template: Template,
+    /// Which text is learned.
     pub mask: Mask,
     /// The dtype in which the model computes.
     pub kind: tch::Kind,
@@ -84,6 +86,8 @@ pub enum Purpose {
     Run,
     /// Use of the model alone; the documents need not be there any more.
     Generate,
+    /// A look at the documents alone; the weights need not be there yet.
+    Data,
 }
 
 /// Checks the rules between settings and fills in what follows from them.
@@ -100,9 +104,10 @@ pub fn resolve(
     let mut faults = Faults { loaded: &loaded, found: Vec::new() };
     faults.check_schedule();
     faults.check_data(purpose);
+    let (template, mask) = data::resolve(&mut faults);
     faults.check_sample();
     let probes = faults.probes();
-    let model = model::resolve(&mut faults);
+    let model = model::resolve(&mut faults, purpose);
     let compute = faults.compute(find_gpu);
     let found = faults.found;
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
@@ -115,10 +120,6 @@ pub fn resolve(
     Ok(Plan {
         runs_dir,
         model,
-        mask: match config.data.loss_mask {
-            LossMask::Pad => Mask::Pad,
-            LossMask::Assistant => Mask::Assistant,
-        },
         kind: match config.train.precision {
             Precision::Fp32 | Precision::Tf32 => tch::Kind::Float,
             Precision::Bf16 => tch::Kind::BFloat16,
@@ -140,7 +141,10 @@ pub fn resolve(
             temperature: sample.temperature,
             top_p: sample.top_p,
             seed: sample.random_seed,
+            stop: template.next_question(),
         },
+        template,
+        mask,
         probes,
         warnings: found,
         loaded,
@@ -189,9 +193,7 @@ impl<'a> Faults<'a> {
 
     fn check_data(&mut self, purpose: Purpose) {
         let data = &self.config().data;
-        let (data_type, windows) = (data.data_type, data.dataload == Dataload::Get);
-        let assistant = data.loss_mask == LossMask::Assistant;
-        if data_type == DataType::Binidx {
+        if data.data_type == DataType::Binidx {
             for (key, written) in
                 ["data.val_split", "data.repeat"].map(|key| (key, self.written(key)))
             {
@@ -205,23 +207,17 @@ impl<'a> Faults<'a> {
                     self.add(key, fault);
                 }
             }
-            if purpose == Purpose::Run
+            if purpose != Purpose::Generate
                 && let Err(error) = Binidx::open(&data.data_file)
             {
                 self.add("data.data_file", error.diagnostic());
             }
-        } else if purpose == Purpose::Run && !data.data_file.exists() {
+        } else if purpose != Purpose::Generate && !data.data_file.exists() {
             let file = data.data_file.display();
             let fault =
                 Diagnostic::error("ST3005", format!("the data file `{file}` does not exist"))
                     .help("relative paths start at the experiment file");
             self.add("data.data_file", fault);
-        }
-        if windows && assistant {
-            let fault = Diagnostic::error("ST2104", "windows do not know who speaks")
-                .label("`dataload = \"get\"` cuts documents anywhere")
-                .help("use `dataload = \"pad\"`, or `loss_mask = \"pad\"`");
-            self.add("data.loss_mask", fault);
         }
     }
 

@@ -81,7 +81,13 @@ impl Chain {
     pub fn add(&mut self, run: &RunDir, done: &StepDone<'_>) -> Result<(), RunDirError> {
         let mut batch = Xxh3::new();
         for one in done.batches {
-            for tensor in [&one.inputs, &one.learned_at, &one.targets] {
+            let tensors = [
+                Some(&one.inputs),
+                one.restarts.as_ref(),
+                Some(&one.learned_at),
+                Some(&one.targets),
+            ];
+            for tensor in tensors.into_iter().flatten() {
                 update(&mut batch, tensor);
             }
         }

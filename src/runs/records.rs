@@ -27,6 +27,8 @@ pub struct Metrics {
     pub learned_tokens: u64,
     /// Positions computed per second, padding included.
     pub positions_per_s: f64,
+    /// The share of the time that the steps waited for their batches, from 0 to 1.
+    pub data_wait: f64,
 }
 
 impl Metrics {
@@ -51,6 +53,8 @@ pub struct Totals {
     positions: u64,
     /// How long they took.
     secs: f64,
+    /// How much of that they waited for batches.
+    wait_secs: f64,
     /// Learned tokens of the whole run.
     learned: u64,
     /// How long all its steps took.
@@ -72,6 +76,7 @@ impl Totals {
         self.skipped += u64::from(step.skipped);
         self.positions += step.positions;
         self.secs += step.duration.as_secs_f64();
+        self.wait_secs += step.data_wait.as_secs_f64();
         self.learned += step.learned;
         self.trained_secs += step.duration.as_secs_f64();
         if !done.is_multiple_of(every_steps) && done != total_steps {
@@ -86,6 +91,7 @@ impl Totals {
             skipped_steps: self.skipped,
             learned_tokens: self.learned,
             positions_per_s: self.positions as f64 / self.secs,
+            data_wait: self.wait_secs / self.secs,
         };
         let Totals { learned, trained_secs, .. } = *self;
         *self = Totals { learned, trained_secs, ..Totals::default() };

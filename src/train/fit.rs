@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{TrainError, Trainer};
-use crate::data::{Batch, Loader};
+use crate::data::{Batch, DataError, Loader, prefetch};
 use crate::optim::LrCurve;
 
 /// How long and with what a run trains.
@@ -68,7 +68,12 @@ pub struct StepRecord {
     pub positions: u64,
     /// How long it took.
     pub duration: Duration,
+    /// How much of that it waited for its batches.
+    pub data_wait: Duration,
 }
+
+/// Steps whose batches may lie ready before they are needed.
+const STEPS_AHEAD: usize = 2;
 
 /// What is there after a step.
 #[derive(Debug)]
@@ -86,10 +91,11 @@ pub struct StepDone<'a> {
 }
 
 /// Trains on `loader` from `start` to the last step of `options`, or until `after_step`, which gets to see
-/// every step, breaks off. Returns how far the run has come.
+/// every step, breaks off. Returns how far the run has come. A thread of its own makes the batches of the next
+/// steps while one is computed.
 ///
 /// # Errors
-/// What [`Trainer::step`] and `after_step` return.
+/// What [`Trainer::step`] and `after_step` return, and a batch that cannot be read, at its step.
 pub fn fit<E: From<TrainError>>(
     trainer: &mut Trainer<'_>,
     loader: &mut Loader,
@@ -98,38 +104,53 @@ pub fn fit<E: From<TrainError>>(
     mut after_step: impl FnMut(&StepDone<'_>) -> Result<ControlFlow<()>, E>,
 ) -> Result<Position, E> {
     let mut position = start;
-    while position.steps < options.total_steps() {
-        let started = Instant::now();
-        let mut batches = Vec::new();
-        for _ in 0..options.accumulate_grad_batches {
-            batches
-                .push(loader.batch(position.samples, options.micro_bsz).map_err(TrainError::from)?);
-            position.samples += options.micro_bsz;
+    let batches = (start.steps..options.total_steps()).map(|step| {
+        let first = start.samples + (step - start.steps) * options.samples_per_step();
+        step_batches(loader, options, first)
+    });
+    prefetch(batches, STEPS_AHEAD, |batches| {
+        while position.steps < options.total_steps() {
+            let started = Instant::now();
+            let batches = batches.recv().expect("as many batches are made as there are steps");
+            let batches = batches.map_err(TrainError::from)?;
+            let data_wait = started.elapsed();
+            let step = position.steps;
+            let lr = options.curve.at(step);
+            let outcome = trainer.step(&batches, step, lr)?;
+            let record = StepRecord {
+                step,
+                epoch: step / options.epoch_steps,
+                loss: outcome.loss,
+                lr,
+                grad_norm: outcome.grad_norm,
+                skipped: outcome.skipped,
+                learned: outcome.learned,
+                positions: outcome.positions,
+                duration: started.elapsed(),
+                data_wait,
+            };
+            position.steps += 1;
+            position.samples += options.samples_per_step();
+            position.epoch_loss += outcome.loss;
+            let epoch_mean_loss = position.steps.is_multiple_of(options.epoch_steps).then(|| {
+                let sum = std::mem::take(&mut position.epoch_loss);
+                sum / options.epoch_steps as f64
+            });
+            let done = StepDone { record, position, epoch_mean_loss, batches: &batches, trainer };
+            if after_step(&done)?.is_break() {
+                break;
+            }
         }
-        let step = position.steps;
-        let lr = options.curve.at(step);
-        let outcome = trainer.step(&batches, step, lr)?;
-        let record = StepRecord {
-            step,
-            epoch: step / options.epoch_steps,
-            loss: outcome.loss,
-            lr,
-            grad_norm: outcome.grad_norm,
-            skipped: outcome.skipped,
-            learned: outcome.learned,
-            positions: outcome.positions,
-            duration: started.elapsed(),
-        };
-        position.steps += 1;
-        position.epoch_loss += outcome.loss;
-        let epoch_mean_loss = position.steps.is_multiple_of(options.epoch_steps).then(|| {
-            let sum = std::mem::take(&mut position.epoch_loss);
-            sum / options.epoch_steps as f64
-        });
-        let done = StepDone { record, position, epoch_mean_loss, batches: &batches, trainer };
-        if after_step(&done)?.is_break() {
-            break;
-        }
-    }
-    Ok(position)
+        Ok(position)
+    })
+}
+
+/// The micro-batches of a step whose first sample is `first`, counted over all passes.
+fn step_batches(
+    loader: &mut Loader,
+    options: &FitOptions,
+    first: u64,
+) -> Result<Vec<Batch>, DataError> {
+    let batch = |i| loader.batch(first + i * options.micro_bsz, options.micro_bsz);
+    (0..options.accumulate_grad_batches).map(batch).collect()
 }

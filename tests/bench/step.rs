@@ -116,6 +116,7 @@ fn run(case: &Case) {
         targets: ids.view(-1).roll([-1], [0]),
         learned_at: Tensor::arange(tokens, (Kind::Int64, Device::Cpu)),
         learned: tokens as u64,
+        restarts: None,
         inputs: ids,
     }];
     let mut number = 0;

@@ -5,6 +5,7 @@ mod cuda;
 mod devices;
 mod files;
 mod numerics;
+mod packing;
 mod versions;
 mod wkv;
 mod wkv_cpu;
