@@ -292,9 +292,9 @@ error[ST1002]: `lr_final` is not a `[peft]` key
    | ---------- move it below this header";
         let text = MINIMAL.replace("\"state\"\n", "\"state\"\nlr_final = 0.5\n");
         assert_eq!(shown(&text), expected);
-        let fault = shown(&format!("{MINIMAL}every_steps = 4\n"));
-        assert!(fault.contains("belongs to `[log]`\n"), "{fault}");
-        assert!(fault.contains("help: add `[log]` and move it there"), "{fault}");
+        let fault = shown(&format!("{MINIMAL}epoch_save = 4\n"));
+        assert!(fault.contains("belongs to `[checkpoint]`\n"), "{fault}");
+        assert!(fault.contains("help: add `[checkpoint]` and move it there"), "{fault}");
         let fault = shown(&format!("random_seed = 4\n{MINIMAL}"));
         assert!(fault.contains("`random_seed` is not a top-level key"), "{fault}");
         assert!(fault.contains("belongs to `[train]` or `[sample]`"), "{fault}");

@@ -297,6 +297,8 @@ micro_bsz = 4
 accumulate_grad_batches = 2
 epoch_steps = 100
 epoch_count = 5
+epoch_begin = 1
+resume_from = "k3f9"
 precision = "fp32"
 grad_cp = true
 head_chunk = 128
@@ -324,6 +326,12 @@ warmup_steps = 0
 
 [checkpoint]
 epoch_save = 2
+keep_last = 0
+keep_best = false
+
+[eval]
+every_steps = 50
+patience = 3
 
 [sample]
 held_out = 24
@@ -475,7 +483,7 @@ every_steps = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:69:8 \"emoji\""
+            "configs/emoji.toml:81:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }
