@@ -453,7 +453,8 @@ lr_init = nan
         let lines = every_key();
         for index in 0..lines.len() {
             let mut lines = lines.clone();
-            let wrong = if lines[index].2 == "false" { "0" } else { "true" };
+            let is_flag = ["false", "true"].contains(&lines[index].2.as_str());
+            let wrong = if is_flag { "0" } else { "true" };
             lines[index].2 = wrong.to_owned();
             let faults = faults(&file_of(&lines), &Overrides::default());
             let [fault] = &*faults else { panic!("{faults:?}") };
