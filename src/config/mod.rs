@@ -24,7 +24,7 @@ mod suggest;
 mod train;
 
 pub use checkpoint::Checkpoint;
-pub use data::{Data, DataType, Dataload, LossMask, Overlong};
+pub use data::{Data, DataSource, DataType, Dataload, LossMask, OnBadLine, Overlong};
 pub use experiment::Config;
 pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::Log;

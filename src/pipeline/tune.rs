@@ -10,7 +10,7 @@ use super::data::{Datasets, prepare_data};
 use super::record::Sampled;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
-use crate::data::{Loader, Survey, Tokenizer};
+use crate::data::{Loader, Tokenizer};
 use crate::kernels::allow_tf32;
 use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
@@ -24,6 +24,9 @@ use crate::train::{
     Event, FitOptions, LossScaler, Position, StepOptions, StepRecord, TrainError, Trainer, fit,
     mean_loss,
 };
+
+/// The vocabulary of a run on the characters of its data.
+pub const CHARACTERS: &str = "vocab.json";
 
 /// Executes a plan and tells `watch` about it.
 ///
@@ -77,8 +80,14 @@ fn record_inputs(
         ModelPlan::Scratch { .. } => None,
     };
     let fingerprint = tokenizer.fingerprint().to_string();
+    if let Some(characters) = tokenizer.characters_json() {
+        run.write(CHARACTERS, characters.as_bytes())?;
+    }
     let tokenizer = match &plan.config().model.tokenizer {
-        TokenizerSetting::World => {
+        TokenizerSetting::Auto if plan.characters => {
+            LockedFile { path: CHARACTERS.into(), sha256: fingerprint }
+        }
+        TokenizerSetting::Auto | TokenizerSetting::World => {
             LockedFile { path: TokenizerSetting::WORLD.into(), sha256: fingerprint }
         }
         TokenizerSetting::File(path) => LockedFile::new(path, fingerprint),
@@ -89,6 +98,7 @@ fn record_inputs(
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
         data: data.locked.clone(),
+        prepared: data.key.clone(),
         tokenizer,
         weights,
     };
@@ -125,7 +135,7 @@ fn tune(
         options: step_options(plan),
     };
 
-    let facts = facts(plan, &shape, &data.survey, &trainer.adam, &options);
+    let facts = facts(plan, &shape, data, &trainer.adam, &options);
     run.event(
         "start",
         json!({ "steps": options.curve.total_steps, "documents": data.survey.documents }),
@@ -224,10 +234,11 @@ fn step_options(plan: &Plan) -> StepOptions {
 fn facts(
     plan: &Plan,
     shape: &Shape,
-    survey: &Survey,
+    data: &Datasets<'_>,
     adam: &Adam,
     options: &FitOptions,
 ) -> Vec<(&'static str, String)> {
+    let Datasets { survey, skipped_lines, .. } = data;
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
     let samples = options.curve.total_steps * options.micro_bsz * options.accumulate_grad_batches;
     let precision = match plan.config().train.precision {
@@ -268,6 +279,10 @@ fn facts(
     ];
     if plan.tf32 {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
+    }
+    if *skipped_lines > 0 {
+        let plural = if *skipped_lines == 1 { "" } else { "s" };
+        facts.push(("skipped", format!("{skipped_lines} line{plural} that are no documents")));
     }
     if survey.truncated > 0 {
         facts.push((

@@ -1,23 +1,27 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
+mod data;
 mod model;
 mod presets;
 
 pub use model::ModelPlan;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
 use crate::config::{
-    self, Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin,
-    Peft, Precision,
+    self, Config, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin, Peft,
+    Precision,
 };
-use crate::data::{Binidx, Mask};
+use crate::data::{Mask, Source};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::Op;
 use crate::optim::AdamOptions;
 use crate::sample::{GenerateOptions, Probe};
+
+/// The folder of prepared data in the folder of runs.
+pub const CACHE: &str = ".cache";
 
 /// A run that can start: settings that fit together.
 #[derive(Debug)]
@@ -26,6 +30,10 @@ pub struct Plan {
     pub loaded: Loaded,
     /// Where run directories and prepared data lie.
     pub runs_dir: PathBuf,
+    /// Where the documents come from; empty in a plan for [`Purpose::Generate`].
+    pub sources: Vec<Source>,
+    /// Whether the characters of the documents are the vocabulary.
+    pub characters: bool,
     /// Which model, and from where.
     pub model: ModelPlan,
     /// Which tokens are learned.
@@ -54,6 +62,16 @@ impl Plan {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.loaded.config
+    }
+
+    /// The folder of prepared data.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.runs_dir.join(CACHE)
+    }
+
+    /// The pair that is read as it is, when the data is one.
+    pub fn one_pair(&self) -> Option<&Path> {
+        data::one_pair(&self.config().data, &self.sources)
     }
 
     /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
@@ -91,8 +109,9 @@ pub fn resolve(
     let config = &loaded.config;
     let mut faults = Faults { loaded: &loaded, found: Vec::new() };
     faults.check_schedule();
-    faults.check_data(purpose);
-    faults.check_sample();
+    let sources = data::sources(&mut faults, purpose);
+    faults.check_windows();
+    faults.check_sample(data::one_pair(&config.data, &sources).is_some());
     let probes = faults.probes();
     let model = model::resolve(&mut faults);
     let op = faults.op();
@@ -104,6 +123,8 @@ pub fn resolve(
     let sample = &config.sample;
     Ok(Plan {
         runs_dir,
+        sources,
+        characters: data::uses_characters(config),
         model,
         mask: match config.data.loss_mask {
             LossMask::Pad => Mask::Pad,
@@ -176,36 +197,10 @@ impl<'a> Faults<'a> {
         }
     }
 
-    fn check_data(&mut self, purpose: Purpose) {
+    fn check_windows(&mut self) {
         let data = &self.config().data;
-        let (data_type, windows) = (data.data_type, data.dataload == Dataload::Get);
+        let windows = data.dataload == Dataload::Get;
         let assistant = data.loss_mask == LossMask::Assistant;
-        if data_type == DataType::Binidx {
-            for (key, written) in
-                ["data.val_split", "data.repeat"].map(|key| (key, self.written(key)))
-            {
-                if written {
-                    let fault = Diagnostic::error(
-                        "ST2103",
-                        format!("`{key}` has no meaning for `data_type = \"binidx\"`"),
-                    )
-                    .note("a pair of token files is used as it is")
-                    .help("delete the line");
-                    self.add(key, fault);
-                }
-            }
-            if purpose == Purpose::Run
-                && let Err(error) = Binidx::open(&data.data_file)
-            {
-                self.add("data.data_file", error.diagnostic());
-            }
-        } else if purpose == Purpose::Run && !data.data_file.exists() {
-            let file = data.data_file.display();
-            let fault =
-                Diagnostic::error("ST3005", format!("the data file `{file}` does not exist"))
-                    .help("relative paths start at the experiment file");
-            self.add("data.data_file", fault);
-        }
         if windows && assistant {
             let fault = Diagnostic::error("ST2104", "windows do not know who speaks")
                 .label("`dataload = \"get\"` cuts documents anywhere")
@@ -214,9 +209,9 @@ impl<'a> Faults<'a> {
         }
     }
 
-    fn check_sample(&mut self) {
+    fn check_sample(&mut self, one_pair: bool) {
         let (data, sample) = (&self.config().data, &self.config().sample);
-        let nothing_held_out = data.data_type == DataType::Binidx || data.val_split == 0.0;
+        let nothing_held_out = one_pair || data.val_split == 0.0;
         if sample.held_out > 0 && nothing_held_out {
             let fault = Diagnostic::error(
                 "ST2105",
