@@ -24,7 +24,7 @@ pub(super) struct GenerateArgs {
     /// The text to continue.
     #[arg(long, short, value_name = "TEXT", default_value = "How are you today?", value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
-    /// Take the prompt as it is, without `User:` and `Assistant:` around it.
+    /// Take the prompt as it is, without the template's role words around it.
     #[arg(long)]
     raw: bool,
     /// Use the model that the run started from.
@@ -53,7 +53,15 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
     let prompt = if args.raw {
         args.prompt.clone()
     } else {
-        format!("User: {}\n\nAssistant:", args.prompt.trim())
+        match plan.template.prompt(args.prompt.trim()) {
+            Ok(prompt) => prompt,
+            Err(error) => {
+                let fault = Diagnostic::error("ST0202", format!("cannot ask this: {error}"))
+                    .help("`--raw` takes the prompt as it is");
+                show(&fault, color);
+                return ExitCode::Invalid;
+            }
+        }
     };
     let product = if args.base { None } else { newest_product(&run) };
     if product.is_none() && !args.base {

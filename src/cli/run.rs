@@ -8,6 +8,7 @@ use comfy_table::{ContentArrangement, Table};
 
 use super::screen::Screen;
 use super::{Color, ExperimentArgs, say, show};
+use crate::data::{Role, Template};
 use crate::exit::ExitCode;
 use crate::pipeline::{self, Summary};
 use crate::plan::Purpose;
@@ -53,7 +54,7 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
     screen.close();
     match result {
         Ok(summary) => {
-            print_summary(&summary);
+            print_summary(&summary, &plan.template);
             ExitCode::Ok
         }
         Err(error) => {
@@ -64,7 +65,7 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
 }
 
 /// What came of the run: losses, rates, examples, files, and what to type next.
-fn print_summary(summary: &Summary) {
+fn print_summary(summary: &Summary, template: &Template) {
     let mut results = table(&["", "base", "tuned"]);
     if let Some((before, after)) = summary.val_loss {
         results.add_row([
@@ -85,7 +86,11 @@ fn print_summary(summary: &Summary) {
         let mut samples = table(&["question", "base", "tuned"]);
         for sampled in summary.samples.iter().take(SAMPLES_SHOWN) {
             let base = sampled.base.as_deref().unwrap_or("-");
-            samples.add_row([question(&sampled.prompt), short(base), short(&sampled.tuned)]);
+            samples.add_row([
+                question(template, &sampled.prompt),
+                short(base),
+                short(&sampled.tuned),
+            ]);
         }
         say(samples);
     }
@@ -110,11 +115,11 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// A prompt without its role words, on one line.
-fn question(prompt: &str) -> String {
-    let last = prompt.trim_end_matches(crate::data::ASSISTANT).trim();
-    let last = last.rsplit("\n\n").next().unwrap_or(last);
-    short(last.trim_start_matches(crate::data::USER).trim())
+/// What the user asks last in a prompt, on one line.
+fn question(template: &Template, prompt: &str) -> String {
+    let turns = template.turns(prompt.as_bytes()).into_iter();
+    let asked = turns.filter(|turn| turn.role == Role::User).next_back();
+    short(asked.map_or(prompt, |turn| &prompt[turn.said]).trim())
 }
 
 fn short(text: &str) -> String {

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Template;
+
 /// `[data]`: which documents are learned from, and how they become samples.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -41,12 +43,21 @@ pub struct Data {
     #[serde(default = "default_repeat")]
     #[schemars(range(min = 1))]
     pub repeat: u32,
+    /// How conversations are written in the documents: the name of a template, or a table.
+    #[serde(default)]
+    pub template: Template,
     /// Which tokens the loss is taken over.
     #[serde(default)]
     pub loss_mask: LossMask,
+    /// The texts between which `loss_mask = "se"` learns.
+    #[serde(default)]
+    pub mask_id: MaskId,
     /// How documents become samples of `train.ctx_len` tokens.
     #[serde(default)]
     pub dataload: Dataload,
+    /// Which windows `dataload = "get"` takes.
+    #[serde(default)]
+    pub walk: Walk,
     /// What happens to a document with more than `train.ctx_len` tokens.
     #[serde(default)]
     pub overlong: Overlong,
@@ -139,8 +150,28 @@ pub enum LossMask {
     /// Every token of the documents; padding never counts.
     #[default]
     Pad,
-    /// Only what the assistant says.
+    /// The same as `pad`: what other trainers learned besides with it was what they filled samples up with.
+    None,
+    /// Only what the assistant says, as `data.template` finds it, and the end of the document after it.
     Assistant,
+    /// The same as `assistant`.
+    Qa,
+    /// Only what stands behind the text `data.mask_id.mask1`, up to the next `data.mask_id.mask0`.
+    Se,
+}
+
+/// `[data.mask_id]`: the texts between which `loss_mask = "se"` learns.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskId {
+    /// Learning ends before this text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), example = &"<user>")]
+    pub mask0: Option<String>,
+    /// Learning begins behind this text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), example = &"<answer>")]
+    pub mask1: Option<String>,
 }
 
 /// How documents become samples of `ctx_len` tokens.
@@ -151,8 +182,25 @@ pub enum Dataload {
     /// One document a sample, padded on the right.
     #[default]
     Pad,
-    /// Windows at random places of all documents in a row.
+    /// As many documents a sample as fit, each computed as if it stood alone: little is padded.
+    Pack,
+    /// One document a sample and one sample at a time: `train.micro_bsz` must be 1.
+    Only,
+    /// Windows of all documents in a row.
     Get,
+}
+
+/// Which windows `dataload = "get"` takes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Walk {
+    /// Windows at random places.
+    #[default]
+    Random,
+    /// Windows that begin at multiples of `train.ctx_len`, each once in a pass, in the order that RWKV-LM
+    /// takes from a prime.
+    MagicPrime,
 }
 
 /// What happens to a document that is longer than a sample.
@@ -165,4 +213,8 @@ pub enum Overlong {
     Error,
     /// The tokens that do not fit are left out.
     Truncate,
+    /// The document becomes several samples, one after the other, each computed without the ones before.
+    Split,
+    /// The document is left out.
+    Drop,
 }

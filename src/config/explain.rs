@@ -408,7 +408,9 @@ lr_init = nan
             let node = keys.find(&path, &document).expect("a key of the schema");
             let word = keys.choices(&path, &document).first().map(|word| format!("\"{word}\""));
             let value = example(node).map(Value::to_string).or(word);
-            if !is_table(node) && path != ["sample", "probe"] {
+            // The keys of these tables are there.
+            let tables = [["sample", "probe"], ["data", "source"], ["data", "template"]];
+            if !is_table(node) && !tables.iter().any(|table| path == *table) {
                 lines.push((table, key.to_owned(), value.expect("every key has an example")));
             }
         }

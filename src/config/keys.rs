@@ -157,9 +157,10 @@ fn properties(node: &Value) -> impl Iterator<Item = (&String, &Value)> {
     node.get("properties").and_then(Value::as_object).into_iter().flatten()
 }
 
-/// The variants of a tagged table; any other schema is its own only variant.
+/// The variants of a tagged table, or the alternatives of a value that may be a table; any other schema
+/// is its own only variant.
 fn variants(node: &Value) -> &[Value] {
-    match node.get("oneOf") {
+    match node.get("oneOf").or_else(|| node.get("anyOf")) {
         Some(Value::Array(variants)) => variants,
         _ => std::slice::from_ref(node),
     }

@@ -271,6 +271,8 @@ tags = ["a", "b"]
 [data]
 data_type = "binidx"
 data_file = "../data/emoji"
+on_bad_line = "skip"
+end_of_doc = false
 val_split = 0.1
 repeat = 2
 loss_mask = "assistant"

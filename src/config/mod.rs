@@ -21,10 +21,11 @@ mod sample;
 mod schedule;
 mod schema;
 mod suggest;
+mod template;
 mod train;
 
 pub use checkpoint::Checkpoint;
-pub use data::{Data, DataSource, DataType, Dataload, LossMask, OnBadLine, Overlong};
+pub use data::{Data, DataSource, DataType, Dataload, LossMask, MaskId, OnBadLine, Overlong, Walk};
 pub use experiment::Config;
 pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::Log;
@@ -34,4 +35,5 @@ pub use peft::{FullTuning, Peft, StateTuning};
 pub use sample::{Probe, Sample};
 pub use schedule::{LrSchedule, Schedule};
 pub use schema::{schema, schema_text};
+pub use template::{Aliases, Roles, Template, TemplateName, TemplateTable};
 pub use train::{EpochSteps, Op, Precision, Train};

@@ -16,6 +16,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -168,6 +169,14 @@ impl Binidx {
         (self.starts[i + 1] - self.starts[i]) as usize
     }
 
+    /// The smallest stretch of whole documents around `tokens`, both as positions in all documents in a
+    /// row; at least one token is asked for.
+    pub(super) fn documents_around(&self, tokens: Range<u64>) -> Range<u64> {
+        let first = self.starts.partition_point(|start| *start <= tokens.start) - 1;
+        let behind = self.starts.partition_point(|start| *start < tokens.end);
+        self.starts[first]..self.starts[behind]
+    }
+
     /// The tokens of document `i`.
     ///
     /// # Errors
@@ -220,7 +229,7 @@ impl Binidx {
     }
 
     /// Bytes of a stored token.
-    pub(super) fn token_bytes(&self) -> usize {
+    pub fn token_bytes(&self) -> usize {
         self.dtype.bytes()
     }
 
@@ -426,12 +435,7 @@ struct Half {
 impl Half {
     /// A file without its final name in the folder of `path`.
     fn create(path: PathBuf) -> Result<Self, DataError> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let created = tempfile::Builder::new()
-            .permissions(fs::Permissions::from_mode(0o666)) // less the umask, like any new file
-            .tempfile_in(folder.unwrap_or(Path::new(".")))
-            .map(NamedTempFile::into_parts);
-        match created {
+        match temporary_beside(&path).map(NamedTempFile::into_parts) {
             Ok((file, temporary)) => {
                 Ok(Self { path, file: BufWriter::with_capacity(1 << 16, file), temporary })
             }
@@ -452,6 +456,14 @@ impl Half {
             .and_then(|()| temporary.persist(&path).map_err(|failed| failed.error))
             .map_err(|source| unwritable(&path, source))
     }
+}
+
+/// A file without its final name in the folder of `path`, removed unless it is published.
+pub(super) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o666)) // less the umask, like any new file
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
 }
 
 fn unwritable(path: &Path, source: io::Error) -> DataError {

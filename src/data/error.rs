@@ -4,7 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::mask::ASSISTANT;
+use super::walk::magic_prime;
+use super::words::Unlearned;
 use crate::diagnostic::{Diagnostic, Span};
 
 /// Why data cannot be used. The text of an error is one sentence; [`DataError::diagnostic`] adds the
@@ -114,6 +115,20 @@ pub enum DataError {
         /// The highest known id plus one.
         vocab_size: usize,
     },
+    /// The tokens of a document spell no text.
+    #[error("{document} is no text in UTF-8")]
+    NotText {
+        /// The first such document.
+        document: Origin,
+        /// How many others there are.
+        others: usize,
+    },
+    /// What is to be written exists already.
+    #[error("`{}` exists already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A text is not the same after encoding and decoding: a defect of the tokenizer.
     #[error("line {line} of `{}` changes when it is tokenised and put back together", file.display())]
     RoundTrip {
@@ -163,6 +178,26 @@ pub enum DataError {
         others: usize,
         /// All documents.
         documents: usize,
+        /// Why nothing is learned in the first one.
+        why: Box<Unlearned>,
+    },
+    /// Every document is longer than a sample, and such documents are left out.
+    #[error("no document of `{}` fits into `ctx_len = {ctx_len}`", file.display())]
+    AllDropped {
+        /// The pair's name without `.bin` and `.idx`.
+        file: PathBuf,
+        /// Tokens that a sample has as inputs.
+        ctx_len: usize,
+    },
+    /// There is too little data for the walk of RWKV-LM.
+    #[error("`{}` has {} windows of `ctx_len = {ctx_len}`, too few for the magic-prime walk", file.display(), tokens / *ctx_len as u64)]
+    NoWalk {
+        /// The pair's name without `.bin` and `.idx`.
+        file: PathBuf,
+        /// Tokens of all documents.
+        tokens: u64,
+        /// Tokens that a window has as inputs.
+        ctx_len: usize,
     },
 }
 
@@ -236,8 +271,8 @@ pub enum LineFault {
         /// The key.
         key: String,
     },
-    /// The value of `messages` is no conversation.
-    #[error("has `messages` that are no conversation")]
+    /// The record cannot be written as a conversation.
+    #[error("is no conversation")]
     Messages {
         /// What is wrong.
         problem: String,
@@ -507,11 +542,15 @@ impl DataError {
             },
             Self::MissingBytes { .. } => "ST3023",
             Self::CharacterVocabulary { .. } => "ST3026",
+            Self::NotText { .. } => "ST3027",
+            Self::Exists { .. } => "ST3009",
             Self::UnknownToken { .. } => "ST3024",
             Self::RoundTrip { .. } => "ST3025",
             Self::Overlong { .. } => "ST3030",
             Self::IdBeyondModel { .. } => "ST3031",
             Self::ShorterThanWindow { .. } => "ST3032",
+            Self::AllDropped { .. } => "ST3033",
+            Self::NoWalk { .. } => "ST3034",
             Self::NothingLearned { .. } => "ST3102",
         }
     }
@@ -520,6 +559,10 @@ impl DataError {
     /// by the document's number in its pair.
     #[must_use]
     pub fn in_source(mut self, origin: impl FnOnce(usize) -> Option<Origin>) -> Self {
+        let foreign = match &self {
+            Self::NothingLearned { why, .. } => why.foreign().map(|word| format!("{word}:")),
+            _ => None,
+        };
         if let Self::Overlong { document, .. }
         | Self::IdBeyondModel { document, .. }
         | Self::NothingLearned { document, .. } = &mut self
@@ -527,6 +570,11 @@ impl DataError {
             && let Some(origin) = origin(index)
         {
             *document = origin;
+            if let (Origin::Jsonl(place), Some(word)) = (document, foreign)
+                && let Some(start) = place.text.find(&word)
+            {
+                place.range = start..start + word.len();
+            }
         }
         self
     }
@@ -576,6 +624,19 @@ impl DataError {
             Self::Binidx { fault, .. } => explain_binidx(diagnostic, fault),
             Self::MissingBytes { .. } => diagnostic
                 .note("each of the 256 single bytes must be a token, so that every text can be encoded"),
+            Self::NotText { others, .. } => {
+                let diagnostic = match others {
+                    0 => diagnostic,
+                    1 => diagnostic.note("1 other document is none either"),
+                    n => diagnostic.note(format!("{} others are none either", grouped(*n))),
+                };
+                diagnostic
+                    .note("JSON holds text alone, and nothing is replaced silently")
+                    .help("was it tokenised with another vocabulary? then name that one")
+            }
+            Self::Exists { .. } => {
+                diagnostic.help("choose another name with `--out`, or replace it with `--force`")
+            }
             Self::CharacterVocabulary { .. } => diagnostic.note(
                 "a run on plain text writes such a file: `{\"98\": \"a\", \"257\": \"你\"}`, an id for every character",
             ),
@@ -592,7 +653,10 @@ impl DataError {
                 };
                 diagnostic
                     .help("raise `train.ctx_len`")
-                    .help("or set `data.overlong = \"truncate\"` and lose the end of such documents")
+                    .help(
+                        "or set `data.overlong` to `split` (several samples), `truncate` (their ends \
+                         are lost) or `drop` (they are lost)",
+                    )
             }
             Self::IdBeyondModel { document, .. } => {
                 document.show(diagnostic).help("tokenise with the vocabulary of the model")
@@ -600,14 +664,29 @@ impl DataError {
             Self::ShorterThanWindow { .. } => {
                 diagnostic.help("lower `train.ctx_len`, or set `data.dataload = \"pad\"`")
             }
-            Self::NothingLearned { document, .. } => document
-                .show(diagnostic)
-                .note(format!("the first one is {document}"))
-                .note(format!(
-                    "`loss_mask = \"assistant\"` learns what follows `{ASSISTANT}` at the start of a \
-                     turn, as far as `train.ctx_len` reaches"
-                ))
-                .help("mend or remove such documents, or set `data.loss_mask = \"pad\"`"),
+            Self::AllDropped { .. } => diagnostic
+                .note("`data.overlong = \"drop\"` leaves out what does not fit")
+                .help("raise `train.ctx_len`, or set `data.overlong = \"split\"`"),
+            Self::NoWalk { tokens, ctx_len, .. } => {
+                let reason = match magic_prime(*tokens, *ctx_len as u64) {
+                    None => "the walk needs three windows at least".to_owned(),
+                    Some(prime) => format!(
+                        "the largest prime that the walk can take is {prime}, and the windows behind it \
+                         would never be seen; it has to reach nine tenths of all windows"
+                    ),
+                };
+                diagnostic.note(reason).help("lower `train.ctx_len`, or set `data.walk = \"random\"`")
+            }
+            Self::NothingLearned { document, why, .. } => {
+                let diagnostic = document.show(diagnostic);
+                let diagnostic = match document {
+                    Origin::Jsonl(_) => diagnostic,
+                    Origin::Text(_) | Origin::Binidx { .. } => {
+                        diagnostic.note(format!("the first one is {document}"))
+                    }
+                };
+                explain_unlearned(diagnostic, document, why)
+            }
         }
     }
 }
@@ -661,9 +740,67 @@ fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
         LineFault::TextTwice { .. } => diagnostic.label("the other one would be lost"),
         LineFault::EmptyText { .. } => diagnostic.label("nothing to learn").help("delete the line"),
         LineFault::Messages { problem } => diagnostic.label(problem).note(
-            "messages look like `[{\"role\": \"user\", \"content\": \"...\"}, ...]`; roles are `system`, \
+            "messages look like `[{\"role\": \"user\", \"content\": \"...\"}, ...]`; roles are `system`, `input`, \
              `user` and `assistant`",
         ),
+    }
+}
+
+fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned) -> Diagnostic {
+    let diagnostic = match why {
+        Unlearned::TooShort => {
+            return diagnostic
+                .label("one token, and none behind it to predict")
+                .help("remove such documents: a sample predicts each token from those before it");
+        }
+        Unlearned::BeyondContext => diagnostic
+            .label("what is learned begins behind `train.ctx_len`")
+            .help("raise `train.ctx_len`"),
+        Unlearned::NoMark { on } => diagnostic
+            .label(format!("no `{on}`, so every token is masked"))
+            .note("`loss_mask = \"se\"` learns what stands behind `data.mask_id.mask1`"),
+        Unlearned::NoAnswer { template, openings, answer, words } => {
+            let openings: Vec<&str> = openings.iter().map(|words| words.trim()).collect();
+            let counts = words
+                .counts
+                .iter()
+                .take(8)
+                .map(|(word, n)| format!("{word} {}", grouped(*n as usize)));
+            let counts: Vec<String> = counts.collect();
+            let diagnostic = diagnostic
+                .label(format!("no `{}` turn, so every token is masked", answer.trim()))
+                .note(format!(
+                    "`loss_mask = \"assistant\"` with template `{template}` looks for `{}`",
+                    openings.join("`, `")
+                ));
+            let diagnostic = match counts.is_empty() {
+                true => {
+                    diagnostic.note("no role words found: no turn begins with a word and a colon")
+                }
+                false => diagnostic.note(format!("role words found: {}", counts.join(", "))),
+            };
+            match why.foreign() {
+                Some(word) => diagnostic.help(alias_help(template, word)),
+                None => diagnostic,
+            }
+        }
+    };
+    let diagnostic = match document {
+        Origin::Jsonl(place) => diagnostic.help(format!(
+            "`statetune data show FILE --line {}` prints the sample with its mask",
+            place.line()
+        )),
+        Origin::Text(_) | Origin::Binidx { .. } => diagnostic,
+    };
+    diagnostic.help("mend or remove such documents, or set `data.loss_mask = \"pad\"`")
+}
+
+/// The setting that makes `word` another word for the assistant of a template.
+pub fn alias_help(template: &str, word: &str) -> String {
+    let aliases = format!("aliases = {{ assistant = [\"{word}\"] }}");
+    match template {
+        "data.template" => format!("`{aliases}` in `[data.template]`"),
+        name => format!("`data.template = {{ extends = \"{name}\", {aliases} }}`"),
     }
 }
 
@@ -694,7 +831,7 @@ fn and_other_bytes(n: usize) -> String {
 }
 
 /// Decimal digits with a comma at every thousand.
-fn grouped(n: usize) -> String {
+pub fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -708,6 +845,7 @@ fn grouped(n: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Mask, RoleWords, Template};
     use super::*;
 
     #[test]
@@ -743,7 +881,7 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
   |
   = note: 1,200 others are too long as well
   = help: raise `train.ctx_len`
-  = help: or set `data.overlong = \"truncate\"` and lose the end of such documents";
+  = help: or set `data.overlong` to `split` (several samples), `truncate` (their ends are lost) or `drop` (they are lost)";
         assert_eq!(error.diagnostic().render(false), expected);
     }
 
@@ -760,18 +898,25 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
         let line = br#"{"text": "User: hi\n\nBot: yo"}"#;
         let origin = Origin::Jsonl(place(Path::new("d.jsonl"), 2, line, 0..0));
         let document = Origin::Binidx { prefix: "train".into(), index: 1 };
-        let error = DataError::NothingLearned { document, others: 311, documents: 4014 };
+        let mask = Mask::Assistant(Template::rwkv_qa());
+        let mut words = RoleWords::default();
+        words.add(&mask, b"User: hi\n\nBot: yo");
+        words.add(&mask, b"User: hi\n\nAssistant: yo");
+        let why = Box::new(Unlearned::new(&mask, words, false));
+        let error = DataError::NothingLearned { document, others: 311, documents: 4014, why };
         let known = |index| (index == 1).then_some(origin);
         let message = error.in_source(known).diagnostic().render(false);
         let expected = r#"
 error[ST3102]: 312 of 4,014 documents would teach nothing
- --> d.jsonl:2:1
+ --> d.jsonl:2:22
   |
 2 | {"text": "User: hi\n\nBot: yo"}
-  | ^
+  |                      ^^^^ no `Assistant:` turn, so every token is masked
   |
-  = note: the first one is line 2 of `d.jsonl`
-  = note: `loss_mask = "assistant"` learns what follows `Assistant:` at the start of a turn, as far as `train.ctx_len` reaches
+  = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
+  = note: role words found: User 2, Bot 1, Assistant 1
+  = help: `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: `statetune data show FILE --line 2` prints the sample with its mask
   = help: mend or remove such documents, or set `data.loss_mask = "pad"`"#;
         assert_eq!(message, expected.trim_start());
     }

@@ -27,10 +27,13 @@ const WIDE: usize = 1 << 31;
 /// Bytes of a [`Place`] in a file.
 pub(super) const PLACE_BYTES: usize = 12;
 
+/// The [`Place::file`] of sums.
+const NO_FILE: u32 = u32::MAX;
+
 /// Where a document comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Place {
-    /// The file, counted over all sources from 0.
+    /// The file, counted over all sources from 0; [`NO_FILE`] for what the program made itself.
     pub(super) file: u32,
     /// Its line, counted from 1, or the document, counted from 0.
     pub(super) number: u64,
@@ -250,7 +253,7 @@ impl Ingest<'_> {
                     file: "dummy".into(),
                     line: number as usize,
                 })?;
-                self.push(&encoded, Place { file: 0, number })?;
+                self.push(&encoded, Place { file: NO_FILE, number })?;
             }
         }
         Ok(())
@@ -281,13 +284,13 @@ impl Ingest<'_> {
 
     /// The tokens of a text, checked to spell it, and the one that closes it.
     fn encode(&self, text: &str) -> Result<Encoded, Changed> {
-        let PrepareSpec { tokenizer, end_of_doc, .. } = self.spec;
-        let mut ids = tokenizer.encode(text.as_bytes());
+        let PrepareSpec { tokenizer, mask, end_of_doc, .. } = self.spec;
+        let mut ids = mask.encode(tokenizer, text.as_bytes());
         if !tokenizer.spells(&ids, text.as_bytes()) {
             return Err(Changed);
         }
-        if *end_of_doc {
-            ids.push(END_OF_DOCUMENT);
+        if !end_of_doc {
+            ids.pop_if(|id| *id == END_OF_DOCUMENT);
         }
         Ok(Encoded { ids, digest: self.digest(text.as_bytes()) })
     }

@@ -10,16 +10,16 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::Span;
 
-use super::conversation::{Render, Role, Turn};
 use super::error::{DataError, LineFault, OtherLines, place};
+use super::template::{Role, Template, Turn};
 
 /// How a record becomes a text.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct RecordForm<'a> {
     /// The keys of question and answer; without them a record has a `text`, or else `messages`.
     pub sft_field: Option<&'a [String; 2]>,
     /// Makes a text of question and answer, or of messages.
-    pub template: &'a dyn Render,
+    pub template: &'a Template,
 }
 
 /// A fault and the bytes of the line that it is about.
@@ -59,23 +59,29 @@ impl RecordForm<'_> {
     fn parse_any(&self, line: &str) -> Result<String, LineError> {
         let value: Value =
             serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
+        let start = line.len() - line.trim_ascii_start().len();
         let Value::Object(record) = value else {
-            let start = line.len() - line.trim_ascii_start().len();
             let fault = LineFault::NotAnObject { found: type_of(&value) };
             return Err((start..line.trim_ascii_end().len(), fault));
         };
-        let turns = match self.sft_field {
-            Some([question, answer]) => vec![
-                Turn { role: Role::User, content: string(line, &record, question)? },
-                Turn { role: Role::Assistant, content: string(line, &record, answer)? },
-            ],
-            None => match record.get("messages") {
-                Some(messages) if !record.contains_key("text") => parse_messages(messages)
-                    .map_err(|fault| (key_value(line, "messages"), fault))?,
-                _ => return string(line, &record, "text"),
-            },
+        let (turns, range) = match (self.sft_field, record.get("messages")) {
+            (Some([question, answer]), _) => {
+                let question = string(line, &record, question)?;
+                let answer = string(line, &record, answer)?;
+                let turns = [(Role::User, question), (Role::Assistant, answer)];
+                (turns.map(|(role, content)| Turn { role, content }).into(), start..start + 1)
+            }
+            (None, Some(messages)) if !record.contains_key("text") => {
+                let range = key_value(line, "messages");
+                match parse_messages(messages) {
+                    Ok(turns) => (turns, range),
+                    Err(fault) => return Err((range, fault)),
+                }
+            }
+            _ => return string(line, &record, "text"),
         };
-        Ok(self.template.render(&turns))
+        let rendered = self.template.render(&turns);
+        rendered.map_err(|error| (range, LineFault::Messages { problem: error.to_string() }))
     }
 }
 
@@ -98,8 +104,8 @@ fn string(line: &str, record: &Map<String, Value>, key: &str) -> Result<String, 
     Err((key_value(line, &key), fault))
 }
 
-/// The turns of a value such as `[{"role": "user", "content": "Hi"}]`. A system turn without text is
-/// left out.
+/// The turns of a value such as `[{"role": "user", "content": "Hi"}]`, without blanks around what is
+/// said. A system turn without text is left out.
 fn parse_messages(messages: &Value) -> Result<Vec<Turn>, LineFault> {
     let fault = |problem: String| LineFault::Messages { problem };
     let Value::Array(messages) = messages else {
@@ -115,12 +121,12 @@ fn parse_messages(messages: &Value) -> Result<Vec<Turn>, LineFault> {
             None => Err(fault(format!("message {number} has no `{key}`"))),
         };
         let (name, content) = (text("role")?, text("content")?);
-        let role = Role::of_name(name)
+        let role = Role::named(name)
             .ok_or_else(|| fault(format!("message {number} has the role `{name}`")))?;
         match (role, content.trim().is_empty()) {
             (Role::System, true) => {}
             (_, true) => return Err(fault(format!("message {number} has an empty `content`"))),
-            (_, false) => turns.push(Turn { role, content: content.clone() }),
+            (_, false) => turns.push(Turn { role, content: content.trim().to_owned() }),
         }
     }
     if turns.is_empty() {
@@ -235,10 +241,15 @@ fn type_of(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::conversation::RwkvChat;
+    use std::sync::LazyLock;
+
     use super::*;
 
-    const FORM: RecordForm<'static> = RecordForm { sft_field: None, template: &RwkvChat };
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::rwkv_qa);
+
+    fn form() -> RecordForm<'static> {
+        RecordForm { sft_field: None, template: &TEMPLATE }
+    }
 
     /// The documents of a file with this content, with their line numbers.
     fn parse_as(
@@ -260,7 +271,7 @@ mod tests {
     }
 
     fn parse(text: impl AsRef<[u8]>) -> Result<Vec<(u64, String)>, DataError> {
-        parse_as(FORM, text)
+        parse_as(form(), text)
     }
 
     fn fault(text: impl AsRef<[u8]>) -> (String, String, LineFault) {
@@ -377,9 +388,9 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
         let line = r#"{"messages": [{"role": "system", "content": "Be kind."},
             {"role": "user", "content": "Hi\n\nthere"}, {"role": "assistant", "content": " Yo "}]}"#;
         let documents = parse(line.replace('\n', "")).unwrap();
-        assert_eq!(documents[0].1, "System: Be kind.\n\nUser: Hi\nthere\n\nAssistant: Yo");
+        assert_eq!(documents[0].1, "System: Be kind.\n\nUser: Hi\n\nthere\n\nAssistant: Yo");
         let field = ["q".to_owned(), "a".to_owned()];
-        let form = RecordForm { sft_field: Some(&field), ..FORM };
+        let form = RecordForm { sft_field: Some(&field), ..form() };
         let documents = parse_as(form, r#"{"a": "4", "text": "no", "q": "2+2?"}"#).unwrap();
         assert_eq!(documents[0].1, "User: 2+2?\n\nAssistant: 4");
         let error = parse_as(form, r#"{"q": "2+2?"}"#).unwrap_err();
@@ -406,6 +417,10 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
                 "message 1 has null as `content`",
             ),
             (r#"[{"role": "tool", "content": "a"}]"#.to_owned(), "message 1 has the role `tool`"),
+            (
+                r#"[{"role": "user", "content": "a\n\nUser: b"}]"#.to_owned(),
+                "message 1 contains `User:`, which would open another turn",
+            ),
             (
                 format!(r#"[{user}, {{"role": "assistant", "content": "\n"}}]"#),
                 "message 2 has an empty `content`",

@@ -29,6 +29,7 @@ use super::error::{self, DataError, Origin};
 use super::ingest::{Ingested, PLACE_BYTES, Place, ingest};
 use super::jsonl::RecordForm;
 use super::lines;
+use super::mask::Mask;
 use super::order::{Dealer, held_out};
 use super::source::{FileDigest, Source};
 use super::tokenizer::Tokenizer;
@@ -53,6 +54,8 @@ pub struct PrepareSpec<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Turns JSONL records into texts.
     pub form: RecordForm<'a>,
+    /// Says which texts are tokenised by themselves, see [`Mask::encode`].
+    pub mask: &'a Mask,
     /// What happens to a JSONL line that is no document.
     pub on_bad_line: OnBadLine,
     /// Whether every document of text is closed by [`super::END_OF_DOCUMENT`].
@@ -136,6 +139,17 @@ pub struct Longest {
 }
 
 impl Prepared {
+    /// The number, in the order of the sources, of every document of a pair.
+    ///
+    /// # Errors
+    /// [`DataError::Read`].
+    pub fn documents(&self, half: Half) -> Result<Vec<usize>, DataError> {
+        let file = self.folder.join(half.name()).with_extension(ORDER);
+        let order = fs::read(&file).map_err(|source| DataError::Read { file, source })?;
+        let (numbers, _) = order.as_chunks::<4>();
+        Ok(numbers.iter().map(|number| u32::from_le_bytes(*number) as usize).collect())
+    }
+
     /// Where document `index` of a pair comes from; `None` when it cannot be found out.
     pub fn origin(&self, half: Half, index: usize) -> Option<Origin> {
         let order = File::open(self.folder.join(half.name()).with_extension(ORDER)).ok()?;
@@ -260,6 +274,7 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         sources,
         tokenizer,
         form,
+        mask,
         on_bad_line,
         end_of_doc,
         val_split,
@@ -268,11 +283,12 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         cache_dir: _,
     } = spec;
     let mut inputs = format!(
-        "format {FORMAT}\ntokenizer {}\ntemplate {:?}\nsft_field {:?}\non_bad_line {on_bad_line:?}\n\
+        "format {FORMAT}\ntokenizer {}\ntemplate {:?}\nsft_field {:?}\nedges {:?}\non_bad_line {on_bad_line:?}\n\
          end_of_doc {end_of_doc}\nval_split {:016x}\nrepeat {repeat}\nseed {seed}\n",
         tokenizer.fingerprint(),
-        form.template.identity(),
+        form.template,
         form.sft_field,
+        mask.edges(),
         val_split.to_bits(),
     );
     for (Source { data_type, files: _, weight, limit }, digests) in sources.iter().zip(digests) {
@@ -427,7 +443,7 @@ fn write_json(path: &Path, report: &Report) -> io::Result<()> {
 mod tests {
     use std::thread;
 
-    use super::super::conversation::RwkvChat;
+    use super::super::template::Template;
     use super::super::tokenizer::END_OF_DOCUMENT;
     use super::super::tokenizer::tests::WORLD_TOKENIZER;
     use super::*;
@@ -472,10 +488,12 @@ mod tests {
             change: impl FnOnce(PrepareSpec<'_>) -> PrepareSpec<'_>,
         ) -> Result<Prepared, DataError> {
             let sources = [Source::new(DataType::Jsonl, &self.source())?];
+            let template = Template::rwkv_qa();
             prepare(&change(PrepareSpec {
                 sources: &sources,
                 tokenizer: &WORLD_TOKENIZER,
-                form: RecordForm { sft_field: None, template: &RwkvChat },
+                form: RecordForm { sft_field: None, template: &template },
+                mask: &Mask::All,
                 on_bad_line: OnBadLine::Error,
                 end_of_doc: true,
                 val_split: 0.0,
@@ -560,7 +578,7 @@ mod tests {
         let prepared = case.prepare(0.2, 1, 42).unwrap();
         assert_eq!(lines(&prepared, Half::Val), [1, 5]);
         assert_eq!(lines(&prepared, Half::Train), [7, 10, 2, 3, 6, 4, 9, 8]);
-        assert_eq!(prepared.key, "e7e11a3bed6814a6");
+        assert_eq!(prepared.key, "2aed7439ac9658c3");
     }
 
     #[test]
@@ -679,7 +697,7 @@ mod tests {
         fs::write(case.source(), "{\"text\": \"a\"}\n{\"txt\": \"b\"}\n").unwrap();
         let error = case.prepare(0.0, 1, 1).unwrap_err();
         assert_eq!(error.code(), "ST3003");
-        assert!(!case.cache().exists());
+        assert!(case.cached_names().is_empty(), "nothing half-written is left");
         fs::remove_file(case.source()).unwrap();
         assert_eq!(case.prepare(0.0, 1, 1).unwrap_err().code(), "ST3005");
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::RunError;
 use crate::config::Dataload;
 use crate::data::{
-    Binidx, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, RwkvChat, Source,
-    Survey, Tokenizer, prepare,
+    Binidx, DataError, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
+    Tokenizer, prepare,
 };
 use crate::plan::Plan;
 use crate::runs::LockedFile;
@@ -17,7 +17,6 @@ pub(super) struct Datasets<'a> {
     pub(super) train: Loader<'a>,
     /// Absent when nothing is held out.
     pub(super) val: Option<Loader<'a>>,
-    pub(super) survey: Survey,
     /// Where the held-out documents lie.
     pub(super) val_prefix: Option<PathBuf>,
     pub(super) locked: Vec<LockedFile>,
@@ -38,7 +37,8 @@ pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, R
     Ok(prepare(&PrepareSpec {
         sources: &plan.sources,
         tokenizer,
-        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &RwkvChat },
+        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.template },
+        mask: &plan.mask,
         on_bad_line: data.on_bad_line,
         end_of_doc: data.end_of_doc,
         val_split: data.val_split,
@@ -67,26 +67,30 @@ pub(super) fn prepare_data<'a>(
     let options = LoaderOptions {
         ctx_len: plan.config().train.ctx_len as usize,
         dataload: data.dataload,
-        mask: plan.mask,
+        walk: data.walk,
+        overlong: data.overlong,
+        mask: plan.mask.clone(),
         seed: plan.config().train.random_seed,
     };
-    let open = |prefix: &Path, options, half| -> Result<(Loader<'a>, Survey), RunError> {
-        let loader = Loader::new(Binidx::open(prefix)?, tokenizer, options)?;
-        let survey = loader
-            .survey(vocab_size as usize, data.overlong)
-            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(half, index)))?;
-        Ok((loader, survey))
+    let open = |prefix: &Path, options, half| -> Result<Loader<'a>, DataError> {
+        let documents = prepared.as_ref().map(|prepared| prepared.documents(half)).transpose()?;
+        let documents = documents.unwrap_or_default();
+        Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, &documents)
+            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(half, index)))
     };
-    let (train, survey) = open(&train, options, Half::Train)?;
-    // Held-out documents are read one by one, whatever training does.
-    let by_document = LoaderOptions { dataload: Dataload::Pad, ..options };
+    let train = open(&train, options.clone(), Half::Train)?;
+    // Held-out documents are read one by one where training takes windows.
+    let dataload = match data.dataload {
+        Dataload::Get => Dataload::Pad,
+        by_document => by_document,
+    };
+    let by_document = LoaderOptions { dataload, ..options };
     let val_prefix = prepared.as_ref().and_then(|prepared| prepared.val.clone());
     let val =
         val_prefix.as_deref().map(|prefix| open(prefix, by_document, Half::Val)).transpose()?;
     Ok(Datasets {
         train,
-        val: val.map(|(loader, _)| loader),
-        survey,
+        val,
         val_prefix,
         locked: files.into_iter().map(|file| LockedFile::new(&file.path, file.sha256)).collect(),
         key: prepared.as_ref().map(|prepared| prepared.key.clone()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::RunError;
-use crate::data::{Binidx, Tokenizer, assistant_spans};
+use crate::data::{Binidx, Role, Tokenizer};
 use crate::model::{Model, TimeState};
 use crate::plan::Plan;
 use crate::runs::RunDir;
@@ -30,7 +30,7 @@ pub fn questions(
                 break;
             }
             let text = tokenizer.decode(&documents.doc(i)?)?;
-            if let Some(span) = assistant_spans(&text).first() {
+            if let Some(span) = plan.template.spans(&text, Role::Assistant).first() {
                 questions.push(String::from_utf8_lossy(&text[..span.start]).into_owned());
             }
         }

@@ -9,7 +9,7 @@ use tch::Kind;
 use super::data::{Datasets, prepare_data};
 use super::record::Sampled;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
+use crate::config::{Dataload, Peft, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Loader, Tokenizer};
 use crate::kernels::allow_tf32;
 use crate::model::{Model, Shape, Weights};
@@ -138,7 +138,7 @@ fn tune(
     let facts = facts(plan, &shape, data, &trainer.adam, &options);
     run.event(
         "start",
-        json!({ "steps": options.curve.total_steps, "documents": data.survey.documents }),
+        json!({ "steps": options.curve.total_steps, "documents": data.train.survey().documents }),
     )?;
     run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
     watch(Progress::Started { run: run.path(), facts: &facts, steps: options.curve.total_steps });
@@ -238,9 +238,10 @@ fn facts(
     adam: &Adam,
     options: &FitOptions,
 ) -> Vec<(&'static str, String)> {
-    let Datasets { survey, skipped_lines, .. } = data;
+    let Datasets { train: loader, skipped_lines, .. } = data;
+    let survey = loader.survey();
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
-    let samples = options.curve.total_steps * options.micro_bsz * options.accumulate_grad_batches;
+    let samples = options.curve.total_steps * options.samples_per_step();
     let precision = match plan.config().train.precision {
         Precision::Fp32 => "fp32",
         Precision::Tf32 => "tf32",
@@ -284,11 +285,18 @@ fn facts(
         let plural = if *skipped_lines == 1 { "" } else { "s" };
         facts.push(("skipped", format!("{skipped_lines} line{plural} that are no documents")));
     }
-    if survey.truncated > 0 {
-        facts.push((
-            "cut",
-            format!("the end of {}, longer than ctx_len", documents(survey.truncated)),
-        ));
+    if plan.config().data.dataload == Dataload::Pack {
+        let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
+        facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
+    }
+    for (count, label, what) in [
+        (survey.truncated, "cut", "the end of {}, longer than ctx_len"),
+        (survey.split, "split", "{}, longer than ctx_len, into several samples"),
+        (survey.dropped, "drop", "{}, longer than ctx_len"),
+    ] {
+        if count > 0 {
+            facts.push((label, what.replace("{}", &documents(count))));
+        }
     }
     facts
 }
@@ -357,6 +365,7 @@ struct Recorder<'a> {
     steps: u64,
     positions: u64,
     duration: Duration,
+    data_wait: Duration,
     learned: u64,
     skipped: u64,
     /// Time spent in all steps.
@@ -373,6 +382,7 @@ impl<'a> Recorder<'a> {
             steps: 0,
             positions: 0,
             duration: Duration::ZERO,
+            data_wait: Duration::ZERO,
             learned: 0,
             skipped: 0,
             trained: Duration::ZERO,
@@ -389,6 +399,7 @@ impl<'a> Recorder<'a> {
         self.steps += 1;
         self.positions += step.positions;
         self.duration += step.duration;
+        self.data_wait += step.data_wait;
         self.trained += step.duration;
         self.learned += step.learned;
         self.skipped += u64::from(step.skipped);
@@ -403,6 +414,7 @@ impl<'a> Recorder<'a> {
                 skipped_steps: self.skipped,
                 learned_tokens: self.learned,
                 positions_per_s: self.positions as f64 / self.duration.as_secs_f64(),
+                data_wait: self.data_wait.as_secs_f64() / self.duration.as_secs_f64(),
             };
             self.run.append(
                 "metrics.jsonl",
@@ -410,7 +422,7 @@ impl<'a> Recorder<'a> {
             )?;
             watch(Progress::Interval(&metrics));
             (self.losses, self.steps, self.positions, self.skipped) = (0.0, 0, 0, 0);
-            self.duration = Duration::ZERO;
+            (self.duration, self.data_wait) = (Duration::ZERO, Duration::ZERO);
         }
         Ok(())
     }

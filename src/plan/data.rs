@@ -1,168 +1,163 @@
-//! Where the documents come from, and which settings that leaves without a meaning.
+//! Rules of `[data]`: the template, the mask, and how documents become samples.
 
-use std::path::Path;
-
-use super::{Faults, Purpose};
-use crate::config::{Config, Data, DataType, Tokenizer};
-use crate::data::{Binidx, Source};
+use super::Faults;
+use crate::config::{self, Aliases, Dataload, LossMask, Roles, TemplateName, TemplateTable, Walk};
+use crate::data::{Mask, Role, Template};
 use crate::diagnostic::Diagnostic;
 
-/// The pair that is read as it is, when the data is one and nothing else.
-pub(super) fn one_pair<'a>(data: &Data, sources: &'a [Source]) -> Option<&'a Path> {
-    match sources {
-        [Source { data_type: DataType::Binidx, files, .. }] if data.source.is_empty() => {
-            files.first().filter(|_| files.len() == 1).map(|prefix| &**prefix)
-        }
-        _ => None,
+/// The template that the settings stand for, and what of a document is learned with it.
+pub(super) fn resolve(faults: &mut Faults<'_>) -> (Template, Mask) {
+    let template = template(faults);
+    let mask = mask(faults, &template);
+    check_samples(faults);
+    (template, mask)
+}
+
+fn built_in(name: TemplateName) -> Template {
+    match name {
+        TemplateName::RwkvQa => Template::rwkv_qa(),
+        TemplateName::RwkvChat => Template::rwkv_chat(),
+        TemplateName::Instruction => Template::instruction(),
+        TemplateName::Alpaca => Template::alpaca(),
+        TemplateName::Raw => Template::raw(),
     }
 }
 
-/// Whether the characters of the documents are the vocabulary.
-pub(super) fn uses_characters(config: &Config) -> bool {
-    let plain = [DataType::Utf8, DataType::Utf16le, DataType::Dummy];
-    config.model.tokenizer == Tokenizer::Auto
-        && data_types(&config.data).all(|data_type| plain.contains(&data_type))
-}
-
-/// The formats of all sources.
-fn data_types(data: &Data) -> impl Iterator<Item = DataType> {
-    let single = data.source.is_empty().then_some(data.data_type);
-    single.into_iter().chain(data.source.iter().map(|source| source.data_type))
-}
-
-/// The sources that an experiment names; faults are added for what is wrong with them.
-pub(super) fn sources(faults: &mut Faults<'_>, purpose: Purpose) -> Vec<Source> {
-    let data = &faults.loaded.config.data;
-    let mut sources = Vec::new();
-    let mut add = |key: &str, file: Option<&Path>, data_type, weight, limit: Option<u64>| {
-        if let Some(source) = source(faults, key, file, data_type, purpose) {
-            sources.push(Source { weight, limit: limit.or(data.limit), ..source });
-        }
-    };
-    if data.source.is_empty() {
-        add("data", data.data_file.as_deref(), data.data_type, 1.0, None);
-    }
-    for (i, one) in data.source.iter().enumerate() {
-        let key = format!("data.source[{i}]");
-        add(&key, one.data_file.as_deref(), one.data_type, one.weight, one.limit);
-    }
-    check_meaning(faults, data, one_pair(data, &sources).is_some());
-    sources
-}
-
-/// The source that the table `key` describes.
-fn source(
-    faults: &mut Faults<'_>,
-    key: &str,
-    file: Option<&Path>,
-    data_type: DataType,
-    purpose: Purpose,
-) -> Option<Source> {
-    let (file_key, type_key) = (format!("{key}.data_file"), format!("{key}.data_type"));
-    let file = match (data_type, file) {
-        (DataType::WdsImg, _) => {
-            faults.add(&type_key, images());
-            return None;
-        }
-        (DataType::Dummy, None) => Path::new(""),
-        (DataType::Dummy, Some(_)) => {
-            faults.add(
-                &file_key,
-                meaningless("data_file", "data_type = \"dummy\"")
-                    .note("the program makes these documents itself"),
-            );
-            return None;
-        }
-        (_, None) => {
-            let fault = Diagnostic::error("ST2150", format!("`{file_key}` is missing"))
-                .help("name the documents: `data_file = \"texts.jsonl\"`")
-                .help("or several sources of them, each in a table `[[data.source]]`");
-            faults.add(key, fault);
-            return None;
-        }
-        (_, Some(file)) => file,
-    };
-    if purpose != Purpose::Run {
-        return None;
-    }
-    match find(data_type, file) {
-        Ok(source) => Some(source),
-        Err(fault) => {
-            faults.add(&file_key, fault);
-            None
-        }
+fn template(faults: &mut Faults<'_>) -> Template {
+    match &faults.loaded.config.data.template {
+        config::Template::Named(name) => built_in(*name),
+        config::Template::Table(table) => extended(faults, table),
     }
 }
 
-/// The files of a source, seen to be there.
-fn find(data_type: DataType, file: &Path) -> Result<Source, Diagnostic> {
-    let source = Source::new(data_type, file).map_err(|error| error.diagnostic())?;
-    for file in &source.files {
-        if data_type == DataType::Binidx {
-            Binidx::open(file).map_err(|error| error.diagnostic())?;
-        } else if !file.exists() {
-            let message = format!("the data file `{}` does not exist", file.display());
-            return Err(Diagnostic::error("ST3005", message)
-                .help("relative paths start at the experiment file"));
-        }
+/// The template of a table: its own words take the place of those of the one it extends.
+fn extended(faults: &mut Faults<'_>, table: &TemplateTable) -> Template {
+    let mut template = built_in(table.extends);
+    template.separator = table.separator.clone().unwrap_or(template.separator);
+    template.gap = table.gap.clone().unwrap_or(template.gap);
+    if table.roles != Roles::default() {
+        template.name = "data.template".to_owned();
     }
-    Ok(source)
-}
-
-fn images() -> Diagnostic {
-    Diagnostic::error("ST2151", "`wds_img` is no data for language models")
-        .note(
-            "it named WebDataset archives of images, for an experiment that no trainer of RWKV language\n\
-             models ever accepted, although tutorials list it",
-        )
-        .help("choose one of the other types, for example `jsonl`")
-}
-
-fn meaningless(key: &str, beside: &str) -> Diagnostic {
-    Diagnostic::error("ST2103", format!("`{key}` has no meaning for `{beside}`"))
-        .help("delete the line")
-}
-
-/// Adds a fault for every key that somebody wrote and nothing would read.
-fn check_meaning(faults: &mut Faults<'_>, data: &Data, one_pair: bool) {
-    if !data.source.is_empty() {
-        for key in ["data.data_file", "data.data_type"] {
-            if faults.written(key) {
-                let fault =
-                    Diagnostic::error("ST2152", format!("`{key}` stands beside `data.source`"))
-                        .note("each `[[data.source]]` has its own files and type")
-                        .help("delete the line, or make it a `[[data.source]]` too");
-                faults.add(key, fault);
-            }
-        }
-    }
-    let has = |wanted: &[DataType]| data_types(data).any(|data_type| wanted.contains(&data_type));
-    let records = has(&[DataType::Jsonl]);
-    let texts = records || has(&[DataType::Utf8, DataType::Utf16le, DataType::Dummy]);
-    let keys = [
-        ("data.val_split", one_pair),
-        ("data.repeat", one_pair),
-        ("data.limit", one_pair),
-        ("data.end_of_doc", !texts),
-        ("data.sft_field", !records),
-        ("data.on_bad_line", !records),
+    let Roles { system, user, input, assistant } = &table.roles;
+    let own = [
+        (Role::System, system),
+        (Role::User, user),
+        (Role::Input, input),
+        (Role::Assistant, assistant),
     ];
-    for (key, has_no_meaning) in keys {
-        if has_no_meaning && faults.written(key) {
-            let mut fault = meaningless(key, &data_type_name(data));
-            if one_pair {
-                fault = fault.note("a pair of token files is used as it is");
+    for (role, words) in own.into_iter().filter_map(|(role, words)| Some((role, words.as_ref()?))) {
+        template.openings.retain(|(other, _)| *other != role);
+        template.openings.push((role, words.clone()));
+    }
+    let Aliases { system, user, input, assistant } = &table.aliases;
+    let aliases = [
+        (Role::System, system),
+        (Role::User, user),
+        (Role::Input, input),
+        (Role::Assistant, assistant),
+    ];
+    for (role, words) in aliases {
+        for (index, word) in words.iter().enumerate() {
+            let key = format!("data.template.aliases.{}[{index}]", role.name());
+            match alias(&template, role, word) {
+                Ok(opening) => template.openings.push((role, opening)),
+                Err(fault) => faults.add(&key, fault),
             }
-            faults.add(key, fault);
         }
+    }
+    template
+}
+
+/// The words that open a turn of `role` by another word.
+fn alias(template: &Template, role: Role, word: &str) -> Result<String, Diagnostic> {
+    let opening = template.alias(role, word).ok_or_else(|| {
+        let message = format!("`{}` has no role `{}` to add a word to", template.name, role.name());
+        let key = format!("data.template.roles.{}", role.name());
+        Diagnostic::error("ST2120", message).help(format!("give the role its words in `{key}`"))
+    })?;
+    let is_word = word.starts_with(char::is_alphanumeric) && word.ends_with(char::is_alphanumeric);
+    if !is_word {
+        let own = template.opening(role).unwrap_or_default().trim();
+        let fault = Diagnostic::error("ST2121", format!("`{word}` is not a word for a role"))
+            .label("must begin and end with a letter or digit")
+            .note(format!("the word takes the place of the one in `{own}`, with all around it"));
+        return Err(fault);
+    }
+    Ok(opening)
+}
+
+fn mask(faults: &mut Faults<'_>, template: &Template) -> Mask {
+    let data = &faults.loaded.config.data;
+    let (on, off) = (&data.mask_id.mask1, &data.mask_id.mask0);
+    let between = data.loss_mask == LossMask::Se;
+    for (key, text) in [("data.mask_id.mask0", off), ("data.mask_id.mask1", on)] {
+        match text {
+            Some(_) if !between => {
+                let message = format!("`{key}` has no meaning without `loss_mask = \"se\"`");
+                faults.add(key, Diagnostic::error("ST2122", message).help("delete the line"));
+            }
+            None if between => {
+                let message = format!("`loss_mask = \"se\"` needs `{key}`");
+                let fault = Diagnostic::error("ST2123", message)
+                    .note(
+                        "learning begins behind the text `mask1` and ends before the text `mask0`",
+                    )
+                    .help("for example `mask_id = { mask0 = \"<user>\", mask1 = \"<answer>\" }`");
+                faults.add("data.loss_mask", fault);
+            }
+            _ => {}
+        }
+    }
+    match data.loss_mask {
+        LossMask::Pad | LossMask::None => Mask::All,
+        LossMask::Assistant | LossMask::Qa => {
+            if !template.has(Role::Assistant) {
+                let message = format!("the template `{}` has no role `assistant`", template.name);
+                let fault = Diagnostic::error("ST2124", message)
+                    .label("learns what the assistant says")
+                    .help("choose a `data.template` with roles, or `loss_mask = \"pad\"`");
+                faults.add("data.loss_mask", fault);
+            }
+            Mask::Assistant(template.clone())
+        }
+        LossMask::Se => Mask::Between {
+            on: on.clone().unwrap_or_default(),
+            off: off.clone().unwrap_or_default(),
+        },
     }
 }
 
-/// The formats of the data as a setting.
-fn data_type_name(data: &Data) -> String {
-    let mut names: Vec<String> = data_types(data)
-        .map(|data_type| serde_json::to_string(&data_type).expect("a word"))
-        .collect();
-    names.dedup();
-    format!("data_type = {}", names.join(" and "))
+/// How documents become samples.
+fn check_samples(faults: &mut Faults<'_>) {
+    let (data, train) = (&faults.loaded.config.data, &faults.loaded.config.train);
+    let windows = data.dataload == Dataload::Get;
+    if data.dataload == Dataload::Only && train.micro_bsz != 1 {
+        let fault =
+            Diagnostic::error("ST2125", "`dataload = \"only\"` takes one document at a time")
+                .label("must be 1")
+                .note("it pads nothing, and documents of different lengths need padding to stand side by side")
+                .help("set `train.micro_bsz = 1`, and `train.accumulate_grad_batches` for more in a step")
+                .help("or `data.dataload = \"pack\"`, which pads little");
+        faults.add("train.micro_bsz", fault);
+    }
+    if data.walk == Walk::MagicPrime && !windows {
+        let fault = Diagnostic::error("ST2126", "`data.walk` is for windows alone")
+            .label("has no meaning without `dataload = \"get\"`")
+            .help("delete the line, or set `data.dataload = \"get\"`");
+        faults.add("data.walk", fault);
+    }
+    let all = matches!(data.loss_mask, LossMask::Pad | LossMask::None);
+    if data.walk == Walk::MagicPrime && windows && !all {
+        let fault = Diagnostic::error("ST2104", "the magic-prime walk takes every window")
+            .label("in some windows nothing of this is said")
+            .note("random windows are drawn again until something in them is learned")
+            .help("set `data.walk = \"random\"`, or `data.loss_mask = \"pad\"`");
+        faults.add("data.loss_mask", fault);
+    }
+    if windows && faults.written("data.overlong") {
+        let fault = Diagnostic::error("ST2127", "`data.overlong` has no meaning for windows")
+            .label("windows cut documents anywhere, and no token is left out")
+            .help("delete the line");
+        faults.add("data.overlong", fault);
+    }
 }

@@ -3,6 +3,7 @@
 mod data;
 mod model;
 mod presets;
+mod sources;
 
 pub use model::ModelPlan;
 
@@ -11,10 +12,9 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use crate::config::{
-    self, Config, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin, Peft,
-    Precision,
+    self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Origin, Peft, Precision,
 };
-use crate::data::{Mask, Source};
+use crate::data::{Mask, Source, Template};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::Op;
 use crate::optim::AdamOptions;
@@ -36,7 +36,9 @@ pub struct Plan {
     pub characters: bool,
     /// Which model, and from where.
     pub model: ModelPlan,
-    /// Which tokens are learned.
+    /// How conversations are written in the documents.
+    pub template: Template,
+    /// Which text is learned.
     pub mask: Mask,
     /// The dtype in which the model computes.
     pub kind: tch::Kind,
@@ -71,7 +73,7 @@ impl Plan {
 
     /// The pair that is read as it is, when the data is one.
     pub fn one_pair(&self) -> Option<&Path> {
-        data::one_pair(&self.config().data, &self.sources)
+        sources::one_pair(&self.config().data, &self.sources)
     }
 
     /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
@@ -109,9 +111,9 @@ pub fn resolve(
     let config = &loaded.config;
     let mut faults = Faults { loaded: &loaded, found: Vec::new() };
     faults.check_schedule();
-    let sources = data::sources(&mut faults, purpose);
-    faults.check_windows();
-    faults.check_sample(data::one_pair(&config.data, &sources).is_some());
+    let sources = sources::sources(&mut faults, purpose);
+    let (template, mask) = data::resolve(&mut faults);
+    faults.check_sample(sources::one_pair(&config.data, &sources).is_some());
     let probes = faults.probes();
     let model = model::resolve(&mut faults);
     let op = faults.op();
@@ -124,12 +126,8 @@ pub fn resolve(
     Ok(Plan {
         runs_dir,
         sources,
-        characters: data::uses_characters(config),
+        characters: sources::uses_characters(config),
         model,
-        mask: match config.data.loss_mask {
-            LossMask::Pad => Mask::Pad,
-            LossMask::Assistant => Mask::Assistant,
-        },
         kind: match config.train.precision {
             Precision::Fp32 | Precision::Tf32 => tch::Kind::Float,
             Precision::Bf16 => tch::Kind::BFloat16,
@@ -150,7 +148,10 @@ pub fn resolve(
             temperature: sample.temperature,
             top_p: sample.top_p,
             seed: sample.random_seed,
+            stop: template.next_question(),
         },
+        template,
+        mask,
         probes,
         warnings: found,
         loaded,
@@ -194,18 +195,6 @@ impl<'a> Faults<'a> {
                 Diagnostic::error("ST2102", "an exponential curve never reaches `lr_final = 0`")
                     .help("choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`");
             self.add("schedule.lr_final", fault);
-        }
-    }
-
-    fn check_windows(&mut self) {
-        let data = &self.config().data;
-        let windows = data.dataload == Dataload::Get;
-        let assistant = data.loss_mask == LossMask::Assistant;
-        if windows && assistant {
-            let fault = Diagnostic::error("ST2104", "windows do not know who speaks")
-                .label("`dataload = \"get\"` cuts documents anywhere")
-                .help("use `dataload = \"pad\"`, or `loss_mask = \"pad\"`");
-            self.add("data.loss_mask", fault);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Metrics {
     pub learned_tokens: u64,
     /// Positions computed per second, padding included.
     pub positions_per_s: f64,
+    /// The share of the time that the steps waited for their batches, from 0 to 1.
+    pub data_wait: f64,
 }
 
 /// The text log that RWKV trainers write: a header a run and a line a mini-epoch.

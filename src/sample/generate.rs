@@ -4,12 +4,12 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use crate::data::{END_OF_DOCUMENT, Tokenizer, USER};
+use crate::data::{END_OF_DOCUMENT, Tokenizer};
 use crate::kernels::KernelError;
 use crate::model::{Model, TimeState};
 
 /// How tokens are chosen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GenerateOptions {
     /// Tokens of an answer, at most.
     pub max_tokens: usize,
@@ -19,6 +19,9 @@ pub struct GenerateOptions {
     pub top_p: f64,
     /// Seed of the draws. A prompt's draws do not depend on the other prompts.
     pub seed: u64,
+    /// The text with which a turn of the user begins, where an answer ends. `None`: only the end of the
+    /// document ends it.
+    pub stop: Option<String>,
 }
 
 /// A text being written.
@@ -46,7 +49,6 @@ pub fn generate(
     options: &GenerateOptions,
 ) -> Result<Vec<String>, KernelError> {
     let _guard = tch::no_grad_guard();
-    let stop = format!("\n\n{USER}");
     let mut rows: Vec<Row> = prompts
         .iter()
         .map(|prompt| {
@@ -89,7 +91,8 @@ pub fn generate(
             let id = choose(&logits, options, &mut row.random);
             row.answer.push(id);
             row.bytes.extend(tokenizer.token_bytes(id).unwrap_or_default());
-            let stopped = find(&row.bytes, stop.as_bytes());
+            let stop = options.stop.as_ref();
+            let stopped = stop.and_then(|stop| find(&row.bytes, stop.as_bytes()));
             row.bytes.truncate(stopped.unwrap_or(row.bytes.len()));
             row.done = id == END_OF_DOCUMENT
                 || stopped.is_some()
@@ -150,7 +153,7 @@ mod tests {
     use super::*;
 
     fn options(temperature: f64, top_p: f64) -> GenerateOptions {
-        GenerateOptions { max_tokens: 1, temperature, top_p, seed: 0 }
+        GenerateOptions { max_tokens: 1, temperature, top_p, seed: 0, stop: None }
     }
 
     fn draws(options: &GenerateOptions) -> Vec<usize> {

@@ -29,7 +29,7 @@ pub(super) fn backward(
     if options.grad_cp {
         return backward_by_blocks(model, start, batch, options, scale);
     }
-    let (hidden, _) = model.forward(&batch.inputs, start, None)?;
+    let (hidden, _) = model.forward(&batch.inputs, start, batch.restarts.as_ref())?;
     Ok(backward_from_hidden(model, &hidden, batch, options, scale))
 }
 
@@ -61,13 +61,14 @@ fn backward_by_blocks(
     scale: f64,
 ) -> Result<f64, KernelError> {
     let embedded = model.embed(&batch.inputs);
+    let restarts = batch.restarts.as_ref();
     let mut inputs = vec![embedded.detach()]; // of the blocks, (B, T, C) each
     let mut v_first = None;
     let last = start.layers.len() - 1;
     tch::no_grad(|| {
         // The last block is not run here, because its backward pass comes first.
         for (i, before) in start.layers[..last].iter().enumerate() {
-            let (out, v, _) = model.block(i, &inputs[i], v_first.as_ref(), before, None)?;
+            let (out, v, _) = model.block(i, &inputs[i], v_first.as_ref(), before, restarts)?;
             inputs.push(out);
             v_first = v;
         }
@@ -80,9 +81,9 @@ fn backward_by_blocks(
     for (i, before) in start.layers.iter().enumerate().rev() {
         let x = leaf(&inputs.pop().expect("one input a block"), i > 0 || embedded.requires_grad());
         let v_in = v_first.as_ref().filter(|_| i > 0).map(|v| leaf(v, true));
-        let (out, v_out, _) = model.block(i, &x, v_in.as_ref(), before, None)?;
+        let (out, v_out, _) = model.block(i, &x, v_in.as_ref(), before, restarts)?;
         if i == last {
-            let (hidden, _) = model.finish(&out, &batch.inputs, None, None);
+            let (hidden, _) = model.finish(&out, &batch.inputs, None, restarts);
             sum = backward_from_hidden(model, &hidden, batch, options, scale);
         } else {
             // Only the first block makes `v_first`; the others hand it on.

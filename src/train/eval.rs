@@ -25,7 +25,7 @@ pub fn mean_loss(
         let batch = loader.batch(first, micro_bsz.min(loader.samples_per_pass() - first))?;
         if batch.learned > 0 {
             let start = model.start(&state, batch.inputs.size()[0]);
-            let (hidden, _) = model.forward(&batch.inputs, &start, None)?;
+            let (hidden, _) = model.forward(&batch.inputs, &start, batch.restarts.as_ref())?;
             let hidden = hidden.at(&batch.learned_at);
             sum += loss_sum(&model, &hidden, &batch.targets, head_chunk);
             learned += batch.learned;

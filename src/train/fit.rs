@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{TrainError, Trainer};
-use crate::data::Loader;
+use crate::data::{Batch, DataError, Loader, prefetch};
 use crate::optim::{Adam, LrCurve};
 
 /// How long and with what a run trains.
@@ -19,6 +19,13 @@ pub struct FitOptions {
     pub epoch_count: u64,
     /// Learning rate.
     pub curve: LrCurve,
+}
+
+impl FitOptions {
+    /// Samples of one optimizer step.
+    pub fn samples_per_step(&self) -> u64 {
+        self.micro_bsz * self.accumulate_grad_batches
+    }
 }
 
 /// How far a run has come.
@@ -53,7 +60,12 @@ pub struct StepRecord {
     pub positions: u64,
     /// How long it took.
     pub duration: Duration,
+    /// How much of that it waited for its batches.
+    pub data_wait: Duration,
 }
+
+/// Steps whose batches may lie ready before they are needed.
+const STEPS_AHEAD: usize = 2;
 
 /// Something that happened in the loop.
 #[derive(Debug)]
@@ -75,46 +87,61 @@ pub enum Event<'a> {
     },
 }
 
-/// Trains on `loader` and reports every event to `on_event`, whose failure ends the loop.
+/// Trains on `loader` and reports every event to `on_event`, whose failure ends the loop. A thread of its
+/// own makes the batches of the next steps while one is computed.
 ///
 /// # Errors
-/// What [`Trainer::step`] and `on_event` return.
+/// What [`Trainer::step`] and `on_event` return, and a batch that cannot be read, at its step.
 pub fn fit<E: From<TrainError>>(
     trainer: &mut Trainer<'_>,
     loader: &mut Loader,
     options: &FitOptions,
     mut on_event: impl FnMut(Event<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut samples = 0;
-    for epoch in 0..options.epoch_count {
-        let mut losses = 0.0;
-        let mut lr = 0.0;
-        for step in epoch * options.epoch_steps..(epoch + 1) * options.epoch_steps {
-            let started = Instant::now();
-            let mut batches = Vec::new();
-            for _ in 0..options.accumulate_grad_batches {
-                batches.push(loader.batch(samples, options.micro_bsz).map_err(TrainError::from)?);
-                samples += options.micro_bsz;
+    let steps = 0..options.epoch_count * options.epoch_steps;
+    let batches = steps.map(|step| step_batches(loader, options, step));
+    prefetch(batches, STEPS_AHEAD, |batches| {
+        for epoch in 0..options.epoch_count {
+            let mut losses = 0.0;
+            let mut lr = 0.0;
+            for step in epoch * options.epoch_steps..(epoch + 1) * options.epoch_steps {
+                let started = Instant::now();
+                let batches = batches.recv().expect("as many batches are made as there are steps");
+                let batches = batches.map_err(TrainError::from)?;
+                let data_wait = started.elapsed();
+                lr = options.curve.at(step);
+                let outcome = trainer.step(&batches, step, lr)?;
+                losses += outcome.loss;
+                on_event(Event::Step(StepRecord {
+                    step,
+                    epoch,
+                    loss: outcome.loss,
+                    lr,
+                    grad_norm: outcome.grad_norm,
+                    skipped: outcome.skipped,
+                    learned: outcome.learned,
+                    positions: outcome.positions,
+                    duration: started.elapsed(),
+                    data_wait,
+                }))?;
             }
-            lr = options.curve.at(step);
-            let outcome = trainer.step(&batches, step, lr)?;
-            losses += outcome.loss;
-            on_event(Event::Step(StepRecord {
-                step,
-                epoch,
-                loss: outcome.loss,
-                lr,
-                grad_norm: outcome.grad_norm,
-                skipped: outcome.skipped,
-                learned: outcome.learned,
-                positions: outcome.positions,
-                duration: started.elapsed(),
-            }))?;
+            let mean_loss = losses / options.epoch_steps as f64;
+            let steps = (epoch + 1) * options.epoch_steps;
+            let samples = steps * options.samples_per_step();
+            let position = Position { epochs: epoch + 1, steps, samples };
+            on_event(Event::EpochEnd { epoch, mean_loss, lr, position, adam: &trainer.adam })?;
         }
-        let mean_loss = losses / options.epoch_steps as f64;
-        let position =
-            Position { epochs: epoch + 1, steps: (epoch + 1) * options.epoch_steps, samples };
-        on_event(Event::EpochEnd { epoch, mean_loss, lr, position, adam: &trainer.adam })?;
-    }
-    Ok(())
+        Ok(())
+    })
+}
+
+/// The micro-batches of a step, counted from 0.
+fn step_batches(
+    loader: &mut Loader,
+    options: &FitOptions,
+    step: u64,
+) -> Result<Vec<Batch>, DataError> {
+    let first = step * options.samples_per_step();
+    let batch = |i| loader.batch(first + i * options.micro_bsz, options.micro_bsz);
+    (0..options.accumulate_grad_batches).map(batch).collect()
 }

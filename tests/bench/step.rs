@@ -75,6 +75,7 @@ fn run((name, kind, grad_cp): (&str, Kind, bool)) {
         targets: ids.view(-1).roll([-1], [0]),
         learned_at: Tensor::arange(CTX_LEN, (Kind::Int64, Device::Cpu)),
         learned: CTX_LEN as u64,
+        restarts: None,
         inputs: ids,
     }];
     let mut seconds: Vec<f64> = (0..=STEPS)

@@ -79,6 +79,7 @@ fn batch_of(rows: &[Tensor]) -> Batch {
     }
     Batch {
         inputs: Tensor::stack(&inputs, 0),
+        restarts: None,
         learned_at: Tensor::from_slice(&learned_at),
         targets: Tensor::from_slice(&targets),
         learned: targets.len() as u64,
