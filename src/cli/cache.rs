@@ -103,7 +103,12 @@ fn ls(cache: &Path) -> io::Result<()> {
     }
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED).set_header([
-        "name", "size", "used", "documents", "tokens", "made of",
+        "name",
+        "size",
+        "used",
+        "documents",
+        "tokens",
+        "made of",
     ]);
     for entry in &entries {
         let [documents, tokens, sources] = match &entry.report {
@@ -118,7 +123,11 @@ fn ls(cache: &Path) -> io::Result<()> {
         table.add_row([name(entry), size, ago(entry.used), documents, tokens, sources]);
     }
     say(table);
-    say(format_args!("{} in {}", size(entries.iter().map(|entry| entry.bytes).sum()), cache.display()));
+    say(format_args!(
+        "{} in {}",
+        size(entries.iter().map(|entry| entry.bytes).sum()),
+        cache.display()
+    ));
     Ok(())
 }
 

@@ -275,8 +275,11 @@ on_bad_line = "skip"
 end_of_doc = false
 val_split = 0.1
 repeat = 2
-loss_mask = "assistant"
+template = { extends = "rwkv-chat", aliases = { assistant = ["Bot"] } }
+loss_mask = "se"
+mask_id = { mask0 = "<user>", mask1 = "<answer>" }
 dataload = "get"
+walk = "magic_prime"
 overlong = "truncate"
 
 [model]
@@ -471,7 +474,7 @@ every_steps = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:66:8 \"emoji\""
+            "configs/emoji.toml:69:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

@@ -32,7 +32,8 @@ pub(super) fn meant(keys: &Keys, table: &[String], here: &[&str], key: &str) -> 
     if !tables.is_empty() {
         return Meant::InTables(tables);
     }
-    if let Some((other, known)) = current_name(&plain) {
+    // Other trainers have no tables within tables.
+    if let Some((other, known)) = current_name(&plain).filter(|_| table.len() < 2) {
         return if table == [other] {
             Meant::Here(vec![known.to_owned()])
         } else {

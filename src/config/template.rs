@@ -97,12 +97,15 @@ impl Roles {
 pub struct Aliases {
     /// For who sets the scene.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["Setting"])]
     pub system: Vec<String>,
     /// For who asks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["Question"])]
     pub user: Vec<String>,
     /// For what is added to a question.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["Text"])]
     pub input: Vec<String>,
     /// For who answers.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -908,10 +908,10 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
         let message = error.in_source(known).diagnostic().render(false);
         let expected = r#"
 error[ST3102]: 312 of 4,014 documents would teach nothing
- --> d.jsonl:2:22
+ --> d.jsonl:2:23
   |
 2 | {"text": "User: hi\n\nBot: yo"}
-  |                      ^^^^ no `Assistant:` turn, so every token is masked
+  |                       ^^^^ no `Assistant:` turn, so every token is masked
   |
   = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
   = note: role words found: User 2, Bot 1, Assistant 1

@@ -121,10 +121,15 @@ mod tests {
         let mut reader = Lines::open(&file)?;
         let mut lines = Vec::new();
         while let Some(batch) = reader.batch(bytes)? {
-            lines.extend(batch.lines().into_iter().map(|(number, line)| {
-                assert_eq!(super::line(&file, number), line);
-                (number, String::from_utf8(line.to_vec()).unwrap())
-            }));
+            lines.extend(
+                batch
+                    .lines()
+                    .into_iter()
+                    .map(|(number, line)| (number, String::from_utf8(line.to_vec()).unwrap())),
+            );
+        }
+        for (number, line) in &lines {
+            assert_eq!(super::line(&file, *number), line.as_bytes());
         }
         assert_eq!(super::line(&file, lines.len() as u64 + 1), b"");
         Ok(lines)

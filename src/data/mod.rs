@@ -42,6 +42,7 @@ pub use export::{Exported, copy_pair, pair_files, pair_to_jsonl};
 pub use jsonl::{LineError, RecordForm};
 pub use loader::{Loader, LoaderOptions};
 pub use mask::Mask;
+pub use pack::rows_when_packed;
 pub use prefetch::prefetch;
 pub use prepare::{Half, Longest, PrepareSpec, Prepared, Report, prepare};
 pub use source::{FileDigest, Source};

@@ -32,6 +32,13 @@ pub(super) fn pack(items: &[u32], lengths: impl Fn(u32) -> u32, capacity: u32) -
     rows
 }
 
+/// How many rows of `capacity` positions items of these lengths fill when they are packed. None is above
+/// `capacity`.
+pub fn rows_when_packed(lengths: &[u32], capacity: u32) -> usize {
+    let items: Vec<u32> = (0..lengths.len() as u32).collect();
+    pack(&items, |item| lengths[item as usize], capacity).len()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

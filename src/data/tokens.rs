@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(refusal(&npy("<u2", "()", &[0; 2])), "`d` has the shape (), not one axis");
         assert_eq!(
             refusal(&npy("<u2", "(3,)", &[0; 4])),
-            "`d` has 76 bytes, but its header needs 78"
+            "`d` has 72 bytes, but its header needs 74"
         );
         assert_eq!(
             refusal(&npy("|i1", "(2,)", &[5, 0xfe])),

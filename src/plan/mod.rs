@@ -97,6 +97,8 @@ pub enum Purpose {
     Run,
     /// Use of the model alone; the documents need not be there any more.
     Generate,
+    /// A look at the documents alone; the weights need not be there yet.
+    Data,
 }
 
 /// Checks the rules between settings and fills in what follows from them.
@@ -115,7 +117,7 @@ pub fn resolve(
     let (template, mask) = data::resolve(&mut faults);
     faults.check_sample(sources::one_pair(&config.data, &sources).is_some());
     let probes = faults.probes();
-    let model = model::resolve(&mut faults);
+    let model = model::resolve(&mut faults, purpose);
     let op = faults.op();
     let found = faults.found;
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);

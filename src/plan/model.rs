@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Faults, Plan, presets};
+use super::{Faults, Plan, Purpose, presets};
 use crate::config::{Model, ModelVersion, Tokenizer};
 use crate::diagnostic::Diagnostic;
 use crate::kernels::HEAD_SIZE;
@@ -31,7 +31,7 @@ pub enum ModelPlan {
 }
 
 /// Decides where the model comes from; `None` when a fault was added.
-pub(super) fn resolve(faults: &mut Faults<'_>) -> Option<ModelPlan> {
+pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<ModelPlan> {
     let model = &faults.loaded.config.model;
     if let Tokenizer::File(path) = &model.tokenizer
         && !path.exists()
@@ -46,7 +46,7 @@ pub(super) fn resolve(faults: &mut Faults<'_>) -> Option<ModelPlan> {
         check_preset(faults, &sizes);
     }
     if let Some(path) = &model.load_model {
-        if !path.exists() {
+        if purpose != Purpose::Data && !path.exists() {
             let message = format!("the weights file `{}` does not exist", path.display());
             let fault = Diagnostic::error("ST4001", message)
                 .help("relative paths start at the experiment file");

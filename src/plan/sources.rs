@@ -82,7 +82,7 @@ fn source(
         }
         (_, Some(file)) => file,
     };
-    if purpose != Purpose::Run {
+    if purpose == Purpose::Generate {
         return None;
     }
     match find(data_type, file) {

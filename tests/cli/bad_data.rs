@@ -103,7 +103,11 @@ error[ST3001]: line 1 of `data.jsonl` is not valid JSON
     let blank = vec![0; 4096]; // what a disk that lost power may leave
     let output = Case::new().having("data.jsonl", blank).statetune(&["run", STATE]);
     assert_eq!(output.code, Some(20));
-    assert!(output.stderr.contains("line 1 of `data.jsonl` is not valid JSON"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("line 1 of `data.jsonl` is not valid JSON"),
+        "{}",
+        output.stderr
+    );
     assert!(output.stderr.len() < 1000, "the line is cut");
 }
 
@@ -322,7 +326,12 @@ fn a_pair_that_contradicts_itself() {
             "ST3011]: `tokens.idx` has dtype code 7, which is for floats, not token ids",
             "",
         ),
-        (&bin[..10], idx.clone(), "ST3012]: `tokens.bin` has 10 bytes, but its index describes 12", copied),
+        (
+            &bin[..10],
+            idx.clone(),
+            "ST3012]: `tokens.bin` has 10 bytes, but its index describes 12",
+            copied,
+        ),
         (
             &bin[..11],
             idx.clone(),

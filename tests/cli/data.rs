@@ -70,13 +70,14 @@ longest    23 tokens, line 4 of `data.jsonl`"
 
 #[test]
 fn prepare_opens_a_pair_as_it_is() {
-    let case = with_source("data_type = \"binidx\"\ndata_file = \"tokens\"\n")
-        .with(STATE, "val_split = 0.2\n", "");
-    write_pair(&case.path("tokens"), 65536, &[&[5, 6, 7, 0], &[8, 0]]);
-    case.statetune(&["data", "prepare", STATE]).succeeds(
-        "data       tokens, used as it is\ndocuments  2\ntokens     6",
+    let case = with_source("data_type = \"binidx\"\ndata_file = \"tokens\"\n").with(
+        STATE,
+        "val_split = 0.2\n",
         "",
     );
+    write_pair(&case.path("tokens"), 65536, &[&[5, 6, 7, 0], &[8, 0]]);
+    case.statetune(&["data", "prepare", STATE])
+        .succeeds("data       tokens, used as it is\ndocuments  2\ntokens     6", "");
 }
 
 fn write_pair(prefix: &Path, vocab_size: usize, documents: &[&[u32]]) {
@@ -130,10 +131,12 @@ error[ST3009]: `data.bin` exists already
 
 #[test]
 fn jsonl_to_binidx_and_back() {
-    let case = Case::new().having("more.jsonl", "{\"text\": \"😀\\u0000\\n\"}\n{\"text\": \"你好\"}\n");
+    let case =
+        Case::new().having("more.jsonl", "{\"text\": \"😀\\u0000\\n\"}\n{\"text\": \"你好\"}\n");
     for name in ["data", "more"] {
         let file = format!("{name}.jsonl");
-        case.statetune(&["data", "export", &file, "--to", "binidx", "--out", "pair", "--force"]).is_done();
+        case.statetune(&["data", "export", &file, "--to", "binidx", "--out", "pair", "--force"])
+            .is_done();
         let back = ["data", "export", "pair", "--to", "jsonl", "--out", "back", "--force"];
         assert!(case.statetune(&back).is_done().stdout.starts_with("written    back.jsonl\n"));
         assert_eq!(texts(&case, &file), texts(&case, "back.jsonl"));
@@ -203,7 +206,11 @@ fn other_formats_are_refused() {
 fn tokens_that_are_no_text_are_named() {
     let case = Case::new();
     let byte = |byte: u32| byte + 1;
-    write_pair(&case.path("pair"), 65536, &[&[98, 0], &[byte(0xff), 0], &[byte(0x80), 98, 0], &[0]]);
+    write_pair(
+        &case.path("pair"),
+        65536,
+        &[&[98, 0], &[byte(0xff), 0], &[byte(0x80), 98, 0], &[0]],
+    );
     let export = ["data", "export", "pair.idx", "--to", "jsonl"];
     case.refuses_to(
         &export,
@@ -324,10 +331,14 @@ fn sources_of_text() {
     assert_eq!(trained(&fields), ["Instruction: 2+2?\n\nResponse: 4"]);
 
     let bad = "no JSON\n".to_owned() + &line("a") + "{}\n";
-    let skip = with_source("data_file = \"bad.jsonl\"\non_bad_line = \"skip\"\n").having("bad.jsonl", bad);
+    let skip =
+        with_source("data_file = \"bad.jsonl\"\non_bad_line = \"skip\"\n").having("bad.jsonl", bad);
     assert_eq!(trained(&skip), ["a"]);
     let output = skip.statetune(&["data", "prepare", STATE]);
-    assert!(output.is_done().stdout.ends_with("skipped    2 lines that are no documents\n"), "{output:?}");
+    assert!(
+        output.is_done().stdout.ends_with("skipped    2 lines that are no documents\n"),
+        "{output:?}"
+    );
 
     let utf16: Vec<u8> = "a\n你".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let plain = "data_type = \"utf-16le\"\ndata_file = \"t.txt\"\n";
@@ -383,7 +394,11 @@ fn sums_and_their_characters() {
 fn a_run_on_characters() {
     let case = Case::new()
         .having("text.txt", "aé你".repeat(40))
-        .with(crate::case::FULL, SOURCE, "data_type = \"utf-8\"\ndata_file = \"text.txt\"\ndataload = \"get\"\n")
+        .with(
+            crate::case::FULL,
+            SOURCE,
+            "data_type = \"utf-8\"\ndata_file = \"text.txt\"\ndataload = \"get\"\n",
+        )
         .with(crate::case::FULL, "tokenizer = \"vocab.txt\"\n", "");
     case.statetune(&["run", crate::case::FULL]).is_done();
     let run = case.only_run();
@@ -475,7 +490,8 @@ fn the_cache_is_listed_and_cleaned() {
     // What a live process builds or uses stays.
     let folder = File::open(case.path("runs/.cache").join(&used)).expect("prepared data");
     folder.lock_shared().expect("a lock");
-    cache(&["clean", "--all"]).succeeds(&format!("in use   {used}, left as it is\nfreed    0 B"), "");
+    cache(&["clean", "--all"])
+        .succeeds(&format!("in use   {used}, left as it is\nfreed    0 B"), "");
     drop(folder);
     let output = cache(&["clean", "--all"]);
     assert!(output.is_done().stdout.starts_with(&format!("removed  {used}, ")), "{output:?}");

@@ -107,7 +107,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
         if let Some(flag) = args.raw.first_flag() {
             return refuse(flag_of_raw_data(flag), color);
         }
-        match args.experiment.plan(&args.file, Purpose::Run, color) {
+        match args.experiment.plan(&args.file, Purpose::Data, color) {
             Ok(plan) => args.export_plan(&plan),
             Err(code) => return code,
         }
@@ -261,7 +261,11 @@ impl ExportArgs {
                 copy_pair(from, out)?;
                 self.say_files(out);
                 say(format_args!("documents  {}", pair.len()));
-                say(format_args!("tokens     {}, {} bytes each", pair.tokens(), pair.token_bytes()));
+                say(format_args!(
+                    "tokens     {}, {} bytes each",
+                    pair.tokens(),
+                    pair.token_bytes()
+                ));
                 if let Some(ctx_len) = ctx_len {
                     say_prime(pair.tokens(), ctx_len);
                 }

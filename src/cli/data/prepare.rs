@@ -22,7 +22,7 @@ pub(super) struct PrepareArgs {
 }
 
 pub(super) fn prepare(args: &PrepareArgs, color: Color) -> ExitCode {
-    let plan = match args.experiment.plan(&args.file, Purpose::Run, color) {
+    let plan = match args.experiment.plan(&args.file, Purpose::Data, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -57,7 +57,10 @@ fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
 fn print_report(prepared: &Prepared) {
     let report = &prepared.report;
     say(format_args!("documents  {}, {} of them held out", report.documents, report.held_out));
-    say(format_args!("train      {} documents, {} tokens", report.train_documents, report.train_tokens));
+    say(format_args!(
+        "train      {} documents, {} tokens",
+        report.train_documents, report.train_tokens
+    ));
     if report.held_out > 0 {
         say(format_args!("held out   {} documents, {} tokens", report.held_out, report.val_tokens));
     }

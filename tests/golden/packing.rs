@@ -1,0 +1,190 @@
+//! Documents side by side, packed into rows, and one by one: the same losses, gradients, and held-out loss.
+
+use statetune::config::{Dataload, Overlong, Walk};
+use statetune::data::{
+    Batch, Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer,
+};
+use statetune::kernels::Op;
+use statetune::kernels::reference::relative_error;
+use statetune::model::{Model, Shape, Version, Weights};
+use statetune::optim::{Adam, AdamOptions};
+use statetune::peft::{FullTuning, Method, StateTuning};
+use statetune::train::{StepOptions, Trainer, mean_loss};
+use tch::{Device, Kind, Tensor};
+use tempfile::TempDir;
+
+const VOCAB_SIZE: i64 = 4096;
+const CTX_LEN: usize = 48;
+const TEXTS: [&str; 7] = [
+    "User: hi\n\nAssistant: hello you",
+    "User: how are you today?\n\nAssistant: fine, thanks!\n\nUser: good\n\nAssistant: yes, very",
+    "User: a\n\nAssistant: b",
+    "User: what is this?\n\nAssistant: a test\n\nUser: oh. I did not know that at all",
+    "Assistant: one word",
+    "User: x\n\nAssistant: a little longer than the others are",
+    "User: last\n\nAssistant: end",
+];
+
+/// The documents as a pair, and their tokenizer.
+struct Documents {
+    folder: TempDir,
+    tokenizer: Tokenizer,
+    mask: Mask,
+}
+
+impl Documents {
+    fn new() -> Documents {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tokenizer = Tokenizer::load("models/tiny-vocab.txt".as_ref()).expect("a vocabulary");
+        let mask = Mask::Assistant(Template::rwkv_qa());
+        let mut pair =
+            BinidxWriter::create(&folder.path().join("d"), VOCAB_SIZE as usize).expect("a pair");
+        for text in TEXTS {
+            pair.push(&mask.encode(&tokenizer, text.as_bytes())).expect("a document");
+        }
+        pair.finish().expect("a pair");
+        Documents { folder, tokenizer, mask }
+    }
+
+    fn loader(&self, dataload: Dataload) -> Loader<'_> {
+        let options = LoaderOptions {
+            ctx_len: CTX_LEN,
+            dataload,
+            walk: Walk::Random,
+            overlong: Overlong::Error,
+            mask: self.mask.clone(),
+            seed: 3,
+        };
+        let data = Binidx::open(&self.folder.path().join("d")).expect("a pair");
+        Loader::new(data, &self.tokenizer, options, VOCAB_SIZE as usize, &[]).expect("a loader")
+    }
+
+    /// All samples of a pass, in batches of so many.
+    fn batches(&self, dataload: Dataload, micro_bsz: u64) -> Vec<Batch> {
+        let mut loader = self.loader(dataload);
+        let samples = loader.samples_per_pass();
+        let firsts = (0..samples).step_by(micro_bsz as usize);
+        firsts
+            .map(|first| loader.batch(first, micro_bsz.min(samples - first)).expect("a batch"))
+            .collect()
+    }
+}
+
+fn weights(version: Version) -> Weights {
+    tch::manual_seed(1);
+    Weights::from_fn(Shape::for_scratch(version, 2, 64, VOCAB_SIZE), |name, size| {
+        let random = Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.1;
+        match name.rsplit('.').next() {
+            Some("weight") if name.contains("ln") => random + 1.0,
+            Some("time_decay" | "w0") => random - 2.0,
+            _ => random,
+        }
+    })
+}
+
+/// State tuning from a state that is not zero.
+fn state_tuning(version: Version, kind: Kind, op: Op) -> StateTuning {
+    let method = StateTuning::new(Model::new(&weights(version), kind, op));
+    tch::no_grad(|| {
+        for mut parameter in method.parameters() {
+            let _ = parameter.tensor.normal_(0.0, 0.2);
+        }
+    });
+    method
+}
+
+/// Loss and gradients of one step over all batches.
+fn step(method: &dyn Method, batches: &[Batch], grad_cp: bool) -> (f64, Vec<Tensor>) {
+    let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
+    let mut trainer = Trainer {
+        method,
+        adam: Adam::new(method.parameters(), adam),
+        scaler: None,
+        options: StepOptions { head_chunk: 7, grad_cp, l2wrap: 0.0, gradient_clip_val: 0.0 },
+    };
+    let outcome = trainer.step(batches, 0, 0.0).expect("finite numbers");
+    (outcome.loss, trainer.adam.gradients().iter().map(Tensor::copy).collect())
+}
+
+#[track_caller]
+fn assert_same(found: &(f64, Vec<Tensor>), expected: &(f64, Vec<Tensor>), tolerance: f64) {
+    let error = (found.0 / expected.0 - 1.0).abs();
+    assert!(error <= tolerance, "the loss is off by {error:e}");
+    for (x, reference) in found.1.iter().zip(&expected.1) {
+        let error = relative_error(x, reference);
+        assert!(error <= tolerance, "a gradient is off by {error:e}");
+    }
+}
+
+#[test]
+fn packed_documents_learn_as_if_each_stood_alone() {
+    let documents = Documents::new();
+    let [packed, padded, alone] = [(Dataload::Pack, 2), (Dataload::Pad, 4), (Dataload::Only, 1)]
+        .map(|(dataload, micro_bsz)| documents.batches(dataload, micro_bsz));
+    assert_eq!(alone.len(), TEXTS.len());
+    assert!(packed.iter().any(|batch| batch.restarts.is_some()), "documents share rows");
+    assert!(padded.iter().chain(&alone).all(|batch| batch.restarts.is_none()));
+    let positions = |batches: &[Batch]| batches.iter().map(|b| b.inputs.numel()).sum::<usize>();
+    assert!(positions(&packed) < positions(&padded), "less is padded");
+    let learned = |batches: &[Batch]| batches.iter().map(|batch| batch.learned).sum::<u64>();
+    assert_eq!(learned(&packed), learned(&alone));
+
+    for version in [Version::V5, Version::V6, Version::V7] {
+        for op in [Op::Cpu, Op::Chunk, Op::Reference] {
+            let method = state_tuning(version, Kind::Double, op);
+            let expected = step(&method, &alone, false);
+            assert_same(&step(&method, &packed, false), &expected, 1e-9);
+            assert_same(&step(&method, &packed, true), &expected, 1e-9);
+            assert_same(&step(&method, &padded, false), &expected, 1e-9);
+        }
+    }
+    let method = FullTuning::new(&weights(Version::V7), Kind::Float, Op::Cpu);
+    assert_same(&step(&method, &packed, false), &step(&method, &alone, false), 1e-4);
+}
+
+/// Sample by sample: the learned positions of a document have the same loss in its row as alone.
+#[test]
+fn each_packed_document_has_the_loss_that_it_has_alone() {
+    let documents = Documents::new();
+    let method = state_tuning(Version::V7, Kind::Double, Op::Cpu);
+    let losses = |batches: Vec<Batch>| -> Vec<f64> {
+        let mut losses: Vec<f64> =
+            batches.iter().flat_map(|b| position_losses(&method, b)).collect();
+        losses.sort_by(f64::total_cmp);
+        losses
+    };
+    let packed = losses(documents.batches(Dataload::Pack, 1));
+    let alone = losses(documents.batches(Dataload::Only, 1));
+    assert_eq!(packed.len(), alone.len());
+    for (packed, alone) in packed.iter().zip(&alone) {
+        assert!((packed - alone).abs() <= 1e-9 * alone.abs(), "{packed} and {alone}");
+    }
+}
+
+/// The loss of every learned position.
+fn position_losses(method: &StateTuning, batch: &Batch) -> Vec<f64> {
+    let _guard = tch::no_grad_guard();
+    let model = method.model();
+    let start = model.start(&method.time_state(), batch.inputs.size()[0]);
+    let (hidden, _) =
+        model.forward(&batch.inputs, &start, batch.restarts.as_ref()).expect("valid operands");
+    let logits = model.logits(&hidden.at(&batch.learned_at));
+    let losses =
+        logits.cross_entropy_loss::<Tensor>(&batch.targets, None, tch::Reduction::None, -100, 0.0);
+    Vec::try_from(losses).expect("a vector")
+}
+
+#[test]
+fn the_held_out_loss_does_not_depend_on_packing() {
+    let documents = Documents::new();
+    let method = state_tuning(Version::V7, Kind::Double, Op::Cpu);
+    let loss = |dataload, micro_bsz| {
+        let mut loader = documents.loader(dataload);
+        mean_loss(&method, &mut loader, micro_bsz, 16).expect("finite").expect("learned tokens")
+    };
+    let alone = loss(Dataload::Only, 1);
+    for (dataload, micro_bsz) in [(Dataload::Pack, 2), (Dataload::Pad, 3)] {
+        let found = loss(dataload, micro_bsz);
+        assert!((found / alone - 1.0).abs() < 1e-9, "{found} and {alone}");
+    }
+}
