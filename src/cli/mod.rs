@@ -2,7 +2,9 @@
 //!
 //! Standard output carries the answer, standard error progress and messages.
 
+mod cache;
 mod check;
+mod data;
 mod generate;
 mod run;
 mod schema;
@@ -40,6 +42,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Let a base model, or a run's tuned model, continue a text.
     Generate(generate::GenerateArgs),
+    /// Look at the documents of an experiment, prepare them, write them for other programs.
+    Data(data::DataArgs),
+    /// List or remove prepared data.
+    Cache(cache::CacheArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
     /// Print the JSON Schema of experiment files.
@@ -150,6 +156,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
+        Command::Data(args) => data::data(&args, color),
+        Command::Cache(args) => cache::cache(&args, color),
         Command::Score(args) => score::score(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });

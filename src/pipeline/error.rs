@@ -49,6 +49,7 @@ impl RunError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Data(DataError::Io { .. }) | Self::Dir(_) | Self::Output(_) => ExitCode::Disk,
+            Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Contradiction(_) => ExitCode::Model,
             Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {

@@ -9,8 +9,9 @@ mod record;
 mod sample;
 mod tune;
 
+pub use data::prepare_sources;
 pub use error::RunError;
 pub use model::{load_tokenizer, load_weights};
 pub use record::{Progress, Summary};
 pub use sample::{answer, questions};
-pub use tune::run;
+pub use tune::{CHARACTERS, run};

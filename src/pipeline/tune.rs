@@ -25,6 +25,9 @@ use crate::train::{
     mean_loss,
 };
 
+/// The vocabulary of a run on the characters of its data.
+pub const CHARACTERS: &str = "vocab.json";
+
 /// Executes a plan and tells `watch` about it.
 ///
 /// # Errors
@@ -77,8 +80,14 @@ fn record_inputs(
         ModelPlan::Scratch { .. } => None,
     };
     let fingerprint = tokenizer.fingerprint().to_string();
+    if let Some(characters) = tokenizer.characters_json() {
+        run.write(CHARACTERS, characters.as_bytes())?;
+    }
     let tokenizer = match &plan.config().model.tokenizer {
-        TokenizerSetting::World => {
+        TokenizerSetting::Auto if plan.characters => {
+            LockedFile { path: CHARACTERS.into(), sha256: fingerprint }
+        }
+        TokenizerSetting::Auto | TokenizerSetting::World => {
             LockedFile { path: TokenizerSetting::WORLD.into(), sha256: fingerprint }
         }
         TokenizerSetting::File(path) => LockedFile::new(path, fingerprint),
@@ -89,6 +98,7 @@ fn record_inputs(
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
         data: data.locked.clone(),
+        prepared: data.key.clone(),
         tokenizer,
         weights,
     };
@@ -125,7 +135,7 @@ fn tune(
         options: step_options(plan),
     };
 
-    let facts = facts(plan, &shape, &data.train, &trainer.adam, &options);
+    let facts = facts(plan, &shape, data, &trainer.adam, &options);
     run.event(
         "start",
         json!({ "steps": options.curve.total_steps, "documents": data.train.survey().documents }),
@@ -224,10 +234,11 @@ fn step_options(plan: &Plan) -> StepOptions {
 fn facts(
     plan: &Plan,
     shape: &Shape,
-    loader: &Loader<'_>,
+    data: &Datasets<'_>,
     adam: &Adam,
     options: &FitOptions,
 ) -> Vec<(&'static str, String)> {
+    let Datasets { train: loader, skipped_lines, .. } = data;
     let survey = loader.survey();
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
     let samples = options.curve.total_steps * options.samples_per_step();
@@ -269,6 +280,10 @@ fn facts(
     ];
     if plan.tf32 {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
+    }
+    if *skipped_lines > 0 {
+        let plural = if *skipped_lines == 1 { "" } else { "s" };
+        facts.push(("skipped", format!("{skipped_lines} line{plural} that are no documents")));
     }
     if plan.config().data.dataload == Dataload::Pack {
         let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);

@@ -20,8 +20,11 @@ pub struct Lock {
     pub kernels: String,
     /// Threads that libtorch and the kernels use.
     pub threads: i32,
-    /// The documents.
-    pub data: LockedFile,
+    /// The key of the prepared data; absent when a pair was read as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<String>,
+    /// The files of the documents.
+    pub data: Vec<LockedFile>,
     /// The tokenizer's vocabulary.
     pub tokenizer: LockedFile,
     /// The checkpoint; absent when the model is new.

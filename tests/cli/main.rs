@@ -5,6 +5,7 @@ mod bad_experiment;
 mod bad_model;
 mod case;
 mod commands;
+mod data;
 mod edges;
 mod emoji_state;
 mod run;
