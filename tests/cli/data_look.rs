@@ -97,7 +97,7 @@ fn a_document_with_its_mask() {
     let output = case.statetune(&["data", "show", STATE, "--line", "2"]);
     output.succeeds(
         "\
-line 2 of `data.jsonl`: 10 tokens, 2 learned, 55 of ctx_len 64 are padding
+line 2 of `data.jsonl`: 9 tokens, 2 learned, 56 of ctx_len 64 are padding
 User: hi
 
 Assistant:[[ hello]][[<end>]]",
@@ -127,12 +127,12 @@ fn figures_of_the_documents() {
     let output = case.statetune(&["data", "stats", STATE, "--format", "json"]);
     let answer: Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert_eq!(answer["schema"], "statetune.data-stats/1");
-    assert_eq!((&answer["documents"], &answer["tokens"]), (&3.into(), &30.into()));
-    assert_eq!((&answer["lengths"]["max"], &answer["pack_rows"]), (&10.into(), &1.into()));
+    assert_eq!((&answer["documents"], &answer["tokens"]), (&3.into(), &27.into()));
+    assert_eq!((&answer["lengths"]["max"], &answer["pack_rows"]), (&9.into(), &1.into()));
     let output = case.statetune(&["data", "stats", STATE]);
     output.is_done();
     assert!(
-        output.stdout.contains("pack       1 rows of ctx_len, 42.2 % full"),
+        output.stdout.contains("pack       1 rows of ctx_len, 37.5 % full"),
         "{}",
         output.stdout
     );
