@@ -1,16 +1,17 @@
 //! `statetune generate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::{Color, ExperimentArgs, say, show};
 use crate::config::Peft;
+use crate::data::Tokenizer;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::model::{Model, TimeState, Weights};
-use crate::pipeline::{RunError, load_tokenizer, load_weights};
+use crate::pipeline::{CHARACTERS, RunError, load_tokenizer, load_weights};
 use crate::plan::{Plan, Purpose};
 use crate::runs::{find_run, newest_product};
 use crate::sample::generate as continue_texts;
@@ -68,7 +69,7 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
         show(&Diagnostic::error("ST6002", message), color);
         return ExitCode::Invalid;
     }
-    match answer(&plan, product, &prompt) {
+    match answer(&plan, &run, product, &prompt) {
         Ok(answer) => {
             say(answer);
             ExitCode::Ok
@@ -81,8 +82,15 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
 }
 
 /// Continues `prompt` with the base model, its state or weights replaced by a run's product.
-fn answer(plan: &Plan, product: Option<PathBuf>, prompt: &str) -> Result<String, RunError> {
-    let tokenizer = load_tokenizer(plan)?;
+fn answer(
+    plan: &Plan,
+    run: &Path,
+    product: Option<PathBuf>,
+    prompt: &str,
+) -> Result<String, RunError> {
+    let characters = run.join(CHARACTERS);
+    let tokenizer =
+        if characters.exists() { Tokenizer::load(&characters)? } else { load_tokenizer(plan)? };
     let tunes_state = matches!(plan.config().peft, Peft::State(_));
     let weights = match &product {
         Some(product) if !tunes_state => Weights::load(product)?,

@@ -2,7 +2,9 @@
 //!
 //! Standard output carries the answer, standard error progress and messages.
 
+mod cache;
 mod check;
+mod data;
 mod generate;
 mod resume;
 mod run;
@@ -45,6 +47,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Let a base model, or a run's tuned model, continue a text.
     Generate(generate::GenerateArgs),
+    /// Look at the documents of an experiment, prepare them, write them for other programs.
+    Data(data::DataArgs),
+    /// List or remove prepared data.
+    Cache(cache::CacheArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
     /// Print the JSON Schema of experiment files.
@@ -61,10 +67,19 @@ enum Color {
 impl Color {
     /// Whether messages on standard error are coloured.
     fn on(self) -> bool {
+        self.on_terminal(io::stderr().is_terminal())
+    }
+
+    /// Whether answers on standard output are coloured.
+    fn for_stdout(self) -> bool {
+        self.on_terminal(io::stdout().is_terminal())
+    }
+
+    fn on_terminal(self, is_terminal: bool) -> bool {
         match self {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none(),
         }
     }
 }
@@ -157,6 +172,8 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => resume::resume(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
+        Command::Data(args) => data::data(&args, color),
+        Command::Cache(args) => cache::cache(&args, color),
         Command::Score(args) => score::score(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });

@@ -63,13 +63,15 @@ pub struct Config {
 impl Config {
     /// Every path in the settings, with its dotted key.
     pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
-        let data_file = Some(("data.data_file", &mut self.data.data_file));
+        let data_file = self.data.data_file.as_mut().map(|path| ("data.data_file", path));
+        let sources = self.data.source.iter_mut().filter_map(|source| source.data_file.as_mut());
         let load_model = self.model.load_model.as_mut().map(|path| ("model.load_model", path));
         let tokenizer = match &mut self.model.tokenizer {
-            Tokenizer::World => None,
+            Tokenizer::Auto | Tokenizer::World => None,
             Tokenizer::File(path) => Some(("model.tokenizer", path)),
         };
-        [data_file, load_model, tokenizer].into_iter().flatten()
+        let single = [data_file, load_model, tokenizer].into_iter().flatten();
+        single.chain(sources.map(|path| ("data.source", path)))
     }
 }
 

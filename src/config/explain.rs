@@ -408,13 +408,12 @@ lr_init = nan
             let node = keys.find(&path, &document).expect("a key of the schema");
             let word = keys.choices(&path, &document).first().map(|word| format!("\"{word}\""));
             let value = example(node).map(Value::to_string).or(word);
-            // These may be tables, whose keys are there.
-            let may_be_table = path == ["sample", "probe"] || path == ["data", "template"];
-            if !is_table(node) && !may_be_table {
+            // The keys of these tables are there.
+            let tables = [["sample", "probe"], ["data", "source"], ["data", "template"]];
+            if !is_table(node) && !tables.iter().any(|table| path == *table) {
                 lines.push((table, key.to_owned(), value.expect("every key has an example")));
             }
         }
-        lines.sort_by(|one, other| one.0.cmp(&other.0)); // a table must not be opened twice
         lines
     }
 

@@ -27,7 +27,7 @@ mod template;
 mod train;
 
 pub use checkpoint::Checkpoint;
-pub use data::{Data, DataType, Dataload, LossMask, MaskId, Overlong, Walk};
+pub use data::{Data, DataSource, DataType, Dataload, LossMask, MaskId, OnBadLine, Overlong, Walk};
 pub use eval::Eval;
 pub use experiment::Config;
 pub use hardware::{Accelerator, Hardware};

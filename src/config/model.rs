@@ -41,7 +41,8 @@ pub struct Model {
     #[schemars(example = 0)]
     pub head_qk: Option<u32>,
     /// The tokenizer: `world`, which is built in, or the path of a vocabulary file. A relative path
-    /// starts at the experiment file.
+    /// starts at the experiment file. `auto` is the vocabulary of the characters of the data where all
+    /// of it is plain text (`utf-8`, `utf-16le`, `dummy`), and `world` otherwise.
     pub tokenizer: Tokenizer,
 }
 
@@ -118,13 +119,15 @@ pub enum Preset {
     Rwkv7_14b,
 }
 
-/// Where the vocabulary comes from: one text in the file, `world` or a path.
+/// Where the vocabulary comes from: one text in the file, `auto`, `world` or a path.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(from = "PathBuf", into = "PathBuf")]
 #[schemars(with = "String", inline)]
 pub enum Tokenizer {
-    /// The World vocabulary, which is built in.
+    /// The characters of plain text, [`Tokenizer::World`] for all other data.
     #[default]
+    Auto,
+    /// The World vocabulary, which is built in.
     World,
     /// A vocabulary file of the same format.
     File(PathBuf),
@@ -133,17 +136,24 @@ pub enum Tokenizer {
 impl Tokenizer {
     /// The word that means [`Tokenizer::World`] in the file.
     pub const WORLD: &str = "world";
+    /// The word that means [`Tokenizer::Auto`] in the file.
+    const AUTO: &str = "auto";
 }
 
 impl From<PathBuf> for Tokenizer {
     fn from(text: PathBuf) -> Self {
-        if text.as_os_str() == Self::WORLD { Self::World } else { Self::File(text) }
+        match text.to_str() {
+            Some(Self::AUTO) => Self::Auto,
+            Some(Self::WORLD) => Self::World,
+            _ => Self::File(text),
+        }
     }
 }
 
 impl From<Tokenizer> for PathBuf {
     fn from(tokenizer: Tokenizer) -> Self {
         match tokenizer {
+            Tokenizer::Auto => Self::from(Tokenizer::AUTO),
             Tokenizer::World => Self::from(Tokenizer::WORLD),
             Tokenizer::File(path) => path,
         }

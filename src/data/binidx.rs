@@ -15,7 +15,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,11 @@ impl Dtype {
         }
     }
 
+    /// The type that holds ids below `vocab_size`: 2 bytes up to 65536, 4 bytes above.
+    fn for_vocabulary(vocab_size: usize) -> Self {
+        if vocab_size <= 1 << 16 { Self::U16 } else { Self::I32 }
+    }
+
     /// The value of one stored token of [`Self::bytes`] bytes.
     fn value(self, token: &[u8]) -> i64 {
         match self {
@@ -74,7 +79,7 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 }
 
 /// `PREFIX.bin` and `PREFIX.idx`; a dot in the prefix is part of the name.
-fn pair(prefix: &Path) -> (PathBuf, PathBuf) {
+pub(super) fn pair(prefix: &Path) -> (PathBuf, PathBuf) {
     let with = |extension| {
         let mut name = OsString::from(prefix);
         name.push(extension);
@@ -115,12 +120,14 @@ impl Binidx {
             }
         }
         let unreadable = |file: &Path, source| DataError::Read { file: file.into(), source };
-        let idx = fs::read(&idx_path).map_err(|source| unreadable(&idx_path, source))?;
+        let idx = File::open(&idx_path).map_err(|source| unreadable(&idx_path, source))?;
         let bin = File::open(&bin_path).map_err(|source| unreadable(&bin_path, source))?;
         let bin_bytes = bin.metadata().map_err(|source| unreadable(&bin_path, source))?.len();
 
-        let (dtype, starts) =
-            parse_index(&idx).map_err(|fault| DataError::Binidx { file: idx_path, fault })?;
+        let (dtype, starts) = read_index(&idx).map_err(|error| match error {
+            IndexError::Read(source) => unreadable(&idx_path, source),
+            IndexError::Fault(fault) => DataError::Binidx { file: idx_path, fault },
+        })?;
         let token_bytes = dtype.bytes() as u64;
         let tokens = starts.last().copied().unwrap_or(0);
         let expected = tokens * token_bytes;
@@ -194,13 +201,9 @@ impl Binidx {
             "{len} tokens at {offset} of {}",
             self.tokens()
         );
-        let token_bytes = self.dtype.bytes();
-        let mut bytes = vec![0; len * token_bytes];
-        self.bin
-            .read_exact_at(&mut bytes, offset * token_bytes as u64)
-            .map_err(|source| DataError::Read { file: self.bin_path(), source })?;
+        let bytes = self.stored(offset, len)?;
         (offset..)
-            .zip(bytes.chunks_exact(token_bytes))
+            .zip(bytes.chunks_exact(self.dtype.bytes()))
             .map(|(position, token)| {
                 let value = self.dtype.value(token);
                 value.try_into().map_err(|_| DataError::Binidx {
@@ -210,71 +213,116 @@ impl Binidx {
             })
             .collect()
     }
+
+    /// Document `i` as it is stored.
+    pub(super) fn stored_doc(&self, i: usize) -> Result<Vec<u8>, DataError> {
+        self.stored(self.starts[i], self.doc_len(i))
+    }
+
+    fn stored(&self, offset: u64, len: usize) -> Result<Vec<u8>, DataError> {
+        let token_bytes = self.dtype.bytes();
+        let mut bytes = vec![0; len * token_bytes];
+        self.bin
+            .read_exact_at(&mut bytes, offset * token_bytes as u64)
+            .map_err(|source| DataError::Read { file: self.bin_path(), source })?;
+        Ok(bytes)
+    }
+
+    /// Bytes of a stored token.
+    pub fn token_bytes(&self) -> usize {
+        self.dtype.bytes()
+    }
+
     fn bin_path(&self) -> PathBuf {
         pair(&self.prefix).0
     }
 }
 
+/// Why an index cannot be used.
+enum IndexError {
+    Read(io::Error),
+    Fault(Fault),
+}
+
+impl From<io::Error> for IndexError {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<Fault> for IndexError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 /// The type of the tokens and the starts of the documents in tokens, closed by the end of the last.
-fn parse_index(idx: &[u8]) -> Result<(Dtype, Vec<u64>), Fault> {
-    if !idx.starts_with(MAGIC) {
-        return Err(Fault::Magic);
+fn read_index(idx: &File) -> Result<(Dtype, Vec<u64>), IndexError> {
+    let found = idx.metadata()?.len();
+    let mut idx = BufReader::with_capacity(1 << 16, idx);
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    idx.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut header)?;
+    if !header.starts_with(MAGIC) {
+        return Err(Fault::Magic.into());
     }
-    let size_error = |expected| Fault::IndexSize { found: idx.len() as u64, expected };
-    if idx.len() < HEADER_BYTES {
-        return Err(size_error(HEADER_BYTES as u128));
+    let size_error = |expected| Err(Fault::IndexSize { found, expected }.into());
+    if header.len() < HEADER_BYTES {
+        return size_error(HEADER_BYTES as u128);
     }
-    let u64_at = |at: usize| u64::from_le_bytes(array(&idx[at..at + 8]));
+    let u64_at = |at: usize| u64::from_le_bytes(array(&header[at..at + 8]));
     let version = u64_at(9);
     if version != VERSION {
-        return Err(Fault::Version { found: version });
+        return Err(Fault::Version { found: version }.into());
     }
-    let dtype = Dtype::from_code(idx[17]).ok_or(Fault::Dtype { code: idx[17] })?;
+    let dtype = Dtype::from_code(header[17]).ok_or(Fault::Dtype { code: header[17] })?;
     let (documents, entries) = (u64_at(18), u64_at(26));
     let expected = HEADER_BYTES as u128 + 12 * u128::from(documents) + 8 * u128::from(entries);
-    if idx.len() as u128 != expected {
-        return Err(size_error(expected));
+    if u128::from(found) != expected {
+        return size_error(expected);
     }
 
     // From here on both counts are smaller than the file.
     let documents = documents as usize;
-    let (sizes, rest) = idx[HEADER_BYTES..].split_at(4 * documents);
-    let (pointers, entries) = rest.split_at(8 * documents);
     let mut starts = Vec::with_capacity(documents + 1);
     let mut end = 0;
-    let sizes_and_pointers = sizes.chunks_exact(4).zip(pointers.chunks_exact(8)).enumerate();
-    for (document, (size, pointer)) in sizes_and_pointers {
-        let size = i32::from_le_bytes(array(size));
-        let found = i64::from_le_bytes(array(pointer));
-        let expected = end * dtype.bytes() as u64;
-        if u64::try_from(found) != Ok(expected) {
-            return Err(Fault::Pointer { document, found, expected });
-        }
-        starts.push(end);
-        end += u64::try_from(size).map_err(|_| Fault::Size { document, size })?;
-    }
     starts.push(end);
-
-    for (entry, found) in entries.chunks_exact(8).enumerate() {
-        let found = i64::from_le_bytes(array(found));
+    for document in 0..documents {
+        let size = i32::from_le_bytes(next(&mut idx)?);
+        end += u64::try_from(size).map_err(|_| Fault::Size { document, size })?;
+        starts.push(end);
+    }
+    for (document, start) in starts[..documents].iter().enumerate() {
+        let found = i64::from_le_bytes(next(&mut idx)?);
+        let expected = start * dtype.bytes() as u64;
+        if u64::try_from(found) != Ok(expected) {
+            return Err(Fault::Pointer { document, found, expected }.into());
+        }
+    }
+    for entry in 0..entries as usize {
+        let found = i64::from_le_bytes(next(&mut idx)?);
         if !usize::try_from(found).is_ok_and(|found| found <= documents) {
-            return Err(Fault::DocumentIndex { entry, found });
+            return Err(Fault::DocumentIndex { entry, found }.into());
         }
     }
     Ok((dtype, starts))
 }
 
-/// Writes a pair. Both files appear under their names only in [`BinidxWriter::finish`], the index
-/// last; a writer that is dropped before leaves nothing.
+/// The next bytes of a file that was seen to be long enough.
+fn next<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    reader.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a pair, with no more memory than a buffer needs. Both files appear under their names only in
+/// [`BinidxWriter::finish`], the index last; a writer that is dropped before leaves nothing.
 #[derive(Debug)]
 pub struct BinidxWriter {
-    bin_path: PathBuf,
-    idx_path: PathBuf,
-    bin: BufWriter<File>,
-    /// Where `bin` lies until it is finished.
-    temporary: TempPath,
+    bin: Half,
+    idx: Half,
     vocab_size: usize,
-    sizes: Vec<i32>,
+    documents: u64,
+    tokens: u64,
 }
 
 impl BinidxWriter {
@@ -284,15 +332,24 @@ impl BinidxWriter {
     /// # Errors
     /// [`DataError::Io`] when the folder cannot be written.
     pub fn create(prefix: &Path, vocab_size: usize) -> Result<Self, DataError> {
-        let (bin_path, idx_path) = pair(prefix);
-        let (bin, temporary) =
-            temporary_beside(&bin_path).map_err(|source| unwritable(&bin_path, source))?;
-        let bin = BufWriter::new(bin);
-        Ok(Self { bin_path, idx_path, bin, temporary, vocab_size, sizes: Vec::new() })
+        let (bin, idx) = pair(prefix);
+        let (bin, mut idx) = (Half::create(bin)?, Half::create(idx)?);
+        idx.write(&[0; HEADER_BYTES])?; // the counts are known last
+        Ok(Self { bin, idx, vocab_size, documents: 0, tokens: 0 })
     }
 
     fn dtype(&self) -> Dtype {
-        if self.vocab_size <= 1 << 16 { Dtype::U16 } else { Dtype::I32 }
+        Dtype::for_vocabulary(self.vocab_size)
+    }
+
+    /// Documents so far.
+    pub fn documents(&self) -> u64 {
+        self.documents
+    }
+
+    /// Tokens so far.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
     }
 
     /// Appends one document.
@@ -301,78 +358,116 @@ impl BinidxWriter {
     /// [`DataError::Io`], [`DataError::UnknownToken`] for an id out of the vocabulary,
     /// [`DataError::Binidx`] for a document of more than `i32::MAX` tokens.
     pub fn push(&mut self, document: &[u32]) -> Result<(), DataError> {
-        let size = document.len().try_into().map_err(|_| DataError::Binidx {
-            file: self.bin_path.clone(),
-            fault: Fault::DocumentTooLong { tokens: document.len() },
-        })?;
         if let Some(&id) = document.iter().find(|&&id| id as usize >= self.vocab_size) {
             return Err(DataError::UnknownToken { id, vocab_size: self.vocab_size });
         }
         let token_bytes = self.dtype().bytes();
-        document
-            .iter()
-            .try_for_each(|id| self.bin.write_all(&id.to_le_bytes()[..token_bytes]))
-            .map_err(|source| unwritable(&self.bin_path, source))?;
-        self.sizes.push(size);
+        let mut stored = Vec::with_capacity(document.len() * token_bytes);
+        for id in document {
+            stored.extend_from_slice(&id.to_le_bytes()[..token_bytes]);
+        }
+        self.push_stored(&stored)
+    }
+
+    /// Appends one document as it is stored in a pair of the same type.
+    ///
+    /// # Errors
+    /// Like [`Self::push`].
+    pub(super) fn push_stored(&mut self, stored: &[u8]) -> Result<(), DataError> {
+        let tokens = stored.len() / self.dtype().bytes();
+        let size: i32 = tokens.try_into().map_err(|_| DataError::Binidx {
+            file: self.bin.path.clone(),
+            fault: Fault::DocumentTooLong { tokens },
+        })?;
+        self.bin.write(stored)?;
+        self.idx.write(&size.to_le_bytes())?;
+        self.documents += 1;
+        self.tokens += tokens as u64;
         Ok(())
     }
 
-    /// Writes the index and gives both files their names.
+    /// Completes the index and gives both files their names.
     ///
     /// # Errors
     /// [`DataError::Io`].
-    pub fn finish(self) -> Result<(), DataError> {
-        let index = self.index();
-        let Self { bin_path, idx_path, bin, temporary, .. } = self;
-        bin.into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .and_then(|bin| publish(&bin, temporary, &bin_path))
-            .map_err(|source| unwritable(&bin_path, source))?;
-        temporary_beside(&idx_path)
-            .and_then(|(mut idx, temporary)| {
-                idx.write_all(&index)?;
-                publish(&idx, temporary, &idx_path)
-            })
-            .map_err(|source| unwritable(&idx_path, source))
+    pub fn finish(mut self) -> Result<(), DataError> {
+        self.complete_index().map_err(|source| unwritable(&self.idx.path, source))?;
+        self.bin.publish()?;
+        self.idx.publish()
     }
 
-    /// The content of `.idx`.
-    fn index(&self) -> Vec<u8> {
-        let documents = self.sizes.len() as u64;
-        let mut idx = Vec::with_capacity(HEADER_BYTES + 20 * self.sizes.len() + 8);
-        idx.extend_from_slice(MAGIC);
-        idx.extend_from_slice(&VERSION.to_le_bytes());
-        idx.push(self.dtype() as u8);
-        idx.extend_from_slice(&documents.to_le_bytes());
-        idx.extend_from_slice(&(documents + 1).to_le_bytes());
-        idx.extend(self.sizes.iter().flat_map(|size| size.to_le_bytes()));
+    /// Writes everything of the index but the sizes, which stand in it already.
+    fn complete_index(&mut self) -> io::Result<()> {
+        self.idx.file.flush()?;
+        let mut sizes = BufReader::with_capacity(1 << 16, File::open(&self.idx.temporary)?);
+        next::<HEADER_BYTES>(&mut sizes)?;
+        let token_bytes = self.dtype().bytes() as i64;
         let mut pointer = 0;
-        for &size in &self.sizes {
-            idx.extend_from_slice(&i64::to_le_bytes(pointer));
-            pointer += i64::from(size) * self.dtype().bytes() as i64;
+        for _ in 0..self.documents {
+            self.idx.file.write_all(&i64::to_le_bytes(pointer))?;
+            pointer += i64::from(i32::from_le_bytes(next(&mut sizes)?)) * token_bytes;
         }
-        idx.extend((0..=documents).flat_map(u64::to_le_bytes));
-        idx
+        for entry in 0..=self.documents {
+            self.idx.file.write_all(&entry.to_le_bytes())?;
+        }
+        self.idx.file.flush()?;
+
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&VERSION.to_le_bytes());
+        header.push(self.dtype() as u8);
+        header.extend_from_slice(&self.documents.to_le_bytes());
+        header.extend_from_slice(&(self.documents + 1).to_le_bytes());
+        self.idx.file.get_ref().write_all_at(&header, 0)
     }
 }
 
-fn unwritable(path: &Path, source: io::Error) -> DataError {
-    DataError::Io { path: path.into(), source }
+/// One file of a pair that is being written.
+#[derive(Debug)]
+struct Half {
+    /// Its name in the end.
+    path: PathBuf,
+    file: BufWriter<File>,
+    /// Where it lies until then; removed unless it is published.
+    temporary: TempPath,
+}
+
+impl Half {
+    /// A file without its final name in the folder of `path`.
+    fn create(path: PathBuf) -> Result<Self, DataError> {
+        match temporary_beside(&path).map(NamedTempFile::into_parts) {
+            Ok((file, temporary)) => {
+                Ok(Self { path, file: BufWriter::with_capacity(1 << 16, file), temporary })
+            }
+            Err(source) => Err(unwritable(&path, source)),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+        self.file.write_all(bytes).map_err(|source| unwritable(&self.path, source))
+    }
+
+    /// Gives the file its name, once its content is safely on the disk.
+    fn publish(self) -> Result<(), DataError> {
+        let Self { path, file, temporary } = self;
+        file.into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| temporary.persist(&path).map_err(|failed| failed.error))
+            .map_err(|source| unwritable(&path, source))
+    }
 }
 
 /// A file without its final name in the folder of `path`, removed unless it is published.
-fn temporary_beside(path: &Path) -> io::Result<(File, TempPath)> {
+pub(super) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o666)) // less the umask, like any new file
         .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .map(NamedTempFile::into_parts)
 }
 
-/// Gives a finished file its name, once its content is safely on the disk.
-fn publish(file: &File, temporary: TempPath, path: &Path) -> io::Result<()> {
-    file.sync_all()?;
-    temporary.persist(path).map_err(|failed| failed.error)
+fn unwritable(path: &Path, source: io::Error) -> DataError {
+    DataError::Io { path: path.into(), source }
 }
 
 #[cfg(test)]

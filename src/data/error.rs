@@ -1,6 +1,5 @@
 //! What can be wrong with data, and how it is shown.
 
-use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -28,6 +27,39 @@ pub enum DataError {
     NoDocuments {
         /// The file.
         file: PathBuf,
+    },
+    /// A folder or a pattern names no files.
+    #[error("`{}` names no files", path.display())]
+    NoFiles {
+        /// The folder or pattern.
+        path: PathBuf,
+    },
+    /// A text has another encoding.
+    #[error("`{}` is not {encoding} at byte {byte}", file.display())]
+    Encoding {
+        /// The file.
+        file: PathBuf,
+        /// The encoding that was expected.
+        encoding: &'static str,
+        /// The first byte that does not fit, counted from 0.
+        byte: usize,
+    },
+    /// A file changes while it is prepared.
+    #[error("`{}` was changed while it was read", file.display())]
+    ChangedMeanwhile {
+        /// The file.
+        file: PathBuf,
+    },
+    /// There are more documents than can be counted.
+    #[error("there are more than {} documents", grouped(u32::MAX as usize))]
+    TooManyDocuments,
+    /// A file of token ids contradicts itself or its format.
+    #[error("`{}` {fault}", file.display())]
+    TokenFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        fault: TokenFileFault,
     },
     /// A file cannot be read.
     #[error("cannot read `{}`", file.display())]
@@ -69,6 +101,12 @@ pub enum DataError {
         /// The single bytes that are no token; at least one.
         bytes: Vec<u8>,
     },
+    /// A JSON file is no vocabulary.
+    #[error("`{}` is no vocabulary of characters", file.display())]
+    CharacterVocabulary {
+        /// The file.
+        file: PathBuf,
+    },
     /// A token id has no token.
     #[error("token id {id} is not in the vocabulary of {vocab_size} ids")]
     UnknownToken {
@@ -76,6 +114,20 @@ pub enum DataError {
         id: u32,
         /// The highest known id plus one.
         vocab_size: usize,
+    },
+    /// The tokens of a document spell no text.
+    #[error("{document} is no text in UTF-8")]
+    NotText {
+        /// The first such document.
+        document: Origin,
+        /// How many others there are.
+        others: usize,
+    },
+    /// What is to be written exists already.
+    #[error("`{}` exists already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
     },
     /// A text is not the same after encoding and decoding: a defect of the tokenizer.
     #[error("line {line} of `{}` changes when it is tokenised and put back together", file.display())]
@@ -155,10 +207,13 @@ pub enum Origin {
     /// A line of a JSONL file.
     #[error("line {} of `{}`", .0.line(), .0.file.display())]
     Jsonl(Box<Span>),
-    /// A document of a binidx pair, counted from 0.
+    /// A file that is one document.
+    #[error("`{}`", .0.display())]
+    Text(PathBuf),
+    /// A document of a pair or of a file of token ids, counted from 0.
     #[error("document {index} of `{}`", prefix.display())]
     Binidx {
-        /// The pair's name without `.bin` and `.idx`.
+        /// The file, or the pair's name without `.bin` and `.idx`.
         prefix: PathBuf,
         /// The document.
         index: usize,
@@ -188,24 +243,40 @@ pub enum LineFault {
         /// The type, with its article.
         found: &'static str,
     },
-    /// The object has no key `text`.
-    #[error("has no key `text`")]
+    /// The object lacks the key of its text.
+    #[error("has no key `{key}`")]
     NoText {
+        /// The key.
+        key: String,
         /// The keys it has.
         keys: Vec<String>,
     },
-    /// The object has the key `text` more than once.
-    #[error("has the key `text` twice")]
-    TextTwice,
-    /// The value of `text` is not a string.
-    #[error("must have a string as `text`, found {found}")]
+    /// The object has the key of its text more than once.
+    #[error("has the key `{key}` twice")]
+    TextTwice {
+        /// The key.
+        key: String,
+    },
+    /// The text is not a string.
+    #[error("must have a string as `{key}`, found {found}")]
     TextType {
+        /// The key.
+        key: String,
         /// The type, with its article.
         found: &'static str,
     },
-    /// The value of `text` is the empty string.
-    #[error("has an empty `text`")]
-    EmptyText,
+    /// The text is the empty string.
+    #[error("has an empty `{key}`")]
+    EmptyText {
+        /// The key.
+        key: String,
+    },
+    /// The record cannot be written as a conversation.
+    #[error("is no conversation")]
+    Messages {
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 /// How the lines look that an error is not about.
@@ -317,6 +388,54 @@ pub enum BinidxFault {
     },
 }
 
+/// What is wrong with a `.npy` or raw file of token ids, as the predicate of a sentence about that file.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TokenFileFault {
+    /// The file begins with other bytes.
+    #[error("is no .npy file")]
+    NotNumpy,
+    /// The header cannot be read.
+    #[error("has a header that cannot be read: {header}")]
+    Header {
+        /// The header.
+        header: String,
+    },
+    /// The numbers have a type that cannot hold ids.
+    #[error("holds `{descr}` numbers, not integers")]
+    NotIntegers {
+        /// The type in numpy's notation.
+        descr: String,
+    },
+    /// The numbers are not a plain row.
+    #[error("has the shape ({shape}), not one axis")]
+    Axes {
+        /// The sizes of the axes.
+        shape: String,
+    },
+    /// The file is too short or too long for its header.
+    #[error("has {found} bytes, but its header needs {expected}")]
+    Size {
+        /// Bytes of the file.
+        found: u64,
+        /// Bytes that the header asks for.
+        expected: u128,
+    },
+    /// The file ends within a token.
+    #[error("has {found} bytes, which is no multiple of 2, the size of a token")]
+    OddBytes {
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// A value is no token id.
+    #[error("holds {value} as token {position}, which is no token id")]
+    Token {
+        /// The position in the file, counted from 0.
+        position: u64,
+        /// The value.
+        value: i128,
+    },
+}
+
 /// What is wrong with a line of a vocabulary, as the predicate of a sentence about that line.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum VocabularyFault {
@@ -370,7 +489,7 @@ pub enum VocabularyFault {
 }
 
 /// A stretch of one line of `file`; where the line is not UTF-8, its first faulty byte.
-pub(super) fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>) -> Box<Span> {
+pub fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>) -> Box<Span> {
     let range = match str::from_utf8(line) {
         Ok(_) => range,
         Err(error) => {
@@ -383,6 +502,11 @@ pub(super) fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>
 }
 
 impl DataError {
+    /// A line that is no document, when nothing is known of the others.
+    pub fn line(place: Box<Span>, fault: LineFault) -> Self {
+        Self::Line { place, fault, others: OtherLines::default() }
+    }
+
     /// The stable code of the message.
     pub fn code(&self) -> &'static str {
         match self {
@@ -392,7 +516,18 @@ impl DataError {
                 _ => "ST3003",
             },
             Self::NoDocuments { .. } => "ST3004",
-            Self::Read { .. } => "ST3005",
+            Self::Read { .. } | Self::NoFiles { .. } => "ST3005",
+            Self::Encoding { .. } => "ST3002",
+            Self::ChangedMeanwhile { .. } => "ST3007",
+            Self::TooManyDocuments => "ST3008",
+            Self::TokenFile { fault, .. } => match fault {
+                TokenFileFault::NotNumpy
+                | TokenFileFault::Header { .. }
+                | TokenFileFault::NotIntegers { .. }
+                | TokenFileFault::Axes { .. } => "ST3011",
+                TokenFileFault::Size { .. } | TokenFileFault::OddBytes { .. } => "ST3012",
+                TokenFileFault::Token { .. } => "ST3013",
+            },
             Self::Io { .. } => "ST3006",
             Self::Binidx { fault, .. } => match fault {
                 BinidxFault::NoPair { .. } | BinidxFault::HalfMissing { .. } => "ST3010",
@@ -411,6 +546,9 @@ impl DataError {
                 _ => "ST3020",
             },
             Self::MissingBytes { .. } => "ST3023",
+            Self::CharacterVocabulary { .. } => "ST3026",
+            Self::NotText { .. } => "ST3027",
+            Self::Exists { .. } => "ST3009",
             Self::UnknownToken { .. } => "ST3024",
             Self::RoundTrip { .. } => "ST3025",
             Self::Overlong { .. } => "ST3030",
@@ -422,10 +560,10 @@ impl DataError {
         }
     }
 
-    /// Names the line of the JSONL file that a document of prepared data was made from, if the error
-    /// is about one: `lines` holds the line of every document of the pair.
+    /// Names where a document of prepared data comes from, if the error is about one: `origin` knows it
+    /// by the document's number in its pair.
     #[must_use]
-    pub fn in_source(mut self, source: &Path, lines: &[usize]) -> Self {
+    pub fn in_source(mut self, origin: impl FnOnce(usize) -> Option<Origin>) -> Self {
         let foreign = match &self {
             Self::NothingLearned { why, .. } => why.foreign().map(|word| format!("{word}:")),
             _ => None,
@@ -433,16 +571,15 @@ impl DataError {
         if let Self::Overlong { document, .. }
         | Self::IdBeyondModel { document, .. }
         | Self::NothingLearned { document, .. } = &mut self
-            && let Origin::Binidx { index, .. } = document
-            && let Some(&number) = lines.get(*index)
+            && let Origin::Binidx { index, .. } = *document
+            && let Some(origin) = origin(index)
         {
-            let text = fs::read(source).unwrap_or_default(); // the number alone helps, too
-            let line = text.split(|&byte| byte == b'\n').nth(number - 1).unwrap_or_default();
-            let mut place = place(source, number, line, 0..0);
-            if let Some(start) = foreign.as_ref().and_then(|word| place.text.find(word)) {
-                place.range = start..start + foreign.map_or(0, |word| word.len());
+            *document = origin;
+            if let (Origin::Jsonl(place), Some(word)) = (document, foreign)
+                && let Some(start) = place.text.find(&word)
+            {
+                place.range = start..start + word.len();
             }
-            *document = Origin::Jsonl(place);
         }
         self
     }
@@ -461,7 +598,22 @@ impl DataError {
             Self::Vocabulary { place, .. } => diagnostic.at((**place).clone()).note(
                 "each line is `<id> <Python literal> <byte length>`, for example `36786 ' Hello' 6`",
             ),
-            Self::NoDocuments { .. } => diagnostic,
+            Self::NoDocuments { .. } | Self::TooManyDocuments => diagnostic,
+            Self::NoFiles { .. } => diagnostic
+                .note("a folder stands for its files, without hidden ones and without folders in it")
+                .note("a pattern is a path with `*`, `?` or `[...]`"),
+            Self::Encoding { encoding, .. } => match *encoding {
+                "UTF-8" => diagnostic
+                    .help("save the file as UTF-8, for example `iconv -f GB18030 -t UTF-8 OLD > NEW`"),
+                _ => diagnostic.help("is it UTF-8? then set `data.data_type = \"utf-8\"`"),
+            },
+            Self::ChangedMeanwhile { .. } => diagnostic.help("try again when it is complete"),
+            Self::TokenFile { fault, .. } => match fault {
+                TokenFileFault::Size { .. } | TokenFileFault::OddBytes { .. } => {
+                    diagnostic.note("the file was not copied whole, or is of another type")
+                }
+                _ => diagnostic,
+            },
             Self::Read { source, .. } => {
                 let diagnostic = diagnostic.note(source.to_string());
                 match source.kind() {
@@ -477,6 +629,22 @@ impl DataError {
             Self::Binidx { fault, .. } => explain_binidx(diagnostic, fault),
             Self::MissingBytes { .. } => diagnostic
                 .note("each of the 256 single bytes must be a token, so that every text can be encoded"),
+            Self::NotText { others, .. } => {
+                let diagnostic = match others {
+                    0 => diagnostic,
+                    1 => diagnostic.note("1 other document is none either"),
+                    n => diagnostic.note(format!("{} others are none either", grouped(*n))),
+                };
+                diagnostic
+                    .note("JSON holds text alone, and nothing is replaced silently")
+                    .help("was it tokenised with another vocabulary? then name that one")
+            }
+            Self::Exists { .. } => {
+                diagnostic.help("choose another name with `--out`, or replace it with `--force`")
+            }
+            Self::CharacterVocabulary { .. } => diagnostic.note(
+                "a run on plain text writes such a file: `{\"98\": \"a\", \"257\": \"你\"}`, an id for every character",
+            ),
             Self::UnknownToken { .. } => {
                 diagnostic.help("choose the vocabulary that the data was tokenised with")
             }
@@ -518,7 +686,9 @@ impl DataError {
                 let diagnostic = document.show(diagnostic);
                 let diagnostic = match document {
                     Origin::Jsonl(_) => diagnostic,
-                    Origin::Binidx { .. } => diagnostic.note(format!("the first one is {document}")),
+                    Origin::Text(_) | Origin::Binidx { .. } => {
+                        diagnostic.note(format!("the first one is {document}"))
+                    }
                 };
                 explain_unlearned(diagnostic, document, why)
             }
@@ -528,10 +698,10 @@ impl DataError {
 
 impl Origin {
     /// Adds the place, if it is one in a text.
-    fn show(&self, diagnostic: Diagnostic) -> Diagnostic {
+    pub fn show(&self, diagnostic: Diagnostic) -> Diagnostic {
         match self {
             Self::Jsonl(place) => diagnostic.at((**place).clone()),
-            Self::Binidx { .. } => diagnostic,
+            Self::Text(_) | Self::Binidx { .. } => diagnostic,
         }
     }
 }
@@ -568,12 +738,16 @@ fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
         LineFault::NotAnObject { .. } | LineFault::TextType { .. } => {
             diagnostic.note("a line looks like `{\"text\": \"User: ...\\n\\nAssistant: ...\"}`")
         }
-        LineFault::NoText { keys } if keys.is_empty() => diagnostic.label("the object is empty"),
-        LineFault::NoText { keys } => {
+        LineFault::NoText { keys, .. } if keys.is_empty() => diagnostic.label("the object is empty"),
+        LineFault::NoText { keys, .. } => {
             diagnostic.label(format!("keys found: `{}`", keys.join("`, `")))
         }
-        LineFault::TextTwice => diagnostic.label("the other one would be lost"),
-        LineFault::EmptyText => diagnostic.label("nothing to learn").help("delete the line"),
+        LineFault::TextTwice { .. } => diagnostic.label("the other one would be lost"),
+        LineFault::EmptyText { .. } => diagnostic.label("nothing to learn").help("delete the line"),
+        LineFault::Messages { problem } => diagnostic.label(problem).note(
+            "messages look like `[{\"role\": \"user\", \"content\": \"...\"}, ...]`; roles are `system`, `input`, \
+             `user` and `assistant`",
+        ),
     }
 }
 
@@ -621,7 +795,7 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
             "`statetune data show FILE --line {}` prints the sample with its mask",
             place.line()
         )),
-        Origin::Binidx { .. } => diagnostic,
+        Origin::Text(_) | Origin::Binidx { .. } => diagnostic,
     };
     diagnostic.help("mend or remove such documents, or set `data.loss_mask = \"pad\"`")
 }
@@ -726,9 +900,8 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
 
     #[test]
     fn a_prepared_document_is_named_by_its_source_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("d.jsonl");
-        fs::write(&source, "\n{\"text\": \"User: hi\\n\\nBot: yo\"}\n").unwrap();
+        let line = br#"{"text": "User: hi\n\nBot: yo"}"#;
+        let origin = Origin::Jsonl(place(Path::new("d.jsonl"), 2, line, 0..0));
         let document = Origin::Binidx { prefix: "train".into(), index: 1 };
         let mask = Mask::Assistant(Template::rwkv_qa());
         let mut words = RoleWords::default();
@@ -736,7 +909,8 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
         words.add(&mask, b"User: hi\n\nAssistant: yo");
         let why = Box::new(Unlearned::new(&mask, words, false));
         let error = DataError::NothingLearned { document, others: 311, documents: 4014, why };
-        let message = error.in_source(&source, &[1, 2]).diagnostic().render(false);
+        let known = |index| (index == 1).then_some(origin);
+        let message = error.in_source(known).diagnostic().render(false);
         let expected = r#"
 error[ST3102]: 312 of 4,014 documents would teach nothing
  --> d.jsonl:2:23
@@ -749,7 +923,6 @@ error[ST3102]: 312 of 4,014 documents would teach nothing
   = help: `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
   = help: `statetune data show FILE --line 2` prints the sample with its mask
   = help: mend or remove such documents, or set `data.loss_mask = "pad"`"#;
-        let message = message.replace(&format!("{}/", folder.path().display()), "");
         assert_eq!(message, expected.trim_start());
     }
 }

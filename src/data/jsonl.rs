@@ -1,133 +1,178 @@
-//! Reads JSONL: one JSON object per line, of which the key `text` is a document.
+//! Documents in JSONL: one JSON object per line.
 
-use std::fs;
 use std::mem::discriminant;
 use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::diagnostic::Span;
 
 use super::error::{DataError, LineFault, OtherLines, place};
+use super::template::{Role, Template, Turn};
 
-/// One document of a JSONL file.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Document {
-    /// The line it stands on, counted from 1.
-    pub line: usize,
-    /// The value of `text`; never empty.
-    pub text: String,
+/// How a record becomes a text.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordForm<'a> {
+    /// The keys of question and answer; without them a record has a `text`, or else `messages`.
+    pub sft_field: Option<&'a [String; 2]>,
+    /// Makes a text of question and answer, or of messages.
+    pub template: &'a Template,
 }
 
+/// A fault and the bytes of the line that it is about.
+pub type LineError = (Range<usize>, LineFault);
+
+/// A record of the usual form, which is read without looking at anything but its text.
 #[derive(Deserialize)]
-struct Record {
+struct TextRecord {
     text: String,
 }
 
-/// The documents of a JSONL file in its order. Blank lines and a byte order mark are skipped, keys
-/// other than `text` are ignored.
-///
-/// # Errors
-/// [`DataError::Read`], [`DataError::NoDocuments`], or [`DataError::Line`] for the first line that is
-/// no document, with a count of the others.
-pub fn read_documents(file: &Path) -> Result<Vec<Document>, DataError> {
-    let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
-    parse_documents(file, &bytes)
-}
+impl RecordForm<'_> {
+    /// The text of one line; `None` for a blank one. Keys that the form does not name are ignored.
+    ///
+    /// # Errors
+    /// What is wrong in which bytes of the line.
+    pub fn parse(&self, line: &[u8]) -> Result<Option<String>, LineError> {
+        if line.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        let line = str::from_utf8(line).map_err(|error| {
+            let start = error.valid_up_to();
+            (start..start + 1, LineFault::NotUtf8 { byte: line[start] })
+        })?;
+        let is_object = line.trim_ascii_start().starts_with('{'); // serde takes a list for a struct, too
+        if self.sft_field.is_none()
+            && is_object
+            && let Ok(record) = serde_json::from_str::<TextRecord>(line)
+            && !record.text.is_empty()
+        {
+            return Ok(Some(record.text));
+        }
+        self.parse_any(line).map(Some)
+    }
 
-/// Like [`read_documents`], from the content of `file`.
-pub(super) fn parse_documents(file: &Path, bytes: &[u8]) -> Result<Vec<Document>, DataError> {
-    let mut documents = Vec::new();
-    let mut first_fault: Option<Fault> = None;
-    let mut others = OtherLines::default();
-    for line in lines(file, bytes) {
-        match (line, &first_fault) {
-            (Ok(document), _) => documents.push(document),
-            (Err(fault), None) => first_fault = Some(fault),
-            (Err(fault), Some(first))
-                if discriminant(&fault.fault) == discriminant(&first.fault) =>
-            {
-                others.same += 1;
-                if others.first.len() < 2 {
-                    others.first.push(fault.place.line());
+    /// The text of a line of any form, or what is wrong with it.
+    fn parse_any(&self, line: &str) -> Result<String, LineError> {
+        let value: Value =
+            serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
+        let start = line.len() - line.trim_ascii_start().len();
+        let Value::Object(record) = value else {
+            let fault = LineFault::NotAnObject { found: type_of(&value) };
+            return Err((start..line.trim_ascii_end().len(), fault));
+        };
+        let (turns, range) = match (self.sft_field, record.get("messages")) {
+            (Some([question, answer]), _) => {
+                let question = string(line, &record, question)?;
+                let answer = string(line, &record, answer)?;
+                let turns = [(Role::User, question), (Role::Assistant, answer)];
+                (turns.map(|(role, content)| Turn { role, content }).into(), start..start + 1)
+            }
+            (None, Some(messages)) if !record.contains_key("text") => {
+                let range = key_value(line, "messages");
+                match parse_messages(messages) {
+                    Ok(turns) => (turns, range),
+                    Err(fault) => return Err((range, fault)),
                 }
             }
-            (Err(_), Some(_)) => {}
-        }
-    }
-
-    if let Some(Fault { place, fault }) = first_fault {
-        others.fine = documents.len();
-        return Err(DataError::Line { place, fault, others });
-    }
-    if documents.is_empty() {
-        return Err(DataError::NoDocuments { file: file.into() });
-    }
-    Ok(documents)
-}
-
-/// A line that is no document.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Fault {
-    /// The line and what of it is wrong.
-    pub place: Box<Span>,
-    /// What is wrong.
-    pub fault: LineFault,
-}
-
-/// Every line of a JSONL file but the blank ones, as a document or as what is wrong with it.
-pub fn lines<'a>(
-    file: &'a Path,
-    bytes: &'a [u8],
-) -> impl Iterator<Item = Result<Document, Fault>> + 'a {
-    const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    let numbered = (1..).zip(bytes.split(|&byte| byte == b'\n'));
-    numbered.filter(|(_, line)| !line.trim_ascii().is_empty()).map(|(number, line)| {
-        let parsed = parse_line(line).map(|text| Document { line: number, text });
-        parsed.map_err(|(range, fault)| Fault { place: place(file, number, line, range), fault })
-    })
-}
-
-/// The text of one line, or what is wrong in which of its bytes.
-fn parse_line(line: &[u8]) -> Result<String, (Range<usize>, LineFault)> {
-    let line = str::from_utf8(line).map_err(|error| {
-        let start = error.valid_up_to();
-        (start..start + 1, LineFault::NotUtf8 { byte: line[start] })
-    })?;
-    let is_object = line.trim_ascii_start().starts_with('{'); // serde takes a list for a struct, too
-    match serde_json::from_str::<Record>(line) {
-        Ok(record) if is_object && !record.text.is_empty() => Ok(record.text),
-        _ => Err(explain(line)),
+            _ => return string(line, &record, "text"),
+        };
+        let rendered = self.template.render(&turns);
+        rendered.map_err(|error| (range, LineFault::Messages { problem: error.to_string() }))
     }
 }
 
-/// Finds out why `line` is no document.
-fn explain(line: &str) -> (Range<usize>, LineFault) {
-    let value = match serde_json::from_str::<Value>(line) {
-        Ok(value) => value,
-        Err(error) => return explain_json(line, &error),
-    };
-    let start = line.len() - line.trim_ascii_start().len();
-    let Value::Object(object) = value else {
-        return (
-            start..line.trim_ascii_end().len(),
-            LineFault::NotAnObject { found: type_of(&value) },
-        );
-    };
-    let fault = match object.get("text") {
+/// The text that stands under `key`.
+fn string(line: &str, record: &Map<String, Value>, key: &str) -> Result<String, LineError> {
+    let key = key.to_owned();
+    let fault = match record.get(&key) {
         None => {
-            let keys = object.keys().cloned().collect();
-            return (start..start + 1, LineFault::NoText { keys });
+            let start = line.len() - line.trim_ascii_start().len();
+            let keys = record.keys().cloned().collect();
+            return Err((start..start + 1, LineFault::NoText { key, keys }));
         }
-        Some(Value::String(text)) if text.is_empty() => LineFault::EmptyText,
-        Some(Value::String(_)) => LineFault::TextTwice,
-        Some(other) => LineFault::TextType { found: type_of(other) },
+        Some(Value::String(text)) if text.is_empty() => LineFault::EmptyText { key: key.clone() },
+        Some(Value::String(_)) if is_repeated(line, &key) => {
+            LineFault::TextTwice { key: key.clone() }
+        }
+        Some(Value::String(text)) => return Ok(text.clone()),
+        Some(other) => LineFault::TextType { key: key.clone(), found: type_of(other) },
     };
-    (text_value(line).unwrap_or(start..start + 1), fault)
+    Err((key_value(line, &key), fault))
+}
+
+/// The turns of a value such as `[{"role": "user", "content": "Hi"}]`, without blanks around what is
+/// said. A system turn without text is left out.
+fn parse_messages(messages: &Value) -> Result<Vec<Turn>, LineFault> {
+    let fault = |problem: String| LineFault::Messages { problem };
+    let Value::Array(messages) = messages else {
+        return Err(fault(format!("found {}, expected an array", type_of(messages))));
+    };
+    let mut turns = Vec::with_capacity(messages.len());
+    for (number, message) in (1..).zip(messages) {
+        let text = |key: &str| match message.get(key) {
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => {
+                Err(fault(format!("message {number} has {} as `{key}`", type_of(other))))
+            }
+            None => Err(fault(format!("message {number} has no `{key}`"))),
+        };
+        let (name, content) = (text("role")?, text("content")?);
+        let role = Role::named(name)
+            .ok_or_else(|| fault(format!("message {number} has the role `{name}`")))?;
+        match (role, content.trim().is_empty()) {
+            (Role::System, true) => {}
+            (_, true) => return Err(fault(format!("message {number} has an empty `content`"))),
+            (_, false) => turns.push(Turn { role, content: content.trim().to_owned() }),
+        }
+    }
+    if turns.is_empty() {
+        return Err(fault("there is no message".into()));
+    }
+    Ok(turns)
+}
+
+/// Counts lines, and keeps the first fault.
+#[derive(Default)]
+pub(super) struct Tally {
+    first: Option<(Box<Span>, LineFault)>,
+    others: OtherLines,
+}
+
+impl Tally {
+    /// Counts a line that is a document.
+    pub(super) fn fine(&mut self) {
+        self.others.fine += 1;
+    }
+
+    /// Counts a line that is none.
+    pub(super) fn fault(&mut self, file: &Path, number: u64, line: &[u8], error: LineError) {
+        let (range, fault) = error;
+        match &self.first {
+            None => self.first = Some((place(file, number as usize, line, range), fault)),
+            Some((_, first)) if discriminant(&fault) == discriminant(first) => {
+                self.others.same += 1;
+                if self.others.first.len() < 2 {
+                    self.others.first.push(number as usize);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Whether every line so far was fine.
+    pub(super) fn is_fine(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// The first fault with what is known of the other lines.
+    pub(super) fn result(self) -> Result<(), DataError> {
+        let Some((place, fault)) = self.first else { return Ok(()) };
+        Err(DataError::Line { place, fault, others: self.others })
+    }
 }
 
 fn explain_json(line: &str, error: &serde_json::Error) -> (Range<usize>, LineFault) {
@@ -147,19 +192,33 @@ fn explain_json(line: &str, error: &serde_json::Error) -> (Range<usize>, LineFau
     (start..start + length, LineFault::Json { problem, after_quote })
 }
 
-/// Where the first value of the key `text` stands in `line`, which is a valid JSON object.
-fn text_value(line: &str) -> Option<Range<usize>> {
-    let mut at = line.find('{')? + 1;
-    loop {
-        let key_end = at + value_length(&line[at..])?;
-        let key: String = serde_json::from_str(&line[at..key_end]).ok()?;
-        at = key_end + line[key_end..].find(':')? + 1;
-        let end = at + value_length(&line[at..])?;
-        if key == "text" {
-            return Some(end - line[at..end].trim_ascii_start().len()..end);
+/// Where the first value of `key` stands in `line`, which is a valid JSON object.
+fn key_value(line: &str, key: &str) -> Range<usize> {
+    let start = line.len() - line.trim_ascii_start().len();
+    values(line, key).next().unwrap_or(start..start + 1)
+}
+
+/// Whether `line`, which is a valid JSON object, has `key` more than once.
+fn is_repeated(line: &str, key: &str) -> bool {
+    values(line, key).nth(1).is_some()
+}
+
+/// Where the values of `key` stand in `line`, which is a valid JSON object.
+fn values<'a>(line: &'a str, key: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let mut at = line.find('{').map(|brace| brace + 1);
+    std::iter::from_fn(move || {
+        loop {
+            let key_start = at?;
+            let key_end = key_start + value_length(&line[key_start..])?;
+            let found: String = serde_json::from_str(&line[key_start..key_end]).ok()?;
+            let start = key_end + line[key_end..].find(':')? + 1;
+            let end = start + value_length(&line[start..])?;
+            at = line[end..].find(',').map(|comma| end + comma + 1);
+            if found == key {
+                return Some(end - line[start..end].trim_ascii_start().len()..end);
+            }
         }
-        at = end + line[end..].find(',')? + 1;
-    }
+    })
 }
 
 /// The length of the JSON value at the start of `text`, with the blanks before it.
@@ -182,10 +241,37 @@ fn type_of(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    fn parse(text: impl AsRef<[u8]>) -> Result<Vec<Document>, DataError> {
-        parse_documents(Path::new("d.jsonl"), text.as_ref())
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::rwkv_qa);
+
+    fn form() -> RecordForm<'static> {
+        RecordForm { sft_field: None, template: &TEMPLATE }
+    }
+
+    /// The documents of a file with this content, with their line numbers.
+    fn parse_as(
+        form: RecordForm<'_>,
+        text: impl AsRef<[u8]>,
+    ) -> Result<Vec<(u64, String)>, DataError> {
+        let (mut documents, mut tally) = (Vec::new(), Tally::default());
+        for (number, line) in (1..).zip(text.as_ref().split(|&byte| byte == b'\n')) {
+            match form.parse(line) {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    tally.fine();
+                    documents.push((number, text));
+                }
+                Err(error) => tally.fault(Path::new("d.jsonl"), number, line, error),
+            }
+        }
+        tally.result().map(|()| documents)
+    }
+
+    fn parse(text: impl AsRef<[u8]>) -> Result<Vec<(u64, String)>, DataError> {
+        parse_as(form(), text)
     }
 
     fn fault(text: impl AsRef<[u8]>) -> (String, String, LineFault) {
@@ -199,12 +285,9 @@ mod tests {
 
     #[test]
     fn only_the_key_text_is_read() {
-        let text = "\u{feff}{\"text\": \"a\\u0000b\", \"meta\": {\"text\": 1}}\r\n\n \t\r\n  {\"id\": 7, \"text\": \"你好\"}";
+        let text = "{\"text\": \"a\\u0000b\", \"meta\": {\"text\": 1}}\r\n\n \t\r\n  {\"id\": 7, \"text\": \"你好\"}";
         let documents = parse(text).unwrap();
-        assert_eq!(
-            documents,
-            [Document { line: 1, text: "a\0b".into() }, Document { line: 4, text: "你好".into() }]
-        );
+        assert_eq!(documents, [(1, "a\0b".into()), (4, "你好".into())]);
     }
 
     #[test]
@@ -225,26 +308,36 @@ mod tests {
             ("{\"text\": \"你\"} x", "d.jsonl:1:15", "x", json("trailing characters")),
             ("[\"a\"]", "d.jsonl:1:1", "[\"a\"]", LineFault::NotAnObject { found: "an array" }),
             (" \"a\" ", "d.jsonl:1:2", "\"a\"", LineFault::NotAnObject { found: "a string" }),
-            ("{}", "d.jsonl:1:1", "{", LineFault::NoText { keys: vec![] }),
+            ("{}", "d.jsonl:1:1", "{", LineFault::NoText { key: "text".into(), keys: vec![] }),
             (
                 "{\"Text\": \"a\", \"q\": {\"text\": \"a\"}}",
                 "d.jsonl:1:1",
                 "{",
-                LineFault::NoText { keys: vec!["Text".into(), "q".into()] },
+                LineFault::NoText { key: "text".into(), keys: vec!["Text".into(), "q".into()] },
             ),
             (
                 "{\"n\": [{\"text\": 1}, \",\"] , \"text\" : 12 }",
                 "d.jsonl:1:37",
                 "12",
-                LineFault::TextType { found: "a number" },
+                LineFault::TextType { key: "text".into(), found: "a number" },
             ),
-            ("{\"text\": null}", "d.jsonl:1:10", "null", LineFault::TextType { found: "null" }),
-            ("{\"text\": \"\"}", "d.jsonl:1:10", "\"\"", LineFault::EmptyText),
+            (
+                "{\"text\": null}",
+                "d.jsonl:1:10",
+                "null",
+                LineFault::TextType { key: "text".into(), found: "null" },
+            ),
+            (
+                "{\"text\": \"\"}",
+                "d.jsonl:1:10",
+                "\"\"",
+                LineFault::EmptyText { key: "text".into() },
+            ),
             (
                 "{\"te\\u0078t\": \"a\", \"text\": \"b\"}",
                 "d.jsonl:1:15",
                 "\"a\"",
-                LineFault::TextTwice,
+                LineFault::TextTwice { key: "text".into() },
             ),
         ];
         for (text, place, marked, expected) in cases {
@@ -291,19 +384,52 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
     }
 
     #[test]
-    fn a_file_without_documents_is_an_error() {
-        for text in ["", "\n \r\n\t"] {
-            assert_eq!(parse(text).unwrap_err().to_string(), "`d.jsonl` holds no documents");
-        }
+    fn conversations_are_rendered() {
+        let line = r#"{"messages": [{"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "Hi\n\nthere"}, {"role": "assistant", "content": " Yo "}]}"#;
+        let documents = parse(line.replace('\n', "")).unwrap();
+        assert_eq!(documents[0].1, "System: Be kind.\n\nUser: Hi\n\nthere\n\nAssistant: Yo");
+        let field = ["q".to_owned(), "a".to_owned()];
+        let form = RecordForm { sft_field: Some(&field), ..form() };
+        let documents = parse_as(form, r#"{"a": "4", "text": "no", "q": "2+2?"}"#).unwrap();
+        assert_eq!(documents[0].1, "User: 2+2?\n\nAssistant: 4");
+        let error = parse_as(form, r#"{"q": "2+2?"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "line 1 of `d.jsonl` has no key `a`");
+        let error = parse_as(form, r#"{"q": "2+2?", "a": ""}"#).unwrap_err();
+        assert_eq!(error.to_string(), "line 1 of `d.jsonl` has an empty `a`");
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        for path in [folder.path(), &folder.path().join("missing.jsonl")] {
-            let error = read_documents(path).unwrap_err();
-            assert_eq!(error.code(), "ST3005");
-            assert_eq!(error.to_string(), format!("cannot read `{}`", path.display()));
+    fn text_comes_before_messages() {
+        assert_eq!(parse(r#"{"messages": 1, "text": "a"}"#).unwrap(), [(1, "a".to_owned())]);
+    }
+
+    #[test]
+    fn faulty_messages_are_named() {
+        let user = r#"{"role": "user", "content": "a"}"#;
+        let cases = [
+            ("7".to_owned(), "found a number, expected an array"),
+            ("[]".to_owned(), "there is no message"),
+            (format!("[{user}, 5]"), "message 2 has no `role`"),
+            (r#"[{"role": "user"}]"#.to_owned(), "message 1 has no `content`"),
+            (
+                r#"[{"role": "user", "content": null}]"#.to_owned(),
+                "message 1 has null as `content`",
+            ),
+            (r#"[{"role": "tool", "content": "a"}]"#.to_owned(), "message 1 has the role `tool`"),
+            (
+                r#"[{"role": "user", "content": "a\n\nUser: b"}]"#.to_owned(),
+                "message 1 contains `User:`, which would open another turn",
+            ),
+            (
+                format!(r#"[{user}, {{"role": "assistant", "content": "\n"}}]"#),
+                "message 2 has an empty `content`",
+            ),
+        ];
+        for (messages, problem) in cases {
+            let (place, marked, fault) = fault(format!("{{\"id\": 1, \"messages\": {messages}}}"));
+            assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:1:23", messages.as_str()));
+            assert_eq!(fault, LineFault::Messages { problem: problem.into() });
         }
     }
 }

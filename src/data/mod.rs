@@ -1,23 +1,32 @@
-//! From text to token ids on disk: reads JSONL and binidx data, tokenises, splits, shuffles, caches.
+//! From text to token ids on disk: reads sources, tokenises, splits, shuffles, caches.
 //!
-//! [`prepare`] turns a JSONL file into a cached pair for training and one for the held-out documents;
+//! [`prepare`] turns [`Source`]s into a cached pair for training and one for the held-out documents;
 //! [`Binidx`] reads such pairs, and those of other tools; a [`Template`] finds who speaks, a [`Mask`] says
 //! which tokens are learned, and [`Loader`] makes batches of them.
 
 mod batch;
 mod binidx;
+pub mod cache;
 mod coverage;
 mod error;
+mod export;
+mod ingest;
 mod jsonl;
+mod lines;
 mod loader;
 mod mask;
+mod order;
 mod pack;
+mod parallel;
 mod prefetch;
 mod prepare;
 mod shuffle;
+mod source;
 mod survey;
 mod template;
+mod text;
 mod tokenizer;
+mod tokens;
 mod trie;
 mod vocabulary;
 mod walk;
@@ -26,15 +35,22 @@ mod words;
 pub use batch::Batch;
 pub use binidx::{Binidx, BinidxWriter};
 pub use coverage::Coverage;
-pub use error::{BinidxFault, DataError, LineFault, Origin, OtherLines, VocabularyFault};
-pub use jsonl::{Document, read_documents};
+pub use error::{
+    BinidxFault, DataError, LineFault, Origin, OtherLines, TokenFileFault, VocabularyFault,
+    alias_help, grouped, place,
+};
+pub use export::{Exported, copy_pair, pair_files, pair_to_jsonl};
+pub use jsonl::{LineError, RecordForm};
+pub use lines::for_each_line;
 pub use loader::{Loader, LoaderOptions};
 pub use mask::Mask;
 pub use pack::rows_when_packed;
 pub use prefetch::prefetch;
-pub use prepare::{Longest, PrepareSpec, Prepared, Report, prepare};
+pub use prepare::{Half, Longest, PrepareSpec, Prepared, Report, prepare};
+pub use source::{FileDigest, Source};
 pub use survey::Survey;
 pub use template::{FoundTurn, Role, Template, TemplateError, Turn};
+pub use text::character_tokenizer;
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};
 pub use walk::magic_prime;
 pub use words::{RoleWord, RoleWords, Unlearned, role_words};

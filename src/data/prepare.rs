@@ -1,47 +1,65 @@
-//! From a JSONL file to tokenised pairs in the cache: split, repeated, shuffled.
+//! From sources to tokenised pairs in the cache: split, repeated, shuffled.
 //!
 //! A pair lies in `CACHE/data-KEY/`, where the key is a digest of all that its content depends on, so
 //! prepared data is never stale and never rebuilt without need:
 //!
 //! ```text
 //! train.bin, train.idx   `repeat` copies of the documents, each copy in an order of its own
-//! val.bin, val.idx       the documents held out, once, in file order; absent when there are none
-//! source.json            the report, and the source line of every document in both pairs
+//! val.bin, val.idx       the documents held out, once, in their order; absent when there are none
+//! train.order, val.order the number of each document of a pair in the order of the sources, u32 each
+//! places                 where each document comes from: file u32, line or document u64
+//! source.json            the report
 //! ```
+//!
+//! The documents are read once, one batch at a time, into a pair in their own order, from which the
+//! others are copied. Memory holds about 24 bytes a document, whatever its length.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use super::binidx::{Binidx, BinidxWriter};
-use super::error::DataError;
-use super::jsonl::{Document, parse_documents};
+use super::binidx::{Binidx, BinidxWriter, pair};
+use super::cache::{Hold, note_use};
+use super::error::{self, DataError, Origin};
+use super::ingest::{Ingested, PLACE_BYTES, Place, ingest};
+use super::jsonl::RecordForm;
+use super::lines;
 use super::mask::Mask;
-use super::shuffle;
+use super::order::{Dealer, held_out};
+use super::source::{FileDigest, Source};
 use super::tokenizer::Tokenizer;
+use crate::config::{DataType, OnBadLine};
 
 /// Part of the key: goes up when the same input would be prepared differently.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const TRAIN: &str = "train";
 const VAL: &str = "val";
-const SOURCE: &str = "source.json";
+const ALL: &str = "all";
+const ORDER: &str = "order";
+const PLACES: &str = "places";
+pub(super) const SOURCE: &str = "source.json";
 
 /// What is prepared, and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct PrepareSpec<'a> {
-    /// The JSONL file.
-    pub source: &'a Path,
-    /// Turns its texts into tokens.
+    /// Where the documents come from.
+    pub sources: &'a [Source],
+    /// Turns texts into tokens.
     pub tokenizer: &'a Tokenizer,
+    /// Turns JSONL records into texts.
+    pub form: RecordForm<'a>,
     /// Says which texts are tokenised by themselves, see [`Mask::encode`].
     pub mask: &'a Mask,
+    /// What happens to a JSONL line that is no document.
+    pub on_bad_line: OnBadLine,
+    /// Whether every document of text is closed by [`super::END_OF_DOCUMENT`].
+    pub end_of_doc: bool,
     /// The share of documents that is held out, before repetition; at least 0, below 1.
     pub val_split: f64,
     /// How many copies of the other documents make up the training data; at least 1.
@@ -52,8 +70,9 @@ pub struct PrepareSpec<'a> {
     pub cache_dir: &'a Path,
 }
 
-/// Where prepared data lies and what it is made of.
-#[derive(Clone, Debug)]
+/// Where prepared data lies and what it is made of. While the value lives, `cache clean` leaves the
+/// data alone.
+#[derive(Debug)]
 pub struct Prepared {
     /// The prefix of the training pair.
     pub train: PathBuf,
@@ -65,21 +84,43 @@ pub struct Prepared {
     pub cached: bool,
     /// Counts.
     pub report: Report,
-    /// The source line of each document of the training pair.
-    pub train_lines: Vec<usize>,
-    /// The source line of each document held out.
-    pub val_lines: Vec<usize>,
+    folder: PathBuf,
+    /// Every file of the sources with its format.
+    files: Vec<(PathBuf, DataType)>,
+    _hold: Hold,
+}
+
+/// One of the two pairs of prepared data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Half {
+    /// The documents that are trained on.
+    Train,
+    /// The documents that are held out.
+    Val,
+}
+
+impl Half {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => TRAIN,
+            Self::Val => VAL,
+        }
+    }
 }
 
 /// Counts of prepared data.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Report {
-    /// The sha256 of the source file, in hexadecimal.
-    pub source_sha256: String,
-    /// Documents in the source file.
-    pub documents: usize,
+    /// Every file that was read.
+    pub files: Vec<FileDigest>,
+    /// Documents in the sources.
+    pub documents: u64,
     /// How many of them are held out.
-    pub held_out: usize,
+    pub held_out: u64,
+    /// Lines that are no documents and were left out.
+    pub skipped_lines: u64,
+    /// Documents of the training pair, repetition included.
+    pub train_documents: u64,
     /// Tokens of the training pair, repetition included.
     pub train_tokens: u64,
     /// Tokens of the documents held out.
@@ -88,121 +129,172 @@ pub struct Report {
     pub longest: Longest,
 }
 
-/// The longest document of a source file.
+/// The longest document of all sources.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Longest {
-    /// Its line.
-    pub line: usize,
+    /// Its number in the order of the sources, counted from 0.
+    pub document: u32,
     /// Its tokens, the closing one included.
     pub tokens: usize,
 }
 
-/// The content of `source.json`.
-#[derive(Deserialize, Serialize)]
-struct Provenance {
-    report: Report,
-    train_lines: Vec<usize>,
-    val_lines: Vec<usize>,
-}
-
-/// Tokenises `spec.source` into the cache, or finds it there.
-///
-/// Each document is closed by [`END_OF_DOCUMENT`](super::END_OF_DOCUMENT). Equal texts are either all held out or all
-/// trained on, and which ones does not depend on the order of lines. When several processes prepare
-/// the same data at once, the first to finish wins and all use its files.
-///
-/// # Errors
-/// What [`super::read_documents`] finds in the source, [`DataError::Io`] for a cache that cannot be
-/// written, [`DataError::RoundTrip`] for a text that its tokens do not spell.
-pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
-    let source = fs::read(spec.source)
-        .map_err(|source| DataError::Read { file: spec.source.into(), source })?;
-    let source_sha256 = format!("{:x}", Sha256::digest(&source));
-    let key = key(spec, &source_sha256);
-    let folder = spec.cache_dir.join(format!("data-{key}"));
-    if let Some(provenance) = load(&folder) {
-        return Ok(prepared(&folder, key, true, provenance));
+impl Prepared {
+    /// The number, in the order of the sources, of every document of a pair.
+    ///
+    /// # Errors
+    /// [`DataError::Read`].
+    pub fn documents(&self, half: Half) -> Result<Vec<usize>, DataError> {
+        let file = self.folder.join(half.name()).with_extension(ORDER);
+        let order = fs::read(&file).map_err(|source| DataError::Read { file, source })?;
+        let (numbers, _) = order.as_chunks::<4>();
+        Ok(numbers.iter().map(|number| u32::from_le_bytes(*number) as usize).collect())
     }
 
-    let documents = parse_documents(spec.source, &source)?;
-    drop(source);
-    let split = Split::new(&documents, spec);
-    let encoded = encode(&documents, spec)?;
-    let lines = |order: &[usize]| order.iter().map(|&i| documents[i].line).collect();
-    let tokens = |order: &[usize]| order.iter().map(|&i| encoded[i].len() as u64).sum();
-    let provenance = Provenance {
-        report: Report {
-            source_sha256,
-            documents: documents.len(),
-            held_out: split.val.len(),
-            train_tokens: tokens(&split.train),
-            val_tokens: tokens(&split.val),
-            longest: longest(&documents, &encoded),
-        },
-        train_lines: lines(&split.train),
-        val_lines: lines(&split.val),
+    /// Where document `index` of a pair comes from; `None` when it cannot be found out.
+    pub fn origin(&self, half: Half, index: usize) -> Option<Origin> {
+        let order = File::open(self.folder.join(half.name()).with_extension(ORDER)).ok()?;
+        let mut document = [0; 4];
+        order.read_exact_at(&mut document, 4 * index as u64).ok()?;
+        self.origin_of(u32::from_le_bytes(document))
+    }
+
+    /// Where the document comes from that has this number in the order of the sources.
+    pub fn origin_of(&self, document: u32) -> Option<Origin> {
+        let places = File::open(self.folder.join(PLACES)).ok()?;
+        let mut place = [0; PLACE_BYTES];
+        places.read_exact_at(&mut place, PLACE_BYTES as u64 * u64::from(document)).ok()?;
+        let Place { file, number } = Place::from_bytes(place);
+        Some(match self.files.get(file as usize) {
+            Some((file, DataType::Jsonl)) => {
+                let line = lines::line(file, number);
+                Origin::Jsonl(error::place(file, number as usize, &line, 0..0))
+            }
+            Some((file, DataType::Utf8 | DataType::Utf16le)) => Origin::Text(file.clone()),
+            Some((file, _)) => Origin::Binidx { prefix: file.clone(), index: number as usize },
+            None => Origin::Binidx { prefix: "dummy".into(), index: number as usize },
+        })
+    }
+}
+
+/// Tokenises the sources into the cache, or finds them there.
+///
+/// Equal documents are either all held out or all trained on, and which ones does not depend on
+/// their order. When several processes prepare the same data at once, the first to finish wins and
+/// all use its files.
+///
+/// # Errors
+/// What is wrong with a source, [`DataError::Io`] for a cache that cannot be written,
+/// [`DataError::RoundTrip`] for a text that its tokens do not spell.
+pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
+    let digests = digests(spec)?;
+    let key = key(spec, &digests);
+    let folder = spec.cache_dir.join(format!("data-{key}"));
+    let prepared = |cached, report: Report, hold| Prepared {
+        train: folder.join(TRAIN),
+        val: (report.held_out > 0).then(|| folder.join(VAL)),
+        key: key.clone(),
+        cached,
+        report,
+        folder: folder.clone(),
+        files: files(spec.sources),
+        _hold: hold,
     };
+    let found = || {
+        let _cache = Hold::on(spec.cache_dir);
+        let hold = Hold::on(&folder);
+        let report = load(&folder)?;
+        note_use(&folder);
+        Some(prepared(true, report, hold))
+    };
+    if let Some(found) = found() {
+        return Ok(found);
+    }
 
     let unwritable = |path: &Path, source| DataError::Io { path: path.into(), source };
-    fs::create_dir_all(spec.cache_dir).map_err(|source| unwritable(spec.cache_dir, source))?;
-    let building = tempfile::Builder::new()
-        .prefix(&format!(".data-{key}-"))
-        .permissions(fs::Permissions::from_mode(0o777)) // less the umask, like any new folder
-        .tempdir_in(spec.cache_dir)
-        .map_err(|source| unwritable(spec.cache_dir, source))?;
-    write(building.path(), &provenance, &split, &encoded, spec).map_err(|error| match error {
+    let (building, hold) =
+        building(spec.cache_dir, &key).map_err(|source| unwritable(spec.cache_dir, source))?;
+    let report = build(building.path(), spec, digests).map_err(|error| match error {
         // The user knows nothing of the folder that is being built.
         DataError::Io { source, .. } => unwritable(&folder, source),
         other => other,
     })?;
-
-    match publish(building, &folder).map_err(|source| unwritable(&folder, source))? {
-        Some(theirs) => Ok(prepared(&folder, key, true, theirs)),
-        None => Ok(prepared(&folder, key, false, provenance)),
+    if publish(building, &folder).map_err(|source| unwritable(&folder, source))? {
+        return Ok(prepared(false, report, hold));
     }
+    found().ok_or_else(|| unwritable(&folder, io::Error::other("it changes while it is used")))
 }
 
-/// Gives the finished folder `building` its name, unless another process was first: then returns what
-/// that one made, and `building` is removed.
-fn publish(building: TempDir, folder: &Path) -> io::Result<Option<Provenance>> {
+/// A new folder in the cache, which is locked before anybody can see it as abandoned.
+fn building(cache_dir: &Path, key: &str) -> io::Result<(TempDir, Hold)> {
+    fs::create_dir_all(cache_dir)?;
+    let _cache = Hold::on(cache_dir);
+    let building = tempfile::Builder::new()
+        .prefix(&format!(".data-{key}-"))
+        .permissions(fs::Permissions::from_mode(0o777)) // less the umask, like any new folder
+        .tempdir_in(cache_dir)?;
+    let hold = Hold::on(building.path());
+    Ok((building, hold))
+}
+
+/// Gives the finished folder `building` its name; `false` when another process was first, whose data
+/// stays.
+fn publish(building: TempDir, folder: &Path) -> io::Result<bool> {
     if let Err(error) = fs::rename(building.path(), folder) {
         if !folder.exists() {
             return Err(error);
         }
-        if let Some(theirs) = load(folder) {
-            return Ok(Some(theirs));
+        if load(folder).is_some() {
+            return Ok(false);
         }
         // What lies there is damaged.
         fs::remove_dir_all(folder)?;
         fs::rename(building.path(), folder)?;
     }
     let _ = building.keep(); // it has moved, so there is nothing to remove
-    Ok(None)
+    Ok(true)
 }
 
-fn prepared(folder: &Path, key: String, cached: bool, provenance: Provenance) -> Prepared {
-    let Provenance { report, train_lines, val_lines } = provenance;
-    Prepared {
-        train: folder.join(TRAIN),
-        val: (report.held_out > 0).then(|| folder.join(VAL)),
-        key,
-        cached,
-        report,
-        train_lines,
-        val_lines,
-    }
+/// The files of all sources in the order in which [`Place::file`] counts them.
+fn files(sources: &[Source]) -> Vec<(PathBuf, DataType)> {
+    let of_source = |source: &Source| {
+        let data_type = source.data_type;
+        source.files.clone().into_iter().map(move |file| (file, data_type))
+    };
+    sources.iter().flat_map(of_source).collect()
+}
+
+/// The files of each source with their digests.
+fn digests(spec: &PrepareSpec<'_>) -> Result<Vec<Vec<FileDigest>>, DataError> {
+    spec.sources.iter().map(Source::digests).collect()
 }
 
 /// The first 16 hexadecimal digits of the sha256 of everything that the pairs depend on.
-fn key(spec: &PrepareSpec<'_>, source_sha256: &str) -> String {
-    let PrepareSpec { source: _, tokenizer, mask, val_split, repeat, seed, cache_dir: _ } = spec;
+fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
+    let PrepareSpec {
+        sources,
+        tokenizer,
+        form,
+        mask,
+        on_bad_line,
+        end_of_doc,
+        val_split,
+        repeat,
+        seed,
+        cache_dir: _,
+    } = spec;
     let mut inputs = format!(
-        "format {FORMAT}\nsource {source_sha256}\ntokenizer {}\nval_split {:016x}\nrepeat {repeat}\nseed {seed}\n",
+        "format {FORMAT}\ntokenizer {}\ntemplate {:?}\nsft_field {:?}\nedges {:?}\non_bad_line {on_bad_line:?}\n\
+         end_of_doc {end_of_doc}\nval_split {:016x}\nrepeat {repeat}\nseed {seed}\n",
         tokenizer.fingerprint(),
+        form.template,
+        form.sft_field,
+        mask.edges(),
         val_split.to_bits(),
     );
-    if let Some(edges) = mask.edges() {
-        inputs += &format!("edges {edges}\n");
+    for (Source { data_type, files: _, weight, limit }, digests) in sources.iter().zip(digests) {
+        let weight = weight.to_bits();
+        inputs += &format!("source {data_type:?} weight {weight:016x} limit {limit:?}\n");
+        inputs.extend(digests.iter().map(|file| format!("file {}\n", file.sha256)));
     }
     let mut key = format!("{:x}", Sha256::digest(inputs));
     key.truncate(16);
@@ -210,120 +302,140 @@ fn key(spec: &PrepareSpec<'_>, source_sha256: &str) -> String {
 }
 
 /// What is known about a prepared folder, unless it is absent or damaged.
-fn load(folder: &Path) -> Option<Provenance> {
-    let provenance: Provenance =
-        serde_json::from_slice(&fs::read(folder.join(SOURCE)).ok()?).ok()?;
-    let whole = |name, lines: &[usize]| {
-        Binidx::open(&folder.join(name)).is_ok_and(|pair| pair.len() == lines.len())
+fn load(folder: &Path) -> Option<Report> {
+    let report = report(folder)?;
+    let whole = |half: Half, documents| {
+        let prefix = folder.join(half.name());
+        let order =
+            fs::metadata(prefix.with_extension(ORDER)).is_ok_and(|o| o.len() == 4 * documents);
+        order && Binidx::open(&prefix).is_ok_and(|pair| pair.len() as u64 == documents)
     };
-    let val_lines = &provenance.val_lines;
-    let intact =
-        whole(TRAIN, &provenance.train_lines) && (val_lines.is_empty() || whole(VAL, val_lines));
-    intact.then_some(provenance)
+    let intact = whole(Half::Train, report.train_documents)
+        && (report.held_out == 0 || whole(Half::Val, report.held_out));
+    intact.then_some(report)
 }
 
-/// The documents of both pairs in their order, as indices.
-struct Split {
-    train: Vec<usize>,
-    val: Vec<usize>,
+/// The report of a prepared folder, if it has one.
+pub(super) fn report(folder: &Path) -> Option<Report> {
+    serde_json::from_slice(&fs::read(folder.join(SOURCE)).ok()?).ok()
 }
 
-impl Split {
-    fn new(documents: &[Document], spec: &PrepareSpec<'_>) -> Self {
-        let held_out = held_out(documents, spec.val_split, spec.seed);
-        let (val, mut once): (Vec<usize>, Vec<usize>) =
-            (0..documents.len()).partition(|&i| held_out.contains(documents[i].text.as_str()));
-        let mut rng = shuffle::generator(spec.seed, 0);
-        let mut train = Vec::with_capacity(once.len() * spec.repeat as usize);
-        for _ in 0..spec.repeat {
-            shuffle::shuffle(&mut once, &mut rng);
-            train.extend_from_slice(&once);
-        }
-        Self { train, val }
-    }
-}
-
-/// The texts that are held out.
-///
-/// Texts are taken in the order of a digest of seed and text, as long as their documents fit into
-/// the share, which is `val_split` of all documents, but at least one and not all of them. A text
-/// whose copies would exceed the share is passed over, unless nothing else could be held out.
-fn held_out(documents: &[Document], val_split: f64, seed: u64) -> HashSet<&str> {
-    let mut copies: HashMap<&str, usize> = HashMap::new();
-    for document in documents {
-        *copies.entry(&document.text).or_default() += 1;
-    }
-    let mut held_out = HashSet::new();
-    if val_split <= 0.0 || copies.len() < 2 {
-        return held_out;
-    }
-    let by_digest: BTreeMap<[u8; 32], &str> = copies
-        .keys()
-        .map(|text| {
-            let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(text);
-            (digest.finalize().into(), *text)
-        })
-        .collect();
-
-    let share = (val_split * documents.len() as f64).round() as usize;
-    let mut left = share.clamp(1, documents.len() - 1);
-    for text in by_digest.values() {
-        if copies[text] <= left {
-            left -= copies[text];
-            held_out.insert(*text);
-        }
-    }
-    if held_out.is_empty() {
-        held_out.extend(by_digest.values().next());
-    }
-    held_out
-}
-
-/// The tokens of every document, checked to spell its text.
-fn encode(documents: &[Document], spec: &PrepareSpec<'_>) -> Result<Vec<Vec<u32>>, DataError> {
-    let encode = |document: &Document| {
-        let ids = spec.mask.encode(spec.tokenizer, document.text.as_bytes());
-        if spec.tokenizer.decode(&ids)? != document.text.as_bytes() {
-            return Err(DataError::RoundTrip { file: spec.source.into(), line: document.line });
-        }
-        Ok(ids)
-    };
-    documents.iter().map(encode).collect()
-}
-
-fn longest(documents: &[Document], encoded: &[Vec<u32>]) -> Longest {
-    let mut longest = Longest { line: 0, tokens: 0 };
-    for (document, ids) in documents.iter().zip(encoded) {
-        if ids.len() > longest.tokens {
-            longest = Longest { line: document.line, tokens: ids.len() };
-        }
-    }
-    longest
-}
-
-/// Writes all files of prepared data into `folder`.
-fn write(
+/// Writes all files of prepared data into `folder`. `digests` are those of the files as they were
+/// before.
+pub(super) fn build(
     folder: &Path,
-    provenance: &Provenance,
-    split: &Split,
-    encoded: &[Vec<u32>],
     spec: &PrepareSpec<'_>,
-) -> Result<(), DataError> {
-    for (name, order) in [(TRAIN, &split.train), (VAL, &split.val)] {
-        if order.is_empty() {
-            continue;
-        }
-        let mut writer = BinidxWriter::create(&folder.join(name), spec.tokenizer.vocab_size())?;
-        order.iter().try_for_each(|&i| writer.push(&encoded[i]))?;
-        writer.finish()?;
+    digests: Vec<Vec<FileDigest>>,
+) -> Result<Report, DataError> {
+    let all = folder.join(ALL);
+    let ingested = ingest(spec, &all, &folder.join(PLACES))?;
+    if let Some(file) = changed(spec, &digests)? {
+        return Err(DataError::ChangedMeanwhile { file });
+    }
+    let documents = Binidx::open(&all)?;
+    let report = write_pairs(folder, spec, &documents, &ingested, digests.concat())?;
+    let (bin, idx) = pair(&all);
+    let unwritable = |path: &Path, source| DataError::Io { path: path.into(), source };
+    for file in [bin, idx] {
+        fs::remove_file(&file).map_err(|source| unwritable(&file, source))?;
     }
     let path = folder.join(SOURCE);
-    write_json(&path, provenance).map_err(|source| DataError::Io { path, source })
+    write_json(&path, &report).map_err(|source| unwritable(&path, source))?;
+    Ok(report)
 }
 
-fn write_json(path: &Path, provenance: &Provenance) -> io::Result<()> {
-    let mut file = io::BufWriter::new(File::create(path)?);
-    serde_json::to_writer(&mut file, provenance)?;
+/// A file that is not what it was when `digests` were taken.
+fn changed(
+    spec: &PrepareSpec<'_>,
+    before: &[Vec<FileDigest>],
+) -> Result<Option<PathBuf>, DataError> {
+    let after = digests(spec)?.concat();
+    let differs = before.concat().into_iter().zip(after).find(|(before, after)| before != after);
+    Ok(differs.map(|(file, _)| file.path))
+}
+
+/// Copies the documents held out into one pair, and the others, repeated and shuffled, into another.
+fn write_pairs(
+    folder: &Path,
+    spec: &PrepareSpec<'_>,
+    documents: &Binidx,
+    ingested: &Ingested,
+    files: Vec<FileDigest>,
+) -> Result<Report, DataError> {
+    let Ingested { sources, digests, skipped, longest, vocab_size } = ingested;
+    let held_out = held_out(digests, spec.val_split);
+    let is_held_out = |document: u32| {
+        digests.get(document as usize).is_some_and(|digest| held_out.contains(digest))
+    };
+    let mut report = Report {
+        files,
+        documents: documents.len() as u64,
+        held_out: 0,
+        skipped_lines: *skipped,
+        train_documents: 0,
+        train_tokens: 0,
+        val_tokens: 0,
+        longest: Longest { document: longest.0, tokens: longest.1 },
+    };
+    if !held_out.is_empty() {
+        let mut val = PairCopy::create(folder, Half::Val, *vocab_size)?;
+        for document in (0..documents.len() as u32).filter(|document| is_held_out(*document)) {
+            val.copy(documents, document)?;
+        }
+        (report.held_out, report.val_tokens) = val.finish()?;
+    }
+    let mut dealer = Dealer::new(sources, is_held_out, spec.seed);
+    let mut train = PairCopy::create(folder, Half::Train, *vocab_size)?;
+    for _ in 0..spec.repeat {
+        for document in dealer.copy() {
+            train.copy(documents, document)?;
+        }
+    }
+    (report.train_documents, report.train_tokens) = train.finish()?;
+    Ok(report)
+}
+
+/// A pair and its order while they are written.
+struct PairCopy {
+    pair: BinidxWriter,
+    order: BufWriter<File>,
+    order_path: PathBuf,
+}
+
+impl PairCopy {
+    fn create(folder: &Path, half: Half, vocab_size: usize) -> Result<Self, DataError> {
+        let prefix = folder.join(half.name());
+        let order_path = prefix.with_extension(ORDER);
+        let order = File::create(&order_path)
+            .map_err(|source| DataError::Io { path: order_path.clone(), source })?;
+        let pair = BinidxWriter::create(&prefix, vocab_size)?;
+        Ok(Self { pair, order: BufWriter::new(order), order_path })
+    }
+
+    fn copy(&mut self, documents: &Binidx, document: u32) -> Result<(), DataError> {
+        self.pair.push_stored(&documents.stored_doc(document as usize)?)?;
+        self.order
+            .write_all(&document.to_le_bytes())
+            .map_err(|source| DataError::Io { path: self.order_path.clone(), source })
+    }
+
+    /// Completes both files; returns documents and tokens.
+    fn finish(self) -> Result<(u64, u64), DataError> {
+        let Self { pair, order, order_path } = self;
+        let counts = (pair.documents(), pair.tokens());
+        pair.finish()?;
+        order
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .and_then(|order| order.sync_all())
+            .map_err(|source| DataError::Io { path: order_path, source })?;
+        Ok(counts)
+    }
+}
+
+fn write_json(path: &Path, report: &Report) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    serde_json::to_writer(&mut file, report)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
@@ -331,9 +443,19 @@ fn write_json(path: &Path, provenance: &Provenance) -> io::Result<()> {
 mod tests {
     use std::thread;
 
+    use super::super::template::Template;
     use super::super::tokenizer::END_OF_DOCUMENT;
     use super::super::tokenizer::tests::WORLD_TOKENIZER;
     use super::*;
+
+    /// The source line of every document of a pair.
+    fn lines(prepared: &Prepared, half: Half) -> Vec<usize> {
+        let line = |index| match prepared.origin(half, index)? {
+            Origin::Jsonl(place) => Some(place.line()),
+            other => panic!("{other}"),
+        };
+        (0..).map_while(line).collect()
+    }
 
     /// A folder with a JSONL file of the given texts.
     struct Case {
@@ -357,15 +479,28 @@ mod tests {
         }
 
         fn prepare(&self, val_split: f64, repeat: u32, seed: u64) -> Result<Prepared, DataError> {
-            prepare(&PrepareSpec {
-                source: &self.source(),
+            self.prepare_with(|spec| PrepareSpec { val_split, repeat, seed, ..spec })
+        }
+
+        /// Prepares what `change` makes of the plainest spec.
+        fn prepare_with(
+            &self,
+            change: impl FnOnce(PrepareSpec<'_>) -> PrepareSpec<'_>,
+        ) -> Result<Prepared, DataError> {
+            let sources = [Source::new(DataType::Jsonl, &self.source())?];
+            let template = Template::rwkv_qa();
+            prepare(&change(PrepareSpec {
+                sources: &sources,
                 tokenizer: &WORLD_TOKENIZER,
+                form: RecordForm { sft_field: None, template: &template },
                 mask: &Mask::All,
-                val_split,
-                repeat,
-                seed,
+                on_bad_line: OnBadLine::Error,
+                end_of_doc: true,
+                val_split: 0.0,
+                repeat: 1,
+                seed: 1,
                 cache_dir: &self.cache(),
-            })
+            }))
         }
 
         fn cached_names(&self) -> Vec<String> {
@@ -404,11 +539,11 @@ mod tests {
         assert_ne!(train[..45], train[45..90]);
         assert_ne!(train[45..90], train[90..]);
         // Document n stands on line n.
-        for (text, line) in train.iter().zip(&prepared.train_lines) {
+        for (text, line) in train.iter().zip(lines(&prepared, Half::Train)) {
             assert_eq!(text, &format!("document {line}"));
         }
-        assert!(prepared.val_lines.is_sorted());
-        for (text, line) in val.iter().zip(&prepared.val_lines) {
+        assert!(lines(&prepared, Half::Val).is_sorted());
+        for (text, line) in val.iter().zip(lines(&prepared, Half::Val)) {
             assert_eq!(text, &format!("document {line}"));
         }
     }
@@ -421,12 +556,17 @@ mod tests {
         assert_eq!(
             prepared.report,
             Report {
-                source_sha256: format!("{:x}", Sha256::digest(fs::read(case.source()).unwrap())),
+                files: vec![FileDigest {
+                    path: case.source(),
+                    sha256: format!("{:x}", Sha256::digest(fs::read(case.source()).unwrap())),
+                }],
                 documents: 3,
                 held_out: 0,
+                skipped_lines: 0,
+                train_documents: 6,
                 train_tokens: 2 * (2 + 11 + 2),
                 val_tokens: 0,
-                longest: Longest { line: 2, tokens: 11 },
+                longest: Longest { document: 1, tokens: 11 },
             }
         );
     }
@@ -436,9 +576,9 @@ mod tests {
     fn the_result_depends_on_the_seed_alone() {
         let case = Case::new(&numbers(10));
         let prepared = case.prepare(0.2, 1, 42).unwrap();
-        assert_eq!(prepared.val_lines, [1, 5]);
-        assert_eq!(prepared.train_lines, [7, 10, 2, 3, 6, 4, 9, 8]);
-        assert_eq!(prepared.key, "e7e11a3bed6814a6");
+        assert_eq!(lines(&prepared, Half::Val), [1, 5]);
+        assert_eq!(lines(&prepared, Half::Train), [7, 10, 2, 3, 6, 4, 9, 8]);
+        assert_eq!(prepared.key, "2aed7439ac9658c3");
     }
 
     #[test]
@@ -490,7 +630,6 @@ mod tests {
         let second = case.prepare(0.2, 2, 42).unwrap();
         assert!(second.cached);
         assert_eq!((&second.key, &second.report), (&first.key, &first.report));
-        assert_eq!((second.train_lines, second.val_lines), (first.train_lines, first.val_lines));
         assert_eq!((second.train, second.val), (first.train, first.val));
         assert_eq!(case.cached_names(), [format!("data-{}", first.key)]);
     }
@@ -558,7 +697,7 @@ mod tests {
         fs::write(case.source(), "{\"text\": \"a\"}\n{\"txt\": \"b\"}\n").unwrap();
         let error = case.prepare(0.0, 1, 1).unwrap_err();
         assert_eq!(error.code(), "ST3003");
-        assert!(!case.cache().exists());
+        assert!(case.cached_names().is_empty(), "nothing half-written is left");
         fs::remove_file(case.source()).unwrap();
         assert_eq!(case.prepare(0.0, 1, 1).unwrap_err().code(), "ST3005");
     }

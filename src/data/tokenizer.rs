@@ -1,11 +1,13 @@
 //! Text to token ids and back.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::error::DataError;
@@ -27,6 +29,8 @@ pub struct Tokenizer {
     tokens: Vec<Box<[u8]>>,
     trie: Trie,
     fingerprint: String,
+    /// The characters of a vocabulary that was made of a text.
+    characters: Option<BTreeSet<char>>,
 }
 
 impl Tokenizer {
@@ -40,22 +44,69 @@ impl Tokenizer {
         Self::parse(Path::new(WORLD_NAME), &text).expect("the built-in vocabulary is valid")
     }
 
-    /// A vocabulary file of lines `<id> <Python literal> <byte length>`, ending in LF or CRLF.
+    /// The vocabulary of single bytes (id = byte + 1) and of the given characters of several bytes
+    /// (ids from 257 on, in their order): one token a character, and any other text in bytes.
+    pub fn of_characters(characters: &BTreeSet<char>) -> Self {
+        let mut tokens = vec![Box::default()];
+        tokens.extend((0..=u8::MAX).map(|byte| Box::from([byte])));
+        let long = characters.iter().filter(|c| c.len_utf8() > 1);
+        tokens.extend(long.map(|c| c.encode_utf8(&mut [0; 4]).as_bytes().into()));
+        let mut hasher = Sha256::new_with_prefix("characters\n");
+        tokens.iter().for_each(|token: &Box<[u8]>| hasher.update(token));
+        let trie = Trie::new(&tokens);
+        let fingerprint = format!("{:x}", hasher.finalize());
+        Self { tokens, trie, fingerprint, characters: Some(characters.clone()) }
+    }
+
+    /// The content of `vocab.json`, `{"98": "a", ...}`, when the vocabulary is one of characters.
+    pub fn characters_json(&self) -> Option<String> {
+        let entry = |c: &char| {
+            let id = self.encode(c.encode_utf8(&mut [0; 4]).as_bytes())[0];
+            (id.to_string(), Value::from(c.to_string()))
+        };
+        let entries: Map<String, Value> = self.characters.as_ref()?.iter().map(entry).collect();
+        Some(format!("{:#}\n", Value::Object(entries)))
+    }
+
+    /// A vocabulary file of lines `<id> <Python literal> <byte length>`, ending in LF or CRLF, or the
+    /// `vocab.json` of a vocabulary of characters.
     ///
     /// # Errors
     /// [`DataError::Read`] when the file cannot be read, [`DataError::Vocabulary`] at a faulty line,
-    /// [`DataError::MissingBytes`] when the vocabulary cannot encode every text.
+    /// [`DataError::MissingBytes`] when the vocabulary cannot encode every text,
+    /// [`DataError::CharacterVocabulary`] for JSON that is no vocabulary of characters.
     pub fn load(file: &Path) -> Result<Self, DataError> {
         let text =
             fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
+        if text.trim_ascii_start().starts_with(b"{") {
+            return Self::parse_characters(&text)
+                .ok_or_else(|| DataError::CharacterVocabulary { file: file.into() });
+        }
         Self::parse(file, &text)
+    }
+
+    /// What [`Self::characters_json`] wrote; `None` for anything else.
+    fn parse_characters(json: &[u8]) -> Option<Self> {
+        let Value::Object(entries) = serde_json::from_slice(json).ok()? else { return None };
+        let character = |text: &Value| {
+            let mut characters = text.as_str()?.chars();
+            characters.next().filter(|_| characters.next().is_none())
+        };
+        let characters = entries.values().map(character).collect::<Option<BTreeSet<char>>>()?;
+        let tokenizer = Self::of_characters(&characters);
+        let has_its_id = |(id, text): (&String, &Value)| {
+            let ids = tokenizer.encode(text.as_str().unwrap_or_default().as_bytes());
+            ids.len() == 1 && ids[0].to_string() == *id
+        };
+        entries.iter().all(has_its_id).then_some(tokenizer)
     }
 
     fn parse(file: &Path, text: &[u8]) -> Result<Self, DataError> {
         let text = with_lf(text);
         let tokens = vocabulary::parse(file, &text)?;
         let trie = Trie::new(&tokens);
-        Ok(Self { tokens, trie, fingerprint: format!("{:x}", Sha256::digest(&text)) })
+        let fingerprint = format!("{:x}", Sha256::digest(&text));
+        Ok(Self { tokens, trie, fingerprint, characters: None })
     }
 
     /// The token ids of `text`; never [`END_OF_DOCUMENT`].
@@ -82,6 +133,18 @@ impl Tokenizer {
             text.extend_from_slice(bytes);
         }
         Ok(text)
+    }
+
+    /// Whether `ids` are tokens of the vocabulary and spell `text`.
+    pub(super) fn spells(&self, ids: &[u32], text: &[u8]) -> bool {
+        let mut rest = text;
+        for &id in ids {
+            match self.token_bytes(id).and_then(|bytes| rest.strip_prefix(bytes)) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        rest.is_empty()
     }
 
     /// The bytes of one token: none for [`END_OF_DOCUMENT`], `None` for an id without a token.
@@ -200,6 +263,30 @@ pub(super) mod tests {
                 small.decode(&[id]).unwrap_err().to_string(),
                 format!("token id {id} is not in the vocabulary of 301 ids")
             );
+        }
+    }
+
+    #[test]
+    fn characters_are_tokens_and_other_text_is_bytes() {
+        let tokenizer = Tokenizer::of_characters(&"b\n你a好".chars().collect());
+        assert_eq!(tokenizer.vocab_size(), 259);
+        assert_eq!(tokenizer.encode("a你好é".as_bytes()), [98, 257, 258, 0xc3 + 1, 0xa9 + 1]);
+        let json = tokenizer.characters_json().unwrap();
+        assert_eq!(
+            json,
+            "{\n  \"11\": \"\\n\",\n  \"98\": \"a\",\n  \"99\": \"b\",\n  \"257\": \"你\",\n  \"258\": \"好\"\n}\n"
+        );
+        let load = |json: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(&file, json).unwrap();
+            Tokenizer::load(file.path())
+        };
+        let loaded = load(&json).unwrap();
+        assert_eq!(loaded.fingerprint(), tokenizer.fingerprint());
+        assert_eq!(loaded.characters_json().unwrap(), json);
+        for other in ["{", "{\"1\": \"a\"}", "{\"98\": \"ab\"}", "{\"98\": 1}"] {
+            let error = load(other).unwrap_err().to_string();
+            assert!(error.ends_with("is no vocabulary of characters"), "{error}");
         }
     }
 

@@ -1,21 +1,30 @@
 //! Finds the longest token at the start of a text.
 
-/// A prefix tree over token bytes, laid out breadth first.
-///
-/// The children of a node are neighbours, ordered by their byte, and end where those of the next node
-/// begin. Node 0 is the root.
+/// Marks an unused cell.
+const FREE: u32 = u32::MAX;
+
+/// A prefix tree over token bytes as a double array (Aoe, IEEE Transactions on Software Engineering 15,
+/// 1989): a node is a cell, and its child by the byte b is the cell `base ^ b`, if that cell's parent
+/// is the node. A step down is one look at one cell.
 pub(super) struct Trie {
-    nodes: Vec<Node>,
-    /// The byte that leads from its parent to the node of the same index; unused for the root.
-    bytes: Vec<u8>,
+    cells: Vec<Cell>,
 }
 
 #[derive(Clone, Copy)]
-struct Node {
-    first_child: u32,
+struct Cell {
+    /// The cell of the node above; [`FREE`] where there is no node.
+    parent: u32,
+    /// Leads to the children, see [`Trie`]; 0 when there are none, because the cells below 256 are nobody's
+    /// children.
+    base: u32,
     /// The token that ends here, 0 for none.
     token: u32,
 }
+
+/// Cells that differ in one byte: the children of a node share a block.
+const BLOCK: usize = 256;
+/// Blocks that are searched for room before a new one is made.
+const OPEN_BLOCKS: usize = 64;
 
 impl Trie {
     /// A tree of `tokens`, which are indexed by id; empty ones are left out.
@@ -26,58 +35,94 @@ impl Trie {
             .map(|(id, bytes)| (&**bytes, id))
             .collect();
         sorted.sort_unstable();
-
-        let mut trie = Self { nodes: Vec::new(), bytes: vec![0] };
+        let mut cells = Cells::default();
+        cells.add_block(); // holds the root alone, so that no children are at 0
+        cells.open.clear();
         // Each node is the run of sorted tokens that begin with its bytes.
-        let mut level = vec![&sorted[..]];
-        let mut next_child = 1;
-        for depth in 0.. {
-            let mut below = Vec::new();
-            for run in level {
-                let (token, longer) = match run {
-                    [(bytes, id), longer @ ..] if bytes.len() == depth => (*id, longer),
-                    _ => (0, run),
-                };
-                trie.nodes.push(Node { first_child: next_child, token });
-                for child in longer.chunk_by(|a, b| a.0[depth] == b.0[depth]) {
-                    trie.bytes.push(child[0].0[depth]);
-                    next_child += 1;
-                    below.push(child);
+        let mut waiting = vec![(0, 0, &sorted[..])];
+        while let Some((node, depth, run)) = waiting.pop() {
+            let longer = match run {
+                [(bytes, id), longer @ ..] if bytes.len() == depth => {
+                    cells.all[node].token = *id;
+                    longer
                 }
+                _ => run,
+            };
+            let children: Vec<&[(&[u8], u32)]> =
+                longer.chunk_by(|a, b| a.0[depth] == b.0[depth]).collect();
+            let labels: Vec<u8> = children.iter().map(|child| child[0].0[depth]).collect();
+            if labels.is_empty() {
+                continue;
             }
-            if below.is_empty() {
-                break;
-            }
-            level = below;
+            let base = cells.take(node, &labels);
+            let places = labels.iter().map(|label| base ^ usize::from(*label));
+            waiting.extend(places.zip(children).map(|(place, child)| (place, depth + 1, child)));
         }
-        // Ends the children of the last node.
-        trie.nodes.push(Node { first_child: next_child, token: 0 });
-        trie
+        Self { cells: cells.all }
     }
 
     /// Id and length of the longest token at the start of `text`, if any token is.
     pub(super) fn longest(&self, text: &[u8]) -> Option<(u32, usize)> {
+        let (mut node, mut base) = (0, self.cells[0].base);
         let mut longest = None;
-        let mut node = 0;
         for (length, &byte) in (1..).zip(text) {
-            let Some(child) = self.child(node, byte) else { break };
-            node = child;
-            if self.nodes[node].token != 0 {
-                longest = Some((self.nodes[node].token, length));
+            let child = base ^ u32::from(byte);
+            let cell = self.cells[child as usize];
+            if cell.parent != node {
+                break;
+            }
+            (node, base) = (child, cell.base);
+            if cell.token != 0 {
+                longest = Some((cell.token, length));
             }
         }
         longest
     }
+}
 
-    fn child(&self, node: usize, byte: u8) -> Option<usize> {
-        let first = self.nodes[node].first_child as usize;
-        let end = self.nodes[node + 1].first_child as usize;
-        let bytes = &self.bytes[first..end];
-        // With all 256 single bytes present, the root's children are a table.
-        if bytes.len() == 256 {
-            return Some(first + usize::from(byte));
+/// The cells of a tree that is being built.
+#[derive(Default)]
+struct Cells {
+    all: Vec<Cell>,
+    /// Blocks with free cells, and how many those are.
+    open: Vec<(usize, usize)>,
+}
+
+impl Cells {
+    fn add_block(&mut self) {
+        self.open.push((self.all.len(), BLOCK));
+        let free = Cell { parent: FREE, base: 0, token: 0 };
+        self.all.resize(self.all.len() + BLOCK, free);
+    }
+
+    /// Gives `node` children with these labels, and returns its base.
+    fn take(&mut self, node: usize, labels: &[u8]) -> usize {
+        let found = self.find(labels);
+        let (index, base) = found.unwrap_or_else(|| {
+            self.add_block();
+            let index = self.open.len() - 1;
+            (index, self.open[index].0)
+        });
+        self.all[node].base = base as u32;
+        for label in labels {
+            self.all[base ^ usize::from(*label)].parent = node as u32;
         }
-        bytes.binary_search(&byte).ok().map(|index| first + index)
+        self.open[index].1 -= labels.len();
+        if self.open[index].1 == 0 {
+            self.open.swap_remove(index);
+        }
+        base
+    }
+
+    /// An open block and a base in it under which all these labels are free.
+    fn find(&self, labels: &[u8]) -> Option<(usize, usize)> {
+        let newest_first = self.open.iter().enumerate().rev().take(OPEN_BLOCKS);
+        let with_room = newest_first.filter(|(_, (_, free))| *free >= labels.len());
+        with_room
+            .flat_map(|(index, (block, _))| (*block..block + BLOCK).map(move |base| (index, base)))
+            .find(|(_, base)| {
+                labels.iter().all(|label| self.all[base ^ usize::from(*label)].parent == FREE)
+            })
     }
 }
 

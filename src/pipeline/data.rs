@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::RunError;
-use crate::config::{DataType, Dataload};
-use crate::data::{Binidx, Loader, LoaderOptions, PrepareSpec, Tokenizer, prepare};
+use crate::config::Dataload;
+use crate::data::{
+    Binidx, DataError, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
+    Tokenizer, prepare,
+};
 use crate::plan::Plan;
-use crate::runs::{LockedFile, sha256_of};
+use crate::runs::LockedFile;
 
 /// What the documents became.
 #[derive(Debug)]
@@ -16,7 +19,33 @@ pub(super) struct Datasets<'a> {
     pub(super) val: Option<Loader<'a>>,
     /// Where the held-out documents lie.
     pub(super) val_prefix: Option<PathBuf>,
-    pub(super) locked: LockedFile,
+    pub(super) locked: Vec<LockedFile>,
+    /// The key of the prepared data; absent for a pair that is read as it is.
+    pub(super) key: Option<String>,
+    /// Lines that are no documents and were left out.
+    pub(super) skipped_lines: u64,
+    /// Keeps the prepared data from being removed.
+    _prepared: Option<Prepared>,
+}
+
+/// Prepares the documents of a plan, or finds them in its cache.
+///
+/// # Errors
+/// What is wrong with the documents or the cache.
+pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, RunError> {
+    let data = &plan.config().data;
+    Ok(prepare(&PrepareSpec {
+        sources: &plan.sources,
+        tokenizer,
+        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.template },
+        mask: &plan.mask,
+        on_bad_line: data.on_bad_line,
+        end_of_doc: data.end_of_doc,
+        val_split: data.val_split,
+        repeat: data.repeat,
+        seed: plan.config().train.random_seed,
+        cache_dir: &plan.cache_dir(),
+    })?)
 }
 
 /// Prepares the documents (or opens a pair as it is), and looks at every one of them: whether it fits,
@@ -27,33 +56,12 @@ pub(super) fn prepare_data<'a>(
     vocab_size: i64,
 ) -> Result<Datasets<'a>, RunError> {
     let data = &plan.config().data;
-    let source = &data.data_file;
-    let (train, val, locked, train_lines, val_lines) = match data.data_type {
-        DataType::Jsonl => {
-            let prepared = prepare(&PrepareSpec {
-                source,
-                tokenizer,
-                mask: &plan.mask,
-                val_split: data.val_split,
-                repeat: data.repeat,
-                seed: plan.config().train.random_seed,
-                cache_dir: &plan.runs_dir.join(".cache"),
-            })?;
-            let locked = LockedFile::new(source, prepared.report.source_sha256);
-            (prepared.train, prepared.val, locked, prepared.train_lines, prepared.val_lines)
-        }
-        DataType::Binidx => {
-            let pair = Binidx::open(source)?;
-            let bin = source.with_added_extension("bin");
-            let sha256 = sha256_of(&bin)
-                .map_err(|source| crate::data::DataError::Read { file: bin.clone(), source })?;
-            (
-                pair.prefix().to_path_buf(),
-                None,
-                LockedFile::new(&bin, sha256),
-                Vec::new(),
-                Vec::new(),
-            )
+    let (prepared, train, files) = match plan.one_pair() {
+        Some(pair) => (None, pair.to_path_buf(), Source::digests(&plan.sources[0])?),
+        None => {
+            let prepared = prepare_sources(plan, tokenizer)?;
+            let (train, files) = (prepared.train.clone(), prepared.report.files.clone());
+            (Some(prepared), train, files)
         }
     };
     let options = LoaderOptions {
@@ -64,18 +72,29 @@ pub(super) fn prepare_data<'a>(
         mask: plan.mask.clone(),
         seed: plan.config().train.random_seed,
     };
-    let open = |prefix: &Path, options, lines: &[usize]| {
-        Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, lines)
-            .map_err(|error| error.in_source(source, lines))
+    let open = |prefix: &Path, options, half| -> Result<Loader<'a>, DataError> {
+        let documents = prepared.as_ref().map(|prepared| prepared.documents(half)).transpose()?;
+        let documents = documents.unwrap_or_default();
+        Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, &documents)
+            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(half, index)))
     };
-    let train = open(&train, options.clone(), &train_lines)?;
+    let train = open(&train, options.clone(), Half::Train)?;
     // Held-out documents are read one by one where training takes windows.
     let dataload = match data.dataload {
         Dataload::Get => Dataload::Pad,
         by_document => by_document,
     };
     let by_document = LoaderOptions { dataload, ..options };
-    let val_loader =
-        val.as_ref().map(|prefix| open(prefix, by_document, &val_lines)).transpose()?;
-    Ok(Datasets { train, val: val_loader, val_prefix: val, locked })
+    let val_prefix = prepared.as_ref().and_then(|prepared| prepared.val.clone());
+    let val =
+        val_prefix.as_deref().map(|prefix| open(prefix, by_document, Half::Val)).transpose()?;
+    Ok(Datasets {
+        train,
+        val,
+        val_prefix,
+        locked: files.into_iter().map(|file| LockedFile::new(&file.path, file.sha256)).collect(),
+        key: prepared.as_ref().map(|prepared| prepared.key.clone()),
+        skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
+        _prepared: prepared,
+    })
 }

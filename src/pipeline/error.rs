@@ -68,6 +68,7 @@ impl RunError {
             Self::Busy(OpenRunError::Dir(_)) => ExitCode::Disk,
             Self::Checkpoint(_) | Self::Resume(_) => ExitCode::ResumeRefused,
             Self::OutOfMemory { .. } => ExitCode::OutOfMemory,
+            Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Contradiction(_) => ExitCode::Model,
             Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {

@@ -3,6 +3,7 @@
 //! Everything that can be wrong with the inputs is found before a run directory exists.
 
 mod course;
+mod coverage;
 mod data;
 mod error;
 mod model;
@@ -11,9 +12,10 @@ mod sample;
 mod start;
 mod tune;
 
+pub use data::prepare_sources;
 pub use error::RunError;
 pub use model::{load_tokenizer, load_weights};
 pub use record::{Outcome, Progress, Summary};
 pub use sample::{answer, questions};
 pub use start::{Start, recorded_settings, setting_changes};
-pub use tune::run;
+pub use tune::{CHARACTERS, run};

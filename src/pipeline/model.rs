@@ -2,17 +2,19 @@
 
 use super::RunError;
 use crate::config::Tokenizer as TokenizerSetting;
-use crate::data::Tokenizer;
+use crate::data::{Tokenizer, character_tokenizer};
 use crate::model::{Shape, Weights};
 use crate::plan::{ModelPlan, Plan};
 
 /// The tokenizer of an experiment.
 ///
 /// # Errors
-/// A vocabulary file that cannot be read or is faulty.
+/// A vocabulary file that cannot be read or is faulty, or plain text that is to be the vocabulary and
+/// cannot be read.
 pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
     match &plan.config().model.tokenizer {
-        TokenizerSetting::World => Ok(Tokenizer::world()),
+        TokenizerSetting::Auto if plan.characters => Ok(character_tokenizer(&plan.sources)?),
+        TokenizerSetting::Auto | TokenizerSetting::World => Ok(Tokenizer::world()),
         TokenizerSetting::File(path) => Ok(Tokenizer::load(path)?),
     }
 }

@@ -147,16 +147,13 @@ impl Start {
         );
         let mut diagnostic = Diagnostic::error("ST6004", message);
         for &name in &inputs {
-            let (was, now) = match name {
-                "data" => (Some(&was.data), Some(&now.data)),
-                "tokenizer" => (Some(&was.tokenizer), Some(&now.tokenizer)),
-                _ => (was.weights.as_ref(), now.weights.as_ref()),
+            let text = |lock: &Lock| {
+                let files = lock.input(name).into_iter();
+                let files =
+                    files.map(|file| format!("{} ({:.8})", file.path.display(), file.sha256));
+                files.collect::<Vec<_>>().join(", ")
             };
-            let text = |file: Option<&crate::runs::LockedFile>| match file {
-                Some(file) => format!("{} (sha256 {:.8})", file.path.display(), file.sha256),
-                None => "none".to_string(),
-            };
-            diagnostic = diagnostic.note(format!("{name}: {} then, {} now", text(was), text(now)));
+            diagnostic = diagnostic.note(format!("{name}: {} then, {} now", text(&was), text(now)));
         }
         Err(RunError::Resume(Box::new(help(diagnostic, run, &inputs.join(",")))))
     }

@@ -7,12 +7,13 @@ use std::sync::atomic::AtomicBool;
 use serde_json::json;
 
 use super::course::{Course, Ended};
+use super::coverage;
 use super::data::{Datasets, prepare_data};
 use super::record::{Outcome, Sampled};
 use super::start::{Beginning, Start, setting_changes};
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Dataload, Peft, Precision, Tokenizer as TokenizerSetting};
-use crate::data::{Loader, Tokenizer};
+use crate::data::{Coverage, Tokenizer};
 use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
 use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
@@ -24,6 +25,9 @@ use crate::runs::{
 };
 use crate::sample::rate;
 use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
+
+/// The vocabulary of a run on the characters of its data.
+pub const CHARACTERS: &str = "vocab.json";
 
 /// Executes a plan from `start` and tells `watch` about it. Once `stop` is true, the run ends after the step
 /// that it is in, with everything saved.
@@ -51,7 +55,7 @@ pub fn run(
         let _ = run.set_status(&Status::Failed { message });
     };
     let work = AssertUnwindSafe(|| {
-        record_inputs(plan, &run, &lock)?;
+        record_inputs(plan, &run, &tokenizer, &lock)?;
         if !changed.is_empty() {
             run.event("environment", json!({ "changed": changed }))?;
         }
@@ -99,7 +103,10 @@ fn lock(plan: &Plan, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<Lock,
     };
     let fingerprint = tokenizer.fingerprint().to_string();
     let tokenizer = match &plan.config().model.tokenizer {
-        TokenizerSetting::World => {
+        TokenizerSetting::Auto if plan.characters => {
+            LockedFile { path: CHARACTERS.into(), sha256: fingerprint }
+        }
+        TokenizerSetting::Auto | TokenizerSetting::World => {
             LockedFile { path: TokenizerSetting::WORLD.into(), sha256: fingerprint }
         }
         TokenizerSetting::File(path) => LockedFile::new(path, fingerprint),
@@ -112,6 +119,7 @@ fn lock(plan: &Plan, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<Lock,
         device: device_name(plan.device),
         op: plan.op.name().to_string(),
         data: data.locked.clone(),
+        prepared: data.key.clone(),
         tokenizer,
         weights,
     })
@@ -119,7 +127,15 @@ fn lock(plan: &Plan, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<Lock,
 
 /// Writes what the run is made of, before any training. What an earlier process of the run wrote stays,
 /// but for settings that were changed since.
-fn record_inputs(plan: &Plan, run: &RunDir, lock: &Lock) -> Result<(), RunError> {
+fn record_inputs(
+    plan: &Plan,
+    run: &RunDir,
+    tokenizer: &Tokenizer,
+    lock: &Lock,
+) -> Result<(), RunError> {
+    if let Some(characters) = tokenizer.characters_json() {
+        run.write(CHARACTERS, characters.as_bytes())?;
+    }
     if !run.join("experiment.toml").exists() {
         run.write("experiment.toml", plan.loaded.text.as_bytes())?;
     }
@@ -163,13 +179,19 @@ fn tune<'data>(
         options: step_options(plan),
     };
 
-    let facts = facts(plan, &shape, &data.train, &trainer.adam, &options);
+    let facts = facts(plan, &shape, data, &trainer.adam, &options);
     run.event(
         "start",
         json!({ "steps": options.total_steps(), "documents": data.train.survey().documents }),
     )?;
     if !run.join(TrainLog::FILE).exists() {
         run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
+    }
+    let (survey, per_pass) = (data.train.survey(), data.train.samples_per_pass());
+    let samples = options.total_steps() * options.samples_per_step();
+    let coverage = Coverage::new(survey.documents, survey.copies, per_pass, samples);
+    if let Some(warning) = coverage::warning(plan, survey, &coverage, options.samples_per_step()) {
+        watch(Progress::Warning(&warning));
     }
     watch(Progress::Started { run: run.path(), facts: &facts, steps: options.total_steps() });
 
@@ -320,13 +342,14 @@ fn step_options(plan: &Plan) -> StepOptions {
 fn facts(
     plan: &Plan,
     shape: &Shape,
-    loader: &Loader<'_>,
+    data: &Datasets<'_>,
     adam: &Adam,
     options: &FitOptions,
 ) -> Vec<(&'static str, String)> {
+    let Datasets { train: loader, skipped_lines, .. } = data;
     let survey = loader.survey();
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
-    let samples = options.curve.total_steps * options.samples_per_step();
+    let samples = options.total_steps() * options.samples_per_step();
     let precision = match plan.config().train.precision {
         Precision::Fp32 => "fp32",
         Precision::Tf32 => "tf32",
@@ -366,6 +389,10 @@ fn facts(
     ];
     if plan.tf32 && !plan.device.is_cuda() {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
+    }
+    if *skipped_lines > 0 {
+        let plural = if *skipped_lines == 1 { "" } else { "s" };
+        facts.push(("skipped", format!("{skipped_lines} line{plural} that are no documents")));
     }
     if plan.config().data.dataload == Dataload::Pack {
         let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);

@@ -5,24 +5,28 @@ mod data;
 mod device;
 mod model;
 mod presets;
+mod sources;
 
 pub use changes::{Change, Reach, changes, reach};
 pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use regex::Regex;
 use tch::Device;
 
 use crate::config::{
-    self, Config, DataType, EpochSteps, Loaded, LrSchedule, Optimizer, Origin, Peft, Precision,
+    self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Origin, Peft, Precision,
 };
-use crate::data::{Binidx, Mask, Template};
+use crate::data::{Mask, Source, Template};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::{NoGpu, Op, find_gpu};
 use crate::optim::AdamOptions;
 use crate::sample::{GenerateOptions, Probe};
+
+/// The folder of prepared data in the folder of runs.
+pub const CACHE: &str = ".cache";
 
 /// A run that can start: settings that fit together.
 #[derive(Debug)]
@@ -31,6 +35,10 @@ pub struct Plan {
     pub loaded: Loaded,
     /// Where run directories and prepared data lie.
     pub runs_dir: PathBuf,
+    /// Where the documents come from; empty in a plan for [`Purpose::Generate`].
+    pub sources: Vec<Source>,
+    /// Whether the characters of the documents are the vocabulary.
+    pub characters: bool,
     /// Which model, and from where.
     pub model: ModelPlan,
     /// How conversations are written in the documents.
@@ -63,6 +71,16 @@ impl Plan {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.loaded.config
+    }
+
+    /// The folder of prepared data.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.runs_dir.join(CACHE)
+    }
+
+    /// The pair that is read as it is, when the data is one.
+    pub fn one_pair(&self) -> Option<&Path> {
+        sources::one_pair(&self.config().data, &self.sources)
     }
 
     /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
@@ -103,9 +121,9 @@ pub fn resolve(
     let config = &loaded.config;
     let mut faults = Faults { loaded: &loaded, found: Vec::new() };
     faults.check_schedule();
-    faults.check_data(purpose);
+    let sources = sources::sources(&mut faults, purpose);
     let (template, mask) = data::resolve(&mut faults);
-    faults.check_sample();
+    faults.check_sample(sources::one_pair(&config.data, &sources).is_some());
     let probes = faults.probes();
     let model = model::resolve(&mut faults, purpose);
     let compute = faults.compute(find_gpu);
@@ -119,6 +137,8 @@ pub fn resolve(
     let sample = &config.sample;
     Ok(Plan {
         runs_dir,
+        sources,
+        characters: sources::uses_characters(config),
         model,
         kind: match config.train.precision {
             Precision::Fp32 | Precision::Tf32 => tch::Kind::Float,
@@ -191,39 +211,9 @@ impl<'a> Faults<'a> {
         }
     }
 
-    fn check_data(&mut self, purpose: Purpose) {
-        let data = &self.config().data;
-        if data.data_type == DataType::Binidx {
-            for (key, written) in
-                ["data.val_split", "data.repeat"].map(|key| (key, self.written(key)))
-            {
-                if written {
-                    let fault = Diagnostic::error(
-                        "ST2103",
-                        format!("`{key}` has no meaning for `data_type = \"binidx\"`"),
-                    )
-                    .note("a pair of token files is used as it is")
-                    .help("delete the line");
-                    self.add(key, fault);
-                }
-            }
-            if purpose != Purpose::Generate
-                && let Err(error) = Binidx::open(&data.data_file)
-            {
-                self.add("data.data_file", error.diagnostic());
-            }
-        } else if purpose != Purpose::Generate && !data.data_file.exists() {
-            let file = data.data_file.display();
-            let fault =
-                Diagnostic::error("ST3005", format!("the data file `{file}` does not exist"))
-                    .help("relative paths start at the experiment file");
-            self.add("data.data_file", fault);
-        }
-    }
-
-    fn check_sample(&mut self) {
+    fn check_sample(&mut self, one_pair: bool) {
         let (data, sample) = (&self.config().data, &self.config().sample);
-        let nothing_held_out = data.data_type == DataType::Binidx || data.val_split == 0.0;
+        let nothing_held_out = one_pair || data.val_split == 0.0;
         if sample.held_out > 0 && nothing_held_out {
             let fault = Diagnostic::error(
                 "ST2105",

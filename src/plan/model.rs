@@ -237,13 +237,14 @@ impl Plan {
             (_, Tokenizer::File(_)) => {
                 ("model.tokenizer", "name the vocabulary that the model was trained with")
             }
-            (_, Tokenizer::World) => (
+            (_, Tokenizer::Auto | Tokenizer::World) => (
                 "model.load_model",
                 "set `model.tokenizer` to the vocabulary that the model was trained with",
             ),
         };
         let name = match tokenizer {
-            Tokenizer::World => "the World tokenizer",
+            Tokenizer::Auto if self.characters => "the vocabulary of the data's characters",
+            Tokenizer::Auto | Tokenizer::World => "the World tokenizer",
             Tokenizer::File(_) => "the tokenizer",
         };
         let message = format!("the model has {} token ids, but {name} has {ids}", shape.vocab_size);

@@ -24,8 +24,11 @@ pub struct Lock {
     pub device: String,
     /// The implementation of the recurrence, as `train.op` names it.
     pub op: String,
-    /// The documents.
-    pub data: LockedFile,
+    /// The key of the prepared data; absent when a pair was read as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<String>,
+    /// The files of the documents.
+    pub data: Vec<LockedFile>,
     /// The tokenizer's vocabulary.
     pub tokenizer: LockedFile,
     /// The checkpoint; absent when the model is new.
@@ -67,15 +70,22 @@ impl Lock {
         toml::from_str(&fs::read_to_string(path.join(Lock::FILE)).ok()?).ok()
     }
 
+    /// The files of an input: `data`, `tokenizer` or `weights`.
+    pub fn input(&self, name: &str) -> Vec<&LockedFile> {
+        match name {
+            "data" => self.data.iter().collect(),
+            "tokenizer" => vec![&self.tokenizer],
+            _ => self.weights.iter().collect(),
+        }
+    }
+
     /// The inputs whose content differs, by name, and what else of the machine differs, in words.
     pub fn differences(&self, now: &Lock) -> LockDifferences {
-        let content = |file: Option<&LockedFile>| file.map(|file| file.sha256.clone());
-        let inputs = [
-            ("data", content(Some(&self.data)), content(Some(&now.data))),
-            ("tokenizer", content(Some(&self.tokenizer)), content(Some(&now.tokenizer))),
-            ("weights", content(self.weights.as_ref()), content(now.weights.as_ref())),
-        ];
-        let inputs = inputs.into_iter().filter(|(_, was, now)| was != now);
+        let inputs = ["data", "tokenizer", "weights"];
+        let content = |lock: &Lock, input| -> Vec<String> {
+            lock.input(input).into_iter().map(|file| file.sha256.clone()).collect()
+        };
+        let inputs = inputs.into_iter().filter(|input| content(self, input) != content(now, input));
         let mut machine = Vec::new();
         for (what, was, now) in [
             ("statetune", &self.statetune, &now.statetune),
@@ -93,7 +103,7 @@ impl Lock {
         if self.threads != now.threads {
             machine.push(format!("threads {} -> {}", self.threads, now.threads));
         }
-        LockDifferences { inputs: inputs.map(|(name, ..)| name).collect(), machine }
+        LockDifferences { inputs: inputs.collect(), machine }
     }
 
     /// The file's text.

@@ -21,13 +21,20 @@ error[ST3005]: the data file `nowhere.jsonl` does not exist
 
 #[test]
 fn a_folder() {
-    Case::new().with(STATE, "data.jsonl", "folder").having("folder/file", "").refuses(
+    let case = Case::new().with(STATE, "data.jsonl", "folder").having("folder/file", "");
+    case.refuses(20, "error[ST3004]: `folder/file` holds no documents");
+    std::fs::remove_file(case.path("folder/file")).expect("it was just written");
+    case.refuses(
         20,
         "\
-error[ST3005]: cannot read `folder`
+error[ST3005]: `folder` names no files
+ --> state.toml:5:13
   |
-  = note: Is a directory (os error 21)
-  = help: name a file in this folder",
+5 | data_file = \"folder\"
+  |             ^^^^^^^^
+  |
+  = note: a folder stands for its files, without hidden ones and without folders in it
+  = note: a pattern is a path with `*`, `?` or `[...]`",
     );
 }
 
@@ -57,10 +64,69 @@ fn broken_lines() {
 }
 
 #[test]
-fn an_empty_file() {
-    Case::new()
-        .having("data.jsonl", "\n\n")
-        .refuses(20, "error[ST3004]: `data.jsonl` holds no documents");
+fn a_file_without_documents() {
+    for content in ["", "\n\n", " \t\r\n  "] {
+        Case::new()
+            .having("data.jsonl", content)
+            .refuses(20, "error[ST3004]: `data.jsonl` holds no documents");
+    }
+}
+
+#[test]
+fn lines_that_are_not_utf8() {
+    let mut lines = b"{\"text\": \"a\"}\n{\"text\": \"".to_vec();
+    lines.extend(b"\xc4\xe3\xba\xc3\"}\n");
+    Case::new().having("data.jsonl", lines).refuses(
+        20,
+        r#"error[ST3002]: line 2 of `data.jsonl` is not UTF-8
+ --> data.jsonl:2:11
+  |
+2 | {"text": "������"}
+  |           ^ byte 0xc4
+  |
+  = note: 1 other line is fine
+  = help: save the file as UTF-8, for example `iconv -f GB18030 -t UTF-8 OLD > NEW`"#,
+    );
+}
+
+#[test]
+fn nul_bytes() {
+    Case::new().having("data.jsonl", "{\"text\": \"a\0b\"}\n").refuses(
+        20,
+        "\
+error[ST3001]: line 1 of `data.jsonl` is not valid JSON
+ --> data.jsonl:1:12
+  |
+1 | {\"text\": \"a\u{2400}b\"}
+  |            ^ control character (\\u0000-\\u001F) found while parsing a string",
+    );
+    let blank = vec![0; 4096]; // what a disk that lost power may leave
+    let output = Case::new().having("data.jsonl", blank).statetune(&["run", STATE]);
+    assert_eq!(output.code, Some(20));
+    assert!(
+        output.stderr.contains("line 1 of `data.jsonl` is not valid JSON"),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.len() < 1000, "the line is cut");
+}
+
+/// A line may have any length; what is shown of it is cut.
+#[test]
+fn a_line_of_100_megabytes() {
+    let text = "words ".repeat(100_000_000 / 6);
+    let case = Case::new().having("data.jsonl", format!("{{\"text\": \"{text}"));
+    case.refuses(
+        20,
+        r#"error[ST3001]: line 1 of `data.jsonl` is not valid JSON
+ --> data.jsonl:1:100000006
+  |
+1 | ... words words words words words words words
+  |                                              ^ the line ends within a string"#,
+    );
+    case.write("data.jsonl", format!("{{\"text\": \"{text}\"}}"));
+    let output = case.statetune(&["data", "prepare", STATE, "--set", "data.val_split=0"]);
+    assert!(output.is_done().stdout.contains("documents  1, 0 of them held out"), "{output:?}");
 }
 
 #[test]
@@ -81,13 +147,15 @@ fn documents_in_which_nobody_answers() {
     Case::new().having("data.jsonl", line).refuses(
         20,
         r#"error[ST3102]: 1 of 1 documents would teach nothing
- --> data.jsonl:1:1
+ --> data.jsonl:1:23
   |
 1 | {"text": "User: hi\n\nBot: hello"}
-  | ^
+  |                       ^^^^ no `Assistant:` turn, so every token is masked
   |
-  = note: the first one is line 1 of `data.jsonl`
-  = note: `loss_mask = "assistant"` learns what follows `Assistant:` at the start of a turn, as far as `train.ctx_len` reaches
+  = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
+  = note: role words found: User 1, Bot 1
+  = help: `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: `statetune data show FILE --line 1` prints the sample with its mask
   = help: mend or remove such documents, or set `data.loss_mask = "pad"`"#,
     );
 }
@@ -113,7 +181,7 @@ fn a_document_that_is_too_long() {
   | ^
   |
   = help: raise `train.ctx_len`
-  = help: or set `data.overlong = "truncate"` and lose the end of such documents"#,
+  = help: or set `data.overlong` to `split` (several samples), `truncate` (their ends are lost) or `drop` (they are lost)"#,
     );
 }
 
@@ -189,8 +257,7 @@ fn a_pair_with_a_document_of_one_token() {
 error[ST3102]: 1 of 2 documents would teach nothing
   |
   = note: the first one is document 1 of `tokens`
-  = note: `loss_mask = \"assistant\"` learns what follows `Assistant:` at the start of a turn, as far as `train.ctx_len` reaches
-  = help: mend or remove such documents, or set `data.loss_mask = \"pad\"`",
+  = help: remove such documents: a sample predicts each token from those before it",
     );
 }
 
@@ -220,4 +287,138 @@ error[ST3020]: line 1 of `base.txt` is not `<id> <literal> <byte length>`
   |
   = note: each line is `<id> <Python literal> <byte length>`, for example `36786 ' Hello' 6`",
     );
+}
+
+/// The case with a pair of these bytes in the place of its documents.
+fn of_bytes(bin: &[u8], idx: &[u8]) -> Case {
+    of_tokens().having("tokens.bin", bin).having("tokens.idx", idx)
+}
+
+#[test]
+fn a_pair_that_contradicts_itself() {
+    let case = of_tokens();
+    write_tokens(&case, &[&[5, 6, 7, 0], &[8, 0]]);
+    let bytes = |half| std::fs::read(case.path(half)).expect("it was just written");
+    let (bin, idx) = (bytes("tokens.bin"), bytes("tokens.idx"));
+    let changed = |at: usize, byte: u8| {
+        let mut idx = idx.clone();
+        idx[at] = byte;
+        idx
+    };
+    let place = "
+ --> state.toml:6:13
+  |
+6 | data_file = \"tokens\"
+  |             ^^^^^^^^";
+    let copied = "
+  |
+  = note: the two files belong to different data, or one was not copied whole";
+    let cases: [(&[u8], Vec<u8>, &str, &str); 7] = [
+        (
+            &bin,
+            changed(0, b'P'),
+            "ST3011]: `tokens.idx` is not a binidx index: it does not begin with `MMIDIDX`",
+            "",
+        ),
+        (&bin, changed(9, 2), "ST3011]: `tokens.idx` has version 2, expected 1", ""),
+        (
+            &bin,
+            changed(17, 7),
+            "ST3011]: `tokens.idx` has dtype code 7, which is for floats, not token ids",
+            "",
+        ),
+        (
+            &bin[..10],
+            idx.clone(),
+            "ST3012]: `tokens.bin` has 10 bytes, but its index describes 12",
+            copied,
+        ),
+        (
+            &bin[..11],
+            idx.clone(),
+            "ST3012]: `tokens.bin` has 11 bytes, which is no multiple of 2, the size of a token",
+            copied,
+        ),
+        (
+            &bin,
+            idx[..60].to_vec(),
+            "ST3012]: `tokens.idx` has 60 bytes, but its header needs 82",
+            "",
+        ),
+        (
+            &bin,
+            changed(34, 3),
+            "ST3012]: `tokens.idx` puts document 1 at byte 8, expected 6",
+            "
+  |
+  = note: each document begins where the one before it ends",
+        ),
+    ];
+    for (bin, idx, message, note) in cases {
+        of_bytes(bin, &idx).refuses(20, &format!("error[{message}{place}{note}"));
+    }
+}
+
+#[test]
+fn arrays_that_hold_no_ids() {
+    let case = |data_type: &str, content: &[u8]| {
+        Case::new()
+            .with(
+                STATE,
+                "data_file = \"data.jsonl\"\n",
+                &format!("data_type = \"{data_type}\"\ndata_file = \"tokens\"\n"),
+            )
+            .having("tokens", content)
+    };
+    case("uint16", &[1, 2, 3]).refuses(
+        20,
+        "\
+error[ST3012]: `tokens` has 3 bytes, which is no multiple of 2, the size of a token
+  |
+  = note: the file was not copied whole, or is of another type",
+    );
+    case("numpy", b"PK\x03\x04").refuses(20, "error[ST3011]: `tokens` is no .npy file");
+}
+
+/// A file system of a quarter of a megabyte; needs a superuser who may mount.
+#[test]
+fn a_full_disk() {
+    let line = |i: usize| format!("{{\"text\": \"User: {i}\\n\\nAssistant: {i}\"}}\n");
+    let case = Case::new().having("data.jsonl", (0..20_000).map(line).collect::<String>());
+    std::fs::create_dir(case.path("small")).expect("a folder");
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
+        .arg(case.path("small"))
+        .output();
+    if !mounted.as_ref().is_ok_and(|mount| mount.status.success()) {
+        println!("skipped: a small file system cannot be mounted: {mounted:?}");
+        return;
+    }
+    let output = case.statetune(&["data", "prepare", STATE, "--runs-dir", "small"]);
+    let left = case.list("small/.cache");
+    let export = ["data", "export", "data.jsonl", "--to", "binidx", "--out", "small/out"];
+    let exported = case.statetune(&export);
+    let left_of_export = case.list("small");
+    let unmounted = std::process::Command::new("umount").arg(case.path("small")).status();
+    assert!(unmounted.is_ok_and(|status| status.success()));
+
+    let key = regex::Regex::new("data-[0-9a-f]{16}").expect("a valid expression");
+    assert_eq!(
+        key.replace(output.stderr.trim_end(), "data-KEY"),
+        "\
+error[ST3006]: cannot write `small/.cache/data-KEY`
+  |
+  = note: No space left on device (os error 28)
+  = note: nothing half-written was left behind"
+    );
+    assert_eq!((output.code, left), (Some(29), Vec::new()));
+    assert_eq!(
+        exported.stderr.trim_end(),
+        "\
+error[ST3006]: cannot write `small/out`
+  |
+  = note: No space left on device (os error 28)
+  = note: nothing half-written was left behind"
+    );
+    assert_eq!((exported.code, left_of_export), (Some(29), vec![".cache".to_owned()]));
 }

@@ -14,6 +14,8 @@ Commands:
   resume    Go on with a run that was stopped, killed or made longer, bit for bit
   check     Check an experiment file without running it
   generate  Let a base model, or a run's tuned model, continue a text
+  data      Look at the documents of an experiment, prepare them, write them for other programs
+  cache     List or remove prepared data
   score     Print how likely a model finds given tokens, as JSON
   schema    Print the JSON Schema of experiment files
   help      Print this message or the help of the given subcommand(s)

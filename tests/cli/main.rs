@@ -5,6 +5,8 @@ mod bad_experiment;
 mod bad_model;
 mod case;
 mod commands;
+mod data;
+mod data_look;
 mod device;
 mod edges;
 mod emoji_state;

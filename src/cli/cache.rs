@@ -1,0 +1,233 @@
+//! `statetune cache`.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+
+use super::{Color, say, show};
+use crate::data::cache::{Entry, Removal, clean, list};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::plan::CACHE;
+
+/// Arguments of `cache`.
+#[derive(Args, Debug)]
+pub(super) struct CacheArgs {
+    #[command(subcommand)]
+    command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// List prepared data: size, age, and what it was made of.
+    Ls(RunsDir),
+    /// Remove prepared data, and what unfinished processes left. What a live process builds or uses stays.
+    Clean(CleanArgs),
+}
+
+#[derive(Args, Debug)]
+struct RunsDir {
+    /// Where run directories lie; prepared data is in `.cache` there.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs_dir: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct CleanArgs {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    runs_dir: RunsDir,
+}
+
+/// What is removed.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Everything.
+    #[arg(long)]
+    all: bool,
+    /// What was not used for so long: a number with `d`, `h` or `m`, such as `30d`.
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Option<Duration>,
+    /// What no run directory refers to.
+    #[arg(long)]
+    unused: bool,
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+fn age(text: &str) -> Result<Duration, String> {
+    let unit = match text.chars().last() {
+        Some('d') => DAY,
+        Some('h') => HOUR,
+        Some('m') => MINUTE,
+        _ => return Err("needs a unit: `d`, `h` or `m`".into()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| "is no number with a unit")?;
+    let secs = number.checked_mul(unit).ok_or("is too long")?;
+    Ok(Duration::from_secs(secs))
+}
+
+pub(super) fn cache(args: &CacheArgs, color: Color) -> ExitCode {
+    let (runs_dir, done) = match &args.command {
+        CacheCommand::Ls(RunsDir { runs_dir }) => (runs_dir, ls(&runs_dir.join(CACHE))),
+        CacheCommand::Clean(CleanArgs { which, runs_dir: RunsDir { runs_dir } }) => {
+            (runs_dir, remove(runs_dir, which))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::Ok,
+        Err(error) => {
+            let cache = runs_dir.join(CACHE);
+            let message = format!("cannot use the cache `{}`", cache.display());
+            show(&Diagnostic::error("ST3040", message).note(error.to_string()), color);
+            ExitCode::Disk
+        }
+    }
+}
+
+fn ls(cache: &Path) -> io::Result<()> {
+    let entries = list(cache)?;
+    if entries.is_empty() {
+        say(format_args!("no prepared data in {}", cache.display()));
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_header([
+        "name",
+        "size",
+        "used",
+        "documents",
+        "tokens",
+        "made of",
+    ]);
+    for entry in &entries {
+        let [documents, tokens, sources] = match &entry.report {
+            Some(report) => [
+                report.documents.to_string(),
+                (report.train_tokens + report.val_tokens).to_string(),
+                sources(&report.files),
+            ],
+            None => ["-".into(), "-".into(), "not complete".into()],
+        };
+        let size = size(entry.bytes);
+        table.add_row([name(entry), size, ago(entry.used), documents, tokens, sources]);
+    }
+    say(table);
+    say(format_args!(
+        "{} in {}",
+        size(entries.iter().map(|entry| entry.bytes).sum()),
+        cache.display()
+    ));
+    Ok(())
+}
+
+/// The first file, and how many others there are.
+fn sources(files: &[crate::data::FileDigest]) -> String {
+    match files {
+        [] => "dummy".into(),
+        [one] => one.path.display().to_string(),
+        [first, others @ ..] => format!("{} and {} more", first.path.display(), others.len()),
+    }
+}
+
+fn remove(runs_dir: &Path, which: &Which) -> io::Result<()> {
+    let now = SystemTime::now();
+    let used = if which.unused { used_by_runs(runs_dir)? } else { HashSet::new() };
+    let chosen = |entry: &Entry| match which.older_than {
+        Some(age) => now.duration_since(entry.used).is_ok_and(|unused| unused >= age),
+        None => which.all || !used.contains(&name(entry)),
+    };
+    let mut freed = 0;
+    for (entry, removal) in clean(&runs_dir.join(CACHE), chosen)? {
+        match removal {
+            Removal::Removed => {
+                freed += entry.bytes;
+                say(format_args!("removed  {}, {}", name(&entry), size(entry.bytes)));
+            }
+            Removal::InUse => say(format_args!("in use   {}, left as it is", name(&entry))),
+        }
+    }
+    say(format_args!("freed    {}", size(freed)));
+    Ok(())
+}
+
+/// Names of the prepared data that runs were made with.
+fn used_by_runs(runs_dir: &Path) -> io::Result<HashSet<String>> {
+    let runs = match fs::read_dir(runs_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        runs => runs?,
+    };
+    let mut used = HashSet::new();
+    for run in runs {
+        let lock = fs::read_to_string(run?.path().join("lock.toml")).unwrap_or_default();
+        let lock: toml::Table = lock.parse().unwrap_or_default();
+        let key = lock.get("prepared").and_then(toml::Value::as_str);
+        used.extend(key.map(|key| format!("data-{key}")));
+    }
+    Ok(used)
+}
+
+fn name(entry: &Entry) -> String {
+    entry.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut number = bytes as f64 / 1000.0;
+    let mut unit = 0;
+    while number >= 999.95 && unit + 1 < UNITS.len() {
+        number /= 1000.0;
+        unit += 1;
+    }
+    format!("{number:.1} {}", UNITS[unit])
+}
+
+fn ago(time: SystemTime) -> String {
+    let secs = SystemTime::now().duration_since(time).unwrap_or_default().as_secs();
+    match secs {
+        DAY.. => format!("{} d ago", secs / DAY),
+        HOUR.. => format!("{} h ago", secs / HOUR),
+        MINUTE.. => format!("{} min ago", secs / MINUTE),
+        _ => "just now".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_unit() {
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_960, "1.0 MB"),
+            (12_345_678, "12.3 MB"),
+            (5_000_000_000_000_000, "5000.0 TB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn ages_have_a_unit() {
+        assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86400)));
+        assert_eq!(age("0m"), Ok(Duration::ZERO));
+        assert!(age("30").is_err() && age("d").is_err() && age("-1h").is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! `statetune data prepare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::skipped_lines;
+use crate::cli::{Color, ExperimentArgs, say, show};
+use crate::data::{Binidx, Prepared};
+use crate::exit::ExitCode;
+use crate::pipeline::{RunError, load_tokenizer, prepare_sources};
+use crate::plan::{Plan, Purpose};
+
+/// Arguments of `data prepare`.
+#[derive(Args, Debug)]
+pub(super) struct PrepareArgs {
+    /// The experiment file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+pub(super) fn prepare(args: &PrepareArgs, color: Color) -> ExitCode {
+    let plan = match args.experiment.plan(&args.file, Purpose::Data, color) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    match prepare_plan(&plan) {
+        Ok(()) => ExitCode::Ok,
+        Err(error) => {
+            show(&error.diagnostic(), color);
+            error.exit_code()
+        }
+    }
+}
+
+fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
+    if let Some(prefix) = plan.one_pair() {
+        let pair = Binidx::open(prefix)?;
+        say(format_args!("data       {}, used as it is", prefix.display()));
+        say(format_args!("documents  {}", pair.len()));
+        say(format_args!("tokens     {}", pair.tokens()));
+        return Ok(());
+    }
+    let prepared = prepare_sources(plan, &load_tokenizer(plan)?)?;
+    say(format_args!(
+        "data       {}, {}",
+        plan.cache_dir().join(format!("data-{}", prepared.key)).display(),
+        if prepared.cached { "was there already" } else { "made" }
+    ));
+    print_report(&prepared);
+    Ok(())
+}
+
+/// What prepared data is made of, one line a fact.
+fn print_report(prepared: &Prepared) {
+    let report = &prepared.report;
+    say(format_args!("documents  {}, {} of them held out", report.documents, report.held_out));
+    say(format_args!(
+        "train      {} documents, {} tokens",
+        report.train_documents, report.train_tokens
+    ));
+    if report.held_out > 0 {
+        say(format_args!("held out   {} documents, {} tokens", report.held_out, report.val_tokens));
+    }
+    let longest = report.longest;
+    let origin = prepared.origin_of(longest.document);
+    let origin = origin.map_or(String::new(), |origin| format!(", {origin}"));
+    say(format_args!("longest    {} tokens{origin}", longest.tokens));
+    if report.skipped_lines > 0 {
+        say(format_args!("skipped    {}", skipped_lines(report.skipped_lines)));
+    }
+}

@@ -1,0 +1,180 @@
+//! The lines of a text file, which may be compressed.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::error::DataError;
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Reads a file in batches of whole lines.
+pub(super) struct Lines {
+    file: PathBuf,
+    reader: Box<dyn BufRead>,
+    /// Lines read so far.
+    count: u64,
+}
+
+/// Some lines in a row.
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    /// Each line without its line feed.
+    lines: Vec<Range<usize>>,
+    /// Number of the first line, counted from 1.
+    first: u64,
+}
+
+impl Batch {
+    /// The lines with their numbers.
+    pub(super) fn lines(&self) -> Vec<(u64, &[u8])> {
+        (self.first..).zip(self.lines.iter().map(|range| &self.bytes[range.clone()])).collect()
+    }
+}
+
+impl Lines {
+    /// Opens a file; that it is compressed with gzip or zstd is seen from its first bytes.
+    pub(super) fn open(file: &Path) -> Result<Self, DataError> {
+        let reader = open(file).map_err(|source| DataError::Read { file: file.into(), source })?;
+        Ok(Self { file: file.into(), reader, count: 0 })
+    }
+
+    /// Lines of about `bytes` bytes together, or one longer line; `None` at the end of the file. A
+    /// byte order mark is skipped.
+    pub(super) fn batch(&mut self, bytes: usize) -> Result<Option<Batch>, DataError> {
+        let mut batch = Batch { bytes: Vec::new(), lines: Vec::new(), first: self.count + 1 };
+        while batch.bytes.len() < bytes {
+            let mut start = batch.bytes.len();
+            let read = self.reader.read_until(b'\n', &mut batch.bytes);
+            let read =
+                read.map_err(|source| DataError::Read { file: self.file.clone(), source })?;
+            if read == 0 {
+                break;
+            }
+            self.count += 1;
+            let line = &batch.bytes[start..];
+            let end = batch.bytes.len() - usize::from(line.ends_with(b"\n"));
+            if self.count == 1 && line.starts_with(BYTE_ORDER_MARK) {
+                start += BYTE_ORDER_MARK.len();
+            }
+            batch.lines.push(start..end);
+        }
+        Ok((!batch.lines.is_empty()).then_some(batch))
+    }
+}
+
+fn open(file: &Path) -> io::Result<Box<dyn BufRead>> {
+    let mut plain = BufReader::with_capacity(BUFFER_BYTES, File::open(file)?);
+    let start = plain.fill_buf()?;
+    Ok(if start.starts_with(GZIP) {
+        Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain)))
+    } else if start.starts_with(ZSTD) {
+        Box::new(BufReader::with_capacity(BUFFER_BYTES, zstd::Decoder::with_buffer(plain)?))
+    } else {
+        Box::new(plain)
+    })
+}
+
+/// Calls `each` with every line of a file and its number, counted from 1. A file that is compressed with gzip
+/// or zstd is decompressed.
+///
+/// # Errors
+/// [`DataError::Read`].
+pub fn for_each_line(file: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), DataError> {
+    let mut lines = Lines::open(file)?;
+    while let Some(batch) = lines.batch(BUFFER_BYTES)? {
+        batch.lines().into_iter().for_each(|(number, line)| each(number, line));
+    }
+    Ok(())
+}
+
+/// Line `number` of a file, counted from 1; empty where there is none or it cannot be read.
+pub(super) fn line(file: &Path, number: u64) -> Vec<u8> {
+    let find = || {
+        let mut lines = Lines::open(file).ok()?;
+        while let Some(batch) = lines.batch(BUFFER_BYTES).ok()? {
+            if let Some(&(_, line)) = batch.lines().iter().find(|(n, _)| *n == number) {
+                return Some(line.to_vec());
+            }
+        }
+        None
+    };
+    find().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    const TEXT: &[u8] = "\u{feff}one\n\ntwo\r\nthree".as_bytes();
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// The lines of a file with this content, in batches of this size.
+    fn read(content: &[u8], bytes: usize) -> Result<Vec<(u64, String)>, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("d");
+        fs::write(&file, content).unwrap();
+        let mut reader = Lines::open(&file)?;
+        let mut lines = Vec::new();
+        while let Some(batch) = reader.batch(bytes)? {
+            lines.extend(
+                batch
+                    .lines()
+                    .into_iter()
+                    .map(|(number, line)| (number, String::from_utf8(line.to_vec()).unwrap())),
+            );
+        }
+        for (number, line) in &lines {
+            assert_eq!(super::line(&file, *number), line.as_bytes());
+        }
+        assert_eq!(super::line(&file, lines.len() as u64 + 1), b"");
+        Ok(lines)
+    }
+
+    #[test]
+    fn compressed_or_not_the_lines_are_the_same() {
+        let expected =
+            [(1, "one".into()), (2, String::new()), (3, "two\r".into()), (4, "three".into())];
+        let (first, rest) = TEXT.split_at(7);
+        let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+        let forms = [
+            TEXT.to_vec(),
+            gzip(TEXT),
+            [gzip(first), gzip(rest)].concat(),
+            zstd(TEXT),
+            [zstd(first), zstd(rest)].concat(),
+        ];
+        for form in forms {
+            for bytes in [1, 5, 1000] {
+                assert_eq!(read(&form, bytes).unwrap(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_compressed_file_is_an_error() {
+        let long = b"some text\n".repeat(1000);
+        for form in [gzip(&long), zstd::encode_all(&long[..], 3).unwrap()] {
+            let error = read(&form[..form.len() - 6], 1000).unwrap_err();
+            assert_eq!(error.code(), "ST3005", "{error}");
+        }
+        assert!(read(b"", 10).unwrap().is_empty());
+    }
+}
