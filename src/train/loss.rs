@@ -52,17 +52,16 @@ pub fn head_loss(
     for Chunk { first, rows, hidden, targets } in chunks(hidden, targets, options.head_chunk) {
         let d = model.logits(&hidden); // (rows, V), turned into its gradient part by part
         for (mut z, targets) in parts(&d, &targets) {
-            let Exponentials { mut exp, total, largest, largest_at, losses } =
-                exponentials(&z, &targets);
+            let (mut softmax, losses) = softmax(&z, &targets);
             sum += losses.sum(Kind::Double);
-            let mut dz = exp.g_mul_(&(total.reciprocal() * scale)); // scaled softmax
+            let mut dz = softmax.g_mul_scalar_(scale);
             let _ = dz.scatter_add_(-1, &targets.unsqueeze(-1), &losses.full_like(-scale));
             if options.l2wrap > 0.0 {
-                let _ = dz.scatter_add_(-1, &largest_at, &(largest * (options.l2wrap * scale)));
+                let (largest, largest_at) = z.max_dim(-1, true);
+                let pull = largest.to_kind(dz.kind()) * (options.l2wrap * scale);
+                let _ = dz.scatter_add_(-1, &largest_at, &pull);
             }
-            if dz.kind() != kind {
-                z.copy_(&dz);
-            }
+            z.copy_(&dz);
         }
         let _ = d.matmul_out(&d_hidden.narrow(0, first, rows), head);
         if let (Some(d_scores), Some(copies)) = (&d_scores, &hidden.copies) {
@@ -82,7 +81,7 @@ pub(super) fn loss_sum(model: &Model, hidden: &Hidden, targets: &Tensor, head_ch
     let mut sum = Tensor::zeros([], (Kind::Double, targets.device()));
     for Chunk { hidden, targets, .. } in chunks(hidden, targets, head_chunk) {
         for (z, targets) in parts(&model.logits(&hidden), &targets) {
-            sum += exponentials(&z, &targets).losses.sum(Kind::Double);
+            sum += softmax(&z, &targets).1.sum(Kind::Double);
         }
     }
     sum.double_value(&[])
@@ -94,30 +93,17 @@ fn parts(logits: &Tensor, targets: &Tensor) -> impl Iterator<Item = (Tensor, Ten
     logits.split(PART_LEN, 0).into_iter().zip(targets.split(PART_LEN, 0))
 }
 
-/// Softmax before its division, for n positions.
-struct Exponentials {
-    /// `exp(z - max z)`: (n, V).
-    exp: Tensor,
-    /// Its sum over a row: (n, 1).
-    total: Tensor,
-    /// `max z`: (n, 1).
-    largest: Tensor,
-    /// Where in the row it stands: (n, 1) int64.
-    largest_at: Tensor,
-    /// Cross-entropy: (n, 1).
-    losses: Tensor,
-}
-
-/// Overwrites logits that are float32 or float64 already.
-fn exponentials(logits: &Tensor, targets: &Tensor) -> Exponentials {
-    let mut logits = logits.to_kind(loss_kind(logits.kind()));
-    let (largest, largest_at) = logits.max_dim(-1, true);
-    let mut shifted = logits.g_sub_(&largest);
-    let of_target = shifted.gather(-1, &targets.unsqueeze(-1), false);
-    let exp = shifted.exp_();
-    let total = exp.sum_dim_intlist(-1, true, None::<Kind>);
-    let losses = total.log() - of_target;
-    Exponentials { exp, total, largest, largest_at, losses }
+/// Softmax (n, V) of the logits of n positions, and the cross-entropy (n, 1) there.
+///
+/// The largest probability of a position is `1 / sum exp(z - max z)`, so its logarithm gives the loss without
+/// that of the target's probability, which may be too small for its dtype.
+fn softmax(logits: &Tensor, targets: &Tensor) -> (Tensor, Tensor) {
+    let kind = loss_kind(logits.kind());
+    let softmax = logits.softmax(-1, kind);
+    let largest = logits.amax([-1], true).to_kind(kind);
+    let of_target = logits.gather(-1, &targets.unsqueeze(-1), false).to_kind(kind);
+    let losses = largest - of_target - softmax.amax([-1], true).log();
+    (softmax, losses)
 }
 
 /// The positions `first .. first + rows`.

@@ -1,6 +1,14 @@
 //! Any bytes as a checkpoint file: reading them ends in tensors or in an error, never in a crash.
 //!
-//! `cargo fuzz run checkpoint --fuzz-dir tests/fuzz tests/fuzz/corpus tests/data/pth` starts from the small files of the tests.
+//! With `cargo install cargo-fuzz`, and libtorch where `LIBTORCH` says (`.libtorch/torch` after `make libtorch`),
+//! this starts from the small files of the tests and goes on for ten minutes:
+//!
+//! ```sh
+//! export RUSTC_BOOTSTRAP=1 LD_LIBRARY_PATH="$LIBTORCH/lib"
+//! cargo fuzz run checkpoint --fuzz-dir tests/fuzz tests/fuzz/corpus tests/data/pth -- -max_len=8192 -max_total_time=600
+//! ```
+//!
+//! What it finds belongs into `tests/data/pth`, as a file whose name begins with `refused_`.
 
 #![no_main]
 
