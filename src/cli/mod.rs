@@ -2,12 +2,14 @@
 //!
 //! Standard output carries the answer, standard error progress and messages.
 
+mod chat;
 mod check;
 mod generate;
 mod run;
 mod schema;
 mod score;
 mod screen;
+mod subject;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -40,6 +42,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Let a base model, or a run's tuned model, continue a text.
     Generate(generate::GenerateArgs),
+    /// Talk with a run's tuned model, or with two side by side.
+    Chat(chat::ChatArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
     /// Print the JSON Schema of experiment files.
@@ -62,6 +66,15 @@ impl Color {
             Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         }
     }
+}
+
+/// Form of what a command prints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people.
+    Human,
+    /// A JSON object.
+    Json,
 }
 
 /// What every command that takes an experiment file knows.
@@ -150,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
+        Command::Chat(args) => chat::chat(&args, color),
         Command::Score(args) => score::score(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });
