@@ -5,11 +5,14 @@
 mod chat;
 mod check;
 mod generate;
+mod mount;
 mod run;
 mod schema;
 mod score;
 mod screen;
+mod state;
 mod subject;
+mod table;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -46,6 +49,10 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
+    /// Write a state for another program, and prove that it computes the same with it.
+    Mount(mount::MountArgs),
+    /// Look at trained states, compare them, make new ones of them.
+    State(state::StateArgs),
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
 }
@@ -165,6 +172,8 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::generate(&args, color),
         Command::Chat(args) => chat::chat(&args, color),
         Command::Score(args) => score::score(&args, color),
+        Command::Mount(args) => mount::mount(&args, color),
+        Command::State(args) => state::state(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });
     catch_unwind(command).unwrap_or_else(|_| {

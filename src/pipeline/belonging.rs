@@ -7,6 +7,8 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::{Version, Weights, fingerprint};
 use crate::output::{Passport, Sizes};
 
+const ON_OTHERS: &str = "on other weights than its own a state makes answers worse";
+
 /// What there is to say about a state that is going to be used with `weights`: nothing when it was tuned
 /// on them, an error when it was tuned on others, a warning when nobody knows.
 ///
@@ -14,31 +16,22 @@ use crate::output::{Passport, Sizes};
 /// A file that cannot be read, and a state of another version of RWKV, which no use can excuse.
 pub fn check_base(state: &Path, weights: &Path) -> Result<Option<Diagnostic>, RunError> {
     let Some(passport) = Passport::of(state)? else {
-        let message =
-            format!("nothing says which weights `{}` was tuned on", state.display());
         let beside = Passport::beside(state);
-        return Ok(Some(
-            Diagnostic::warning("ST8003", message)
-                .note(format!("there is no passport `{}`", beside.display()))
-                .note("on other weights than its own a state makes answers worse"),
-        ));
+        let note = format!("there is no passport `{}`", beside.display());
+        return Ok(Some(unknown(state).note(note).note(ON_OTHERS)));
     };
     let found = Sizes::from(Weights::load(weights)?.shape());
-    if passport.model.version != found.version {
+    let other_version = passport.model.as_ref().filter(|model| model.version != found.version);
+    if let Some(model) = other_version {
         let message = format!("`{}` is for another version of RWKV", state.display());
         return Err(RunError::Foreign(Box::new(
             Diagnostic::error("ST8004", message)
-                .note(format!("tuned on  {}", words(&passport.model)))
+                .note(format!("tuned on  {}", words(model)))
                 .note(format!("found     {} in {}", words(&found), weights.display())),
         )));
     }
-    let Some(base) = &passport.base else {
-        let message = format!("nothing says which weights `{}` was tuned on", state.display());
-        return Ok(Some(
-            Diagnostic::warning("ST8003", message)
-                .note("its passport names no weights")
-                .note("on other weights than its own a state makes answers worse"),
-        ));
+    let (Some(base), Some(model)) = (&passport.base, &passport.model) else {
+        return Ok(Some(unknown(state).note("its passport names no weights").note(ON_OTHERS)));
     };
     let fingerprint = fingerprint(weights)?;
     if fingerprint == base.fingerprint {
@@ -50,7 +43,7 @@ pub fn check_base(state: &Path, weights: &Path) -> Result<Option<Diagnostic>, Ru
     let file = weights.file_name().unwrap_or_default().to_string_lossy();
     let message = format!("`{}` was tuned on other weights", state.display());
     let refusal = Diagnostic::error("ST8002", message)
-        .note(format!("tuned on  {}", line(&passport.model, &base.file, &base.fingerprint)))
+        .note(format!("tuned on  {}", line(model, &base.file, &base.fingerprint)))
         .note(format!("found     {}", line(&found, &file, &fingerprint)))
         .note(format!(
             "same shape ({} x {} x {} x {}), so other programs would load it and answer badly",
@@ -62,6 +55,11 @@ pub fn check_base(state: &Path, weights: &Path) -> Result<Option<Diagnostic>, Ru
         state.display(),
         weights.display()
     ))))
+}
+
+fn unknown(state: &Path) -> Diagnostic {
+    let message = format!("nothing says which weights `{}` was tuned on", state.display());
+    Diagnostic::warning("ST8003", message)
 }
 
 /// The same message where the command goes on.

@@ -5,7 +5,7 @@ use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::KernelError;
 use crate::model::ModelError;
-use crate::output::PassportError;
+use crate::output::{AlgebraError, PassportError};
 use crate::runs::{CheckpointError, RunDirError};
 use crate::tensorfile::WeightsError;
 use crate::train::TrainError;
@@ -47,6 +47,20 @@ impl From<CheckpointError> for RunError {
         match error {
             CheckpointError::Tensors(error) => Self::Output(error),
             CheckpointError::Dir(error) => Self::Dir(error),
+        }
+    }
+}
+
+impl From<AlgebraError> for RunError {
+    fn from(error: AlgebraError) -> Self {
+        let refusal = |code| Diagnostic::error(code, error.to_string());
+        match error {
+            AlgebraError::State(error) => Self::Model(error),
+            AlgebraError::Passport(error) => Self::Passport(error),
+            AlgebraError::Shapes { .. } => Self::Contradiction(Box::new(refusal("ST8005"))),
+            AlgebraError::Bases { .. } => Self::Foreign(Box::new(
+                refusal("ST8006").note("numbers of such states have nothing to do with each other"),
+            )),
         }
     }
 }

@@ -49,18 +49,27 @@ impl Subject {
     /// not know.
     pub fn load(&self) -> Result<Loaded, RunError> {
         allow_tf32(self.tf32);
-        let tokenizer = match &self.tokenizer {
-            TokenizerSetting::World => Tokenizer::world(),
-            TokenizerSetting::File(path) => Tokenizer::load(path)?,
-        };
         let weights = Weights::load(&self.weights)?;
-        check_vocabulary(weights.shape(), &tokenizer)?;
+        let tokenizer = self.load_tokenizer(weights.shape())?;
         let model = Model::new(&weights, self.kind, self.op);
         let state = match &self.state {
             Some(file) => TimeState::load(file, model.shape())?,
             None => TimeState::zeros(model.shape(), Kind::Float, Device::Cpu),
         };
         Ok(Loaded { model, state, tokenizer })
+    }
+
+    /// Reads the vocabulary, for a model of this shape.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and tokens that the model does not know.
+    pub fn load_tokenizer(&self, shape: &Shape) -> Result<Tokenizer, RunError> {
+        let tokenizer = match &self.tokenizer {
+            TokenizerSetting::World => Tokenizer::world(),
+            TokenizerSetting::File(path) => Tokenizer::load(path)?,
+        };
+        check_vocabulary(shape, &tokenizer)?;
+        Ok(tokenizer)
     }
 
     /// What there is to say about a state that was not tuned on these weights, or of which nobody knows;
