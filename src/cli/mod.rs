@@ -4,6 +4,7 @@
 
 mod chat;
 mod check;
+mod export;
 mod generate;
 mod mount;
 mod run;
@@ -49,6 +50,8 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
+    /// Write a state or a model in another form.
+    Export(export::ExportArgs),
     /// Write a state for another program, and prove that it computes the same with it.
     Mount(mount::MountArgs),
     /// Look at trained states, compare them, make new ones of them.
@@ -172,6 +175,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::generate(&args, color),
         Command::Chat(args) => chat::chat(&args, color),
         Command::Score(args) => score::score(&args, color),
+        Command::Export(args) => export::export(&args, color),
         Command::Mount(args) => mount::mount(&args, color),
         Command::State(args) => state::state(&args, color),
         Command::Schema(args) => schema::schema(&args, color),

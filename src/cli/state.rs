@@ -1,6 +1,6 @@
 //! `statetune state`: what trained states are, how they differ, and states made of them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::output::{
     Difference, Export, KnownState, Passport, check_alike, combine, differences, save_state,
 };
 use crate::pipeline::RunError;
-use crate::runs::{find_run, newest_product};
+use crate::runs::product_file;
 use crate::tensorfile::{Dtype, TensorFile};
 
 /// Name and version of what `--format json` prints.
@@ -138,7 +138,10 @@ pub(super) fn state(args: &StateArgs, color: Color) -> ExitCode {
 impl StateArgs {
     /// Reads what `name` stands for, or prints what is wrong.
     fn load(&self, name: &str, color: Color) -> Result<KnownState, ExitCode> {
-        let path = state_file(&self.runs_dir, name, color)?;
+        let path = product_file(&self.runs_dir, name).map_err(|message| {
+            show(&message, color);
+            ExitCode::Invalid
+        })?;
         KnownState::load(&path).map_err(|error| fail(&RunError::from(error), color))
     }
 
@@ -241,24 +244,6 @@ impl StateArgs {
         }
         Ok(())
     }
-}
-
-/// The state file that a name stands for: itself, or the newest one of a run.
-fn state_file(runs_dir: &Path, name: &str, color: Color) -> Result<PathBuf, ExitCode> {
-    if Path::new(name).is_file() {
-        return Ok(PathBuf::from(name));
-    }
-    let refuse = |code, message: String| {
-        show(&Diagnostic::error(code, message), color);
-        ExitCode::Invalid
-    };
-    let run = find_run(runs_dir, name).ok_or_else(|| {
-        let runs = runs_dir.display();
-        refuse("ST0205", format!("there is no file `{name}`, and no such run in `{runs}`"))
-    })?;
-    newest_product(&run).ok_or_else(|| {
-        refuse("ST6002", format!("the run `{}` has not saved anything yet", run.display()))
-    })
 }
 
 /// What a passport says, in lines; what it does not say is unknown.

@@ -12,7 +12,7 @@ use crate::exit::ExitCode;
 use crate::kernels::Op;
 use crate::pipeline::{RunError, Subject};
 use crate::plan::{ModelPlan, Plan, Purpose};
-use crate::runs::{find_run, newest_product};
+use crate::runs::{find_run, newest_product, nothing_saved};
 use crate::sample::GenerateOptions;
 
 /// Tokens of an answer where no run says how many.
@@ -171,8 +171,7 @@ impl SubjectArgs {
         });
         let product = match part {
             Part::Tuned => Some(newest_product(&run).ok_or_else(|| {
-                let message = format!("the run `{}` has not saved anything yet", run.display());
-                show(&Diagnostic::error("ST6002", message), color);
+                show(&nothing_saved(&run), color);
                 ExitCode::Invalid
             })?),
             _ => None,

@@ -24,4 +24,4 @@ pub use forward::{Hidden, Model};
 pub use shape::{Arch, Ranks, Shape};
 pub use state::{LayerState, State, TimeState};
 pub use version::Version;
-pub use weights::{ModelError, Weights, file_tensor};
+pub use weights::{ModelError, Weights, copied, file_tensor, shape_of};
