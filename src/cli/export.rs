@@ -87,7 +87,9 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     let out = args.out.clone().unwrap_or_else(|| source.with_extension(extension));
     if out == source {
         let message = format!("`{}` would overwrite itself", source.display());
-        return refuse(Diagnostic::error("ST0206", message).help("name another file: `--out FILE`"));
+        return refuse(
+            Diagnostic::error("ST0206", message).help("name another file: `--out FILE`"),
+        );
     }
     if args.to == FormName::St && !matches!(args.dtype, None | Some(DtypeName::Fp16)) {
         let message = "a `.st` is always fp16: web-rwkv reads nothing else";

@@ -78,12 +78,7 @@ pub(super) fn mount(args: &MountArgs, color: Color) -> ExitCode {
     }
 }
 
-fn write(
-    args: &MountArgs,
-    subject: &Subject,
-    file: &Path,
-    color: Color,
-) -> Result<(), RunError> {
+fn write(args: &MountArgs, subject: &Subject, file: &Path, color: Color) -> Result<(), RunError> {
     let target = args.target.target();
     if let Some(message) = check_base(file, &subject.weights)? {
         if message.severity == Severity::Error {
@@ -99,12 +94,12 @@ fn write(
         Passport::new(Product::State, Sizes::from(&shape), json!({ "type": "state" }))
     });
     let tokenizer = subject.load_tokenizer(&shape)?;
-    let ids: Vec<i64> =
-        tokenizer.encode(PROMPT.as_bytes()).into_iter().map(i64::from).collect();
+    let ids: Vec<i64> = tokenizer.encode(PROMPT.as_bytes()).into_iter().map(i64::from).collect();
     let out = args.out.clone().unwrap_or_else(|| file.with_file_name(target.name()));
-    let name = passport.run.clone().unwrap_or_else(|| {
-        file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-    });
+    let name = passport
+        .run
+        .clone()
+        .unwrap_or_else(|| file.file_stem().unwrap_or_default().to_string_lossy().into_owned());
     let staged = Staged::new(&out)?;
     let Mounted { file: written, form } = target.write(&state, staged.path(), &name, &passport)?;
     let proof = prove(target, &weights, &state, &written, &ids).map_err(|error| match error {
@@ -195,7 +190,8 @@ impl Staged {
         let fail = |source| WeightsError::Write { path: out.to_path_buf(), source };
         let existed = out.is_dir();
         fs::create_dir_all(out).map_err(fail)?;
-        let folder = tempfile::Builder::new().prefix(".statetune-").tempdir_in(out).map_err(fail)?;
+        let folder =
+            tempfile::Builder::new().prefix(".statetune-").tempdir_in(out).map_err(fail)?;
         Ok(Staged { out: out.to_path_buf(), folder, existed })
     }
 

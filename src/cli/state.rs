@@ -128,9 +128,7 @@ pub(super) fn state(args: &StateArgs, color: Color) -> ExitCode {
         Command::Scale { factor, state, out } => {
             args.combine(std::slice::from_ref(state), &[*factor], "scale", out, color)
         }
-        Command::Mix { states, weights, out } => {
-            args.combine(states, weights, "mix", out, color)
-        }
+        Command::Mix { states, weights, out } => args.combine(states, weights, "mix", out, color),
     };
     result.err().unwrap_or(ExitCode::Ok)
 }
@@ -233,12 +231,12 @@ impl StateArgs {
         }
         let states = names.iter().map(|name| self.load(name, color));
         let states: Vec<KnownState> = states.collect::<Result<_, _>>()?;
-        let written = combine(&states, weights, operation)
-            .map_err(RunError::from)
-            .and_then(|(state, passport)| {
+        let written = combine(&states, weights, operation).map_err(RunError::from).and_then(
+            |(state, passport)| {
                 let export = Export { dtype: out.dtype.dtype(), passport: &passport };
                 Ok(save_state(&state, &out.out, &export)?)
-            });
+            },
+        );
         for path in written.map_err(|error| fail(&error, color))? {
             say(format_args!("state  {}", path.display()));
         }
@@ -266,7 +264,10 @@ pub(super) fn passport_lines(passport: Option<&Passport>) -> Vec<String> {
         format!("method    {}", passport.method),
         format!("run       {}", text(&passport.run)),
         format!("ctx_len   {}", text(&passport.ctx_len.map(|tokens| tokens.to_string()))),
-        format!("template  {}", passport.template.as_ref().map_or_else(unknown, |t| format!("{t:?}"))),
+        format!(
+            "template  {}",
+            passport.template.as_ref().map_or_else(unknown, |t| format!("{t:?}"))
+        ),
         format!("made by   statetune {}", passport.statetune),
     ]
 }
@@ -277,8 +278,9 @@ fn numbers(difference: &Difference) -> Value {
 }
 
 fn norms(state: &TimeState) -> Vec<f64> {
-    let norm =
-        |s: &tch::Tensor| s.to_kind(Kind::Double).square().sum(Kind::Double).sqrt().double_value(&[]);
+    let norm = |s: &tch::Tensor| {
+        s.to_kind(Kind::Double).square().sum(Kind::Double).sqrt().double_value(&[])
+    };
     state.0.iter().map(norm).collect()
 }
 

@@ -129,9 +129,19 @@ impl Found {
     pub(super) fn plan(&self) -> Option<&Plan> {
         self.run.as_ref().map(|(_, plan)| plan)
     }
+
+    /// Whether there are weights without what was learned: those of the run, or, `given`, others.
+    pub(super) fn has_base(&self, given: bool) -> bool {
+        given || !matches!(self.plan().map(|plan| &plan.model), Some(ModelPlan::Scratch { .. }))
+    }
 }
 
 impl SubjectArgs {
+    /// Where run directories lie.
+    pub(super) fn runs_dir(&self) -> &Path {
+        &self.runs_dir
+    }
+
     /// Whether other weights stand in for those of a run.
     pub(super) fn has_model(&self) -> bool {
         self.model.is_some()
@@ -184,7 +194,8 @@ impl SubjectArgs {
             (_, None) => (base, None),
         };
         let Some(weights) = weights else {
-            let message = format!("the run `{}` trained a new model, it has no base", run.display());
+            let message =
+                format!("the run `{}` trained a new model, it has no base", run.display());
             return refuse(Diagnostic::error("ST6003", message), color);
         };
         let subject = Subject {
@@ -209,7 +220,8 @@ impl SubjectArgs {
             return refuse(refusal, color);
         };
         if let [set, ..] = &*self.set {
-            let message = format!("`--set {set}` overrides a setting of a run, but there is no run");
+            let message =
+                format!("`--set {set}` overrides a setting of a run, but there is no run");
             return refuse(Diagnostic::error("ST0203", message), color);
         }
         let state = match part {

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, Data, Export, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train};
+use super::{
+    Checkpoint, Data, Export, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train,
+};
 
 /// The experiment file: what a person asks for.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

@@ -100,7 +100,9 @@ fn layers_of(file: &TensorFile, mut expected: Option<[i64; 3]>) -> Result<TimeSt
                 return Err(format!("tensor `{name}` has shape {size:?}, expected {expected:?}"));
             }
             (None, _) => {
-                return Err(format!("tensor `{name}` has shape {size:?}, expected square matrices"));
+                return Err(format!(
+                    "tensor `{name}` has shape {size:?}, expected square matrices"
+                ));
             }
         }
         if file.format() == Format::Pth {

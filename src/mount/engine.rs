@@ -44,7 +44,10 @@ impl<'a> Engine<'a> {
         let is_v7 = shape.version() == Version::V7;
         let by_pth = target != Target::Ai00;
         if by_pth && file.names().len() != layers {
-            return Err(format!("state shape mismatch: {} tensors for {layers} layers", file.names().len()));
+            return Err(format!(
+                "state shape mismatch: {} tensors for {layers} layers",
+                file.names().len()
+            ));
         }
         let layer = |i: usize| {
             let name = TimeState::name(i);
@@ -97,8 +100,11 @@ impl<'a> Engine<'a> {
 
     /// The dtype of the embedding, of which only some rows are converted.
     fn weights_kind(&self) -> Kind {
-        let (_, emb) =
-            self.weights.iter().find(|(name, _)| *name == "emb.weight").expect("every model has it");
+        let (_, emb) = self
+            .weights
+            .iter()
+            .find(|(name, _)| *name == "emb.weight")
+            .expect("every model has it");
         emb.kind()
     }
 

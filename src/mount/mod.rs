@@ -105,7 +105,8 @@ mod tests {
             let passport = Passport::new(Product::State, sizes, json!({ "type": "state" }));
             for target in TARGETS {
                 let folder = tempfile::tempdir().expect("a temporary folder");
-                let file = target.write(&state, folder.path(), "s", &passport).expect("written").file;
+                let file =
+                    target.write(&state, folder.path(), "s", &passport).expect("written").file;
                 let proof = prove(target, &weights, &state, &file, &IDS).expect("a proof");
                 let name = target.name();
                 let limit = if target == Target::Ai00 { 2e-3 } else { 5e-5 };
@@ -114,7 +115,8 @@ mod tests {
 
                 // The file that another program wants does not do, or has the other order.
                 let turned = state.transposed();
-                let file = target.write(&turned, folder.path(), "t", &passport).expect("written").file;
+                let file =
+                    target.write(&turned, folder.path(), "t", &passport).expect("written").file;
                 let proof = prove(target, &weights, &state, &file, &IDS).expect("a proof");
                 assert!(proof.difference > TOLERANCE, "{version} {name}: {proof:?}");
             }
@@ -127,7 +129,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let sizes = Sizes::from(weights.shape());
         let passport = Passport::new(Product::State, sizes, json!({ "type": "state" }));
-        let pth = Target::RwkvPip.write(&state, folder.path(), "s", &passport).expect("written").file;
+        let pth =
+            Target::RwkvPip.write(&state, folder.path(), "s", &passport).expect("written").file;
         let refused = |target| {
             let error = prove(target, &weights, &state, &pth, &IDS).expect_err("refused");
             error.to_string()

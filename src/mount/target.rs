@@ -94,10 +94,9 @@ default = true",
         let merged_v7 = "never merge a state into an RWKV-7 `.pth` for this program: it ignores the state \
                          there without a word";
         match (self, version) {
-            (Target::RwkvRunner, Version::V7) => vec![
-                "only the Python backend mounts states, and only on a `.pth` model",
-                merged_v7,
-            ],
+            (Target::RwkvRunner, Version::V7) => {
+                vec!["only the Python backend mounts states, and only on a `.pth` model", merged_v7]
+            }
             (Target::RwkvRunner, _) => {
                 vec!["only the Python backend mounts states, and only on a `.pth` model"]
             }

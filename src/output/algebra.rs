@@ -86,7 +86,8 @@ pub fn check_alike(states: &[KnownState]) -> Result<(), AlgebraError> {
         let fingerprint = |one: &Passport| one.base.as_ref().map(|base| base.fingerprint.clone());
         let version = |one: &Passport| one.model.as_ref().map(|model| model.version.clone());
         let differ = |x: Option<String>, y: Option<String>| x.zip(y).is_some_and(|(x, y)| x != y);
-        if differ(fingerprint(ours), fingerprint(theirs)) || differ(version(ours), version(theirs)) {
+        if differ(fingerprint(ours), fingerprint(theirs)) || differ(version(ours), version(theirs))
+        {
             return Err(AlgebraError::Bases {
                 first: first.path.clone(),
                 other: other.path.clone(),
@@ -111,9 +112,10 @@ pub fn combine(
     assert_eq!(states.len(), weights.len(), "a weight for each state");
     check_alike(states)?;
     let layer = |layer: usize| {
-        let terms = states.iter().zip(weights).map(|(one, &weight)| {
-            one.state.0[layer].to_kind(Kind::Double) * weight
-        });
+        let terms = states
+            .iter()
+            .zip(weights)
+            .map(|(one, &weight)| one.state.0[layer].to_kind(Kind::Double) * weight);
         let sum = terms.reduce(|sum, term| sum + term).expect("at least one state");
         sum.to_kind(Kind::Float)
     };

@@ -75,7 +75,9 @@ impl ModelFile {
         // The low-rank matrices of RWKV-7 keep their names: only their shape tells.
         let is_wide = |shape: &[usize]| matches!(shape, &[rows, columns] if rows < columns);
         let converted = match version {
-            Version::V7 => file.tensors().any(|t| t.name().ends_with("att.w1") && is_wide(t.shape())),
+            Version::V7 => {
+                file.tensors().any(|t| t.name().ends_with("att.w1") && is_wide(t.shape()))
+            }
             Version::V6 => has("att.time_mix_x"),
             Version::V5 => has("att.time_first"),
         };
@@ -122,7 +124,8 @@ impl ModelFile {
                 check_range(tensor.name(), &self.tensor(tensor)?, out, dtype)?;
             }
         }
-        let swaps = |name: &str| is_swapped(self.version, name) && self.converted != (form == Form::St);
+        let swaps =
+            |name: &str| is_swapped(self.version, name) && self.converted != (form == Form::St);
         let new = |tensor: &TensorRef<'_>| -> Result<_, ModelError> {
             let name = self.trained_name(tensor.name());
             let mut value = self.tensor(tensor)?;

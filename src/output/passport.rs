@@ -174,7 +174,8 @@ impl Passport {
             passports: &[Option<Passport>],
             field: impl Fn(&Passport) -> &Option<T>,
         ) -> Option<T> {
-            let mut values = passports.iter().map(|one| one.as_ref().and_then(|one| field(one).as_ref()));
+            let mut values =
+                passports.iter().map(|one| one.as_ref().and_then(|one| field(one).as_ref()));
             let first = values.next()??;
             values.all(|value| value == Some(first)).then(|| first.clone())
         }

@@ -5,6 +5,7 @@
 mod belonging;
 mod data;
 mod error;
+mod evaluate;
 mod model;
 mod passport;
 mod record;
@@ -14,6 +15,7 @@ mod tune;
 
 pub use belonging::{as_warning, check_base};
 pub use error::RunError;
+pub use evaluate::{EvalData, EvalOptions};
 pub use model::{load_tokenizer, load_weights};
 pub use record::{Progress, Summary};
 pub use sample::{answer, questions};

@@ -66,9 +66,8 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32]) -> u32 {
-        let before = |&x: &u32, &y: &u32| {
-            logits[y as usize].total_cmp(&logits[x as usize]).then(x.cmp(&y))
-        };
+        let before =
+            |&x: &u32, &y: &u32| logits[y as usize].total_cmp(&logits[x as usize]).then(x.cmp(&y));
         let ids = 0..logits.len() as u32;
         if self.temperature == 0.0 {
             return ids.min_by(before).expect("a model has tokens");

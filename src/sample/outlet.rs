@@ -73,7 +73,8 @@ impl Outlet {
         }
         certain = self.held[..certain].trim_ascii_end().len();
         // A character has at most four bytes; its first one tells how many.
-        let lead = (certain.saturating_sub(4)..certain).rev().find(|&at| self.held[at] & 0xc0 != 0x80);
+        let lead =
+            (certain.saturating_sub(4)..certain).rev().find(|&at| self.held[at] & 0xc0 != 0x80);
         match lead {
             Some(at) if at + char_len(self.held[at]) > certain => at,
             _ => certain,
@@ -110,7 +111,10 @@ mod tests {
 
     #[test]
     fn white_space_around_an_answer_is_no_part_of_it() {
-        assert_eq!(pieces(&[], &[b" ", b" Hello", b" ", b"you", b"\n"]), ["", "Hello", "", " you", "", ""]);
+        assert_eq!(
+            pieces(&[], &[b" ", b" Hello", b" ", b"you", b"\n"]),
+            ["", "Hello", "", " you", "", ""]
+        );
         assert_eq!(pieces(&[], &[b" \n"]), ["", ""]);
     }
 

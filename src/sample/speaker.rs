@@ -108,8 +108,7 @@ impl<'a> Speaker<'a> {
         let _guard = tch::no_grad_guard();
         let (mut logits, mut carried) = self.read(prompt)?;
         let mut outlet = Outlet::new(&self.stops);
-        let mut answer =
-            Answer { text: String::new(), tokens: 0, ending: Ending::MaxTokens };
+        let mut answer = Answer { text: String::new(), tokens: 0, ending: Ending::MaxTokens };
         self.sampler.begin_answer();
         let mut let_out = |piece: String| {
             if !piece.is_empty() {

@@ -9,3 +9,6 @@ mod edges;
 mod emoji_state;
 mod run;
 mod score;
+mod state;
+mod talking;
+mod use_elsewhere;
