@@ -136,10 +136,11 @@ pub(super) fn eval(args: &EvalArgs, color: Color) -> ExitCode {
 
 impl EvalArgs {
     /// Refuses what cannot be measured, before anything is.
-    fn check_request(&self, tuned: &Found, has_base: bool) -> Result<(), Diagnostic> {
-        if self.file.is_none() && !tuned.plan().is_some_and(|plan| holds_out(plan)) {
+    fn check_request(&self, tuned: &Found, has_base: bool) -> Result<(), Box<Diagnostic>> {
+        if self.file.is_none() && !tuned.plan().is_some_and(holds_out) {
             let message = format!("`{}` held out no documents", self.name);
-            return Err(Diagnostic::error("ST0209", message).help("name some: `eval RUN FILE`"));
+            let help = "name some: `eval RUN FILE`";
+            return Err(Box::new(Diagnostic::error("ST0209", message).help(help)));
         }
         let Some(requirement) = &self.require else { return Ok(()) };
         let names = metric_names(tuned.plan(), has_base);
@@ -148,7 +149,7 @@ impl EvalArgs {
         }
         let message = format!("there is no metric `{}`", requirement.metric);
         let help = format!("metrics: {}", names.join(", "));
-        Err(Diagnostic::error("ST0210", message).help(help))
+        Err(Box::new(Diagnostic::error("ST0210", message).help(help)))
     }
 
     /// Measures, prints, and says whether the requirement is met.

@@ -137,7 +137,8 @@ error[ST8004]: `runs/DATE-tiny-ID/export/rwkv-1.pth` is for another version of R
     let other = Weights::scratch(shape(Version::V7, 2), 9);
     other.save_pth(&case.path("other.pth")).expect("written");
     let output = case.statetune(&["generate", run, "--model", "other.pth"]);
-    let warning = "warning[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on other weights";
+    let warning =
+        "warning[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on other weights";
     assert!(output.stderr.starts_with(warning), "{output:?}");
     assert_eq!(output.code, Some(0));
 }
