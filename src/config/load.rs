@@ -324,11 +324,16 @@ prompts = ["one", "two"]
 max_tokens = 8
 temperature = 0
 top_p = 1
+presence_penalty = 0.1
+frequency_penalty = 0.2
 random_seed = 8
 
 [[sample.probe]]
 name = "emoji"
 regex = '\p{Emoji_Presentation}'
+
+[export]
+dtype = "fp32"
 
 [log]
 every_steps = 1
@@ -468,7 +473,7 @@ every_steps = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:66:8 \"emoji\""
+            "configs/emoji.toml:68:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }
