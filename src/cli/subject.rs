@@ -187,6 +187,7 @@ impl SubjectArgs {
             _ => None,
         };
         let tunes_state = matches!(plan.config().peft, Peft::State(_));
+        let is_product = product.is_some();
         let (weights, state) = match (part, product) {
             (Part::State(file), _) => (base, Some(file)),
             (_, Some(product)) if tunes_state => (base, Some(product)),
@@ -198,8 +199,9 @@ impl SubjectArgs {
                 format!("the run `{}` trained a new model, it has no base", run.display());
             return refuse(Diagnostic::error("ST6003", message), color);
         };
+        let named = if state.is_none() && !is_product { &weights } else { &run };
         let subject = Subject {
-            name: run.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: named.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             weights,
             state,
             tokenizer: self.tokenizer(Some(&plan)),

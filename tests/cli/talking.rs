@@ -187,6 +187,7 @@ HELP
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["answers"][0]["answer"], answers[0]);
     assert_eq!(lines[0]["answers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(lines[0]["answers"][1]["name"], "base.pth");
     assert_ne!(lines[0]["answers"][1]["answer"], answers[0]);
     assert_eq!(lines[1]["answers"][1]["tokens"], 2);
 }
