@@ -13,6 +13,7 @@ pub mod exit;
 pub mod inspect;
 pub mod kernels;
 pub mod model;
+pub mod mount;
 pub mod optim;
 pub mod output;
 pub mod peft;

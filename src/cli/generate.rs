@@ -1,109 +1,112 @@
 //! `statetune generate`.
 
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use serde_json::json;
 
-use super::{Color, ExperimentArgs, say, show};
-use crate::config::Peft;
-use crate::data::Tokenizer;
+use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail};
+use super::{Color, Format, say, show};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
-use crate::model::{Model, TimeState, Weights};
-use crate::pipeline::{CHARACTERS, RunError, load_tokenizer, load_weights};
-use crate::plan::{Plan, Purpose};
-use crate::runs::{find_run, newest_product};
-use crate::sample::generate as continue_texts;
+use crate::pipeline::RunError;
+use crate::plan::Purpose;
+use crate::sample::{GenerateOptions, Speaker};
+
+/// Name and version of what `--format json` prints.
+const SCHEMA: &str = "statetune.generate/1";
 
 /// Arguments of `generate`.
 #[derive(Args, Debug)]
 pub(super) struct GenerateArgs {
-    /// A run: `latest`, its name, its four letters, or its path.
-    run: String,
+    /// A run (`latest`, its name, its four letters, or its path), or a state file for `--model`.
+    #[arg(value_name = "RUN|STATE")]
+    name: Option<String>,
     /// The text to continue.
     #[arg(long, short, value_name = "TEXT", default_value = "How are you today?", value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
     /// Take the prompt as it is, without the template's role words around it.
     #[arg(long)]
     raw: bool,
-    /// Use the model that the run started from.
-    #[arg(long)]
+    /// Use the weights alone, without what was learned.
+    #[arg(long, conflicts_with = "state")]
     base: bool,
-    /// Where run directories lie.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    runs_dir: PathBuf,
-    /// Override a setting of the run, such as `sample.temperature`; repeatable.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    /// Start from this state, `.pth` or `.st`.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    subject: SubjectArgs,
+    #[command(flatten)]
+    sample: SampleArgs,
+    /// Form of what is printed.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
 }
 
 pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
-    let Some(run) = find_run(&args.runs_dir, &args.run) else {
-        let message = format!("there is no run `{}` in `{}`", args.run, args.runs_dir.display());
-        show(&Diagnostic::error("ST0201", message), color);
-        return ExitCode::Invalid;
+    let part = match &args.state {
+        Some(file) => Part::State(file.clone()),
+        None if args.base => Part::Base,
+        None => Part::Tuned,
     };
-    let experiment =
-        ExperimentArgs { set: args.set.clone(), runs_dir: Some(args.runs_dir.clone()) };
-    let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color) {
-        Ok(plan) => plan,
+    let found = match args.subject.find(args.name.as_deref(), part, Purpose::Generate, color) {
+        Ok(found) => found,
         Err(code) => return code,
     };
-    let prompt = if args.raw {
-        args.prompt.clone()
-    } else {
-        match plan.template.prompt(args.prompt.trim()) {
+    let template = &found.subject.template;
+    let prompt = match args.raw {
+        true => args.prompt.clone(),
+        false => match template.prompt(args.prompt.trim()) {
             Ok(prompt) => prompt,
             Err(error) => {
-                let fault = Diagnostic::error("ST0202", format!("cannot ask this: {error}"))
+                let fault = Diagnostic::error("ST0211", format!("cannot ask this: {error}"))
                     .help("`--raw` takes the prompt as it is");
                 show(&fault, color);
                 return ExitCode::Invalid;
             }
-        }
+        },
     };
-    let product = if args.base { None } else { newest_product(&run) };
-    if product.is_none() && !args.base {
-        let message = format!("the run `{}` has not saved anything yet", run.display());
-        show(&Diagnostic::error("ST6002", message), color);
-        return ExitCode::Invalid;
-    }
-    match answer(&plan, &run, product, &prompt) {
-        Ok(answer) => {
-            say(answer);
-            ExitCode::Ok
-        }
-        Err(error) => {
-            show(&error.diagnostic(), color);
-            error.exit_code()
-        }
+    match answer(args, &found, &prompt, color) {
+        Ok(()) => ExitCode::Ok,
+        Err(error) => fail(&error, color),
     }
 }
 
-/// Continues `prompt` with the base model, its state or weights replaced by a run's product.
-fn answer(
-    plan: &Plan,
-    run: &Path,
-    product: Option<PathBuf>,
-    prompt: &str,
-) -> Result<String, RunError> {
-    let characters = run.join(CHARACTERS);
-    let tokenizer =
-        if characters.exists() { Tokenizer::load(&characters)? } else { load_tokenizer(plan)? };
-    let tunes_state = matches!(plan.config().peft, Peft::State(_));
-    let weights = match &product {
-        Some(product) if !tunes_state => Weights::load(product)?,
-        _ => load_weights(plan, &tokenizer)?,
-    };
-    let weights = weights.on(plan.device);
-    let model = Model::new(&weights, plan.kind, plan.op);
-    let state = match product.filter(|_| tunes_state) {
-        Some(product) => {
-            TimeState::load(&product, model.shape())?.to(tch::Kind::Float, plan.device)
+/// Prints the answer, on a terminal or elsewhere piece by piece.
+fn answer(args: &GenerateArgs, found: &Found, prompt: &str, color: Color) -> Result<(), RunError> {
+    // The products of a run belong to its weights.
+    let is_foreign = found.run.is_none() || args.subject.has_model() || args.state.is_some();
+    if is_foreign {
+        check(&found.subject, color)?;
+    }
+    let options: GenerateOptions = args.sample.options(found.plan());
+    let loaded = found.subject.load()?;
+    let mut speaker = Speaker::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
+    let human = args.format == Format::Human;
+    let answer = speaker.answer(prompt, &mut |piece| {
+        if human {
+            tell_piece(piece);
         }
-        None => TimeState::zeros(model.shape(), tch::Kind::Float, plan.device),
-    };
-    let mut answers = continue_texts(&model, &state, &tokenizer, &[prompt], &plan.generate)?;
-    Ok(answers.remove(0))
+    })?;
+    match args.format {
+        Format::Human => say(""),
+        Format::Json => say(json!({
+            "schema": SCHEMA,
+            "name": found.subject.name,
+            "prompt": prompt,
+            "answer": answer.text,
+            "tokens": answer.tokens,
+            "ending": answer.ending.name(),
+            "seed": options.seed,
+        })),
+    }
+    Ok(())
+}
+
+/// Prints a piece of a line to standard output. That nobody reads it any more is no fault.
+pub(super) fn tell_piece(piece: &str) {
+    let mut stdout = io::stdout();
+    let _ = write!(stdout, "{piece}").and_then(|()| stdout.flush());
 }

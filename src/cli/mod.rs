@@ -3,15 +3,22 @@
 //! Standard output carries the answer, standard error progress and messages.
 
 mod cache;
+mod chat;
 mod check;
 mod data;
+mod eval;
+mod export;
 mod generate;
+mod mount;
 mod resume;
 mod run;
 mod schema;
 mod score;
 mod screen;
+mod state;
 mod stop;
+mod subject;
+mod table;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -51,8 +58,18 @@ enum Command {
     Data(data::DataArgs),
     /// List or remove prepared data.
     Cache(cache::CacheArgs),
+    /// Talk with a run's tuned model, or with two side by side.
+    Chat(chat::ChatArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
+    /// Measure loss and behaviour on held-out documents, of the base and of what was tuned.
+    Eval(eval::EvalArgs),
+    /// Write a state or a model in another form.
+    Export(export::ExportArgs),
+    /// Write a state for another program, and prove that it computes the same with it.
+    Mount(mount::MountArgs),
+    /// Look at trained states, compare them, make new ones of them.
+    State(state::StateArgs),
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
 }
@@ -82,6 +99,15 @@ impl Color {
             Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none(),
         }
     }
+}
+
+/// Form of what a command prints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people.
+    Human,
+    /// A JSON object.
+    Json,
 }
 
 /// What every command that takes an experiment file knows.
@@ -174,7 +200,12 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::generate(&args, color),
         Command::Data(args) => data::data(&args, color),
         Command::Cache(args) => cache::cache(&args, color),
+        Command::Chat(args) => chat::chat(&args, color),
         Command::Score(args) => score::score(&args, color),
+        Command::Eval(args) => eval::eval(&args, color),
+        Command::Export(args) => export::export(&args, color),
+        Command::Mount(args) => mount::mount(&args, color),
+        Command::State(args) => state::state(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });
     catch_unwind(command).unwrap_or_else(|_| {

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, Table};
 
 use super::resume::{fail, start};
 use super::screen::Screen;
 use super::stop::stop_on_signals;
+use super::table::table;
 use super::{Color, ExperimentArgs, say, show};
 use crate::data::{Role, Template};
 use crate::diagnostic::Diagnostic;
@@ -151,18 +150,6 @@ fn print_summary(summary: &Summary, template: &Template) {
     }
     let run = summary.run.display();
     say(format_args!("next     statetune generate {run} --prompt \"How was your weekend?\""));
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_preset(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
-    if !table.is_tty() {
-        table.set_width(100);
-    }
-    table
 }
 
 /// What the user asks last in a prompt, on one line.

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Data, Eval, Hardware, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer,
-    Train,
+    Checkpoint, Data, Eval, Export, Hardware, Log, Model, Optimizer, Peft, Sample, Schedule,
+    Tokenizer, Train,
 };
 
 /// The experiment file: what a person asks for.
@@ -58,6 +58,9 @@ pub struct Config {
     /// How often the run reports.
     #[serde(default)]
     pub log: Log,
+    /// The form of what the run produces.
+    #[serde(default)]
+    pub export: Export,
 }
 
 impl Config {

@@ -341,11 +341,16 @@ prompts = ["one", "two"]
 max_tokens = 8
 temperature = 0
 top_p = 1
+presence_penalty = 0.1
+frequency_penalty = 0.2
 random_seed = 8
 
 [[sample.probe]]
 name = "emoji"
 regex = '\p{Emoji_Presentation}'
+
+[export]
+dtype = "fp32"
 
 [log]
 every_steps = 1

@@ -6,6 +6,7 @@
 
 mod copying;
 mod detect;
+mod fingerprint;
 mod forward;
 mod init;
 mod layers;
@@ -18,9 +19,9 @@ mod version;
 mod weights;
 
 pub use copying::{Copies, Seen};
+pub use fingerprint::fingerprint;
 pub use forward::{Hidden, Model};
 pub use shape::{Arch, Ranks, Shape};
 pub use state::{LayerState, State, TimeState};
 pub use version::Version;
-pub(crate) use weights::copied;
-pub use weights::{ModelError, Weights, file_tensor};
+pub use weights::{ModelError, Weights, copied, file_tensor, shape_of};

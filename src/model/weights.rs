@@ -92,9 +92,7 @@ impl Weights {
                 return Err(refuse(problem));
             }
         }
-        let shape = detect(&shapes)
-            .map_err(|problem| ModelError::Architecture { path: path.to_path_buf(), problem })?;
-        check(&shape, &shapes).map_err(refuse)?;
+        let shape = shape_of(path, shapes.into_iter())?;
 
         let file: &'static TensorFile = Box::leak(Box::new(file));
         let names = file.names().map(|name| model_name(name).to_string()).collect();
@@ -185,12 +183,33 @@ impl Weights {
     /// # Errors
     /// When the file cannot be written; nothing half-written is left behind.
     pub fn save_pth(&self, path: &Path) -> Result<(), WeightsError> {
-        write_pth(path, self.iter().map(|(name, tensor)| file_tensor(name, tensor, Dtype::BF16)))
+        write_pth(path, self.file_tensors(Dtype::BF16))
+    }
+
+    /// All tensors as bytes for a file, converted to `dtype`, in the file's order.
+    pub fn file_tensors(&self, dtype: Dtype) -> impl Iterator<Item = NewTensor<'static>> {
+        self.iter().map(move |(name, tensor)| file_tensor(name, tensor, dtype))
     }
 }
 
+/// The sizes of a model with these tensors, which `path` holds.
+///
+/// # Errors
+/// Another architecture, and tensors that are missing, superfluous or of the wrong shape.
+pub fn shape_of<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, Vec<i64>)>,
+) -> Result<Shape, ModelError> {
+    let shapes: Shapes<'_> = tensors.collect();
+    let path = || path.to_path_buf();
+    let shape =
+        detect(&shapes).map_err(|problem| ModelError::Architecture { path: path(), problem })?;
+    check(&shape, &shapes).map_err(|problem| ModelError::Tensors { path: path(), problem })?;
+    Ok(shape)
+}
+
 /// The name that a model has for a file's tensor.
-fn model_name(name: &str) -> &str {
+pub(super) fn model_name(name: &str) -> &str {
     name.strip_prefix(SHARDED_PREFIX).unwrap_or(name)
 }
 
@@ -203,7 +222,7 @@ fn floating_point(found: &TensorRef<'_>) -> Result<(Kind, Vec<i64>), String> {
 }
 
 /// A file's tensor on the CPU, in its dtype; an error in words when it holds no floating-point numbers.
-pub(crate) fn copied(found: &TensorRef<'_>) -> Result<Tensor, String> {
+pub fn copied(found: &TensorRef<'_>) -> Result<Tensor, String> {
     let (kind, size) = floating_point(found)?;
     Ok(Tensor::from_data_size(&found.bytes(), &size, kind))
 }

@@ -7,15 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use tch::Kind;
 
+use super::passport::passport;
 use super::{Progress, RunError};
+use crate::config::ExportDtype;
 use crate::data::Loader;
+use crate::model::Shape;
 use crate::optim::Adam;
+use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::Plan;
 use crate::runs::{
-    Best, Chain, Checkpoint, Metrics, Place, RunDir, Totals, TrainLog, name_best,
+    Best, Chain, Checkpoint, Lock, Metrics, Place, RunDir, Totals, TrainLog, name_best,
     remove_old_checkpoints, save_checkpoint,
 };
+use crate::tensorfile::Dtype;
 use crate::train::{FitOptions, Position, StepDone, TrainError, Trainer, mean_loss};
 
 /// Why the loop over steps came to its end.
@@ -33,6 +38,8 @@ pub(super) enum Ended {
 pub(super) struct Course<'a, 'data> {
     pub(super) plan: &'a Plan,
     pub(super) run: &'a RunDir,
+    pub(super) lock: &'a Lock,
+    pub(super) shape: Shape,
     pub(super) method: &'a dyn Method,
     pub(super) options: FitOptions,
     pub(super) val: Option<&'a mut Loader<'data>>,
@@ -79,8 +86,9 @@ impl Course<'_, '_> {
             saved = epoch.is_multiple_of(u64::from(config.checkpoint.epoch_save)) || last;
             if saved || is_best {
                 // The checkpoint comes last: what it does not know is done again after a crash.
-                self.products =
-                    self.method.export(&self.run.join(format!("export/rwkv-{epoch}")))?;
+                let passport = passport(self.plan, self.run, self.lock, &self.shape, epoch + 1);
+                let name = format!("rwkv-{epoch}");
+                self.products = export(self.plan, self.run, self.method, &name, &passport)?;
                 self.save(done, is_best)?;
                 saved = true;
             }
@@ -113,7 +121,9 @@ impl Course<'_, '_> {
     pub(super) fn evaluate(&mut self, position: &Position) -> Result<bool, RunError> {
         let Some(val) = self.val.as_deref_mut() else { return Ok(false) };
         let train = &self.plan.config().train;
-        let found = mean_loss(self.method, val, train.micro_bsz.into(), train.head_chunk.into())?;
+        let (model, state) = (self.method.model(), self.method.time_state());
+        let (micro_bsz, head_chunk) = (train.micro_bsz.into(), train.head_chunk.into());
+        let found = mean_loss(&model, &state, val, micro_bsz, head_chunk)?;
         let Some(val_loss) = found else { return Ok(false) };
         check_finite("held-out loss", val_loss, position)?;
         let (steps, epoch_steps) = (position.steps, self.options.epoch_steps);
@@ -179,6 +189,22 @@ impl Course<'_, '_> {
         self.run.event("save", json!({ "checkpoint": name, "steps": position.steps }))?;
         Ok(())
     }
+}
+
+/// Writes what was learned as `export/NAME` in the forms that other programs read.
+pub(super) fn export(
+    plan: &Plan,
+    run: &RunDir,
+    method: &dyn Method,
+    name: &str,
+    passport: &Passport,
+) -> Result<Vec<PathBuf>, RunError> {
+    let dtype = match plan.config().export.dtype {
+        ExportDtype::Bf16 => Dtype::BF16,
+        ExportDtype::Fp32 => Dtype::F32,
+    };
+    let export = Export { dtype, passport };
+    Ok(method.export(&run.join(format!("export/{name}")), &export)?)
 }
 
 /// Refuses what a step may leave behind although its loss was finite; nothing is saved then.

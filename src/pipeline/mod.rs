@@ -2,20 +2,28 @@
 //!
 //! Everything that can be wrong with the inputs is found before a run directory exists.
 
+mod belonging;
 mod course;
 mod coverage;
 mod data;
 mod error;
+mod evaluate;
 mod model;
+mod passport;
 mod record;
 mod sample;
 mod start;
 mod tune;
 
 pub use data::prepare_sources;
+mod subject;
+
+pub use belonging::{as_warning, check_base};
 pub use error::RunError;
+pub use evaluate::{EvalData, EvalOptions};
 pub use model::{load_tokenizer, load_weights};
 pub use record::{Outcome, Progress, Summary};
 pub use sample::{answer, questions};
 pub use start::{Start, recorded_settings, setting_changes};
+pub use subject::{Loaded, Subject};
 pub use tune::{CHARACTERS, run};

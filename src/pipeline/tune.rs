@@ -6,16 +6,17 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
-use super::course::{Course, Ended};
+use super::course::{Course, Ended, export};
 use super::coverage;
 use super::data::{Datasets, prepare_data};
+use super::passport::passport;
 use super::record::{Outcome, Sampled};
 use super::start::{Beginning, Start, setting_changes};
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Dataload, Peft, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Coverage, Tokenizer};
 use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
-use crate::model::{Model, Shape, Weights};
+use crate::model::{Model, Shape, Weights, fingerprint};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::{FullTuning, Method, StateTuning};
 use crate::plan::{ModelPlan, Plan};
@@ -59,7 +60,8 @@ pub fn run(
         if !changed.is_empty() {
             run.event("environment", json!({ "changed": changed }))?;
         }
-        tune(plan, &run, weights, &tokenizer, &mut data, &questions, &beginning, stop, watch)
+        let run = (&run, &lock);
+        tune(plan, run, weights, &tokenizer, &mut data, &questions, &beginning, stop, watch)
     });
     // Where memory runs out, libtorch panics.
     let result = catch_unwind(work).unwrap_or_else(|panic| match out_of_memory(&*panic) {
@@ -92,24 +94,24 @@ fn out_of_memory(panic: &(dyn Any + Send)) -> Option<String> {
 
 /// Everything outside the settings that the run depends on.
 fn lock(plan: &Plan, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<Lock, RunError> {
-    let weights = match &plan.model {
+    let (weights, fingerprint) = match &plan.model {
         ModelPlan::Load(path) => {
             let sha256 = sha256_of(path).map_err(|source| {
                 crate::tensorfile::WeightsError::Read { path: path.clone(), source }
             })?;
-            Some(LockedFile::new(path, sha256))
+            (Some(LockedFile::new(path, sha256)), Some(fingerprint(path)?))
         }
-        ModelPlan::Scratch { .. } => None,
+        ModelPlan::Scratch { .. } => (None, None),
     };
-    let fingerprint = tokenizer.fingerprint().to_string();
+    let vocabulary = tokenizer.fingerprint().to_string();
     let tokenizer = match &plan.config().model.tokenizer {
         TokenizerSetting::Auto if plan.characters => {
-            LockedFile { path: CHARACTERS.into(), sha256: fingerprint }
+            LockedFile { path: CHARACTERS.into(), sha256: vocabulary }
         }
         TokenizerSetting::Auto | TokenizerSetting::World => {
-            LockedFile { path: TokenizerSetting::WORLD.into(), sha256: fingerprint }
+            LockedFile { path: TokenizerSetting::WORLD.into(), sha256: vocabulary }
         }
-        TokenizerSetting::File(path) => LockedFile::new(path, fingerprint),
+        TokenizerSetting::File(path) => LockedFile::new(path, vocabulary),
     };
     Ok(Lock {
         statetune: env!("CARGO_PKG_VERSION").to_string(),
@@ -118,6 +120,7 @@ fn lock(plan: &Plan, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<Lock,
         threads: tch::get_num_threads(),
         device: device_name(plan.device),
         op: plan.op.name().to_string(),
+        fingerprint,
         data: data.locked.clone(),
         prepared: data.key.clone(),
         tokenizer,
@@ -158,7 +161,7 @@ fn method(plan: &Plan, weights: &Weights) -> Box<dyn Method> {
 #[expect(clippy::too_many_arguments, reason = "one call, which hands everything on")]
 fn tune<'data>(
     plan: &Plan,
-    run: &RunDir,
+    (run, lock): (&RunDir, &Lock),
     weights: Weights,
     tokenizer: &Tokenizer,
     data: &mut Datasets<'data>,
@@ -214,6 +217,8 @@ fn tune<'data>(
     let mut course = Course {
         plan,
         run,
+        lock,
+        shape,
         method: method.as_ref(),
         options,
         val: data.val.as_mut(),
@@ -255,7 +260,8 @@ fn tune<'data>(
     if products.is_empty() {
         // An earlier process had done all steps.
         let epoch = position.steps.saturating_sub(1) / options.epoch_steps;
-        products = method.export(&run.join(format!("export/rwkv-{epoch}")))?;
+        let passport = passport(plan, run, lock, &shape, epoch + 1);
+        products = export(plan, run, method.as_ref(), &format!("rwkv-{epoch}"), &passport)?;
     }
     let tuned = sample("tuned", watch)?;
     let probes = plan.probes.iter().map(|probe| {
@@ -282,7 +288,8 @@ fn tune<'data>(
     let best_one = best_checkpoint(run.path()).filter(|_| config.checkpoint.keep_best);
     if let Some(best_one) = best_one.filter(|one| one.place.position.steps < position.steps) {
         best_one.restore_values(&mut trainer.adam)?;
-        products.extend(method.export(&run.join("export/rwkv-best"))?);
+        let passport = passport(plan, run, lock, &shape, best_one.place.epochs);
+        products.extend(export(plan, run, method.as_ref(), "rwkv-best", &passport)?);
     }
     Ok(Outcome::Done(Box::new(Summary {
         run: run.path().to_path_buf(),

@@ -24,6 +24,9 @@ pub struct Lock {
     pub device: String,
     /// The implementation of the recurrence, as `train.op` names it.
     pub op: String,
+    /// Fingerprint of the checkpoint's weights, whatever file holds them; absent when the model is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// The key of the prepared data; absent when a pair was read as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepared: Option<String>,
@@ -68,6 +71,11 @@ impl Lock {
     /// The lock of the run at `path`; `None` when it has none that can be read.
     pub fn load(path: &Path) -> Option<Lock> {
         toml::from_str(&fs::read_to_string(path.join(Lock::FILE)).ok()?).ok()
+    }
+
+    /// What tells the documents apart from others: the key of the prepared data, or the sha256 of the pair.
+    pub fn data_id(&self) -> Option<&String> {
+        self.prepared.as_ref().or(self.data.first().map(|file| &file.sha256))
     }
 
     /// The files of an input: `data`, `tokenizer` or `weights`.

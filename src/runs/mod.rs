@@ -30,7 +30,9 @@ pub use checkpoint::{
     name_best, remove_old_checkpoints, save_checkpoint,
 };
 pub use dir::{OpenRunError, RunDir, RunDirError, Status, is_busy};
-pub use find::{all_runs, find_run, name_and_id, newest_product, runs_named};
+pub use find::{
+    all_runs, find_run, name_and_id, newest_product, nothing_saved, product_file, runs_named,
+};
 pub use lock::{Lock, LockDifferences, LockedFile, sha256_of};
 pub use records::{Best, Metrics, Totals, TrainLog, rewind_records};
 pub use resolved::resolved_toml;

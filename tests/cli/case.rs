@@ -1,13 +1,16 @@
 //! A temporary folder with a small model, documents and experiment files, and the program run in it.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use regex::Regex;
-use serde_json::Value;
-use statetune::model::{Shape, Version, Weights};
+use serde_json::{Value, json};
+use statetune::model::{Shape, TimeState, Version, Weights};
+use statetune::output::{Export, Passport, Product, Sizes, save_state};
+use statetune::tensorfile::Dtype;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
@@ -107,6 +110,15 @@ impl Case {
         self.statetune_with(arguments, &[])
     }
 
+    /// Writes a state of a model of this shape as `NAME.pth` (float32) and `NAME.st`, its base
+    /// unknown.
+    pub fn write_state(&self, name: &str, state: &TimeState, shape: &Shape) {
+        let method = json!({ "type": "state" });
+        let passport = Passport::new(Product::State, Sizes::from(shape), method);
+        let export = Export { dtype: Dtype::F32, passport: &passport };
+        save_state(state, &self.path(name), &export).expect("written");
+    }
+
     /// Runs the program in the folder, with environment variables.
     pub fn statetune_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         self.statetune_in("", arguments, environment)
@@ -131,6 +143,27 @@ impl Case {
             .envs(environment.iter().copied())
             .output()
             .expect("the program starts");
+        self.output(output)
+    }
+
+    /// Runs the program in the folder with `input` as standard input.
+    pub fn statetune_reading(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_statetune"))
+            .current_dir(self.path(""))
+            .args(arguments)
+            .env("OMP_NUM_THREADS", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(input.as_bytes()).expect("the program reads");
+        drop(stdin);
+        self.output(child.wait_with_output().expect("the program ends"))
+    }
+
+    fn output(&self, output: std::process::Output) -> Output {
         let text = |bytes| self.scrub(&String::from_utf8(bytes).expect("UTF-8"));
         Output {
             code: output.status.code(),

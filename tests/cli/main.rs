@@ -13,3 +13,6 @@ mod emoji_state;
 mod resume;
 mod run;
 mod score;
+mod state;
+mod talking;
+mod use_elsewhere;

@@ -180,7 +180,9 @@ fn the_held_out_loss_does_not_depend_on_packing() {
     let method = state_tuning(Version::V7, Kind::Float, Op::Cpu);
     let loss = |dataload, micro_bsz| {
         let mut loader = documents.loader(dataload);
-        mean_loss(&method, &mut loader, micro_bsz, 16).expect("finite").expect("learned tokens")
+        mean_loss(&method.model(), &method.time_state(), &mut loader, micro_bsz, 16)
+            .expect("finite")
+            .expect("learned tokens")
     };
     let alone = loss(Dataload::Only, 1);
     for (dataload, micro_bsz) in [(Dataload::Pack, 2), (Dataload::Pad, 3)] {
