@@ -81,7 +81,7 @@ fn lines_that_are_not_utf8() {
         r#"error[ST3002]: line 2 of `data.jsonl` is not UTF-8
  --> data.jsonl:2:11
   |
-2 | {"text": "������"}
+2 | {"text": "���"}
   |           ^ byte 0xc4
   |
   = note: 1 other line is fine
@@ -121,8 +121,8 @@ fn a_line_of_100_megabytes() {
         r#"error[ST3001]: line 1 of `data.jsonl` is not valid JSON
  --> data.jsonl:1:100000006
   |
-1 | ... words words words words words words words
-  |                                              ^ the line ends within a string"#,
+1 | ...ords words words words words words words
+  |                                            ^ the line ends within a string"#,
     );
     case.write("data.jsonl", format!("{{\"text\": \"{text}\"}}"));
     let output = case.statetune(&["data", "prepare", STATE, "--set", "data.val_split=0"]);
@@ -147,13 +147,15 @@ fn documents_in_which_nobody_answers() {
     Case::new().having("data.jsonl", line).refuses(
         20,
         r#"error[ST3102]: 1 of 1 documents would teach nothing
- --> data.jsonl:1:1
+ --> data.jsonl:1:23
   |
 1 | {"text": "User: hi\n\nBot: hello"}
-  | ^
+  |                       ^^^^ no `Assistant:` turn, so every token is masked
   |
-  = note: the first one is line 1 of `data.jsonl`
-  = note: `loss_mask = "assistant"` learns what follows `Assistant:` at the start of a turn, as far as `train.ctx_len` reaches
+  = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
+  = note: role words found: User 1, Bot 1
+  = help: `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: `statetune data show FILE --line 1` prints the sample with its mask
   = help: mend or remove such documents, or set `data.loss_mask = "pad"`"#,
     );
 }
@@ -179,7 +181,7 @@ fn a_document_that_is_too_long() {
   | ^
   |
   = help: raise `train.ctx_len`
-  = help: or set `data.overlong = "truncate"` and lose the end of such documents"#,
+  = help: or set `data.overlong` to `split` (several samples), `truncate` (their ends are lost) or `drop` (they are lost)"#,
     );
 }
 
@@ -255,8 +257,7 @@ fn a_pair_with_a_document_of_one_token() {
 error[ST3102]: 1 of 2 documents would teach nothing
   |
   = note: the first one is document 1 of `tokens`
-  = note: `loss_mask = \"assistant\"` learns what follows `Assistant:` at the start of a turn, as far as `train.ctx_len` reaches
-  = help: mend or remove such documents, or set `data.loss_mask = \"pad\"`",
+  = help: remove such documents: a sample predicts each token from those before it",
     );
 }
 
