@@ -414,6 +414,7 @@ lr_init = nan
                 lines.push((table, key.to_owned(), value.expect("every key has an example")));
             }
         }
+        lines.sort_by(|(a, ..), (b, ..)| a.cmp(b)); // a table stands in one place
         lines
     }
 
@@ -452,7 +453,7 @@ lr_init = nan
         let lines = every_key();
         for index in 0..lines.len() {
             let mut lines = lines.clone();
-            let wrong = if lines[index].2 == "false" { "0" } else { "true" };
+            let wrong = if ["true", "false"].contains(&&*lines[index].2) { "0" } else { "true" };
             lines[index].2 = wrong.to_owned();
             let faults = faults(&file_of(&lines), &Overrides::default());
             let [fault] = &*faults else { panic!("{faults:?}") };
