@@ -414,6 +414,7 @@ lr_init = nan
                 lines.push((table, key.to_owned(), value.expect("every key has an example")));
             }
         }
+        lines.sort_by(|(a, ..), (b, ..)| a.cmp(b)); // a table stands in one place
         lines
     }
 

@@ -163,6 +163,18 @@ impl Loaded {
         Some(source.span(place.value.clone()))
     }
 
+    /// Whether somebody wrote a value for `key`, and another one than its default.
+    pub fn is_chosen(&self, key: &str) -> bool {
+        let origin = self.origins.get(key);
+        if origin.is_none_or(|origin| *origin == Origin::Default) {
+            return false;
+        }
+        let (keys, path) = (Keys::new(), key_path(key));
+        let config = serde_json::to_value(&self.config).expect("a config is plain data");
+        let default = keys.find(&path, &config).and_then(|node| node.get("default"));
+        super::keys::value(&path, &config) != default
+    }
+
     /// The value of `key` in the file, even where it is not in force.
     pub fn span_of(&self, key: &str) -> Option<Span> {
         let (_, source, place) = find_place(&self.sources[..1], &key_path(key))?;

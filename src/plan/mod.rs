@@ -16,9 +16,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use tch::Device;
 
-use crate::config::{
-    self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Origin, Peft, Precision,
-};
+use crate::config::{self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Peft, Precision};
 use crate::data::{Mask, Source, Template};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::{NoGpu, Op, find_gpu};
@@ -184,9 +182,10 @@ impl<'a> Faults<'a> {
         &self.loaded.config
     }
 
-    /// Whether somebody wrote a value for `key`.
+    /// Whether somebody wrote a value for `key` that is not its default; the settings of a run, which
+    /// can be run again, name all defaults.
     fn written(&self, key: &str) -> bool {
-        self.loaded.origins.get(key).is_some_and(|origin| *origin != Origin::Default)
+        self.loaded.is_chosen(key)
     }
 
     /// Adds a fault at the value of `key`, or without a place where nobody wrote one.

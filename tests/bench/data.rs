@@ -6,7 +6,7 @@
 use std::fs;
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use statetune::config::{DataType, OnBadLine};
@@ -110,5 +110,9 @@ fn prepare_chat(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode, prepare_chat);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    encode(&mut criterion);
+    prepare_chat(&mut criterion);
+    criterion.final_summary();
+}

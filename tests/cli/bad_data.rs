@@ -81,7 +81,7 @@ fn lines_that_are_not_utf8() {
         r#"error[ST3002]: line 2 of `data.jsonl` is not UTF-8
  --> data.jsonl:2:11
   |
-2 | {"text": "������"}
+2 | {"text": "���"}
   |           ^ byte 0xc4
   |
   = note: 1 other line is fine
@@ -121,8 +121,8 @@ fn a_line_of_100_megabytes() {
         r#"error[ST3001]: line 1 of `data.jsonl` is not valid JSON
  --> data.jsonl:1:100000006
   |
-1 | ... words words words words words words words
-  |                                              ^ the line ends within a string"#,
+1 | ...ords words words words words words words
+  |                                            ^ the line ends within a string"#,
     );
     case.write("data.jsonl", format!("{{\"text\": \"{text}\"}}"));
     let output = case.statetune(&["data", "prepare", STATE, "--set", "data.val_split=0"]);

@@ -279,21 +279,6 @@ error[ST2105]: `sample.held_out` asks for held-out documents, but there are none
 }
 
 #[test]
-fn windows_with_a_mask_of_turns() {
-    Case::new().with(STATE, "[data]", "[data]\ndataload = \"get\"").refuses(
-        2,
-        "\
-error[ST2104]: windows do not know who speaks
- --> state.toml:8:13
-  |
-8 | loss_mask = \"assistant\"
-  |             ^^^^^^^^^^^ `dataload = \"get\"` cuts documents anywhere
-  |
-  = help: use `dataload = \"pad\"`, or `loss_mask = \"pad\"`",
-    );
-}
-
-#[test]
 fn an_override_that_cannot_be_read() {
     Case::new().refuses_to(
         &["run", STATE, "--set", "schedule.lr_init=fast"],

@@ -24,8 +24,8 @@ fn metrics(case: &Case, run: &Path) -> Vec<Value> {
     let mut lines = case.lines(run.join("metrics.jsonl"));
     for line in &mut lines {
         for key in ["positions_per_s", "data_wait"] {
-            let speed = line.as_object_mut().and_then(|line| line.shift_remove(key));
-            assert!(speed.is_some_and(|speed| speed.is_number()), "{key}");
+            let time = line.as_object_mut().and_then(|line| line.shift_remove(key));
+            assert!(time.is_some_and(|time| time.is_number()), "{key}");
         }
     }
     lines
@@ -91,10 +91,14 @@ fn the_run_directory() {
 
     // The documents, the weights and the vocabulary by absolute path and content.
     let lock: toml::Table = case.read(run.join("lock.toml")).parse().expect("TOML");
-    for (key, file) in [("data", "data.jsonl"), ("weights", "base.pth"), ("tokenizer", "vocab.txt")]
+    let prepared = format!("data-{}", lock["prepared"].as_str().expect("a key"));
+    assert_eq!(case.list("runs/.cache"), [prepared]);
+    let data = &lock["data"][0];
+    for (locked, file) in
+        [(data, "data.jsonl"), (&lock["weights"], "base.pth"), (&lock["tokenizer"], "vocab.txt")]
     {
-        assert_eq!(lock[key]["path"].as_str(), case.path(file).to_str(), "{key}");
-        assert_eq!(lock[key]["sha256"].as_str().map(str::len), Some(64), "{key}");
+        assert_eq!(locked["path"].as_str(), case.path(file).to_str());
+        assert_eq!(locked["sha256"].as_str().map(str::len), Some(64), "{file}");
     }
 
     assert_eq!(lock["device"].as_str(), Some("processor, 1 thread"));
