@@ -62,10 +62,19 @@ enum Color {
 impl Color {
     /// Whether messages on standard error are coloured.
     fn on(self) -> bool {
+        self.on_terminal(io::stderr().is_terminal())
+    }
+
+    /// Whether answers on standard output are coloured.
+    fn for_stdout(self) -> bool {
+        self.on_terminal(io::stdout().is_terminal())
+    }
+
+    fn on_terminal(self, is_terminal: bool) -> bool {
         match self {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none(),
         }
     }
 }

@@ -33,6 +33,7 @@ impl Screen {
             return;
         }
         match progress {
+            Progress::Warning(warning) => self.line(&format!("{}\n", warning.render(false))),
             Progress::Started { run, facts, steps } => {
                 self.steps = steps;
                 self.line(&format!("run     {}", run.display()));

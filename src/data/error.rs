@@ -489,7 +489,7 @@ pub enum VocabularyFault {
 }
 
 /// A stretch of one line of `file`; where the line is not UTF-8, its first faulty byte.
-pub(super) fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>) -> Box<Span> {
+pub fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>) -> Box<Span> {
     let range = match str::from_utf8(line) {
         Ok(_) => range,
         Err(error) => {
@@ -502,6 +502,11 @@ pub(super) fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>
 }
 
 impl DataError {
+    /// A line that is no document, when nothing is known of the others.
+    pub fn line(place: Box<Span>, fault: LineFault) -> Self {
+        Self::Line { place, fault, others: OtherLines::default() }
+    }
+
     /// The stable code of the message.
     pub fn code(&self) -> &'static str {
         match self {
@@ -693,7 +698,7 @@ impl DataError {
 
 impl Origin {
     /// Adds the place, if it is one in a text.
-    fn show(&self, diagnostic: Diagnostic) -> Diagnostic {
+    pub fn show(&self, diagnostic: Diagnostic) -> Diagnostic {
         match self {
             Self::Jsonl(place) => diagnostic.at((**place).clone()),
             Self::Text(_) | Self::Binidx { .. } => diagnostic,

@@ -81,6 +81,19 @@ fn open(file: &Path) -> io::Result<Box<dyn BufRead>> {
     })
 }
 
+/// Calls `each` with every line of a file and its number, counted from 1. A file that is compressed with gzip
+/// or zstd is decompressed.
+///
+/// # Errors
+/// [`DataError::Read`].
+pub fn for_each_line(file: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), DataError> {
+    let mut lines = Lines::open(file)?;
+    while let Some(batch) = lines.batch(BUFFER_BYTES)? {
+        batch.lines().into_iter().for_each(|(number, line)| each(number, line));
+    }
+    Ok(())
+}
+
 /// Line `number` of a file, counted from 1; empty where there is none or it cannot be read.
 pub(super) fn line(file: &Path, number: u64) -> Vec<u8> {
     let find = || {

@@ -37,9 +37,11 @@ pub use binidx::{Binidx, BinidxWriter};
 pub use coverage::Coverage;
 pub use error::{
     BinidxFault, DataError, LineFault, Origin, OtherLines, TokenFileFault, VocabularyFault,
+    alias_help, grouped, place,
 };
 pub use export::{Exported, copy_pair, pair_files, pair_to_jsonl};
 pub use jsonl::{LineError, RecordForm};
+pub use lines::for_each_line;
 pub use loader::{Loader, LoaderOptions};
 pub use mask::Mask;
 pub use pack::rows_when_packed;

@@ -108,7 +108,7 @@ pub enum Unlearned {
 
 impl Unlearned {
     /// Why a document is not learned whose mask has learned tokens (`beyond`) or has none.
-    pub(super) fn new(mask: &Mask, words: RoleWords, beyond: bool) -> Unlearned {
+    pub fn new(mask: &Mask, words: RoleWords, beyond: bool) -> Unlearned {
         match mask {
             _ if beyond && *mask != Mask::All => Unlearned::BeyondContext,
             Mask::All => Unlearned::TooShort,

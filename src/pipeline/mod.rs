@@ -2,6 +2,7 @@
 //!
 //! Everything that can be wrong with the inputs is found before a run directory exists.
 
+mod coverage;
 mod data;
 mod error;
 mod model;

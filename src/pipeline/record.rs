@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::diagnostic::Diagnostic;
 use crate::runs::Metrics;
 
 /// Something worth showing while a run goes on.
 #[derive(Debug)]
 pub enum Progress<'a> {
+    /// Something that the user should know, and that does not stop the run.
+    Warning(&'a Diagnostic),
     /// Inputs are read and checked, the run directory exists.
     Started {
         /// The run directory.

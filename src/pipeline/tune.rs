@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::json;
 use tch::Kind;
 
+use super::coverage;
 use super::data::{Datasets, prepare_data};
 use super::record::Sampled;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Dataload, Peft, Precision, Tokenizer as TokenizerSetting};
-use crate::data::{Loader, Tokenizer};
+use crate::data::{Coverage, Loader, Tokenizer};
 use crate::kernels::allow_tf32;
 use crate::model::{Model, Shape, Weights};
 use crate::optim::{Adam, LrCurve};
@@ -141,6 +142,12 @@ fn tune(
         json!({ "steps": options.curve.total_steps, "documents": data.train.survey().documents }),
     )?;
     run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
+    let (survey, per_pass) = (data.train.survey(), data.train.samples_per_pass());
+    let samples = options.curve.total_steps * options.samples_per_step();
+    let coverage = Coverage::new(survey.documents, survey.copies, per_pass, samples);
+    if let Some(warning) = coverage::warning(plan, survey, &coverage, options.samples_per_step()) {
+        watch(Progress::Warning(&warning));
+    }
     watch(Progress::Started { run: run.path(), facts: &facts, steps: options.curve.total_steps });
 
     // A new model has nothing to say yet.

@@ -279,17 +279,19 @@ error[ST2105]: `sample.held_out` asks for held-out documents, but there are none
 }
 
 #[test]
-fn windows_with_a_mask_of_turns() {
-    Case::new().with(STATE, "[data]", "[data]\ndataload = \"get\"").refuses(
+fn all_windows_with_a_mask_of_turns() {
+    let windows = "[data]\ndataload = \"get\"\nwalk = \"magic_prime\"";
+    Case::new().with(STATE, "[data]", windows).refuses(
         2,
         "\
-error[ST2104]: windows do not know who speaks
- --> state.toml:8:13
+error[ST2104]: the magic-prime walk takes every window
+ --> state.toml:9:13
   |
-8 | loss_mask = \"assistant\"
-  |             ^^^^^^^^^^^ `dataload = \"get\"` cuts documents anywhere
+9 | loss_mask = \"assistant\"
+  |             ^^^^^^^^^^^ in some windows nothing of this is said
   |
-  = help: use `dataload = \"pad\"`, or `loss_mask = \"pad\"`",
+  = note: random windows are drawn again until something in them is learned
+  = help: set `data.walk = \"random\"`, or `data.loss_mask = \"pad\"`",
     );
 }
 

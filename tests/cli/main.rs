@@ -6,6 +6,7 @@ mod bad_model;
 mod case;
 mod commands;
 mod data;
+mod data_look;
 mod edges;
 mod emoji_state;
 mod run;

@@ -24,8 +24,8 @@ fn metrics(case: &Case, run: &Path) -> Vec<Value> {
     let mut lines = case.lines(run.join("metrics.jsonl"));
     for line in &mut lines {
         for key in ["positions_per_s", "data_wait"] {
-            let time = line.as_object_mut().and_then(|line| line.shift_remove(key));
-            assert!(time.is_some_and(|time| time.is_number()), "{key}");
+            let speed = line.as_object_mut().and_then(|line| line.shift_remove(key));
+            assert!(speed.is_some_and(|speed| speed.is_number()), "{key}");
         }
     }
     lines
@@ -362,4 +362,40 @@ fn failed(case: &Case, message: &str) {
     for folder in ["ckpt", "export"] {
         assert_eq!(case.list(run.join(folder)), Vec::<String>::new());
     }
+}
+
+#[test]
+fn steps_that_do_not_see_all_documents() {
+    let case = Case::new().with(STATE, "epoch_steps = 2\nepoch_count = 2", "epoch_steps = 3");
+    let output = case.statetune(&["run", STATE]);
+    output.is_done();
+    let warning = "\
+warning[ST2401]: with these steps, 25 % of the data is never seen
+  --> state.toml:19:15
+   |
+19 | epoch_steps = 3
+   |               ^
+   |
+   = note: 3 steps x 4 samples = 12 of 16 training samples (16 documents)
+   = note: a mini-epoch is a saving interval, not a pass over the data
+   = help: one full pass is `epoch_steps = 4`, or let the tool count: `epoch_steps = \"pass\"`
+";
+    assert!(output.stderr.starts_with(warning), "{}", output.stderr);
+}
+
+#[test]
+fn packed_documents_are_fewer_samples() {
+    let case = Case::new().with(STATE, "[data]", "[data]\ndataload = \"pack\"").with(
+        STATE,
+        "epoch_steps = 2",
+        "epoch_steps = \"pass\"",
+    );
+    let output = case.statetune(&["run", STATE]);
+    output.is_done();
+    assert!(output.stderr.contains("\npack    5 rows of ctx_len a pass, "), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("\nsteps   4 (2 x 2 in a mini-epoch), 16 samples"),
+        "{}",
+        output.stderr
+    );
 }

@@ -130,23 +130,23 @@ fn packed_documents_learn_as_if_each_stood_alone() {
     assert_eq!(learned(&packed), learned(&alone));
 
     for version in [Version::V5, Version::V6, Version::V7] {
-        for op in [Op::Cpu, Op::Chunk, Op::Reference] {
-            let method = state_tuning(version, Kind::Double, op);
+        for op in [Op::Cpu, Op::Chunk] {
+            let method = state_tuning(version, Kind::Float, op);
             let expected = step(&method, &alone, false);
-            assert_same(&step(&method, &packed, false), &expected, 1e-9);
-            assert_same(&step(&method, &packed, true), &expected, 1e-9);
-            assert_same(&step(&method, &padded, false), &expected, 1e-9);
+            assert_same(&step(&method, &packed, false), &expected, 1e-5);
+            assert_same(&step(&method, &packed, true), &expected, 1e-5);
+            assert_same(&step(&method, &padded, false), &expected, 1e-5);
         }
     }
     let method = FullTuning::new(&weights(Version::V7), Kind::Float, Op::Cpu);
-    assert_same(&step(&method, &packed, false), &step(&method, &alone, false), 1e-4);
+    assert_same(&step(&method, &packed, false), &step(&method, &alone, false), 1e-5);
 }
 
 /// Sample by sample: the learned positions of a document have the same loss in its row as alone.
 #[test]
 fn each_packed_document_has_the_loss_that_it_has_alone() {
     let documents = Documents::new();
-    let method = state_tuning(Version::V7, Kind::Double, Op::Cpu);
+    let method = state_tuning(Version::V7, Kind::Float, Op::Cpu);
     let losses = |batches: Vec<Batch>| -> Vec<f64> {
         let mut losses: Vec<f64> =
             batches.iter().flat_map(|b| position_losses(&method, b)).collect();
@@ -157,7 +157,7 @@ fn each_packed_document_has_the_loss_that_it_has_alone() {
     let alone = losses(documents.batches(Dataload::Only, 1));
     assert_eq!(packed.len(), alone.len());
     for (packed, alone) in packed.iter().zip(&alone) {
-        assert!((packed - alone).abs() <= 1e-9 * alone.abs(), "{packed} and {alone}");
+        assert!((packed - alone).abs() <= 1e-5 * alone.abs(), "{packed} and {alone}");
     }
 }
 
@@ -177,7 +177,7 @@ fn position_losses(method: &StateTuning, batch: &Batch) -> Vec<f64> {
 #[test]
 fn the_held_out_loss_does_not_depend_on_packing() {
     let documents = Documents::new();
-    let method = state_tuning(Version::V7, Kind::Double, Op::Cpu);
+    let method = state_tuning(Version::V7, Kind::Float, Op::Cpu);
     let loss = |dataload, micro_bsz| {
         let mut loader = documents.loader(dataload);
         mean_loss(&method, &mut loader, micro_bsz, 16).expect("finite").expect("learned tokens")
@@ -185,6 +185,6 @@ fn the_held_out_loss_does_not_depend_on_packing() {
     let alone = loss(Dataload::Only, 1);
     for (dataload, micro_bsz) in [(Dataload::Pack, 2), (Dataload::Pad, 3)] {
         let found = loss(dataload, micro_bsz);
-        assert!((found / alone - 1.0).abs() < 1e-9, "{found} and {alone}");
+        assert!((found / alone - 1.0).abs() < 1e-6, "{found} and {alone}");
     }
 }

@@ -1,0 +1,192 @@
+//! `statetune data check`.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::Format;
+use crate::cli::{Color, ExperimentArgs, say, show, tell};
+use crate::config::DataType;
+use crate::data::{DataError, for_each_line, grouped};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::exit::ExitCode;
+use crate::inspect::{Check, Checked, Fixed, Item, fix, read, read_other, record_form};
+use crate::pipeline::{RunError, load_tokenizer};
+use crate::plan::{Plan, Purpose};
+
+/// Arguments of `data check`.
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// The experiment file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// A JSONL file of which no document may be among those of the experiment; repeatable.
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// Write a copy beside each JSONL file, with the lines repaired of which there can be only one opinion.
+    #[arg(long)]
+    fix: bool,
+    /// How to answer.
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
+    let plan = match args.experiment.plan(&args.file, Purpose::Data, color) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let checked = check_plan(&plan, &args.against).and_then(|checked| {
+        let fixed = if args.fix { fix_files(&plan)? } else { Vec::new() };
+        Ok((checked, fixed))
+    });
+    match checked {
+        Ok((checked, fixed)) => {
+            match args.format {
+                Format::Human => print(&checked, &args.file, color),
+                Format::Json => say(as_json(&checked, &args.file)),
+            }
+            for one in fixed {
+                tell(one);
+            }
+            if checked.has_errors() { ExitCode::Data } else { ExitCode::Ok }
+        }
+        Err(error) => {
+            show(&error.diagnostic(), color);
+            error.exit_code()
+        }
+    }
+}
+
+fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
+    let tokenizer = load_tokenizer(plan)?;
+    let data = &plan.config().data;
+    let ctx_len = plan.config().train.ctx_len as usize;
+    let mut check = Check::new(&plan.mask, ctx_len, data.overlong, data.val_split > 0.0);
+    for file in against {
+        read_other(file, plan, &tokenizer, &mut |item| match item {
+            Item::Sample(sample) => check.add_other(&sample),
+            Item::Fault { place, fault } => check.add_fault(place, fault),
+        })?;
+    }
+    read(plan, &tokenizer, &mut |item| match item {
+        Item::Sample(sample) => check.add(&sample),
+        Item::Fault { place, fault } => check.add_fault(place, fault),
+    })?;
+    Ok(check.finish())
+}
+
+/// Prints the first findings of each kind to standard error, and how many there are to standard output.
+fn print(checked: &Checked, file: &Path, color: Color) {
+    let mut counts = Vec::new();
+    for (kind, finding) in &checked.findings {
+        for diagnostic in &finding.shown {
+            tell(format_args!("{}\n", diagnostic.render(color.on())));
+        }
+        let more = finding.count - finding.shown.len() as u64;
+        if more > 0 {
+            tell(format_args!("{} more like this ({})\n", grouped(more as usize), kind.code()));
+        }
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        counts.push(format!("{severity:8} {} {:>7}  {}", kind.code(), finding.count, kind.words()));
+    }
+    let documents = grouped(checked.documents as usize);
+    let verdict = if counts.is_empty() { "nothing to complain about" } else { "" };
+    say(format!("{}: {documents} documents  {verdict}", file.display()).trim_end());
+    counts.into_iter().for_each(say);
+}
+
+fn as_json(checked: &Checked, file: &Path) -> serde_json::Value {
+    let findings = checked.findings.iter().map(|(kind, finding)| {
+        let shown: Vec<_> = finding.shown.iter().map(place_as_json).collect();
+        json!({
+            "kind": kind.name(),
+            "code": kind.code(),
+            "severity": if finding.severity == Severity::Error { "error" } else { "warning" },
+            "count": finding.count,
+            "first": shown,
+        })
+    });
+    json!({
+        "schema": "statetune.data-check/1",
+        "file": file,
+        "documents": checked.documents,
+        "findings": findings.collect::<Vec<_>>(),
+    })
+}
+
+fn place_as_json(diagnostic: &Diagnostic) -> serde_json::Value {
+    let place = diagnostic.span.as_ref();
+    json!({
+        "message": diagnostic.message,
+        "file": place.map(|place| &place.file),
+        "line": place.map(|place| place.line()),
+        "column": place.map(|place| place.column()),
+        "notes": diagnostic.notes,
+        "helps": diagnostic.helps,
+    })
+}
+
+/// Writes a repaired copy beside each JSONL file that has something to repair; returns a sentence for each file.
+fn fix_files(plan: &Plan) -> Result<Vec<String>, RunError> {
+    let jsonl = plan.sources.iter().filter(|source| source.data_type == DataType::Jsonl);
+    let mut sentences = Vec::new();
+    for file in jsonl.flat_map(|source| &source.files) {
+        sentences.push(fix_file(file, plan)?);
+    }
+    Ok(sentences)
+}
+
+fn fix_file(file: &Path, plan: &Plan) -> Result<String, DataError> {
+    let form = record_form(plan);
+    let (mut repaired, mut dropped) = (0, 0);
+    let mut text = Vec::new();
+    for_each_line(file, |_, line| {
+        match fix(line, &form) {
+            Fixed::Kept => text.extend_from_slice(line),
+            Fixed::Repaired(line) => {
+                repaired += 1;
+                text.extend_from_slice(line.as_bytes());
+            }
+            Fixed::Dropped => {
+                dropped += 1;
+                return;
+            }
+        }
+        text.push(b'\n');
+    })?;
+    if repaired + dropped == 0 {
+        return Ok(format!("{}: nothing that can be repaired without asking", file.display()));
+    }
+    let copy = copy_name(file);
+    let unwritable = |source| DataError::Io { path: copy.clone(), source };
+    let folder = copy.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut temporary =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(unwritable)?;
+    temporary.write_all(&text).map_err(unwritable)?;
+    let permissions = fs::metadata(file).map_err(unwritable)?.permissions();
+    temporary.as_file().set_permissions(permissions).map_err(unwritable)?;
+    temporary.persist_noclobber(&copy).map_err(|error| unwritable(error.error))?;
+    let copy = copy.display();
+    Ok(format!("wrote {copy}: {repaired} lines repaired, {dropped} without a text left out"))
+}
+
+/// `d.fixed.jsonl` for `d.jsonl` and `d.jsonl.gz`.
+fn copy_name(file: &Path) -> PathBuf {
+    let mut stem = file.to_path_buf();
+    while stem
+        .extension()
+        .is_some_and(|extension| ["gz", "zst", "jsonl"].iter().any(|one| extension == *one))
+    {
+        stem.set_extension("");
+    }
+    stem.with_added_extension("fixed.jsonl")
+}

@@ -1,0 +1,168 @@
+//! `statetune data show`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rand::{RngCore as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::cli::{Color, ExperimentArgs, say, show as show_fault};
+use crate::data::{Origin, Tokenizer};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::inspect::{Fate, Item, Part, Sample, parts, read};
+use crate::pipeline::{RunError, load_tokenizer};
+use crate::plan::{Plan, Purpose};
+
+/// Documents that are shown when nobody says which.
+const FIRST: usize = 3;
+
+/// Arguments of `data show`.
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// The experiment file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Show the document on this line of the data, or this one of a pair.
+    #[arg(long, value_name = "N", conflicts_with = "random")]
+    line: Option<usize>,
+    /// Show so many documents at random, the same ones each time.
+    #[arg(long, value_name = "N")]
+    random: Option<usize>,
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
+    let plan = match args.experiment.plan(&args.file, Purpose::Data, color) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    match print(args, &plan, color.for_stdout()) {
+        Ok(true) => ExitCode::Ok,
+        Ok(false) => {
+            let place = args.line.map_or("here".to_string(), |line| format!("on line {line}"));
+            let fault = Diagnostic::error("ST3105", format!("there is no document {place}"))
+                .help("`statetune data check` names the lines that are no documents");
+            show_fault(&fault, color);
+            ExitCode::Data
+        }
+        Err(error) => {
+            show_fault(&error.diagnostic(), color);
+            error.exit_code()
+        }
+    }
+}
+
+/// Prints the documents that were asked for; returns whether there are any.
+fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<bool, RunError> {
+    let tokenizer = load_tokenizer(plan)?;
+    let mut choice = Choice::new(args);
+    read(plan, &tokenizer, &mut |item| {
+        if let Item::Sample(sample) = item {
+            choice.offer(sample);
+        }
+    })?;
+    let style = Style { colored };
+    for (_, sample) in &choice.kept {
+        print_sample(sample, plan, &tokenizer, &style);
+    }
+    Ok(!choice.kept.is_empty())
+}
+
+/// The documents that are shown, each with its place among all.
+struct Choice {
+    line: Option<usize>,
+    random: Option<usize>,
+    rng: ChaCha8Rng,
+    offered: usize,
+    kept: Vec<(usize, Sample)>,
+}
+
+impl Choice {
+    fn new(args: &ShowArgs) -> Choice {
+        let rng = ChaCha8Rng::seed_from_u64(0);
+        Choice { line: args.line, random: args.random, rng, offered: 0, kept: Vec::new() }
+    }
+
+    fn offer(&mut self, sample: Sample) {
+        let place = self.offered;
+        self.offered += 1;
+        match (self.line, self.random) {
+            (Some(wanted), _) => {
+                let number = match &sample.origin {
+                    Origin::Jsonl(place) => place.line(),
+                    Origin::Binidx { index, .. } => *index,
+                    Origin::Text(_) => place,
+                };
+                if number == wanted {
+                    self.kept.push((place, sample));
+                }
+            }
+            // Each of the documents so far is kept with the same probability.
+            (None, Some(n)) if self.kept.len() >= n => {
+                let slot = (self.rng.next_u64() % self.offered as u64) as usize;
+                if slot < n {
+                    self.kept[slot] = (place, sample);
+                }
+            }
+            (None, None) if self.kept.len() >= FIRST => {}
+            (None, _) => self.kept.push((place, sample)),
+        }
+        self.kept.sort_by_key(|(place, _)| *place);
+    }
+}
+
+/// A document: a line about it, and its text with marks.
+fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, style: &Style) {
+    let (data, ctx_len) = (&plan.config().data, plan.config().train.ctx_len as usize);
+    let tokens = sample.ids.len();
+    let learned = (0..tokens).filter(|&at| sample.is_learned(at)).count();
+    let room = match tokens.saturating_sub(1) {
+        inputs if inputs <= ctx_len => {
+            format!("{} of ctx_len {ctx_len} are padding", ctx_len - inputs)
+        }
+        _ => format!("longer than ctx_len {ctx_len}"),
+    };
+    say(style.heading(&format!("{}: {tokens} tokens, {learned} learned, {room}", sample.origin)));
+    let text: String = parts(sample, tokenizer, ctx_len, data.overlong)
+        .iter()
+        .map(|part| style.part(part))
+        .collect();
+    say(text);
+    say("");
+}
+
+/// How parts of a document are marked.
+struct Style {
+    colored: bool,
+}
+
+impl Style {
+    fn heading(&self, text: &str) -> String {
+        if self.colored { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Learned text is green or stands in `[[ ]]`, masked text is grey or unmarked, and text that is left out is
+    /// red or stands in `{{ }}`.
+    fn part(&self, part: &Part) -> String {
+        let (fate, text) = match part {
+            Part::Text(fate, text) => (*fate, &**text),
+            Part::End(fate) => (*fate, "<end>"),
+            Part::Border => (Fate::Masked, "<next sample>"),
+        };
+        if self.colored {
+            let code = match fate {
+                Fate::Masked => 90,
+                Fate::Learned => 32,
+                Fate::Cut => 31,
+            };
+            return format!("\x1b[{code}m{text}\x1b[0m");
+        }
+        match fate {
+            Fate::Masked => text.to_owned(),
+            Fate::Learned => format!("[[{text}]]"),
+            Fate::Cut => format!("{{{{{text}}}}}"),
+        }
+    }
+}

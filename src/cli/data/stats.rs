@@ -1,0 +1,117 @@
+//! `statetune data stats`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Format;
+use crate::cli::{Color, ExperimentArgs, say, show};
+use crate::data::grouped;
+use crate::exit::ExitCode;
+use crate::inspect::{Counter, Item, Stats, read};
+use crate::pipeline::{RunError, load_tokenizer};
+use crate::plan::{Plan, Purpose};
+
+/// Characters of the longest bar.
+const BAR: u64 = 40;
+
+/// Arguments of `data stats`.
+#[derive(Args, Debug)]
+pub(super) struct StatsArgs {
+    /// The experiment file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// How to answer.
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+pub(super) fn stats(args: &StatsArgs, color: Color) -> ExitCode {
+    let plan = match args.experiment.plan(&args.file, Purpose::Data, color) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    match count(&plan) {
+        Ok((stats, faults)) => {
+            match args.format {
+                Format::Human => print(&stats, faults),
+                Format::Json => say(as_json(&stats, faults)),
+            }
+            ExitCode::Ok
+        }
+        Err(error) => {
+            show(&error.diagnostic(), color);
+            error.exit_code()
+        }
+    }
+}
+
+/// The figures, and how many lines are no documents.
+fn count(plan: &Plan) -> Result<(Stats, u64), RunError> {
+    let tokenizer = load_tokenizer(plan)?;
+    let mut counter = Counter::new(plan.config().train.ctx_len, plan.config().data.overlong);
+    let mut faults = 0;
+    read(plan, &tokenizer, &mut |item| match item {
+        Item::Sample(sample) => counter.add(&sample),
+        Item::Fault { .. } => faults += 1,
+    })?;
+    Ok((counter.finish(), faults))
+}
+
+fn as_json(stats: &Stats, faults: u64) -> serde_json::Value {
+    let mut answer = json!({ "schema": "statetune.data-stats/1", "faulty_lines": faults });
+    let figures = serde_json::to_value(stats).expect("figures are plain data");
+    if let (Some(answer), serde_json::Value::Object(figures)) = (answer.as_object_mut(), figures) {
+        answer.extend(figures);
+    }
+    answer
+}
+
+fn print(stats: &Stats, faults: u64) {
+    let Stats { ctx_len, overlong, lengths, .. } = stats;
+    let count = |n: u64| grouped(n as usize);
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    say(format_args!("documents  {}", count(stats.documents)));
+    if faults > 0 {
+        say(format_args!("faulty     {} lines; `statetune data check` names them", count(faults)));
+    }
+    let learned = stats.learned as f64 / stats.tokens.max(1) as f64;
+    say(format_args!(
+        "tokens     {}, {} of them learned ({})",
+        count(stats.tokens),
+        count(stats.learned),
+        percent(learned)
+    ));
+    say(format_args!(
+        "lengths    mean {:.1}  p50 {}  p90 {}  p95 {}  p99 {}  max {}",
+        lengths.mean, lengths.p50, lengths.p90, lengths.p95, lengths.p99, lengths.max
+    ));
+    say(format_args!("ctx_len    {ctx_len}, {} documents are longer", count(*overlong)));
+    say(format_args!(
+        "pad        {} padding when every sample is padded to ctx_len",
+        percent(stats.pad_share)
+    ));
+    say(format_args!(
+        "pack       {} rows of ctx_len, {} full",
+        count(stats.pack_rows),
+        percent(stats.pack_fill)
+    ));
+    say("");
+    let most = stats.histogram.iter().map(|bucket| bucket.documents).max().unwrap_or(0).max(1);
+    let width = lengths.max.to_string().len() + 1;
+    for bucket in &stats.histogram {
+        let bar = "#".repeat((bucket.documents * BAR).div_ceil(most) as usize);
+        // The token behind the inputs is predicted, not read.
+        let holds = bucket.from <= u64::from(*ctx_len) + 1 && u64::from(*ctx_len) + 1 < bucket.to;
+        let mark = if holds { "  < ctx_len" } else { "" };
+        say(format_args!(
+            "{:>width$} - {:<width$} {:>8}  {bar}{mark}",
+            bucket.from,
+            bucket.to - 1,
+            bucket.documents
+        ));
+    }
+}

@@ -1,0 +1,41 @@
+//! Whether the steps of a run see all of its data.
+
+use crate::config::EpochSteps;
+use crate::data::{Coverage, Survey, grouped};
+use crate::diagnostic::Diagnostic;
+use crate::plan::Plan;
+
+/// The warning about data that the run never sees; `None` when it sees all.
+pub(super) fn warning(
+    plan: &Plan,
+    survey: &Survey,
+    coverage: &Coverage,
+    samples_per_step: u64,
+) -> Option<Diagnostic> {
+    let EpochSteps::Steps(_) = plan.config().train.epoch_steps else { return None };
+    if coverage.unseen == 0.0 {
+        return None;
+    }
+    let count = |n: u64| grouped(n as usize);
+    let Coverage { samples, samples_per_pass, unseen, .. } = *coverage;
+    let percent = unseen * 100.0;
+    let message = format!("with these steps, {percent:.0} % of the data is never seen");
+    let steps = samples / samples_per_step;
+    let copies = match survey.copies / survey.documents {
+        0 | 1 => format!("{} documents", count(survey.documents)),
+        repeats => format!("{} documents x {repeats} repeats", count(survey.documents)),
+    };
+    let pass = samples_per_pass.div_ceil(samples_per_step);
+    let warning = Diagnostic::warning("ST2401", message)
+        .note(format!(
+            "{} steps x {samples_per_step} samples = {} of {} training samples ({copies})",
+            count(steps),
+            count(samples),
+            count(samples_per_pass)
+        ))
+        .note("a mini-epoch is a saving interval, not a pass over the data")
+        .help(format!(
+            "one full pass is `epoch_steps = {pass}`, or let the tool count: `epoch_steps = \"pass\"`"
+        ));
+    Some(plan.loaded.at("train.epoch_steps", warning))
+}

@@ -1,0 +1,244 @@
+//! `statetune data check`, `data show` and `data stats`, and settings of `[data]` that are refused.
+
+use serde_json::Value;
+
+use crate::case::{Case, STATE};
+
+const SOUND: &str = r#"{"text": "User: hi\n\nAssistant: hello"}"#;
+
+#[test]
+fn sound_documents() {
+    let output = Case::new().statetune(&["data", "check", STATE]);
+    output.succeeds("state.toml: 20 documents  nothing to complain about", "");
+}
+
+#[test]
+fn every_kind_of_fault_is_shown_and_counted() {
+    let lines = [
+        SOUND,
+        r#"{"text": "User: what does "ok" mean?\n\nAssistant: yes"}"#,
+        r#"{"text": "User: hi\n\nBot: hello"}"#,
+        SOUND,
+        r#"{"text": "User: a\\n\\nAssistant: b"}"#,
+    ];
+    let case = Case::new().having("data.jsonl", lines.join("\n"));
+    let output = case.statetune(&["data", "check", STATE]);
+    assert_eq!(output.code, Some(20));
+    assert_eq!(
+        output.stdout.trim_end(),
+        "\
+state.toml: 4 documents
+error    ST3001       1  lines are no valid JSON
+error    ST3102       2  documents would teach nothing
+warning  ST3103       1  words open turns and are no roles of the template
+warning  ST3104       1  documents write `\\n` for a line break
+warning  ST3110       1  documents repeat another one"
+    );
+    for message in [
+        "error[ST3001]: line 2 of `data.jsonl` is not valid JSON\n --> data.jsonl:2:",
+        "error[ST3102]: line 3 of `data.jsonl` would teach nothing\n --> data.jsonl:3:23",
+        "`data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
+        "warning[ST3103]: `Bot:` opens turns in 1 of 4 documents, but is no role of the template",
+        "warning[ST3104]: line 5 of `data.jsonl` has `\\n` as a backslash and an n\n --> data.jsonl:5:18",
+        "warning[ST3110]: line 4 of `data.jsonl` repeats line 1 of `data.jsonl`",
+    ] {
+        assert!(output.stderr.contains(message), "{message}\nin\n{}", output.stderr);
+    }
+
+    let output = case.statetune(&["data", "check", STATE, "--format", "json"]);
+    let answer: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!((output.code, &answer["schema"]), (Some(20), &"statetune.data-check/1".into()));
+    assert_eq!(answer["findings"][0]["first"][0]["line"], 2);
+    assert_eq!(answer["findings"][1]["count"], 2);
+}
+
+#[test]
+fn what_can_be_repaired_is_written_beside_the_file() {
+    let lines = [
+        SOUND,
+        r#"{"text": "User: what does "ok" mean?\n\nAssistant: yes"}"#,
+        r#"{"text": ""}"#,
+        r#"{"text": "User: a\\n\\nAssistant: b"}"#,
+    ];
+    let case = Case::new().having("data.jsonl", lines.join("\n"));
+    let output = case.statetune(&["data", "check", STATE, "--fix"]);
+    assert_eq!(output.code, Some(20), "the file itself is as it was");
+    let wrote = "wrote data.fixed.jsonl: 2 lines repaired, 1 without a text left out";
+    assert!(output.stderr.trim_end().ends_with(wrote), "{}", output.stderr);
+    assert_eq!(case.read("data.jsonl"), lines.join("\n"));
+    let fixed = case.with(STATE, "data.jsonl", "data.fixed.jsonl");
+    fixed
+        .statetune(&["data", "check", STATE])
+        .succeeds("state.toml: 3 documents  nothing to complain about", "");
+    // A second copy would overwrite the first.
+    let output = fixed
+        .with(STATE, "data.fixed.jsonl", "data.jsonl")
+        .statetune(&["data", "check", STATE, "--fix"]);
+    assert_eq!(output.code, Some(29));
+    assert!(
+        output.stderr.contains("error[ST3006]: cannot write `data.fixed.jsonl`"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn documents_that_stand_in_another_file() {
+    let case = Case::new().having("data.jsonl", SOUND).having("other.jsonl", format!("\n{SOUND}"));
+    let output = case.statetune(&["data", "check", STATE, "--against", "other.jsonl"]);
+    assert_eq!(output.code, Some(20));
+    let message = "error[ST3112]: line 1 of `data.jsonl` is also line 2 of `other.jsonl`";
+    assert!(output.stderr.starts_with(message), "{}", output.stderr);
+}
+
+#[test]
+fn a_document_with_its_mask() {
+    let case = Case::new().having("data.jsonl", format!("{SOUND}\n{SOUND}"));
+    let output = case.statetune(&["data", "show", STATE, "--line", "2"]);
+    output.succeeds(
+        "\
+line 2 of `data.jsonl`: 9 tokens, 2 learned, 56 of ctx_len 64 are padding
+User: hi
+
+Assistant:[[ hello]][[<end>]]",
+        "",
+    );
+    let output = case.statetune(&["data", "show", STATE, "--line", "2", "--color", "always"]);
+    assert!(
+        output.stdout.contains("\x1b[32m hello\x1b[0m\x1b[32m<end>\x1b[0m"),
+        "{}",
+        output.stdout
+    );
+    let output = case.statetune(&["data", "show", STATE, "--random", "1"]);
+    assert_eq!(output.stdout.matches("tokens").count(), 1);
+    case.refuses_to(
+        &["data", "show", STATE, "--line", "3"],
+        20,
+        "\
+error[ST3105]: there is no document on line 3
+  |
+  = help: `statetune data check` names the lines that are no documents",
+    );
+}
+
+#[test]
+fn figures_of_the_documents() {
+    let case = Case::new().having("data.jsonl", format!("{SOUND}\n{SOUND}\n{SOUND}"));
+    let output = case.statetune(&["data", "stats", STATE, "--format", "json"]);
+    let answer: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(answer["schema"], "statetune.data-stats/1");
+    assert_eq!((&answer["documents"], &answer["tokens"]), (&3.into(), &27.into()));
+    assert_eq!((&answer["lengths"]["max"], &answer["pack_rows"]), (&9.into(), &1.into()));
+    let output = case.statetune(&["data", "stats", STATE]);
+    output.is_done();
+    assert!(
+        output.stdout.contains("pack       1 rows of ctx_len, 37.5 % full"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
+fn settings_that_do_not_fit() {
+    let refuses = |new: &str, message: &str| {
+        let case = Case::new().with(STATE, "loss_mask = \"assistant\"\n", new);
+        case.refuses_to(&["check", STATE], 2, message);
+    };
+    refuses(
+        "loss_mask = \"qa\"\ntemplate = \"raw\"\n",
+        "\
+error[ST2124]: the template `raw` has no role `assistant`
+ --> state.toml:7:13
+  |
+7 | loss_mask = \"qa\"
+  |             ^^^^ learns what the assistant says
+  |
+  = help: choose a `data.template` with roles, or `loss_mask = \"pad\"`",
+    );
+    refuses(
+        "loss_mask = \"se\"\nmask_id = { mask0 = \"<q>\" }\n",
+        "\
+error[ST2123]: `loss_mask = \"se\"` needs `data.mask_id.mask1`
+ --> state.toml:7:13
+  |
+7 | loss_mask = \"se\"
+  |             ^^^^
+  |
+  = note: learning begins behind the text `mask1` and ends before the text `mask0`
+  = help: for example `mask_id = { mask0 = \"<user>\", mask1 = \"<answer>\" }`",
+    );
+    refuses(
+        "mask_id = { mask0 = \"<q>\" }\n",
+        "\
+error[ST2122]: `data.mask_id.mask0` has no meaning without `loss_mask = \"se\"`
+ --> state.toml:7:21
+  |
+7 | mask_id = { mask0 = \"<q>\" }
+  |                     ^^^^^
+  |
+  = help: delete the line",
+    );
+    refuses(
+        "template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot:\"] } }\n",
+        "\
+error[ST2121]: `Bot:` is not a word for a role
+ --> state.toml:7:60
+  |
+7 | template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot:\"] } }
+  |                                                            ^^^^^^ must begin and end with a letter or digit
+  |
+  = note: the word takes the place of the one in `Assistant:`, with all around it",
+    );
+    refuses(
+        "walk = \"magic_prime\"\n",
+        "\
+error[ST2126]: `data.walk` is for windows alone
+ --> state.toml:7:8
+  |
+7 | walk = \"magic_prime\"
+  |        ^^^^^^^^^^^^^ has no meaning without `dataload = \"get\"`
+  |
+  = help: delete the line, or set `data.dataload = \"get\"`",
+    );
+    refuses(
+        "dataload = \"get\"\noverlong = \"split\"\n",
+        "\
+error[ST2127]: `data.overlong` has no meaning for windows
+ --> state.toml:8:12
+  |
+8 | overlong = \"split\"
+  |            ^^^^^^^ windows cut documents anywhere, and no token is left out
+  |
+  = help: delete the line",
+    );
+    refuses(
+        "dataload = \"get\"\nwalk = \"magic_prime\"\nloss_mask = \"assistant\"\n",
+        "\
+error[ST2104]: the magic-prime walk takes every window
+ --> state.toml:9:13
+  |
+9 | loss_mask = \"assistant\"
+  |             ^^^^^^^^^^^ in some windows nothing of this is said
+  |
+  = note: random windows are drawn again until something in them is learned
+  = help: set `data.walk = \"random\"`, or `data.loss_mask = \"pad\"`",
+    );
+}
+
+#[test]
+fn one_document_at_a_time() {
+    Case::new().with(STATE, "[data]", "[data]\ndataload = \"only\"").refuses_to(
+        &["check", STATE],
+        2,
+        "\
+error[ST2125]: `dataload = \"only\"` takes one document at a time
+  --> state.toml:19:13
+   |
+19 | micro_bsz = 4
+   |             ^ must be 1
+   |
+   = note: it pads nothing, and documents of different lengths need padding to stand side by side
+   = help: set `train.micro_bsz = 1`, and `train.accumulate_grad_batches` for more in a step
+   = help: or `data.dataload = \"pack\"`, which pads little",
+    );
+}
