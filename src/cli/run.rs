@@ -117,8 +117,8 @@ fn table(header: &[&str]) -> Table {
 
 /// What the user asks last in a prompt, on one line.
 fn question(template: &Template, prompt: &str) -> String {
-    let turns = template.turns(prompt.as_bytes()).into_iter();
-    let asked = turns.filter(|turn| turn.role == Role::User).next_back();
+    let mut turns = template.turns(prompt.as_bytes()).into_iter();
+    let asked = turns.rfind(|turn| turn.role == Role::User);
     short(asked.map_or(prompt, |turn| &prompt[turn.said]).trim())
 }
 

@@ -11,7 +11,7 @@ pub enum Template {
     /// A built-in template.
     Named(TemplateName),
     /// A built-in template with other words.
-    Table(TemplateTable),
+    Table(Box<TemplateTable>),
 }
 
 /// A built-in template.
@@ -150,7 +150,8 @@ impl<'de> Deserialize<'de> for Template {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Template, A::Error> {
-                TemplateTable::deserialize(MapAccessDeserializer::new(map)).map(Template::Table)
+                TemplateTable::deserialize(MapAccessDeserializer::new(map))
+                    .map(|table| Template::Table(Box::new(table)))
             }
         }
 

@@ -28,7 +28,7 @@ impl Mask {
     /// The byte ranges of `text` that are learned, in order and apart from each other.
     pub fn spans(&self, text: &[u8]) -> Vec<Range<usize>> {
         match self {
-            Mask::All => vec![0..text.len()],
+            Mask::All => std::iter::once(0..text.len()).collect(),
             Mask::Assistant(template) => template.spans(text, Role::Assistant),
             Mask::Between { on, off } => between(text, on.as_bytes(), off.as_bytes()),
         }

@@ -23,6 +23,10 @@ static ONLY_TEXT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"(?s)^\s*\{\s*"text"\s*:\s*"(.*)"\s*\}\s*$"#).expect("a valid expression")
 });
 
+/// Where a text may end and another key begin.
+static OTHER_KEY: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#""\s*,\s*"[^"]*"\s*:"#).expect("a valid expression"));
+
 /// Repairs one line of `form`, where there can be only one opinion about what it should be:
 ///
 /// - quotes and control characters within the text of a line that has nothing but a text get their backslash;
@@ -45,6 +49,9 @@ pub fn fix(line: &[u8], form: &RecordForm<'_>) -> Fixed {
 /// The line with a backslash before every quote and for every control character within its only text.
 fn with_backslashes(line: &str) -> Option<String> {
     let inner = ONLY_TEXT.captures(line)?.get(1)?;
+    if OTHER_KEY.is_match(inner.as_str()) {
+        return None;
+    }
     let mut fixed = line[..inner.start()].to_owned();
     let mut escaped = false;
     for character in inner.as_str().chars() {

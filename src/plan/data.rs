@@ -1,7 +1,9 @@
 //! Rules of `[data]`: the template, the mask, and how documents become samples.
 
 use super::Faults;
-use crate::config::{self, Aliases, Dataload, LossMask, Roles, TemplateName, TemplateTable, Walk};
+use crate::config::{
+    self, Aliases, Dataload, LossMask, Overlong, Roles, TemplateName, TemplateTable, Walk,
+};
 use crate::data::{Mask, Role, Template};
 use crate::diagnostic::Diagnostic;
 
@@ -61,7 +63,7 @@ fn extended(faults: &mut Faults<'_>, table: &TemplateTable) -> Template {
             let key = format!("data.template.aliases.{}[{index}]", role.name());
             match alias(&template, role, word) {
                 Ok(opening) => template.openings.push((role, opening)),
-                Err(fault) => faults.add(&key, fault),
+                Err(fault) => faults.add(&key, *fault),
             }
         }
     }
@@ -69,11 +71,12 @@ fn extended(faults: &mut Faults<'_>, table: &TemplateTable) -> Template {
 }
 
 /// The words that open a turn of `role` by another word.
-fn alias(template: &Template, role: Role, word: &str) -> Result<String, Diagnostic> {
+fn alias(template: &Template, role: Role, word: &str) -> Result<String, Box<Diagnostic>> {
     let opening = template.alias(role, word).ok_or_else(|| {
         let message = format!("`{}` has no role `{}` to add a word to", template.name, role.name());
         let key = format!("data.template.roles.{}", role.name());
-        Diagnostic::error("ST2120", message).help(format!("give the role its words in `{key}`"))
+        let help = format!("give the role its words in `{key}`");
+        Box::new(Diagnostic::error("ST2120", message).help(help))
     })?;
     let is_word = word.starts_with(char::is_alphanumeric) && word.ends_with(char::is_alphanumeric);
     if !is_word {
@@ -81,7 +84,7 @@ fn alias(template: &Template, role: Role, word: &str) -> Result<String, Diagnost
         let fault = Diagnostic::error("ST2121", format!("`{word}` is not a word for a role"))
             .label("must begin and end with a letter or digit")
             .note(format!("the word takes the place of the one in `{own}`, with all around it"));
-        return Err(fault);
+        return Err(Box::new(fault));
     }
     Ok(opening)
 }
@@ -154,7 +157,7 @@ fn check_samples(faults: &mut Faults<'_>) {
             .help("set `data.walk = \"random\"`, or `data.loss_mask = \"pad\"`");
         faults.add("data.loss_mask", fault);
     }
-    if windows && faults.written("data.overlong") {
+    if windows && data.overlong != Overlong::Error {
         let fault = Diagnostic::error("ST2127", "`data.overlong` has no meaning for windows")
             .label("windows cut documents anywhere, and no token is left out")
             .help("delete the line");

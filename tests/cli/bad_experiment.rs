@@ -279,23 +279,6 @@ error[ST2105]: `sample.held_out` asks for held-out documents, but there are none
 }
 
 #[test]
-fn all_windows_with_a_mask_of_turns() {
-    let windows = "[data]\ndataload = \"get\"\nwalk = \"magic_prime\"";
-    Case::new().with(STATE, "[data]", windows).refuses(
-        2,
-        "\
-error[ST2104]: the magic-prime walk takes every window
- --> state.toml:9:13
-  |
-9 | loss_mask = \"assistant\"
-  |             ^^^^^^^^^^^ in some windows nothing of this is said
-  |
-  = note: random windows are drawn again until something in them is learned
-  = help: set `data.walk = \"random\"`, or `data.loss_mask = \"pad\"`",
-    );
-}
-
-#[test]
 fn an_override_that_cannot_be_read() {
     Case::new().refuses_to(
         &["run", STATE, "--set", "schedule.lr_init=fast"],

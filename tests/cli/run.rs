@@ -24,8 +24,8 @@ fn metrics(case: &Case, run: &Path) -> Vec<Value> {
     let mut lines = case.lines(run.join("metrics.jsonl"));
     for line in &mut lines {
         for key in ["positions_per_s", "data_wait"] {
-            let speed = line.as_object_mut().and_then(|line| line.shift_remove(key));
-            assert!(speed.is_some_and(|speed| speed.is_number()), "{key}");
+            let time = line.as_object_mut().and_then(|line| line.shift_remove(key));
+            assert!(time.is_some_and(|time| time.is_number()), "{key}");
         }
     }
     lines
