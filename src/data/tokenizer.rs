@@ -47,12 +47,12 @@ impl Tokenizer {
     /// The vocabulary of single bytes (id = byte + 1) and of the given characters of several bytes
     /// (ids from 257 on, in their order): one token a character, and any other text in bytes.
     pub fn of_characters(characters: &BTreeSet<char>) -> Self {
-        let mut tokens = vec![Box::default()];
+        let mut tokens: Vec<Box<[u8]>> = vec![Box::default()];
         tokens.extend((0..=u8::MAX).map(|byte| Box::from([byte])));
         let long = characters.iter().filter(|c| c.len_utf8() > 1);
         tokens.extend(long.map(|c| c.encode_utf8(&mut [0; 4]).as_bytes().into()));
         let mut hasher = Sha256::new_with_prefix("characters\n");
-        tokens.iter().for_each(|token: &Box<[u8]>| hasher.update(token));
+        tokens.iter().for_each(|token| hasher.update(token));
         let trie = Trie::new(&tokens);
         let fingerprint = format!("{:x}", hasher.finalize());
         Self { tokens, trie, fingerprint, characters: Some(characters.clone()) }

@@ -88,22 +88,22 @@ fn source(
     match find(data_type, file) {
         Ok(source) => Some(source),
         Err(fault) => {
-            faults.add(&file_key, fault);
+            faults.add(&file_key, *fault);
             None
         }
     }
 }
 
 /// The files of a source, seen to be there.
-fn find(data_type: DataType, file: &Path) -> Result<Source, Diagnostic> {
-    let source = Source::new(data_type, file).map_err(|error| error.diagnostic())?;
+fn find(data_type: DataType, file: &Path) -> Result<Source, Box<Diagnostic>> {
+    let source = Source::new(data_type, file).map_err(|error| Box::new(error.diagnostic()))?;
     for file in &source.files {
         if data_type == DataType::Binidx {
-            Binidx::open(file).map_err(|error| error.diagnostic())?;
+            Binidx::open(file).map_err(|error| Box::new(error.diagnostic()))?;
         } else if !file.exists() {
             let message = format!("the data file `{}` does not exist", file.display());
-            return Err(Diagnostic::error("ST3005", message)
-                .help("relative paths start at the experiment file"));
+            let fault = Diagnostic::error("ST3005", message);
+            return Err(Box::new(fault.help("relative paths start at the experiment file")));
         }
     }
     Ok(source)

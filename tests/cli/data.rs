@@ -485,7 +485,7 @@ fn the_cache_is_listed_and_cleaned() {
     cache(&["clean", "--older-than", "1d"]).is_done();
     assert_eq!(case.list("runs/.cache").len(), 2, "only what was left over is gone");
     cache(&["clean", "--unused"]).is_done();
-    assert_eq!(case.list("runs/.cache"), [used.clone()]);
+    assert_eq!(case.list("runs/.cache"), std::slice::from_ref(&used));
 
     // What a live process builds or uses stays.
     let folder = File::open(case.path("runs/.cache").join(&used)).expect("prepared data");
