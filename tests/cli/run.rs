@@ -200,7 +200,7 @@ fn products_have_a_passport() {
     let fingerprint = json!(lock["fingerprint"].as_str());
     assert_eq!(fingerprint.as_str().map(str::len), Some(64));
     assert_eq!(passport["base"], json!({ "file": "base.pth", "fingerprint": fingerprint }));
-    assert_eq!(passport["data"], locked("data"));
+    assert_eq!(passport["data"], json!(lock["prepared"].as_str()));
     assert_eq!(passport["tokenizer"], locked("tokenizer"));
     let model = json!({
         "version": "x070", "n_layer": 2, "n_embd": 64, "n_head": 1, "head_size": 64,

@@ -241,7 +241,7 @@ error[ST0210]: there is no metric `bleu`
     );
     let output = case.statetune(&["eval", "latest"]);
     let expected = "\
-error[ST3050]: `CASE/data.jsonl` has changed since the run
+error[ST3050]: the documents have changed since the run
   |
   = note: other documents would be held out now, some of which it learned from
   = help: name documents that it has not seen: `eval RUN FILE`
