@@ -9,6 +9,7 @@ mod detect;
 mod forward;
 mod init;
 mod layers;
+mod linear;
 mod rwkv5;
 mod rwkv6;
 mod rwkv7;
@@ -19,6 +20,7 @@ mod weights;
 
 pub use copying::{Copies, Seen};
 pub use forward::{Hidden, Model};
+pub use linear::{Linear, Matrix, Update};
 pub use shape::{Arch, Ranks, Shape};
 pub use state::{LayerState, State, TimeState};
 pub use version::Version;

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
-use super::Shape;
 use super::detect::{Shapes, check, detect};
 use super::init::initial_value;
+use super::shape::is_linear;
+use super::{Linear, Shape};
 use crate::tensorfile::{Dtype, NewTensor, TensorFile, TensorRef, WeightsError, write_pth};
 
 /// What trainers that shard a model leave in front of every name.
@@ -57,12 +58,20 @@ impl ModelError {
     }
 }
 
-/// The tensors of a model by their checkpoint names, in the file's order.
+/// The tensors of a model by their checkpoint names, in the file's order. Linear layers may hold theirs
+/// in another form, and an update of it.
 #[derive(Debug)]
 pub struct Weights {
     shape: Shape,
     names: Vec<String>,
-    tensors: HashMap<String, Tensor>,
+    entries: HashMap<String, Entry>,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+enum Entry {
+    Tensor(Tensor),
+    Linear(Linear),
 }
 
 impl Weights {
@@ -97,12 +106,11 @@ impl Weights {
 
         let file: &'static TensorFile = Box::leak(Box::new(file));
         let names = file.names().map(|name| model_name(name).to_string()).collect();
-        let tensors = file
-            .tensors()
-            .map(|tensor| Ok((model_name(tensor.name()).to_string(), mapped(&tensor)?)))
-            .collect::<Result<_, _>>()
-            .map_err(refuse)?;
-        Ok(Weights { shape, names, tensors })
+        let entry = |tensor: TensorRef<'static>| {
+            Ok((model_name(tensor.name()).to_string(), Entry::Tensor(mapped(&tensor)?)))
+        };
+        let entries = file.tensors().map(entry).collect::<Result<_, _>>().map_err(refuse)?;
+        Ok(Weights { shape, names, entries })
     }
 
     /// A new model, float32, initialised from `seed`.
@@ -113,16 +121,13 @@ impl Weights {
 
     /// A model whose tensors are made by name and shape.
     pub fn from_fn(shape: Shape, make: impl Fn(&str, &[i64]) -> Tensor) -> Weights {
-        let tensors: Vec<(String, Tensor)> = shape
-            .tensors()
-            .into_iter()
-            .map(|(name, size)| {
-                let tensor = make(&name, &size);
-                (name, tensor)
-            })
-            .collect();
+        let tensors = shape.tensors();
         let names = tensors.iter().map(|(name, _)| name.clone()).collect();
-        Weights { shape, names, tensors: tensors.into_iter().collect() }
+        let entries = tensors.into_iter().map(|(name, size)| {
+            let tensor = make(&name, &size);
+            (name, Entry::Tensor(tensor))
+        });
+        Weights { shape, names, entries: entries.collect() }
     }
 
     /// The sizes of the model.
@@ -130,35 +135,67 @@ impl Weights {
         &self.shape
     }
 
-    /// A tensor in `kind`, converted through autograd where it has another dtype.
+    /// A tensor in `kind`, converted through autograd where it has another dtype. Of a linear layer that
+    /// was replaced, the matrix without the update.
     ///
     /// # Panics
     /// On a name that the shape does not have.
     pub fn get(&self, name: &str, kind: Kind) -> Tensor {
-        self.tensors
-            .get(name)
-            .unwrap_or_else(|| panic!("{name} is a tensor of the model"))
-            .to_kind(kind)
+        match self.entry(name) {
+            Entry::Tensor(tensor) => tensor.to_kind(kind),
+            Entry::Linear(linear) => linear.matrix().dense(kind),
+        }
     }
 
-    /// All tensors by name, in the file's order.
+    /// The linear layer of a tensor: what [`Weights::set_linear`] put there, or the tensor in `kind`.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn linear(&self, name: &str, kind: Kind) -> Linear {
+        match self.entry(name) {
+            Entry::Tensor(tensor) => Linear::dense(tensor.to_kind(kind)),
+            Entry::Linear(linear) => linear.clone(),
+        }
+    }
+
+    /// Puts a layer in the place of one of [`Shape::linears`], whose tensor is dropped.
+    ///
+    /// # Panics
+    /// On another name.
+    pub fn set_linear(&mut self, name: &str, linear: Linear) {
+        assert!(is_linear(name) && self.entries.contains_key(name), "{name} is a linear layer");
+        self.entries.insert(name.to_string(), Entry::Linear(linear));
+    }
+
+    fn entry(&self, name: &str) -> &Entry {
+        self.entries.get(name).unwrap_or_else(|| panic!("{name} is a tensor of the model"))
+    }
+
+    /// The tensors by name, in the file's order, without those of linear layers that were replaced.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.names.iter().map(|name| (name.as_str(), &self.tensors[name]))
+        self.names.iter().filter_map(|name| match &self.entries[name] {
+            Entry::Tensor(tensor) => Some((name.as_str(), tensor)),
+            Entry::Linear(_) => None,
+        })
     }
 
-    /// The same model with every tensor converted to `kind`.
+    /// The same model with every tensor converted to `kind`; layers that were replaced stay as they are.
     pub fn to_kind(&self, kind: Kind) -> Weights {
         self.map(|tensor| tensor.to_kind(kind))
     }
 
-    /// The same model as float32 tensors that learn.
+    /// The same model as float32 tensors that learn; layers that were replaced stay as they are.
     pub fn trainable(&self) -> Weights {
         self.map(|tensor| tensor.to_kind(Kind::Float).detach().copy().set_requires_grad(true))
     }
 
     fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Weights {
-        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), f(tensor))).collect();
-        Weights { shape: self.shape, names: self.names.clone(), tensors }
+        let entry = |entry: &Entry| match entry {
+            Entry::Tensor(tensor) => Entry::Tensor(f(tensor)),
+            Entry::Linear(linear) => Entry::Linear(linear.clone()),
+        };
+        let entries = self.entries.iter().map(|(name, old)| (name.clone(), entry(old))).collect();
+        Weights { shape: self.shape, names: self.names.clone(), entries }
     }
 
     /// Writes a bfloat16 checkpoint that Python's `torch.load(weights_only=True)` reads.
