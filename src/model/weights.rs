@@ -208,7 +208,7 @@ impl Weights {
 }
 
 /// The name that a model has for a file's tensor.
-fn model_name(name: &str) -> &str {
+pub(super) fn model_name(name: &str) -> &str {
     name.strip_prefix(SHARDED_PREFIX).unwrap_or(name)
 }
 
