@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, Data, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train};
+use super::{Checkpoint, Data, Export, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train};
 
 /// The experiment file: what a person asks for.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -49,6 +49,9 @@ pub struct Config {
     /// How often the run reports.
     #[serde(default)]
     pub log: Log,
+    /// The form of what the run produces.
+    #[serde(default)]
+    pub export: Export,
 }
 
 impl Config {

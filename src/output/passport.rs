@@ -148,6 +148,24 @@ impl PassportError {
 }
 
 impl Passport {
+    /// The passport of something made by this program, of which nothing more is known yet.
+    pub fn new(product: Product, model: Sizes, method: Value) -> Passport {
+        Passport {
+            statetune: env!("CARGO_PKG_VERSION").to_string(),
+            product,
+            model,
+            base: None,
+            method,
+            tokenizer: None,
+            template: None,
+            ctx_len: None,
+            run: None,
+            epochs: None,
+            data: None,
+            config: None,
+        }
+    }
+
     /// The passport of a product: from the metadata of a `.st`, or else from the side-car of a `.pth`.
     /// `None` where there is none, as with the products of other programs.
     ///
@@ -205,19 +223,12 @@ mod tests {
     use crate::tensorfile::{write_pth, write_safetensors};
 
     fn passport() -> Passport {
+        let model = Sizes::from(&Shape::for_scratch(Version::V6, 2, 128, 100));
         Passport {
-            statetune: "0.1.0".to_string(),
-            product: Product::State,
-            model: Sizes::from(&Shape::for_scratch(Version::V6, 2, 128, 100)),
             base: Some(Base { file: "base.pth".to_string(), fingerprint: "7c1904aa".to_string() }),
-            method: json!({ "type": "state" }),
-            tokenizer: None,
             template: Some("User: {}\n\nAssistant:".to_string()),
             ctx_len: Some(512),
-            run: None,
-            epochs: None,
-            data: None,
-            config: None,
+            ..Passport::new(Product::State, model, json!({ "type": "state" }))
         }
     }
 

@@ -5,6 +5,7 @@
 mod data;
 mod error;
 mod model;
+mod passport;
 mod record;
 mod sample;
 mod tune;

@@ -20,6 +20,9 @@ pub struct Lock {
     pub kernels: String,
     /// Threads that libtorch and the kernels use.
     pub threads: i32,
+    /// Fingerprint of the checkpoint's weights, whatever file holds them; absent when the model is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// The documents.
     pub data: LockedFile,
     /// The tokenizer's vocabulary.
