@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, Data, Export, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train};
+use super::{
+    Checkpoint, Data, Export, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train,
+};
 
 /// The experiment file: what a person asks for.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -63,7 +65,11 @@ impl Config {
             Tokenizer::World => None,
             Tokenizer::File(path) => Some(("model.tokenizer", path)),
         };
-        [data_file, load_model, tokenizer].into_iter().flatten()
+        let init_file = match &mut self.peft {
+            Peft::State(state) => state.init_file.as_mut().map(|path| ("peft.init_file", path)),
+            _ => None,
+        };
+        [data_file, load_model, tokenizer, init_file].into_iter().flatten()
     }
 }
 

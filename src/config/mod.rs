@@ -32,7 +32,9 @@ pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::Log;
 pub use model::{Model, ModelVersion, Preset, Tokenizer};
 pub use optimizer::{Adam, Optimizer};
-pub use peft::{FullTuning, Peft, StateTuning};
+pub use peft::{
+    Disha, DishaMode, FullTuning, Lora, Peft, Pissa, StateInit, StateTuning, Target, TrainPart,
+};
 pub use sample::{Probe, Sample};
 pub use schedule::{LrSchedule, Schedule};
 pub use schema::{schema, schema_text};

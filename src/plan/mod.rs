@@ -1,9 +1,11 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
 mod model;
+mod peft;
 mod presets;
 
 pub use model::ModelPlan;
+pub use peft::{PeftPlan, StateStart};
 
 use std::path::PathBuf;
 
@@ -17,6 +19,7 @@ use crate::data::{Binidx, Mask};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::Op;
 use crate::optim::AdamOptions;
+use crate::peft::Compute;
 use crate::sample::{GenerateOptions, Probe};
 
 /// A run that can start: settings that fit together.
@@ -28,6 +31,8 @@ pub struct Plan {
     pub runs_dir: PathBuf,
     /// Which model, and from where.
     pub model: ModelPlan,
+    /// What learns.
+    pub peft: PeftPlan,
     /// Which tokens are learned.
     pub mask: Mask,
     /// The dtype in which the model computes.
@@ -54,6 +59,11 @@ impl Plan {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.loaded.config
+    }
+
+    /// How the model computes.
+    pub fn compute(&self) -> Compute {
+        Compute { kind: self.kind, op: self.op, seed: self.config().train.random_seed }
     }
 
     /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
@@ -95,6 +105,7 @@ pub fn resolve(
     faults.check_sample();
     let probes = faults.probes();
     let model = model::resolve(&mut faults);
+    let peft = peft::resolve(&mut faults, purpose);
     let op = faults.op();
     let found = faults.found;
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
@@ -105,6 +116,7 @@ pub fn resolve(
     Ok(Plan {
         runs_dir,
         model,
+        peft,
         mask: match config.data.loss_mask {
             LossMask::Pad => Mask::Pad,
             LossMask::Assistant => Mask::Assistant,
@@ -161,7 +173,7 @@ impl<'a> Faults<'a> {
         let schedule = &self.config().schedule;
         let (curve, lr_final) = (schedule.lr_schedule, schedule.lr_final);
         if lr_final.is_none() && curve != LrSchedule::Constant {
-            let fault = Diagnostic::error("ST2101", "`schedule.lr_final` is missing")
+            let fault = Diagnostic::error("ST2108", "`schedule.lr_final` is missing")
                 .label("the rate starts here and needs an end")
                 .note("a curve runs from `lr_init` to `lr_final`")
                 .help("state tuning usually goes from 1.0 to 0.01: `lr_final = 0.01`")
@@ -276,7 +288,7 @@ impl<'a> Faults<'a> {
         Op::Chunk
     }
 
-    /// Whether everything learns, rather than the state alone.
+    /// Whether the weights themselves learn, which need not be trained before.
     fn tunes_weights(&self) -> bool {
         matches!(self.config().peft, Peft::Full(_))
     }

@@ -15,9 +15,7 @@ use statetune::kernels::Op;
 use statetune::model::{Arch, Model, ModelError, Shape, TimeState, Version, Weights, file_tensor};
 use statetune::output::{Export, Passport, Product, Sizes, save_state};
 use statetune::score::{Reading, score};
-use statetune::tensorfile::{
-    Dtype, Format, NewTensor, TensorFile, write_pth, write_safetensors,
-};
+use statetune::tensorfile::{Dtype, Format, NewTensor, TensorFile, write_pth, write_safetensors};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;

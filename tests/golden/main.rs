@@ -4,6 +4,7 @@ mod chunk;
 mod cuda;
 mod files;
 mod numerics;
+mod peft;
 mod versions;
 mod wkv;
 mod wkv_cpu;
