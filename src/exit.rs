@@ -5,6 +5,8 @@
 pub enum ExitCode {
     /// Done.
     Ok = 0,
+    /// It worked, and the answer is no.
+    AnswerNo = 1,
     /// The command line or the experiment file is not valid.
     Invalid = 2,
     /// Data is missing, malformed, or nothing is left to learn from.
@@ -15,6 +17,8 @@ pub enum ExitCode {
     Diverged = 24,
     /// A kernel or the device failed.
     Device = 25,
+    /// A product belongs to other weights.
+    MountRefused = 28,
     /// No space or not writable; nothing is half-written.
     Disk = 29,
     /// A defect of this program.

@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod exit;
 pub mod kernels;
 pub mod model;
+pub mod mount;
 pub mod optim;
 pub mod output;
 pub mod peft;

@@ -1,88 +1,102 @@
 //! `statetune generate`.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::rc::Rc;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use serde_json::json;
 
-use super::{Color, ExperimentArgs, say, show};
-use crate::diagnostic::Diagnostic;
+use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail};
+use super::{Color, Format, say};
+use crate::data::QUESTION_TEMPLATE;
 use crate::exit::ExitCode;
-use crate::model::{Model, TimeState};
-use crate::pipeline::{RunError, load_tokenizer, load_tuned, load_weights};
-use crate::plan::{Plan, Purpose};
-use crate::runs::{find_run, newest_product};
-use crate::sample::generate as continue_texts;
+use crate::pipeline::RunError;
+use crate::sample::{GenerateOptions, Speaker};
+
+/// Name and version of what `--format json` prints.
+const SCHEMA: &str = "statetune.generate/1";
 
 /// Arguments of `generate`.
 #[derive(Args, Debug)]
 pub(super) struct GenerateArgs {
-    /// A run: `latest`, its name, its four letters, or its path.
-    run: String,
+    /// A run (`latest`, its name, its four letters, or its path), or a state file for `--model`.
+    #[arg(value_name = "RUN|STATE")]
+    name: Option<String>,
     /// The text to continue.
     #[arg(long, short, value_name = "TEXT", default_value = "How are you today?", value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
     /// Take the prompt as it is, without `User:` and `Assistant:` around it.
     #[arg(long)]
     raw: bool,
-    /// Use the model that the run started from.
-    #[arg(long)]
+    /// Use the weights alone, without what was learned.
+    #[arg(long, conflicts_with = "state")]
     base: bool,
-    /// Where run directories lie.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    runs_dir: PathBuf,
-    /// Override a setting of the run, such as `sample.temperature`; repeatable.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    /// Start from this state, `.pth` or `.st`.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    subject: SubjectArgs,
+    #[command(flatten)]
+    sample: SampleArgs,
+    /// Form of what is printed.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
 }
 
 pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
-    let Some(run) = find_run(&args.runs_dir, &args.run) else {
-        let message = format!("there is no run `{}` in `{}`", args.run, args.runs_dir.display());
-        show(&Diagnostic::error("ST0201", message), color);
-        return ExitCode::Invalid;
+    let part = match &args.state {
+        Some(file) => Part::State(file.clone()),
+        None if args.base => Part::Base,
+        None => Part::Tuned,
     };
-    let experiment =
-        ExperimentArgs { set: args.set.clone(), runs_dir: Some(args.runs_dir.clone()) };
-    let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color) {
-        Ok(plan) => plan,
+    let found = match args.subject.find(args.name.as_deref(), part, color) {
+        Ok(found) => found,
         Err(code) => return code,
     };
-    let prompt = if args.raw {
-        args.prompt.clone()
-    } else {
-        format!("User: {}\n\nAssistant:", args.prompt.trim())
-    };
-    let product = if args.base { None } else { newest_product(&run) };
-    if product.is_none() && !args.base {
-        let message = format!("the run `{}` has not saved anything yet", run.display());
-        show(&Diagnostic::error("ST6002", message), color);
-        return ExitCode::Invalid;
-    }
-    match answer(&plan, product, &prompt) {
-        Ok(answer) => {
-            say(answer);
-            ExitCode::Ok
-        }
-        Err(error) => {
-            show(&error.diagnostic(), color);
-            error.exit_code()
-        }
+    match answer(args, &found, color) {
+        Ok(()) => ExitCode::Ok,
+        Err(error) => fail(&error, color),
     }
 }
 
-/// Continues `prompt` with the base model, its state or weights replaced by a run's product.
-fn answer(plan: &Plan, product: Option<PathBuf>, prompt: &str) -> Result<String, RunError> {
-    let tokenizer = load_tokenizer(plan)?;
-    let (model, state) = match &product {
-        Some(product) => load_tuned(plan, &tokenizer, product)?,
-        None => {
-            let model = Model::new(&load_weights(plan, &tokenizer)?, plan.kind, plan.op);
-            let zeros = TimeState::zeros(model.shape(), tch::Kind::Float, tch::Device::Cpu);
-            (Rc::new(model), zeros)
-        }
+/// Prints the answer, on a terminal or elsewhere piece by piece.
+fn answer(args: &GenerateArgs, found: &Found, color: Color) -> Result<(), RunError> {
+    // The products of a run belong to its weights.
+    let is_foreign = found.run.is_none() || args.subject.has_model() || args.state.is_some();
+    if is_foreign {
+        check(&found.subject, color)?;
+    }
+    let prompt = match args.raw {
+        true => args.prompt.clone(),
+        false => QUESTION_TEMPLATE.replace("{}", args.prompt.trim()),
     };
-    let mut answers = continue_texts(&model, &state, &tokenizer, &[prompt], &plan.generate)?;
-    Ok(answers.remove(0))
+    let options: GenerateOptions = args.sample.options(found.plan());
+    let loaded = found.subject.load()?;
+    let mut speaker = Speaker::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
+    let human = args.format == Format::Human;
+    let answer = speaker.answer(&prompt, &mut |piece| {
+        if human {
+            tell_piece(piece);
+        }
+    })?;
+    match args.format {
+        Format::Human => say(""),
+        Format::Json => say(json!({
+            "schema": SCHEMA,
+            "name": found.subject.name,
+            "prompt": prompt,
+            "answer": answer.text,
+            "tokens": answer.tokens,
+            "ending": answer.ending.name(),
+            "seed": options.seed,
+        })),
+    }
+    Ok(())
+}
+
+/// Prints a piece of a line to standard output. That nobody reads it any more is no fault.
+pub(super) fn tell_piece(piece: &str) {
+    let mut stdout = io::stdout();
+    let _ = write!(stdout, "{piece}").and_then(|()| stdout.flush());
 }

@@ -2,12 +2,18 @@
 //!
 //! Standard output carries the answer, standard error progress and messages.
 
+mod chat;
 mod check;
+mod export;
 mod generate;
+mod mount;
 mod run;
 mod schema;
 mod score;
 mod screen;
+mod state;
+mod subject;
+mod table;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -40,8 +46,16 @@ enum Command {
     Check(check::CheckArgs),
     /// Let a base model, or a run's tuned model, continue a text.
     Generate(generate::GenerateArgs),
+    /// Talk with a run's tuned model, or with two side by side.
+    Chat(chat::ChatArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
+    /// Write a state or a model in another form.
+    Export(export::ExportArgs),
+    /// Write a state for another program, and prove that it computes the same with it.
+    Mount(mount::MountArgs),
+    /// Look at trained states, compare them, make new ones of them.
+    State(state::StateArgs),
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
 }
@@ -62,6 +76,15 @@ impl Color {
             Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         }
     }
+}
+
+/// Form of what a command prints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people.
+    Human,
+    /// A JSON object.
+    Json,
 }
 
 /// What every command that takes an experiment file knows.
@@ -150,7 +173,11 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
+        Command::Chat(args) => chat::chat(&args, color),
         Command::Score(args) => score::score(&args, color),
+        Command::Export(args) => export::export(&args, color),
+        Command::Mount(args) => mount::mount(&args, color),
+        Command::State(args) => state::state(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });
     catch_unwind(command).unwrap_or_else(|_| {

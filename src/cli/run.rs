@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, Table};
 
 use super::screen::Screen;
+use super::table::table;
 use super::{Color, ExperimentArgs, say, show};
 use crate::exit::ExitCode;
 use crate::pipeline::{self, Summary};
@@ -96,18 +95,6 @@ fn print_summary(summary: &Summary) {
     }
     let run = summary.run.display();
     say(format_args!("next     statetune generate {run} --prompt \"How was your weekend?\""));
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_preset(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
-    if !table.is_tty() {
-        table.set_width(100);
-    }
-    table
 }
 
 /// A prompt without its role words, on one line.

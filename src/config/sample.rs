@@ -19,6 +19,10 @@ pub struct Sample {
     /// at most 1.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub top_p: f64,
+    /// Taken from the logit of every token that an answer has already.
+    pub presence_penalty: f64,
+    /// Taken from the logit of a token for each time that an answer has it already.
+    pub frequency_penalty: f64,
     /// Seed of the draws, at least 0.
     pub random_seed: u64,
     /// Behaviours that are counted in the answers.
@@ -33,6 +37,8 @@ impl Default for Sample {
             max_tokens: 48,
             temperature: 1.0,
             top_p: 0.3,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             random_seed: 7,
             probe: Vec::new(),
         }

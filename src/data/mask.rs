@@ -12,6 +12,8 @@ pub const ASSISTANT: &str = "Assistant:";
 pub const SYSTEM: &str = "System:";
 /// How a question is put to the model, `{}` standing for the question.
 pub const QUESTION_TEMPLATE: &str = "User: {}\n\nAssistant:";
+/// What a model writes when it hands over to the user: an answer ends before it.
+pub const NEXT_QUESTION: &str = "\n\nUser:";
 
 /// What separates turns.
 const TURN_END: &[u8] = b"\n\n";

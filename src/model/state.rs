@@ -53,39 +53,13 @@ impl TimeState {
         TimeState(self.0.iter().map(|s| s.transpose(1, 2)).collect())
     }
 
-    /// Reads a state file of either form: a `.pth`, indexed `[head, value, key]`, or a float16 `.st`,
-    /// indexed `[head, key, value]`.
+    /// Reads a state file of a model of this shape.
     ///
     /// # Errors
-    /// A file that cannot be read, or that is no state of a model of this shape.
+    /// Those of [`TimeState::read`], and a state of a model of another shape.
     pub fn load(path: &Path, shape: &Shape) -> Result<TimeState, ModelError> {
         let file = TensorFile::open(path)?;
         let refuse = |problem: String| ModelError::Tensors { path: path.to_path_buf(), problem };
-        let size = [shape.n_head, shape.head_size, shape.head_size];
-        let layer = |i| {
-            let name = TimeState::name(i);
-            let found =
-                file.get(&name).ok_or_else(|| refuse(format!("tensor `{name}` is missing")))?;
-            let tensor = copied(&found).map_err(refuse)?.to_kind(Kind::Float);
-            if tensor.size() != size {
-                return Err(refuse(format!(
-                    "tensor `{name}` has shape {:?}, expected {size:?}",
-                    tensor.size()
-                )));
-            }
-            if file.format() == Format::Pth {
-                return Ok(tensor);
-            }
-            // Matrices are square, so nothing in a file tells its order. Programs for RWKV that read
-            // states from safetensors take float16 alone, in the other order.
-            match found.dtype() {
-                Dtype::F16 => Ok(tensor.transpose(1, 2).contiguous()),
-                other => Err(refuse(format!(
-                    "tensor `{name}` is {other} in a .safetensors file, where nothing tells its \
-                     order; expected float16 [head, key, value], or a .pth"
-                ))),
-            }
-        };
         let layers = shape.n_layer as usize;
         if file.names().len() != layers {
             return Err(refuse(format!(
@@ -93,6 +67,56 @@ impl TimeState {
                 file.names().len()
             )));
         }
-        Ok(TimeState((0..layers).map(layer).collect::<Result<_, _>>()?))
+        layers_of(&file, Some([shape.n_head, shape.head_size, shape.head_size])).map_err(refuse)
     }
+
+    /// Reads a state file of either form, float32: a `.pth`, indexed `[head, value, key]`, or a float16
+    /// `.st`, indexed `[head, key, value]`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that holds something else than the states of all layers.
+    pub fn read(path: &Path) -> Result<TimeState, ModelError> {
+        let file = TensorFile::open(path)?;
+        let refuse = |problem: String| ModelError::Tensors { path: path.to_path_buf(), problem };
+        if file.names().len() == 0 {
+            return Err(refuse("found no tensors, expected one for each layer".to_string()));
+        }
+        layers_of(&file, None).map_err(refuse)
+    }
+}
+
+/// The states of as many layers as the file has tensors, each of size `expected`, or of that of the first
+/// one; an error in words.
+fn layers_of(file: &TensorFile, mut expected: Option<[i64; 3]>) -> Result<TimeState, String> {
+    let layer = |i| {
+        let name = TimeState::name(i);
+        let found = file.get(&name).ok_or_else(|| format!("tensor `{name}` is missing"))?;
+        let tensor = copied(&found)?.to_kind(Kind::Float);
+        let size = tensor.size();
+        match (expected, &size[..]) {
+            (Some(expected), size) if size == expected => {}
+            (None, &[h, n, m]) if n == m => expected = Some([h, n, m]),
+            (Some(expected), _) => {
+                return Err(format!("tensor `{name}` has shape {size:?}, expected {expected:?}"));
+            }
+            (None, _) => {
+                return Err(format!(
+                    "tensor `{name}` has shape {size:?}, expected square matrices"
+                ));
+            }
+        }
+        if file.format() == Format::Pth {
+            return Ok(tensor);
+        }
+        // Matrices are square, so nothing in a file tells its order. Programs for RWKV that read states
+        // from safetensors take float16 alone, in the other order.
+        match found.dtype() {
+            Dtype::F16 => Ok(tensor.transpose(1, 2).contiguous()),
+            other => Err(format!(
+                "tensor `{name}` is {other} in a .safetensors file, where nothing tells its order; \
+                 expected float16 [head, key, value], or a .pth"
+            )),
+        }
+    };
+    Ok(TimeState((0..file.names().len()).map(layer).collect::<Result<_, _>>()?))
 }

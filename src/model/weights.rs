@@ -100,10 +100,7 @@ impl Weights {
                 return Err(refuse(problem));
             }
         }
-        let shape = detect(&shapes)
-            .map_err(|problem| ModelError::Architecture { path: path.to_path_buf(), problem })?;
-        check(&shape.tensors(), &format!("an {} model", shape.version()), &shapes)
-            .map_err(refuse)?;
+        let shape = shape_of(path, shapes.into_iter())?;
 
         let file: &'static TensorFile = Box::leak(Box::new(file));
         let names = file.names().map(|name| model_name(name).to_string()).collect();
@@ -260,6 +257,23 @@ pub fn load_tensors(
     file.tensors().map(float).collect::<Result<_, _>>().map_err(refuse)
 }
 
+/// The sizes of a model with these tensors, which `path` holds.
+///
+/// # Errors
+/// Another architecture, and tensors that are missing, superfluous or of the wrong shape.
+pub fn shape_of<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, Vec<i64>)>,
+) -> Result<Shape, ModelError> {
+    let shapes: Shapes<'_> = tensors.collect();
+    let path = || path.to_path_buf();
+    let shape =
+        detect(&shapes).map_err(|problem| ModelError::Architecture { path: path(), problem })?;
+    check(&shape.tensors(), &format!("an {} model", shape.version()), &shapes)
+        .map_err(|problem| ModelError::Tensors { path: path(), problem })?;
+    Ok(shape)
+}
+
 /// The name that a model has for a file's tensor.
 pub(super) fn model_name(name: &str) -> &str {
     name.strip_prefix(SHARDED_PREFIX).unwrap_or(name)
@@ -274,7 +288,7 @@ fn floating_point(found: &TensorRef<'_>) -> Result<(Kind, Vec<i64>), String> {
 }
 
 /// A file's tensor on the CPU, in its dtype; an error in words when it holds no floating-point numbers.
-pub(super) fn copied(found: &TensorRef<'_>) -> Result<Tensor, String> {
+pub fn copied(found: &TensorRef<'_>) -> Result<Tensor, String> {
     let (kind, size) = floating_point(found)?;
     Ok(Tensor::from_data_size(&found.bytes(), &size, kind))
 }

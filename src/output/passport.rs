@@ -25,7 +25,8 @@ pub struct Passport {
     /// What it is.
     pub product: Product,
     /// The model that it is for, or that it is.
-    pub model: Sizes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Sizes>,
     /// The weights that it was tuned on; absent for a model that was trained from scratch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
@@ -153,7 +154,7 @@ impl Passport {
         Passport {
             statetune: env!("CARGO_PKG_VERSION").to_string(),
             product,
-            model,
+            model: Some(model),
             base: None,
             method,
             tokenizer: None,
@@ -163,6 +164,34 @@ impl Passport {
             epochs: None,
             data: None,
             config: None,
+        }
+    }
+
+    /// The passport of something made of products with these passports, `None` where there is none: it
+    /// says what all of them say.
+    pub fn of_all(passports: &[Option<Passport>], product: Product, method: Value) -> Passport {
+        fn common<T: Clone + PartialEq>(
+            passports: &[Option<Passport>],
+            field: impl Fn(&Passport) -> &Option<T>,
+        ) -> Option<T> {
+            let mut values =
+                passports.iter().map(|one| one.as_ref().and_then(|one| field(one).as_ref()));
+            let first = values.next()??;
+            values.all(|value| value == Some(first)).then(|| first.clone())
+        }
+        Passport {
+            statetune: env!("CARGO_PKG_VERSION").to_string(),
+            product,
+            method,
+            model: common(passports, |one| &one.model),
+            base: common(passports, |one| &one.base),
+            tokenizer: common(passports, |one| &one.tokenizer),
+            template: common(passports, |one| &one.template),
+            ctx_len: common(passports, |one| &one.ctx_len),
+            run: common(passports, |one| &one.run),
+            epochs: common(passports, |one| &one.epochs),
+            data: common(passports, |one| &one.data),
+            config: common(passports, |one| &one.config),
         }
     }
 

@@ -73,8 +73,8 @@ fn largest_singular_values(
     for _ in 0..niter {
         space = orthonormal(&matrix.matmul(&orthonormal(&matrix.tr().matmul(&space))));
     }
-    let (u, s, v) = Tensor::linalg_svd(&space.tr().matmul(matrix), false, "");
-    (space.matmul(&u.narrow(1, 0, rank)), s.narrow(0, 0, rank), v.narrow(0, 0, rank).tr())
+    let (u, s, v) = space.tr().matmul(matrix).svd(true, true);
+    (space.matmul(&u.narrow(1, 0, rank)), s.narrow(0, 0, rank), v.narrow(1, 0, rank))
 }
 
 /// An update together with the product that was taken out of the matrix for it.

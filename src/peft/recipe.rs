@@ -1,5 +1,7 @@
 //! What of a model learns, and whether the model has it.
 
+use std::fmt::Display;
+
 use super::adapters::{AdapterRecipe, is_of};
 use super::parts::part;
 use crate::config::{Target, TrainPart};
@@ -52,6 +54,26 @@ pub enum Misfit {
         /// The groups of which it has some, in the order of its checkpoint.
         groups: Vec<TrainPart>,
     },
+}
+
+impl Misfit {
+    /// What a model of this shape has instead, in words.
+    pub fn note(&self, shape: &Shape) -> String {
+        let version = shape.version();
+        match self {
+            Misfit::Target { layers, .. } => {
+                format!("the layers of an {version} model are {}", list(layers))
+            }
+            Misfit::Rank { problem, .. } => problem.clone(),
+            Misfit::Part { groups, .. } => {
+                format!("the groups of an {version} model are {}", list(groups))
+            }
+        }
+    }
+}
+
+fn list(words: &[impl Display]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 impl Recipe {

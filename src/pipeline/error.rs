@@ -5,6 +5,7 @@ use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::KernelError;
 use crate::model::ModelError;
+use crate::output::{AlgebraError, PassportError};
 use crate::runs::{CheckpointError, RunDirError};
 use crate::tensorfile::WeightsError;
 use crate::train::TrainError;
@@ -21,6 +22,12 @@ pub enum RunError {
     /// Weights, tokenizer and experiment file contradict each other.
     #[error("{}", .0.message)]
     Contradiction(Box<Diagnostic>),
+    /// A product belongs to other weights.
+    #[error("{}", .0.message)]
+    Foreign(Box<Diagnostic>),
+    /// The passport of a product.
+    #[error(transparent)]
+    Passport(#[from] PassportError),
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -44,6 +51,20 @@ impl From<CheckpointError> for RunError {
     }
 }
 
+impl From<AlgebraError> for RunError {
+    fn from(error: AlgebraError) -> Self {
+        let refusal = |code| Diagnostic::error(code, error.to_string());
+        match error {
+            AlgebraError::State(error) => Self::Model(error),
+            AlgebraError::Passport(error) => Self::Passport(error),
+            AlgebraError::Shapes { .. } => Self::Contradiction(Box::new(refusal("ST8005"))),
+            AlgebraError::Bases { .. } => Self::Foreign(Box::new(
+                refusal("ST8006").note("numbers of such states have nothing to do with each other"),
+            )),
+        }
+    }
+}
+
 impl RunError {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
@@ -52,7 +73,8 @@ impl RunError {
             Self::Output(WeightsError::Write { .. }) => ExitCode::Disk,
             Self::Output(_) => ExitCode::Model,
             Self::Data(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
-            Self::Model(_) | Self::Contradiction(_) => ExitCode::Model,
+            Self::Model(_) | Self::Contradiction(_) | Self::Passport(_) => ExitCode::Model,
+            Self::Foreign(_) => ExitCode::MountRefused,
             Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {
                 ExitCode::Diverged
             }
@@ -78,7 +100,8 @@ impl RunError {
                     None => message,
                 }
             }
-            Self::Contradiction(diagnostic) => (**diagnostic).clone(),
+            Self::Contradiction(diagnostic) | Self::Foreign(diagnostic) => (**diagnostic).clone(),
+            Self::Passport(error) => with_cause(error.code(), error),
             Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error(
                 "ST7001",
                 error.to_string(),

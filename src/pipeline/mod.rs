@@ -2,18 +2,21 @@
 //!
 //! Everything that can be wrong with the inputs is found before a run directory exists.
 
+mod belonging;
 mod data;
 mod error;
 mod model;
 mod passport;
 mod record;
 mod sample;
+mod subject;
 mod tune;
 mod tuned;
 
+pub use belonging::{as_warning, check_base};
 pub use error::RunError;
 pub use model::{load_tokenizer, load_weights};
 pub use record::{Progress, Summary};
 pub use sample::{answer, questions};
+pub use subject::{AdapterFile, Loaded, Subject};
 pub use tune::run;
-pub use tuned::load_tuned;

@@ -1,15 +1,13 @@
-//! The tuning that an experiment asks for: at its start, and as its products hold it.
+//! The tuning that an experiment asks for: at its start, and as an adapter file holds it.
 
 use std::path::Path;
 use std::rc::Rc;
 
-use tch::{Device, Kind};
-
-use super::{RunError, load_weights};
+use super::RunError;
 use crate::data::Tokenizer;
+use crate::diagnostic::Diagnostic;
 use crate::model::{Model, TimeState, Weights, load_tensors};
-use crate::output::state_beside;
-use crate::peft::{Method, StateTuning, Tuning, state_after};
+use crate::peft::{Compute, Method, Recipe, StateTuning, Tuning, state_after};
 use crate::plan::{PeftPlan, Plan, StateStart};
 
 /// The method of an experiment on its weights, before the first step.
@@ -40,38 +38,21 @@ pub(super) fn start(
     Ok(Box::new(StateTuning::from(model, &state)))
 }
 
-/// The model and the initial states that a product of a run stands for. `product` is the `.pth` or the
-/// other form of a state, of adapters, or of a whole model.
+/// The model that weights are with what `file` holds, which was learned on them by `recipe`.
 ///
 /// # Errors
-/// The base model as [`load_weights`] refuses it, and a product that cannot be read or is that of another
-/// model or method.
-pub fn load_tuned(
-    plan: &Plan,
-    tokenizer: &Tokenizer,
-    product: &Path,
-) -> Result<(Rc<Model>, TimeState), RunError> {
-    let recipe = match &plan.peft {
-        PeftPlan::State(_) => {
-            let weights = load_weights(plan, tokenizer)?;
-            let state = TimeState::load(product, weights.shape())?;
-            return Ok((Rc::new(Model::new(&weights, plan.kind, plan.op)), state));
-        }
-        PeftPlan::Weights(recipe) => recipe,
-    };
-    let model = if recipe.adapter.is_some() {
-        let weights = load_weights(plan, tokenizer)?;
-        let whole = format!("what `type = \"{}\"` learns", plan.config().peft.name());
-        let learned = load_tensors(product, &recipe.product_tensors(weights.shape()), &whole)?;
-        Tuning::resume(recipe, weights, &learned, plan.compute()).model()
-    } else {
-        Rc::new(Model::new(&Weights::load(product)?, plan.kind, plan.op))
-    };
-    let state = if recipe.state_lr_scale.is_some() {
-        let stem = state_beside(&product.with_extension(""));
-        TimeState::load(&stem.with_added_extension("pth"), model.shape())?
-    } else {
-        TimeState::zeros(model.shape(), Kind::Float, Device::Cpu)
-    };
-    Ok((model, state))
+/// A file that cannot be read, or that holds something else than the recipe learns.
+pub(super) fn adapted(
+    weights: Weights,
+    recipe: &Recipe,
+    file: &Path,
+    compute: Compute,
+) -> Result<Rc<Model>, RunError> {
+    recipe.check(weights.shape()).map_err(|misfit| {
+        let refusal = Diagnostic::error("ST4007", misfit.to_string());
+        RunError::Contradiction(Box::new(refusal.note(misfit.note(weights.shape()))))
+    })?;
+    let expected = recipe.product_tensors(weights.shape());
+    let learned = load_tensors(file, &expected, "what the run learned")?;
+    Ok(Tuning::resume(recipe, weights, &learned, compute).model())
 }

@@ -15,7 +15,7 @@ use crate::config::{
     self, Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin,
     Peft, Precision,
 };
-use crate::data::{Binidx, Mask};
+use crate::data::{Binidx, Mask, NEXT_QUESTION};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::Op;
 use crate::optim::AdamOptions;
@@ -140,7 +140,10 @@ pub fn resolve(
             max_tokens: sample.max_tokens as usize,
             temperature: sample.temperature,
             top_p: sample.top_p,
+            presence_penalty: sample.presence_penalty,
+            frequency_penalty: sample.frequency_penalty,
             seed: sample.random_seed,
+            stops: vec![NEXT_QUESTION.to_string()],
         },
         probes,
         warnings: found,

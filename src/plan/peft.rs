@@ -1,7 +1,7 @@
 //! What learns: every rule of `[peft]`, and whether a model has what is to learn.
 
-use std::fmt::Display;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::{Faults, Plan, Purpose};
 use crate::config::{self, DishaMode, Peft, StateInit, Target, TrainPart};
@@ -15,7 +15,7 @@ pub enum PeftPlan {
     /// The initial states alone.
     State(StateStart),
     /// Weights, or what changes them.
-    Weights(Recipe),
+    Weights(Rc<Recipe>),
 }
 
 /// What initial states are before the first step.
@@ -66,7 +66,8 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
             .help("write `state = true`, or delete the line");
         faults.add("peft.state_lr_scale", fault);
     }
-    PeftPlan::Weights(Recipe { adapter, parts, state_lr_scale: state.then_some(lr_scale) })
+    let state_lr_scale = state.then_some(lr_scale);
+    PeftPlan::Weights(Rc::new(Recipe { adapter, parts, state_lr_scale }))
 }
 
 fn adapter(
@@ -141,24 +142,12 @@ impl Plan {
     pub fn check_peft(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
         let PeftPlan::Weights(recipe) = &self.peft else { return Ok(()) };
         let Err(misfit) = recipe.check(shape) else { return Ok(()) };
-        let fault = Diagnostic::error("ST4007", misfit.to_string());
-        let (key, fault) = match &misfit {
-            Misfit::Target { layers, .. } => {
-                let note =
-                    format!("the layers of an {} model are {}", shape.version(), list(layers));
-                ("peft.targets", fault.note(note))
-            }
-            Misfit::Rank { problem, .. } => ("peft.rank", fault.note(problem)),
-            Misfit::Part { groups, .. } => {
-                let note =
-                    format!("the groups of an {} model are {}", shape.version(), list(groups));
-                ("peft.train_parts", fault.note(note))
-            }
+        let key = match misfit {
+            Misfit::Target { .. } => "peft.targets",
+            Misfit::Rank { .. } => "peft.rank",
+            Misfit::Part { .. } => "peft.train_parts",
         };
+        let fault = Diagnostic::error("ST4007", misfit.to_string()).note(misfit.note(shape));
         Err(Box::new(self.loaded.at(key, fault)))
     }
-}
-
-fn list(words: &[impl Display]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

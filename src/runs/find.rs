@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::diagnostic::Diagnostic;
+
 /// The run that `name` means: `latest`, the four letters of its id, its name or the whole name of its
 /// directory (the newest of several), or a path.
 pub fn find_run(runs_dir: &Path, name: &str) -> Option<PathBuf> {
@@ -38,6 +40,28 @@ pub fn newest_product(run: &Path) -> Option<PathBuf> {
         Some((epoch, path))
     });
     products.max().map(|(_, path)| path)
+}
+
+/// The file that `name` stands for: itself, or the newest product of a run.
+///
+/// # Errors
+/// A message when there is no such file, no such run, or nothing in it.
+pub fn product_file(runs_dir: &Path, name: &str) -> Result<PathBuf, Diagnostic> {
+    if Path::new(name).is_file() {
+        return Ok(PathBuf::from(name));
+    }
+    let run = find_run(runs_dir, name).ok_or_else(|| {
+        let runs = runs_dir.display();
+        let message = format!("there is no file `{name}`, and no such run in `{runs}`");
+        Diagnostic::error("ST0205", message)
+    })?;
+    newest_product(&run).ok_or_else(|| nothing_saved(&run))
+}
+
+/// The message about a run without products.
+pub fn nothing_saved(run: &Path) -> Diagnostic {
+    let message = format!("the run `{}` has not saved anything yet", run.display());
+    Diagnostic::error("ST6002", message)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod pth;
 mod safetensors;
 mod tensor;
 
-pub use self::safetensors::write_safetensors;
+pub use self::safetensors::{LazyTensor, write_lazily, write_safetensors};
 pub(crate) use atomic::write_atomically;
 pub use dtype::Dtype;
 pub use error::{

@@ -83,15 +83,51 @@ pub fn write_safetensors<'a>(
     tensors: impl IntoIterator<Item = NewTensor<'a>>,
     remarks: &[(&str, &str)],
 ) -> Result<(), WeightsError> {
-    let remarks = remarks.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-    write_atomically(path, |file| {
+    let checked = || {
         let mut names = HashSet::new();
         let mut views = Vec::new();
         for tensor in tensors {
             tensor.check(&mut names)?;
             views.push((tensor.name.clone(), tensor));
         }
-        safetensors::serialize_to_file(views, Some(remarks), file.path()).map_err(|error| {
+        Ok(views)
+    };
+    write(path, checked, remarks)
+}
+
+/// A tensor on its way into a file, whose bytes are made when they are written.
+pub struct LazyTensor<'a> {
+    /// The name under which the file will hold it.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Its size along each axis.
+    pub shape: Vec<usize>,
+    /// Makes its elements, in row-major order, little-endian: as many bytes as dtype and shape say.
+    pub bytes: Box<dyn Fn() -> Cow<'a, [u8]> + 'a>,
+}
+
+/// As [`write_safetensors`], but only one tensor is held at a time. No two have one name.
+///
+/// # Errors
+/// `Write`.
+pub fn write_lazily(
+    path: &Path,
+    tensors: Vec<LazyTensor<'_>>,
+    remarks: &[(&str, &str)],
+) -> Result<(), WeightsError> {
+    let views = || Ok(tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect());
+    write(path, views, remarks)
+}
+
+fn write<V: View>(
+    path: &Path,
+    views: impl FnOnce() -> io::Result<Vec<(String, V)>>,
+    remarks: &[(&str, &str)],
+) -> Result<(), WeightsError> {
+    let remarks = remarks.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    write_atomically(path, |file| {
+        safetensors::serialize_to_file(views()?, Some(remarks), file.path()).map_err(|error| {
             match error {
                 SafeTensorError::IoError(error) => error,
                 other => io::Error::other(other),
@@ -99,6 +135,24 @@ pub fn write_safetensors<'a>(
         })
     })
     .map_err(|source| WeightsError::Write { path: path.to_owned(), source })
+}
+
+impl View for LazyTensor<'_> {
+    fn dtype(&self) -> safetensors::Dtype {
+        self.dtype.safetensors()
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        (self.bytes)()
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.size()
+    }
 }
 
 impl View for NewTensor<'_> {

@@ -1,0 +1,166 @@
+//! `statetune chat`.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::generate::tell_piece;
+use super::subject::{Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, probability};
+use super::{Color, Format, say, tell};
+use crate::exit::ExitCode;
+use crate::pipeline::{Loaded, RunError};
+use crate::sample::{Answer, GenerateOptions, Speaker};
+
+/// Name and version of what `--format json` prints for every turn.
+const SCHEMA: &str = "statetune.chat/1";
+const HELP: &str = "\
+/reset          forget the conversation
+/undo           forget the last question and its answer
+/set KEY VALUE  change temperature, top_p, presence_penalty, frequency_penalty, seed or max_tokens
+/quit           end; so does the end of input";
+
+/// Arguments of `chat`.
+#[derive(Args, Debug)]
+pub(super) struct ChatArgs {
+    /// One run, or two that answer side by side; or state files for `--model`, or nothing for `--model`
+    /// alone.
+    #[arg(value_name = "RUN|STATE", num_args = 0..=2)]
+    names: Vec<String>,
+    /// Let the weights alone answer too.
+    #[arg(long)]
+    base: bool,
+    #[command(flatten)]
+    subject: SubjectArgs,
+    #[command(flatten)]
+    sample: SampleArgs,
+    /// Form of what is printed; `json` is an object a turn.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+pub(super) fn chat(args: &ChatArgs, color: Color) -> ExitCode {
+    let found = match find(args, color) {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    match talk(args, &found, color) {
+        Ok(()) => ExitCode::Ok,
+        Err(error) => fail(&error, color),
+    }
+}
+
+/// Those who answer.
+fn find(args: &ChatArgs, color: Color) -> Result<Vec<Found>, ExitCode> {
+    let first = args.names.first().map(String::as_str);
+    let mut asked: Vec<(Option<&str>, Part)> =
+        args.names.iter().map(|name| (Some(&**name), Part::Tuned)).collect();
+    if args.base || asked.is_empty() {
+        asked.push((first, Part::Base));
+    }
+    asked.into_iter().map(|(name, part)| args.subject.find(name, part, color)).collect()
+}
+
+fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> {
+    let mut loaded: Vec<Loaded> = Vec::new();
+    for one in found {
+        if one.run.is_none() || args.subject.has_model() {
+            check(&one.subject, color)?;
+        }
+        loaded.push(one.subject.load()?);
+    }
+    let mut options = args.sample.options(found[0].plan());
+    let mut speakers: Vec<Speaker<'_>> = loaded
+        .iter()
+        .map(|one| Speaker::new(&one.model, &one.state, &one.tokenizer, &options))
+        .collect();
+    let terminal = io::stdin().is_terminal();
+    if terminal {
+        tell("type a question, /quit to end, /help for more");
+    }
+    let mut lines = io::stdin().lock().lines();
+    loop {
+        if terminal {
+            tell_piece("> ");
+        }
+        // Input that is no text ends the conversation like the end of input.
+        let Some(Ok(line)) = lines.next() else { return Ok(()) };
+        match line.trim() {
+            "" => {}
+            "/quit" => return Ok(()),
+            "/help" => tell(HELP),
+            "/reset" => speakers.iter_mut().for_each(|speaker| speaker.reset(&options)),
+            "/undo" => {
+                let undone = speakers.iter_mut().filter_map(Speaker::undo).count();
+                if undone == 0 {
+                    tell("there is nothing to undo");
+                }
+            }
+            command if command.starts_with("/set ") => match set(&mut options, command) {
+                Ok(()) => speakers.iter_mut().for_each(|speaker| speaker.set_options(&options)),
+                Err(problem) => tell(problem),
+            },
+            command if command.starts_with('/') => {
+                tell(format_args!("there is no command `{command}`\n{HELP}"));
+            }
+            question => turn(args.format, question, found, &mut speakers)?,
+        }
+    }
+}
+
+/// Lets everyone answer a question.
+fn turn(
+    format: Format,
+    question: &str,
+    found: &[Found],
+    speakers: &mut [Speaker<'_>],
+) -> Result<(), RunError> {
+    let mut answers: Vec<Value> = Vec::new();
+    for (one, speaker) in found.iter().zip(&mut *speakers) {
+        let name = &one.subject.name;
+        match format {
+            Format::Human => {
+                if found.len() > 1 {
+                    tell_piece(&format!("{name}: "));
+                }
+                speaker.turn(question, &mut tell_piece)?;
+                say("");
+            }
+            Format::Json => {
+                let Answer { text, tokens, ending } = speaker.turn(question, &mut |_| {})?;
+                answers.push(json!({
+                    "name": name, "answer": text, "tokens": tokens, "ending": ending.name(),
+                }));
+            }
+        }
+    }
+    if format == Format::Json {
+        say(json!({ "schema": SCHEMA, "question": question, "answers": answers }));
+        let _ = io::stdout().flush();
+    }
+    Ok(())
+}
+
+/// Carries out `/set KEY VALUE`; an error says what is wrong with it.
+fn set(options: &mut GenerateOptions, command: &str) -> Result<(), String> {
+    let [_, key, value] = command.split_whitespace().collect::<Vec<_>>()[..] else {
+        return Err("write `/set KEY VALUE`".to_string());
+    };
+    let wrong = |problem: String| format!("cannot set `{key}` to `{value}`: {problem}");
+    let number = |text: &str| text.parse().map_err(|_| "not a number".to_string());
+    match key {
+        "temperature" => options.temperature = at_least_0(value).map_err(wrong)?,
+        "top_p" => options.top_p = probability(value).map_err(wrong)?,
+        "presence_penalty" => options.presence_penalty = number(value).map_err(wrong)?,
+        "frequency_penalty" => options.frequency_penalty = number(value).map_err(wrong)?,
+        "seed" => {
+            options.seed = value.parse().map_err(|_| wrong("not a whole number".to_string()))?;
+        }
+        "max_tokens" => match value.parse() {
+            Ok(tokens) if tokens > 0 => options.max_tokens = tokens,
+            _ => return Err(wrong("not a positive number".to_string())),
+        },
+        _ => return Err(format!("there is no setting `{key}`\n{HELP}")),
+    }
+    Ok(())
+}

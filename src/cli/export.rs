@@ -1,0 +1,164 @@
+//! `statetune export`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::subject::fail;
+use super::{Color, say, show};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::model::TimeState;
+use crate::output::{
+    ConvertError, Export, Form, ModelFile, Passport, Product, save_state_pth, save_state_st,
+};
+use crate::pipeline::RunError;
+use crate::runs::product_file;
+use crate::tensorfile::{Dtype, TensorFile};
+
+/// Arguments of `export`.
+#[derive(Args, Debug)]
+pub(super) struct ExportArgs {
+    /// A run, or a file that holds a state or a model.
+    #[arg(value_name = "RUN|FILE")]
+    name: String,
+    /// The form to write.
+    #[arg(long, value_name = "FORM", value_enum)]
+    to: FormName,
+    /// Number format [default: bf16 for a state as `pth`, that of each tensor for a model; a `.st` is
+    /// always fp16].
+    #[arg(long, value_name = "DTYPE", value_enum)]
+    dtype: Option<DtypeName>,
+    /// The file to write [default: beside the source, with the extension of the form].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write the tensors of a model in the order of this checkpoint.
+    #[arg(long, value_name = "FILE")]
+    like: Option<PathBuf>,
+    /// Where run directories lie.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs_dir: PathBuf,
+}
+
+/// A form of a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum FormName {
+    /// For PyTorch programs: RWKV Runner, the `rwkv` package, trainers.
+    Pth,
+    /// For Ai00 and web-rwkv: float16, their names and order of axes.
+    St,
+    /// The names and axes of a `.pth` as safetensors; models only.
+    Safetensors,
+}
+
+/// A number format.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DtypeName {
+    Bf16,
+    Fp16,
+    Fp32,
+}
+
+impl DtypeName {
+    fn dtype(self) -> Dtype {
+        match self {
+            DtypeName::Bf16 => Dtype::BF16,
+            DtypeName::Fp16 => Dtype::F16,
+            DtypeName::Fp32 => Dtype::F32,
+        }
+    }
+}
+
+pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
+    let refuse = |message: Diagnostic| {
+        show(&message, color);
+        ExitCode::Invalid
+    };
+    let source = match product_file(&args.runs_dir, &args.name) {
+        Ok(source) => source,
+        Err(message) => return refuse(message),
+    };
+    let extension = match args.to {
+        FormName::Pth => "pth",
+        FormName::St => "st",
+        FormName::Safetensors => "safetensors",
+    };
+    let out = args.out.clone().unwrap_or_else(|| source.with_extension(extension));
+    if out == source {
+        let message = format!("`{}` would overwrite itself", source.display());
+        return refuse(
+            Diagnostic::error("ST0206", message).help("name another file: `--out FILE`"),
+        );
+    }
+    if args.to == FormName::St && !matches!(args.dtype, None | Some(DtypeName::Fp16)) {
+        let message = "a `.st` is always fp16: web-rwkv reads nothing else";
+        return refuse(Diagnostic::error("ST0207", message));
+    }
+    let written = match is_state(&source) {
+        Ok(true) if args.to == FormName::Safetensors => {
+            let message = "a state as safetensors is a `.st`: nothing would tell its order";
+            return refuse(Diagnostic::error("ST0208", message).help("write `--to st`"));
+        }
+        Ok(true) => export_state(args, &source, &out),
+        Ok(false) => export_model(args, &source, &out),
+        Err(error) => Err(error),
+    };
+    match written {
+        Ok(()) => {
+            say(out.display());
+            ExitCode::Ok
+        }
+        Err(error) => fail(&error, color),
+    }
+}
+
+/// Whether a file holds nothing but initial states.
+fn is_state(path: &Path) -> Result<bool, RunError> {
+    let file = TensorFile::open(path).map_err(crate::model::ModelError::from)?;
+    Ok(file.names().all(|name| name.ends_with(".att.time_state")))
+}
+
+fn export_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunError> {
+    let state = TimeState::read(source)?;
+    let passport = Passport::of(source)?.unwrap_or_else(|| {
+        let method = json!({ "type": "state", "made_by": "export" });
+        Passport::of_all(&[None], Product::State, method)
+    });
+    match args.to {
+        FormName::St => save_state_st(&state, out, &passport)?,
+        _ => {
+            let dtype = args.dtype.map_or(Dtype::BF16, DtypeName::dtype);
+            save_state_pth(&state, out, &Export { dtype, passport: &passport })?;
+        }
+    }
+    Ok(())
+}
+
+fn export_model(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunError> {
+    let passport = Passport::of(source)?;
+    let like = args.like.as_ref().map(TensorFile::open).transpose();
+    let like = like.map_err(crate::model::ModelError::from)?;
+    let form = match args.to {
+        FormName::Pth => Form::Pth,
+        FormName::St => Form::St,
+        FormName::Safetensors => Form::Safetensors,
+    };
+    let metadata = passport.as_ref().map(Passport::metadata);
+    let metadata: Vec<(&str, &str)> = match &metadata {
+        Some(metadata) => metadata.iter().map(|(key, text)| (*key, &**text)).collect(),
+        None => vec![("format", "pt")],
+    };
+    let dtype = args.dtype.map(DtypeName::dtype);
+    ModelFile::open(source)
+        .map_err(ConvertError::Model)
+        .and_then(|model| model.write(out, form, dtype, like.as_ref(), &metadata))
+        .map_err(|error| match error {
+            ConvertError::Model(error) => RunError::Model(error),
+            ConvertError::Output(error) => RunError::Output(error),
+        })?;
+    if let (Form::Pth, Some(passport)) = (form, &passport) {
+        passport.save_beside(out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! `statetune state`: what trained states are, how they differ, and states made of them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use tch::Kind;
+
+use super::subject::fail;
+use super::table::table;
+use super::{Color, Format, say, show};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::model::TimeState;
+use crate::output::{
+    Difference, Export, KnownState, Passport, check_alike, combine, differences, save_state,
+};
+use crate::pipeline::RunError;
+use crate::runs::product_file;
+use crate::tensorfile::{Dtype, TensorFile};
+
+/// Name and version of what `--format json` prints.
+const INFO_SCHEMA: &str = "statetune.state-info/1";
+const DIFF_SCHEMA: &str = "statetune.state-diff/1";
+
+/// Arguments of `state`.
+#[derive(Args, Debug)]
+pub(super) struct StateArgs {
+    #[command(subcommand)]
+    command: Command,
+    /// Where run directories lie.
+    #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
+    runs_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show sizes, norms and the passport of a state.
+    Info {
+        /// A state file, or a run.
+        #[arg(value_name = "STATE")]
+        state: String,
+        /// Form of what is printed.
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Show how two states differ, by layer and head.
+    Diff {
+        /// A state file, or a run.
+        #[arg(value_name = "STATE")]
+        first: String,
+        /// Another one.
+        #[arg(value_name = "STATE")]
+        second: String,
+        /// Form of what is printed.
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Write the mean of states.
+    Mean {
+        /// State files, or runs.
+        #[arg(value_name = "STATE", required = true)]
+        states: Vec<String>,
+        #[command(flatten)]
+        out: OutArgs,
+    },
+    /// Write a state times a factor: its strength as a knob. 0 is the untouched model.
+    Scale {
+        /// The factor.
+        #[arg(value_name = "FACTOR", allow_negative_numbers = true, value_parser = finite)]
+        factor: f64,
+        /// A state file, or a run.
+        #[arg(value_name = "STATE")]
+        state: String,
+        #[command(flatten)]
+        out: OutArgs,
+    },
+    /// Write a weighted sum of states.
+    Mix {
+        /// State files, or runs.
+        #[arg(value_name = "STATE", required = true)]
+        states: Vec<String>,
+        /// A weight for each state, with commas between them.
+        #[arg(long, value_name = "LIST", required = true, value_delimiter = ',', allow_hyphen_values = true, value_parser = finite)]
+        weights: Vec<f64>,
+        #[command(flatten)]
+        out: OutArgs,
+    },
+}
+
+/// Where a new state goes.
+#[derive(Args, Debug)]
+struct OutArgs {
+    /// Write `STEM.pth`, its passport `STEM.json`, and `STEM.st`.
+    #[arg(long, value_name = "STEM")]
+    out: PathBuf,
+    /// Number format of the `.pth`.
+    #[arg(long, value_enum, default_value_t = PthDtype::Bf16)]
+    dtype: PthDtype,
+}
+
+/// Number format of a `.pth`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum PthDtype {
+    /// bfloat16, which converters of other programs insist on.
+    Bf16,
+    /// float32, which loses nothing.
+    Fp32,
+}
+
+impl PthDtype {
+    pub(super) fn dtype(self) -> Dtype {
+        match self {
+            PthDtype::Bf16 => Dtype::BF16,
+            PthDtype::Fp32 => Dtype::F32,
+        }
+    }
+}
+
+pub(super) fn state(args: &StateArgs, color: Color) -> ExitCode {
+    let result = match &args.command {
+        Command::Info { state, format } => args.info(state, *format, color),
+        Command::Diff { first, second, format } => args.diff([first, second], *format, color),
+        Command::Mean { states, out } => {
+            let weights = vec![1.0 / states.len() as f64; states.len()];
+            args.combine(states, &weights, "mean", out, color)
+        }
+        Command::Scale { factor, state, out } => {
+            args.combine(std::slice::from_ref(state), &[*factor], "scale", out, color)
+        }
+        Command::Mix { states, weights, out } => args.combine(states, weights, "mix", out, color),
+    };
+    result.err().unwrap_or(ExitCode::Ok)
+}
+
+impl StateArgs {
+    /// Reads what `name` stands for, or prints what is wrong.
+    fn load(&self, name: &str, color: Color) -> Result<KnownState, ExitCode> {
+        let path = product_file(&self.runs_dir, name).map_err(|message| {
+            show(&message, color);
+            ExitCode::Invalid
+        })?;
+        KnownState::load(&path).map_err(|error| fail(&RunError::from(error), color))
+    }
+
+    fn info(&self, name: &str, format: Format, color: Color) -> Result<(), ExitCode> {
+        let one = self.load(name, color)?;
+        let dtype = TensorFile::open(&one.path)
+            .map_err(|error| fail(&RunError::Output(error), color))?
+            .tensors()
+            .next()
+            .map(|tensor| tensor.dtype());
+        let norms: Vec<f64> = norms(&one.state);
+        let dtype = dtype.map_or("nothing", Dtype::name);
+        if format == Format::Json {
+            let size = one.state.0[0].size();
+            say(json!({
+                "schema": INFO_SCHEMA,
+                "file": one.path,
+                "dtype": dtype,
+                "n_layer": one.state.0.len(),
+                "n_head": size[0],
+                "head_size": size[1],
+                "norms": norms,
+                "passport": one.passport,
+            }));
+            return Ok(());
+        }
+        say(format_args!("{}: {}, {dtype}", one.path.display(), one.shape()));
+        for line in passport_lines(one.passport.as_ref()) {
+            say(line);
+        }
+        let mut rows = table(&["layer", "norm"]);
+        for (layer, norm) in norms.iter().enumerate() {
+            rows.add_row([layer.to_string(), format!("{norm:.4}")]);
+        }
+        say(rows);
+        Ok(())
+    }
+
+    fn diff(&self, names: [&str; 2], format: Format, color: Color) -> Result<(), ExitCode> {
+        let states = names.map(|name| self.load(name, color));
+        let [first, second] = states;
+        let states = [first?, second?];
+        check_alike(&states).map_err(|error| fail(&RunError::from(error), color))?;
+        let layers = differences(&states[0].state, &states[1].state);
+        if format == Format::Json {
+            let layer = |(layer, heads): &(Difference, Vec<Difference>)| {
+                let mut layer = numbers(layer);
+                layer["heads"] = heads.iter().map(numbers).collect();
+                layer
+            };
+            let layers: Vec<Value> = layers.iter().map(layer).collect();
+            let files = states.each_ref().map(|one| one.path.clone());
+            say(json!({ "schema": DIFF_SCHEMA, "files": files, "layers": layers }));
+            return Ok(());
+        }
+        let mut rows = table(&["layer", "norm", "other norm", "difference", "cosine", "by head"]);
+        for (layer, (all, heads)) in layers.iter().enumerate() {
+            let by_head: Vec<String> =
+                heads.iter().map(|head| format!("{:.2}", head.between)).collect();
+            rows.add_row([
+                layer.to_string(),
+                format!("{:.4}", all.first),
+                format!("{:.4}", all.second),
+                format!("{:.4}", all.between),
+                all.cosine.map_or("-".to_string(), |cosine| format!("{cosine:.4}")),
+                by_head.join(" "),
+            ]);
+        }
+        say(rows);
+        Ok(())
+    }
+
+    fn combine(
+        &self,
+        names: &[String],
+        weights: &[f64],
+        operation: &str,
+        out: &OutArgs,
+        color: Color,
+    ) -> Result<(), ExitCode> {
+        if names.len() != weights.len() {
+            let message = format!(
+                "{} for {}",
+                counted(weights.len(), "weight"),
+                counted(names.len(), "state")
+            );
+            show(&Diagnostic::error("ST0204", message).help("write one weight a state"), color);
+            return Err(ExitCode::Invalid);
+        }
+        let states = names.iter().map(|name| self.load(name, color));
+        let states: Vec<KnownState> = states.collect::<Result<_, _>>()?;
+        let written = combine(&states, weights, operation).map_err(RunError::from).and_then(
+            |(state, passport)| {
+                let export = Export { dtype: out.dtype.dtype(), passport: &passport };
+                Ok(save_state(&state, &out.out, &export)?)
+            },
+        );
+        for path in written.map_err(|error| fail(&error, color))? {
+            say(format_args!("state  {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// What a passport says, in lines; what it does not say is unknown.
+pub(super) fn passport_lines(passport: Option<&Passport>) -> Vec<String> {
+    let Some(passport) = passport else {
+        return vec!["passport  none: nobody knows which weights it was tuned on".to_string()];
+    };
+    let unknown = || "unknown".to_string();
+    let model = passport.model.as_ref().map_or_else(unknown, |model| {
+        format!("{} {} x {}", model.version, model.n_layer, model.n_embd)
+    });
+    let base = passport
+        .base
+        .as_ref()
+        .map_or_else(unknown, |base| format!("{} {}", base.file, base.fingerprint));
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(unknown);
+    vec![
+        format!("model     {model}"),
+        format!("base      {base}"),
+        format!("method    {}", passport.method),
+        format!("run       {}", text(&passport.run)),
+        format!("ctx_len   {}", text(&passport.ctx_len.map(|tokens| tokens.to_string()))),
+        format!(
+            "template  {}",
+            passport.template.as_ref().map_or_else(unknown, |t| format!("{t:?}"))
+        ),
+        format!("made by   statetune {}", passport.statetune),
+    ]
+}
+
+fn numbers(difference: &Difference) -> Value {
+    let Difference { first, second, between, cosine } = difference;
+    json!({ "norms": [first, second], "difference": between, "cosine": cosine })
+}
+
+fn norms(state: &TimeState) -> Vec<f64> {
+    let norm = |s: &tch::Tensor| {
+        s.to_kind(Kind::Double).square().sum(Kind::Double).sqrt().double_value(&[])
+    };
+    state.0.iter().map(norm).collect()
+}
+
+fn counted(n: usize, word: &str) -> String {
+    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("not a number".to_string()),
+    }
+}

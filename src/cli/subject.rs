@@ -1,0 +1,274 @@
+//! What a command puts to use: a run, a state file, or a bare model.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clap::Args;
+
+use super::{Color, ExperimentArgs, show, tell};
+use crate::config::Tokenizer as TokenizerSetting;
+use crate::data::NEXT_QUESTION;
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::kernels::Op;
+use crate::output::state_beside;
+use crate::pipeline::{AdapterFile, RunError, Subject};
+use crate::plan::{ModelPlan, PeftPlan, Plan, Purpose};
+use crate::runs::{find_run, newest_product, nothing_saved};
+use crate::sample::GenerateOptions;
+
+/// Tokens of an answer where no run says how many.
+const MAX_TOKENS: usize = 256;
+
+/// Where runs lie, and which files stand in for theirs.
+#[derive(Args, Debug)]
+pub(super) struct SubjectArgs {
+    /// The weights, instead of those that the run started from.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// The vocabulary [default: that of the run, else `world`].
+    #[arg(long, value_name = "world|FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Where run directories lie.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs_dir: PathBuf,
+    /// Override a setting of the run, such as `sample.temperature`; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// How answers are drawn.
+#[derive(Args, Debug)]
+pub(super) struct SampleArgs {
+    /// Logits are divided by it; 0 always takes the most likely token [default: the run's
+    /// `sample.temperature`, else 0].
+    #[arg(long, value_name = "NUMBER", value_parser = at_least_0)]
+    temperature: Option<f64>,
+    /// Draw from the most likely tokens that together have this probability [default: the run's
+    /// `sample.top_p`, else 1].
+    #[arg(long, value_name = "NUMBER", value_parser = probability)]
+    top_p: Option<f64>,
+    /// Taken from the logit of every token that the answer has already.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    presence_penalty: Option<f64>,
+    /// Taken from the logit of a token for each time that the answer has it already.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    frequency_penalty: Option<f64>,
+    /// End the answer before this text too; repeatable.
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    stop: Vec<String>,
+    /// Seed of the draws [default: the run's `sample.random_seed`, else 0].
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Tokens of an answer, at most [default: the run's `sample.max_tokens`, else 256].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+}
+
+/// Reads a number of at least 0.
+pub(super) fn at_least_0(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    if number >= 0.0 && number.is_finite() { Ok(number) } else { Err("must be at least 0".into()) }
+}
+
+/// Reads a number above 0 and at most 1.
+pub(super) fn probability(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    if number > 0.0 && number <= 1.0 {
+        Ok(number)
+    } else {
+        Err("must be above 0 and at most 1".into())
+    }
+}
+
+impl SampleArgs {
+    /// The options of a run, or greedy ones, with those of the command line over them.
+    pub(super) fn options(&self, plan: Option<&Plan>) -> GenerateOptions {
+        let mut options = match plan {
+            Some(plan) => plan.generate.clone(),
+            None => GenerateOptions {
+                max_tokens: MAX_TOKENS,
+                temperature: 0.0,
+                top_p: 1.0,
+                presence_penalty: 0.0,
+                frequency_penalty: 0.0,
+                seed: 0,
+                stops: vec![NEXT_QUESTION.to_string()],
+            },
+        };
+        let set = |value: &mut f64, asked: Option<f64>| *value = asked.unwrap_or(*value);
+        set(&mut options.temperature, self.temperature);
+        set(&mut options.top_p, self.top_p);
+        set(&mut options.presence_penalty, self.presence_penalty);
+        set(&mut options.frequency_penalty, self.frequency_penalty);
+        options.seed = self.seed.unwrap_or(options.seed);
+        options.max_tokens = self.max_tokens.map_or(options.max_tokens, |tokens| tokens as usize);
+        options.stops.extend(self.stop.iter().cloned());
+        options
+    }
+}
+
+/// Which of what a name stands for is put to use.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    /// What was learned.
+    Tuned,
+    /// The weights alone.
+    Base,
+    /// This state on the weights.
+    State(PathBuf),
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) subject: Subject,
+    /// The run, when it is one.
+    pub(super) run: Option<(PathBuf, Plan)>,
+}
+
+impl Found {
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        self.run.as_ref().map(|(_, plan)| plan)
+    }
+}
+
+impl SubjectArgs {
+    /// Whether other weights stand in for those of a run.
+    pub(super) fn has_model(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// Finds what `name` stands for: a run, or a state file for the weights `--model`, which are put to
+    /// use alone when there is no name. Prints what is wrong.
+    pub(super) fn find(
+        &self,
+        name: Option<&str>,
+        part: Part,
+        color: Color,
+    ) -> Result<Found, ExitCode> {
+        match name {
+            Some(name) => match find_run(&self.runs_dir, name) {
+                Some(run) => self.of_run(run, part, color),
+                None if Path::new(name).is_file() => {
+                    self.of_files(Some(Path::new(name)), part, color)
+                }
+                None => {
+                    let runs = self.runs_dir.display();
+                    let message = format!("there is no run `{name}` in `{runs}`");
+                    refuse(Diagnostic::error("ST0201", message), color)
+                }
+            },
+            None => self.of_files(None, part, color),
+        }
+    }
+
+    fn of_run(&self, run: PathBuf, part: Part, color: Color) -> Result<Found, ExitCode> {
+        let experiment =
+            ExperimentArgs { set: self.set.clone(), runs_dir: Some(self.runs_dir.clone()) };
+        let plan = experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color)?;
+        let base = self.model.clone().or_else(|| match &plan.model {
+            ModelPlan::Load(path) => Some(path.clone()),
+            ModelPlan::Scratch { .. } => None,
+        });
+        let product = match part {
+            Part::Tuned => Some(newest_product(&run).ok_or_else(|| {
+                show(&nothing_saved(&run), color);
+                ExitCode::Invalid
+            })?),
+            _ => None,
+        };
+        let (weights, adapter, state) = match (part, product, &plan.peft) {
+            (Part::State(file), _, _) => (base, None, Some(file)),
+            (_, None, _) => (base, None, None),
+            (_, Some(product), PeftPlan::State(_)) => (base, None, Some(product)),
+            (_, Some(product), PeftPlan::Weights(recipe)) => {
+                let state = recipe
+                    .state_lr_scale
+                    .map(|_| state_beside(&product.with_extension("")).with_added_extension("pth"));
+                if recipe.adapter.is_some() {
+                    let recipe = Rc::clone(recipe);
+                    (base, Some(AdapterFile { file: product, recipe }), state)
+                } else {
+                    (Some(product), None, state)
+                }
+            }
+        };
+        let Some(weights) = weights else {
+            let message =
+                format!("the run `{}` trained a new model, it has no base", run.display());
+            return refuse(Diagnostic::error("ST6003", message), color);
+        };
+        let subject = Subject {
+            name: run.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            weights,
+            adapter,
+            state,
+            tokenizer: self.tokenizer(Some(&plan)),
+            kind: plan.kind,
+            tf32: plan.tf32,
+            op: plan.op,
+        };
+        Ok(Found { subject, run: Some((run, plan)) })
+    }
+
+    fn of_files(&self, state: Option<&Path>, part: Part, color: Color) -> Result<Found, ExitCode> {
+        let Some(weights) = self.model.clone() else {
+            let message = match state {
+                Some(state) => format!("which weights is `{}` for?", state.display()),
+                None => "there is nothing to use: no run and no model".to_string(),
+            };
+            let refusal = Diagnostic::error("ST0202", message).help("name them: `--model FILE`");
+            return refuse(refusal, color);
+        };
+        if let [set, ..] = &*self.set {
+            let message =
+                format!("`--set {set}` overrides a setting of a run, but there is no run");
+            return refuse(Diagnostic::error("ST0203", message), color);
+        }
+        let state = match part {
+            Part::Tuned => state.map(Path::to_path_buf),
+            Part::Base => None,
+            Part::State(file) => Some(file),
+        };
+        let named = state.as_deref().unwrap_or(&weights);
+        let subject = Subject {
+            name: named.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            weights,
+            adapter: None,
+            state,
+            tokenizer: self.tokenizer(None),
+            kind: tch::Kind::Float,
+            tf32: false,
+            op: Op::Cpu,
+        };
+        Ok(Found { subject, run: None })
+    }
+
+    fn tokenizer(&self, plan: Option<&Plan>) -> TokenizerSetting {
+        match (&self.tokenizer, plan) {
+            (Some(asked), _) => TokenizerSetting::from(asked.clone()),
+            (None, Some(plan)) => plan.config().model.tokenizer.clone(),
+            (None, None) => TokenizerSetting::World,
+        }
+    }
+}
+
+/// Prints what `subject` has to say about its state, or what is wrong with it.
+pub(super) fn check(subject: &Subject, color: Color) -> Result<(), RunError> {
+    if let Some(warning) = subject.check()? {
+        tell(format_args!("{}\n", warning.render(color.on())));
+    }
+    Ok(())
+}
+
+/// Prints what went wrong and returns its exit code.
+pub(super) fn fail(error: &RunError, color: Color) -> ExitCode {
+    show(&error.diagnostic(), color);
+    error.exit_code()
+}
+
+fn refuse<T>(refusal: Diagnostic, color: Color) -> Result<T, ExitCode> {
+    show(&refusal, color);
+    Err(ExitCode::Invalid)
+}

@@ -1,0 +1,20 @@
+//! Tables for people.
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{ContentArrangement, Table};
+
+/// Columns of a table that goes elsewhere than to a terminal.
+const WIDTH: u16 = 100;
+
+/// An empty table with a header.
+pub(super) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    if !table.is_tty() {
+        table.set_width(WIDTH);
+    }
+    table
+}
