@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, Data, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train};
+use super::{
+    Checkpoint, Data, Log, Model, Optimizer, Peft, Quant, Sample, Schedule, Tokenizer, Train,
+};
 
 /// The experiment file: what a person asks for.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -32,6 +34,9 @@ pub struct Config {
     pub model: Model,
     /// Which parameters learn; all others stay frozen.
     pub peft: Peft,
+    /// In how many bits frozen weights are kept.
+    #[serde(default)]
+    pub quant: Quant,
     /// The size of a step, the length of the run, and how the model computes.
     #[serde(default)]
     pub train: Train,

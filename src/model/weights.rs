@@ -65,6 +65,8 @@ pub struct Weights {
     shape: Shape,
     names: Vec<String>,
     entries: HashMap<String, Entry>,
+    /// The file that tensors point into.
+    file: Option<&'static TensorFile>,
 }
 
 /// What a name stands for.
@@ -110,7 +112,7 @@ impl Weights {
             Ok((model_name(tensor.name()).to_string(), Entry::Tensor(mapped(&tensor)?)))
         };
         let entries = file.tensors().map(entry).collect::<Result<_, _>>().map_err(refuse)?;
-        Ok(Weights { shape, names, entries })
+        Ok(Weights { shape, names, entries, file: Some(file) })
     }
 
     /// A new model, float32, initialised from `seed`.
@@ -127,7 +129,7 @@ impl Weights {
             let tensor = make(&name, &size);
             (name, Entry::Tensor(tensor))
         });
-        Weights { shape, names, entries: entries.collect() }
+        Weights { shape, names, entries: entries.collect(), file: None }
     }
 
     /// The sizes of the model.
@@ -158,13 +160,31 @@ impl Weights {
         }
     }
 
-    /// Puts a layer in the place of one of [`Shape::linears`], whose tensor is dropped.
+    /// Puts a layer in the place of one of [`Shape::linears`], whose tensor is dropped. Where it lay in the
+    /// file, its pages are given back to the operating system.
     ///
     /// # Panics
     /// On another name.
     pub fn set_linear(&mut self, name: &str, linear: Linear) {
         assert!(is_linear(name) && self.entries.contains_key(name), "{name} is a linear layer");
         self.entries.insert(name.to_string(), Entry::Linear(linear));
+        if let Some(file) = self.file {
+            file.names()
+                .filter(|other| model_name(other) == name)
+                .for_each(|x| file.forget_pages(x));
+        }
+    }
+
+    /// What `f` makes of a tensor in the dtype of the file; of a linear layer that was replaced, of its
+    /// matrix in float32, without the update.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn with_tensor<T>(&self, name: &str, f: impl FnOnce(&Tensor) -> T) -> T {
+        match self.entry(name) {
+            Entry::Tensor(tensor) => f(tensor),
+            Entry::Linear(linear) => f(&linear.matrix().dense(Kind::Float)),
+        }
     }
 
     fn entry(&self, name: &str) -> &Entry {
@@ -195,7 +215,7 @@ impl Weights {
             Entry::Linear(linear) => Entry::Linear(linear.clone()),
         };
         let entries = self.entries.iter().map(|(name, old)| (name.clone(), entry(old))).collect();
-        Weights { shape: self.shape, names: self.names.clone(), entries }
+        Weights { shape: self.shape, names: self.names.clone(), entries, file: self.file }
     }
 
     /// Writes a bfloat16 checkpoint that Python's `torch.load(weights_only=True)` reads.
