@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Data, Log, Model, Optimizer, Peft, Quant, Sample, Schedule, Tokenizer, Train,
+    Checkpoint, Data, Export, Log, Model, Optimizer, Peft, Quant, Sample, Schedule, Tokenizer,
+    Train,
 };
 
 /// The experiment file: what a person asks for.
@@ -54,6 +55,9 @@ pub struct Config {
     /// How often the run reports.
     #[serde(default)]
     pub log: Log,
+    /// The form of what the run produces.
+    #[serde(default)]
+    pub export: Export,
 }
 
 impl Config {

@@ -10,6 +10,8 @@ pub const USER: &str = "User:";
 pub const ASSISTANT: &str = "Assistant:";
 /// Opens a turn that sets the scene.
 pub const SYSTEM: &str = "System:";
+/// How a question is put to the model, `{}` standing for the question.
+pub const QUESTION_TEMPLATE: &str = "User: {}\n\nAssistant:";
 
 /// What separates turns.
 const TURN_END: &[u8] = b"\n\n";

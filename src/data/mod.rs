@@ -19,6 +19,6 @@ pub use batch::{Batch, Loader, LoaderOptions, Survey};
 pub use binidx::{Binidx, BinidxWriter};
 pub use error::{BinidxFault, DataError, LineFault, Origin, OtherLines, VocabularyFault};
 pub use jsonl::{Document, read_documents};
-pub use mask::{ASSISTANT, Mask, SYSTEM, USER, assistant_spans, loss_mask};
+pub use mask::{ASSISTANT, Mask, QUESTION_TEMPLATE, SYSTEM, USER, assistant_spans, loss_mask};
 pub use prepare::{Longest, PrepareSpec, Prepared, Report, prepare};
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};

@@ -6,7 +6,7 @@
 use std::ffi::{c_char, c_int};
 use std::ptr::{null, null_mut};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::KernelError;
@@ -135,6 +135,21 @@ impl Codes {
         Ok(unsafe { Tensor::from_ptr(out) })
     }
 
+    /// The same matrix on a device.
+    pub fn to_device(&self, device: Device) -> Codes {
+        let scales = match &self.scales {
+            Scales::Plain(scales) => Scales::Plain(scales.to_device(device)),
+            Scales::Quantised { codes, levels, scales, offset } => Scales::Quantised {
+                codes: codes.to_device(device),
+                levels: levels.to_device(device),
+                scales: scales.to_device(device),
+                offset: *offset,
+            },
+        };
+        let (codes, levels) = (self.codes.to_device(device), self.levels.to_device(device));
+        Codes { shape: self.shape, group_len: self.group_len, codes, levels, scales }
+    }
+
     /// `x W^T` for `x` (.., columns) on the device of the codes: (.., rows) in the dtype of `x`,
     /// differentiable in `x`. W is made dense in that dtype, and again for the gradient; in between
     /// only these codes are kept.
@@ -232,7 +247,7 @@ pub fn pack_in_4_bits(
     order: &[u8; 16],
 ) -> Result<(Tensor, Tensor), KernelError> {
     assert!(group_len > 0 && group_len % 2 == 0, "groups are whole bytes");
-    let numbers = numbers.to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous();
+    let numbers = numbers.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
     let (bounds, order) = (Tensor::from_slice(bounds), Tensor::from_slice(order));
     let mut codes: *mut C_tensor = null_mut();
     let mut scales: *mut C_tensor = null_mut();

@@ -6,6 +6,7 @@
 
 mod copying;
 mod detect;
+mod fingerprint;
 mod forward;
 mod init;
 mod layers;
@@ -19,6 +20,7 @@ mod version;
 mod weights;
 
 pub use copying::{Copies, Seen};
+pub use fingerprint::fingerprint;
 pub use forward::{Hidden, Model};
 pub use linear::{Linear, Matrix, Update};
 pub use shape::{Arch, Ranks, Shape};

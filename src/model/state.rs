@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::weights::copied;
 use super::{ModelError, Seen, Shape};
-use crate::tensorfile::{Format, TensorFile};
+use crate::tensorfile::{Dtype, Format, TensorFile};
 
 /// The carried state of one block.
 #[derive(Debug)]
@@ -48,17 +48,19 @@ impl TimeState {
         TimeState((0..shape.n_layer).map(|_| Tensor::zeros(one, (kind, device))).collect())
     }
 
-    /// Reads a state file as [`crate::output::save_state`] writes it (`.pth`, `[head, value, key]`).
+    /// The same states indexed `[head, key, value]`, the order of `.st` files.
+    pub fn transposed(&self) -> TimeState {
+        TimeState(self.0.iter().map(|s| s.transpose(1, 2)).collect())
+    }
+
+    /// Reads a state file of either form: a `.pth`, indexed `[head, value, key]`, or a float16 `.st`,
+    /// indexed `[head, key, value]`.
     ///
     /// # Errors
     /// A file that cannot be read, or that is no state of a model of this shape.
     pub fn load(path: &Path, shape: &Shape) -> Result<TimeState, ModelError> {
         let file = TensorFile::open(path)?;
         let refuse = |problem: String| ModelError::Tensors { path: path.to_path_buf(), problem };
-        if file.format() != Format::Pth {
-            // Nothing in such a file tells its order, by custom [head, key, value], from the other one.
-            return Err(refuse("found a .safetensors file, expected a state as .pth".to_string()));
-        }
         let size = [shape.n_head, shape.head_size, shape.head_size];
         let layer = |i| {
             let name = TimeState::name(i);
@@ -71,7 +73,18 @@ impl TimeState {
                     tensor.size()
                 )));
             }
-            Ok(tensor)
+            if file.format() == Format::Pth {
+                return Ok(tensor);
+            }
+            // Matrices are square, so nothing in a file tells its order. Programs for RWKV that read
+            // states from safetensors take float16 alone, in the other order.
+            match found.dtype() {
+                Dtype::F16 => Ok(tensor.transpose(1, 2).contiguous()),
+                other => Err(refuse(format!(
+                    "tensor `{name}` is {other} in a .safetensors file, where nothing tells its \
+                     order; expected float16 [head, key, value], or a .pth"
+                ))),
+            }
         };
         let layers = shape.n_layer as usize;
         if file.names().len() != layers {

@@ -223,12 +223,17 @@ impl Weights {
     /// # Errors
     /// When the file cannot be written; nothing half-written is left behind.
     pub fn save_pth(&self, path: &Path) -> Result<(), WeightsError> {
-        write_pth(path, self.iter().map(|(name, tensor)| file_tensor(name, tensor, Dtype::BF16)))
+        write_pth(path, self.file_tensors(Dtype::BF16))
+    }
+
+    /// All tensors as bytes for a file, converted to `dtype`, in the file's order.
+    pub fn file_tensors(&self, dtype: Dtype) -> impl Iterator<Item = NewTensor<'static>> {
+        self.iter().map(move |(name, tensor)| file_tensor(name, tensor, dtype))
     }
 }
 
 /// The name that a model has for a file's tensor.
-fn model_name(name: &str) -> &str {
+pub(super) fn model_name(name: &str) -> &str {
     name.strip_prefix(SHARDED_PREFIX).unwrap_or(name)
 }
 

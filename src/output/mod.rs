@@ -1,5 +1,18 @@
 //! The products of a run: files that other programs read.
 
+mod passport;
 mod state_file;
 
-pub use state_file::save_state;
+pub use passport::{Base, Passport, PassportError, Product, Sizes};
+pub use state_file::{save_state, save_state_pth, save_state_st};
+
+use crate::tensorfile::Dtype;
+
+/// How a product is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Export<'a> {
+    /// The dtype of a `.pth`.
+    pub dtype: Dtype,
+    /// What the product is and where it comes from.
+    pub passport: &'a Passport,
+}

@@ -9,7 +9,8 @@ use super::Method;
 use crate::kernels::Op;
 use crate::model::{Arch, Model, Shape, TimeState, Weights};
 use crate::optim::{Parameter, group};
-use crate::tensorfile::WeightsError;
+use crate::output::Export;
+use crate::tensorfile::{WeightsError, write_pth};
 
 /// All weights of a model.
 #[derive(Debug)]
@@ -58,9 +59,10 @@ impl Method for FullTuning {
         TimeState::zeros(self.weights.shape(), Kind::Float, Device::Cpu)
     }
 
-    fn export(&self, stem: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+    fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError> {
         let path = stem.with_added_extension("pth");
-        self.weights.save_pth(&path)?;
+        write_pth(&path, self.weights.file_tensors(export.dtype))?;
+        export.passport.save_beside(&path)?;
         Ok(vec![path])
     }
 }

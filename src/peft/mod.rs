@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use crate::model::{Model, TimeState};
 use crate::optim::Parameter;
+use crate::output::Export;
 use crate::tensorfile::WeightsError;
 
 /// A way to tune a model.
@@ -26,10 +27,10 @@ pub trait Method: Debug {
     /// The initial states as they are now, connected likewise; zeros where they do not learn.
     fn time_state(&self) -> TimeState;
 
-    /// Writes what was learned under `stem` plus an extension, in the forms that other programs read,
-    /// and returns the files.
+    /// Writes what was learned under `stem` plus an extension, in the forms that other programs read, with
+    /// its passport, and returns the files without side-cars.
     ///
     /// # Errors
     /// When a file cannot be written.
-    fn export(&self, stem: &Path) -> Result<Vec<PathBuf>, WeightsError>;
+    fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError>;
 }

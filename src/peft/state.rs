@@ -8,7 +8,7 @@ use tch::{Device, Kind};
 use super::Method;
 use crate::model::{Model, TimeState};
 use crate::optim::Parameter;
-use crate::output::save_state;
+use crate::output::{Export, save_state};
 use crate::tensorfile::WeightsError;
 
 /// A frozen model and its trainable initial states, float32, from zero. The state of a layer that has no
@@ -50,7 +50,7 @@ impl Method for StateTuning {
         TimeState(self.state.0.iter().map(tch::Tensor::shallow_clone).collect())
     }
 
-    fn export(&self, stem: &Path) -> Result<Vec<PathBuf>, WeightsError> {
-        save_state(&self.state, stem)
+    fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError> {
+        save_state(&self.state, stem, export)
     }
 }

@@ -48,7 +48,9 @@ impl RunError {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Data(DataError::Io { .. }) | Self::Dir(_) | Self::Output(_) => ExitCode::Disk,
+            Self::Data(DataError::Io { .. }) | Self::Dir(_) => ExitCode::Disk,
+            Self::Output(WeightsError::Write { .. }) => ExitCode::Disk,
+            Self::Output(_) => ExitCode::Model,
             Self::Data(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Contradiction(_) => ExitCode::Model,
             Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {

@@ -5,12 +5,13 @@
 mod data;
 mod error;
 mod model;
+mod passport;
 mod record;
 mod sample;
 mod tune;
 
 pub use error::RunError;
-pub use model::{load_tokenizer, load_weights};
+pub use model::{load_tokenizer, load_weights, pack_weights};
 pub use record::{Progress, Summary};
 pub use sample::{answer, questions};
 pub use tune::run;

@@ -7,19 +7,24 @@ use serde_json::json;
 use tch::Kind;
 
 use super::data::{Datasets, prepare_data};
+use super::passport::passport;
 use super::record::Sampled;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{Peft, Precision, Tokenizer as TokenizerSetting};
+use crate::config::{ExportDtype, Peft, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Loader, Survey, Tokenizer};
 use crate::kernels::allow_tf32;
-use crate::model::{Model, Shape, Weights};
+use crate::model::{Model, Shape, Weights, fingerprint};
 use crate::optim::{Adam, LrCurve};
+use crate::output::{Export, Passport};
 use crate::peft::{FullTuning, Method, StateTuning};
 use crate::plan::{ModelPlan, Plan};
+use crate::quant;
 use crate::runs::{
-    Lock, LockedFile, Metrics, RunDir, Status, TrainLog, resolved_toml, save_checkpoint, sha256_of,
+    Lock, LockedFile, LockedQuant, Metrics, RunDir, Status, TrainLog, resolved_toml,
+    save_checkpoint, sha256_of,
 };
 use crate::sample::rate;
+use crate::tensorfile::Dtype;
 use crate::train::{
     Event, FitOptions, LossScaler, Position, StepOptions, StepRecord, TrainError, Trainer, fit,
     mean_loss,
@@ -43,8 +48,8 @@ pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, 
         let _ = run.set_status(&Status::Failed { message });
     };
     let work = AssertUnwindSafe(|| {
-        record_inputs(plan, &run, &tokenizer, &data)?;
-        tune(plan, &run, weights, &tokenizer, &mut data, &questions, watch)
+        let lock = record_inputs(plan, &run, &tokenizer, weights.shape(), &data)?;
+        tune(plan, (&run, &lock), weights, &tokenizer, &mut data, &questions, watch)
     });
     // Where memory runs out, libtorch panics.
     let result = catch_unwind(work).unwrap_or_else(|panic| {
@@ -63,37 +68,44 @@ fn record_inputs(
     plan: &Plan,
     run: &RunDir,
     tokenizer: &Tokenizer,
+    shape: &Shape,
     data: &Datasets<'_>,
-) -> Result<(), RunError> {
+) -> Result<Lock, RunError> {
     run.write("experiment.toml", plan.loaded.text.as_bytes())?;
     run.write("resolved.toml", resolved_toml(&plan.loaded).as_bytes())?;
-    let weights = match &plan.model {
+    let (weights, fingerprint) = match &plan.model {
         ModelPlan::Load(path) => {
             let sha256 = sha256_of(path).map_err(|source| {
                 crate::tensorfile::WeightsError::Read { path: path.clone(), source }
             })?;
-            Some(LockedFile::new(path, sha256))
+            (Some(LockedFile::new(path, sha256)), Some(fingerprint(path)?))
         }
-        ModelPlan::Scratch { .. } => None,
+        ModelPlan::Scratch { .. } => (None, None),
     };
-    let fingerprint = tokenizer.fingerprint().to_string();
+    let vocabulary = tokenizer.fingerprint().to_string();
     let tokenizer = match &plan.config().model.tokenizer {
         TokenizerSetting::World => {
-            LockedFile { path: TokenizerSetting::WORLD.into(), sha256: fingerprint }
+            LockedFile { path: TokenizerSetting::WORLD.into(), sha256: vocabulary }
         }
-        TokenizerSetting::File(path) => LockedFile::new(path, fingerprint),
+        TokenizerSetting::File(path) => LockedFile::new(path, vocabulary),
     };
     let lock = Lock {
         statetune: env!("CARGO_PKG_VERSION").to_string(),
         libtorch: env!("STATETUNE_LIBTORCH_VERSION").to_string(),
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
+        fingerprint,
         data: data.locked.clone(),
         tokenizer,
         weights,
+        quant: plan.quant.map(|format| LockedQuant {
+            format: format.name(),
+            double: format.is_double(),
+            bytes: quant::bytes(shape, plan.kind, Some(format)),
+        }),
     };
     run.write("lock.toml", lock.to_toml().as_bytes())?;
-    Ok(())
+    Ok(lock)
 }
 
 /// The method of an experiment, on these weights.
@@ -106,7 +118,7 @@ fn method(plan: &Plan, weights: &Weights) -> Box<dyn Method> {
 
 fn tune(
     plan: &Plan,
-    run: &RunDir,
+    (run, lock): (&RunDir, &Lock),
     weights: Weights,
     tokenizer: &Tokenizer,
     data: &mut Datasets<'_>,
@@ -160,7 +172,8 @@ fn tune(
                 after = evaluate(plan, run, method.as_ref(), val.as_mut(), &position, watch)?;
                 let last = position.epochs == options.epoch_count;
                 if epoch % u64::from(config.checkpoint.epoch_save) == 0 || last {
-                    products = save(run, method.as_ref(), epoch, adam, &position)?;
+                    let passport = passport(plan, run, lock, &shape, position.epochs);
+                    products = save(plan, run, method.as_ref(), adam, &position, &passport)?;
                 }
                 Ok(())
             }
@@ -266,6 +279,12 @@ fn facts(
             ),
         ),
     ];
+    if let Some(format) = plan.quant {
+        let megabytes = |format| quant::bytes(shape, plan.kind, format) as f64 / 1e6;
+        let (packed, dense) = (megabytes(Some(format)), megabytes(None));
+        let fact = format!("{format}: {packed:.1} MB of weights instead of {dense:.1} MB");
+        facts.insert(1, ("quant", fact));
+    }
     if plan.tf32 {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }
@@ -321,14 +340,21 @@ fn evaluate(
 
 /// Writes the checkpoint of a mini-epoch and what other programs read.
 fn save(
+    plan: &Plan,
     run: &RunDir,
     method: &dyn Method,
-    epoch: u64,
     adam: &Adam,
     position: &Position,
+    passport: &Passport,
 ) -> Result<Vec<std::path::PathBuf>, RunError> {
+    let epoch = position.epochs - 1;
     save_checkpoint(run, epoch, adam, position)?;
-    let products = method.export(&run.join(format!("export/rwkv-{epoch}")))?;
+    let dtype = match plan.config().export.dtype {
+        ExportDtype::Bf16 => Dtype::BF16,
+        ExportDtype::Fp32 => Dtype::F32,
+    };
+    let export = Export { dtype, passport };
+    let products = method.export(&run.join(format!("export/rwkv-{epoch}")), &export)?;
     run.event("save", json!({ "epoch": epoch, "steps": position.steps }))?;
     Ok(products)
 }

@@ -1,5 +1,7 @@
 //! A packed matrix.
 
+use std::fmt;
+
 use tch::{Kind, Tensor};
 
 use super::{GROUP_LEN, double, fp4, fp8, int8, nf4};
@@ -54,7 +56,12 @@ impl Format {
         }
     }
 
-    /// As it is written in an experiment file: `nf4`.
+    /// Whether scales are quantised as well.
+    pub fn is_double(self) -> bool {
+        matches!(self, Format::Nf4 { double: true } | Format::Fp4 { double: true })
+    }
+
+    /// As `quant.type` names it: `nf4`.
     pub fn name(self) -> &'static str {
         match self {
             Format::Int8 => "int8",
@@ -62,6 +69,13 @@ impl Format {
             Format::Fp4 { .. } => "fp4",
             Format::Fp8 => "fp8",
         }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let double = if self.is_double() { " with double quantisation" } else { "" };
+        write!(formatter, "{}{double}", self.name())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::{Linear, Shape, Weights};
 
 /// A matrix of a model cannot be packed.
 #[derive(Debug, thiserror::Error)]
-#[error("tensor `{name}` cannot be packed as {}: {source}", format.name())]
+#[error("tensor `{name}` cannot be packed as {format}: {source}")]
 pub struct QuantError {
     /// The matrix.
     pub name: String,

@@ -53,6 +53,23 @@ impl Dtype {
         }
     }
 
+    /// The largest number that it holds.
+    #[must_use]
+    pub fn max(self) -> f64 {
+        match self {
+            Self::BF16 => f64::from(half::bf16::MAX),
+            Self::F16 => f64::from(half::f16::MAX),
+            Self::F32 => f64::from(f32::MAX),
+            Self::F64 => f64::MAX,
+            Self::I64 => i64::MAX as f64,
+            Self::I32 => f64::from(i32::MAX),
+            Self::I16 => f64::from(i16::MAX),
+            Self::I8 => f64::from(i8::MAX),
+            Self::U8 => f64::from(u8::MAX),
+            Self::Bool => 1.0,
+        }
+    }
+
     /// The word for it in messages and in PyTorch: `bfloat16`, `int64`, ...
     #[must_use]
     pub fn name(self) -> &'static str {

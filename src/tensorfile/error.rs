@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Dtype;
+
 /// The file cannot be opened or read.
 pub const ST4010_CANNOT_READ: &str = "ST4010";
 /// The file is something else than a checkpoint, or of a kind that is not read.
@@ -13,6 +15,9 @@ pub const ST4012_CORRUPTED: &str = "ST4012";
 pub const ST4013_REFUSED: &str = "ST4013";
 /// The file cannot be written.
 pub const ST4014_CANNOT_WRITE: &str = "ST4014";
+
+/// What is to be written is beyond the numbers that the file can hold.
+pub const ST4015_BEYOND_RANGE: &str = "ST4015";
 
 /// Why a checkpoint file was not read or not written.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +38,20 @@ pub enum WeightsError {
         /// What the operating system says; `InvalidInput` when the tensors themselves are at fault.
         source: io::Error,
     },
+    /// A number is beyond what the file's dtype can hold.
+    #[error("{}: tensor `{tensor}` holds {value:e}, but {dtype} ends at {limit:e}", path.display())]
+    BeyondRange {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// The tensor that holds the number.
+        tensor: String,
+        /// The number.
+        value: f64,
+        /// The dtype of the file.
+        dtype: Dtype,
+        /// The largest number of that dtype.
+        limit: f64,
+    },
     /// The bytes of the file are not what they should be.
     #[error("{}: {problem}", path.display())]
     Contents {
@@ -50,6 +69,7 @@ impl WeightsError {
         match self {
             Self::Read { .. } => ST4010_CANNOT_READ,
             Self::Write { .. } => ST4014_CANNOT_WRITE,
+            Self::BeyondRange { .. } => ST4015_BEYOND_RANGE,
             Self::Contents { problem, .. } => match problem {
                 Problem::NotACheckpoint { .. } => ST4011_NOT_A_CHECKPOINT,
                 Problem::Corrupted(_) => ST4012_CORRUPTED,

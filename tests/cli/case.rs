@@ -6,8 +6,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use regex::Regex;
-use serde_json::Value;
-use statetune::model::{Shape, Version, Weights};
+use serde_json::{Value, json};
+use statetune::model::{Shape, TimeState, Version, Weights};
+use statetune::output::{Export, Passport, Product, Sizes, save_state};
+use statetune::tensorfile::Dtype;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
@@ -105,6 +107,15 @@ impl Case {
 
     pub fn statetune(&self, arguments: &[&str]) -> Output {
         self.statetune_with(arguments, &[])
+    }
+
+    /// Writes a state of a model of this shape as `NAME.pth` (float32) and `NAME.st`, its base
+    /// unknown.
+    pub fn write_state(&self, name: &str, state: &TimeState, shape: &Shape) {
+        let method = json!({ "type": "state" });
+        let passport = Passport::new(Product::State, Sizes::from(shape), method);
+        let export = Export { dtype: Dtype::F32, passport: &passport };
+        save_state(state, &self.path(name), &export).expect("written");
     }
 
     /// Runs the program in the folder, with environment variables.

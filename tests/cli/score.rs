@@ -4,7 +4,6 @@
 use serde_json::Value;
 use statetune::data::Tokenizer;
 use statetune::model::{Shape, TimeState, Weights};
-use statetune::output::save_state;
 use statetune::tensorfile::{Dtype, TensorFile};
 use tch::{Device, Kind, Tensor};
 
@@ -62,7 +61,7 @@ fn write_state(case: &Case, name: &str, factor: f64) -> Vec<Tensor> {
     };
     let signs: Vec<Tensor> = zeros.0.iter().map(sign).collect();
     let state = TimeState(signs.iter().map(|s| s * factor).collect());
-    save_state(&state, &case.path(name)).expect("written");
+    case.write_state(name, &state, weights.shape());
     signs
 }
 

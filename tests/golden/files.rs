@@ -11,9 +11,11 @@ use half::{bf16, f16};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use statetune::data::{Binidx, BinidxWriter};
-use statetune::model::{Arch, ModelError, Shape, TimeState, Version, Weights, file_tensor};
-use statetune::output::save_state;
-use statetune::tensorfile::{Dtype, Format, NewTensor, TensorFile, write_pth};
+use statetune::kernels::Op;
+use statetune::model::{Arch, Model, ModelError, Shape, TimeState, Version, Weights, file_tensor};
+use statetune::output::{Export, Passport, Product, Sizes, save_state};
+use statetune::score::{Reading, score};
+use statetune::tensorfile::{Dtype, Format, NewTensor, TensorFile, write_pth, write_safetensors};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -61,7 +63,7 @@ impl Torch {
 }
 
 /// What a script prints that imports torch. Without torch: `None`, and the reason is printed.
-fn with_torch(name: &str, arguments: &[&Path]) -> Option<String> {
+pub(super) fn with_torch(name: &str, arguments: &[&Path]) -> Option<String> {
     static TORCH: OnceLock<Result<Torch, String>> = OnceLock::new();
     match TORCH.get_or_init(Torch::find) {
         Ok(torch) => {
@@ -88,10 +90,13 @@ fn torch_load(path: &Path) -> Option<Vec<Value>> {
 
 /// A tensor as `torch_load` describes it.
 fn bf16_described(name: &str, tensor: &Tensor) -> Value {
-    let bytes: Vec<u8> =
-        numbers(tensor).into_iter().flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect();
+    described(name, tensor, "bfloat16", |x| bf16::from_f32(x).to_le_bytes().to_vec())
+}
+
+fn described(name: &str, tensor: &Tensor, dtype: &str, bytes: fn(f32) -> Vec<u8>) -> Value {
+    let bytes: Vec<u8> = numbers(tensor).into_iter().flat_map(bytes).collect();
     let sha256 = format!("{:x}", Sha256::digest(bytes));
-    json!({ "name": name, "dtype": "bfloat16", "shape": tensor.size(), "sha256": sha256 })
+    json!({ "name": name, "dtype": dtype, "shape": tensor.size(), "sha256": sha256 })
 }
 
 /// The elements of a tensor in row-major order.
@@ -121,16 +126,20 @@ fn random_state(seed: i64) -> TimeState {
     TimeState(zeros.0.iter().map(Tensor::randn_like).collect())
 }
 
-fn transposed(state: &TimeState) -> TimeState {
-    TimeState(state.0.iter().map(|s| s.transpose(1, 2)).collect())
+/// What the states of these tests say about themselves.
+fn passport() -> Passport {
+    Passport::new(Product::State, Sizes::from(&tiny()), json!({ "type": "state" }))
+}
+
+/// Writes both forms of a state, the `.pth` in `dtype`.
+fn save(state: &TimeState, stem: &Path, dtype: Dtype) -> Vec<PathBuf> {
+    save_state(state, stem, &Export { dtype, passport: &passport() }).expect("written")
 }
 
 #[test]
 fn python_loads_a_state() {
     let (folder, state) = (folder(), random_state(1));
-    let save = |state: &TimeState, stem: &str| {
-        save_state(state, &folder.path().join(stem)).expect("written")
-    };
+    let save = |state: &TimeState, stem: &str| save(state, &folder.path().join(stem), Dtype::BF16);
     let pth = &save(&state, "run.final")[0];
     assert_eq!(pth.file_name(), Some(OsStr::new("run.final.pth")));
     let described = |state: &TimeState| -> Vec<Value> {
@@ -145,26 +154,36 @@ fn python_loads_a_state() {
 
     // The order [head, value, key] is in the numbers: the other order is another file.
     let found =
-        torch_load(&save(&transposed(&state), "transposed")[0]).expect("torch was there before");
-    assert_eq!(found, described(&transposed(&state)));
+        torch_load(&save(&state.transposed(), "transposed")[0]).expect("torch was there before");
+    assert_eq!(found, described(&state.transposed()));
     for (found, expected) in found.iter().zip(&expected) {
         assert_ne!(found["sha256"], expected["sha256"]);
     }
 }
 
 #[test]
+fn python_loads_a_state_that_lost_nothing() {
+    let (folder, state) = (folder(), random_state(9));
+    let paths = save(&state, &folder.path().join("state"), Dtype::F32);
+    let exact = |(layer, s): (usize, &Tensor)| {
+        described(&TimeState::name(layer), s, "float32", |x| x.to_le_bytes().to_vec())
+    };
+    let expected: Vec<Value> = state.0.iter().enumerate().map(exact).collect();
+    let Some(found) = torch_load(&paths[0]) else { return };
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn the_other_form_of_a_state_is_transposed() {
     let (folder, state) = (folder(), random_state(2));
-    let paths = save_state(&state, &folder.path().join("state")).expect("written");
+    let paths = save(&state, &folder.path().join("state"), Dtype::BF16);
     let file = TensorFile::open(&paths[1]).expect("a sound file");
     assert_eq!(file.path(), folder.path().join("state.st"));
     assert_eq!(file.format(), Format::Safetensors);
-    assert_eq!(
-        file.metadata().iter().collect::<Vec<_>>(),
-        [(&"format".to_string(), &"pt".to_string())]
-    );
+    assert_eq!(file.metadata()["format"], "pt");
+    assert_eq!(Passport::of(&paths[1]).expect("a sound file"), Some(passport()));
     assert_eq!(file.names().len(), state.0.len());
-    for (layer, s) in transposed(&state).0.iter().enumerate() {
+    for (layer, s) in state.transposed().0.iter().enumerate() {
         let found = file.get(&TimeState::name(layer)).expect("a tensor for each layer");
         assert_eq!((found.dtype(), found.shape()), (Dtype::F16, [2, 64, 64].as_slice()));
         let expected: Vec<u8> =
@@ -176,13 +195,62 @@ fn the_other_form_of_a_state_is_transposed() {
 #[test]
 fn a_state_comes_back() {
     let (folder, state) = (folder(), random_state(3));
-    let pth = &save_state(&state, &folder.path().join("state")).expect("written")[0];
+    let pth = &save(&state, &folder.path().join("state"), Dtype::BF16)[0];
     let found = TimeState::load(pth, &tiny()).expect("a state of this shape");
     assert_eq!(found.0.len(), state.0.len());
     for (found, s) in found.0.iter().zip(&state.0) {
         assert_eq!(found.kind(), Kind::Float);
         assert!(found.equal(&s.to_kind(Kind::BFloat16).to_kind(Kind::Float)));
     }
+}
+
+/// A model of every version reads its state in the right order from both forms, and the other order gives
+/// other numbers.
+#[test]
+fn a_transposed_state_shows_in_every_version() {
+    for version in Version::ALL {
+        let folder = folder();
+        let shape = Shape::for_scratch(version, 2, 128, 20);
+        let new = Weights::scratch(shape, 5);
+        // The output of a new time mix is zero, and the state would not matter.
+        let weights = Weights::from_fn(shape, |name, size| match name.ends_with("output.weight") {
+            true => Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.1,
+            false => new.get(name, Kind::Float),
+        });
+        let model = Model::new(&weights, Kind::Float, Op::Cpu);
+        let logprobs = |state: &TimeState| {
+            let scored = score(&model, state, &[1, 5, 9, 2, 7, 3], Reading::Whole);
+            scored.expect("sound operands").logprobs
+        };
+        let distance = |x: &Tensor, y: &Tensor| (x - y).abs().max().double_value(&[]);
+        let state = random_state(6);
+        let expected = logprobs(&state);
+        let paths = save(&state, &folder.path().join("state"), Dtype::F32);
+        for (path, tolerance) in paths.iter().zip([0.0, 1e-3]) {
+            let found = logprobs(&TimeState::load(path, &shape).expect("a state of this shape"));
+            let far = distance(&found, &expected);
+            assert!(far <= tolerance, "{version}: {far} in {}", path.display());
+        }
+        let far = distance(&logprobs(&state.transposed()), &expected);
+        assert!(far > 0.02, "{version}: {far}");
+    }
+}
+
+#[test]
+fn numbers_beyond_a_dtype_are_refused() {
+    let folder = folder();
+    let state = random_state(8);
+    let _ = state.0[1].get(0).get(2).get(3).fill_(-1e5);
+    let stem = folder.path().join("state");
+    let export = Export { dtype: Dtype::BF16, passport: &passport() };
+    let error = save_state(&state, &stem, &export).expect_err("beyond float16");
+    let st = folder.path().join("state.st");
+    let expected = format!(
+        "{}: tensor `blocks.1.att.time_state` holds 1e5, but float16 ends at 6.5504e4",
+        st.display()
+    );
+    assert_eq!((error.code(), error.to_string()), ("ST4015", expected));
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }
 
 #[test]
@@ -427,7 +495,7 @@ fn damaged_and_hostile_checkpoints_are_refused() {
 #[test]
 fn bad_state_files_are_refused() {
     let folder = folder();
-    let paths = save_state(&random_state(7), &folder.path().join("state")).expect("written");
+    let paths = save(&random_state(7), &folder.path().join("state"), Dtype::BF16);
     let load = |path: &Path, shape: Shape| {
         problem(path, TimeState::load(path, &shape).expect_err("to be refused"))
     };
@@ -439,7 +507,17 @@ fn bad_state_files_are_refused() {
         load(&paths[0], Shape::for_scratch(Version::V7, 3, 128, 20)),
         "found 2 tensors, expected one for each of 3 layers"
     );
-    assert_eq!(load(&paths[1], tiny()), "found a .safetensors file, expected a state as .pth");
+    let f32_st = folder.path().join("f32.st");
+    let tensors = [0, 1].map(|layer| {
+        let name = TimeState::name(layer);
+        file_tensor(&name, &random_state(7).0[layer], Dtype::F32)
+    });
+    write_safetensors(&f32_st, tensors, &[]).expect("written");
+    assert_eq!(
+        load(&f32_st, tiny()),
+        "tensor `blocks.0.att.time_state` is float32 in a .safetensors file, where nothing tells its \
+         order; expected float16 [head, key, value], or a .pth"
+    );
 
     let path = folder.path().join("other.pth");
     let names = ["blocks.0.att.time_state", "emb.weight"];

@@ -4,6 +4,8 @@ mod chunk;
 mod cuda;
 mod files;
 mod numerics;
+mod quant;
+mod quant_cuda;
 mod versions;
 mod wkv;
 mod wkv_cpu;

@@ -166,7 +166,7 @@ fn load_from(folder: &Path, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::cuda::{OperandType, Recurrence};
+    use crate::kernels::cuda::{Build, OperandType, Recurrence};
 
     const BUILD: Build =
         Build { recurrence: Recurrence::Wkv7, operand: OperandType::Bf16, keys: 64 };
