@@ -144,8 +144,8 @@ fn by_rows(
 ) -> Result<Codes, PackError> {
     let absmax = matrix.abs().amax([1], true).to_kind(Kind::Float); // (rows, 1)
     check_finite(&absmax)?;
-    // The inverse of a smaller number is infinite; what is this small becomes zero.
-    let absmax = absmax.clamp_min(1e-36);
+    // What smaller numbers would be multiplied by is infinite.
+    let absmax = absmax.clamp_min(1e-35);
     Ok(Codes {
         shape,
         group_len: shape[1].max(1),

