@@ -1,16 +1,16 @@
 //! `statetune generate`.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::{Color, ExperimentArgs, say, show};
-use crate::config::Peft;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
-use crate::model::{Model, TimeState, Weights};
-use crate::pipeline::{RunError, load_tokenizer, load_weights};
+use crate::model::{Model, TimeState};
+use crate::pipeline::{RunError, load_tokenizer, load_tuned, load_weights};
 use crate::plan::{Plan, Purpose};
 use crate::runs::{find_run, newest_product};
 use crate::sample::generate as continue_texts;
@@ -75,15 +75,13 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
 /// Continues `prompt` with the base model, its state or weights replaced by a run's product.
 fn answer(plan: &Plan, product: Option<PathBuf>, prompt: &str) -> Result<String, RunError> {
     let tokenizer = load_tokenizer(plan)?;
-    let tunes_state = matches!(plan.config().peft, Peft::State(_));
-    let weights = match &product {
-        Some(product) if !tunes_state => Weights::load(product)?,
-        _ => load_weights(plan, &tokenizer)?,
-    };
-    let model = Model::new(&weights, plan.kind, plan.op);
-    let state = match product.filter(|_| tunes_state) {
-        Some(product) => TimeState::load(&product, model.shape())?,
-        None => TimeState::zeros(model.shape(), tch::Kind::Float, tch::Device::Cpu),
+    let (model, state) = match &product {
+        Some(product) => load_tuned(plan, &tokenizer, product)?,
+        None => {
+            let model = Model::new(&load_weights(plan, &tokenizer)?, plan.kind, plan.op);
+            let zeros = TimeState::zeros(model.shape(), tch::Kind::Float, tch::Device::Cpu);
+            (Rc::new(model), zeros)
+        }
     };
     let mut answers = continue_texts(&model, &state, &tokenizer, &[prompt], &plan.generate)?;
     Ok(answers.remove(0))

@@ -333,7 +333,7 @@ error[ST2002]: `stat` is not a choice of `peft.type`
 10 | type = \"stat\"
    |        ^^^^^^ did you mean `state`?
    |
-   = note: choices are `state`, `full`";
+   = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`";
         assert_eq!(shown("peft", "type = \"stat\""), expected);
         let fault = shown("optimizer", "type = \"lion\"\nbeta3 = 1");
         assert!(fault.contains("note: the only choice is `adam`"), "{fault}");

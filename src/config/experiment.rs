@@ -69,7 +69,11 @@ impl Config {
             Tokenizer::World => None,
             Tokenizer::File(path) => Some(("model.tokenizer", path)),
         };
-        [data_file, load_model, tokenizer].into_iter().flatten()
+        let init_file = match &mut self.peft {
+            Peft::State(state) => state.init_file.as_mut().map(|path| ("peft.init_file", path)),
+            _ => None,
+        };
+        [data_file, load_model, tokenizer, init_file].into_iter().flatten()
     }
 }
 

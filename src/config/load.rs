@@ -287,6 +287,9 @@ tokenizer = "vocab.txt"
 
 [peft]
 type = "full"
+train_parts = ["ln"]
+state = true
+state_lr_scale = 10
 
 [train]
 ctx_len = 64
@@ -332,6 +335,9 @@ regex = '\p{Emoji_Presentation}'
 
 [log]
 every_steps = 1
+
+[export]
+dtype = "fp32"
 "#;
 
     pub(in crate::config) fn set(arguments: &[&str]) -> Overrides {
@@ -468,7 +474,7 @@ every_steps = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:66:8 \"emoji\""
+            "configs/emoji.toml:69:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

@@ -76,7 +76,7 @@ pub(super) fn plain(key: &str) -> String {
 }
 
 /// The table and key that stand here for a name which other trainers use.
-fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
+pub(super) fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
     let found = match name {
         "dataset" | "data_path" | "train_file" | "dataset_path" => ("data", "data_file"),
         "val_size" | "val_ratio" | "test_size" => ("data", "val_split"),
@@ -87,6 +87,12 @@ fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
         "num_layers" | "n_layers" => ("model", "n_layer"),
         "hidden_size" | "d_model" | "dim" => ("model", "n_embd"),
         "method" | "train_type" => ("peft", "type"),
+        "r" | "lora_r" | "lora_rank" | "pissa_r" | "disha_r" | "bone_r" => ("peft", "rank"),
+        "lora_alpha" => ("peft", "alpha"),
+        "lora_dropout" => ("peft", "dropout"),
+        "target_modules" => ("peft", "targets"),
+        "niter" => ("peft", "svd_niter"),
+        "disha_mode" | "bone_mode" => ("peft", "mode"),
         "context_length" | "max_length" | "max_seq_len" | "max_seq_length" | "seq_len"
         | "sequence_len" => ("train", "ctx_len"),
         "batch_size" | "bsz" | "micro_batch_size" | "per_device_train_batch_size" => {

@@ -104,7 +104,8 @@ impl Weights {
         }
         let shape = detect(&shapes)
             .map_err(|problem| ModelError::Architecture { path: path.to_path_buf(), problem })?;
-        check(&shape, &shapes).map_err(refuse)?;
+        check(&shape.tensors(), &format!("an {} model", shape.version()), &shapes)
+            .map_err(refuse)?;
 
         let file: &'static TensorFile = Box::leak(Box::new(file));
         let names = file.names().map(|name| model_name(name).to_string()).collect();
@@ -160,18 +161,21 @@ impl Weights {
         }
     }
 
-    /// Puts a layer in the place of one of [`Shape::linears`], whose tensor is dropped. Where it lay in the
-    /// file, its pages are given back to the operating system.
+    /// Puts a layer in the place of one of [`Shape::linears`], whose tensor is dropped.
     ///
     /// # Panics
     /// On another name.
     pub fn set_linear(&mut self, name: &str, linear: Linear) {
         assert!(is_linear(name) && self.entries.contains_key(name), "{name} is a linear layer");
         self.entries.insert(name.to_string(), Entry::Linear(linear));
-        if let Some(file) = self.file {
-            file.names()
-                .filter(|other| model_name(other) == name)
-                .for_each(|x| file.forget_pages(x));
+    }
+
+    /// Gives the pages of a tensor that is no longer used back to the operating system, where it lay in the
+    /// file. Who still reads it finds them there again.
+    pub fn forget_pages(&self, name: &str) {
+        let Some(file) = self.file else { return };
+        for other in file.names().filter(|other| model_name(other) == name) {
+            file.forget_pages(other);
         }
     }
 
@@ -185,6 +189,15 @@ impl Weights {
             Entry::Tensor(tensor) => f(tensor),
             Entry::Linear(linear) => f(&linear.matrix().dense(Kind::Float)),
         }
+    }
+
+    /// Puts a tensor in the place of another of the same size.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn set(&mut self, name: &str, tensor: Tensor) {
+        let place = self.entries.get_mut(name);
+        *place.unwrap_or_else(|| panic!("{name} is a tensor of the model")) = Entry::Tensor(tensor);
     }
 
     fn entry(&self, name: &str) -> &Entry {
@@ -201,21 +214,35 @@ impl Weights {
 
     /// The same model with every tensor converted to `kind`; layers that were replaced stay as they are.
     pub fn to_kind(&self, kind: Kind) -> Weights {
-        self.map(|tensor| tensor.to_kind(kind))
+        self.map(|_, tensor| tensor.to_kind(kind))
     }
 
-    /// The same model as float32 tensors that learn; layers that were replaced stay as they are.
-    pub fn trainable(&self) -> Weights {
-        self.map(|tensor| tensor.to_kind(Kind::Float).detach().copy().set_requires_grad(true))
+    /// The same model, in which the tensors that `learns` names are float32 copies that learn, and all others
+    /// are converted to `kind`. Layers that were replaced stay as they are.
+    pub fn trainable(&self, kind: Kind, learns: impl Fn(&str) -> bool) -> Weights {
+        self.map(|name, tensor| match learns(name) {
+            true => tensor.to_kind(Kind::Float).detach().copy().set_requires_grad(true),
+            false => tensor.to_kind(kind),
+        })
     }
 
-    fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Weights {
-        let entry = |entry: &Entry| match entry {
-            Entry::Tensor(tensor) => Entry::Tensor(f(tensor)),
+    /// The same model, which shares every tensor with this one.
+    pub fn share(&self) -> Weights {
+        self.map(|_, tensor| tensor.shallow_clone())
+    }
+
+    fn map(&self, f: impl Fn(&str, &Tensor) -> Tensor) -> Weights {
+        let entry = |name: &str, entry: &Entry| match entry {
+            Entry::Tensor(tensor) => Entry::Tensor(f(name, tensor)),
             Entry::Linear(linear) => Entry::Linear(linear.clone()),
         };
-        let entries = self.entries.iter().map(|(name, old)| (name.clone(), entry(old))).collect();
-        Weights { shape: self.shape, names: self.names.clone(), entries, file: self.file }
+        let entries = self.entries.iter().map(|(name, old)| (name.clone(), entry(name, old)));
+        Weights {
+            shape: self.shape,
+            names: self.names.clone(),
+            entries: entries.collect(),
+            file: self.file,
+        }
     }
 
     /// Writes a bfloat16 checkpoint that Python's `torch.load(weights_only=True)` reads.
@@ -226,10 +253,39 @@ impl Weights {
         write_pth(path, self.file_tensors(Dtype::BF16))
     }
 
-    /// All tensors as bytes for a file, converted to `dtype`, in the file's order.
+    /// All tensors as bytes for a file, converted to `dtype`, in the file's order. Of linear layers that were
+    /// replaced, the matrices without the updates.
     pub fn file_tensors(&self, dtype: Dtype) -> impl Iterator<Item = NewTensor<'static>> {
-        self.iter().map(move |(name, tensor)| file_tensor(name, tensor, dtype))
+        self.names.iter().map(move |name| {
+            let tensor = match self.entry(name) {
+                Entry::Tensor(tensor) => tensor.shallow_clone(),
+                Entry::Linear(linear) => linear.matrix().dense(Kind::Float),
+            };
+            file_tensor(name, &tensor, dtype)
+        })
     }
+}
+
+/// Reads a file that holds exactly these tensors, float32. `whole` says in messages what they make.
+///
+/// # Errors
+/// A file that cannot be read, and tensors that are missing, superfluous, of the wrong shape or no
+/// floating-point numbers.
+pub fn load_tensors(
+    path: &Path,
+    expected: &[(String, Vec<i64>)],
+    whole: &str,
+) -> Result<HashMap<String, Tensor>, ModelError> {
+    let file = TensorFile::open(path)?;
+    let refuse = |problem| ModelError::Tensors { path: path.to_path_buf(), problem };
+    let sizes = file
+        .tensors()
+        .map(|tensor| (tensor.name(), tensor.shape().iter().map(|&size| size as i64).collect()));
+    check(expected, whole, &sizes.collect()).map_err(refuse)?;
+    let float = |tensor: TensorRef<'_>| {
+        Ok((tensor.name().to_string(), copied(&tensor)?.to_kind(Kind::Float)))
+    };
+    file.tensors().map(float).collect::<Result<_, _>>().map_err(refuse)
 }
 
 /// The name that a model has for a file's tensor.

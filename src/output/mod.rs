@@ -1,8 +1,10 @@
 //! The products of a run: files that other programs read.
 
+mod adapter_file;
 mod passport;
 mod state_file;
 
+pub use adapter_file::{save_adapter, state_beside};
 pub use passport::{Base, Passport, PassportError, Product, Sizes};
 pub use state_file::{save_state, save_state_pth, save_state_st};
 

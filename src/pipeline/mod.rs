@@ -9,9 +9,11 @@ mod passport;
 mod record;
 mod sample;
 mod tune;
+mod tuned;
 
 pub use error::RunError;
 pub use model::{load_tokenizer, load_weights, pack_weights};
 pub use record::{Progress, Summary};
 pub use sample::{answer, questions};
 pub use tune::run;
+pub use tuned::load_tuned;

@@ -40,6 +40,7 @@ pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunEr
             Weights::scratch(shape, plan.config().train.random_seed as i64)
         }
     };
+    plan.check_peft(weights.shape()).map_err(RunError::Contradiction)?;
     plan.check_vocabulary(weights.shape(), tokenizer.vocab_size())
         .map_err(RunError::Contradiction)?;
     if let (ModelPlan::Load(path), Some(format)) = (&plan.model, plan.quant) {

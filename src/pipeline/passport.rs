@@ -47,6 +47,9 @@ pub(super) fn passport(
     let product = match config.peft {
         Peft::State(_) => Product::State,
         Peft::Full(_) => Product::Model,
+        Peft::Lora(_) | Peft::Pissa(_) | Peft::Disha(_) | Peft::Miss(_) | Peft::Bone(_) => {
+            Product::Adapter
+        }
     };
     Passport {
         base,

@@ -9,14 +9,15 @@ use tch::Kind;
 use super::data::{Datasets, prepare_data};
 use super::passport::passport;
 use super::record::Sampled;
+use super::tuned::start;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{ExportDtype, Peft, Precision, Tokenizer as TokenizerSetting};
+use crate::config::{ExportDtype, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Loader, Survey, Tokenizer};
 use crate::kernels::allow_tf32;
-use crate::model::{Model, Shape, Weights, fingerprint};
+use crate::model::{Shape, fingerprint};
 use crate::optim::{Adam, LrCurve};
 use crate::output::{Export, Passport};
-use crate::peft::{FullTuning, Method, StateTuning};
+use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
 use crate::quant;
 use crate::runs::{
@@ -41,6 +42,9 @@ pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, 
     let mut data = prepare_data(plan, &tokenizer, weights.shape().vocab_size)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
 
+    let shape = *weights.shape();
+    let method = start(plan, weights, &tokenizer)?;
+
     let run = RunDir::create(&plan.runs_dir, &plan.config().name)?;
     // What went wrong first is to be reported, also where the status cannot be written.
     let failed = |message: String| {
@@ -48,8 +52,9 @@ pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, 
         let _ = run.set_status(&Status::Failed { message });
     };
     let work = AssertUnwindSafe(|| {
-        let lock = record_inputs(plan, &run, &tokenizer, weights.shape(), &data)?;
-        tune(plan, (&run, &lock), weights, &tokenizer, &mut data, &questions, watch)
+        let lock = record_inputs(plan, &run, &tokenizer, &shape, &data)?;
+        let method = (method.as_ref(), &shape);
+        tune(plan, (&run, &lock), method, &tokenizer, &mut data, &questions, watch)
     });
     // Where memory runs out, libtorch panics.
     let result = catch_unwind(work).unwrap_or_else(|panic| {
@@ -108,18 +113,10 @@ fn record_inputs(
     Ok(lock)
 }
 
-/// The method of an experiment, on these weights.
-fn method(plan: &Plan, weights: &Weights) -> Box<dyn Method> {
-    match plan.config().peft {
-        Peft::State(_) => Box::new(StateTuning::new(Model::new(weights, plan.kind, plan.op))),
-        Peft::Full(_) => Box::new(FullTuning::new(weights, plan.kind, plan.op)),
-    }
-}
-
 fn tune(
     plan: &Plan,
     (run, lock): (&RunDir, &Lock),
-    weights: Weights,
+    (method, shape): (&dyn Method, &Shape),
     tokenizer: &Tokenizer,
     data: &mut Datasets<'_>,
     questions: &[String],
@@ -127,17 +124,14 @@ fn tune(
 ) -> Result<Summary, RunError> {
     let config = plan.config();
     let options = fit_options(plan, data.train.samples_per_pass());
-    let method = method(plan, &weights);
-    let shape = *weights.shape();
-    drop(weights);
     let mut trainer = Trainer {
-        method: method.as_ref(),
+        method,
         adam: Adam::new(method.parameters(), plan.adam),
         scaler: LossScaler::for_kind(plan.kind),
         options: step_options(plan),
     };
 
-    let facts = facts(plan, &shape, &data.survey, &trainer.adam, &options);
+    let facts = facts(plan, shape, &data.survey, &trainer.adam, &options);
     run.event(
         "start",
         json!({ "steps": options.curve.total_steps, "documents": data.survey.documents }),
@@ -158,7 +152,7 @@ fn tune(
     };
     let base = if trained_before { Some(sample("base", watch)?) } else { None };
     let start = Position { epochs: 0, steps: 0, samples: 0 };
-    let before = evaluate(plan, run, method.as_ref(), data.val.as_mut(), &start, watch)?;
+    let before = evaluate(plan, run, method, data.val.as_mut(), &start, watch)?;
     let mut after = before;
     let mut recorder = Recorder::new(run, config.log.every_steps, options.curve.total_steps);
     let mut products = Vec::new();
@@ -169,11 +163,11 @@ fn tune(
             Event::EpochEnd { epoch, mean_loss, lr, position, adam } => {
                 run.append(TrainLog::FILE, &TrainLog::line(epoch, mean_loss, lr))?;
                 check_learned(adam, &position)?;
-                after = evaluate(plan, run, method.as_ref(), val.as_mut(), &position, watch)?;
+                after = evaluate(plan, run, method, val.as_mut(), &position, watch)?;
                 let last = position.epochs == options.epoch_count;
                 if epoch % u64::from(config.checkpoint.epoch_save) == 0 || last {
-                    let passport = passport(plan, run, lock, &shape, position.epochs);
-                    products = save(plan, run, method.as_ref(), adam, &position, &passport)?;
+                    let passport = passport(plan, run, lock, shape, position.epochs);
+                    products = save(plan, run, method, adam, &position, &passport)?;
                 }
                 Ok(())
             }

@@ -1,9 +1,11 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
 mod model;
+mod peft;
 mod presets;
 
 pub use model::ModelPlan;
+pub use peft::{PeftPlan, StateStart};
 
 use std::path::PathBuf;
 
@@ -17,6 +19,7 @@ use crate::data::{Binidx, Mask};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::Op;
 use crate::optim::AdamOptions;
+use crate::peft::Compute;
 use crate::quant::Format;
 use crate::sample::{GenerateOptions, Probe};
 
@@ -29,6 +32,8 @@ pub struct Plan {
     pub runs_dir: PathBuf,
     /// Which model, and from where.
     pub model: ModelPlan,
+    /// What learns.
+    pub peft: PeftPlan,
     /// Which tokens are learned.
     pub mask: Mask,
     /// The dtype in which the model computes.
@@ -57,6 +62,11 @@ impl Plan {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.loaded.config
+    }
+
+    /// How the model computes.
+    pub fn compute(&self) -> Compute {
+        Compute { kind: self.kind, op: self.op, seed: self.config().train.random_seed }
     }
 
     /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
@@ -98,6 +108,7 @@ pub fn resolve(
     faults.check_sample();
     let probes = faults.probes();
     let model = model::resolve(&mut faults);
+    let peft = peft::resolve(&mut faults, purpose);
     let op = faults.op();
     let quant = faults.quant();
     let found = faults.found;
@@ -109,6 +120,7 @@ pub fn resolve(
     Ok(Plan {
         runs_dir,
         model,
+        peft,
         mask: match config.data.loss_mask {
             LossMask::Pad => Mask::Pad,
             LossMask::Assistant => Mask::Assistant,
@@ -166,7 +178,7 @@ impl<'a> Faults<'a> {
         let schedule = &self.config().schedule;
         let (curve, lr_final) = (schedule.lr_schedule, schedule.lr_final);
         if lr_final.is_none() && curve != LrSchedule::Constant {
-            let fault = Diagnostic::error("ST2101", "`schedule.lr_final` is missing")
+            let fault = Diagnostic::error("ST2108", "`schedule.lr_final` is missing")
                 .label("the rate starts here and needs an end")
                 .note("a curve runs from `lr_init` to `lr_final`")
                 .help("state tuning usually goes from 1.0 to 0.01: `lr_final = 0.01`")
@@ -290,22 +302,32 @@ impl<'a> Faults<'a> {
             Quant::Fp4(fp4) => Format::Fp4 { double: fp4.double },
             Quant::Fp8(_) => Format::Fp8,
         };
-        if self.tunes_weights() {
-            let message = format!(
-                "`quant.type = \"{}\"` needs frozen weights, but `peft.type = \"full\"` trains them",
-                format.name()
-            );
-            let fault = Diagnostic::error("ST2130", message)
+        let refusal = match self.config().peft {
+            Peft::Full(_) => Some(
+                Diagnostic::error(
+                    "ST2130",
+                    format!(
+                        "`quant.type = \"{}\"` needs frozen weights, but `peft.type = \"full\"` trains them",
+                        format.name()
+                    ),
+                )
                 .note("a number of a few bits cannot take the small steps of training")
-                .help(
-                    "delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`",
-                );
+                .help("delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`"),
+            ),
+            Peft::Pissa(_) => Some(
+                Diagnostic::error("ST2131", "PiSSA and `[quant]` do not go together")
+                    .note("PiSSA takes a part out of the weights, so they cannot be packed as they are read")
+                    .help("use `type = \"lora\"`, or delete the table `[quant]`"),
+            ),
+            _ => None,
+        };
+        if let Some(fault) = refusal {
             self.add("quant.type", fault);
         }
         Some(format)
     }
 
-    /// Whether everything learns, rather than the state alone.
+    /// Whether the weights themselves learn, which need not be trained before.
     fn tunes_weights(&self) -> bool {
         matches!(self.config().peft, Peft::Full(_))
     }

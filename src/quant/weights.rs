@@ -32,6 +32,7 @@ pub fn quantise(weights: &mut Weights, format: Format) -> Result<(), QuantError>
         let packed = weights.with_tensor(&name, |tensor| Packed::pack(tensor, format));
         let packed = packed.map_err(|source| QuantError { name: name.clone(), format, source })?;
         weights.set_linear(&name, Linear::new(Rc::new(packed)));
+        weights.forget_pages(&name);
     }
     Ok(())
 }

@@ -75,8 +75,12 @@ impl Trainer<'_> {
         };
         self.adam.zero_gradients();
         let mut loss = 0.0;
-        for batch in batches.iter().filter(|batch| batch.learned > 0) {
-            let model = self.method.model();
+        let micro_steps = step * batches.len() as u64..;
+        for (batch, micro_step) in batches.iter().zip(micro_steps) {
+            if batch.learned == 0 {
+                continue;
+            }
+            let model = self.method.training_model(micro_step);
             let start = model.start(&self.method.time_state(), batch.inputs.size()[0]);
             let scale = loss_scale / learned as f64;
             loss += backward(&model, &start, batch, &self.options, scale)? / learned as f64;

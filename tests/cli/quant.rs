@@ -1,9 +1,13 @@
 //! Packed weights through the program: a run that learns on them, what it writes down, and refusals.
 
+use std::path::Path;
+
 use serde_json::Value;
+use statetune::model::{Shape, Version, Weights};
+use tch::{Device, Kind, Tensor};
 use toml_edit::DocumentMut;
 
-use crate::case::{Case, FULL, STATE};
+use crate::case::{Case, FULL, SIZES, STATE};
 
 /// The case with `[quant]` in its experiment.
 fn with_quant(lines: &str) -> Case {
@@ -44,7 +48,6 @@ fn a_run_without_it_says_nothing_about_it() {
 
 #[test]
 fn generate_uses_the_packed_weights_of_the_run() {
-    // Weights that cannot be packed are found by whoever packs.
     let case = with_quant("type = \"int8\"");
     case.statetune(&["run", STATE]).is_done();
     let generate = |more: &[&str]| {
@@ -54,6 +57,7 @@ fn generate_uses_the_packed_weights_of_the_run() {
     };
     generate(&[]).is_done();
     generate(&["--base"]).is_done();
+    // Only who packs weights finds that they cannot be packed.
     case.write("base.pth", broken_model());
     let refused = generate(&[]);
     assert_eq!(refused.code, Some(21), "{refused:?}");
@@ -62,9 +66,7 @@ fn generate_uses_the_packed_weights_of_the_run() {
 
 /// The small model with an infinity in a matrix.
 fn broken_model() -> Vec<u8> {
-    use statetune::model::{Shape, Version, Weights};
-    use tch::{Device, Kind, Tensor};
-    let (n_layer, n_embd, vocab_size) = crate::case::SIZES;
+    let (n_layer, n_embd, vocab_size) = SIZES;
     let shape = Shape::for_scratch(Version::V7, n_layer, n_embd, vocab_size);
     let weights = Weights::from_fn(shape, |name, size| {
         let number = if name == "blocks.1.ffn.key.weight" { f64::INFINITY } else { 0.5 };
@@ -104,6 +106,54 @@ error[ST2130]: `quant.type = \"nf4\"` needs frozen weights, but `peft.type = \"f
    = help: delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`"
         ),
     );
+}
+
+#[test]
+fn weights_that_a_method_takes_apart_are_not_packed() {
+    let case =
+        with_quant("type = \"nf4\"").with(STATE, "type = \"state\"", "type = \"pissa\"\nrank = 4");
+    case.refuses(
+        2,
+        "\
+error[ST2131]: PiSSA and `[quant]` do not go together
+  --> state.toml:18:8
+   |
+18 | type = \"nf4\"
+   |        ^^^^^
+   |
+   = note: PiSSA takes a part out of the weights, so they cannot be packed as they are read
+   = help: use `type = \"lora\"`, or delete the table `[quant]`",
+    );
+}
+
+#[test]
+fn adapters_learn_on_packed_weights() {
+    for peft in ["type = \"lora\"\nrank = 4", "type = \"disha\"\nrank = 4\nmode = \"bat\""] {
+        let case = with_quant("type = \"nf4\"").with(STATE, "type = \"state\"", peft);
+        let output = case.statetune(&["run", STATE, "--set", "schedule.lr_init=0.01"]);
+        output.is_done();
+        assert!(output.stderr.contains("quant   nf4: "), "{output:?}");
+        case.statetune(&["generate", "latest", "--prompt", "Hello?"]).is_done();
+    }
+}
+
+#[test]
+fn a_state_learns_on_packed_weights() {
+    let project = |file: &str| {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(file).to_string_lossy().into_owned()
+    };
+    let case = Case::new();
+    let experiment = project("configs/emoji-state.toml");
+    let settings =
+        ["train.epoch_count=1", "train.epoch_steps=20", "sample.held_out=0", "quant.type=nf4"];
+    let mut arguments = vec!["run", &experiment, "--runs-dir", "runs"];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    case.statetune(&arguments).is_done();
+    let events = case.lines(case.only_run().join("events.jsonl"));
+    let losses: Vec<f64> = events.iter().filter_map(|event| event["val_loss"].as_f64()).collect();
+    let (before, after) = (losses[0], losses[losses.len() - 1]);
+    println!("held-out loss on nf4 weights: {before} before, {after} after 20 steps");
+    assert!(after < before - 0.3, "held-out loss went from {before} to {after}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod chunk;
 mod cuda;
 mod files;
 mod numerics;
+mod peft;
 mod quant;
 mod quant_cuda;
 mod versions;
