@@ -6,6 +6,7 @@ mod chat;
 mod check;
 mod export;
 mod generate;
+mod merge;
 mod mount;
 mod run;
 mod schema;
@@ -54,6 +55,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Write a state for another program, and prove that it computes the same with it.
     Mount(mount::MountArgs),
+    /// Write the base of a run and what it learned as one checkpoint.
+    Merge(merge::MergeArgs),
     /// Look at trained states, compare them, make new ones of them.
     State(state::StateArgs),
     /// Print the JSON Schema of experiment files.
@@ -177,6 +180,7 @@ pub fn main() -> ExitCode {
         Command::Score(args) => score::score(&args, color),
         Command::Export(args) => export::export(&args, color),
         Command::Mount(args) => mount::mount(&args, color),
+        Command::Merge(args) => merge::merge(&args, color),
         Command::State(args) => state::state(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });

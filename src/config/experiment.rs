@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Data, Export, Log, Model, Optimizer, Peft, Sample, Schedule, Tokenizer, Train,
+    Checkpoint, Data, Export, Log, Model, Optimizer, Peft, Quant, Sample, Schedule, Tokenizer,
+    Train,
 };
 
 /// The experiment file: what a person asks for.
@@ -34,6 +35,9 @@ pub struct Config {
     pub model: Model,
     /// Which parameters learn; all others stay frozen.
     pub peft: Peft,
+    /// In how many bits frozen weights are kept.
+    #[serde(default)]
+    pub quant: Quant,
     /// The size of a step, the length of the run, and how the model computes.
     #[serde(default)]
     pub train: Train,

@@ -18,6 +18,7 @@ mod model;
 mod optimizer;
 mod overrides;
 mod peft;
+mod quant;
 mod sample;
 mod schedule;
 mod schema;
@@ -35,6 +36,7 @@ pub use optimizer::{Adam, Optimizer};
 pub use peft::{
     Disha, DishaMode, FullTuning, Lora, Peft, Pissa, StateInit, StateTuning, Target, TrainPart,
 };
+pub use quant::{Fp4, Fp8, Int8, Nf4, NoQuant, Quant};
 pub use sample::{Probe, Sample};
 pub use schedule::{LrSchedule, Schedule};
 pub use schema::{schema, schema_text};

@@ -16,6 +16,7 @@ pub mod cuda;
 mod half;
 mod native;
 mod operands;
+pub mod quant;
 pub mod reference;
 mod tf32;
 

@@ -65,6 +65,8 @@ pub struct Weights {
     shape: Shape,
     names: Vec<String>,
     entries: HashMap<String, Entry>,
+    /// The file that tensors point into.
+    file: Option<&'static TensorFile>,
 }
 
 /// What a name stands for.
@@ -108,7 +110,7 @@ impl Weights {
             Ok((model_name(tensor.name()).to_string(), Entry::Tensor(mapped(&tensor)?)))
         };
         let entries = file.tensors().map(entry).collect::<Result<_, _>>().map_err(refuse)?;
-        Ok(Weights { shape, names, entries })
+        Ok(Weights { shape, names, entries, file: Some(file) })
     }
 
     /// A new model, float32, initialised from `seed`.
@@ -125,7 +127,7 @@ impl Weights {
             let tensor = make(&name, &size);
             (name, Entry::Tensor(tensor))
         });
-        Weights { shape, names, entries: entries.collect() }
+        Weights { shape, names, entries: entries.collect(), file: None }
     }
 
     /// The sizes of the model.
@@ -163,6 +165,27 @@ impl Weights {
     pub fn set_linear(&mut self, name: &str, linear: Linear) {
         assert!(is_linear(name) && self.entries.contains_key(name), "{name} is a linear layer");
         self.entries.insert(name.to_string(), Entry::Linear(linear));
+    }
+
+    /// Gives the pages of a tensor that is no longer used back to the operating system, where it lay in the
+    /// file. Who still reads it finds them there again.
+    pub fn forget_pages(&self, name: &str) {
+        let Some(file) = self.file else { return };
+        for other in file.names().filter(|other| model_name(other) == name) {
+            file.forget_pages(other);
+        }
+    }
+
+    /// What `f` makes of a tensor in the dtype of the file; of a linear layer that was replaced, of its
+    /// matrix in float32, without the update.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn with_tensor<T>(&self, name: &str, f: impl FnOnce(&Tensor) -> T) -> T {
+        match self.entry(name) {
+            Entry::Tensor(tensor) => f(tensor),
+            Entry::Linear(linear) => f(&linear.matrix().dense(Kind::Float)),
+        }
     }
 
     /// Puts a tensor in the place of another of the same size.
@@ -211,7 +234,12 @@ impl Weights {
             Entry::Linear(linear) => Entry::Linear(linear.clone()),
         };
         let entries = self.entries.iter().map(|(name, old)| (name.clone(), entry(name, old)));
-        Weights { shape: self.shape, names: self.names.clone(), entries: entries.collect() }
+        Weights {
+            shape: self.shape,
+            names: self.names.clone(),
+            entries: entries.collect(),
+            file: self.file,
+        }
     }
 
     /// Writes a bfloat16 checkpoint that Python's `torch.load(weights_only=True)` reads.
@@ -326,6 +354,16 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
         Dtype::F64 => Some(Kind::Double),
         _ => None,
     }
+}
+
+/// The dtype of files that holds the numbers of a floating-point tensor.
+///
+/// # Panics
+/// On tensors of other numbers.
+pub fn dtype_of(kind: Kind) -> Dtype {
+    let dtypes = [Dtype::BF16, Dtype::F16, Dtype::F32, Dtype::F64];
+    let dtype = dtypes.into_iter().find(|dtype| kind_of(*dtype) == Some(kind));
+    dtype.expect("models are floating point")
 }
 
 #[cfg(test)]

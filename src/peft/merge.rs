@@ -10,13 +10,15 @@ use crate::model::Weights;
 /// The tensors of the model that does the same as `base` with what was learned on it, by name, in the order
 /// and the dtypes of `base`. Each is made when it is asked for; sums are taken in float32.
 ///
-/// `learned` holds [`Recipe::product_tensors`].
+/// `learned` holds [`Recipe::product_tensors`]. `under` are the weights whose matrices the adapters are added
+/// to: `base` itself, or what it is when its linear layers are packed.
 ///
 /// # Panics
 /// When one is missing, or the recipe does not fit the weights.
 pub fn merged<'a>(
     recipe: &'a Recipe,
     base: &'a Weights,
+    under: &'a Weights,
     learned: &'a HashMap<String, Tensor>,
 ) -> impl Iterator<Item = (&'a str, Tensor)> {
     let shape = *base.shape();
@@ -27,7 +29,7 @@ pub fn merged<'a>(
         let _guard = tch::no_grad_guard();
         let merged = match adapters.of(name) {
             Some(adapter) => {
-                let matrix = tensor.to_kind(Kind::Float);
+                let matrix = under.get(name, Kind::Float);
                 adapter.merged(&adapter.frozen(&matrix).unwrap_or(matrix))
             }
             None if recipe.learns(&shape, name) => learned[name].shallow_clone(),

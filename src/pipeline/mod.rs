@@ -5,6 +5,7 @@
 mod belonging;
 mod data;
 mod error;
+mod merge;
 mod model;
 mod passport;
 mod record;
@@ -15,7 +16,8 @@ mod tuned;
 
 pub use belonging::{as_warning, check_base};
 pub use error::RunError;
-pub use model::{load_tokenizer, load_weights};
+pub use merge::{Merge, merge};
+pub use model::{load_tokenizer, load_weights, pack_weights};
 pub use record::{Progress, Summary};
 pub use sample::{answer, questions};
 pub use subject::{AdapterFile, Loaded, Subject};

@@ -60,6 +60,7 @@ pub(super) fn passport(
         epochs: Some(epochs),
         data: Some(lock.data.sha256.clone()),
         config: Some(config_sha256(config)),
+        quant: plan.quant.map(|_| json!(config.quant)),
         ..Passport::new(product, Sizes::from(shape), json!(config.peft))
     }
 }

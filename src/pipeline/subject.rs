@@ -6,13 +6,14 @@ use std::rc::Rc;
 use tch::{Device, Kind};
 
 use super::tuned::adapted;
-use super::{RunError, as_warning, check_base};
+use super::{RunError, as_warning, check_base, pack_weights};
 use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::Tokenizer;
 use crate::diagnostic::Diagnostic;
 use crate::kernels::{Op, allow_tf32};
 use crate::model::{Model, Shape, TimeState, Weights};
 use crate::peft::{Compute, Recipe};
+use crate::quant::Format;
 
 /// What is put to use: weights, an initial state or none, and the tokenizer.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Subject {
     pub adapter: Option<AdapterFile>,
     /// The state to start from; zeros without one.
     pub state: Option<PathBuf>,
+    /// How the linear layers of the weights are packed; absent: not at all.
+    pub quant: Option<Format>,
     /// The vocabulary.
     pub tokenizer: TokenizerSetting,
     /// The dtype in which the model computes.
@@ -63,7 +66,10 @@ impl Subject {
     /// model does not know.
     pub fn load(&self) -> Result<Loaded, RunError> {
         allow_tf32(self.tf32);
-        let weights = Weights::load(&self.weights)?;
+        let mut weights = Weights::load(&self.weights)?;
+        if let Some(format) = self.quant {
+            pack_weights(&mut weights, format, &self.weights)?;
+        }
         let tokenizer = self.load_tokenizer(weights.shape())?;
         let model = match &self.adapter {
             Some(AdapterFile { file, recipe }) => {

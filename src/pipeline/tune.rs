@@ -19,8 +19,10 @@ use crate::optim::{Adam, LrCurve};
 use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
+use crate::quant;
 use crate::runs::{
-    Lock, LockedFile, Metrics, RunDir, Status, TrainLog, resolved_toml, save_checkpoint, sha256_of,
+    Lock, LockedFile, LockedQuant, Metrics, RunDir, Status, TrainLog, resolved_toml,
+    save_checkpoint, sha256_of,
 };
 use crate::sample::rate;
 use crate::tensorfile::Dtype;
@@ -50,7 +52,7 @@ pub fn run(plan: &Plan, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, 
         let _ = run.set_status(&Status::Failed { message });
     };
     let work = AssertUnwindSafe(|| {
-        let lock = record_inputs(plan, &run, &tokenizer, &data)?;
+        let lock = record_inputs(plan, &run, &tokenizer, &shape, &data)?;
         let method = (method.as_ref(), &shape);
         tune(plan, (&run, &lock), method, &tokenizer, &mut data, &questions, watch)
     });
@@ -71,6 +73,7 @@ fn record_inputs(
     plan: &Plan,
     run: &RunDir,
     tokenizer: &Tokenizer,
+    shape: &Shape,
     data: &Datasets<'_>,
 ) -> Result<Lock, RunError> {
     run.write("experiment.toml", plan.loaded.text.as_bytes())?;
@@ -100,6 +103,11 @@ fn record_inputs(
         data: data.locked.clone(),
         tokenizer,
         weights,
+        quant: plan.quant.map(|format| LockedQuant {
+            format: format.name(),
+            double: format.is_double(),
+            bytes: quant::bytes(shape, plan.kind, Some(format)),
+        }),
     };
     run.write("lock.toml", lock.to_toml().as_bytes())?;
     Ok(lock)
@@ -265,6 +273,12 @@ fn facts(
             ),
         ),
     ];
+    if let Some(format) = plan.quant {
+        let megabytes = |format| quant::bytes(shape, plan.kind, format) as f64 / 1e6;
+        let (packed, dense) = (megabytes(Some(format)), megabytes(None));
+        let fact = format!("{format}: {packed:.1} MB of weights instead of {dense:.1} MB");
+        facts.insert(1, ("quant", fact));
+    }
     if plan.tf32 {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }

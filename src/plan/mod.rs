@@ -13,13 +13,14 @@ use regex::Regex;
 
 use crate::config::{
     self, Config, DataType, Dataload, EpochSteps, Loaded, LossMask, LrSchedule, Optimizer, Origin,
-    Peft, Precision,
+    Peft, Precision, Quant,
 };
 use crate::data::{Binidx, Mask, NEXT_QUESTION};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::Op;
 use crate::optim::AdamOptions;
 use crate::peft::Compute;
+use crate::quant::Format;
 use crate::sample::{GenerateOptions, Probe};
 
 /// A run that can start: settings that fit together.
@@ -41,6 +42,8 @@ pub struct Plan {
     pub tf32: bool,
     /// The implementation of the recurrence.
     pub op: Op,
+    /// How the linear layers of the frozen model are kept; absent: in `kind`.
+    pub quant: Option<Format>,
     /// The constants of the optimizer.
     pub adam: AdamOptions,
     /// Largest norm of all gradients together; 0: not clipped.
@@ -107,6 +110,7 @@ pub fn resolve(
     let model = model::resolve(&mut faults);
     let peft = peft::resolve(&mut faults, purpose);
     let op = faults.op();
+    let quant = faults.quant();
     let found = faults.found;
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
     let Some(model) = model.filter(|_| can_start) else { return Err(found) };
@@ -128,6 +132,7 @@ pub fn resolve(
         },
         tf32: config.train.precision == Precision::Tf32,
         op,
+        quant,
         adam: AdamOptions {
             beta1: adam.beta1,
             beta2: adam.beta2,
@@ -289,6 +294,40 @@ impl<'a> Faults<'a> {
         .help("`op = \"chunk\"` does the same without this warning");
         self.add("train.op", warning);
         Op::Chunk
+    }
+
+    /// The format of the frozen weights, of which there must be some.
+    fn quant(&mut self) -> Option<Format> {
+        let format = match &self.config().quant {
+            Quant::None(_) => return None,
+            Quant::Int8(_) => Format::Int8,
+            Quant::Nf4(nf4) => Format::Nf4 { double: nf4.double },
+            Quant::Fp4(fp4) => Format::Fp4 { double: fp4.double },
+            Quant::Fp8(_) => Format::Fp8,
+        };
+        let refusal = match self.config().peft {
+            Peft::Full(_) => Some(
+                Diagnostic::error(
+                    "ST2130",
+                    format!(
+                        "`quant.type = \"{}\"` needs frozen weights, but `peft.type = \"full\"` trains them",
+                        format.name()
+                    ),
+                )
+                .note("a number of a few bits cannot take the small steps of training")
+                .help("delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`"),
+            ),
+            Peft::Pissa(_) => Some(
+                Diagnostic::error("ST2131", "PiSSA and `[quant]` do not go together")
+                    .note("PiSSA takes a part out of the weights, so they cannot be packed as they are read")
+                    .help("use `type = \"lora\"`, or delete the table `[quant]`"),
+            ),
+            _ => None,
+        };
+        if let Some(fault) = refusal {
+            self.add("quant.type", fault);
+        }
+        Some(format)
     }
 
     /// Whether the weights themselves learn, which need not be trained before.

@@ -30,6 +30,20 @@ pub struct Lock {
     /// The checkpoint; absent when the model is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<LockedFile>,
+    /// How the weights were packed; absent when they were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quant: Option<LockedQuant>,
+}
+
+/// A form of packed weights.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockedQuant {
+    /// As in the experiment file: `nf4`.
+    pub format: &'static str,
+    /// Whether scales are packed too.
+    pub double: bool,
+    /// Bytes of all weights of the model in this form.
+    pub bytes: u64,
 }
 
 /// A file by name and content.
@@ -60,6 +74,12 @@ impl Lock {
     /// sha256 of the kernels' source, which is compiled into this program.
     pub fn kernels_sha256() -> String {
         let sources = [
+            include_str!("../../kernels/cpu_vectors.h"),
+            include_str!("../../kernels/instruction_set.cpp"),
+            include_str!("../../kernels/quant.h"),
+            include_str!("../../kernels/quant_cpu.h"),
+            include_str!("../../kernels/quant_cpu.cpp"),
+            include_str!("../../kernels/quant_autograd.cpp"),
             include_str!("../../kernels/wkv.h"),
             include_str!("../../kernels/wkv_cpu.h"),
             include_str!("../../kernels/wkv6_cpu.cpp"),

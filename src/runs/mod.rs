@@ -24,7 +24,7 @@ mod resolved;
 pub use checkpoint::{CheckpointError, save_checkpoint};
 pub use dir::{RunDir, RunDirError, Status};
 pub use find::{find_run, newest_product, nothing_saved, product_file};
-pub use lock::{Lock, LockedFile, sha256_of};
+pub use lock::{Lock, LockedFile, LockedQuant, sha256_of};
 pub use records::{Metrics, TrainLog};
 pub use resolved::resolved_toml;
 

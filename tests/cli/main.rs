@@ -7,5 +7,7 @@ mod case;
 mod commands;
 mod edges;
 mod emoji_state;
+mod peft;
+mod quant;
 mod run;
 mod score;

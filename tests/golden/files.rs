@@ -63,7 +63,7 @@ impl Torch {
 }
 
 /// What a script prints that imports torch. Without torch: `None`, and the reason is printed.
-fn with_torch(name: &str, arguments: &[&Path]) -> Option<String> {
+pub(super) fn with_torch(name: &str, arguments: &[&Path]) -> Option<String> {
     static TORCH: OnceLock<Result<Torch, String>> = OnceLock::new();
     match TORCH.get_or_init(Torch::find) {
         Ok(torch) => {

