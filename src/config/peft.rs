@@ -105,9 +105,10 @@ pub struct Lora {
     /// Whether the initial states learn too, from zero.
     pub state: bool,
     /// The learning rate of the states as a multiple of that of the weights, above 0: states start at zero
-    /// and need far longer steps.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub state_lr_scale: f64,
+    /// and need far longer steps. Without this key: 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1000.0)]
+    pub state_lr_scale: Option<f64>,
 }
 
 impl Default for Lora {
@@ -119,7 +120,7 @@ impl Default for Lora {
             targets: None,
             train_parts: Vec::new(),
             state: false,
-            state_lr_scale: STATE_LR_SCALE,
+            state_lr_scale: None,
         }
     }
 }
@@ -143,9 +144,10 @@ pub struct Pissa {
     /// Whether the initial states learn too, from zero.
     pub state: bool,
     /// The learning rate of the states as a multiple of that of the weights, above 0: states start at zero
-    /// and need far longer steps.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub state_lr_scale: f64,
+    /// and need far longer steps. Without this key: 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1000.0)]
+    pub state_lr_scale: Option<f64>,
 }
 
 impl Default for Pissa {
@@ -156,7 +158,7 @@ impl Default for Pissa {
             targets: None,
             train_parts: Vec::new(),
             state: false,
-            state_lr_scale: STATE_LR_SCALE,
+            state_lr_scale: None,
         }
     }
 }
@@ -180,9 +182,10 @@ pub struct Disha {
     /// Whether the initial states learn too, from zero.
     pub state: bool,
     /// The learning rate of the states as a multiple of that of the weights, above 0: states start at zero
-    /// and need far longer steps.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub state_lr_scale: f64,
+    /// and need far longer steps. Without this key: 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1000.0)]
+    pub state_lr_scale: Option<f64>,
 }
 
 impl Default for Disha {
@@ -193,7 +196,7 @@ impl Default for Disha {
             targets: None,
             train_parts: Vec::new(),
             state: false,
-            state_lr_scale: STATE_LR_SCALE,
+            state_lr_scale: None,
         }
     }
 }
@@ -212,7 +215,7 @@ pub enum DishaMode {
 }
 
 /// `[peft]` with `type = "full"`: parameters of the model learn themselves.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FullTuning {
     /// The parameters that learn. Without this key: all.
@@ -222,19 +225,11 @@ pub struct FullTuning {
     /// Whether the initial states learn too, from zero.
     pub state: bool,
     /// The learning rate of the states as a multiple of that of the weights, above 0: states start at zero
-    /// and need far longer steps.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub state_lr_scale: f64,
+    /// and need far longer steps. Without this key: 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1000.0)]
+    pub state_lr_scale: Option<f64>,
 }
-
-impl Default for FullTuning {
-    fn default() -> Self {
-        Self { train_parts: None, state: false, state_lr_scale: STATE_LR_SCALE }
-    }
-}
-
-/// Default of `state_lr_scale`: adapters usually learn at 1e-4, states at up to 1.
-const STATE_LR_SCALE: f64 = 1000.0;
 
 /// A linear layer of each block, by its name in checkpoints.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -9,6 +9,10 @@ use crate::diagnostic::Diagnostic;
 use crate::model::Shape;
 use crate::peft::{AdapterMethod, AdapterRecipe, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
 
+/// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,
+/// states at 0.1 to 1.
+const STATE_LR_SCALE: f64 = 1000.0;
+
 /// What learns.
 #[derive(Debug)]
 pub enum PeftPlan {
@@ -60,13 +64,13 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
     if adapter.is_some() {
         check_beside_adapter(faults, &parts);
     }
-    if !state && faults.written("peft.state_lr_scale") {
+    if !state && lr_scale.is_some() {
         let fault = Diagnostic::error("ST2123", "`state_lr_scale` has no meaning without states")
             .note("the initial states stay zero, because `state` is false")
             .help("write `state = true`, or delete the line");
         faults.add("peft.state_lr_scale", fault);
     }
-    let state_lr_scale = state.then_some(lr_scale);
+    let state_lr_scale = state.then_some(lr_scale.unwrap_or(STATE_LR_SCALE));
     PeftPlan::Weights(Rc::new(Recipe { adapter, parts, state_lr_scale }))
 }
 
