@@ -18,7 +18,7 @@ fn shape() -> Shape {
     Shape::for_scratch(Version::V7, 16, 1024, 512)
 }
 
-/// Bytes of resident memory of this process (`VmRSS:`, `RssAnon:`, ...), or the most so far (`VmHWM:`).
+/// Bytes of resident memory of this process (`VmRSS:`), or the most so far (`VmHWM:`).
 fn resident(field: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
@@ -26,30 +26,33 @@ fn resident(field: &str) -> u64 {
     kib * 1024
 }
 
+/// Packs a model and goes through it once and back; resident bytes: the most while packing, after it, between
+/// the passes, and at the end.
+fn step(weights: &mut Weights) -> [u64; 4] {
+    quantise(weights, FORMAT).expect("finite weights");
+    let (peak, after) = (resident("VmHWM:"), resident("VmRSS:"));
+    let model = Model::new(weights, Kind::BFloat16, Op::Cpu);
+    let zeros = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
+    let state = TimeState(zeros.0.into_iter().map(|s| s.set_requires_grad(true)).collect());
+    let ids = Tensor::arange(4, (Kind::Int64, Device::Cpu)).view([1, 4]);
+    let (hidden, _) = model.forward(&ids, &model.start(&state, 1), None).expect("a model");
+    let kept = resident("VmRSS:");
+    model.logits(&hidden).logsumexp([-1], false).sum(Kind::Float).backward();
+    [peak, after, kept, resident("VmRSS:")]
+}
+
 /// What the child process does; prints numbers for its parent.
 #[test]
 #[ignore = "the child process of `packing_needs_the_packed_model_and_one_layer`"]
 fn child() {
     let Some(checkpoint) = env::var_os(CHECKPOINT) else { return };
-    // libtorch makes its threads and buffers at the first operations.
-    let warm = Tensor::ones([256, 256], (Kind::Float, Device::Cpu));
-    let _ = warm.matmul(&warm).abs().amax([1], true);
+    // The code of libtorch counts once it has run.
+    step(&mut Weights::scratch(Shape::for_scratch(Version::V7, 1, 128, 512), 1));
     fs::write("/proc/self/clear_refs", "5").expect("the peak can be reset");
     let before = resident("VmRSS:");
 
     let mut weights = Weights::load(Path::new(&checkpoint)).expect("a sound checkpoint");
-    quantise(&mut weights, FORMAT).expect("finite weights");
-    let (peak, after) = (resident("VmHWM:") - before, resident("VmRSS:").saturating_sub(before));
-
-    // What a training step keeps between the passes is not the dense weights.
-    let model = Model::new(&weights, Kind::BFloat16, Op::Cpu);
-    let zeros = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
-    let state = TimeState(zeros.0.into_iter().map(|s| s.set_requires_grad(true)).collect());
-    let ids = Tensor::arange(4, (Kind::Int64, Device::Cpu)).view([1, 4]);
-    let (hidden, _) = model.forward(&ids, &model.start(&state, 1), None).expect("a model");
-    let kept = resident("VmRSS:").saturating_sub(before);
-    model.logits(&hidden).logsumexp([-1], false).sum(Kind::Float).backward();
-    let trained = resident("VmRSS:").saturating_sub(before);
+    let [peak, after, kept, trained] = step(&mut weights).map(|x| x.saturating_sub(before));
     println!("memory {peak} {after} {kept} {trained}");
 }
 
