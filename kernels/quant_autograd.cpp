@@ -64,6 +64,19 @@ void over_groups(Kernel kernel, const Arguments &p) {
                    [&](int64_t first, int64_t end) { kernel(p, first, end); });
 }
 
+// Room for a matrix on the CPU that is used up before this thread asks for the next one. It is kept,
+// as large as the largest matrix so far: if it were allocated for each product, small tensors would
+// settle in the hole that it leaves, and the next one would need fresh memory.
+Tensor scratch(at::IntArrayRef size, at::ScalarType type) {
+  thread_local Tensor room;
+  const int64_t bytes = c10::multiply_integers(size) * int64_t(at::elementSize(type));
+  if (!room.defined() || room.numel() < bytes) {
+    room = Tensor();
+    room = at::empty({bytes}, at::kByte);
+  }
+  return room.narrow(0, 0, bytes).view(type).view(size);
+}
+
 // A packed matrix that holds its tensors.
 struct Packed {
   Tensor codes, levels, scales, scale_codes, scale_levels;
@@ -106,13 +119,23 @@ struct Packed {
     return level * scale + scale_offset;
   }
 
-  // The matrix (rows, columns) in a dtype.
+  // The matrix (rows, columns) in a dtype, as a tensor of its own.
   Tensor dequantise(at::ScalarType type) const {
+    return dequantise_into(at::empty({rows, columns}, codes.options().dtype(type)));
+  }
+
+  // The same for a product that follows at once.
+  Tensor dequantise_for_now(at::ScalarType type) const {
+    return codes.is_cpu() ? dequantise_into(scratch({rows, columns}, type)) : dequantise(type);
+  }
+
+ private:
+  Tensor dequantise_into(const Tensor &out) const {
+    const at::ScalarType type = out.scalar_type();
     TORCH_CHECK(type == at::kFloat || type == at::kBFloat16 || type == at::kHalf ||
                     type == at::kDouble,
                 "weights are dequantised to float32, float64, bfloat16 or float16, not ", type);
     const at::OptionalDeviceGuard guard(codes.device());
-    const Tensor out = at::empty({rows, columns}, codes.options().dtype(type));
     const Tensor scale = all_scales();
     QuantArrays p;
     p.n = rows * columns;
@@ -130,7 +153,6 @@ struct Packed {
     return out;
   }
 
- private:
   // Asks for the CUDA kernel on the current stream of the matrix's device, which is the current
   // device. On CPU tensors the stream is null; tests use that to emulate the launch.
   void start(const QuantArrays &p) const {
@@ -160,14 +182,14 @@ class QuantLinear : public torch::autograd::Function<QuantLinear> {
  public:
   static Tensor forward(AutogradContext *ctx, const Tensor &x, const Packed &weight) {
     weight.save(ctx);
-    return at::linear(x, weight.dequantise(x.scalar_type()));
+    return at::linear(x, weight.dequantise_for_now(x.scalar_type()));
   }
 
   static variable_list backward(AutogradContext *ctx, const variable_list &grads) {
     const Tensor &dy = grads[0];
     if (!dy.defined() || !ctx->needs_input_grad(0)) return {Tensor(), Tensor()};
     const Packed weight(ctx);
-    return {at::matmul(dy, weight.dequantise(dy.scalar_type())), Tensor()};
+    return {at::matmul(dy, weight.dequantise_for_now(dy.scalar_type())), Tensor()};
   }
 };
 
@@ -205,7 +227,7 @@ extern "C" int statetune_quant_linear(const QuantWeight *weight, const Tensor *x
                 [&] { *y = new Tensor(QuantLinear::apply(*x, Packed(*weight))); });
 }
 
-// Packs `numbers` (float32, contiguous, on the CPU) into codes of 4 bits in groups of an even
+// Packs `numbers` (any floating-point dtype, on the CPU) into codes of 4 bits in groups of an even
 // `group_len`. `bounds` (15) float32 and `order` (16) uint8 are those of QuantPack; `codes` and
 // `scales` receive new tensors that the caller owns.
 extern "C" int statetune_quant_pack(const Tensor *numbers, int64_t group_len, const Tensor *bounds,
@@ -214,12 +236,15 @@ extern "C" int statetune_quant_pack(const Tensor *numbers, int64_t group_len, co
   return caught(message, message_len, [&] {
     const at::NoGradGuard no_grad;
     const int64_t n = numbers->numel();
-    const Tensor packed = at::empty({(n + 1) / 2}, numbers->options().dtype(at::kByte));
-    const Tensor scale = at::empty({(n + group_len - 1) / group_len}, numbers->options());
+    const Tensor packed = at::empty({(n + 1) / 2}, at::kByte);
+    const Tensor scale = at::empty({(n + group_len - 1) / group_len}, at::kFloat);
+    const bool as_is = numbers->scalar_type() == at::kFloat && numbers->is_contiguous();
+    const Tensor widened = as_is ? *numbers : scratch(numbers->sizes(), at::kFloat);
+    if (!as_is) widened.copy_(*numbers);
     QuantPack p;
     p.n = n;
     p.group_len = group_len;
-    p.numbers = static_cast<const float *>(numbers->data_ptr());
+    p.numbers = static_cast<const float *>(widened.data_ptr());
     p.bounds = static_cast<const float *>(bounds->data_ptr());
     p.order = static_cast<const uint8_t *>(order->data_ptr());
     p.codes = static_cast<uint8_t *>(packed.data_ptr());

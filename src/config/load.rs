@@ -338,6 +338,10 @@ every_steps = 1
 
 [export]
 dtype = "fp32"
+
+[quant]
+type = "nf4"
+double = true
 "#;
 
     pub(in crate::config) fn set(arguments: &[&str]) -> Overrides {

@@ -229,7 +229,7 @@ impl Codes {
     }
 }
 
-/// Codes of 4 bits, two a byte, and float32 scales of `numbers`, cut into groups of `group_len`. A scale is
+/// Codes of 4 bits, two a byte, and float32 scales of floating-point `numbers`, widened to float32 and cut into groups of `group_len`. A scale is
 /// the largest magnitude of its group; NaN and infinity go into it.
 ///
 /// `order[r]` is the code of the level of rank r, and `bounds` are what lies halfway between levels
@@ -247,12 +247,12 @@ pub fn pack_in_4_bits(
     order: &[u8; 16],
 ) -> Result<(Tensor, Tensor), KernelError> {
     assert!(group_len > 0 && group_len % 2 == 0, "groups are whole bytes");
-    let numbers = numbers.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let numbers = numbers.to_device(Device::Cpu);
     let (bounds, order) = (Tensor::from_slice(bounds), Tensor::from_slice(order));
     let mut codes: *mut C_tensor = null_mut();
     let mut scales: *mut C_tensor = null_mut();
     call(|message, len| {
-        // SAFETY: all tensors are contiguous, on the CPU, and of the dtypes and sizes that the shim reads.
+        // SAFETY: all tensors are on the CPU, and the last two of the dtypes and sizes that the shim reads.
         unsafe {
             statetune_quant_pack(
                 numbers.as_ptr(),

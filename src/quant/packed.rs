@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{GROUP_LEN, double, fp4, fp8, int8, nf4};
 use crate::kernels::KernelError;
@@ -135,23 +135,33 @@ impl Matrix for Packed {
     }
 }
 
+/// Rows that are packed at once, so that what is made on the way is small.
+const SLAB: i64 = 64;
+
 /// A scale for each row, codes of 8 bits.
 fn by_rows(
     matrix: &Tensor,
     shape: [i64; 2],
     levels: &[f32; 256],
-    codes: impl Fn(&Tensor, &Tensor) -> Tensor,
+    codes_of: impl Fn(&Tensor, &Tensor) -> Tensor,
 ) -> Result<Codes, PackError> {
-    let absmax = matrix.abs().amax([1], true).to_kind(Kind::Float); // (rows, 1)
-    check_finite(&absmax)?;
-    // What smaller numbers would be multiplied by is infinite.
-    let absmax = absmax.clamp_min(1e-35);
+    let codes = Tensor::empty(shape, (Kind::Uint8, Device::Cpu));
+    let scales = Tensor::empty([shape[0], 1], (Kind::Float, Device::Cpu));
+    for (i, rows) in (0..).zip(matrix.split(SLAB, 0)) {
+        let part = |whole: &Tensor| whole.narrow(0, i * SLAB, rows.size()[0]);
+        let absmax = rows.abs().amax([1], true).to_kind(Kind::Float); // (rows, 1)
+        check_finite(&absmax)?;
+        // What smaller numbers would be multiplied by is infinite.
+        let absmax = absmax.clamp_min(1e-35);
+        part(&codes).copy_(&codes_of(&rows, &absmax));
+        part(&scales).copy_(&absmax);
+    }
     Ok(Codes {
         shape,
         group_len: shape[1].max(1),
-        codes: codes(matrix, &absmax).contiguous().view(-1),
+        codes: codes.view(-1),
         levels: Tensor::from_slice(levels),
-        scales: Scales::Plain(absmax.view(-1)),
+        scales: Scales::Plain(scales.view(-1)),
     })
 }
 

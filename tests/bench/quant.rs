@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use statetune::model::{Matrix, Shape, Version};
 use statetune::quant::{Format, Packed, bytes};
 use tch::{Device, Kind, Tensor};
@@ -36,7 +36,7 @@ const MODELS: [(&str, Version, i64, i64); 10] = [
 ];
 
 /// Prints the bytes of whole models whose other tensors are bfloat16, in GB.
-fn memory(_: &mut Criterion) {
+fn memory() {
     let names = FORMATS.map(|format| match format.is_double() {
         true => format!("{} double", format.name()),
         false => format.name().to_string(),
@@ -84,5 +84,9 @@ fn linear(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, memory, linear);
-criterion_main!(benches);
+fn main() {
+    memory();
+    let mut criterion = Criterion::default().configure_from_args();
+    linear(&mut criterion);
+    criterion.final_summary();
+}

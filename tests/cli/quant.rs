@@ -24,7 +24,7 @@ fn a_run_says_and_writes_how_its_weights_are_packed() {
 
     let run = case.only_run();
     let resolved = case.read(run.join("resolved.toml"));
-    let quant = "[quant]\ntype = \"nf4\"  # file line 16\ndouble = true  # file line 17\n";
+    let quant = "[quant]\ntype = \"nf4\"  # file line 17\ndouble = true  # file line 18\n";
     assert!(resolved.contains(quant), "{resolved}");
     let lock: DocumentMut = case.read(run.join("lock.toml")).parse().expect("TOML");
     assert_eq!(lock["quant"]["format"].as_str(), Some("nf4"));
@@ -82,7 +82,7 @@ fn broken_model() -> Vec<u8> {
 fn weights_that_are_not_finite_are_refused() {
     with_quant("type = \"fp8\"").having("base.pth", broken_model()).refuses(
         21,
-        "error[ST4003]: CASE/base.pth: tensor `blocks.1.ffn.key.weight` cannot be packed as fp8: it holds \
+        "error[ST4003]: base.pth: tensor `blocks.1.ffn.key.weight` cannot be packed as fp8: it holds \
          numbers that are not finite",
     );
 }
@@ -133,7 +133,6 @@ fn adapters_learn_on_packed_weights() {
         let output = case.statetune(&["run", STATE, "--set", "schedule.lr_init=0.01"]);
         output.is_done();
         assert!(output.stderr.contains("quant   nf4: "), "{output:?}");
-        case.statetune(&["generate", "latest", "--prompt", "Hello?"]).is_done();
     }
 }
 

@@ -7,6 +7,7 @@ mod numerics;
 mod peft;
 mod quant;
 mod quant_cuda;
+mod quant_memory;
 mod versions;
 mod wkv;
 mod wkv_cpu;
