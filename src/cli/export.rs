@@ -77,7 +77,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     };
     let source = match product_file(&args.runs_dir, &args.name) {
         Ok(source) => source,
-        Err(message) => return refuse(message),
+        Err(message) => return refuse(*message),
     };
     let extension = match args.to {
         FormName::Pth => "pth",

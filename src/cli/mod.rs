@@ -4,6 +4,7 @@
 
 mod chat;
 mod check;
+mod eval;
 mod export;
 mod generate;
 mod merge;
@@ -51,6 +52,8 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
+    /// Measure loss and behaviour on held-out documents, of the base and of what was tuned.
+    Eval(eval::EvalArgs),
     /// Write a state or a model in another form.
     Export(export::ExportArgs),
     /// Write a state for another program, and prove that it computes the same with it.
@@ -178,6 +181,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::generate(&args, color),
         Command::Chat(args) => chat::chat(&args, color),
         Command::Score(args) => score::score(&args, color),
+        Command::Eval(args) => eval::eval(&args, color),
         Command::Export(args) => export::export(&args, color),
         Command::Mount(args) => mount::mount(&args, color),
         Command::Merge(args) => merge::merge(&args, color),

@@ -131,9 +131,19 @@ impl Found {
     pub(super) fn plan(&self) -> Option<&Plan> {
         self.run.as_ref().map(|(_, plan)| plan)
     }
+
+    /// Whether there are weights without what was learned: those of the run, or, `given`, others.
+    pub(super) fn has_base(&self, given: bool) -> bool {
+        given || !matches!(self.plan().map(|plan| &plan.model), Some(ModelPlan::Scratch { .. }))
+    }
 }
 
 impl SubjectArgs {
+    /// Where run directories lie.
+    pub(super) fn runs_dir(&self) -> &Path {
+        &self.runs_dir
+    }
+
     /// Whether other weights stand in for those of a run.
     pub(super) fn has_model(&self) -> bool {
         self.model.is_some()
@@ -178,6 +188,7 @@ impl SubjectArgs {
             })?),
             _ => None,
         };
+        let is_product = product.is_some();
         let (weights, adapter, state) = match (part, product, &plan.peft) {
             (Part::State(file), _, _) => (base, None, Some(file)),
             (_, None, _) => (base, None, None),
@@ -199,8 +210,9 @@ impl SubjectArgs {
                 format!("the run `{}` trained a new model, it has no base", run.display());
             return refuse(Diagnostic::error("ST6003", message), color);
         };
+        let named = if state.is_none() && !is_product { &weights } else { &run };
         let subject = Subject {
-            name: run.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: named.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             weights,
             adapter,
             state,

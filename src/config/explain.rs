@@ -527,6 +527,10 @@ lr_init = nan
                 let mut lines = lines.clone();
                 lines[index].1.remove(lost);
                 let wrong = lines[index].1.clone();
+                // `type` is a key as well, of another table, and is explained as one.
+                if (key.as_str(), wrong.as_str()) == ("dtype", "type") {
+                    continue;
+                }
                 let fault = shown(&file_of(&lines));
                 // What is left of `dtype` is a key of other tables.
                 if wrong == TAG {

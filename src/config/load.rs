@@ -327,17 +327,19 @@ prompts = ["one", "two"]
 max_tokens = 8
 temperature = 0
 top_p = 1
+presence_penalty = 0.1
+frequency_penalty = 0.2
 random_seed = 8
 
 [[sample.probe]]
 name = "emoji"
 regex = '\p{Emoji_Presentation}'
 
-[log]
-every_steps = 1
-
 [export]
 dtype = "fp32"
+
+[log]
+every_steps = 1
 
 [quant]
 type = "nf4"
@@ -478,7 +480,7 @@ double = true
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:69:8 \"emoji\""
+            "configs/emoji.toml:71:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

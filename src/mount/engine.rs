@@ -86,9 +86,9 @@ impl<'a> Engine<'a> {
         for i in 0..shape.n_layer {
             let layer = Layer { engine: self, shape, i };
             let att = self.norm(&x, &format!("blocks.{i}.ln1"));
-            x = x + layer.time_mix(&att, &mut v_first);
+            x += layer.time_mix(&att, &mut v_first);
             let ffn = self.norm(&x, &format!("blocks.{i}.ln2"));
-            x = x + layer.channel_mix(&ffn);
+            x += layer.channel_mix(&ffn);
         }
         let last = x.narrow(0, x.size()[0] - 1, 1);
         self.norm(&last, "ln_out").matmul(&self.get("head.weight").tr()).squeeze_dim(0)

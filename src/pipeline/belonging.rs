@@ -10,7 +10,8 @@ use crate::output::{Passport, Sizes};
 const ON_OTHERS: &str = "on other weights than its own a state makes answers worse";
 
 /// What there is to say about a state that is going to be used with `weights`: nothing when it was tuned
-/// on them, an error when it was tuned on others, a warning when nobody knows.
+/// on them, an error when it was tuned on others, a warning when nobody knows. A state of another shape
+/// cannot be used at all, which [`crate::model::TimeState::load`] finds.
 ///
 /// # Errors
 /// A file that cannot be read, and a state of another version of RWKV, which no use can excuse.
@@ -33,6 +34,10 @@ pub fn check_base(state: &Path, weights: &Path) -> Result<Option<Diagnostic>, Ru
     let (Some(base), Some(model)) = (&passport.base, &passport.model) else {
         return Ok(Some(unknown(state).note("its passport names no weights").note(ON_OTHERS)));
     };
+    let shape = |sizes: &Sizes| (sizes.n_layer, sizes.n_head, sizes.head_size);
+    if shape(model) != shape(&found) {
+        return Ok(None); // whoever reads its tensors says so
+    }
     let fingerprint = fingerprint(weights)?;
     if fingerprint == base.fingerprint {
         return Ok(None);

@@ -19,6 +19,9 @@ pub enum RunError {
     /// The checkpoint to start from.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The documents are not the ones that are meant.
+    #[error("{}", .0.message)]
+    Documents(Box<Diagnostic>),
     /// Weights, tokenizer and experiment file contradict each other.
     #[error("{}", .0.message)]
     Contradiction(Box<Diagnostic>),
@@ -72,7 +75,7 @@ impl RunError {
             Self::Data(DataError::Io { .. }) | Self::Dir(_) => ExitCode::Disk,
             Self::Output(WeightsError::Write { .. }) => ExitCode::Disk,
             Self::Output(_) => ExitCode::Model,
-            Self::Data(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
+            Self::Data(_) | Self::Documents(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Contradiction(_) | Self::Passport(_) => ExitCode::Model,
             Self::Foreign(_) => ExitCode::MountRefused,
             Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {
@@ -100,7 +103,9 @@ impl RunError {
                     None => message,
                 }
             }
-            Self::Contradiction(diagnostic) | Self::Foreign(diagnostic) => (**diagnostic).clone(),
+            Self::Contradiction(diagnostic)
+            | Self::Foreign(diagnostic)
+            | Self::Documents(diagnostic) => (**diagnostic).clone(),
             Self::Passport(error) => with_cause(error.code(), error),
             Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error(
                 "ST7001",

@@ -5,6 +5,7 @@
 mod belonging;
 mod data;
 mod error;
+mod evaluate;
 mod merge;
 mod model;
 mod passport;
@@ -16,6 +17,7 @@ mod tuned;
 
 pub use belonging::{as_warning, check_base};
 pub use error::RunError;
+pub use evaluate::{EvalData, EvalOptions};
 pub use merge::{Merge, merge};
 pub use model::{load_tokenizer, load_weights, pack_weights};
 pub use record::{Progress, Summary};

@@ -322,7 +322,8 @@ fn evaluate(
 ) -> Result<Option<f64>, RunError> {
     let Some(val) = val else { return Ok(None) };
     let train = &plan.config().train;
-    let val_loss = mean_loss(method, val, train.micro_bsz.into(), train.head_chunk.into())?;
+    let (model, state) = (method.model(), method.time_state());
+    let val_loss = mean_loss(&model, &state, val, train.micro_bsz.into(), train.head_chunk.into())?;
     if let Some(val_loss) = val_loss {
         check_finite("held-out loss", val_loss, position)?;
         let epochs = position.epochs;

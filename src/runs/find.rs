@@ -46,16 +46,16 @@ pub fn newest_product(run: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// A message when there is no such file, no such run, or nothing in it.
-pub fn product_file(runs_dir: &Path, name: &str) -> Result<PathBuf, Diagnostic> {
+pub fn product_file(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>> {
     if Path::new(name).is_file() {
         return Ok(PathBuf::from(name));
     }
     let run = find_run(runs_dir, name).ok_or_else(|| {
         let runs = runs_dir.display();
         let message = format!("there is no file `{name}`, and no such run in `{runs}`");
-        Diagnostic::error("ST0205", message)
+        Box::new(Diagnostic::error("ST0205", message))
     })?;
-    newest_product(&run).ok_or_else(|| nothing_saved(&run))
+    newest_product(&run).ok_or_else(|| Box::new(nothing_saved(&run)))
 }
 
 /// The message about a run without products.

@@ -1,8 +1,9 @@
 //! A temporary folder with a small model, documents and experiment files, and the program run in it.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use regex::Regex;
@@ -142,6 +143,27 @@ impl Case {
             .envs(environment.iter().copied())
             .output()
             .expect("the program starts");
+        self.output(output)
+    }
+
+    /// Runs the program in the folder with `input` as standard input.
+    pub fn statetune_reading(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_statetune"))
+            .current_dir(self.path(""))
+            .args(arguments)
+            .env("OMP_NUM_THREADS", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(input.as_bytes()).expect("the program reads");
+        drop(stdin);
+        self.output(child.wait_with_output().expect("the program ends"))
+    }
+
+    fn output(&self, output: std::process::Output) -> Output {
         let text = |bytes| self.scrub(&String::from_utf8(bytes).expect("UTF-8"));
         Output {
             code: output.status.code(),

@@ -13,7 +13,12 @@ Commands:
   run       Run an experiment: prepare its data, train, sample, write a run directory
   check     Check an experiment file without running it
   generate  Let a base model, or a run's tuned model, continue a text
+  chat      Talk with a run's tuned model, or with two side by side
   score     Print how likely a model finds given tokens, as JSON
+  eval      Measure loss and behaviour on held-out documents, of the base and of what was tuned
+  export    Write a state or a model in another form
+  mount     Write a state for another program, and prove that it computes the same with it
+  state     Look at trained states, compare them, make new ones of them
   schema    Print the JSON Schema of experiment files
   help      Print this message or the help of the given subcommand(s)
 

@@ -11,3 +11,6 @@ mod peft;
 mod quant;
 mod run;
 mod score;
+mod state;
+mod talking;
+mod use_elsewhere;

@@ -134,9 +134,10 @@ fn only_the_states_are_saved() {
     let position = case.lines(checkpoint.join("position.json"));
     assert_eq!(position, [json!({ "epochs": 2, "steps": 4, "samples": 16 })]);
     assert_eq!(tensors(&case, checkpoint.join("trainable.safetensors")), time_states());
-    let products = ["rwkv-0.pth", "rwkv-0.st", "rwkv-1.pth", "rwkv-1.st"];
-    assert_eq!(case.list(run.join("export")), products);
-    for product in products {
+    let files =
+        ["rwkv-0.json", "rwkv-0.pth", "rwkv-0.st", "rwkv-1.json", "rwkv-1.pth", "rwkv-1.st"];
+    assert_eq!(case.list(run.join("export")), files);
+    for product in files.into_iter().filter(|file| !file.ends_with(".json")) {
         assert_eq!(tensors(&case, run.join("export").join(product)), time_states(), "{product}");
     }
 }
@@ -156,10 +157,48 @@ fn the_same_again() {
     let runs = case.runs();
     let [first, second] = runs.as_slice() else { panic!("{runs:?}") };
     assert_eq!(metrics(&case, first), metrics(&case, second));
-    for file in ["export/rwkv-1.pth", "export/rwkv-1.st", "ckpt/epoch-0001/optimizer.safetensors"] {
+    for file in ["export/rwkv-1.pth", "ckpt/epoch-0001/optimizer.safetensors"] {
         let bytes = |run: &Path| fs::read(case.path(run.join(file))).expect("a file");
         assert!(bytes(first) == bytes(second), "{file}");
     }
+    // The metadata of a `.st` names its run.
+    let st = |run: &Path| {
+        let file = TensorFile::open(case.path(run.join("export/rwkv-1.st"))).expect("a product");
+        file.tensors().map(|tensor| tensor.bytes().into_owned()).collect::<Vec<_>>()
+    };
+    assert!(st(first) == st(second));
+}
+
+/// What a product says about itself, beside the `.pth` and inside the `.st`.
+#[test]
+fn products_have_a_passport() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run();
+    let passport: Value =
+        serde_json::from_str(&case.read(run.join("export/rwkv-1.json"))).expect("JSON");
+    let st = TensorFile::open(case.path(run.join("export/rwkv-1.st"))).expect("a product");
+    let inside: Value = serde_json::from_str(&st.metadata()["statetune.passport"]).expect("JSON");
+    assert_eq!(passport, inside);
+
+    let lock: toml::Table = case.read(run.join("lock.toml")).parse().expect("TOML");
+    let locked = |table: &str| json!(lock[table]["sha256"].as_str());
+    let fingerprint = json!(lock["fingerprint"].as_str());
+    assert_eq!(fingerprint.as_str().map(str::len), Some(64));
+    assert_eq!(passport["base"], json!({ "file": "base.pth", "fingerprint": fingerprint }));
+    assert_eq!(passport["data"], locked("data"));
+    assert_eq!(passport["tokenizer"], locked("tokenizer"));
+    let model = json!({
+        "version": "x070", "n_layer": 2, "n_embd": 64, "n_head": 1, "head_size": 64,
+        "vocab_size": 4096,
+    });
+    assert_eq!(passport["model"], model);
+    assert_eq!(passport["method"], json!({ "type": "state" }));
+    assert_eq!((&passport["product"], &passport["epochs"]), (&json!("state"), &json!(2)));
+    assert_eq!(passport["ctx_len"], 64);
+    assert_eq!(passport["run"], json!(run.file_name().and_then(|name| name.to_str())));
+    assert_eq!(passport["statetune"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(passport["config"].as_str().map(str::len), Some(64));
 }
 
 #[test]
