@@ -1,6 +1,6 @@
 //! Every method through the program: run, products, generate, merge, and what is refused.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use statetune::model::{TimeState, Version, Weights};
 use statetune::tensorfile::TensorFile;
@@ -290,4 +290,53 @@ fn dropout_is_the_same_where_blocks_are_computed_twice() {
     for (plain, twice) in plain.iter().zip(&twice) {
         assert!((plain - twice).abs() < 1e-5, "{plain} {twice}");
     }
+}
+
+/// A file of the project.
+fn project(file: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file).to_string_lossy().into_owned()
+}
+
+/// Held-out losses before and after 20 steps on the base that comes with the project.
+fn losses(settings: &[&str]) -> (f64, f64) {
+    let case = Case::new();
+    let file = project("configs/emoji-state.toml");
+    let mut arguments = vec!["run", &file, "--runs-dir", "runs"];
+    let short = ["train.epoch_count=1", "train.epoch_steps=20", "sample.held_out=0"];
+    for setting in short.iter().chain(settings) {
+        arguments.extend(["--set", setting]);
+    }
+    case.statetune(&arguments).is_done();
+    let events = case.lines(case.only_run().join("events.jsonl"));
+    let losses: Vec<f64> = events.iter().filter_map(|event| event["val_loss"].as_f64()).collect();
+    (losses[0], losses[losses.len() - 1])
+}
+
+#[test]
+fn every_method_tunes_the_shipped_base() {
+    let rate = "schedule.lr_init=1e-3";
+    let small = "schedule.lr_final=1e-4";
+    for method in [
+        &["peft.type=lora", "peft.dropout=0.01"][..],
+        &["peft.type=pissa"],
+        &["peft.type=disha"],
+        &["peft.type=miss", "peft.mode=bat"],
+        &["peft.type=full", "peft.train_parts=[\"time\", \"ln\"]"],
+        &["peft.type=lora", "peft.state=true", "peft.state_lr_scale=300"],
+    ] {
+        let (before, after) = losses(&[method, &[rate, small]].concat());
+        assert!(after < before - 0.1, "{method:?}: held-out loss went from {before} to {after}");
+    }
+}
+
+#[test]
+fn a_text_that_shows_what_is_wanted_is_a_better_start_than_nothing() {
+    let (zeros, _) = losses(&["peft.type=state"]);
+    let shown = "peft.init_prompt=User: I have a cold.\n\nAssistant: Oh no! 🤧 Get well soon! 🍵\n\n\
+                 User: I won at darts.\n\nAssistant: Congratulations! 🎯🎉\n\n";
+    let (prompt, _) = losses(&["peft.type=state", "peft.init=prompt", shown]);
+    assert!(
+        prompt < zeros - 0.05,
+        "held-out loss starts at {zeros} from zero, {prompt} from a text"
+    );
 }
