@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 const LIBTORCH_VERSION: &str = "2.11.0";
 
 /// The CPU kernels, each compiled for every instruction set.
-const CPU_KERNELS: [&str; 2] = ["kernels/wkv6_cpu.cpp", "kernels/wkv7_cpu.cpp"];
+const CPU_KERNELS: [&str; 3] =
+    ["kernels/quant_cpu.cpp", "kernels/wkv6_cpu.cpp", "kernels/wkv7_cpu.cpp"];
 
 /// One compilation of the CPU kernels: namespace, vector width in bytes, compiler flags.
 const INSTRUCTION_SETS: [(&str, u32, &[&str]); 3] = [
     ("wkv_baseline", 16, &[]),
-    ("wkv_avx2", 32, &["-mavx2", "-mfma"]),
+    ("wkv_avx2", 32, &["-mavx2", "-mfma", "-mf16c"]),
     (
         "wkv_avx512",
         64,
@@ -23,6 +24,7 @@ const INSTRUCTION_SETS: [(&str, u32, &[&str]); 3] = [
             "-mavx512bw",
             "-mavx512vl",
             "-mfma",
+            "-mf16c",
             "-mprefer-vector-width=512",
         ],
     ),
@@ -58,6 +60,8 @@ fn main() {
         .file("kernels/backward.cpp")
         .file("kernels/wkv_autograd.cpp")
         .file("kernels/wkv_cuda_autograd.cpp")
+        .file("kernels/quant_autograd.cpp")
+        .file("kernels/instruction_set.cpp")
         .file("kernels/settings.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .includes([libtorch.join("include"), libtorch.join("include/torch/csrc/api/include")])

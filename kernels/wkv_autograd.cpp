@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "instruction_set.h"
 #include "wkv.h"
 
 namespace {
@@ -14,35 +15,6 @@ namespace {
 using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// ---- instruction sets -----------------------------------------------------------------------
-
-// From the least to the most demanding. The numbers are those of the Rust side.
-enum InstructionSet { BASELINE, AVX2, AVX512 };
-
-bool is_supported(int set) {
-  __builtin_cpu_init();
-  switch (set) {
-    case BASELINE:
-      return true;
-    case AVX2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case AVX512:
-      return is_supported(AVX2) && __builtin_cpu_supports("avx512f") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl");
-    default:
-      return false;
-  }
-}
-
-InstructionSet best_instruction_set() {
-  return is_supported(AVX512) ? AVX512 : is_supported(AVX2) ? AVX2 : BASELINE;
-}
-
-// What the calls of this thread use. Kernels are chosen on the thread that calls the operation, or
-// that goes back through the graph, and not on those that share the work.
-thread_local InstructionSet instruction_set = best_instruction_set();
 
 // ---- recurrences ----------------------------------------------------------------------------
 
@@ -111,7 +83,7 @@ struct Call {
     if (restarts.defined()) arrays.restarts = static_cast<uint8_t *>(restarts.data_ptr());
     if (saved.defined()) arrays.saved = saved.data_ptr();
     n_item = r.size(0) * r.size(2);
-    kernels = wkv.kernels[instruction_set](arrays.dtype, arrays.head_size);
+    kernels = wkv.kernels[instruction_set()](arrays.dtype, arrays.head_size);
   }
 
   void run(void (*kernel)(const WkvArrays &, int64_t item)) const {
@@ -208,14 +180,4 @@ extern "C" int statetune_wkv(int version, const Tensor *const *inputs, const Ten
     std::snprintf(message, message_len, "%s", e.what());
     return 1;
   }
-}
-
-// Whether this machine runs the kernels of an instruction set: 0 baseline, 1 AVX2, 2 AVX-512.
-extern "C" int statetune_wkv_supports(int set) { return is_supported(set); }
-
-// Makes this thread use a supported instruction set, and returns the one it used before.
-extern "C" int statetune_wkv_use(int set) {
-  const int before = instruction_set;
-  instruction_set = InstructionSet(set);
-  return before;
 }

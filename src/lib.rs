@@ -2,7 +2,7 @@
 //!
 //! Text becomes a [`config::Config`] (what was asked), that a [`plan::Plan`] (what will be done), and
 //! [`pipeline::run`] executes it: documents become token ids and batches ([`data`]), a checkpoint
-//! becomes a [`model`], a method ([`peft`]) says what of it learns, [`train`] and [`optim`] change it,
+//! becomes a [`model`], in fewer bits where [`quant`] is asked to, a method ([`peft`]) says what of it learns, [`train`] and [`optim`] change it,
 //! [`output`] and [`runs`] write down what came of it. The recurrences stand in [`kernels`].
 
 pub mod cli;
@@ -19,6 +19,7 @@ pub mod output;
 pub mod peft;
 pub mod pipeline;
 pub mod plan;
+pub mod quant;
 pub mod runs;
 pub mod sample;
 pub mod score;

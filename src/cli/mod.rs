@@ -9,6 +9,7 @@ mod data;
 mod eval;
 mod export;
 mod generate;
+mod merge;
 mod mount;
 mod resume;
 mod run;
@@ -68,6 +69,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Write a state for another program, and prove that it computes the same with it.
     Mount(mount::MountArgs),
+    /// Write the base of a run and what it learned as one checkpoint.
+    Merge(merge::MergeArgs),
     /// Look at trained states, compare them, make new ones of them.
     State(state::StateArgs),
     /// Print the JSON Schema of experiment files.
@@ -205,6 +208,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::eval(&args, color),
         Command::Export(args) => export::export(&args, color),
         Command::Mount(args) => mount::mount(&args, color),
+        Command::Merge(args) => merge::merge(&args, color),
         Command::State(args) => state::state(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });

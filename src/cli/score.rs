@@ -13,8 +13,9 @@ use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::{self, allow_tf32, find_gpu};
 use crate::model::{Model, TimeState, Weights, file_tensor};
-use crate::pipeline::RunError;
+use crate::pipeline::{RunError, pack_weights};
 use crate::plan::{Compute, DeviceFault, Setting, choose};
+use crate::quant;
 use crate::score::{
     Reading, Score, Tokens, TokensError, exact_kind, mean_nll, score as score_one,
     score_with_gradient,
@@ -48,6 +49,9 @@ pub(super) struct ScoreArgs {
     /// and there to compare numbers with; on a GPU it needs `--op chunk`.
     #[arg(long, value_enum, default_value_t = Precision::Fp32)]
     precision: Precision,
+    /// How to keep the matrices of the blocks, as `[quant]` of an experiment does.
+    #[arg(long, value_enum, default_value_t = Quant::None)]
+    quant: Quant,
     /// Read one token at a time with the carried state, instead of all at once.
     #[arg(long)]
     recurrent: bool,
@@ -95,6 +99,31 @@ enum Precision {
     Bf16,
     Fp16,
     Fp64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Quant {
+    None,
+    Int8,
+    Nf4,
+    Nf4Double,
+    Fp4,
+    Fp4Double,
+    Fp8,
+}
+
+impl Quant {
+    fn format(self) -> Option<quant::Format> {
+        Some(match self {
+            Quant::None => return None,
+            Quant::Int8 => quant::Format::Int8,
+            Quant::Nf4 => quant::Format::Nf4 { double: false },
+            Quant::Nf4Double => quant::Format::Nf4 { double: true },
+            Quant::Fp4 => quant::Format::Fp4 { double: false },
+            Quant::Fp4Double => quant::Format::Fp4 { double: true },
+            Quant::Fp8 => quant::Format::Fp8,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -199,7 +228,10 @@ fn answer(args: &ScoreArgs, color: Color) -> Result<Value, ScoreError> {
     };
     allow_tf32(args.precision == Precision::Tf32);
 
-    let weights = Weights::load(&args.model)?.on(compute.device);
+    let mut weights = Weights::load(&args.model)?.on(compute.device);
+    if let Some(format) = args.quant.format() {
+        pack_weights(&mut weights, format, &args.model)?;
+    }
     let tokens = tokens(args, weights.shape().vocab_size)?;
     let model = Model::new(&weights, kind, compute.op);
     let exact = exact_kind(&model);

@@ -1,18 +1,20 @@
 //! What a command puts to use: a run, a state file, or a bare model.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::Args;
 use tch::Device;
 
 use super::{Color, ExperimentArgs, show, tell};
-use crate::config::{Peft, Tokenizer as TokenizerSetting};
+use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::Template;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::Op;
-use crate::pipeline::{CHARACTERS, RunError, Subject};
-use crate::plan::{ModelPlan, Plan, Purpose};
+use crate::output::state_beside;
+use crate::pipeline::{AdapterFile, CHARACTERS, RunError, Subject};
+use crate::plan::{ModelPlan, PeftPlan, Plan, Purpose};
 use crate::runs::{find_run, newest_product, nothing_saved};
 use crate::sample::GenerateOptions;
 
@@ -194,13 +196,22 @@ impl SubjectArgs {
             })?),
             _ => None,
         };
-        let tunes_state = matches!(plan.config().peft, Peft::State(_));
         let is_product = product.is_some();
-        let (weights, state) = match (part, product) {
-            (Part::State(file), _) => (base, Some(file)),
-            (_, Some(product)) if tunes_state => (base, Some(product)),
-            (_, Some(product)) => (Some(product), None),
-            (_, None) => (base, None),
+        let (weights, adapter, state) = match (part, product, &plan.peft) {
+            (Part::State(file), _, _) => (base, None, Some(file)),
+            (_, None, _) => (base, None, None),
+            (_, Some(product), PeftPlan::State(_)) => (base, None, Some(product)),
+            (_, Some(product), PeftPlan::Weights(recipe)) => {
+                let state = recipe
+                    .state_lr_scale
+                    .map(|_| state_beside(&product.with_extension("")).with_added_extension("pth"));
+                if recipe.adapter.is_some() {
+                    let recipe = Rc::clone(recipe);
+                    (base, Some(AdapterFile { file: product, recipe }), state)
+                } else {
+                    (Some(product), None, state)
+                }
+            }
         };
         let Some(weights) = weights else {
             let message =
@@ -211,8 +222,10 @@ impl SubjectArgs {
         let subject = Subject {
             name: named.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             weights,
+            adapter,
             state,
             tokenizer: self.tokenizer(Some((&run, &plan))),
+            quant: plan.quant,
             kind: plan.kind,
             tf32: plan.tf32,
             op: plan.op,
@@ -245,7 +258,9 @@ impl SubjectArgs {
         let subject = Subject {
             name: named.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             weights,
+            adapter: None,
             state,
+            quant: None,
             tokenizer: self.tokenizer(None),
             kind: tch::Kind::Float,
             tf32: false,

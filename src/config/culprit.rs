@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::keys::{example, types};
 use super::locate::{Layer, Place, Source};
-use super::suggest::nearest;
+use super::suggest::{current_words, nearest};
 use crate::diagnostic::Diagnostic;
 
 /// A value that is at fault.
@@ -107,15 +107,23 @@ impl Culprit<'_> {
             return self.wrong_type();
         }
         let word = self.value.as_str().unwrap_or_default();
-        let near = nearest(word, self.choices.iter().copied());
+        let (near, meaning) = match current_words(&self.name, word) {
+            Some((words, meaning)) => (words.iter().map(ToString::to_string).collect(), meaning),
+            None => (nearest(word, self.choices.iter().copied()), None),
+        };
         let label = match near.is_empty() {
             true => "not one of the choices".to_owned(),
             false => format!("did you mean {}?", one_of(&near)),
         };
-        Diagnostic::error("ST2002", format!("`{word}` is not a choice of `{}`", self.name))
+        let message = format!("`{word}` is not a choice of `{}`", self.name);
+        let fault = Diagnostic::error("ST2002", message)
             .at(self.source.span(self.place.value.clone()))
             .label(label)
-            .note(self.choices_note())
+            .note(self.choices_note());
+        match meaning {
+            Some(meaning) => fault.note(meaning),
+            None => fault,
+        }
     }
 
     fn choices_note(&self) -> String {
@@ -288,6 +296,36 @@ error[ST2002]: `bf-16` is not a choice of `train.precision`
     }
 
     #[test]
+    fn a_word_of_other_trainers() {
+        let expected = "\
+error[ST2002]: `4bit` is not a choice of `quant.type`
+  --> emoji.toml:16:8
+   |
+16 | type = \"4bit\"
+   |        ^^^^^^ did you mean `nf4` or `fp4`?
+   |
+   = note: choices are `none`, `int8`, `nf4`, `fp4`, `fp8`
+   = note: `4bit` of RWKV-PEFT is what bitsandbytes does by default, `fp4`; `nf4` is as small, and nearer to the weights";
+        assert_eq!(shown("quant", "type = \"4bit\""), expected);
+        let expected = "\
+error[ST2002]: `nf-4` is not a choice of `quant.type`
+  --> emoji.toml:16:8
+   |
+16 | type = \"nf-4\"
+   |        ^^^^^^ did you mean `nf4`?
+   |
+   = note: choices are `none`, `int8`, `nf4`, `fp4`, `fp8`";
+        assert_eq!(shown("quant", "type = \"nf-4\""), expected);
+        for (word, meant) in [("8bit", "int8"), ("float8_e4m3fn", "fp8"), ("off", "none")] {
+            let fault = shown("quant", &format!("type = \"{word}\""));
+            assert!(fault.contains(&format!("did you mean `{meant}`?")), "{fault}");
+        }
+        let fault = shown("quant", "type = \"int8\"\ndouble = true");
+        let message = "error[ST2101]: `double` has no meaning for `quant.type = \"int8\"`";
+        assert!(fault.starts_with(message), "{fault}");
+    }
+
+    #[test]
     fn an_unknown_variant() {
         let expected = "\
 error[ST2002]: `stat` is not a choice of `peft.type`
@@ -296,7 +334,7 @@ error[ST2002]: `stat` is not a choice of `peft.type`
 10 | type = \"stat\"
    |        ^^^^^^ did you mean `state`?
    |
-   = note: choices are `state`, `full`";
+   = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`";
         assert_eq!(shown("peft", "type = \"stat\""), expected);
         let fault = shown("optimizer", "type = \"lion\"\nbeta3 = 1");
         assert!(fault.contains("note: the only choice is `adam`"), "{fault}");

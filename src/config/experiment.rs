@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Data, Eval, Export, Hardware, Log, Model, Optimizer, Peft, Sample, Schedule,
+    Checkpoint, Data, Eval, Export, Hardware, Log, Model, Optimizer, Peft, Quant, Sample, Schedule,
     Tokenizer, Train,
 };
 
@@ -35,6 +35,9 @@ pub struct Config {
     pub model: Model,
     /// Which parameters learn; all others stay frozen.
     pub peft: Peft,
+    /// In how many bits frozen weights are kept.
+    #[serde(default)]
+    pub quant: Quant,
     /// The size of a step, the length of the run, and how the model computes.
     #[serde(default)]
     pub train: Train,
@@ -73,7 +76,11 @@ impl Config {
             Tokenizer::Auto | Tokenizer::World => None,
             Tokenizer::File(path) => Some(("model.tokenizer", path)),
         };
-        let single = [data_file, load_model, tokenizer].into_iter().flatten();
+        let init_file = match &mut self.peft {
+            Peft::State(state) => state.init_file.as_mut().map(|path| ("peft.init_file", path)),
+            _ => None,
+        };
+        let single = [data_file, load_model, tokenizer, init_file].into_iter().flatten();
         single.chain(sources.map(|path| ("data.source", path)))
     }
 }

@@ -7,7 +7,8 @@ use super::faults::Fault;
 use super::keys::{self, KeyPath, Keys, below, dotted, example, header, is_table};
 use super::load::find_place;
 use super::locate::Source;
-use super::suggest::{Meant, meant, nearest, plain};
+use super::schema::TAG;
+use super::suggest::{Meant, current_name, meant, nearest, plain};
 use crate::diagnostic::Diagnostic;
 
 /// Where a message stands among others: the number of the source and a byte of its text.
@@ -77,6 +78,9 @@ impl<'a> Explainer<'a> {
         let unknown = |label: String| {
             error("ST1001", format!("unknown key `{key}` {}", in_table(table))).label(label)
         };
+        if let Some(of_others) = self.of_other_variants(key, table, culprit) {
+            return of_others;
+        }
         match self.meant(key, table) {
             Meant::Here(keys) => {
                 let unknown = unknown(format!("did you mean {}?", one_of(&keys)));
@@ -100,6 +104,41 @@ impl<'a> Explainer<'a> {
                 unknown("there is no such key".to_owned()).note(self.known_keys(table))
             }
         }
+    }
+
+    /// The message about a key that the table has under another tag alone.
+    fn of_other_variants(
+        &self,
+        key: &str,
+        table: &[String],
+        culprit: &Culprit,
+    ) -> Option<Diagnostic> {
+        let own = plain(key);
+        let known = match current_name(&own) {
+            Some((other, known)) if table == [other] => known,
+            _ => &own,
+        };
+        let tags = self.keys.tags_with(table, known, self.document);
+        let path = below(table, TAG);
+        let (_, source, place) = find_place(self.sources, &path)?;
+        let tag = keys::value(&path, self.document)?.as_str()?;
+        if tags.is_empty() || tags.contains(&tag) {
+            return None;
+        }
+        let users = tags.join(", ");
+        let label = match known == key {
+            true => format!("used by: {users}"),
+            false => format!("as `{known}` used by: {users}"),
+        };
+        let message = format!("`{key}` has no meaning for `{} = \"{tag}\"`", dotted(&path));
+        let error = Diagnostic::error("ST2101", message)
+            .at(culprit.source.span(culprit.place.key.clone()))
+            .label(label);
+        let error = match std::ptr::eq(source, culprit.source) {
+            true => error.also(place.value.clone(), "because of this"),
+            false => error,
+        };
+        Some(error.help(format!("delete the line, or choose a type that uses it: {users}")))
     }
 
     fn unknown_table(&self, key: &str, culprit: &Culprit) -> Diagnostic {
@@ -255,14 +294,43 @@ error[ST1001]: unknown key `learning_rate` in `[train]`
     #[test]
     fn a_key_nobody_knows() {
         let expected = "\
-error[ST1001]: unknown key `rank` in `[peft]`
+error[ST1001]: unknown key `depth` in `[peft]`
   --> emoji.toml:11:1
    |
-11 | rank = 8
-   | ^^^^ there is no such key
+11 | depth = 8
+   | ^^^^^ there is no such key
    |
-   = note: keys of `[peft]` are `type`";
-        assert_eq!(shown(&MINIMAL.replace("\"state\"\n", "\"state\"\nrank = 8\n")), expected);
+   = note: keys of `[peft]` are `type`, `init`, `init_file`, `init_prompt`";
+        assert_eq!(shown(&MINIMAL.replace("\"state\"\n", "\"state\"\ndepth = 8\n")), expected);
+    }
+
+    #[test]
+    fn a_key_of_another_method() {
+        let expected = "\
+error[ST2101]: `lora_alpha` has no meaning for `peft.type = \"state\"`
+  --> emoji.toml:11:1
+   |
+10 | type = \"state\"
+   |        ------- because of this
+11 | lora_alpha = 64
+   | ^^^^^^^^^^ as `alpha` used by: lora
+   |
+   = help: delete the line, or choose a type that uses it: lora";
+        let with = |line: &str| MINIMAL.replace("\"state\"\n", &format!("\"state\"\n{line}\n"));
+        assert_eq!(shown(&with("lora_alpha = 64")), expected);
+        let fault = shown(&with("rank = 8"));
+        assert!(fault.contains("^^^^ used by: lora, pissa, disha, miss, bone\n"), "{fault}");
+        let expected = "\
+error[ST2101]: `rank` has no meaning for `peft.type = \"state\"`
+ --> command line
+  |
+  | --set peft.rank=8
+  |            ^^^^ used by: lora, pissa, disha, miss, bone
+  |
+  = help: delete the line, or choose a type that uses it: lora, pissa, disha, miss, bone";
+        assert_eq!(only_fault(MINIMAL, &set(&["peft.rank=8"])), expected);
+        let lora = MINIMAL.replace("\"state\"\n", "\"lora\"\nlora_r = 8\n");
+        assert!(shown(&lora).contains("did you mean `rank`?"));
     }
 
     #[test]
@@ -328,7 +396,7 @@ error[ST1003]: missing key `type` in `[peft]`
 11 | lr_final = 0.01
    |                ^ the file ends without `[peft]`
    |
-   = note: choices are `state`, `full`
+   = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`
    = help: for example
            [peft]
            type = \"state\"";
@@ -398,15 +466,26 @@ lr_init = nan
         assert_eq!(told, expected);
     }
 
-    /// A file with every key of the schema: in each table its header and one line for each key.
-    fn every_key() -> Vec<(KeyPath, String, String)> {
+    /// The table, the key and the value of a line.
+    type Line = (KeyPath, String, String);
+
+    /// The methods that the tests of every key go through.
+    const METHODS: [&str; 4] = ["state", "lora", "pissa", "disha"];
+
+    /// A file with every key that the schema has for a method: in each table its header and one line for
+    /// each key.
+    fn every_key(method: &str) -> Vec<Line> {
         let keys = Keys::new();
-        let document = serde_json::json!({ "peft": { "type": "state" } });
+        let document = serde_json::json!({ "peft": { "type": method } });
         let mut lines = Vec::new();
         for (table, key) in keys.all() {
             let path = below(&table, key);
-            let node = keys.find(&path, &document).expect("a key of the schema");
-            let word = keys.choices(&path, &document).first().map(|word| format!("\"{word}\""));
+            let Some(node) = keys.find(&path, &document) else { continue };
+            let word = match path == ["peft", "type"] {
+                true => Some(method),
+                false => keys.choices(&path, &document).first().copied(),
+            };
+            let word = word.map(|word| format!("\"{word}\""));
             let value = example(node).map(Value::to_string).or(word);
             // The keys of these tables are there.
             let tables = [["sample", "probe"], ["data", "source"], ["data", "template"]];
@@ -418,7 +497,7 @@ lr_init = nan
         lines
     }
 
-    fn file_of(lines: &[(KeyPath, String, String)]) -> String {
+    fn file_of(lines: &[Line]) -> String {
         let mut text = String::new();
         let mut current = Vec::new();
         for (table, key, value) in lines {
@@ -431,11 +510,21 @@ lr_init = nan
         text
     }
 
+    /// Files with every key, each with the number of a line; of all methods but one, those of `[peft]` alone.
+    fn every_line() -> Vec<(Vec<Line>, usize)> {
+        let mut all = Vec::new();
+        for method in METHODS {
+            let lines = every_key(method);
+            assert!(faults(&file_of(&lines), &Overrides::default()).is_empty());
+            let chosen = |&index: &usize| method == METHODS[0] || lines[index].0 == ["peft"];
+            all.extend((0..lines.len()).filter(chosen).map(|index| (lines.clone(), index)));
+        }
+        all
+    }
+
     #[test]
     fn every_key_with_a_lost_letter_is_recognised() {
-        let lines = every_key();
-        assert!(faults(&file_of(&lines), &Overrides::default()).is_empty());
-        for index in 0..lines.len() {
+        for (lines, index) in every_line() {
             let (table, key, _) = &lines[index];
             for lost in 0..key.len() {
                 let mut lines = lines.clone();
@@ -446,6 +535,10 @@ lr_init = nan
                     continue;
                 }
                 let fault = shown(&file_of(&lines));
+                // What is left of `dtype` is a key of other tables.
+                if wrong == TAG {
+                    continue;
+                }
                 assert!(fault.contains(&format!("unknown key `{wrong}`")), "{table:?}: {fault}");
                 assert!(fault.contains(&format!("`{key}`")), "{table:?}.{key}: {fault}");
             }
@@ -454,9 +547,7 @@ lr_init = nan
 
     #[test]
     fn every_value_of_a_wrong_type_is_pointed_at() {
-        let lines = every_key();
-        for index in 0..lines.len() {
-            let mut lines = lines.clone();
+        for (mut lines, index) in every_line() {
             let is_flag = ["false", "true"].contains(&lines[index].2.as_str());
             let wrong = if is_flag { "0" } else { "true" };
             lines[index].2 = wrong.to_owned();

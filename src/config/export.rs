@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Export {
-    /// Number format of `.pth` products. Converters of other programs insist on `bf16`; `fp32` loses
+    /// Number format of states and whole models as `.pth`; adapters are always `fp32`. Converters of other programs insist on `bf16`; `fp32` loses
     /// nothing.
     pub dtype: ExportDtype,
 }

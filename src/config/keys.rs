@@ -97,6 +97,14 @@ impl Keys {
         tags.filter_map(Value::as_str).collect()
     }
 
+    /// The tags under which the tagged table at `path` has `key`; none where the table has no tag.
+    pub(super) fn tags_with(&self, path: &[String], key: &str, document: &Value) -> Vec<&str> {
+        let node = self.find(path, document).filter(|node| node.get("oneOf").is_some());
+        let variants = node.map(variants).unwrap_or_default().iter();
+        let with_key = variants.filter(|variant| variant["properties"].get(key).is_some());
+        with_key.filter_map(|variant| variant["properties"][TAG]["const"].as_str()).collect()
+    }
+
     /// Everything that holds where `document` is silent.
     pub(super) fn defaults(&self, document: &Value) -> Value {
         self.defaults_of(&self.root, Some(document))
@@ -238,7 +246,10 @@ mod tests {
         assert_eq!(found("optimizer.beta1"), Some(vec!["number"]));
         assert_eq!(found("train"), Some(vec!["object"]));
         assert_eq!(found("train.rank"), None);
-        assert_eq!(keys.choices(&path("peft.type"), &json!({})), ["state", "full"]);
+        assert_eq!(
+            keys.choices(&path("peft.type"), &json!({})),
+            ["state", "lora", "pissa", "disha", "miss", "bone", "full"]
+        );
     }
 
     #[test]

@@ -304,6 +304,9 @@ tokenizer = "vocab.txt"
 
 [peft]
 type = "full"
+train_parts = ["ln"]
+state = true
+state_lr_scale = 10
 
 [train]
 ctx_len = 64
@@ -366,6 +369,10 @@ dtype = "fp32"
 
 [log]
 every_steps = 1
+
+[quant]
+type = "nf4"
+double = true
 "#;
 
     pub(in crate::config) fn set(arguments: &[&str]) -> Overrides {

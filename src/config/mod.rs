@@ -20,6 +20,7 @@ mod model;
 mod optimizer;
 mod overrides;
 mod peft;
+mod quant;
 mod sample;
 mod schedule;
 mod schema;
@@ -37,7 +38,10 @@ pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::Log;
 pub use model::{Model, ModelVersion, Preset, Tokenizer};
 pub use optimizer::{Adam, Optimizer};
-pub use peft::{FullTuning, Peft, StateTuning};
+pub use peft::{
+    Disha, DishaMode, FullTuning, Lora, Peft, Pissa, StateInit, StateTuning, Target, TrainPart,
+};
+pub use quant::{Fp4, Fp8, Int8, Nf4, NoQuant, Quant};
 pub use sample::{Probe, Sample};
 pub use schedule::{LrSchedule, Schedule};
 pub use schema::{schema, schema_text};

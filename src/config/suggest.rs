@@ -77,7 +77,7 @@ pub(super) fn plain(key: &str) -> String {
 }
 
 /// The table and key that stand here for a name which other trainers use.
-fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
+pub(super) fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
     let found = match name {
         "dataset" | "data_path" | "train_file" | "dataset_path" => ("data", "data_file"),
         "val_size" | "val_ratio" | "test_size" => ("data", "val_split"),
@@ -88,6 +88,12 @@ fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
         "num_layers" | "n_layers" => ("model", "n_layer"),
         "hidden_size" | "d_model" | "dim" => ("model", "n_embd"),
         "method" | "train_type" => ("peft", "type"),
+        "r" | "lora_r" | "lora_rank" | "pissa_r" | "disha_r" | "bone_r" => ("peft", "rank"),
+        "lora_alpha" => ("peft", "alpha"),
+        "lora_dropout" => ("peft", "dropout"),
+        "target_modules" => ("peft", "targets"),
+        "niter" => ("peft", "svd_niter"),
+        "disha_mode" | "bone_mode" => ("peft", "mode"),
         "context_length" | "max_length" | "max_seq_len" | "max_seq_length" | "seq_len"
         | "sequence_len" => ("train", "ctx_len"),
         "batch_size" | "bsz" | "micro_batch_size" | "per_device_train_batch_size" => {
@@ -110,9 +116,40 @@ fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
         "lr_min" | "min_lr" => ("schedule", "lr_final"),
         "lr_scheduler" | "lr_scheduler_type" | "scheduler" => ("schedule", "lr_schedule"),
         "warmup" => ("schedule", "warmup_steps"),
+        "quantization" | "quantization_config" | "bnb_4bit_quant_type" | "quant_type" => {
+            ("quant", "type")
+        }
+        "double_quant" | "bnb_4bit_use_double_quant" | "compress_statistics" => ("quant", "double"),
         "save_every" | "save_steps" => ("checkpoint", "epoch_save"),
         "max_new_tokens" => ("sample", "max_tokens"),
         "log_every" | "logging_steps" => ("log", "every_steps"),
+        _ => return None,
+    };
+    Some(found)
+}
+
+/// The words that stand here for one which other trainers use at the key `name`, and what they mean by it.
+pub(super) fn current_words(
+    name: &str,
+    word: &str,
+) -> Option<(&'static [&'static str], Option<&'static str>)> {
+    let found: (&[&str], _) = match (name, plain(word).as_str()) {
+        ("quant.type", "4bit" | "int4" | "q4") => (
+            &["nf4", "fp4"],
+            Some(
+                "`4bit` of RWKV-PEFT is what bitsandbytes does by default, `fp4`; `nf4` is as small, and \
+                 nearer to the weights",
+            ),
+        ),
+        ("quant.type", "8bit" | "q8" | "i8") => (
+            &["int8"],
+            Some(
+                "`int8` of RWKV-PEFT has one scale for a whole matrix and levels that are not evenly \
+                 spaced; here every row has its scale",
+            ),
+        ),
+        ("quant.type", "e4m3" | "float8" | "fp8_e4m3" | "float8_e4m3fn") => (&["fp8"], None),
+        ("quant.type", "off" | "no" | "false" | "bf16" | "fp16" | "fp32") => (&["none"], None),
         _ => return None,
     };
     Some(found)
@@ -136,7 +173,15 @@ mod tests {
     #[test]
     fn every_name_of_other_trainers_leads_to_a_key() {
         let keys = Keys::new();
-        for name in ["learning_rate", "batch_size", "grad_accum", "dataset", "method", "eps"] {
+        for name in [
+            "learning_rate",
+            "batch_size",
+            "double_quant",
+            "grad_accum",
+            "dataset",
+            "method",
+            "eps",
+        ] {
             let (table, key) = current_name(name).expect("a known name");
             let found = keys.all().iter().any(|(path, known)| *path == [table] && *known == key);
             assert!(found, "{table}.{key}");

@@ -21,9 +21,10 @@ use torch_sys::C_tensor;
 
 use super::{KernelError, Wkv5, Wkv6, Wkv7};
 
-pub use build::{Build, OperandType, Recurrence};
+pub use build::{Build, OperandType, Program, QuantBuild, Recurrence};
 pub use gpu::{NoGpu, device_name, find_gpu, peak_gpu_bytes};
-pub use launch::{Launch, LaunchRequest};
+pub(super) use launch::launch_quant;
+pub use launch::{Launch, LaunchRequest, QuantLaunch, QuantLaunchRequest};
 
 /// Makes libtorch's CUDA part available: true if a driver is there, and libtorch can use CUDA tensors
 /// from now on as far as a GPU is.
@@ -190,7 +191,7 @@ fn load(library: &Path) -> Result<(), libloading::Error> {
 }
 
 /// The text before the zero byte that C code has written.
-fn text(message: &[c_char]) -> String {
+pub(super) fn text(message: &[c_char]) -> String {
     let bytes: Vec<u8> = message.iter().map(|&c| c.cast_unsigned()).collect();
     CStr::from_bytes_until_nul(&bytes).unwrap_or_default().to_string_lossy().into_owned()
 }

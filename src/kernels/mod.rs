@@ -18,6 +18,7 @@ mod half;
 mod memory;
 mod native;
 mod operands;
+pub mod quant;
 pub mod reference;
 mod tf32;
 

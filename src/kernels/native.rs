@@ -18,8 +18,8 @@ unsafe extern "C" {
         message: *mut c_char,
         message_len: usize,
     ) -> c_int;
-    fn statetune_wkv_supports(set: c_int) -> c_int;
-    fn statetune_wkv_use(set: c_int) -> c_int;
+    fn statetune_cpu_supports(set: c_int) -> c_int;
+    fn statetune_cpu_use(set: c_int) -> c_int;
 }
 
 /// WKV-5 on checked operands: the WKV-6 kernels on a `w` that is repeated for every token.
@@ -97,7 +97,7 @@ fn call(
 pub enum InstructionSet {
     /// What every processor of this architecture has.
     Baseline,
-    /// AVX2 and FMA.
+    /// AVX2, FMA and F16C.
     Avx2,
     /// AVX-512 F, DQ, BW and VL.
     Avx512,
@@ -111,7 +111,7 @@ impl InstructionSet {
     /// Whether this machine runs it.
     pub fn is_supported(self) -> bool {
         // SAFETY: the function takes any number and only asks the processor.
-        unsafe { statetune_wkv_supports(self as c_int) != 0 }
+        unsafe { statetune_cpu_supports(self as c_int) != 0 }
     }
 }
 
@@ -128,14 +128,14 @@ pub fn with_instruction_set<T>(
     struct Restore(c_int);
     impl Drop for Restore {
         fn drop(&mut self) {
-            // SAFETY: the number came from `statetune_wkv_use`, so it is a supported set.
-            unsafe { statetune_wkv_use(self.0) };
+            // SAFETY: the number came from `statetune_cpu_use`, so it is a supported set.
+            unsafe { statetune_cpu_use(self.0) };
         }
     }
     if !set.is_supported() {
         return Err(KernelError::Native(format!("this machine has no {set:?}")));
     }
     // SAFETY: the set is supported.
-    let _restore = Restore(unsafe { statetune_wkv_use(set as c_int) });
+    let _restore = Restore(unsafe { statetune_cpu_use(set as c_int) });
     Ok(work())
 }

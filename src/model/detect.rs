@@ -130,12 +130,15 @@ fn n_layer(shapes: &Shapes<'_>) -> Result<i64, String> {
     }
 }
 
-/// Compares the tensors of a checkpoint with those of its shape.
+/// Compares the tensors of a file with those that make a `whole`, such as `an RWKV-7 (x070) model`.
 ///
 /// # Errors
 /// The tensors that are missing, superfluous, or of the wrong shape, in words.
-pub(super) fn check(shape: &Shape, shapes: &Shapes<'_>) -> Result<(), String> {
-    let expected = shape.tensors();
+pub(super) fn check(
+    expected: &[(String, Vec<i64>)],
+    whole: &str,
+    shapes: &Shapes<'_>,
+) -> Result<(), String> {
     let names = || expected.iter().map(|(name, _)| name.as_str());
     let missing: Vec<&str> = names().filter(|name| !shapes.contains_key(name)).collect();
     if !missing.is_empty() {
@@ -145,9 +148,8 @@ pub(super) fn check(shape: &Shape, shapes: &Shapes<'_>) -> Result<(), String> {
     let surplus = sorted(shapes.keys().filter(|name| !known.contains(*name)));
     if !surplus.is_empty() {
         return Err(format!(
-            "{} not part of an {} model: {}",
+            "{} not part of {whole}: {}",
             tensors(surplus.len()),
-            shape.version(),
             some_of(&surplus)
         ));
     }
@@ -211,7 +213,7 @@ mod tests {
             let tensors = shape.tensors();
             let found = shapes(&tensors);
             assert_eq!(detect(&found), Ok(shape));
-            assert_eq!(check(&shape, &found), Ok(()));
+            assert_eq!(check(&tensors, "a model", &found), Ok(()));
         }
     }
 
@@ -222,10 +224,13 @@ mod tests {
             for (name, _) in &tensors {
                 let mut found = shapes(&tensors);
                 let size = found.remove(name.as_str()).expect("a tensor of the model");
-                let refused = detect(&found).and_then(|shape| check(&shape, &found));
-                assert!(refused.is_err(), "{name}");
+                let refused = |found: &Shapes<'_>| {
+                    let shape = detect(found)?;
+                    check(&shape.tensors(), "a model", found)
+                };
+                assert!(refused(&found).is_err(), "{name}");
                 found.insert("blocks.0.att.surplus", size);
-                assert!(detect(&found).and_then(|shape| check(&shape, &found)).is_err());
+                assert!(refused(&found).is_err());
             }
         }
     }

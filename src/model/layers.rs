@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use tch::{Kind, Tensor};
 
-use super::Weights;
+use super::{Linear, Weights};
 use crate::kernels::{KernelError, Op};
 
 const LAYER_NORM_EPS: f64 = 1e-5;
@@ -48,7 +48,7 @@ pub(super) trait ChannelMix: Debug {
     fn forward(&self, x: &Tensor, shifted: &Tensor) -> Tensor;
 }
 
-/// `x W^T` for a weight (out, in).
+/// `x W^T` for a weight (out, in) that belongs to no block.
 pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Tensor {
     x.linear::<&Tensor>(weight, None)
 }
@@ -127,20 +127,20 @@ impl LowRank {
 /// token shifts.
 #[derive(Debug)]
 pub(super) struct GatedFfn {
-    key: Tensor,
-    receptance: Tensor,
-    value: Tensor,
+    key: Linear,
+    receptance: Linear,
+    value: Linear,
 }
 
 impl GatedFfn {
     pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> GatedFfn {
-        let get = |name: &str| weights.get(&format!("{prefix}.{name}.weight"), kind);
-        GatedFfn { key: get("key"), receptance: get("receptance"), value: get("value") }
+        let linear = |name: &str| weights.linear(&format!("{prefix}.{name}.weight"), kind);
+        GatedFfn { key: linear("key"), receptance: linear("receptance"), value: linear("value") }
     }
 
     pub(super) fn forward(&self, xk: &Tensor, xr: &Tensor) -> Tensor {
-        let hidden = linear(xk, &self.key).relu().square(); // (B, T, dim_ffn)
-        linear(xr, &self.receptance).sigmoid() * linear(&hidden, &self.value)
+        let hidden = self.key.forward(xk).relu().square(); // (B, T, dim_ffn)
+        self.receptance.forward(xr).sigmoid() * self.value.forward(&hidden)
     }
 }
 

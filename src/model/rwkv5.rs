@@ -5,9 +5,9 @@
 
 use tch::{Kind, Tensor};
 
-use super::layers::{ChannelMix, GatedFfn, Norm, Recurrence, TimeMix, linear};
+use super::layers::{ChannelMix, GatedFfn, Norm, Recurrence, TimeMix};
 use super::shape::{Named, affine, named};
-use super::{Shape, Weights};
+use super::{Linear, Shape, Weights};
 use crate::kernels::{KernelError, Wkv5, wkv5};
 
 /// The tensors of a time mix, in the order of released checkpoints.
@@ -59,11 +59,11 @@ pub(super) struct TimeMix5 {
     time_decay: Tensor,
     /// (H, N): the weight of the current token in its own output.
     time_faaaa: Tensor,
-    receptance: Tensor,
-    key: Tensor,
-    value: Tensor,
-    gate: Tensor,
-    output: Tensor,
+    receptance: Linear,
+    key: Linear,
+    value: Linear,
+    gate: Linear,
+    output: Linear,
     ln_x: Norm,
 }
 
@@ -71,6 +71,7 @@ impl TimeMix5 {
     /// Takes the tensors below `prefix`, such as `blocks.0.att`.
     pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> TimeMix5 {
         let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
+        let linear = |name: &str| weights.linear(&format!("{prefix}.{name}.weight"), kind);
         TimeMix5 {
             time_mix_k: get("time_mix_k"),
             time_mix_v: get("time_mix_v"),
@@ -78,11 +79,11 @@ impl TimeMix5 {
             time_mix_g: get("time_mix_g"),
             time_decay: get("time_decay"),
             time_faaaa: get("time_faaaa"),
-            receptance: get("receptance.weight"),
-            key: get("key.weight"),
-            value: get("value.weight"),
-            gate: get("gate.weight"),
-            output: get("output.weight"),
+            receptance: linear("receptance"),
+            key: linear("key"),
+            value: linear("value"),
+            gate: linear("gate"),
+            output: linear("output"),
             ln_x: Norm::new(weights, &format!("{prefix}.ln_x"), kind),
         }
     }
@@ -100,14 +101,14 @@ impl TimeMix for TimeMix5 {
         let [h, n] = self.time_decay.size()[..] else { unreachable!("time_decay has two axes") };
         let heads = |x: Tensor| x.view([b, t, h, n]);
 
-        let r = heads(linear(&mixed(x, shifted, &self.time_mix_r), &self.receptance));
-        let k = heads(linear(&mixed(x, shifted, &self.time_mix_k), &self.key));
-        let v = heads(linear(&mixed(x, shifted, &self.time_mix_v), &self.value));
-        let g = linear(&mixed(x, shifted, &self.time_mix_g), &self.gate).silu();
+        let r = heads(self.receptance.forward(&mixed(x, shifted, &self.time_mix_r)));
+        let k = heads(self.key.forward(&mixed(x, shifted, &self.time_mix_k)));
+        let v = heads(self.value.forward(&mixed(x, shifted, &self.time_mix_v)));
+        let g = self.gate.forward(&mixed(x, shifted, &self.time_mix_g)).silu();
 
         let ops = Wkv5 { r: &r, w: &self.time_decay, k: &k, v: &v, u: &self.time_faaaa };
         let (y, wkv) = wkv5(op, &ops, s0, restarts)?;
-        Ok((linear(&(self.ln_x.head_norm(&y) * g), &self.output), wkv))
+        Ok((self.output.forward(&(self.ln_x.head_norm(&y) * g)), wkv))
     }
 }
 

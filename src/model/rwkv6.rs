@@ -6,9 +6,9 @@
 
 use tch::{Kind, Tensor};
 
-use super::layers::{ChannelMix, GatedFfn, LowRank, Norm, Recurrence, TimeMix, linear};
+use super::layers::{ChannelMix, GatedFfn, LowRank, Norm, Recurrence, TimeMix};
 use super::shape::{Named, affine, named};
-use super::{Shape, Weights};
+use super::{Linear, Shape, Weights};
 use crate::kernels::{KernelError, Wkv6, wkv6};
 
 /// Mixtures that a time mix makes of a token and the one before: for w, k, v, r and g.
@@ -64,11 +64,11 @@ pub(super) struct TimeMix6 {
     w: LowRank,
     /// (H, N): the weight of the current token in its own output.
     time_faaaa: Tensor,
-    receptance: Tensor,
-    key: Tensor,
-    value: Tensor,
-    gate: Tensor,
-    output: Tensor,
+    receptance: Linear,
+    key: Linear,
+    value: Linear,
+    gate: Linear,
+    output: Linear,
     ln_x: Norm,
 }
 
@@ -76,6 +76,7 @@ impl TimeMix6 {
     /// Takes the tensors below `prefix`, such as `blocks.0.att`.
     pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> TimeMix6 {
         let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
+        let linear = |name: &str| weights.linear(&format!("{prefix}.{name}.weight"), kind);
         let decay = ["time_decay", "time_decay_w1", "time_decay_w2"];
         TimeMix6 {
             time_maa_x: get("time_maa_x"),
@@ -84,11 +85,11 @@ impl TimeMix6 {
             time_maa_w2: get("time_maa_w2"),
             w: LowRank::new(weights, prefix, decay, kind),
             time_faaaa: get("time_faaaa"),
-            receptance: get("receptance.weight"),
-            key: get("key.weight"),
-            value: get("value.weight"),
-            gate: get("gate.weight"),
-            output: get("output.weight"),
+            receptance: linear("receptance"),
+            key: linear("key"),
+            value: linear("value"),
+            gate: linear("gate"),
+            output: linear("output"),
             ln_x: Norm::new(weights, &format!("{prefix}.ln_x"), kind),
         }
     }
@@ -119,14 +120,14 @@ impl TimeMix for TimeMix6 {
 
         let [xw, xk, xv, xr, xg] = self.mixtures(x, shifted);
         let w = heads(self.w.apply(&xw, Tensor::tanh));
-        let k = heads(linear(&xk, &self.key));
-        let v = heads(linear(&xv, &self.value));
-        let r = heads(linear(&xr, &self.receptance));
-        let g = linear(&xg, &self.gate).silu();
+        let k = heads(self.key.forward(&xk));
+        let v = heads(self.value.forward(&xv));
+        let r = heads(self.receptance.forward(&xr));
+        let g = self.gate.forward(&xg).silu();
 
         let ops = Wkv6 { r: &r, w: &w, k: &k, v: &v, u: &self.time_faaaa };
         let (y, wkv) = wkv6(op, &ops, s0, restarts)?;
-        Ok((linear(&(self.ln_x.head_norm(&y) * g), &self.output), wkv))
+        Ok((self.output.forward(&(self.ln_x.head_norm(&y) * g)), wkv))
     }
 }
 

@@ -4,9 +4,9 @@
 
 use tch::{Kind, Tensor};
 
-use super::layers::{ChannelMix, LowRank, Norm, Recurrence, TimeMix, linear};
+use super::layers::{ChannelMix, LowRank, Norm, Recurrence, TimeMix};
 use super::shape::{Named, Ranks, affine, named};
-use super::{Shape, Weights};
+use super::{Linear, Shape, Weights};
 use crate::kernels::{KernelError, Wkv7, wkv7};
 
 /// Smallest length by which `kk` is divided.
@@ -69,10 +69,10 @@ pub(super) struct TimeMix7 {
     k_k: Tensor,
     k_a: Tensor,
     r_k: Tensor,
-    receptance: Tensor,
-    key: Tensor,
-    value: Tensor,
-    output: Tensor,
+    receptance: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
     ln_x: Norm,
 }
 
@@ -81,6 +81,7 @@ impl TimeMix7 {
     /// the values of block 0 into its own, as all but block 0 do.
     pub(super) fn new(weights: &Weights, prefix: &str, has_v: bool, kind: Kind) -> TimeMix7 {
         let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
+        let linear = |name: &str| weights.linear(&format!("{prefix}.{name}.weight"), kind);
         let low_rank = |names| LowRank::new(weights, prefix, names, kind);
         TimeMix7 {
             x_r: get("x_r"),
@@ -97,10 +98,10 @@ impl TimeMix7 {
             k_k: get("k_k"),
             k_a: get("k_a"),
             r_k: get("r_k"),
-            receptance: get("receptance.weight"),
-            key: get("key.weight"),
-            value: get("value.weight"),
-            output: get("output.weight"),
+            receptance: linear("receptance"),
+            key: linear("key"),
+            value: linear("value"),
+            output: linear("output"),
             ln_x: Norm::new(weights, &format!("{prefix}.ln_x"), kind),
         }
     }
@@ -121,10 +122,10 @@ impl TimeMix for TimeMix7 {
 
         let xx = shifted - x;
         let mixed = |by: &Tensor| x.addcmul(&xx, by);
-        let r = linear(&mixed(&self.x_r), &self.receptance);
-        let k = linear(&mixed(&self.x_k), &self.key);
+        let r = self.receptance.forward(&mixed(&self.x_r));
+        let k = self.key.forward(&mixed(&self.x_k));
         let xv = mixed(&self.x_v);
-        let v = linear(&xv, &self.value);
+        let v = self.value.forward(&xv);
         let w = self.w.apply(&mixed(&self.x_w), Tensor::tanh).log_sigmoid() - 0.5;
         let iclr = self.a.apply(&mixed(&self.x_a), same).sigmoid();
         let g = mixed(&self.x_g).matmul(&self.g1).sigmoid().matmul(&self.g2);
@@ -152,7 +153,7 @@ impl TimeMix for TimeMix7 {
 
         let bonus = (&r * &k * &self.r_k).sum_dim_intlist(&[-1i64][..], true, None::<Kind>) * &v;
         let y = self.ln_x.head_norm(&y) + bonus.view([b, t, c]);
-        Ok((linear(&(y * g), &self.output), wkv))
+        Ok((self.output.forward(&(y * g)), wkv))
     }
 }
 
@@ -160,21 +161,22 @@ impl TimeMix for TimeMix7 {
 #[derive(Debug)]
 pub(super) struct ChannelMix7 {
     x_k: Tensor,
-    key: Tensor,
-    value: Tensor,
+    key: Linear,
+    value: Linear,
 }
 
 impl ChannelMix7 {
     /// Takes the tensors below `prefix`, such as `blocks.0.ffn`.
     pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> ChannelMix7 {
-        let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
-        ChannelMix7 { x_k: get("x_k"), key: get("key.weight"), value: get("value.weight") }
+        let linear = |name: &str| weights.linear(&format!("{prefix}.{name}.weight"), kind);
+        let x_k = weights.get(&format!("{prefix}.x_k"), kind);
+        ChannelMix7 { x_k, key: linear("key"), value: linear("value") }
     }
 }
 
 impl ChannelMix for ChannelMix7 {
     fn forward(&self, x: &Tensor, shifted: &Tensor) -> Tensor {
         let mixed = x.addcmul(&(shifted - x), &self.x_k);
-        linear(&linear(&mixed, &self.key).relu().square(), &self.value)
+        self.value.forward(&self.key.forward(&mixed).relu().square())
     }
 }

@@ -170,6 +170,12 @@ impl Shape {
         all
     }
 
+    /// The tensors of the linear layers of all blocks, each (out, in): neither embedding nor head, and no
+    /// low-rank matrices.
+    pub fn linears(&self) -> Vec<(String, Vec<i64>)> {
+        self.tensors().into_iter().filter(|(name, _)| is_linear(name)).collect()
+    }
+
     /// Numbers in all tensors.
     pub fn parameters(&self) -> i64 {
         self.tensors().iter().map(|(_, shape)| shape.iter().product::<i64>()).sum()
@@ -180,6 +186,15 @@ impl Shape {
         let layers = self.n_layer - i64::from(self.pre_ffn);
         layers * self.n_head * self.head_size * self.head_size
     }
+}
+
+/// Whether the tensor `name` of a model is the matrix of a linear layer of a block.
+pub(super) fn is_linear(name: &str) -> bool {
+    let Some((part, layer)) = name.strip_suffix(".weight").and_then(|rest| rest.rsplit_once('.'))
+    else {
+        return false;
+    };
+    part.starts_with("blocks.") && !layer.starts_with("ln")
 }
 
 /// A tensor of a list.

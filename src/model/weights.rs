@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
-use super::Shape;
 use super::detect::{Shapes, check, detect};
 use super::init::initial_value;
+use super::shape::is_linear;
+use super::{Linear, Shape};
 use crate::tensorfile::{Dtype, NewTensor, TensorFile, TensorRef, WeightsError, write_pth};
 
 /// What trainers that shard a model leave in front of every name.
@@ -57,13 +58,23 @@ impl ModelError {
     }
 }
 
-/// The tensors of a model by their checkpoint names, in the file's order.
+/// The tensors of a model by their checkpoint names, in the file's order. Linear layers may hold theirs
+/// in another form, and an update of it.
 #[derive(Debug)]
 pub struct Weights {
     shape: Shape,
     names: Vec<String>,
-    tensors: HashMap<String, Tensor>,
+    entries: HashMap<String, Entry>,
+    /// The file that tensors point into.
+    file: Option<&'static TensorFile>,
     device: Device,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+enum Entry {
+    Tensor(Tensor),
+    Linear(Linear),
 }
 
 impl Weights {
@@ -96,12 +107,11 @@ impl Weights {
 
         let file: &'static TensorFile = Box::leak(Box::new(file));
         let names = file.names().map(|name| model_name(name).to_string()).collect();
-        let tensors = file
-            .tensors()
-            .map(|tensor| Ok((model_name(tensor.name()).to_string(), mapped(&tensor)?)))
-            .collect::<Result<_, _>>()
-            .map_err(refuse)?;
-        Ok(Weights { shape, names, tensors, device: Device::Cpu })
+        let entry = |tensor: TensorRef<'static>| {
+            Ok((model_name(tensor.name()).to_string(), Entry::Tensor(mapped(&tensor)?)))
+        };
+        let entries = file.tensors().map(entry).collect::<Result<_, _>>().map_err(refuse)?;
+        Ok(Weights { shape, names, entries, file: Some(file), device: Device::Cpu })
     }
 
     /// A new model, float32, initialised from `seed`.
@@ -112,16 +122,13 @@ impl Weights {
 
     /// A model whose tensors are made by name and shape.
     pub fn from_fn(shape: Shape, make: impl Fn(&str, &[i64]) -> Tensor) -> Weights {
-        let tensors: Vec<(String, Tensor)> = shape
-            .tensors()
-            .into_iter()
-            .map(|(name, size)| {
-                let tensor = make(&name, &size);
-                (name, tensor)
-            })
-            .collect();
+        let tensors = shape.tensors();
         let names = tensors.iter().map(|(name, _)| name.clone()).collect();
-        Weights { shape, names, tensors: tensors.into_iter().collect(), device: Device::Cpu }
+        let entries = tensors.into_iter().map(|(name, size)| {
+            let tensor = make(&name, &size);
+            (name, Entry::Tensor(tensor))
+        });
+        Weights { shape, names, entries: entries.collect(), file: None, device: Device::Cpu }
     }
 
     /// The sizes of the model.
@@ -142,40 +149,119 @@ impl Weights {
     }
 
     /// A tensor in `kind` on the device of the model, brought there through autograd where it is something
-    /// else.
+    /// else. Of a linear layer that was replaced, the matrix without the update.
     ///
     /// # Panics
     /// On a name that the shape does not have.
     pub fn get(&self, name: &str, kind: Kind) -> Tensor {
-        self.tensors
-            .get(name)
-            .unwrap_or_else(|| panic!("{name} is a tensor of the model"))
-            .to_device_(self.device, kind, false, false)
+        match self.entry(name) {
+            Entry::Tensor(tensor) => self.here(tensor, kind),
+            Entry::Linear(linear) => linear.matrix().dense(kind),
+        }
     }
 
-    /// All tensors by name, in the file's order.
+    /// The linear layer of a tensor: what [`Weights::set_linear`] put there, or the tensor in `kind`.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn linear(&self, name: &str, kind: Kind) -> Linear {
+        match self.entry(name) {
+            Entry::Tensor(tensor) => Linear::dense(self.here(tensor, kind)),
+            Entry::Linear(linear) => linear.clone(),
+        }
+    }
+
+    /// Puts a layer in the place of one of [`Shape::linears`], whose tensor is dropped.
+    ///
+    /// # Panics
+    /// On another name.
+    pub fn set_linear(&mut self, name: &str, linear: Linear) {
+        assert!(is_linear(name) && self.entries.contains_key(name), "{name} is a linear layer");
+        self.entries.insert(name.to_string(), Entry::Linear(linear));
+    }
+
+    /// Gives the pages of a tensor that is no longer used back to the operating system, where it lay in the
+    /// file. Who still reads it finds them there again.
+    pub fn forget_pages(&self, name: &str) {
+        let Some(file) = self.file else { return };
+        for other in file.names().filter(|other| model_name(other) == name) {
+            file.forget_pages(other);
+        }
+    }
+
+    /// What `f` makes of a tensor in the dtype of the file; of a linear layer that was replaced, of its
+    /// matrix in float32, without the update.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn with_tensor<T>(&self, name: &str, f: impl FnOnce(&Tensor) -> T) -> T {
+        match self.entry(name) {
+            Entry::Tensor(tensor) => f(tensor),
+            Entry::Linear(linear) => f(&linear.matrix().dense(Kind::Float)),
+        }
+    }
+
+    /// Puts a tensor in the place of another of the same size.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn set(&mut self, name: &str, tensor: Tensor) {
+        let place = self.entries.get_mut(name);
+        *place.unwrap_or_else(|| panic!("{name} is a tensor of the model")) = Entry::Tensor(tensor);
+    }
+
+    fn entry(&self, name: &str) -> &Entry {
+        self.entries.get(name).unwrap_or_else(|| panic!("{name} is a tensor of the model"))
+    }
+
+    /// The tensors by name, in the file's order, without those of linear layers that were replaced.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.names.iter().map(|name| (name.as_str(), &self.tensors[name]))
-    }
-
-    /// The same model with every tensor converted to `kind`.
-    pub fn to_kind(&self, kind: Kind) -> Weights {
-        self.map(|tensor| tensor.to_kind(kind))
-    }
-
-    /// The same model as float32 tensors that learn, on its device.
-    pub fn trainable(&self) -> Weights {
-        self.map(|tensor| {
-            tensor
-                .to_device_(self.device, Kind::Float, false, true)
-                .detach()
-                .set_requires_grad(true)
+        self.names.iter().filter_map(|name| match &self.entries[name] {
+            Entry::Tensor(tensor) => Some((name.as_str(), tensor)),
+            Entry::Linear(_) => None,
         })
     }
 
-    fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Weights {
-        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), f(tensor))).collect();
-        Weights { shape: self.shape, names: self.names.clone(), tensors, device: self.device }
+    /// The same model with every tensor converted to `kind`; layers that were replaced stay as they are.
+    pub fn to_kind(&self, kind: Kind) -> Weights {
+        self.map(|_, tensor| tensor.to_kind(kind))
+    }
+
+    /// The same model, in which the tensors that `learns` names are float32 copies that learn, and all others
+    /// are converted to `kind`. Layers that were replaced stay as they are.
+    pub fn trainable(&self, kind: Kind, learns: impl Fn(&str) -> bool) -> Weights {
+        self.map(|name, tensor| match learns(name) {
+            true => tensor
+                .to_device_(self.device, Kind::Float, false, true)
+                .detach()
+                .set_requires_grad(true),
+            false => self.here(tensor, kind),
+        })
+    }
+
+    /// A tensor in `kind` on the device of the model.
+    fn here(&self, tensor: &Tensor, kind: Kind) -> Tensor {
+        tensor.to_device_(self.device, kind, false, false)
+    }
+
+    /// The same model, which shares every tensor with this one.
+    pub fn share(&self) -> Weights {
+        self.map(|_, tensor| tensor.shallow_clone())
+    }
+
+    fn map(&self, f: impl Fn(&str, &Tensor) -> Tensor) -> Weights {
+        let entry = |name: &str, entry: &Entry| match entry {
+            Entry::Tensor(tensor) => Entry::Tensor(f(name, tensor)),
+            Entry::Linear(linear) => Entry::Linear(linear.clone()),
+        };
+        let entries = self.entries.iter().map(|(name, old)| (name.clone(), entry(name, old)));
+        Weights {
+            shape: self.shape,
+            names: self.names.clone(),
+            entries: entries.collect(),
+            file: self.file,
+            device: self.device,
+        }
     }
 
     /// Writes a bfloat16 checkpoint that Python's `torch.load(weights_only=True)` reads.
@@ -186,10 +272,39 @@ impl Weights {
         write_pth(path, self.file_tensors(Dtype::BF16))
     }
 
-    /// All tensors as bytes for a file, converted to `dtype`, in the file's order.
+    /// All tensors as bytes for a file, converted to `dtype`, in the file's order. Of linear layers that were
+    /// replaced, the matrices without the updates.
     pub fn file_tensors(&self, dtype: Dtype) -> impl Iterator<Item = NewTensor<'static>> {
-        self.iter().map(move |(name, tensor)| file_tensor(name, tensor, dtype))
+        self.names.iter().map(move |name| {
+            let tensor = match self.entry(name) {
+                Entry::Tensor(tensor) => tensor.shallow_clone(),
+                Entry::Linear(linear) => linear.matrix().dense(Kind::Float),
+            };
+            file_tensor(name, &tensor, dtype)
+        })
     }
+}
+
+/// Reads a file that holds exactly these tensors, float32. `whole` says in messages what they make.
+///
+/// # Errors
+/// A file that cannot be read, and tensors that are missing, superfluous, of the wrong shape or no
+/// floating-point numbers.
+pub fn load_tensors(
+    path: &Path,
+    expected: &[(String, Vec<i64>)],
+    whole: &str,
+) -> Result<HashMap<String, Tensor>, ModelError> {
+    let file = TensorFile::open(path)?;
+    let refuse = |problem| ModelError::Tensors { path: path.to_path_buf(), problem };
+    let sizes = file
+        .tensors()
+        .map(|tensor| (tensor.name(), tensor.shape().iter().map(|&size| size as i64).collect()));
+    check(expected, whole, &sizes.collect()).map_err(refuse)?;
+    let float = |tensor: TensorRef<'_>| {
+        Ok((tensor.name().to_string(), copied(&tensor)?.to_kind(Kind::Float)))
+    };
+    file.tensors().map(float).collect::<Result<_, _>>().map_err(refuse)
 }
 
 /// The sizes of a model with these tensors, which `path` holds.
@@ -204,7 +319,8 @@ pub fn shape_of<'a>(
     let path = || path.to_path_buf();
     let shape =
         detect(&shapes).map_err(|problem| ModelError::Architecture { path: path(), problem })?;
-    check(&shape, &shapes).map_err(|problem| ModelError::Tensors { path: path(), problem })?;
+    check(&shape.tensors(), &format!("an {} model", shape.version()), &shapes)
+        .map_err(|problem| ModelError::Tensors { path: path(), problem })?;
     Ok(shape)
 }
 
@@ -260,6 +376,16 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
         Dtype::F64 => Some(Kind::Double),
         _ => None,
     }
+}
+
+/// The dtype of files that holds the numbers of a floating-point tensor.
+///
+/// # Panics
+/// On tensors of other numbers.
+pub fn dtype_of(kind: Kind) -> Dtype {
+    let dtypes = [Dtype::BF16, Dtype::F16, Dtype::F32, Dtype::F64];
+    let dtype = dtypes.into_iter().find(|dtype| kind_of(*dtype) == Some(kind));
+    dtype.expect("models are floating point")
 }
 
 #[cfg(test)]

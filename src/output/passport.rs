@@ -32,6 +32,9 @@ pub struct Passport {
     pub base: Option<Base>,
     /// How it was tuned: the table `[peft]` with every option; or how it was made from other products.
     pub method: Value,
+    /// How the weights were packed that it was tuned on: the table `[quant]`; absent when they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quant: Option<Value>,
     /// sha256 of the vocabulary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
@@ -157,6 +160,7 @@ impl Passport {
             model: Some(model),
             base: None,
             method,
+            quant: None,
             tokenizer: None,
             template: None,
             ctx_len: None,
@@ -185,6 +189,7 @@ impl Passport {
             method,
             model: common(passports, |one| &one.model),
             base: common(passports, |one| &one.base),
+            quant: common(passports, |one| &one.quant),
             tokenizer: common(passports, |one| &one.tokenizer),
             template: common(passports, |one| &one.template),
             ctx_len: common(passports, |one| &one.ctx_len),

@@ -1,11 +1,29 @@
 //! What learns. A method takes a model apart into what stays and what changes, hands the trainer its
 //! parameters, and knows how to write what was learned.
+//!
+//! [`StateTuning`] is the method that changes no weight. All others are a [`Tuning`] after a [`Recipe`]: `lora`,
+//! `pissa` and `disha` say how a single matrix is changed, `parts` which tensors can learn themselves.
 
-mod full;
+mod adapter;
+mod adapters;
+mod disha;
+mod lora;
+mod merge;
+mod parts;
+mod pissa;
+mod recipe;
 mod state;
+mod tuning;
 
-pub use full::FullTuning;
-pub use state::StateTuning;
+pub use adapter::{Adapter, AdapterMethod, Part};
+pub use adapters::{AdapterRecipe, Adapters};
+pub use disha::{Bat, Bone};
+pub use lora::Lora;
+pub use merge::merged;
+pub use pissa::Pissa;
+pub use recipe::{Misfit, Parts, Recipe};
+pub use state::{StateTuning, state_after};
+pub use tuning::{Compute, Tuning};
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -23,6 +41,13 @@ pub trait Method: Debug {
 
     /// The model as it is now, connected with the parameters for differentiation.
     fn model(&self) -> Rc<Model>;
+
+    /// The model as the micro-step `micro_step`, which counts from 0 over the whole run, trains it: with
+    /// what is left out at random in this one.
+    fn training_model(&self, micro_step: u64) -> Rc<Model> {
+        let _ = micro_step;
+        self.model()
+    }
 
     /// The initial states as they are now, connected likewise; zeros where they do not learn.
     fn time_state(&self) -> TimeState;

@@ -1,10 +1,13 @@
 //! The model stage: the weights and the tokenizer that an experiment names.
 
+use std::path::Path;
+
 use super::RunError;
 use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::{Tokenizer, character_tokenizer};
-use crate::model::{Shape, Weights};
+use crate::model::{ModelError, Shape, Weights};
 use crate::plan::{ModelPlan, Plan};
+use crate::quant::{Format, PackError, quantise};
 
 /// The tokenizer of an experiment.
 ///
@@ -19,12 +22,14 @@ pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
     }
 }
 
-/// The weights of an experiment: read and compared with what the file says, or new.
+/// The weights of an experiment: read, compared with what the file says, and packed where it asks for that;
+/// or new.
 ///
 /// # Errors
-/// A checkpoint that cannot be used, contradicts the file, or knows fewer tokens than the tokenizer.
+/// A checkpoint that cannot be used, contradicts the file, knows fewer tokens than the tokenizer, or cannot
+/// be packed.
 pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunError> {
-    let weights = match &plan.model {
+    let mut weights = match &plan.model {
         ModelPlan::Load(path) => {
             let weights = Weights::load(path)?;
             plan.check_shape(weights.shape()).map_err(RunError::Contradiction)?;
@@ -37,7 +42,24 @@ pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunEr
             Weights::scratch(shape, plan.config().train.random_seed as i64)
         }
     };
+    plan.check_peft(weights.shape()).map_err(RunError::Contradiction)?;
     plan.check_vocabulary(weights.shape(), tokenizer.vocab_size())
         .map_err(RunError::Contradiction)?;
+    if let (ModelPlan::Load(path), Some(format)) = (&plan.model, plan.quant) {
+        pack_weights(&mut weights, format, path)?;
+    }
     Ok(weights)
+}
+
+/// Packs the linear layers of a model that was read from `path`.
+///
+/// # Errors
+/// The first matrix that cannot be packed, by name.
+pub fn pack_weights(weights: &mut Weights, format: Format, path: &Path) -> Result<(), RunError> {
+    quantise(weights, format).map_err(|error| match error.source {
+        PackError::Kernel(error) => error.into(),
+        PackError::NotFinite => {
+            ModelError::Tensors { path: path.to_path_buf(), problem: error.to_string() }.into()
+        }
+    })
 }

@@ -45,6 +45,9 @@ pub(super) fn passport(
     let product = match config.peft {
         Peft::State(_) => Product::State,
         Peft::Full(_) => Product::Model,
+        Peft::Lora(_) | Peft::Pissa(_) | Peft::Disha(_) | Peft::Miss(_) | Peft::Bone(_) => {
+            Product::Adapter
+        }
     };
     Passport {
         base,
@@ -55,6 +58,7 @@ pub(super) fn passport(
         epochs: Some(epochs),
         data: lock.data_id().cloned(),
         config: Some(config_sha256(config)),
+        quant: plan.quant.map(|_| json!(config.quant)),
         ..Passport::new(product, Sizes::from(shape), json!(config.peft))
     }
 }

@@ -1,15 +1,19 @@
 //! A model with what was learned for it, named by files and read from them.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use tch::{Device, Kind};
 
-use super::{RunError, as_warning, check_base};
+use super::tuned::adapted;
+use super::{RunError, as_warning, check_base, pack_weights};
 use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::{Template, Tokenizer};
 use crate::diagnostic::Diagnostic;
 use crate::kernels::{Op, allow_tf32};
 use crate::model::{Model, Shape, TimeState, Weights};
+use crate::peft::{Compute, Recipe};
+use crate::quant::Format;
 
 /// What is put to use: weights, an initial state or none, and the tokenizer.
 #[derive(Clone, Debug)]
@@ -18,8 +22,12 @@ pub struct Subject {
     pub name: String,
     /// The weights.
     pub weights: PathBuf,
+    /// What was learned beside the weights; nothing without it.
+    pub adapter: Option<AdapterFile>,
     /// The state to start from; zeros without one.
     pub state: Option<PathBuf>,
+    /// How the linear layers of the weights are packed; absent: not at all.
+    pub quant: Option<Format>,
     /// The vocabulary.
     pub tokenizer: TokenizerSetting,
     /// The dtype in which the model computes.
@@ -34,11 +42,20 @@ pub struct Subject {
     pub template: Template,
 }
 
+/// A file of what was learned beside weights, and how.
+#[derive(Clone, Debug)]
+pub struct AdapterFile {
+    /// The file.
+    pub file: PathBuf,
+    /// What learned.
+    pub recipe: Rc<Recipe>,
+}
+
 /// A subject that was read.
 #[derive(Debug)]
 pub struct Loaded {
     /// The model.
-    pub model: Model,
+    pub model: Rc<Model>,
     /// What it starts from.
     pub state: TimeState,
     /// Its vocabulary.
@@ -49,13 +66,22 @@ impl Subject {
     /// Reads weights, state and vocabulary.
     ///
     /// # Errors
-    /// A file that cannot be read, a state of another shape, a vocabulary with tokens that the model does
-    /// not know.
+    /// A file that cannot be read, adapters or a state of another shape, a vocabulary with tokens that the
+    /// model does not know.
     pub fn load(&self) -> Result<Loaded, RunError> {
         allow_tf32(self.tf32);
-        let weights = Weights::load(&self.weights)?.on(self.device);
+        let mut weights = Weights::load(&self.weights)?.on(self.device);
+        if let Some(format) = self.quant {
+            pack_weights(&mut weights, format, &self.weights)?;
+        }
         let tokenizer = self.load_tokenizer(weights.shape())?;
-        let model = Model::new(&weights, self.kind, self.op);
+        let model = match &self.adapter {
+            Some(AdapterFile { file, recipe }) => {
+                let compute = Compute { kind: self.kind, op: self.op, seed: 0 };
+                adapted(weights, recipe, file, compute)?
+            }
+            None => Rc::new(Model::new(&weights, self.kind, self.op)),
+        };
         let state = match &self.state {
             Some(file) => TimeState::load(file, model.shape())?.to(Kind::Float, self.device),
             None => TimeState::zeros(model.shape(), Kind::Float, self.device),
@@ -76,14 +102,15 @@ impl Subject {
         Ok(tokenizer)
     }
 
-    /// What there is to say about a state that was not tuned on these weights, or of which nobody knows;
-    /// the subject can be used all the same.
+    /// What there is to say about adapters or a state that were not tuned on these weights, or of which nobody
+    /// knows; the subject can be used all the same.
     ///
     /// # Errors
     /// Those of [`check_base`].
     pub fn check(&self) -> Result<Option<Diagnostic>, RunError> {
-        let Some(state) = &self.state else { return Ok(None) };
-        Ok(check_base(state, &self.weights)?.map(as_warning))
+        let adapter = self.adapter.as_ref().map(|adapter| &adapter.file);
+        let Some(product) = adapter.or(self.state.as_ref()) else { return Ok(None) };
+        Ok(check_base(product, &self.weights)?.map(as_warning))
     }
 }
 

@@ -12,17 +12,19 @@ use super::data::{Datasets, prepare_data};
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
 use super::start::{Beginning, Start, setting_changes};
+use super::tuned::start as begin_tuning;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{Dataload, Peft, Precision, Tokenizer as TokenizerSetting};
+use crate::config::{Dataload, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Coverage, Tokenizer};
 use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
-use crate::model::{Model, Shape, Weights, fingerprint};
+use crate::model::{Shape, fingerprint};
 use crate::optim::{Adam, LrCurve};
-use crate::peft::{FullTuning, Method, StateTuning};
+use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
+use crate::quant;
 use crate::runs::{
-    Chain, Lock, LockedFile, RunDir, Status, Totals, TrainLog, best_checkpoint, resolved_toml,
-    sha256_of,
+    Chain, Lock, LockedFile, LockedQuant, RunDir, Status, Totals, TrainLog, best_checkpoint,
+    resolved_toml, sha256_of,
 };
 use crate::sample::rate;
 use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
@@ -46,7 +48,9 @@ pub fn run(
     let weights = load_weights(plan, &tokenizer)?.on(plan.device);
     let mut data = prepare_data(plan, &tokenizer, weights.shape().vocab_size)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
-    let lock = lock(plan, &tokenizer, &data)?;
+    let shape = *weights.shape();
+    let method = begin_tuning(plan, weights, &tokenizer)?;
+    let lock = lock(plan, &tokenizer, &shape, &data)?;
     let changed = start.check_lock(&lock)?;
 
     let (run, beginning) = start.open(plan)?;
@@ -61,7 +65,8 @@ pub fn run(
             run.event("environment", json!({ "changed": changed }))?;
         }
         let run = (&run, &lock);
-        tune(plan, run, weights, &tokenizer, &mut data, &questions, &beginning, stop, watch)
+        let method = (method.as_ref(), &shape);
+        tune(plan, run, method, &tokenizer, &mut data, &questions, &beginning, stop, watch)
     });
     // Where memory runs out, libtorch panics.
     let result = catch_unwind(work).unwrap_or_else(|panic| match out_of_memory(&*panic) {
@@ -93,7 +98,12 @@ fn out_of_memory(panic: &(dyn Any + Send)) -> Option<String> {
 }
 
 /// Everything outside the settings that the run depends on.
-fn lock(plan: &Plan, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<Lock, RunError> {
+fn lock(
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    shape: &Shape,
+    data: &Datasets<'_>,
+) -> Result<Lock, RunError> {
     let (weights, fingerprint) = match &plan.model {
         ModelPlan::Load(path) => {
             let sha256 = sha256_of(path).map_err(|source| {
@@ -125,6 +135,11 @@ fn lock(plan: &Plan, tokenizer: &Tokenizer, data: &Datasets<'_>) -> Result<Lock,
         prepared: data.key.clone(),
         tokenizer,
         weights,
+        quant: plan.quant.map(|format| LockedQuant {
+            format: format.name().to_string(),
+            double: format.is_double(),
+            bytes: quant::bytes(shape, plan.kind, Some(format)),
+        }),
     })
 }
 
@@ -150,19 +165,11 @@ fn record_inputs(
     Ok(())
 }
 
-/// The method of an experiment, on these weights.
-fn method(plan: &Plan, weights: &Weights) -> Box<dyn Method> {
-    match plan.config().peft {
-        Peft::State(_) => Box::new(StateTuning::new(Model::new(weights, plan.kind, plan.op))),
-        Peft::Full(_) => Box::new(FullTuning::new(weights, plan.kind, plan.op)),
-    }
-}
-
 #[expect(clippy::too_many_arguments, reason = "one call, which hands everything on")]
 fn tune<'data>(
     plan: &Plan,
     (run, lock): (&RunDir, &Lock),
-    weights: Weights,
+    (method, shape): (&dyn Method, &Shape),
     tokenizer: &Tokenizer,
     data: &mut Datasets<'data>,
     questions: &[String],
@@ -172,17 +179,14 @@ fn tune<'data>(
 ) -> Result<Outcome, RunError> {
     let config = plan.config();
     let options = fit_options(plan, data.train.samples_per_pass());
-    let method = method(plan, &weights);
-    let shape = *weights.shape();
-    drop(weights);
     let mut trainer = Trainer {
-        method: method.as_ref(),
+        method,
         adam: Adam::new(method.parameters(), plan.adam),
         scaler: LossScaler::for_kind(plan.kind),
         options: step_options(plan),
     };
 
-    let facts = facts(plan, &shape, data, &trainer.adam, &options);
+    let facts = facts(plan, shape, data, &trainer.adam, &options);
     run.event(
         "start",
         json!({ "steps": options.total_steps(), "documents": data.train.survey().documents }),
@@ -218,8 +222,8 @@ fn tune<'data>(
         plan,
         run,
         lock,
-        shape,
-        method: method.as_ref(),
+        shape: *shape,
+        method,
         options,
         val: data.val.as_mut(),
         stop,
@@ -260,8 +264,8 @@ fn tune<'data>(
     if products.is_empty() {
         // An earlier process had done all steps.
         let epoch = position.steps.saturating_sub(1) / options.epoch_steps;
-        let passport = passport(plan, run, lock, &shape, epoch + 1);
-        products = export(plan, run, method.as_ref(), &format!("rwkv-{epoch}"), &passport)?;
+        let passport = passport(plan, run, lock, shape, epoch + 1);
+        products = export(plan, run, method, &format!("rwkv-{epoch}"), &passport)?;
     }
     let tuned = sample("tuned", watch)?;
     let probes = plan.probes.iter().map(|probe| {
@@ -288,8 +292,8 @@ fn tune<'data>(
     let best_one = best_checkpoint(run.path()).filter(|_| config.checkpoint.keep_best);
     if let Some(best_one) = best_one.filter(|one| one.place.position.steps < position.steps) {
         best_one.restore_values(&mut trainer.adam)?;
-        let passport = passport(plan, run, lock, &shape, best_one.place.epochs);
-        products.extend(export(plan, run, method.as_ref(), "rwkv-best", &passport)?);
+        let passport = passport(plan, run, lock, shape, best_one.place.epochs);
+        products.extend(export(plan, run, method, "rwkv-best", &passport)?);
     }
     Ok(Outcome::Done(Box::new(Summary {
         run: run.path().to_path_buf(),
@@ -394,6 +398,12 @@ fn facts(
             ),
         ),
     ];
+    if let Some(format) = plan.quant {
+        let megabytes = |format| quant::bytes(shape, plan.kind, format) as f64 / 1e6;
+        let (packed, dense) = (megabytes(Some(format)), megabytes(None));
+        let fact = format!("{format}: {packed:.1} MB of weights instead of {dense:.1} MB");
+        facts.insert(1, ("quant", fact));
+    }
     if plan.tf32 && !plan.device.is_cuda() {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }

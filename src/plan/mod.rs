@@ -4,23 +4,28 @@ mod changes;
 mod data;
 mod device;
 mod model;
+mod peft;
 mod presets;
 mod sources;
 
 pub use changes::{Change, Reach, changes, reach};
 pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
+pub use peft::{PeftPlan, StateStart};
 
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
 use tch::Device;
 
-use crate::config::{self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Peft, Precision};
+use crate::config::{
+    self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Peft, Precision, Quant,
+};
 use crate::data::{Mask, Source, Template};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::{NoGpu, Op, find_gpu};
 use crate::optim::AdamOptions;
+use crate::quant::Format;
 use crate::sample::{GenerateOptions, Probe};
 
 /// The folder of prepared data in the folder of runs.
@@ -42,6 +47,9 @@ pub struct Plan {
     /// How conversations are written in the documents.
     pub template: Template,
     /// Which text is learned.
+    /// What learns.
+    pub peft: PeftPlan,
+    /// Which tokens are learned.
     pub mask: Mask,
     /// The dtype in which the model computes.
     pub kind: tch::Kind,
@@ -51,6 +59,8 @@ pub struct Plan {
     pub device: Device,
     /// The implementation of the recurrence.
     pub op: Op,
+    /// How the linear layers of the frozen model are kept; absent: in `kind`.
+    pub quant: Option<Format>,
     /// The constants of the optimizer.
     pub adam: AdamOptions,
     /// Largest norm of all gradients together; 0: not clipped.
@@ -79,6 +89,12 @@ impl Plan {
     /// The pair that is read as it is, when the data is one.
     pub fn one_pair(&self) -> Option<&Path> {
         sources::one_pair(&self.config().data, &self.sources)
+    }
+
+    /// How the model computes.
+    pub fn compute(&self) -> crate::peft::Compute {
+        let seed = self.config().train.random_seed;
+        crate::peft::Compute { kind: self.kind, op: self.op, seed }
     }
 
     /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
@@ -124,6 +140,8 @@ pub fn resolve(
     faults.check_sample(sources::one_pair(&config.data, &sources).is_some());
     let probes = faults.probes();
     let model = model::resolve(&mut faults, purpose);
+    let peft = peft::resolve(&mut faults, purpose);
+    let quant = faults.quant();
     let compute = faults.compute(find_gpu);
     let found = faults.found;
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
@@ -138,6 +156,7 @@ pub fn resolve(
         sources,
         characters: sources::uses_characters(config),
         model,
+        peft,
         kind: match config.train.precision {
             Precision::Fp32 | Precision::Tf32 => tch::Kind::Float,
             Precision::Bf16 => tch::Kind::BFloat16,
@@ -146,6 +165,7 @@ pub fn resolve(
         tf32: config.train.precision == Precision::Tf32,
         device: compute.device,
         op: compute.op,
+        quant,
         adam: AdamOptions {
             beta1: adam.beta1,
             beta2: adam.beta2,
@@ -197,7 +217,7 @@ impl<'a> Faults<'a> {
         let schedule = &self.config().schedule;
         let (curve, lr_final) = (schedule.lr_schedule, schedule.lr_final);
         if lr_final.is_none() && curve != LrSchedule::Constant {
-            let fault = Diagnostic::error("ST2101", "`schedule.lr_final` is missing")
+            let fault = Diagnostic::error("ST2108", "`schedule.lr_final` is missing")
                 .label("the rate starts here and needs an end")
                 .note("a curve runs from `lr_init` to `lr_final`")
                 .help("state tuning usually goes from 1.0 to 0.01: `lr_final = 0.01`")
@@ -307,7 +327,41 @@ impl<'a> Faults<'a> {
         Op::Chunk
     }
 
-    /// Whether everything learns, rather than the state alone.
+    /// The format of the frozen weights, of which there must be some.
+    fn quant(&mut self) -> Option<Format> {
+        let format = match &self.config().quant {
+            Quant::None(_) => return None,
+            Quant::Int8(_) => Format::Int8,
+            Quant::Nf4(nf4) => Format::Nf4 { double: nf4.double },
+            Quant::Fp4(fp4) => Format::Fp4 { double: fp4.double },
+            Quant::Fp8(_) => Format::Fp8,
+        };
+        let refusal = match self.config().peft {
+            Peft::Full(_) => Some(
+                Diagnostic::error(
+                    "ST2130",
+                    format!(
+                        "`quant.type = \"{}\"` needs frozen weights, but `peft.type = \"full\"` trains them",
+                        format.name()
+                    ),
+                )
+                .note("a number of a few bits cannot take the small steps of training")
+                .help("delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`"),
+            ),
+            Peft::Pissa(_) => Some(
+                Diagnostic::error("ST2131", "PiSSA and `[quant]` do not go together")
+                    .note("PiSSA takes a part out of the weights, so they cannot be packed as they are read")
+                    .help("use `type = \"lora\"`, or delete the table `[quant]`"),
+            ),
+            _ => None,
+        };
+        if let Some(fault) = refusal {
+            self.add("quant.type", fault);
+        }
+        Some(format)
+    }
+
+    /// Whether the weights themselves learn, which need not be trained before.
     fn tunes_weights(&self) -> bool {
         matches!(self.config().peft, Peft::Full(_))
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Faults, Plan, Purpose, presets};
-use crate::config::{Model, ModelVersion, Tokenizer};
+use crate::config::{Model, ModelVersion, Peft, Tokenizer};
 use crate::diagnostic::Diagnostic;
 use crate::kernels::HEAD_SIZE;
 use crate::model::{Shape, Version};
@@ -55,12 +55,14 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         return Some(ModelPlan::Load(path.clone()));
     }
     if !faults.tunes_weights() {
-        let fault = Diagnostic::error(
-            "ST2111",
-            "state tuning needs a trained model, but there is no `model.load_model`",
-        )
-        .help("write the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`")
-        .help("or train a new model with `type = \"full\"`");
+        let who = match faults.loaded.config.peft {
+            Peft::State(_) => "state tuning",
+            _ => "an adapter",
+        };
+        let message = format!("{who} needs a trained model, but there is no `model.load_model`");
+        let fault = Diagnostic::error("ST2111", message)
+            .help("write the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`")
+            .help("or train a new model with `type = \"full\"`");
         faults.add("peft.type", fault);
         return None;
     }

@@ -37,6 +37,20 @@ pub struct Lock {
     /// The checkpoint; absent when the model is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<LockedFile>,
+    /// How the weights were packed; absent when they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quant: Option<LockedQuant>,
+}
+
+/// A form of packed weights.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LockedQuant {
+    /// As in the experiment file: `nf4`.
+    pub format: String,
+    /// Whether scales are packed too.
+    pub double: bool,
+    /// Bytes of all weights of the model in this form.
+    pub bytes: u64,
 }
 
 /// What differs between what two runs depended on.
@@ -130,6 +144,12 @@ impl Lock {
             include_str!("../../kernels/wkv6.cu"),
             include_str!("../../kernels/wkv7.cu"),
             include_str!("../../kernels/wkv_cuda_autograd.cpp"),
+            include_str!("../../kernels/cpu_vectors.h"),
+            include_str!("../../kernels/instruction_set.cpp"),
+            include_str!("../../kernels/quant.h"),
+            include_str!("../../kernels/quant_cpu.h"),
+            include_str!("../../kernels/quant_cpu.cpp"),
+            include_str!("../../kernels/quant_autograd.cpp"),
             include_str!("../../kernels/wkv.h"),
             include_str!("../../kernels/wkv_cpu.h"),
             include_str!("../../kernels/wkv6_cpu.cpp"),

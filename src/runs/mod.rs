@@ -33,7 +33,7 @@ pub use dir::{OpenRunError, RunDir, RunDirError, Status, is_busy};
 pub use find::{
     all_runs, find_run, name_and_id, newest_product, nothing_saved, product_file, runs_named,
 };
-pub use lock::{Lock, LockDifferences, LockedFile, sha256_of};
+pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
 pub use records::{Best, Metrics, Totals, TrainLog, rewind_records};
 pub use resolved::resolved_toml;
 

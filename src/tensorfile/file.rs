@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 use super::error::{Problem, WeightsError};
 use super::tensor::{TensorInfo, TensorRef};
@@ -94,6 +94,16 @@ impl TensorFile {
     pub fn get(&self, name: &str) -> Option<TensorRef<'_>> {
         let info = &self.contents.tensors[*self.places.get(name)?];
         Some(TensorRef { info, file: &self.map })
+    }
+
+    /// Takes the pages of a tensor out of this process's memory. They come back from the file when somebody
+    /// reads them again; where the system does not do it, they stay.
+    pub fn forget_pages(&self, name: &str) {
+        let Some(&place) = self.places.get(name) else { return };
+        let Some((offset, len)) = self.contents.tensors[place].place() else { return };
+        // SAFETY: the pages are those of a file that is only read and, as `open` asks, does not change, so
+        // whoever reads them again finds what was there.
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
     }
 }
 

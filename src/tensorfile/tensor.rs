@@ -88,6 +88,12 @@ impl TensorInfo {
         Self::strided(name, storage, 0, shape, strides)
     }
 
+    /// Its first byte in the file and how many it has, where they lie there in order.
+    pub(super) fn place(&self) -> Option<(usize, usize)> {
+        let numel: usize = self.shape.iter().product();
+        self.is_contiguous().then(|| (self.start, numel * self.dtype.size()))
+    }
+
     fn is_contiguous(&self) -> bool {
         let expected = row_major(&self.shape);
         self.shape.contains(&0)

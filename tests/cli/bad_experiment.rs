@@ -94,7 +94,7 @@ error[ST2002]: `stat` is not a choice of `peft.type`
 14 | type = \"stat\"
    |        ^^^^^^ did you mean `state`?
    |
-   = note: choices are `state`, `full`",
+   = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`",
     );
 }
 
@@ -109,7 +109,7 @@ fn all_faults_are_shown_together() {
     case.refuses(
         2,
         "\
-error[ST2101]: `schedule.lr_final` is missing
+error[ST2108]: `schedule.lr_final` is missing
   --> state.toml:24:11
    |
 24 | lr_init = 1.0

@@ -21,6 +21,7 @@ Commands:
   eval      Measure loss and behaviour on held-out documents, of the base and of what was tuned
   export    Write a state or a model in another form
   mount     Write a state for another program, and prove that it computes the same with it
+  merge     Write the base of a run and what it learned as one checkpoint
   state     Look at trained states, compare them, make new ones of them
   schema    Print the JSON Schema of experiment files
   help      Print this message or the help of the given subcommand(s)

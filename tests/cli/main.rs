@@ -10,6 +10,8 @@ mod data_look;
 mod device;
 mod edges;
 mod emoji_state;
+mod peft;
+mod quant;
 mod resume;
 mod run;
 mod score;

@@ -14,7 +14,7 @@ use libloading::Library;
 use sha2::{Digest, Sha256};
 use statetune::kernels::cuda::nvrtc::Nvrtc;
 use statetune::kernels::cuda::{
-    Build, Launch, LaunchRequest, OperandType, Operands, Recurrence, find_gpu, run,
+    Build, Launch, LaunchRequest, OperandType, Operands, Program, Recurrence, find_gpu, run,
 };
 use statetune::kernels::reference::relative_error;
 use statetune::kernels::{KernelError, Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
@@ -193,18 +193,19 @@ fn matches_reference(recurrence: Recurrence, by: By) {
 // ---- compilation ----------------------------------------------------------------------------
 
 /// From Turing to Blackwell: T4, A100, RTX 30, RTX 40, H100, B200, RTX 50.
-const ARCHITECTURES: [&str; 7] = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"];
+pub(super) const ARCHITECTURES: [&str; 7] =
+    ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"];
 
 /// Static shared memory that a block may have on every architecture.
 const MAX_SHARED_BYTES: u32 = 48 << 10;
 
 /// What a kernel uses, from the compiler's report.
 #[derive(Debug, Default, Eq, PartialEq)]
-struct Usage {
-    kernel: String,
-    registers: u32,
-    shared_bytes: u32,
-    local_bytes: u32,
+pub(super) struct Usage {
+    pub(super) kernel: String,
+    pub(super) registers: u32,
+    pub(super) shared_bytes: u32,
+    pub(super) local_bytes: u32,
 }
 
 /// The report consists of lines like these, for each kernel:
@@ -214,7 +215,7 @@ struct Usage {
 /// ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 /// ptxas info    : Used 92 registers, used 1 barriers, 28672 bytes smem
 /// ```
-fn usages(log: &str) -> Vec<Usage> {
+pub(super) fn usages(log: &str) -> Vec<Usage> {
     // The number in front of a word.
     let number = |line: &str, word: &str| -> u32 {
         let before = line.split(word).next().unwrap_or_default();
@@ -240,7 +241,7 @@ fn usages(log: &str) -> Vec<Usage> {
 }
 
 /// NVRTC from the folder of `scripts/cuda_tools.sh`; none, with a printed reason, where it is not.
-fn nvrtc() -> Option<Nvrtc> {
+pub(super) fn nvrtc() -> Option<Nvrtc> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join(".libtorch-cuda-tools/nvidia/cu13/lib");
     Nvrtc::open(&[tools])
         .inspect_err(|error| eprintln!("skipped: {error}, or from `make cuda-tools` for tests"))
@@ -258,7 +259,8 @@ fn compile_without_local_memory(jobs: Vec<(Build, &'static str)>) {
                 loop {
                     let job = queue.lock().expect("no thread has failed").next();
                     let Some((build, architecture)) = job else { break };
-                    let compiled = nvrtc.compile(build, architecture).expect("the kernels compile");
+                    let compiled =
+                        nvrtc.compile(&build, architecture).expect("the kernels compile");
                     assert!(!compiled.cubin.is_empty());
                     let usages = usages(&compiled.log);
                     results
@@ -332,22 +334,28 @@ ptxas info    : Used 128 registers, used 1 barriers, 80 bytes cumulative stack s
 // ---- emulation ------------------------------------------------------------------------------
 
 const EMULATION: &str = include_str!("../../kernels/cuda_emulation.h");
+const GUARDED: &str = include_str!("../emulation/guarded.h");
 const EMULATED_LAUNCH: &str = include_str!("../emulation/launch.cpp");
 
 /// A library of kernels in the emulation, one launch at a time: the emulated GPU is global to it.
 type Emulator = Result<Mutex<Library>, String>;
 
-/// The library that runs `source`, the text of a build's kernels; compiled once for each text.
-fn emulator(build: Build, source: &str) -> Arc<OnceLock<Emulator>> {
+/// The library that runs `source`, the text of a program's kernels, by what `launch` exports; compiled once
+/// for each text.
+pub(super) fn emulator(
+    program: &dyn Program,
+    source: &str,
+    launch: &str,
+) -> Arc<OnceLock<Emulator>> {
     static ALL: Mutex<BTreeMap<PathBuf, Arc<OnceLock<Emulator>>>> = Mutex::new(BTreeMap::new());
-    let text = [EMULATION, source, EMULATED_LAUNCH].join("\n");
-    let digest = Sha256::digest(format!("{build:?}{text}"));
+    let text = [EMULATION, source, GUARDED, launch].join("\n");
+    let digest = Sha256::digest(format!("{program:?}{text}"));
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulation-{digest:x}.so"));
     let emulator =
         Arc::clone(ALL.lock().expect("nothing fails here").entry(file.clone()).or_default());
     emulator.get_or_init(|| {
         if !file.exists() {
-            compile_emulation(build, &text, &file)?;
+            compile_emulation(program, &text, &file)?;
         }
         // SAFETY: the library was made from this crate's kernels and has no initialiser that matters.
         unsafe { Library::new(&file) }.map(Mutex::new).map_err(|error| error.to_string())
@@ -355,14 +363,14 @@ fn emulator(build: Build, source: &str) -> Arc<OnceLock<Emulator>> {
     emulator
 }
 
-fn compile_emulation(build: Build, text: &str, file: &Path) -> Result<(), String> {
+fn compile_emulation(program: &dyn Program, text: &str, file: &Path) -> Result<(), String> {
     let (source, partial) = (file.with_extension("cpp"), file.with_extension("partial"));
     fs::write(&source, text).map_err(|error| error.to_string())?;
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_string());
     let output = Command::new(&compiler)
         .args(["-std=c++17", "-O1", "-fno-strict-aliasing", "-fPIC", "-shared", "-Wall", "-Werror"])
         .arg("-Wno-unknown-pragmas")
-        .args(build.defines())
+        .args(program.defines())
         .arg(&source)
         .arg("-o")
         .arg(&partial)
@@ -387,7 +395,7 @@ unsafe fn emulate(
     let launch = || {
         // SAFETY: the shim's promise.
         let build = Build::of(unsafe { &*request }).map_err(|error| error.to_string())?;
-        let emulator = emulator(build, &change(build.source()));
+        let emulator = emulator(&build, &change(build.source()), EMULATED_LAUNCH);
         let library = emulator.wait().as_ref().map_err(String::clone)?;
         let library = library.lock().map_err(|error| error.to_string())?;
         // SAFETY: the library exports a function of this name and type, and stays loaded.
@@ -553,7 +561,7 @@ fn emulation_notices_access_outside_an_array() {
 // ---- on a GPU -------------------------------------------------------------------------------
 
 /// Whether the first GPU can be used; prints why if not.
-fn gpu() -> bool {
+pub(super) fn gpu() -> bool {
     find_gpu().inspect_err(|missing| eprintln!("skipped: {missing}")).is_ok()
 }
 

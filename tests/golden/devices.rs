@@ -3,7 +3,7 @@
 
 use statetune::kernels::{Op, find_gpu};
 use statetune::model::{Model, Shape, TimeState, Version, Weights};
-use statetune::peft::{FullTuning, Method, StateTuning};
+use statetune::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
 use statetune::score::{Reading, score, score_with_gradient};
 use statetune::train::StepOptions;
 use tch::{Device, Kind, Tensor};
@@ -93,7 +93,9 @@ fn a_step_of_full_tuning_is_the_same_on_every_device() {
     let batches = [batch(21, VOCAB_SIZE, &[18])];
     for version in Version::ALL {
         let of = |(device, op)| {
-            let method = FullTuning::new(&weights(version).on(device), Kind::Float, op);
+            let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+            let compute = Compute { kind: Kind::Float, op, seed: 0 };
+            let method = Tuning::start(&recipe, weights(version).on(device), compute);
             gradients(&method, Kind::Float, OPTIONS, &batches)
         };
         let (loss, exact) = of((Device::Cpu, Op::Reference));

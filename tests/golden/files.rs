@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use statetune::data::{Binidx, BinidxWriter};
 use statetune::kernels::Op;
 use statetune::model::{Arch, Model, ModelError, Shape, TimeState, Version, Weights, file_tensor};
-use statetune::output::{Export, Passport, Product, Sizes, save_state};
+use statetune::output::{Export, Passport, Product, Sizes, save_adapter, save_state};
 use statetune::score::{Reading, score};
 use statetune::tensorfile::{Dtype, Format, NewTensor, TensorFile, write_pth, write_safetensors};
 use tch::{Device, Kind, Tensor};
@@ -63,7 +63,7 @@ impl Torch {
 }
 
 /// What a script prints that imports torch. Without torch: `None`, and the reason is printed.
-fn with_torch(name: &str, arguments: &[&Path]) -> Option<String> {
+pub(super) fn with_torch(name: &str, arguments: &[&Path]) -> Option<String> {
     static TORCH: OnceLock<Result<Torch, String>> = OnceLock::new();
     match TORCH.get_or_init(Torch::find) {
         Ok(torch) => {
@@ -171,6 +171,27 @@ fn python_loads_a_state_that_lost_nothing() {
     let expected: Vec<Value> = state.0.iter().enumerate().map(exact).collect();
     let Some(found) = torch_load(&paths[0]) else { return };
     assert_eq!(found, expected);
+}
+
+#[test]
+fn python_loads_an_adapter() {
+    let folder = folder();
+    tch::manual_seed(10);
+    let random = |size: [i64; 2]| Tensor::randn(size, (Kind::Float, Device::Cpu));
+    let tensors = [
+        ("blocks.0.att.key.lora_A", random([4, 64])),
+        ("blocks.0.att.key.lora_B", random([64, 4])),
+    ];
+    let passport = Passport::of_all(&[None], Product::Adapter, json!({ "type": "lora" }));
+    let named = tensors.iter().map(|(name, tensor)| (*name, tensor));
+    let paths = save_adapter(named, &folder.path().join("rwkv-0"), &passport).expect("written");
+    let exact =
+        |(name, x): &(&str, Tensor)| described(name, x, "float32", |x| x.to_le_bytes().to_vec());
+    for path in &paths {
+        assert_eq!(Passport::of(path).expect("a sound file").as_ref(), Some(&passport));
+    }
+    let Some(found) = torch_load(&paths[0]) else { return };
+    assert_eq!(found, tensors.iter().map(exact).collect::<Vec<_>>());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use statetune::kernels::Op;
 use statetune::kernels::reference::relative_error;
 use statetune::model::{Copies, Hidden, Model, Shape, Version, Weights};
 use statetune::optim::{Adam, AdamOptions};
-use statetune::peft::{FullTuning, Method, StateTuning};
+use statetune::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
 use statetune::train::{HeadLoss, LossScaler, StepOptions, TrainError, Trainer, head_loss};
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -45,6 +45,12 @@ fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
         }
     });
     method
+}
+
+/// Every weight learns.
+fn full_tuning(weights: &Weights, kind: Kind) -> Tuning {
+    let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+    Tuning::start(&recipe, weights.share(), Compute { kind, op: OP, seed: 0 })
 }
 
 fn trainer(method: &dyn Method, kind: Kind, options: StepOptions) -> Trainer<'_> {
@@ -213,7 +219,7 @@ fn computing_blocks_again_changes_no_bit() {
     ] {
         let weights = weights_of(shape);
         let methods: [Box<dyn Method>; 2] =
-            [Box::new(state_tuning(&weights, kind)), Box::new(FullTuning::new(&weights, kind, OP))];
+            [Box::new(state_tuning(&weights, kind)), Box::new(full_tuning(&weights, kind))];
         for method in methods {
             let (kept_loss, kept) = gradients(method.as_ref(), kind, OPTIONS, &batches);
             let again = StepOptions { grad_cp: true, ..OPTIONS };

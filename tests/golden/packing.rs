@@ -8,7 +8,7 @@ use statetune::kernels::Op;
 use statetune::kernels::reference::relative_error;
 use statetune::model::{Model, Shape, Version, Weights};
 use statetune::optim::{Adam, AdamOptions};
-use statetune::peft::{FullTuning, Method, StateTuning};
+use statetune::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
 use statetune::train::{StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
@@ -138,7 +138,9 @@ fn packed_documents_learn_as_if_each_stood_alone() {
             assert_same(&step(&method, &padded, false), &expected, 1e-5);
         }
     }
-    let method = FullTuning::new(&weights(Version::V7), Kind::Float, Op::Cpu);
+    let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+    let compute = Compute { kind: Kind::Float, op: Op::Cpu, seed: 0 };
+    let method = Tuning::start(&recipe, weights(Version::V7), compute);
     assert_same(&step(&method, &packed, false), &step(&method, &alone, false), 1e-5);
 }
 

@@ -1,12 +1,28 @@
-//! Which kernels there are: a file of `kernels/` for one recurrence, operand dtype and head size.
+//! Which kernels there are: a file of `kernels/` for one recurrence, operand dtype and head size, or that
+//! of packed weights for one output dtype.
 
-use super::{KernelError, LaunchRequest};
+use std::fmt::Debug;
+
+use super::{KernelError, LaunchRequest, QuantLaunchRequest};
 
 /// What stands in front of every kernel file.
+const TYPES: &str = include_str!("../../../kernels/cuda_types.cuh");
+/// What stands in front of the recurrences besides.
 const COMMON: [&str; 2] =
     [include_str!("../../../kernels/wkv_cuda.h"), include_str!("../../../kernels/wkv_common.cuh")];
+const QUANT: [&str; 2] =
+    [include_str!("../../../kernels/quant.h"), include_str!("../../../kernels/quant.cu")];
 const WKV6: &str = include_str!("../../../kernels/wkv6.cu");
 const WKV7: &str = include_str!("../../../kernels/wkv7.cu");
+
+/// One compilation of a kernel file.
+pub trait Program: Debug {
+    /// The whole text, which includes no other.
+    fn source(&self) -> String;
+
+    /// The macros that the text expects, as compiler options.
+    fn defines(&self) -> Vec<String>;
+}
 
 /// A recurrence.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -30,7 +46,22 @@ pub enum OperandType {
     Float16,
 }
 
-/// One compilation of a kernel file. It has two kernels, `wkv_forward` and `wkv_backward`.
+impl OperandType {
+    /// All of them.
+    pub const ALL: [OperandType; 3] =
+        [OperandType::Float32, OperandType::Bf16, OperandType::Float16];
+
+    /// Its name in `kernels/cuda_types.cuh`.
+    fn name(self) -> &'static str {
+        match self {
+            OperandType::Float32 => "float",
+            OperandType::Bf16 => "Bf16",
+            OperandType::Float16 => "Half",
+        }
+    }
+}
+
+/// One compilation of a recurrence. It has two kernels, `wkv_forward` and `wkv_backward`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Build {
     /// The recurrence.
@@ -45,9 +76,8 @@ impl Build {
     /// All compilations that a program can ask for.
     pub fn all() -> impl Iterator<Item = Build> {
         let recurrences = [Recurrence::Wkv5, Recurrence::Wkv6, Recurrence::Wkv7];
-        let operands = [OperandType::Float32, OperandType::Bf16, OperandType::Float16];
         recurrences.into_iter().flat_map(move |recurrence| {
-            operands.into_iter().flat_map(move |operand| {
+            OperandType::ALL.into_iter().flat_map(move |operand| {
                 [64, 128, 256].into_iter().map(move |keys| Build { recurrence, operand, keys })
             })
         })
@@ -78,32 +108,63 @@ impl Build {
             _ => Err(KernelError::Native(format!("there is no CUDA kernel for {request:?}"))),
         }
     }
+}
 
-    /// The whole text, which includes no other.
-    pub fn source(&self) -> String {
+impl Program for Build {
+    fn source(&self) -> String {
         let file = match self.recurrence {
             Recurrence::Wkv5 | Recurrence::Wkv6 => WKV6,
             Recurrence::Wkv7 => WKV7,
         };
-        [COMMON[0], COMMON[1], file].join("\n")
+        [TYPES, COMMON[0], COMMON[1], file].join("\n")
     }
 
-    /// The macros that the text expects, as compiler options.
-    pub fn defines(&self) -> [String; 3] {
+    fn defines(&self) -> Vec<String> {
         let version = match self.recurrence {
             Recurrence::Wkv5 => 5,
             Recurrence::Wkv6 => 6,
             Recurrence::Wkv7 => 7,
         };
-        let operand = match self.operand {
-            OperandType::Float32 => "float",
-            OperandType::Bf16 => "Bf16",
-            OperandType::Float16 => "Half",
-        };
-        [
+        vec![
             format!("-DWKV_VERSION={version}"),
-            format!("-DWKV_OPERAND={operand}"),
+            format!("-DWKV_OPERAND={}", self.operand.name()),
             format!("-DWKV_KEYS={}", self.keys),
         ]
+    }
+}
+
+/// One compilation of the kernel of packed weights, `dequantise`.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct QuantBuild {
+    /// Dtype of the numbers that it writes.
+    pub output: OperandType,
+}
+
+impl QuantBuild {
+    /// The kernel that the shim asks for.
+    ///
+    /// # Errors
+    /// [`KernelError::Native`] if it is none of those in `quant.h`.
+    pub fn of(request: &QuantLaunchRequest) -> Result<QuantBuild, KernelError> {
+        let output = match request.dtype {
+            5 => OperandType::Float16,
+            6 => OperandType::Float32,
+            15 => OperandType::Bf16,
+            _ => {
+                let problem = format!("there is no CUDA kernel for {request:?}");
+                return Err(KernelError::Native(problem));
+            }
+        };
+        Ok(QuantBuild { output })
+    }
+}
+
+impl Program for QuantBuild {
+    fn source(&self) -> String {
+        [TYPES, QUANT[0], QUANT[1]].join("\n")
+    }
+
+    fn defines(&self) -> Vec<String> {
+        vec![format!("-DQUANT_OUTPUT={}", self.output.name())]
     }
 }

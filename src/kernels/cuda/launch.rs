@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use cudarc::driver::DriverError;
 use cudarc::driver::result::{ctx, device, init, launch_kernel, module, primary_ctx};
 use cudarc::driver::sys::{
-    CUcontext, CUdevice_attribute_enum as Attribute, CUfunction, is_culib_present,
+    CUcontext, CUdevice_attribute_enum as Attribute, CUfunction, CUmodule, is_culib_present,
 };
 
-use super::{Build, KernelError, nvrtc};
+use super::{Build, KernelError, Program, QuantBuild, nvrtc};
 
 /// A launch that the autograd shim asks for: `WkvCudaLaunch` of `kernels/wkv_cuda.h`.
 #[derive(Debug)]
@@ -44,6 +44,30 @@ const _: () = assert!(size_of::<LaunchRequest>() == 48, "as WkvCudaLaunch in ker
 /// in bytes is the last argument.
 pub type Launch = unsafe extern "C" fn(*const LaunchRequest, *mut c_char, usize) -> c_int;
 
+/// A launch that the shim of packed weights asks for: `QuantCudaLaunch` of `kernels/quant.h`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct QuantLaunchRequest {
+    /// Dtype of the output, in libtorch's numbers: 5 float16, 6 float32, 15 bfloat16.
+    pub dtype: c_int,
+    /// Index of the CUDA device.
+    pub device: c_int,
+    /// Threads of a block.
+    pub threads: c_int,
+    /// Blocks.
+    pub blocks: c_uint,
+    /// The `cudaStream_t` to run on.
+    pub stream: *mut c_void,
+    /// The kernel's only parameter: a `QuantArrays`.
+    pub args: *const c_void,
+}
+
+const _: () =
+    assert!(size_of::<QuantLaunchRequest>() == 32, "as QuantCudaLaunch in kernels/quant.h");
+
+/// Starts the kernel of packed weights; otherwise as [`Launch`].
+pub type QuantLaunch = unsafe extern "C" fn(*const QuantLaunchRequest, *mut c_char, usize) -> c_int;
+
 /// The [`Launch`] that runs kernels on a GPU.
 ///
 /// # Safety
@@ -54,11 +78,35 @@ pub(super) unsafe extern "C" fn launch(
     message: *mut c_char,
     message_len: usize,
 ) -> c_int {
-    // A panic must not cross into C++; cudarc panics where the driver's library is missing.
-    let outcome = catch_unwind(|| {
-        // SAFETY: the caller's promise.
-        unsafe { start(&*request) }
-    });
+    // SAFETY: the caller's promises.
+    unsafe { reported(message, message_len, || start(&*request)) }
+}
+
+/// The [`QuantLaunch`] that runs the kernel on a GPU.
+///
+/// # Safety
+/// That of [`launch`].
+pub(in crate::kernels) unsafe extern "C" fn launch_quant(
+    request: *const QuantLaunchRequest,
+    message: *mut c_char,
+    message_len: usize,
+) -> c_int {
+    // SAFETY: the caller's promises.
+    unsafe { reported(message, message_len, || start_quant(&*request)) }
+}
+
+/// Runs `start`. Returns 0, or 1 after writing the reason and a zero byte into the message.
+///
+/// # Safety
+/// `message` has room for `message_len` bytes, at least one.
+unsafe fn reported(
+    message: *mut c_char,
+    message_len: usize,
+    start: impl FnOnce() -> Result<(), KernelError>,
+) -> c_int {
+    // A panic must not cross into C++; cudarc panics where the driver's library is missing. Nothing is
+    // looked at again that a panic may have left half done.
+    let outcome = catch_unwind(AssertUnwindSafe(start));
     let reason = match outcome {
         Ok(Ok(())) => return 0,
         Ok(Err(KernelError::Native(reason))) => reason,
@@ -77,22 +125,43 @@ pub(super) unsafe extern "C" fn launch(
 /// # Safety
 /// That of [`launch`].
 unsafe fn start(request: &LaunchRequest) -> Result<(), KernelError> {
-    let kernels = kernels(request.device, Build::of(request)?)?;
-    let function = if request.backward == 0 { kernels.forward } else { kernels.backward };
+    let name = if request.backward == 0 { c"wkv_forward" } else { c"wkv_backward" };
+    let function = function(request.device, Loadable::Wkv(Build::of(request)?), name)?;
     let grid = (request.grid[0], request.grid[1], 1);
     let threads = (request.threads.unsigned_abs(), 1, 1);
     let mut args = [request.args.cast_mut()];
-    // SAFETY: the function is of the context that `kernels` made current, the caller vouches for its
+    // SAFETY: the function is of the context that `function` made current, the caller vouches for its
     // parameter, and the stream is libtorch's current one of the same device.
     unsafe { launch_kernel(function, grid, threads, 0, request.stream.cast(), &mut args) }
         .map_err(|error| failed("start a WKV kernel", error))
 }
 
-/// The two kernels of a build in the memory of a device.
-#[derive(Clone, Copy)]
-struct Kernels {
-    forward: CUfunction,
-    backward: CUfunction,
+/// # Safety
+/// That of [`launch`].
+unsafe fn start_quant(request: &QuantLaunchRequest) -> Result<(), KernelError> {
+    let program = Loadable::Quant(QuantBuild::of(request)?);
+    let function = function(request.device, program, c"dequantise")?;
+    let (grid, threads) = ((request.blocks, 1, 1), (request.threads.unsigned_abs(), 1, 1));
+    let mut args = [request.args.cast_mut()];
+    // SAFETY: as in `start`.
+    unsafe { launch_kernel(function, grid, threads, 0, request.stream.cast(), &mut args) }
+        .map_err(|error| failed("start the kernel of packed weights", error))
+}
+
+/// What a device may hold.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Loadable {
+    Wkv(Build),
+    Quant(QuantBuild),
+}
+
+impl Loadable {
+    fn program(&self) -> &dyn Program {
+        match self {
+            Loadable::Wkv(build) => build,
+            Loadable::Quant(build) => build,
+        }
+    }
 }
 
 /// A device as libtorch uses it.
@@ -101,19 +170,19 @@ struct Gpu {
     context: CUcontext,
     /// Such as `sm_90`.
     architecture: String,
-    loaded: BTreeMap<Build, Kernels>,
+    loaded: BTreeMap<Loadable, CUmodule>,
 }
 
-// SAFETY: contexts and functions are handles that the driver lets every thread use.
+// SAFETY: contexts and modules are handles that the driver lets every thread use.
 unsafe impl Send for Gpu {}
 
 /// The devices that were used so far. They live as long as the program, as libtorch's own kernels do; a
 /// static, because libtorch calls [`launch`] from its own threads.
 static GPUS: Mutex<BTreeMap<c_int, Gpu>> = Mutex::new(BTreeMap::new());
 
-/// The kernels of a build on a device, compiled and loaded if they were not; makes the device's context
-/// the current one.
-fn kernels(ordinal: c_int, build: Build) -> Result<Kernels, KernelError> {
+/// A kernel on a device, its program compiled and loaded if it was not; makes the device's context the
+/// current one.
+fn function(ordinal: c_int, wanted: Loadable, name: &CStr) -> Result<CUfunction, KernelError> {
     let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
     let gpu = match gpus.entry(ordinal) {
         Entry::Occupied(entry) => entry.into_mut(),
@@ -121,13 +190,19 @@ fn kernels(ordinal: c_int, build: Build) -> Result<Kernels, KernelError> {
     };
     // SAFETY: the context is retained as long as the program lives.
     unsafe { ctx::set_current(gpu.context) }.map_err(|error| failed("use the device", error))?;
-    if let Some(&kernels) = gpu.loaded.get(&build) {
-        return Ok(kernels);
-    }
-    let cubin = nvrtc::cached(build, &gpu.architecture)?;
-    let kernels = load(&cubin).map_err(|error| failed("load a compiled WKV kernel", error))?;
-    gpu.loaded.insert(build, kernels);
-    Ok(kernels)
+    let module = match gpu.loaded.entry(wanted) {
+        Entry::Occupied(entry) => *entry.get(),
+        Entry::Vacant(entry) => {
+            let cubin = nvrtc::cached(wanted.program(), &gpu.architecture)?;
+            // SAFETY: the image is a whole cubin, which the driver checks and copies.
+            let module = unsafe { module::load_data(cubin.as_ptr().cast()) }
+                .map_err(|error| failed("load a compiled kernel", error))?;
+            *entry.insert(module)
+        }
+    };
+    // SAFETY: modules are never unloaded.
+    unsafe { module::get_function(module, name.into()) }
+        .map_err(|error| failed("find a compiled kernel", error))
 }
 
 fn open(ordinal: c_int) -> Result<Gpu, KernelError> {
@@ -148,15 +223,6 @@ fn open(ordinal: c_int) -> Result<Gpu, KernelError> {
     };
     let (context, architecture) = describe().map_err(|error| failed("use the device", error))?;
     Ok(Gpu { context, architecture, loaded: BTreeMap::new() })
-}
-
-/// Loads the machine code of a build into the current context.
-fn load(cubin: &[u8]) -> Result<Kernels, DriverError> {
-    // SAFETY: the image is a whole cubin, which the driver checks and copies.
-    let module = unsafe { module::load_data(cubin.as_ptr().cast()) }?;
-    // SAFETY: the module was just loaded.
-    let function = |name: &CStr| unsafe { module::get_function(module, name.into()) };
-    Ok(Kernels { forward: function(c"wkv_forward")?, backward: function(c"wkv_backward")? })
 }
 
 fn failed(what: &str, error: DriverError) -> KernelError {

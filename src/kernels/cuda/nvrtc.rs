@@ -8,7 +8,7 @@ use std::{env, fs, io};
 use cudarc::nvrtc::{result, sys};
 use sha2::{Digest, Sha256};
 
-use super::{Build, KernelError, libtorch_packages, load};
+use super::{KernelError, Program, libtorch_packages, load};
 
 /// Options of every compilation, besides architecture and macros. Unmarked functions are for the device;
 /// the log reports what a kernel uses.
@@ -27,13 +27,13 @@ pub struct Compiled {
 ///
 /// # Errors
 /// Those of [`Nvrtc::open`] and [`Nvrtc::compile`]. A cache that cannot be written is no error.
-pub(super) fn cached(build: Build, architecture: &str) -> Result<Vec<u8>, KernelError> {
-    let file = cache_folder().map(|folder| folder.join(cache_name(build, architecture)));
+pub(super) fn cached(program: &dyn Program, architecture: &str) -> Result<Vec<u8>, KernelError> {
+    let file = cache_folder().map(|folder| folder.join(cache_name(program, architecture)));
     if let Some(cubin) = file.as_ref().and_then(|file| fs::read(file).ok()) {
         return Ok(cubin);
     }
     let packages = libtorch_packages();
-    let compiled = Nvrtc::open(packages.as_slice())?.compile(build, architecture)?;
+    let compiled = Nvrtc::open(packages.as_slice())?.compile(program, architecture)?;
     if let Some(file) = file {
         let _ = write_whole(&file, &compiled.cubin);
     }
@@ -48,10 +48,10 @@ pub fn cache_folder() -> Option<PathBuf> {
     Some(cache.join("statetune/kernels"))
 }
 
-/// The name of a build's machine code: a digest of all that it is made from.
-fn cache_name(build: Build, architecture: &str) -> String {
+/// The name of a program's machine code: a digest of all that it is made from.
+fn cache_name(program: &dyn Program, architecture: &str) -> String {
     let mut digest = Sha256::new();
-    for part in options(build, architecture).iter().chain([&build.source()]) {
+    for part in options(program, architecture).iter().chain([&program.source()]) {
         digest.update(part);
         digest.update([0]);
     }
@@ -68,10 +68,10 @@ fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn options(build: Build, architecture: &str) -> Vec<String> {
+fn options(program: &dyn Program, architecture: &str) -> Vec<String> {
     let mut options = vec![format!("--gpu-architecture={architecture}")];
     options.extend(OPTIONS.map(String::from));
-    options.extend(build.defines());
+    options.extend(program.defines());
     options
 }
 
@@ -109,27 +109,31 @@ impl Nvrtc {
     ///
     /// # Errors
     /// [`KernelError::Native`] has the compiler's text.
-    pub fn compile(&self, build: Build, architecture: &str) -> Result<Compiled, KernelError> {
-        let source = CString::new(build.source()).expect("the kernels hold no zero byte");
+    pub fn compile(
+        &self,
+        program: &dyn Program,
+        architecture: &str,
+    ) -> Result<Compiled, KernelError> {
+        let source = CString::new(program.source()).expect("the kernels hold no zero byte");
         let failed = |what: &str| {
             KernelError::Native(format!(
-                "NVRTC cannot compile {build:?} for {architecture}: {what}"
+                "NVRTC cannot compile {program:?} for {architecture}: {what}"
             ))
         };
-        let program = result::create_program(&source, Some(c"wkv.cu"))
+        let compiling = result::create_program(&source, Some(c"kernels.cu"))
             .map_err(|error| failed(&error.to_string()))?;
         // SAFETY: the program was just created and is destroyed last; both buffers have the size that
         // NVRTC names.
         unsafe {
-            let status = result::compile_program(program, &options(build, architecture));
-            let log = result::get_program_log(program).unwrap_or_default();
+            let status = result::compile_program(compiling, &options(program, architecture));
+            let log = result::get_program_log(compiling).unwrap_or_default();
             let log: Vec<u8> = log.iter().map(|&c| c.cast_unsigned()).collect();
             let log = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy();
             let compiled = match status {
-                Ok(()) => cubin(program).map_err(|error| failed(&error.to_string())),
+                Ok(()) => cubin(compiling).map_err(|error| failed(&error.to_string())),
                 Err(_) => Err(failed(&log)),
             };
-            let _ = result::destroy_program(program);
+            let _ = result::destroy_program(compiling);
             Ok(Compiled { cubin: compiled?, log: log.into_owned() })
         }
     }
@@ -161,7 +165,7 @@ fn load_from(folder: &Path, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::cuda::{OperandType, Recurrence};
+    use crate::kernels::cuda::{Build, OperandType, Recurrence};
 
     const BUILD: Build =
         Build { recurrence: Recurrence::Wkv7, operand: OperandType::Bf16, keys: 64 };
@@ -170,11 +174,11 @@ mod tests {
     fn cache_names_tell_builds_and_architectures_apart() {
         let names: std::collections::BTreeSet<String> = Build::all()
             .flat_map(|build| {
-                ["sm_80", "sm_90"].map(|architecture| cache_name(build, architecture))
+                ["sm_80", "sm_90"].map(|architecture| cache_name(&build, architecture))
             })
             .collect();
         assert_eq!(names.len(), 27 * 2);
-        assert_eq!(cache_name(BUILD, "sm_90"), cache_name(BUILD, "sm_90"));
+        assert_eq!(cache_name(&BUILD, "sm_90"), cache_name(&BUILD, "sm_90"));
     }
 
     #[test]

@@ -1,0 +1,10 @@
+// Which of the compilations of the CPU kernels runs.
+#pragma once
+
+// From the least to the most demanding. The numbers are those of the Rust side.
+enum InstructionSet { BASELINE, AVX2, AVX512 };
+
+// What the calls of this thread use: the best one of the machine, or what a test asked for. Kernels
+// are chosen on the thread that calls an operation, or that goes back through the graph, and not on
+// those that share the work.
+InstructionSet instruction_set();

@@ -1,0 +1,256 @@
+// The autograd shim of quantised weights: a linear layer that keeps the packed matrix alone and
+// makes it dense for each product, in the forward pass and again in the backward pass. It saves
+// tensors, hands pointers to kernels, and leaves products to libtorch. No exception leaves it:
+// failures come back as text.
+#include <ATen/DeviceGuard.h>
+#include <ATen/Parallel.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/torch.h>
+
+#include <cstdio>
+#include <exception>
+#include <limits>
+
+#include "instruction_set.h"
+#include "quant_cpu.h"
+
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Scales that share a scale of their own, where scales are quantised.
+constexpr int64_t SCALE_GROUP = 256;
+// Numbers that are worth a thread.
+constexpr int64_t GRAIN = 1 << 15;
+
+// Starts the kernel of a request on its stream. Returns 0, or 1 after writing the reason into
+// `message`.
+using Launch = int (*)(const QuantCudaLaunch *request, char *message, size_t message_len);
+
+}  // namespace
+
+// A packed matrix as Rust describes it. Tensors are contiguous and on one device.
+struct QuantWeight {
+  int64_t rows, columns, group_len;
+  const Tensor *codes;         // uint8, (n) or, where there are 16 levels, (n / 2) rounded up
+  const Tensor *levels;        // float32, (16) or (256)
+  const Tensor *scales;        // float32: one a group, or one for SCALE_GROUP groups
+  const Tensor *scale_codes;   // uint8, one a group; null: scales are not quantised
+  const Tensor *scale_levels;  // float32, (256), or null
+  double scale_offset;
+  Launch launch;  // starts the CUDA kernel; null: the CPU kernels compute
+};
+
+namespace {
+
+QuantKernels cpu_kernels() {
+  switch (instruction_set()) {
+    case AVX512:
+      return wkv_avx512::quant_kernels();
+    case AVX2:
+      return wkv_avx2::quant_kernels();
+    default:
+      return wkv_baseline::quant_kernels();
+  }
+}
+
+// Calls `kernel(arguments, first, end)` for ranges of all groups, on all threads.
+template <class Kernel, class Arguments>
+void over_groups(Kernel kernel, const Arguments &p) {
+  const int64_t n_group = (p.n + p.group_len - 1) / p.group_len;
+  at::parallel_for(0, n_group, std::max<int64_t>(GRAIN / p.group_len, 1),
+                   [&](int64_t first, int64_t end) { kernel(p, first, end); });
+}
+
+// Room for a matrix on the CPU that is used up before this thread asks for the next one. It is kept,
+// as large as the largest matrix so far: if it were allocated for each product, small tensors would
+// settle in the hole that it leaves, and the next one would need fresh memory.
+Tensor scratch(at::IntArrayRef size, at::ScalarType type) {
+  thread_local Tensor room;
+  const int64_t bytes = c10::multiply_integers(size) * int64_t(at::elementSize(type));
+  if (!room.defined() || room.numel() < bytes) {
+    room = Tensor();
+    room = at::empty({bytes}, at::kByte);
+  }
+  return room.narrow(0, 0, bytes).view(type).view(size);
+}
+
+// A packed matrix that holds its tensors.
+struct Packed {
+  Tensor codes, levels, scales, scale_codes, scale_levels;
+  int64_t rows, columns, group_len;
+  double scale_offset;
+  Launch launch;
+
+  explicit Packed(const QuantWeight &w)
+      : codes(*w.codes), levels(*w.levels), scales(*w.scales),
+        scale_codes(w.scale_codes ? *w.scale_codes : Tensor()),
+        scale_levels(w.scale_levels ? *w.scale_levels : Tensor()), rows(w.rows),
+        columns(w.columns), group_len(w.group_len), scale_offset(w.scale_offset),
+        launch(w.launch) {}
+
+  // What autograd keeps: these tensors, which the model holds anyway.
+  explicit Packed(AutogradContext *ctx) {
+    const variable_list kept = ctx->get_saved_variables();
+    codes = kept[0], levels = kept[1], scales = kept[2];
+    scale_codes = kept[3], scale_levels = kept[4];
+    auto &data = ctx->saved_data;
+    rows = data["rows"].toInt(), columns = data["columns"].toInt();
+    group_len = data["group_len"].toInt();
+    scale_offset = data["scale_offset"].toDouble();
+    launch = reinterpret_cast<Launch>(data["launch"].toInt());
+  }
+  void save(AutogradContext *ctx) const {
+    ctx->save_for_backward({codes, levels, scales, scale_codes, scale_levels});
+    auto &data = ctx->saved_data;
+    data["rows"] = rows, data["columns"] = columns;
+    data["group_len"] = group_len;
+    data["scale_offset"] = scale_offset;
+    data["launch"] = int64_t(reinterpret_cast<intptr_t>(launch));
+  }
+
+  // The scale of every group.
+  Tensor all_scales() const {
+    if (!scale_codes.defined()) return scales;
+    const Tensor level = scale_levels.index_select(0, scale_codes.to(at::kInt));
+    const Tensor scale = scales.repeat_interleave(SCALE_GROUP).narrow(0, 0, level.size(0));
+    return level * scale + scale_offset;
+  }
+
+  // The matrix (rows, columns) in a dtype, as a tensor of its own.
+  Tensor dequantise(at::ScalarType type) const {
+    return dequantise_into(at::empty({rows, columns}, codes.options().dtype(type)));
+  }
+
+  // The same for a product that follows at once.
+  Tensor dequantise_for_now(at::ScalarType type) const {
+    return codes.is_cpu() ? dequantise_into(scratch({rows, columns}, type)) : dequantise(type);
+  }
+
+ private:
+  Tensor dequantise_into(const Tensor &out) const {
+    const at::ScalarType type = out.scalar_type();
+    TORCH_CHECK(type == at::kFloat || type == at::kBFloat16 || type == at::kHalf ||
+                    type == at::kDouble,
+                "weights are dequantised to float32, float64, bfloat16 or float16, not ", type);
+    const at::OptionalDeviceGuard guard(codes.device());
+    const Tensor scale = all_scales();
+    QuantArrays p;
+    p.n = rows * columns;
+    p.group_len = group_len;
+    p.code_bits = levels.numel() == 16 ? 4 : 8;
+    p.dtype = QuantDtype(type);
+    p.codes = static_cast<const unsigned char *>(codes.data_ptr());
+    p.levels = static_cast<const float *>(levels.data_ptr());
+    p.scales = static_cast<const float *>(scale.data_ptr());
+    p.out = out.data_ptr();
+    if (launch)
+      start(p);
+    else
+      over_groups(cpu_kernels().dequantise, p);
+    return out;
+  }
+
+  // Asks for the CUDA kernel on the current stream of the matrix's device, which is the current
+  // device. On CPU tensors the stream is null; tests use that to emulate the launch.
+  void start(const QuantArrays &p) const {
+    constexpr int64_t PER_BLOCK = int64_t(QUANT_CUDA_THREADS) * QUANT_CUDA_NUMBERS;
+    TORCH_CHECK(p.n % QUANT_CUDA_NUMBERS == 0 && p.group_len % QUANT_CUDA_NUMBERS == 0,
+                "the CUDA kernel dequantises rows of a multiple of ", QUANT_CUDA_NUMBERS);
+    TORCH_CHECK(p.dtype != QUANT_F64, "the CUDA kernel does not dequantise to float64");
+    const int64_t blocks = (p.n + PER_BLOCK - 1) / PER_BLOCK;
+    TORCH_CHECK(blocks <= std::numeric_limits<int32_t>::max(), "the matrix is too large");
+    QuantCudaLaunch request;
+    request.dtype = p.dtype;
+    request.device = codes.is_cuda() ? codes.get_device() : 0;
+    request.threads = QUANT_CUDA_THREADS;
+    request.blocks = unsigned(blocks);
+    request.stream = nullptr;
+    if (codes.is_cuda()) {
+      const c10::impl::VirtualGuardImpl cuda(codes.device().type());
+      request.stream = cuda.getStream(codes.device()).native_handle();
+    }
+    request.args = &p;
+    char message[4096] = "";
+    TORCH_CHECK(launch(&request, message, sizeof message) == 0, message);
+  }
+};
+
+class QuantLinear : public torch::autograd::Function<QuantLinear> {
+ public:
+  static Tensor forward(AutogradContext *ctx, const Tensor &x, const Packed &weight) {
+    weight.save(ctx);
+    return at::linear(x, weight.dequantise_for_now(x.scalar_type()));
+  }
+
+  static variable_list backward(AutogradContext *ctx, const variable_list &grads) {
+    const Tensor &dy = grads[0];
+    if (!dy.defined() || !ctx->needs_input_grad(0)) return {Tensor(), Tensor()};
+    const Packed weight(ctx);
+    return {at::matmul(dy, weight.dequantise_for_now(dy.scalar_type())), Tensor()};
+  }
+};
+
+// Runs `work`, which fails with an exception. Returns 0, or 1 after writing the reason.
+template <class Work>
+int caught(char *message, size_t message_len, Work work) {
+  try {
+    work();
+    return 0;
+  } catch (const c10::Error &e) {
+    std::snprintf(message, message_len, "%s", e.what_without_backtrace());
+    return 1;
+  } catch (const std::exception &e) {
+    std::snprintf(message, message_len, "%s", e.what());
+    return 1;
+  }
+}
+
+}  // namespace
+
+// The matrix (rows, columns) of a packed weight in a dtype, one of QuantDtype: a new tensor that the
+// caller owns. Returns 0, or 1 after writing the reason into `message`.
+extern "C" int statetune_quant_dequantise(const QuantWeight *weight, int dtype, Tensor **out,
+                                          char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    const at::NoGradGuard no_grad;
+    *out = new Tensor(Packed(*weight).dequantise(at::ScalarType(dtype)));
+  });
+}
+
+// x W^T for x (.., columns) on the device of the weight: (.., rows), differentiable in x.
+extern "C" int statetune_quant_linear(const QuantWeight *weight, const Tensor *x, Tensor **y,
+                                      char *message, size_t message_len) {
+  return caught(message, message_len,
+                [&] { *y = new Tensor(QuantLinear::apply(*x, Packed(*weight))); });
+}
+
+// Packs `numbers` (any floating-point dtype, on the CPU) into codes of 4 bits in groups of an even
+// `group_len`. `bounds` (15) float32 and `order` (16) uint8 are those of QuantPack; `codes` and
+// `scales` receive new tensors that the caller owns.
+extern "C" int statetune_quant_pack(const Tensor *numbers, int64_t group_len, const Tensor *bounds,
+                                    const Tensor *order, Tensor **codes, Tensor **scales,
+                                    char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    const at::NoGradGuard no_grad;
+    const int64_t n = numbers->numel();
+    const Tensor packed = at::empty({(n + 1) / 2}, at::kByte);
+    const Tensor scale = at::empty({(n + group_len - 1) / group_len}, at::kFloat);
+    const bool as_is = numbers->scalar_type() == at::kFloat && numbers->is_contiguous();
+    const Tensor widened = as_is ? *numbers : scratch(numbers->sizes(), at::kFloat);
+    if (!as_is) widened.copy_(*numbers);
+    QuantPack p;
+    p.n = n;
+    p.group_len = group_len;
+    p.numbers = static_cast<const float *>(widened.data_ptr());
+    p.bounds = static_cast<const float *>(bounds->data_ptr());
+    p.order = static_cast<const uint8_t *>(order->data_ptr());
+    p.codes = static_cast<uint8_t *>(packed.data_ptr());
+    p.scales = static_cast<float *>(scale.data_ptr());
+    over_groups(cpu_kernels().pack, p);
+    *codes = new Tensor(packed);
+    *scales = new Tensor(scale);
+  });
+}

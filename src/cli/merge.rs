@@ -1,0 +1,93 @@
+//! `statetune merge`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::subject::fail;
+use super::{Color, ExperimentArgs, say, show, tell};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::pipeline::{Merge, merge as write};
+use crate::plan::{ModelPlan, Purpose};
+use crate::runs::{find_run, newest_product, nothing_saved};
+
+/// Arguments of `merge`.
+#[derive(Args, Debug)]
+pub(super) struct MergeArgs {
+    /// A run: `latest`, its name, its four letters, or its path.
+    run: String,
+    /// The checkpoint to write, a `.pth` [default: `NAME-merged.pth` beside the run's newest product NAME].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The weights, where they do not lie any more where the run found them.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Add adapters to the packed weights that they were tuned on, made dense again: exactly the model that
+    /// was trained, with the errors of packing. Otherwise they are added to the weights of the base.
+    #[arg(long)]
+    quantised: bool,
+    /// Where run directories lie.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs_dir: PathBuf,
+}
+
+pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
+    let refuse = |message: Diagnostic| {
+        show(&message, color);
+        ExitCode::Invalid
+    };
+    let Some(run) = find_run(&args.runs_dir, &args.run) else {
+        let message = format!("there is no run `{}` in `{}`", args.run, args.runs_dir.display());
+        return refuse(Diagnostic::error("ST0201", message));
+    };
+    let experiment = ExperimentArgs { set: Vec::new(), runs_dir: Some(args.runs_dir.clone()) };
+    let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let Some(product) = newest_product(&run) else { return refuse(nothing_saved(&run)) };
+    let base = match (&args.model, &plan.model) {
+        (Some(model), _) | (None, ModelPlan::Load(model)) => model.clone(),
+        (None, ModelPlan::Scratch { .. }) => {
+            let message =
+                format!("the run `{}` trained a new model, it has no base", run.display());
+            let help = format!("its product is a whole model: {}", product.display());
+            return refuse(Diagnostic::error("ST6003", message).help(help));
+        }
+    };
+    if args.quantised && plan.quant.is_none() {
+        let message = "the run did not pack its weights, so there is nothing to merge into them";
+        return refuse(Diagnostic::error("ST0220", message).help("leave `--quantised` out"));
+    }
+    let out = args.out.clone().unwrap_or_else(|| {
+        let mut name = product.file_stem().unwrap_or_default().to_os_string();
+        name.push("-merged.pth");
+        product.with_file_name(name)
+    });
+    if out.extension().is_none_or(|extension| extension != "pth") {
+        let message = format!("`{}` is no name of a `.pth`", out.display());
+        let help = "other forms are made from it: `statetune export FILE --to st`";
+        return refuse(Diagnostic::error("ST0221", message).help(help));
+    }
+    let is_input = |input: &PathBuf| {
+        out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|input| input == out))
+    };
+    if [&base, &product].into_iter().any(is_input) {
+        let message = format!("`{}` would be overwritten by what is made of it", out.display());
+        return refuse(
+            Diagnostic::error("ST0206", message).help("name another file: `--out FILE`"),
+        );
+    }
+    let files = Merge { base: &base, product: &product, out: &out, quantised: args.quantised };
+    match write(&plan, &files) {
+        Ok(said) => {
+            for message in said {
+                tell(format_args!("{}\n", message.render(color.on())));
+            }
+            say(out.display());
+            ExitCode::Ok
+        }
+        Err(error) => fail(&error, color),
+    }
+}

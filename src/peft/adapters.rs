@@ -1,0 +1,190 @@
+//! The adapters of a whole model: one for each matrix that a method changes.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
+
+use super::adapter::{Adapter, AdapterMethod, Part};
+use crate::config::Target;
+use crate::model::{Linear, Shape, Update, Weights};
+use crate::optim::Parameter;
+
+/// A method and the linear layers that it changes.
+#[derive(Debug)]
+pub struct AdapterRecipe {
+    /// How they are changed.
+    pub method: Box<dyn AdapterMethod>,
+    /// Which ones; `None`: all.
+    pub targets: Option<Vec<Target>>,
+}
+
+impl AdapterRecipe {
+    /// The matrices that are changed, (out, in), in the order of the checkpoint.
+    pub fn matrices(&self, shape: &Shape) -> Vec<(String, [i64; 2])> {
+        let chosen = |name: &str| {
+            let targets = self.targets.as_ref();
+            targets.is_none_or(|targets| targets.iter().any(|target| is_of(*target, name)))
+        };
+        let linears = shape.linears().into_iter().filter(|(name, _)| chosen(name));
+        linears.map(|(name, size)| (name, [size[0], size[1]])).collect()
+    }
+
+    /// The tensors of the adapters by name, with their sizes, for a model that the method can change.
+    ///
+    /// # Panics
+    /// On a model for which [`super::Recipe::check`] fails.
+    pub fn tensors(&self, shape: &Shape) -> Vec<(String, Vec<i64>)> {
+        let matrices = self.matrices(shape).into_iter();
+        matrices.flat_map(|(matrix, size)| self.parts_of(&matrix, size)).collect()
+    }
+
+    fn parts_of(&self, matrix: &str, size: [i64; 2]) -> Vec<(String, Vec<i64>)> {
+        let parts = self.method.parts(size).expect("sizes were checked");
+        parts.into_iter().map(|part| (tensor_name(matrix, &part), part.size)).collect()
+    }
+}
+
+/// Whether a linear layer by its name in a checkpoint is one of these layers. The channel mix in place of the
+/// first time mix counts as one.
+pub(super) fn is_of(target: Target, name: &str) -> bool {
+    let name = name.replace(".ffnPre.", ".ffn.");
+    name.ends_with(&format!(".{target}.weight"))
+}
+
+/// `blocks.0.att.key.lora_A` for the part `lora_A` of the matrix `blocks.0.att.key.weight`.
+fn tensor_name(matrix: &str, part: &Part) -> String {
+    format!("{}.{}", matrix.strip_suffix(".weight").unwrap_or(matrix), part.name)
+}
+
+/// The adapters of a model, in the order of its checkpoint.
+#[derive(Debug, Default)]
+pub struct Adapters(Vec<Adapted>);
+
+/// A matrix and its adapter.
+#[derive(Debug)]
+struct Adapted {
+    /// Its name in the checkpoint.
+    matrix: String,
+    /// The adapter's tensors with their full names; those that learn are leaves.
+    tensors: Vec<(String, Tensor)>,
+    adapter: Rc<dyn Adapter>,
+}
+
+impl Adapters {
+    /// New adapters for these weights, ready to learn. The numbers that are drawn for a matrix depend on
+    /// `seed` and on its place among the linear layers.
+    pub fn start(recipe: &AdapterRecipe, weights: &Weights, seed: u64) -> Adapters {
+        Adapters::make(recipe, weights.shape(), |i, matrix, _| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(i);
+            let values = recipe.method.start(&weights.get(matrix, Kind::Float), &mut rng);
+            values.into_iter().map(|value| value.to_device(weights.device())).collect()
+        })
+    }
+
+    /// Adapters of copies of these tensors, among which are those of [`AdapterRecipe::tensors`], float32.
+    ///
+    /// # Panics
+    /// When one is missing.
+    pub fn from_tensors(
+        recipe: &AdapterRecipe,
+        shape: &Shape,
+        tensors: &HashMap<String, Tensor>,
+        device: Device,
+    ) -> Adapters {
+        Adapters::make(recipe, shape, |_, _, names| {
+            names.iter().map(|name| tensors[name].copy().to_device(device)).collect()
+        })
+    }
+
+    /// Makes the adapter of each matrix from the values that `values` gives for its number, its name and
+    /// the names of the tensors.
+    fn make(
+        recipe: &AdapterRecipe,
+        shape: &Shape,
+        values: impl Fn(u64, &str, &[String]) -> Vec<Tensor>,
+    ) -> Adapters {
+        let adapted = |(i, (matrix, size)): (u64, (String, [i64; 2]))| {
+            let parts = recipe.method.parts(size).expect("sizes were checked");
+            let names: Vec<String> = parts.iter().map(|part| tensor_name(&matrix, part)).collect();
+            let values: Vec<Tensor> = values(i, &matrix, &names)
+                .into_iter()
+                .zip(&parts)
+                .map(|(value, part)| value.set_requires_grad(part.learns))
+                .collect();
+            let adapter = recipe.method.adapter(&values);
+            Adapted { matrix, tensors: names.into_iter().zip(values).collect(), adapter }
+        };
+        Adapters((0..).zip(recipe.matrices(shape)).map(adapted).collect())
+    }
+
+    /// Takes out of the matrices what the adapters start with, where they start with a part of them.
+    /// Matrices that change are rounded to `kind`.
+    pub fn freeze(&self, weights: &mut Weights, kind: Kind) {
+        let _guard = tch::no_grad_guard();
+        for Adapted { matrix, adapter, .. } in &self.0 {
+            if let Some(frozen) = adapter.frozen(&weights.get(matrix, Kind::Float)) {
+                weights.set_linear(matrix, Linear::dense(frozen.to_kind(kind)));
+            }
+        }
+    }
+
+    /// Puts the adapters on the matrices, which stay under them as they are.
+    pub fn attach(&self, weights: &mut Weights, kind: Kind) {
+        for Adapted { matrix, adapter, .. } in &self.0 {
+            let update: Rc<dyn Update> = adapter.clone();
+            weights.set_linear(matrix, weights.linear(matrix, kind).with_update(update));
+        }
+    }
+
+    /// As [`Adapters::attach`], with the updates as a training step applies them; `seeds` gives one number
+    /// for each matrix.
+    pub(super) fn attach_training(
+        &self,
+        weights: &mut Weights,
+        kind: Kind,
+        mut seeds: impl FnMut() -> u64,
+    ) {
+        for Adapted { matrix, adapter, .. } in &self.0 {
+            let update = adapter.training(seeds()).unwrap_or(adapter.clone());
+            weights.set_linear(matrix, weights.linear(matrix, kind).with_update(update));
+        }
+    }
+
+    /// Whether a training step applies the updates as they are.
+    pub(super) fn same_in_training(&self) -> bool {
+        self.0.iter().all(|adapted| adapted.adapter.training(0).is_none())
+    }
+
+    /// What learns.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let tensors = self.tensors().filter(|(_, tensor)| tensor.requires_grad());
+        let parameter = |(name, tensor): (&str, &Tensor)| Parameter {
+            name: name.to_string(),
+            tensor: tensor.shallow_clone(),
+            lr_scale: 1.0,
+            decays: false,
+        };
+        tensors.map(parameter).collect()
+    }
+
+    /// All tensors of the adapters by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let tensors = self.0.iter().flat_map(|adapted| &adapted.tensors);
+        tensors.map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Whether no matrix is changed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The adapter of a matrix, if it has one.
+    pub fn of(&self, matrix: &str) -> Option<&dyn Adapter> {
+        let adapted = self.0.iter().find(|adapted| adapted.matrix == matrix)?;
+        Some(adapted.adapter.as_ref())
+    }
+}

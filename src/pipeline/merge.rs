@@ -1,0 +1,96 @@
+//! A base and what a run learned on it as one checkpoint.
+
+use std::path::Path;
+
+use serde_json::json;
+use tch::{Kind, Tensor};
+
+use super::{RunError, check_base, pack_weights};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::model::{TimeState, Version, Weights, load_tensors};
+use crate::output::{Passport, Product, save_merged, state_beside};
+use crate::peft::merged;
+use crate::plan::{PeftPlan, Plan};
+
+/// What is merged, and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Merge<'a> {
+    /// The weights that the run started from.
+    pub base: &'a Path,
+    /// The newest product of the run.
+    pub product: &'a Path,
+    /// The checkpoint that is written.
+    pub out: &'a Path,
+    /// Whether the run's adapters are added to the packed weights that they were tuned on, made dense again,
+    /// instead of to the weights of the base.
+    pub quantised: bool,
+}
+
+/// Writes the model that does what the base does with what the run learned: the base's tensors in its order
+/// and its dtypes, and the initial states behind them where they learned. Returns what the user should know.
+///
+/// # Errors
+/// A base that the product does not belong to, a product that lacks or adds a tensor, numbers beyond the
+/// base's dtype, and files that cannot be read or written. Nothing is left behind then.
+pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Vec<Diagnostic>, RunError> {
+    let mut said = Vec::new();
+    if let Some(found) = check_base(files.product, files.base)? {
+        if found.severity == Severity::Error {
+            return Err(RunError::Foreign(Box::new(found)));
+        }
+        said.push(found);
+    }
+    let base = Weights::load(files.base)?;
+    let shape = *base.shape();
+    let mut packed = base.share();
+    if let Some(format) = plan.quant.filter(|_| files.quantised) {
+        pack_weights(&mut packed, format, files.base)?;
+    }
+    let (recipe, learned, state) = match &plan.peft {
+        PeftPlan::State(_) => (None, Default::default(), Some(files.product.to_path_buf())),
+        PeftPlan::Weights(recipe) => {
+            let expected = match recipe.adapter {
+                Some(_) => recipe.product_tensors(&shape),
+                None => shape.tensors(),
+            };
+            let learned = load_tensors(files.product, &expected, "what the run learned")?;
+            let stem = state_beside(&files.product.with_extension(""));
+            let state = recipe.state_lr_scale.map(|_| stem.with_added_extension("pth"));
+            (Some(recipe), learned, state)
+        }
+    };
+    let state = state.map(|file| TimeState::load(&file, &shape)).transpose()?;
+    if state.is_some() && shape.version() == Version::V7 {
+        said.push(ignored_state());
+    }
+
+    let kind = base.iter().next().map_or(Kind::BFloat16, |(_, tensor)| tensor.kind());
+    let tensors = || -> Box<dyn Iterator<Item = (String, Tensor)>> {
+        let states = state.iter().flat_map(|state| state.0.iter().enumerate());
+        let states = states.map(move |(layer, s)| (TimeState::name(layer), s.to_kind(kind)));
+        match recipe {
+            Some(recipe) => {
+                let weights = merged(recipe, &base, &packed, &learned);
+                Box::new(weights.map(|(name, x)| (name.to_string(), x)).chain(states))
+            }
+            None => {
+                let weights = base.iter().map(|(name, x)| (name.to_string(), x.shallow_clone()));
+                Box::new(weights.chain(states))
+            }
+        }
+    };
+    let passport = Passport::of(files.product)?.unwrap_or_else(|| {
+        Passport::of_all(&[None], Product::Model, json!({ "made_by": "merge" }))
+    });
+    save_merged(files.out, tensors, &Passport { product: Product::Model, ..passport })?;
+    Ok(said)
+}
+
+/// What programs make of initial states in an RWKV-7 model.
+fn ignored_state() -> Diagnostic {
+    let message = "most programs for RWKV-7 ignore initial states that lie in a model";
+    Diagnostic::warning("ST8020", message)
+        .note("the `rwkv` package and RWKV Runner ignore them without a word")
+        .note("rwkv.cpp aborts, and converters for Hugging Face and GGUF refuse the file")
+        .help("mount the state beside the model instead: `statetune mount RUN --for rwkv-runner`")
+}

@@ -1,0 +1,54 @@
+//! Packing the linear layers of a model.
+
+use std::rc::Rc;
+
+use tch::Kind;
+
+use super::{Format, PackError, Packed};
+use crate::model::{Linear, Shape, Weights};
+
+/// A matrix of a model cannot be packed.
+#[derive(Debug, thiserror::Error)]
+#[error("tensor `{name}` cannot be packed as {format}: {source}")]
+pub struct QuantError {
+    /// The matrix.
+    pub name: String,
+    /// What it was to become.
+    pub format: Format,
+    /// Why not.
+    pub source: PackError,
+}
+
+/// Packs the matrices of all linear layers of all blocks ([`Shape::linears`]). Embedding, head, low-rank
+/// matrices and vectors stay as they are.
+///
+/// One matrix is packed at a time, and then given up: of a mapped file its pages too, so that no more
+/// memory is used than for the packed model and one matrix in float32.
+///
+/// # Errors
+/// The first matrix that cannot be packed; the ones before it are then packed.
+pub fn quantise(weights: &mut Weights, format: Format) -> Result<(), QuantError> {
+    for (name, _) in weights.shape().linears() {
+        let packed = weights.with_tensor(&name, |tensor| Packed::pack(tensor, format));
+        let packed = packed.map_err(|source| QuantError { name: name.clone(), format, source })?;
+        weights.set_linear(&name, Linear::new(Rc::new(packed.on(weights.device()))));
+        weights.forget_pages(&name);
+    }
+    Ok(())
+}
+
+/// Bytes of the weights of a model that computes in `kind`: with the linear layers of its blocks in a
+/// format, or dense.
+pub fn bytes(shape: &Shape, kind: Kind, format: Option<Format>) -> u64 {
+    let dense = |numbers: i64| numbers.unsigned_abs() * kind.elt_size_in_bytes() as u64;
+    let linears = shape.linears();
+    let numbers: i64 = linears.iter().map(|(_, size)| size.iter().product::<i64>()).sum();
+    let of_linears = match format {
+        Some(format) => linears
+            .iter()
+            .map(|(_, size)| format.bytes(size[..].try_into().expect("a matrix has two axes")))
+            .sum(),
+        None => dense(numbers),
+    };
+    dense(shape.parameters() - numbers) + of_linears
+}

@@ -1,0 +1,92 @@
+//! Linear layers of packed weights against dense ones, and their memory.
+//!
+//! A layer makes 512 tokens of D channels into as many; ids look like `quant/linear/f32_d768/nf4`, with the
+//! dtype of the computation. Besides, the bytes of the released sizes are printed.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use statetune::model::{Matrix, Shape, Version};
+use statetune::quant::{Format, Packed, bytes};
+use tch::{Device, Kind, Tensor};
+
+const TOKENS: i64 = 512;
+
+const FORMATS: [Format; 5] = [
+    Format::Int8,
+    Format::Nf4 { double: false },
+    Format::Nf4 { double: true },
+    Format::Fp4 { double: false },
+    Format::Fp8,
+];
+
+/// Version, layers and channels of released models.
+const MODELS: [(&str, Version, i64, i64); 10] = [
+    ("rwkv7-0.1b", Version::V7, 12, 768),
+    ("rwkv7-0.4b", Version::V7, 24, 1024),
+    ("rwkv7-1.5b", Version::V7, 24, 2048),
+    ("rwkv7-2.9b", Version::V7, 32, 2560),
+    ("rwkv7-7b", Version::V7, 32, 4096),
+    ("rwkv7-14b", Version::V7, 61, 4096),
+    ("rwkv6-1.6b", Version::V6, 24, 2048),
+    ("rwkv6-3b", Version::V6, 32, 2560),
+    ("rwkv6-7b", Version::V6, 32, 4096),
+    ("rwkv6-14b", Version::V6, 61, 4096),
+];
+
+/// Prints the bytes of whole models whose other tensors are bfloat16, in GB.
+fn memory() {
+    let names = FORMATS.map(|format| match format.is_double() {
+        true => format!("{} double", format.name()),
+        false => format.name().to_string(),
+    });
+    println!("| GB | bf16 | {} |", names.join(" | "));
+    println!("| --- | --- |{}", " --- |".repeat(FORMATS.len()));
+    for (name, version, n_layer, n_embd) in MODELS {
+        let shape = Shape::for_scratch(version, n_layer, n_embd, 65536);
+        let of = |format| bytes(&shape, Kind::BFloat16, format) as f64 / 1e9;
+        let packed = FORMATS.map(|format| format!("{:.2}", of(Some(format))));
+        println!("| {name} | {:.2} | {} |", of(None), packed.join(" | "));
+    }
+}
+
+/// A forward pass of one layer, and what of it is making the matrix dense.
+fn linear(c: &mut Criterion) {
+    tch::manual_seed(7);
+    let _guard = tch::no_grad_guard();
+    for (label, kind) in [("f32", Kind::Float), ("bf16", Kind::BFloat16)] {
+        for d in [768, 2048] {
+            let weight = Tensor::randn([d, d], (Kind::Float, Device::Cpu)) * 0.05;
+            let x = Tensor::randn([TOKENS, d], (Kind::Float, Device::Cpu)).to_kind(kind);
+            let dense = weight.to_kind(kind);
+            let mut group = c.benchmark_group(format!("quant/linear/{label}_d{d}"));
+            group.sample_size(10).measurement_time(Duration::from_secs(1));
+            group.warm_up_time(Duration::from_millis(300));
+            group.throughput(Throughput::Elements(TOKENS as u64));
+            group.bench_function("dense", |b| {
+                b.iter(|| black_box(x.linear::<&Tensor>(&dense, None)));
+            });
+            for format in FORMATS {
+                let packed = Packed::pack(&weight, format).expect("finite numbers");
+                let expected = x.linear::<&Tensor>(&packed.dense(kind), None);
+                assert!(packed.linear(&x).equal(&expected), "{format}");
+                let name = format.to_string().replace(' ', "_");
+                group.bench_function(BenchmarkId::from_parameter(&name), |b| {
+                    b.iter(|| black_box(packed.linear(&x)));
+                });
+                group.bench_function(format!("{name}/dequantise"), |b| {
+                    b.iter(|| black_box(packed.dense(kind)));
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+fn main() {
+    memory();
+    let mut criterion = Criterion::default().configure_from_args();
+    linear(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,0 +1,100 @@
+//! Memory of packing a model, in a process of its own: this test binary, told to by its environment.
+
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+use statetune::kernels::Op;
+use statetune::model::{Model, Shape, TimeState, Version, Weights};
+use statetune::quant::{Format, bytes, quantise};
+use tch::{Device, Kind, Tensor};
+
+/// Names the checkpoint to the child process.
+const CHECKPOINT: &str = "STATETUNE_TEST_CHECKPOINT";
+const FORMAT: Format = Format::Nf4 { double: false };
+
+/// A model of 420 MB in bfloat16, nearly all of it in matrices that are packed.
+fn shape() -> Shape {
+    Shape::for_scratch(Version::V7, 16, 1024, 512)
+}
+
+/// Bytes of resident memory of this process (`VmRSS:`), or the most so far (`VmHWM:`).
+fn resident(field: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
+/// Packs a model and goes through it once and back; resident bytes: the most while packing, after it, between
+/// the passes, and at the end.
+fn step(weights: &mut Weights) -> [u64; 4] {
+    quantise(weights, FORMAT).expect("finite weights");
+    let (peak, after) = (resident("VmHWM:"), resident("VmRSS:"));
+    let model = Model::new(weights, Kind::BFloat16, Op::Cpu);
+    let zeros = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
+    let state = TimeState(zeros.0.into_iter().map(|s| s.set_requires_grad(true)).collect());
+    let ids = Tensor::arange(4, (Kind::Int64, Device::Cpu)).view([1, 4]);
+    let (hidden, _) = model.forward(&ids, &model.start(&state, 1), None).expect("a model");
+    let kept = resident("VmRSS:");
+    model.logits(&hidden).logsumexp([-1], false).sum(Kind::Float).backward();
+    [peak, after, kept, resident("VmRSS:")]
+}
+
+/// What the child process does; prints numbers for its parent.
+#[test]
+#[ignore = "the child process of `packing_needs_the_packed_model_and_one_layer`"]
+fn child() {
+    let Some(checkpoint) = env::var_os(CHECKPOINT) else { return };
+    // The code of libtorch counts once it has run.
+    step(&mut Weights::scratch(Shape::for_scratch(Version::V7, 1, 128, 512), 1));
+    fs::write("/proc/self/clear_refs", "5").expect("the peak can be reset");
+    let before = resident("VmRSS:");
+
+    let mut weights = Weights::load(Path::new(&checkpoint)).expect("a sound checkpoint");
+    let [peak, after, kept, trained] = step(&mut weights).map(|x| x.saturating_sub(before));
+    println!("memory {peak} {after} {kept} {trained}");
+}
+
+#[test]
+fn packing_needs_the_packed_model_and_one_layer() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let checkpoint = folder.path().join("model.pth");
+    let shape = shape();
+    // Every tensor is written before the next one is made.
+    let weights =
+        Weights::from_fn(shape, |_, size| Tensor::full(size, 0.01, (Kind::BFloat16, Device::Cpu)));
+    weights.save_pth(&checkpoint).expect("written");
+    drop(weights);
+
+    let child = Command::new(env::current_exe().expect("the path of this program"))
+        .args(["--exact", "quant_memory::child", "--ignored", "--nocapture"])
+        .env(CHECKPOINT, &checkpoint)
+        .env("OMP_NUM_THREADS", "1")
+        .output()
+        .expect("a child process");
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{output}{}", String::from_utf8_lossy(&child.stderr));
+    let line = output.lines().find_map(|line| line.split_once("memory ")).expect("the numbers").1;
+    let numbers: Vec<u64> = line.split(' ').map(|x| x.parse().expect("a number")).collect();
+    let [peak, after, kept, trained] = numbers[..] else { panic!("four numbers") };
+
+    let dense = bytes(&shape, Kind::BFloat16, None);
+    let packed = bytes(&shape, Kind::BFloat16, Some(FORMAT));
+    let layer = dense / shape.n_layer.unsigned_abs();
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    println!(
+        "dense {:.0} MB, packed {:.0} MB, a layer {:.0} MB; peak while packing {:.0} MB, after it \
+         {:.0} MB, after a forward pass {:.0} MB, after the backward pass {:.0} MB",
+        mb(dense),
+        mb(packed),
+        mb(layer),
+        mb(peak),
+        mb(after),
+        mb(kept),
+        mb(trained)
+    );
+    assert!(peak <= packed + layer, "{} MB of memory while packing", mb(peak));
+    // The dense matrices of all layers would be more than twice this.
+    assert!(kept <= packed + 2 * layer && trained <= packed + 2 * layer, "dense copies are kept");
+}
