@@ -207,7 +207,7 @@ fn products_have_a_passport() {
         "vocab_size": 4096,
     });
     assert_eq!(passport["model"], model);
-    assert_eq!(passport["method"], json!({ "type": "state" }));
+    assert_eq!(passport["method"], json!({ "type": "state", "init": "zeros" }));
     assert_eq!((&passport["product"], &passport["epochs"]), (&json!("state"), &json!(2)));
     assert_eq!(passport["ctx_len"], 64);
     assert_eq!(passport["run"], json!(run.file_name().and_then(|name| name.to_str())));
