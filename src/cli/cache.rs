@@ -89,7 +89,7 @@ pub(super) fn cache(args: &CacheArgs, color: Color) -> ExitCode {
         Err(error) => {
             let cache = runs_dir.join(CACHE);
             let message = format!("cannot use the cache `{}`", cache.display());
-            show(&Diagnostic::error("ST3040", message).note(error.to_string()), color);
+            show(&Diagnostic::error("ST3045", message).note(error.to_string()), color);
             ExitCode::Disk
         }
     }

@@ -61,7 +61,7 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
         false => match template.prompt(args.prompt.trim()) {
             Ok(prompt) => prompt,
             Err(error) => {
-                let fault = Diagnostic::error("ST0211", format!("cannot ask this: {error}"))
+                let fault = Diagnostic::error("ST0213", format!("cannot ask this: {error}"))
                     .help("`--raw` takes the prompt as it is");
                 show(&fault, color);
                 return ExitCode::Invalid;

@@ -53,7 +53,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
             let message =
                 format!("the run `{}` trained a new model, it has no base", run.display());
             let help = format!("its product is a whole model: {}", product.display());
-            return refuse(Diagnostic::error("ST6003", message).help(help));
+            return refuse(Diagnostic::error("ST6009", message).help(help));
         }
     };
     if args.quantised && plan.quant.is_none() {

@@ -216,7 +216,7 @@ impl SubjectArgs {
         let Some(weights) = weights else {
             let message =
                 format!("the run `{}` trained a new model, it has no base", run.display());
-            return refuse(Diagnostic::error("ST6003", message), color);
+            return refuse(Diagnostic::error("ST6009", message), color);
         };
         let named = if state.is_none() && !is_product { &weights } else { &run };
         let subject = Subject {

@@ -148,7 +148,7 @@ impl RunError {
                 .help("wait until it is done, or stop it with Ctrl-C in its terminal"),
             Self::Checkpoint(error) => with_cause("ST6005", error)
                 .help("an older checkpoint of the run may be intact: `train.epoch_begin` goes on from it"),
-            Self::OutOfMemory { .. } => Diagnostic::error("ST5003", self.to_string())
+            Self::OutOfMemory { .. } => Diagnostic::error("ST5005", self.to_string())
                 .note("every checkpoint of the run is intact")
                 .help("`train.grad_cp = true`, a smaller `train.micro_bsz` with more `train.accumulate_grad_batches`, or a smaller `train.head_chunk` need less"),
             Self::Output(error) => with_cause(error.code(), error),

@@ -17,12 +17,14 @@ pub enum Reach {
 
 /// Settings, or whole tables, that no number of a run depends on. Contents of files are compared by
 /// themselves, so their paths are free.
-const FREE: [&str; 13] = [
+const FREE: [&str; 15] = [
     "checkpoint",
     "data.data_file",
     "description",
     "eval.every_steps",
+    "export",
     "format",
+    "hardware",
     "log",
     "model.load_model",
     "model.tokenizer",

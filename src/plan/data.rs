@@ -76,12 +76,12 @@ fn alias(template: &Template, role: Role, word: &str) -> Result<String, Box<Diag
         let message = format!("`{}` has no role `{}` to add a word to", template.name, role.name());
         let key = format!("data.template.roles.{}", role.name());
         let help = format!("give the role its words in `{key}`");
-        Box::new(Diagnostic::error("ST2120", message).help(help))
+        Box::new(Diagnostic::error("ST2140", message).help(help))
     })?;
     let is_word = word.starts_with(char::is_alphanumeric) && word.ends_with(char::is_alphanumeric);
     if !is_word {
         let own = template.opening(role).unwrap_or_default().trim();
-        let fault = Diagnostic::error("ST2121", format!("`{word}` is not a word for a role"))
+        let fault = Diagnostic::error("ST2141", format!("`{word}` is not a word for a role"))
             .label("must begin and end with a letter or digit")
             .note(format!("the word takes the place of the one in `{own}`, with all around it"));
         return Err(Box::new(fault));
@@ -97,11 +97,11 @@ fn mask(faults: &mut Faults<'_>, template: &Template) -> Mask {
         match text {
             Some(_) if !between => {
                 let message = format!("`{key}` has no meaning without `loss_mask = \"se\"`");
-                faults.add(key, Diagnostic::error("ST2122", message).help("delete the line"));
+                faults.add(key, Diagnostic::error("ST2142", message).help("delete the line"));
             }
             None if between => {
                 let message = format!("`loss_mask = \"se\"` needs `{key}`");
-                let fault = Diagnostic::error("ST2123", message)
+                let fault = Diagnostic::error("ST2143", message)
                     .note(
                         "learning begins behind the text `mask1` and ends before the text `mask0`",
                     )
@@ -116,7 +116,7 @@ fn mask(faults: &mut Faults<'_>, template: &Template) -> Mask {
         LossMask::Assistant | LossMask::Qa => {
             if !template.has(Role::Assistant) {
                 let message = format!("the template `{}` has no role `assistant`", template.name);
-                let fault = Diagnostic::error("ST2124", message)
+                let fault = Diagnostic::error("ST2144", message)
                     .label("learns what the assistant says")
                     .help("choose a `data.template` with roles, or `loss_mask = \"pad\"`");
                 faults.add("data.loss_mask", fault);
@@ -136,7 +136,7 @@ fn check_samples(faults: &mut Faults<'_>) {
     let windows = data.dataload == Dataload::Get;
     if data.dataload == Dataload::Only && train.micro_bsz != 1 {
         let fault =
-            Diagnostic::error("ST2125", "`dataload = \"only\"` takes one document at a time")
+            Diagnostic::error("ST2145", "`dataload = \"only\"` takes one document at a time")
                 .label("must be 1")
                 .note("it pads nothing, and documents of different lengths need padding to stand side by side")
                 .help("set `train.micro_bsz = 1`, and `train.accumulate_grad_batches` for more in a step")
@@ -144,7 +144,7 @@ fn check_samples(faults: &mut Faults<'_>) {
         faults.add("train.micro_bsz", fault);
     }
     if data.walk == Walk::MagicPrime && !windows {
-        let fault = Diagnostic::error("ST2126", "`data.walk` is for windows alone")
+        let fault = Diagnostic::error("ST2146", "`data.walk` is for windows alone")
             .label("has no meaning without `dataload = \"get\"`")
             .help("delete the line, or set `data.dataload = \"get\"`");
         faults.add("data.walk", fault);
@@ -158,7 +158,7 @@ fn check_samples(faults: &mut Faults<'_>) {
         faults.add("data.loss_mask", fault);
     }
     if windows && data.overlong != Overlong::Error {
-        let fault = Diagnostic::error("ST2127", "`data.overlong` has no meaning for windows")
+        let fault = Diagnostic::error("ST2147", "`data.overlong` has no meaning for windows")
             .label("windows cut documents anywhere, and no token is left out")
             .help("delete the line");
         faults.add("data.overlong", fault);

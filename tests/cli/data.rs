@@ -172,7 +172,7 @@ tokens     68, 2 bytes each",
         &["data", "export", STATE, "--to", "jsonl", "--repeat", "3"],
         2,
         "\
-error[ST0210]: `--repeat` has no meaning for an experiment file
+error[ST0212]: `--repeat` has no meaning for an experiment file
   |
   = help: override its setting: `--set data.repeat=...`",
     );
@@ -180,7 +180,7 @@ error[ST0210]: `--repeat` has no meaning for an experiment file
         &["data", "export", "data.jsonl", "--to", "jsonl", "--repeat", "3"],
         2,
         "\
-error[ST0211]: `--repeat` has no meaning for `--to jsonl`
+error[ST0214]: `--repeat` has no meaning for `--to jsonl`
   |
   = note: every document is written once, in its order",
     );

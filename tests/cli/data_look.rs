@@ -147,7 +147,7 @@ fn settings_that_do_not_fit() {
     refuses(
         "loss_mask = \"qa\"\ntemplate = \"raw\"\n",
         "\
-error[ST2124]: the template `raw` has no role `assistant`
+error[ST2144]: the template `raw` has no role `assistant`
  --> state.toml:7:13
   |
 7 | loss_mask = \"qa\"
@@ -158,7 +158,7 @@ error[ST2124]: the template `raw` has no role `assistant`
     refuses(
         "loss_mask = \"se\"\nmask_id = { mask0 = \"<q>\" }\n",
         "\
-error[ST2123]: `loss_mask = \"se\"` needs `data.mask_id.mask1`
+error[ST2143]: `loss_mask = \"se\"` needs `data.mask_id.mask1`
  --> state.toml:7:13
   |
 7 | loss_mask = \"se\"
@@ -170,7 +170,7 @@ error[ST2123]: `loss_mask = \"se\"` needs `data.mask_id.mask1`
     refuses(
         "mask_id = { mask0 = \"<q>\" }\n",
         "\
-error[ST2122]: `data.mask_id.mask0` has no meaning without `loss_mask = \"se\"`
+error[ST2142]: `data.mask_id.mask0` has no meaning without `loss_mask = \"se\"`
  --> state.toml:7:21
   |
 7 | mask_id = { mask0 = \"<q>\" }
@@ -181,7 +181,7 @@ error[ST2122]: `data.mask_id.mask0` has no meaning without `loss_mask = \"se\"`
     refuses(
         "template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot:\"] } }\n",
         "\
-error[ST2121]: `Bot:` is not a word for a role
+error[ST2141]: `Bot:` is not a word for a role
  --> state.toml:7:60
   |
 7 | template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot:\"] } }
@@ -192,7 +192,7 @@ error[ST2121]: `Bot:` is not a word for a role
     refuses(
         "walk = \"magic_prime\"\n",
         "\
-error[ST2126]: `data.walk` is for windows alone
+error[ST2146]: `data.walk` is for windows alone
  --> state.toml:7:8
   |
 7 | walk = \"magic_prime\"
@@ -203,7 +203,7 @@ error[ST2126]: `data.walk` is for windows alone
     refuses(
         "dataload = \"get\"\noverlong = \"split\"\n",
         "\
-error[ST2127]: `data.overlong` has no meaning for windows
+error[ST2147]: `data.overlong` has no meaning for windows
  --> state.toml:8:12
   |
 8 | overlong = \"split\"
@@ -231,7 +231,7 @@ fn one_document_at_a_time() {
         &["check", STATE],
         2,
         "\
-error[ST2125]: `dataload = \"only\"` takes one document at a time
+error[ST2145]: `dataload = \"only\"` takes one document at a time
   --> state.toml:19:13
    |
 19 | micro_bsz = 4

@@ -258,6 +258,6 @@ fn a_new_model() {
     case.statetune(&["chat", "latest"]).is_done();
     let output = case.statetune(&["generate", "latest", "--base"]);
     let expected =
-        "error[ST6003]: the run `runs/DATE-new-ID` trained a new model, it has no base\n";
+        "error[ST6009]: the run `runs/DATE-new-ID` trained a new model, it has no base\n";
     assert_eq!((output.code, &*output.stderr), (Some(2), expected));
 }

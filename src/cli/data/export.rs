@@ -132,12 +132,12 @@ fn refuse(fault: Diagnostic, color: Color) -> ExitCode {
 }
 
 fn flag_of_raw_data((flag, key): (&str, &str)) -> Diagnostic {
-    Diagnostic::error("ST0210", format!("`{flag}` has no meaning for an experiment file"))
+    Diagnostic::error("ST0212", format!("`{flag}` has no meaning for an experiment file"))
         .help(format!("override its setting: `--set {key}=...`"))
 }
 
 fn repeated_text() -> Diagnostic {
-    Diagnostic::error("ST0211", "`--repeat` has no meaning for `--to jsonl`")
+    Diagnostic::error("ST0214", "`--repeat` has no meaning for `--to jsonl`")
         .note("every document is written once, in its order")
 }
 
