@@ -1,14 +1,14 @@
 //! Data as files for other programs.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::binidx::{Binidx, pair, temporary_beside};
 use super::error::{DataError, Origin};
+use super::texts::{TextForm, TextWriter};
 use super::tokenizer::{END_OF_DOCUMENT, Tokenizer};
 
 /// What was written.
@@ -44,19 +44,20 @@ pub fn copy_pair(from: &Path, to: &Path) -> Result<(), DataError> {
     copied.into_iter().try_for_each(|(file, to)| publish(file, &to))
 }
 
-/// Writes the documents of the pair `prefix` as JSONL to `out`: a line for each text that ends with
+/// Writes the documents of the pair `prefix` to `out` as texts: one for each that ends with
 /// [`END_OF_DOCUMENT`] or with its document.
 ///
 /// # Errors
 /// [`DataError::NotText`], [`DataError::UnknownToken`], and what can be wrong with files.
-pub fn pair_to_jsonl(
+pub fn pair_to_texts(
     prefix: &Path,
     tokenizer: &Tokenizer,
+    form: TextForm,
     out: &Path,
 ) -> Result<Exported, DataError> {
     let unwritable = |source| DataError::Io { path: out.into(), source };
     let pair = Binidx::open(prefix)?;
-    let mut file = BufWriter::new(temporary_beside(out).map_err(unwritable)?);
+    let mut file = TextWriter::new(form, out).map_err(unwritable)?;
     let mut exported = Exported { documents: 0, empty: 0 };
     let mut faulty = Vec::new();
     for index in 0..pair.len() {
@@ -66,7 +67,7 @@ pub fn pair_to_jsonl(
                 Ok(text) if text.is_empty() => exported.empty += 1,
                 Ok(text) => {
                     exported.documents += 1;
-                    writeln!(file, "{}", json!({ "text": text })).map_err(unwritable)?;
+                    file.push(text).map_err(unwritable)?;
                 }
                 Err(_) => faulty.push(index),
             }
@@ -76,8 +77,7 @@ pub fn pair_to_jsonl(
         let document = Origin::Binidx { prefix: prefix.into(), index };
         return Err(DataError::NotText { document, others: faulty.len() - 1 });
     }
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error).map_err(unwritable)?;
-    publish(file, out)?;
+    publish(file.finish().map_err(unwritable)?, out)?;
     Ok(exported)
 }
 

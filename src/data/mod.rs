@@ -25,6 +25,7 @@ mod source;
 mod survey;
 mod template;
 mod text;
+mod texts;
 mod tokenizer;
 mod tokens;
 mod trie;
@@ -39,7 +40,7 @@ pub use error::{
     BinidxFault, DataError, LineFault, Origin, OtherLines, TokenFileFault, VocabularyFault,
     alias_help, grouped, place,
 };
-pub use export::{Exported, copy_pair, pair_files, pair_to_jsonl};
+pub use export::{Exported, copy_pair, pair_files, pair_to_texts};
 pub use jsonl::{LineError, RecordForm};
 pub use lines::for_each_line;
 pub use loader::{Loader, LoaderOptions};
@@ -51,6 +52,7 @@ pub use source::{FileDigest, Source};
 pub use survey::Survey;
 pub use template::{FoundTurn, Role, Template, TemplateError, Turn};
 pub use text::character_tokenizer;
+pub use texts::TextForm;
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};
 pub use walk::magic_prime;
 pub use words::{RoleWord, RoleWords, Unlearned, role_words};

@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use statetune::data::{Binidx, BinidxWriter, Tokenizer};
 
+use parquet::file::reader::SerializedFileReader;
+use parquet::record::RowAccessor;
+
 use crate::case::{Case, STATE};
 
 const SOURCE: &str = "data_file = \"data.jsonl\"\n";
@@ -129,6 +132,22 @@ error[ST3009]: `data.bin` exists already
     assert_eq!(last, Some("magic_prime none: 3330 tokens are fewer than 3 x ctx_len = 6000"));
 }
 
+/// The column `text` of a Parquet file holds what the lines of JSONL hold, in the same order.
+#[test]
+fn parquet_holds_the_same_texts() {
+    let case = Case::new();
+    for to in ["jsonl", "parquet"] {
+        case.statetune(&["data", "export", STATE, "--to", to, "--out", "out"]).is_done();
+    }
+    let file = std::fs::File::open(case.path("out.parquet")).expect("a file");
+    let rows = SerializedFileReader::new(file).expect("Parquet").into_iter();
+    let found: Vec<String> =
+        rows.map(|row| row.expect("a row").get_string(0).expect("a text").clone()).collect();
+    let lines = case.lines("out.jsonl");
+    let expected: Vec<&str> = lines.iter().filter_map(|line| line["text"].as_str()).collect();
+    assert_eq!((found.len(), found), (16, expected.into_iter().map(str::to_string).collect()));
+}
+
 #[test]
 fn jsonl_to_binidx_and_back() {
     let case =
@@ -180,7 +199,7 @@ error[ST0212]: `--repeat` has no meaning for an experiment file
         &["data", "export", "data.jsonl", "--to", "jsonl", "--repeat", "3"],
         2,
         "\
-error[ST0214]: `--repeat` has no meaning for `--to jsonl`
+error[ST0214]: `--repeat` has a meaning for `--to binidx` alone
   |
   = note: every document is written once, in its order",
     );
@@ -193,13 +212,12 @@ fn other_formats_are_refused() {
             &["data", "export", STATE, "--to", to],
             2,
             &format!(
-                "error: invalid value '{to}' for '--to <binidx|jsonl>': {reason}\n\n\
+                "error: invalid value '{to}' for '--to <binidx|jsonl|parquet>': {reason}\n\n\
                  For more information, try '--help'."
             ),
         );
     };
-    refuses("parquet", "it is not written, but what reads it reads `jsonl`, too");
-    refuses("csv", "choices are `binidx` and `jsonl`");
+    refuses("csv", "choices are `binidx`, `jsonl` and `parquet`");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::cli::{Color, ExperimentArgs, say, show};
 use crate::config::{DataType, OnBadLine};
 use crate::data::{
     Binidx, DataError, Exported, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
-    Tokenizer, copy_pair, magic_prime, pair_files, pair_to_jsonl, prepare,
+    TextForm, Tokenizer, copy_pair, magic_prime, pair_files, pair_to_texts, prepare,
 };
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -24,10 +24,10 @@ pub(super) struct ExportArgs {
     /// themselves: a file, a folder, a pattern, or the name that `.bin` and `.idx` share.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What is written: token ids, or a JSON object with a `text` on each line.
-    #[arg(long, value_name = "binidx|jsonl", value_parser = to)]
+    /// What is written: token ids, a JSON object with a `text` on each line, or a column `text`.
+    #[arg(long, value_name = "binidx|jsonl|parquet", value_parser = to)]
     to: To,
-    /// Name of what is written, without `.bin`, `.idx` or `.jsonl` [default: FILE's, beside it].
+    /// Name of what is written, without `.bin`, `.idx`, `.jsonl` or `.parquet` [default: FILE's, beside it].
     #[arg(long, value_name = "PREFIX")]
     out: Option<PathBuf>,
     /// Replace files that exist.
@@ -63,16 +63,16 @@ struct RawArgs {
 enum To {
     /// Token ids: `.bin` and `.idx`.
     Binidx,
-    /// A JSON object with a `text` on each line.
-    Jsonl,
+    /// The texts, in this form.
+    Texts(TextForm),
 }
 
 fn to(text: &str) -> Result<To, &'static str> {
     match text {
         "binidx" => Ok(To::Binidx),
-        "jsonl" => Ok(To::Jsonl),
-        "parquet" => Err("it is not written, but what reads it reads `jsonl`, too"),
-        _ => Err("choices are `binidx` and `jsonl`"),
+        "jsonl" => Ok(To::Texts(TextForm::Jsonl)),
+        "parquet" => Ok(To::Texts(TextForm::Parquet)),
+        _ => Err("choices are `binidx`, `jsonl` and `parquet`"),
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
             Err(code) => return code,
         }
     } else {
-        if args.raw.repeat.is_some() && args.to == To::Jsonl {
+        if args.raw.repeat.is_some() && args.to != To::Binidx {
             return refuse(repeated_text(), color);
         }
         args.export_raw()
@@ -137,7 +137,7 @@ fn flag_of_raw_data((flag, key): (&str, &str)) -> Diagnostic {
 }
 
 fn repeated_text() -> Diagnostic {
-    Diagnostic::error("ST0214", "`--repeat` has no meaning for `--to jsonl`")
+    Diagnostic::error("ST0214", "`--repeat` has a meaning for `--to binidx` alone")
         .note("every document is written once, in its order")
 }
 
@@ -190,7 +190,7 @@ impl ExportArgs {
         let out = self.out.clone().unwrap_or_else(|| default_out(&file, data_type));
         self.check_free(&out)?;
         let tokenizer = self.raw.tokenizer()?;
-        if data_type == DataType::Binidx && self.to == To::Jsonl {
+        if data_type == DataType::Binidx && self.to != To::Binidx {
             return Ok(self.write(&file, &out, &tokenizer, None)?);
         }
         let sources = [Source::new(data_type, &file)?];
@@ -236,7 +236,7 @@ impl ExportArgs {
     fn files(&self, out: &Path) -> Vec<PathBuf> {
         match self.to {
             To::Binidx => pair_files(out).into(),
-            To::Jsonl => vec![with_suffix(out, ".jsonl")],
+            To::Texts(form) => vec![texts_file(out, form)],
         }
     }
 
@@ -270,9 +270,9 @@ impl ExportArgs {
                     say_prime(pair.tokens(), ctx_len);
                 }
             }
-            To::Jsonl => {
-                let file = with_suffix(out, ".jsonl");
-                let Exported { documents, empty } = pair_to_jsonl(from, tokenizer, &file)?;
+            To::Texts(form) => {
+                let file = texts_file(out, form);
+                let Exported { documents, empty } = pair_to_texts(from, tokenizer, form, &file)?;
                 self.say_files(out);
                 say(format_args!("documents  {documents}"));
                 if empty > 0 {
@@ -298,6 +298,10 @@ fn default_out(file: &Path, data_type: DataType) -> PathBuf {
     let is_compressed = file.extension().is_some_and(|e| e == "gz" || e == "zst");
     let plain = if is_compressed { file.with_extension("") } else { file.to_path_buf() };
     plain.with_extension("")
+}
+
+fn texts_file(out: &Path, form: TextForm) -> PathBuf {
+    with_suffix(out, &format!(".{}", form.extension()))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
