@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use std::fs;
+
 use crate::case::{Case, STATE};
 
 const SOUND: &str = r#"{"text": "User: hi\n\nAssistant: hello"}"#;
@@ -241,4 +243,26 @@ error[ST2145]: `dataload = \"only\"` takes one document at a time
    = help: set `train.micro_bsz = 1`, and `train.accumulate_grad_batches` for more in a step
    = help: or `data.dataload = \"pack\"`, which pads little",
     );
+}
+
+/// A planted document of noise comes out on top.
+#[test]
+fn the_worst_documents_come_first() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let experiment = fs::read_to_string(format!("{root}configs/emoji-state.toml")).expect("a file");
+    let experiment = experiment.replace("../", root);
+    let noise = r#"{"text": "User: Hi\n\nAssistant: qX7#zz vv~ 0x%% kQ; ]]zj"}"#;
+    let records = fs::read_to_string(format!("{root}data/emoji-qa.jsonl")).expect("a file");
+    let mut lines: Vec<&str> = records.lines().take(12).collect();
+    lines.insert(5, noise);
+    let experiment = experiment.replace(&format!("{root}data/emoji-qa.jsonl"), "planted.jsonl");
+    let case = Case::new()
+        .having("planted.toml", experiment)
+        .having("planted.jsonl", lines.join("\n") + "\n");
+    let output = case.statetune(&["data", "show", "planted.toml", "--worst", "3"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(output.stdout.matches("mean loss").count(), 3, "{}", output.stdout);
+    let first = output.stdout.find("qX7#").expect("the noise is among them");
+    let second = output.stdout.match_indices("mean loss").nth(1).expect("three documents").0;
+    assert!(first < second, "{}", output.stdout);
 }

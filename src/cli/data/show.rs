@@ -11,8 +11,10 @@ use crate::data::{Origin, Tokenizer};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::inspect::{Fate, Item, Part, Sample, parts, read};
-use crate::pipeline::{RunError, load_tokenizer};
+use crate::model::{Model, TimeState};
+use crate::pipeline::{RunError, load_tokenizer, load_weights};
 use crate::plan::{Plan, Purpose};
+use crate::score::{Reading, Score, score};
 
 /// Documents that are shown when nobody says which.
 const FIRST: usize = 3;
@@ -29,12 +31,17 @@ pub(super) struct ShowArgs {
     /// Show so many documents at random, the same ones each time.
     #[arg(long, value_name = "N")]
     random: Option<usize>,
+    /// Show so many documents that the weights of the experiment find the least likely, by the mean loss
+    /// of their learned tokens: broken and foreign ones are among them.
+    #[arg(long, value_name = "N", conflicts_with_all = ["line", "random"])]
+    worst: Option<usize>,
     #[command(flatten)]
     experiment: ExperimentArgs,
 }
 
 pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
-    let plan = match args.experiment.plan(&args.file, Purpose::Data, color) {
+    let purpose = if args.worst.is_some() { Purpose::Run } else { Purpose::Data };
+    let plan = match args.experiment.plan(&args.file, purpose, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -57,17 +64,59 @@ pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
 /// Prints the documents that were asked for; returns whether there are any.
 fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<bool, RunError> {
     let tokenizer = load_tokenizer(plan)?;
+    let style = Style { colored };
+    if let Some(worst) = args.worst {
+        for (loss, sample) in worst_documents(plan, &tokenizer, worst)? {
+            say(style.heading(&format!("mean loss {loss:.4}")));
+            print_sample(&sample, plan, &tokenizer, &style);
+        }
+        return Ok(true);
+    }
     let mut choice = Choice::new(args);
     read(plan, &tokenizer, &mut |item| {
         if let Item::Sample(sample) = item {
             choice.offer(sample);
         }
     })?;
-    let style = Style { colored };
     for (_, sample) in &choice.kept {
         print_sample(sample, plan, &tokenizer, &style);
     }
     Ok(!choice.kept.is_empty())
+}
+
+/// The `count` documents with the highest mean loss (nats) of the learned tokens that fit into `ctx_len`,
+/// the highest first, by the untouched weights of the experiment.
+fn worst_documents(
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    count: usize,
+) -> Result<Vec<(f64, Sample)>, RunError> {
+    let weights = load_weights(plan, tokenizer)?.on(plan.device);
+    let model = Model::new(&weights, plan.kind, plan.op);
+    let state = TimeState::zeros(model.shape(), tch::Kind::Float, plan.device);
+    let fit = plan.config().train.ctx_len as usize + 1;
+    let mut worst: Vec<(f64, Sample)> = Vec::new();
+    let mut failed = None;
+    read(plan, tokenizer, &mut |item| {
+        let Item::Sample(sample) = item else { return };
+        let ids: Vec<i64> = sample.ids.iter().take(fit).map(|&id| i64::from(id)).collect();
+        let learned: Vec<usize> = (1..ids.len()).filter(|&at| sample.is_learned(at)).collect();
+        if learned.is_empty() || failed.is_some() {
+            return;
+        }
+        match score(&model, &state, &ids, Reading::Whole) {
+            Ok(Score { logprobs, .. }) => {
+                let sum: f64 =
+                    learned.iter().map(|&at| logprobs.double_value(&[at as i64 - 1])).sum();
+                let loss = -sum / learned.len() as f64;
+                let place = worst.partition_point(|(other, _)| *other >= loss);
+                worst.insert(place, (loss, sample));
+                worst.truncate(count);
+            }
+            Err(error) => failed = Some(error),
+        }
+    })?;
+    failed.map_or(Ok(worst), |error| Err(error.into()))
 }
 
 /// The documents that are shown, each with its place among all.
