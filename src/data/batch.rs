@@ -49,11 +49,14 @@ impl Row {
 }
 
 impl Batch {
-    /// The same batch on `device`. The copy is not waited for: the few kilobytes of a batch are staged by
-    /// the driver, and what computes on the device comes after it.
+    /// The same batch on `device`. A GPU takes it from pinned memory, and the copy is not waited for: what
+    /// computes there comes after it.
     #[must_use]
     pub fn to_device(&self, device: Device) -> Batch {
-        let to = |x: &Tensor| x.to_device_(device, x.kind(), true, false);
+        let to = |x: &Tensor| match device {
+            Device::Cuda(_) => x.pin_memory(device).to_device_(device, x.kind(), true, false),
+            _ => x.to_device(device),
+        };
         Batch {
             inputs: to(&self.inputs),
             restarts: self.restarts.as_ref().map(to),
