@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use super::error::{BinidxFault as Fault, DataError};
+use super::error::DataError;
+use super::fault::BinidxFault as Fault;
 
 const MAGIC: &[u8; 9] = b"MMIDIDX\0\0";
 const VERSION: u64 = 1;

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::Span;
 
-use super::error::{DataError, LineFault, OtherLines, place};
+use super::error::{DataError, OtherLines, place};
+use super::fault::LineFault;
 use super::template::{Role, Template, Turn};
 
 /// How a record becomes a text.

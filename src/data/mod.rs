@@ -10,6 +10,7 @@ pub mod cache;
 mod coverage;
 mod error;
 mod export;
+mod fault;
 mod ingest;
 mod jsonl;
 mod lines;
@@ -36,11 +37,9 @@ mod words;
 pub use batch::Batch;
 pub use binidx::{Binidx, BinidxWriter};
 pub use coverage::Coverage;
-pub use error::{
-    BinidxFault, DataError, LineFault, Origin, OtherLines, TokenFileFault, VocabularyFault,
-    alias_help, grouped, place,
-};
+pub use error::{DataError, Origin, OtherLines, alias_help, grouped, place};
 pub use export::{Exported, copy_pair, pair_files, pair_to_texts};
+pub use fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 pub use jsonl::{LineError, RecordForm};
 pub use lines::for_each_line;
 pub use loader::{Loader, LoaderOptions};

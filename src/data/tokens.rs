@@ -11,7 +11,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::error::{DataError, TokenFileFault as Fault};
+use super::error::DataError;
+use super::fault::TokenFileFault as Fault;
 use super::tokenizer::END_OF_DOCUMENT;
 use crate::config::DataType;
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::error::{DataError, VocabularyFault as Fault, place};
+use super::error::{DataError, place};
+use super::fault::VocabularyFault as Fault;
 
 /// The highest id that is accepted: a million embedding rows are more than any vocabulary needs.
 const MAX_ID: u32 = (1 << 20) - 1;
