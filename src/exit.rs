@@ -37,6 +37,7 @@ impl ExitCode {
     /// The code that a fault of the plan stands for: by the family of its message code.
     pub fn of_message(code: &str) -> ExitCode {
         match code.get(..3) {
+            _ if code == "ST4024" => ExitCode::Disk,
             Some("ST3") => ExitCode::Data,
             Some("ST4") => ExitCode::Model,
             Some("ST5") => ExitCode::Device,

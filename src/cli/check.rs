@@ -22,7 +22,7 @@ pub(super) struct CheckArgs {
 pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
     let mut code = ExitCode::Ok;
     for file in &args.files {
-        match args.experiment.plan(file, Purpose::Run, color) {
+        match args.experiment.plan(file, Purpose::Check, color) {
             Ok(_) => say(format_args!("{}: valid", file.display())),
             Err(fault) if code == ExitCode::Ok => code = fault,
             Err(_) => {}

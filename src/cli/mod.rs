@@ -28,9 +28,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{ConfigError, Overrides, load};
+use crate::config::{ConfigError, Loaded, Overrides, load};
 use crate::diagnostic::{Diagnostic, Severity, summary};
 use crate::exit::ExitCode;
+use crate::hub::{self, HubFile, is_on_hub};
 use crate::kernels::keep_memory;
 use crate::plan::{Plan, Purpose, resolve};
 
@@ -43,6 +44,9 @@ struct Cli {
     /// When to use colour.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
+    /// Fetch nothing: weights on a hub must be on this machine already.
+    #[arg(long, global = true)]
+    offline: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,6 +133,9 @@ impl ExperimentArgs {
     fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
         let loaded = load(file, &Overrides::from_process(self.set.clone()))
             .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
+        if matches!(purpose, Purpose::Run | Purpose::Generate) {
+            fetch_weights(&loaded).map_err(|fault| refuse(&[*fault], file, color))?;
+        }
         let plan = resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file))
             .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
         for warning in &plan.warnings {
@@ -136,6 +143,20 @@ impl ExperimentArgs {
         }
         Ok(plan)
     }
+}
+
+/// Fetches the weights of an experiment where they lie on a hub and not on this machine.
+fn fetch_weights(loaded: &Loaded) -> Result<(), Box<Diagnostic>> {
+    let Some(path) = loaded.config.model.load_model.as_deref().filter(|path| is_on_hub(path))
+    else {
+        return Ok(());
+    };
+    let key = "model.load_model";
+    let placed = |fault: Box<Diagnostic>| Box::new(loaded.at(key, *fault));
+    let file = HubFile::parse(path).map_err(placed)?;
+    let begins = || tell(format_args!("fetching {file}"));
+    file.fetch(io::stderr().is_terminal(), begins).map_err(placed)?;
+    Ok(())
 }
 
 /// `runs` beside the folder `configs` of an experiment file, or beside the file itself when it lies in
@@ -195,6 +216,9 @@ pub fn main() -> ExitCode {
             return code;
         }
     };
+    if cli.offline {
+        hub::stay_offline();
+    }
     let color = cli.color;
     let command = AssertUnwindSafe(|| match cli.command {
         Command::Run(args) => run::run(&args, color),

@@ -7,6 +7,7 @@ use super::{
     Checkpoint, Data, Eval, Export, Hardware, Log, Model, Optimizer, Peft, Quant, Sample, Schedule,
     Tokenizer, Train,
 };
+use crate::hub::is_on_hub;
 
 /// The experiment file: what a person asks for.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -67,11 +68,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Every path in the settings, with its dotted key.
+    /// Every path in the settings, with its dotted key; what lies on a hub has no path.
     pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
         let data_file = self.data.data_file.as_mut().map(|path| ("data.data_file", path));
         let sources = self.data.source.iter_mut().filter_map(|source| source.data_file.as_mut());
-        let load_model = self.model.load_model.as_mut().map(|path| ("model.load_model", path));
+        let load_model = self.model.load_model.as_mut().filter(|path| !is_on_hub(path));
+        let load_model = load_model.map(|path| ("model.load_model", path));
         let tokenizer = match &mut self.model.tokenizer {
             Tokenizer::Auto | Tokenizer::World => None,
             Tokenizer::File(path) => Some(("model.tokenizer", path)),

@@ -14,8 +14,9 @@ pub struct Model {
     /// Version of the architecture. A new model without a preset is RWKV-7.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<ModelVersion>,
-    /// The weights, a `.pth` file. A relative path starts at the experiment file; without this key
-    /// the model is trained from scratch.
+    /// The weights, a `.pth` file. A relative path starts at the experiment file;
+    /// `hf://OWNER/REPO/FILE` is fetched from the Hugging Face hub when a command needs it. Without
+    /// this key the model is trained from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"../models/rwkv7-0.1b.pth")]
     pub load_model: Option<PathBuf>,

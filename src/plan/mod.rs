@@ -120,6 +120,8 @@ pub enum Purpose {
     Generate,
     /// A look at the documents alone; the weights need not be there yet.
     Data,
+    /// A look at the settings: what would be fetched need not be there yet.
+    Check,
 }
 
 /// Checks the rules between settings and fills in what follows from them.

@@ -1,10 +1,11 @@
 //! Which model a run starts from, and whether the weights are what the file says.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Faults, Plan, Purpose, presets};
 use crate::config::{Model, ModelVersion, Peft, Tokenizer};
 use crate::diagnostic::Diagnostic;
+use crate::hub::{HubFile, is_on_hub};
 use crate::kernels::HEAD_SIZE;
 use crate::model::{Shape, Version};
 
@@ -30,6 +31,26 @@ pub enum ModelPlan {
     },
 }
 
+/// Weights on the hub: the file on this machine, once it was fetched.
+fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<ModelPlan> {
+    let file = match HubFile::parse(path) {
+        Ok(file) => file,
+        Err(fault) => {
+            faults.add("model.load_model", *fault);
+            return None;
+        }
+    };
+    if let Some(fetched) = file.fetched() {
+        return Some(ModelPlan::Load(fetched));
+    }
+    if purpose != Purpose::Data {
+        let message = format!("`{file}` is not on this machine yet");
+        let fault = Diagnostic::warning("ST4021", message).help("`statetune run` fetches it");
+        faults.add("model.load_model", fault);
+    }
+    Some(ModelPlan::Load(path.to_path_buf()))
+}
+
 /// Decides where the model comes from; `None` when a fault was added.
 pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<ModelPlan> {
     let model = &faults.loaded.config.model;
@@ -46,6 +67,9 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         check_preset(faults, &sizes);
     }
     if let Some(path) = &model.load_model {
+        if is_on_hub(path) {
+            return on_hub(faults, path, purpose);
+        }
         if purpose != Purpose::Data && !path.exists() {
             let message = format!("the weights file `{}` does not exist", path.display());
             let fault = Diagnostic::error("ST4001", message)

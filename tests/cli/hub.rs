@@ -1,0 +1,308 @@
+//! Weights on a hub: a small server on this machine stands for it.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use sha2::{Digest, Sha256};
+
+use crate::case::{Case, Output, STATE, base_model};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const PATH: &str = "/someone/small/resolve/main/models/base.pth";
+
+/// How the hub behaves.
+#[derive(Default)]
+struct Manners {
+    /// The token without which it gives nothing.
+    token: Option<&'static str>,
+    /// The connection breaks after so many bytes, this many times.
+    breaks: AtomicUsize,
+    /// One byte of the file arrives changed.
+    damages: bool,
+}
+
+/// A hub with one file, `hf://someone/small/models/base.pth`.
+struct Hub {
+    address: String,
+    /// First line and range of each request for the file's bytes.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hub {
+    fn new(manners: Manners) -> Hub {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&asked);
+        // The thread ends with the process: a test never waits for it.
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A client that hangs up is one of the cases.
+                let _ = serve(stream, &manners, &record);
+            }
+        });
+        Hub { address, asked }
+    }
+
+    /// The case's experiment with the weights on this hub, run with these arguments.
+    fn run(&self, case: &Case, arguments: &[&str], token: Option<&str>) -> Output {
+        let home = home(case);
+        let home = home.to_str().expect("UTF-8");
+        let mut environment = vec![("HF_ENDPOINT", &*self.address), ("HF_HOME", home)];
+        environment.extend(token.map(|token| ("HF_TOKEN", token)));
+        case.statetune_with(arguments, &environment)
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("not poisoned").clone()
+    }
+}
+
+/// Answers one request and closes the connection.
+fn serve(
+    mut stream: TcpStream,
+    manners: &Manners,
+    asked: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    let mut headers = HashMap::new();
+    for line in lines {
+        let line = line?;
+        let Some((name, value)) = line.split_once(": ") else { break };
+        headers.insert(name.to_lowercase(), value.to_string());
+    }
+    let mut refuse = |status: &str| {
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    };
+    let bearer = manners.token.map(|token| format!("Bearer {token}"));
+    if bearer.is_some() && headers.get("authorization") != bearer.as_ref() {
+        return refuse("401 Unauthorized");
+    }
+    if request.split(' ').nth(1) != Some(PATH) {
+        return refuse("404 Not Found");
+    }
+    let file = base_model();
+    let range = headers.get("range").map_or("bytes=0-", String::as_str);
+    asked.lock().expect("not poisoned").push(range.to_string());
+    let (first, last) = range.trim_start_matches("bytes=").split_once('-').expect("a range");
+    let first: usize = first.parse().expect("a number");
+    let last = last.parse().map_or(file.len(), |last: usize| last + 1);
+    if first >= file.len() {
+        return refuse("416 Range Not Satisfiable");
+    }
+    let mut bytes = file[first..last].to_vec();
+    write!(
+        stream,
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{}/{}\r\n\
+         ETag: \"{:x}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
+        bytes.len(),
+        last - 1,
+        file.len(),
+        Sha256::digest(file),
+    )?;
+    if bytes.len() > 1 {
+        let left = |left: usize| left.checked_sub(1);
+        if manners.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            bytes.truncate(bytes.len() / 2);
+        }
+        if manners.damages {
+            bytes[0] ^= 1;
+        }
+    }
+    stream.write_all(&bytes)
+}
+
+fn home(case: &Case) -> PathBuf {
+    case.path("hub-home")
+}
+
+fn case() -> Case {
+    Case::new().with(STATE, "base.pth", "hf://someone/small/models/base.pth")
+}
+
+#[test]
+fn weights_are_fetched_once_and_then_used_without_a_network() {
+    let (case, hub) = (case(), Hub::new(Manners::default()));
+    let fetched = hub.run(&case, &["run", STATE], None);
+    assert_eq!(
+        fetched.is_done().stderr.lines().next(),
+        Some("fetching hf://someone/small/models/base.pth")
+    );
+    // The digest and the size are asked for, then the file.
+    assert_eq!(hub.asked().last().map(String::as_str), Some("bytes=0-"));
+    let requests = hub.asked().len();
+    let run = case.only_run();
+    assert!(
+        case.read(run.join("resolved.toml"))
+            .contains("load_model = \"hf://someone/small/models/base.pth\"")
+    );
+
+    let again = hub.run(&case, &["run", "--offline", STATE], None);
+    assert!(!again.is_done().stderr.contains("fetching"), "{again:?}");
+    let generated = hub.run(&case, &["generate", "latest", "--prompt", "hi"], None);
+    generated.is_done();
+    assert_eq!(hub.asked().len(), requests, "nothing is asked for again");
+}
+
+#[test]
+fn a_broken_download_goes_on_where_it_broke() {
+    let (case, hub) = (case(), Hub::new(Manners { breaks: 2.into(), ..Manners::default() }));
+    hub.run(&case, &["run", STATE], None).is_done();
+    let half = base_model().len() - base_model().len() / 2;
+    let asked = hub.asked();
+    let ranges = &asked[asked.len() - 3..];
+    assert_eq!(ranges[..2], ["bytes=0-".to_string(), format!("bytes={}-", base_model().len() / 2)]);
+    assert!(half > 0 && ranges[2] > ranges[1], "{ranges:?}");
+}
+
+#[test]
+fn a_part_that_was_complete_when_its_process_died_is_fetched_again() {
+    let (case, hub) = (case(), Hub::new(Manners::default()));
+    let digest = format!("{:x}", Sha256::digest(base_model()));
+    let part = format!("hub-home/hub/models--someone--small/blobs/{digest}.part");
+    let case = case.having(&part, base_model());
+    hub.run(&case, &["run", STATE], None).is_done();
+}
+
+#[test]
+fn what_arrives_changed_is_removed() {
+    let (case, hub) = (case(), Hub::new(Manners { damages: true, ..Manners::default() }));
+    let output = hub.run(&case, &["run", STATE], None);
+    let (size, digest) = (base_model().len(), format!("{:x}", Sha256::digest(base_model())));
+    assert_eq!(
+        output.stderr.trim_end(),
+        format!(
+            "\
+fetching hf://someone/small/models/base.pth
+error[ST4023]: what arrived of `hf://someone/small/models/base.pth` is not what the hub has
+  --> state.toml:10:14
+   |
+10 | load_model = \"hf://someone/small/models/base.pth\"
+   |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = note: the hub has {size} bytes of sha256 {digest}
+   = note: {size} bytes arrived, and were removed
+   = help: run again to fetch it anew"
+        )
+    );
+    assert_eq!(output.code, Some(21));
+    assert_eq!(case.runs(), Vec::<PathBuf>::new());
+    assert_eq!(
+        hub.run(&case, &["run", "--offline", STATE], None).code,
+        Some(21),
+        "nothing is left"
+    );
+}
+
+#[test]
+fn a_gated_repository_needs_a_token() {
+    let (case, hub) =
+        (case(), Hub::new(Manners { token: Some("hf_secret"), ..Manners::default() }));
+    let output = hub.run(&case, &["run", STATE], None);
+    assert_eq!(
+        output.stderr.trim_end(),
+        "\
+fetching hf://someone/small/models/base.pth
+error[ST4022]: the hub does not give `hf://someone/small/models/base.pth` to everyone
+  --> state.toml:10:14
+   |
+10 | load_model = \"hf://someone/small/models/base.pth\"
+   |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: set `HF_TOKEN` to a token of an account that may read it"
+    );
+    assert_eq!(output.code, Some(21));
+    hub.run(&case, &["run", STATE], Some("hf_secret")).is_done();
+    let case = case.having("hub-home/token", "hf_secret\n");
+    hub.run(&case, &["run", STATE], None).is_done();
+}
+
+#[test]
+fn a_file_that_the_hub_does_not_have() {
+    let (case, hub) =
+        (case().with(STATE, "models/base.pth", "other.pth"), Hub::new(Manners::default()));
+    let output = hub.run(&case, &["run", STATE], None);
+    assert_eq!(
+        output.stderr.trim_end(),
+        "\
+fetching hf://someone/small/other.pth
+error[ST4022]: the hub has no `hf://someone/small/other.pth`
+  --> state.toml:10:14
+   |
+10 | load_model = \"hf://someone/small/other.pth\"
+   |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: look at the names of the owner, the repository and the file"
+    );
+    assert_eq!(output.code, Some(21));
+}
+
+#[test]
+fn a_check_fetches_nothing_and_offline_refuses() {
+    let (case, hub) = (case(), Hub::new(Manners::default()));
+    hub.run(&case, &["check", STATE], None).succeeds(
+        "state.toml: valid",
+        "\
+warning[ST4021]: `hf://someone/small/models/base.pth` is not on this machine yet
+  --> state.toml:10:14
+   |
+10 | load_model = \"hf://someone/small/models/base.pth\"
+   |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: `statetune run` fetches it",
+    );
+    let output = hub.run(&case, &["run", "--offline", STATE], None);
+    assert_eq!(
+        output.stderr.trim_end(),
+        "\
+error[ST4020]: `hf://someone/small/models/base.pth` is not on this machine
+  --> state.toml:10:14
+   |
+10 | load_model = \"hf://someone/small/models/base.pth\"
+   |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: without `--offline` it is fetched"
+    );
+    assert_eq!(output.code, Some(21));
+    assert_eq!(hub.asked(), Vec::<String>::new(), "the network was left alone");
+}
+
+#[test]
+fn a_path_of_another_form() {
+    Case::new().with(STATE, "base.pth", "hf://someone/small").refuses(
+        2,
+        "\
+error[ST2180]: `hf://someone/small` is not a file on the hub
+  --> state.toml:10:14
+   |
+10 | load_model = \"hf://someone/small\"
+   |              ^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write `hf://OWNER/REPO/FILE`, with `@REVISION` behind REPO if it matters",
+    );
+}
+
+#[test]
+fn a_hub_that_cannot_be_reached() {
+    let case = case();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    drop(listener);
+    let home = home(&case);
+    let environment = [("HF_ENDPOINT", &*address), ("HF_HOME", home.to_str().expect("UTF-8"))];
+    let output = case.statetune_with(&["run", STATE], &environment);
+    assert!(
+        output
+            .stderr
+            .contains("error[ST4022]: cannot fetch `hf://someone/small/models/base.pth`: "),
+        "{output:?}"
+    );
+    assert!(output.stderr.contains("= help: `HF_ENDPOINT` names a mirror"), "{output:?}");
+    assert_eq!(output.code, Some(21));
+}
