@@ -11,6 +11,7 @@ pub mod data;
 pub mod diagnostic;
 pub mod exit;
 pub mod hub;
+pub mod import;
 pub mod inspect;
 pub mod kernels;
 pub mod model;

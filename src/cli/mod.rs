@@ -9,6 +9,7 @@ mod data;
 mod eval;
 mod export;
 mod generate;
+mod import;
 mod merge;
 mod mount;
 mod resume;
@@ -77,6 +78,8 @@ enum Command {
     Merge(merge::MergeArgs),
     /// Look at trained states, compare them, make new ones of them.
     State(state::StateArgs),
+    /// Make an experiment file of a script of another trainer.
+    Import(import::ImportArgs),
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
 }
@@ -234,6 +237,7 @@ pub fn main() -> ExitCode {
         Command::Mount(args) => mount::mount(&args, color),
         Command::Merge(args) => merge::merge(&args, color),
         Command::State(args) => state::state(&args, color),
+        Command::Import(args) => import::import(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });
     catch_unwind(command).unwrap_or_else(|_| {

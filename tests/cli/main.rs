@@ -11,6 +11,7 @@ mod device;
 mod edges;
 mod emoji_state;
 mod hub;
+mod import;
 mod peft;
 mod quant;
 mod resume;

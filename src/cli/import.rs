@@ -1,0 +1,124 @@
+//! `statetune import`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::table::table;
+use super::{Color, Format, say, show, tell};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::import::{ImportError, Imported, from_infctx, from_script};
+
+/// Arguments of `import`.
+#[derive(Args, Debug)]
+pub(super) struct ImportArgs {
+    /// A shell script of RWKV-PEFT or RWKV-LM, or a YAML file of infctx-trainer.
+    #[arg(value_name = "SCRIPT")]
+    script: PathBuf,
+    /// Where the experiment file is written [default: standard output, the account on standard error].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How the account of all options is printed.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// Reads the script, writes the experiment file and says what became of every option.
+pub(super) fn import(args: &ImportArgs, color: Color) -> ExitCode {
+    match try_import(args) {
+        Ok(imported) => {
+            let account = account(&imported, args.format);
+            match args.out {
+                Some(_) => say(account),
+                None => {
+                    tell(account);
+                    say(imported.toml.trim_end());
+                }
+            }
+            ExitCode::Ok
+        }
+        Err((code, fault)) => {
+            show(&fault, color);
+            code
+        }
+    }
+}
+
+fn try_import(args: &ImportArgs) -> Result<Imported, (ExitCode, Diagnostic)> {
+    let invalid = |code, message| (ExitCode::Invalid, Diagnostic::error(code, message));
+    let script = args.script.display();
+    let text = std::fs::read_to_string(&args.script)
+        .map_err(|error| invalid("ST0401", format!("cannot read `{script}`: {error}")))?;
+    let name = args.script.file_stem().unwrap_or_default().to_string_lossy();
+    let is_yaml = args.script.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    let imported = if is_yaml { from_infctx(&text, &name) } else { from_script(&text, &name) };
+    let imported = imported.map_err(|error| {
+        let (code, fault) = invalid("ST0402", format!("cannot import `{script}`: {error}"));
+        match error {
+            ImportError::Merges => (code, fault),
+            _ => (code, fault.help("`statetune init` begins an experiment with questions")),
+        }
+    })?;
+    if let Some(out) = &args.out {
+        write_new(out, &imported.toml).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let (code, fault) =
+                    invalid("ST0403", format!("`{}` exists already", out.display()));
+                (code, fault.help("choose another `--out`; nothing is overwritten"))
+            }
+            _ => {
+                let message = format!("cannot write `{}`: {error}", out.display());
+                (ExitCode::Disk, Diagnostic::error("ST0404", message))
+            }
+        })?;
+    }
+    Ok(imported)
+}
+
+/// Writes a file that must not exist, whole or not at all.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    std::fs::write(file.path(), text)?;
+    file.persist_noclobber(path)?;
+    Ok(())
+}
+
+/// What became of each option, then the notes.
+fn account(imported: &Imported, format: Format) -> String {
+    match format {
+        Format::Json => {
+            let rows = imported.rows.iter().map(|row| {
+                json!({
+                    "line": row.line,
+                    "original": row.original,
+                    "fate": row.fate.to_string(),
+                    "becomes": row.becomes,
+                    "why": row.why,
+                })
+            });
+            let rows: Vec<_> = rows.collect();
+            json!({ "schema": "statetune.import/1", "options": rows, "notes": imported.notes })
+                .to_string()
+        }
+        Format::Human => {
+            let mut table = table(&["line", "original", "became", "", "why"]);
+            for row in &imported.rows {
+                let line = if row.line == 0 { String::new() } else { row.line.to_string() };
+                table.add_row([
+                    &line,
+                    &row.original,
+                    &row.fate.to_string(),
+                    &row.becomes,
+                    &row.why,
+                ]);
+            }
+            let notes: String =
+                imported.notes.iter().map(|note| format!("\nnote: {note}")).collect();
+            format!("{table}{notes}")
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Experiments of other trainers as experiment files: shell scripts of RWKV-PEFT and RWKV-LM, and files of
+//! infctx-trainer. Each option is accounted for in a [`Row`]; nothing is dropped in silence.
+
+mod draft;
+mod infctx;
+mod script;
+mod shell;
+
+use std::fmt;
+
+use draft::Draft;
+
+/// What became of an experiment.
+#[derive(Debug)]
+pub struct Imported {
+    /// The experiment file.
+    pub toml: String,
+    /// Every option of the original, in its order.
+    pub rows: Vec<Row>,
+    /// What its author should know.
+    pub notes: Vec<String>,
+}
+
+/// An option of the original and what became of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Row {
+    /// Line of the original, counted from 1; 0 where it stands on none.
+    pub line: usize,
+    /// The option as it was written.
+    pub original: String,
+    /// What became of it.
+    pub fate: Fate,
+    /// What stands for it in the experiment file; may be empty.
+    pub becomes: String,
+    /// Why; may be empty.
+    pub why: String,
+}
+
+/// What became of an option.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Fate {
+    /// It means the same here.
+    Mapped,
+    /// It has a successor that means something else.
+    Changed,
+    /// The original never used it.
+    NoEffect,
+    /// There is nothing for it here.
+    Unsupported,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fate::Mapped => "mapped",
+            Fate::Changed => "changed meaning",
+            Fate::NoEffect => "no effect in the original",
+            Fate::Unsupported => "not supported",
+        })
+    }
+}
+
+/// Why nothing could be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// No command of the script trains a model.
+    #[error("no command in it trains a model: looked for `train.py`")]
+    NoTraining,
+    /// It merges a state or an adapter, which `statetune merge` does.
+    #[error("it merges a checkpoint and trains nothing: `statetune merge RUN` does that")]
+    Merges,
+    /// The text is no YAML.
+    #[error("it is not YAML: {0}")]
+    Yaml(#[from] yaml_rust2::ScanError),
+    /// The text is YAML, but no experiment.
+    #[error("it has no `trainer`, `model` and `data`, which files of infctx-trainer have")]
+    NoExperiment,
+}
+
+/// Reads a shell script.
+///
+/// # Errors
+/// There is no training in it.
+pub fn from_script(text: &str, name: &str) -> Result<Imported, ImportError> {
+    script::import(text, name)
+}
+
+/// Reads a YAML file of infctx-trainer.
+///
+/// # Errors
+/// It is no such file.
+pub fn from_infctx(text: &str, name: &str) -> Result<Imported, ImportError> {
+    infctx::import(text, name)
+}
+
+/// Puts the file and its account together.
+fn finish(draft: &Draft, mut rows: Vec<Row>, notes: Vec<String>, source: &str) -> Imported {
+    rows.sort_by_key(|row| row.line);
+    let mut toml = draft.to_toml(&[format!("Imported from {source} by `statetune import`.")]);
+    let left: Vec<_> = rows.iter().filter(|row| row.fate >= Fate::NoEffect).collect();
+    if !left.is_empty() {
+        toml += "\n# Not taken over:\n";
+    }
+    for Row { original, fate, why, .. } in left {
+        let why = if why.is_empty() { String::new() } else { format!(", {why}") };
+        toml += &format!("#   {}: {fate}{why}\n", original.replace(['\n', '\r'], " "));
+    }
+    Imported { toml, rows, notes }
+}
+
+/// A name that an experiment may have, of any text.
+fn experiment_name(text: &str) -> String {
+    let is_allowed = |one: char| one.is_ascii_alphanumeric() || one == '-' || one == '_';
+    let name: String = text.chars().map(|one| if is_allowed(one) { one } else { '-' }).collect();
+    match name.trim_matches('-') {
+        "" => "imported".to_string(),
+        name => name.to_string(),
+    }
+}
