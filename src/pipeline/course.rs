@@ -17,7 +17,7 @@ use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::Plan;
 use crate::runs::{
-    Best, Chain, Checkpoint, Lock, Metrics, Place, RunDir, Totals, TrainLog, name_best,
+    Best, Chain, Checkpoint, Entry, Lock, Place, RunDir, Sinks, Totals, name_best,
     remove_old_checkpoints, save_checkpoint,
 };
 use crate::tensorfile::Dtype;
@@ -46,6 +46,7 @@ pub(super) struct Course<'a, 'data> {
     /// Asks the run to stop after the step that it is in.
     pub(super) stop: &'a AtomicBool,
     pub(super) watch: &'a mut dyn FnMut(Progress<'_>),
+    pub(super) sinks: Sinks,
     pub(super) totals: Totals,
     pub(super) chain: Chain,
     /// Held-out loss before training.
@@ -79,7 +80,8 @@ impl Course<'_, '_> {
         let mut saved = false;
         if let Some(mean_loss) = done.epoch_mean_loss {
             let epoch = done.record.epoch;
-            self.run.append(TrainLog::FILE, &TrainLog::line(epoch, mean_loss, done.record.lr))?;
+            let lr = done.record.lr;
+            self.sinks.add(self.run, &Entry::Epoch { epoch, mean_loss, lr })?;
             check_learned(&done.trainer.adam, position)?;
             let is_best = self.evaluate(position)?;
             let last = position.steps == self.options.total_steps();
@@ -130,6 +132,7 @@ impl Course<'_, '_> {
         let epochs = steps / epoch_steps;
         self.run
             .event("eval", json!({ "steps": steps, "epochs": epochs, "val_loss": val_loss }))?;
+        self.sinks.add(self.run, &Entry::Evaluated { steps, val_loss })?;
         (self.watch)(Progress::Evaluated {
             steps,
             epochs: steps.is_multiple_of(epoch_steps).then_some(epochs),
@@ -150,10 +153,11 @@ impl Course<'_, '_> {
     fn record(&mut self, done: &StepDone<'_>) -> Result<(), RunError> {
         let step = &done.record;
         let every_steps = u64::from(self.plan.config().log.every_steps);
+        let micro_steps = self.options.accumulate_grad_batches;
+        self.sinks.add(self.run, &Entry::Step { record: step, micro_steps })?;
         (self.watch)(Progress::Step { done: step.step + 1, loss: step.loss, lr: step.lr });
         if let Some(metrics) = self.totals.add(step, every_steps, self.options.total_steps()) {
-            let line = serde_json::to_string(&metrics).expect("metrics are plain data");
-            self.run.append(Metrics::FILE, &line)?;
+            self.sinks.add(self.run, &Entry::Interval(&metrics))?;
             (self.watch)(Progress::Interval(&metrics));
         }
         Ok(())
@@ -178,9 +182,8 @@ impl Course<'_, '_> {
             val_before: self.val_before,
             best: self.best,
         };
-        for records in [Metrics::FILE, TrainLog::FILE, Chain::FILE] {
-            self.run.sync(records)?;
-        }
+        self.sinks.sync(self.run)?;
+        self.run.sync(Chain::FILE)?;
         save_checkpoint(self.run, &name, adam, &place)?;
         if is_best {
             name_best(self.run, &name)?;

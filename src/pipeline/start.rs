@@ -9,8 +9,7 @@ use crate::config::{Config, Overrides, load};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{Change, Plan, Reach, changes};
 use crate::runs::{
-    Chain, Checkpoint, Lock, Metrics, RunDir, TrainLog, checkpoints, find_run, rewind_records,
-    runs_named,
+    Chain, Checkpoint, Lock, RunDir, checkpoints, copy_sinks, find_run, rewind_records, runs_named,
 };
 
 /// Where a run begins.
@@ -178,7 +177,8 @@ impl Start {
             }
             Start::Branch { run: from, checkpoint, .. } => {
                 let run = create()?;
-                for name in [Metrics::FILE, TrainLog::FILE, Chain::FILE, "samples/base.jsonl"] {
+                copy_sinks(&run, &from)?;
+                for name in [Chain::FILE, "samples/base.jsonl"] {
                     run.copy_from(&from, name)?;
                 }
                 rewind_records(&run, checkpoint.place.position.steps, checkpoint.place.epochs)?;
@@ -204,6 +204,16 @@ pub(super) enum Beginning {
     After(Checkpoint),
     /// What a checkpoint learned, and nothing else of it.
     Values(Checkpoint),
+}
+
+impl Beginning {
+    /// Steps that are done before it.
+    pub(super) fn steps(&self) -> u64 {
+        match self {
+            Beginning::New | Beginning::Values(_) => 0,
+            Beginning::After(checkpoint) => checkpoint.place.position.steps,
+        }
+    }
 }
 
 /// The settings of the run at `path`, as it recorded them.

@@ -23,7 +23,7 @@ use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
 use crate::quant;
 use crate::runs::{
-    Chain, Lock, LockedFile, LockedQuant, RunDir, Status, Totals, TrainLog, best_checkpoint,
+    Chain, Entry, Lock, LockedFile, LockedQuant, RunDir, Sinks, Status, Totals, best_checkpoint,
     resolved_toml, sha256_of,
 };
 use crate::sample::rate;
@@ -191,9 +191,11 @@ fn tune<'data>(
         "start",
         json!({ "steps": options.total_steps(), "documents": data.train.survey().documents }),
     )?;
-    if !run.join(TrainLog::FILE).exists() {
-        run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
-    }
+    let mut sinks = Sinks::named(&config.log.sinks);
+    let steps = beginning.steps();
+    let settings = json!(config).to_string();
+    sinks
+        .add(run, &Entry::Started { steps, settings: &settings, experiment: &plan.loaded.text })?;
     let (survey, per_pass) = (data.train.survey(), data.train.samples_per_pass());
     let samples = options.total_steps() * options.samples_per_step();
     let coverage = Coverage::new(survey.documents, survey.copies, per_pass, samples);
@@ -218,6 +220,9 @@ fn tune<'data>(
         None if trained_before => Some(sample("base", watch)?),
         None => None,
     };
+    if let Some(answers) = base.as_ref().filter(|answers| steps == 0 && !answers.is_empty()) {
+        sinks.add(run, &Entry::Answers { moment: "base", steps, questions, answers })?;
+    }
     let mut course = Course {
         plan,
         run,
@@ -228,6 +233,7 @@ fn tune<'data>(
         val: data.val.as_mut(),
         stop,
         watch,
+        sinks,
         totals: Totals::default(),
         chain: Chain::after(0),
         val_before: None,
@@ -252,7 +258,8 @@ fn tune<'data>(
     }
     let position =
         fit(&mut trainer, &mut data.train, &options, position, |done| course.after_step(done))?;
-    let Course { ended, val_before, val_now, best, totals, mut products, watch, .. } = course;
+    let Course { ended, val_before, val_now, best, totals, mut products, watch, mut sinks, .. } =
+        course;
     if ended == Ended::Stopped {
         run.event("interrupted", json!({ "steps": position.steps }))?;
         let (steps, total_steps) = (position.steps, options.total_steps());
@@ -268,6 +275,10 @@ fn tune<'data>(
         products = export(plan, run, method, &format!("rwkv-{epoch}"), &passport)?;
     }
     let tuned = sample("tuned", watch)?;
+    if !tuned.is_empty() {
+        let (steps, answers) = (position.steps, &tuned);
+        sinks.add(run, &Entry::Answers { moment: "tuned", steps, questions, answers })?;
+    }
     let probes = plan.probes.iter().map(|probe| {
         (
             probe.name.clone(),

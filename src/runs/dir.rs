@@ -139,7 +139,7 @@ impl RunDir {
             Err(TryLockError::Error(source)) => return Err(fail(source).into()),
         }
         let run = RunDir { path: path.to_path_buf(), _lock: file };
-        for folder in ["", "ckpt", "export", "samples"] {
+        for folder in ["", "ckpt", "export", "samples", "tensorboard"] {
             clear_leftovers(&run.join(folder));
         }
         run.set_status(&Status::Running { pid: std::process::id() })?;
@@ -154,6 +154,15 @@ impl RunDir {
     /// A file of the run.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Makes a folder of the run, if it is not there yet.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_folder(&self, name: &str) -> Result<(), RunDirError> {
+        let path = self.join(name);
+        fs::create_dir_all(&path).map_err(|source| RunDirError { path, source })
     }
 
     /// Writes a whole file: it appears with its full content or not at all.

@@ -8,6 +8,8 @@
 //!   events.jsonl      what happened, with times
 //!   metrics.jsonl     one line per reported interval; only grows
 //!   train_log.txt     the line per mini-epoch that RWKV trainers write
+//!   loss_data.jsonl   the line per step that RWKV-PEFT writes (`log.sinks`)
+//!   tensorboard/      event files (`log.sinks`)
 //!   samples/          base.jsonl, tuned.jsonl: answers before and after
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
@@ -23,6 +25,7 @@ mod find;
 mod lock;
 mod records;
 mod resolved;
+mod sinks;
 
 pub use chain::{Chain, LINK_BYTES, Link, read_chain};
 pub use checkpoint::{
@@ -34,8 +37,9 @@ pub use find::{
     all_runs, find_run, name_and_id, newest_product, nothing_saved, product_file, runs_named,
 };
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
-pub use records::{Best, Metrics, Totals, TrainLog, rewind_records};
+pub use records::{Best, Metrics, Totals, rewind_records};
 pub use resolved::resolved_toml;
+pub use sinks::{Entry, Sinks, copy_sinks};
 
 use std::path::{Path, PathBuf};
 
