@@ -169,10 +169,8 @@ mod tests {
 
     #[test]
     fn the_checksum_of_the_format() {
-        // crc32c("123456789") is 0xe3069283 (RFC 3720, B.4 uses the same polynomial).
-        let crc: u32 = 0xe306_9283;
-        let masked = (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8);
-        assert_eq!(masked_crc(b"123456789"), masked);
+        // The check value of crc32c for these digits is 0xe3069283; masked by hand.
+        assert_eq!(masked_crc(b"123456789"), 0xc78a_b0e5);
     }
 
     #[test]
