@@ -22,6 +22,7 @@ pub mod peft;
 pub mod pipeline;
 pub mod plan;
 pub mod quant;
+pub mod report;
 pub mod runs;
 pub mod sample;
 pub mod score;

@@ -35,7 +35,7 @@ pub use experiment::Config;
 pub use export::{Export, ExportDtype};
 pub use hardware::{Accelerator, Hardware};
 pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
-pub use log::Log;
+pub use log::{Log, SinkName};
 pub use model::{Model, ModelVersion, Preset, Tokenizer};
 pub use optimizer::{Adam, Optimizer};
 pub use peft::{

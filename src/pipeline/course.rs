@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
 use tch::Kind;
 
 use super::passport::passport;
@@ -17,7 +16,7 @@ use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::Plan;
 use crate::runs::{
-    Best, Chain, Checkpoint, Lock, Metrics, Place, RunDir, Totals, TrainLog, name_best,
+    Best, Chain, Checkpoint, Entry, Event, Lock, Place, RunDir, Sinks, Totals, name_best,
     remove_old_checkpoints, save_checkpoint,
 };
 use crate::tensorfile::Dtype;
@@ -46,6 +45,7 @@ pub(super) struct Course<'a, 'data> {
     /// Asks the run to stop after the step that it is in.
     pub(super) stop: &'a AtomicBool,
     pub(super) watch: &'a mut dyn FnMut(Progress<'_>),
+    pub(super) sinks: Sinks,
     pub(super) totals: Totals,
     pub(super) chain: Chain,
     /// Held-out loss before training.
@@ -79,7 +79,8 @@ impl Course<'_, '_> {
         let mut saved = false;
         if let Some(mean_loss) = done.epoch_mean_loss {
             let epoch = done.record.epoch;
-            self.run.append(TrainLog::FILE, &TrainLog::line(epoch, mean_loss, done.record.lr))?;
+            let lr = done.record.lr;
+            self.sinks.add(self.run, &Entry::Epoch { epoch, mean_loss, lr })?;
             check_learned(&done.trainer.adam, position)?;
             let is_best = self.evaluate(position)?;
             let last = position.steps == self.options.total_steps();
@@ -128,8 +129,8 @@ impl Course<'_, '_> {
         check_finite("held-out loss", val_loss, position)?;
         let (steps, epoch_steps) = (position.steps, self.options.epoch_steps);
         let epochs = steps / epoch_steps;
-        self.run
-            .event("eval", json!({ "steps": steps, "epochs": epochs, "val_loss": val_loss }))?;
+        self.run.event(Event::Eval { steps, epochs, val_loss })?;
+        self.sinks.add(self.run, &Entry::Evaluated { steps, val_loss })?;
         (self.watch)(Progress::Evaluated {
             steps,
             epochs: steps.is_multiple_of(epoch_steps).then_some(epochs),
@@ -144,16 +145,18 @@ impl Course<'_, '_> {
             Some(best) if !is_best => Best { since: best.since + 1, ..best },
             _ => Best { val_loss, steps, since: 0 },
         });
+        self.note_progress(steps)?;
         Ok(is_best && self.plan.config().checkpoint.keep_best)
     }
 
     fn record(&mut self, done: &StepDone<'_>) -> Result<(), RunError> {
         let step = &done.record;
         let every_steps = u64::from(self.plan.config().log.every_steps);
+        let micro_steps = self.options.accumulate_grad_batches;
+        self.sinks.add(self.run, &Entry::Step { record: step, micro_steps })?;
         (self.watch)(Progress::Step { done: step.step + 1, loss: step.loss, lr: step.lr });
         if let Some(metrics) = self.totals.add(step, every_steps, self.options.total_steps()) {
-            let line = serde_json::to_string(&metrics).expect("metrics are plain data");
-            self.run.append(Metrics::FILE, &line)?;
+            self.sinks.add(self.run, &Entry::Interval(&metrics))?;
             (self.watch)(Progress::Interval(&metrics));
         }
         Ok(())
@@ -178,15 +181,26 @@ impl Course<'_, '_> {
             val_before: self.val_before,
             best: self.best,
         };
-        for records in [Metrics::FILE, TrainLog::FILE, Chain::FILE] {
-            self.run.sync(records)?;
-        }
+        self.sinks.sync(self.run)?;
+        self.run.sync(Chain::FILE)?;
         save_checkpoint(self.run, &name, adam, &place)?;
         if is_best {
             name_best(self.run, &name)?;
         }
         remove_old_checkpoints(self.run, self.plan.config().checkpoint.keep_last as usize);
-        self.run.event("save", json!({ "checkpoint": name, "steps": position.steps }))?;
+        self.run.event(Event::Save { checkpoint: name, steps: position.steps })?;
+        self.note_progress(position.steps)
+    }
+
+    /// Writes what the run has come to after `steps` steps.
+    pub(super) fn note_progress(&self, steps: u64) -> Result<(), RunError> {
+        self.run.update(|record| {
+            record.steps = steps;
+            record.total_steps = Some(self.options.total_steps());
+            record.val_before = self.val_before;
+            record.val_loss = self.val_now;
+            record.best = self.best;
+        })?;
         Ok(())
     }
 }

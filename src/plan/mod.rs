@@ -19,7 +19,7 @@ use regex::Regex;
 use tch::Device;
 
 use crate::config::{
-    self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Peft, Precision, Quant,
+    self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Peft, Precision, Quant, SinkName,
 };
 use crate::data::{Mask, Source, Template};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -139,6 +139,7 @@ pub fn resolve(
     faults.check_schedule();
     let sources = sources::sources(&mut faults, purpose);
     let (template, mask) = data::resolve(&mut faults);
+    faults.check_sinks();
     faults.check_sample(sources::one_pair(&config.data, &sources).is_some());
     let probes = faults.probes();
     let model = model::resolve(&mut faults, purpose);
@@ -247,6 +248,15 @@ impl<'a> Faults<'a> {
         }
         if sample.prompts.iter().any(String::is_empty) {
             self.add("sample.prompts", Diagnostic::error("ST2106", "a prompt is empty"));
+        }
+    }
+
+    fn check_sinks(&mut self) {
+        if !self.config().log.sinks.contains(&SinkName::Jsonl) {
+            let fault = Diagnostic::error("ST6080", "`log.sinks` leaves out `jsonl`")
+                .note("`metrics.jsonl` is what reports, comparisons and other terminals read")
+                .help("write it beside the others: `sinks = [\"jsonl\", \"tensorboard\"]`");
+            self.add("log.sinks", fault);
         }
     }
 

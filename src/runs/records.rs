@@ -1,14 +1,16 @@
 //! The lines that a run writes while it trains.
 
-use chrono::Local;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, LINK_BYTES};
+use super::sinks::{Kept, rewind_sinks};
 use super::{RunDir, RunDirError};
 use crate::train::StepRecord;
 
 /// A line of `metrics.jsonl`: what happened since the line before.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[schemars(title = "statetune metrics")]
 pub struct Metrics {
     /// Optimizer steps done.
     pub step: u64,
@@ -20,6 +22,7 @@ pub struct Metrics {
     pub lr: f64,
     /// Norm of the last step's gradients before clipping; `null` when that step was skipped.
     #[serde(deserialize_with = "null_is_nan")]
+    #[schemars(with = "Option<f64>")]
     pub grad_norm: f64,
     /// Steps that changed nothing, because gradients overflowed under the loss scale of float16.
     pub skipped_steps: u64,
@@ -100,7 +103,7 @@ impl Totals {
 }
 
 /// The lowest held-out loss of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Best {
     /// In nats.
     pub val_loss: f64,
@@ -116,52 +119,7 @@ pub struct Best {
 /// # Errors
 /// When a file cannot be written.
 pub fn rewind_records(run: &RunDir, steps: u64, epochs: u64) -> Result<(), RunDirError> {
-    let step = |line: &str| serde_json::from_str::<Metrics>(line).ok().map(|metrics| metrics.step);
-    run.keep_lines(Metrics::FILE, |line| step(line).is_some_and(|step| step <= steps))?;
-    run.keep_lines(TrainLog::FILE, |line| {
-        TrainLog::epoch_of(line).is_none_or(|epoch| epoch < epochs)
-    })?;
+    rewind_sinks(run, Kept { steps, epochs })?;
     let links = usize::try_from(steps).unwrap_or(usize::MAX).saturating_mul(LINK_BYTES);
     run.keep_bytes(Chain::FILE, links)
-}
-
-/// The text log that RWKV trainers write: a header a run and a line a mini-epoch.
-#[derive(Debug)]
-pub struct TrainLog;
-
-impl TrainLog {
-    /// Name of the file.
-    pub const FILE: &str = "train_log.txt";
-
-    /// The header: time and settings (on one line).
-    pub fn header(settings: &str) -> String {
-        format!("NEW RUN {}\n{settings}", Local::now().format("%Y-%m-%d-%H-%M-%S"))
-    }
-
-    /// `<epoch> <mean loss> <exp(mean loss)> <learning rate> <time> <epoch>`.
-    pub fn line(epoch: u64, mean_loss: f64, lr: f64) -> String {
-        let time = Local::now().format("%Y-%m-%d %H:%M:%S%.6f");
-        format!("{epoch} {mean_loss:.6} {:.4} {lr:.8} {time} {epoch}", mean_loss.exp())
-    }
-
-    /// The mini-epoch of a line; `None` for a line of the header.
-    fn epoch_of(line: &str) -> Option<u64> {
-        let words: Vec<&str> = line.split(' ').collect();
-        if words.len() == 7 { words[0].parse().ok() } else { None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn line_of_the_text_log() {
-        let line = TrainLog::line(0, 4.875856, 0.00059975);
-        let words: Vec<&str> = line.split(' ').collect();
-        assert_eq!(words[..4], ["0", "4.875856", "131.0863", "0.00059975"]);
-        assert_eq!((words[4].len(), words[5].len(), words[6]), (10, 15, "0"));
-        // A loss beyond the range of exp is a number all the same.
-        assert!(TrainLog::line(0, 1e4, 1.0).contains(" inf "));
-    }
 }

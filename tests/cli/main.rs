@@ -17,6 +17,7 @@ mod quant;
 mod resume;
 mod run;
 mod score;
+mod sinks;
 mod state;
 mod talking;
 mod use_elsewhere;

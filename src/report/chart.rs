@@ -1,0 +1,277 @@
+//! Curves as SVG, drawn by plotters, with what a script needs to read values off them.
+//!
+//! Colours are left to the style sheet, for light and dark: every drawn thing has a class instead. plotters
+//! knows colours alone, so each class is drawn in a colour of its own, which is replaced afterwards.
+
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::prelude::*;
+use serde::Serialize;
+
+use super::thin::Point;
+
+/// Size of the drawing in pixels; the page scales it.
+const SIZE: (u32, u32) = (460, 270);
+/// Pixels left of the frame, for numbers; below it, for steps; and around.
+const LEFT: u32 = 56;
+const BELOW: u32 = 28;
+const AROUND: u32 = 10;
+const FONT_SIZE: u32 = 13;
+/// Up to so many points are marked one by one.
+const MARKED_POINTS: usize = 40;
+/// The share of the values' range that stays free above and below.
+const FREE: f64 = 0.05;
+
+const TEXT: RGBColor = RGBColor(1, 0, 0);
+const GRID: RGBColor = RGBColor(2, 0, 0);
+const FRAME: RGBColor = RGBColor(3, 0, 0);
+
+/// Runs in one report at most: as many as there are colours that are told apart.
+pub(super) const MAX_RUNS: usize = 8;
+
+/// A curve.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Line {
+    /// As the legend calls it.
+    pub(super) name: String,
+    /// Classes of all that is drawn for it, which give it its colour.
+    pub(super) class: String,
+    /// Its points by step.
+    pub(super) points: Vec<Point>,
+    #[serde(skip)]
+    colour: (u8, bool),
+}
+
+impl Line {
+    /// A curve of the run with this number; that of the held-out loss is told from the others.
+    pub(super) fn new(run: usize, held_out: bool, name: String, points: Vec<Point>) -> Line {
+        let class = format!("run-{run}{}", if held_out { " held-out" } else { "" });
+        Line { name, class, points, colour: (run as u8, held_out) }
+    }
+
+    /// The colour that stands for its class.
+    fn colour(&self) -> RGBColor {
+        RGBColor(4 + self.colour.0, u8::from(self.colour.1), 0)
+    }
+}
+
+/// How values become heights.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Scale {
+    Linear,
+    Log,
+}
+
+/// A drawn chart.
+#[derive(Debug)]
+pub(super) struct Drawing {
+    /// The SVG element.
+    pub(super) svg: String,
+    /// Where in it the frame lies, and what it shows.
+    pub(super) frame: Frame,
+}
+
+/// From pixels to values.
+#[derive(Debug, Serialize)]
+pub(super) struct Frame {
+    /// Pixels of the left and the right edge.
+    pub(super) x_pixels: (i32, i32),
+    /// Pixels of the lower and the upper edge.
+    pub(super) y_pixels: (i32, i32),
+    /// Steps at the left and the right edge.
+    pub(super) x: (f64, f64),
+    /// Values at the lower and the upper edge.
+    pub(super) y: (f64, f64),
+    /// Whether equal heights are equal factors.
+    pub(super) log: bool,
+}
+
+/// Draws the curves; `None` when no point can be shown: none is above zero on a logarithmic scale.
+pub(super) fn draw(lines: &[Line], scale: Scale) -> Option<Drawing> {
+    let shown = |point: &Point| scale == Scale::Linear || point.1 > 0.0;
+    let points = || lines.iter().flat_map(|line| &line.points).copied().filter(shown);
+    let x = 0.0..points().map(|(x, _)| x).reduce(f64::max)?.max(1.0);
+    let low = points().map(|(_, y)| y).reduce(f64::min)?;
+    let high = points().map(|(_, y)| y).reduce(f64::max)?;
+    let y = range(low, high, scale);
+    let curves: Vec<(&Line, Vec<Point>)> = lines
+        .iter()
+        .map(|line| (line, line.points.iter().copied().filter(shown).collect()))
+        .collect();
+    let (svg, pixels) = match scale {
+        Scale::Linear => render(&curves, x.clone(), y.clone()),
+        Scale::Log => render(&curves, x.clone(), y.clone().log_scale()),
+    }
+    .expect("a text takes whatever is drawn");
+    let frame = Frame {
+        x_pixels: (pixels.0.start, pixels.0.end),
+        y_pixels: (pixels.1.end, pixels.1.start),
+        x: (x.start, x.end),
+        y: (y.start, y.end),
+        log: scale == Scale::Log,
+    };
+    Some(Drawing { svg: with_classes(svg, lines), frame })
+}
+
+/// The values between which the curves lie, with some room.
+fn range(low: f64, high: f64, scale: Scale) -> Range<f64> {
+    match scale {
+        Scale::Linear if low == high => {
+            let room = if low == 0.0 { 1.0 } else { low.abs() * FREE };
+            low - room..high + room
+        }
+        Scale::Linear => {
+            let room = (high - low) * FREE;
+            low - room..high + room
+        }
+        Scale::Log => {
+            let room = (high / low).powf(FREE).max(1.0 + FREE);
+            low / room..high * room
+        }
+    }
+}
+
+/// Pixels of a frame, from left to right and from top to bottom.
+type Pixels = (Range<i32>, Range<i32>);
+
+fn render<Y>(
+    curves: &[(&Line, Vec<Point>)],
+    x: Range<f64>,
+    y: Y,
+) -> Result<(String, Pixels), Box<dyn std::error::Error>>
+where
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: ValueFormatter<f64>,
+{
+    let mut svg = String::new();
+    let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+    let mut chart = ChartBuilder::on(&root)
+        .margin(AROUND)
+        .set_label_area_size(LabelAreaPosition::Left, LEFT)
+        .set_label_area_size(LabelAreaPosition::Bottom, BELOW)
+        .build_cartesian_2d(x, y)
+        .map_err(|error| error.to_string())?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .max_light_lines(0)
+        .bold_line_style(GRID)
+        .axis_style(FRAME)
+        .label_style(("sans-serif", FONT_SIZE).into_font().color(&TEXT))
+        .x_labels(5)
+        .y_labels(6)
+        .x_label_formatter(&|&step| number(step))
+        .y_label_formatter(&|&value| number(value))
+        .draw()
+        .map_err(|error| error.to_string())?;
+    for (line, points) in curves {
+        let style = line.colour().stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), style))
+            .map_err(|error| error.to_string())?;
+        if points.len() == 1 || line.colour.1 && points.len() <= MARKED_POINTS {
+            let marks = points.iter().map(|&point| Circle::new(point, 3, line.colour().filled()));
+            chart.draw_series(marks).map_err(|error| error.to_string())?;
+        }
+    }
+    let pixels = chart.plotting_area().get_pixel_range();
+    root.present().map_err(|error| error.to_string())?;
+    drop(chart);
+    drop(root);
+    Ok((svg, pixels))
+}
+
+/// Replaces each colour by the class that it stands for, and the fixed size by that of the page.
+fn with_classes(svg: String, lines: &[Line]) -> String {
+    let (width, height) = SIZE;
+    let mut svg = svg.replacen(
+        &format!("<svg width=\"{width}\" height=\"{height}\" "),
+        "<svg role=\"img\" ",
+        1,
+    );
+    let classes = [(TEXT, "text"), (GRID, "grid"), (FRAME, "frame")];
+    let classes = classes.map(|(colour, class)| (colour, class.to_string()));
+    let lines = lines.iter().map(|line| (line.colour(), line.class.clone()));
+    for (RGBColor(r, g, b), class) in classes.into_iter().chain(lines) {
+        let colour = format!("#{r:02X}{g:02X}{b:02X}");
+        svg = svg.replace(&format!("stroke=\"{colour}\""), &format!("class=\"line {class}\""));
+        svg = svg.replace(&format!("fill=\"{colour}\""), &format!("class=\"mark {class}\""));
+    }
+    svg
+}
+
+/// A number in few letters: `1200`, `0.05`, `3e-5`, `25k`.
+pub(super) fn number(value: f64) -> String {
+    let size = value.abs();
+    let rounded = |value: f64, digits: usize| {
+        let text = format!("{value:.digits$}");
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+            false => text,
+        }
+    };
+    match size {
+        0.0 => "0".to_string(),
+        1e6.. => format!("{}M", rounded(value / 1e6, 2)),
+        1e4.. => format!("{}k", rounded(value / 1e3, 1)),
+        100.0.. => rounded(value, 0),
+        10.0.. => rounded(value, 1),
+        1e-3.. => rounded(value, if size < 0.1 { 4 } else { 3 }),
+        _ => {
+            let text = format!("{value:.1e}");
+            text.replace(".0e", "e")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines() -> [Line; 2] {
+        [
+            Line::new(0, false, "loss".to_string(), vec![(1.0, 4.0), (2.0, 2.0), (3.0, 1.0)]),
+            Line::new(1, true, "held-out".to_string(), vec![(0.0, 0.0), (3.0, 1.5)]),
+        ]
+    }
+
+    #[test]
+    fn a_chart_has_classes_and_no_colours() {
+        for scale in [Scale::Linear, Scale::Log] {
+            let Drawing { svg, frame } = draw(&lines(), scale).expect("points");
+            for class in ["\"line run-0\"", "\"line run-1 held-out\"", "\"mark text\""] {
+                assert!(svg.contains(class), "{class}: {svg}");
+            }
+            assert!(!svg.contains('#'), "{svg}");
+            assert_eq!(frame.x, (0.0, 3.0));
+            assert!(frame.y_pixels.0 > frame.y_pixels.1 && frame.y.0 < frame.y.1);
+        }
+    }
+
+    #[test]
+    fn a_logarithmic_scale_has_no_zero() {
+        let zero = [Line::new(0, false, "lr".to_string(), vec![(1.0, 0.0)])];
+        assert!(draw(&zero, Scale::Log).is_none());
+        let Frame { y, .. } = draw(&zero, Scale::Linear).expect("a point").frame;
+        assert_eq!(y, (-1.0, 1.0));
+        let Frame { y, .. } = draw(&lines(), Scale::Log).expect("points").frame;
+        assert!(y.0 > 0.9 && y.0 < 1.0, "the point at zero is left out: {y:?}");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.25, "-0.25"),
+            (2.5, "2.5"),
+            (0.01, "0.01"),
+            (0.00002, "2e-5"),
+            (200.0, "200"),
+            (25_000.0, "25k"),
+            (1_250_000.0, "1.25M"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+}

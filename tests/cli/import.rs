@@ -1,0 +1,275 @@
+//! Scripts of other trainers become experiment files, and every option is accounted for.
+
+use serde_json::Value;
+use statetune::config::{Overrides, load};
+use statetune::import::{Fate, Imported, from_infctx, from_script};
+
+use crate::case::Case;
+
+const SCRIPTS: [(&str, &str); 8] = [
+    ("state", include_str!("../data/import/state.sh")),
+    ("lora", include_str!("../data/import/lora.sh")),
+    ("pissa", include_str!("../data/import/pissa.sh")),
+    ("disha", include_str!("../data/import/disha.sh")),
+    ("sft", include_str!("../data/import/sft.sh")),
+    ("pretrain", include_str!("../data/import/pretrain.sh")),
+    ("infctx", include_str!("../data/import/infctx.sh")),
+    ("appendix", include_str!("../data/import/appendix.sh")),
+];
+const YAML: &str = include_str!("../data/import/infctx.yaml");
+
+fn script(name: &str) -> Imported {
+    let (_, text) = SCRIPTS.iter().find(|(known, _)| *known == name).expect("a script");
+    from_script(text, name).expect("a training")
+}
+
+/// Fate and successor of an option.
+#[track_caller]
+fn became(imported: &Imported, original: &str) -> (Fate, String) {
+    let mut found = imported.rows.iter().filter(|row| row.original.starts_with(original));
+    let row = found.next().unwrap_or_else(|| panic!("{original}: {:#?}", imported.rows));
+    (row.fate, row.becomes.clone())
+}
+
+#[test]
+fn every_import_is_a_valid_experiment_file() {
+    let case = Case::new();
+    let imports = SCRIPTS.map(|(name, text)| (name, from_script(text, name).expect("a training")));
+    let yaml = ("infctx-yaml", from_infctx(YAML, "infctx").expect("an experiment"));
+    for (name, Imported { toml, .. }) in imports.iter().chain([&yaml]) {
+        let file = format!("{name}.toml");
+        case.write(&file, toml);
+        let loaded = load(&case.path(&file), &Overrides::default());
+        let faults = loaded.map(|_| ()).map_err(|error| error.diagnostics);
+        assert!(faults.is_ok(), "{toml}\n{faults:#?}");
+    }
+}
+
+#[test]
+fn the_file_of_a_state_script() {
+    let expected = "\
+# Imported from a shell script by `statetune import`.
+name = \"emoji-state\"             # runs lie in `runs/`, one folder each
+
+[data]
+data_type = \"jsonl\"
+data_file = \"emoji.jsonl\"        # tokenised by the run itself
+repeat = 10
+dataload = \"pad\"
+loss_mask = \"pad\"
+
+[model]
+load_model = \"/models/rwkv-0b4.pth\"
+version = \"x060\"
+n_layer = 24
+n_embd = 1024
+
+[peft]
+type = \"state\"
+
+[quant]
+type = \"nf4\"                     # releases since 2025 read it nowhere
+
+[train]
+ctx_len = 512
+micro_bsz = 1
+epoch_count = 5
+precision = \"bf16\"
+epoch_steps = 1000                # a saving interval here; there it also cut the data to so many batches
+grad_cp = true
+op = \"auto\"                      # the fastest kernel of the device
+
+[hardware]
+accelerator = \"gpu\"
+devices = 1
+
+[optimizer]
+beta1 = 0.9
+beta2 = 0.99
+adam_eps = 1e-8
+
+[schedule]
+lr_init = 1
+lr_final = 0.0                    # `wsd` fell to 0, whatever lr_final said
+lr_schedule = \"cos\"               # the original's `wsd` warms up and then follows a cosine
+warmup_steps = 10
+
+[checkpoint]
+epoch_save = 1
+
+[log]
+sinks = [\"tensorboard\"]          # event files on this machine; `wandb sync` sends them
+";
+    assert_eq!(script("state").toml, expected);
+}
+
+#[test]
+fn every_flag_of_every_script_is_accounted_for() {
+    for (name, text) in SCRIPTS {
+        let rows = script(name).rows;
+        for word in text.split_whitespace().filter(|word| word.starts_with("--")) {
+            let is_comment = text.lines().any(|line| line.starts_with('#') && line.contains(word));
+            let is_row = |original: &str| {
+                original
+                    .split(' ')
+                    .next()
+                    .is_some_and(|first| first == word || first.starts_with(&format!("{word}.")))
+            };
+            assert!(is_comment || rows.iter().any(|row| is_row(&row.original)), "{name}: {word}");
+        }
+    }
+}
+
+#[test]
+fn adapters_with_their_settings_in_json() {
+    let lora = script("lora");
+    assert_eq!(became(&lora, "--peft"), (Fate::Mapped, "peft.type = \"lora\"".into()));
+    assert_eq!(became(&lora, "--lora_config.lora_r"), (Fate::Mapped, "peft.rank = 32".into()));
+    assert_eq!(became(&lora, "--lora_config.lora_alpha"), (Fate::Mapped, "peft.alpha = 64".into()));
+    assert_eq!(
+        became(&lora, "--lora_config.lora_dropout"),
+        (Fate::Mapped, "peft.dropout = 0.05".into())
+    );
+    assert_eq!(
+        became(&lora, "--train_parts"),
+        (Fate::Mapped, "peft.train_parts = [\"time\", \"ln\"]".into())
+    );
+    assert_eq!(became(&lora, "--epoch_steps"), (Fate::Changed, "train.epoch_steps = 100".into()));
+    assert_eq!(
+        became(&lora, "--warmup_steps -1"),
+        (Fate::Changed, "schedule.warmup_steps = 0".into())
+    );
+
+    let pissa = script("pissa");
+    assert_eq!(
+        became(&pissa, "--pissa_config.svd_niter"),
+        (Fate::Mapped, "peft.svd_niter = 8".into())
+    );
+    assert_eq!(became(&pissa, "--quant"), (Fate::Changed, "quant.type = \"fp4\"".into()));
+    assert_eq!(became(&pissa, "--random_seed"), (Fate::Mapped, "train.random_seed = 7".into()));
+
+    let disha = script("disha");
+    assert_eq!(became(&disha, "--disha_config.mode"), (Fate::Mapped, "peft.mode = \"bat\"".into()));
+    assert_eq!(became(&disha, "--fused_kernel").0, Fate::NoEffect);
+    assert_eq!(became(&disha, "--dropout").0, Fate::NoEffect);
+
+    let sft = script("sft");
+    assert_eq!(
+        became(&sft, "--sft_field"),
+        (Fate::Mapped, "data.sft_field = [\"query\", \"response\"]".into())
+    );
+    assert_eq!(became(&sft, "--bone_config.bone_load").0, Fate::Unsupported);
+    assert_eq!(became(&sft, "--lisa_r").0, Fate::Unsupported);
+}
+
+#[test]
+fn a_pretraining_of_rwkv_lm() {
+    let pretrain = script("pretrain");
+    assert_eq!(became(&pretrain, "--load_model"), (Fate::Mapped, "no model.load_model".into()));
+    assert_eq!(
+        became(&pretrain, "--train_stage"),
+        (Fate::Changed, "train.epoch_steps = 2520".into())
+    );
+    // 1498226207 / (512 * 40320), rounded up.
+    assert_eq!(
+        became(&pretrain, "--my_exit_tokens"),
+        (Fate::Changed, "train.epoch_count = 73".into())
+    );
+    assert_eq!(became(&pretrain, "--devices").0, Fate::Unsupported);
+    assert_eq!(became(&pretrain, "--ds_bucket_mb").0, Fate::NoEffect);
+    assert_eq!(became(&pretrain, "--epoch_begin").0, Fate::Unsupported);
+    assert!(pretrain.toml.contains("lr_schedule = \"exp\""), "{}", pretrain.toml);
+    assert!(pretrain.toml.contains("type = \"full\""), "{}", pretrain.toml);
+    assert_eq!(became(&script("infctx"), "--train_type").0, Fate::Unsupported);
+}
+
+#[test]
+fn the_appendix_that_calls_lora_a_state_and_is_cut_off_by_a_comment() {
+    let appendix = script("appendix");
+    assert_eq!(became(&appendix, "--grad_cp"), (Fate::NoEffect, String::new()));
+    assert_eq!(became(&appendix, "--warmup_steps"), (Fate::NoEffect, String::new()));
+    assert!(!appendix.toml.contains("grad_cp = true"), "{}", appendix.toml);
+    let notes = appendix.notes.join("\n");
+    assert!(
+        notes.contains("the script tunes an adapter: there is no `--train_type state`"),
+        "{notes}"
+    );
+    assert!(notes.contains("the training command ends before line 8"), "{notes}");
+}
+
+#[test]
+fn a_file_of_infctx_trainer() {
+    let imported = from_infctx(YAML, "infctx").expect("an experiment");
+    assert_eq!(
+        became(&imported, "model.lr_init"),
+        (Fate::Mapped, "schedule.lr_init = 1e-5".into())
+    );
+    assert_eq!(became(&imported, "model.ctx_len"), (Fate::Changed, "train.ctx_len = 4096".into()));
+    assert_eq!(
+        became(&imported, "trainer.microbatch_size"),
+        (Fate::Mapped, "train.micro_bsz = 4".into())
+    );
+    assert_eq!(became(&imported, "model.bptt_learning:").0, Fate::Unsupported);
+    assert_eq!(became(&imported, "trainer.logger.init_args.project").0, Fate::Changed);
+    assert_eq!(imported.rows.len(), 29, "{:#?}", imported.rows);
+}
+
+#[test]
+fn a_variable_that_only_the_shell_knows_is_not_guessed() {
+    let text = "python train.py --n_layer $LAYERS --n_embd 8x --load_model ${BASE:-a.pth} --micro_bsz=2 --micro_bsz 3";
+    let imported = from_script(text, "x").expect("a training");
+    let why = |original| {
+        let mut rows = imported.rows.iter().filter(|row| row.original == original);
+        rows.next().map(|row| (row.fate, row.why.as_str()))
+    };
+    let unknown = "the script does not say what its variable holds";
+    assert_eq!(why("--n_layer $LAYERS"), Some((Fate::Unsupported, unknown)));
+    assert_eq!(why("--n_embd 8x"), Some((Fate::Unsupported, "it is not a whole number")));
+    assert_eq!(why("--load_model a.pth"), Some((Fate::Mapped, "")));
+    assert_eq!(why("--micro_bsz 2"), Some((Fate::NoEffect, "a later one overrides it")));
+    assert_eq!(why("--micro_bsz 3"), Some((Fate::Mapped, "")));
+}
+
+#[test]
+fn the_command_writes_the_file_once_and_prints_the_account() {
+    let case = Case::new()
+        .having("state.sh", SCRIPTS[0].1)
+        .having("merge.sh", "python merge_state.py --a b\n");
+    let output = case.statetune(&["import", "state.sh", "--out", "emoji.toml", "--format", "json"]);
+    let account: Value = serde_json::from_str(&output.is_done().stdout).expect("JSON");
+    assert_eq!(account["schema"], "statetune.import/1");
+    assert_eq!(case.read("emoji.toml"), script("state").toml);
+    let human = case.statetune(&["import", "state.sh"]);
+    assert_eq!(human.is_done().stdout.trim_end(), script("state").toml.trim_end());
+    assert!(
+        human.stderr.contains("no effect in the original")
+            || human.stderr.contains("changed meaning")
+    );
+
+    case.refuses_to(
+        &["import", "state.sh", "--out", "emoji.toml"],
+        2,
+        "\
+error[ST0403]: `emoji.toml` exists already
+  |
+  = help: choose another `--out`; nothing is overwritten",
+    );
+    case.refuses_to(
+        &["import", "merge.sh"],
+        2,
+        "error[ST0402]: cannot import `merge.sh`: it merges a checkpoint and trains nothing: `statetune merge RUN` does that",
+    );
+    case.refuses_to(
+        &["import", "data.jsonl"],
+        2,
+        "\
+error[ST0402]: cannot import `data.jsonl`: no command in it trains a model: looked for `train.py`
+  |
+  = help: `statetune init` begins an experiment with questions",
+    );
+    case.refuses_to(
+        &["import", "nowhere.sh"],
+        2,
+        "error[ST0401]: cannot read `nowhere.sh`: No such file or directory (os error 2)",
+    );
+}
