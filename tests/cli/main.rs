@@ -11,6 +11,7 @@ mod device;
 mod edges;
 mod emoji_state;
 mod peft;
+mod plain;
 mod quant;
 mod resume;
 mod run;
