@@ -75,6 +75,9 @@ fn main() {
         println!("cargo:rustc-link-lib=dylib={name}");
     }
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    // `statetune` itself starts without libtorch: its linker drops what no command in it reaches, and then
+    // the libraries that nothing asks for. Symbols that it offered to libtorch would count as reached.
+    println!("cargo:rustc-link-arg-bin=statetune=-Wl,--exclude-libs,ALL");
     println!("cargo:rustc-env=STATETUNE_LIBTORCH_VERSION={LIBTORCH_VERSION}");
 }
 

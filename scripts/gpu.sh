@@ -25,7 +25,8 @@ pack() {
     cp "$(built test golden)" "$1/golden"
     cp "$(built bench step)" "$1/step"
     cp "$(built bench wkv)" "$1/wkv"
-    cp "${CARGO_TARGET_DIR:-target}/release/statetune" "$here/gpu.sh" "$1/"
+    cp "${CARGO_TARGET_DIR:-target}/release/statetune" "${CARGO_TARGET_DIR:-target}/release/statetune-tensors" \
+        "$here/gpu.sh" "$1/"
 }
 
 libtorch() {

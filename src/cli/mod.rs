@@ -12,6 +12,7 @@ mod generate;
 mod import;
 mod merge;
 mod mount;
+mod plain;
 mod resume;
 mod run;
 mod schema;
@@ -33,7 +34,7 @@ use crate::config::{ConfigError, Loaded, Overrides, load};
 use crate::diagnostic::{Diagnostic, Severity, summary};
 use crate::exit::ExitCode;
 use crate::hub::{self, HubFile, is_on_hub};
-use crate::kernels::keep_memory;
+use crate::kernels::{NoGpu, find_gpu, keep_memory};
 use crate::plan::{Plan, Purpose, resolve};
 
 /// Fine-tune RWKV models from one TOML file.
@@ -50,20 +51,17 @@ struct Cli {
     offline: bool,
 }
 
+/// The commands. Those of [`plain::PlainCommand`] need no tensors and start at once.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run an experiment: prepare its data, train, sample, write a run directory.
     Run(run::RunArgs),
     /// Go on with a run that was stopped, killed or made longer, bit for bit.
     Resume(resume::ResumeArgs),
-    /// Check an experiment file without running it.
-    Check(check::CheckArgs),
     /// Let a base model, or a run's tuned model, continue a text.
     Generate(generate::GenerateArgs),
     /// Look at the documents of an experiment, prepare them, write them for other programs.
     Data(data::DataArgs),
-    /// List or remove prepared data.
-    Cache(cache::CacheArgs),
     /// Talk with a run's tuned model, or with two side by side.
     Chat(chat::ChatArgs),
     /// Print how likely a model finds given tokens, as JSON.
@@ -78,10 +76,8 @@ enum Command {
     Merge(merge::MergeArgs),
     /// Look at trained states, compare them, make new ones of them.
     State(state::StateArgs),
-    /// Make an experiment file of a script of another trainer.
-    Import(import::ImportArgs),
-    /// Print the JSON Schema of experiment files.
-    Schema(schema::SchemaArgs),
+    #[command(flatten)]
+    Plain(plain::PlainCommand),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -134,12 +130,23 @@ struct ExperimentArgs {
 impl ExperimentArgs {
     /// Reads the experiment file, plans it and prints the warnings, or prints every fault.
     fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
+        self.plan_with(find_gpu, file, purpose, color)
+    }
+
+    /// [`ExperimentArgs::plan`], with another way to find out about a GPU.
+    fn plan_with(
+        &self,
+        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        file: &Path,
+        purpose: Purpose,
+        color: Color,
+    ) -> Result<Plan, ExitCode> {
         let loaded = load(file, &Overrides::from_process(self.set.clone()))
             .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
         if matches!(purpose, Purpose::Run | Purpose::Generate) {
             fetch_weights(&loaded).map_err(|fault| refuse(&[*fault], file, color))?;
         }
-        let plan = resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file))
+        let plan = resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file), find_gpu)
             .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
         for warning in &plan.warnings {
             tell(format_args!("{}\n", warning.render(color.on())));
@@ -207,9 +214,37 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
     first_error.map_or(ExitCode::Invalid, |first| ExitCode::of_message(first.code))
 }
 
-/// Runs the command that the arguments of this process ask for.
+/// The program `statetune`: runs the command that the arguments of this process ask for. It is linked without
+/// libtorch, whose loading takes a fifth of a second: a command that computes with tensors goes on in
+/// the program of [`main_with_tensors`].
 pub fn main() -> ExitCode {
+    start(|command, color| match command {
+        Command::Plain(command) => command.run(color),
+        _ => plain::hand_over(color),
+    })
+}
+
+/// The program `statetune-tensors`, which has libtorch and runs every command.
+pub fn main_with_tensors() -> ExitCode {
     keep_memory();
+    start(|command, color| match command {
+        Command::Run(args) => run::run(&args, color),
+        Command::Resume(args) => resume::resume(&args, color),
+        Command::Generate(args) => generate::generate(&args, color),
+        Command::Data(args) => data::data(&args, color),
+        Command::Chat(args) => chat::chat(&args, color),
+        Command::Score(args) => score::score(&args, color),
+        Command::Eval(args) => eval::eval(&args, color),
+        Command::Export(args) => export::export(&args, color),
+        Command::Mount(args) => mount::mount(&args, color),
+        Command::Merge(args) => merge::merge(&args, color),
+        Command::State(args) => state::state(&args, color),
+        Command::Plain(command) => command.run(color),
+    })
+}
+
+/// Reads the arguments of this process and runs their command.
+fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -222,25 +257,7 @@ pub fn main() -> ExitCode {
     if cli.offline {
         hub::stay_offline();
     }
-    let color = cli.color;
-    let command = AssertUnwindSafe(|| match cli.command {
-        Command::Run(args) => run::run(&args, color),
-        Command::Resume(args) => resume::resume(&args, color),
-        Command::Check(args) => check::check(&args, color),
-        Command::Generate(args) => generate::generate(&args, color),
-        Command::Data(args) => data::data(&args, color),
-        Command::Cache(args) => cache::cache(&args, color),
-        Command::Chat(args) => chat::chat(&args, color),
-        Command::Score(args) => score::score(&args, color),
-        Command::Eval(args) => eval::eval(&args, color),
-        Command::Export(args) => export::export(&args, color),
-        Command::Mount(args) => mount::mount(&args, color),
-        Command::Merge(args) => merge::merge(&args, color),
-        Command::State(args) => state::state(&args, color),
-        Command::Import(args) => import::import(&args, color),
-        Command::Schema(args) => schema::schema(&args, color),
-    });
-    catch_unwind(command).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|_| {
         tell("error[ST9000]: this is a defect of statetune; the lines above say where it happened");
         ExitCode::Bug
     })

@@ -22,7 +22,7 @@ use torch_sys::C_tensor;
 use super::{KernelError, Wkv5, Wkv6, Wkv7};
 
 pub use build::{Build, OperandType, Program, QuantBuild, Recurrence};
-pub use gpu::{NoGpu, device_name, find_gpu, peak_gpu_bytes};
+pub use gpu::{NoGpu, device_name, find_driver, find_gpu, peak_gpu_bytes};
 pub(super) use launch::launch_quant;
 pub use launch::{Launch, LaunchRequest, QuantLaunch, QuantLaunchRequest};
 
@@ -36,7 +36,7 @@ pub use launch::{Launch, LaunchRequest, QuantLaunch, QuantLaunchRequest};
 /// [`KernelError::Native`] if there is a driver but libtorch's CUDA part does not load: usually libtorch was
 /// fetched on a machine without a driver and lacks the CUDA packages.
 fn enable_cuda() -> Result<bool, KernelError> {
-    if load(Path::new("libcuda.so.1")).is_err() {
+    if !has_driver() {
         return Ok(false);
     }
     let library =
@@ -48,6 +48,11 @@ fn enable_cuda() -> Result<bool, KernelError> {
              .libtorch and run `make libtorch` to fetch it with its CUDA packages"
         ))),
     }
+}
+
+/// Whether a CUDA driver can be loaded.
+fn has_driver() -> bool {
+    load(Path::new("libcuda.so.1")).is_ok()
 }
 
 /// WKV-5 on operands that were checked.

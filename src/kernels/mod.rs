@@ -25,7 +25,7 @@ mod tf32;
 use tch::{Kind, Tensor};
 
 pub use backward::backward;
-pub use cuda::{NoGpu, device_name, find_gpu, peak_gpu_bytes};
+pub use cuda::{NoGpu, device_name, find_driver, find_gpu, peak_gpu_bytes};
 pub use memory::keep_memory;
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};

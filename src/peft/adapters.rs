@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use super::adapter::{Adapter, AdapterMethod, Part};
+use super::any_method::AnyMethod;
 use crate::config::Target;
 use crate::model::{Linear, Shape, Update, Weights};
 use crate::optim::Parameter;
@@ -16,7 +17,7 @@ use crate::optim::Parameter;
 #[derive(Debug)]
 pub struct AdapterRecipe {
     /// How they are changed.
-    pub method: Box<dyn AdapterMethod>,
+    pub method: AnyMethod,
     /// Which ones; `None`: all.
     pub targets: Option<Vec<Target>>,
 }

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod adapters;
+mod any_method;
 mod disha;
 mod lora;
 mod merge;
@@ -17,6 +18,7 @@ mod tuning;
 
 pub use adapter::{Adapter, AdapterMethod, Part};
 pub use adapters::{AdapterRecipe, Adapters};
+pub use any_method::AnyMethod;
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
 pub use merge::merged;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use super::adapter::AdapterMethod as _;
 use super::adapters::{AdapterRecipe, is_of};
 use super::parts::part;
 use crate::config::{Target, TrainPart};

@@ -23,7 +23,7 @@ use crate::config::{
 };
 use crate::data::{Mask, Source, Template};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::kernels::{NoGpu, Op, find_gpu};
+use crate::kernels::{NoGpu, Op};
 use crate::optim::AdamOptions;
 use crate::quant::Format;
 use crate::sample::{GenerateOptions, Probe};
@@ -124,7 +124,8 @@ pub enum Purpose {
     Check,
 }
 
-/// Checks the rules between settings and fills in what follows from them.
+/// Checks the rules between settings and fills in what follows from them. `find_gpu` is asked only where
+/// the settings want a GPU.
 ///
 /// # Errors
 /// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files that are not there,
@@ -133,6 +134,7 @@ pub fn resolve(
     loaded: Loaded,
     purpose: Purpose,
     runs_dir: PathBuf,
+    find_gpu: impl FnOnce() -> Result<(), NoGpu>,
 ) -> Result<Plan, Vec<Diagnostic>> {
     let config = &loaded.config;
     let mut faults = Faults { loaded: &loaded, found: Vec::new() };
@@ -400,7 +402,12 @@ op = \"{op}\"
         );
         let file = "configs/op.toml".as_ref();
         let loaded = config::parse(file, text, &config::Overrides::default());
-        resolve(loaded.expect("a valid experiment file"), Purpose::Run, "runs".into())
+        resolve(
+            loaded.expect("a valid experiment file"),
+            Purpose::Run,
+            "runs".into(),
+            crate::kernels::find_gpu,
+        )
     }
 
     #[test]

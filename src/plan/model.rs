@@ -282,6 +282,7 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::config::{Overrides, load};
+    use crate::kernels::find_gpu;
     use crate::plan::Purpose;
 
     /// Plans full tuning of a model with these lines in its `[model]`.
@@ -300,7 +301,7 @@ mod tests {
         );
         let file = write("experiment.toml", &text);
         let loaded = load(&file, &Overrides::default()).expect("a sound file");
-        super::super::resolve(loaded, Purpose::Run, folder.path().to_path_buf())
+        super::super::resolve(loaded, Purpose::Run, folder.path().to_path_buf(), find_gpu)
     }
 
     fn refused(model: &str) -> Vec<(&'static str, String)> {

@@ -7,7 +7,7 @@ use super::{Faults, Plan, Purpose};
 use crate::config::{self, DishaMode, Peft, StateInit, Target, TrainPart};
 use crate::diagnostic::Diagnostic;
 use crate::model::Shape;
-use crate::peft::{AdapterMethod, AdapterRecipe, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
+use crate::peft::{AdapterRecipe, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
 
 /// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,
 /// states at 0.1 to 1.
@@ -74,11 +74,8 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
     PeftPlan::Weights(Rc::new(Recipe { adapter, parts, state_lr_scale }))
 }
 
-fn adapter(
-    method: impl AdapterMethod + 'static,
-    targets: Option<&Vec<Target>>,
-) -> Option<AdapterRecipe> {
-    Some(AdapterRecipe { method: Box::new(method), targets: targets.cloned() })
+fn adapter(method: impl Into<AnyMethod>, targets: Option<&Vec<Target>>) -> Option<AdapterRecipe> {
+    Some(AdapterRecipe { method: method.into(), targets: targets.cloned() })
 }
 
 /// Refuses groups whose matrices an adapter keeps frozen.

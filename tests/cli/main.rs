@@ -13,6 +13,7 @@ mod emoji_state;
 mod hub;
 mod import;
 mod peft;
+mod plain;
 mod quant;
 mod resume;
 mod run;

@@ -13,8 +13,8 @@ use statetune::model::{Linear, Model, Shape, TimeState, Version, Weights, load_t
 use statetune::optim::{Adam, AdamOptions};
 use statetune::output::{Export, Passport, Product, Sizes};
 use statetune::peft::{
-    AdapterMethod, AdapterRecipe, Bat, Bone, Compute, Lora, Method, Misfit, Parts, Pissa, Recipe,
-    StateTuning, Tuning, merged, state_after,
+    AdapterMethod, AdapterRecipe, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts,
+    Pissa, Recipe, StateTuning, Tuning, merged, state_after,
 };
 use statetune::tensorfile::Dtype;
 use statetune::train::{LossScaler, StepOptions, Trainer};
@@ -93,8 +93,8 @@ fn logits_of(method: &dyn Method) -> Tensor {
     logits(&method.model(), &method.time_state())
 }
 
-fn adapter(method: impl AdapterMethod + 'static) -> Option<AdapterRecipe> {
-    Some(AdapterRecipe { method: Box::new(method), targets: None })
+fn adapter(method: impl Into<AnyMethod>) -> Option<AdapterRecipe> {
+    Some(AdapterRecipe { method: method.into(), targets: None })
 }
 
 const LORA: Lora = Lora { rank: 4, alpha: 8.0, dropout: 0.0 };
@@ -119,7 +119,7 @@ fn recipes(version: Version) -> Vec<(&'static str, Recipe)> {
             "lora, parts and states",
             Recipe {
                 adapter: Some(AdapterRecipe {
-                    method: Box::new(LORA),
+                    method: LORA.into(),
                     targets: Some(vec![Target::AttReceptance, Target::FfnValue]),
                 }),
                 parts: Parts::Groups(time),
@@ -452,7 +452,7 @@ fn what_does_not_fit_a_model_is_named() {
     assert_eq!(part, TrainPart::LowRank);
     use TrainPart::{Att, Emb, Ffn, Head, Ln, Time};
     assert_eq!(groups, [Emb, Ln, Time, Att, Ffn, Head]);
-    let rank = |method: Box<dyn AdapterMethod>| {
+    let rank = |method: AnyMethod| {
         let adapter = Some(AdapterRecipe { method, targets: Some(vec![Target::FfnKey]) });
         match refused(adapter, Vec::new()) {
             Misfit::Rank { matrix, problem } => {
@@ -463,9 +463,9 @@ fn what_does_not_fit_a_model_is_named() {
         }
     };
     let large = "a matrix of 224 x 64 has no more than rank 64";
-    assert_eq!(rank(Box::new(Lora { rank: 65, ..LORA })), large);
-    assert_eq!(rank(Box::new(Pissa { rank: 65, ..PISSA })), large);
-    assert_eq!(rank(Box::new(Bone { rank: 65 })), "a matrix of 224 x 64 has 64 inputs");
+    assert_eq!(rank(Lora { rank: 65, ..LORA }.into()), large);
+    assert_eq!(rank(Pissa { rank: 65, ..PISSA }.into()), large);
+    assert_eq!(rank(Bone { rank: 65 }.into()), "a matrix of 224 x 64 has 64 inputs");
     let blocks = "a matrix of 224 x 64 does not fall into blocks of 64 x 64";
-    assert_eq!(rank(Box::new(Bat { rank: 64 })), blocks);
+    assert_eq!(rank(Bat { rank: 64 }.into()), blocks);
 }

@@ -7,7 +7,7 @@ use cudarc::driver::result::{device, init};
 use tch::{Cuda, Device};
 
 use super::nvrtc::Nvrtc;
-use super::{enable_cuda, libtorch_packages};
+use super::{enable_cuda, has_driver, libtorch_packages};
 
 unsafe extern "C" {
     fn statetune_peak_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
@@ -42,14 +42,24 @@ fn look() -> Result<(), NoGpu> {
                 "there is a CUDA driver, but no GPU that libtorch can use".into(),
             ));
         }
-        Ok(false) => {
-            let reason = "there is no CUDA driver (libcuda.so.1)".to_string();
-            return Err(NoGpu { reason, has_driver: false });
-        }
+        Ok(false) => return Err(no_driver()),
         Err(error) => return Err(unusable(error.to_string())),
     }
     let packages = libtorch_packages();
     Nvrtc::open(packages.as_slice()).map(|_| ()).map_err(|error| unusable(error.to_string()))
+}
+
+fn no_driver() -> NoGpu {
+    let reason = "there is no CUDA driver (libcuda.so.1)".to_string();
+    NoGpu { reason, has_driver: false }
+}
+
+/// What can be said about a GPU without libtorch: whether there is a CUDA driver.
+///
+/// # Errors
+/// There is none.
+pub fn find_driver() -> Result<(), NoGpu> {
+    if has_driver() { Ok(()) } else { Err(no_driver()) }
 }
 
 /// The name of a device, for people: the model of a GPU, or the processor with its number of threads.

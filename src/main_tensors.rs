@@ -1,0 +1,7 @@
+//! The command `statetune-tensors`: every command of `statetune`, in a program that has loaded libtorch.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    statetune::cli::main_with_tensors().into()
+}

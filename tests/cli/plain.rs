@@ -1,0 +1,35 @@
+//! The program starts without libtorch, and goes on in the one that has it.
+
+use std::process::Command;
+
+use super::case::Case;
+
+/// The libraries that a program loads when it starts.
+fn libraries(program: &str) -> String {
+    let output = Command::new(program).env("LD_TRACE_LOADED_OBJECTS", "1").output();
+    String::from_utf8(output.expect("the program starts").stdout).expect("UTF-8")
+}
+
+#[test]
+fn only_the_second_program_loads_libtorch() {
+    let (first, second) =
+        (env!("CARGO_BIN_EXE_statetune"), env!("CARGO_BIN_EXE_statetune-tensors"));
+    assert!(libraries(second).contains("libtorch_cpu.so"), "{}", libraries(second));
+    assert!(!libraries(first).contains("libtorch_cpu.so"), "{}", libraries(first));
+}
+
+#[test]
+fn a_lone_program_says_what_it_lacks() {
+    let case = Case::new();
+    let lone = case.path("statetune");
+    std::fs::copy(env!("CARGO_BIN_EXE_statetune"), &lone).expect("a copy");
+    let output = Command::new(&lone).args(["generate", "latest"]).output().expect("it starts");
+    let expected = "\
+error[ST0120]: cannot start `CASE/statetune-tensors`, which computes with tensors
+  |
+  = note: No such file or directory (os error 2)
+  = help: it is installed together with `statetune` and lies in the same folder
+";
+    assert_eq!(case.scrub(&String::from_utf8_lossy(&output.stderr)), expected);
+    assert_eq!(output.status.code(), Some(25));
+}
