@@ -333,6 +333,7 @@ fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
             schedule: schedule.lr_schedule,
             lr_init: schedule.lr_init,
             lr_final: plan.lr_final,
+            decay_share: plan.decay_share,
             warmup_steps: schedule.warmup_steps.into(),
             total_steps: epoch_steps * epoch_count,
         },
