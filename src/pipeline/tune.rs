@@ -16,7 +16,7 @@ use super::tuned::start as begin_tuning;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Dataload, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Coverage, Tokenizer};
-use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
+use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes, peak_resident_bytes};
 use crate::model::{Shape, fingerprint};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
@@ -280,6 +280,9 @@ fn tune<'data>(
     let mut end = json!({ "val_loss": val_now, "best": best, "probes": probes });
     if let Some(bytes) = peak_gpu_bytes {
         end["peak_gpu_bytes"] = bytes.into();
+    }
+    if let Some(bytes) = peak_resident_bytes() {
+        end["peak_resident_bytes"] = bytes.into();
     }
     run.event("end", end)?;
     let samples = questions.iter().enumerate().map(|(i, prompt)| Sampled {
