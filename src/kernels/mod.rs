@@ -34,6 +34,10 @@ pub use tf32::allow_tf32;
 /// Channels of a head in released models, and in new ones. The fastest size of the native kernels.
 pub const HEAD_SIZE: i64 = 64;
 
+/// Tokens from one state that the native kernels save for the backward pass to the next (`WKV_CHUNK_LEN` in
+/// `kernels/wkv.h`).
+pub const SAVED_EVERY: u64 = 16;
+
 /// Which implementation computes a recurrence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Op {

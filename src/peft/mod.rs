@@ -15,7 +15,7 @@ mod recipe;
 mod state;
 mod tuning;
 
-pub use adapter::{Adapter, AdapterMethod, Part};
+pub use adapter::{Adapter, AdapterMethod, Kept, Part};
 pub use adapters::{AdapterRecipe, Adapters};
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
