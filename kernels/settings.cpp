@@ -1,9 +1,11 @@
 // Switches and counters of libtorch that its Rust bindings do not offer.
 #include <ATen/Context.h>
+#include <c10/core/CPUAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include <malloc.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <limits>
@@ -26,13 +28,52 @@ extern "C" int statetune_peak_cuda_bytes(int device, int64_t *bytes) {
   }
 }
 
+namespace {
+
+// Where libtorch wants tensors to begin.
+constexpr size_t ALIGNMENT = 64;
+// What malloc puts in front of a block.
+constexpr size_t HEADER = 16;
+
+void *allocate(size_t bytes) {
+  if (bytes == 0) return nullptr;
+  // With its header a block is a multiple of the alignment, so that one that follows another, or takes the
+  // place of a freed one of its size, is aligned by itself.
+  const size_t size = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + ALIGNMENT - HEADER;
+  void *block = std::malloc(size);
+  if (block && reinterpret_cast<uintptr_t>(block) % ALIGNMENT != 0) {
+    std::free(block);
+    if (posix_memalign(&block, ALIGNMENT, size) != 0) block = nullptr;
+  }
+  // libtorch's words, by which a lack of memory is known.
+  TORCH_CHECK(block, "DefaultCPUAllocator: can't allocate memory: you tried to allocate ", bytes,
+              " bytes");
+  return block;
+}
+
+// Tensors on the CPU from malloc's heap, without the holes that posix_memalign leaves there: it asks for
+// more than it keeps, so that what it frees is too small for the next tensor of the same size.
+class HeapAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    void *block = ::allocate(bytes);
+    return {block, block, &std::free, c10::Device(c10::DeviceType::CPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &std::free; }
+  void copy_data(void *to, const void *from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
+};
+
+}  // namespace
+
 // Keeps the memory of freed tensors for the next ones, instead of handing it back to the system after
 // each operation and having it cleared again: a training step makes and drops the same large tensors
 // over and over. Blocks up to 32 MiB, the most that malloc allows here, come from its heap, which does
-// not shrink; libtorch asks for huge pages for tensors of 2 MiB and more, unless the environment says
-// otherwise. Has to be called before the first tensor is made and before other threads run.
+// not shrink. Has to be called before the first tensor is made and before other threads run.
 extern "C" void statetune_keep_memory() {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  setenv("THP_MEM_ALLOC_ENABLE", "1", /* overwrite */ 0);
+  static HeapAllocator allocator;
+  c10::SetCPUAllocator(&allocator);
 }

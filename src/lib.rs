@@ -10,6 +10,7 @@ pub mod config;
 pub mod data;
 pub mod diagnostic;
 pub mod exit;
+pub mod forecast;
 pub mod hub;
 pub mod import;
 pub mod inspect;

@@ -19,6 +19,11 @@ pub struct Schedule {
     /// Optimizer steps in which the rate rises to the curve, at least 0.
     #[serde(default = "default_warmup_steps")]
     pub warmup_steps: u32,
+    /// Share of all steps in which `wsd` falls at the end of the run, above 0 and at most 1; a tenth where
+    /// nothing is written. The other curves have no such part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0), example = 0.1)]
+    pub decay_share: Option<f64>,
 }
 
 fn default_warmup_steps() -> u32 {
@@ -37,6 +42,9 @@ pub enum LrSchedule {
     Exp,
     /// A straight line.
     Linear,
+    /// Warmup, stable, decay: `lr_init` up to the last steps of the run, in which it falls on a straight line
+    /// to `lr_final`.
+    Wsd,
     /// Always `lr_init`.
     Constant,
 }

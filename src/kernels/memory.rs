@@ -17,3 +17,12 @@ pub fn keep_memory() {
     // program has other threads, by the contract above.
     ONCE.call_once(|| unsafe { statetune_keep_memory() });
 }
+
+/// The most bytes of memory that this process has had resident so far, mapped files included; `None` where the
+/// system does not say so.
+pub fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}

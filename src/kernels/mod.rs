@@ -25,14 +25,23 @@ mod tf32;
 use tch::{Kind, Tensor};
 
 pub use backward::backward;
+<<<<<<< HEAD
 pub use cuda::{NoGpu, device_name, find_driver, find_gpu, peak_gpu_bytes};
 pub use memory::keep_memory;
+=======
+pub use cuda::{NoGpu, device_name, find_gpu, peak_gpu_bytes};
+pub use memory::{keep_memory, peak_resident_bytes};
+>>>>>>> w-n
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use tf32::allow_tf32;
 
 /// Channels of a head in released models, and in new ones. The fastest size of the native kernels.
 pub const HEAD_SIZE: i64 = 64;
+
+/// Tokens from one state that the native kernels save for the backward pass to the next (`WKV_CHUNK_LEN` in
+/// `kernels/wkv.h`).
+pub const SAVED_EVERY: u64 = 16;
 
 /// Which implementation computes a recurrence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

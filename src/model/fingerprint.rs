@@ -20,7 +20,7 @@ use crate::tensorfile::{TensorFile, TensorRef, WeightsError};
 /// without spaces; the fingerprint is the sha256 of the lines sorted by bytes, each ended by a line break.
 /// Elements are taken in row-major order, little-endian; dtypes by PyTorch's words.
 ///
-/// The file is read once, by all processors.
+/// The file is read once, by all processors, and takes no more memory than the tensors that they are at.
 ///
 /// # Errors
 /// A file that cannot be read or is no checkpoint.
@@ -32,6 +32,7 @@ pub fn fingerprint(path: &Path) -> Result<String, WeightsError> {
     let work = || {
         while let Some(tensor) = tensors.get(next.fetch_add(1, Ordering::Relaxed)) {
             let line = line(tensor);
+            file.forget_pages(tensor.name());
             lines.lock().expect("no thread panics").push(line);
         }
     };

@@ -155,7 +155,7 @@ impl Weights {
     /// On a name that the shape does not have.
     pub fn get(&self, name: &str, kind: Kind) -> Tensor {
         match self.entry(name) {
-            Entry::Tensor(tensor) => self.here(tensor, kind),
+            Entry::Tensor(tensor) => self.here(name, tensor, kind),
             Entry::Linear(linear) => linear.matrix().dense(kind),
         }
     }
@@ -166,7 +166,7 @@ impl Weights {
     /// On a name that the shape does not have.
     pub fn linear(&self, name: &str, kind: Kind) -> Linear {
         match self.entry(name) {
-            Entry::Tensor(tensor) => Linear::dense(self.here(tensor, kind)),
+            Entry::Tensor(tensor) => Linear::dense(self.here(name, tensor, kind)),
             Entry::Linear(linear) => linear.clone(),
         }
     }
@@ -230,18 +230,26 @@ impl Weights {
     /// The same model, in which the tensors that `learns` names are float32 copies that learn, and all others
     /// are converted to `kind`. Layers that were replaced stay as they are.
     pub fn trainable(&self, kind: Kind, learns: impl Fn(&str) -> bool) -> Weights {
-        self.map(|name, tensor| match learns(name) {
-            true => tensor
-                .to_device_(self.device, Kind::Float, false, true)
-                .detach()
-                .set_requires_grad(true),
-            false => self.here(tensor, kind),
-        })
+        let trainable = self.map(|name, tensor| match learns(name) {
+            true => {
+                let copy = tensor.to_device_(self.device, Kind::Float, false, true);
+                self.forget_pages(name);
+                copy.detach().set_requires_grad(true)
+            }
+            false => self.here(name, tensor, kind),
+        });
+        // What was copied has given up its pages, and what was not needs them.
+        Weights { file: None, ..trainable }
     }
 
-    /// A tensor in `kind` on the device of the model.
-    fn here(&self, tensor: &Tensor, kind: Kind) -> Tensor {
-        tensor.to_device_(self.device, kind, false, false)
+    /// The tensor `name` in `kind` on the device of the model. Pages of the file of which a copy was made are
+    /// given up.
+    fn here(&self, name: &str, tensor: &Tensor, kind: Kind) -> Tensor {
+        let here = tensor.to_device_(self.device, kind, false, false);
+        if self.file.is_some() && here.data_ptr() != tensor.data_ptr() {
+            self.forget_pages(name);
+        }
+        here
     }
 
     /// The same model, which shares every tensor with this one.

@@ -50,6 +50,9 @@ pub struct Adam {
 }
 
 impl Adam {
+    /// Running means of a number that learns.
+    pub const MOMENTS: u64 = 2;
+
     /// An optimizer that has seen nothing yet.
     pub fn new(parameters: Vec<Parameter>, options: AdamOptions) -> Adam {
         let moments = parameters

@@ -16,6 +16,9 @@ pub struct LrCurve {
     pub lr_init: f64,
     /// Rate at the end of the run; not used by a constant curve.
     pub lr_final: f64,
+    /// Share of all steps that end the run with a falling rate, 0 ..= 1; used by a warmup-stable-decay curve
+    /// alone.
+    pub decay_share: f64,
     /// Steps in which the rate rises from a hundredth of the curve to the curve.
     pub warmup_steps: u64,
     /// Optimizer steps of the whole run.
@@ -30,6 +33,7 @@ impl LrCurve {
         let curve = match self.schedule {
             LrSchedule::Constant => from,
             LrSchedule::Linear => from + (to - from) * progress,
+            LrSchedule::Wsd => from + (to - from) * self.decay_progress(step),
             LrSchedule::Exp => from * (to / from).powf(progress),
             LrSchedule::Cos => {
                 let progress = (step as f64 / self.total_steps as f64).min(1.0);
@@ -40,6 +44,14 @@ impl LrCurve {
             return curve;
         }
         curve * (WARMUP_START + (1.0 - WARMUP_START) * step as f64 / self.warmup_steps as f64)
+    }
+
+    /// Share of the falling steps at the end that are done with this one, 0 ..= 1. At least one step falls
+    /// (arXiv:2404.06395, section 4).
+    fn decay_progress(&self, step: u64) -> f64 {
+        let falling = (self.total_steps as f64 * self.decay_share).ceil().max(1.0);
+        let done = step as f64 + 1.0 - (self.total_steps as f64 - falling);
+        (done / falling).clamp(0.0, 1.0)
     }
 
     /// Share of the steps after the warmup that are done with this one, 0 ..= 1.
@@ -54,8 +66,17 @@ impl LrCurve {
 mod tests {
     use super::*;
 
+    const ALL: [LrSchedule; 5] = [
+        LrSchedule::Cos,
+        LrSchedule::Exp,
+        LrSchedule::Linear,
+        LrSchedule::Wsd,
+        LrSchedule::Constant,
+    ];
+
     fn curve(schedule: LrSchedule, warmup_steps: u64, total_steps: u64) -> LrCurve {
-        LrCurve { schedule, lr_init: 1.0, lr_final: 0.01, warmup_steps, total_steps }
+        let (lr_init, lr_final, decay_share) = (1.0, 0.01, 0.1);
+        LrCurve { schedule, lr_init, lr_final, decay_share, warmup_steps, total_steps }
     }
 
     #[test]
@@ -93,9 +114,38 @@ mod tests {
     }
 
     #[test]
+    fn warmup_stable_decay() {
+        let curve = curve(LrSchedule::Wsd, 10, 100);
+        for (step, lr) in [(0, 0.01), (5, 0.505), (10, 1.0), (89, 1.0), (90, 0.901), (99, 0.01)] {
+            assert!((curve.at(step) - lr).abs() < 1e-12, "step {step}: {}", curve.at(step));
+        }
+        // A share that is less than a step falls in the last one.
+        let short = LrCurve { decay_share: 1e-6, ..curve };
+        assert_eq!(short.at(98), 1.0);
+        assert!((short.at(99) - 0.01).abs() < 1e-12);
+        let all = LrCurve { decay_share: 1.0, warmup_steps: 0, ..curve };
+        assert!((all.at(49) - 0.505).abs() < 1e-12, "a straight line");
+    }
+
+    #[test]
+    fn a_warmup_stands_in_front_of_every_curve() {
+        for schedule in ALL {
+            let (plain, warm) = (curve(schedule, 0, 100), curve(schedule, 10, 100));
+            let factor = |step: u64| 0.01 + 0.99 * step as f64 / 10.0;
+            // The curves that start behind the warmup stand at their first rate until then.
+            let under = |step: u64| match schedule {
+                LrSchedule::Linear | LrSchedule::Exp => 1.0,
+                _ => plain.at(step),
+            };
+            for step in 0..10 {
+                assert!((warm.at(step) - under(step) * factor(step)).abs() < 1e-12, "{schedule:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_run_shorter_than_its_warmup_has_finite_rates() {
-        for schedule in [LrSchedule::Cos, LrSchedule::Exp, LrSchedule::Linear, LrSchedule::Constant]
-        {
+        for schedule in ALL {
             let curve = curve(schedule, 10, 5);
             assert!((0..10).all(|step| curve.at(step).is_finite()));
         }

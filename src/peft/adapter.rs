@@ -31,6 +31,15 @@ impl Part {
     }
 }
 
+/// What an update of a matrix keeps of a token until the backward pass, where its inputs learn or not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Kept {
+    /// Whether the inputs themselves.
+    pub inputs: bool,
+    /// Other numbers.
+    pub numbers: i64,
+}
+
 /// A way to change matrices. It knows nothing of the model that they belong to.
 pub trait AdapterMethod: Debug {
     /// The tensors by which a matrix (out, in) is changed.
@@ -38,6 +47,9 @@ pub trait AdapterMethod: Debug {
     /// # Errors
     /// Why the method cannot change a matrix of this size, in words.
     fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, String>;
+
+    /// What an update keeps of every token until the backward pass.
+    fn kept(&self) -> Kept;
 
     /// The first values of [`AdapterMethod::parts`] for this matrix (out, in), float32. Random numbers
     /// come from `rng`.

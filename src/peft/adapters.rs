@@ -25,12 +25,14 @@ pub struct AdapterRecipe {
 impl AdapterRecipe {
     /// The matrices that are changed, (out, in), in the order of the checkpoint.
     pub fn matrices(&self, shape: &Shape) -> Vec<(String, [i64; 2])> {
-        let chosen = |name: &str| {
-            let targets = self.targets.as_ref();
-            targets.is_none_or(|targets| targets.iter().any(|target| is_of(*target, name)))
-        };
-        let linears = shape.linears().into_iter().filter(|(name, _)| chosen(name));
+        let linears = shape.linears().into_iter().filter(|(name, _)| self.changes(name));
         linears.map(|(name, size)| (name, [size[0], size[1]])).collect()
+    }
+
+    /// Whether the matrix `name` of a linear layer is changed.
+    pub fn changes(&self, name: &str) -> bool {
+        let targets = self.targets.as_ref();
+        targets.is_none_or(|targets| targets.iter().any(|target| is_of(*target, name)))
     }
 
     /// The tensors of the adapters by name, with their sizes, for a model that the method can change.
@@ -40,6 +42,17 @@ impl AdapterRecipe {
     pub fn tensors(&self, shape: &Shape) -> Vec<(String, Vec<i64>)> {
         let matrices = self.matrices(shape).into_iter();
         matrices.flat_map(|(matrix, size)| self.parts_of(&matrix, size)).collect()
+    }
+
+    /// How many of the numbers of the adapters learn.
+    ///
+    /// # Panics
+    /// As [`AdapterRecipe::tensors`].
+    pub fn learned(&self, shape: &Shape) -> u64 {
+        let parts = |size| self.method.parts(size).expect("sizes were checked");
+        let matrices = self.matrices(shape);
+        let learned = matrices.iter().flat_map(|(_, size)| parts(*size)).filter(|part| part.learns);
+        learned.map(|part| part.size.iter().product::<i64>().unsigned_abs()).sum()
     }
 
     fn parts_of(&self, matrix: &str, size: [i64; 2]) -> Vec<(String, Vec<i64>)> {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use super::adapter::{Adapter, AdapterMethod, Part};
+use super::adapter::{Adapter, AdapterMethod, Kept, Part};
 use crate::model::{Matrix, Update};
 
 /// The name of the numbers in files.
@@ -38,6 +38,11 @@ impl AdapterMethod for Bone {
         Ok(vec![Part::learned(DISHA, &[self.rank, out])])
     }
 
+    /// The sum of the pieces.
+    fn kept(&self) -> Kept {
+        Kept { inputs: false, numbers: self.rank }
+    }
+
     fn start(&self, matrix: &Tensor, _rng: &mut ChaCha8Rng) -> Vec<Tensor> {
         vec![Tensor::zeros([self.rank, matrix.size()[0]], (Kind::Float, matrix.device()))]
     }
@@ -56,6 +61,11 @@ impl AdapterMethod for Bat {
             ));
         }
         Ok(vec![Part::learned(DISHA, &[width / r, r, r])])
+    }
+
+    /// The inputs, of which the pieces are views.
+    fn kept(&self) -> Kept {
+        Kept { inputs: true, numbers: 0 }
     }
 
     fn start(&self, matrix: &Tensor, _rng: &mut ChaCha8Rng) -> Vec<Tensor> {

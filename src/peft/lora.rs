@@ -6,7 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use super::adapter::{Adapter, AdapterMethod, Part};
+use super::adapter::{Adapter, AdapterMethod, Kept, Part};
 use crate::model::{Matrix, Update};
 
 /// Low-rank updates that start as nothing.
@@ -23,6 +23,11 @@ pub struct Lora {
 impl AdapterMethod for Lora {
     fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, String> {
         low_rank_parts(self.rank, size).map(Vec::from)
+    }
+
+    /// The inputs for A, and what A makes of them for B.
+    fn kept(&self) -> Kept {
+        Kept { inputs: true, numbers: self.rank }
     }
 
     /// A is uniform within `1 / sqrt(in)`, B is zero.

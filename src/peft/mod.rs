@@ -16,7 +16,7 @@ mod recipe;
 mod state;
 mod tuning;
 
-pub use adapter::{Adapter, AdapterMethod, Part};
+pub use adapter::{Adapter, AdapterMethod, Kept, Part};
 pub use adapters::{AdapterRecipe, Adapters};
 pub use any_method::AnyMethod;
 pub use disha::{Bat, Bone};

@@ -11,7 +11,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use super::adapter::{Adapter, AdapterMethod, Part};
+use super::adapter::{Adapter, AdapterMethod, Kept, Part};
 use super::lora::{LowRankUpdate, low_rank_parts};
 use crate::model::{Matrix, Update};
 
@@ -32,6 +32,11 @@ impl AdapterMethod for Pissa {
         let [a, b] = low_rank_parts(self.rank, size)?;
         let kept = [Part::kept("init_lora_A", &a.size), Part::kept("init_lora_B", &b.size)];
         Ok([a, b].into_iter().chain(kept).collect())
+    }
+
+    /// The inputs for A, and what A makes of them for B.
+    fn kept(&self) -> Kept {
+        Kept { inputs: true, numbers: self.rank }
     }
 
     fn start(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor> {

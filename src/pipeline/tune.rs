@@ -17,7 +17,7 @@ use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, q
 use crate::config::{Dataload, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Coverage, Tokenizer};
 use crate::exit::ExitCode;
-use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
+use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes, peak_resident_bytes};
 use crate::model::{Shape, fingerprint};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
@@ -296,7 +296,13 @@ fn tune<'data>(
         tuned: *tuned,
     });
     let rates: Vec<ProbeRate> = rates.collect();
-    run.event(Event::End { val_loss: val_now, best, probes: rates.clone(), peak_gpu_bytes })?;
+    run.event(Event::End {
+        val_loss: val_now,
+        best,
+        probes: rates.clone(),
+        peak_gpu_bytes,
+        peak_resident_bytes: peak_resident_bytes(),
+    })?;
     run.update(|record| record.probes = rates)?;
     let samples = questions.iter().enumerate().map(|(i, prompt)| Sampled {
         prompt: prompt.clone(),
@@ -349,6 +355,7 @@ fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
             schedule: schedule.lr_schedule,
             lr_init: schedule.lr_init,
             lr_final: plan.lr_final,
+            decay_share: plan.decay_share,
             warmup_steps: schedule.warmup_steps.into(),
             total_steps: epoch_steps * epoch_count,
         },

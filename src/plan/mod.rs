@@ -31,6 +31,10 @@ use crate::sample::{GenerateOptions, Probe};
 /// The folder of prepared data in the folder of runs.
 pub const CACHE: &str = ".cache";
 
+/// Share of all steps in which a warmup-stable-decay curve falls, where nobody wrote one
+/// (arXiv:2404.06395, section 4.3).
+const DECAY_SHARE: f64 = 0.1;
+
 /// A run that can start: settings that fit together.
 #[derive(Debug)]
 pub struct Plan {
@@ -67,6 +71,8 @@ pub struct Plan {
     pub gradient_clip_val: f64,
     /// Rate at the end of the run.
     pub lr_final: f64,
+    /// Share of all steps in which a warmup-stable-decay curve falls.
+    pub decay_share: f64,
     /// How answers are drawn.
     pub generate: GenerateOptions,
     /// What is counted in the answers.
@@ -179,6 +185,7 @@ pub fn resolve(
         },
         gradient_clip_val: adam.gradient_clip_val,
         lr_final: config.schedule.lr_final.unwrap_or(config.schedule.lr_init),
+        decay_share: config.schedule.decay_share.unwrap_or(DECAY_SHARE),
         generate: GenerateOptions {
             max_tokens: sample.max_tokens as usize,
             temperature: sample.temperature,
@@ -234,6 +241,13 @@ impl<'a> Faults<'a> {
                 Diagnostic::error("ST2102", "an exponential curve never reaches `lr_final = 0`")
                     .help("choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`");
             self.add("schedule.lr_final", fault);
+        }
+        if schedule.decay_share.is_some() && curve != LrSchedule::Wsd {
+            let message = "`decay_share` has no meaning without `lr_schedule = \"wsd\"`";
+            let fault = Diagnostic::error("ST2170", message)
+                .note("the other curves fall all the way, or not at all")
+                .help("delete the line, or write `lr_schedule = \"wsd\"`");
+            self.add("schedule.decay_share", fault);
         }
     }
 

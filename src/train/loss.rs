@@ -11,7 +11,7 @@ use super::StepOptions;
 use crate::model::{Copies, Hidden, Model};
 
 /// Positions whose logits are float32 at a time: few enough for the caches of a processor.
-const PART_LEN: i64 = 32;
+pub const PART_LEN: i64 = 32;
 
 /// The loss of some positions and what follows from it.
 ///

@@ -12,6 +12,6 @@ pub use backward::backward;
 pub use error::TrainError;
 pub use eval::mean_loss;
 pub use fit::{FitOptions, Position, StepDone, StepRecord, fit};
-pub use loss::{HeadLoss, head_loss};
+pub use loss::{HeadLoss, PART_LEN as LOSS_PART_LEN, head_loss};
 pub use scaler::LossScaler;
 pub use step::{StepOptions, StepOutcome, Trainer};

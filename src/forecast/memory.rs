@@ -1,0 +1,254 @@
+//! How much memory a run needs at its peak: a pure function of sizes and settings.
+//!
+//! The peak is in a training step, when the backward pass begins: weights, what learns with its gradients and
+//! moments, and everything that autograd keeps of the forward pass are there at once, and beside them the logits
+//! of a chunk or the gradients on their way through a block.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use tch::Kind;
+
+use super::blocks::Pass;
+use super::tape::Tape;
+use crate::model::Shape;
+use crate::optim::Adam;
+use crate::peft::Recipe;
+use crate::quant::{self, Format};
+use crate::train::LOSS_PART_LEN;
+
+/// Bytes of the program itself, with libtorch and its libraries, their threads and buffers, on a processor:
+/// measured, see `docs/plan-accuracy.md`.
+const PROGRAM_BYTES: u64 = 300_000_000;
+/// The same on a GPU, in its memory: context, kernels, and the workspace of cuBLAS.
+const GPU_CONTEXT_BYTES: u64 = 450_000_000;
+
+/// What memory depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload<'a> {
+    /// The sizes of the model.
+    pub shape: &'a Shape,
+    /// What learns; absent when initial states learn alone.
+    pub recipe: Option<&'a Recipe>,
+    /// How the linear layers of the frozen model are kept; absent: in `kind`.
+    pub quant: Option<Format>,
+    /// The dtype in which the model computes.
+    pub kind: Kind,
+    /// Whether activations are computed again in the backward pass.
+    pub grad_cp: bool,
+    /// Positions whose logits exist at a time.
+    pub head_chunk: u64,
+    /// Rows of a batch.
+    pub rows: u64,
+    /// Tokens of its longest row.
+    pub tokens: u64,
+    /// Whether a GPU computes.
+    pub on_gpu: bool,
+}
+
+/// What takes memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Item {
+    /// Frozen weights, and the model's copies of those that learn, in the dtype in which it computes.
+    Weights,
+    /// Linear layers in fewer bits.
+    PackedWeights,
+    /// What learns, float32, with gradients and Adam's two running means.
+    Learning,
+    /// What autograd keeps of the forward pass.
+    Activations,
+    /// The logits of a chunk of positions, in part as float32.
+    Logits,
+    /// Gradients on their way through a block, and room for one dense matrix.
+    Workspace,
+    /// The program, libtorch, and the context of a GPU.
+    Program,
+}
+
+/// The memory of a run at its peak, in bytes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Memory {
+    /// The sum of the items.
+    pub total: u64,
+    /// What it is made of.
+    pub items: Vec<(Item, u64)>,
+}
+
+impl Workload<'_> {
+    /// The memory of a run at its peak.
+    pub fn memory(&self) -> Memory {
+        let [weights, packed] = self.weights();
+        let items = vec![
+            (Item::Weights, weights),
+            (Item::PackedWeights, packed),
+            (Item::Learning, self.learning()),
+            (Item::Activations, self.activations()),
+            (Item::Logits, self.logits()),
+            (Item::Workspace, self.workspace()),
+            (Item::Program, if self.on_gpu { GPU_CONTEXT_BYTES } else { PROGRAM_BYTES }),
+        ];
+        let items: Vec<_> = items.into_iter().filter(|(_, bytes)| *bytes > 0).collect();
+        Memory { total: items.iter().map(|(_, bytes)| bytes).sum(), items }
+    }
+
+    fn elt(&self) -> u64 {
+        self.kind.elt_size_in_bytes() as u64
+    }
+
+    fn pass(&self) -> Pass<'_> {
+        let Workload { shape, recipe, rows, tokens, on_gpu, .. } = *self;
+        Pass { shape, recipe, rows, tokens, widens: self.kind == Kind::Half && !on_gpu }
+    }
+
+    /// Weights in the dtype of the model, and packed ones. Of a weight that learns in float32 the model has a copy
+    /// in its own dtype, where that is another one.
+    fn weights(&self) -> [u64; 2] {
+        let all = quant::bytes(self.shape, self.kind, self.quant);
+        let packed = self.quant.map_or(0, |format| {
+            let linears = self.shape.linears();
+            linears.iter().map(|(_, size)| format.bytes([size[0], size[1]])).sum()
+        });
+        let shared = if self.kind == Kind::Float { self.elt() * self.tensors_that_learn() } else { 0 };
+        let copies = if self.kind == Kind::Float { 0 } else { self.elt() * self.adapter_numbers() };
+        [all - packed - shared + copies, packed]
+    }
+
+    /// Numbers of the tensors of the model that learn.
+    fn tensors_that_learn(&self) -> u64 {
+        let tensors = self.shape.tensors();
+        let learns = |name: &str| self.pass().learns(name);
+        tensors.iter().filter(|(name, _)| learns(name)).map(|(_, size)| numbers(size)).sum()
+    }
+
+    /// Numbers of adapters, those included that do not learn.
+    fn adapter_numbers(&self) -> u64 {
+        let adapter = self.recipe.and_then(|recipe| recipe.adapter.as_ref());
+        let tensors = adapter.map(|adapter| adapter.tensors(self.shape)).unwrap_or_default();
+        tensors.iter().map(|(_, size)| numbers(size)).sum()
+    }
+
+    /// What learns: float32, as much again for gradients, and twice for the moments of Adam; and tensors of adapters
+    /// that do not learn.
+    fn learning(&self) -> u64 {
+        4 * (1 + 1 + Adam::MOMENTS) * self.numbers_that_learn()
+            + 4 * self.recipe.and_then(|recipe| recipe.adapter.as_ref()).map_or(0, |adapter| {
+                self.adapter_numbers() - adapter.learned(self.shape)
+            })
+    }
+
+    /// How many numbers learn.
+    pub fn numbers_that_learn(&self) -> u64 {
+        let states = self.shape.state_parameters().unsigned_abs();
+        let Some(recipe) = self.recipe else { return states };
+        let adapters = recipe.adapter.as_ref().map_or(0, |adapter| adapter.learned(self.shape));
+        let states = if recipe.state_lr_scale.is_some() { states } else { 0 };
+        self.tensors_that_learn() + adapters + states
+    }
+
+    /// What is kept of the forward pass: everything that autograd keeps, or with `grad_cp` the input of every block,
+    /// the values that RWKV-7 blocks share, and everything of the block that keeps most.
+    fn activations(&self) -> u64 {
+        let pass = self.pass();
+        let numbers = pass.numbers(self.shape.n_embd);
+        let mut tape = Tape::new(self.elt());
+        let emb = pass.learns("emb.weight");
+        let embedded = tape.value(numbers, emb);
+        let x = tape.norm(embedded, self.shape.n_embd.unsigned_abs(), pass.learns("blocks.0.ln0.weight"));
+        let last = self.grad_cp.then(|| {
+            // Inputs of all blocks, and the output of the last one.
+            let kept = (self.shape.n_layer.unsigned_abs() + 1) * numbers * self.elt();
+            let blocks = (0..self.shape.n_layer).map(|layer| {
+                let mut tape = Tape::new(self.elt());
+                let x = tape.held(numbers, layer > 0 || x.learns);
+                let mut v_first = (layer > 0).then(|| tape.value(numbers, true));
+                pass.block(&mut tape, layer, x, &mut v_first);
+                tape.bytes()
+            });
+            kept + blocks.max().unwrap_or(0)
+        });
+        if let Some(bytes) = last {
+            return bytes;
+        }
+        let mut v_first = None;
+        let x = (0..self.shape.n_layer)
+            .fold(x, |x, layer| pass.block(&mut tape, layer, x, &mut v_first));
+        tape.norm(x, self.shape.n_embd.unsigned_abs(), pass.learns("ln_out.weight"));
+        tape.bytes()
+    }
+
+    /// Around the loss: hidden states of all positions and of the learned ones with their gradient, the logits of a
+    /// chunk, and softmax and gradient of a part of it as float32. A head that learns has a gradient in float32 and
+    /// two copies of it on its way.
+    fn logits(&self) -> u64 {
+        let vocab = self.shape.vocab_size.unsigned_abs();
+        let positions = self.rows * self.tokens;
+        let chunk = self.head_chunk.min(positions);
+        let part = chunk.min(LOSS_PART_LEN.unsigned_abs());
+        let hidden = 3 * self.pass().numbers(self.shape.n_embd) * self.elt();
+        let of_head = if self.pass().learns("head.weight") {
+            vocab * self.shape.n_embd.unsigned_abs() * (4 + 2 * self.elt())
+        } else {
+            0
+        };
+        hidden + chunk * vocab * self.elt() + 2 * part * vocab * 4 + of_head
+    }
+
+    /// In the backward pass of a block: the channel mix has four tensors of its hidden channels at once (the
+    /// gradient of the square, and the three that the square's derivative is made of), and the gradients of its
+    /// input and output. Packed matrices are made dense one at a time; so are the gradients of matrices that
+    /// learn, in the dtype of the model and in float32.
+    fn workspace(&self) -> u64 {
+        let gradients = self.pass().numbers(4 * self.shape.dim_ffn + 2 * self.shape.n_embd) * self.elt();
+        let linears = self.shape.linears();
+        let largest = linears.iter().map(|(_, size)| numbers(size)).max().unwrap_or(0);
+        let dense = if self.quant.is_some() { largest * self.elt() } else { 0 };
+        let learned = if self.tensors_that_learn() > 0 { largest * (4 + self.elt()) } else { 0 };
+        gradients + dense + learned
+    }
+}
+
+fn numbers(size: &[i64]) -> u64 {
+    size.iter().product::<i64>().unsigned_abs()
+}
+#[cfg(test)]
+mod tmp {
+    use super::*;
+    use crate::model::Version::{V5, V6, V7};
+    use crate::peft::*;
+    #[test]
+    fn show() {
+        let lora = || Some(Recipe { adapter: Some(AdapterRecipe { method: Box::new(Lora { rank: 32, alpha: 1.0, dropout: 0.0 }), targets: None }), parts: Parts::Groups(vec![]), state_lr_scale: None });
+        let pissa = || Some(Recipe { adapter: Some(AdapterRecipe { method: Box::new(Pissa { rank: 32, svd_niter: 4 }), targets: None }), parts: Parts::Groups(vec![]), state_lr_scale: None });
+        let bone = || Some(Recipe { adapter: Some(AdapterRecipe { method: Box::new(Bone { rank: 64 }), targets: None }), parts: Parts::Groups(vec![]), state_lr_scale: None });
+        let bat = || Some(Recipe { adapter: Some(AdapterRecipe { method: Box::new(Bat { rank: 64 }), targets: None }), parts: Parts::Groups(vec![]), state_lr_scale: None });
+        let full = || Some(Recipe { adapter: None, parts: Parts::All, state_lr_scale: None });
+        let nf4 = Some(Format::Nf4 { double: false });
+        let int8 = Some(Format::Int8);
+        let (b, f) = (Kind::BFloat16, Kind::Float);
+        for (name, v, l, c, vocab, recipe, quant, kind, cp, rows, tokens, measured) in [
+            ("v7 state bf16", V7, 12, 768, 65536, None, None, b, false, 2, 512, 1661),
+            ("v7 state bf16 cp 1024", V7, 8, 1024, 4096, None, None, b, true, 2, 1024, 1166),
+            ("v7 state fp32", V7, 8, 1024, 4096, None, None, f, false, 1, 512, 1514),
+            ("v7 state int8", V7, 12, 1024, 4096, None, int8, b, false, 2, 512, 1830),
+            ("v7 state nf4 cp", V7, 12, 1024, 65536, None, nf4, b, true, 2, 1024, 1338),
+            ("v7 lora bf16", V7, 8, 1024, 4096, lora(), None, b, false, 2, 512, 1876),
+            ("v7 lora nf4 cp", V7, 8, 1024, 4096, lora(), nf4, b, true, 4, 512, 1281),
+            ("v7 pissa", V7, 8, 1024, 4096, pissa(), None, b, false, 1, 512, 1122),
+            ("v7 bone int8", V7, 8, 1024, 4096, bone(), int8, b, false, 2, 512, 1568),
+            ("v7 bat cp", V7, 8, 1024, 4096, bat(), None, b, true, 2, 512, 908),
+            ("v7 full cp", V7, 8, 1024, 4096, full(), None, b, true, 2, 512, 0),
+            ("v7 full fp32", V7, 8, 1024, 4096, full(), None, f, false, 1, 256, 0),
+            ("v6 state bf16", V6, 8, 1024, 4096, None, None, b, false, 2, 512, 0),
+            ("v6 lora nf4 cp", V6, 8, 1024, 4096, lora(), nf4, b, true, 4, 512, 0),
+            ("v6 full bf16", V6, 8, 1024, 4096, full(), None, b, false, 2, 512, 0),
+            ("v5 state int8 fp32", V5, 8, 1024, 4096, None, int8, f, false, 2, 512, 0),
+            ("v5 lora bf16", V5, 8, 1024, 4096, lora(), None, b, false, 2, 512, 0),
+        ] {
+            let shape = Shape::for_scratch(v, l, c, vocab);
+            let w = Workload { shape: &shape, recipe: recipe.as_ref(), quant, kind, grad_cp: cp, head_chunk: 256, rows, tokens, on_gpu: false };
+            let m = w.memory();
+            let items: Vec<String> = m.items.iter().map(|(i, x)| format!("{i:?} {:.0}", *x as f64 / 1e6)).collect();
+            println!("{name:24} {:.0} measured {measured} : {}", m.total as f64 / 1e6, items.join("  "));
+        }
+    }
+}
