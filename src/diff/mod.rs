@@ -1,0 +1,8 @@
+//! What differs between stored runs, down to the reason: settings, documents, environment, metrics, samples, and
+//! the first step in which they part. Works on what runs recorded; no tensor is read.
+
+mod causes;
+mod divergence;
+
+pub use causes::{Cause, DATA, START, TOKENIZER, WEIGHTS, causes};
+pub use divergence::{Divergence, Part};
