@@ -3,6 +3,10 @@
 
 mod causes;
 mod divergence;
+mod documents;
+mod metrics;
 
 pub use causes::{Cause, DATA, START, TOKENIZER, WEIGHTS, causes};
 pub use divergence::{Divergence, Part};
+pub use documents::DataChange;
+pub use metrics::{Align, Better, Course, MetricRow, MetricRows, SPEED, metric_rows};
