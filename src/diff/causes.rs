@@ -8,13 +8,10 @@
 
 use super::divergence::Part::{Batch, Length, Loss, Update};
 use super::divergence::{Divergence, Part};
+use crate::runs::Lock;
 
 /// The documents' files.
 pub const DATA: &str = "data files";
-/// The vocabulary.
-pub const TOKENIZER: &str = "tokenizer";
-/// The checkpoint's content.
-pub const WEIGHTS: &str = "weights";
 /// What was learned before the first step.
 pub const START: &str = "start";
 
@@ -60,7 +57,7 @@ const RULES: &[Rule] = &[
         "holds other documents, or the same ones in another order",
     ),
     chosen_by(&["model.tokenizer"], TOKENIZER, &[Batch], "turns the same text into other tokens"),
-    chosen_by(&["model.load_model"], WEIGHTS, &[Loss], "are those of another model"),
+    chosen_by(&["model.load_model"], Lock::WEIGHTS, &[Loss], "are those of another model"),
     rule(START, &[Loss], "gives what learns other values before the first step"),
     // Environment.
     rule("statetune", &[Batch, Loss, Update], "may compute anything otherwise"),

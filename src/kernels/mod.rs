@@ -18,6 +18,7 @@ mod half;
 mod memory;
 mod native;
 mod operands;
+mod processor;
 pub mod quant;
 pub mod reference;
 mod tf32;
@@ -25,7 +26,7 @@ mod tf32;
 use tch::{Kind, Tensor};
 
 pub use backward::backward;
-pub use cuda::{NoGpu, device_name, find_gpu, peak_gpu_bytes};
+pub use cuda::{NoGpu, device_model, device_name, find_gpu, peak_gpu_bytes};
 pub use memory::keep_memory;
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
