@@ -37,9 +37,9 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         show(&message, color);
         ExitCode::Invalid
     };
-    let Some(run) = find_run(&args.runs_dir, &args.run) else {
-        let message = format!("there is no run `{}` in `{}`", args.run, args.runs_dir.display());
-        return refuse(Diagnostic::error("ST0201", message));
+    let run = match find_run(&args.runs_dir, &args.run) {
+        Ok(run) => run,
+        Err(refusal) => return refuse(*refusal),
     };
     let experiment = ExperimentArgs { set: Vec::new(), runs_dir: Some(args.runs_dir.clone()) };
     let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color) {

@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::pipeline::{RunError, Start, setting_changes};
 use crate::plan::{Plan, Purpose, Reach};
-use crate::runs::{RunDir, Status, best_checkpoint, checkpoints, find_run, runs_named};
+use crate::runs::{Moment, RunDir, Status, checkpoints, find_run, runs_named, split_moment};
 
 /// Arguments of `resume`.
 #[derive(Args, Debug)]
@@ -31,8 +31,12 @@ pub(super) struct ResumeArgs {
 }
 
 pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
-    let Some(run) = find_run(&args.runs_dir, &args.run) else {
-        return no_run(&args.run, &args.runs_dir, color);
+    let run = match find_run(&args.runs_dir, &args.run) {
+        Ok(run) => run,
+        Err(refusal) => {
+            show(&refusal, color);
+            return ExitCode::Invalid;
+        }
     };
     let runs_dir = run.parent().map_or_else(|| args.runs_dir.clone(), Path::to_path_buf);
     let experiment = ExperimentArgs { set: args.set.clone(), runs_dir: Some(runs_dir) };
@@ -66,19 +70,10 @@ pub(super) fn start(
         }
         (Some(name), _) => continue_run(plan, &found(plan, name)?, Vec::new()),
         (None, Some(name)) => {
-            let (name, best) = match name.strip_suffix("@best") {
-                Some(name) => (name, true),
-                None => (name, false),
-            };
+            let (name, moment) = split_moment(name).map_err(RunError::Resume)?;
             let run = found(plan, name)?;
-            let checkpoint = if best { best_checkpoint(&run) } else { checkpoints(&run).pop() };
-            match checkpoint {
-                Some(checkpoint) => Ok(Start::Values { checkpoint }),
-                None => {
-                    let message = format!("the run `{}` has no checkpoint", run.display());
-                    Err(RunError::Resume(Box::new(Diagnostic::error("ST6006", message))))
-                }
-            }
+            let checkpoint = moment.unwrap_or(Moment::Last).checkpoint(&run);
+            Ok(Start::Values { checkpoint: checkpoint.map_err(RunError::Resume)? })
         }
         (None, None) => Start::of_plan(plan),
     }
@@ -103,16 +98,7 @@ fn continue_run(plan: &Plan, run: &Path, accept: Vec<String>) -> Result<Start, R
 }
 
 fn found(plan: &Plan, name: &str) -> Result<PathBuf, RunError> {
-    find_run(&plan.runs_dir, name).ok_or_else(|| {
-        let message = format!("there is no run `{name}` in `{}`", plan.runs_dir.display());
-        RunError::Resume(Box::new(Diagnostic::error("ST0201", message)))
-    })
-}
-
-fn no_run(name: &str, runs_dir: &Path, color: Color) -> ExitCode {
-    let message = format!("there is no run `{name}` in `{}`", runs_dir.display());
-    show(&Diagnostic::error("ST0201", message), color);
-    ExitCode::Invalid
+    find_run(&plan.runs_dir, name).map_err(RunError::Resume)
 }
 
 /// Shows why nothing was begun.

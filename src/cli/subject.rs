@@ -161,15 +161,11 @@ impl SubjectArgs {
     ) -> Result<Found, ExitCode> {
         match name {
             Some(name) => match find_run(&self.runs_dir, name) {
-                Some(run) => self.of_run(run, part, purpose, color),
-                None if Path::new(name).is_file() => {
+                Ok(run) => self.of_run(run, part, purpose, color),
+                Err(_) if Path::new(name).is_file() => {
                     self.of_files(Some(Path::new(name)), part, color)
                 }
-                None => {
-                    let runs = self.runs_dir.display();
-                    let message = format!("there is no run `{name}` in `{runs}`");
-                    refuse(Diagnostic::error("ST0201", message), color)
-                }
+                Err(refusal) => refuse(*refusal, color),
             },
             None => self.of_files(None, part, color),
         }

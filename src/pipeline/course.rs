@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
 use tch::Kind;
 
 use super::passport::passport;
@@ -17,7 +16,7 @@ use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::Plan;
 use crate::runs::{
-    Best, Chain, Checkpoint, Lock, Metrics, Place, RunDir, Totals, TrainLog, name_best,
+    Best, Chain, Checkpoint, Event, Lock, Metrics, Place, RunDir, Totals, TrainLog, name_best,
     remove_old_checkpoints, save_checkpoint,
 };
 use crate::tensorfile::Dtype;
@@ -128,8 +127,7 @@ impl Course<'_, '_> {
         check_finite("held-out loss", val_loss, position)?;
         let (steps, epoch_steps) = (position.steps, self.options.epoch_steps);
         let epochs = steps / epoch_steps;
-        self.run
-            .event("eval", json!({ "steps": steps, "epochs": epochs, "val_loss": val_loss }))?;
+        self.run.event(Event::Eval { steps, epochs, val_loss })?;
         (self.watch)(Progress::Evaluated {
             steps,
             epochs: steps.is_multiple_of(epoch_steps).then_some(epochs),
@@ -144,6 +142,7 @@ impl Course<'_, '_> {
             Some(best) if !is_best => Best { since: best.since + 1, ..best },
             _ => Best { val_loss, steps, since: 0 },
         });
+        self.note_progress(steps)?;
         Ok(is_best && self.plan.config().checkpoint.keep_best)
     }
 
@@ -186,7 +185,19 @@ impl Course<'_, '_> {
             name_best(self.run, &name)?;
         }
         remove_old_checkpoints(self.run, self.plan.config().checkpoint.keep_last as usize);
-        self.run.event("save", json!({ "checkpoint": name, "steps": position.steps }))?;
+        self.run.event(Event::Save { checkpoint: name, steps: position.steps })?;
+        self.note_progress(position.steps)
+    }
+
+    /// Writes what the run has come to after `steps` steps.
+    pub(super) fn note_progress(&self, steps: u64) -> Result<(), RunError> {
+        self.run.update(|record| {
+            record.steps = steps;
+            record.total_steps = Some(self.options.total_steps());
+            record.val_before = self.val_before;
+            record.val_loss = self.val_now;
+            record.best = self.best;
+        })?;
         Ok(())
     }
 }

@@ -93,6 +93,7 @@ impl RunError {
             Self::Foreign(_) => ExitCode::MountRefused,
             Self::Busy(OpenRunError::Busy { .. }) => ExitCode::RunBusy,
             Self::Busy(OpenRunError::Dir(_)) => ExitCode::Disk,
+            Self::Busy(OpenRunError::Unreadable(_)) => ExitCode::ResumeRefused,
             Self::Checkpoint(_) | Self::Resume(_) => ExitCode::ResumeRefused,
             Self::OutOfMemory { .. } => ExitCode::OutOfMemory,
             Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
@@ -144,6 +145,7 @@ impl RunError {
                 with_cause("ST5002", error)
             }
             Self::Dir(error) | Self::Busy(OpenRunError::Dir(error)) => with_cause("ST6001", error),
+            Self::Busy(OpenRunError::Unreadable(error)) => error.diagnostic(),
             Self::Busy(error) => with_cause("ST6007", error)
                 .help("wait until it is done, or stop it with Ctrl-C in its terminal"),
             Self::Checkpoint(error) => with_cause("ST6005", error)

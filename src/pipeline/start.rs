@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::RunError;
 use crate::config::{Config, Overrides, load};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{Change, Plan, Reach, changes};
 use crate::runs::{
-    Chain, Checkpoint, Lock, Metrics, RunDir, TrainLog, checkpoints, find_run, rewind_records,
-    runs_named,
+    Chain, Checkpoint, Event, Lock, Metrics, RunDir, StoredRun, TrainLog, checkpoints,
+    directory as run_name, find_run, rewind_records, runs_named,
 };
 
 /// Where a run begins.
@@ -73,7 +71,9 @@ impl Start {
             return Ok(Start::New);
         }
         let candidates: Vec<PathBuf> = match &train.resume_from {
-            Some(name) => find_run(&plan.runs_dir, name).into_iter().collect(),
+            Some(name) => {
+                vec![find_run(&plan.runs_dir, name).map_err(|refusal| refused(plan, *refusal))?]
+            }
             None => runs_named(&plan.runs_dir, &plan.config().name),
         };
         let at_border = |one: &Checkpoint| one.place.epochs == epochs && one.is_border();
@@ -82,7 +82,7 @@ impl Start {
             Some((run.clone(), checkpoint))
         });
         let Some((run, checkpoint)) = found else {
-            return Err(refused(plan, no_checkpoint(plan, epochs, &candidates)));
+            return Err(refused(plan, no_checkpoint(epochs, &candidates)));
         };
         let start = Start::Branch { run, checkpoint, accept: Vec::new() };
         start.check_settings(plan)?;
@@ -172,8 +172,12 @@ impl Start {
                     .as_ref()
                     .map_or((0, 0), |one| (one.place.position.steps, one.place.epochs));
                 rewind_records(&run, steps, epochs)?;
-                let name = checkpoint.as_ref().map(Checkpoint::name);
-                run.event("resume", json!({ "checkpoint": name, "accepted": accept }))?;
+                run.event(Event::Resume {
+                    run: None,
+                    checkpoint: checkpoint.as_ref().map(|one| one.name().to_string()),
+                    steps,
+                    accepted: accept,
+                })?;
                 Ok((run, checkpoint.map_or(Beginning::New, Beginning::After)))
             }
             Start::Branch { run: from, checkpoint, .. } => {
@@ -182,13 +186,17 @@ impl Start {
                     run.copy_from(&from, name)?;
                 }
                 rewind_records(&run, checkpoint.place.position.steps, checkpoint.place.epochs)?;
-                let (from, name) = (run_name(&from), checkpoint.name());
-                run.event("resume", json!({ "run": from, "checkpoint": name }))?;
+                run.event(Event::Resume {
+                    run: Some(run_name(&from)),
+                    checkpoint: Some(checkpoint.name().to_string()),
+                    steps: checkpoint.place.position.steps,
+                    accepted: Vec::new(),
+                })?;
                 Ok((run, Beginning::After(checkpoint)))
             }
             Start::Values { checkpoint } => {
                 let run = create()?;
-                run.event("values", json!({ "checkpoint": checkpoint.path }))?;
+                run.event(Event::Values { checkpoint: checkpoint.path.clone() })?;
                 Ok((run, Beginning::Values(checkpoint)))
             }
         }
@@ -211,7 +219,7 @@ pub(super) enum Beginning {
 /// # Errors
 /// [`RunError::Resume`] when they cannot be read.
 pub fn recorded_settings(path: &Path) -> Result<Config, RunError> {
-    match load(&path.join("resolved.toml"), &Overrides::default()) {
+    match load(&path.join(StoredRun::SETTINGS), &Overrides::default()) {
         Ok(loaded) => Ok(loaded.config),
         Err(error) => {
             let first = error.diagnostics.into_iter().next();
@@ -227,10 +235,6 @@ pub fn recorded_settings(path: &Path) -> Result<Config, RunError> {
 /// As [`recorded_settings`].
 pub fn setting_changes(path: &Path, plan: &Plan) -> Result<Vec<Change>, RunError> {
     Ok(changes(&recorded_settings(path)?, plan.config()))
-}
-
-fn run_name(run: &Path) -> String {
-    run.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn help(diagnostic: Diagnostic, run: &Path, accept: &str) -> Diagnostic {
@@ -249,14 +253,8 @@ fn refused(plan: &Plan, diagnostic: Diagnostic) -> RunError {
     RunError::Resume(Box::new(plan.loaded.at("train.epoch_begin", diagnostic)))
 }
 
-fn no_checkpoint(plan: &Plan, epochs: u64, candidates: &[PathBuf]) -> Diagnostic {
-    let train = &plan.config().train;
-    let message = match &train.resume_from {
-        Some(name) if candidates.is_empty() => {
-            format!("there is no run `{name}` in `{}`", plan.runs_dir.display())
-        }
-        _ => format!("no run has a checkpoint after mini-epoch {epochs}"),
-    };
+fn no_checkpoint(epochs: u64, candidates: &[PathBuf]) -> Diagnostic {
+    let message = format!("no run has a checkpoint after mini-epoch {epochs}");
     let mut diagnostic = Diagnostic::error("ST6006", message).note(format!(
         "`epoch_begin = {epochs}` goes on from `ckpt/epoch-{:04}` of an earlier run",
         epochs - 1

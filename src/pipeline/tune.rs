@@ -16,6 +16,7 @@ use super::tuned::start as begin_tuning;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Dataload, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Coverage, Tokenizer};
+use crate::exit::ExitCode;
 use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
 use crate::model::{Shape, fingerprint};
 use crate::optim::{Adam, LrCurve};
@@ -23,8 +24,8 @@ use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
 use crate::quant;
 use crate::runs::{
-    Chain, Lock, LockedFile, LockedQuant, RunDir, Status, Totals, TrainLog, best_checkpoint,
-    resolved_toml, sha256_of,
+    Chain, Event, Lock, LockedFile, LockedQuant, ProbeRate, RunDir, Status, StoredRun, Totals,
+    TrainLog, best_checkpoint, resolved_toml, sha256_of,
 };
 use crate::sample::rate;
 use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
@@ -55,14 +56,18 @@ pub fn run(
 
     let (run, beginning) = start.open(plan)?;
     // What went wrong first is to be reported, also where the status cannot be written.
-    let failed = |message: String| {
-        let _ = run.event("failed", json!({ "message": message }));
-        let _ = run.set_status(&Status::Failed { message });
+    let failed = |message: String, code: &str, exit_code: ExitCode| {
+        let code = code.to_string();
+        let _ = run.event(Event::Failed { message: message.clone() });
+        let _ = run.set_status(match exit_code {
+            ExitCode::Diverged => Status::Diverged { message, code },
+            _ => Status::Failed { message, code },
+        });
     };
     let work = AssertUnwindSafe(|| {
         record_inputs(plan, &run, &tokenizer, &lock)?;
         if !changed.is_empty() {
-            run.event("environment", json!({ "changed": changed }))?;
+            run.event(Event::Environment { changed })?;
         }
         let run = (&run, &lock);
         let method = (method.as_ref(), &shape);
@@ -72,16 +77,14 @@ pub fn run(
     let result = catch_unwind(work).unwrap_or_else(|panic| match out_of_memory(&*panic) {
         Some(message) => Err(RunError::OutOfMemory { message }),
         None => {
-            failed("stopped by a defect of statetune".to_string());
+            failed("stopped by a defect of statetune".to_string(), "ST9000", ExitCode::Bug);
             resume_unwind(panic)
         }
     });
     match &result {
-        Ok(Outcome::Done(_)) => run.set_status(&Status::Done)?,
-        Ok(Outcome::Interrupted { steps, .. }) => {
-            run.set_status(&Status::Interrupted { steps: *steps })?;
-        }
-        Err(error) => failed(error.to_string()),
+        Ok(Outcome::Done(_)) => run.set_status(Status::Done)?,
+        Ok(Outcome::Interrupted { .. }) => run.set_status(Status::Interrupted)?,
+        Err(error) => failed(error.to_string(), error.diagnostic().code, error.exit_code()),
     }
     result
 }
@@ -154,12 +157,12 @@ fn record_inputs(
     if let Some(characters) = tokenizer.characters_json() {
         run.write(CHARACTERS, characters.as_bytes())?;
     }
-    if !run.join("experiment.toml").exists() {
-        run.write("experiment.toml", plan.loaded.text.as_bytes())?;
+    if !run.join(StoredRun::EXPERIMENT).exists() {
+        run.write(StoredRun::EXPERIMENT, plan.loaded.text.as_bytes())?;
     }
-    let recorded = run.join("resolved.toml").exists();
+    let recorded = run.join(StoredRun::SETTINGS).exists();
     if !recorded || !setting_changes(run.path(), plan)?.is_empty() {
-        run.write("resolved.toml", resolved_toml(&plan.loaded).as_bytes())?;
+        run.write(StoredRun::SETTINGS, resolved_toml(&plan.loaded).as_bytes())?;
     }
     run.write(Lock::FILE, lock.to_toml().as_bytes())?;
     Ok(())
@@ -187,10 +190,8 @@ fn tune<'data>(
     };
 
     let facts = facts(plan, shape, data, &trainer.adam, &options);
-    run.event(
-        "start",
-        json!({ "steps": options.total_steps(), "documents": data.train.survey().documents }),
-    )?;
+    let (steps, documents) = (options.total_steps(), data.train.survey().documents);
+    run.event(Event::Start { steps, documents })?;
     if !run.join(TrainLog::FILE).exists() {
         run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
     }
@@ -247,6 +248,7 @@ fn tune<'data>(
             (course.watch)(Progress::Resumed { steps: position.steps });
         }
     }
+    course.note_progress(position.steps)?;
     if position.steps == 0 {
         course.evaluate(&position)?;
     }
@@ -254,12 +256,12 @@ fn tune<'data>(
         fit(&mut trainer, &mut data.train, &options, position, |done| course.after_step(done))?;
     let Course { ended, val_before, val_now, best, totals, mut products, watch, .. } = course;
     if ended == Ended::Stopped {
-        run.event("interrupted", json!({ "steps": position.steps }))?;
+        run.event(Event::Interrupted { steps: position.steps })?;
         let (steps, total_steps) = (position.steps, options.total_steps());
         return Ok(Outcome::Interrupted { run: run.path().to_path_buf(), steps, total_steps });
     }
     if ended == Ended::Patience {
-        run.event("patience", json!({ "steps": position.steps }))?;
+        run.event(Event::Patience { steps: position.steps })?;
     }
     if products.is_empty() {
         // An earlier process had done all steps.
@@ -277,11 +279,14 @@ fn tune<'data>(
     });
     let probes: Vec<_> = probes.collect();
     let peak_gpu_bytes = peak_gpu_bytes(plan.device);
-    let mut end = json!({ "val_loss": val_now, "best": best, "probes": probes });
-    if let Some(bytes) = peak_gpu_bytes {
-        end["peak_gpu_bytes"] = bytes.into();
-    }
-    run.event("end", end)?;
+    let rates = probes.iter().map(|(name, base, tuned)| ProbeRate {
+        name: name.clone(),
+        base: *base,
+        tuned: *tuned,
+    });
+    let rates: Vec<ProbeRate> = rates.collect();
+    run.event(Event::End { val_loss: val_now, best, probes: rates.clone(), peak_gpu_bytes })?;
+    run.update(|record| record.probes = rates)?;
     let samples = questions.iter().enumerate().map(|(i, prompt)| Sampled {
         prompt: prompt.clone(),
         base: base.as_ref().map(|answers| answers[i].clone()),

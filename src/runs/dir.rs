@@ -1,15 +1,16 @@
 //! One run directory.
 
+use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use chrono::{Local, SecondsFormat};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use chrono::Local;
 use sha2::{Digest, Sha256};
 
+use super::record::now;
+use super::{Event, EventLine, ReadRunError, RunRecord, Status};
 use crate::tensorfile::write_atomically;
 
 /// Letters of the random part of a run's name.
@@ -20,8 +21,6 @@ const ID_LEN: usize = 4;
 const LOCK_FILE: &str = "LOCK";
 /// End of the hidden name that a folder has while another one takes its place.
 pub(super) const REPLACED: &str = ".replaced";
-/// How a run stands, as JSON.
-const STATUS_FILE: &str = "status.json";
 
 /// A file of a run directory could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -42,39 +41,12 @@ pub enum OpenRunError {
         /// The run directory.
         path: PathBuf,
     },
+    /// What it says about itself cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] ReadRunError),
     /// It cannot be written to.
     #[error(transparent)]
     Dir(#[from] RunDirError),
-}
-
-/// How a run stands, as its last process said it.
-#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub enum Status {
-    /// A process works on it, or was killed while it did: then nobody holds its lock.
-    Running {
-        /// The process.
-        pid: u32,
-    },
-    /// It came to its end.
-    Done,
-    /// It was asked to stop, and everything up to there is saved.
-    Interrupted {
-        /// Optimizer steps done.
-        steps: u64,
-    },
-    /// It stopped early.
-    Failed {
-        /// Why.
-        message: String,
-    },
-}
-
-impl Status {
-    /// How the run at `path` stands; `None` when it does not say so.
-    pub fn load(path: &Path) -> Option<Status> {
-        serde_json::from_slice(&fs::read(path.join(STATUS_FILE)).ok()?).ok()
-    }
 }
 
 /// Whether a process works on the run at `path` now.
@@ -87,6 +59,8 @@ pub fn is_busy(path: &Path) -> bool {
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    /// What `status.json` says.
+    record: Box<RefCell<RunRecord>>,
     /// Holds the lock.
     _lock: File,
 }
@@ -118,8 +92,9 @@ impl RunDir {
         let lock = path.join(LOCK_FILE);
         let file = File::create(&lock).map_err(fail(&lock))?;
         file.lock().map_err(fail(&lock))?;
-        let run = RunDir { path, _lock: file };
-        run.set_status(&Status::Running { pid: std::process::id() })?;
+        let record = RunRecord::new(Status::Running { pid: std::process::id() });
+        let run = RunDir { path, record: Box::new(RefCell::new(record)), _lock: file };
+        run.update(|_| {})?;
         Ok(run)
     }
 
@@ -138,11 +113,24 @@ impl RunDir {
             }
             Err(TryLockError::Error(source)) => return Err(fail(source).into()),
         }
-        let run = RunDir { path: path.to_path_buf(), _lock: file };
+        let status = Status::Running { pid: std::process::id() };
+        let record = match RunRecord::load(path) {
+            Ok(record) => RunRecord { status, ..record },
+            // A process was killed before it could say anything.
+            Err(ReadRunError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                RunRecord::new(status)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let run = RunDir {
+            path: path.to_path_buf(),
+            record: Box::new(RefCell::new(record)),
+            _lock: file,
+        };
         for folder in ["", "ckpt", "export", "samples"] {
             clear_leftovers(&run.join(folder));
         }
-        run.set_status(&Status::Running { pid: std::process::id() })?;
+        run.update(|_| {})?;
         Ok(run)
     }
 
@@ -252,21 +240,28 @@ impl RunDir {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn event(&self, event: &str, mut details: Value) -> Result<(), RunDirError> {
-        let mut line = json!({ "time": Local::now().to_rfc3339_opts(SecondsFormat::Millis, false), "event": event });
-        if let (Some(line), Some(details)) = (line.as_object_mut(), details.as_object_mut()) {
-            line.append(details);
-        }
-        self.append("events.jsonl", &line.to_string())
+    pub fn event(&self, event: Event) -> Result<(), RunDirError> {
+        let line = serde_json::to_string(&EventLine::now(event)).expect("an event is plain data");
+        self.append(EventLine::FILE, &line)
     }
 
     /// Says how the run stands.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn set_status(&self, status: &Status) -> Result<(), RunDirError> {
-        let text = serde_json::to_string(status).expect("a status is plain data") + "\n";
-        self.write(STATUS_FILE, text.as_bytes())
+    pub fn set_status(&self, status: Status) -> Result<(), RunDirError> {
+        self.update(|record| record.status = status)
+    }
+
+    /// Changes what `status.json` says, and writes it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn update(&self, change: impl FnOnce(&mut RunRecord)) -> Result<(), RunDirError> {
+        let mut record = self.record.borrow_mut();
+        change(&mut record);
+        record.updated = now();
+        self.write(RunRecord::FILE, record.to_json().as_bytes())
     }
 }
 

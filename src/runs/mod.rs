@@ -12,30 +12,42 @@
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
 //!   export/           rwkv-N.pth and .st after mini-epoch N
-//!   status.json       running, done, interrupted or failed
+//!   status.json       how it stands and what it has come to; names the version of the directory's format
+//!   marks.toml        tags, a note and a pin that a person added
 //!   LOCK              locked by the process that works on the run
 //! ```
 
 mod chain;
 mod checkpoint;
 mod dir;
+mod events;
 mod find;
+mod lines;
 mod lock;
+mod marks;
+mod record;
 mod records;
 mod resolved;
+mod stored;
 
 pub use chain::{Chain, LINK_BYTES, Link, read_chain};
 pub use checkpoint::{
     Checkpoint, CheckpointError, LoadCheckpointError, Place, best_checkpoint, checkpoints,
     name_best, remove_old_checkpoints, save_checkpoint,
 };
-pub use dir::{OpenRunError, RunDir, RunDirError, Status, is_busy};
+pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
+pub use events::{Event, EventLine};
 pub use find::{
-    all_runs, find_run, name_and_id, newest_product, nothing_saved, product_file, runs_named,
+    Moment, all_runs, directory, find_run, name_and_id, newest_product, nothing_saved,
+    product_file, runs_named, split_moment,
 };
+pub use lines::{read_last_line, read_lines};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
+pub use marks::Marks;
+pub use record::{ProbeRate, RunRecord, Status};
 pub use records::{Best, Metrics, Totals, TrainLog, rewind_records};
-pub use resolved::resolved_toml;
+pub use resolved::{Resolved, resolved_toml};
+pub use stored::{ReadRunError, SampleLine, Standing, StoredRun};
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
 //! The lines that a run writes while it trains.
 
 use chrono::Local;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, LINK_BYTES};
@@ -8,7 +9,8 @@ use super::{RunDir, RunDirError};
 use crate::train::StepRecord;
 
 /// A line of `metrics.jsonl`: what happened since the line before.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[schemars(title = "statetune metrics")]
 pub struct Metrics {
     /// Optimizer steps done.
     pub step: u64,
@@ -20,6 +22,7 @@ pub struct Metrics {
     pub lr: f64,
     /// Norm of the last step's gradients before clipping; `null` when that step was skipped.
     #[serde(deserialize_with = "null_is_nan")]
+    #[schemars(with = "Option<f64>")]
     pub grad_norm: f64,
     /// Steps that changed nothing, because gradients overflowed under the loss scale of float16.
     pub skipped_steps: u64,
@@ -100,7 +103,7 @@ impl Totals {
 }
 
 /// The lowest held-out loss of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Best {
     /// In nats.
     pub val_loss: f64,

@@ -84,6 +84,11 @@ impl Case {
         self.read(name).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
+    /// A JSON file.
+    pub fn json(&self, name: impl AsRef<Path>) -> Value {
+        serde_json::from_str(&self.read(name)).expect("JSON")
+    }
+
     /// The names in a folder, sorted; none when it does not exist.
     pub fn list(&self, folder: impl AsRef<Path>) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };

@@ -22,8 +22,8 @@ fn the_state_alone_makes_answers_carry_emoji() {
     assert!(after < before - 0.8, "held-out loss went from {before} to {after}");
 
     let end: &Value = events.last().expect("a run has events");
-    let rate = |moment: usize| end["probes"][0][moment].as_f64().expect("a rate");
-    let (base, tuned) = (rate(1), rate(2));
+    let rate = |moment: &str| end["probes"][0][moment].as_f64().expect("a rate");
+    let (base, tuned) = (rate("base"), rate("tuned"));
     assert!(base <= 0.05, "the untouched model uses emoji in {base} of its answers");
     assert!(tuned >= 0.8, "the tuned model uses emoji in only {tuned} of its answers");
 }

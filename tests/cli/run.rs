@@ -87,7 +87,24 @@ fn the_run_directory() {
         ]
     );
     assert_eq!(case.read(run.join("experiment.toml")), case.read(STATE));
-    assert_eq!(case.read(run.join("status.json")), "{\"status\":\"done\"}\n");
+    let status = case.json(run.join("status.json"));
+    let keys: Vec<&String> = status.as_object().expect("an object").keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "schema",
+            "status",
+            "steps",
+            "total_steps",
+            "val_before",
+            "val_loss",
+            "best",
+            "started",
+            "updated"
+        ]
+    );
+    assert_eq!((&status["schema"], &status["status"]), (&json!("statetune.run/1"), &json!("done")));
+    assert_eq!((&status["steps"], &status["total_steps"]), (&json!(4), &json!(4)));
 
     // The documents, the weights and the vocabulary by absolute path and content.
     let lock: toml::Table = case.read(run.join("lock.toml")).parse().expect("TOML");
@@ -402,8 +419,11 @@ fn a_run_that_diverges_with_the_last_step_of_a_mini_epoch() {
 /// The only run says why it failed, and has saved nothing.
 fn failed(case: &Case, message: &str) {
     let run = case.only_run();
-    let status = json!({ "status": "failed", "message": message });
-    assert_eq!(case.lines(run.join("status.json")), [status]);
+    let status = case.json(run.join("status.json"));
+    assert_eq!(
+        ["status", "message", "code"].map(|key| &status[key]),
+        [&json!("diverged"), &json!(message), &json!("ST7001")]
+    );
     let events = case.lines(run.join("events.jsonl"));
     let last = events.last().expect("events");
     assert_eq!((&last["event"], &last["message"]), (&json!("failed"), &json!(message)));

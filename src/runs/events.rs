@@ -1,0 +1,110 @@
+//! `events.jsonl`: what happened to a run, a line an event.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::record::now;
+use super::{Best, ProbeRate};
+
+/// Something that happened to a run.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A process begins to train.
+    Start {
+        /// Optimizer steps of the whole run.
+        steps: u64,
+        /// Documents to learn from.
+        documents: u64,
+    },
+    /// It goes on after a checkpoint.
+    Resume {
+        /// The run whose steps go on, when it is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<String>,
+        /// The checkpoint; `null` when it begins anew.
+        checkpoint: Option<String>,
+        /// Steps that were done before.
+        steps: u64,
+        /// Settings and inputs that were accepted to differ.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        accepted: Vec<String>,
+    },
+    /// It begins with what another run has learned.
+    Values {
+        /// The checkpoint that holds it.
+        checkpoint: PathBuf,
+    },
+    /// Something of the machine is not what it was for the steps before.
+    Environment {
+        /// What differs, in words.
+        changed: Vec<String>,
+    },
+    /// The loss on held-out documents was taken.
+    Eval {
+        /// Steps done.
+        steps: u64,
+        /// Mini-epochs done.
+        epochs: u64,
+        /// Mean loss in nats.
+        val_loss: f64,
+    },
+    /// A checkpoint was written.
+    Save {
+        /// Its name.
+        checkpoint: String,
+        /// Steps done.
+        steps: u64,
+    },
+    /// It was asked to stop.
+    Interrupted {
+        /// Steps done.
+        steps: u64,
+    },
+    /// It ended because the held-out loss did not fall any more.
+    Patience {
+        /// Steps done.
+        steps: u64,
+    },
+    /// It ended early.
+    Failed {
+        /// Why.
+        message: String,
+    },
+    /// It came to its end.
+    End {
+        /// The newest held-out loss in nats; `null` when nothing is held out.
+        val_loss: Option<f64>,
+        /// The lowest one.
+        best: Option<Best>,
+        /// What was counted in the answers.
+        probes: Vec<ProbeRate>,
+        /// The most bytes that tensors held on the GPU at a time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak_gpu_bytes: Option<u64>,
+    },
+}
+
+/// A line of `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[schemars(title = "statetune event")]
+pub struct EventLine {
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+    /// When, as RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub time: String,
+}
+
+impl EventLine {
+    /// Name of the file.
+    pub const FILE: &str = "events.jsonl";
+
+    /// The line of something that happens now.
+    pub(super) fn now(event: Event) -> EventLine {
+        EventLine { event, time: now() }
+    }
+}

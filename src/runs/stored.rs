@@ -1,0 +1,286 @@
+//! A run as its directory tells it, for everything that looks at runs without tensors.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::find::directory;
+use super::lines::{read_last_line, read_lines};
+use super::resolved::Resolved;
+use super::{
+    Checkpoint, EventLine, Link, Lock, Marks, Metrics, RunRecord, Status, best_checkpoint,
+    checkpoints, find_run, is_busy, name_and_id, read_chain,
+};
+use crate::diagnostic::Diagnostic;
+
+/// Something of a stored run could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadRunError {
+    /// The operating system does not let us.
+    #[error("{}: cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// It is not what it should be.
+    #[error("{}: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Another version of this program wrote it.
+    #[error("{}: has schema `{found}`, expected `{}`", path.display(), RunRecord::SCHEMA)]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// What it says about itself.
+        found: String,
+    },
+}
+
+impl ReadRunError {
+    /// The message as the user sees it.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let message = Diagnostic::error("ST6042", self.to_string());
+        match self {
+            Self::Read { source, .. } => message.note(source.to_string()),
+            Self::Damaged { .. } => message,
+            Self::Version { .. } => message.note("another version of statetune wrote this run"),
+        }
+    }
+}
+
+/// What becomes of a run, seen from outside.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Standing {
+    /// A process works on it.
+    Running,
+    /// It came to its end.
+    Done,
+    /// It was asked to stop, and can go on.
+    Interrupted,
+    /// Its process was killed, and it can go on.
+    Killed,
+    /// It ended early.
+    Failed,
+    /// Its numbers became infinite or no numbers.
+    Diverged,
+}
+
+impl Standing {
+    /// As it is shown and written in conditions.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Interrupted => "interrupted",
+            Self::Killed => "killed",
+            Self::Failed => "failed",
+            Self::Diverged => "diverged",
+        }
+    }
+}
+
+/// A run as its directory tells it. Only `status.json` is read at first, everything else when it is asked for.
+#[derive(Clone, Debug)]
+pub struct StoredRun {
+    path: PathBuf,
+    record: RunRecord,
+    standing: Standing,
+}
+
+impl StoredRun {
+    /// The experiment file as it was written.
+    pub const EXPERIMENT: &str = "experiment.toml";
+    /// Every setting, each with where it came from.
+    pub const SETTINGS: &str = "resolved.toml";
+    /// The folder of answers.
+    pub const SAMPLES: &str = "samples";
+    /// The folder of products.
+    pub const EXPORT: &str = "export";
+
+    /// The run in this directory.
+    ///
+    /// # Errors
+    /// When its status cannot be read, or is that of another version.
+    pub fn open(path: &Path) -> Result<StoredRun, ReadRunError> {
+        let record = RunRecord::load(path)?;
+        let standing = match record.status {
+            Status::Running { .. } if is_busy(path) => Standing::Running,
+            Status::Running { .. } => {
+                // It may have ended between the two looks.
+                match RunRecord::load(path)?.status {
+                    Status::Running { .. } => Standing::Killed,
+                    _ => return StoredRun::open(path),
+                }
+            }
+            Status::Done => Standing::Done,
+            Status::Interrupted => Standing::Interrupted,
+            Status::Failed { .. } => Standing::Failed,
+            Status::Diverged { .. } => Standing::Diverged,
+        };
+        Ok(StoredRun { path: path.to_path_buf(), record, standing })
+    }
+
+    /// The run that `name` means, as [`find_run`] reads it.
+    ///
+    /// # Errors
+    /// A message when there is no such run, or it cannot be read.
+    pub fn find(runs_dir: &Path, name: &str) -> Result<StoredRun, Box<Diagnostic>> {
+        let path = find_run(runs_dir, name)?;
+        StoredRun::open(&path).map_err(|error| Box::new(error.diagnostic()))
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of its directory.
+    pub fn directory(&self) -> String {
+        directory(&self.path)
+    }
+
+    /// The experiment's name, as the directory has it.
+    pub fn name(&self) -> String {
+        name_and_id(&self.path).0
+    }
+
+    /// The letters of its id.
+    pub fn id(&self) -> String {
+        name_and_id(&self.path).1
+    }
+
+    /// What `status.json` says.
+    pub fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// How it stands: a run that says it is running, but that no process holds, was killed.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Optimizer steps done: those of the last line of metrics, or those that are saved, if they are more.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn steps(&self) -> Result<u64, ReadRunError> {
+        // What ended in order has nothing to add to its status.
+        if self.standing == Standing::Done {
+            return Ok(self.record.steps);
+        }
+        let reported = self.last_metrics()?.map_or(0, |metrics| metrics.step);
+        Ok(reported.max(self.record.steps))
+    }
+
+    /// Tags, note and pin of a person.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn marks(&self) -> Result<Marks, ReadRunError> {
+        Marks::load(&self.path)
+    }
+
+    /// Every setting, with where it came from.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn settings(&self) -> Result<Resolved, ReadRunError> {
+        let path = self.path.join(StoredRun::SETTINGS);
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                Resolved::parse(text).map_err(|problem| ReadRunError::Damaged { path, problem })
+            }
+            Err(source) => Err(ReadRunError::Read { path, source }),
+        }
+    }
+
+    /// What its numbers depend on beside the settings; `None` before its inputs were read.
+    pub fn lock(&self) -> Option<Lock> {
+        Lock::load(&self.path)
+    }
+
+    /// The lines of `metrics.jsonl`, without half a line at its end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn metrics(&self) -> Result<Vec<Metrics>, ReadRunError> {
+        read_lines(&self.path.join(Metrics::FILE))
+    }
+
+    /// The last line of `metrics.jsonl`, of which only the end is read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn last_metrics(&self) -> Result<Option<Metrics>, ReadRunError> {
+        read_last_line(&self.path.join(Metrics::FILE))
+    }
+
+    /// The lines of `events.jsonl`, without half a line at its end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn events(&self) -> Result<Vec<EventLine>, ReadRunError> {
+        read_lines(&self.path.join(EventLine::FILE))
+    }
+
+    /// The digests of its steps; none when there are no steps.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn chain(&self) -> Result<Vec<Link>, ReadRunError> {
+        match read_chain(&self.path) {
+            Ok(links) => Ok(links),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => {
+                Err(ReadRunError::Read { path: self.path.join(super::Chain::FILE), source })
+            }
+        }
+    }
+
+    /// Its complete checkpoints, the one with the fewest steps first.
+    pub fn checkpoints(&self) -> Vec<Checkpoint> {
+        checkpoints(&self.path)
+    }
+
+    /// The checkpoint with the lowest held-out loss.
+    pub fn best_checkpoint(&self) -> Option<Checkpoint> {
+        best_checkpoint(&self.path)
+    }
+
+    /// Questions and answers of each moment, by its name: `base`, `tuned`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn samples(&self) -> Result<BTreeMap<String, Vec<SampleLine>>, ReadRunError> {
+        let folder = self.path.join(StoredRun::SAMPLES);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(source) => return Err(ReadRunError::Read { path: folder, source }),
+        };
+        let mut moments = BTreeMap::new();
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if path.extension().is_some_and(|end| end == "jsonl") && !stem.starts_with('.') {
+                moments.insert(stem, read_lines(&path)?);
+            }
+        }
+        Ok(moments)
+    }
+}
+
+/// A line of `samples/MOMENT.jsonl`.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct SampleLine {
+    /// What was asked.
+    pub prompt: String,
+    /// What the model said.
+    pub answer: String,
+}
