@@ -7,13 +7,15 @@
 //! can show first; nothing else in the program knows that.
 
 use super::divergence::Part::{Batch, Length, Loss, Update};
+use serde::Serialize;
+
 use super::divergence::{Divergence, Part};
 use crate::runs::Lock;
 
 /// The documents' files.
-pub const DATA: &str = "data files";
+pub(super) const DATA: &str = "data files";
 /// What was learned before the first step.
-pub const START: &str = "start";
+pub(super) const START: &str = "start";
 
 /// Where one kind of difference can show first.
 #[derive(Debug)]
@@ -56,7 +58,12 @@ const RULES: &[Rule] = &[
         &[Batch],
         "holds other documents, or the same ones in another order",
     ),
-    chosen_by(&["model.tokenizer"], TOKENIZER, &[Batch], "turns the same text into other tokens"),
+    chosen_by(
+        &["model.tokenizer"],
+        Lock::TOKENIZER,
+        &[Batch],
+        "turns the same text into other tokens",
+    ),
     chosen_by(&["model.load_model"], Lock::WEIGHTS, &[Loss], "are those of another model"),
     rule(START, &[Loss], "gives what learns other values before the first step"),
     // Environment.
@@ -98,7 +105,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// A difference that explains why two runs part.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Cause {
     /// The setting, the input or the line of the environment.
     pub name: String,

@@ -97,11 +97,11 @@ impl Course {
 }
 
 /// The quantities of several runs, side by side.
-pub fn metric_rows(courses: &[Course], align: Align) -> MetricRows {
+pub fn metric_rows(courses: &[&Course], align: Align) -> MetricRows {
     let until = courses.iter().map(|course| course.end(align)).min().unwrap_or(0);
     let row = |name: &str, better, value: &dyn Fn(&Course) -> Option<f64>| MetricRow {
         name: name.to_string(),
-        values: courses.iter().map(value).collect(),
+        values: courses.iter().map(|course| value(course)).collect(),
         better,
     };
     let mut rows = vec![
@@ -162,7 +162,7 @@ mod tests {
             probes: Vec::new(),
             samples_per_step: 4,
         };
-        let courses = [small, large];
+        let courses = [&small, &large];
         let found = metric_rows(&courses, Align::Samples);
         let values: Vec<_> = found.rows.iter().map(|row| (&*row.name, &row.values[..])).collect();
         assert_eq!(found.until, 8);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn runs_that_did_nothing_have_nothing_to_compare() {
-        let nothing = [Course::default(), Course::default()];
-        assert_eq!(metric_rows(&nothing, Align::Samples).rows, []);
+        let nothing = Course::default();
+        assert_eq!(metric_rows(&[&nothing, &nothing], Align::Samples).rows, []);
     }
 }
