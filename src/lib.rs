@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod diagnostic;
+pub mod diff;
 pub mod exit;
 pub mod forecast;
 pub mod hub;

@@ -6,6 +6,7 @@ mod cache;
 mod chat;
 mod check;
 mod data;
+mod diff;
 mod eval;
 mod export;
 mod generate;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use clap::Subcommand;
 
-use super::{Color, cache, check, import, schema, show};
+use super::{Color, cache, check, diff, import, schema, show};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 
@@ -22,6 +22,8 @@ pub(super) enum PlainCommand {
     Check(check::CheckArgs),
     /// List or remove prepared data.
     Cache(cache::CacheArgs),
+    /// Compare runs, down to the first step in which they part and the reason for it.
+    Diff(diff::DiffArgs),
     /// Make an experiment file of a script of another trainer.
     Import(import::ImportArgs),
     /// Print the JSON Schema of experiment files.
@@ -34,6 +36,7 @@ impl PlainCommand {
         match self {
             Self::Check(args) => check::check(&args, color),
             Self::Cache(args) => cache::cache(&args, color),
+            Self::Diff(args) => diff::diff(&args, color),
             Self::Import(args) => import::import(&args, color),
             Self::Schema(args) => schema::schema(&args, color),
         }

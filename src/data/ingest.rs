@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::binidx::{Binidx, BinidxWriter};
 use super::error::DataError;
@@ -26,6 +27,8 @@ const BATCH_SUMS: u64 = 10_000;
 const WIDE: usize = 1 << 31;
 /// Bytes of a [`Place`] in a file.
 pub(super) const PLACE_BYTES: usize = 12;
+/// Bytes of the digest of a document's content in a file.
+pub(super) const CONTENT_BYTES: usize = 8;
 
 /// The [`Place::file`] of sums.
 const NO_FILE: u32 = u32::MAX;
@@ -70,19 +73,20 @@ pub(super) struct Ingested {
     pub(super) vocab_size: usize,
 }
 
-/// Reads everything into the pair `prefix`, and where each document comes from into `places`.
+/// Reads everything into the pair `prefix`, where each document comes from into `places`, and the digests of
+/// their contents into `contents`.
 pub(super) fn ingest(
     spec: &PrepareSpec<'_>,
     prefix: &Path,
     places: &Path,
+    contents: &Path,
 ) -> Result<Ingested, DataError> {
     let vocab_size = vocab_size(spec)?;
-    let unwritable = |source| DataError::Io { path: places.into(), source };
     let mut ingest = Ingest {
         spec,
         pair: BinidxWriter::create(prefix, vocab_size)?,
-        places: BufWriter::new(File::create(places).map_err(unwritable)?),
-        places_path: places.into(),
+        places: Table::create(places)?,
+        contents: Table::create(contents)?,
         digests: Vec::new(),
         skipped: 0,
         longest: (0, 0),
@@ -95,9 +99,10 @@ pub(super) fn ingest(
         sources.push((first..ingest.documents(), source.weight));
         file += source.files.len() as u32;
     }
-    let Ingest { pair, places, digests, skipped, longest, .. } = ingest;
+    let Ingest { pair, places, contents, digests, skipped, longest, .. } = ingest;
     pair.finish()?;
-    places.into_inner().map_err(io::IntoInnerError::into_error).map_err(unwritable)?;
+    places.finish()?;
+    contents.finish()?;
     Ok(Ingested { sources, digests, skipped, longest, vocab_size })
 }
 
@@ -130,6 +135,33 @@ struct Encoded {
     ids: Vec<u32>,
     /// 0 when nothing is held out.
     digest: u64,
+    /// XXH3 of its content, which tells it apart from others in records of runs.
+    content: u64,
+}
+
+/// A file with a row of the same size for every document, while it is written.
+struct Table {
+    file: BufWriter<File>,
+    path: PathBuf,
+}
+
+impl Table {
+    fn create(path: &Path) -> Result<Self, DataError> {
+        let file =
+            File::create(path).map_err(|source| DataError::Io { path: path.into(), source })?;
+        Ok(Self { file: BufWriter::new(file), path: path.into() })
+    }
+
+    fn push(&mut self, row: &[u8]) -> Result<(), DataError> {
+        let Self { file, path } = self;
+        file.write_all(row).map_err(|source| DataError::Io { path: path.clone(), source })
+    }
+
+    fn finish(self) -> Result<(), DataError> {
+        let Self { file, path } = self;
+        let written = file.into_inner().map(drop).map_err(io::IntoInnerError::into_error);
+        written.map_err(|source| DataError::Io { path, source })
+    }
 }
 
 /// A text that its tokens do not spell.
@@ -146,8 +178,8 @@ enum Line {
 struct Ingest<'a> {
     spec: &'a PrepareSpec<'a>,
     pair: BinidxWriter,
-    places: BufWriter<File>,
-    places_path: PathBuf,
+    places: Table,
+    contents: Table,
     digests: Vec<u64>,
     skipped: u64,
     longest: (u32, usize),
@@ -226,7 +258,9 @@ impl Ingest<'_> {
     fn line(&self, line: &[u8], encode: bool) -> Line {
         match self.spec.form.parse(line) {
             Ok(None) => Line::Blank,
-            Ok(Some(_)) if !encode => Line::Document(Encoded { ids: Vec::new(), digest: 0 }),
+            Ok(Some(_)) if !encode => {
+                Line::Document(Encoded { ids: Vec::new(), digest: 0, content: 0 })
+            }
             Ok(Some(text)) => match self.encode(&text) {
                 Ok(encoded) => Line::Document(encoded),
                 Err(Changed) => Line::Changed,
@@ -292,17 +326,17 @@ impl Ingest<'_> {
         if !end_of_doc {
             ids.pop_if(|id| *id == END_OF_DOCUMENT);
         }
-        Ok(Encoded { ids, digest: self.digest(text.as_bytes()) })
+        Ok(self.encoded(ids, text.as_bytes()))
     }
 
     fn push_tokens(&mut self, ids: Vec<u32>, place: Place) -> Result<(), DataError> {
         let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-        let digest = self.digest(&bytes);
-        self.push(&Encoded { ids, digest }, place)
+        self.push(&self.encoded(ids, &bytes), place)
     }
 
-    fn digest(&self, content: &[u8]) -> u64 {
-        if self.spec.val_split > 0.0 { digest(self.spec.seed, content) } else { 0 }
+    fn encoded(&self, ids: Vec<u32>, content: &[u8]) -> Encoded {
+        let digest = if self.spec.val_split > 0.0 { digest(self.spec.seed, content) } else { 0 };
+        Encoded { ids, digest, content: xxh3_64(content) }
     }
 
     fn push(&mut self, encoded: &Encoded, place: Place) -> Result<(), DataError> {
@@ -317,9 +351,8 @@ impl Ingest<'_> {
         if self.spec.val_split > 0.0 {
             self.digests.push(encoded.digest);
         }
-        self.places
-            .write_all(&place.to_bytes())
-            .map_err(|source| DataError::Io { path: self.places_path.clone(), source })
+        self.contents.push(&encoded.content.to_le_bytes())?;
+        self.places.push(&place.to_bytes())
     }
 
     fn not_empty(&self, before: u32, path: &Path) -> Result<(), DataError> {

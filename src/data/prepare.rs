@@ -8,6 +8,7 @@
 //! val.bin, val.idx       the documents held out, once, in their order; absent when there are none
 //! train.order, val.order the number of each document of a pair in the order of the sources, u32 each
 //! places                 where each document comes from: file u32, line or document u64
+//! contents               the digest of each document's content in the order of the sources, u64 each
 //! source.json            the report
 //! ```
 //!
@@ -26,7 +27,7 @@ use tempfile::TempDir;
 use super::binidx::{Binidx, BinidxWriter, pair};
 use super::cache::{Hold, note_use};
 use super::error::{self, DataError, Origin};
-use super::ingest::{Ingested, PLACE_BYTES, Place, ingest};
+use super::ingest::{CONTENT_BYTES, Ingested, PLACE_BYTES, Place, ingest};
 use super::jsonl::RecordForm;
 use super::lines;
 use super::mask::Mask;
@@ -36,13 +37,14 @@ use super::tokenizer::Tokenizer;
 use crate::config::{DataType, OnBadLine};
 
 /// Part of the key: goes up when the same input would be prepared differently.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 const TRAIN: &str = "train";
 const VAL: &str = "val";
 const ALL: &str = "all";
 const ORDER: &str = "order";
 const PLACES: &str = "places";
+const CONTENTS: &str = "contents";
 pub(super) const SOURCE: &str = "source.json";
 
 /// What is prepared, and how.
@@ -148,6 +150,12 @@ impl Prepared {
         let order = fs::read(&file).map_err(|source| DataError::Read { file, source })?;
         let (numbers, _) = order.as_chunks::<4>();
         Ok(numbers.iter().map(|number| u32::from_le_bytes(*number) as usize).collect())
+    }
+
+    /// The file of all documents' digests in the order of the sources: u64 each, little-endian, the same for
+    /// the same content whatever else is prepared with it.
+    pub fn contents(&self) -> PathBuf {
+        self.folder.join(CONTENTS)
     }
 
     /// Where document `index` of a pair comes from; `None` when it cannot be found out.
@@ -310,7 +318,9 @@ fn load(folder: &Path) -> Option<Report> {
             fs::metadata(prefix.with_extension(ORDER)).is_ok_and(|o| o.len() == 4 * documents);
         order && Binidx::open(&prefix).is_ok_and(|pair| pair.len() as u64 == documents)
     };
-    let intact = whole(Half::Train, report.train_documents)
+    let contents = fs::metadata(folder.join(CONTENTS));
+    let intact = contents.is_ok_and(|c| c.len() == CONTENT_BYTES as u64 * report.documents)
+        && whole(Half::Train, report.train_documents)
         && (report.held_out == 0 || whole(Half::Val, report.held_out));
     intact.then_some(report)
 }
@@ -328,7 +338,7 @@ pub(super) fn build(
     digests: Vec<Vec<FileDigest>>,
 ) -> Result<Report, DataError> {
     let all = folder.join(ALL);
-    let ingested = ingest(spec, &all, &folder.join(PLACES))?;
+    let ingested = ingest(spec, &all, &folder.join(PLACES), &folder.join(CONTENTS))?;
     if let Some(file) = changed(spec, &digests)? {
         return Err(DataError::ChangedMeanwhile { file });
     }
@@ -578,7 +588,7 @@ mod tests {
         let prepared = case.prepare(0.2, 1, 42).unwrap();
         assert_eq!(lines(&prepared, Half::Val), [1, 5]);
         assert_eq!(lines(&prepared, Half::Train), [7, 10, 2, 3, 6, 4, 9, 8]);
-        assert_eq!(prepared.key, "8977c5a5c14b23eb");
+        assert_eq!(prepared.key, "61f26c15e197594b");
     }
 
     #[test]
@@ -647,6 +657,21 @@ mod tests {
             assert!(!other.cached);
             assert_ne!(other.key, first.key);
         }
+    }
+
+    #[test]
+    fn contents_tell_documents_apart() {
+        let contents = |texts: &[&str], seed| {
+            let case = Case::new(texts);
+            let prepared = case.prepare(0.5, 2, seed).unwrap();
+            let bytes = fs::read(prepared.contents()).unwrap();
+            bytes.as_chunks::<8>().0.iter().map(|one| u64::from_le_bytes(*one)).collect::<Vec<_>>()
+        };
+        let one = contents(&["a", "b", "a"], 1);
+        let other = contents(&["b", "c"], 2);
+        assert_eq!((one.len(), other.len()), (3, 2));
+        assert_eq!((one[0], one[1]), (one[2], other[0]));
+        assert!(one[0] != one[1] && !one.contains(&other[1]));
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl Workload<'_> {
             let linears = self.shape.linears();
             linears.iter().map(|(_, size)| format.bytes([size[0], size[1]])).sum()
         });
-        let shared = if self.kind == Kind::Float { self.elt() * self.tensors_that_learn() } else { 0 };
+        let shared =
+            if self.kind == Kind::Float { self.elt() * self.tensors_that_learn() } else { 0 };
         let copies = if self.kind == Kind::Float { 0 } else { self.elt() * self.adapter_numbers() };
         [all - packed - shared + copies, packed]
     }
@@ -131,9 +132,10 @@ impl Workload<'_> {
     /// that do not learn.
     fn learning(&self) -> u64 {
         4 * (1 + 1 + Adam::MOMENTS) * self.numbers_that_learn()
-            + 4 * self.recipe.and_then(|recipe| recipe.adapter.as_ref()).map_or(0, |adapter| {
-                self.adapter_numbers() - adapter.learned(self.shape)
-            })
+            + 4 * self
+                .recipe
+                .and_then(|recipe| recipe.adapter.as_ref())
+                .map_or(0, |adapter| self.adapter_numbers() - adapter.learned(self.shape))
     }
 
     /// How many numbers learn.
@@ -153,7 +155,11 @@ impl Workload<'_> {
         let mut tape = Tape::new(self.elt());
         let emb = pass.learns("emb.weight");
         let embedded = tape.value(numbers, emb);
-        let x = tape.norm(embedded, self.shape.n_embd.unsigned_abs(), pass.learns("blocks.0.ln0.weight"));
+        let x = tape.norm(
+            embedded,
+            self.shape.n_embd.unsigned_abs(),
+            pass.learns("blocks.0.ln0.weight"),
+        );
         let last = self.grad_cp.then(|| {
             // Inputs of all blocks, and the output of the last one.
             let kept = (self.shape.n_layer.unsigned_abs() + 1) * numbers * self.elt();
@@ -198,7 +204,8 @@ impl Workload<'_> {
     /// input and output. Packed matrices are made dense one at a time; so are the gradients of matrices that
     /// learn, in the dtype of the model and in float32.
     fn workspace(&self) -> u64 {
-        let gradients = self.pass().numbers(4 * self.shape.dim_ffn + 2 * self.shape.n_embd) * self.elt();
+        let gradients =
+            self.pass().numbers(4 * self.shape.dim_ffn + 2 * self.shape.n_embd) * self.elt();
         let linears = self.shape.linears();
         let largest = linears.iter().map(|(_, size)| numbers(size)).max().unwrap_or(0);
         let dense = if self.quant.is_some() { largest * self.elt() } else { 0 };
@@ -217,10 +224,40 @@ mod tmp {
     use crate::peft::*;
     #[test]
     fn show() {
-        let lora = || Some(Recipe { adapter: Some(AdapterRecipe { method: Box::new(Lora { rank: 32, alpha: 1.0, dropout: 0.0 }), targets: None }), parts: Parts::Groups(vec![]), state_lr_scale: None });
-        let pissa = || Some(Recipe { adapter: Some(AdapterRecipe { method: Box::new(Pissa { rank: 32, svd_niter: 4 }), targets: None }), parts: Parts::Groups(vec![]), state_lr_scale: None });
-        let bone = || Some(Recipe { adapter: Some(AdapterRecipe { method: Box::new(Bone { rank: 64 }), targets: None }), parts: Parts::Groups(vec![]), state_lr_scale: None });
-        let bat = || Some(Recipe { adapter: Some(AdapterRecipe { method: Box::new(Bat { rank: 64 }), targets: None }), parts: Parts::Groups(vec![]), state_lr_scale: None });
+        let lora = || {
+            Some(Recipe {
+                adapter: Some(AdapterRecipe {
+                    method: Box::new(Lora { rank: 32, alpha: 1.0, dropout: 0.0 }),
+                    targets: None,
+                }),
+                parts: Parts::Groups(vec![]),
+                state_lr_scale: None,
+            })
+        };
+        let pissa = || {
+            Some(Recipe {
+                adapter: Some(AdapterRecipe {
+                    method: Box::new(Pissa { rank: 32, svd_niter: 4 }),
+                    targets: None,
+                }),
+                parts: Parts::Groups(vec![]),
+                state_lr_scale: None,
+            })
+        };
+        let bone = || {
+            Some(Recipe {
+                adapter: Some(AdapterRecipe { method: Box::new(Bone { rank: 64 }), targets: None }),
+                parts: Parts::Groups(vec![]),
+                state_lr_scale: None,
+            })
+        };
+        let bat = || {
+            Some(Recipe {
+                adapter: Some(AdapterRecipe { method: Box::new(Bat { rank: 64 }), targets: None }),
+                parts: Parts::Groups(vec![]),
+                state_lr_scale: None,
+            })
+        };
         let full = || Some(Recipe { adapter: None, parts: Parts::All, state_lr_scale: None });
         let nf4 = Some(Format::Nf4 { double: false });
         let int8 = Some(Format::Int8);
@@ -245,10 +282,25 @@ mod tmp {
             ("v5 lora bf16", V5, 8, 1024, 4096, lora(), None, b, false, 2, 512, 0),
         ] {
             let shape = Shape::for_scratch(v, l, c, vocab);
-            let w = Workload { shape: &shape, recipe: recipe.as_ref(), quant, kind, grad_cp: cp, head_chunk: 256, rows, tokens, on_gpu: false };
+            let w = Workload {
+                shape: &shape,
+                recipe: recipe.as_ref(),
+                quant,
+                kind,
+                grad_cp: cp,
+                head_chunk: 256,
+                rows,
+                tokens,
+                on_gpu: false,
+            };
             let m = w.memory();
-            let items: Vec<String> = m.items.iter().map(|(i, x)| format!("{i:?} {:.0}", *x as f64 / 1e6)).collect();
-            println!("{name:24} {:.0} measured {measured} : {}", m.total as f64 / 1e6, items.join("  "));
+            let items: Vec<String> =
+                m.items.iter().map(|(i, x)| format!("{i:?} {:.0}", *x as f64 / 1e6)).collect();
+            println!(
+                "{name:24} {:.0} measured {measured} : {}",
+                m.total as f64 / 1e6,
+                items.join("  ")
+            );
         }
     }
 }

@@ -86,7 +86,7 @@ mod tests {
 name = \"x\"
 
 [data]
-data_file = 'a \"b\".jsonl'       # from make_data
+data_file = 'a \"b\".jsonl'         # from make_data
 
 [train]
 ctx_len = 1024

@@ -22,7 +22,7 @@ use torch_sys::C_tensor;
 use super::{KernelError, Wkv5, Wkv6, Wkv7};
 
 pub use build::{Build, OperandType, Program, QuantBuild, Recurrence};
-pub use gpu::{NoGpu, device_name, find_driver, find_gpu, peak_gpu_bytes};
+pub use gpu::{NoGpu, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes};
 pub(super) use launch::launch_quant;
 pub use launch::{Launch, LaunchRequest, QuantLaunch, QuantLaunchRequest};
 

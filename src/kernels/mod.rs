@@ -18,6 +18,7 @@ mod half;
 mod memory;
 mod native;
 mod operands;
+mod processor;
 pub mod quant;
 pub mod reference;
 mod tf32;
@@ -25,13 +26,8 @@ mod tf32;
 use tch::{Kind, Tensor};
 
 pub use backward::backward;
-<<<<<<< HEAD
-pub use cuda::{NoGpu, device_name, find_driver, find_gpu, peak_gpu_bytes};
-pub use memory::keep_memory;
-=======
-pub use cuda::{NoGpu, device_name, find_gpu, peak_gpu_bytes};
+pub use cuda::{NoGpu, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes};
 pub use memory::{keep_memory, peak_resident_bytes};
->>>>>>> w-n
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use tf32::allow_tf32;

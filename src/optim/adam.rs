@@ -147,10 +147,29 @@ impl Adam {
     }
 }
 
+/// Numbers that one thread adds up. libtorch takes sums of more than 32768 numbers to one apart, by the
+/// number of threads.
+const PIECE: i64 = 16_384;
+
+/// The sum of all numbers in float64, in the same order whatever the number of threads: pieces first, and
+/// then their sums.
+fn sum(numbers: &Tensor) -> Tensor {
+    let mut numbers = numbers.reshape([-1]);
+    while numbers.numel() as i64 > PIECE {
+        let rest = numbers.numel() as i64 % PIECE;
+        let whole = numbers.numel() as i64 - rest;
+        let pieces = numbers.narrow(0, 0, whole).view([-1, PIECE]);
+        let pieces = pieces.sum_dim_intlist(1, false, Kind::Double);
+        let rest = numbers.narrow(0, whole, rest).sum(Kind::Double).view([1]);
+        numbers = Tensor::cat(&[pieces, rest], 0);
+    }
+    numbers.sum(Kind::Double)
+}
+
 /// Scales the gradients down together when their common norm exceeds `max_norm` (0: never) and returns
 /// the norm before.
 pub fn clip_gradients(gradients: &mut [Tensor], max_norm: f64) -> f64 {
-    let squares: Vec<Tensor> = gradients.iter().map(|g| g.square().sum(Kind::Double)).collect();
+    let squares: Vec<Tensor> = gradients.iter().map(|g| sum(&g.square())).collect();
     let norm = Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[]);
     if max_norm > 0.0 && norm + CLIP_EPS > max_norm {
         for g in gradients {
@@ -184,6 +203,21 @@ mod tests {
             let found = adam.parameters()[0].tensor.double_value(&[0]);
             assert!((found - expected).abs() < 2e-8, "{found} instead of {expected}");
         }
+    }
+
+    #[test]
+    fn the_norm_does_not_depend_on_the_number_of_threads() {
+        tch::manual_seed(1);
+        let g = Tensor::randn([300, 1000], (Kind::Float, tch::Device::Cpu));
+        let threads = tch::get_num_threads();
+        let norms = [1, 2, 3, 7].map(|n| {
+            tch::set_num_threads(n);
+            clip_gradients(&mut [g.copy()], 0.0).to_bits()
+        });
+        tch::set_num_threads(threads);
+        assert_eq!(norms, [norms[0]; 4]);
+        let norm = g.to_kind(Kind::Double).norm().double_value(&[]);
+        assert!((f64::from_bits(norms[0]) / norm - 1.0).abs() < 1e-7);
     }
 
     #[test]

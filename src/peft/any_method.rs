@@ -5,7 +5,7 @@ use std::rc::Rc;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
-use super::adapter::{Adapter, AdapterMethod, Part};
+use super::adapter::{Adapter, AdapterMethod, Kept, Part};
 use super::{Bat, Bone, Lora, Pissa};
 
 /// One of the methods. Unlike a `dyn AdapterMethod` it can be planned with by a program that has no tensors:
@@ -29,6 +29,15 @@ impl AdapterMethod for AnyMethod {
             Self::Pissa(method) => method.parts(size),
             Self::Bone(method) => method.parts(size),
             Self::Bat(method) => method.parts(size),
+        }
+    }
+
+    fn kept(&self) -> Kept {
+        match self {
+            Self::Lora(method) => method.kept(),
+            Self::Pissa(method) => method.kept(),
+            Self::Bone(method) => method.kept(),
+            Self::Bat(method) => method.kept(),
         }
     }
 

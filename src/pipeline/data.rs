@@ -22,6 +22,8 @@ pub(super) struct Datasets<'a> {
     pub(super) locked: Vec<LockedFile>,
     /// The key of the prepared data; absent for a pair that is read as it is.
     pub(super) key: Option<String>,
+    /// The file of the documents' digests; absent likewise.
+    pub(super) contents: Option<PathBuf>,
     /// Lines that are no documents and were left out.
     pub(super) skipped_lines: u64,
     /// Keeps the prepared data from being removed.
@@ -94,6 +96,7 @@ pub(super) fn prepare_data<'a>(
         val_prefix,
         locked: files.into_iter().map(|file| LockedFile::new(&file.path, file.sha256)).collect(),
         key: prepared.as_ref().map(|prepared| prepared.key.clone()),
+        contents: prepared.as_ref().map(Prepared::contents),
         skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
         _prepared: prepared,
     })

@@ -17,7 +17,7 @@ use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, q
 use crate::config::{Dataload, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Coverage, Tokenizer};
 use crate::exit::ExitCode;
-use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes, peak_resident_bytes};
+use crate::kernels::{allow_tf32, device_model, device_name, peak_gpu_bytes, peak_resident_bytes};
 use crate::model::{Shape, fingerprint};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
@@ -25,7 +25,7 @@ use crate::plan::{ModelPlan, Plan};
 use crate::quant;
 use crate::runs::{
     Chain, Entry, Event, Lock, LockedFile, LockedQuant, ProbeRate, RunDir, Sinks, Status,
-    StoredRun, Totals, best_checkpoint, resolved_toml, sha256_of,
+    StoredRun, Totals, best_checkpoint, record_documents, resolved_toml, sha256_of,
 };
 use crate::sample::rate;
 use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
@@ -66,6 +66,9 @@ pub fn run(
     };
     let work = AssertUnwindSafe(|| {
         record_inputs(plan, &run, &tokenizer, &lock)?;
+        if let Some(contents) = &data.contents {
+            record_documents(&run, contents)?;
+        }
         if !changed.is_empty() {
             run.event(Event::Environment { changed })?;
         }
@@ -131,7 +134,7 @@ fn lock(
         libtorch: env!("STATETUNE_LIBTORCH_VERSION").to_string(),
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
-        device: device_name(plan.device),
+        device: device_model(plan.device),
         op: plan.op.name().to_string(),
         fingerprint,
         data: data.locked.clone(),

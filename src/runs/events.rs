@@ -84,6 +84,9 @@ pub enum Event {
         /// The most bytes that tensors held on the GPU at a time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peak_gpu_bytes: Option<u64>,
+        /// The most bytes of memory that the process held at a time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak_resident_bytes: Option<u64>,
     },
 }
 

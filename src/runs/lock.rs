@@ -81,6 +81,10 @@ impl LockedFile {
 impl Lock {
     /// Name of the file.
     pub const FILE: &str = "lock.toml";
+    /// What the checkpoint to start from is called among the inputs.
+    pub const WEIGHTS: &str = "weights";
+    /// What the vocabulary is called among the inputs.
+    pub const TOKENIZER: &str = "tokenizer";
 
     /// The lock of the run at `path`; `None` when it has none that can be read.
     pub fn load(path: &Path) -> Option<Lock> {
@@ -96,36 +100,42 @@ impl Lock {
     pub fn input(&self, name: &str) -> Vec<&LockedFile> {
         match name {
             "data" => self.data.iter().collect(),
-            "tokenizer" => vec![&self.tokenizer],
+            Lock::TOKENIZER => vec![&self.tokenizer],
             _ => self.weights.iter().collect(),
         }
     }
 
     /// The inputs whose content differs, by name, and what else of the machine differs, in words.
     pub fn differences(&self, now: &Lock) -> LockDifferences {
-        let inputs = ["data", "tokenizer", "weights"];
+        let inputs = ["data", Lock::TOKENIZER, Lock::WEIGHTS];
         let content = |lock: &Lock, input| -> Vec<String> {
             lock.input(input).into_iter().map(|file| file.sha256.clone()).collect()
         };
         let inputs = inputs.into_iter().filter(|input| content(self, input) != content(now, input));
-        let mut machine = Vec::new();
-        for (what, was, now) in [
-            ("statetune", &self.statetune, &now.statetune),
-            ("libtorch", &self.libtorch, &now.libtorch),
-            ("device", &self.device, &now.device),
-            ("op", &self.op, &now.op),
-        ] {
-            if was != now {
-                machine.push(format!("{what} {was} -> {now}"));
-            }
-        }
-        if self.kernels != now.kernels {
-            machine.push("other kernels".to_string());
-        }
-        if self.threads != now.threads {
-            machine.push(format!("threads {} -> {}", self.threads, now.threads));
-        }
-        LockDifferences { inputs: inputs.collect(), machine }
+        let lines = self.machine().into_iter().zip(now.machine());
+        let changed = lines.filter(|((_, was), (_, now))| was != now);
+        let machine = changed.map(|((name, was), (_, now))| format!("{name} {was} -> {now}"));
+        LockDifferences { inputs: inputs.collect(), machine: machine.collect() }
+    }
+
+    /// The programs, the device and their settings, each by a name and as it is shown.
+    pub fn machine(&self) -> [(&'static str, String); 6] {
+        [
+            ("statetune", self.statetune.clone()),
+            ("libtorch", self.libtorch.clone()),
+            ("kernels", short(&self.kernels)),
+            ("device", self.device.clone()),
+            ("op", self.op.clone()),
+            ("threads", self.threads.to_string()),
+        ]
+    }
+
+    /// Weights and tokenizer, each by a name and the start of its digest. Weights are known by their tensors,
+    /// so that another file of the same ones is no other input.
+    pub fn inputs(&self) -> Vec<(&'static str, String)> {
+        let weights = self.fingerprint.as_ref().or(self.weights.as_ref().map(|file| &file.sha256));
+        let weights = weights.map(|digest| (Lock::WEIGHTS, short(digest)));
+        weights.into_iter().chain([(Lock::TOKENIZER, short(&self.tokenizer.sha256))]).collect()
     }
 
     /// The file's text.
@@ -169,6 +179,11 @@ pub fn sha256_of(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
     Ok(hex(hasher.finalize().as_slice()))
+}
+
+/// Enough of a digest to tell it from others.
+fn short(digest: &str) -> String {
+    digest.chars().take(8).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -12,6 +12,7 @@
 //!   tensorboard/      event files (`log.sinks`)
 //!   samples/          base.jsonl, tuned.jsonl: answers before and after
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
+//!   documents.bin     8 bytes a document: a digest of its text
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
 //!   export/           rwkv-N.pth and .st after mini-epoch N
 //!   status.json       how it stands and what it has come to; names the version of the directory's format
@@ -22,6 +23,7 @@
 mod chain;
 mod checkpoint;
 mod dir;
+mod documents;
 mod events;
 mod find;
 mod lines;
@@ -39,6 +41,7 @@ pub use checkpoint::{
     name_best, remove_old_checkpoints, save_checkpoint,
 };
 pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
+pub use documents::record_documents;
 pub use events::{Event, EventLine};
 pub use find::{
     Moment, all_runs, directory, find_run, name_and_id, newest_product, nothing_saved,

@@ -102,7 +102,7 @@ fn auto_computes_on_the_processor_without_a_gpu() {
     let case = Case::new().with(STATE, "accelerator = \"cpu\"", "accelerator = \"auto\"");
     case.statetune(&["run", STATE]).is_done();
     let lock = case.read(case.only_run().join("lock.toml"));
-    assert!(lock.contains("device = \"processor, 1 thread\"\nop = \"cpu\"\n"), "{lock}");
+    assert!(lock.contains("device = \"processor ("), "{lock}");
     let resolved = case.read(case.only_run().join("resolved.toml"));
     assert!(resolved.contains("accelerator = \"auto\"  # file line 32"), "{resolved}");
 }

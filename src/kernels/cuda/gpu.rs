@@ -8,6 +8,7 @@ use tch::{Cuda, Device};
 
 use super::nvrtc::Nvrtc;
 use super::{enable_cuda, has_driver, libtorch_packages};
+use crate::kernels::processor::processor_model;
 
 unsafe extern "C" {
     fn statetune_peak_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
@@ -73,6 +74,14 @@ pub fn device_name(device: Device) -> String {
             let threads = tch::get_num_threads();
             format!("processor, {threads} thread{}", if threads == 1 { "" } else { "s" })
         }
+    }
+}
+
+/// The model of a device, for records: by another one the same run may round otherwise.
+pub fn device_model(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => gpu_name(index).unwrap_or_else(|| "GPU".to_string()),
+        _ => processor_model(),
     }
 }
 

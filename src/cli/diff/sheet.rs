@@ -1,0 +1,289 @@
+//! A comparison of runs as text: sections with a line each and rows below it, for people and as Markdown.
+
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{ContentArrangement, Table};
+
+use crate::data::grouped;
+use crate::diff::{Align, Better, DataChange, Diff, Divergence, MetricRow, Pair, Part, SPEED};
+
+/// Letters of a setting's value; longer ones are cut, as prompts and templates may be.
+const VALUE_CHARS: usize = 40;
+/// The column at which the line of a section begins.
+const INDENT: usize = 14;
+
+/// A part of the comparison.
+struct Section {
+    title: &'static str,
+    line: String,
+    /// Names of the columns behind the first one, for Markdown and where there are more than two runs.
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+    /// A last line.
+    end: Option<String>,
+}
+
+/// The comparison for people.
+pub(super) fn human(diff: &Diff, decimals: usize, with_samples: bool) -> String {
+    let mut text = title(diff);
+    for section in sections(diff, decimals, with_samples) {
+        let gap = INDENT.saturating_sub(section.title.len()).max(3);
+        text += &format!("\n{}{}{}", section.title, " ".repeat(gap), section.line);
+        let mut table = plain(&section, NOTHING, diff.runs.len() > 2);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        if !section.rows.is_empty() {
+            text.extend(table.lines().map(|line| format!("\n  {}", line.trim_end())));
+        }
+        text.extend(
+            section.end.map(|end| format!("\n{}{end}", " ".repeat(section.title.len() + gap))),
+        );
+    }
+    text
+}
+
+/// The comparison as Markdown.
+pub(super) fn markdown(diff: &Diff, decimals: usize, with_samples: bool) -> String {
+    let mut text = title(diff);
+    for mut section in sections(diff, decimals, with_samples) {
+        text += &format!("\n\n**{}** {}", section.title, section.line);
+        text.extend(section.end.take().map(|end| format!("\\\n{end}")));
+        if !section.rows.is_empty() {
+            let escaped = |cell: &mut String| *cell = cell.replace('|', "\\|").replace('\n', " ");
+            section.rows.iter_mut().flatten().for_each(escaped);
+            text += &format!("\n\n{}", plain(&section, ASCII_MARKDOWN, true).trim_fmt());
+        }
+    }
+    text
+}
+
+fn plain(section: &Section, preset: &str, with_header: bool) -> Table {
+    let mut table = Table::new();
+    table.load_preset(preset).set_content_arrangement(ContentArrangement::Disabled);
+    if with_header {
+        table.set_header([String::new()].into_iter().chain(section.columns.iter().cloned()));
+    }
+    table.add_rows(section.rows.clone());
+    table
+}
+
+fn title(diff: &Diff) -> String {
+    let names: Vec<String> =
+        diff.runs.iter().map(|run| format!("{} {}", run.id, run.name)).collect();
+    format!("diff {}  ->  {}", names[0], names[1..].join(", "))
+}
+
+fn sections(diff: &Diff, decimals: usize, with_samples: bool) -> Vec<Section> {
+    vec![
+        settings(diff),
+        data(diff),
+        environment(diff),
+        metrics(diff, decimals),
+        divergence(diff),
+        samples(diff, with_samples),
+    ]
+}
+
+/// The ids of the runs, and what else has a column.
+fn columns(diff: &Diff, more: &[&str]) -> Vec<String> {
+    let ids = diff.runs.iter().map(|run| run.id.clone());
+    ids.chain(more.iter().map(|name| name.to_string())).collect()
+}
+
+fn settings(diff: &Diff) -> Section {
+    let line = match diff.settings.len() {
+        0 => format!("all {} equal", diff.equal_settings),
+        changed => format!("{changed} changed, {} equal", diff.equal_settings),
+    };
+    let rows = diff.settings.iter().map(|row| {
+        let values = row.values.iter().map(|value| value.as_deref().map_or("-".to_string(), cut));
+        let mut origins: Vec<&str> =
+            row.origins.iter().map(|origin| origin.as_deref().unwrap_or("-")).collect();
+        origins.dedup();
+        let cells = [row.key.clone()].into_iter().chain(values);
+        cells.chain([origins.join(" -> ")]).collect()
+    });
+    let rows = rows.collect();
+    Section { title: "SETTINGS", line, columns: columns(diff, &["from"]), rows, end: None }
+}
+
+fn cut(value: &str) -> String {
+    match value.char_indices().nth(VALUE_CHARS) {
+        Some((end, _)) => format!("{}...", &value[..end]),
+        None => value.to_string(),
+    }
+}
+
+fn data(diff: &Diff) -> Section {
+    let count = diff.documents.map(|count| format!("{} documents", grouped(count as usize)));
+    let text = |pair: &Pair| match &pair.data {
+        DataChange::Same => format!("same {}", count.as_deref().unwrap_or("files")),
+        DataChange::Reordered => {
+            format!("same {} in another order", count.as_deref().unwrap_or("documents"))
+        }
+        DataChange::Changed { added, removed, first_added, first_removed } => {
+            let some = |what: &str, count: u64, first: &[u64]| {
+                let numbers: Vec<String> = first.iter().map(u64::to_string).collect();
+                let more = if count > first.len() as u64 { ", ..." } else { "" };
+                (count > 0).then(|| {
+                    let count = grouped(count as usize);
+                    format!("{count} {what} (number {}{more})", numbers.join(", "))
+                })
+            };
+            let parts =
+                [some("added", *added, first_added), some("removed", *removed, first_removed)];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            format!("documents: {}", parts.join(", "))
+        }
+        DataChange::Unknown => "other files; their documents were not recorded".to_string(),
+    };
+    let all_same = diff.pairs.iter().all(|pair| pair.data == DataChange::Same);
+    each_pair(diff, "DATA", all_same, |pair| (text(pair), None))
+}
+
+/// A section about each further run and the first one: a line when there is one, or all say the same, and a
+/// row each otherwise.
+fn each_pair(
+    diff: &Diff,
+    title: &'static str,
+    all_same: bool,
+    text: impl Fn(&Pair) -> (String, Option<String>),
+) -> Section {
+    let mut section =
+        Section { title, line: String::new(), columns: Vec::new(), rows: Vec::new(), end: None };
+    if diff.pairs.len() == 1 || all_same {
+        (section.line, section.end) = text(&diff.pairs[0]);
+        return section;
+    }
+    section.line = format!("compared with {}", diff.runs[0].id);
+    section.columns = vec![String::new()];
+    for (run, pair) in diff.runs[1..].iter().zip(&diff.pairs) {
+        let (line, end) = text(pair);
+        let end = end.map_or(String::new(), |end| format!("; {end}"));
+        section.rows.push(vec![run.id.clone(), line + &end]);
+    }
+    section
+}
+
+fn environment(diff: &Diff) -> Section {
+    let line = match diff.environment.len() {
+        0 => "same program, libtorch, kernels, device, weights and tokenizer".to_string(),
+        1 => "1 difference".to_string(),
+        n => format!("{n} differences"),
+    };
+    let rows = diff.environment.iter().map(|row| {
+        let values = row.values.iter().map(|value| value.clone().unwrap_or("-".to_string()));
+        [row.name.to_string()].into_iter().chain(values).collect()
+    });
+    let rows = rows.collect();
+    Section { title: "ENVIRONMENT", line, columns: columns(diff, &[]), rows, end: None }
+}
+
+fn metrics(diff: &Diff, decimals: usize) -> Section {
+    let what = match diff.metrics.align {
+        Align::Samples => "samples",
+        Align::Tokens => "learned tokens",
+    };
+    let all = if diff.runs.len() == 2 { "both" } else { "all" };
+    let until = grouped(diff.metrics.until as usize);
+    let rows = diff.metrics.rows.iter().map(|row| {
+        let values = row.values.iter().map(|value| match value {
+            None => "-".to_string(),
+            Some(value) if row.name == SPEED => speed(*value),
+            Some(value) => format!("{value:.decimals$}"),
+        });
+        [row.name.clone()].into_iter().chain(values).chain(change(row, decimals)).collect()
+    });
+    Section {
+        title: "METRICS",
+        line: format!("at best, within the {until} {what} that {all} have seen"),
+        columns: columns(diff, if diff.runs.len() == 2 { &["change", ""] } else { &[] }),
+        rows: rows.collect(),
+        end: None,
+    }
+}
+
+/// By how much the second of two numbers differs, and whether it is the better one.
+fn change(row: &MetricRow, decimals: usize) -> Vec<String> {
+    let [Some(was), Some(now)] = row.values[..] else { return Vec::new() };
+    let change = match row.name == SPEED {
+        true => format!("{:+.0} %", (now / was - 1.0) * 100.0),
+        false => format!("{:+.decimals$}", now - was),
+    };
+    if !change.contains(|digit: char| ('1'..='9').contains(&digit)) {
+        return vec![if was == now { "equal".to_string() } else { change }];
+    }
+    let verdict = match row.better {
+        None => "",
+        Some(better) if (better == Better::Lower) == (now < was) => "better",
+        Some(_) => "worse",
+    };
+    vec![change, verdict.to_string()]
+}
+
+/// `15.9 k`.
+fn speed(positions_per_s: f64) -> String {
+    match positions_per_s {
+        large if large >= 1e4 => format!("{:.1} k", large / 1e3),
+        small => format!("{small:.0}"),
+    }
+}
+
+fn divergence(diff: &Diff) -> Section {
+    let same = |pair: &Pair| pair.divergence == diff.pairs[0].divergence && pair.causes.is_empty();
+    let all_same =
+        diff.pairs.iter().all(same) && matches!(diff.pairs[0].divergence, Divergence::Same { .. });
+    each_pair(diff, "FIRST DIVERGENCE", all_same, divergence_text)
+}
+
+/// Where two runs part, and what explains it.
+pub(in crate::cli) fn divergence_text(pair: &Pair) -> (String, Option<String>) {
+    let (step, part) = match pair.divergence {
+        Divergence::Same { steps } => {
+            return (format!("none: all {} steps are the same, bit for bit", steps), None);
+        }
+        Divergence::Unknown => return ("not known: no steps were recorded".to_string(), None),
+        Divergence::Ended { steps } => {
+            let line = format!("none within the {steps} steps that both have; one has more");
+            return (line, explained(pair));
+        }
+        Divergence::Parted { step, part } => (step, part),
+    };
+    let what = match part {
+        Part::Batch => "the batch itself",
+        Part::Loss => "the loss, from the same batch",
+        Part::Update => "what was learned, from the same loss",
+        Part::Length => "its absence",
+    };
+    let why = match &pair.causes[..] {
+        [only] => {
+            let name = only.name.rsplit('.').next().unwrap_or(&only.name);
+            format!(": {name} {}", only.why)
+        }
+        _ => String::new(),
+    };
+    let nothing =
+        || "explained by nothing that was recorded; the device may not repeat its sums".to_string();
+    (format!("step {step}, {what}{why}"), Some(explained(pair).unwrap_or_else(nothing)))
+}
+
+/// The causes by name.
+fn explained(pair: &Pair) -> Option<String> {
+    let names: Vec<&str> = pair.causes.iter().map(|cause| cause.name.as_str()).collect();
+    match &names[..] {
+        [] => None,
+        [only] => Some(format!("explained by: {only}")),
+        several => Some(format!("explained by one or more of: {}", several.join(", "))),
+    }
+}
+
+fn samples(diff: &Diff, with_samples: bool) -> Section {
+    let hint =
+        if diff.samples.is_empty() || with_samples { "" } else { "   (--samples shows them)" };
+    let line = match (diff.prompts, diff.samples.len()) {
+        (0, _) => "no prompt that all of them answered".to_string(),
+        (prompts, 0) => format!("the same answers to {prompts} prompts"),
+        (prompts, differ) => format!("{differ} of {prompts} prompts differ{hint}"),
+    };
+    Section { title: "SAMPLES", line, columns: Vec::new(), rows: Vec::new(), end: None }
+}
