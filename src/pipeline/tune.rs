@@ -9,28 +9,22 @@ use serde_json::json;
 use super::course::{Course, Ended, export};
 use super::coverage;
 use super::data::{Datasets, prepare_data};
+use super::facts::facts;
+use super::inputs::{lock, record_inputs};
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
-use super::start::{Beginning, Start, setting_changes};
+use super::start::{Beginning, Start};
 use super::tuned::start as begin_tuning;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{Dataload, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Coverage, Tokenizer};
-use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
-use crate::model::{Shape, fingerprint};
+use crate::kernels::{allow_tf32, peak_gpu_bytes};
+use crate::model::Shape;
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
-use crate::quant;
-use crate::runs::{
-    Chain, Lock, LockedFile, LockedQuant, RunDir, Status, Totals, TrainLog, best_checkpoint,
-    resolved_toml, sha256_of,
-};
+use crate::runs::{Chain, Lock, RunDir, Status, Totals, TrainLog, best_checkpoint};
 use crate::sample::rate;
 use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
-
-/// The vocabulary of a run on the characters of its data.
-pub const CHARACTERS: &str = "vocab.json";
 
 /// Executes a plan from `start` and tells `watch` about it. Once `stop` is true, the run ends after the step
 /// that it is in, with everything saved.
@@ -95,74 +89,6 @@ fn out_of_memory(panic: &(dyn Any + Send)) -> Option<String> {
     let known = ["can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc"];
     let line = text.lines().find(|line| known.iter().any(|one| line.contains(one)))?;
     Some(line.trim().to_string())
-}
-
-/// Everything outside the settings that the run depends on.
-fn lock(
-    plan: &Plan,
-    tokenizer: &Tokenizer,
-    shape: &Shape,
-    data: &Datasets<'_>,
-) -> Result<Lock, RunError> {
-    let (weights, fingerprint) = match &plan.model {
-        ModelPlan::Load(path) => {
-            let sha256 = sha256_of(path).map_err(|source| {
-                crate::tensorfile::WeightsError::Read { path: path.clone(), source }
-            })?;
-            (Some(LockedFile::new(path, sha256)), Some(fingerprint(path)?))
-        }
-        ModelPlan::Scratch { .. } => (None, None),
-    };
-    let vocabulary = tokenizer.fingerprint().to_string();
-    let tokenizer = match &plan.config().model.tokenizer {
-        TokenizerSetting::Auto if plan.characters => {
-            LockedFile { path: CHARACTERS.into(), sha256: vocabulary }
-        }
-        TokenizerSetting::Auto | TokenizerSetting::World => {
-            LockedFile { path: TokenizerSetting::WORLD.into(), sha256: vocabulary }
-        }
-        TokenizerSetting::File(path) => LockedFile::new(path, vocabulary),
-    };
-    Ok(Lock {
-        statetune: env!("CARGO_PKG_VERSION").to_string(),
-        libtorch: env!("STATETUNE_LIBTORCH_VERSION").to_string(),
-        kernels: Lock::kernels_sha256(),
-        threads: tch::get_num_threads(),
-        device: device_name(plan.device),
-        op: plan.op.name().to_string(),
-        fingerprint,
-        data: data.locked.clone(),
-        prepared: data.key.clone(),
-        tokenizer,
-        weights,
-        quant: plan.quant.map(|format| LockedQuant {
-            format: format.name().to_string(),
-            double: format.is_double(),
-            bytes: quant::bytes(shape, plan.kind, Some(format)),
-        }),
-    })
-}
-
-/// Writes what the run is made of, before any training. What an earlier process of the run wrote stays,
-/// but for settings that were changed since.
-fn record_inputs(
-    plan: &Plan,
-    run: &RunDir,
-    tokenizer: &Tokenizer,
-    lock: &Lock,
-) -> Result<(), RunError> {
-    if let Some(characters) = tokenizer.characters_json() {
-        run.write(CHARACTERS, characters.as_bytes())?;
-    }
-    if !run.join("experiment.toml").exists() {
-        run.write("experiment.toml", plan.loaded.text.as_bytes())?;
-    }
-    let recorded = run.join("resolved.toml").exists();
-    if !recorded || !setting_changes(run.path(), plan)?.is_empty() {
-        run.write("resolved.toml", resolved_toml(&plan.loaded).as_bytes())?;
-    }
-    run.write(Lock::FILE, lock.to_toml().as_bytes())?;
-    Ok(())
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call, which hands everything on")]
@@ -347,86 +273,4 @@ fn step_options(plan: &Plan) -> StepOptions {
         l2wrap: train.l2wrap,
         gradient_clip_val: plan.gradient_clip_val,
     }
-}
-
-/// What is known before the first step.
-fn facts(
-    plan: &Plan,
-    shape: &Shape,
-    data: &Datasets<'_>,
-    adam: &Adam,
-    options: &FitOptions,
-) -> Vec<(&'static str, String)> {
-    let Datasets { train: loader, skipped_lines, .. } = data;
-    let survey = loader.survey();
-    let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
-    let samples = options.total_steps() * options.samples_per_step();
-    let precision = match plan.config().train.precision {
-        Precision::Fp32 => "fp32",
-        Precision::Tf32 => "tf32",
-        Precision::Bf16 => "bf16",
-        Precision::Fp16 => "fp16",
-    };
-    let mut facts = vec![
-        (
-            "model",
-            format!(
-                "{}, {} parameters ({} layers x {}), {}",
-                shape.version(),
-                shape.parameters(),
-                shape.n_layer,
-                shape.n_embd,
-                precision
-            ),
-        ),
-        ("device", format!("{}, op {}", device_name(plan.device), plan.op.name())),
-        ("trains", format!("{learning} numbers")),
-        (
-            "data",
-            format!(
-                "{}, {} tokens, {} of them learned",
-                documents(survey.documents),
-                survey.tokens,
-                survey.learned
-            ),
-        ),
-        (
-            "steps",
-            format!(
-                "{} ({} x {} in a mini-epoch), {samples} samples",
-                options.curve.total_steps, options.epoch_count, options.epoch_steps
-            ),
-        ),
-    ];
-    if let Some(format) = plan.quant {
-        let megabytes = |format| quant::bytes(shape, plan.kind, format) as f64 / 1e6;
-        let (packed, dense) = (megabytes(Some(format)), megabytes(None));
-        let fact = format!("{format}: {packed:.1} MB of weights instead of {dense:.1} MB");
-        facts.insert(1, ("quant", fact));
-    }
-    if plan.tf32 && !plan.device.is_cuda() {
-        facts.push(("tf32", "processors have none: all products are float32".to_string()));
-    }
-    if *skipped_lines > 0 {
-        let plural = if *skipped_lines == 1 { "" } else { "s" };
-        facts.push(("skipped", format!("{skipped_lines} line{plural} that are no documents")));
-    }
-    if plan.config().data.dataload == Dataload::Pack {
-        let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
-        facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
-    }
-    for (count, label, what) in [
-        (survey.truncated, "cut", "the end of {}, longer than ctx_len"),
-        (survey.split, "split", "{}, longer than ctx_len, into several samples"),
-        (survey.dropped, "drop", "{}, longer than ctx_len"),
-    ] {
-        if count > 0 {
-            facts.push((label, what.replace("{}", &documents(count))));
-        }
-    }
-    facts
-}
-
-fn documents(count: u64) -> String {
-    format!("{count} document{}", if count == 1 { "" } else { "s" })
 }
