@@ -53,8 +53,10 @@ pub(super) struct Course<'a, 'data> {
     /// The newest held-out loss.
     pub(super) val_now: Option<f64>,
     pub(super) best: Option<Best>,
-    /// What the newest mini-epoch produced.
+    /// What the newest export wrote.
     pub(super) products: Vec<PathBuf>,
+    /// Steps done at the newest export.
+    pub(super) exported_at: Option<u64>,
     pub(super) ended: Ended,
 }
 
@@ -64,7 +66,7 @@ impl Course<'_, '_> {
         self.totals = place.totals;
         self.chain = Chain::after(place.chain);
         self.val_before = place.val_before;
-        self.val_now = place.val_before;
+        self.val_now = place.val_now;
         self.best = place.best;
     }
 
@@ -86,9 +88,7 @@ impl Course<'_, '_> {
             saved = epoch.is_multiple_of(u64::from(config.checkpoint.epoch_save)) || last;
             if saved || is_best {
                 // The checkpoint comes last: what it does not know is done again after a crash.
-                let passport = passport(self.plan, self.run, self.lock, &self.shape, epoch + 1);
-                let name = format!("rwkv-{epoch}");
-                self.products = export(self.plan, self.run, self.method, &name, &passport)?;
+                self.export(position)?;
                 self.save(done, is_best)?;
                 saved = true;
             }
@@ -100,8 +100,7 @@ impl Course<'_, '_> {
             }
         }
 
-        let patience = config.eval.patience;
-        self.ended = if patience > 0 && self.best.is_some_and(|best| best.since >= patience) {
+        self.ended = if self.has_lost_patience() {
             Ended::Patience
         } else if position.steps == self.options.total_steps() {
             Ended::AllSteps
@@ -112,9 +111,31 @@ impl Course<'_, '_> {
         };
         if !saved {
             check_learned(&done.trainer.adam, position)?;
+            if self.ended == Ended::Patience {
+                self.export(position)?;
+            }
             self.save(done, false)?;
         }
         Ok(ControlFlow::Break(()))
+    }
+
+    /// Whether the held-out loss has not fallen for as many evaluations as `eval.patience` allows.
+    pub(super) fn has_lost_patience(&self) -> bool {
+        let patience = self.plan.config().eval.patience;
+        patience > 0 && self.best.is_some_and(|best| best.since >= patience)
+    }
+
+    /// Writes what was learned as the product of the mini-epoch of the last step, unless that was done.
+    pub(super) fn export(&mut self, position: &Position) -> Result<(), RunError> {
+        if self.exported_at == Some(position.steps) {
+            return Ok(());
+        }
+        let epoch = position.steps.saturating_sub(1) / self.options.epoch_steps;
+        let passport = passport(self.plan, self.run, self.lock, &self.shape, epoch + 1);
+        let name = format!("rwkv-{epoch}");
+        self.products = export(self.plan, self.run, self.method, &name, &passport)?;
+        self.exported_at = Some(position.steps);
+        Ok(())
     }
 
     /// Takes the loss on the held-out documents and records it; whether it is the lowest so far.
@@ -176,6 +197,7 @@ impl Course<'_, '_> {
             totals: self.totals,
             chain: self.chain.running(),
             val_before: self.val_before,
+            val_now: self.val_now,
             best: self.best,
         };
         for records in [Metrics::FILE, TrainLog::FILE, Chain::FILE] {

@@ -24,7 +24,7 @@ use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
 use crate::runs::{Chain, Lock, RunDir, Status, Totals, TrainLog, best_checkpoint};
 use crate::sample::rate;
-use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
+use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
 
 /// Executes a plan from `start` and tells `watch` about it. Once `stop` is true, the run ends after the step
 /// that it is in, with everything saved.
@@ -160,6 +160,7 @@ fn tune<'data>(
         val_now: None,
         best: None,
         products: Vec::new(),
+        exported_at: None,
         ended: Ended::AllSteps,
     };
     let mut position = Position::default();
@@ -176,8 +177,16 @@ fn tune<'data>(
     if position.steps == 0 {
         course.evaluate(&position)?;
     }
-    let position =
-        fit(&mut trainer, &mut data.train, &options, position, |done| course.after_step(done))?;
+    if course.has_lost_patience() {
+        // An earlier process was stopped between its last step and its end.
+        course.ended = Ended::Patience;
+    } else {
+        let after_step = |done: &StepDone<'_>| course.after_step(done);
+        position = fit(&mut trainer, &mut data.train, &options, position, after_step)?;
+    }
+    if course.ended != Ended::Stopped {
+        course.export(&position)?;
+    }
     let Course { ended, val_before, val_now, best, totals, mut products, watch, .. } = course;
     if ended == Ended::Stopped {
         run.event("interrupted", json!({ "steps": position.steps }))?;
@@ -186,12 +195,6 @@ fn tune<'data>(
     }
     if ended == Ended::Patience {
         run.event("patience", json!({ "steps": position.steps }))?;
-    }
-    if products.is_empty() {
-        // An earlier process had done all steps.
-        let epoch = position.steps.saturating_sub(1) / options.epoch_steps;
-        let passport = passport(plan, run, lock, shape, epoch + 1);
-        products = export(plan, run, method, &format!("rwkv-{epoch}"), &passport)?;
     }
     let tuned = sample("tuned", watch)?;
     let probes = plan.probes.iter().map(|probe| {

@@ -72,6 +72,9 @@ pub struct Place {
     pub chain: u64,
     /// Held-out loss before training, where something is held out.
     pub val_before: Option<f64>,
+    /// The newest held-out loss.
+    #[serde(default)]
+    pub val_now: Option<f64>,
     /// The best held-out loss so far.
     pub best: Option<Best>,
 }
