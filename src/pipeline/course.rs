@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use tch::Kind;
 
+use super::guard::Reaction;
+use super::origins::Origins;
 use super::passport::passport;
+use super::watchdog::Watchdog;
 use super::{Progress, RunError};
 use crate::config::ExportDtype;
 use crate::data::Loader;
+use crate::diagnostic::Diagnostic;
 use crate::model::Shape;
-use crate::optim::Adam;
 use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::Plan;
@@ -21,7 +23,7 @@ use crate::runs::{
     remove_old_checkpoints, save_checkpoint,
 };
 use crate::tensorfile::Dtype;
-use crate::train::{FitOptions, Position, StepDone, TrainError, Trainer, mean_loss};
+use crate::train::{FitOptions, Position, StepDone, Trainer, mean_loss};
 
 /// Why the loop over steps came to its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,8 +32,10 @@ pub(super) enum Ended {
     AllSteps,
     /// The held-out loss has not fallen for as many evaluations as `eval.patience` says.
     Patience,
-    /// It was asked to stop.
+    /// It was asked to stop, or its time is over.
     Stopped,
+    /// The newest checkpoint is to be gone back to, and the batch of this step, counted from 1, left out.
+    Rollback(u64),
 }
 
 /// What a run adds up and writes while it trains.
@@ -43,6 +47,10 @@ pub(super) struct Course<'a, 'data> {
     pub(super) method: &'a dyn Method,
     pub(super) options: FitOptions,
     pub(super) val: Option<&'a mut Loader<'data>>,
+    /// Where the documents that are trained on come from.
+    pub(super) origins: &'a Origins,
+    /// The last steps.
+    pub(super) watchdog: Watchdog,
     /// Asks the run to stop after the step that it is in.
     pub(super) stop: &'a AtomicBool,
     pub(super) watch: &'a mut dyn FnMut(Progress<'_>),
@@ -74,6 +82,12 @@ impl Course<'_, '_> {
     pub(super) fn after_step(&mut self, done: &StepDone<'_>) -> Result<ControlFlow<()>, RunError> {
         let config = self.plan.config();
         let position = &done.position;
+        if let Some(fault) = done.record.fault
+            && self.meet(fault, done)? == Reaction::Rollback
+        {
+            self.ended = Ended::Rollback(position.steps);
+            return Ok(ControlFlow::Break(()));
+        }
         self.chain.add(self.run, done)?;
         self.record(done)?;
 
@@ -82,7 +96,6 @@ impl Course<'_, '_> {
         if let Some(mean_loss) = done.epoch_mean_loss {
             let epoch = done.record.epoch;
             self.run.append(TrainLog::FILE, &TrainLog::line(epoch, mean_loss, done.record.lr))?;
-            check_learned(&done.trainer.adam, position)?;
             let is_best = self.evaluate(position)?;
             let last = position.steps == self.options.total_steps();
             saved = epoch.is_multiple_of(u64::from(config.checkpoint.epoch_save)) || last;
@@ -93,7 +106,6 @@ impl Course<'_, '_> {
                 saved = true;
             }
         } else if every > 0 && position.steps.is_multiple_of(every) {
-            check_learned(&done.trainer.adam, position)?;
             if self.evaluate(position)? {
                 self.save(done, true)?;
                 saved = true;
@@ -104,13 +116,12 @@ impl Course<'_, '_> {
             Ended::Patience
         } else if position.steps == self.options.total_steps() {
             Ended::AllSteps
-        } else if self.stop.load(Ordering::Relaxed) {
+        } else if self.stop.load(Ordering::Relaxed) || self.is_time_over() {
             Ended::Stopped
         } else {
             return Ok(ControlFlow::Continue(()));
         };
         if !saved {
-            check_learned(&done.trainer.adam, position)?;
             if self.ended == Ended::Patience {
                 self.export(position)?;
             }
@@ -146,7 +157,9 @@ impl Course<'_, '_> {
         let (micro_bsz, head_chunk) = (train.micro_bsz.into(), train.head_chunk.into());
         let found = mean_loss(&model, &state, val, micro_bsz, head_chunk)?;
         let Some(val_loss) = found else { return Ok(false) };
-        check_finite("held-out loss", val_loss, position)?;
+        if !val_loss.is_finite() {
+            return Err(held_out_diverged(val_loss, position));
+        }
         let (steps, epoch_steps) = (position.steps, self.options.epoch_steps);
         let epochs = steps / epoch_steps;
         self.run
@@ -177,18 +190,38 @@ impl Course<'_, '_> {
             self.run.append(Metrics::FILE, &line)?;
             (self.watch)(Progress::Interval(&metrics));
         }
+        if step.loss.is_finite() {
+            let multiple = self.plan.config().guard.loss_spike;
+            if let Some(median) = self.watchdog.add(step.loss, step.grad_norm, multiple) {
+                self.tell_spike(done, median)?;
+            }
+        }
         Ok(())
     }
 
     /// Writes a checkpoint, and removes those that are too old.
     fn save(&mut self, done: &StepDone<'_>, is_best: bool) -> Result<(), RunError> {
-        let Trainer { adam, scaler, .. } = done.trainer;
-        let position = done.position;
-        let epochs = position.steps / self.options.epoch_steps;
         let name = match done.epoch_mean_loss {
             Some(_) => Checkpoint::epoch_name(done.record.epoch),
-            None => Checkpoint::step_name(position.steps),
+            None => Checkpoint::step_name(done.position.steps),
         };
+        self.save_as(&name, done.trainer, done.position)?;
+        if is_best {
+            name_best(self.run, &name)?;
+        }
+        remove_old_checkpoints(self.run, self.plan.config().checkpoint.keep_last as usize);
+        Ok(())
+    }
+
+    /// Writes a checkpoint of this name.
+    pub(super) fn save_as(
+        &mut self,
+        name: &str,
+        trainer: &Trainer<'_>,
+        position: Position,
+    ) -> Result<(), RunError> {
+        let Trainer { adam, scaler, .. } = trainer;
+        let epochs = position.steps / self.options.epoch_steps;
         let place = Place {
             position,
             epochs,
@@ -203,11 +236,7 @@ impl Course<'_, '_> {
         for records in [Metrics::FILE, TrainLog::FILE, Chain::FILE] {
             self.run.sync(records)?;
         }
-        save_checkpoint(self.run, &name, adam, &place)?;
-        if is_best {
-            name_best(self.run, &name)?;
-        }
-        remove_old_checkpoints(self.run, self.plan.config().checkpoint.keep_last as usize);
+        save_checkpoint(self.run, name, adam, &place)?;
         self.run.event("save", json!({ "checkpoint": name, "steps": position.steps }))?;
         Ok(())
     }
@@ -229,18 +258,11 @@ pub(super) fn export(
     Ok(method.export(&run.join(format!("export/{name}")), &export)?)
 }
 
-/// Refuses what a step may leave behind although its loss was finite; nothing is saved then.
-fn check_learned(adam: &Adam, position: &Position) -> Result<(), TrainError> {
-    for parameter in adam.parameters() {
-        let sum = parameter.tensor.sum(Kind::Double).double_value(&[]);
-        check_finite("what was learned", sum, position)?;
-    }
-    Ok(())
-}
-
-fn check_finite(what: &'static str, value: f64, position: &Position) -> Result<(), TrainError> {
-    if value.is_finite() {
-        return Ok(());
-    }
-    Err(TrainError::NonFinite { what, value, step: position.steps.saturating_sub(1) })
+/// Why a run stops whose numbers are finite on what it learns from, and on nothing else.
+fn held_out_diverged(val_loss: f64, position: &Position) -> RunError {
+    let message = format!("held-out loss became {val_loss} after step {}", position.steps);
+    let refusal = Diagnostic::error("ST7012", message)
+        .note("nothing was saved after that; the checkpoints before are intact")
+        .help("lower `schedule.lr_init`, or look for broken documents in what is held out");
+    RunError::Diverged(Box::new(refusal))
 }

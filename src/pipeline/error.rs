@@ -49,6 +49,9 @@ pub enum RunError {
     /// Another process works on the run.
     #[error(transparent)]
     Busy(#[from] OpenRunError),
+    /// Numbers are not finite any more.
+    #[error("{}", .0.message)]
+    Diverged(Box<Diagnostic>),
     /// Memory ran out.
     #[error("memory ran out: {message}")]
     OutOfMemory {
@@ -98,9 +101,7 @@ impl RunError {
             Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Documents(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Contradiction(_) | Self::Passport(_) => ExitCode::Model,
-            Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {
-                ExitCode::Diverged
-            }
+            Self::Diverged(_) | Self::Train(TrainError::LossScale { .. }) => ExitCode::Diverged,
             Self::Train(TrainError::Kernel(_)) | Self::Kernel(_) => ExitCode::Device,
         }
     }
@@ -126,14 +127,9 @@ impl RunError {
             Self::Contradiction(diagnostic)
             | Self::Foreign(diagnostic)
             | Self::Resume(diagnostic)
+            | Self::Diverged(diagnostic)
             | Self::Documents(diagnostic) => (**diagnostic).clone(),
             Self::Passport(error) => with_cause(error.code(), error),
-            Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error(
-                "ST7001",
-                error.to_string(),
-            )
-            .note("nothing was saved after that; the checkpoints of the mini-epochs before are intact")
-            .help("lower `schedule.lr_init`, or look for broken documents in the data"),
             Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(
                 "ST7002",
                 error.to_string(),

@@ -1,7 +1,7 @@
 //! What is known of a run before its first step, as its first lines say it.
 
 use super::data::Datasets;
-use crate::config::{Dataload, Precision};
+use crate::config::Dataload;
 use crate::kernels::device_name;
 use crate::model::Shape;
 use crate::optim::Adam;
@@ -21,12 +21,7 @@ pub(super) fn facts(
     let survey = loader.survey();
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
     let samples = options.total_steps() * options.samples_per_step();
-    let precision = match plan.config().train.precision {
-        Precision::Fp32 => "fp32",
-        Precision::Tf32 => "tf32",
-        Precision::Bf16 => "bf16",
-        Precision::Fp16 => "fp16",
-    };
+    let precision = plan.config().train.precision.name();
     let mut facts = vec![
         (
             "model",

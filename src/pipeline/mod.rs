@@ -9,15 +9,18 @@ mod data;
 mod error;
 mod evaluate;
 mod facts;
+mod guard;
 mod inputs;
 mod merge;
 mod model;
+mod origins;
 mod passport;
 mod record;
 mod sample;
 mod start;
 mod tune;
 mod tuned;
+mod watchdog;
 
 pub use data::prepare_sources;
 mod subject;

@@ -9,8 +9,8 @@ use crate::config::{Config, Overrides, load};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{Change, Plan, Reach, changes};
 use crate::runs::{
-    Chain, Checkpoint, Lock, Metrics, RunDir, TrainLog, checkpoints, find_run, rewind_records,
-    runs_named,
+    Chain, Checkpoint, LeftOut, Lock, Metrics, RunDir, TrainLog, checkpoints, find_run,
+    rewind_records, runs_named,
 };
 
 /// Where a run begins.
@@ -26,6 +26,8 @@ pub enum Start {
         checkpoint: Option<Checkpoint>,
         /// What is accepted to differ: settings and inputs.
         accept: Vec<String>,
+        /// Documents to leave out from now on, as a person names them.
+        drop_samples: Vec<String>,
     },
     /// After a checkpoint of another run, in a new directory that takes over its records.
     Branch {
@@ -50,6 +52,14 @@ impl Start {
             Start::New => None,
             Start::Continue { checkpoint, .. } => checkpoint.as_ref(),
             Start::Branch { checkpoint, .. } | Start::Values { checkpoint } => Some(checkpoint),
+        }
+    }
+
+    /// Documents to leave out from now on, as a person names them.
+    pub(super) fn drop_samples(&self) -> &[String] {
+        match self {
+            Start::Continue { drop_samples, .. } => drop_samples,
+            _ => &[],
         }
     }
 
@@ -167,7 +177,7 @@ impl Start {
         let create = || RunDir::create(&plan.runs_dir, &plan.config().name);
         match self {
             Start::New => Ok((create()?, Beginning::New)),
-            Start::Continue { run, checkpoint, accept } => {
+            Start::Continue { run, checkpoint, accept, .. } => {
                 let (steps, epochs) = checkpoint
                     .as_ref()
                     .map_or((0, 0), |one| (one.place.position.steps, one.place.epochs));
@@ -178,7 +188,8 @@ impl Start {
             }
             Start::Branch { run: from, checkpoint, .. } => {
                 let run = create()?;
-                for name in [Metrics::FILE, TrainLog::FILE, Chain::FILE, "samples/base.jsonl"] {
+                let records = [Metrics::FILE, TrainLog::FILE, Chain::FILE, LeftOut::FILE];
+                for name in records.into_iter().chain(["samples/base.jsonl"]) {
                     run.copy_from(&from, name)?;
                 }
                 rewind_records(&run, checkpoint.place.position.steps, checkpoint.place.epochs)?;
@@ -204,6 +215,16 @@ pub(super) enum Beginning {
     After(Checkpoint),
     /// What a checkpoint learned, and nothing else of it.
     Values(Checkpoint),
+}
+
+impl Beginning {
+    /// Steps that the run has done.
+    pub(super) fn steps(&self) -> u64 {
+        match self {
+            Beginning::After(checkpoint) => checkpoint.place.position.steps,
+            Beginning::New | Beginning::Values(_) => 0,
+        }
+    }
 }
 
 /// The settings of the run at `path`, as it recorded them.

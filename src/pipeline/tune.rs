@@ -1,6 +1,7 @@
 //! The run itself.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicBool;
 
@@ -10,19 +11,26 @@ use super::course::{Course, Ended, export};
 use super::coverage;
 use super::data::{Datasets, prepare_data};
 use super::facts::facts;
+use super::guard::leave_out;
 use super::inputs::{lock, record_inputs};
+use super::origins::Named;
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
 use super::start::{Beginning, Start};
 use super::tuned::start as begin_tuning;
+use super::watchdog::Watchdog;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
+use crate::config::Nonfinite;
 use crate::data::{Coverage, Tokenizer};
 use crate::kernels::{allow_tf32, peak_gpu_bytes};
 use crate::model::Shape;
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
-use crate::runs::{Chain, Lock, RunDir, Status, Totals, TrainLog, best_checkpoint};
+use crate::runs::{
+    Chain, Checkpoint, LeftOut, Lock, RunDir, Status, Totals, TrainLog, best_checkpoint,
+    checkpoints,
+};
 use crate::sample::rate;
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
 
@@ -46,6 +54,10 @@ pub fn run(
     let method = begin_tuning(plan, weights, &tokenizer)?;
     let lock = lock(plan, &tokenizer, &shape, &data)?;
     let changed = start.check_lock(&lock)?;
+    let mut dropped = Vec::new();
+    for asked in start.drop_samples() {
+        dropped.extend(data.origins.find(plan, asked)?);
+    }
 
     let (run, beginning) = start.open(plan)?;
     // What went wrong first is to be reported, also where the status cannot be written.
@@ -58,9 +70,16 @@ pub fn run(
         if !changed.is_empty() {
             run.event("environment", json!({ "changed": changed }))?;
         }
+        for Named { document, name } in dropped {
+            let from_step = beginning.steps();
+            LeftOut::Document { from_step, document, name: name.clone() }.add(&run)?;
+            run.event("left_out", json!({ "document": name }))?;
+        }
+        let left_out = leave_out(&run, &mut data)?;
         let run = (&run, &lock);
         let method = (method.as_ref(), &shape);
-        tune(plan, run, method, &tokenizer, &mut data, &questions, &beginning, stop, watch)
+        let data = (&mut data, left_out);
+        tune(plan, run, method, &tokenizer, data, &questions, &beginning, stop, watch)
     });
     // Where memory runs out, libtorch panics.
     let result = catch_unwind(work).unwrap_or_else(|panic| match out_of_memory(&*panic) {
@@ -97,7 +116,7 @@ fn tune<'data>(
     (run, lock): (&RunDir, &Lock),
     (method, shape): (&dyn Method, &Shape),
     tokenizer: &Tokenizer,
-    data: &mut Datasets<'data>,
+    (data, mut left_out): (&mut Datasets<'data>, BTreeSet<u64>),
     questions: &[String],
     beginning: &Beginning,
     stop: &AtomicBool,
@@ -152,6 +171,8 @@ fn tune<'data>(
         method,
         options,
         val: data.val.as_mut(),
+        origins: &data.origins,
+        watchdog: Watchdog::new(),
         stop,
         watch,
         totals: Totals::default(),
@@ -174,15 +195,27 @@ fn tune<'data>(
             (course.watch)(Progress::Resumed { steps: position.steps });
         }
     }
-    if position.steps == 0 {
+    if position.steps == 0 && course.val_now.is_none() {
         course.evaluate(&position)?;
+    }
+    let rolls_back = config.guard.nonfinite == Nonfinite::Rollback;
+    if rolls_back && checkpoints(run.path()).is_empty() {
+        course.save_as(&Checkpoint::step_name(position.steps), &trainer, position)?;
     }
     if course.has_lost_patience() {
         // An earlier process was stopped between its last step and its end.
         course.ended = Ended::Patience;
     } else {
-        let after_step = |done: &StepDone<'_>| course.after_step(done);
-        position = fit(&mut trainer, &mut data.train, &options, position, after_step)?;
+        loop {
+            let after_step = |done: &StepDone<'_>| course.after_step(done);
+            position =
+                fit(&mut trainer, &mut data.train, &options, position, &left_out, after_step)?;
+            let Ended::Rollback(step) = course.ended else { break };
+            let checkpoint = course.go_back(step)?;
+            checkpoint.restore(&mut trainer)?;
+            position = checkpoint.place.position;
+            left_out.insert(step - 1);
+        }
     }
     if course.ended != Ended::Stopped {
         course.export(&position)?;

@@ -139,7 +139,7 @@ impl RunDir {
             Err(TryLockError::Error(source)) => return Err(fail(source).into()),
         }
         let run = RunDir { path: path.to_path_buf(), _lock: file };
-        for folder in ["", "ckpt", "export", "samples"] {
+        for folder in ["", "ckpt", "export", "incidents", "samples"] {
             clear_leftovers(&run.join(folder));
         }
         run.set_status(&Status::Running { pid: std::process::id() })?;

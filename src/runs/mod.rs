@@ -11,6 +11,8 @@
 //!   samples/          base.jsonl, tuned.jsonl: answers before and after
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
+//!   incidents/        steps whose numbers were not finite, each with its batch
+//!   left_out.jsonl    what later steps leave out
 //!   export/           rwkv-N.pth and .st after mini-epoch N
 //!   status.json       running, done, interrupted or failed
 //!   LOCK              locked by the process that works on the run
@@ -20,6 +22,8 @@ mod chain;
 mod checkpoint;
 mod dir;
 mod find;
+mod incident;
+mod left_out;
 mod lock;
 mod records;
 mod resolved;
@@ -27,12 +31,14 @@ mod resolved;
 pub use chain::{Chain, LINK_BYTES, Link, read_chain};
 pub use checkpoint::{
     Checkpoint, CheckpointError, LoadCheckpointError, Place, best_checkpoint, checkpoints,
-    name_best, remove_old_checkpoints, save_checkpoint,
+    name_best, remove_old_checkpoints, restore_values, save_checkpoint,
 };
 pub use dir::{OpenRunError, RunDir, RunDirError, Status, is_busy};
 pub use find::{
     all_runs, find_run, name_and_id, newest_product, nothing_saved, product_file, runs_named,
 };
+pub use incident::{BatchRow, Environment, FirstBad, Incident, incident_folders, save_incident};
+pub use left_out::LeftOut;
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
 pub use records::{Best, Metrics, Totals, TrainLog, rewind_records};
 pub use resolved::resolved_toml;
