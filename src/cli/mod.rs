@@ -9,6 +9,7 @@ mod data;
 mod eval;
 mod export;
 mod generate;
+mod incident;
 mod merge;
 mod mount;
 mod resume;
@@ -32,6 +33,7 @@ use crate::config::{ConfigError, Overrides, load};
 use crate::diagnostic::{Diagnostic, Severity, summary};
 use crate::exit::ExitCode;
 use crate::kernels::keep_memory;
+use crate::pipeline::keep_quiet_without_memory;
 use crate::plan::{Plan, Purpose, resolve};
 
 /// Fine-tune RWKV models from one TOML file.
@@ -61,6 +63,8 @@ enum Command {
     Cache(cache::CacheArgs),
     /// Talk with a run's tuned model, or with two side by side.
     Chat(chat::ChatArgs),
+    /// Look at steps whose numbers were not finite, and compute one again.
+    Incident(incident::IncidentArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
     /// Measure loss and behaviour on held-out documents, of the base and of what was tuned.
@@ -186,6 +190,7 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
 /// Runs the command that the arguments of this process ask for.
 pub fn main() -> ExitCode {
     keep_memory();
+    keep_quiet_without_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -204,6 +209,7 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::data(&args, color),
         Command::Cache(args) => cache::cache(&args, color),
         Command::Chat(args) => chat::chat(&args, color),
+        Command::Incident(args) => incident::incident(&args, color),
         Command::Score(args) => score::score(&args, color),
         Command::Eval(args) => eval::eval(&args, color),
         Command::Export(args) => export::export(&args, color),

@@ -329,6 +329,22 @@ mod tests {
     }
 
     #[test]
+    fn a_document_that_is_left_out_is_in_no_batch() {
+        let mut loader = loader(&numbered(&[2; 6]), OPTIONS).unwrap();
+        let batch = loader.batch(0, 6).unwrap();
+        assert_eq!(batch.documents, [[5], [0], [2], [4], [3], [1]]);
+        loader.leave_out([2]);
+        for pass in 0..2 {
+            let batch = loader.batch(pass * 6, 6).unwrap();
+            let place = batch.documents.iter().position(Vec::is_empty).expect("an empty row");
+            assert_eq!(values(&batch.inputs)[place], 0);
+            assert_eq!((batch.learned, batch.documents.concat().contains(&2)), (5, false));
+        }
+        let batch = loader.batch(0, 6).unwrap();
+        assert_eq!(values(&batch.inputs), [6, 1, 0, 5, 4, 2]);
+    }
+
+    #[test]
     fn nothing_behind_the_last_learned_token_is_computed() {
         let mask = Mask::Assistant(Template::rwkv_qa());
         let text = b"Assistant: a\n\nUser: a long text that nobody learns";

@@ -1,5 +1,7 @@
 //! Why a run ended early, in one type, with its exit code.
 
+use std::path::{Path, PathBuf};
+
 use crate::data::DataError;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -58,6 +60,14 @@ pub enum RunError {
         /// What libtorch says.
         message: String,
     },
+    /// What ended a run that can be continued once it is mended.
+    #[error("{error}")]
+    Within {
+        /// The run directory.
+        run: PathBuf,
+        /// What ended it.
+        error: Box<RunError>,
+    },
     /// A product.
     #[error(transparent)]
     Output(#[from] WeightsError),
@@ -87,9 +97,20 @@ impl From<AlgebraError> for RunError {
 }
 
 impl RunError {
+    /// The same as what ended the run in `run`; whoever mends the disk, the memory or the data can continue it.
+    pub(super) fn within(self, run: &Path) -> RunError {
+        match self.exit_code() {
+            ExitCode::Disk | ExitCode::OutOfMemory | ExitCode::Data => {
+                RunError::Within { run: run.to_path_buf(), error: Box::new(self) }
+            }
+            _ => self,
+        }
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Within { error, .. } => error.exit_code(),
             Self::Data(DataError::Io { .. }) | Self::Dir(_) => ExitCode::Disk,
             Self::Output(WeightsError::Write { .. }) => ExitCode::Disk,
             Self::Output(_) => ExitCode::Model,
@@ -116,6 +137,10 @@ impl RunError {
             }
         };
         match self {
+            Self::Within { run, error } => error.diagnostic().help(format!(
+                "what was saved is intact; when this is mended: `statetune resume {}`",
+                run.display()
+            )),
             Self::Data(error) | Self::Train(TrainError::Data(error)) => error.diagnostic(),
             Self::Model(error) => {
                 let message = with_cause(error.code(), error);
@@ -145,7 +170,6 @@ impl RunError {
             Self::Checkpoint(error) => with_cause("ST6005", error)
                 .help("an older checkpoint of the run may be intact: `train.epoch_begin` goes on from it"),
             Self::OutOfMemory { .. } => Diagnostic::error("ST5005", self.to_string())
-                .note("every checkpoint of the run is intact")
                 .help("`train.grad_cp = true`, a smaller `train.micro_bsz` with more `train.accumulate_grad_batches`, or a smaller `train.head_chunk` need less"),
             Self::Output(error) => with_cause(error.code(), error),
         }

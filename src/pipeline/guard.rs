@@ -173,7 +173,8 @@ impl Course<'_, '_> {
                 threads: self.lock.threads,
                 precision: self.plan.config().train.precision.name().to_string(),
             },
-            replay: format!("statetune incident replay {run}/{}", Incident::name_of(step)),
+            replay: (fault != Fault::Update)
+                .then(|| format!("statetune incident replay {run}/{}", Incident::name_of(step))),
         }
     }
 
@@ -206,19 +207,25 @@ impl Course<'_, '_> {
         if !documents.is_empty() {
             message = message.note(format!("batch holds {}", list(documents)));
         }
-        message = message
-            .note(saved)
-            .help(format!("replay only this step in fp32: `{}`", incident.replay));
-        if let Some(document) = documents.first().filter(|_| documents.len() == 1) {
-            message = message.help(format!(
+        message = message.note(saved);
+        if let Some(command) = &incident.replay {
+            message = message.help(format!("replay only this step in fp32: `{command}`"));
+        }
+        let document = documents.first().filter(|_| documents.len() == 1);
+        message = message.help(match (document, &incident.replay) {
+            (Some(document), Some(_)) => format!(
                 "go on without this document: `statetune resume {run} --drop-sample {}`",
                 self.short_name(document)
-            ));
-        } else {
-            message = message.help(format!(
-                "go on without this step: `statetune resume {run} --set guard.nonfinite=skip`"
-            ));
-        }
+            ),
+            (None, Some(_)) => {
+                format!(
+                    "go on without this step: `statetune resume {run} --set guard.nonfinite=skip`"
+                )
+            }
+            (_, None) => format!(
+                "go on without this step: `statetune resume {run} --set guard.nonfinite=rollback`"
+            ),
+        });
         message.help(format!(
             "go on with a lower rate: `statetune resume {run} --set schedule.lr_init={} --accept schedule.lr_init`",
             one_digit(lr)

@@ -1,6 +1,5 @@
 //! The run itself.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicBool;
@@ -13,6 +12,7 @@ use super::data::{Datasets, prepare_data};
 use super::facts::facts;
 use super::guard::leave_out;
 use super::inputs::{lock, record_inputs};
+use super::memory::out_of_memory;
 use super::origins::Named;
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
@@ -96,18 +96,7 @@ pub fn run(
         }
         Err(error) => failed(error.to_string()),
     }
-    result
-}
-
-/// What libtorch said when memory ran out; `None` for any other panic.
-fn out_of_memory(panic: &(dyn Any + Send)) -> Option<String> {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())?;
-    let known = ["can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc"];
-    let line = text.lines().find(|line| known.iter().any(|one| line.contains(one)))?;
-    Some(line.trim().to_string())
+    result.map_err(|error| error.within(run.path()))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call, which hands everything on")]
@@ -128,7 +117,7 @@ fn tune<'data>(
         method,
         adam: Adam::new(method.parameters(), plan.adam),
         scaler: LossScaler::for_kind(plan.kind),
-        options: step_options(plan),
+        options: StepOptions::of_plan(plan),
     };
 
     let facts = facts(plan, shape, data, &trainer.adam, &options);
@@ -298,15 +287,5 @@ fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
             warmup_steps: schedule.warmup_steps.into(),
             total_steps: epoch_steps * epoch_count,
         },
-    }
-}
-
-fn step_options(plan: &Plan) -> StepOptions {
-    let train = &plan.config().train;
-    StepOptions {
-        head_chunk: train.head_chunk.into(),
-        grad_cp: train.grad_cp,
-        l2wrap: train.l2wrap,
-        gradient_clip_val: plan.gradient_clip_val,
     }
 }

@@ -52,8 +52,8 @@ pub struct Incident {
     pub checkpoint: Option<String>,
     /// What computed it.
     pub environment: Environment,
-    /// The command that computes the step again.
-    pub replay: String,
+    /// The command that computes the step again; absent where its update was to blame.
+    pub replay: Option<String>,
 }
 
 /// Where numbers stopped being finite.

@@ -178,3 +178,18 @@ fn step_batches(
     let batch = |i| loader.batch(first + i * options.micro_bsz, options.micro_bsz);
     (0..options.accumulate_grad_batches).map(batch).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_without_a_loss_does_not_count_in_the_mean() {
+        let mut position = Position::default();
+        let losses = [2.0, f64::NAN, 4.0, 1.0, 1.0, 1.0];
+        let means: Vec<_> =
+            losses.into_iter().filter_map(|loss| position.advance(4, loss, 3)).collect();
+        assert_eq!(means, [3.0, 1.0]);
+        assert_eq!((position.steps, position.samples, position.epoch_left_out), (6, 24, 0));
+    }
+}

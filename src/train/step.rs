@@ -5,6 +5,7 @@ use super::{LossScaler, TrainError};
 use crate::data::Batch;
 use crate::optim::{Adam, clip_gradients};
 use crate::peft::Method;
+use crate::plan::Plan;
 
 /// How a step computes.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,19 @@ pub struct StepOptions {
     pub l2wrap: f64,
     /// Largest norm of all gradients together; 0: not clipped.
     pub gradient_clip_val: f64,
+}
+
+impl StepOptions {
+    /// Those of a plan.
+    pub fn of_plan(plan: &Plan) -> StepOptions {
+        let train = &plan.config().train;
+        StepOptions {
+            head_chunk: train.head_chunk.into(),
+            grad_cp: train.grad_cp,
+            l2wrap: train.l2wrap,
+            gradient_clip_val: plan.gradient_clip_val,
+        }
+    }
 }
 
 /// What was not finite in a step.
