@@ -11,6 +11,7 @@ mod eval;
 mod export;
 mod generate;
 mod import;
+mod incident;
 mod merge;
 mod mount;
 mod plain;
@@ -36,6 +37,7 @@ use crate::diagnostic::{Diagnostic, Severity, summary};
 use crate::exit::ExitCode;
 use crate::hub::{self, HubFile, is_on_hub};
 use crate::kernels::{NoGpu, find_gpu, keep_memory};
+use crate::pipeline::keep_quiet_without_memory;
 use crate::plan::{Plan, Purpose, resolve};
 
 /// Fine-tune RWKV models from one TOML file.
@@ -65,6 +67,8 @@ enum Command {
     Data(data::DataArgs),
     /// Talk with a run's tuned model, or with two side by side.
     Chat(chat::ChatArgs),
+    /// Look at steps whose numbers were not finite, and compute one again.
+    Incident(incident::IncidentArgs),
     /// Print how likely a model finds given tokens, as JSON.
     Score(score::ScoreArgs),
     /// Measure loss and behaviour on held-out documents, of the base and of what was tuned.
@@ -228,12 +232,14 @@ pub fn main() -> ExitCode {
 /// The program `statetune-tensors`, which has libtorch and runs every command.
 pub fn main_with_tensors() -> ExitCode {
     keep_memory();
+    keep_quiet_without_memory();
     start(|command, color| match command {
         Command::Run(args) => run::run(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
         Command::Data(args) => data::data(&args, color),
         Command::Chat(args) => chat::chat(&args, color),
+        Command::Incident(args) => incident::incident(&args, color),
         Command::Score(args) => score::score(&args, color),
         Command::Eval(args) => eval::eval(&args, color),
         Command::Export(args) => export::export(&args, color),

@@ -26,6 +26,10 @@ pub(super) struct ResumeArgs {
     /// Settings, or `data`, `weights` and `tokenizer`, that may differ although later steps differ then.
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     accept: Vec<String>,
+    /// Leave this document out of all steps to come: its line, `27`, `FILE:27`, or its number in a pair;
+    /// repeatable.
+    #[arg(long, value_name = "DOCUMENT")]
+    drop_sample: Vec<String>,
     #[command(flatten)]
     options: RunOptions,
 }
@@ -44,7 +48,7 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    match continue_run(&plan, &run, args.accept.clone()) {
+    match continue_run(&plan, &run, args.accept.clone(), args.drop_sample.clone()) {
         Ok(start) => execute(&plan, start, &args.options, color),
         Err(error) => fail(&error, color),
     }
@@ -64,11 +68,11 @@ pub(super) fn start(
             let runs = runs_named(&plan.runs_dir, &plan.config().name);
             let unfinished = |run: &&PathBuf| Status::load(run) != Some(Status::Done);
             match runs.iter().rev().find(unfinished) {
-                Some(run) => continue_run(plan, run, Vec::new()),
+                Some(run) => continue_run(plan, run, Vec::new(), Vec::new()),
                 None => Ok(Start::New),
             }
         }
-        (Some(name), _) => continue_run(plan, &found(plan, name)?, Vec::new()),
+        (Some(name), _) => continue_run(plan, &found(plan, name)?, Vec::new(), Vec::new()),
         (None, Some(name)) => {
             let (name, moment) = split_moment(name).map_err(RunError::Resume)?;
             let run = found(plan, name)?;
@@ -80,7 +84,12 @@ pub(super) fn start(
 }
 
 /// The run goes on after its newest checkpoint, or from its first step when it has none.
-fn continue_run(plan: &Plan, run: &Path, accept: Vec<String>) -> Result<Start, RunError> {
+fn continue_run(
+    plan: &Plan,
+    run: &Path,
+    accept: Vec<String>,
+    drop_samples: Vec<String>,
+) -> Result<Start, RunError> {
     let longer = || -> Result<bool, RunError> {
         Ok(setting_changes(run, plan)?.iter().any(|change| change.reach == Reach::Length))
     };
@@ -92,7 +101,7 @@ fn continue_run(plan: &Plan, run: &Path, accept: Vec<String>) -> Result<Start, R
         return Err(RunError::Resume(Box::new(diagnostic)));
     }
     let checkpoint = checkpoints(run).pop();
-    let start = Start::Continue { run: RunDir::open(run)?, checkpoint, accept };
+    let start = Start::Continue { run: RunDir::open(run)?, checkpoint, accept, drop_samples };
     start.check_settings(plan)?;
     Ok(start)
 }

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Data, Eval, Export, Hardware, Log, Model, Optimizer, Peft, Quant, Sample, Schedule,
-    Tokenizer, Train,
+    Checkpoint, Data, Eval, Export, Guard, Hardware, Log, Model, Optimizer, Peft, Quant, Sample,
+    Schedule, Tokenizer, Train,
 };
 use crate::hub::is_on_hub;
 
@@ -59,6 +59,9 @@ pub struct Config {
     /// Texts that the untouched and the tuned model write for comparison.
     #[serde(default)]
     pub sample: Sample,
+    /// What happens when numbers go wrong or time runs out.
+    #[serde(default)]
+    pub guard: Guard,
     /// How often the run reports.
     #[serde(default)]
     pub log: Log,

@@ -11,6 +11,7 @@ mod experiment;
 mod explain;
 mod export;
 mod faults;
+mod guard;
 mod hardware;
 mod keys;
 mod load;
@@ -33,6 +34,7 @@ pub use data::{Data, DataSource, DataType, Dataload, LossMask, MaskId, OnBadLine
 pub use eval::Eval;
 pub use experiment::Config;
 pub use export::{Export, ExportDtype};
+pub use guard::{Guard, Nonfinite};
 pub use hardware::{Accelerator, Hardware};
 pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::{Log, SinkName};

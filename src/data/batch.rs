@@ -15,6 +15,8 @@ pub struct Batch {
     pub targets: Tensor,
     /// How many positions are learned.
     pub learned: u64,
+    /// For each row the documents in it, by their numbers in the pair; empty where nobody knows them.
+    pub documents: Vec<Vec<usize>>,
 }
 
 /// A row of a batch before it is padded.
@@ -25,9 +27,20 @@ pub(super) struct Row {
     restarts: Vec<usize>,
     /// Learned positions, and the tokens to predict there.
     targets: Vec<(usize, i64)>,
+    /// The documents in it.
+    pub(super) documents: Vec<usize>,
 }
 
 impl Row {
+    /// A row that was taken down; `targets` are learned positions with the tokens to predict there.
+    pub(super) fn from_numbers(
+        inputs: Vec<i64>,
+        restarts: Vec<usize>,
+        targets: Vec<(usize, i64)>,
+    ) -> Row {
+        Row { inputs, restarts, targets, documents: Vec::new() }
+    }
+
     /// Adds a stretch of a document: all tokens but the last are inputs, each predicts the token behind
     /// it, and `learned` says for every token whether its prediction is learned.
     pub(super) fn push(&mut self, ids: &[u32], learned: &[bool]) {
@@ -63,6 +76,7 @@ impl Batch {
             learned_at: to(&self.learned_at),
             targets: to(&self.targets),
             learned: self.learned,
+            documents: self.documents.clone(),
         }
     }
 
@@ -85,6 +99,7 @@ impl Batch {
             learned: targets.len() as u64,
             learned_at: int64(&learned_at),
             targets: int64(&targets),
+            documents: rows.iter().map(|row| row.documents.clone()).collect(),
         }
     }
 }

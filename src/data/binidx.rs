@@ -173,9 +173,14 @@ impl Binidx {
     /// The smallest stretch of whole documents around `tokens`, both as positions in all documents in a
     /// row; at least one token is asked for.
     pub(super) fn documents_around(&self, tokens: Range<u64>) -> Range<u64> {
+        let documents = self.documents_in(tokens);
+        self.starts[documents.start]..self.starts[documents.end]
+    }
+
+    /// The documents of which some of `tokens` are.
+    pub(super) fn documents_in(&self, tokens: Range<u64>) -> Range<usize> {
         let first = self.starts.partition_point(|start| *start <= tokens.start) - 1;
-        let behind = self.starts.partition_point(|start| *start < tokens.end);
-        self.starts[first]..self.starts[behind]
+        first..self.starts.partition_point(|start| *start < tokens.end)
     }
 
     /// The tokens of document `i`.

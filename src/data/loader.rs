@@ -1,5 +1,7 @@
 //! Documents on disk -> batches, in an order that depends on nothing but the seed, the pass and the samples.
 
+use std::collections::HashSet;
+
 use super::batch::{Batch, Row};
 use super::survey::{Piece, Survey, survey};
 use super::walk::MagicWalk;
@@ -31,6 +33,8 @@ pub struct Loader<'a> {
     options: LoaderOptions,
     samples: Samples,
     survey: Survey,
+    /// Documents that no row holds.
+    left_out: HashSet<usize>,
 }
 
 /// Where samples come from.
@@ -101,7 +105,13 @@ impl<'a> Loader<'a> {
             }
             _ => Samples::Pieces { pass: Pass::new(0, &pieces, &options), pieces },
         };
-        Ok(Loader { data, tokenizer, options, samples, survey })
+        Ok(Loader { data, tokenizer, options, samples, survey, left_out: HashSet::new() })
+    }
+
+    /// Leaves these documents of the pair out of all batches from now on; nothing else about the batches
+    /// changes. Windows are cut out of all documents in a row, and keep them.
+    pub fn leave_out(&mut self, documents: impl IntoIterator<Item = usize>) {
+        self.left_out.extend(documents);
     }
 
     /// What was found in the documents.
@@ -146,11 +156,12 @@ impl<'a> Loader<'a> {
                     *pass = Pass::new(number, pieces, &self.options);
                 }
                 let mut row = Row::default();
-                for &piece in &pass.samples[place as usize] {
-                    let piece = pieces[piece as usize];
+                let pieces = pass.samples[place as usize].iter().map(|&i| pieces[i as usize]);
+                for piece in pieces.filter(|piece| !self.left_out.contains(&piece.document)) {
                     let ids = self.data.doc(piece.document)?;
                     let learned = self.options.mask.of_tokens(self.tokenizer, &ids);
                     row.push(&ids[piece.tokens()], &learned[piece.tokens()]);
+                    row.documents.push(piece.document);
                 }
                 Ok(row)
             }
@@ -177,6 +188,7 @@ impl<'a> Loader<'a> {
     fn window(&self, start: u64) -> Result<Row, DataError> {
         let tokens = start..start + self.options.ctx_len as u64 + 1;
         let mut row = Row::default();
+        row.documents.extend(self.data.documents_in(tokens.clone()));
         let len = (tokens.end - tokens.start) as usize;
         if self.options.mask == Mask::All {
             row.push(&self.data.slice(start, len)?, &vec![true; len]);
@@ -314,6 +326,22 @@ mod tests {
         let mut loader = loader(&documents, OPTIONS).unwrap();
         let single = [7, 0, 6, 1].map(|i| values(&loader.batch(i, 1).unwrap().inputs)[0]);
         assert_eq!(single, [3, 6, 5, 1]);
+    }
+
+    #[test]
+    fn a_document_that_is_left_out_is_in_no_batch() {
+        let mut loader = loader(&numbered(&[2; 6]), OPTIONS).unwrap();
+        let batch = loader.batch(0, 6).unwrap();
+        assert_eq!(batch.documents, [[5], [0], [2], [4], [3], [1]]);
+        loader.leave_out([2]);
+        for pass in 0..2 {
+            let batch = loader.batch(pass * 6, 6).unwrap();
+            let place = batch.documents.iter().position(Vec::is_empty).expect("an empty row");
+            assert_eq!(values(&batch.inputs)[place], 0);
+            assert_eq!((batch.learned, batch.documents.concat().contains(&2)), (5, false));
+        }
+        let batch = loader.batch(0, 6).unwrap();
+        assert_eq!(values(&batch.inputs), [6, 1, 0, 5, 4, 2]);
     }
 
     #[test]

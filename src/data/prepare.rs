@@ -166,6 +166,26 @@ impl Prepared {
         self.origin_of(u32::from_le_bytes(document))
     }
 
+    /// The numbers, in the order of the sources, of the documents that come from a file and a line (or a number
+    /// in a pair, or 0 in a text) of which `is_meant` says so.
+    ///
+    /// # Errors
+    /// [`DataError::Read`].
+    pub fn documents_where(
+        &self,
+        is_meant: impl Fn(&Path, u64) -> bool,
+    ) -> Result<Vec<usize>, DataError> {
+        let file = self.folder.join(PLACES);
+        let places = fs::read(&file).map_err(|source| DataError::Read { file, source })?;
+        let places =
+            places.as_chunks::<PLACE_BYTES>().0.iter().map(|bytes| Place::from_bytes(*bytes));
+        let meant = places.enumerate().filter(|(_, place)| {
+            let file = self.files.get(place.file as usize);
+            is_meant(file.map_or(Path::new("dummy"), |(path, _)| path), place.number)
+        });
+        Ok(meant.map(|(document, _)| document).collect())
+    }
+
     /// Where the document comes from that has this number in the order of the sources.
     pub fn origin_of(&self, document: u32) -> Option<Origin> {
         let places = File::open(self.folder.join(PLACES)).ok()?;

@@ -227,7 +227,7 @@ mod tmp {
         let lora = || {
             Some(Recipe {
                 adapter: Some(AdapterRecipe {
-                    method: Box::new(Lora { rank: 32, alpha: 1.0, dropout: 0.0 }),
+                    method: Lora { rank: 32, alpha: 1.0, dropout: 0.0 }.into(),
                     targets: None,
                 }),
                 parts: Parts::Groups(vec![]),
@@ -237,7 +237,7 @@ mod tmp {
         let pissa = || {
             Some(Recipe {
                 adapter: Some(AdapterRecipe {
-                    method: Box::new(Pissa { rank: 32, svd_niter: 4 }),
+                    method: Pissa { rank: 32, svd_niter: 4 }.into(),
                     targets: None,
                 }),
                 parts: Parts::Groups(vec![]),
@@ -246,14 +246,14 @@ mod tmp {
         };
         let bone = || {
             Some(Recipe {
-                adapter: Some(AdapterRecipe { method: Box::new(Bone { rank: 64 }), targets: None }),
+                adapter: Some(AdapterRecipe { method: Bone { rank: 64 }.into(), targets: None }),
                 parts: Parts::Groups(vec![]),
                 state_lr_scale: None,
             })
         };
         let bat = || {
             Some(Recipe {
-                adapter: Some(AdapterRecipe { method: Box::new(Bat { rank: 64 }), targets: None }),
+                adapter: Some(AdapterRecipe { method: Bat { rank: 64 }.into(), targets: None }),
                 parts: Parts::Groups(vec![]),
                 state_lr_scale: None,
             })

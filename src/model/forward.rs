@@ -44,6 +44,19 @@ pub struct Hidden {
     pub copies: Option<Copies>,
 }
 
+/// What the first half of a block makes.
+#[derive(Debug)]
+pub struct AfterTimeMix {
+    /// What the second half gets: (B, T, C).
+    pub x: Tensor,
+    /// What the blocks above mix in, (B, T, C), in RWKV-7.
+    pub v_first: Option<Tensor>,
+    /// What the time mix saw last: (B, C).
+    pub att_x: Tensor,
+    /// The WKV state after the last token: (B, H, N, N).
+    pub wkv: Tensor,
+}
+
 impl Hidden {
     /// The hidden states of some positions of a batch; `positions` (n) int64 are `row * T + token`.
     pub fn at(&self, positions: &Tensor) -> Hidden {
@@ -177,18 +190,48 @@ impl Model {
         before: &LayerState,
         restarts: Option<&Tensor>,
     ) -> Result<(Tensor, Option<Tensor>, LayerState), KernelError> {
-        let Block { ln1, ln2, att, ffn } = &self.blocks[layer];
+        let AfterTimeMix { x, v_first, att_x, wkv } =
+            self.time_mix(layer, x, v_first, &before.att_x, &before.wkv, restarts)?;
+        let (x, ffn_x) = self.channel_mix(layer, &x, &before.ffn_x, restarts);
+        Ok((x, v_first, LayerState { att_x, wkv, ffn_x }))
+    }
+
+    /// The first half of [`Model::block`]: `x + att(ln1(x))`, with what the time mix saw last, `att_x` (B, C),
+    /// and its WKV state before, `wkv` (B, H, N, N).
+    ///
+    /// # Errors
+    /// What the recurrence refuses.
+    pub fn time_mix(
+        &self,
+        layer: usize,
+        x: &Tensor,
+        v_first: Option<&Tensor>,
+        att_x: &Tensor,
+        wkv: &Tensor,
+        restarts: Option<&Tensor>,
+    ) -> Result<AfterTimeMix, KernelError> {
+        let Block { ln1, att, .. } = &self.blocks[layer];
         let mut v_first = v_first.map(Tensor::shallow_clone);
         let att_in = ln1.layer_norm(x);
-        let shifted = token_shift(&att_in, &before.att_x, restarts);
-        let recurrence = Recurrence { op: self.op, s0: &before.wkv, restarts };
+        let shifted = token_shift(&att_in, att_x, restarts);
+        let recurrence = Recurrence { op: self.op, s0: wkv, restarts };
         let (att_out, wkv) = att.forward(&att_in, &shifted, &mut v_first, recurrence)?;
-        let x = x + att_out;
-        let ffn_in = ln2.layer_norm(&x);
-        let shifted = token_shift(&ffn_in, &before.ffn_x, restarts);
-        let x = &x + ffn.forward(&ffn_in, &shifted);
-        let after = LayerState { att_x: last_token(&att_in), wkv, ffn_x: last_token(&ffn_in) };
-        Ok((x, v_first, after))
+        Ok(AfterTimeMix { x: x + att_out, v_first, att_x: last_token(&att_in), wkv })
+    }
+
+    /// The second half of [`Model::block`]: `x + ffn(ln2(x))`, with what the channel mix saw last before and
+    /// after, (B, C) each.
+    pub fn channel_mix(
+        &self,
+        layer: usize,
+        x: &Tensor,
+        ffn_x: &Tensor,
+        restarts: Option<&Tensor>,
+    ) -> (Tensor, Tensor) {
+        let Block { ln2, ffn, .. } = &self.blocks[layer];
+        let ffn_in = ln2.layer_norm(x);
+        let shifted = token_shift(&ffn_in, ffn_x, restarts);
+        (x + ffn.forward(&ffn_in, &shifted), last_token(&ffn_in))
     }
 
     /// The last part of [`Model::forward`]: the hidden states of what the last block returns, and what

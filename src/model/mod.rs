@@ -21,7 +21,7 @@ mod weights;
 
 pub use copying::{Copies, Seen};
 pub use fingerprint::fingerprint;
-pub use forward::{Hidden, Model};
+pub use forward::{AfterTimeMix, Hidden, Model};
 pub use linear::{Linear, Matrix, Update};
 pub use shape::{Arch, Ranks, Shape};
 pub use state::{LayerState, State, TimeState};

@@ -107,10 +107,28 @@ impl Adam {
         }
     }
 
+    /// Whether every value of what learns is a finite number.
+    pub fn is_finite(&self) -> bool {
+        // A sum costs one pass over the values, and only a sum that overflows needs another look.
+        let sums: Vec<Tensor> =
+            self.parameters.iter().map(|p| p.tensor.detach().sum(None)).collect();
+        if sums.is_empty()
+            || Tensor::stack(&sums, 0).sum(Kind::Double).double_value(&[]).is_finite()
+        {
+            return true;
+        }
+        self.first_not_finite().is_none()
+    }
+
+    /// The first parameter with a value that is no finite number.
+    pub fn first_not_finite(&self) -> Option<&Parameter> {
+        self.parameters.iter().find(|p| !bool::try_from(p.tensor.isfinite().all()).unwrap_or(false))
+    }
+
     /// Forgets the gradients that backward passes left at the parameters.
-    pub fn zero_gradients(&mut self) {
-        for parameter in &mut self.parameters {
-            parameter.tensor.zero_grad();
+    pub fn zero_gradients(&self) {
+        for parameter in &self.parameters {
+            parameter.tensor.shallow_clone().zero_grad();
         }
     }
 

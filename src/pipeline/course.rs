@@ -4,14 +4,15 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::Kind;
-
+use super::guard::Reaction;
+use super::origins::Origins;
 use super::passport::passport;
+use super::watchdog::Watchdog;
 use super::{Progress, RunError};
 use crate::config::ExportDtype;
 use crate::data::Loader;
+use crate::diagnostic::Diagnostic;
 use crate::model::Shape;
-use crate::optim::Adam;
 use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::Plan;
@@ -20,7 +21,7 @@ use crate::runs::{
     remove_old_checkpoints, save_checkpoint,
 };
 use crate::tensorfile::Dtype;
-use crate::train::{FitOptions, Position, StepDone, TrainError, Trainer, mean_loss};
+use crate::train::{FitOptions, Position, StepDone, Trainer, mean_loss};
 
 /// Why the loop over steps came to its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,8 +30,10 @@ pub(super) enum Ended {
     AllSteps,
     /// The held-out loss has not fallen for as many evaluations as `eval.patience` says.
     Patience,
-    /// It was asked to stop.
+    /// It was asked to stop, or its time is over.
     Stopped,
+    /// The newest checkpoint is to be gone back to, and the batch of this step, counted from 1, left out.
+    Rollback(u64),
 }
 
 /// What a run adds up and writes while it trains.
@@ -42,6 +45,10 @@ pub(super) struct Course<'a, 'data> {
     pub(super) method: &'a dyn Method,
     pub(super) options: FitOptions,
     pub(super) val: Option<&'a mut Loader<'data>>,
+    /// Where the documents that are trained on come from.
+    pub(super) origins: &'a Origins,
+    /// The last steps.
+    pub(super) watchdog: Watchdog,
     /// Asks the run to stop after the step that it is in.
     pub(super) stop: &'a AtomicBool,
     pub(super) watch: &'a mut dyn FnMut(Progress<'_>),
@@ -53,8 +60,10 @@ pub(super) struct Course<'a, 'data> {
     /// The newest held-out loss.
     pub(super) val_now: Option<f64>,
     pub(super) best: Option<Best>,
-    /// What the newest mini-epoch produced.
+    /// What the newest export wrote.
     pub(super) products: Vec<PathBuf>,
+    /// Steps done at the newest export.
+    pub(super) exported_at: Option<u64>,
     pub(super) ended: Ended,
 }
 
@@ -64,7 +73,7 @@ impl Course<'_, '_> {
         self.totals = place.totals;
         self.chain = Chain::after(place.chain);
         self.val_before = place.val_before;
-        self.val_now = place.val_before;
+        self.val_now = place.val_now;
         self.best = place.best;
     }
 
@@ -72,6 +81,12 @@ impl Course<'_, '_> {
     pub(super) fn after_step(&mut self, done: &StepDone<'_>) -> Result<ControlFlow<()>, RunError> {
         let config = self.plan.config();
         let position = &done.position;
+        if let Some(fault) = done.record.fault
+            && self.meet(fault, done)? == Reaction::Rollback
+        {
+            self.ended = Ended::Rollback(position.steps);
+            return Ok(ControlFlow::Break(()));
+        }
         self.chain.add(self.run, done)?;
         self.record(done)?;
 
@@ -81,41 +96,57 @@ impl Course<'_, '_> {
             let epoch = done.record.epoch;
             let lr = done.record.lr;
             self.sinks.add(self.run, &Entry::Epoch { epoch, mean_loss, lr })?;
-            check_learned(&done.trainer.adam, position)?;
             let is_best = self.evaluate(position)?;
             let last = position.steps == self.options.total_steps();
             saved = epoch.is_multiple_of(u64::from(config.checkpoint.epoch_save)) || last;
             if saved || is_best {
                 // The checkpoint comes last: what it does not know is done again after a crash.
-                let passport = passport(self.plan, self.run, self.lock, &self.shape, epoch + 1);
-                let name = format!("rwkv-{epoch}");
-                self.products = export(self.plan, self.run, self.method, &name, &passport)?;
+                self.export(position)?;
                 self.save(done, is_best)?;
                 saved = true;
             }
         } else if every > 0 && position.steps.is_multiple_of(every) {
-            check_learned(&done.trainer.adam, position)?;
             if self.evaluate(position)? {
                 self.save(done, true)?;
                 saved = true;
             }
         }
 
-        let patience = config.eval.patience;
-        self.ended = if patience > 0 && self.best.is_some_and(|best| best.since >= patience) {
+        self.ended = if self.has_lost_patience() {
             Ended::Patience
         } else if position.steps == self.options.total_steps() {
             Ended::AllSteps
-        } else if self.stop.load(Ordering::Relaxed) {
+        } else if self.stop.load(Ordering::Relaxed) || self.is_time_over() {
             Ended::Stopped
         } else {
             return Ok(ControlFlow::Continue(()));
         };
         if !saved {
-            check_learned(&done.trainer.adam, position)?;
+            if self.ended == Ended::Patience {
+                self.export(position)?;
+            }
             self.save(done, false)?;
         }
         Ok(ControlFlow::Break(()))
+    }
+
+    /// Whether the held-out loss has not fallen for as many evaluations as `eval.patience` allows.
+    pub(super) fn has_lost_patience(&self) -> bool {
+        let patience = self.plan.config().eval.patience;
+        patience > 0 && self.best.is_some_and(|best| best.since >= patience)
+    }
+
+    /// Writes what was learned as the product of the mini-epoch of the last step, unless that was done.
+    pub(super) fn export(&mut self, position: &Position) -> Result<(), RunError> {
+        if self.exported_at == Some(position.steps) {
+            return Ok(());
+        }
+        let epoch = position.steps.saturating_sub(1) / self.options.epoch_steps;
+        let passport = passport(self.plan, self.run, self.lock, &self.shape, epoch + 1);
+        let name = format!("rwkv-{epoch}");
+        self.products = export(self.plan, self.run, self.method, &name, &passport)?;
+        self.exported_at = Some(position.steps);
+        Ok(())
     }
 
     /// Takes the loss on the held-out documents and records it; whether it is the lowest so far.
@@ -126,7 +157,9 @@ impl Course<'_, '_> {
         let (micro_bsz, head_chunk) = (train.micro_bsz.into(), train.head_chunk.into());
         let found = mean_loss(&model, &state, val, micro_bsz, head_chunk)?;
         let Some(val_loss) = found else { return Ok(false) };
-        check_finite("held-out loss", val_loss, position)?;
+        if !val_loss.is_finite() {
+            return Err(held_out_diverged(val_loss, position));
+        }
         let (steps, epoch_steps) = (position.steps, self.options.epoch_steps);
         let epochs = steps / epoch_steps;
         self.run.event(Event::Eval { steps, epochs, val_loss })?;
@@ -159,18 +192,38 @@ impl Course<'_, '_> {
             self.sinks.add(self.run, &Entry::Interval(&metrics))?;
             (self.watch)(Progress::Interval(&metrics));
         }
+        if step.loss.is_finite() {
+            let multiple = self.plan.config().guard.loss_spike;
+            if let Some(median) = self.watchdog.add(step.loss, step.grad_norm, multiple) {
+                self.tell_spike(done, median)?;
+            }
+        }
         Ok(())
     }
 
     /// Writes a checkpoint, and removes those that are too old.
     fn save(&mut self, done: &StepDone<'_>, is_best: bool) -> Result<(), RunError> {
-        let Trainer { adam, scaler, .. } = done.trainer;
-        let position = done.position;
-        let epochs = position.steps / self.options.epoch_steps;
         let name = match done.epoch_mean_loss {
             Some(_) => Checkpoint::epoch_name(done.record.epoch),
-            None => Checkpoint::step_name(position.steps),
+            None => Checkpoint::step_name(done.position.steps),
         };
+        self.save_as(&name, done.trainer, done.position)?;
+        if is_best {
+            name_best(self.run, &name)?;
+        }
+        remove_old_checkpoints(self.run, self.plan.config().checkpoint.keep_last as usize);
+        Ok(())
+    }
+
+    /// Writes a checkpoint of this name.
+    pub(super) fn save_as(
+        &mut self,
+        name: &str,
+        trainer: &Trainer<'_>,
+        position: Position,
+    ) -> Result<(), RunError> {
+        let Trainer { adam, scaler, .. } = trainer;
+        let epochs = position.steps / self.options.epoch_steps;
         let place = Place {
             position,
             epochs,
@@ -179,16 +232,14 @@ impl Course<'_, '_> {
             totals: self.totals,
             chain: self.chain.running(),
             val_before: self.val_before,
+            val_now: self.val_now,
             best: self.best,
         };
         self.sinks.sync(self.run)?;
         self.run.sync(Chain::FILE)?;
-        save_checkpoint(self.run, &name, adam, &place)?;
-        if is_best {
-            name_best(self.run, &name)?;
-        }
-        remove_old_checkpoints(self.run, self.plan.config().checkpoint.keep_last as usize);
-        self.run.event(Event::Save { checkpoint: name, steps: position.steps })?;
+        save_checkpoint(self.run, name, adam, &place)?;
+        let (checkpoint, steps) = (name.to_string(), position.steps);
+        self.run.event(Event::Save { checkpoint, steps })?;
         self.note_progress(position.steps)
     }
 
@@ -221,18 +272,11 @@ pub(super) fn export(
     Ok(method.export(&run.join(format!("export/{name}")), &export)?)
 }
 
-/// Refuses what a step may leave behind although its loss was finite; nothing is saved then.
-fn check_learned(adam: &Adam, position: &Position) -> Result<(), TrainError> {
-    for parameter in adam.parameters() {
-        let sum = parameter.tensor.sum(Kind::Double).double_value(&[]);
-        check_finite("what was learned", sum, position)?;
-    }
-    Ok(())
-}
-
-fn check_finite(what: &'static str, value: f64, position: &Position) -> Result<(), TrainError> {
-    if value.is_finite() {
-        return Ok(());
-    }
-    Err(TrainError::NonFinite { what, value, step: position.steps.saturating_sub(1) })
+/// Why a run stops whose numbers are finite on what it learns from, and on nothing else.
+fn held_out_diverged(val_loss: f64, position: &Position) -> RunError {
+    let message = format!("held-out loss became {val_loss} after step {}", position.steps);
+    let refusal = Diagnostic::error("ST7012", message)
+        .note("nothing was saved after that; the checkpoints before are intact")
+        .help("lower `schedule.lr_init`, or look for broken documents in what is held out");
+    RunError::Diverged(Box::new(refusal))
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::RunError;
+use super::origins::Origins;
 use crate::config::Dataload;
 use crate::data::{
     Binidx, DataError, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
@@ -26,8 +27,8 @@ pub(super) struct Datasets<'a> {
     pub(super) contents: Option<PathBuf>,
     /// Lines that are no documents and were left out.
     pub(super) skipped_lines: u64,
-    /// Keeps the prepared data from being removed.
-    _prepared: Option<Prepared>,
+    /// Where the documents of `train` come from; keeps the prepared data from being removed.
+    pub(super) origins: Origins,
 }
 
 /// Prepares the documents of a plan, or finds them in its cache.
@@ -58,7 +59,7 @@ pub(super) fn prepare_data<'a>(
     vocab_size: i64,
 ) -> Result<Datasets<'a>, RunError> {
     let data = &plan.config().data;
-    let (prepared, train, files) = match plan.one_pair() {
+    let (prepared, pair, files) = match plan.one_pair() {
         Some(pair) => (None, pair.to_path_buf(), Source::digests(&plan.sources[0])?),
         None => {
             let prepared = prepare_sources(plan, tokenizer)?;
@@ -80,7 +81,7 @@ pub(super) fn prepare_data<'a>(
         Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, &documents)
             .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(half, index)))
     };
-    let train = open(&train, options.clone(), Half::Train)?;
+    let train = open(&pair, options.clone(), Half::Train)?;
     // Held-out documents are read one by one where training takes windows.
     let dataload = match data.dataload {
         Dataload::Get => Dataload::Pad,
@@ -90,6 +91,7 @@ pub(super) fn prepare_data<'a>(
     let val_prefix = prepared.as_ref().and_then(|prepared| prepared.val.clone());
     let val =
         val_prefix.as_deref().map(|prefix| open(prefix, by_document, Half::Val)).transpose()?;
+    let documents = train.survey().copies as usize;
     Ok(Datasets {
         train,
         val,
@@ -98,6 +100,6 @@ pub(super) fn prepare_data<'a>(
         key: prepared.as_ref().map(|prepared| prepared.key.clone()),
         contents: prepared.as_ref().map(Prepared::contents),
         skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
-        _prepared: prepared,
+        origins: Origins::new(prepared, pair, documents),
     })
 }

@@ -1,5 +1,7 @@
 //! Why a run ended early, in one type, with its exit code.
 
+use std::path::{Path, PathBuf};
+
 use crate::data::DataError;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -49,11 +51,22 @@ pub enum RunError {
     /// Another process works on the run.
     #[error(transparent)]
     Busy(#[from] OpenRunError),
+    /// Numbers are not finite any more.
+    #[error("{}", .0.message)]
+    Diverged(Box<Diagnostic>),
     /// Memory ran out.
     #[error("memory ran out: {message}")]
     OutOfMemory {
         /// What libtorch says.
         message: String,
+    },
+    /// What ended a run that can be continued once it is mended.
+    #[error("{error}")]
+    Within {
+        /// The run directory.
+        run: PathBuf,
+        /// What ended it.
+        error: Box<RunError>,
     },
     /// A product.
     #[error(transparent)]
@@ -84,9 +97,20 @@ impl From<AlgebraError> for RunError {
 }
 
 impl RunError {
+    /// The same as what ended the run in `run`; whoever mends the disk, the memory or the data can continue it.
+    pub(super) fn within(self, run: &Path) -> RunError {
+        match self.exit_code() {
+            ExitCode::Disk | ExitCode::OutOfMemory | ExitCode::Data => {
+                RunError::Within { run: run.to_path_buf(), error: Box::new(self) }
+            }
+            _ => self,
+        }
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Within { error, .. } => error.exit_code(),
             Self::Data(DataError::Io { .. }) | Self::Dir(_) => ExitCode::Disk,
             Self::Output(WeightsError::Write { .. }) => ExitCode::Disk,
             Self::Output(_) => ExitCode::Model,
@@ -99,9 +123,7 @@ impl RunError {
             Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Documents(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Contradiction(_) | Self::Passport(_) => ExitCode::Model,
-            Self::Train(TrainError::NonFinite { .. } | TrainError::LossScale { .. }) => {
-                ExitCode::Diverged
-            }
+            Self::Diverged(_) | Self::Train(TrainError::LossScale { .. }) => ExitCode::Diverged,
             Self::Train(TrainError::Kernel(_)) | Self::Kernel(_) => ExitCode::Device,
         }
     }
@@ -116,6 +138,10 @@ impl RunError {
             }
         };
         match self {
+            Self::Within { run, error } => error.diagnostic().help(format!(
+                "what was saved is intact; when this is mended: `statetune resume {}`",
+                run.display()
+            )),
             Self::Data(error) | Self::Train(TrainError::Data(error)) => error.diagnostic(),
             Self::Model(error) => {
                 let message = with_cause(error.code(), error);
@@ -127,14 +153,9 @@ impl RunError {
             Self::Contradiction(diagnostic)
             | Self::Foreign(diagnostic)
             | Self::Resume(diagnostic)
+            | Self::Diverged(diagnostic)
             | Self::Documents(diagnostic) => (**diagnostic).clone(),
             Self::Passport(error) => with_cause(error.code(), error),
-            Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error(
-                "ST7001",
-                error.to_string(),
-            )
-            .note("nothing was saved after that; the checkpoints of the mini-epochs before are intact")
-            .help("lower `schedule.lr_init`, or look for broken documents in the data"),
             Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(
                 "ST7002",
                 error.to_string(),
@@ -151,7 +172,6 @@ impl RunError {
             Self::Checkpoint(error) => with_cause("ST6005", error)
                 .help("an older checkpoint of the run may be intact: `train.epoch_begin` goes on from it"),
             Self::OutOfMemory { .. } => Diagnostic::error("ST5005", self.to_string())
-                .note("every checkpoint of the run is intact")
                 .help("`train.grad_cp = true`, a smaller `train.micro_bsz` with more `train.accumulate_grad_batches`, or a smaller `train.head_chunk` need less"),
             Self::Output(error) => with_cause(error.code(), error),
         }

@@ -7,7 +7,7 @@ use crate::config::{Config, Overrides, load};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{Change, Plan, Reach, changes};
 use crate::runs::{
-    Chain, Checkpoint, Event, Lock, RunDir, StoredRun, checkpoints, copy_sinks,
+    Chain, Checkpoint, Event, LeftOut, Lock, RunDir, StoredRun, checkpoints, copy_sinks,
     directory as run_name, find_run, rewind_records, runs_named,
 };
 
@@ -24,6 +24,8 @@ pub enum Start {
         checkpoint: Option<Checkpoint>,
         /// What is accepted to differ: settings and inputs.
         accept: Vec<String>,
+        /// Documents to leave out from now on, as a person names them.
+        drop_samples: Vec<String>,
     },
     /// After a checkpoint of another run, in a new directory that takes over its records.
     Branch {
@@ -48,6 +50,14 @@ impl Start {
             Start::New => None,
             Start::Continue { checkpoint, .. } => checkpoint.as_ref(),
             Start::Branch { checkpoint, .. } | Start::Values { checkpoint } => Some(checkpoint),
+        }
+    }
+
+    /// Documents to leave out from now on, as a person names them.
+    pub(super) fn drop_samples(&self) -> &[String] {
+        match self {
+            Start::Continue { drop_samples, .. } => drop_samples,
+            _ => &[],
         }
     }
 
@@ -167,7 +177,7 @@ impl Start {
         let create = || RunDir::create(&plan.runs_dir, &plan.config().name);
         match self {
             Start::New => Ok((create()?, Beginning::New)),
-            Start::Continue { run, checkpoint, accept } => {
+            Start::Continue { run, checkpoint, accept, .. } => {
                 let (steps, epochs) = checkpoint
                     .as_ref()
                     .map_or((0, 0), |one| (one.place.position.steps, one.place.epochs));
@@ -183,7 +193,7 @@ impl Start {
             Start::Branch { run: from, checkpoint, .. } => {
                 let run = create()?;
                 copy_sinks(&run, &from)?;
-                for name in [Chain::FILE, "samples/base.jsonl"] {
+                for name in [Chain::FILE, LeftOut::FILE, "samples/base.jsonl"] {
                     run.copy_from(&from, name)?;
                 }
                 rewind_records(&run, checkpoint.place.position.steps, checkpoint.place.epochs)?;
@@ -216,11 +226,11 @@ pub(super) enum Beginning {
 }
 
 impl Beginning {
-    /// Steps that are done before it.
+    /// Steps that the run has done.
     pub(super) fn steps(&self) -> u64 {
         match self {
-            Beginning::New | Beginning::Values(_) => 0,
             Beginning::After(checkpoint) => checkpoint.place.position.steps,
+            Beginning::New | Beginning::Values(_) => 0,
         }
     }
 }

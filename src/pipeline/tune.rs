@@ -1,6 +1,6 @@
 //! The run itself.
 
-use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicBool;
 
@@ -9,29 +9,31 @@ use serde_json::json;
 use super::course::{Course, Ended, export};
 use super::coverage;
 use super::data::{Datasets, prepare_data};
+use super::facts::facts;
+use super::guard::leave_out;
+use super::inputs::{lock, record_inputs};
+use super::memory::out_of_memory;
+use super::origins::Named;
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
-use super::start::{Beginning, Start, setting_changes};
+use super::start::{Beginning, Start};
 use super::tuned::start as begin_tuning;
+use super::watchdog::Watchdog;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
-use crate::config::{Dataload, Precision, Tokenizer as TokenizerSetting};
+use crate::config::Nonfinite;
 use crate::data::{Coverage, Tokenizer};
 use crate::exit::ExitCode;
-use crate::kernels::{allow_tf32, device_model, device_name, peak_gpu_bytes, peak_resident_bytes};
-use crate::model::{Shape, fingerprint};
+use crate::kernels::{allow_tf32, peak_gpu_bytes, peak_resident_bytes};
+use crate::model::Shape;
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
-use crate::quant;
 use crate::runs::{
-    Chain, Entry, Event, Lock, LockedFile, LockedQuant, ProbeRate, RunDir, Sinks, Status,
-    StoredRun, Totals, best_checkpoint, record_documents, resolved_toml, sha256_of,
+    Chain, Checkpoint, Entry, Event, LeftOut, Lock, ProbeRate, RunDir, Sinks, Status, Totals,
+    best_checkpoint, checkpoints, record_documents,
 };
 use crate::sample::rate;
-use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
-
-/// The vocabulary of a run on the characters of its data.
-pub const CHARACTERS: &str = "vocab.json";
+use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
 
 /// Executes a plan from `start` and tells `watch` about it. Once `stop` is true, the run ends after the step
 /// that it is in, with everything saved.
@@ -53,6 +55,10 @@ pub fn run(
     let method = begin_tuning(plan, weights, &tokenizer)?;
     let lock = lock(plan, &tokenizer, &shape, &data)?;
     let changed = start.check_lock(&lock)?;
+    let mut dropped = Vec::new();
+    for asked in start.drop_samples() {
+        dropped.extend(data.origins.find(plan, asked)?);
+    }
 
     let (run, beginning) = start.open(plan)?;
     // What went wrong first is to be reported, also where the status cannot be written.
@@ -72,9 +78,16 @@ pub fn run(
         if !changed.is_empty() {
             run.event(Event::Environment { changed })?;
         }
+        for Named { document, name } in dropped {
+            let from_step = beginning.steps();
+            LeftOut::Document { from_step, document, name: name.clone() }.add(&run)?;
+            run.event(Event::LeftOut { document: name.clone() })?;
+        }
+        let left_out = leave_out(&run, &mut data)?;
         let run = (&run, &lock);
         let method = (method.as_ref(), &shape);
-        tune(plan, run, method, &tokenizer, &mut data, &questions, &beginning, stop, watch)
+        let data = (&mut data, left_out);
+        tune(plan, run, method, &tokenizer, data, &questions, &beginning, stop, watch)
     });
     // Where memory runs out, libtorch panics.
     let result = catch_unwind(work).unwrap_or_else(|panic| match out_of_memory(&*panic) {
@@ -89,86 +102,7 @@ pub fn run(
         Ok(Outcome::Interrupted { .. }) => run.set_status(Status::Interrupted)?,
         Err(error) => failed(error.to_string(), error.diagnostic().code, error.exit_code()),
     }
-    result
-}
-
-/// What libtorch said when memory ran out; `None` for any other panic.
-fn out_of_memory(panic: &(dyn Any + Send)) -> Option<String> {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())?;
-    let known = ["can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc"];
-    let line = text.lines().find(|line| known.iter().any(|one| line.contains(one)))?;
-    Some(line.trim().to_string())
-}
-
-/// Everything outside the settings that the run depends on.
-fn lock(
-    plan: &Plan,
-    tokenizer: &Tokenizer,
-    shape: &Shape,
-    data: &Datasets<'_>,
-) -> Result<Lock, RunError> {
-    let (weights, fingerprint) = match &plan.model {
-        ModelPlan::Load(path) => {
-            let sha256 = sha256_of(path).map_err(|source| {
-                crate::tensorfile::WeightsError::Read { path: path.clone(), source }
-            })?;
-            (Some(LockedFile::new(path, sha256)), Some(fingerprint(path)?))
-        }
-        ModelPlan::Scratch { .. } => (None, None),
-    };
-    let vocabulary = tokenizer.fingerprint().to_string();
-    let tokenizer = match &plan.config().model.tokenizer {
-        TokenizerSetting::Auto if plan.characters => {
-            LockedFile { path: CHARACTERS.into(), sha256: vocabulary }
-        }
-        TokenizerSetting::Auto | TokenizerSetting::World => {
-            LockedFile { path: TokenizerSetting::WORLD.into(), sha256: vocabulary }
-        }
-        TokenizerSetting::File(path) => LockedFile::new(path, vocabulary),
-    };
-    Ok(Lock {
-        statetune: env!("CARGO_PKG_VERSION").to_string(),
-        libtorch: env!("STATETUNE_LIBTORCH_VERSION").to_string(),
-        kernels: Lock::kernels_sha256(),
-        threads: tch::get_num_threads(),
-        device: device_model(plan.device),
-        op: plan.op.name().to_string(),
-        fingerprint,
-        data: data.locked.clone(),
-        prepared: data.key.clone(),
-        tokenizer,
-        weights,
-        quant: plan.quant.map(|format| LockedQuant {
-            format: format.name().to_string(),
-            double: format.is_double(),
-            bytes: quant::bytes(shape, plan.kind, Some(format)),
-        }),
-    })
-}
-
-/// Writes what the run is made of, before any training. What an earlier process of the run wrote stays,
-/// but for settings that were changed since.
-fn record_inputs(
-    plan: &Plan,
-    run: &RunDir,
-    tokenizer: &Tokenizer,
-    lock: &Lock,
-) -> Result<(), RunError> {
-    if let Some(characters) = tokenizer.characters_json() {
-        run.write(CHARACTERS, characters.as_bytes())?;
-    }
-    if !run.join(StoredRun::EXPERIMENT).exists() {
-        run.write(StoredRun::EXPERIMENT, plan.loaded.text.as_bytes())?;
-    }
-    let recorded = run.join(StoredRun::SETTINGS).exists();
-    if !recorded || !setting_changes(run.path(), plan)?.is_empty() {
-        run.write(StoredRun::SETTINGS, resolved_toml(&plan.loaded).as_bytes())?;
-    }
-    run.write(Lock::FILE, lock.to_toml().as_bytes())?;
-    Ok(())
+    result.map_err(|error| error.within(run.path()))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call, which hands everything on")]
@@ -177,7 +111,7 @@ fn tune<'data>(
     (run, lock): (&RunDir, &Lock),
     (method, shape): (&dyn Method, &Shape),
     tokenizer: &Tokenizer,
-    data: &mut Datasets<'data>,
+    (data, mut left_out): (&mut Datasets<'data>, BTreeSet<u64>),
     questions: &[String],
     beginning: &Beginning,
     stop: &AtomicBool,
@@ -189,7 +123,7 @@ fn tune<'data>(
         method,
         adam: Adam::new(method.parameters(), plan.adam),
         scaler: LossScaler::for_kind(plan.kind),
-        options: step_options(plan),
+        options: StepOptions::of_plan(plan),
     };
 
     let facts = facts(plan, shape, data, &trainer.adam, &options);
@@ -235,6 +169,8 @@ fn tune<'data>(
         method,
         options,
         val: data.val.as_mut(),
+        origins: &data.origins,
+        watchdog: Watchdog::new(),
         stop,
         watch,
         sinks,
@@ -244,6 +180,7 @@ fn tune<'data>(
         val_now: None,
         best: None,
         products: Vec::new(),
+        exported_at: None,
         ended: Ended::AllSteps,
     };
     let mut position = Position::default();
@@ -258,11 +195,31 @@ fn tune<'data>(
         }
     }
     course.note_progress(position.steps)?;
-    if position.steps == 0 {
+    if position.steps == 0 && course.val_now.is_none() {
         course.evaluate(&position)?;
     }
-    let position =
-        fit(&mut trainer, &mut data.train, &options, position, |done| course.after_step(done))?;
+    let rolls_back = config.guard.nonfinite == Nonfinite::Rollback;
+    if rolls_back && checkpoints(run.path()).is_empty() {
+        course.save_as(&Checkpoint::step_name(position.steps), &trainer, position)?;
+    }
+    if course.has_lost_patience() {
+        // An earlier process was stopped between its last step and its end.
+        course.ended = Ended::Patience;
+    } else {
+        loop {
+            let after_step = |done: &StepDone<'_>| course.after_step(done);
+            position =
+                fit(&mut trainer, &mut data.train, &options, position, &left_out, after_step)?;
+            let Ended::Rollback(step) = course.ended else { break };
+            let checkpoint = course.go_back(step)?;
+            checkpoint.restore(&mut trainer)?;
+            position = checkpoint.place.position;
+            left_out.insert(step - 1);
+        }
+    }
+    if course.ended != Ended::Stopped {
+        course.export(&position)?;
+    }
     let Course { ended, val_before, val_now, best, totals, mut products, watch, mut sinks, .. } =
         course;
     if ended == Ended::Stopped {
@@ -272,12 +229,6 @@ fn tune<'data>(
     }
     if ended == Ended::Patience {
         run.event(Event::Patience { steps: position.steps })?;
-    }
-    if products.is_empty() {
-        // An earlier process had done all steps.
-        let epoch = position.steps.saturating_sub(1) / options.epoch_steps;
-        let passport = passport(plan, run, lock, shape, epoch + 1);
-        products = export(plan, run, method, &format!("rwkv-{epoch}"), &passport)?;
     }
     let tuned = sample("tuned", watch)?;
     if !tuned.is_empty() {
@@ -363,96 +314,4 @@ fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
             total_steps: epoch_steps * epoch_count,
         },
     }
-}
-
-fn step_options(plan: &Plan) -> StepOptions {
-    let train = &plan.config().train;
-    StepOptions {
-        head_chunk: train.head_chunk.into(),
-        grad_cp: train.grad_cp,
-        l2wrap: train.l2wrap,
-        gradient_clip_val: plan.gradient_clip_val,
-    }
-}
-
-/// What is known before the first step.
-fn facts(
-    plan: &Plan,
-    shape: &Shape,
-    data: &Datasets<'_>,
-    adam: &Adam,
-    options: &FitOptions,
-) -> Vec<(&'static str, String)> {
-    let Datasets { train: loader, skipped_lines, .. } = data;
-    let survey = loader.survey();
-    let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
-    let samples = options.total_steps() * options.samples_per_step();
-    let precision = match plan.config().train.precision {
-        Precision::Fp32 => "fp32",
-        Precision::Tf32 => "tf32",
-        Precision::Bf16 => "bf16",
-        Precision::Fp16 => "fp16",
-    };
-    let mut facts = vec![
-        (
-            "model",
-            format!(
-                "{}, {} parameters ({} layers x {}), {}",
-                shape.version(),
-                shape.parameters(),
-                shape.n_layer,
-                shape.n_embd,
-                precision
-            ),
-        ),
-        ("device", format!("{}, op {}", device_name(plan.device), plan.op.name())),
-        ("trains", format!("{learning} numbers")),
-        (
-            "data",
-            format!(
-                "{}, {} tokens, {} of them learned",
-                documents(survey.documents),
-                survey.tokens,
-                survey.learned
-            ),
-        ),
-        (
-            "steps",
-            format!(
-                "{} ({} x {} in a mini-epoch), {samples} samples",
-                options.curve.total_steps, options.epoch_count, options.epoch_steps
-            ),
-        ),
-    ];
-    if let Some(format) = plan.quant {
-        let megabytes = |format| quant::bytes(shape, plan.kind, format) as f64 / 1e6;
-        let (packed, dense) = (megabytes(Some(format)), megabytes(None));
-        let fact = format!("{format}: {packed:.1} MB of weights instead of {dense:.1} MB");
-        facts.insert(1, ("quant", fact));
-    }
-    if plan.tf32 && !plan.device.is_cuda() {
-        facts.push(("tf32", "processors have none: all products are float32".to_string()));
-    }
-    if *skipped_lines > 0 {
-        let plural = if *skipped_lines == 1 { "" } else { "s" };
-        facts.push(("skipped", format!("{skipped_lines} line{plural} that are no documents")));
-    }
-    if plan.config().data.dataload == Dataload::Pack {
-        let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
-        facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
-    }
-    for (count, label, what) in [
-        (survey.truncated, "cut", "the end of {}, longer than ctx_len"),
-        (survey.split, "split", "{}, longer than ctx_len, into several samples"),
-        (survey.dropped, "drop", "{}, longer than ctx_len"),
-    ] {
-        if count > 0 {
-            facts.push((label, what.replace("{}", &documents(count))));
-        }
-    }
-    facts
-}
-
-fn documents(count: u64) -> String {
-    format!("{count} document{}", if count == 1 { "" } else { "s" })
 }

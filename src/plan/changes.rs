@@ -17,13 +17,14 @@ pub enum Reach {
 
 /// Settings, or whole tables, that no number of a run depends on. Contents of files are compared by
 /// themselves, so their paths are free.
-const FREE: [&str; 15] = [
+const FREE: [&str; 16] = [
     "checkpoint",
     "data.data_file",
     "description",
     "eval.every_steps",
     "export",
     "format",
+    "guard",
     "hardware",
     "log",
     "model.load_model",

@@ -3,6 +3,7 @@
 mod changes;
 mod data;
 mod device;
+mod guard;
 mod model;
 mod peft;
 mod presets;
@@ -145,6 +146,7 @@ pub fn resolve(
     let config = &loaded.config;
     let mut faults = Faults { loaded: &loaded, found: Vec::new() };
     faults.check_schedule();
+    faults.check_guard();
     let sources = sources::sources(&mut faults, purpose);
     let (template, mask) = data::resolve(&mut faults);
     faults.check_sinks();

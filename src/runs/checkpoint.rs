@@ -24,7 +24,7 @@ use crate::tensorfile::{Dtype, NewTensor, TensorFile, WeightsError, write_safete
 use crate::train::{LossScaler, Position, Trainer};
 
 const FOLDER: &str = "ckpt";
-const TRAINABLE: &str = "trainable.safetensors";
+pub(super) const TRAINABLE: &str = "trainable.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const POSITION: &str = "position.json";
 
@@ -72,6 +72,9 @@ pub struct Place {
     pub chain: u64,
     /// Held-out loss before training, where something is held out.
     pub val_before: Option<f64>,
+    /// The newest held-out loss.
+    #[serde(default)]
+    pub val_now: Option<f64>,
     /// The best held-out loss so far.
     pub best: Option<Best>,
 }
@@ -124,8 +127,8 @@ impl Checkpoint {
     /// # Errors
     /// Tensor files that cannot be read, or that do not hold exactly what `trainer` trains.
     pub fn restore(&self, trainer: &mut Trainer<'_>) -> Result<(), LoadCheckpointError> {
-        let values = self.read(TRAINABLE, &trainer.adam, &[""])?;
-        let means = self.read(OPTIMIZER, &trainer.adam, &[".m", ".v"])?;
+        let values = read(&self.path.join(TRAINABLE), &trainer.adam, &[""])?;
+        let means = read(&self.path.join(OPTIMIZER), &trainer.adam, &[".m", ".v"])?;
         let mut means = means.into_iter();
         let mut moments = Vec::new();
         while let (Some(m), Some(v)) = (means.next(), means.next()) {
@@ -141,47 +144,52 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::restore`].
     pub fn restore_values(&self, adam: &mut Adam) -> Result<(), LoadCheckpointError> {
-        let values = self.read(TRAINABLE, adam, &[""])?;
-        adam.set_values(&values);
-        Ok(())
+        restore_values(&self.path, adam)
     }
+}
 
-    /// The tensors of a file: for each parameter those with its name and each of these endings.
-    fn read(
-        &self,
-        name: &str,
-        adam: &Adam,
-        endings: &[&str],
-    ) -> Result<Vec<tch::Tensor>, LoadCheckpointError> {
-        let path = self.path.join(name);
-        let damaged =
-            |problem: String| LoadCheckpointError::Damaged { path: path.clone(), problem };
-        let file = TensorFile::open(&path)?;
-        let expected = adam.parameters().len() * endings.len();
-        if file.names().len() != expected {
-            let problem = format!("{} tensors, expected {expected}", file.names().len());
-            return Err(damaged(problem));
-        }
-        let mut tensors = Vec::new();
-        for parameter in adam.parameters() {
-            for ending in endings {
-                let name = format!("{}{ending}", parameter.name);
-                let found = file
-                    .get(&name)
-                    .ok_or_else(|| damaged(format!("tensor `{name}` is missing")))?;
-                let tensor = copied(&found).map_err(damaged)?;
-                if tensor.size() != parameter.tensor.size() {
-                    return Err(damaged(format!(
-                        "tensor `{name}` has shape {:?}, expected {:?}",
-                        tensor.size(),
-                        parameter.tensor.size()
-                    )));
-                }
-                tensors.push(tensor);
-            }
-        }
-        Ok(tensors)
+/// Gives what learns the values that a checkpoint or an incident in `folder` holds.
+///
+/// # Errors
+/// As [`Checkpoint::restore`].
+pub fn restore_values(folder: &Path, adam: &mut Adam) -> Result<(), LoadCheckpointError> {
+    let values = read(&folder.join(TRAINABLE), adam, &[""])?;
+    adam.set_values(&values);
+    Ok(())
+}
+
+/// The tensors of a file: for each parameter those with its name and each of these endings.
+fn read(
+    path: &Path,
+    adam: &Adam,
+    endings: &[&str],
+) -> Result<Vec<tch::Tensor>, LoadCheckpointError> {
+    let damaged =
+        |problem: String| LoadCheckpointError::Damaged { path: path.to_path_buf(), problem };
+    let file = TensorFile::open(path)?;
+    let expected = adam.parameters().len() * endings.len();
+    if file.names().len() != expected {
+        let problem = format!("{} tensors, expected {expected}", file.names().len());
+        return Err(damaged(problem));
     }
+    let mut tensors = Vec::new();
+    for parameter in adam.parameters() {
+        for ending in endings {
+            let name = format!("{}{ending}", parameter.name);
+            let found =
+                file.get(&name).ok_or_else(|| damaged(format!("tensor `{name}` is missing")))?;
+            let tensor = copied(&found).map_err(damaged)?;
+            if tensor.size() != parameter.tensor.size() {
+                return Err(damaged(format!(
+                    "tensor `{name}` has shape {:?}, expected {:?}",
+                    tensor.size(),
+                    parameter.tensor.size()
+                )));
+            }
+            tensors.push(tensor);
+        }
+    }
+    Ok(tensors)
 }
 
 /// All complete checkpoints of the run at `run`, the one with the fewest steps first. Damaged ones are left
@@ -269,9 +277,14 @@ pub fn remove_old_checkpoints(run: &RunDir, keep_last: usize) {
     }
 }
 
-fn write_into(folder: &Path, adam: &Adam, place: &Place) -> Result<(), CheckpointError> {
+/// Writes what learns.
+pub(super) fn write_values(path: &Path, adam: &Adam) -> Result<(), WeightsError> {
     let trainable = adam.parameters().iter().map(|p| file_tensor(&p.name, &p.tensor, Dtype::F32));
-    write_safetensors(&folder.join(TRAINABLE), trainable, &[("format", "pt")])?;
+    write_safetensors(path, trainable, &[("format", "pt")])
+}
+
+fn write_into(folder: &Path, adam: &Adam, place: &Place) -> Result<(), CheckpointError> {
+    write_values(&folder.join(TRAINABLE), adam)?;
     let moments = adam.parameters().iter().zip(adam.moments()).flat_map(|(p, moments)| {
         let named = |kind, tensor| -> NewTensor<'static> {
             file_tensor(&format!("{}.{kind}", p.name), tensor, Dtype::F32)

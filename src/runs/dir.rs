@@ -127,7 +127,7 @@ impl RunDir {
             record: Box::new(RefCell::new(record)),
             _lock: file,
         };
-        for folder in ["", "ckpt", "export", "samples", "tensorboard"] {
+        for folder in ["", "ckpt", "export", "incidents", "samples", "tensorboard"] {
             clear_leftovers(&run.join(folder));
         }
         run.update(|_| {})?;

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::now;
-use super::{Best, ProbeRate};
+use super::{Best, FirstBad, ProbeRate};
+use crate::config::Nonfinite;
 
 /// Something that happened to a run.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -57,6 +58,42 @@ pub enum Event {
         checkpoint: String,
         /// Steps done.
         steps: u64,
+    },
+    /// A step was not finite.
+    Incident {
+        /// The step, counted from 1.
+        step: u64,
+        /// What was not finite.
+        what: String,
+        /// What it became, in words.
+        became: String,
+        /// The first value that was not finite.
+        first: Option<FirstBad>,
+        /// What followed from it.
+        policy: Nonfinite,
+    },
+    /// The loss of a step is far above the usual one.
+    Spike {
+        /// The step, counted from 1.
+        step: u64,
+        /// Its loss in nats.
+        loss: f64,
+        /// The usual loss in nats.
+        median: f64,
+        /// Names of its documents.
+        documents: Vec<String>,
+    },
+    /// It went back to a checkpoint.
+    Rollback {
+        /// Its name.
+        checkpoint: String,
+        /// The step whose batch is left out from now on, counted from 1.
+        left_out: u64,
+    },
+    /// A document is left out from now on.
+    LeftOut {
+        /// Its name.
+        document: String,
     },
     /// It was asked to stop.
     Interrupted {

@@ -14,6 +14,8 @@
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   documents.bin     8 bytes a document: a digest of its text
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
+//!   incidents/        steps whose numbers were not finite, each with its batch
+//!   left_out.jsonl    what later steps leave out
 //!   export/           rwkv-N.pth and .st after mini-epoch N
 //!   status.json       how it stands and what it has come to; names the version of the directory's format
 //!   marks.toml        tags, a note and a pin that a person added
@@ -26,6 +28,8 @@ mod dir;
 mod documents;
 mod events;
 mod find;
+mod incident;
+mod left_out;
 mod lines;
 mod lock;
 mod marks;
@@ -38,7 +42,7 @@ mod stored;
 pub use chain::{Chain, LINK_BYTES, Link, read_chain};
 pub use checkpoint::{
     Checkpoint, CheckpointError, LoadCheckpointError, Place, best_checkpoint, checkpoints,
-    name_best, remove_old_checkpoints, save_checkpoint,
+    name_best, remove_old_checkpoints, restore_values, save_checkpoint,
 };
 pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
 pub use documents::record_documents;
@@ -47,6 +51,8 @@ pub use find::{
     Moment, all_runs, directory, find_run, name_and_id, newest_product, nothing_saved,
     product_file, runs_named, split_moment,
 };
+pub use incident::{BatchRow, Environment, FirstBad, Incident, incident_folders, save_incident};
+pub use left_out::LeftOut;
 pub use lines::{read_last_line, read_lines};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
 pub use marks::Marks;

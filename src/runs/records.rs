@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, LINK_BYTES};
 use super::sinks::{Kept, rewind_sinks};
-use super::{RunDir, RunDirError};
+use super::{LeftOut, RunDir, RunDirError};
 use crate::train::StepRecord;
 
 /// A line of `metrics.jsonl`: what happened since the line before.
@@ -16,7 +16,8 @@ pub struct Metrics {
     pub step: u64,
     /// The mini-epoch of the last of them, counted from 0.
     pub epoch: u64,
-    /// Mean loss of the steps, in nats.
+    /// Mean loss of the steps, in nats; `null` when all of them were left out.
+    #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// Learning rate of the last step.
     pub lr: f64,
@@ -24,7 +25,8 @@ pub struct Metrics {
     #[serde(deserialize_with = "null_is_nan")]
     #[schemars(with = "Option<f64>")]
     pub grad_norm: f64,
-    /// Steps that changed nothing, because gradients overflowed under the loss scale of float16.
+    /// Steps that changed nothing: gradients overflowed under the loss scale of float16, numbers were not
+    /// finite, or the step was left out.
     pub skipped_steps: u64,
     /// Learned tokens of all steps so far.
     pub learned_tokens: u64,
@@ -48,7 +50,7 @@ fn null_is_nan<'de, D: serde::Deserializer<'de>>(value: D) -> Result<f64, D::Err
 pub struct Totals {
     /// Losses of the steps since the last line of metrics.
     losses: f64,
-    /// Those steps.
+    /// Those steps, without those that have no loss.
     steps: u64,
     /// Those of them that changed nothing.
     skipped: u64,
@@ -74,8 +76,10 @@ impl Totals {
         total_steps: u64,
     ) -> Option<Metrics> {
         let done = step.step + 1;
-        self.losses += step.loss;
-        self.steps += 1;
+        if step.loss.is_finite() {
+            self.losses += step.loss;
+            self.steps += 1;
+        }
         self.skipped += u64::from(step.skipped);
         self.positions += step.positions;
         self.secs += step.duration.as_secs_f64();
@@ -120,6 +124,9 @@ pub struct Best {
 /// When a file cannot be written.
 pub fn rewind_records(run: &RunDir, steps: u64, epochs: u64) -> Result<(), RunDirError> {
     rewind_sinks(run, Kept { steps, epochs })?;
+    run.keep_lines(LeftOut::FILE, |line| {
+        serde_json::from_str::<LeftOut>(line).is_ok_and(|one| one.from_step() <= steps)
+    })?;
     let links = usize::try_from(steps).unwrap_or(usize::MAX).saturating_mul(LINK_BYTES);
     run.keep_bytes(Chain::FILE, links)
 }

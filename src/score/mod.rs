@@ -136,6 +136,7 @@ pub fn score_with_gradient(
 fn next_tokens(ids: &[i64]) -> Batch {
     let known = ids.len() - 1;
     Batch {
+        documents: Vec::new(),
         restarts: None,
         inputs: Tensor::from_slice(&ids[..known]).unsqueeze(0),
         learned_at: Tensor::arange(known as i64, (Kind::Int64, Device::Cpu)),

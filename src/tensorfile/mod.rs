@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod pickle;
 mod pth;
+mod quiet;
 mod safetensors;
 mod tensor;
 

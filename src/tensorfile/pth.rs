@@ -17,6 +17,7 @@ use super::atomic::write_atomically;
 use super::dtype::Dtype;
 use super::error::{Problem, WeightsError, quoted};
 use super::pickle::{self, op};
+use super::quiet::Quiet;
 use super::tensor::{NewTensor, Storage, TensorInfo, row_major};
 
 /// The root of the archives written here: the same bytes whatever the file's name.
@@ -97,7 +98,7 @@ fn write_archive<'a>(
     file: &mut File,
     tensors: impl IntoIterator<Item = NewTensor<'a>>,
 ) -> io::Result<()> {
-    let mut archive = ZipWriter::new(BufWriter::new(file));
+    let mut archive = ZipWriter::new(Quiet::new(BufWriter::new(file)));
     let mut put = |name: &str, contents: &[u8]| {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)

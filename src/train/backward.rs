@@ -99,11 +99,13 @@ fn backward_by_blocks(
 }
 
 /// The values of `x` as a tensor at which differentiation ends.
-fn leaf(x: &Tensor, requires_grad: bool) -> Tensor {
+pub(super) fn leaf(x: &Tensor, requires_grad: bool) -> Tensor {
     x.detach().set_requires_grad(requires_grad)
 }
 
 /// [`kernels::backward`] from those values that there are.
-fn propagate<const N: usize>(known: [Option<(&Tensor, &Tensor)>; N]) -> Result<(), KernelError> {
+pub(super) fn propagate<const N: usize>(
+    known: [Option<(&Tensor, &Tensor)>; N],
+) -> Result<(), KernelError> {
     kernels::backward(&known.into_iter().flatten().collect::<Vec<_>>())
 }

@@ -1,11 +1,12 @@
 //! The loop over the steps of a run.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{TrainError, Trainer};
+use super::{Fault, StepOutcome, TrainError, Trainer};
 use crate::data::{Batch, DataError, Loader, prefetch};
 use crate::optim::LrCurve;
 
@@ -45,6 +46,27 @@ pub struct Position {
     pub samples: u64,
     /// Summed losses of the steps since the last mini-epoch ended.
     pub epoch_loss: f64,
+    /// Those of these steps that have no loss.
+    #[serde(default)]
+    pub epoch_left_out: u64,
+}
+
+impl Position {
+    /// Counts a step of `samples` samples with this loss; returns the mean loss of the mini-epoch, of
+    /// `epoch_steps` steps, when that ends with it. A step without a loss does not count in the mean.
+    fn advance(&mut self, samples: u64, loss: f64, epoch_steps: u64) -> Option<f64> {
+        self.steps += 1;
+        self.samples += samples;
+        if loss.is_finite() {
+            self.epoch_loss += loss;
+        } else {
+            self.epoch_left_out += 1;
+        }
+        self.steps.is_multiple_of(epoch_steps).then(|| {
+            let left_out = std::mem::take(&mut self.epoch_left_out);
+            std::mem::take(&mut self.epoch_loss) / (epoch_steps - left_out) as f64
+        })
+    }
 }
 
 /// What is known after a step.
@@ -54,14 +76,16 @@ pub struct StepRecord {
     pub step: u64,
     /// The mini-epoch it belongs to, counted from 0.
     pub epoch: u64,
-    /// Mean loss of its learned tokens, in nats.
+    /// Mean loss of its learned tokens, in nats; NaN when it has none or was left out.
     pub loss: f64,
     /// Its learning rate.
     pub lr: f64,
     /// Norm of its gradients before clipping; not finite when it was skipped.
     pub grad_norm: f64,
-    /// Whether it changed nothing, because gradients overflowed under the loss scale of float16.
+    /// Whether it changed nothing.
     pub skipped: bool,
+    /// What was not finite in it.
+    pub fault: Option<Fault>,
     /// Its learned tokens.
     pub learned: u64,
     /// Its positions, padding included.
@@ -91,8 +115,8 @@ pub struct StepDone<'a> {
 }
 
 /// Trains on `loader` from `start` to the last step of `options`, or until `after_step`, which gets to see
-/// every step, breaks off. Returns how far the run has come. A thread of its own makes the batches of the next
-/// steps while one is computed.
+/// every step, breaks off. Returns how far the run has come. The steps in `left_out` come by without changing
+/// anything. A thread of its own makes the batches of the next steps while one is computed.
 ///
 /// # Errors
 /// What [`Trainer::step`] and `after_step` return, and a batch that cannot be read, at its step.
@@ -101,6 +125,7 @@ pub fn fit<E: From<TrainError>>(
     loader: &mut Loader,
     options: &FitOptions,
     start: Position,
+    left_out: &BTreeSet<u64>,
     mut after_step: impl FnMut(&StepDone<'_>) -> Result<ControlFlow<()>, E>,
 ) -> Result<Position, E> {
     let mut position = start;
@@ -116,7 +141,10 @@ pub fn fit<E: From<TrainError>>(
             let data_wait = started.elapsed();
             let step = position.steps;
             let lr = options.curve.at(step);
-            let outcome = trainer.step(&batches, step, lr)?;
+            let outcome = match left_out.contains(&step) {
+                true => StepOutcome::left_out(&batches),
+                false => trainer.step(&batches, step, lr)?,
+            };
             let record = StepRecord {
                 step,
                 epoch: step / options.epoch_steps,
@@ -124,18 +152,14 @@ pub fn fit<E: From<TrainError>>(
                 lr,
                 grad_norm: outcome.grad_norm,
                 skipped: outcome.skipped,
+                fault: outcome.fault,
                 learned: outcome.learned,
                 positions: outcome.positions,
                 duration: started.elapsed(),
                 data_wait,
             };
-            position.steps += 1;
-            position.samples += options.samples_per_step();
-            position.epoch_loss += outcome.loss;
-            let epoch_mean_loss = position.steps.is_multiple_of(options.epoch_steps).then(|| {
-                let sum = std::mem::take(&mut position.epoch_loss);
-                sum / options.epoch_steps as f64
-            });
+            let epoch_mean_loss =
+                position.advance(options.samples_per_step(), outcome.loss, options.epoch_steps);
             let done = StepDone { record, position, epoch_mean_loss, batches: &batches, trainer };
             if after_step(&done)?.is_break() {
                 break;
@@ -153,4 +177,19 @@ fn step_batches(
 ) -> Result<Vec<Batch>, DataError> {
     let batch = |i| loader.batch(first + i * options.micro_bsz, options.micro_bsz);
     (0..options.accumulate_grad_batches).map(batch).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_without_a_loss_does_not_count_in_the_mean() {
+        let mut position = Position::default();
+        let losses = [2.0, f64::NAN, 4.0, 1.0, 1.0, 1.0];
+        let means: Vec<_> =
+            losses.into_iter().filter_map(|loss| position.advance(4, loss, 3)).collect();
+        assert_eq!(means, [3.0, 1.0]);
+        assert_eq!((position.steps, position.samples, position.epoch_left_out), (6, 24, 0));
+    }
 }

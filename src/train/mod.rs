@@ -7,6 +7,7 @@ mod fit;
 mod loss;
 mod scaler;
 mod step;
+mod trace;
 
 pub use backward::backward;
 pub use error::TrainError;
@@ -14,4 +15,5 @@ pub use eval::mean_loss;
 pub use fit::{FitOptions, Position, StepDone, StepRecord, fit};
 pub use loss::{HeadLoss, PART_LEN as LOSS_PART_LEN, head_loss};
 pub use scaler::LossScaler;
-pub use step::{StepOptions, StepOutcome, Trainer};
+pub use step::{Fault, StepOptions, StepOutcome, Trainer};
+pub use trace::{Direction, Reading, trace};

@@ -27,6 +27,12 @@ impl LossScaler {
         (kind == Kind::Half).then_some(LossScaler { scale: START, good_steps: 0 })
     }
 
+    /// The scaler with this factor.
+    #[must_use]
+    pub fn at(self, scale: f64) -> LossScaler {
+        LossScaler { scale, ..self }
+    }
+
     /// The factor on the loss of the next step.
     pub fn scale(&self) -> f64 {
         self.scale

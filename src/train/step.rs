@@ -5,6 +5,7 @@ use super::{LossScaler, TrainError};
 use crate::data::Batch;
 use crate::optim::{Adam, clip_gradients};
 use crate::peft::Method;
+use crate::plan::Plan;
 
 /// How a step computes.
 #[derive(Clone, Copy, Debug)]
@@ -20,10 +21,48 @@ pub struct StepOptions {
     pub gradient_clip_val: f64,
 }
 
+impl StepOptions {
+    /// Those of a plan.
+    pub fn of_plan(plan: &Plan) -> StepOptions {
+        let train = &plan.config().train;
+        StepOptions {
+            head_chunk: train.head_chunk.into(),
+            grad_cp: train.grad_cp,
+            l2wrap: train.l2wrap,
+            gradient_clip_val: plan.gradient_clip_val,
+        }
+    }
+}
+
+/// What was not finite in a step.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// Its loss; nothing was changed.
+    Loss {
+        /// The micro-batch, counted from 0.
+        micro_batch: usize,
+    },
+    /// The norm of its gradients, without a loss scale that could be to blame; nothing was changed.
+    Gradients,
+    /// What learns, after its update.
+    Update,
+}
+
+impl Fault {
+    /// What it was, as the subject of a sentence.
+    pub fn what(self) -> &'static str {
+        match self {
+            Fault::Loss { .. } => "loss",
+            Fault::Gradients => "gradient norm",
+            Fault::Update => "what learns",
+        }
+    }
+}
+
 /// What a step saw and did.
 #[derive(Clone, Copy, Debug)]
 pub struct StepOutcome {
-    /// Mean loss of the step's learned tokens, in nats.
+    /// Mean loss of the step's learned tokens, in nats; NaN when there are none or the step was left out.
     pub loss: f64,
     /// Norm of all gradients before clipping; not finite when the step was skipped.
     pub grad_norm: f64,
@@ -31,8 +70,25 @@ pub struct StepOutcome {
     pub learned: u64,
     /// Positions computed, padding included.
     pub positions: u64,
-    /// Whether nothing was changed, because gradients overflowed under the loss scale.
+    /// Whether nothing was changed: gradients overflowed under the loss scale, something was not finite,
+    /// nothing was to be learned, or the step was left out.
     pub skipped: bool,
+    /// What was not finite, an overflow under the loss scale apart.
+    pub fault: Option<Fault>,
+}
+
+impl StepOutcome {
+    /// That of a step that changes nothing, before anything is computed.
+    pub(super) fn left_out(batches: &[Batch]) -> StepOutcome {
+        StepOutcome {
+            loss: f64::NAN,
+            grad_norm: f64::NAN,
+            learned: batches.iter().map(|batch| batch.learned).sum(),
+            positions: batches.iter().map(|batch| batch.inputs.numel() as u64).sum(),
+            skipped: true,
+            fault: None,
+        }
+    }
 }
 
 /// Everything that optimizer steps change, and how.
@@ -55,33 +111,32 @@ impl Trainer<'_> {
     /// accumulated micro-batches weigh their tokens as one large batch would.
     ///
     /// # Errors
-    /// A loss that is not finite, a gradient that is not finite without a loss scale, and a loss scale that
-    /// cannot shrink any more: no parameter was changed then.
+    /// What the recurrence refuses, and a loss scale that cannot shrink any more: no parameter was changed
+    /// then. Numbers that are not finite are no error, see [`StepOutcome::fault`].
     pub fn step(
         &mut self,
         batches: &[Batch],
         step: u64,
         lr: f64,
     ) -> Result<StepOutcome, TrainError> {
-        let learned: u64 = batches.iter().map(|batch| batch.learned).sum();
-        let positions = batches.iter().map(|batch| batch.inputs.numel() as u64).sum();
-        let loss_scale = self.scaler.map_or(1.0, |scaler| scaler.scale());
-        let finite = |what, value: f64| {
-            if value.is_finite() {
-                Ok(())
-            } else {
-                Err(TrainError::NonFinite { what, value, step })
-            }
-        };
+        let nothing = StepOutcome::left_out(batches);
+        let learned = nothing.learned;
+        if learned == 0 {
+            return Ok(nothing);
+        }
+        let loss_scale = self.loss_scale();
         self.adam.zero_gradients();
         let mut loss = 0.0;
-        for batch in batches.iter().filter(|batch| batch.learned > 0) {
-            let model = self.method.model();
+        for (i, batch) in batches.iter().enumerate().filter(|(_, batch)| batch.learned > 0) {
+            let model = self.method.training_model(micro_step(step, batches, i));
             let batch = batch.to_device(model.device());
             let start = model.start(&self.method.time_state(), batch.inputs.size()[0]);
             let scale = loss_scale / learned as f64;
             loss += backward(&model, &start, &batch, &self.options, scale)? / learned as f64;
-            finite("loss", loss)?;
+            if !loss.is_finite() {
+                let fault = Some(Fault::Loss { micro_batch: i });
+                return Ok(StepOutcome { loss, fault, ..nothing });
+            }
         }
         let mut gradients = self.adam.gradients();
         if self.scaler.is_some() {
@@ -90,18 +145,31 @@ impl Trainer<'_> {
             }
         }
         let grad_norm = clip_gradients(&mut gradients, self.options.gradient_clip_val);
-        let outcome = StepOutcome { loss, grad_norm, learned, positions, skipped: false };
+        let nothing = StepOutcome { loss, grad_norm, ..nothing };
         if let Some(scaler) = &mut self.scaler {
             if !grad_norm.is_finite() {
                 if !scaler.shrink() {
                     return Err(TrainError::LossScale { step });
                 }
-                return Ok(StepOutcome { skipped: true, ..outcome });
+                return Ok(nothing);
             }
             scaler.grow();
         }
-        finite("gradient norm", grad_norm)?;
+        if !grad_norm.is_finite() {
+            return Ok(StepOutcome { fault: Some(Fault::Gradients), ..nothing });
+        }
         self.adam.step(&gradients, lr);
-        Ok(outcome)
+        let fault = (!self.adam.is_finite()).then_some(Fault::Update);
+        Ok(StepOutcome { skipped: false, fault, ..nothing })
     }
+
+    /// The factor on the loss of the next step.
+    pub fn loss_scale(&self) -> f64 {
+        self.scaler.map_or(1.0, |scaler| scaler.scale())
+    }
+}
+
+/// The number of micro-batch `i` of a step among those of the whole run, all of whose steps have as many.
+pub(super) fn micro_step(step: u64, batches: &[Batch], i: usize) -> u64 {
+    step * batches.len() as u64 + i as u64
 }

@@ -113,6 +113,7 @@ fn run(case: &Case) {
     let tokens = micro_bsz * ctx_len;
     let ids = Tensor::randint(VOCAB_SIZE, [micro_bsz, ctx_len], (Kind::Int64, Device::Cpu));
     let batch = [Batch {
+        documents: Vec::new(),
         targets: ids.view(-1).roll([-1], [0]),
         learned_at: Tensor::arange(tokens, (Kind::Int64, Device::Cpu)),
         learned: tokens as u64,

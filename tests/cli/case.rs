@@ -228,6 +228,16 @@ impl Output {
     }
 }
 
+impl Output {
+    /// As [`Output::is_done`], whatever it was warned of.
+    #[track_caller]
+    pub fn is_done_with_warnings(&self) -> &Output {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        assert!(!self.stderr.contains("error["), "{self:?}");
+        self
+    }
+}
+
 /// The checkpoint that all cases start from, of [`SIZES`] in bfloat16.
 pub fn base_model() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
@@ -240,12 +250,20 @@ pub fn base_model() -> &'static [u8] {
 /// Random weights of this shape as the bytes of a checkpoint. In a new model the time mix says nothing,
 /// as its output starts at zero; here it does, so that the state matters.
 pub fn checkpoint(shape: Shape) -> Vec<u8> {
+    tampered(shape, |_, tensor| tensor)
+}
+
+/// A [`checkpoint`] of which every tensor is what `change` makes of it.
+pub fn tampered(shape: Shape, change: impl Fn(&str, Tensor) -> Tensor) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("model.pth");
     let new = Weights::scratch(shape, 1);
-    let weights = Weights::from_fn(shape, |name, size| match name.ends_with("att.output.weight") {
-        true => Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.1,
-        false => new.get(name, Kind::Float),
+    let weights = Weights::from_fn(shape, |name, size| {
+        let tensor = match name.ends_with("att.output.weight") {
+            true => Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.1,
+            false => new.get(name, Kind::Float),
+        };
+        change(name, tensor)
     });
     weights.save_pth(&path).expect("a checkpoint");
     fs::read(path).expect("the checkpoint")

@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
+use statetune::tensorfile::TensorFile;
 
 use crate::case::{Case, STATE};
 
@@ -220,6 +221,54 @@ fn asked_to_stop_it_saves_and_goes_on_bit_for_bit() {
     assert!(case.read(stopped.join("status.json")).contains("interrupted"));
     case.statetune(&["resume", "latest"]).is_done();
     same_numbers(&case, &whole, &stopped, "epoch-0007");
+}
+
+/// Of two evaluations in a row the second one shows no lower loss, in the middle of a mini-epoch.
+#[test]
+fn an_early_end_within_a_mini_epoch_has_its_product() {
+    let case = Case::new();
+    let sets = [
+        "eval.every_steps=1",
+        "eval.patience=1",
+        "train.epoch_steps=8",
+        "schedule.lr_init=300",
+        "export.dtype=fp32",
+    ];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> = ["run", STATE].into_iter().chain(sets).collect();
+    let output = case.statetune(&arguments);
+    output.is_done();
+    let run = case.only_run();
+    let last = case.list(run.join("ckpt")).into_iter().rfind(|name| name.starts_with("step-"));
+    let steps: u64 = last.expect("a checkpoint")["step-".len()..].parse().expect("a number");
+    let ended = format!("ended after step {steps}: the held-out loss did not fall any more\n");
+    assert!(steps < 8 && output.stdout.contains(&ended), "{output:?}");
+    let file = |name: String| TensorFile::open(&case.path(run.join(name))).expect("a file");
+    let product = file("export/rwkv-0.pth".to_string());
+    let saved = file(format!("ckpt/step-{steps:07}/trainable.safetensors"));
+    let name = "blocks.1.att.time_state";
+    let values = |file: &TensorFile| file.get(name).expect("the state").bytes().into_owned();
+    assert!(values(&product) == values(&saved), "the product is that of the last step");
+}
+
+#[test]
+fn a_run_with_no_step_left_knows_its_last_loss() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run();
+    // As if it had been killed after its last checkpoint.
+    case.write(run.join("status.json"), "{\"status\":\"interrupted\",\"steps\":4}\n");
+    fs::remove_dir_all(case.path(run.join("export"))).expect("removed");
+    fs::create_dir(case.path(run.join("export"))).expect("a folder");
+    case.statetune(&["resume", "latest"]).is_done();
+    let ends: Vec<_> = case
+        .lines(run.join("events.jsonl"))
+        .into_iter()
+        .filter(|line| line["event"] == "end")
+        .map(|line| line["val_loss"].as_f64().expect("a loss"))
+        .collect();
+    assert!(ends.len() == 2 && ends[0] == ends[1], "{ends:?}");
+    assert!(case.path(run.join("export/rwkv-1.pth")).exists());
 }
 
 #[test]

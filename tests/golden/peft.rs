@@ -73,6 +73,7 @@ fn batch() -> Batch {
     let targets = ids.narrow(1, 1, len).reshape(-1).index_select(0, &learned_at);
     let learned = learned_at.size()[0] as u64;
     Batch {
+        documents: Vec::new(),
         inputs: ids.narrow(1, 0, len).contiguous(),
         learned_at,
         targets,
