@@ -41,7 +41,8 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         let message = format!("there is no run `{}` in `{}`", args.run, args.runs_dir.display());
         return refuse(Diagnostic::error("ST0201", message));
     };
-    let experiment = ExperimentArgs { set: Vec::new(), runs_dir: Some(args.runs_dir.clone()) };
+    let experiment =
+        ExperimentArgs { runs_dir: Some(args.runs_dir.clone()), ..ExperimentArgs::default() };
     let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color) {
         Ok(plan) => plan,
         Err(code) => return code,
