@@ -210,7 +210,8 @@ fn replay_plan(args: &ReplayArgs, run: &Path, color: Color) -> Result<Plan, Exit
     if characters.is_file() {
         set.push(format!("model.tokenizer={}", characters.display()));
     }
-    let experiment = ExperimentArgs { set, runs_dir: run.parent().map(Path::to_path_buf) };
+    let runs_dir = run.parent().map(Path::to_path_buf);
+    let experiment = ExperimentArgs { set, runs_dir, ..ExperimentArgs::default() };
     experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color)
 }
 

@@ -41,7 +41,8 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         Ok(run) => run,
         Err(refusal) => return refuse(*refusal),
     };
-    let experiment = ExperimentArgs { set: Vec::new(), runs_dir: Some(args.runs_dir.clone()) };
+    let experiment =
+        ExperimentArgs { runs_dir: Some(args.runs_dir.clone()), ..ExperimentArgs::default() };
     let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color) {
         Ok(plan) => plan,
         Err(code) => return code,

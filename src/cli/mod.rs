@@ -5,21 +5,26 @@
 mod cache;
 mod chat;
 mod check;
+mod config;
 mod data;
 mod diff;
+mod doctor;
 mod eval;
 mod export;
 mod generate;
 mod import;
 mod incident;
+mod init;
 mod merge;
 mod mount;
 mod plain;
+mod presets;
 mod resume;
 mod run;
 mod schema;
 mod score;
 mod screen;
+mod shell;
 mod state;
 mod stop;
 mod subject;
@@ -81,6 +86,8 @@ enum Command {
     Merge(merge::MergeArgs),
     /// Look at trained states, compare them, make new ones of them.
     State(state::StateArgs),
+    /// Look at libtorch, devices, kernels, memory and disk of this machine.
+    Doctor(doctor::DoctorArgs),
     #[command(flatten)]
     Plain(plain::PlainCommand),
 }
@@ -122,17 +129,36 @@ enum Format {
 }
 
 /// What every command that takes an experiment file knows.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 struct ExperimentArgs {
+    /// Lay `[profile.NAME]` over the file; repeatable, later wins.
+    #[arg(short, long = "profile", value_name = "NAME")]
+    profiles: Vec<String>,
     /// Override a setting; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Override a setting with a JSON value, stronger than `--set`; repeatable.
+    #[arg(long, value_name = "KEY=JSON")]
+    set_json: Vec<String>,
+    /// Take away what file, profile and environment say about a setting; repeatable.
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
     /// Where run directories lie [default: `runs` beside the experiment file's folder].
     #[arg(long, value_name = "DIR")]
     runs_dir: Option<PathBuf>,
 }
 
 impl ExperimentArgs {
+    /// What the flags and the environment lay over the file.
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            profiles: self.profiles.clone(),
+            unset: self.unset.clone(),
+            set_json: self.set_json.clone(),
+            ..Overrides::from_process(self.set.clone())
+        }
+    }
+
     /// Reads the experiment file, plans it and prints the warnings, or prints every fault.
     fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
         self.plan_with(find_gpu, file, purpose, color)
@@ -146,7 +172,7 @@ impl ExperimentArgs {
         purpose: Purpose,
         color: Color,
     ) -> Result<Plan, ExitCode> {
-        let loaded = load(file, &Overrides::from_process(self.set.clone()))
+        let loaded = load(file, &self.overrides())
             .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
         if matches!(purpose, Purpose::Run | Purpose::Generate) {
             fetch_weights(&loaded).map_err(|fault| refuse(&[*fault], file, color))?;
@@ -246,6 +272,7 @@ pub fn main_with_tensors() -> ExitCode {
         Command::Mount(args) => mount::mount(&args, color),
         Command::Merge(args) => merge::merge(&args, color),
         Command::State(args) => state::state(&args, color),
+        Command::Doctor(args) => doctor::doctor(&args, color),
         Command::Plain(command) => command.run(color),
     })
 }

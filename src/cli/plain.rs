@@ -7,7 +7,7 @@ use std::process::Command;
 
 use clap::Subcommand;
 
-use super::{Color, cache, check, diff, import, schema, show};
+use super::{Color, cache, check, config, diff, import, init, presets, schema, shell, show};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 
@@ -18,27 +18,45 @@ const TENSORS: &str = "statetune-tensors";
 /// program.
 #[derive(Debug, Subcommand)]
 pub(super) enum PlainCommand {
+    /// Write a first experiment from five questions.
+    Init(init::InitArgs),
     /// Check an experiment file without running it.
     Check(check::CheckArgs),
+    /// Show, complete, shorten and compare the settings of experiment files.
+    Config(config::ConfigArgs),
     /// List or remove prepared data.
     Cache(cache::CacheArgs),
     /// Compare runs, down to the first step in which they part and the reason for it.
     Diff(diff::DiffArgs),
     /// Make an experiment file of a script of another trainer.
     Import(import::ImportArgs),
+    /// List models, templates and recipes, and show what they stand for.
+    Presets(presets::PresetsArgs),
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
+    /// Print the completions of a shell.
+    Completions(shell::CompletionsArgs),
+    /// Write manual pages.
+    Man(shell::ManArgs),
+    /// Print the versions of the program and of its libtorch.
+    Version,
 }
 
 impl PlainCommand {
     /// Runs it.
     pub(super) fn run(self, color: Color) -> ExitCode {
         match self {
+            Self::Init(args) => init::init(&args, color),
             Self::Check(args) => check::check(&args, color),
+            Self::Config(args) => config::config(&args, color),
             Self::Cache(args) => cache::cache(&args, color),
             Self::Diff(args) => diff::diff(&args, color),
             Self::Import(args) => import::import(&args, color),
+            Self::Presets(args) => presets::presets_command(&args, color),
             Self::Schema(args) => schema::schema(&args, color),
+            Self::Completions(args) => shell::completions(&args),
+            Self::Man(args) => shell::man(&args, color),
+            Self::Version => shell::version(),
         }
     }
 }

@@ -43,7 +43,11 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
         }
     };
     let runs_dir = run.parent().map_or_else(|| args.runs_dir.clone(), Path::to_path_buf);
-    let experiment = ExperimentArgs { set: args.set.clone(), runs_dir: Some(runs_dir) };
+    let experiment = ExperimentArgs {
+        set: args.set.clone(),
+        runs_dir: Some(runs_dir),
+        ..ExperimentArgs::default()
+    };
     let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Run, color) {
         Ok(plan) => plan,
         Err(code) => return code,

@@ -178,8 +178,11 @@ impl SubjectArgs {
         purpose: Purpose,
         color: Color,
     ) -> Result<Found, ExitCode> {
-        let experiment =
-            ExperimentArgs { set: self.set.clone(), runs_dir: Some(self.runs_dir.clone()) };
+        let experiment = ExperimentArgs {
+            set: self.set.clone(),
+            runs_dir: Some(self.runs_dir.clone()),
+            ..ExperimentArgs::default()
+        };
         let plan = experiment.plan(&run.join("resolved.toml"), purpose, color)?;
         let base = self.model.clone().or_else(|| match &plan.model {
             ModelPlan::Load(path) => Some(path.clone()),

@@ -1,11 +1,12 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Data, Eval, Export, Guard, Hardware, Log, Model, Optimizer, Peft, Quant, Sample,
-    Schedule, Tokenizer, Train,
+    Checkpoint, Data, Eval, Export, Guard, Hardware, Log, Model, Optimizer, Peft, Quant, Recipe,
+    Sample, Schedule, Tokenizer, Train,
 };
 use crate::hub::is_on_hub;
 
@@ -22,6 +23,15 @@ pub struct Config {
     /// digits, `-` and `_`.
     #[schemars(regex(pattern = "^[A-Za-z0-9_-]+$"), example = &"emoji-state")]
     pub name: String,
+    /// A file whose settings hold where this one says nothing, relative to this one.
+    #[serde(default, skip_serializing)]
+    #[schemars(example = &"base.toml")]
+    pub extends: Option<PathBuf>,
+    /// Settings that go well together, which hold where no file says anything: `statetune presets show
+    /// state`.
+    #[serde(default, skip_serializing)]
+    #[schemars(example = &"state")]
+    pub recipe: Option<Recipe>,
     /// What the experiment is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"answers small talk with emojis")]
@@ -68,6 +78,20 @@ pub struct Config {
     /// The form of what the run produces.
     #[serde(default)]
     pub export: Export,
+    /// Tables `[profile.NAME.TABLE]` that hold over the file where `--profile NAME` is given.
+    #[serde(default, skip_serializing)]
+    #[schemars(example = no_profiles())]
+    pub profile: BTreeMap<String, Overlay>,
+}
+
+/// What a profile sets; checked together with the file that it lies over.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Overlay(pub serde_json::Map<String, serde_json::Value>);
+
+fn no_profiles() -> BTreeMap<String, Overlay> {
+    BTreeMap::new()
 }
 
 impl Config {

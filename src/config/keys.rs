@@ -197,7 +197,7 @@ fn entries<'a>(node: &'a Value, written: Option<&Value>) -> Vec<(&'a str, &'a Va
 
 /// Whether the value is a table of its own.
 pub(super) fn is_table(node: &Value) -> bool {
-    node.get("properties").is_some() || node.get("oneOf").is_some()
+    node.get("oneOf").is_some() || node.get("type").is_some_and(|one| one == "object")
 }
 
 /// The words that the value may be; empty where it is free.

@@ -1,28 +1,34 @@
-//! Layers of settings: defaults < experiment file < environment < `--set`.
+//! From an experiment file, and what is laid under and over it, to checked settings with their origins.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
-use figment::providers::Serialized;
 use serde_json::Value;
 
 use super::keys::{KeyPath, Keys, dotted};
-use super::locate::{Layer, Place, Source};
-use super::{Config, faults, overrides};
+pub(super) use super::layers::find_place;
+use super::layers::{self, Role, key_path};
+use super::locate::{Layer, Source};
+use super::{Config, faults};
 use crate::diagnostic::{Diagnostic, Span, summary};
 
 /// Start of the environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
 pub(super) const PREFIX: &str = "STATETUNE__";
 
-/// What the environment and the command line set over the experiment file.
+/// What the environment and the command line lay over the experiment file.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
+    /// Profiles that are used; a later one wins.
+    pub profiles: Vec<String>,
     /// Environment variables that start with `STATETUNE__`, with their values.
     pub environment: Vec<(String, String)>,
+    /// Arguments of `--unset`: keys whose values of files, profiles and environment do not count.
+    pub unset: Vec<String>,
     /// Arguments of `--set`, each `KEY=VALUE`; a later one wins.
     pub set: Vec<String>,
+    /// Arguments of `--set-json`, each `KEY=JSON`; they win over those of `--set`.
+    pub set_json: Vec<String>,
 }
 
 impl Overrides {
@@ -34,7 +40,7 @@ impl Overrides {
             .map(|(name, value)| (name, value.to_string_lossy().into_owned()));
         let mut environment: Vec<(String, String)> = variables.collect();
         environment.sort();
-        Self { environment, set }
+        Self { environment, set, ..Self::default() }
     }
 }
 
@@ -43,8 +49,29 @@ impl Overrides {
 pub enum Origin {
     /// Nobody wrote it.
     Default,
+    /// The recipe that the file names.
+    Recipe {
+        /// Its name.
+        name: String,
+    },
+    /// A file that the experiment file extends.
+    Parent {
+        /// Its path.
+        file: PathBuf,
+        /// Line of the value, counted from 1.
+        line: usize,
+    },
     /// The experiment file.
     File {
+        /// Line of the value, counted from 1.
+        line: usize,
+    },
+    /// A profile.
+    Profile {
+        /// Its name.
+        name: String,
+        /// The parent file that has it; absent: the experiment file.
+        file: Option<PathBuf>,
         /// Line of the value, counted from 1.
         line: usize,
     },
@@ -61,7 +88,15 @@ impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Default => formatter.write_str("default"),
+            Self::Recipe { name } => write!(formatter, "recipe {name}"),
+            Self::Parent { file, line } => write!(formatter, "{} line {line}", file.display()),
             Self::File { line } => write!(formatter, "file line {line}"),
+            Self::Profile { name, file: None, line } => {
+                write!(formatter, "profile {name}, file line {line}")
+            }
+            Self::Profile { name, file: Some(file), line } => {
+                write!(formatter, "profile {name}, {} line {line}", file.display())
+            }
             Self::Environment { variable } => write!(formatter, "environment {variable}"),
             Self::CommandLine => formatter.write_str("--set"),
         }
@@ -79,8 +114,8 @@ pub struct Loaded {
     pub text: String,
     /// Where each value comes from, by dotted key; a list counts as one value.
     pub origins: BTreeMap<String, Origin>,
-    /// The file, then what was set over it, the strongest last.
-    sources: Vec<Source>,
+    /// The file, then all other sources.
+    pub(super) sources: Vec<Source>,
 }
 
 /// Every fault of an experiment file and of what was set over it, in the order of their places.
@@ -118,21 +153,12 @@ pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded,
         Source::parse(file.to_owned(), text.clone()).map_err(|fault| refuse(vec![*fault]))?;
 
     let keys = Keys::new();
-    let variables = overrides.environment.iter();
-    let variables = variables.map(|(name, value)| overrides::environment(name, value));
-    let arguments = overrides.set.iter().map(|argument| overrides::command_line(argument));
-    let mut sources = vec![written];
-    let mut unreadable = Vec::new();
-    for parsed in variables.chain(arguments) {
-        match parsed {
-            Ok(parsed) => sources.push(parsed.typed(&keys, &sources[0].values)),
-            Err(fault) => unreadable.push(*fault),
-        }
-    }
+    let (sources, layer_faults) =
+        layers::collect(&keys, written, overrides).map_err(|fault| refuse(vec![*fault]))?;
 
-    let document = merge(&keys, &sources);
+    let mut document = layers::merged(&keys, &sources);
     let mut diagnostics = faults::check(&keys, &sources, &document);
-    diagnostics.extend(unreadable);
+    diagnostics.extend(layer_faults);
     if !diagnostics.is_empty() {
         return Err(refuse(diagnostics));
     }
@@ -140,10 +166,15 @@ pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded,
         let message = format!("the schema accepts what the program does not: {error}");
         refuse(vec![Diagnostic::error("ST9001", message)])
     })?;
+    // What profiles could set is no setting in force.
+    document.as_object_mut().expect("the file is a table").remove("profile");
     let mut origins = BTreeMap::new();
     note_origins(&sources, &document, &mut KeyPath::new(), &mut origins);
-    let directory = file.parent().unwrap_or(Path::new(""));
-    start_at(directory, &mut config, |key| matches!(origins.get(key), Some(Origin::File { .. })));
+    for (key, path) in config.paths_mut() {
+        if let Some((_, source, _)) = find_place(&sources, &key_path(key)) {
+            *path = source.directory().join(&*path);
+        }
+    }
     Ok(Loaded { config, file: file.to_owned(), text, origins, sources })
 }
 
@@ -188,32 +219,6 @@ impl Loaded {
     }
 }
 
-fn key_path(key: &str) -> KeyPath {
-    key.replace('[', ".[").split('.').map(str::to_owned).collect()
-}
-
-/// The place at which the value in force was set, and the number of its source.
-pub(super) fn find_place<'a>(
-    sources: &'a [Source],
-    path: &[String],
-) -> Option<(usize, &'a Source, &'a Place)> {
-    let strongest_first = sources.iter().enumerate().rev();
-    strongest_first
-        .filter_map(|(layer, source)| Some((layer, source, source.places.get(path)?)))
-        .next()
-}
-
-/// Tables are merged key by key; any other value, a list too, replaces the weaker one.
-fn merge(keys: &Keys, sources: &[Source]) -> Value {
-    let over = |base: Figment, values: &Value| base.merge(Serialized::defaults(values));
-    let values = |layers: Figment| -> Value {
-        layers.extract().expect("layers are tables, and JSON holds every value of a table")
-    };
-    let written =
-        values(sources.iter().fold(Figment::new(), |layers, source| over(layers, &source.values)));
-    values(over(over(Figment::new(), &keys.defaults(&written)), &written))
-}
-
 fn note_origins(
     sources: &[Source],
     value: &Value,
@@ -228,25 +233,26 @@ fn note_origins(
         }
         return;
     }
-    let origin = match find_place(sources, path) {
-        None => Origin::Default,
-        Some((_, source, place)) => match source.layer {
-            None => Origin::File { line: source.span(place.value.clone()).line() },
-            Some(Layer::Environment) => Origin::Environment {
-                variable: source.text[..source.text.find('=').unwrap_or(0)].to_owned(),
-            },
-            Some(Layer::CommandLine) => Origin::CommandLine,
-        },
-    };
+    let origin = find_place(sources, path).map_or(Origin::Default, |(_, source, place)| {
+        origin(source, &sources[0].file, source.span(place.value.clone()).line())
+    });
     origins.insert(dotted(path), origin);
 }
 
-/// Makes the relative paths that stand in the file start at its directory.
-fn start_at(directory: &Path, config: &mut Config, is_from_file: impl Fn(&str) -> bool) {
-    for (key, path) in config.paths_mut() {
-        if is_from_file(key) {
-            *path = directory.join(&*path);
+/// The origin of a value on this line of `source`; `file` is the experiment file.
+fn origin(source: &Source, file: &Path, line: usize) -> Origin {
+    match (&source.role, source.layer) {
+        (_, Some(Layer::CommandLine)) => Origin::CommandLine,
+        (_, Some(Layer::Environment)) => Origin::Environment {
+            variable: source.text[..source.text.find('=').unwrap_or(0)].to_owned(),
+        },
+        (Role::Recipe(name), _) => Origin::Recipe { name: name.clone() },
+        (Role::Parent, _) => Origin::Parent { file: source.file.clone(), line },
+        (Role::Profile(name), _) => {
+            let file = (source.file != file).then(|| source.file.clone());
+            Origin::Profile { name: name.clone(), file, line }
         }
+        (Role::File | Role::Override, _) => Origin::File { line },
     }
 }
 
@@ -447,6 +453,7 @@ double = true
                 variable("TAGS", "['from', 'outside']"),
             ],
             set: ["train.epoch_count=3", "train.epoch_count=4"].map(str::to_owned).to_vec(),
+            ..Overrides::default()
         };
         let loaded = parsed(&text, &overrides);
         let train = &loaded.config.train;
@@ -529,7 +536,7 @@ double = true
 
     #[test]
     fn only_variables_of_the_program_are_taken_from_the_environment() {
-        let Overrides { environment, set } = Overrides::from_process(vec!["a=b".to_owned()]);
+        let Overrides { environment, set, .. } = Overrides::from_process(vec!["a=b".to_owned()]);
         assert!(environment.iter().all(|(name, _)| name.starts_with(PREFIX)));
         assert_eq!(set, ["a=b"]);
     }

@@ -2,24 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Number};
 use toml_edit::{Document, Item, TableLike, TomlError, Value};
 
 use super::keys::KeyPath;
+use super::layers::Role;
 use crate::diagnostic::{Diagnostic, Span};
 
 /// A text that sets values: the experiment file, or one override.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
-    /// What the text is; none for the experiment file.
+    /// What the text is; none for a file.
     pub(super) layer: Option<Layer>,
+    /// What it is among the layers.
+    pub(super) role: Role,
     pub(super) file: PathBuf,
     pub(super) text: String,
     /// What it sets, as nested tables. A value that JSON does not know is a null.
     pub(super) values: serde_json::Value,
     pub(super) places: BTreeMap<KeyPath, Place>,
+    /// The key whose weaker values it takes away.
+    pub(super) unset: Option<KeyPath>,
 }
 
 /// What sets a value over the experiment file.
@@ -77,7 +82,14 @@ impl Source {
         let mut places = Places::default();
         let values = places.table(&mut KeyPath::new(), document.as_table());
         let places = places.0;
-        Ok(Self { layer: None, file, text, values, places })
+        Ok(Self { layer: None, role: Role::File, file, text, values, places, unset: None })
+    }
+
+    /// Where relative paths that stand in it start; none for an override, in which they start at the current
+    /// folder.
+    pub(super) fn directory(&self) -> &Path {
+        let folder = self.file.parent().filter(|_| self.layer.is_none());
+        folder.unwrap_or(Path::new(""))
     }
 
     /// The place as part of a message.

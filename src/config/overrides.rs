@@ -1,24 +1,52 @@
-//! `--set KEY=VALUE` and `STATETUNE__TABLE__KEY=VALUE` as texts that set one value.
+//! `STATETUNE__TABLE__KEY=VALUE`, `--unset KEY`, `--set KEY=VALUE` and `--set-json KEY=JSON` as texts that
+//! set one value.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde_json::json;
 use toml_edit::Value;
 
-use super::keys::{KeyPath, Keys, types};
-use super::load::PREFIX;
+use super::keys::{KeyPath, Keys, below, dotted, types};
+use super::layers::Role;
+use super::load::{Overrides, PREFIX};
 use super::locate::{Layer, Place, Places, Source};
+use super::suggest::nearest;
 use crate::diagnostic::Diagnostic;
 
 const SET: &str = "--set ";
+const SET_JSON: &str = "--set-json ";
+const UNSET: &str = "--unset ";
 
-/// A key and the text of its value, not yet typed.
+/// A key and what happens to its value.
 pub(super) struct Override {
     layer: Layer,
     text: String,
     /// The steps of the key, each with its place.
     steps: Vec<(String, Range<usize>)>,
-    value: Range<usize>,
+    change: Change,
+}
+
+/// What happens to a value.
+enum Change {
+    /// It is what stands here in the text, not yet typed.
+    Text(Range<usize>),
+    /// It is this one, which stands here in the text.
+    Value(Value, Range<usize>),
+    /// It is taken away.
+    Unset,
+}
+
+/// Every override, the weakest first.
+pub(super) fn read(
+    overrides: &Overrides,
+    keys: &Keys,
+) -> impl Iterator<Item = Result<Override, Box<Diagnostic>>> {
+    let variables = overrides.environment.iter().map(|(name, value)| environment(name, value));
+    let unset = overrides.unset.iter().map(|key| unset(key, keys));
+    let set = overrides.set.iter().map(|argument| command_line(argument));
+    let json = overrides.set_json.iter().map(|argument| set_json(argument));
+    variables.chain(unset).chain(set).chain(json)
 }
 
 /// Reads an argument of `--set`.
@@ -26,17 +54,97 @@ pub(super) struct Override {
 /// # Errors
 /// The argument is not `KEY=VALUE`.
 pub(super) fn command_line(argument: &str) -> Result<Override, Box<Diagnostic>> {
-    let text = format!("{SET}{argument}");
-    let key = SET.len()..text.find('=').unwrap_or(text.len());
-    let Some(steps) = steps(&text, key.clone(), ".").filter(|_| key.end < text.len()) else {
-        let whole = SET.len()..text.len();
-        let fault = Layer::CommandLine
-            .unreadable(&text, whole)
-            .label("must be `KEY=VALUE`")
-            .help("for example `--set schedule.lr_init=0.3`");
-        return Err(Box::new(fault));
+    let (text, steps, value) = assignment(SET, argument, "VALUE", "schedule.lr_init=0.3")?;
+    Ok(Override { layer: Layer::CommandLine, text, steps, change: Change::Text(value) })
+}
+
+/// Reads an argument of `--set-json`.
+///
+/// # Errors
+/// The argument is not `KEY=JSON`, or the value holds a null, for which TOML has no value.
+fn set_json(argument: &str) -> Result<Override, Box<Diagnostic>> {
+    let example = "sample.prompts=[\"Hi\"]";
+    let (text, steps, range) = assignment(SET_JSON, argument, "JSON", example)?;
+    let fault = |label: String| {
+        let fault = Layer::CommandLine.unreadable(&text, range.clone()).label(label);
+        Box::new(fault.help(format!("for example `{SET_JSON}'{example}'`")))
     };
-    Ok(Override { layer: Layer::CommandLine, steps, value: key.end + 1..text.len(), text })
+    let json =
+        serde_json::from_str(&text[range.clone()]).map_err(|error| fault(error.to_string()))?;
+    let Some(value) = toml_value(&json) else {
+        let fault = fault("TOML has no such value".to_owned());
+        return Err(Box::new(fault.help(format!("`{UNSET}KEY` takes a value away"))));
+    };
+    Ok(Override { layer: Layer::CommandLine, steps, change: Change::Value(value, range), text })
+}
+
+/// A JSON value as TOML; none where TOML has no such value.
+fn toml_value(json: &serde_json::Value) -> Option<Value> {
+    Some(match json {
+        serde_json::Value::Null => return None,
+        serde_json::Value::Bool(truth) => Value::from(*truth),
+        serde_json::Value::Number(number) if number.is_f64() => Value::from(number.as_f64()?),
+        serde_json::Value::Number(number) => Value::from(number.as_i64()?),
+        serde_json::Value::String(text) => Value::from(text),
+        serde_json::Value::Array(list) => {
+            let values: Option<Vec<Value>> = list.iter().map(toml_value).collect();
+            Value::from_iter(values?)
+        }
+        serde_json::Value::Object(table) => {
+            let entries = table.iter().map(|(key, value)| Some((key, toml_value(value)?)));
+            let entries: Option<Vec<_>> = entries.collect();
+            Value::from_iter(entries?)
+        }
+    })
+}
+
+/// Reads an argument of `--unset`.
+///
+/// # Errors
+/// There is no such key.
+fn unset(key: &str, keys: &Keys) -> Result<Override, Box<Diagnostic>> {
+    let text = format!("{UNSET}{key}");
+    let range = UNSET.len()..text.len();
+    let known: Vec<String> =
+        keys.all().iter().map(|(table, key)| dotted(&below(table, key))).collect();
+    match steps(&text, range.clone(), ".").filter(|_| known.iter().any(|known| known == key)) {
+        Some(steps) => {
+            Ok(Override { layer: Layer::CommandLine, text, steps, change: Change::Unset })
+        }
+        None => {
+            let near = nearest(key, known.iter().map(String::as_str));
+            let fault = Layer::CommandLine.unreadable(&text, range).label(match near.first() {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "there is no such key".to_owned(),
+            });
+            Err(Box::new(fault))
+        }
+    }
+}
+
+/// The text of an argument `KEY=VALUE` behind its flag, the steps of the key, and the place of the value.
+#[expect(clippy::type_complexity, reason = "three parts of one argument")]
+fn assignment(
+    flag: &str,
+    argument: &str,
+    value: &str,
+    example: &str,
+) -> Result<(String, Vec<(String, Range<usize>)>, Range<usize>), Box<Diagnostic>> {
+    let text = format!("{flag}{argument}");
+    let key = flag.len()..text.find('=').unwrap_or(text.len());
+    match steps(&text, key.clone(), ".").filter(|_| key.end < text.len()) {
+        Some(steps) => {
+            let value = key.end + 1..text.len();
+            Ok((text, steps, value))
+        }
+        None => {
+            let fault = Layer::CommandLine
+                .unreadable(&text, flag.len()..text.len())
+                .label(format!("must be `KEY={value}`"))
+                .help(format!("for example `{flag}{example}`"));
+            Err(Box::new(fault))
+        }
+    }
 }
 
 /// Reads an environment variable.
@@ -54,7 +162,8 @@ pub(super) fn environment(name: &str, value: &str) -> Result<Override, Box<Diagn
         return Err(Box::new(fault));
     };
     steps.iter_mut().for_each(|(step, _)| step.make_ascii_lowercase());
-    Ok(Override { layer: Layer::Environment, steps, value: name.len() + 1..text.len(), text })
+    let change = Change::Text(name.len() + 1..text.len());
+    Ok(Override { layer: Layer::Environment, text, steps, change })
 }
 
 /// Splits a key; none where a part is empty.
@@ -70,33 +179,45 @@ fn steps(text: &str, key: Range<usize>, separator: &str) -> Option<Vec<(String, 
 }
 
 impl Override {
-    /// Reads the value as TOML. It is text where it is no TOML, or where the key holds text.
+    /// Reads the value as TOML. It is text where it is no TOML, or where the key holds text. `document` says
+    /// which variant of a tagged table is meant.
     pub(super) fn typed(self, keys: &Keys, document: &serde_json::Value) -> Source {
         let mut path: KeyPath = self.steps.iter().map(|(step, _)| step.clone()).collect();
-        let is_text = keys.find(&path, document).is_some_and(|node| types(node) == ["string"]);
-        let text = &self.text[self.value.clone()];
-        let value = match text.trim().parse::<Value>() {
-            Ok(value) if value.is_str() || !is_text => value,
-            _ => Value::from(text),
+        let source = Source {
+            layer: Some(self.layer),
+            role: Role::Override,
+            file: self.layer.name().into(),
+            text: self.text,
+            values: json!({}),
+            places: BTreeMap::new(),
+            unset: None,
+        };
+        let (value, range) = match self.change {
+            Change::Unset => return Source { unset: Some(path), ..source },
+            Change::Value(value, range) => (value, range),
+            Change::Text(range) => {
+                let is_text =
+                    keys.find(&path, document).is_some_and(|node| types(node) == ["string"]);
+                let text = &source.text[range.clone()];
+                let value = match text.trim().parse::<Value>() {
+                    Ok(value) if value.is_str() || !is_text => value,
+                    _ => Value::from(text),
+                };
+                (value, range)
+            }
         };
         let mut places = Places::default();
         let mut values = serde_json::Value::Null;
         for (depth, (step, key)) in self.steps.iter().enumerate().rev() {
             if depth + 1 == path.len() {
-                values = places.value(&mut path, &value, key.clone(), Some(&self.value));
+                values = places.value(&mut path, &value, key.clone(), Some(&range));
             } else {
                 let place = Place { key: key.clone(), value: key.clone(), found: "a table" };
                 places.0.insert(path[..=depth].to_vec(), place);
             }
             values = json!({ step: values });
         }
-        Source {
-            layer: Some(self.layer),
-            file: self.layer.name().into(),
-            text: self.text,
-            values,
-            places: places.0,
-        }
+        Source { values, places: places.0, ..source }
     }
 }
 

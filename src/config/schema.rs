@@ -19,9 +19,16 @@ pub fn schema() -> Value {
         .to_value()
 }
 
-/// [`schema`] as the text of `schemas/experiment.schema.json`.
+/// [`schema`] as the text of `schemas/experiment.schema.json`. It is about one file, not about all layers: what
+/// a file must say may come from the one that it extends or from its recipe.
 pub fn schema_text() -> String {
-    format!("{:#}\n", schema())
+    let mut schema = schema();
+    let table = schema.as_object_mut().expect("a schema is a table");
+    let required = table.shift_remove("required").expect("a file must say something");
+    let alone = json!({ "required": required });
+    let layered = ["extends", "recipe"].map(|key| json!({ "required": [key] }));
+    table.insert("anyOf".to_owned(), layered.into_iter().chain([alone]).collect());
+    format!("{schema:#}\n")
 }
 
 /// Makes the first variant of a tagged enum the one that is meant where no `type` is written.

@@ -32,6 +32,12 @@ pub enum TemplateName {
     Raw,
 }
 
+impl TemplateName {
+    /// All built-in templates.
+    pub const ALL: [Self; 5] =
+        [Self::RwkvQa, Self::RwkvChat, Self::Instruction, Self::Alpaca, Self::Raw];
+}
+
 /// `[data.template]`: a template that starts from a built-in one.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -173,7 +173,7 @@ pub unsafe fn run(
 }
 
 /// The folder of the libtorch that this program has loaded.
-fn libtorch_folder() -> Option<PathBuf> {
+pub fn libtorch_folder() -> Option<PathBuf> {
     let mut file = [0 as c_char; 4096];
     // SAFETY: the shim writes at most `file.len()` bytes and a final zero.
     let status = unsafe { statetune_libtorch_file(file.as_mut_ptr(), file.len()) };

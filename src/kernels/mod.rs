@@ -21,6 +21,7 @@ mod operands;
 mod processor;
 pub mod quant;
 pub mod reference;
+mod selftest;
 mod tf32;
 
 use tch::{Kind, Tensor};
@@ -30,6 +31,7 @@ pub use cuda::{NoGpu, device_model, device_name, find_driver, find_gpu, peak_gpu
 pub use memory::{keep_memory, peak_resident_bytes};
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
+pub use selftest::{KernelCheck, Recurrence, check_kernel};
 pub use tf32::allow_tf32;
 
 /// Channels of a head in released models, and in new ones. The fastest size of the native kernels.

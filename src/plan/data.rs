@@ -15,7 +15,8 @@ pub(super) fn resolve(faults: &mut Faults<'_>) -> (Template, Mask) {
     (template, mask)
 }
 
-fn built_in(name: TemplateName) -> Template {
+/// The built-in template of this name.
+pub fn built_in(name: TemplateName) -> Template {
     match name {
         TemplateName::RwkvQa => Template::rwkv_qa(),
         TemplateName::RwkvChat => Template::rwkv_chat(),

@@ -10,9 +10,11 @@ mod presets;
 mod sources;
 
 pub use changes::{Change, Reach, changes, reach};
+pub use data::built_in as built_in_template;
 pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
 pub use peft::{PeftPlan, StateStart};
+pub use presets::{ModelPreset, model_presets};
 
 use std::path::{Path, PathBuf};
 

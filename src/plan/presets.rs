@@ -1,7 +1,7 @@
 //! The published model sizes.
 
-use crate::config::Preset;
-use crate::model::Version;
+use crate::config::{self, Preset};
+use crate::model::{Shape, Version};
 
 /// Vocabulary of every published model.
 pub(super) const VOCAB_SIZE: u32 = 65536;
@@ -12,6 +12,50 @@ pub(super) struct Sizes {
     pub(super) version: Version,
     pub(super) n_layer: u32,
     pub(super) n_embd: u32,
+}
+
+/// A published model.
+#[derive(Clone, Debug)]
+pub struct ModelPreset {
+    /// What `model.preset` calls it.
+    pub name: String,
+    /// The version of its recurrence.
+    pub version: Version,
+    /// Blocks.
+    pub n_layer: u32,
+    /// Channels.
+    pub n_embd: u32,
+    /// Token ids.
+    pub vocab_size: u32,
+    /// Numbers in all its tensors.
+    pub parameters: i64,
+}
+
+/// Every published model, in the order of the choices of `model.preset`.
+///
+/// # Panics
+/// Never: a test lists them.
+pub fn model_presets() -> Vec<ModelPreset> {
+    let schema = config::schema();
+    let names = schema["definitions"]["Model"]["properties"]["preset"]["enum"].as_array();
+    let names = names.expect("`model.preset` is a choice");
+    names
+        .iter()
+        .map(|name| {
+            let preset = serde_json::from_value(name.clone()).expect("the choices are presets");
+            let Sizes { version, n_layer, n_embd } = sizes(preset);
+            let [layers, channels, vocabulary] = [n_layer, n_embd, VOCAB_SIZE].map(i64::from);
+            let shape = Shape::for_scratch(version, layers, channels, vocabulary);
+            ModelPreset {
+                name: name.as_str().expect("choices are words").to_owned(),
+                version,
+                n_layer,
+                n_embd,
+                vocab_size: VOCAB_SIZE,
+                parameters: shape.parameters(),
+            }
+        })
+        .collect()
 }
 
 /// The sizes of a published model: the versions share their depths and widths.
@@ -48,5 +92,22 @@ fn version(preset: Preset) -> Version {
         | Preset::Rwkv7_2_9b
         | Preset::Rwkv7_7b
         | Preset::Rwkv7_14b => Version::V7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_published_model_is_listed_with_about_the_size_of_its_name() {
+        let models = model_presets();
+        assert_eq!(models.len(), 18);
+        for ModelPreset { name, parameters, .. } in models {
+            let billions = name.split('-').next_back().expect("a size").trim_end_matches('b');
+            let billions: f64 = billions.parse().expect("a number");
+            let found = parameters as f64 / 1e9;
+            assert!((0.8..=2.0).contains(&(found / billions)), "{name}: {found}");
+        }
     }
 }

@@ -1,0 +1,246 @@
+//! `statetune config`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::table::table;
+use super::{Color, ExperimentArgs, refuse, say, show};
+use crate::config::{ConfigError, Loaded, Overrides, filled, load, minimal};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::runs::{find_run, resolved_toml};
+
+/// Arguments of `config`.
+#[derive(Args, Debug)]
+pub(super) struct ConfigArgs {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every setting in force, each with where it comes from.
+    Show(ShowArgs),
+    /// Print the file with every default written; comments stay.
+    Fill(RewriteArgs),
+    /// Print the file without what would hold without it; comments stay.
+    Minimal(RewriteArgs),
+    /// Compare the settings of two files or runs.
+    Diff(DiffArgs),
+}
+
+#[derive(Args, Debug)]
+struct ShowArgs {
+    /// An experiment file, or a run.
+    #[arg(value_name = "FILE|RUN")]
+    file: PathBuf,
+    /// What is printed.
+    #[arg(long, value_enum, default_value_t = ShowFormat::Human)]
+    format: ShowFormat,
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ShowFormat {
+    /// A table for people.
+    Human,
+    /// A JSON object.
+    Json,
+    /// An experiment file that can be run, with the origins as comments.
+    Toml,
+}
+
+#[derive(Args, Debug)]
+struct RewriteArgs {
+    /// An experiment file.
+    file: PathBuf,
+    /// Write it to this new file instead of printing it.
+    #[arg(long, value_name = "NEW")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+struct DiffArgs {
+    /// An experiment file, or a run.
+    #[arg(value_name = "FILE|RUN")]
+    left: PathBuf,
+    /// Another one.
+    #[arg(value_name = "FILE|RUN")]
+    right: PathBuf,
+    /// What is printed.
+    #[arg(long, value_enum, default_value_t = super::Format::Human)]
+    format: super::Format,
+    /// Exit with 1 where settings differ.
+    #[arg(long)]
+    exit_code: bool,
+    /// Flags for those of the two that are experiment files.
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+pub(super) fn config(args: &ConfigArgs, color: Color) -> ExitCode {
+    let done = match &args.command {
+        ConfigCommand::Show(args) => print_settings(args, color),
+        ConfigCommand::Fill(args) => rewrite(args, filled, color),
+        ConfigCommand::Minimal(args) => rewrite(args, minimal, color),
+        ConfigCommand::Diff(args) => diff(args, color),
+    };
+    done.unwrap_or_else(|code| code)
+}
+
+/// The settings of an experiment file under the flags, or those of a run.
+fn settings(file: &Path, experiment: &ExperimentArgs, color: Color) -> Result<Loaded, ExitCode> {
+    let runs_dir = experiment.runs_dir.as_deref().unwrap_or(Path::new("runs"));
+    let run = (!file.is_file()).then(|| find_run(runs_dir, &file.to_string_lossy()));
+    let loaded = match run {
+        Some(Ok(run)) => load(&run.join("resolved.toml"), &Overrides::default()),
+        Some(Err(_)) | None => load(file, &experiment.overrides()),
+    };
+    loaded.map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))
+}
+
+/// A setting in force.
+struct Setting {
+    key: String,
+    value: Value,
+    origin: String,
+}
+
+/// Every setting, in the order of the tables; a list counts as one, paths are absolute.
+fn flat(loaded: &Loaded) -> Vec<Setting> {
+    let mut config = loaded.config.clone();
+    for (_, path) in config.paths_mut() {
+        *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
+    }
+    let Value::Object(table) = serde_json::to_value(&config).expect("settings are plain data")
+    else {
+        unreachable!("a struct is a table");
+    };
+    let mut settings = Vec::new();
+    flatten(table, "", loaded, &mut settings);
+    settings
+}
+
+fn flatten(table: Map<String, Value>, prefix: &str, loaded: &Loaded, settings: &mut Vec<Setting>) {
+    for (key, value) in table {
+        let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Object(below) => flatten(below, &key, loaded, settings),
+            value => {
+                let origin = loaded.origins.get(&key).map_or("default".into(), ToString::to_string);
+                settings.push(Setting { key, value, origin });
+            }
+        }
+    }
+}
+
+fn print_settings(args: &ShowArgs, color: Color) -> Result<ExitCode, ExitCode> {
+    let loaded = settings(&args.file, &args.experiment, color)?;
+    match args.format {
+        ShowFormat::Toml => say(resolved_toml(&loaded).trim_end()),
+        ShowFormat::Human => {
+            let mut table = table(&["setting", "value", "from"]);
+            for Setting { key, value, origin } in flat(&loaded) {
+                table.add_row([key, value.to_string(), origin]);
+            }
+            say(table);
+        }
+        ShowFormat::Json => {
+            let one =
+                |one: Setting| json!({ "key": one.key, "value": one.value, "origin": one.origin });
+            let settings: Vec<Value> = flat(&loaded).into_iter().map(one).collect();
+            let kind = "statetune.config/1";
+            say(json!({ "schema": kind, "file": loaded.file, "settings": settings }));
+        }
+    }
+    Ok(ExitCode::Ok)
+}
+
+fn rewrite(
+    args: &RewriteArgs,
+    rewritten: fn(&Loaded) -> String,
+    color: Color,
+) -> Result<ExitCode, ExitCode> {
+    let loaded = load(&args.file, &Overrides::default())
+        .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
+    let text = rewritten(&loaded);
+    let Some(out) = &args.out else {
+        say(text.trim_end());
+        return Ok(ExitCode::Ok);
+    };
+    write_new(out, &text, color)?;
+    Ok(ExitCode::Ok)
+}
+
+fn diff(args: &DiffArgs, color: Color) -> Result<ExitCode, ExitCode> {
+    let left = flat(&settings(&args.left, &args.experiment, color)?);
+    let right = flat(&settings(&args.right, &args.experiment, color)?);
+    let of = |settings: &[Setting], key: &str| settings.iter().position(|one| one.key == key);
+    let mut keys: Vec<&str> = left.iter().map(|one| &*one.key).collect();
+    keys.extend(right.iter().map(|one| &*one.key).filter(|key| of(&left, key).is_none()));
+    let pairs = keys.iter().map(|key| {
+        (*key, of(&left, key).map(|at| &left[at]), of(&right, key).map(|at| &right[at]))
+    });
+    let value = |one: Option<&Setting>| one.map(|one| one.value.clone());
+    let changed: Vec<_> = pairs.filter(|(_, a, b)| value(*a) != value(*b)).collect();
+    match args.format {
+        super::Format::Json => {
+            let side = |one: Option<&Setting>| {
+                one.map(|one| json!({ "value": one.value, "origin": one.origin }))
+            };
+            let changed = changed.iter();
+            let changed = changed
+                .map(|(key, a, b)| json!({ "key": key, "left": side(*a), "right": side(*b) }));
+            say(json!({
+                "schema": "statetune.config-diff/1",
+                "left": args.left,
+                "right": args.right,
+                "equal": keys.len() - changed.len(),
+                "changed": changed.collect::<Vec<_>>(),
+            }));
+        }
+        super::Format::Human => {
+            let names = [&args.left, &args.right].map(|name| name.display().to_string());
+            let mut table = table(&["setting", &names[0], &names[1]]);
+            let side = |one: &Option<&Setting>| {
+                one.map_or(String::new(), |one| format!("{} ({})", one.value, one.origin))
+            };
+            for (key, a, b) in &changed {
+                table.add_row([(*key).to_owned(), side(a), side(b)]);
+            }
+            if !changed.is_empty() {
+                say(table);
+            }
+            say(format_args!("{} changed, {} equal", changed.len(), keys.len() - changed.len()));
+        }
+    }
+    let differ = args.exit_code && !changed.is_empty();
+    Ok(if differ { ExitCode::AnswerNo } else { ExitCode::Ok })
+}
+
+/// A file that is there already stays as it is.
+pub(super) fn exists(file: &Path) -> Diagnostic {
+    Diagnostic::error("ST0122", format!("`{}` is there already", file.display()))
+        .help("choose another name; nothing that exists is replaced")
+}
+
+/// Writes a file that is not there yet.
+pub(super) fn write_new(file: &Path, text: &str, color: Color) -> Result<(), ExitCode> {
+    use std::io::Write as _;
+    let written =
+        std::fs::File::create_new(file).and_then(|mut new| new.write_all(text.as_bytes()));
+    let error = match written {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    if error.kind() == std::io::ErrorKind::AlreadyExists {
+        show(&exists(file), color);
+        return Err(ExitCode::Invalid);
+    }
+    let message = format!("cannot write `{}`", file.display());
+    show(&Diagnostic::error("ST0301", message).note(error.to_string()), color);
+    Err(ExitCode::Disk)
+}

@@ -1,0 +1,211 @@
+//! `statetune doctor`: what a run would find on this machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tch::Device;
+
+use super::table::table;
+use super::{Color, Format, say, show};
+use crate::config::schema_text;
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::kernels::{
+    KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
+};
+
+/// Arguments of `doctor`.
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// What is printed.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// The folder whose disk and schema are looked at.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+}
+
+/// One line of what was found.
+struct Finding {
+    what: &'static str,
+    found: String,
+    value: Value,
+    /// What is wrong with it.
+    fault: Option<Diagnostic>,
+}
+
+impl Finding {
+    fn new(what: &'static str, found: impl Into<String>, value: Value) -> Finding {
+        Finding { what, found: found.into(), value, fault: None }
+    }
+}
+
+pub(super) fn doctor(args: &DoctorArgs, color: Color) -> ExitCode {
+    let gpu = find_gpu();
+    let devices =
+        [Some((Device::Cpu, Op::Cpu)), gpu.is_ok().then_some((Device::Cuda(0), Op::Cuda))];
+    let mut findings = vec![libtorch(), graphics(&gpu)];
+    for (device, op) in devices.into_iter().flatten() {
+        findings.push(Finding::new("device", device_name(device), json!(device_name(device))));
+        let checks = Recurrence::ALL.map(|one| (one, check_kernel(one, op, device)));
+        findings.extend(checks.into_iter().map(|(one, check)| kernel(op, one, check)));
+    }
+    findings.extend([memory(), disk(&args.dir), schema(&args.dir)]);
+    report(&findings, args.format);
+    for fault in findings.iter().filter_map(|finding| finding.fault.as_ref()) {
+        show(fault, color);
+    }
+    exit_code(&findings)
+}
+
+fn report(findings: &[Finding], format: Format) {
+    match format {
+        Format::Human => {
+            let mut table = table(&["what", "found"]);
+            for Finding { what, found, .. } in findings {
+                table.add_row([*what, found]);
+            }
+            say(table);
+        }
+        Format::Json => {
+            let one = |one: &Finding| {
+                let fault = one.fault.as_ref().map(|fault| fault.message.clone());
+                json!({ "what": one.what, "found": one.value, "fault": fault })
+            };
+            let findings: Vec<Value> = findings.iter().map(one).collect();
+            say(json!({ "schema": "statetune.doctor/1", "findings": findings }));
+        }
+    }
+}
+
+/// What is at fault is a kernel or its device.
+fn exit_code(findings: &[Finding]) -> ExitCode {
+    let is_sound = findings.iter().all(|finding| finding.fault.is_none());
+    if is_sound { ExitCode::Ok } else { ExitCode::Device }
+}
+
+fn libtorch() -> Finding {
+    let version = env!("STATETUNE_LIBTORCH_VERSION");
+    let folder = cuda::libtorch_folder();
+    let place = folder.as_ref().map_or("an unknown folder".into(), |one| one.display().to_string());
+    let value = json!({ "version": version, "folder": folder });
+    Finding::new("libtorch", format!("{version} in {place}"), value)
+}
+
+fn graphics(gpu: &Result<(), NoGpu>) -> Finding {
+    match gpu {
+        Ok(()) => Finding::new("GPU", "usable", json!({ "usable": true })),
+        Err(missing) => {
+            let value = json!({ "usable": false, "reason": missing.reason });
+            Finding::new("GPU", missing.reason.clone(), value)
+        }
+    }
+}
+
+fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError>) -> Finding {
+    let name = recurrence.name();
+    let place = if op == Op::Cuda { "gpu" } else { "cpu" };
+    let fault = |message: String| {
+        Diagnostic::error("ST0130", message).help("train with `op = \"chunk\"`, and report this")
+    };
+    match check {
+        Err(error) => Finding {
+            fault: Some(
+                fault(format!("the kernel {name} does not run here")).note(error.to_string()),
+            ),
+            ..Finding::new("kernel", format!("{name} {place}: {error}"), json!({ "name": name }))
+        },
+        Ok(check) => {
+            let KernelCheck { error, tolerance, tokens_per_sec, .. } = check;
+            let verdict = if check.is_right() { "right" } else { "WRONG" };
+            let found = format!(
+                "{name} {place}: {verdict}, off by {error:.1e} of {tolerance:.0e}, {:.2} million tokens/s",
+                tokens_per_sec / 1e6
+            );
+            let value = json!({
+                "name": name,
+                "device": place,
+                "right": check.is_right(),
+                "error": error,
+                "tolerance": tolerance,
+                "tokens_per_sec": tokens_per_sec,
+            });
+            let wrong = format!("the kernel {name} is wrong on this machine: off by {error:.1e}");
+            Finding {
+                fault: (!check.is_right()).then(|| fault(wrong)),
+                ..Finding::new("kernel", found, value)
+            }
+        }
+    }
+}
+
+/// Memory of the machine and what of it is free, as the kernel of the system tells.
+fn memory() -> Finding {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    let (total, free) = (kib("MemTotal"), kib("MemAvailable"));
+    let gib = |kib: Option<u64>| {
+        kib.map_or("?".into(), |kib| format!("{:.1}", kib as f64 / (1 << 20) as f64))
+    };
+    let found = format!("{} of {} GiB free", gib(free), gib(total));
+    let bytes = |kib: Option<u64>| kib.map(|kib| kib * 1024);
+    let value = json!({ "free_bytes": bytes(free), "total_bytes": bytes(total) });
+    Finding::new("memory", found, value)
+}
+
+fn disk(dir: &Path) -> Finding {
+    match rustix::fs::statvfs(dir) {
+        Ok(disk) => {
+            let (free, total) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+            let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+            let found = format!("{:.1} of {:.1} GiB free", gib(free), gib(total));
+            Finding::new("disk", found, json!({ "free_bytes": free, "total_bytes": total }))
+        }
+        Err(error) => Finding::new("disk", error.to_string(), json!(null)),
+    }
+}
+
+/// Whether the schema that `init` has written is that of this version.
+fn schema(dir: &Path) -> Finding {
+    let file = dir.join(super::init::SCHEMA);
+    let (found, word) = match fs::read_to_string(&file) {
+        Ok(text) if text == schema_text() => ("current".to_owned(), "current"),
+        Ok(_) => {
+            let help = format!("old; `statetune schema --write {}` renews it", file.display());
+            (help, "old")
+        }
+        Err(_) => ("none in this folder".to_owned(), "none"),
+    };
+    Finding::new("schema", found, json!(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: f64) -> KernelCheck {
+        let recurrence = Recurrence::Wkv7;
+        KernelCheck { recurrence, error, tolerance: 1e-5, tokens_per_sec: 1e6 }
+    }
+
+    #[test]
+    fn a_wrong_kernel_ends_with_the_code_of_devices() {
+        let findings =
+            |error| vec![libtorch(), kernel(Op::Cpu, Recurrence::Wkv7, Ok(check(error)))];
+        assert_eq!(exit_code(&findings(1e-6)), ExitCode::Ok);
+        for error in [1e-3, f64::NAN] {
+            assert_eq!(exit_code(&findings(error)), ExitCode::Device);
+        }
+        let shown = findings(1e-3)[1].fault.as_ref().expect("a fault").render(false);
+        let expected = "\
+error[ST0130]: the kernel wkv7 is wrong on this machine: off by 1.0e-3
+  |
+  = help: train with `op = \"chunk\"`, and report this";
+        assert_eq!(shown, expected);
+    }
+}

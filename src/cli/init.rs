@@ -1,0 +1,392 @@
+//! `statetune init`: a first experiment from five questions.
+
+use std::fs;
+use std::io::{self, BufRead, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::config::{exists, write_new};
+use super::{Color, refuse, say, show};
+use crate::config::{ConfigError, Overrides, Recipe, parse, schema_text};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::kernels::find_driver;
+use crate::plan::{Purpose, resolve};
+
+/// Where the schema lies, beside the experiment file.
+pub(super) const SCHEMA: &str = ".statetune/experiment.schema.json";
+/// Documents for who has none yet.
+const EXAMPLE_DATA: &str = include_str!("init/example.jsonl");
+const EXAMPLE_FILE: &str = "example.jsonl";
+
+/// Arguments of `init`.
+#[derive(Args, Debug)]
+pub(super) struct InitArgs {
+    /// The folder of the experiment; it is made where it is missing.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The documents [default: a few that are written beside the file].
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// The weights of an RWKV-5.2, 6 or 7 model [default: a new model, so small that it trains in seconds].
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// The vocabulary of these weights.
+    #[arg(long, value_name = "world|FILE", default_value = "world")]
+    tokenizer: PathBuf,
+    /// What learns [default: `state` with weights, `full` without].
+    #[arg(long, value_enum)]
+    method: Option<Recipe>,
+    /// Where it runs [default: auto].
+    #[arg(long, value_enum)]
+    device: Option<DeviceAnswer>,
+    /// Spend time to save memory.
+    #[arg(long)]
+    low_memory: bool,
+    /// The name of the experiment and of its file [default: first].
+    #[arg(long)]
+    name: Option<String>,
+    /// Ask nothing: take the default where no flag says more.
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum DeviceAnswer {
+    /// The first GPU, else the processor.
+    Auto,
+    /// The first GPU.
+    Gpu,
+    /// The processor.
+    Cpu,
+}
+
+/// The answers.
+#[derive(Debug)]
+struct Answers {
+    data: Option<PathBuf>,
+    model: Option<PathBuf>,
+    method: Recipe,
+    device: DeviceAnswer,
+    low_memory: bool,
+    name: String,
+}
+
+pub(super) fn init(args: &InitArgs, color: Color) -> ExitCode {
+    let is_terminal = io::stdin().is_terminal();
+    let answers = if args.yes {
+        answers(args, &mut |_, default| Ok(default.to_owned()))
+    } else if is_terminal {
+        answers(args, &mut |question, default| ask(&mut io::stdin().lock(), question, default))
+    } else {
+        let message = "`init` asks five questions, but standard input is no terminal";
+        let fault = Diagnostic::error("ST0125", message)
+            .help("answer with flags and take the defaults for the rest: `--yes`");
+        show(&fault, color);
+        return ExitCode::Invalid;
+    };
+    match answers.and_then(|answers| write(args, &answers, color)) {
+        Ok(file) => {
+            say(format_args!("wrote    {}", file.display()));
+            say(format_args!("check    statetune check {}", file.display()));
+            say(format_args!("run      statetune run {}", file.display()));
+            ExitCode::Ok
+        }
+        Err(Stop::Fault(fault)) => {
+            show(&fault, color);
+            ExitCode::Invalid
+        }
+        Err(Stop::Shown(code)) => code,
+    }
+}
+
+/// Why nothing was written.
+enum Stop {
+    /// An answer that cannot be used.
+    Fault(Box<Diagnostic>),
+    /// Something that was shown already.
+    Shown(ExitCode),
+}
+
+/// Asks on the terminal; an empty line is the default.
+fn ask(input: &mut impl BufRead, question: &str, default: &str) -> io::Result<String> {
+    let mut screen = io::stderr();
+    write!(screen, "{question} [{default}]: ")?;
+    screen.flush()?;
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    let answer = line.trim();
+    Ok(if answer.is_empty() { default } else { answer }.to_owned())
+}
+
+/// The word for a file that is not there.
+const NONE: &str = "none";
+
+/// The answers: those of the flags, and those of `ask`, which is given a question and its default.
+fn answers(
+    args: &InitArgs,
+    ask: &mut impl FnMut(&str, &str) -> io::Result<String>,
+) -> Result<Answers, Stop> {
+    let mut asked = |question: &str, default: &str| {
+        ask(question, default).map_err(|error| {
+            let message = "cannot read the answer";
+            Stop::Fault(Box::new(Diagnostic::error("ST0125", message).note(error.to_string())))
+        })
+    };
+    let mut file = |flag: &Option<PathBuf>, question: &str| -> Result<Option<PathBuf>, Stop> {
+        match flag {
+            Some(file) => Ok(Some(file.clone())),
+            None => {
+                let answer = asked(question, NONE)?;
+                Ok(Some(PathBuf::from(answer)).filter(|answer| answer != Path::new(NONE)))
+            }
+        }
+    };
+    let data = file(&args.data, "Documents (JSONL, text, or token files; none: a few examples)")?;
+    let model =
+        file(&args.model, "Weights, a .pth or .safetensors file (none: a new small model)")?;
+    let usual = if model.is_some() { Recipe::State } else { Recipe::Full };
+    let method = match args.method {
+        Some(method) => method,
+        None if model.is_none() => usual,
+        None => choice("Method: state, lora, pissa, disha or full", usual, &mut asked)?,
+    };
+    if model.is_none() && method != Recipe::Full {
+        let message = format!("`{}` needs trained weights", method.name());
+        let fault = Diagnostic::error("ST0125", message).help("name them: `--model FILE`");
+        return Err(Stop::Fault(Box::new(fault)));
+    }
+    let device = match args.device {
+        Some(device) => device,
+        None => choice("Device: auto, gpu or cpu", DeviceAnswer::Auto, &mut asked)?,
+    };
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => asked("Name", "first")?,
+    };
+    Ok(Answers { data, model, method, device, low_memory: args.low_memory, name })
+}
+
+/// An answer that is one of the choices.
+fn choice<T: ValueEnum>(
+    question: &str,
+    usual: T,
+    asked: &mut impl FnMut(&str, &str) -> Result<String, Stop>,
+) -> Result<T, Stop> {
+    let word = usual.to_possible_value().expect("every choice has a word");
+    let answer = asked(question, word.get_name())?;
+    T::from_str(&answer, true).map_err(|_| {
+        let message = format!("`{answer}` is none of the choices");
+        Stop::Fault(Box::new(Diagnostic::error("ST0125", message).note(question.to_owned())))
+    })
+}
+
+/// Writes the experiment, after everything that could refuse it was asked.
+fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, Stop> {
+    let file = args.dir.join(format!("{}.toml", answers.name));
+    if file.exists() {
+        return Err(Stop::Fault(Box::new(exists(&file))));
+    }
+    let disk = |path: &Path, error: io::Error| {
+        let message = format!("cannot write `{}`", path.display());
+        show(&Diagnostic::error("ST0301", message).note(error.to_string()), color);
+        Stop::Shown(ExitCode::Disk)
+    };
+    let schema = args.dir.join(SCHEMA);
+    let folder = schema.parent().expect("it lies in a folder");
+    fs::create_dir_all(folder).map_err(|error| disk(folder, error))?;
+    let example = args.dir.join(EXAMPLE_FILE);
+    let makes_example = answers.data.is_none() && !example.exists();
+    if makes_example {
+        write_new(&example, EXAMPLE_DATA, color).map_err(Stop::Shown)?;
+    }
+    let text = text(args, answers);
+    if let Err(code) = check(&file, &text, color) {
+        if makes_example {
+            let _ = fs::remove_file(&example);
+        }
+        return Err(Stop::Shown(code));
+    }
+    // The folder belongs to the program, and the schema to its version.
+    fs::write(&schema, schema_text()).map_err(|error| disk(&schema, error))?;
+    write_new(&file, &text, color).map_err(Stop::Shown)?;
+    Ok(file)
+}
+
+/// Whether the experiment could run, were the text in its file.
+fn check(file: &Path, text: &str, color: Color) -> Result<(), ExitCode> {
+    let loaded = parse(file, text.to_owned(), &Overrides::default())
+        .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
+    resolve(loaded, Purpose::Run, PathBuf::new(), find_driver)
+        .map(|_| ())
+        .map_err(|diagnostics| refuse(&diagnostics, file, color))
+}
+
+/// The experiment file.
+fn text(args: &InitArgs, answers: &Answers) -> String {
+    let Answers { data, model, method, device, low_memory, name } = answers;
+    let file = format!("{name}.toml");
+    let data_file = data.clone().unwrap_or(EXAMPLE_FILE.into());
+    let (data_type, data_file) = data_format(&data_file);
+    let data_path = if data.is_some() { from(&args.dir, &data_file) } else { data_file.clone() };
+    let documents = args.dir.join(&data_file);
+    let documents = if data.is_some() { &data_file } else { &documents };
+    let mask = if data.is_none() || is_conversation(documents) { "assistant" } else { "pad" };
+    let model_lines = match model {
+        Some(model) => {
+            let model = quoted(&from(&args.dir, model));
+            let tokenizer = match &args.tokenizer {
+                world if world == Path::new("world") => quoted(world),
+                file => quoted(&from(&args.dir, file)),
+            };
+            format!(
+                "load_model = {model}\n\
+                 tokenizer = {tokenizer}        # the vocabulary of these weights\n"
+            )
+        }
+        None => "n_layer = 2                  # a new model; `load_model = \"FILE\"` starts from weights\n\
+                 n_embd = 64\nvocab_size = 65536\ntokenizer = \"world\"\n"
+            .to_owned(),
+    };
+    let device = match device {
+        DeviceAnswer::Auto => "auto",
+        DeviceAnswer::Gpu => "gpu",
+        DeviceAnswer::Cpu => "cpu",
+    };
+    let method = method.name();
+    let micro_bsz = if *low_memory { 1 } else { 4 };
+    let rates = match model {
+        Some(_) => "",
+        None => {
+            "\n[schedule]\nlr_init = 1e-3                 # a new model has further to go\nlr_final = 1e-4\n"
+        }
+    };
+    let epochs = if model.is_some() { 4 } else { 20 };
+    let quant = match (*low_memory, method) {
+        (true, "state" | "lora" | "disha") => {
+            "\n[quant]\ntype = \"nf4\"                  # frozen weights in 4.5 bits a number\n"
+        }
+        _ => "",
+    };
+    let name = quoted(Path::new(name));
+    format!(
+        "#:schema {SCHEMA}\n\
+         # Every key with its default: statetune config fill {file}\n\
+         # What will be used, and why:  statetune config show {file}\n\
+         format = 1\n\
+         name = {name}\n\
+         recipe = \"{method}\"             # method and rates: statetune presets show {method}\n\
+         \n\
+         [data]\n\
+         data_type = \"{data_type}\"\n\
+         data_file = {data_path}\n\
+         loss_mask = \"{mask}\"         # assistant: learn what the assistant says; pad: everything\n\
+         val_split = 0.1                # held out to measure the loss on\n\
+         overlong = \"truncate\"          # documents longer than ctx_len\n\
+         \n\
+         [model]\n\
+         {model_lines}\
+         \n\
+         [train]\n\
+         ctx_len = 512                  # tokens of a sample\n\
+         micro_bsz = {micro_bsz}                  # samples computed at once\n\
+         epoch_steps = \"pass\"           # a mini-epoch is one pass over the documents\n\
+         epoch_count = {epochs}\n\
+         precision = \"bf16\"\n\
+         grad_cp = {low_memory}                # true: less memory, a third more time\n\
+         {rates}{quant}\
+         \n\
+         [hardware]\n\
+         accelerator = \"{device}\"\n\
+         \n\
+         [sample]\n\
+         held_out = 2                   # questions answered before and after\n\
+         max_tokens = 48\n\
+         \n\
+         [profile.smoke.data]           # statetune run {file} -p smoke: does it run at all?\n\
+         limit = 16\n\
+         \n\
+         [profile.smoke.train]\n\
+         epoch_count = 1\n",
+        data_path = quoted(&data_path),
+    )
+}
+
+/// A text as TOML writes it.
+fn quoted(path: &Path) -> String {
+    toml_edit::Value::from(path.to_string_lossy().as_ref()).to_string().trim().to_owned()
+}
+
+/// The path as the experiment file in `dir` names it: relative where it lies below, else absolute.
+fn from(dir: &Path, file: &Path) -> PathBuf {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let file = absolute(file);
+    file.strip_prefix(absolute(dir)).map(Path::to_path_buf).unwrap_or(file)
+}
+
+/// The `data_type` of a file by its name, and its `data_file`.
+fn data_format(file: &Path) -> (&'static str, PathBuf) {
+    match file.extension().and_then(|extension| extension.to_str()) {
+        Some("bin" | "idx") => ("binidx", file.with_extension("")),
+        Some("txt") => ("utf-8", file.to_path_buf()),
+        Some("npy") => ("numpy", file.to_path_buf()),
+        _ => ("jsonl", file.to_path_buf()),
+    }
+}
+
+/// Whether the first line of a file is a conversation.
+fn is_conversation(file: &Path) -> bool {
+    let Ok(file) = fs::File::open(file) else { return false };
+    let mut line = String::new();
+    let read = io::BufReader::new(file).read_line(&mut line);
+    read.is_ok() && (line.contains("\\n\\nAssistant:") || line.contains("\"messages\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> InitArgs {
+        InitArgs {
+            dir: "x".into(),
+            data: None,
+            model: None,
+            tokenizer: "world".into(),
+            method: None,
+            device: None,
+            low_memory: false,
+            name: None,
+            yes: false,
+        }
+    }
+
+    #[test]
+    fn five_questions_are_asked_and_an_empty_line_is_the_default() {
+        let mut input = io::Cursor::new("chat.jsonl\nmodel.pth\nlora\n\nmine\n");
+        let mut questions = Vec::new();
+        let given = answers(&args(), &mut |question, default| {
+            questions.push(default.to_owned());
+            ask(&mut input, question, default)
+        });
+        let Ok(given) = given else { panic!("all answers are fine") };
+        assert_eq!(questions, ["none", "none", "state", "auto", "first"]);
+        assert_eq!(given.data.as_deref(), Some(Path::new("chat.jsonl")));
+        assert_eq!((given.method, given.device), (Recipe::Lora, DeviceAnswer::Auto));
+        assert_eq!(given.name, "mine");
+    }
+
+    #[test]
+    fn a_flag_is_an_answer() {
+        let args = InitArgs {
+            data: Some("a".into()),
+            model: Some("b".into()),
+            method: Some(Recipe::State),
+            device: Some(DeviceAnswer::Cpu),
+            name: Some("c".into()),
+            ..args()
+        };
+        let given = answers(&args, &mut |question, _| panic!("asked {question}"));
+        assert!(given.is_ok_and(|given| given.method == Recipe::State));
+    }
+}

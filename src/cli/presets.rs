@@ -1,0 +1,169 @@
+//! `statetune presets`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::table::table;
+use super::{Color, Format, say, show};
+use crate::config::{Recipe, TemplateName};
+use crate::data::{Role, Template};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::plan::{ModelPreset, built_in_template, model_presets};
+
+/// Arguments of `presets`.
+#[derive(Args, Debug)]
+pub(super) struct PresetsArgs {
+    #[command(subcommand)]
+    command: PresetsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PresetsCommand {
+    /// List models, templates and recipes.
+    Ls(LsArgs),
+    /// Print what a preset stands for, as it could stand in an experiment file.
+    Show(ShowArgs),
+}
+
+#[derive(Args, Debug)]
+struct LsArgs {
+    /// Only those of one kind.
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// What is printed.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+struct ShowArgs {
+    /// Its name.
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Kind {
+    /// Shapes of published models, `model.preset`.
+    Model,
+    /// Ways to write conversations, `data.template`.
+    Template,
+    /// Settings that go well together, `recipe`.
+    Recipe,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Template => "template",
+            Self::Recipe => "recipe",
+        }
+    }
+}
+
+/// A preset of any kind.
+struct Preset {
+    kind: Kind,
+    name: String,
+    /// One line about it.
+    about: String,
+    /// What it stands for, as TOML.
+    text: String,
+}
+
+/// All presets, kind by kind.
+fn presets() -> Vec<Preset> {
+    let models = model_presets().into_iter().map(of_model);
+    let templates = TemplateName::ALL.into_iter().map(|name| of_template(&built_in_template(name)));
+    models.chain(templates).chain(Recipe::ALL.into_iter().map(of_recipe)).collect()
+}
+
+fn of_model(model: ModelPreset) -> Preset {
+    let ModelPreset { name, version, n_layer, n_embd, vocab_size, parameters } = model;
+    let size = parameters as f64 / 1e9;
+    Preset {
+        kind: Kind::Model,
+        about: format!("{version}, {n_layer} layers x {n_embd}, {size:.2} billion parameters"),
+        text: format!(
+            "# {version}, {parameters} parameters.\n[model]\npreset = \"{name}\"   # stands for:\n\
+             # n_layer = {n_layer}\n# n_embd = {n_embd}\n# vocab_size = {vocab_size}\n"
+        ),
+        name,
+    }
+}
+
+fn of_template(template: &Template) -> Preset {
+    let roles = [Role::System, Role::User, Role::Input, Role::Assistant];
+    let roles = roles.into_iter().filter_map(|role| Some((role.name(), template.opening(role)?)));
+    let (words, keys): (Vec<String>, Vec<String>) = roles
+        .map(|(role, words)| (format!("`{words}`"), format!("{role} = {}", json!(words))))
+        .unzip();
+    let about = if words.is_empty() { "plain text".to_owned() } else { words.join(", ") };
+    Preset {
+        kind: Kind::Template,
+        name: template.name.clone(),
+        text: format!(
+            "[data]\ntemplate = \"{}\"   # stands for:\n# template = {{ separator = {}, gap = {}, \
+             roles = {{ {} }} }}\n",
+            template.name,
+            json!(template.separator),
+            json!(template.gap),
+            keys.join(", ")
+        ),
+        about,
+    }
+}
+
+fn of_recipe(recipe: Recipe) -> Preset {
+    let text = recipe.text();
+    let about = text.lines().next().unwrap_or_default();
+    Preset {
+        kind: Kind::Recipe,
+        name: recipe.name().to_owned(),
+        about: about.trim_start_matches("# ").trim_end_matches('.').to_owned(),
+        text: format!(
+            "{text}# All this is said by one line at the top of the file: recipe = \"{}\"\n",
+            recipe.name()
+        ),
+    }
+}
+
+pub(super) fn presets_command(args: &PresetsArgs, color: Color) -> ExitCode {
+    match &args.command {
+        PresetsCommand::Ls(args) => ls(args),
+        PresetsCommand::Show(args) => show_preset(&args.name, color),
+    }
+}
+
+fn ls(args: &LsArgs) -> ExitCode {
+    let all = presets().into_iter();
+    let chosen = all.filter(|preset| args.kind.is_none_or(|kind| preset.kind == kind));
+    match args.format {
+        Format::Human => {
+            let mut table = table(&["kind", "name", "what it is"]);
+            for Preset { kind, name, about, .. } in chosen {
+                table.add_row([kind.name(), &name, &about]);
+            }
+            say(table);
+        }
+        Format::Json => {
+            let one = |one: Preset| json!({ "kind": one.kind.name(), "name": one.name, "about": one.about });
+            let presets: Vec<Value> = chosen.map(one).collect();
+            say(json!({ "schema": "statetune.presets/1", "presets": presets }));
+        }
+    }
+    ExitCode::Ok
+}
+
+fn show_preset(name: &str, color: Color) -> ExitCode {
+    let all = presets();
+    if let Some(preset) = all.iter().find(|preset| preset.name == name) {
+        say(preset.text.trim_end());
+        return ExitCode::Ok;
+    }
+    let message = format!("there is no preset `{name}`");
+    let fault = Diagnostic::error("ST0124", message).help("`statetune presets ls` lists them");
+    show(&fault, color);
+    ExitCode::Invalid
+}

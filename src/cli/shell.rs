@@ -1,0 +1,55 @@
+//! `statetune completions`, `statetune man` and `statetune version`.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::{Cli, Color, say, show};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+
+/// Arguments of `completions`.
+#[derive(Args, Debug)]
+pub(super) struct CompletionsArgs {
+    /// The shell that completes commands and flags.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Args, Debug)]
+pub(super) struct ManArgs {
+    /// The folder that the manual pages are written to; it is made where it is missing.
+    dir: PathBuf,
+}
+
+pub(super) fn completions(args: &CompletionsArgs) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "statetune", &mut script);
+    say(String::from_utf8_lossy(&script).trim_end());
+    ExitCode::Ok
+}
+
+pub(super) fn man(args: &ManArgs, color: Color) -> ExitCode {
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(&args.dir)?;
+        clap_mangen::generate_to(Cli::command(), &args.dir)
+    };
+    match write() {
+        Ok(()) => ExitCode::Ok,
+        Err(error) => {
+            let message = format!("cannot write manual pages to `{}`", args.dir.display());
+            show(&Diagnostic::error("ST0301", message).note(error.to_string()), color);
+            ExitCode::Disk
+        }
+    }
+}
+
+pub(super) fn version() -> ExitCode {
+    say(format_args!("statetune {}", env!("CARGO_PKG_VERSION")));
+    say(format_args!("libtorch {}", env!("STATETUNE_LIBTORCH_VERSION")));
+    ExitCode::Ok
+}
