@@ -11,6 +11,7 @@ mod export;
 mod generate;
 mod merge;
 mod mount;
+mod plan;
 mod resume;
 mod run;
 mod schema;
@@ -53,6 +54,8 @@ enum Command {
     Resume(resume::ResumeArgs),
     /// Check an experiment file without running it.
     Check(check::CheckArgs),
+    /// Say what a run would do and need: steps, documents, rates, memory, time.
+    Plan(plan::PlanArgs),
     /// Let a base model, or a run's tuned model, continue a text.
     Generate(generate::GenerateArgs),
     /// Look at the documents of an experiment, prepare them, write them for other programs.
@@ -200,6 +203,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
         Command::Check(args) => check::check(&args, color),
+        Command::Plan(args) => plan::plan(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
         Command::Data(args) => data::data(&args, color),
         Command::Cache(args) => cache::cache(&args, color),

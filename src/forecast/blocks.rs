@@ -141,7 +141,11 @@ impl Block<'_, '_> {
             let s0 = self.tape.sized(rows * state_numbers, 4, false);
             self.tape.keep(s0);
             for &x in if all { operands } else { for_state } {
-                let x = if widens { self.tape.sized(self.pass.numbers(shape.dim_att()), 4, false) } else { x };
+                let x = if widens {
+                    self.tape.sized(self.pass.numbers(shape.dim_att()), 4, false)
+                } else {
+                    x
+                };
                 self.tape.keep(x);
             }
         }
@@ -206,8 +210,8 @@ impl Block<'_, '_> {
         let Arch::V7 { ranks, .. } = shape.arch else { unreachable!("it is RWKV-7") };
         let (c, a) = (shape.n_embd, shape.dim_att());
         let xx = self.tape.like(x, x.learns);
-        let [xr, xw, xk, xv, xa, xg] = ["r", "w", "k", "v", "a", "g"]
-            .map(|name| self.mixed(x, xx, &format!("att.x_{name}")));
+        let [xr, xw, xk, xv, xa, xg] =
+            ["r", "w", "k", "v", "a", "g"].map(|name| self.mixed(x, xx, &format!("att.x_{name}")));
         let r = self.linear("att.receptance", xr, a, c);
         let k = self.linear("att.key", xk, a, c);
         let v = self.linear("att.value", xv, a, c);

@@ -49,6 +49,9 @@ pub enum RunError {
     /// Another process works on the run.
     #[error(transparent)]
     Busy(#[from] OpenRunError),
+    /// More memory is needed than there is.
+    #[error("{}", .0.message)]
+    WontFit(Box<Diagnostic>),
     /// Memory ran out.
     #[error("memory ran out: {message}")]
     OutOfMemory {
@@ -94,6 +97,7 @@ impl RunError {
             Self::Busy(OpenRunError::Busy { .. }) => ExitCode::RunBusy,
             Self::Busy(OpenRunError::Dir(_)) => ExitCode::Disk,
             Self::Checkpoint(_) | Self::Resume(_) => ExitCode::ResumeRefused,
+            Self::WontFit(_) => ExitCode::WontFit,
             Self::OutOfMemory { .. } => ExitCode::OutOfMemory,
             Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Documents(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
@@ -126,6 +130,7 @@ impl RunError {
             Self::Contradiction(diagnostic)
             | Self::Foreign(diagnostic)
             | Self::Resume(diagnostic)
+            | Self::WontFit(diagnostic)
             | Self::Documents(diagnostic) => (**diagnostic).clone(),
             Self::Passport(error) => with_cause(error.code(), error),
             Self::Train(error @ TrainError::NonFinite { .. }) => Diagnostic::error(

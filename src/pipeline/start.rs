@@ -206,6 +206,13 @@ pub(super) enum Beginning {
     Values(Checkpoint),
 }
 
+impl Beginning {
+    /// Whether no step of the run was done before.
+    pub(super) fn is_new(&self) -> bool {
+        !matches!(self, Beginning::After(_))
+    }
+}
+
 /// The settings of the run at `path`, as it recorded them.
 ///
 /// # Errors

@@ -24,6 +24,7 @@ use crate::config::{
 use crate::data::{Mask, Source, Template};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::{NoGpu, Op, find_gpu};
+use crate::model::Shape;
 use crate::optim::AdamOptions;
 use crate::quant::Format;
 use crate::sample::{GenerateOptions, Probe};
@@ -101,6 +102,14 @@ impl Plan {
     pub fn compute(&self) -> crate::peft::Compute {
         let seed = self.config().train.random_seed;
         crate::peft::Compute { kind: self.kind, op: self.op, seed }
+    }
+
+    /// How many numbers learn in a model of this shape.
+    pub fn numbers_that_learn(&self, shape: &Shape) -> u64 {
+        match &self.peft {
+            PeftPlan::State(_) => shape.state_parameters().unsigned_abs(),
+            PeftPlan::Weights(recipe) => recipe.numbers_that_learn(shape),
+        }
     }
 
     /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.

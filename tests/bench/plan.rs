@@ -77,7 +77,9 @@ const CASES: [Case; 18] = [
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|x| !x.starts_with("--")).collect();
-    println!("| case | memory predicted MB | measured MB | off | step predicted s | measured s | off |");
+    println!(
+        "| case | memory predicted MB | measured MB | off | step predicted s | measured s | off |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for case in &CASES {
         if asked.is_empty() || asked.iter().any(|name| name == case.name) {
@@ -90,24 +92,33 @@ impl Case {
     fn run(&self) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         self.write(folder.path());
-        let [planned, ran] = [&["plan", "--measure", "--format", "json"][..], &["run", "--progress", "none"]]
-            .map(|arguments| statetune(folder.path(), arguments));
+        let [planned, ran] =
+            [&["plan", "--measure", "--format", "json"][..], &["run", "--progress", "none"]]
+                .map(|arguments| statetune(folder.path(), arguments));
         let planned: Value = serde_json::from_str(&planned).unwrap_or_default();
-        if std::env::var_os("SHOW").is_some() { println!("{:#}", planned["memory"]); }
+        if std::env::var_os("SHOW").is_some() {
+            println!("{:#}", planned["memory"]);
+        }
         let run = ran.lines().find_map(|line| line.strip_prefix("run      ")).expect("a run");
         let run = folder.path().join(run);
         let events = lines(&run.join("events.jsonl"));
-        let peak = events.last().expect("an event")["peak_resident_bytes"].as_f64().expect("a peak");
+        let peak =
+            events.last().expect("an event")["peak_resident_bytes"].as_f64().expect("a peak");
         let positions = (self.batch[0] * self.batch[1]) as f64;
         let speeds = lines(&run.join("metrics.jsonl"));
-        let speeds = speeds.iter().skip(1).map(|line| line["positions_per_s"].as_f64().expect("a speed"));
+        let speeds =
+            speeds.iter().skip(1).map(|line| line["positions_per_s"].as_f64().expect("a speed"));
         let secs = positions / speeds.fold(0.0, f64::max);
         let off = |predicted: f64, measured: f64| 100.0 * (predicted / measured - 1.0);
         let bytes = planned["memory"]["total"].as_f64().unwrap_or(0.0);
         let step = planned["time"]["step_secs"].as_f64().unwrap_or(0.0);
         println!(
             "| {} | {:.0} | {:.0} | {:+.1} % | {step:.3} | {secs:.3} | {:+.1} % |",
-            self.name, bytes / 1e6, peak / 1e6, off(bytes, peak), off(step, secs)
+            self.name,
+            bytes / 1e6,
+            peak / 1e6,
+            off(bytes, peak),
+            off(step, secs)
         );
     }
 
@@ -123,7 +134,9 @@ impl Case {
         drop(weights);
         let ids = vocab_size.min(65530);
         let tokens: Vec<u8> = (0u64..1 << 16)
-            .flat_map(|i| ((1 + i.wrapping_mul(2_654_435_761) % (ids as u64 - 1)) as u16).to_le_bytes())
+            .flat_map(|i| {
+                ((1 + i.wrapping_mul(2_654_435_761) % (ids as u64 - 1)) as u16).to_le_bytes()
+            })
             .collect();
         fs::write(folder.join("tokens.bin"), tokens).expect("written");
         let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny-vocab.txt");
@@ -149,7 +162,9 @@ fn statetune(folder: &Path, arguments: &[&str]) -> String {
     let output = command.current_dir(folder).args(arguments).arg("bench.toml").output();
     let output = output.expect("the program starts");
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    if !output.status.success() && arguments[0] == "run" { panic!("{}", text(&output.stderr)); }
+    if !output.status.success() && arguments[0] == "run" {
+        panic!("{}", text(&output.stderr));
+    }
     text(&output.stdout)
 }
 
