@@ -154,7 +154,7 @@ impl<'a> Outlook<'a> {
         let train = &self.plan.config().train;
         let (rows, chunk) = (train.micro_bsz, train.head_chunk);
         let longest = self.data.as_ref().map_or(train.ctx_len.into(), |data| data.facts.longest);
-        let mut refusal = Diagnostic::error("ST5010", message)
+        let mut refusal = Diagnostic::error("ST5001", message)
             .note(items.join(", "))
             .note(format!("a micro-batch has up to {rows} x {longest} positions, {chunk} of them with logits at a time"));
         let file = self.plan.loaded.file.display();

@@ -6,6 +6,7 @@ mod device;
 mod model;
 mod peft;
 mod presets;
+mod rate;
 mod sources;
 
 pub use changes::{Change, Reach, changes, reach};
@@ -245,6 +246,9 @@ impl<'a> Faults<'a> {
                 Diagnostic::error("ST2102", "an exponential curve never reaches `lr_final = 0`")
                     .help("choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`");
             self.add("schedule.lr_final", fault);
+        }
+        if let Some(warning) = rate::warning(self.config()) {
+            self.add("schedule.lr_init", warning);
         }
         if schedule.decay_share.is_some() && curve != LrSchedule::Wsd {
             let message = "`decay_share` has no meaning without `lr_schedule = \"wsd\"`";

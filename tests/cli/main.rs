@@ -11,6 +11,7 @@ mod device;
 mod edges;
 mod emoji_state;
 mod peft;
+mod plan;
 mod quant;
 mod resume;
 mod run;
