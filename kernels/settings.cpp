@@ -28,6 +28,16 @@ extern "C" int statetune_peak_cuda_bytes(int device, int64_t *bytes) {
   }
 }
 
+// The free bytes of a CUDA device. Returns 0, or 1 where libtorch does not know them.
+extern "C" int statetune_free_cuda_bytes(int device, int64_t *bytes) {
+  try {
+    *bytes = int64_t(c10::getDeviceAllocator(c10::kCUDA)->getMemoryInfo(c10::DeviceIndex(device)).first);
+    return 0;
+  } catch (const std::exception &) {
+    return 1;
+  }
+}
+
 namespace {
 
 // Where libtorch wants tensors to begin.

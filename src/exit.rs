@@ -13,6 +13,8 @@ pub enum ExitCode {
     Data = 20,
     /// Weights are unreadable, or of the wrong architecture or shape.
     Model = 21,
+    /// More memory is needed than there is; nothing was started.
+    WontFit = 22,
     /// Memory ran out while running; the last checkpoint is intact.
     OutOfMemory = 23,
     /// The loss is no number any more.

@@ -18,6 +18,7 @@ mod init;
 mod merge;
 mod mount;
 mod plain;
+mod plan;
 mod presets;
 mod resume;
 mod run;
@@ -66,6 +67,8 @@ enum Command {
     Run(run::RunArgs),
     /// Go on with a run that was stopped, killed or made longer, bit for bit.
     Resume(resume::ResumeArgs),
+    /// Say what a run would do and need: steps, documents, rates, memory, time.
+    Plan(plan::PlanArgs),
     /// Let a base model, or a run's tuned model, continue a text.
     Generate(generate::GenerateArgs),
     /// Look at the documents of an experiment, prepare them, write them for other programs.
@@ -262,6 +265,7 @@ pub fn main_with_tensors() -> ExitCode {
     start(|command, color| match command {
         Command::Run(args) => run::run(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
+        Command::Plan(args) => plan::plan(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
         Command::Data(args) => data::data(&args, color),
         Command::Chat(args) => chat::chat(&args, color),

@@ -13,7 +13,7 @@ use super::{Color, ExperimentArgs, say, show};
 use crate::data::{Role, Template};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
-use crate::pipeline::{self, Outcome, Start, Summary};
+use crate::pipeline::{self, Outcome, Progress, Start, Summary};
 use crate::plan::{Plan, Purpose};
 use crate::runs::Best;
 
@@ -47,6 +47,9 @@ pub(super) struct RunOptions {
     /// Seconds that a step may still take after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     grace: u64,
+    /// Try to run what is predicted not to fit into memory.
+    #[arg(long)]
+    allow_oom: bool,
     /// How to show progress.
     #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "STYLE")]
     progress: ProgressStyle,
@@ -87,7 +90,8 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
         }
     };
     let mut screen = Screen::new(options.progress);
-    let result = pipeline::run(plan, start, &stop, &mut |progress| screen.show(progress));
+    let watch = &mut |progress: Progress<'_>| screen.show(progress);
+    let result = pipeline::run(plan, start, options.allow_oom, &stop, watch);
     screen.close();
     match result {
         Ok(Outcome::Done(summary)) => {

@@ -136,6 +136,19 @@ impl<'a> Loader<'a> {
         (self.survey.positions as f64 / room).min(1.0)
     }
 
+    /// Inputs of the longest row of every micro-batch of the first pass: the T of its tensors.
+    pub fn batch_lengths(&self, micro_bsz: u64) -> Vec<u64> {
+        let Samples::Pieces { pieces, .. } = &self.samples else {
+            let batches = self.samples_per_pass().div_ceil(micro_bsz);
+            return vec![self.options.ctx_len as u64; batches as usize];
+        };
+        let inputs = |piece: &u32| u64::from(pieces[*piece as usize].inputs);
+        let row = |row: &Vec<u32>| row.iter().map(inputs).sum::<u64>();
+        let pass = Pass::new(0, pieces, &self.options);
+        let batches = pass.samples.chunks(micro_bsz as usize);
+        batches.map(|rows| rows.iter().map(row).max().unwrap_or(0)).collect()
+    }
+
     /// The samples `first .. first + micro_bsz`, counted over all passes.
     ///
     /// # Errors

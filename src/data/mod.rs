@@ -48,7 +48,7 @@ pub use mask::Mask;
 pub use pack::rows_when_packed;
 pub use plain::PlainRow;
 pub use prefetch::prefetch;
-pub use prepare::{Half, Longest, PrepareSpec, Prepared, Report, prepare};
+pub use prepare::{Half, Longest, PrepareSpec, Prepared, Report, find_prepared, prepare};
 pub use source::{FileDigest, Source};
 pub use survey::Survey;
 pub use template::{FoundTurn, Role, Template, TemplateError, Turn};

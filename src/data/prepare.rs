@@ -216,27 +216,10 @@ impl Prepared {
 pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
     let digests = digests(spec)?;
     let key = key(spec, &digests);
-    let folder = spec.cache_dir.join(format!("data-{key}"));
-    let prepared = |cached, report: Report, hold| Prepared {
-        train: folder.join(TRAIN),
-        val: (report.held_out > 0).then(|| folder.join(VAL)),
-        key: key.clone(),
-        cached,
-        report,
-        folder: folder.clone(),
-        files: files(spec.sources),
-        _hold: hold,
-    };
-    let found = || {
-        let _cache = Hold::on(spec.cache_dir);
-        let hold = Hold::on(&folder);
-        let report = load(&folder)?;
-        note_use(&folder);
-        Some(prepared(true, report, hold))
-    };
-    if let Some(found) = found() {
+    if let Some(found) = found(spec, &key) {
         return Ok(found);
     }
+    let folder = folder(spec, &key);
 
     let unwritable = |path: &Path, source| DataError::Io { path: path.into(), source };
     let (building, hold) =
@@ -247,9 +230,51 @@ pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
         other => other,
     })?;
     if publish(building, &folder).map_err(|source| unwritable(&folder, source))? {
-        return Ok(prepared(false, report, hold));
+        return Ok(prepared(spec, &key, false, report, hold));
     }
-    found().ok_or_else(|| unwritable(&folder, io::Error::other("it changes while it is used")))
+    found(spec, &key)
+        .ok_or_else(|| unwritable(&folder, io::Error::other("it changes while it is used")))
+}
+
+/// What [`prepare`] would find in the cache; `None` where it would have to prepare the sources.
+///
+/// # Errors
+/// A source that cannot be read.
+pub fn find_prepared(spec: &PrepareSpec<'_>) -> Result<Option<Prepared>, DataError> {
+    Ok(found(spec, &key(spec, &digests(spec)?)))
+}
+
+fn folder(spec: &PrepareSpec<'_>, key: &str) -> PathBuf {
+    spec.cache_dir.join(format!("data-{key}"))
+}
+
+fn found(spec: &PrepareSpec<'_>, key: &str) -> Option<Prepared> {
+    let folder = folder(spec, key);
+    let _cache = Hold::on(spec.cache_dir);
+    let hold = Hold::on(&folder);
+    let report = load(&folder)?;
+    note_use(&folder);
+    Some(prepared(spec, key, true, report, hold))
+}
+
+fn prepared(
+    spec: &PrepareSpec<'_>,
+    key: &str,
+    cached: bool,
+    report: Report,
+    hold: Hold,
+) -> Prepared {
+    let folder = folder(spec, key);
+    Prepared {
+        train: folder.join(TRAIN),
+        val: (report.held_out > 0).then(|| folder.join(VAL)),
+        key: key.to_owned(),
+        cached,
+        report,
+        folder,
+        files: files(spec.sources),
+        _hold: hold,
+    }
 }
 
 /// A new folder in the cache, which is locked before anybody can see it as abandoned.

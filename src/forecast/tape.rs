@@ -39,11 +39,6 @@ impl Tape {
         self.kept.values().sum()
     }
 
-    /// Bytes of a number of an activation.
-    pub(super) fn elt(&self) -> u64 {
-        self.elt
-    }
-
     /// A new activation.
     pub(super) fn value(&mut self, numbers: u64, learns: bool) -> Value {
         self.sized(numbers, self.elt, learns)

@@ -26,4 +26,6 @@ pub use linear::{Linear, Matrix, Update};
 pub use shape::{Arch, Ranks, Shape};
 pub use state::{LayerState, State, TimeState};
 pub use version::Version;
-pub use weights::{ModelError, Weights, copied, dtype_of, file_tensor, load_tensors, shape_of};
+pub use weights::{
+    ModelError, Weights, copied, dtype_of, file_tensor, load_tensors, shape_in, shape_of,
+};

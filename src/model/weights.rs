@@ -91,19 +91,8 @@ impl Weights {
     /// of the wrong shape, each by name.
     pub fn load(path: &Path) -> Result<Weights, ModelError> {
         let file = TensorFile::open(path)?;
+        let shape = shape_of_file(path, &file)?;
         let refuse = |problem| ModelError::Tensors { path: path.to_path_buf(), problem };
-        let mut shapes = Shapes::new();
-        for tensor in file.tensors() {
-            let size = tensor.shape().iter().map(|&size| size as i64).collect();
-            if shapes.insert(model_name(tensor.name()), size).is_some() {
-                let problem = format!(
-                    "tensor `{}` is there twice, with and without `{SHARDED_PREFIX}`",
-                    model_name(tensor.name())
-                );
-                return Err(refuse(problem));
-            }
-        }
-        let shape = shape_of(path, shapes.into_iter())?;
 
         let file: &'static TensorFile = Box::leak(Box::new(file));
         let names = file.names().map(|name| model_name(name).to_string()).collect();
@@ -313,6 +302,28 @@ pub fn load_tensors(
         Ok((tensor.name().to_string(), copied(&tensor)?.to_kind(Kind::Float)))
     };
     file.tensors().map(float).collect::<Result<_, _>>().map_err(refuse)
+}
+
+/// The sizes of the model in a checkpoint, whose tensors stay unread.
+///
+/// # Errors
+/// Those of [`Weights::load`].
+pub fn shape_in(path: &Path) -> Result<Shape, ModelError> {
+    shape_of_file(path, &TensorFile::open(path)?)
+}
+
+fn shape_of_file(path: &Path, file: &TensorFile) -> Result<Shape, ModelError> {
+    let mut shapes = Shapes::new();
+    for tensor in file.tensors() {
+        let name = model_name(tensor.name());
+        let size = tensor.shape().iter().map(|&size| size as i64).collect();
+        if shapes.insert(name, size).is_some() {
+            let problem =
+                format!("tensor `{name}` is there twice, with and without `{SHARDED_PREFIX}`");
+            return Err(ModelError::Tensors { path: path.to_path_buf(), problem });
+        }
+    }
+    shape_of(path, shapes.into_iter())
 }
 
 /// The sizes of a model with these tensors, which `path` holds.

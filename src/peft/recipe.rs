@@ -118,6 +118,22 @@ impl Recipe {
         chosen && is_read(shape, name)
     }
 
+    /// How many numbers learn in a model of this shape: of tensors, adapters and states.
+    pub fn numbers_that_learn(&self, shape: &Shape) -> u64 {
+        let adapters = self.adapter.as_ref().map_or(0, |adapter| adapter.learned(shape));
+        let states = match self.state_lr_scale {
+            Some(_) => shape.state_parameters().unsigned_abs(),
+            None => 0,
+        };
+        self.learning_tensors(shape) + adapters + states
+    }
+
+    /// How many numbers the tensors of the model have that learn themselves.
+    pub fn learning_tensors(&self, shape: &Shape) -> u64 {
+        let tensors = shape.tensors().into_iter().filter(|(name, _)| self.learns(shape, name));
+        tensors.map(|(_, size)| size.iter().product::<i64>().unsigned_abs()).sum()
+    }
+
     /// The tensors that a file of what was learned holds, with their sizes; the states are files of their own.
     pub fn product_tensors(&self, shape: &Shape) -> Vec<(String, Vec<i64>)> {
         let adapters = self.adapter.iter().flat_map(|adapter| adapter.tensors(shape));

@@ -1,14 +1,14 @@
 //! Whether the steps of a run see all of its data.
 
 use crate::config::EpochSteps;
-use crate::data::{Coverage, Survey, grouped};
+use crate::data::{Coverage, grouped};
 use crate::diagnostic::Diagnostic;
 use crate::plan::Plan;
 
-/// The warning about data that the run never sees; `None` when it sees all.
+/// The warning about data that the run never sees; `None` when it sees all. A pass has `copies` of the documents.
 pub(super) fn warning(
     plan: &Plan,
-    survey: &Survey,
+    copies: u64,
     coverage: &Coverage,
     samples_per_step: u64,
 ) -> Option<Diagnostic> {
@@ -17,13 +17,13 @@ pub(super) fn warning(
         return None;
     }
     let count = |n: u64| grouped(n as usize);
-    let Coverage { samples, samples_per_pass, unseen, .. } = *coverage;
+    let Coverage { documents, samples, samples_per_pass, unseen, .. } = *coverage;
     let percent = unseen * 100.0;
     let message = format!("with these steps, {percent:.0} % of the data is never seen");
     let steps = samples / samples_per_step;
-    let copies = match survey.copies / survey.documents {
-        0 | 1 => format!("{} documents", count(survey.documents)),
-        repeats => format!("{} documents x {repeats} repeats", count(survey.documents)),
+    let copies = match copies / documents {
+        0 | 1 => format!("{} documents", count(documents)),
+        repeats => format!("{} documents x {repeats} repeats", count(documents)),
     };
     let pass = samples_per_pass.div_ceil(samples_per_step);
     let warning = Diagnostic::warning("ST2401", message)

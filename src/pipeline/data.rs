@@ -7,7 +7,7 @@ use super::origins::Origins;
 use crate::config::Dataload;
 use crate::data::{
     Binidx, DataError, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
-    Tokenizer, prepare,
+    Tokenizer, find_prepared, prepare,
 };
 use crate::plan::Plan;
 use crate::runs::LockedFile;
@@ -25,6 +25,8 @@ pub(super) struct Datasets<'a> {
     pub(super) key: Option<String>,
     /// The file of the documents' digests; absent likewise.
     pub(super) contents: Option<PathBuf>,
+    /// Documents held out.
+    pub(super) held_out: u64,
     /// Lines that are no documents and were left out.
     pub(super) skipped_lines: u64,
     /// Where the documents of `train` come from; keeps the prepared data from being removed.
@@ -36,8 +38,21 @@ pub(super) struct Datasets<'a> {
 /// # Errors
 /// What is wrong with the documents or the cache.
 pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, RunError> {
+    Ok(prepare(&spec(plan, tokenizer, &plan.cache_dir()))?)
+}
+
+/// Whether the documents of a plan need no preparation.
+///
+/// # Errors
+/// Documents that cannot be read.
+pub(super) fn is_prepared(plan: &Plan, tokenizer: &Tokenizer) -> Result<bool, RunError> {
+    let found = || find_prepared(&spec(plan, tokenizer, &plan.cache_dir()));
+    Ok(plan.one_pair().is_some() || found()?.is_some())
+}
+
+fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer, cache_dir: &'a Path) -> PrepareSpec<'a> {
     let data = &plan.config().data;
-    Ok(prepare(&PrepareSpec {
+    PrepareSpec {
         sources: &plan.sources,
         tokenizer,
         form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.template },
@@ -47,8 +62,8 @@ pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, R
         val_split: data.val_split,
         repeat: data.repeat,
         seed: plan.config().train.random_seed,
-        cache_dir: &plan.cache_dir(),
-    })?)
+        cache_dir,
+    }
 }
 
 /// Prepares the documents (or opens a pair as it is), and looks at every one of them: whether it fits,
@@ -99,6 +114,7 @@ pub(super) fn prepare_data<'a>(
         locked: files.into_iter().map(|file| LockedFile::new(&file.path, file.sha256)).collect(),
         key: prepared.as_ref().map(|prepared| prepared.key.clone()),
         contents: prepared.as_ref().map(Prepared::contents),
+        held_out: prepared.as_ref().map_or(0, |prepared| prepared.report.held_out),
         skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
         origins: Origins::new(prepared, pair, documents),
     })

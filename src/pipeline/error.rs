@@ -54,6 +54,9 @@ pub enum RunError {
     /// Numbers are not finite any more.
     #[error("{}", .0.message)]
     Diverged(Box<Diagnostic>),
+    /// More memory is needed than there is.
+    #[error("{}", .0.message)]
+    WontFit(Box<Diagnostic>),
     /// Memory ran out.
     #[error("memory ran out: {message}")]
     OutOfMemory {
@@ -119,6 +122,7 @@ impl RunError {
             Self::Busy(OpenRunError::Dir(_)) => ExitCode::Disk,
             Self::Busy(OpenRunError::Unreadable(_)) => ExitCode::ResumeRefused,
             Self::Checkpoint(_) | Self::Resume(_) => ExitCode::ResumeRefused,
+            Self::WontFit(_) => ExitCode::WontFit,
             Self::OutOfMemory { .. } => ExitCode::OutOfMemory,
             Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Documents(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
@@ -154,6 +158,7 @@ impl RunError {
             | Self::Foreign(diagnostic)
             | Self::Resume(diagnostic)
             | Self::Diverged(diagnostic)
+            | Self::WontFit(diagnostic)
             | Self::Documents(diagnostic) => (**diagnostic).clone(),
             Self::Passport(error) => with_cause(error.code(), error),
             Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(

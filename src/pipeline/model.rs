@@ -5,7 +5,7 @@ use std::path::Path;
 use super::RunError;
 use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::{Tokenizer, character_tokenizer};
-use crate::model::{ModelError, Shape, Weights};
+use crate::model::{ModelError, Shape, Weights, shape_in};
 use crate::plan::{ModelPlan, Plan};
 use crate::quant::{Format, PackError, quantise};
 
@@ -22,6 +22,29 @@ pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
     }
 }
 
+/// The sizes of an experiment's model, compared with what the file says about it, with what is to learn, and with
+/// the tokenizer. The tensors of a checkpoint stay unread.
+///
+/// # Errors
+/// A checkpoint that cannot be used, contradicts the file, or knows fewer tokens than the tokenizer.
+pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, RunError> {
+    let shape = match &plan.model {
+        ModelPlan::Load(path) => {
+            let shape = shape_in(path)?;
+            plan.check_shape(&shape).map_err(RunError::Contradiction)?;
+            shape
+        }
+        &ModelPlan::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
+            let vocab_size = vocab_size.map_or(tokenizer.vocab_size() as i64, i64::from);
+            let plain = Shape::for_scratch(version, n_layer.into(), n_embd.into(), vocab_size);
+            Shape { pre_ffn, head_qk: head_qk.into(), ..plain }
+        }
+    };
+    plan.check_peft(&shape).map_err(RunError::Contradiction)?;
+    plan.check_vocabulary(&shape, tokenizer.vocab_size()).map_err(RunError::Contradiction)?;
+    Ok(shape)
+}
+
 /// The weights of an experiment: read, compared with what the file says, and packed where it asks for that;
 /// or new.
 ///
@@ -29,23 +52,12 @@ pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
 /// A checkpoint that cannot be used, contradicts the file, knows fewer tokens than the tokenizer, or cannot
 /// be packed.
 pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunError> {
-    let mut weights = match &plan.model {
-        ModelPlan::Load(path) => {
-            let weights = Weights::load(path)?;
-            plan.check_shape(weights.shape()).map_err(RunError::Contradiction)?;
-            weights
-        }
-        &ModelPlan::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
-            let vocab_size = vocab_size.map_or(tokenizer.vocab_size() as i64, i64::from);
-            let plain = Shape::for_scratch(version, n_layer.into(), n_embd.into(), vocab_size);
-            let shape = Shape { pre_ffn, head_qk: head_qk.into(), ..plain };
-            Weights::scratch(shape, plan.config().train.random_seed as i64)
-        }
+    let shape = model_shape(plan, tokenizer)?;
+    let ModelPlan::Load(path) = &plan.model else {
+        return Ok(Weights::scratch(shape, plan.config().train.random_seed as i64));
     };
-    plan.check_peft(weights.shape()).map_err(RunError::Contradiction)?;
-    plan.check_vocabulary(weights.shape(), tokenizer.vocab_size())
-        .map_err(RunError::Contradiction)?;
-    if let (ModelPlan::Load(path), Some(format)) = (&plan.model, plan.quant) {
+    let mut weights = Weights::load(path)?;
+    if let Some(format) = plan.quant {
         pack_weights(&mut weights, format, path)?;
     }
     Ok(weights)

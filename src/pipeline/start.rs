@@ -233,6 +233,11 @@ impl Beginning {
             Beginning::New | Beginning::Values(_) => 0,
         }
     }
+
+    /// Whether no step of the run was done before.
+    pub(super) fn is_new(&self) -> bool {
+        !matches!(self, Beginning::After(_))
+    }
 }
 
 /// The settings of the run at `path`, as it recorded them.

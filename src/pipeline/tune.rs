@@ -7,12 +7,13 @@ use std::sync::atomic::AtomicBool;
 use serde_json::json;
 
 use super::course::{Course, Ended, export};
-use super::coverage;
 use super::data::{Datasets, prepare_data};
 use super::facts::facts;
+use super::forecast::Outlook;
 use super::guard::leave_out;
 use super::inputs::{lock, record_inputs};
 use super::memory::out_of_memory;
+use super::model::model_shape;
 use super::origins::Named;
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
@@ -21,8 +22,9 @@ use super::tuned::start as begin_tuning;
 use super::watchdog::Watchdog;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::Nonfinite;
-use crate::data::{Coverage, Tokenizer};
+use crate::data::{Coverage, Loader, Tokenizer};
 use crate::exit::ExitCode;
+use crate::forecast::Forecast;
 use crate::kernels::{allow_tf32, peak_gpu_bytes, peak_resident_bytes};
 use crate::model::Shape;
 use crate::optim::{Adam, LrCurve};
@@ -35,7 +37,8 @@ use crate::runs::{
 use crate::sample::rate;
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
 
-/// Executes a plan from `start` and tells `watch` about it. Once `stop` is true, the run ends after the step
+/// Executes a plan from `start` and tells `watch` about it. A run that needs more memory than there is, is refused
+/// unless `allow_oom`. Once `stop` is true, the run ends after the step
 /// that it is in, with everything saved.
 ///
 /// # Errors
@@ -43,15 +46,19 @@ use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trai
 pub fn run(
     plan: &Plan,
     start: Start,
+    allow_oom: bool,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Outcome, RunError> {
     allow_tf32(plan.tf32);
     let tokenizer = load_tokenizer(plan)?;
+    let shape = model_shape(plan, &tokenizer)?;
+    let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
+    if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &data).refusal(None) {
+        return Err(RunError::WontFit(Box::new(refusal)));
+    }
     let weights = load_weights(plan, &tokenizer)?.on(plan.device);
-    let mut data = prepare_data(plan, &tokenizer, weights.shape().vocab_size)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
-    let shape = *weights.shape();
     let method = begin_tuning(plan, weights, &tokenizer)?;
     let lock = lock(plan, &tokenizer, &shape, &data)?;
     let changed = start.check_lock(&lock)?;
@@ -134,11 +141,13 @@ fn tune<'data>(
     let settings = json!(config).to_string();
     sinks
         .add(run, &Entry::Started { steps, settings: &settings, experiment: &plan.loaded.text })?;
-    let (survey, per_pass) = (data.train.survey(), data.train.samples_per_pass());
-    let samples = options.total_steps() * options.samples_per_step();
-    let coverage = Coverage::new(survey.documents, survey.copies, per_pass, samples);
-    if let Some(warning) = coverage::warning(plan, survey, &coverage, options.samples_per_step()) {
+    let outlook = Outlook::of_run(plan, *shape, data);
+    if let Some(warning) = outlook.warning() {
         watch(Progress::Warning(&warning));
+    }
+    if beginning.is_new() {
+        let forecast = serde_json::to_string_pretty(&outlook.forecast(None)).expect("plain data");
+        run.write(Forecast::FILE, (forecast + "\n").as_bytes())?;
     }
     watch(Progress::Started { run: run.path(), facts: &facts, steps: options.total_steps() });
 
@@ -296,7 +305,7 @@ fn recorded_answers(run: &RunDir, moment: &str, questions: &[String]) -> Option<
     lines.iter().map(|line| line["answer"].as_str().map(str::to_string)).collect()
 }
 
-fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
+pub(super) fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
     let (train, schedule) = (&plan.config().train, &plan.config().schedule);
     let epoch_steps = plan.epoch_steps(samples_per_pass);
     let epoch_count = u64::from(train.epoch_count);
@@ -314,4 +323,21 @@ fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
             total_steps: epoch_steps * epoch_count,
         },
     }
+}
+
+pub(super) fn step_options(plan: &Plan) -> StepOptions {
+    let train = &plan.config().train;
+    StepOptions {
+        head_chunk: train.head_chunk.into(),
+        grad_cp: train.grad_cp,
+        l2wrap: train.l2wrap,
+        gradient_clip_val: plan.gradient_clip_val,
+    }
+}
+
+/// How far the steps go through the documents.
+pub(super) fn coverage_of(loader: &Loader<'_>, options: &FitOptions) -> Coverage {
+    let (survey, per_pass) = (loader.survey(), loader.samples_per_pass());
+    let samples = options.total_steps() * options.samples_per_step();
+    Coverage::new(survey.documents, survey.copies, per_pass, samples)
 }

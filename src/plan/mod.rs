@@ -7,6 +7,7 @@ mod guard;
 mod model;
 mod peft;
 mod presets;
+mod rate;
 mod sources;
 
 pub use changes::{Change, Reach, changes, reach};
@@ -27,6 +28,7 @@ use crate::config::{
 use crate::data::{Mask, Source, Template};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kernels::{NoGpu, Op};
+use crate::model::Shape;
 use crate::optim::AdamOptions;
 use crate::quant::Format;
 use crate::sample::{GenerateOptions, Probe};
@@ -104,6 +106,14 @@ impl Plan {
     pub fn compute(&self) -> crate::peft::Compute {
         let seed = self.config().train.random_seed;
         crate::peft::Compute { kind: self.kind, op: self.op, seed }
+    }
+
+    /// How many numbers learn in a model of this shape.
+    pub fn numbers_that_learn(&self, shape: &Shape) -> u64 {
+        match &self.peft {
+            PeftPlan::State(_) => shape.state_parameters().unsigned_abs(),
+            PeftPlan::Weights(recipe) => recipe.numbers_that_learn(shape),
+        }
     }
 
     /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
@@ -245,6 +255,9 @@ impl<'a> Faults<'a> {
                 Diagnostic::error("ST2102", "an exponential curve never reaches `lr_final = 0`")
                     .help("choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`");
             self.add("schedule.lr_final", fault);
+        }
+        if let Some(warning) = rate::warning(self.config()) {
+            self.add("schedule.lr_init", warning);
         }
         if schedule.decay_share.is_some() && curve != LrSchedule::Wsd {
             let message = "`decay_share` has no meaning without `lr_schedule = \"wsd\"`";

@@ -20,7 +20,7 @@ use super::dir::REPLACED;
 use super::{Best, RunDir, RunDirError, Totals};
 use crate::model::{copied, file_tensor};
 use crate::optim::{Adam, Moments};
-use crate::tensorfile::{Dtype, NewTensor, TensorFile, WeightsError, write_safetensors};
+use crate::tensorfile::{Dtype, LazyTensor, TensorFile, WeightsError, write_lazily};
 use crate::train::{LossScaler, Position, Trainer};
 
 const FOLDER: &str = "ckpt";
@@ -279,19 +279,18 @@ pub fn remove_old_checkpoints(run: &RunDir, keep_last: usize) {
 
 /// Writes what learns.
 pub(super) fn write_values(path: &Path, adam: &Adam) -> Result<(), WeightsError> {
-    let trainable = adam.parameters().iter().map(|p| file_tensor(&p.name, &p.tensor, Dtype::F32));
-    write_safetensors(path, trainable, &[("format", "pt")])
+    let parameters = adam.parameters().iter();
+    let trainable = parameters.map(|p| written_later(p.name.clone(), &p.tensor));
+    write_lazily(path, trainable.collect(), &[("format", "pt")])
 }
 
 fn write_into(folder: &Path, adam: &Adam, place: &Place) -> Result<(), CheckpointError> {
     write_values(&folder.join(TRAINABLE), adam)?;
     let moments = adam.parameters().iter().zip(adam.moments()).flat_map(|(p, moments)| {
-        let named = |kind, tensor| -> NewTensor<'static> {
-            file_tensor(&format!("{}.{kind}", p.name), tensor, Dtype::F32)
-        };
+        let named = |kind, tensor| written_later(format!("{}.{kind}", p.name), tensor);
         [named("m", &moments.m), named("v", &moments.v)]
     });
-    write_safetensors(&folder.join(OPTIMIZER), moments, &[("format", "pt")])?;
+    write_lazily(&folder.join(OPTIMIZER), moments.collect(), &[("format", "pt")])?;
     let text = serde_json::to_string_pretty(place).expect("a place is plain data") + "\n";
     let path = folder.join(POSITION);
     let write = || {
@@ -301,4 +300,12 @@ fn write_into(folder: &Path, adam: &Adam, place: &Place) -> Result<(), Checkpoin
     };
     write().map_err(|source| RunDirError { path: path.clone(), source })?;
     Ok(())
+}
+
+/// A tensor for a file, float32, whose bytes are copied when they are written: a checkpoint may be larger than the
+/// memory that is left.
+fn written_later(name: String, tensor: &tch::Tensor) -> LazyTensor<'_> {
+    let shape = tensor.size().iter().map(|&n| n as usize).collect();
+    let bytes = Box::new(|| file_tensor("", tensor, Dtype::F32).bytes);
+    LazyTensor { name, dtype: Dtype::F32, shape, bytes }
 }

@@ -15,7 +15,8 @@ use serde_json::Value;
 use statetune::model::{Shape, Version, Weights};
 use tch::{Device, Kind, Tensor};
 
-/// Steps of a run, of which the first one warms up.
+/// Steps of a run, of which the first one warms up. With other programs on the machine, only the least time of
+/// several means something.
 const STEPS: usize = 4;
 
 struct Case {
@@ -54,11 +55,10 @@ const V7: Case = Case {
 };
 
 #[rustfmt::skip]
-const CASES: [Case; 18] = [
+const CASES: [Case; 17] = [
     Case { name: "v7 state bf16", sizes: [12, 768, WORLD], ..V7 },
     Case { name: "v7 state bf16 cp 1024", grad_cp: true, batch: [2, 1024], ..V7 },
     Case { name: "v7 state fp32", precision: "fp32", batch: [1, 512], ..V7 },
-    Case { name: "v7 state fp16 cp", precision: "fp16", grad_cp: true, batch: [1, 256], ..V7 },
     Case { name: "v7 state int8", quant: "int8", sizes: [12, 1024, TINY], ..V7 },
     Case { name: "v7 state nf4 cp 1024", quant: "nf4", grad_cp: true, batch: [2, 1024], sizes: [12, 1024, WORLD], ..V7 },
     Case { name: "v7 lora bf16", peft: LORA, ..V7 },
@@ -95,10 +95,7 @@ impl Case {
         let [planned, ran] =
             [&["plan", "--measure", "--format", "json"][..], &["run", "--progress", "none"]]
                 .map(|arguments| statetune(folder.path(), arguments));
-        let planned: Value = serde_json::from_str(&planned).unwrap_or_default();
-        if std::env::var_os("SHOW").is_some() {
-            println!("{:#}", planned["memory"]);
-        }
+        let planned: Value = serde_json::from_str(&planned).expect("a forecast");
         let run = ran.lines().find_map(|line| line.strip_prefix("run      ")).expect("a run");
         let run = folder.path().join(run);
         let events = lines(&run.join("events.jsonl"));
@@ -110,8 +107,8 @@ impl Case {
             speeds.iter().skip(1).map(|line| line["positions_per_s"].as_f64().expect("a speed"));
         let secs = positions / speeds.fold(0.0, f64::max);
         let off = |predicted: f64, measured: f64| 100.0 * (predicted / measured - 1.0);
-        let bytes = planned["memory"]["total"].as_f64().unwrap_or(0.0);
-        let step = planned["time"]["step_secs"].as_f64().unwrap_or(0.0);
+        let bytes = planned["memory"]["total"].as_f64().expect("memory");
+        let step = planned["time"]["step_secs"].as_f64().expect("a time");
         println!(
             "| {} | {:.0} | {:.0} | {:+.1} % | {step:.3} | {secs:.3} | {:+.1} % |",
             self.name,
@@ -162,9 +159,7 @@ fn statetune(folder: &Path, arguments: &[&str]) -> String {
     let output = command.current_dir(folder).args(arguments).arg("bench.toml").output();
     let output = output.expect("the program starts");
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    if !output.status.success() && arguments[0] == "run" {
-        panic!("{}", text(&output.stderr));
-    }
+    assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout)
 }
 

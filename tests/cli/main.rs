@@ -15,6 +15,7 @@ mod hub;
 mod import;
 mod peft;
 mod plain;
+mod plan;
 mod quant;
 mod resume;
 mod run;

@@ -4,6 +4,7 @@ mod chunk;
 mod cuda;
 mod devices;
 mod files;
+mod memory;
 mod numerics;
 mod packing;
 mod peft;

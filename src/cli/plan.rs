@@ -1,0 +1,396 @@
+//! `statetune plan`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use toml_edit::{DocumentMut, Item, Table, Value};
+
+use super::resume::fail;
+use super::{Color, ExperimentArgs, Format, say, show};
+use crate::config::{Overrides, parse};
+use crate::data::grouped;
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::forecast::{DataFacts, Edit, Forecast, Proposal, Rate, gib};
+use crate::pipeline::{Outlook, measure};
+use crate::plan::{Plan, Purpose};
+use crate::runs::resolved_toml;
+
+/// What a sparkline is made of, the lowest first.
+const LEVELS: [char; 8] = ['.', ':', '-', '=', '+', '*', '#', '@'];
+/// Rates in the table.
+const RATES_SHOWN: usize = 9;
+
+/// Arguments of `plan`.
+#[derive(Args, Debug)]
+pub(super) struct PlanArgs {
+    /// The experiment file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Prepare the documents where they are not in the cache.
+    #[arg(long)]
+    prepare: bool,
+    /// Measure how long a step takes, with random weights and documents that are prepared; the result is kept.
+    #[arg(long)]
+    measure: bool,
+    /// Propose settings with which the run fits into memory.
+    #[arg(long)]
+    fit: bool,
+    /// Write the settings of a proposal (`A`, `B`, ...) into the file; comments stay.
+    #[arg(long, value_name = "LETTER", value_parser = letter)]
+    apply: Option<usize>,
+    /// Bytes that there are, in place of what the device has free: `8GiB`, `900MB`.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
+    /// Write all settings, each with where it comes from, to a new file.
+    #[arg(long, value_name = "FILE")]
+    emit: Option<PathBuf>,
+    /// How to answer.
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+fn letter(text: &str) -> Result<usize, String> {
+    let number = match text.as_bytes() {
+        [letter @ b'A'..=b'Z'] => usize::from(letter - b'A'),
+        _ => text.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).ok_or("not A, B, ...")?,
+    };
+    Ok(number)
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let factor = match unit {
+        "" | "B" => 1.0,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "MiB" => f64::from(1 << 20),
+        "GiB" => f64::from(1 << 30),
+        _ => return Err("the units are B, MB, GB, MiB and GiB".to_string()),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok((number * factor) as u64),
+        _ => Err("expected a size such as 8GiB".to_string()),
+    }
+}
+
+pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
+    let plan = match args.experiment.plan(&args.file, Purpose::Run, color) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let outlook = Outlook::new(&plan, args.prepare || args.measure);
+    let outlook = outlook.and_then(|outlook| {
+        if args.measure {
+            measure(&outlook)?;
+        }
+        Ok(outlook)
+    });
+    let outlook = match outlook {
+        Ok(outlook) => outlook,
+        Err(error) => return fail(&error, color),
+    };
+    if let Some(file) = &args.emit
+        && let Err(fault) = emit(&plan, file)
+    {
+        show(&fault, color);
+        return ExitCode::Disk;
+    }
+    let forecast = outlook.forecast(args.memory);
+    let proposals = match forecast.available_bytes {
+        Some(available) if args.fit || args.apply.is_some() => outlook.proposals(available),
+        _ => Vec::new(),
+    };
+    if let Some(number) = args.apply {
+        return match apply(args, &plan, &proposals, number) {
+            Ok(line) => {
+                say(line);
+                ExitCode::Ok
+            }
+            Err((fault, code)) => {
+                show(&fault, color);
+                code
+            }
+        };
+    }
+    match args.format {
+        Format::Json => {
+            say(serde_json::to_string_pretty(&forecast).expect("a forecast is plain data"));
+        }
+        Format::Human => {
+            print(&forecast, outlook.warning().as_ref());
+            for (letter, one) in ('A'..).zip(&proposals) {
+                say(format_args!(
+                    "{}{letter}  {}",
+                    label(if letter == 'A' { "fit" } else { "" }),
+                    one.line()
+                ));
+            }
+        }
+    }
+    match outlook.refusal(args.memory) {
+        Some(refusal) if !args.fit => {
+            show(&refusal, color);
+            ExitCode::WontFit
+        }
+        _ => ExitCode::Ok,
+    }
+}
+
+/// Writes all settings to a file that is not there yet.
+fn emit(plan: &Plan, file: &Path) -> Result<(), Diagnostic> {
+    let write = || {
+        let mut file = fs::File::create_new(file)?;
+        std::io::Write::write_all(&mut file, resolved_toml(&plan.loaded).as_bytes())
+    };
+    write().map_err(|error| {
+        Diagnostic::error("ST5011", format!("cannot write `{}`", file.display()))
+            .note(error.to_string())
+    })
+}
+
+/// Writes the settings of a proposal into the experiment file, if the plan is then what was proposed.
+fn apply(
+    args: &PlanArgs,
+    plan: &Plan,
+    proposals: &[Proposal],
+    number: usize,
+) -> Result<String, (Diagnostic, ExitCode)> {
+    let Some(proposal) = proposals.get(number) else {
+        let message = match proposals.len() {
+            0 => "there are no proposals: the run fits, or nobody knows what there is".to_string(),
+            n => format!("there are {n} proposals, A to {}", char::from(b'A' + n as u8 - 1)),
+        };
+        return Err((Diagnostic::error("ST5012", message), ExitCode::Invalid));
+    };
+    let text = edited(&plan.loaded.text, &proposal.edits);
+    let overrides = Overrides::from_process(args.experiment.set.clone());
+    let now = text.as_ref().and_then(|text| parse(&args.file, text.clone(), &overrides).ok());
+    let in_force = |edit: &Edit| {
+        let config = serde_json::to_value(&now.as_ref()?.config).ok()?;
+        let value = edit.key.split('.').try_fold(&config, |value, key| value.get(key))?;
+        Some(value.to_string() == edit.value)
+    };
+    if let Some(edit) = proposal.edits.iter().find(|edit| in_force(edit) != Some(true)) {
+        let message = format!("`{}` cannot be set in `{}`", edit.key, args.file.display());
+        let fault = Diagnostic::error("ST5013", message)
+            .note("the environment or `--set` holds another value, or the file is not written as tables")
+            .help(format!("set it where it is set now: `{} = {}`", edit.key, edit.value));
+        return Err((fault, ExitCode::Invalid));
+    }
+    let text = text.expect("it was read again");
+    let written = write_over(&args.file, &text);
+    written.map_err(|error| {
+        let message = format!("cannot write `{}`", args.file.display());
+        (Diagnostic::error("ST5011", message).note(error.to_string()), ExitCode::Disk)
+    })?;
+    Ok(format!("{}: {}", args.file.display(), proposal.line()))
+}
+
+/// The file with these settings, everything else as it was; `None` where a table is something else.
+fn edited(text: &str, edits: &[Edit]) -> Option<String> {
+    let mut document: DocumentMut = text.parse().ok()?;
+    for edit in edits {
+        let (table, key) = edit.key.split_once('.')?;
+        let table =
+            document.entry(table).or_insert(Item::Table(Table::new())).as_table_like_mut()?;
+        let mut value: Value = edit.value.parse().ok()?;
+        if let Some(old) = table.get(key).and_then(Item::as_value) {
+            *value.decor_mut() = old.decor().clone();
+        }
+        match table.get_mut(key) {
+            Some(item) => *item = Item::Value(value),
+            None => {
+                table.insert(key, Item::Value(value));
+            }
+        }
+    }
+    Some(document.to_string())
+}
+
+/// Replaces a file as a whole.
+fn write_over(file: &Path, text: &str) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut building = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    std::io::Write::write_all(&mut building, text.as_bytes())?;
+    building.as_file().set_permissions(fs::metadata(file)?.permissions())?;
+    building.as_file().sync_all()?;
+    building.persist(file).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn label(name: &str) -> String {
+    format!("  {name:10}")
+}
+
+fn count(n: u64) -> String {
+    grouped(n as usize)
+}
+
+fn print(forecast: &Forecast, warning: Option<&Diagnostic>) {
+    let fact = |name: &str, text: String| say(format_args!("{}{text}", label(name)));
+    let Forecast { model, settings, trains, .. } = forecast;
+    let method = settings.peft["type"].as_str().unwrap_or_default();
+    let quant = settings.quant["type"].as_str().unwrap_or_default();
+    say(format_args!(
+        "{}  {} {} layers x {}, {} parameters  {method}  {quant}  {}",
+        forecast.name,
+        model.version,
+        model.n_layer,
+        model.n_embd,
+        count(model.parameters.unsigned_abs()),
+        settings.precision
+    ));
+    fact("device", format!("{}, op {}", settings.device, settings.op));
+    let percent = trains.share * 100.0;
+    fact("trains", format!("{} numbers, {percent:.2} % of the model", count(trains.numbers)));
+    match &forecast.data {
+        Some(data) => print_data(data, settings.ctx_len, &fact),
+        None => fact(
+            "data",
+            "not prepared yet: `--prepare` does it; what follows takes full rows of ctx_len"
+                .to_string(),
+        ),
+    }
+    if let Some(rate) = &forecast.rate {
+        print_rate(rate, &fact);
+    }
+    match (&forecast.memory, forecast.available_bytes) {
+        (Some(memory), available) => {
+            let of = available.map_or(String::new(), |bytes| format!(" of {} free", gib(bytes)));
+            fact("memory", format!("{}{of}", gib(memory.total)));
+            for one in &memory.items {
+                fact("", format!("{:32} {:>9.1} MB", one.item.name(), one.bytes as f64 / 1e6));
+            }
+        }
+        (None, _) => fact("memory", format!("not known for op {}", settings.op)),
+    }
+    match &forecast.time {
+        Some(time) => fact(
+            "time",
+            format!(
+                "{} at {:.0} positions/s, padding included ({})",
+                duration(time.secs),
+                time.positions_per_step / time.step_secs,
+                time.basis
+            ),
+        ),
+        None => fact("time", "not known: `--measure` finds out".to_string()),
+    }
+    if let Some(saves) = &forecast.saves {
+        let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        fact(
+            "saves",
+            format!(
+                "{} checkpoints of {}, keeps {}; exports of {}; {} on disk",
+                saves.checkpoints,
+                mb(saves.checkpoint_bytes),
+                saves.kept,
+                mb(saves.export_bytes),
+                mb(saves.disk_bytes)
+            ),
+        );
+    }
+    if let Some(warning) = warning {
+        fact("warnings", format!("{} {}", warning.code, warning.message));
+    }
+    let origins = forecast.origins;
+    let elsewhere = [
+        (origins.parent, "what it extends"),
+        (origins.profile, "a profile"),
+        (origins.recipe, "a recipe"),
+    ];
+    let elsewhere = elsewhere.iter().filter(|(count, _)| *count > 0);
+    let elsewhere: String =
+        elsewhere.map(|(count, place)| format!(", {count} from {place}")).collect();
+    fact(
+        "origin",
+        format!(
+            "{} values from the file{elsewhere}, {} from --set, {} from the environment, {} defaults",
+            origins.file, origins.command_line, origins.environment, origins.default
+        ),
+    );
+}
+
+fn print_data(data: &DataFacts, ctx_len: u32, fact: &impl Fn(&str, String)) {
+    let DataFacts { documents, copies, held_out, samples_per_pass, longest, .. } = *data;
+    let (documents, held_out) = (count(documents), count(held_out));
+    let per_pass = count(samples_per_pass);
+    fact(
+        "data",
+        format!("{documents} documents, {held_out} held out, {per_pass} samples in a pass"),
+    );
+    let padding = data.padding * 100.0;
+    fact("", format!("longest row {longest} of ctx_len {ctx_len}, {padding:.0} % padding"));
+    let samples = data.steps * data.samples_per_step;
+    fact(
+        "coverage",
+        format!(
+            "{} steps x {} = {} samples: {:.0} % of {} copies, each document {:.2} times",
+            count(data.steps),
+            data.samples_per_step,
+            count(samples),
+            100.0 * (1.0 - data.unseen),
+            count(copies),
+            data.exposures
+        ),
+    );
+    let DataFacts { learned, tokens, .. } = *data;
+    fact("learning", format!("{} of {} tokens carry loss", count(learned), count(tokens)));
+}
+
+/// The curve, and some of its rates.
+fn print_rate(rate: &Rate, fact: &impl Fn(&str, String)) {
+    let most = rate.points.iter().map(|point| point.lr).fold(0.0, f64::max);
+    let level = |lr: f64| LEVELS[(lr / most * (LEVELS.len() - 1) as f64).round() as usize];
+    let line: String = rate.points.iter().map(|point| level(point.lr)).collect();
+    fact("rate", format!("{}, {} steps of warmup  {line}", rate.schedule, rate.warmup_steps));
+    let every = (rate.points.len() - 1).div_ceil(RATES_SHOWN - 1).max(1);
+    let shown: Vec<_> = rate.points.iter().step_by(every).collect();
+    let row =
+        |cells: Vec<String>| cells.iter().map(|cell| format!("{cell:>9}")).collect::<String>();
+    fact("", row(shown.iter().map(|point| format!("{}", point.step)).collect()));
+    fact("", row(shown.iter().map(|point| format!("{:.2e}", point.lr)).collect()));
+}
+
+fn duration(secs: f64) -> String {
+    match secs {
+        secs if secs < 90.0 => format!("about {secs:.0} s"),
+        secs if secs < 5400.0 => format!("about {:.0} min", secs / 60.0),
+        secs => format!("about {:.1} h", secs / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_letters() {
+        assert_eq!(size("8GiB"), Ok(8 << 30));
+        assert_eq!(size("1.5GB"), Ok(1_500_000_000));
+        assert_eq!(size("900 MB"), Ok(900_000_000));
+        assert!(size("8G").is_err() && size("GiB").is_err() && size("-1GB").is_err());
+        assert_eq!((letter("A"), letter("C"), letter("2")), (Ok(0), Ok(2), Ok(1)));
+        assert!(letter("0").is_err() && letter("ab").is_err());
+    }
+
+    #[test]
+    fn an_edit_keeps_everything_else() {
+        let text =
+            "[train]  # steps\nmicro_bsz = 4  # samples\n\n[quant]\ntype = \"none\" # dense\n";
+        let edit = |key, value: &str| Edit { key, value: value.to_string() };
+        let edits = [
+            edit("train.micro_bsz", "2"),
+            edit("train.grad_cp", "true"),
+            edit("quant.type", "\"nf4\""),
+        ];
+        let expected = "[train]  # steps\nmicro_bsz = 2  # samples\ngrad_cp = true\n\n[quant]\ntype = \"nf4\" # dense\n";
+        assert_eq!(edited(text, &edits).as_deref(), Some(expected));
+        assert_eq!(edited("train = 1", &edits), None);
+    }
+}

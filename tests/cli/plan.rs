@@ -1,0 +1,150 @@
+//! `plan`: what a run would do and need, and a run that is refused because it does not fit.
+
+use serde_json::Value;
+
+use crate::case::{Case, STATE};
+
+#[test]
+fn a_plan_says_what_a_run_would_do() {
+    let case = Case::new();
+    let output = case.statetune(&["plan", STATE]);
+    output.is_done();
+    assert!(
+        output.stdout.contains("  data      not prepared yet: `--prepare` does it"),
+        "{output:?}"
+    );
+    assert!(case.list("runs").is_empty());
+
+    let output = case.statetune(&["plan", STATE, "--prepare"]);
+    output.is_done();
+    for line in [
+        "  trains    8,192 numbers, ",
+        "  data      16 documents, 4 held out, 16 samples in a pass\n",
+        "  coverage  4 steps x 4 = 16 samples: 100 % of 16 copies, each document 1.00 times\n",
+        "  rate      cos, 1 steps of warmup  ",
+        "  memory    ",
+        "            activations ",
+        "  time      not known: `--measure` finds out\n",
+        "  saves     2 checkpoints of 0.1 MB, keeps 2; ",
+    ] {
+        assert!(output.stdout.contains(line), "{line:?} in {}", output.stdout);
+    }
+    assert_eq!(case.list("runs"), [".cache"]);
+}
+
+#[test]
+fn a_run_records_its_plan_and_gives_later_ones_their_time() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let recorded: Value =
+        serde_json::from_str(&case.read(case.only_run().join("plan.json"))).expect("JSON");
+    let output = case.statetune(&["plan", STATE, "--format", "json"]);
+    let planned: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    for key in ["schema", "model", "settings", "trains", "data", "rate", "memory", "saves"] {
+        assert_eq!(recorded[key], planned[key], "{key}");
+    }
+    let schema: Value =
+        serde_json::from_str(include_str!("../../schemas/plan.schema.json")).expect("JSON");
+    let schema = jsonschema::draft7::new(&schema).expect("a schema");
+    for one in [&recorded, &planned] {
+        assert!(schema.is_valid(one), "{:?}", schema.iter_errors(one).next());
+    }
+    assert_eq!(recorded["time"], Value::Null);
+    assert_eq!(planned["time"]["basis"], "from 1 run of this shape on this device");
+    let events = case.lines(case.only_run().join("events.jsonl"));
+    assert!(events.last().is_some_and(|end| end["peak_resident_bytes"].as_u64() > Some(1 << 20)));
+}
+
+#[test]
+fn a_measurement_is_kept() {
+    let case = Case::new();
+    case.statetune(&["plan", STATE, "--measure"]).is_done();
+    let output = case.statetune(&["plan", STATE, "--format", "json"]);
+    let planned: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert!(planned["time"]["step_secs"].as_f64() > Some(0.0), "{planned}");
+    assert_eq!(planned["time"]["basis"], "measured on this device with models of fewer layers");
+}
+
+#[test]
+fn a_proposal_is_written_into_the_file() {
+    let case = Case::new().with(STATE, "micro_bsz = 4\n", "micro_bsz = 4  # samples\n");
+    let needed = |case: &Case| {
+        let output = case.statetune(&["plan", STATE, "--prepare", "--format", "json"]);
+        let planned: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        planned["memory"]["total"].as_u64().expect("bytes")
+    };
+    let before = needed(&case);
+    let memory = format!("{}B", before - 1_000_000);
+    let output = case.statetune(&["plan", STATE, "--fit", "--memory", &memory]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("  fit       A  "), "{output:?}");
+    let output = case.statetune(&["plan", STATE, "--memory", &memory]);
+    assert_eq!(output.code, Some(22), "{output:?}");
+    assert!(output.stderr.starts_with("error[ST5001]: this run needs about "), "{output:?}");
+
+    case.statetune(&["plan", STATE, "--memory", &memory, "--apply", "B"]).is_done();
+    let text = case.read(STATE);
+    assert!(text.contains("micro_bsz = ") && text.contains("  # samples\n"), "{text}");
+    assert!(needed(&case) < before);
+    let output = case.statetune(&["plan", STATE, "--memory", &memory, "--apply", "Z"]);
+    assert_eq!(output.code, Some(2));
+    assert!(output.stderr.starts_with("error[ST5012]: there are "), "{output:?}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_starts() {
+    let case = Case::new().with(STATE, "micro_bsz = 4", "micro_bsz = 8000000");
+    let output = case.statetune(&["run", STATE]);
+    assert_eq!((output.code, &*output.stdout), (Some(22), ""), "{output:?}");
+    assert!(output.stderr.contains("error[ST5001]: this run needs about "), "{output:?}");
+    assert!(output.stderr.contains("--> state.toml:18:13"), "{output:?}");
+    assert!(output.stderr.contains("= help: A  micro_bsz = "), "{output:?}");
+    assert!(output.stderr.contains("= help: `--allow-oom` tries anyway"), "{output:?}");
+    assert!(case.runs().is_empty());
+}
+
+#[test]
+fn the_resolved_settings_are_written_to_a_new_file() {
+    let case = Case::new();
+    case.statetune(&["plan", STATE, "--emit", "all.toml"]).is_done();
+    case.statetune(&["check", "all.toml"]).succeeds("all.toml: valid", "");
+    let output = case.statetune(&["plan", STATE, "--emit", "all.toml"]);
+    assert_eq!(output.code, Some(29));
+    assert!(output.stderr.starts_with("error[ST5011]: cannot write `all.toml`\n"), "{output:?}");
+}
+
+#[test]
+fn a_share_that_no_curve_reads_is_refused() {
+    let case = Case::new().with(STATE, "lr_init = 1.0", "lr_init = 1.0\ndecay_share = 0.2");
+    case.refuses(
+        2,
+        "\
+error[ST2170]: `decay_share` has no meaning without `lr_schedule = \"wsd\"`
+  --> state.toml:25:15
+   |
+25 | decay_share = 0.2
+   |               ^^^
+   |
+   = note: the other curves fall all the way, or not at all
+   = help: delete the line, or write `lr_schedule = \"wsd\"`",
+    );
+    let wsd = "lr_schedule = \"wsd\"\nlr_init = 1.0\ndecay_share = 0.5";
+    Case::new().with(STATE, "lr_init = 1.0", wsd).statetune(&["run", STATE]).is_done();
+}
+
+#[test]
+fn a_rate_far_from_the_usual_is_mentioned() {
+    let case = Case::new().with(STATE, "lr_init = 1.0", "lr_init = 1e-5");
+    case.statetune(&["check", STATE]).succeeds(
+        "state.toml: valid",
+        "\
+warning[ST2301]: `lr_init = 1e-5` is 100,000 times below the usual start for state tuning
+  --> state.toml:24:11
+   |
+24 | lr_init = 1e-5
+   |           ^^^^ typical: 1.0 falling to 0.01, 10 warmup steps
+   |
+   = note: at this rate a state entry moves by at most about 4.0e-5 over the planned 4 steps
+   = note: published recipes disagree; two short runs with other rates settle it",
+    );
+}

@@ -1,0 +1,204 @@
+//! The predicted memory of training steps beside what they take, each in a process of its own: this test binary, told
+//! to by its environment.
+
+use std::process::Command;
+use std::{env, fs};
+
+use statetune::data::Batch;
+use statetune::forecast::{Item, Workload};
+use statetune::kernels::{Op, keep_memory};
+use statetune::model::{Model, Shape, Version, Weights};
+use statetune::optim::{Adam, AdamOptions};
+use statetune::peft::{AdapterRecipe, Compute, Lora, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune::quant::{Format, quantise};
+use statetune::train::{StepOptions, Trainer};
+use tch::{Device, Kind, Tensor};
+
+/// Names the case to the child process.
+const CASE: &str = "STATETUNE_TEST_MEMORY";
+/// Blocks, channels, token ids; rows and tokens of a batch; positions whose logits exist at a time.
+const SIZES: [i64; 3] = [4, 256, 4096];
+const BATCH: [i64; 2] = [4, 384];
+const HEAD_CHUNK: i64 = 256;
+
+#[derive(Clone, Copy, Debug)]
+enum Learns {
+    State,
+    Lora,
+    Full,
+}
+
+struct Case {
+    version: Version,
+    learns: Learns,
+    quant: Option<Format>,
+    kind: Kind,
+    grad_cp: bool,
+}
+
+const CASES: [Case; 4] = [
+    Case {
+        version: Version::V7,
+        learns: Learns::State,
+        quant: None,
+        kind: Kind::Float,
+        grad_cp: false,
+    },
+    Case {
+        version: Version::V7,
+        learns: Learns::Full,
+        quant: None,
+        kind: Kind::BFloat16,
+        grad_cp: false,
+    },
+    Case {
+        version: Version::V6,
+        learns: Learns::Lora,
+        quant: Some(Format::Int8),
+        kind: Kind::Float,
+        grad_cp: false,
+    },
+    Case {
+        version: Version::V5,
+        learns: Learns::State,
+        quant: None,
+        kind: Kind::Float,
+        grad_cp: true,
+    },
+];
+
+impl Case {
+    fn shape(&self) -> Shape {
+        let [n_layer, n_embd, vocab_size] = SIZES;
+        Shape::for_scratch(self.version, n_layer, n_embd, vocab_size)
+    }
+
+    fn recipe(&self) -> Option<Recipe> {
+        let adapter = match self.learns {
+            Learns::State => return None,
+            Learns::Full => None,
+            Learns::Lora => {
+                let method = Box::new(Lora { rank: 16, alpha: 16.0, dropout: 0.0 });
+                Some(AdapterRecipe { method, targets: None })
+            }
+        };
+        let parts = if adapter.is_none() { Parts::All } else { Parts::Groups(Vec::new()) };
+        Some(Recipe { adapter, parts, state_lr_scale: None })
+    }
+
+    /// Bytes that tensors take at the peak.
+    fn predicted(&self) -> u64 {
+        let (shape, recipe) = (self.shape(), self.recipe());
+        let workload = Workload {
+            shape: &shape,
+            recipe: recipe.as_ref(),
+            quant: self.quant,
+            kind: self.kind,
+            grad_cp: self.grad_cp,
+            head_chunk: HEAD_CHUNK.unsigned_abs(),
+            rows: BATCH[0].unsigned_abs(),
+            tokens: BATCH[1].unsigned_abs(),
+            on_gpu: false,
+        };
+        let items = workload.memory().items;
+        items.iter().filter(|one| one.item != Item::Program).map(|one| one.bytes).sum()
+    }
+
+    /// Two steps.
+    fn train(&self) {
+        let weights = Weights::from_fn(self.shape(), |_, size| {
+            Tensor::empty(size, (self.kind, Device::Cpu)).uniform_(-0.02, 0.02)
+        });
+        let mut weights = weights;
+        if let Some(format) = self.quant {
+            quantise(&mut weights, format).expect("finite weights");
+        }
+        let method: Box<dyn Method> = match self.recipe() {
+            None => Box::new(StateTuning::new(Model::new(&weights, self.kind, Op::Cpu))),
+            Some(recipe) => {
+                let compute = Compute { kind: self.kind, op: Op::Cpu, seed: 1 };
+                Box::new(Tuning::start(&recipe, weights, compute))
+            }
+        };
+        let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
+        let options = StepOptions {
+            head_chunk: HEAD_CHUNK,
+            grad_cp: self.grad_cp,
+            l2wrap: 0.0,
+            gradient_clip_val: 1.0,
+        };
+        let mut trainer = Trainer {
+            adam: Adam::new(method.parameters(), adam),
+            method: method.as_ref(),
+            scaler: None,
+            options,
+        };
+        let int64 = (Kind::Int64, Device::Cpu);
+        let positions = BATCH[0] * BATCH[1];
+        let batch = Batch {
+            inputs: Tensor::randint(SIZES[2], BATCH, int64),
+            restarts: None,
+            learned_at: Tensor::arange(positions, int64),
+            targets: Tensor::randint(SIZES[2], [positions], int64),
+            learned: positions.unsigned_abs(),
+        };
+        for step in 0..2 {
+            trainer.step(std::slice::from_ref(&batch), step, 1e-6).expect("a step");
+        }
+    }
+}
+
+fn resident(field: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
+/// What the child process does; prints a number for its parent.
+#[test]
+#[ignore = "the child process of `steps_take_what_is_predicted`"]
+fn child() {
+    let Some(number) = env::var(CASE).ok().and_then(|number| number.parse::<usize>().ok()) else {
+        return;
+    };
+    keep_memory();
+    // The code of libtorch counts once it has run.
+    let tiny = Tensor::ones([64, 64], (CASES[number].kind, Device::Cpu));
+    let _ = tiny.matmul(&tiny);
+    fs::write("/proc/self/clear_refs", "5").expect("the peak can be reset");
+    let before = resident("VmRSS:");
+    CASES[number].train();
+    println!("memory {}", resident("VmHWM:") - before);
+}
+
+#[test]
+fn steps_take_what_is_predicted() {
+    for (number, case) in CASES.iter().enumerate() {
+        let child = Command::new(env::current_exe().expect("the path of this program"))
+            .args(["--exact", "memory::child", "--ignored", "--nocapture"])
+            .env(CASE, number.to_string())
+            .env("OMP_NUM_THREADS", "1")
+            .output()
+            .expect("a child process");
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{output}{}", String::from_utf8_lossy(&child.stderr));
+        let line = output.lines().find_map(|line| line.split_once("memory ")).expect("a number").1;
+        let measured: f64 = line.trim().parse().expect("a number");
+        let predicted = case.predicted() as f64;
+        let off = predicted / measured - 1.0;
+        println!(
+            "{} {:?} {:?} {:?} grad_cp {}: predicted {:.0} MB, measured {:.0} MB, {:+.1} %",
+            case.version,
+            case.learns,
+            case.quant,
+            case.kind,
+            case.grad_cp,
+            predicted / 1e6,
+            measured / 1e6,
+            100.0 * off
+        );
+        // Code of libtorch that is loaded on the way is in the measured bytes, too.
+        assert!((-0.25..0.25).contains(&off), "case {number}: {:+.1} %", 100.0 * off);
+    }
+}
