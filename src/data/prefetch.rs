@@ -1,5 +1,6 @@
 //! Items made ahead of time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
@@ -12,14 +13,18 @@ pub fn prefetch<T: Send, R>(
 ) -> R {
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(ahead);
-        scope.spawn(move || {
+        let maker = scope.spawn(move || {
             for item in items {
                 if sender.send(item).is_err() {
                     return; // nobody wants more
                 }
             }
         });
-        consume(receiver) // drops the receiver, which ends the thread
+        // The call drops the receiver, which ends the thread.
+        let result = catch_unwind(AssertUnwindSafe(|| consume(receiver)));
+        // Where the thread panicked, that is why no item came.
+        maker.join().unwrap_or_else(|panic| resume_unwind(panic));
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 
@@ -33,6 +38,13 @@ mod tests {
     fn items_come_in_their_order() {
         let items: Vec<u32> = prefetch(0..100, 2, |items| items.iter().collect());
         assert_eq!(items, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    #[should_panic(expected = "no item")]
+    fn a_panic_of_the_maker_is_that_of_the_call() {
+        let items = (0..3).map(|i| if i == 2 { panic!("no item") } else { i });
+        prefetch(items, 2, |items| (0..3).map(|_| items.recv().expect("an item")).sum::<i32>());
     }
 
     #[test]

@@ -170,7 +170,10 @@ impl RunError {
             Self::Train(TrainError::Kernel(error)) | Self::Kernel(error) => {
                 with_cause("ST5002", error)
             }
-            Self::Dir(error) | Self::Busy(OpenRunError::Dir(error)) => with_cause("ST6001", error),
+            Self::Dir(error) => with_cause("ST6001", error),
+            Self::Busy(OpenRunError::Dir(error)) => with_cause("ST6001", error).help(
+                "free the disk or make the folder writable; everything that was saved before is intact",
+            ),
             Self::Busy(OpenRunError::Unreadable(error)) => error.diagnostic(),
             Self::Busy(error) => with_cause("ST6007", error)
                 .help("wait until it is done, or stop it with Ctrl-C in its terminal"),

@@ -1,18 +1,21 @@
 //! What a run does when numbers are not finite: it takes down the step, and stops, goes on or goes back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
-use super::RunError;
+use tch::Kind;
+
 use super::course::Course;
 use super::data::Datasets;
 use super::watchdog::number;
+use super::{Progress, RunError};
 use crate::config::Nonfinite;
 use crate::data::Batch;
 use crate::diagnostic::Diagnostic;
 use crate::runs::{
     BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, RunDir, checkpoints,
-    incident_folders, save_incident,
+    incident_folders, rewind_records, save_incident,
 };
 use crate::train::{Fault, Reading, StepDone, trace};
 
@@ -42,7 +45,7 @@ impl Course<'_, '_> {
         let rows = self.rows(done.batches);
         let mut incident = self.incident(fault, done, &rows);
         let known = incident_folders(self.run.path());
-        let is_new = |folder: &std::path::PathBuf| !folder.ends_with(incident.name());
+        let is_new = |folder: &PathBuf| !folder.ends_with(incident.name());
         let earlier = known.iter().filter(|folder| is_new(folder)).count();
         let too_many = earlier >= guard.max_incidents as usize;
         let reaction = match (guard.nonfinite, fault) {
@@ -64,7 +67,7 @@ impl Course<'_, '_> {
         })?;
         match reaction {
             Some(reaction) => {
-                (self.watch)(super::Progress::Warning(&warning(&incident, reaction)));
+                (self.watch)(Progress::Warning(&warning(&incident, reaction)));
                 Ok(reaction)
             }
             None => {
@@ -89,7 +92,7 @@ impl Course<'_, '_> {
         let is_over = self.watchdog.is_over(hours);
         if is_over {
             let message = format!("`guard.max_hours = {hours}` are over, everything is saved");
-            (self.watch)(super::Progress::Warning(&Diagnostic::warning("ST7015", message)));
+            (self.watch)(Progress::Warning(&Diagnostic::warning("ST7015", message)));
         }
         is_over
     }
@@ -111,7 +114,7 @@ impl Course<'_, '_> {
         if !documents.is_empty() {
             warning = warning.note(format!("batch holds {}", list(&documents)));
         }
-        (self.watch)(super::Progress::Warning(&warning));
+        (self.watch)(Progress::Warning(&warning));
         Ok(())
     }
 
@@ -135,7 +138,7 @@ impl Course<'_, '_> {
             Fault::Gradients => done.record.grad_norm,
             Fault::Update => {
                 let sums = done.trainer.adam.parameters().iter();
-                sums.map(|p| p.tensor.sum(tch::Kind::Double).double_value(&[])).sum()
+                sums.map(|p| p.tensor.sum(Kind::Double).double_value(&[])).sum()
             }
         };
         let step = done.position.steps;
@@ -171,13 +174,14 @@ impl Course<'_, '_> {
     }
 
     /// The message with which a run stops.
-    fn stopped(&self, incident: &Incident, folder: &std::path::Path) -> Diagnostic {
+    fn stopped(&self, incident: &Incident, folder: &Path) -> Diagnostic {
         let Incident { what, became, step, epoch, first, .. } = incident;
         let micro_batch = first.as_ref().and_then(|first| first.micro_batch);
         let micro_batch = micro_batch.map_or(String::new(), |i| format!(", micro-batch {i}"));
         let message = format!("{what} became {became} at step {step} (epoch {epoch}{micro_batch})");
         let norms = incident.grad_norms.iter();
-        let norms: Vec<String> = norms.map(|norm| number(norm.unwrap_or(f64::NAN))).collect();
+        let norms: Vec<String> =
+            norms.map(|norm| norm.map_or("not finite".to_string(), number)).collect();
         let documents = first.as_ref().map_or(&[][..], |first| &first.documents);
         let documents = if documents.is_empty() { &incident.documents[..] } else { documents };
         let saved = match checkpoints(self.run.path()).last() {
@@ -243,12 +247,12 @@ impl Course<'_, '_> {
             RunError::Resume(Box::new(Diagnostic::error("ST6006", message)))
         })?;
         let from_step = checkpoint.place.position.steps;
-        crate::runs::rewind_records(self.run, from_step, checkpoint.place.epochs)?;
+        rewind_records(self.run, from_step, checkpoint.place.epochs)?;
         LeftOut::Step { from_step, step }.add(self.run)?;
         let name = checkpoint.name().to_string();
         self.run.event(Event::Rollback { checkpoint: name, left_out: step })?;
         self.go_on_from(&checkpoint.place);
-        (self.watch)(super::Progress::Resumed { steps: from_step });
+        (self.watch)(Progress::Resumed { steps: from_step });
         Ok(checkpoint)
     }
 }
@@ -259,7 +263,7 @@ impl Course<'_, '_> {
 /// A record or a cache that cannot be read.
 pub(super) fn leave_out(run: &RunDir, data: &mut Datasets<'_>) -> Result<BTreeSet<u64>, RunError> {
     let mut steps = BTreeSet::new();
-    let mut documents = std::collections::HashSet::new();
+    let mut documents = HashSet::new();
     for one in LeftOut::load(run.path())? {
         match one {
             LeftOut::Step { step, .. } => {
@@ -280,7 +284,7 @@ pub(super) fn leave_out(run: &RunDir, data: &mut Datasets<'_>) -> Result<BTreeSe
 fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<FirstBad> {
     if fault == Fault::Update {
         let parameter = done.trainer.adam.first_not_finite()?;
-        let bad = parameter.tensor.isfinite().logical_not().sum(tch::Kind::Int64);
+        let bad = parameter.tensor.isfinite().logical_not().sum(Kind::Int64);
         return Some(FirstBad {
             place: parameter.name.clone(),
             direction: "update".to_string(),

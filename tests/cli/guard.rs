@@ -9,7 +9,7 @@ use statetune::data::Tokenizer;
 use statetune::model::{Shape, Version};
 use tch::{Kind, Tensor};
 
-use crate::case::{Case, Output, SIZES, STATE, tampered};
+use crate::case::{Case, FULL, Output, SIZES, STATE, tampered};
 
 /// Twelve steps in two mini-epochs on 21 documents, none held out; each comes at least twice.
 const TWELVE: [&str; 6] = [
@@ -279,19 +279,31 @@ fn an_update_that_breaks_what_learns_is_no_fault_of_the_step() {
 #[test]
 fn a_loss_far_above_the_usual_one_is_told() {
     let case = Case::new();
-    let output = run(&case, &["guard.loss_spike=1.0"]);
+    // A rate that grows with every step, beyond what the model can bear.
+    let sets = [
+        "guard.loss_spike=2",
+        "schedule.lr_init=30",
+        "schedule.warmup_steps=100",
+        "schedule.lr_schedule=constant",
+        "data.val_split=0",
+        "train.epoch_steps=5",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let output = case.statetune(&[&["run", FULL][..], &sets].concat());
     output.is_done_with_warnings();
     let spikes = events(&case, &case.only_run(), "spike");
     assert!(!spikes.is_empty(), "{output:?}");
     for spike in &spikes {
-        assert!(spike["loss"].as_f64() > spike["median"].as_f64(), "{spike}");
+        let number = |key: &str| spike[key].as_f64().expect("a number");
+        assert!(number("loss") > 2.0 * number("median"), "{spike}");
         assert_eq!(spike["documents"].as_array().map(Vec::len), Some(4));
     }
     assert!(output.stderr.contains("warning[ST7011]: the loss of step "), "{output:?}");
     assert!(output.stderr.contains("= note: batch holds data.jsonl:"), "{output:?}");
-    let none = Case::new();
-    run(&none, &["guard.loss_spike=0"]).is_done();
-    assert_eq!(events(&none, &none.only_run(), "spike"), Vec::<Value>::new());
+    let first = case.only_run();
+    let none = [&["run", FULL][..], &sets, &["--set", "guard.loss_spike=0"]].concat();
+    case.statetune(&none).is_done();
+    assert_eq!(events(&case, &second(&case, &first), "spike"), Vec::<Value>::new());
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn same_numbers(case: &Case, one: &Path, other: &Path, checkpoint: &str) {
 }
 
 /// The program in the background.
-fn spawn(case: &Case, arguments: &[&str]) -> Child {
+pub fn spawn(case: &Case, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_statetune"))
         .current_dir(case.path(""))
         .args(arguments)
@@ -61,7 +61,7 @@ fn spawn(case: &Case, arguments: &[&str]) -> Child {
         .expect("the program starts")
 }
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
     Command::new("kill").args([name, &pid]).status().expect("kill is there");
 }
@@ -323,11 +323,11 @@ fn killed_fifty_times_it_computes_the_same() {
     assert_eq!(hidden(killed), Vec::<String>::new());
 }
 
-fn chain_len(case: &Case, run: &Path) -> u64 {
+pub fn chain_len(case: &Case, run: &Path) -> u64 {
     fs::metadata(case.path(run.join("chain.bin"))).map_or(0, |file| file.len())
 }
 
-fn wait_until(mut ready: impl FnMut() -> bool) {
+pub fn wait_until(mut ready: impl FnMut() -> bool) {
     let started = Instant::now();
     while !ready() {
         assert!(started.elapsed() < Duration::from_secs(60), "it never came to it");

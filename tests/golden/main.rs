@@ -11,6 +11,7 @@ mod peft;
 mod quant;
 mod quant_cuda;
 mod quant_memory;
+mod trace;
 mod versions;
 mod wkv;
 mod wkv_cpu;

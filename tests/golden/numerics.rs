@@ -23,7 +23,7 @@ fn weights(n_layer: i64, vocab_size: i64) -> Weights {
 
 /// Random weights of which none is zero, so that everything has a gradient. Norms and decays are near
 /// those of trained models.
-fn weights_of(shape: Shape) -> Weights {
+pub(super) fn weights_of(shape: Shape) -> Weights {
     tch::manual_seed(1);
     Weights::from_fn(shape, |name, size| {
         let random = Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.1;
@@ -36,7 +36,7 @@ fn weights_of(shape: Shape) -> Weights {
 }
 
 /// State tuning from a state that is not zero.
-fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
+pub(super) fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
     let method = StateTuning::new(Model::new(weights, kind, OP));
     tch::manual_seed(2);
     tch::no_grad(|| {
@@ -48,12 +48,12 @@ fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
 }
 
 /// Every weight learns.
-fn full_tuning(weights: &Weights, kind: Kind) -> Tuning {
+pub(super) fn full_tuning(weights: &Weights, kind: Kind) -> Tuning {
     let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
     Tuning::start(&recipe, weights.share(), Compute { kind, op: OP, seed: 0 })
 }
 
-fn trainer(method: &dyn Method, kind: Kind, options: StepOptions) -> Trainer<'_> {
+pub(super) fn trainer(method: &dyn Method, kind: Kind, options: StepOptions) -> Trainer<'_> {
     Trainer {
         method,
         adam: Adam::new(method.parameters(), ADAM),
