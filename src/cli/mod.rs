@@ -11,6 +11,7 @@ mod export;
 mod generate;
 mod merge;
 mod mount;
+mod report;
 mod resume;
 mod run;
 mod schema;
@@ -73,6 +74,8 @@ enum Command {
     Merge(merge::MergeArgs),
     /// Look at trained states, compare them, make new ones of them.
     State(state::StateArgs),
+    /// Write one HTML page about a run, or about several laid over each other.
+    Report(report::ReportArgs),
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
 }
@@ -210,6 +213,7 @@ pub fn main() -> ExitCode {
         Command::Mount(args) => mount::mount(&args, color),
         Command::Merge(args) => merge::merge(&args, color),
         Command::State(args) => state::state(&args, color),
+        Command::Report(args) => report::report(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });
     catch_unwind(command).unwrap_or_else(|_| {

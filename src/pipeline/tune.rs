@@ -24,7 +24,7 @@ use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
 use crate::quant;
 use crate::runs::{
-    Chain, Entry, Event, Lock, LockedFile, LockedQuant, ProbeRate, RunDir, Sinks, Status,
+    Chain, Entry, Event, Fact, Lock, LockedFile, LockedQuant, ProbeRate, RunDir, Sinks, Status,
     StoredRun, Totals, best_checkpoint, resolved_toml, sha256_of,
 };
 use crate::sample::rate;
@@ -190,8 +190,6 @@ fn tune<'data>(
     };
 
     let facts = facts(plan, shape, data, &trainer.adam, &options);
-    let (steps, documents) = (options.total_steps(), data.train.survey().documents);
-    run.event(Event::Start { steps, documents })?;
     let mut sinks = Sinks::named(&config.log.sinks);
     let steps = beginning.steps();
     let settings = json!(config).to_string();
@@ -200,6 +198,12 @@ fn tune<'data>(
     let (survey, per_pass) = (data.train.survey(), data.train.samples_per_pass());
     let samples = options.total_steps() * options.samples_per_step();
     let coverage = Coverage::new(survey.documents, survey.copies, per_pass, samples);
+    run.event(Event::Start {
+        steps: options.total_steps(),
+        documents: survey.documents,
+        coverage: Some(coverage),
+        facts: known_facts(&facts),
+    })?;
     if let Some(warning) = coverage::warning(plan, survey, &coverage, options.samples_per_step()) {
         watch(Progress::Warning(&warning));
     }
@@ -363,6 +367,13 @@ fn step_options(plan: &Plan) -> StepOptions {
         l2wrap: train.l2wrap,
         gradient_clip_val: plan.gradient_clip_val,
     }
+}
+
+/// Facts as the record of the run holds them.
+fn known_facts(facts: &[(&'static str, String)]) -> Vec<Fact> {
+    let fact =
+        |(label, text): &(&str, String)| Fact { label: label.to_string(), text: text.clone() };
+    facts.iter().map(fact).collect()
 }
 
 /// What is known before the first step.

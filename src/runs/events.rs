@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::now;
 use super::{Best, ProbeRate};
+use crate::data::Coverage;
 
 /// Something that happened to a run.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -18,6 +19,12 @@ pub enum Event {
         steps: u64,
         /// Documents to learn from.
         documents: u64,
+        /// How much of them the steps see.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        coverage: Option<Coverage>,
+        /// What was known before the first step.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Fact>,
     },
     /// It goes on after a checkpoint.
     Resume {
@@ -85,6 +92,15 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peak_gpu_bytes: Option<u64>,
     },
+}
+
+/// Something that is known before the first step, as the terminal shows it.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct Fact {
+    /// What it is about: `model`, `device`.
+    pub label: String,
+    /// What is known.
+    pub text: String,
 }
 
 /// A line of `events.jsonl`.

@@ -39,7 +39,7 @@ pub use checkpoint::{
     name_best, remove_old_checkpoints, save_checkpoint,
 };
 pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
-pub use events::{Event, EventLine};
+pub use events::{Event, EventLine, Fact};
 pub use find::{
     Moment, all_runs, directory, find_run, name_and_id, newest_product, nothing_saved,
     product_file, runs_named, split_moment,

@@ -3,6 +3,7 @@
 mod bad_data;
 mod bad_experiment;
 mod bad_model;
+mod browser;
 mod case;
 mod commands;
 mod data;
@@ -12,6 +13,7 @@ mod edges;
 mod emoji_state;
 mod peft;
 mod quant;
+mod report;
 mod resume;
 mod run;
 mod score;
