@@ -10,6 +10,7 @@
 //!   train_log.txt     the line per mini-epoch that RWKV trainers write
 //!   loss_data.jsonl   the line per step that RWKV-PEFT writes (`log.sinks`)
 //!   tensorboard/      event files (`log.sinks`)
+//!   report.html       the page of `statetune report`
 //!   samples/          base.jsonl, tuned.jsonl: answers before and after
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
