@@ -20,6 +20,7 @@ mod mount;
 mod plain;
 mod plan;
 mod presets;
+mod report;
 mod resume;
 mod run;
 mod schema;

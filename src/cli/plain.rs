@@ -7,7 +7,9 @@ use std::process::Command;
 
 use clap::Subcommand;
 
-use super::{Color, cache, check, config, diff, import, init, presets, schema, shell, show};
+use super::{
+    Color, cache, check, config, diff, import, init, presets, report, schema, shell, show,
+};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 
@@ -28,6 +30,8 @@ pub(super) enum PlainCommand {
     Cache(cache::CacheArgs),
     /// Compare runs, down to the first step in which they part and the reason for it.
     Diff(diff::DiffArgs),
+    /// Write one HTML page about a run, or about several laid over each other.
+    Report(report::ReportArgs),
     /// Make an experiment file of a script of another trainer.
     Import(import::ImportArgs),
     /// List models, templates and recipes, and show what they stand for.
@@ -51,6 +55,7 @@ impl PlainCommand {
             Self::Config(args) => config::config(&args, color),
             Self::Cache(args) => cache::cache(&args, color),
             Self::Diff(args) => diff::diff(&args, color),
+            Self::Report(args) => report::report(&args, color),
             Self::Import(args) => import::import(&args, color),
             Self::Presets(args) => presets::presets_command(&args, color),
             Self::Schema(args) => schema::schema(&args, color),

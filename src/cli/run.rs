@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::report::report_into;
 use super::resume::{fail, start};
 use super::screen::Screen;
 use super::stop::stop_on_signals;
@@ -96,7 +97,7 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
     match result {
         Ok(Outcome::Done(summary)) => {
             print_summary(&summary, &plan.template);
-            ExitCode::Ok
+            if plan.config().log.report { report_into(&summary.run, color) } else { ExitCode::Ok }
         }
         Ok(Outcome::Interrupted { run, steps, total_steps }) => {
             say(format_args!("stopped after step {steps} of {total_steps}, everything is saved"));

@@ -10,11 +10,13 @@ pub struct Log {
     pub every_steps: u32,
     /// The forms in which the numbers of the run are written; `jsonl` is always among them.
     pub sinks: Vec<SinkName>,
+    /// Whether the run ends with writing `report.html`, the page of `statetune report`.
+    pub report: bool,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { every_steps: 10, sinks: vec![SinkName::Jsonl, SinkName::TrainLog] }
+        Self { every_steps: 10, sinks: vec![SinkName::Jsonl, SinkName::TrainLog], report: false }
     }
 }
 

@@ -1,7 +1,10 @@
 //! How much of the data the steps of a run see.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// What so many samples are of the samples of a pass.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Coverage {
     /// Documents, each counted once however often a pass repeats it.
     pub documents: u64,

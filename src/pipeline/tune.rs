@@ -31,7 +31,7 @@ use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan};
 use crate::runs::{
-    Chain, Checkpoint, Entry, Event, LeftOut, Lock, ProbeRate, RunDir, Sinks, Status, Totals,
+    Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, ProbeRate, RunDir, Sinks, Status, Totals,
     best_checkpoint, checkpoints, record_documents,
 };
 use crate::sample::rate;
@@ -134,13 +134,17 @@ fn tune<'data>(
     };
 
     let facts = facts(plan, shape, data, &trainer.adam, &options);
-    let (steps, documents) = (options.total_steps(), data.train.survey().documents);
-    run.event(Event::Start { steps, documents })?;
     let mut sinks = Sinks::named(&config.log.sinks);
     let steps = beginning.steps();
     let settings = json!(config).to_string();
     sinks
         .add(run, &Entry::Started { steps, settings: &settings, experiment: &plan.loaded.text })?;
+    run.event(Event::Start {
+        steps: options.total_steps(),
+        documents: data.train.survey().documents,
+        coverage: Some(coverage_of(&data.train, &options)),
+        facts: known_facts(&facts),
+    })?;
     let outlook = Outlook::of_run(plan, *shape, data);
     if let Some(warning) = outlook.warning() {
         watch(Progress::Warning(&warning));
@@ -333,6 +337,13 @@ pub(super) fn step_options(plan: &Plan) -> StepOptions {
         l2wrap: train.l2wrap,
         gradient_clip_val: plan.gradient_clip_val,
     }
+}
+
+/// Facts as the record of the run holds them.
+fn known_facts(facts: &[(&'static str, String)]) -> Vec<Fact> {
+    let fact =
+        |(label, text): &(&str, String)| Fact { label: label.to_string(), text: text.clone() };
+    facts.iter().map(fact).collect()
 }
 
 /// How far the steps go through the documents.

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use serde::Serialize;
@@ -17,9 +18,14 @@ const SIZE: (u32, u32) = (460, 270);
 const LEFT: u32 = 56;
 const BELOW: u32 = 28;
 const AROUND: u32 = 10;
-const FONT_SIZE: u32 = 13;
+/// plotters draws letters a fifth smaller than this.
+const FONT_SIZE: u32 = 16;
 /// Up to so many points are marked one by one.
 const MARKED_POINTS: usize = 40;
+/// Numbers beside a scale at most.
+const TICKS: usize = 6;
+/// On a logarithmic scale below this factor, evenly spaced numbers read better.
+const DECADE: f64 = 10.0;
 /// The share of the values' range that stays free above and below.
 const FREE: f64 = 0.05;
 
@@ -101,7 +107,10 @@ pub(super) fn draw(lines: &[Line], scale: Scale) -> Option<Drawing> {
         .collect();
     let (svg, pixels) = match scale {
         Scale::Linear => render(&curves, x.clone(), y.clone()),
-        Scale::Log => render(&curves, x.clone(), y.clone().log_scale()),
+        Scale::Log => {
+            let axis = y.clone().log_scale().with_key_points(log_ticks(y.clone()));
+            render(&curves, x.clone(), axis)
+        }
     }
     .expect("a text takes whatever is drawn");
     let frame = Frame {
@@ -132,6 +141,30 @@ fn range(low: f64, high: f64, scale: Scale) -> Range<f64> {
     }
 }
 
+/// The values that a logarithmic scale names: 1, 2 or 5 times a power of ten. plotters alone names too few
+/// where a range spans less than a few decades.
+fn log_ticks(range: Range<f64>) -> Vec<f64> {
+    if range.end / range.start < DECADE {
+        let step = nice(range.end - range.start);
+        let first = (range.start / step).ceil() as i64;
+        return (first..).map(|i| i as f64 * step).take_while(|&tick| tick <= range.end).collect();
+    }
+    let (first, last) = (range.start.log10().floor() as i32, range.end.log10().ceil() as i32);
+    let is_short = range.end / range.start <= DECADE * DECADE;
+    let factors: &[f64] = if is_short { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let every = ((last - first) as usize).div_ceil(TICKS);
+    let decades = (first..=last).step_by(every.max(1));
+    let all = decades.flat_map(|decade| factors.iter().map(move |by| by * 10f64.powi(decade)));
+    all.filter(|tick| range.contains(tick)).collect()
+}
+
+/// A step of which between 3 and [`TICKS`] fit into `width`.
+fn nice(width: f64) -> f64 {
+    let decade = 10f64.powf((width / TICKS as f64).log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|by| by * decade);
+    steps.into_iter().find(|step| width / step <= TICKS as f64).unwrap_or(width)
+}
+
 /// Pixels of a frame, from left to right and from top to bottom.
 type Pixels = (Range<i32>, Range<i32>);
 
@@ -155,12 +188,12 @@ where
     chart
         .configure_mesh()
         .disable_x_mesh()
-        .max_light_lines(0)
         .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
         .axis_style(FRAME)
         .label_style(("sans-serif", FONT_SIZE).into_font().color(&TEXT))
         .x_labels(5)
-        .y_labels(6)
+        .y_labels(TICKS)
         .x_label_formatter(&|&step| number(step))
         .y_label_formatter(&|&value| number(value))
         .draw()
@@ -243,7 +276,7 @@ mod tests {
             for class in ["\"line run-0\"", "\"line run-1 held-out\"", "\"mark text\""] {
                 assert!(svg.contains(class), "{class}: {svg}");
             }
-            assert!(!svg.contains('#'), "{svg}");
+            assert!(!svg.contains("=\"#"), "a colour is left: {svg}");
             assert_eq!(frame.x, (0.0, 3.0));
             assert!(frame.y_pixels.0 > frame.y_pixels.1 && frame.y.0 < frame.y.1);
         }
@@ -257,6 +290,21 @@ mod tests {
         assert_eq!(y, (-1.0, 1.0));
         let Frame { y, .. } = draw(&lines(), Scale::Log).expect("points").frame;
         assert!(y.0 > 0.9 && y.0 < 1.0, "the point at zero is left out: {y:?}");
+    }
+
+    #[test]
+    fn logarithmic_scales_name_round_values() {
+        for (range, expected) in [
+            (2.4..4.1, vec![2.5, 3.0, 3.5, 4.0]),
+            (0.8..30.0, vec![1.0, 2.0, 5.0, 10.0, 20.0]),
+            (1e-6..2.0, vec![1e-6, 1e-4, 1e-2, 1.0]),
+        ] {
+            let found = log_ticks(range);
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1e-3), "{found}");
+            }
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::record::now;
 use super::{Best, FirstBad, ProbeRate};
 use crate::config::Nonfinite;
+use crate::data::Coverage;
 
 /// Something that happened to a run.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -19,6 +20,12 @@ pub enum Event {
         steps: u64,
         /// Documents to learn from.
         documents: u64,
+        /// How much of them the steps see.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        coverage: Option<Coverage>,
+        /// What was known before the first step.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Fact>,
     },
     /// It goes on after a checkpoint.
     Resume {
@@ -125,6 +132,15 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peak_resident_bytes: Option<u64>,
     },
+}
+
+/// Something that is known before the first step, as the terminal shows it.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct Fact {
+    /// What it is about: `model`, `device`.
+    pub label: String,
+    /// What is known.
+    pub text: String,
 }
 
 /// A line of `events.jsonl`.

@@ -10,6 +10,7 @@
 //!   train_log.txt     the line per mini-epoch that RWKV trainers write
 //!   loss_data.jsonl   the line per step that RWKV-PEFT writes (`log.sinks`)
 //!   tensorboard/      event files (`log.sinks`)
+//!   report.html       the page of `statetune report`
 //!   samples/          base.jsonl, tuned.jsonl: answers before and after
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   documents.bin     8 bytes a document: a digest of its text
@@ -46,7 +47,7 @@ pub use checkpoint::{
 };
 pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
 pub use documents::record_documents;
-pub use events::{Event, EventLine};
+pub use events::{Event, EventLine, Fact};
 pub use find::{
     Moment, all_runs, directory, find_run, name_and_id, newest_product, nothing_saved,
     product_file, runs_named, split_moment,

@@ -3,6 +3,7 @@
 mod bad_data;
 mod bad_experiment;
 mod bad_model;
+mod browser;
 mod case;
 mod commands;
 mod data;
@@ -18,6 +19,7 @@ mod peft;
 mod plain;
 mod plan;
 mod quant;
+mod report;
 mod resume;
 mod run;
 mod score;

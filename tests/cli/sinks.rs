@@ -33,7 +33,9 @@ fn unbroken_and_continued(case: &Case) -> [PathBuf; 2] {
     fs::remove_dir_all(case.path(continued.join("ckpt/epoch-0003"))).expect("removed");
     // As if it had been killed before it could save that.
     case.write(continued.join("ckpt/last"), "epoch-0002\n");
-    case.write(continued.join("status.json"), r#"{"status":"running","pid":1}"#);
+    let status = case.read(continued.join("status.json"));
+    let status = status.replace("\"status\": \"done\"", "\"status\": \"running\", \"pid\": 1");
+    case.write(continued.join("status.json"), status);
     let name = continued.file_name().and_then(|name| name.to_str()).expect("a name");
     case.statetune(&["resume", name]).is_done();
     [whole, continued]

@@ -1,0 +1,78 @@
+//! `statetune report`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Color, say, show};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::report::{FILE, MAX_RUNS, report as page};
+use crate::runs::{ReadRunError, StoredRun};
+use crate::tensorfile::write_atomically;
+
+/// Arguments of `report`.
+#[derive(Args, Debug)]
+pub(super) struct ReportArgs {
+    /// Runs: `latest`, a name, four letters, or a path; several are laid over each other.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
+    /// The file to write [default: `report.html` in the first run].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Where run directories lie.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs_dir: PathBuf,
+}
+
+pub(super) fn report(args: &ReportArgs, color: Color) -> ExitCode {
+    let refuse = |message: &Diagnostic| {
+        show(message, color);
+        ExitCode::Invalid
+    };
+    if args.runs.len() > MAX_RUNS {
+        let message = format!("a report shows {MAX_RUNS} runs at most, not {}", args.runs.len());
+        let message = Diagnostic::error("ST6081", message)
+            .note("more curves than that are not told apart by their colours");
+        return refuse(&message);
+    }
+    let find = |name: &String| StoredRun::find(&args.runs_dir, name);
+    let runs: Vec<StoredRun> = match args.runs.iter().map(find).collect() {
+        Ok(runs) => runs,
+        Err(message) => return refuse(&message),
+    };
+    let out = args.out.clone().unwrap_or_else(|| runs[0].path().join(FILE));
+    write(&runs, &out, color)
+}
+
+/// Writes the report about a run into its directory, and says where.
+pub(super) fn report_into(run: &Path, color: Color) -> ExitCode {
+    match StoredRun::open(run) {
+        Ok(stored) => write(&[stored], &run.join(FILE), color),
+        Err(error) => unreadable(&error, color),
+    }
+}
+
+fn write(runs: &[StoredRun], out: &Path, color: Color) -> ExitCode {
+    let html = match page(runs) {
+        Ok(html) => html,
+        Err(error) => return unreadable(&error, color),
+    };
+    match write_atomically(out, |file| file.write_all(html.as_bytes())) {
+        Ok(()) => {
+            say(format_args!("report   {}", out.display()));
+            ExitCode::Ok
+        }
+        Err(error) => {
+            let message = format!("{}: the report cannot be written", out.display());
+            show(&Diagnostic::error("ST6082", message).note(error.to_string()), color);
+            ExitCode::Disk
+        }
+    }
+}
+
+fn unreadable(error: &ReadRunError, color: Color) -> ExitCode {
+    show(&error.diagnostic(), color);
+    ExitCode::Invalid
+}

@@ -1,0 +1,198 @@
+//! Reports, as a file and in a real browser.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::browser::Browser;
+use crate::case::{Case, STATE};
+
+/// A prompt that would run, were it not escaped, with letters of several scripts.
+const PROMPT: &str = r#"User: <script>window.broken = 1</script><img src=x onerror="window.broken = 2"> 你好 🐱\n\nAssistant:"#;
+
+/// A finished run whose texts try to break the page, with its report.
+fn reported() -> Case {
+    let case = Case::new().with(
+        STATE,
+        "name = \"tiny\"\n",
+        "name = \"tiny\"\ndescription = \"</title><b>\"\ntags = [\"猫\"]\n",
+    );
+    let prompts = format!("sample.prompts=['''{PROMPT}''']").replace("\\n", "\n");
+    let probe = r#"sample.probe=[{ name = "e<i>", regex = "e" }]"#;
+    let output = case.statetune(&[
+        "run",
+        STATE,
+        "--set",
+        &prompts,
+        "--set",
+        probe,
+        "--set",
+        "log.report=true",
+    ]);
+    output.is_done();
+    assert!(
+        output.stdout.ends_with("report   runs/DATE-tiny-ID/report.html\n"),
+        "{}",
+        output.stdout
+    );
+    case
+}
+
+fn html(case: &Case) -> String {
+    case.read(case.only_run().join("report.html"))
+}
+
+#[test]
+fn a_report_stands_alone_and_escapes_everything() {
+    let case = reported();
+    let html = html(&case);
+    for part in [
+        "Content-Security-Policy",
+        "held-out loss",
+        "RWKV-7 (x070)",
+        "<span class=\"key\">ctx_len</span> = <span class=\"number\">64</span>",
+        "<td><code>log.report</code></td><td><code>true</code></td><td>--set</td>",
+        "你好 🐱",
+        "3 evaluations and 2 checkpoints up to step 4",
+        "/resolved.toml",
+        "data.jsonl (sha256 ",
+    ] {
+        assert!(html.contains(part), "{part} is missing");
+    }
+    for part in ["<script>window", "<img", "</title><b>", "e<i>"] {
+        assert!(!html.contains(part), "{part} is not escaped");
+    }
+    // The name of the form of the drawings is the only address, and nothing fetches it.
+    let addresses = html.matches("://").count();
+    assert_eq!(addresses, html.matches("http://www.w3.org/2000/svg").count());
+    assert!(!html.contains(" src="));
+}
+
+#[test]
+fn what_reports_refuse() {
+    let case = Case::new();
+    let ask = |arguments: &[&str]| case.statetune(&[&["report"], arguments].concat());
+    let output = ask(&["nothing"]);
+    assert_eq!(output.stderr.trim_end(), "error[ST0201]: there is no run `nothing` in `runs`");
+    assert_eq!(output.code, Some(2));
+    let output = ask(&["a"; 9]);
+    assert_eq!(
+        output.stderr.trim_end(),
+        "error[ST6081]: a report shows 8 runs at most, not 9\n  |\n  = note: more curves than that are not told apart by their colours"
+    );
+    assert_eq!(output.code, Some(2));
+    case.statetune(&["run", STATE]).is_done();
+    let output = ask(&["latest", "--out", "no/such/folder.html"]);
+    assert!(
+        output.stderr.starts_with("error[ST6082]: no/such/folder.html: the report cannot be written\n  |\n  = note: No such file or directory (os error 2)"),
+        "{}",
+        output.stderr
+    );
+    assert_eq!((output.code, output.stdout.as_str()), (Some(29), ""));
+    assert_eq!(case.list("no"), Vec::<String>::new());
+}
+
+/// A run of a hundred thousand lines with a spike, alone and eight times over each other.
+#[test]
+fn long_runs_stay_small() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run();
+    let mut lines = String::new();
+    for step in 1..=100_000 {
+        let loss = if step == 77_777 { 9.25 } else { 2.0 + f64::from(step % 17) * 1e-3 };
+        let noise = f64::from(step * 7919 % 1000) + 0.123_456;
+        writeln!(
+            lines,
+            r#"{{"step":{step},"epoch":0,"loss":{loss},"lr":{},"grad_norm":{noise},"skipped_steps":0,"learned_tokens":{step},"positions_per_s":{noise},"data_wait":0.0}}"#,
+            1.0 / f64::from(step)
+        )
+        .expect("written");
+    }
+    case.write(run.join("metrics.jsonl"), lines);
+    for (arguments, out) in [(&["latest"; 1][..], "one.html"), (&["latest"; 8], "eight.html")] {
+        case.statetune(&[&["report", "--out", out], arguments].concat()).is_done();
+        let html = case.read(out);
+        assert!(html.contains("[77777,9.25]"), "the spike is lost");
+        println!("{out}: {} KiB", html.len() >> 10);
+        assert!(html.len() < 2_000_000, "{out}: {} bytes", html.len());
+    }
+}
+
+#[test]
+fn a_real_browser_shows_it() {
+    let Some(mut browser) = Browser::start() else {
+        println!("skipped: no browser; install chromium, or name one in CHROMIUM");
+        return;
+    };
+    let case = reported();
+    let file = case.path(case.only_run().join("report.html"));
+    browser.open(&file, 1200);
+    check_page(&mut browser, &file);
+
+    // Curves of the loss: of training and of what was held out, on both scales.
+    let loss = "document.querySelector('.chart')";
+    for curve in ["line run-0", "line run-0 held-out"] {
+        for scale in ["linear", "log"] {
+            let points = format!(
+                "{loss}.querySelector('.{scale} polyline[class=\"{curve}\"]').points.length"
+            );
+            assert!(browser.value(&points).as_u64() >= Some(3), "{curve}, {scale}");
+        }
+    }
+    assert_eq!(browser.value("document.querySelectorAll('.chart').length"), 4);
+    assert_eq!(
+        browser.value("document.title"),
+        case.only_run().file_name().and_then(|name| name.to_str()).expect("a name")
+    );
+    let question = browser.value("document.querySelector('.question').innerText");
+    assert_eq!(question, PROMPT.replace("\\n", "\n"));
+
+    // Values under the pointer.
+    let middle = "(() => { const box = document.querySelector('.linear svg').getBoundingClientRect(); \
+                  return [box.left + box.width / 2, box.top + box.height / 2]; })()";
+    browser.value("document.querySelector('.chart').scrollIntoView()");
+    let middle = browser.value(middle);
+    let [x, y] = [0, 1].map(|i| middle[i].as_f64().expect("a number"));
+    browser.move_mouse(x, y);
+    let tip = browser.value("document.querySelector('.tip').innerText");
+    let tip = tip.as_str().expect("a text");
+    assert!(
+        tip.starts_with("step 2") && tip.contains("training ") && tip.contains("held out "),
+        "{tip}"
+    );
+
+    // The other scale, and a curve that is hidden.
+    browser.value(&format!("{loss}.querySelector('.scale').click()"));
+    let display =
+        |class: &str| format!("getComputedStyle({loss}.querySelector('.{class}')).display");
+    assert_eq!(browser.value(&display("linear")), "none");
+    assert_eq!(browser.value(&display("log")), "block");
+    browser.value(&format!("{loss}.querySelector('[data-line=\"1\"]').click()"));
+    assert_eq!(browser.value(&display("log .held-out")), "none");
+    assert_ne!(browser.value(&display("log .line.run-0")), "none");
+    assert_eq!(browser.complaints(), Vec::<&serde_json::Value>::new());
+
+    // On a phone.
+    browser.open(&file, 390);
+    check_page(&mut browser, &file);
+
+    // Two runs over each other.
+    let two = case.path("two.html");
+    case.statetune(&["report", "latest", "latest", "--out", "two.html"]).is_done();
+    browser.open(&two, 390);
+    check_page(&mut browser, &two);
+    let curves =
+        format!("{loss}.querySelectorAll('.linear polyline[class^=\"line run-\"]').length");
+    assert_eq!(browser.value(&curves), 4);
+}
+
+/// The page is whole, asked for nothing but itself, and does not scroll sideways.
+#[track_caller]
+fn check_page(browser: &mut Browser, file: &Path) {
+    let widths = browser.value("[document.documentElement.scrollWidth, window.innerWidth]");
+    assert!(widths[0].as_f64() <= widths[1].as_f64(), "it scrolls sideways: {widths}");
+    assert_eq!(browser.value("typeof window.broken"), "undefined");
+    assert_eq!(browser.complaints(), Vec::<&serde_json::Value>::new());
+    let others = browser.requested().into_iter().filter(|address| !address.starts_with("data:"));
+    assert_eq!(others.collect::<Vec<_>>(), [format!("file://{}", file.display())]);
+}
