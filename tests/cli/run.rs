@@ -80,6 +80,7 @@ fn the_run_directory() {
             "export",
             "lock.toml",
             "metrics.jsonl",
+            "plan.json",
             "resolved.toml",
             "samples",
             "status.json",
@@ -371,6 +372,14 @@ fn a_run_that_diverges() {
     let case = Case::new().with(FULL, "lr_init = 1e-3", "lr_init = 1e30");
     let output = case.statetune(&["run", FULL, "--progress", "none"]);
     let expected = "\
+warning[ST2301]: `lr_init = 1e30` is 1e34 times above the usual start for training weights
+  --> full.toml:24:11
+   |
+24 | lr_init = 1e30
+   |           ^^^^ typical: 1e-5 to 6e-4
+   |
+   = note: published recipes disagree; two short runs with other rates settle it
+
 error[ST7001]: loss became NaN at step 1
   |
   = note: nothing was saved after that; the checkpoints of the mini-epochs before are intact
@@ -394,7 +403,7 @@ fn a_run_that_diverges_with_the_last_step_of_a_mini_epoch() {
         );
         let output = case.statetune(&["run", FULL, "--progress", "none"]);
         assert_eq!((output.code, &*output.stdout), (Some(24), ""));
-        assert!(output.stderr.starts_with(&format!("error[ST7001]: {message}\n")), "{output:?}");
+        assert!(output.stderr.contains(&format!("\nerror[ST7001]: {message}\n")), "{output:?}");
         failed(&case, message);
     }
 }
