@@ -49,7 +49,7 @@ pub(super) fn warning(config: &Config) -> Option<Diagnostic> {
         lr if lr > most => (lr / usual, "above"),
         _ => return None,
     };
-    let times = grouped(times.round() as usize);
+    let times = if times < 1e9 { grouped(times.round() as usize) } else { format!("{times:.0e}") };
     let message =
         format!("`lr_init = {lr_init:e}` is {times} times {direction} the usual start for {what}");
     let mut warning = Diagnostic::warning("ST2301", message).label(recipe);

@@ -80,6 +80,7 @@ fn the_run_directory() {
             "export",
             "lock.toml",
             "metrics.jsonl",
+            "plan.json",
             "resolved.toml",
             "samples",
             "status.json",
@@ -388,7 +389,9 @@ fn a_run_that_diverges() {
     let case = Case::new().with(FULL, "lr_init = 1e-3", "lr_init = 1e30");
     let output = case.statetune(&["run", FULL, "--progress", "none"]);
     let message = "loss became NaN at step 2 (epoch 0, micro-batch 0)";
-    assert!(output.stderr.starts_with(&format!("error[ST7001]: {message}\n")), "{output:?}");
+    let warning = "warning[ST2301]: `lr_init = 1e30` is 1e34 times above the usual start for training weights\n";
+    assert!(output.stderr.starts_with(warning), "{output:?}");
+    assert!(output.stderr.contains(&format!("\nerror[ST7001]: {message}\n")), "{output:?}");
     assert_eq!((output.code, &*output.stdout), (Some(24), ""));
     failed(&case, message);
 }
@@ -407,7 +410,7 @@ fn a_run_that_diverges_with_the_last_step_of_a_mini_epoch() {
         );
         let output = case.statetune(&["run", FULL, "--progress", "none"]);
         assert_eq!((output.code, &*output.stdout), (Some(24), ""));
-        assert!(output.stderr.starts_with(&format!("error[{code}]: {message}\n")), "{output:?}");
+        assert!(output.stderr.contains(&format!("\nerror[{code}]: {message}\n")), "{output:?}");
         failed(&case, message);
     }
 }
