@@ -184,7 +184,10 @@ fn choice<T: ValueEnum>(
 
 /// Writes the experiment, after everything that could refuse it was asked.
 fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, Stop> {
-    let file = args.dir.join(format!("{}.toml", answers.name));
+    let file = match format!("{}.toml", answers.name) {
+        name if args.dir == Path::new(".") => name.into(),
+        name => args.dir.join(name),
+    };
     if file.exists() {
         return Err(Stop::Fault(Box::new(exists(&file))));
     }
@@ -227,90 +230,121 @@ fn check(file: &Path, text: &str, color: Color) -> Result<(), ExitCode> {
 fn text(args: &InitArgs, answers: &Answers) -> String {
     let Answers { data, model, method, device, low_memory, name } = answers;
     let file = format!("{name}.toml");
-    let data_file = data.clone().unwrap_or(EXAMPLE_FILE.into());
-    let (data_type, data_file) = data_format(&data_file);
-    let data_path = if data.is_some() { from(&args.dir, &data_file) } else { data_file.clone() };
-    let documents = args.dir.join(&data_file);
-    let documents = if data.is_some() { &data_file } else { &documents };
-    let mask = if data.is_none() || is_conversation(documents) { "assistant" } else { "pad" };
-    let model_lines = match model {
+    let method = method.name();
+    let header = format!(
+        "#:schema {SCHEMA}\n\
+         # Every key with its default:  statetune config fill {file}\n\
+         # What will be used, and why:  statetune config show {file}\n"
+    );
+    let mut lines = vec![
+        header,
+        line("format = 1", ""),
+        line(&format!("name = {}", quoted(Path::new(name))), ""),
+        line(
+            &format!("recipe = \"{method}\""),
+            &format!("method and rates: statetune presets show {method}"),
+        ),
+    ];
+    lines.extend(data_lines(args, data.as_deref()));
+    lines.extend(model_lines(args, model.as_deref()));
+    let (micro_bsz, epochs) =
+        (if *low_memory { 1 } else { 4 }, if model.is_some() { 4 } else { 20 });
+    let precision = if model.is_some() { "bf16" } else { "fp32" };
+    lines.extend([
+        "\n[train]\n".to_owned(),
+        line("ctx_len = 512", "tokens of a sample"),
+        line(&format!("micro_bsz = {micro_bsz}"), "samples that are computed at once"),
+        line("epoch_steps = \"pass\"", "a mini-epoch is one pass over the documents"),
+        line(&format!("epoch_count = {epochs}"), ""),
+        line(&format!("precision = \"{precision}\""), ""),
+        line(&format!("grad_cp = {low_memory}"), "true: less memory, a third more time"),
+    ]);
+    if model.is_none() {
+        lines.push("\n[schedule]\n".to_owned());
+        lines.push(line("lr_init = 1e-3", "a new model has further to go"));
+        lines.push(line("lr_final = 1e-4", ""));
+    }
+    if *low_memory && model.is_some() && ["state", "lora", "disha"].contains(&method) {
+        lines.push("\n[quant]\n".to_owned());
+        lines.push(line("type = \"nf4\"", "frozen weights in 4.5 bits a number"));
+    }
+    let device = device.to_possible_value().expect("every choice has a word");
+    lines.extend([
+        "\n[hardware]\n".to_owned(),
+        line(&format!("accelerator = \"{}\"", device.get_name()), ""),
+    ]);
+    // A pair of token files is used as it is: nothing is held out.
+    if data.as_deref().is_none_or(|data| data_format(data).0 != TOKENS) {
+        lines.extend([
+            "\n[sample]\n".to_owned(),
+            line("held_out = 2", "questions that are answered before and after"),
+            line("max_tokens = 48", ""),
+        ]);
+    }
+    lines.extend([
+        "\n".to_owned(),
+        line(
+            "[profile.smoke.train]",
+            &format!("statetune run {file} -p smoke: does it run at all?"),
+        ),
+        line("epoch_steps = 4", ""),
+        line("epoch_count = 1", ""),
+    ]);
+    lines.concat()
+}
+
+/// The table `[data]`.
+fn data_lines(args: &InitArgs, data: Option<&Path>) -> Vec<String> {
+    let (data_type, path, documents) = match data {
+        Some(file) => {
+            let (data_type, file) = data_format(file);
+            (data_type, from(&args.dir, &file), file)
+        }
+        None => ("jsonl", EXAMPLE_FILE.into(), args.dir.join(EXAMPLE_FILE)),
+    };
+    let mask = if is_conversation(&documents) { "assistant" } else { "pad" };
+    let mask = format!("loss_mask = \"{mask}\"");
+    let mut lines = vec![
+        "\n[data]\n".to_owned(),
+        line(&format!("data_type = \"{data_type}\""), ""),
+        line(&format!("data_file = {}", quoted(&path)), ""),
+        line(&mask, "assistant: what the assistant says; pad: everything"),
+        line("overlong = \"truncate\"", "documents longer than ctx_len"),
+    ];
+    if data_type != TOKENS {
+        lines.push(line("val_split = 0.1", "documents that are held out to measure the loss on"));
+    }
+    lines
+}
+
+/// The table `[model]`.
+fn model_lines(args: &InitArgs, model: Option<&Path>) -> Vec<String> {
+    let header = "\n[model]\n".to_owned();
+    match model {
         Some(model) => {
-            let model = quoted(&from(&args.dir, model));
             let tokenizer = match &args.tokenizer {
                 world if world == Path::new("world") => quoted(world),
                 file => quoted(&from(&args.dir, file)),
             };
-            format!(
-                "load_model = {model}\n\
-                 tokenizer = {tokenizer}        # the vocabulary of these weights\n"
-            )
+            vec![
+                header,
+                line(&format!("load_model = {}", quoted(&from(&args.dir, model))), ""),
+                line(&format!("tokenizer = {tokenizer}"), "the vocabulary of these weights"),
+            ]
         }
-        None => "n_layer = 2                  # a new model; `load_model = \"FILE\"` starts from weights\n\
-                 n_embd = 64\nvocab_size = 65536\ntokenizer = \"world\"\n"
-            .to_owned(),
-    };
-    let device = match device {
-        DeviceAnswer::Auto => "auto",
-        DeviceAnswer::Gpu => "gpu",
-        DeviceAnswer::Cpu => "cpu",
-    };
-    let method = method.name();
-    let micro_bsz = if *low_memory { 1 } else { 4 };
-    let rates = match model {
-        Some(_) => "",
-        None => {
-            "\n[schedule]\nlr_init = 1e-3                 # a new model has further to go\nlr_final = 1e-4\n"
-        }
-    };
-    let epochs = if model.is_some() { 4 } else { 20 };
-    let quant = match (*low_memory, method) {
-        (true, "state" | "lora" | "disha") => {
-            "\n[quant]\ntype = \"nf4\"                  # frozen weights in 4.5 bits a number\n"
-        }
-        _ => "",
-    };
-    let name = quoted(Path::new(name));
-    format!(
-        "#:schema {SCHEMA}\n\
-         # Every key with its default: statetune config fill {file}\n\
-         # What will be used, and why:  statetune config show {file}\n\
-         format = 1\n\
-         name = {name}\n\
-         recipe = \"{method}\"             # method and rates: statetune presets show {method}\n\
-         \n\
-         [data]\n\
-         data_type = \"{data_type}\"\n\
-         data_file = {data_path}\n\
-         loss_mask = \"{mask}\"         # assistant: learn what the assistant says; pad: everything\n\
-         val_split = 0.1                # held out to measure the loss on\n\
-         overlong = \"truncate\"          # documents longer than ctx_len\n\
-         \n\
-         [model]\n\
-         {model_lines}\
-         \n\
-         [train]\n\
-         ctx_len = 512                  # tokens of a sample\n\
-         micro_bsz = {micro_bsz}                  # samples computed at once\n\
-         epoch_steps = \"pass\"           # a mini-epoch is one pass over the documents\n\
-         epoch_count = {epochs}\n\
-         precision = \"bf16\"\n\
-         grad_cp = {low_memory}                # true: less memory, a third more time\n\
-         {rates}{quant}\
-         \n\
-         [hardware]\n\
-         accelerator = \"{device}\"\n\
-         \n\
-         [sample]\n\
-         held_out = 2                   # questions answered before and after\n\
-         max_tokens = 48\n\
-         \n\
-         [profile.smoke.data]           # statetune run {file} -p smoke: does it run at all?\n\
-         limit = 16\n\
-         \n\
-         [profile.smoke.train]\n\
-         epoch_count = 1\n",
-        data_path = quoted(&data_path),
-    )
+        None => vec![
+            header,
+            line("n_layer = 2", "a new model; load_model = \"FILE\" starts from weights"),
+            line("n_embd = 64", ""),
+            line("vocab_size = 65536", ""),
+            line("tokenizer = \"world\"", ""),
+        ],
+    }
+}
+
+/// A line with a comment behind it, in the same column as all others where there is room.
+fn line(text: &str, comment: &str) -> String {
+    if comment.is_empty() { format!("{text}\n") } else { format!("{text:<30} # {comment}\n") }
 }
 
 /// A text as TOML writes it.
@@ -325,10 +359,13 @@ fn from(dir: &Path, file: &Path) -> PathBuf {
     file.strip_prefix(absolute(dir)).map(Path::to_path_buf).unwrap_or(file)
 }
 
+/// The `data_type` of pairs of token files.
+const TOKENS: &str = "binidx";
+
 /// The `data_type` of a file by its name, and its `data_file`.
 fn data_format(file: &Path) -> (&'static str, PathBuf) {
     match file.extension().and_then(|extension| extension.to_str()) {
-        Some("bin" | "idx") => ("binidx", file.with_extension("")),
+        Some("bin" | "idx") => (TOKENS, file.with_extension("")),
         Some("txt") => ("utf-8", file.to_path_buf()),
         Some("npy") => ("numpy", file.to_path_buf()),
         _ => ("jsonl", file.to_path_buf()),

@@ -64,6 +64,8 @@ struct Cli {
 /// The commands. Those of [`plain::PlainCommand`] need no tensors and start at once.
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Plain(plain::PlainCommand),
     /// Run an experiment: prepare its data, train, sample, write a run directory.
     Run(run::RunArgs),
     /// Go on with a run that was stopped, killed or made longer, bit for bit.
@@ -92,8 +94,6 @@ enum Command {
     State(state::StateArgs),
     /// Look at libtorch, devices, kernels, memory and disk of this machine.
     Doctor(doctor::DoctorArgs),
-    #[command(flatten)]
-    Plain(plain::PlainCommand),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

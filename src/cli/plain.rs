@@ -16,6 +16,9 @@ use crate::exit::ExitCode;
 /// The program that has libtorch, beside this one.
 const TENSORS: &str = "statetune-tensors";
 
+/// Where the commands about the program itself stand in the help.
+const LAST: usize = 100;
+
 /// A command that runs without libtorch. Nothing that it calls may use a tensor: a test looks into the
 /// program.
 #[derive(Debug, Subcommand)]
@@ -27,6 +30,7 @@ pub(super) enum PlainCommand {
     /// Show, complete, shorten and compare the settings of experiment files.
     Config(config::ConfigArgs),
     /// List or remove prepared data.
+    #[command(display_order = LAST)]
     Cache(cache::CacheArgs),
     /// Compare runs, down to the first step in which they part and the reason for it.
     Diff(diff::DiffArgs),
@@ -39,10 +43,13 @@ pub(super) enum PlainCommand {
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
     /// Print the completions of a shell.
+    #[command(display_order = LAST)]
     Completions(shell::CompletionsArgs),
     /// Write manual pages.
+    #[command(display_order = LAST)]
     Man(shell::ManArgs),
     /// Print the versions of the program and of its libtorch.
+    #[command(display_order = LAST)]
     Version,
 }
 

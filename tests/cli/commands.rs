@@ -10,22 +10,28 @@ Fine-tune RWKV models from one TOML file
 Usage: statetune [OPTIONS] <COMMAND>
 
 Commands:
-  run       Run an experiment: prepare its data, train, sample, write a run directory
-  resume    Go on with a run that was stopped, killed or made longer, bit for bit
-  check     Check an experiment file without running it
-  plan      Say what a run would do and need: steps, documents, rates, memory, time
-  generate  Let a base model, or a run's tuned model, continue a text
-  data      Look at the documents of an experiment, prepare them, write them for other programs
-  cache     List or remove prepared data
-  chat      Talk with a run's tuned model, or with two side by side
-  score     Print how likely a model finds given tokens, as JSON
-  eval      Measure loss and behaviour on held-out documents, of the base and of what was tuned
-  export    Write a state or a model in another form
-  mount     Write a state for another program, and prove that it computes the same with it
-  merge     Write the base of a run and what it learned as one checkpoint
-  state     Look at trained states, compare them, make new ones of them
-  schema    Print the JSON Schema of experiment files
-  help      Print this message or the help of the given subcommand(s)
+  init         Write a first experiment from five questions
+  check        Check an experiment file without running it
+  config       Show, complete, shorten and compare the settings of experiment files
+  presets      List models, templates and recipes, and show what they stand for
+  schema       Print the JSON Schema of experiment files
+  run          Run an experiment: prepare its data, train, sample, write a run directory
+  resume       Go on with a run that was stopped, killed or made longer, bit for bit
+  generate     Let a base model, or a run's tuned model, continue a text
+  data         Look at the documents of an experiment, prepare them, write them for other programs
+  chat         Talk with a run's tuned model, or with two side by side
+  score        Print how likely a model finds given tokens, as JSON
+  eval         Measure loss and behaviour on held-out documents, of the base and of what was tuned
+  export       Write a state or a model in another form
+  mount        Write a state for another program, and prove that it computes the same with it
+  merge        Write the base of a run and what it learned as one checkpoint
+  state        Look at trained states, compare them, make new ones of them
+  doctor       Look at libtorch, devices, kernels, memory and disk of this machine
+  cache        List or remove prepared data
+  completions  Print the completions of a shell
+  man          Write manual pages
+  version      Print the versions of the program and of its libtorch
+  help         Print this message or the help of the given subcommand(s)
 
 Options:
       --color <WHEN>  When to use colour [default: auto] [possible values: auto, always, never]

@@ -1,0 +1,139 @@
+//! `init`, `presets`, `completions`, `man`, `version` and `doctor`.
+
+use serde_json::Value;
+
+use super::case::{Case, STATE};
+
+#[test]
+fn a_first_experiment_runs_as_it_is_written() {
+    let case = Case::new();
+    case.statetune(&["init", "new", "--yes"]).succeeds(
+        "\
+wrote    new/first.toml
+check    statetune check new/first.toml
+run      statetune run new/first.toml",
+        "",
+    );
+    assert_eq!(case.list("new"), [".statetune", "example.jsonl", "first.toml"]);
+    let text = case.read("new/first.toml");
+    assert!(text.starts_with("#:schema .statetune/experiment.schema.json\n"), "{text}");
+    let schema = include_str!("../../schemas/experiment.schema.json");
+    assert_eq!(case.read("new/.statetune/experiment.schema.json"), schema);
+    case.statetune(&["check", "new/first.toml"]).succeeds("new/first.toml: valid", "");
+    let arguments = ["run", "new/first.toml", "-p", "smoke", "--set", "sample.max_tokens=4"];
+    case.statetune(&arguments).is_done();
+}
+
+#[test]
+fn init_takes_flags_and_replaces_nothing() {
+    let case = Case::new();
+    let flags = ["--data", "data.jsonl", "--model", "base.pth", "--tokenizer", "vocab.txt"];
+    let more = ["--method", "lora", "--device", "cpu", "--low-memory", "--name", "mine", "--yes"];
+    case.statetune(&[&["init", "sub"], &flags[..], &more[..]].concat()).is_done();
+    case.statetune(&["check", "sub/mine.toml"]).succeeds("sub/mine.toml: valid", "");
+    let shown = case.statetune(&["config", "show", "sub/mine.toml"]).stdout;
+    for value in ["recipe lora", "\"nf4\"", "\"lora\"", "\"cpu\""] {
+        assert!(shown.contains(value), "{value} is not in\n{shown}");
+    }
+    case.refuses_to(
+        &["init", "sub", "--name", "mine", "--yes"],
+        2,
+        "\
+error[ST0122]: `sub/mine.toml` is there already
+  |
+  = help: choose another name; nothing that exists is replaced",
+    );
+    let before = case.list("sub");
+    case.refuses_to(
+        &["init", "sub", "--name", "other", "--yes", "--method", "state"],
+        2,
+        "\
+error[ST0125]: `state` needs trained weights
+  |
+  = help: name them: `--model FILE`",
+    );
+    case.refuses_to(
+        &["init", "sub", "--name", "other"],
+        2,
+        "\
+error[ST0125]: `init` asks five questions, but standard input is no terminal
+  |
+  = help: answer with flags and take the defaults for the rest: `--yes`",
+    );
+    let refused = case.statetune(&["init", "sub", "--name", "other", "--data", "no", "--yes"]);
+    assert_eq!(refused.code, Some(20), "{refused:?}");
+    assert_eq!(case.list("sub"), before);
+}
+
+#[test]
+fn init_knows_the_kinds_of_documents() {
+    let case = Case::new().having("words.txt", "one two three ".repeat(400));
+    case.statetune(&["data", "export", STATE, "--to", "binidx"]).is_done();
+    for (data, data_type) in [("words.txt", "utf-8"), ("state.bin", "binidx")] {
+        let name = data_type.trim_end_matches("-8");
+        case.statetune(&["init", "--yes", "--data", data, "--name", name]).is_done();
+        let file = format!("{name}.toml");
+        assert!(case.read(&file).contains(&format!("data_type = \"{data_type}\"")), "{data}");
+        case.statetune(&["check", &file]).succeeds(&format!("{file}: valid"), "");
+    }
+}
+
+#[test]
+fn presets_are_listed_and_shown() {
+    let case = Case::new();
+    let listed = case.statetune(&["presets", "ls", "--format", "json"]);
+    let listed: Value = serde_json::from_str(&listed.stdout).expect("JSON");
+    let presets = listed["presets"].as_array().expect("a list");
+    assert_eq!(presets.len(), 18 + 5 + 5);
+    // Every preset is an experiment file's own words.
+    for preset in presets {
+        let name = preset["name"].as_str().expect("a name");
+        let shown = case.statetune(&["presets", "show", name]);
+        let text = shown.is_done().stdout.parse::<toml_edit::DocumentMut>();
+        assert!(text.is_ok_and(|text| !text.is_empty()), "{shown:?}");
+    }
+    let recipes = case.statetune(&["presets", "ls", "--kind", "recipe"]).stdout;
+    assert!(recipes.contains("recipe ┆ state ┆ State tuning") && !recipes.contains("rwkv7-7b"));
+    case.refuses_to(
+        &["presets", "show", "rwkv8"],
+        2,
+        "\
+error[ST0124]: there is no preset `rwkv8`
+  |
+  = help: `statetune presets ls` lists them",
+    );
+}
+
+#[test]
+fn completions_manual_and_version() {
+    let case = Case::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = case.statetune(&["completions", shell]);
+        assert!(script.is_done().stdout.contains("resume"), "{shell}");
+    }
+    case.statetune(&["man", "pages"]).succeeds("", "");
+    let pages = case.list("pages");
+    for page in ["statetune.1", "statetune-run.1", "statetune-config-diff.1"] {
+        assert!(pages.iter().any(|name| name == page), "{page} is not in {pages:?}");
+    }
+    assert!(case.read("pages/statetune-run.1").contains("Run an experiment"));
+    let version = format!("statetune {}\nlibtorch 2.11.0", env!("CARGO_PKG_VERSION"));
+    case.statetune(&["version"]).succeeds(&version, "");
+}
+
+#[test]
+fn the_doctor_finds_right_kernels() {
+    let output = Case::new().statetune(&["doctor", "--format", "json"]);
+    let report: Value = serde_json::from_str(&output.is_done().stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let of = |what: &str| findings.iter().filter(|one| one["what"] == what).collect::<Vec<_>>();
+    let kernels = of("kernel");
+    assert!(kernels.len() >= 3, "{findings:?}");
+    for kernel in kernels {
+        println!("{kernel}");
+        assert_eq!(kernel["found"]["right"], true, "{kernel}");
+    }
+    assert_eq!(of("libtorch")[0]["found"]["version"], "2.11.0");
+    assert!(of("memory")[0]["found"]["free_bytes"].is_u64(), "{findings:?}");
+    assert!(of("disk")[0]["found"]["total_bytes"].is_u64(), "{findings:?}");
+}
