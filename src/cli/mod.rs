@@ -21,6 +21,7 @@ mod state;
 mod stop;
 mod subject;
 mod table;
+mod verify;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -54,6 +55,8 @@ enum Command {
     Resume(resume::ResumeArgs),
     /// Compare runs, down to the first step in which they part and the reason for it.
     Diff(diff::DiffArgs),
+    /// Run the first steps of a run again, and compare them with its record.
+    Verify(verify::VerifyArgs),
     /// Check an experiment file without running it.
     Check(check::CheckArgs),
     /// Let a base model, or a run's tuned model, continue a text.
@@ -203,6 +206,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
         Command::Diff(args) => diff::diff(&args, color),
+        Command::Verify(args) => verify::verify(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
         Command::Data(args) => data::data(&args, color),

@@ -46,7 +46,7 @@ pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, R
         val_split: data.val_split,
         repeat: data.repeat,
         seed: plan.config().train.random_seed,
-        cache_dir: &plan.cache_dir(),
+        cache_dir: &plan.cache_dir,
     })?)
 }
 

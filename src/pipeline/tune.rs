@@ -52,7 +52,7 @@ pub fn run(
     let shape = *weights.shape();
     let method = begin_tuning(plan, weights, &tokenizer)?;
     let lock = lock(plan, &tokenizer, &shape, &data)?;
-    let changed = start.check_lock(&lock)?;
+    let changed = start.check_lock(plan, &lock)?;
 
     let (run, beginning) = start.open(plan)?;
     // What went wrong first is to be reported, also where the status cannot be written.
