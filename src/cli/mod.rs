@@ -31,6 +31,7 @@ mod state;
 mod stop;
 mod subject;
 mod table;
+mod verify;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -70,6 +71,8 @@ enum Command {
     Run(run::RunArgs),
     /// Go on with a run that was stopped, killed or made longer, bit for bit.
     Resume(resume::ResumeArgs),
+    /// Run the first steps of a run again, and compare them with its record.
+    Verify(verify::VerifyArgs),
     /// Say what a run would do and need: steps, documents, rates, memory, time.
     Plan(plan::PlanArgs),
     /// Let a base model, or a run's tuned model, continue a text.
@@ -266,6 +269,7 @@ pub fn main_with_tensors() -> ExitCode {
     start(|command, color| match command {
         Command::Run(args) => run::run(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
+        Command::Verify(args) => verify::verify(&args, color),
         Command::Plan(args) => plan::plan(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
         Command::Data(args) => data::data(&args, color),

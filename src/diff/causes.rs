@@ -116,14 +116,17 @@ pub struct Cause {
 /// Those of the differing things that can be the reason for a divergence, by name. `differing` holds dotted
 /// keys of settings, and names of inputs and of lines of the environment.
 ///
-/// Settings that act through something else, as `train.op` through the implementation that was taken, count
-/// only where that differs too, and stand in its place.
+/// A `type` that differs stands for all keys of its table. Settings that act through something else, as
+/// `train.op` through the implementation that was taken, count only where that differs too, and stand in its
+/// place.
 pub fn causes(differing: &[String], at: &Divergence) -> Vec<Cause> {
     let Some((step, part)) = at.first() else { return Vec::new() };
     let differs = |name: &str| differing.iter().any(|one| one == name);
     let mut found: Vec<(bool, Cause)> = Vec::new();
     for name in differing {
-        let Some(rule) = rule_of(name) else { continue };
+        let Some(rule) = rule_of(name).filter(|_| !is_consequence(name, differing)) else {
+            continue;
+        };
         // What shows at once would have done so in a step before.
         if !rule.parts.contains(&part) || (rule.at_once && step > 1) {
             continue;
@@ -149,6 +152,17 @@ fn rule_of(name: &str) -> Option<&'static Rule> {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     RULES.iter().filter(fits).max_by_key(|rule| rule.name.len())
+}
+
+/// Whether a key stands in a table of which something else differs that decides about its keys: its `type`,
+/// or that it is a table at all.
+fn is_consequence(name: &str, differing: &[String]) -> bool {
+    let tables = name.match_indices('.').map(|(end, _)| &name[..end]);
+    tables.into_iter().any(|table| {
+        differing.iter().any(|other| {
+            other == table || (other != name && other.strip_prefix(table) == Some(".type"))
+        })
+    })
 }
 
 /// Whether a setting acts through something else alone.
@@ -194,6 +208,13 @@ mod tests {
         assert_eq!(names(&["train.op"], &parted(1, Loss)), Vec::<String>::new());
         assert_eq!(names(&["train.op", "op"], &parted(1, Loss)), ["train.op"]);
         assert_eq!(names(&["op"], &parted(1, Loss)), ["op"]);
+    }
+
+    #[test]
+    fn another_type_has_other_keys() {
+        let both = ["peft.rank", "peft.type", "data.template", "data.template.gap"];
+        assert_eq!(names(&both, &parted(1, Loss)), ["peft.type"]);
+        assert_eq!(names(&both, &parted(1, Batch)), ["data.template"]);
     }
 
     #[test]

@@ -84,8 +84,8 @@ impl Course {
 
     /// The training loss of the last line until so much was seen.
     fn loss(&self, align: Align, until: u64) -> Option<f64> {
-        let lines = self.metrics.iter().filter(|line| self.seen(line.step, align) <= until);
-        lines.last().map(|line| line.loss)
+        let mut lines = self.metrics.iter().rev();
+        lines.find(|line| self.seen(line.step, align) <= until).map(|line| line.loss)
     }
 
     /// The median of the lines' speeds, which a pause or a slow first step does not change.

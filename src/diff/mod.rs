@@ -7,17 +7,18 @@ mod documents;
 mod metrics;
 mod recorded;
 
-pub use causes::{Cause, causes};
+pub use causes::Cause;
 pub use divergence::{Divergence, Part};
 pub use documents::DataChange;
-pub use metrics::{Align, Better, MetricRow, MetricRows, SPEED, metric_rows};
+pub use metrics::{Align, Better, Course, MetricRow, MetricRows, SPEED};
 pub use recorded::Recorded;
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use causes::DATA;
+use causes::{DATA, causes};
+use metrics::metric_rows;
 
 /// Several runs side by side. The first one is what the others are compared with.
 #[derive(Clone, Debug, Serialize)]

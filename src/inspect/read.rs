@@ -192,7 +192,7 @@ fn read_prepared(
         val_split: 0.0,
         repeat: 1,
         seed: plan.config().train.random_seed,
-        cache_dir: &plan.cache_dir(),
+        cache_dir: &plan.cache_dir,
     })?;
     let pair = Binidx::open(&prepared.train)?;
     for index in 0..pair.len() {

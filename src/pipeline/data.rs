@@ -38,7 +38,7 @@ pub(super) struct Datasets<'a> {
 /// # Errors
 /// What is wrong with the documents or the cache.
 pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, RunError> {
-    Ok(prepare(&spec(plan, tokenizer, &plan.cache_dir()))?)
+    Ok(prepare(&spec(plan, tokenizer))?)
 }
 
 /// Whether the documents of a plan need no preparation.
@@ -46,11 +46,11 @@ pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, R
 /// # Errors
 /// Documents that cannot be read.
 pub(super) fn is_prepared(plan: &Plan, tokenizer: &Tokenizer) -> Result<bool, RunError> {
-    let found = || find_prepared(&spec(plan, tokenizer, &plan.cache_dir()));
+    let found = || find_prepared(&spec(plan, tokenizer));
     Ok(plan.one_pair().is_some() || found()?.is_some())
 }
 
-fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer, cache_dir: &'a Path) -> PrepareSpec<'a> {
+fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer) -> PrepareSpec<'a> {
     let data = &plan.config().data;
     PrepareSpec {
         sources: &plan.sources,
@@ -62,7 +62,7 @@ fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer, cache_dir: &'a Path) -> Pr
         val_split: data.val_split,
         repeat: data.repeat,
         seed: plan.config().train.random_seed,
-        cache_dir,
+        cache_dir: &plan.cache_dir,
     }
 }
 

@@ -89,7 +89,7 @@ fn file(outlook: &Outlook<'_>, model: &ModelFacts, settings: &Settings) -> Optio
         "machine": machine(),
     });
     let digest = format!("{:x}", Sha256::digest(key.to_string()));
-    Some(outlook.plan.cache_dir().join(FOLDER).join(format!("{:.16}.json", digest)))
+    Some(outlook.plan.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
 }
 
 /// The kind of processor.

@@ -41,6 +41,13 @@ pub enum Start {
         /// The checkpoint.
         checkpoint: Checkpoint,
     },
+    /// As another run began, in a new directory, to be compared with it.
+    Again {
+        /// The other run's directory.
+        run: PathBuf,
+        /// The checkpoint whose values it began with, if any.
+        checkpoint: Option<Checkpoint>,
+    },
 }
 
 impl Start {
@@ -48,7 +55,9 @@ impl Start {
     pub fn checkpoint(&self) -> Option<&Checkpoint> {
         match self {
             Start::New => None,
-            Start::Continue { checkpoint, .. } => checkpoint.as_ref(),
+            Start::Continue { checkpoint, .. } | Start::Again { checkpoint, .. } => {
+                checkpoint.as_ref()
+            }
             Start::Branch { checkpoint, .. } | Start::Values { checkpoint } => Some(checkpoint),
         }
     }
@@ -66,7 +75,7 @@ impl Start {
         match self {
             Start::Continue { run, accept, .. } => Some((run.path(), accept)),
             Start::Branch { run, accept, .. } => Some((run, accept)),
-            Start::New | Start::Values { .. } => None,
+            Start::New | Start::Values { .. } | Start::Again { .. } => None,
         }
     }
 
@@ -140,7 +149,10 @@ impl Start {
     ///
     /// # Errors
     /// [`RunError::Resume`].
-    pub(super) fn check_lock(&self, now: &Lock) -> Result<Vec<String>, RunError> {
+    pub(super) fn check_lock(&self, plan: &Plan, now: &Lock) -> Result<Vec<String>, RunError> {
+        if let Start::Again { run, .. } = self {
+            return check_same_inputs(run, plan, now).map(|()| Vec::new());
+        }
         let Some((run, accept)) = self.continued() else { return Ok(Vec::new()) };
         let Some(was) = Lock::load(run) else { return Ok(Vec::new()) };
         let differences = was.differences(now);
@@ -157,13 +169,7 @@ impl Start {
         );
         let mut diagnostic = Diagnostic::error("ST6004", message);
         for &name in &inputs {
-            let text = |lock: &Lock| {
-                let files = lock.input(name).into_iter();
-                let files =
-                    files.map(|file| format!("{} ({:.8})", file.path.display(), file.sha256));
-                files.collect::<Vec<_>>().join(", ")
-            };
-            diagnostic = diagnostic.note(format!("{name}: {} then, {} now", text(&was), text(now)));
+            diagnostic = diagnostic.note(then_and_now(name, &was, now));
         }
         Err(RunError::Resume(Box::new(help(diagnostic, run, &inputs.join(",")))))
     }
@@ -205,13 +211,47 @@ impl Start {
                 })?;
                 Ok((run, Beginning::After(checkpoint)))
             }
-            Start::Values { checkpoint } => {
+            Start::Again { checkpoint: None, .. } => Ok((create()?, Beginning::New)),
+            Start::Values { checkpoint } | Start::Again { checkpoint: Some(checkpoint), .. } => {
                 let run = create()?;
-                run.event(Event::Values { checkpoint: checkpoint.path.clone() })?;
+                let path = std::path::absolute(&checkpoint.path);
+                let path = path.unwrap_or_else(|_| checkpoint.path.clone());
+                run.event(Event::Values { checkpoint: path })?;
                 Ok((run, Beginning::Values(checkpoint)))
             }
         }
     }
+}
+
+/// Refuses to compare with a run whose inputs are not there any more.
+fn check_same_inputs(run: &Path, plan: &Plan, now: &Lock) -> Result<(), RunError> {
+    let Some(was) = Lock::load(run) else { return Ok(()) };
+    let Some(&name) = was.differences(now).inputs.first() else { return Ok(()) };
+    let message = format!("run `{}` cannot be verified: other {name}", run_name(run));
+    let key = match name {
+        Lock::WEIGHTS => "model.load_model",
+        Lock::TOKENIZER => "model.tokenizer",
+        _ => "data.data_file",
+    };
+    let fault = Diagnostic::error("ST6060", message)
+        .note(then_and_now(name, &was, now))
+        .help("bring back what the run was made of, or compare with a run on the new one: `statetune diff`");
+    let fault = Box::new(plan.loaded.at(key, fault));
+    Err(if name == Lock::WEIGHTS {
+        RunError::Contradiction(fault)
+    } else {
+        RunError::Documents(fault)
+    })
+}
+
+/// The files of an input that differs, each with the start of its digest.
+fn then_and_now(name: &str, was: &Lock, now: &Lock) -> String {
+    let text = |lock: &Lock| {
+        let files = lock.input(name).into_iter();
+        let files = files.map(|file| format!("{} ({:.8})", file.path.display(), file.sha256));
+        files.collect::<Vec<_>>().join(", ")
+    };
+    format!("{name}: {} then, {} now", text(was), text(now))
 }
 
 /// What the first step of a process finds.

@@ -61,7 +61,7 @@ pub fn run(
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = begin_tuning(plan, weights, &tokenizer)?;
     let lock = lock(plan, &tokenizer, &shape, &data)?;
-    let changed = start.check_lock(&lock)?;
+    let changed = start.check_lock(plan, &lock)?;
     let mut dropped = Vec::new();
     for asked in start.drop_samples() {
         dropped.extend(data.origins.find(plan, asked)?);

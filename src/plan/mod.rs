@@ -45,8 +45,10 @@ const DECAY_SHARE: f64 = 0.1;
 pub struct Plan {
     /// The experiment file and what was set over it.
     pub loaded: Loaded,
-    /// Where run directories and prepared data lie.
+    /// Where run directories lie.
     pub runs_dir: PathBuf,
+    /// Where prepared data lies.
+    pub cache_dir: PathBuf,
     /// Where the documents come from; empty in a plan for [`Purpose::Generate`].
     pub sources: Vec<Source>,
     /// Whether the characters of the documents are the vocabulary.
@@ -90,11 +92,6 @@ impl Plan {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.loaded.config
-    }
-
-    /// The folder of prepared data.
-    pub fn cache_dir(&self) -> PathBuf {
-        self.runs_dir.join(CACHE)
     }
 
     /// The pair that is read as it is, when the data is one.
@@ -177,6 +174,7 @@ pub fn resolve(
     let Optimizer::Adam(adam) = &config.optimizer;
     let sample = &config.sample;
     Ok(Plan {
+        cache_dir: runs_dir.join(CACHE),
         runs_dir,
         sources,
         characters: sources::uses_characters(config),

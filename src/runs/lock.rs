@@ -20,7 +20,7 @@ pub struct Lock {
     pub kernels: String,
     /// Threads that libtorch and the kernels use.
     pub threads: i32,
-    /// What computed: the GPU's name, or the processor.
+    /// What computed: the model of the GPU or of the processor.
     pub device: String,
     /// The implementation of the recurrence, as `train.op` names it.
     pub op: String,

@@ -75,6 +75,7 @@ fn the_run_directory() {
             "LOCK",
             "chain.bin",
             "ckpt",
+            "documents.bin",
             "events.jsonl",
             "experiment.toml",
             "export",

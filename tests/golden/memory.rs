@@ -78,7 +78,7 @@ impl Case {
             Learns::State => return None,
             Learns::Full => None,
             Learns::Lora => {
-                let method = Box::new(Lora { rank: 16, alpha: 16.0, dropout: 0.0 });
+                let method = Lora { rank: 16, alpha: 16.0, dropout: 0.0 }.into();
                 Some(AdapterRecipe { method, targets: None })
             }
         };
@@ -141,6 +141,7 @@ impl Case {
             learned_at: Tensor::arange(positions, int64),
             targets: Tensor::randint(SIZES[2], [positions], int64),
             learned: positions.unsigned_abs(),
+            documents: Vec::new(),
         };
         for step in 0..2 {
             trainer.step(std::slice::from_ref(&batch), step, 1e-6).expect("a step");

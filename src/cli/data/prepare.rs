@@ -46,7 +46,7 @@ fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
     let prepared = prepare_sources(plan, &load_tokenizer(plan)?)?;
     say(format_args!(
         "data       {}, {}",
-        plan.cache_dir().join(format!("data-{}", prepared.key)).display(),
+        plan.cache_dir.join(format!("data-{}", prepared.key)).display(),
         if prepared.cached { "was there already" } else { "made" }
     ));
     print_report(&prepared);

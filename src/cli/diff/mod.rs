@@ -2,6 +2,8 @@
 
 mod sheet;
 
+pub(super) use sheet::divergence_text;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -15,7 +17,7 @@ use crate::runs::StoredRun;
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.diff/1";
-/// Columns of an answer beside others.
+/// Decimals of losses and rates.
 const DECIMALS: usize = 4;
 
 /// Arguments of `diff`.

@@ -28,7 +28,7 @@ pub(super) fn human(diff: &Diff, decimals: usize, with_samples: bool) -> String 
     for section in sections(diff, decimals, with_samples) {
         let gap = INDENT.saturating_sub(section.title.len()).max(3);
         text += &format!("\n{}{}{}", section.title, " ".repeat(gap), section.line);
-        let mut table = plain(&section, NOTHING, diff.runs.len() > 2);
+        let mut table = plain(&section, NOTHING, diff.runs.len() > 2 && section.columns.len() > 1);
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
@@ -97,8 +97,7 @@ fn settings(diff: &Diff) -> Section {
     };
     let rows = diff.settings.iter().map(|row| {
         let values = row.values.iter().map(|value| value.as_deref().map_or("-".to_string(), cut));
-        let mut origins: Vec<&str> =
-            row.origins.iter().map(|origin| origin.as_deref().unwrap_or("-")).collect();
+        let mut origins: Vec<&str> = row.origins.iter().flatten().map(String::as_str).collect();
         origins.dedup();
         let cells = [row.key.clone()].into_iter().chain(values);
         cells.chain([origins.join(" -> ")]).collect()
@@ -211,7 +210,8 @@ fn change(row: &MetricRow, decimals: usize) -> Vec<String> {
         false => format!("{:+.decimals$}", now - was),
     };
     if !change.contains(|digit: char| ('1'..='9').contains(&digit)) {
-        return vec![if was == now { "equal".to_string() } else { change }];
+        let zero = change.trim_start_matches(['+', '-']).to_string();
+        return vec![if was == now { "equal".to_string() } else { zero }];
     }
     let verdict = match row.better {
         None => "",

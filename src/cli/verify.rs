@@ -1,0 +1,230 @@
+//! `statetune verify`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::diff::divergence_text;
+use super::resume::fail;
+use super::{Color, ExperimentArgs, Format, say, show};
+use crate::diagnostic::Diagnostic;
+use crate::diff::{Align, Diff, Divergence, Part, Recorded};
+use crate::exit::ExitCode;
+use crate::pipeline::{self, Outcome, Progress, RunError, Start};
+use crate::plan::{Plan, Purpose};
+use crate::runs::{Checkpoint, Event, ReadRunError, StoredRun};
+
+/// Name and version of what `--format json` prints.
+const SCHEMA: &str = "statetune.verify/1";
+/// Steps that are run at least, if the run has as many.
+const STEPS: u64 = 10;
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    /// A run: `latest`, its name, its id, or its path.
+    run: String,
+    /// Where run directories lie.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs_dir: PathBuf,
+    /// Steps to run again [default: 10 or more, up to a line of metrics; all of a shorter run].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+    /// By how much of its size a loss may differ where the bits do.
+    #[arg(long, value_name = "SHARE", default_value_t = 1e-3)]
+    tolerance: f64,
+    /// Override a setting, such as `train.op`, to see what it changes; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Form of what is printed.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// What came of the comparison.
+struct Verdict {
+    diff: Diff,
+    steps: u64,
+    /// The largest difference of a reported loss as a share of it; absent where none was reported.
+    largest: Option<f64>,
+    word: &'static str,
+    /// The step after which the run went on in another process, possibly with other settings.
+    went_on: Option<u64>,
+}
+
+const EQUAL: &str = "equal";
+const WITHIN: &str = "within tolerance";
+const DIFFERS: &str = "differs";
+
+pub(super) fn verify(args: &VerifyArgs, color: Color) -> ExitCode {
+    let refuse = |refusal: &Diagnostic| {
+        show(refusal, color);
+        ExitCode::of_message(refusal.code)
+    };
+    let stored = match StoredRun::find(&args.runs_dir, &args.run) {
+        Ok(stored) => stored,
+        Err(refusal) => return refuse(&refusal),
+    };
+    let recorded = match Recorded::read(&stored) {
+        Ok(recorded) => recorded,
+        Err(error) => return refuse(&error.diagnostic()),
+    };
+    if recorded.chain.is_empty() {
+        let message = format!("the run `{}` has no steps to compare with", stored.directory());
+        return refuse(&Diagnostic::error("ST6061", message));
+    }
+    let runs_dir = stored.path().parent().map(Path::to_path_buf);
+    let experiment =
+        ExperimentArgs { set: args.set.clone(), runs_dir, ..ExperimentArgs::default() };
+    let settings = stored.path().join(StoredRun::SETTINGS);
+    let plan = match experiment.plan(&settings, Purpose::Run, color) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let steps = args.steps.unwrap_or_else(|| default_steps(&recorded));
+    match again(plan, &stored, steps) {
+        Ok(again) => {
+            let verdict = judge(&stored, recorded, again, steps, args.tolerance);
+            match args.format {
+                Format::Human => print(&verdict),
+                Format::Json => say(as_json(&verdict)),
+            }
+            if verdict.word == DIFFERS { ExitCode::AnswerNo } else { ExitCode::Ok }
+        }
+        Err(Fault::Run(error)) => fail(&error, color),
+        Err(Fault::Folder(fault)) => {
+            show(&fault, color);
+            ExitCode::Disk
+        }
+    }
+}
+
+/// Why the steps could not be run again.
+enum Fault {
+    Run(Box<RunError>),
+    /// The temporary folder, or what was recorded in it.
+    Folder(Box<Diagnostic>),
+}
+
+impl From<RunError> for Fault {
+    fn from(error: RunError) -> Self {
+        Self::Run(Box::new(error))
+    }
+}
+
+impl From<ReadRunError> for Fault {
+    fn from(error: ReadRunError) -> Self {
+        Self::Folder(Box::new(error.diagnostic()))
+    }
+}
+
+/// As many steps as end with a line of metrics, so that losses can be compared where bits differ.
+fn default_steps(recorded: &Recorded) -> u64 {
+    let mut reported = recorded.course.metrics.iter().map(|line| line.step);
+    reported.find(|step| *step >= STEPS).unwrap_or(recorded.chain.len() as u64)
+}
+
+/// Runs the first `steps` steps of a run again, in a folder that is removed afterwards. Prepared data is shared
+/// with the run, and no questions are asked.
+fn again(mut plan: Plan, stored: &StoredRun, steps: u64) -> Result<Recorded, Fault> {
+    let folder = tempfile::tempdir().map_err(|error| {
+        let message = "no temporary folder can be made";
+        Fault::Folder(Box::new(Diagnostic::error("ST6062", message).note(error.to_string())))
+    })?;
+    plan.runs_dir = folder.path().to_path_buf();
+    plan.loaded.config.sample.held_out = 0;
+    plan.loaded.config.sample.prompts.clear();
+    let values = stored.events()?.into_iter().find_map(|line| match line.event {
+        Event::Values { checkpoint } => Some(checkpoint),
+        _ => None,
+    });
+    let checkpoint = values.map(|path| Checkpoint::open(&path)).transpose();
+    let checkpoint = checkpoint.map_err(RunError::from)?;
+    let start = Start::Again { run: stored.path().to_path_buf(), checkpoint };
+    let stop = AtomicBool::new(false);
+    let outcome = pipeline::run(&plan, start, true, &stop, &mut |progress| {
+        if let Progress::Step { done, .. } = progress {
+            stop.fetch_or(done >= steps, Ordering::Relaxed);
+        }
+    })?;
+    let path = match outcome {
+        Outcome::Done(summary) => summary.run,
+        Outcome::Interrupted { run, .. } => run,
+    };
+    Ok(Recorded::read(&StoredRun::open(&path)?)?)
+}
+
+/// Compares the first steps of a run with those that were run again.
+fn judge(
+    stored: &StoredRun,
+    mut recorded: Recorded,
+    mut again: Recorded,
+    steps: u64,
+    tolerance: f64,
+) -> Verdict {
+    for run in [&mut recorded, &mut again] {
+        run.chain.truncate(usize::try_from(steps).unwrap_or(usize::MAX));
+        run.course.metrics.retain(|line| line.step <= steps);
+    }
+    let steps = recorded.chain.len() as u64;
+    let lines = recorded.course.metrics.iter().zip(&again.course.metrics);
+    let shares = lines.map(|(one, other)| (one.loss - other.loss).abs() / one.loss.abs());
+    let largest = shares.max_by(f64::total_cmp);
+    let diff = Diff::of(&[recorded, again], Align::Samples);
+    let word = match diff.pairs[0].divergence {
+        Divergence::Same { .. } => EQUAL,
+        Divergence::Parted { part: Part::Loss | Part::Update, .. }
+            if largest.is_some_and(|largest| largest <= tolerance) =>
+        {
+            WITHIN
+        }
+        _ => DIFFERS,
+    };
+    let events = stored.events().unwrap_or_default();
+    let went_on = events.iter().find_map(|line| match line.event {
+        Event::Resume { run: None, steps, .. } if steps > 0 => Some(steps),
+        _ => None,
+    });
+    Verdict { diff, steps, largest, word, went_on }
+}
+
+fn print(verdict: &Verdict) {
+    let Verdict { diff, steps, largest, word, went_on } = verdict;
+    let name = &diff.runs[0];
+    say(format_args!("verify {} {}, its first {steps} steps", name.id, name.name));
+    let (line, end) = divergence_text(&diff.pairs[0]);
+    say(format_args!("{word:<18}{line}"));
+    if let Some(end) = end {
+        say(format_args!("{:18}{end}", ""));
+    }
+    if let Some(largest) = largest.filter(|_| *word != EQUAL) {
+        say(format_args!("{:<18}a loss differs by up to {largest:.1e} of itself", "losses"));
+    }
+    for row in &diff.environment {
+        let value = |run: usize| row.values[run].as_deref().unwrap_or("-");
+        say(format_args!("{:<18}{} -> {}", row.name, value(0), value(1)));
+    }
+    if let Some(step) = went_on.filter(|_| *word == DIFFERS) {
+        let note = "went on after step";
+        say(format_args!(
+            "{note:<18}{step}: settings changed then are not those of its first steps"
+        ));
+    }
+}
+
+fn as_json(verdict: &Verdict) -> Value {
+    let Verdict { diff, steps, largest, word, went_on } = verdict;
+    json!({
+        "schema": SCHEMA,
+        "run": diff.runs[0],
+        "verdict": word,
+        "steps": steps,
+        "divergence": diff.pairs[0].divergence,
+        "causes": diff.pairs[0].causes,
+        "environment": diff.environment,
+        "largest_loss_difference": largest,
+        "went_on_after": went_on,
+    })
+}

@@ -1,0 +1,232 @@
+//! Runs that differ in one thing, and what `diff` says about them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use statetune::model::Weights;
+use tch::Kind;
+
+use crate::case::{Case, STATE};
+
+/// Every run of this file: four steps, no answers.
+const RUN: [&str; 5] = ["run", STATE, "--set", "sample.held_out=0", "--set=data.overlong=truncate"];
+/// Vectors of the norms learn: of these alone libtorch adds gradients up thread by thread.
+const NORMS: [&str; 4] = [
+    "--set=peft.type=full",
+    "--set=peft.train_parts=['ln']",
+    "--set=schedule.lr_init=1e-3",
+    "--set=schedule.lr_final=1e-4",
+];
+
+/// Runs that lie in one folder.
+struct Runs {
+    case: Case,
+}
+
+impl Runs {
+    fn new() -> Runs {
+        Runs { case: Case::new() }
+    }
+
+    /// Runs the experiment and returns its directory.
+    fn run(&self, more: &[&str], threads: &str) -> PathBuf {
+        let before = self.case.runs();
+        let arguments = [&RUN, more].concat();
+        self.case.statetune_with(&arguments, &[("OMP_NUM_THREADS", threads)]).is_done();
+        let new = self.case.runs().into_iter().find(|run| !before.contains(run));
+        new.expect("a run directory")
+    }
+
+    /// Runs the experiment while a file has another content.
+    fn run_with(&self, file: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let before = fs::read(self.case.path(file)).expect("a file");
+        self.case.write(file, content);
+        let run = self.run(&[], "1");
+        self.case.write(file, before);
+        run
+    }
+
+    fn diff(&self, one: &Path, other: &Path) -> Value {
+        let [one, other] = [one, other].map(|run| run.to_str().expect("UTF-8"));
+        let output = self.case.statetune(&["diff", one, other, "--format", "json"]);
+        serde_json::from_str(&output.is_done().stdout).expect("JSON")
+    }
+
+    /// The first step, the part of it and the causes that `diff` names.
+    fn verdict(&self, one: &Path, other: &Path) -> (u64, String, Vec<String>) {
+        let pair = self.diff(one, other)["pairs"][0].clone();
+        let divergence = &pair["divergence"];
+        let causes = pair["causes"].as_array().expect("causes").iter();
+        (
+            divergence["step"].as_u64().unwrap_or(0),
+            divergence["part"].as_str().unwrap_or("none").to_string(),
+            causes.map(|cause| cause["name"].as_str().expect("a name").to_string()).collect(),
+        )
+    }
+
+    /// The first step in which a column of the metrics differs, which has a line for every step.
+    fn first_other(&self, column: &str, one: &Path, other: &Path) -> u64 {
+        let values = |run: &Path| {
+            let lines = self.case.lines(run.join("metrics.jsonl"));
+            lines.iter().map(|line| line[column].clone()).collect::<Vec<_>>()
+        };
+        let (one, other) = (values(one), values(other));
+        let first = one.iter().zip(&other).position(|(one, other)| one != other);
+        first.expect("they differ") as u64 + 1
+    }
+}
+
+/// The number of a document that the only prepared data trains on, counted from 0.
+fn trained_document(case: &Case) -> usize {
+    let cache = case.list("runs/.cache");
+    let order = Path::new("runs/.cache").join(&cache[0]).join("train.order");
+    let bytes = fs::read(case.path(order)).expect("an order");
+    let numbers = bytes.as_chunks::<4>().0;
+    u32::from_le_bytes(numbers[9]) as usize
+}
+
+/// What a person reads; speeds differ from run to run.
+#[test]
+fn the_screen() {
+    let runs = Runs::new();
+    let base = runs.run(&["--set=sample.prompts=['User: Hello.\\n\\nAssistant:']"], "1");
+    let more = ["--set=sample.prompts=['User: Hello.\\n\\nAssistant:']", "--set=train.micro_bsz=2"];
+    let other = runs.run(&more, "1");
+    let [one, two] = [&base, &other].map(|run| run.to_str().expect("UTF-8"));
+    let output = runs.case.statetune(&["diff", one, two, "--precision", "0", "--exit-code"]);
+    assert_eq!((output.code, &*output.stderr), (Some(1), ""));
+    let ids =
+        [&base, &other].map(|run| run.to_str().expect("UTF-8").rsplit('-').next().expect("an id"));
+    let text = output.stdout.replace(ids[0], "AAAA").replace(ids[1], "BBBB");
+    let mut text = text;
+    // Speeds and the widths of their columns, and the number of settings that there are.
+    for (changing, fixed) in
+        [("positions/s .*", "positions/s  #"), (r"(\S) {2,}", "$1  "), (r"\d+ equal", "N equal")]
+    {
+        let changing = regex::Regex::new(changing).expect("an expression");
+        text = changing.replace_all(&text, fixed).into_owned();
+    }
+    assert_eq!(
+        text.trim_end(),
+        "\
+diff AAAA tiny  ->  BBBB tiny
+SETTINGS  1 changed, N equal
+  train.micro_bsz  4  2  file line 18 -> --set
+DATA  same 20 documents
+ENVIRONMENT  same program, libtorch, kernels, device, weights and tokenizer
+METRICS  at best, within the 8 samples that both have seen
+  val_loss  8  8  0
+  loss  8  8  0
+  positions/s  #
+FIRST DIVERGENCE  step 1, the batch itself: micro_bsz changes which samples come together
+                   explained by: train.micro_bsz
+SAMPLES  1 of 1 prompts differ  (--samples shows them)"
+    );
+    let shown = runs.case.statetune(&["diff", one, two, "--samples"]);
+    assert!(shown.is_done().stdout.contains("User: Hello."), "{}", shown.stdout);
+    let same = runs.case.statetune(&["diff", one, one, "--exit-code"]);
+    assert!(same.is_done().stdout.contains("none: all 4 steps are the same, bit for bit"));
+    let three = runs.case.statetune(&["diff", one, two, one, "--format", "md"]);
+    assert!(three.is_done().stdout.contains("| train.micro_bsz | 4 "), "{}", three.stdout);
+    let missing = runs.case.statetune(&["diff", one, "nowhere"]);
+    assert_eq!(missing.code, Some(2), "{missing:?}");
+    assert!(missing.stderr.starts_with("error[ST0201]: "), "{}", missing.stderr);
+}
+
+/// One thing each, changed by a setting.
+#[test]
+fn a_setting_is_named_with_the_step_in_which_it_shows() {
+    let runs = Runs::new();
+    let base = runs.run(&[], "1");
+    for (setting, part) in [
+        ("train.random_seed=7", "batch"),
+        ("train.ctx_len=12", "batch"),
+        ("train.micro_bsz=2", "batch"),
+        ("train.accumulate_grad_batches=2", "batch"),
+        ("data.loss_mask=none", "batch"),
+        ("train.precision=bf16", "loss"),
+        ("train.op=chunk", "loss"),
+        ("quant.type=int8", "loss"),
+        ("schedule.lr_init=0.5", "update"),
+        ("schedule.lr_final=0.5", "update"),
+        ("train.epoch_count=3", "update"),
+    ] {
+        let other = runs.run(&["--set", setting], "1");
+        let step = if part == "update" { runs.first_other("lr", &base, &other) } else { 1 };
+        let key = setting.split('=').next().expect("a key").to_string();
+        assert_eq!(runs.verdict(&base, &other), (step, part.to_string(), vec![key]), "{setting}");
+    }
+    // The person's words are learned, not the answers.
+    let swapped = "data.template={ roles = { user = 'Assistant:', assistant = 'User:' } }";
+    let other = runs.run(&["--set", swapped], "1");
+    let expected = (1, "batch".to_string(), vec!["data.template".to_string()]);
+    assert_eq!(runs.verdict(&base, &other), expected);
+}
+
+/// One thing each, changed in a file.
+#[test]
+fn a_file_is_named_with_the_step_in_which_it_shows() {
+    let runs = Runs::new();
+    let base = runs.run(&[], "1");
+    let expected =
+        |step, part: &str, cause: &str| (step, part.to_string(), vec![cause.to_string()]);
+
+    // The answer of one document gets longer; the order stays, as it goes by number.
+    let number = trained_document(&runs.case) + 1;
+    let data = runs.case.read("data.jsonl");
+    let mut lines: Vec<String> = data.lines().map(str::to_string).collect();
+    lines[number - 1] = lines[number - 1].replacen("Assistant:", "Assistant: Well,", 1);
+    let edited = runs.run_with("data.jsonl", lines.join("\n") + "\n");
+    let step = runs.first_other("learned_tokens", &base, &edited);
+    assert_eq!(runs.verdict(&base, &edited), expected(step, "batch", "data files"));
+    let change = runs.diff(&base, &edited)["pairs"][0]["data"].clone();
+    assert_eq!(change["first_added"], serde_json::json!([number]), "{change}");
+    assert_eq!(change["first_removed"], serde_json::json!([number]), "{change}");
+
+    let more = "{\"text\": \"User: One more?\\n\\nAssistant: One more.\"}\n";
+    let added = runs.run_with("data.jsonl", data.clone() + more);
+    assert_eq!(runs.verdict(&base, &added), expected(1, "batch", "data files"));
+    let change = runs.diff(&base, &added)["pairs"][0]["data"].clone();
+    assert_eq!((&change["added"], &change["removed"]), (&1.into(), &0.into()), "{change}");
+
+    // Full stop and question mark change their numbers.
+    let vocabulary = runs.case.read("vocab.txt");
+    let swapped =
+        vocabulary.replace("\n64 '?' 1", "\n47 '?' 1").replace("\n47 '.' 1", "\n64 '.' 1");
+    let mut lines: Vec<&str> = swapped.lines().collect();
+    lines.sort_by_key(|line| line.split(' ').next().and_then(|id| id.parse::<u32>().ok()));
+    let other = runs.run_with("vocab.txt", lines.join("\n") + "\n");
+    assert_eq!(runs.verdict(&base, &other), expected(1, "batch", "tokenizer"));
+
+    let path = runs.case.path("base.pth");
+    let weights = Weights::load(&path).expect("the base");
+    let nudged = Weights::from_fn(*weights.shape(), |name, _| {
+        let tensor = weights.get(name, Kind::Float).copy();
+        if name == "blocks.0.ffn.value.weight" {
+            let _ = tensor.get(0).get(0).fill_(0.5);
+        }
+        tensor
+    });
+    let copy = runs.case.path("nudged.pth");
+    nudged.save_pth(&copy).expect("weights");
+    let other = runs.run_with("base.pth", fs::read(copy).expect("weights"));
+    assert_eq!(runs.verdict(&base, &other), expected(1, "loss", "weights"));
+
+    let id = base.to_str().expect("UTF-8");
+    let other = runs.run(&["--from", id], "1");
+    assert_eq!(runs.verdict(&base, &other), expected(1, "loss", "start"));
+}
+
+#[test]
+fn threads_and_what_learns_are_named() {
+    let runs = Runs::new();
+    let base = runs.run(&NORMS, "1");
+    let threads = runs.run(&NORMS, "2");
+    let expected = |cause: &str| (1, "loss".to_string(), vec![cause.to_string()]);
+    assert_eq!(runs.verdict(&base, &threads), expected("threads"));
+    let emb = [&NORMS[..], &["--set=peft.train_parts=['ln', 'emb']"]].concat();
+    assert_eq!(runs.verdict(&base, &runs.run(&emb, "1")), expected("peft.train_parts"));
+    let state = runs.run(&NORMS[2..], "1");
+    assert_eq!(runs.verdict(&base, &state), expected("peft.type"));
+}

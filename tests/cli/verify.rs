@@ -1,0 +1,142 @@
+//! Runs that are repeated: bit for bit the same, or with the reason why not.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::case::{Case, STATE};
+
+/// Norms learn: of these alone libtorch adds gradients up thread by thread.
+const NORMS: [&str; 4] = [
+    "--set=peft.type=full",
+    "--set=peft.train_parts=['ln']",
+    "--set=schedule.lr_init=1e-3",
+    "--set=schedule.lr_final=1e-4",
+];
+
+fn run(case: &Case, more: &[&str], threads: &str) {
+    let arguments = [&["run", STATE, "--set=sample.held_out=0"][..], more].concat();
+    case.statetune_with(&arguments, &[("OMP_NUM_THREADS", threads)]).is_done();
+}
+
+fn verdict(case: &Case, more: &[&str]) -> Value {
+    let output = case.statetune(&[&["verify", "latest", "--format", "json"][..], more].concat());
+    assert_eq!(output.stderr.matches("error").count(), 0, "{}", output.stderr);
+    let verdict: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let code = if verdict["verdict"] == "differs" { 1 } else { 0 };
+    assert_eq!(output.code, Some(code), "{verdict}");
+    verdict
+}
+
+#[test]
+fn a_fresh_run_is_equal_and_other_data_is_named() {
+    let case = Case::new();
+    run(&case, &[], "1");
+    let output = case.statetune(&["verify", "latest", "--steps", "3"]);
+    let id =
+        case.only_run().to_str().expect("UTF-8").rsplit('-').next().expect("an id").to_string();
+    assert_eq!(
+        output.stdout.replace(&id, "ID").trim_end(),
+        "verify ID tiny, its first 3 steps\nequal             none: all 3 steps are the same, bit for bit"
+    );
+    assert_eq!(output.code, Some(0));
+    assert_eq!(case.runs().len(), 1, "what was run again is gone");
+
+    let other = verdict(&case, &["--set", "train.op=chunk"]);
+    assert_eq!((&other["verdict"], &other["steps"]), (&"within tolerance".into(), &4.into()));
+    assert_eq!(other["causes"][0]["name"], "train.op", "{other}");
+    let strict = verdict(&case, &["--set", "train.op=chunk", "--tolerance", "0"]);
+    assert_eq!(strict["verdict"], "differs");
+    let batches = verdict(&case, &["--set", "train.micro_bsz=2"]);
+    assert_eq!(batches["verdict"], "differs");
+    assert_eq!(batches["causes"][0]["name"], "train.micro_bsz", "{batches}");
+
+    let data = case.read("data.jsonl");
+    case.write("data.jsonl", data.replacen("there", "you", 1));
+    let refused = case.statetune(&["verify", "latest"]);
+    assert_eq!((refused.code, &*refused.stdout), (Some(20), ""));
+    let digest = regex::Regex::new(r"\([0-9a-f]{8}\)").expect("an expression");
+    let digits = regex::Regex::new(r"toml:\d+:13|(?m)^\d+ +\|").expect("an expression");
+    let message = digest.replace_all(&refused.stderr, "(#)");
+    assert!(
+        message.starts_with("error[ST6060]: run `DATE-tiny-ID` cannot be verified: other data\n"),
+        "{message}"
+    );
+    assert!(digits.is_match(&message), "{message}");
+    assert!(
+        message.contains("data: CASE/data.jsonl (#) then, CASE/data.jsonl (#) now\n"),
+        "{message}"
+    );
+
+    fs::remove_file(case.path("data.jsonl")).expect("removed");
+    let gone = case.statetune(&["verify", "latest"]);
+    assert_eq!(gone.code, Some(20));
+    assert!(gone.stderr.contains("error[ST3005]: "), "{}", gone.stderr);
+    case.write("data.jsonl", data);
+
+    let mut weights = fs::read(case.path("base.pth")).expect("the base");
+    fs::remove_file(case.path("base.pth")).expect("removed");
+    assert_eq!(case.statetune(&["verify", "latest"]).code, Some(21));
+    weights.truncate(weights.len() / 2);
+    case.write("base.pth", weights);
+    assert_eq!(case.statetune(&["verify", "latest"]).code, Some(21));
+}
+
+#[test]
+fn other_threads_are_seen() {
+    let case = Case::new();
+    run(&case, &NORMS, "2");
+    let found = verdict(&case, &[]);
+    assert_eq!(found["verdict"], "within tolerance", "{found}");
+    assert_eq!(found["causes"][0]["name"], "threads", "{found}");
+    assert_eq!(found["environment"][0]["values"], serde_json::json!(["2", "1"]), "{found}");
+}
+
+#[test]
+fn a_run_that_began_with_values_is_verified_from_them() {
+    let case = Case::new();
+    run(&case, &[], "1");
+    let first = case.only_run();
+    run(&case, &["--from", first.to_str().expect("UTF-8")], "1");
+    assert_eq!(verdict(&case, &[])["verdict"], "equal");
+}
+
+/// The same file, inputs, device and number of threads give the same bits.
+#[test]
+fn a_run_repeats_itself_bit_for_bit() {
+    let lora =
+        ["--set=peft.type=lora", "--set=schedule.lr_init=1e-3", "--set=train.precision=bf16"];
+    let packed = [&lora[..], &["--set=quant.type=nf4", "--set=train.grad_cp=true"]].concat();
+    for (settings, threads) in [
+        (&[][..], ["1", "2"]), // states alone: whatever the number of threads
+        (&packed, ["1", "2"]),
+        (&NORMS, ["2", "2"]),
+    ] {
+        let case = Case::new();
+        for threads in threads {
+            run(&case, settings, threads);
+        }
+        let runs = case.runs();
+        for file in [
+            "chain.bin",
+            "ckpt/epoch-0001/trainable.safetensors",
+            "ckpt/epoch-0001/optimizer.safetensors",
+        ] {
+            let [one, other] = [0, 1].map(|i| fs::read(case.path(runs[i].join(file))).expect(file));
+            assert!(one == other, "{file} differs: {settings:?}");
+        }
+        assert_eq!(metrics(&case, &runs[0]), metrics(&case, &runs[1]), "{settings:?}");
+    }
+}
+
+/// The lines of metrics without what the clock decides.
+fn metrics(case: &Case, run: &Path) -> Vec<Value> {
+    let mut lines = case.lines(run.join("metrics.jsonl"));
+    for line in &mut lines {
+        let line = line.as_object_mut().expect("an object");
+        line.remove("positions_per_s");
+        line.remove("data_wait");
+    }
+    lines
+}
