@@ -7,6 +7,7 @@ mod chat;
 mod check;
 mod data;
 mod eval;
+mod explain;
 mod export;
 mod generate;
 mod merge;
@@ -53,6 +54,8 @@ enum Command {
     Resume(resume::ResumeArgs),
     /// Check an experiment file without running it.
     Check(check::CheckArgs),
+    /// Explain a message code or a key of the experiment file.
+    Explain(explain::ExplainArgs),
     /// Let a base model, or a run's tuned model, continue a text.
     Generate(generate::GenerateArgs),
     /// Look at the documents of an experiment, prepare them, write them for other programs.
@@ -127,14 +130,20 @@ struct ExperimentArgs {
 impl ExperimentArgs {
     /// Reads the experiment file, plans it and prints the warnings, or prints every fault.
     fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
-        let loaded = load(file, &Overrides::from_process(self.set.clone()))
-            .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
-        let plan = resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file))
+        let plan = self
+            .try_plan(file, purpose)
             .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
         for warning in &plan.warnings {
             tell(format_args!("{}\n", warning.render(color.on())));
         }
         Ok(plan)
+    }
+
+    /// Reads the experiment file and plans it; nothing is printed.
+    fn try_plan(&self, file: &Path, purpose: Purpose) -> Result<Plan, Vec<Diagnostic>> {
+        let loaded = load(file, &Overrides::from_process(self.set.clone()))
+            .map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
+        resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file))
     }
 }
 
@@ -179,6 +188,11 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
     if diagnostics.len() > 1 {
         tell(summary(diagnostics, file));
     }
+    exit_code(diagnostics)
+}
+
+/// The code that faults of an experiment file stand for: that of the first error.
+fn exit_code(diagnostics: &[Diagnostic]) -> ExitCode {
     let first_error = diagnostics.iter().find(|one| one.severity == Severity::Error);
     first_error.map_or(ExitCode::Invalid, |first| ExitCode::of_message(first.code))
 }
@@ -200,6 +214,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
         Command::Check(args) => check::check(&args, color),
+        Command::Explain(args) => explain::explain(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
         Command::Data(args) => data::data(&args, color),
         Command::Cache(args) => cache::cache(&args, color),

@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use super::culprit::{Culprit, about, list, one_of};
-use super::faults::Fault;
+use super::faults::{Fault, find};
+use super::foreign::{current_name, secret};
 use super::keys::{self, KeyPath, Keys, below, dotted, example, header, is_table};
 use super::load::find_place;
-use super::locate::Source;
+use super::locate::{Places, Source};
 use super::schema::TAG;
-use super::suggest::{Meant, current_name, meant, nearest, plain};
-use crate::diagnostic::Diagnostic;
+use super::suggest::{Meant, meant, nearest, plain};
+use crate::diagnostic::{Diagnostic, Span};
 
 /// Where a message stands among others: the number of the source and a byte of its text.
 pub(super) type Order = (usize, usize);
@@ -20,6 +21,8 @@ pub(super) struct Explainer<'a> {
     /// The experiment file, then what was set over it.
     pub(super) sources: &'a [Source],
     pub(super) document: &'a Value,
+    /// Every fault of the document, as [`find`] finds them.
+    pub(super) found: &'a [(KeyPath, Fault)],
 }
 
 impl<'a> Explainer<'a> {
@@ -36,7 +39,50 @@ impl<'a> Explainer<'a> {
             Fault::Choice => culprit.not_a_choice(),
             Fault::Range => culprit.out_of_range(),
         };
-        ((culprit.layer, culprit.place.key.start), diagnostic)
+        let diagnostic = match culprit.meant(fault) {
+            Some(value) => self.with_value(path, &value, &culprit, diagnostic),
+            None => diagnostic,
+        };
+        (culprit.order(), diagnostic)
+    }
+
+    /// The message with a fix that writes another value, where that puts it right.
+    fn with_value(
+        &self,
+        path: &[String],
+        value: &str,
+        culprit: &Culprit,
+        error: Diagnostic,
+    ) -> Diagnostic {
+        let Some(parsed) = parsed(value) else { return error };
+        let is_right = self.is_mended(path, |document| keys::put(path, parsed, document));
+        if !is_right {
+            return error;
+        }
+        let does = match path.last().filter(|key| !key.starts_with('[')) {
+            Some(key) => format!("writes `{key} = {value}`"),
+            None => format!("writes `{value}`"),
+        };
+        error.fix(&does, culprit.source.rewrite(culprit.place, value))
+    }
+
+    /// Whether a change of the document takes away the fault at `path` and brings no other one.
+    fn is_mended(&self, path: &[String], change: impl FnOnce(&mut Value) -> bool) -> bool {
+        let mut document = self.document.clone();
+        if !change(&mut document) {
+            return false;
+        }
+        let left = find(self.keys, &document);
+        left.iter().all(|fault| fault.0 != path && self.found.contains(fault))
+    }
+
+    /// Whether the value of the unknown key at `path` can stand at `other`, which is not in use yet.
+    fn can_become(&self, path: &[String], other: &[String]) -> bool {
+        let is_free = self.sources[0].places.get(other).is_none();
+        is_free
+            && self.is_mended(path, |document| {
+                keys::take(path, document).is_some_and(|value| keys::put(other, value, document))
+            })
     }
 
     fn culprit(&self, path: &[String]) -> Culprit<'a> {
@@ -78,19 +124,35 @@ impl<'a> Explainer<'a> {
         let unknown = |label: String| {
             error("ST1001", format!("unknown key `{key}` {}", in_table(table))).label(label)
         };
-        if let Some(of_others) = self.of_other_variants(key, table, culprit) {
-            return of_others;
+        if let Some(variable) = secret(&plain(key)).filter(|_| culprit.value.is_string()) {
+            return secret_in_file(key, variable, culprit);
         }
+        let path = below(table, key);
         match self.meant(key, table) {
             Meant::Here(keys) => {
                 let unknown = unknown(format!("did you mean {}?", one_of(&keys)));
-                match self.default_note(table, &keys) {
+                let unknown = match self.default_note(table, &keys) {
                     Some(note) => unknown.note(note),
                     None => unknown,
+                };
+                match &*keys {
+                    [other] if self.can_become(&path, &below(table, other)) => {
+                        unknown.fix("renames it", culprit.source.rename(culprit.place, other))
+                    }
+                    _ => unknown,
                 }
             }
             Meant::Elsewhere(other, known) => {
-                unknown(format!("did you mean `{}`?", dotted(&below(&other, &known))))
+                let home = below(&other, &known);
+                let unknown = unknown(format!("did you mean `{}`?", dotted(&home)));
+                if !self.can_become(&path, &home) {
+                    return unknown;
+                }
+                let does = format!("renames it and moves it to `{}`", header(&other));
+                unknown.fix(&does, culprit.source.relocate(culprit.place, &other, &known))
+            }
+            Meant::NoSetting(reason) => {
+                unknown("there is no such key".to_owned()).note(format!("`{key}`: {reason}"))
             }
             Meant::InTables(homes) => {
                 let place = match header(table) {
@@ -98,7 +160,7 @@ impl<'a> Explainer<'a> {
                     header => format!("`{header}`"),
                 };
                 let error = error("ST1002", format!("`{key}` is not a {place} key"));
-                self.send_home(error, key, &homes, culprit.source)
+                self.send_home(error, &path, &homes, culprit)
             }
             Meant::Nothing => {
                 unknown("there is no such key".to_owned()).note(self.known_keys(table))
@@ -106,39 +168,91 @@ impl<'a> Explainer<'a> {
         }
     }
 
-    /// The message about a key that the table has under another tag alone.
-    fn of_other_variants(
-        &self,
-        key: &str,
-        table: &[String],
-        culprit: &Culprit,
-    ) -> Option<Diagnostic> {
+    /// Whether the table of the key at `path` has it under another tag alone.
+    pub(super) fn is_of_other_type(&self, path: &[String]) -> bool {
+        self.other_types(path).is_some()
+    }
+
+    /// The name of the key at `path` under the tags that have it, and these tags; `None` when the tag that
+    /// is written has it, or none has.
+    fn other_types(&self, path: &[String]) -> Option<(String, Vec<&str>)> {
+        let (key, table) = path.split_last()?;
         let own = plain(key);
         let known = match current_name(&own) {
-            Some((other, known)) if table == [other] => known,
-            _ => &own,
+            Some((other, known)) if table == [other] => known.to_owned(),
+            _ => own,
         };
-        let tags = self.keys.tags_with(table, known, self.document);
-        let path = below(table, TAG);
-        let (_, source, place) = find_place(self.sources, &path)?;
-        let tag = keys::value(&path, self.document)?.as_str()?;
-        if tags.is_empty() || tags.contains(&tag) {
-            return None;
+        let tags = self.keys.tags_with(table, &known, self.document);
+        let tag = keys::value(&below(table, TAG), self.document)?.as_str()?;
+        let is_of_others = !tags.is_empty() && !tags.contains(&tag);
+        (is_of_others && find_place(self.sources, &below(table, TAG)).is_some())
+            .then_some((known, tags))
+    }
+
+    /// The messages about keys that their tables have under other tags alone: one for the keys of a table
+    /// that stand in one text.
+    pub(super) fn of_other_types(&self, paths: &[&KeyPath]) -> Vec<(Order, Diagnostic)> {
+        let is_beside = |one: &&KeyPath, other: &&KeyPath| {
+            let place = |path: &KeyPath| {
+                let table = path.split_last().map(|(_, table)| table);
+                (table.map(<[String]>::to_vec), self.culprit(path).layer)
+            };
+            place(one) == place(other)
+        };
+        paths.chunk_by(is_beside).map(|paths| self.of_other_type(paths)).collect()
+    }
+
+    /// The message about keys of one table in one text, at least one.
+    fn of_other_type(&self, paths: &[&KeyPath]) -> (Order, Diagnostic) {
+        let table = &paths[0][..paths[0].len() - 1];
+        let tag_path = below(table, TAG);
+        let mut culprits: Vec<Culprit> = paths.iter().map(|path| self.culprit(path)).collect();
+        culprits.sort_by_key(|culprit| culprit.place.key.start);
+        let mut users: Vec<Vec<&str>> = Vec::new();
+        let mut labels = Vec::new();
+        let mut names = Vec::new();
+        for culprit in &culprits {
+            let key = culprit.name.rsplit('.').next().unwrap_or_default();
+            let (known, tags) = self
+                .other_types(&below(table, key))
+                .expect("only keys of other types are told about");
+            let tags_text = tags.join(", ");
+            labels.push(match known == key {
+                true => format!("used by: {tags_text}"),
+                false => format!("as `{known}` used by: {tags_text}"),
+            });
+            names.push(key.to_owned());
+            users.push(tags);
         }
-        let users = tags.join(", ");
-        let label = match known == key {
-            true => format!("used by: {users}"),
-            false => format!("as `{known}` used by: {users}"),
+        let tag = keys::value(&tag_path, self.document).and_then(Value::as_str);
+        let verb = if names.len() == 1 { "has" } else { "have" };
+        let message = format!(
+            "{} {verb} no meaning for `{} = \"{}\"`",
+            all_of(&names),
+            dotted(&tag_path),
+            tag.unwrap_or_default()
+        );
+        let first = &culprits[0];
+        let mut error = Diagnostic::error("ST2101", message)
+            .at(first.source.span(first.place.key.clone()))
+            .label(labels[0].clone());
+        for (culprit, label) in culprits.iter().zip(&labels).skip(1) {
+            error = error.also(culprit.place.key.clone(), label.clone());
+        }
+        if let Some((_, source, place)) = find_place(self.sources, &tag_path)
+            && std::ptr::eq(source, first.source)
+        {
+            error = error.also(place.value.clone(), "because of this");
+        }
+        let common = users[0].iter().filter(|tag| users.iter().all(|tags| tags.contains(tag)));
+        let common = common.copied().collect::<Vec<_>>().join(", ");
+        let (lines, them) =
+            if names.len() == 1 { ("the line", "it") } else { ("the lines", "them") };
+        let help = match &*common {
+            "" => format!("delete {lines}"),
+            common => format!("delete {lines}, or choose a type that uses {them}: {common}"),
         };
-        let message = format!("`{key}` has no meaning for `{} = \"{tag}\"`", dotted(&path));
-        let error = Diagnostic::error("ST2101", message)
-            .at(culprit.source.span(culprit.place.key.clone()))
-            .label(label);
-        let error = match std::ptr::eq(source, culprit.source) {
-            true => error.also(place.value.clone(), "because of this"),
-            false => error,
-        };
-        Some(error.help(format!("delete the line, or choose a type that uses it: {users}")))
+        (first.order(), error.help(help))
     }
 
     fn unknown_table(&self, key: &str, culprit: &Culprit) -> Diagnostic {
@@ -153,7 +267,14 @@ impl<'a> Explainer<'a> {
         if near.is_empty() {
             return error.label("there is no such table").note(self.known_keys(&[]));
         }
-        error.label(format!("did you mean {}?", one_of(near.iter().map(|key| format!("[{key}]")))))
+        let label = one_of(near.iter().map(|key| format!("[{key}]")));
+        let error = error.label(format!("did you mean {label}?"));
+        match &*near {
+            [table] if self.can_become(&[key.to_owned()], std::slice::from_ref(table)) => {
+                error.fix("renames it", culprit.source.rename(culprit.place, table))
+            }
+            _ => error,
+        }
     }
 
     /// What would have happened had the key been ignored.
@@ -177,12 +298,14 @@ impl<'a> Explainer<'a> {
     fn send_home(
         &self,
         error: Diagnostic,
-        key: &str,
+        path: &[String],
         homes: &[KeyPath],
-        source: &Source,
+        culprit: &Culprit,
     ) -> Diagnostic {
+        let source = culprit.source;
+        let key = &plain(path.last().map_or("", |key| key));
         if source.layer.is_some() {
-            let homes = homes.iter().map(|home| dotted(&below(home, &plain(key))));
+            let homes = homes.iter().map(|home| dotted(&below(home, key)));
             return error.label(format!("did you mean {}?", one_of(homes)));
         }
         let names = homes.iter().map(|home| match header(home) {
@@ -191,13 +314,21 @@ impl<'a> Explainer<'a> {
         });
         let names: Vec<String> = names.collect();
         let error = error.label(format!("belongs to {}", names.join(" or ")));
-        match homes {
-            [home] if !home.is_empty() => match source.places.get(home) {
-                Some(place) => error.also(place.value.clone(), "move it below this header"),
-                None => error.help(format!("add {} and move it there", names[0])),
-            },
-            _ => error,
+        let [home] = homes else { return error };
+        let there = below(home, key);
+        let explain =
+            format!("`statetune explain {}` says what it does, and its range", dotted(&there));
+        let error = match source.places.get(home) {
+            _ if home.is_empty() => error,
+            Some(place) => error.also(place.value.clone(), "move it below this header"),
+            None => error.help(format!("add {} and move it there", names[0])),
+        };
+        let error = error.help(explain);
+        if !self.can_become(path, &there) {
+            return error;
         }
+        let edits = source.relocate(culprit.place, home, key);
+        error.fix("moves the line and keeps its comment", edits)
     }
 
     fn missing(&self, key: &str, table: &[String]) -> (Order, Diagnostic) {
@@ -242,6 +373,44 @@ impl<'a> Explainer<'a> {
     }
 }
 
+/// The message about a key that looks like a secret, whose value is not shown.
+fn secret_in_file(key: &str, variable: &str, culprit: &Culprit) -> Diagnostic {
+    let span = culprit.source.span(culprit.place.key.clone());
+    let hidden: String = span
+        .text
+        .char_indices()
+        .map(|(at, letter)| match culprit.place.value.contains(&at) && letter != '\n' {
+            true => "*".repeat(letter.len_utf8()),
+            false => letter.to_string(),
+        })
+        .collect();
+    let variable = match variable.contains(' ') {
+        true => variable.to_owned(),
+        false => format!("the environment variable `{variable}`"),
+    };
+    Diagnostic::error("ST1005", format!("`{key}` looks like a secret"))
+        .at(Span { text: hidden, ..span })
+        .label("no secret belongs here")
+        .note("the file is copied into every run directory, and run directories are passed on")
+        .help(format!("delete the line; programs that need the secret read {variable}"))
+}
+
+/// A value as it stands in a file, as JSON; none where it is no TOML.
+fn parsed(value: &str) -> Option<Value> {
+    let value = value.parse::<toml_edit::Value>().ok()?;
+    Some(Places::default().value(&mut KeyPath::new(), &value, 0..0, None))
+}
+
+/// `a`, `b` and `c`, each in backquotes.
+fn all_of(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
 fn in_table(table: &[String]) -> String {
     match header(table) {
         top if top.is_empty() => "at the top of the file".to_owned(),
@@ -268,7 +437,8 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
 16 | micro_bzs = 4
    | ^^^^^^^^^ did you mean `micro_bsz`?
    |
-   = note: an ignored key would leave `train.micro_bsz` at its default, 1";
+   = note: an ignored key would leave `train.micro_bsz` at its default, 1
+   = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[train]\nmicro_bzs = 4\n")), expected);
     }
 
@@ -340,11 +510,73 @@ error[ST1001]: unknown table `[trian]`
   --> emoji.toml:15:1
    |
 15 | [trian]
-   | ^^^^^^^ did you mean `[train]`?";
+   | ^^^^^^^ did you mean `[train]`?
+   |
+   = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[trian]\nctx_len = 4\n")), expected);
         let fault = shown(&format!("{MINIMAL}[guard]\nnonfinite = \"stop\"\n"));
         assert!(fault.contains("^ there is no such table"), "{fault}");
         assert!(fault.contains("note: the file may have `format`, `name`"), "{fault}");
+    }
+
+    #[test]
+    fn a_key_of_another_table_that_is_free_there() {
+        let text = MINIMAL.replace("\"state\"\n", "\"state\"\nwarmup_steps = 5 # few\n");
+        let faults = faults(&text, &Overrides::default());
+        let [fault] = &*faults else { panic!("{faults:?}") };
+        assert_eq!(
+            fault.helps,
+            [
+                "`statetune check emoji.toml --fix` moves the line and keeps its comment",
+                "`statetune explain schedule.warmup_steps` says what it does, and its range",
+            ]
+        );
+        let (fixed, _) = crate::diagnostic::apply(&text, [&*fault.fix]);
+        let moved = "[schedule]\nwarmup_steps = 5 # few\n";
+        assert_eq!(fixed, MINIMAL.replace("[schedule]\n", moved));
+    }
+
+    #[test]
+    fn several_keys_of_another_method() {
+        let with = "\"state\"\nr = 32\nlora_alpha = 64\nwrong = 1\n";
+        let faults = faults(&MINIMAL.replace("\"state\"\n", with), &Overrides::default());
+        let expected = "\
+error[ST2101]: `r` and `lora_alpha` have no meaning for `peft.type = \"state\"`
+  --> emoji.toml:11:1
+   |
+10 | type = \"state\"
+   |        ------- because of this
+11 | r = 32
+   | ^ as `rank` used by: lora, pissa, disha, miss, bone
+12 | lora_alpha = 64
+   | ---------- as `alpha` used by: lora
+   |
+   = help: delete the lines, or choose a type that uses them: lora";
+        assert_eq!(faults[0].render(false), expected);
+        assert_eq!(faults.len(), 2);
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let expected = "\
+error[ST1005]: `hf_token` looks like a secret
+  --> emoji.toml:11:1
+   |
+11 | hf_token = *********
+   | ^^^^^^^^ no secret belongs here
+   |
+   = note: the file is copied into every run directory, and run directories are passed on
+   = help: delete the line; programs that need the secret read the environment variable `HF_TOKEN`";
+        assert_eq!(
+            shown(&MINIMAL.replace("\"state\"\n", "\"state\"\nhf_token = \"hf_abcd\"\n")),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_has_no_setting_has_a_reason() {
+        let fault = shown(&format!("{MINIMAL}[train]\nstrategy = \"ddp\"\n"));
+        assert!(fault.contains("note: `strategy`: a run uses one device"), "{fault}");
     }
 
     #[test]
@@ -357,7 +589,9 @@ error[ST1002]: `lr_final` is not a `[peft]` key
    | ^^^^^^^^ belongs to `[schedule]`
 12 |
 13 | [schedule]
-   | ---------- move it below this header";
+   | ---------- move it below this header
+   |
+   = help: `statetune explain schedule.lr_final` says what it does, and its range";
         let text = MINIMAL.replace("\"state\"\n", "\"state\"\nlr_final = 0.5\n");
         assert_eq!(shown(&text), expected);
         let fault = shown(&format!("{MINIMAL}epoch_save = 4\n"));

@@ -6,6 +6,7 @@ mod device;
 mod model;
 mod peft;
 mod presets;
+mod rates;
 mod sources;
 
 pub use changes::{Change, Reach, changes, reach};
@@ -133,8 +134,9 @@ pub fn resolve(
     runs_dir: PathBuf,
 ) -> Result<Plan, Vec<Diagnostic>> {
     let config = &loaded.config;
-    let mut faults = Faults { loaded: &loaded, found: Vec::new() };
+    let mut faults = Faults { loaded: &loaded, found: loaded.lints() };
     faults.check_schedule();
+    rates::check(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
     let (template, mask) = data::resolve(&mut faults);
     faults.check_sample(sources::one_pair(&config.data, &sources).is_some());
@@ -143,7 +145,8 @@ pub fn resolve(
     let peft = peft::resolve(&mut faults, purpose);
     let quant = faults.quant();
     let compute = faults.compute(find_gpu);
-    let found = faults.found;
+    let mut found = faults.found;
+    found.retain(|one| !one.is_allowed());
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
     let Some((model, compute)) = model.zip(compute).filter(|_| can_start) else {
         return Err(found);
@@ -211,6 +214,12 @@ impl<'a> Faults<'a> {
     /// Adds a fault at the value of `key`, or without a place where nobody wrote one.
     fn add(&mut self, key: &str, fault: Diagnostic) {
         self.found.push(self.loaded.at(key, fault));
+    }
+
+    /// Adds a fault at `key`, which is put right by taking its line out.
+    fn add_superfluous(&mut self, key: &str, fault: Diagnostic) {
+        let fault = self.loaded.at(key, fault.help("delete the line"));
+        self.found.push(fault.fix("deletes it", self.loaded.removal(key)));
     }
 
     fn check_schedule(&mut self) {

@@ -10,6 +10,7 @@ mod data_look;
 mod device;
 mod edges;
 mod emoji_state;
+mod experiments;
 mod peft;
 mod quant;
 mod resume;
