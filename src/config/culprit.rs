@@ -164,7 +164,9 @@ impl Culprit<'_> {
             Some(meaning) => fault.note(meaning),
             None => fault,
         };
-        fault.help(format!("`statetune explain {}` says what each choice does", self.name))
+        // The choices of an entry are those of its list.
+        let key = self.name.trim_end_matches(|c: char| c.is_ascii_digit() || "[]".contains(c));
+        fault.help(format!("`statetune explain {key}` says what each choice does"))
     }
 
     fn choices_note(&self) -> String {
@@ -181,12 +183,16 @@ impl Culprit<'_> {
     pub(super) fn out_of_range(&self) -> Diagnostic {
         let range = self.place.value.clone();
         let written = self.source.text.get(range.clone()).unwrap_or_default();
-        let (message, label) = match self.node.get("pattern").and_then(Value::as_str) {
-            Some(pattern) => {
+        let pattern = self.node.get("pattern").and_then(Value::as_str);
+        let (message, label) = match (pattern, self.value) {
+            (Some(pattern), _) => {
                 let message = format!("`{}` has characters that are not allowed", self.name);
                 (message, format!("must match `{pattern}`"))
             }
-            None => {
+            (None, Value::String(_) | Value::Array(_)) => {
+                (format!("`{}` {}", self.name, self.wrong_length()), String::new())
+            }
+            (None, _) => {
                 let bounds = bounds(self.node, self.value);
                 let message = format!("`{}` must be {bounds}, found {written}", self.name);
                 match self.meant(Fault::Range) {
@@ -199,6 +205,20 @@ impl Culprit<'_> {
         match about(self.node) {
             Some(about) => error.note(format!("`{}`: {about}", self.name)),
             None => error,
+        }
+    }
+}
+
+impl Culprit<'_> {
+    /// What is wrong with the length of a text or a list.
+    fn wrong_length(&self) -> String {
+        let length = self.value.as_array().map_or(0, Vec::len);
+        let bound = |key: &str| self.node.get(key).and_then(Value::as_u64);
+        match (bound("minItems"), bound("maxItems")) {
+            (Some(least), Some(most)) if least == most => {
+                format!("has {length} entries instead of {least}")
+            }
+            _ => "must not be empty".to_owned(),
         }
     }
 }

@@ -99,12 +99,14 @@ impl<'a> Explainer<'a> {
         }
     }
 
-    /// The keys of the same table that the unknown key at `path` may stand for.
+    /// The keys that the unknown key at `path` may stand for.
     pub(super) fn keys_meant(&self, path: &[String]) -> Vec<KeyPath> {
         let Some((key, table)) = path.split_last() else { return Vec::new() };
         match self.meant(key, table) {
             Meant::Here(keys) => keys.iter().map(|key| below(table, key)).collect(),
-            _ => Vec::new(),
+            Meant::InTables(homes) => homes.iter().map(|home| below(home, &plain(key))).collect(),
+            Meant::Elsewhere(home, key) => vec![below(&home, &key)],
+            Meant::NoSetting(_) | Meant::Nothing => Vec::new(),
         }
     }
 
@@ -420,7 +422,6 @@ fn in_table(table: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::Overrides;
     use crate::config::load::tests::{MINIMAL, faults, only_fault, set};
 
@@ -698,97 +699,5 @@ lr_init = nan
             "ST0104 command line",
         ];
         assert_eq!(told, expected);
-    }
-
-    /// The table, the key and the value of a line.
-    type Line = (KeyPath, String, String);
-
-    /// The methods that the tests of every key go through.
-    const METHODS: [&str; 4] = ["state", "lora", "pissa", "disha"];
-
-    /// A file with every key that the schema has for a method: in each table its header and one line for
-    /// each key.
-    fn every_key(method: &str) -> Vec<Line> {
-        let keys = Keys::new();
-        let document = serde_json::json!({ "peft": { "type": method } });
-        let mut lines = Vec::new();
-        for (table, key) in keys.all() {
-            let path = below(&table, key);
-            let Some(node) = keys.find(&path, &document) else { continue };
-            let word = match path == ["peft", "type"] {
-                true => Some(method),
-                false => keys.choices(&path, &document).first().copied(),
-            };
-            let word = word.map(|word| format!("\"{word}\""));
-            let value = example(node).map(Value::to_string).or(word);
-            // The keys of these tables are there.
-            let tables = [["sample", "probe"], ["data", "source"], ["data", "template"]];
-            if !is_table(node) && !tables.iter().any(|table| path == *table) {
-                lines.push((table, key.to_owned(), value.expect("every key has an example")));
-            }
-        }
-        lines.sort_by(|(a, ..), (b, ..)| a.cmp(b)); // a table stands in one place
-        lines
-    }
-
-    fn file_of(lines: &[Line]) -> String {
-        let mut text = String::new();
-        let mut current = Vec::new();
-        for (table, key, value) in lines {
-            if *table != current {
-                text += &format!("{}\n", header(table));
-                current.clone_from(table);
-            }
-            text += &format!("{key} = {value}\n");
-        }
-        text
-    }
-
-    /// Files with every key, each with the number of a line; of all methods but one, those of `[peft]` alone.
-    fn every_line() -> Vec<(Vec<Line>, usize)> {
-        let mut all = Vec::new();
-        for method in METHODS {
-            let lines = every_key(method);
-            assert!(faults(&file_of(&lines), &Overrides::default()).is_empty());
-            let chosen = |&index: &usize| method == METHODS[0] || lines[index].0 == ["peft"];
-            all.extend((0..lines.len()).filter(chosen).map(|index| (lines.clone(), index)));
-        }
-        all
-    }
-
-    #[test]
-    fn every_key_with_a_lost_letter_is_recognised() {
-        for (lines, index) in every_line() {
-            let (table, key, _) = &lines[index];
-            for lost in 0..key.len() {
-                let mut lines = lines.clone();
-                lines[index].1.remove(lost);
-                let wrong = lines[index].1.clone();
-                // `type` is a key as well, of another table, and is explained as one.
-                if (key.as_str(), wrong.as_str()) == ("dtype", "type") {
-                    continue;
-                }
-                let fault = shown(&file_of(&lines));
-                // What is left of `dtype` is a key of other tables.
-                if wrong == TAG {
-                    continue;
-                }
-                assert!(fault.contains(&format!("unknown key `{wrong}`")), "{table:?}: {fault}");
-                assert!(fault.contains(&format!("`{key}`")), "{table:?}.{key}: {fault}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_value_of_a_wrong_type_is_pointed_at() {
-        for (mut lines, index) in every_line() {
-            let is_flag = ["false", "true"].contains(&lines[index].2.as_str());
-            let wrong = if is_flag { "0" } else { "true" };
-            lines[index].2 = wrong.to_owned();
-            let faults = faults(&file_of(&lines), &Overrides::default());
-            let [fault] = &*faults else { panic!("{faults:?}") };
-            let span = fault.span.as_ref().expect("a place");
-            assert_eq!((fault.code, &span.text[span.range.clone()]), ("ST2001", wrong));
-        }
     }
 }

@@ -45,7 +45,7 @@ fn escape(source: &Source, (path, place): (&KeyPath, &Place)) -> Option<Diagnost
         .label("literal string")
         .note("the model would read the two characters")
         .help("use double quotes, in which escapes count")
-        .fix("does it", edits)
+        .fix("writes it so", edits)
         .help_to_silence();
     Some(lint)
 }
@@ -83,7 +83,7 @@ warning[ST1204]: `\\n` in single quotes is a backslash and an n, not a line brea
    |   ^^^^^^^^^^^^^^^^^^^^^^^^^^ literal string
    |
    = note: the model would read the two characters
-   = help: `statetune check emoji.toml --fix` does it
+   = help: `statetune check emoji.toml --fix` writes it so
    = help: use double quotes, in which escapes count
    = help: silence with `# statetune: allow(ST1204)` on the line above";
         assert_eq!(found[0].render(false), expected);

@@ -8,7 +8,7 @@ use serde_json::{Map, Number};
 use toml_edit::{Document, Item, TableLike, TomlError, Value};
 
 use super::keys::KeyPath;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Edit, Span};
 
 /// A text that sets values: the experiment file, or one override.
 #[derive(Clone, Debug)]
@@ -94,6 +94,16 @@ fn syntax_fault(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
         None => (error.message(), None),
     };
     let range = error.span().unwrap_or(text.len()..text.len());
+    if let Some(bare) = bare_text(&text, &range) {
+        let quoted = format!("\"{bare}\"");
+        return Diagnostic::error(
+            "ST1000",
+            format!("the file is not valid TOML: `{bare}` is no value"),
+        )
+        .at(Span { file, text, first_line: 1, range: range.clone() })
+        .label(format!("put it in quotes: `{quoted}`"))
+        .fix(&format!("writes `{quoted}`"), vec![Edit::replace(range, quoted)]);
+    }
     let (before, after) = (text[..range.start].trim_end_matches([' ', '\t']), &text[range.start..]);
     let is_cut =
         before.ends_with('=') && after.lines().next().unwrap_or_default().trim().is_empty();
@@ -102,6 +112,17 @@ fn syntax_fault(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
     Diagnostic::error("ST1000", format!("the file is not valid TOML: {what}"))
         .at(Span { file, text, first_line: 1, range })
         .label(expected.map(|what| format!("expected {what}")).unwrap_or_default())
+}
+
+/// The word at `range`, where it stands as a value without its quotes and with nothing behind it.
+fn bare_text<'a>(text: &'a str, range: &Range<usize>) -> Option<&'a str> {
+    let word = text.get(range.clone())?;
+    let is_word = word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
+    let behind = text[range.end..].lines().next().unwrap_or_default().trim();
+    let is_value = text[..range.start].trim_end_matches([' ', '\t']).ends_with('=')
+        && (behind.is_empty() || behind.starts_with('#'));
+    (is_word && is_value).then_some(word)
 }
 
 /// Collects places while values are turned into JSON.

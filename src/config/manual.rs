@@ -152,7 +152,8 @@ fn range(node: &Value) -> Option<String> {
 /// The words of a value that is no tag, each with what it does.
 fn choices(node: &Value) -> Vec<(String, String)> {
     let branches = node.get("anyOf").and_then(Value::as_array).into_iter().flatten();
-    let nodes = branches.chain([node]).filter(|node| node.get("enum").is_some());
+    let nodes =
+        branches.chain([node]).chain(node.get("items")).filter(|node| node.get("enum").is_some());
     nodes
         .flat_map(|node| {
             let docs = node["x-taplo"]["docs"]["enumValues"].as_array();
@@ -236,26 +237,31 @@ impl KeyManual {
 
 /// The reference page: a section for each table, a row for each key.
 pub fn reference() -> String {
-    let mut page = "# The experiment file\n\n<!-- Generated from src/config; a test compares it. -->\n\n\
-         What `statetune explain KEY` says about each key. Choices have sections of their own there.\n"
-        .to_owned();
+    let mut page =
+        "# The experiment file\n\n<!-- Generated from src/config; a test compares it. -->\n\n\
+         `statetune explain KEY` says the same about one key, and what each of its choices does.\n"
+            .to_owned();
     let all = manual();
-    let mut table = None;
-    for one in &all {
-        let (parent, key) = one.key.rsplit_once('.').unwrap_or(("", &one.key));
-        if table != Some(parent) {
-            table = Some(parent);
-            let path: KeyPath = parent.replace('[', ".[").split('.').map(str::to_owned).collect();
-            let title = match parent {
-                "" => "The top of the file".to_owned(),
-                _ => format!("`{}`", header(&path)),
-            };
-            page += &format!(
-                "\n## {title}\n\n| key | type | default | range | unit | what it does |\n"
-            );
-            page += "| --- | --- | --- | --- | --- | --- |\n";
+    let table_of =
+        |one: &KeyManual| one.key.rsplit_once('.').map_or("", |(table, _)| table).to_owned();
+    let mut tables: Vec<String> = Vec::new();
+    for table in all.iter().map(table_of) {
+        if !tables.contains(&table) {
+            tables.push(table);
         }
-        page += &row(key, one);
+    }
+    for table in tables {
+        let path: KeyPath = table.replace('[', ".[").split('.').map(str::to_owned).collect();
+        let title = match &*table {
+            "" => "The top of the file".to_owned(),
+            _ => format!("`{}`", header(&path)),
+        };
+        page +=
+            &format!("\n## {title}\n\n| key | type | default | range | unit | what it does |\n");
+        page += "| --- | --- | --- | --- | --- | --- |\n";
+        for one in all.iter().filter(|one| table_of(one) == table) {
+            page += &row(one.key.rsplit('.').next().unwrap_or_default(), one);
+        }
     }
     page
 }

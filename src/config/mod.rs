@@ -19,6 +19,8 @@ mod load;
 mod locate;
 mod log;
 mod manual;
+#[cfg(test)]
+mod misspelt;
 mod model;
 mod optimizer;
 mod overrides;

@@ -31,7 +31,10 @@ impl Source {
         let content = self.text[place.key.end..line.end].trim_end();
         let moved = format!("{key}{content}");
         let insert = match (home, self.places.get(home)) {
-            ([], _) => return Vec::new(),
+            ([], _) => match self.end_of_top() {
+                Some(end) => Edit::insert(end, format!("{moved}{break_}")),
+                None => return Vec::new(),
+            },
             (_, Some(table)) => {
                 let is_header = self.text[table.value.clone()].starts_with('[');
                 let Some(header) = self.line_of(table).filter(|_| is_header) else {
@@ -48,6 +51,16 @@ impl Source {
             }
         };
         vec![Edit::delete(line), insert]
+    }
+
+    /// The byte after the last line of the keys that stand before all tables.
+    fn end_of_top(&self) -> Option<usize> {
+        let top = self
+            .places
+            .iter()
+            .filter(|(path, place)| path.len() == 1 && !place.found.contains("table"));
+        let ends = top.filter_map(|(_, place)| self.line_of(place)).map(|line| line.end);
+        ends.max().filter(|end| self.text[..*end].ends_with('\n'))
     }
 
     /// Takes out the line of a key; none where the key does not have its line for itself.
@@ -79,7 +92,9 @@ mod tests {
     fn moved(text: &str, key: &[&str], home: &str) -> Option<String> {
         let source = Source::parse("emoji.toml".into(), text.to_owned()).expect("valid TOML");
         let path: Vec<String> = key.iter().map(|step| (*step).to_owned()).collect();
-        let edits = source.relocate(&source.places[&path], &[home.to_owned()], "new");
+        let home: Vec<String> =
+            home.split('.').filter(|step| !step.is_empty()).map(str::to_owned).collect();
+        let edits = source.relocate(&source.places[&path], &home, "new");
         (!edits.is_empty()).then(|| apply(text, [&edits[..]]).0)
     }
 
@@ -93,6 +108,10 @@ mod tests {
         assert_eq!(
             moved("[a]\r\nx = 1\r\n[b]", &["a", "x"], "b").as_deref(),
             Some("[a]\r\n[b]\r\nnew = 1\r\n")
+        );
+        assert_eq!(
+            moved("n = 0\n\n[a]\nx = 1 # one\n", &["a", "x"], "").as_deref(),
+            Some("n = 0\nnew = 1 # one\n\n[a]\n")
         );
         assert_eq!(
             moved("[a]\nx = 1 # one", &["a", "x"], "b").as_deref(),

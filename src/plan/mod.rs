@@ -218,8 +218,11 @@ impl<'a> Faults<'a> {
 
     /// Adds a fault at `key`, which is put right by taking its line out.
     fn add_superfluous(&mut self, key: &str, fault: Diagnostic) {
-        let fault = self.loaded.at(key, fault.help("delete the line"));
-        self.found.push(fault.fix("deletes it", self.loaded.removal(key)));
+        let (fault, edits) = (self.loaded.at(key, fault), self.loaded.removal(key));
+        self.found.push(match edits.is_empty() {
+            true => fault.help("delete the line"),
+            false => fault.fix("deletes the line", edits),
+        });
     }
 
     fn check_schedule(&mut self) {

@@ -49,22 +49,32 @@ fn shown(output: &Output) -> String {
     parts.fold(format!("exit code {code}"), |shown, part| format!("{shown}\n\n{part}"))
 }
 
-/// The lines that are in one text alone, with `-` and `+`.
+/// The lines that go and come from one text to the other, with `-` and `+`, in their order.
 fn changes(old: &str, new: &str) -> String {
-    let without = |lines: &str, others: &str| -> Vec<String> {
-        let mut others: Vec<&str> = others.lines().collect();
-        let is_new = |line: &&str| match others.iter().position(|other| other == line) {
-            Some(at) => {
-                others.remove(at);
-                false
-            }
-            None => true,
-        };
-        lines.lines().filter(is_new).map(str::to_owned).collect()
-    };
-    let gone = without(old, new).into_iter().map(|line| format!("- {line}\n"));
-    let come = without(new, old).into_iter().map(|line| format!("+ {line}\n"));
-    gone.chain(come).collect()
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    // common[i][j]: lines that old[i..] and new[j..] have in common, in this order.
+    let mut common = vec![vec![0; new.len() + 1]; old.len() + 1];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            common[i][j] = match old[i] == new[j] {
+                true => common[i + 1][j + 1] + 1,
+                false => common[i + 1][j].max(common[i][j + 1]),
+            };
+        }
+    }
+    let (mut i, mut j, mut changes) = (0, 0, String::new());
+    while i < old.len() || j < new.len() {
+        if i < old.len() && j < new.len() && old[i] == new[j] {
+            (i, j) = (i + 1, j + 1);
+        } else if j == new.len() || i < old.len() && common[i + 1][j] >= common[i][j + 1] {
+            changes += &format!("- {}\n", old[i]);
+            i += 1;
+        } else {
+            changes += &format!("+ {}\n", new[j]);
+            j += 1;
+        }
+    }
+    changes
 }
 
 /// What `check --format json` says about files, by their names.
@@ -235,4 +245,40 @@ fn gallery_16_steps_that_do_not_cover_the_data() {
     assert_eq!(output.code, Some(0), "{output:?}");
     let warning = output.stderr.split("\n\n").find(|part| part.contains("ST2401"));
     compare("gallery_16_steps_do_not_cover", warning.expect("a warning").trim_start());
+}
+
+#[test]
+fn codes_and_keys_are_explained() {
+    let case = Case::new();
+    let explained = |name: &str| case.statetune(&["explain", name]);
+    let expected = "\
+ST1204: an escape in single quotes
+
+In single quotes TOML reads every character as it is: `'\\n'` is a backslash and an n. In double quotes it is a line break. A prompt
+without its line breaks does not look like what the model was trained on, and the answers are bad without a sign of why.";
+    explained("st1204").succeeds(expected, "");
+    let expected = "\
+schedule.lr_init
+
+  Learning rate after the warmup, above 0. States start at zero and need far more than weights: 1.0 is usual for them.
+
+  type     a number
+  default  none, the file must say it
+  range    above 0
+  unit     no unit";
+    explained("lr_init").succeeds(expected, "");
+    let output = explained("peft.alpha");
+    assert!(output.stdout.contains("\n  used by  peft.type = lora\n"), "{}", output.stdout);
+    let output = explained("lr_inti");
+    let expected = "\
+error[ST1102]: there is no code and no key `lr_inti`
+  |
+  = help: did you mean `lr_init`?";
+    assert_eq!((output.code, output.stderr.trim_end()), (Some(2), expected));
+    let output = case.statetune(&["explain", "--all", "--format", "json"]);
+    let all: Value = serde_json::from_str(&output.stdout).expect("an object");
+    assert_eq!(all["schema"], "statetune.explain/1");
+    assert!(all["codes"].as_array().expect("a list").len() > 100);
+    let keys = all["keys"].as_array().expect("a list");
+    assert!(keys.iter().any(|one| one["key"] == "sample.probe[0].regex"));
 }

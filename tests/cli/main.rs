@@ -9,6 +9,7 @@ mod data;
 mod data_look;
 mod device;
 mod edges;
+mod editors;
 mod emoji_state;
 mod experiments;
 mod peft;
