@@ -83,14 +83,14 @@ pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
 
 impl CheckArgs {
     /// What is wrong with a file, after what can be fixed was, if that is asked for.
-    fn fixed(&self, file: &Path) -> Result<Vec<Diagnostic>, Diagnostic> {
+    fn fixed(&self, file: &Path) -> Result<Vec<Diagnostic>, Box<Diagnostic>> {
         let mut fixed = 0;
         let mut diagnostics = self.diagnostics(file);
         for _ in 0..if self.fix { ROUNDS } else { 0 } {
             let Some((text, count)) = fixes(&diagnostics, file) else { break };
             rewrite(file, &text).map_err(|error| {
                 let message = format!("cannot write `{}`", file.display());
-                Diagnostic::error("ST0301", message).note(error.to_string())
+                Box::new(Diagnostic::error("ST0301", message).note(error.to_string()))
             })?;
             fixed += count;
             diagnostics = self.diagnostics(file);

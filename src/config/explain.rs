@@ -3,12 +3,11 @@
 use serde_json::Value;
 
 use super::culprit::{Culprit, about, list, one_of};
-use super::faults::{Fault, find};
-use super::foreign::{current_name, secret};
+use super::faults::Fault;
+use super::foreign::secret;
 use super::keys::{self, KeyPath, Keys, below, dotted, example, header, is_table};
 use super::load::find_place;
-use super::locate::{Places, Source};
-use super::schema::TAG;
+use super::locate::Source;
 use super::suggest::{Meant, meant, nearest, plain};
 use crate::diagnostic::{Diagnostic, Span};
 
@@ -21,7 +20,7 @@ pub(super) struct Explainer<'a> {
     /// The experiment file, then what was set over it.
     pub(super) sources: &'a [Source],
     pub(super) document: &'a Value,
-    /// Every fault of the document, as [`find`] finds them.
+    /// Every fault of the document, as [`super::faults::find`] finds them.
     pub(super) found: &'a [(KeyPath, Fault)],
 }
 
@@ -46,46 +45,7 @@ impl<'a> Explainer<'a> {
         (culprit.order(), diagnostic)
     }
 
-    /// The message with a fix that writes another value, where that puts it right.
-    fn with_value(
-        &self,
-        path: &[String],
-        value: &str,
-        culprit: &Culprit,
-        error: Diagnostic,
-    ) -> Diagnostic {
-        let Some(parsed) = parsed(value) else { return error };
-        let is_right = self.is_mended(path, |document| keys::put(path, parsed, document));
-        if !is_right {
-            return error;
-        }
-        let does = match path.last().filter(|key| !key.starts_with('[')) {
-            Some(key) => format!("writes `{key} = {value}`"),
-            None => format!("writes `{value}`"),
-        };
-        error.fix(&does, culprit.source.rewrite(culprit.place, value))
-    }
-
-    /// Whether a change of the document takes away the fault at `path` and brings no other one.
-    fn is_mended(&self, path: &[String], change: impl FnOnce(&mut Value) -> bool) -> bool {
-        let mut document = self.document.clone();
-        if !change(&mut document) {
-            return false;
-        }
-        let left = find(self.keys, &document);
-        left.iter().all(|fault| fault.0 != path && self.found.contains(fault))
-    }
-
-    /// Whether the value of the unknown key at `path` can stand at `other`, which is not in use yet.
-    fn can_become(&self, path: &[String], other: &[String]) -> bool {
-        let is_free = self.sources[0].places.get(other).is_none();
-        is_free
-            && self.is_mended(path, |document| {
-                keys::take(path, document).is_some_and(|value| keys::put(other, value, document))
-            })
-    }
-
-    fn culprit(&self, path: &[String]) -> Culprit<'a> {
+    pub(super) fn culprit(&self, path: &[String]) -> Culprit<'a> {
         let (layer, source, place) = find_place(self.sources, path)
             .expect("defaults are valid, so somebody wrote what is at fault");
         Culprit {
@@ -168,93 +128,6 @@ impl<'a> Explainer<'a> {
                 unknown("there is no such key".to_owned()).note(self.known_keys(table))
             }
         }
-    }
-
-    /// Whether the table of the key at `path` has it under another tag alone.
-    pub(super) fn is_of_other_type(&self, path: &[String]) -> bool {
-        self.other_types(path).is_some()
-    }
-
-    /// The name of the key at `path` under the tags that have it, and these tags; `None` when the tag that
-    /// is written has it, or none has.
-    fn other_types(&self, path: &[String]) -> Option<(String, Vec<&str>)> {
-        let (key, table) = path.split_last()?;
-        let own = plain(key);
-        let known = match current_name(&own) {
-            Some((other, known)) if table == [other] => known.to_owned(),
-            _ => own,
-        };
-        let tags = self.keys.tags_with(table, &known, self.document);
-        let tag = keys::value(&below(table, TAG), self.document)?.as_str()?;
-        let is_of_others = !tags.is_empty() && !tags.contains(&tag);
-        (is_of_others && find_place(self.sources, &below(table, TAG)).is_some())
-            .then_some((known, tags))
-    }
-
-    /// The messages about keys that their tables have under other tags alone: one for the keys of a table
-    /// that stand in one text.
-    pub(super) fn of_other_types(&self, paths: &[&KeyPath]) -> Vec<(Order, Diagnostic)> {
-        let is_beside = |one: &&KeyPath, other: &&KeyPath| {
-            let place = |path: &KeyPath| {
-                let table = path.split_last().map(|(_, table)| table);
-                (table.map(<[String]>::to_vec), self.culprit(path).layer)
-            };
-            place(one) == place(other)
-        };
-        paths.chunk_by(is_beside).map(|paths| self.of_other_type(paths)).collect()
-    }
-
-    /// The message about keys of one table in one text, at least one.
-    fn of_other_type(&self, paths: &[&KeyPath]) -> (Order, Diagnostic) {
-        let table = &paths[0][..paths[0].len() - 1];
-        let tag_path = below(table, TAG);
-        let mut culprits: Vec<Culprit> = paths.iter().map(|path| self.culprit(path)).collect();
-        culprits.sort_by_key(|culprit| culprit.place.key.start);
-        let mut users: Vec<Vec<&str>> = Vec::new();
-        let mut labels = Vec::new();
-        let mut names = Vec::new();
-        for culprit in &culprits {
-            let key = culprit.name.rsplit('.').next().unwrap_or_default();
-            let (known, tags) = self
-                .other_types(&below(table, key))
-                .expect("only keys of other types are told about");
-            let tags_text = tags.join(", ");
-            labels.push(match known == key {
-                true => format!("used by: {tags_text}"),
-                false => format!("as `{known}` used by: {tags_text}"),
-            });
-            names.push(key.to_owned());
-            users.push(tags);
-        }
-        let tag = keys::value(&tag_path, self.document).and_then(Value::as_str);
-        let verb = if names.len() == 1 { "has" } else { "have" };
-        let message = format!(
-            "{} {verb} no meaning for `{} = \"{}\"`",
-            all_of(&names),
-            dotted(&tag_path),
-            tag.unwrap_or_default()
-        );
-        let first = &culprits[0];
-        let mut error = Diagnostic::error("ST2101", message)
-            .at(first.source.span(first.place.key.clone()))
-            .label(labels[0].clone());
-        for (culprit, label) in culprits.iter().zip(&labels).skip(1) {
-            error = error.also(culprit.place.key.clone(), label.clone());
-        }
-        if let Some((_, source, place)) = find_place(self.sources, &tag_path)
-            && std::ptr::eq(source, first.source)
-        {
-            error = error.also(place.value.clone(), "because of this");
-        }
-        let common = users[0].iter().filter(|tag| users.iter().all(|tags| tags.contains(tag)));
-        let common = common.copied().collect::<Vec<_>>().join(", ");
-        let (lines, them) =
-            if names.len() == 1 { ("the line", "it") } else { ("the lines", "them") };
-        let help = match &*common {
-            "" => format!("delete {lines}"),
-            common => format!("delete {lines}, or choose a type that uses {them}: {common}"),
-        };
-        (first.order(), error.help(help))
     }
 
     fn unknown_table(&self, key: &str, culprit: &Culprit) -> Diagnostic {
@@ -395,22 +268,6 @@ fn secret_in_file(key: &str, variable: &str, culprit: &Culprit) -> Diagnostic {
         .label("no secret belongs here")
         .note("the file is copied into every run directory, and run directories are passed on")
         .help(format!("delete the line; programs that need the secret read {variable}"))
-}
-
-/// A value as it stands in a file, as JSON; none where it is no TOML.
-fn parsed(value: &str) -> Option<Value> {
-    let value = value.parse::<toml_edit::Value>().ok()?;
-    Some(Places::default().value(&mut KeyPath::new(), &value, 0..0, None))
-}
-
-/// `a`, `b` and `c`, each in backquotes.
-fn all_of(words: &[String]) -> String {
-    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    match words.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
-    }
 }
 
 fn in_table(table: &[String]) -> String {

@@ -19,10 +19,12 @@ mod load;
 mod locate;
 mod log;
 mod manual;
+mod mend;
 #[cfg(test)]
 mod misspelt;
 mod model;
 mod optimizer;
+mod other_type;
 mod overrides;
 mod peft;
 mod quant;

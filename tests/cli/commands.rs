@@ -13,6 +13,7 @@ Commands:
   run       Run an experiment: prepare its data, train, sample, write a run directory
   resume    Go on with a run that was stopped, killed or made longer, bit for bit
   check     Check an experiment file without running it
+  explain   Explain a message code or a key of the experiment file
   generate  Let a base model, or a run's tuned model, continue a text
   data      Look at the documents of an experiment, prepare them, write them for other programs
   cache     List or remove prepared data
