@@ -12,6 +12,14 @@
 //!    = note: nothing was run
 //! ```
 
+mod allow;
+mod codes;
+mod edit;
+mod json;
+
+pub use codes::{Code, codes};
+pub use edit::{Edit, apply};
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -38,6 +46,9 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// What to do: an edit or a command.
     pub helps: Vec<String>,
+    /// Changes of the text of `span` that put it right, all of them together; empty where a person must
+    /// decide.
+    pub fix: Vec<Edit>,
 }
 
 /// Whether the command can go on.
@@ -126,6 +137,7 @@ impl Diagnostic {
             others: Vec::new(),
             notes: Vec::new(),
             helps: Vec::new(),
+            fix: Vec::new(),
         }
     }
 
@@ -164,6 +176,18 @@ impl Diagnostic {
         self
     }
 
+    /// Sets the changes that put it right, in the file of its place, and a help that tells what they do:
+    /// `renames it`. Without changes or a place there is no fix.
+    #[must_use]
+    pub fn fix(mut self, does: &str, edits: Vec<Edit>) -> Self {
+        if let Some(span) = self.span.as_ref().filter(|_| !edits.is_empty()) {
+            let help = format!("`statetune check {} --fix` {does}", span.file.display());
+            self.helps.insert(0, help);
+            self.fix = edits;
+        }
+        self
+    }
+
     /// The message as text, without a line break at the end. The frame is ASCII; `color` adds
     /// terminal colours.
     pub fn render(&self, color: bool) -> String {
@@ -187,6 +211,16 @@ impl Diagnostic {
         // A frame without line numbers has an empty margin; one space makes it look like the others.
         let is_numbered = self.span.as_ref().is_some_and(|span| span.first_line > 0);
         if is_numbered { rendered } else { rendered.replace('\n', "\n ") }
+    }
+}
+
+/// `3 errors, 1 warning in emoji.toml; 2 can be fixed with --fix`: [`summary`] for who can have them fixed.
+pub fn summary_with_fixes(diagnostics: &[Diagnostic], file: &Path) -> String {
+    let fixable = diagnostics.iter().filter(|one| !one.fix.is_empty()).count();
+    let summary = summary(diagnostics, file);
+    match fixable {
+        0 => summary,
+        _ => format!("{summary}; {fixable} can be fixed with --fix"),
     }
 }
 
@@ -434,5 +468,11 @@ error[ST3001]: bad
         assert_eq!(summary(&[error(), error()], file), "2 errors in emoji.toml");
         assert_eq!(summary(&[error(), warning], file), "1 error, 1 warning in emoji.toml");
         assert_eq!(summary(&[], file), "no errors in emoji.toml");
+        let edits = vec![Edit::insert(0, "x")];
+        let fixed = error().at(span(FILE, "micro_bzs")).fix("adds a letter", edits);
+        assert_eq!(fixed.helps, ["`statetune check emoji.toml --fix` adds a letter"]);
+        let text = summary_with_fixes(&[fixed, error()], file);
+        assert_eq!(text, "2 errors in emoji.toml; 1 can be fixed with --fix");
+        assert_eq!(summary_with_fixes(&[error()], file), "1 error in emoji.toml");
     }
 }

@@ -1,13 +1,21 @@
 //! `statetune check`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde_json::Value;
 
-use super::{Color, ExperimentArgs, say};
+use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
+use crate::diagnostic::{Diagnostic, Severity, apply, summary_with_fixes};
 use crate::exit::ExitCode;
 use crate::kernels::find_driver;
 use crate::plan::Purpose;
+use crate::tensorfile::write_atomically;
+
+/// Rounds of fixes at most: a fix may bring to light what it hid, and two fixes of one place take two.
+const ROUNDS: usize = 20;
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]
@@ -15,20 +23,136 @@ pub(super) struct CheckArgs {
     /// Experiment files.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Change the files where it is certain what was meant; comments stay.
+    #[arg(long)]
+    fix: bool,
+    /// Exit with 1 when a file has warnings.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    deny: Option<Deny>,
+    /// Show only the warnings with these codes, or those that begin so: `ST12,ST2301`. Errors are always shown.
+    #[arg(long, value_delimiter = ',', value_name = "CODES", value_parser = code)]
+    select: Vec<String>,
+    /// Do not show the warnings with these codes, or those that begin so.
+    #[arg(long, value_delimiter = ',', value_name = "CODES", value_parser = code)]
+    ignore: Vec<String>,
+    /// How to answer: `json` is a list of `statetune.diagnostic/1` on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
     #[command(flatten)]
     experiment: ExperimentArgs,
 }
 
-/// Checks every file and returns the code of the first that is not valid. Where there is a CUDA driver it
-/// takes a GPU for granted: only libtorch can tell, and it takes long to load.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Deny {
+    /// Warnings.
+    Warnings,
+}
+
+/// Reads a code or the start of one.
+fn code(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix("ST").filter(|digits| digits.len() <= 4);
+    let is_code = digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    is_code.then(|| text.to_owned()).ok_or_else(|| "a code is ST and up to four digits".to_owned())
+}
+
+/// Checks every file. Where there is a CUDA driver it takes a GPU for granted: only libtorch can tell, and it takes
+/// long to load. The exit code is that of the first file with errors, then that of denied warnings.
 pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
-    let mut code = ExitCode::Ok;
+    let mut found: Vec<Value> = Vec::new();
+    let mut codes = Vec::new();
     for file in &args.files {
-        match args.experiment.plan_with(find_driver, file, Purpose::Check, color) {
-            Ok(_) => say(format_args!("{}: valid", file.display())),
-            Err(fault) if code == ExitCode::Ok => code = fault,
-            Err(_) => {}
+        let diagnostics = match args.fixed(file) {
+            Ok(diagnostics) => diagnostics,
+            Err(fault) => {
+                show(&fault, color);
+                codes.push(ExitCode::Disk);
+                continue;
+            }
+        };
+        match args.format {
+            Format::Human => print(&diagnostics, file, color),
+            Format::Json => found.extend(diagnostics.iter().map(Diagnostic::to_json)),
+        }
+        codes.push(args.code_of(&diagnostics));
+    }
+    if args.format == Format::Json {
+        say(format_args!("{:#}", Value::from(found)));
+    }
+    let refused = codes.iter().find(|code| ![ExitCode::Ok, ExitCode::AnswerNo].contains(code));
+    let denied = codes.iter().find(|code| **code == ExitCode::AnswerNo);
+    refused.or(denied).copied().unwrap_or(ExitCode::Ok)
+}
+
+impl CheckArgs {
+    /// What is wrong with a file, after what can be fixed was, if that is asked for.
+    fn fixed(&self, file: &Path) -> Result<Vec<Diagnostic>, Box<Diagnostic>> {
+        let mut fixed = 0;
+        let mut diagnostics = self.diagnostics(file);
+        for _ in 0..if self.fix { ROUNDS } else { 0 } {
+            let Some((text, count)) = fixes(&diagnostics, file) else { break };
+            rewrite(file, &text).map_err(|error| {
+                let message = format!("cannot write `{}`", file.display());
+                Box::new(Diagnostic::error("ST0301", message).note(error.to_string()))
+            })?;
+            fixed += count;
+            diagnostics = self.diagnostics(file);
+        }
+        if fixed > 0 {
+            tell(format_args!("{}: {fixed} fixed", file.display()));
+        }
+        Ok(diagnostics)
+    }
+
+    fn diagnostics(&self, file: &Path) -> Vec<Diagnostic> {
+        let planned = self.experiment.try_plan(find_driver, file, Purpose::Check);
+        let mut found = planned.map_or_else(|faults| faults, |plan| plan.warnings);
+        let is_in =
+            |codes: &[String], code: &str| codes.iter().any(|start| code.starts_with(start));
+        found.retain(|one| {
+            let is_wanted = self.select.is_empty() || is_in(&self.select, one.code);
+            one.severity == Severity::Error || is_wanted && !is_in(&self.ignore, one.code)
+        });
+        found
+    }
+
+    fn code_of(&self, diagnostics: &[Diagnostic]) -> ExitCode {
+        if diagnostics.iter().any(|one| one.severity == Severity::Error) {
+            return exit_code(diagnostics);
+        }
+        match self.deny {
+            Some(Deny::Warnings) if !diagnostics.is_empty() => ExitCode::AnswerNo,
+            _ => ExitCode::Ok,
         }
     }
-    code
+}
+
+/// The text of the file after as many fixes as go together, and their number; `None` when there are none.
+fn fixes(diagnostics: &[Diagnostic], file: &Path) -> Option<(String, usize)> {
+    let fixable = diagnostics.iter().filter(|one| !one.fix.is_empty());
+    let here = fixable.filter_map(|one| Some((one.span.as_ref()?, &*one.fix)));
+    let here: Vec<_> = here.filter(|(span, _)| span.file == file).collect();
+    let (span, _) = here.first()?;
+    Some(apply(&span.text, here.iter().map(|(_, fix)| *fix)))
+}
+
+/// Puts another text in a file, all of it or nothing. A link stays a link, and who may read stays who may.
+fn rewrite(file: &Path, text: &str) -> io::Result<()> {
+    let file = fs::canonicalize(file)?;
+    let permissions = fs::metadata(&file)?.permissions();
+    write_atomically(&file, |new| {
+        new.as_file().set_permissions(permissions)?;
+        new.write_all(text.as_bytes())
+    })
+}
+
+fn print(diagnostics: &[Diagnostic], file: &Path, color: Color) {
+    for diagnostic in diagnostics {
+        tell(format_args!("{}\n", diagnostic.render(color.on())));
+    }
+    if diagnostics.len() > 1 {
+        tell(summary_with_fixes(diagnostics, file));
+    }
+    if diagnostics.iter().all(|one| one.severity == Severity::Warning) {
+        say(format_args!("{}: valid", file.display()));
+    }
 }

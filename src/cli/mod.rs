@@ -10,6 +10,7 @@ mod data;
 mod diff;
 mod doctor;
 mod eval;
+mod explain;
 mod export;
 mod generate;
 mod import;
@@ -168,28 +169,28 @@ impl ExperimentArgs {
 
     /// Reads the experiment file, plans it and prints the warnings, or prints every fault.
     fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
-        self.plan_with(find_gpu, file, purpose, color)
-    }
-
-    /// [`ExperimentArgs::plan`], with another way to find out about a GPU.
-    fn plan_with(
-        &self,
-        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
-        file: &Path,
-        purpose: Purpose,
-        color: Color,
-    ) -> Result<Plan, ExitCode> {
-        let loaded = load(file, &self.overrides())
-            .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
-        if matches!(purpose, Purpose::Run | Purpose::Generate) {
-            fetch_weights(&loaded).map_err(|fault| refuse(&[*fault], file, color))?;
-        }
-        let plan = resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file), find_gpu)
+        let plan = self
+            .try_plan(find_gpu, file, purpose)
             .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
         for warning in &plan.warnings {
             tell(format_args!("{}\n", warning.render(color.on())));
         }
         Ok(plan)
+    }
+
+    /// Reads the experiment file and plans it; nothing is printed. Only `find_gpu` finds out about a GPU.
+    fn try_plan(
+        &self,
+        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        file: &Path,
+        purpose: Purpose,
+    ) -> Result<Plan, Vec<Diagnostic>> {
+        let loaded =
+            load(file, &self.overrides()).map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
+        if matches!(purpose, Purpose::Run | Purpose::Generate) {
+            fetch_weights(&loaded).map_err(|fault| vec![*fault])?;
+        }
+        resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file), find_gpu)
     }
 }
 
@@ -248,6 +249,11 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
     if diagnostics.len() > 1 {
         tell(summary(diagnostics, file));
     }
+    exit_code(diagnostics)
+}
+
+/// The code that faults of an experiment file stand for: that of the first error.
+fn exit_code(diagnostics: &[Diagnostic]) -> ExitCode {
     let first_error = diagnostics.iter().find(|one| one.severity == Severity::Error);
     first_error.map_or(ExitCode::Invalid, |first| ExitCode::of_message(first.code))
 }

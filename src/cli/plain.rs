@@ -8,7 +8,7 @@ use std::process::Command;
 use clap::Subcommand;
 
 use super::{
-    Color, cache, check, config, diff, import, init, presets, report, schema, shell, show,
+    Color, cache, check, config, diff, explain, import, init, presets, report, schema, shell, show,
 };
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -27,6 +27,8 @@ pub(super) enum PlainCommand {
     Init(init::InitArgs),
     /// Check an experiment file without running it.
     Check(check::CheckArgs),
+    /// Explain a message code or a key of the experiment file.
+    Explain(explain::ExplainArgs),
     /// Show, complete, shorten and compare the settings of experiment files.
     Config(config::ConfigArgs),
     /// List or remove prepared data.
@@ -59,6 +61,7 @@ impl PlainCommand {
         match self {
             Self::Init(args) => init::init(&args, color),
             Self::Check(args) => check::check(&args, color),
+            Self::Explain(args) => explain::explain(&args, color),
             Self::Config(args) => config::config(&args, color),
             Self::Cache(args) => cache::cache(&args, color),
             Self::Diff(args) => diff::diff(&args, color),

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Checkpoint {
     /// Mini-epochs from one checkpoint to the next, at least 1. The last mini-epoch always has one.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "mini-epochs"))]
     pub epoch_save: u32,
     /// Newest checkpoints that are kept, at least 0; older ones are removed. 0: all are kept. The products
     /// in `export/` are never removed.
+    #[schemars(extend("x-unit" = "checkpoints"))]
     pub keep_last: u32,
     /// Whether there is a checkpoint of the lowest held-out loss too, which is never removed for being old.
     pub keep_best: bool,

@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 
+use super::explain::Order;
+use super::faults::Fault;
+use super::foreign::{current_number, current_words};
 use super::keys::{example, types};
 use super::locate::{Layer, Place, Source};
-use super::suggest::{current_words, nearest};
+use super::suggest::{nearest, plain};
 use crate::diagnostic::Diagnostic;
 
 /// A value that is at fault.
@@ -21,6 +24,11 @@ pub(super) struct Culprit<'a> {
 }
 
 impl Culprit<'_> {
+    /// Where a message about it stands among others.
+    pub(super) fn order(&self) -> Order {
+        (self.layer, self.place.key.start)
+    }
+
     pub(super) fn wrong_type(&self) -> Diagnostic {
         let expected = self.expected();
         let range = self.place.value.clone();
@@ -30,12 +38,17 @@ impl Culprit<'_> {
         }
         let message = format!("`{}` must be {expected}, found {}", self.name, self.place.found);
         let error = Diagnostic::error("ST2001", message).at(self.source.span(range));
-        if let Some(number) = self.number_in_quotes() {
-            return error.label(format!("remove the quotes: `{number}`")).note(
+        let retyped = self.retyped();
+        let is_number_in_quotes = self.bare().is_some() && !types(self.node).contains(&"boolean");
+        let error = error.label(match retyped {
+            Some((how, value)) => format!("{how} `{value}`"),
+            None => format!("expected {expected}"),
+        });
+        if is_number_in_quotes {
+            return error.note(
                 "in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text",
             );
         }
-        let error = error.label(self.repair().unwrap_or(format!("expected {expected}")));
         if self.choices.is_empty() {
             return error;
         }
@@ -66,51 +79,78 @@ impl Culprit<'_> {
         }
     }
 
-    /// The number that stands in quotes where a number is expected.
-    fn number_in_quotes(&self) -> Option<&str> {
+    /// What stands in quotes where a number or a truth value is expected.
+    fn bare(&self) -> Option<&str> {
         let text = self.value.as_str()?.trim();
         let types = types(self.node);
-        let is_number = match text.parse::<toml_edit::Value>().ok()? {
+        let fits = match text.parse::<toml_edit::Value>().ok()? {
             toml_edit::Value::Integer(_) => types.contains(&"integer") || types.contains(&"number"),
             toml_edit::Value::Float(number) => {
                 types.contains(&"number") && number.value().is_finite()
             }
+            toml_edit::Value::Boolean(_) => types.contains(&"boolean"),
             _ => false,
         };
-        is_number.then_some(text)
+        fits.then_some(text)
     }
 
-    /// The small edit that makes the type right.
-    fn repair(&self) -> Option<String> {
+    /// The value in the right type, after what is to be done for it.
+    fn retyped(&self) -> Option<(&'static str, String)> {
+        if let Some(bare) = self.bare() {
+            return Some(("remove the quotes:", bare.to_owned()));
+        }
         let types = types(self.node);
         let written = self.source.text.get(self.place.value.clone())?;
         let is_scalar = !self.value.is_array() && !self.value.is_object();
-        match self.value.as_f64() {
-            Some(number) if types.contains(&"integer") && number.fract() == 0.0 => {
-                return Some(format!("write `{number}`"));
+        match (self.value.as_f64(), &*types) {
+            (Some(number), types) if types.contains(&"integer") && number.fract() == 0.0 => {
+                Some(("write", number.to_string()))
             }
-            _ => {}
+            (Some(0.0), ["boolean"]) => Some(("write", "false".to_owned())),
+            (Some(1.0), ["boolean"]) => Some(("write", "true".to_owned())),
+            (_, ["string"]) if is_scalar && self.choices.is_empty() => {
+                Some(("put it in quotes:", format!("\"{written}\"")))
+            }
+            (_, ["array"]) if self.value.is_string() => {
+                Some(("put it in brackets:", format!("[{written}]")))
+            }
+            _ => None,
         }
-        match *types {
-            ["string"] if is_scalar && self.choices.is_empty() => {
-                Some(format!("put it in quotes: `\"{written}\"`"))
+    }
+
+    /// The choices that were probably meant, and what other trainers mean by the word.
+    fn words_meant(&self) -> (Vec<String>, Option<&'static str>) {
+        let word = self.value.as_str().unwrap_or_default();
+        match current_words(&self.name, &plain(word)) {
+            Some((words, meaning)) => (words.iter().map(ToString::to_string).collect(), meaning),
+            None => (nearest(word, self.choices.iter().copied()), None),
+        }
+    }
+
+    /// The value that was probably meant, as it would stand in the file, when there is only one.
+    pub(super) fn meant(&self, fault: Fault) -> Option<String> {
+        match (fault, self.value) {
+            (Fault::Type | Fault::Choice, _) if self.bare().is_some() => {
+                self.retyped().map(|(_, value)| value)
             }
-            ["array"] if self.value.is_string() => {
-                Some(format!("put it in brackets: `[{written}]`"))
+            (Fault::Type, _) => self.retyped().map(|(_, value)| value),
+            (Fault::Choice, _) => match &*self.words_meant().0 {
+                [word] => Some(format!("\"{word}\"")),
+                _ => None,
+            },
+            (Fault::Range, Value::Number(number)) => {
+                current_number(&self.name, number.as_f64()?).map(str::to_owned)
             }
             _ => None,
         }
     }
 
     pub(super) fn not_a_choice(&self) -> Diagnostic {
-        if self.number_in_quotes().is_some() {
+        if self.bare().is_some() {
             return self.wrong_type();
         }
         let word = self.value.as_str().unwrap_or_default();
-        let (near, meaning) = match current_words(&self.name, word) {
-            Some((words, meaning)) => (words.iter().map(ToString::to_string).collect(), meaning),
-            None => (nearest(word, self.choices.iter().copied()), None),
-        };
+        let (near, meaning) = self.words_meant();
         let label = match near.is_empty() {
             true => "not one of the choices".to_owned(),
             false => format!("did you mean {}?", one_of(&near)),
@@ -120,10 +160,13 @@ impl Culprit<'_> {
             .at(self.source.span(self.place.value.clone()))
             .label(label)
             .note(self.choices_note());
-        match meaning {
+        let fault = match meaning {
             Some(meaning) => fault.note(meaning),
             None => fault,
-        }
+        };
+        // The choices of an entry are those of its list.
+        let key = self.name.trim_end_matches(|c: char| c.is_ascii_digit() || "[]".contains(c));
+        fault.help(format!("`statetune explain {key}` says what each choice does"))
     }
 
     fn choices_note(&self) -> String {
@@ -140,14 +183,22 @@ impl Culprit<'_> {
     pub(super) fn out_of_range(&self) -> Diagnostic {
         let range = self.place.value.clone();
         let written = self.source.text.get(range.clone()).unwrap_or_default();
-        let (message, label) = match self.node.get("pattern").and_then(Value::as_str) {
-            Some(pattern) => {
+        let pattern = self.node.get("pattern").and_then(Value::as_str);
+        let (message, label) = match (pattern, self.value) {
+            (Some(pattern), _) => {
                 let message = format!("`{}` has characters that are not allowed", self.name);
                 (message, format!("must match `{pattern}`"))
             }
-            None => {
+            (None, Value::String(_) | Value::Array(_)) => {
+                (format!("`{}` {}", self.name, self.wrong_length()), String::new())
+            }
+            (None, _) => {
                 let bounds = bounds(self.node, self.value);
-                (format!("`{}` must be {bounds}, found {written}", self.name), bounds)
+                let message = format!("`{}` must be {bounds}, found {written}", self.name);
+                match self.meant(Fault::Range) {
+                    Some(meant) => (message, format!("did you mean `{meant}`?")),
+                    None => (message, bounds),
+                }
             }
         };
         let error = Diagnostic::error("ST2003", message).at(self.source.span(range)).label(label);
@@ -158,8 +209,22 @@ impl Culprit<'_> {
     }
 }
 
-/// The bounds of a number in words.
-fn bounds(node: &Value, value: &Value) -> String {
+impl Culprit<'_> {
+    /// What is wrong with the length of a text or a list.
+    fn wrong_length(&self) -> String {
+        let length = self.value.as_array().map_or(0, Vec::len);
+        let bound = |key: &str| self.node.get(key).and_then(Value::as_u64);
+        match (bound("minItems"), bound("maxItems")) {
+            (Some(least), Some(most)) if least == most => {
+                format!("has {length} entries instead of {least}")
+            }
+            _ => "must not be empty".to_owned(),
+        }
+    }
+}
+
+/// The bounds of a number in words; the width of its type is told only beside a `value` beyond it.
+pub(super) fn bounds(node: &Value, value: &Value) -> String {
     let branches = node.get("anyOf").and_then(Value::as_array).into_iter().flatten();
     let bounded = branches.chain([node]).find(|node| node.get("minimum").is_some()).unwrap_or(node);
     let bound = |key: &str, words: &str| Some(format!("{words} {}", bounded.get(key)?.as_f64()?));
@@ -179,7 +244,7 @@ pub(super) fn about(node: &Value) -> Option<&str> {
 }
 
 /// Types of JSON Schema in words.
-fn expected(types: &[&str]) -> String {
+pub(super) fn expected(types: &[&str]) -> String {
     let words = types.iter().map(|one| match *one {
         "integer" => "an integer",
         "number" => "a number",
@@ -227,7 +292,8 @@ error[ST2001]: `schedule.lr_init` must be a number, found a string
 13 | lr_init = \"1.0\"
    |           ^^^^^ remove the quotes: `1.0`
    |
-   = note: in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text";
+   = note: in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text
+   = help: `statetune check emoji.toml --fix` writes `lr_init = 1.0`";
         assert_eq!(shown("schedule", "lr_init = \"1.0\""), expected);
         let fault = shown("train", "epoch_steps = \"100\"");
         assert!(fault.contains("must be an integer or `pass`, found a string"), "{fault}");
@@ -241,7 +307,9 @@ error[ST2001]: `train.micro_bsz` must be an integer, found a decimal number
   --> emoji.toml:16:13
    |
 16 | micro_bsz = 4.0
-   |             ^^^ write `4`";
+   |             ^^^ write `4`
+   |
+   = help: `statetune check emoji.toml --fix` writes `micro_bsz = 4`";
         assert_eq!(shown("train", "micro_bsz = 4.0"), expected);
         assert!(shown("train", "micro_bsz = 4.5").contains("^ expected an integer"));
         assert!(shown("train", "epoch_steps = 1.0").contains("^ write `1`"));
@@ -289,7 +357,9 @@ error[ST2002]: `bf-16` is not a choice of `train.precision`
 16 | precision = \"bf-16\"
    |             ^^^^^^^ did you mean `bf16`?
    |
-   = note: choices are `fp32`, `tf32`, `bf16`, `fp16`";
+   = note: choices are `fp32`, `tf32`, `bf16`, `fp16`
+   = help: `statetune check emoji.toml --fix` writes `precision = \"bf16\"`
+   = help: `statetune explain train.precision` says what each choice does";
         assert_eq!(shown("train", "precision = \"bf-16\""), expected);
         let fault = shown("train", "epoch_steps = \"pas\"");
         assert!(fault.contains("note: choices are `pass` and an integer"), "{fault}");
@@ -305,7 +375,8 @@ error[ST2002]: `4bit` is not a choice of `quant.type`
    |        ^^^^^^ did you mean `nf4` or `fp4`?
    |
    = note: choices are `none`, `int8`, `nf4`, `fp4`, `fp8`
-   = note: `4bit` of RWKV-PEFT is what bitsandbytes does by default, `fp4`; `nf4` is as small, and nearer to the weights";
+   = note: `4bit` of RWKV-PEFT is what bitsandbytes does by default, `fp4`; `nf4` is as small, and nearer to the weights
+   = help: `statetune explain quant.type` says what each choice does";
         assert_eq!(shown("quant", "type = \"4bit\""), expected);
         let expected = "\
 error[ST2002]: `nf-4` is not a choice of `quant.type`
@@ -314,7 +385,9 @@ error[ST2002]: `nf-4` is not a choice of `quant.type`
 16 | type = \"nf-4\"
    |        ^^^^^^ did you mean `nf4`?
    |
-   = note: choices are `none`, `int8`, `nf4`, `fp4`, `fp8`";
+   = note: choices are `none`, `int8`, `nf4`, `fp4`, `fp8`
+   = help: `statetune check emoji.toml --fix` writes `type = \"nf4\"`
+   = help: `statetune explain quant.type` says what each choice does";
         assert_eq!(shown("quant", "type = \"nf-4\""), expected);
         for (word, meant) in [("8bit", "int8"), ("float8_e4m3fn", "fp8"), ("off", "none")] {
             let fault = shown("quant", &format!("type = \"{word}\""));
@@ -334,7 +407,9 @@ error[ST2002]: `stat` is not a choice of `peft.type`
 10 | type = \"stat\"
    |        ^^^^^^ did you mean `state`?
    |
-   = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`";
+   = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`
+   = help: `statetune check emoji.toml --fix` writes `type = \"state\"`
+   = help: `statetune explain peft.type` says what each choice does";
         assert_eq!(shown("peft", "type = \"stat\""), expected);
         let fault = shown("optimizer", "type = \"lion\"\nbeta3 = 1");
         assert!(fault.contains("note: the only choice is `adam`"), "{fault}");

@@ -16,18 +16,19 @@ pub struct Data {
     /// prefix that `.bin` and `.idx` share. Files of a folder or pattern are read in the order of their
     /// names. A relative path starts at the experiment file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"../data/emoji-qa.jsonl")]
+    #[schemars(example = &"../data/emoji-qa.jsonl", extend("x-default" = "no file: there are `[[data.source]]` tables, or the data is `dummy`"))]
     pub data_file: Option<PathBuf>,
     /// Several sources instead of one `data_file`, as `[[data.source]]` tables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-default" = "no tables, `data_file` counts"))]
     pub source: Vec<DataSource>,
     /// Documents that are read from each source at most, at least 1; the first ones count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1), example = 64)]
+    #[schemars(range(min = 1), example = 64, extend("x-unit" = "documents", "x-default" = "all"))]
     pub limit: Option<u64>,
     /// The two keys of a JSONL record that hold question and answer, instead of `text` or `messages`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &["question", "answer"])]
+    #[schemars(example = &["question", "answer"], extend("x-default" = "a `text` or `messages`"))]
     pub sft_field: Option<[String; 2]>,
     /// What happens to a JSONL line that is no document.
     #[serde(default)]
@@ -37,11 +38,11 @@ pub struct Data {
     pub end_of_doc: bool,
     /// Share of the documents that is held out before they are repeated, from 0 to below 1.
     #[serde(default = "default_val_split")]
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    #[schemars(range(min = 0.0), extend("x-unit" = "share of the documents", "exclusiveMaximum" = 1.0))]
     pub val_split: f64,
     /// Freshly shuffled copies of every document in one pass, at least 1.
     #[serde(default = "default_repeat")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "copies"))]
     pub repeat: u32,
     /// How conversations are written in the documents: the name of a template, or a table.
     #[serde(default)]
@@ -72,17 +73,17 @@ pub struct DataSource {
     pub data_type: DataType,
     /// The documents, like `data.data_file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"../data/emoji-qa.jsonl")]
+    #[schemars(example = &"../data/emoji-qa.jsonl", extend("x-default" = "no file: there are `[[data.source]]` tables, or the data is `dummy`"))]
     pub data_file: Option<PathBuf>,
     /// How many of its training documents one copy of the data holds, as a multiple of their number,
     /// above 0: 2 takes every document twice, 0.5 every second one. The choice is seeded, and no
     /// document is taken once more before all others were.
     #[serde(default = "default_weight")]
-    #[schemars(range(max = 1000.0), extend("exclusiveMinimum" = 0.0))]
+    #[schemars(range(max = 1000.0), extend("x-unit" = "multiple of the documents", "exclusiveMinimum" = 0.0))]
     pub weight: f64,
     /// Documents that are read from it at most, at least 1, in the place of `data.limit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1), example = 64)]
+    #[schemars(range(min = 1), example = 64, extend("x-unit" = "documents", "x-default" = "all"))]
     pub limit: Option<u64>,
 }
 
@@ -166,11 +167,11 @@ pub enum LossMask {
 pub struct MaskId {
     /// Learning ends before this text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &"<user>")]
+    #[schemars(length(min = 1), example = &"<user>", extend("x-default" = "none, and `loss_mask = \"se\"` needs it"))]
     pub mask0: Option<String>,
     /// Learning begins behind this text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &"<answer>")]
+    #[schemars(length(min = 1), example = &"<answer>", extend("x-default" = "none, and `loss_mask = \"se\"` needs it"))]
     pub mask1: Option<String>,
 }
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Eval {
     /// Optimizer steps from one evaluation to the next within a mini-epoch, at least 0. 0: none.
+    #[schemars(extend("x-unit" = "optimizer steps"))]
     pub every_steps: u32,
     /// Evaluations in a row without a new lowest loss after which the run ends, at least 0. 0: never.
+    #[schemars(extend("x-unit" = "evaluations"))]
     pub patience: u32,
 }

@@ -17,7 +17,7 @@ use crate::hub::is_on_hub;
 pub struct Config {
     /// Version of the file format, not of the program: 1.
     #[serde(default = "default_format")]
-    #[schemars(range(min = 1, max = 1))]
+    #[schemars(range(min = 1, max = 1), extend("x-unit" = "no unit"))]
     pub format: u32,
     /// Name of the experiment, which becomes part of the run directory's name: ASCII letters,
     /// digits, `-` and `_`.
@@ -34,7 +34,7 @@ pub struct Config {
     pub recipe: Option<Recipe>,
     /// What the experiment is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"answers small talk with emojis")]
+    #[schemars(example = &"answers small talk with emojis", extend("x-default" = "no description"))]
     pub description: Option<String>,
     /// Words to find the run by.
     #[serde(default)]

@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::culprit::{Culprit, about, list, one_of};
 use super::faults::Fault;
+use super::foreign::secret;
 use super::keys::{self, KeyPath, Keys, below, dotted, example, header, is_table};
 use super::load::find_place;
 use super::locate::Source;
-use super::schema::TAG;
-use super::suggest::{Meant, current_name, meant, nearest, plain};
-use crate::diagnostic::Diagnostic;
+use super::suggest::{Meant, meant, nearest, plain};
+use crate::diagnostic::{Diagnostic, Span};
 
 /// Where a message stands among others: the number of the source and a byte of its text.
 pub(super) type Order = (usize, usize);
@@ -20,6 +20,8 @@ pub(super) struct Explainer<'a> {
     /// The experiment file, then what was set over it.
     pub(super) sources: &'a [Source],
     pub(super) document: &'a Value,
+    /// Every fault of the document, as [`super::faults::find`] finds them.
+    pub(super) found: &'a [(KeyPath, Fault)],
 }
 
 impl<'a> Explainer<'a> {
@@ -36,10 +38,14 @@ impl<'a> Explainer<'a> {
             Fault::Choice => culprit.not_a_choice(),
             Fault::Range => culprit.out_of_range(),
         };
-        ((culprit.layer, culprit.place.key.start), diagnostic)
+        let diagnostic = match culprit.meant(fault) {
+            Some(value) => self.with_value(path, &value, &culprit, diagnostic),
+            None => diagnostic,
+        };
+        (culprit.order(), diagnostic)
     }
 
-    fn culprit(&self, path: &[String]) -> Culprit<'a> {
+    pub(super) fn culprit(&self, path: &[String]) -> Culprit<'a> {
         let (layer, source, place) = find_place(self.sources, path)
             .expect("defaults are valid, so somebody wrote what is at fault");
         Culprit {
@@ -53,12 +59,14 @@ impl<'a> Explainer<'a> {
         }
     }
 
-    /// The keys of the same table that the unknown key at `path` may stand for.
+    /// The keys that the unknown key at `path` may stand for.
     pub(super) fn keys_meant(&self, path: &[String]) -> Vec<KeyPath> {
         let Some((key, table)) = path.split_last() else { return Vec::new() };
         match self.meant(key, table) {
             Meant::Here(keys) => keys.iter().map(|key| below(table, key)).collect(),
-            _ => Vec::new(),
+            Meant::InTables(homes) => homes.iter().map(|home| below(home, &plain(key))).collect(),
+            Meant::Elsewhere(home, key) => vec![below(&home, &key)],
+            Meant::NoSetting(_) | Meant::Nothing => Vec::new(),
         }
     }
 
@@ -78,19 +86,35 @@ impl<'a> Explainer<'a> {
         let unknown = |label: String| {
             error("ST1001", format!("unknown key `{key}` {}", in_table(table))).label(label)
         };
-        if let Some(of_others) = self.of_other_variants(key, table, culprit) {
-            return of_others;
+        if let Some(variable) = secret(&plain(key)).filter(|_| culprit.value.is_string()) {
+            return secret_in_file(key, variable, culprit);
         }
+        let path = below(table, key);
         match self.meant(key, table) {
             Meant::Here(keys) => {
                 let unknown = unknown(format!("did you mean {}?", one_of(&keys)));
-                match self.default_note(table, &keys) {
+                let unknown = match self.default_note(table, &keys) {
                     Some(note) => unknown.note(note),
                     None => unknown,
+                };
+                match &*keys {
+                    [other] if self.can_become(&path, &below(table, other)) => {
+                        unknown.fix("renames it", culprit.source.rename(culprit.place, other))
+                    }
+                    _ => unknown,
                 }
             }
             Meant::Elsewhere(other, known) => {
-                unknown(format!("did you mean `{}`?", dotted(&below(&other, &known))))
+                let home = below(&other, &known);
+                let unknown = unknown(format!("did you mean `{}`?", dotted(&home)));
+                if !self.can_become(&path, &home) {
+                    return unknown;
+                }
+                let does = format!("renames it and moves it to `{}`", header(&other));
+                unknown.fix(&does, culprit.source.relocate(culprit.place, &other, &known))
+            }
+            Meant::NoSetting(reason) => {
+                unknown("there is no such key".to_owned()).note(format!("`{key}`: {reason}"))
             }
             Meant::InTables(homes) => {
                 let place = match header(table) {
@@ -98,47 +122,12 @@ impl<'a> Explainer<'a> {
                     header => format!("`{header}`"),
                 };
                 let error = error("ST1002", format!("`{key}` is not a {place} key"));
-                self.send_home(error, key, &homes, culprit.source)
+                self.send_home(error, &path, &homes, culprit)
             }
             Meant::Nothing => {
                 unknown("there is no such key".to_owned()).note(self.known_keys(table))
             }
         }
-    }
-
-    /// The message about a key that the table has under another tag alone.
-    fn of_other_variants(
-        &self,
-        key: &str,
-        table: &[String],
-        culprit: &Culprit,
-    ) -> Option<Diagnostic> {
-        let own = plain(key);
-        let known = match current_name(&own) {
-            Some((other, known)) if table == [other] => known,
-            _ => &own,
-        };
-        let tags = self.keys.tags_with(table, known, self.document);
-        let path = below(table, TAG);
-        let (_, source, place) = find_place(self.sources, &path)?;
-        let tag = keys::value(&path, self.document)?.as_str()?;
-        if tags.is_empty() || tags.contains(&tag) {
-            return None;
-        }
-        let users = tags.join(", ");
-        let label = match known == key {
-            true => format!("used by: {users}"),
-            false => format!("as `{known}` used by: {users}"),
-        };
-        let message = format!("`{key}` has no meaning for `{} = \"{tag}\"`", dotted(&path));
-        let error = Diagnostic::error("ST2101", message)
-            .at(culprit.source.span(culprit.place.key.clone()))
-            .label(label);
-        let error = match std::ptr::eq(source, culprit.source) {
-            true => error.also(place.value.clone(), "because of this"),
-            false => error,
-        };
-        Some(error.help(format!("delete the line, or choose a type that uses it: {users}")))
     }
 
     fn unknown_table(&self, key: &str, culprit: &Culprit) -> Diagnostic {
@@ -153,7 +142,14 @@ impl<'a> Explainer<'a> {
         if near.is_empty() {
             return error.label("there is no such table").note(self.known_keys(&[]));
         }
-        error.label(format!("did you mean {}?", one_of(near.iter().map(|key| format!("[{key}]")))))
+        let label = one_of(near.iter().map(|key| format!("[{key}]")));
+        let error = error.label(format!("did you mean {label}?"));
+        match &*near {
+            [table] if self.can_become(&[key.to_owned()], std::slice::from_ref(table)) => {
+                error.fix("renames it", culprit.source.rename(culprit.place, table))
+            }
+            _ => error,
+        }
     }
 
     /// What would have happened had the key been ignored.
@@ -177,12 +173,14 @@ impl<'a> Explainer<'a> {
     fn send_home(
         &self,
         error: Diagnostic,
-        key: &str,
+        path: &[String],
         homes: &[KeyPath],
-        source: &Source,
+        culprit: &Culprit,
     ) -> Diagnostic {
+        let source = culprit.source;
+        let key = &plain(path.last().map_or("", |key| key));
         if source.layer.is_some() {
-            let homes = homes.iter().map(|home| dotted(&below(home, &plain(key))));
+            let homes = homes.iter().map(|home| dotted(&below(home, key)));
             return error.label(format!("did you mean {}?", one_of(homes)));
         }
         let names = homes.iter().map(|home| match header(home) {
@@ -191,13 +189,21 @@ impl<'a> Explainer<'a> {
         });
         let names: Vec<String> = names.collect();
         let error = error.label(format!("belongs to {}", names.join(" or ")));
-        match homes {
-            [home] if !home.is_empty() => match source.places.get(home) {
-                Some(place) => error.also(place.value.clone(), "move it below this header"),
-                None => error.help(format!("add {} and move it there", names[0])),
-            },
-            _ => error,
+        let [home] = homes else { return error };
+        let there = below(home, key);
+        let explain =
+            format!("`statetune explain {}` says what it does, and its range", dotted(&there));
+        let error = match source.places.get(home) {
+            _ if home.is_empty() => error,
+            Some(place) => error.also(place.value.clone(), "move it below this header"),
+            None => error.help(format!("add {} and move it there", names[0])),
+        };
+        let error = error.help(explain);
+        if !self.can_become(path, &there) {
+            return error;
         }
+        let edits = source.relocate(culprit.place, home, key);
+        error.fix("moves the line and keeps its comment", edits)
     }
 
     fn missing(&self, key: &str, table: &[String]) -> (Order, Diagnostic) {
@@ -242,6 +248,28 @@ impl<'a> Explainer<'a> {
     }
 }
 
+/// The message about a key that looks like a secret, whose value is not shown.
+fn secret_in_file(key: &str, variable: &str, culprit: &Culprit) -> Diagnostic {
+    let span = culprit.source.span(culprit.place.key.clone());
+    let hidden: String = span
+        .text
+        .char_indices()
+        .map(|(at, letter)| match culprit.place.value.contains(&at) && letter != '\n' {
+            true => "*".repeat(letter.len_utf8()),
+            false => letter.to_string(),
+        })
+        .collect();
+    let variable = match variable.contains(' ') {
+        true => variable.to_owned(),
+        false => format!("the environment variable `{variable}`"),
+    };
+    Diagnostic::error("ST1005", format!("`{key}` looks like a secret"))
+        .at(Span { text: hidden, ..span })
+        .label("no secret belongs here")
+        .note("the file is copied into every run directory, and run directories are passed on")
+        .help(format!("delete the line; programs that need the secret read {variable}"))
+}
+
 fn in_table(table: &[String]) -> String {
     match header(table) {
         top if top.is_empty() => "at the top of the file".to_owned(),
@@ -251,7 +279,6 @@ fn in_table(table: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::Overrides;
     use crate::config::load::tests::{MINIMAL, faults, only_fault, set};
 
@@ -268,7 +295,8 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
 16 | micro_bzs = 4
    | ^^^^^^^^^ did you mean `micro_bsz`?
    |
-   = note: an ignored key would leave `train.micro_bsz` at its default, 1";
+   = note: an ignored key would leave `train.micro_bsz` at its default, 1
+   = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[train]\nmicro_bzs = 4\n")), expected);
     }
 
@@ -340,11 +368,73 @@ error[ST1001]: unknown table `[trian]`
   --> emoji.toml:15:1
    |
 15 | [trian]
-   | ^^^^^^^ did you mean `[train]`?";
+   | ^^^^^^^ did you mean `[train]`?
+   |
+   = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[trian]\nctx_len = 4\n")), expected);
         let fault = shown(&format!("{MINIMAL}[guard]\nnonfinite = \"stop\"\n"));
         assert!(fault.contains("^ there is no such table"), "{fault}");
         assert!(fault.contains("note: the file may have `format`, `name`"), "{fault}");
+    }
+
+    #[test]
+    fn a_key_of_another_table_that_is_free_there() {
+        let text = MINIMAL.replace("\"state\"\n", "\"state\"\nwarmup_steps = 5 # few\n");
+        let faults = faults(&text, &Overrides::default());
+        let [fault] = &*faults else { panic!("{faults:?}") };
+        assert_eq!(
+            fault.helps,
+            [
+                "`statetune check emoji.toml --fix` moves the line and keeps its comment",
+                "`statetune explain schedule.warmup_steps` says what it does, and its range",
+            ]
+        );
+        let (fixed, _) = crate::diagnostic::apply(&text, [&*fault.fix]);
+        let moved = "[schedule]\nwarmup_steps = 5 # few\n";
+        assert_eq!(fixed, MINIMAL.replace("[schedule]\n", moved));
+    }
+
+    #[test]
+    fn several_keys_of_another_method() {
+        let with = "\"state\"\nr = 32\nlora_alpha = 64\nwrong = 1\n";
+        let faults = faults(&MINIMAL.replace("\"state\"\n", with), &Overrides::default());
+        let expected = "\
+error[ST2101]: `r` and `lora_alpha` have no meaning for `peft.type = \"state\"`
+  --> emoji.toml:11:1
+   |
+10 | type = \"state\"
+   |        ------- because of this
+11 | r = 32
+   | ^ as `rank` used by: lora, pissa, disha, miss, bone
+12 | lora_alpha = 64
+   | ---------- as `alpha` used by: lora
+   |
+   = help: delete the lines, or choose a type that uses them: lora";
+        assert_eq!(faults[0].render(false), expected);
+        assert_eq!(faults.len(), 2);
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let expected = "\
+error[ST1005]: `hf_token` looks like a secret
+  --> emoji.toml:11:1
+   |
+11 | hf_token = *********
+   | ^^^^^^^^ no secret belongs here
+   |
+   = note: the file is copied into every run directory, and run directories are passed on
+   = help: delete the line; programs that need the secret read the environment variable `HF_TOKEN`";
+        assert_eq!(
+            shown(&MINIMAL.replace("\"state\"\n", "\"state\"\nhf_token = \"hf_abcd\"\n")),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_has_no_setting_has_a_reason() {
+        let fault = shown(&format!("{MINIMAL}[train]\nstrategy = \"ddp\"\n"));
+        assert!(fault.contains("note: `strategy`: a run uses one device"), "{fault}");
     }
 
     #[test]
@@ -357,7 +447,9 @@ error[ST1002]: `lr_final` is not a `[peft]` key
    | ^^^^^^^^ belongs to `[schedule]`
 12 |
 13 | [schedule]
-   | ---------- move it below this header";
+   | ---------- move it below this header
+   |
+   = help: `statetune explain schedule.lr_final` says what it does, and its range";
         let text = MINIMAL.replace("\"state\"\n", "\"state\"\nlr_final = 0.5\n");
         assert_eq!(shown(&text), expected);
         let fault = shown(&format!("{MINIMAL}epoch_save = 4\n"));
@@ -464,101 +556,5 @@ lr_init = nan
             "ST0104 command line",
         ];
         assert_eq!(told, expected);
-    }
-
-    /// The table, the key and the value of a line.
-    type Line = (KeyPath, String, String);
-
-    /// The methods that the tests of every key go through.
-    const METHODS: [&str; 4] = ["state", "lora", "pissa", "disha"];
-
-    /// A file with every key that the schema has for a method: in each table its header and one line for
-    /// each key.
-    fn every_key(method: &str) -> Vec<Line> {
-        let keys = Keys::new();
-        let document = serde_json::json!({ "peft": { "type": method } });
-        let mut lines = Vec::new();
-        for (table, key) in keys.all() {
-            let path = below(&table, key);
-            let Some(node) = keys.find(&path, &document) else { continue };
-            let word = match path == ["peft", "type"] {
-                true => Some(method),
-                false => keys.choices(&path, &document).first().copied(),
-            };
-            let word = word.map(|word| format!("\"{word}\""));
-            let value = example(node).map(Value::to_string).or(word);
-            // The keys of these tables are there.
-            let tables = [["sample", "probe"], ["data", "source"], ["data", "template"]];
-            // What they lead to would say what a line should be missed for.
-            if path == ["extends"] || path == ["recipe"] {
-                continue;
-            }
-            if !is_table(node) && !tables.iter().any(|table| path == *table) {
-                lines.push((table, key.to_owned(), value.expect("every key has an example")));
-            }
-        }
-        lines.sort_by(|(a, ..), (b, ..)| a.cmp(b)); // a table stands in one place
-        lines
-    }
-
-    fn file_of(lines: &[Line]) -> String {
-        let mut text = String::new();
-        let mut current = Vec::new();
-        for (table, key, value) in lines {
-            if *table != current {
-                text += &format!("{}\n", header(table));
-                current.clone_from(table);
-            }
-            text += &format!("{key} = {value}\n");
-        }
-        text
-    }
-
-    /// Files with every key, each with the number of a line; of all methods but one, those of `[peft]` alone.
-    fn every_line() -> Vec<(Vec<Line>, usize)> {
-        let mut all = Vec::new();
-        for method in METHODS {
-            let lines = every_key(method);
-            assert!(faults(&file_of(&lines), &Overrides::default()).is_empty());
-            let chosen = |&index: &usize| method == METHODS[0] || lines[index].0 == ["peft"];
-            all.extend((0..lines.len()).filter(chosen).map(|index| (lines.clone(), index)));
-        }
-        all
-    }
-
-    #[test]
-    fn every_key_with_a_lost_letter_is_recognised() {
-        for (lines, index) in every_line() {
-            let (table, key, _) = &lines[index];
-            for lost in 0..key.len() {
-                let mut lines = lines.clone();
-                lines[index].1.remove(lost);
-                let wrong = lines[index].1.clone();
-                // `type` is a key as well, of another table, and is explained as one.
-                if (key.as_str(), wrong.as_str()) == ("dtype", "type") {
-                    continue;
-                }
-                let fault = shown(&file_of(&lines));
-                // What is left of `dtype` is a key of other tables.
-                if wrong == TAG {
-                    continue;
-                }
-                assert!(fault.contains(&format!("unknown key `{wrong}`")), "{table:?}: {fault}");
-                assert!(fault.contains(&format!("`{key}`")), "{table:?}.{key}: {fault}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_value_of_a_wrong_type_is_pointed_at() {
-        for (mut lines, index) in every_line() {
-            let is_flag = ["false", "true"].contains(&lines[index].2.as_str());
-            let wrong = if is_flag { "0" } else { "true" };
-            lines[index].2 = wrong.to_owned();
-            let faults = faults(&file_of(&lines), &Overrides::default());
-            let [fault] = &*faults else { panic!("{faults:?}") };
-            let span = fault.span.as_ref().expect("a place");
-            assert_eq!((fault.code, &span.text[span.range.clone()]), ("ST2001", wrong));
-        }
     }
 }

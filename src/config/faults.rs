@@ -1,8 +1,8 @@
 //! What the schema says against a document.
 
+use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::paths::{Location, LocationSegment};
-use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use super::explain::Explainer;
@@ -29,28 +29,36 @@ pub(super) enum Fault {
 /// Everything in `document`, which the `sources` set, that the schema forbids: in the order of the
 /// places.
 pub(super) fn check(keys: &Keys, sources: &[Source], document: &Value) -> Vec<Diagnostic> {
+    let found = find(keys, document);
+    let explainer = Explainer { keys, sources, document, found: &found };
+    let unknown = found.iter().filter(|(_, fault)| *fault == Fault::Unknown);
+    let meant: Vec<KeyPath> = unknown.flat_map(|(path, _)| explainer.keys_meant(path)).collect();
+    // A missing key that stands there under a misspelt name is one fault, not two.
+    let is_told =
+        |(path, fault): &&(KeyPath, Fault)| *fault != Fault::Missing || !meant.contains(path);
+    let (foreign, others): (Vec<_>, Vec<_>) = found
+        .iter()
+        .filter(is_told)
+        .partition(|(path, fault)| *fault == Fault::Unknown && explainer.is_of_other_type(path));
+    let told = others.iter().map(|(path, fault)| explainer.explain(path, *fault));
+    let mut told: Vec<_> = told.collect();
+    let foreign: Vec<&KeyPath> = foreign.iter().map(|(path, _)| path).collect();
+    told.extend(explainer.of_other_types(&foreign));
+    told.sort_by_key(|(order, _)| *order);
+    told.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+}
+
+/// Every fault of a document, one for each key, sorted by their paths.
+pub(super) fn find(keys: &Keys, document: &Value) -> Vec<(KeyPath, Fault)> {
     let mut faults = Faults { keys, document, found: Vec::new() };
-    for error in validator(keys).iter_errors(document) {
+    for error in keys.rules().iter_errors(document) {
         faults.add(&error);
     }
     faults.add_whole_floats(&mut KeyPath::new(), document);
     let mut found = faults.found;
     found.sort();
     found.dedup_by(|second, first| second.0 == first.0);
-
-    let explainer = Explainer { keys, sources, document };
-    let unknown = found.iter().filter(|(_, fault)| *fault == Fault::Unknown);
-    let meant: Vec<KeyPath> = unknown.flat_map(|(path, _)| explainer.keys_meant(path)).collect();
-    // A missing key that stands there under a misspelt name is one fault, not two.
-    found.retain(|(path, fault)| *fault != Fault::Missing || !meant.contains(path));
-    let told = found.iter().map(|(path, fault)| explainer.explain(path, *fault));
-    let mut told: Vec<_> = told.collect();
-    told.sort_by_key(|(order, _)| *order);
-    told.into_iter().map(|(_, diagnostic)| diagnostic).collect()
-}
-
-fn validator(keys: &Keys) -> Validator {
-    jsonschema::draft7::new(keys.schema()).expect("a test builds this very validator")
+    found
 }
 
 /// The faults of a document, each with the path of its key.

@@ -8,7 +8,7 @@ pub struct Hardware {
     /// Where the model lies and computes.
     pub accelerator: Accelerator,
     /// How many of them: 1, as a run uses one device.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "devices"))]
     pub devices: u32,
 }
 

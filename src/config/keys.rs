@@ -1,5 +1,8 @@
 //! The schema as a tree of keys: what a key may hold, and which keys there are.
 
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
 use serde_json::{Map, Value};
 
 use super::schema::{TAG, schema};
@@ -38,32 +41,70 @@ pub(super) fn value<'a>(path: &[String], document: &'a Value) -> Option<&'a Valu
     path.iter().try_fold(document, |value, step| child(value, step))
 }
 
+/// Puts a value at `path`; false where there is no table to put it in.
+pub(super) fn put(path: &[String], value: Value, document: &mut Value) -> bool {
+    let Some((step, below)) = path.split_first() else {
+        *document = value;
+        return true;
+    };
+    let entry = match document {
+        Value::Object(map) if step.starts_with('[') => map.get_mut(step),
+        Value::Object(map) => Some(map.entry(step.clone()).or_insert_with(|| Map::new().into())),
+        Value::Array(list) => index(step).and_then(|index| list.get_mut(index)),
+        _ => None,
+    };
+    entry.is_some_and(|entry| put(below, value, entry))
+}
+
+/// Takes out the entry of a table at `path`.
+pub(super) fn take(path: &[String], document: &mut Value) -> Option<Value> {
+    let (key, table) = path.split_last()?;
+    let table = table.iter().try_fold(document, |value, step| match value {
+        Value::Object(map) => map.get_mut(step),
+        Value::Array(list) => list.get_mut(index(step)?),
+        _ => None,
+    });
+    table?.as_object_mut()?.shift_remove(key)
+}
+
+/// The number in `[0]`.
+fn index(step: &str) -> Option<usize> {
+    step.trim_matches(['[', ']']).parse().ok()
+}
+
 /// One step down from `value`.
 fn child<'a>(value: &'a Value, step: &str) -> Option<&'a Value> {
     match value {
         Value::Object(map) => map.get(step),
-        Value::Array(list) => list.get(step.trim_matches(['[', ']']).parse::<usize>().ok()?),
+        Value::Array(list) => list.get(index(step)?),
         _ => None,
     }
 }
 
 /// Every key of the experiment file, with what its schema says.
 pub(super) struct Keys {
-    root: Value,
+    root: &'static Value,
+    rules: &'static Validator,
 }
+
+/// The schema, which every use of it shares.
+static ROOT: LazyLock<Value> = LazyLock::new(schema);
+static RULES: LazyLock<Validator> =
+    LazyLock::new(|| jsonschema::draft7::new(&ROOT).expect("a test builds this very validator"));
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Self { root: schema() }
+        Self { root: &ROOT, rules: &RULES }
     }
 
-    pub(super) fn schema(&self) -> &Value {
-        &self.root
+    /// What the schema says, ready to be applied to documents.
+    pub(super) fn rules(&self) -> &Validator {
+        self.rules
     }
 
     /// The schema of the value at `path`. `document` says which variant of a tagged table is meant.
     pub(super) fn find(&self, path: &[String], document: &Value) -> Option<&Value> {
-        let mut node = &self.root;
+        let mut node = self.root;
         let mut written = Some(document);
         for step in path {
             let below = match node.get("items") {
@@ -107,7 +148,7 @@ impl Keys {
 
     /// Everything that holds where `document` is silent.
     pub(super) fn defaults(&self, document: &Value) -> Value {
-        self.defaults_of(&self.root, Some(document))
+        self.defaults_of(self.root, Some(document))
     }
 
     fn defaults_of(&self, node: &Value, written: Option<&Value>) -> Value {
@@ -127,7 +168,7 @@ impl Keys {
     /// Every key, each with the path of its table, in which lists are entered at `[0]`.
     pub(super) fn all(&self) -> Vec<(KeyPath, &str)> {
         let mut all = Vec::new();
-        self.collect(&self.root, &mut Vec::new(), &mut all);
+        self.collect(self.root, &mut Vec::new(), &mut all);
         all
     }
 

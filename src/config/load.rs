@@ -11,7 +11,7 @@ pub(super) use super::layers::find_place;
 use super::layers::{self, Role, key_path};
 use super::locate::{Layer, Source};
 use super::{Config, faults};
-use crate::diagnostic::{Diagnostic, Span, summary};
+use crate::diagnostic::{Diagnostic, Edit, Span, summary};
 
 /// Start of the environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
 pub(super) const PREFIX: &str = "STATETUNE__";
@@ -192,6 +192,18 @@ impl Loaded {
     pub fn place(&self, key: &str) -> Option<Span> {
         let (_, source, place) = find_place(&self.sources, &key_path(key))?;
         Some(source.span(place.value.clone()))
+    }
+
+    /// The value in force as it was written; none for a default.
+    pub fn written(&self, key: &str) -> Option<String> {
+        let place = self.place(key)?;
+        place.text.get(place.range).map(str::to_owned)
+    }
+
+    /// The change that takes the line of `key` out of the file; none where it is not one line of the file.
+    pub fn removal(&self, key: &str) -> Vec<Edit> {
+        let place = find_place(&self.sources, &key_path(key));
+        place.map(|(_, source, place)| source.remove(place)).unwrap_or_default()
     }
 
     /// Whether somebody wrote a value for `key`, and another one than its default.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Number};
 use toml_edit::{Document, Item, TableLike, TomlError, Value};
 
-use super::keys::KeyPath;
+use super::keys::{KeyPath, below};
 use super::layers::Role;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Edit, Span};
 
 /// A text that sets values: the experiment file, or one override.
 #[derive(Clone, Debug)]
@@ -106,14 +106,56 @@ fn syntax_fault(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
         None => (error.message(), None),
     };
     let range = error.span().unwrap_or(text.len()..text.len());
+    if let Some(bare) = bare_text(&text, &range) {
+        let quoted = format!("\"{bare}\"");
+        return Diagnostic::error(
+            "ST1000",
+            format!("the file is not valid TOML: `{bare}` is no value"),
+        )
+        .at(Span { file, text, first_line: 1, range: range.clone() })
+        .label(format!("put it in quotes: `{quoted}`"))
+        .fix(&format!("writes `{quoted}`"), vec![Edit::replace(range, quoted)]);
+    }
     let (before, after) = (text[..range.start].trim_end_matches([' ', '\t']), &text[range.start..]);
     let is_cut =
         before.ends_with('=') && after.lines().next().unwrap_or_default().trim().is_empty();
     let (what, expected) =
         if is_cut { ("a key has no value", Some("a value")) } else { (what, expected) };
-    Diagnostic::error("ST1000", format!("the file is not valid TOML: {what}"))
+    let first = if what == "duplicate key" { place_before(&text, &range) } else { None };
+    let fault = Diagnostic::error("ST1000", format!("the file is not valid TOML: {what}"))
         .at(Span { file, text, first_line: 1, range })
-        .label(expected.map(|what| format!("expected {what}")).unwrap_or_default())
+        .label(expected.map(|what| format!("expected {what}")).unwrap_or_default());
+    match first {
+        Some(first) => fault.also(first, "it stands here already"),
+        None => fault,
+    }
+}
+
+/// Where the key at `range`, the first key of its line, stands in the lines before.
+fn place_before(text: &str, range: &Range<usize>) -> Option<Range<usize>> {
+    let line = text[..range.start].rfind('\n').map_or(0, |end| end + 1);
+    let before = Document::parse(&text[..line]).ok()?;
+    let mut places = Places::default();
+    places.table(&mut KeyPath::new(), before.as_table());
+    let headers = places.0.iter().filter(|(_, place)| text[place.value.clone()].starts_with('['));
+    let headers = headers.filter(|(_, place)| place.found == "a table");
+    let table = match text[line..].starts_with('[') {
+        true => KeyPath::new(),
+        false => headers.max_by_key(|(_, place)| place.value.start)?.0.clone(),
+    };
+    let key = text.get(range.clone())?;
+    Some(places.0.get(&below(&table, key))?.key.clone())
+}
+
+/// The word at `range`, where it stands as a value without its quotes and with nothing behind it.
+fn bare_text<'a>(text: &'a str, range: &Range<usize>) -> Option<&'a str> {
+    let word = text.get(range.clone())?;
+    let is_word = word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
+    let behind = text[range.end..].lines().next().unwrap_or_default().trim();
+    let is_value = text[..range.start].trim_end_matches([' ', '\t']).ends_with('=')
+        && (behind.is_empty() || behind.starts_with('#'));
+    (is_word && is_value).then_some(word)
 }
 
 /// Collects places while values are turned into JSON.
@@ -268,6 +310,34 @@ error[ST1000]: the file is not valid TOML: duplicate key
 2 | a = 2
   | ^";
         assert_eq!(refused("a = 1\na = 2"), expected);
+    }
+
+    #[test]
+    fn a_key_that_stands_there_already_is_shown_twice() {
+        let expected = "\
+error[ST1000]: the file is not valid TOML: duplicate key
+ --> emoji.toml:4:1
+  |
+2 | x = 1
+  | - it stands here already
+3 | y = 2
+4 | x = 3
+  | ^";
+        assert_eq!(refused("[a]\nx = 1\ny = 2\nx = 3\n"), expected);
+        assert!(refused("[a]\n[b]\n[a]\n").contains("1 | [a]\n  |  - it stands here already"));
+    }
+
+    #[test]
+    fn a_text_without_its_quotes() {
+        let expected = "\
+error[ST1000]: the file is not valid TOML: `models/x.pth` is no value
+ --> emoji.toml:1:5
+  |
+1 | a = models/x.pth # why
+  |     ^^^^^^^^^^^^ put it in quotes: `\"models/x.pth\"`
+  |
+  = help: `statetune check emoji.toml --fix` writes `\"models/x.pth\"`";
+        assert_eq!(refused("a = models/x.pth # why\n"), expected);
     }
 
     #[test]

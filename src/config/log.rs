@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// Optimizer steps from one line to the next, at least 1.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "optimizer steps"))]
     pub every_steps: u32,
     /// The forms in which the numbers of the run are written; `jsonl` is always among them.
     pub sinks: Vec<SinkName>,

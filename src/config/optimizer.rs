@@ -23,19 +23,19 @@ impl Default for Optimizer {
 #[serde(default, deny_unknown_fields)]
 pub struct Adam {
     /// Decay of the running mean of the gradients per step, from 0 to below 1.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    #[schemars(range(min = 0.0), extend("x-unit" = "no unit", "exclusiveMaximum" = 1.0))]
     pub beta1: f64,
     /// Decay of the running mean of the squared gradients per step, from 0 to below 1.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    #[schemars(range(min = 0.0), extend("x-unit" = "no unit", "exclusiveMaximum" = 1.0))]
     pub beta2: f64,
     /// Added to the denominator of a step, above 0.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
     pub adam_eps: f64,
     /// Share of a weight that is taken off per step and unit of learning rate, at least 0.
-    #[schemars(range(min = 0.0))]
+    #[schemars(range(min = 0.0), extend("x-unit" = "share per step and unit of rate"))]
     pub weight_decay: f64,
     /// Largest norm of all gradients together; longer ones are scaled down. 0 turns clipping off.
-    #[schemars(range(min = 0.0))]
+    #[schemars(range(min = 0.0), extend("x-unit" = "norm"))]
     pub gradient_clip_val: f64,
 }
 

@@ -48,11 +48,11 @@ pub struct StateTuning {
     /// The states to start from with `init = "file"`: a `.pth` or `.st` as state tuning writes it. A
     /// relative path starts at the experiment file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"../runs/DATE-NAME-ID/export/rwkv-3.pth")]
+    #[schemars(example = &"../runs/DATE-NAME-ID/export/rwkv-3.pth", extend("x-default" = "none, and `init = \"file\"` needs it"))]
     pub init_file: Option<PathBuf>,
     /// The text to start after with `init = "prompt"`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"Assistant answers every question with emoji.\n\n")]
+    #[schemars(example = &"Assistant answers every question with emoji.\n\n", extend("x-default" = "none, and `init = \"prompt\"` needs it"))]
     pub init_prompt: Option<String>,
 }
 
@@ -87,18 +87,18 @@ impl StateInit {
 #[serde(default, deny_unknown_fields)]
 pub struct Lora {
     /// Rows of A and columns of B, at least 1. Memory and time grow with it.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "columns"))]
     pub rank: u32,
     /// Numerator of the scale `alpha / rank` of the update, above 0.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
     pub alpha: f64,
     /// Share of the inputs of A that a step leaves out at random, from 0 to below 1. RWKV trainers
     /// usually take 0.01.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    #[schemars(range(min = 0.0), extend("x-unit" = "share of the inputs", "exclusiveMaximum" = 1.0))]
     pub dropout: f64,
     /// The linear layers that are changed, in all blocks. Without this key: all that the model has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &["att.receptance", "att.key", "att.value"])]
+    #[schemars(length(min = 1), example = &["att.receptance", "att.key", "att.value"], extend("x-default" = "all that the model has"))]
     pub targets: Option<Vec<Target>>,
     /// Parameters that learn beside the adapters. None unless they are named here.
     pub train_parts: Vec<TrainPart>,
@@ -107,7 +107,7 @@ pub struct Lora {
     /// The learning rate of the states as a multiple of that of the weights, above 0: states start at zero
     /// and need far longer steps. Without this key: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1000.0)]
+    #[schemars(extend("x-unit" = "multiple of the rate", "x-default" = "1000 where states learn", "exclusiveMinimum" = 0.0), example = 1000.0)]
     pub state_lr_scale: Option<f64>,
 }
 
@@ -131,13 +131,14 @@ impl Default for Lora {
 #[serde(default, deny_unknown_fields)]
 pub struct Pissa {
     /// Singular values of each matrix that learn, at least 1. Memory and time grow with it.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "columns"))]
     pub rank: u32,
     /// Rounds of the randomised search for them. The start is exact whatever it finds.
+    #[schemars(extend("x-unit" = "rounds"))]
     pub svd_niter: u32,
     /// The linear layers that are changed, in all blocks. Without this key: all that the model has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &["att.receptance", "att.key", "att.value"])]
+    #[schemars(length(min = 1), example = &["att.receptance", "att.key", "att.value"], extend("x-default" = "all that the model has"))]
     pub targets: Option<Vec<Target>>,
     /// Parameters that learn beside the adapters. None unless they are named here.
     pub train_parts: Vec<TrainPart>,
@@ -146,7 +147,7 @@ pub struct Pissa {
     /// The learning rate of the states as a multiple of that of the weights, above 0: states start at zero
     /// and need far longer steps. Without this key: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1000.0)]
+    #[schemars(extend("x-unit" = "multiple of the rate", "x-default" = "1000 where states learn", "exclusiveMinimum" = 0.0), example = 1000.0)]
     pub state_lr_scale: Option<f64>,
 }
 
@@ -171,11 +172,11 @@ pub struct Disha {
     /// How the block changes the matrix.
     pub mode: DishaMode,
     /// Inputs of a matrix that share what they add, at least 1. Memory and time grow with it.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "columns"))]
     pub rank: u32,
     /// The linear layers that are changed, in all blocks. Without this key: all that the model has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &["att.receptance", "att.key", "att.value"])]
+    #[schemars(length(min = 1), example = &["att.receptance", "att.key", "att.value"], extend("x-default" = "all that the model has"))]
     pub targets: Option<Vec<Target>>,
     /// Parameters that learn beside the adapters. None unless they are named here.
     pub train_parts: Vec<TrainPart>,
@@ -184,7 +185,7 @@ pub struct Disha {
     /// The learning rate of the states as a multiple of that of the weights, above 0: states start at zero
     /// and need far longer steps. Without this key: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1000.0)]
+    #[schemars(extend("x-unit" = "multiple of the rate", "x-default" = "1000 where states learn", "exclusiveMinimum" = 0.0), example = 1000.0)]
     pub state_lr_scale: Option<f64>,
 }
 
@@ -220,14 +221,14 @@ pub enum DishaMode {
 pub struct FullTuning {
     /// The parameters that learn. Without this key: all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &["time", "ln"])]
+    #[schemars(length(min = 1), example = &["time", "ln"], extend("x-default" = "all"))]
     pub train_parts: Option<Vec<TrainPart>>,
     /// Whether the initial states learn too, from zero.
     pub state: bool,
     /// The learning rate of the states as a multiple of that of the weights, above 0: states start at zero
     /// and need far longer steps. Without this key: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1000.0)]
+    #[schemars(extend("x-unit" = "multiple of the rate", "x-default" = "1000 where states learn", "exclusiveMinimum" = 0.0), example = 1000.0)]
     pub state_lr_scale: Option<f64>,
 }
 

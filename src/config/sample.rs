@@ -6,24 +6,28 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Sample {
     /// Number of held-out documents whose questions are answered, at least 0.
+    #[schemars(extend("x-unit" = "documents"))]
     pub held_out: u32,
     /// Further prompts.
     pub prompts: Vec<String>,
     /// Tokens in one answer at most, at least 1.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "tokens"))]
     pub max_tokens: u32,
     /// Logits are divided by it, at least 0. 0 always takes the most likely token.
-    #[schemars(range(min = 0.0))]
+    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
     pub temperature: f64,
     /// Tokens are drawn from the most likely ones that together have this probability, above 0 and
     /// at most 1.
-    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    #[schemars(range(max = 1.0), extend("x-unit" = "probability", "exclusiveMinimum" = 0.0))]
     pub top_p: f64,
     /// Taken from the logit of every token that an answer has already.
+    #[schemars(extend("x-unit" = "logits"))]
     pub presence_penalty: f64,
     /// Taken from the logit of a token for each time that an answer has it already.
+    #[schemars(extend("x-unit" = "logits per use"))]
     pub frequency_penalty: f64,
     /// Seed of the draws, at least 0.
+    #[schemars(extend("x-unit" = "no unit"))]
     pub random_seed: u64,
     /// Behaviours that are counted in the answers.
     pub probe: Vec<Probe>,

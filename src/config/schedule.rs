@@ -10,14 +10,15 @@ pub struct Schedule {
     pub lr_schedule: LrSchedule,
     /// Learning rate after the warmup, above 0. States start at zero and need far more than weights:
     /// 1.0 is usual for them.
-    #[schemars(extend("exclusiveMinimum" = 0.0), example = 1.0)]
+    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0), example = 1.0)]
     pub lr_init: f64,
     /// Learning rate at the end of the run, at least 0. Required unless the curve is `constant`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0), example = 0.01)]
+    #[schemars(range(min = 0.0), example = 0.01, extend("x-unit" = "no unit", "x-default" = "none, and only `constant` does without"))]
     pub lr_final: Option<f64>,
     /// Optimizer steps in which the rate rises to the curve, at least 0.
     #[serde(default = "default_warmup_steps")]
+    #[schemars(extend("x-unit" = "optimizer steps"))]
     pub warmup_steps: u32,
     /// Share of all steps in which `wsd` falls at the end of the run, above 0 and at most 1; a tenth where
     /// nothing is written. The other curves have no such part.

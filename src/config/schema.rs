@@ -48,6 +48,7 @@ fn tidy(schema: &mut Schema) {
     drop_null(schema);
     name_choices(schema);
     bound_integer(schema);
+    arrange_table(schema);
     if let Some(Value::String(text)) = schema.get_mut("description") {
         *text = text.replace('\n', " ");
     }
@@ -89,6 +90,17 @@ fn name_choices(schema: &mut Map<String, Value>) {
     schema.insert("type".to_owned(), json!("string"));
     schema.insert("enum".to_owned(), choices.into());
     schema.insert("x-taplo".to_owned(), json!({ "docs": { "enumValues": docs } }));
+}
+
+/// Tells editors which keys a new table begins with, and that keys stand in the order of the struct.
+fn arrange_table(schema: &mut Map<String, Value>) {
+    if !schema.get("properties").is_some_and(Value::is_object) {
+        return;
+    }
+    if let Some(required) = schema.get("required").cloned() {
+        schema.insert("x-taplo".to_owned(), json!({ "initKeys": required }));
+    }
+    schema.insert("x-tombi-table-keys-order".to_owned(), json!("schema"));
 }
 
 /// Writes the width of an integer as a bound, because `format` is only a comment to validators.
@@ -142,6 +154,15 @@ mod tests {
         // The experiment file has a key `format`, which is not the keyword.
         schema["properties"].as_object_mut().expect("an object").remove("format");
         check(&schema, "");
+    }
+
+    #[test]
+    fn editors_know_what_a_table_begins_with() {
+        let schema = schema();
+        assert_eq!(schema["x-taplo"]["initKeys"], json!(["name", "data", "peft", "schedule"]));
+        let schedule = &schema["definitions"]["Schedule"];
+        assert_eq!(schedule["x-taplo"]["initKeys"], json!(["lr_init"]));
+        assert_eq!(schedule["x-tombi-table-keys-order"], "schema");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use strsim::damerau_levenshtein;
 
+use super::foreign::{current_name, no_counterpart};
 use super::keys::{KeyPath, Keys};
 
 /// What was probably meant by an unknown key.
@@ -13,6 +14,8 @@ pub(super) enum Meant {
     InTables(Vec<KeyPath>),
     /// Another key of another table.
     Elsewhere(KeyPath, String),
+    /// What there is no setting for; the text says why.
+    NoSetting(&'static str),
     /// Nothing that is known.
     Nothing,
 }
@@ -40,6 +43,9 @@ pub(super) fn meant(keys: &Keys, table: &[String], here: &[&str], key: &str) -> 
             Meant::Elsewhere(vec![other.to_owned()], known.to_owned())
         };
     }
+    if let Some(reason) = no_counterpart(&plain) {
+        return Meant::NoSetting(reason);
+    }
     let near = nearest(&plain, here.iter().copied());
     if !near.is_empty() {
         return Meant::Here(near);
@@ -50,6 +56,11 @@ pub(super) fn meant(keys: &Keys, table: &[String], here: &[&str], key: &str) -> 
         Some((other, known)) => Meant::Elsewhere(other.clone(), (*known).to_owned()),
         None => Meant::Nothing,
     }
+}
+
+/// The word that is least far from `word`, if one is near at all.
+pub fn nearest_word<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<String> {
+    nearest(word, words).into_iter().next()
 }
 
 /// The words that are least far from `word`, if that is near at all. A third of the letters may
@@ -71,88 +82,18 @@ pub(super) fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> V
     near
 }
 
-/// The key as it would be spelled here.
+/// The key as it would be spelled here: `micro_bsz` for `micro-bsz`, `Micro_Bsz` and `microBsz`.
 pub(super) fn plain(key: &str) -> String {
-    key.to_lowercase().replace('-', "_")
-}
-
-/// The table and key that stand here for a name which other trainers use.
-pub(super) fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
-    let found = match name {
-        "dataset" | "data_path" | "train_file" | "dataset_path" => ("data", "data_file"),
-        "val_size" | "val_ratio" | "test_size" => ("data", "val_split"),
-        "mask" => ("data", "loss_mask"),
-        "base_model" | "model_path" | "model_name_or_path" => ("model", "load_model"),
-        "vocab" => ("model", "vocab_size"),
-        "vocab_file" | "tokenizer_path" | "tokenizer_file" => ("model", "tokenizer"),
-        "num_layers" | "n_layers" => ("model", "n_layer"),
-        "hidden_size" | "d_model" | "dim" => ("model", "n_embd"),
-        "method" | "train_type" => ("peft", "type"),
-        "r" | "lora_r" | "lora_rank" | "pissa_r" | "disha_r" | "bone_r" => ("peft", "rank"),
-        "lora_alpha" => ("peft", "alpha"),
-        "lora_dropout" => ("peft", "dropout"),
-        "target_modules" => ("peft", "targets"),
-        "niter" => ("peft", "svd_niter"),
-        "disha_mode" | "bone_mode" => ("peft", "mode"),
-        "context_length" | "max_length" | "max_seq_len" | "max_seq_length" | "seq_len"
-        | "sequence_len" => ("train", "ctx_len"),
-        "batch_size" | "bsz" | "micro_batch_size" | "per_device_train_batch_size" => {
-            ("train", "micro_bsz")
+    let mut plain = String::new();
+    let mut after_small = false;
+    for letter in key.chars() {
+        if letter.is_uppercase() && after_small {
+            plain.push('_');
         }
-        "grad_accum"
-        | "grad_accumulation"
-        | "grad_accumulation_steps"
-        | "gradient_accumulation_steps" => ("train", "accumulate_grad_batches"),
-        "epochs" | "max_epochs" | "num_epochs" | "num_train_epochs" => ("train", "epoch_count"),
-        "dtype" => ("train", "precision"),
-        "seed" => ("train", "random_seed"),
-        "optim" => ("optimizer", "type"),
-        "adam_beta1" => ("optimizer", "beta1"),
-        "adam_beta2" => ("optimizer", "beta2"),
-        "adam_epsilon" | "eps" => ("optimizer", "adam_eps"),
-        "wd" => ("optimizer", "weight_decay"),
-        "grad_clip" | "gradient_clip" | "max_grad_norm" => ("optimizer", "gradient_clip_val"),
-        "learning_rate" | "lr" => ("schedule", "lr_init"),
-        "lr_min" | "min_lr" => ("schedule", "lr_final"),
-        "lr_scheduler" | "lr_scheduler_type" | "scheduler" => ("schedule", "lr_schedule"),
-        "warmup" => ("schedule", "warmup_steps"),
-        "quantization" | "quantization_config" | "bnb_4bit_quant_type" | "quant_type" => {
-            ("quant", "type")
-        }
-        "double_quant" | "bnb_4bit_use_double_quant" | "compress_statistics" => ("quant", "double"),
-        "save_every" | "save_steps" => ("checkpoint", "epoch_save"),
-        "max_new_tokens" => ("sample", "max_tokens"),
-        "log_every" | "logging_steps" => ("log", "every_steps"),
-        _ => return None,
-    };
-    Some(found)
-}
-
-/// The words that stand here for one which other trainers use at the key `name`, and what they mean by it.
-pub(super) fn current_words(
-    name: &str,
-    word: &str,
-) -> Option<(&'static [&'static str], Option<&'static str>)> {
-    let found: (&[&str], _) = match (name, plain(word).as_str()) {
-        ("quant.type", "4bit" | "int4" | "q4") => (
-            &["nf4", "fp4"],
-            Some(
-                "`4bit` of RWKV-PEFT is what bitsandbytes does by default, `fp4`; `nf4` is as small, and \
-                 nearer to the weights",
-            ),
-        ),
-        ("quant.type", "8bit" | "q8" | "i8") => (
-            &["int8"],
-            Some(
-                "`int8` of RWKV-PEFT has one scale for a whole matrix and levels that are not evenly \
-                 spaced; here every row has its scale",
-            ),
-        ),
-        ("quant.type", "e4m3" | "float8" | "fp8_e4m3" | "float8_e4m3fn") => (&["fp8"], None),
-        ("quant.type", "off" | "no" | "false" | "bf16" | "fp16" | "fp32") => (&["none"], None),
-        _ => return None,
-    };
-    Some(found)
+        after_small = letter.is_lowercase();
+        plain.extend(letter.to_lowercase());
+    }
+    plain.replace(['-', ' '], "_")
 }
 
 #[cfg(test)]
@@ -171,20 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn every_name_of_other_trainers_leads_to_a_key() {
-        let keys = Keys::new();
-        for name in [
-            "learning_rate",
-            "batch_size",
-            "double_quant",
-            "grad_accum",
-            "dataset",
-            "method",
-            "eps",
-        ] {
-            let (table, key) = current_name(name).expect("a known name");
-            let found = keys.all().iter().any(|(path, known)| *path == [table] && *known == key);
-            assert!(found, "{table}.{key}");
+    fn a_key_has_one_spelling() {
+        for key in ["micro-bsz", "microBsz", "MicroBsz", "Micro_Bsz", "MICRO_BSZ", "micro bsz"] {
+            assert_eq!(plain(key), "micro_bsz");
         }
+        assert_eq!(plain("n_layer"), "n_layer");
     }
 }

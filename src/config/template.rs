@@ -48,11 +48,11 @@ pub struct TemplateTable {
     pub extends: TemplateName,
     /// What stands between turns.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"\n\n")]
+    #[schemars(example = &"\n\n", extend("x-default" = "that of the template it extends"))]
     pub separator: Option<String>,
     /// What stands between the words that open a turn and what is said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &" ")]
+    #[schemars(example = &" ", extend("x-default" = "that of the template it extends"))]
     pub gap: Option<String>,
     /// The words that open a turn of each role, in place of those of the template it extends.
     #[serde(default, skip_serializing_if = "Roles::is_empty")]
@@ -74,19 +74,19 @@ fn raw() -> TemplateName {
 pub struct Roles {
     /// Who sets the scene.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &"System:")]
+    #[schemars(extend("x-default" = "that of the template it extends"), length(min = 1), example = &"System:")]
     pub system: Option<String>,
     /// Who asks.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &"User:")]
+    #[schemars(extend("x-default" = "that of the template it extends"), length(min = 1), example = &"User:")]
     pub user: Option<String>,
     /// What is added to a question.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &"Input:")]
+    #[schemars(extend("x-default" = "that of the template it extends"), length(min = 1), example = &"Input:")]
     pub input: Option<String>,
     /// Who answers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &"Assistant:")]
+    #[schemars(extend("x-default" = "that of the template it extends"), length(min = 1), example = &"Assistant:")]
     pub assistant: Option<String>,
 }
 
@@ -103,19 +103,19 @@ impl Roles {
 pub struct Aliases {
     /// For who sets the scene.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(example = ["Setting"])]
+    #[schemars(extend("x-default" = "no further words"), example = ["Setting"])]
     pub system: Vec<String>,
     /// For who asks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(example = ["Question"])]
+    #[schemars(extend("x-default" = "no further words"), example = ["Question"])]
     pub user: Vec<String>,
     /// For what is added to a question.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(example = ["Text"])]
+    #[schemars(extend("x-default" = "no further words"), example = ["Text"])]
     pub input: Vec<String>,
     /// For who answers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(example = ["Bot"])]
+    #[schemars(extend("x-default" = "no further words"), example = ["Bot"])]
     pub assistant: Vec<String>,
 }
 

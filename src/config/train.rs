@@ -8,26 +8,28 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[serde(default, deny_unknown_fields)]
 pub struct Train {
     /// Context length: tokens in one sample, at least 1.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "tokens"))]
     pub ctx_len: u32,
     /// Samples in one forward and backward pass, at least 1. Memory grows with it.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "samples"))]
     pub micro_bsz: u32,
     /// Forward and backward passes in one optimizer step, at least 1.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "passes"))]
     pub accumulate_grad_batches: u32,
     /// Optimizer steps in one mini-epoch, at least 1, or `pass` for as many as see all the data once.
+    #[schemars(extend("x-unit" = "optimizer steps"))]
     pub epoch_steps: EpochSteps,
     /// Mini-epochs in the run, at least 1.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "mini-epochs"))]
     pub epoch_count: u32,
     /// Mini-epochs that are done already, at least 0: the run goes on after them, from the checkpoint of
     /// an earlier run. `rwkv-2.pth` and `ckpt/epoch-0002` are those of `epoch_begin = 3`.
+    #[schemars(extend("x-unit" = "mini-epochs"))]
     pub epoch_begin: u32,
     /// The run from which `epoch_begin` goes on: its name, its four letters, or its path. Without it: the
     /// newest run of the same name that has the checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"k3f9")]
+    #[schemars(example = &"k3f9", extend("x-default" = "the newest run of the same name that has the checkpoint"))]
     pub resume_from: Option<String>,
     /// Number format of the weights and activations. What learns, its gradients, the optimizer's moments,
     /// the WKV state and the loss are `fp32` in all of them.
@@ -36,15 +38,16 @@ pub struct Train {
     /// backward pass. Less memory, about a third more time, the same result.
     pub grad_cp: bool,
     /// Positions whose logits exist at a time, at least 1. Memory for the logits grows with it.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "positions"))]
     pub head_chunk: u32,
     /// Pulls the largest logit of each learned position towards 0, at least 0: adds `l2wrap` times the logit
     /// over the step's learned positions to its gradient. RWKV trainers usually take 1e-4. 0 turns it off.
-    #[schemars(range(min = 0.0), example = 1e-4)]
+    #[schemars(range(min = 0.0), example = 1e-4, extend("x-unit" = "no unit"))]
     pub l2wrap: f64,
     /// Implementation of the WKV recurrence.
     pub op: Op,
     /// Seed of everything that is drawn at random in training, at least 0.
+    #[schemars(extend("x-unit" = "no unit"))]
     pub random_seed: u64,
 }
 

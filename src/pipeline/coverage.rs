@@ -37,5 +37,5 @@ pub(super) fn warning(
         .help(format!(
             "one full pass is `epoch_steps = {pass}`, or let the tool count: `epoch_steps = \"pass\"`"
         ));
-    Some(plan.loaded.at("train.epoch_steps", warning))
+    Some(plan.loaded.at("train.epoch_steps", warning)).filter(|one| !one.is_allowed())
 }

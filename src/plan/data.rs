@@ -98,7 +98,7 @@ fn mask(faults: &mut Faults<'_>, template: &Template) -> Mask {
         match text {
             Some(_) if !between => {
                 let message = format!("`{key}` has no meaning without `loss_mask = \"se\"`");
-                faults.add(key, Diagnostic::error("ST2142", message).help("delete the line"));
+                faults.add_superfluous(key, Diagnostic::error("ST2142", message));
             }
             None if between => {
                 let message = format!("`loss_mask = \"se\"` needs `{key}`");
@@ -160,8 +160,7 @@ fn check_samples(faults: &mut Faults<'_>) {
     }
     if windows && data.overlong != Overlong::Error {
         let fault = Diagnostic::error("ST2147", "`data.overlong` has no meaning for windows")
-            .label("windows cut documents anywhere, and no token is left out")
-            .help("delete the line");
-        faults.add("data.overlong", fault);
+            .label("windows cut documents anywhere, and no token is left out");
+        faults.add_superfluous("data.overlong", fault);
     }
 }

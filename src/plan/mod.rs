@@ -7,7 +7,7 @@ mod guard;
 mod model;
 mod peft;
 mod presets;
-mod rate;
+mod rates;
 mod sources;
 
 pub use changes::{Change, Reach, changes, reach};
@@ -153,9 +153,10 @@ pub fn resolve(
     find_gpu: impl FnOnce() -> Result<(), NoGpu>,
 ) -> Result<Plan, Vec<Diagnostic>> {
     let config = &loaded.config;
-    let mut faults = Faults { loaded: &loaded, found: Vec::new() };
+    let mut faults = Faults { loaded: &loaded, found: loaded.lints() };
     faults.check_schedule();
     faults.check_guard();
+    rates::check(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
     let (template, mask) = data::resolve(&mut faults);
     faults.check_sinks();
@@ -165,7 +166,8 @@ pub fn resolve(
     let peft = peft::resolve(&mut faults, purpose);
     let quant = faults.quant();
     let compute = faults.compute(find_gpu);
-    let found = faults.found;
+    let mut found = faults.found;
+    found.retain(|one| !one.is_allowed());
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
     let Some((model, compute)) = model.zip(compute).filter(|_| can_start) else {
         return Err(found);
@@ -237,6 +239,15 @@ impl<'a> Faults<'a> {
         self.found.push(self.loaded.at(key, fault));
     }
 
+    /// Adds a fault at `key`, which is put right by taking its line out.
+    fn add_superfluous(&mut self, key: &str, fault: Diagnostic) {
+        let (fault, edits) = (self.loaded.at(key, fault), self.loaded.removal(key));
+        self.found.push(match edits.is_empty() {
+            true => fault.help("delete the line"),
+            false => fault.fix("deletes the line", edits),
+        });
+    }
+
     fn check_schedule(&mut self) {
         let schedule = &self.config().schedule;
         let (curve, lr_final) = (schedule.lr_schedule, schedule.lr_final);
@@ -253,9 +264,6 @@ impl<'a> Faults<'a> {
                 Diagnostic::error("ST2102", "an exponential curve never reaches `lr_final = 0`")
                     .help("choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`");
             self.add("schedule.lr_final", fault);
-        }
-        if let Some(warning) = rate::warning(self.config()) {
-            self.add("schedule.lr_init", warning);
         }
         if schedule.decay_share.is_some() && curve != LrSchedule::Wsd {
             let message = "`decay_share` has no meaning without `lr_schedule = \"wsd\"`";

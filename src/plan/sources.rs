@@ -66,7 +66,7 @@ fn source(
         }
         (DataType::Dummy, None) => Path::new(""),
         (DataType::Dummy, Some(_)) => {
-            faults.add(
+            faults.add_superfluous(
                 &file_key,
                 meaningless("data_file", "data_type = \"dummy\"")
                     .note("the program makes these documents itself"),
@@ -120,7 +120,6 @@ fn images() -> Diagnostic {
 
 fn meaningless(key: &str, beside: &str) -> Diagnostic {
     Diagnostic::error("ST2103", format!("`{key}` has no meaning for `{beside}`"))
-        .help("delete the line")
 }
 
 /// Adds a fault for every key that somebody wrote and nothing would read.
@@ -153,7 +152,7 @@ fn check_meaning(faults: &mut Faults<'_>, data: &Data, one_pair: bool) {
             if one_pair {
                 fault = fault.note("a pair of token files is used as it is");
             }
-            faults.add(key, fault);
+            faults.add_superfluous(key, fault);
         }
     }
 }

@@ -7,13 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use statetune::data::Batch;
 use statetune::kernels::{Op, device_name, keep_memory};
 use statetune::model::{Model, Shape, Version, Weights};
 use statetune::optim::{Adam, AdamOptions};
 use statetune::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
-use statetune::runs::{Chain, Metrics, RunDir, Totals};
+use statetune::runs::{Chain, Event, Metrics, RunDir, Totals};
 use statetune::train::{Position, StepDone, StepOptions, StepRecord, Trainer};
 use tch::{Device, Kind, Tensor};
 
@@ -156,8 +155,8 @@ impl Records {
         let metrics = self.totals.add(&done.record, 1, u64::MAX).expect("an interval of one step");
         let line = serde_json::to_string(&metrics).expect("plain data");
         self.run.append(Metrics::FILE, &line).expect("a writable folder");
-        let event = json!({ "steps": done.position.steps, "val_loss": metrics.loss });
-        self.run.event("eval", event).expect("a writable folder");
+        let (steps, val_loss) = (done.position.steps, metrics.loss);
+        self.run.event(Event::Eval { steps, epochs: 0, val_loss }).expect("a writable folder");
         eprint!("\rstep {}  loss {:.4}\r", metrics.step, metrics.loss);
     }
 }

@@ -51,7 +51,8 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
 18 | micro_bzs = 4
    | ^^^^^^^^^ did you mean `micro_bsz`?
    |
-   = note: an ignored key would leave `train.micro_bsz` at its default, 1",
+   = note: an ignored key would leave `train.micro_bsz` at its default, 1
+   = help: `statetune check state.toml --fix` renames it",
     );
 }
 
@@ -66,7 +67,8 @@ error[ST2001]: `schedule.lr_init` must be a number, found a string
 24 | lr_init = \"1\"
    |           ^^^ remove the quotes: `1`
    |
-   = note: in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text",
+   = note: in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text
+   = help: `statetune check state.toml --fix` writes `lr_init = 1`",
     );
 }
 
@@ -94,7 +96,9 @@ error[ST2002]: `stat` is not a choice of `peft.type`
 14 | type = \"stat\"
    |        ^^^^^^ did you mean `state`?
    |
-   = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`",
+   = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`
+   = help: `statetune check state.toml --fix` writes `type = \"state\"`
+   = help: `statetune explain peft.type` says what each choice does",
     );
 }
 

@@ -467,7 +467,7 @@ error[ST2103]: `data.sft_field` has no meaning for `data_type = \"dummy\"`
 6 | sft_field = [\"q\", \"a\"]
   |             ^^^^^^^^^^
   |
-  = help: delete the line",
+  = help: `statetune check state.toml --fix` deletes the line",
     );
     Case::new()
         .with(STATE, "[model]", "[[data.source]]\ndata_file = \"data.jsonl\"\n\n[model]")

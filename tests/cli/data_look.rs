@@ -211,7 +211,7 @@ error[ST2147]: `data.overlong` has no meaning for windows
 8 | overlong = \"split\"
   |            ^^^^^^^ windows cut documents anywhere, and no token is left out
   |
-  = help: delete the line",
+  = help: `statetune check state.toml --fix` deletes the line",
     );
     refuses(
         "dataload = \"get\"\nwalk = \"magic_prime\"\nloss_mask = \"assistant\"\n",

@@ -1,0 +1,69 @@
+//! `statetune explain`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Color, Format, say, show};
+use crate::config::{find_manual, manual, nearest_word};
+use crate::diagnostic::{Code, Diagnostic, codes};
+use crate::exit::ExitCode;
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
+    /// A message code such as ST1204, or a key such as `schedule.lr_init`, `lr_init` or `train`.
+    #[arg(value_name = "CODE|KEY", required_unless_present = "all")]
+    name: Option<String>,
+    /// Explain every code and every key.
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
+    /// How to answer: `json` is one object `statetune.explain/1`.
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+}
+
+pub(super) fn explain(args: &ExplainArgs, color: Color) -> ExitCode {
+    let (codes, keys) = match &args.name {
+        None => (codes().collect(), manual()),
+        Some(name) => {
+            let wanted = name.to_uppercase();
+            (codes().filter(|one| one.code == wanted).collect::<Vec<_>>(), find_manual(name))
+        }
+    };
+    if codes.is_empty() && keys.is_empty() {
+        show(&nothing(args.name.as_deref().unwrap_or_default()), color);
+        return ExitCode::Invalid;
+    }
+    match args.format {
+        Format::Human => {
+            let codes =
+                codes.iter().map(|one| format!("{}: {}\n\n{}", one.code, one.title, one.text));
+            let texts: Vec<String> = codes.chain(keys.iter().map(|one| one.render())).collect();
+            say(texts.join("\n\n"));
+        }
+        Format::Json => {
+            let keys: Vec<Value> = keys.iter().map(|one| one.to_json()).collect();
+            let codes: Vec<Value> = codes.iter().map(of_code).collect();
+            let object = json!({ "schema": "statetune.explain/1", "codes": codes, "keys": keys });
+            say(format_args!("{object:#}"));
+        }
+    }
+    ExitCode::Ok
+}
+
+fn of_code(one: &Code) -> Value {
+    json!({ "code": one.code, "title": one.title, "text": one.text })
+}
+
+/// The message that there is no such code or key.
+fn nothing(name: &str) -> Diagnostic {
+    let fault = Diagnostic::error("ST1102", format!("there is no code and no key `{name}`"));
+    let known: Vec<String> = manual().into_iter().map(|one| one.key).collect();
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let last_words: Vec<String> = known.iter().map(|key| last(key)).collect();
+    let wanted = last(name);
+    match nearest_word(&wanted, last_words.iter().map(|word| &**word)) {
+        Some(word) => fault.help(format!("did you mean `{word}`?")),
+        None => fault.help("`statetune explain --all` explains every code and key"),
+    }
+}

@@ -1,0 +1,110 @@
+//! What is valid and yet hardly what was meant.
+
+use super::Loaded;
+use super::keys::KeyPath;
+use super::locate::{Place, Source};
+use crate::diagnostic::Diagnostic;
+
+/// The keys under which texts stand that a model reads, in which a line break is usual.
+const TEXTS: [&[&str]; 4] =
+    [&["sample", "prompts"], &["peft", "init_prompt"], &["data", "template"], &["data", "mask_id"]];
+
+/// The escapes that are usual in such texts, what they are in single quotes, and what they were meant to be.
+const ESCAPES: [(&str, &str, &str); 3] =
+    [("n", "an n", "a line break"), ("t", "a t", "a tab"), ("r", "an r", "a return")];
+
+impl Loaded {
+    /// Warnings about the text of the experiment file alone.
+    pub fn lints(&self) -> Vec<Diagnostic> {
+        let files = self.sources.iter().filter(|source| source.layer.is_none());
+        let mut found: Vec<Diagnostic> = files
+            .flat_map(|source| source.places.iter().filter_map(|place| escape(source, place)))
+            .collect();
+        found.sort_by_key(|lint| lint.span.as_ref().map(|span| span.range.start));
+        found
+    }
+}
+
+/// The warning about an escape in a literal string, where nothing is escaped.
+fn escape(source: &Source, (path, place): (&KeyPath, &Place)) -> Option<Diagnostic> {
+    let starts_with = |start: &[&str]| path.iter().take(start.len()).eq(start.iter());
+    let is_text = TEXTS.iter().any(|start| starts_with(start));
+    let written = source.text.get(place.value.clone())?;
+    if !is_text || place.found != "a string" || !written.starts_with('\'') {
+        return None;
+    }
+    let is_written = |(letter, ..): &(&str, _, _)| written.contains(&format!("\\{letter}"));
+    let (letter, found, meant) = ESCAPES.into_iter().find(is_written)?;
+    let message = format!("`\\{letter}` in single quotes is a backslash and {found}, not {meant}");
+    let edits = match double_quoted(written) {
+        Some(text) => source.rewrite(place, &text),
+        None => Vec::new(),
+    };
+    let lint = Diagnostic::warning("ST1204", message)
+        .at(source.span(place.value.clone()))
+        .label("literal string")
+        .note("the model would read the two characters")
+        .help("use double quotes, in which escapes count")
+        .fix("writes it so", edits)
+        .help_to_silence();
+    Some(lint)
+}
+
+/// A literal string of one line in double quotes, its escapes alive; none where a backslash may mean itself.
+fn double_quoted(literal: &str) -> Option<String> {
+    let inner = literal.strip_prefix('\'')?.strip_suffix('\'')?;
+    let is_escape = |rest: &str| ESCAPES.iter().any(|(letter, ..)| rest.starts_with(letter));
+    let are_escapes = inner.split('\\').skip(1).all(is_escape);
+    (are_escapes && !inner.starts_with('\'')).then(|| format!("\"{}\"", inner.replace('"', "\\\"")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::tests::MINIMAL;
+    use crate::config::{Overrides, parse};
+    use crate::diagnostic::apply;
+
+    fn lints(text: &str) -> Vec<Diagnostic> {
+        let loaded = parse("emoji.toml".as_ref(), text.to_owned(), &Overrides::default());
+        loaded.expect("a valid file").lints()
+    }
+
+    #[test]
+    fn an_escape_in_single_quotes() {
+        let text =
+            format!("{MINIMAL}[sample]\nprompts = [\n  'User: \"hi\"\\n\\nAssistant:',\n]\n");
+        let found = lints(&text);
+        let expected = "\
+warning[ST1204]: `\\n` in single quotes is a backslash and an n, not a line break
+  --> emoji.toml:17:3
+   |
+17 |   'User: \"hi\"\\n\\nAssistant:',
+   |   ^^^^^^^^^^^^^^^^^^^^^^^^^^ literal string
+   |
+   = note: the model would read the two characters
+   = help: `statetune check emoji.toml --fix` writes it so
+   = help: use double quotes, in which escapes count
+   = help: silence with `# statetune: allow(ST1204)` on the line above";
+        assert_eq!(found[0].render(false), expected);
+        let (fixed, count) = apply(&text, [&*found[0].fix]);
+        assert_eq!(count, 1);
+        assert!(fixed.contains(r#"  "User: \"hi\"\n\nAssistant:","#), "{fixed}");
+        assert!(lints(&fixed).is_empty());
+    }
+
+    #[test]
+    fn a_backslash_that_may_mean_itself_stays() {
+        assert_eq!(double_quoted(r"'a\n\d'"), None);
+        assert_eq!(double_quoted(r"'a\n\\'"), None);
+        assert_eq!(double_quoted(r"'''a\n'''"), None);
+        assert_eq!(double_quoted(r"'\ta'").as_deref(), Some(r#""\ta""#));
+        let probe = "[[sample.probe]]\nname = 'lines'\nregex = '\\n'\n";
+        assert!(
+            lints(&format!("{MINIMAL}{probe}")).is_empty(),
+            "an expression has its own escapes"
+        );
+        let path = MINIMAL.replace("\"../models/x.pth\"", "'C:\\new\\x.pth'");
+        assert!(lints(&path).is_empty(), "a path may have backslashes");
+    }
+}

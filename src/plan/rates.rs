@@ -1,0 +1,110 @@
+//! Whether the learning rate is far from what is usual for what learns.
+
+use super::Faults;
+use crate::config::{EpochSteps, Peft};
+use crate::data::grouped;
+use crate::diagnostic::Diagnostic;
+
+/// A rate that is more than so many times above or below the usual one is told about.
+const FAR: f64 = 100.0;
+
+/// The usual rate of a method, and how it is usually written.
+fn usual(peft: &Peft) -> (f64, &'static str, &'static str) {
+    match peft {
+        Peft::State(_) => (1.0, "state tuning", "typical: 1.0 falling to 0.01, 10 warmup steps"),
+        Peft::Full(_) => {
+            (1e-4, "full tuning", "typical: 6e-4 for a new model, 1e-5 for a trained one")
+        }
+        _ => (1e-4, "adapters", "typical: 1e-4 or a little less"),
+    }
+}
+
+/// Warns where the rate is far from the usual one.
+pub(super) fn check(faults: &mut Faults<'_>) {
+    let config = faults.config();
+    let (usual, method, typical) = usual(&config.peft);
+    let rate = config.schedule.lr_init;
+    let times = if rate < usual { usual / rate } else { rate / usual };
+    if times <= FAR {
+        return;
+    }
+    let direction = if rate < usual { "below" } else { "above" };
+    let message = format!(
+        "`lr_init = {}` is {} times {direction} the usual start for {method}",
+        faults.loaded.written("schedule.lr_init").unwrap_or(rate.to_string()),
+        grouped(times.round() as usize),
+    );
+    let moves = match (&config.peft, config.train.epoch_steps) {
+        (Peft::State(_), EpochSteps::Steps(steps)) if rate < usual => {
+            let steps = u64::from(steps) * u64::from(config.train.epoch_count);
+            Some(format!(
+                "at this rate a state entry moves by at most about {} over the planned {} steps",
+                rate * steps as f64,
+                grouped(steps as usize)
+            ))
+        }
+        (Peft::State(_), _) if rate < usual => {
+            Some(format!("at this rate a state entry moves by at most about {rate} in a step"))
+        }
+        _ => None,
+    };
+    let warning = Diagnostic::warning("ST2301", message).label(typical);
+    let warning = moves.into_iter().fold(warning, Diagnostic::note);
+    let warning = match config.peft {
+        Peft::State(_) => warning.note(
+            "published recipes disagree: 1.0, 5e-4, 1e-4 and 1e-5 all occur; a short run of each settles it",
+        ),
+        _ => warning,
+    };
+    faults.add("schedule.lr_init", warning.help_to_silence());
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Overrides, parse};
+    use crate::plan::Faults;
+
+    /// The warnings about a rate of a method.
+    fn warnings(method: &str, rate: &str, steps: &str) -> Vec<String> {
+        let text = format!(
+            "name = \"rate\"\n[data]\ndata_file = \"x.jsonl\"\n[peft]\ntype = \"{method}\"\n[train]\n\
+             epoch_steps = {steps}\nepoch_count = 5\n[schedule]\nlr_init = {rate}\nlr_final = 0.01\n"
+        );
+        let loaded = parse("emoji.toml".as_ref(), text, &Overrides::default()).expect("valid");
+        let mut faults = Faults { loaded: &loaded, found: Vec::new() };
+        super::check(&mut faults);
+        faults.found.iter().map(|one| one.render(false)).collect()
+    }
+
+    #[test]
+    fn a_tiny_rate_for_states() {
+        let expected = "\
+warning[ST2301]: `lr_init = 1e-5` is 100,000 times below the usual start for state tuning
+  --> emoji.toml:10:11
+   |
+10 | lr_init = 1e-5
+   |           ^^^^ typical: 1.0 falling to 0.01, 10 warmup steps
+   |
+   = note: at this rate a state entry moves by at most about 0.05 over the planned 5,000 steps
+   = note: published recipes disagree: 1.0, 5e-4, 1e-4 and 1e-5 all occur; a short run of each settles it
+   = help: silence with `# statetune: allow(ST2301)` on the line above";
+        assert_eq!(warnings("state", "1e-5", "1000"), [expected]);
+        assert!(warnings("state", "1e-3", "\"pass\"")[0].contains("about 0.001 in a step"));
+    }
+
+    #[test]
+    fn usual_rates_are_not_told_about() {
+        for (method, rate) in [
+            ("state", "0.01"),
+            ("state", "10"),
+            ("lora", "1e-4"),
+            ("full", "6e-4"),
+            ("disha", "1e-2"),
+        ] {
+            assert_eq!(warnings(method, rate, "1"), [""; 0], "{method} {rate}");
+        }
+        let far = &warnings("lora", "1.0", "1")[0];
+        assert!(far.contains("10,000 times above the usual start for adapters"), "{far}");
+        assert!(warnings("full", "1e-7", "1")[0].contains("1,000 times below"));
+    }
+}
