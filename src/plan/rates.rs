@@ -24,15 +24,18 @@ pub(super) fn check(faults: &mut Faults<'_>) {
     let config = faults.config();
     let (usual, method, typical) = usual(&config.peft);
     let rate = config.schedule.lr_init;
-    let times = if rate < usual { usual / rate } else { rate / usual };
-    if times <= FAR {
+    let factor = if rate < usual { usual / rate } else { rate / usual };
+    if factor <= FAR {
         return;
     }
+    let times = match factor < 1e9 {
+        true => grouped(factor.round() as usize),
+        false => format!("{factor:.0e}"),
+    };
     let direction = if rate < usual { "below" } else { "above" };
     let message = format!(
-        "`lr_init = {}` is {} times {direction} the usual start for {method}",
+        "`lr_init = {}` is {times} times {direction} the usual start for {method}",
         faults.loaded.written("schedule.lr_init").unwrap_or(rate.to_string()),
-        grouped(times.round() as usize),
     );
     let moves = match (&config.peft, config.train.epoch_steps) {
         (Peft::State(_), EpochSteps::Steps(steps)) if rate < usual => {
@@ -106,5 +109,6 @@ warning[ST2301]: `lr_init = 1e-5` is 100,000 times below the usual start for sta
         let far = &warnings("lora", "1.0", "1")[0];
         assert!(far.contains("10,000 times above the usual start for adapters"), "{far}");
         assert!(warnings("full", "1e-7", "1")[0].contains("1,000 times below"));
+        assert!(warnings("full", "1e30", "1")[0].contains("is 1e34 times above"));
     }
 }

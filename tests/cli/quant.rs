@@ -110,8 +110,9 @@ error[ST2130]: `quant.type = \"nf4\"` needs frozen weights, but `peft.type = \"f
 
 #[test]
 fn weights_that_a_method_takes_apart_are_not_packed() {
-    let case =
-        with_quant("type = \"nf4\"").with(STATE, "type = \"state\"", "type = \"pissa\"\nrank = 4");
+    let case = with_quant("type = \"nf4\"")
+        .with(STATE, "type = \"state\"", "type = \"pissa\"\nrank = 4")
+        .with(STATE, "lr_init = 1.0", "lr_init = 1e-4");
     case.refuses(
         2,
         "\
