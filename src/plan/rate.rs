@@ -51,7 +51,7 @@ pub(super) fn warning(config: &Config) -> Option<Diagnostic> {
     };
     let times = if times < 1e9 { grouped(times.round() as usize) } else { format!("{times:.0e}") };
     let message =
-        format!("`lr_init = {lr_init:e}` is {times} times {direction} the usual start for {what}");
+        format!("`lr_init = {lr_init:?}` is {times} times {direction} the usual start for {what}");
     let mut warning = Diagnostic::warning("ST2301", message).label(recipe);
     if let (Peft::State(_), EpochSteps::Steps(steps)) = (&config.peft, config.train.epoch_steps) {
         let steps = u64::from(steps) * u64::from(config.train.epoch_count);

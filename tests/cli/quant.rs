@@ -112,7 +112,7 @@ error[ST2130]: `quant.type = \"nf4\"` needs frozen weights, but `peft.type = \"f
 fn weights_that_a_method_takes_apart_are_not_packed() {
     let case =
         with_quant("type = \"nf4\"").with(STATE, "type = \"state\"", "type = \"pissa\"\nrank = 4");
-    case.refuses(
+    case.with(STATE, "lr_init = 1.0", "lr_init = 1e-4").refuses(
         2,
         "\
 error[ST2131]: PiSSA and `[quant]` do not go together
