@@ -111,7 +111,8 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
                 say(line);
                 ExitCode::Ok
             }
-            Err((fault, code)) => {
+            Err(refusal) => {
+                let (fault, code) = *refusal;
                 show(&fault, color);
                 code
             }
@@ -142,14 +143,14 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
 }
 
 /// Writes all settings to a file that is not there yet.
-fn emit(plan: &Plan, file: &Path) -> Result<(), Diagnostic> {
+fn emit(plan: &Plan, file: &Path) -> Result<(), Box<Diagnostic>> {
     let write = || {
         let mut file = fs::File::create_new(file)?;
         std::io::Write::write_all(&mut file, resolved_toml(&plan.loaded).as_bytes())
     };
     write().map_err(|error| {
-        Diagnostic::error("ST5011", format!("cannot write `{}`", file.display()))
-            .note(error.to_string())
+        let message = format!("cannot write `{}`", file.display());
+        Box::new(Diagnostic::error("ST5011", message).note(error.to_string()))
     })
 }
 
@@ -159,13 +160,13 @@ fn apply(
     plan: &Plan,
     proposals: &[Proposal],
     number: usize,
-) -> Result<String, (Diagnostic, ExitCode)> {
+) -> Result<String, Box<(Diagnostic, ExitCode)>> {
     let Some(proposal) = proposals.get(number) else {
         let message = match proposals.len() {
             0 => "there are no proposals: the run fits, or nobody knows what there is".to_string(),
             n => format!("there are {n} proposals, A to {}", char::from(b'A' + n as u8 - 1)),
         };
-        return Err((Diagnostic::error("ST5012", message), ExitCode::Invalid));
+        return Err(Box::new((Diagnostic::error("ST5012", message), ExitCode::Invalid)));
     };
     let text = edited(&plan.loaded.text, &proposal.edits);
     let overrides = Overrides::from_process(args.experiment.set.clone());
@@ -173,20 +174,21 @@ fn apply(
     let in_force = |edit: &Edit| {
         let config = serde_json::to_value(&now.as_ref()?.config).ok()?;
         let value = edit.key.split('.').try_fold(&config, |value, key| value.get(key))?;
-        Some(value.to_string() == edit.value)
+        let written = value.to_string(); // JSON, which is TOML for these values
+        Some(written == edit.value)
     };
     if let Some(edit) = proposal.edits.iter().find(|edit| in_force(edit) != Some(true)) {
         let message = format!("`{}` cannot be set in `{}`", edit.key, args.file.display());
         let fault = Diagnostic::error("ST5013", message)
             .note("the environment or `--set` holds another value, or the file is not written as tables")
             .help(format!("set it where it is set now: `{} = {}`", edit.key, edit.value));
-        return Err((fault, ExitCode::Invalid));
+        return Err(Box::new((fault, ExitCode::Invalid)));
     }
     let text = text.expect("it was read again");
     let written = write_over(&args.file, &text);
     written.map_err(|error| {
         let message = format!("cannot write `{}`", args.file.display());
-        (Diagnostic::error("ST5011", message).note(error.to_string()), ExitCode::Disk)
+        Box::new((Diagnostic::error("ST5011", message).note(error.to_string()), ExitCode::Disk))
     })?;
     Ok(format!("{}: {}", args.file.display(), proposal.line()))
 }
