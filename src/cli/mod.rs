@@ -2,6 +2,7 @@
 //!
 //! Standard output carries the answer, standard error progress and messages.
 
+mod amounts;
 mod cache;
 mod chat;
 mod check;
@@ -13,12 +14,14 @@ mod merge;
 mod mount;
 mod resume;
 mod run;
+mod runs;
 mod schema;
 mod score;
 mod screen;
 mod state;
 mod stop;
 mod subject;
+mod sweep;
 mod table;
 
 use std::fmt::Display;
@@ -49,6 +52,8 @@ struct Cli {
 enum Command {
     /// Run an experiment: prepare its data, train, sample, write a run directory.
     Run(run::RunArgs),
+    /// Run an experiment once for each combination of some values.
+    Sweep(sweep::SweepArgs),
     /// Go on with a run that was stopped, killed or made longer, bit for bit.
     Resume(resume::ResumeArgs),
     /// Check an experiment file without running it.
@@ -73,6 +78,8 @@ enum Command {
     Merge(merge::MergeArgs),
     /// Look at trained states, compare them, make new ones of them.
     State(state::StateArgs),
+    /// List stored runs, look at them, mark, remove, pack them.
+    Runs(runs::RunsArgs),
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
 }
@@ -198,6 +205,7 @@ pub fn main() -> ExitCode {
     let color = cli.color;
     let command = AssertUnwindSafe(|| match cli.command {
         Command::Run(args) => run::run(&args, color),
+        Command::Sweep(args) => sweep::sweep(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
@@ -210,6 +218,7 @@ pub fn main() -> ExitCode {
         Command::Mount(args) => mount::mount(&args, color),
         Command::Merge(args) => merge::merge(&args, color),
         Command::State(args) => state::state(&args, color),
+        Command::Runs(args) => runs::runs(&args, color),
         Command::Schema(args) => schema::schema(&args, color),
     });
     catch_unwind(command).unwrap_or_else(|_| {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Checkpoint, Data, Eval, Export, Hardware, Log, Model, Optimizer, Peft, Quant, Sample, Schedule,
-    Tokenizer, Train,
+    Sweep, Tokenizer, Train,
 };
 
 /// The experiment file: what a person asks for.
@@ -64,6 +64,9 @@ pub struct Config {
     /// The form of what the run produces.
     #[serde(default)]
     pub export: Export,
+    /// What a sweep varies.
+    #[serde(default, skip_serializing_if = "Sweep::is_empty")]
+    pub sweep: Sweep,
 }
 
 impl Config {

@@ -25,6 +25,7 @@ mod sample;
 mod schedule;
 mod schema;
 mod suggest;
+mod sweep;
 mod template;
 mod train;
 
@@ -45,5 +46,6 @@ pub use quant::{Fp4, Fp8, Int8, Nf4, NoQuant, Quant};
 pub use sample::{Probe, Sample};
 pub use schedule::{LrSchedule, Schedule};
 pub use schema::{schema, schema_text};
+pub use sweep::{Sweep, SweepMode};
 pub use template::{Aliases, Roles, Template, TemplateName, TemplateTable};
 pub use train::{EpochSteps, Op, Precision, Train};

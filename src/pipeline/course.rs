@@ -1,11 +1,12 @@
 //! The course of a run: what happens after each step besides training.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::Kind;
 
+use super::moment::epoch_stem;
 use super::passport::passport;
 use super::{Progress, RunError};
 use crate::config::ExportDtype;
@@ -16,8 +17,8 @@ use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::Plan;
 use crate::runs::{
-    Best, Chain, Checkpoint, Event, Lock, Metrics, Place, RunDir, Totals, TrainLog, name_best,
-    remove_old_checkpoints, save_checkpoint,
+    Best, Chain, Checkpoint, Event, Lock, Metrics, Place, RunDir, StoredRun, Totals, TrainLog,
+    name_best, remove_old_checkpoints, save_checkpoint,
 };
 use crate::tensorfile::Dtype;
 use crate::train::{FitOptions, Position, StepDone, TrainError, Trainer, mean_loss};
@@ -85,9 +86,10 @@ impl Course<'_, '_> {
             saved = epoch.is_multiple_of(u64::from(config.checkpoint.epoch_save)) || last;
             if saved || is_best {
                 // The checkpoint comes last: what it does not know is done again after a crash.
-                let passport = passport(self.plan, self.run, self.lock, &self.shape, epoch + 1);
-                let name = format!("rwkv-{epoch}");
-                self.products = export(self.plan, self.run, self.method, &name, &passport)?;
+                let passport =
+                    passport(self.plan, self.run.path(), self.lock, &self.shape, epoch + 1);
+                let name = epoch_stem(epoch);
+                self.products = export(self.plan, self.run.path(), self.method, &name, &passport)?;
                 self.save(done, is_best)?;
                 saved = true;
             }
@@ -205,7 +207,7 @@ impl Course<'_, '_> {
 /// Writes what was learned as `export/NAME` in the forms that other programs read.
 pub(super) fn export(
     plan: &Plan,
-    run: &RunDir,
+    run: &Path,
     method: &dyn Method,
     name: &str,
     passport: &Passport,
@@ -215,7 +217,7 @@ pub(super) fn export(
         ExportDtype::Fp32 => Dtype::F32,
     };
     let export = Export { dtype, passport };
-    Ok(method.export(&run.join(format!("export/{name}")), &export)?)
+    Ok(method.export(&run.join(StoredRun::EXPORT).join(name), &export)?)
 }
 
 /// Refuses what a step may leave behind although its loss was finite; nothing is saved then.

@@ -9,25 +9,27 @@ use serde_json::json;
 use super::course::{Course, Ended, export};
 use super::coverage;
 use super::data::{Datasets, prepare_data};
+use super::moment::epoch_stem;
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
-use super::start::{Beginning, Start, setting_changes};
+use super::start::{Beginning, Settled, Start, setting_changes};
 use super::tuned::start as begin_tuning;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
 use crate::config::{Dataload, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Coverage, Tokenizer};
 use crate::exit::ExitCode;
 use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
-use crate::model::{Shape, fingerprint};
+use crate::model::{ModelError, Shape, fingerprint};
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
-use crate::plan::{ModelPlan, Plan};
+use crate::plan::{ModelPlan, PeftPlan, Plan, StateStart, settings_of_numbers};
 use crate::quant;
 use crate::runs::{
     Chain, Event, Lock, LockedFile, LockedQuant, ProbeRate, RunDir, Status, StoredRun, Totals,
     TrainLog, best_checkpoint, resolved_toml, sha256_of,
 };
 use crate::sample::rate;
+use crate::tensorfile::WeightsError;
 use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
 
 /// The vocabulary of a run on the characters of its data.
@@ -51,8 +53,14 @@ pub fn run(
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let shape = *weights.shape();
     let method = begin_tuning(plan, weights, &tokenizer)?;
-    let lock = lock(plan, &tokenizer, &shape, &data)?;
+    let lock = Lock { values: start.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
+    let identity = lock.identity(&settings_of_numbers(plan.config()));
+    let start = match start.settle(plan, &identity)? {
+        Settled::Start(start) => start,
+        Settled::Needless(run) => return Ok(Outcome::Needless { run }),
+    };
     let changed = start.check_lock(&lock)?;
+    let identity = start.identity(identity);
 
     let (run, beginning) = start.open(plan)?;
     // What went wrong first is to be reported, also where the status cannot be written.
@@ -66,6 +74,7 @@ pub fn run(
     };
     let work = AssertUnwindSafe(|| {
         record_inputs(plan, &run, &tokenizer, &lock)?;
+        run.update(|record| record.identity = identity)?;
         if !changed.is_empty() {
             run.event(Event::Environment { changed })?;
         }
@@ -82,7 +91,7 @@ pub fn run(
         }
     });
     match &result {
-        Ok(Outcome::Done(_)) => run.set_status(Status::Done)?,
+        Ok(Outcome::Done(_) | Outcome::Needless { .. }) => run.set_status(Status::Done)?,
         Ok(Outcome::Interrupted { .. }) => run.set_status(Status::Interrupted)?,
         Err(error) => failed(error.to_string(), error.diagnostic().code, error.exit_code()),
     }
@@ -109,12 +118,19 @@ fn lock(
 ) -> Result<Lock, RunError> {
     let (weights, fingerprint) = match &plan.model {
         ModelPlan::Load(path) => {
-            let sha256 = sha256_of(path).map_err(|source| {
-                crate::tensorfile::WeightsError::Read { path: path.clone(), source }
-            })?;
+            let sha256 = sha256_of(path)
+                .map_err(|source| WeightsError::Read { path: path.clone(), source })?;
             (Some(LockedFile::new(path, sha256)), Some(fingerprint(path)?))
         }
         ModelPlan::Scratch { .. } => (None, None),
+    };
+    let init = match &plan.peft {
+        PeftPlan::State(StateStart::File(path)) => {
+            let sha256 =
+                sha256_of(path).map_err(|source| WeightsError::Read { path: path.clone(), source });
+            Some(LockedFile::new(path, sha256.map_err(ModelError::from)?))
+        }
+        _ => None,
     };
     let vocabulary = tokenizer.fingerprint().to_string();
     let tokenizer = match &plan.config().model.tokenizer {
@@ -138,6 +154,8 @@ fn lock(
         prepared: data.key.clone(),
         tokenizer,
         weights,
+        init,
+        values: None,
         quant: plan.quant.map(|format| LockedQuant {
             format: format.name().to_string(),
             double: format.is_double(),
@@ -266,8 +284,8 @@ fn tune<'data>(
     if products.is_empty() {
         // An earlier process had done all steps.
         let epoch = position.steps.saturating_sub(1) / options.epoch_steps;
-        let passport = passport(plan, run, lock, shape, epoch + 1);
-        products = export(plan, run, method, &format!("rwkv-{epoch}"), &passport)?;
+        let passport = passport(plan, run.path(), lock, shape, epoch + 1);
+        products = export(plan, run.path(), method, &epoch_stem(epoch), &passport)?;
     }
     let tuned = sample("tuned", watch)?;
     let probes = plan.probes.iter().map(|probe| {
@@ -297,8 +315,8 @@ fn tune<'data>(
     let best_one = best_checkpoint(run.path()).filter(|_| config.checkpoint.keep_best);
     if let Some(best_one) = best_one.filter(|one| one.place.position.steps < position.steps) {
         best_one.restore_values(&mut trainer.adam)?;
-        let passport = passport(plan, run, lock, shape, best_one.place.epochs);
-        products.extend(export(plan, run, method, "rwkv-best", &passport)?);
+        let passport = passport(plan, run.path(), lock, shape, best_one.place.epochs);
+        products.extend(export(plan, run.path(), method, "rwkv-best", &passport)?);
     }
     Ok(Outcome::Done(Box::new(Summary {
         run: run.path().to_path_buf(),

@@ -7,11 +7,13 @@ mod model;
 mod peft;
 mod presets;
 mod sources;
+mod sweep;
 
-pub use changes::{Change, Reach, changes, reach};
+pub use changes::{Change, Reach, changes, reach, settings_of_numbers};
 pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
 pub use peft::{PeftPlan, StateStart};
+pub use sweep::{MOST_MEMBERS, Member, as_text, members};
 
 use std::path::{Path, PathBuf};
 

@@ -14,6 +14,7 @@ mod peft;
 mod quant;
 mod resume;
 mod run;
+mod runs;
 mod score;
 mod state;
 mod talking;
