@@ -48,6 +48,28 @@ impl ExitCode {
     }
 }
 
+impl ExitCode {
+    /// What a process of this program exited with; a number that none of them has is a defect.
+    pub fn of_number(number: i32) -> ExitCode {
+        let all = [
+            Self::Ok,
+            Self::AnswerNo,
+            Self::Invalid,
+            Self::Data,
+            Self::Model,
+            Self::OutOfMemory,
+            Self::Diverged,
+            Self::Device,
+            Self::RunBusy,
+            Self::ResumeRefused,
+            Self::MountRefused,
+            Self::Disk,
+            Self::Interrupted,
+        ];
+        all.into_iter().find(|code| *code as i32 == number).unwrap_or(Self::Bug)
+    }
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code as u8)

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 
+use super::amounts::{age, size, span};
 use super::{Color, say, show};
 use crate::data::cache::{Entry, Removal, clean, list};
 use crate::diagnostic::Diagnostic;
@@ -59,22 +60,6 @@ struct Which {
     /// What no run directory refers to.
     #[arg(long)]
     unused: bool,
-}
-
-const MINUTE: u64 = 60;
-const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
-
-fn age(text: &str) -> Result<Duration, String> {
-    let unit = match text.chars().last() {
-        Some('d') => DAY,
-        Some('h') => HOUR,
-        Some('m') => MINUTE,
-        _ => return Err("needs a unit: `d`, `h` or `m`".into()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| "is no number with a unit")?;
-    let secs = number.checked_mul(unit).ok_or("is too long")?;
-    Ok(Duration::from_secs(secs))
 }
 
 pub(super) fn cache(args: &CacheArgs, color: Color) -> ExitCode {
@@ -181,53 +166,7 @@ fn name(entry: &Entry) -> String {
     entry.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut number = bytes as f64 / 1000.0;
-    let mut unit = 0;
-    while number >= 999.95 && unit + 1 < UNITS.len() {
-        number /= 1000.0;
-        unit += 1;
-    }
-    format!("{number:.1} {}", UNITS[unit])
-}
-
 fn ago(time: SystemTime) -> String {
     let secs = SystemTime::now().duration_since(time).unwrap_or_default().as_secs();
-    match secs {
-        DAY.. => format!("{} d ago", secs / DAY),
-        HOUR.. => format!("{} h ago", secs / HOUR),
-        MINUTE.. => format!("{} min ago", secs / MINUTE),
-        _ => "just now".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_a_unit() {
-        let cases = [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (999_960, "1.0 MB"),
-            (12_345_678, "12.3 MB"),
-            (5_000_000_000_000_000, "5000.0 TB"),
-        ];
-        for (bytes, text) in cases {
-            assert_eq!(size(bytes), text);
-        }
-    }
-
-    #[test]
-    fn ages_have_a_unit() {
-        assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86400)));
-        assert_eq!(age("0m"), Ok(Duration::ZERO));
-        assert!(age("30").is_err() && age("d").is_err() && age("-1h").is_err());
-    }
+    if secs < 60 { "just now".into() } else { format!("{} ago", span(secs)) }
 }

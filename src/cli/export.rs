@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::subject::fail;
+use super::subject::{fail, product_file};
 use super::{Color, say, show};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -14,7 +14,6 @@ use crate::output::{
     ConvertError, Export, Form, ModelFile, Passport, Product, save_state_pth, save_state_st,
 };
 use crate::pipeline::RunError;
-use crate::runs::product_file;
 use crate::tensorfile::{Dtype, TensorFile};
 
 /// Arguments of `export`.
@@ -75,9 +74,9 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
         show(&message, color);
         ExitCode::Invalid
     };
-    let source = match product_file(&args.runs_dir, &args.name) {
+    let source = match product_file(&args.runs_dir, &args.name, color) {
         Ok(source) => source,
-        Err(message) => return refuse(*message),
+        Err(code) => return code,
     };
     let extension = match args.to {
         FormName::Pth => "pth",

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::subject::fail;
+use super::subject::{fail, product};
 use super::{Color, ExperimentArgs, say, show, tell};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::pipeline::{Merge, merge as write};
 use crate::plan::{ModelPlan, Purpose};
-use crate::runs::{find_run, newest_product, nothing_saved};
+use crate::runs::{StoredRun, find_moment};
 
 /// Arguments of `merge`.
 #[derive(Args, Debug)]
@@ -37,17 +37,20 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         show(&message, color);
         ExitCode::Invalid
     };
-    let run = match find_run(&args.runs_dir, &args.run) {
-        Ok(run) => run,
+    let (run, moment) = match find_moment(&args.runs_dir, &args.run) {
+        Ok(found) => found,
         Err(refusal) => return refuse(*refusal),
     };
     let experiment =
         ExperimentArgs { runs_dir: Some(args.runs_dir.clone()), ..ExperimentArgs::default() };
-    let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color) {
+    let plan = match experiment.plan(&run.join(StoredRun::SETTINGS), Purpose::Generate, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    let Some(product) = newest_product(&run) else { return refuse(nothing_saved(&run)) };
+    let product = match product(&plan, &run, moment, color) {
+        Ok(product) => product,
+        Err(code) => return code,
+    };
     let base = match (&args.model, &plan.model) {
         (Some(model), _) | (None, ModelPlan::Load(model)) => model.clone(),
         (None, ModelPlan::Scratch { .. }) => {

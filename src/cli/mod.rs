@@ -2,6 +2,7 @@
 //!
 //! Standard output carries the answer, standard error progress and messages.
 
+mod amounts;
 mod cache;
 mod chat;
 mod check;
@@ -24,6 +25,7 @@ mod presets;
 mod report;
 mod resume;
 mod run;
+mod runs;
 mod schema;
 mod score;
 mod screen;
@@ -31,6 +33,7 @@ mod shell;
 mod state;
 mod stop;
 mod subject;
+mod sweep;
 mod table;
 mod verify;
 
@@ -70,6 +73,8 @@ enum Command {
     Plain(plain::PlainCommand),
     /// Run an experiment: prepare its data, train, sample, write a run directory.
     Run(run::RunArgs),
+    /// Run an experiment once for each combination of some values.
+    Sweep(sweep::SweepArgs),
     /// Go on with a run that was stopped, killed or made longer, bit for bit.
     Resume(resume::ResumeArgs),
     /// Run the first steps of a run again, and compare them with its record.
@@ -274,6 +279,7 @@ pub fn main_with_tensors() -> ExitCode {
     keep_quiet_without_memory();
     start(|command, color| match command {
         Command::Run(args) => run::run(&args, color),
+        Command::Sweep(args) => sweep::sweep(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
         Command::Verify(args) => verify::verify(&args, color),
         Command::Plan(args) => plan::plan(&args, color),

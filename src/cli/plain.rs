@@ -8,7 +8,8 @@ use std::process::Command;
 use clap::Subcommand;
 
 use super::{
-    Color, cache, check, config, diff, explain, import, init, presets, report, schema, shell, show,
+    Color, cache, check, config, diff, explain, import, init, presets, report, runs, schema, shell,
+    show,
 };
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -38,6 +39,8 @@ pub(super) enum PlainCommand {
     Diff(diff::DiffArgs),
     /// Write one HTML page about a run, or about several laid over each other.
     Report(report::ReportArgs),
+    /// List stored runs, look at them, mark, remove, pack them.
+    Runs(runs::RunsArgs),
     /// Make an experiment file of a script of another trainer.
     Import(import::ImportArgs),
     /// List models, templates and recipes, and show what they stand for.
@@ -66,6 +69,7 @@ impl PlainCommand {
             Self::Cache(args) => cache::cache(&args, color),
             Self::Diff(args) => diff::diff(&args, color),
             Self::Report(args) => report::report(&args, color),
+            Self::Runs(args) => runs::runs(&args, color),
             Self::Import(args) => import::import(&args, color),
             Self::Presets(args) => presets::presets_command(&args, color),
             Self::Schema(args) => schema::schema(&args, color),

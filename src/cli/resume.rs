@@ -58,7 +58,7 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
     }
 }
 
-/// What `--resume` and `--from` of `run` ask for; without them what `train.epoch_begin` does.
+/// What `--resume`, `--from` and `--needed` of `run` ask for; without them what `train.epoch_begin` does.
 ///
 /// # Errors
 /// A run that is not there, is busy, or would not be the same run.
@@ -66,8 +66,15 @@ pub(super) fn start(
     plan: &Plan,
     resume: Option<&str>,
     from: Option<&str>,
+    needed: bool,
 ) -> Result<Start, RunError> {
     match (resume, from) {
+        (Some(name), _) if needed && name != "auto" => {
+            let message = "`--needed` goes with `--resume auto` alone";
+            let help = "a run that is named goes on whether others are done or not";
+            Err(RunError::Resume(Box::new(Diagnostic::error("ST6044", message).help(help))))
+        }
+        (None | Some("auto"), None) if needed => Ok(Start::Needed { resume: resume.is_some() }),
         (Some("auto"), _) => {
             let runs = runs_named(&plan.runs_dir, &plan.config().name);
             let unfinished = |run: &&PathBuf| Status::load(run) != Some(Status::Done);

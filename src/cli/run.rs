@@ -1,6 +1,6 @@
 //! `statetune run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -16,21 +16,31 @@ use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::pipeline::{self, Outcome, Progress, Start, Summary};
 use crate::plan::{Plan, Purpose};
-use crate::runs::Best;
+use crate::runs::{Best, StoredRun, find_run};
 
 /// Questions that the closing table shows.
 const SAMPLES_SHOWN: usize = 4;
 /// Characters of an answer in the closing table.
 const ANSWER_CHARS: usize = 120;
 
+/// How the line begins that says that nothing was run.
+pub(super) const NOT_NEEDED: &str = "not needed";
+
 /// Arguments of `run`.
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
     /// The experiment file.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "like")]
+    file: Option<PathBuf>,
     #[command(flatten)]
     experiment: ExperimentArgs,
+    /// Take the settings of this run, instead of an experiment file.
+    #[arg(long, value_name = "RUN", conflicts_with = "file")]
+    like: Option<String>,
+    /// Run nothing where a finished run has the same settings and inputs; with `--resume auto` an unfinished
+    /// one of them goes on.
+    #[arg(long, conflicts_with = "from")]
+    needed: bool,
     /// Go on with this run of the experiment, in its directory; `auto`: with the newest one that is not
     /// done, or begin a new one.
     #[arg(long, value_name = "RUN", conflicts_with = "from")]
@@ -51,6 +61,9 @@ pub(super) struct RunOptions {
     /// Try to run what is predicted not to fit into memory.
     #[arg(long)]
     allow_oom: bool,
+    /// Write the path of the run directory into this file, as soon as it is known.
+    #[arg(long, value_name = "FILE")]
+    run_file: Option<PathBuf>,
     /// How to show progress.
     #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "STYLE")]
     progress: ProgressStyle,
@@ -70,13 +83,44 @@ pub(super) enum ProgressStyle {
 }
 
 pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
-    let plan = match args.experiment.plan(&args.file, Purpose::Run, color) {
+    let plan = match args.plan(color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    match start(&plan, args.resume.as_deref(), args.from.as_deref()) {
+    match start(&plan, args.resume.as_deref(), args.from.as_deref(), args.needed) {
         Ok(start) => execute(&plan, start, &args.options, color),
         Err(error) => fail(&error, color),
+    }
+}
+
+impl RunArgs {
+    /// Plans the experiment file, or the settings of the run that this one is to be like.
+    fn plan(&self, color: Color) -> Result<Plan, ExitCode> {
+        let Some(name) = &self.like else {
+            let file = self.file.as_deref().expect("clap wants a file or `--like`");
+            return self.experiment.plan(file, Purpose::Run, color);
+        };
+        let runs_dir = self.experiment.runs_dir.as_deref().unwrap_or(Path::new("runs"));
+        let run = find_run(runs_dir, name).map_err(|refusal| {
+            show(&refusal, color);
+            ExitCode::Invalid
+        })?;
+        let beside = || run.parent().map(Path::to_path_buf);
+        let runs_dir = self.experiment.runs_dir.clone().or_else(beside);
+        let experiment = ExperimentArgs { runs_dir, ..self.experiment.clone() };
+        experiment.plan(&run.join(StoredRun::SETTINGS), Purpose::Run, color)
+    }
+}
+
+impl RunOptions {
+    /// Writes the path of the run where it is asked for. That it cannot be written is told, and no reason to
+    /// stop the run.
+    fn note_run(&self, run: &Path, color: Color) {
+        let Some(file) = &self.run_file else { return };
+        if let Err(error) = std::fs::write(file, format!("{}\n", run.display())) {
+            let message = format!("cannot write `{}`", file.display());
+            show(&Diagnostic::warning("ST6043", message).note(error.to_string()), color);
+        }
     }
 }
 
@@ -91,10 +135,21 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
         }
     };
     let mut screen = Screen::new(options.progress);
-    let watch = &mut |progress: Progress<'_>| screen.show(progress);
+    let watch = &mut |progress: Progress<'_>| {
+        if let Progress::Started { run, .. } = progress {
+            options.note_run(run, color);
+        }
+        screen.show(progress);
+    };
     let result = pipeline::run(plan, start, options.allow_oom, &stop, watch);
     screen.close();
     match result {
+        Ok(Outcome::Needless { run }) => {
+            options.note_run(&run, color);
+            let run = run.display();
+            say(format_args!("{NOT_NEEDED}: {run} is done and has the same settings and inputs"));
+            ExitCode::Ok
+        }
         Ok(Outcome::Done(summary)) => {
             print_summary(&summary, &plan.template);
             if plan.config().log.report { report_into(&summary.run, color) } else { ExitCode::Ok }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use tch::Kind;
 
-use super::subject::fail;
+use super::subject::{fail, product_file};
 use super::table::table;
 use super::{Color, Format, say, show};
 use crate::diagnostic::Diagnostic;
@@ -16,7 +16,6 @@ use crate::output::{
     Difference, Export, KnownState, Passport, check_alike, combine, differences, save_state,
 };
 use crate::pipeline::RunError;
-use crate::runs::product_file;
 use crate::tensorfile::{Dtype, TensorFile};
 
 /// Name and version of what `--format json` prints.
@@ -136,10 +135,7 @@ pub(super) fn state(args: &StateArgs, color: Color) -> ExitCode {
 impl StateArgs {
     /// Reads what `name` stands for, or prints what is wrong.
     fn load(&self, name: &str, color: Color) -> Result<KnownState, ExitCode> {
-        let path = product_file(&self.runs_dir, name).map_err(|message| {
-            show(&message, color);
-            ExitCode::Invalid
-        })?;
+        let path = product_file(&self.runs_dir, name, color)?;
         KnownState::load(&path).map_err(|error| fail(&RunError::from(error), color))
     }
 

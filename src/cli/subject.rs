@@ -13,9 +13,11 @@ use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::Op;
 use crate::output::state_beside;
-use crate::pipeline::{AdapterFile, CHARACTERS, RunError, Subject};
+use crate::pipeline::{AdapterFile, CHARACTERS, RunError, Subject, product_at};
 use crate::plan::{ModelPlan, PeftPlan, Plan, Purpose};
-use crate::runs::{find_run, newest_product, nothing_saved};
+use crate::runs::{
+    Moment, NO_RUN, StoredRun, directory, find_moment, newest_product, nothing_saved,
+};
 use crate::sample::GenerateOptions;
 
 /// Tokens of an answer where no run says how many.
@@ -160,8 +162,8 @@ impl SubjectArgs {
         color: Color,
     ) -> Result<Found, ExitCode> {
         match name {
-            Some(name) => match find_run(&self.runs_dir, name) {
-                Ok(run) => self.of_run(run, part, purpose, color),
+            Some(name) => match find_moment(&self.runs_dir, name) {
+                Ok((run, moment)) => self.of_run(run, moment, part, purpose, color),
                 Err(_) if Path::new(name).is_file() => {
                     self.of_files(Some(Path::new(name)), part, color)
                 }
@@ -174,6 +176,7 @@ impl SubjectArgs {
     fn of_run(
         &self,
         run: PathBuf,
+        moment: Option<Moment>,
         part: Part,
         purpose: Purpose,
         color: Color,
@@ -183,16 +186,13 @@ impl SubjectArgs {
             runs_dir: Some(self.runs_dir.clone()),
             ..ExperimentArgs::default()
         };
-        let plan = experiment.plan(&run.join("resolved.toml"), purpose, color)?;
+        let plan = experiment.plan(&run.join(StoredRun::SETTINGS), purpose, color)?;
         let base = self.model.clone().or_else(|| match &plan.model {
             ModelPlan::Load(path) => Some(path.clone()),
             ModelPlan::Scratch { .. } => None,
         });
         let product = match part {
-            Part::Tuned => Some(newest_product(&run).ok_or_else(|| {
-                show(&nothing_saved(&run), color);
-                ExitCode::Invalid
-            })?),
+            Part::Tuned => Some(product(&plan, &run, moment, color)?),
             _ => None,
         };
         let is_product = product.is_some();
@@ -218,8 +218,9 @@ impl SubjectArgs {
             return refuse(Diagnostic::error("ST6009", message), color);
         };
         let named = if state.is_none() && !is_product { &weights } else { &run };
+        let at = moment.filter(|_| is_product).map_or(String::new(), |moment| format!("@{moment}"));
         let subject = Subject {
-            name: named.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: directory(named) + &at,
             weights,
             adapter,
             state,
@@ -280,6 +281,50 @@ impl SubjectArgs {
             (None, None) => TokenizerSetting::World,
         }
     }
+}
+
+/// The `.pth` of what a run had learned at a moment, the newest product without one. Prints what is wrong.
+pub(super) fn product(
+    plan: &Plan,
+    run: &Path,
+    moment: Option<Moment>,
+    color: Color,
+) -> Result<PathBuf, ExitCode> {
+    let Some(moment) = moment else { return newest(run, color) };
+    product_at(plan, run, moment).map_err(|error| {
+        show(&error.diagnostic(), color);
+        match error {
+            RunError::Resume(_) => ExitCode::Invalid, // no such checkpoint
+            _ => error.exit_code(),
+        }
+    })
+}
+
+fn newest(run: &Path, color: Color) -> Result<PathBuf, ExitCode> {
+    newest_product(run).map_or_else(|| refuse(nothing_saved(run), color), Ok)
+}
+
+/// The file that `name` stands for: itself, or a product of a run. Prints what is wrong.
+pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<PathBuf, ExitCode> {
+    if Path::new(name).is_file() {
+        return Ok(PathBuf::from(name));
+    }
+    let (run, moment) = match find_moment(runs_dir, name) {
+        Ok(found) => found,
+        Err(refusal) if refusal.code == NO_RUN => {
+            let runs = runs_dir.display();
+            let message = format!("there is no file `{name}`, and no such run in `{runs}`");
+            return refuse(Diagnostic::error("ST0205", message), color);
+        }
+        Err(refusal) => return refuse(*refusal, color),
+    };
+    if moment.is_none() {
+        return newest(&run, color); // whatever became of its weights
+    }
+    let experiment =
+        ExperimentArgs { runs_dir: Some(runs_dir.to_path_buf()), ..ExperimentArgs::default() };
+    let plan = experiment.plan(&run.join(StoredRun::SETTINGS), Purpose::Generate, color)?;
+    product(&plan, &run, moment, color)
 }
 
 /// Prints what `subject` has to say about its state, or what is wrong with it.

@@ -151,7 +151,7 @@ fn again(mut plan: Plan, stored: &StoredRun, steps: u64) -> Result<Recorded, Fau
     })?;
     let path = match outcome {
         Outcome::Done(summary) => summary.run,
-        Outcome::Interrupted { run, .. } => run,
+        Outcome::Interrupted { run, .. } | Outcome::Needless { run } => run,
     };
     Ok(Recorded::read(&StoredRun::open(&path)?)?)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Checkpoint, Data, Eval, Export, Guard, Hardware, Log, Model, Optimizer, Peft, Quant, Recipe,
-    Sample, Schedule, Tokenizer, Train,
+    Sample, Schedule, Sweep, Tokenizer, Train,
 };
 use crate::hub::is_on_hub;
 
@@ -78,6 +78,9 @@ pub struct Config {
     /// The form of what the run produces.
     #[serde(default)]
     pub export: Export,
+    /// What a sweep varies.
+    #[serde(default, skip_serializing_if = "Sweep::is_empty")]
+    pub sweep: Sweep,
     /// Tables `[profile.NAME.TABLE]` that hold over the file where `--profile NAME` is given.
     #[serde(default, skip_serializing)]
     #[schemars(example = no_profiles())]

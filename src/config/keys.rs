@@ -109,7 +109,11 @@ impl Keys {
         for step in path {
             let below = match node.get("items") {
                 Some(items) => items,
-                None => entries(node, written).into_iter().find(|(key, _)| key == step)?.1,
+                None => match entries(node, written).into_iter().find(|(key, _)| key == step) {
+                    Some((_, known)) => known,
+                    // A table whose keys are free says what stands below all of them.
+                    None => node.get("additionalProperties").filter(|below| below.is_object())?,
+                },
             };
             node = self.resolve(below);
             written = written.and_then(|value| child(value, step));

@@ -391,6 +391,12 @@ every_steps = 1
 [quant]
 type = "nf4"
 double = true
+
+[sweep]
+mode = "random"
+axes = { "schedule.lr_init" = [1.0, 2], "train.op" = ["cpu"] }
+samples = 2
+random_seed = 1
 "#;
 
     pub(in crate::config) fn set(arguments: &[&str]) -> Overrides {

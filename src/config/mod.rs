@@ -37,6 +37,7 @@ mod sample;
 mod schedule;
 mod schema;
 mod suggest;
+mod sweep;
 mod template;
 mod train;
 
@@ -62,5 +63,6 @@ pub use sample::{Probe, Sample};
 pub use schedule::{LrSchedule, Schedule};
 pub use schema::{schema, schema_text};
 pub use suggest::nearest_word;
+pub use sweep::{Sweep, SweepMode};
 pub use template::{Aliases, Roles, Template, TemplateName, TemplateTable};
 pub use train::{EpochSteps, Op, Precision, Train};

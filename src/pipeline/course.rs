@@ -1,10 +1,11 @@
 //! The course of a run: what happens after each step besides training.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::guard::Reaction;
+use super::moment::epoch_stem;
 use super::origins::Origins;
 use super::passport::passport;
 use super::watchdog::Watchdog;
@@ -17,8 +18,8 @@ use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::Plan;
 use crate::runs::{
-    Best, Chain, Checkpoint, Entry, Event, Lock, Place, RunDir, Sinks, Totals, name_best,
-    remove_old_checkpoints, save_checkpoint,
+    Best, Chain, Checkpoint, Entry, Event, Lock, Place, RunDir, Sinks, StoredRun, Totals,
+    name_best, remove_old_checkpoints, save_checkpoint,
 };
 use crate::tensorfile::Dtype;
 use crate::train::{FitOptions, Position, StepDone, Trainer, mean_loss};
@@ -142,9 +143,9 @@ impl Course<'_, '_> {
             return Ok(());
         }
         let epoch = position.steps.saturating_sub(1) / self.options.epoch_steps;
-        let passport = passport(self.plan, self.run, self.lock, &self.shape, epoch + 1);
-        let name = format!("rwkv-{epoch}");
-        self.products = export(self.plan, self.run, self.method, &name, &passport)?;
+        let run = self.run.path();
+        let passport = passport(self.plan, run, self.lock, &self.shape, epoch + 1);
+        self.products = export(self.plan, run, self.method, &epoch_stem(epoch), &passport)?;
         self.exported_at = Some(position.steps);
         Ok(())
     }
@@ -259,7 +260,7 @@ impl Course<'_, '_> {
 /// Writes what was learned as `export/NAME` in the forms that other programs read.
 pub(super) fn export(
     plan: &Plan,
-    run: &RunDir,
+    run: &Path,
     method: &dyn Method,
     name: &str,
     passport: &Passport,
@@ -269,7 +270,7 @@ pub(super) fn export(
         ExportDtype::Fp32 => Dtype::F32,
     };
     let export = Export { dtype, passport };
-    Ok(method.export(&run.join(format!("export/{name}")), &export)?)
+    Ok(method.export(&run.join(StoredRun::EXPORT).join(name), &export)?)
 }
 
 /// Why a run stops whose numbers are finite on what it learns from, and on nothing else.

@@ -6,10 +6,11 @@ use super::start::setting_changes;
 use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::Tokenizer;
 use crate::kernels::device_model;
-use crate::model::{Shape, fingerprint};
-use crate::plan::{ModelPlan, Plan};
+use crate::model::{ModelError, Shape, fingerprint};
+use crate::plan::{ModelPlan, PeftPlan, Plan, StateStart};
 use crate::quant;
 use crate::runs::{Lock, LockedFile, LockedQuant, RunDir, StoredRun, resolved_toml, sha256_of};
+use crate::tensorfile::WeightsError;
 
 /// The vocabulary of a run on the characters of its data.
 pub const CHARACTERS: &str = "vocab.json";
@@ -23,12 +24,19 @@ pub(super) fn lock(
 ) -> Result<Lock, RunError> {
     let (weights, fingerprint) = match &plan.model {
         ModelPlan::Load(path) => {
-            let sha256 = sha256_of(path).map_err(|source| {
-                crate::tensorfile::WeightsError::Read { path: path.clone(), source }
-            })?;
+            let sha256 = sha256_of(path)
+                .map_err(|source| WeightsError::Read { path: path.clone(), source })?;
             (Some(LockedFile::new(path, sha256)), Some(fingerprint(path)?))
         }
         ModelPlan::Scratch { .. } => (None, None),
+    };
+    let init = match &plan.peft {
+        PeftPlan::State(StateStart::File(path)) => {
+            let sha256 =
+                sha256_of(path).map_err(|source| WeightsError::Read { path: path.clone(), source });
+            Some(LockedFile::new(path, sha256.map_err(ModelError::from)?))
+        }
+        _ => None,
     };
     let vocabulary = tokenizer.fingerprint().to_string();
     let tokenizer = match &plan.config().model.tokenizer {
@@ -52,6 +60,8 @@ pub(super) fn lock(
         prepared: data.key.clone(),
         tokenizer,
         weights,
+        init,
+        values: None,
         quant: plan.quant.map(|format| LockedQuant {
             format: format.name().to_string(),
             double: format.is_double(),

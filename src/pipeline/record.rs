@@ -56,6 +56,11 @@ pub enum Progress<'a> {
 pub enum Outcome {
     /// It came to its end.
     Done(Box<Summary>),
+    /// Nothing was run, as a finished run has the same settings and inputs.
+    Needless {
+        /// That run's directory.
+        run: PathBuf,
+    },
     /// It was asked to stop, and can be continued.
     Interrupted {
         /// The run directory.

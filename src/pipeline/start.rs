@@ -7,15 +7,22 @@ use crate::config::{Config, Overrides, load};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{Change, Plan, Reach, changes};
 use crate::runs::{
-    Chain, Checkpoint, Event, LeftOut, Lock, RunDir, StoredRun, checkpoints, copy_sinks,
-    directory as run_name, find_run, rewind_records, runs_named,
+    Chain, Checkpoint, Event, LeftOut, LoadCheckpointError, Lock, LockedFile, RunDir, RunRecord,
+    Status, StoredRun, all_runs, checkpoints, copy_sinks, directory as run_name, find_run,
+    rewind_records, runs_named, sha256_of,
 };
+use crate::tensorfile::WeightsError;
 
 /// Where a run begins.
 #[derive(Debug)]
 pub enum Start {
     /// At the first step, in a new directory.
     New,
+    /// As [`Start::of_plan`], unless there is a run with the same identity: a finished one makes another needless.
+    Needed {
+        /// Whether an unfinished one goes on; else a new one begins.
+        resume: bool,
+    },
     /// After a checkpoint of its own, in its own directory.
     Continue {
         /// The directory, locked.
@@ -54,7 +61,7 @@ impl Start {
     /// The checkpoint, if it begins with one.
     pub fn checkpoint(&self) -> Option<&Checkpoint> {
         match self {
-            Start::New => None,
+            Start::New | Start::Needed { .. } => None,
             Start::Continue { checkpoint, .. } | Start::Again { checkpoint, .. } => {
                 checkpoint.as_ref()
             }
@@ -75,8 +82,66 @@ impl Start {
         match self {
             Start::Continue { run, accept, .. } => Some((run.path(), accept)),
             Start::Branch { run, accept, .. } => Some((run, accept)),
-            Start::New | Start::Values { .. } | Start::Again { .. } => None,
+            Start::New | Start::Needed { .. } | Start::Values { .. } | Start::Again { .. } => None,
         }
+    }
+
+    /// What another run had learned, when the run began with it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn values(&self) -> Result<Option<LockedFile>, RunError> {
+        if let Start::Values { checkpoint } = self {
+            let path = checkpoint.learned();
+            let sha256 = sha256_of(&path)
+                .map_err(|source| WeightsError::Read { path: path.clone(), source });
+            return Ok(Some(LockedFile::new(&path, sha256.map_err(LoadCheckpointError::from)?)));
+        }
+        let recorded = self.continued().and_then(|(run, _)| Lock::load(run));
+        Ok(recorded.and_then(|lock| lock.values))
+    }
+
+    /// Finds out whether a run that is only made where it is needed is needed, and how it begins. Any other
+    /// start is what it is.
+    ///
+    /// # Errors
+    /// When an unfinished run of the same identity cannot be opened.
+    pub(super) fn settle(self, plan: &Plan, identity: &str) -> Result<Settled, RunError> {
+        let Start::Needed { resume } = self else { return Ok(Settled::Start(self)) };
+        let same = |run: &PathBuf| {
+            let record = RunRecord::load(run).ok()?;
+            (record.identity.as_deref() == Some(identity)).then(|| (run.clone(), record.status))
+        };
+        let runs: Vec<_> = all_runs(&plan.runs_dir).iter().filter_map(same).collect();
+        let newest =
+            |is_done: bool| runs.iter().rfind(|(_, status)| (*status == Status::Done) == is_done);
+        if let Some((run, _)) = newest(true) {
+            return Ok(Settled::Needless(run.clone()));
+        }
+        match newest(false).filter(|_| resume) {
+            Some((run, _)) => {
+                let checkpoint = checkpoints(run).pop();
+                let run = RunDir::open(run)?;
+                Ok(Settled::Start(Start::Continue {
+                    run,
+                    checkpoint,
+                    accept: Vec::new(),
+                    drop_samples: Vec::new(),
+                }))
+            }
+            None => Ok(Settled::Start(Start::of_plan(plan)?)),
+        }
+    }
+
+    /// The identity of the run, when one that does all its steps with these settings and inputs has `whole`.
+    /// None where steps were done under others.
+    pub(super) fn identity(&self, whole: String) -> Option<String> {
+        let before = match self {
+            Start::Continue { run, checkpoint: Some(_), .. } => run.identity(),
+            Start::Branch { run, .. } => RunRecord::load(run).ok()?.identity,
+            _ => return Some(whole),
+        };
+        before.filter(|before| *before == whole)
     }
 
     /// What `train.epoch_begin` of the plan asks for.
@@ -182,7 +247,7 @@ impl Start {
     pub(super) fn open(self, plan: &Plan) -> Result<(RunDir, Beginning), RunError> {
         let create = || RunDir::create(&plan.runs_dir, &plan.config().name);
         match self {
-            Start::New => Ok((create()?, Beginning::New)),
+            Start::New | Start::Needed { .. } => Ok((create()?, Beginning::New)),
             Start::Continue { run, checkpoint, accept, .. } => {
                 let (steps, epochs) = checkpoint
                     .as_ref()
@@ -252,6 +317,14 @@ fn then_and_now(name: &str, was: &Lock, now: &Lock) -> String {
         files.collect::<Vec<_>>().join(", ")
     };
     format!("{name}: {} then, {} now", text(was), text(now))
+}
+
+/// What came of the question whether a run is needed.
+pub(super) enum Settled {
+    /// It begins, or goes on.
+    Start(Start),
+    /// This finished run has computed the same.
+    Needless(PathBuf),
 }
 
 /// What the first step of a process finds.

@@ -17,7 +17,7 @@ use super::model::model_shape;
 use super::origins::Named;
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
-use super::start::{Beginning, Start};
+use super::start::{Beginning, Settled, Start};
 use super::tuned::start as begin_tuning;
 use super::watchdog::Watchdog;
 use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
@@ -29,7 +29,7 @@ use crate::kernels::{allow_tf32, peak_gpu_bytes, peak_resident_bytes};
 use crate::model::Shape;
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
-use crate::plan::{ModelPlan, Plan};
+use crate::plan::{ModelPlan, Plan, settings_of_numbers};
 use crate::runs::{
     Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, ProbeRate, RunDir, Sinks, Status, Totals,
     best_checkpoint, checkpoints, record_documents,
@@ -60,8 +60,14 @@ pub fn run(
     let weights = load_weights(plan, &tokenizer)?.on(plan.device);
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = begin_tuning(plan, weights, &tokenizer)?;
-    let lock = lock(plan, &tokenizer, &shape, &data)?;
+    let lock = Lock { values: start.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
+    let identity = lock.identity(&settings_of_numbers(plan.config()));
+    let start = match start.settle(plan, &identity)? {
+        Settled::Start(start) => start,
+        Settled::Needless(run) => return Ok(Outcome::Needless { run }),
+    };
     let changed = start.check_lock(plan, &lock)?;
+    let identity = start.identity(identity);
     let mut dropped = Vec::new();
     for asked in start.drop_samples() {
         dropped.extend(data.origins.find(plan, asked)?);
@@ -82,6 +88,7 @@ pub fn run(
         if let Some(contents) = &data.contents {
             record_documents(&run, contents)?;
         }
+        run.update(|record| record.identity = identity)?;
         if !changed.is_empty() {
             run.event(Event::Environment { changed })?;
         }
@@ -105,7 +112,7 @@ pub fn run(
         }
     });
     match &result {
-        Ok(Outcome::Done(_)) => run.set_status(Status::Done)?,
+        Ok(Outcome::Done(_) | Outcome::Needless { .. }) => run.set_status(Status::Done)?,
         Ok(Outcome::Interrupted { .. }) => run.set_status(Status::Interrupted)?,
         Err(error) => failed(error.to_string(), error.diagnostic().code, error.exit_code()),
     }
@@ -281,8 +288,8 @@ fn tune<'data>(
     let best_one = best_checkpoint(run.path()).filter(|_| config.checkpoint.keep_best);
     if let Some(best_one) = best_one.filter(|one| one.place.position.steps < position.steps) {
         best_one.restore_values(&mut trainer.adam)?;
-        let passport = passport(plan, run, lock, shape, best_one.place.epochs);
-        products.extend(export(plan, run, method, "rwkv-best", &passport)?);
+        let passport = passport(plan, run.path(), lock, shape, best_one.place.epochs);
+        products.extend(export(plan, run.path(), method, "rwkv-best", &passport)?);
     }
     Ok(Outcome::Done(Box::new(Summary {
         run: run.path().to_path_buf(),

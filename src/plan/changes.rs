@@ -17,7 +17,7 @@ pub enum Reach {
 
 /// Settings, or whole tables, that no number of a run depends on. Contents of files are compared by
 /// themselves, so their paths are free.
-const FREE: [&str; 16] = [
+const FREE: [&str; 18] = [
     "checkpoint",
     "data.data_file",
     "description",
@@ -30,7 +30,9 @@ const FREE: [&str; 16] = [
     "model.load_model",
     "model.tokenizer",
     "name",
+    "peft.init_file",
     "sample",
+    "sweep",
     "tags",
     "train.epoch_begin",
     "train.resume_from",
@@ -69,6 +71,14 @@ pub fn changes(was: &Config, now: &Config) -> Vec<Change> {
         .collect()
 }
 
+/// The settings that the numbers of a run depend on, a line `key = value` each, sorted by key.
+pub fn settings_of_numbers(config: &Config) -> String {
+    let mut settings = flat(config);
+    settings.retain(|(key, _)| reach(key) != Reach::Nothing);
+    settings.sort_by(|(a, _), (b, _)| a.cmp(b));
+    settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
 /// What depends on the setting `key`.
 pub fn reach(key: &str) -> Reach {
     let of = |list: &[&str]| {
@@ -100,4 +110,28 @@ fn flat(config: &Config) -> Vec<(String, Value)> {
     let all = serde_json::to_value(config).expect("settings are plain data");
     add("", all, &mut settings);
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, parse};
+
+    #[test]
+    fn names_and_paths_are_no_part_of_the_numbers() {
+        let of = |name: &str, data_file: &str, ctx_len: u32| {
+            let text = format!(
+                "name = \"{name}\"\npeft = {{ type = \"full\" }}\n\
+                 data = {{ data_file = \"{data_file}\" }}\ntrain = {{ ctx_len = {ctx_len} }}\n\
+                 schedule = {{ lr_schedule = \"constant\", lr_init = 1.0 }}\n"
+            );
+            let loaded = parse("a.toml".as_ref(), text, &Overrides::default());
+            settings_of_numbers(&loaded.expect("a valid experiment file").config)
+        };
+        assert_eq!(of("a", "b.jsonl", 64), of("c", "d.jsonl", 64));
+        assert_ne!(of("a", "b.jsonl", 64), of("a", "b.jsonl", 128));
+        let settings = of("a", "b.jsonl", 64);
+        assert!(settings.contains("\ntrain.epoch_count = 1\n"), "{settings}");
+        assert!(settings.lines().is_sorted());
+    }
 }

@@ -9,13 +9,15 @@ mod peft;
 mod presets;
 mod rates;
 mod sources;
+mod sweep;
 
-pub use changes::{Change, Reach, changes, reach};
+pub use changes::{Change, Reach, changes, reach, settings_of_numbers};
 pub use data::built_in as built_in_template;
 pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
 pub use peft::{PeftPlan, StateStart};
 pub use presets::{ModelPreset, model_presets};
+pub use sweep::{MOST_MEMBERS, Member, as_text, members};
 
 use std::path::{Path, PathBuf};
 

@@ -12,18 +12,19 @@
 //! `ckpt/last` and `ckpt/best` are text files that name a checkpoint.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::dir::REPLACED;
-use super::{Best, RunDir, RunDirError, Totals};
+use super::{Best, RunDir, RunDirError, Totals, directory};
 use crate::model::{copied, file_tensor};
 use crate::optim::{Adam, Moments};
 use crate::tensorfile::{Dtype, LazyTensor, TensorFile, WeightsError, write_lazily};
 use crate::train::{LossScaler, Position, Trainer};
 
-const FOLDER: &str = "ckpt";
+pub(super) const FOLDER: &str = "ckpt";
 pub(super) const TRAINABLE: &str = "trainable.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const POSITION: &str = "position.json";
@@ -107,6 +108,11 @@ impl Checkpoint {
     /// Whether it was written at the end of a mini-epoch.
     pub fn is_border(&self) -> bool {
         self.name().starts_with("epoch-")
+    }
+
+    /// The file of what had been learned.
+    pub fn learned(&self) -> PathBuf {
+        self.path.join(TRAINABLE)
     }
 
     /// Opens the checkpoint in this folder.
@@ -269,12 +275,16 @@ pub fn remove_old_checkpoints(run: &RunDir, keep_last: usize) {
     let best = best_checkpoint(run.path()).map(|best| best.path);
     let old = &found[..found.len().saturating_sub(keep_last)];
     for checkpoint in old.iter().filter(|one| Some(&one.path) != best.as_ref()) {
-        // Out of sight first, so that no half of it is ever taken for a checkpoint.
-        let hidden = run.join(format!("{FOLDER}/.{}.removed", checkpoint.name()));
-        if fs::rename(&checkpoint.path, &hidden).is_ok() {
-            let _ = fs::remove_dir_all(&hidden);
-        }
+        let _ = remove(&checkpoint.path);
     }
+}
+
+/// Removes the checkpoint in this folder.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    // Out of sight first, so that no half of it is ever taken for a checkpoint.
+    let hidden = path.with_file_name(format!(".{}.removed", directory(path)));
+    fs::rename(path, &hidden)?;
+    fs::remove_dir_all(&hidden)
 }
 
 /// Writes what learns.

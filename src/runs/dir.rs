@@ -18,7 +18,9 @@ const ID_LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const ID_LEN: usize = 4;
 
 /// The file whose lock a process holds while it works on a run. It dies with the process.
-const LOCK_FILE: &str = "LOCK";
+pub(super) const LOCK_FILE: &str = "LOCK";
+/// The folders of a run directory.
+pub(super) const FOLDERS: [&str; 3] = ["ckpt", "export", "samples"];
 /// End of the hidden name that a folder has while another one takes its place.
 pub(super) const REPLACED: &str = ".replaced";
 
@@ -55,6 +57,21 @@ pub fn is_busy(path: &Path) -> bool {
     lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
+/// Locks the run at `path` for this process, until the file is closed.
+///
+/// # Errors
+/// When another process holds the lock, or there is no such run.
+pub(super) fn take_lock(path: &Path) -> Result<File, OpenRunError> {
+    let lock = path.join(LOCK_FILE);
+    let fail = |source| RunDirError { path: lock.clone(), source };
+    let file = OpenOptions::new().create(true).append(true).open(&lock).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenRunError::Busy { path: path.to_path_buf() }),
+        Err(TryLockError::Error(source)) => Err(fail(source).into()),
+    }
+}
+
 /// A directory that holds everything about one run, locked for this process.
 #[derive(Debug)]
 pub struct RunDir {
@@ -85,7 +102,7 @@ impl RunDir {
                 Err(source) => return Err(RunDirError { path, source }),
             }
         };
-        for folder in ["ckpt", "export", "samples"] {
+        for folder in FOLDERS {
             let folder = path.join(folder);
             fs::create_dir(&folder).map_err(fail(&folder))?;
         }
@@ -103,16 +120,7 @@ impl RunDir {
     /// # Errors
     /// When a process works on it, or it cannot be written to.
     pub fn open(path: &Path) -> Result<RunDir, OpenRunError> {
-        let lock = path.join(LOCK_FILE);
-        let fail = |source| RunDirError { path: lock.clone(), source };
-        let file = OpenOptions::new().create(true).append(true).open(&lock).map_err(fail)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenRunError::Busy { path: path.to_path_buf() });
-            }
-            Err(TryLockError::Error(source)) => return Err(fail(source).into()),
-        }
+        let file = take_lock(path)?;
         let status = Status::Running { pid: std::process::id() };
         let record = match RunRecord::load(path) {
             Ok(record) => RunRecord { status, ..record },
@@ -127,7 +135,7 @@ impl RunDir {
             record: Box::new(RefCell::new(record)),
             _lock: file,
         };
-        for folder in ["", "ckpt", "export", "incidents", "samples", "tensorboard"] {
+        for folder in ["", "incidents", "tensorboard"].into_iter().chain(FOLDERS) {
             clear_leftovers(&run.join(folder));
         }
         run.update(|_| {})?;
@@ -137,6 +145,11 @@ impl RunDir {
     /// Where the run lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The identity that the run had when it was opened, or has since.
+    pub fn identity(&self) -> Option<String> {
+        self.record.borrow().identity.clone()
     }
 
     /// A file of the run.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use super::{Checkpoint, StoredRun, best_checkpoint, checkpoints};
 use crate::diagnostic::Diagnostic;
 
+/// The code of the message that there is no such run.
+pub const NO_RUN: &str = "ST0201";
 /// Names at most this many runs in a message.
 const NAMED: usize = 5;
 
@@ -47,7 +49,7 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
         [run] => Ok(run.clone()),
         [] => {
             let message = format!("there is no run `{name}` in `{}`", runs_dir.display());
-            Err(Box::new(Diagnostic::error("ST0201", message)))
+            Err(Box::new(Diagnostic::error(NO_RUN, message)))
         }
         _ => {
             let message = format!("the ids of {} runs start with `{name}`", starts.len());
@@ -181,34 +183,27 @@ pub fn split_moment(name: &str) -> Result<(&str, Option<Moment>), Box<Diagnostic
     }
 }
 
+/// The run that `RUN` or `RUN@MOMENT` means, and the moment.
+///
+/// # Errors
+/// Those of [`find_run`] and [`split_moment`].
+pub fn find_moment(
+    runs_dir: &Path,
+    name: &str,
+) -> Result<(PathBuf, Option<Moment>), Box<Diagnostic>> {
+    let (run, moment) = split_moment(name)?;
+    Ok((find_run(runs_dir, run)?, moment))
+}
+
 /// The newest `.pth` that a run has exported: that of the highest mini-epoch.
 pub fn newest_product(run: &Path) -> Option<PathBuf> {
-    let products = fs::read_dir(run.join("export")).ok()?.filter_map(|entry| {
+    let products = fs::read_dir(run.join(StoredRun::EXPORT)).ok()?.filter_map(|entry| {
         let path = entry.ok()?.path();
         let name = path.file_name()?.to_str()?;
         let epoch: u64 = name.strip_prefix("rwkv-")?.strip_suffix(".pth")?.parse().ok()?;
         Some((epoch, path))
     });
     products.max().map(|(_, path)| path)
-}
-
-/// The file that `name` stands for: itself, or the newest product of a run.
-///
-/// # Errors
-/// A message when there is no such file, no such run, or nothing in it.
-pub fn product_file(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>> {
-    if Path::new(name).is_file() {
-        return Ok(PathBuf::from(name));
-    }
-    let run = find_run(runs_dir, name).map_err(|refusal| {
-        if refusal.code != "ST0201" {
-            return refusal;
-        }
-        let runs = runs_dir.display();
-        let message = format!("there is no file `{name}`, and no such run in `{runs}`");
-        Box::new(Diagnostic::error("ST0205", message))
-    })?;
-    newest_product(&run).ok_or_else(|| Box::new(nothing_saved(&run)))
 }
 
 /// The message about a run without products.

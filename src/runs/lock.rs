@@ -37,6 +37,12 @@ pub struct Lock {
     /// The checkpoint; absent when the model is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<LockedFile>,
+    /// The state to start from; absent when no file holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<LockedFile>,
+    /// What another run had learned, when this one began with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<LockedFile>,
     /// How the weights were packed; absent when they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quant: Option<LockedQuant>,
@@ -56,7 +62,7 @@ pub struct LockedQuant {
 /// What differs between what two runs depended on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LockDifferences {
-    /// Inputs with another content: `data`, `tokenizer`, `weights`. Their paths do not matter.
+    /// Inputs with another content, by their names in [`Lock::INPUTS`]. Their paths do not matter.
     pub inputs: Vec<&'static str>,
     /// Programs and their settings, each with both sides.
     pub machine: Vec<String>,
@@ -85,6 +91,8 @@ impl Lock {
     pub const WEIGHTS: &str = "weights";
     /// What the vocabulary is called among the inputs.
     pub const TOKENIZER: &str = "tokenizer";
+    /// Names of the inputs, as [`Lock::input`] takes them.
+    pub const INPUTS: [&str; 5] = ["data", Lock::TOKENIZER, Lock::WEIGHTS, "init", "values"];
 
     /// The lock of the run at `path`; `None` when it has none that can be read.
     pub fn load(path: &Path) -> Option<Lock> {
@@ -96,22 +104,48 @@ impl Lock {
         self.prepared.as_ref().or(self.data.first().map(|file| &file.sha256))
     }
 
-    /// The files of an input: `data`, `tokenizer` or `weights`.
+    /// The files of an input: `data`, `tokenizer`, `weights`, `init` or `values`.
     pub fn input(&self, name: &str) -> Vec<&LockedFile> {
         match name {
             "data" => self.data.iter().collect(),
             Lock::TOKENIZER => vec![&self.tokenizer],
+            "init" => self.init.iter().collect(),
+            "values" => self.values.iter().collect(),
             _ => self.weights.iter().collect(),
         }
     }
 
+    /// sha256 of everything that the numbers of a run depend on: these settings and the contents of this lock,
+    /// wherever its files lie. Runs with the same one compute the same.
+    pub fn identity(&self, settings: &str) -> String {
+        let mut text = settings.to_string();
+        let quant = self.quant.as_ref().map(|quant| format!("{} {}", quant.format, quant.double));
+        for (what, value) in [
+            ("statetune", &self.statetune),
+            ("libtorch", &self.libtorch),
+            ("kernels", &self.kernels),
+            ("threads", &self.threads.to_string()),
+            ("device", &self.device),
+            ("op", &self.op),
+            ("quant", &quant.unwrap_or_default()),
+        ] {
+            text += &format!("{what} {value}\n");
+        }
+        for input in Lock::INPUTS {
+            for file in self.input(input) {
+                text += &format!("{input} {}\n", file.sha256);
+            }
+        }
+        hex(Sha256::digest(text).as_slice())
+    }
+
     /// The inputs whose content differs, by name, and what else of the machine differs, in words.
     pub fn differences(&self, now: &Lock) -> LockDifferences {
-        let inputs = ["data", Lock::TOKENIZER, Lock::WEIGHTS];
         let content = |lock: &Lock, input| -> Vec<String> {
             lock.input(input).into_iter().map(|file| file.sha256.clone()).collect()
         };
-        let inputs = inputs.into_iter().filter(|input| content(self, input) != content(now, input));
+        let inputs =
+            Lock::INPUTS.into_iter().filter(|input| content(self, input) != content(now, input));
         let lines = self.machine().into_iter().zip(now.machine());
         let changed = lines.filter(|((_, was), (_, now))| was != now);
         let machine = changed.map(|((name, was), (_, now))| format!("{name} {was} -> {now}"));

@@ -24,6 +24,7 @@
 //! ```
 
 mod chain;
+mod change;
 mod checkpoint;
 mod dir;
 mod documents;
@@ -34,13 +35,16 @@ mod left_out;
 mod lines;
 mod lock;
 mod marks;
+mod pack;
 mod record;
 mod records;
 mod resolved;
+mod schema;
 mod sinks;
 mod stored;
 
 pub use chain::{Chain, LINK_BYTES, Link, read_chain};
+pub use change::{ChangeRunError, Waste, bytes_in, remove_run, remove_waste, waste};
 pub use checkpoint::{
     Checkpoint, CheckpointError, LoadCheckpointError, Place, best_checkpoint, checkpoints,
     name_best, remove_old_checkpoints, restore_values, save_checkpoint,
@@ -49,17 +53,19 @@ pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
 pub use documents::record_documents;
 pub use events::{Event, EventLine, Fact};
 pub use find::{
-    Moment, all_runs, directory, find_run, name_and_id, newest_product, nothing_saved,
-    product_file, runs_named, split_moment,
+    Moment, NO_RUN, all_runs, directory, find_moment, find_run, name_and_id, newest_product,
+    nothing_saved, runs_named, split_moment,
 };
 pub use incident::{BatchRow, Environment, FirstBad, Incident, incident_folders, save_incident};
 pub use left_out::LeftOut;
 pub use lines::{read_last_line, read_lines};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
 pub use marks::Marks;
+pub use pack::{Manifest, PACK_EXTENSION, PackedFile, pack_run, unpack_run};
 pub use record::{ProbeRate, RunRecord, Status};
 pub use records::{Best, Metrics, Totals, rewind_records};
 pub use resolved::{Resolved, resolved_toml};
+pub use schema::record_schemas;
 pub use sinks::{Entry, Sinks, copy_sinks};
 pub use stored::{ReadRunError, SampleLine, Standing, StoredRun};
 

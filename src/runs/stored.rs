@@ -109,22 +109,34 @@ impl StoredRun {
     /// # Errors
     /// When its status cannot be read, or is that of another version.
     pub fn open(path: &Path) -> Result<StoredRun, ReadRunError> {
-        let record = RunRecord::load(path)?;
+        let first = RunRecord::load(path)?;
+        let is_running = |record: &RunRecord| matches!(record.status, Status::Running { .. });
+        if !is_running(&first) {
+            return Ok(StoredRun::new(path, first, false));
+        }
+        let busy = is_busy(path);
+        // It may have ended between the two looks.
+        Ok(StoredRun::new(path, RunRecord::load(path)?, busy))
+    }
+
+    /// The run in this directory, whose lock this process holds.
+    ///
+    /// # Errors
+    /// As [`StoredRun::open`].
+    pub(super) fn open_locked(path: &Path) -> Result<StoredRun, ReadRunError> {
+        Ok(StoredRun::new(path, RunRecord::load(path)?, false))
+    }
+
+    fn new(path: &Path, record: RunRecord, busy: bool) -> StoredRun {
         let standing = match record.status {
-            Status::Running { .. } if is_busy(path) => Standing::Running,
-            Status::Running { .. } => {
-                // It may have ended between the two looks.
-                match RunRecord::load(path)?.status {
-                    Status::Running { .. } => Standing::Killed,
-                    _ => return StoredRun::open(path),
-                }
-            }
+            Status::Running { .. } if busy => Standing::Running,
+            Status::Running { .. } => Standing::Killed,
             Status::Done => Standing::Done,
             Status::Interrupted => Standing::Interrupted,
             Status::Failed { .. } => Standing::Failed,
             Status::Diverged { .. } => Standing::Diverged,
         };
-        Ok(StoredRun { path: path.to_path_buf(), record, standing })
+        StoredRun { path: path.to_path_buf(), record, standing }
     }
 
     /// The run that `name` means, as [`find_run`] reads it.

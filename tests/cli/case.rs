@@ -84,6 +84,13 @@ impl Case {
         self.read(name).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
+    /// The lines of a JSONL file whose last line may be cut off.
+    pub fn lines_that_are_whole(&self, name: impl AsRef<Path>) -> Vec<Value> {
+        let text = self.read(name);
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// A JSON file.
     pub fn json(&self, name: impl AsRef<Path>) -> Value {
         serde_json::from_str(&self.read(name)).expect("JSON")

@@ -26,6 +26,7 @@ mod quant;
 mod report;
 mod resume;
 mod run;
+mod runs;
 mod score;
 mod sinks;
 mod state;

@@ -400,8 +400,16 @@ fn a_run_that_diverges() {
 #[test]
 fn a_run_that_diverges_with_the_last_step_of_a_mini_epoch() {
     for (lr_init, code, message) in [
-        ("lr_init = 1e300 # statetune: allow(ST2301)", "ST7001", "what learns became NaN at step 1 (epoch 0)"),
-        ("lr_init = 1e30 # statetune: allow(ST2301)", "ST7012", "held-out loss became NaN after step 1"),
+        (
+            "lr_init = 1e300 # statetune: allow(ST2301)",
+            "ST7001",
+            "what learns became NaN at step 1 (epoch 0)",
+        ),
+        (
+            "lr_init = 1e30 # statetune: allow(ST2301)",
+            "ST7012",
+            "held-out loss became NaN after step 1",
+        ),
     ] {
         let case = Case::new().with(FULL, "lr_init = 1e-3", lr_init).with(
             FULL,

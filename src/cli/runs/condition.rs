@@ -1,0 +1,142 @@
+//! `--where`: which runs are meant.
+
+use std::cmp::Ordering;
+
+use super::row::{COLUMNS, Row};
+use crate::cli::amounts::age;
+use crate::diagnostic::Diagnostic;
+
+/// How a value is compared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Operator {
+    Equal,
+    Unequal,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+/// Those of two characters come first, as they start like the others.
+const OPERATORS: [(&str, Operator); 6] = [
+    ("!=", Operator::Unequal),
+    ("<=", Operator::AtMost),
+    (">=", Operator::AtLeast),
+    ("=", Operator::Equal),
+    ("<", Operator::Less),
+    (">", Operator::Greater),
+];
+
+/// A condition such as `status=done`, `val_loss<1.3` or `schedule.lr_init>=0.3`.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    text: String,
+    key: String,
+    operator: Operator,
+    value: String,
+}
+
+impl Condition {
+    /// Reads a condition.
+    pub(super) fn parse(text: &str) -> Result<Condition, String> {
+        let at = text.find(['!', '<', '>', '=']);
+        let found = at.and_then(|at| {
+            let (key, rest) = text.split_at(at);
+            let mut known = OPERATORS.into_iter();
+            let (sign, operator) = known.find(|(sign, _)| rest.starts_with(sign))?;
+            let (key, value) = (key.trim(), rest[sign.len()..].trim());
+            (!key.is_empty() && !value.is_empty()).then_some((key, operator, value))
+        });
+        let Some((key, operator, value)) = found else {
+            return Err("must be `KEY=VALUE`, or with `!=`, `<`, `<=`, `>`, `>=`".to_string());
+        };
+        let value = match key {
+            // As it is written everywhere else.
+            "age" => {
+                age(value).map_err(|problem| format!("`{value}` {problem}"))?.as_secs().to_string()
+            }
+            _ => value.to_string(),
+        };
+        Ok(Condition { text: text.to_string(), key: key.to_string(), operator, value })
+    }
+
+    /// Whether it is true of a run. A run that has no such value meets no condition on it but `!=`.
+    pub(super) fn holds(&self, row: &Row) -> bool {
+        let values = row.values(&self.key);
+        let any = |wanted: &[Ordering]| {
+            values.iter().any(|value| wanted.contains(&compare(value, &self.value)))
+        };
+        match self.operator {
+            Operator::Equal => any(&[Ordering::Equal]),
+            Operator::Unequal => !any(&[Ordering::Equal]),
+            Operator::Less => any(&[Ordering::Less]),
+            Operator::AtMost => any(&[Ordering::Less, Ordering::Equal]),
+            Operator::Greater => any(&[Ordering::Greater]),
+            Operator::AtLeast => any(&[Ordering::Greater, Ordering::Equal]),
+        }
+    }
+}
+
+/// Refuses a condition on something that no run has.
+///
+/// # Errors
+/// The message.
+pub(super) fn check_keys<'a>(
+    conditions: &[Condition],
+    sort: Option<&'a str>,
+    rows: &[Row],
+) -> Result<(), Box<Diagnostic>> {
+    let known =
+        |key: &str| COLUMNS.contains(&key) || rows.iter().any(|row| row.settings.contains_key(key));
+    let asked = conditions.iter().map(|one| (one.key.as_str(), one.text.as_str()));
+    let mut asked = asked.chain(sort.map(|key| (key, key)));
+    match asked.find(|(key, _)| !rows.is_empty() && !known(key)) {
+        None => Ok(()),
+        Some((key, text)) => {
+            let message = format!("`{key}` in `{text}` is no column, and no setting of these runs");
+            let columns = format!("columns are {}", COLUMNS.join(", "));
+            let help = "a setting is named with its table: `schedule.lr_init`";
+            Err(Box::new(Diagnostic::error("ST6046", message).note(columns).help(help)))
+        }
+    }
+}
+
+/// The order of two values: that of their numbers where both are numbers, else that of their letters.
+pub(super) fn compare(a: &str, b: &str) -> Ordering {
+    match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(a), Ok(b)) => a.total_cmp(&b),
+        _ => a.cmp(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_has_key_sign_and_value() {
+        for (text, key, operator, value) in [
+            ("status=done", "status", Operator::Equal, "done"),
+            ("val_loss < 1.3", "val_loss", Operator::Less, "1.3"),
+            ("schedule.lr_init>=0.3", "schedule.lr_init", Operator::AtLeast, "0.3"),
+            ("tag!=a=b", "tag", Operator::Unequal, "a=b"),
+            ("age>2h", "age", Operator::Greater, "7200"),
+        ] {
+            let one = Condition::parse(text).expect(text);
+            assert_eq!(
+                (one.key.as_str(), one.operator, one.value.as_str()),
+                (key, operator, value)
+            );
+        }
+        for text in ["", "status", "=done", "status=", "!x", "age<soon"] {
+            assert!(Condition::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_compared_as_numbers() {
+        assert_eq!(compare("9", "10.0"), Ordering::Less);
+        assert_eq!(compare("1.0", "1"), Ordering::Equal);
+        assert_eq!(compare("b", "a"), Ordering::Greater);
+    }
+}

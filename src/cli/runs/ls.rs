@@ -1,0 +1,130 @@
+//! `statetune runs ls`.
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use comfy_table::Table;
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use serde_json::json;
+
+use super::condition::{Condition, check_keys, compare};
+use super::{Answer, Row, refused};
+use crate::cli::amounts::span;
+use crate::cli::{Color, say, show};
+use crate::pipeline::as_warning;
+use crate::runs::all_runs;
+
+/// Kind and version of the JSON answer.
+const SCHEMA: &str = "statetune.runs/1";
+const HEADER: [&str; 9] =
+    ["ID", "NAME", "STATUS", "VAL", "BEST@", "PROBE", "CHANGED VS ABOVE", "AGE", "TAGS"];
+
+/// Arguments of `runs ls`.
+#[derive(Args, Debug)]
+pub(super) struct LsArgs {
+    /// Only runs of which this is true, such as `status=done`, `val_loss<1.3`, `schedule.lr_init>=0.3`,
+    /// `tag=emoji`, `age<7d`; repeatable.
+    #[arg(long = "where", value_name = "EXPR", value_parser = Condition::parse)]
+    conditions: Vec<Condition>,
+    /// Order by a column or a setting, the smallest first; what has none comes last.
+    #[arg(long, value_name = "KEY")]
+    sort: Option<String>,
+    /// How to print the runs.
+    #[arg(long, value_enum, default_value_t = ListFormat::Human, value_name = "FORMAT")]
+    format: ListFormat,
+}
+
+/// Form of a list.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum ListFormat {
+    /// A table for people.
+    Human,
+    /// A JSON object.
+    Json,
+    /// Comma-separated values, numbers in full.
+    Csv,
+    /// A Markdown table.
+    Md,
+}
+
+pub(super) fn ls(args: &LsArgs, runs_dir: &Path, color: Color) -> Answer {
+    let rows = chosen(&args.conditions, args.sort.as_deref(), runs_dir, color)?;
+    match args.format {
+        ListFormat::Human if rows.is_empty() => {
+            say(format_args!("no runs in {}", runs_dir.display()))
+        }
+        ListFormat::Human => say(table(&rows, NOTHING)),
+        ListFormat::Md => say(table(&rows, ASCII_MARKDOWN)),
+        ListFormat::Json => say(json!({ "schema": SCHEMA, "runs": rows })),
+        ListFormat::Csv => csv(&rows).iter().for_each(say),
+    }
+    Ok(())
+}
+
+/// The runs that are meant, in the order that is asked for. One that cannot be read is told and left out.
+pub(super) fn chosen(
+    conditions: &[Condition],
+    sort: Option<&str>,
+    runs_dir: &Path,
+    color: Color,
+) -> Result<Vec<Row>, crate::exit::ExitCode> {
+    let mut rows = Vec::new();
+    for path in all_runs(runs_dir) {
+        match Row::read(&path) {
+            Ok(row) => rows.push(row),
+            Err(error) => show(&as_warning(error.diagnostic()), color),
+        }
+    }
+    check_keys(conditions, sort, &rows).map_err(|refusal| refused(&refusal, color))?;
+    rows.retain(|row| conditions.iter().all(|condition| condition.holds(row)));
+    if let Some(key) = sort {
+        let first = |row: &Row| row.values(key).into_iter().next();
+        rows.sort_by(|a, b| match (first(a), first(b)) {
+            (Some(a), Some(b)) => compare(&a, &b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => Ordering::Equal,
+        });
+    }
+    for i in 1..rows.len() {
+        let (above, below) = rows.split_at_mut(i);
+        below[0].compare(&above[i - 1]);
+    }
+    Ok(rows)
+}
+
+fn table(rows: &[Row], preset: &str) -> Table {
+    let mut table = Table::new();
+    table.load_preset(preset).set_header(HEADER);
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
+    for row in rows {
+        let changed = row.changed_in_short();
+        table.add_row([
+            row.id.clone(),
+            row.name.clone(),
+            row.standing.to_string(),
+            or_dash(row.val_loss().map(|loss| format!("{loss:.4}"))),
+            or_dash(row.record.best.map(|best| best.steps.to_string())),
+            or_dash(row.probe().map(|rate| format!("{rate:.2}"))),
+            if changed.is_empty() { "-".to_string() } else { changed },
+            or_dash(row.age_secs().map(span)),
+            row.tags.join(" "),
+        ]);
+    }
+    table
+}
+
+/// A header and a line for each run. Texts with a comma, a quote or a line break stand in quotes (RFC 4180).
+fn csv(rows: &[Row]) -> Vec<String> {
+    let cell = |text: &String| match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.clone(),
+    };
+    let columns = super::row::COLUMNS;
+    let lines = rows.iter().map(|row| {
+        let cells = columns.map(|column| cell(&row.values(column).join(" ")));
+        cells.join(",")
+    });
+    std::iter::once(columns.join(",")).chain(lines).collect()
+}

@@ -1,0 +1,92 @@
+//! `statetune runs tag`, `note` and `pin`.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::{Answer, open, refused};
+use crate::cli::{Color, say, show};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::runs::{Marks, StoredRun};
+
+/// Arguments of `runs tag`.
+#[derive(Args, Debug)]
+pub(super) struct TagArgs {
+    /// The run.
+    run: String,
+    /// The words, letters of any script, digits, `-`, `_` and `.`.
+    #[arg(required = true, value_name = "WORD")]
+    words: Vec<String>,
+    /// Take the words away.
+    #[arg(long)]
+    remove: bool,
+}
+
+/// Arguments of `runs note`.
+#[derive(Args, Debug)]
+pub(super) struct NoteArgs {
+    /// The run.
+    run: String,
+    /// What there is to say; it replaces what was said before. An empty text takes it away.
+    text: String,
+}
+
+/// Arguments of `runs pin`.
+#[derive(Args, Debug)]
+pub(super) struct PinArgs {
+    /// The runs.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
+    /// Let them go.
+    #[arg(long)]
+    off: bool,
+}
+
+pub(super) fn tag(args: &TagArgs, runs_dir: &Path, color: Color) -> Answer {
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word.chars().all(|c| c.is_alphanumeric() || ['-', '_', '.'].contains(&c))
+    };
+    if let Some(word) = args.words.iter().find(|word| !is_word(word)) {
+        let message = format!("`{word}` is no word to find runs by");
+        let note = "it may have letters, digits, `-`, `_` and `.`";
+        return Err(refused(&Diagnostic::error("ST6047", message).note(note), color));
+    }
+    change(&open(runs_dir, &args.run, color)?, color, |marks| match args.remove {
+        true => marks.tags.retain(|tag| !args.words.contains(tag)),
+        false => marks.tags.extend(args.words.iter().cloned()),
+    })
+}
+
+pub(super) fn note(args: &NoteArgs, runs_dir: &Path, color: Color) -> Answer {
+    change(&open(runs_dir, &args.run, color)?, color, |marks| marks.note = args.text.clone())
+}
+
+pub(super) fn pin(args: &PinArgs, runs_dir: &Path, color: Color) -> Answer {
+    let runs: Vec<StoredRun> =
+        args.runs.iter().map(|run| open(runs_dir, run, color)).collect::<Result<_, _>>()?;
+    runs.iter().try_for_each(|run| change(run, color, |marks| marks.pinned = !args.off))
+}
+
+/// Changes the marks of a run, and prints them.
+fn change(run: &StoredRun, color: Color, change: impl FnOnce(&mut Marks)) -> Answer {
+    let mut marks = run.marks().map_err(|error| refused(&error.diagnostic(), color))?;
+    change(&mut marks);
+    marks.save(run.path()).map_err(|error| {
+        let message = Diagnostic::error("ST6001", error.to_string());
+        show(&message.note(error.source.to_string()), color);
+        ExitCode::Disk
+    })?;
+    say(format_args!("{}", run.path().display()));
+    let pinned = if marks.pinned { "pinned" } else { "not pinned" };
+    let tags: Vec<&str> = marks.tags.iter().map(String::as_str).collect();
+    say(format_args!(
+        "  {pinned}, tags: {}",
+        if tags.is_empty() { "none".into() } else { tags.join(" ") }
+    ));
+    if !marks.note.is_empty() {
+        say(format_args!("  note: {}", marks.note));
+    }
+    Ok(())
+}

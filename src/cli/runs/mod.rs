@@ -1,0 +1,119 @@
+//! `statetune runs`: what lies in the folder of runs.
+
+mod condition;
+mod ls;
+mod mark;
+mod pack;
+mod remove;
+mod row;
+mod show;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+pub(super) use row::Row;
+
+use super::{Color, say, show};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::runs::{ChangeRunError, StoredRun, find_run};
+
+/// Arguments of `runs`.
+#[derive(Args, Debug)]
+pub(super) struct RunsArgs {
+    #[command(subcommand)]
+    command: RunsCommand,
+    /// Where run directories lie.
+    #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
+    runs_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunsCommand {
+    /// List runs, the oldest first.
+    Ls(ls::LsArgs),
+    /// Print what a run is, has come to, and has written.
+    Show(show::ShowArgs),
+    /// Add words to find a run by, or take them away.
+    Tag(mark::TagArgs),
+    /// Write something down about a run.
+    Note(mark::NoteArgs),
+    /// Keep a run from `rm` and `prune`.
+    Pin(mark::PinArgs),
+    /// Remove runs.
+    Rm(remove::RmArgs),
+    /// Remove what no run needs any more: checkpoints between, and runs that came to nothing.
+    Prune(remove::PruneArgs),
+    /// Write a run as one file.
+    Pack(pack::PackArgs),
+    /// Put a packed run back.
+    Unpack(pack::UnpackArgs),
+    /// Print where a run lies.
+    Path {
+        /// The run.
+        run: String,
+    },
+}
+
+/// What a command says, or its exit code after the reason was shown.
+type Answer = Result<(), ExitCode>;
+
+pub(super) fn runs(args: &RunsArgs, color: Color) -> ExitCode {
+    let dir = &args.runs_dir;
+    let answer = match &args.command {
+        RunsCommand::Ls(args) => ls::ls(args, dir, color),
+        RunsCommand::Show(args) => show::show_run(args, dir, color),
+        RunsCommand::Tag(args) => mark::tag(args, dir, color),
+        RunsCommand::Note(args) => mark::note(args, dir, color),
+        RunsCommand::Pin(args) => mark::pin(args, dir, color),
+        RunsCommand::Rm(args) => remove::rm(args, dir, color),
+        RunsCommand::Prune(args) => remove::prune(args, dir, color),
+        RunsCommand::Pack(args) => pack::pack(args, dir, color),
+        RunsCommand::Unpack(args) => pack::unpack(args, dir, color),
+        RunsCommand::Path { run } => {
+            find_run(dir, run).map(|path| say(path.display())).map_err(|no| refused(&no, color))
+        }
+    };
+    answer.err().unwrap_or(ExitCode::Ok)
+}
+
+/// Shows why a command does nothing.
+fn refused(refusal: &Diagnostic, color: Color) -> ExitCode {
+    show(refusal, color);
+    ExitCode::Invalid
+}
+
+/// The run that `name` means, or the reason was shown.
+fn open(runs_dir: &Path, name: &str, color: Color) -> Result<StoredRun, ExitCode> {
+    StoredRun::find(runs_dir, name).map_err(|refusal| refused(&refusal, color))
+}
+
+/// Shows why a run was not changed.
+fn not_changed(error: &ChangeRunError, color: Color) -> ExitCode {
+    show(&error.diagnostic(), color);
+    match error {
+        ChangeRunError::Busy { .. } => ExitCode::RunBusy,
+        ChangeRunError::Io { .. } => ExitCode::Disk,
+        _ => ExitCode::Invalid,
+    }
+}
+
+/// Whether the user wants it, after `question`. `yes` answers beforehand. Where nobody can be asked, nothing is
+/// done.
+fn confirmed(question: &str, yes: bool, color: Color) -> Result<bool, ExitCode> {
+    if yes {
+        return Ok(true);
+    }
+    if !io::stdin().is_terminal() {
+        let refusal = Diagnostic::error("ST6045", format!("{question} There is nobody to ask"))
+            .help("`--yes` says yes beforehand");
+        return Err(refused(&refusal, color));
+    }
+    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,56 @@
+//! `statetune runs pack` and `unpack`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Answer, not_changed, open};
+use crate::cli::amounts::size;
+use crate::cli::{Color, say};
+use crate::runs::{PACK_EXTENSION, pack_run, unpack_run};
+
+/// Arguments of `runs pack`.
+#[derive(Args, Debug)]
+pub(super) struct PackArgs {
+    /// The run.
+    run: String,
+    /// The file to write [default: the run's name with `.run.tar.zst`, in the current folder].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Leave the checkpoints out: the run can be looked at and used, but does not go on.
+    #[arg(long)]
+    no_checkpoints: bool,
+}
+
+/// Arguments of `runs unpack`.
+#[derive(Args, Debug)]
+pub(super) struct UnpackArgs {
+    /// A file that `runs pack` has written.
+    file: PathBuf,
+}
+
+pub(super) fn pack(args: &PackArgs, runs_dir: &Path, color: Color) -> Answer {
+    let run = open(runs_dir, &args.run, color)?;
+    let named = || PathBuf::from(format!("{}.{PACK_EXTENSION}", run.directory()));
+    let out = args.out.clone().unwrap_or_else(named);
+    let manifest = pack_run(run.path(), &out, !args.no_checkpoints)
+        .map_err(|error| not_changed(&error, color))?;
+    let bytes = manifest.files.iter().map(|file| file.bytes).sum();
+    let written = std::fs::metadata(&out).map_or(0, |file| file.len());
+    say(format_args!(
+        "{}: {} files, {} packed into {}",
+        out.display(),
+        manifest.files.len(),
+        size(bytes),
+        size(written)
+    ));
+    Ok(())
+}
+
+pub(super) fn unpack(args: &UnpackArgs, runs_dir: &Path, color: Color) -> Answer {
+    let (run, manifest) =
+        unpack_run(&args.file, runs_dir).map_err(|error| not_changed(&error, color))?;
+    let without = if manifest.checkpoints { "" } else { ", without checkpoints" };
+    say(format_args!("{}: {} files{without}", run.display(), manifest.files.len()));
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! A run as a row of a table, with everything that conditions and orders ask for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chrono::Local;
+use serde::Serialize;
+
+use crate::plan::{Reach, reach};
+use crate::runs::{Marks, ProbeRate, ReadRunError, RunRecord, StoredRun};
+
+/// Columns of `runs ls` that conditions and orders know beside the settings.
+pub(super) const COLUMNS: [&str; 12] = [
+    "id",
+    "name",
+    "directory",
+    "status",
+    "steps",
+    "val_loss",
+    "best_step",
+    "probe",
+    "age",
+    "tag",
+    "pinned",
+    "note",
+];
+
+/// A stored run, read as far as a list of runs needs it.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::cli) struct Row {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) directory: String,
+    pub(in crate::cli) path: std::path::PathBuf,
+    /// How it stands, as seen now.
+    pub(in crate::cli) standing: &'static str,
+    /// Optimizer steps done.
+    pub(in crate::cli) steps: u64,
+    /// The experiment's tags and those of a person.
+    pub(in crate::cli) tags: Vec<String>,
+    pub(in crate::cli) pinned: bool,
+    pub(in crate::cli) note: String,
+    /// Settings that differ from those of the row above, each with its value here.
+    pub(in crate::cli) changed: BTreeMap<String, String>,
+    /// What the run says about itself.
+    pub(in crate::cli) record: RunRecord,
+    /// Every setting by dotted key, as it is shown.
+    #[serde(skip)]
+    pub(in crate::cli) settings: BTreeMap<String, String>,
+}
+
+impl Row {
+    /// Reads a run.
+    ///
+    /// # Errors
+    /// When its status, its marks or its settings cannot be read.
+    pub(in crate::cli) fn read(path: &Path) -> Result<Row, ReadRunError> {
+        let run = StoredRun::open(path)?;
+        let Marks { pinned, tags, note } = run.marks()?;
+        let resolved = run.settings()?;
+        let flat = resolved.flat();
+        let of_file = flat.get("tags").and_then(|tags| tags.as_array()).into_iter().flatten();
+        let mut all_tags: Vec<String> =
+            of_file.filter_map(|tag| Some(tag.as_str()?.to_string())).collect();
+        all_tags.extend(tags.into_iter().filter(|tag| !all_tags.contains(tag)).collect::<Vec<_>>());
+        Ok(Row {
+            id: run.id(),
+            name: run.name(),
+            directory: run.directory(),
+            path: path.to_path_buf(),
+            standing: run.standing().name(),
+            steps: run.steps()?,
+            tags: all_tags,
+            pinned,
+            note,
+            changed: BTreeMap::new(),
+            record: run.record().clone(),
+            settings: flat.into_iter().map(|(key, value)| (key, shown(value))).collect(),
+        })
+    }
+
+    /// The lowest held-out loss, or else the newest.
+    pub(in crate::cli) fn val_loss(&self) -> Option<f64> {
+        self.record.best.map(|best| best.val_loss).or(self.record.val_loss)
+    }
+
+    /// The first probe.
+    pub(in crate::cli) fn probe(&self) -> Option<f64> {
+        self.record.probes.first().and_then(|ProbeRate { tuned, .. }| *tuned)
+    }
+
+    /// Seconds since it began; none where it names no time, or one that is yet to come.
+    pub(in crate::cli) fn age_secs(&self) -> Option<u64> {
+        let age = Local::now().signed_duration_since(self.record.started()?);
+        u64::try_from(age.num_seconds()).ok()
+    }
+
+    /// What stands under `key`: a column, or the setting of this dotted key. Several texts for tags.
+    pub(super) fn values(&self, key: &str) -> Vec<String> {
+        let one = |value: Option<String>| value.into_iter().collect();
+        match key {
+            "id" => vec![self.id.clone()],
+            "directory" => vec![self.directory.clone()],
+            "status" => vec![self.standing.to_string()],
+            "steps" => vec![self.steps.to_string()],
+            "val_loss" => one(self.val_loss().map(|loss| loss.to_string())),
+            "best_step" => one(self.record.best.map(|best| best.steps.to_string())),
+            "probe" => one(self.probe().map(|rate| rate.to_string())),
+            "age" => one(self.age_secs().map(|secs| secs.to_string())),
+            "tag" => self.tags.clone(),
+            "pinned" => vec![self.pinned.to_string()],
+            "note" => vec![self.note.clone()],
+            _ => one(self.settings.get(key).cloned()),
+        }
+    }
+
+    /// Notes which settings that numbers depend on differ from those of `above`.
+    pub(in crate::cli) fn compare(&mut self, above: &Row) {
+        let matters = |key: &str| reach(key) != Reach::Nothing;
+        let keys = self.settings.keys().chain(above.settings.keys());
+        self.changed = keys
+            .filter(|key| matters(key) && self.settings.get(*key) != above.settings.get(*key))
+            .map(|key| {
+                let now = self.settings.get(key).map_or("none", String::as_str);
+                (key.clone(), now.to_string())
+            })
+            .collect();
+    }
+
+    /// The settings of [`Row::compare`] in short: `lr_init 1.0, micro_bsz 4`.
+    pub(in crate::cli) fn changed_in_short(&self) -> String {
+        let short = |(key, value): (&String, &String)| {
+            let last = key.rsplit('.').next().unwrap_or(key);
+            format!("{last} {value}")
+        };
+        self.changed.iter().map(short).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A setting as it is shown: texts without quotes.
+fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,141 @@
+//! `statetune runs show`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Answer, Row, open, refused};
+use crate::cli::amounts::{size, span};
+use crate::cli::{Color, Format, say};
+use crate::runs::{Checkpoint, StoredRun, bytes_in};
+
+/// Kind and version of the JSON answer.
+const SCHEMA: &str = "statetune.run_shown/1";
+/// How a setting that nobody wrote says where it comes from.
+const DEFAULT: &str = "default";
+
+/// Arguments of `runs show`.
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// The run.
+    run: String,
+    /// Print the settings that nobody wrote, too.
+    #[arg(long)]
+    all: bool,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+}
+
+pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer {
+    let run = open(runs_dir, &args.run, color)?;
+    let unreadable = |error: crate::runs::ReadRunError| refused(&error.diagnostic(), color);
+    let row = Row::read(run.path()).map_err(unreadable)?;
+    let origins = run.settings().map_err(unreadable)?.origins();
+    let checkpoints = run.checkpoints();
+    let products = products(&run);
+    if args.format == Format::Json {
+        let names: Vec<&str> = checkpoints.iter().map(Checkpoint::name).collect();
+        say(json!({
+            "schema": SCHEMA,
+            "run": row,
+            "settings": row.settings,
+            "origins": origins,
+            "lock": run.lock(),
+            "checkpoints": names,
+            "best_checkpoint": run.best_checkpoint().map(|best| best.name().to_string()),
+            "products": products,
+        }));
+        return Ok(());
+    }
+    say(format_args!("run         {}", row.path.display()));
+    standing(&row);
+    results(&row);
+    if let Some(lock) = run.lock() {
+        let input = |name| -> Vec<String> {
+            let shown = |file: &&crate::runs::LockedFile| {
+                format!("{} ({:.8})", file.path.display(), file.sha256)
+            };
+            lock.input(name).iter().map(shown).collect()
+        };
+        for name in crate::runs::Lock::INPUTS {
+            for file in input(name) {
+                say(format_args!("{name:<11} {file}"));
+            }
+        }
+        say(format_args!(
+            "computed    {}, op {}, libtorch {}",
+            lock.device, lock.op, lock.libtorch
+        ));
+    }
+    if let Some(identity) = &row.record.identity {
+        say(format_args!("identity    {identity:.16}"));
+    }
+    let best = run.best_checkpoint().map(|best| best.path);
+    for one in &checkpoints {
+        let is_best = if Some(&one.path) == best.as_ref() { ", the best" } else { "" };
+        let steps = one.place.position.steps;
+        let bytes = size(bytes_in(&one.path));
+        say(format_args!("checkpoint  {}: step {steps}, {bytes}{is_best}", one.name()));
+    }
+    for product in products {
+        say(format_args!("product     {}", product.display()));
+    }
+    say("settings");
+    for (key, value) in &row.settings {
+        let origin = origins.get(key).map_or(DEFAULT, String::as_str);
+        if args.all || origin != DEFAULT {
+            say(format_args!("  {key} = {value}  # {origin}"));
+        }
+    }
+    Ok(())
+}
+
+fn standing(row: &Row) {
+    let age = row.age_secs().map_or(String::new(), |secs| format!(", began {} ago", span(secs)));
+    let steps = match row.record.total_steps {
+        Some(total) => format!("{} of {total} steps", row.steps),
+        None => format!("{} steps", row.steps),
+    };
+    say(format_args!("status      {}, {steps}{age}", row.standing));
+    if let crate::runs::Status::Failed { message, code }
+    | crate::runs::Status::Diverged { message, code } = &row.record.status
+    {
+        say(format_args!("            {code}: {message}"));
+    }
+    let pinned = if row.pinned { ", pinned" } else { "" };
+    let tags = if row.tags.is_empty() { "none".to_string() } else { row.tags.join(" ") };
+    say(format_args!("tags        {tags}{pinned}"));
+    if !row.note.is_empty() {
+        say(format_args!("note        {}", row.note));
+    }
+}
+
+fn results(row: &Row) {
+    let record = &row.record;
+    if let (Some(before), Some(now)) = (record.val_before, record.val_loss) {
+        say(format_args!("held-out    {before:.4} before, {now:.4} now"));
+    }
+    if let Some(best) = record.best {
+        say(format_args!("best        {:.4} after step {}", best.val_loss, best.steps));
+    }
+    let rate = |rate: Option<f64>| rate.map_or("-".to_string(), |rate| format!("{rate:.2}"));
+    for probe in &record.probes {
+        say(format_args!(
+            "probe       {}: {} -> {}",
+            probe.name,
+            rate(probe.base),
+            rate(probe.tuned)
+        ));
+    }
+}
+
+/// The files that a run has exported, sorted.
+fn products(run: &StoredRun) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(run.path().join(StoredRun::EXPORT)).into_iter().flatten();
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.is_file());
+    files.sort();
+    files
+}

@@ -1,0 +1,296 @@
+//! `statetune sweep`: a run for each member, by this same program.
+
+use std::env;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::run::NOT_NEEDED;
+use super::runs::Row;
+use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, tell};
+use crate::config::{ConfigError, Loaded, load};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::kernels::find_gpu;
+use crate::plan::{Member, Purpose, as_text, members, resolve};
+
+/// Kind and version of the JSON answer.
+const SCHEMA: &str = "statetune.sweep/1";
+
+/// Arguments of `sweep`.
+#[derive(Args, Debug)]
+pub(super) struct SweepArgs {
+    /// The experiment file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+    /// Vary this setting, too, or instead of the axis of the same key in the file; repeatable.
+    #[arg(long = "axis", value_name = "KEY=A,B,C", value_parser = parse_axis)]
+    axes: Vec<(String, Vec<String>)>,
+    /// Runs at a time. They share threads and memory of the device.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+    /// Go on with members that were interrupted or killed, instead of beginning them anew. Members that are done
+    /// are never run again.
+    #[arg(long)]
+    resume: bool,
+    /// How to print what came of it.
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+}
+
+fn parse_axis(text: &str) -> Result<(String, Vec<String>), String> {
+    let form = "must be `KEY=A,B,C`";
+    let (key, values) = text.split_once('=').ok_or(form)?;
+    let values: Vec<String> = values.split(',').map(|value| value.trim().to_string()).collect();
+    if key.is_empty() || values.iter().any(String::is_empty) {
+        return Err(form.to_string());
+    }
+    Ok((key.to_string(), values))
+}
+
+/// What came of a member.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Outcome {
+    /// What its process exited with; none where it was not begun.
+    exit_code: Option<i32>,
+    /// Its run, where there is one.
+    run: Option<Row>,
+}
+
+pub(super) fn sweep(args: &SweepArgs, color: Color) -> ExitCode {
+    match args.members(color).and_then(|members| args.execute(&members, color)) {
+        Ok(code) | Err(code) => code,
+    }
+}
+
+impl SweepArgs {
+    /// The members, each seen to be a valid experiment before any of them runs.
+    fn members(&self, color: Color) -> Result<Vec<Member>, ExitCode> {
+        let mut sweep = self.load(&[], color)?.config.sweep;
+        for (key, values) in &self.axes {
+            // What a text means is decided where it is set.
+            let values = values.iter().map(|value| json!(value)).collect();
+            sweep.axes.insert(key.clone(), values);
+        }
+        let members = members(&sweep).map_err(|problem| {
+            let refusal = Diagnostic::error("ST6051", format!("this is no sweep: {problem}"))
+                .help("name values: `--axis schedule.lr_init=0.3,1.0`")
+                .help(
+                    "or in the file: `[sweep]` with `axes = { \"schedule.lr_init\" = [0.3, 1.0] }`",
+                );
+            show(&refusal, color);
+            ExitCode::Invalid
+        })?;
+        for member in &members {
+            let loaded = self.load(member, color)?;
+            let dir = runs_dir(self.experiment.runs_dir.as_deref(), &self.file);
+            resolve(loaded, Purpose::Run, dir, find_gpu)
+                .map_err(|faults| refuse(&faults, &self.file, color))?;
+        }
+        Ok(members)
+    }
+
+    fn load(&self, member: &[(String, Value)], color: Color) -> Result<Loaded, ExitCode> {
+        let mut experiment = self.experiment.clone();
+        experiment.set.extend(member.iter().map(set));
+        load(&self.file, &experiment.overrides())
+            .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))
+    }
+
+    /// Runs the members, at most `jobs` at a time, and prints what came of them.
+    fn execute(&self, members: &[Member], color: Color) -> Result<ExitCode, ExitCode> {
+        let failed = |error: io::Error| {
+            let message = Diagnostic::error("ST9003", "the members of a sweep cannot be started");
+            show(&message.note(error.to_string()), color);
+            ExitCode::Bug
+        };
+        let children = Children::on_signals().map_err(failed)?;
+        let notes = tempfile::tempdir().map_err(failed)?;
+        let outcomes: Vec<Mutex<Outcome>> = members.iter().map(|_| Mutex::default()).collect();
+        let (next, broken) = (AtomicUsize::new(0), Mutex::new(None));
+        let work = || {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= members.len() || children.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let note = notes.path().join(i.to_string());
+                let label = format!("member {} of {}: {}", i + 1, members.len(), sets(&members[i]));
+                match self.run(&members[i], &label, &note, &children) {
+                    Ok(outcome) => *unpoisoned(&outcomes[i]) = outcome,
+                    Err(error) => *unpoisoned(&broken) = Some(error),
+                }
+            }
+        };
+        thread::scope(|scope| (0..self.jobs).for_each(|_| drop(scope.spawn(work))));
+        if let Some(error) = unpoisoned(&broken).take() {
+            return Err(failed(error));
+        }
+        let outcomes: Vec<Outcome> = outcomes.iter().map(|one| unpoisoned(one).clone()).collect();
+        self.print(members, &outcomes);
+        if children.stopped.load(Ordering::Relaxed) {
+            tell("the sweep was stopped; the same command with `--resume` goes on");
+            return Ok(ExitCode::Interrupted);
+        }
+        let codes = outcomes.iter().filter_map(|outcome| outcome.exit_code);
+        let mut failures = codes.map(ExitCode::of_number).filter(|code| *code != ExitCode::Ok);
+        Ok(failures.next().unwrap_or(ExitCode::Ok))
+    }
+
+    /// Runs one member to its end.
+    fn run(
+        &self,
+        member: &[(String, Value)],
+        label: &str,
+        note: &Path,
+        children: &Children,
+    ) -> io::Result<Outcome> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg("run").arg(&self.file).arg("--needed");
+        if self.resume {
+            command.args(["--resume", "auto"]);
+        }
+        let ExperimentArgs { profiles, set: sets, set_json, unset, runs_dir } = &self.experiment;
+        let sets = sets.iter().cloned().chain(member.iter().map(set)).collect();
+        for (flag, values) in [
+            ("--profile", profiles),
+            ("--unset", unset),
+            ("--set", &sets),
+            ("--set-json", set_json),
+        ] {
+            command.args(values.iter().flat_map(|value| [flag, value]));
+        }
+        if let Some(dir) = runs_dir {
+            command.arg("--runs-dir").arg(dir);
+        }
+        command.arg("--run-file").arg(note).args(["--progress", "plain"]);
+        // Lines of members that run at once would be mixed; those of one that fails are shown afterwards.
+        let shows = self.jobs == 1;
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(if shows { Stdio::inherit() } else { Stdio::piped() });
+        tell(label);
+        let output = children.run(command)?;
+        let answer = String::from_utf8_lossy(&output.stdout);
+        if let Some(line) = answer.lines().find(|line| line.starts_with(NOT_NEEDED)) {
+            tell(format_args!("{label}: {line}"));
+        }
+        if !output.status.success() && !shows {
+            tell(format_args!("{label}:\n{}", String::from_utf8_lossy(&output.stderr).trim_end()));
+        }
+        let run = std::fs::read_to_string(note).ok();
+        let run = run.and_then(|path| Row::read(Path::new(path.trim_end())).ok());
+        let signalled =
+            128 + std::os::unix::process::ExitStatusExt::signal(&output.status).unwrap_or(0);
+        Ok(Outcome { exit_code: Some(output.status.code().unwrap_or(signalled)), run })
+    }
+
+    fn print(&self, members: &[Member], outcomes: &[Outcome]) {
+        if self.format == Format::Json {
+            let rows = members.iter().zip(outcomes).map(|(member, outcome)| {
+                let settings: serde_json::Map<_, _> = member.iter().cloned().collect();
+                json!({ "settings": settings, "exit_code": outcome.exit_code, "run": outcome.run })
+            });
+            say(json!({ "schema": SCHEMA, "members": rows.collect::<Vec<_>>() }));
+            return;
+        }
+        let mut table = Table::new();
+        let axes = members.iter().flatten().map(|(key, _)| key.clone());
+        let header = axes.take(members[0].len());
+        let columns = ["STATUS", "VAL", "BEST@", "PROBE"].map(str::to_string);
+        table
+            .load_preset(NOTHING)
+            .set_header(["ID".to_string()].into_iter().chain(header).chain(columns));
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
+        for (member, Outcome { exit_code, run }) in members.iter().zip(outcomes) {
+            let status = match (run, exit_code) {
+                (Some(run), _) => run.standing.to_string(),
+                (None, Some(code)) => format!("refused, exit code {code}"),
+                (None, None) => "not begun".to_string(),
+            };
+            let of_run =
+                |value: &dyn Fn(&Row) -> Option<String>| or_dash(run.as_ref().and_then(value));
+            let id = of_run(&|run| Some(run.id.clone()));
+            let values = member.iter().map(|(_, value)| as_text(value));
+            let results = [
+                status,
+                of_run(&|run| run.val_loss().map(|loss| format!("{loss:.4}"))),
+                of_run(&|run| run.record.best.map(|best| best.steps.to_string())),
+                of_run(&|run| run.probe().map(|rate| format!("{rate:.2}"))),
+            ];
+            table.add_row([id].into_iter().chain(values).chain(results));
+        }
+        say(table);
+    }
+}
+
+fn set((key, value): &(String, Value)) -> String {
+    format!("{key}={}", as_text(value))
+}
+
+fn sets(member: &[(String, Value)]) -> String {
+    member.iter().map(set).collect::<Vec<_>>().join(", ")
+}
+
+/// What a mutex holds; a thread that panicked leaves whole values behind.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The processes of members that run now. A signal to this process is passed on to them as SIGINT: they save and
+/// end, or end at once with the second one.
+struct Children {
+    pids: Arc<Mutex<Vec<Pid>>>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Children {
+    fn on_signals() -> io::Result<Children> {
+        let children = Children { pids: Arc::default(), stopped: Arc::default() };
+        let (pids, stopped) = (Arc::clone(&children.pids), Arc::clone(&children.stopped));
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        thread::spawn(move || {
+            for _ in signals.forever() {
+                let pids = unpoisoned(&pids);
+                stopped.store(true, Ordering::Relaxed);
+                for pid in pids.iter() {
+                    let _ = kill_process(*pid, Signal::INT); // it may have ended
+                }
+            }
+        });
+        Ok(children)
+    }
+
+    /// Runs a process to its end. A terminal's Ctrl-C reaches it through this process alone, and so once.
+    fn run(&self, mut command: Command) -> io::Result<std::process::Output> {
+        command.process_group(0);
+        let child: Child;
+        let pid;
+        {
+            let mut pids = unpoisoned(&self.pids);
+            child = command.spawn()?;
+            pid = Pid::from_child(&child);
+            pids.push(pid);
+            if self.stopped.load(Ordering::Relaxed) {
+                let _ = kill_process(pid, Signal::INT);
+            }
+        }
+        let output = child.wait_with_output();
+        unpoisoned(&self.pids).retain(|one| *one != pid);
+        output
+    }
+}

@@ -1,0 +1,46 @@
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// `[sweep]`: what `statetune sweep` varies, a run for each member; `run` leaves it alone.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sweep {
+    /// How members are made of the values of the axes.
+    pub mode: SweepMode,
+    /// Members that `random` draws, at least 1.
+    #[schemars(range(min = 1))]
+    pub samples: u32,
+    /// Seed of `random`.
+    pub random_seed: u64,
+    /// Settings by dotted key, such as `"schedule.lr_init"`, each with its values.
+    #[schemars(example = &BTreeMap::from([("schedule.lr_init", [0.3, 1.0])]))]
+    pub axes: BTreeMap<String, Vec<Value>>,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { mode: SweepMode::Grid, axes: BTreeMap::new(), samples: 8, random_seed: 42 }
+    }
+}
+
+impl Sweep {
+    /// Whether it varies nothing.
+    pub fn is_empty(&self) -> bool {
+        self.axes.is_empty()
+    }
+}
+
+/// How members are made of the values of axes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SweepMode {
+    /// Every value of each axis with every value of all others.
+    Grid,
+    /// The first values of all axes together, then the second ones, and so on.
+    List,
+    /// Some members of the grid, none twice.
+    Random,
+}
