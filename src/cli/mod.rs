@@ -5,6 +5,7 @@
 mod cache;
 mod chat;
 mod check;
+mod ctl;
 mod data;
 mod eval;
 mod export;
@@ -51,6 +52,8 @@ enum Command {
     Run(run::RunArgs),
     /// Go on with a run that was stopped, killed or made longer, bit for bit.
     Resume(resume::ResumeArgs),
+    /// Ask a live run to save, sample, evaluate, stop, or become longer.
+    Ctl(ctl::CtlArgs),
     /// Check an experiment file without running it.
     Check(check::CheckArgs),
     /// Let a base model, or a run's tuned model, continue a text.
@@ -199,6 +202,7 @@ pub fn main() -> ExitCode {
     let command = AssertUnwindSafe(|| match cli.command {
         Command::Run(args) => run::run(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
+        Command::Ctl(args) => ctl::ctl(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),
         Command::Data(args) => data::data(&args, color),

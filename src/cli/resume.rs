@@ -109,7 +109,7 @@ fn found(plan: &Plan, name: &str) -> Result<PathBuf, RunError> {
     })
 }
 
-fn no_run(name: &str, runs_dir: &Path, color: Color) -> ExitCode {
+pub(super) fn no_run(name: &str, runs_dir: &Path, color: Color) -> ExitCode {
     let message = format!("there is no run `{name}` in `{}`", runs_dir.display());
     show(&Diagnostic::error("ST0201", message), color);
     ExitCode::Invalid

@@ -133,12 +133,14 @@ fn print_summary(summary: &Summary, template: &Template) {
         }
         say(samples);
     }
-    if let Some(step) = summary.stopped_early {
-        say(format_args!("ended after step {step}: the held-out loss did not fall any more"));
+    if let Some((step, why)) = summary.stopped_early {
+        say(format_args!("ended after step {step}: {why}"));
     }
-    if let Some(best) = &summary.best {
-        let Best { val_loss, steps, .. } = best;
-        say(format_args!("best     held-out loss {val_loss:.4} after step {steps}"));
+    if let Some(Best { val_loss, probe, steps, .. }) = summary.best {
+        let loss = val_loss.map(|loss| format!("held-out loss {loss:.4}"));
+        let probe = probe.map(|rate| format!("{} of the answers", percent(Some(rate))));
+        let found: Vec<String> = loss.into_iter().chain(probe).collect();
+        say(format_args!("best     {} after step {steps}", found.join(", ")));
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
     if let Some(bytes) = summary.peak_gpu_bytes {

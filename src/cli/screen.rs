@@ -72,15 +72,29 @@ impl Screen {
                 self.resumed = steps;
                 self.line(&format!("goes on after step {steps}"));
             }
-            Progress::Evaluated { steps, epochs, val_loss } => {
-                self.val_loss = Some(val_loss);
+            Progress::Extended { steps } => {
+                self.steps = steps;
+                if let Some(bar) = &self.bar {
+                    bar.set_length(steps);
+                }
+            }
+            Progress::Controlled { asked, steps, result } => {
+                self.line(&format!("{} after step {steps}: {result}", asked.request));
+            }
+            Progress::Evaluated { steps, epochs, val_loss, probes } => {
+                self.val_loss = val_loss;
                 let when = match epochs {
                     Some(0) => "before training".to_string(),
                     Some(1) => "after 1 mini-epoch".to_string(),
                     Some(n) => format!("after {n} mini-epochs"),
                     None => format!("after step {steps}"),
                 };
-                self.line(&format!("held-out loss {val_loss:.4} {when}"));
+                if let Some(val_loss) = val_loss {
+                    self.line(&format!("held-out loss {val_loss:.4} {when}"));
+                }
+                for probe in probes {
+                    self.line(&format!("{probe} {when}"));
+                }
             }
             Progress::Sampling { moment } => {
                 self.line(&format!("answering questions with the {moment} model"))

@@ -55,6 +55,11 @@ pub enum Origin {
     },
     /// `--set` on the command line.
     CommandLine,
+    /// `statetune ctl`, while the run was going on.
+    Control {
+        /// Steps done then.
+        step: u64,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -64,6 +69,7 @@ impl fmt::Display for Origin {
             Self::File { line } => write!(formatter, "file line {line}"),
             Self::Environment { variable } => write!(formatter, "environment {variable}"),
             Self::CommandLine => formatter.write_str("--set"),
+            Self::Control { step } => write!(formatter, "ctl after step {step}"),
         }
     }
 }
@@ -427,7 +433,7 @@ double = true
         assert_eq!(model.n_embd, Some(768));
         let Optimizer::Adam(adam) = optimizer;
         assert_eq!((adam.beta1, adam.adam_eps, adam.gradient_clip_val), (0.8, 1e-18, 0.0));
-        assert_eq!(sample.probe[0].regex, r"\p{Emoji_Presentation}");
+        assert_eq!(sample.probe[0].regex.as_deref(), Some(r"\p{Emoji_Presentation}"));
         assert!(loaded.origins.values().all(|origin| *origin != Origin::Default));
 
         let resolved = toml::to_string(&loaded.config).expect("a config is TOML");

@@ -3,6 +3,7 @@
 //! Everything that can be wrong with the inputs is found before a run directory exists.
 
 mod belonging;
+mod control;
 mod course;
 mod coverage;
 mod data;
@@ -25,8 +26,8 @@ pub use error::RunError;
 pub use evaluate::{EvalData, EvalOptions};
 pub use merge::{Merge, merge};
 pub use model::{load_tokenizer, load_weights, pack_weights};
-pub use record::{Outcome, Progress, Summary};
-pub use sample::{answer, questions};
+pub use record::{Counted, Outcome, Progress, Summary};
+pub use sample::questions;
 pub use start::{Start, recorded_settings, setting_changes};
 pub use subject::{AdapterFile, Loaded, Subject};
 pub use tune::{CHARACTERS, run};

@@ -1,6 +1,7 @@
 //! The run itself.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicBool;
 
@@ -11,9 +12,10 @@ use super::coverage;
 use super::data::{Datasets, prepare_data};
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
+use super::sample::Interview;
 use super::start::{Beginning, Start, setting_changes};
 use super::tuned::start as begin_tuning;
-use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
+use super::{Progress, RunError, Summary, load_tokenizer, load_weights, questions};
 use crate::config::{Dataload, Precision, Tokenizer as TokenizerSetting};
 use crate::data::{Coverage, Tokenizer};
 use crate::kernels::{allow_tf32, device_name, peak_gpu_bytes};
@@ -26,7 +28,6 @@ use crate::runs::{
     Chain, Lock, LockedFile, LockedQuant, RunDir, Status, Totals, TrainLog, best_checkpoint,
     resolved_toml, sha256_of,
 };
-use crate::sample::rate;
 use crate::train::{FitOptions, LossScaler, Position, StepOptions, Trainer, fit};
 
 /// The vocabulary of a run on the characters of its data.
@@ -202,24 +203,19 @@ fn tune<'data>(
     }
     watch(Progress::Started { run: run.path(), facts: &facts, steps: options.total_steps() });
 
+    let interview = Interview { plan, run, method, tokenizer, questions };
     // A new model has nothing to say yet.
     let trained_before = matches!(plan.model, ModelPlan::Load(_));
-    let sample = |moment: &'static str,
-                  watch: &mut dyn FnMut(Progress<'_>)|
-     -> Result<Vec<String>, RunError> {
-        if questions.is_empty() {
-            return Ok(Vec::new());
-        }
-        watch(Progress::Sampling { moment });
-        answer(plan, &method.model(), &method.time_state(), tokenizer, questions, (run, moment))
-    };
-    let base = match recorded_answers(run, "base", questions) {
+    let base = match interview.recorded("base") {
         Some(known) => Some(known),
-        None if trained_before => Some(sample("base", watch)?),
+        None if trained_before && !questions.is_empty() => {
+            watch(Progress::Sampling { moment: "base" });
+            Some(interview.hold("base", 0)?)
+        }
         None => None,
     };
     let mut course = Course {
-        plan,
+        plan: Cow::Borrowed(plan),
         run,
         lock,
         shape: *shape,
@@ -228,18 +224,25 @@ fn tune<'data>(
         val: data.val.as_mut(),
         stop,
         watch,
+        interview,
+        newest: base.clone().map(|answers| (0, answers)),
+        base,
         totals: Totals::default(),
         chain: Chain::after(0),
         val_before: None,
         val_now: None,
         best: None,
         products: Vec::new(),
+        goal_reached: false,
         ended: Ended::AllSteps,
     };
     let mut position = Position::default();
     match beginning {
         Beginning::New => {}
-        Beginning::Values(checkpoint) => checkpoint.restore_values(&mut trainer.adam)?,
+        Beginning::Values(checkpoint) => {
+            checkpoint.restore_values(&mut trainer.adam)?;
+            course.newest = None; // the base gave those answers
+        }
         Beginning::After(checkpoint) => {
             checkpoint.restore(&mut trainer)?;
             position = checkpoint.place.position;
@@ -252,30 +255,23 @@ fn tune<'data>(
     }
     let position =
         fit(&mut trainer, &mut data.train, &options, position, |done| course.after_step(done))?;
-    let Course { ended, val_before, val_now, best, totals, mut products, watch, .. } = course;
-    if ended == Ended::Stopped {
+    if course.ended == Ended::Stopped {
         run.event("interrupted", json!({ "steps": position.steps }))?;
-        let (steps, total_steps) = (position.steps, options.total_steps());
+        let (steps, total_steps) = (position.steps, course.options.total_steps());
         return Ok(Outcome::Interrupted { run: run.path().to_path_buf(), steps, total_steps });
     }
-    if ended == Ended::Patience {
-        run.event("patience", json!({ "steps": position.steps }))?;
+    if let Some((event, _)) = course.ended.early() {
+        run.event(event, json!({ "steps": position.steps }))?;
     }
+    let (tuned, probes) = course.last_answers(position.steps)?;
+    let Course { plan, ended, base, val_before, val_now, best, totals, mut products, .. } = course;
+    let plan: &Plan = &plan;
     if products.is_empty() {
         // An earlier process had done all steps.
         let epoch = position.steps.saturating_sub(1) / options.epoch_steps;
         let passport = passport(plan, run, lock, shape, epoch + 1);
         products = export(plan, run, method, &format!("rwkv-{epoch}"), &passport)?;
     }
-    let tuned = sample("tuned", watch)?;
-    let probes = plan.probes.iter().map(|probe| {
-        (
-            probe.name.clone(),
-            base.as_ref().and_then(|answers| rate(probe, answers)),
-            rate(probe, &tuned),
-        )
-    });
-    let probes: Vec<_> = probes.collect();
     let peak_gpu_bytes = peak_gpu_bytes(plan.device);
     let mut end = json!({ "val_loss": val_now, "best": best, "probes": probes });
     if let Some(bytes) = peak_gpu_bytes {
@@ -299,25 +295,13 @@ fn tune<'data>(
         run: run.path().to_path_buf(),
         val_loss: val_before.zip(val_now),
         best: best.filter(|best| best.steps < position.steps),
-        stopped_early: (ended == Ended::Patience).then_some(position.steps),
+        stopped_early: ended.early().map(|(_, why)| (position.steps, why)),
         samples,
         probes,
         products,
         train_secs: totals.trained_secs,
         peak_gpu_bytes,
     })))
-}
-
-/// The answers that an earlier process of the run has written, if they are those to these questions.
-fn recorded_answers(run: &RunDir, moment: &str, questions: &[String]) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(run.join(format!("samples/{moment}.jsonl"))).ok()?;
-    let lines: Vec<serde_json::Value> =
-        text.lines().map(serde_json::from_str).collect::<Result<_, _>>().ok()?;
-    let asked = lines.iter().map(|line| line["prompt"].as_str());
-    if !asked.eq(questions.iter().map(|question| Some(question.as_str()))) {
-        return None;
-    }
-    lines.iter().map(|line| line["answer"].as_str().map(str::to_string)).collect()
 }
 
 fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {

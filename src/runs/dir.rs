@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::control::forget_requests;
 use crate::tensorfile::write_atomically;
 
 /// Letters of the random part of a run's name.
@@ -142,6 +143,7 @@ impl RunDir {
         for folder in ["", "ckpt", "export", "samples"] {
             clear_leftovers(&run.join(folder));
         }
+        forget_requests(path);
         run.set_status(&Status::Running { pid: std::process::id() })?;
         Ok(run)
     }

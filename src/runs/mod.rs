@@ -8,7 +8,8 @@
 //!   events.jsonl      what happened, with times
 //!   metrics.jsonl     one line per reported interval; only grows
 //!   train_log.txt     the line per mini-epoch that RWKV trainers write
-//!   samples/          base.jsonl, tuned.jsonl: answers before and after
+//!   samples/          base.jsonl, tuned.jsonl: answers before and after; step-0000120.jsonl in between
+//!   control/          what a live run is asked for, only while somebody does
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
 //!   export/           rwkv-N.pth and .st after mini-epoch N
@@ -18,6 +19,7 @@
 
 mod chain;
 mod checkpoint;
+mod control;
 mod dir;
 mod find;
 mod lock;
@@ -29,6 +31,7 @@ pub use checkpoint::{
     Checkpoint, CheckpointError, LoadCheckpointError, Place, best_checkpoint, checkpoints,
     name_best, remove_old_checkpoints, save_checkpoint,
 };
+pub use control::{Answer, Asked, Asker, Pending, Request, Ticket, ask, pending};
 pub use dir::{OpenRunError, RunDir, RunDirError, Status, is_busy};
 pub use find::{
     all_runs, find_run, name_and_id, newest_product, nothing_saved, product_file, runs_named,

@@ -5,6 +5,7 @@ mod bad_experiment;
 mod bad_model;
 mod case;
 mod commands;
+mod control;
 mod data;
 mod data_look;
 mod device;

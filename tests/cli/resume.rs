@@ -28,7 +28,7 @@ fn run(case: &Case, more: &[&str]) -> crate::case::Output {
 
 /// What two runs that compute the same have in common, byte for byte.
 #[track_caller]
-fn same_numbers(case: &Case, one: &Path, other: &Path, checkpoint: &str) {
+pub fn same_numbers(case: &Case, one: &Path, other: &Path, checkpoint: &str) {
     for file in ["chain.bin", &format!("ckpt/{checkpoint}/trainable.safetensors")] {
         let [one, other] = [one, other].map(|run| {
             let path = case.path(run.join(file));
@@ -49,7 +49,7 @@ fn same_numbers(case: &Case, one: &Path, other: &Path, checkpoint: &str) {
 }
 
 /// The program in the background.
-fn spawn(case: &Case, arguments: &[&str]) -> Child {
+pub fn spawn(case: &Case, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_statetune"))
         .current_dir(case.path(""))
         .args(arguments)
@@ -278,7 +278,7 @@ fn chain_len(case: &Case, run: &Path) -> u64 {
     fs::metadata(case.path(run.join("chain.bin"))).map_or(0, |file| file.len())
 }
 
-fn wait_until(mut ready: impl FnMut() -> bool) {
+pub fn wait_until(mut ready: impl FnMut() -> bool) {
     let started = Instant::now();
     while !ready() {
         assert!(started.elapsed() < Duration::from_secs(60), "it never came to it");
@@ -286,7 +286,7 @@ fn wait_until(mut ready: impl FnMut() -> bool) {
     }
 }
 
-fn wait_for_second_run(case: &Case, first: &Path) -> PathBuf {
+pub fn wait_for_second_run(case: &Case, first: &Path) -> PathBuf {
     let mut found = None;
     wait_until(|| {
         found = case.runs().into_iter().find(|run| run != first);

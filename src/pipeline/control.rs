@@ -1,0 +1,119 @@
+//! What a run is asked for while it trains.
+//!
+//! Nothing that is asked for changes the steps that follow, but for `extend`, which is a change of
+//! `train.epoch_count`: a checkpoint is written first, so that whoever continues the run computes the steps
+//! before it with the old learning rates and those after it with the new ones.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use super::course::Course;
+use super::sample::moment_of;
+use super::{Progress, RunError};
+use crate::config::Origin;
+use crate::runs::{Answer, Request, pending, resolved_toml};
+use crate::train::StepDone;
+
+impl Course<'_, '_> {
+    /// Takes up what the run is asked for, and records it. `saved` is whether a checkpoint of this step lies
+    /// there.
+    ///
+    /// # Errors
+    /// What saving, evaluating and generating return. A request that cannot be fulfilled is answered so.
+    pub(super) fn obey(&mut self, done: &StepDone<'_>, saved: &mut bool) -> Result<(), RunError> {
+        let step = done.position.steps;
+        for pending in pending(self.run.path()) {
+            let Some(asked) = pending.asked else {
+                let reason = "this version of statetune does not know the request".to_string();
+                pending.answer(self.run, &Answer::Refused { step, reason })?;
+                continue;
+            };
+            pending.answer(self.run, &Answer::Accepted { step })?;
+            let (word, result) = match self.fulfil(asked.request, done, saved)? {
+                Ok(result) => ("done", result),
+                Err(reason) => ("refused", reason),
+            };
+            let event = json!({ "request": asked.request, "from": asked.from, "steps": step, "answer": word, "result": result });
+            self.run.event("control", event)?;
+            (self.watch)(Progress::Controlled { asked, steps: step, result: &result });
+            let answer = match word {
+                "done" => Answer::Done { step, result },
+                _ => Answer::Refused { step, reason: result },
+            };
+            pending.answer(self.run, &answer)?;
+        }
+        Ok(())
+    }
+
+    /// What came of a request, or why it is refused.
+    fn fulfil(
+        &mut self,
+        request: Request,
+        done: &StepDone<'_>,
+        saved: &mut bool,
+    ) -> Result<Result<String, String>, RunError> {
+        let steps = done.position.steps;
+        match request {
+            Request::Save => {
+                self.save_once(done, saved)?;
+                Ok(Ok(format!("checkpoint {}", self.checkpoint_name(done))))
+            }
+            Request::Stop => {
+                self.save_once(done, saved)?;
+                self.stop.store(true, Ordering::Relaxed);
+                Ok(Ok("everything is saved, the run ends".to_string()))
+            }
+            Request::Sample => {
+                if self.interview.questions.is_empty() {
+                    return Ok(Err("the run has no questions to answer".to_string()));
+                }
+                self.answers(steps)?;
+                Ok(Ok(format!("samples/{}.jsonl", moment_of(steps))))
+            }
+            Request::Eval => match self.measure(&done.position)? {
+                Some(measured) => {
+                    let mut results: Vec<String> = Vec::new();
+                    results
+                        .extend(measured.val_loss.map(|loss| format!("held-out loss {loss:.4}")));
+                    results.extend(
+                        measured
+                            .probes
+                            .iter()
+                            .map(|(name, rate)| format!("{name} {:.0} %", rate * 100.0)),
+                    );
+                    Ok(Ok(results.join(", ")))
+                }
+                None => Ok(Err("no documents are held out, and nothing is counted".to_string())),
+            },
+            Request::Extend { steps: more } => {
+                let epoch_steps = self.options.epoch_steps;
+                let epochs = more / epoch_steps;
+                let longer = u32::try_from(self.options.epoch_count + epochs);
+                let (true, Ok(epoch_count)) =
+                    (more > 0 && more.is_multiple_of(epoch_steps), longer)
+                else {
+                    return Ok(Err(format!(
+                        "a mini-epoch has {epoch_steps} steps, and a run grows by whole ones: {}",
+                        epoch_steps * epochs.max(1)
+                    )));
+                };
+                self.save_once(done, saved)?;
+                self.extend(epoch_count, steps)?;
+                let total = self.options.total_steps();
+                Ok(Ok(format!("{total} steps, rates are planned anew")))
+            }
+        }
+    }
+
+    /// Sets the number of mini-epochs and records it as a setting.
+    fn extend(&mut self, epoch_count: u32, step: u64) -> Result<(), RunError> {
+        let loaded = &mut self.plan.to_mut().loaded;
+        loaded.config.train.epoch_count = epoch_count;
+        loaded.origins.insert("train.epoch_count".to_string(), Origin::Control { step });
+        self.run.write("resolved.toml", resolved_toml(loaded).as_bytes())?;
+        self.options = self.options.lasting(epoch_count.into());
+        (self.watch)(Progress::Extended { steps: self.options.total_steps() });
+        Ok(())
+    }
+}
