@@ -8,8 +8,10 @@ mod check;
 mod ctl;
 mod data;
 mod eval;
+mod events;
 mod export;
 mod generate;
+mod keys;
 mod merge;
 mod mount;
 mod resume;
@@ -17,10 +19,12 @@ mod run;
 mod schema;
 mod score;
 mod screen;
+mod standing;
 mod state;
 mod stop;
 mod subject;
 mod table;
+mod watch;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -52,6 +56,8 @@ enum Command {
     Run(run::RunArgs),
     /// Go on with a run that was stopped, killed or made longer, bit for bit.
     Resume(resume::ResumeArgs),
+    /// See how a run is getting on, or check an experiment file on every save.
+    Watch(watch::WatchArgs),
     /// Ask a live run to save, sample, evaluate, stop, or become longer.
     Ctl(ctl::CtlArgs),
     /// Check an experiment file without running it.
@@ -202,6 +208,7 @@ pub fn main() -> ExitCode {
     let command = AssertUnwindSafe(|| match cli.command {
         Command::Run(args) => run::run(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
+        Command::Watch(args) => watch::watch(&args, color),
         Command::Ctl(args) => ctl::ctl(&args, color),
         Command::Check(args) => check::check(&args, color),
         Command::Generate(args) => generate::generate(&args, color),

@@ -354,6 +354,7 @@ keep_best = false
 
 [eval]
 every_steps = 50
+metric = "emoji"
 patience = 3
 
 [sample]
@@ -369,6 +370,11 @@ random_seed = 8
 [[sample.probe]]
 name = "emoji"
 regex = '\p{Emoji_Presentation}'
+json = false
+min_chars = 1
+max_chars = 80
+goal = 0.9
+stop = true
 
 [export]
 dtype = "fp32"

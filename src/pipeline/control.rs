@@ -34,7 +34,14 @@ impl Course<'_, '_> {
                 Ok(result) => ("done", result),
                 Err(reason) => ("refused", reason),
             };
-            let event = json!({ "request": asked.request, "from": asked.from, "steps": step, "answer": word, "result": result });
+            let event = json!({
+                "request": asked.request,
+                "from": asked.from,
+                "steps": step,
+                "total_steps": self.options.total_steps(),
+                "answer": word,
+                "result": result,
+            });
             self.run.event("control", event)?;
             (self.watch)(Progress::Controlled { asked, steps: step, result: &result });
             let answer = match word {
@@ -72,38 +79,33 @@ impl Course<'_, '_> {
                 Ok(Ok(format!("samples/{}.jsonl", moment_of(steps))))
             }
             Request::Eval => match self.measure(&done.position)? {
-                Some(measured) => {
-                    let mut results: Vec<String> = Vec::new();
-                    results
-                        .extend(measured.val_loss.map(|loss| format!("held-out loss {loss:.4}")));
-                    results.extend(
-                        measured
-                            .probes
-                            .iter()
-                            .map(|(name, rate)| format!("{name} {:.0} %", rate * 100.0)),
-                    );
-                    Ok(Ok(results.join(", ")))
-                }
+                Some(measured) => Ok(Ok(measured.to_string())),
                 None => Ok(Err("no documents are held out, and nothing is counted".to_string())),
             },
-            Request::Extend { steps: more } => {
-                let epoch_steps = self.options.epoch_steps;
-                let epochs = more / epoch_steps;
-                let longer = u32::try_from(self.options.epoch_count + epochs);
-                let (true, Ok(epoch_count)) =
-                    (more > 0 && more.is_multiple_of(epoch_steps), longer)
-                else {
-                    return Ok(Err(format!(
-                        "a mini-epoch has {epoch_steps} steps, and a run grows by whole ones: {}",
-                        epoch_steps * epochs.max(1)
-                    )));
-                };
-                self.save_once(done, saved)?;
-                self.extend(epoch_count, steps)?;
-                let total = self.options.total_steps();
-                Ok(Ok(format!("{total} steps, rates are planned anew")))
-            }
+            Request::Extend { steps: more } => match self.lengthened(more) {
+                Ok(epoch_count) => {
+                    self.save_once(done, saved)?;
+                    self.extend(epoch_count, steps)?;
+                    let total = self.options.total_steps();
+                    Ok(Ok(format!("{total} steps, rates are planned anew")))
+                }
+                Err(reason) => Ok(Err(reason)),
+            },
         }
+    }
+
+    /// The number of mini-epochs with `steps` more steps, which must be whole ones.
+    fn lengthened(&self, steps: u64) -> Result<u32, String> {
+        let epoch_steps = self.options.epoch_steps;
+        let more = steps / epoch_steps;
+        if more == 0 || !steps.is_multiple_of(epoch_steps) {
+            return Err(format!(
+                "a mini-epoch has {epoch_steps} steps, and a run grows by whole ones: {}",
+                epoch_steps * more.max(1)
+            ));
+        }
+        let longer = self.options.epoch_count.saturating_add(more);
+        u32::try_from(longer).map_err(|_| format!("{} mini-epochs are the most", u32::MAX))
     }
 
     /// Sets the number of mini-epochs and records it as a setting.

@@ -1,6 +1,7 @@
 //! The course of a run: what happens after each step besides training.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +62,14 @@ pub(super) struct Measured {
     pub(super) val_loss: Option<f64>,
     /// The share of answers that show what each probe counts.
     pub(super) probes: Vec<(String, f64)>,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loss = self.val_loss.map(|loss| format!("held-out loss {loss:.4}"));
+        let probes = self.probes.iter().map(|(name, rate)| format!("{name} {:.0} %", rate * 100.0));
+        formatter.write_str(&loss.into_iter().chain(probes).collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// What a run adds up and writes while it trains.

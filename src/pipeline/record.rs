@@ -19,12 +19,16 @@ pub enum Progress<'a> {
         facts: &'a [(&'static str, String)],
         /// Optimizer steps of the whole run.
         steps: u64,
+        /// Those of one mini-epoch.
+        epoch_steps: u64,
     },
     /// It goes on after this many steps, which an earlier process has done.
     Resumed {
         /// Steps done.
         steps: u64,
     },
+    /// The next step is the first one of this process.
+    Begins,
     /// It has this many steps now, as it was asked to grow.
     Extended {
         /// Optimizer steps of the whole run.

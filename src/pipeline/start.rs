@@ -206,6 +206,16 @@ pub(super) enum Beginning {
     Values(Checkpoint),
 }
 
+impl Beginning {
+    /// Steps that are done before.
+    pub(super) fn steps(&self) -> u64 {
+        match self {
+            Beginning::New | Beginning::Values(_) => 0,
+            Beginning::After(checkpoint) => checkpoint.place.position.steps,
+        }
+    }
+}
+
 /// The settings of the run at `path`, as it recorded them.
 ///
 /// # Errors

@@ -190,7 +190,12 @@ fn tune<'data>(
     let facts = facts(plan, shape, data, &trainer.adam, &options);
     run.event(
         "start",
-        json!({ "steps": options.total_steps(), "documents": data.train.survey().documents }),
+        json!({
+            "steps": options.total_steps(),
+            "epoch_steps": options.epoch_steps,
+            "after": beginning.steps(),
+            "documents": data.train.survey().documents,
+        }),
     )?;
     if !run.join(TrainLog::FILE).exists() {
         run.append(TrainLog::FILE, &TrainLog::header(&json!(config).to_string()))?;
@@ -201,7 +206,8 @@ fn tune<'data>(
     if let Some(warning) = coverage::warning(plan, survey, &coverage, options.samples_per_step()) {
         watch(Progress::Warning(&warning));
     }
-    watch(Progress::Started { run: run.path(), facts: &facts, steps: options.total_steps() });
+    let (steps, epoch_steps) = (options.total_steps(), options.epoch_steps);
+    watch(Progress::Started { run: run.path(), facts: &facts, steps, epoch_steps });
 
     let interview = Interview { plan, run, method, tokenizer, questions };
     // A new model has nothing to say yet.
@@ -253,6 +259,7 @@ fn tune<'data>(
     if position.steps == 0 {
         course.evaluate(&position)?;
     }
+    (course.watch)(Progress::Begins);
     let position =
         fit(&mut trainer, &mut data.train, &options, position, |done| course.after_step(done))?;
     if course.ended == Ended::Stopped {

@@ -22,6 +22,7 @@ mod checkpoint;
 mod control;
 mod dir;
 mod find;
+mod follow;
 mod lock;
 mod records;
 mod resolved;
@@ -36,6 +37,7 @@ pub use dir::{OpenRunError, RunDir, RunDirError, Status, is_busy};
 pub use find::{
     all_runs, find_run, name_and_id, newest_product, nothing_saved, product_file, runs_named,
 };
+pub use follow::{Eval, Follower, Life, life};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
 pub use records::{Best, Metrics, Totals, TrainLog, rewind_records};
 pub use resolved::resolved_toml;

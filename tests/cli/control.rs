@@ -87,7 +87,7 @@ error[ST6090]: no process works on the run `runs/DATE-tiny-ID`
     assert_eq!((late.code, &*late.stderr, &*late.stdout), (Some(1), message, ""));
 }
 
-/// What a run was asked for leaves its numbers alone, and a run that grew goes on bit for bit after a kill.
+/// The steps after the extension are those of the longer run, also after a kill.
 #[test]
 fn a_run_that_grew_and_was_killed_goes_on_bit_for_bit() {
     let case = Case::new();
@@ -119,23 +119,26 @@ fn a_run_that_grew_and_was_killed_goes_on_bit_for_bit() {
     );
 }
 
+/// The learning rate is level, so that numbers do not depend on how long the run was meant to be.
 #[test]
 fn what_a_run_is_asked_for_leaves_its_numbers_alone() {
-    let case = Case::new().with(STATE, "[log]", &probe(".", ""));
-    let long = [&FEW_FILES[..], &["--set", "train.epoch_count=100"]].concat();
-    case.statetune(&[&["run", STATE][..], &long].concat()).is_done();
-    let whole = case.only_run();
-    let child = spawn(&case, &[&["run", STATE][..], &long].concat());
-    let asked = wait_for_second_run(&case, &whole);
-    wait_until(|| {
-        fs::metadata(case.path(asked.join("chain.bin"))).is_ok_and(|file| file.len() > 0)
-    });
+    let case = Case::new().with(STATE, "[log]", &probe(".", "")).with(
+        STATE,
+        "lr_final = 0.01",
+        "lr_final = 1.0",
+    );
+    let (child, asked) = start_long_run(&case);
     for request in ["save", "sample", "eval", "stop"] {
-        case.statetune(&["ctl", &asked.to_string_lossy(), request]).is_done();
+        case.statetune(&["ctl", "latest", request]).is_done();
     }
     assert_eq!(child.wait_with_output().expect("it ends").status.code(), Some(75));
-    case.statetune(&["resume", &asked.to_string_lossy()]).is_done();
-    same_numbers(&case, &whole, &asked, "epoch-0099");
+    let steps = events(&case, &asked, "interrupted")[0]["steps"].as_u64().expect("steps");
+    let epochs = steps / 2 + 3;
+    let length = format!("train.epoch_count={epochs}");
+    case.statetune(&["resume", "latest", "--set", &length]).is_done();
+    case.statetune(&[&["run", STATE][..], &FEW_FILES, &["--set", &length]].concat()).is_done();
+    let whole = case.runs().into_iter().find(|run| *run != asked).expect("a second run");
+    same_numbers(&case, &whole, &asked, &format!("epoch-{:04}", epochs - 1));
 }
 
 /// Every answer shows the probe at once: the first evaluation after the start ends the run.

@@ -18,4 +18,6 @@ mod run;
 mod score;
 mod state;
 mod talking;
+mod terminal;
 mod use_elsewhere;
+mod watch;
