@@ -8,7 +8,8 @@ use std::process::Command;
 use clap::Subcommand;
 
 use super::{
-    Color, cache, check, config, diff, import, init, presets, report, schema, shell, show,
+    Color, cache, check, config, ctl, diff, import, init, presets, report, schema, shell, show,
+    watch,
 };
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -32,6 +33,10 @@ pub(super) enum PlainCommand {
     /// List or remove prepared data.
     #[command(display_order = LAST)]
     Cache(cache::CacheArgs),
+    /// See how a run is getting on, or check an experiment file on every save.
+    Watch(watch::WatchArgs),
+    /// Ask a live run to save, sample, evaluate, stop, or become longer.
+    Ctl(ctl::CtlArgs),
     /// Compare runs, down to the first step in which they part and the reason for it.
     Diff(diff::DiffArgs),
     /// Write one HTML page about a run, or about several laid over each other.
@@ -61,6 +66,8 @@ impl PlainCommand {
             Self::Check(args) => check::check(&args, color),
             Self::Config(args) => config::config(&args, color),
             Self::Cache(args) => cache::cache(&args, color),
+            Self::Watch(args) => watch::watch(&args, color),
+            Self::Ctl(args) => ctl::ctl(&args, color),
             Self::Diff(args) => diff::diff(&args, color),
             Self::Report(args) => report::report(&args, color),
             Self::Import(args) => import::import(&args, color),

@@ -11,7 +11,7 @@ pub struct Checkpoint {
     /// Newest checkpoints that are kept, at least 0; older ones are removed. 0: all are kept. The products
     /// in `export/` are never removed.
     pub keep_last: u32,
-    /// Whether there is a checkpoint of the lowest held-out loss too, which is never removed for being old.
+    /// Whether there is a checkpoint of the best evaluation (`eval.metric`) too, which is never removed for being old.
     pub keep_best: bool,
 }
 

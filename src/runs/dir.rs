@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use chrono::Local;
 use sha2::{Digest, Sha256};
 
+use super::control::forget_requests;
 use super::record::now;
 use super::{Event, EventLine, ReadRunError, RunRecord, Status};
 use crate::tensorfile::write_atomically;
@@ -130,6 +131,7 @@ impl RunDir {
         for folder in ["", "ckpt", "export", "incidents", "samples", "tensorboard"] {
             clear_leftovers(&run.join(folder));
         }
+        forget_requests(path);
         run.update(|_| {})?;
         Ok(run)
     }
