@@ -8,8 +8,8 @@ use std::process::Command;
 use clap::Subcommand;
 
 use super::{
-    Color, cache, check, config, diff, explain, import, init, presets, report, runs, schema, shell,
-    show,
+    Color, cache, check, config, ctl, diff, explain, import, init, presets, report, runs, schema,
+    shell, show, watch,
 };
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -35,6 +35,10 @@ pub(super) enum PlainCommand {
     /// List or remove prepared data.
     #[command(display_order = LAST)]
     Cache(cache::CacheArgs),
+    /// See how a run is getting on, or check an experiment file on every save.
+    Watch(watch::WatchArgs),
+    /// Ask a live run to save, sample, evaluate, stop, or become longer.
+    Ctl(ctl::CtlArgs),
     /// Compare runs, down to the first step in which they part and the reason for it.
     Diff(diff::DiffArgs),
     /// Write one HTML page about a run, or about several laid over each other.
@@ -67,6 +71,8 @@ impl PlainCommand {
             Self::Explain(args) => explain::explain(&args, color),
             Self::Config(args) => config::config(&args, color),
             Self::Cache(args) => cache::cache(&args, color),
+            Self::Watch(args) => watch::watch(&args, color),
+            Self::Ctl(args) => ctl::ctl(&args, color),
             Self::Diff(args) => diff::diff(&args, color),
             Self::Report(args) => report::report(&args, color),
             Self::Runs(args) => runs::runs(&args, color),

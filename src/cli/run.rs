@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::keys::Keyboard;
 use super::report::report_into;
 use super::resume::{fail, start};
 use super::screen::Screen;
 use super::stop::stop_on_signals;
 use super::table::table;
-use super::{Color, ExperimentArgs, say, show};
+use super::{Color, ExperimentArgs, events, say, show};
 use crate::data::{Role, Template};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -67,17 +68,36 @@ pub(super) struct RunOptions {
     /// How to show progress.
     #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "STYLE")]
     progress: ProgressStyle,
+    /// Form of the answer on standard output.
+    #[arg(long, value_enum, default_value_t = RunFormat::Human)]
+    format: RunFormat,
+    /// Go on when the terminal is closed.
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Form of what a run answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum RunFormat {
+    /// For people.
+    Human,
+    /// One JSON object at the end.
+    Json,
+    /// A JSON object an event, and the one at the end.
+    Jsonl,
 }
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum ProgressStyle {
-    /// A bar on a terminal, lines elsewhere.
+    /// `bar` on a terminal, `plain` elsewhere.
     Auto,
-    /// A bar.
+    /// A line that is drawn anew, and keys: `?` lists them.
     Bar,
     /// A line an interval.
     Plain,
+    /// A JSON object an event.
+    Json,
     /// Nothing.
     None,
 }
@@ -126,7 +146,10 @@ impl RunOptions {
 
 /// Executes a plan and shows what comes of it.
 pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Color) -> ExitCode {
-    let stop = match stop_on_signals(Duration::from_secs(options.grace)) {
+    let keyboard = Keyboard::default();
+    let at_exit = keyboard.clone();
+    let grace = Duration::from_secs(options.grace);
+    let stop = match stop_on_signals(grace, options.detach, move || at_exit.close()) {
         Ok(stop) => stop,
         Err(error) => {
             let message = "the operating system does not deliver signals";
@@ -134,7 +157,7 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
             return ExitCode::Bug;
         }
     };
-    let mut screen = Screen::new(options.progress);
+    let mut screen = Screen::new(options.progress, options.format, plan.device, keyboard);
     let watch = &mut |progress: Progress<'_>| {
         if let Progress::Started { run, .. } = progress {
             options.note_run(run, color);
@@ -143,6 +166,10 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
     };
     let result = pipeline::run(plan, start, options.allow_oom, &stop, watch);
     screen.close();
+    let for_people = options.format == RunFormat::Human;
+    if !for_people {
+        say(events::of_end(&result));
+    }
     match result {
         Ok(Outcome::Needless { run }) => {
             options.note_run(&run, color);
@@ -151,9 +178,12 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
             ExitCode::Ok
         }
         Ok(Outcome::Done(summary)) => {
-            print_summary(&summary, &plan.template);
+            if for_people {
+                print_summary(&summary, &plan.template);
+            }
             if plan.config().log.report { report_into(&summary.run, color) } else { ExitCode::Ok }
         }
+        Ok(Outcome::Interrupted { .. }) if !for_people => ExitCode::Interrupted,
         Ok(Outcome::Interrupted { run, steps, total_steps }) => {
             say(format_args!("stopped after step {steps} of {total_steps}, everything is saved"));
             say(format_args!("next     statetune resume {}", run.display()));
@@ -193,12 +223,14 @@ fn print_summary(summary: &Summary, template: &Template) {
         }
         say(samples);
     }
-    if let Some(step) = summary.stopped_early {
-        say(format_args!("ended after step {step}: the held-out loss did not fall any more"));
+    if let Some((step, why)) = summary.stopped_early {
+        say(format_args!("ended after step {step}: {why}"));
     }
-    if let Some(best) = &summary.best {
-        let Best { val_loss, steps, .. } = best;
-        say(format_args!("best     held-out loss {val_loss:.4} after step {steps}"));
+    if let Some(Best { val_loss, probe, steps, .. }) = summary.best {
+        let loss = val_loss.map(|loss| format!("held-out loss {loss:.4}"));
+        let probe = probe.map(|rate| format!("{} of the answers", percent(Some(rate))));
+        let found: Vec<String> = loss.into_iter().chain(probe).collect();
+        say(format_args!("best     {} after step {steps}", found.join(", ")));
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
     if let Some(bytes) = summary.peak_gpu_bytes {

@@ -14,26 +14,37 @@ use super::tell;
 /// What a shell adds to the number of the signal that ended a process.
 const SIGNALLED: i32 = 128;
 
-/// Becomes true when the process is asked to stop. A closed terminal asks too.
+/// Becomes true when the process is asked to stop. A closed terminal asks too, unless the run is `detached`.
+/// `before_exit` is called where the process ends at once.
 ///
 /// After SIGTERM, which comes from programs rather than people, the process ends after `grace` even where a
 /// step takes longer.
 ///
 /// # Errors
 /// When the operating system refuses to deliver signals.
-pub(super) fn stop_on_signals(grace: Duration) -> std::io::Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_signals(
+    grace: Duration,
+    detached: bool,
+    before_exit: impl Fn() + Clone + Send + 'static,
+) -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::spawn(move || {
         for signal in signals.forever() {
+            if signal == SIGHUP && detached {
+                continue;
+            }
             if flag.swap(true, Ordering::Relaxed) {
+                before_exit();
                 exit(SIGNALLED + signal);
             }
             tell("stopping after this step, everything is saved; once more to stop at once");
             if signal == SIGTERM {
+                let before_exit = before_exit.clone();
                 thread::spawn(move || {
                     thread::sleep(grace);
+                    before_exit();
                     exit(SIGNALLED + signal);
                 });
             }

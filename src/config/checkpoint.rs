@@ -12,7 +12,7 @@ pub struct Checkpoint {
     /// in `export/` are never removed.
     #[schemars(extend("x-unit" = "checkpoints"))]
     pub keep_last: u32,
-    /// Whether there is a checkpoint of the lowest held-out loss too, which is never removed for being old.
+    /// Whether there is a checkpoint of the best evaluation (`eval.metric`) too, which is never removed for being old.
     pub keep_best: bool,
 }
 

@@ -82,6 +82,11 @@ pub enum Origin {
     },
     /// `--set` on the command line.
     CommandLine,
+    /// `statetune ctl`, while the run was going on.
+    Control {
+        /// Steps done then.
+        step: u64,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -99,6 +104,7 @@ impl fmt::Display for Origin {
             }
             Self::Environment { variable } => write!(formatter, "environment {variable}"),
             Self::CommandLine => formatter.write_str("--set"),
+            Self::Control { step } => write!(formatter, "ctl after step {step}"),
         }
     }
 }
@@ -366,6 +372,7 @@ keep_best = false
 
 [eval]
 every_steps = 50
+metric = "emoji"
 patience = 3
 
 [sample]
@@ -381,6 +388,11 @@ random_seed = 8
 [[sample.probe]]
 name = "emoji"
 regex = '\p{Emoji_Presentation}'
+json = false
+min_chars = 1
+max_chars = 80
+goal = 0.9
+stop = true
 
 [export]
 dtype = "fp32"
@@ -451,7 +463,7 @@ random_seed = 1
         assert_eq!(model.n_embd, Some(768));
         let Optimizer::Adam(adam) = optimizer;
         assert_eq!((adam.beta1, adam.adam_eps, adam.gradient_clip_val), (0.8, 1e-18, 0.0));
-        assert_eq!(sample.probe[0].regex, r"\p{Emoji_Presentation}");
+        assert_eq!(sample.probe[0].regex.as_deref(), Some(r"\p{Emoji_Presentation}"));
         assert!(loaded.origins.values().all(|origin| *origin != Origin::Default));
 
         let resolved = toml::to_string(&loaded.config).expect("a config is TOML");

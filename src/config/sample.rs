@@ -49,14 +49,33 @@ impl Default for Sample {
     }
 }
 
-/// `[[sample.probe]]`: a behaviour that can be counted.
+/// `[[sample.probe]]`: a behaviour that can be counted in answers, at every evaluation. An answer shows it
+/// when it has everything that is written here.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
-    /// Name of the count in reports.
+    /// Name of the count in records and reports.
     #[schemars(example = &"emoji")]
     pub name: String,
-    /// Regular expression whose matches are counted.
+    /// Regular expression that matches somewhere in the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &r"\p{Emoji_Presentation}")]
-    pub regex: String,
+    pub regex: Option<String>,
+    /// Whether the answer is one valid JSON value.
+    #[serde(default)]
+    pub json: bool,
+    /// Characters of the answer at least, at least 0.
+    #[serde(default)]
+    pub min_chars: u32,
+    /// Characters of the answer at most, at least 0. Without it: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 80)]
+    pub max_chars: Option<u32>,
+    /// Share of the answers that is to show it, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0), example = 0.9)]
+    pub goal: Option<f64>,
+    /// Whether the run ends when this goal, and that of every other probe with `stop`, is reached.
+    #[serde(default)]
+    pub stop: bool,
 }

@@ -67,7 +67,7 @@ impl Recorded {
                     recorded.start = Some(checkpoint.display().to_string());
                 }
                 Event::Eval { steps, val_loss, .. } => {
-                    recorded.course.evals.push((steps, val_loss));
+                    recorded.course.evals.extend(val_loss.map(|val_loss| (steps, val_loss)));
                 }
                 Event::End { probes, .. } => {
                     let rates = probes.into_iter().filter_map(|p| Some((p.name, p.tuned?)));

@@ -1,5 +1,7 @@
 //! The course of a run: what happens after each step besides training.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,19 +10,21 @@ use super::guard::Reaction;
 use super::moment::epoch_stem;
 use super::origins::Origins;
 use super::passport::passport;
+use super::sample::{Interview, moment_of};
 use super::watchdog::Watchdog;
-use super::{Progress, RunError};
+use super::{Counted, Progress, RunError};
 use crate::config::ExportDtype;
 use crate::data::Loader;
 use crate::diagnostic::Diagnostic;
 use crate::model::Shape;
 use crate::output::{Export, Passport};
 use crate::peft::Method;
-use crate::plan::Plan;
+use crate::plan::{Metric, ModelPlan, Plan};
 use crate::runs::{
     Best, Chain, Checkpoint, Entry, Event, Lock, Place, RunDir, Sinks, StoredRun, Totals,
     name_best, remove_old_checkpoints, save_checkpoint,
 };
+use crate::sample::{Probe, rate, rates};
 use crate::tensorfile::Dtype;
 use crate::train::{FitOptions, Position, StepDone, Trainer, mean_loss};
 
@@ -29,17 +33,50 @@ use crate::train::{FitOptions, Position, StepDone, Trainer, mean_loss};
 pub(super) enum Ended {
     /// All steps are done.
     AllSteps,
-    /// The held-out loss has not fallen for as many evaluations as `eval.patience` says.
+    /// No evaluation was the best for as long as `eval.patience` says.
     Patience,
+    /// The probes with `stop` have reached their goals.
+    Goal,
     /// It was asked to stop, or its time is over.
     Stopped,
     /// The newest checkpoint is to be gone back to, and the batch of this step, counted from 1, left out.
     Rollback(u64),
 }
 
+impl Ended {
+    /// Why a run ended before all its steps were done, as people are told.
+    pub(super) fn early(self) -> Option<&'static str> {
+        match self {
+            Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => None,
+            Ended::Patience => Some("no evaluation was better for as long as `eval.patience` says"),
+            Ended::Goal => Some("every probe with `stop` has reached its goal"),
+        }
+    }
+}
+
+/// Each probe with its rate before and after, where there were answers.
+type Before = Vec<(String, Option<f64>, Option<f64>)>;
+
+/// What an evaluation found.
+pub(super) struct Measured {
+    /// In nats; absent where nothing is held out.
+    pub(super) val_loss: Option<f64>,
+    /// The share of answers that show what each probe counts.
+    pub(super) probes: Vec<(String, f64)>,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loss = self.val_loss.map(|loss| format!("held-out loss {loss:.4}"));
+        let probes = self.probes.iter().map(|(name, rate)| format!("{name} {:.0} %", rate * 100.0));
+        formatter.write_str(&loss.into_iter().chain(probes).collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// What a run adds up and writes while it trains.
 pub(super) struct Course<'a, 'data> {
-    pub(super) plan: &'a Plan,
+    /// What is done; the number of mini-epochs changes when the run is asked to grow.
+    pub(super) plan: Cow<'a, Plan>,
     pub(super) run: &'a RunDir,
     pub(super) lock: &'a Lock,
     pub(super) shape: Shape,
@@ -54,6 +91,11 @@ pub(super) struct Course<'a, 'data> {
     pub(super) stop: &'a AtomicBool,
     pub(super) watch: &'a mut dyn FnMut(Progress<'_>),
     pub(super) sinks: Sinks,
+    pub(super) interview: Interview<'a>,
+    /// The answers of the untouched model.
+    pub(super) base: Option<Vec<String>>,
+    /// The newest answers, with the steps that were done then.
+    pub(super) newest: Option<(u64, Vec<String>)>,
     pub(super) totals: Totals,
     pub(super) chain: Chain,
     /// Held-out loss before training.
@@ -65,6 +107,8 @@ pub(super) struct Course<'a, 'data> {
     pub(super) products: Vec<PathBuf>,
     /// Steps done at the newest export.
     pub(super) exported_at: Option<u64>,
+    /// Whether the newest evaluation found every goal reached that ends the run.
+    pub(super) goal_reached: bool,
     pub(super) ended: Ended,
 }
 
@@ -76,11 +120,17 @@ impl Course<'_, '_> {
         self.val_before = place.val_before;
         self.val_now = place.val_now;
         self.best = place.best;
+        // The goals may be others now.
+        self.goal_reached = place.goal_reached && self.plan.probes.iter().any(|probe| probe.stop);
+        self.newest = None;
     }
 
-    /// Writes the records of a step, and whatever is due after it: evaluation, checkpoint, the end.
-    pub(super) fn after_step(&mut self, done: &StepDone<'_>) -> Result<ControlFlow<()>, RunError> {
-        let config = self.plan.config();
+    /// Writes the records of a step, and whatever is due after it: evaluation, checkpoint, what the run was
+    /// asked for, the end. Returns the mini-epochs that the run has.
+    pub(super) fn after_step(
+        &mut self,
+        done: &StepDone<'_>,
+    ) -> Result<ControlFlow<(), u64>, RunError> {
         let position = &done.position;
         if let Some(fault) = done.record.fault
             && self.meet(fault, done)? == Reaction::Rollback
@@ -91,7 +141,7 @@ impl Course<'_, '_> {
         self.chain.add(self.run, done)?;
         self.record(done)?;
 
-        let every = u64::from(config.eval.every_steps);
+        let every = u64::from(self.plan.config().eval.every_steps);
         let mut saved = false;
         if let Some(mean_loss) = done.epoch_mean_loss {
             let epoch = done.record.epoch;
@@ -99,7 +149,8 @@ impl Course<'_, '_> {
             self.sinks.add(self.run, &Entry::Epoch { epoch, mean_loss, lr })?;
             let is_best = self.evaluate(position)?;
             let last = position.steps == self.options.total_steps();
-            saved = epoch.is_multiple_of(u64::from(config.checkpoint.epoch_save)) || last;
+            let epoch_save = u64::from(self.plan.config().checkpoint.epoch_save);
+            saved = epoch.is_multiple_of(epoch_save) || last;
             if saved || is_best {
                 // The checkpoint comes last: what it does not know is done again after a crash.
                 self.export(position)?;
@@ -112,18 +163,21 @@ impl Course<'_, '_> {
                 saved = true;
             }
         }
+        self.obey(done, &mut saved)?;
 
-        self.ended = if self.has_lost_patience() {
+        self.ended = if self.goal_reached {
+            Ended::Goal
+        } else if self.has_lost_patience() {
             Ended::Patience
         } else if position.steps == self.options.total_steps() {
             Ended::AllSteps
         } else if self.stop.load(Ordering::Relaxed) || self.is_time_over() {
             Ended::Stopped
         } else {
-            return Ok(ControlFlow::Continue(()));
+            return Ok(ControlFlow::Continue(self.options.epoch_count));
         };
         if !saved {
-            if self.ended == Ended::Patience {
+            if matches!(self.ended, Ended::Patience | Ended::Goal) {
                 self.export(position)?;
             }
             self.save(done, false)?;
@@ -131,7 +185,7 @@ impl Course<'_, '_> {
         Ok(ControlFlow::Break(()))
     }
 
-    /// Whether the held-out loss has not fallen for as many evaluations as `eval.patience` allows.
+    /// Whether no evaluation was the best for as long as `eval.patience` allows.
     pub(super) fn has_lost_patience(&self) -> bool {
         let patience = self.plan.config().eval.patience;
         patience > 0 && self.best.is_some_and(|best| best.since >= patience)
@@ -144,43 +198,138 @@ impl Course<'_, '_> {
         }
         let epoch = position.steps.saturating_sub(1) / self.options.epoch_steps;
         let run = self.run.path();
-        let passport = passport(self.plan, run, self.lock, &self.shape, epoch + 1);
-        self.products = export(self.plan, run, self.method, &epoch_stem(epoch), &passport)?;
+        let passport = passport(&self.plan, run, self.lock, &self.shape, epoch + 1);
+        self.products = export(&self.plan, run, self.method, &epoch_stem(epoch), &passport)?;
         self.exported_at = Some(position.steps);
         Ok(())
     }
 
-    /// Takes the loss on the held-out documents and records it; whether it is the lowest so far.
+    /// Evaluates, and remembers the best evaluation; whether it is to be kept as such.
     pub(super) fn evaluate(&mut self, position: &Position) -> Result<bool, RunError> {
-        let Some(val) = self.val.as_deref_mut() else { return Ok(false) };
+        let Some(measured) = self.measure(position)? else { return Ok(false) };
+        // What the untouched model shows ends nothing.
+        self.goal_reached = position.steps > 0 && self.reaches_goals(&measured.probes);
+        let is_best = self.compare(&measured, position.steps);
+        self.note_progress(position.steps)?;
+        Ok(is_best && self.plan.config().checkpoint.keep_best)
+    }
+
+    /// Compares an evaluation after `steps` steps with the best one so far; whether it is better.
+    fn compare(&mut self, measured: &Measured, steps: u64) -> bool {
+        let probe = match &self.plan.metric {
+            Metric::ValLoss if measured.val_loss.is_some() => None,
+            Metric::Probe(name) if rate_of(&measured.probes, name).is_some() => {
+                rate_of(&measured.probes, name)
+            }
+            _ => return false,
+        };
+        let now = Best { val_loss: measured.val_loss, probe, steps, since: 0 };
+        let is_best = self.best.is_none_or(|best| now.beats(&best));
+        self.best = Some(match self.best {
+            Some(best) if !is_best => Best { since: best.since + 1, ..best },
+            _ => now,
+        });
+        is_best
+    }
+
+    /// Takes the loss on the held-out documents, counts what the probes count, and records both; `None` where
+    /// there is neither.
+    pub(super) fn measure(&mut self, position: &Position) -> Result<Option<Measured>, RunError> {
+        let steps = position.steps;
+        let val_loss = self.held_out_loss(position)?;
+        // A new model has nothing to say yet.
+        let is_mute = steps == 0 && matches!(self.plan.model, ModelPlan::Scratch { .. });
+        let probes = match self.plan.probes.is_empty() || is_mute {
+            true => Vec::new(),
+            false => rates(&self.interview.plan.probes, self.answers(steps)?),
+        };
+        if val_loss.is_none() && probes.is_empty() {
+            return Ok(None);
+        }
+        let epochs = steps / self.options.epoch_steps;
+        let by_name = probes.iter().cloned().collect();
+        self.run.event(Event::Eval { steps, epochs, val_loss, probes: by_name })?;
+        self.sinks.add(self.run, &Entry::Evaluated { steps, val_loss, probes: &probes })?;
+        self.val_now = val_loss;
+        if steps == 0 {
+            self.val_before = val_loss;
+        }
+        let counted = self.counted(&probes);
+        (self.watch)(Progress::Evaluated {
+            steps,
+            epochs: steps.is_multiple_of(self.options.epoch_steps).then_some(epochs),
+            val_loss,
+            probes: &counted,
+        });
+        Ok(Some(Measured { val_loss, probes }))
+    }
+
+    fn held_out_loss(&mut self, position: &Position) -> Result<Option<f64>, RunError> {
+        let Some(val) = self.val.as_deref_mut() else { return Ok(None) };
         let train = &self.plan.config().train;
         let (model, state) = (self.method.model(), self.method.time_state());
         let (micro_bsz, head_chunk) = (train.micro_bsz.into(), train.head_chunk.into());
         let found = mean_loss(&model, &state, val, micro_bsz, head_chunk)?;
-        let Some(val_loss) = found else { return Ok(false) };
-        if !val_loss.is_finite() {
+        if let Some(val_loss) = found.filter(|val_loss| !val_loss.is_finite()) {
             return Err(held_out_diverged(val_loss, position));
         }
-        let (steps, epoch_steps) = (position.steps, self.options.epoch_steps);
-        let epochs = steps / epoch_steps;
-        self.run.event(Event::Eval { steps, epochs, val_loss })?;
-        self.sinks.add(self.run, &Entry::Evaluated { steps, val_loss })?;
-        (self.watch)(Progress::Evaluated {
-            steps,
-            epochs: steps.is_multiple_of(epoch_steps).then_some(epochs),
-            val_loss,
-        });
-        self.val_now = Some(val_loss);
-        if steps == 0 {
-            self.val_before = Some(val_loss);
+        Ok(found)
+    }
+
+    /// The answers of the model as it is after `steps` steps; none where nothing is asked.
+    pub(super) fn answers(&mut self, steps: u64) -> Result<&[String], RunError> {
+        let known = self.newest.take().filter(|(known, _)| *known == steps);
+        let newest = match known {
+            Some(known) => known,
+            None => {
+                let moment = moment_of(steps);
+                (self.watch)(Progress::Sampling { moment: &moment });
+                (steps, self.interview.hold(&moment, steps)?)
+            }
+        };
+        Ok(&self.newest.insert(newest).1)
+    }
+
+    /// The answers of the tuned model, after `steps` steps, written as such; and each probe with its rate before
+    /// and now.
+    pub(super) fn last_answers(&mut self, steps: u64) -> Result<(Vec<String>, Before), RunError> {
+        let mut answers = Vec::new();
+        if !self.interview.questions.is_empty() {
+            let known = self.newest.take().filter(|(known, _)| *known == steps);
+            (self.watch)(Progress::Sampling { moment: "tuned" });
+            answers = match known {
+                Some((_, known)) => {
+                    self.interview.write("tuned", steps, &known)?;
+                    known
+                }
+                None => self.interview.hold("tuned", steps)?,
+            };
         }
-        let is_best = self.best.is_none_or(|best| val_loss < best.val_loss);
-        self.best = Some(match self.best {
-            Some(best) if !is_best => Best { since: best.since + 1, ..best },
-            _ => Best { val_loss, steps, since: 0 },
-        });
-        self.note_progress(steps)?;
-        Ok(is_best && self.plan.config().checkpoint.keep_best)
+        let before_and_now = |probe: &Probe| {
+            let before = self.base.as_ref().and_then(|base| rate(probe, base));
+            (probe.name.clone(), before, rate(probe, &answers))
+        };
+        let probes = self.plan.probes.iter().map(before_and_now).collect();
+        Ok((answers, probes))
+    }
+
+    /// Whether there are probes with `stop`, and all of them have reached their goals.
+    fn reaches_goals(&self, rates: &[(String, f64)]) -> bool {
+        let mut stops = self.plan.probes.iter().filter(|probe| probe.stop).peekable();
+        let reached =
+            |probe: &Probe| rate_of(rates, &probe.name).is_some_and(|r| probe.is_reached_by(r));
+        stops.peek().is_some() && stops.all(reached)
+    }
+
+    /// Rates beside those of the untouched model and what is aimed at.
+    pub(super) fn counted(&self, rates: &[(String, f64)]) -> Vec<Counted> {
+        let base = self.base.as_deref();
+        let probe = |(name, now): &(String, f64)| {
+            let probe = self.plan.probes.iter().find(|probe| probe.name == *name)?;
+            let base = base.and_then(|answers| rate(probe, answers));
+            Some(Counted { name: name.clone(), rate: *now, base, goal: probe.goal })
+        };
+        rates.iter().filter_map(probe).collect()
     }
 
     fn record(&mut self, done: &StepDone<'_>) -> Result<(), RunError> {
@@ -202,12 +351,30 @@ impl Course<'_, '_> {
         Ok(())
     }
 
-    /// Writes a checkpoint, and removes those that are too old.
-    fn save(&mut self, done: &StepDone<'_>, is_best: bool) -> Result<(), RunError> {
-        let name = match done.epoch_mean_loss {
+    /// Writes a checkpoint of this step unless one lies there.
+    pub(super) fn save_once(
+        &mut self,
+        done: &StepDone<'_>,
+        saved: &mut bool,
+    ) -> Result<(), RunError> {
+        if !*saved {
+            self.save(done, false)?;
+            *saved = true;
+        }
+        Ok(())
+    }
+
+    /// The name of a checkpoint of this step.
+    pub(super) fn checkpoint_name(&self, done: &StepDone<'_>) -> String {
+        match done.epoch_mean_loss {
             Some(_) => Checkpoint::epoch_name(done.record.epoch),
             None => Checkpoint::step_name(done.position.steps),
-        };
+        }
+    }
+
+    /// Writes a checkpoint, and removes those that are too old.
+    fn save(&mut self, done: &StepDone<'_>, is_best: bool) -> Result<(), RunError> {
+        let name = self.checkpoint_name(done);
         self.save_as(&name, done.trainer, done.position)?;
         if is_best {
             name_best(self.run, &name)?;
@@ -235,6 +402,7 @@ impl Course<'_, '_> {
             val_before: self.val_before,
             val_now: self.val_now,
             best: self.best,
+            goal_reached: self.goal_reached,
         };
         self.sinks.sync(self.run)?;
         self.run.sync(Chain::FILE)?;
@@ -255,6 +423,10 @@ impl Course<'_, '_> {
         })?;
         Ok(())
     }
+}
+
+fn rate_of(rates: &[(String, f64)], name: &str) -> Option<f64> {
+    rates.iter().find(|(other, _)| other == name).map(|(_, rate)| *rate)
 }
 
 /// Writes what was learned as `export/NAME` in the forms that other programs read.

@@ -297,7 +297,7 @@ fn origins(plan: &Plan) -> Origins {
             Origin::Profile { .. } => count.profile += 1,
             Origin::Recipe { .. } => count.recipe += 1,
             Origin::Environment { .. } => count.environment += 1,
-            Origin::CommandLine => count.command_line += 1,
+            Origin::CommandLine | Origin::Control { .. } => count.command_line += 1,
         }
         count
     })

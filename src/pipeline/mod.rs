@@ -3,6 +3,7 @@
 //! Everything that can be wrong with the inputs is found before a run directory exists.
 
 mod belonging;
+mod control;
 mod course;
 mod coverage;
 mod data;
@@ -41,9 +42,9 @@ pub use memory::keep_quiet_without_memory;
 pub use merge::{Merge, merge};
 pub use model::{load_tokenizer, load_weights, pack_weights};
 pub use moment::product_at;
-pub use record::{Outcome, Progress, Summary};
+pub use record::{Counted, Outcome, Progress, Summary};
 pub use replay::replay;
-pub use sample::{answer, questions};
+pub use sample::questions;
 pub use start::{Start, recorded_settings, setting_changes};
 pub use subject::{AdapterFile, Loaded, Subject};
 pub use tune::run;

@@ -1,9 +1,10 @@
 //! What a run tells whoever watches, and what remains to be said at its end.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::diagnostic::Diagnostic;
-use crate::runs::{Best, Metrics};
+use crate::runs::{Asked, Best, Metrics};
 
 /// Something worth showing while a run goes on.
 #[derive(Debug)]
@@ -18,10 +19,19 @@ pub enum Progress<'a> {
         facts: &'a [(&'static str, String)],
         /// Optimizer steps of the whole run.
         steps: u64,
+        /// Those of one mini-epoch.
+        epoch_steps: u64,
     },
     /// It goes on after this many steps, which an earlier process has done.
     Resumed {
         /// Steps done.
+        steps: u64,
+    },
+    /// The next step is the first one of this process.
+    Begins,
+    /// It has this many steps now, as it was asked to grow.
+    Extended {
+        /// Optimizer steps of the whole run.
         steps: u64,
     },
     /// A step is done.
@@ -41,14 +51,52 @@ pub enum Progress<'a> {
         steps: u64,
         /// Mini-epochs done, unless it was within one.
         epochs: Option<u64>,
-        /// Mean loss in nats.
-        val_loss: f64,
+        /// Mean loss in nats; absent where nothing is held out.
+        val_loss: Option<f64>,
+        /// What was counted in answers.
+        probes: &'a [Counted],
     },
     /// Answers are being written.
     Sampling {
-        /// `base` or `tuned`.
-        moment: &'static str,
+        /// `base`, `tuned`, or `step-0000120`.
+        moment: &'a str,
     },
+    /// What the run was asked for was done or refused.
+    Controlled {
+        /// The request and how it came.
+        asked: Asked,
+        /// Steps done.
+        steps: u64,
+        /// What came of it, or why it was refused.
+        result: &'a str,
+    },
+}
+
+/// How often a behaviour was counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted {
+    /// Its name.
+    pub name: String,
+    /// The share of answers that show it, from 0 to 1.
+    pub rate: f64,
+    /// The share with the untouched model; absent when that was new.
+    pub base: Option<f64>,
+    /// The share that is aimed at.
+    pub goal: Option<f64>,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |rate: f64| format!("{:.0} %", rate * 100.0);
+        write!(formatter, "{} {}", self.name, percent(self.rate))?;
+        let base = self.base.map(|base| format!("base {}", percent(base)));
+        let goal = self.goal.map(|goal| match self.rate >= goal {
+            true => format!("goal {} reached", percent(goal)),
+            false => format!("goal {}", percent(goal)),
+        });
+        let beside: Vec<String> = base.into_iter().chain(goal).collect();
+        if beside.is_empty() { Ok(()) } else { write!(formatter, " ({})", beside.join(", ")) }
+    }
 }
 
 /// How a run ended that did not fail.
@@ -79,10 +127,10 @@ pub struct Summary {
     pub run: PathBuf,
     /// Loss on held-out documents before and after, in nats.
     pub val_loss: Option<(f64, f64)>,
-    /// The lowest held-out loss, when it is not that of the last step.
+    /// The best evaluation, when it is not that of the last step.
     pub best: Option<Best>,
-    /// The step after which the run ended because the held-out loss did not fall any more.
-    pub stopped_early: Option<u64>,
+    /// The step after which the run ended before all steps were done, and why.
+    pub stopped_early: Option<(u64, &'static str)>,
     /// Each probe with its rate before (absent without a model to compare with) and after.
     pub probes: Vec<(String, Option<f64>, Option<f64>)>,
     /// Some questions with the answers of the untouched and of the tuned model.

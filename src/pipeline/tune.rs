@@ -1,5 +1,6 @@
 //! The run itself.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicBool;
@@ -17,10 +18,11 @@ use super::model::model_shape;
 use super::origins::Named;
 use super::passport::passport;
 use super::record::{Outcome, Sampled};
+use super::sample::Interview;
 use super::start::{Beginning, Settled, Start};
 use super::tuned::start as begin_tuning;
 use super::watchdog::Watchdog;
-use super::{Progress, RunError, Summary, answer, load_tokenizer, load_weights, questions};
+use super::{Progress, RunError, Summary, load_tokenizer, load_weights, questions};
 use crate::config::Nonfinite;
 use crate::data::{Coverage, Loader, Tokenizer};
 use crate::exit::ExitCode;
@@ -34,7 +36,6 @@ use crate::runs::{
     Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, ProbeRate, RunDir, Sinks, Status, Totals,
     best_checkpoint, checkpoints, record_documents,
 };
-use crate::sample::rate;
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
 
 /// Executes a plan from `start` and tells `watch` about it. A run that needs more memory than there is, is refused
@@ -148,6 +149,8 @@ fn tune<'data>(
         .add(run, &Entry::Started { steps, settings: &settings, experiment: &plan.loaded.text })?;
     run.event(Event::Start {
         steps: options.total_steps(),
+        epoch_steps: options.epoch_steps,
+        after: steps,
         documents: data.train.survey().documents,
         coverage: Some(coverage_of(&data.train, &options)),
         facts: known_facts(&facts),
@@ -160,29 +163,29 @@ fn tune<'data>(
         let forecast = serde_json::to_string_pretty(&outlook.forecast(None)).expect("plain data");
         run.write(Forecast::FILE, (forecast + "\n").as_bytes())?;
     }
-    watch(Progress::Started { run: run.path(), facts: &facts, steps: options.total_steps() });
+    watch(Progress::Started {
+        run: run.path(),
+        facts: &facts,
+        steps: options.total_steps(),
+        epoch_steps: options.epoch_steps,
+    });
 
+    let interview = Interview { plan, run, method, tokenizer, questions };
     // A new model has nothing to say yet.
     let trained_before = matches!(plan.model, ModelPlan::Load(_));
-    let sample = |moment: &'static str,
-                  watch: &mut dyn FnMut(Progress<'_>)|
-     -> Result<Vec<String>, RunError> {
-        if questions.is_empty() {
-            return Ok(Vec::new());
-        }
-        watch(Progress::Sampling { moment });
-        answer(plan, &method.model(), &method.time_state(), tokenizer, questions, (run, moment))
-    };
-    let base = match recorded_answers(run, "base", questions) {
+    let base = match interview.recorded("base") {
         Some(known) => Some(known),
-        None if trained_before => Some(sample("base", watch)?),
+        None if trained_before && !questions.is_empty() => {
+            watch(Progress::Sampling { moment: "base" });
+            Some(interview.hold("base", 0)?)
+        }
         None => None,
     };
     if let Some(answers) = base.as_ref().filter(|answers| steps == 0 && !answers.is_empty()) {
         sinks.add(run, &Entry::Answers { moment: "base", steps, questions, answers })?;
     }
     let mut course = Course {
-        plan,
+        plan: Cow::Borrowed(plan),
         run,
         lock,
         shape: *shape,
@@ -194,6 +197,9 @@ fn tune<'data>(
         stop,
         watch,
         sinks,
+        interview,
+        newest: base.clone().map(|answers| (0, answers)),
+        base,
         totals: Totals::default(),
         chain: Chain::after(0),
         val_before: None,
@@ -201,12 +207,16 @@ fn tune<'data>(
         best: None,
         products: Vec::new(),
         exported_at: None,
+        goal_reached: false,
         ended: Ended::AllSteps,
     };
     let mut position = Position::default();
     match beginning {
         Beginning::New => {}
-        Beginning::Values(checkpoint) => checkpoint.restore_values(&mut trainer.adam)?,
+        Beginning::Values(checkpoint) => {
+            checkpoint.restore_values(&mut trainer.adam)?;
+            course.newest = None; // the base gave those answers
+        }
         Beginning::After(checkpoint) => {
             checkpoint.restore(&mut trainer)?;
             position = checkpoint.place.position;
@@ -215,18 +225,23 @@ fn tune<'data>(
         }
     }
     course.note_progress(position.steps)?;
-    if position.steps == 0 && course.val_now.is_none() {
+    if position.steps == 0 && course.val_now.is_none() && course.best.is_none() {
         course.evaluate(&position)?;
     }
     let rolls_back = config.guard.nonfinite == Nonfinite::Rollback;
     if rolls_back && checkpoints(run.path()).is_empty() {
         course.save_as(&Checkpoint::step_name(position.steps), &trainer, position)?;
     }
-    if course.has_lost_patience() {
-        // An earlier process was stopped between its last step and its end.
+    // An earlier process may have been stopped between its last step and its end.
+    if course.goal_reached {
+        course.ended = Ended::Goal;
+    } else if course.has_lost_patience() {
         course.ended = Ended::Patience;
     } else {
+        (course.watch)(Progress::Begins);
         loop {
+            // The run may have become longer.
+            let options = course.options;
             let after_step = |done: &StepDone<'_>| course.after_step(done);
             position =
                 fit(&mut trainer, &mut data.train, &options, position, &left_out, after_step)?;
@@ -237,32 +252,24 @@ fn tune<'data>(
             left_out.insert(step - 1);
         }
     }
-    if course.ended != Ended::Stopped {
-        course.export(&position)?;
-    }
-    let Course { ended, val_before, val_now, best, totals, mut products, watch, mut sinks, .. } =
-        course;
-    if ended == Ended::Stopped {
+    if course.ended == Ended::Stopped {
         run.event(Event::Interrupted { steps: position.steps })?;
-        let (steps, total_steps) = (position.steps, options.total_steps());
+        let (steps, total_steps) = (position.steps, course.options.total_steps());
         return Ok(Outcome::Interrupted { run: run.path().to_path_buf(), steps, total_steps });
     }
-    if ended == Ended::Patience {
-        run.event(Event::Patience { steps: position.steps })?;
+    course.export(&position)?;
+    match course.ended {
+        Ended::Patience => run.event(Event::Patience { steps: position.steps })?,
+        Ended::Goal => run.event(Event::Goal { steps: position.steps })?,
+        Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => {}
     }
-    let tuned = sample("tuned", watch)?;
+    let (tuned, probes) = course.last_answers(position.steps)?;
     if !tuned.is_empty() {
         let (steps, answers) = (position.steps, &tuned);
-        sinks.add(run, &Entry::Answers { moment: "tuned", steps, questions, answers })?;
+        course.sinks.add(run, &Entry::Answers { moment: "tuned", steps, questions, answers })?;
     }
-    let probes = plan.probes.iter().map(|probe| {
-        (
-            probe.name.clone(),
-            base.as_ref().and_then(|answers| rate(probe, answers)),
-            rate(probe, &tuned),
-        )
-    });
-    let probes: Vec<_> = probes.collect();
+    let Course { plan, ended, base, val_before, val_now, best, totals, mut products, .. } = course;
+    let plan: &Plan = &plan;
     let peak_gpu_bytes = peak_gpu_bytes(plan.device);
     let rates = probes.iter().map(|(name, base, tuned)| ProbeRate {
         name: name.clone(),
@@ -295,25 +302,13 @@ fn tune<'data>(
         run: run.path().to_path_buf(),
         val_loss: val_before.zip(val_now),
         best: best.filter(|best| best.steps < position.steps),
-        stopped_early: (ended == Ended::Patience).then_some(position.steps),
+        stopped_early: ended.early().map(|why| (position.steps, why)),
         samples,
         probes,
         products,
         train_secs: totals.trained_secs,
         peak_gpu_bytes,
     })))
-}
-
-/// The answers that an earlier process of the run has written, if they are those to these questions.
-fn recorded_answers(run: &RunDir, moment: &str, questions: &[String]) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(run.join(format!("samples/{moment}.jsonl"))).ok()?;
-    let lines: Vec<serde_json::Value> =
-        text.lines().map(serde_json::from_str).collect::<Result<_, _>>().ok()?;
-    let asked = lines.iter().map(|line| line["prompt"].as_str());
-    if !asked.eq(questions.iter().map(|question| Some(question.as_str()))) {
-        return None;
-    }
-    lines.iter().map(|line| line["answer"].as_str().map(str::to_string)).collect()
 }
 
 pub(super) fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {

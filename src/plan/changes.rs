@@ -38,8 +38,8 @@ const FREE: [&str; 18] = [
     "train.resume_from",
 ];
 
-/// Settings that say how long a run is.
-const LENGTH: [&str; 2] = ["eval.patience", "train.epoch_count"];
+/// Settings that say how long a run is, also within what is free otherwise.
+const LENGTH: [&str; 4] = ["eval.metric", "eval.patience", "sample.probe", "train.epoch_count"];
 
 /// A setting that differs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -87,8 +87,8 @@ pub fn reach(key: &str) -> Reach {
         })
     };
     match () {
-        () if of(&FREE) => Reach::Nothing,
         () if of(&LENGTH) => Reach::Length,
+        () if of(&FREE) => Reach::Nothing,
         () => Reach::Everything,
     }
 }

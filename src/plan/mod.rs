@@ -7,6 +7,7 @@ mod guard;
 mod model;
 mod peft;
 mod presets;
+mod probes;
 mod rates;
 mod sources;
 mod sweep;
@@ -17,11 +18,11 @@ pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
 pub use peft::{PeftPlan, StateStart};
 pub use presets::{ModelPreset, model_presets};
+pub use probes::Metric;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
 
 use std::path::{Path, PathBuf};
 
-use regex::Regex;
 use tch::Device;
 
 use crate::config::{
@@ -43,7 +44,7 @@ pub const CACHE: &str = ".cache";
 const DECAY_SHARE: f64 = 0.1;
 
 /// A run that can start: settings that fit together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The experiment file and what was set over it.
     pub loaded: Loaded,
@@ -86,6 +87,8 @@ pub struct Plan {
     pub generate: GenerateOptions,
     /// What is counted in the answers.
     pub probes: Vec<Probe>,
+    /// What tells which evaluation is the best.
+    pub metric: Metric,
     /// What the user should know before the run starts.
     pub warnings: Vec<Diagnostic>,
 }
@@ -163,7 +166,7 @@ pub fn resolve(
     let (template, mask) = data::resolve(&mut faults);
     faults.check_sinks();
     faults.check_sample(sources::one_pair(&config.data, &sources).is_some());
-    let probes = faults.probes();
+    let probes = probes::resolve(&mut faults);
     let model = model::resolve(&mut faults, purpose);
     let peft = peft::resolve(&mut faults, purpose);
     let quant = faults.quant();
@@ -214,6 +217,7 @@ pub fn resolve(
         template,
         mask,
         probes,
+        metric: Metric::of(&config.eval),
         warnings: found,
         loaded,
     })
@@ -299,26 +303,6 @@ impl<'a> Faults<'a> {
                 .help("write it beside the others: `sinks = [\"jsonl\", \"tensorboard\"]`");
             self.add("log.sinks", fault);
         }
-    }
-
-    fn probes(&mut self) -> Vec<Probe> {
-        let mut probes = Vec::new();
-        for (i, probe) in self.loaded.config.sample.probe.iter().enumerate() {
-            match Regex::new(&probe.regex) {
-                Ok(regex) => probes.push(Probe { name: probe.name.clone(), regex }),
-                Err(error) => {
-                    // The parser shows the expression first, and on the last line what is wrong.
-                    let text = error.to_string();
-                    let reason = text.lines().last().unwrap_or_default();
-                    let name = &probe.name;
-                    let message = format!("the probe `{name}` has no valid regular expression");
-                    let fault = Diagnostic::error("ST2107", message)
-                        .label(reason.trim_start_matches("error: "));
-                    self.add(&format!("sample.probe[{i}].regex"), fault);
-                }
-            }
-        }
-        probes
     }
 
     /// Where and how to compute; `None` when a fault was added.

@@ -14,7 +14,7 @@ use crate::peft::{AdapterRecipe, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Piss
 const STATE_LR_SCALE: f64 = 1000.0;
 
 /// What learns.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum PeftPlan {
     /// The initial states alone.
     State(StateStart),

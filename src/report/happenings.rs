@@ -52,6 +52,8 @@ impl Routine {
                 self.checkpoints += 1;
                 steps
             }
+            // The answers themselves are shown elsewhere.
+            Event::Sample { .. } => return true,
             _ => return false,
         };
         self.last = Some((time(line), steps));
@@ -95,8 +97,10 @@ fn text(event: &Event) -> (String, bool) {
         Event::Environment { changed } => {
             (format!("the machine is another one: {}", changed.join(", ")), true)
         }
-        Event::Eval { steps, val_loss, .. } => {
-            (format!("held-out loss {val_loss:.4} after step {steps}"), false)
+        Event::Eval { steps, .. } => (format!("evaluated after step {steps}"), false),
+        Event::Sample { moment, .. } => (format!("answered the questions: {moment}"), false),
+        Event::Control { request, steps, result, .. } => {
+            (format!("asked to {request} after step {steps}: {result}"), false)
         }
         Event::Save { checkpoint, steps } => {
             (format!("saved {checkpoint} after step {steps}"), false)
@@ -114,7 +118,10 @@ fn text(event: &Event) -> (String, bool) {
         Event::LeftOut { document } => (format!("leaves out {document}"), false),
         Event::Interrupted { steps } => (format!("stopped on request after step {steps}"), true),
         Event::Patience { steps } => {
-            (format!("ended after step {steps}: the held-out loss did not fall any more"), false)
+            (format!("ended after step {steps}: no evaluation was the best any more"), false)
+        }
+        Event::Goal { steps } => {
+            (format!("ended after step {steps}: every probe had reached its goal"), false)
         }
         Event::Failed { message } => (format!("failed: {message}"), true),
         Event::End { .. } => ("done".to_string(), false),
@@ -128,12 +135,15 @@ fn time(line: &EventLine) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
     fn routine_is_told_as_one() {
         let line = |event| EventLine { event, time: "2026-11-24T19:00:00.123+00:00".to_string() };
-        let eval = |steps| Event::Eval { steps, epochs: 0, val_loss: 1.0 };
+        let eval =
+            |steps| Event::Eval { steps, epochs: 0, val_loss: Some(1.0), probes: BTreeMap::new() };
         let save = |steps| Event::Save { checkpoint: "epoch-0000".to_string(), steps };
         let events = [eval(0), eval(2), save(2), Event::Interrupted { steps: 3 }, save(4)];
         let told = happenings(&events.map(line));

@@ -47,9 +47,12 @@ pub(super) fn overview(stories: &[Story]) -> Markup {
         add("status", &|story| Some(story.standing.name().to_string()));
     }
     add("held-out loss", &held_out);
-    add("lowest", &|story| {
-        let Best { val_loss, steps, .. } = story.record.best?;
-        Some(format!("{val_loss:.4} after step {steps}"))
+    add("best", &|story| {
+        let Best { val_loss, probe, steps, .. } = story.record.best?;
+        let probe = probe.map(|rate| format!("{:.0} % of the answers", rate * 100.0));
+        let loss = val_loss.map(|loss| format!("{loss:.4}"));
+        let found: Vec<String> = loss.into_iter().chain(probe).collect();
+        Some(format!("{} after step {steps}", found.join(", ")))
     });
     add("method", &method);
     let mut labels: Vec<&str> = Vec::new();

@@ -107,7 +107,9 @@ fn held_out(events: &[EventLine]) -> Vec<Point> {
     let mut points: Vec<Point> = Vec::new();
     for line in events {
         match &line.event {
-            Event::Eval { steps, val_loss, .. } => points.push((*steps as f64, *val_loss)),
+            Event::Eval { steps, val_loss, .. } => {
+                points.extend(val_loss.map(|val_loss| (*steps as f64, val_loss)))
+            }
             Event::Resume { checkpoint: None, .. } => points.clear(),
             Event::Resume { steps, .. } => points.retain(|(step, _)| *step <= *steps as f64),
             _ => {}
@@ -122,7 +124,12 @@ mod tests {
 
     #[test]
     fn losses_that_were_taken_again_count_once() {
-        let eval = |steps, val_loss| Event::Eval { steps, epochs: 0, val_loss };
+        let eval = |steps, val_loss| Event::Eval {
+            steps,
+            epochs: 0,
+            val_loss: Some(val_loss),
+            probes: BTreeMap::new(),
+        };
         let resume = |checkpoint: Option<&str>, steps| Event::Resume {
             run: None,
             checkpoint: checkpoint.map(str::to_string),

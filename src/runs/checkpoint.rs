@@ -76,8 +76,11 @@ pub struct Place {
     /// The newest held-out loss.
     #[serde(default)]
     pub val_now: Option<f64>,
-    /// The best held-out loss so far.
+    /// The best evaluation so far.
     pub best: Option<Best>,
+    /// Whether the newest evaluation found every goal reached that ends the run.
+    #[serde(default)]
+    pub goal_reached: bool,
 }
 
 /// A checkpoint that lies complete in a run directory.

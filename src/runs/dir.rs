@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use chrono::Local;
 use sha2::{Digest, Sha256};
 
+use super::control::forget_requests;
 use super::record::now;
 use super::{Event, EventLine, ReadRunError, RunRecord, Status};
 use crate::tensorfile::write_atomically;
@@ -138,6 +139,7 @@ impl RunDir {
         for folder in ["", "incidents", "tensorboard"].into_iter().chain(FOLDERS) {
             clear_leftovers(&run.join(folder));
         }
+        forget_requests(path);
         run.update(|_| {})?;
         Ok(run)
     }

@@ -1,12 +1,13 @@
 //! `events.jsonl`: what happened to a run, a line an event.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::now;
-use super::{Best, FirstBad, ProbeRate};
+use super::{Asker, Best, FirstBad, ProbeRate, Request, Verdict};
 use crate::config::Nonfinite;
 use crate::data::Coverage;
 
@@ -18,6 +19,10 @@ pub enum Event {
     Start {
         /// Optimizer steps of the whole run.
         steps: u64,
+        /// Those of one mini-epoch.
+        epoch_steps: u64,
+        /// Those that earlier processes have done.
+        after: u64,
         /// Documents to learn from.
         documents: u64,
         /// How much of them the steps see.
@@ -50,14 +55,43 @@ pub enum Event {
         /// What differs, in words.
         changed: Vec<String>,
     },
-    /// The loss on held-out documents was taken.
+    /// The loss on held-out documents was taken, and what the probes count was counted.
     Eval {
         /// Steps done.
         steps: u64,
         /// Mini-epochs done.
         epochs: u64,
-        /// Mean loss in nats.
-        val_loss: f64,
+        /// Mean loss in nats; absent when nothing is held out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        val_loss: Option<f64>,
+        /// The share of answers that show what each probe counts, from 0 to 1, by its name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        probes: BTreeMap<String, f64>,
+    },
+    /// The questions were answered.
+    Sample {
+        /// `base`, `tuned`, or `step-0000120`: the name of the file in `samples/`.
+        moment: String,
+        /// Steps done.
+        steps: u64,
+        /// What was counted in the answers, as in an evaluation.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        probes: BTreeMap<String, f64>,
+    },
+    /// It was asked for something while it trained.
+    Control {
+        /// What it was asked for.
+        request: Request,
+        /// How the request came.
+        from: Asker,
+        /// Steps done.
+        steps: u64,
+        /// Steps of the whole run from then on.
+        total_steps: u64,
+        /// What it answered.
+        answer: Verdict,
+        /// What came of it, or why it was refused.
+        result: String,
     },
     /// A checkpoint was written.
     Save {
@@ -107,8 +141,13 @@ pub enum Event {
         /// Steps done.
         steps: u64,
     },
-    /// It ended because the held-out loss did not fall any more.
+    /// It ended because no evaluation was the best any more.
     Patience {
+        /// Steps done.
+        steps: u64,
+    },
+    /// It ended because every probe with `stop` had reached its goal.
+    Goal {
         /// Steps done.
         steps: u64,
     },
@@ -121,7 +160,7 @@ pub enum Event {
     End {
         /// The newest held-out loss in nats; `null` when nothing is held out.
         val_loss: Option<f64>,
-        /// The lowest one.
+        /// The best evaluation.
         best: Option<Best>,
         /// What was counted in the answers.
         probes: Vec<ProbeRate>,

@@ -11,7 +11,8 @@
 //!   loss_data.jsonl   the line per step that RWKV-PEFT writes (`log.sinks`)
 //!   tensorboard/      event files (`log.sinks`)
 //!   report.html       the page of `statetune report`
-//!   samples/          base.jsonl, tuned.jsonl: answers before and after
+//!   samples/          base.jsonl, tuned.jsonl: answers before and after; step-0000120.jsonl in between
+//!   control/          what a live run is asked for, only while somebody does
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   documents.bin     8 bytes a document: a digest of its text
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
@@ -26,10 +27,12 @@
 mod chain;
 mod change;
 mod checkpoint;
+mod control;
 mod dir;
 mod documents;
 mod events;
 mod find;
+mod follow;
 mod incident;
 mod left_out;
 mod lines;
@@ -49,6 +52,7 @@ pub use checkpoint::{
     Checkpoint, CheckpointError, LoadCheckpointError, Place, best_checkpoint, checkpoints,
     name_best, remove_old_checkpoints, restore_values, save_checkpoint,
 };
+pub use control::{Answer, Asked, Asker, Pending, Request, Ticket, Verdict, ask, pending};
 pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
 pub use documents::record_documents;
 pub use events::{Event, EventLine, Fact};
@@ -56,6 +60,7 @@ pub use find::{
     Moment, NO_RUN, all_runs, directory, find_moment, find_run, name_and_id, newest_product,
     nothing_saved, runs_named, split_moment,
 };
+pub use follow::{Eval, Follower, Life, life};
 pub use incident::{BatchRow, Environment, FirstBad, Incident, incident_folders, save_incident};
 pub use left_out::LeftOut;
 pub use lines::{read_last_line, read_lines};

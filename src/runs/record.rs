@@ -84,7 +84,7 @@ pub struct RunRecord {
     /// The newest held-out loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_loss: Option<f64>,
-    /// The lowest held-out loss.
+    /// The best evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
     /// What was counted in the answers, once there are any.

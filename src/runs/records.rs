@@ -106,15 +106,28 @@ impl Totals {
     }
 }
 
-/// The lowest held-out loss of a run.
+/// The best evaluation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Best {
-    /// In nats.
-    pub val_loss: f64,
+    /// The held-out loss then, in nats; absent where nothing is held out.
+    pub val_loss: Option<f64>,
+    /// The share that the probe of `eval.metric` counted then, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<f64>,
     /// Steps done when it was measured.
     pub steps: u64,
     /// Evaluations since then.
     pub since: u32,
+}
+
+impl Best {
+    /// Whether it is better than `other`: more of the probe where one decides, else less loss.
+    pub fn beats(&self, other: &Best) -> bool {
+        match (self.probe, other.probe) {
+            (Some(now), Some(before)) => now > before,
+            _ => self.val_loss.zip(other.val_loss).is_some_and(|(now, before)| now < before),
+        }
+    }
 }
 
 /// Removes from the records of a run what happened after a checkpoint at `steps` steps and `epochs`

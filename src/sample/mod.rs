@@ -8,5 +8,5 @@ mod speaker;
 
 pub use draw::{GenerateOptions, Sampler};
 pub use generate::generate;
-pub use probe::{Probe, rate};
+pub use probe::{Probe, rate, rates};
 pub use speaker::{Answer, Ending, Speaker};

@@ -31,6 +31,14 @@ impl FitOptions {
         self.epoch_steps * self.epoch_count
     }
 
+    /// The same with another number of mini-epochs; the learning rates that are still to come change with it.
+    #[must_use]
+    pub fn lasting(mut self, epoch_count: u64) -> FitOptions {
+        self.epoch_count = epoch_count;
+        self.curve.total_steps = self.total_steps();
+        self
+    }
+
     /// Samples of one step.
     pub fn samples_per_step(&self) -> u64 {
         self.micro_bsz * self.accumulate_grad_batches
@@ -115,8 +123,9 @@ pub struct StepDone<'a> {
 }
 
 /// Trains on `loader` from `start` to the last step of `options`, or until `after_step`, which gets to see
-/// every step, breaks off. Returns how far the run has come. The steps in `left_out` come by without changing
-/// anything. A thread of its own makes the batches of the next steps while one is computed.
+/// every step, breaks off; it says how many mini-epochs the run has from then on. Returns how far the run has
+/// come. The steps in `left_out` come by without changing anything. A thread of its own makes the batches of
+/// the next steps while one is computed.
 ///
 /// # Errors
 /// What [`Trainer::step`] and `after_step` return, and a batch that cannot be read, at its step.
@@ -126,17 +135,20 @@ pub fn fit<E: From<TrainError>>(
     options: &FitOptions,
     start: Position,
     left_out: &BTreeSet<u64>,
-    mut after_step: impl FnMut(&StepDone<'_>) -> Result<ControlFlow<()>, E>,
+    mut after_step: impl FnMut(&StepDone<'_>) -> Result<ControlFlow<(), u64>, E>,
 ) -> Result<Position, E> {
     let mut position = start;
-    let batches = (start.steps..options.total_steps()).map(|step| {
-        let first = start.samples + (step - start.steps) * options.samples_per_step();
-        step_batches(loader, options, first)
+    let size = *options;
+    let mut options = *options;
+    // The last step is not known yet: the run may become longer.
+    let batches = (start.steps..).map(|step| {
+        let first = start.samples + (step - start.steps) * size.samples_per_step();
+        step_batches(loader, &size, first)
     });
     prefetch(batches, STEPS_AHEAD, |batches| {
         while position.steps < options.total_steps() {
             let started = Instant::now();
-            let batches = batches.recv().expect("as many batches are made as there are steps");
+            let batches = batches.recv().expect("there is no end of batches");
             let batches = batches.map_err(TrainError::from)?;
             let data_wait = started.elapsed();
             let step = position.steps;
@@ -161,8 +173,9 @@ pub fn fit<E: From<TrainError>>(
             let epoch_mean_loss =
                 position.advance(options.samples_per_step(), outcome.loss, options.epoch_steps);
             let done = StepDone { record, position, epoch_mean_loss, batches: &batches, trainer };
-            if after_step(&done)?.is_break() {
-                break;
+            match after_step(&done)? {
+                ControlFlow::Continue(epoch_count) => options = options.lasting(epoch_count),
+                ControlFlow::Break(()) => break,
             }
         }
         Ok(position)

@@ -191,7 +191,9 @@ impl Case {
         for (changing, fixed) in [
             (r"\d{4}-\d\d-\d\d-([a-z-]+)-[0-9a-z]{4}\b", "DATE-$1-ID"),
             (r"trained for \d+ s", "trained for N s"),
-            (r"\d+ positions/s", "N positions/s"),
+            (r"(\d+\.\d [kM]|\d+)/s\b", "N/s"),
+            (r"\d+ MiB  ETA \d+:\d\d", "N MiB  ETA M:SS"),
+            (r"val \d\.\d{4}( \(best[^)]*\))?", "val #.####"),
             (r"loss \d\.\d{4}", "loss #.####"),
             (r"┆ \d\.\d{4} ┆ \d\.\d{4} │", "┆ #.#### ┆ #.#### │"),
         ] {

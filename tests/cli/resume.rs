@@ -29,7 +29,7 @@ fn run(case: &Case, more: &[&str]) -> crate::case::Output {
 
 /// What two runs that compute the same have in common, byte for byte.
 #[track_caller]
-fn same_numbers(case: &Case, one: &Path, other: &Path, checkpoint: &str) {
+pub fn same_numbers(case: &Case, one: &Path, other: &Path, checkpoint: &str) {
     for file in ["chain.bin", &format!("ckpt/{checkpoint}/trainable.safetensors")] {
         let [one, other] = [one, other].map(|run| {
             let path = case.path(run.join(file));
@@ -335,7 +335,7 @@ pub fn wait_until(mut ready: impl FnMut() -> bool) {
     }
 }
 
-fn wait_for_second_run(case: &Case, first: &Path) -> PathBuf {
+pub fn wait_for_second_run(case: &Case, first: &Path) -> PathBuf {
     let mut found = None;
     wait_until(|| {
         found = case.runs().into_iter().find(|run| run != first);

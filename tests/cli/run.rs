@@ -53,11 +53,11 @@ trains  8192 numbers
 data    16 documents, 282 tokens, 113 of them learned
 steps   4 (2 x 2 in a mini-epoch), 16 samples
 held-out loss #.#### before training
-epoch 0  step 1/4  loss #.####  lr 0.0100  N positions/s
-epoch 0  step 2/4  loss #.####  lr 0.8550  N positions/s
+epoch 1/2  step 1/4  25 %  loss #.####  val #.####  lr 0.0100  N/s  N MiB  ETA M:SS
+epoch 1/2  step 2/4  50 %  loss #.####  val #.####  lr 0.8550  N/s  N MiB  ETA M:SS
 held-out loss #.#### after 1 mini-epoch
-epoch 1  step 3/4  loss #.####  lr 0.5050  N positions/s
-epoch 1  step 4/4  loss #.####  lr 0.1550  N positions/s
+epoch 2/2  step 3/4  75 %  loss #.####  val #.####  lr 0.5050  N/s  N MiB  ETA M:SS
+epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 0.1550  N/s  N MiB  ETA M:SS
 held-out loss #.#### after 2 mini-epochs",
     );
 }
@@ -263,7 +263,8 @@ regex = '\\p{Emoji_Presentation}{9}'
         assert!(output.stdout.contains(row), "{}", output.stdout);
     }
     let run = case.only_run();
-    assert_eq!(case.list(run.join("samples")), ["base.jsonl", "tuned.jsonl"]);
+    let moments = ["base.jsonl", "step-0000002.jsonl", "step-0000004.jsonl", "tuned.jsonl"];
+    assert_eq!(case.list(run.join("samples")), moments);
     let [base, tuned] =
         ["base", "tuned"].map(|moment| case.lines(run.join(format!("samples/{moment}.jsonl"))));
     assert_eq!((base.len(), tuned.len()), (3, 3));
@@ -368,8 +369,8 @@ data    16 documents, 282 tokens, 266 of them learned
 steps   4 (2 x 2 in a mini-epoch), 16 samples
 held-out loss #.#### before training
 held-out loss #.#### after 1 mini-epoch
-epoch 1  step 3/4  loss #.####  lr 5.50e-4  N positions/s
-epoch 1  step 4/4  loss #.####  lr 2.32e-4  N positions/s
+epoch 2/2  step 3/4  75 %  loss #.####  val #.####  lr 5.50e-4  N/s  N MiB  ETA M:SS
+epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 2.32e-4  N/s  N MiB  ETA M:SS
 held-out loss #.#### after 2 mini-epochs",
     );
     let run = case.only_run();

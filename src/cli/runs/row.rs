@@ -81,7 +81,7 @@ impl Row {
 
     /// The lowest held-out loss, or else the newest.
     pub(in crate::cli) fn val_loss(&self) -> Option<f64> {
-        self.record.best.map(|best| best.val_loss).or(self.record.val_loss)
+        self.record.best.and_then(|best| best.val_loss).or(self.record.val_loss)
     }
 
     /// The first probe.

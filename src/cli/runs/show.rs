@@ -118,7 +118,10 @@ fn results(row: &Row) {
         say(format_args!("held-out    {before:.4} before, {now:.4} now"));
     }
     if let Some(best) = record.best {
-        say(format_args!("best        {:.4} after step {}", best.val_loss, best.steps));
+        let by_probe = best.probe.map(|rate| format!("{rate:.2} of the probe"));
+        let by_loss = best.val_loss.map(|loss| format!("{loss:.4}"));
+        let measured = by_probe.or(by_loss).unwrap_or_default();
+        say(format_args!("best        {measured} after step {}", best.steps));
     }
     let rate = |rate: Option<f64>| rate.map_or("-".to_string(), |rate| format!("{rate:.2}"));
     for probe in &record.probes {

@@ -37,12 +37,14 @@ pub enum Entry<'a> {
     },
     /// An interval is over.
     Interval(&'a Metrics),
-    /// The loss on held-out documents was taken.
+    /// The loss on held-out documents was taken, and what the probes count was counted.
     Evaluated {
         /// Steps done.
         steps: u64,
-        /// Mean loss in nats.
-        val_loss: f64,
+        /// Mean loss in nats; absent where nothing is held out.
+        val_loss: Option<f64>,
+        /// The share of answers that show what each probe counts, from 0 to 1, by its name.
+        probes: &'a [(String, f64)],
     },
     /// A mini-epoch is over.
     Epoch {

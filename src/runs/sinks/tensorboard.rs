@@ -46,8 +46,12 @@ impl Sink for Tensorboard {
                     scalar("train/data_wait", metrics.data_wait),
                 ],
             ),
-            Entry::Evaluated { steps, val_loss } => {
-                self.write(run, steps, &[scalar("val/loss", val_loss)])
+            Entry::Evaluated { steps, val_loss, probes } => {
+                let tags = probes.iter().map(|(name, rate)| (format!("probe/{name}"), *rate));
+                let tags: Vec<(String, f64)> = tags.collect();
+                let loss = val_loss.map(|val_loss| scalar("val/loss", val_loss));
+                let probes = tags.iter().map(|(tag, rate)| scalar(tag, *rate));
+                self.write(run, steps, &loss.into_iter().chain(probes).collect::<Vec<_>>())
             }
             Entry::Answers { moment, steps, questions, answers } => {
                 let tag = format!("samples/{moment}");

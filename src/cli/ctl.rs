@@ -1,0 +1,128 @@
+//! `statetune ctl`: asks a live run for something and prints its answer.
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{Color, say, show};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::runs::{Answer, Asked, Asker, Request, Ticket, ask, find_run, is_busy};
+
+/// From one look at the answer to the next.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Arguments of `ctl`.
+#[derive(Args, Debug)]
+pub(super) struct CtlArgs {
+    /// A run: `latest`, its name, its four letters, or its path.
+    run: String,
+    /// Where run directories lie.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs_dir: PathBuf,
+    #[command(subcommand)]
+    request: Wanted,
+}
+
+/// What is asked for. The run does it after the step that it is in.
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Wanted {
+    /// Write a checkpoint.
+    Save,
+    /// Answer the questions of `[sample]`.
+    Sample,
+    /// Take the held-out loss and the probes; neither best nor patience depend on it.
+    Eval,
+    /// Save everything and end with exit code 75.
+    Stop,
+    /// Make the run longer by whole mini-epochs; learning rates are planned anew from there.
+    Extend {
+        /// Optimizer steps.
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        steps: u64,
+    },
+}
+
+pub(super) fn ctl(args: &CtlArgs, color: Color) -> ExitCode {
+    let run = match find_run(&args.runs_dir, &args.run) {
+        Ok(run) => run,
+        Err(refusal) => {
+            show(&refusal, color);
+            return ExitCode::Invalid;
+        }
+    };
+    let request = match args.request {
+        Wanted::Save => Request::Save,
+        Wanted::Sample => Request::Sample,
+        Wanted::Eval => Request::Eval,
+        Wanted::Stop => Request::Stop,
+        Wanted::Extend { steps } => Request::Extend { steps },
+    };
+    match speak(&run, request) {
+        Ok(()) => ExitCode::Ok,
+        Err((refusal, code)) => {
+            show(&refusal, color);
+            code
+        }
+    }
+}
+
+/// Asks, and waits for the answer as long as the run lives.
+fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)> {
+    let no = |message: Diagnostic| (Box::new(message), ExitCode::AnswerNo);
+    let name = run.display();
+    if !is_busy(run) {
+        let message = Diagnostic::error("ST6090", format!("no process works on the run `{name}`"))
+            .help(format!("`statetune resume {name}` goes on with it, if it is not done"));
+        return Err(no(message));
+    }
+    let ticket = ask(run, Asked { request, from: Asker::Ctl }).map_err(|error| {
+        let message = format!("cannot write to the run `{name}`");
+        let message = Diagnostic::error("ST6001", message).note(error.to_string());
+        (Box::new(message), ExitCode::Disk)
+    })?;
+    let answer = last_answer(run, &ticket);
+    ticket.close();
+    match answer {
+        Some(Answer::Done { step, result }) => {
+            say(format_args!("done after step {step}: {result}"));
+            if request == Request::Stop {
+                while is_busy(run) {
+                    sleep(LOOK);
+                }
+                say(format_args!("next     statetune resume {name}"));
+            }
+            Ok(())
+        }
+        Some(Answer::Refused { step, reason }) => {
+            let message = format!("the run refuses `{request}` after step {step}");
+            Err(no(Diagnostic::error("ST6091", message).note(reason)))
+        }
+        Some(Answer::Accepted { .. }) | None => {
+            let message = format!("the run `{name}` ended before it did what it was asked for");
+            Err(no(Diagnostic::error("ST6092", message)))
+        }
+    }
+}
+
+/// Waits for the end of the request and tells that it was accepted; what was known last where the run ended
+/// before.
+fn last_answer(run: &Path, ticket: &Ticket) -> Option<Answer> {
+    let mut accepted = false;
+    loop {
+        // Looked at before the answer, as the run may write it and end.
+        let alive = is_busy(run);
+        let answer = ticket.answer();
+        if let (Some(answer), false) = (&answer, accepted) {
+            say(format_args!("accepted after step {}", answer.step()));
+            accepted = true;
+        }
+        let is_last = matches!(answer, Some(Answer::Done { .. } | Answer::Refused { .. }));
+        if is_last || !alive {
+            return answer;
+        }
+        sleep(LOOK);
+    }
+}

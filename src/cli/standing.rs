@@ -1,0 +1,187 @@
+//! How far a run is, on one line.
+//!
+//! ```text
+//! epoch 3/5  step 2,440/5,000  48 %  loss 1.204  val 1.251 (best, -0.018)  lr 0.5300  15.9 k/s  3.0 GiB  ETA 5:30
+//! ```
+
+use std::fmt;
+use std::fs;
+use std::time::Duration;
+
+/// How far a run is. What is not known is left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    /// Mini-epochs begun, and those of the whole run.
+    pub(super) epoch: Option<(u64, u64)>,
+    /// Steps done.
+    pub(super) step: u64,
+    /// Steps of the whole run.
+    pub(super) steps: Option<u64>,
+    /// In nats.
+    pub(super) loss: Option<f64>,
+    pub(super) val: Val,
+    pub(super) lr: Option<f64>,
+    /// Positions per second, padding included.
+    pub(super) speed: Option<f64>,
+    /// Bytes in use.
+    pub(super) memory: Option<u64>,
+    /// Time that is left.
+    pub(super) eta: Option<Duration>,
+}
+
+/// The newest held-out loss beside the lowest one before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Val {
+    now: Option<f64>,
+    best_before: Option<f64>,
+}
+
+impl Val {
+    pub(super) fn add(&mut self, loss: f64) {
+        let best = [self.best_before, self.now].into_iter().flatten().reduce(f64::min);
+        *self = Val { now: Some(loss), best_before: best };
+    }
+}
+
+impl fmt::Display for Val {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.now, self.best_before) {
+            (None, _) => Ok(()),
+            (Some(now), None) => write!(formatter, "val {now:.4}"),
+            (Some(now), Some(best)) if now < best => {
+                write!(formatter, "val {now:.4} (best, {:+.4})", now - best)
+            }
+            (Some(now), Some(best)) => write!(formatter, "val {now:.4} (best {best:.4})"),
+        }
+    }
+}
+
+impl Standing {
+    /// The share of the steps that is done, from 0 to 1.
+    pub(super) fn share(&self) -> Option<f64> {
+        self.steps.filter(|&steps| steps > 0).map(|steps| self.step as f64 / steps as f64)
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        parts.extend(self.epoch.map(|(now, all)| format!("epoch {now}/{all}")));
+        parts.push(match self.steps {
+            Some(steps) => format!("step {}/{}", grouped(self.step), grouped(steps)),
+            None => format!("step {}", grouped(self.step)),
+        });
+        parts.extend(self.share().map(|share| format!("{:.0} %", (share * 100.0).floor())));
+        parts.extend(self.loss.map(|loss| format!("loss {loss:.4}")));
+        parts.extend(self.val.now.map(|_| self.val.to_string()));
+        parts.extend(self.lr.map(|lr| format!("lr {}", rate(lr))));
+        parts.extend(self.speed.map(|speed| format!("{}/s", shortened(speed))));
+        parts.extend(self.memory.map(bytes));
+        parts.extend(self.eta.map(|eta| format!("ETA {}", clock(eta))));
+        formatter.write_str(&parts.join("  "))
+    }
+}
+
+/// The mini-epoch that the last of `done` steps belongs to, counted from 1, and the number of them.
+pub(super) fn epoch(done: u64, epoch_steps: u64, steps: u64) -> (u64, u64) {
+    let epoch_steps = epoch_steps.max(1);
+    (done.saturating_sub(1) / epoch_steps + 1, steps.div_ceil(epoch_steps))
+}
+
+/// The time that the steps still to come need, when those of this process took as long as they did.
+pub(super) fn eta(elapsed: Duration, here: u64, left: u64) -> Option<Duration> {
+    (here > 0).then(|| elapsed.mul_f64(left as f64 / here as f64))
+}
+
+/// Bytes that a process has in memory; `None` where the system does not tell.
+pub(super) fn resident_bytes(process: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// `2,440`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `15.9 k`.
+fn shortened(number: f64) -> String {
+    match number {
+        n if n >= 1e6 => format!("{:.1} M", n / 1e6),
+        n if n >= 1e3 => format!("{:.1} k", n / 1e3),
+        n => format!("{n:.0}"),
+    }
+}
+
+/// `3.0 GiB`.
+fn bytes(bytes: u64) -> String {
+    match bytes as f64 / f64::from(1 << 20) {
+        mib if mib >= 1024.0 => format!("{:.1} GiB", mib / 1024.0),
+        mib => format!("{mib:.0} MiB"),
+    }
+}
+
+/// `5:30`, `1:05:30`.
+fn clock(time: Duration) -> String {
+    let secs = time.as_secs_f64().round() as u64;
+    let (hours, minutes, secs) = (secs / 3600, secs / 60 % 60, secs % 60);
+    match hours {
+        0 => format!("{minutes}:{secs:02}"),
+        _ => format!("{hours}:{minutes:02}:{secs:02}"),
+    }
+}
+
+/// A learning rate with digits that say something, however small it is.
+fn rate(lr: f64) -> String {
+    if lr == 0.0 || (1e-3..1e3).contains(&lr) { format!("{lr:.4}") } else { format!("{lr:.2e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line() {
+        let mut val = Val::default();
+        val.add(1.269);
+        val.add(1.251);
+        let standing = Standing {
+            epoch: Some((3, 5)),
+            step: 2440,
+            steps: Some(5000),
+            loss: Some(1.204),
+            val,
+            lr: Some(0.53),
+            speed: Some(15_900.0),
+            memory: Some(3 << 30),
+            eta: Some(Duration::from_secs(330)),
+        };
+        let line = "epoch 3/5  step 2,440/5,000  48 %  loss 1.2040  val 1.2510 (best, -0.0180)  \
+                    lr 0.5300  15.9 k/s  3.0 GiB  ETA 5:30";
+        assert_eq!(standing.to_string(), line);
+        val.add(1.3);
+        assert_eq!(val.to_string(), "val 1.3000 (best 1.2510)");
+        assert_eq!(
+            Standing { step: 1_234_567, ..Standing::default() }.to_string(),
+            "step 1,234,567"
+        );
+    }
+
+    #[test]
+    fn only_the_steps_of_this_process_tell_how_long_the_rest_takes() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(eta(minute, 0, 50), None);
+        assert_eq!(eta(minute, 100, 50), Some(Duration::from_secs(30)));
+        assert_eq!(clock(Duration::from_secs(3930)), "1:05:30");
+    }
+}

@@ -1,0 +1,112 @@
+//! `statetune watch`: a run seen from another terminal, or an experiment file checked on every save.
+
+mod changes;
+mod experiment;
+mod plain;
+mod screen;
+mod view;
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Color, ExperimentArgs, Format, say, show};
+use crate::diagnostic::Diagnostic;
+use crate::exit::ExitCode;
+use crate::runs::{Life, Status, find_run};
+use changes::Changes;
+use view::Watched;
+
+/// Arguments of `watch`.
+#[derive(Args, Debug)]
+pub(super) struct WatchArgs {
+    /// A run (`latest`, its name, its four letters, or its path), or an experiment file, which is checked
+    /// again whenever it is saved.
+    #[arg(value_name = "RUN|FILE", default_value = "latest")]
+    name: String,
+    /// Tell how it stands now, and end.
+    #[arg(long)]
+    once: bool,
+    /// Form of what is told about a run.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+pub(super) fn watch(args: &WatchArgs, color: Color) -> ExitCode {
+    let file = Path::new(&args.name);
+    if file.extension().is_some_and(|ending| ending == "toml") {
+        return experiment::watch(file, &args.experiment, args.once, color);
+    }
+    let default = PathBuf::from("runs");
+    let runs_dir = args.experiment.runs_dir.as_ref().unwrap_or(&default);
+    let run = match find_run(runs_dir, &args.name) {
+        Ok(run) => run,
+        Err(refusal) => {
+            show(&refusal, color);
+            return ExitCode::Invalid;
+        }
+    };
+    let mut watched = Watched::new(&run);
+    if args.once {
+        watched.look();
+        plain::tell(&watched, args.format);
+        return ExitCode::Ok;
+    }
+    let changes = match Changes::of(&run) {
+        Ok(changes) => changes,
+        Err(error) => return cannot_watch(&run, &error, color),
+    };
+    let on_screen = args.format == Format::Human && io::stdout().is_terminal();
+    if on_screen {
+        if let Err(error) = screen::watch(&mut watched, &changes) {
+            show(&no_screen(&error), color);
+            return ExitCode::Bug;
+        }
+        plain::tell(&watched, args.format);
+    } else {
+        plain::watch(&mut watched, &changes, args.format);
+    }
+    end(&watched, args.format, color)
+}
+
+/// Tells how the run ended, if it did.
+fn end(watched: &Watched, format: Format, color: Color) -> ExitCode {
+    let run = watched.run.display();
+    match &watched.life {
+        Life::Live { .. } | Life::Ended(Status::Running { .. }) => ExitCode::Ok,
+        Life::Ended(Status::Done | Status::Interrupted) => {
+            if format == Format::Human {
+                say(format_args!("the run is {}", watched.word()));
+            }
+            ExitCode::Ok
+        }
+        Life::Ended(Status::Failed { message, .. } | Status::Diverged { message, .. }) => {
+            let failed = Diagnostic::error("ST6093", format!("the run `{run}` {}", watched.word()));
+            show(&failed.note(message), color);
+            ExitCode::AnswerNo
+        }
+        Life::Killed => {
+            let message = format!("the process of the run `{run}` was killed");
+            let killed = Diagnostic::error("ST6094", message)
+                .note("its status is still running, but nobody holds its lock")
+                .help(format!("`statetune resume {run}` goes on after its last checkpoint"));
+            show(&killed, color);
+            ExitCode::AnswerNo
+        }
+    }
+}
+
+fn cannot_watch(path: &Path, error: &notify::Error, color: Color) -> ExitCode {
+    let message = format!("the system does not tell about changes of `{}`", path.display());
+    show(&Diagnostic::error("ST6095", message).note(error.to_string()), color);
+    ExitCode::Disk
+}
+
+fn no_screen(error: &io::Error) -> Diagnostic {
+    Diagnostic::error("ST6096", "the terminal cannot be drawn on")
+        .note(error.to_string())
+        .help("`statetune watch RUN | cat` tells the same in lines")
+}

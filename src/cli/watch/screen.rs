@@ -1,0 +1,144 @@
+//! A run on the whole terminal: how far it is, its losses as a chart, probes, and its newest answers.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use ratatui::Frame;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::Marker;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LineGauge, Paragraph, Wrap};
+
+use super::changes::Changes;
+use super::view::Watched;
+use crate::cli::standing::grouped;
+use crate::runs::SampleLine;
+
+/// From one look at the keyboard to the next.
+const KEYS: Duration = Duration::from_millis(100);
+/// From one look at the run to the next when nothing changes: time passes, and processes are killed.
+const LOOK: Duration = Duration::from_millis(500);
+/// Lines for the newest answers.
+const ANSWER_LINES: u16 = 6;
+/// Points of a curve at most; more cannot be seen.
+const POINTS: usize = 2000;
+
+/// Shows the run until it ends, or somebody leaves with q, Esc or Ctrl-C.
+///
+/// # Errors
+/// When the terminal cannot be read or drawn on.
+pub(super) fn watch(watched: &mut Watched, changes: &Changes) -> io::Result<()> {
+    let mut terminal = ratatui::try_init()?;
+    let shown =
+        show(watched, changes, |watched| terminal.draw(|frame| draw(frame, watched)).map(|_| ()));
+    ratatui::try_restore()?;
+    shown
+}
+
+fn show(
+    watched: &mut Watched,
+    changes: &Changes,
+    mut draw: impl FnMut(&Watched) -> io::Result<()>,
+) -> io::Result<()> {
+    watched.look();
+    draw(watched)?;
+    let mut looked = Instant::now();
+    while watched.is_live() {
+        let mut redraw = false;
+        if event::poll(KEYS)? {
+            match event::read()? {
+                Event::Key(key) if is_leaving(key.code, key.modifiers) => return Ok(()),
+                _ => redraw = true, // the size may have changed
+            }
+        }
+        if changes.any() || looked.elapsed() >= LOOK {
+            watched.look();
+            looked = Instant::now();
+            redraw = true;
+        }
+        if redraw {
+            draw(watched)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_leaving(key: KeyCode, modifiers: KeyModifiers) -> bool {
+    matches!(key, KeyCode::Char('q') | KeyCode::Esc)
+        || key == KeyCode::Char('c') && modifiers.contains(KeyModifiers::CONTROL)
+}
+
+fn draw(frame: &mut Frame<'_>, watched: &Watched) {
+    let counted = watched.counted();
+    let answers = watched.records.answers();
+    let answer_lines = if answers.is_empty() { 0 } else { ANSWER_LINES };
+    let [title, gauge, line, chart, probes, samples, keys] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Length(2),
+        Constraint::Min(6),
+        Constraint::Length(u16::try_from(counted.len()).unwrap_or(u16::MAX)),
+        Constraint::Length(answer_lines),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    let dim = Style::new().add_modifier(Modifier::DIM);
+    let name = watched.run.file_name().unwrap_or_default().to_string_lossy();
+    let title_line =
+        Line::from(vec![Span::styled(name, bold), Span::raw(format!("  {}", watched.word()))]);
+    frame.render_widget(title_line, title);
+    let standing = watched.standing();
+    let share = standing.share().unwrap_or(0.0).clamp(0.0, 1.0);
+    let label = format!("{:>3.0} %", (share * 100.0).floor());
+    let filled = Style::new().fg(Color::Green);
+    frame.render_widget(LineGauge::default().ratio(share).label(label).filled_style(filled), gauge);
+    frame.render_widget(Paragraph::new(standing.to_string()).wrap(Wrap { trim: true }), line);
+    draw_losses(frame, chart, watched);
+    let lines: Vec<Line<'_>> = counted.iter().map(|one| Line::raw(format!("  {one}"))).collect();
+    frame.render_widget(Paragraph::new(lines), probes);
+    if let Some(moment) = &watched.records.moment {
+        let mut lines = vec![Line::styled(format!("answers: {moment}"), dim)];
+        lines.extend(answers.iter().map(|SampleLine { prompt, answer }| {
+            let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            Line::raw(format!("  {} {}", flat(prompt), flat(answer)))
+        }));
+        frame.render_widget(Paragraph::new(lines), samples);
+    }
+    frame.render_widget(Line::styled("q: leave; the run goes on", dim), keys);
+}
+
+/// The loss of the intervals as a line, the held-out losses as points on it.
+fn draw_losses(frame: &mut Frame<'_>, area: Rect, watched: &Watched) {
+    let records = &watched.records;
+    let every = records.metrics.len().div_ceil(POINTS).max(1);
+    let loss: Vec<(f64, f64)> =
+        records.metrics.iter().step_by(every).map(|one| (one.step as f64, one.loss)).collect();
+    let held_out: Vec<(f64, f64)> =
+        records.evals.iter().filter_map(|eval| Some((eval.steps as f64, eval.val_loss?))).collect();
+    let values = || loss.iter().chain(&held_out).map(|(_, value)| *value).filter(|v| v.is_finite());
+    let (Some(low), Some(high)) = (values().reduce(f64::min), values().reduce(f64::max)) else {
+        return;
+    };
+    let last = records.metrics.last().map_or(1, |metrics| metrics.step);
+    let curve = |name, points, color| {
+        Dataset::default()
+            .name(name)
+            .marker(Marker::Braille)
+            .graph_type(GraphType::Line)
+            .style(Style::new().fg(color))
+            .data(points)
+    };
+    let curves = vec![curve("loss", &loss, Color::Cyan), curve("val", &held_out, Color::Yellow)];
+    let steps = last.max(1);
+    let x = Axis::default().bounds([0.0, steps as f64]).labels(["0".to_string(), grouped(steps)]);
+    // A curve of one height lies in the middle.
+    let margin = if high > low { 0.0 } else { 0.5 };
+    let y = Axis::default()
+        .bounds([low - margin, high + margin])
+        .labels([format!("{low:.3}"), format!("{high:.3}")]);
+    frame.render_widget(Chart::new(curves).x_axis(x).y_axis(y), area);
+}

@@ -1,0 +1,136 @@
+//! What is told about a run: its records, and whether somebody works on it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::Local;
+use serde_json::{Map, Value, json};
+
+use crate::cli::standing::{Standing, Val, epoch, eta, resident_bytes};
+use crate::config::Config;
+use crate::pipeline::{Counted, recorded_settings};
+use crate::runs::{Event, Follower, Life, Status, life};
+
+/// Name and version of what `--format json` prints.
+const SCHEMA: &str = "statetune.watch/1";
+
+/// A run that is looked at again and again.
+pub(super) struct Watched {
+    pub(super) run: PathBuf,
+    pub(super) records: Follower,
+    pub(super) life: Life,
+    settings: Option<Config>,
+}
+
+impl Watched {
+    /// A run that was not looked at yet.
+    pub(super) fn new(run: &Path) -> Watched {
+        Watched {
+            run: run.to_path_buf(),
+            records: Follower::new(run),
+            life: life(run),
+            settings: recorded_settings(run).ok(),
+        }
+    }
+
+    /// Looks again, and returns the events that are new.
+    pub(super) fn look(&mut self) -> Vec<Event> {
+        // Before the records: what ended has written everything.
+        self.life = life(&self.run);
+        self.records.read_on()
+    }
+
+    /// Whether a process works on the run.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.life, Life::Live { .. })
+    }
+
+    /// How it stands, in a word.
+    pub(super) fn word(&self) -> &'static str {
+        match &self.life {
+            Life::Live { .. } | Life::Ended(Status::Running { .. }) => "running",
+            Life::Ended(Status::Done) => "done",
+            Life::Ended(Status::Interrupted) => "interrupted",
+            Life::Ended(Status::Failed { .. }) => "failed",
+            Life::Ended(Status::Diverged { .. }) => "diverged",
+            Life::Killed => "killed",
+        }
+    }
+
+    /// How far it is.
+    pub(super) fn standing(&self) -> Standing {
+        let records = &self.records;
+        let last = records.metrics.last();
+        let evaluated = records.evals.last().map_or(0, |eval| eval.steps);
+        let step = last.map_or(0, |metrics| metrics.step).max(evaluated);
+        let mut val = Val::default();
+        records.evals.iter().filter_map(|eval| eval.val_loss).for_each(|loss| val.add(loss));
+        let sizes = records.epoch_steps.zip(records.total_steps);
+        let epoch = sizes.map(|(epoch_steps, steps)| epoch(step, epoch_steps, steps));
+        Standing {
+            epoch,
+            step,
+            steps: records.total_steps,
+            loss: last.map(|metrics| metrics.loss),
+            val,
+            lr: last.map(|metrics| metrics.lr),
+            speed: last.map(|metrics| metrics.positions_per_s).filter(|_| self.is_live()),
+            memory: self.memory(),
+            eta: self.eta(step),
+        }
+    }
+
+    /// What the newest evaluation counted.
+    pub(super) fn counted(&self) -> Vec<Counted> {
+        let probes = self.settings.iter().flat_map(|settings| &settings.sample.probe);
+        let goals: Vec<(&str, f64)> =
+            probes.filter_map(|probe| Some((probe.name.as_str(), probe.goal?))).collect();
+        let newest = self.records.evals.iter().rfind(|eval| !eval.probes.is_empty());
+        let counted =
+            newest.into_iter().flat_map(|eval| &eval.probes).map(|(name, rate)| Counted {
+                name: name.clone(),
+                rate: *rate,
+                base: self.records.base.get(name).copied(),
+                goal: goals.iter().find(|(other, _)| other == name).map(|(_, goal)| *goal),
+            });
+        counted.collect()
+    }
+
+    /// Everything as a JSON object.
+    pub(super) fn json(&self) -> Value {
+        let Standing { epoch, step, steps, loss, lr, speed, memory, eta, .. } = self.standing();
+        let probe = |one: Counted| {
+            let numbers = json!({ "rate": one.rate, "base": one.base, "goal": one.goal });
+            (one.name, numbers)
+        };
+        let probes: Map<String, Value> = self.counted().into_iter().map(probe).collect();
+        json!({
+            "schema": SCHEMA,
+            "run": self.run,
+            "status": self.word(),
+            "step": step,
+            "steps": steps,
+            "epoch": epoch.map(|(now, _)| now),
+            "epochs": epoch.map(|(_, all)| all),
+            "loss": loss,
+            "val_loss": self.records.evals.iter().rev().find_map(|eval| eval.val_loss),
+            "lr": lr,
+            "positions_per_s": speed,
+            "memory_bytes": memory,
+            "eta_secs": eta.map(|eta| eta.as_secs_f64()),
+            "probes": probes,
+        })
+    }
+
+    fn memory(&self) -> Option<u64> {
+        let Life::Live { pid: Some(pid) } = self.life else { return None };
+        resident_bytes(&pid.to_string())
+    }
+
+    /// By the steps that the process has done; those before a resume say nothing about it.
+    fn eta(&self, step: u64) -> Option<Duration> {
+        let (began, after) = self.records.began.filter(|_| self.is_live())?;
+        let elapsed = (Local::now().fixed_offset() - began).to_std().ok()?;
+        eta(elapsed, step.saturating_sub(after), self.records.total_steps?.saturating_sub(step))
+    }
+}
