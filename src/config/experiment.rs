@@ -25,12 +25,12 @@ pub struct Config {
     pub name: String,
     /// A file whose settings hold where this one says nothing, relative to this one.
     #[serde(default, skip_serializing)]
-    #[schemars(example = &"base.toml")]
+    #[schemars(example = &"base.toml", extend("x-default" = "no other file"))]
     pub extends: Option<PathBuf>,
     /// Settings that go well together, which hold where no file says anything: `statetune presets show
     /// state`.
     #[serde(default, skip_serializing)]
-    #[schemars(example = &"state")]
+    #[schemars(example = &"state", extend("x-default" = "no recipe"))]
     pub recipe: Option<Recipe>,
     /// What the experiment is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -372,7 +372,7 @@ error[ST1001]: unknown table `[trian]`
    |
    = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[trian]\nctx_len = 4\n")), expected);
-        let fault = shown(&format!("{MINIMAL}[guard]\nnonfinite = \"stop\"\n"));
+        let fault = shown(&format!("{MINIMAL}[weather]\nwind = \"north\"\n"));
         assert!(fault.contains("^ there is no such table"), "{fault}");
         assert!(fault.contains("note: the file may have `format`, `name`"), "{fault}");
     }

@@ -9,14 +9,15 @@ pub struct Guard {
     /// Each one is recorded in `incidents/` of the run. An overflow under the loss scale of fp16 is none.
     pub nonfinite: Nonfinite,
     /// Incidents that a run goes on after, at least 0; with one more it stops.
+    #[schemars(extend("x-unit" = "incidents"))]
     pub max_incidents: u32,
     /// A loss above this multiple of the median of the last 64 steps is reported, and changes nothing.
     /// 0: none is; otherwise at least 1.
-    #[schemars(range(min = 0.0))]
+    #[schemars(range(min = 0.0), extend("x-unit" = "times the median loss"))]
     pub loss_spike: f64,
     /// Hours after which a process of the run saves everything and ends as it does at Ctrl-C, at least 0;
     /// the next one has as many again. 0: no limit.
-    #[schemars(range(min = 0.0))]
+    #[schemars(range(min = 0.0), extend("x-unit" = "hours"))]
     pub max_hours: f64,
 }
 

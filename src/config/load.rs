@@ -464,7 +464,8 @@ random_seed = 1
         let Optimizer::Adam(adam) = optimizer;
         assert_eq!((adam.beta1, adam.adam_eps, adam.gradient_clip_val), (0.8, 1e-18, 0.0));
         assert_eq!(sample.probe[0].regex.as_deref(), Some(r"\p{Emoji_Presentation}"));
-        assert!(loaded.origins.values().all(|origin| *origin != Origin::Default));
+        let defaults = loaded.origins.iter().filter(|(_, origin)| **origin == Origin::Default);
+        assert_eq!(defaults.map(|(key, _)| key).collect::<Vec<_>>(), Vec::<&String>::new());
 
         let resolved = toml::to_string(&loaded.config).expect("a config is TOML");
         let again = parse(Path::new("resolved.toml"), resolved.clone(), &Overrides::default());
@@ -547,7 +548,7 @@ random_seed = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:88:8 \"emoji\""
+            "configs/emoji.toml:89:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

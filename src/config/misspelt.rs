@@ -21,6 +21,10 @@ fn every_key(method: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     for (table, key) in keys.all() {
         let path = below(&table, key);
+        // What they lead to would say what a line should be missed for.
+        if path == ["extends"] || path == ["recipe"] {
+            continue;
+        }
         let Some(node) = keys.find(&path, &document) else { continue };
         let word = match path == ["peft", "type"] {
             true => Some(method),

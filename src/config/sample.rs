@@ -66,14 +66,15 @@ pub struct Probe {
     pub json: bool,
     /// Characters of the answer at least, at least 0.
     #[serde(default)]
+    #[schemars(extend("x-unit" = "characters"))]
     pub min_chars: u32,
     /// Characters of the answer at most, at least 0. Without it: any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = 80)]
+    #[schemars(example = 80, extend("x-unit" = "characters", "x-default" = "any number"))]
     pub max_chars: Option<u32>,
     /// Share of the answers that is to show it, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 1.0), example = 0.9)]
+    #[schemars(range(min = 0.0, max = 1.0), example = 0.9, extend("x-unit" = "share of the answers", "x-default" = "no goal"))]
     pub goal: Option<f64>,
     /// Whether the run ends when this goal, and that of every other probe with `stop`, is reached.
     #[serde(default)]

@@ -23,7 +23,7 @@ pub struct Schedule {
     /// Share of all steps in which `wsd` falls at the end of the run, above 0 and at most 1; a tenth where
     /// nothing is written. The other curves have no such part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0), example = 0.1)]
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0, "x-unit" = "share of all steps", "x-default" = "0.1 where the curve is `wsd`"), example = 0.1)]
     pub decay_share: Option<f64>,
 }
 

@@ -11,9 +11,10 @@ pub struct Sweep {
     /// How members are made of the values of the axes.
     pub mode: SweepMode,
     /// Members that `random` draws, at least 1.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "runs"))]
     pub samples: u32,
     /// Seed of `random`.
+    #[schemars(extend("x-unit" = "no unit"))]
     pub random_seed: u64,
     /// Settings by dotted key, such as `"schedule.lr_init"`, each with its values.
     #[schemars(example = &BTreeMap::from([("schedule.lr_init", [0.3, 1.0])]))]

@@ -17,12 +17,13 @@ pub enum Reach {
 
 /// Settings, or whole tables, that no number of a run depends on. Contents of files are compared by
 /// themselves, so their paths are free.
-const FREE: [&str; 18] = [
+const FREE: [&str; 21] = [
     "checkpoint",
     "data.data_file",
     "description",
     "eval.every_steps",
     "export",
+    "extends",
     "format",
     "guard",
     "hardware",
@@ -31,6 +32,8 @@ const FREE: [&str; 18] = [
     "model.tokenizer",
     "name",
     "peft.init_file",
+    "profile",
+    "recipe",
     "sample",
     "sweep",
     "tags",
