@@ -66,7 +66,7 @@ epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 0.1550
 #[test]
 fn a_live_run_in_lines_until_it_is_killed() {
     let case = Case::new().with(STATE, "[log]", PROBE);
-    let (mut child, run) = long_run(&case);
+    let (mut child, _) = long_run(&case);
     let once = case.statetune(&["watch", "--once"]);
     let line = Regex::new(
         r"\nepoch \d+/5000  step [\d,]+/10,000  \d %  loss #.####  val #.####  lr \d\.\d{4}  N/s  N MiB  ETA M:SS(:\d\d)?\n",
