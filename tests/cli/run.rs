@@ -398,7 +398,7 @@ fn a_run_that_diverges() {
     assert!(output.stderr.starts_with(warning), "{output:?}");
     assert!(output.stderr.contains(&format!("\nerror[ST7001]: {message}\n")), "{output:?}");
     assert_eq!((output.code, &*output.stdout), (Some(24), ""));
-    failed(&case, message);
+    failed(&case, message, "ST7001");
 }
 
 /// The loss of a mini-epoch's last step says nothing about what that step leaves behind.
