@@ -342,7 +342,7 @@ error[ST1001]: unknown table `[trian]`
 15 | [trian]
    | ^^^^^^^ did you mean `[train]`?";
         assert_eq!(shown(&format!("{MINIMAL}[trian]\nctx_len = 4\n")), expected);
-        let fault = shown(&format!("{MINIMAL}[guard]\nnonfinite = \"stop\"\n"));
+        let fault = shown(&format!("{MINIMAL}[wandb]\nproject = \"x\"\n"));
         assert!(fault.contains("^ there is no such table"), "{fault}");
         assert!(fault.contains("note: the file may have `format`, `name`"), "{fault}");
     }

@@ -17,12 +17,13 @@ pub enum Reach {
 
 /// Settings, or whole tables, that no number of a run depends on. Contents of files are compared by
 /// themselves, so their paths are free.
-const FREE: [&str; 16] = [
+const FREE: [&str; 19] = [
     "checkpoint",
     "data.data_file",
     "description",
     "eval.every_steps",
     "export",
+    "extends",
     "format",
     "guard",
     "hardware",
@@ -30,6 +31,8 @@ const FREE: [&str; 16] = [
     "model.load_model",
     "model.tokenizer",
     "name",
+    "profile",
+    "recipe",
     "sample",
     "tags",
     "train.epoch_begin",

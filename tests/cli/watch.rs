@@ -181,7 +181,7 @@ fn a_run_for_programs() {
         ]
     );
     let end = lines.last().expect("a line");
-    assert_eq!((&end["schema"], &end["status"]), (&json!("statetune.run/1"), &json!("done")));
+    assert_eq!((&end["schema"], &end["status"]), (&json!("statetune.result/1"), &json!("done")));
     assert_eq!(end["probes"], json!({ "seen": { "base": 1.0, "tuned": 1.0 } }));
     assert_eq!(end["products"].as_array().map(Vec::len), Some(2));
 
