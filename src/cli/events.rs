@@ -6,7 +6,7 @@ use crate::pipeline::{Counted, Outcome, Progress, RunError, Summary};
 
 /// Names and versions of the objects.
 const EVENT: &str = "statetune.event/1";
-const RUN: &str = "statetune.run/1";
+const RESULT: &str = "statetune.result/1";
 
 /// The object of an event; steps have none of their own, but intervals do.
 pub(super) fn of(progress: &Progress<'_>) -> Option<Value> {
@@ -43,7 +43,7 @@ pub(super) fn of_end(result: &Result<Outcome, RunError>) -> Value {
     match result {
         Ok(Outcome::Done(summary)) => of_summary(summary),
         Ok(Outcome::Interrupted { run, steps, total_steps }) => json!({
-            "schema": RUN, "status": "interrupted", "run": run, "steps": steps, "total_steps": total_steps,
+            "schema": RESULT, "status": "interrupted", "run": run, "steps": steps, "total_steps": total_steps,
         }),
         Ok(Outcome::Needless { run }) => {
             json!({ "schema": RUN, "status": "needless", "run": run })
@@ -51,7 +51,7 @@ pub(super) fn of_end(result: &Result<Outcome, RunError>) -> Value {
         Err(error) => {
             let message = error.diagnostic();
             json!({
-                "schema": RUN, "status": "failed", "code": message.code, "message": message.message,
+                "schema": RESULT, "status": "failed", "code": message.code, "message": message.message,
             })
         }
     }
@@ -63,7 +63,7 @@ fn of_summary(summary: &Summary) -> Value {
     };
     let probes: Map<String, Value> = summary.probes.iter().map(probe).collect();
     json!({
-        "schema": RUN,
+        "schema": RESULT,
         "status": "done",
         "run": summary.run,
         "val_loss": summary.val_loss.map(|(base, tuned)| json!({ "base": base, "tuned": tuned })),

@@ -399,6 +399,14 @@ dtype = "fp32"
 
 [log]
 every_steps = 1
+sinks = ["jsonl"]
+report = true
+
+[guard]
+nonfinite = "skip"
+max_incidents = 2
+loss_spike = 0
+max_hours = 1.5
 
 [quant]
 type = "nf4"

@@ -306,7 +306,10 @@ mod tests {
     fn a_key_is_found_by_its_last_word() {
         let names = |name| find_manual(name).into_iter().map(|one| one.key).collect::<Vec<_>>();
         assert_eq!(names("lr_init"), ["schedule.lr_init"]);
-        assert_eq!(names("random_seed"), ["train.random_seed", "sample.random_seed", "sweep.random_seed"]);
+        assert_eq!(
+            names("random_seed"),
+            ["train.random_seed", "sample.random_seed", "sweep.random_seed"]
+        );
         assert_eq!(names("sample.probe.regex"), ["sample.probe[0].regex"]);
         assert_eq!(names("train"), ["train"]);
         assert!(names("frobnicate").is_empty());

@@ -101,7 +101,9 @@ const RULES: &[Rule] = &[
     rule("schedule", &[Update], "changes the learning rate"),
     rule("train.epoch_count", &[Update, Length], "changes the length of the learning-rate curve"),
     rule("train.epoch_steps", &[Update, Length], "changes the length of the learning-rate curve"),
+    rule("eval.metric", &[Length], "changes when a run ends early"),
     rule("eval.patience", &[Length], "changes when a run ends early"),
+    rule("sample.probe", &[Length], "changes when a run ends early"),
 ];
 
 /// A difference that explains why two runs part.

@@ -156,7 +156,14 @@ impl Records {
         let line = serde_json::to_string(&metrics).expect("plain data");
         self.run.append(Metrics::FILE, &line).expect("a writable folder");
         let (steps, val_loss) = (done.position.steps, metrics.loss);
-        self.run.event(Event::Eval { steps, epochs: 0, val_loss: Some(val_loss), probes: Default::default() }).expect("a writable folder");
+        self.run
+            .event(Event::Eval {
+                steps,
+                epochs: 0,
+                val_loss: Some(val_loss),
+                probes: Default::default(),
+            })
+            .expect("a writable folder");
         eprint!("\rstep {}  loss {:.4}\r", metrics.step, metrics.loss);
     }
 }

@@ -13,13 +13,21 @@ Commands:
   init         Write a first experiment from five questions
   check        Check an experiment file without running it
   config       Show, complete, shorten and compare the settings of experiment files
+  watch        See how a run is getting on, or check an experiment file on every save
+  ctl          Ask a live run to save, sample, evaluate, stop, or become longer
+  diff         Compare runs, down to the first step in which they part and the reason for it
+  report       Write one HTML page about a run, or about several laid over each other
+  import       Make an experiment file of a script of another trainer
   presets      List models, templates and recipes, and show what they stand for
   schema       Print the JSON Schema of experiment files
   run          Run an experiment: prepare its data, train, sample, write a run directory
   resume       Go on with a run that was stopped, killed or made longer, bit for bit
+  verify       Run the first steps of a run again, and compare them with its record
+  plan         Say what a run would do and need: steps, documents, rates, memory, time
   generate     Let a base model, or a run's tuned model, continue a text
   data         Look at the documents of an experiment, prepare them, write them for other programs
   chat         Talk with a run's tuned model, or with two side by side
+  incident     Look at steps whose numbers were not finite, and compute one again
   score        Print how likely a model finds given tokens, as JSON
   eval         Measure loss and behaviour on held-out documents, of the base and of what was tuned
   export       Write a state or a model in another form
@@ -35,6 +43,7 @@ Commands:
 
 Options:
       --color <WHEN>  When to use colour [default: auto] [possible values: auto, always, never]
+      --offline       Fetch nothing: weights on a hub must be on this machine already
   -h, --help          Print help
   -V, --version       Print version";
 

@@ -64,6 +64,8 @@ fn a_report_stands_alone_and_escapes_everything() {
     // The name of the form of the drawings is the only address, and nothing fetches it.
     let addresses = html.matches("://").count();
     assert_eq!(addresses, html.matches("http://www.w3.org/2000/svg").count());
+    let source = regex::Regex::new("<[^>]* src=").expect("an expression");
+    assert!(!source.is_match(&html));
 }
 
 #[test]

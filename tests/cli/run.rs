@@ -164,7 +164,10 @@ fn only_the_states_are_saved() {
     assert_eq!(case.list(&checkpoint), files);
     let place: Value =
         serde_json::from_str(&case.read(checkpoint.join("position.json"))).expect("JSON");
-    assert_eq!(place["position"], json!({ "steps": 4, "samples": 16, "epoch_loss": 0.0 }));
+    assert_eq!(
+        place["position"],
+        json!({ "steps": 4, "samples": 16, "epoch_loss": 0.0, "epoch_left_out": 0 })
+    );
     assert_eq!(place["epochs"], 2);
     assert_eq!(tensors(&case, checkpoint.join("trainable.safetensors")), time_states());
     let files =
@@ -394,7 +397,7 @@ fn a_run_that_diverges() {
     let message = "loss became NaN at step 2 (epoch 0, micro-batch 0)";
     assert!(output.stderr.starts_with(&format!("error[ST7001]: {message}\n")), "{output:?}");
     assert_eq!((output.code, &*output.stdout), (Some(24), ""));
-    failed(&case, message);
+    failed(&case, message, "ST7001");
 }
 
 /// The loss of a mini-epoch's last step says nothing about what that step leaves behind.
@@ -420,17 +423,17 @@ fn a_run_that_diverges_with_the_last_step_of_a_mini_epoch() {
         let output = case.statetune(&["run", FULL, "--progress", "none"]);
         assert_eq!((output.code, &*output.stdout), (Some(24), ""));
         assert!(output.stderr.starts_with(&format!("error[{code}]: {message}\n")), "{output:?}");
-        failed(&case, message);
+        failed(&case, message, code);
     }
 }
 
 /// The only run says why it failed, and has saved nothing.
-fn failed(case: &Case, message: &str) {
+fn failed(case: &Case, message: &str, code: &str) {
     let run = case.only_run();
     let status = case.json(run.join("status.json"));
     assert_eq!(
         ["status", "message", "code"].map(|key| &status[key]),
-        [&json!("diverged"), &json!(message), &json!("ST7001")]
+        [&json!("diverged"), &json!(message), &json!(code)]
     );
     let events = case.lines(run.join("events.jsonl"));
     let last = events.last().expect("events");

@@ -175,16 +175,24 @@ fn the_lines_that_all_commands_read_are_always_written() {
 fn a_sink_that_cannot_write_stops_the_run_and_says_so() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
-    for (sink, obstacle, file, cause) in [
-        ("tensorboard", "tensorboard", "tensorboard", "File exists (os error 17)"),
-        ("loss_data", "loss_data.jsonl/here", "loss_data.jsonl", "Is a directory (os error 21)"),
+    // The second one is met before the run goes on.
+    let help = "  = help: what was saved is intact; when this is mended: `statetune resume runs/DATE-tiny-ID`\n";
+    for (sink, obstacle, file, cause, help) in [
+        ("tensorboard", "tensorboard", "tensorboard", "File exists (os error 17)", help),
+        (
+            "loss_data",
+            "loss_data.jsonl/here",
+            "loss_data.jsonl",
+            "Is a directory (os error 21)",
+            "",
+        ),
     ] {
         case.write(case.only_run().join(obstacle), "in the way");
         let sinks = format!("log.sinks=[\"jsonl\", \"{sink}\"]");
         let longer = ["resume", "latest", "--set", "train.epoch_count=3", "--set", &sinks];
         let output = case.statetune(&longer);
         let message = format!(
-            "error[ST6001]: runs/DATE-tiny-ID/{file}: cannot write to the run directory\n  |\n  = note: {cause}\n"
+            "error[ST6001]: runs/DATE-tiny-ID/{file}: cannot write to the run directory\n  |\n  = note: {cause}\n{help}"
         );
         assert!(output.stderr.ends_with(&message), "{}", output.stderr);
         assert_eq!(output.code, Some(29));

@@ -9,7 +9,7 @@ use super::Changes;
 use super::cannot_watch;
 use crate::cli::{Color, ExperimentArgs, runs_dir, say};
 use crate::config::{Config, ConfigError, load};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::ExitCode;
 use crate::kernels::find_driver;
 use crate::plan::{Purpose, changes, resolve};
@@ -25,7 +25,7 @@ struct Verdict {
     settings: Option<Config>,
 }
 
-/// Checks the file now and, unless it is to be done once, after every save.
+/// Checks the file now and, unless it is to be done once, after every save, until somebody ends it.
 pub(super) fn watch(file: &Path, args: &ExperimentArgs, once: bool, color: Color) -> ExitCode {
     let folder = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -41,7 +41,10 @@ pub(super) fn watch(file: &Path, args: &ExperimentArgs, once: bool, color: Color
         say(format_args!("{}\n", message.render(color.for_stdout())));
     }
     say(format_args!("{}: {}", file.display(), verdict.word()));
-    while !once {
+    if once {
+        return verdict.exit_code();
+    }
+    loop {
         let changed = changes.wait(LONG);
         if !changed.iter().any(|path| path.file_name() == file.file_name()) {
             continue;
@@ -49,10 +52,6 @@ pub(super) fn watch(file: &Path, args: &ExperimentArgs, once: bool, color: Color
         let now = check(file, args);
         tell_changes(file, &verdict, &now, color);
         verdict = now;
-    }
-    match verdict.messages.iter().find(|_| verdict.settings.is_none()) {
-        Some(first) => ExitCode::of_message(first.code),
-        None => ExitCode::Ok,
     }
 }
 
@@ -69,6 +68,16 @@ fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
 }
 
 impl Verdict {
+    /// What `--once` ends with.
+    fn exit_code(&self) -> ExitCode {
+        let refused = self.settings.is_none();
+        let is_error = |one: &&Diagnostic| one.severity == Severity::Error;
+        match self.messages.iter().find(is_error).filter(|_| refused) {
+            Some(first) => ExitCode::of_message(first.code),
+            None => ExitCode::Ok,
+        }
+    }
+
     fn word(&self) -> &'static str {
         if self.settings.is_some() { "valid" } else { "not valid" }
     }
