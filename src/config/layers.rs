@@ -538,7 +538,7 @@ error[ST1310]: cannot read the parent file `base/../none.toml`
         write(&folder, "p7.toml", "extends = \"root.toml\"\n");
         write(&folder, "root.toml", ROOT);
         let told = refused(&folder, &Overrides::default());
-        assert!(told.starts_with("error[ST1312]: more than 8 files extend one another"), "{told}");
+        assert!(told.starts_with("error[ST1312]: more than 8 parents"), "{told}");
         assert!(told.contains("--> p7.toml:1:11\n"), "{told}");
     }
 
