@@ -46,7 +46,7 @@ pub(super) fn of_end(result: &Result<Outcome, RunError>) -> Value {
             "schema": RESULT, "status": "interrupted", "run": run, "steps": steps, "total_steps": total_steps,
         }),
         Ok(Outcome::Needless { run }) => {
-            json!({ "schema": RUN, "status": "needless", "run": run })
+            json!({ "schema": RESULT, "status": "needless", "run": run })
         }
         Err(error) => {
             let message = error.diagnostic();

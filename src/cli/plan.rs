@@ -163,7 +163,7 @@ fn apply(
 ) -> Result<String, Box<(Diagnostic, ExitCode)>> {
     let Some(proposal) = proposals.get(number) else {
         let message = match proposals.len() {
-            0 => "there are no proposals: the run fits, or nobody knows what there is".to_string(),
+            0 => "there are no proposals: nobody knows how much memory there is, or how much this run takes".to_string(),
             n => format!("there are {n} proposals, A to {}", char::from(b'A' + n as u8 - 1)),
         };
         return Err(Box::new((Diagnostic::error("ST5012", message), ExitCode::Invalid)));

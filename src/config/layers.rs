@@ -171,7 +171,7 @@ fn parent(files: &[Source]) -> Result<Option<Source>, Box<Diagnostic>> {
         return Err(Box::new(fault("ST1311", message).note("a file cannot build on itself")));
     }
     if files.len() > MOST_PARENTS {
-        let message = format!("more than {MOST_PARENTS} files extend one another");
+        let message = format!("more than {MOST_PARENTS} parents stand above one another");
         return Err(fault("ST1312", message));
     }
     let text = std::fs::read_to_string(&path).map_err(|error| {

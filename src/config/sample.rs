@@ -59,7 +59,7 @@ pub struct Probe {
     pub name: String,
     /// Regular expression that matches somewhere in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &r"\p{Emoji_Presentation}")]
+    #[schemars(example = &r"\p{Emoji_Presentation}", extend("x-default" = "whatever the answer says"))]
     pub regex: Option<String>,
     /// Whether the answer is one valid JSON value.
     #[serde(default)]

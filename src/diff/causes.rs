@@ -65,6 +65,7 @@ const RULES: &[Rule] = &[
         "turns the same text into other tokens",
     ),
     chosen_by(&["model.load_model"], Lock::WEIGHTS, &[Loss], "are those of another model"),
+    chosen_by(&["peft.init_file"], Lock::INIT, &[Loss], "gives what learns other first values"),
     rule(START, &[Loss], "gives what learns other values before the first step"),
     // Environment.
     rule("statetune", &[Batch, Loss, Update], "may compute anything otherwise"),

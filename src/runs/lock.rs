@@ -91,8 +91,10 @@ impl Lock {
     pub const WEIGHTS: &str = "weights";
     /// What the vocabulary is called among the inputs.
     pub const TOKENIZER: &str = "tokenizer";
+    /// What the file of the first values of a state is called among the inputs.
+    pub const INIT: &str = "init";
     /// Names of the inputs, as [`Lock::input`] takes them.
-    pub const INPUTS: [&str; 5] = ["data", Lock::TOKENIZER, Lock::WEIGHTS, "init", "values"];
+    pub const INPUTS: [&str; 5] = ["data", Lock::TOKENIZER, Lock::WEIGHTS, Lock::INIT, "values"];
 
     /// The lock of the run at `path`; `None` when it has none that can be read.
     pub fn load(path: &Path) -> Option<Lock> {
@@ -109,7 +111,7 @@ impl Lock {
         match name {
             "data" => self.data.iter().collect(),
             Lock::TOKENIZER => vec![&self.tokenizer],
-            "init" => self.init.iter().collect(),
+            Lock::INIT => self.init.iter().collect(),
             "values" => self.values.iter().collect(),
             _ => self.weights.iter().collect(),
         }
@@ -164,12 +166,14 @@ impl Lock {
         ]
     }
 
-    /// Weights and tokenizer, each by a name and the start of its digest. Weights are known by their tensors,
+    /// Weights, tokenizer and first values, each by a name and the start of its digest. Weights are known by their tensors,
     /// so that another file of the same ones is no other input.
     pub fn inputs(&self) -> Vec<(&'static str, String)> {
         let weights = self.fingerprint.as_ref().or(self.weights.as_ref().map(|file| &file.sha256));
         let weights = weights.map(|digest| (Lock::WEIGHTS, short(digest)));
-        weights.into_iter().chain([(Lock::TOKENIZER, short(&self.tokenizer.sha256))]).collect()
+        let init = self.init.as_ref().map(|file| (Lock::INIT, short(&file.sha256)));
+        let tokenizer = (Lock::TOKENIZER, short(&self.tokenizer.sha256));
+        weights.into_iter().chain([tokenizer]).chain(init).collect()
     }
 
     /// The file's text.
