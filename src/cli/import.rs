@@ -40,15 +40,16 @@ pub(super) fn import(args: &ImportArgs, color: Color) -> ExitCode {
             }
             ExitCode::Ok
         }
-        Err((code, fault)) => {
+        Err(refusal) => {
+            let (code, fault) = *refusal;
             show(&fault, color);
             code
         }
     }
 }
 
-fn try_import(args: &ImportArgs) -> Result<Imported, (ExitCode, Diagnostic)> {
-    let invalid = |code, message| (ExitCode::Invalid, Diagnostic::error(code, message));
+fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>> {
+    let invalid = |code, message| Box::new((ExitCode::Invalid, Diagnostic::error(code, message)));
     let script = args.script.display();
     let text = std::fs::read_to_string(&args.script)
         .map_err(|error| invalid("ST0401", format!("cannot read `{script}`: {error}")))?;
@@ -56,22 +57,23 @@ fn try_import(args: &ImportArgs) -> Result<Imported, (ExitCode, Diagnostic)> {
     let is_yaml = args.script.extension().is_some_and(|end| end == "yaml" || end == "yml");
     let imported = if is_yaml { from_infctx(&text, &name) } else { from_script(&text, &name) };
     let imported = imported.map_err(|error| {
-        let (code, fault) = invalid("ST0402", format!("cannot import `{script}`: {error}"));
-        match error {
-            ImportError::Merges => (code, fault),
-            _ => (code, fault.help("`statetune init` begins an experiment with questions")),
-        }
+        let (code, fault) = *invalid("ST0402", format!("cannot import `{script}`: {error}"));
+        let fault = match error {
+            ImportError::Merges => fault,
+            _ => fault.help("`statetune init` begins an experiment with questions"),
+        };
+        Box::new((code, fault))
     })?;
     if let Some(out) = &args.out {
         write_new(out, &imported.toml).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 let (code, fault) =
-                    invalid("ST0403", format!("`{}` exists already", out.display()));
-                (code, fault.help("choose another `--out`; nothing is overwritten"))
+                    *invalid("ST0403", format!("`{}` exists already", out.display()));
+                Box::new((code, fault.help("choose another `--out`; nothing is overwritten")))
             }
             _ => {
                 let message = format!("cannot write `{}`: {error}", out.display());
-                (ExitCode::Disk, Diagnostic::error("ST0404", message))
+                Box::new((ExitCode::Disk, Diagnostic::error("ST0404", message)))
             }
         })?;
     }

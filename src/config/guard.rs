@@ -24,6 +24,7 @@ pub struct Guard {
 /// What happens where numbers are not finite.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Nonfinite {
     /// The run stops before anything is saved.
     #[default]

@@ -37,6 +37,7 @@ impl Sweep {
 /// How members are made of the values of axes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum SweepMode {
     /// Every value of each axis with every value of all others.
     Grid,

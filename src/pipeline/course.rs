@@ -157,11 +157,9 @@ impl Course<'_, '_> {
                 self.save(done, is_best)?;
                 saved = true;
             }
-        } else if every > 0 && position.steps.is_multiple_of(every) {
-            if self.evaluate(position)? {
-                self.save(done, true)?;
-                saved = true;
-            }
+        } else if every > 0 && position.steps.is_multiple_of(every) && self.evaluate(position)? {
+            self.save(done, true)?;
+            saved = true;
         }
         self.obey(done, &mut saved)?;
 

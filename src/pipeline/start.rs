@@ -107,7 +107,7 @@ impl Start {
     /// # Errors
     /// When an unfinished run of the same identity cannot be opened.
     pub(super) fn settle(self, plan: &Plan, identity: &str) -> Result<Settled, RunError> {
-        let Start::Needed { resume } = self else { return Ok(Settled::Start(self)) };
+        let Start::Needed { resume } = self else { return Ok(Settled::Start(Box::new(self))) };
         let same = |run: &PathBuf| {
             let record = RunRecord::load(run).ok()?;
             (record.identity.as_deref() == Some(identity)).then(|| (run.clone(), record.status))
@@ -122,14 +122,14 @@ impl Start {
             Some((run, _)) => {
                 let checkpoint = checkpoints(run).pop();
                 let run = RunDir::open(run)?;
-                Ok(Settled::Start(Start::Continue {
+                Ok(Settled::Start(Box::new(Start::Continue {
                     run,
                     checkpoint,
                     accept: Vec::new(),
                     drop_samples: Vec::new(),
-                }))
+                })))
             }
-            None => Ok(Settled::Start(Start::of_plan(plan)?)),
+            None => Ok(Settled::Start(Box::new(Start::of_plan(plan)?))),
         }
     }
 
@@ -322,7 +322,7 @@ fn then_and_now(name: &str, was: &Lock, now: &Lock) -> String {
 /// What came of the question whether a run is needed.
 pub(super) enum Settled {
     /// It begins, or goes on.
-    Start(Start),
+    Start(Box<Start>),
     /// This finished run has computed the same.
     Needless(PathBuf),
 }

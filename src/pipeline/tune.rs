@@ -64,7 +64,7 @@ pub fn run(
     let lock = Lock { values: start.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
     let identity = lock.identity(&settings_of_numbers(plan.config()));
     let start = match start.settle(plan, &identity)? {
-        Settled::Start(start) => start,
+        Settled::Start(start) => *start,
         Settled::Needless(run) => return Ok(Outcome::Needless { run }),
     };
     let changed = start.check_lock(plan, &lock)?;

@@ -12,15 +12,18 @@ Usage: statetune [OPTIONS] <COMMAND>
 Commands:
   init         Write a first experiment from five questions
   check        Check an experiment file without running it
+  explain      Explain a message code or a key of the experiment file
   config       Show, complete, shorten and compare the settings of experiment files
   watch        See how a run is getting on, or check an experiment file on every save
   ctl          Ask a live run to save, sample, evaluate, stop, or become longer
   diff         Compare runs, down to the first step in which they part and the reason for it
   report       Write one HTML page about a run, or about several laid over each other
+  runs         List stored runs, look at them, mark, remove, pack them
   import       Make an experiment file of a script of another trainer
   presets      List models, templates and recipes, and show what they stand for
   schema       Print the JSON Schema of experiment files
   run          Run an experiment: prepare its data, train, sample, write a run directory
+  sweep        Run an experiment once for each combination of some values
   resume       Go on with a run that was stopped, killed or made longer, bit for bit
   verify       Run the first steps of a run again, and compare them with its record
   plan         Say what a run would do and need: steps, documents, rates, memory, time

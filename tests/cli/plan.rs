@@ -131,20 +131,3 @@ error[ST2170]: `decay_share` has no meaning without `lr_schedule = \"wsd\"`
     let wsd = "lr_schedule = \"wsd\"\nlr_init = 1.0\ndecay_share = 0.5";
     Case::new().with(STATE, "lr_init = 1.0", wsd).statetune(&["run", STATE]).is_done();
 }
-
-#[test]
-fn a_rate_far_from_the_usual_is_mentioned() {
-    let case = Case::new().with(STATE, "lr_init = 1.0", "lr_init = 1e-5");
-    case.statetune(&["check", STATE]).succeeds(
-        "state.toml: valid",
-        "\
-warning[ST2301]: `lr_init = 1e-5` is 100,000 times below the usual start for state tuning
-  --> state.toml:24:11
-   |
-24 | lr_init = 1e-5
-   |           ^^^^ typical: 1.0 falling to 0.01, 10 warmup steps
-   |
-   = note: at this rate a state entry moves by at most about 4.0e-5 over the planned 4 steps
-   = note: published recipes disagree; two short runs with other rates settle it",
-    );
-}

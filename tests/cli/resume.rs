@@ -245,7 +245,7 @@ fn an_early_end_within_a_mini_epoch_has_its_product() {
         "ended after step {steps}: no evaluation was better for as long as `eval.patience` says\n"
     );
     assert!(steps < 8 && output.stdout.contains(&ended), "{output:?}");
-    let file = |name: String| TensorFile::open(&case.path(run.join(name))).expect("a file");
+    let file = |name: String| TensorFile::open(case.path(run.join(name))).expect("a file");
     let product = file("export/rwkv-0.pth".to_string());
     let saved = file(format!("ckpt/step-{steps:07}/trainable.safetensors"));
     let name = "blocks.1.att.time_state";

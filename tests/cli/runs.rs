@@ -103,7 +103,7 @@ fn steps_under_other_settings_leave_no_identity() {
     assert_eq!(whole.as_str().map(str::len), Some(64));
     // The same steps from a checkpoint on are the same run, more of them are not.
     case.statetune(&["run", STATE, "--set", "train.epoch_begin=1"]).is_done();
-    let branch = new_run(&case, &[run.clone()]);
+    let branch = new_run(&case, std::slice::from_ref(&run));
     assert_eq!(identity(&case, &branch), whole);
     let longer = ["resume", &id(&branch), "--set", "train.epoch_count=3"];
     case.statetune(&longer).is_done();
@@ -124,7 +124,7 @@ fn a_run_like_another() {
     let first = case.only_run();
     fs::remove_file(case.path(STATE)).expect("removed");
     case.statetune(&["run", "--like", "latest"]).is_done();
-    let second = new_run(&case, &[first.clone()]);
+    let second = new_run(&case, std::slice::from_ref(&first));
     assert_eq!(identity(&case, &second), identity(&case, &first));
     assert!(case.read(second.join("resolved.toml")).contains("ctx_len = 48"));
     let both = case.statetune(&["run", STATE, "--like", "latest"]);
@@ -189,7 +189,7 @@ fn a_list_of_runs() {
     let sets = ["schedule.lr_init=0.5", "train.micro_bsz=2", "tags=['two', 'x']", "name=other"];
     let sets = sets.map(|set| ["--set", set]).concat();
     case.statetune(&[&["run", STATE][..], &sets].concat()).is_done();
-    let second = new_run(&case, &[first.clone()]);
+    let second = new_run(&case, std::slice::from_ref(&first));
     let failed = case.statetune(&["run", FULL, "--set", "schedule.lr_init=1e300"]);
     assert_eq!(failed.code, Some(24), "{failed:?}");
     let third = new_run(&case, &[first.clone(), second.clone()]);
@@ -305,7 +305,7 @@ fn what_nobody_needs_is_removed() {
     let done = case.only_run();
     case.write(done.join("ckpt/best"), "epoch-0001\n"); // not the newest
     assert_eq!(case.statetune(&["run", FULL, "--set", "schedule.lr_init=1e300"]).code, Some(24));
-    let failed = new_run(&case, &[done.clone()]);
+    let failed = new_run(&case, std::slice::from_ref(&done));
     let before = case.list(done.join("ckpt"));
     let told = case.statetune(&["runs", "prune"]);
     told.is_done();

@@ -81,9 +81,9 @@ impl Condition {
 ///
 /// # Errors
 /// The message.
-pub(super) fn check_keys<'a>(
+pub(super) fn check_keys(
     conditions: &[Condition],
-    sort: Option<&'a str>,
+    sort: Option<&str>,
     rows: &[Row],
 ) -> Result<(), Box<Diagnostic>> {
     let known =
