@@ -97,7 +97,10 @@ impl Start {
                 .map_err(|source| WeightsError::Read { path: path.clone(), source });
             return Ok(Some(LockedFile::new(&path, sha256.map_err(LoadCheckpointError::from)?)));
         }
-        let recorded = self.continued().and_then(|(run, _)| Lock::load(run));
+        let recorded = match self {
+            Start::Again { run, .. } => Lock::load(run),
+            _ => self.continued().and_then(|(run, _)| Lock::load(run)),
+        };
         Ok(recorded.and_then(|lock| lock.values))
     }
 

@@ -96,6 +96,7 @@ fn the_run_directory() {
         [
             "schema",
             "status",
+            "identity",
             "steps",
             "total_steps",
             "val_before",

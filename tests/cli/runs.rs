@@ -373,6 +373,7 @@ fn a_packed_run_comes_back_whole() {
 }
 
 /// The program in the background, until a checkpoint of its run exists.
+#[expect(clippy::zombie_processes, reason = "its caller ends it and waits for it")]
 fn running(case: &Case, arguments: &[&str]) -> (Child, PathBuf) {
     let known = case.runs();
     let child = Command::new(env!("CARGO_BIN_EXE_statetune"))
