@@ -1,7 +1,7 @@
 //! Weights on the Hugging Face hub: `hf://OWNER/REPO/FILE`, or `hf://OWNER/REPO@REVISION/FILE`.
 //!
 //! Files are kept where all programs of that hub keep them (`HF_HOME`, else `~/.cache/huggingface`), so that
-//! what another program has fetched is not fetched again. Nothing here touches the network except [`fetch`].
+//! what another program has fetched is not fetched again. Nothing here touches the network except [`HubFile::fetch`].
 
 use std::fs;
 use std::io;

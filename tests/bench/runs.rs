@@ -25,11 +25,11 @@ fn write_run(runs: &Path, i: u64, metrics: &Path, experiment: &Path) {
     let loaded = load(experiment, &Overrides { set, ..Overrides::default() }).expect("valid");
     fs::write(run.join(StoredRun::SETTINGS), resolved_toml(&loaded)).expect("a file");
     let time = format!("2026-11-24T{:02}:{:02}:00.000+00:00", i / 60, i % 60);
-    let status = if i % 10 == 0 { "running" } else { "done" };
+    let status = if i.is_multiple_of(10) { "running" } else { "done" };
     let mut record = json!({
         "schema": RunRecord::SCHEMA,
         "status": status,
-        "steps": if i % 10 == 0 { 5000 } else { LINES },
+        "steps": if i.is_multiple_of(10) { 5000 } else { LINES },
         "total_steps": LINES,
         "val_before": 4.0,
         "val_loss": 2.0,
