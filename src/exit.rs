@@ -1,7 +1,9 @@
 //! What the process exits with: a public contract for scripts.
 
+use clap::ValueEnum;
+
 /// An exit code and what it means.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum ExitCode {
     /// Done.
     Ok = 0,
@@ -46,32 +48,30 @@ impl ExitCode {
             _ => ExitCode::Invalid,
         }
     }
-}
 
-impl ExitCode {
     /// What a process of this program exited with; a number that none of them has is a defect.
     pub fn of_number(number: i32) -> ExitCode {
-        let all = [
-            Self::Ok,
-            Self::AnswerNo,
-            Self::Invalid,
-            Self::Data,
-            Self::Model,
-            Self::OutOfMemory,
-            Self::Diverged,
-            Self::Device,
-            Self::RunBusy,
-            Self::ResumeRefused,
-            Self::MountRefused,
-            Self::Disk,
-            Self::Interrupted,
-        ];
-        all.into_iter().find(|code| *code as i32 == number).unwrap_or(Self::Bug)
+        let mut all = Self::value_variants().iter();
+        all.find(|code| **code as i32 == number).copied().unwrap_or(Self::Bug)
     }
 }
 
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_known_by_its_number() {
+        for &code in ExitCode::value_variants() {
+            assert_eq!(ExitCode::of_number(code as i32), code);
+        }
+        assert_eq!(ExitCode::of_number(22), ExitCode::WontFit);
+        assert_eq!(ExitCode::of_number(3), ExitCode::Bug);
     }
 }

@@ -229,10 +229,6 @@ fn label(name: &str) -> String {
     format!("  {name:10}")
 }
 
-fn count(n: u64) -> String {
-    grouped(n as usize)
-}
-
 fn print(forecast: &Forecast, warning: Option<&Diagnostic>) {
     let fact = |name: &str, text: String| say(format_args!("{}{text}", label(name)));
     let Forecast { model, settings, trains, .. } = forecast;
@@ -244,12 +240,12 @@ fn print(forecast: &Forecast, warning: Option<&Diagnostic>) {
         model.version,
         model.n_layer,
         model.n_embd,
-        count(model.parameters.unsigned_abs()),
+        grouped(model.parameters.unsigned_abs()),
         settings.precision
     ));
     fact("device", format!("{}, op {}", settings.device, settings.op));
     let percent = trains.share * 100.0;
-    fact("trains", format!("{} numbers, {percent:.2} % of the model", count(trains.numbers)));
+    fact("trains", format!("{} numbers, {percent:.2} % of the model", grouped(trains.numbers)));
     match &forecast.data {
         Some(data) => print_data(data, settings.ctx_len, &fact),
         None => fact(
@@ -320,8 +316,8 @@ fn print(forecast: &Forecast, warning: Option<&Diagnostic>) {
 
 fn print_data(data: &DataFacts, ctx_len: u32, fact: &impl Fn(&str, String)) {
     let DataFacts { documents, copies, held_out, samples_per_pass, longest, .. } = *data;
-    let (documents, held_out) = (count(documents), count(held_out));
-    let per_pass = count(samples_per_pass);
+    let (documents, held_out) = (grouped(documents), grouped(held_out));
+    let per_pass = grouped(samples_per_pass);
     fact(
         "data",
         format!("{documents} documents, {held_out} held out, {per_pass} samples in a pass"),
@@ -333,16 +329,16 @@ fn print_data(data: &DataFacts, ctx_len: u32, fact: &impl Fn(&str, String)) {
         "coverage",
         format!(
             "{} steps x {} = {} samples: {:.0} % of {} copies, each document {:.2} times",
-            count(data.steps),
+            grouped(data.steps),
             data.samples_per_step,
-            count(samples),
+            grouped(samples),
             100.0 * (1.0 - data.unseen),
-            count(copies),
+            grouped(copies),
             data.exposures
         ),
     );
     let DataFacts { learned, tokens, .. } = *data;
-    fact("learning", format!("{} of {} tokens carry loss", count(learned), count(tokens)));
+    fact("learning", format!("{} of {} tokens carry loss", grouped(learned), grouped(tokens)));
 }
 
 /// The curve, and some of its rates.

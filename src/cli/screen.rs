@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 use tch::Device;
 
 use super::keys::Keyboard;
+use super::progress_line::{ProgressLine, epoch, eta, resident_bytes};
 use super::run::{ProgressStyle, RunFormat};
-use super::standing::{Standing, epoch, eta, resident_bytes};
 use super::{events, say, tell};
 use crate::kernels::peak_gpu_bytes;
 use crate::pipeline::{Counted, Progress};
@@ -34,7 +34,7 @@ pub(super) struct Screen {
     keyboard: Keyboard,
     bar: Option<ProgressBar>,
     keys: &'static str,
-    standing: Standing,
+    progress: ProgressLine,
     epoch_steps: u64,
     /// When this process began to train, and the steps that an earlier one had done.
     began: Option<Instant>,
@@ -64,7 +64,7 @@ impl Screen {
             keyboard,
             bar: None,
             keys: NO_KEYS,
-            standing: Standing::default(),
+            progress: ProgressLine::default(),
             epoch_steps: 1,
             began: None,
             resumed: 0,
@@ -89,7 +89,7 @@ impl Screen {
             Progress::Warning(warning) => self.line(&format!("{}\n", warning.render(false))),
             Progress::Started { run, facts, steps, epoch_steps } => {
                 self.run = Some(run.to_path_buf());
-                self.standing.steps = Some(steps);
+                self.progress.steps = Some(steps);
                 self.epoch_steps = epoch_steps;
                 self.line(&format!("run     {}", run.display()));
                 for (label, text) in facts {
@@ -100,18 +100,18 @@ impl Screen {
                 self.resumed = steps;
                 self.line(&format!("goes on after step {steps}"));
             }
-            Progress::Extended { steps } => self.standing.steps = Some(steps),
+            Progress::Extended { steps } => self.progress.steps = Some(steps),
             Progress::Begins => self.begin(),
             Progress::Step { done, loss, lr } => self.step(done, loss, lr),
             Progress::Interval(metrics) => {
-                self.standing.speed = Some(metrics.positions_per_s);
-                self.standing.memory = self.memory();
+                self.progress.speed = Some(metrics.positions_per_s);
+                self.progress.memory = self.memory();
                 match &self.bar {
                     Some(_) => self.draw(),
                     None => {
-                        let mut standing = self.standing;
-                        standing.loss = Some(metrics.loss);
-                        self.line(&standing.to_string());
+                        let mut progress = self.progress;
+                        progress.loss = Some(metrics.loss);
+                        self.line(&progress.to_string());
                     }
                 }
             }
@@ -124,7 +124,7 @@ impl Screen {
                     None => format!("after step {steps}"),
                 };
                 if let Some(val_loss) = val_loss {
-                    self.standing.val.add(val_loss);
+                    self.progress.val.add(val_loss);
                     self.line(&format!("held-out loss {val_loss:.4} {when}"));
                 }
                 for probe in probes {
@@ -143,7 +143,7 @@ impl Screen {
     /// The first step is about to be computed: what came before says nothing about the time that is left.
     fn begin(&mut self) {
         self.began = Some(Instant::now());
-        self.standing.step = self.resumed;
+        self.progress.step = self.resumed;
         if self.style != ProgressStyle::Bar {
             return;
         }
@@ -158,21 +158,21 @@ impl Screen {
     }
 
     fn step(&mut self, done: u64, loss: f64, lr: f64) {
-        let standing = &mut self.standing;
-        standing.step = done;
-        standing.loss = Some(loss);
-        standing.lr = Some(lr);
-        let steps = standing.steps.unwrap_or(done);
-        standing.epoch = Some(epoch(done, self.epoch_steps, steps));
+        let progress = &mut self.progress;
+        progress.step = done;
+        progress.loss = Some(loss);
+        progress.lr = Some(lr);
+        let steps = progress.steps.unwrap_or(done);
+        progress.epoch = Some(epoch(done, self.epoch_steps, steps));
         let elapsed = self.began.map_or(Duration::ZERO, |began| began.elapsed());
-        standing.eta = eta(elapsed, done - self.resumed, steps.saturating_sub(done));
+        progress.eta = eta(elapsed, done - self.resumed, steps.saturating_sub(done));
         self.draw();
     }
 
     /// Draws the line, the probes under it, and what can be typed.
     fn draw(&self) {
         let Some(bar) = &self.bar else { return };
-        let mut lines = vec![self.standing.to_string()];
+        let mut lines = vec![self.progress.to_string()];
         if !self.counted.is_empty() {
             let counted: Vec<String> = self.counted.iter().map(Counted::to_string).collect();
             lines.push(format!("  {}", counted.join("   ")));
@@ -190,7 +190,7 @@ impl Screen {
     pub(super) fn close(&mut self) {
         self.keyboard.close();
         if let Some(bar) = self.bar.take() {
-            bar.set_message(self.standing.to_string());
+            bar.set_message(self.progress.to_string());
             bar.abandon();
         }
     }

@@ -52,7 +52,7 @@ pub enum DataError {
         file: PathBuf,
     },
     /// There are more documents than can be counted.
-    #[error("there are more than {} documents", grouped(u32::MAX as usize))]
+    #[error("there are more than {} documents", grouped(u32::MAX.into()))]
     TooManyDocuments,
     /// A file of token ids contradicts itself or its format.
     #[error("`{}` {fault}", file.display())]
@@ -171,7 +171,7 @@ pub enum DataError {
         ctx_len: usize,
     },
     /// The loss mask selects nothing in some documents.
-    #[error("{} of {} documents would teach nothing", grouped(others + 1), grouped(*documents))]
+    #[error("{} of {} documents would teach nothing", grouped(*others as u64 + 1), grouped(*documents as u64))]
     NothingLearned {
         /// The first such document.
         document: Origin,
@@ -377,7 +377,7 @@ impl DataError {
                 let diagnostic = match others {
                     0 => diagnostic,
                     1 => diagnostic.note("1 other document is none either"),
-                    n => diagnostic.note(format!("{} others are none either", grouped(*n))),
+                    n => diagnostic.note(format!("{} others are none either", grouped(*n as u64))),
                 };
                 diagnostic
                     .note("JSON holds text alone, and nothing is replaced silently")
@@ -398,7 +398,7 @@ impl DataError {
                 let diagnostic = match others {
                     0 => diagnostic,
                     1 => diagnostic.note("1 other document is too long as well"),
-                    n => diagnostic.note(format!("{} others are too long as well", grouped(*n))),
+                    n => diagnostic.note(format!("{} others are too long as well", grouped(*n as u64))),
                 };
                 diagnostic
                     .help("raise `train.ctx_len`")
@@ -455,7 +455,7 @@ impl OtherLines {
         let fine = match self.fine {
             0 => None,
             1 => Some("1 other line is fine".to_owned()),
-            n => Some(format!("{} other lines are fine", grouped(n))),
+            n => Some(format!("{} other lines are fine", grouped(n as u64))),
         };
         let numbers: Vec<String> = self.first.iter().map(usize::to_string).collect();
         let numbers = numbers.join(", ");
@@ -463,7 +463,7 @@ impl OtherLines {
         let same = match self.same {
             0 => None,
             1 => Some(format!("1 more has the same problem ({numbers})")),
-            n => Some(format!("{} more have the same problem ({numbers}{etc})", grouped(n))),
+            n => Some(format!("{} more have the same problem ({numbers}{etc})", grouped(n as u64))),
         };
         let parts: Vec<String> = [fine, same].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join("; "))
@@ -514,7 +514,7 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
                 .counts
                 .iter()
                 .take(8)
-                .map(|(word, n)| format!("{word} {}", grouped(*n as usize)));
+                .map(|(word, n)| format!("{word} {}", grouped(*n as u64)));
             let counts: Vec<String> = counts.collect();
             let diagnostic = diagnostic
                 .label(format!("no `{}` turn, so every token is masked", answer.trim()))
@@ -580,7 +580,7 @@ fn and_other_bytes(n: usize) -> String {
 }
 
 /// Decimal digits with a comma at every thousand.
-pub fn grouped(n: usize) -> String {
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -602,7 +602,7 @@ mod tests {
         let cases =
             [(0, "0"), (999, "999"), (1000, "1,000"), (4093, "4,093"), (1234567, "1,234,567")];
         for (n, text) in cases {
-            assert_eq!(grouped(n), text);
+            assert_eq!(grouped(n as u64), text);
         }
     }
 

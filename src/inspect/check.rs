@@ -332,8 +332,8 @@ impl<'a> Check<'a> {
                 let message = format!(
                     "`{}` opens turns in {} of {} documents, but is no role of the template `{}`",
                     opening.trim(),
-                    grouped(with as usize),
-                    grouped(documents as usize),
+                    grouped(with),
+                    grouped(documents),
                     template.name
                 );
                 origin

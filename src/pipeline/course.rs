@@ -174,12 +174,7 @@ impl Course<'_, '_> {
         } else {
             return Ok(ControlFlow::Continue(self.options.epoch_count));
         };
-        if !saved {
-            if matches!(self.ended, Ended::Patience | Ended::Goal) {
-                self.export(position)?;
-            }
-            self.save(done, false)?;
-        }
+        self.save_once(done, &mut saved)?;
         Ok(ControlFlow::Break(()))
     }
 

@@ -16,22 +16,21 @@ pub(super) fn warning(
     if coverage.unseen == 0.0 {
         return None;
     }
-    let count = |n: u64| grouped(n as usize);
     let Coverage { documents, samples, samples_per_pass, unseen, .. } = *coverage;
     let percent = unseen * 100.0;
     let message = format!("with these steps, {percent:.0} % of the data is never seen");
     let steps = samples / samples_per_step;
     let copies = match copies / documents {
-        0 | 1 => format!("{} documents", count(documents)),
-        repeats => format!("{} documents x {repeats} repeats", count(documents)),
+        0 | 1 => format!("{} documents", grouped(documents)),
+        repeats => format!("{} documents x {repeats} repeats", grouped(documents)),
     };
     let pass = samples_per_pass.div_ceil(samples_per_step);
     let warning = Diagnostic::warning("ST2401", message)
         .note(format!(
             "{} steps x {samples_per_step} samples = {} of {} training samples ({copies})",
-            count(steps),
-            count(samples),
-            count(samples_per_pass)
+            grouped(steps),
+            grouped(samples),
+            grouped(samples_per_pass)
         ))
         .note("a mini-epoch is a saving interval, not a pass over the data")
         .help(format!(

@@ -14,7 +14,7 @@ use tch::{Cuda, Device, Kind, Tensor};
 
 use super::RunError;
 use super::forecast::Outlook;
-use super::tune::step_options;
+use super::watchdog::median;
 use crate::data::Batch;
 use crate::forecast::{Forecast, ModelFacts, Settings, Time};
 use crate::kernels::allow_tf32;
@@ -23,7 +23,7 @@ use crate::optim::Adam;
 use crate::peft::{Method, StateTuning, Tuning};
 use crate::plan::{PeftPlan, Plan};
 use crate::runs::{Metrics, RunDirError, all_runs};
-use crate::train::{LossScaler, Trainer};
+use crate::train::{LossScaler, StepOptions, Trainer};
 
 /// Blocks of the two models that are measured.
 const BLOCKS: [i64; 2] = [2, 5];
@@ -48,7 +48,7 @@ pub(super) fn known(
         basis,
     };
     let speeds = speeds_of_runs(&outlook.plan.runs_dir, &json!(model), &json!(settings));
-    if let Some(middle) = median(speeds.clone()) {
+    if let Some(middle) = median(speeds.iter().copied()) {
         let plural = if speeds.len() == 1 { "run" } else { "runs" };
         let basis = format!("from {} {plural} of this shape on this device", speeds.len());
         return Some(time(positions / middle, basis));
@@ -57,11 +57,6 @@ pub(super) fn known(
     let measured: Value = serde_json::from_slice(&text).ok()?;
     let step_secs = measured["step_secs"].as_f64()?;
     Some(time(step_secs, "measured on this device with models of fewer layers".to_string()))
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 /// Positions a second of each run whose forecast has this model and these settings.
@@ -75,7 +70,7 @@ fn speeds_of_runs(runs_dir: &Path, model: &Value, settings: &Value) -> Vec<f64> 
         let text = fs::read_to_string(run.join(Metrics::FILE)).ok()?;
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Metrics>(line).ok());
         // The first interval warms up.
-        median(lines.skip(1).map(|line| line.positions_per_s).collect())
+        median(lines.skip(1).map(|line| line.positions_per_s))
     };
     all_runs(runs_dir).into_iter().filter_map(speed).collect()
 }
@@ -131,7 +126,7 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
         adam: Adam::new(method.parameters(), plan.adam),
         scaler: LossScaler::for_kind(plan.kind),
         method: method.as_ref(),
-        options: step_options(plan),
+        options: StepOptions::of_plan(plan),
     };
     let (tokens, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.into(), 1.0));
     let batch = || batch(train.micro_bsz.into(), tokens as i64, learned, outlook.shape.vocab_size);

@@ -331,16 +331,6 @@ pub(super) fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
     }
 }
 
-pub(super) fn step_options(plan: &Plan) -> StepOptions {
-    let train = &plan.config().train;
-    StepOptions {
-        head_chunk: train.head_chunk.into(),
-        grad_cp: train.grad_cp,
-        l2wrap: train.l2wrap,
-        gradient_clip_val: plan.gradient_clip_val,
-    }
-}
-
 /// Facts as the record of the run holds them.
 fn known_facts(facts: &[(&'static str, String)]) -> Vec<Fact> {
     let fact =

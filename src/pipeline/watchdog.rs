@@ -41,7 +41,8 @@ impl Watchdog {
     /// `multiple` of that (0: never) and that of the step before was not.
     pub(super) fn add(&mut self, loss: f64, grad_norm: f64, multiple: f64) -> Option<f64> {
         let was_spike = self.is_spike;
-        let median = (self.losses.len() >= FEWEST).then(|| median(&self.losses));
+        let is_known = self.losses.len() >= FEWEST;
+        let median = median(self.losses.iter().copied()).filter(|_| is_known);
         let above = median.filter(|median| multiple > 0.0 && loss > multiple * median);
         self.is_spike = above.is_some();
         keep(&mut self.losses, loss, WINDOW);
@@ -68,10 +69,11 @@ fn keep(window: &mut VecDeque<f64>, value: f64, len: usize) {
     window.push_back(value);
 }
 
-fn median(values: &VecDeque<f64>) -> f64 {
-    let mut sorted: Vec<f64> = values.iter().copied().collect();
+/// The middle of these values, the upper one of two; `None` for none.
+pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+    sorted.get(sorted.len() / 2).copied()
 }
 
 /// A number for people: three digits, or what it is instead of one.

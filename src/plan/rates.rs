@@ -29,7 +29,7 @@ pub(super) fn check(faults: &mut Faults<'_>) {
         return;
     }
     let times = match factor < 1e9 {
-        true => grouped(factor.round() as usize),
+        true => grouped(factor.round() as u64),
         false => format!("{factor:.0e}"),
     };
     let direction = if rate < usual { "below" } else { "above" };
@@ -43,7 +43,7 @@ pub(super) fn check(faults: &mut Faults<'_>) {
             Some(format!(
                 "at this rate a state entry moves by at most about {} over the planned {} steps",
                 rate * steps as f64,
-                grouped(steps as usize)
+                grouped(steps)
             ))
         }
         (Peft::State(_), _) if rate < usual => {

@@ -104,16 +104,15 @@ fn method(story: &Story) -> Option<String> {
 /// How much of the data the run sees.
 fn coverage(story: &Story) -> Option<String> {
     let coverage = story.coverage?;
-    let count = |n: u64| grouped(n as usize);
     let seen = match coverage.unseen {
         0.0 => String::new(),
         unseen => format!("; {:.0} % never seen", unseen * 100.0),
     };
     Some(format!(
         "{} samples, {} in a pass over {} documents, each seen {:.2} times{seen}",
-        count(coverage.samples),
-        count(coverage.samples_per_pass),
-        count(coverage.documents),
+        grouped(coverage.samples),
+        grouped(coverage.samples_per_pass),
+        grouped(coverage.documents),
         coverage.exposures
     ))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 
 use super::lines::read_lines;
-use super::{Event, EventLine, Metrics, SampleLine, Status, StoredRun, is_busy};
+use super::{Event, EventLine, Metrics, SampleLine, Standing, Status, StoredRun, is_busy};
 
 /// How a run stands, told by its lock and its status.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,6 +22,17 @@ pub enum Life {
     Ended(Status),
     /// Its last process was killed: the status is still running, but nobody holds the lock.
     Killed,
+}
+
+impl Life {
+    /// How it stands, without what is said about it.
+    pub fn standing(&self) -> Standing {
+        match self {
+            Life::Live { .. } => Standing::Running,
+            Life::Ended(status) => Standing::of(status, true),
+            Life::Killed => Standing::Killed,
+        }
+    }
 }
 
 /// How the run at `path` stands.

@@ -73,6 +73,18 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// That of a run with this status, which a process holds or not.
+    pub(super) fn of(status: &Status, is_held: bool) -> Standing {
+        match status {
+            Status::Running { .. } if is_held => Standing::Running,
+            Status::Running { .. } => Standing::Killed,
+            Status::Done => Standing::Done,
+            Status::Interrupted => Standing::Interrupted,
+            Status::Failed { .. } => Standing::Failed,
+            Status::Diverged { .. } => Standing::Diverged,
+        }
+    }
+
     /// As it is shown and written in conditions.
     pub fn name(self) -> &'static str {
         match self {
@@ -128,14 +140,7 @@ impl StoredRun {
     }
 
     fn new(path: &Path, record: RunRecord, busy: bool) -> StoredRun {
-        let standing = match record.status {
-            Status::Running { .. } if busy => Standing::Running,
-            Status::Running { .. } => Standing::Killed,
-            Status::Done => Standing::Done,
-            Status::Interrupted => Standing::Interrupted,
-            Status::Failed { .. } => Standing::Failed,
-            Status::Diverged { .. } => Standing::Diverged,
-        };
+        let standing = Standing::of(&record.status, busy);
         StoredRun { path: path.to_path_buf(), record, standing }
     }
 

@@ -96,6 +96,18 @@ impl Case {
         serde_json::from_str(&self.read(name)).expect("JSON")
     }
 
+    /// The lines of `metrics.jsonl` of a run without what depends on the machine's speed.
+    pub fn metrics(&self, run: &Path) -> Vec<Value> {
+        let mut lines = self.lines(run.join("metrics.jsonl"));
+        for line in &mut lines {
+            for key in ["positions_per_s", "data_wait"] {
+                let time = line.as_object_mut().and_then(|line| line.shift_remove(key));
+                assert!(time.is_some_and(|time| time.is_number()), "{key}");
+            }
+        }
+        lines
+    }
+
     /// The names in a folder, sorted; none when it does not exist.
     pub fn list(&self, folder: impl AsRef<Path>) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };

@@ -37,16 +37,7 @@ pub fn same_numbers(case: &Case, one: &Path, other: &Path, checkpoint: &str) {
         });
         assert!(one == other, "{file} differs");
     }
-    let metrics = |run: &Path| {
-        let mut lines = case.lines(run.join("metrics.jsonl"));
-        for line in &mut lines {
-            let line = line.as_object_mut().expect("an object");
-            line.remove("positions_per_s");
-            line.remove("data_wait");
-        }
-        lines
-    };
-    assert!(metrics(one) == metrics(other), "metrics.jsonl differs");
+    assert!(case.metrics(one) == case.metrics(other), "metrics.jsonl differs");
 }
 
 /// The program in the background.

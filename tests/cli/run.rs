@@ -19,18 +19,6 @@ fn time_states() -> [String; 2] {
     ["blocks.0.att.time_state", "blocks.1.att.time_state"].map(str::to_string)
 }
 
-/// The lines of `metrics.jsonl` without what depends on the machine's speed.
-fn metrics(case: &Case, run: &Path) -> Vec<Value> {
-    let mut lines = case.lines(run.join("metrics.jsonl"));
-    for line in &mut lines {
-        for key in ["positions_per_s", "data_wait"] {
-            let time = line.as_object_mut().and_then(|line| line.shift_remove(key));
-            assert!(time.is_some_and(|time| time.is_number()), "{key}");
-        }
-    }
-    lines
-}
-
 #[test]
 fn what_is_printed() {
     Case::new().statetune(&["run", STATE]).succeeds(
@@ -128,7 +116,7 @@ fn the_run_directory() {
     let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(names, ["start", "eval", "eval", "save", "eval", "save", "end"]);
     let steps: Vec<Value> =
-        metrics(&case, &run).into_iter().map(|line| line["step"].clone()).collect();
+        case.metrics(&run).into_iter().map(|line| line["step"].clone()).collect();
     assert_eq!(steps, [1, 2, 3, 4]);
 }
 
@@ -193,7 +181,7 @@ fn the_same_again() {
     assert_eq!(made(&case).expect("prepared data"), first_made);
     let runs = case.runs();
     let [first, second] = runs.as_slice() else { panic!("{runs:?}") };
-    assert_eq!(metrics(&case, first), metrics(&case, second));
+    assert_eq!(case.metrics(first), case.metrics(second));
     for file in ["export/rwkv-1.pth", "ckpt/epoch-0001/optimizer.safetensors"] {
         let bytes = |run: &Path| fs::read(case.path(run.join(file))).expect("a file");
         assert!(bytes(first) == bytes(second), "{file}");
@@ -322,7 +310,7 @@ fn the_resolved_settings_can_be_run() {
     case.statetune(&["run", &resolved, "--runs-dir", "again"]).is_done();
     let second = case.list("again").into_iter().find(|name| name != ".cache");
     let second = Path::new("again").join(second.expect("a run"));
-    assert_eq!(metrics(&case, &first), metrics(&case, &second));
+    assert_eq!(case.metrics(&first), case.metrics(&second));
 }
 
 /// Runs lie beside the folder `configs`, from wherever the program is called.

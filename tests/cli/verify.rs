@@ -1,7 +1,6 @@
 //! Runs that are repeated: bit for bit the same, or with the reason why not.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
@@ -126,17 +125,6 @@ fn a_run_repeats_itself_bit_for_bit() {
             let [one, other] = [0, 1].map(|i| fs::read(case.path(runs[i].join(file))).expect(file));
             assert!(one == other, "{file} differs: {settings:?}");
         }
-        assert_eq!(metrics(&case, &runs[0]), metrics(&case, &runs[1]), "{settings:?}");
+        assert_eq!(case.metrics(&runs[0]), case.metrics(&runs[1]), "{settings:?}");
     }
-}
-
-/// The lines of metrics without what the clock decides.
-fn metrics(case: &Case, run: &Path) -> Vec<Value> {
-    let mut lines = case.lines(run.join("metrics.jsonl"));
-    for line in &mut lines {
-        let line = line.as_object_mut().expect("an object");
-        line.remove("positions_per_s");
-        line.remove("data_wait");
-    }
-    lines
 }

@@ -90,7 +90,7 @@ fn print(checked: &Checked, file: &Path, color: Color) {
         }
         let more = finding.count - finding.shown.len() as u64;
         if more > 0 {
-            tell(format_args!("{} more like this ({})\n", grouped(more as usize), kind.code()));
+            tell(format_args!("{} more like this ({})\n", grouped(more), kind.code()));
         }
         let severity = match finding.severity {
             Severity::Error => "error",
@@ -98,7 +98,7 @@ fn print(checked: &Checked, file: &Path, color: Color) {
         };
         counts.push(format!("{severity:8} {} {:>7}  {}", kind.code(), finding.count, kind.words()));
     }
-    let documents = grouped(checked.documents as usize);
+    let documents = grouped(checked.documents);
     let verdict = if counts.is_empty() { "nothing to complain about" } else { "" };
     say(format!("{}: {documents} documents  {verdict}", file.display()).trim_end());
     counts.into_iter().for_each(say);

@@ -72,31 +72,33 @@ fn as_json(stats: &Stats, faults: u64) -> serde_json::Value {
 
 fn print(stats: &Stats, faults: u64) {
     let Stats { ctx_len, overlong, lengths, .. } = stats;
-    let count = |n: u64| grouped(n as usize);
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
-    say(format_args!("documents  {}", count(stats.documents)));
+    say(format_args!("documents  {}", grouped(stats.documents)));
     if faults > 0 {
-        say(format_args!("faulty     {} lines; `statetune data check` names them", count(faults)));
+        say(format_args!(
+            "faulty     {} lines; `statetune data check` names them",
+            grouped(faults)
+        ));
     }
     let learned = stats.learned as f64 / stats.tokens.max(1) as f64;
     say(format_args!(
         "tokens     {}, {} of them learned ({})",
-        count(stats.tokens),
-        count(stats.learned),
+        grouped(stats.tokens),
+        grouped(stats.learned),
         percent(learned)
     ));
     say(format_args!(
         "lengths    mean {:.1}  p50 {}  p90 {}  p95 {}  p99 {}  max {}",
         lengths.mean, lengths.p50, lengths.p90, lengths.p95, lengths.p99, lengths.max
     ));
-    say(format_args!("ctx_len    {ctx_len}, {} documents are longer", count(*overlong)));
+    say(format_args!("ctx_len    {ctx_len}, {} documents are longer", grouped(*overlong)));
     say(format_args!(
         "pad        {} padding when every sample is padded to ctx_len",
         percent(stats.pad_share)
     ));
     say(format_args!(
         "pack       {} rows of ctx_len, {} full",
-        count(stats.pack_rows),
+        grouped(stats.pack_rows),
         percent(stats.pack_fill)
     ));
     say("");

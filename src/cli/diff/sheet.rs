@@ -114,7 +114,7 @@ fn cut(value: &str) -> String {
 }
 
 fn data(diff: &Diff) -> Section {
-    let count = diff.documents.map(|count| format!("{} documents", grouped(count as usize)));
+    let count = diff.documents.map(|count| format!("{} documents", grouped(count)));
     let text = |pair: &Pair| match &pair.data {
         DataChange::Same => format!("same {}", count.as_deref().unwrap_or("files")),
         DataChange::Reordered => {
@@ -125,7 +125,7 @@ fn data(diff: &Diff) -> Section {
                 let numbers: Vec<String> = first.iter().map(u64::to_string).collect();
                 let more = if count > first.len() as u64 { ", ..." } else { "" };
                 (count > 0).then(|| {
-                    let count = grouped(count as usize);
+                    let count = grouped(count);
                     format!("{count} {what} (number {}{more})", numbers.join(", "))
                 })
             };
@@ -184,7 +184,7 @@ fn metrics(diff: &Diff, decimals: usize) -> Section {
         Align::Tokens => "learned tokens",
     };
     let all = if diff.runs.len() == 2 { "both" } else { "all" };
-    let until = grouped(diff.metrics.until as usize);
+    let until = grouped(diff.metrics.until);
     let rows = diff.metrics.rows.iter().map(|row| {
         let values = row.values.iter().map(|value| match value {
             None => "-".to_string(),

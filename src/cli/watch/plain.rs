@@ -14,18 +14,18 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) fn watch(watched: &mut Watched, changes: &Changes, format: Format) {
     watched.look();
     tell(watched, format);
-    let mut told = watched.standing().step;
+    let mut told = watched.progress().step;
     while watched.is_live() {
         changes.wait(LOOK);
         let events = watched.look();
-        let step = watched.standing().step;
+        let step = watched.progress().step;
         let evaluated = events.iter().any(|event| matches!(event, Event::Eval { .. }));
         match format {
             Format::Json if step != told || evaluated => say(watched.json()),
             Format::Json => {}
             Format::Human => {
                 if step != told {
-                    say(watched.standing());
+                    say(watched.progress());
                 }
                 if evaluated {
                     watched.counted().iter().for_each(|counted| say(format_args!("  {counted}")));
@@ -43,7 +43,7 @@ pub(super) fn tell(watched: &Watched, format: Format) {
         return say(watched.json());
     }
     say(format_args!("run     {}  {}", watched.run.display(), watched.word()));
-    say(watched.standing());
+    say(watched.progress());
     watched.counted().iter().for_each(|counted| say(format_args!("  {counted}")));
 }
 

@@ -13,7 +13,7 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LineGauge, Paragraph, Wr
 
 use super::changes::Changes;
 use super::view::Watched;
-use crate::cli::standing::grouped;
+use crate::data::grouped;
 use crate::runs::SampleLine;
 
 /// From one look at the keyboard to the next.
@@ -91,12 +91,12 @@ fn draw(frame: &mut Frame<'_>, watched: &Watched) {
     let title_line =
         Line::from(vec![Span::styled(name, bold), Span::raw(format!("  {}", watched.word()))]);
     frame.render_widget(title_line, title);
-    let standing = watched.standing();
-    let share = standing.share().unwrap_or(0.0).clamp(0.0, 1.0);
+    let progress = watched.progress();
+    let share = progress.share().unwrap_or(0.0).clamp(0.0, 1.0);
     let label = format!("{:>3.0} %", (share * 100.0).floor());
     let filled = Style::new().fg(Color::Green);
     frame.render_widget(LineGauge::default().ratio(share).label(label).filled_style(filled), gauge);
-    frame.render_widget(Paragraph::new(standing.to_string()).wrap(Wrap { trim: true }), line);
+    frame.render_widget(Paragraph::new(progress.to_string()).wrap(Wrap { trim: true }), line);
     draw_losses(frame, chart, watched);
     let lines: Vec<Line<'_>> = counted.iter().map(|one| Line::raw(format!("  {one}"))).collect();
     frame.render_widget(Paragraph::new(lines), probes);

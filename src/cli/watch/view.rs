@@ -6,10 +6,10 @@ use std::time::Duration;
 use chrono::Local;
 use serde_json::{Map, Value, json};
 
-use crate::cli::standing::{Standing, Val, epoch, eta, resident_bytes};
+use crate::cli::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
 use crate::config::Config;
 use crate::pipeline::{Counted, recorded_settings};
-use crate::runs::{Event, Follower, Life, Status, life};
+use crate::runs::{Event, Follower, Life, life};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.watch/1";
@@ -47,18 +47,11 @@ impl Watched {
 
     /// How it stands, in a word.
     pub(super) fn word(&self) -> &'static str {
-        match &self.life {
-            Life::Live { .. } | Life::Ended(Status::Running { .. }) => "running",
-            Life::Ended(Status::Done) => "done",
-            Life::Ended(Status::Interrupted) => "interrupted",
-            Life::Ended(Status::Failed { .. }) => "failed",
-            Life::Ended(Status::Diverged { .. }) => "diverged",
-            Life::Killed => "killed",
-        }
+        self.life.standing().name()
     }
 
     /// How far it is.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn progress(&self) -> ProgressLine {
         let records = &self.records;
         let last = records.metrics.last();
         let evaluated = records.evals.last().map_or(0, |eval| eval.steps);
@@ -67,7 +60,7 @@ impl Watched {
         records.evals.iter().filter_map(|eval| eval.val_loss).for_each(|loss| val.add(loss));
         let sizes = records.epoch_steps.zip(records.total_steps);
         let epoch = sizes.map(|(epoch_steps, steps)| epoch(step, epoch_steps, steps));
-        Standing {
+        ProgressLine {
             epoch,
             step,
             steps: records.total_steps,
@@ -98,7 +91,7 @@ impl Watched {
 
     /// Everything as a JSON object.
     pub(super) fn json(&self) -> Value {
-        let Standing { epoch, step, steps, loss, lr, speed, memory, eta, .. } = self.standing();
+        let ProgressLine { epoch, step, steps, loss, lr, speed, memory, eta, .. } = self.progress();
         let probe = |one: Counted| {
             let numbers = json!({ "rate": one.rate, "base": one.base, "goal": one.goal });
             (one.name, numbers)

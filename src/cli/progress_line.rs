@@ -8,9 +8,11 @@ use std::fmt;
 use std::fs;
 use std::time::Duration;
 
+use crate::data::grouped;
+
 /// How far a run is. What is not known is left out.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct ProgressLine {
     /// Mini-epochs begun, and those of the whole run.
     pub(super) epoch: Option<(u64, u64)>,
     /// Steps done.
@@ -56,14 +58,14 @@ impl fmt::Display for Val {
     }
 }
 
-impl Standing {
+impl ProgressLine {
     /// The share of the steps that is done, from 0 to 1.
     pub(super) fn share(&self) -> Option<f64> {
         self.steps.filter(|&steps| steps > 0).map(|steps| self.step as f64 / steps as f64)
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for ProgressLine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         parts.extend(self.epoch.map(|(now, all)| format!("epoch {now}/{all}")));
@@ -99,19 +101,6 @@ pub(super) fn resident_bytes(process: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib << 10)
-}
-
-/// `2,440`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// `15.9 k`.
@@ -155,7 +144,7 @@ mod tests {
         let mut val = Val::default();
         val.add(1.269);
         val.add(1.251);
-        let standing = Standing {
+        let progress = ProgressLine {
             epoch: Some((3, 5)),
             step: 2440,
             steps: Some(5000),
@@ -168,11 +157,11 @@ mod tests {
         };
         let line = "epoch 3/5  step 2,440/5,000  48 %  loss 1.2040  val 1.2510 (best, -0.0180)  \
                     lr 0.5300  15.9 k/s  3.0 GiB  ETA 5:30";
-        assert_eq!(standing.to_string(), line);
+        assert_eq!(progress.to_string(), line);
         val.add(1.3);
         assert_eq!(val.to_string(), "val 1.3000 (best 1.2510)");
         assert_eq!(
-            Standing { step: 1_234_567, ..Standing::default() }.to_string(),
+            ProgressLine { step: 1_234_567, ..ProgressLine::default() }.to_string(),
             "step 1,234,567"
         );
     }
