@@ -64,7 +64,6 @@ epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 0.1550
 }
 
 #[test]
-#[ignore = "it waits a minute for a third line that never comes in this test, though it does by hand: not understood yet"]
 fn a_live_run_in_lines_until_it_is_killed() {
     let case = Case::new().with(STATE, "[log]", PROBE);
     let (mut child, _) = long_run(&case);

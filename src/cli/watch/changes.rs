@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 /// So long nothing changes between two bursts: a save is several changes.
 const QUIET: Duration = Duration::from_millis(60);
+/// A burst counts as ended after so long: a fast run writes without a pause.
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// Tells which files of a folder change. The folder is watched rather than a file, as editors replace files
 /// by others.
@@ -42,8 +44,12 @@ impl Changes {
     pub(super) fn wait(&self, at_most: Duration) -> Vec<PathBuf> {
         let first = self.changed.recv_timeout(at_most).ok();
         let mut changed: Vec<PathBuf> = first.into_iter().collect();
-        while let (false, Ok(path)) = (changed.is_empty(), self.changed.recv_timeout(QUIET)) {
-            changed.push(path);
+        let began = Instant::now();
+        while !changed.is_empty() && began.elapsed() < LONGEST {
+            match self.changed.recv_timeout(QUIET) {
+                Ok(path) => changed.push(path),
+                Err(_) => break,
+            }
         }
         changed
     }
