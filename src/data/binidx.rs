@@ -14,24 +14,22 @@
 //! | 34 + 12 n | m i64  | document index: 0, then running counts; not used here     |
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-
-use tempfile::{NamedTempFile, TempPath};
 
 use super::error::DataError;
 use super::fault::BinidxFault as Fault;
 
-const MAGIC: &[u8; 9] = b"MMIDIDX\0\0";
-const VERSION: u64 = 1;
-const HEADER_BYTES: usize = 34;
+pub(super) const MAGIC: &[u8; 9] = b"MMIDIDX\0\0";
+pub(super) const VERSION: u64 = 1;
+pub(super) const HEADER_BYTES: usize = 34;
 
 /// How one token is stored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Dtype {
+pub(super) enum Dtype {
     U8 = 1,
     I8 = 2,
     I16 = 3,
@@ -48,7 +46,7 @@ impl Dtype {
             .find(|&dtype| dtype as u8 == code)
     }
 
-    fn bytes(self) -> usize {
+    pub(super) fn bytes(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
             Self::I16 | Self::U16 => 2,
@@ -58,7 +56,7 @@ impl Dtype {
     }
 
     /// The type that holds ids below `vocab_size`: 2 bytes up to 65536, 4 bytes above.
-    fn for_vocabulary(vocab_size: usize) -> Self {
+    pub(super) fn for_vocabulary(vocab_size: usize) -> Self {
         if vocab_size <= 1 << 16 { Self::U16 } else { Self::I32 }
     }
 
@@ -314,172 +312,18 @@ fn read_index(idx: &File) -> Result<(Dtype, Vec<u64>), IndexError> {
 }
 
 /// The next bytes of a file that was seen to be long enough.
-fn next<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
+pub(super) fn next<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     reader.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Writes a pair, with no more memory than a buffer needs. Both files appear under their names only in
-/// [`BinidxWriter::finish`], the index last; a writer that is dropped before leaves nothing.
-#[derive(Debug)]
-pub struct BinidxWriter {
-    bin: Half,
-    idx: Half,
-    vocab_size: usize,
-    documents: u64,
-    tokens: u64,
-}
-
-impl BinidxWriter {
-    /// Begins a pair of token ids below `vocab_size`: 2 bytes a token up to a `vocab_size` of 65536, 4
-    /// bytes above.
-    ///
-    /// # Errors
-    /// [`DataError::Io`] when the folder cannot be written.
-    pub fn create(prefix: &Path, vocab_size: usize) -> Result<Self, DataError> {
-        let (bin, idx) = pair(prefix);
-        let (bin, mut idx) = (Half::create(bin)?, Half::create(idx)?);
-        idx.write(&[0; HEADER_BYTES])?; // the counts are known last
-        Ok(Self { bin, idx, vocab_size, documents: 0, tokens: 0 })
-    }
-
-    fn dtype(&self) -> Dtype {
-        Dtype::for_vocabulary(self.vocab_size)
-    }
-
-    /// Documents so far.
-    pub fn documents(&self) -> u64 {
-        self.documents
-    }
-
-    /// Tokens so far.
-    pub fn tokens(&self) -> u64 {
-        self.tokens
-    }
-
-    /// Appends one document.
-    ///
-    /// # Errors
-    /// [`DataError::Io`], [`DataError::UnknownToken`] for an id out of the vocabulary,
-    /// [`DataError::Binidx`] for a document of more than `i32::MAX` tokens.
-    pub fn push(&mut self, document: &[u32]) -> Result<(), DataError> {
-        if let Some(&id) = document.iter().find(|&&id| id as usize >= self.vocab_size) {
-            return Err(DataError::UnknownToken { id, vocab_size: self.vocab_size });
-        }
-        let token_bytes = self.dtype().bytes();
-        let mut stored = Vec::with_capacity(document.len() * token_bytes);
-        for id in document {
-            stored.extend_from_slice(&id.to_le_bytes()[..token_bytes]);
-        }
-        self.push_stored(&stored)
-    }
-
-    /// Appends one document as it is stored in a pair of the same type.
-    ///
-    /// # Errors
-    /// Like [`Self::push`].
-    pub(super) fn push_stored(&mut self, stored: &[u8]) -> Result<(), DataError> {
-        let tokens = stored.len() / self.dtype().bytes();
-        let size: i32 = tokens.try_into().map_err(|_| DataError::Binidx {
-            file: self.bin.path.clone(),
-            fault: Fault::DocumentTooLong { tokens },
-        })?;
-        self.bin.write(stored)?;
-        self.idx.write(&size.to_le_bytes())?;
-        self.documents += 1;
-        self.tokens += tokens as u64;
-        Ok(())
-    }
-
-    /// Completes the index and gives both files their names.
-    ///
-    /// # Errors
-    /// [`DataError::Io`].
-    pub fn finish(mut self) -> Result<(), DataError> {
-        self.complete_index().map_err(|source| unwritable(&self.idx.path, source))?;
-        self.bin.publish()?;
-        self.idx.publish()
-    }
-
-    /// Writes everything of the index but the sizes, which stand in it already.
-    fn complete_index(&mut self) -> io::Result<()> {
-        self.idx.file.flush()?;
-        let mut sizes = BufReader::with_capacity(1 << 16, File::open(&self.idx.temporary)?);
-        next::<HEADER_BYTES>(&mut sizes)?;
-        let token_bytes = self.dtype().bytes() as i64;
-        let mut pointer = 0;
-        for _ in 0..self.documents {
-            self.idx.file.write_all(&i64::to_le_bytes(pointer))?;
-            pointer += i64::from(i32::from_le_bytes(next(&mut sizes)?)) * token_bytes;
-        }
-        for entry in 0..=self.documents {
-            self.idx.file.write_all(&entry.to_le_bytes())?;
-        }
-        self.idx.file.flush()?;
-
-        let mut header = Vec::with_capacity(HEADER_BYTES);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&VERSION.to_le_bytes());
-        header.push(self.dtype() as u8);
-        header.extend_from_slice(&self.documents.to_le_bytes());
-        header.extend_from_slice(&(self.documents + 1).to_le_bytes());
-        self.idx.file.get_ref().write_all_at(&header, 0)
-    }
-}
-
-/// One file of a pair that is being written.
-#[derive(Debug)]
-struct Half {
-    /// Its name in the end.
-    path: PathBuf,
-    file: BufWriter<File>,
-    /// Where it lies until then; removed unless it is published.
-    temporary: TempPath,
-}
-
-impl Half {
-    /// A file without its final name in the folder of `path`.
-    fn create(path: PathBuf) -> Result<Self, DataError> {
-        match temporary_beside(&path).map(NamedTempFile::into_parts) {
-            Ok((file, temporary)) => {
-                Ok(Self { path, file: BufWriter::with_capacity(1 << 16, file), temporary })
-            }
-            Err(source) => Err(unwritable(&path, source)),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), DataError> {
-        self.file.write_all(bytes).map_err(|source| unwritable(&self.path, source))
-    }
-
-    /// Gives the file its name, once its content is safely on the disk.
-    fn publish(self) -> Result<(), DataError> {
-        let Self { path, file, temporary } = self;
-        file.into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| temporary.persist(&path).map_err(|failed| failed.error))
-            .map_err(|source| unwritable(&path, source))
-    }
-}
-
-/// A file without its final name in the folder of `path`, removed unless it is published.
-pub(super) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o666)) // less the umask, like any new file
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-}
-
-fn unwritable(path: &Path, source: io::Error) -> DataError {
-    DataError::Io { path: path.into(), source }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::process::Command;
 
+    use super::super::binidx_writer::BinidxWriter;
     use super::*;
 
     /// Two documents, `[33155, 0]` and `[5, 6, 7, 0]`, as other tools write them.

@@ -11,7 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::prepare::{Report, SOURCE, report};
+use super::prepare::{SOURCE, report};
+use super::prepared::Report;
 
 const DONE: &str = "data-";
 const BUILDING: &str = ".data-";

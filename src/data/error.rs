@@ -510,11 +510,8 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
             .note("`loss_mask = \"se\"` learns what stands behind `data.mask_id.mask1`"),
         Unlearned::NoAnswer { template, openings, answer, words } => {
             let openings: Vec<&str> = openings.iter().map(|words| words.trim()).collect();
-            let counts = words
-                .counts
-                .iter()
-                .take(8)
-                .map(|(word, n)| format!("{word} {}", grouped(*n as u64)));
+            let counts =
+                words.counts.iter().take(8).map(|(word, n)| format!("{word} {}", grouped(*n)));
             let counts: Vec<String> = counts.collect();
             let diagnostic = diagnostic
                 .label(format!("no `{}` turn, so every token is masked", answer.trim()))

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::binidx::{Binidx, pair, temporary_beside};
+use super::binidx::{Binidx, pair};
+use super::binidx_writer::temporary_beside;
 use super::error::{DataError, Origin};
 use super::texts::{TextForm, TextWriter};
 use super::tokenizer::{END_OF_DOCUMENT, Tokenizer};

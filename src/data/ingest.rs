@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::binidx::{Binidx, BinidxWriter};
+use super::binidx::Binidx;
+use super::binidx_writer::BinidxWriter;
 use super::error::DataError;
 use super::jsonl::{LineError, Tally};
 use super::lines::Lines;

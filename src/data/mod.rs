@@ -6,6 +6,7 @@
 
 mod batch;
 mod binidx;
+mod binidx_writer;
 pub mod cache;
 mod coverage;
 mod error;
@@ -22,6 +23,7 @@ mod parallel;
 mod plain;
 mod prefetch;
 mod prepare;
+mod prepared;
 mod shuffle;
 mod source;
 mod survey;
@@ -36,7 +38,8 @@ mod walk;
 mod words;
 
 pub use batch::Batch;
-pub use binidx::{Binidx, BinidxWriter};
+pub use binidx::Binidx;
+pub use binidx_writer::BinidxWriter;
 pub use coverage::Coverage;
 pub use error::{DataError, Origin, OtherLines, alias_help, grouped, place};
 pub use export::{Exported, copy_pair, pair_files, pair_to_texts};
@@ -48,7 +51,8 @@ pub use mask::Mask;
 pub use pack::rows_when_packed;
 pub use plain::PlainRow;
 pub use prefetch::prefetch;
-pub use prepare::{Half, Longest, PrepareSpec, Prepared, Report, find_prepared, prepare};
+pub use prepare::{PrepareSpec, find_prepared, prepare};
+pub use prepared::{Half, Longest, Prepared, Report};
 pub use source::{FileDigest, Source};
 pub use survey::Survey;
 pub use template::{FoundTurn, Role, Template, TemplateError, Turn};

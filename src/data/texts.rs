@@ -12,7 +12,7 @@ use parquet::schema::types::Type;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::binidx::temporary_beside;
+use super::binidx_writer::temporary_beside;
 
 /// Bytes of text after which a row group of a Parquet file ends. They are held in memory.
 const ROW_GROUP_BYTES: usize = 16 << 20;
