@@ -99,10 +99,18 @@ pub fn run(
             run.event(Event::LeftOut { document: name.clone() })?;
         }
         let left_out = leave_out(&run, &mut data)?;
-        let run = (&run, &lock);
-        let method = (method.as_ref(), &shape);
-        let data = (&mut data, left_out);
-        tune(plan, run, method, &tokenizer, data, &questions, &beginning, stop, watch)
+        let work = Work {
+            plan,
+            run: &run,
+            lock: &lock,
+            method: method.as_ref(),
+            shape,
+            tokenizer: &tokenizer,
+            questions: &questions,
+            beginning: &beginning,
+            stop,
+        };
+        work.tune(&mut data, left_out, watch)
     });
     // Where memory runs out, libtorch panics.
     let result = catch_unwind(work).unwrap_or_else(|panic| match out_of_memory(&*panic) {
@@ -120,195 +128,192 @@ pub fn run(
     result.map_err(|error| error.within(run.path()))
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, which hands everything on")]
-fn tune<'data>(
-    plan: &Plan,
-    (run, lock): (&RunDir, &Lock),
-    (method, shape): (&dyn Method, &Shape),
-    tokenizer: &Tokenizer,
-    (data, mut left_out): (&mut Datasets<'data>, BTreeSet<u64>),
-    questions: &[String],
-    beginning: &Beginning,
-    stop: &AtomicBool,
-    watch: &mut dyn FnMut(Progress<'_>),
-) -> Result<Outcome, RunError> {
-    let config = plan.config();
-    let options = fit_options(plan, data.train.samples_per_pass());
-    let mut trainer = Trainer {
-        method,
-        adam: Adam::new(method.parameters(), plan.adam),
-        scaler: LossScaler::for_kind(plan.kind),
-        options: StepOptions::of_plan(plan),
-    };
+/// What training works with, made ready.
+struct Work<'a> {
+    plan: &'a Plan,
+    run: &'a RunDir,
+    lock: &'a Lock,
+    method: &'a dyn Method,
+    shape: Shape,
+    tokenizer: &'a Tokenizer,
+    questions: &'a [String],
+    beginning: &'a Beginning,
+    stop: &'a AtomicBool,
+}
 
-    let facts = facts(plan, shape, data, &trainer.adam, &options);
-    let mut sinks = Sinks::named(&config.log.sinks);
-    let steps = beginning.steps();
-    let settings = json!(config).to_string();
-    sinks
-        .add(run, &Entry::Started { steps, settings: &settings, experiment: &plan.loaded.text })?;
-    run.event(Event::Start {
-        steps: options.total_steps(),
-        epoch_steps: options.epoch_steps,
-        after: steps,
-        documents: data.train.survey().documents,
-        coverage: Some(coverage_of(&data.train, &options)),
-        facts: known_facts(&facts),
-    })?;
-    let outlook = Outlook::of_run(plan, *shape, data);
-    if let Some(warning) = outlook.warning() {
-        watch(Progress::Warning(&warning));
+impl Work<'_> {
+    /// Trains from the beginning to the end, without the samples of the steps `left_out`.
+    fn tune(
+        &self,
+        data: &mut Datasets<'_>,
+        mut left_out: BTreeSet<u64>,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Outcome, RunError> {
+        let options = fit_options(self.plan, data.train.samples_per_pass());
+        let mut trainer = Trainer {
+            method: self.method,
+            adam: Adam::new(self.method.parameters(), self.plan.adam),
+            scaler: LossScaler::for_kind(self.plan.kind),
+            options: StepOptions::of_plan(self.plan),
+        };
+        let mut sinks = Sinks::named(&self.plan.config().log.sinks);
+        self.announce(data, &trainer.adam, &options, &mut sinks, watch)?;
+        let base = self.base_answers(&mut sinks, watch)?;
+        let mut course = Course {
+            plan: Cow::Borrowed(self.plan),
+            run: self.run,
+            lock: self.lock,
+            shape: self.shape,
+            method: self.method,
+            options,
+            val: data.val.as_mut(),
+            origins: &data.origins,
+            watchdog: Watchdog::new(),
+            stop: self.stop,
+            watch,
+            sinks,
+            interview: self.interview(),
+            newest: base.clone().map(|answers| (0, answers)),
+            base,
+            totals: Totals::default(),
+            chain: Chain::after(0),
+            val_before: None,
+            val_now: None,
+            best: None,
+            products: Vec::new(),
+            exported_at: None,
+            goal_reached: false,
+            ended: Ended::AllSteps,
+        };
+        let mut position = self.take_up(&mut course, &mut trainer)?;
+        // An earlier process may have been stopped between its last step and its end.
+        if course.goal_reached {
+            course.ended = Ended::Goal;
+        } else if course.has_lost_patience() {
+            course.ended = Ended::Patience;
+        } else {
+            (course.watch)(Progress::Begins);
+            loop {
+                // The run may have become longer.
+                let options = course.options;
+                let after_step = |done: &StepDone<'_>| course.after_step(done);
+                position =
+                    fit(&mut trainer, &mut data.train, &options, position, &left_out, after_step)?;
+                let Ended::Rollback(step) = course.ended else { break };
+                let checkpoint = course.go_back(step)?;
+                checkpoint.restore(&mut trainer)?;
+                position = checkpoint.place.position;
+                left_out.insert(step - 1);
+            }
+        }
+        if course.ended == Ended::Stopped {
+            self.run.event(Event::Interrupted { steps: position.steps })?;
+            let (steps, total_steps) = (position.steps, course.options.total_steps());
+            let run = self.run.path().to_path_buf();
+            return Ok(Outcome::Interrupted { run, steps, total_steps });
+        }
+        course.conclude(&mut trainer, &position).map(|summary| Outcome::Done(Box::new(summary)))
     }
-    if beginning.is_new() {
-        let forecast = serde_json::to_string_pretty(&outlook.forecast(None)).expect("plain data");
-        run.write(Forecast::FILE, (forecast + "\n").as_bytes())?;
-    }
-    watch(Progress::Started {
-        run: run.path(),
-        facts: &facts,
-        steps: options.total_steps(),
-        epoch_steps: options.epoch_steps,
-    });
 
-    let interview = Interview { plan, run, method, tokenizer, questions };
-    // A new model has nothing to say yet.
-    let trained_before = matches!(plan.model, ModelPlan::Load(_));
-    let base = match interview.recorded("base") {
-        Some(known) => Some(known),
-        None if trained_before && !questions.is_empty() => {
-            watch(Progress::Sampling { moment: "base" });
-            Some(interview.hold("base", 0)?)
+    /// Records what begins, and tells it.
+    fn announce(
+        &self,
+        data: &Datasets<'_>,
+        adam: &Adam,
+        options: &FitOptions,
+        sinks: &mut Sinks,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(), RunError> {
+        let (plan, run, steps) = (self.plan, self.run, self.beginning.steps());
+        let facts = facts(plan, &self.shape, data, adam, options);
+        let settings = json!(plan.config()).to_string();
+        let experiment = &plan.loaded.text;
+        sinks.add(run, &Entry::Started { steps, settings: &settings, experiment })?;
+        run.event(Event::Start {
+            steps: options.total_steps(),
+            epoch_steps: options.epoch_steps,
+            after: steps,
+            documents: data.train.survey().documents,
+            coverage: Some(coverage_of(&data.train, options)),
+            facts: known_facts(&facts),
+        })?;
+        let outlook = Outlook::of_run(plan, self.shape, data);
+        if let Some(warning) = outlook.warning() {
+            watch(Progress::Warning(&warning));
         }
-        None => None,
-    };
-    if let Some(answers) = base.as_ref().filter(|answers| steps == 0 && !answers.is_empty()) {
-        sinks.add(run, &Entry::Answers { moment: "base", steps, questions, answers })?;
-    }
-    let mut course = Course {
-        plan: Cow::Borrowed(plan),
-        run,
-        lock,
-        shape: *shape,
-        method,
-        options,
-        val: data.val.as_mut(),
-        origins: &data.origins,
-        watchdog: Watchdog::new(),
-        stop,
-        watch,
-        sinks,
-        interview,
-        newest: base.clone().map(|answers| (0, answers)),
-        base,
-        totals: Totals::default(),
-        chain: Chain::after(0),
-        val_before: None,
-        val_now: None,
-        best: None,
-        products: Vec::new(),
-        exported_at: None,
-        goal_reached: false,
-        ended: Ended::AllSteps,
-    };
-    let mut position = Position::default();
-    match beginning {
-        Beginning::New => {}
-        Beginning::Values(checkpoint) => {
-            checkpoint.restore_values(&mut trainer.adam)?;
-            course.newest = None; // the base gave those answers
+        if self.beginning.is_new() {
+            let forecast =
+                serde_json::to_string_pretty(&outlook.forecast(None)).expect("plain data");
+            run.write(Forecast::FILE, (forecast + "\n").as_bytes())?;
         }
-        Beginning::After(checkpoint) => {
-            checkpoint.restore(&mut trainer)?;
-            position = checkpoint.place.position;
-            course.go_on_from(&checkpoint.place);
-            (course.watch)(Progress::Resumed { steps: position.steps });
+        watch(Progress::Started {
+            run: run.path(),
+            facts: &facts,
+            steps: options.total_steps(),
+            epoch_steps: options.epoch_steps,
+        });
+        Ok(())
+    }
+
+    fn interview(&self) -> Interview<'_> {
+        let Work { plan, run, method, tokenizer, questions, .. } = *self;
+        Interview { plan, run, method, tokenizer, questions }
+    }
+
+    /// What the untouched model answers; `None` where there is nothing to ask, or nobody yet who could answer.
+    fn base_answers(
+        &self,
+        sinks: &mut Sinks,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Option<Vec<String>>, RunError> {
+        let (questions, steps) = (self.questions, self.beginning.steps());
+        let interview = self.interview();
+        // A new model has nothing to say yet.
+        let trained_before = matches!(self.plan.model, ModelPlan::Load(_));
+        let base = match interview.recorded("base") {
+            Some(known) => Some(known),
+            None if trained_before && !questions.is_empty() => {
+                watch(Progress::Sampling { moment: "base" });
+                Some(interview.hold("base", 0)?)
+            }
+            None => None,
+        };
+        if let Some(answers) = base.as_ref().filter(|answers| steps == 0 && !answers.is_empty()) {
+            sinks.add(self.run, &Entry::Answers { moment: "base", steps, questions, answers })?;
         }
+        Ok(base)
     }
-    course.note_progress(position.steps)?;
-    if position.steps == 0 && course.val_now.is_none() && course.best.is_none() {
-        course.evaluate(&position)?;
-    }
-    let rolls_back = config.guard.nonfinite == Nonfinite::Rollback;
-    if rolls_back && checkpoints(run.path()).is_empty() {
-        course.save_as(&Checkpoint::step_name(position.steps), &trainer, position)?;
-    }
-    // An earlier process may have been stopped between its last step and its end.
-    if course.goal_reached {
-        course.ended = Ended::Goal;
-    } else if course.has_lost_patience() {
-        course.ended = Ended::Patience;
-    } else {
-        (course.watch)(Progress::Begins);
-        loop {
-            // The run may have become longer.
-            let options = course.options;
-            let after_step = |done: &StepDone<'_>| course.after_step(done);
-            position =
-                fit(&mut trainer, &mut data.train, &options, position, &left_out, after_step)?;
-            let Ended::Rollback(step) = course.ended else { break };
-            let checkpoint = course.go_back(step)?;
-            checkpoint.restore(&mut trainer)?;
-            position = checkpoint.place.position;
-            left_out.insert(step - 1);
+
+    /// Puts everything where the beginning says, and evaluates what nobody has evaluated; where it is then.
+    fn take_up(
+        &self,
+        course: &mut Course<'_, '_>,
+        trainer: &mut Trainer<'_>,
+    ) -> Result<Position, RunError> {
+        let mut position = Position::default();
+        match self.beginning {
+            Beginning::New => {}
+            Beginning::Values(checkpoint) => {
+                checkpoint.restore_values(&mut trainer.adam)?;
+                course.newest = None; // the base gave those answers
+            }
+            Beginning::After(checkpoint) => {
+                checkpoint.restore(trainer)?;
+                position = checkpoint.place.position;
+                course.go_on_from(&checkpoint.place);
+                (course.watch)(Progress::Resumed { steps: position.steps });
+            }
         }
+        course.note_progress(position.steps)?;
+        if position.steps == 0 && course.val_now.is_none() && course.best.is_none() {
+            course.evaluate(&position)?;
+        }
+        let rolls_back = self.plan.config().guard.nonfinite == Nonfinite::Rollback;
+        if rolls_back && checkpoints(self.run.path()).is_empty() {
+            course.save_as(&Checkpoint::step_name(position.steps), trainer, position)?;
+        }
+        Ok(position)
     }
-    if course.ended == Ended::Stopped {
-        run.event(Event::Interrupted { steps: position.steps })?;
-        let (steps, total_steps) = (position.steps, course.options.total_steps());
-        return Ok(Outcome::Interrupted { run: run.path().to_path_buf(), steps, total_steps });
-    }
-    course.export(&position)?;
-    match course.ended {
-        Ended::Patience => run.event(Event::Patience { steps: position.steps })?,
-        Ended::Goal => run.event(Event::Goal { steps: position.steps })?,
-        Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => {}
-    }
-    let (tuned, probes) = course.last_answers(position.steps)?;
-    if !tuned.is_empty() {
-        let (steps, answers) = (position.steps, &tuned);
-        course.sinks.add(run, &Entry::Answers { moment: "tuned", steps, questions, answers })?;
-    }
-    let Course { plan, ended, base, val_before, val_now, best, totals, mut products, .. } = course;
-    let plan: &Plan = &plan;
-    let peak_gpu_bytes = peak_gpu_bytes(plan.device);
-    let rates = probes.iter().map(|(name, base, tuned)| ProbeRate {
-        name: name.clone(),
-        base: *base,
-        tuned: *tuned,
-    });
-    let rates: Vec<ProbeRate> = rates.collect();
-    run.event(Event::End {
-        val_loss: val_now,
-        best,
-        probes: rates.clone(),
-        peak_gpu_bytes,
-        peak_resident_bytes: peak_resident_bytes(),
-    })?;
-    run.update(|record| record.probes = rates)?;
-    let samples = questions.iter().enumerate().map(|(i, prompt)| Sampled {
-        prompt: prompt.clone(),
-        base: base.as_ref().map(|answers| answers[i].clone()),
-        tuned: tuned[i].clone(),
-    });
-    let samples = samples.collect();
-    // The products are those of the last step; the best one is written beside them when it is another.
-    let best_one = best_checkpoint(run.path()).filter(|_| config.checkpoint.keep_best);
-    if let Some(best_one) = best_one.filter(|one| one.place.position.steps < position.steps) {
-        best_one.restore_values(&mut trainer.adam)?;
-        let passport = passport(plan, run.path(), lock, shape, best_one.place.epochs);
-        products.extend(export(plan, run.path(), method, "rwkv-best", &passport)?);
-    }
-    Ok(Outcome::Done(Box::new(Summary {
-        run: run.path().to_path_buf(),
-        val_loss: val_before.zip(val_now),
-        best: best.filter(|best| best.steps < position.steps),
-        stopped_early: ended.early().map(|why| (position.steps, why)),
-        samples,
-        probes,
-        products,
-        train_secs: totals.trained_secs,
-        peak_gpu_bytes,
-    })))
 }
 
 pub(super) fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
