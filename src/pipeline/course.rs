@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::ending::{Ended, export};
 use super::guard::Reaction;
 use super::moment::epoch_stem;
 use super::origins::Origins;
@@ -13,49 +14,17 @@ use super::passport::passport;
 use super::sample::{Interview, moment_of};
 use super::watchdog::Watchdog;
 use super::{Counted, Progress, RunError};
-use crate::config::ExportDtype;
 use crate::data::Loader;
 use crate::diagnostic::Diagnostic;
 use crate::model::Shape;
-use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::plan::{Metric, ModelPlan, Plan};
 use crate::runs::{
-    Best, Chain, Checkpoint, Entry, Event, Lock, Place, RunDir, Sinks, StoredRun, Totals,
-    name_best, remove_old_checkpoints, save_checkpoint,
+    Best, Chain, Checkpoint, Entry, Event, Lock, Place, RunDir, Sinks, Totals, name_best,
+    remove_old_checkpoints, save_checkpoint,
 };
 use crate::sample::{Probe, rate, rates};
-use crate::tensorfile::Dtype;
 use crate::train::{FitOptions, Position, StepDone, Trainer, mean_loss};
-
-/// Why the loop over steps came to its end.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ended {
-    /// All steps are done.
-    AllSteps,
-    /// No evaluation was the best for as long as `eval.patience` says.
-    Patience,
-    /// The probes with `stop` have reached their goals.
-    Goal,
-    /// It was asked to stop, or its time is over.
-    Stopped,
-    /// The newest checkpoint is to be gone back to, and the batch of this step, counted from 1, left out.
-    Rollback(u64),
-}
-
-impl Ended {
-    /// Why a run ended before all its steps were done, as people are told.
-    pub(super) fn early(self) -> Option<&'static str> {
-        match self {
-            Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => None,
-            Ended::Patience => Some("no evaluation was better for as long as `eval.patience` says"),
-            Ended::Goal => Some("every probe with `stop` has reached its goal"),
-        }
-    }
-}
-
-/// Each probe with its rate before and after, where there were answers.
-type Before = Vec<(String, Option<f64>, Option<f64>)>;
 
 /// What an evaluation found.
 pub(super) struct Measured {
@@ -283,29 +252,6 @@ impl Course<'_, '_> {
         Ok(&self.newest.insert(newest).1)
     }
 
-    /// The answers of the tuned model, after `steps` steps, written as such; and each probe with its rate before
-    /// and now.
-    pub(super) fn last_answers(&mut self, steps: u64) -> Result<(Vec<String>, Before), RunError> {
-        let mut answers = Vec::new();
-        if !self.interview.questions.is_empty() {
-            let known = self.newest.take().filter(|(known, _)| *known == steps);
-            (self.watch)(Progress::Sampling { moment: "tuned" });
-            answers = match known {
-                Some((_, known)) => {
-                    self.interview.write("tuned", steps, &known)?;
-                    known
-                }
-                None => self.interview.hold("tuned", steps)?,
-            };
-        }
-        let before_and_now = |probe: &Probe| {
-            let before = self.base.as_ref().and_then(|base| rate(probe, base));
-            (probe.name.clone(), before, rate(probe, &answers))
-        };
-        let probes = self.plan.probes.iter().map(before_and_now).collect();
-        Ok((answers, probes))
-    }
-
     /// Whether there are probes with `stop`, and all of them have reached their goals.
     fn reaches_goals(&self, rates: &[(String, f64)]) -> bool {
         let mut stops = self.plan.probes.iter().filter(|probe| probe.stop).peekable();
@@ -420,22 +366,6 @@ impl Course<'_, '_> {
 
 fn rate_of(rates: &[(String, f64)], name: &str) -> Option<f64> {
     rates.iter().find(|(other, _)| other == name).map(|(_, rate)| *rate)
-}
-
-/// Writes what was learned as `export/NAME` in the forms that other programs read.
-pub(super) fn export(
-    plan: &Plan,
-    run: &Path,
-    method: &dyn Method,
-    name: &str,
-    passport: &Passport,
-) -> Result<Vec<PathBuf>, RunError> {
-    let dtype = match plan.config().export.dtype {
-        ExportDtype::Bf16 => Dtype::BF16,
-        ExportDtype::Fp32 => Dtype::F32,
-    };
-    let export = Export { dtype, passport };
-    Ok(method.export(&run.join(StoredRun::EXPORT).join(name), &export)?)
 }
 
 /// Why a run stops whose numbers are finite on what it learns from, and on nothing else.

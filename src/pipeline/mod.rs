@@ -7,6 +7,7 @@ mod control;
 mod course;
 mod coverage;
 mod data;
+mod ending;
 mod error;
 mod evaluate;
 mod facts;
@@ -24,14 +25,13 @@ mod record;
 mod replay;
 mod sample;
 mod start;
+mod subject;
 mod tune;
 mod tuned;
 mod watchdog;
 
-pub use data::prepare_sources;
-mod subject;
-
 pub use belonging::{as_warning, check_base};
+pub use data::prepare_sources;
 pub use error::RunError;
 pub use evaluate::{EvalData, EvalOptions};
 pub use forecast::{Documents, Outlook};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::course::export;
+use super::ending::export;
 use super::passport::passport;
 use super::tuned::start as begin_tuning;
 use super::{CHARACTERS, RunError, load_tokenizer, load_weights};

@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
-use super::course::{Course, Ended, export};
+use super::course::Course;
 use super::data::{Datasets, prepare_data};
+use super::ending::Ended;
 use super::facts::facts;
 use super::forecast::Outlook;
 use super::guard::leave_out;
@@ -16,25 +17,24 @@ use super::inputs::{lock, record_inputs};
 use super::memory::out_of_memory;
 use super::model::model_shape;
 use super::origins::Named;
-use super::passport::passport;
-use super::record::{Outcome, Sampled};
+use super::record::Outcome;
 use super::sample::Interview;
 use super::start::{Beginning, Settled, Start};
 use super::tuned::start as begin_tuning;
 use super::watchdog::Watchdog;
-use super::{Progress, RunError, Summary, load_tokenizer, load_weights, questions};
+use super::{Progress, RunError, load_tokenizer, load_weights, questions};
 use crate::config::Nonfinite;
 use crate::data::{Coverage, Loader, Tokenizer};
 use crate::exit::ExitCode;
 use crate::forecast::Forecast;
-use crate::kernels::{allow_tf32, peak_gpu_bytes, peak_resident_bytes};
+use crate::kernels::allow_tf32;
 use crate::model::Shape;
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
 use crate::plan::{ModelPlan, Plan, settings_of_numbers};
 use crate::runs::{
-    Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, ProbeRate, RunDir, Sinks, Status, Totals,
-    best_checkpoint, checkpoints, record_documents,
+    Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, RunDir, Sinks, Status, Totals,
+    checkpoints, record_documents,
 };
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
 
