@@ -17,6 +17,7 @@ mod codes;
 mod edit;
 mod json;
 
+pub(crate) use codes::sections;
 pub use codes::{Code, codes};
 pub use edit::{Edit, apply};
 

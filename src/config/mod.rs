@@ -21,6 +21,8 @@ mod load;
 mod locate;
 mod log;
 mod manual;
+mod manual_show;
+mod manual_zh;
 mod mend;
 #[cfg(test)]
 mod misspelt;

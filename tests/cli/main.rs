@@ -15,6 +15,7 @@ mod edges;
 mod editors;
 mod emoji_state;
 mod experiments;
+mod explain;
 mod faults;
 mod guard;
 mod hub;
