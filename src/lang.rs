@@ -9,13 +9,13 @@ pub const VARIABLE: &str = "STATETUNE_LANG";
 /// What names the language of all programs, the strongest first.
 const LOCALE: [&str; 3] = ["LC_ALL", "LC_MESSAGES", "LANG"];
 
-/// A language of messages and explanations.
+/// A language of messages and explanations: English, in which every text is written, or simplified Chinese, in
+/// which a text that has no translation stays English.
+// The variants have no doc comments: clap would make a page of every help of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Lang {
-    /// English, in which every text is written.
     #[default]
     En,
-    /// Simplified Chinese; a text that has no translation stays English.
     Zh,
 }
 
