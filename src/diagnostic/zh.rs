@@ -9,7 +9,7 @@
 //!   {place}没有键 `{key}`
 //! ```
 //!
-//! What stands in a hole is looked up in turn, unless backticks enclose the hole: that is the user's own word. `\n`,
+//! What stands in a hole is looked up in turn, unless the hole stands within backticks: that is code. `\n`,
 //! `\\`, `{{` and `}}` mean what they mean in a format string of the program. Under `## composed` stand texts that no
 //! literal of the program shows whole: those that it puts together, and those of the system and of libraries.
 
@@ -114,17 +114,19 @@ impl<'a> Template<'a> {
         Some(found)
     }
 
-    /// How well it fits a text whose holes have these values: whether what it takes for one quoted word is none, and
-    /// the characters outside of holes.
-    fn fitness(&self, values: &[&str]) -> (bool, usize) {
-        let mut quoted = values.iter().enumerate().filter(|(hole, _)| self.is_quoted(*hole));
-        let is_plain = quoted.all(|(_, value)| !value.contains('`'));
-        (is_plain, self.texts.iter().map(|text| text.chars().count()).sum())
+    /// How well it fits a text whose holes have these values: by the characters outside of holes. Backticks around
+    /// a hole count where the value is one piece of code, not where it reaches over several.
+    fn fitness(&self, values: &[&str]) -> (usize, bool) {
+        let characters: usize = self.texts.iter().map(|text| text.chars().count()).sum();
+        let quoted = values.iter().enumerate().filter(|(hole, _)| self.is_quoted(*hole));
+        let several = quoted.filter(|(_, value)| value.contains('`')).count();
+        (characters - 2 * several, several == 0)
     }
 
-    /// Whether a hole is the user's word, in backticks.
+    /// Whether a hole stands within backticks.
     fn is_quoted(&self, hole: usize) -> bool {
-        self.texts[hole].ends_with('`') && self.texts[hole + 1].starts_with('`')
+        let before: usize = self.texts[..=hole].iter().map(|text| text.matches('`').count()).sum();
+        before % 2 == 1
     }
 }
 
@@ -201,7 +203,7 @@ mod tests {
             said("ST2001", "`a` must be an integer or a list, found a string"),
             "`a` 必须是整数或列表，实际是字符串"
         );
-        // The user's own words stay, even where they read like ours.
+        // Code stays, even where it reads like a text of ours.
         assert_eq!(said("ST1001", "did you mean `a string`?"), "是否想写 `a string`？");
         assert_eq!(said("ST1001", "did you mean `a` or `b`?"), "是否想写 `a` 或 `b`？");
         // A text of another code, and one that nobody knows.
