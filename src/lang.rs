@@ -11,7 +11,7 @@ const LOCALE: [&str; 3] = ["LC_ALL", "LC_MESSAGES", "LANG"];
 
 /// A language of messages and explanations: English, in which every text is written, or simplified Chinese, in
 /// which a text that has no translation stays English.
-// The variants have no doc comments: clap would make a page of every help of them.
+#[expect(missing_docs, reason = "of a text for each, clap would make a page of every help")]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Lang {
     #[default]

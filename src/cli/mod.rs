@@ -262,7 +262,7 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
         tell(format_args!("{}\n", diagnostic.render(color.on())));
     }
     if diagnostics.len() > 1 {
-        tell(summary(diagnostics, file));
+        tell(summary(Lang::spoken(), diagnostics, file));
     }
     exit_code(diagnostics)
 }
@@ -335,8 +335,10 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
     if cli.offline {
         hub::stay_offline();
     }
-    catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|_| {
-        tell("error[ST9000]: this is a defect of statetune; the lines above say where it happened");
+    let color = cli.color;
+    catch_unwind(AssertUnwindSafe(|| command(cli.command, color))).unwrap_or_else(|_| {
+        let message = "this is a defect of statetune; the lines above say where it happened";
+        show(&Diagnostic::error("ST9000", message), color);
         ExitCode::Bug
     })
 }

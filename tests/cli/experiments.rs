@@ -25,7 +25,7 @@ pub fn corpus() -> Vec<String> {
 }
 
 /// A case with the whole corpus in it.
-fn case() -> Case {
+pub fn case() -> Case {
     corpus().iter().fold(Case::new(), |case, name| {
         let text = fs::read(corpus_folder().join(name)).expect("a file of the corpus");
         case.having(name, text)
@@ -34,7 +34,7 @@ fn case() -> Case {
 
 /// Compares with the snapshot of this name, which `INSTA_UPDATE=always` writes anew.
 #[track_caller]
-fn compare(name: &str, text: &str) {
+pub fn compare(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(corpus_folder().join("snapshots"));
     settings.set_prepend_module_to_snapshot(false);
@@ -42,7 +42,8 @@ fn compare(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-fn shown(output: &Output) -> String {
+/// Exit code, standard output and error of the program.
+pub fn shown(output: &Output) -> String {
     let code = output.code.expect("an exit code");
     let parts = [&*output.stdout, &*output.stderr].map(str::trim_end);
     let parts = parts.iter().filter(|part| !part.is_empty());

@@ -5,6 +5,7 @@ mod bad_experiment;
 mod bad_model;
 mod browser;
 mod case;
+mod chinese;
 mod commands;
 mod control;
 mod data;
