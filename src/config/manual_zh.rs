@@ -78,6 +78,16 @@ pub(super) fn in_chinese(english: &KeyManual) -> KeyManual {
     }
 }
 
+/// The first sentence about a key, without the full stop; nothing for a key that does not exist.
+pub(crate) fn about_in_chinese(key: &str) -> Option<&'static str> {
+    // Every entry of a list is as the first.
+    let entry = |step: &str| {
+        step.split_once('[').map_or_else(|| step.into(), |(list, _)| format!("{list}[0]"))
+    };
+    let key: Vec<String> = key.split('.').map(entry).collect();
+    Some(sentence(CATALOGUES.0.get(&*key.join("."))?.about).trim_end_matches('。'))
+}
+
 /// The first sentence.
 fn sentence(text: &'static str) -> &'static str {
     text.split_inclusive('。').next().unwrap_or_default()

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use super::{Diagnostic, Severity};
+use crate::config::about_in_chinese;
 
 /// The catalogue, by ranges of codes.
 const CATALOGUE: [&str; 6] = [
@@ -34,6 +35,9 @@ const CATALOGUE: [&str; 6] = [
 
 /// The heading of texts that the source does not show whole; every message may use them.
 const COMPOSED: &str = "composed";
+/// The hole in which a message repeats the manual of the key in the hole [`KEY`].
+const ABOUT: &str = "about";
+const KEY: &str = "key";
 
 /// A text with holes in English, and the same in Chinese.
 struct Pair {
@@ -142,12 +146,12 @@ fn translated(code: &str, text: &str) -> Option<String> {
     let fitting = fitting.filter_map(|pair| Some((pair, pair.english.find(text)?)));
     let best = fitting.max_by_key(|(pair, values)| pair.english.fitness(values));
     let (Pair { english, chinese, .. }, values) = best?;
-    let filled = |name: &&str| {
-        let hole = english.holes.iter().position(|known| known == name).unwrap_or_default();
-        match english.is_quoted(hole) {
-            true => values[hole].to_owned(),
-            false => in_chinese(code, values[hole]),
-        }
+    let hole =
+        |name: &str| english.holes.iter().position(|known| *known == name).unwrap_or_default();
+    let filled = |name: &&str| match (*name, values[hole(name)]) {
+        (_, value) if english.is_quoted(hole(name)) => value.to_owned(),
+        (ABOUT, value) => about_in_chinese(values[hole(KEY)]).unwrap_or(value).to_owned(),
+        (_, value) => in_chinese(code, value),
     };
     let holes = chinese.holes.iter().map(filled).chain(iter::once(String::new()));
     Some(chinese.texts.iter().zip(holes).map(|(text, hole)| format!("{text}{hole}")).collect())
@@ -206,6 +210,14 @@ mod tests {
         // Code stays, even where it reads like a text of ours.
         assert_eq!(said("ST1001", "did you mean `a string`?"), "是否想写 `a string`？");
         assert_eq!(said("ST1001", "did you mean `a` or `b`?"), "是否想写 `a` 或 `b`？");
+        // What the manual says about the key.
+        assert_eq!(
+            said(
+                "ST2003",
+                "`sample.probe[3].goal`: Share of the answers that is to show it, from 0 to 1"
+            ),
+            "`sample.probe[3].goal` 的含义：应当符合的回答所占的比例，从 0 到 1"
+        );
         // A text of another code, and one that nobody knows.
         assert_eq!(said("ST3001", "the text is empty"), "the text is empty");
         assert_eq!(said("ST1001", "no such text"), "no such text");
