@@ -16,7 +16,9 @@ mod allow;
 mod codes;
 mod edit;
 mod json;
+mod zh;
 
+pub(crate) use codes::sections;
 pub use codes::{Code, codes};
 pub use edit::{Edit, apply};
 
@@ -26,6 +28,8 @@ use std::path::{Path, PathBuf};
 use std::{fmt, iter};
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::lang::Lang;
 
 /// One message for the user.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,20 +192,34 @@ impl Diagnostic {
         self
     }
 
-    /// The message as text, without a line break at the end. The frame is ASCII; `color` adds
-    /// terminal colours.
+    /// The message as text in the language of this process, without a line break at the end. The frame is
+    /// ASCII; `color` adds terminal colours.
     pub fn render(&self, color: bool) -> String {
+        self.render_in(Lang::spoken(), color)
+    }
+
+    /// The message as text, in a language.
+    pub fn render_in(&self, lang: Lang, color: bool) -> String {
+        match lang {
+            Lang::En => self.lay_out(&ENGLISH, color),
+            Lang::Zh => self.in_chinese().lay_out(&CHINESE, color),
+        }
+    }
+
+    fn lay_out(&self, levels: &Levels, color: bool) -> String {
         let level = match self.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
+            Severity::Error => Level::ERROR.with_name(levels.error),
+            Severity::Warning => Level::WARNING.with_name(levels.warning),
         };
+        let note = Level::NOTE.with_name(levels.note);
+        let help = Level::HELP.with_name(levels.help);
         let excerpt = Excerpt::new(self);
         let mut group = Group::with_title(level.primary_title(&*self.message).id(self.code));
         if let Some(excerpt) = &excerpt {
             group = group.element(excerpt.snippet());
         }
-        group = group.elements(self.notes.iter().map(|note| Level::NOTE.message(&**note)));
-        group = group.elements(self.helps.iter().map(|help| Level::HELP.message(&**help)));
+        group = group.elements(self.notes.iter().map(|text| note.clone().message(&**text)));
+        group = group.elements(self.helps.iter().map(|text| help.clone().message(&**text)));
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let rendered = renderer.render(&[group]);
         let rendered = match &excerpt {
@@ -214,18 +232,34 @@ impl Diagnostic {
     }
 }
 
+/// What the parts of a message are called.
+struct Levels {
+    error: &'static str,
+    warning: &'static str,
+    note: &'static str,
+    help: &'static str,
+}
+
+const ENGLISH: Levels = Levels { error: "error", warning: "warning", note: "note", help: "help" };
+const CHINESE: Levels =
+    Levels { error: "错误", warning: "警告", note: "说明", help: "建议" };
+
 /// `3 errors, 1 warning in emoji.toml; 2 can be fixed with --fix`: [`summary`] for who can have them fixed.
-pub fn summary_with_fixes(diagnostics: &[Diagnostic], file: &Path) -> String {
+pub fn summary_with_fixes(lang: Lang, diagnostics: &[Diagnostic], file: &Path) -> String {
     let fixable = diagnostics.iter().filter(|one| !one.fix.is_empty()).count();
-    let summary = summary(diagnostics, file);
-    match fixable {
-        0 => summary,
-        _ => format!("{summary}; {fixable} can be fixed with --fix"),
+    let summary = summary(lang, diagnostics, file);
+    match (fixable, lang) {
+        (0, _) => summary,
+        (_, Lang::En) => format!("{summary}; {fixable} can be fixed with --fix"),
+        (_, Lang::Zh) => format!("{summary}；其中 {fixable} 个可用 --fix 修复"),
     }
 }
 
 /// `3 errors, 1 warning in emoji.toml`: the line that follows several messages.
-pub fn summary(diagnostics: &[Diagnostic], file: &Path) -> String {
+pub fn summary(lang: Lang, diagnostics: &[Diagnostic], file: &Path) -> String {
+    if lang == Lang::Zh {
+        return zh::summary(diagnostics, file);
+    }
     let count = |severity, word: &str| {
         let n = diagnostics.iter().filter(|one| one.severity == severity).count();
         let plural = if n == 1 { "" } else { "s" };
@@ -465,14 +499,15 @@ error[ST3001]: bad
         let error = || Diagnostic::error("ST1001", "e");
         let warning = Diagnostic::warning("ST2301", "w");
         let file = Path::new("emoji.toml");
-        assert_eq!(summary(&[error(), error()], file), "2 errors in emoji.toml");
-        assert_eq!(summary(&[error(), warning], file), "1 error, 1 warning in emoji.toml");
-        assert_eq!(summary(&[], file), "no errors in emoji.toml");
+        let summary = |found: &[Diagnostic]| summary(Lang::En, found, file);
+        assert_eq!(summary(&[error(), error()]), "2 errors in emoji.toml");
+        assert_eq!(summary(&[error(), warning]), "1 error, 1 warning in emoji.toml");
+        assert_eq!(summary(&[]), "no errors in emoji.toml");
         let edits = vec![Edit::insert(0, "x")];
         let fixed = error().at(span(FILE, "micro_bzs")).fix("adds a letter", edits);
         assert_eq!(fixed.helps, ["`statetune check emoji.toml --fix` adds a letter"]);
-        let text = summary_with_fixes(&[fixed, error()], file);
+        let text = summary_with_fixes(Lang::En, &[fixed, error()], file);
         assert_eq!(text, "2 errors in emoji.toml; 1 can be fixed with --fix");
-        assert_eq!(summary_with_fixes(&[error()], file), "1 error in emoji.toml");
+        assert_eq!(summary_with_fixes(Lang::En, &[error()], file), "1 error in emoji.toml");
     }
 }

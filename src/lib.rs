@@ -16,6 +16,7 @@ pub mod hub;
 pub mod import;
 pub mod inspect;
 pub mod kernels;
+pub mod lang;
 pub mod model;
 pub mod mount;
 pub mod optim;

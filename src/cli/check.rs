@@ -11,6 +11,7 @@ use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
 use crate::diagnostic::{Diagnostic, Severity, apply, summary_with_fixes};
 use crate::exit::ExitCode;
 use crate::kernels::find_driver;
+use crate::lang::Lang;
 use crate::plan::Purpose;
 use crate::tensorfile::write_atomically;
 
@@ -98,7 +99,10 @@ impl CheckArgs {
             diagnostics = self.diagnostics(file);
         }
         if fixed > 0 {
-            tell(format_args!("{}: {fixed} fixed", file.display()));
+            tell(match Lang::spoken() {
+                Lang::En => format!("{}: {fixed} fixed", file.display()),
+                Lang::Zh => format!("{}：已修复 {fixed} 处", file.display()),
+            });
         }
         Ok(diagnostics)
     }
@@ -150,9 +154,12 @@ fn print(diagnostics: &[Diagnostic], file: &Path, color: Color) {
         tell(format_args!("{}\n", diagnostic.render(color.on())));
     }
     if diagnostics.len() > 1 {
-        tell(summary_with_fixes(diagnostics, file));
+        tell(summary_with_fixes(Lang::spoken(), diagnostics, file));
     }
     if diagnostics.iter().all(|one| one.severity == Severity::Warning) {
-        say(format_args!("{}: valid", file.display()));
+        say(match Lang::spoken() {
+            Lang::En => format!("{}: valid", file.display()),
+            Lang::Zh => format!("{}：有效", file.display()),
+        });
     }
 }

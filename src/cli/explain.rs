@@ -7,6 +7,7 @@ use super::{Color, Format, say, show};
 use crate::config::{find_manual, manual, nearest_word};
 use crate::diagnostic::{Code, Diagnostic, codes};
 use crate::exit::ExitCode;
+use crate::lang::Lang;
 
 /// Arguments of `explain`.
 #[derive(Args, Debug)]
@@ -23,11 +24,15 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn explain(args: &ExplainArgs, color: Color) -> ExitCode {
+    let lang = match args.format {
+        Format::Human => Lang::spoken(),
+        Format::Json => Lang::En,
+    };
     let (codes, keys) = match &args.name {
-        None => (codes().collect(), manual()),
+        None => (codes(lang).collect(), manual()),
         Some(name) => {
             let wanted = name.to_uppercase();
-            (codes().filter(|one| one.code == wanted).collect::<Vec<_>>(), find_manual(name))
+            (codes(lang).filter(|one| one.code == wanted).collect::<Vec<_>>(), find_manual(name))
         }
     };
     if codes.is_empty() && keys.is_empty() {
@@ -38,7 +43,7 @@ pub(super) fn explain(args: &ExplainArgs, color: Color) -> ExitCode {
         Format::Human => {
             let codes =
                 codes.iter().map(|one| format!("{}: {}\n\n{}", one.code, one.title, one.text));
-            let texts: Vec<String> = codes.chain(keys.iter().map(|one| one.render())).collect();
+            let texts: Vec<String> = codes.chain(keys.iter().map(|one| one.render(lang))).collect();
             say(texts.join("\n\n"));
         }
         Format::Json => {

@@ -47,13 +47,15 @@ use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::{ConfigError, Loaded, Overrides, load};
 use crate::diagnostic::{Diagnostic, Severity, summary};
 use crate::exit::ExitCode;
 use crate::hub::{self, HubFile, is_on_hub};
 use crate::kernels::{NoGpu, find_gpu, keep_memory};
+use crate::lang::{Lang, VARIABLE};
 use crate::pipeline::keep_quiet_without_memory;
 use crate::plan::{Plan, Purpose, resolve};
 
@@ -69,6 +71,9 @@ struct Cli {
     /// Fetch nothing: weights on a hub must be on this machine already.
     #[arg(long, global = true)]
     offline: bool,
+    /// Language of messages [default: that of STATETUNE_LANG, or of the system].
+    #[arg(long, global = true, value_enum, value_name = "LANG")]
+    lang: Option<Lang>,
 }
 
 /// The commands. Those of [`plain::PlainCommand`] need no tensors and start at once.
@@ -257,7 +262,7 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
         tell(format_args!("{}\n", diagnostic.render(color.on())));
     }
     if diagnostics.len() > 1 {
-        tell(summary(diagnostics, file));
+        tell(summary(Lang::spoken(), diagnostics, file));
     }
     exit_code(diagnostics)
 }
@@ -303,9 +308,22 @@ pub fn main_with_tensors() -> ExitCode {
     })
 }
 
+/// The arguments of this process, whose language is then known.
+fn arguments() -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse()?;
+    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into());
+    let lang = Lang::resolve(cli.lang, variable).map_err(|unknown| {
+        let message =
+            format!("invalid value '{unknown}' for '{VARIABLE}'\n  [possible values: en, zh]");
+        Cli::command().error(ErrorKind::InvalidValue, message)
+    })?;
+    lang.speak();
+    Ok(cli)
+}
+
 /// Reads the arguments of this process and runs their command.
 fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match arguments() {
         Ok(cli) => cli,
         Err(error) => {
             // `--help` and `--version` arrive here too, and are no errors.
@@ -317,8 +335,10 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
     if cli.offline {
         hub::stay_offline();
     }
-    catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|_| {
-        tell("error[ST9000]: this is a defect of statetune; the lines above say where it happened");
+    let color = cli.color;
+    catch_unwind(AssertUnwindSafe(|| command(cli.command, color))).unwrap_or_else(|_| {
+        let message = "this is a defect of statetune; the lines above say where it happened";
+        show(&Diagnostic::error("ST9000", message), color);
         ExitCode::Bug
     })
 }

@@ -25,6 +25,7 @@ use crate::config::{ConfigError, Loaded, load};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::find_gpu;
+use crate::lang::Lang;
 use crate::plan::{Member, Purpose, as_text, members, resolve};
 
 /// Kind and version of the JSON answer.
@@ -161,7 +162,7 @@ impl SweepArgs {
         children: &Children,
     ) -> io::Result<Outcome> {
         let mut command = Command::new(env::current_exe()?);
-        command.arg("run").arg(&self.file).arg("--needed");
+        command.arg("run").arg(&self.file).arg("--needed").args(["--lang", Lang::spoken().name()]);
         if self.resume {
             command.args(["--resume", "auto"]);
         }

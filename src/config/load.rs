@@ -12,6 +12,7 @@ use super::layers::{self, Role, key_path};
 use super::locate::{Layer, Source};
 use super::{Config, faults};
 use crate::diagnostic::{Diagnostic, Edit, Span, summary};
+use crate::lang::Lang;
 
 /// Start of the environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
 pub(super) const PREFIX: &str = "STATETUNE__";
@@ -126,7 +127,7 @@ pub struct Loaded {
 
 /// Every fault of an experiment file and of what was set over it, in the order of their places.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", summary(diagnostics, file))]
+#[error("{}", summary(Lang::En, diagnostics, file))]
 pub struct ConfigError {
     /// The experiment file as it was given.
     pub file: PathBuf,

@@ -184,57 +184,6 @@ fn sentences(keys: &Keys, table: &KeyPath) -> Vec<(String, String)> {
     .collect()
 }
 
-impl KeyManual {
-    /// The manual for people.
-    pub fn render(&self) -> String {
-        let mut lines =
-            vec![self.key.clone(), String::new(), format!("  {}", self.about), String::new()];
-        let mut fact = |name: &str, value: &str| lines.push(format!("  {name:<8} {value}"));
-        fact("type", &self.types);
-        fact("default", &self.default);
-        if let Some(range) = &self.range {
-            fact("range", range);
-        }
-        if let Some(unit) = &self.unit {
-            fact("unit", unit);
-        }
-        if let Some((setting, values)) = &self.used_by {
-            fact("used by", &format!("{setting} = {}", values.join(", ")));
-        }
-        for (title, list) in [("choices", &self.choices), ("keys", &self.keys)] {
-            if !list.is_empty() {
-                lines.extend([String::new(), format!("  {title}")]);
-                let width = list.iter().map(|(word, _)| word.len()).max().unwrap_or_default();
-                lines.extend(list.iter().map(|(word, about)| {
-                    format!("    {word:<width$}  {about}").trim_end().to_owned()
-                }));
-            }
-        }
-        lines.join("\n")
-    }
-
-    /// The manual for programs.
-    pub fn to_json(&self) -> Value {
-        let list = |list: &[(String, String)]| -> Value {
-            list.iter()
-                .map(|(word, about)| (word.clone(), json!(about)))
-                .collect::<Map<_, _>>()
-                .into()
-        };
-        json!({
-            "key": self.key,
-            "about": self.about,
-            "type": self.types,
-            "default": self.default,
-            "range": self.range,
-            "unit": self.unit,
-            "choices": list(&self.choices),
-            "used_by": self.used_by.as_ref().map(|(setting, values)| json!({ setting: values })),
-            "keys": list(&self.keys),
-        })
-    }
-}
-
 /// The reference page: a section for each table, a row for each key.
 pub fn reference() -> String {
     let mut page =
@@ -291,6 +240,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::lang::Lang;
 
     #[test]
     fn the_reference_page_is_current() {
@@ -333,7 +283,7 @@ schedule.lr_schedule
 
   choices
     cos       Half a cosine wave.";
-        let found = find_manual("lr_schedule")[0].render();
+        let found = find_manual("lr_schedule")[0].render(Lang::En);
         assert!(found.starts_with(expected), "{found}");
         let [kind] = &find_manual("quant.type")[..] else { panic!("one key") };
         assert_eq!(kind.choices[1].0, "int8");

@@ -21,6 +21,8 @@ mod load;
 mod locate;
 mod log;
 mod manual;
+mod manual_show;
+mod manual_zh;
 mod mend;
 #[cfg(test)]
 mod misspelt;
@@ -51,6 +53,7 @@ pub use hardware::{Accelerator, Hardware};
 pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::{Log, SinkName};
 pub use manual::{KeyManual, find_manual, manual, reference};
+pub(crate) use manual_zh::about_in_chinese;
 pub use model::{Model, ModelVersion, Preset, Tokenizer};
 pub use optimizer::{Adam, Optimizer};
 pub use peft::{

@@ -1,7 +1,11 @@
 //! The long texts about message codes.
 
+use crate::lang::Lang;
+
 /// The texts: a heading `## CODE: title` for each, sorted by code.
 const TEXTS: &str = include_str!("codes.md");
+/// The same in Chinese.
+const CHINESE: &str = include_str!("codes.zh.md");
 
 /// What a message code means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,11 +19,22 @@ pub struct Code {
 }
 
 /// Every message code, sorted.
-pub fn codes() -> impl Iterator<Item = Code> {
-    TEXTS.split("\n## ").skip(1).map(|entry| {
-        let (heading, text) = entry.split_once('\n').unwrap_or((entry, ""));
+pub fn codes(lang: Lang) -> impl Iterator<Item = Code> {
+    let texts = match lang {
+        Lang::En => TEXTS,
+        Lang::Zh => CHINESE,
+    };
+    sections(texts).map(|(heading, text)| {
         let (code, title) = heading.split_once(": ").unwrap_or((heading, ""));
-        Code { code, title, text: text.trim() }
+        Code { code, title, text }
+    })
+}
+
+/// The sections of a page in Markdown: what stands behind each `## `, and the text below it.
+pub(crate) fn sections(page: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    page.split("\n## ").skip(1).map(|section| {
+        let (heading, text) = section.split_once('\n').unwrap_or((section, ""));
+        (heading, text.trim())
     })
 }
 
@@ -55,7 +70,7 @@ mod tests {
     fn every_code_of_the_program_has_a_text() {
         let mut told = BTreeSet::new();
         named(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut told);
-        let known: BTreeSet<String> = codes().map(|one| one.code.to_owned()).collect();
+        let known: BTreeSet<String> = codes(Lang::En).map(|one| one.code.to_owned()).collect();
         assert!(told.len() > 100, "{told:?}");
         let missing: Vec<_> = told.difference(&known).collect();
         assert!(missing.is_empty(), "write a text in src/diagnostic/codes.md for {missing:?}");
@@ -65,8 +80,36 @@ mod tests {
 
     #[test]
     fn codes_are_sorted_and_have_texts() {
-        let all: Vec<Code> = codes().collect();
+        let all: Vec<Code> = codes(Lang::En).collect();
         assert!(all.is_sorted_by(|a, b| a.code < b.code));
         assert!(all.iter().all(|one| !one.title.is_empty() && one.text.ends_with(['.', '`'])));
+    }
+
+    /// What stands in backticks, sorted; a line break in it is a space.
+    fn quoted(one: &Code) -> Vec<String> {
+        let quoted = regex::Regex::new("`[^`]*`").expect("a valid expression");
+        let text = format!("{}\n{}", one.title, one.text).replace('\n', " ");
+        let mut words: Vec<String> =
+            quoted.find_iter(&text).map(|found| found.as_str().to_owned()).collect();
+        words.sort_unstable();
+        words
+    }
+
+    #[test]
+    fn every_code_has_a_chinese_text_and_none_is_stale() {
+        let [english, chinese] =
+            [Lang::En, Lang::Zh].map(|lang| codes(lang).collect::<Vec<Code>>());
+        let named = |all: &[Code]| all.iter().map(|one| one.code).collect::<Vec<_>>();
+        assert_eq!(named(&chinese), named(&english), "src/diagnostic/codes.zh.md, sorted");
+        let han = regex::Regex::new(r"\p{Han}").expect("a valid expression");
+        for (english, chinese) in english.iter().zip(&chinese) {
+            assert_eq!(quoted(chinese), quoted(english), "{chinese:?}");
+            for text in [chinese.title, chinese.text] {
+                assert!(han.is_match(text), "{chinese:?}");
+            }
+            assert!(chinese.text.ends_with('。'), "{chinese:?}");
+            let paragraphs = |one: &Code| one.text.split("\n\n").count();
+            assert_eq!(paragraphs(chinese), paragraphs(english), "{chinese:?}");
+        }
     }
 }

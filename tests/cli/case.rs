@@ -22,6 +22,16 @@ pub const FULL: &str = "full.toml";
 /// Blocks, channels and token ids of the small model.
 pub const SIZES: (i64, i64, i64) = (2, 64, 4096);
 
+/// What sets the language of the program, whatever that of the machine is.
+pub const IN_ENGLISH: (&str, &str) = ("STATETUNE_LANG", "en");
+
+/// The program, as every test starts it.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_statetune"));
+    command.env(IN_ENGLISH.0, IN_ENGLISH.1).env("OMP_NUM_THREADS", "1"); // several tests run at once
+    command
+}
+
 /// A folder of its own, in which the program is run.
 pub struct Case {
     folder: TempDir,
@@ -155,7 +165,7 @@ impl Case {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_statetune"));
+        let mut command = program();
         let ours = std::env::vars_os().map(|(name, _)| name);
         for name in ours.filter(|name| name.to_string_lossy().starts_with("STATETUNE__")) {
             command.env_remove(name);
@@ -163,7 +173,6 @@ impl Case {
         let output = command
             .current_dir(self.path(folder))
             .args(arguments)
-            .env("OMP_NUM_THREADS", "1") // several tests run at once
             .envs(environment.iter().copied())
             .output()
             .expect("the program starts");
@@ -172,10 +181,9 @@ impl Case {
 
     /// Runs the program in the folder with `input` as standard input.
     pub fn statetune_reading(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_statetune"))
+        let mut child = program()
             .current_dir(self.path(""))
             .args(arguments)
-            .env("OMP_NUM_THREADS", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::case::{Case, FULL, STATE};
+use crate::case::{Case, FULL, STATE, program};
 
 const HELP: &str = "\
 Fine-tune RWKV models from one TOML file
@@ -47,6 +47,8 @@ Commands:
 Options:
       --color <WHEN>  When to use colour [default: auto] [possible values: auto, always, never]
       --offline       Fetch nothing: weights on a hub must be on this machine already
+      --lang <LANG>   Language of messages [default: that of STATETUNE_LANG, or of the system]
+                      [possible values: en, zh]
   -h, --help          Print help
   -V, --version       Print version";
 
@@ -186,7 +188,7 @@ fn generate_from_a_run_that_saved_nothing() {
 /// Whoever reads the answer may stop reading.
 #[test]
 fn a_reader_that_goes_away() {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_statetune"));
+    let mut command = program();
     command.arg("schema").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     drop(child.stdout.take());

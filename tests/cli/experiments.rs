@@ -25,7 +25,7 @@ pub fn corpus() -> Vec<String> {
 }
 
 /// A case with the whole corpus in it.
-fn case() -> Case {
+pub fn case() -> Case {
     corpus().iter().fold(Case::new(), |case, name| {
         let text = fs::read(corpus_folder().join(name)).expect("a file of the corpus");
         case.having(name, text)
@@ -34,7 +34,7 @@ fn case() -> Case {
 
 /// Compares with the snapshot of this name, which `INSTA_UPDATE=always` writes anew.
 #[track_caller]
-fn compare(name: &str, text: &str) {
+pub fn compare(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(corpus_folder().join("snapshots"));
     settings.set_prepend_module_to_snapshot(false);
@@ -42,7 +42,8 @@ fn compare(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-fn shown(output: &Output) -> String {
+/// Exit code, standard output and error of the program.
+pub fn shown(output: &Output) -> String {
     let code = output.code.expect("an exit code");
     let parts = [&*output.stdout, &*output.stderr].map(str::trim_end);
     let parts = parts.iter().filter(|part| !part.is_empty());
@@ -245,40 +246,4 @@ fn gallery_16_steps_that_do_not_cover_the_data() {
     assert_eq!(output.code, Some(0), "{output:?}");
     let warning = output.stderr.split("\n\n").find(|part| part.contains("ST2401"));
     compare("gallery_16_steps_do_not_cover", warning.expect("a warning").trim_start());
-}
-
-#[test]
-fn codes_and_keys_are_explained() {
-    let case = Case::new();
-    let explained = |name: &str| case.statetune(&["explain", name]);
-    let expected = "\
-ST1204: an escape in single quotes
-
-In single quotes TOML reads every character as it is: `'\\n'` is a backslash and an n. In double quotes it is a line break. A prompt
-without its line breaks does not look like what the model was trained on, and the answers are bad without a sign of why.";
-    explained("st1204").succeeds(expected, "");
-    let expected = "\
-schedule.lr_init
-
-  Learning rate after the warmup, above 0. States start at zero and need far more than weights: 1.0 is usual for them.
-
-  type     a number
-  default  none, the file must say it
-  range    above 0
-  unit     no unit";
-    explained("lr_init").succeeds(expected, "");
-    let output = explained("peft.alpha");
-    assert!(output.stdout.contains("\n  used by  peft.type = lora\n"), "{}", output.stdout);
-    let output = explained("lr_inti");
-    let expected = "\
-error[ST1102]: there is no code and no key `lr_inti`
-  |
-  = help: did you mean `lr_init`?";
-    assert_eq!((output.code, output.stderr.trim_end()), (Some(2), expected));
-    let output = case.statetune(&["explain", "--all", "--format", "json"]);
-    let all: Value = serde_json::from_str(&output.stdout).expect("an object");
-    assert_eq!(all["schema"], "statetune.explain/1");
-    assert!(all["codes"].as_array().expect("a list").len() > 100);
-    let keys = all["keys"].as_array().expect("a list");
-    assert!(keys.iter().any(|one| one["key"] == "sample.probe[0].regex"));
 }

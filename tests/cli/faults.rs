@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::case::{Case, FULL, Output, STATE};
+use crate::case::{Case, FULL, IN_ENGLISH, Output, STATE, program};
 use crate::resume::{chain_len, signal, spawn, wait_until};
 
 /// Ends a run after its first step, with a checkpoint.
@@ -21,6 +21,7 @@ fn limited(case: &Case, limit: &str, arguments: &[&str]) -> Output {
         .arg(env!("CARGO_BIN_EXE_statetune"))
         .args(arguments)
         .current_dir(case.path(""))
+        .env(IN_ENGLISH.0, IN_ENGLISH.1)
         .env("OMP_NUM_THREADS", "1")
         .output()
         .expect("a shell");
@@ -138,12 +139,12 @@ fn a_run_that_cannot_be_written_to() {
     };
     permit(0o555);
     let program = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_statetune"));
+        let mut command = program();
         let ours = fs::metadata(case.path("")).expect("a folder");
         if std::os::unix::fs::MetadataExt::uid(&ours) == 0 {
             command.uid(65534);
         }
-        command.args(arguments).current_dir(case.path("")).env("OMP_NUM_THREADS", "1").output()
+        command.args(arguments).current_dir(case.path("")).output()
     };
     let usable = program(&["--version"]);
     let output = program(&[&["resume", &name][..], &NO_LIMIT].concat());

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::case::Case;
+use super::case::{Case, IN_ENGLISH};
 
 /// The libraries that a program loads when it starts.
 fn libraries(program: &str) -> String {
@@ -23,7 +23,11 @@ fn a_lone_program_says_what_it_lacks() {
     let case = Case::new();
     let lone = case.path("statetune");
     std::fs::copy(env!("CARGO_BIN_EXE_statetune"), &lone).expect("a copy");
-    let output = Command::new(&lone).args(["generate", "latest"]).output().expect("it starts");
+    let output = Command::new(&lone)
+        .args(["generate", "latest"])
+        .env(IN_ENGLISH.0, IN_ENGLISH.1)
+        .output()
+        .expect("it starts");
     let expected = "\
 error[ST0120]: cannot start `CASE/statetune-tensors`, which computes with tensors
   |

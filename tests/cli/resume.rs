@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use statetune::tensorfile::TensorFile;
 
-use crate::case::{Case, STATE};
+use crate::case::{Case, STATE, program};
 
 /// Sixteen steps in eight mini-epochs, all checkpoints kept.
 const LONGER: [&str; 6] = [
@@ -42,10 +42,9 @@ pub fn same_numbers(case: &Case, one: &Path, other: &Path, checkpoint: &str) {
 
 /// The program in the background.
 pub fn spawn(case: &Case, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_statetune"))
+    program()
         .current_dir(case.path(""))
         .args(arguments)
-        .env("OMP_NUM_THREADS", "1")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use statetune::model::{Shape, Version, Weights};
 
-use crate::case::{Case, FULL, Output, SIZES, STATE};
+use crate::case::{Case, FULL, Output, SIZES, STATE, program};
 
 /// The letters of a run.
 fn id(run: &Path) -> String {
@@ -376,10 +376,9 @@ fn a_packed_run_comes_back_whole() {
 #[expect(clippy::zombie_processes, reason = "its caller ends it and waits for it")]
 fn running(case: &Case, arguments: &[&str]) -> (Child, PathBuf) {
     let known = case.runs();
-    let child = Command::new(env!("CARGO_BIN_EXE_statetune"))
+    let child = program()
         .current_dir(case.path(""))
         .args(arguments)
-        .env("OMP_NUM_THREADS", "1")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::case::Case;
+use crate::case::{Case, IN_ENGLISH};
 use crate::resume::wait_until;
 
 /// Lines and columns.
@@ -30,6 +30,7 @@ impl Terminal {
             .args(["-qefc", &command, "/dev/null"])
             .current_dir(case.path(""))
             .env("OMP_NUM_THREADS", "1")
+            .env(IN_ENGLISH.0, IN_ENGLISH.1)
             .env("TERM", "xterm-256color")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::case::{Case, STATE};
+use crate::case::{Case, STATE, program};
 use crate::resume::{spawn, wait_for_second_run, wait_until};
 use crate::terminal::Terminal;
 
@@ -75,7 +75,7 @@ fn a_live_run_in_lines_until_it_is_killed() {
     assert!(line.is_match(&once.stdout), "{}", once.stdout);
     assert!(once.stdout.starts_with("run     runs/DATE-tiny-ID  running\n"), "{}", once.stdout);
 
-    let watch = Command::new(env!("CARGO_BIN_EXE_statetune"))
+    let watch = program()
         .current_dir(case.path(""))
         .args(["watch", "latest"])
         .stdout(fs::File::create(case.path("told.txt")).expect("a file"))
@@ -200,7 +200,7 @@ fn an_experiment_file_on_every_save() {
     let once = case.statetune(&["watch", STATE, "--once"]);
     once.succeeds("state.toml: valid", "");
     let out = case.path("told.txt");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_statetune"))
+    let mut child = program()
         .current_dir(case.path(""))
         .args(["watch", STATE])
         .stdout(fs::File::create(&out).expect("a file"))
