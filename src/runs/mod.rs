@@ -19,6 +19,7 @@
 //!   incidents/        steps whose numbers were not finite, each with its batch
 //!   left_out.jsonl    what later steps leave out
 //!   export/           rwkv-N.pth and .st after mini-epoch N
+//!   ledger.jsonl      the loss of every document before and after, once somebody asked for it
 //!   status.json       how it stands and what it has come to; names the version of the directory's format
 //!   marks.toml        tags, a note and a pin that a person added
 //!   LOCK              locked by the process that works on the run
@@ -34,6 +35,7 @@ mod events;
 mod find;
 mod follow;
 mod incident;
+mod ledger;
 mod left_out;
 mod lines;
 mod lock;
@@ -62,6 +64,7 @@ pub use find::{
 };
 pub use follow::{Eval, Follower, Life, life};
 pub use incident::{BatchRow, Environment, FirstBad, Incident, incident_folders, save_incident};
+pub use ledger::{Compared, Ledger, LedgerLine, LedgerRecord};
 pub use left_out::LeftOut;
 pub use lines::{read_last_line, read_lines};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};

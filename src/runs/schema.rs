@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use super::{EventLine, Metrics, RunRecord};
+use super::{EventLine, LedgerRecord, Metrics, RunRecord};
 
 /// The text of each schema file, by its name in `schemas/`.
-pub fn record_schemas() -> [(&'static str, String); 3] {
+pub fn record_schemas() -> [(&'static str, String); 4] {
     [
         ("metrics.schema.json", text::<Metrics>()),
         ("events.schema.json", text::<EventLine>()),
+        ("ledger.schema.json", text::<LedgerRecord>()),
         ("run.schema.json", text::<RunRecord>()),
     ]
 }
