@@ -53,6 +53,7 @@ pub use change::{ChangeRunError, Waste, bytes_in, remove_run, remove_waste, wast
 pub use checkpoint::{
     Checkpoint, CheckpointError, LoadCheckpointError, Place, best_checkpoint, checkpoints,
     name_best, remove_old_checkpoints, restore_values, save_checkpoint,
+mod unpack;
 };
 pub use control::{Answer, Asked, Asker, Pending, Request, Ticket, Verdict, ask, pending};
 pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
@@ -69,7 +70,8 @@ pub use left_out::LeftOut;
 pub use lines::{read_last_line, read_lines};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
 pub use marks::Marks;
-pub use pack::{Manifest, PACK_EXTENSION, PackedFile, pack_run, unpack_run};
+pub use metrics::{Metrics, Times, read_metrics};
+pub use pack::{Manifest, PACK_EXTENSION, PackedFile, pack_run};
 pub use record::{ProbeRate, RunRecord, Status};
 pub use records::{Best, Metrics, Totals, rewind_records};
 pub use resolved::{Resolved, resolved_toml};
@@ -83,3 +85,4 @@ use std::path::{Path, PathBuf};
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
+pub use unpack::unpack_run;

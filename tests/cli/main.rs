@@ -36,4 +36,5 @@ mod terminal;
 mod tools;
 mod use_elsewhere;
 mod verify;
+mod unpack;
 mod watch;
