@@ -13,6 +13,7 @@
 //!   report.html       the page of `statetune report`
 //!   samples/          base.jsonl, tuned.jsonl: answers before and after; step-0000120.jsonl in between
 //!   control/          what a live run is asked for, only while somebody does
+//!   output.txt        what the program printed, where the run left its terminal (`--detach`)
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   documents.bin     8 bytes a document: a digest of its text
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest

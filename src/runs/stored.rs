@@ -111,6 +111,10 @@ impl StoredRun {
     pub const EXPERIMENT: &str = "experiment.toml";
     /// Every setting, each with where it came from.
     pub const SETTINGS: &str = "resolved.toml";
+    /// The settings that were set over the experiment file.
+    pub const OVERRIDES: &str = "overrides.toml";
+    /// What a run that left its terminal has printed.
+    pub const OUTPUT: &str = "output.txt";
     /// The folder of answers.
     pub const SAMPLES: &str = "samples";
     /// The folder of products.

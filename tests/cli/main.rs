@@ -9,6 +9,7 @@ mod commands;
 mod control;
 mod data;
 mod data_look;
+mod detach;
 mod device;
 mod diff;
 mod edges;
