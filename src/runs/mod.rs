@@ -4,16 +4,19 @@
 //! runs/2026-11-24-emoji-state-k3f9/
 //!   experiment.toml   the file as written
 //!   resolved.toml     every setting, each with where it came from
+//!   overrides.toml    those of them that were set over the file
 //!   lock.toml         what the run depended on: data, weights, tokenizer, program, libtorch, kernels
+//!   earlier/          settings and lock of the first steps, where later ones have others
 //!   events.jsonl      what happened, with times
 //!   metrics.jsonl     one line per reported interval; only grows
+//!   times.jsonl       how fast the steps of each of these lines were
 //!   train_log.txt     the line per mini-epoch that RWKV trainers write
 //!   loss_data.jsonl   the line per step that RWKV-PEFT writes (`log.sinks`)
 //!   tensorboard/      event files (`log.sinks`)
+//!   output.txt        what the program printed, where the run left its terminal (`--detach`)
 //!   report.html       the page of `statetune report`
 //!   samples/          base.jsonl, tuned.jsonl: answers before and after; step-0000120.jsonl in between
 //!   control/          what a live run is asked for, only while somebody does
-//!   output.txt        what the program printed, where the run left its terminal (`--detach`)
 //!   chain.bin         16 bytes a step: digests of batches, loss and what learned
 //!   documents.bin     8 bytes a document: a digest of its text
 //!   ckpt/epoch-0000/  what learned, the optimizer's moments, the position; ckpt/last names the newest
@@ -32,6 +35,7 @@ mod checkpoint;
 mod control;
 mod dir;
 mod documents;
+mod earlier;
 mod events;
 mod find;
 mod follow;
@@ -41,6 +45,7 @@ mod left_out;
 mod lines;
 mod lock;
 mod marks;
+mod metrics;
 mod pack;
 mod record;
 mod records;
@@ -48,17 +53,18 @@ mod resolved;
 mod schema;
 mod sinks;
 mod stored;
+mod unpack;
 
 pub use chain::{Chain, LINK_BYTES, Link, read_chain};
 pub use change::{ChangeRunError, Waste, bytes_in, remove_run, remove_waste, waste};
 pub use checkpoint::{
     Checkpoint, CheckpointError, LoadCheckpointError, Place, best_checkpoint, checkpoints,
     name_best, remove_old_checkpoints, restore_values, save_checkpoint,
-mod unpack;
 };
 pub use control::{Answer, Asked, Asker, Pending, Request, Ticket, Verdict, ask, pending};
 pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
 pub use documents::record_documents;
+pub use earlier::Earlier;
 pub use events::{Event, EventLine, Fact};
 pub use find::{
     Moment, NO_RUN, all_runs, directory, find_moment, find_run, name_and_id, newest_product,
@@ -74,11 +80,12 @@ pub use marks::Marks;
 pub use metrics::{Metrics, Times, read_metrics};
 pub use pack::{Manifest, PACK_EXTENSION, PackedFile, pack_run};
 pub use record::{ProbeRate, RunRecord, Status};
-pub use records::{Best, Metrics, Totals, rewind_records};
-pub use resolved::{Resolved, resolved_toml};
+pub use records::{Best, Totals, rewind_records};
+pub use resolved::{Resolved, overrides_toml, resolved_again, resolved_toml};
 pub use schema::record_schemas;
 pub use sinks::{Entry, Sinks, copy_sinks};
 pub use stored::{ReadRunError, SampleLine, Standing, StoredRun};
+pub use unpack::unpack_run;
 
 use std::path::{Path, PathBuf};
 
@@ -86,4 +93,3 @@ use std::path::{Path, PathBuf};
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
-pub use unpack::unpack_run;
