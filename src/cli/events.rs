@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::pipeline::{Counted, Outcome, Progress, RunError, Summary};
+use crate::runs::Metrics;
 
 /// Names and versions of the objects.
 const EVENT: &str = "statetune.event/1";
@@ -20,7 +21,7 @@ pub(super) fn of(progress: &Progress<'_>) -> Option<Value> {
         }
         Progress::Resumed { steps } => ("resume", json!({ "steps": steps })),
         Progress::Extended { steps } => ("extend", json!({ "total_steps": steps })),
-        Progress::Interval(metrics) => ("interval", json!(metrics)),
+        Progress::Interval(metrics) => ("interval", interval(metrics)),
         Progress::Evaluated { steps, epochs, val_loss, probes } => (
             "eval",
             json!({ "steps": steps, "epochs": epochs, "val_loss": val_loss, "probes": rates(probes) }),
@@ -36,6 +37,14 @@ pub(super) fn of(progress: &Progress<'_>) -> Option<Value> {
         object.append(&mut details);
     }
     Some(object)
+}
+
+/// An interval with how long it took.
+fn interval(metrics: &Metrics) -> Value {
+    let mut interval = json!(metrics);
+    interval["positions_per_s"] = json!(metrics.positions_per_s);
+    interval["data_wait"] = json!(metrics.data_wait);
+    interval
 }
 
 /// The object of the end of a run.

@@ -9,6 +9,7 @@ mod check;
 mod config;
 mod ctl;
 mod data;
+mod detach;
 mod diff;
 mod doctor;
 mod eval;

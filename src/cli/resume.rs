@@ -35,6 +35,9 @@ pub(super) struct ResumeArgs {
 }
 
 pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
+    if args.options.detaches() {
+        return args.options.start_detached(color);
+    }
     let run = match find_run(&args.runs_dir, &args.run) {
         Ok(run) => run,
         Err(refusal) => {

@@ -11,7 +11,7 @@ use super::resume::{fail, start};
 use super::screen::Screen;
 use super::stop::stop_on_signals;
 use super::table::table;
-use super::{Color, ExperimentArgs, events, say, show};
+use super::{Color, ExperimentArgs, detach, events, say, show};
 use crate::data::{Role, Template};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -71,9 +71,13 @@ pub(super) struct RunOptions {
     /// Form of the answer on standard output.
     #[arg(long, value_enum, default_value_t = RunFormat::Human)]
     format: RunFormat,
-    /// Go on when the terminal is closed.
+    /// Leave the terminal once the run has its directory, and say how to follow it: the run goes on when the terminal
+    /// is closed, and what it prints goes into its `output.txt`.
     #[arg(long)]
     detach: bool,
+    /// Where the process that `--detach` starts names its run.
+    #[arg(long, value_name = "FILE", hide = true)]
+    detached: Option<PathBuf>,
 }
 
 /// Form of what a run answers.
@@ -103,6 +107,9 @@ pub(super) enum ProgressStyle {
 }
 
 pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
+    if args.options.detaches() {
+        return args.options.start_detached(color);
+    }
     let plan = match args.plan(color) {
         Ok(plan) => plan,
         Err(code) => return code,
@@ -133,6 +140,35 @@ impl RunArgs {
 }
 
 impl RunOptions {
+    /// Whether the run is to leave the terminal.
+    pub(super) fn detaches(&self) -> bool {
+        self.detach
+    }
+
+    /// Has another process do the same apart from the terminal.
+    pub(super) fn start_detached(&self, color: Color) -> ExitCode {
+        detach::start(self.format, color)
+    }
+
+    /// Leaves the terminal, where that is asked for. That it cannot is told, and no reason to stop the run.
+    fn leave_terminal(&self, run: &Path, color: Color) {
+        let Some(told) = &self.detached else { return };
+        if let Err(error) = detach::leave_terminal(run, told) {
+            let message = "the run cannot leave the terminal, which has to stay open";
+            show(&Diagnostic::warning("ST0123", message).note(error.to_string()), color);
+        }
+    }
+
+    /// How progress is shown: no line is drawn anew where nobody looks.
+    fn style(&self) -> ProgressStyle {
+        match self.progress {
+            ProgressStyle::Auto | ProgressStyle::Bar if self.detached.is_some() => {
+                ProgressStyle::Plain
+            }
+            style => style,
+        }
+    }
+
     /// Writes the path of the run where it is asked for. That it cannot be written is told, and no reason to
     /// stop the run.
     fn note_run(&self, run: &Path, color: Color) {
@@ -149,7 +185,7 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
     let keyboard = Keyboard::default();
     let at_exit = keyboard.clone();
     let grace = Duration::from_secs(options.grace);
-    let stop = match stop_on_signals(grace, options.detach, move || at_exit.close()) {
+    let stop = match stop_on_signals(grace, options.detached.is_some(), move || at_exit.close()) {
         Ok(stop) => stop,
         Err(error) => {
             let message = "the operating system does not deliver signals";
@@ -157,9 +193,10 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
             return ExitCode::Bug;
         }
     };
-    let mut screen = Screen::new(options.progress, options.format, plan.device, keyboard);
+    let mut screen = Screen::new(options.style(), options.format, plan.device, keyboard);
     let watch = &mut |progress: Progress<'_>| {
         if let Progress::Started { run, .. } = progress {
+            options.leave_terminal(run, color);
             options.note_run(run, color);
         }
         screen.show(progress);

@@ -142,6 +142,11 @@ impl Found {
 }
 
 impl SubjectArgs {
+    /// Runs in this folder, with nothing that stands in for theirs.
+    pub(super) fn of_runs(runs_dir: PathBuf) -> SubjectArgs {
+        SubjectArgs { model: None, tokenizer: None, runs_dir, set: Vec::new() }
+    }
+
     /// Where run directories lie.
     pub(super) fn runs_dir(&self) -> &Path {
         &self.runs_dir
@@ -170,6 +175,20 @@ impl SubjectArgs {
                 Err(refusal) => refuse(*refusal, color),
             },
             None => self.of_files(None, part, color),
+        }
+    }
+
+    /// Like [`Self::find`], for a run alone.
+    pub(super) fn find_run(
+        &self,
+        name: &str,
+        part: Part,
+        purpose: Purpose,
+        color: Color,
+    ) -> Result<Found, ExitCode> {
+        match find_moment(&self.runs_dir, name) {
+            Ok((run, moment)) => self.of_run(run, moment, part, purpose, color),
+            Err(refusal) => refuse(*refusal, color),
         }
     }
 

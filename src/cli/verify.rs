@@ -50,8 +50,10 @@ struct Verdict {
     /// The largest difference of a reported loss as a share of it; absent where none was reported.
     largest: Option<f64>,
     word: &'static str,
-    /// The step after which the run went on in another process, possibly with other settings.
+    /// The step after which the run went on in another process.
     went_on: Option<u64>,
+    /// The step after which the run had other settings or inputs, where steps after it were asked for.
+    changed_after: Option<u64>,
 }
 
 const EQUAL: &str = "equal";
@@ -67,9 +69,16 @@ pub(super) fn verify(args: &VerifyArgs, color: Color) -> ExitCode {
         Ok(stored) => stored,
         Err(refusal) => return refuse(&refusal),
     };
-    let recorded = match Recorded::read(&stored) {
-        Ok(recorded) => recorded,
-        Err(error) => return refuse(&error.diagnostic()),
+    let read = || {
+        let (first, until) = stored.first_steps()?;
+        Ok((Recorded::read_with(&stored, &first)?, first, until))
+    };
+    let (recorded, first, until) = match read() {
+        Ok(read) => read,
+        Err(error) => {
+            let error: ReadRunError = error;
+            return refuse(&error.diagnostic());
+        }
     };
     if recorded.chain.is_empty() {
         let message = format!("the run `{}` has no steps to compare with", stored.directory());
@@ -78,15 +87,16 @@ pub(super) fn verify(args: &VerifyArgs, color: Color) -> ExitCode {
     let runs_dir = stored.path().parent().map(Path::to_path_buf);
     let experiment =
         ExperimentArgs { set: args.set.clone(), runs_dir, ..ExperimentArgs::default() };
-    let settings = stored.path().join(StoredRun::SETTINGS);
-    let plan = match experiment.plan(&settings, Purpose::Run, color) {
+    let plan = match experiment.plan(&first.join(StoredRun::SETTINGS), Purpose::Run, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    let steps = args.steps.unwrap_or_else(|| default_steps(&recorded));
-    match again(plan, &stored, steps) {
+    let asked = args.steps.unwrap_or_else(|| default_steps(&recorded));
+    let steps = until.map_or(asked, |until| asked.min(until));
+    match again(plan, &stored, first, steps) {
         Ok(again) => {
             let verdict = judge(&stored, recorded, again, steps, args.tolerance);
+            let verdict = Verdict { changed_after: until.filter(|_| asked > steps), ..verdict };
             match args.format {
                 Format::Human => print(&verdict),
                 Format::Json => say(as_json(&verdict)),
@@ -128,7 +138,12 @@ fn default_steps(recorded: &Recorded) -> u64 {
 
 /// Runs the first `steps` steps of a run again, in a folder that is removed afterwards. Prepared data is shared
 /// with the run, and no questions are asked.
-fn again(mut plan: Plan, stored: &StoredRun, steps: u64) -> Result<Recorded, Fault> {
+fn again(
+    mut plan: Plan,
+    stored: &StoredRun,
+    first: PathBuf,
+    steps: u64,
+) -> Result<Recorded, Fault> {
     let folder = tempfile::tempdir().map_err(|error| {
         let message = "no temporary folder can be made";
         Fault::Folder(Box::new(Diagnostic::error("ST6062", message).note(error.to_string())))
@@ -142,7 +157,7 @@ fn again(mut plan: Plan, stored: &StoredRun, steps: u64) -> Result<Recorded, Fau
     });
     let checkpoint = values.map(|path| Checkpoint::open(&path)).transpose();
     let checkpoint = checkpoint.map_err(RunError::from)?;
-    let start = Start::Again { run: stored.path().to_path_buf(), checkpoint };
+    let start = Start::Again { run: stored.path().to_path_buf(), first, checkpoint };
     let stop = AtomicBool::new(false);
     let outcome = pipeline::run(&plan, start, true, &stop, &mut |progress| {
         if let Progress::Step { done, .. } = progress {
@@ -187,11 +202,11 @@ fn judge(
         Event::Resume { run: None, steps, .. } if steps > 0 => Some(steps),
         _ => None,
     });
-    Verdict { diff, steps, largest, word, went_on }
+    Verdict { diff, steps, largest, word, went_on, changed_after: None }
 }
 
 fn print(verdict: &Verdict) {
-    let Verdict { diff, steps, largest, word, went_on } = verdict;
+    let Verdict { diff, steps, largest, word, changed_after, .. } = verdict;
     let name = &diff.runs[0];
     say(format_args!("verify {} {}, its first {steps} steps", name.id, name.name));
     let (line, end) = divergence_text(&diff.pairs[0]);
@@ -206,16 +221,14 @@ fn print(verdict: &Verdict) {
         let value = |run: usize| row.values[run].as_deref().unwrap_or("-");
         say(format_args!("{:<18}{} -> {}", row.name, value(0), value(1)));
     }
-    if let Some(step) = went_on.filter(|_| *word == DIFFERS) {
-        let note = "went on after step";
-        say(format_args!(
-            "{note:<18}{step}: settings changed then are not those of its first steps"
-        ));
+    if let Some(step) = changed_after {
+        let why = "after which settings, inputs or the machine changed";
+        say(format_args!("{:<18}to step {step}, {why}", "compared"));
     }
 }
 
 fn as_json(verdict: &Verdict) -> Value {
-    let Verdict { diff, steps, largest, word, went_on } = verdict;
+    let Verdict { diff, steps, largest, word, went_on, changed_after } = verdict;
     json!({
         "schema": SCHEMA,
         "run": diff.runs[0],
@@ -226,5 +239,6 @@ fn as_json(verdict: &Verdict) -> Value {
         "environment": diff.environment,
         "largest_loss_difference": largest,
         "went_on_after": went_on,
+        "changed_after": changed_after,
     })
 }

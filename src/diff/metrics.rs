@@ -90,7 +90,8 @@ impl Course {
 
     /// The median of the lines' speeds, which a pause or a slow first step does not change.
     fn speed(&self) -> Option<f64> {
-        let mut speeds: Vec<f64> = self.metrics.iter().map(|line| line.positions_per_s).collect();
+        let speeds = self.metrics.iter().map(|line| line.positions_per_s);
+        let mut speeds: Vec<f64> = speeds.filter(|speed| speed.is_finite()).collect();
         speeds.sort_by(f64::total_cmp);
         speeds.get(speeds.len() / 2).copied()
     }

@@ -1,6 +1,7 @@
 //! What a comparison needs of a stored run, read once.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::runs::{Event, Link, Lock, ReadRunError, SampleLine, StoredRun};
 
@@ -39,7 +40,15 @@ impl Recorded {
     /// # Errors
     /// The first record that cannot be read.
     pub fn read(run: &StoredRun) -> Result<Recorded, ReadRunError> {
-        let resolved = run.settings()?;
+        Recorded::read_with(run, run.path())
+    }
+
+    /// Reads the records of a run, settings and lock from another folder of it.
+    ///
+    /// # Errors
+    /// The first record that cannot be read.
+    pub fn read_with(run: &StoredRun, folder: &Path) -> Result<Recorded, ReadRunError> {
+        let resolved = StoredRun::settings_in(folder)?;
         let flat = resolved.flat();
         let number = |key: &str| {
             let value = flat.get(key).and_then(|value| value.as_integer());
@@ -54,7 +63,7 @@ impl Recorded {
             id: run.id(),
             name: run.name(),
             settings: settings.collect(),
-            lock: run.lock(),
+            lock: Lock::load(folder),
             start: None,
             documents: run.documents()?,
             chain: run.chain()?,

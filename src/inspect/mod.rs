@@ -6,12 +6,14 @@
 
 mod check;
 mod fix;
+mod ledger;
 mod read;
 mod show;
 mod stats;
 
 pub use check::{Check, Checked, Finding, Kind};
 pub use fix::{Fixed, fix};
+pub use ledger::{fit, ledger_of_documents, losses, mean_loss};
 pub use read::{Item, Sample, read, read_other, record_form};
 pub use show::{Fate, Part, parts};
 pub use stats::{Bucket, Counter, Lengths, Stats};

@@ -7,10 +7,11 @@
 use std::sync::atomic::Ordering;
 
 use super::course::Course;
+use super::inputs::record_settings;
 use super::sample::moment_of;
 use super::{Progress, RunError};
 use crate::config::Origin;
-use crate::runs::{Answer, Event, Request, StoredRun, Verdict, pending, resolved_toml};
+use crate::runs::{Answer, Earlier, Event, Request, Verdict, pending};
 use crate::train::StepDone;
 
 impl Course<'_, '_> {
@@ -110,10 +111,11 @@ impl Course<'_, '_> {
 
     /// Sets the number of mini-epochs and records it as a setting.
     fn extend(&mut self, epoch_count: u32, step: u64) -> Result<(), RunError> {
+        Earlier::keep(self.run, self.run.path(), step)?;
         let loaded = &mut self.plan.to_mut().loaded;
         loaded.config.train.epoch_count = epoch_count;
         loaded.origins.insert("train.epoch_count".to_string(), Origin::Control { step });
-        self.run.write(StoredRun::SETTINGS, resolved_toml(loaded).as_bytes())?;
+        record_settings(self.run, loaded)?;
         self.options = self.options.lasting(epoch_count.into());
         self.note_progress(step)?;
         (self.watch)(Progress::Extended { steps: self.options.total_steps() });

@@ -1,15 +1,21 @@
 //! What a run is made of, as its directory records it before any training.
 
+use std::collections::BTreeMap;
+use std::path::{Path, absolute};
+
 use super::RunError;
 use super::data::Datasets;
 use super::start::setting_changes;
-use crate::config::Tokenizer as TokenizerSetting;
+use crate::config::{Loaded, Tokenizer as TokenizerSetting};
 use crate::data::Tokenizer;
 use crate::kernels::device_model;
 use crate::model::{ModelError, Shape, fingerprint};
-use crate::plan::{ModelPlan, PeftPlan, Plan, StateStart};
+use crate::plan::{ModelPlan, PeftPlan, Plan, Reach, StateStart};
 use crate::quant;
-use crate::runs::{Lock, LockedFile, LockedQuant, RunDir, StoredRun, resolved_toml, sha256_of};
+use crate::runs::{
+    Earlier, Lock, LockedFile, LockedQuant, Resolved, RunDir, StoredRun, overrides_toml,
+    resolved_again, sha256_of,
+};
 use crate::tensorfile::WeightsError;
 
 /// The vocabulary of a run on the characters of its data.
@@ -86,8 +92,42 @@ pub(super) fn record_inputs(
     }
     let recorded = run.join(StoredRun::SETTINGS).exists();
     if !recorded || !setting_changes(run.path(), plan)?.is_empty() {
-        run.write(StoredRun::SETTINGS, resolved_toml(&plan.loaded).as_bytes())?;
+        record_settings(run, &plan.loaded)?;
     }
     run.write(Lock::FILE, lock.to_toml().as_bytes())?;
+    Ok(())
+}
+
+/// Writes the settings that are in force from now on.
+pub(super) fn record_settings(run: &RunDir, loaded: &Loaded) -> Result<(), RunError> {
+    let recorded = run.join(StoredRun::SETTINGS);
+    // Its lines are no lines of the experiment file.
+    let origins = match std::fs::read_to_string(&recorded) {
+        Ok(text) if absolute(&loaded.file).ok() == absolute(&recorded).ok() => {
+            Resolved::parse(text).map(|resolved| resolved.origins()).unwrap_or_default()
+        }
+        _ => BTreeMap::new(),
+    };
+    let resolved = resolved_again(loaded, &origins);
+    run.write(StoredRun::OVERRIDES, overrides_toml(&resolved).as_bytes())?;
+    run.write(StoredRun::SETTINGS, resolved.as_bytes())?;
+    Ok(())
+}
+
+/// Keeps what the steps of the run at `from` were done with, where those after `steps` have something else on which
+/// numbers depend.
+pub(super) fn keep_earlier(
+    run: &RunDir,
+    from: &Path,
+    plan: &Plan,
+    lock: &Lock,
+    steps: u64,
+) -> Result<(), RunError> {
+    let changes = setting_changes(from, plan)?;
+    let settings_differ = changes.iter().any(|change| change.reach != Reach::Nothing);
+    let inputs_differ = Lock::load(from).is_some_and(|was| was.differences(lock).is_any());
+    if settings_differ || inputs_differ {
+        Earlier::keep(run, from, steps)?;
+    }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::model::{Model, Shape, Weights};
 use crate::optim::Adam;
 use crate::peft::{Method, StateTuning, Tuning};
 use crate::plan::{PeftPlan, Plan};
-use crate::runs::{Metrics, RunDirError, all_runs};
+use crate::runs::{RunDirError, all_runs, read_metrics};
 use crate::train::{LossScaler, StepOptions, Trainer};
 
 /// Blocks of the two models that are measured.
@@ -67,10 +67,10 @@ fn speeds_of_runs(runs_dir: &Path, model: &Value, settings: &Value) -> Vec<f64> 
         if forecast["model"] != *model || forecast["settings"] != *settings {
             return None;
         }
-        let text = fs::read_to_string(run.join(Metrics::FILE)).ok()?;
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Metrics>(line).ok());
+        let lines = read_metrics(&run).ok()?;
         // The first interval warms up.
-        median(lines.skip(1).map(|line| line.positions_per_s))
+        let speeds = lines.iter().skip(1).map(|line| line.positions_per_s);
+        median(speeds.filter(|speed| speed.is_finite()))
     };
     all_runs(runs_dir).into_iter().filter_map(speed).collect()
 }

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::RunError;
+use super::inputs::keep_earlier;
 use crate::config::{Config, Overrides, load};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{Change, Plan, Reach, changes};
 use crate::runs::{
-    Chain, Checkpoint, Event, LeftOut, LoadCheckpointError, Lock, LockedFile, RunDir, RunRecord,
-    Status, StoredRun, all_runs, checkpoints, copy_sinks, directory as run_name, find_run,
-    rewind_records, runs_named, sha256_of,
+    Chain, Checkpoint, Earlier, Event, LeftOut, LoadCheckpointError, Lock, LockedFile, RunDir,
+    RunRecord, Status, StoredRun, all_runs, checkpoints, copy_sinks, directory as run_name,
+    find_run, rewind_records, runs_named, sha256_of,
 };
 use crate::tensorfile::WeightsError;
 
@@ -52,6 +53,8 @@ pub enum Start {
     Again {
         /// The other run's directory.
         run: PathBuf,
+        /// The folder with the lock of its first steps.
+        first: PathBuf,
         /// The checkpoint whose values it began with, if any.
         checkpoint: Option<Checkpoint>,
     },
@@ -98,7 +101,7 @@ impl Start {
             return Ok(Some(LockedFile::new(&path, sha256.map_err(LoadCheckpointError::from)?)));
         }
         let recorded = match self {
-            Start::Again { run, .. } => Lock::load(run),
+            Start::Again { first, .. } => Lock::load(first),
             _ => self.continued().and_then(|(run, _)| Lock::load(run)),
         };
         Ok(recorded.and_then(|lock| lock.values))
@@ -218,8 +221,8 @@ impl Start {
     /// # Errors
     /// [`RunError::Resume`].
     pub(super) fn check_lock(&self, plan: &Plan, now: &Lock) -> Result<Vec<String>, RunError> {
-        if let Start::Again { run, .. } = self {
-            return check_same_inputs(run, plan, now).map(|()| Vec::new());
+        if let Start::Again { run, first, .. } = self {
+            return check_same_inputs(run, first, plan, now).map(|()| Vec::new());
         }
         let Some((run, accept)) = self.continued() else { return Ok(Vec::new()) };
         let Some(was) = Lock::load(run) else { return Ok(Vec::new()) };
@@ -247,7 +250,7 @@ impl Start {
     ///
     /// # Errors
     /// When it cannot be written to.
-    pub(super) fn open(self, plan: &Plan) -> Result<(RunDir, Beginning), RunError> {
+    pub(super) fn open(self, plan: &Plan, lock: &Lock) -> Result<(RunDir, Beginning), RunError> {
         let create = || RunDir::create(&plan.runs_dir, &plan.config().name);
         match self {
             Start::New | Start::Needed { .. } => Ok((create()?, Beginning::New)),
@@ -256,6 +259,7 @@ impl Start {
                     .as_ref()
                     .map_or((0, 0), |one| (one.place.position.steps, one.place.epochs));
                 rewind_records(&run, steps, epochs)?;
+                keep_earlier(&run, run.path(), plan, lock, steps)?;
                 run.event(Event::Resume {
                     run: None,
                     checkpoint: checkpoint.as_ref().map(|one| one.name().to_string()),
@@ -270,30 +274,43 @@ impl Start {
                 for name in [Chain::FILE, LeftOut::FILE, "samples/base.jsonl"] {
                     run.copy_from(&from, name)?;
                 }
-                rewind_records(&run, checkpoint.place.position.steps, checkpoint.place.epochs)?;
+                let steps = checkpoint.place.position.steps;
+                Earlier::copy(&run, &from)?;
+                rewind_records(&run, steps, checkpoint.place.epochs)?;
+                keep_earlier(&run, &from, plan, lock, steps)?;
                 run.event(Event::Resume {
                     run: Some(run_name(&from)),
                     checkpoint: Some(checkpoint.name().to_string()),
-                    steps: checkpoint.place.position.steps,
+                    steps,
                     accepted: Vec::new(),
                 })?;
                 Ok((run, Beginning::After(checkpoint)))
             }
-            Start::Again { checkpoint: None, .. } => Ok((create()?, Beginning::New)),
-            Start::Values { checkpoint } | Start::Again { checkpoint: Some(checkpoint), .. } => {
+            Start::Values { checkpoint } => with_values(create()?, checkpoint),
+            Start::Again { run: other, checkpoint, .. } => {
                 let run = create()?;
-                let path = std::path::absolute(&checkpoint.path);
-                let path = path.unwrap_or_else(|_| checkpoint.path.clone());
-                run.event(Event::Values { checkpoint: path })?;
-                Ok((run, Beginning::Values(checkpoint)))
+                let left_out = LeftOut::load(&other)?;
+                left_out.iter().filter(|one| one.never_came()).try_for_each(|one| one.add(&run))?;
+                match checkpoint {
+                    Some(checkpoint) => with_values(run, checkpoint),
+                    None => Ok((run, Beginning::New)),
+                }
             }
         }
     }
 }
 
+/// A new run that begins with what a checkpoint of another one learned.
+fn with_values(run: RunDir, checkpoint: Checkpoint) -> Result<(RunDir, Beginning), RunError> {
+    let path = std::path::absolute(&checkpoint.path);
+    let path = path.unwrap_or_else(|_| checkpoint.path.clone());
+    run.event(Event::Values { checkpoint: path })?;
+    Ok((run, Beginning::Values(checkpoint)))
+}
+
 /// Refuses to compare with a run whose inputs are not there any more.
-fn check_same_inputs(run: &Path, plan: &Plan, now: &Lock) -> Result<(), RunError> {
-    let Some(was) = Lock::load(run) else { return Ok(()) };
+fn check_same_inputs(run: &Path, first: &Path, plan: &Plan, now: &Lock) -> Result<(), RunError> {
+    let Some(was) = Lock::load(first) else { return Ok(()) };
     let Some(&name) = was.differences(now).inputs.first() else { return Ok(()) };
     let message = format!("run `{}` cannot be verified: other {name}", run_name(run));
     let key = match name {

@@ -1,6 +1,6 @@
 //! A model with what was learned for it, named by files and read from them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tch::{Device, Kind};
@@ -100,6 +100,12 @@ impl Subject {
         };
         check_vocabulary(shape, &tokenizer)?;
         Ok(tokenizer)
+    }
+
+    /// The file of what was learned: adapters, else a state, else the weights themselves.
+    pub fn product(&self) -> &Path {
+        let adapter = self.adapter.as_ref().map(|adapter| &adapter.file);
+        adapter.or(self.state.as_ref()).unwrap_or(&self.weights)
     }
 
     /// What there is to say about adapters or a state that were not tuned on these weights, or of which nobody

@@ -74,7 +74,7 @@ pub fn run(
         dropped.extend(data.origins.find(plan, asked)?);
     }
 
-    let (run, beginning) = start.open(plan)?;
+    let (run, beginning) = start.open(plan, &lock)?;
     // What went wrong first is to be reported, also where the status cannot be written.
     let failed = |message: String, code: &str, exit_code: ExitCode| {
         let code = code.to_string();

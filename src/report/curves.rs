@@ -27,7 +27,7 @@ pub(super) fn curves(stories: &[Story]) -> Markup {
         @if charts.is_empty() {
             p.quiet { "No numbers yet: the first interval is not over." }
         }
-        div.charts { @for chart in &charts { (figure(chart)) } }
+        div.charts { @for (i, chart) in charts.iter().enumerate() { (figure(i, chart)) } }
     }
 }
 
@@ -75,17 +75,18 @@ fn lines(
     lines
 }
 
-fn figure(chart: &Chart) -> Markup {
+fn figure(number: usize, chart: &Chart) -> Markup {
     let drawings = [Scale::Linear, Scale::Log].map(|scale| draw(&chart.lines, scale));
     let frames: Vec<Option<&Frame>> =
         drawings.iter().map(|drawing| drawing.as_ref().map(|drawing| &drawing.frame)).collect();
     let has_log = frames[1].is_some();
     let data = json!({ "lines": rounded(&chart.lines), "frames": frames });
     html! {
-        figure.chart data-chart=(data) {
+        figure.chart id={ "chart-" (number) } data-chart=(data) {
             figcaption {
                 strong { (chart.title) }
                 @if !chart.unit.is_empty() { " " span.quiet { (chart.unit) } }
+                button.all type="button" hidden { "all steps" }
                 @if has_log { button.scale type="button" hidden aria-pressed="false" { "log" } }
             }
             div.plot {

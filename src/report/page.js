@@ -1,5 +1,9 @@
-// Values under the pointer, curves that can be hidden, and a logarithmic scale. The page is whole without it.
+// Values under the pointer, curves that can be hidden, a logarithmic scale, and stretches of steps that are drawn
+// over the whole width. The page is whole without it.
 "use strict";
+// Less is a click, and no stretch of steps.
+const LEAST_PIXELS = 6;
+const LEAST_STEPS = 1;
 for (const figure of document.querySelectorAll("figure.chart")) {
   const { lines, frames } = JSON.parse(figure.dataset.chart);
   const plot = figure.querySelector(".plot");
@@ -13,6 +17,8 @@ for (const figure of document.querySelectorAll("figure.chart")) {
 
   const toggle = figure.querySelector(".scale");
   const isLog = () => figure.classList.contains("is-log");
+  const frameNow = () => frames[isLog() ? 1 : 0];
+  const svgNow = () => plot.querySelector(isLog() ? ".log svg" : ".linear svg");
   if (toggle) {
     toggle.hidden = false;
     toggle.addEventListener("click", () => {
@@ -55,19 +61,28 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     return bottom + (scale(value) - low) / (high - low) * (top - bottom);
   };
 
+  // The steps that are drawn: all of them, or a stretch.
+  let stretch = null;
+  const steps = () => stretch ?? frameNow().x;
+  // Where the pointer is in the drawing, in its pixels, and how many of the page's pixels one of them is.
+  const place = (event) => {
+    const svg = svgNow();
+    const box = svg.getBoundingClientRect();
+    const factor = box.width / svg.viewBox.baseVal.width;
+    return { pixel: (event.clientX - box.left) / factor, factor, box };
+  };
+
   const leave = () => {
     tip.hidden = true;
     for (const element of plot.querySelectorAll(".cursor, .dot")) element.remove();
   };
   const move = (event) => {
     leave();
-    const frame = frames[isLog() ? 1 : 0];
-    const svg = plot.querySelector(isLog() ? ".log svg" : ".linear svg");
-    const box = svg.getBoundingClientRect();
-    const factor = box.width / svg.viewBox.baseVal.width;
+    const frame = frameNow();
+    const svg = svgNow();
+    const { pixel, factor, box } = place(event);
     const [left, right] = frame.x_pixels;
-    const [first, last] = frame.x;
-    const pixel = (event.clientX - box.left) / factor;
+    const [first, last] = steps();
     if (pixel < left || pixel > right) return;
     const asked = first + (pixel - left) / (right - left) * (last - first);
     const visible = lines.filter((_, i) => shown[i]);
@@ -75,6 +90,7 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     const found = visible.map((line) => nearest(line.points, asked));
     const [step] = found.reduce((one, other) =>
       Math.abs(other[0] - asked) < Math.abs(one[0] - asked) ? other : one);
+    if (step < first || step > last) return;
     const x = left + (step - first) / (last - first) * (right - left);
     const [bottom, top] = frame.y_pixels;
     svg.append(svgElement("line", { class: "cursor", x1: x, x2: x, y1: top, y2: bottom }));
@@ -82,7 +98,7 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     visible.forEach((line, i) => {
       const [at, value] = found[i];
       rows.push(`${line.name} ${Number(value.toPrecision(5))}${at === step ? "" : ` (step ${at})`}`);
-      if (frame.log && value <= 0) return;
+      if (frame.log && value <= 0 || at < first || at > last) return;
       const cx = left + (at - first) / (last - first) * (right - left);
       svg.append(svgElement("circle", {
         class: `dot mark ${line.class}`, cx, cy: height(frame, value), r: 4,
@@ -98,7 +114,119 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     const fits = beside + tip.offsetWidth <= box.width;
     tip.style.left = `${fits ? beside : Math.max(0, x * factor - 12 - tip.offsetWidth)}px`;
   };
-  plot.addEventListener("pointermove", move);
-  plot.addEventListener("pointerdown", move);
+
+  // What is drawn from left to right, as it was at first.
+  const drawings = [...plot.querySelectorAll("svg")].map((svg, i) => {
+    const frame = frames[i];
+    const [left, right] = frame.x_pixels;
+    const [bottom, top] = frame.y_pixels;
+    const clip = svgElement("clipPath", { id: `${figure.id}-${i}` });
+    // Lines and marks are wider than their points.
+    clip.append(svgElement("rect", {
+      x: left - 4, y: top - 4, width: right - left + 8, height: bottom - top + 8,
+    }));
+    svg.prepend(clip);
+    const curves = [...svg.querySelectorAll("polyline, circle")].filter((element) =>
+      lines.some((line) => [`line ${line.class}`, `mark ${line.class}`].includes(element.getAttribute("class"))));
+    for (const curve of curves) curve.setAttribute("clip-path", `url(#${clip.id})`);
+    const scale = [...svg.querySelectorAll("text")].filter((text) => Number(text.getAttribute("y")) > bottom);
+    const ticks = [...svg.querySelectorAll("polyline.frame")].filter((line) =>
+      line.points.length === 2 && line.points[0].x === line.points[1].x && line.points[0].y >= bottom);
+    const points = curves.map((curve) =>
+      curve.points ? [...curve.points].map(({ x, y }) => [x, y]) : Number(curve.getAttribute("cx")));
+    return { svg, frame, curves, points, whole: [...scale, ...ticks], numbers: scale[0] };
+  });
+
+  // Round steps, at most five of them, between two others.
+  const roundSteps = ([first, last]) => {
+    const decade = 10 ** Math.floor(Math.log10((last - first) / 5));
+    const apart = Math.max(1, [1, 2, 5, 10].map((by) => by * decade).find((by) => (last - first) / by <= 5));
+    const round = [];
+    for (let step = Math.ceil(first / apart) * apart; step <= last; step += apart) round.push(step);
+    return round;
+  };
+
+  const all = figure.querySelector(".all");
+  const draw = () => {
+    all.hidden = stretch === null;
+    figure.classList.toggle("is-stretched", stretch !== null);
+    for (const { svg, frame, curves, points, whole, numbers } of drawings) {
+      const [left, right] = frame.x_pixels;
+      const [from, to] = frame.x;
+      const [first, last] = stretch ?? frame.x;
+      const moved = (pixel) => {
+        const step = from + (pixel - left) / (right - left) * (to - from);
+        return left + (step - first) / (last - first) * (right - left);
+      };
+      curves.forEach((curve, i) => {
+        if (curve.points) {
+          curve.setAttribute("points", points[i].map(([x, y]) => `${moved(x)},${y}`).join(" "));
+        } else {
+          curve.setAttribute("cx", moved(points[i]));
+        }
+      });
+      for (const element of whole) element.classList.toggle("is-off", stretch !== null);
+      for (const element of svg.querySelectorAll(".round")) element.remove();
+      if (stretch === null || !numbers) continue;
+      for (const step of roundSteps(stretch)) {
+        const text = numbers.cloneNode();
+        text.textContent = step;
+        text.setAttribute("x", left + (step - first) / (last - first) * (right - left));
+        text.setAttribute("class", "mark text round");
+        svg.append(text);
+      }
+    }
+    leave();
+  };
+
+  // Dragging marks a stretch, which letting go shows alone.
+  let from = null;
+  const marked = (event) => {
+    const [left, right] = frameNow().x_pixels;
+    const to = Math.min(right, Math.max(left, place(event).pixel));
+    return [Math.min(from, to), Math.max(from, to)];
+  };
+  const unmark = () => {
+    for (const element of plot.querySelectorAll(".marked")) element.remove();
+  };
+  const letGo = () => {
+    unmark();
+    from = null;
+  };
+  plot.addEventListener("pointerdown", (event) => {
+    move(event);
+    const { pixel } = place(event);
+    const [left, right] = frameNow().x_pixels;
+    if (event.button !== 0 || pixel < left || pixel > right) return;
+    from = pixel;
+    plot.setPointerCapture(event.pointerId);
+  });
+  plot.addEventListener("pointermove", (event) => {
+    move(event);
+    if (from === null) return;
+    unmark();
+    const [bottom, top] = frameNow().y_pixels;
+    const [x, end] = marked(event);
+    svgNow().append(svgElement("rect", { class: "marked", x, y: top, width: end - x, height: bottom - top }));
+  });
+  plot.addEventListener("pointerup", (event) => {
+    if (from === null) return;
+    const [left, right] = frameNow().x_pixels;
+    const [first, last] = steps();
+    const [begin, end] = marked(event).map((pixel) => first + (pixel - left) / (right - left) * (last - first));
+    const isWide = marked(event)[1] - marked(event)[0] > LEAST_PIXELS;
+    letGo();
+    if (isWide && end - begin >= LEAST_STEPS) {
+      stretch = [begin, end];
+      draw();
+    }
+  });
+  plot.addEventListener("pointercancel", letGo);
   plot.addEventListener("pointerleave", leave);
+  const showAll = () => {
+    stretch = null;
+    draw();
+  };
+  plot.addEventListener("dblclick", showAll);
+  all.addEventListener("click", showAll);
 }

@@ -39,6 +39,14 @@ pub enum ChangeRunError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A packed run needs more room than there is.
+    #[error("{}: has no room for {bytes} bytes", path.display())]
+    Room {
+        /// Where it was to go.
+        path: PathBuf,
+        /// Bytes of its files.
+        bytes: u64,
+    },
     /// What it says about itself cannot be read.
     #[error(transparent)]
     Unreadable(#[from] ReadRunError),
@@ -74,6 +82,7 @@ impl ChangeRunError {
             }
             Self::Exists { .. } => message("ST6049").note("nothing that exists is replaced"),
             Self::Archive { .. } => message("ST6050").note("nothing of it was kept"),
+            Self::Room { .. } => message("ST6052").note("nothing of it was unpacked"),
             Self::Unreadable(error) => error.diagnostic(),
             Self::Io { source, .. } => message("ST6001").note(source.to_string()),
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 
 use super::lines::read_lines;
-use super::{Event, EventLine, Metrics, SampleLine, Standing, Status, StoredRun, is_busy};
+use super::{Event, EventLine, Metrics, SampleLine, Standing, Status, StoredRun, Times, is_busy};
 
 /// How a run stands, told by its lock and its status.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,6 +69,9 @@ pub struct Follower {
     run: PathBuf,
     events: Tail,
     lines: Tail,
+    times: Tail,
+    /// Times whose interval was not there yet.
+    early: Vec<Times>,
     /// Optimizer steps of the whole run, once it says so.
     pub total_steps: Option<u64>,
     /// Steps of one mini-epoch.
@@ -92,6 +95,8 @@ impl Follower {
             run: run.to_path_buf(),
             events: Tail::default(),
             lines: Tail::default(),
+            times: Tail::default(),
+            early: Vec::new(),
             total_steps: None,
             epoch_steps: None,
             began: None,
@@ -111,6 +116,13 @@ impl Follower {
         }
         let metrics = news.lines.iter().filter_map(|line| serde_json::from_str(line).ok());
         self.metrics.extend(metrics.collect::<Vec<Metrics>>());
+        let news = self.times.lines(&self.run.join(Times::FILE));
+        if news.begins_anew {
+            self.early.clear();
+        }
+        let times = news.lines.iter().filter_map(|line| serde_json::from_str(line).ok());
+        self.early.extend(times.collect::<Vec<Times>>());
+        self.early.retain(|times| !times.put_into(&mut self.metrics));
 
         let news = self.events.lines(&self.run.join(EventLine::FILE));
         let lines = news.lines.iter().filter_map(|line| serde_json::from_str(line).ok());

@@ -41,6 +41,11 @@ impl LeftOut {
         }
     }
 
+    /// Whether it is a document that no step of the run has seen.
+    pub fn never_came(&self) -> bool {
+        matches!(self, LeftOut::Document { from_step: 0, .. })
+    }
+
     /// Everything that the run at `path` leaves out. A last line that was not written to its end is left out.
     ///
     /// # Errors

@@ -68,6 +68,13 @@ pub struct LockDifferences {
     pub machine: Vec<String>,
 }
 
+impl LockDifferences {
+    /// Whether anything differs.
+    pub fn is_any(&self) -> bool {
+        !self.inputs.is_empty() || !self.machine.is_empty()
+    }
+}
+
 /// A file by name and content.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LockedFile {

@@ -1,49 +1,12 @@
-//! The lines that a run writes while it trains.
+//! What the steps of a run add up to, and how its records go back to a checkpoint.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, LINK_BYTES};
 use super::sinks::{Kept, rewind_sinks};
-use super::{LeftOut, RunDir, RunDirError};
+use super::{Earlier, LeftOut, Metrics, RunDir, RunDirError};
 use crate::train::StepRecord;
-
-/// A line of `metrics.jsonl`: what happened since the line before.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[schemars(title = "statetune metrics")]
-pub struct Metrics {
-    /// Optimizer steps done.
-    pub step: u64,
-    /// The mini-epoch of the last of them, counted from 0.
-    pub epoch: u64,
-    /// Mean loss of the steps, in nats; `null` when all of them were left out.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub loss: f64,
-    /// Learning rate of the last step.
-    pub lr: f64,
-    /// Norm of the last step's gradients before clipping; `null` when that step was skipped.
-    #[serde(deserialize_with = "null_is_nan")]
-    #[schemars(with = "Option<f64>")]
-    pub grad_norm: f64,
-    /// Steps that changed nothing: gradients overflowed under the loss scale of float16, numbers were not
-    /// finite, or the step was left out.
-    pub skipped_steps: u64,
-    /// Learned tokens of all steps so far.
-    pub learned_tokens: u64,
-    /// Positions computed per second, padding included.
-    pub positions_per_s: f64,
-    /// The share of the time that the steps waited for their batches, from 0 to 1.
-    pub data_wait: f64,
-}
-
-impl Metrics {
-    /// Name of the file.
-    pub const FILE: &str = "metrics.jsonl";
-}
-
-fn null_is_nan<'de, D: serde::Deserializer<'de>>(value: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(value)?.unwrap_or(f64::NAN))
-}
 
 /// What the steps of an interval, and of the whole run, add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -137,6 +100,7 @@ impl Best {
 /// When a file cannot be written.
 pub fn rewind_records(run: &RunDir, steps: u64, epochs: u64) -> Result<(), RunDirError> {
     rewind_sinks(run, Kept { steps, epochs })?;
+    Earlier::rewind(run, steps)?;
     run.keep_lines(LeftOut::FILE, |line| {
         serde_json::from_str::<LeftOut>(line).is_ok_and(|one| one.from_step() <= steps)
     })?;

@@ -1,4 +1,5 @@
-//! `resolved.toml`: every setting in force, each with where it came from.
+//! `resolved.toml`: every setting in force, each with where it came from; `overrides.toml`: those of them that were
+//! set over the experiment file.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,8 @@ use crate::config::{Loaded, Origin};
 
 /// What stands between a value and where it came from.
 const COMMENT: &str = "  # ";
+/// How the origins begin of what was set over the experiment file.
+const OVER: [&str; 4] = ["--set", "environment ", "profile ", "ctl "];
 
 /// The settings as TOML, a comment behind each value. Paths are absolute, so that they hold in the run
 /// directory too.
@@ -16,6 +19,15 @@ const COMMENT: &str = "  # ";
 /// # Panics
 /// Never on settings that were loaded: they are plain tables, numbers and texts.
 pub fn resolved_toml(loaded: &Loaded) -> String {
+    resolved_again(loaded, &BTreeMap::new())
+}
+
+/// As [`resolved_toml`], of settings that were read from a `resolved.toml`: what nobody has changed since comes from
+/// where that file says it does, as [`Resolved::origins`] tells.
+///
+/// # Panics
+/// Never, as [`resolved_toml`].
+pub fn resolved_again(loaded: &Loaded, earlier: &BTreeMap<String, String>) -> String {
     let mut config = loaded.config.clone();
     for (_, path) in config.paths_mut() {
         *path = absolute(path);
@@ -23,21 +35,27 @@ pub fn resolved_toml(loaded: &Loaded) -> String {
     let text = toml::to_string(&config).expect("settings are plain data");
     let mut document: DocumentMut =
         Document::parse(text).expect("what was just written").into_mut();
-    annotate(document.as_table_mut(), "", loaded);
+    annotate(document.as_table_mut(), "", &|path| {
+        let origin = loaded.origins.get(path).unwrap_or(&Origin::Default);
+        match (origin, earlier.get(path)) {
+            (Origin::File { .. }, Some(earlier)) => earlier.clone(),
+            _ => origin.to_string(),
+        }
+    });
     document.to_string()
 }
 
-fn annotate(table: &mut Table, prefix: &str, loaded: &Loaded) {
+fn annotate(table: &mut Table, prefix: &str, origin: &dyn Fn(&str) -> String) {
     for (key, item) in table.iter_mut() {
-        let path = if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") };
+        let path = below(prefix, &key);
         match item {
-            Item::Value(value) => comment(value, &path, loaded),
-            Item::Table(table) => annotate(table, &path, loaded),
+            Item::Value(value) => comment(value, &origin(&path)),
+            Item::Table(table) => annotate(table, &path, origin),
             Item::ArrayOfTables(tables) => {
                 for table in tables.iter_mut() {
                     for (_, item) in table.iter_mut() {
                         if let Item::Value(value) = item {
-                            comment(value, &path, loaded);
+                            comment(value, &origin(&path));
                         }
                     }
                 }
@@ -47,15 +65,54 @@ fn annotate(table: &mut Table, prefix: &str, loaded: &Loaded) {
     }
 }
 
-fn comment(value: &mut Value, path: &str, loaded: &Loaded) {
-    let origin = loaded.origins.get(path).unwrap_or(&Origin::Default);
+fn comment(value: &mut Value, origin: &str) {
+    // A profile may have any name, a comment only one line.
+    let origin = origin.replace(char::is_control, " ");
     value.decor_mut().set_suffix(format!("{COMMENT}{origin}"));
+}
+
+/// The dotted key of `key` in a table.
+fn below(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") }
+}
+
+/// What `overrides.toml` holds beside the text of `resolved.toml`: the values of that text that profiles, the
+/// environment, the command line or a request to the live run have set, in the same order, each with its comment.
+///
+/// # Panics
+/// Never on what [`resolved_toml`] returns.
+pub fn overrides_toml(resolved: &str) -> String {
+    let document = Document::parse(resolved.to_string()).expect("settings are TOML");
+    let mut document = document.into_mut();
+    keep_overrides(document.as_table_mut());
+    match document.to_string() {
+        empty if empty.is_empty() => "# nothing was set over the experiment file\n".to_string(),
+        values => format!("# set over the experiment file\n{values}"),
+    }
+}
+
+fn keep_overrides(table: &mut Table) {
+    let is_override = |value: &Value| {
+        commented(value).is_some_and(|origin| OVER.iter().any(|start| origin.starts_with(start)))
+    };
+    table.retain(|_, item| match item {
+        Item::Value(value) => is_override(value),
+        Item::Table(table) => {
+            keep_overrides(table);
+            !table.is_empty()
+        }
+        Item::ArrayOfTables(tables) => {
+            let mut values = tables.iter().flat_map(|table| table.iter());
+            values.any(|(_, item)| item.as_value().is_some_and(is_override))
+        }
+        Item::None => false,
+    });
 }
 
 /// Collects what [`comment`] wrote.
 fn read_comments(table: &Table, prefix: &str, origins: &mut BTreeMap<String, String>) {
     for (key, item) in table.iter() {
-        let path = if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") };
+        let path = below(prefix, key);
         let origin = match item {
             Item::Value(value) => commented(value),
             Item::Table(table) => {
@@ -115,7 +172,7 @@ impl Resolved {
             into: &mut BTreeMap<String, &'a toml::Value>,
         ) {
             for (key, value) in table {
-                let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                let key = below(prefix, key);
                 match value {
                     toml::Value::Table(table) => add(&key, table, into),
                     value => {
@@ -167,5 +224,73 @@ regex = \"x\"
             assert_eq!(origins.get(key).map(String::as_str), Some(origin), "{key}");
         }
         assert!(flat.keys().eq(origins.keys()));
+    }
+
+    #[test]
+    fn what_was_set_over_the_file() {
+        let file = "\
+name = \"a\"
+peft = { type = \"state\" }
+schedule = { lr_init = 1.0, lr_final = 0.01 }
+
+[data]
+data_file = \"/a.jsonl\"
+
+[profile.long.train]
+epoch_count = 9
+ctx_len = 128
+
+[[profile.long.sample.probe]]
+name = \"emoji\"
+regex = \"x\"
+";
+        let loaded = |overrides| parse("a.toml".as_ref(), file.into(), &overrides).expect("valid");
+        let nothing = overrides_toml(&resolved_toml(&loaded(Overrides::default())));
+        assert_eq!(nothing, "# nothing was set over the experiment file\n");
+        let overrides = Overrides {
+            profiles: vec!["long".to_string()],
+            environment: vec![("STATETUNE__SCHEDULE__LR_INIT".to_string(), "0.5".to_string())],
+            set: ["train.ctx_len=64", "tags=['a  # b']"].map(str::to_owned).to_vec(),
+            ..Overrides::default()
+        };
+        let expected = "\
+# set over the experiment file
+tags = [\"a  # b\"]  # --set
+
+[train]
+ctx_len = 64  # --set
+epoch_count = 9  # profile long, file line 9
+
+[schedule]
+lr_init = 0.5  # environment STATETUNE__SCHEDULE__LR_INIT
+
+[[sample.probe]]
+name = \"emoji\"  # profile long, file line 12
+regex = \"x\"  # profile long, file line 12
+";
+        let overrides = overrides_toml(&resolved_toml(&loaded(overrides)));
+        assert_eq!(overrides, expected);
+        toml::from_str::<toml::Table>(&overrides).expect("TOML");
+    }
+
+    #[test]
+    fn what_is_read_again_keeps_its_origins() {
+        let file = "\
+name = \"a\"
+peft = { type = \"state\" }
+schedule = { lr_init = 1.0, lr_final = 0.01 }
+data = { data_file = \"/a.jsonl\" }
+";
+        let set = |set: &str| Overrides { set: vec![set.to_string()], ..Overrides::default() };
+        let first = parse("a.toml".as_ref(), file.into(), &set("train.ctx_len=64"));
+        let first = resolved_toml(&first.expect("valid"));
+        let origins = Resolved::parse(first.clone()).expect("TOML").origins();
+        let again = parse("resolved.toml".as_ref(), first.clone(), &Overrides::default());
+        assert_eq!(resolved_again(&again.expect("valid"), &origins), first);
+        let changed = parse("resolved.toml".as_ref(), first.clone(), &set("schedule.lr_init=0.5"));
+        assert_eq!(
+            resolved_again(&changed.expect("valid"), &origins),
+            first.replace("lr_init = 1.0  # file line 3", "lr_init = 0.5  # --set")
+        );
     }
 }

@@ -3,14 +3,16 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use super::{EventLine, Metrics, RunRecord};
+use super::{EventLine, LedgerRecord, Metrics, RunRecord, Times};
 
 /// The text of each schema file, by its name in `schemas/`.
-pub fn record_schemas() -> [(&'static str, String); 3] {
+pub fn record_schemas() -> [(&'static str, String); 5] {
     [
         ("metrics.schema.json", text::<Metrics>()),
         ("events.schema.json", text::<EventLine>()),
+        ("ledger.schema.json", text::<LedgerRecord>()),
         ("run.schema.json", text::<RunRecord>()),
+        ("times.schema.json", text::<Times>()),
     ]
 }
 

@@ -9,8 +9,8 @@ use super::find::directory;
 use super::lines::{read_last_line, read_lines};
 use super::resolved::Resolved;
 use super::{
-    Checkpoint, EventLine, Link, Lock, Marks, Metrics, RunRecord, Status, best_checkpoint,
-    checkpoints, find_run, is_busy, name_and_id, read_chain,
+    Checkpoint, Earlier, EventLine, LeftOut, Link, Lock, Marks, Metrics, RunRecord, Status,
+    best_checkpoint, checkpoints, find_run, is_busy, name_and_id, read_chain, read_metrics,
 };
 use crate::diagnostic::Diagnostic;
 
@@ -111,6 +111,10 @@ impl StoredRun {
     pub const EXPERIMENT: &str = "experiment.toml";
     /// Every setting, each with where it came from.
     pub const SETTINGS: &str = "resolved.toml";
+    /// The settings that were set over the experiment file.
+    pub const OVERRIDES: &str = "overrides.toml";
+    /// What a run that left its terminal has printed.
+    pub const OUTPUT: &str = "output.txt";
     /// The folder of answers.
     pub const SAMPLES: &str = "samples";
     /// The folder of products.
@@ -209,7 +213,15 @@ impl StoredRun {
     /// # Errors
     /// When they cannot be read.
     pub fn settings(&self) -> Result<Resolved, ReadRunError> {
-        let path = self.path.join(StoredRun::SETTINGS);
+        StoredRun::settings_in(&self.path)
+    }
+
+    /// The settings in the run's folder `folder`, as [`StoredRun::settings`].
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn settings_in(folder: &Path) -> Result<Resolved, ReadRunError> {
+        let path = folder.join(StoredRun::SETTINGS);
         match fs::read_to_string(&path) {
             Ok(text) => {
                 Resolved::parse(text).map_err(|problem| ReadRunError::Damaged { path, problem })
@@ -223,15 +235,30 @@ impl StoredRun {
         Lock::load(&self.path)
     }
 
-    /// The lines of `metrics.jsonl`, without half a line at its end.
+    /// The folder with settings and lock of its first steps, and the number of these steps, where later ones have
+    /// others, or leave documents out.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn metrics(&self) -> Result<Vec<Metrics>, ReadRunError> {
-        read_lines(&self.path.join(Metrics::FILE))
+    /// When what is left out cannot be read.
+    pub fn first_steps(&self) -> Result<(PathBuf, Option<u64>), ReadRunError> {
+        let earlier = Earlier::all(&self.path).into_iter().next();
+        let left_out = read_lines::<LeftOut>(&self.path.join(LeftOut::FILE))?;
+        let documents = left_out.iter().filter(|one| matches!(one, LeftOut::Document { .. }));
+        let documents = documents.filter(|one| !one.never_came());
+        let changed = earlier.as_ref().map(|earlier| earlier.steps);
+        let steps = documents.map(LeftOut::from_step).chain(changed).min();
+        Ok((earlier.map_or_else(|| self.path.clone(), |earlier| earlier.path), steps))
     }
 
-    /// The last line of `metrics.jsonl`, of which only the end is read.
+    /// Its intervals, as [`read_metrics`] reads them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn metrics(&self) -> Result<Vec<Metrics>, ReadRunError> {
+        read_metrics(&self.path)
+    }
+
+    /// The last line of `metrics.jsonl`, of which only the end is read, without its times.
     ///
     /// # Errors
     /// When it cannot be read.

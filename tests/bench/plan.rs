@@ -102,7 +102,7 @@ impl Case {
         let peak =
             events.last().expect("an event")["peak_resident_bytes"].as_f64().expect("a peak");
         let positions = (self.batch[0] * self.batch[1]) as f64;
-        let speeds = lines(&run.join("metrics.jsonl"));
+        let speeds = lines(&run.join("times.jsonl"));
         let speeds =
             speeds.iter().skip(1).map(|line| line["positions_per_s"].as_f64().expect("a speed"));
         let secs = positions / speeds.fold(0.0, f64::max);

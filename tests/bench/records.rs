@@ -12,7 +12,7 @@ use statetune::kernels::{Op, device_name, keep_memory};
 use statetune::model::{Model, Shape, Version, Weights};
 use statetune::optim::{Adam, AdamOptions};
 use statetune::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
-use statetune::runs::{Chain, Event, Metrics, RunDir, Totals};
+use statetune::runs::{Chain, Event, Metrics, RunDir, Times, Totals};
 use statetune::train::{Position, StepDone, StepOptions, StepRecord, Trainer};
 use tch::{Device, Kind, Tensor};
 
@@ -153,6 +153,8 @@ impl Records {
         assert!(done.trainer.adam.is_finite()); // which the step has asked already
         self.chain.add(&self.run, done).expect("a writable folder");
         let metrics = self.totals.add(&done.record, 1, u64::MAX).expect("an interval of one step");
+        let times = serde_json::to_string(&Times::of(&metrics)).expect("plain data");
+        self.run.append(Times::FILE, &times).expect("a writable folder");
         let line = serde_json::to_string(&metrics).expect("plain data");
         self.run.append(Metrics::FILE, &line).expect("a writable folder");
         let (steps, val_loss) = (done.position.steps, metrics.loss);

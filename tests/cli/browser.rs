@@ -117,6 +117,45 @@ impl Browser {
         self.call("Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": x, "y": y }));
     }
 
+    /// Presses the button at one place of the window and lets it go at another.
+    pub fn drag_mouse(&mut self, from: (f64, f64), to: (f64, f64)) {
+        let mut send = |kind: &str, (x, y): (f64, f64), clicks: u32| {
+            let held = u32::from(kind != "mouseReleased");
+            let event = json!({
+                "type": kind, "x": x, "y": y, "button": "left", "buttons": held, "clickCount": clicks,
+            });
+            self.call("Input.dispatchMouseEvent", event);
+        };
+        send("mousePressed", from, 1);
+        send("mouseMoved", to, 0);
+        send("mouseReleased", to, 1);
+    }
+
+    /// Presses the button twice.
+    pub fn double_click(&mut self, x: f64, y: f64) {
+        for clicks in [1, 2] {
+            for kind in ["mousePressed", "mouseReleased"] {
+                let event = json!({
+                    "type": kind, "x": x, "y": y, "button": "left", "clickCount": clicks,
+                });
+                self.call("Input.dispatchMouseEvent", event);
+            }
+        }
+    }
+
+    /// Draws a finger over the window.
+    pub fn swipe(&mut self, from: (f64, f64), to: (f64, f64)) {
+        let mut touch = |kind: &str, points: Value| {
+            self.call("Input.dispatchTouchEvent", json!({ "type": kind, "touchPoints": points }));
+        };
+        touch("touchStart", json!([{ "x": from.0, "y": from.1 }]));
+        for share in [0.25, 0.5, 0.75, 1.0] {
+            let at = |one: f64, other: f64| one + (other - one) * share;
+            touch("touchMove", json!([{ "x": at(from.0, to.0), "y": at(from.1, to.1) }]));
+        }
+        touch("touchEnd", json!([]));
+    }
+
     /// The addresses that the page asked for.
     pub fn requested(&self) -> Vec<&str> {
         let of = |event: &'_ Value| event["method"] == "Network.requestWillBeSent";

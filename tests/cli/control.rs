@@ -198,3 +198,22 @@ error[ST2160]: the probe `seen` is to end the run, but has no goal
 ",
     );
 }
+
+/// A run that ends between the question and its answer: here a process that holds its lock and does nothing.
+#[test]
+fn a_run_that_ends_before_it_answers() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run();
+    let lock = fs::File::open(case.path(run.join("LOCK"))).expect("a lock");
+    lock.lock().expect("nobody holds it");
+    let asked = spawn(&case, &["ctl", "latest", "save"]);
+    wait_until(|| !case.list(run.join("control")).is_empty());
+    drop(lock);
+    let output = asked.wait_with_output().expect("it ends");
+    let stderr = case.scrub(&String::from_utf8_lossy(&output.stderr));
+    let message =
+        "error[ST6092]: the run `runs/DATE-tiny-ID` ended before it did what it was asked for\n";
+    assert_eq!((&*stderr, output.status.code(), &*output.stdout), (message, Some(1), &b""[..]));
+    assert_eq!(case.list(run.join("control")), Vec::<String>::new(), "and the question is gone");
+}

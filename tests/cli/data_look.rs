@@ -245,9 +245,8 @@ error[ST2145]: `dataload = \"only\"` takes one document at a time
     );
 }
 
-/// A planted document of noise comes out on top.
-#[test]
-fn the_worst_documents_come_first() {
+/// An experiment on twelve documents of `emoji-qa.jsonl` and a line of noise, and the model that knows such talk.
+fn planted() -> Case {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
     let experiment = fs::read_to_string(format!("{root}configs/emoji-state.toml")).expect("a file");
     let experiment = experiment.replace("../", root);
@@ -256,13 +255,63 @@ fn the_worst_documents_come_first() {
     let mut lines: Vec<&str> = records.lines().take(12).collect();
     lines.insert(5, noise);
     let experiment = experiment.replace(&format!("{root}data/emoji-qa.jsonl"), "planted.jsonl");
-    let case = Case::new()
-        .having("planted.toml", experiment)
-        .having("planted.jsonl", lines.join("\n") + "\n");
-    let output = case.statetune(&["data", "show", "planted.toml", "--worst", "3"]);
+    Case::new().having("planted.toml", experiment).having("planted.jsonl", lines.join("\n") + "\n")
+}
+
+/// A planted document of noise comes out on top.
+#[test]
+fn the_worst_documents_come_first() {
+    let output = planted().statetune(&["data", "show", "planted.toml", "--worst", "3"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(output.stdout.matches("mean loss").count(), 3, "{}", output.stdout);
     let first = output.stdout.find("qX7#").expect("the noise is among them");
     let second = output.stdout.match_indices("mean loss").nth(1).expect("three documents").0;
     assert!(first < second, "{}", output.stdout);
+}
+
+/// Also after training, which the other documents gain more from; the losses are kept in the run.
+#[test]
+fn the_worst_documents_of_a_run_come_first() {
+    let case = planted();
+    let steps = ["train.epoch_steps=10", "train.epoch_count=1", "sample.held_out=0"];
+    let mut arguments = vec!["run", "planted.toml"];
+    arguments.extend(steps.iter().flat_map(|step| ["--set", step]));
+    case.statetune(&arguments).is_done_with_warnings();
+    let run = case.only_run();
+    let show = ["data", "show", "--run", "latest", "--worst", "3"];
+    let first = case.statetune(&show);
+    assert_eq!(
+        first.stderr,
+        "scoring 13 documents before and after training\nall losses: runs/DATE-emoji-state-ID/ledger.jsonl\n"
+    );
+    assert_eq!((first.code, first.stdout.matches("mean loss").count()), (Some(0), 3));
+    let noise = first.stdout.find("qX7#").expect("the noise is among them");
+    assert!(noise < first.stdout.match_indices("mean loss").nth(1).expect("three").0, "{first:?}");
+    assert!(first.stdout.contains("\nline 6 of `"), "{first:?}");
+
+    let ledger = case.lines(run.join("ledger.jsonl"));
+    assert_eq!((&ledger[0]["record"], ledger.len()), (&"compared".into(), 14));
+    let loss = |line: &Value, when: &str| line[when].as_f64().expect("a loss");
+    let noise = &ledger[6];
+    for (at, line) in ledger.iter().enumerate().skip(1) {
+        assert_eq!(
+            line["document"],
+            format!("line {at} of `CASE/planted.jsonl`")
+                .replace("CASE", &case.path("").display().to_string().trim_end_matches('/')),
+            "{line}"
+        );
+        let gain = |line| loss(line, "before") - loss(line, "after");
+        if at != 6 {
+            assert!(loss(line, "after") < loss(noise, "after") && gain(line) > 0.0, "{line}");
+        }
+    }
+
+    // What is kept is not computed again, until documents or what was learned are others.
+    let again = case.statetune(&show);
+    assert_eq!((&again.stdout, again.stderr.lines().count()), (&first.stdout, 1));
+    case.write("planted.jsonl", case.read("planted.jsonl").replacen("User: Hi", "User: Ho", 1));
+    let other = case.statetune(&show);
+    assert!(other.stderr.starts_with("scoring 13 documents"), "{other:?}");
+    let nobody = case.statetune(&["data", "show", "--run", "nobody", "--worst", "3"]);
+    assert_eq!((nobody.code, &*nobody.stdout), (Some(2), ""));
 }

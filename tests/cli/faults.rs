@@ -259,9 +259,9 @@ fn a_clock_that_runs_backwards() {
         times.windows(2).any(|pair| pair[1] < pair[0]),
         "the clock did run backwards: {times:?}"
     );
-    let metrics = case.lines(run.join("metrics.jsonl"));
-    assert_eq!(metrics.len(), 4);
-    for line in metrics {
+    let times = case.lines(run.join("times.jsonl"));
+    assert_eq!(times.len(), 4);
+    for line in times {
         let number = |key: &str| line[key].as_f64().expect("a number");
         assert!(number("positions_per_s") > 0.0 && number("positions_per_s") < 1e9, "{line}");
         assert!((0.0..=1.0).contains(&number("data_wait")), "{line}");

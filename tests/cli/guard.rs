@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use statetune::data::Tokenizer;
@@ -10,6 +11,7 @@ use statetune::model::{Shape, Version};
 use tch::{Kind, Tensor};
 
 use crate::case::{Case, FULL, Output, SIZES, STATE, tampered};
+use crate::resume::{same_numbers, spawn, wait_until};
 
 /// Twelve steps in two mini-epochs on 21 documents, none held out; each comes at least twice.
 const TWELVE: [&str; 6] = [
@@ -119,6 +121,45 @@ ST7001]: loss became NaN at step {step} (epoch 0, micro-batch 0)
     case.statetune(&["resume", "latest", "--drop-sample", "data.jsonl:21"]).is_done();
     assert_eq!(case.lines(found.join("left_out.jsonl")).len(), 1);
     assert_eq!(chain(&case, &found).len(), 12 * 16);
+    let verified = case.statetune(&["verify", "latest", "--steps", "12"]);
+    let equal = "\nequal             none: all 12 steps are the same, bit for bit\n";
+    assert!(verified.stdout.contains(equal), "{verified:?}");
+}
+
+#[test]
+fn documents_that_cannot_be_dropped() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    // Every document is named; the first one that is held out is refused before anything is done.
+    let mut all = vec!["resume", "latest", "--set", "train.epoch_count=3"];
+    let lines: Vec<String> = (1..=20).map(|line| line.to_string()).collect();
+    all.extend(lines.iter().flat_map(|line| ["--drop-sample", line]));
+    let refused = case.statetune(&all);
+    let number = regex::Regex::new(r"`\d+` is held out").expect("an expression");
+    assert_eq!(
+        number.replace(refused.stderr.trim_end(), "`N` is held out"),
+        "\
+error[ST7013]: `N` is held out, no step trains on it
+  |
+  = note: a document is named by its line, `27`, by file and line, `chat.jsonl:27`, or by its number in a pair"
+    );
+    assert_eq!(
+        (refused.code, case.path(case.only_run().join("left_out.jsonl")).exists()),
+        (Some(20), false)
+    );
+
+    let case = Case::new().with(STATE, "loss_mask = \"assistant\"", "dataload = \"get\"");
+    case.statetune(&["run", STATE]).is_done();
+    let refused =
+        case.statetune(&["resume", "latest", "--set=train.epoch_count=3", "--drop-sample=1"]);
+    assert_eq!(
+        refused.stderr.trim_end(),
+        "\
+error[ST7014]: windows are cut out of all documents in a row, none can be left out
+  |
+  = help: remove it from the data, and begin a new run with what this one has learned: `statetune run FILE --from RUN`"
+    );
+    assert_eq!(refused.code, Some(20));
 }
 
 /// The norms of the message, which are those of a random model.
@@ -189,6 +230,54 @@ fn a_run_goes_on_without_what_is_broken() {
             fs::read(case.path(run.join("ckpt/epoch-0001/trainable.safetensors"))).expect("saved")
         };
         assert!(saved(&whole) == saved(&branch), "{policy}: what was learned differs");
+    }
+}
+
+/// A run that has gone back and has become longer goes on as it would have without a stop.
+#[test]
+fn a_run_that_went_back_and_grew_is_continued_bit_for_bit() {
+    let case = poisoned();
+    let many = ["guard.nonfinite=rollback", "guard.max_incidents=1000", "sample.held_out=0"];
+    let sets = many.iter().chain(&["train.epoch_count=60"]).flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> = ["run", STATE].into_iter().chain(TWELVE).chain(sets).collect();
+    let mut child = spawn(&case, &arguments);
+    wait_until(|| !case.runs().is_empty());
+    let stopped = case.only_run();
+    let went_back = || {
+        let log = case.path(stopped.join("events.jsonl"));
+        fs::read_to_string(log).is_ok_and(|log| log.contains("\"event\":\"rollback\""))
+    };
+    wait_until(went_back);
+    case.statetune(&["ctl", "latest", "extend", "12"]).is_done();
+    case.statetune(&["ctl", "latest", "stop"]).is_done();
+    assert_eq!(child.wait().expect("it ends").code(), Some(75));
+    let longer = case.read(stopped.join("resolved.toml"));
+    assert!(longer.contains("\nepoch_count = 62  # ctl after step "), "{longer}");
+    let overrides = case.read(stopped.join("overrides.toml"));
+    assert!(overrides.contains("\nepoch_count = 62  # ctl after step "), "{overrides}");
+
+    // One copy goes on without a stop, the other one is stopped after each of its next steps.
+    let copy = Path::new("runs/2026-01-01-tiny-zzzz");
+    let folders = [stopped.as_path(), copy].map(|run| case.path(run));
+    let copied = Command::new("cp").arg("-r").args(folders).status();
+    assert!(copied.expect("cp is there").success());
+    let other = copy.to_str().expect("UTF-8");
+    for _ in 0..8 {
+        let step = case.statetune(&["resume", other, "--set", "guard.max_hours=1e-9"]);
+        assert_eq!(step.code, Some(75), "{step:?}");
+    }
+    let to_its_end = ["--set", "guard.max_hours=0"];
+    for run in [other, stopped.to_str().expect("UTF-8")] {
+        let output = case.statetune(&[&["resume", run][..], &to_its_end].concat());
+        output.is_done_with_warnings();
+    }
+    assert_eq!(chain(&case, &stopped).len(), 62 * 6 * 16);
+    same_numbers(&case, &stopped, copy, "epoch-0061");
+    assert_eq!(case.read(stopped.join("left_out.jsonl")), case.read(copy.join("left_out.jsonl")));
+    // Its first steps had the length that it began with.
+    for run in [other, stopped.to_str().expect("UTF-8")] {
+        let output = case.statetune(&["verify", run, "--steps", "12"]);
+        assert!(output.stdout.contains("\nequal             none: all "), "{output:?}");
     }
 }
 

@@ -162,6 +162,8 @@ fn a_real_browser_shows_it() {
         "{tip}"
     );
 
+    check_stretch(&mut browser, Browser::drag_mouse);
+
     // The other scale, and a curve that is hidden.
     browser.value(&format!("{loss}.querySelector('.scale').click()"));
     let display =
@@ -176,6 +178,10 @@ fn a_real_browser_shows_it() {
     // On a phone.
     browser.open(&file, 390);
     check_page(&mut browser, &file);
+    browser.value("document.querySelector('.chart').scrollIntoView()");
+    browser.call("Emulation.setTouchEmulationEnabled", serde_json::json!({ "enabled": true }));
+    check_stretch(&mut browser, Browser::swipe);
+    check_page(&mut browser, &file);
 
     // Two runs over each other.
     let two = case.path("two.html");
@@ -185,6 +191,46 @@ fn a_real_browser_shows_it() {
     let curves =
         format!("{loss}.querySelectorAll('.linear polyline[class^=\"line run-\"]').length");
     assert_eq!(browser.value(&curves), 4);
+}
+
+/// The second half of the steps of the first chart is drawn alone after `drag` went over it, and all steps again later.
+#[track_caller]
+fn check_stretch(browser: &mut Browser, drag: fn(&mut Browser, (f64, f64), (f64, f64))) {
+    // Steps 2 to 4 of 4: where they begin and end, halfway up.
+    let places = "(() => { const svg = document.querySelector('.linear svg'); \
+                  const box = svg.getBoundingClientRect(), one = box.width / svg.viewBox.baseVal.width; \
+                  const [left, right] = \
+                  JSON.parse(document.querySelector('.chart').dataset.chart).frames[0].x_pixels; \
+                  return [box.left + one * (left + right) / 2 - 1, box.left + one * (right - 1), \
+                  box.top + box.height / 2]; })()";
+    let places = browser.value(places);
+    let [middle, right, y] = [0, 1, 2].map(|i| places[i].as_f64().expect("a number"));
+    // Where the points of the training loss are drawn, from the left edge, as shares of the width; and the numbers.
+    let drawn = "(() => { const svg = document.querySelector('.linear svg'); \
+                 const [left, right] = \
+                 JSON.parse(document.querySelector('.chart').dataset.chart).frames[0].x_pixels; \
+                 const points = svg.querySelector('polyline[class=\"line run-0\"]').points; \
+                 const numbers = [...svg.querySelectorAll('text')].filter((text) => \
+                 text.getAttribute('text-anchor') === 'middle' && getComputedStyle(text).display !== 'none'); \
+                 return [[...points].map(({ x }) => Math.round(8 * (x - left) / (right - left)) / 8), \
+                 numbers.map((text) => text.textContent.trim())]; })()";
+    let all = serde_json::json!([[0.25, 0.5, 0.75, 1], ["0", "1", "2", "3", "4"]]);
+    let hidden = "document.querySelector('.chart .all').hidden";
+    assert_eq!((browser.value(drawn), browser.value(hidden)), (all.clone(), true.into()));
+    drag(browser, (middle, y), (right, y));
+    let half = serde_json::json!([[-0.5, 0, 0.5, 1], ["2", "3"]]);
+    assert_eq!((browser.value(drawn), browser.value(hidden)), (half.clone(), false.into()));
+    assert_eq!(browser.value("document.querySelectorAll('.marked').length"), 0);
+    // What is read off is what is drawn: the middle is the third step now.
+    browser.move_mouse(middle, y);
+    let tip = browser.value("document.querySelector('.tip').innerText");
+    assert!(tip.as_str().is_some_and(|tip| tip.starts_with("step 3\n")), "{tip}");
+    browser.double_click(middle, y);
+    assert_eq!((browser.value(drawn), browser.value(hidden)), (all.clone(), true.into()));
+    drag(browser, (middle, y), (right, y));
+    assert_eq!(browser.value(drawn), half);
+    browser.value("document.querySelector('.chart .all').click()");
+    assert_eq!((browser.value(drawn), browser.value(hidden)), (all, true.into()));
 }
 
 /// The page is whole, asked for nothing but itself, and does not scroll sideways.

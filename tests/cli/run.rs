@@ -69,10 +69,12 @@ fn the_run_directory() {
             "export",
             "lock.toml",
             "metrics.jsonl",
+            "overrides.toml",
             "plan.json",
             "resolved.toml",
             "samples",
             "status.json",
+            "times.jsonl",
             "train_log.txt",
         ]
     );

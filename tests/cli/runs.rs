@@ -454,10 +454,13 @@ fn records_fit_their_schemas() {
         Case::new().with(STATE, "[log]", "[[sample.probe]]\nname = \"e\"\nregex = \"e\"\n\n[log]");
     case.statetune(&["run", STATE, "--set", "eval.patience=9"]).is_done();
     case.statetune(&["resume", "latest", "--set", "train.epoch_count=3"]).is_done();
+    case.statetune(&["data", "show", "--run", "latest", "--worst", "1"]).is_done();
     let run = case.only_run();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
     for (schema, records) in [
         ("metrics", case.lines(run.join("metrics.jsonl"))),
+        ("times", case.lines(run.join("times.jsonl"))),
+        ("ledger", case.lines(run.join("ledger.jsonl"))),
         ("events", case.lines(run.join("events.jsonl"))),
         ("run", vec![case.json(run.join("status.json"))]),
     ] {

@@ -23,9 +23,14 @@ pub struct Terminal {
 impl Terminal {
     /// Runs the program with `arguments` in the folder of `case`; `None` where there is no `script`.
     pub fn run(case: &Case, arguments: &str) -> Option<Terminal> {
+        Terminal::run_in(case, "exec", arguments)
+    }
+
+    /// Like [`Terminal::run`], started by a command of the shell.
+    pub fn run_in(case: &Case, starter: &str, arguments: &str) -> Option<Terminal> {
         let (rows, cols) = SIZE;
         let program = env!("CARGO_BIN_EXE_statetune");
-        let command = format!("stty rows {rows} cols {cols}; exec {program} {arguments}");
+        let command = format!("stty rows {rows} cols {cols}; {starter} {program} {arguments}");
         let started = Command::new("script")
             .args(["-qefc", &command, "/dev/null"])
             .current_dir(case.path(""))

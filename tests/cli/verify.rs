@@ -83,6 +83,27 @@ fn a_fresh_run_is_equal_and_other_data_is_named() {
 }
 
 #[test]
+fn nothing_to_verify_and_nowhere_to_do_it() {
+    let case = Case::new();
+    run(&case, &[], "1");
+    let nowhere = case.statetune_with(&["verify", "latest"], &[("TMPDIR", "nowhere")]);
+    let name = regex::Regex::new("\"[^\"]*\"").expect("an expression");
+    assert_eq!(
+        name.replace(&nowhere.stderr, "NAME"),
+        "\
+error[ST6062]: no temporary folder can be made
+  |
+  = note: No such file or directory (os error 2) at path NAME
+"
+    );
+    assert_eq!((nowhere.code, &*nowhere.stdout), (Some(29), ""));
+    fs::remove_file(case.path(case.only_run().join("chain.bin"))).expect("removed");
+    let nothing = case.statetune(&["verify", "latest"]);
+    let message = "error[ST6061]: the run `DATE-tiny-ID` has no steps to compare with\n";
+    assert_eq!((&*nothing.stderr, nothing.code), (message, Some(2)));
+}
+
+#[test]
 fn other_threads_are_seen() {
     let case = Case::new();
     run(&case, &NORMS, "2");
@@ -99,6 +120,115 @@ fn a_run_that_began_with_values_is_verified_from_them() {
     let first = case.only_run();
     run(&case, &["--from", first.to_str().expect("UTF-8")], "1");
     assert_eq!(verdict(&case, &[])["verdict"], "equal");
+}
+
+/// A run goes on under other settings; its first steps are done again under those that they had.
+#[test]
+fn a_run_that_went_on_with_other_settings_is_verified_under_its_first_ones() {
+    let case = Case::new();
+    run(&case, &[], "1");
+    let path = case.only_run();
+    let file = |name: &str| case.read(path.join(name));
+    let began = file("resolved.toml");
+    assert_eq!(
+        file("overrides.toml"),
+        "# set over the experiment file\n\n[sample]\nheld_out = 0  # --set\n"
+    );
+    let longer = ["--set=train.epoch_count=4", "--set=schedule.lr_init=0.5"];
+    let resume = [&["resume", "latest"][..], &longer, &["--accept=schedule.lr_init"]].concat();
+    case.statetune(&resume).is_done();
+    assert_eq!(
+        file("overrides.toml"),
+        "\
+# set over the experiment file
+
+[train]
+epoch_count = 4  # --set
+
+[schedule]
+lr_init = 0.5  # --set
+
+[sample]
+held_out = 0  # --set
+"
+    );
+    let now = began.replace("epoch_count = 2  # file line 20", "epoch_count = 4  # --set");
+    assert_eq!(
+        file("resolved.toml"),
+        now.replace("lr_init = 1.0  # file line 24", "lr_init = 0.5  # --set")
+    );
+    assert_eq!(case.list(path.join("earlier")), ["step-0000004"]);
+    assert_eq!(file("earlier/step-0000004/resolved.toml"), began);
+
+    let shown = case.statetune(&["runs", "show", "latest"]);
+    let earlier = "\nearlier     settings up to step 4: runs/DATE-tiny-ID/earlier/step-0000004/resolved.toml\n";
+    assert!(shown.is_done().stdout.contains(earlier), "{shown:?}");
+
+    let output = case.statetune(&["verify", "latest"]);
+    let (verified, rest) = output.stdout.split_once('\n').expect("lines");
+    assert!(verified.ends_with(" tiny, its first 4 steps"), "{output:?}");
+    assert_eq!(
+        rest.trim_end(),
+        "\
+equal             none: all 4 steps are the same, bit for bit
+compared          to step 4, after which settings, inputs or the machine changed"
+    );
+    assert_eq!(output.code, Some(0));
+    let found = verdict(&case, &["--steps", "3"]);
+    assert_eq!((&found["verdict"], &found["changed_after"]), (&"equal".into(), &Value::Null));
+    // What is compared are these settings and no others.
+    let other = began.replace("lr_init = 1.0 ", "lr_init = 0.5 ");
+    case.write(path.join("earlier/step-0000004/resolved.toml"), other);
+    assert_eq!(verdict(&case, &[])["verdict"], "differs");
+    case.write(path.join("earlier/step-0000004/resolved.toml"), &began);
+
+    // A new run that takes over some of these steps tells the same of them.
+    let branch = ["--set=train.epoch_begin=1", "--set=train.epoch_count=3"];
+    run(&case, &[&branch[..], &["--set=train.resume_from=latest"]].concat(), "1");
+    let new = case.runs().into_iter().find(|run| *run != path).expect("a second run");
+    let name = new.to_str().expect("UTF-8");
+    let output = case.statetune(&["verify", name]);
+    assert!(output.stdout.contains("\nequal             none: all 2 steps"), "{output:?}");
+    assert_eq!(case.read(new.join("earlier/step-0000002/resolved.toml")), began);
+}
+
+/// What two equal runs do not have in common holds times, or the name of the run.
+#[test]
+fn two_equal_runs_differ_in_little() {
+    let case = Case::new();
+    for _ in 0..2 {
+        case.statetune(&["run", STATE]).is_done();
+    }
+    let runs = case.runs();
+    let output = std::process::Command::new("diff")
+        .arg("-rq")
+        .args(runs.iter().map(|run| case.path(run)))
+        .output()
+        .expect("diff is there");
+    let told = String::from_utf8(output.stdout).expect("UTF-8");
+    let first = format!("Files {}/", case.path(&runs[0]).display());
+    let name = |line: &str| {
+        let (path, _) =
+            line.strip_prefix(&first).expect("a file").split_once(" and ").expect("two");
+        path.to_string()
+    };
+    assert_eq!(
+        told.lines().map(name).collect::<Vec<_>>(),
+        [
+            "ckpt/epoch-0000/position.json",
+            "ckpt/epoch-0001/position.json",
+            "events.jsonl",
+            "export/rwkv-0.json",
+            "export/rwkv-0.st",
+            "export/rwkv-1.json",
+            "export/rwkv-1.st",
+            "plan.json",
+            "status.json",
+            "times.jsonl",
+            "train_log.txt",
+        ],
+        "{told}"
+    );
 }
 
 /// The same file, inputs, device and number of threads give the same bits.
@@ -119,12 +249,12 @@ fn a_run_repeats_itself_bit_for_bit() {
         let runs = case.runs();
         for file in [
             "chain.bin",
+            "metrics.jsonl",
             "ckpt/epoch-0001/trainable.safetensors",
             "ckpt/epoch-0001/optimizer.safetensors",
         ] {
             let [one, other] = [0, 1].map(|i| fs::read(case.path(runs[i].join(file))).expect(file));
             assert!(one == other, "{file} differs: {settings:?}");
         }
-        assert_eq!(case.metrics(&runs[0]), case.metrics(&runs[1]), "{settings:?}");
     }
 }

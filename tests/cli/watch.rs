@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::case::{Case, STATE, program};
+use crate::case::{Case, FULL, STATE, program};
 use crate::resume::{spawn, wait_for_second_run, wait_until};
 use crate::terminal::Terminal;
 
@@ -244,4 +244,57 @@ fn an_experiment_file_on_every_save() {
             "state.toml: valid",
         ]
     );
+}
+
+#[test]
+fn a_run_that_diverged() {
+    let case = Case::new();
+    assert_eq!(case.statetune(&["run", FULL, "--set", "schedule.lr_init=1e300"]).code, Some(24));
+    let why = case.json(case.only_run().join("status.json"))["message"].clone();
+    let watched = case.statetune(&["watch", "latest"]);
+    let message = format!(
+        "error[ST6093]: the run `runs/DATE-new-ID` diverged\n  |\n  = note: {}\n",
+        why.as_str().expect("a text")
+    );
+    assert_eq!((&*watched.stderr, watched.code), (&*message, Some(1)));
+}
+
+/// Where no more files may be open, the system tells nothing about changes.
+#[test]
+fn changes_that_are_not_told() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 5; exec \"$0\" watch latest"])
+        .arg(env!("CARGO_BIN_EXE_statetune"))
+        .current_dir(case.path(""))
+        .output()
+        .expect("a shell");
+    let stderr = case.scrub(&String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        stderr,
+        "\
+error[ST6095]: the system does not tell about changes of `runs/DATE-tiny-ID`
+  |
+  = note: Too many open files (os error 24)
+"
+    );
+    assert_eq!((output.status.code(), &*output.stdout), (Some(29), &b""[..]));
+}
+
+/// A terminal that is none of this session takes no keys.
+#[test]
+fn a_terminal_that_cannot_be_drawn_on() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let arguments = "watch latest < /dev/null";
+    let Some(mut terminal) = Terminal::run_in(&case, "setsid --wait", arguments) else { return };
+    terminal.shows(
+        "\
+error[ST6096]: the terminal cannot be drawn on
+  |
+  = note: No such device or address (os error 6)
+  = help: `statetune watch RUN | cat` tells the same in lines",
+    );
+    assert_eq!(terminal.ends(), Some(70));
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod export;
+mod ledger;
 mod prepare;
 mod show;
 mod stats;

@@ -1,20 +1,21 @@
 //! `statetune data show`.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Args;
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::ledger;
 use crate::cli::{Color, ExperimentArgs, say, show as show_fault};
 use crate::data::{Origin, Tokenizer};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
-use crate::inspect::{Fate, Item, Part, Sample, parts, read};
+use crate::inspect::{Fate, Item, Part, Sample, fit, mean_loss, parts, read};
 use crate::model::{Model, TimeState};
-use crate::pipeline::{RunError, load_tokenizer, load_weights};
+use crate::pipeline::{Loaded, RunError, load_tokenizer, load_weights};
 use crate::plan::{Plan, Purpose};
-use crate::score::{Reading, Score, score};
 
 /// Documents that are shown when nobody says which.
 const FIRST: usize = 3;
@@ -23,8 +24,8 @@ const FIRST: usize = 3;
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
     /// The experiment file.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "run")]
+    file: Option<PathBuf>,
     /// Show the document on this line of the data, or this one of a pair.
     #[arg(long, value_name = "N", conflicts_with = "random")]
     line: Option<usize>,
@@ -35,13 +36,26 @@ pub(super) struct ShowArgs {
     /// of their learned tokens: broken and foreign ones are among them.
     #[arg(long, value_name = "N", conflicts_with_all = ["line", "random"])]
     worst: Option<usize>,
+    /// With `--worst`: the documents of this run, by their loss with what it learned, beside the loss before. All
+    /// losses are kept in its `ledger.jsonl`, and computed once.
+    #[arg(
+        long,
+        value_name = "RUN",
+        requires = "worst",
+        conflicts_with_all = ["file", "profiles", "set", "set_json", "unset"]
+    )]
+    run: Option<String>,
     #[command(flatten)]
     experiment: ExperimentArgs,
 }
 
 pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
+    if let (Some(run), Some(worst)) = (&args.run, args.worst) {
+        return ledger::show(run, worst, args.experiment.runs_dir.as_deref(), color);
+    }
+    let file = args.file.as_deref().expect("clap wants a file or `--run`");
     let purpose = if args.worst.is_some() { Purpose::Run } else { Purpose::Data };
-    let plan = match args.experiment.plan(&args.file, purpose, color) {
+    let plan = match args.experiment.plan(file, purpose, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -66,7 +80,7 @@ fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<bool, RunError> 
     let tokenizer = load_tokenizer(plan)?;
     let style = Style { colored };
     if let Some(worst) = args.worst {
-        for (loss, sample) in worst_documents(plan, &tokenizer, worst)? {
+        for (loss, sample) in worst_documents(plan, load_tokenizer(plan)?, worst)? {
             say(style.heading(&format!("mean loss {loss:.4}")));
             print_sample(&sample, plan, &tokenizer, &style);
         }
@@ -88,31 +102,27 @@ fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<bool, RunError> 
 /// the highest first, by the untouched weights of the experiment.
 fn worst_documents(
     plan: &Plan,
-    tokenizer: &Tokenizer,
+    tokenizer: Tokenizer,
     count: usize,
 ) -> Result<Vec<(f64, Sample)>, RunError> {
-    let weights = load_weights(plan, tokenizer)?.on(plan.device);
-    let model = Model::new(&weights, plan.kind, plan.op);
+    let weights = load_weights(plan, &tokenizer)?.on(plan.device);
+    let model = Rc::new(Model::new(&weights, plan.kind, plan.op));
     let state = TimeState::zeros(model.shape(), tch::Kind::Float, plan.device);
-    let fit = plan.config().train.ctx_len as usize + 1;
+    let loaded = Loaded { model, state, tokenizer };
     let mut worst: Vec<(f64, Sample)> = Vec::new();
     let mut failed = None;
-    read(plan, tokenizer, &mut |item| {
+    read(plan, &loaded.tokenizer, &mut |item| {
         let Item::Sample(sample) = item else { return };
-        let ids: Vec<i64> = sample.ids.iter().take(fit).map(|&id| i64::from(id)).collect();
-        let learned: Vec<usize> = (1..ids.len()).filter(|&at| sample.is_learned(at)).collect();
-        if learned.is_empty() || failed.is_some() {
+        if failed.is_some() {
             return;
         }
-        match score(&model, &state, &ids, Reading::Whole) {
-            Ok(Score { logprobs, .. }) => {
-                let sum: f64 =
-                    learned.iter().map(|&at| logprobs.double_value(&[at as i64 - 1])).sum();
-                let loss = -sum / learned.len() as f64;
+        match mean_loss(&loaded, &sample, fit(plan)) {
+            Ok(Some(loss)) => {
                 let place = worst.partition_point(|(other, _)| *other >= loss);
                 worst.insert(place, (loss, sample));
                 worst.truncate(count);
             }
+            Ok(None) => {}
             Err(error) => failed = Some(error),
         }
     })?;
@@ -163,7 +173,7 @@ impl Choice {
 }
 
 /// A document: a line about it, and its text with marks.
-fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, style: &Style) {
+pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, style: &Style) {
     let (data, ctx_len) = (&plan.config().data, plan.config().train.ctx_len as usize);
     let tokens = sample.ids.len();
     let learned = (0..tokens).filter(|&at| sample.is_learned(at)).count();
@@ -183,12 +193,12 @@ fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, style: &Sty
 }
 
 /// How parts of a document are marked.
-struct Style {
-    colored: bool,
+pub(super) struct Style {
+    pub(super) colored: bool,
 }
 
 impl Style {
-    fn heading(&self, text: &str) -> String {
+    pub(super) fn heading(&self, text: &str) -> String {
         if self.colored { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
 

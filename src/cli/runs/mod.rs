@@ -95,7 +95,7 @@ fn not_changed(error: &ChangeRunError, color: Color) -> ExitCode {
     show(&error.diagnostic(), color);
     match error {
         ChangeRunError::Busy { .. } => ExitCode::RunBusy,
-        ChangeRunError::Io { .. } => ExitCode::Disk,
+        ChangeRunError::Io { .. } | ChangeRunError::Room { .. } => ExitCode::Disk,
         _ => ExitCode::Invalid,
     }
 }

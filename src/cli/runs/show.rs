@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Answer, Row, open, refused};
 use crate::cli::amounts::{size, span};
 use crate::cli::{Color, Format, say};
-use crate::runs::{Checkpoint, StoredRun, bytes_in};
+use crate::runs::{Checkpoint, Earlier, StoredRun, bytes_in};
 
 /// Kind and version of the JSON answer.
 const SCHEMA: &str = "statetune.run_shown/1";
@@ -37,12 +37,16 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
     let products = products(&run);
     if args.format == Format::Json {
         let names: Vec<&str> = checkpoints.iter().map(Checkpoint::name).collect();
+        let earlier = Earlier::all(run.path());
+        let earlier: Vec<_> =
+            earlier.iter().map(|one| json!({ "steps": one.steps, "path": one.path })).collect();
         say(json!({
             "schema": SCHEMA,
             "run": row,
             "settings": row.settings,
             "origins": origins,
             "lock": run.lock(),
+            "earlier": earlier,
             "checkpoints": names,
             "best_checkpoint": run.best_checkpoint().map(|best| best.name().to_string()),
             "products": products,
@@ -78,6 +82,10 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
         let steps = one.place.position.steps;
         let bytes = size(bytes_in(&one.path));
         say(format_args!("checkpoint  {}: step {steps}, {bytes}{is_best}", one.name()));
+    }
+    for one in Earlier::all(run.path()) {
+        let settings = one.path.join(StoredRun::SETTINGS);
+        say(format_args!("earlier     settings up to step {}: {}", one.steps, settings.display()));
     }
     for product in products {
         say(format_args!("product     {}", product.display()));

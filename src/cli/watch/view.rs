@@ -67,7 +67,9 @@ impl Watched {
             loss: last.map(|metrics| metrics.loss),
             val,
             lr: last.map(|metrics| metrics.lr),
-            speed: last.map(|metrics| metrics.positions_per_s).filter(|_| self.is_live()),
+            speed: last
+                .map(|metrics| metrics.positions_per_s)
+                .filter(|speed| speed.is_finite() && self.is_live()),
             memory: self.memory(),
             eta: self.eta(step),
         }

@@ -1,0 +1,100 @@
+//! `statetune data show --worst N --run RUN`: documents by their loss with what a run learned.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::show::{Style, print_sample};
+use crate::cli::subject::{Found, Part, SubjectArgs, fail};
+use crate::cli::{Color, say, tell};
+use crate::exit::ExitCode;
+use crate::inspect::{Item, ledger_of_documents, losses, read};
+use crate::pipeline::{Loaded, RunError};
+use crate::plan::{Plan, Purpose};
+use crate::runs::{Ledger, LedgerLine, sha256_of};
+use crate::tensorfile::WeightsError;
+
+/// Shows the `count` worst documents of a run, the worst first.
+pub(super) fn show(run: &str, count: usize, runs_dir: Option<&Path>, color: Color) -> ExitCode {
+    let subject =
+        SubjectArgs::of_runs(runs_dir.map_or_else(|| PathBuf::from("runs"), Path::to_path_buf));
+    let find = |part| subject.find_run(run, part, Purpose::Run, color);
+    let tuned = match find(Part::Tuned) {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    let base = match tuned.has_base(false) {
+        true => find(Part::Base).map(Some),
+        false => Ok(None), // a model that was trained from scratch
+    };
+    let base = match base {
+        Ok(base) => base,
+        Err(code) => return code,
+    };
+    match print(&tuned, base.as_ref(), count, color.for_stdout()) {
+        Ok(()) => ExitCode::Ok,
+        Err(error) => fail(&error, color),
+    }
+}
+
+fn print(tuned: &Found, base: Option<&Found>, count: usize, colored: bool) -> Result<(), RunError> {
+    let (run, plan) = tuned.run.as_ref().expect("a run was asked for");
+    let loaded = tuned.subject.load()?;
+    let ledger = ledger(run, plan, tuned, base, &loaded)?;
+    let (style, tokenizer) = (Style { colored }, &loaded.tokenizer);
+    let worst = ledger.worst(count);
+    let places: HashMap<usize, usize> = worst.iter().copied().zip(0..).collect();
+    let mut samples = vec![None; worst.len()];
+    let mut number = 0;
+    read(plan, tokenizer, &mut |item| {
+        let Item::Sample(sample) = item else { return };
+        if let Some(&place) = places.get(&number) {
+            samples[place] = Some(sample);
+        }
+        number += 1;
+    })?;
+    for (number, sample) in worst.into_iter().zip(samples) {
+        say(style.heading(&heading(&ledger.lines[number])));
+        if let Some(sample) = sample {
+            print_sample(&sample, plan, tokenizer, &style);
+        }
+    }
+    tell(format_args!("all losses: {}", run.join(Ledger::FILE).display()));
+    Ok(())
+}
+
+fn heading(line: &LedgerLine) -> String {
+    let loss = |loss: Option<f64>| loss.map_or("-".to_string(), |loss| format!("{loss:.4}"));
+    format!("mean loss {} after training, {} before", loss(line.after), loss(line.before))
+}
+
+/// The losses that the run keeps, or, where they are not those of its documents and of what it learned, new ones,
+/// which it keeps from now on.
+fn ledger(
+    run: &Path,
+    plan: &Plan,
+    tuned: &Found,
+    base: Option<&Found>,
+    loaded: &Loaded,
+) -> Result<Ledger, RunError> {
+    let product = tuned.subject.product();
+    let learned = sha256_of(product)
+        .map_err(|source| WeightsError::Read { path: product.to_path_buf(), source })?;
+    let mut ledger = ledger_of_documents(plan, &loaded.tokenizer, learned)?;
+    if let Some(kept) = Ledger::load(run).filter(|kept| kept.is_of(&ledger)) {
+        return Ok(kept);
+    }
+    tell(format_args!("scoring {} documents before and after training", ledger.lines.len()));
+    let after = losses(plan, &loaded.tokenizer, loaded)?;
+    for (line, loss) in ledger.lines.iter_mut().zip(after) {
+        line.after = loss.filter(|loss| loss.is_finite());
+    }
+    if let Some(base) = base {
+        let loaded = base.subject.load()?;
+        let before = losses(plan, &loaded.tokenizer, &loaded)?;
+        for (line, loss) in ledger.lines.iter_mut().zip(before) {
+            line.before = loss.filter(|loss| loss.is_finite());
+        }
+    }
+    ledger.save(run)?;
+    Ok(ledger)
+}
