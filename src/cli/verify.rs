@@ -222,8 +222,8 @@ fn print(verdict: &Verdict) {
         say(format_args!("{:<18}{} -> {}", row.name, value(0), value(1)));
     }
     if let Some(step) = changed_after {
-        let why = "after which settings, inputs or the machine changed";
-        say(format_args!("{:<18}to step {step}, {why}", "compared"));
+        let end = "after which settings, inputs or the machine changed";
+        say(format_args!("{:<18}to step {step}, {end}", "compared"));
     }
 }
 
