@@ -140,8 +140,11 @@ impl Pair {
     }
 }
 
+/// Holes within holes that are looked up; what is below them, in a text of somebody else, stays.
+const DEPTH: usize = 8;
+
 /// The text in Chinese, if a template of its code fits: the one that fits best.
-fn translated(code: &str, text: &str) -> Option<String> {
+fn translated(code: &str, text: &str, depth: usize) -> Option<String> {
     let fitting = PAIRS.iter().filter(|pair| pair.is_for(code));
     let fitting = fitting.filter_map(|pair| Some((pair, pair.english.find(text)?)));
     let best = fitting.max_by_key(|(pair, values)| pair.english.fitness(values));
@@ -151,17 +154,19 @@ fn translated(code: &str, text: &str) -> Option<String> {
     let filled = |name: &&str| match (*name, values[hole(name)]) {
         (_, value) if english.is_quoted(hole(name)) => value.to_owned(),
         (ABOUT, value) => about_in_chinese(values[hole(KEY)]).unwrap_or(value).to_owned(),
-        (_, value) => in_chinese(code, value),
+        (_, value) if depth == 0 => value.to_owned(),
+        (_, value) => in_chinese(code, value, depth - 1),
     };
     let holes = chinese.holes.iter().map(filled).chain(iter::once(String::new()));
     Some(chinese.texts.iter().zip(holes).map(|(text, hole)| format!("{text}{hole}")).collect())
 }
 
 /// The text in Chinese, as a whole or line by line; what has no translation stays as it is.
-fn in_chinese(code: &str, text: &str) -> String {
-    translated(code, text).unwrap_or_else(|| {
+fn in_chinese(code: &str, text: &str, depth: usize) -> String {
+    translated(code, text, depth).unwrap_or_else(|| {
         let lines = text.split('\n');
-        let lines = lines.map(|line| translated(code, line).unwrap_or_else(|| line.to_owned()));
+        let lines =
+            lines.map(|line| translated(code, line, depth).unwrap_or_else(|| line.to_owned()));
         lines.collect::<Vec<_>>().join("\n")
     })
 }
@@ -169,7 +174,7 @@ fn in_chinese(code: &str, text: &str) -> String {
 impl Diagnostic {
     /// The message with every text in Chinese that the catalogue knows.
     pub(super) fn in_chinese(&self) -> Diagnostic {
-        let said = |text: &String| in_chinese(self.code, text);
+        let said = |text: &String| in_chinese(self.code, text, DEPTH);
         Diagnostic {
             message: said(&self.message),
             label: said(&self.label),
@@ -201,7 +206,7 @@ mod tests {
 
     #[test]
     fn holes_are_taken_out_and_said_in_turn() {
-        let said = in_chinese;
+        let said = |code, text| in_chinese(code, text, DEPTH);
         assert_eq!(said("ST1001", "unknown key `a b` in `[train]`"), "`[train]` 中没有键 `a b`");
         assert_eq!(
             said("ST2001", "`a` must be an integer or a list, found a string"),
@@ -221,6 +226,13 @@ mod tests {
         // A text of another code, and one that nobody knows.
         assert_eq!(said("ST3001", "the text is empty"), "the text is empty");
         assert_eq!(said("ST1001", "no such text"), "no such text");
+    }
+
+    #[test]
+    fn a_text_of_somebody_else_is_looked_into_only_so_far() {
+        let text = "status.json: ".repeat(100_000);
+        let said = in_chinese("ST6042", &text, DEPTH);
+        assert_eq!(said.matches("status.json：").count(), DEPTH + 1);
     }
 
     #[test]
