@@ -264,9 +264,14 @@ epoch_count = 9  # profile long, file line 9
 [schedule]
 lr_init = 0.5  # environment STATETUNE__SCHEDULE__LR_INIT
 
+[sample]
+
 [[sample.probe]]
 name = \"emoji\"  # profile long, file line 12
 regex = \"x\"  # profile long, file line 12
+json = false  # profile long, file line 12
+min_chars = 0  # profile long, file line 12
+stop = false  # profile long, file line 12
 ";
         let overrides = overrides_toml(&resolved_toml(&loaded(overrides)));
         assert_eq!(overrides, expected);

@@ -273,7 +273,12 @@ fn a_run_that_went_back_and_grew_is_continued_bit_for_bit() {
     }
     assert_eq!(chain(&case, &stopped).len(), 62 * 6 * 16);
     same_numbers(&case, &stopped, copy, "epoch-0061");
-    assert_eq!(case.read(stopped.join("left_out.jsonl")), case.read(copy.join("left_out.jsonl")));
+    // With more checkpoints it went back less far each time, and left out the same steps.
+    let left_out = |run: &Path| -> Vec<Value> {
+        let lines = case.lines(run.join("left_out.jsonl"));
+        lines.iter().map(|line| line["step"].clone()).collect()
+    };
+    assert_eq!(left_out(&stopped), left_out(copy));
     // Its first steps had the length that it began with.
     for run in [other, stopped.to_str().expect("UTF-8")] {
         let output = case.statetune(&["verify", run, "--steps", "12"]);

@@ -183,13 +183,14 @@ compared          to step 4, after which settings, inputs or the machine changed
     case.write(path.join("earlier/step-0000004/resolved.toml"), &began);
 
     // A new run that takes over some of these steps tells the same of them.
-    let branch = ["--set=train.epoch_begin=1", "--set=train.epoch_count=3"];
-    run(&case, &[&branch[..], &["--set=train.resume_from=latest"]].concat(), "1");
+    let branch = ["--set=train.epoch_begin=3", "--set=train.epoch_count=5"];
+    run(&case, &[&branch[..], &["--set=schedule.lr_init=0.5"]].concat(), "1");
     let new = case.runs().into_iter().find(|run| *run != path).expect("a second run");
-    let name = new.to_str().expect("UTF-8");
-    let output = case.statetune(&["verify", name]);
-    assert!(output.stdout.contains("\nequal             none: all 2 steps"), "{output:?}");
-    assert_eq!(case.read(new.join("earlier/step-0000002/resolved.toml")), began);
+    let output = case.statetune(&["verify", new.to_str().expect("UTF-8")]);
+    assert!(output.stdout.contains("\nequal             none: all 4 steps"), "{output:?}");
+    assert_eq!(case.list(new.join("earlier")), ["step-0000004", "step-0000006"]);
+    assert_eq!(case.read(new.join("earlier/step-0000004/resolved.toml")), began);
+    assert_eq!(case.read(new.join("earlier/step-0000006/resolved.toml")), file("resolved.toml"));
 }
 
 /// What two equal runs do not have in common holds times, or the name of the run.
