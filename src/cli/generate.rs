@@ -21,9 +21,10 @@ const SCHEMA: &str = "statetune.generate/1";
 /// Arguments of `generate`.
 #[derive(Args, Debug)]
 pub(super) struct GenerateArgs {
-    /// A run (`latest`, its name, its four letters, or its path), or a state file for `--model`.
-    #[arg(value_name = "RUN|STATE")]
-    name: Option<String>,
+    /// A run (`latest`, its name, its four letters, or its path), or a file of what was learned for `--model`;
+    /// two answer one after the other.
+    #[arg(value_name = "RUN|STATE", num_args = 0..=2)]
+    names: Vec<String>,
     /// The text to continue.
     #[arg(long, short, value_name = "TEXT", default_value = "How are you today?", value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
@@ -51,30 +52,50 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
         None if args.base => Part::Base,
         None => Part::Tuned,
     };
-    let found = match args.subject.find(args.name.as_deref(), part, Purpose::Generate, color) {
-        Ok(found) => found,
+    let names: Vec<Option<&str>> = match &*args.names {
+        [] => vec![None],
+        names => names.iter().map(|name| Some(name.as_str())).collect(),
+    };
+    let asked: Result<Vec<_>, ExitCode> =
+        names.into_iter().map(|name| ask(args, name, part.clone(), color)).collect();
+    let asked = match asked {
+        Ok(asked) => asked,
         Err(code) => return code,
     };
-    let template = &found.subject.template;
-    let prompt = match args.raw {
-        true => args.prompt.clone(),
-        false => match template.prompt(args.prompt.trim()) {
-            Ok(prompt) => prompt,
-            Err(error) => {
-                let fault = Diagnostic::error("ST0213", format!("cannot ask this: {error}"))
-                    .help("`--raw` takes the prompt as it is");
-                show(&fault, color);
-                return ExitCode::Invalid;
-            }
-        },
-    };
-    match answer(args, &found, &prompt, color) {
-        Ok(()) => ExitCode::Ok,
-        Err(error) => fail(&error, color),
+    for (found, prompt) in &asked {
+        if asked.len() > 1 && args.format == Format::Human {
+            tell_piece(&format!("{}: ", found.subject.name));
+        }
+        if let Err(error) = answer(args, found, prompt, color) {
+            return fail(&error, color);
+        }
+    }
+    ExitCode::Ok
+}
+
+/// Who answers, and the text that is continued. Prints what is wrong.
+fn ask(
+    args: &GenerateArgs,
+    name: Option<&str>,
+    part: Part,
+    color: Color,
+) -> Result<(Found, String), ExitCode> {
+    let found = args.subject.find(name, part, Purpose::Generate, color)?;
+    if args.raw {
+        return Ok((found, args.prompt.clone()));
+    }
+    match found.subject.template.prompt(args.prompt.trim()) {
+        Ok(prompt) => Ok((found, prompt)),
+        Err(error) => {
+            let fault = Diagnostic::error("ST0213", format!("cannot ask this: {error}"))
+                .help("`--raw` takes the prompt as it is");
+            show(&fault, color);
+            Err(ExitCode::Invalid)
+        }
     }
 }
 
-/// Prints the answer, on a terminal or elsewhere piece by piece.
+/// Prints an answer, on a terminal or elsewhere piece by piece.
 fn answer(args: &GenerateArgs, found: &Found, prompt: &str, color: Color) -> Result<(), RunError> {
     // The products of a run belong to its weights.
     let is_foreign = found.run.is_none() || args.subject.has_model() || args.state.is_some();

@@ -23,8 +23,8 @@ pub(super) struct MergeArgs {
     /// The weights, where they do not lie any more where the run found them.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Add adapters to the packed weights that they were tuned on, made dense again: exactly the model that
-    /// was trained, with the errors of packing. Otherwise they are added to the weights of the base.
+    /// Take the packed weights that the run was tuned on, made dense again: exactly the model that was
+    /// trained, with the errors of packing. Otherwise the weights of the base are taken.
     #[arg(long)]
     quantised: bool,
     /// Where run directories lie.
@@ -88,6 +88,12 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         Ok(said) => {
             for message in said {
                 tell(format_args!("{}\n", message.render(color.on())));
+            }
+            if let Some(format) = plan.quant.filter(|_| args.quantised) {
+                tell(format_args!(
+                    "the linear layers are the {format} ones that were trained on, made dense again: \
+                     exactly the trained model, with the errors of packing"
+                ));
             }
             say(out.display());
             ExitCode::Ok

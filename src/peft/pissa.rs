@@ -48,6 +48,10 @@ impl AdapterMethod for Pissa {
         vec![a.copy(), b.copy(), a, b]
     }
 
+    fn takes_out(&self) -> bool {
+        true
+    }
+
     fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter> {
         Rc::new(PissaUpdate {
             update: LowRankUpdate::new(&values[0], &values[1], 1.0, 0.0),

@@ -29,7 +29,7 @@ fn resident(field: &str) -> u64 {
 /// Packs a model and goes through it once and back; resident bytes: the most while packing, after it, between
 /// the passes, and at the end.
 fn step(weights: &mut Weights) -> [u64; 4] {
-    quantise(weights, FORMAT).expect("finite weights");
+    quantise(weights, FORMAT, |_| false).expect("finite weights");
     let (peak, after) = (resident("VmHWM:"), resident("VmRSS:"));
     let model = Model::new(weights, Kind::BFloat16, Op::Cpu);
     let zeros = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
