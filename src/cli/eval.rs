@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::subject::{Found, Part, SubjectArgs, check, fail};
+use super::subject::{Found, Part, SubjectArgs, check, fail, tell_adapter};
 use super::table::table;
 use super::{Color, Format, say, show};
 use crate::config::Overlong;
@@ -195,6 +195,7 @@ impl EvalArgs {
             check(&tuned.subject, color)?;
         }
         let loaded = tuned.subject.load()?;
+        tell_adapter(&tuned.subject, loaded.model.shape());
         let data = self.data(what, &loaded)?;
         let (mut metrics, documents, tokens) = measured(&loaded, &data, what.plan(), "")?;
         drop(loaded);

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 
-use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail};
+use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
 use super::{Color, Format, say, show};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -63,10 +63,7 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
         Err(code) => return code,
     };
     for (found, prompt) in &asked {
-        if asked.len() > 1 && args.format == Format::Human {
-            tell_piece(&format!("{}: ", found.subject.name));
-        }
-        if let Err(error) = answer(args, found, prompt, color) {
+        if let Err(error) = answer(args, found, prompt, asked.len() > 1, color) {
             return fail(&error, color);
         }
     }
@@ -95,8 +92,14 @@ fn ask(
     }
 }
 
-/// Prints an answer, on a terminal or elsewhere piece by piece.
-fn answer(args: &GenerateArgs, found: &Found, prompt: &str, color: Color) -> Result<(), RunError> {
+/// Prints an answer, on a terminal or elsewhere piece by piece, after the name of who gives it.
+fn answer(
+    args: &GenerateArgs,
+    found: &Found,
+    prompt: &str,
+    with_name: bool,
+    color: Color,
+) -> Result<(), RunError> {
     // The products of a run belong to its weights.
     let is_foreign = found.run.is_none() || args.subject.has_model() || args.state.is_some();
     if is_foreign {
@@ -104,8 +107,12 @@ fn answer(args: &GenerateArgs, found: &Found, prompt: &str, color: Color) -> Res
     }
     let options: GenerateOptions = args.sample.options(found.plan());
     let loaded = found.subject.load()?;
+    tell_adapter(&found.subject, loaded.model.shape());
     let mut speaker = Speaker::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
     let human = args.format == Format::Human;
+    if human && with_name {
+        tell_piece(&format!("{}: ", found.subject.name));
+    }
     let answer = speaker.answer(prompt, &mut |piece| {
         if human {
             tell_piece(piece);

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
-use super::subject::{Found, Part, SubjectArgs, check};
+use super::subject::{Found, Part, SubjectArgs, check, tell_adapter};
 use super::{Color, say, show};
 use crate::config::Accelerator;
 use crate::diagnostic::Diagnostic;
@@ -253,6 +253,7 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
     };
     let tokens = tokens(args, &subject)?;
     let (model, state) = subject.load_model()?;
+    tell_adapter(&subject, model.shape());
     let exact = exact_kind(&model);
     let state = state.to(exact, compute.device);
 

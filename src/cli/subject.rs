@@ -13,6 +13,7 @@ use crate::data::Template;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::Op;
+use crate::model::Shape;
 use crate::output::{Passport, PassportError, Product, state_beside};
 use crate::pipeline::{AdapterFile, CHARACTERS, RunError, Subject, product_at};
 use crate::plan::{ModelPlan, PeftPlan, Plan, Purpose, format, recipe};
@@ -427,6 +428,15 @@ pub(super) fn check(subject: &Subject, color: Color) -> Result<(), RunError> {
         tell(format_args!("{}\n", warning.render(color.on())));
     }
     Ok(())
+}
+
+/// Says how many tensors of an adapter were loaded: all that the method has for a model of this shape, as
+/// fewer or others are an error.
+pub(super) fn tell_adapter(subject: &Subject, shape: &Shape) {
+    if let Some(AdapterFile { file, recipe }) = &subject.adapter {
+        let tensors = recipe.product_tensors(shape).len();
+        tell(format_args!("adapter  {tensors} tensors of {}", file.display()));
+    }
 }
 
 /// Prints what went wrong and returns its exit code.

@@ -28,13 +28,22 @@ pub struct Merge<'a> {
     pub quantised: bool,
 }
 
+/// What came of it.
+#[derive(Debug)]
+pub struct MergedInto {
+    /// Tensors of the run's product that were merged: all that it has.
+    pub tensors: usize,
+    /// What the user should know.
+    pub said: Vec<Diagnostic>,
+}
+
 /// Writes the model that does what the base does with what the run learned: the base's tensors in its order
-/// and its dtypes, and the initial states behind them where they learned. Returns what the user should know.
+/// and its dtypes, and the initial states behind them where they learned.
 ///
 /// # Errors
 /// A base that the product does not belong to, a product that lacks or adds a tensor, numbers beyond the
 /// base's dtype, and files that cannot be read or written. Nothing is left behind then.
-pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Vec<Diagnostic>, RunError> {
+pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<MergedInto, RunError> {
     let mut said = Vec::new();
     if let Some(found) = check_base(files.product, files.base)? {
         if found.severity == Severity::Error {
@@ -80,7 +89,8 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Vec<Diagnostic>, RunError
         Passport::of_all(&[None], Product::Model, json!({ "made_by": "merge" }))
     });
     save_merged(files.out, tensors, &Passport { product: Product::Model, ..passport })?;
-    Ok(said)
+    let states = state.as_ref().map_or(0, |state| state.0.len());
+    Ok(MergedInto { tensors: learned.len() + states, said })
 }
 
 /// What it means to merge what was learned on packed weights with the weights of the base.

@@ -141,9 +141,11 @@ fn an_adapter_without_its_passport() {
         let more = [&["generate", &*file.to_string_lossy(), "--max-tokens", "48"], &arguments[..]];
         case.statetune(&more.concat())
     };
-    say(&product).succeeds(&expected, "");
+    let loaded = "adapter  24 tensors of runs/DATE-tiny-ID/export/rwkv-1";
+    say(&product).succeeds(&expected, &format!("{loaded}.pth"));
     std::fs::remove_file(case.path(product.with_extension("json"))).expect("a side-car");
-    say(&product.with_extension("safetensors")).succeeds(&expected, "");
+    say(&product.with_extension("safetensors"))
+        .succeeds(&expected, &format!("{loaded}.safetensors"));
     let name = product.to_string_lossy().into_owned();
     refuses(
         &case,
@@ -159,7 +161,9 @@ error[ST8022]: nothing says how the adapter `runs/DATE-tiny-ID/export/rwkv-1.pth
 warning[ST8003]: nothing says which weights `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on
   |
   = note: there is no passport `runs/DATE-tiny-ID/export/rwkv-1.json`
-  = note: on other weights than its own it makes answers worse";
+  = note: on other weights than its own it makes answers worse
+
+product  24 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth";
     case.statetune(&MERGE).succeeds("out.pth", warning);
 }
 

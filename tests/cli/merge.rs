@@ -59,7 +59,9 @@ fn every_method_becomes_one_model() {
         (Version::V7, "type = \"lora\"\nrank = 4\ntargets = [\"ffn.key\"]\ntrain_parts = [\"ln\"]"),
     ] {
         let (case, _) = run(version, peft, "");
-        merge(&case, &[]).succeeds("merged.pth", "");
+        let merged = merge(&case, &[]);
+        assert!(merged.is_done().stderr.starts_with("product  "), "{merged:?}");
+        assert_eq!(merged.stdout.trim(), "merged.pth");
         let tuned = numbers(&case, &["latest"]);
         let merged = numbers(&case, &MERGED);
         assert!(
@@ -98,16 +100,17 @@ fn a_state_lies_unchanged_behind_unchanged_weights() {
 
 #[test]
 fn packed_weights_are_merged_as_they_were_trained_on() {
-    for (version, quant, double, peft) in [
-        (Version::V7, "int8", "", LORA),
-        (Version::V6, "nf4", "", LORA),
-        (Version::V7, "nf4", "double = true\n", PISSA),
+    for (version, quant, double, peft, tensors) in [
+        (Version::V7, "int8", "", LORA, 24),
+        (Version::V6, "nf4", "", LORA, 32),
+        (Version::V7, "nf4", "double = true\n", PISSA, 48),
     ] {
         let (case, _) = run(version, peft, &format!("[quant]\ntype = \"{quant}\"\n{double}"));
         let output = merge(&case, &["--quantised"]);
         let name = if double.is_empty() { "" } else { " with double quantisation" };
+        let product = format!("product  {tensors} tensors of runs/DATE-tiny-ID/export/rwkv-1.pth");
         let said = format!(
-            "the linear layers are the {quant}{name} ones that were trained on, made dense again: \
+            "{product}\nthe linear layers are the {quant}{name} ones that were trained on, made dense again: \
              exactly the trained model, with the errors of packing"
         );
         output.succeeds("merged.pth", &said);
@@ -120,14 +123,12 @@ fn packed_weights_are_merged_as_they_were_trained_on() {
         assert_eq!(by_file, tuned, "{version} {quant} {peft}");
 
         let output = merge(&case, &[]);
-        output.succeeds(
-            "merged.pth",
-            "\
+        let warning = "\
 warning[ST8021]: the run learned on packed weights, but is merged with the dense ones of the base
   |
   = note: those have no errors of packing, to which it may have adapted: this is another model
-  = help: `--quantised` makes the model that was trained",
-        );
+  = help: `--quantised` makes the model that was trained";
+        output.succeeds("merged.pth", &format!("{warning}\n\n{product}"));
         assert!(distance(&tuned, &numbers(&case, &MERGED)) > 1e-3, "{version} {quant} {peft}");
     }
 }
