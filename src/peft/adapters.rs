@@ -12,6 +12,7 @@ use super::adapter::{Adapter, AdapterMethod, Part};
 use super::any_method::AnyMethod;
 use super::tuning::TuningError;
 use crate::config::Target;
+use crate::kernels::give_back_memory;
 use crate::model::{Linear, Shape, Update, Weights};
 use crate::optim::Parameter;
 use crate::quant::{Format, QuantError, packed_layer};
@@ -114,7 +115,11 @@ impl Adapters {
                 return Err(TuningError::NotFinite(name.to_string()));
             }
             let values = recipe.method.start(&matrix, &mut rng);
-            weights.forget_pages(name);
+            drop(matrix);
+            if recipe.method.takes_out() {
+                weights.forget_pages(name);
+                give_back_memory();
+            }
             Ok(values.into_iter().map(|value| value.to_device(weights.device())).collect())
         })
     }
@@ -177,6 +182,8 @@ impl Adapters {
             };
             weights.set_linear(matrix, layer);
             weights.forget_pages(matrix);
+            drop(frozen);
+            give_back_memory();
         }
         Ok(())
     }
