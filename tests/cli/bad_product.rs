@@ -125,7 +125,6 @@ error[ST4012]: runs/DATE-tiny-ID/export/rwkv-1.pth: the file is corrupted: its e
   = help: download or copy the file again and compare its size with the original";
     refuses(&case, &MERGE, 21, message);
     refuses(&case, &["generate", "latest"], 21, message);
-    refuses(&case, &["mount", "latest", "--for", "ai00", "--out", "out"], 21, message);
 }
 
 /// Without its side-car a run still knows its adapter; a file alone is numbers without a meaning, but for the
