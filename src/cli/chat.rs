@@ -6,7 +6,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::generate::tell_piece;
-use super::subject::{Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, probability};
+use super::subject::{
+    Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, probability, tell_adapter,
+};
 use super::{Color, Format, say, tell};
 use crate::exit::ExitCode;
 use crate::pipeline::{Loaded, RunError};
@@ -71,7 +73,9 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
         if one.run.is_none() || args.subject.has_model() {
             check(&one.subject, color)?;
         }
-        loaded.push(one.subject.load()?);
+        let one_loaded = one.subject.load()?;
+        tell_adapter(&one.subject, one_loaded.model.shape());
+        loaded.push(one_loaded);
     }
     let mut options = args.sample.options(found[0].plan());
     let mut speakers: Vec<Speaker<'_>> = loaded

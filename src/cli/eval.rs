@@ -1,12 +1,12 @@
 //! `statetune eval`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::subject::{Found, Part, SubjectArgs, check, fail};
+use super::subject::{Found, Part, SubjectArgs, check, fail, tell_adapter};
 use super::table::table;
 use super::{Color, Format, say, show};
 use crate::config::Overlong;
@@ -28,11 +28,11 @@ const HEAD_CHUNK: i64 = 2048;
 /// Arguments of `eval`.
 #[derive(Args, Debug)]
 pub(super) struct EvalArgs {
-    /// A run, or a state file for `--model`.
+    /// A run, or a file of what was learned for `--model` or the weights of the experiment.
     #[arg(value_name = "RUN|STATE")]
     name: String,
-    /// Documents: a JSONL file, or the prefix of a pair of token files [default: those that the run held
-    /// out].
+    /// Documents: a JSONL file, the prefix of a pair of token files, or an experiment file, whose held-out
+    /// documents, questions and probes are taken [default: those of the run].
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Exit with 1 unless this holds, such as `val_loss < 1.2`.
@@ -110,42 +110,76 @@ impl Requirement {
 type Metrics = Vec<(String, f64)>;
 
 pub(super) fn eval(args: &EvalArgs, color: Color) -> ExitCode {
-    // Documents of its own are those that the run held out.
-    let purpose = if args.file.is_some() { Purpose::Generate } else { Purpose::Run };
-    let tuned = match args.subject.find(Some(&args.name), Part::Tuned, purpose, color) {
-        Ok(found) => found,
-        Err(code) => return code,
-    };
-    // A model that was trained from scratch has nothing to be compared with.
-    let base = match tuned.has_base(args.subject.has_model()) {
-        true => args.subject.find(Some(&args.name), Part::Base, purpose, color).map(Some),
-        false => Ok(None),
-    };
-    let base = match base {
-        Ok(base) => base,
-        Err(code) => return code,
-    };
-    if let Err(message) = args.check_request(&tuned, base.is_some()) {
-        show(&message, color);
-        return ExitCode::Invalid;
+    match Measured::find(args, color) {
+        Ok(measured) => match args.measure(&measured, color) {
+            Ok(met) if met => ExitCode::Ok,
+            Ok(_) => ExitCode::AnswerNo,
+            Err(error) => fail(&error, color),
+        },
+        Err(code) => code,
     }
-    match args.measure(&tuned, base.as_ref(), color) {
-        Ok(met) if met => ExitCode::Ok,
-        Ok(_) => ExitCode::AnswerNo,
-        Err(error) => fail(&error, color),
+}
+
+/// What is measured, and on what.
+struct Measured {
+    tuned: Found,
+    /// The weights without what was learned; absent for a model that was trained from scratch.
+    base: Option<Found>,
+    /// The experiment that was named for its documents and probes.
+    experiment: Option<Plan>,
+}
+
+impl Measured {
+    /// Finds everything that the command line names. Prints what is wrong.
+    fn find(args: &EvalArgs, color: Color) -> Result<Measured, ExitCode> {
+        let experiment = match args.file.as_deref().filter(|file| is_experiment(file)) {
+            Some(file) => Some(args.subject.experiment(file, color)?),
+            None => None,
+        };
+        // Documents of its own are those that the run held out.
+        let purpose = if args.file.is_some() { Purpose::Generate } else { Purpose::Run };
+        let find = |part| {
+            args.subject.find_for(experiment.as_ref(), Some(&args.name), part, purpose, color)
+        };
+        let tuned = find(Part::Tuned)?;
+        let base = match tuned.has_base(args.subject.has_model()) {
+            true => Some(find(Part::Base)?),
+            false => None,
+        };
+        let measured = Measured { tuned, base, experiment };
+        match args.check_request(&measured) {
+            Ok(()) => Ok(measured),
+            Err(message) => {
+                show(&message, color);
+                Err(ExitCode::Invalid)
+            }
+        }
     }
+
+    /// The settings that tell documents and probes: those of the experiment that was named, or of the run.
+    fn plan(&self) -> Option<&Plan> {
+        self.experiment.as_ref().or(self.tuned.plan())
+    }
+}
+
+/// Whether a file of documents is in truth an experiment file.
+fn is_experiment(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "toml")
 }
 
 impl EvalArgs {
     /// Refuses what cannot be measured, before anything is.
-    fn check_request(&self, tuned: &Found, has_base: bool) -> Result<(), Box<Diagnostic>> {
-        if self.file.is_none() && !tuned.plan().is_some_and(holds_out) {
-            let message = format!("`{}` held out no documents", self.name);
+    fn check_request(&self, measured: &Measured) -> Result<(), Box<Diagnostic>> {
+        let own = self.file.as_deref().filter(|file| !is_experiment(file));
+        if own.is_none() && !measured.plan().is_some_and(holds_out) {
+            let name =
+                self.file.as_ref().map_or(self.name.clone(), |file| file.display().to_string());
+            let message = format!("`{name}` held out no documents");
             let help = "name some: `eval RUN FILE`";
             return Err(Box::new(Diagnostic::error("ST0209", message).help(help)));
         }
         let Some(requirement) = &self.require else { return Ok(()) };
-        let names = metric_names(tuned.plan(), has_base);
+        let names = metric_names(measured.plan(), measured.base.is_some());
         if names.contains(&requirement.metric) {
             return Ok(());
         }
@@ -155,16 +189,18 @@ impl EvalArgs {
     }
 
     /// Measures, prints, and says whether the requirement is met.
-    fn measure(&self, tuned: &Found, base: Option<&Found>, color: Color) -> Result<bool, RunError> {
+    fn measure(&self, what: &Measured, color: Color) -> Result<bool, RunError> {
+        let Measured { tuned, base, .. } = what;
         if tuned.run.is_none() || self.subject.has_model() {
             check(&tuned.subject, color)?;
         }
         let loaded = tuned.subject.load()?;
-        let data = self.data(tuned, &loaded)?;
-        let (mut metrics, documents, tokens) = measured(&loaded, &data, tuned.plan(), "")?;
+        tell_adapter(&tuned.subject, loaded.model.shape());
+        let data = self.data(what, &loaded)?;
+        let (mut metrics, documents, tokens) = measured(&loaded, &data, what.plan(), "")?;
         drop(loaded);
         if let Some(base) = base {
-            metrics.extend(measured(&base.subject.load()?, &data, tuned.plan(), "base_")?.0);
+            metrics.extend(measured(&base.subject.load()?, &data, what.plan(), "base_")?.0);
         }
         let value = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, value)| *value);
         let met =
@@ -199,8 +235,11 @@ impl EvalArgs {
     }
 
     /// The documents, tokenised.
-    fn data(&self, tuned: &Found, loaded: &Loaded) -> Result<EvalData, RunError> {
-        let options = self.options(tuned)?;
+    fn data(&self, what: &Measured, loaded: &Loaded) -> Result<EvalData, RunError> {
+        let (options, tuned) = (self.options(what)?, &what.tuned);
+        if let Some(plan) = &what.experiment {
+            return Ok(EvalData::held_out(prepare_sources(plan, &loaded.tokenizer)?, options));
+        }
         match (&self.file, tuned.plan()) {
             (Some(file), plan) => {
                 let runs_dir = plan.map_or(self.subject.runs_dir(), |plan| &plan.runs_dir);
@@ -227,13 +266,14 @@ impl EvalArgs {
         }
     }
 
-    fn options(&self, tuned: &Found) -> Result<EvalOptions, RunError> {
+    fn options(&self, what: &Measured) -> Result<EvalOptions, RunError> {
+        let tuned = &what.tuned;
         let template = &tuned.subject.template;
         let asked = self.loss_mask.map(|mask| match mask {
             MaskName::Pad => Mask::All,
             MaskName::Assistant => Mask::Assistant(template.clone()),
         });
-        if let Some(plan) = tuned.plan() {
+        if let Some(plan) = what.plan() {
             let config = plan.config();
             return Ok(EvalOptions {
                 ctx_len: config.train.ctx_len as usize,

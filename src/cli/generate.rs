@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 
-use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail};
+use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
 use super::{Color, Format, say, show};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -21,9 +21,10 @@ const SCHEMA: &str = "statetune.generate/1";
 /// Arguments of `generate`.
 #[derive(Args, Debug)]
 pub(super) struct GenerateArgs {
-    /// A run (`latest`, its name, its four letters, or its path), or a state file for `--model`.
-    #[arg(value_name = "RUN|STATE")]
-    name: Option<String>,
+    /// A run (`latest`, its name, its four letters, or its path), or a file of what was learned for `--model`;
+    /// two answer one after the other.
+    #[arg(value_name = "RUN|STATE", num_args = 0..=2)]
+    names: Vec<String>,
     /// The text to continue.
     #[arg(long, short, value_name = "TEXT", default_value = "How are you today?", value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
@@ -51,31 +52,54 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
         None if args.base => Part::Base,
         None => Part::Tuned,
     };
-    let found = match args.subject.find(args.name.as_deref(), part, Purpose::Generate, color) {
-        Ok(found) => found,
+    let names: Vec<Option<&str>> = match &*args.names {
+        [] => vec![None],
+        names => names.iter().map(|name| Some(name.as_str())).collect(),
+    };
+    let asked: Result<Vec<_>, ExitCode> =
+        names.into_iter().map(|name| ask(args, name, part.clone(), color)).collect();
+    let asked = match asked {
+        Ok(asked) => asked,
         Err(code) => return code,
     };
-    let template = &found.subject.template;
-    let prompt = match args.raw {
-        true => args.prompt.clone(),
-        false => match template.prompt(args.prompt.trim()) {
-            Ok(prompt) => prompt,
-            Err(error) => {
-                let fault = Diagnostic::error("ST0213", format!("cannot ask this: {error}"))
-                    .help("`--raw` takes the prompt as it is");
-                show(&fault, color);
-                return ExitCode::Invalid;
-            }
-        },
-    };
-    match answer(args, &found, &prompt, color) {
-        Ok(()) => ExitCode::Ok,
-        Err(error) => fail(&error, color),
+    for (found, prompt) in &asked {
+        if let Err(error) = answer(args, found, prompt, asked.len() > 1, color) {
+            return fail(&error, color);
+        }
+    }
+    ExitCode::Ok
+}
+
+/// Who answers, and the text that is continued. Prints what is wrong.
+fn ask(
+    args: &GenerateArgs,
+    name: Option<&str>,
+    part: Part,
+    color: Color,
+) -> Result<(Found, String), ExitCode> {
+    let found = args.subject.find(name, part, Purpose::Generate, color)?;
+    if args.raw {
+        return Ok((found, args.prompt.clone()));
+    }
+    match found.subject.template.prompt(args.prompt.trim()) {
+        Ok(prompt) => Ok((found, prompt)),
+        Err(error) => {
+            let fault = Diagnostic::error("ST0213", format!("cannot ask this: {error}"))
+                .help("`--raw` takes the prompt as it is");
+            show(&fault, color);
+            Err(ExitCode::Invalid)
+        }
     }
 }
 
-/// Prints the answer, on a terminal or elsewhere piece by piece.
-fn answer(args: &GenerateArgs, found: &Found, prompt: &str, color: Color) -> Result<(), RunError> {
+/// Prints an answer, on a terminal or elsewhere piece by piece, after the name of who gives it.
+fn answer(
+    args: &GenerateArgs,
+    found: &Found,
+    prompt: &str,
+    with_name: bool,
+    color: Color,
+) -> Result<(), RunError> {
     // The products of a run belong to its weights.
     let is_foreign = found.run.is_none() || args.subject.has_model() || args.state.is_some();
     if is_foreign {
@@ -83,8 +107,12 @@ fn answer(args: &GenerateArgs, found: &Found, prompt: &str, color: Color) -> Res
     }
     let options: GenerateOptions = args.sample.options(found.plan());
     let loaded = found.subject.load()?;
+    tell_adapter(&found.subject, loaded.model.shape());
     let mut speaker = Speaker::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
     let human = args.format == Format::Human;
+    if human && with_name {
+        tell_piece(&format!("{}: ", found.subject.name));
+    }
     let answer = speaker.answer(prompt, &mut |piece| {
         if human {
             tell_piece(piece);

@@ -8,7 +8,7 @@ use super::subject::{fail, product};
 use super::{Color, ExperimentArgs, say, show, tell};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
-use crate::pipeline::{Merge, merge as write};
+use crate::pipeline::{Merge, MergedInto, merge as write};
 use crate::plan::{ModelPlan, Purpose};
 use crate::runs::{StoredRun, find_moment};
 
@@ -23,8 +23,8 @@ pub(super) struct MergeArgs {
     /// The weights, where they do not lie any more where the run found them.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Add adapters to the packed weights that they were tuned on, made dense again: exactly the model that
-    /// was trained, with the errors of packing. Otherwise they are added to the weights of the base.
+    /// Take the packed weights that the run was tuned on, made dense again: exactly the model that was
+    /// trained, with the errors of packing. Otherwise the weights of the base are taken.
     #[arg(long)]
     quantised: bool,
     /// Where run directories lie.
@@ -85,9 +85,16 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
     }
     let files = Merge { base: &base, product: &product, out: &out, quantised: args.quantised };
     match write(&plan, &files) {
-        Ok(said) => {
+        Ok(MergedInto { tensors, said }) => {
             for message in said {
                 tell(format_args!("{}\n", message.render(color.on())));
+            }
+            tell(format_args!("product  {tensors} tensors of {}", product.display()));
+            if let Some(format) = plan.quant.filter(|_| args.quantised) {
+                tell(format_args!(
+                    "the linear layers are the {format} ones that were trained on, made dense again: \
+                     exactly the trained model, with the errors of packing"
+                ));
             }
             say(out.display());
             ExitCode::Ok

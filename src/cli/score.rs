@@ -6,15 +6,15 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
+use super::subject::{Found, Part, SubjectArgs, check, tell_adapter};
 use super::{Color, say, show};
 use crate::config::Accelerator;
-use crate::data::Tokenizer;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
-use crate::kernels::{self, allow_tf32, find_gpu};
-use crate::model::{Model, TimeState, Weights, file_tensor};
-use crate::pipeline::{RunError, pack_weights};
-use crate::plan::{Compute, DeviceFault, Setting, choose};
+use crate::kernels::{self, find_gpu};
+use crate::model::{TimeState, file_tensor, shape_in};
+use crate::pipeline::{RunError, Subject};
+use crate::plan::{Compute, DeviceFault, Purpose, Setting, choose};
 use crate::quant;
 use crate::score::{
     Reading, Score, Tokens, TokensError, exact_kind, mean_nll, score as score_one,
@@ -28,17 +28,20 @@ const SCHEMA: &str = "statetune.score/1";
 /// Arguments of `score`.
 #[derive(Args, Debug)]
 pub(super) struct ScoreArgs {
-    /// The model: a `.pth` or `.safetensors` checkpoint.
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// The state to start from, as state tuning writes it [default: zeros].
+    /// A run (`latest`, its name, its four letters, or its path), or a file of what was learned for `--model`;
+    /// nothing for `--model` alone.
+    #[arg(value_name = "RUN|STATE")]
+    name: Option<String>,
+    /// Use the weights alone, without what was learned.
+    #[arg(long, conflicts_with = "state")]
+    base: bool,
+    /// Start from this state, `.pth` or `.st` [default: what was learned, else zeros].
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     #[command(flatten)]
     input: InputArgs,
-    /// Vocabulary of `--text`: `world` or a file.
-    #[arg(long, value_name = "world|FILE", default_value = "world", conflicts_with = "tokens")]
-    tokenizer: PathBuf,
+    #[command(flatten)]
+    subject: SubjectArgs,
     /// Where to compute; `auto` is a GPU where there is one and `--op` runs on it, else the processor.
     #[arg(long, value_enum, default_value_t = Device::Auto)]
     device: Device,
@@ -49,9 +52,10 @@ pub(super) struct ScoreArgs {
     /// and there to compare numbers with; on a GPU it needs `--op chunk`.
     #[arg(long, value_enum, default_value_t = Precision::Fp32)]
     precision: Precision,
-    /// How to keep the matrices of the blocks, as `[quant]` of an experiment does.
-    #[arg(long, value_enum, default_value_t = Quant::None)]
-    quant: Quant,
+    /// How to keep the matrices of the blocks, as `[quant]` of an experiment does [default: as in the run,
+    /// else `none`].
+    #[arg(long, value_enum)]
+    quant: Option<Quant>,
     /// Read one token at a time with the carried state, instead of all at once.
     #[arg(long)]
     recurrent: bool,
@@ -69,7 +73,7 @@ pub(super) struct ScoreArgs {
 #[group(required = true, multiple = false)]
 struct InputArgs {
     /// Token ids: a JSON list of numbers, or a list of such lists.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "tokenizer")]
     tokens: Option<PathBuf>,
     /// A text.
     #[arg(long, value_name = "FILE")]
@@ -175,7 +179,16 @@ impl ScoreError {
 
 /// Prints what the model thinks of the tokens.
 pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
-    match answer(args, color) {
+    let part = match &args.state {
+        Some(file) => Part::State(file.clone()),
+        None if args.base => Part::Base,
+        None => Part::Tuned,
+    };
+    let found = match args.subject.find(args.name.as_deref(), part, Purpose::Generate, color) {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    match answer(args, found, color) {
         Ok(answer) => {
             match args.format {
                 Format::Json => say(answer),
@@ -215,7 +228,7 @@ fn compute(args: &ScoreArgs) -> Result<Compute, DeviceFault> {
     choose(accelerator, op, find_gpu)
 }
 
-fn answer(args: &ScoreArgs, color: Color) -> Result<Value, ScoreError> {
+fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreError> {
     let compute = compute(args)?;
     if let Some(warning) = compute.warning(spelt) {
         show(&warning, color);
@@ -226,19 +239,23 @@ fn answer(args: &ScoreArgs, color: Color) -> Result<Value, ScoreError> {
         Precision::Fp16 => Kind::Half,
         Precision::Fp64 => Kind::Double,
     };
-    allow_tf32(args.precision == Precision::Tf32);
-
-    let mut weights = Weights::load(&args.model)?.on(compute.device);
-    if let Some(format) = args.quant.format() {
-        pack_weights(&mut weights, format, &args.model)?;
+    // The products of a run belong to its weights.
+    if found.run.is_none() || args.subject.has_model() || args.state.is_some() {
+        check(&found.subject, color)?;
     }
-    let tokens = tokens(args, weights.shape().vocab_size)?;
-    let model = Model::new(&weights, kind, compute.op);
-    let exact = exact_kind(&model);
-    let state = match &args.state {
-        Some(file) => TimeState::load(file, model.shape())?.to(exact, compute.device),
-        None => TimeState::zeros(model.shape(), exact, compute.device),
+    let subject = Subject {
+        kind,
+        tf32: args.precision == Precision::Tf32,
+        op: compute.op,
+        device: compute.device,
+        quant: args.quant.map_or(found.subject.quant, Quant::format),
+        ..found.subject
     };
+    let tokens = tokens(args, &subject)?;
+    let (model, state) = subject.load_model()?;
+    tell_adapter(&subject, model.shape());
+    let exact = exact_kind(&model);
+    let state = state.to(exact, compute.device);
 
     let scores = match &args.grad_out {
         Some(file) => {
@@ -263,18 +280,15 @@ fn answer(args: &ScoreArgs, color: Color) -> Result<Value, ScoreError> {
     })
 }
 
-fn tokens(args: &ScoreArgs, vocab_size: i64) -> Result<Tokens, TokensError> {
-    match (&args.input.tokens, &args.input.text) {
-        (Some(file), _) => Tokens::load(file, vocab_size),
+fn tokens(args: &ScoreArgs, subject: &Subject) -> Result<Tokens, ScoreError> {
+    let shape = shape_in(&subject.weights)?;
+    Ok(match (&args.input.tokens, &args.input.text) {
+        (Some(file), _) => Tokens::load(file, shape.vocab_size)?,
         (None, Some(file)) => {
-            let tokenizer = match args.tokenizer.as_os_str() {
-                name if name == "world" => Tokenizer::world(),
-                _ => Tokenizer::load(&args.tokenizer)?,
-            };
-            Tokens::of_text(file, &tokenizer, vocab_size)
+            Tokens::of_text(file, &subject.load_tokenizer(&shape)?, shape.vocab_size)?
         }
         (None, None) => unreachable!("the command line asks for one of them"),
-    }
+    })
 }
 
 /// What is printed of one sequence. Numbers that are not finite are printed as null.

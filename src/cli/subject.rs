@@ -4,21 +4,25 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
+use serde::de::Error as _;
 use tch::Device;
 
 use super::{Color, ExperimentArgs, show, tell};
-use crate::config::Tokenizer as TokenizerSetting;
+use crate::config::{Peft, Quant, Tokenizer as TokenizerSetting};
 use crate::data::Template;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::Op;
-use crate::output::state_beside;
+use crate::model::Shape;
+use crate::output::{Passport, PassportError, Product, state_beside};
 use crate::pipeline::{AdapterFile, CHARACTERS, RunError, Subject, product_at};
-use crate::plan::{ModelPlan, PeftPlan, Plan, Purpose};
+use crate::plan::{ModelPlan, PeftPlan, Plan, Purpose, format, recipe};
+use crate::quant::Format;
 use crate::runs::{
     Moment, NO_RUN, StoredRun, directory, find_moment, newest_product, nothing_saved,
 };
 use crate::sample::GenerateOptions;
+use crate::tensorfile::TensorFile;
 
 /// Tokens of an answer where no run says how many.
 const MAX_TOKENS: usize = 256;
@@ -157,10 +161,23 @@ impl SubjectArgs {
         self.model.is_some()
     }
 
-    /// Finds what `name` stands for: a run, or a state file for the weights `--model`, which are put to
-    /// use alone when there is no name. What `purpose` needs must be there. Prints what is wrong.
+    /// Finds what `name` stands for: a run, or a file of what was learned for the weights `--model`, which are
+    /// put to use alone when there is no name. What `purpose` needs must be there. Prints what is wrong.
     pub(super) fn find(
         &self,
+        name: Option<&str>,
+        part: Part,
+        purpose: Purpose,
+        color: Color,
+    ) -> Result<Found, ExitCode> {
+        self.find_for(None, name, part, purpose, color)
+    }
+
+    /// As [`SubjectArgs::find`]; where `name` is a file, `experiment` tells its weights, their vocabulary and
+    /// how to compute, unless the command line does.
+    pub(super) fn find_for(
+        &self,
+        experiment: Option<&Plan>,
         name: Option<&str>,
         part: Part,
         purpose: Purpose,
@@ -170,11 +187,11 @@ impl SubjectArgs {
             Some(name) => match find_moment(&self.runs_dir, name) {
                 Ok((run, moment)) => self.of_run(run, moment, part, purpose, color),
                 Err(_) if Path::new(name).is_file() => {
-                    self.of_files(Some(Path::new(name)), part, color)
+                    self.of_files(Some(Path::new(name)), part, experiment, color)
                 }
                 Err(refusal) => refuse(*refusal, color),
             },
-            None => self.of_files(None, part, color),
+            None => self.of_files(None, part, experiment, color),
         }
     }
 
@@ -192,6 +209,20 @@ impl SubjectArgs {
         }
     }
 
+    /// Plans an experiment file, with the settings of the command line over it. Prints what is wrong.
+    pub(super) fn experiment(&self, file: &Path, color: Color) -> Result<Plan, ExitCode> {
+        self.plan(file, Purpose::Run, color)
+    }
+
+    fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
+        let experiment = ExperimentArgs {
+            set: self.set.clone(),
+            runs_dir: Some(self.runs_dir.clone()),
+            ..ExperimentArgs::default()
+        };
+        experiment.plan(file, purpose, color)
+    }
+
     fn of_run(
         &self,
         run: PathBuf,
@@ -200,12 +231,7 @@ impl SubjectArgs {
         purpose: Purpose,
         color: Color,
     ) -> Result<Found, ExitCode> {
-        let experiment = ExperimentArgs {
-            set: self.set.clone(),
-            runs_dir: Some(self.runs_dir.clone()),
-            ..ExperimentArgs::default()
-        };
-        let plan = experiment.plan(&run.join(StoredRun::SETTINGS), purpose, color)?;
+        let plan = self.plan(&run.join(StoredRun::SETTINGS), purpose, color)?;
         let base = self.model.clone().or_else(|| match &plan.model {
             ModelPlan::Load(path) => Some(path.clone()),
             ModelPlan::Scratch { .. } => None,
@@ -220,9 +246,7 @@ impl SubjectArgs {
             (_, None, _) => (base, None, None),
             (_, Some(product), PeftPlan::State(_)) => (base, None, Some(product)),
             (_, Some(product), PeftPlan::Weights(recipe)) => {
-                let state = recipe
-                    .state_lr_scale
-                    .map(|_| state_beside(&product.with_extension("")).with_added_extension("pth"));
+                let state = recipe.state_lr_scale.map(|_| state_of(&product));
                 if recipe.adapter.is_some() {
                     let recipe = Rc::clone(recipe);
                     (base, Some(AdapterFile { file: product, recipe }), state)
@@ -254,38 +278,59 @@ impl SubjectArgs {
         Ok(Found { subject, run: Some((run, plan)) })
     }
 
-    fn of_files(&self, state: Option<&Path>, part: Part, color: Color) -> Result<Found, ExitCode> {
-        let Some(weights) = self.model.clone() else {
-            let message = match state {
-                Some(state) => format!("which weights is `{}` for?", state.display()),
+    fn of_files(
+        &self,
+        learned: Option<&Path>,
+        part: Part,
+        experiment: Option<&Plan>,
+        color: Color,
+    ) -> Result<Found, ExitCode> {
+        let of_experiment = experiment.and_then(|plan| match &plan.model {
+            ModelPlan::Load(path) => Some(path.clone()),
+            ModelPlan::Scratch { .. } => None,
+        });
+        let Some(weights) = self.model.clone().or(of_experiment) else {
+            let message = match learned {
+                Some(file) => format!("which weights is `{}` for?", file.display()),
                 None => "there is nothing to use: no run and no model".to_string(),
             };
             let refusal = Diagnostic::error("ST0202", message).help("name them: `--model FILE`");
             return refuse(refusal, color);
         };
-        if let [set, ..] = &*self.set {
+        if let ([set, ..], None) = (&*self.set, experiment) {
             let message =
                 format!("`--set {set}` overrides a setting of a run, but there is no run");
             return refuse(Diagnostic::error("ST0203", message), color);
         }
-        let state = match part {
-            Part::Tuned => state.map(Path::to_path_buf),
+        let learned = match part {
+            Part::Tuned => learned.map(Path::to_path_buf),
             Part::Base => None,
             Part::State(file) => Some(file),
         };
-        let named = state.as_deref().unwrap_or(&weights);
+        let named = learned.as_deref().unwrap_or(&weights);
+        let name = named.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let found = match &learned {
+            Some(file) => match Learned::find(file) {
+                Ok(found) => found,
+                Err(error) => return Err(fail(&error, color)),
+            },
+            None => Learned::default(),
+        };
         let subject = Subject {
-            name: named.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name,
             weights,
-            adapter: None,
-            state,
-            quant: None,
-            tokenizer: self.tokenizer(None),
-            kind: tch::Kind::Float,
-            tf32: false,
-            op: Op::Cpu,
-            device: Device::Cpu,
-            template: Template::rwkv_qa(),
+            adapter: found.adapter,
+            state: found.state,
+            quant: found.quant.or(experiment.and_then(|plan| plan.quant)),
+            tokenizer: match (&self.tokenizer, experiment) {
+                (None, Some(plan)) => plan.config().model.tokenizer.clone(),
+                _ => self.tokenizer(None),
+            },
+            kind: experiment.map_or(tch::Kind::Float, |plan| plan.kind),
+            tf32: experiment.is_some_and(|plan| plan.tf32),
+            op: experiment.map_or(Op::Cpu, |plan| plan.op),
+            device: experiment.map_or(Device::Cpu, |plan| plan.device),
+            template: experiment.map_or_else(Template::rwkv_qa, |plan| plan.template.clone()),
         };
         Ok(Found { subject, run: None })
     }
@@ -300,6 +345,56 @@ impl SubjectArgs {
             (None, None) => TokenizerSetting::World,
         }
     }
+}
+
+/// What a file of its own holds that was learned.
+#[derive(Debug, Default)]
+struct Learned {
+    adapter: Option<AdapterFile>,
+    state: Option<PathBuf>,
+    /// How the weights were packed under an adapter.
+    quant: Option<Format>,
+}
+
+impl Learned {
+    /// Looks what a file is: an adapter, of which its passport tells the method, or else a state.
+    ///
+    /// # Errors
+    /// A file or a passport that cannot be read, and an adapter without a passport.
+    fn find(file: &Path) -> Result<Learned, RunError> {
+        let passport = Passport::of(file)?;
+        let Some(passport) = passport.filter(|one| one.product == Product::Adapter) else {
+            if TensorFile::open(file)?.names().any(is_of_adapter) {
+                let message = format!("nothing says how the adapter `{}` is used", file.display());
+                let refusal = Diagnostic::error("ST8022", message)
+                    .note(format!("there is no passport `{}`", Passport::beside(file).display()))
+                    .help("name its run instead, or keep the `.json` beside the `.pth`");
+                return Err(RunError::Contradiction(Box::new(refusal)));
+            }
+            return Ok(Learned { state: Some(file.to_path_buf()), ..Learned::default() });
+        };
+        let form = |source| PassportError::Form { path: Passport::beside(file), source };
+        let peft: Peft = serde_json::from_value(passport.method).map_err(form)?;
+        if peft.rank() == Some(0) {
+            return Err(form(serde_json::Error::custom("the rank is 0")).into());
+        }
+        let quant: Option<Quant> =
+            passport.quant.map(serde_json::from_value).transpose().map_err(form)?;
+        let recipe = recipe(&peft);
+        let state = recipe.state_lr_scale.map(|_| state_of(file));
+        let adapter = Some(AdapterFile { file: file.to_path_buf(), recipe: Rc::new(recipe) });
+        Ok(Learned { adapter, state, quant: quant.as_ref().and_then(format) })
+    }
+}
+
+/// Whether a tensor of a file is one of an adapter.
+fn is_of_adapter(name: &str) -> bool {
+    [".lora_A", ".lora_B", ".disha"].iter().any(|part| name.ends_with(part))
+}
+
+/// The states that learned beside what `product` holds.
+fn state_of(product: &Path) -> PathBuf {
+    state_beside(&product.with_extension("")).with_added_extension("pth")
 }
 
 /// The `.pth` of what a run had learned at a moment, the newest product without one. Prints what is wrong.
@@ -352,6 +447,15 @@ pub(super) fn check(subject: &Subject, color: Color) -> Result<(), RunError> {
         tell(format_args!("{}\n", warning.render(color.on())));
     }
     Ok(())
+}
+
+/// Says how many tensors of an adapter were loaded: all that the method has for a model of this shape, as
+/// fewer or others are an error.
+pub(super) fn tell_adapter(subject: &Subject, shape: &Shape) {
+    if let Some(AdapterFile { file, recipe }) = &subject.adapter {
+        let tensors = recipe.product_tensors(shape).len();
+        tell(format_args!("adapter  {tensors} tensors of {}", file.display()));
+    }
 }
 
 /// Prints what went wrong and returns its exit code.

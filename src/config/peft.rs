@@ -37,6 +37,16 @@ impl Peft {
             Self::Full(_) => "full",
         }
     }
+
+    /// The rank of its adapters, where it has some.
+    pub fn rank(&self) -> Option<u32> {
+        match self {
+            Self::State(_) | Self::Full(_) => None,
+            Self::Lora(lora) => Some(lora.rank),
+            Self::Pissa(pissa) => Some(pissa.rank),
+            Self::Disha(disha) | Self::Miss(disha) | Self::Bone(disha) => Some(disha.rank),
+        }
+    }
 }
 
 /// `[peft]` with `type = "state"`: the initial WKV state of every layer learns, and no weight.

@@ -8,6 +8,8 @@ use tch::Device;
 unsafe extern "C" {
     fn statetune_keep_memory();
     fn statetune_free_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
+    /// Of the C library.
+    fn malloc_trim(pad: usize) -> c_int;
 }
 
 /// Makes this process keep the memory of freed tensors for the next ones, in a heap without holes between them.
@@ -18,6 +20,14 @@ pub fn keep_memory() {
     // SAFETY: the shim sets options of malloc and libtorch's allocator, both once and before this program
     // has other threads, by the contract above.
     ONCE.call_once(|| unsafe { statetune_keep_memory() });
+}
+
+/// Gives the memory of freed tensors back to the operating system, page by page, between tensors that stay too.
+///
+/// For work that makes large tensors for a moment and small ones to keep, which would leave holes behind.
+pub fn give_back_memory() {
+    // SAFETY: glibc's function takes any number, may be called by any thread, and moves nothing.
+    unsafe { malloc_trim(0) };
 }
 
 /// The most bytes of memory that this process has had resident so far, mapped files included; `None` where the

@@ -28,7 +28,7 @@ use tch::{Kind, Tensor};
 
 pub use backward::backward;
 pub use cuda::{NoGpu, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes};
-pub use memory::{available_bytes, keep_memory, peak_resident_bytes};
+pub use memory::{available_bytes, give_back_memory, keep_memory, peak_resident_bytes};
 pub use native::{InstructionSet, with_instruction_set};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use selftest::{KernelCheck, Recurrence, check_kernel};

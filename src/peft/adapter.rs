@@ -55,6 +55,11 @@ pub trait AdapterMethod: Debug {
     /// come from `rng`.
     fn start(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor>;
 
+    /// Whether updates start with a part of the matrix, which is taken out of it: [`Adapter::frozen`].
+    fn takes_out(&self) -> bool {
+        false
+    }
+
     /// The adapter that these values of [`AdapterMethod::parts`] make. It shares them.
     fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter>;
 }

@@ -1,6 +1,7 @@
 //! The adapters of a whole model: one for each matrix that a method changes.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::rc::Rc;
 
 use rand::SeedableRng;
@@ -9,9 +10,12 @@ use tch::{Device, Kind, Tensor};
 
 use super::adapter::{Adapter, AdapterMethod, Part};
 use super::any_method::AnyMethod;
+use super::tuning::TuningError;
 use crate::config::Target;
+use crate::kernels::give_back_memory;
 use crate::model::{Linear, Shape, Update, Weights};
 use crate::optim::Parameter;
+use crate::quant::{Format, QuantError, packed_layer};
 
 /// A method and the linear layers that it changes.
 #[derive(Debug)]
@@ -33,6 +37,11 @@ impl AdapterRecipe {
     pub fn changes(&self, name: &str) -> bool {
         let targets = self.targets.as_ref();
         targets.is_none_or(|targets| targets.iter().any(|target| is_of(*target, name)))
+    }
+
+    /// Whether a part of the matrix `name` is taken out of it, with which its adapter starts.
+    pub fn takes_out_of(&self, name: &str) -> bool {
+        self.method.takes_out() && self.changes(name)
     }
 
     /// The tensors of the adapters by name, with their sizes, for a model that the method can change.
@@ -90,12 +99,28 @@ struct Adapted {
 impl Adapters {
     /// New adapters for these weights, ready to learn. The numbers that are drawn for a matrix depend on
     /// `seed` and on its place among the linear layers.
-    pub fn start(recipe: &AdapterRecipe, weights: &Weights, seed: u64) -> Adapters {
-        Adapters::make(recipe, weights.shape(), |i, matrix, _| {
+    ///
+    /// # Errors
+    /// A matrix with numbers that are not finite, of which the method takes a part.
+    pub fn start(
+        recipe: &AdapterRecipe,
+        weights: &Weights,
+        seed: u64,
+    ) -> Result<Adapters, TuningError> {
+        Adapters::make(recipe, weights.shape(), |i, name, _| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(i);
-            let values = recipe.method.start(&weights.get(matrix, Kind::Float), &mut rng);
-            values.into_iter().map(|value| value.to_device(weights.device())).collect()
+            let matrix = weights.get(name, Kind::Float);
+            if recipe.method.takes_out() && matrix.isfinite().all().int64_value(&[]) == 0 {
+                return Err(TuningError::NotFinite(name.to_string()));
+            }
+            let values = recipe.method.start(&matrix, &mut rng);
+            drop(matrix);
+            if recipe.method.takes_out() {
+                weights.forget_pages(name);
+                give_back_memory();
+            }
+            Ok(values.into_iter().map(|value| value.to_device(weights.device())).collect())
         })
     }
 
@@ -109,41 +134,58 @@ impl Adapters {
         tensors: &HashMap<String, Tensor>,
         device: Device,
     ) -> Adapters {
-        Adapters::make(recipe, shape, |_, _, names| {
-            names.iter().map(|name| tensors[name].copy().to_device(device)).collect()
-        })
+        let Ok(adapters) = Adapters::make::<Infallible>(recipe, shape, |_, _, names| {
+            Ok(names.iter().map(|name| tensors[name].copy().to_device(device)).collect())
+        });
+        adapters
     }
 
     /// Makes the adapter of each matrix from the values that `values` gives for its number, its name and
     /// the names of the tensors.
-    fn make(
+    fn make<E>(
         recipe: &AdapterRecipe,
         shape: &Shape,
-        values: impl Fn(u64, &str, &[String]) -> Vec<Tensor>,
-    ) -> Adapters {
+        values: impl Fn(u64, &str, &[String]) -> Result<Vec<Tensor>, E>,
+    ) -> Result<Adapters, E> {
         let adapted = |(i, (matrix, size)): (u64, (String, [i64; 2]))| {
             let parts = recipe.method.parts(size).expect("sizes were checked");
             let names: Vec<String> = parts.iter().map(|part| tensor_name(&matrix, part)).collect();
-            let values: Vec<Tensor> = values(i, &matrix, &names)
+            let values: Vec<Tensor> = values(i, &matrix, &names)?
                 .into_iter()
                 .zip(&parts)
                 .map(|(value, part)| value.set_requires_grad(part.learns))
                 .collect();
             let adapter = recipe.method.adapter(&values);
-            Adapted { matrix, tensors: names.into_iter().zip(values).collect(), adapter }
+            Ok(Adapted { matrix, tensors: names.into_iter().zip(values).collect(), adapter })
         };
-        Adapters((0..).zip(recipe.matrices(shape)).map(adapted).collect())
+        (0..).zip(recipe.matrices(shape)).map(adapted).collect::<Result<_, E>>().map(Adapters)
     }
 
-    /// Takes out of the matrices what the adapters start with, where they start with a part of them.
-    /// Matrices that change are rounded to `kind`.
-    pub fn freeze(&self, weights: &mut Weights, kind: Kind) {
+    /// Takes out of the matrices what the adapters start with, where they start with a part of them. What
+    /// stays of these is rounded to `kind`, or packed in `quant`: one matrix at a time, see
+    /// [`crate::quant::quantise`].
+    ///
+    /// # Errors
+    /// The first matrix that cannot be packed.
+    pub fn freeze(
+        &self,
+        weights: &mut Weights,
+        kind: Kind,
+        quant: Option<Format>,
+    ) -> Result<(), QuantError> {
         let _guard = tch::no_grad_guard();
         for Adapted { matrix, adapter, .. } in &self.0 {
-            if let Some(frozen) = adapter.frozen(&weights.get(matrix, Kind::Float)) {
-                weights.set_linear(matrix, Linear::dense(frozen.to_kind(kind)));
-            }
+            let Some(frozen) = adapter.frozen(&weights.get(matrix, Kind::Float)) else { continue };
+            let layer = match quant {
+                Some(format) => packed_layer(matrix, &frozen, format, weights.device())?,
+                None => Linear::dense(frozen.to_kind(kind)),
+            };
+            weights.set_linear(matrix, layer);
+            weights.forget_pages(matrix);
+            drop(frozen);
+            give_back_memory();
         }
+        Ok(())
     }
 
     /// Puts the adapters on the matrices, which stay under them as they are.

@@ -50,6 +50,15 @@ impl AdapterMethod for AnyMethod {
         }
     }
 
+    fn takes_out(&self) -> bool {
+        match self {
+            Self::Lora(method) => method.takes_out(),
+            Self::Pissa(method) => method.takes_out(),
+            Self::Bone(method) => method.takes_out(),
+            Self::Bat(method) => method.takes_out(),
+        }
+    }
+
     fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter> {
         match self {
             Self::Lora(method) => method.adapter(values),

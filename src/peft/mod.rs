@@ -21,11 +21,11 @@ pub use adapters::{AdapterRecipe, Adapters};
 pub use any_method::AnyMethod;
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
-pub use merge::merged;
+pub use merge::{merged, packed_base};
 pub use pissa::Pissa;
 pub use recipe::{Misfit, Parts, Recipe};
 pub use state::{StateTuning, state_after};
-pub use tuning::{Compute, Tuning};
+pub use tuning::{Compute, Tuning, TuningError};
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

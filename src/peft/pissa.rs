@@ -48,6 +48,10 @@ impl AdapterMethod for Pissa {
         vec![a.copy(), b.copy(), a, b]
     }
 
+    fn takes_out(&self) -> bool {
+        true
+    }
+
     fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter> {
         Rc::new(PissaUpdate {
             update: LowRankUpdate::new(&values[0], &values[1], 1.0, 0.0),
@@ -102,7 +106,9 @@ impl Adapter for PissaUpdate {
     /// `W - B0 A0`.
     fn frozen(&self, matrix: &Tensor) -> Option<Tensor> {
         let kind = if matrix.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-        Some(matrix.to_kind(kind) - self.b0.to_kind(kind).matmul(&self.a0.to_kind(kind)))
+        // In place, so that a large matrix is there no more than twice.
+        let mut rest = self.b0.to_kind(kind).matmul(&self.a0.to_kind(kind));
+        Some(rest.neg_().g_add_(&matrix.to_kind(kind)))
     }
 
     fn merged(&self, frozen: &Tensor) -> Tensor {

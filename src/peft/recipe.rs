@@ -109,6 +109,16 @@ impl Recipe {
         Ok(())
     }
 
+    /// That of nothing.
+    pub fn nothing() -> Recipe {
+        Recipe { adapter: None, parts: Parts::Groups(Vec::new()), state_lr_scale: None }
+    }
+
+    /// Whether a part of the matrix `name` is taken out of it, with which its adapter starts.
+    pub fn takes_out_of(&self, name: &str) -> bool {
+        self.adapter.as_ref().is_some_and(|adapter| adapter.takes_out_of(name))
+    }
+
     /// Whether the tensor `name` of a model learns itself.
     pub fn learns(&self, shape: &Shape, name: &str) -> bool {
         let chosen = match &self.parts {

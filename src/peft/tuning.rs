@@ -15,6 +15,7 @@ use crate::kernels::Op;
 use crate::model::{Model, TimeState, Weights};
 use crate::optim::{Parameter, group};
 use crate::output::{Export, Passport, Product, save_adapter, save_state, state_beside};
+use crate::quant::{Format, QuantError};
 use crate::tensorfile::{WeightsError, write_pth};
 
 /// A model of which what a [`Recipe`] names learns. All that learns is float32, while the model computes in
@@ -37,6 +38,20 @@ pub struct Compute {
     pub op: Op,
     /// What random numbers are made from.
     pub seed: u64,
+    /// How matrices are packed after an adapter took out a part of them; all others come as they are kept.
+    /// Absent: they stay dense.
+    pub quant: Option<Format>,
+}
+
+/// A tuning cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum TuningError {
+    /// A matrix holds a NaN or an infinity.
+    #[error("tensor `{0}` holds numbers that are not finite, so no part of it can be taken out")]
+    NotFinite(String),
+    /// What stays of a matrix cannot be packed.
+    #[error(transparent)]
+    Quant(#[from] QuantError),
 }
 
 impl Tuning {
@@ -46,29 +61,42 @@ impl Tuning {
         weights: &mut Weights,
         adapters: Adapters,
         compute: Compute,
-    ) -> Tuning {
+    ) -> Result<Tuning, TuningError> {
         let shape = *weights.shape();
-        adapters.freeze(weights, compute.kind);
+        adapters.freeze(weights, compute.kind, compute.quant)?;
         let mut weights = weights.trainable(compute.kind, |name| recipe.learns(&shape, name));
         adapters.attach(&mut weights, compute.kind);
         let state = recipe.state_lr_scale.map(|lr_scale| {
             let zeros = TimeState::zeros(&shape, Kind::Float, weights.device());
             LearnedState::new(&zeros, &shape, lr_scale)
         });
-        Tuning { weights, adapters, state, compute }
+        Ok(Tuning { weights, adapters, state, compute })
     }
 
     /// The recipe applied to weights that it has not seen: new adapters, and everything else as it is.
+    /// Matrices of which adapters take a part ([`Recipe::takes_out_of`]) must be dense.
+    ///
+    /// # Errors
+    /// Such a matrix with numbers that are not finite.
     ///
     /// # Panics
     /// When the recipe does not fit the weights, see [`Recipe::check`].
-    pub fn start(recipe: &Recipe, mut weights: Weights, compute: Compute) -> Tuning {
-        let adapters = recipe.adapter.as_ref();
-        let adapters = adapters.map(|recipe| Adapters::start(recipe, &weights, compute.seed));
-        Tuning::with(recipe, &mut weights, adapters.unwrap_or_default(), compute)
+    pub fn start(
+        recipe: &Recipe,
+        mut weights: Weights,
+        compute: Compute,
+    ) -> Result<Tuning, TuningError> {
+        let adapters = match &recipe.adapter {
+            Some(recipe) => Adapters::start(recipe, &weights, compute.seed)?,
+            None => Adapters::default(),
+        };
+        Tuning::with(recipe, &mut weights, adapters, compute)
     }
 
     /// Goes on from what was learned on these weights: `learned` holds [`Recipe::product_tensors`], float32.
+    ///
+    /// # Errors
+    /// As [`Tuning::start`].
     ///
     /// # Panics
     /// When one is missing, or the recipe does not fit the weights.
@@ -77,7 +105,7 @@ impl Tuning {
         mut weights: Weights,
         learned: &HashMap<String, Tensor>,
         compute: Compute,
-    ) -> Tuning {
+    ) -> Result<Tuning, TuningError> {
         let shape = *weights.shape();
         let adapters = recipe.adapter.as_ref();
         let adapters = adapters
@@ -119,7 +147,7 @@ impl Method for Tuning {
         if self.adapters.same_in_training() {
             return self.model();
         }
-        let Compute { kind, op, seed } = self.compute;
+        let Compute { kind, op, seed, .. } = self.compute;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(micro_step);
         let mut weights = self.weights.share();

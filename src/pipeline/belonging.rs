@@ -7,24 +7,24 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::{Version, Weights, fingerprint};
 use crate::output::{Passport, Sizes};
 
-const ON_OTHERS: &str = "on other weights than its own a state makes answers worse";
+const ON_OTHERS: &str = "on other weights than its own it makes answers worse";
 
-/// What there is to say about a state that is going to be used with `weights`: nothing when it was tuned
-/// on them, an error when it was tuned on others, a warning when nobody knows. A state of another shape
-/// cannot be used at all, which [`crate::model::TimeState::load`] finds.
+/// What there is to say about a state or an adapter that is going to be used with `weights`: nothing when it
+/// was tuned on them, an error when it was tuned on others, a warning when nobody knows. One of another shape
+/// cannot be used at all, which whoever reads its tensors finds.
 ///
 /// # Errors
-/// A file that cannot be read, and a state of another version of RWKV, which no use can excuse.
-pub fn check_base(state: &Path, weights: &Path) -> Result<Option<Diagnostic>, RunError> {
-    let Some(passport) = Passport::of(state)? else {
-        let beside = Passport::beside(state);
+/// A file that cannot be read, and a product for another version of RWKV, which no use can excuse.
+pub fn check_base(product: &Path, weights: &Path) -> Result<Option<Diagnostic>, RunError> {
+    let Some(passport) = Passport::of(product)? else {
+        let beside = Passport::beside(product);
         let note = format!("there is no passport `{}`", beside.display());
-        return Ok(Some(unknown(state).note(note).note(ON_OTHERS)));
+        return Ok(Some(unknown(product).note(note).note(ON_OTHERS)));
     };
     let found = Sizes::from(Weights::load(weights)?.shape());
     let other_version = passport.model.as_ref().filter(|model| model.version != found.version);
     if let Some(model) = other_version {
-        let message = format!("`{}` is for another version of RWKV", state.display());
+        let message = format!("`{}` is for another version of RWKV", product.display());
         return Err(RunError::Foreign(Box::new(
             Diagnostic::error("ST8004", message)
                 .note(format!("tuned on  {}", words(model)))
@@ -32,7 +32,7 @@ pub fn check_base(state: &Path, weights: &Path) -> Result<Option<Diagnostic>, Ru
         )));
     }
     let (Some(base), Some(model)) = (&passport.base, &passport.model) else {
-        return Ok(Some(unknown(state).note("its passport names no weights").note(ON_OTHERS)));
+        return Ok(Some(unknown(product).note("its passport names no weights").note(ON_OTHERS)));
     };
     let shape = |sizes: &Sizes| (sizes.n_layer, sizes.n_head, sizes.head_size);
     if shape(model) != shape(&found) {
@@ -46,7 +46,7 @@ pub fn check_base(state: &Path, weights: &Path) -> Result<Option<Diagnostic>, Ru
         format!("{}  {file}  fingerprint {}", words(sizes), short(fingerprint))
     };
     let file = weights.file_name().unwrap_or_default().to_string_lossy();
-    let message = format!("`{}` was tuned on other weights", state.display());
+    let message = format!("`{}` was tuned on other weights", product.display());
     let refusal = Diagnostic::error("ST8002", message)
         .note(format!("tuned on  {}", line(model, &base.file, &base.fingerprint)))
         .note(format!("found     {}", line(&found, &file, &fingerprint)))
@@ -57,13 +57,13 @@ pub fn check_base(state: &Path, weights: &Path) -> Result<Option<Diagnostic>, Ru
     Ok(Some(refusal.help(format!(
         "use it with the weights that it was tuned on, or measure the damage first:\n\
          statetune eval {} --model {} FILE",
-        state.display(),
+        product.display(),
         weights.display()
     ))))
 }
 
-fn unknown(state: &Path) -> Diagnostic {
-    let message = format!("nothing says which weights `{}` was tuned on", state.display());
+fn unknown(product: &Path) -> Diagnostic {
+    let message = format!("nothing says which weights `{}` was tuned on", product.display());
     Diagnostic::warning("ST8003", message)
 }
 

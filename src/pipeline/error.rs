@@ -141,25 +141,26 @@ impl RunError {
                 None => message,
             }
         };
+        let with_hint = |message: Diagnostic, hint: Option<&'static str>| match hint {
+            Some(hint) => message.help(hint),
+            None => message,
+        };
         match self {
             Self::Within { run, error } => error.diagnostic().help(format!(
                 "what was saved is intact; when this is mended: `statetune resume {}`",
                 run.display()
             )),
             Self::Data(error) | Self::Train(TrainError::Data(error)) => error.diagnostic(),
-            Self::Model(error) => {
-                let message = with_cause(error.code(), error);
-                match error.hint() {
-                    Some(hint) => message.help(hint),
-                    None => message,
-                }
-            }
+            Self::Model(error) => with_hint(with_cause(error.code(), error), error.hint()),
             Self::Contradiction(diagnostic)
             | Self::Foreign(diagnostic)
             | Self::Resume(diagnostic)
             | Self::Diverged(diagnostic)
             | Self::WontFit(diagnostic)
             | Self::Documents(diagnostic) => (**diagnostic).clone(),
+            Self::Passport(PassportError::Product(error)) => {
+                with_hint(with_cause(error.code(), error), error.hint())
+            }
             Self::Passport(error) => with_cause(error.code(), error),
             Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(
                 "ST7002",

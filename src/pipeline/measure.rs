@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use tch::{Cuda, Device, Kind, Tensor};
 
 use super::RunError;
 use super::forecast::Outlook;
+use super::model::unfit;
 use super::watchdog::median;
 use crate::data::Batch;
 use crate::forecast::{Forecast, ModelFacts, Settings, Time};
@@ -153,13 +155,18 @@ fn method(plan: &Plan, shape: Shape) -> Result<Box<dyn Method>, RunError> {
         let numbers = Tensor::empty(size, (Kind::Float, Device::Cpu)).uniform_(-0.02, 0.02);
         numbers.to_kind(plan.kind)
     });
+    let name = Path::new("random weights");
     if let Some(format) = plan.quant {
-        super::pack_weights(&mut weights, format, Path::new("random weights"))?;
+        let recipe = plan.peft.recipe().map(Rc::as_ref);
+        super::pack_weights(&mut weights, format, recipe, name)?;
     }
     let weights = weights.on(plan.device);
     Ok(match &plan.peft {
         PeftPlan::State(_) => Box::new(StateTuning::new(Model::new(&weights, plan.kind, plan.op))),
-        PeftPlan::Weights(recipe) => Box::new(Tuning::start(recipe, weights, plan.compute())),
+        PeftPlan::Weights(recipe) => {
+            let tuning = Tuning::start(recipe, weights, plan.compute());
+            Box::new(tuning.map_err(|error| unfit(error, name))?)
+        }
     })
 }
 

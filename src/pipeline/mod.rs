@@ -39,7 +39,7 @@ pub use guard::describe;
 pub use inputs::CHARACTERS;
 pub use measure::measure;
 pub use memory::keep_quiet_without_memory;
-pub use merge::{Merge, merge};
+pub use merge::{Merge, MergedInto, merge};
 pub use model::{load_tokenizer, load_weights, pack_weights};
 pub use moment::product_at;
 pub use record::{Counted, Outcome, Progress, Summary};

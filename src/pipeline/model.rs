@@ -1,13 +1,15 @@
 //! The model stage: the weights and the tokenizer that an experiment names.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use super::RunError;
 use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::{Tokenizer, character_tokenizer};
 use crate::model::{ModelError, Shape, Weights, shape_in};
+use crate::peft::{Recipe, TuningError};
 use crate::plan::{ModelPlan, Plan};
-use crate::quant::{Format, PackError, quantise};
+use crate::quant::{Format, PackError, QuantError, quantise};
 
 /// The tokenizer of an experiment.
 ///
@@ -58,20 +60,32 @@ pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunEr
     };
     let mut weights = Weights::load(path)?;
     if let Some(format) = plan.quant {
-        pack_weights(&mut weights, format, path)?;
+        pack_weights(&mut weights, format, plan.peft.recipe().map(Rc::as_ref), path)?;
     }
     Ok(weights)
 }
 
-/// Packs the linear layers of a model that was read from `path`.
+/// Packs the linear layers of a model that was read from `path`, but those of which a part is taken out
+/// before: [`crate::peft::Tuning`] packs them.
 ///
 /// # Errors
 /// The first matrix that cannot be packed, by name.
-pub fn pack_weights(weights: &mut Weights, format: Format, path: &Path) -> Result<(), RunError> {
-    quantise(weights, format).map_err(|error| match error.source {
-        PackError::Kernel(error) => error.into(),
-        PackError::NotFinite => {
+pub fn pack_weights(
+    weights: &mut Weights,
+    format: Format,
+    recipe: Option<&Recipe>,
+    path: &Path,
+) -> Result<(), RunError> {
+    let later = |name: &str| recipe.is_some_and(|recipe| recipe.takes_out_of(name));
+    quantise(weights, format, later).map_err(|error| unfit(TuningError::Quant(error), path))
+}
+
+/// Weights, read from `path`, that cannot be packed or tuned.
+pub(super) fn unfit(error: TuningError, path: &Path) -> RunError {
+    match error {
+        TuningError::Quant(QuantError { source: PackError::Kernel(error), .. }) => error.into(),
+        error => {
             ModelError::Tensors { path: path.to_path_buf(), problem: error.to_string() }.into()
         }
-    })
+    }
 }

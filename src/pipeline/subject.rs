@@ -11,7 +11,7 @@ use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::{Template, Tokenizer};
 use crate::diagnostic::Diagnostic;
 use crate::kernels::{Op, allow_tf32};
-use crate::model::{Model, Shape, TimeState, Weights};
+use crate::model::{Model, Shape, TimeState, Weights, shape_in};
 use crate::peft::{Compute, Recipe};
 use crate::quant::Format;
 
@@ -66,19 +66,29 @@ impl Subject {
     /// Reads weights, state and vocabulary.
     ///
     /// # Errors
-    /// A file that cannot be read, adapters or a state of another shape, a vocabulary with tokens that the
-    /// model does not know.
+    /// Those of [`Subject::load_model`] and [`Subject::load_tokenizer`].
     pub fn load(&self) -> Result<Loaded, RunError> {
+        let tokenizer = self.load_tokenizer(&shape_in(&self.weights)?)?;
+        let (model, state) = self.load_model()?;
+        Ok(Loaded { model, state, tokenizer })
+    }
+
+    /// Reads weights and state.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and adapters or a state of another shape.
+    pub fn load_model(&self) -> Result<(Rc<Model>, TimeState), RunError> {
         allow_tf32(self.tf32);
         let mut weights = Weights::load(&self.weights)?.on(self.device);
         if let Some(format) = self.quant {
-            pack_weights(&mut weights, format, &self.weights)?;
+            let recipe = self.adapter.as_ref().map(|adapter| adapter.recipe.as_ref());
+            pack_weights(&mut weights, format, recipe, &self.weights)?;
         }
-        let tokenizer = self.load_tokenizer(weights.shape())?;
         let model = match &self.adapter {
             Some(AdapterFile { file, recipe }) => {
-                let compute = Compute { kind: self.kind, op: self.op, seed: 0 };
-                adapted(weights, recipe, file, compute)?
+                let Subject { kind, op, quant, .. } = *self;
+                let compute = Compute { kind, op, seed: 0, quant };
+                adapted(weights, &self.weights, recipe, file, compute)?
             }
             None => Rc::new(Model::new(&weights, self.kind, self.op)),
         };
@@ -86,7 +96,7 @@ impl Subject {
             Some(file) => TimeState::load(file, model.shape())?.to(Kind::Float, self.device),
             None => TimeState::zeros(model.shape(), Kind::Float, self.device),
         };
-        Ok(Loaded { model, state, tokenizer })
+        Ok((model, state))
     }
 
     /// Reads the vocabulary, for a model of this shape.

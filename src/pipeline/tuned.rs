@@ -4,16 +4,17 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::RunError;
+use super::model::unfit;
 use crate::data::Tokenizer;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Model, TimeState, Weights, load_tensors};
 use crate::peft::{Compute, Method, Recipe, StateTuning, Tuning, state_after};
-use crate::plan::{PeftPlan, Plan, StateStart};
+use crate::plan::{ModelPlan, PeftPlan, Plan, StateStart};
 
 /// The method of an experiment on its weights, before the first step.
 ///
 /// # Errors
-/// A state to start from that cannot be read or is that of another model.
+/// A state to start from that cannot be read or is that of another model, and weights that cannot be tuned.
 pub(super) fn start(
     plan: &Plan,
     weights: Weights,
@@ -22,7 +23,12 @@ pub(super) fn start(
     let start = match &plan.peft {
         PeftPlan::State(start) => start,
         PeftPlan::Weights(recipe) => {
-            return Ok(Box::new(Tuning::start(recipe, weights, plan.compute())));
+            let path = match &plan.model {
+                ModelPlan::Load(path) => path,
+                ModelPlan::Scratch { .. } => Path::new("new weights"),
+            };
+            let tuning = Tuning::start(recipe, weights, plan.compute());
+            return Ok(Box::new(tuning.map_err(|error| unfit(error, path))?));
         }
     };
     let model = Model::new(&weights, plan.kind, plan.op);
@@ -40,12 +46,13 @@ pub(super) fn start(
     Ok(Box::new(StateTuning::from(model, &state)))
 }
 
-/// The model that weights are with what `file` holds, which was learned on them by `recipe`.
+/// The model that weights, read from `base`, are with what `file` holds, which was learned on them by `recipe`.
 ///
 /// # Errors
 /// A file that cannot be read, or that holds something else than the recipe learns.
 pub(super) fn adapted(
     weights: Weights,
+    base: &Path,
     recipe: &Recipe,
     file: &Path,
     compute: Compute,
@@ -56,5 +63,6 @@ pub(super) fn adapted(
     })?;
     let expected = recipe.product_tensors(weights.shape());
     let learned = load_tensors(file, &expected, "what the run learned")?;
-    Ok(Tuning::resume(recipe, weights, &learned, compute).model())
+    let tuning = Tuning::resume(recipe, weights, &learned, compute);
+    Ok(tuning.map_err(|error| unfit(error, base))?.model())
 }

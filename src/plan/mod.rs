@@ -16,7 +16,7 @@ pub use changes::{Change, Reach, changes, reach, settings_of_numbers};
 pub use data::built_in as built_in_template;
 pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
-pub use peft::{PeftPlan, StateStart};
+pub use peft::{PeftPlan, StateStart, recipe};
 pub use presets::{ModelPreset, model_presets};
 pub use probes::Metric;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
@@ -107,7 +107,7 @@ impl Plan {
     /// How the model computes.
     pub fn compute(&self) -> crate::peft::Compute {
         let seed = self.config().train.random_seed;
-        crate::peft::Compute { kind: self.kind, op: self.op, seed }
+        crate::peft::Compute { kind: self.kind, op: self.op, seed, quant: self.quant }
     }
 
     /// How many numbers learn in a model of this shape.
@@ -220,6 +220,17 @@ pub fn resolve(
         metric: Metric::of(&config.eval),
         warnings: found,
         loaded,
+    })
+}
+
+/// The format that `[quant]` names; none where weights stay dense.
+pub fn format(quant: &Quant) -> Option<Format> {
+    Some(match quant {
+        Quant::None(_) => return None,
+        Quant::Int8(_) => Format::Int8,
+        Quant::Nf4(nf4) => Format::Nf4 { double: nf4.double },
+        Quant::Fp4(fp4) => Format::Fp4 { double: fp4.double },
+        Quant::Fp8(_) => Format::Fp8,
     })
 }
 
@@ -366,33 +377,17 @@ impl<'a> Faults<'a> {
 
     /// The format of the frozen weights, of which there must be some.
     fn quant(&mut self) -> Option<Format> {
-        let format = match &self.config().quant {
-            Quant::None(_) => return None,
-            Quant::Int8(_) => Format::Int8,
-            Quant::Nf4(nf4) => Format::Nf4 { double: nf4.double },
-            Quant::Fp4(fp4) => Format::Fp4 { double: fp4.double },
-            Quant::Fp8(_) => Format::Fp8,
-        };
-        let refusal = match self.config().peft {
-            Peft::Full(_) => Some(
-                Diagnostic::error(
-                    "ST2130",
-                    format!(
-                        "`quant.type = \"{}\"` needs frozen weights, but `peft.type = \"full\"` trains them",
-                        format.name()
-                    ),
-                )
+        let format = format(&self.config().quant)?;
+        if let Peft::Full(_) = self.config().peft {
+            let message = format!(
+                "`quant.type = \"{}\"` needs frozen weights, but `peft.type = \"full\"` trains them",
+                format.name()
+            );
+            let fault = Diagnostic::error("ST2130", message)
                 .note("a number of a few bits cannot take the small steps of training")
-                .help("delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`"),
-            ),
-            Peft::Pissa(_) => Some(
-                Diagnostic::error("ST2131", "PiSSA and `[quant]` do not go together")
-                    .note("PiSSA takes a part out of the weights, so they cannot be packed as they are read")
-                    .help("use `type = \"lora\"`, or delete the table `[quant]`"),
-            ),
-            _ => None,
-        };
-        if let Some(fault) = refusal {
+                .help(
+                    "delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`",
+                );
             self.add("quant.type", fault);
         }
         Some(format)

@@ -35,18 +35,37 @@ pub enum StateStart {
 
 /// Decides what learns. Where a fault was added, the plan is not used.
 pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
+    let loaded = faults.loaded;
+    let peft = &loaded.config.peft;
+    if let Peft::State(state) = peft {
+        return PeftPlan::State(state_start(faults, state, purpose));
+    }
+    let recipe = recipe(peft);
+    if recipe.adapter.is_some() {
+        check_beside_adapter(faults, &recipe.parts);
+    }
+    if let (false, Some(_)) = states_beside(peft) {
+        let fault = Diagnostic::error("ST2123", "`state_lr_scale` has no meaning without states")
+            .note("the initial states stay zero, because `state` is false")
+            .help("write `state = true`, or delete the line");
+        faults.add("peft.state_lr_scale", fault);
+    }
+    PeftPlan::Weights(Rc::new(recipe))
+}
+
+/// What of the weights learns by a method, or changes them; nothing where states learn alone.
+pub fn recipe(peft: &Peft) -> Recipe {
     let groups = |parts: &[TrainPart]| Parts::Groups(parts.to_vec());
-    let (adapter, parts, state, lr_scale) = match &faults.loaded.config.peft {
-        Peft::State(state) => return PeftPlan::State(state_start(faults, state, purpose)),
+    let (adapter, parts) = match peft {
+        Peft::State(_) => return Recipe::nothing(),
         Peft::Lora(lora) => {
             let (rank, alpha, dropout) = (lora.rank.into(), lora.alpha, lora.dropout);
             let adapter = adapter(Lora { rank, alpha, dropout }, lora.targets.as_ref());
-            (adapter, groups(&lora.train_parts), lora.state, lora.state_lr_scale)
+            (adapter, groups(&lora.train_parts))
         }
         Peft::Pissa(pissa) => {
             let method = Pissa { rank: pissa.rank.into(), svd_niter: pissa.svd_niter };
-            let adapter = adapter(method, pissa.targets.as_ref());
-            (adapter, groups(&pissa.train_parts), pissa.state, pissa.state_lr_scale)
+            (adapter(method, pissa.targets.as_ref()), groups(&pissa.train_parts))
         }
         Peft::Disha(disha) | Peft::Miss(disha) | Peft::Bone(disha) => {
             let (rank, targets) = (disha.rank.into(), disha.targets.as_ref());
@@ -54,24 +73,26 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
                 DishaMode::Bone => adapter(Bone { rank }, targets),
                 DishaMode::Bat => adapter(Bat { rank }, targets),
             };
-            (adapter, groups(&disha.train_parts), disha.state, disha.state_lr_scale)
+            (adapter, groups(&disha.train_parts))
         }
-        Peft::Full(full) => {
-            let parts = full.train_parts.as_deref().map_or(Parts::All, groups);
-            (None, parts, full.state, full.state_lr_scale)
-        }
+        Peft::Full(full) => (None, full.train_parts.as_deref().map_or(Parts::All, groups)),
     };
-    if adapter.is_some() {
-        check_beside_adapter(faults, &parts);
-    }
-    if !state && lr_scale.is_some() {
-        let fault = Diagnostic::error("ST2123", "`state_lr_scale` has no meaning without states")
-            .note("the initial states stay zero, because `state` is false")
-            .help("write `state = true`, or delete the line");
-        faults.add("peft.state_lr_scale", fault);
-    }
+    let (state, lr_scale) = states_beside(peft);
     let state_lr_scale = state.then_some(lr_scale.unwrap_or(STATE_LR_SCALE));
-    PeftPlan::Weights(Rc::new(Recipe { adapter, parts, state_lr_scale }))
+    Recipe { adapter, parts, state_lr_scale }
+}
+
+/// Whether the initial states learn beside weights, and the factor on their learning rate where it is written.
+fn states_beside(peft: &Peft) -> (bool, Option<f64>) {
+    match peft {
+        Peft::State(_) => (false, None),
+        Peft::Lora(lora) => (lora.state, lora.state_lr_scale),
+        Peft::Pissa(pissa) => (pissa.state, pissa.state_lr_scale),
+        Peft::Disha(disha) | Peft::Miss(disha) | Peft::Bone(disha) => {
+            (disha.state, disha.state_lr_scale)
+        }
+        Peft::Full(full) => (full.state, full.state_lr_scale),
+    }
 }
 
 fn adapter(method: impl Into<AnyMethod>, targets: Option<&Vec<Target>>) -> Option<AdapterRecipe> {
@@ -131,6 +152,16 @@ fn state_start(
                 faults.add("peft.init_prompt", Diagnostic::error("ST2124", "the text is empty"));
             }
             StateStart::Prompt(text)
+        }
+    }
+}
+
+impl PeftPlan {
+    /// What of the weights learns, or changes them.
+    pub fn recipe(&self) -> Option<&Rc<Recipe>> {
+        match self {
+            PeftPlan::State(_) => None,
+            PeftPlan::Weights(recipe) => Some(recipe),
         }
     }
 }

@@ -14,7 +14,7 @@ mod packed;
 mod weights;
 
 pub use packed::{Format, PackError, Packed};
-pub use weights::{QuantError, bytes, quantise};
+pub use weights::{QuantError, bytes, packed_layer, quantise};
 
 /// Numbers of a group of the formats of 4 bits, counted along the rows without regard to their ends.
 const GROUP_LEN: i64 = 64;

@@ -86,7 +86,8 @@ fn measure(case: &Case) -> (f64, f64) {
     let method: Box<dyn Method> = match full {
         true => {
             let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
-            Box::new(Tuning::start(&recipe, weights, Compute { kind, op: Op::Cpu, seed: 0 }))
+            let compute = Compute { kind, op: Op::Cpu, seed: 0, quant: None };
+            Box::new(Tuning::start(&recipe, weights, compute).expect("finite weights"))
         }
         false => Box::new(StateTuning::new(Model::new(&weights, kind, Op::Cpu))),
     };

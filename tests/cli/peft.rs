@@ -6,6 +6,7 @@ use statetune::model::{TimeState, Version, Weights};
 use statetune::tensorfile::TensorFile;
 
 use crate::case::{Case, SIZES, STATE};
+use crate::resume::same_numbers;
 
 /// The case whose `[peft]` is this.
 fn with_peft(peft: &str) -> Case {
@@ -71,7 +72,8 @@ fn adapters_have_the_names_of_the_field_and_merge() {
         let tuned = case.statetune(&["generate", &name, "-p", "Hi"]);
         tuned.is_done();
         let merged = case.statetune(&["merge", &name, "--out", "merged.pth"]);
-        assert_eq!((merged.stderr.as_str(), merged.stdout.trim()), ("", "merged.pth"), "{peft}");
+        let product = "runs/DATE-tiny-ID/export/rwkv-1.pth";
+        merged.succeeds("merged.pth", &format!("product  {} tensors of {product}", found.len()));
         let of = |file: &str| {
             let file = TensorFile::open(case.path(file)).expect("a sound file");
             let tensors =
@@ -112,7 +114,9 @@ warning[ST8020]: most programs for RWKV-7 ignore initial states that lie in a mo
   |
   = note: the `rwkv` package and RWKV Runner ignore them without a word
   = note: rwkv.cpp aborts, and converters for Hugging Face and GGUF refuse the file
-  = help: mount the state beside the model instead: `statetune mount RUN --for rwkv-runner`"
+  = help: mount the state beside the model instead: `statetune mount RUN --for rwkv-runner`
+
+product  2 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth"
     );
     let all = |file: &str| {
         let file = TensorFile::open(case.path(file)).expect("a sound file");
@@ -290,6 +294,26 @@ fn dropout_is_the_same_where_blocks_are_computed_twice() {
     for (plain, twice) in plain.iter().zip(&twice) {
         assert!((plain - twice).abs() < 1e-5, "{plain} {twice}");
     }
+}
+
+#[test]
+fn dropout_goes_on_bit_for_bit() {
+    let case = with_peft("type = \"lora\"\nrank = 4\ndropout = 0.2");
+    case.statetune(&["run", STATE]).is_done();
+    let whole = case.only_run();
+    case.statetune(&["run", STATE, "--set", "train.epoch_begin=1"]).is_done();
+    let branch = case.runs().into_iter().find(|run| *run != whole).expect("a second run");
+    same_numbers(&case, &whole, &branch, "epoch-0001");
+    // What is held out is measured with everything: the same before training, other numbers after it.
+    case.statetune(&["run", STATE, "--set", "peft.dropout=0.0"]).is_done();
+    let plain = case.runs().into_iter().find(|run| *run != whole && *run != branch);
+    let losses = |run: &Path| {
+        let lines = case.lines(run.join("events.jsonl")).into_iter();
+        lines.filter_map(|event| event["val_loss"].as_f64()).collect::<Vec<f64>>()
+    };
+    let (with, without) = (losses(&whole), losses(&plain.expect("a third run")));
+    assert_eq!(with[0], without[0]);
+    assert_ne!(with.last(), without.last());
 }
 
 /// A file of the project.

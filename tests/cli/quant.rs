@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use toml_edit::DocumentMut;
 
 use crate::case::{Case, FULL, SIZES, STATE};
+use crate::resume::same_numbers;
 
 /// The case with `[quant]` in its experiment.
 fn with_quant(lines: &str) -> Case {
@@ -108,22 +109,40 @@ error[ST2130]: `quant.type = \"nf4\"` needs frozen weights, but `peft.type = \"f
     );
 }
 
+/// PiSSA takes its start out of the dense weights, and what stays is packed.
 #[test]
-fn weights_that_a_method_takes_apart_are_not_packed() {
-    let case = with_quant("type = \"nf4\"")
-        .with(STATE, "type = \"state\"", "type = \"pissa\"\nrank = 4")
-        .with(STATE, "lr_init = 1.0", "lr_init = 1e-4");
-    case.refuses(
-        2,
-        "\
-error[ST2131]: PiSSA and `[quant]` do not go together
-  --> state.toml:18:8
-   |
-18 | type = \"nf4\"
-   |        ^^^^^
-   |
-   = note: PiSSA takes a part out of the weights, so they cannot be packed as they are read
-   = help: use `type = \"lora\"`, or delete the table `[quant]`",
+fn pissa_learns_beside_what_stays_of_packed_weights() {
+    let peft = "type = \"pissa\"\nrank = 4";
+    let rate = ("lr_init = 1.0", "lr_init = 1e-3");
+    let run = |case: &Case, more: &[&str]| {
+        let output = case.statetune(&[&["run", STATE], more].concat());
+        output.is_done();
+        assert!(output.stderr.contains("quant   nf4: "), "{output:?}");
+    };
+    let case = with_quant("type = \"nf4\"").with(STATE, "type = \"state\"", peft);
+    let case = case.with(STATE, rate.0, rate.1);
+    run(&case, &[]);
+    let whole = case.only_run();
+    // The same again from the middle, bit for bit, although the search for the start is done anew.
+    run(&case, &["--set", "train.epoch_begin=1"]);
+    let branch = case.runs().into_iter().find(|run| *run != whole).expect("a second run");
+    same_numbers(&case, &whole, &branch, "epoch-0001");
+    let say = |more: &[&str]| {
+        let run = whole.to_string_lossy();
+        let output = case.statetune(&[&["generate", &run, "-p", "Hello?"], more].concat());
+        output.is_done().stdout.clone()
+    };
+    say(&[]);
+    say(&["--base"]);
+
+    let broken = with_quant("type = \"nf4\"")
+        .with(STATE, "type = \"state\"", peft)
+        .with(STATE, rate.0, rate.1)
+        .having("base.pth", broken_model());
+    broken.refuses(
+        21,
+        "error[ST4003]: base.pth: tensor `blocks.1.ffn.key.weight` holds numbers that are not finite, so \
+         no part of it can be taken out",
     );
 }
 

@@ -29,7 +29,11 @@ fn printed(case: &Case, arguments: &[&str]) -> Value {
     all.extend(arguments);
     let output = score(case, &all);
     output.is_done();
-    assert_eq!(output.stderr, "");
+    // Nobody knows which weights the states of these tests belong to.
+    match arguments.contains(&"--state") {
+        true => assert!(output.stderr.starts_with("warning[ST8003]: "), "{output:?}"),
+        false => assert_eq!(output.stderr, ""),
+    }
     serde_json::from_str(&output.stdout).expect("one JSON object")
 }
 
@@ -230,7 +234,11 @@ fn other_faults_have_their_exit_codes() {
     let case = case().having("empty.txt", "");
     for (arguments, code, beginning) in [
         (&["--tokens", "none.json"][..], 20, "error[ST3005]: cannot read `none.json`"),
-        (&["--text", "empty.txt"], 20, "error[ST3043]: `empty.txt` has no tokens"),
+        (
+            &["--text", "empty.txt", "--tokenizer", "vocab.txt"],
+            20,
+            "error[ST3043]: `empty.txt` has no tokens",
+        ),
         (&["--tokens", "tokens.json", "--state", "base.pth"], 21, "error[ST4003]: base.pth: "),
         (&["--tokens", "tokens.json", "--grad-out", "no/g.st"], 29, "error[ST4014]: "),
         (&[], 2, "error: the following required arguments were not provided:"),

@@ -81,7 +81,7 @@ fn models_and_states_by_file() {
 warning[ST8003]: nothing says which weights `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on
   |
   = note: there is no passport `runs/DATE-tiny-ID/export/rwkv-1.json`
-  = note: on other weights than its own a state makes answers worse";
+  = note: on other weights than its own it makes answers worse";
     assert_eq!(stderr.trim_end(), expected);
 }
 

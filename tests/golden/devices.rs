@@ -94,8 +94,9 @@ fn a_step_of_full_tuning_is_the_same_on_every_device() {
     for version in Version::ALL {
         let of = |(device, op)| {
             let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
-            let compute = Compute { kind: Kind::Float, op, seed: 0 };
+            let compute = Compute { kind: Kind::Float, op, seed: 0, quant: None };
             let method = Tuning::start(&recipe, weights(version).on(device), compute);
+            let method = method.expect("finite weights");
             gradients(&method, Kind::Float, OPTIONS, &batches)
         };
         let (loss, exact) = of((Device::Cpu, Op::Reference));

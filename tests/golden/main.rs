@@ -3,6 +3,7 @@
 mod chunk;
 mod cuda;
 mod devices;
+mod dropout;
 mod files;
 mod memory;
 mod numerics;
@@ -11,6 +12,8 @@ mod peft;
 mod quant;
 mod quant_cuda;
 mod quant_memory;
+mod quant_peft;
+mod state_tuning;
 mod trace;
 mod versions;
 mod wkv;

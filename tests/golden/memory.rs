@@ -111,13 +111,13 @@ impl Case {
         });
         let mut weights = weights;
         if let Some(format) = self.quant {
-            quantise(&mut weights, format).expect("finite weights");
+            quantise(&mut weights, format, |_| false).expect("finite weights");
         }
         let method: Box<dyn Method> = match self.recipe() {
             None => Box::new(StateTuning::new(Model::new(&weights, self.kind, Op::Cpu))),
             Some(recipe) => {
-                let compute = Compute { kind: self.kind, op: Op::Cpu, seed: 1 };
-                Box::new(Tuning::start(&recipe, weights, compute))
+                let compute = Compute { kind: self.kind, op: Op::Cpu, seed: 1, quant: None };
+                Box::new(Tuning::start(&recipe, weights, compute).expect("finite weights"))
             }
         };
         let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };

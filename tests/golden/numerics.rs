@@ -50,7 +50,8 @@ pub(super) fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
 /// Every weight learns.
 pub(super) fn full_tuning(weights: &Weights, kind: Kind) -> Tuning {
     let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
-    Tuning::start(&recipe, weights.share(), Compute { kind, op: OP, seed: 0 })
+    let compute = Compute { kind, op: OP, seed: 0, quant: None };
+    Tuning::start(&recipe, weights.share(), compute).expect("finite weights")
 }
 
 pub(super) fn trainer(method: &dyn Method, kind: Kind, options: StepOptions) -> Trainer<'_> {

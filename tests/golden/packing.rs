@@ -139,8 +139,8 @@ fn packed_documents_learn_as_if_each_stood_alone() {
         }
     }
     let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
-    let compute = Compute { kind: Kind::Float, op: Op::Cpu, seed: 0 };
-    let method = Tuning::start(&recipe, weights(Version::V7), compute);
+    let compute = Compute { kind: Kind::Float, op: Op::Cpu, seed: 0, quant: None };
+    let method = Tuning::start(&recipe, weights(Version::V7), compute).expect("finite weights");
     assert_same(&step(&method, &packed, false), &step(&method, &alone, false), 1e-5);
 }
 

@@ -308,7 +308,7 @@ fn a_packed_model_is_the_model_of_its_dense_weights() {
         for format in FORMATS {
             for kind in [Kind::Float, Kind::BFloat16] {
                 let mut packed = original.to_kind(Kind::Float);
-                quantise(&mut packed, format).expect("finite weights");
+                quantise(&mut packed, format, |_| false).expect("finite weights");
                 // `get` makes packed matrices dense.
                 let dense = Weights::from_fn(*packed.shape(), |name, _| packed.get(name, kind));
                 let (logits, gradients) = run(&packed, kind);
@@ -336,7 +336,7 @@ fn a_model_is_as_large_as_foretold() {
             let mut weights = weights(version, 13);
             let dense: usize = weights.iter().map(|(_, x)| x.numel() * 2).sum();
             assert_eq!(bytes(weights.shape(), Kind::BFloat16, None), dense as u64);
-            quantise(&mut weights, format).expect("finite weights");
+            quantise(&mut weights, format, |_| false).expect("finite weights");
             let others: usize = weights.iter().map(|(_, x)| x.numel() * 2).sum();
             let packed: u64 = weights
                 .shape()

@@ -6,6 +6,7 @@ use std::{env, fs};
 
 use statetune::kernels::Op;
 use statetune::model::{Model, Shape, TimeState, Version, Weights};
+use statetune::peft::{AdapterRecipe, Compute, Pissa, Recipe, Tuning};
 use statetune::quant::{Format, bytes, quantise};
 use tch::{Device, Kind, Tensor};
 
@@ -29,7 +30,7 @@ fn resident(field: &str) -> u64 {
 /// Packs a model and goes through it once and back; resident bytes: the most while packing, after it, between
 /// the passes, and at the end.
 fn step(weights: &mut Weights) -> [u64; 4] {
-    quantise(weights, FORMAT).expect("finite weights");
+    quantise(weights, FORMAT, |_| false).expect("finite weights");
     let (peak, after) = (resident("VmHWM:"), resident("VmRSS:"));
     let model = Model::new(weights, Kind::BFloat16, Op::Cpu);
     let zeros = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
@@ -39,6 +40,34 @@ fn step(weights: &mut Weights) -> [u64; 4] {
     let kept = resident("VmRSS:");
     model.logits(&hidden).logsumexp([-1], false).sum(Kind::Float).backward();
     [peak, after, kept, resident("VmRSS:")]
+}
+
+/// PiSSA of all linear layers.
+fn recipe() -> Recipe {
+    let method = Pissa { rank: 8, svd_niter: 1 }.into();
+    let adapter = Some(AdapterRecipe { method, targets: None });
+    Recipe { adapter, ..Recipe::nothing() }
+}
+
+/// The most resident bytes while parts are taken out of the matrices of a model and what stays is packed.
+fn taking_out(weights: Weights) -> u64 {
+    let compute = Compute { kind: Kind::BFloat16, op: Op::Cpu, seed: 1, quant: Some(FORMAT) };
+    let tuning = Tuning::start(&recipe(), weights, compute).expect("finite weights");
+    let peak = resident("VmHWM:");
+    drop(tuning);
+    peak
+}
+
+/// What the child process of PiSSA does; prints a number for its parent.
+#[test]
+#[ignore = "the child process of `taking_parts_out_needs_one_layer_in_float32`"]
+fn child_of_pissa() {
+    let Some(checkpoint) = env::var_os(CHECKPOINT) else { return };
+    taking_out(Weights::scratch(Shape::for_scratch(Version::V7, 1, 128, 512), 1));
+    fs::write("/proc/self/clear_refs", "5").expect("the peak can be reset");
+    let before = resident("VmRSS:");
+    let weights = Weights::load(Path::new(&checkpoint)).expect("a sound checkpoint");
+    println!("memory {}", taking_out(weights).saturating_sub(before));
 }
 
 /// What the child process does; prints numbers for its parent.
@@ -56,19 +85,19 @@ fn child() {
     println!("memory {peak} {after} {kept} {trained}");
 }
 
-#[test]
-fn packing_needs_the_packed_model_and_one_layer() {
+/// The numbers that a test of this file prints, as a process of its own, about a model of [`shape`].
+fn measured(child: &str) -> Vec<u64> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = folder.path().join("model.pth");
-    let shape = shape();
     // Every tensor is written before the next one is made.
-    let weights =
-        Weights::from_fn(shape, |_, size| Tensor::full(size, 0.01, (Kind::BFloat16, Device::Cpu)));
+    let weights = Weights::from_fn(shape(), |_, size| {
+        Tensor::full(size, 0.01, (Kind::BFloat16, Device::Cpu))
+    });
     weights.save_pth(&checkpoint).expect("written");
     drop(weights);
 
     let child = Command::new(env::current_exe().expect("the path of this program"))
-        .args(["--exact", "quant_memory::child", "--ignored", "--nocapture"])
+        .args(["--exact", child, "--ignored", "--nocapture"])
         .env(CHECKPOINT, &checkpoint)
         .env("OMP_NUM_THREADS", "1")
         .output()
@@ -76,7 +105,33 @@ fn packing_needs_the_packed_model_and_one_layer() {
     let output = String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success(), "{output}{}", String::from_utf8_lossy(&child.stderr));
     let line = output.lines().find_map(|line| line.split_once("memory ")).expect("the numbers").1;
-    let numbers: Vec<u64> = line.split(' ').map(|x| x.parse().expect("a number")).collect();
+    line.split(' ').map(|x| x.parse().expect("a number")).collect()
+}
+
+#[test]
+fn taking_parts_out_needs_one_layer_in_float32() {
+    let shape = shape();
+    let [peak] = measured("quant_memory::child_of_pissa")[..] else { panic!("one number") };
+    let packed = bytes(&shape, Kind::BFloat16, Some(FORMAT));
+    let layer = 2 * bytes(&shape, Kind::BFloat16, None) / shape.n_layer.unsigned_abs();
+    let adapters: i64 =
+        recipe().product_tensors(&shape).iter().map(|(_, size)| size.iter().product::<i64>()).sum();
+    let adapters = 4 * adapters.unsigned_abs();
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    println!(
+        "packed {:.0} MB, adapters {:.0} MB, a layer in float32 {:.0} MB; peak {:.0} MB",
+        mb(packed),
+        mb(adapters),
+        mb(layer),
+        mb(peak)
+    );
+    assert!(peak <= packed + adapters + layer, "{} MB of memory", mb(peak));
+}
+
+#[test]
+fn packing_needs_the_packed_model_and_one_layer() {
+    let shape = shape();
+    let numbers = measured("quant_memory::child");
     let [peak, after, kept, trained] = numbers[..] else { panic!("four numbers") };
 
     let dense = bytes(&shape, Kind::BFloat16, None);
