@@ -184,13 +184,12 @@ impl SubjectArgs {
         color: Color,
     ) -> Result<Found, ExitCode> {
         match name {
-            Some(name) => match find_moment(&self.runs_dir, name) {
-                Ok((run, moment)) => self.of_run(run, moment, part, purpose, color),
-                Err(_) if Path::new(name).is_file() => {
-                    self.of_files(Some(Path::new(name)), part, experiment, color)
-                }
-                Err(refusal) => refuse(*refusal, color),
-            },
+            Some(name)
+                if Path::new(name).is_file() && find_moment(&self.runs_dir, name).is_err() =>
+            {
+                self.of_files(Some(Path::new(name)), part, experiment, color)
+            }
+            Some(name) => self.find_run(name, part, purpose, color),
             None => self.of_files(None, part, experiment, color),
         }
     }
