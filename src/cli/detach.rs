@@ -40,7 +40,6 @@ pub(super) fn start(format: RunFormat, color: Color) -> ExitCode {
     }
 }
 
-#[expect(clippy::zombie_processes, reason = "it is to outlive this process")]
 fn try_start(format: RunFormat) -> io::Result<ExitCode> {
     let folder = tempfile::tempdir()?;
     let told = folder.path().join("run");
