@@ -17,7 +17,7 @@ pub use data::built_in as built_in_template;
 pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
 pub use peft::{PeftPlan, StateStart};
-pub use presets::{ModelPreset, model_presets};
+pub use presets::{ModelPreset, model_preset, model_presets};
 pub use probes::Metric;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
 
