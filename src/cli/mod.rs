@@ -15,6 +15,7 @@ mod eval;
 mod events;
 mod explain;
 mod export;
+mod forecast_lines;
 mod generate;
 mod import;
 mod incident;

@@ -143,6 +143,8 @@ pub enum Purpose {
     Data,
     /// A look at the settings: what would be fetched need not be there yet.
     Check,
+    /// A forecast of a run: as for the run, but what would be fetched need not be there yet.
+    Plan,
 }
 
 /// Checks the rules between settings and fills in what follows from them. `find_gpu` is asked only where
