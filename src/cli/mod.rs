@@ -274,7 +274,7 @@ fn exit_code(diagnostics: &[Diagnostic]) -> ExitCode {
 /// the program of [`main_with_tensors`].
 pub fn main() -> ExitCode {
     start(|command, color| match command {
-        Command::Plain(command) => command.run(color),
+        Command::Plain(command) if !command.computes() => command.run(color),
         _ => plain::hand_over(color),
     })
 }
@@ -300,6 +300,9 @@ pub fn main_with_tensors() -> ExitCode {
         Command::Merge(args) => merge::merge(&args, color),
         Command::State(args) => state::state(&args, color),
         Command::Doctor(args) => doctor::doctor(&args, color),
+        Command::Plain(plain::PlainCommand::Watch(args)) if args.is_about_a_file() => {
+            watch::watch_file(&args, color)
+        }
         Command::Plain(command) => command.run(color),
     })
 }
