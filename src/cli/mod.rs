@@ -6,6 +6,7 @@ mod amounts;
 mod cache;
 mod chat;
 mod check;
+mod complete;
 mod config;
 mod ctl;
 mod data;
@@ -273,6 +274,7 @@ fn exit_code(diagnostics: &[Diagnostic]) -> ExitCode {
 /// libtorch, whose loading takes a fifth of a second: a command that computes with tensors goes on in
 /// the program of [`main_with_tensors`].
 pub fn main() -> ExitCode {
+    complete::complete();
     start(|command, color| match command {
         Command::Plain(command) if !command.computes() => command.run(color),
         _ => plain::hand_over(color),
