@@ -312,7 +312,7 @@ fn the_plan_of_an_experiment_file_on_every_save() {
             "memory: SIZE -> SIZE",
             format!("coverage: {second} -> {third}").as_str(),
             "rate: cos, 1 steps of warmup  .@+: -> cos, 1 steps of warmup  .@#*+-:.",
-            format!("saves: 2 {sizes} 2; exports of 0.0 MB; 0.3 MB on disk -> 4 {sizes} 3; exports of 0.0 MB; 0.5 MB on disk").as_str(),
+            format!("saves: 2 {sizes} 2; exports of 0.0 MB; 0.3 MB on disk -> 4 {sizes} 3; exports of 0.0 MB; 0.4 MB on disk").as_str(),
         ],
         "{told}"
     );
