@@ -7,9 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::table::table;
 use super::{Color, ExperimentArgs, refuse, say, show};
-use crate::config::{ConfigError, Loaded, Overrides, filled, load, minimal};
+use crate::config::{ConfigError, DataType, Loaded, Model, Overrides, filled, load, minimal};
+use crate::data::{Binidx, Source, for_each_line};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
+use crate::hub::{HubFile, is_on_hub};
+use crate::import::{self, Facts, to_script};
+use crate::model::{Version, shape_in};
+use crate::plan::model_preset;
 use crate::runs::{find_run, resolved_toml};
 
 /// Arguments of `config`.
@@ -39,8 +44,17 @@ struct ShowArgs {
     /// What is printed.
     #[arg(long, value_enum, default_value_t = ShowFormat::Human)]
     format: ShowFormat,
+    /// Print what another trainer needs for the same experiment, and what it cannot do, in its own form.
+    #[arg(long = "as", value_enum, value_name = "TRAINER", conflicts_with = "format")]
+    trainer: Option<Trainer>,
     #[command(flatten)]
     experiment: ExperimentArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Trainer {
+    /// A shell script that starts `train.py` of RWKV-PEFT.
+    RwkvPeft,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -139,6 +153,10 @@ fn flatten(table: Map<String, Value>, prefix: &str, loaded: &Loaded, settings: &
 
 fn print_settings(args: &ShowArgs, color: Color) -> Result<ExitCode, ExitCode> {
     let loaded = settings(&args.file, &args.experiment, color)?;
+    if let Some(Trainer::RwkvPeft) = args.trainer {
+        say(script(&loaded).trim_end());
+        return Ok(ExitCode::Ok);
+    }
     match args.format {
         ShowFormat::Toml => say(resolved_toml(&loaded).trim_end()),
         ShowFormat::Human => {
@@ -157,6 +175,61 @@ fn print_settings(args: &ShowArgs, color: Color) -> Result<ExitCode, ExitCode> {
         }
     }
     Ok(ExitCode::Ok)
+}
+
+/// The experiment as a script for RWKV-PEFT.
+fn script(loaded: &Loaded) -> String {
+    let of_import = |one: Setting| {
+        let is_chosen = loaded.is_chosen(&one.key);
+        import::Setting { key: one.key, value: one.value, is_chosen }
+    };
+    let settings = flat(loaded).into_iter().map(of_import).collect();
+    let file = loaded.file.file_name().unwrap_or_default().to_string_lossy();
+    to_script(settings, &facts(loaded), &file)
+}
+
+/// What weights and documents say, as far as they can be read.
+fn facts(loaded: &Loaded) -> Facts {
+    let Model { load_model, preset, .. } = &loaded.config.model;
+    let path = load_model.as_deref().and_then(|path| match is_on_hub(path) {
+        true => HubFile::parse(path).ok()?.fetched(),
+        false => Some(path.to_path_buf()),
+    });
+    let shape = path.and_then(|path| shape_in(&path).ok());
+    let of_preset = preset.map(model_preset);
+    let sizes = shape.map(|shape| (shape.version(), shape.n_layer, shape.n_embd, shape.vocab_size));
+    let sizes = sizes.or(of_preset.map(|preset| {
+        (preset.version, preset.n_layer.into(), preset.n_embd.into(), preset.vocab_size.into())
+    }));
+    let data = &loaded.config.data;
+    let source = data.data_file.as_ref().and_then(|file| Source::new(data.data_type, file).ok());
+    let files = source.map(|source| source.files).unwrap_or_default();
+    let of_new = load_model.is_none().then_some(Version::V7);
+    Facts {
+        version: sizes.map(|(version, ..)| version).or(of_new).map(Version::code),
+        n_layer: sizes.map(|(_, n_layer, ..)| n_layer),
+        n_embd: sizes.map(|(_, _, n_embd, _)| n_embd),
+        vocab_size: sizes.map(|(.., vocab_size)| vocab_size),
+        documents: match &*files {
+            [file] => documents(data.data_type, file).map(|one| one * u64::from(data.repeat)),
+            _ => None,
+        },
+        is_one_file: files.len() == 1,
+    }
+}
+
+/// Documents in a file, where counting them is cheap.
+fn documents(data_type: DataType, file: &Path) -> Option<u64> {
+    match data_type {
+        DataType::Binidx => Some(Binidx::open(file).ok()?.len() as u64),
+        DataType::Jsonl => {
+            let mut filled = 0;
+            let count = |_, line: &[u8]| filled += u64::from(!line.trim_ascii().is_empty());
+            for_each_line(file, count).ok()?;
+            Some(filled)
+        }
+        _ => None,
+    }
 }
 
 fn rewrite(

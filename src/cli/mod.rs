@@ -6,6 +6,7 @@ mod amounts;
 mod cache;
 mod chat;
 mod check;
+mod complete;
 mod config;
 mod ctl;
 mod data;
@@ -16,6 +17,7 @@ mod eval;
 mod events;
 mod explain;
 mod export;
+mod forecast_lines;
 mod generate;
 mod import;
 mod incident;
@@ -278,8 +280,9 @@ fn exit_code(diagnostics: &[Diagnostic]) -> ExitCode {
 /// libtorch, whose loading takes a fifth of a second: a command that computes with tensors goes on in
 /// the program of [`main_with_tensors`].
 pub fn main() -> ExitCode {
+    complete::complete();
     start(|command, color| match command {
-        Command::Plain(command) => command.run(color),
+        Command::Plain(command) if !command.computes() => command.run(color),
         _ => plain::hand_over(color),
     })
 }
@@ -305,6 +308,9 @@ pub fn main_with_tensors() -> ExitCode {
         Command::Merge(args) => merge::merge(&args, color),
         Command::State(args) => state::state(&args, color),
         Command::Doctor(args) => doctor::doctor(&args, color),
+        Command::Plain(plain::PlainCommand::Watch(args)) if args.is_about_a_file() => {
+            watch::watch_file(&args, color)
+        }
         Command::Plain(command) => command.run(color),
     })
 }

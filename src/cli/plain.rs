@@ -35,7 +35,7 @@ pub(super) enum PlainCommand {
     /// List or remove prepared data.
     #[command(display_order = LAST)]
     Cache(cache::CacheArgs),
-    /// See how a run is getting on, or check an experiment file on every save.
+    /// See how a run is getting on, or check and plan an experiment file on every save.
     Watch(watch::WatchArgs),
     /// Ask a live run to save, sample, evaluate, stop, or become longer.
     Ctl(ctl::CtlArgs),
@@ -63,6 +63,11 @@ pub(super) enum PlainCommand {
 }
 
 impl PlainCommand {
+    /// Whether it goes on in the program with libtorch all the same.
+    pub(super) fn computes(&self) -> bool {
+        matches!(self, Self::Watch(args) if args.is_about_a_file())
+    }
+
     /// Runs it.
     pub(super) fn run(self, color: Color) -> ExitCode {
         match self {

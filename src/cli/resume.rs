@@ -23,6 +23,12 @@ pub(super) struct ResumeArgs {
     /// Override a setting of the run, such as `train.epoch_count`; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Override a setting of the run with a JSON value, stronger than `--set`; repeatable.
+    #[arg(long, value_name = "KEY=JSON")]
+    set_json: Vec<String>,
+    /// Let the default of a setting hold in the place of the run's value; repeatable.
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
     /// Settings, or `data`, `weights` and `tokenizer`, that may differ although later steps differ then.
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     accept: Vec<String>,
@@ -48,6 +54,8 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
     let runs_dir = run.parent().map_or_else(|| args.runs_dir.clone(), Path::to_path_buf);
     let experiment = ExperimentArgs {
         set: args.set.clone(),
+        set_json: args.set_json.clone(),
+        unset: args.unset.clone(),
         runs_dir: Some(runs_dir),
         ..ExperimentArgs::default()
     };

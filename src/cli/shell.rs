@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
+use super::complete::VARIABLE;
 use super::{Cli, Color, say, show};
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
@@ -14,7 +16,7 @@ use crate::exit::ExitCode;
 /// Arguments of `completions`.
 #[derive(Args, Debug)]
 pub(super) struct CompletionsArgs {
-    /// The shell that completes commands and flags.
+    /// The shell that completes commands, flags, runs, keys and profiles.
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -26,10 +28,17 @@ pub(super) struct ManArgs {
     dir: PathBuf,
 }
 
+/// Prints what makes the shell ask this program while a command line is typed.
+///
+/// # Panics
+/// Never: nothing can go wrong while text is put together.
 pub(super) fn completions(args: &CompletionsArgs) -> ExitCode {
+    let shells = Shells::builtins();
+    let shell = shells.completer(&args.shell.to_string()).expect("both lists have the same shells");
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "statetune", &mut script);
-    say(String::from_utf8_lossy(&script).trim_end());
+    let name = "statetune";
+    shell.write_registration(VARIABLE, name, name, name, &mut script).expect("memory is writable");
+    say(String::from_utf8_lossy(&script).trim());
     ExitCode::Ok
 }
 

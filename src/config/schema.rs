@@ -19,16 +19,103 @@ pub fn schema() -> Value {
         .to_value()
 }
 
-/// [`schema`] as the text of `schemas/experiment.schema.json`. It is about one file, not about all layers: what
-/// a file must say may come from the one that it extends or from its recipe.
+/// [`schema`] as the text of `schemas/experiment.schema.json`. It is about one file, not about all layers: a file
+/// that extends another one or names a recipe, and a profile, need not say what those say.
 pub fn schema_text() -> String {
     let mut schema = schema();
+    let definitions = take_table(&mut schema, "definitions");
+    let mut layered = definitions.clone();
     let table = schema.as_object_mut().expect("a schema is a table");
+    let tables: Vec<(String, String)> = properties(table).filter_map(reference).collect();
+    let mut alone = Map::new();
+    for (key, name) in tables {
+        let demands = require_nothing(layered.get_mut(&name).expect("what is named is there"));
+        alone.extend(demands.map(|demands| (key, demands)));
+    }
+    layered.insert("Profile".to_owned(), profile(table));
+    table["properties"]["profile"]["additionalProperties"] =
+        json!({ "$ref": "#/definitions/Profile" });
     let required = table.shift_remove("required").expect("a file must say something");
-    let alone = json!({ "required": required });
-    let layered = ["extends", "recipe"].map(|key| json!({ "required": [key] }));
-    table.insert("anyOf".to_owned(), layered.into_iter().chain([alone]).collect());
+    let names_layer = ["extends", "recipe"].map(|key| json!({ "required": [key], OPEN: true }));
+    table.insert("if".to_owned(), json!({ "anyOf": names_layer, OPEN: true }));
+    table.insert("then".to_owned(), json!({ OPEN: true }));
+    table.insert(
+        "else".to_owned(),
+        json!({ "required": required, "properties": alone, OPEN: true }),
+    );
+    table.insert("definitions".to_owned(), layered.into());
     format!("{schema:#}\n")
+}
+
+/// Whether a table may have other keys. A part of a schema that only demands something leaves that open, as tombi
+/// takes every part for the whole otherwise.
+const OPEN: &str = "additionalProperties";
+
+fn take_table(schema: &mut Value, key: &str) -> Map<String, Value> {
+    match schema.as_object_mut().and_then(|table| table.shift_remove(key)) {
+        Some(Value::Object(table)) => table,
+        _ => Map::new(),
+    }
+}
+
+fn properties(schema: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+/// A key whose value is a table, with the name of its definition.
+fn reference((key, property): (&String, &Value)) -> Option<(String, String)> {
+    let target = property["allOf"][0]["$ref"].as_str()?;
+    Some((key.clone(), target.trim_start_matches("#/definitions/").to_owned()))
+}
+
+/// Takes the required keys out of a table, and returns what must hold in a file that stands alone. A tagged table
+/// gets one more variant, without a tag: that of the layer below.
+fn require_nothing(table: &mut Value) -> Option<Value> {
+    let required = table.as_object_mut()?.shift_remove("required");
+    if let Some(required) = required {
+        return Some(json!({ "required": required, OPEN: true }));
+    }
+    let variants = table.get_mut("oneOf")?.as_array_mut().filter(|variants| variants.len() > 1)?;
+    let mut all = Map::new();
+    for (key, property) in variants.iter().filter_map(Value::as_object).flat_map(properties) {
+        if key != TAG {
+            all.entry(key).or_insert_with(|| property.clone());
+        }
+    }
+    let first = variants[0].as_object_mut()?;
+    let demands = match first.contains_key("required") {
+        true => json!({ "required": [TAG], OPEN: true }),
+        // Without a tag the first variant is meant, which lacks the keys of the others.
+        false => {
+            let foreign = all.keys().filter(|key| properties(first).all(|(own, _)| own != *key));
+            let needs_tag: Map<String, Value> =
+                foreign.map(|key| (key.clone(), json!([TAG]))).collect();
+            first.insert("required".to_owned(), json!([TAG]));
+            json!({ "dependencies": needs_tag, OPEN: true })
+        }
+    };
+    variants.push(json!({
+        "type": "object",
+        "description": "Without a type: it is that of another layer.",
+        OPEN: false,
+        "properties": all,
+        "x-tombi-table-keys-order": "schema",
+    }));
+    Some(demands)
+}
+
+/// The tables of a profile: those of the file, but for what says which files and profiles there are.
+fn profile(file: &Map<String, Value>) -> Value {
+    let mut own: Map<String, Value> =
+        properties(file).map(|(key, property)| (key.clone(), property.clone())).collect();
+    own.retain(|key, _| !["extends", "profile"].contains(&key.as_str()));
+    json!({
+        "type": "object",
+        "description": "What a profile sets; checked together with the file that it lies over.",
+        OPEN: false,
+        "properties": own,
+        "x-tombi-table-keys-order": "schema",
+    })
 }
 
 /// Makes the first variant of a tagged enum the one that is meant where no `type` is written.
@@ -163,6 +250,50 @@ mod tests {
         let schedule = &schema["definitions"]["Schedule"];
         assert_eq!(schedule["x-taplo"]["initKeys"], json!(["lr_init"]));
         assert_eq!(schedule["x-tombi-table-keys-order"], "schema");
+    }
+
+    #[test]
+    fn a_file_with_layers_and_a_profile_need_not_say_all() {
+        let rules: Value = serde_json::from_str(&schema_text()).expect("JSON");
+        let rules = jsonschema::draft7::new(&rules).expect("a valid schema");
+        let whole = json!({
+            "name": "x", "data": {}, "peft": { "type": "lora" }, "schedule": { "lr_init": 1.0 },
+        });
+        let with = |key: &str, value: Value| {
+            let mut file = whole.clone();
+            file[key] = value;
+            file
+        };
+        let profile = |value: Value| with("profile", json!({ "a": value }));
+        for file in [
+            whole.clone(),
+            json!({ "extends": "a.toml", "peft": { "rank": 8 }, "schedule": {}, "quant": { "double": true } }),
+            json!({ "recipe": "state", "name": "x", "data": {} }),
+            profile(
+                json!({ "peft": { "rank": 8 }, "quant": { "double": true }, "train": { "ctx_len": 8 } }),
+            ),
+            profile(
+                json!({ "name": "y", "peft": { "type": "state", "init": "zeros" }, "quant": {} }),
+            ),
+        ] {
+            assert!(rules.is_valid(&file), "{file}");
+        }
+        for file in [
+            with("peft", json!({ "rank": 8 })),
+            with("schedule", json!({})),
+            with("quant", json!({ "double": true })),
+            json!({ "name": "x", "data": {}, "peft": { "type": "lora" } }),
+            json!({ "extends": "a.toml", "peft": { "type": "state", "rank": 8 } }),
+            json!({ "recipe": "state", "schedule": { "lr_init": 0.0 } }),
+            profile(json!({ "train": { "ctx_length": 8 } })),
+            profile(json!({ "train": { "ctx_len": 0 } })),
+            profile(json!({ "trains": {} })),
+            profile(json!({ "extends": "a.toml" })),
+            profile(json!({ "profile": {} })),
+            profile(json!({ "peft": { "type": "state", "rank": 8 } })),
+        ] {
+            assert!(!rules.is_valid(&file), "{file}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Experiments of other trainers as experiment files: shell scripts of RWKV-PEFT and RWKV-LM, and files of
-//! infctx-trainer. Each option is accounted for in a [`Row`]; nothing is dropped in silence.
+//! infctx-trainer. Each option is accounted for in a [`Row`]; nothing is dropped in silence. [`to_script`] is
+//! the way back.
 
 mod draft;
 mod infctx;
@@ -7,6 +8,8 @@ mod script;
 mod shell;
 
 use std::fmt;
+
+use serde_json::Value;
 
 use draft::Draft;
 
@@ -93,6 +96,40 @@ pub fn from_infctx(text: &str, name: &str) -> Result<Imported, ImportError> {
     infctx::import(text, name)
 }
 
+/// A setting in force.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Its dotted key; a list counts as one value.
+    pub key: String,
+    /// Its value; paths are absolute.
+    pub value: Value,
+    /// Whether somebody wrote it, and another value than its default.
+    pub is_chosen: bool,
+}
+
+/// What settings leave to the files that they name; absent where those are not on this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// `x052`, `x060` or `x070`.
+    pub version: Option<&'static str>,
+    /// Blocks.
+    pub n_layer: Option<i64>,
+    /// Channels.
+    pub n_embd: Option<i64>,
+    /// Token ids.
+    pub vocab_size: Option<i64>,
+    /// Documents with their copies.
+    pub documents: Option<u64>,
+    /// Whether the documents lie in one file, or one pair of files.
+    pub is_one_file: bool,
+}
+
+/// An experiment as a shell script that starts `train.py` of RWKV-PEFT. What has no flag there stands in comments
+/// at its end; [`from_script`] reads the rest as it was. `source` is what the experiment file is called.
+pub fn to_script(settings: Vec<Setting>, facts: &Facts, source: &str) -> String {
+    script::export(settings, facts, source)
+}
+
 /// Puts the file and its account together.
 fn finish(draft: &Draft, mut rows: Vec<Row>, notes: Vec<String>, source: &str) -> Imported {
     rows.sort_by_key(|row| row.line);
@@ -112,6 +149,9 @@ fn finish(draft: &Draft, mut rows: Vec<Row>, notes: Vec<String>, source: &str) -
 fn experiment_name(text: &str) -> String {
     let is_allowed = |one: char| one.is_ascii_alphanumeric() || one == '-' || one == '_';
     let name: String = text.chars().map(|one| if is_allowed(one) { one } else { '-' }).collect();
+    if !name.is_empty() && text.chars().all(is_allowed) {
+        return name;
+    }
     match name.trim_matches('-') {
         "" => "imported".to_string(),
         name => name.to_string(),

@@ -17,7 +17,7 @@ pub use data::built_in as built_in_template;
 pub use device::{Compute, DeviceFault, Setting, choose};
 pub use model::ModelPlan;
 pub use peft::{PeftPlan, StateStart, recipe};
-pub use presets::{ModelPreset, model_presets};
+pub use presets::{ModelPreset, model_preset, model_presets};
 pub use probes::Metric;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
 
@@ -143,6 +143,8 @@ pub enum Purpose {
     Data,
     /// A look at the settings: what would be fetched need not be there yet.
     Check,
+    /// A forecast of a run: as for the run, but what would be fetched need not be there yet.
+    Plan,
 }
 
 /// Checks the rules between settings and fills in what follows from them. `find_gpu` is asked only where

@@ -43,12 +43,41 @@ fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<Mode
     if let Some(fetched) = file.fetched() {
         return Some(ModelPlan::Load(fetched));
     }
-    if purpose != Purpose::Data {
-        let message = format!("`{file}` is not on this machine yet");
-        let fault = Diagnostic::warning("ST4021", message).help("`statetune run` fetches it");
-        faults.add("model.load_model", fault);
+    let fetches = "`check`, `plan` and `watch` fetch nothing; a command that computes with it does";
+    let message = format!("`{file}` is not on this machine yet");
+    let fault = Diagnostic::warning("ST4021", message);
+    match (purpose, as_written(&faults.loaded.config.model)) {
+        (Purpose::Data, _) => {}
+        (Purpose::Plan, Some(sizes)) => {
+            let note = "its shape is taken from the preset, or from `n_layer` and `n_embd`";
+            faults.add("model.load_model", fault.note(note).help(fetches));
+            return Some(sizes);
+        }
+        (Purpose::Plan, None) => {
+            let message = format!("`{file}` is not on this machine, and nothing says its shape");
+            let fault = Diagnostic::error("ST4020", message)
+                .help("a `preset` beside it says the shape: `preset = \"rwkv7-0.1b\"`")
+                .help("`statetune run` fetches it");
+            faults.add("model.load_model", fault);
+            return None;
+        }
+        _ => faults.add("model.load_model", fault.help(fetches)),
     }
     Some(ModelPlan::Load(path.to_path_buf()))
+}
+
+/// A model of the shape that the file says; `None` where it does not.
+fn as_written(model: &Model) -> Option<ModelPlan> {
+    let of_preset = model.preset.map(presets::sizes);
+    let version = model.version.map(version_of).or(of_preset.map(|sizes| sizes.version));
+    Some(ModelPlan::Scratch {
+        version: version.unwrap_or(Version::V7),
+        n_layer: model.n_layer.or(of_preset.map(|sizes| sizes.n_layer))?,
+        n_embd: model.n_embd.or(of_preset.map(|sizes| sizes.n_embd))?,
+        vocab_size: model.vocab_size.or(model.preset.map(|_| presets::VOCAB_SIZE)),
+        pre_ffn: model.pre_ffn.is_some_and(|pre_ffn| pre_ffn > 0),
+        head_qk: model.head_qk.unwrap_or(0),
+    })
 }
 
 /// Decides where the model comes from; `None` when a fault was added.
@@ -90,9 +119,8 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         faults.add("peft.type", fault);
         return None;
     }
-    let n_layer = model.n_layer.or(of_preset.map(|sizes| sizes.n_layer));
-    let n_embd = model.n_embd.or(of_preset.map(|sizes| sizes.n_embd));
-    let (Some(n_layer), Some(n_embd)) = (n_layer, n_embd) else {
+    let written = as_written(model);
+    let Some(ModelPlan::Scratch { version, n_layer, n_embd, pre_ffn, .. }) = written else {
         let fault =
             Diagnostic::error("ST2112", "a new model needs `n_layer` and `n_embd`, or a `preset`")
                 .note("there is no `load_model`, so the model is trained from scratch")
@@ -110,26 +138,16 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         let fault = Diagnostic::error("ST2113", message).label(format!("nearest: {nearest}"));
         faults.add("model.n_embd", fault);
     }
-    let version = model.version.map(version_of).or(of_preset.map(|sizes| sizes.version));
-    let version = version.unwrap_or(Version::V7);
     if version == Version::V7 {
         for key in unknown_to_rwkv7(model) {
             faults.add(key, not_in_rwkv7(key));
         }
     }
-    let pre_ffn = model.pre_ffn.is_some_and(|pre_ffn| pre_ffn > 0);
     if pre_ffn && n_layer == 1 {
         let message = "`pre_ffn = 1` leaves a model of one layer without a time mix";
         faults.add("model.pre_ffn", Diagnostic::error("ST2115", message));
     }
-    Some(ModelPlan::Scratch {
-        version,
-        n_layer,
-        n_embd,
-        vocab_size: model.vocab_size.or(model.preset.map(|_| presets::VOCAB_SIZE)),
-        pre_ffn,
-        head_qk: model.head_qk.unwrap_or(0),
-    })
+    written
 }
 
 /// Compares what is written beside a preset with what the preset says.

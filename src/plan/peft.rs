@@ -138,7 +138,10 @@ fn state_start(
         StateInit::Zeros => StateStart::Zeros,
         StateInit::File => {
             let file = state.init_file.clone().unwrap_or_default();
-            if purpose == Purpose::Run && state.init_file.is_some() && !file.exists() {
+            if matches!(purpose, Purpose::Run | Purpose::Plan)
+                && state.init_file.is_some()
+                && !file.exists()
+            {
                 let message = format!("the state file `{}` does not exist", file.display());
                 let fault = Diagnostic::error("ST4001", message)
                     .help("relative paths start at the experiment file");

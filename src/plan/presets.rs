@@ -39,23 +39,29 @@ pub fn model_presets() -> Vec<ModelPreset> {
     let schema = config::schema();
     let names = schema["definitions"]["Model"]["properties"]["preset"]["enum"].as_array();
     let names = names.expect("`model.preset` is a choice");
-    names
-        .iter()
-        .map(|name| {
-            let preset = serde_json::from_value(name.clone()).expect("the choices are presets");
-            let Sizes { version, n_layer, n_embd } = sizes(preset);
-            let [layers, channels, vocabulary] = [n_layer, n_embd, VOCAB_SIZE].map(i64::from);
-            let shape = Shape::for_scratch(version, layers, channels, vocabulary);
-            ModelPreset {
-                name: name.as_str().expect("choices are words").to_owned(),
-                version,
-                n_layer,
-                n_embd,
-                vocab_size: VOCAB_SIZE,
-                parameters: shape.parameters(),
-            }
-        })
-        .collect()
+    let preset = |name: &serde_json::Value| {
+        model_preset(serde_json::from_value(name.clone()).expect("the choices are presets"))
+    };
+    names.iter().map(preset).collect()
+}
+
+/// What a preset stands for.
+///
+/// # Panics
+/// Never: presets are words.
+pub fn model_preset(preset: Preset) -> ModelPreset {
+    let name = serde_json::to_value(preset).expect("presets are words");
+    let Sizes { version, n_layer, n_embd } = sizes(preset);
+    let [layers, channels, vocabulary] = [n_layer, n_embd, VOCAB_SIZE].map(i64::from);
+    let shape = Shape::for_scratch(version, layers, channels, vocabulary);
+    ModelPreset {
+        name: name.as_str().expect("presets are words").to_owned(),
+        version,
+        n_layer,
+        n_embd,
+        vocab_size: VOCAB_SIZE,
+        parameters: shape.parameters(),
+    }
 }
 
 /// The sizes of a published model: the versions share their depths and widths.

@@ -14,7 +14,7 @@ Commands:
   check        Check an experiment file without running it
   explain      Explain a message code or a key of the experiment file
   config       Show, complete, shorten and compare the settings of experiment files
-  watch        See how a run is getting on, or check an experiment file on every save
+  watch        See how a run is getting on, or check and plan an experiment file on every save
   ctl          Ask a live run to save, sample, evaluate, stop, or become longer
   diff         Compare runs, down to the first step in which they part and the reason for it
   report       Write one HTML page about a run, or about several laid over each other

@@ -22,8 +22,10 @@ const TAPLO_CANNOT_KNOW: [&str; 3] =
 const TOMBI_CANNOT_KNOW: [&str; 1] = ["missing_everything.toml"];
 
 /// Codes of messages that follow from the text and the schema alone.
-const OF_THE_SCHEMA: [&str; 9] =
-    ["ST1000", "ST1001", "ST1002", "ST1003", "ST1005", "ST2001", "ST2002", "ST2003", "ST2101"];
+const OF_THE_SCHEMA: [&str; 10] = [
+    "ST1000", "ST1001", "ST1002", "ST1003", "ST1005", "ST1313", "ST2001", "ST2002", "ST2003",
+    "ST2101",
+];
 
 /// Where the two programs are, or why they are not there.
 struct Editors {
@@ -111,9 +113,51 @@ fn tombi(program: &Path, root: &Path, folder: &str) -> BTreeSet<String> {
     refused(&mut command, root, folder)
 }
 
+/// A file that leaves to the one that it extends what a file must say, with profiles that say even less.
+const CHILD: &str = "\
+#:schema ../schemas/experiment.schema.json
+extends = \"emoji-state.toml\"
+
+[schedule]
+lr_final = 0.1
+
+[profile.wide.peft]
+init = \"zeros\"
+
+[profile.short.train]
+epoch_count = 1
+
+[profile.adapter]
+name = \"emoji-lora\"
+peft = { type = \"lora\", rank = 8 }
+quant = { type = \"nf4\" }
+schedule = { lr_init = 1e-4, lr_final = 1e-5 }
+
+[profile.double.quant]
+double = true
+";
+/// A file that leaves the method and its rates to a recipe.
+const BY_RECIPE: &str = "\
+#:schema ../schemas/experiment.schema.json
+name = \"emoji-state\"
+recipe = \"state\"
+
+[data]
+data_file = \"../data/emoji-qa.jsonl\"
+
+[model]
+load_model = \"../models/tiny-chat.pth\"
+
+[schedule]
+warmup_steps = 5
+";
+
 #[test]
 fn every_example_is_clean_in_both() {
     let root = laid_out(&[&Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")]);
+    for (name, text) in [("child.toml", CHILD), ("by_recipe.toml", BY_RECIPE)] {
+        fs::write(root.path().join("configs").join(name), text).expect("written");
+    }
     let none = BTreeSet::new();
     // A fault shows that they look at all.
     let bad = fs::read_to_string(root.path().join("configs/emoji-state.toml")).expect("an example");

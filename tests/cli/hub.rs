@@ -255,7 +255,7 @@ warning[ST4021]: `hf://someone/small/models/base.pth` is not on this machine yet
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: `statetune run` fetches it",
+   = help: `check`, `plan` and `watch` fetch nothing; a command that computes with it does",
     );
     let output = hub.run(&case, &["run", "--offline", STATE], None);
     assert_eq!(
@@ -271,6 +271,41 @@ error[ST4020]: `hf://someone/small/models/base.pth` is not on this machine
     );
     assert_eq!(output.code, Some(21));
     assert_eq!(hub.asked(), Vec::<String>::new(), "the network was left alone");
+}
+
+#[test]
+fn a_plan_fetches_nothing_and_takes_the_shape_from_the_file() {
+    let hub = Hub::new(Manners::default());
+    let output = hub.run(&case(), &["plan", STATE], None);
+    assert_eq!(
+        output.stderr.trim_end(),
+        "\
+error[ST4020]: `hf://someone/small/models/base.pth` is not on this machine, and nothing says its shape
+  --> state.toml:10:14
+   |
+10 | load_model = \"hf://someone/small/models/base.pth\"
+   |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: a `preset` beside it says the shape: `preset = \"rwkv7-0.1b\"`
+   = help: `statetune run` fetches it"
+    );
+    assert_eq!(output.code, Some(21));
+    let sizes = "base.pth\"\nn_layer = 2\nn_embd = 64\nvocab_size = 4096";
+    let case = case().with(STATE, "base.pth\"", sizes);
+    let output = hub.run(&case, &["plan", STATE], None);
+    let of_file = "= note: its shape is taken from the preset, or from `n_layer` and `n_embd`";
+    assert!(output.stderr.contains("warning[ST4021]"), "{}", output.stderr);
+    assert!(output.stderr.contains(of_file), "{}", output.stderr);
+    let planned = output.is_done().stdout.clone();
+    assert!(planned.starts_with("tiny  x070 2 layers x 64, "), "{planned}");
+    assert!(planned.contains("\n  memory    "), "{planned}");
+    assert_eq!(hub.asked(), Vec::<String>::new(), "the network was left alone");
+    // Once it is here, its header counts.
+    hub.run(&case, &["run", STATE], None).is_done();
+    let asked = hub.asked();
+    let output = hub.run(&case, &["plan", STATE], None);
+    assert_eq!(output.is_done().stderr, "");
+    assert_eq!(hub.asked(), asked);
 }
 
 #[test]

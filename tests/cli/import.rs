@@ -1,5 +1,7 @@
 //! Scripts of other trainers become experiment files, and every option is accounted for.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use statetune::config::{Overrides, load};
 use statetune::import::{Fate, Imported, from_infctx, from_script};
@@ -75,8 +77,8 @@ ctx_len = 512
 micro_bsz = 1
 epoch_count = 5
 precision = \"bf16\"
-epoch_steps = 1000                # a saving interval here; there it also cut the data to so many batches
 grad_cp = true
+epoch_steps = 1000                # a saving interval here; there it also cut the data to so many batches
 op = \"auto\"                       # the fastest kernel of the device
 
 [hardware]
@@ -272,4 +274,221 @@ error[ST0402]: cannot import `data.jsonl`: no command in it trains a model: look
         2,
         "error[ST0401]: cannot read `nowhere.sh`: No such file or directory (os error 2)",
     );
+}
+
+/// Settings by key, as `config show` prints them.
+fn settings(case: &Case, file: &str) -> BTreeMap<String, Value> {
+    let output = case.statetune(&["config", "show", file, "--format", "json"]);
+    let shown: Value = serde_json::from_str(&output.is_done().stdout).expect("JSON");
+    let list = shown["settings"].as_array().expect("a list");
+    list.iter()
+        .map(|one| (one["key"].as_str().expect("a key").into(), one["value"].clone()))
+        .collect()
+}
+
+/// The script of an experiment, which must bring back each setting unless its comments name it.
+#[track_caller]
+fn there_and_back(case: &Case, file: &str) -> String {
+    let script =
+        case.statetune(&["config", "show", file, "--as", "rwkv-peft"]).is_done().stdout.clone();
+    let (_, comments) = script.split_once("\n# Not the same there:\n").unwrap_or((&script, ""));
+    // Paths were replaced for the comparison with expected texts.
+    let folder = case.path("");
+    let real = script.replace("CASE/", &folder.to_string_lossy());
+    let imported = from_script(&real, "x").expect("a training");
+    let lost = [Fate::NoEffect, Fate::Unsupported];
+    let lost: Vec<_> = imported.rows.iter().filter(|row| lost.contains(&row.fate)).collect();
+    assert!(lost.is_empty(), "{file}: {lost:#?}\n{script}");
+    case.write("back.toml", &imported.toml);
+    let back = settings(case, "back.toml");
+    // The preset stands as its sizes, the description at the head.
+    let elsewhere = ["model.preset", "description"];
+    for (key, value) in settings(case, file) {
+        let same = match (&value, back.get(&key)) {
+            (Value::Number(a), Some(Value::Number(b))) => a.as_f64() == b.as_f64(),
+            (value, other) => other == Some(value),
+        };
+        let is_named = comments.contains(key.as_str()) || elsewhere.contains(&&*key);
+        assert!(same || is_named, "{file}: {key} = {value}, and {:?}\n{script}", back.get(&key));
+    }
+    script
+}
+
+const LORA: &str = "\
+type = \"lora\"
+rank = 16
+alpha = 24.0
+dropout = 0.01
+train_parts = [\"ln\"]
+";
+const DISHA: &str = "type = \"bone\"\nmode = \"bat\"\nrank = 32\n";
+const PISSA: &str = "type = \"pissa\"\nrank = 8\nsvd_niter = 2\n\n[quant]\ntype = \"nf4\"\n";
+
+#[test]
+fn the_script_of_an_experiment_brings_its_settings_back() {
+    let case = Case::new();
+    let root = env!("CARGO_MANIFEST_DIR");
+    let configs = std::fs::read_dir(format!("{root}/configs")).expect("the examples");
+    for config in configs {
+        let path = config.expect("an example").path();
+        there_and_back(&case, path.to_str().expect("UTF-8"));
+    }
+    let method = "type = \"state\"\n";
+    let variants = [
+        ("state", method, ""),
+        (
+            "lora",
+            LORA,
+            "--peft lora \\\n  --lora_config '{\"lora_load\":\"\",\"lora_r\":16,\"lora_alpha\":24.0,\"lora_dropout\":0.01}' \\\n  --train_parts ln \\\n",
+        ),
+        (
+            "disha",
+            DISHA,
+            "--peft disha \\\n  --disha_config '{\"load\":\"\",\"mode\":\"bat\",\"r\":32}' \\\n  --train_parts '[]' \\\n",
+        ),
+        (
+            "pissa",
+            PISSA,
+            "--pissa_config '{\"pissa_load\":\"\",\"pissa_init\":\"\",\"pissa_r\":8,\"svd_niter\":2}'",
+        ),
+    ];
+    for (name, table, flags) in variants {
+        let text = case.read(crate::case::STATE).replace(method, table);
+        let file = format!("{name}.toml");
+        case.write(&file, text);
+        let script = there_and_back(&case, &file);
+        assert!(script.contains(flags), "{script}");
+    }
+}
+
+#[test]
+fn the_script_of_a_state() {
+    let case = Case::new()
+        .with(
+            crate::case::STATE,
+            "name = \"tiny\"",
+            "name = \"tiny\"\ndescription = \"it's $HOME\"",
+        )
+        .with(crate::case::STATE, "[train]\n", "[train]\naccumulate_grad_batches = 3\n");
+    let script = there_and_back(&case, crate::case::STATE);
+    let expected = "\
+#!/bin/sh
+# tiny: it's $HOME
+# Written from state.toml by `statetune config show --as rwkv-peft`. It is run in RWKV-PEFT's folder.
+# `make_data.py` is that of RWKV-LM; it writes into the folder it runs in.
+set -e
+python make_data.py CASE/data.jsonl 1 64
+python train.py \\
+  --load_model CASE/base.pth \\
+  --proj_dir out/tiny \\
+  --my_testing x070 \\
+  --vocab_size 4096 \\
+  --n_layer 2 \\
+  --n_embd 64 \\
+  --data_file data \\
+  --data_type binidx \\
+  --loss_mask pad \\
+  --epoch_steps 6 \\
+  --lr_schedule cos \\
+  --warmup_steps 1 \\
+  --train_type state \\
+  --dataload pad \\
+  --ctx_len 64 \\
+  --micro_bsz 4 \\
+  --accumulate_grad_batches 3 \\
+  --epoch_count 2 \\
+  --epoch_save 1 \\
+  --lr_init 1.0 \\
+  --lr_final 0.01 \\
+  --beta1 0.9 \\
+  --beta2 0.99 \\
+  --adam_eps 1e-8 \\
+  --weight_decay 0.0 \\
+  --accelerator cpu \\
+  --precision fp32 \\
+  --grad_cp 0 \\
+  --random_seed 42 \\
+  --devices 1 \\
+  --strategy deepspeed_stage_1
+
+# Not the same there:
+#   model.tokenizer = \"CASE/vocab.txt\": it tokenises with the World vocabulary alone: `statetune data export FILE --to binidx` writes a pair
+#   data.val_split = 0.2: nothing is held out there: all documents are learned
+#   data.loss_mask = \"assistant\": there is no such mask, the script learns all tokens of a document; the nearest, `--loss_mask qa`, fails in newer releases
+#   train.epoch_steps = 2: micro-steps there, and the data is cut to so many batches
+#   train.l2wrap = 0.0: every row adds 1e-4 of its largest logit squared there
+#   train.precision = \"fp32\": its CUDA kernels compute in bf16 alone
+#   schedule.warmup_steps = 1: releases of 2024 do not warm up with a cosine
+#   log.every_steps: there is nothing like it
+";
+    assert_eq!(script, expected);
+    // A shell reads it as one.
+    let checked = std::process::Command::new("sh").args(["-n", "-c", &script]).status();
+    assert!(checked.expect("a shell").success());
+}
+
+#[test]
+fn what_the_other_trainer_cannot_do_is_named() {
+    let case = Case::new();
+    let method = "type = \"state\"\n";
+    let state = case.read(crate::case::STATE);
+    for (name, old, new, expected) in [
+        (
+            "prompt",
+            method,
+            "type = \"state\"\ninit = \"prompt\"\ninit_prompt = \"Hi\"\n",
+            "#   peft.init = \"prompt\": states begin at zero there, unless the weights hold one\n",
+        ),
+        (
+            "fp8",
+            method,
+            "type = \"state\"\n\n[quant]\ntype = \"fp8\"\n",
+            "#   quant.type = \"fp8\": it rounds activations too, without scales, and fails with newer PyTorch\n",
+        ),
+        (
+            "pack",
+            "loss_mask = \"assistant\"\n",
+            "dataload = \"pack\"\n",
+            "#   data.dataload = \"pack\": every document has a row of its own there (`pad`)\n",
+        ),
+        (
+            "wsd",
+            "lr_init = 1.0\n",
+            "lr_init = 1.0\nlr_schedule = \"wsd\"\n",
+            "#   schedule.lr_schedule = \"wsd\": its `wsd` is a warm-up and a cosine to 0; the script takes the cosine\n",
+        ),
+        (
+            "adapter",
+            method,
+            "type = \"miss\"\ntargets = [\"att.key\"]\nstate = true\ntrain_parts = [\"time\"]\n",
+            "#   peft.type = \"miss\": the same method is called disha there\n\
+          #   peft.train_parts = [\"time\"]: there these are parts of names: `low_rank` is in none, `att` and `ffn` in all of a mix, and `time` in none of RWKV-7\n\
+          #   peft.state = true: it trains either an adapter or a state\n\
+          #   peft.targets = [\"att.key\"]: every linear layer gets an adapter there\n",
+        ),
+        (
+            "source",
+            "data_file = \"data.jsonl\"\n",
+            "repeat = 2\nlimit = 3\nwalk = \"magic_prime\"\ndataload = \"get\"\nsource = [{ data_file = \"data.jsonl\" }]\n",
+            "one file there: `statetune data export FILE --to binidx` writes one pair of all\n",
+        ),
+        (
+            "sft",
+            "data_file = \"data.jsonl\"\n",
+            "data_file = \"data.jsonl\"\nsft_field = [\"q\", \"the answer\"]\n",
+            "it writes them in Alpaca's words, whatever the template, and ends answers with \\x17\n",
+        ),
+        (
+            "plain",
+            "data_file = \"data.jsonl\"\n",
+            "data_file = \"data.jsonl\"\nend_of_doc = false\n",
+            "  --data_type jsonl",
+        ),
+    ] {
+        assert!(state.contains(old), "{old}");
+        let file = format!("{name}.toml");
+        case.write(&file, state.replace(old, new));
+        let script = there_and_back(&case, &file);
+        assert!(script.contains(expected), "{name}\n{script}");
+    }
 }

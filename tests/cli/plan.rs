@@ -1,5 +1,6 @@
 //! `plan`: what a run would do and need, and a run that is refused because it does not fit.
 
+use regex::Regex;
 use serde_json::Value;
 
 use crate::case::{Case, STATE};
@@ -17,6 +18,8 @@ fn a_plan_says_what_a_run_would_do() {
 
     let output = case.statetune(&["plan", STATE, "--prepare"]);
     output.is_done();
+    let headline = Regex::new("^tiny  x070 2 layers x 64, [0-9,]+ parameters  state  fp32\n");
+    assert!(headline.expect("an expression").is_match(&output.stdout), "{}", output.stdout);
     for line in [
         "  trains    8,192 numbers, ",
         "  data      16 documents, 4 held out, 16 samples in a pass\n",
@@ -30,6 +33,16 @@ fn a_plan_says_what_a_run_would_do() {
         assert!(output.stdout.contains(line), "{line:?} in {}", output.stdout);
     }
     assert_eq!(case.list("runs"), [".cache"]);
+}
+
+#[test]
+fn packed_weights_stand_in_the_first_line_of_a_plan() {
+    let case = Case::new().with(STATE, "[log]", "[quant]\ntype = \"int8\"\n\n[log]");
+    let planned = case.statetune(&["plan", STATE]).is_done().stdout.clone();
+    assert!(
+        planned.lines().next().is_some_and(|line| line.ends_with("  state  int8  fp32")),
+        "{planned}"
+    );
 }
 
 #[test]
@@ -82,8 +95,14 @@ fn a_proposal_is_written_into_the_file() {
     assert_eq!(output.code, Some(22), "{output:?}");
     assert!(output.stderr.starts_with("error[ST5001]: this run needs about "), "{output:?}");
 
+    let written = case.read(STATE);
     case.statetune(&["plan", STATE, "--memory", &memory, "--apply", "B"]).is_done();
     let text = case.read(STATE);
+    let comments = |text: &str| {
+        let lines = text.lines().filter_map(|line| Some(line.split_once('#')?.1.to_owned()));
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(comments(&text), comments(&written));
     assert!(text.contains("micro_bsz = ") && text.contains("  # samples\n"), "{text}");
     assert!(needed(&case) < before);
     let output = case.statetune(&["plan", STATE, "--memory", &memory, "--apply", "Z"]);

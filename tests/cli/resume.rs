@@ -91,6 +91,37 @@ fn a_longer_run_goes_on_with_rates_planned_anew() {
 }
 
 #[test]
+fn settings_in_json_and_defaults_may_take_the_place_of_the_run_s() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run();
+    let arguments = [
+        "resume",
+        "latest",
+        "--set",
+        "train.epoch_count=4",
+        "--set-json",
+        "train.epoch_count=3",
+        "--set-json",
+        "log.sinks=[\"jsonl\"]",
+        "--unset",
+        "log.every_steps",
+    ];
+    case.statetune(&arguments).is_done();
+    let resolved = case.read(run.join("resolved.toml"));
+    for line in [
+        "epoch_count = 3  # --set\n",
+        "sinks = [\"jsonl\"]  # --set\n",
+        "every_steps = 10  # default\n",
+    ] {
+        assert!(resolved.contains(line), "{line:?} in {resolved}");
+    }
+    // What the steps depend on is refused as with `--set`.
+    let refused = case.statetune(&["resume", "latest", "--unset", "train.micro_bsz"]);
+    assert_eq!(refused.code, Some(27), "{refused:?}");
+}
+
+#[test]
 fn a_run_of_other_settings_is_no_continuation() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();

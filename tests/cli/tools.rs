@@ -107,9 +107,13 @@ error[ST0124]: there is no preset `rwkv8`
 #[test]
 fn completions_manual_and_version() {
     let case = Case::new();
-    for shell in ["bash", "zsh", "fish"] {
+    for (shell, binds) in [
+        ("bash", "complete -o nospace -o bashdefault -F _clap_complete_statetune statetune"),
+        ("zsh", "compdef _clap_dynamic_completer_statetune statetune"),
+        ("fish", "complete --keep-order --exclusive --command statetune"),
+    ] {
         let script = case.statetune(&["completions", shell]);
-        assert!(script.is_done().stdout.contains("resume"), "{shell}");
+        assert!(script.is_done().stdout.contains(binds), "{shell}: {}", script.stdout);
     }
     case.statetune(&["man", "pages"]).succeeds("", "");
     let pages = case.list("pages");
@@ -119,6 +123,70 @@ fn completions_manual_and_version() {
     assert!(case.read("pages/statetune-run.1").contains("Run an experiment"));
     let version = format!("statetune {}\nlibtorch 2.11.0", env!("CARGO_PKG_VERSION"));
     case.statetune(&["version"]).succeeds(&version, "");
+}
+
+/// What a shell is offered for the last of these words, by the way of bash.
+fn offered(case: &Case, words: &[&str]) -> Vec<String> {
+    let index = (words.len() - 1).to_string();
+    let asked =
+        [("COMPLETE", "bash"), ("_CLAP_IFS", "\n"), ("_CLAP_COMPLETE_INDEX", index.as_str())];
+    let output = case.statetune_with(&[&["--"], words].concat(), &asked);
+    output.is_done().stdout.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_shell_is_offered_what_there_is() {
+    let case = Case::new()
+        .having("runs/2026-11-24-emoji-state-k3f9/experiment.toml", "")
+        .having("more/2026-11-25-emoji-lora-b7q2/experiment.toml", "")
+        .with(STATE, "[log]", "[profile.smoke.log]\nevery_steps = 2\n[profile.small]\n[log]");
+    let offered = |words: &[&str]| offered(&case, &[&["statetune"], words].concat());
+    assert_eq!(offered(&["comp"]), ["completions"]);
+    assert_eq!(offered(&["verify", "--fr"]), [""; 0]);
+    // Runs, in the folder that the command line names, and files where they may stand too.
+    assert_eq!(offered(&["resume", ""])[..3], ["latest", "k3f9", "emoji-state"]);
+    assert_eq!(offered(&["resume", "--runs-dir", "more", "b"]), ["b7q2"]);
+    assert_eq!(offered(&["resume", "--runs-dir=more", "em"]), ["emoji-lora"]);
+    assert_eq!(offered(&["config", "show", "sta"]), [STATE]);
+    assert_eq!(offered(&["config", "show", "k"]), ["k3f9"]);
+    // Keys, and the words that a value may be.
+    let set = |word| offered(&["run", STATE, "--set", word]);
+    assert_eq!(set("schedule.lr_i"), ["schedule.lr_init="]);
+    assert_eq!(set("optimizer.type="), ["optimizer.type=adam"]);
+    assert_eq!(set("train.precision=f"), ["train.precision=fp32", "train.precision=fp16"]);
+    assert_eq!(set("train.ctx_len="), [""; 0]);
+    assert_eq!(
+        set("sched"),
+        ["lr_schedule", "lr_init", "lr_final", "warmup_steps", "decay_share"]
+            .map(|key| format!("schedule.{key}="))
+    );
+    assert_eq!(offered(&["check", STATE, "--set-json", "sample.pr"])[0], "sample.prompts=");
+    assert_eq!(offered(&["plan", STATE, "--unset", "peft.ra"]), ["peft.rank"]);
+    assert_eq!(offered(&["run", STATE, "-p", ""]), ["smoke", "small"]);
+    assert_eq!(offered(&["run", STATE, "--profile", "sm"]), ["smoke", "small"]);
+}
+
+/// The script that `completions` prints, in a bash that completes a line.
+#[test]
+fn a_bash_completes_with_the_script() {
+    let case = Case::new().having("runs/2026-11-24-emoji-state-k3f9/experiment.toml", "");
+    let programs = std::path::Path::new(env!("CARGO_BIN_EXE_statetune")).parent();
+    let path = format!(
+        "{}:{}",
+        programs.expect("a folder").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let script = "source <(statetune completions bash)\n\
+        COMP_WORDS=(statetune resume k) COMP_CWORD=2 COMP_TYPE=9\n\
+        _clap_complete_statetune statetune k resume\n\
+        echo \"${COMPREPLY[@]}\"";
+    let mut bash = std::process::Command::new("bash");
+    bash.current_dir(case.path("")).env("PATH", path).args(["-c", script]);
+    let output = match bash.output() {
+        Ok(output) => output,
+        Err(error) => return println!("skipped: no bash: {error}"),
+    };
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "k3f9", "{output:?}");
 }
 
 #[test]

@@ -298,3 +298,75 @@ error[ST6096]: the terminal cannot be drawn on
     );
     assert_eq!(terminal.ends(), Some(70));
 }
+
+/// Of a plan only what is another one now is told, after a save in place and after one by a rename.
+#[test]
+fn the_plan_of_an_experiment_file_on_every_save() {
+    let case = Case::new();
+    case.statetune(&["plan", STATE, "--prepare"]).is_done();
+    let mut child = program()
+        .current_dir(case.path(""))
+        .args(["watch", STATE])
+        .stdout(fs::File::create(case.path("told.txt")).expect("a file"))
+        .spawn()
+        .expect("the program starts");
+    let told = || {
+        let told = case.read("told.txt");
+        let told =
+            Regex::new(r"\d\d:\d\d:\d\d").expect("valid").replace_all(&told, "TIME").into_owned();
+        Regex::new(r"[\d.]+ (MiB|GiB)").expect("valid").replace_all(&told, "SIZE").into_owned()
+    };
+    let good = case.read(STATE);
+    wait_until(|| told() == "state.toml: valid\n");
+    case.write(STATE, good.replace("micro_bsz = 4", "micro_bsz = 400"));
+    wait_until(|| told().contains("train.micro_bsz: 4 -> 400\n"));
+    // Faults in between are no other plan.
+    case.write(STATE, good.replace("micro_bsz", "micro_bzs"));
+    wait_until(|| told().ends_with("\nstate.toml: not valid\n"));
+    case.write(
+        "new.toml",
+        good.replace("micro_bsz = 4", "micro_bsz = 400")
+            .replace("epoch_count = 2", "epoch_count = 4"),
+    );
+    fs::rename(case.path("new.toml"), case.path(STATE)).expect("renamed");
+    wait_until(|| told().ends_with("\nstate.toml: valid\n"));
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+    let told = told();
+    let plan = [
+        "coverage: ",
+        "memory: ",
+        "rate: ",
+        "saves: ",
+        "fits: ",
+        "data: ",
+        "time: ",
+        "learning: ",
+        "device: ",
+        "trains: ",
+    ];
+    let of_plan: Vec<&str> =
+        told.lines().filter(|line| plan.iter().any(|start| line.starts_with(start))).collect();
+    let coverage = |steps, micro_bsz, samples, times| {
+        format!(
+            "{steps} steps x {micro_bsz} = {samples} samples: 100 % of 16 copies, each document {times} times"
+        )
+    };
+    let [first, second, third] = [
+        coverage(4, 4, "16", "1.00"),
+        coverage(4, 400, "1,600", "100.00"),
+        coverage(8, 400, "3,200", "200.00"),
+    ];
+    let sizes = "checkpoints of 0.1 MB, keeps";
+    assert_eq!(
+        of_plan,
+        [
+            format!("coverage: {first} -> {second}").as_str(),
+            "memory: SIZE -> SIZE",
+            format!("coverage: {second} -> {third}").as_str(),
+            "rate: cos, 1 steps of warmup  .@+: -> cos, 1 steps of warmup  .@#*+-:.",
+            format!("saves: 2 {sizes} 2; exports of 0.0 MB; 0.3 MB on disk -> 4 {sizes} 3; exports of 0.0 MB; 0.4 MB on disk").as_str(),
+        ],
+        "{told}"
+    );
+}

@@ -1,4 +1,4 @@
-//! An experiment file that is checked again on every save: only what changed is told.
+//! An experiment file that is checked and planned again on every save: only what changed is told.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,12 +7,15 @@ use chrono::Local;
 
 use super::Changes;
 use super::cannot_watch;
-use crate::cli::{Color, ExperimentArgs, runs_dir, say};
-use crate::config::{Config, ConfigError, load};
+use crate::cli::forecast_lines::facts;
+use crate::cli::{Color, ExperimentArgs, say};
+use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::ExitCode;
-use crate::kernels::find_driver;
-use crate::plan::{Purpose, changes, resolve};
+use crate::forecast::Forecast;
+use crate::kernels::find_gpu;
+use crate::pipeline::Outlook;
+use crate::plan::{Purpose, changes};
 
 /// As long as a wait may be; nothing happens when it is over.
 const LONG: Duration = Duration::from_secs(3600);
@@ -23,6 +26,8 @@ struct Verdict {
     messages: Vec<Diagnostic>,
     /// The settings, when the file is valid.
     settings: Option<Config>,
+    /// What is expected of the run, by subject; of a file that is not valid, what was before.
+    expected: Vec<(&'static str, String)>,
 }
 
 /// Checks the file now and, unless it is to be done once, after every save, until somebody ends it.
@@ -49,22 +54,48 @@ pub(super) fn watch(file: &Path, args: &ExperimentArgs, once: bool, color: Color
         if !changed.iter().any(|path| path.file_name() == file.file_name()) {
             continue;
         }
-        let now = check(file, args);
+        let mut now = check(file, args);
+        if now.settings.is_none() {
+            now.expected.clone_from(&verdict.expected);
+        }
         tell_changes(file, &verdict, &now, color);
         verdict = now;
     }
 }
 
 fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
-    let refused = |messages| Verdict { messages, settings: None };
-    let loaded = match load(file, &args.overrides()) {
-        Ok(loaded) => loaded,
-        Err(ConfigError { diagnostics, .. }) => return refused(diagnostics),
+    let plan = match args.try_plan(find_gpu, file, Purpose::Plan) {
+        Ok(plan) => plan,
+        Err(messages) => return Verdict { messages, settings: None, expected: Vec::new() },
     };
-    match resolve(loaded, Purpose::Run, runs_dir(args.runs_dir.as_deref(), file), find_driver) {
-        Ok(plan) => Verdict { settings: Some(plan.config().clone()), messages: plan.warnings },
-        Err(messages) => refused(messages),
-    }
+    let mut messages = plan.warnings.clone();
+    let expected = match Outlook::new(&plan, false) {
+        Ok(outlook) => {
+            messages.extend(outlook.warning());
+            expected(&outlook, file)
+        }
+        Err(error) => {
+            messages.push(error.diagnostic());
+            Vec::new()
+        }
+    };
+    Verdict { messages, settings: Some(plan.config().clone()), expected }
+}
+
+/// What `statetune plan` says, each subject in a line. Memory that is free comes and goes with other programs: told
+/// is only whether it is enough.
+fn expected(outlook: &Outlook<'_>, file: &Path) -> Vec<(&'static str, String)> {
+    let forecast = Forecast { available_bytes: None, ..outlook.forecast(None) };
+    let mut lines = facts(&forecast, None);
+    lines.retain(|(subject, _)| !matches!(*subject, "" | "origin"));
+    let fits = match outlook.refusal(None) {
+        Some(_) => {
+            format!("no: `statetune plan {} --fit` proposes settings that do", file.display())
+        }
+        None => "yes".to_string(),
+    };
+    lines.push(("fits", fits));
+    lines
 }
 
 impl Verdict {
@@ -83,7 +114,7 @@ impl Verdict {
     }
 }
 
-/// Tells which messages are gone, which are new, and which settings have other values.
+/// Tells which messages are gone, which are new, which settings have other values, and what of the plan is another.
 fn tell_changes(file: &Path, before: &Verdict, now: &Verdict, color: Color) {
     let mut lines = Vec::new();
     // A message that only moved with its line is the same.
@@ -102,6 +133,10 @@ fn tell_changes(file: &Path, before: &Verdict, now: &Verdict, color: Color) {
     if let (Some(was), Some(is)) = (&before.settings, &now.settings) {
         let changed = changes(was, is).into_iter();
         lines.extend(changed.map(|one| format!("{}: {} -> {}", one.key, one.was, one.now)));
+    }
+    for (subject, is) in &now.expected {
+        let was = before.expected.iter().find(|(other, was)| other == subject && was != is);
+        lines.extend(was.map(|(_, was)| format!("{subject}: {was} -> {is}")));
     }
     if before.word() != now.word() {
         lines.push(format!("{}: {}", file.display(), now.word()));

@@ -1,4 +1,4 @@
-//! `statetune watch`: a run seen from another terminal, or an experiment file checked on every save.
+//! `statetune watch`: a run seen from another terminal, or an experiment file checked and planned on every save.
 
 mod changes;
 mod experiment;
@@ -22,7 +22,7 @@ use view::Watched;
 #[derive(Args, Debug)]
 pub(super) struct WatchArgs {
     /// A run (`latest`, its name, its four letters, or its path), or an experiment file, which is checked
-    /// again whenever it is saved.
+    /// and planned again whenever it is saved.
     #[arg(value_name = "RUN|FILE", default_value = "latest")]
     name: String,
     /// Tell how it stands now, and end.
@@ -35,11 +35,20 @@ pub(super) struct WatchArgs {
     experiment: ExperimentArgs,
 }
 
-pub(super) fn watch(args: &WatchArgs, color: Color) -> ExitCode {
-    let file = Path::new(&args.name);
-    if file.extension().is_some_and(|ending| ending == "toml") {
-        return experiment::watch(file, &args.experiment, args.once, color);
+impl WatchArgs {
+    /// Whether an experiment file is watched, and no run.
+    pub(super) fn is_about_a_file(&self) -> bool {
+        Path::new(&self.name).extension().is_some_and(|ending| ending == "toml")
     }
+}
+
+/// Watches an experiment file. What is expected of its run takes libtorch to know.
+pub(super) fn watch_file(args: &WatchArgs, color: Color) -> ExitCode {
+    experiment::watch(Path::new(&args.name), &args.experiment, args.once, color)
+}
+
+/// Watches a run.
+pub(super) fn watch(args: &WatchArgs, color: Color) -> ExitCode {
     let default = PathBuf::from("runs");
     let runs_dir = args.experiment.runs_dir.as_ref().unwrap_or(&default);
     let run = match find_run(runs_dir, &args.name) {

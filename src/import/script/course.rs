@@ -20,12 +20,6 @@ impl Import {
             };
             self.set(&flag, "train.epoch_steps", (micro_steps / accumulated).max(1), why);
         }
-        if let Some(flag) = self.take("epoch_save") {
-            match flag.text().parse::<i64>() {
-                Ok(every) if every > 0 => self.set(&flag, "checkpoint.epoch_save", every, ""),
-                _ => self.row(&flag, Fate::Changed, "", "the end is always saved"),
-            }
-        }
         if let Some(flag) = self.take("epoch_begin") {
             match flag.text() {
                 "0" => self.row(&flag, Fate::Mapped, "", "0 is what is assumed"),
@@ -60,20 +54,6 @@ impl Import {
                 }
                 _ => self.row(&flag, Fate::Unsupported, "", "the end is given by epoch_count"),
             }
-        }
-        if let Some(flag) = self.take("random_seed") {
-            match flag.text().parse::<i64>() {
-                Ok(seed) if seed >= 0 => self.set(&flag, "train.random_seed", seed, ""),
-                _ => self.row(
-                    &flag,
-                    Fate::Changed,
-                    "",
-                    "a run always has a seed, 42 where none is given",
-                ),
-            }
-        }
-        if let Some(flag) = self.take("grad_cp") {
-            self.set(&flag, "train.grad_cp", flag.text() == "1", "");
         }
     }
 

@@ -40,7 +40,13 @@ impl Import {
                         "questions and answers are read from JSONL",
                     );
                 }
-                Some(flag) => self.set(&flag, "data.data_type", flag.text(), ""),
+                Some(flag) => {
+                    if flag.text() == "jsonl" {
+                        let why = "the original closes no document that it reads from JSONL";
+                        self.draft.set("data.end_of_doc", false, why);
+                    }
+                    self.set(&flag, "data.data_type", flag.text(), "");
+                }
                 None => {}
             }
         }

@@ -4,7 +4,8 @@ use serde_json::Value as Json;
 use toml_edit::Value;
 
 use super::flag::Flag;
-use super::{Fate, Import, Kind, Word};
+use super::table::{ADAPTERS, PARTS, TRAIN_PARTS};
+use super::{Fate, Import, Word};
 
 impl Import {
     pub(super) fn method(&mut self) {
@@ -15,7 +16,7 @@ impl Import {
         match (method.as_str(), &peft) {
             ("none", _) if tunes_state => self.draft.set("peft.type", "state", ""),
             ("none", _) => self.draft.set("peft.type", "full", ""),
-            ("lora" | "pissa" | "disha" | "miss" | "bone", Some(_)) => {
+            (known, Some(_)) if ADAPTERS.contains(&known) => {
                 self.draft.set("peft.type", method.as_str(), "");
             }
             (_, Some(flag)) => {
@@ -35,7 +36,7 @@ impl Import {
         }
         let is_adapter = !matches!(method.as_str(), "none");
         if let Some(flag) = &peft
-            && matches!(method.as_str(), "none" | "lora" | "pissa" | "disha" | "miss" | "bone")
+            && (method == "none" || ADAPTERS.contains(&method.as_str()))
         {
             let chosen = self.draft.get("peft.type").and_then(Value::as_str).unwrap_or_default();
             let becomes = format!("peft.type = \"{chosen}\"");
@@ -61,9 +62,9 @@ impl Import {
         if let Some(flag) = self.take("chunk_ctx") {
             self.row(&flag, Fate::Unsupported, "", "a sample is not cut into chunks");
         }
-        for name in ["lora_config", "pissa_config", "disha_config", "bone_config", "miss_config"] {
-            if let Some(flag) = self.take(name) {
-                let is_used = name.starts_with(method.as_str());
+        for method_of_it in ADAPTERS {
+            if let Some(flag) = self.take(&format!("{method_of_it}_config")) {
+                let is_used = method == *method_of_it;
                 self.adapter(&flag, is_used);
             }
         }
@@ -96,27 +97,22 @@ impl Import {
                 name: format!("{}.{name}", flag.name),
                 values: vec![Word { line: flag.line, text: written.clone(), is_open: false }],
             };
-            let (key, kind) = match name.as_str() {
-                "r" | "lora_r" | "pissa_r" | "bone_r" | "disha_r" => ("peft.rank", Kind::Integer),
-                "alpha" | "lora_alpha" => ("peft.alpha", Kind::Number),
-                "dropout" | "lora_dropout" => ("peft.dropout", Kind::Number),
-                "svd_niter" => ("peft.svd_niter", Kind::Integer),
-                "mode" | "bone_mode" | "disha_mode" if matches!(&*written, "bone" | "bat") => {
-                    ("peft.mode", Kind::Text)
-                }
-                _ if written.is_empty() => {
-                    self.row(&part, Fate::Mapped, "", "nothing is loaded");
-                    continue;
-                }
-                _ if name.ends_with("load") || name.ends_with("init") => {
-                    let why = "`statetune run --from RUN` begins with what a run has learned";
-                    self.row(&part, Fate::Unsupported, "", why);
-                    continue;
-                }
-                _ => {
-                    self.row(&part, Fate::Unsupported, "", "there is nothing like it here");
-                    continue;
-                }
+            let known = PARTS.iter().find(|(part, ..)| *part == name);
+            // What else `mode` may say asks for no adapter at all.
+            let known = known.filter(|(_, key, ..)| {
+                *key != "peft.mode" || matches!(written.as_str(), "bone" | "bat")
+            });
+            let Some(&(_, key, kind, _)) = known else {
+                let (fate, why) = match name.as_str() {
+                    _ if written.is_empty() => (Fate::Mapped, "nothing is loaded"),
+                    name if name.ends_with("load") || name.ends_with("init") => (
+                        Fate::Unsupported,
+                        "`statetune run --from RUN` begins with what a run has learned",
+                    ),
+                    _ => (Fate::Unsupported, "there is nothing like it here"),
+                };
+                self.row(&part, fate, "", why);
+                continue;
             };
             if let Some(value) = self.value(&part, kind) {
                 self.set(&part, key, value, "");
@@ -129,15 +125,14 @@ impl Import {
         let Some(flag) = self.take("train_parts") else { return };
         let words: Vec<String> = serde_json::from_str(flag.text())
             .unwrap_or_else(|_| flag.values.iter().map(|word| word.text.clone()).collect());
-        let known = ["emb", "head", "ln", "time", "low_rank", "att", "ffn"];
         let method = self.draft.get("peft.type").and_then(Value::as_str).unwrap_or_default();
         if method == "state" {
             self.row(&flag, Fate::NoEffect, "", "a state alone is trained");
-        } else if words.iter().all(|word| known.contains(&word.as_str())) {
+        } else if words.iter().all(|word| TRAIN_PARTS.contains(&word.as_str())) {
             let parts: toml_edit::Array = words.iter().map(String::as_str).collect();
             self.set(&flag, "peft.train_parts", parts, "");
         } else {
-            let why = format!("groups are {}", known.join(", "));
+            let why = format!("groups are {}", TRAIN_PARTS.join(", "));
             self.row(&flag, Fate::Unsupported, "", &why);
         }
     }

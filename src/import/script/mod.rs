@@ -4,94 +4,19 @@ mod course;
 mod data;
 mod flag;
 mod method;
+mod table;
+mod write;
 
 use std::collections::HashMap;
 
 use toml_edit::Value;
 
 use flag::{Flag, MakeData, flags, is_program, make_data};
+use table::{DEAD, DEFAULTS, ELSEWHERE, Kind, OF_RWKV_LM, SAME};
+pub(super) use write::export;
 
 use super::shell::{Word, commands};
 use super::{Draft, Fate, ImportError, Imported, Row, experiment_name, finish};
-
-/// How a value is written.
-#[derive(Clone, Copy)]
-enum Kind {
-    Integer,
-    Number,
-    Text,
-}
-
-/// Flags that mean the same here.
-const SAME: &[(&str, &str, Kind)] = &[
-    ("dataload", "data.dataload", Kind::Text),
-    ("loss_mask", "data.loss_mask", Kind::Text),
-    ("n_layer", "model.n_layer", Kind::Integer),
-    ("n_embd", "model.n_embd", Kind::Integer),
-    ("ctx_len", "train.ctx_len", Kind::Integer),
-    ("micro_bsz", "train.micro_bsz", Kind::Integer),
-    ("accumulate_grad_batches", "train.accumulate_grad_batches", Kind::Integer),
-    ("epoch_count", "train.epoch_count", Kind::Integer),
-    ("precision", "train.precision", Kind::Text),
-    ("accelerator", "hardware.accelerator", Kind::Text),
-    ("beta1", "optimizer.beta1", Kind::Number),
-    ("beta2", "optimizer.beta2", Kind::Number),
-    ("adam_eps", "optimizer.adam_eps", Kind::Number),
-    ("weight_decay", "optimizer.weight_decay", Kind::Number),
-    ("grad_clip", "optimizer.gradient_clip_val", Kind::Number),
-    ("gradient_clip_val", "optimizer.gradient_clip_val", Kind::Number),
-    ("lr_init", "schedule.lr_init", Kind::Number),
-    ("lr_final", "schedule.lr_final", Kind::Number),
-];
-
-/// What the original assumes where its script is silent and this program would assume something else.
-const DEFAULTS: &[(&str, &str, &str)] = &[
-    ("ctx_len", "train.ctx_len", "1024"),
-    ("micro_bsz", "train.micro_bsz", "12"),
-    ("epoch_steps", "train.epoch_steps", "1000"),
-    ("epoch_count", "train.epoch_count", "500"),
-    ("precision", "train.precision", "\"fp16\""),
-    ("lr_init", "schedule.lr_init", "6e-4"),
-    ("lr_final", "schedule.lr_final", "1e-5"),
-];
-
-/// Flags that the original reads and never uses, or that change how it computes and not what.
-const DEAD: &[&str] = &[
-    "dim_att",
-    "dim_ffn",
-    "dropout",
-    "ds_bucket_mb",
-    "fla",
-    "fused_kernel",
-    "head_size_a",
-    "head_size_divisor",
-    "load_partial",
-    "my_att_shift",
-    "my_exit",
-    "my_ffn_shift",
-    "my_pile_edecay",
-    "my_pile_version",
-    "my_pos_emb",
-    "my_qa_mask",
-    "my_random_steps",
-    "my_sample_len",
-    "tiny_att_dim",
-    "tiny_att_layer",
-    "tiny_att_downscale",
-    "enable_progress_bar",
-    "avg_loss",
-    "my_img_bit",
-    "my_img_clip",
-    "my_img_encoder",
-    "my_img_l1_scale",
-    "my_img_noise_scale",
-    "my_img_size",
-    "my_img_version",
-    "compile",
-];
-
-/// Flags of RWKV-LM alone, whose schedule is another one.
-const OF_RWKV_LM: &[&str] = &["train_stage", "my_pile_stage", "my_exit_tokens", "magic_prime"];
 
 /// Reads a shell script; `name` is what the experiment is called where the script has no `--proj_dir`.
 pub(super) fn import(text: &str, name: &str) -> Result<Imported, ImportError> {
@@ -174,14 +99,21 @@ impl Import {
                 })
             }
             Kind::Text => Some(Value::from(text)),
+            Kind::Switch => Some(Value::from(text == "1")),
+            Kind::From { least, .. } => {
+                text.parse::<i64>().ok().filter(|number| *number >= least).map(Value::from)
+            }
         };
         if value.is_none() {
-            let why = match kind {
-                _ if is_open => "the script does not say what its variable holds",
-                Kind::Integer => "it is not a whole number",
-                _ => "it is not a number",
+            let (fate, why) = match kind {
+                _ if is_open => {
+                    (Fate::Unsupported, "the script does not say what its variable holds")
+                }
+                Kind::From { otherwise, .. } => (Fate::Changed, otherwise),
+                Kind::Integer => (Fate::Unsupported, "it is not a whole number"),
+                _ => (Fate::Unsupported, "it is not a number"),
             };
-            self.row(flag, Fate::Unsupported, "", why);
+            self.row(flag, fate, "", why);
         }
         value
     }
@@ -197,7 +129,7 @@ impl Import {
         self.data(prepared);
         self.model();
         self.method();
-        for &(name, key, kind) in SAME {
+        for &(name, key, kind) in SAME.iter().chain(ELSEWHERE) {
             if let Some(flag) = self.take(name)
                 && let Some(value) = self.value(&flag, kind)
             {

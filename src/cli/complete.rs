@@ -1,0 +1,137 @@
+//! What a shell offers while a command line is typed: beside commands and flags, runs, keys of the experiment
+//! file with the words that they may be, and profiles. Nothing of it is looked up in any other start.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, Command, CommandFactory as _};
+use clap_complete::CompleteEnv;
+use clap_complete::engine::{
+    ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
+
+use super::Cli;
+use crate::config::{KeyManual, manual};
+use crate::runs::{all_runs, directory, name_and_id};
+
+/// The variable with which a shell asks: its name is the value.
+pub(super) const VARIABLE: &str = "COMPLETE";
+
+/// Answers a shell that asks, and ends the process then.
+pub(super) fn complete() {
+    CompleteEnv::with_factory(|| offering(Cli::command())).var(VARIABLE).complete();
+}
+
+/// The command whose arguments know what there is.
+fn offering(command: Command) -> Command {
+    command.mut_args(with_values).mut_subcommands(offering)
+}
+
+fn with_values(arg: Arg) -> Arg {
+    let names = arg.get_value_names().unwrap_or_default();
+    let takes_run = names.iter().any(|name| name.split('|').any(|word| word == "RUN"));
+    let is_run = takes_run && names.iter().all(|name| name.as_str() == "RUN");
+    let completer = match arg.get_id().as_str() {
+        "set" | "set_json" => ArgValueCompleter::new(assignments),
+        "unset" => ArgValueCompleter::new(keys),
+        "profiles" => ArgValueCompleter::new(profiles),
+        _ if is_run => ArgValueCompleter::new(runs),
+        _ if takes_run => ArgValueCompleter::new(runs_and_files),
+        _ => return arg,
+    };
+    arg.add(completer)
+}
+
+/// Ids and names of runs, the newest first, and `latest`. A path completes as one.
+fn runs(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    if typed.contains('/') {
+        return PathCompleter::any().complete(current);
+    }
+    let folder = given("--runs-dir").map_or_else(|| PathBuf::from("runs"), PathBuf::from);
+    let mut all = all_runs(&folder);
+    all.reverse();
+    let mut found: Vec<(String, String)> = Vec::new();
+    if let Some(newest) = all.first() {
+        found.push(("latest".to_owned(), directory(newest)));
+    }
+    found.extend(all.iter().map(|run| (name_and_id(run).1, directory(run))));
+    for run in &all {
+        let (name, _) = name_and_id(run);
+        if !found.iter().any(|(known, _)| *known == name) {
+            found.push((name, format!("the newest: {}", directory(run))));
+        }
+    }
+    found.retain(|(word, _)| !word.is_empty() && word.starts_with(&*typed));
+    found.into_iter().map(|(word, about)| candidate(word, &about)).collect()
+}
+
+fn runs_and_files(current: &OsStr) -> Vec<CompletionCandidate> {
+    let mut found = runs(current);
+    if !current.to_string_lossy().contains('/') {
+        found.extend(PathCompleter::any().complete(current));
+    }
+    found
+}
+
+/// Settings: all keys but tables, and what stands in the tables of a list.
+fn settings() -> impl Iterator<Item = KeyManual> {
+    manual().into_iter().filter(|one| one.keys.is_empty() && !one.key.contains(['[', ']']))
+}
+
+/// Keys.
+fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    let fitting = settings().filter(|one| one.key.starts_with(&*typed));
+    fitting.map(|one| candidate(one.key, &one.about)).collect()
+}
+
+/// `KEY=`, and behind it the words that the value may be.
+fn assignments(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    let Some((key, value)) = typed.split_once('=') else {
+        let fitting = settings().filter(|one| one.key.starts_with(&*typed));
+        return fitting.map(|one| candidate(format!("{}=", one.key), &one.about)).collect();
+    };
+    let choices = settings().filter(|one| one.key == key).flat_map(|one| one.choices);
+    let fitting = choices.filter(|(word, _)| word.starts_with(value));
+    fitting.map(|(word, about)| candidate(format!("{key}={word}"), &about)).collect()
+}
+
+/// The profiles of the experiment file that the command line names.
+fn profiles(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    let is_experiment = |word: &String| word.ends_with(".toml") && Path::new(word).is_file();
+    let text = words().find(is_experiment).and_then(|file| std::fs::read_to_string(file).ok());
+    let document = text.and_then(|text| text.parse::<toml_edit::DocumentMut>().ok());
+    let table = document.as_ref().and_then(|file| file.get("profile")?.as_table_like());
+    let names = table.into_iter().flat_map(|table| table.iter().map(|(name, _)| name));
+    names.filter(|name| name.starts_with(&*typed)).map(CompletionCandidate::new).collect()
+}
+
+/// The words of the command line that is being typed.
+fn words() -> impl Iterator<Item = String> {
+    env::args_os().skip_while(|word| word != "--").filter_map(|word| word.into_string().ok())
+}
+
+/// The value of a flag that is typed already.
+fn given(flag: &str) -> Option<String> {
+    let equals = format!("{flag}=");
+    let mut words = words();
+    while let Some(word) = words.next() {
+        if word == flag {
+            return words.next();
+        }
+        if let Some(value) = word.strip_prefix(&equals) {
+            return Some(value.to_owned());
+        }
+    }
+    None
+}
+
+/// A word with the first sentence about it.
+fn candidate(word: String, about: &str) -> CompletionCandidate {
+    let end = about.find(". ").map_or(about.len(), |end| end + 1);
+    CompletionCandidate::new(word).help(Some(about[..end].to_owned().into()))
+}

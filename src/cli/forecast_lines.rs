@@ -1,0 +1,156 @@
+//! A forecast in lines for people.
+
+use crate::data::grouped;
+use crate::diagnostic::Diagnostic;
+use crate::forecast::{DataFacts, Forecast, Rate, gib};
+
+/// What a sparkline is made of, the lowest first.
+const LEVELS: [char; 8] = ['.', ':', '-', '=', '+', '*', '#', '@'];
+/// Rates in the table.
+const RATES_SHOWN: usize = 9;
+
+/// The experiment in a line.
+pub(super) fn headline(forecast: &Forecast) -> String {
+    let Forecast { model, settings, .. } = forecast;
+    let method = settings.peft["type"].as_str().unwrap_or_default();
+    let quant = settings.quant["type"].as_str().filter(|format| *format != "none");
+    let quant = quant.map_or(String::new(), |format| format!("  {format}"));
+    format!(
+        "{}  {} {} layers x {}, {} parameters  {method}{quant}  {}",
+        forecast.name,
+        model.version,
+        model.n_layer,
+        model.n_embd,
+        grouped(model.parameters.unsigned_abs()),
+        settings.precision
+    )
+}
+
+/// Everything else: what it is about, and a text; what goes on with a subject has none.
+pub(super) fn facts(
+    forecast: &Forecast,
+    warning: Option<&Diagnostic>,
+) -> Vec<(&'static str, String)> {
+    let Forecast { settings, trains, .. } = forecast;
+    let mut facts: Vec<(&'static str, String)> = Vec::new();
+    let mut fact = |name: &'static str, text: String| facts.push((name, text));
+    fact("device", format!("{}, op {}", settings.device, settings.op));
+    let percent = trains.share * 100.0;
+    fact("trains", format!("{} numbers, {percent:.2} % of the model", grouped(trains.numbers)));
+    match &forecast.data {
+        Some(data) => data_facts(data, settings.ctx_len, &mut fact),
+        None => fact(
+            "data",
+            "not prepared yet: `--prepare` does it; what follows takes full rows of ctx_len"
+                .to_string(),
+        ),
+    }
+    if let Some(rate) = &forecast.rate {
+        rate_facts(rate, &mut fact);
+    }
+    match (&forecast.memory, forecast.available_bytes) {
+        (Some(memory), available) => {
+            let of = available.map_or(String::new(), |bytes| format!(" of {} free", gib(bytes)));
+            fact("memory", format!("{}{of}", gib(memory.total)));
+            for one in &memory.items {
+                fact("", format!("{:32} {:>9.1} MB", one.item.name(), one.bytes as f64 / 1e6));
+            }
+        }
+        (None, _) => fact("memory", format!("not known for op {}", settings.op)),
+    }
+    match &forecast.time {
+        Some(time) => fact(
+            "time",
+            format!(
+                "{} at {:.0} positions/s, padding included ({})",
+                duration(time.secs),
+                time.positions_per_step / time.step_secs,
+                time.basis
+            ),
+        ),
+        None => fact("time", "not known: `--measure` finds out".to_string()),
+    }
+    if let Some(saves) = &forecast.saves {
+        let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        fact(
+            "saves",
+            format!(
+                "{} checkpoints of {}, keeps {}; exports of {}; {} on disk",
+                saves.checkpoints,
+                mb(saves.checkpoint_bytes),
+                saves.kept,
+                mb(saves.export_bytes),
+                mb(saves.disk_bytes)
+            ),
+        );
+    }
+    if let Some(warning) = warning {
+        fact("warnings", format!("{} {}", warning.code, warning.message));
+    }
+    let origins = forecast.origins;
+    let elsewhere = [
+        (origins.parent, "what it extends"),
+        (origins.profile, "a profile"),
+        (origins.recipe, "a recipe"),
+    ];
+    let elsewhere = elsewhere.iter().filter(|(count, _)| *count > 0);
+    let elsewhere: String =
+        elsewhere.map(|(count, place)| format!(", {count} from {place}")).collect();
+    fact(
+        "origin",
+        format!(
+            "{} values from the file{elsewhere}, {} from --set, {} from the environment, {} defaults",
+            origins.file, origins.command_line, origins.environment, origins.default
+        ),
+    );
+    facts
+}
+
+fn data_facts(data: &DataFacts, ctx_len: u32, fact: &mut impl FnMut(&'static str, String)) {
+    let DataFacts { documents, copies, held_out, samples_per_pass, longest, .. } = *data;
+    let (documents, held_out) = (grouped(documents), grouped(held_out));
+    let per_pass = grouped(samples_per_pass);
+    fact(
+        "data",
+        format!("{documents} documents, {held_out} held out, {per_pass} samples in a pass"),
+    );
+    let padding = data.padding * 100.0;
+    fact("", format!("longest row {longest} of ctx_len {ctx_len}, {padding:.0} % padding"));
+    let samples = data.steps * data.samples_per_step;
+    fact(
+        "coverage",
+        format!(
+            "{} steps x {} = {} samples: {:.0} % of {} copies, each document {:.2} times",
+            grouped(data.steps),
+            data.samples_per_step,
+            grouped(samples),
+            100.0 * (1.0 - data.unseen),
+            grouped(copies),
+            data.exposures
+        ),
+    );
+    let DataFacts { learned, tokens, .. } = *data;
+    fact("learning", format!("{} of {} tokens carry loss", grouped(learned), grouped(tokens)));
+}
+
+/// The curve, and some of its rates.
+fn rate_facts(rate: &Rate, fact: &mut impl FnMut(&'static str, String)) {
+    let most = rate.points.iter().map(|point| point.lr).fold(0.0, f64::max);
+    let level = |lr: f64| LEVELS[(lr / most * (LEVELS.len() - 1) as f64).round() as usize];
+    let line: String = rate.points.iter().map(|point| level(point.lr)).collect();
+    fact("rate", format!("{}, {} steps of warmup  {line}", rate.schedule, rate.warmup_steps));
+    let every = (rate.points.len() - 1).div_ceil(RATES_SHOWN - 1).max(1);
+    let shown: Vec<_> = rate.points.iter().step_by(every).collect();
+    let row =
+        |cells: Vec<String>| cells.iter().map(|cell| format!("{cell:>9}")).collect::<String>();
+    fact("", row(shown.iter().map(|point| format!("{}", point.step)).collect()));
+    fact("", row(shown.iter().map(|point| format!("{:.2e}", point.lr)).collect()));
+}
+
+fn duration(secs: f64) -> String {
+    match secs {
+        secs if secs < 90.0 => format!("about {secs:.0} s"),
+        secs if secs < 5400.0 => format!("about {:.0} min", secs / 60.0),
+        secs => format!("about {:.1} h", secs / 3600.0),
+    }
+}
