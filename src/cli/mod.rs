@@ -342,10 +342,12 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
     if cli.offline {
         hub::stay_offline();
     }
-    let color = cli.color;
-    catch_unwind(AssertUnwindSafe(|| command(cli.command, color))).unwrap_or_else(|_| {
-        let message = "this is a defect of statetune; the lines above say where it happened";
-        show(&Diagnostic::error("ST9000", message), color);
+    catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|_| {
+        // No message is laid out or translated: that may be what is broken.
+        tell(match Lang::spoken() {
+            Lang::En => "error[ST9000]: this is a defect of statetune; the lines above say where it happened",
+            Lang::Zh => "错误[ST9000]: 这是 statetune 的缺陷；上面几行说明出错位置",
+        });
         ExitCode::Bug
     })
 }

@@ -188,7 +188,7 @@ impl Case {
             .spawn()
             .expect("the program starts");
         let mut stdin = child.stdin.take().expect("a pipe");
-        stdin.write_all(input.as_bytes()).expect("the program reads");
+        let _ = stdin.write_all(input.as_bytes()); // a program that refuses may end before it reads
         drop(stdin);
         self.output(child.wait_with_output().expect("the program ends"))
     }
