@@ -240,9 +240,7 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
         Precision::Fp64 => Kind::Double,
     };
     // The products of a run belong to its weights.
-    if found.run.is_none() || args.subject.has_model() || args.state.is_some() {
-        check(&found.subject, color)?;
-    }
+    let is_foreign = found.run.is_none() || args.subject.has_model() || args.state.is_some();
     let subject = Subject {
         kind,
         tf32: args.precision == Precision::Tf32,
@@ -253,6 +251,9 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
     };
     let tokens = tokens(args, &subject)?;
     let (model, state) = subject.load_model()?;
+    if is_foreign {
+        check(&subject, color)?;
+    }
     tell_adapter(&subject, model.shape());
     let exact = exact_kind(&model);
     let state = state.to(exact, compute.device);
