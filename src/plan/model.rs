@@ -43,14 +43,14 @@ fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<Mode
     if let Some(fetched) = file.fetched() {
         return Some(ModelPlan::Load(fetched));
     }
-    let fetches = "`check`, `plan` and `watch` fetch nothing; a command that computes with it does";
+    let help = "`check`, `plan` and `watch` fetch nothing; a command that computes with it does";
     let message = format!("`{file}` is not on this machine yet");
     let fault = Diagnostic::warning("ST4021", message);
     match (purpose, as_written(&faults.loaded.config.model)) {
         (Purpose::Data, _) => {}
         (Purpose::Plan, Some(sizes)) => {
             let note = "its shape is taken from the preset, or from `n_layer` and `n_embd`";
-            faults.add("model.load_model", fault.note(note).help(fetches));
+            faults.add("model.load_model", fault.note(note).help(help));
             return Some(sizes);
         }
         (Purpose::Plan, None) => {
@@ -61,7 +61,7 @@ fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<Mode
             faults.add("model.load_model", fault);
             return None;
         }
-        _ => faults.add("model.load_model", fault.help(fetches)),
+        _ => faults.add("model.load_model", fault.help(help)),
     }
     Some(ModelPlan::Load(path.to_path_buf()))
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::case::{Case, FULL, STATE, program};
+use crate::case::{Case, FULL, IN_ENGLISH, STATE, program};
 use crate::resume::{spawn, wait_for_second_run, wait_until};
 use crate::terminal::Terminal;
 
@@ -267,6 +267,7 @@ fn changes_that_are_not_told() {
     let output = Command::new("sh")
         .args(["-c", "ulimit -n 5; exec \"$0\" watch latest"])
         .arg(env!("CARGO_BIN_EXE_statetune"))
+        .env(IN_ENGLISH.0, IN_ENGLISH.1)
         .current_dir(case.path(""))
         .output()
         .expect("a shell");
