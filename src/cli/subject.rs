@@ -1,31 +1,28 @@
-//! What a command puts to use: a run, a state file, or a bare model.
+//! What a command puts to use: a run, a file of what was learned, or a bare model.
+
+mod learned;
+mod sampling;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
-use serde::de::Error as _;
 use tch::Device;
 
+use self::learned::{Learned, state_of};
+pub(super) use self::sampling::{SampleArgs, at_least_0, probability};
 use super::{Color, ExperimentArgs, show, tell};
-use crate::config::{Peft, Quant, Tokenizer as TokenizerSetting};
+use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::Template;
 use crate::diagnostic::Diagnostic;
 use crate::exit::ExitCode;
 use crate::kernels::Op;
 use crate::model::Shape;
-use crate::output::{Passport, PassportError, Product, state_beside};
 use crate::pipeline::{AdapterFile, CHARACTERS, RunError, Subject, product_at};
-use crate::plan::{ModelPlan, PeftPlan, Plan, Purpose, format, recipe};
-use crate::quant::Format;
+use crate::plan::{ModelPlan, PeftPlan, Plan, Purpose};
 use crate::runs::{
     Moment, NO_RUN, StoredRun, directory, find_moment, newest_product, nothing_saved,
 };
-use crate::sample::GenerateOptions;
-use crate::tensorfile::TensorFile;
-
-/// Tokens of an answer where no run says how many.
-const MAX_TOKENS: usize = 256;
 
 /// Where runs lie, and which files stand in for theirs.
 #[derive(Args, Debug)]
@@ -42,77 +39,6 @@ pub(super) struct SubjectArgs {
     /// Override a setting of the run, such as `sample.temperature`; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-}
-
-/// How answers are drawn.
-#[derive(Args, Debug)]
-pub(super) struct SampleArgs {
-    /// Logits are divided by it; 0 always takes the most likely token [default: the run's
-    /// `sample.temperature`, else 0].
-    #[arg(long, value_name = "NUMBER", value_parser = at_least_0)]
-    temperature: Option<f64>,
-    /// Draw from the most likely tokens that together have this probability [default: the run's
-    /// `sample.top_p`, else 1].
-    #[arg(long, value_name = "NUMBER", value_parser = probability)]
-    top_p: Option<f64>,
-    /// Taken from the logit of every token that the answer has already.
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    presence_penalty: Option<f64>,
-    /// Taken from the logit of a token for each time that the answer has it already.
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    frequency_penalty: Option<f64>,
-    /// End the answer before this text too; repeatable.
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    stop: Vec<String>,
-    /// Seed of the draws [default: the run's `sample.random_seed`, else 0].
-    #[arg(long, value_name = "NUMBER")]
-    seed: Option<u64>,
-    /// Tokens of an answer, at most [default: the run's `sample.max_tokens`, else 256].
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: Option<u32>,
-}
-
-/// Reads a number of at least 0.
-pub(super) fn at_least_0(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    if number >= 0.0 && number.is_finite() { Ok(number) } else { Err("must be at least 0".into()) }
-}
-
-/// Reads a number above 0 and at most 1.
-pub(super) fn probability(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    if number > 0.0 && number <= 1.0 {
-        Ok(number)
-    } else {
-        Err("must be above 0 and at most 1".into())
-    }
-}
-
-impl SampleArgs {
-    /// The options of a run, or greedy ones, with those of the command line over them.
-    pub(super) fn options(&self, plan: Option<&Plan>) -> GenerateOptions {
-        let mut options = match plan {
-            Some(plan) => plan.generate.clone(),
-            None => GenerateOptions {
-                max_tokens: MAX_TOKENS,
-                temperature: 0.0,
-                top_p: 1.0,
-                presence_penalty: 0.0,
-                frequency_penalty: 0.0,
-                seed: 0,
-                stops: Template::rwkv_qa().next_question().into_iter().collect(),
-            },
-        };
-        let set = |value: &mut f64, asked: Option<f64>| *value = asked.unwrap_or(*value);
-        set(&mut options.temperature, self.temperature);
-        set(&mut options.top_p, self.top_p);
-        set(&mut options.presence_penalty, self.presence_penalty);
-        set(&mut options.frequency_penalty, self.frequency_penalty);
-        options.seed = self.seed.unwrap_or(options.seed);
-        options.max_tokens = self.max_tokens.map_or(options.max_tokens, |tokens| tokens as usize);
-        options.stops.extend(self.stop.iter().cloned());
-        options
-    }
 }
 
 /// Which of what a name stands for is put to use.
@@ -344,56 +270,6 @@ impl SubjectArgs {
             (None, None) => TokenizerSetting::World,
         }
     }
-}
-
-/// What a file of its own holds that was learned.
-#[derive(Debug, Default)]
-struct Learned {
-    adapter: Option<AdapterFile>,
-    state: Option<PathBuf>,
-    /// How the weights were packed under an adapter.
-    quant: Option<Format>,
-}
-
-impl Learned {
-    /// Looks what a file is: an adapter, of which its passport tells the method, or else a state.
-    ///
-    /// # Errors
-    /// A file or a passport that cannot be read, and an adapter without a passport.
-    fn find(file: &Path) -> Result<Learned, RunError> {
-        let passport = Passport::of(file)?;
-        let Some(passport) = passport.filter(|one| one.product == Product::Adapter) else {
-            if TensorFile::open(file)?.names().any(is_of_adapter) {
-                let message = format!("nothing says how the adapter `{}` is used", file.display());
-                let refusal = Diagnostic::error("ST8022", message)
-                    .note(format!("there is no passport `{}`", Passport::beside(file).display()))
-                    .help("name its run instead, or keep the `.json` beside the `.pth`");
-                return Err(RunError::Contradiction(Box::new(refusal)));
-            }
-            return Ok(Learned { state: Some(file.to_path_buf()), ..Learned::default() });
-        };
-        let form = |source| PassportError::Form { path: Passport::beside(file), source };
-        let peft: Peft = serde_json::from_value(passport.method).map_err(form)?;
-        if peft.rank() == Some(0) {
-            return Err(form(serde_json::Error::custom("the rank is 0")).into());
-        }
-        let quant: Option<Quant> =
-            passport.quant.map(serde_json::from_value).transpose().map_err(form)?;
-        let recipe = recipe(&peft);
-        let state = recipe.state_lr_scale.map(|_| state_of(file));
-        let adapter = Some(AdapterFile { file: file.to_path_buf(), recipe: Rc::new(recipe) });
-        Ok(Learned { adapter, state, quant: quant.as_ref().and_then(format) })
-    }
-}
-
-/// Whether a tensor of a file is one of an adapter.
-fn is_of_adapter(name: &str) -> bool {
-    [".lora_A", ".lora_B", ".disha"].iter().any(|part| name.ends_with(part))
-}
-
-/// The states that learned beside what `product` holds.
-fn state_of(product: &Path) -> PathBuf {
-    state_beside(&product.with_extension("")).with_added_extension("pth")
 }
 
 /// The `.pth` of what a run had learned at a moment, the newest product without one. Prints what is wrong.

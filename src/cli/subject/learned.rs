@@ -1,0 +1,64 @@
+//! A file that holds what was learned: an adapter or a state.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde::de::Error as _;
+
+use crate::config::{Peft, Quant};
+use crate::diagnostic::Diagnostic;
+use crate::output::{Passport, PassportError, Product, state_beside};
+use crate::pipeline::{AdapterFile, RunError};
+use crate::plan::{format, recipe};
+use crate::quant::Format;
+use crate::tensorfile::TensorFile;
+
+/// What a file of its own holds that was learned.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    pub(super) adapter: Option<AdapterFile>,
+    pub(super) state: Option<PathBuf>,
+    /// How the weights were packed under an adapter.
+    pub(super) quant: Option<Format>,
+}
+
+impl Learned {
+    /// Looks what a file is: an adapter, of which its passport tells the method, or else a state.
+    ///
+    /// # Errors
+    /// A file or a passport that cannot be read, and an adapter without a passport.
+    pub(super) fn find(file: &Path) -> Result<Learned, RunError> {
+        let passport = Passport::of(file)?;
+        let Some(passport) = passport.filter(|one| one.product == Product::Adapter) else {
+            if TensorFile::open(file)?.names().any(is_of_adapter) {
+                let message = format!("nothing says how the adapter `{}` is used", file.display());
+                let refusal = Diagnostic::error("ST8022", message)
+                    .note(format!("there is no passport `{}`", Passport::beside(file).display()))
+                    .help("name its run instead, or keep the `.json` beside the `.pth`");
+                return Err(RunError::Contradiction(Box::new(refusal)));
+            }
+            return Ok(Learned { state: Some(file.to_path_buf()), ..Learned::default() });
+        };
+        let form = |source| PassportError::Form { path: Passport::beside(file), source };
+        let peft: Peft = serde_json::from_value(passport.method).map_err(form)?;
+        if peft.rank() == Some(0) {
+            return Err(form(serde_json::Error::custom("the rank is 0")).into());
+        }
+        let quant: Option<Quant> =
+            passport.quant.map(serde_json::from_value).transpose().map_err(form)?;
+        let recipe = recipe(&peft);
+        let state = recipe.state_lr_scale.map(|_| state_of(file));
+        let adapter = Some(AdapterFile { file: file.to_path_buf(), recipe: Rc::new(recipe) });
+        Ok(Learned { adapter, state, quant: quant.as_ref().and_then(format) })
+    }
+}
+
+/// Whether a tensor of a file is one of an adapter.
+fn is_of_adapter(name: &str) -> bool {
+    [".lora_A", ".lora_B", ".disha"].iter().any(|part| name.ends_with(part))
+}
+
+/// The states that learned beside what `product` holds.
+pub(super) fn state_of(product: &Path) -> PathBuf {
+    state_beside(&product.with_extension("")).with_added_extension("pth")
+}

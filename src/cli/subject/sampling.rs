@@ -1,0 +1,81 @@
+//! How a command draws answers.
+
+use clap::Args;
+
+use crate::data::Template;
+use crate::plan::Plan;
+use crate::sample::GenerateOptions;
+
+/// Tokens of an answer where no run says how many.
+const MAX_TOKENS: usize = 256;
+
+/// How answers are drawn.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct SampleArgs {
+    /// Logits are divided by it; 0 always takes the most likely token [default: the run's
+    /// `sample.temperature`, else 0].
+    #[arg(long, value_name = "NUMBER", value_parser = at_least_0)]
+    temperature: Option<f64>,
+    /// Draw from the most likely tokens that together have this probability [default: the run's
+    /// `sample.top_p`, else 1].
+    #[arg(long, value_name = "NUMBER", value_parser = probability)]
+    top_p: Option<f64>,
+    /// Taken from the logit of every token that the answer has already.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    presence_penalty: Option<f64>,
+    /// Taken from the logit of a token for each time that the answer has it already.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    frequency_penalty: Option<f64>,
+    /// End the answer before this text too; repeatable.
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    stop: Vec<String>,
+    /// Seed of the draws [default: the run's `sample.random_seed`, else 0].
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Tokens of an answer, at most [default: the run's `sample.max_tokens`, else 256].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+}
+
+/// Reads a number of at least 0.
+pub(in crate::cli) fn at_least_0(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    if number >= 0.0 && number.is_finite() { Ok(number) } else { Err("must be at least 0".into()) }
+}
+
+/// Reads a number above 0 and at most 1.
+pub(in crate::cli) fn probability(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    if number > 0.0 && number <= 1.0 {
+        Ok(number)
+    } else {
+        Err("must be above 0 and at most 1".into())
+    }
+}
+
+impl SampleArgs {
+    /// The options of a run, or greedy ones, with those of the command line over them.
+    pub(in crate::cli) fn options(&self, plan: Option<&Plan>) -> GenerateOptions {
+        let mut options = match plan {
+            Some(plan) => plan.generate.clone(),
+            None => GenerateOptions {
+                max_tokens: MAX_TOKENS,
+                temperature: 0.0,
+                top_p: 1.0,
+                presence_penalty: 0.0,
+                frequency_penalty: 0.0,
+                seed: 0,
+                stops: Template::rwkv_qa().next_question().into_iter().collect(),
+            },
+        };
+        let set = |value: &mut f64, asked: Option<f64>| *value = asked.unwrap_or(*value);
+        set(&mut options.temperature, self.temperature);
+        set(&mut options.top_p, self.top_p);
+        set(&mut options.presence_penalty, self.presence_penalty);
+        set(&mut options.frequency_penalty, self.frequency_penalty);
+        options.seed = self.seed.unwrap_or(options.seed);
+        options.max_tokens = self.max_tokens.map_or(options.max_tokens, |tokens| tokens as usize);
+        options.stops.extend(self.stop.iter().cloned());
+        options
+    }
+}
