@@ -60,7 +60,9 @@ pub(super) fn find_place<'a>(
 ) -> Option<(usize, &'a Source, &'a Place)> {
     // A list comes from one source as a whole.
     let list = path.iter().position(|step| step.starts_with('['));
-    if let Some((number, source, _)) = list.and_then(|end| find_place(sources, &path[..end])) {
+    let list = list.and_then(|end| find_place(sources, &path[..end]));
+    // A key in quotes may look like a place in a list.
+    if let Some((number, source, _)) = list.filter(|(_, _, place)| place.is_list()) {
         return source.places.get(path).map(|place| (number, source, place));
     }
     for (number, source) in weakest_first(sources).into_iter().rev() {
@@ -540,6 +542,17 @@ error[ST1310]: cannot read the parent file `base/../none.toml`
         let told = refused(&folder, &Overrides::default());
         assert!(told.starts_with("error[ST1312]: more than 8 parents"), "{told}");
         assert!(told.contains("--> p7.toml:1:11\n"), "{told}");
+    }
+
+    #[test]
+    fn a_key_that_looks_like_a_place_in_a_list_is_one_of_its_table() {
+        let folder = files();
+        let text = CHILD.replace("ctx_len = 32", "\"[0]\" = 1\nctx_len = 32");
+        write(&folder, "child.toml", &text);
+        let overrides = Overrides { set: vec!["train.micro_bsz=1".into()], ..Overrides::default() };
+        let told = refused(&folder, &overrides);
+        assert!(told.starts_with("error[ST1001]: unknown key `[0]` in `[train]`"), "{told}");
+        assert!(told.contains("--> child.toml:6:1\n"), "{told}");
     }
 
     #[test]

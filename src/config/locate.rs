@@ -69,6 +69,13 @@ pub(super) struct Place {
     pub(super) found: &'static str,
 }
 
+impl Place {
+    /// Whether a list stands there.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.found, "a list" | "a list of tables")
+    }
+}
+
 impl Source {
     /// Reads the text of an experiment file.
     ///
