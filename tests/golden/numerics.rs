@@ -240,11 +240,11 @@ fn computing_blocks_again_changes_no_bit() {
 #[test]
 fn twenty_steps_are_the_same_with_blocks_computed_again() {
     let weights = weights(2, 61);
+    let batches = [batch(8, 61, &[24, 20])];
     let losses = |grad_cp| -> Vec<f64> {
         let method = state_tuning(&weights, Kind::Float);
         let options = StepOptions { grad_cp, gradient_clip_val: 1.0, ..OPTIONS };
         let mut trainer = trainer(&method, Kind::Float, options);
-        let batches = [batch(8, 61, &[24, 20])];
         (0..20).map(|step| trainer.step(&batches, step, 0.05).expect("finite").loss).collect()
     };
     let kept = losses(false);
