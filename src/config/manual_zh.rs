@@ -157,8 +157,9 @@ mod tests {
 
     #[test]
     fn every_phrase_has_a_text_and_none_is_stale() {
+        type Fact = fn(&KeyManual) -> Option<&str>;
         let all = manual();
-        let facts: [(&str, fn(&KeyManual) -> Option<&str>); 4] = [
+        let facts: [(&str, Fact); 4] = [
             ("type", |one| Some(&*one.types)),
             ("default", |one| Some(&*one.default)),
             ("range", |one| one.range.as_deref()),
