@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use statetune::model::{Matrix, Shape, Version};
-use statetune::quant::{Format, Packed, bytes};
+use statetune_engine::model::{Matrix, Shape, Version};
+use statetune_engine::quant::{Format, Packed, bytes};
 use tch::{Device, Kind, Tensor};
 
 const TOKENS: i64 = 512;

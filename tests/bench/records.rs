@@ -7,13 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use statetune::data::Batch;
-use statetune::kernels::{Op, device_name, keep_memory};
-use statetune::model::{Model, Shape, Version, Weights};
-use statetune::optim::{Adam, AdamOptions};
-use statetune::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
-use statetune::runs::{Chain, Event, Metrics, RunDir, Times, Totals};
-use statetune::train::{Position, StepDone, StepOptions, StepRecord, Trainer};
+use statetune_core::data::Batch;
+use statetune_core::runs::{Chain, Event, Metrics, RunDir, Times, Totals};
+use statetune_engine::kernels::{Op, device_name, keep_memory};
+use statetune_engine::model::{Model, Shape, Version, Weights};
+use statetune_engine::optim::{Adam, AdamOptions};
+use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::train::{Position, StepDone, StepOptions, StepRecord, Trainer};
 use tch::{Device, Kind, Tensor};
 
 /// Steps that are timed, after one that is not.

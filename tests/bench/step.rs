@@ -11,12 +11,12 @@ use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use statetune::data::Batch;
-use statetune::kernels::{Op, device_name, find_gpu, keep_memory, peak_gpu_bytes};
-use statetune::model::{Model, Shape, Version, Weights};
-use statetune::optim::{Adam, AdamOptions};
-use statetune::peft::{Method, StateTuning};
-use statetune::train::{StepOptions, Trainer};
+use statetune_core::data::Batch;
+use statetune_engine::kernels::{Op, device_name, find_gpu, keep_memory, peak_gpu_bytes};
+use statetune_engine::model::{Model, Shape, Version, Weights};
+use statetune_engine::optim::{Adam, AdamOptions};
+use statetune_engine::peft::{Method, StateTuning};
+use statetune_engine::train::{StepOptions, Trainer};
 use tch::{Cuda, Device, Kind, Tensor};
 
 const N_LAYER: i64 = 12;

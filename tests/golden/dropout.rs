@@ -6,9 +6,9 @@
 use std::env;
 use std::process::Command;
 
-use statetune::kernels::reference::relative_error;
-use statetune::model::Version;
-use statetune::peft::{Compute, Lora, Method as _, Recipe, Tuning, merged};
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::model::Version;
+use statetune_engine::peft::{Compute, Lora, Method as _, Recipe, Tuning, merged};
 use tch::{Kind, Tensor};
 
 use super::peft::{

@@ -4,14 +4,16 @@
 use std::process::Command;
 use std::{env, fs};
 
-use statetune::data::Batch;
-use statetune::forecast::{Item, Workload};
-use statetune::kernels::{Op, keep_memory};
-use statetune::model::{Model, Shape, Version, Weights};
-use statetune::optim::{Adam, AdamOptions};
-use statetune::peft::{AdapterRecipe, Compute, Lora, Method, Parts, Recipe, StateTuning, Tuning};
-use statetune::quant::{Format, quantise};
-use statetune::train::{StepOptions, Trainer};
+use statetune_core::data::Batch;
+use statetune_core::forecast::{Item, Workload};
+use statetune_engine::kernels::{Op, keep_memory};
+use statetune_engine::model::{Model, Shape, Version, Weights};
+use statetune_engine::optim::{Adam, AdamOptions};
+use statetune_engine::peft::{
+    AdapterRecipe, Compute, Lora, Method, Parts, Recipe, StateTuning, Tuning,
+};
+use statetune_engine::quant::{Format, quantise};
+use statetune_engine::train::{StepOptions, Trainer};
 use tch::{Device, Kind, Tensor};
 
 /// Names the case to the child process.

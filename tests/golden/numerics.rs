@@ -2,13 +2,15 @@
 
 use std::process::Command;
 
-use statetune::data::Batch;
-use statetune::kernels::Op;
-use statetune::kernels::reference::relative_error;
-use statetune::model::{Copies, Hidden, Model, Shape, Version, Weights};
-use statetune::optim::{Adam, AdamOptions};
-use statetune::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
-use statetune::train::{Fault, HeadLoss, LossScaler, StepOptions, TrainError, Trainer, head_loss};
+use statetune_core::data::Batch;
+use statetune_engine::kernels::Op;
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::model::{Copies, Hidden, Model, Shape, Version, Weights};
+use statetune_engine::optim::{Adam, AdamOptions};
+use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::train::{
+    Fault, HeadLoss, LossScaler, StepOptions, TrainError, Trainer, head_loss,
+};
 use tch::{Device, Kind, Reduction, Tensor};
 
 pub(super) const OPTIONS: StepOptions =

@@ -1,15 +1,15 @@
 //! Documents side by side, packed into rows, and one by one: the same losses, gradients, and held-out loss.
 
-use statetune::config::{Dataload, Overlong, Walk};
-use statetune::data::{
+use statetune_core::config::{Dataload, Overlong, Walk};
+use statetune_core::data::{
     Batch, Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer,
 };
-use statetune::kernels::Op;
-use statetune::kernels::reference::relative_error;
-use statetune::model::{Model, Shape, Version, Weights};
-use statetune::optim::{Adam, AdamOptions};
-use statetune::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
-use statetune::train::{StepOptions, Trainer, mean_loss};
+use statetune_engine::kernels::Op;
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::model::{Model, Shape, Version, Weights};
+use statetune_engine::optim::{Adam, AdamOptions};
+use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::train::{StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 

@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use statetune::config::{Target, TrainPart};
-use statetune::data::Batch;
-use statetune::kernels::Op;
-use statetune::kernels::reference::relative_error;
-use statetune::model::{Linear, Model, Shape, TimeState, Version, Weights, load_tensors};
-use statetune::optim::{Adam, AdamOptions};
-use statetune::output::{Export, Passport, Product, Sizes};
-use statetune::peft::{
+use statetune_core::config::{Target, TrainPart};
+use statetune_core::data::Batch;
+use statetune_core::tensorfile::Dtype;
+use statetune_engine::kernels::Op;
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::model::{Linear, Model, Shape, TimeState, Version, Weights, load_tensors};
+use statetune_engine::optim::{Adam, AdamOptions};
+use statetune_engine::output::{Export, Passport, Product, Sizes};
+use statetune_engine::peft::{
     AdapterMethod, AdapterRecipe, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts,
     Pissa, Recipe, StateTuning, Tuning, merged, state_after,
 };
-use statetune::tensorfile::Dtype;
-use statetune::train::{LossScaler, StepOptions, Trainer};
+use statetune_engine::train::{LossScaler, StepOptions, Trainer};
 use tch::{Device, Kind, Tensor};
 
 pub(super) const KINDS: [Kind; 3] = [Kind::Float, Kind::BFloat16, Kind::Half];

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use statetune::kernels::quant::Scales;
-use statetune::kernels::{InstructionSet, Op, with_instruction_set};
-use statetune::model::{Matrix, Model, Shape, TimeState, Version, Weights};
-use statetune::quant::{Format, PackError, Packed, bytes, quantise};
-use statetune::tensorfile::TensorFile;
+use statetune_core::tensorfile::TensorFile;
+use statetune_engine::kernels::quant::Scales;
+use statetune_engine::kernels::{InstructionSet, Op, with_instruction_set};
+use statetune_engine::model::{Matrix, Model, Shape, TimeState, Version, Weights};
+use statetune_engine::quant::{Format, PackError, Packed, bytes, quantise};
 use tch::{Device, Kind, Tensor};
 
 use super::files::with_torch;

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use statetune::kernels::Op;
-use statetune::model::{Model, Shape, TimeState, Version, Weights};
-use statetune::peft::{AdapterRecipe, Compute, Pissa, Recipe, Tuning};
-use statetune::quant::{Format, bytes, quantise};
+use statetune_engine::kernels::Op;
+use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
+use statetune_engine::peft::{AdapterRecipe, Compute, Pissa, Recipe, Tuning};
+use statetune_engine::quant::{Format, bytes, quantise};
 use tch::{Device, Kind, Tensor};
 
 /// Names the checkpoint to the child process.

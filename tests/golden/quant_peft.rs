@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use statetune::kernels::Op;
-use statetune::kernels::reference::relative_error;
-use statetune::model::{Model, Version, Weights};
-use statetune::peft::{
+use statetune_engine::kernels::Op;
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::model::{Model, Version, Weights};
+use statetune_engine::peft::{
     Compute, Method as _, Pissa, Recipe, Tuning, TuningError, merged, packed_base,
 };
-use statetune::quant::{Format, Packed, quantise};
+use statetune_engine::quant::{Format, Packed, quantise};
 use tch::{Kind, Tensor};
 
 use super::peft::{
@@ -129,7 +129,7 @@ fn the_rest_of_pissa_is_packed_after_an_exact_subtraction() {
         let rest = &matrix - b.matmul(a);
         let pack = |matrix: &Tensor| {
             let packed = Packed::pack(matrix, format).expect("finite numbers");
-            statetune::model::Matrix::dense(&packed, Kind::Float)
+            statetune_engine::model::Matrix::dense(&packed, Kind::Float)
         };
         let frozen = under.get(&name, Kind::Float);
         assert!(frozen.equal(&pack(&rest)), "{name}");
