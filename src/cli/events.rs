@@ -1,9 +1,9 @@
 //! What a run tells programs: one JSON object an event, and one at its end.
 
 use serde_json::{Map, Value, json};
-
 use statetune_core::runs::Metrics;
-use statetune_engine::pipeline::{Counted, Outcome, Progress, RunError, Summary};
+use statetune_engine::RunError;
+use statetune_engine::run::{Counted, Outcome, Progress, Summary};
 
 /// Names and versions of the objects.
 const EVENT: &str = "statetune.event/1";

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
-use super::subject::{fail, product};
-use super::{Color, ExperimentArgs, say, show, tell};
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelPlan, Purpose};
 use statetune_core::runs::{StoredRun, find_moment};
-use statetune_engine::pipeline::{Merge, MergedInto, merge as write};
+use statetune_engine::run::{Merge, Merged, merge as write};
+
+use super::subject::{fail, product};
+use super::{Color, ExperimentArgs, say, show, tell};
 
 /// Arguments of `merge`.
 #[derive(Args, Debug)]
@@ -85,7 +85,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
     }
     let files = Merge { base: &base, product: &product, out: &out, quantised: args.quantised };
     match write(&plan, &files) {
-        Ok(MergedInto { tensors, said }) => {
+        Ok(Merged { tensors, said }) => {
             for message in said {
                 tell(format_args!("{}\n", message.render(color.on())));
             }

@@ -4,18 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use toml_edit::{DocumentMut, Item, Table, Value};
-
-use super::forecast_lines::{facts, headline};
-use super::resume::fail;
-use super::{Color, ExperimentArgs, Format, say, show};
 use statetune_core::config::{Overrides, parse};
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::{Edit, Proposal};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::runs::resolved_toml;
-use statetune_engine::pipeline::{Outlook, measure};
+use statetune_engine::run::{Outlook, measure};
+use toml_edit::{DocumentMut, Item, Table, Value};
+
+use super::forecast_lines::{facts, headline};
+use super::resume::fail;
+use super::{Color, ExperimentArgs, Format, say, show};
 
 /// Arguments of `plan`.
 #[derive(Args, Debug)]

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-
-use super::run::{RunOptions, execute};
-use super::{Color, ExperimentArgs, show};
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose, Reach};
 use statetune_core::runs::{
     Moment, RunDir, Status, checkpoints, find_run, runs_named, split_moment,
 };
-use statetune_engine::pipeline::{RunError, Start, setting_changes};
+use statetune_engine::RunError;
+use statetune_engine::run::{Start, setting_changes};
+
+use super::run::{RunOptions, execute};
+use super::{Color, ExperimentArgs, show};
 
 /// Arguments of `resume`.
 #[derive(Args, Debug)]

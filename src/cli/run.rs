@@ -1,10 +1,16 @@
 //! `statetune run`.
 
-use statetune_engine::tensors::device;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use statetune_core::data::{Role, Template};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Plan, Purpose};
+use statetune_core::runs::{Best, StoredRun, find_run};
+use statetune_engine::run::{Outcome, Progress, Start, Summary};
+use statetune_engine::tensors::device;
 
 use super::keys::Keyboard;
 use super::report::report_into;
@@ -13,12 +19,6 @@ use super::screen::Screen;
 use super::stop::stop_on_signals;
 use super::table::table;
 use super::{Color, ExperimentArgs, detach, events, say, show};
-use statetune_core::data::{Role, Template};
-use statetune_core::diagnostic::Diagnostic;
-use statetune_core::exit::ExitCode;
-use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Best, StoredRun, find_run};
-use statetune_engine::pipeline::{self, Outcome, Progress, Start, Summary};
 
 /// Questions that the closing table shows.
 const SAMPLES_SHOWN: usize = 4;
@@ -202,7 +202,7 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
         }
         screen.show(progress);
     };
-    let result = pipeline::run(plan, start, options.allow_oom, &stop, watch);
+    let result = statetune_engine::run::run(plan, start, options.allow_oom, &stop, watch);
     screen.close();
     let for_people = options.format == RunFormat::Human;
     if !for_people {

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
+use statetune_core::runs::{Asked, Asker, Request, ask};
+use statetune_engine::kernels::peak_gpu_bytes;
+use statetune_engine::run::{Counted, Progress};
 use tch::Device;
 
 use super::keys::Keyboard;
 use super::progress_line::{ProgressLine, epoch, eta, resident_bytes};
 use super::run::{ProgressStyle, RunFormat};
 use super::{events, say, tell};
-use statetune_core::runs::{Asked, Asker, Request, ask};
-use statetune_engine::kernels::peak_gpu_bytes;
-use statetune_engine::pipeline::{Counted, Progress};
 
 /// What can be typed, and what cannot without a keyboard.
 const KEYS: &str = "Ctrl-C: save and stop   s: save   g: sample   ?: keys";

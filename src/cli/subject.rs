@@ -3,12 +3,11 @@
 mod learned;
 mod sampling;
 
-use statetune_engine::tensors::device;
-use statetune_engine::tensors::kind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
+use statetune_engine::tensors::{device, kind};
 use tch::Device;
 
 use self::learned::{Learned, state_of};
@@ -22,9 +21,11 @@ use statetune_core::plan::{ModelPlan, PeftPlan, Plan, Purpose};
 use statetune_core::runs::{
     Moment, NO_RUN, StoredRun, directory, find_moment, newest_product, nothing_saved,
 };
+use statetune_engine::RunError;
+use statetune_engine::inference::{AdapterFile, ModelSpec};
 use statetune_engine::kernels::Op;
 use statetune_engine::model::Shape;
-use statetune_engine::pipeline::{AdapterFile, CHARACTERS, RunError, Subject, product_at};
+use statetune_engine::run::{CHARACTERS, export_at};
 
 /// Where runs lie, and which files stand in for theirs.
 #[derive(Args, Debug)]
@@ -57,7 +58,7 @@ pub(super) enum Part {
 /// What a name stands for.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) subject: Subject,
+    pub(super) subject: ModelSpec,
     /// The run, when it is one.
     pub(super) run: Option<(PathBuf, Plan)>,
 }
@@ -189,7 +190,7 @@ impl SubjectArgs {
         };
         let named = if state.is_none() && !is_product { &weights } else { &run };
         let at = moment.filter(|_| is_product).map_or(String::new(), |moment| format!("@{moment}"));
-        let subject = Subject {
+        let subject = ModelSpec {
             name: directory(named) + &at,
             weights,
             adapter,
@@ -243,7 +244,7 @@ impl SubjectArgs {
             },
             None => Learned::default(),
         };
-        let subject = Subject {
+        let subject = ModelSpec {
             name,
             weights,
             adapter: found.adapter,
@@ -282,7 +283,7 @@ pub(super) fn product(
     color: Color,
 ) -> Result<PathBuf, ExitCode> {
     let Some(moment) = moment else { return newest(run, color) };
-    product_at(plan, run, moment).map_err(|error| {
+    export_at(plan, run, moment).map_err(|error| {
         show(&error.diagnostic(), color);
         match error {
             RunError::Resume(_) => ExitCode::Invalid, // no such checkpoint
@@ -319,7 +320,7 @@ pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<
 }
 
 /// Prints what `subject` has to say about its state, or what is wrong with it.
-pub(super) fn check(subject: &Subject, color: Color) -> Result<(), RunError> {
+pub(super) fn check(subject: &ModelSpec, color: Color) -> Result<(), RunError> {
     if let Some(warning) = subject.check()? {
         tell(format_args!("{}\n", warning.render(color.on())));
     }
@@ -328,7 +329,7 @@ pub(super) fn check(subject: &Subject, color: Color) -> Result<(), RunError> {
 
 /// Says how many tensors of an adapter were loaded: all that the method has for a model of this shape, as
 /// fewer or others are an error.
-pub(super) fn tell_adapter(subject: &Subject, shape: &Shape) {
+pub(super) fn tell_adapter(subject: &ModelSpec, shape: &Shape) {
     if let Some(AdapterFile { file, recipe }) = &subject.adapter {
         let tensors = recipe.product_tensors(shape).len();
         tell(format_args!("adapter  {tensors} tensors of {}", file.display()));

@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use serde_json::{Value, json};
-
-use super::diff::divergence_text;
-use super::resume::fail;
-use super::{Color, ExperimentArgs, Format, say, show};
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::diff::{Align, Diff, Divergence, Part, Recorded};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::runs::{Checkpoint, Event, ReadRunError, StoredRun};
-use statetune_engine::pipeline::{self, Outcome, Progress, RunError, Start};
+use statetune_engine::RunError;
+use statetune_engine::run::{Outcome, Progress, Start};
+
+use super::diff::divergence_text;
+use super::resume::fail;
+use super::{Color, ExperimentArgs, Format, say, show};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.verify/1";
@@ -159,7 +160,7 @@ fn again(
     let checkpoint = checkpoint.map_err(RunError::from)?;
     let start = Start::Again { run: stored.path().to_path_buf(), first, checkpoint };
     let stop = AtomicBool::new(false);
-    let outcome = pipeline::run(&plan, start, true, &stop, &mut |progress| {
+    let outcome = statetune_engine::run::run(&plan, start, true, &stop, &mut |progress| {
         if let Progress::Step { done, .. } = progress {
             stop.fetch_or(done >= steps, Ordering::Relaxed);
         }

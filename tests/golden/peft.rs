@@ -8,11 +8,11 @@ use rand_chacha::ChaCha8Rng;
 use statetune_core::config::{Target, TrainPart};
 use statetune_core::data::Batch;
 use statetune_core::tensorfile::Dtype;
+use statetune_engine::exports::{ExportKind, ExportOptions, ModelSizes, Passport};
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{Linear, Model, Shape, TimeState, Version, Weights, load_tensors};
 use statetune_engine::optim::{Adam, AdamOptions};
-use statetune_engine::output::{Export, Passport, Product, Sizes};
 use statetune_engine::peft::{
     AdapterMethod, AdapterRecipe, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts,
     Pissa, Recipe, StateTuning, Tuning, merged, state_after,
@@ -253,7 +253,7 @@ fn merged_is_the_same_model() {
 
 /// What a test knows of its products.
 pub(super) fn passport(shape: &Shape) -> Passport {
-    Passport::new(Product::Adapter, Sizes::from(shape), serde_json::Value::Null)
+    Passport::new(ExportKind::Adapter, ModelSizes::from(shape), serde_json::Value::Null)
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn what_was_saved_goes_on_exactly() {
         train(&mut trainer(&run, kind), 0..2);
 
         let stem = folder.path().join("product");
-        let export = Export { dtype: Dtype::F32, passport: &passport(base.shape()) };
+        let export = ExportOptions { dtype: Dtype::F32, passport: &passport(base.shape()) };
         run.export(&stem, &export).expect("written");
         let expected = match &recipe.adapter {
             Some(_) => recipe.product_tensors(base.shape()),

@@ -2,9 +2,9 @@
 //! goes on exactly.
 
 use statetune_core::tensorfile::Dtype;
+use statetune_engine::exports::ExportOptions;
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, TimeState, Version};
-use statetune_engine::output::Export;
 use statetune_engine::peft::{Method as _, StateTuning};
 use statetune_engine::train::Trainer;
 
@@ -34,7 +34,7 @@ fn states_learn_in_every_version_and_precision() {
                 assert!(base.get(name, x.kind()).equal(x), "{what}: {name}");
             }
 
-            let export = Export { dtype: Dtype::F32, passport: &passport(base.shape()) };
+            let export = ExportOptions { dtype: Dtype::F32, passport: &passport(base.shape()) };
             let files = run.export(&folder.path().join("state"), &export).expect("written");
             let state = TimeState::load(&files[0], base.shape()).expect("a state");
             let again = StateTuning::from(model(), &state);

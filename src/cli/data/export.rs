@@ -4,9 +4,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-
-use super::skipped_lines;
-use crate::{Color, ExperimentArgs, say, show};
 use statetune_core::config::{DataType, OnBadLine};
 use statetune_core::data::{
     Binidx, DataError, Exported, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
@@ -15,7 +12,11 @@ use statetune_core::data::{
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
-use statetune_engine::pipeline::{RunError, load_tokenizer, prepare_sources};
+use statetune_engine::RunError;
+use statetune_engine::run::{load_tokenizer, prepare_sources};
+
+use super::skipped_lines;
+use crate::{Color, ExperimentArgs, say, show};
 
 /// Arguments of `data export`.
 #[derive(Args, Debug)]

@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use serde_json::json;
+use statetune_core::runs::all_runs;
+use statetune_engine::inference::as_warning;
 
 use super::condition::{Condition, check_keys, compare};
 use super::{Answer, Row, refused};
 use crate::amounts::span;
 use crate::{Color, say, show};
-use statetune_core::runs::all_runs;
-use statetune_engine::pipeline::as_warning;
 
 /// Kind and version of the JSON answer.
 const SCHEMA: &str = "statetune.runs/1";

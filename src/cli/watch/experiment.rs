@@ -4,18 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::Local;
-
-use super::Changes;
-use super::cannot_watch;
-use crate::forecast_lines::facts;
-use crate::{Color, ExperimentArgs, say};
 use statetune_core::config::Config;
 use statetune_core::diagnostic::{Diagnostic, Severity};
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{Purpose, changes};
 use statetune_engine::kernels::find_gpu;
-use statetune_engine::pipeline::Outlook;
+use statetune_engine::run::Outlook;
+
+use super::{Changes, cannot_watch};
+use crate::forecast_lines::facts;
+use crate::{Color, ExperimentArgs, say};
 
 /// As long as a wait may be; nothing happens when it is over.
 const LONG: Duration = Duration::from_secs(3600);

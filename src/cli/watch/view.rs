@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chrono::Local;
 use serde_json::{Map, Value, json};
-
-use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
 use statetune_core::config::Config;
 use statetune_core::runs::{Event, Follower, Life, life};
-use statetune_engine::pipeline::{Counted, recorded_settings};
+use statetune_engine::run::{Counted, recorded_settings};
+
+use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.watch/1";

@@ -24,10 +24,11 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use statetune_core::tensorfile::WeightsError;
+
+use crate::exports::ExportOptions;
 use crate::model::{Model, TimeState};
 use crate::optim::Parameter;
-use crate::output::Export;
-use statetune_core::tensorfile::WeightsError;
 
 /// A way to tune a model.
 pub trait Method: Debug {
@@ -52,5 +53,6 @@ pub trait Method: Debug {
     ///
     /// # Errors
     /// When a file cannot be written.
-    fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError>;
+    fn export(&self, stem: &Path, export: &ExportOptions<'_>)
+    -> Result<Vec<PathBuf>, WeightsError>;
 }

@@ -6,19 +6,19 @@ use std::rc::Rc;
 
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use statetune_core::plan::Plan;
+use statetune_core::tensorfile::{WeightsError, write_pth};
 use tch::{Kind, Tensor};
 
 use super::adapters::Adapters;
 use super::state::LearnedState;
 use super::{Method, Recipe};
+use crate::exports::{ExportKind, ExportOptions, Passport, save_adapter, save_state, state_beside};
 use crate::kernels::Op;
 use crate::model::{Model, TimeState, Weights};
 use crate::optim::{Parameter, group};
-use crate::output::{Export, Passport, Product, save_adapter, save_state, state_beside};
 use crate::quant::{Format, QuantError};
 use crate::tensors::kind;
-use statetune_core::plan::Plan;
-use statetune_core::tensorfile::{WeightsError, write_pth};
 
 /// A model of which what a [`Recipe`] names learns. All that learns is float32, while the model computes in
 /// its own dtype.
@@ -174,7 +174,11 @@ impl Method for Tuning {
 
     /// Adapters with the tensors that learned beside them, or else the whole model; and the states as
     /// files of their own.
-    fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError> {
+    fn export(
+        &self,
+        stem: &Path,
+        export: &ExportOptions<'_>,
+    ) -> Result<Vec<PathBuf>, WeightsError> {
         let mut files = if self.adapters.is_empty() {
             let path = stem.with_added_extension("pth");
             write_pth(&path, self.weights.file_tensors(export.dtype))?;
@@ -184,8 +188,8 @@ impl Method for Tuning {
             save_adapter(self.product(), stem, export.passport)?
         };
         if let Some(state) = &self.state {
-            let passport = Passport { product: Product::State, ..export.passport.clone() };
-            let export = Export { passport: &passport, ..*export };
+            let passport = Passport { kind: ExportKind::State, ..export.passport.clone() };
+            let export = ExportOptions { passport: &passport, ..*export };
             files.extend(save_state(&state.time_state(), &state_beside(stem), &export)?);
         }
         Ok(files)
