@@ -83,10 +83,10 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
             Diagnostic::error("ST0206", message).help("name another file: `--out FILE`"),
         );
     }
-    let files = Merge { base: &base, product: &product, out: &out, quantised: args.quantised };
+    let files = Merge { base: &base, exported: &product, out: &out, quantised: args.quantised };
     match write(&plan, &files) {
-        Ok(Merged { tensors, said }) => {
-            for message in said {
+        Ok(Merged { tensors, warnings }) => {
+            for message in warnings {
                 tell(format_args!("{}\n", message.render(color.on())));
             }
             tell(format_args!("product  {tensors} tensors of {}", product.display()));

@@ -11,7 +11,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::runs::{Checkpoint, Event, ReadRunError, StoredRun};
 use statetune_engine::RunError;
-use statetune_engine::run::{Outcome, Progress, Start};
+use statetune_engine::run::{Begin, Outcome};
 
 use super::diff::divergence_text;
 use super::resume::fail;
@@ -158,16 +158,16 @@ fn again(
     });
     let checkpoint = values.map(|path| Checkpoint::open(&path)).transpose();
     let checkpoint = checkpoint.map_err(RunError::from)?;
-    let start = Start::Again { run: stored.path().to_path_buf(), first, checkpoint };
+    let begin = Begin::Repeat { run: stored.path().to_path_buf(), first, checkpoint };
     let stop = AtomicBool::new(false);
-    let outcome = statetune_engine::run::run(&plan, start, true, &stop, &mut |progress| {
-        if let Progress::Step { done, .. } = progress {
-            stop.fetch_or(done >= steps, Ordering::Relaxed);
+    let outcome = statetune_engine::run::run(&plan, begin, true, &stop, &mut |event| {
+        if let Event::Step { record, .. } = event {
+            stop.fetch_or(record.step + 1 >= steps, Ordering::Relaxed);
         }
     })?;
     let path = match outcome {
         Outcome::Done(summary) => summary.run,
-        Outcome::Interrupted { run, .. } | Outcome::Needless { run } => run,
+        Outcome::Interrupted { run, .. } | Outcome::NotNeeded { run } => run,
     };
     Ok(Recorded::read(&StoredRun::open(&path)?)?)
 }

@@ -160,11 +160,12 @@ impl Records {
         self.run.append(Metrics::FILE, &line).expect("a writable folder");
         let (steps, val_loss) = (done.position.steps, metrics.loss);
         self.run
-            .event(Event::Eval {
+            .event(&Event::Eval {
                 steps,
                 epochs: 0,
                 val_loss: Some(val_loss),
                 probes: Default::default(),
+                counts: Vec::new(),
             })
             .expect("a writable folder");
         eprint!("\rstep {}  loss {:.4}\r", metrics.step, metrics.loss);

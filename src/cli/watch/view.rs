@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::Local;
 use serde_json::{Map, Value, json};
 use statetune_core::config::Config;
-use statetune_core::runs::{Event, Follower, Life, life};
-use statetune_engine::run::{Counted, recorded_settings};
+use statetune_core::runs::{Event, Follower, Life, ProbeCount, life};
+use statetune_engine::run::recorded_settings;
 
 use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
 
@@ -76,13 +76,13 @@ impl Watched {
     }
 
     /// What the newest evaluation counted.
-    pub(super) fn counted(&self) -> Vec<Counted> {
+    pub(super) fn counted(&self) -> Vec<ProbeCount> {
         let probes = self.settings.iter().flat_map(|settings| &settings.sample.probe);
         let goals: Vec<(&str, f64)> =
             probes.filter_map(|probe| Some((probe.name.as_str(), probe.goal?))).collect();
         let newest = self.records.evals.iter().rfind(|eval| !eval.probes.is_empty());
         let counted =
-            newest.into_iter().flat_map(|eval| &eval.probes).map(|(name, rate)| Counted {
+            newest.into_iter().flat_map(|eval| &eval.probes).map(|(name, rate)| ProbeCount {
                 name: name.clone(),
                 rate: *rate,
                 base: self.records.base.get(name).copied(),
@@ -94,7 +94,7 @@ impl Watched {
     /// Everything as a JSON object.
     pub(super) fn json(&self) -> Value {
         let ProgressLine { epoch, step, steps, loss, lr, speed, memory, eta, .. } = self.progress();
-        let probe = |one: Counted| {
+        let probe = |one: ProbeCount| {
             let numbers = json!({ "rate": one.rate, "base": one.base, "goal": one.goal });
             (one.name, numbers)
         };

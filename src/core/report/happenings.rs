@@ -112,7 +112,7 @@ fn text(event: &Event) -> (String, bool) {
             format!("the loss of step {step} was {loss:.4}, with {median:.4} as the usual one"),
             true,
         ),
-        Event::Rollback { checkpoint, left_out } => {
+        Event::Rollback { checkpoint, left_out, .. } => {
             (format!("went back to {checkpoint}, to leave out the batch of step {left_out}"), true)
         }
         Event::LeftOut { document } => (format!("leaves out {document}"), false),
@@ -125,6 +125,8 @@ fn text(event: &Event) -> (String, bool) {
         }
         Event::Failed { message } => (format!("failed: {message}"), true),
         Event::End { .. } => ("done".to_string(), false),
+        // `events.jsonl` has no other events.
+        _ => (String::new(), false),
     }
 }
 
@@ -142,8 +144,13 @@ mod tests {
     #[test]
     fn routine_is_told_as_one() {
         let line = |event| EventLine { event, time: "2026-11-24T19:00:00.123+00:00".to_string() };
-        let eval =
-            |steps| Event::Eval { steps, epochs: 0, val_loss: Some(1.0), probes: BTreeMap::new() };
+        let eval = |steps| Event::Eval {
+            steps,
+            epochs: 0,
+            val_loss: Some(1.0),
+            probes: BTreeMap::new(),
+            counts: Vec::new(),
+        };
         let save = |steps| Event::Save { checkpoint: "epoch-0000".to_string(), steps };
         let events = [eval(0), eval(2), save(2), Event::Interrupted { steps: 3 }, save(4)];
         let told = happenings(&events.map(line));

@@ -264,8 +264,9 @@ impl RunDir {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn event(&self, event: Event) -> Result<(), RunDirError> {
-        let line = serde_json::to_string(&EventLine::now(event)).expect("an event is plain data");
+    pub fn event(&self, event: &Event) -> Result<(), RunDirError> {
+        let line = EventLine::now(event.clone());
+        let line = serde_json::to_string(&line).expect("a recorded event is plain data");
         self.append(EventLine::FILE, &line)
     }
 

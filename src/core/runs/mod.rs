@@ -67,7 +67,7 @@ pub use control::{Answer, Asked, Asker, Pending, Request, Ticket, Verdict, ask, 
 pub use dir::{OpenRunError, RunDir, RunDirError, is_busy};
 pub use documents::record_documents;
 pub use earlier::Earlier;
-pub use events::{Event, EventLine, Fact};
+pub use events::{Event, EventLine, Fact, ProbeCount};
 pub use find::{
     Moment, NO_RUN, all_runs, directory, find_moment, find_run, name_and_id, newest_product,
     nothing_saved, runs_named, split_moment,
@@ -86,7 +86,7 @@ pub use record::{ProbeRate, RunRecord, Status};
 pub use records::{Best, Totals, rewind_records};
 pub use resolved::{Resolved, overrides_toml, resolved_again, resolved_toml};
 pub use schema::record_schemas;
-pub use sinks::{Entry, Sinks, copy_sinks};
+pub use sinks::{Sinks, copy_sinks};
 pub use step::{Fault, Position, StepRecord};
 pub use stored::{ReadRunError, SampleLine, Standing, StoredRun};
 pub use unpack::unpack_run;

@@ -1,4 +1,4 @@
-//! What the steps of a run add up to, and how its records go back to a checkpoint.
+//! Sums over the steps of a run, the best evaluation, and rewinding records to a checkpoint.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,30 +7,29 @@ use super::chain::{Chain, LINK_BYTES};
 use super::sinks::{Kept, rewind_sinks};
 use super::{Earlier, LeftOut, Metrics, RunDir, RunDirError, StepRecord};
 
-/// What the steps of an interval, and of the whole run, add up to.
+/// Sums over the steps of the current interval and of the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Totals {
-    /// Losses of the steps since the last line of metrics.
+    /// Summed losses since the last line of metrics.
     losses: f64,
-    /// Those steps, without those that have no loss.
+    /// Steps with a loss.
     steps: u64,
-    /// Those of them that changed nothing.
+    /// Steps without an update.
     skipped: u64,
-    /// Their positions.
+    /// Computed positions.
     positions: u64,
-    /// How long they took.
+    /// Seconds.
     secs: f64,
-    /// How much of that they waited for batches.
+    /// Seconds spent waiting for batches.
     wait_secs: f64,
-    /// Learned tokens of the whole run.
+    /// Target tokens of the whole run.
     learned: u64,
-    /// How long all its steps took.
+    /// Seconds of all steps of the run.
     pub trained_secs: f64,
 }
 
 impl Totals {
-    /// Adds a step, and returns the metrics of the interval when it ends with this step: after every
-    /// `every_steps` steps and after the last of `total_steps`.
+    /// Adds a step. Returns the metrics of the interval after every `every_steps` steps and after the last of `total_steps`.
     pub fn add(
         &mut self,
         step: &StepRecord,
@@ -71,19 +70,19 @@ impl Totals {
 /// The best evaluation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Best {
-    /// The held-out loss then, in nats; absent where nothing is held out.
+    /// Validation loss in nats; absent without validation documents.
     pub val_loss: Option<f64>,
-    /// The share that the probe of `eval.metric` counted then, where it is one.
+    /// The rate of the probe in `eval.metric`, when the metric is a probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<f64>,
-    /// Steps done when it was measured.
+    /// Steps done then.
     pub steps: u64,
     /// Evaluations since then.
     pub since: u32,
 }
 
 impl Best {
-    /// Whether it is better than `other`: more of the probe where one decides, else less loss.
+    /// Whether the evaluation is better than `other`: by the probe when the metric is one, else by the loss.
     pub fn beats(&self, other: &Best) -> bool {
         match (self.probe, other.probe) {
             (Some(now), Some(before)) => now > before,
@@ -92,11 +91,11 @@ impl Best {
     }
 }
 
-/// Removes from the records of a run what happened after a checkpoint at `steps` steps and `epochs`
-/// mini-epochs, so that they go on as if the run had not been stopped.
+/// Removes from the records of a run what was written after a checkpoint at `steps` steps and `epochs` mini-epochs, so
+/// that they continue as if the run had not stopped.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// A file that cannot be written.
 pub fn rewind_records(run: &RunDir, steps: u64, epochs: u64) -> Result<(), RunDirError> {
     rewind_sinks(run, Kept { steps, epochs })?;
     Earlier::rewind(run, steps)?;

@@ -36,8 +36,8 @@ impl Position {
     }
 }
 
-/// What is known after a step.
-#[derive(Clone, Copy, Debug)]
+/// Results and times of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepRecord {
     /// The optimizer step, counted from 0.
     pub step: u64,

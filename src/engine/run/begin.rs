@@ -1,4 +1,4 @@
-//! Where a run begins: at its first step, or where another one stood.
+//! Where a run begins: at its first step, or at a checkpoint.
 
 use std::path::{Path, PathBuf};
 
@@ -17,104 +17,125 @@ use crate::RunError;
 
 /// Where a run begins.
 #[derive(Debug)]
-pub enum Start {
+pub enum Begin {
     /// At the first step, in a new directory.
     New,
-    /// As [`Start::of_plan`], unless there is a run with the same identity: a finished one makes another needless.
-    Needed {
-        /// Whether an unfinished one goes on; else a new one begins.
+    /// As [`Begin::of_plan`], unless a finished run has the same identity.
+    IfNeeded {
+        /// Whether to resume an unfinished run of the same identity.
         resume: bool,
     },
-    /// After a checkpoint of its own, in its own directory.
-    Continue {
+    /// At a checkpoint of the run, in its directory.
+    Resume {
         /// The directory, locked.
         run: RunDir,
-        /// The checkpoint; without one it begins at its first step.
+        /// The checkpoint; without one the run starts over.
         checkpoint: Option<Checkpoint>,
-        /// What is accepted to differ: settings and inputs.
+        /// Settings and inputs that may differ.
         accept: Vec<String>,
-        /// Documents to leave out from now on, as a person names them.
+        /// Documents to skip from now on, as the user names them.
         drop_samples: Vec<String>,
     },
-    /// After a checkpoint of another run, in a new directory that takes over its records.
-    Branch {
-        /// The other run's directory.
+    /// At a checkpoint of another run, in a new directory with a copy of its records.
+    Fork {
+        /// The directory of the other run.
         run: PathBuf,
         /// The checkpoint.
         checkpoint: Checkpoint,
-        /// As in [`Start::Continue`].
+        /// Settings and inputs that may differ.
         accept: Vec<String>,
     },
-    /// At the first step, in a new directory, with what a checkpoint of another run learned.
-    Values {
+    /// At the first step, in a new directory, with the trained values of a checkpoint of another run.
+    WarmStart {
         /// The checkpoint.
         checkpoint: Checkpoint,
     },
-    /// As another run began, in a new directory, to be compared with it.
-    Again {
-        /// The other run's directory.
+    /// As another run began, in a new directory, to compare with it.
+    Repeat {
+        /// The directory of the other run.
         run: PathBuf,
         /// The folder with the lock of its first steps.
         first: PathBuf,
-        /// The checkpoint whose values it began with, if any.
+        /// The checkpoint with the values of its first step, if any.
         checkpoint: Option<Checkpoint>,
     },
 }
 
-impl Start {
-    /// The checkpoint, if it begins with one.
-    pub fn checkpoint(&self) -> Option<&Checkpoint> {
-        match self {
-            Start::New | Start::Needed { .. } => None,
-            Start::Continue { checkpoint, .. } | Start::Again { checkpoint, .. } => {
-                checkpoint.as_ref()
-            }
-            Start::Branch { checkpoint, .. } | Start::Values { checkpoint } => Some(checkpoint),
-        }
+/// The open directory of a run, and where its first step begins.
+pub(super) struct Opened {
+    pub(super) run: RunDir,
+    /// The checkpoint to restore completely.
+    pub(super) resume_from: Option<Checkpoint>,
+    /// The checkpoint to restore only the trained values of.
+    pub(super) values_from: Option<Checkpoint>,
+    /// The event to emit first.
+    pub(super) event: Option<Event>,
+}
+
+impl Opened {
+    fn at_first_step(run: RunDir) -> Opened {
+        Opened { run, resume_from: None, values_from: None, event: None }
     }
 
-    /// Documents to leave out from now on, as a person names them.
+    /// Steps done.
+    pub(super) fn steps(&self) -> u64 {
+        self.resume_from.as_ref().map_or(0, |checkpoint| checkpoint.place.position.steps)
+    }
+}
+
+/// Whether to run at all.
+pub(super) enum Decision {
+    /// Run.
+    Run(Box<Begin>),
+    /// Do not run: this finished run has the same identity.
+    NotNeeded(PathBuf),
+}
+
+impl Begin {
+    /// Documents to skip from now on, as the user names them.
     pub(super) fn drop_samples(&self) -> &[String] {
         match self {
-            Start::Continue { drop_samples, .. } => drop_samples,
+            Begin::Resume { drop_samples, .. } => drop_samples,
             _ => &[],
         }
     }
 
-    /// The run whose steps go on, and what is accepted to differ from it.
+    /// The run that continues, and the settings and inputs that may differ.
     fn continued(&self) -> Option<(&Path, &[String])> {
         match self {
-            Start::Continue { run, accept, .. } => Some((run.path(), accept)),
-            Start::Branch { run, accept, .. } => Some((run, accept)),
-            Start::New | Start::Needed { .. } | Start::Values { .. } | Start::Again { .. } => None,
+            Begin::Resume { run, accept, .. } => Some((run.path(), accept)),
+            Begin::Fork { run, accept, .. } => Some((run, accept)),
+            Begin::New
+            | Begin::IfNeeded { .. }
+            | Begin::WarmStart { .. }
+            | Begin::Repeat { .. } => None,
         }
     }
 
-    /// What another run had learned, when the run began with it.
+    /// The trained values of another run at the first step, if any.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// A file that cannot be read.
     pub(super) fn values(&self) -> Result<Option<LockedFile>, RunError> {
-        if let Start::Values { checkpoint } = self {
+        if let Begin::WarmStart { checkpoint } = self {
             let path = checkpoint.learned();
             let sha256 = sha256_of(&path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source });
             return Ok(Some(LockedFile::new(&path, sha256.map_err(LoadCheckpointError::from)?)));
         }
         let recorded = match self {
-            Start::Again { first, .. } => Lock::load(first),
+            Begin::Repeat { first, .. } => Lock::load(first),
             _ => self.continued().and_then(|(run, _)| Lock::load(run)),
         };
         Ok(recorded.and_then(|lock| lock.values))
     }
 
-    /// Finds out whether a run that is only made where it is needed is needed, and how it begins. Any other
-    /// start is what it is.
+    /// Decides [`Begin::IfNeeded`]; any other begin stays as it is.
     ///
     /// # Errors
-    /// When an unfinished run of the same identity cannot be opened.
-    pub(super) fn settle(self, plan: &Plan, identity: &str) -> Result<Settled, RunError> {
-        let Start::Needed { resume } = self else { return Ok(Settled::Start(Box::new(self))) };
+    /// An unfinished run of the same identity that cannot be opened.
+    pub(super) fn decide(self, plan: &Plan, identity: &str) -> Result<Decision, RunError> {
+        let Begin::IfNeeded { resume } = self else { return Ok(Decision::Run(Box::new(self))) };
         let same = |run: &PathBuf| {
             let record = RunRecord::load(run).ok()?;
             (record.identity.as_deref() == Some(identity)).then(|| (run.clone(), record.status))
@@ -123,43 +144,39 @@ impl Start {
         let newest =
             |is_done: bool| runs.iter().rfind(|(_, status)| (*status == Status::Done) == is_done);
         if let Some((run, _)) = newest(true) {
-            return Ok(Settled::Needless(run.clone()));
+            return Ok(Decision::NotNeeded(run.clone()));
         }
-        match newest(false).filter(|_| resume) {
+        let begin = match newest(false).filter(|_| resume) {
             Some((run, _)) => {
                 let checkpoint = checkpoints(run).pop();
-                let run = RunDir::open(run)?;
-                Ok(Settled::Start(Box::new(Start::Continue {
-                    run,
-                    checkpoint,
-                    accept: Vec::new(),
-                    drop_samples: Vec::new(),
-                })))
+                let (accept, drop_samples) = (Vec::new(), Vec::new());
+                Begin::Resume { run: RunDir::open(run)?, checkpoint, accept, drop_samples }
             }
-            None => Ok(Settled::Start(Box::new(Start::of_plan(plan)?))),
-        }
+            None => Begin::of_plan(plan)?,
+        };
+        Ok(Decision::Run(Box::new(begin)))
     }
 
-    /// The identity of the run, when one that does all its steps with these settings and inputs has `whole`.
-    /// None where steps were done under others.
+    /// The identity of the run: `whole`, that of a run with these settings and inputs in all steps, or `None` when earlier
+    /// steps had others.
     pub(super) fn identity(&self, whole: String) -> Option<String> {
         let before = match self {
-            Start::Continue { run, checkpoint: Some(_), .. } => run.identity(),
-            Start::Branch { run, .. } => RunRecord::load(run).ok()?.identity,
+            Begin::Resume { run, checkpoint: Some(_), .. } => run.identity(),
+            Begin::Fork { run, .. } => RunRecord::load(run).ok()?.identity,
             _ => return Some(whole),
         };
         before.filter(|before| *before == whole)
     }
 
-    /// What `train.epoch_begin` of the plan asks for.
+    /// The begin that `train.epoch_begin` of the plan asks for.
     ///
     /// # Errors
-    /// When there is no such checkpoint, or the settings would not give the same run.
-    pub fn of_plan(plan: &Plan) -> Result<Start, RunError> {
+    /// A missing checkpoint, or settings that would not continue the same run.
+    pub fn of_plan(plan: &Plan) -> Result<Begin, RunError> {
         let train = &plan.config().train;
         let epochs = u64::from(train.epoch_begin);
         if epochs == 0 {
-            return Ok(Start::New);
+            return Ok(Begin::New);
         }
         let candidates: Vec<PathBuf> = match &train.resume_from {
             Some(name) => {
@@ -175,13 +192,12 @@ impl Start {
         let Some((run, checkpoint)) = found else {
             return Err(refused(plan, no_checkpoint(epochs, &candidates)));
         };
-        let start = Start::Branch { run, checkpoint, accept: Vec::new() };
-        start.check_settings(plan)?;
-        Ok(start)
+        let begin = Begin::Fork { run, checkpoint, accept: Vec::new() };
+        begin.check_settings(plan)?;
+        Ok(begin)
     }
 
-    /// Refuses settings under which the steps to come would not be those of the run, unless they are
-    /// accepted.
+    /// Refuses settings that would change later steps of the run, unless accepted.
     ///
     /// # Errors
     /// [`RunError::Resume`].
@@ -216,13 +232,13 @@ impl Start {
         Err(RunError::Resume(Box::new(help(diagnostic, run, &keys.join(",")))))
     }
 
-    /// Refuses data, weights and a tokenizer with another content than those of the run, unless they are
-    /// accepted. Returns what else of the machine differs, by which numbers may differ in rounding.
+    /// Refuses data, weights and a tokenizer that differ from those of the run, unless accepted. Returns the differences of
+    /// the machine, which may change rounding.
     ///
     /// # Errors
     /// [`RunError::Resume`].
     pub(super) fn check_lock(&self, plan: &Plan, now: &Lock) -> Result<Vec<String>, RunError> {
-        if let Start::Again { run, first, .. } = self {
+        if let Begin::Repeat { run, first, .. } = self {
             return check_same_inputs(run, first, plan, now).map(|()| Vec::new());
         }
         let Some((run, accept)) = self.continued() else { return Ok(Vec::new()) };
@@ -246,30 +262,30 @@ impl Start {
         Err(RunError::Resume(Box::new(help(diagnostic, run, &inputs.join(",")))))
     }
 
-    /// The directory of the run, with the records of the steps before it, and the checkpoint that it begins
-    /// with, if any.
+    /// Opens the directory of the run, with the records of the steps before.
     ///
     /// # Errors
-    /// When it cannot be written to.
-    pub(super) fn open(self, plan: &Plan, lock: &Lock) -> Result<(RunDir, Beginning), RunError> {
+    /// A directory that cannot be written.
+    pub(super) fn open(self, plan: &Plan, lock: &Lock) -> Result<Opened, RunError> {
         let create = || RunDir::create(&plan.runs_dir, &plan.config().name);
         match self {
-            Start::New | Start::Needed { .. } => Ok((create()?, Beginning::New)),
-            Start::Continue { run, checkpoint, accept, .. } => {
-                let (steps, epochs) = checkpoint
-                    .as_ref()
-                    .map_or((0, 0), |one| (one.place.position.steps, one.place.epochs));
+            Begin::New | Begin::IfNeeded { .. } => Ok(Opened::at_first_step(create()?)),
+            Begin::Resume { run, checkpoint, accept, .. } => {
+                let place = checkpoint.as_ref().map(|one| one.place);
+                let (steps, epochs) =
+                    place.map_or((0, 0), |place| (place.position.steps, place.epochs));
                 rewind_records(&run, steps, epochs)?;
                 keep_earlier(&run, run.path(), plan, lock, steps)?;
-                run.event(Event::Resume {
+                let event = Event::Resume {
                     run: None,
                     checkpoint: checkpoint.as_ref().map(|one| one.name().to_string()),
                     steps,
                     accepted: accept,
-                })?;
-                Ok((run, checkpoint.map_or(Beginning::New, Beginning::After)))
+                };
+                let opened = Opened::at_first_step(run);
+                Ok(Opened { resume_from: checkpoint, event: Some(event), ..opened })
             }
-            Start::Branch { run: from, checkpoint, .. } => {
+            Begin::Fork { run: from, checkpoint, .. } => {
                 let run = create()?;
                 copy_sinks(&run, &from)?;
                 for name in [Chain::FILE, LeftOut::FILE, "samples/base.jsonl"] {
@@ -279,37 +295,38 @@ impl Start {
                 Earlier::copy(&run, &from)?;
                 rewind_records(&run, steps, checkpoint.place.epochs)?;
                 keep_earlier(&run, &from, plan, lock, steps)?;
-                run.event(Event::Resume {
+                let event = Event::Resume {
                     run: Some(run_name(&from)),
                     checkpoint: Some(checkpoint.name().to_string()),
                     steps,
                     accepted: Vec::new(),
-                })?;
-                Ok((run, Beginning::After(checkpoint)))
+                };
+                let opened = Opened::at_first_step(run);
+                Ok(Opened { resume_from: Some(checkpoint), event: Some(event), ..opened })
             }
-            Start::Values { checkpoint } => with_values(create()?, checkpoint),
-            Start::Again { run: other, checkpoint, .. } => {
+            Begin::WarmStart { checkpoint } => Ok(with_values(create()?, checkpoint)),
+            Begin::Repeat { run: other, checkpoint, .. } => {
                 let run = create()?;
                 let left_out = LeftOut::load(&other)?;
                 left_out.iter().filter(|one| one.never_came()).try_for_each(|one| one.add(&run))?;
-                match checkpoint {
+                Ok(match checkpoint {
                     Some(checkpoint) => with_values(run, checkpoint),
-                    None => Ok((run, Beginning::New)),
-                }
+                    None => Opened::at_first_step(run),
+                })
             }
         }
     }
 }
 
-/// A new run that begins with what a checkpoint of another one learned.
-fn with_values(run: RunDir, checkpoint: Checkpoint) -> Result<(RunDir, Beginning), RunError> {
+/// A new run with the trained values of a checkpoint of another one.
+fn with_values(run: RunDir, checkpoint: Checkpoint) -> Opened {
     let path = std::path::absolute(&checkpoint.path);
     let path = path.unwrap_or_else(|_| checkpoint.path.clone());
-    run.event(Event::Values { checkpoint: path })?;
-    Ok((run, Beginning::Values(checkpoint)))
+    let event = Some(Event::Values { checkpoint: path });
+    Opened { values_from: Some(checkpoint), event, ..Opened::at_first_step(run) }
 }
 
-/// Refuses to compare with a run whose inputs are not there any more.
+/// Refuses to repeat a run with other inputs.
 fn check_same_inputs(run: &Path, first: &Path, plan: &Plan, now: &Lock) -> Result<(), RunError> {
     let Some(was) = Lock::load(first) else { return Ok(()) };
     let Some(&name) = was.differences(now).inputs.first() else { return Ok(()) };
@@ -330,7 +347,7 @@ fn check_same_inputs(run: &Path, first: &Path, plan: &Plan, now: &Lock) -> Resul
     })
 }
 
-/// The files of an input that differs, each with the start of its digest.
+/// The files of an input then and now, each with the first digits of its digest.
 fn then_and_now(name: &str, was: &Lock, now: &Lock) -> String {
     let text = |lock: &Lock| {
         let files = lock.input(name).into_iter();
@@ -340,44 +357,10 @@ fn then_and_now(name: &str, was: &Lock, now: &Lock) -> String {
     format!("{name}: {} then, {} now", text(was), text(now))
 }
 
-/// What came of the question whether a run is needed.
-pub(super) enum Settled {
-    /// It begins, or goes on.
-    Start(Box<Start>),
-    /// This finished run has computed the same.
-    Needless(PathBuf),
-}
-
-/// What the first step of a process finds.
-#[derive(Debug)]
-pub(super) enum Beginning {
-    /// Nothing.
-    New,
-    /// Everything of a checkpoint.
-    After(Checkpoint),
-    /// What a checkpoint learned, and nothing else of it.
-    Values(Checkpoint),
-}
-
-impl Beginning {
-    /// Steps that the run has done.
-    pub(super) fn steps(&self) -> u64 {
-        match self {
-            Beginning::After(checkpoint) => checkpoint.place.position.steps,
-            Beginning::New | Beginning::Values(_) => 0,
-        }
-    }
-
-    /// Whether no step of the run was done before.
-    pub(super) fn is_new(&self) -> bool {
-        !matches!(self, Beginning::After(_))
-    }
-}
-
-/// The settings of the run at `path`, as it recorded them.
+/// The recorded settings of the run at `path`.
 ///
 /// # Errors
-/// [`RunError::Resume`] when they cannot be read.
+/// [`RunError::Resume`] when the record cannot be read.
 pub fn recorded_settings(path: &Path) -> Result<Config, RunError> {
     match load(&path.join(StoredRun::SETTINGS), &Overrides::default()) {
         Ok(loaded) => Ok(loaded.config),
@@ -389,7 +372,7 @@ pub fn recorded_settings(path: &Path) -> Result<Config, RunError> {
     }
 }
 
-/// The settings that differ between the run at `path` and the plan.
+/// The settings in which the plan differs from the run at `path`.
 ///
 /// # Errors
 /// As [`recorded_settings`].

@@ -1,41 +1,72 @@
-//! The end of a run: why it came, and what remains of it.
+//! The end of a run: last export, last answers, summary.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use statetune_core::config::ExportDtype;
-use statetune_core::plan::Plan;
-use statetune_core::runs::{Entry, Event, ProbeRate, StoredRun, best_checkpoint};
-use statetune_core::tensorfile::Dtype;
+use statetune_core::runs::{Best, Event, ProbeRate};
 
-use super::course::Course;
-use super::passport::passport;
-use super::record::Sampled;
-use super::{Progress, Summary};
+use super::course::{Course, Ended};
 use crate::RunError;
-use crate::exports::{ExportOptions, Passport};
-use crate::inference::{Probe, rate};
 use crate::kernels::{peak_gpu_bytes, peak_resident_bytes};
-use crate::peft::Method;
 use crate::tensors::device;
-use crate::train::{Position, Trainer, restore_values};
+use crate::train::{Position, Trainer};
 
-/// Why the loop over steps came to its end.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ended {
-    /// All steps are done.
-    AllSteps,
-    /// No evaluation was the best for as long as `eval.patience` says.
-    Patience,
-    /// The probes with `stop` have reached their goals.
-    Goal,
-    /// It was asked to stop, or its time is over.
-    Stopped,
-    /// The newest checkpoint is to be gone back to, and the batch of this step, counted from 1, left out.
-    Rollback(u64),
+/// How a run ended that did not fail.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The run is done.
+    Done(Box<Summary>),
+    /// Nothing was run: a finished run has the same settings and inputs.
+    NotNeeded {
+        /// That run's directory.
+        run: PathBuf,
+    },
+    /// The run stopped on request or at its time limit, and can be resumed.
+    Interrupted {
+        /// The run directory.
+        run: PathBuf,
+        /// Steps done.
+        steps: u64,
+        /// Steps of the whole run.
+        total_steps: u64,
+    },
+}
+
+/// Results of a finished run.
+#[derive(Debug)]
+pub struct Summary {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Validation loss before and after training, in nats.
+    pub val_loss: Option<(f64, f64)>,
+    /// The best evaluation, when it is not that of the last step.
+    pub best: Option<Best>,
+    /// The step and the reason when the run ended before its last step.
+    pub stopped_early: Option<(u64, &'static str)>,
+    /// The rate of each probe before and after training.
+    pub probes: Vec<ProbeRate>,
+    /// Questions with the answers of the base and the tuned model.
+    pub samples: Vec<Sampled>,
+    /// The exported files.
+    pub exported: Vec<PathBuf>,
+    /// Seconds spent in training steps.
+    pub train_secs: f64,
+    /// Peak GPU memory of tensors, in bytes; absent on a CPU.
+    pub peak_gpu_bytes: Option<u64>,
+}
+
+/// A question with its answers.
+#[derive(Debug)]
+pub struct Sampled {
+    /// The question.
+    pub prompt: String,
+    /// The answer of the base model; absent when training started from scratch.
+    pub base: Option<String>,
+    /// The answer of the tuned model.
+    pub tuned: String,
 }
 
 impl Ended {
-    /// Why a run ended before all its steps were done, as people are told.
+    /// Why a run ended before its last step, for people.
     fn early(self) -> Option<&'static str> {
         match self {
             Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => None,
@@ -45,116 +76,57 @@ impl Ended {
     }
 }
 
-/// Each probe with its rate before and after, where there were answers.
-type Before = Vec<(String, Option<f64>, Option<f64>)>;
-
 impl Course<'_, '_> {
-    /// Writes the products, the last answers and the last event of a run that came to its end at `position`.
+    /// Writes the last files and events of a run that ended at `position`.
     ///
     /// # Errors
-    /// When something cannot be written.
-    pub(super) fn conclude(
+    /// A forward pass that fails, or a file that cannot be written.
+    pub(super) fn finish(
         mut self,
         trainer: &mut Trainer<'_>,
         position: &Position,
-    ) -> Result<Summary, RunError> {
-        let (run, steps) = (self.run, position.steps);
-        self.export(position)?;
+    ) -> Result<Outcome, RunError> {
+        let (run, steps) = (self.job.run, position.steps);
+        if self.ended == Ended::Stopped {
+            self.events.emit(Event::Interrupted { steps })?;
+            let total_steps = self.job.options.total_steps();
+            return Ok(Outcome::Interrupted { run: run.path().to_path_buf(), steps, total_steps });
+        }
+        self.saver.export(&self.job, steps)?;
         match self.ended {
-            Ended::Patience => run.event(Event::Patience { steps })?,
-            Ended::Goal => run.event(Event::Goal { steps })?,
+            Ended::Patience => self.events.emit(Event::Patience { steps })?,
+            Ended::Goal => self.events.emit(Event::Goal { steps })?,
             Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => {}
         }
-        let (answers, probes) = self.last_answers(steps)?;
-        let questions = self.interview.questions;
-        if !answers.is_empty() {
-            let (moment, answers) = ("tuned", &answers);
-            self.sinks.add(run, &Entry::Answers { moment, steps, questions, answers })?;
-        }
-        let peak_gpu_bytes = peak_gpu_bytes(device(self.plan.device));
-        let rates = probes.iter().map(|(name, base, tuned)| ProbeRate {
-            name: name.clone(),
-            base: *base,
-            tuned: *tuned,
-        });
-        let rates: Vec<ProbeRate> = rates.collect();
-        run.event(Event::End {
-            val_loss: self.val_now,
-            best: self.best,
-            probes: rates.clone(),
+        let (answers, probes) = self.evaluator.answer_with_tuned(&self.job, self.events, steps)?;
+        let peak_gpu_bytes = peak_gpu_bytes(device(self.job.plan.device));
+        self.events.emit(Event::End {
+            val_loss: self.evaluator.val_now,
+            best: self.evaluator.best,
+            probes: probes.clone(),
             peak_gpu_bytes,
             peak_resident_bytes: peak_resident_bytes(),
         })?;
-        run.update(|record| record.probes = rates)?;
-        let samples = questions.iter().enumerate().map(|(i, prompt)| Sampled {
+        run.update(|record| record.probes.clone_from(&probes))?;
+        let base = self.evaluator.base.as_ref();
+        let samples = self.evaluator.questions.iter().zip(answers).enumerate();
+        let samples = samples.map(|(i, (prompt, tuned))| Sampled {
             prompt: prompt.clone(),
-            base: self.base.as_ref().map(|answers| answers[i].clone()),
-            tuned: answers[i].clone(),
+            base: base.map(|answers| answers[i].clone()),
+            tuned,
         });
         let samples = samples.collect();
-        self.export_best(trainer, steps)?;
-        Ok(Summary {
+        self.saver.export_best(&self.job, trainer, steps)?;
+        Ok(Outcome::Done(Box::new(Summary {
             run: run.path().to_path_buf(),
-            val_loss: self.val_before.zip(self.val_now),
-            best: self.best.filter(|best| best.steps < steps),
+            val_loss: self.evaluator.val_before.zip(self.evaluator.val_now),
+            best: self.evaluator.best.filter(|best| best.steps < steps),
             stopped_early: self.ended.early().map(|why| (steps, why)),
             samples,
             probes,
-            products: self.products,
-            train_secs: self.totals.trained_secs,
+            exported: self.saver.exported,
+            train_secs: self.recorder.totals.trained_secs,
             peak_gpu_bytes,
-        })
+        })))
     }
-
-    /// Writes the best checkpoint as a product beside those of the last step, when it is another.
-    fn export_best(&mut self, trainer: &mut Trainer<'_>, steps: u64) -> Result<(), RunError> {
-        let keeps_best = self.plan.config().checkpoint.keep_best;
-        let best = best_checkpoint(self.run.path()).filter(|_| keeps_best);
-        if let Some(best) = best.filter(|best| best.place.position.steps < steps) {
-            restore_values(&best.path, &mut trainer.adam)?;
-            let run = self.run.path();
-            let passport = passport(&self.plan, run, self.lock, &self.shape, best.place.epochs);
-            self.products.extend(export(&self.plan, run, self.method, "rwkv-best", &passport)?);
-        }
-        Ok(())
-    }
-
-    /// The answers of the tuned model, after `steps` steps, written as such; and each probe with its rate before
-    /// and now.
-    fn last_answers(&mut self, steps: u64) -> Result<(Vec<String>, Before), RunError> {
-        let mut answers = Vec::new();
-        if !self.interview.questions.is_empty() {
-            let known = self.newest.take().filter(|(known, _)| *known == steps);
-            (self.watch)(Progress::Sampling { moment: "tuned" });
-            answers = match known {
-                Some((_, known)) => {
-                    self.interview.write("tuned", steps, &known)?;
-                    known
-                }
-                None => self.interview.hold("tuned", steps)?,
-            };
-        }
-        let before_and_now = |probe: &Probe| {
-            let before = self.base.as_ref().and_then(|base| rate(probe, base));
-            (probe.name.clone(), before, rate(probe, &answers))
-        };
-        let probes = self.plan.probes.iter().map(before_and_now).collect();
-        Ok((answers, probes))
-    }
-}
-
-/// Writes what was learned as `export/NAME` in the forms that other programs read.
-pub(super) fn export(
-    plan: &Plan,
-    run: &Path,
-    method: &dyn Method,
-    name: &str,
-    passport: &Passport,
-) -> Result<Vec<PathBuf>, RunError> {
-    let dtype = match plan.config().export.dtype {
-        ExportDtype::Bf16 => Dtype::BF16,
-        ExportDtype::Fp32 => Dtype::F32,
-    };
-    let export = ExportOptions { dtype, passport };
-    Ok(method.export(&run.join(StoredRun::EXPORT).join(name), &export)?)
 }

@@ -1,4 +1,4 @@
-//! What a run does when numbers are not finite: it takes down the step, and stops, goes on or goes back.
+//! Guards a run: steps with NaN or infinite values, loss spikes, the time limit; records and replays incidents.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
@@ -7,45 +7,68 @@ use std::path::{Path, PathBuf};
 use statetune_core::config::Nonfinite;
 use statetune_core::data::Batch;
 use statetune_core::diagnostic::Diagnostic;
+use statetune_core::plan::Plan;
 use statetune_core::runs::{
     BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, RunDir, checkpoints,
     incident_folders, rewind_records, save_incident,
 };
 use tch::Kind;
 
-use super::Progress;
-use super::course::Course;
-use super::prepare::Datasets;
-use super::watchdog::number;
+use super::documents::DocumentNames;
+use super::job::Job;
+use super::prepare::{Datasets, load_tokenizer, load_weights, new_method};
+use super::recent_steps::{RecentSteps, number};
+use super::record::Events;
 use crate::RunError;
-use crate::train::{Fault, Reading, StepDone, trace, write_values};
+use crate::kernels::allow_tf32;
+use crate::optim::Adam;
+use crate::tensors::device;
+use crate::train::{
+    Fault, LossScaler, Reading, StepDone, StepOptions, Trainer, restore_values, trace, write_values,
+};
 
-/// Documents that a message names.
+/// Documents in a message at most.
 const NAMED: usize = 3;
-/// A document in which one token comes so many times in a row is worth a remark.
+/// Repeats of a token in a row from which a message mentions them.
 const MANY_REPEATS: usize = 32;
-/// The rate that a message proposes is that of the run times this.
+/// A message proposes the learning rate of the run times this.
 const LOWER: f64 = 0.3;
 
-/// How a run goes on after an incident.
+/// How a run continues after an incident.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reaction {
-    /// With the next step; this one has changed nothing.
+    /// With the next step; the incident's step changed nothing.
     Skip,
-    /// From its newest checkpoint on, without the batch of this step.
+    /// From the newest checkpoint, without the batch of the incident's step.
     Rollback,
 }
 
-impl Course<'_, '_> {
-    /// Takes down a step with numbers that are not finite, and says how the run goes on.
+/// Watches the steps of a run.
+pub(super) struct Guard<'a> {
+    names: &'a DocumentNames,
+    recent: RecentSteps,
+}
+
+impl<'a> Guard<'a> {
+    pub(super) fn new(names: &'a DocumentNames) -> Guard<'a> {
+        Guard { names, recent: RecentSteps::new() }
+    }
+
+    /// Records a step with a NaN or infinite value as an incident, and decides how the run continues.
     ///
     /// # Errors
-    /// [`RunError::Diverged`] when it does not, and an incident that cannot be written.
-    pub(super) fn meet(&mut self, fault: Fault, done: &StepDone<'_>) -> Result<Reaction, RunError> {
-        let guard = &self.plan.config().guard;
+    /// [`RunError::Diverged`] when the run stops, or an incident that cannot be written.
+    pub(super) fn react(
+        &self,
+        job: &Job<'_>,
+        events: &mut Events<'_>,
+        fault: Fault,
+        done: &StepDone<'_>,
+    ) -> Result<Reaction, RunError> {
+        let guard = &job.plan.config().guard;
         let rows = self.rows(done.batches);
-        let mut incident = self.incident(fault, done, &rows);
-        let known = incident_folders(self.run.path());
+        let mut incident = self.incident(job, fault, done, &rows);
+        let known = incident_folders(job.run.path());
         let is_new = |folder: &PathBuf| !folder.ends_with(incident.name());
         let earlier = known.iter().filter(|folder| is_new(folder)).count();
         let too_many = earlier >= guard.max_incidents as usize;
@@ -58,10 +81,10 @@ impl Course<'_, '_> {
         if reaction.is_none() {
             incident.policy = Nonfinite::Stop;
         }
-        let folder = save_incident(self.run, &incident, &rows, |file| {
+        let folder = save_incident(job.run, &incident, &rows, |file| {
             write_values(file, &done.trainer.adam)
         })?;
-        self.run.event(Event::Incident {
+        events.emit(Event::Incident {
             step: incident.step,
             what: incident.what.clone(),
             became: incident.became.clone(),
@@ -70,11 +93,11 @@ impl Course<'_, '_> {
         })?;
         match reaction {
             Some(reaction) => {
-                (self.watch)(Progress::Warning(&warning(&incident, reaction)));
+                events.emit(Event::Warning(Box::new(warning(&incident, reaction))))?;
                 Ok(reaction)
             }
             None => {
-                let mut message = self.stopped(&incident, &folder);
+                let mut message = self.stopped(job, &incident, &folder);
                 message.notes.extend(repeats(&rows, &incident));
                 if guard.nonfinite != Nonfinite::Stop {
                     message.notes.push(match too_many {
@@ -89,53 +112,80 @@ impl Course<'_, '_> {
         }
     }
 
-    /// Whether this process has trained as long as it may; says so when it has.
-    pub(super) fn is_time_over(&mut self) -> bool {
-        let hours = self.plan.config().guard.max_hours;
-        let is_over = self.watchdog.is_over(hours);
+    /// Whether this process reached the time limit; warns when it has.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(super) fn is_time_over(
+        &self,
+        job: &Job<'_>,
+        events: &mut Events<'_>,
+    ) -> Result<bool, RunError> {
+        let hours = job.plan.config().guard.max_hours;
+        let is_over = self.recent.is_over(hours);
         if is_over {
             let message = format!("`guard.max_hours = {hours}` are over, everything is saved");
-            (self.watch)(Progress::Warning(&Diagnostic::warning("ST7015", message)));
+            events.emit(Event::Warning(Box::new(Diagnostic::warning("ST7015", message))))?;
         }
-        is_over
+        Ok(is_over)
     }
 
-    /// Says that the loss of a step is far above the `median` of those before.
-    pub(super) fn tell_spike(&mut self, done: &StepDone<'_>, median: f64) -> Result<(), RunError> {
+    /// Adds a step to the recent ones, and warns when its loss is far above their median.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(super) fn watch_loss(
+        &mut self,
+        job: &Job<'_>,
+        events: &mut Events<'_>,
+        done: &StepDone<'_>,
+    ) -> Result<(), RunError> {
         let (step, loss) = (done.position.steps, done.record.loss);
+        let multiple = job.plan.config().guard.loss_spike;
+        if !loss.is_finite() {
+            return Ok(());
+        }
+        let Some(median) = self.recent.add(loss, done.record.grad_norm, multiple) else {
+            return Ok(());
+        };
         let indexes = done.batches.iter().flat_map(|batch| batch.documents.concat());
-        let documents: Vec<String> = indexes.map(|index| self.origins.name(index)).collect();
-        self.run.event(Event::Spike { step, loss, median, documents: documents.clone() })?;
+        let documents: Vec<String> = indexes.map(|index| self.names.name(index)).collect();
+        events.emit(Event::Spike { step, loss, median, documents: documents.clone() })?;
         let message = format!(
             "the loss of step {step}, {loss:.4}, is {:.1} times the usual one",
             loss / median
         );
         let mut warning = Diagnostic::warning("ST7011", message).note(format!(
             "nothing is done about it; the median of the steps before is {median:.4}, `guard.loss_spike = {}`",
-            self.plan.config().guard.loss_spike
+            job.plan.config().guard.loss_spike
         ));
         if !documents.is_empty() {
             warning = warning.note(format!("batch holds {}", list(&documents)));
         }
-        (self.watch)(Progress::Warning(&warning));
-        Ok(())
+        Ok(events.emit(Event::Warning(Box::new(warning)))?)
     }
 
-    /// The rows of a step's batches with the names of their documents.
+    /// The rows of the batches of a step with the names of their documents.
     fn rows(&self, batches: &[Batch]) -> Vec<BatchRow> {
         let rows = batches.iter().enumerate().flat_map(|(micro_batch, batch)| {
             let documents = batch.documents.iter();
             batch.plain().into_iter().zip(documents).map(move |(row, documents)| BatchRow {
                 micro_batch,
-                documents: documents.iter().map(|&index| self.origins.name(index)).collect(),
+                documents: documents.iter().map(|&index| self.names.name(index)).collect(),
                 row,
             })
         });
         rows.collect()
     }
 
-    /// What there is to say about a step, before it is decided what to do.
-    fn incident(&self, fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Incident {
+    /// The record of an incident, before the reaction is decided.
+    fn incident(
+        &self,
+        job: &Job<'_>,
+        fault: Fault,
+        done: &StepDone<'_>,
+        rows: &[BatchRow],
+    ) -> Incident {
         let became = match fault {
             Fault::Loss { .. } => done.record.loss,
             Fault::Gradients => done.record.grad_norm,
@@ -148,7 +198,7 @@ impl Course<'_, '_> {
         let mut documents: Vec<String> =
             rows.iter().flat_map(|row| row.documents.clone()).collect();
         documents.dedup();
-        let run = self.run.path().display();
+        let run = job.run.path().display();
         Incident {
             schema: Incident::SCHEMA.to_string(),
             step,
@@ -156,28 +206,28 @@ impl Course<'_, '_> {
             what: fault.what().to_string(),
             became: number(became),
             first: first_bad(fault, done, rows),
-            policy: self.plan.config().guard.nonfinite,
+            policy: job.plan.config().guard.nonfinite,
             lr: done.record.lr,
             loss_scale: done.trainer.loss_scale(),
-            grad_norms: self.watchdog.norms_before(done.record.grad_norm),
+            grad_norms: self.recent.norms_before(done.record.grad_norm),
             documents,
-            checkpoint: checkpoints(self.run.path()).last().map(|one| one.name().to_string()),
+            checkpoint: checkpoints(job.run.path()).last().map(|one| one.name().to_string()),
             environment: Environment {
-                statetune: self.lock.statetune.clone(),
-                libtorch: self.lock.libtorch.clone(),
-                kernels: self.lock.kernels.clone(),
-                device: self.lock.device.clone(),
-                op: self.lock.op.clone(),
-                threads: self.lock.threads,
-                precision: self.plan.config().train.precision.name().to_string(),
+                statetune: job.lock.statetune.clone(),
+                libtorch: job.lock.libtorch.clone(),
+                kernels: job.lock.kernels.clone(),
+                device: job.lock.device.clone(),
+                op: job.lock.op.clone(),
+                threads: job.lock.threads,
+                precision: job.plan.config().train.precision.name().to_string(),
             },
             replay: (fault != Fault::Update)
                 .then(|| format!("statetune incident replay {run}/{}", Incident::name_of(step))),
         }
     }
 
-    /// The message with which a run stops.
-    fn stopped(&self, incident: &Incident, folder: &Path) -> Diagnostic {
+    /// The message that ends the run.
+    fn stopped(&self, job: &Job<'_>, incident: &Incident, folder: &Path) -> Diagnostic {
         let Incident { what, became, step, epoch, first, .. } = incident;
         let micro_batch = first.as_ref().and_then(|first| first.micro_batch);
         let micro_batch = micro_batch.map_or(String::new(), |i| format!(", micro-batch {i}"));
@@ -187,15 +237,15 @@ impl Course<'_, '_> {
             norms.map(|norm| norm.map_or("not finite".to_string(), number)).collect();
         let documents = first.as_ref().map_or(&[][..], |first| &first.documents);
         let documents = if documents.is_empty() { &incident.documents[..] } else { documents };
-        let saved = match checkpoints(self.run.path()).last() {
+        let saved = match checkpoints(job.run.path()).last() {
             Some(last) => format!(
                 "last good checkpoint is step {}; nothing after it was overwritten",
                 last.place.position.steps
             ),
             None => "there is no checkpoint yet, nothing was saved".to_string(),
         };
-        let run = self.run.path().display();
-        let lr = self.plan.config().schedule.lr_init * LOWER;
+        let run = job.run.path().display();
+        let lr = job.plan.config().schedule.lr_init * LOWER;
         let mut message = Diagnostic::error("ST7001", message)
             .note(format!("recorded in {}", folder.display()))
             .note(first.as_ref().map_or_else(
@@ -214,7 +264,7 @@ impl Course<'_, '_> {
         message = message.help(match (document, &incident.replay) {
             (Some(document), Some(_)) => format!(
                 "go on without this document: `statetune resume {run} --drop-sample {}`",
-                self.short_name(document)
+                short_name(job, document)
             ),
             (None, Some(_)) => {
                 format!(
@@ -231,40 +281,46 @@ impl Course<'_, '_> {
         ))
     }
 
-    /// The shortest name that says which document is meant.
-    fn short_name<'a>(&self, name: &'a str) -> &'a str {
-        match name.rsplit_once(':') {
-            Some((_, number)) if self.lock.data.len() == 1 => number,
-            _ => name,
-        }
-    }
-
-    /// Goes back to the newest checkpoint of the run, which leaves out the batch of `step`, counted from 1, from
-    /// there on; returns the checkpoint.
+    /// Rewinds the records to the newest checkpoint, which is returned, and skips the batch of `step`, counted from 1, from
+    /// there on.
     ///
     /// # Errors
-    /// When nothing can be written or there is no checkpoint.
-    pub(super) fn go_back(&mut self, step: u64) -> Result<Checkpoint, RunError> {
-        let checkpoint = checkpoints(self.run.path()).pop().ok_or_else(|| {
-            let message = format!("the run `{}` has no checkpoint", self.run.path().display());
+    /// No checkpoint, or a file that cannot be written.
+    pub(super) fn roll_back(
+        &self,
+        job: &Job<'_>,
+        events: &mut Events<'_>,
+        step: u64,
+    ) -> Result<Checkpoint, RunError> {
+        let checkpoint = checkpoints(job.run.path()).pop().ok_or_else(|| {
+            let message = format!("the run `{}` has no checkpoint", job.run.path().display());
             RunError::Resume(Box::new(Diagnostic::error("ST6006", message)))
         })?;
-        let from_step = checkpoint.place.position.steps;
-        rewind_records(self.run, from_step, checkpoint.place.epochs)?;
-        LeftOut::Step { from_step, step }.add(self.run)?;
+        let steps = checkpoint.place.position.steps;
+        rewind_records(job.run, steps, checkpoint.place.epochs)?;
+        LeftOut::Step { from_step: steps, step }.add(job.run)?;
         let name = checkpoint.name().to_string();
-        self.run.event(Event::Rollback { checkpoint: name, left_out: step })?;
-        self.go_on_from(&checkpoint.place);
-        (self.watch)(Progress::Resumed { steps: from_step });
+        events.emit(Event::Rollback { checkpoint: name, left_out: step, steps })?;
         Ok(checkpoint)
     }
 }
 
-/// Leaves out of `data` what the run leaves out, and returns the steps, counted from 0, that are.
+/// The shortest name of a document that `--drop-sample` understands.
+fn short_name<'a>(job: &Job<'_>, name: &'a str) -> &'a str {
+    match name.rsplit_once(':') {
+        Some((_, number)) if job.lock.data.len() == 1 => number,
+        _ => name,
+    }
+}
+
+/// Removes the skipped documents of the run from `data`, and returns its skipped steps, counted from 0.
 ///
 /// # Errors
 /// A record or a cache that cannot be read.
-pub(super) fn leave_out(run: &RunDir, data: &mut Datasets<'_>) -> Result<BTreeSet<u64>, RunError> {
+pub(super) fn skip_recorded(
+    run: &RunDir,
+    data: &mut Datasets<'_>,
+) -> Result<BTreeSet<u64>, RunError> {
     let mut steps = BTreeSet::new();
     let mut documents = HashSet::new();
     for one in LeftOut::load(run.path())? {
@@ -283,7 +339,35 @@ pub(super) fn leave_out(run: &RunDir, data: &mut Datasets<'_>) -> Result<BTreeSe
     Ok(steps)
 }
 
-/// Where the numbers of a step stop being finite.
+/// Computes the recorded step in `folder` again with the settings of `plan` and the recorded parameters. Returns a reading
+/// of every value on the way; writes nothing.
+///
+/// # Errors
+/// Weights or records that cannot be read or do not match, or a forward pass that fails.
+pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Reading>, RunError> {
+    allow_tf32(plan.tf32);
+    let tokenizer = load_tokenizer(plan)?;
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
+    let vocab_size = weights.shape().vocab_size;
+    let method = new_method(plan, weights, &tokenizer)?;
+    let mut trainer = Trainer {
+        method: method.as_ref(),
+        adam: Adam::new(method.parameters(), plan.adam),
+        scaler: LossScaler::for_dtype(plan.dtype).map(|scaler| scaler.at(incident.loss_scale)),
+        options: StepOptions::of_plan(plan),
+    };
+    restore_values(folder, &mut trainer.adam)?;
+    let batches = Incident::load_batches(folder, vocab_size)?;
+    let batches: Vec<Batch> = batches.iter().map(|rows| Batch::from_plain(rows)).collect();
+    let mut readings = Vec::new();
+    trace(&trainer, &batches, incident.step - 1, &mut |reading| {
+        readings.push(reading);
+        ControlFlow::Continue(())
+    })?;
+    Ok(readings)
+}
+
+/// The first NaN or infinite value of a step, computed again block by block.
 fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<FirstBad> {
     if fault == Fault::Update {
         let parameter = done.trainer.adam.first_not_finite()?;
@@ -306,7 +390,7 @@ fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<Fir
             ControlFlow::Break(())
         }
     };
-    // That the step cannot be computed again must not hide what happened to it.
+    // A failure of the second computation must not hide the incident.
     let _ = trace(done.trainer, done.batches, done.record.step, see);
     let Reading { place, direction, micro_batch, not_finite, rows: bad_rows, heads, .. } = first?;
     let of_batch: Vec<&BatchRow> =
@@ -336,7 +420,7 @@ pub fn describe(first: &FirstBad) -> String {
     text
 }
 
-/// What is told when the run goes on.
+/// The warning when the run continues.
 fn warning(incident: &Incident, reaction: Reaction) -> Diagnostic {
     let Incident { what, became, step, epoch, first, .. } = incident;
     let message = format!("{what} became {became} at step {step} (epoch {epoch})");
@@ -352,7 +436,7 @@ fn warning(incident: &Incident, reaction: Reaction) -> Diagnostic {
     })
 }
 
-/// A remark about a row, of those that the incident is about, that repeats one token.
+/// A note about the row of the incident that repeats one token most often in a row.
 fn repeats(rows: &[BatchRow], incident: &Incident) -> Option<String> {
     let suspects = incident.first.as_ref().map_or(&[][..], |first| &first.documents);
     let is_suspect = |row: &&BatchRow| {
@@ -369,7 +453,7 @@ fn repeats(rows: &[BatchRow], incident: &Incident) -> Option<String> {
         .then(|| format!("{} has one token {repeats} times in a row", list(&row.documents)))
 }
 
-/// The first few, and how many more.
+/// The first few names and the number of the others.
 fn list(names: &[String]) -> String {
     let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(NAMED) {
@@ -378,7 +462,7 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// A rate with one digit: 0.3 of it is a proposal, no more.
+/// A learning rate rounded to one digit.
 fn one_digit(lr: f64) -> String {
     format!("{lr:.0e}").parse::<f64>().map_or_else(|_| lr.to_string(), |lr| format!("{lr:?}"))
 }

@@ -1,4 +1,4 @@
-//! What a run is made of, as its directory records it before any training.
+//! Records of the inputs of a run, written before training: lock, experiment file, settings.
 
 use std::collections::BTreeMap;
 use std::path::{Path, absolute};
@@ -19,10 +19,10 @@ use crate::model::{ModelError, Shape, fingerprint};
 use crate::tensors::device;
 use crate::{RunError, quant};
 
-/// The vocabulary of a run on the characters of its data.
+/// The file of a character vocabulary in the run directory.
 pub const CHARACTERS: &str = "vocab.json";
 
-/// Everything outside the settings that the run depends on.
+/// Everything that the run depends on besides its settings.
 pub(super) fn lock(
     plan: &Plan,
     tokenizer: &Tokenizer,
@@ -77,8 +77,7 @@ pub(super) fn lock(
     })
 }
 
-/// Writes what the run is made of, before any training. What an earlier process of the run wrote stays,
-/// but for settings that were changed since.
+/// Writes the inputs of the run. Records of an earlier process stay, except the lock and changed settings.
 pub(super) fn record_inputs(
     plan: &Plan,
     run: &RunDir,
@@ -99,10 +98,10 @@ pub(super) fn record_inputs(
     Ok(())
 }
 
-/// Writes the settings that are in force from now on.
+/// Writes the settings in force from now on.
 pub(super) fn record_settings(run: &RunDir, loaded: &Loaded) -> Result<(), RunError> {
     let recorded = run.join(StoredRun::SETTINGS);
-    // Its lines are no lines of the experiment file.
+    // Places in the recorded settings are not places in the experiment file.
     let origins = match std::fs::read_to_string(&recorded) {
         Ok(text) if absolute(&loaded.file).ok() == absolute(&recorded).ok() => {
             Resolved::parse(text).map(|resolved| resolved.origins()).unwrap_or_default()
@@ -115,8 +114,8 @@ pub(super) fn record_settings(run: &RunDir, loaded: &Loaded) -> Result<(), RunEr
     Ok(())
 }
 
-/// Keeps what the steps of the run at `from` were done with, where those after `steps` have something else on which
-/// numbers depend.
+/// Keeps the settings and the lock of the first `steps` steps of the run at `from` when later steps have others that affect
+/// results.
 pub(super) fn keep_earlier(
     run: &RunDir,
     from: &Path,

@@ -1,8 +1,7 @@
-//! How fast steps of a plan are on this machine: from runs of the same shape, or from a short measurement.
+//! The time of a training step on this machine: from earlier runs of the same shape, or from a short measurement.
 //!
-//! A measurement trains models of the plan's width with random weights for a few steps: one of two blocks and one of
-//! five. All blocks but the first cost the same, so that a model of any depth costs the second one and so many times a
-//! third of the difference.
+//! A measurement trains two models with random weights for a few steps, with 2 and with 5 blocks of the plan's width. All
+//! blocks but the first cost the same, so the time of any other depth follows by linear extrapolation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use statetune_core::runs::{RunDirError, all_runs, read_metrics};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::outlook::Outlook;
-use super::watchdog::median;
+use super::recent_steps::median;
 use crate::RunError;
 use crate::inference::unfit;
 use crate::kernels::allow_tf32;
@@ -28,15 +27,14 @@ use crate::peft::{Compute, Method, StateTuning, Tuning};
 use crate::tensors::{device, kind};
 use crate::train::{LossScaler, StepOptions, Trainer};
 
-/// Blocks of the two models that are measured.
+/// Blocks of the two models.
 const BLOCKS: [i64; 2] = [2, 5];
-/// Steps that are timed, after one that is not; the least time counts.
+/// Timed steps, after one without timing; the shortest counts.
 const STEPS: usize = 4;
-/// The folder of measurements among prepared data.
+/// The folder of measurements in the cache.
 const FOLDER: &str = "measured";
 
-/// The time that training takes, as far as it is known: from the newest runs of the same shape on the same device, or
-/// else from a measurement.
+/// The expected time of training, from runs of the same shape on the same device, else from a measurement, if any.
 pub(super) fn known(
     outlook: &Outlook<'_>,
     model: &ModelFacts,
@@ -62,7 +60,7 @@ pub(super) fn known(
     Some(time(step_secs, "measured on this device with models of fewer layers".to_string()))
 }
 
-/// Positions a second of each run whose forecast has this model and these settings.
+/// Positions per second of each run with this model and these settings in its forecast.
 fn speeds_of_runs(runs_dir: &Path, model: &Value, settings: &Value) -> Vec<f64> {
     let speed = |run: PathBuf| {
         let forecast: Value =
@@ -71,14 +69,14 @@ fn speeds_of_runs(runs_dir: &Path, model: &Value, settings: &Value) -> Vec<f64> 
             return None;
         }
         let lines = read_metrics(&run).ok()?;
-        // The first interval warms up.
+        // The first interval includes warm-up.
         let speeds = lines.iter().skip(1).map(|line| line.positions_per_s);
         median(speeds.filter(|speed| speed.is_finite()))
     };
     all_runs(runs_dir).into_iter().filter_map(speed).collect()
 }
 
-/// Where the measurement of an outlook lies; `None` without documents.
+/// The file of the measurement; `None` without documents.
 fn file(outlook: &Outlook<'_>, model: &ModelFacts, settings: &Settings) -> Option<PathBuf> {
     let (tokens, learned) = outlook.mean_batch()?;
     let learned = (learned * 100.0).round();
@@ -90,17 +88,17 @@ fn file(outlook: &Outlook<'_>, model: &ModelFacts, settings: &Settings) -> Optio
     Some(outlook.plan.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
 }
 
-/// The kind of processor.
+/// The name of the CPU.
 fn machine() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     name.unwrap_or_default().to_string()
 }
 
-/// Measures a step and keeps the result for [`Outlook::forecast`]. Does nothing without documents.
+/// Measures a step and stores the result for [`Outlook::forecast`]. Does nothing without documents.
 ///
 /// # Errors
-/// A device or a kernel that fails, and a result that cannot be written.
+/// A device or kernel that fails, or a file that cannot be written.
 pub fn measure(outlook: &Outlook<'_>) -> Result<(), RunError> {
     let forecast = outlook.forecast(None);
     let Some(path) = file(outlook, &forecast.model, &forecast.settings) else { return Ok(()) };
@@ -114,13 +112,13 @@ pub fn measure(outlook: &Outlook<'_>) -> Result<(), RunError> {
     };
     let text = json!({ "step_secs": step_secs }).to_string();
     let write = || {
-        fs::create_dir_all(path.parent().expect("it lies in a folder"))?;
+        fs::create_dir_all(path.parent().expect("the path has a folder"))?;
         fs::write(&path, text)
     };
     Ok(write().map_err(|source| RunDirError { path: path.clone(), source })?)
 }
 
-/// The least seconds of a step of a model like the outlook's with so many blocks.
+/// The shortest time of a step with `n_layer` blocks, in seconds.
 fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
     let (plan, train) = (outlook.plan, &outlook.plan.config().train);
     allow_tf32(plan.tf32);
@@ -149,7 +147,7 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
     Ok(least)
 }
 
-/// What the plan tunes, on a model of this shape with random weights.
+/// The method of the plan on a model of this shape with random weights.
 fn method(plan: &Plan, shape: Shape) -> Result<Box<dyn Method>, RunError> {
     let seed = plan.config().train.random_seed as i64;
     tch::manual_seed(seed);
@@ -174,11 +172,11 @@ fn method(plan: &Plan, shape: Shape) -> Result<Box<dyn Method>, RunError> {
     })
 }
 
-/// Arbitrary tokens, of whose positions a share is learned.
+/// A batch of arbitrary tokens; `learned` is the share of target positions.
 fn batch(rows: usize, tokens: usize, learned: f64, vocab_size: i64) -> Batch {
     let positions = rows * tokens;
     let learned = ((positions as f64 * learned) as usize).clamp(1, positions);
-    // Neighbours are far apart in the embedding, as in a text.
+    // Neighbouring tokens are far apart in the embedding, as in a text.
     let ids = |count: usize| (0..count as i64).map(|i| i * 7919 % vocab_size).collect();
     Batch {
         rows,

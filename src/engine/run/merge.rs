@@ -1,4 +1,4 @@
-//! A base and what a run learned on it as one checkpoint.
+//! Merges the exported file of a run into its base weights.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,55 +14,53 @@ use crate::inference::{check_base, unfit};
 use crate::model::{TimeState, Version, Weights, load_tensors};
 use crate::peft::{Recipe, merged, packed_base};
 
-/// What is merged, and where it goes.
+/// The files of a merge.
 #[derive(Clone, Copy, Debug)]
 pub struct Merge<'a> {
-    /// The weights that the run started from.
+    /// The base weights of the run.
     pub base: &'a Path,
-    /// The newest product of the run.
-    pub product: &'a Path,
-    /// The checkpoint that is written.
+    /// The exported file of the run.
+    pub exported: &'a Path,
+    /// The merged model to write.
     pub out: &'a Path,
-    /// Whether the packed weights that the run was tuned on, made dense again, take the place of the weights of
-    /// the base.
+    /// Whether to merge into the dequantized weights that the run was trained on, instead of the base weights.
     pub quantised: bool,
 }
 
-/// What came of it.
+/// The result of a merge.
 #[derive(Debug)]
 pub struct Merged {
-    /// Tensors of the run's product that were merged: all that it has.
+    /// Merged tensors of the exported file: all of them.
     pub tensors: usize,
-    /// What the user should know.
-    pub said: Vec<Diagnostic>,
+    /// Warnings for the user.
+    pub warnings: Vec<Diagnostic>,
 }
 
-/// Writes the model that does what the base does with what the run learned: the base's tensors in its order
-/// and its dtypes, and the initial states behind them where they learned.
+/// Writes the merged model: the base's tensors in its order and dtypes, then the initial states if they were trained.
 ///
 /// # Errors
-/// A base that the product does not belong to, a product that lacks or adds a tensor, numbers beyond the
-/// base's dtype, and files that cannot be read or written. Nothing is left behind then.
+/// An exported file that fits other weights, or lacks or adds a tensor; a value beyond the range of the base's dtype; a
+/// file that cannot be read or written. No partial file is left behind.
 pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Merged, RunError> {
-    let mut said = Vec::new();
-    if let Some(found) = check_base(files.product, files.base)? {
+    let mut warnings = Vec::new();
+    if let Some(found) = check_base(files.exported, files.base)? {
         if found.severity == Severity::Error {
             return Err(RunError::Foreign(Box::new(found)));
         }
-        said.push(found);
+        warnings.push(found);
     }
     let base = Weights::load(files.base)?;
     let shape = *base.shape();
     let nothing = Recipe::nothing();
     let (recipe, learned, state) = match &plan.peft {
-        PeftPlan::State(_) => (&nothing, HashMap::new(), Some(files.product.to_path_buf())),
+        PeftPlan::State(_) => (&nothing, HashMap::new(), Some(files.exported.to_path_buf())),
         PeftPlan::Weights(recipe) => {
             let expected = match recipe.adapter {
                 Some(_) => recipe.product_tensors(&shape),
                 None => shape.tensors(),
             };
-            let learned = load_tensors(files.product, &expected, "what the run learned")?;
-            let stem = state_beside(&files.product.with_extension(""));
+            let learned = load_tensors(files.exported, &expected, "what the run learned")?;
+            let stem = state_beside(&files.exported.with_extension(""));
             let state = recipe.state_lr_scale.map(|_| stem.with_added_extension("pth"));
             (recipe.as_ref(), learned, state)
         }
@@ -71,11 +69,11 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Merged, RunError> {
     let packed = format.map(|format| packed_base(recipe, &base, &learned, format)).transpose();
     let packed = packed.map_err(|error| unfit(error.into(), files.base))?;
     if plan.quant.is_some() && packed.is_none() {
-        said.push(dense_base());
+        warnings.push(dense_base());
     }
     let state = state.map(|file| TimeState::load(&file, &shape)).transpose()?;
     if state.is_some() && shape.version() == Version::V7 {
-        said.push(ignored_state());
+        warnings.push(ignored_state());
     }
 
     let kind = base.iter().next().map_or(Kind::BFloat16, |(_, tensor)| tensor.kind());
@@ -85,15 +83,15 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Merged, RunError> {
         let weights = merged(recipe, &base, packed.as_ref(), &learned);
         weights.map(|(name, x)| (name.to_string(), x)).chain(states)
     };
-    let passport = Passport::of(files.product)?.unwrap_or_else(|| {
+    let passport = Passport::of(files.exported)?.unwrap_or_else(|| {
         Passport::of_all(&[None], ExportKind::Model, json!({ "made_by": "merge" }))
     });
     save_merged(files.out, tensors, &Passport { kind: ExportKind::Model, ..passport })?;
     let states = state.as_ref().map_or(0, |state| state.0.len());
-    Ok(Merged { tensors: learned.len() + states, said })
+    Ok(Merged { tensors: learned.len() + states, warnings })
 }
 
-/// What it means to merge what was learned on packed weights with the weights of the base.
+/// The warning about an adapter that was trained on quantized weights and is merged into dense ones.
 fn dense_base() -> Diagnostic {
     let message =
         "the run learned on packed weights, but is merged with the dense ones of the base";
@@ -104,7 +102,7 @@ fn dense_base() -> Diagnostic {
         .help("`--quantised` makes the model that was trained")
 }
 
-/// What programs make of initial states in an RWKV-7 model.
+/// The warning about initial states in an RWKV-7 model.
 fn ignored_state() -> Diagnostic {
     let message = "most programs for RWKV-7 ignore initial states that lie in a model";
     Diagnostic::warning("ST8020", message)

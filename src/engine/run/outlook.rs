@@ -1,8 +1,8 @@
-//! What is expected of a run: from its plan, the header of its weights, and its documents where they are prepared.
+//! The forecast of a run, from its plan, the header of its weights, and its documents once prepared.
 
 use serde_json::{Value, json};
-use statetune_core::config::{Dataload, ExportDtype, Origin, Peft};
-use statetune_core::data::Coverage;
+use statetune_core::config::{Dataload, EpochSteps, ExportDtype, Origin, Peft};
+use statetune_core::data::{Coverage, grouped};
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Origins, Proposal, Rate, RatePoint, Saves, Settings, Trains,
@@ -10,42 +10,42 @@ use statetune_core::forecast::{
 };
 use statetune_core::plan::{PeftPlan, Plan};
 
+use super::job::{coverage, fit_options};
+use super::measure::known;
 use super::prepare::{Datasets, is_prepared, load_tokenizer, model_shape, prepare_data};
-use super::run::{coverage_of, fit_options};
 use crate::RunError;
 use crate::kernels::{Op, available_bytes, device_name};
 use crate::model::Shape;
 use crate::tensors::device;
 use crate::train::FitOptions;
 
-/// Points of the learning-rate curve in a forecast.
+/// Points of the learning-rate curve.
 const POINTS: u64 = 33;
 
-/// What a forecast is made from.
+/// The inputs of a forecast.
 pub struct Outlook<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// The sizes of its model.
+    /// The sizes of the model.
     pub shape: Shape,
-    /// What the documents say; absent while they are not prepared.
+    /// Figures about the documents; absent until they are prepared.
     pub data: Option<Documents>,
 }
 
-/// What the documents of a run say about it.
+/// Figures about the documents of a run.
 #[derive(Debug)]
 pub struct Documents {
     facts: DataFacts,
     options: FitOptions,
-    /// Tokens of the rows of a micro-batch, on average.
+    /// Mean row length of a micro-batch, in tokens.
     mean_length: f64,
 }
 
 impl<'a> Outlook<'a> {
-    /// Looks at the model of a plan, and at its documents where they are prepared, or prepares them when
-    /// `prepare` says so.
+    /// The outlook of a plan, with its documents if they are prepared or `prepare` is true.
     ///
     /// # Errors
-    /// What a run would refuse before it reads weights.
+    /// Everything that a run would refuse before it reads weights.
     pub fn new(plan: &'a Plan, prepare: bool) -> Result<Outlook<'a>, RunError> {
         let tokenizer = load_tokenizer(plan)?;
         let shape = model_shape(plan, &tokenizer)?;
@@ -56,12 +56,12 @@ impl<'a> Outlook<'a> {
         Ok(Outlook::of_run(plan, shape, &data))
     }
 
-    /// The outlook of a run whose documents are read.
+    /// The outlook of a run with open documents.
     pub(super) fn of_run(plan: &'a Plan, shape: Shape, data: &Datasets<'_>) -> Outlook<'a> {
         Outlook { plan, shape, data: Some(Documents::new(plan, data)) }
     }
 
-    /// What memory depends on; absent where the implementation of the recurrence keeps an unknown part.
+    /// The inputs of the memory forecast; `None` for implementations of the recurrence with unknown memory needs.
     pub fn workload(&self) -> Option<Workload<'_>> {
         let (plan, train) = (self.plan, &self.plan.config().train);
         if matches!(plan.op, Op::Chunk | Op::Reference) {
@@ -85,7 +85,7 @@ impl<'a> Outlook<'a> {
         })
     }
 
-    /// Everything that is expected. `available` bytes stand in the place of what the device has.
+    /// The forecast. `available` replaces the free memory of the device, in bytes.
     pub fn forecast(&self, available: Option<u64>) -> Forecast {
         let plan = self.plan;
         let workload = self.workload();
@@ -114,7 +114,7 @@ impl<'a> Outlook<'a> {
             memory: workload.map(|workload| workload.memory()),
             available_bytes: available.or_else(|| available_bytes(device(plan.device))),
             time: self.data.as_ref().and_then(|data| {
-                super::measure::known(self, &model, &settings, data.positions(), data.facts.steps)
+                known(self, &model, &settings, data.positions(), data.facts.steps)
             }),
             saves: self.data.as_ref().map(|data| saves(plan, shape, numbers, &data.options)),
             warnings: warnings.collect(),
@@ -124,8 +124,7 @@ impl<'a> Outlook<'a> {
         }
     }
 
-    /// Settings with which the run needs no more than `available` bytes, the smallest edits first; none where memory
-    /// is not known.
+    /// Settings with which the run fits into `available` bytes, smallest edits first; none when the need is unknown.
     pub fn proposals(&self, available: u64) -> Vec<Proposal> {
         let Some(workload) = self.workload() else { return Vec::new() };
         let config = self.plan.config();
@@ -134,8 +133,8 @@ impl<'a> Outlook<'a> {
         proposals(&workload, accumulate, available, may_quantise)
     }
 
-    /// The refusal of a run that needs more than `available` bytes, or than the device has; `None` where it fits or
-    /// nobody knows.
+    /// The refusal of a run that needs more than `available` bytes, by default the free memory of the device; `None` when
+    /// the run fits or its need is unknown.
     pub fn refusal(&self, available: Option<u64>) -> Option<Diagnostic> {
         let available = available.or_else(|| available_bytes(device(self.plan.device)))?;
         let memory = self.workload()?.memory();
@@ -171,7 +170,7 @@ impl<'a> Outlook<'a> {
         Some(self.plan.loaded.at("train.micro_bsz", refusal))
     }
 
-    /// The warning about documents that the run never sees.
+    /// The warning about data that the run never sees.
     pub fn warning(&self) -> Option<Diagnostic> {
         let facts = &self.data.as_ref()?.facts;
         let coverage = Coverage {
@@ -181,10 +180,10 @@ impl<'a> Outlook<'a> {
             exposures: facts.exposures,
             unseen: facts.unseen,
         };
-        super::coverage::warning(self.plan, facts.copies, &coverage, facts.samples_per_step)
+        coverage_warning(self.plan, facts.copies, &coverage, facts.samples_per_step)
     }
 
-    /// Tokens of a row, and learned tokens among them, of a micro-batch of middle size.
+    /// Mean row length in tokens, and the share of target tokens.
     pub(super) fn mean_batch(&self) -> Option<(u64, f64)> {
         let data = self.data.as_ref()?;
         let positions = data.facts.samples_per_pass as f64 * data.mean_length;
@@ -196,10 +195,10 @@ impl Documents {
     fn new(plan: &Plan, data: &Datasets<'_>) -> Documents {
         let (loader, survey) = (&data.train, data.train.survey());
         let options = fit_options(plan, loader.samples_per_pass());
-        let coverage = coverage_of(loader, &options);
+        let coverage = coverage(loader, &options);
         let lengths = loader.batch_lengths(options.micro_bsz);
         let computed: u64 = lengths.iter().sum::<u64>() * options.micro_bsz;
-        // Windows are full, whatever the documents' positions add up to.
+        // Windows have no padding.
         let padding = match plan.config().data.dataload {
             Dataload::Get => 0.0,
             _ => (1.0 - survey.positions as f64 / computed as f64).max(0.0),
@@ -222,7 +221,7 @@ impl Documents {
         Documents { facts, options, mean_length }
     }
 
-    /// Positions of a step, on average.
+    /// Mean number of positions of a step.
     fn positions(&self) -> f64 {
         self.mean_length * self.options.samples_per_step() as f64
     }
@@ -261,7 +260,7 @@ fn rate(plan: &Plan, options: &FitOptions) -> Rate {
     }
 }
 
-/// What a run writes. A checkpoint holds what learns and two running means of it, float32.
+/// The size of what a run writes. A checkpoint holds the trainable parameters and two running means of each, float32.
 fn saves(plan: &Plan, shape: &Shape, numbers: u64, options: &FitOptions) -> Saves {
     let config = plan.config();
     let each = u64::from(config.checkpoint.epoch_save);
@@ -301,4 +300,38 @@ fn origins(plan: &Plan) -> Origins {
         }
         count
     })
+}
+
+/// The warning about data that the run never sees, if any. A pass has `copies` documents, repeats included.
+fn coverage_warning(
+    plan: &Plan,
+    copies: u64,
+    coverage: &Coverage,
+    samples_per_step: u64,
+) -> Option<Diagnostic> {
+    let EpochSteps::Steps(_) = plan.config().train.epoch_steps else { return None };
+    if coverage.unseen == 0.0 {
+        return None;
+    }
+    let Coverage { documents, samples, samples_per_pass, unseen, .. } = *coverage;
+    let percent = unseen * 100.0;
+    let message = format!("with these steps, {percent:.0} % of the data is never seen");
+    let steps = samples / samples_per_step;
+    let copies = match copies / documents {
+        0 | 1 => format!("{} documents", grouped(documents)),
+        repeats => format!("{} documents x {repeats} repeats", grouped(documents)),
+    };
+    let pass = samples_per_pass.div_ceil(samples_per_step);
+    let warning = Diagnostic::warning("ST2401", message)
+        .note(format!(
+            "{} steps x {samples_per_step} samples = {} of {} training samples ({copies})",
+            grouped(steps),
+            grouped(samples),
+            grouped(samples_per_pass)
+        ))
+        .note("a mini-epoch is a saving interval, not a pass over the data")
+        .help(format!(
+            "one full pass is `epoch_steps = {pass}`, or let the tool count: `epoch_steps = \"pass\"`"
+        ));
+    Some(plan.loaded.at("train.epoch_steps", warning)).filter(|one| !one.is_allowed())
 }

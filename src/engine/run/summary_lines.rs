@@ -1,7 +1,8 @@
-//! What is known of a run before its first step, as its first lines say it.
+//! The lines that a run shows before its first step.
 
 use statetune_core::config::Dataload;
 use statetune_core::plan::Plan;
+use statetune_core::runs::Fact;
 
 use super::prepare::Datasets;
 use crate::kernels::device_name;
@@ -11,14 +12,14 @@ use crate::quant;
 use crate::tensors::device;
 use crate::train::FitOptions;
 
-/// What is known before the first step.
-pub(super) fn facts(
+/// The summary of a run before its first step.
+pub(super) fn summary_lines(
     plan: &Plan,
     shape: &Shape,
     data: &Datasets<'_>,
     adam: &Adam,
     options: &FitOptions,
-) -> Vec<(&'static str, String)> {
+) -> Vec<Fact> {
     let Datasets { train: loader, skipped_lines, .. } = data;
     let survey = loader.survey();
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
@@ -81,7 +82,7 @@ pub(super) fn facts(
             facts.push((label, what.replace("{}", &documents(count))));
         }
     }
-    facts
+    facts.into_iter().map(|(label, text)| Fact { label: label.to_string(), text }).collect()
 }
 
 fn documents(count: u64) -> String {

@@ -1,84 +1,79 @@
-//! What a run is asked for while it trains.
+//! Requests to a run while it trains.
 //!
-//! Nothing that is asked for changes the steps that follow, but for `extend`, which is a change of
-//! `train.epoch_count`: a checkpoint is written first, so that whoever continues the run computes the steps
-//! before it with the old learning rates and those after it with the new ones.
+//! Only `extend` changes the steps that follow: it is a change of `train.epoch_count`. A checkpoint is saved before, so
+//! that a resumed run computes the steps before it with the old learning rates and those after it with the new ones.
 
 use std::sync::atomic::Ordering;
 
 use statetune_core::config::Origin;
 use statetune_core::runs::{Answer, Earlier, Event, Request, Verdict, pending};
 
-use super::Progress;
 use super::course::Course;
+use super::evaluate::samples_file_after;
 use super::input_records::record_settings;
-use super::sample::moment_of;
 use crate::RunError;
 use crate::train::StepDone;
 
 impl Course<'_, '_> {
-    /// Takes up what the run is asked for, and records it. `saved` is whether a checkpoint of this step lies
-    /// there.
+    /// Answers all pending requests after a step.
     ///
     /// # Errors
-    /// What saving, evaluating and generating return. A request that cannot be fulfilled is answered so.
-    pub(super) fn obey(&mut self, done: &StepDone<'_>, saved: &mut bool) -> Result<(), RunError> {
-        let step = done.position.steps;
-        for pending in pending(self.run.path()) {
+    /// Those of saving, evaluating and generating. A request that cannot be fulfilled is refused instead.
+    pub(super) fn obey(&mut self, done: &StepDone<'_>) -> Result<(), RunError> {
+        let (run, step) = (self.job.run, done.position.steps);
+        for pending in pending(run.path()) {
             let Some(asked) = pending.asked else {
                 let reason = "this version of statetune does not know the request".to_string();
-                pending.answer(self.run, &Answer::Refused { step, reason })?;
+                pending.answer(run, &Answer::Refused { step, reason })?;
                 continue;
             };
-            pending.answer(self.run, &Answer::Accepted { step })?;
-            let (answer, result) = match self.fulfil(asked.request, done, saved)? {
+            pending.answer(run, &Answer::Accepted { step })?;
+            let (answer, result) = match self.fulfil(asked.request, done)? {
                 Ok(result) => (Verdict::Done, result),
                 Err(reason) => (Verdict::Refused, reason),
             };
-            self.run.event(Event::Control {
+            self.events.emit(Event::Control {
                 request: asked.request,
                 from: asked.from,
                 steps: step,
-                total_steps: self.options.total_steps(),
+                total_steps: self.job.options.total_steps(),
                 answer,
                 result: result.clone(),
             })?;
-            (self.watch)(Progress::Controlled { asked, steps: step, result: &result });
             let answer = match answer {
                 Verdict::Done => Answer::Done { step, result },
                 Verdict::Refused => Answer::Refused { step, reason: result },
             };
-            pending.answer(self.run, &answer)?;
+            pending.answer(run, &answer)?;
         }
         Ok(())
     }
 
-    /// What came of a request, or why it is refused.
+    /// The result of a request, or the reason for a refusal.
     fn fulfil(
         &mut self,
         request: Request,
         done: &StepDone<'_>,
-        saved: &mut bool,
     ) -> Result<Result<String, String>, RunError> {
         let steps = done.position.steps;
         match request {
             Request::Save => {
-                self.save_once(done, saved)?;
+                self.save_once(done)?;
                 Ok(Ok(format!("checkpoint {}", self.checkpoint_name(done))))
             }
             Request::Stop => {
-                self.save_once(done, saved)?;
-                self.stop.store(true, Ordering::Relaxed);
+                self.save_once(done)?;
+                self.job.stop.store(true, Ordering::Relaxed);
                 Ok(Ok("everything is saved, the run ends".to_string()))
             }
             Request::Sample => {
-                if self.interview.questions.is_empty() {
+                if self.evaluator.questions.is_empty() {
                     return Ok(Err("the run has no questions to answer".to_string()));
                 }
-                self.answers(steps)?;
-                Ok(Ok(format!("samples/{}.jsonl", moment_of(steps))))
+                self.evaluator.answers(&self.job, self.events, steps)?;
+                Ok(Ok(samples_file_after(steps)))
             }
-            Request::Eval => match self.measure(&done.position)? {
+            Request::Eval => match self.evaluator.measure(&self.job, self.events, steps)? {
                 Some(measured) => {
                     self.note_progress(steps)?;
                     Ok(Ok(measured.to_string()))
@@ -87,9 +82,9 @@ impl Course<'_, '_> {
             },
             Request::Extend { steps: more } => match self.lengthened(more) {
                 Ok(epoch_count) => {
-                    self.save_once(done, saved)?;
+                    self.save_once(done)?;
                     self.extend(epoch_count, steps)?;
-                    let total = self.options.total_steps();
+                    let total = self.job.options.total_steps();
                     Ok(Ok(format!("{total} steps, rates are planned anew")))
                 }
                 Err(reason) => Ok(Err(reason)),
@@ -97,9 +92,9 @@ impl Course<'_, '_> {
         }
     }
 
-    /// The number of mini-epochs with `steps` more steps, which must be whole ones.
+    /// The number of mini-epochs with `steps` more steps, or the reason when `steps` is not a multiple of a mini-epoch.
     fn lengthened(&self, steps: u64) -> Result<u32, String> {
-        let epoch_steps = self.options.epoch_steps;
+        let epoch_steps = self.job.options.epoch_steps;
         let more = steps / epoch_steps;
         if more == 0 || !steps.is_multiple_of(epoch_steps) {
             return Err(format!(
@@ -107,20 +102,18 @@ impl Course<'_, '_> {
                 epoch_steps * more.max(1)
             ));
         }
-        let longer = self.options.epoch_count.saturating_add(more);
+        let longer = self.job.options.epoch_count.saturating_add(more);
         u32::try_from(longer).map_err(|_| format!("{} mini-epochs are the most", u32::MAX))
     }
 
     /// Sets the number of mini-epochs and records it as a setting.
     fn extend(&mut self, epoch_count: u32, step: u64) -> Result<(), RunError> {
-        Earlier::keep(self.run, self.run.path(), step)?;
-        let loaded = &mut self.plan.to_mut().loaded;
+        Earlier::keep(self.job.run, self.job.run.path(), step)?;
+        let loaded = &mut self.job.plan.to_mut().loaded;
         loaded.config.train.epoch_count = epoch_count;
         loaded.origins.insert("train.epoch_count".to_string(), Origin::Control { step });
-        record_settings(self.run, loaded)?;
-        self.options = self.options.lasting(epoch_count.into());
-        self.note_progress(step)?;
-        (self.watch)(Progress::Extended { steps: self.options.total_steps() });
-        Ok(())
+        record_settings(self.job.run, loaded)?;
+        self.job.options = self.job.options.lasting(epoch_count.into());
+        self.note_progress(step)
     }
 }

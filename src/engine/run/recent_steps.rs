@@ -1,18 +1,18 @@
-//! What a run remembers of its last steps, to judge the next one.
+//! The last steps of a process, to compare the next one with, and its time limit.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Steps whose median loss the next one is compared with.
+/// Steps in the median loss.
 const WINDOW: usize = 64;
-/// Fewer steps say nothing about what is usual.
+/// Steps before the first comparison.
 const FEWEST: usize = 8;
-/// Gradient norms that an incident names, its own included.
+/// Gradient norms in an incident, its own included.
 const NORMS: usize = 5;
 
-/// Losses and gradient norms of the last steps of this process, and how long it runs.
+/// Losses and gradient norms of the last steps of this process, and its running time.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(super) struct RecentSteps {
     losses: VecDeque<f64>,
     norms: VecDeque<f64>,
     /// Whether the last step was a spike.
@@ -20,10 +20,9 @@ pub(super) struct Watchdog {
     started: Instant,
 }
 
-impl Watchdog {
-    /// Knows nothing yet.
-    pub(super) fn new() -> Watchdog {
-        Watchdog {
+impl RecentSteps {
+    pub(super) fn new() -> RecentSteps {
+        RecentSteps {
             losses: VecDeque::new(),
             norms: VecDeque::new(),
             is_spike: false,
@@ -31,14 +30,13 @@ impl Watchdog {
         }
     }
 
-    /// Whether this process has worked for `hours`; 0: never. The clock on the wall may go backwards, the one that
-    /// is asked here does not.
+    /// Whether this process has run for `hours` (0: no limit), by a monotonic clock.
     pub(super) fn is_over(&self, hours: f64) -> bool {
         hours > 0.0 && self.started.elapsed() >= limit(hours)
     }
 
-    /// Takes in a step that has a loss, and returns the median of those before it when its loss is above
-    /// `multiple` of that (0: never) and that of the step before was not.
+    /// Adds a step with a finite loss. Returns the median loss of the steps before when the loss is above `multiple` times the
+    /// median (0: never) and the loss of the previous step was not.
     pub(super) fn add(&mut self, loss: f64, grad_norm: f64, multiple: f64) -> Option<f64> {
         let was_spike = self.is_spike;
         let is_known = self.losses.len() >= FEWEST;
@@ -50,14 +48,14 @@ impl Watchdog {
         above.filter(|_| !was_spike)
     }
 
-    /// The norms of the last steps and this one; `None` where one is not finite.
+    /// The gradient norms of the last steps and this one; `None` where one is not finite.
     pub(super) fn norms_before(&self, grad_norm: f64) -> Vec<Option<f64>> {
         let norms = self.norms.iter().copied().chain([grad_norm]);
         norms.map(|norm| Some(norm).filter(|norm| norm.is_finite())).collect()
     }
 }
 
-/// The duration of so many hours; the longest there is where they are too many.
+/// `hours` as a duration, capped at the longest one.
 fn limit(hours: f64) -> Duration {
     Duration::try_from_secs_f64(hours * 3600.0).unwrap_or(Duration::MAX)
 }
@@ -69,14 +67,14 @@ fn keep(window: &mut VecDeque<f64>, value: f64, len: usize) {
     window.push_back(value);
 }
 
-/// The middle of these values, the upper one of two; `None` for none.
+/// The median, the upper one of two; `None` without values.
 pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied()
 }
 
-/// A number for people: three digits, or what it is instead of one.
+/// A number with three digits, or `NaN`, `inf`, `-inf`.
 pub(super) fn number(value: f64) -> String {
     if !value.is_finite() {
         return value.to_string();
@@ -90,11 +88,11 @@ pub(super) fn number(value: f64) -> String {
 mod tests {
     use super::*;
 
-    /// The medians that are reported for these losses, each with the place of its step.
+    /// The reported medians for these losses, each with the index of its step.
     fn spikes(losses: &[f64], multiple: f64) -> Vec<(usize, f64)> {
-        let mut watchdog = Watchdog::new();
+        let mut recent = RecentSteps::new();
         let found = losses.iter().enumerate();
-        found.filter_map(|(i, &loss)| Some((i, watchdog.add(loss, 1.0, multiple)?))).collect()
+        found.filter_map(|(i, &loss)| Some((i, recent.add(loss, 1.0, multiple)?))).collect()
     }
 
     #[test]
@@ -107,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_steps_say_nothing_about_what_is_usual() {
+    fn the_first_steps_are_never_spikes() {
         assert_eq!(spikes(&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 100.0], 4.0), []);
     }
 
     #[test]
-    fn a_new_level_becomes_usual() {
+    fn the_median_follows_a_new_level() {
         let mut losses = vec![1.0; WINDOW];
         losses.extend(vec![10.0; WINDOW]);
         losses.extend([1.0, 10.0]);
@@ -127,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_never_over() {
-        let watchdog = Watchdog::new();
-        assert!(!watchdog.is_over(0.0) && !watchdog.is_over(f64::MAX) && watchdog.is_over(1e-12));
+    fn limit_of_zero_hours_is_no_limit() {
+        let recent = RecentSteps::new();
+        assert!(!recent.is_over(0.0) && !recent.is_over(f64::MAX) && recent.is_over(1e-12));
     }
 }

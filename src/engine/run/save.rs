@@ -1,0 +1,216 @@
+//! What a run saves: checkpoints, and exported files with their passports.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use statetune_core::config::{ExportDtype, LossMask, Peft};
+use statetune_core::data::Tokenizer;
+use statetune_core::plan::{ModelPlan, Plan, settings_of_numbers};
+use statetune_core::runs::{
+    Chain, Checkpoint, Event, Lock, Moment, Place, ReadRunError, StoredRun, best_checkpoint,
+    directory, name_best, remove_old_checkpoints,
+};
+use statetune_core::tensorfile::Dtype;
+
+use super::input_records::CHARACTERS;
+use super::job::Job;
+use super::prepare::{load_tokenizer, load_weights, new_method};
+use super::record::Events;
+use crate::RunError;
+use crate::exports::{BaseWeights, ExportKind, ExportOptions, ModelSizes, Passport};
+use crate::model::Shape;
+use crate::optim::Adam;
+use crate::peft::Method;
+use crate::tensors::device;
+use crate::train::{Trainer, restore_values, save_checkpoint};
+
+/// Saves checkpoints and exported files of a run.
+#[derive(Default)]
+pub(super) struct Saver {
+    /// Steps done at the newest checkpoint of this process.
+    saved_at: Option<u64>,
+    /// Steps done at the newest export.
+    exported_at: Option<u64>,
+    /// The files of the newest export.
+    pub(super) exported: Vec<PathBuf>,
+}
+
+impl Saver {
+    /// Whether this process saved a checkpoint after `steps` steps.
+    pub(super) fn has_saved(&self, steps: u64) -> bool {
+        self.saved_at == Some(steps)
+    }
+
+    /// Writes a checkpoint.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(super) fn save(
+        &mut self,
+        job: &Job<'_>,
+        events: &mut Events<'_>,
+        name: &str,
+        adam: &Adam,
+        place: &Place,
+    ) -> Result<(), RunError> {
+        events.sync()?;
+        job.run.sync(Chain::FILE)?;
+        save_checkpoint(job.run, name, adam, place)?;
+        let steps = place.position.steps;
+        self.saved_at = Some(steps);
+        Ok(events.emit(Event::Save { checkpoint: name.to_string(), steps })?)
+    }
+
+    /// Marks a checkpoint as the best if it is, and removes those beyond `checkpoint.keep_last`.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(super) fn keep(&self, job: &Job<'_>, name: &str, is_best: bool) -> Result<(), RunError> {
+        if is_best {
+            name_best(job.run, name)?;
+        }
+        remove_old_checkpoints(job.run, job.plan.config().checkpoint.keep_last as usize);
+        Ok(())
+    }
+
+    /// Exports the trained values after `steps` steps under the name of the mini-epoch, once.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(super) fn export(&mut self, job: &Job<'_>, steps: u64) -> Result<(), RunError> {
+        if self.exported_at == Some(steps) {
+            return Ok(());
+        }
+        let epoch = steps.saturating_sub(1) / job.options.epoch_steps;
+        let run = job.run.path();
+        let passport = passport(&job.plan, run, job.lock, &job.shape, epoch + 1);
+        self.exported = export(&job.plan, run, job.method, &epoch_stem(epoch), &passport)?;
+        self.exported_at = Some(steps);
+        Ok(())
+    }
+
+    /// Exports the best checkpoint as `rwkv-best` if it is older than `steps` steps. The trainer then has its values.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read, or a file that cannot be written.
+    pub(super) fn export_best(
+        &mut self,
+        job: &Job<'_>,
+        trainer: &mut Trainer<'_>,
+        steps: u64,
+    ) -> Result<(), RunError> {
+        let run = job.run.path();
+        let keeps_best = job.plan.config().checkpoint.keep_best;
+        let best = best_checkpoint(run).filter(|_| keeps_best);
+        if let Some(best) = best.filter(|best| best.place.position.steps < steps) {
+            restore_values(&best.path, &mut trainer.adam)?;
+            let passport = passport(&job.plan, run, job.lock, &job.shape, best.place.epochs);
+            self.exported.extend(export(&job.plan, run, job.method, "rwkv-best", &passport)?);
+        }
+        Ok(())
+    }
+}
+
+/// The exported `.pth` of the run at `run`, with this plan, at a moment. Mini-epochs have one; for a checkpoint within a
+/// mini-epoch the file is made from weights and checkpoint, and kept in `export/`.
+///
+/// # Errors
+/// A missing or unreadable checkpoint, unreadable weights, or a folder that cannot be written.
+pub fn export_at(plan: &Plan, run: &Path, moment: Moment) -> Result<PathBuf, RunError> {
+    let folder = run.join(StoredRun::EXPORT);
+    let file = |stem: &str| folder.join(format!("{stem}.pth"));
+    if let Moment::Epoch(epoch) = moment
+        && file(&epoch_stem(epoch)).exists()
+    {
+        return Ok(file(&epoch_stem(epoch))); // even when the checkpoint was removed
+    }
+    let checkpoint = moment.checkpoint(run).map_err(RunError::Resume)?;
+    let stem = match checkpoint.is_border() {
+        true => epoch_stem(checkpoint.place.epochs.saturating_sub(1)),
+        false => format!("rwkv-step-{}", checkpoint.place.position.steps),
+    };
+    if !file(&stem).exists() {
+        export_checkpoint(plan, run, &checkpoint, &stem)?;
+    }
+    Ok(file(&stem))
+}
+
+/// The name of the export after mini-epoch `epoch`, counted from 0.
+fn epoch_stem(epoch: u64) -> String {
+    format!("rwkv-{epoch}")
+}
+
+fn export_checkpoint(
+    plan: &Plan,
+    run: &Path,
+    checkpoint: &Checkpoint,
+    stem: &str,
+) -> Result<(), RunError> {
+    let tokenizer = match plan.characters {
+        true => Tokenizer::load(&run.join(CHARACTERS))?,
+        false => load_tokenizer(plan)?,
+    };
+    let Some(lock) = Lock::load(run) else {
+        let path = run.join(Lock::FILE);
+        let error = ReadRunError::Damaged { path, problem: "cannot be read".to_string() };
+        return Err(RunError::Resume(Box::new(error.diagnostic())));
+    };
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
+    let shape = *weights.shape();
+    let method = new_method(plan, weights, &tokenizer)?;
+    let mut adam = Adam::new(method.parameters(), plan.adam);
+    restore_values(&checkpoint.path, &mut adam)?;
+    let passport = passport(plan, run, &lock, &shape, checkpoint.place.epochs);
+    export(plan, run, method.as_ref(), stem, &passport)?;
+    Ok(())
+}
+
+/// Writes the trained values as `export/NAME` plus an extension for each format.
+fn export(
+    plan: &Plan,
+    run: &Path,
+    method: &dyn Method,
+    name: &str,
+    passport: &Passport,
+) -> Result<Vec<PathBuf>, RunError> {
+    let dtype = match plan.config().export.dtype {
+        ExportDtype::Bf16 => Dtype::BF16,
+        ExportDtype::Fp32 => Dtype::F32,
+    };
+    let options = ExportOptions { dtype, passport };
+    Ok(method.export(&run.join(StoredRun::EXPORT).join(name), &options)?)
+}
+
+/// The passport of an export after `epochs` mini-epochs.
+fn passport(plan: &Plan, run: &Path, lock: &Lock, shape: &Shape, epochs: u64) -> Passport {
+    let config = plan.config();
+    let base = match (&plan.model, &lock.fingerprint) {
+        (ModelPlan::Load(path), Some(fingerprint)) => Some(BaseWeights {
+            file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            fingerprint: fingerprint.clone(),
+        }),
+        _ => None,
+    };
+    // Other masks do not show whether the documents have turns.
+    let has_turns = matches!(config.data.loss_mask, LossMask::Assistant | LossMask::Qa);
+    let kind = match config.peft {
+        Peft::State(_) => ExportKind::State,
+        Peft::Full(_) => ExportKind::Model,
+        Peft::Lora(_) | Peft::Pissa(_) | Peft::Disha(_) | Peft::Miss(_) | Peft::Bone(_) => {
+            ExportKind::Adapter
+        }
+    };
+    Passport {
+        base,
+        tokenizer: Some(lock.tokenizer.sha256.clone()),
+        template: has_turns.then(|| plan.template.prompt("{}").ok()).flatten(),
+        ctx_len: Some(config.train.ctx_len),
+        run: Some(directory(run)),
+        epochs: Some(epochs),
+        data: lock.data_id().cloned(),
+        config: Some(format!("{:x}", Sha256::digest(settings_of_numbers(config)))),
+        quant: plan.quant.map(|_| json!(config.quant)),
+        ..Passport::new(kind, ModelSizes::from(shape), json!(config.peft))
+    }
+}
