@@ -25,6 +25,7 @@ pub(crate) use codes::sections;
 pub use codes::{Code, codes};
 pub use edit::{Edit, apply};
 pub use entry::Entry;
+pub use json::english;
 pub use text::{Argument, Join, Text};
 
 pub use crate::msg;
@@ -139,37 +140,9 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, message: Text) -> Self {
-        debug_assert!(message.code().is_some(), "no code: {message}");
         Self {
             severity,
             code: message.code().unwrap_or(NO_CODE),
-            message,
-            span: None,
-            label: Text::default(),
-            others: Vec::new(),
-            notes: Vec::new(),
-            helps: Vec::new(),
-            fix: Vec::new(),
-        }
-    }
-
-    // migration
-    #[expect(missing_docs, reason = "goes away")]
-    pub fn old_error(code: &'static str, message: impl Into<Text>) -> Self {
-        Self { code, severity: Severity::Error, ..Self::bare(message.into()) }
-    }
-
-    // migration
-    #[expect(missing_docs, reason = "goes away")]
-    pub fn old_warning(code: &'static str, message: impl Into<Text>) -> Self {
-        Self { code, severity: Severity::Warning, ..Self::bare(message.into()) }
-    }
-
-    // migration
-    fn bare(message: Text) -> Self {
-        Self {
-            severity: Severity::Error,
-            code: NO_CODE,
             message,
             span: None,
             label: Text::default(),
@@ -247,8 +220,10 @@ impl Diagnostic {
         if let Some(excerpt) = &excerpt {
             group = group.element(excerpt.snippet());
         }
-        group = group.elements(self.notes.iter().map(|text| note.clone().message(text.render(lang))));
-        group = group.elements(self.helps.iter().map(|text| help.clone().message(text.render(lang))));
+        group =
+            group.elements(self.notes.iter().map(|text| note.clone().message(text.render(lang))));
+        group =
+            group.elements(self.helps.iter().map(|text| help.clone().message(text.render(lang))));
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let rendered = renderer.render(&[group]);
         let rendered = match &excerpt {

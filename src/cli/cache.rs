@@ -13,7 +13,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use super::amounts::{age, size, span};
 use super::{Color, say, show};
 use crate::data::cache::{Entry, Removal, clean, list};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::exit::ExitCode;
 use crate::plan::CACHE;
 
@@ -73,8 +73,8 @@ pub(super) fn cache(args: &CacheArgs, color: Color) -> ExitCode {
         Ok(()) => ExitCode::Ok,
         Err(error) => {
             let cache = runs_dir.join(CACHE);
-            let message = format!("cannot use the cache `{}`", cache.display());
-            show(&Diagnostic::error("ST3045", message).note(error.to_string()), color);
+            let message = msg!(CANNOT_USE_CACHE, cache);
+            show(&Diagnostic::error(message).note(Text::library(error)), color);
             ExitCode::Disk
         }
     }
@@ -121,7 +121,7 @@ fn sources(files: &[crate::data::FileDigest]) -> String {
     match files {
         [] => "dummy".into(),
         [one] => one.path.display().to_string(),
-        [first, others @ ..] => format!("{} and {} more", first.path.display(), others.len()),
+        [first, others @ ..] => msg!(AND_MORE, place = first.path, more = others.len()).to_string(),
     }
 }
 

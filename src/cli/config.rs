@@ -9,7 +9,7 @@ use super::table::table;
 use super::{Color, ExperimentArgs, refuse, say, show};
 use crate::config::{ConfigError, DataType, Loaded, Model, Overrides, filled, load, minimal};
 use crate::data::{Binidx, Source, for_each_line};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::exit::ExitCode;
 use crate::hub::{HubFile, is_on_hub};
 use crate::import::{self, Facts, to_script};
@@ -296,8 +296,7 @@ fn diff(args: &DiffArgs, color: Color) -> Result<ExitCode, ExitCode> {
 
 /// A file that is there already stays as it is.
 pub(super) fn exists(file: &Path) -> Diagnostic {
-    Diagnostic::error("ST0122", format!("`{}` is there already", file.display()))
-        .help("choose another name; nothing that exists is replaced")
+    Diagnostic::error(msg!(FILE_IS_THERE, file)).help(msg!(CHOOSE_ANOTHER_NAME))
 }
 
 /// Writes a file that is not there yet.
@@ -313,7 +312,7 @@ pub(super) fn write_new(file: &Path, text: &str, color: Color) -> Result<(), Exi
         show(&exists(file), color);
         return Err(ExitCode::Invalid);
     }
-    let message = format!("cannot write `{}`", file.display());
-    show(&Diagnostic::error("ST0301", message).note(error.to_string()), color);
+    let message = msg!(CANNOT_WRITE, file);
+    show(&Diagnostic::error(message).note(Text::library(error)), color);
     Err(ExitCode::Disk)
 }

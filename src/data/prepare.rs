@@ -35,6 +35,7 @@ use super::prepared::{CONTENTS, Half, Longest, ORDER, PLACES, Prepared, Report, 
 use super::source::{FileDigest, Source};
 use super::tokenizer::Tokenizer;
 use crate::config::{DataType, OnBadLine};
+use crate::diagnostic::msg;
 
 /// Part of the key: goes up when the same input would be prepared differently.
 const FORMAT: u32 = 3;
@@ -96,7 +97,7 @@ pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
         return Ok(prepared(spec, &key, false, report, hold));
     }
     found(spec, &key)
-        .ok_or_else(|| unwritable(&folder, io::Error::other("it changes while it is used")))
+        .ok_or_else(|| unwritable(&folder, io::Error::other(msg!(FILE_CHANGES_WHILE_USED))))
 }
 
 /// What [`prepare`] would find in the cache; `None` where it would have to prepare the sources.

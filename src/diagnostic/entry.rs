@@ -1,6 +1,7 @@
 //! Entries of the catalogue: a message in English and Chinese with holes for its arguments.
 //!
-//! A hole is `{name}`. In English `{count:line is|lines are}` chooses a form by whether the argument `count` is 1.
+//! A hole is `{name}`. In English `{count:line is|lines are}` chooses a form by whether the argument `count` is 1;
+//! Chinese needs no such choice.
 //! `{{` and `}}` are braces.
 
 /// A message of the catalogue.
@@ -22,6 +23,8 @@ impl PartialEq for Entry {
     }
 }
 
+impl Eq for Entry {}
+
 /// Declares entries, as `ID[CODE]: "English {name}", "中文 {name}";`, and checks both texts at compile time.
 macro_rules! catalogue {
     ($($id:ident $([$code:ident])?: $en:literal, $zh:literal;)*) => {$(
@@ -39,8 +42,8 @@ macro_rules! catalogue {
 }
 pub(super) use catalogue;
 
-/// A [`Text`](crate::diagnostic::Text) from the id of its entry and its arguments, `name` or `name = value` each;
-/// checked at compile time against the entry.
+/// A [`Text`](crate::diagnostic::Text) from the id of its entry and its arguments, checked against the entry at
+/// compile time. An argument is `name` or `name = value`.
 #[macro_export]
 macro_rules! msg {
     ($id:ident $(, $name:ident $(= $value:expr)?)* $(,)?) => {{
@@ -76,13 +79,13 @@ impl<'a> Piece<'a> {
             [b'{', ..] => {
                 let (hole, rest) = split(template.split_at(1).1, b"}");
                 assert!(!rest.is_empty(), "a hole does not end");
-                let piece = match split(hole, b":") {
-                    (name, "") => Self::Hole(name),
-                    (count, forms) => {
-                        let (one, many) = split(forms.split_at(1).1, b"|");
-                        assert!(!many.is_empty(), "a choice of forms needs two");
-                        Self::Plural { count, one, many: many.split_at(1).1 }
-                    }
+                let (name, forms) = split(hole, b":");
+                let piece = if forms.is_empty() {
+                    Self::Hole(name)
+                } else {
+                    let (one, many) = split(forms.split_at(1).1, b"|");
+                    assert!(!many.is_empty(), "a choice of forms needs two");
+                    Self::Plural { count: name, one, many: many.split_at(1).1 }
                 };
                 Some((piece, rest.split_at(1).1))
             }
@@ -152,10 +155,10 @@ const fn uses(mut template: &str, name: &str) -> bool {
     false
 }
 
-/// Whether `by` uses every argument that `template` uses.
+/// Whether `by` uses every argument that `template` shows.
 const fn all_used(mut template: &str, by: &str) -> bool {
     while let Some((piece, rest)) = Piece::first(template) {
-        if let Some(name) = piece.argument()
+        if let Piece::Hole(name) = piece
             && !uses(by, name)
         {
             return false;
@@ -189,11 +192,17 @@ impl Entry {
     /// Panics, which is an error at compile time, unless both languages use the same arguments and the Chinese text
     /// is Chinese. A text of code alone needs no Chinese character, nor does an English word that loses its article.
     pub(super) const fn check(&self) {
-        assert!(all_used(self.en, self.zh), "the Chinese text lacks an argument of the English one");
-        assert!(all_used(self.zh, self.en), "the English text lacks an argument of the Chinese one");
+        assert!(
+            all_used(self.en, self.zh),
+            "the Chinese text lacks an argument of the English one"
+        );
+        assert!(
+            all_used(self.zh, self.en),
+            "the English text lacks an argument of the Chinese one"
+        );
         let (has_han, has_letter) = scripts(self.zh);
-        let is_its_end = self.zh.len() < self.en.len()
-            && ends_with(self.en.as_bytes(), self.zh.as_bytes());
+        let is_its_end =
+            self.zh.len() < self.en.len() && ends_with(self.en.as_bytes(), self.zh.as_bytes());
         assert!(has_han || !has_letter || is_its_end, "the Chinese text is not Chinese");
     }
 
@@ -240,6 +249,7 @@ mod tests {
     fn both_languages_have_the_same_arguments() {
         assert!(is_sound("a {b} `{c}`", "`{c}` 的 {b}"));
         assert!(is_sound("{n} {n:line|lines}", "{n} 行"));
+        assert!(is_sound("the {n:line|lines}", "行"));
         assert!(is_sound("{{b}}", "{{b}}"));
         assert!(!is_sound("a {b}", "甲"));
         assert!(!is_sound("a", "甲 {b}"));
@@ -289,9 +299,10 @@ mod tests {
 
     #[test]
     fn every_entry_is_used_and_has_an_id_of_its_own() {
-        let (catalogue, program): (Vec<_>, Vec<_>) = sources()
-            .into_iter()
-            .partition(|(path, _)| path.parent().is_some_and(|folder| folder.ends_with("catalogue")));
+        let (catalogue, program): (Vec<_>, Vec<_>) =
+            sources().into_iter().partition(|(path, _)| {
+                path.parent().is_some_and(|folder| folder.ends_with("catalogue"))
+            });
         let declared = Regex::new(r"(?m)^\s*([A-Z][A-Z0-9_]+)(\[ST\d{4}\])?:").expect("valid");
         let word = Regex::new(r"\b[A-Z][A-Z0-9_]+\b").expect("valid");
         let mut ids = BTreeMap::new();

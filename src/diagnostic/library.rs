@@ -34,7 +34,10 @@ const TEXTS: &[(&str, &str)] = &[
     ("invalid escape", "转义无效"),
     ("invalid number", "数字无效"),
     ("invalid unicode code point", "Unicode 码点无效"),
-    ("control character (\\u0000-\\u001F) found while parsing a string", "字符串中有控制字符 (\\u0000-\\u001F)"),
+    (
+        "control character (\\u0000-\\u001F) found while parsing a string",
+        "字符串中有控制字符 (\\u0000-\\u001F)",
+    ),
     ("number out of range", "数字超出范围"),
     ("recursion limit exceeded", "嵌套过深"),
     ("duplicate key", "键重复"),

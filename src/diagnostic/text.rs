@@ -1,7 +1,9 @@
 //! What the program says, before a language is chosen.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::{self, Path, PathBuf};
 
 use super::entry::{Entry, Piece};
@@ -9,13 +11,15 @@ use super::library;
 use crate::lang::Lang;
 
 /// A text for the user in every language; [`Display`](fmt::Display) and `==` with a string use English.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Text(Kind);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Kind {
     /// The same in every language.
     Verbatim(Cow<'static, str>),
+    /// English, and the same in Chinese where there is one.
+    Translated(String, Option<&'static str>),
     /// English of a library or of the system, with Chinese for what is common.
     Library(String),
     /// A message of the catalogue, with its arguments by name.
@@ -55,6 +59,21 @@ impl Text {
         Self(Kind::Library(text.to_string()))
     }
 
+    /// The cause of an error.
+    pub fn cause(error: &(dyn Error + 'static)) -> Self {
+        error.downcast_ref::<io::Error>().map_or_else(|| Self::library(error), Self::from)
+    }
+
+    /// The text that a record holds in English: the one of `known` that says so, or else as it stands.
+    pub fn recorded(text: &str, known: impl IntoIterator<Item = Text>) -> Self {
+        known.into_iter().find(|one| one == text).unwrap_or_else(|| text.text())
+    }
+
+    /// A text that is not of the catalogue: English, and Chinese where there is one.
+    pub fn translated(english: impl Into<String>, chinese: Option<&'static str>) -> Self {
+        Self(Kind::Translated(english.into(), chinese))
+    }
+
     /// Several texts as one.
     pub fn list<T: Argument>(join: Join, items: impl IntoIterator<Item = T>) -> Self {
         let mut items: Vec<Text> = items.into_iter().map(|item| item.text()).collect();
@@ -84,6 +103,11 @@ impl Text {
         }
     }
 
+    /// The text in the language of this process.
+    pub fn said(&self) -> String {
+        self.render(Lang::spoken())
+    }
+
     /// The text in a language.
     pub fn render(&self, lang: Lang) -> String {
         let mut out = String::new();
@@ -94,6 +118,10 @@ impl Text {
     fn write(&self, lang: Lang, out: &mut String) {
         match &self.0 {
             Kind::Verbatim(text) => push(lang, text, out),
+            Kind::Translated(english, chinese) => match (lang, chinese) {
+                (Lang::Zh, Some(chinese)) => push(lang, chinese, out),
+                _ => push(lang, english, out),
+            },
             Kind::Library(text) => match lang {
                 Lang::En => push(lang, text, out),
                 Lang::Zh => push(lang, &library::in_chinese(text), out),
@@ -201,26 +229,16 @@ impl From<&Text> for Text {
     }
 }
 
-// migration
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Self::library(text)
+/// Text of the system, or of ours where an error of ours went through [`io::Error::other`].
+impl From<&io::Error> for Text {
+    fn from(error: &io::Error) -> Self {
+        let ours = error.get_ref().and_then(|inner| inner.downcast_ref::<Text>());
+        ours.cloned().unwrap_or_else(|| Self::library(error))
     }
 }
 
-// migration
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Self::library(text)
-    }
-}
-
-// migration
-impl From<&String> for Text {
-    fn from(text: &String) -> Self {
-        Self::library(text)
-    }
-}
+/// Lets a text be the reason of an [`io::Error`].
+impl Error for Text {}
 
 /// What can stand in a hole of a message.
 pub trait Argument {
@@ -258,9 +276,9 @@ impl Argument for PathBuf {
     }
 }
 
-impl Argument for std::io::Error {
+impl Argument for io::Error {
     fn text(&self) -> Text {
-        Text::library(self)
+        Text::from(self)
     }
 }
 
@@ -275,7 +293,7 @@ macro_rules! verbatim {
 }
 
 verbatim!(str, String, Cow<'_, str>, char, fmt::Arguments<'_>, path::Display<'_>);
-verbatim!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, isize, f32, f64);
+verbatim!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use tch::Kind;
 
 use super::blocks::Pass;
 use super::tape::Tape;
+use crate::diagnostic::{Text, msg};
 use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Recipe;
@@ -71,16 +72,16 @@ pub enum Item {
 
 impl Item {
     /// Its name, for people.
-    pub fn name(self) -> &'static str {
+    pub fn text(self) -> Text {
         match self {
-            Item::Weights => "weights",
-            Item::PackedWeights => "packed weights",
-            Item::Learning => "what learns, gradients and Adam",
-            Item::Activations => "activations",
-            Item::Logits => "logits",
-            Item::Workspace => "workspace",
-            Item::Holes => "holes",
-            Item::Program => "program",
+            Item::Weights => msg!(ITEM_WEIGHTS),
+            Item::PackedWeights => msg!(ITEM_PACKED_WEIGHTS),
+            Item::Learning => msg!(ITEM_LEARNING),
+            Item::Activations => msg!(ITEM_ACTIVATIONS),
+            Item::Logits => msg!(ITEM_LOGITS),
+            Item::Workspace => msg!(ITEM_WORKSPACE),
+            Item::Holes => msg!(ITEM_HOLES),
+            Item::Program => msg!(ITEM_PROGRAM),
         }
     }
 }

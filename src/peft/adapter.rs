@@ -6,6 +6,7 @@ use std::rc::Rc;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
+use crate::diagnostic::Text;
 use crate::model::Update;
 
 /// A tensor of an adapter.
@@ -46,7 +47,7 @@ pub trait AdapterMethod: Debug {
     ///
     /// # Errors
     /// Why the method cannot change a matrix of this size, in words.
-    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, String>;
+    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text>;
 
     /// What an update keeps of every token until the backward pass.
     fn kept(&self) -> Kept;

@@ -7,6 +7,7 @@ use tch::Tensor;
 
 use super::adapter::{Adapter, AdapterMethod, Kept, Part};
 use super::{Bat, Bone, Lora, Pissa};
+use crate::diagnostic::Text;
 
 /// One of the methods. Unlike a `dyn AdapterMethod` it can be planned with by a program that has no tensors:
 /// the table of a trait object holds all functions of the trait.
@@ -23,7 +24,7 @@ pub enum AnyMethod {
 }
 
 impl AdapterMethod for AnyMethod {
-    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, String> {
+    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text> {
         match self {
             Self::Lora(method) => method.parts(size),
             Self::Pissa(method) => method.parts(size),

@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 
 use super::adapter::{Adapter, AdapterMethod, Kept, Part};
 use super::lora::{LowRankUpdate, low_rank_parts};
+use crate::diagnostic::Text;
 use crate::model::{Matrix, Update};
 
 /// Directions that the search follows besides the R that are kept; they make it exact sooner.
@@ -28,7 +29,7 @@ pub struct Pissa {
 }
 
 impl AdapterMethod for Pissa {
-    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, String> {
+    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text> {
         let [a, b] = low_rank_parts(self.rank, size)?;
         let kept = [Part::kept("init_lora_A", &a.size), Part::kept("init_lora_B", &b.size)];
         Ok([a, b].into_iter().chain(kept).collect())

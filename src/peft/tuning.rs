@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 use super::adapters::Adapters;
 use super::state::LearnedState;
 use super::{Method, Recipe};
+use crate::diagnostic::{Text, msg};
 use crate::kernels::Op;
 use crate::model::{Model, TimeState, Weights};
 use crate::optim::{Parameter, group};
@@ -45,13 +46,23 @@ pub struct Compute {
 
 /// A tuning cannot begin.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum TuningError {
     /// A matrix holds a NaN or an infinity.
-    #[error("tensor `{0}` holds numbers that are not finite, so no part of it can be taken out")]
     NotFinite(String),
     /// What stays of a matrix cannot be packed.
     #[error(transparent)]
     Quant(#[from] QuantError),
+}
+
+impl TuningError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NotFinite(value) => msg!(TENSOR_NOT_FINITE, value),
+            Self::Quant(error) => error.text(),
+        }
+    }
 }
 
 impl Tuning {

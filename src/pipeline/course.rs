@@ -15,7 +15,7 @@ use super::sample::{Interview, moment_of};
 use super::watchdog::Watchdog;
 use super::{Counted, Progress, RunError};
 use crate::data::Loader;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, msg};
 use crate::model::Shape;
 use crate::peft::Method;
 use crate::plan::{Metric, ModelPlan, Plan};
@@ -370,9 +370,9 @@ fn rate_of(rates: &[(String, f64)], name: &str) -> Option<f64> {
 
 /// Why a run stops whose numbers are finite on what it learns from, and on nothing else.
 fn held_out_diverged(val_loss: f64, position: &Position) -> RunError {
-    let message = format!("held-out loss became {val_loss} after step {}", position.steps);
-    let refusal = Diagnostic::error("ST7012", message)
-        .note("nothing was saved after that; the checkpoints before are intact")
-        .help("lower `schedule.lr_init`, or look for broken documents in what is held out");
+    let message = msg!(VAL_LOSS_NOT_FINITE, val_loss, step = position.steps);
+    let refusal = Diagnostic::error(message)
+        .note(msg!(EARLIER_CHECKPOINTS_INTACT))
+        .help(msg!(LOWER_LR_OR_CHECK_VALIDATION));
     RunError::Diverged(Box::new(refusal))
 }

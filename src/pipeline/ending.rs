@@ -7,6 +7,7 @@ use super::passport::passport;
 use super::record::Sampled;
 use super::{Progress, RunError, Summary};
 use crate::config::ExportDtype;
+use crate::diagnostic::{Text, msg};
 use crate::kernels::{peak_gpu_bytes, peak_resident_bytes};
 use crate::output::{Export, Passport};
 use crate::peft::Method;
@@ -33,11 +34,11 @@ pub(super) enum Ended {
 
 impl Ended {
     /// Why a run ended before all its steps were done, as people are told.
-    fn early(self) -> Option<&'static str> {
+    fn early(self) -> Option<Text> {
         match self {
             Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => None,
-            Ended::Patience => Some("no evaluation was better for as long as `eval.patience` says"),
-            Ended::Goal => Some("every probe with `stop` has reached its goal"),
+            Ended::Patience => Some(msg!(STOPPED_BY_PATIENCE)),
+            Ended::Goal => Some(msg!(STOPPED_BY_PROBES)),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::passport::passport;
 use super::tuned::start as begin_tuning;
 use super::{CHARACTERS, RunError, load_tokenizer, load_weights};
 use crate::data::Tokenizer;
+use crate::diagnostic::msg;
 use crate::optim::Adam;
 use crate::plan::Plan;
 use crate::runs::{Checkpoint, Lock, Moment, ReadRunError, StoredRun};
@@ -52,7 +53,7 @@ fn write(plan: &Plan, run: &Path, checkpoint: &Checkpoint, stem: &str) -> Result
     };
     let Some(lock) = Lock::load(run) else {
         let path = run.join(Lock::FILE);
-        let error = ReadRunError::Damaged { path, problem: "cannot be read".to_string() };
+        let error = ReadRunError::Damaged { path, problem: msg!(FILE_CANNOT_BE_READ) };
         return Err(RunError::Resume(Box::new(error.diagnostic())));
     };
     let weights = load_weights(plan, &tokenizer)?.on(plan.device);

@@ -9,7 +9,7 @@ use super::tuned::adapted;
 use super::{RunError, as_warning, check_base, pack_weights};
 use crate::config::Tokenizer as TokenizerSetting;
 use crate::data::{Template, Tokenizer};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, msg};
 use crate::kernels::{Op, allow_tf32};
 use crate::model::{Model, Shape, TimeState, Weights, shape_in};
 use crate::peft::{Compute, Recipe};
@@ -135,9 +135,7 @@ fn check_vocabulary(shape: &Shape, tokenizer: &Tokenizer) -> Result<(), RunError
     if shape.vocab_size >= ids as i64 {
         return Ok(());
     }
-    let message =
-        format!("the model has {} token ids, but the tokenizer has {ids}", shape.vocab_size);
-    let refusal = Diagnostic::error("ST4005", message)
-        .help("name the vocabulary that the model was trained with: `--tokenizer FILE`");
+    let message = msg!(TOKENIZER_SIZE, ids = shape.vocab_size, found = ids);
+    let refusal = Diagnostic::error(message).help(msg!(NAME_TOKENIZER));
     Err(RunError::Contradiction(Box::new(refusal)))
 }

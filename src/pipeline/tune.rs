@@ -25,6 +25,7 @@ use super::watchdog::Watchdog;
 use super::{Progress, RunError, load_tokenizer, load_weights, questions};
 use crate::config::Nonfinite;
 use crate::data::{Coverage, Loader, Tokenizer};
+use crate::diagnostic::msg;
 use crate::exit::ExitCode;
 use crate::forecast::Forecast;
 use crate::kernels::allow_tf32;
@@ -116,7 +117,7 @@ pub fn run(
     let result = catch_unwind(work).unwrap_or_else(|panic| match out_of_memory(&*panic) {
         Some(message) => Err(RunError::OutOfMemory { message }),
         None => {
-            failed("stopped by a defect of statetune".to_string(), "ST9000", ExitCode::Bug);
+            failed(msg!(STOPPED_BY_DEFECT).to_string(), "ST9000", ExitCode::Bug);
             resume_unwind(panic)
         }
     });

@@ -5,6 +5,7 @@ use std::fmt;
 use tch::{Device, Kind, Tensor};
 
 use super::{GROUP_LEN, double, fp4, fp8, int8, nf4};
+use crate::diagnostic::{Text, msg};
 use crate::kernels::KernelError;
 use crate::kernels::quant::{Codes, Scales, pack_in_4_bits};
 use crate::model::Matrix;
@@ -30,13 +31,23 @@ pub enum Format {
 
 /// A matrix cannot be packed.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum PackError {
     /// It holds a NaN or an infinity, which no format can hold.
-    #[error("it holds numbers that are not finite")]
     NotFinite,
     /// The kernels.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+impl PackError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NotFinite => msg!(HOLDS_NOT_FINITE),
+            Self::Kernel(error) => error.text(),
+        }
+    }
 }
 
 impl Format {

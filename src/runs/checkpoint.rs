@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dir::REPLACED;
 use super::{Best, RunDir, RunDirError, Totals, directory};
+use crate::diagnostic::{Text, msg};
 use crate::model::{copied, file_tensor};
 use crate::optim::{Adam, Moments};
 use crate::tensorfile::{Dtype, LazyTensor, TensorFile, WeightsError, write_lazily};
@@ -42,18 +43,28 @@ pub enum CheckpointError {
 
 /// A checkpoint could not be read.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum LoadCheckpointError {
     /// One of its tensor files.
     #[error(transparent)]
     Tensors(#[from] WeightsError),
     /// Its position.
-    #[error("{}: {problem}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        problem: Text,
     },
+}
+
+impl LoadCheckpointError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Tensors(error) => error.text(),
+            Self::Damaged { path, problem } => msg!(PATH_PROBLEM, path, problem),
+        }
+    }
 }
 
 /// Everything but tensors that a run must know to go on.
@@ -124,10 +135,10 @@ impl Checkpoint {
     /// When its position cannot be read.
     pub fn open(path: &Path) -> Result<Checkpoint, LoadCheckpointError> {
         let file = path.join(POSITION);
-        let damaged =
-            |problem: String| LoadCheckpointError::Damaged { path: file.clone(), problem };
-        let bytes = fs::read(&file).map_err(|error| damaged(error.to_string()))?;
-        let place = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let damaged = |problem: Text| LoadCheckpointError::Damaged { path: file.clone(), problem };
+        let bytes = fs::read(&file).map_err(|error| damaged(Text::from(&error)))?;
+        let place =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(Text::library(error)))?;
         Ok(Checkpoint { path: path.to_path_buf(), place })
     }
 
@@ -174,25 +185,25 @@ fn read(
     endings: &[&str],
 ) -> Result<Vec<tch::Tensor>, LoadCheckpointError> {
     let damaged =
-        |problem: String| LoadCheckpointError::Damaged { path: path.to_path_buf(), problem };
+        |problem: Text| LoadCheckpointError::Damaged { path: path.to_path_buf(), problem };
     let file = TensorFile::open(path)?;
     let expected = adam.parameters().len() * endings.len();
     if file.names().len() != expected {
-        let problem = format!("{} tensors, expected {expected}", file.names().len());
+        let problem = msg!(TENSOR_COUNT, count = file.names().len(), expected);
         return Err(damaged(problem));
     }
     let mut tensors = Vec::new();
     for parameter in adam.parameters() {
         for ending in endings {
             let name = format!("{}{ending}", parameter.name);
-            let found =
-                file.get(&name).ok_or_else(|| damaged(format!("tensor `{name}` is missing")))?;
+            let found = file.get(&name).ok_or_else(|| damaged(msg!(TENSOR_MISSING, name)))?;
             let tensor = copied(&found).map_err(damaged)?;
             if tensor.size() != parameter.tensor.size() {
-                return Err(damaged(format!(
-                    "tensor `{name}` has shape {:?}, expected {:?}",
-                    tensor.size(),
-                    parameter.tensor.size()
+                return Err(damaged(msg!(
+                    TENSOR_SHAPE,
+                    name,
+                    shape = format_args!("{:?}", tensor.size()),
+                    size = format_args!("{:?}", parameter.tensor.size())
                 )));
             }
             tensors.push(tensor);

@@ -14,6 +14,7 @@ use super::change::at;
 use super::dir::{LOCK_FILE, take_lock};
 use super::unpack::{Refusal, read};
 use super::{ChangeRunError, checkpoint, directory, sha256_of};
+use crate::diagnostic::msg;
 use crate::tensorfile::write_atomically;
 
 pub(super) const SCHEMA: &str = "statetune.pack/1";
@@ -84,7 +85,7 @@ pub fn pack_run(run: &Path, out: &Path, checkpoints: bool) -> Result<Manifest, C
         );
         match written {
             Ok(found) if found == manifest => Ok(()),
-            Ok(_) => Err(io::Error::other("what was written is not what was read")),
+            Ok(_) => Err(io::Error::other(msg!(WRITTEN_DIFFERS))),
             Err(Refusal::Archive(problem)) => Err(io::Error::other(problem)),
             Err(Refusal::Write(error)) => Err(error),
             Err(Refusal::Room(_)) => unreachable!("nothing takes room"),

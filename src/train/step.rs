@@ -3,6 +3,7 @@
 use super::backward::backward;
 use super::{LossScaler, TrainError};
 use crate::data::Batch;
+use crate::diagnostic::{Text, msg};
 use crate::optim::{Adam, clip_gradients};
 use crate::peft::Method;
 use crate::plan::Plan;
@@ -50,12 +51,17 @@ pub enum Fault {
 
 impl Fault {
     /// What it was, as the subject of a sentence.
-    pub fn what(self) -> &'static str {
+    pub fn what(self) -> Text {
         match self {
-            Fault::Loss { .. } => "loss",
-            Fault::Gradients => "gradient norm",
-            Fault::Update => "what learns",
+            Fault::Loss { .. } => msg!(THE_LOSS),
+            Fault::Gradients => msg!(THE_GRADIENT_NORM),
+            Fault::Update => msg!(THE_PARAMETERS),
         }
+    }
+
+    /// What a record calls `what`, in every language.
+    pub fn in_words(what: &str) -> Text {
+        Text::recorded(what, [msg!(THE_LOSS), msg!(THE_GRADIENT_NORM), msg!(THE_PARAMETERS)])
     }
 }
 

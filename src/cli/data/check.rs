@@ -11,7 +11,7 @@ use super::Format;
 use crate::cli::{Color, ExperimentArgs, say, show, tell};
 use crate::config::DataType;
 use crate::data::{DataError, for_each_line, grouped};
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Severity, english};
 use crate::exit::ExitCode;
 use crate::inspect::{Check, Checked, Fixed, Item, fix, read, read_other, record_form};
 use crate::pipeline::{RunError, load_tokenizer};
@@ -126,12 +126,12 @@ fn as_json(checked: &Checked, file: &Path) -> serde_json::Value {
 fn place_as_json(diagnostic: &Diagnostic) -> serde_json::Value {
     let place = diagnostic.span.as_ref();
     json!({
-        "message": diagnostic.message,
+        "message": diagnostic.message.to_string(),
         "file": place.map(|place| &place.file),
         "line": place.map(|place| place.line()),
         "column": place.map(|place| place.column()),
-        "notes": diagnostic.notes,
-        "helps": diagnostic.helps,
+        "notes": english(&diagnostic.notes),
+        "helps": english(&diagnostic.helps),
     })
 }
 

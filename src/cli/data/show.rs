@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use super::ledger;
 use crate::cli::{Color, ExperimentArgs, say, show as show_fault};
 use crate::data::{Origin, Tokenizer};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, msg};
 use crate::exit::ExitCode;
 use crate::inspect::{Fate, Item, Part, Sample, fit, mean_loss, parts, read};
 use crate::model::{Model, TimeState};
@@ -62,9 +62,11 @@ pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
     match print(args, &plan, color.for_stdout()) {
         Ok(true) => ExitCode::Ok,
         Ok(false) => {
-            let place = args.line.map_or("here".to_string(), |line| format!("on line {line}"));
-            let fault = Diagnostic::error("ST3105", format!("there is no document {place}"))
-                .help("`statetune data check` names the lines that are no documents");
+            let message = match args.line {
+                Some(line) => msg!(NO_DOCUMENT_ON_LINE, line),
+                None => msg!(NO_DOCUMENT_HERE),
+            };
+            let fault = Diagnostic::error(message).help(msg!(DATA_CHECK_NAMES_LINES));
             show_fault(&fault, color);
             ExitCode::Data
         }

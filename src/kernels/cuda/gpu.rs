@@ -8,6 +8,7 @@ use tch::{Cuda, Device};
 
 use super::nvrtc::Nvrtc;
 use super::{enable_cuda, has_driver, libtorch_packages};
+use crate::diagnostic::{Text, msg};
 use crate::kernels::processor::processor_model;
 
 unsafe extern "C" {
@@ -19,7 +20,7 @@ unsafe extern "C" {
 #[error("{reason}")]
 pub struct NoGpu {
     /// What is missing.
-    pub reason: String,
+    pub reason: Text,
     /// Whether the machine has a CUDA driver, so that somebody may count on its GPU.
     pub has_driver: bool,
 }
@@ -35,23 +36,21 @@ pub fn find_gpu() -> Result<(), NoGpu> {
 }
 
 fn look() -> Result<(), NoGpu> {
-    let unusable = |reason: String| NoGpu { reason, has_driver: true };
+    let unusable = |reason: Text| NoGpu { reason, has_driver: true };
     match enable_cuda() {
         Ok(true) if Cuda::is_available() => {}
         Ok(true) => {
-            return Err(unusable(
-                "there is a CUDA driver, but no GPU that libtorch can use".into(),
-            ));
+            return Err(unusable(msg!(NO_USABLE_GPU)));
         }
         Ok(false) => return Err(no_driver()),
-        Err(error) => return Err(unusable(error.to_string())),
+        Err(error) => return Err(unusable(error.text())),
     }
     let packages = libtorch_packages();
-    Nvrtc::open(packages.as_slice()).map(|_| ()).map_err(|error| unusable(error.to_string()))
+    Nvrtc::open(packages.as_slice()).map(|_| ()).map_err(|error| unusable(error.text()))
 }
 
 fn no_driver() -> NoGpu {
-    let reason = "there is no CUDA driver (libcuda.so.1)".to_string();
+    let reason = msg!(NO_CUDA_DRIVER);
     NoGpu { reason, has_driver: false }
 }
 

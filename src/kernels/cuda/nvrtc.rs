@@ -9,6 +9,7 @@ use cudarc::nvrtc::{result, sys};
 use sha2::{Digest, Sha256};
 
 use super::{KernelError, Program, libtorch_packages, load};
+use crate::diagnostic::msg;
 
 /// Options of every compilation, besides architecture and macros. Unmarked functions are for the device;
 /// the log reports what a kernel uses.
@@ -96,13 +97,8 @@ impl Nvrtc {
         if unsafe { sys::is_culib_present() } {
             return Ok(Nvrtc(()));
         }
-        let looked: Vec<String> = folders.iter().map(|x| format!("{}, ", x.display())).collect();
-        Err(KernelError::Native(format!(
-            "the CUDA kernels need NVRTC (libnvrtc.so.13), which is neither in {}nor where the system \
-             finds libraries; it belongs to the CUDA packages that `make libtorch` fetches on a machine \
-             with a driver",
-            looked.concat()
-        )))
+        let looked: String = folders.iter().map(|x| format!("{}, ", x.display())).collect();
+        Err(KernelError::Native(msg!(NVRTC_MISSING, folders = looked)))
     }
 
     /// Compiles a kernel file for an architecture such as `sm_90`.
@@ -116,8 +112,11 @@ impl Nvrtc {
     ) -> Result<Compiled, KernelError> {
         let source = CString::new(program.source()).expect("the kernels hold no zero byte");
         let failed = |what: &str| {
-            KernelError::Native(format!(
-                "NVRTC cannot compile {program:?} for {architecture}: {what}"
+            KernelError::Native(msg!(
+                NVRTC_FAILED,
+                program = format_args!("{program:?}"),
+                architecture,
+                what
             ))
         };
         let compiling = result::create_program(&source, Some(c"kernels.cu"))
