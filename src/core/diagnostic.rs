@@ -153,6 +153,12 @@ impl Diagnostic {
         }
     }
 
+    /// An error that is not of the catalogue.
+    #[cfg(test)]
+    pub(crate) fn of(code: &'static str, message: &str) -> Self {
+        Self { code, ..Self::error(Text::verbatim(message.to_owned())) }
+    }
+
     /// Sets the place.
     #[must_use]
     pub fn at(mut self, span: Span) -> Self {
@@ -370,13 +376,13 @@ mod tests {
     #[test]
     fn a_message_has_the_shape_of_the_gallery() {
         let header = span(FILE, "[schedule]").range;
-        let message = Diagnostic::old_error("ST1002", "`micro_bzs` is not a `[train]` key")
+        let message = Diagnostic::of("ST1002", "`micro_bzs` is not a `[train]` key")
             .at(span(FILE, "micro_bzs"))
-            .label("belongs to `[schedule]`")
-            .also(header, "move it below this header")
-            .note("one\ntwo")
-            .help("three")
-            .help("four");
+            .label(Text::verbatim("belongs to `[schedule]`"))
+            .also(header, Text::verbatim("move it below this header"))
+            .note(Text::verbatim("one\ntwo"))
+            .help(Text::verbatim("three"))
+            .help(Text::verbatim("four"));
         let expected = "\
 error[ST1002]: `micro_bzs` is not a `[train]` key
  --> emoji.toml:3:1
@@ -397,7 +403,9 @@ error[ST1002]: `micro_bzs` is not a `[train]` key
     #[test]
     fn the_caret_is_as_wide_as_the_cells_of_the_text() {
         let text = "\n\n\n\n\n\n\n\n\nx = \"日本語👌🙂\" # wide\n";
-        let message = Diagnostic::old_warning("ST1204", "wide").at(span(text, "\"日本語👌🙂\""));
+        let message =
+            Diagnostic { severity: Severity::Warning, ..Diagnostic::of("ST1204", "wide") }
+                .at(span(text, "\"日本語👌🙂\""));
         let expected = "\
 warning[ST1204]: wide
   --> emoji.toml:10:5
@@ -414,10 +422,10 @@ warning[ST1204]: wide
     fn a_text_without_line_numbers_is_only_named() {
         let text = "--set schedule.lr_init=fast";
         let place = Span { file: "command line".into(), first_line: 0, ..span(text, "fast") };
-        let message = Diagnostic::old_error("ST0104", format!("cannot read `{text}`"))
+        let message = Diagnostic::of("ST0104", &format!("cannot read `{text}`"))
             .at(place)
-            .label("`schedule.lr_init` is a number")
-            .help("for example `--set schedule.lr_init=0.3`");
+            .label(Text::verbatim("`schedule.lr_init` is a number"))
+            .help(Text::verbatim("for example `--set schedule.lr_init=0.3`"));
         let expected = "\
 error[ST0104]: cannot read `--set schedule.lr_init=fast`
  --> command line
@@ -431,20 +439,22 @@ error[ST0104]: cannot read `--set schedule.lr_init=fast`
 
     #[test]
     fn a_message_without_a_place_has_no_excerpt() {
-        let message = Diagnostic::old_error("ST1101", "cannot read `emoji.toml`").note("not found");
+        let message =
+            Diagnostic::of("ST1101", "cannot read `emoji.toml`").note(Text::verbatim("not found"));
         let expected = "\
 error[ST1101]: cannot read `emoji.toml`
   |
   = note: not found";
         assert_eq!(message.render(false), expected);
-        assert_eq!(Diagnostic::old_error("ST1101", "no").render(false), "error[ST1101]: no");
+        assert_eq!(Diagnostic::of("ST1101", "no").render(false), "error[ST1101]: no");
     }
 
     #[test]
     fn a_huge_line_is_cut_around_the_place_and_keeps_its_column() {
         let text = format!("{}BAD\"{}\nnext", "日本".repeat(1_000_000), " abc".repeat(1_000_000));
         let place = Span { first_line: 118, ..span(&text, "BAD") };
-        let rendered = Diagnostic::old_error("ST3001", "bad").at(place).label("here").render(false);
+        let rendered =
+            Diagnostic::of("ST3001", "bad").at(place).label(Text::verbatim("here")).render(false);
         let expected = format!(
             "\
 error[ST3001]: bad
@@ -462,7 +472,7 @@ error[ST3001]: bad
     #[test]
     fn a_place_longer_than_a_huge_line_shows_its_start() {
         let text = "x".repeat(100_000);
-        let whole = Diagnostic::old_error("ST3001", "bad").at(span(&text, &text)).render(false);
+        let whole = Diagnostic::of("ST3001", "bad").at(span(&text, &text)).render(false);
         assert!(whole.len() < 300, "{whole}");
         assert!(whole.contains("emoji.toml:1:1\n"), "{whole}");
     }
@@ -471,14 +481,17 @@ error[ST3001]: bad
     fn a_place_at_or_beyond_the_end_is_shown_at_the_end() {
         for (text, range) in [("", 0..0), ("a = ", 4..4), ("a = 1\n", 90..95), ("é", 1..1)] {
             let place = Span { range, ..span(text, "") };
-            assert!(Diagnostic::old_error("ST1000", "bad").at(place).render(false).contains('^'));
+            assert!(Diagnostic::of("ST1000", "bad").at(place).render(false).contains('^'));
         }
     }
 
     #[test]
     fn colour_changes_no_words() {
         let place = Span { file: "command line".into(), first_line: 0, ..span("--set a=b", "b") };
-        let message = Diagnostic::old_error("ST0104", "bad").at(place).label("here").help("none");
+        let message = Diagnostic::of("ST0104", "bad")
+            .at(place)
+            .label(Text::verbatim("here"))
+            .help(Text::verbatim("none"));
         let colored = message.render(true);
         assert!(colored.contains("\u{1b}["), "{colored}");
         let escape = regex::Regex::new("\u{1b}\\[[0-9;]*m").expect("a valid expression");
@@ -487,15 +500,15 @@ error[ST3001]: bad
 
     #[test]
     fn a_summary_counts_each_severity() {
-        let error = || Diagnostic::old_error("ST1001", "e");
-        let warning = Diagnostic::old_warning("ST2301", "w");
+        let error = || Diagnostic::of("ST1001", "e");
+        let warning = Diagnostic { severity: Severity::Warning, ..Diagnostic::of("ST2301", "w") };
         let file = Path::new("emoji.toml");
         let summary = |found: &[Diagnostic]| summary(found, file);
         assert_eq!(summary(&[error(), error()]), "2 errors in emoji.toml");
         assert_eq!(summary(&[error(), warning]), "1 error, 1 warning in emoji.toml");
         assert_eq!(summary(&[]), "no errors in emoji.toml");
         let edits = vec![Edit::insert(0, "x")];
-        let fixed = error().at(span(FILE, "micro_bzs")).fix("adds a letter", edits);
+        let fixed = error().at(span(FILE, "micro_bzs")).fix(Text::verbatim("adds a letter"), edits);
         assert_eq!(fixed.helps, ["`statetune check emoji.toml --fix` adds a letter"]);
         let text = summary_with_fixes(&[fixed, error()], file);
         assert_eq!(text, "2 errors in emoji.toml; 1 can be fixed with --fix");

@@ -222,7 +222,7 @@ mod tests {
         for text in malformed {
             let fault = parsed(text).expect_err(text);
             assert_eq!(
-                (fault.code, fault.message),
+                (fault.code, fault.message.to_string()),
                 ("ST2180", format!("`{text}` is not a file on the hub"))
             );
         }

@@ -205,7 +205,7 @@ mod tests {
             let tensors = shape.tensors();
             let found = shapes(&tensors);
             assert_eq!(detect(&found), Ok(shape));
-            assert_eq!(check(&tensors, "a model", &found), Ok(()));
+            assert_eq!(check(&tensors, Text::verbatim("a model"), &found), Ok(()));
         }
     }
 
@@ -218,7 +218,7 @@ mod tests {
                 let size = found.remove(name.as_str()).expect("a tensor of the model");
                 let refused = |found: &Shapes<'_>| {
                     let shape = detect(found)?;
-                    check(&shape.tensors(), "a model", found)
+                    check(&shape.tensors(), Text::verbatim("a model"), found)
                 };
                 assert!(refused(&found).is_err(), "{name}");
                 found.insert("blocks.0.att.surplus", size);
@@ -233,7 +233,7 @@ mod tests {
             let sizes = names.iter().map(|name| (*name, vec![4, 4]));
             detect(&sizes.collect()).expect_err("to be refused")
         };
-        let is = |text: &str| format!("found {text}, {EXPECTED}");
+        let is = |text: &str| Text::verbatim(format!("found {text}, {EXPECTED}"));
         assert_eq!(found(&["model.layers.0.weight"]), is("no RWKV model"));
         assert_eq!(found(&["blocks.0.att.time_decay"]), is("an RWKV model older than 5"));
         assert_eq!(

@@ -250,12 +250,18 @@ mod tests {
     fn what_is_no_key_and_value_is_refused() {
         for argument in ["", "foo", "=1", "a..b=1", ".a=1", "a.=1"] {
             let fault = command_line(argument).err().expect(argument);
-            assert_eq!((fault.code, &*fault.label), ("ST0104", "must be `KEY=VALUE`"));
+            assert_eq!(
+                (fault.code, fault.label.to_string()),
+                ("ST0104", "must be `KEY=VALUE`".to_owned())
+            );
             fault.render(false);
         }
         for name in ["STATETUNE__", "STATETUNE__A__", "STATETUNE____A", "PATH"] {
             let fault = environment(name, "1").err().expect(name);
-            assert_eq!((fault.code, &*fault.label), ("ST0105", "must be `STATETUNE__TABLE__KEY`"));
+            assert_eq!(
+                (fault.code, fault.label.to_string()),
+                ("ST0105", "must be `STATETUNE__TABLE__KEY`".to_owned())
+            );
         }
     }
 }

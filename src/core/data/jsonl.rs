@@ -299,19 +299,32 @@ mod tests {
         let line = r#"{"text": "User: What does "ok" mean?\n\nAssistant: 👌🙂"}"#;
         let (place, marked, fault) = fault(format!("{{\"text\": \"a\"}}\n{line}\n"));
         assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:2:28", "o"));
-        let problem = "expected `,` or `}`".to_owned();
+        let problem = Text::verbatim("expected `,` or `}`");
         assert_eq!(fault, LineFault::Json { problem, after_quote: true });
     }
 
     #[test]
     fn every_fault_has_its_place() {
-        let json = |problem: &str| LineFault::Json { problem: problem.into(), after_quote: false };
+        let json = |problem: &'static str| LineFault::Json {
+            problem: Text::verbatim(problem),
+            after_quote: false,
+        };
         let cases = [
             ("{'text': 'a'}", "d.jsonl:1:2", "'", json("key must be a string")),
             ("{\"text\": \"a\"", "d.jsonl:1:13", "", json("the line ends within an object")),
             ("{\"text\": \"你\"} x", "d.jsonl:1:15", "x", json("trailing characters")),
-            ("[\"a\"]", "d.jsonl:1:1", "[\"a\"]", LineFault::NotAnObject { found: "an array" }),
-            (" \"a\" ", "d.jsonl:1:2", "\"a\"", LineFault::NotAnObject { found: "a string" }),
+            (
+                "[\"a\"]",
+                "d.jsonl:1:1",
+                "[\"a\"]",
+                LineFault::NotAnObject { found: Text::verbatim("an array") },
+            ),
+            (
+                " \"a\" ",
+                "d.jsonl:1:2",
+                "\"a\"",
+                LineFault::NotAnObject { found: Text::verbatim("a string") },
+            ),
             ("{}", "d.jsonl:1:1", "{", LineFault::NoText { key: "text".into(), keys: vec![] }),
             (
                 "{\"Text\": \"a\", \"q\": {\"text\": \"a\"}}",
@@ -323,13 +336,13 @@ mod tests {
                 "{\"n\": [{\"text\": 1}, \",\"] , \"text\" : 12 }",
                 "d.jsonl:1:37",
                 "12",
-                LineFault::TextType { key: "text".into(), found: "a number" },
+                LineFault::TextType { key: "text".into(), found: Text::verbatim("a number") },
             ),
             (
                 "{\"text\": null}",
                 "d.jsonl:1:10",
                 "null",
-                LineFault::TextType { key: "text".into(), found: "null" },
+                LineFault::TextType { key: "text".into(), found: Text::verbatim("null") },
             ),
             (
                 "{\"text\": \"\"}",
@@ -433,7 +446,7 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
         for (messages, problem) in cases {
             let (place, marked, fault) = fault(format!("{{\"id\": 1, \"messages\": {messages}}}"));
             assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:1:23", messages.as_str()));
-            assert_eq!(fault, LineFault::Messages { problem: problem.into() });
+            assert_eq!(fault, LineFault::Messages { problem: Text::verbatim(problem) });
         }
     }
 }

@@ -41,6 +41,10 @@ fn allows(line: &str, code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn warning(code: &'static str, message: &str) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::of(code, message) }
+    }
     use crate::diagnostic::Span;
 
     fn is_allowed(text: &str) -> bool {
@@ -51,7 +55,7 @@ mod tests {
             first_line: 1,
             range: start..start + 1,
         };
-        Diagnostic::old_warning("ST1204", "w").at(span).is_allowed()
+        warning("ST1204", "w").at(span).is_allowed()
     }
 
     #[test]
@@ -81,7 +85,7 @@ mod tests {
     fn an_error_is_never_allowed() {
         let text = "x = 1 # statetune: allow(ST1001)";
         let span = Span { file: "a.toml".into(), text: text.into(), first_line: 1, range: 0..1 };
-        assert!(!Diagnostic::old_error("ST1001", "e").at(span).is_allowed());
-        assert!(!Diagnostic::old_warning("ST1001", "w").is_allowed());
+        assert!(!Diagnostic::of("ST1001", "e").at(span).is_allowed());
+        assert!(!warning("ST1001", "w").is_allowed());
     }
 }

@@ -78,17 +78,21 @@ fn place(span: &Span, range: &Range<usize>) -> Value {
 mod tests {
     use super::*;
 
+    fn warning(code: &'static str, message: &str) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::of(code, message) }
+    }
+
     #[test]
     fn every_part_of_a_message_is_in_its_object() {
         let text = "a = 1\né = 22\n";
         let span =
             Span { file: "x.toml".into(), text: text.to_owned(), first_line: 1, range: 6..8 };
-        let message = Diagnostic::old_error("ST1001", "unknown key")
+        let message = Diagnostic::of("ST1001", "unknown key")
             .at(span)
-            .label("here")
-            .also(0..1, "there")
-            .note("a note")
-            .fix("renames it", vec![Edit::replace(6..8, "e")]);
+            .label(Text::verbatim("here"))
+            .also(0..1, Text::verbatim("there"))
+            .note(Text::verbatim("a note"))
+            .fix(Text::verbatim("renames it"), vec![Edit::replace(6..8, "e")]);
         let expected = json!({
             "schema": "statetune.diagnostic/1",
             "code": "ST1001",
@@ -108,7 +112,7 @@ mod tests {
             "explain": "ST1001",
         });
         assert_eq!(message.to_json(), expected);
-        let bare = Diagnostic::old_warning("ST2301", "w").to_json();
+        let bare = warning("ST2301", "w").to_json();
         assert_eq!((&bare["file"], &bare["spans"]), (&Value::Null, &json!([])));
     }
 }

@@ -10,8 +10,8 @@ use super::entry::{Entry, Piece};
 use super::library;
 use crate::lang::Lang;
 
-/// A text for the user in every language; [`Display`](fmt::Display) and `==` with a string use English.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// A text for the user in every language. [`Display`](fmt::Display) and `==` use English.
+#[derive(Clone, Debug, Eq)]
 pub struct Text(Kind);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -205,6 +205,12 @@ impl Default for Text {
 impl fmt::Display for Text {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.pad(&self.render(Lang::En))
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0 || self.render(Lang::En) == other.render(Lang::En)
     }
 }
 

@@ -385,7 +385,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn no_gpu() -> Result<(), NoGpu> {
-        Err(NoGpu { reason: Text::verbatim("no driver"), has_driver: false })
+        Err(NoGpu { reason: crate::diagnostic::Text::verbatim("no driver"), has_driver: false })
     }
 
     /// Plans a new model with `op` in `[train]`.

@@ -307,13 +307,13 @@ mod tests {
 
     fn refused(model: &str) -> Vec<(&'static str, String)> {
         let faults = planned(model).expect_err("to be refused");
-        faults.into_iter().map(|fault| (fault.code, fault.message)).collect()
+        faults.into_iter().map(|fault| (fault.code, fault.message.to_string())).collect()
     }
 
     /// What weights of this shape contradict in `[model]`.
     fn contradicted(model: &str, shape: &Shape) -> Option<(&'static str, String)> {
         let plan = planned(&format!("load_model = \"model.pth\"\n{model}")).expect("a sound plan");
-        plan.check_shape(shape).err().map(|fault| (fault.code, fault.message))
+        plan.check_shape(shape).err().map(|fault| (fault.code, fault.message.to_string()))
     }
 
     #[test]

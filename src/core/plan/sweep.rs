@@ -132,7 +132,7 @@ mod tests {
             ),
             (SweepMode::Grid, vec![("a", many.clone()), ("b", many)], "more than 10000 members"),
         ] {
-            assert_eq!(members(&sweep(mode, &axes)), Err(problem.to_string()));
+            assert_eq!(members(&sweep(mode, &axes)), Err(Text::verbatim(problem)));
         }
     }
 }

@@ -143,8 +143,8 @@ mod tests {
         let refused = contents(Problem::Refused("os.system".into()));
         assert_eq!(refused.code(), "ST4013");
         assert_eq!(refused.to_string(), "a.pth: refusing to load: the file asks for `os.system`");
-        assert_eq!(contents(Problem::Corrupted("x".into())).code(), "ST4012");
-        let html = Problem::NotACheckpoint { found: "an HTML page".into(), hint: None };
+        assert_eq!(contents(Problem::Corrupted(Text::verbatim("x"))).code(), "ST4012");
+        let html = Problem::NotACheckpoint { found: Text::verbatim("an HTML page"), hint: None };
         assert_eq!(contents(html).code(), "ST4011");
     }
 }
