@@ -87,7 +87,7 @@ fn ls(cache: &Path) -> io::Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header([
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
         "name",
         "size",
         "used",

@@ -212,7 +212,7 @@ impl SweepArgs {
         let header = axes.take(members[0].len());
         let columns = ["STATUS", "VAL", "BEST@", "PROBE"].map(str::to_string);
         table
-            .load_preset(NOTHING)
+            .load_style(NOTHING)
             .set_header(["ID".to_string()].into_iter().chain(header).chain(columns));
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
         for (member, Outcome { exit_code, run }) in members.iter().zip(outcomes) {

@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::runs::sha256_of;
+use crate::digest::sha256_of_file;
 
 /// Whether this process has promised to leave the network alone.
 static OFFLINE: AtomicBool = AtomicBool::new(false);
@@ -120,7 +121,7 @@ impl HubFile {
         // Large files are named by their sha256; what the hub names otherwise is small and no checkpoint.
         let is_sha256 = metadata.etag().len() == 64;
         let equal = size == metadata.size() as u64
-            && (!is_sha256 || sha256_of(blob).map_err(failed)? == metadata.etag());
+            && (!is_sha256 || sha256_of_file(blob).map_err(failed)? == metadata.etag());
         if equal {
             return Ok(());
         }

@@ -15,12 +15,12 @@
 //! The documents are read once, one batch at a time, into a pair in their own order, from which the
 //! others are copied. Memory holds about 24 bytes a document, whatever its length.
 
+use crate::digest::sha256_hex;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::binidx::{Binidx, pair};
@@ -213,7 +213,7 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         inputs += &format!("source {data_type:?} weight {weight:016x} limit {limit:?}\n");
         inputs.extend(digests.iter().map(|file| format!("file {}\n", file.sha256)));
     }
-    let mut key = format!("{:x}", Sha256::digest(inputs));
+    let mut key = sha256_hex(inputs);
     key.truncate(16);
     key
 }
@@ -478,7 +478,7 @@ mod tests {
             Report {
                 files: vec![FileDigest {
                     path: case.source(),
-                    sha256: format!("{:x}", Sha256::digest(fs::read(case.source()).unwrap())),
+                    sha256: sha256_hex(fs::read(case.source()).unwrap()),
                 }],
                 documents: 3,
                 held_out: 0,

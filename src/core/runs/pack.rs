@@ -15,6 +15,7 @@ use super::dir::{LOCK_FILE, take_lock};
 use super::unpack::{Refusal, read};
 use super::{ChangeRunError, checkpoint, directory, sha256_of};
 use crate::diagnostic::msg;
+use crate::digest::sha256_of_file;
 use crate::tensorfile::write_atomically;
 
 pub(super) const SCHEMA: &str = "statetune.pack/1";
@@ -121,7 +122,7 @@ fn list(
                 list(run, &path, checkpoints, files)?;
             }
         } else if found.is_file() {
-            let sha256 = sha256_of(&run.join(&path)).map_err(at(&here))?;
+            let sha256 = sha256_of_file(&run.join(&path)).map_err(at(&here))?;
             files.push(PackedFile { path, bytes: found.len(), sha256 });
         }
     }

@@ -4,10 +4,11 @@
 //! run's directory or take more room than there is, is refused, and nothing is left behind. No more of the archive is
 //! expanded than that list says.
 
+use crate::digest::hex;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -146,7 +147,7 @@ pub(super) fn read(
                 false => Refusal::Write(error),
             });
         }
-        if format!("{:x}", content.hasher.finalize()) != one.sha256 {
+        if hex(content.hasher.finalize()) != one.sha256 {
             let problem = msg!(PACK_CONTENT_DIFFERS, name);
             return Err(problem.into());
         }
@@ -235,7 +236,7 @@ struct Hashed<'a, R> {
 impl<R: Read> Read for Hashed<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer).inspect_err(|_| self.is_broken = true)?;
-        self.hasher.write_all(&buffer[..count])?;
+        self.hasher.update(&buffer[..count]);
         Ok(count)
     }
 }

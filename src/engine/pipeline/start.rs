@@ -6,11 +6,12 @@ use super::RunError;
 use super::inputs::keep_earlier;
 use statetune_core::config::{Config, Overrides, load};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
+use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{Change, Plan, Reach, changes};
 use statetune_core::runs::{
     Chain, Checkpoint, Earlier, Event, LeftOut, LoadCheckpointError, Lock, LockedFile, RunDir,
     RunRecord, Status, StoredRun, all_runs, checkpoints, copy_sinks, directory as run_name,
-    find_run, rewind_records, runs_named, sha256_of,
+    find_run, rewind_records, runs_named,
 };
 use statetune_core::tensorfile::WeightsError;
 
@@ -96,7 +97,7 @@ impl Start {
     pub(super) fn values(&self) -> Result<Option<LockedFile>, RunError> {
         if let Start::Values { checkpoint } = self {
             let path = checkpoint.learned();
-            let sha256 = sha256_of(&path)
+            let sha256 = sha256_of_file(&path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source });
             return Ok(Some(LockedFile::new(&path, sha256.map_err(LoadCheckpointError::from)?)));
         }

@@ -1,5 +1,6 @@
 //! Compiles kernels with NVRTC, NVIDIA's run-time compiler, which needs no GPU.
 
+use statetune_core::digest::hex;
 use std::ffi::{CStr, CString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ fn cache_name(program: &dyn Program, architecture: &str) -> String {
         digest.update(part);
         digest.update([0]);
     }
-    format!("{:x}.cubin", digest.finalize())
+    format!("{}.cubin", hex(digest.finalize()))
 }
 
 /// Writes a file so that a reader, another process maybe, sees all of it or none.
