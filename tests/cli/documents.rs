@@ -52,6 +52,18 @@ const NOT_RUN: &[(&str, &str, &str, Instead)] = &[
         "takes a minute",
         Run("statetune run chat.toml -p smoke"),
     ),
+    (
+        "docs/tutorial.md",
+        "statetune init --name support --data chat.jsonl --model rwkv7-g1d-0.4b-20260210-ctx8192.pth --yes",
+        "a G1 checkpoint is a download",
+        Nothing,
+    ),
+    (
+        "docs/tutorial.md",
+        "statetune run support.toml",
+        "four mini-epochs take a minute",
+        Run("statetune run support.toml --set train.epoch_count=1"),
+    ),
 ];
 
 /// One test for each document with commands.
