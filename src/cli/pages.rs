@@ -31,7 +31,9 @@ fn commands() -> String {
     let mut root = Cli::command();
     root.build();
     let mut page = "# Commands\n\n<!-- Generated from the command line's definition; a test compares it. -->\n".to_owned();
-    page.push_str("\n`statetune COMMAND --help` prints the same. These options apply to every command:\n\n");
+    page.push_str(
+        "\n`statetune COMMAND --help` prints the same. These options apply to every command:\n\n",
+    );
     let global = root.get_arguments().filter(|arg| arg.is_global_set());
     page.push_str(&table("option", global));
     for command in root.get_subcommands() {
@@ -79,7 +81,8 @@ fn row(arg: &Arg) -> String {
     let help = help.trim_end();
     let mut about = if help.ends_with(['.', ']']) { help.to_owned() } else { format!("{help}.") };
     let is_switch = !arg.get_action().takes_values();
-    let defaults: Vec<_> = arg.get_default_values().iter().map(|one| one.to_string_lossy()).collect();
+    let defaults: Vec<_> =
+        arg.get_default_values().iter().map(|one| one.to_string_lossy()).collect();
     if !is_switch && !defaults.is_empty() {
         let _ = write!(about, " Default: `{}`.", defaults.join(" "));
     }
@@ -88,7 +91,8 @@ fn row(arg: &Arg) -> String {
         .iter()
         .filter(|value| !value.is_hide_set())
         .map(|value| {
-            let help = value.get_help().map(|help| format!(" ({})", lower_first(&help.to_string())));
+            let help =
+                value.get_help().map(|help| format!(" ({})", lower_first(&help.to_string())));
             format!("`{}`{}", value.get_name(), help.unwrap_or_default())
         })
         .collect();
@@ -117,11 +121,14 @@ fn cell(text: &str) -> String {
 
 /// `docs/exit-codes.md`.
 fn exit_codes() -> String {
-    let mut page = "# Exit codes\n\n<!-- Generated from the program's exit codes; a test compares it. -->\n\n".to_owned();
+    let mut page =
+        "# Exit codes\n\n<!-- Generated from the program's exit codes; a test compares it. -->\n\n"
+            .to_owned();
     page.push_str("Every command exits with one of these codes. Scripts can rely on them.\n\n");
     page.push_str("| code | meaning |\n| --- | --- |\n");
     for code in ExitCode::value_variants() {
-        let about = code.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
+        let about =
+            code.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
         let _ = writeln!(page, "| {} | {} |", *code as i32, cell(&about.unwrap_or_default()));
     }
     page.push_str("| 130 | Stopped at once by a second Ctrl-C; the last checkpoint is intact |\n");
@@ -132,7 +139,9 @@ fn exit_codes() -> String {
 /// `docs/messages.md`: every message code with the text of `statetune explain`.
 fn messages() -> String {
     let mut page = "# Message codes\n\n<!-- Generated from the texts of `statetune explain`; a test compares it. -->\n".to_owned();
-    page.push_str("\n`statetune explain CODE` prints the same text; `--lang zh` prints it in Chinese.\n");
+    page.push_str(
+        "\n`statetune explain CODE` prints the same text; `--lang zh` prints it in Chinese.\n",
+    );
     for (family, about) in FAMILIES {
         let _ = write!(page, "\n## {about}: {family}xxx\n");
         for code in codes(Lang::En).filter(|code| code.code.starts_with(family)) {

@@ -64,6 +64,9 @@ const NOT_RUN: &[(&str, &str, &str, Instead)] = &[
         "four mini-epochs take a minute",
         Run("statetune run support.toml --set train.epoch_count=1"),
     ),
+    ("docs/runs.md", "statetune ctl latest save", "needs a run in progress", Nothing),
+    ("docs/runs.md", "tensorboard --logdir runs", "another program, and a server", Nothing),
+    ("docs/runs.md", "wandb sync runs/RUN/tensorboard", "another program, and a network", Nothing),
 ];
 
 /// One test for each document with commands.
