@@ -31,7 +31,11 @@ const INSTRUCTION_SETS: [(&str, u32, &[&str]); 3] = [
 ];
 
 fn main() {
-    println!("cargo:rerun-if-changed=kernels");
+    // Paths of this script start at the project's folder.
+    env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .expect("the project's folder");
+    let root = env::current_dir().expect("a folder");
+    println!("cargo:rerun-if-changed={}", root.join("kernels").display());
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let libtorch = libtorch();
 
@@ -75,9 +79,7 @@ fn main() {
         println!("cargo:rustc-link-lib=dylib={name}");
     }
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
-    // `statetune` itself starts without libtorch: its linker drops what no command in it reaches, and then
-    // the libraries that nothing asks for. Symbols that it offered to libtorch would count as reached.
-    println!("cargo:rustc-link-arg-bin=statetune=-Wl,--exclude-libs,ALL");
+    println!("cargo:lib={}", lib.display());
     println!("cargo:rustc-env=STATETUNE_LIBTORCH_VERSION={LIBTORCH_VERSION}");
 }
 

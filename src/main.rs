@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    statetune::cli::main().into()
+    statetune_cli::main().into()
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    statetune::cli::main_with_tensors().into()
+    statetune_cli::main_with_tensors().into()
 }

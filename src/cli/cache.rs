@@ -12,10 +12,10 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 
 use super::amounts::{age, size, span};
 use super::{Color, say, show};
-use crate::data::cache::{Entry, Removal, clean, list};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::plan::CACHE;
+use statetune_core::data::cache::{Entry, Removal, clean, list};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::CACHE;
 
 /// Arguments of `cache`.
 #[derive(Args, Debug)]
@@ -117,7 +117,7 @@ fn ls(cache: &Path) -> io::Result<()> {
 }
 
 /// The first file, and how many others there are.
-fn sources(files: &[crate::data::FileDigest]) -> String {
+fn sources(files: &[statetune_core::data::FileDigest]) -> String {
     match files {
         [] => "dummy".into(),
         [one] => one.path.display().to_string(),

@@ -10,10 +10,10 @@ use super::subject::{
     Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, probability, tell_adapter,
 };
 use super::{Color, Format, say, tell};
-use crate::exit::ExitCode;
-use crate::pipeline::{Loaded, RunError};
-use crate::plan::Purpose;
-use crate::sample::{Answer, GenerateOptions, Speaker};
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::Purpose;
+use statetune_engine::pipeline::{Loaded, RunError};
+use statetune_engine::sample::{Answer, GenerateOptions, Speaker};
 
 /// Name and version of what `--format json` prints for every turn.
 const SCHEMA: &str = "statetune.chat/1";

@@ -8,12 +8,12 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
-use crate::diagnostic::{Diagnostic, Severity, apply, summary_with_fixes};
-use crate::exit::ExitCode;
-use crate::kernels::find_driver;
-use crate::lang::Lang;
-use crate::plan::Purpose;
-use crate::tensorfile::write_atomically;
+use statetune_core::diagnostic::{Diagnostic, Severity, apply, summary_with_fixes};
+use statetune_core::exit::ExitCode;
+use statetune_core::lang::Lang;
+use statetune_core::plan::Purpose;
+use statetune_core::tensorfile::write_atomically;
+use statetune_engine::kernels::find_driver;
 
 /// Rounds of fixes at most: a fix may bring to light what it hid, and two fixes of one place take two.
 const ROUNDS: usize = 20;

@@ -12,8 +12,8 @@ use clap_complete::engine::{
 };
 
 use super::Cli;
-use crate::config::{KeyManual, manual};
-use crate::runs::{all_runs, directory, name_and_id};
+use statetune_core::config::{KeyManual, manual};
+use statetune_core::runs::{all_runs, directory, name_and_id};
 
 /// The variable with which a shell asks: its name is the value.
 pub(super) const VARIABLE: &str = "COMPLETE";

@@ -7,15 +7,17 @@ use serde_json::{Map, Value, json};
 
 use super::table::table;
 use super::{Color, ExperimentArgs, refuse, say, show};
-use crate::config::{ConfigError, DataType, Loaded, Model, Overrides, filled, load, minimal};
-use crate::data::{Binidx, Source, for_each_line};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::hub::{HubFile, is_on_hub};
-use crate::import::{self, Facts, to_script};
-use crate::model::{Version, shape_in};
-use crate::plan::model_preset;
-use crate::runs::{find_run, resolved_toml};
+use statetune_core::config::{
+    ConfigError, DataType, Loaded, Model, Overrides, filled, load, minimal,
+};
+use statetune_core::data::{Binidx, Source, for_each_line};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::hub::{HubFile, is_on_hub};
+use statetune_core::import::{self, Facts, to_script};
+use statetune_core::plan::model_preset;
+use statetune_core::runs::{find_run, resolved_toml};
+use statetune_engine::model::{Version, shape_in};
 
 /// Arguments of `config`.
 #[derive(Args, Debug)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::{Color, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::runs::{Answer, Asked, Asker, Request, Ticket, ask, find_run, is_busy};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::runs::{Answer, Asked, Asker, Request, Ticket, ask, find_run, is_busy};
 
 /// From one look at the answer to the next.
 const LOOK: Duration = Duration::from_millis(20);

@@ -16,9 +16,9 @@ use serde_json::json;
 
 use super::run::RunFormat;
 use super::{Color, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::runs::StoredRun;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::runs::StoredRun;
 
 /// Name and version of what is printed for programs.
 const SCHEMA: &str = "statetune.detached/1";

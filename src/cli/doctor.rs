@@ -9,10 +9,10 @@ use tch::Device;
 
 use super::table::table;
 use super::{Color, Format, say, show};
-use crate::config::schema_text;
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::kernels::{
+use statetune_core::config::schema_text;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_engine::kernels::{
     KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
 };
 
@@ -87,7 +87,7 @@ fn exit_code(findings: &[Finding]) -> ExitCode {
 }
 
 fn libtorch() -> Finding {
-    let version = env!("STATETUNE_LIBTORCH_VERSION");
+    let version = statetune_engine::LIBTORCH_VERSION;
     let folder = cuda::libtorch_folder();
     let place = folder.as_ref().map_or("an unknown folder".into(), |one| one.display().to_string());
     let value = json!({ "version": version, "folder": folder });

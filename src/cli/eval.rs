@@ -9,14 +9,16 @@ use serde_json::{Map, Value, json};
 use super::subject::{Found, Part, SubjectArgs, check, fail, tell_adapter};
 use super::table::table;
 use super::{Color, Format, say, show};
-use crate::config::Overlong;
-use crate::data::Mask;
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::output::Passport;
-use crate::pipeline::{EvalData, EvalOptions, Loaded, RunError, prepare_sources, questions};
-use crate::plan::{Plan, Purpose};
-use crate::sample::{generate, rate};
+use statetune_core::config::Overlong;
+use statetune_core::data::Mask;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Plan, Purpose};
+use statetune_engine::output::Passport;
+use statetune_engine::pipeline::{
+    EvalData, EvalOptions, Loaded, RunError, prepare_sources, questions,
+};
+use statetune_engine::sample::{generate, rate};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.eval/1";

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::pipeline::{Counted, Outcome, Progress, RunError, Summary};
-use crate::runs::Metrics;
+use statetune_core::runs::Metrics;
+use statetune_engine::pipeline::{Counted, Outcome, Progress, RunError, Summary};
 
 /// Names and versions of the objects.
 const EVENT: &str = "statetune.event/1";

@@ -4,10 +4,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Color, Format, say, show};
-use crate::config::{find_manual, manual, nearest_word};
-use crate::diagnostic::{Code, Diagnostic, codes};
-use crate::exit::ExitCode;
-use crate::lang::Lang;
+use statetune_core::config::{find_manual, manual, nearest_word};
+use statetune_core::diagnostic::{Code, Diagnostic, codes};
+use statetune_core::exit::ExitCode;
+use statetune_core::lang::Lang;
 
 /// Arguments of `explain`.
 #[derive(Args, Debug)]

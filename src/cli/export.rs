@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::subject::{fail, product_file};
 use super::{Color, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::model::TimeState;
-use crate::output::{
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::tensorfile::{Dtype, TensorFile};
+use statetune_engine::model::TimeState;
+use statetune_engine::output::{
     ConvertError, Export, Form, ModelFile, Passport, Product, save_state_pth, save_state_st,
 };
-use crate::pipeline::RunError;
-use crate::tensorfile::{Dtype, TensorFile};
+use statetune_engine::pipeline::RunError;
 
 /// Arguments of `export`.
 #[derive(Args, Debug)]
@@ -114,7 +114,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
 
 /// Whether a file holds nothing but initial states.
 fn is_state(path: &Path) -> Result<bool, RunError> {
-    let file = TensorFile::open(path).map_err(crate::model::ModelError::from)?;
+    let file = TensorFile::open(path).map_err(statetune_engine::model::ModelError::from)?;
     Ok(file.names().all(|name| name.ends_with(".att.time_state")))
 }
 
@@ -137,7 +137,7 @@ fn export_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunE
 fn export_model(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunError> {
     let passport = Passport::of(source)?;
     let like = args.like.as_ref().map(TensorFile::open).transpose();
-    let like = like.map_err(crate::model::ModelError::from)?;
+    let like = like.map_err(statetune_engine::model::ModelError::from)?;
     let form = match args.to {
         FormName::Pth => Form::Pth,
         FormName::St => Form::St,

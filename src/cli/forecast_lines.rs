@@ -1,8 +1,8 @@
 //! A forecast in lines for people.
 
-use crate::data::grouped;
-use crate::diagnostic::Diagnostic;
-use crate::forecast::{DataFacts, Forecast, Rate, gib};
+use statetune_core::data::grouped;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::forecast::{DataFacts, Forecast, Rate, gib};
 
 /// What a sparkline is made of, the lowest first.
 const LEVELS: [char; 8] = ['.', ':', '-', '=', '+', '*', '#', '@'];

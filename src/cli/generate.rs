@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
 use super::{Color, Format, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::pipeline::RunError;
-use crate::plan::Purpose;
-use crate::sample::{GenerateOptions, Speaker};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::Purpose;
+use statetune_engine::pipeline::RunError;
+use statetune_engine::sample::{GenerateOptions, Speaker};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.generate/1";

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::table::table;
 use super::{Color, Format, say, show, tell};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::import::{ImportError, Imported, from_infctx, from_script};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::import::{ImportError, Imported, from_infctx, from_script};
 
 /// Arguments of `import`.
 #[derive(Args, Debug)]

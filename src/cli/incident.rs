@@ -8,12 +8,12 @@ use serde_json::json;
 use super::resume::fail;
 use super::table::table;
 use super::{Color, ExperimentArgs, Format, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::pipeline::{CHARACTERS, RunError, describe, replay};
-use crate::plan::{Plan, Purpose};
-use crate::runs::{Incident, find_run, incident_folders};
-use crate::train::Reading;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Plan, Purpose};
+use statetune_core::runs::{Incident, find_run, incident_folders};
+use statetune_engine::pipeline::{CHARACTERS, RunError, describe, replay};
+use statetune_engine::train::Reading;
 
 /// Name and version of what `replay --format json` prints.
 const REPLAY_SCHEMA: &str = "statetune.replay/1";

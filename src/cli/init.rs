@@ -8,11 +8,11 @@ use clap::{Args, ValueEnum};
 
 use super::config::{exists, write_new};
 use super::{Color, refuse, say, show};
-use crate::config::{ConfigError, Overrides, Recipe, parse, schema_text};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::kernels::find_driver;
-use crate::plan::{Purpose, resolve};
+use statetune_core::config::{ConfigError, Overrides, Recipe, parse, schema_text};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Purpose, resolve};
+use statetune_engine::kernels::find_driver;
 
 /// Where the schema lies, beside the experiment file.
 pub(super) const SCHEMA: &str = ".statetune/experiment.schema.json";

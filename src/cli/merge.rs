@@ -6,11 +6,11 @@ use clap::Args;
 
 use super::subject::{fail, product};
 use super::{Color, ExperimentArgs, say, show, tell};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::pipeline::{Merge, MergedInto, merge as write};
-use crate::plan::{ModelPlan, Purpose};
-use crate::runs::{StoredRun, find_moment};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{ModelPlan, Purpose};
+use statetune_core::runs::{StoredRun, find_moment};
+use statetune_engine::pipeline::{Merge, MergedInto, merge as write};
 
 /// Arguments of `merge`.
 #[derive(Args, Debug)]

@@ -8,14 +8,14 @@ use serde_json::json;
 
 use super::subject::{Part, SubjectArgs, fail};
 use super::{Color, Format, say, show};
-use crate::diagnostic::{Diagnostic, Severity};
-use crate::exit::ExitCode;
-use crate::model::{Shape, TimeState, Weights};
-use crate::mount::{Mounted, Proof, ProofError, TOLERANCE, Target, prove};
-use crate::output::{Passport, Product, Sizes};
-use crate::pipeline::{RunError, Subject, check_base};
-use crate::plan::Purpose;
-use crate::tensorfile::WeightsError;
+use statetune_core::diagnostic::{Diagnostic, Severity};
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::Purpose;
+use statetune_core::tensorfile::WeightsError;
+use statetune_engine::model::{Shape, TimeState, Weights};
+use statetune_engine::mount::{Mounted, Proof, ProofError, TOLERANCE, Target, prove};
+use statetune_engine::output::{Passport, Product, Sizes};
+use statetune_engine::pipeline::{RunError, Subject, check_base};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.mount/1";

@@ -11,8 +11,8 @@ use super::{
     Color, cache, check, config, ctl, diff, explain, import, init, presets, report, runs, schema,
     shell, show, watch,
 };
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
 
 /// The program that has libtorch, beside this one.
 const TENSORS: &str = "statetune-tensors";

@@ -9,13 +9,13 @@ use toml_edit::{DocumentMut, Item, Table, Value};
 use super::forecast_lines::{facts, headline};
 use super::resume::fail;
 use super::{Color, ExperimentArgs, Format, say, show};
-use crate::config::{Overrides, parse};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::forecast::{Edit, Proposal};
-use crate::pipeline::{Outlook, measure};
-use crate::plan::{Plan, Purpose};
-use crate::runs::resolved_toml;
+use statetune_core::config::{Overrides, parse};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::forecast::{Edit, Proposal};
+use statetune_core::plan::{Plan, Purpose};
+use statetune_core::runs::resolved_toml;
+use statetune_engine::pipeline::{Outlook, measure};
 
 /// Arguments of `plan`.
 #[derive(Args, Debug)]

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::table::table;
 use super::{Color, Format, say, show};
-use crate::config::{Recipe, TemplateName};
-use crate::data::{Role, Template};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::plan::{ModelPreset, built_in_template, model_presets};
+use statetune_core::config::{Recipe, TemplateName};
+use statetune_core::data::{Role, Template};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{ModelPreset, built_in_template, model_presets};
 
 /// Arguments of `presets`.
 #[derive(Args, Debug)]

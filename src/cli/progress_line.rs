@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs;
 use std::time::Duration;
 
-use crate::data::grouped;
+use statetune_core::data::grouped;
 
 /// How far a run is. What is not known is left out.
 #[derive(Clone, Copy, Debug, Default)]

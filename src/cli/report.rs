@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Color, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::report::{FILE, MAX_RUNS, report as page};
-use crate::runs::{ReadRunError, StoredRun};
-use crate::tensorfile::write_atomically;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::report::{FILE, MAX_RUNS, report as page};
+use statetune_core::runs::{ReadRunError, StoredRun};
+use statetune_core::tensorfile::write_atomically;
 
 /// Arguments of `report`.
 #[derive(Args, Debug)]

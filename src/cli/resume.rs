@@ -6,11 +6,13 @@ use clap::Args;
 
 use super::run::{RunOptions, execute};
 use super::{Color, ExperimentArgs, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::pipeline::{RunError, Start, setting_changes};
-use crate::plan::{Plan, Purpose, Reach};
-use crate::runs::{Moment, RunDir, Status, checkpoints, find_run, runs_named, split_moment};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Plan, Purpose, Reach};
+use statetune_core::runs::{
+    Moment, RunDir, Status, checkpoints, find_run, runs_named, split_moment,
+};
+use statetune_engine::pipeline::{RunError, Start, setting_changes};
 
 /// Arguments of `resume`.
 #[derive(Args, Debug)]

@@ -1,5 +1,6 @@
 //! `statetune run`.
 
+use statetune_engine::tensors::device;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use super::screen::Screen;
 use super::stop::stop_on_signals;
 use super::table::table;
 use super::{Color, ExperimentArgs, detach, events, say, show};
-use crate::data::{Role, Template};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::pipeline::{self, Outcome, Progress, Start, Summary};
-use crate::plan::{Plan, Purpose};
-use crate::runs::{Best, StoredRun, find_run};
+use statetune_core::data::{Role, Template};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Plan, Purpose};
+use statetune_core::runs::{Best, StoredRun, find_run};
+use statetune_engine::pipeline::{self, Outcome, Progress, Start, Summary};
 
 /// Questions that the closing table shows.
 const SAMPLES_SHOWN: usize = 4;
@@ -193,7 +194,7 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
             return ExitCode::Bug;
         }
     };
-    let mut screen = Screen::new(options.style(), options.format, plan.device, keyboard);
+    let mut screen = Screen::new(options.style(), options.format, device(plan.device), keyboard);
     let watch = &mut |progress: Progress<'_>| {
         if let Progress::Started { run, .. } = progress {
             options.leave_terminal(run, color);

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Color, say, show};
-use crate::config::schema_text;
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
+use statetune_core::config::schema_text;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
 
 /// Arguments of `schema`.
 #[derive(Args, Debug)]

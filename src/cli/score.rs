@@ -1,5 +1,6 @@
 //! `statetune score`.
 
+use statetune_engine::tensors::device;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -8,19 +9,19 @@ use tch::{Kind, Tensor};
 
 use super::subject::{Found, Part, SubjectArgs, check, tell_adapter};
 use super::{Color, say, show};
-use crate::config::Accelerator;
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::kernels::{self, find_gpu};
-use crate::model::{TimeState, file_tensor, shape_in};
-use crate::pipeline::{RunError, Subject};
-use crate::plan::{Compute, DeviceFault, Purpose, Setting, choose};
-use crate::quant;
-use crate::score::{
+use statetune_core::config::Accelerator;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Compute, DeviceFault, Purpose, Setting, choose};
+use statetune_core::tensorfile::{Dtype, write_safetensors};
+use statetune_engine::kernels::{self, find_gpu};
+use statetune_engine::model::{TimeState, file_tensor, shape_in};
+use statetune_engine::pipeline::{RunError, Subject};
+use statetune_engine::quant;
+use statetune_engine::score::{
     Reading, Score, Tokens, TokensError, exact_kind, mean_nll, score as score_one,
     score_with_gradient,
 };
-use crate::tensorfile::{Dtype, write_safetensors};
 
 /// Name and version of what is printed.
 const SCHEMA: &str = "statetune.score/1";
@@ -157,9 +158,9 @@ impl From<DeviceFault> for ScoreError {
     }
 }
 
-impl<E: Into<RunError>> From<E> for ScoreError {
-    fn from(error: E) -> Self {
-        Self::Run(error.into())
+impl From<RunError> for ScoreError {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
     }
 }
 
@@ -230,6 +231,7 @@ fn compute(args: &ScoreArgs) -> Result<Compute, DeviceFault> {
 
 fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreError> {
     let compute = compute(args)?;
+    let device = device(compute.device);
     if let Some(warning) = compute.warning(spelt) {
         show(&warning, color);
     }
@@ -245,7 +247,7 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
         kind,
         tf32: args.precision == Precision::Tf32,
         op: compute.op,
-        device: compute.device,
+        device,
         quant: args.quant.map_or(found.subject.quant, Quant::format),
         ..found.subject
     };
@@ -256,20 +258,22 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
     }
     tell_adapter(&subject, model.shape());
     let exact = exact_kind(&model);
-    let state = state.to(exact, compute.device);
+    let state = state.to(exact, device);
 
     let scores = match &args.grad_out {
         Some(file) => {
-            let (scores, gradient) = score_with_gradient(&model, &state, tokens.sequences())?;
+            let (scores, gradient) =
+                score_with_gradient(&model, &state, tokens.sequences()).map_err(RunError::from)?;
             let dtype = if exact == Kind::Double { Dtype::F64 } else { Dtype::F32 };
             let named = |(layer, s)| file_tensor(&TimeState::name(layer), s, dtype);
-            write_safetensors(file, gradient.0.iter().enumerate().map(named), &[("format", "pt")])?;
+            write_safetensors(file, gradient.0.iter().enumerate().map(named), &[("format", "pt")])
+                .map_err(RunError::from)?;
             scores
         }
         None => {
             let reading = if args.recurrent { Reading::Recurrent } else { Reading::Whole };
             let one = |ids: &Vec<i64>| score_one(&model, &state, ids, reading);
-            tokens.sequences().iter().map(one).collect::<Result<_, _>>()?
+            tokens.sequences().iter().map(one).collect::<Result<_, _>>().map_err(RunError::from)?
         }
     };
     Ok(match &tokens {
@@ -282,7 +286,7 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
 }
 
 fn tokens(args: &ScoreArgs, subject: &Subject) -> Result<Tokens, ScoreError> {
-    let shape = shape_in(&subject.weights)?;
+    let shape = shape_in(&subject.weights).map_err(RunError::from)?;
     Ok(match (&args.input.tokens, &args.input.text) {
         (Some(file), _) => Tokens::load(file, shape.vocab_size)?,
         (None, Some(file)) => {

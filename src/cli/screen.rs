@@ -11,9 +11,9 @@ use super::keys::Keyboard;
 use super::progress_line::{ProgressLine, epoch, eta, resident_bytes};
 use super::run::{ProgressStyle, RunFormat};
 use super::{events, say, tell};
-use crate::kernels::peak_gpu_bytes;
-use crate::pipeline::{Counted, Progress};
-use crate::runs::{Asked, Asker, Request, ask};
+use statetune_core::runs::{Asked, Asker, Request, ask};
+use statetune_engine::kernels::peak_gpu_bytes;
+use statetune_engine::pipeline::{Counted, Progress};
 
 /// What can be typed, and what cannot without a keyboard.
 const KEYS: &str = "Ctrl-C: save and stop   s: save   g: sample   ?: keys";

@@ -10,8 +10,8 @@ use clap_complete::env::Shells;
 
 use super::complete::VARIABLE;
 use super::{Cli, Color, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
 
 /// Arguments of `completions`.
 #[derive(Args, Debug)]
@@ -59,6 +59,6 @@ pub(super) fn man(args: &ManArgs, color: Color) -> ExitCode {
 
 pub(super) fn version() -> ExitCode {
     say(format_args!("statetune {}", env!("CARGO_PKG_VERSION")));
-    say(format_args!("libtorch {}", env!("STATETUNE_LIBTORCH_VERSION")));
+    say(format_args!("libtorch {}", statetune_engine::LIBTORCH_VERSION));
     ExitCode::Ok
 }

@@ -9,14 +9,14 @@ use tch::Kind;
 use super::subject::{fail, product_file};
 use super::table::table;
 use super::{Color, Format, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::model::TimeState;
-use crate::output::{
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::tensorfile::{Dtype, TensorFile};
+use statetune_engine::model::TimeState;
+use statetune_engine::output::{
     Difference, Export, KnownState, Passport, check_alike, combine, differences, save_state,
 };
-use crate::pipeline::RunError;
-use crate::tensorfile::{Dtype, TensorFile};
+use statetune_engine::pipeline::RunError;
 
 /// Name and version of what `--format json` prints.
 const INFO_SCHEMA: &str = "statetune.state-info/1";

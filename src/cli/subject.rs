@@ -3,6 +3,8 @@
 mod learned;
 mod sampling;
 
+use statetune_engine::tensors::device;
+use statetune_engine::tensors::kind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -12,17 +14,17 @@ use tch::Device;
 use self::learned::{Learned, state_of};
 pub(super) use self::sampling::{SampleArgs, at_least_0, probability};
 use super::{Color, ExperimentArgs, show, tell};
-use crate::config::Tokenizer as TokenizerSetting;
-use crate::data::Template;
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::kernels::Op;
-use crate::model::Shape;
-use crate::pipeline::{AdapterFile, CHARACTERS, RunError, Subject, product_at};
-use crate::plan::{ModelPlan, PeftPlan, Plan, Purpose};
-use crate::runs::{
+use statetune_core::config::Tokenizer as TokenizerSetting;
+use statetune_core::data::Template;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{ModelPlan, PeftPlan, Plan, Purpose};
+use statetune_core::runs::{
     Moment, NO_RUN, StoredRun, directory, find_moment, newest_product, nothing_saved,
 };
+use statetune_engine::kernels::Op;
+use statetune_engine::model::Shape;
+use statetune_engine::pipeline::{AdapterFile, CHARACTERS, RunError, Subject, product_at};
 
 /// Where runs lie, and which files stand in for theirs.
 #[derive(Args, Debug)]
@@ -194,10 +196,10 @@ impl SubjectArgs {
             state,
             tokenizer: self.tokenizer(Some((&run, &plan))),
             quant: plan.quant,
-            kind: plan.kind,
+            kind: kind(plan.dtype),
             tf32: plan.tf32,
             op: plan.op,
-            device: plan.device,
+            device: device(plan.device),
             template: plan.template.clone(),
         };
         Ok(Found { subject, run: Some((run, plan)) })
@@ -251,10 +253,10 @@ impl SubjectArgs {
                 (None, Some(plan)) => plan.config().model.tokenizer.clone(),
                 _ => self.tokenizer(None),
             },
-            kind: experiment.map_or(tch::Kind::Float, |plan| plan.kind),
+            kind: experiment.map_or(tch::Kind::Float, |plan| kind(plan.dtype)),
             tf32: experiment.is_some_and(|plan| plan.tf32),
             op: experiment.map_or(Op::Cpu, |plan| plan.op),
-            device: experiment.map_or(Device::Cpu, |plan| plan.device),
+            device: experiment.map_or(Device::Cpu, |plan| device(plan.device)),
             template: experiment.map_or_else(Template::rwkv_qa, |plan| plan.template.clone()),
         };
         Ok(Found { subject, run: None })

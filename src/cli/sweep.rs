@@ -21,12 +21,12 @@ use signal_hook::iterator::Signals;
 use super::run::NOT_NEEDED;
 use super::runs::Row;
 use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, tell};
-use crate::config::{ConfigError, Loaded, load};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::kernels::find_gpu;
-use crate::lang::Lang;
-use crate::plan::{Member, Purpose, as_text, members, resolve};
+use statetune_core::config::{ConfigError, Loaded, load};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::lang::Lang;
+use statetune_core::plan::{Member, Purpose, as_text, members, resolve};
+use statetune_engine::kernels::find_gpu;
 
 /// Kind and version of the JSON answer.
 const SCHEMA: &str = "statetune.sweep/1";

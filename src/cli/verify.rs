@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use super::diff::divergence_text;
 use super::resume::fail;
 use super::{Color, ExperimentArgs, Format, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::diff::{Align, Diff, Divergence, Part, Recorded};
-use crate::exit::ExitCode;
-use crate::pipeline::{self, Outcome, Progress, RunError, Start};
-use crate::plan::{Plan, Purpose};
-use crate::runs::{Checkpoint, Event, ReadRunError, StoredRun};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diff::{Align, Diff, Divergence, Part, Recorded};
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Plan, Purpose};
+use statetune_core::runs::{Checkpoint, Event, ReadRunError, StoredRun};
+use statetune_engine::pipeline::{self, Outcome, Progress, RunError, Start};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.verify/1";

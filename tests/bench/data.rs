@@ -9,8 +9,8 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use statetune::config::{DataType, OnBadLine};
-use statetune::data::{Mask, PrepareSpec, RecordForm, Source, Template, Tokenizer, prepare};
+use statetune_core::config::{DataType, OnBadLine};
+use statetune_core::data::{Mask, PrepareSpec, RecordForm, Source, Template, Tokenizer, prepare};
 
 const TEXT_BYTES: usize = 4 << 20;
 /// Bytes of the chat set that is prepared, in ten copies.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use criterion::Criterion;
 use serde_json::json;
-use statetune::config::{Overrides, parse};
-use statetune::diff::{Align, Diff, Divergence, Part, Recorded};
-use statetune::runs::{RunDir, StoredRun, resolved_toml};
+use statetune_core::config::{Overrides, parse};
+use statetune_core::diff::{Align, Diff, Divergence, Part, Recorded};
+use statetune_core::runs::{RunDir, StoredRun, resolved_toml};
 
 const RUNS: usize = 1000;
 const STEPS: u64 = 10_000;

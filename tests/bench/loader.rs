@@ -7,8 +7,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use statetune::config::{Dataload, Overlong, Walk};
-use statetune::data::{Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer};
+use statetune_core::config::{Dataload, Overlong, Walk};
+use statetune_core::data::{
+    Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer,
+};
 
 const COPIES: usize = 100;
 const CTX_LEN: usize = 256;
@@ -48,8 +50,8 @@ fn main() {
         let (mut learned, mut positions) = (0, 0);
         for first in (0..samples).step_by(MICRO_BSZ as usize) {
             let batch = loader.batch(first, MICRO_BSZ).expect("a batch");
-            learned += batch.learned;
-            positions += batch.inputs.numel();
+            learned += batch.learned();
+            positions += batch.inputs.len();
         }
         let rate = positions as f64 / started.elapsed().as_secs_f64();
         let name = format!("{dataload:?}").to_lowercase();

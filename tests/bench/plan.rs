@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use statetune::model::{Shape, Version, Weights};
+use statetune_engine::model::{Shape, Version, Weights};
 use tch::{Device, Kind, Tensor};
 
 /// Steps of a run, of which the first one warms up. With other programs on the machine, only the least time of

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use criterion::{Criterion, Throughput};
 use serde_json::json;
-use statetune::config::{Overrides, load};
-use statetune::runs::{Metrics, RunRecord, StoredRun, resolved_toml};
+use statetune_core::config::{Overrides, load};
+use statetune_core::runs::{Metrics, RunRecord, StoredRun, resolved_toml};
 
 const RUNS: u64 = 1000;
 const LINES: u64 = 10_000;

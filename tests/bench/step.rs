@@ -11,12 +11,12 @@ use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use statetune::data::Batch;
-use statetune::kernels::{Op, device_name, find_gpu, keep_memory, peak_gpu_bytes};
-use statetune::model::{Model, Shape, Version, Weights};
-use statetune::optim::{Adam, AdamOptions};
-use statetune::peft::{Method, StateTuning};
-use statetune::train::{StepOptions, Trainer};
+use statetune_core::data::Batch;
+use statetune_engine::kernels::{Op, device_name, find_gpu, keep_memory, peak_gpu_bytes};
+use statetune_engine::model::{Model, Shape, Version, Weights};
+use statetune_engine::optim::{Adam, AdamOptions};
+use statetune_engine::peft::{Method, StateTuning};
+use statetune_engine::train::{StepOptions, Trainer};
 use tch::{Cuda, Device, Kind, Tensor};
 
 const N_LAYER: i64 = 12;
@@ -111,14 +111,15 @@ fn run(case: &Case) {
         },
     };
     let tokens = micro_bsz * ctx_len;
-    let ids = Tensor::randint(VOCAB_SIZE, [micro_bsz, ctx_len], (Kind::Int64, Device::Cpu));
+    let ids: Vec<i64> = (0..tokens).map(|i| i * 7919 % VOCAB_SIZE).collect();
     let batch = [Batch {
-        documents: Vec::new(),
-        targets: ids.view(-1).roll([-1], [0]),
-        learned_at: Tensor::arange(tokens, (Kind::Int64, Device::Cpu)),
-        learned: tokens as u64,
+        rows: micro_bsz as usize,
+        tokens: ctx_len as usize,
+        targets: ids.clone(),
+        learned_at: (0..tokens).collect(),
         restarts: None,
         inputs: ids,
+        documents: Vec::new(),
     }];
     let mut number = 0;
     let (median, least) = timed(device, || {

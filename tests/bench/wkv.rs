@@ -4,8 +4,8 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use statetune::kernels::reference::relative_error;
-use statetune::kernels::{HEAD_SIZE, Op, Wkv5, Wkv6, Wkv7, find_gpu, wkv5, wkv6, wkv7};
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::kernels::{HEAD_SIZE, Op, Wkv5, Wkv6, Wkv7, find_gpu, wkv5, wkv6, wkv7};
 use tch::{Cuda, Device, Kind, Tensor};
 
 /// Where a recurrence is timed, and its batch, tokens and heads.

@@ -1,6 +1,6 @@
 //! Documents that are refused: exit code 20, a message with its place, no run directory.
 
-use statetune::data::BinidxWriter;
+use statetune_core::data::BinidxWriter;
 
 use crate::case::{Case, STATE};
 

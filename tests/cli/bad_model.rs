@@ -1,6 +1,6 @@
 //! Weights that are refused: exit code 21, a message, no run directory.
 
-use statetune::model::{Shape, Version};
+use statetune_engine::model::{Shape, Version};
 
 use crate::case::{Case, FULL, SIZES, STATE, base_model, checkpoint};
 

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use statetune::model::{Shape, Version, Weights};
-use statetune::tensorfile::{Dtype, NewTensor, write_pth};
+use statetune_core::tensorfile::{Dtype, NewTensor, write_pth};
+use statetune_engine::model::{Shape, Version, Weights};
 
 use crate::case::{Case, SIZES, STATE, checkpoint};
 

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 
 use regex::Regex;
 use serde_json::{Value, json};
-use statetune::model::{Shape, TimeState, Version, Weights};
-use statetune::output::{Export, Passport, Product, Sizes, save_state};
-use statetune::tensorfile::Dtype;
+use statetune_core::tensorfile::Dtype;
+use statetune_engine::model::{Shape, TimeState, Version, Weights};
+use statetune_engine::output::{Export, Passport, Product, Sizes, save_state};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 

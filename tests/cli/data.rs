@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use statetune::data::{Binidx, BinidxWriter, Tokenizer};
+use statetune_core::data::{Binidx, BinidxWriter, Tokenizer};
 
 use parquet::file::reader::SerializedFileReader;
 use parquet::record::RowAccessor;

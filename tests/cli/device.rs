@@ -1,6 +1,6 @@
 //! Where a run computes: what is refused, before anything is written, and what is chosen.
 
-use statetune::kernels::find_gpu;
+use statetune_engine::kernels::find_gpu;
 
 use crate::case::{Case, STATE};
 

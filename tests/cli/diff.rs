@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use statetune::model::Weights;
+use statetune_engine::model::Weights;
 use tch::Kind;
 
 use crate::case::{Case, STATE};

@@ -1,6 +1,6 @@
 //! Unusual but possible experiments: they run to their end.
 
-use statetune::data::BinidxWriter;
+use statetune_core::data::BinidxWriter;
 
 use crate::case::{Case, STATE};
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use statetune::data::Tokenizer;
-use statetune::model::{Shape, Version};
+use statetune_core::data::Tokenizer;
+use statetune_engine::model::{Shape, Version};
 use tch::{Kind, Tensor};
 
 use crate::case::{Case, FULL, Output, SIZES, STATE, tampered};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use statetune::config::{Overrides, load};
-use statetune::import::{Fate, Imported, from_infctx, from_script};
+use statetune_core::config::{Overrides, load};
+use statetune_core::import::{Fate, Imported, from_infctx, from_script};
 
 use crate::case::Case;
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use statetune::model::{Shape, TimeState, Version, Weights, copied};
-use statetune::tensorfile::TensorFile;
+use statetune_core::tensorfile::TensorFile;
+use statetune_engine::model::{Shape, TimeState, Version, Weights, copied};
 use tch::Kind;
 
 use crate::case::{Case, Output, SIZES, STATE, checkpoint};

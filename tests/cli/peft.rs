@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use statetune::model::{TimeState, Version, Weights};
-use statetune::tensorfile::TensorFile;
+use statetune_core::tensorfile::TensorFile;
+use statetune_engine::model::{TimeState, Version, Weights};
 
 use crate::case::{Case, SIZES, STATE};
 use crate::resume::same_numbers;
@@ -144,13 +144,13 @@ fn states_start_from_files_and_texts() {
 #[test]
 fn another_base_is_refused_and_nothing_is_left() {
     let (case, run) = run("type = \"lora\"\nrank = 4");
-    let shape = statetune::model::Shape::for_scratch(Version::V7, SIZES.0, SIZES.1, SIZES.2);
+    let shape = statetune_engine::model::Shape::for_scratch(Version::V7, SIZES.0, SIZES.1, SIZES.2);
     Weights::scratch(shape, 77).save_pth(&case.path("other.pth")).expect("written");
     let name = run.to_string_lossy();
     let output = case.statetune(&["merge", &name, "--model", "other.pth", "--out", "merged.pth"]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(28), ""));
     assert!(output.stderr.starts_with("error[ST8002]: "), "{}", output.stderr);
-    let old = statetune::model::Shape::for_scratch(Version::V6, SIZES.0, SIZES.1, SIZES.2);
+    let old = statetune_engine::model::Shape::for_scratch(Version::V6, SIZES.0, SIZES.1, SIZES.2);
     case.write("old.pth", crate::case::checkpoint(old));
     let output = case.statetune(&["merge", &name, "--model", "old.pth", "--out", "merged.pth"]);
     assert_eq!(output.code, Some(28));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use statetune::model::{Shape, Version, Weights};
+use statetune_engine::model::{Shape, Version, Weights};
 use tch::{Device, Kind, Tensor};
 use toml_edit::DocumentMut;
 

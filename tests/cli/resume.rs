@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
-use statetune::tensorfile::TensorFile;
+use statetune_core::tensorfile::TensorFile;
 
 use crate::case::{Case, STATE, program};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use regex::Regex;
 use serde_json::{Value, json};
-use statetune::tensorfile::TensorFile;
+use statetune_core::tensorfile::TensorFile;
 
 use crate::case::{Case, FULL, STATE};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use statetune::model::{Shape, Version, Weights};
+use statetune_engine::model::{Shape, Version, Weights};
 
 use crate::case::{Case, FULL, Output, SIZES, STATE, program};
 

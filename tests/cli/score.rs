@@ -2,9 +2,9 @@
 //! and faults are named.
 
 use serde_json::Value;
-use statetune::data::Tokenizer;
-use statetune::model::{Shape, TimeState, Weights};
-use statetune::tensorfile::{Dtype, TensorFile};
+use statetune_core::data::Tokenizer;
+use statetune_core::tensorfile::{Dtype, TensorFile};
+use statetune_engine::model::{Shape, TimeState, Weights};
 use tch::{Device, Kind, Tensor};
 
 use crate::case::{Case, Output};

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use statetune::model::{Shape, TimeState, Version};
+use statetune_engine::model::{Shape, TimeState, Version};
 use tch::{Device, Kind, Tensor};
 
 use crate::case::Case;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use statetune::model::{Shape, Version, Weights};
+use statetune_engine::model::{Shape, Version, Weights};
 
 use crate::case::{Case, FULL, STATE, checkpoint};
 

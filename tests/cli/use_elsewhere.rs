@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use statetune::model::{Shape, TimeState, Version, Weights};
-use statetune::output::Passport;
-use statetune::tensorfile::{Dtype, TensorFile};
+use statetune_core::tensorfile::{Dtype, TensorFile};
+use statetune_engine::model::{Shape, TimeState, Version, Weights};
+use statetune_engine::output::Passport;
 
 use crate::case::{Case, STATE, checkpoint};
 

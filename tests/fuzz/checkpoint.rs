@@ -15,7 +15,7 @@
 use std::io::Write;
 
 use libfuzzer_sys::fuzz_target;
-use statetune::tensorfile::TensorFile;
+use statetune_core::tensorfile::TensorFile;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");

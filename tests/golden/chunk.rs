@@ -2,8 +2,8 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use statetune::kernels::reference::relative_error;
-use statetune::kernels::{Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::kernels::{Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
 use tch::{Kind, Tensor};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -12,12 +12,12 @@ use std::thread;
 
 use libloading::Library;
 use sha2::{Digest, Sha256};
-use statetune::kernels::cuda::nvrtc::Nvrtc;
-use statetune::kernels::cuda::{
+use statetune_engine::kernels::cuda::nvrtc::Nvrtc;
+use statetune_engine::kernels::cuda::{
     Build, Launch, LaunchRequest, OperandType, Operands, Program, Recurrence, find_gpu, run,
 };
-use statetune::kernels::reference::relative_error;
-use statetune::kernels::{KernelError, Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::kernels::{KernelError, Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
 use tch::{Device, Kind, Tensor};
 
 // ---- cases ----------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 //! Whole steps, scores and full tuning on a device, against the definition in float64 on the processor. The
 //! device is a parameter: the processor always, the first GPU where there is one.
 
-use statetune::kernels::{Op, find_gpu};
-use statetune::model::{Model, Shape, TimeState, Version, Weights};
-use statetune::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
-use statetune::score::{Reading, score, score_with_gradient};
-use statetune::train::StepOptions;
+use statetune_engine::kernels::{Op, find_gpu};
+use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
+use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::score::{Reading, score, score_with_gradient};
+use statetune_engine::train::StepOptions;
 use tch::{Device, Kind, Tensor};
 
 use super::numerics::{OPTIONS, assert_close, batch, gradients};

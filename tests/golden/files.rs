@@ -10,12 +10,16 @@ use std::sync::OnceLock;
 use half::{bf16, f16};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use statetune::data::{Binidx, BinidxWriter};
-use statetune::kernels::Op;
-use statetune::model::{Arch, Model, ModelError, Shape, TimeState, Version, Weights, file_tensor};
-use statetune::output::{Export, Passport, Product, Sizes, save_adapter, save_state};
-use statetune::score::{Reading, score};
-use statetune::tensorfile::{Dtype, Format, NewTensor, TensorFile, write_pth, write_safetensors};
+use statetune_core::data::{Binidx, BinidxWriter};
+use statetune_core::tensorfile::{
+    Dtype, Format, NewTensor, TensorFile, write_pth, write_safetensors,
+};
+use statetune_engine::kernels::Op;
+use statetune_engine::model::{
+    Arch, Model, ModelError, Shape, TimeState, Version, Weights, file_tensor,
+};
+use statetune_engine::output::{Export, Passport, Product, Sizes, save_adapter, save_state};
+use statetune_engine::score::{Reading, score};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;

@@ -4,9 +4,11 @@
 use std::ffi::{c_char, c_int};
 use std::sync::Mutex;
 
-use statetune::kernels::cuda::{OperandType, Program, QuantBuild, QuantLaunch, QuantLaunchRequest};
-use statetune::kernels::quant::Codes;
-use statetune::quant::{Format, Packed};
+use statetune_engine::kernels::cuda::{
+    OperandType, Program, QuantBuild, QuantLaunch, QuantLaunchRequest,
+};
+use statetune_engine::kernels::quant::Codes;
+use statetune_engine::quant::{Format, Packed};
 use tch::{Device, Kind, Tensor};
 
 use super::cuda::{ARCHITECTURES, Usage, emulator, gpu, nvrtc, usages};

@@ -1,12 +1,12 @@
 //! States alone, in every version and every precision: the loss falls, nothing else moves, and what was saved
 //! goes on exactly.
 
-use statetune::kernels::Op;
-use statetune::model::{Model, TimeState, Version};
-use statetune::output::Export;
-use statetune::peft::{Method as _, StateTuning};
-use statetune::tensorfile::Dtype;
-use statetune::train::Trainer;
+use statetune_core::tensorfile::Dtype;
+use statetune_engine::kernels::Op;
+use statetune_engine::model::{Model, TimeState, Version};
+use statetune_engine::output::Export;
+use statetune_engine::peft::{Method as _, StateTuning};
+use statetune_engine::train::Trainer;
 
 use super::peft::{KINDS, batch, logits_of, passport, shape, trainer, weights};
 

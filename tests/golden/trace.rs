@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use statetune::model::{Shape, Version};
-use statetune::peft::Method;
-use statetune::train::{Direction, Reading, trace};
+use statetune_engine::model::{Shape, Version};
+use statetune_engine::peft::Method;
+use statetune_engine::train::{Direction, Reading, trace};
 use tch::Kind;
 
 use super::numerics::{

@@ -8,13 +8,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use statetune::kernels::Op;
-use statetune::kernels::reference::relative_error;
-use statetune::model::{
+use statetune_core::tensorfile::{Dtype, write_pth};
+use statetune_engine::kernels::Op;
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::model::{
     Arch, Hidden, Model, Ranks, Shape, State, TimeState, Version, Weights, file_tensor,
 };
-use statetune::peft::{Method, StateTuning};
-use statetune::tensorfile::{Dtype, write_pth};
+use statetune_engine::peft::{Method, StateTuning};
 use tch::{Device, Kind, Reduction, Tensor};
 use tempfile::TempDir;
 

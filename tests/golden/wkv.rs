@@ -1,8 +1,8 @@
 //! Cases for the WKV recurrences: operands, what an implementation makes of them, and how results are
 //! compared.
 
-use statetune::kernels::reference::relative_error;
-use statetune::kernels::{KernelError, Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::kernels::{KernelError, Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
 use tch::{Device, Kind, Tensor};
 
 /// One of the three recurrences.

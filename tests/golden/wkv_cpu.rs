@@ -1,7 +1,7 @@
 //! The native CPU kernels of all three recurrences, with every instruction set that this machine has.
 
-use statetune::kernels::reference::relative_error;
-use statetune::kernels::{HEAD_SIZE, InstructionSet, KernelError, Op, with_instruction_set};
+use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::kernels::{HEAD_SIZE, InstructionSet, KernelError, Op, with_instruction_set};
 use tch::{Kind, Tensor};
 
 use crate::wkv::{Case, Version, assert_close, call};

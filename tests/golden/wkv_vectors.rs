@@ -1,7 +1,7 @@
 //! WKV-6 and WKV-7 against vectors that were computed independently, in double precision, and printed
 //! with seven to ten digits: one head of two channels, three tokens.
 
-use statetune::kernels::Op;
+use statetune_engine::kernels::Op;
 use tch::{Kind, Tensor};
 
 use crate::wkv::{Case, Version};

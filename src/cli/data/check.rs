@@ -8,14 +8,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::Format;
-use crate::cli::{Color, ExperimentArgs, say, show, tell};
-use crate::config::DataType;
-use crate::data::{DataError, for_each_line, grouped};
-use crate::diagnostic::{Diagnostic, Severity};
-use crate::exit::ExitCode;
-use crate::inspect::{Check, Checked, Fixed, Item, fix, read, read_other, record_form};
-use crate::pipeline::{RunError, load_tokenizer};
-use crate::plan::{Plan, Purpose};
+use crate::{Color, ExperimentArgs, say, show, tell};
+use statetune_core::config::DataType;
+use statetune_core::data::{DataError, for_each_line, grouped};
+use statetune_core::diagnostic::{Diagnostic, Severity};
+use statetune_core::exit::ExitCode;
+use statetune_core::inspect::{Check, Checked, Fixed, Item, fix, read, read_other, record_form};
+use statetune_core::plan::{Plan, Purpose};
+use statetune_engine::pipeline::{RunError, load_tokenizer};
 
 /// Arguments of `data check`.
 #[derive(Args, Debug)]

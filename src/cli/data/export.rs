@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::skipped_lines;
-use crate::cli::{Color, ExperimentArgs, say, show};
-use crate::config::{DataType, OnBadLine};
-use crate::data::{
+use crate::{Color, ExperimentArgs, say, show};
+use statetune_core::config::{DataType, OnBadLine};
+use statetune_core::data::{
     Binidx, DataError, Exported, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
     TextForm, Tokenizer, copy_pair, magic_prime, pair_files, pair_to_texts, prepare,
 };
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::pipeline::{RunError, load_tokenizer, prepare_sources};
-use crate::plan::{Plan, Purpose};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Plan, Purpose};
+use statetune_engine::pipeline::{RunError, load_tokenizer, prepare_sources};
 
 /// Arguments of `data export`.
 #[derive(Args, Debug)]

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::show::{Style, print_sample};
-use crate::cli::subject::{Found, Part, SubjectArgs, fail};
-use crate::cli::{Color, say, tell};
-use crate::exit::ExitCode;
-use crate::inspect::{Item, ledger_of_documents, losses, read};
-use crate::pipeline::{Loaded, RunError};
-use crate::plan::{Plan, Purpose};
-use crate::runs::{Ledger, LedgerLine, sha256_of};
-use crate::tensorfile::WeightsError;
+use crate::subject::{Found, Part, SubjectArgs, fail};
+use crate::{Color, say, tell};
+use statetune_core::exit::ExitCode;
+use statetune_core::inspect::{Item, read};
+use statetune_core::plan::{Plan, Purpose};
+use statetune_core::runs::{Ledger, LedgerLine, sha256_of};
+use statetune_core::tensorfile::WeightsError;
+use statetune_engine::pipeline::{Loaded, RunError};
+use statetune_engine::pipeline::{ledger_of_documents, losses};
 
 /// Shows the `count` worst documents of a run, the worst first.
 pub(super) fn show(run: &str, count: usize, runs_dir: Option<&Path>, color: Color) -> ExitCode {

@@ -10,7 +10,7 @@ mod stats;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Color;
-use crate::exit::ExitCode;
+use statetune_core::exit::ExitCode;
 
 /// Arguments of `data`.
 #[derive(Args, Debug)]

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::skipped_lines;
-use crate::cli::{Color, ExperimentArgs, say, show};
-use crate::data::{Binidx, Prepared};
-use crate::exit::ExitCode;
-use crate::pipeline::{RunError, load_tokenizer, prepare_sources};
-use crate::plan::{Plan, Purpose};
+use crate::{Color, ExperimentArgs, say, show};
+use statetune_core::data::{Binidx, Prepared};
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Plan, Purpose};
+use statetune_engine::pipeline::{RunError, load_tokenizer, prepare_sources};
 
 /// Arguments of `data prepare`.
 #[derive(Args, Debug)]

@@ -1,5 +1,7 @@
 //! `statetune data show`.
 
+use statetune_engine::tensors::device;
+use statetune_engine::tensors::kind;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -8,14 +10,15 @@ use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::ledger;
-use crate::cli::{Color, ExperimentArgs, say, show as show_fault};
-use crate::data::{Origin, Tokenizer};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::inspect::{Fate, Item, Part, Sample, fit, mean_loss, parts, read};
-use crate::model::{Model, TimeState};
-use crate::pipeline::{Loaded, RunError, load_tokenizer, load_weights};
-use crate::plan::{Plan, Purpose};
+use crate::{Color, ExperimentArgs, say, show as show_fault};
+use statetune_core::data::{Origin, Tokenizer};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::inspect::{Fate, Item, Part, Sample, parts, read};
+use statetune_core::plan::{Plan, Purpose};
+use statetune_engine::model::{Model, TimeState};
+use statetune_engine::pipeline::{Loaded, RunError, load_tokenizer, load_weights};
+use statetune_engine::pipeline::{fit, mean_loss};
 
 /// Documents that are shown when nobody says which.
 const FIRST: usize = 3;
@@ -105,9 +108,9 @@ fn worst_documents(
     tokenizer: Tokenizer,
     count: usize,
 ) -> Result<Vec<(f64, Sample)>, RunError> {
-    let weights = load_weights(plan, &tokenizer)?.on(plan.device);
-    let model = Rc::new(Model::new(&weights, plan.kind, plan.op));
-    let state = TimeState::zeros(model.shape(), tch::Kind::Float, plan.device);
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
+    let model = Rc::new(Model::new(&weights, kind(plan.dtype), plan.op));
+    let state = TimeState::zeros(model.shape(), tch::Kind::Float, device(plan.device));
     let loaded = Loaded { model, state, tokenizer };
     let mut worst: Vec<(f64, Sample)> = Vec::new();
     let mut failed = None;

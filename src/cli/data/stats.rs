@@ -6,12 +6,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::Format;
-use crate::cli::{Color, ExperimentArgs, say, show};
-use crate::data::grouped;
-use crate::exit::ExitCode;
-use crate::inspect::{Counter, Item, Stats, read};
-use crate::pipeline::{RunError, load_tokenizer};
-use crate::plan::{Plan, Purpose};
+use crate::{Color, ExperimentArgs, say, show};
+use statetune_core::data::grouped;
+use statetune_core::exit::ExitCode;
+use statetune_core::inspect::{Counter, Item, Stats, read};
+use statetune_core::plan::{Plan, Purpose};
+use statetune_engine::pipeline::{RunError, load_tokenizer};
 
 /// Characters of the longest bar.
 const BAR: u64 = 40;

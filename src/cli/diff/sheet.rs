@@ -3,8 +3,10 @@
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{ContentArrangement, Table};
 
-use crate::data::grouped;
-use crate::diff::{Align, Better, DataChange, Diff, Divergence, MetricRow, Pair, Part, SPEED};
+use statetune_core::data::grouped;
+use statetune_core::diff::{
+    Align, Better, DataChange, Diff, Divergence, MetricRow, Pair, Part, SPEED,
+};
 
 /// Letters of a setting's value; longer ones are cut, as prompts and templates may be.
 const VALUE_CHARS: usize = 40;
@@ -237,7 +239,7 @@ fn divergence(diff: &Diff) -> Section {
 }
 
 /// Where two runs part, and what explains it.
-pub(in crate::cli) fn divergence_text(pair: &Pair) -> (String, Option<String>) {
+pub(crate) fn divergence_text(pair: &Pair) -> (String, Option<String>) {
     let (step, part) = match pair.divergence {
         Divergence::Same { steps } => {
             return (format!("none: all {} steps are the same, bit for bit", steps), None);

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use super::row::{COLUMNS, Row};
-use crate::cli::amounts::age;
-use crate::diagnostic::Diagnostic;
+use crate::amounts::age;
+use statetune_core::diagnostic::Diagnostic;
 
 /// How a value is compared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::condition::{Condition, check_keys, compare};
 use super::{Answer, Row, refused};
-use crate::cli::amounts::span;
-use crate::cli::{Color, say, show};
-use crate::pipeline::as_warning;
-use crate::runs::all_runs;
+use crate::amounts::span;
+use crate::{Color, say, show};
+use statetune_core::runs::all_runs;
+use statetune_engine::pipeline::as_warning;
 
 /// Kind and version of the JSON answer.
 const SCHEMA: &str = "statetune.runs/1";
@@ -68,7 +68,7 @@ pub(super) fn chosen(
     sort: Option<&str>,
     runs_dir: &Path,
     color: Color,
-) -> Result<Vec<Row>, crate::exit::ExitCode> {
+) -> Result<Vec<Row>, statetune_core::exit::ExitCode> {
     let mut rows = Vec::new();
     for path in all_runs(runs_dir) {
         match Row::read(&path) {

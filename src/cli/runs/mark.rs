@@ -5,10 +5,10 @@ use std::path::Path;
 use clap::Args;
 
 use super::{Answer, open, refused};
-use crate::cli::{Color, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::runs::{Marks, StoredRun};
+use crate::{Color, say, show};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::runs::{Marks, StoredRun};
 
 /// Arguments of `runs tag`.
 #[derive(Args, Debug)]

@@ -16,9 +16,9 @@ use clap::{Args, Subcommand};
 pub(super) use row::Row;
 
 use super::{Color, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::runs::{ChangeRunError, StoredRun, find_run};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::runs::{ChangeRunError, StoredRun, find_run};
 
 /// Arguments of `runs`.
 #[derive(Args, Debug)]

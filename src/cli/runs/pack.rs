@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Answer, not_changed, open};
-use crate::cli::amounts::size;
-use crate::cli::{Color, say};
-use crate::runs::{PACK_EXTENSION, pack_run, unpack_run};
+use crate::amounts::size;
+use crate::{Color, say};
+use statetune_core::runs::{PACK_EXTENSION, pack_run, unpack_run};
 
 /// Arguments of `runs pack`.
 #[derive(Args, Debug)]

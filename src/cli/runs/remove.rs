@@ -7,9 +7,9 @@ use clap::Args;
 use super::condition::Condition;
 use super::ls::chosen;
 use super::{Answer, confirmed, not_changed, open, refused};
-use crate::cli::amounts::size;
-use crate::cli::{Color, say};
-use crate::runs::{StoredRun, Waste, bytes_in, remove_run, remove_waste, waste};
+use crate::amounts::size;
+use crate::{Color, say};
+use statetune_core::runs::{StoredRun, Waste, bytes_in, remove_run, remove_waste, waste};
 
 /// Arguments of `runs rm`.
 #[derive(Args, Debug)]
@@ -54,7 +54,8 @@ pub(super) fn rm(args: &RmArgs, runs_dir: &Path, color: Color) -> Answer {
 pub(super) fn prune(args: &PruneArgs, runs_dir: &Path, color: Color) -> Answer {
     let mut freed = 0;
     for row in chosen(&args.conditions, None, runs_dir, color)? {
-        let unreadable = |error: crate::runs::ReadRunError| refused(&error.diagnostic(), color);
+        let unreadable =
+            |error: statetune_core::runs::ReadRunError| refused(&error.diagnostic(), color);
         let run = StoredRun::open(&row.path).map_err(unreadable)?;
         let Some(found) = waste(&run).map_err(unreadable)? else { continue };
         let (what, bytes) = match &found {

@@ -6,8 +6,8 @@ use std::path::Path;
 use chrono::Local;
 use serde::Serialize;
 
-use crate::plan::{Reach, reach};
-use crate::runs::{Marks, ProbeRate, ReadRunError, RunRecord, StoredRun};
+use statetune_core::plan::{Reach, reach};
+use statetune_core::runs::{Marks, ProbeRate, ReadRunError, RunRecord, StoredRun};
 
 /// Columns of `runs ls` that conditions and orders know beside the settings.
 pub(super) const COLUMNS: [&str; 12] = [
@@ -27,26 +27,26 @@ pub(super) const COLUMNS: [&str; 12] = [
 
 /// A stored run, read as far as a list of runs needs it.
 #[derive(Clone, Debug, Serialize)]
-pub(in crate::cli) struct Row {
-    pub(in crate::cli) id: String,
-    pub(in crate::cli) name: String,
-    pub(in crate::cli) directory: String,
-    pub(in crate::cli) path: std::path::PathBuf,
+pub(crate) struct Row {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) directory: String,
+    pub(crate) path: std::path::PathBuf,
     /// How it stands, as seen now.
-    pub(in crate::cli) standing: &'static str,
+    pub(crate) standing: &'static str,
     /// Optimizer steps done.
-    pub(in crate::cli) steps: u64,
+    pub(crate) steps: u64,
     /// The experiment's tags and those of a person.
-    pub(in crate::cli) tags: Vec<String>,
-    pub(in crate::cli) pinned: bool,
-    pub(in crate::cli) note: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) pinned: bool,
+    pub(crate) note: String,
     /// Settings that differ from those of the row above, each with its value here.
-    pub(in crate::cli) changed: BTreeMap<String, String>,
+    pub(crate) changed: BTreeMap<String, String>,
     /// What the run says about itself.
-    pub(in crate::cli) record: RunRecord,
+    pub(crate) record: RunRecord,
     /// Every setting by dotted key, as it is shown.
     #[serde(skip)]
-    pub(in crate::cli) settings: BTreeMap<String, String>,
+    pub(crate) settings: BTreeMap<String, String>,
 }
 
 impl Row {
@@ -54,7 +54,7 @@ impl Row {
     ///
     /// # Errors
     /// When its status, its marks or its settings cannot be read.
-    pub(in crate::cli) fn read(path: &Path) -> Result<Row, ReadRunError> {
+    pub(crate) fn read(path: &Path) -> Result<Row, ReadRunError> {
         let run = StoredRun::open(path)?;
         let Marks { pinned, tags, note } = run.marks()?;
         let resolved = run.settings()?;
@@ -80,17 +80,17 @@ impl Row {
     }
 
     /// The lowest held-out loss, or else the newest.
-    pub(in crate::cli) fn val_loss(&self) -> Option<f64> {
+    pub(crate) fn val_loss(&self) -> Option<f64> {
         self.record.best.and_then(|best| best.val_loss).or(self.record.val_loss)
     }
 
     /// The first probe.
-    pub(in crate::cli) fn probe(&self) -> Option<f64> {
+    pub(crate) fn probe(&self) -> Option<f64> {
         self.record.probes.first().and_then(|ProbeRate { tuned, .. }| *tuned)
     }
 
     /// Seconds since it began; none where it names no time, or one that is yet to come.
-    pub(in crate::cli) fn age_secs(&self) -> Option<u64> {
+    pub(crate) fn age_secs(&self) -> Option<u64> {
         let age = Local::now().signed_duration_since(self.record.started()?);
         u64::try_from(age.num_seconds()).ok()
     }
@@ -115,7 +115,7 @@ impl Row {
     }
 
     /// Notes which settings that numbers depend on differ from those of `above`.
-    pub(in crate::cli) fn compare(&mut self, above: &Row) {
+    pub(crate) fn compare(&mut self, above: &Row) {
         let matters = |key: &str| reach(key) != Reach::Nothing;
         let keys = self.settings.keys().chain(above.settings.keys());
         self.changed = keys
@@ -128,7 +128,7 @@ impl Row {
     }
 
     /// The settings of [`Row::compare`] in short: `lr_init 1.0, micro_bsz 4`.
-    pub(in crate::cli) fn changed_in_short(&self) -> String {
+    pub(crate) fn changed_in_short(&self) -> String {
         let short = |(key, value): (&String, &String)| {
             let last = key.rsplit('.').next().unwrap_or(key);
             format!("{last} {value}")

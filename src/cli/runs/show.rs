@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Answer, Row, open, refused};
-use crate::cli::amounts::{size, span};
-use crate::cli::{Color, Format, say};
-use crate::runs::{Checkpoint, Earlier, StoredRun, bytes_in};
+use crate::amounts::{size, span};
+use crate::{Color, Format, say};
+use statetune_core::runs::{Checkpoint, Earlier, StoredRun, bytes_in};
 
 /// Kind and version of the JSON answer.
 const SCHEMA: &str = "statetune.run_shown/1";
@@ -30,7 +30,8 @@ pub(super) struct ShowArgs {
 
 pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer {
     let run = open(runs_dir, &args.run, color)?;
-    let unreadable = |error: crate::runs::ReadRunError| refused(&error.diagnostic(), color);
+    let unreadable =
+        |error: statetune_core::runs::ReadRunError| refused(&error.diagnostic(), color);
     let row = Row::read(run.path()).map_err(unreadable)?;
     let origins = run.settings().map_err(unreadable)?.origins();
     let checkpoints = run.checkpoints();
@@ -58,12 +59,12 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
     results(&row);
     if let Some(lock) = run.lock() {
         let input = |name| -> Vec<String> {
-            let shown = |file: &&crate::runs::LockedFile| {
+            let shown = |file: &&statetune_core::runs::LockedFile| {
                 format!("{} ({:.8})", file.path.display(), file.sha256)
             };
             lock.input(name).iter().map(shown).collect()
         };
-        for name in crate::runs::Lock::INPUTS {
+        for name in statetune_core::runs::Lock::INPUTS {
             for file in input(name) {
                 say(format_args!("{name:<11} {file}"));
             }
@@ -107,8 +108,8 @@ fn standing(row: &Row) {
         None => format!("{} steps", row.steps),
     };
     say(format_args!("status      {}, {steps}{age}", row.standing));
-    if let crate::runs::Status::Failed { message, code }
-    | crate::runs::Status::Diverged { message, code } = &row.record.status
+    if let statetune_core::runs::Status::Failed { message, code }
+    | statetune_core::runs::Status::Diverged { message, code } = &row.record.status
     {
         say(format_args!("            {code}: {message}"));
     }

@@ -5,13 +5,13 @@ use std::rc::Rc;
 
 use serde::de::Error as _;
 
-use crate::config::{Peft, Quant};
-use crate::diagnostic::Diagnostic;
-use crate::output::{Passport, PassportError, Product, state_beside};
-use crate::pipeline::{AdapterFile, RunError};
-use crate::plan::{format, recipe};
-use crate::quant::Format;
-use crate::tensorfile::TensorFile;
+use statetune_core::config::{Peft, Quant};
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::plan::{format, recipe};
+use statetune_core::tensorfile::TensorFile;
+use statetune_engine::output::{Passport, PassportError, Product, state_beside};
+use statetune_engine::pipeline::{AdapterFile, RunError};
+use statetune_engine::quant::Format;
 
 /// What a file of its own holds that was learned.
 #[derive(Debug, Default)]

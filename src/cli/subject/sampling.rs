@@ -2,16 +2,16 @@
 
 use clap::Args;
 
-use crate::data::Template;
-use crate::plan::Plan;
-use crate::sample::GenerateOptions;
+use statetune_core::data::Template;
+use statetune_core::plan::Plan;
+use statetune_engine::sample::GenerateOptions;
 
 /// Tokens of an answer where no run says how many.
 const MAX_TOKENS: usize = 256;
 
 /// How answers are drawn.
 #[derive(Args, Debug)]
-pub(in crate::cli) struct SampleArgs {
+pub(crate) struct SampleArgs {
     /// Logits are divided by it; 0 always takes the most likely token [default: the run's
     /// `sample.temperature`, else 0].
     #[arg(long, value_name = "NUMBER", value_parser = at_least_0)]
@@ -38,13 +38,13 @@ pub(in crate::cli) struct SampleArgs {
 }
 
 /// Reads a number of at least 0.
-pub(in crate::cli) fn at_least_0(text: &str) -> Result<f64, String> {
+pub(crate) fn at_least_0(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
     if number >= 0.0 && number.is_finite() { Ok(number) } else { Err("must be at least 0".into()) }
 }
 
 /// Reads a number above 0 and at most 1.
-pub(in crate::cli) fn probability(text: &str) -> Result<f64, String> {
+pub(crate) fn probability(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
     if number > 0.0 && number <= 1.0 {
         Ok(number)
@@ -55,7 +55,7 @@ pub(in crate::cli) fn probability(text: &str) -> Result<f64, String> {
 
 impl SampleArgs {
     /// The options of a run, or greedy ones, with those of the command line over them.
-    pub(in crate::cli) fn options(&self, plan: Option<&Plan>) -> GenerateOptions {
+    pub(crate) fn options(&self, plan: Option<&Plan>) -> GenerateOptions {
         let mut options = match plan {
             Some(plan) => plan.generate.clone(),
             None => GenerateOptions {

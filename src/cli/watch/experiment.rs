@@ -7,15 +7,15 @@ use chrono::Local;
 
 use super::Changes;
 use super::cannot_watch;
-use crate::cli::forecast_lines::facts;
-use crate::cli::{Color, ExperimentArgs, say};
-use crate::config::Config;
-use crate::diagnostic::{Diagnostic, Severity};
-use crate::exit::ExitCode;
-use crate::forecast::Forecast;
-use crate::kernels::find_gpu;
-use crate::pipeline::Outlook;
-use crate::plan::{Purpose, changes};
+use crate::forecast_lines::facts;
+use crate::{Color, ExperimentArgs, say};
+use statetune_core::config::Config;
+use statetune_core::diagnostic::{Diagnostic, Severity};
+use statetune_core::exit::ExitCode;
+use statetune_core::forecast::Forecast;
+use statetune_core::plan::{Purpose, changes};
+use statetune_engine::kernels::find_gpu;
+use statetune_engine::pipeline::Outlook;
 
 /// As long as a wait may be; nothing happens when it is over.
 const LONG: Duration = Duration::from_secs(3600);

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Color, ExperimentArgs, Format, say, show};
-use crate::diagnostic::Diagnostic;
-use crate::exit::ExitCode;
-use crate::runs::{Life, Status, find_run};
 use changes::Changes;
+use statetune_core::diagnostic::Diagnostic;
+use statetune_core::exit::ExitCode;
+use statetune_core::runs::{Life, Status, find_run};
 use view::Watched;
 
 /// Arguments of `watch`.

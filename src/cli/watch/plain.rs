@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::changes::Changes;
 use super::view::Watched;
-use crate::cli::{Format, say};
-use crate::runs::Event;
+use crate::{Format, say};
+use statetune_core::runs::Event;
 
 /// A killed process changes no file, so it is looked for.
 const LOOK: Duration = Duration::from_millis(500);

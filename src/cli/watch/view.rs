@@ -6,10 +6,10 @@ use std::time::Duration;
 use chrono::Local;
 use serde_json::{Map, Value, json};
 
-use crate::cli::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
-use crate::config::Config;
-use crate::pipeline::{Counted, recorded_settings};
-use crate::runs::{Event, Follower, Life, life};
+use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
+use statetune_core::config::Config;
+use statetune_core::runs::{Event, Follower, Life, life};
+use statetune_engine::pipeline::{Counted, recorded_settings};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.watch/1";

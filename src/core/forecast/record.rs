@@ -1,0 +1,235 @@
+//! `plan.json`: what is expected of a run, to be compared with what happens.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Memory;
+
+/// What is expected of a run.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Forecast {
+    /// `statetune.plan/1`.
+    pub schema: String,
+    /// The name of the experiment.
+    pub name: String,
+    /// The sizes of the model.
+    pub model: ModelFacts,
+    /// What time and memory depend on besides.
+    pub settings: Settings,
+    /// What learns.
+    pub trains: Trains,
+    /// The documents and how far the steps go through them; absent while they are not prepared.
+    pub data: Option<DataFacts>,
+    /// The learning rate over the run; absent while the number of steps is not known.
+    pub rate: Option<Rate>,
+    /// Memory at the peak; absent for implementations of the recurrence whose memory is not known.
+    pub memory: Option<Memory>,
+    /// Bytes that the device has for the run; absent where that is not known.
+    pub available_bytes: Option<u64>,
+    /// How long training takes; absent where nothing was measured.
+    pub time: Option<Time>,
+    /// What is written; absent while the number of steps is not known.
+    pub saves: Option<Saves>,
+    /// Warnings, each with its code.
+    pub warnings: Vec<Warning>,
+    /// How many settings come from where.
+    pub origins: Origins,
+}
+
+impl Forecast {
+    /// The kind and version of the record.
+    pub const SCHEMA: &str = "statetune.plan/1";
+    /// Its file in a run directory.
+    pub const FILE: &str = "plan.json";
+}
+
+/// The sizes of a model.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFacts {
+    /// `x070` and so on.
+    pub version: String,
+    /// Blocks.
+    pub n_layer: i64,
+    /// Channels of the residual stream.
+    pub n_embd: i64,
+    /// Token ids.
+    pub vocab_size: i64,
+    /// Numbers in all tensors.
+    pub parameters: i64,
+}
+
+/// What time and memory depend on besides the model: equal ones are runs of one shape.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The table `[peft]`.
+    pub peft: Value,
+    /// The table `[quant]`.
+    pub quant: Value,
+    /// `train.precision`.
+    pub precision: String,
+    /// `train.ctx_len`, tokens.
+    pub ctx_len: u32,
+    /// `train.micro_bsz`, samples.
+    pub micro_bsz: u32,
+    /// `train.accumulate_grad_batches`.
+    pub accumulate_grad_batches: u32,
+    /// `train.grad_cp`.
+    pub grad_cp: bool,
+    /// `train.head_chunk`, positions.
+    pub head_chunk: u32,
+    /// The implementation of the recurrence.
+    pub op: String,
+    /// The device with its number of threads.
+    pub device: String,
+    /// The version of libtorch.
+    pub libtorch: String,
+}
+
+/// What learns.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trains {
+    /// Numbers that learn.
+    pub numbers: u64,
+    /// Their share of the model's numbers; above 1 where they are more.
+    pub share: f64,
+}
+
+/// The documents, and how far the steps go through them.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataFacts {
+    /// Documents that are trained on, each counted once.
+    pub documents: u64,
+    /// Copies of them in one pass.
+    pub copies: u64,
+    /// Documents held out.
+    pub held_out: u64,
+    /// Tokens of one pass.
+    pub tokens: u64,
+    /// Tokens of one pass that are learned.
+    pub learned: u64,
+    /// Samples of one pass.
+    pub samples_per_pass: u64,
+    /// Tokens of the longest row of a batch.
+    pub longest: u64,
+    /// Share of padding among the positions that are computed, from 0 to below 1.
+    pub padding: f64,
+    /// Optimizer steps of the run.
+    pub steps: u64,
+    /// Samples of a step.
+    pub samples_per_step: u64,
+    /// How often each document is seen, on average.
+    pub exposures: f64,
+    /// The share of a pass that the run never sees, from 0 to below 1.
+    pub unseen: f64,
+}
+
+/// The learning rate over the run.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// `schedule.lr_schedule`.
+    pub schedule: String,
+    /// Steps in which it rises.
+    pub warmup_steps: u64,
+    /// Rates at equal distances, the first and the last step among them.
+    pub points: Vec<RatePoint>,
+}
+
+/// The rate of one step.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RatePoint {
+    /// The optimizer step, counted from 0.
+    pub step: u64,
+    /// Its rate.
+    pub lr: f64,
+}
+
+/// How long training takes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Time {
+    /// Seconds of all steps.
+    pub secs: f64,
+    /// Seconds of one step.
+    pub step_secs: f64,
+    /// Positions computed in a step on average, padding included.
+    pub positions_per_step: f64,
+    /// What it is known from.
+    pub basis: String,
+}
+
+/// What is written.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Saves {
+    /// Checkpoints at ends of mini-epochs.
+    pub checkpoints: u64,
+    /// How many of them are kept.
+    pub kept: u64,
+    /// Bytes of one.
+    pub checkpoint_bytes: u64,
+    /// Bytes of what is exported with one.
+    pub export_bytes: u64,
+    /// Bytes on disk at the end of the run, without records.
+    pub disk_bytes: u64,
+}
+
+/// A warning.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Warning {
+    /// Its code, `ST` and four digits.
+    pub code: String,
+    /// Its first line.
+    pub message: String,
+}
+
+/// How many settings come from where.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Origins {
+    /// The experiment file.
+    pub file: u64,
+    /// A file that it extends.
+    pub parent: u64,
+    /// A profile.
+    pub profile: u64,
+    /// A recipe.
+    pub recipe: u64,
+    /// `--set`.
+    pub command_line: u64,
+    /// The environment.
+    pub environment: u64,
+    /// Nobody wrote them.
+    pub default: u64,
+}
+
+/// The record as the text of `schemas/plan.schema.json`.
+pub fn schema_text() -> String {
+    let generator = schemars::generate::SchemaSettings::draft07().into_generator();
+    format!("{:#}\n", generator.into_root_schema_for::<Forecast>().to_value())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_file_is_current() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/plan.schema.json");
+        if std::env::var_os("STATETUNE_BLESS").is_some_and(|value| value == "1") {
+            std::fs::write(&file, schema_text()).expect("the schema file can be written");
+        }
+        let stored = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(stored == schema_text(), "run the tests with STATETUNE_BLESS=1 to write {file:?}");
+    }
+}

@@ -1,0 +1,20 @@
+//! Everything of statetune that needs no tensors: the experiment file, the plan, documents and tokens, checkpoint files
+//! as bytes, run directories and what is read from them.
+
+pub mod arch;
+pub mod config;
+pub mod data;
+pub mod diagnostic;
+pub mod diff;
+pub mod exit;
+pub mod forecast;
+pub mod hub;
+pub mod import;
+pub mod inspect;
+pub mod lang;
+pub mod peft;
+pub mod plan;
+pub mod quant;
+pub mod report;
+pub mod runs;
+pub mod tensorfile;

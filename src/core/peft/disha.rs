@@ -1,0 +1,56 @@
+//! DiSHA, also called Bone and MiSS: one small block of numbers changes all blocks of a matrix
+//! (arXiv:2409.15371).
+//!
+//! The inputs of a matrix W (out, in) are cut into pieces of R. All updates start as nothing.
+
+use super::{AdapterMethod, Kept, Part};
+
+/// The name of the numbers in files.
+const DISHA: &str = "disha";
+
+/// `dW[o, b R + j] = D[j, o]` for every piece b, with D (R, out). A last piece that is shorter uses the
+/// first rows of D.
+#[derive(Clone, Copy, Debug)]
+pub struct Bone {
+    /// Inputs in a piece, R.
+    pub rank: i64,
+}
+
+/// `dW[a, b] = W[a, b] D[b] + D[b]` for the blocks (R, R) of W, with one D (R, R) for each piece b of
+/// the inputs.
+#[derive(Clone, Copy, Debug)]
+pub struct Bat {
+    /// Rows and columns of a block, R.
+    pub rank: i64,
+}
+
+impl AdapterMethod for Bone {
+    fn parts(&self, [out, width]: [i64; 2]) -> Result<Vec<Part>, String> {
+        if self.rank > width {
+            return Err(format!("a matrix of {out} x {width} has {width} inputs"));
+        }
+        Ok(vec![Part::learned(DISHA, &[self.rank, out])])
+    }
+
+    /// The sum of the pieces.
+    fn kept(&self) -> Kept {
+        Kept { inputs: false, numbers: self.rank }
+    }
+}
+
+impl AdapterMethod for Bat {
+    fn parts(&self, [out, width]: [i64; 2]) -> Result<Vec<Part>, String> {
+        let r = self.rank;
+        if width % r != 0 || out % r != 0 {
+            return Err(format!(
+                "a matrix of {out} x {width} does not fall into blocks of {r} x {r}"
+            ));
+        }
+        Ok(vec![Part::learned(DISHA, &[width / r, r, r])])
+    }
+
+    /// The inputs, of which the pieces are views.
+    fn kept(&self) -> Kept {
+        Kept { inputs: true, numbers: 0 }
+    }
+}

@@ -1,0 +1,219 @@
+//! Which device a model computes on, and by which implementation of the recurrence.
+
+use crate::arch::{NoGpu, Op};
+use crate::config::Accelerator;
+use crate::diagnostic::Diagnostic;
+
+/// Where tensors lie and are computed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Device {
+    /// The CPU.
+    Cpu,
+    /// A GPU, by its number.
+    Gpu(usize),
+}
+
+impl Device {
+    /// Whether it is a GPU.
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Device::Gpu(_))
+    }
+}
+
+/// The first GPU, the one that a run takes.
+const GPU: Device = Device::Gpu(0);
+
+/// Where and how a model computes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Compute {
+    /// Where the weights lie and everything is computed.
+    pub device: Device,
+    /// The implementation of the recurrence.
+    pub op: Op,
+    /// What keeps the GPU of this machine from being used, where nobody asked for the processor.
+    pub unused_gpu: Option<NoGpu>,
+}
+
+/// The settings that decide.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Setting {
+    /// The device.
+    Accelerator,
+    /// The implementation of the recurrence.
+    Op,
+}
+
+/// Why there is no device for the settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DeviceFault {
+    /// A setting asks for a GPU, and none can be used.
+    NoGpu {
+        /// Which one.
+        asked: Setting,
+        /// What is missing.
+        missing: NoGpu,
+    },
+    /// The implementation does not run on the device.
+    Apart {
+        /// The word for the implementation.
+        op: &'static str,
+        /// The word for the device.
+        accelerator: &'static str,
+    },
+}
+
+/// Decides where and how to compute. `op` is `None` for the fastest one on the device, and `find_gpu`
+/// is asked only where a GPU is wanted.
+///
+/// # Errors
+/// A GPU is asked for and not there, or the settings contradict each other.
+pub fn choose(
+    accelerator: Accelerator,
+    op: Option<Op>,
+    find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+) -> Result<Compute, DeviceFault> {
+    let on = |device: Device| {
+        let fastest = if device == Device::Cpu { Op::Cpu } else { Op::Cuda };
+        Compute { device, op: op.unwrap_or(fastest), unused_gpu: None }
+    };
+    let needed = |asked| move |missing| DeviceFault::NoGpu { asked, missing };
+    match (accelerator, op) {
+        (Accelerator::Cpu, Some(Op::Cuda)) => {
+            Err(DeviceFault::Apart { op: "cuda", accelerator: "cpu" })
+        }
+        (Accelerator::Gpu, Some(Op::Cpu)) => {
+            Err(DeviceFault::Apart { op: "cpu", accelerator: "gpu" })
+        }
+        (Accelerator::Cpu, _) | (Accelerator::Auto, Some(Op::Cpu)) => Ok(on(Device::Cpu)),
+        (Accelerator::Gpu, _) => find_gpu().map_err(needed(Setting::Accelerator)).map(|()| on(GPU)),
+        (Accelerator::Auto, Some(Op::Cuda)) => {
+            find_gpu().map_err(needed(Setting::Op)).map(|()| on(GPU))
+        }
+        (Accelerator::Auto, _) => Ok(match find_gpu() {
+            Ok(()) => on(GPU),
+            Err(missing) => {
+                Compute { unused_gpu: missing.has_driver.then_some(missing), ..on(Device::Cpu) }
+            }
+        }),
+    }
+}
+
+impl Compute {
+    /// A warning where the machine's GPU is left out. `spelt` is a setting with a value, as the user
+    /// writes it.
+    pub fn warning(&self, spelt: impl Fn(Setting, &str) -> String) -> Option<Diagnostic> {
+        let missing = self.unused_gpu.as_ref()?;
+        let without = spelt(Setting::Accelerator, "cpu");
+        let warning = Diagnostic::warning("ST5004", "the processor computes, not the GPU")
+            .note(missing.reason.clone())
+            .help(format!("`{without}` does so without this warning"));
+        Some(warning)
+    }
+}
+
+impl DeviceFault {
+    /// The setting at which the fault is shown.
+    pub fn setting(&self) -> Setting {
+        match self {
+            Self::NoGpu { asked, .. } => *asked,
+            Self::Apart { .. } => Setting::Op,
+        }
+    }
+
+    /// The message, without its place. `spelt` is a setting with a value, as the user writes it.
+    pub fn diagnostic(&self, spelt: impl Fn(Setting, &str) -> String) -> Diagnostic {
+        let automatic = |setting| spelt(setting, "auto");
+        match self {
+            Self::NoGpu { asked, missing } => {
+                let (value, instead) = match asked {
+                    Setting::Accelerator => {
+                        ("gpu", "takes a GPU where there is one, and else the processor")
+                    }
+                    Setting::Op => ("cuda", "takes the kernels of the device"),
+                };
+                let asked_for = spelt(*asked, value);
+                Diagnostic::error("ST5003", format!("`{asked_for}` needs a GPU that can be used"))
+                    .note(missing.reason.clone())
+                    .help(format!("`{}` {instead}", automatic(*asked)))
+            }
+            Self::Apart { op, accelerator } => {
+                let (op, accelerator) =
+                    (spelt(Setting::Op, op), spelt(Setting::Accelerator, accelerator));
+                Diagnostic::error("ST2116", format!("`{op}` contradicts `{accelerator}`"))
+                    .note("the CUDA kernels run on GPUs alone, and those for processors on none")
+                    .help(format!("`{}` fits every device", automatic(Setting::Op)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(has_driver: bool) -> NoGpu {
+        NoGpu { reason: "it is missing".to_string(), has_driver }
+    }
+
+    fn on(device: Device, op: Op) -> Result<Compute, DeviceFault> {
+        Ok(Compute { device, op, unused_gpu: None })
+    }
+
+    #[test]
+    fn a_gpu_is_taken_where_there_is_one() {
+        use Accelerator::{Auto, Cpu, Gpu};
+        for (accelerator, op, device, by) in [
+            (Auto, None, GPU, Op::Cuda),
+            (Auto, Some(Op::Cuda), GPU, Op::Cuda),
+            (Auto, Some(Op::Chunk), GPU, Op::Chunk),
+            (Auto, Some(Op::Cpu), Device::Cpu, Op::Cpu),
+            (Gpu, None, GPU, Op::Cuda),
+            (Gpu, Some(Op::Reference), GPU, Op::Reference),
+            (Cpu, None, Device::Cpu, Op::Cpu),
+            (Cpu, Some(Op::Chunk), Device::Cpu, Op::Chunk),
+        ] {
+            assert_eq!(
+                choose(accelerator, op, || Ok(())),
+                on(device, by),
+                "{accelerator:?} {op:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_gpu_only_auto_computes() {
+        let none = || Err(missing(false));
+        assert_eq!(choose(Accelerator::Auto, None, none), on(Device::Cpu, Op::Cpu));
+        for (accelerator, op, asked) in [
+            (Accelerator::Gpu, None, Setting::Accelerator),
+            (Accelerator::Gpu, Some(Op::Cuda), Setting::Accelerator),
+            (Accelerator::Auto, Some(Op::Cuda), Setting::Op),
+        ] {
+            let fault = DeviceFault::NoGpu { asked, missing: missing(false) };
+            assert_eq!(choose(accelerator, op, none), Err(fault));
+        }
+    }
+
+    #[test]
+    fn what_contradicts_is_refused_before_a_gpu_is_looked_for() {
+        let never = || unreachable!("nothing needs a GPU");
+        let apart = |op, accelerator| Err(DeviceFault::Apart { op, accelerator });
+        assert_eq!(choose(Accelerator::Cpu, Some(Op::Cuda), never), apart("cuda", "cpu"));
+        assert_eq!(choose(Accelerator::Gpu, Some(Op::Cpu), never), apart("cpu", "gpu"));
+    }
+
+    #[test]
+    fn a_gpu_that_cannot_be_used_is_mentioned() {
+        let spelt = |_: Setting, value: &str| format!("--device {value}");
+        let found = choose(Accelerator::Auto, None, || Err(missing(true))).expect("a device");
+        assert_eq!(found.device, Device::Cpu);
+        let expected = "\
+warning[ST5004]: the processor computes, not the GPU
+  |
+  = note: it is missing
+  = help: `--device cpu` does so without this warning";
+        assert_eq!(found.warning(spelt).expect("a warning").render(false), expected);
+        let found = choose(Accelerator::Auto, None, || Err(missing(false))).expect("a device");
+        assert_eq!(found.warning(spelt), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! What learns: every rule of `[peft]`, and whether a model has what is to learn.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::{Faults, Plan, Purpose};
+use crate::arch::Shape;
+use crate::config::{self, DishaMode, Peft, StateInit, Target, TrainPart};
+use crate::diagnostic::Diagnostic;
+use crate::peft::{AdapterRecipe, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
+
+/// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,
+/// states at 0.1 to 1.
+const STATE_LR_SCALE: f64 = 1000.0;
+
+/// What learns.
+#[derive(Clone, Debug)]
+pub enum PeftPlan {
+    /// The initial states alone.
+    State(StateStart),
+    /// Weights, or what changes them.
+    Weights(Rc<Recipe>),
+}
+
+/// What initial states are before the first step.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StateStart {
+    /// Zero.
+    Zeros,
+    /// Those of a file.
+    File(PathBuf),
+    /// Those that the model has after reading a text.
+    Prompt(String),
+}
+
+/// Decides what learns. Where a fault was added, the plan is not used.
+pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
+    let loaded = faults.loaded;
+    let peft = &loaded.config.peft;
+    if let Peft::State(state) = peft {
+        return PeftPlan::State(state_start(faults, state, purpose));
+    }
+    let recipe = recipe(peft);
+    if recipe.adapter.is_some() {
+        check_beside_adapter(faults, &recipe.parts);
+    }
+    if let (false, Some(_)) = states_beside(peft) {
+        let fault = Diagnostic::error("ST2123", "`state_lr_scale` has no meaning without states")
+            .note("the initial states stay zero, because `state` is false")
+            .help("write `state = true`, or delete the line");
+        faults.add("peft.state_lr_scale", fault);
+    }
+    PeftPlan::Weights(Rc::new(recipe))
+}
+
+/// What of the weights learns by a method, or changes them; nothing where states learn alone.
+pub fn recipe(peft: &Peft) -> Recipe {
+    let groups = |parts: &[TrainPart]| Parts::Groups(parts.to_vec());
+    let (adapter, parts) = match peft {
+        Peft::State(_) => return Recipe::nothing(),
+        Peft::Lora(lora) => {
+            let (rank, alpha, dropout) = (lora.rank.into(), lora.alpha, lora.dropout);
+            let adapter =
+                adapter(AnyMethod::Lora(Lora { rank, alpha, dropout }), lora.targets.as_ref());
+            (adapter, groups(&lora.train_parts))
+        }
+        Peft::Pissa(pissa) => {
+            let method = Pissa { rank: pissa.rank.into(), svd_niter: pissa.svd_niter };
+            (adapter(AnyMethod::Pissa(method), pissa.targets.as_ref()), groups(&pissa.train_parts))
+        }
+        Peft::Disha(disha) | Peft::Miss(disha) | Peft::Bone(disha) => {
+            let (rank, targets) = (disha.rank.into(), disha.targets.as_ref());
+            let adapter = match disha.mode {
+                DishaMode::Bone => adapter(AnyMethod::Bone(Bone { rank }), targets),
+                DishaMode::Bat => adapter(AnyMethod::Bat(Bat { rank }), targets),
+            };
+            (adapter, groups(&disha.train_parts))
+        }
+        Peft::Full(full) => (None, full.train_parts.as_deref().map_or(Parts::All, groups)),
+    };
+    let (state, lr_scale) = states_beside(peft);
+    let state_lr_scale = state.then_some(lr_scale.unwrap_or(STATE_LR_SCALE));
+    Recipe { adapter, parts, state_lr_scale }
+}
+
+/// Whether the initial states learn beside weights, and the factor on their learning rate where it is written.
+fn states_beside(peft: &Peft) -> (bool, Option<f64>) {
+    match peft {
+        Peft::State(_) => (false, None),
+        Peft::Lora(lora) => (lora.state, lora.state_lr_scale),
+        Peft::Pissa(pissa) => (pissa.state, pissa.state_lr_scale),
+        Peft::Disha(disha) | Peft::Miss(disha) | Peft::Bone(disha) => {
+            (disha.state, disha.state_lr_scale)
+        }
+        Peft::Full(full) => (full.state, full.state_lr_scale),
+    }
+}
+
+fn adapter(method: AnyMethod, targets: Option<&Vec<Target>>) -> Option<AdapterRecipe> {
+    Some(AdapterRecipe { method, targets: targets.cloned() })
+}
+
+/// Refuses groups whose matrices an adapter keeps frozen.
+fn check_beside_adapter(faults: &mut Faults<'_>, parts: &Parts) {
+    let Parts::Groups(parts) = parts else { return };
+    for part in parts.iter().filter(|part| matches!(part, TrainPart::Att | TrainPart::Ffn)) {
+        let message = format!("the linear layers in `{part}` cannot learn beside an adapter");
+        let fault = Diagnostic::error("ST2122", message)
+            .note("an adapter changes them and keeps them frozen themselves")
+            .help(
+                "`type = \"full\"` lets them learn; `targets` says which ones an adapter changes",
+            );
+        faults.add("peft.train_parts", fault);
+    }
+}
+
+fn state_start(
+    faults: &mut Faults<'_>,
+    state: &config::StateTuning,
+    purpose: Purpose,
+) -> StateStart {
+    for (key, init, written) in [
+        ("init_file", StateInit::File, state.init_file.is_some()),
+        ("init_prompt", StateInit::Prompt, state.init_prompt.is_some()),
+    ] {
+        let word = init.word();
+        if written && state.init != init {
+            let message = format!("`{key}` has no meaning for `init = \"{}\"`", state.init.word());
+            let fault = Diagnostic::error("ST2121", message)
+                .help(format!("write `init = \"{word}\"`, or delete the line"));
+            faults.add(&format!("peft.{key}"), fault);
+        }
+        if !written && state.init == init {
+            let fault = Diagnostic::error("ST2120", format!("`init = \"{word}\"` needs `{key}`"));
+            faults.add("peft.init", fault);
+        }
+    }
+    match state.init {
+        StateInit::Zeros => StateStart::Zeros,
+        StateInit::File => {
+            let file = state.init_file.clone().unwrap_or_default();
+            if matches!(purpose, Purpose::Run | Purpose::Plan)
+                && state.init_file.is_some()
+                && !file.exists()
+            {
+                let message = format!("the state file `{}` does not exist", file.display());
+                let fault = Diagnostic::error("ST4001", message)
+                    .help("relative paths start at the experiment file");
+                faults.add("peft.init_file", fault);
+            }
+            StateStart::File(file)
+        }
+        StateInit::Prompt => {
+            let text = state.init_prompt.clone().unwrap_or_default();
+            if state.init_prompt.is_some() && text.is_empty() {
+                faults.add("peft.init_prompt", Diagnostic::error("ST2124", "the text is empty"));
+            }
+            StateStart::Prompt(text)
+        }
+    }
+}
+
+impl PeftPlan {
+    /// What of the weights learns, or changes them.
+    pub fn recipe(&self) -> Option<&Rc<Recipe>> {
+        match self {
+            PeftPlan::State(_) => None,
+            PeftPlan::Weights(recipe) => Some(recipe),
+        }
+    }
+}
+
+impl Plan {
+    /// Looks whether a model has what is to learn.
+    ///
+    /// # Errors
+    /// The first thing that it does not have, with its place in the experiment file.
+    pub fn check_peft(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
+        let PeftPlan::Weights(recipe) = &self.peft else { return Ok(()) };
+        let Err(misfit) = recipe.check(shape) else { return Ok(()) };
+        let key = match misfit {
+            Misfit::Target { .. } => "peft.targets",
+            Misfit::Rank { .. } => "peft.rank",
+            Misfit::Part { .. } => "peft.train_parts",
+        };
+        let fault = Diagnostic::error("ST4007", misfit.to_string()).note(misfit.note(shape));
+        Err(Box::new(self.loaded.at(key, fault)))
+    }
+}

@@ -1,0 +1,302 @@
+//! An opened checkpoint file of either format.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use memmap2::{Mmap, UncheckedAdvice};
+
+use super::error::{Problem, WeightsError};
+use super::tensor::{TensorInfo, TensorRef};
+use super::{archive, pth, safetensors};
+
+/// The format of a checkpoint file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// PyTorch's ZIP archive.
+    Pth,
+    /// Hugging Face's safetensors.
+    Safetensors,
+}
+
+/// A checkpoint file, mapped into memory, and where in it the tensors are.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    map: Mmap,
+    contents: Contents,
+    /// Places in `contents.tensors`, by name.
+    places: HashMap<String, usize>,
+}
+
+/// What the bytes of a file turn out to be.
+#[derive(Debug)]
+struct Contents {
+    format: Format,
+    tensors: Vec<TensorInfo>,
+    metadata: HashMap<String, String>,
+}
+
+impl TensorFile {
+    /// Maps the file at `path` and finds its tensors, whose data stays unread.
+    ///
+    /// The contents tell the format; the file's extension does not matter. The file must not
+    /// change while it is open: another process that truncates it ends this one by a signal.
+    ///
+    /// # Errors
+    /// `Read` when the operating system fails, `Contents` when the file is not a sound checkpoint.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref().to_owned();
+        let map = match map(&path) {
+            Ok(map) => map,
+            Err(source) => return Err(WeightsError::Read { path, source }),
+        };
+        let contents = match parse(&map) {
+            Ok(contents) => contents,
+            Err(problem) => return Err(WeightsError::Contents { path, problem }),
+        };
+        let names = contents.tensors.iter().map(|tensor| tensor.name.clone());
+        let places = names.enumerate().map(|(place, name)| (name, place)).collect();
+        Ok(Self { path, map, contents, places })
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its format.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.contents.format
+    }
+
+    /// The remarks of a safetensors file; always empty for a `.pth`.
+    #[must_use]
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        &self.contents.metadata
+    }
+
+    /// The names of its tensors, in the order of the file.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.contents.tensors.iter().map(|tensor| tensor.name.as_str())
+    }
+
+    /// Its tensors, in the order of the file.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorRef<'_>> {
+        self.contents.tensors.iter().map(|info| TensorRef { info, file: &self.map })
+    }
+
+    /// The tensor called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<TensorRef<'_>> {
+        let info = &self.contents.tensors[*self.places.get(name)?];
+        Some(TensorRef { info, file: &self.map })
+    }
+
+    /// Takes the pages of a tensor out of this process's memory. They come back from the file when somebody
+    /// reads them again; where the system does not do it, they stay.
+    pub fn forget_pages(&self, name: &str) {
+        let Some(&place) = self.places.get(name) else { return };
+        let Some((offset, len)) = self.contents.tensors[place].place() else { return };
+        // SAFETY: the pages are those of a file that is only read and, as `open` asks, does not change, so
+        // whoever reads them again finds what was there.
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
+    }
+}
+
+fn map(path: &Path) -> io::Result<Mmap> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    // SAFETY: the map is only read. It is undefined what happens when another process changes the
+    // file meanwhile; `TensorFile::open` asks for that not to happen, as every mapping reader does.
+    unsafe { Mmap::map(&file) }
+}
+
+/// Tells the format of a file by its contents and finds the tensors.
+fn parse(file: &[u8]) -> Result<Contents, Problem> {
+    if file.starts_with(archive::MAGIC) {
+        let tensors = pth::read(file)?;
+        return Ok(Contents { format: Format::Pth, tensors, metadata: HashMap::new() });
+    }
+    if safetensors::sniff(file) {
+        let (tensors, metadata) = safetensors::read(file)?;
+        return Ok(Contents { format: Format::Safetensors, tensors, metadata });
+    }
+    let (found, hint) = recognise(file);
+    Err(Problem::NotACheckpoint { found: found.to_owned(), hint })
+}
+
+/// What a file is that is neither format, and how to get from there to a checkpoint.
+fn recognise(file: &[u8]) -> (&'static str, Option<&'static str>) {
+    /// A pickle of the number by which PyTorch marks its format from before 1.6.
+    const LEGACY_PTH: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+    let head = &file[..file.len().min(512)];
+    let text =
+        String::from_utf8_lossy(head).trim_start_matches('\u{feff}').trim_start().to_lowercase();
+    if file.is_empty() {
+        ("an empty file", Some("download or copy it again"))
+    } else if file.starts_with(LEGACY_PTH) {
+        (
+            "a .pth file in PyTorch's format from before version 1.6",
+            Some("load it in Python with a newer PyTorch and save it again"),
+        )
+    } else if text.starts_with("version https://git-lfs.github.com/spec/") {
+        (
+            "a Git LFS pointer, which stands for the real file",
+            Some("fetch the real file with `git lfs pull`, or download it by itself"),
+        )
+    } else if ["<!doctype", "<html", "<?xml"].iter().any(|start| text.starts_with(start)) {
+        (
+            "a web page",
+            Some("the download saved a page about the file; use the link of the file itself"),
+        )
+    } else if file.starts_with(b"GGUF") {
+        ("a GGUF file", Some("take the model in its original form, a .pth or .safetensors file"))
+    } else {
+        ("a file of another kind", None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::super::{Dtype, NewTensor, write_pth, write_safetensors};
+    use super::*;
+
+    fn write_files(folder: &Path) -> [PathBuf; 2] {
+        let tensors = || {
+            (0..3_u8).map(|i| NewTensor {
+                name: format!("blocks.{i}.att.time_state"),
+                dtype: Dtype::BF16,
+                shape: vec![1, 4, 4],
+                bytes: vec![i; 32].into(),
+            })
+        };
+        // Extensions that say nothing or the wrong thing: only the contents count.
+        let paths = [folder.join("pth.st"), folder.join("st")];
+        write_pth(&paths[0], tensors()).expect("written");
+        write_safetensors(&paths[1], tensors(), &[]).expect("written");
+        paths
+    }
+
+    #[test]
+    fn contents_tell_the_format() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let paths = write_files(folder.path());
+        for (path, format) in paths.iter().zip([Format::Pth, Format::Safetensors]) {
+            let file = TensorFile::open(path).expect("a sound file");
+            assert_eq!((file.path(), file.format()), (path.as_path(), format));
+            assert_eq!(file.names().len(), 3);
+            assert_eq!(file.tensors().nth(2).expect("three").name(), "blocks.2.att.time_state");
+            let tensor = file.get("blocks.1.att.time_state").expect("a name of the file");
+            assert_eq!((tensor.shape(), tensor.numel()), ([1, 4, 4].as_slice(), 16));
+            assert!(matches!(tensor.bytes(), Cow::Borrowed(bytes) if bytes == [1; 32]));
+            assert!(file.get("blocks.3.att.time_state").is_none());
+        }
+    }
+
+    #[test]
+    fn what_people_download_by_mistake_is_named() {
+        let found = |file: &[u8]| match parse(file) {
+            Err(Problem::NotACheckpoint { found, .. }) => found,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found(b""), "an empty file");
+        assert_eq!(found(b"\n <!DOCTYPE html><title>rwkv"), "a web page");
+        assert_eq!(found(b"\xef\xbb\xbf<html lang=en>"), "a web page");
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+        assert_eq!(found(pointer), "a Git LFS pointer, which stands for the real file");
+        assert_eq!(found(b"GGUF\x03\0\0\0"), "a GGUF file");
+        assert_eq!(found(b"Invalid username or password."), "a file of another kind");
+        assert_eq!(found(&[0xff; 1000]), "a file of another kind");
+        let legacy =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/pth/refused_legacy.pth");
+        let legacy = std::fs::read(legacy).expect("a file of this repository");
+        assert_eq!(found(&legacy), "a .pth file in PyTorch's format from before version 1.6");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_an_error() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for path in [folder.path().to_owned(), folder.path().join("absent.pth")] {
+            let error = TensorFile::open(&path).expect_err("no file");
+            assert_eq!(error.code(), super::super::ST4010_CANNOT_READ);
+            let expected = format!("{}: cannot read the weights file", path.display());
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    /// Opens hostile bytes; whatever is found must be readable and no larger than the file.
+    fn survives(file: &[u8]) {
+        let Ok(contents) = parse(file) else { return };
+        for info in &contents.tensors {
+            let tensor = TensorRef { info, file };
+            let len = tensor.numel() * tensor.dtype().size();
+            assert!(len <= file.len());
+            assert_eq!(tensor.bytes().len(), len);
+        }
+    }
+
+    /// Sound files of both formats: ours and those of `tests/data/make_pth.py`.
+    static SOUND: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/pth");
+        let fixtures =
+            ["views.pth", "module.pth", "protocol_4.pth"].map(|name| fixtures.join(name));
+        let paths = write_files(folder.path()).into_iter().chain(fixtures);
+        paths.map(|path| std::fs::read(path).expect("a readable file")).collect()
+    });
+
+    #[test]
+    fn truncated_files_are_refused() {
+        for file in SOUND.iter() {
+            for len in 0..file.len() {
+                assert!(parse(&file[..len]).is_err(), "cut at {len} of {}", file.len());
+            }
+        }
+    }
+
+    #[test]
+    fn any_single_byte_may_be_wrong() {
+        for mut file in SOUND.clone() {
+            for at in 0..file.len() {
+                let sound = file[at];
+                for wrong in [0, 0x7f, 0xff, sound ^ 1, sound.wrapping_add(1), b'(', b'u', b'R'] {
+                    file[at] = wrong;
+                    survives(&file);
+                }
+                file[at] = sound;
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn many_bytes_may_be_wrong(
+            which in any::<prop::sample::Index>(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut file = which.get(&SOUND).clone();
+            for (at, value) in changes {
+                let at = at.index(file.len());
+                file[at] = value;
+            }
+            if let Some(cut) = cut {
+                file.truncate(cut.index(file.len()));
+            }
+            survives(&file);
+        }
+    }
+}

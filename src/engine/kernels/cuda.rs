@@ -1,0 +1,202 @@
+//! The CUDA kernels: how they reach a GPU, and the autograd shim in front of them.
+//!
+//! The program holds the kernels as text and is linked with neither CUDA nor the CUDA part of libtorch, so
+//! one program serves machines with and without a GPU. [`find_gpu`] says whether one can be used, and loads
+//! libtorch's CUDA part where a driver is there. A kernel is compiled at its first use on a kind of GPU, by NVRTC from libtorch's own
+//! CUDA packages, and kept in a folder of the user ([`nvrtc::cache_folder`]). It runs on libtorch's
+//! current stream of the operands' device, in tensors that libtorch allocates.
+
+mod build;
+mod gpu;
+mod launch;
+pub mod nvrtc;
+
+use std::ffi::{CStr, c_char, c_int};
+use std::path::{Path, PathBuf};
+use std::ptr::{null, null_mut};
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use super::{KernelError, Wkv5, Wkv6, Wkv7};
+
+pub use build::{Build, OperandType, Program, QuantBuild, Recurrence};
+pub use gpu::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes};
+pub(super) use launch::launch_quant;
+pub use launch::{Launch, LaunchRequest, QuantLaunch, QuantLaunchRequest};
+
+/// Makes libtorch's CUDA part available: true if a driver is there, and libtorch can use CUDA tensors
+/// from now on as far as a GPU is.
+///
+/// Call it before anything asks libtorch about CUDA (`tch::Cuda`, `Device::cuda_if_available`): libtorch
+/// remembers its first answer.
+///
+/// # Errors
+/// [`KernelError::Native`] if there is a driver but libtorch's CUDA part does not load: usually libtorch was
+/// fetched on a machine without a driver and lacks the CUDA packages.
+fn enable_cuda() -> Result<bool, KernelError> {
+    if !has_driver() {
+        return Ok(false);
+    }
+    let library =
+        libtorch_folder().map_or("libtorch_cuda.so".into(), |x| x.join("libtorch_cuda.so"));
+    match load(&library) {
+        Ok(()) => Ok(true),
+        Err(error) => Err(KernelError::Native(format!(
+            "a CUDA driver is there, but libtorch's CUDA part does not load ({error}); remove \
+             .libtorch and run `make libtorch` to fetch it with its CUDA packages"
+        ))),
+    }
+}
+
+/// Whether a CUDA driver can be loaded.
+fn has_driver() -> bool {
+    load(Path::new("libcuda.so.1")).is_ok()
+}
+
+/// WKV-5 on operands that were checked.
+pub(super) fn wkv5(
+    ops: &Wkv5<'_>,
+    s0: &Tensor,
+    restarts: Option<&Tensor>,
+) -> Result<(Tensor, Tensor), KernelError> {
+    // SAFETY: the operands were checked, and this launch runs the kernels of this crate.
+    unsafe { run(launch::launch, &Operands::Wkv5(ops), s0, restarts) }
+}
+
+/// WKV-6 on operands that were checked.
+pub(super) fn wkv6(
+    ops: &Wkv6<'_>,
+    s0: &Tensor,
+    restarts: Option<&Tensor>,
+) -> Result<(Tensor, Tensor), KernelError> {
+    // SAFETY: as in `wkv5`.
+    unsafe { run(launch::launch, &Operands::Wkv6(ops), s0, restarts) }
+}
+
+/// WKV-7 on operands that were checked.
+pub(super) fn wkv7(
+    ops: &Wkv7<'_>,
+    s0: &Tensor,
+    restarts: Option<&Tensor>,
+) -> Result<(Tensor, Tensor), KernelError> {
+    // SAFETY: as in `wkv5`.
+    unsafe { run(launch::launch, &Operands::Wkv7(ops), s0, restarts) }
+}
+
+/// The operands of any of the recurrences.
+#[derive(Debug)]
+pub enum Operands<'a> {
+    /// WKV-5.
+    Wkv5(&'a Wkv5<'a>),
+    /// WKV-6.
+    Wkv6(&'a Wkv6<'a>),
+    /// WKV-7.
+    Wkv7(&'a Wkv7<'a>),
+}
+
+unsafe extern "C" {
+    fn statetune_wkv_cuda(
+        launch: Launch,
+        version: c_int,
+        r: *const C_tensor,
+        w: *const C_tensor,
+        k: *const C_tensor,
+        v: *const C_tensor,
+        a: *const C_tensor,
+        b: *const C_tensor,
+        u: *const C_tensor,
+        s0: *const C_tensor,
+        restarts: *const C_tensor,
+        y: *mut *mut C_tensor,
+        s_last: *mut *mut C_tensor,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> c_int;
+
+    fn statetune_libtorch_file(file: *mut c_char, file_len: usize) -> c_int;
+}
+
+/// A recurrence whose kernels `launch` starts, in the forward pass and in the backward pass. The functions
+/// of [`super`] are the safe way to it; a test may bring a launch that emulates the GPU.
+///
+/// # Errors
+/// [`KernelError::Native`] has the text of libtorch or of `launch`.
+///
+/// # Safety
+/// The operands have the shapes and dtypes that [`super::wkv5`], [`super::wkv6`] and [`super::wkv7`] ask for
+/// and lie on one device. `launch` reads a request as [`LaunchRequest`] documents it, writes only what
+/// the kernels write, and ends a message with a zero byte; it is callable as long as the results live.
+pub unsafe fn run(
+    launch: Launch,
+    operands: &Operands<'_>,
+    s0: &Tensor,
+    restarts: Option<&Tensor>,
+) -> Result<(Tensor, Tensor), KernelError> {
+    let (version, [r, w, k, v], ab, u) = match operands {
+        Operands::Wkv5(x) => (5, [x.r, x.w, x.k, x.v], None, Some(x.u)),
+        Operands::Wkv6(x) => (6, [x.r, x.w, x.k, x.v], None, Some(x.u)),
+        Operands::Wkv7(x) => (7, [x.r, x.w, x.k, x.v], Some((x.a, x.b)), None),
+    };
+    let pointer = |x: Option<&Tensor>| x.map_or(null(), Tensor::as_ptr);
+    let mut y: *mut C_tensor = null_mut();
+    let mut s_last: *mut C_tensor = null_mut();
+    let mut message = [0 as c_char; 4096];
+    // SAFETY: the pointers are null where the shim allows it or those of live tensors that outlive the
+    // call; the caller vouches for shapes, dtypes, device and `launch`; the shim makes operands
+    // contiguous, keeps its own references, catches every exception and ends `message` with a zero byte.
+    let status = unsafe {
+        statetune_wkv_cuda(
+            launch,
+            version,
+            r.as_ptr(),
+            w.as_ptr(),
+            k.as_ptr(),
+            v.as_ptr(),
+            pointer(ab.map(|(a, _)| a)),
+            pointer(ab.map(|(_, b)| b)),
+            pointer(u),
+            s0.as_ptr(),
+            pointer(restarts),
+            &mut y,
+            &mut s_last,
+            message.as_mut_ptr(),
+            message.len(),
+        )
+    };
+    if status != 0 {
+        return Err(KernelError::Native(text(&message)));
+    }
+    // SAFETY: on success both pointers are tensors that the shim allocated for the caller to own.
+    Ok(unsafe { (Tensor::from_ptr(y), Tensor::from_ptr(s_last)) })
+}
+
+/// The folder of the libtorch that this program has loaded.
+pub fn libtorch_folder() -> Option<PathBuf> {
+    let mut file = [0 as c_char; 4096];
+    // SAFETY: the shim writes at most `file.len()` bytes and a final zero.
+    let status = unsafe { statetune_libtorch_file(file.as_mut_ptr(), file.len()) };
+    let file = PathBuf::from((status == 0).then(|| text(&file))?);
+    file.parent().map(PathBuf::from)
+}
+
+/// Where libtorch's CUDA packages lie: beside the folder `torch/` that it was loaded from.
+fn libtorch_packages() -> Option<PathBuf> {
+    libtorch_folder().map(|lib| lib.join("../../nvidia/cu13/lib"))
+}
+
+/// Loads a library for the rest of the program's life, its symbols visible to all others.
+fn load(library: &Path) -> Result<(), libloading::Error> {
+    // SAFETY: loading runs the initialisers of the library. The ones that are loaded here are the CUDA
+    // driver, NVRTC and libtorch's CUDA part, which may be loaded at any time and are never unloaded.
+    let library = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) }?;
+    std::mem::forget(library);
+    Ok(())
+}
+
+/// The text before the zero byte that C code has written.
+pub(super) fn text(message: &[c_char]) -> String {
+    let bytes: Vec<u8> = message.iter().map(|&c| c.cast_unsigned()).collect();
+    CStr::from_bytes_until_nul(&bytes).unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,172 @@
+//! Which kernels there are: a file of `kernels/` for one recurrence, operand dtype and head size, or that
+//! of packed weights for one output dtype.
+
+use std::fmt::Debug;
+
+use super::{KernelError, LaunchRequest, QuantLaunchRequest};
+
+/// What stands in front of every kernel file.
+const TYPES: &str = include_str!("../../../../kernels/cuda_types.cuh");
+/// What stands in front of the recurrences besides.
+const COMMON: [&str; 2] = [
+    include_str!("../../../../kernels/wkv_cuda.h"),
+    include_str!("../../../../kernels/wkv_common.cuh"),
+];
+const QUANT: [&str; 2] =
+    [include_str!("../../../../kernels/quant.h"), include_str!("../../../../kernels/quant.cu")];
+const WKV6: &str = include_str!("../../../../kernels/wkv6.cu");
+const WKV7: &str = include_str!("../../../../kernels/wkv7.cu");
+
+/// One compilation of a kernel file.
+pub trait Program: Debug {
+    /// The whole text, which includes no other.
+    fn source(&self) -> String;
+
+    /// The macros that the text expects, as compiler options.
+    fn defines(&self) -> Vec<String>;
+}
+
+/// A recurrence.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Recurrence {
+    /// WKV-5, by the kernels of WKV-6 with a decay that does not change.
+    Wkv5,
+    /// WKV-6.
+    Wkv6,
+    /// WKV-7.
+    Wkv7,
+}
+
+/// Dtype of the operands; states are float32.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum OperandType {
+    /// float32.
+    Float32,
+    /// bfloat16.
+    Bf16,
+    /// float16.
+    Float16,
+}
+
+impl OperandType {
+    /// All of them.
+    pub const ALL: [OperandType; 3] =
+        [OperandType::Float32, OperandType::Bf16, OperandType::Float16];
+
+    /// Its name in `kernels/cuda_types.cuh`.
+    fn name(self) -> &'static str {
+        match self {
+            OperandType::Float32 => "float",
+            OperandType::Bf16 => "Bf16",
+            OperandType::Float16 => "Half",
+        }
+    }
+}
+
+/// One compilation of a recurrence. It has two kernels, `wkv_forward` and `wkv_backward`.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Build {
+    /// The recurrence.
+    pub recurrence: Recurrence,
+    /// Dtype of the operands.
+    pub operand: OperandType,
+    /// Head size up to which the kernels serve: 64, 128 or 256.
+    pub keys: u32,
+}
+
+impl Build {
+    /// All compilations that a program can ask for.
+    pub fn all() -> impl Iterator<Item = Build> {
+        let recurrences = [Recurrence::Wkv5, Recurrence::Wkv6, Recurrence::Wkv7];
+        recurrences.into_iter().flat_map(move |recurrence| {
+            OperandType::ALL.into_iter().flat_map(move |operand| {
+                [64, 128, 256].into_iter().map(move |keys| Build { recurrence, operand, keys })
+            })
+        })
+    }
+
+    /// The kernels that the autograd shim asks for.
+    ///
+    /// # Errors
+    /// [`KernelError::Native`] if the numbers of the request are none of those in `wkv_cuda.h`.
+    pub fn of(request: &LaunchRequest) -> Result<Build, KernelError> {
+        let recurrence = match request.version {
+            5 => Some(Recurrence::Wkv5),
+            6 => Some(Recurrence::Wkv6),
+            7 => Some(Recurrence::Wkv7),
+            _ => None,
+        };
+        let operand = match request.dtype {
+            0 => Some(OperandType::Float32),
+            1 => Some(OperandType::Bf16),
+            2 => Some(OperandType::Float16),
+            _ => None,
+        };
+        let keys = u32::try_from(request.keys).ok();
+        match (recurrence, operand, keys) {
+            (Some(recurrence), Some(operand), Some(keys)) => {
+                Ok(Build { recurrence, operand, keys })
+            }
+            _ => Err(KernelError::Native(format!("there is no CUDA kernel for {request:?}"))),
+        }
+    }
+}
+
+impl Program for Build {
+    fn source(&self) -> String {
+        let file = match self.recurrence {
+            Recurrence::Wkv5 | Recurrence::Wkv6 => WKV6,
+            Recurrence::Wkv7 => WKV7,
+        };
+        [TYPES, COMMON[0], COMMON[1], file].join("\n")
+    }
+
+    fn defines(&self) -> Vec<String> {
+        let version = match self.recurrence {
+            Recurrence::Wkv5 => 5,
+            Recurrence::Wkv6 => 6,
+            Recurrence::Wkv7 => 7,
+        };
+        vec![
+            format!("-DWKV_VERSION={version}"),
+            format!("-DWKV_OPERAND={}", self.operand.name()),
+            format!("-DWKV_KEYS={}", self.keys),
+        ]
+    }
+}
+
+/// One compilation of the kernel of packed weights, `dequantise`.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct QuantBuild {
+    /// Dtype of the numbers that it writes.
+    pub output: OperandType,
+}
+
+impl QuantBuild {
+    /// The kernel that the shim asks for.
+    ///
+    /// # Errors
+    /// [`KernelError::Native`] if it is none of those in `quant.h`.
+    pub fn of(request: &QuantLaunchRequest) -> Result<QuantBuild, KernelError> {
+        let output = match request.dtype {
+            5 => OperandType::Float16,
+            6 => OperandType::Float32,
+            15 => OperandType::Bf16,
+            _ => {
+                let problem = format!("there is no CUDA kernel for {request:?}");
+                return Err(KernelError::Native(problem));
+            }
+        };
+        Ok(QuantBuild { output })
+    }
+}
+
+impl Program for QuantBuild {
+    fn source(&self) -> String {
+        [TYPES, QUANT[0], QUANT[1]].join("\n")
+    }
+
+    fn defines(&self) -> Vec<String> {
+        vec![format!("-DQUANT_OUTPUT={}", self.output.name())]
+    }
+}

@@ -1,0 +1,115 @@
+//! Whether there is a GPU that a model can compute on, and what is known about it.
+
+use statetune_core::arch::NoGpu;
+use std::ffi::c_int;
+use std::sync::OnceLock;
+
+use cudarc::driver::result::{device, init};
+use tch::{Cuda, Device};
+
+use super::nvrtc::Nvrtc;
+use super::{enable_cuda, has_driver, libtorch_packages};
+use crate::kernels::processor::processor_model;
+
+unsafe extern "C" {
+    fn statetune_peak_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
+}
+
+/// Looks for a GPU that libtorch and the kernels can use, once in a process: a CUDA driver, libtorch's
+/// CUDA part, a GPU, and NVRTC. Afterwards CUDA tensors can be made.
+///
+/// # Errors
+/// The first of these that is missing.
+pub fn find_gpu() -> Result<(), NoGpu> {
+    static FOUND: OnceLock<Result<(), NoGpu>> = OnceLock::new();
+    FOUND.get_or_init(look).clone()
+}
+
+fn look() -> Result<(), NoGpu> {
+    let unusable = |reason: String| NoGpu { reason, has_driver: true };
+    match enable_cuda() {
+        Ok(true) if Cuda::is_available() => {}
+        Ok(true) => {
+            return Err(unusable(
+                "there is a CUDA driver, but no GPU that libtorch can use".into(),
+            ));
+        }
+        Ok(false) => return Err(no_driver()),
+        Err(error) => return Err(unusable(error.to_string())),
+    }
+    let packages = libtorch_packages();
+    Nvrtc::open(packages.as_slice()).map(|_| ()).map_err(|error| unusable(error.to_string()))
+}
+
+fn no_driver() -> NoGpu {
+    let reason = "there is no CUDA driver (libcuda.so.1)".to_string();
+    NoGpu { reason, has_driver: false }
+}
+
+/// What can be said about a GPU without libtorch: whether there is a CUDA driver.
+///
+/// # Errors
+/// There is none.
+pub fn find_driver() -> Result<(), NoGpu> {
+    if has_driver() { Ok(()) } else { Err(no_driver()) }
+}
+
+/// The name of a device, for people: the model of a GPU, or the processor with its number of threads.
+pub fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => match gpu_name(index) {
+            Some(name) => format!("{name} (GPU {index})"),
+            None => format!("GPU {index}"),
+        },
+        _ => {
+            let threads = tch::get_num_threads();
+            format!("processor, {threads} thread{}", if threads == 1 { "" } else { "s" })
+        }
+    }
+}
+
+/// The model of a device, for records: by another one the same run may round otherwise.
+pub fn device_model(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => gpu_name(index).unwrap_or_else(|| "GPU".to_string()),
+        _ => processor_model(),
+    }
+}
+
+fn gpu_name(index: usize) -> Option<String> {
+    init().and_then(|()| device::get_name(device::get(index as c_int)?)).ok()
+}
+
+/// The most bytes that tensors have held on a GPU at a time so far; `None` on a processor.
+pub fn peak_gpu_bytes(device: Device) -> Option<u64> {
+    let Device::Cuda(index) = device else { return None };
+    let mut bytes = 0;
+    // SAFETY: the shim writes one number, and catches every exception.
+    let status = unsafe { statetune_peak_cuda_bytes(index as c_int, &mut bytes) };
+    if status == 0 { u64::try_from(bytes).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_usable_or_something_is_missing() {
+        match find_gpu() {
+            Ok(()) => {
+                assert!(device_name(Device::Cuda(0)).ends_with(" (GPU 0)"));
+                assert!(peak_gpu_bytes(Device::Cuda(0)).is_some());
+            }
+            Err(missing) => {
+                println!("no GPU: {missing}");
+                assert_eq!(missing.has_driver, !missing.reason.starts_with("there is no"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_processor_has_threads_and_no_gpu_memory() {
+        assert!(device_name(Device::Cpu).starts_with("processor, "));
+        assert_eq!(peak_gpu_bytes(Device::Cpu), None);
+    }
+}

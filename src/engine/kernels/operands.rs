@@ -1,0 +1,197 @@
+//! What the recurrences take, and the check that every implementation relies on.
+
+use tch::{Device, Kind, Tensor};
+
+use super::Op;
+
+/// A recurrence was asked for something that it cannot do.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// An operand has the wrong shape, dtype or device.
+    #[error("{recurrence}: operand {name} is {found}, expected {expected}")]
+    Operand {
+        /// `wkv5`, `wkv6` or `wkv7`.
+        recurrence: &'static str,
+        /// Name of the operand in the formula.
+        name: &'static str,
+        /// What was passed.
+        found: String,
+        /// What the operation takes.
+        expected: String,
+    },
+    /// libtorch or the kernel failed; the text is theirs.
+    #[error("a WKV kernel failed: {0}")]
+    Native(String),
+}
+
+/// The operands of the WKV-5 recurrence, of one dtype.
+///
+/// The decay is `exp(-exp(w))`; RWKV-5 checkpoints call `w` `time_decay` and `u` `time_faaaa`.
+#[derive(Debug)]
+pub struct Wkv5<'a> {
+    /// Receptance, (B, T, H, N): what is read from the state.
+    pub r: &'a Tensor,
+    /// Decay before the two exponentials, (H, N).
+    pub w: &'a Tensor,
+    /// Key, (B, T, H, N).
+    pub k: &'a Tensor,
+    /// Value, (B, T, H, N).
+    pub v: &'a Tensor,
+    /// Weight of the current token in its own output, (H, N).
+    pub u: &'a Tensor,
+}
+
+/// The operands of the WKV-6 recurrence, of one dtype: those of [`Wkv5`] with a decay for every token.
+#[derive(Debug)]
+pub struct Wkv6<'a> {
+    /// Receptance, (B, T, H, N): what is read from the state.
+    pub r: &'a Tensor,
+    /// Decay before the two exponentials, (B, T, H, N).
+    pub w: &'a Tensor,
+    /// Key, (B, T, H, N).
+    pub k: &'a Tensor,
+    /// Value, (B, T, H, N).
+    pub v: &'a Tensor,
+    /// Weight of the current token in its own output, (H, N).
+    pub u: &'a Tensor,
+}
+
+/// The operands of the WKV-7 recurrence, each (B, T, H, N) and of one dtype.
+///
+/// `w` is the operand with `decay = exp(-exp(w))`; `a` and `b` are `-kk` and `kk * iclr` in RWKV-7.
+#[derive(Debug)]
+pub struct Wkv7<'a> {
+    /// Receptance: what is read from the state.
+    pub r: &'a Tensor,
+    /// Decay, before the two exponentials.
+    pub w: &'a Tensor,
+    /// Key.
+    pub k: &'a Tensor,
+    /// Value.
+    pub v: &'a Tensor,
+    /// Direction whose content is removed from the state.
+    pub a: &'a Tensor,
+    /// Where the removed content is written back.
+    pub b: &'a Tensor,
+}
+
+impl Wkv5<'_> {
+    pub(super) fn check(
+        &self,
+        op: Op,
+        s0: &Tensor,
+        restarts: Option<&Tensor>,
+    ) -> Result<(), KernelError> {
+        let of_tokens = [("r", self.r), ("k", self.k), ("v", self.v)];
+        let of_heads = [("w", self.w), ("u", self.u)];
+        Check { recurrence: "wkv5", op }.all(&of_tokens, &of_heads, s0, restarts)
+    }
+}
+
+impl Wkv6<'_> {
+    pub(super) fn check(
+        &self,
+        op: Op,
+        s0: &Tensor,
+        restarts: Option<&Tensor>,
+    ) -> Result<(), KernelError> {
+        let of_tokens = [("r", self.r), ("w", self.w), ("k", self.k), ("v", self.v)];
+        Check { recurrence: "wkv6", op }.all(&of_tokens, &[("u", self.u)], s0, restarts)
+    }
+}
+
+impl Wkv7<'_> {
+    pub(super) fn check(
+        &self,
+        op: Op,
+        s0: &Tensor,
+        restarts: Option<&Tensor>,
+    ) -> Result<(), KernelError> {
+        let of_tokens = [
+            ("r", self.r),
+            ("w", self.w),
+            ("k", self.k),
+            ("v", self.v),
+            ("a", self.a),
+            ("b", self.b),
+        ];
+        Check { recurrence: "wkv7", op }.all(&of_tokens, &[], s0, restarts)
+    }
+}
+
+/// Which call is checked.
+struct Check {
+    recurrence: &'static str,
+    op: Op,
+}
+
+impl Check {
+    /// `of_tokens` are (B, T, H, N) and begin with r, which the others are compared with; `of_heads` are
+    /// (H, N).
+    fn all(
+        &self,
+        of_tokens: &[(&'static str, &Tensor)],
+        of_heads: &[(&'static str, &Tensor)],
+        s0: &Tensor,
+        restarts: Option<&Tensor>,
+    ) -> Result<(), KernelError> {
+        let (first, r) = of_tokens[0];
+        let shape = r.size();
+        let &[b, t, h, n] = shape.as_slice() else {
+            return Err(self.refuse(first, r, "a tensor of shape (B, T, H, N)".to_string()));
+        };
+        if t < 1 {
+            return Err(self.refuse(first, r, "at least one token".to_string()));
+        }
+        if let Some(expected) = refusal(self.op, r, n) {
+            return Err(self.refuse(first, r, expected.to_string()));
+        }
+        let (kind, device) = (r.kind(), r.device());
+        let state_kind = if kind == Kind::Double { Kind::Double } else { Kind::Float };
+        for &(name, x) in of_tokens {
+            self.one(name, x, &shape, kind, device)?;
+        }
+        for &(name, x) in of_heads {
+            self.one(name, x, &[h, n], kind, device)?;
+        }
+        self.one("s0", s0, &[b, h, n, n], state_kind, device)?;
+        restarts.map_or(Ok(()), |x| self.one("restarts", x, &[b, t], Kind::Bool, device))
+    }
+
+    fn one(
+        &self,
+        name: &'static str,
+        x: &Tensor,
+        shape: &[i64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<(), KernelError> {
+        if x.size() == shape && x.kind() == kind && x.device() == device {
+            return Ok(());
+        }
+        Err(self.refuse(name, x, format!("{kind:?} {shape:?} on {device:?}")))
+    }
+
+    fn refuse(&self, name: &'static str, x: &Tensor, expected: String) -> KernelError {
+        let found = format!("{:?} {:?} on {:?}", x.kind(), x.size(), x.device());
+        KernelError::Operand { recurrence: self.recurrence, name, found, expected }
+    }
+}
+
+/// What this implementation needs and operands like `r`, of head size `n`, are not.
+fn refusal(op: Op, r: &Tensor, n: i64) -> Option<&'static str> {
+    let cpu_kind = matches!(r.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
+    let cuda_kind = matches!(r.kind(), Kind::Float | Kind::BFloat16 | Kind::Half);
+    match op {
+        Op::Reference | Op::Chunk => None,
+        Op::Cpu if r.device() != Device::Cpu => Some("a CPU tensor"),
+        Op::Cuda if !r.device().is_cuda() => Some("a CUDA tensor"),
+        Op::Cpu | Op::Cuda if !op.computes_heads_of(n) => {
+            Some("a head size that 8 divides, up to 256")
+        }
+        Op::Cpu if r.kind() == Kind::Half => None, // computed in float32
+        Op::Cpu if !cpu_kind => Some("Float, Double or BFloat16"),
+        Op::Cuda if !cuda_kind => Some("Float, BFloat16 or Half"),
+        Op::Cpu | Op::Cuda => None,
+    }
+}

@@ -1,0 +1,27 @@
+//! RWKV models: shapes, weights, initialisation and the forward pass.
+//!
+//! [`Model`] is a model of any version. `rwkv5`, `rwkv6` and `rwkv7` hold what the versions do not
+//! share, one file each: the tensors of a block and what is computed with them. The model knows nothing
+//! of how it is trained: whether a tensor learns is decided by whoever hands the weights in.
+
+mod copying;
+mod fingerprint;
+mod forward;
+mod init;
+mod layers;
+mod linear;
+mod rwkv5;
+mod rwkv6;
+mod rwkv7;
+mod state;
+mod weights;
+
+pub use copying::{Copies, Seen};
+pub use fingerprint::fingerprint;
+pub use forward::{AfterTimeMix, Hidden, Model};
+pub use linear::{Linear, Matrix, Update};
+pub use state::{LayerState, State, TimeState};
+pub use statetune_core::arch::{Arch, Ranks, Shape, Version};
+pub use weights::{
+    ModelError, Weights, copied, dtype_of, file_tensor, load_tensors, shape_in, shape_of,
+};

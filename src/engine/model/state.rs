@@ -1,0 +1,129 @@
+//! What an RWKV model carries from token to token, and the trained state that it can start from.
+
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use super::weights::copied;
+use super::{ModelError, Seen, Shape};
+use statetune_core::tensorfile::{Dtype, Format, TensorFile};
+
+/// The carried state of one block.
+#[derive(Debug)]
+pub struct LayerState {
+    /// What the time mix saw last: (B, C) in the compute dtype.
+    pub att_x: Tensor,
+    /// The WKV state: (B, H, N, N) indexed `[value, key]`, float32 (float64 in a float64 model).
+    pub wkv: Tensor,
+    /// What the channel mix saw last: (B, C) in the compute dtype.
+    pub ffn_x: Tensor,
+}
+
+/// What a model carries.
+#[derive(Debug)]
+pub struct State {
+    /// The carried state of each block, first block first.
+    pub layers: Vec<LayerState>,
+    /// What the head may copy, in a model that has `head_qk` and has seen a token. Grows by each one.
+    pub seen: Option<Seen>,
+}
+
+/// The initial WKV states of all layers, which state tuning trains: per layer (H, N, N) indexed
+/// `[value, key]`, float32 (float64 for a float64 model).
+///
+/// Every layer has one. That of a layer without a time mix (see [`Shape::has_time_mix`]) is read by
+/// nothing.
+#[derive(Debug)]
+pub struct TimeState(pub Vec<Tensor>);
+
+impl TimeState {
+    /// The name under which checkpoints and state files hold a layer's state.
+    pub fn name(layer: usize) -> String {
+        format!("blocks.{layer}.att.time_state")
+    }
+
+    /// All zeros: the state that an untuned model starts from.
+    pub fn zeros(shape: &Shape, kind: Kind, device: Device) -> TimeState {
+        let one = [shape.n_head, shape.head_size, shape.head_size];
+        TimeState((0..shape.n_layer).map(|_| Tensor::zeros(one, (kind, device))).collect())
+    }
+
+    /// The same states in `kind` on `device`.
+    pub fn to(&self, kind: Kind, device: Device) -> TimeState {
+        TimeState(self.0.iter().map(|s| s.to_device_(device, kind, false, false)).collect())
+    }
+
+    /// Reads a state file as [`crate::output::save_state`] writes it (`.pth`, `[head, value, key]`):
+    /// float32 on the CPU.
+    /// The same states indexed `[head, key, value]`, the order of `.st` files.
+    pub fn transposed(&self) -> TimeState {
+        TimeState(self.0.iter().map(|s| s.transpose(1, 2)).collect())
+    }
+
+    /// Reads a state file of a model of this shape.
+    ///
+    /// # Errors
+    /// Those of [`TimeState::read`], and a state of a model of another shape.
+    pub fn load(path: &Path, shape: &Shape) -> Result<TimeState, ModelError> {
+        let file = TensorFile::open(path)?;
+        let refuse = |problem: String| ModelError::Tensors { path: path.to_path_buf(), problem };
+        let layers = shape.n_layer as usize;
+        if file.names().len() != layers {
+            return Err(refuse(format!(
+                "found {} tensors, expected one for each of {layers} layers",
+                file.names().len()
+            )));
+        }
+        layers_of(&file, Some([shape.n_head, shape.head_size, shape.head_size])).map_err(refuse)
+    }
+
+    /// Reads a state file of either form, float32: a `.pth`, indexed `[head, value, key]`, or a float16
+    /// `.st`, indexed `[head, key, value]`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that holds something else than the states of all layers.
+    pub fn read(path: &Path) -> Result<TimeState, ModelError> {
+        let file = TensorFile::open(path)?;
+        let refuse = |problem: String| ModelError::Tensors { path: path.to_path_buf(), problem };
+        if file.names().len() == 0 {
+            return Err(refuse("found no tensors, expected one for each layer".to_string()));
+        }
+        layers_of(&file, None).map_err(refuse)
+    }
+}
+
+/// The states of as many layers as the file has tensors, each of size `expected`, or of that of the first
+/// one; an error in words.
+fn layers_of(file: &TensorFile, mut expected: Option<[i64; 3]>) -> Result<TimeState, String> {
+    let layer = |i| {
+        let name = TimeState::name(i);
+        let found = file.get(&name).ok_or_else(|| format!("tensor `{name}` is missing"))?;
+        let tensor = copied(&found)?.to_kind(Kind::Float);
+        let size = tensor.size();
+        match (expected, &size[..]) {
+            (Some(expected), size) if size == expected => {}
+            (None, &[h, n, m]) if n == m => expected = Some([h, n, m]),
+            (Some(expected), _) => {
+                return Err(format!("tensor `{name}` has shape {size:?}, expected {expected:?}"));
+            }
+            (None, _) => {
+                return Err(format!(
+                    "tensor `{name}` has shape {size:?}, expected square matrices"
+                ));
+            }
+        }
+        if file.format() == Format::Pth {
+            return Ok(tensor);
+        }
+        // Matrices are square, so nothing in a file tells its order. Programs for RWKV that read states
+        // from safetensors take float16 alone, in the other order.
+        match found.dtype() {
+            Dtype::F16 => Ok(tensor.transpose(1, 2).contiguous()),
+            other => Err(format!(
+                "tensor `{name}` is {other} in a .safetensors file, where nothing tells its order; \
+                 expected float16 [head, key, value], or a .pth"
+            )),
+        }
+    };
+    Ok(TimeState((0..file.names().len()).map(layer).collect::<Result<_, _>>()?))
+}

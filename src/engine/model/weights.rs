@@ -1,0 +1,445 @@
+//! Checkpoint file <-> named tensors, with every shape checked.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use tch::{Device, Kind, Tensor};
+
+use super::init::initial_value;
+use super::{Linear, Shape};
+use statetune_core::arch::{Shapes, check, detect, is_linear};
+use statetune_core::tensorfile::{
+    Dtype, NewTensor, TensorFile, TensorRef, WeightsError, write_pth,
+};
+
+/// What trainers that shard a model leave in front of every name.
+const SHARDED_PREFIX: &str = "_forward_module.";
+
+/// A checkpoint that is not an RWKV model that this program can use.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file itself.
+    #[error(transparent)]
+    File(#[from] WeightsError),
+    /// The file is a sound checkpoint of something else.
+    #[error("{}: {problem}", path.display())]
+    Architecture {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What it is, and what was expected.
+        problem: String,
+    },
+    /// Tensors are missing, superfluous or of the wrong shape.
+    #[error("{}: {problem}", path.display())]
+    Tensors {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Which ones, by name.
+        problem: String,
+    },
+}
+
+impl ModelError {
+    /// The code of the message, as `explain` lists them.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ModelError::File(error) => error.code(),
+            ModelError::Architecture { .. } => "ST4002",
+            ModelError::Tensors { .. } => "ST4003",
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            ModelError::File(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// The tensors of a model by their checkpoint names, in the file's order. Linear layers may hold theirs
+/// in another form, and an update of it.
+#[derive(Debug)]
+pub struct Weights {
+    shape: Shape,
+    names: Vec<String>,
+    entries: HashMap<String, Entry>,
+    /// The file that tensors point into.
+    file: Option<&'static TensorFile>,
+    device: Device,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+enum Entry {
+    Tensor(Tensor),
+    Linear(Linear),
+}
+
+impl Weights {
+    /// Reads a checkpoint onto the CPU, in the dtypes of the file. All sizes come from its tensors.
+    ///
+    /// Nothing is copied: the tensors point into the mapped file, but for those that do not lie in it
+    /// row by row and aligned. They must not be written to, and the file must not change. Tensors outlive
+    /// whoever made them (views share their memory, and so does what autograd keeps for the backward
+    /// pass), so the mapping stays for as long as the process: that costs addresses, while its pages are
+    /// those of the operating system's file cache.
+    ///
+    /// # Errors
+    /// A file that cannot be read, another architecture, and tensors that are missing, superfluous or
+    /// of the wrong shape, each by name.
+    pub fn load(path: &Path) -> Result<Weights, ModelError> {
+        let file = TensorFile::open(path)?;
+        let shape = shape_of_file(path, &file)?;
+        let refuse = |problem| ModelError::Tensors { path: path.to_path_buf(), problem };
+
+        let file: &'static TensorFile = Box::leak(Box::new(file));
+        let names = file.names().map(|name| model_name(name).to_string()).collect();
+        let entry = |tensor: TensorRef<'static>| {
+            Ok((model_name(tensor.name()).to_string(), Entry::Tensor(mapped(&tensor)?)))
+        };
+        let entries = file.tensors().map(entry).collect::<Result<_, _>>().map_err(refuse)?;
+        Ok(Weights { shape, names, entries, file: Some(file), device: Device::Cpu })
+    }
+
+    /// A new model, float32, initialised from `seed`.
+    pub fn scratch(shape: Shape, seed: i64) -> Weights {
+        tch::manual_seed(seed);
+        Weights::from_fn(shape, |name, size| initial_value(name, size, &shape))
+    }
+
+    /// A model whose tensors are made by name and shape.
+    pub fn from_fn(shape: Shape, make: impl Fn(&str, &[i64]) -> Tensor) -> Weights {
+        let tensors = shape.tensors();
+        let names = tensors.iter().map(|(name, _)| name.clone()).collect();
+        let entries = tensors.into_iter().map(|(name, size)| {
+            let tensor = make(&name, &size);
+            (name, Entry::Tensor(tensor))
+        });
+        Weights { shape, names, entries: entries.collect(), file: None, device: Device::Cpu }
+    }
+
+    /// The sizes of the model.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The same weights for a model on `device`: [`Weights::get`] takes tensors there one by one, so that
+    /// what a model does not need in the file's dtype never lies there.
+    #[must_use]
+    pub fn on(self, device: Device) -> Weights {
+        Weights { device, ..self }
+    }
+
+    /// The device of the model.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// A tensor in `kind` on the device of the model, brought there through autograd where it is something
+    /// else. Of a linear layer that was replaced, the matrix without the update.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn get(&self, name: &str, kind: Kind) -> Tensor {
+        match self.entry(name) {
+            Entry::Tensor(tensor) => self.here(name, tensor, kind),
+            Entry::Linear(linear) => linear.matrix().dense(kind),
+        }
+    }
+
+    /// The linear layer of a tensor: what [`Weights::set_linear`] put there, or the tensor in `kind`.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn linear(&self, name: &str, kind: Kind) -> Linear {
+        match self.entry(name) {
+            Entry::Tensor(tensor) => Linear::dense(self.here(name, tensor, kind)),
+            Entry::Linear(linear) => linear.clone(),
+        }
+    }
+
+    /// Puts a layer in the place of one of [`Shape::linears`], whose tensor is dropped.
+    ///
+    /// # Panics
+    /// On another name.
+    pub fn set_linear(&mut self, name: &str, linear: Linear) {
+        assert!(is_linear(name) && self.entries.contains_key(name), "{name} is a linear layer");
+        self.entries.insert(name.to_string(), Entry::Linear(linear));
+    }
+
+    /// Gives the pages of a tensor that is no longer used back to the operating system, where it lay in the
+    /// file. Who still reads it finds them there again.
+    pub fn forget_pages(&self, name: &str) {
+        let Some(file) = self.file else { return };
+        for other in file.names().filter(|other| model_name(other) == name) {
+            file.forget_pages(other);
+        }
+    }
+
+    /// What `f` makes of a tensor in the dtype of the file; of a linear layer that was replaced, of its
+    /// matrix in float32, without the update.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn with_tensor<T>(&self, name: &str, f: impl FnOnce(&Tensor) -> T) -> T {
+        match self.entry(name) {
+            Entry::Tensor(tensor) => f(tensor),
+            Entry::Linear(linear) => f(&linear.matrix().dense(Kind::Float)),
+        }
+    }
+
+    /// Puts a tensor in the place of another of the same size.
+    ///
+    /// # Panics
+    /// On a name that the shape does not have.
+    pub fn set(&mut self, name: &str, tensor: Tensor) {
+        let place = self.entries.get_mut(name);
+        *place.unwrap_or_else(|| panic!("{name} is a tensor of the model")) = Entry::Tensor(tensor);
+    }
+
+    fn entry(&self, name: &str) -> &Entry {
+        self.entries.get(name).unwrap_or_else(|| panic!("{name} is a tensor of the model"))
+    }
+
+    /// The tensors by name, in the file's order, without those of linear layers that were replaced.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.names.iter().filter_map(|name| match &self.entries[name] {
+            Entry::Tensor(tensor) => Some((name.as_str(), tensor)),
+            Entry::Linear(_) => None,
+        })
+    }
+
+    /// The same model with every tensor converted to `kind`; layers that were replaced stay as they are.
+    pub fn to_kind(&self, kind: Kind) -> Weights {
+        self.map(|_, tensor| tensor.to_kind(kind))
+    }
+
+    /// The same model, in which the tensors that `learns` names are float32 copies that learn, and all others
+    /// are converted to `kind`. Layers that were replaced stay as they are.
+    pub fn trainable(&self, kind: Kind, learns: impl Fn(&str) -> bool) -> Weights {
+        let trainable = self.map(|name, tensor| match learns(name) {
+            true => {
+                let copy = tensor.to_device_(self.device, Kind::Float, false, true);
+                self.forget_pages(name);
+                copy.detach().set_requires_grad(true)
+            }
+            false => self.here(name, tensor, kind),
+        });
+        // What was copied has given up its pages, and what was not needs them.
+        Weights { file: None, ..trainable }
+    }
+
+    /// The tensor `name` in `kind` on the device of the model. Pages of the file of which a copy was made are
+    /// given up.
+    fn here(&self, name: &str, tensor: &Tensor, kind: Kind) -> Tensor {
+        let here = tensor.to_device_(self.device, kind, false, false);
+        if self.file.is_some() && here.data_ptr() != tensor.data_ptr() {
+            self.forget_pages(name);
+        }
+        here
+    }
+
+    /// The same model, which shares every tensor with this one.
+    pub fn share(&self) -> Weights {
+        self.map(|_, tensor| tensor.shallow_clone())
+    }
+
+    fn map(&self, f: impl Fn(&str, &Tensor) -> Tensor) -> Weights {
+        let entry = |name: &str, entry: &Entry| match entry {
+            Entry::Tensor(tensor) => Entry::Tensor(f(name, tensor)),
+            Entry::Linear(linear) => Entry::Linear(linear.clone()),
+        };
+        let entries = self.entries.iter().map(|(name, old)| (name.clone(), entry(name, old)));
+        Weights {
+            shape: self.shape,
+            names: self.names.clone(),
+            entries: entries.collect(),
+            file: self.file,
+            device: self.device,
+        }
+    }
+
+    /// Writes a bfloat16 checkpoint that Python's `torch.load(weights_only=True)` reads.
+    ///
+    /// # Errors
+    /// When the file cannot be written; nothing half-written is left behind.
+    pub fn save_pth(&self, path: &Path) -> Result<(), WeightsError> {
+        write_pth(path, self.file_tensors(Dtype::BF16))
+    }
+
+    /// All tensors as bytes for a file, converted to `dtype`, in the file's order. Of linear layers that were
+    /// replaced, the matrices without the updates.
+    pub fn file_tensors(&self, dtype: Dtype) -> impl Iterator<Item = NewTensor<'static>> {
+        self.names.iter().map(move |name| {
+            let tensor = match self.entry(name) {
+                Entry::Tensor(tensor) => tensor.shallow_clone(),
+                Entry::Linear(linear) => linear.matrix().dense(Kind::Float),
+            };
+            file_tensor(name, &tensor, dtype)
+        })
+    }
+}
+
+/// Reads a file that holds exactly these tensors, float32. `whole` says in messages what they make.
+///
+/// # Errors
+/// A file that cannot be read, and tensors that are missing, superfluous, of the wrong shape or no
+/// floating-point numbers.
+pub fn load_tensors(
+    path: &Path,
+    expected: &[(String, Vec<i64>)],
+    whole: &str,
+) -> Result<HashMap<String, Tensor>, ModelError> {
+    let file = TensorFile::open(path)?;
+    let refuse = |problem| ModelError::Tensors { path: path.to_path_buf(), problem };
+    let sizes = file
+        .tensors()
+        .map(|tensor| (tensor.name(), tensor.shape().iter().map(|&size| size as i64).collect()));
+    check(expected, whole, &sizes.collect()).map_err(refuse)?;
+    let float = |tensor: TensorRef<'_>| {
+        Ok((tensor.name().to_string(), copied(&tensor)?.to_kind(Kind::Float)))
+    };
+    file.tensors().map(float).collect::<Result<_, _>>().map_err(refuse)
+}
+
+/// The sizes of the model in a checkpoint, whose tensors stay unread.
+///
+/// # Errors
+/// Those of [`Weights::load`].
+pub fn shape_in(path: &Path) -> Result<Shape, ModelError> {
+    shape_of_file(path, &TensorFile::open(path)?)
+}
+
+fn shape_of_file(path: &Path, file: &TensorFile) -> Result<Shape, ModelError> {
+    let mut shapes = Shapes::new();
+    for tensor in file.tensors() {
+        let name = model_name(tensor.name());
+        let size = tensor.shape().iter().map(|&size| size as i64).collect();
+        if shapes.insert(name, size).is_some() {
+            let problem =
+                format!("tensor `{name}` is there twice, with and without `{SHARDED_PREFIX}`");
+            return Err(ModelError::Tensors { path: path.to_path_buf(), problem });
+        }
+    }
+    shape_of(path, shapes.into_iter())
+}
+
+/// The sizes of a model with these tensors, which `path` holds.
+///
+/// # Errors
+/// Another architecture, and tensors that are missing, superfluous or of the wrong shape.
+pub fn shape_of<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, Vec<i64>)>,
+) -> Result<Shape, ModelError> {
+    let shapes: Shapes<'_> = tensors.collect();
+    let path = || path.to_path_buf();
+    let shape =
+        detect(&shapes).map_err(|problem| ModelError::Architecture { path: path(), problem })?;
+    check(&shape.tensors(), &format!("an {} model", shape.version()), &shapes)
+        .map_err(|problem| ModelError::Tensors { path: path(), problem })?;
+    Ok(shape)
+}
+
+/// The name that a model has for a file's tensor.
+pub(super) fn model_name(name: &str) -> &str {
+    name.strip_prefix(SHARDED_PREFIX).unwrap_or(name)
+}
+
+/// Dtype and size of a file's tensor; an error in words when it holds no floating-point numbers.
+fn floating_point(found: &TensorRef<'_>) -> Result<(Kind, Vec<i64>), String> {
+    let kind = kind_of(found.dtype()).ok_or_else(|| {
+        format!("tensor `{}` is {}, expected floating point", found.name(), found.dtype())
+    })?;
+    Ok((kind, found.shape().iter().map(|&size| size as i64).collect()))
+}
+
+/// A file's tensor on the CPU, in its dtype; an error in words when it holds no floating-point numbers.
+pub fn copied(found: &TensorRef<'_>) -> Result<Tensor, String> {
+    let (kind, size) = floating_point(found)?;
+    Ok(Tensor::from_data_size(&found.bytes(), &size, kind))
+}
+
+/// As [`copied`], but pointing into the file where its bytes are in order and aligned to their dtype.
+fn mapped(found: &TensorRef<'static>) -> Result<Tensor, String> {
+    let (kind, size) = floating_point(found)?;
+    match found.bytes() {
+        Cow::Borrowed(bytes) if bytes.as_ptr().addr().is_multiple_of(found.dtype().size()) => {
+            // SAFETY: the bytes are mapped for as long as the process lives, hold as many elements of
+            // `kind` as `size` says, row by row, and are aligned for them. Nothing writes to weights:
+            // those that learn are copies, see `Weights::trainable`.
+            Ok(unsafe { Tensor::from_blob(bytes.as_ptr(), &size, &[], kind, Device::Cpu) })
+        }
+        bytes => Ok(Tensor::from_data_size(&bytes, &size, kind)),
+    }
+}
+
+/// A tensor as bytes for a file, converted to `dtype`.
+pub fn file_tensor(name: &str, tensor: &Tensor, dtype: Dtype) -> NewTensor<'static> {
+    let kind = kind_of(dtype).expect("states and weights are written in floating point");
+    let tensor = tensor.detach().to_device(Device::Cpu).to_kind(kind).contiguous();
+    let mut bytes = vec![0; tensor.numel() * dtype.size()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    let shape = tensor.size().iter().map(|&n| n as usize).collect();
+    NewTensor { name: name.to_string(), dtype, shape, bytes: bytes.into() }
+}
+
+/// libtorch's name of a floating-point dtype.
+fn kind_of(dtype: Dtype) -> Option<Kind> {
+    match dtype {
+        Dtype::BF16 => Some(Kind::BFloat16),
+        Dtype::F16 => Some(Kind::Half),
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::F64 => Some(Kind::Double),
+        _ => None,
+    }
+}
+
+/// The dtype of files that holds the numbers of a floating-point tensor.
+///
+/// # Panics
+/// On tensors of other numbers.
+pub fn dtype_of(kind: Kind) -> Dtype {
+    let dtypes = [Dtype::BF16, Dtype::F16, Dtype::F32, Dtype::F64];
+    let dtype = dtypes.into_iter().find(|dtype| kind_of(*dtype) == Some(kind));
+    dtype.expect("models are floating point")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A safetensors file of this header and data, opened for good.
+    fn opened(header: &str, data: &[u8]) -> &'static TensorFile {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("weights.st");
+        let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat();
+        std::fs::write(&path, file).expect("written");
+        Box::leak(Box::new(TensorFile::open(&path).expect("a sound file")))
+    }
+
+    #[test]
+    fn tensors_point_into_the_file_where_they_are_aligned() {
+        let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
+            "b":{"dtype":"U8","shape":[1],"data_offsets":[8,9]},
+            "c":{"dtype":"F32","shape":[1,1],"data_offsets":[9,13]}}"#;
+        let header = format!("{header:<width$}", width = header.len().next_multiple_of(8));
+        let data = [1f32, -2.0].map(f32::to_le_bytes).concat();
+        let file = opened(&header, &[&data[..], &[7], &0.5f32.to_le_bytes()].concat());
+        let found = |name| file.get(name).expect("a name of the file");
+
+        let a = mapped(&found("a")).expect("floating point");
+        assert_eq!(Vec::<f32>::try_from(&a).expect("a vector"), [1.0, -2.0]);
+        assert_eq!(a.data_ptr().cast_const().cast(), found("a").bytes().as_ptr());
+        let c = mapped(&found("c")).expect("floating point");
+        assert_eq!((c.size(), c.double_value(&[0, 0])), (vec![1, 1], 0.5));
+        assert_ne!(c.data_ptr().cast_const().cast(), found("c").bytes().as_ptr());
+        assert_eq!(
+            mapped(&found("b")).expect_err("to be refused"),
+            "tensor `b` is uint8, expected floating point"
+        );
+    }
+}

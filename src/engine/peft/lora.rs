@@ -1,0 +1,89 @@
+//! LoRA: `W + (alpha / rank) B A` with narrow matrices A and B (arXiv:2106.09685, section 4.1).
+
+use std::rc::Rc;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use tch::{Kind, Tensor};
+
+use super::Lora;
+use super::adapter::{Adapter, AdapterMath};
+use crate::model::{Matrix, Update};
+
+impl AdapterMath for Lora {
+    /// A is uniform within `1 / sqrt(in)`, B is zero.
+    fn start(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor> {
+        let (out, width) = matrix.size2().expect("a matrix");
+        let bound = 1.0 / (width as f32).sqrt();
+        let a: Vec<f32> =
+            (0..self.rank * width).map(|_| rng.random_range(-bound..=bound)).collect();
+        let options = (Kind::Float, matrix.device());
+        let a = Tensor::from_slice(&a).view([self.rank, width]).to_device(matrix.device());
+        vec![a, Tensor::zeros([out, self.rank], options)]
+    }
+
+    fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter> {
+        let scale = self.alpha / self.rank as f64;
+        Rc::new(LowRankUpdate::new(&values[0], &values[1], scale, self.dropout))
+    }
+}
+
+/// `x (W + scale B A)^T`, computed as `x W^T + scale (x A^T) B^T` in the dtype of x.
+#[derive(Debug)]
+pub(super) struct LowRankUpdate {
+    /// (R, in), float32 or float64.
+    a: Tensor,
+    /// (out, R), as A.
+    b: Tensor,
+    scale: f64,
+    dropout: f64,
+}
+
+impl LowRankUpdate {
+    /// The update of these matrices, which it shares.
+    pub(super) fn new(a: &Tensor, b: &Tensor, scale: f64, dropout: f64) -> LowRankUpdate {
+        LowRankUpdate { a: a.shallow_clone(), b: b.shallow_clone(), scale, dropout }
+    }
+
+    /// What is added to the products of the matrix, for inputs `x` of the update.
+    fn added(&self, x: &Tensor) -> Tensor {
+        let kind = x.kind();
+        let narrow = x.matmul(&self.a.to_kind(kind).tr()); // (.., R)
+        narrow.matmul(&self.b.to_kind(kind).tr()) * self.scale
+    }
+}
+
+impl Update for LowRankUpdate {
+    fn apply(&self, matrix: &dyn Matrix, x: &Tensor) -> Tensor {
+        matrix.linear(x) + self.added(x)
+    }
+}
+
+impl Adapter for LowRankUpdate {
+    fn merged(&self, frozen: &Tensor) -> Tensor {
+        let kind = frozen.kind();
+        frozen + self.b.to_kind(kind).matmul(&self.a.to_kind(kind)) * self.scale
+    }
+
+    fn training(&self, seed: u64) -> Option<Rc<dyn Update>> {
+        (self.dropout > 0.0).then(|| {
+            let update = LowRankUpdate::new(&self.a, &self.b, self.scale, self.dropout);
+            Rc::new(WithDropout { update, seed: seed.cast_signed() }) as Rc<dyn Update>
+        })
+    }
+}
+
+/// A low-rank update of whose inputs some are left out and the others grow to make up for them.
+#[derive(Debug)]
+struct WithDropout {
+    update: LowRankUpdate,
+    /// Of libtorch's generator, so that a block that is computed twice leaves out the same inputs.
+    seed: i64,
+}
+
+impl Update for WithDropout {
+    fn apply(&self, matrix: &dyn Matrix, x: &Tensor) -> Tensor {
+        tch::manual_seed(self.seed);
+        matrix.linear(x) + self.update.added(&x.dropout(self.update.dropout, true))
+    }
+}

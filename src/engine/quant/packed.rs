@@ -1,0 +1,134 @@
+//! A packed matrix.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{Format, GROUP_LEN, double, fp4, fp8, int8, nf4};
+use crate::kernels::KernelError;
+use crate::kernels::quant::{Codes, Scales, pack_in_4_bits};
+use crate::model::Matrix;
+
+/// A matrix cannot be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// It holds a NaN or an infinity, which no format can hold.
+    #[error("it holds numbers that are not finite")]
+    NotFinite,
+    /// The kernels.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// A matrix W (out, in) in one of the formats.
+#[derive(Debug)]
+pub struct Packed(Codes);
+
+impl Packed {
+    /// Packs a matrix of any floating-point dtype, on the CPU.
+    ///
+    /// # Errors
+    /// [`PackError::NotFinite`]; and [`PackError::Kernel`] where memory runs out.
+    ///
+    /// # Panics
+    /// When `matrix` has not two axes.
+    pub fn pack(matrix: &Tensor, format: Format) -> Result<Packed, PackError> {
+        let _guard = tch::no_grad_guard();
+        let (rows, columns) = matrix.size2().expect("a matrix has two axes");
+        let shape = [rows, columns];
+        let codes = match format {
+            Format::Int8 => by_rows(matrix, shape, &int8::levels(), int8::codes)?,
+            Format::Fp8 => by_rows(matrix, shape, &fp8::levels(), fp8::codes)?,
+            Format::Nf4 { double } => in_groups(matrix, shape, &nf4::LEVELS, &nf4::ORDER, double)?,
+            Format::Fp4 { double } => in_groups(matrix, shape, &fp4::LEVELS, &fp4::ORDER, double)?,
+        };
+        Ok(Packed(codes))
+    }
+
+    /// The same matrix on `device`.
+    #[must_use]
+    pub fn on(self, device: Device) -> Packed {
+        Packed(self.0.on(device))
+    }
+
+    /// Rows and columns: (out, in).
+    pub fn shape(&self) -> [i64; 2] {
+        self.0.shape
+    }
+
+    /// Codes, levels and scales.
+    pub fn codes(&self) -> &Codes {
+        &self.0
+    }
+
+    /// Bytes of codes and scales, as [`Format::bytes`] foretells them.
+    pub fn bytes(&self) -> u64 {
+        let of = |x: &Tensor| (x.numel() * x.kind().elt_size_in_bytes()) as u64;
+        of(&self.0.codes)
+            + match &self.0.scales {
+                Scales::Plain(scales) => of(scales),
+                Scales::Quantised { codes, scales, .. } => of(codes) + of(scales),
+            }
+    }
+}
+
+impl Matrix for Packed {
+    fn linear(&self, x: &Tensor) -> Tensor {
+        self.0.linear(x).expect("a packed matrix multiplies what the dense one would")
+    }
+
+    fn dense(&self, kind: Kind) -> Tensor {
+        self.0.dequantise(kind).expect("a model computes in a floating-point dtype")
+    }
+}
+
+/// Rows that are packed at once, so that what is made on the way is small.
+const SLAB: i64 = 64;
+
+/// A scale for each row, codes of 8 bits.
+fn by_rows(
+    matrix: &Tensor,
+    shape: [i64; 2],
+    levels: &[f32; 256],
+    codes_of: impl Fn(&Tensor, &Tensor) -> Tensor,
+) -> Result<Codes, PackError> {
+    let codes = Tensor::empty(shape, (Kind::Uint8, Device::Cpu));
+    let scales = Tensor::empty([shape[0], 1], (Kind::Float, Device::Cpu));
+    for (i, rows) in (0..).zip(matrix.split(SLAB, 0)) {
+        let part = |whole: &Tensor| whole.narrow(0, i * SLAB, rows.size()[0]);
+        let absmax = rows.abs().amax([1], true).to_kind(Kind::Float); // (rows, 1)
+        check_finite(&absmax)?;
+        // What smaller numbers would be multiplied by is infinite.
+        let absmax = absmax.clamp_min(1e-35);
+        part(&codes).copy_(&codes_of(&rows, &absmax));
+        part(&scales).copy_(&absmax);
+    }
+    Ok(Codes {
+        shape,
+        group_len: shape[1].max(1),
+        codes: codes.view(-1),
+        levels: Tensor::from_slice(levels),
+        scales: Scales::Plain(scales.view(-1)),
+    })
+}
+
+/// A scale for [`GROUP_LEN`] numbers, codes of 4 bits.
+fn in_groups(
+    matrix: &Tensor,
+    shape: [i64; 2],
+    levels: &[f32; 16],
+    order: &[u8; 16],
+    double: bool,
+) -> Result<Codes, PackError> {
+    let level = |rank: usize| levels[usize::from(order[rank])];
+    let bounds: [f32; 15] = std::array::from_fn(|rank| (level(rank) + level(rank + 1)) / 2.0);
+    let (codes, scales) = pack_in_4_bits(matrix, GROUP_LEN, &bounds, order)?;
+    check_finite(&scales)?;
+    let scales = if double { double::quantised(&scales) } else { Scales::Plain(scales) };
+    Ok(Codes { shape, group_len: GROUP_LEN, codes, levels: Tensor::from_slice(levels), scales })
+}
+
+fn check_finite(absmax: &Tensor) -> Result<(), PackError> {
+    match absmax.isfinite().all().int64_value(&[]) {
+        0 => Err(PackError::NotFinite),
+        _ => Ok(()),
+    }
+}

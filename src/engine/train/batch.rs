@@ -1,0 +1,44 @@
+//! A batch as tensors on a device.
+
+use statetune_core::data::Batch;
+use tch::{Device, Kind, Tensor};
+
+/// The tensors of one micro-batch.
+#[derive(Debug)]
+pub struct BatchTensors {
+    /// Token ids (B, T) int64, padded on the right with 0.
+    pub inputs: Tensor,
+    /// (B, T) bool, true where a document begins within a row. Absent when each row has only one.
+    pub restarts: Option<Tensor>,
+    /// Places of the target positions in `inputs` read row by row: (targets) int64.
+    pub learned_at: Tensor,
+    /// The tokens to predict there: (targets) int64.
+    pub targets: Tensor,
+}
+
+impl BatchTensors {
+    /// The batch on `device`. A GPU takes it from pinned memory, and the copy is not waited for: what computes there
+    /// comes after it.
+    pub fn new(batch: &Batch, device: Device) -> BatchTensors {
+        let to = |x: Tensor| match device {
+            Device::Cuda(_) => x.pin_memory(device).to_device_(device, x.kind(), true, false),
+            _ => x,
+        };
+        let size = [batch.rows as i64, batch.tokens as i64];
+        let restarts = batch.restarts.as_deref();
+        BatchTensors {
+            inputs: to(Tensor::from_slice(&batch.inputs).view(size)),
+            restarts: restarts.map(|restarts| to(Tensor::from_slice(restarts).view(size))),
+            learned_at: to(int64(&batch.learned_at)),
+            targets: to(int64(&batch.targets)),
+        }
+    }
+}
+
+fn int64(values: &[i64]) -> Tensor {
+    if values.is_empty() {
+        Tensor::zeros([0], (Kind::Int64, Device::Cpu))
+    } else {
+        Tensor::from_slice(values)
+    }
+}
