@@ -7,10 +7,11 @@ use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory as _, ValueEnum as _};
 
+use statetune_core::diagnostic::codes;
+use statetune_core::exit::ExitCode;
+use statetune_core::lang::Lang;
+
 use super::Cli;
-use crate::diagnostic::codes;
-use crate::exit::ExitCode;
-use crate::lang::Lang;
 
 /// Families of message codes: how a code begins, and what the family is about.
 const FAMILIES: &[(&str, &str)] = &[

@@ -44,7 +44,9 @@ const NOT_RUN: &[(&str, &str, &str, Instead)] = &[
         "README.md",
         "statetune init --name chat --data chat.jsonl --model RWKV-x070-World-0.1B.pth --yes",
         "a World checkpoint is a download",
-        Run("statetune init --name chat --data data/emoji-qa.jsonl --model models/tiny-chat.pth --tokenizer models/tiny-vocab.txt --yes"),
+        Run(
+            "statetune init --name chat --data data/emoji-qa.jsonl --model models/tiny-chat.pth --tokenizer models/tiny-vocab.txt --yes",
+        ),
     ),
     (
         "README.md",
@@ -67,6 +69,15 @@ const NOT_RUN: &[(&str, &str, &str, Instead)] = &[
     ("docs/runs.md", "statetune ctl latest save", "needs a run in progress", Nothing),
     ("docs/runs.md", "tensorboard --logdir runs", "another program, and a server", Nothing),
     ("docs/runs.md", "wandb sync runs/RUN/tensorboard", "another program, and a network", Nothing),
+    ("CONTRIBUTING.md", "make build", "builds the program and its tests", Nothing),
+    ("CONTRIBUTING.md", "make test", "builds the program and its tests", Nothing),
+    ("CONTRIBUTING.md", "make lint", "builds the program and its tests", Nothing),
+    ("CONTRIBUTING.md", "make run", "builds the program and its tests", Nothing),
+    ("CONTRIBUTING.md", "cargo test -p statetune-core", "builds the tests", Nothing),
+    ("CONTRIBUTING.md", "cargo test -p statetune-engine --lib", "builds the tests", Nothing),
+    ("CONTRIBUTING.md", "cargo test --test cli runs::", "builds the tests", Nothing),
+    ("CONTRIBUTING.md", "cargo test --test golden", "builds the tests", Nothing),
+    ("CONTRIBUTING.md", "cargo bench --bench step", "builds the tests", Nothing),
 ];
 
 /// One test for each document with commands.
@@ -420,6 +431,18 @@ fn commands_in_passing_exist() {
     for name in document_names() {
         for found in code.captures_iter(&Document::read(&name).prose) {
             commands.know(&found[1], &name);
+        }
+    }
+}
+
+/// Text in backticks that is a path of the project names one that exists; `*`, `N` and capitals stand for names.
+#[test]
+fn paths_in_passing_exist() {
+    let path = Regex::new(r"`((?:src|tests|kernels|scripts|configs|schemas|docs)/[a-z0-9_./-]*)`");
+    let path = path.expect("a valid expression");
+    for name in document_names() {
+        for found in path.captures_iter(&Document::read(&name).prose) {
+            assert!(project().join(&found[1]).exists(), "{name}: `{}` does not exist", &found[1]);
         }
     }
 }
