@@ -29,7 +29,7 @@ enum Instead {
 }
 use Instead::{Nothing, Run};
 
-/// The command lines that do not run as they are: document, line, reason. A line that no document has any more
+/// The command lines that do not run as they are: document, line, reason. A line that is in no document
 /// fails the test.
 const NOT_RUN: &[(&str, &str, &str, Instead)] = &[
     ("README.md", "sudo apt install g++ make python3-pip", "installs packages", Nothing),
