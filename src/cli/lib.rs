@@ -25,6 +25,8 @@ mod init;
 mod keys;
 mod merge;
 mod mount;
+#[cfg(test)]
+mod pages;
 mod plain;
 mod plan;
 mod presets;

@@ -20,7 +20,7 @@ use crate::tensorfile::Dtype;
 pub const LOSS_PART_LEN: i64 = 32;
 
 /// Resident bytes of the program itself, with the parts of libtorch that a run touches, their threads and buffers,
-/// on a processor: measured, see `docs/plan-accuracy.md`.
+/// on a processor: measured, see `docs/benchmarks.md`.
 const PROGRAM_BYTES: u64 = 160_000_000;
 /// The same on a GPU, in its memory: context, kernels, and the workspace of cuBLAS.
 const GPU_CONTEXT_BYTES: u64 = 450_000_000;
