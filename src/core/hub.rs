@@ -13,7 +13,6 @@ use hf_hub::{Cache, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::diagnostic::{Diagnostic, Text, msg};
-use crate::runs::sha256_of;
 use crate::digest::sha256_of_file;
 
 /// Whether this process has promised to leave the network alone.
