@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
 use serde_json::{Value, json};
+use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
 use statetune_engine::RunError;
@@ -126,7 +127,7 @@ fn turn(
     let mut answers: Vec<Value> = Vec::new();
     for one in found {
         if let Err(error) = one.subject.template.prompt(question) {
-            tell(format_args!("cannot ask this: {error}"));
+            tell(msg!(CANNOT_ASK_THIS, error = error.text()));
             return Ok(());
         }
     }
@@ -144,9 +145,9 @@ fn turn(
             }
             Format::Json => {
                 let answer = session.turn(template, &prompt, &mut |_| {})?;
-                let Answer { text, tokens, ending } = answer;
+                let Answer { text, tokens, stop_reason } = answer;
                 answers.push(json!({
-                    "name": name, "answer": text, "tokens": tokens, "ending": ending.name(),
+                    "name": name, "answer": text, "tokens": tokens, "ending": stop_reason.name(),
                 }));
             }
         }

@@ -13,7 +13,7 @@ const RESULT: &str = "statetune.result/1";
 pub(super) fn of(event: &Event, epoch_steps: u64) -> Vec<Value> {
     match event {
         Event::Warning(warning) => {
-            let details = json!({ "code": warning.code, "message": warning.message });
+            let details = json!({ "code": warning.code, "message": warning.message.to_string() });
             vec![object("warning", details)]
         }
         Event::Start { run, steps, epoch_steps, after, .. } => {
@@ -75,7 +75,7 @@ pub(super) fn of_end(result: &Result<Outcome, RunError>) -> Value {
         Err(error) => {
             let message = error.diagnostic();
             json!({
-                "schema": RESULT, "status": "failed", "code": message.code, "message": message.message,
+                "schema": RESULT, "status": "failed", "code": message.code, "message": message.message.to_string(),
             })
         }
     }
@@ -92,7 +92,7 @@ fn of_summary(summary: &Summary) -> Value {
         "val_loss": summary.val_loss.map(|(base, tuned)| json!({ "base": base, "tuned": tuned })),
         "probes": probes,
         "best": summary.best,
-        "stopped_early": summary.stopped_early.map(|(step, why)| json!({ "step": step, "why": why })),
+        "stopped_early": summary.stopped_early.as_ref().map(|(step, why)| json!({ "step": step, "why": why.to_string() })),
         "products": summary.exported,
         "train_secs": summary.train_secs,
         "peak_gpu_bytes": summary.peak_gpu_bytes,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::tensorfile::{Dtype, TensorFile};
 use statetune_engine::RunError;
@@ -218,12 +218,12 @@ impl StateArgs {
         color: Color,
     ) -> Result<(), ExitCode> {
         if names.len() != weights.len() {
-            let message = format!(
-                "{} for {}",
-                counted(weights.len(), "weight"),
-                counted(names.len(), "state")
+            let message = msg!(
+                WEIGHTS_FOR_STATES,
+                weights = counted(weights.len(), "weight"),
+                states = counted(names.len(), "state")
             );
-            show(&Diagnostic::error("ST0204", message).help("write one weight a state"), color);
+            show(&Diagnostic::error(message).help(msg!(WRITE_ONE_WEIGHT_EACH)), color);
             return Err(ExitCode::Invalid);
         }
         let states = names.iter().map(|name| self.load(name, color));

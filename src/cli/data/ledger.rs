@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use statetune_core::digest::sha256_of_file;
 use statetune_core::exit::ExitCode;
 use statetune_core::inspect::{Item, read};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Ledger, LedgerLine, sha256_of};
+use statetune_core::runs::{Ledger, LedgerLine};
 use statetune_core::tensorfile::WeightsError;
 use statetune_engine::RunError;
 use statetune_engine::inference::{LoadedModel, document_losses, ledger_of_documents};
@@ -79,7 +80,7 @@ fn ledger(
     loaded: &LoadedModel,
 ) -> Result<Ledger, RunError> {
     let product = tuned.subject.trained_file();
-    let learned = sha256_of(product)
+    let learned = sha256_of_file(product)
         .map_err(|source| WeightsError::Read { path: product.to_path_buf(), source })?;
     let mut ledger = ledger_of_documents(plan, &loaded.tokenizer, learned)?;
     if let Some(kept) = Ledger::load(run).filter(|kept| kept.is_of(&ledger)) {

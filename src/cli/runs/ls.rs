@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use comfy_table::Table;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{Table, TableStyle};
 use serde_json::json;
 use statetune_core::runs::all_runs;
 use statetune_engine::inference::as_warning;
@@ -94,9 +94,9 @@ pub(super) fn chosen(
     Ok(rows)
 }
 
-fn table(rows: &[Row], preset: &str) -> Table {
+fn table(rows: &[Row], style: TableStyle) -> Table {
     let mut table = Table::new();
-    table.load_preset(preset).set_header(HEADER);
+    table.load_style(style).set_header(HEADER);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
     for row in rows {
         let changed = row.changed_in_short();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{TensorFile, WeightsError, write_atomically};
 
 use crate::model::Shape;
@@ -119,12 +120,12 @@ enum Versioned<P> {
 
 /// A passport could not be read.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum PassportError {
     /// The exported file.
     #[error(transparent)]
     Product(#[from] WeightsError),
     /// The passport file exists but could not be read.
-    #[error("{}: cannot read the passport", path.display())]
     Read {
         /// The passport file.
         path: PathBuf,
@@ -132,13 +133,23 @@ pub enum PassportError {
         source: io::Error,
     },
     /// Not a passport, or damaged.
-    #[error("{}: this is no passport that this version of statetune reads", path.display())]
     Form {
         /// The passport file, or the exported file that contains the passport.
         path: PathBuf,
         /// The parser's error.
         source: serde_json::Error,
     },
+}
+
+impl PassportError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Product(error) => error.text(),
+            Self::Read { path, .. } => msg!(CANNOT_READ_PASSPORT, path),
+            Self::Form { path, .. } => msg!(NOT_A_PASSPORT, path),
+        }
+    }
 }
 
 impl PassportError {

@@ -2,6 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 use statetune_core::data::Tokenizer;
+use statetune_core::digest::hex;
 use statetune_core::inspect::{Item, Sample, read};
 use statetune_core::plan::Plan;
 use statetune_core::runs::{Ledger, LedgerLine};
@@ -36,7 +37,7 @@ pub fn ledger_of_documents(
             after: None,
         });
     })?;
-    let documents = format!("{:x}", digest.finalize());
+    let documents = hex(digest.finalize());
     Ok(Ledger::new(learned, documents, lines))
 }
 

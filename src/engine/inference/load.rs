@@ -5,14 +5,14 @@ use std::rc::Rc;
 
 use statetune_core::config::Tokenizer as TokenizerSetting;
 use statetune_core::data::{Template, Tokenizer};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use tch::{Device, Kind};
 
 use super::{as_warning, check_base};
 use crate::RunError;
-use crate::kernels::{KernelError, Op, allow_tf32};
+use crate::kernels::{Op, allow_tf32};
 use crate::model::{Model, ModelError, Shape, TimeState, Weights, load_tensors, shape_in};
-use crate::peft::{Compute, Recipe, Tuning, TuningError};
+use crate::peft::{Compute, Method, Recipe, Tuning, TuningError};
 use crate::quant::{Format, PackError, QuantError, quantise};
 
 /// The files of a model and how to compute with it.
@@ -134,10 +134,8 @@ fn check_vocabulary(shape: &Shape, tokenizer: &Tokenizer) -> Result<(), RunError
     if shape.vocab_size >= ids as i64 {
         return Ok(());
     }
-    let message =
-        format!("the model has {} token ids, but the tokenizer has {ids}", shape.vocab_size);
-    let refusal = Diagnostic::error("ST4005", message)
-        .help("name the vocabulary that the model was trained with: `--tokenizer FILE`");
+    let message = msg!(TOKENIZER_SIZE, ids = shape.vocab_size, found = ids);
+    let refusal = Diagnostic::error(message).help(msg!(NAME_TOKENIZER));
     Err(RunError::Contradiction(Box::new(refusal)))
 }
 
@@ -153,11 +151,11 @@ fn adapted(
     compute: Compute,
 ) -> Result<Rc<Model>, RunError> {
     recipe.check(weights.shape()).map_err(|misfit| {
-        let refusal = Diagnostic::error("ST4007", misfit.to_string());
+        let refusal = Diagnostic::error(misfit.text());
         RunError::Contradiction(Box::new(refusal.note(misfit.note(weights.shape()))))
     })?;
     let expected = recipe.product_tensors(weights.shape());
-    let learned = load_tensors(file, &expected, "what the run learned")?;
+    let learned = load_tensors(file, &expected, msg!(PARAMETERS_OF_RUN))?;
     let tuning = Tuning::resume(recipe, weights, &learned, compute);
     Ok(tuning.map_err(|error| unfit(error, base))?.model())
 }
@@ -181,8 +179,6 @@ pub fn pack_weights(
 pub(crate) fn unfit(error: TuningError, path: &Path) -> RunError {
     match error {
         TuningError::Quant(QuantError { source: PackError::Kernel(error), .. }) => error.into(),
-        error => {
-            ModelError::Tensors { path: path.to_path_buf(), problem: error.to_string() }.into()
-        }
+        error => ModelError::Tensors { path: path.to_path_buf(), problem: error.text() }.into(),
     }
 }

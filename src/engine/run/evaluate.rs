@@ -5,7 +5,7 @@ use std::{fmt, fs};
 
 use serde_json::{Value, json};
 use statetune_core::data::{Binidx, Loader, Role, Tokenizer};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{Metric, ModelPlan, Plan};
 use statetune_core::runs::{Best, Event, Place, ProbeCount, ProbeRate};
 
@@ -367,9 +367,9 @@ fn rate_of(rates: &[(String, f64)], name: &str) -> Option<f64> {
 
 /// The error for a finite training loss with a validation loss that is NaN or infinite.
 fn validation_diverged(val_loss: f64, steps: u64) -> RunError {
-    let message = format!("held-out loss became {val_loss} after step {steps}");
-    let refusal = Diagnostic::error("ST7012", message)
-        .note("nothing was saved after that; the checkpoints before are intact")
-        .help("lower `schedule.lr_init`, or look for broken documents in what is held out");
+    let message = msg!(VAL_LOSS_NOT_FINITE, val_loss, step = steps);
+    let refusal = Diagnostic::error(message)
+        .note(msg!(EARLIER_CHECKPOINTS_INTACT))
+        .help(msg!(LOWER_LR_OR_CHECK_VALIDATION));
     RunError::Diverged(Box::new(refusal))
 }

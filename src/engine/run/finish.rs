@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::runs::{Best, Event, ProbeRate};
 
 use super::course::{Course, Ended};
@@ -41,7 +42,7 @@ pub struct Summary {
     /// The best evaluation, when it is not that of the last step.
     pub best: Option<Best>,
     /// The step and the reason when the run ended before its last step.
-    pub stopped_early: Option<(u64, &'static str)>,
+    pub stopped_early: Option<(u64, Text)>,
     /// The rate of each probe before and after training.
     pub probes: Vec<ProbeRate>,
     /// Questions with the answers of the base and the tuned model.
@@ -67,11 +68,11 @@ pub struct Sampled {
 
 impl Ended {
     /// Why a run ended before its last step, for people.
-    fn early(self) -> Option<&'static str> {
+    fn early(self) -> Option<Text> {
         match self {
             Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => None,
-            Ended::Patience => Some("no evaluation was better for as long as `eval.patience` says"),
-            Ended::Goal => Some("every probe with `stop` has reached its goal"),
+            Ended::Patience => Some(msg!(STOPPED_BY_PATIENCE)),
+            Ended::Goal => Some(msg!(STOPPED_BY_PROBES)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use statetune_core::config::Nonfinite;
 use statetune_core::data::Batch;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::plan::Plan;
 use statetune_core::runs::{
     BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, RunDir, checkpoints,
@@ -101,10 +101,8 @@ impl<'a> Guard<'a> {
                 message.notes.extend(repeats(&rows, &incident));
                 if guard.nonfinite != Nonfinite::Stop {
                     message.notes.push(match too_many {
-                        true => format!(
-                            "{earlier} incidents before this one are as many as `guard.max_incidents` allows"
-                        ),
-                        false => "an update that was made cannot be left out any more".to_string(),
+                        true => msg!(TOO_MANY_INCIDENTS, earlier),
+                        false => msg!(UPDATE_ALREADY_MADE),
                     });
                 }
                 Err(RunError::Diverged(Box::new(message)))
@@ -124,8 +122,8 @@ impl<'a> Guard<'a> {
         let hours = job.plan.config().guard.max_hours;
         let is_over = self.recent.is_over(hours);
         if is_over {
-            let message = format!("`guard.max_hours = {hours}` are over, everything is saved");
-            events.emit(Event::Warning(Box::new(Diagnostic::warning("ST7015", message))))?;
+            let message = msg!(MAX_HOURS_OVER, hours);
+            events.emit(Event::Warning(Box::new(Diagnostic::warning(message))))?;
         }
         Ok(is_over)
     }
@@ -151,16 +149,19 @@ impl<'a> Guard<'a> {
         let indexes = done.batches.iter().flat_map(|batch| batch.documents.concat());
         let documents: Vec<String> = indexes.map(|index| self.names.name(index)).collect();
         events.emit(Event::Spike { step, loss, median, documents: documents.clone() })?;
-        let message = format!(
-            "the loss of step {step}, {loss:.4}, is {:.1} times the usual one",
-            loss / median
+        let message = msg!(
+            LOSS_SPIKE,
+            step,
+            loss = format_args!("{loss:.4}"),
+            times = format_args!("{:.1}", loss / median)
         );
-        let mut warning = Diagnostic::warning("ST7011", message).note(format!(
-            "nothing is done about it; the median of the steps before is {median:.4}, `guard.loss_spike = {}`",
-            job.plan.config().guard.loss_spike
+        let mut warning = Diagnostic::warning(message).note(msg!(
+            LOSS_SPIKE_CONTINUES,
+            median = format_args!("{median:.4}"),
+            multiple
         ));
         if !documents.is_empty() {
-            warning = warning.note(format!("batch holds {}", list(&documents)));
+            warning = warning.note(msg!(BATCH_HOLDS, documents = list(&documents)));
         }
         Ok(events.emit(Event::Warning(Box::new(warning)))?)
     }
@@ -229,56 +230,47 @@ impl<'a> Guard<'a> {
     /// The message that ends the run.
     fn stopped(&self, job: &Job<'_>, incident: &Incident, folder: &Path) -> Diagnostic {
         let Incident { what, became, step, epoch, first, .. } = incident;
-        let micro_batch = first.as_ref().and_then(|first| first.micro_batch);
-        let micro_batch = micro_batch.map_or(String::new(), |i| format!(", micro-batch {i}"));
-        let message = format!("{what} became {became} at step {step} (epoch {epoch}{micro_batch})");
+        let what = Fault::in_words(what);
+        let message = match first.as_ref().and_then(|first| first.micro_batch) {
+            Some(i) => msg!(MICRO_BATCH_NOT_FINITE, what, became, step, epoch, micro_batch = i),
+            None => msg!(STEP_NOT_FINITE, what, became, step, epoch),
+        };
         let norms = incident.grad_norms.iter();
-        let norms: Vec<String> =
-            norms.map(|norm| norm.map_or("not finite".to_string(), number)).collect();
+        let norms =
+            norms.map(|norm| norm.map_or(msg!(NOT_FINITE), |norm| Text::verbatim(number(norm))));
         let documents = first.as_ref().map_or(&[][..], |first| &first.documents);
         let documents = if documents.is_empty() { &incident.documents[..] } else { documents };
         let saved = match checkpoints(job.run.path()).last() {
-            Some(last) => format!(
-                "last good checkpoint is step {}; nothing after it was overwritten",
-                last.place.position.steps
-            ),
-            None => "there is no checkpoint yet, nothing was saved".to_string(),
+            Some(last) => msg!(LAST_GOOD_CHECKPOINT, step = last.place.position.steps),
+            None => msg!(NO_CHECKPOINT_YET),
         };
         let run = job.run.path().display();
         let lr = job.plan.config().schedule.lr_init * LOWER;
-        let mut message = Diagnostic::error("ST7001", message)
-            .note(format!("recorded in {}", folder.display()))
+        let mut message = Diagnostic::error(message)
+            .note(msg!(RECORDED_IN, folder))
             .note(first.as_ref().map_or_else(
-                || "computed again block by block, the step is finite".to_string(),
-                |first| format!("first value that is not finite: {}", describe(first)),
+                || msg!(TRACE_IS_FINITE),
+                |first| msg!(FIRST_NOT_FINITE, place = describe(first)),
             ))
-            .note(format!("gradient norm over the last steps: {}", norms.join(", ")));
+            .note(msg!(GRADIENT_NORMS, norms = Text::list(Join::Comma, norms)));
         if !documents.is_empty() {
-            message = message.note(format!("batch holds {}", list(documents)));
+            message = message.note(msg!(BATCH_HOLDS, documents = list(documents)));
         }
         message = message.note(saved);
         if let Some(command) = &incident.replay {
-            message = message.help(format!("replay only this step in fp32: `{command}`"));
+            message = message.help(msg!(REPLAY_STEP, command));
         }
         let document = documents.first().filter(|_| documents.len() == 1);
         message = message.help(match (document, &incident.replay) {
-            (Some(document), Some(_)) => format!(
-                "go on without this document: `statetune resume {run} --drop-sample {}`",
-                short_name(job, document)
-            ),
-            (None, Some(_)) => {
-                format!(
-                    "go on without this step: `statetune resume {run} --set guard.nonfinite=skip`"
-                )
+            (Some(document), Some(_)) => {
+                msg!(CONTINUE_WITHOUT_DOCUMENT, run, document = short_name(job, document))
             }
-            (_, None) => format!(
-                "go on without this step: `statetune resume {run} --set guard.nonfinite=rollback`"
-            ),
+            (None, Some(_)) => {
+                msg!(CONTINUE_WITH_SKIP, run)
+            }
+            (_, None) => msg!(CONTINUE_WITH_ROLLBACK, run),
         });
-        message.help(format!(
-            "go on with a lower rate: `statetune resume {run} --set schedule.lr_init={} --accept schedule.lr_init`",
-            one_digit(lr)
-        ))
+        message.help(msg!(CONTINUE_WITH_LOWER_RATE, run, rate = one_digit(lr)))
     }
 
     /// Rewinds the records to the newest checkpoint, which is returned, and skips the batch of `step`, counted from 1, from
@@ -293,8 +285,8 @@ impl<'a> Guard<'a> {
         step: u64,
     ) -> Result<Checkpoint, RunError> {
         let checkpoint = checkpoints(job.run.path()).pop().ok_or_else(|| {
-            let message = format!("the run `{}` has no checkpoint", job.run.path().display());
-            RunError::Resume(Box::new(Diagnostic::error("ST6006", message)))
+            let message = msg!(RUN_HAS_NO_CHECKPOINT, run = job.run.path());
+            RunError::Resume(Box::new(Diagnostic::error(message)))
         })?;
         let steps = checkpoint.place.position.steps;
         rewind_records(job.run, steps, checkpoint.place.epochs)?;
@@ -402,42 +394,42 @@ fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<Fir
 }
 
 /// `blocks.17.att WKV backward, head 9; forward was finite`.
-pub fn describe(first: &FirstBad) -> String {
+pub fn describe(first: &FirstBad) -> Text {
     let FirstBad { place, direction, heads, .. } = first;
-    let mut text = match direction.as_str() {
-        "before" => format!("{place} before the step"),
-        "update" => format!("{place} after the update"),
-        _ => format!("{place} {direction}"),
-    };
-    if !heads.is_empty() {
-        let plural = if heads.len() == 1 { "" } else { "s" };
-        let heads: Vec<String> = heads.iter().map(usize::to_string).collect();
-        text += &format!(", head{plural} {}", list(&heads));
+    let n = heads.len();
+    let names: Vec<String> = heads.iter().map(usize::to_string).collect();
+    let heads = list(&names);
+    match (direction.as_str(), n) {
+        ("before", 0) => msg!(BEFORE_STEP, place),
+        ("before", _) => msg!(BEFORE_STEP_IN_HEADS, place, n, heads),
+        ("update", 0) => msg!(AFTER_UPDATE, place),
+        ("update", _) => msg!(AFTER_UPDATE_IN_HEADS, place, n, heads),
+        ("backward", 0) => msg!(IN_BACKWARD, place),
+        ("backward", _) => msg!(IN_BACKWARD_IN_HEADS, place, n, heads),
+        (_, 0) => msg!(IN_FORWARD, place, direction),
+        _ => msg!(IN_FORWARD_IN_HEADS, place, direction, n, heads),
     }
-    if direction == "backward" {
-        text += "; forward was finite";
-    }
-    text
 }
 
 /// The warning when the run continues.
 fn warning(incident: &Incident, reaction: Reaction) -> Diagnostic {
     let Incident { what, became, step, epoch, first, .. } = incident;
-    let message = format!("{what} became {became} at step {step} (epoch {epoch})");
-    let mut warning = Diagnostic::warning("ST7016", message);
+    let what = Fault::in_words(what);
+    let message = msg!(STEP_LEFT_OUT, what, became, step, epoch);
+    let mut warning = Diagnostic::warning(message);
     if let Some(first) = first {
-        warning = warning.note(format!("first value that is not finite: {}", describe(first)));
+        warning = warning.note(msg!(FIRST_NOT_FINITE, place = describe(first)));
     }
     warning.note(match reaction {
-        Reaction::Skip => "`guard.nonfinite = \"skip\"`: the step changes nothing",
+        Reaction::Skip => msg!(GUARD_SKIPS),
         Reaction::Rollback => {
-            "`guard.nonfinite = \"rollback\"`: back to the newest checkpoint, and on without this batch"
+            msg!(GUARD_ROLLS_BACK)
         }
     })
 }
 
 /// A note about the row of the incident that repeats one token most often in a row.
-fn repeats(rows: &[BatchRow], incident: &Incident) -> Option<String> {
+fn repeats(rows: &[BatchRow], incident: &Incident) -> Option<Text> {
     let suspects = incident.first.as_ref().map_or(&[][..], |first| &first.documents);
     let is_suspect = |row: &&BatchRow| {
         suspects.is_empty() || row.documents.iter().any(|name| suspects.contains(name))
@@ -450,15 +442,15 @@ fn repeats(rows: &[BatchRow], incident: &Incident) -> Option<String> {
     let rows = rows.iter().filter(is_suspect).map(|row| (longest(row), row));
     let (repeats, row) = rows.max_by_key(|(repeats, _)| *repeats)?;
     (repeats >= MANY_REPEATS)
-        .then(|| format!("{} has one token {repeats} times in a row", list(&row.documents)))
+        .then(|| msg!(TOKEN_REPEATS, documents = list(&row.documents), repeats))
 }
 
 /// The first few names and the number of the others.
-fn list(names: &[String]) -> String {
-    let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+fn list(names: &[String]) -> Text {
+    let shown = Text::list(Join::Comma, names.iter().take(NAMED));
     match names.len().saturating_sub(NAMED) {
         0 => shown,
-        more => format!("{shown} and {more} more"),
+        more => msg!(AND_MORE, place = shown, more),
     }
 }
 

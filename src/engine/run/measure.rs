@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use statetune_core::data::Batch;
+use statetune_core::digest::sha256_hex;
 use statetune_core::forecast::{Forecast, ModelFacts, Settings, Time};
 use statetune_core::plan::{PeftPlan, Plan};
 use statetune_core::runs::{RunDirError, all_runs, read_metrics};
@@ -84,7 +84,7 @@ fn file(outlook: &Outlook<'_>, model: &ModelFacts, settings: &Settings) -> Optio
         "model": model, "settings": settings, "tokens": tokens, "learned_percent": learned,
         "machine": machine(),
     });
-    let digest = format!("{:x}", Sha256::digest(key.to_string()));
+    let digest = sha256_hex(key.to_string());
     Some(outlook.plan.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
 }
 

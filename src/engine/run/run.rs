@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 use statetune_core::data::Tokenizer;
+use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{Plan, settings_of_numbers};
@@ -119,7 +120,7 @@ pub fn run(
     let result = result.unwrap_or_else(|panic| match out_of_memory(&*panic) {
         Some(message) => Err(RunError::OutOfMemory { message }),
         None => {
-            failed("stopped by a defect of statetune".to_string(), "ST9000", ExitCode::Bug);
+            failed(msg!(STOPPED_BY_DEFECT).to_string(), "ST9000", ExitCode::Bug);
             resume_unwind(panic)
         }
     });

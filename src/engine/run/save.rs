@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use statetune_core::config::{ExportDtype, LossMask, Peft};
 use statetune_core::data::Tokenizer;
+use statetune_core::diagnostic::msg;
+use statetune_core::digest::sha256_hex;
 use statetune_core::plan::{ModelPlan, Plan, settings_of_numbers};
 use statetune_core::runs::{
     Chain, Checkpoint, Event, Lock, Moment, Place, ReadRunError, StoredRun, best_checkpoint,
@@ -153,7 +154,7 @@ fn export_checkpoint(
     };
     let Some(lock) = Lock::load(run) else {
         let path = run.join(Lock::FILE);
-        let error = ReadRunError::Damaged { path, problem: "cannot be read".to_string() };
+        let error = ReadRunError::Damaged { path, problem: msg!(FILE_CANNOT_BE_READ) };
         return Err(RunError::Resume(Box::new(error.diagnostic())));
     };
     let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
@@ -209,7 +210,7 @@ fn passport(plan: &Plan, run: &Path, lock: &Lock, shape: &Shape, epochs: u64) ->
         run: Some(directory(run)),
         epochs: Some(epochs),
         data: lock.data_id().cloned(),
-        config: Some(format!("{:x}", Sha256::digest(settings_of_numbers(config)))),
+        config: Some(sha256_hex(settings_of_numbers(config))),
         quant: plan.quant.map(|_| json!(config.quant)),
         ..Passport::new(kind, ModelSizes::from(shape), json!(config.peft))
     }

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use half::{bf16, f16};
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{Dtype, TensorFile, TensorRef};
 use tch::{Kind, Tensor};
 
@@ -41,34 +42,35 @@ impl<'a> Emulator<'a> {
         program: Program,
         weights: &'a Weights,
         file: &Path,
-    ) -> Result<Emulator<'a>, String> {
-        let file = TensorFile::open(file).map_err(|error| error.to_string())?;
+    ) -> Result<Emulator<'a>, Text> {
+        let file = TensorFile::open(file).map_err(|error| error.text())?;
         let shape = weights.shape();
         let layers = shape.n_layer as usize;
         let is_v7 = shape.version() == Version::V7;
         let by_pth = program != Program::Ai00;
         if by_pth && file.names().len() != layers {
-            return Err(format!(
-                "state shape mismatch: {} tensors for {layers} layers",
-                file.names().len()
-            ));
+            return Err(msg!(RWKV_STATE_COUNT, count = file.names().len(), layers));
         }
         let layer = |i: usize| {
             let name = TimeState::name(i);
-            let tensor = file.get(&name).ok_or_else(|| format!("tensor `{name}` not found"))?;
+            let tensor = file.get(&name).ok_or_else(|| msg!(RWKV_TENSOR_NOT_FOUND, name))?;
             if !by_pth && tensor.dtype() != Dtype::F16 {
-                return Err(format!("data type mismatch: tensor `{name}` is {}", tensor.dtype()));
+                return Err(msg!(RWKV_TENSOR_DTYPE, name, dtype = tensor.dtype().to_string()));
             }
             let expected = [shape.n_head, shape.head_size, shape.head_size].map(|n| n as usize);
             if tensor.shape() != expected {
-                return Err(format!("tensor shape not match: `{name}` is {:?}", tensor.shape()));
+                return Err(msg!(
+                    RWKV_TENSOR_SHAPE,
+                    name,
+                    shape = format_args!("{:?}", tensor.shape())
+                ));
             }
             let s = numbers(&tensor)?;
             // The package transposes the matrices of RWKV-5 and 6 and keeps those of RWKV-7; web-rwkv keeps all.
             Ok(if by_pth && !is_v7 { swapped(&s, shape.head_size as usize) } else { s })
         };
         let layout = if by_pth && is_v7 { Layout::ValueKey } else { Layout::KeyValue };
-        let states = (0..layers).map(layer).collect::<Result<_, String>>()?;
+        let states = (0..layers).map(layer).collect::<Result<_, Text>>()?;
         Ok(Emulator { weights, layout, states })
     }
 
@@ -324,7 +326,7 @@ fn swapped(s: &[f32], n: usize) -> Vec<f32> {
 }
 
 /// The elements of a tensor in a file in row-major order, or the reason why a program refuses them.
-fn numbers(tensor: &TensorRef<'_>) -> Result<Vec<f32>, String> {
+fn numbers(tensor: &TensorRef<'_>) -> Result<Vec<f32>, Text> {
     let bytes = tensor.bytes();
     let two = |convert: fn([u8; 2]) -> f32| {
         bytes.chunks_exact(2).map(|pair| convert([pair[0], pair[1]])).collect()
@@ -336,6 +338,6 @@ fn numbers(tensor: &TensorRef<'_>) -> Result<Vec<f32>, String> {
             .chunks_exact(4)
             .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
             .collect()),
-        other => Err(format!("tensor `{}` is {other}", tensor.name())),
+        other => Err(msg!(TENSOR_IS, name = tensor.name(), other = other.to_string())),
     }
 }

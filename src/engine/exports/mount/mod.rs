@@ -12,6 +12,7 @@ pub use program::{MountFile, Program};
 
 use std::path::Path;
 
+use statetune_core::diagnostic::Text;
 use tch::{Kind, Tensor};
 
 use crate::kernels::{KernelError, Op};
@@ -34,13 +35,23 @@ pub struct Proof {
 
 /// The comparison could not be made.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum ProofError {
     /// Our forward pass failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// The other program would refuse the file, with this reason.
-    #[error("{0}")]
-    Refused(String),
+    Refused(Text),
+}
+
+impl ProofError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Kernel(error) => error.text(),
+            Self::Refused(reason) => reason.clone(),
+        }
+    }
 }
 
 /// Compares our model with `state` to `program` with `file`, after reading `ids`, in float32 on the CPU.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use statetune_core::digest::sha256_hex;
 use statetune_core::tensorfile::{Dtype, WeightsError};
 
 use crate::exports::{ExportOptions, Passport, save_state_pth, save_state_st};
@@ -136,7 +136,7 @@ logits, state = model.forward(token_ids, state)",
 
 /// A UUID derived from `name`.
 fn uuid(name: &str) -> String {
-    let hex = format!("{:x}", Sha256::digest(name));
+    let hex = sha256_hex(name);
     // Version 8: custom digits.
     format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
