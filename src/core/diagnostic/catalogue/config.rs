@@ -23,7 +23,7 @@ catalogue! {
         "`statetune explain {key}` 说明各选项的作用";
     ONLY_CHOICE_IS: "the only choice is `{only}`", "只能是 `{only}`";
     CHOICES_ARE_WITH_LAST: "choices are {choices} and {last}", "可选值：{choices}，以及{last}";
-    FORBIDDEN_CHARACTERS:
+    FORBIDDEN_CHARACTERS[ST2003]:
         "`{key}` has characters that are not allowed",
         "`{key}` 含有不允许的字符";
     MUST_MATCH_PATTERN: "must match `{pattern}`", "必须匹配 `{pattern}`";
