@@ -357,6 +357,27 @@ fn on_characters(text: &str, range: &Range<usize>) -> Range<usize> {
     start..text.ceil_char_boundary(range.end).max(start)
 }
 
+/// The sources of the program, by path.
+#[cfg(test)]
+pub(crate) fn sources() -> Vec<(PathBuf, String)> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = manifest.ancestors().find(|folder| folder.join("Cargo.lock").exists());
+    let mut folders = vec![root.expect("the workspace").join("src")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).expect("UTF-8");
+                files.push((path, text));
+            }
+        }
+    }
+    files
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

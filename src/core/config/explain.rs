@@ -448,7 +448,7 @@ error[ST1002]: `lr_final` is not a `[peft]` key
         assert!(fault.contains("help: add `[checkpoint]` and move it there"), "{fault}");
         let fault = shown(&format!("random_seed = 4\n{MINIMAL}"));
         assert!(fault.contains("`random_seed` is not a top-level key"), "{fault}");
-        assert!(fault.contains("belongs to `[train]` or `[sample]`"), "{fault}");
+        assert!(fault.contains("belongs to `[train]`, `[sample]` or `[sweep]`"), "{fault}");
         let fault = shown(&format!("{MINIMAL}tags = []\n"));
         assert!(fault.contains("belongs to the top of the file"), "{fault}");
     }
