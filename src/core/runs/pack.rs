@@ -13,7 +13,7 @@ use tar::{Builder, Header};
 use super::change::at;
 use super::dir::{LOCK_FILE, take_lock};
 use super::unpack::{Refusal, read};
-use super::{ChangeRunError, checkpoint, directory, sha256_of};
+use super::{ChangeRunError, checkpoint, directory};
 use crate::diagnostic::msg;
 use crate::digest::sha256_of_file;
 use crate::tensorfile::write_atomically;
