@@ -14,7 +14,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::digest::sha256_of_file;
-use crate::runs::sha256_of;
 
 /// Whether this process has promised to leave the network alone.
 static OFFLINE: AtomicBool = AtomicBool::new(false);

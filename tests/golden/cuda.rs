@@ -128,8 +128,10 @@ impl Case {
         }?;
         let loss = (&y * place(&self.dy, kind)).sum(state_kind)
             + (&s_last * place(&self.ds_last, state_kind)).sum(state_kind);
-        let gradients = Tensor::f_run_backward(&[loss], &inputs, false, false)
-            .map_err(|error| KernelError::Native(error.to_string()))?;
+        let gradients =
+            Tensor::f_run_backward(&[loss], &inputs, false, false).map_err(|error| {
+                KernelError::Native(statetune_core::diagnostic::Text::library(error))
+            })?;
         let names = self.inputs.iter().map(|(name, _)| format!("d{name}"));
         let mut out = vec![("y".to_string(), y.detach()), ("s_T".to_string(), s_last.detach())];
         out.extend(names.zip(gradients));

@@ -276,7 +276,12 @@ fn what_was_saved_goes_on_exactly() {
             None => base.shape().tensors(),
         };
         let path = stem.with_added_extension("pth");
-        let tensors = load_tensors(&path, &expected, "the product").expect("a sound file");
+        let tensors = load_tensors(
+            &path,
+            &expected,
+            statetune_core::diagnostic::Text::verbatim("the product"),
+        )
+        .expect("a sound file");
         let again = Tuning::resume(recipe, base.share(), &tensors, compute(kind));
         let again = again.expect("finite weights");
         let states = run.time_state();

@@ -101,7 +101,10 @@ mod tests {
             }
             Err(missing) => {
                 println!("no GPU: {missing}");
-                assert_eq!(missing.has_driver, !missing.reason.to_string().starts_with("there is no"));
+                assert_eq!(
+                    missing.has_driver,
+                    !missing.reason.to_string().starts_with("there is no")
+                );
             }
         }
     }
