@@ -148,9 +148,9 @@ fn again(
         let message = "no temporary folder can be made";
         Fault::Folder(Box::new(Diagnostic::error("ST6062", message).note(error.to_string())))
     })?;
-    plan.runs_dir = folder.path().to_path_buf();
-    plan.loaded.config.sample.held_out = 0;
-    plan.loaded.config.sample.prompts.clear();
+    plan.records.runs_dir = folder.path().to_path_buf();
+    plan.sample.held_out = 0;
+    plan.sample.prompts.clear();
     let values = stored.events()?.into_iter().find_map(|line| match line.event {
         Event::Values { checkpoint } => Some(checkpoint),
         _ => None,

@@ -63,7 +63,7 @@ impl Origins {
     /// When none of the documents that are trained on is meant, or documents are read in windows.
     pub(super) fn find(&self, plan: &Plan, asked: &str) -> Result<Vec<Named>, RunError> {
         let refuse = |diagnostic: Diagnostic| RunError::Documents(Box::new(diagnostic));
-        if plan.config().data.dataload == Dataload::Get {
+        if plan.data.dataload == Dataload::Get {
             let message = "windows are cut out of all documents in a row, none can be left out";
             let refusal = Diagnostic::error("ST7014", message)
                 .help("remove it from the data, and begin a new run with what this one has learned: `statetune run FILE --from RUN`");
