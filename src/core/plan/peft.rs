@@ -1,19 +1,50 @@
-//! What learns: every rule of `[peft]`, and whether a model has what is to learn.
+//! The slice of a plan that says which parameters are trained: every rule of `[peft]`, and whether a model has them.
 
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use serde_json::{Value, json};
+
 use super::{Faults, Plan, Purpose};
 use crate::arch::Shape;
-use crate::config::{self, DishaMode, Peft, StateInit, Target, TrainPart};
+use crate::config::{self, Config, DishaMode, Peft, StateInit, Target, TrainPart};
 use crate::diagnostic::{Diagnostic, msg};
 use crate::peft::{AdapterRecipe, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
+use crate::quant::Format;
 
 /// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,
 /// states at 0.1 to 1.
 const STATE_LR_SCALE: f64 = 1000.0;
 
-/// What learns.
+/// Which parameters are trained, and how the frozen ones are kept.
+#[derive(Clone, Debug)]
+pub struct MethodPlan {
+    /// Which parameters are trained.
+    pub peft: PeftPlan,
+    /// The format of the linear layers of the frozen model; absent: the dtype in which the model computes.
+    pub quant: Option<Format>,
+    /// The table `[peft]`, as records hold it.
+    pub peft_table: Value,
+    /// The table `[quant]`, as records hold it.
+    pub quant_table: Value,
+}
+
+impl MethodPlan {
+    pub(super) fn new(config: &Config, peft: PeftPlan, quant: Option<Format>) -> MethodPlan {
+        let (peft_table, quant_table) = (json!(config.peft), json!(config.quant));
+        MethodPlan { peft, quant, peft_table, quant_table }
+    }
+
+    /// How many parameters are trained in a model of this shape.
+    pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
+        match &self.peft {
+            PeftPlan::State(_) => shape.state_parameters().unsigned_abs(),
+            PeftPlan::Weights(recipe) => recipe.numbers_that_learn(shape),
+        }
+    }
+}
+
+/// Which parameters are trained.
 #[derive(Clone, Debug)]
 pub enum PeftPlan {
     /// The initial states alone.
@@ -172,7 +203,7 @@ impl Plan {
     /// # Errors
     /// The first thing that it does not have, with its place in the experiment file.
     pub fn check_peft(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
-        let PeftPlan::Weights(recipe) = &self.peft else { return Ok(()) };
+        let PeftPlan::Weights(recipe) = &self.method.peft else { return Ok(()) };
         let Err(misfit) = recipe.check(shape) else { return Ok(()) };
         let key = match misfit {
             Misfit::Target { .. } => "peft.targets",
@@ -180,6 +211,6 @@ impl Plan {
             Misfit::Part { .. } => "peft.train_parts",
         };
         let fault = Diagnostic::error(misfit.text()).note(misfit.note(shape));
-        Err(Box::new(self.loaded.at(key, fault)))
+        Err(Box::new(self.experiment.at(key, fault)))
     }
 }

@@ -49,8 +49,8 @@ pub struct Compute {
 impl Compute {
     /// How the model of a plan computes.
     pub fn of_plan(plan: &Plan) -> Compute {
-        let seed = plan.config().train.random_seed;
-        Compute { kind: kind(plan.dtype), op: plan.op, seed, quant: plan.quant }
+        let seed = plan.train.seed;
+        Compute { kind: kind(plan.train.dtype), op: plan.train.op, seed, quant: plan.method.quant }
     }
 }
 

@@ -54,7 +54,7 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<MergedInto, RunError> {
     let base = Weights::load(files.base)?;
     let shape = *base.shape();
     let nothing = Recipe::nothing();
-    let (recipe, learned, state) = match &plan.peft {
+    let (recipe, learned, state) = match &plan.method.peft {
         PeftPlan::State(_) => (&nothing, HashMap::new(), Some(files.product.to_path_buf())),
         PeftPlan::Weights(recipe) => {
             let expected = match recipe.adapter {
@@ -67,10 +67,10 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<MergedInto, RunError> {
             (recipe.as_ref(), learned, state)
         }
     };
-    let format = plan.quant.filter(|_| files.quantised);
+    let format = plan.method.quant.filter(|_| files.quantised);
     let packed = format.map(|format| packed_base(recipe, &base, &learned, format)).transpose();
     let packed = packed.map_err(|error| unfit(error.into(), files.base))?;
-    if plan.quant.is_some() && packed.is_none() {
+    if plan.method.quant.is_some() && packed.is_none() {
         said.push(dense_base());
     }
     let state = state.map(|file| TimeState::load(&file, &shape)).transpose()?;
