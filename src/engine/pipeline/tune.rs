@@ -152,12 +152,9 @@ impl Work<'_> {
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, RunError> {
         let options = fit_options(self.plan, data.train.samples_per_pass());
-        let mut trainer = Trainer {
-            method: self.method,
-            adam: Adam::new(self.method.parameters(), self.plan.adam),
-            scaler: LossScaler::for_dtype(self.plan.dtype),
-            options: StepOptions::of_plan(self.plan),
-        };
+        let plan = self.plan;
+        let scaler = LossScaler::for_dtype(plan.dtype);
+        let mut trainer = Trainer::new(self.method, plan.adam, scaler, StepOptions::of_plan(plan));
         let mut sinks = Sinks::named(&self.plan.config().log.sinks);
         self.announce(data, &trainer.adam, &options, &mut sinks, watch)?;
         let base = self.base_answers(&mut sinks, watch)?;

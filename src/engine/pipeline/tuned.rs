@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::RunError;
 use super::model::unfit;
 use crate::model::{Model, TimeState, Weights, load_tensors};
-use crate::peft::{Compute, Method, Recipe, StateTuning, Tuning, state_after};
+use crate::peft::{Compute, Method, Recipe, StateTuning, WeightTuning, state_after};
 use statetune_core::data::Tokenizer;
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::plan::{ModelPlan, PeftPlan, Plan, StateStart};
@@ -28,7 +28,7 @@ pub(super) fn start(
                 ModelPlan::Load(path) => path,
                 ModelPlan::Scratch { .. } => Path::new("new weights"),
             };
-            let tuning = Tuning::start(recipe, weights, Compute::of_plan(plan));
+            let tuning = WeightTuning::start(recipe, weights, Compute::of_plan(plan));
             return Ok(Box::new(tuning.map_err(|error| unfit(error, path))?));
         }
     };
@@ -64,6 +64,6 @@ pub(super) fn adapted(
     })?;
     let expected = recipe.product_tensors(weights.shape());
     let learned = load_tensors(file, &expected, "what the run learned")?;
-    let tuning = Tuning::resume(recipe, weights, &learned, compute);
+    let tuning = WeightTuning::resume(recipe, weights, &learned, compute);
     Ok(tuning.map_err(|error| unfit(error, base))?.model())
 }

@@ -1,10 +1,11 @@
-use crate::kernels::KernelError;
 use statetune_core::data::DataError;
+
+use crate::kernels::KernelError;
 
 /// Why training stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// Gradients overflow float16 under every loss scale; the parameters were not changed by this step.
+    /// Gradients overflow float16 at every loss scale; the step did not change the parameters.
     #[error("gradients overflow float16 at step {step}, even without a loss scale")]
     LossScale {
         /// The optimizer step, counted from 0.
