@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 
+use statetune_core::diagnostic::Text;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
@@ -23,7 +24,7 @@ pub(super) fn call_shim(shim: impl FnOnce(*mut c_char, usize) -> c_int) -> Resul
     let mut message = [0 as c_char; 4096];
     match shim(message.as_mut_ptr(), message.len()) {
         0 => Ok(()),
-        _ => Err(KernelError::Native(text(&message))),
+        _ => Err(KernelError::Native(Text::library(text(&message)))),
     }
 }
 

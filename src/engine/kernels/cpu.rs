@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int};
 use std::fs;
 use std::ptr::{null, null_mut};
 
+use statetune_core::diagnostic::msg;
 use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
@@ -130,7 +131,7 @@ pub fn with_instruction_set<T>(
         }
     }
     if !set.is_supported() {
-        return Err(KernelError::Native(format!("this machine has no {set:?}")));
+        return Err(KernelError::Native(msg!(MACHINE_LACKS, set = format_args!("{set:?}"))));
     }
     // SAFETY: the set is supported.
     let _restore = Restore(unsafe { statetune_cpu_use(set as c_int) });

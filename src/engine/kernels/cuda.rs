@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use statetune_core::diagnostic::{Text, msg};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
@@ -44,10 +45,9 @@ fn enable_cuda() -> Result<bool, KernelError> {
         libtorch_folder().map_or("libtorch_cuda.so".into(), |x| x.join("libtorch_cuda.so"));
     match load(&library) {
         Ok(()) => Ok(true),
-        Err(error) => Err(KernelError::Native(format!(
-            "a CUDA driver is there, but libtorch's CUDA part does not load ({error}); remove \
-             .libtorch and run `make libtorch` to fetch it with its CUDA packages"
-        ))),
+        Err(error) => {
+            Err(KernelError::Native(msg!(LIBTORCH_CUDA_BROKEN, error = Text::library(error))))
+        }
     }
 }
 

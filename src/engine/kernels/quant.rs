@@ -6,6 +6,7 @@
 use std::ffi::{c_char, c_int};
 use std::ptr::{null, null_mut};
 
+use statetune_core::diagnostic::msg;
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
@@ -124,7 +125,7 @@ impl Codes {
             Kind::Double => 7,
             Kind::BFloat16 => 15,
             _ => {
-                let problem = format!("a packed matrix cannot become {kind:?}");
+                let problem = msg!(PACKED_MATRIX_CANNOT_BECOME, kind = format_args!("{kind:?}"));
                 return Err(KernelError::Native(problem));
             }
         };
@@ -200,9 +201,7 @@ impl Codes {
             && scales;
         match sound {
             true => Ok(()),
-            false => {
-                Err(KernelError::Native("the parts of a packed matrix do not fit".to_string()))
-            }
+            false => Err(KernelError::Native(msg!(PACKED_PARTS_MISMATCH))),
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::WeightsError;
 
 use crate::model::{Model, TimeState};
@@ -39,11 +40,21 @@ pub trait Method: Debug {
 
 /// Why weights cannot be tuned.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum TuningError {
     /// A matrix holds a NaN or an infinity.
-    #[error("tensor `{0}` holds numbers that are not finite, so no part of it can be taken out")]
     NotFinite(String),
     /// The rest of a matrix cannot be packed.
     #[error(transparent)]
     Quant(#[from] QuantError),
+}
+
+impl TuningError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NotFinite(value) => msg!(TENSOR_NOT_FINITE, value),
+            Self::Quant(error) => error.text(),
+        }
+    }
 }

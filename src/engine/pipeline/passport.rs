@@ -1,9 +1,9 @@
 //! What the products of a run say about themselves.
 
+use statetune_core::digest::sha256_hex;
 use std::path::Path;
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::model::Shape;
 use crate::output::{Base, Passport, Product, Sizes};
@@ -44,7 +44,7 @@ pub(super) fn passport(
         run: Some(directory(run)),
         epochs: Some(epochs),
         data: lock.data_id().cloned(),
-        config: Some(format!("{:x}", Sha256::digest(settings_of_numbers(config)))),
+        config: Some(sha256_hex(settings_of_numbers(config))),
         quant: plan.quant.map(|_| json!(config.quant)),
         ..Passport::new(product, Sizes::from(shape), json!(config.peft))
     }

@@ -9,6 +9,7 @@ mod packed;
 
 use std::rc::Rc;
 
+use statetune_core::diagnostic::{Text, msg};
 pub use statetune_core::quant::{Format, GROUP_LEN, bytes};
 use tch::{Device, Tensor};
 
@@ -18,7 +19,7 @@ pub use packed::{PackError, Packed};
 
 /// A matrix of a model that cannot be packed.
 #[derive(Debug, thiserror::Error)]
-#[error("tensor `{name}` cannot be packed as {format}: {source}")]
+#[error("{}", self.text())]
 pub struct QuantError {
     /// The name of its tensor.
     pub name: String,
@@ -26,6 +27,14 @@ pub struct QuantError {
     pub format: Format,
     /// The reason.
     pub source: PackError,
+}
+
+impl QuantError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        let Self { name, format, source } = self;
+        msg!(CANNOT_PACK_TENSOR, name, format = format.to_string(), source = source.text())
+    }
 }
 
 /// Packs the matrices of all linear layers of all blocks ([`Shape::linears`](crate::model::Shape::linears)), except

@@ -1,5 +1,6 @@
 //! A packed matrix.
 
+use statetune_core::diagnostic::{Text, msg};
 use tch::{Device, Kind, Tensor};
 
 use super::formats::{FP4, GroupFormat, NF4, RowFormat, double_quantised, fp8, int8};
@@ -10,13 +11,23 @@ use crate::model::Matrix;
 
 /// Why a matrix cannot be packed.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum PackError {
     /// It holds a NaN or an infinity, for which no format has a code.
-    #[error("it holds numbers that are not finite")]
     NotFinite,
     /// A kernel failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+impl PackError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NotFinite => msg!(HOLDS_NOT_FINITE),
+            Self::Kernel(error) => error.text(),
+        }
+    }
 }
 
 /// A matrix W (out, in) in one of the formats.

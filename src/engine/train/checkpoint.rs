@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::slice;
 
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::runs::{
     Checkpoint, CheckpointError, LoadCheckpointError, OPTIMIZER, Place, RunDir, TRAINABLE,
     save_checkpoint,
@@ -56,25 +57,25 @@ pub fn restore_values(folder: &Path, adam: &mut Adam) -> Result<(), LoadCheckpoi
 /// For each parameter the tensors of a file whose names are the parameter's plus each of `endings`.
 fn read(path: &Path, adam: &Adam, endings: &[&str]) -> Result<Vec<Tensor>, LoadCheckpointError> {
     let damaged =
-        |problem: String| LoadCheckpointError::Damaged { path: path.to_path_buf(), problem };
+        |problem: Text| LoadCheckpointError::Damaged { path: path.to_path_buf(), problem };
     let file = TensorFile::open(path)?;
     let expected = adam.parameters().len() * endings.len();
     if file.names().len() != expected {
-        let problem = format!("{} tensors, expected {expected}", file.names().len());
+        let problem = msg!(TENSOR_COUNT, count = file.names().len(), expected);
         return Err(damaged(problem));
     }
     let mut tensors = Vec::new();
     for parameter in adam.parameters() {
         for ending in endings {
             let name = format!("{}{ending}", parameter.name);
-            let found =
-                file.get(&name).ok_or_else(|| damaged(format!("tensor `{name}` is missing")))?;
+            let found = file.get(&name).ok_or_else(|| damaged(msg!(TENSOR_MISSING, name)))?;
             let tensor = copied(&found).map_err(damaged)?;
             if tensor.size() != parameter.tensor.size() {
-                return Err(damaged(format!(
-                    "tensor `{name}` has shape {:?}, expected {:?}",
-                    tensor.size(),
-                    parameter.tensor.size()
+                return Err(damaged(msg!(
+                    TENSOR_SHAPE,
+                    name,
+                    shape = format_args!("{:?}", tensor.size()),
+                    size = format_args!("{:?}", parameter.tensor.size())
                 )));
             }
             tensors.push(tensor);

@@ -82,7 +82,7 @@ impl<'a> Trainer<'a> {
         let loss_scale = self.loss_scale();
         self.adam.zero_gradients();
         let (mut loss, mut micro_batch) = (0.0, 0);
-        self.each_pass(batches, step, |i, pass| {
+        self.each_pass(batches, step, loss_scale / targets, |i, pass| {
             micro_batch = i;
             loss += pass.backward()? / targets;
             Ok::<_, KernelError>(if loss.is_finite() { Continue(()) } else { Break(()) })
@@ -118,15 +118,15 @@ impl<'a> Trainer<'a> {
         Ok(StepOutcome { skipped: false, fault, ..unchanged })
     }
 
-    /// Hands `work` the forward and backward pass of each micro-batch with targets, and the number of the micro-batch,
-    /// until it breaks off.
+    /// Calls `work` with the index and the pass of each micro-batch that has targets, until `work` breaks off. `scale`
+    /// is the factor on the loss.
     pub(super) fn each_pass<E>(
         &self,
         batches: &[Batch],
         step: u64,
+        scale: f64,
         mut work: impl FnMut(usize, Pass<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
-        let scale = self.loss_scale() / self.skip(batches).targets as f64;
         for (i, batch) in batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0) {
             let micro_step = step * batches.len() as u64 + i as u64;
             let model = &self.method.training_model(micro_step);

@@ -62,7 +62,8 @@ fn trace_to_end(
         let value = || parameter.tensor.shallow_clone();
         look.see(format_args!("{}", parameter.name), Direction::Before, value)?;
     }
-    trainer.each_pass(batches, step, |i, pass| {
+    let scale = trainer.loss_scale() / trainer.skip(batches).targets as f64;
+    trainer.each_pass(batches, step, scale, |i, pass| {
         let mut look = Look { micro_batch: Some(i), see: &mut *look.see };
         pass.backward_by_blocks(&mut look).map(|_| ControlFlow::Continue(()))
     })?;

@@ -3,6 +3,8 @@
 
 use std::fmt::Debug;
 
+use statetune_core::diagnostic::msg;
+
 use super::{KernelError, LaunchRequest, QuantLaunchRequest};
 
 /// Text before every kernel file.
@@ -107,7 +109,10 @@ impl Build {
             (Some(recurrence), Some(operand), Some(keys)) => {
                 Ok(Build { recurrence, operand, keys })
             }
-            _ => Err(KernelError::Native(format!("there is no CUDA kernel for {request:?}"))),
+            _ => Err(KernelError::Native(msg!(
+                NO_CUDA_KERNEL,
+                request = format_args!("{request:?}")
+            ))),
         }
     }
 }
@@ -153,7 +158,7 @@ impl QuantBuild {
             6 => OperandType::Float32,
             15 => OperandType::Bf16,
             _ => {
-                let problem = format!("there is no CUDA kernel for {request:?}");
+                let problem = msg!(NO_CUDA_KERNEL, request = format_args!("{request:?}"));
                 return Err(KernelError::Native(problem));
             }
         };

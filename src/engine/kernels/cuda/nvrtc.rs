@@ -7,6 +7,8 @@ use std::{env, fs, io};
 
 use cudarc::nvrtc::{result, sys};
 use sha2::{Digest, Sha256};
+use statetune_core::diagnostic::msg;
+use statetune_core::digest::hex;
 
 use super::{KernelError, Program, libtorch_packages, load};
 
@@ -55,7 +57,7 @@ fn cache_name(program: &dyn Program, architecture: &str) -> String {
         digest.update(part);
         digest.update([0]);
     }
-    format!("{:x}.cubin", digest.finalize())
+    format!("{}.cubin", hex(digest.finalize()))
 }
 
 /// Writes a file so that readers, in other processes too, see all of it or nothing.
@@ -95,13 +97,8 @@ impl Nvrtc {
         if unsafe { sys::is_culib_present() } {
             return Ok(Nvrtc(()));
         }
-        let looked: Vec<String> = folders.iter().map(|x| format!("{}, ", x.display())).collect();
-        Err(KernelError::Native(format!(
-            "the CUDA kernels need NVRTC (libnvrtc.so.13), which is neither in {}nor where the system \
-             finds libraries; it belongs to the CUDA packages that `make libtorch` fetches on a machine \
-             with a driver",
-            looked.concat()
-        )))
+        let looked: String = folders.iter().map(|x| format!("{}, ", x.display())).collect();
+        Err(KernelError::Native(msg!(NVRTC_MISSING, folders = looked)))
     }
 
     /// Compiles a kernel file for an architecture such as `sm_90`.
@@ -115,8 +112,11 @@ impl Nvrtc {
     ) -> Result<Compiled, KernelError> {
         let source = CString::new(program.source()).expect("the kernels hold no zero byte");
         let failed = |what: &str| {
-            KernelError::Native(format!(
-                "NVRTC cannot compile {program:?} for {architecture}: {what}"
+            KernelError::Native(msg!(
+                NVRTC_FAILED,
+                program = format_args!("{program:?}"),
+                architecture,
+                what
             ))
         };
         let compiling = result::create_program(&source, Some(c"kernels.cu"))
