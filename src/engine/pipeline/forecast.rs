@@ -7,7 +7,7 @@ use super::RunError;
 use super::data::{Datasets, is_prepared, prepare_data};
 use super::model::{load_tokenizer, model_shape};
 use super::tune::{coverage_of, fit_options};
-use crate::kernels::{Op, available_bytes, device_name};
+use crate::kernels::{Op, available_bytes, recorded_device};
 use crate::model::Shape;
 use crate::train::FitOptions;
 use statetune_core::config::Dataload;
@@ -247,7 +247,7 @@ fn settings(plan: &Plan) -> Settings {
         grad_cp: train.grad_cp,
         head_chunk: train.head_chunk.0,
         op: plan.train.op.name().to_string(),
-        device: device_name(device(plan.train.device)),
+        device: recorded_device(device(plan.train.device)),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
     }
 }

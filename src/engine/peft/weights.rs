@@ -1,4 +1,4 @@
-//! Tuning of weights: by adapters, of tensors themselves, with or without the initial states.
+//! Tuning of weights: by adapters, of the model's own tensors, with or without the initial states.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,43 +6,43 @@ use std::rc::Rc;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use statetune_core::plan::Plan;
+use statetune_core::tensorfile::{WeightsError, write_pth};
 use tch::{Kind, Tensor};
 
-use super::adapters::Adapters;
-use super::state::LearnedState;
-use super::{Method, Recipe};
+use super::Recipe;
+use super::adapter::AdapterSet;
+use super::method::{Method, TuningError};
+use super::state::TrainableState;
 use crate::kernels::Op;
 use crate::model::{Model, TimeState, Weights};
 use crate::optim::{Parameter, group};
 use crate::output::{Export, Passport, Product, save_adapter, save_state, state_beside};
-use crate::quant::{Format, QuantError};
+use crate::quant::Format;
 use crate::tensors::kind;
-use statetune_core::diagnostic::{Text, msg};
-use statetune_core::plan::Plan;
-use statetune_core::tensorfile::{WeightsError, write_pth};
 
-/// A model of which what a [`Recipe`] names learns. All that learns is float32, while the model computes in
-/// its own dtype.
+/// A model in which the parameters that a [`Recipe`] selects are trained, in float32; the model computes in its own
+/// dtype.
 #[derive(Debug)]
-pub struct Tuning {
-    /// The tensors of the model, those that learn as leaves.
+pub struct WeightTuning {
+    /// The tensors of the model; the trainable ones are leaves.
     weights: Weights,
-    adapters: Adapters,
-    state: Option<LearnedState>,
+    adapters: AdapterSet,
+    state: Option<TrainableState>,
     compute: Compute,
 }
 
-/// How a model computes, and what is drawn at random in its training steps.
+/// How a model computes, and the seed of its training steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Compute {
     /// The dtype.
     pub kind: Kind,
     /// The implementation of the recurrence.
     pub op: Op,
-    /// What random numbers are made from.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// How matrices are packed after an adapter took out a part of them; all others come as they are kept.
-    /// Absent: they stay dense.
+    /// The format in which residuals of adapters are packed; other matrices come packed already. `None`: they stay
+    /// dense.
     pub quant: Option<Format>,
 }
 
@@ -54,51 +54,30 @@ impl Compute {
     }
 }
 
-/// A tuning cannot begin.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", self.text())]
-pub enum TuningError {
-    /// A matrix holds a NaN or an infinity.
-    NotFinite(String),
-    /// What stays of a matrix cannot be packed.
-    #[error(transparent)]
-    Quant(#[from] QuantError),
-}
-
-impl TuningError {
-    /// The error as a message.
-    pub fn text(&self) -> Text {
-        match self {
-            Self::NotFinite(value) => msg!(TENSOR_NOT_FINITE, value),
-            Self::Quant(error) => error.text(),
-        }
-    }
-}
-
-impl Tuning {
-    /// Puts adapters on the weights that they were made for.
+impl WeightTuning {
+    /// Puts adapters on their weights.
     fn with(
         recipe: &Recipe,
         weights: &mut Weights,
-        adapters: Adapters,
+        adapters: AdapterSet,
         compute: Compute,
-    ) -> Result<Tuning, TuningError> {
+    ) -> Result<WeightTuning, TuningError> {
         let shape = *weights.shape();
         adapters.freeze(weights, compute.kind, compute.quant)?;
         let mut weights = weights.trainable(compute.kind, |name| recipe.learns(&shape, name));
         adapters.attach(&mut weights, compute.kind);
         let state = recipe.state_lr_scale.map(|lr_scale| {
             let zeros = TimeState::zeros(&shape, Kind::Float, weights.device());
-            LearnedState::new(&zeros, &shape, lr_scale)
+            TrainableState::new(&zeros, &shape, lr_scale)
         });
-        Ok(Tuning { weights, adapters, state, compute })
+        Ok(WeightTuning { weights, adapters, state, compute })
     }
 
-    /// The recipe applied to weights that it has not seen: new adapters, and everything else as it is.
-    /// Matrices of which adapters take a part ([`Recipe::takes_out_of`]) must be dense.
+    /// Starts from untrained weights, with new adapters. Matrices of which adapters take a part
+    /// ([`Recipe::takes_out_of`]) must be dense.
     ///
     /// # Errors
-    /// Such a matrix with numbers that are not finite.
+    /// Such a matrix with NaN or infinite entries.
     ///
     /// # Panics
     /// When the recipe does not fit the weights, see [`Recipe::check`].
@@ -106,57 +85,58 @@ impl Tuning {
         recipe: &Recipe,
         mut weights: Weights,
         compute: Compute,
-    ) -> Result<Tuning, TuningError> {
+    ) -> Result<WeightTuning, TuningError> {
         let adapters = match &recipe.adapter {
-            Some(recipe) => Adapters::start(recipe, &weights, compute.seed)?,
-            None => Adapters::default(),
+            Some(recipe) => AdapterSet::start(recipe, &weights, compute.seed)?,
+            None => AdapterSet::default(),
         };
-        Tuning::with(recipe, &mut weights, adapters, compute)
+        WeightTuning::with(recipe, &mut weights, adapters, compute)
     }
 
-    /// Goes on from what was learned on these weights: `learned` holds [`Recipe::product_tensors`], float32.
+    /// Continues from parameters that were trained on these weights: `trained` holds [`Recipe::product_tensors`],
+    /// float32.
     ///
     /// # Errors
-    /// As [`Tuning::start`].
+    /// As for [`WeightTuning::start`].
     ///
     /// # Panics
     /// When one is missing, or the recipe does not fit the weights.
     pub fn resume(
         recipe: &Recipe,
         mut weights: Weights,
-        learned: &HashMap<String, Tensor>,
+        trained: &HashMap<String, Tensor>,
         compute: Compute,
-    ) -> Result<Tuning, TuningError> {
+    ) -> Result<WeightTuning, TuningError> {
         let shape = *weights.shape();
         let adapters = recipe.adapter.as_ref();
         let adapters = adapters
-            .map(|recipe| Adapters::from_tensors(recipe, &shape, learned, weights.device()));
+            .map(|recipe| AdapterSet::from_tensors(recipe, &shape, trained, weights.device()));
         for (name, _) in shape.tensors().iter().filter(|(name, _)| recipe.learns(&shape, name)) {
-            weights.set(name, learned[name].shallow_clone());
+            weights.set(name, trained[name].shallow_clone());
         }
-        Tuning::with(recipe, &mut weights, adapters.unwrap_or_default(), compute)
+        WeightTuning::with(recipe, &mut weights, adapters.unwrap_or_default(), compute)
     }
 
-    /// What was learned of weights, by name: [`Recipe::product_tensors`], float32.
-    pub fn product(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.adapters.tensors().chain(self.learning())
+    /// The trained tensors by name, without the states: [`Recipe::product_tensors`], float32.
+    pub fn trained_tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.adapters.tensors().chain(self.trainable_tensors())
     }
 
-    /// The tensors of the model that learn themselves.
-    fn learning(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+    /// The trainable tensors of the model itself.
+    fn trainable_tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.weights.iter().filter(|(_, tensor)| tensor.requires_grad())
     }
 }
 
-impl Method for Tuning {
+impl Method for WeightTuning {
     fn parameters(&self) -> Vec<Parameter> {
         let version = self.weights.shape().version();
-        let tensors = self.learning().map(|(name, tensor)| {
+        let tensors = self.trainable_tensors().map(|(name, tensor)| {
             let (lr_scale, decays) = group(version, name, &tensor.size());
             let tensor = tensor.shallow_clone();
             Parameter { name: name.to_string(), tensor, lr_scale, decays }
         });
-        let states = self.state.iter().flat_map(LearnedState::parameters);
+        let states = self.state.iter().flat_map(TrainableState::parameters);
         self.adapters.parameters().into_iter().chain(tensors).chain(states).collect()
     }
 
@@ -183,7 +163,7 @@ impl Method for Tuning {
         }
     }
 
-    /// Adapters with the tensors that learned beside them, or else the whole model; and the states as
+    /// Writes adapters with the trained tensors of the model, or the whole model without adapters; and the states to
     /// files of their own.
     fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError> {
         let mut files = if self.adapters.is_empty() {
@@ -192,7 +172,7 @@ impl Method for Tuning {
             export.passport.save_beside(&path)?;
             vec![path]
         } else {
-            save_adapter(self.product(), stem, export.passport)?
+            save_adapter(self.trained_tensors(), stem, export.passport)?
         };
         if let Some(state) = &self.state {
             let passport = Passport { product: Product::State, ..export.passport.clone() };
