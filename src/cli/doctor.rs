@@ -200,9 +200,9 @@ mod tests {
         }
         let shown = findings(1e-3)[1].fault.as_ref().expect("a fault").render(false);
         let expected = "\
-error[ST0130]: the kernel wkv7 is wrong on this machine: off by 1.0e-3
+error[ST0130]: the kernel wkv7 computes wrong values on this machine: error 1.0e-3
   |
-  = help: train with `op = \"chunk\"`, and report this";
+  = help: train with `op = \"chunk\"` and report this message";
         assert_eq!(shown, expected);
     }
 }

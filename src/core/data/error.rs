@@ -612,7 +612,7 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
         let known = |index| (index == 1).then_some(origin);
         let message = error.in_source(known).diagnostic().render(false);
         let expected = r#"
-error[ST3102]: 312 of 4,014 documents would teach nothing
+error[ST3102]: 312 of 4,014 documents have no target tokens
  --> d.jsonl:2:23
   |
 2 | {"text": "User: hi\n\nBot: yo"}

@@ -265,8 +265,8 @@ catalogue! {
         "`{file}` has {tokens} tokens, but windows of `ctx_len = {ctx_len}` need {least}",
         "`{file}` 有 {tokens} 个 token，但 `ctx_len = {ctx_len}` 的窗口需要 {least} 个";
     DOCUMENTS_TEACH_NOTHING[ST3102]:
-        "{n} of {documents} documents would teach nothing",
-        "{documents} 个文档中有 {n} 个什么也学不到";
+        "{n} of {documents} documents {n:has|have} no target tokens",
+        "{documents} 个文档中有 {n} 个没有目标 token";
     NO_DOCUMENT_FITS[ST3033]:
         "no document of `{file}` fits into `ctx_len = {ctx_len}`",
         "`{file}` 中没有文档能放进 `ctx_len = {ctx_len}`";
