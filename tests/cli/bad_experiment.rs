@@ -51,7 +51,7 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
 18 | micro_bzs = 4
    | ^^^^^^^^^ did you mean `micro_bsz`?
    |
-   = note: an ignored key would leave `train.micro_bsz` at its default, 1
+   = note: if this key were ignored, `train.micro_bsz` would keep its default, 1
    = help: `statetune check state.toml --fix` renames it",
     );
 }
@@ -67,7 +67,7 @@ error[ST2001]: `schedule.lr_init` must be a number, found a string
 24 | lr_init = \"1\"
    |           ^^^ remove the quotes: `1`
    |
-   = note: in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text
+   = note: in TOML, `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is a string
    = help: `statetune check state.toml --fix` writes `lr_init = 1`",
     );
 }
@@ -98,7 +98,7 @@ error[ST2002]: `stat` is not a choice of `peft.type`
    |
    = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`
    = help: `statetune check state.toml --fix` writes `type = \"state\"`
-   = help: `statetune explain peft.type` says what each choice does",
+   = help: run `statetune explain peft.type` to see what each choice does",
     );
 }
 
@@ -295,7 +295,7 @@ error[ST0104]: cannot read `--set schedule.lr_init=fast`
   |                        ^^^^ `schedule.lr_init` is a number
   |
   = help: for example `--set schedule.lr_init=1.0`
-  = help: several overrides need several `--set` flags",
+  = help: pass one `--set` for each setting",
     );
 }
 
@@ -309,6 +309,6 @@ fn a_runs_folder_that_cannot_be_made() {
 error[ST3006]: cannot write `file/runs/.cache`
   |
   = note: Not a directory (os error 20)
-  = note: nothing half-written was left behind",
+  = note: no incomplete file was left behind",
     );
 }

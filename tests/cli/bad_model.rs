@@ -24,7 +24,7 @@ fn a_folder() {
     Case::new().with(STATE, "base.pth", "folder").having("folder/file", "").refuses(
         21,
         "\
-error[ST4010]: folder: cannot read the weights file
+error[ST4010]: cannot read the weights file `folder`
   |
   = note: it is not a regular file",
     );
@@ -35,9 +35,9 @@ fn half_a_file() {
     Case::new().having("base.pth", &base_model()[..base_model().len() / 2]).refuses(
         21,
         "\
-error[ST4012]: base.pth: the file is corrupted: its end is missing, as after an interrupted download
+error[ST4012]: base.pth: the file is corrupted: the end is missing, as after an interrupted download
   |
-  = help: download or copy the file again and compare its size with the original",
+  = help: download or copy the file again, and compare its size with the original",
     );
 }
 
@@ -48,7 +48,7 @@ fn an_empty_file() {
         "\
 error[ST4011]: base.pth: found an empty file, expected tensors by name, in a .pth or .safetensors file
   |
-  = help: download or copy it again",
+  = help: download or copy the file again",
     );
 }
 

@@ -120,9 +120,9 @@ fn a_damaged_adapter() {
     let whole = std::fs::read(case.path(&product)).expect("a product");
     case.write(&product, &whole[..whole.len() / 2]);
     let message = "\
-error[ST4012]: runs/DATE-tiny-ID/export/rwkv-1.pth: the file is corrupted: its end is missing, as after an interrupted download
+error[ST4012]: runs/DATE-tiny-ID/export/rwkv-1.pth: the file is corrupted: the end is missing, as after an interrupted download
   |
-  = help: download or copy the file again and compare its size with the original";
+  = help: download or copy the file again, and compare its size with the original";
     refuses(&case, &MERGE, 21, message);
     refuses(&case, &["generate", "latest"], 21, message);
 }

@@ -117,7 +117,7 @@ magic_prime 47 (for ctx_len 64)
         "\
 error[ST3009]: `data.bin` already exists
   |
-  = help: choose another name with `--out`, or replace it with `--force`",
+  = help: pass another name with `--out`, or `--force` to replace it",
     );
     with(&["--force"]).is_done();
     assert_eq!(bytes(), first);
@@ -234,11 +234,11 @@ fn tokens_that_are_no_text_are_named() {
         &export,
         20,
         "\
-error[ST3027]: document 1 of `pair` is no text in UTF-8
+error[ST3027]: document 1 of `pair` is not valid UTF-8
   |
   = note: 1 other document is none either
-  = note: JSON holds text alone, and nothing is replaced silently
-  = help: was it tokenised with another vocabulary? then name that one",
+  = note: JSON can only hold text, and no bytes are replaced
+  = help: if the data was tokenised with another vocabulary, pass that one",
     );
     assert!(!case.path("pair.jsonl").exists());
     write_pair(&case.path("pair"), 65536, &[&[98, 0, 99, 0], &[0]]);
@@ -254,7 +254,7 @@ error[ST3027]: document 1 of `pair` is no text in UTF-8
         "\
 error[ST3024]: token id 65535 is not in the vocabulary of 65530 ids
   |
-  = help: choose the vocabulary that the data was tokenised with",
+  = help: set `model.tokenizer` to the vocabulary that the data was tokenised with",
     );
 }
 

@@ -236,7 +236,7 @@ fn an_experiment_file_on_every_save() {
             "TIME",
             "error[ST1001]: unknown key `micro_bzs` in `[train]`",
             "  --> state.toml:18:1",
-            "   = note: an ignored key would leave `train.micro_bsz` at its default, 1",
+            "   = note: if this key were ignored, `train.micro_bsz` would keep its default, 1",
             "   = help: `statetune check state.toml --fix` renames it",
             "state.toml: not valid",
             "TIME",

@@ -622,7 +622,7 @@ fn tensors_of_another_version_are_named() {
         );
         assert_eq!(
             refusal(shape, |all| all.retain(|(n, _)| !n.starts_with("blocks.0."))),
-            "found no RWKV model, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model"
+            "found a file that is not an RWKV model, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model"
         );
     }
     assert_eq!(
