@@ -146,7 +146,7 @@ fn documents_in_which_nobody_answers() {
     let line = r#"{"text": "User: hi\n\nBot: hello"}"#;
     Case::new().having("data.jsonl", line).refuses(
         20,
-        r#"error[ST3102]: 1 of 1 documents would teach nothing
+        r#"error[ST3102]: 1 of 1 documents has no target tokens
  --> data.jsonl:1:23
   |
 1 | {"text": "User: hi\n\nBot: hello"}
@@ -254,7 +254,7 @@ fn a_pair_with_a_document_of_one_token() {
     case.refuses(
         20,
         "\
-error[ST3102]: 1 of 2 documents would teach nothing
+error[ST3102]: 1 of 2 documents has no target tokens
   |
   = note: the first one is document 1 of `tokens`
   = help: remove such documents: a sample predicts each token from those before it",

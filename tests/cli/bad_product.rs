@@ -102,13 +102,13 @@ fn an_adapter_of_another_rank_or_method() {
     refuses(&case, &by_file, 21, &message);
     case.write(&passport, text.replace("\"rank\": 4", "\"rank\": 0"));
     let message = "\
-error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json: this is no passport that this version of statetune reads
+`error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json` is not a passport that this version of statetune can read
   |
   = note: the rank is 0";
     refuses(&case, &by_file, 21, message);
     case.write(&passport, text.replace("\"type\": \"lora\"", "\"type\": \"vera\""));
     let message = "\
-error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json: this is no passport that this version of statetune reads
+`error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json` is not a passport that this version of statetune can read
   |
   = note: unknown variant `vera`, expected one of `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`";
     refuses(&case, &by_file, 21, message);
@@ -151,15 +151,15 @@ fn an_adapter_without_its_passport() {
         &[&["generate", &*name], &arguments[..]].concat(),
         21,
         "\
-error[ST8022]: nothing says how the adapter `runs/DATE-tiny-ID/export/rwkv-1.pth` is used
+error[ST8022]: the adapter `runs/DATE-tiny-ID/export/rwkv-1.pth` does not say which method made it
   |
-  = note: there is no passport `runs/DATE-tiny-ID/export/rwkv-1.json`
-  = help: name its run instead, or keep the `.json` beside the `.pth`",
+  = note: the passport `runs/DATE-tiny-ID/export/rwkv-1.json` is missing
+  = help: pass the run instead of the file, or put the `.json` of the adapter beside the `.pth`",
     );
     let warning = "\
 warning[ST8003]: nothing says which weights `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on
   |
-  = note: there is no passport `runs/DATE-tiny-ID/export/rwkv-1.json`
+  = note: the passport `runs/DATE-tiny-ID/export/rwkv-1.json` is missing
   = note: on other weights than its own it makes answers worse
 
 product  24 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth";

@@ -56,7 +56,7 @@ fn a_live_run_does_what_it_is_asked_for() {
     said(&["extend", "4"], ": 10004 steps, rates are planned anew");
     let refused = ask(&["extend", "3"]);
     assert!(
-        refused.stderr.starts_with("error[ST6091]: the run refuses `extend 3` after step ")
+        refused.stderr.starts_with("error[ST6091]: the run refused `extend 3` after step ")
             && refused.stderr.ends_with(
                 "\n  |\n  = note: a mini-epoch has 2 steps, and a run grows by whole ones: 2\n"
             ),
@@ -79,9 +79,9 @@ fn a_live_run_does_what_it_is_asked_for() {
     assert_eq!(case.list(run.join("control")), Vec::<String>::new());
 
     let message = "\
-error[ST6090]: no process works on the run `runs/DATE-tiny-ID`
+error[ST6090]: the run `runs/DATE-tiny-ID` is not running
   |
-  = help: `statetune resume runs/DATE-tiny-ID` goes on with it, if it is not done
+  = help: if it is not finished, `statetune resume runs/DATE-tiny-ID` continues it
 ";
     let late = ask(&["save"]);
     assert_eq!((late.code, &*late.stderr, &*late.stdout), (Some(1), message, ""));
@@ -213,7 +213,7 @@ fn a_run_that_ends_before_it_answers() {
     let output = asked.wait_with_output().expect("it ends");
     let stderr = case.scrub(&String::from_utf8_lossy(&output.stderr));
     let message =
-        "error[ST6092]: the run `runs/DATE-tiny-ID` ended before it did what it was asked for\n";
+        "error[ST6092]: the run `runs/DATE-tiny-ID` ended before it handled the request\n";
     assert_eq!((&*stderr, output.status.code(), &*output.stdout), (message, Some(1), &b""[..]));
     assert_eq!(case.list(run.join("control")), Vec::<String>::new(), "and the question is gone");
 }

@@ -115,7 +115,7 @@ magic_prime 47 (for ctx_len 64)
         &export,
         2,
         "\
-error[ST3009]: `data.bin` exists already
+error[ST3009]: `data.bin` already exists
   |
   = help: choose another name with `--out`, or replace it with `--force`",
     );
@@ -191,17 +191,17 @@ tokens     68, 2 bytes each",
         &["data", "export", STATE, "--to", "jsonl", "--repeat", "3"],
         2,
         "\
-error[ST0212]: `--repeat` has no meaning for an experiment file
+error[ST0212]: `--repeat` does not apply to an experiment file
   |
-  = help: override its setting: `--set data.repeat=...`",
+  = help: override the setting of the file: `--set data.repeat=...`",
     );
     case.refuses_to(
         &["data", "export", "data.jsonl", "--to", "jsonl", "--repeat", "3"],
         2,
         "\
-error[ST0214]: `--repeat` has a meaning for `--to binidx` alone
+error[ST0214]: `--repeat` only applies to `--to binidx`
   |
-  = note: every document is written once, in its order",
+  = note: the other formats write every document once, in order",
     );
 }
 

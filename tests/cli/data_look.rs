@@ -31,14 +31,14 @@ fn every_kind_of_fault_is_shown_and_counted() {
         "\
 state.toml: 4 documents
 error    ST3001       1  lines are no valid JSON
-error    ST3102       2  documents would teach nothing
+error    ST3102       2  documents has no target tokens
 warning  ST3103       1  words open turns and are no roles of the template
 warning  ST3104       1  documents write `\\n` for a line break
 warning  ST3110       1  documents repeat another one"
     );
     for message in [
         "error[ST3001]: line 2 of `data.jsonl` is not valid JSON\n --> data.jsonl:2:",
-        "error[ST3102]: line 3 of `data.jsonl` would teach nothing\n --> data.jsonl:3:23",
+        "error[ST3102]: line 3 of `data.jsonl` has no target tokens\n --> data.jsonl:3:23",
         "`data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
         "warning[ST3103]: `Bot:` opens turns in 1 of 4 documents, but is no role of the template",
         "warning[ST3104]: line 5 of `data.jsonl` has `\\n` as a backslash and an n\n --> data.jsonl:5:18",
@@ -117,9 +117,9 @@ Assistant:[[ hello]][[<end>]]",
         &["data", "show", STATE, "--line", "3"],
         20,
         "\
-error[ST3105]: there is no document on line 3
+error[ST3105]: line 3 has no document
   |
-  = help: `statetune data check` names the lines that are no documents",
+  = help: run `statetune data check` to list the lines that are not valid documents",
     );
 }
 

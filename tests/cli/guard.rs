@@ -197,7 +197,7 @@ fn a_step_is_computed_again_alone() {
     let refused = case.statetune(&["incident", "replay", "latest/77"]);
     assert_eq!(
         refused.stderr.trim_end(),
-        "error[ST6070]: the run `runs/DATE-tiny-ID` has no incident at step 77\n  |\n  = help: `statetune incident ls RUN` lists them"
+        "error[ST6070]: the run `runs/DATE-tiny-ID` has no incident at step 77\n  |\n  = help: run `statetune incident ls RUN` to list the incidents"
     );
     assert_eq!(refused.code, Some(2));
 }
@@ -357,7 +357,7 @@ fn an_update_that_breaks_what_learns_is_no_fault_of_the_step() {
     let replayed = case.statetune(&["incident", "replay", "latest/1"]);
     assert_eq!(
         replayed.stderr.trim_end(),
-        "error[ST6071]: the update of step 1 was to blame, not the step\n  |\n  = note: what learned before it is not recorded, so there is nothing to compute again"
+        "error[ST6071]: the update of step 1 made the parameters NaN or infinite, not its loss or gradients\n  |\n  = note: the parameters before the update were not recorded, so the step cannot be replayed"
     );
     // Every step is as bad: the run goes back as often as it may, and stops.
     let sets = ["schedule.lr_init=1e300", "guard.nonfinite=rollback", "guard.max_incidents=3"];

@@ -138,9 +138,9 @@ fn nothing_was_packed_that_could_be_merged() {
     let (case, _) = run(Version::V7, LORA, "");
     let output = merge(&case, &["--quantised"]);
     let expected = "\
-error[ST0220]: the run did not pack its weights, so there is nothing to merge into them
+error[ST0220]: the run did not quantise its weights, so `--quantised` does not apply
   |
-  = help: leave `--quantised` out
+  = help: remove `--quantised`
 ";
     assert_eq!((output.code, &*output.stderr), (Some(2), expected));
     assert!(!case.path("merged.pth").exists());

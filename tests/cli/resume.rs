@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use statetune_core::tensorfile::TensorFile;
 
 use crate::case::{Case, STATE, program};
@@ -80,7 +80,7 @@ fn a_longer_run_goes_on_with_rates_planned_anew() {
     let done = case.statetune(&["resume", "latest"]);
     assert_eq!(
         done.stderr.trim_end(),
-        "error[ST6008]: the run `runs/DATE-tiny-ID` is done\n  |\n  = help: more mini-epochs: `--set train.epoch_count=N`\n  = help: a new run that starts from what it learned: `statetune run FILE --from RUN`"
+        "error[ST6008]: the run `runs/DATE-tiny-ID` is done\n  |\n  = help: to train for more mini-epochs, pass `--set train.epoch_count=N`\n  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
     );
     assert_eq!(done.code, Some(27));
     case.statetune(&["resume", "latest", "--set", "train.epoch_count=3"]).is_done();
@@ -305,7 +305,7 @@ fn two_processes_do_not_work_on_one_run() {
     let output = case.statetune(&["resume", "latest"]);
     assert_eq!(
         output.stderr.trim_end(),
-        "error[ST6007]: runs/DATE-tiny-ID: another process works on this run\n  |\n  = help: wait until it is done, or stop it with Ctrl-C in its terminal"
+        "error[ST6007]: runs/DATE-tiny-ID: another process works on this run\n  |\n  = help: wait for it to finish, or stop it with Ctrl-C in its terminal"
     );
     assert_eq!(output.code, Some(26));
     child.kill().expect("killed");

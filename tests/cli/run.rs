@@ -36,7 +36,7 @@ next     statetune generate runs/DATE-tiny-ID --prompt \"How was your weekend?\"
         "\
 run     runs/DATE-tiny-ID
 model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
-device  processor, 1 thread, op cpu
+device  CPU, 1 thread, op cpu
 trains  8192 numbers
 data    16 documents, 282 tokens, 113 of them learned
 steps   4 (2 x 2 in a mini-epoch), 16 samples
@@ -357,7 +357,7 @@ next     statetune generate runs/DATE-new-ID --prompt \"How was your weekend?\""
         "\
 run     runs/DATE-new-ID
 model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
-device  processor, 1 thread, op cpu
+device  CPU, 1 thread, op cpu
 trains  653888 numbers
 data    16 documents, 282 tokens, 266 of them learned
 steps   4 (2 x 2 in a mini-epoch), 16 samples

@@ -139,12 +139,12 @@ error[ST8006]: `a.pth` and `v6.st` were tuned on different weights
         "\
 error[ST0204]: 1 weight for 2 states
   |
-  = help: write one weight a state",
+  = help: pass one weight for each state",
     );
     refuses(
         &["info", "nowhere"],
         2,
-        "error[ST0205]: there is no file `nowhere`, and no such run in `runs`",
+        "error[ST0205]: `nowhere` is neither a file nor a run in `runs`",
     );
     refuses(
         &["scale", "1e6", "a.pth", "--out", "out"],
@@ -165,7 +165,7 @@ error[ST4012]: broken.pth: the file is corrupted: its end is missing, as after a
         &["info", "a.pth"],
         21,
         "\
-error[ST8001]: a.json: this is no passport that this version of statetune reads
+`error[ST8001]: a.json` is not a passport that this version of statetune can read
   |
   = note: missing field `schema` at line 1 column 2",
     );

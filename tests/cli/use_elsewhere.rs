@@ -138,16 +138,16 @@ fn a_state_in_other_forms() {
     refuses(
         &["safetensors"],
         "\
-error[ST0208]: a state as safetensors is a `.st`: nothing would tell its order
+error[ST0208]: a state file in safetensors format must be a `.st`, because its tensor order depends on the extension
   |
-  = help: write `--to st`",
+  = help: pass `--to st`",
     );
     refuses(
         &["st"],
         "\
 error[ST0206]: `a.st` would overwrite itself
   |
-  = help: name another file: `--out FILE`",
+  = help: pass another file: `--out FILE`",
     );
     refuses(
         &["st", "--dtype", "bf16", "--out", "b.st"],

@@ -91,7 +91,7 @@ fn nothing_to_verify_and_nowhere_to_do_it() {
     assert_eq!(
         name.replace(&nowhere.stderr, "NAME"),
         "\
-error[ST6062]: no temporary folder can be made
+error[ST6062]: cannot create a temporary folder
   |
   = note: No such file or directory (os error 2) at path NAME
 "

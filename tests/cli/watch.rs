@@ -95,8 +95,8 @@ fn a_live_run_in_lines_until_it_is_killed() {
         "\
 error[ST6094]: the process of the run `runs/DATE-tiny-ID` was killed
   |
-  = note: its status is still running, but nobody holds its lock
-  = help: `statetune resume runs/DATE-tiny-ID` goes on after its last checkpoint
+  = note: its status is `running`, but no process holds its lock
+  = help: run `statetune resume runs/DATE-tiny-ID` to continue from its last checkpoint
 "
     );
     assert_eq!(output.status.code(), Some(1));
@@ -275,7 +275,7 @@ fn changes_that_are_not_told() {
     assert_eq!(
         stderr,
         "\
-error[ST6095]: the system does not tell about changes of `runs/DATE-tiny-ID`
+error[ST6095]: cannot watch `runs/DATE-tiny-ID` for changes
   |
   = note: Too many open files (os error 24)
 "
@@ -292,7 +292,7 @@ fn a_terminal_that_cannot_be_drawn_on() {
     let Some(mut terminal) = Terminal::run_in(&case, "setsid --wait", arguments) else { return };
     terminal.shows(
         "\
-error[ST6096]: the terminal cannot be drawn on
+error[ST6096]: cannot draw on this terminal
   |
   = note: No such device or address (os error 6)
   = help: `statetune watch RUN | cat` tells the same in lines",

@@ -376,7 +376,7 @@ mod tests {
         let (_folder, pair) = pair(&[document.clone(), document.clone(), document]);
         let options = LoaderOptions { mask, ctx_len: 64, ..OPTIONS };
         let error = Loader::new(pair, &WORLD_TOKENIZER, options, 65536, &[4, 4, 9]).unwrap_err();
-        assert_eq!(error.to_string(), "2 of 2 documents would teach nothing");
+        assert_eq!(error.to_string(), "2 of 2 documents have no target tokens");
     }
 
     #[test]
