@@ -291,7 +291,7 @@ fn a_run_does_not_go_on_for_ever() {
     let case = poisoned();
     let output = run(&case, &["guard.nonfinite=skip", "guard.max_incidents=1"]);
     assert_eq!(output.code, Some(24));
-the run already had     let note = "= note: 1 incidents, the most that `guard.max_incidents` allows";
+    let note = "= note: the run already had 1 incidents, the most that `guard.max_incidents` allows";
     assert!(output.stderr.contains(note), "{}", output.stderr);
     assert_eq!(case.list(case.only_run().join("incidents")).len(), 2);
 }

@@ -84,7 +84,7 @@ fn what_reports_refuse() {
     case.statetune(&["run", STATE]).is_done();
     let output = ask(&["latest", "--out", "no/such/folder.html"]);
     assert!(
-cannot write the report `        output.stderr.starts_with("error[ST6082]: no/such/folder.html`\n  |\n  = note: No such file or directory (os error 2)"),
+        output.stderr.starts_with("error[ST6082]: cannot write the report `no/such/folder.html`\n  |\n  = note: No such file or directory (os error 2)"),
         "{}",
         output.stderr
     );

@@ -305,7 +305,7 @@ fn two_processes_do_not_work_on_one_run() {
     let output = case.statetune(&["resume", "latest"]);
     assert_eq!(
         output.stderr.trim_end(),
-another process is using the run `        "error[ST6007]: runs/DATE-tiny-ID`\n  |\n  = help: wait for it to finish, or stop it with Ctrl-C in its terminal"
+        "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = help: wait for it to finish, or stop it with Ctrl-C in its terminal"
     );
     assert_eq!(output.code, Some(26));
     child.kill().expect("killed");

@@ -404,7 +404,7 @@ fn a_running_run_and_a_killed_one() {
     assert!(live["steps"].as_u64().is_some_and(|steps| steps >= 2), "{live}");
     for command in [&["runs", "rm", "latest", "--yes"][..], &["runs", "pack", "latest"]] {
         let busy = case.statetune(command);
-another process is using the run `        let message = "error[ST6007]: runs/DATE-tiny-ID`\n  |\n  = \
+        let message = "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = \
                        help: wait for it to finish, or stop it with Ctrl-C in its terminal";
         refused(&busy, 26, message);
     }
