@@ -8,7 +8,7 @@ use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Copies, Hidden, Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
-use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, WeightTuning};
+use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{
     Fault, HeadLoss, LossScaler, StepOptions, TrainError, Trainer, head_loss,
@@ -52,7 +52,7 @@ pub(super) fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
 
 /// All weights are trained.
 pub(super) fn full_tuning(weights: &Weights, kind: Kind) -> WeightTuning {
-    let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+    let recipe = TuningSpec { adapter: None, parts: Parts::All, state_lr_scale: None };
     let compute = Compute { kind, op: OP, seed: 0, quant: None };
     WeightTuning::start(&recipe, weights.share(), compute).expect("finite weights")
 }
