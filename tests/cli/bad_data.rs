@@ -15,7 +15,7 @@ error[ST3005]: the data file `nowhere.jsonl` does not exist
 5 | data_file = \"nowhere.jsonl\"
   |             ^^^^^^^^^^^^^^^
   |
-  = help: relative paths start at the experiment file",
+  = help: relative paths start at the folder of the experiment file",
     );
 }
 

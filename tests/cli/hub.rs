@@ -248,13 +248,13 @@ fn a_check_fetches_nothing_and_offline_refuses() {
     hub.run(&case, &["check", STATE], None).succeeds(
         "state.toml: valid",
         "\
-warning[ST4021]: `hf://someone/small/models/base.pth` is not on this machine yet
+warning[ST4021]: `hf://someone/small/models/base.pth` is not downloaded yet
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: `check`, `plan` and `watch` fetch nothing; a command that computes with it does",
+   = help: `check`, `plan` and `watch` do not download; `statetune run` does",
     );
     let output = hub.run(&case, &["run", "--offline", STATE], None);
     assert_eq!(
@@ -279,14 +279,14 @@ fn a_plan_fetches_nothing_and_takes_the_shape_from_the_file() {
     assert_eq!(
         output.stderr.trim_end(),
         "\
-error[ST4020]: `hf://someone/small/models/base.pth` is not on this machine, and nothing says its shape
+error[ST4020]: `hf://someone/small/models/base.pth` is not downloaded, and its shape is unknown
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: a `preset` beside it says the shape: `preset = \"rwkv7-0.1b\"`
-   = help: `statetune run` fetches it"
+   = help: add a preset with the shape, such as `preset = \"rwkv7-0.1b\"`
+   = help: or run `statetune run` to download it"
     );
     assert_eq!(output.code, Some(21));
     let sizes = "base.pth\"\nn_layer = 2\nn_embd = 64\nvocab_size = 4096";

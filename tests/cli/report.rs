@@ -73,7 +73,7 @@ fn what_reports_refuse() {
     let case = Case::new();
     let ask = |arguments: &[&str]| case.statetune(&[&["report"], arguments].concat());
     let output = ask(&["nothing"]);
-    assert_eq!(output.stderr.trim_end(), "error[ST0201]: there is no run `nothing` in `runs`");
+    assert_eq!(output.stderr.trim_end(), "error[ST0201]: no run `nothing` in `runs`");
     assert_eq!(output.code, Some(2));
     let output = ask(&["a"; 9]);
     assert_eq!(

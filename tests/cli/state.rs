@@ -131,7 +131,7 @@ fn what_does_not_go_together_is_refused() {
         "\
 error[ST8006]: `a.pth` and `v6.st` were tuned on different weights
   |
-  = note: numbers of such states have nothing to do with each other",
+  = note: states of different base models cannot be combined or compared",
     );
     refuses(
         &["mix", "a.pth", "b.pth", "--weights", "1", "--out", "out"],

@@ -59,7 +59,7 @@ fn a_fresh_run_is_equal_and_other_data_is_named() {
     let digits = regex::Regex::new(r"toml:\d+:13|(?m)^\d+ +\|").expect("an expression");
     let message = digest.replace_all(&refused.stderr, "(#)");
     assert!(
-        message.starts_with("error[ST6060]: run `DATE-tiny-ID` cannot be verified: other data\n"),
+        message.starts_with("error[ST6060]: run `DATE-tiny-ID` cannot be verified: data\n changed"),
         "{message}"
     );
     assert!(digits.is_match(&message), "{message}");

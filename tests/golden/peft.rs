@@ -472,10 +472,10 @@ fn a_misfit_with_the_model_is_named() {
             other => panic!("{other:?}"),
         }
     };
-    let large = "a matrix of 224 x 64 has no more than rank 64";
+    let large = "a matrix of 224 x 64 has at most rank 64";
     assert_eq!(rank(AnyMethod::Lora(Lora { rank: 65, ..LORA })), large);
     assert_eq!(rank(AnyMethod::Pissa(Pissa { rank: 65, ..PISSA })), large);
     assert_eq!(rank(AnyMethod::Bone(Bone { rank: 65 })), "a matrix of 224 x 64 has 64 inputs");
-    let blocks = "a matrix of 224 x 64 does not fall into blocks of 64 x 64";
+    let blocks = "a matrix of 224 x 64 cannot be divided into blocks of 64 x 64";
     assert_eq!(rank(AnyMethod::Bat(Bat { rank: 64 })), blocks);
 }

@@ -613,7 +613,7 @@ fn tensors_of_another_version_are_named() {
         );
         assert_eq!(
             refusal(shape, add("_forward_module.emb.weight")),
-            "tensor `emb.weight` is there twice, with and without `_forward_module.`"
+            "tensor `emb.weight` appears twice, with and without `_forward_module.`"
         );
         assert_eq!(
             refusal(shape, add("blocks.0.att.time_state")),

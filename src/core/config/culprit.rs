@@ -420,7 +420,7 @@ error[ST2002]: `nf-4` is not a choice of `quant.type`
             assert!(fault.contains(&format!("did you mean `{meant}`?")), "{fault}");
         }
         let fault = shown("quant", "type = \"int8\"\ndouble = true");
-        let message = "error[ST2101]: `double` has no meaning for `quant.type = \"int8\"`";
+        let message = "error[ST2101]: `double` does not apply to `quant.type = \"int8\"`";
         assert!(fault.starts_with(message), "{fault}");
     }
 

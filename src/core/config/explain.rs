@@ -326,7 +326,7 @@ error[ST1001]: unknown key `depth` in `[peft]`
     #[test]
     fn a_key_of_another_method() {
         let expected = "\
-error[ST2101]: `lora_alpha` has no meaning for `peft.type = \"state\"`
+error[ST2101]: `lora_alpha` does not apply to `peft.type = \"state\"`
   --> emoji.toml:11:1
    |
 10 | type = \"state\"
@@ -340,7 +340,7 @@ error[ST2101]: `lora_alpha` has no meaning for `peft.type = \"state\"`
         let fault = shown(&with("rank = 8"));
         assert!(fault.contains("^^^^ used by: lora, pissa, disha, miss, bone\n"), "{fault}");
         let expected = "\
-error[ST2101]: `rank` has no meaning for `peft.type = \"state\"`
+error[ST2101]: `rank` does not apply to `peft.type = \"state\"`
  --> command line
   |
   | --set peft.rank=8

@@ -354,7 +354,7 @@ warning[ST1301]: `op = \"fla\"` runs the `chunk` form
   |
   = note: in other trainers `fla` names a GPU-only implementation of the same chunked algebra,
           which `chunk` computes on every device
-  = help: `op = \"chunk\"` does the same without this warning";
+  = help: use `op = \"chunk\"` to silence this warning";
         assert_eq!(warning.render(false), expected);
     }
 }
