@@ -66,7 +66,6 @@ pub fn merged<'a>(
 
 fn adapters(spec: &TuningSpec, shape: &Shape, trained: &HashMap<String, Tensor>) -> AdapterSet {
     let adapters = spec.adapter.as_ref();
-    let adapters =
-        adapters.map(|spec| AdapterSet::from_tensors(spec, shape, trained, Device::Cpu));
+    let adapters = adapters.map(|spec| AdapterSet::from_tensors(spec, shape, trained, Device::Cpu));
     adapters.unwrap_or_default()
 }

@@ -109,8 +109,8 @@ impl WeightTuning {
     ) -> Result<WeightTuning, TuningError> {
         let shape = *weights.shape();
         let adapters = spec.adapter.as_ref();
-        let adapters = adapters
-            .map(|spec| AdapterSet::from_tensors(spec, &shape, trained, weights.device()));
+        let adapters =
+            adapters.map(|spec| AdapterSet::from_tensors(spec, &shape, trained, weights.device()));
         for (name, _) in shape.tensors().iter().filter(|(name, _)| spec.trains(&shape, name)) {
             weights.set(name, trained[name].shallow_clone());
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::RunError;
 use crate::model::{ModelError, Shape, Weights, shape_in};
-use crate::peft::{TuningSpec, TuningError};
+use crate::peft::{TuningError, TuningSpec};
 use crate::quant::{Format, PackError, QuantError, quantise};
 use statetune_core::data::{Tokenizer, character_tokenizer};
 use statetune_core::plan::{ModelSource, Plan, TokenizerPlan};

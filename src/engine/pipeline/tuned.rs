@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::RunError;
 use super::model::unfit;
 use crate::model::{Model, TimeState, Weights, load_tensors};
-use crate::peft::{Compute, Method, TuningSpec, StateTuning, WeightTuning, state_after};
+use crate::peft::{Compute, Method, StateTuning, TuningSpec, WeightTuning, state_after};
 use statetune_core::data::Tokenizer;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart};
