@@ -156,7 +156,7 @@ fn matrices_with_a_nan_are_named() {
     assert!(matches!(&error, TuningError::NotFinite(_)), "{error}");
     assert_eq!(
         error.to_string(),
-        "tensor `blocks.1.att.key.weight` holds numbers that are not finite, so no part of it can be \
-         taken out"
+        "tensor `blocks.1.att.key.weight` contains NaN or infinite values, so its largest singular \
+         values cannot be computed"
     );
 }
