@@ -59,7 +59,7 @@ impl Torch {
             let module = module.display();
             return Err(format!("LIBTORCH holds no package for this python3: {module} is missing"));
         }
-        let parent = libtorch.parent().expect("the root is no package").to_path_buf();
+        let parent = libtorch.parent().expect("a parent folder").to_path_buf();
         let stand_ins = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torch_stand_ins");
         let libraries = output(&mut script("torch_stand_ins.py", &[&parent, &stand_ins]));
         Ok(Torch { parent, libraries: libraries.trim_end().to_string() })
@@ -406,7 +406,7 @@ fn checkpoints_of_other_trainers_are_accepted() {
     let sharded = tensors(tiny())
         .into_iter()
         .map(|tensor| NewTensor { name: format!("_forward_module.{}", tensor.name), ..tensor });
-    let weights = load(sharded.collect()).expect("the prefix means nothing");
+    let weights = load(sharded.collect()).expect("the prefix is ignored");
     assert_eq!(*weights.shape(), tiny());
     assert!(weights.iter().all(|(name, _)| !name.starts_with('_')));
 

@@ -133,7 +133,7 @@ impl<'a> Outlook<'a> {
         let may_quantise = match &self.plan.method.peft {
             PeftPlan::State(_) => true,
             PeftPlan::Weights(recipe) => {
-                recipe.adapter.as_ref().is_some_and(|adapter| !adapter.method.takes_out())
+                recipe.adapter.as_ref().is_some_and(|adapter| !adapter.method.splits_matrix())
             }
         };
         let accumulate = self.plan.train.accumulate_grad_batches.into();
