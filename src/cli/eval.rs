@@ -11,7 +11,7 @@ use super::table::table;
 use super::{Color, Format, say, show};
 use statetune_core::config::Overlong;
 use statetune_core::data::Mask;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::output::Passport;
@@ -176,18 +176,18 @@ impl EvalArgs {
         if own.is_none() && !measured.plan().is_some_and(holds_out) {
             let name =
                 self.file.as_ref().map_or(self.name.clone(), |file| file.display().to_string());
-            let message = format!("`{name}` held out no documents");
-            let help = "name some: `eval RUN FILE`";
-            return Err(Box::new(Diagnostic::error("ST0209", message).help(help)));
+            let message = msg!(RUN_HAS_NO_VALIDATION_DOCUMENTS, name);
+            let help = msg!(NAME_DOCUMENTS_TO_EVAL);
+            return Err(Box::new(Diagnostic::error(message).help(help)));
         }
         let Some(requirement) = &self.require else { return Ok(()) };
         let names = metric_names(measured.plan(), measured.base.is_some());
         if names.contains(&requirement.metric) {
             return Ok(());
         }
-        let message = format!("there is no metric `{}`", requirement.metric);
-        let help = format!("metrics: {}", names.join(", "));
-        Err(Box::new(Diagnostic::error("ST0210", message).help(help)))
+        let message = msg!(NO_METRIC, name = requirement.metric);
+        let help = msg!(METRICS_ARE, names = names.join(", "));
+        Err(Box::new(Diagnostic::error(message).help(help)))
     }
 
     /// Measures, prints, and says whether the requirement is met.
@@ -254,12 +254,10 @@ impl EvalArgs {
                 let product = tuned.subject.state.as_ref().unwrap_or(&tuned.subject.weights);
                 let learned_from = Passport::of(product)?.and_then(|passport| passport.data);
                 if learned_from.is_some_and(|key| key != prepared.key) {
-                    let message = "the documents have changed since the run";
-                    let refusal = Diagnostic::error("ST3050", message)
-                        .note(
-                            "other documents would be held out now, some of which it learned from",
-                        )
-                        .help("name documents that it has not seen: `eval RUN FILE`");
+                    let message = msg!(DOCUMENTS_CHANGED);
+                    let refusal = Diagnostic::error(message)
+                        .note(msg!(VALIDATION_SPLIT_CHANGED))
+                        .help(msg!(EVAL_UNSEEN_DOCUMENTS));
                     return Err(RunError::Documents(Box::new(refusal)));
                 }
                 Ok(EvalData::held_out(prepared, options))

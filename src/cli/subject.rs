@@ -15,7 +15,7 @@ use self::learned::{Learned, state_of};
 pub(super) use self::sampling::{SampleArgs, at_least_0, probability};
 use super::{Color, ExperimentArgs, show, tell};
 use statetune_core::data::Template;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
 use statetune_core::runs::{
@@ -186,9 +186,8 @@ impl SubjectArgs {
             }
         };
         let Some(weights) = weights else {
-            let message =
-                format!("the run `{}` trained a new model, it has no base", run.display());
-            return refuse(Diagnostic::error("ST6009", message), color);
+            let message = msg!(RUN_HAS_NO_BASE, run);
+            return refuse(Diagnostic::error(message), color);
         };
         let named = if state.is_none() && !is_product { &weights } else { &run };
         let at = moment.filter(|_| is_product).map_or(String::new(), |moment| format!("@{moment}"));
@@ -221,16 +220,15 @@ impl SubjectArgs {
         });
         let Some(weights) = self.model.clone().or(of_experiment) else {
             let message = match learned {
-                Some(file) => format!("which weights is `{}` for?", file.display()),
-                None => "there is nothing to use: no run and no model".to_string(),
+                Some(file) => msg!(WHICH_WEIGHTS, file),
+                None => msg!(NO_RUN_OR_MODEL),
             };
-            let refusal = Diagnostic::error("ST0202", message).help("name them: `--model FILE`");
+            let refusal = Diagnostic::error(message).help(msg!(NAME_MODEL));
             return refuse(refusal, color);
         };
         if let ([set, ..], None) = (&*self.set, experiment) {
-            let message =
-                format!("`--set {set}` overrides a setting of a run, but there is no run");
-            return refuse(Diagnostic::error("ST0203", message), color);
+            let message = msg!(SET_NEEDS_RUN, set);
+            return refuse(Diagnostic::error(message), color);
         }
         let learned = match part {
             Part::Tuned => learned.map(Path::to_path_buf),
@@ -307,8 +305,8 @@ pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<
         Ok(found) => found,
         Err(refusal) if refusal.code == NO_RUN => {
             let runs = runs_dir.display();
-            let message = format!("there is no file `{name}`, and no such run in `{runs}`");
-            return refuse(Diagnostic::error("ST0205", message), color);
+            let message = msg!(NO_FILE_OR_RUN, name, runs);
+            return refuse(Diagnostic::error(message), color);
         }
         Err(refusal) => return refuse(*refusal, color),
     };

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 
 use crate::arch::{NoGpu, Op};
 use crate::config::{self, Config, Loaded, LrSchedule, Peft, Quant, SinkName};
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Severity, msg};
 use crate::quant::Format;
 
 /// The folder of prepared data in the folder of runs.
@@ -178,8 +178,8 @@ impl<'a> Faults<'a> {
     fn add_superfluous(&mut self, key: &str, fault: Diagnostic) {
         let (fault, edits) = (self.loaded.at(key, fault), self.loaded.removal(key));
         self.found.push(match edits.is_empty() {
-            true => fault.help("delete the line"),
-            false => fault.fix("deletes the line", edits),
+            true => fault.help(msg!(DELETE_LINE)),
+            false => fault.fix(msg!(DELETES_LINE), edits),
         });
     }
 
@@ -187,24 +187,21 @@ impl<'a> Faults<'a> {
         let schedule = &self.config().schedule;
         let (curve, lr_final) = (schedule.lr_schedule, schedule.lr_final);
         if lr_final.is_none() && curve != LrSchedule::Constant {
-            let fault = Diagnostic::error("ST2108", "`schedule.lr_final` is missing")
-                .label("the rate starts here and needs an end")
-                .note("a curve runs from `lr_init` to `lr_final`")
-                .help("state tuning usually goes from 1.0 to 0.01: `lr_final = 0.01`")
-                .help("or keep the rate as it is with `lr_schedule = \"constant\"`");
+            let fault = Diagnostic::error(msg!(LR_FINAL_MISSING))
+                .label(msg!(RATE_NEEDS_END))
+                .note(msg!(CURVE_RUNS))
+                .help(msg!(STATE_TUNING_RATES))
+                .help(msg!(OR_CONSTANT_RATE));
             self.add("schedule.lr_init", fault);
         }
         if lr_final == Some(0.0) && curve == LrSchedule::Exp {
-            let fault =
-                Diagnostic::error("ST2102", "an exponential curve never reaches `lr_final = 0`")
-                    .help("choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`");
+            let fault = Diagnostic::error(msg!(EXPONENTIAL_TO_ZERO)).help(msg!(CHOOSE_SMALL_RATE));
             self.add("schedule.lr_final", fault);
         }
         if schedule.decay_share.is_some() && curve != LrSchedule::Wsd {
-            let message = "`decay_share` has no meaning without `lr_schedule = \"wsd\"`";
-            let fault = Diagnostic::error("ST2170", message)
-                .note("the other curves fall all the way, or not at all")
-                .help("delete the line, or write `lr_schedule = \"wsd\"`");
+            let message = msg!(DECAY_SHARE_NEEDS_WSD);
+            let fault =
+                Diagnostic::error(message).note(msg!(OTHER_CURVES_FALL)).help(msg!(DELETE_OR_WSD));
             self.add("schedule.decay_share", fault);
         }
     }
@@ -213,23 +210,20 @@ impl<'a> Faults<'a> {
         let (data, sample) = (&self.config().data, &self.config().sample);
         let nothing_held_out = one_pair || data.val_split == 0.0;
         if sample.held_out > 0 && nothing_held_out {
-            let fault = Diagnostic::error(
-                "ST2105",
-                "`sample.held_out` asks for held-out documents, but there are none",
-            )
-            .help("hold some out with `data.val_split`, or write `sample.prompts`");
+            let fault =
+                Diagnostic::error(msg!(SAMPLE_HELD_OUT_WITHOUT_SPLIT)).help(msg!(HOLD_SOME_OUT));
             self.add("sample.held_out", fault);
         }
         if sample.prompts.iter().any(String::is_empty) {
-            self.add("sample.prompts", Diagnostic::error("ST2106", "a prompt is empty"));
+            self.add("sample.prompts", Diagnostic::error(msg!(PROMPT_IS_EMPTY)));
         }
     }
 
     fn check_sinks(&mut self) {
         if !self.config().log.sinks.contains(&SinkName::Jsonl) {
-            let fault = Diagnostic::error("ST6080", "`log.sinks` leaves out `jsonl`")
-                .note("`metrics.jsonl` is what reports, comparisons and other terminals read")
-                .help("write it beside the others: `sinks = [\"jsonl\", \"tensorboard\"]`");
+            let fault = Diagnostic::error(msg!(SINKS_WITHOUT_JSONL))
+                .note(msg!(METRICS_ARE_READ))
+                .help(msg!(ADD_JSONL_SINK));
             self.add("log.sinks", fault);
         }
     }
@@ -238,10 +232,8 @@ impl<'a> Faults<'a> {
     fn compute(&mut self, find_gpu: impl FnOnce() -> Result<(), NoGpu>) -> Option<Compute> {
         let hardware = &self.config().hardware;
         if hardware.devices > 1 {
-            let message = format!("a run uses one device, not {}", hardware.devices);
-            let fault = Diagnostic::error("ST2117", message).help(
-                "for as many samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
-            );
+            let message = msg!(ONE_DEVICE, devices = hardware.devices);
+            let fault = Diagnostic::error(message).help(msg!(RAISE_SAMPLES_PER_STEP));
             self.add("hardware.devices", fault);
         }
         let op = self.op();
@@ -280,15 +272,9 @@ impl<'a> Faults<'a> {
 
     /// The chunked form, which the user called `name`.
     fn chunk_called(&mut self, name: &str) -> Op {
-        let warning = Diagnostic::warning(
-            "ST1301",
-            format!("`op = \"{name}\"` runs the `chunk` form"),
-        )
-        .note(format!(
-            "in other trainers `{name}` names a GPU-only implementation of the same chunked algebra,\n\
-             which `chunk` computes on every device"
-        ))
-        .help("`op = \"chunk\"` does the same without this warning");
+        let warning = Diagnostic::warning(msg!(OP_MEANS_CHUNK, name))
+            .note(msg!(OP_IN_OTHER_TRAINERS, name))
+            .help(msg!(OP_CHUNK_IS_SILENT));
         self.add("train.op", warning);
         Op::Chunk
     }
@@ -297,15 +283,10 @@ impl<'a> Faults<'a> {
     fn quant(&mut self) -> Option<Format> {
         let format = format(&self.config().quant)?;
         if let Peft::Full(_) = self.config().peft {
-            let message = format!(
-                "`quant.type = \"{}\"` needs frozen weights, but `peft.type = \"full\"` trains them",
-                format.name()
-            );
-            let fault = Diagnostic::error("ST2130", message)
-                .note("a number of a few bits cannot take the small steps of training")
-                .help(
-                    "delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`",
-                );
+            let message = msg!(QUANT_NEEDS_FROZEN, kind = format.name());
+            let fault = Diagnostic::error(message)
+                .note(msg!(FEW_BITS_CANNOT_TRAIN))
+                .help(msg!(DELETE_QUANT));
             self.add("quant.type", fault);
         }
         Some(format)
@@ -322,7 +303,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn no_gpu() -> Result<(), NoGpu> {
-        Err(NoGpu { reason: "no driver".to_owned(), has_driver: false })
+        Err(NoGpu { reason: crate::diagnostic::Text::verbatim("no driver"), has_driver: false })
     }
 
     /// Plans a new model with `op` in `[train]`.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Faults, Plan, Purpose};
 use crate::arch::Shape;
 use crate::config::{self, Config, DishaMode, Peft, StateInit, Target, TrainPart};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, msg};
 use crate::peft::{AdapterRecipe, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
 use crate::quant::Format;
 
@@ -76,9 +76,9 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
         check_beside_adapter(faults, &recipe.parts);
     }
     if let (false, Some(_)) = states_beside(peft) {
-        let fault = Diagnostic::error("ST2123", "`state_lr_scale` has no meaning without states")
-            .note("the initial states stay zero, because `state` is false")
-            .help("write `state = true`, or delete the line");
+        let fault = Diagnostic::error(msg!(STATE_LR_SCALE_NEEDS_STATES))
+            .note(msg!(STATES_STAY_ZERO))
+            .help(msg!(WRITE_STATE_TRUE));
         faults.add("peft.state_lr_scale", fault);
     }
     PeftPlan::Weights(Rc::new(recipe))
@@ -135,12 +135,10 @@ fn adapter(method: AnyMethod, targets: Option<&Vec<Target>>) -> Option<AdapterRe
 fn check_beside_adapter(faults: &mut Faults<'_>, parts: &Parts) {
     let Parts::Groups(parts) = parts else { return };
     for part in parts.iter().filter(|part| matches!(part, TrainPart::Att | TrainPart::Ffn)) {
-        let message = format!("the linear layers in `{part}` cannot learn beside an adapter");
-        let fault = Diagnostic::error("ST2122", message)
-            .note("an adapter changes them and keeps them frozen themselves")
-            .help(
-                "`type = \"full\"` lets them learn; `targets` says which ones an adapter changes",
-            );
+        let message = msg!(PART_CANNOT_TRAIN, part = part.to_string());
+        let fault = Diagnostic::error(message)
+            .note(msg!(ADAPTER_KEEPS_FROZEN))
+            .help(msg!(FULL_TRAINS_LAYERS));
         faults.add("peft.train_parts", fault);
     }
 }
@@ -156,13 +154,12 @@ fn state_start(
     ] {
         let word = init.word();
         if written && state.init != init {
-            let message = format!("`{key}` has no meaning for `init = \"{}\"`", state.init.word());
-            let fault = Diagnostic::error("ST2121", message)
-                .help(format!("write `init = \"{word}\"`, or delete the line"));
+            let message = msg!(KEY_NOT_FOR_INIT, key, word = state.init.word());
+            let fault = Diagnostic::error(message).help(msg!(WRITE_INIT, word));
             faults.add(&format!("peft.{key}"), fault);
         }
         if !written && state.init == init {
-            let fault = Diagnostic::error("ST2120", format!("`init = \"{word}\"` needs `{key}`"));
+            let fault = Diagnostic::error(msg!(INIT_NEEDS_KEY, word, key));
             faults.add("peft.init", fault);
         }
     }
@@ -174,9 +171,8 @@ fn state_start(
                 && state.init_file.is_some()
                 && !file.exists()
             {
-                let message = format!("the state file `{}` does not exist", file.display());
-                let fault = Diagnostic::error("ST4001", message)
-                    .help("relative paths start at the experiment file");
+                let message = msg!(STATE_DOES_NOT_EXIST, file);
+                let fault = Diagnostic::error(message).help(msg!(RELATIVE_PATHS));
                 faults.add("peft.init_file", fault);
             }
             StateStart::File(file)
@@ -184,7 +180,7 @@ fn state_start(
         StateInit::Prompt => {
             let text = state.init_prompt.clone().unwrap_or_default();
             if state.init_prompt.is_some() && text.is_empty() {
-                faults.add("peft.init_prompt", Diagnostic::error("ST2124", "the text is empty"));
+                faults.add("peft.init_prompt", Diagnostic::error(msg!(TEXT_IS_EMPTY)));
             }
             StateStart::Prompt(text)
         }
@@ -214,7 +210,7 @@ impl Plan {
             Misfit::Rank { .. } => "peft.rank",
             Misfit::Part { .. } => "peft.train_parts",
         };
-        let fault = Diagnostic::error("ST4007", misfit.to_string()).note(misfit.note(shape));
+        let fault = Diagnostic::error(misfit.text()).note(misfit.note(shape));
         Err(Box::new(self.experiment.at(key, fault)))
     }
 }

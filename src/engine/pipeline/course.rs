@@ -21,7 +21,7 @@ use crate::train::{
     FitOptions, Position, StepDone, Trainer, digest_values, mean_loss, save_checkpoint,
 };
 use statetune_core::data::Loader;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{Metric, ModelSource, Plan};
 use statetune_core::runs::{
     Best, Chain, Checkpoint, Entry, Event, Lock, Place, RunDir, Sinks, Totals, name_best,
@@ -375,9 +375,9 @@ fn rate_of(rates: &[(String, f64)], name: &str) -> Option<f64> {
 
 /// Why a run stops whose numbers are finite on what it learns from, and on nothing else.
 fn held_out_diverged(val_loss: f64, position: &Position) -> RunError {
-    let message = format!("held-out loss became {val_loss} after step {}", position.steps);
-    let refusal = Diagnostic::error("ST7012", message)
-        .note("nothing was saved after that; the checkpoints before are intact")
-        .help("lower `schedule.lr_init`, or look for broken documents in what is held out");
+    let message = msg!(VAL_LOSS_NOT_FINITE, val_loss, step = position.steps);
+    let refusal = Diagnostic::error(message)
+        .note(msg!(EARLIER_CHECKPOINTS_INTACT))
+        .help(msg!(LOWER_LR_OR_CHECK_VALIDATION));
     RunError::Diverged(Box::new(refusal))
 }

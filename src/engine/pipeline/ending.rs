@@ -13,6 +13,7 @@ use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::sample::{Probe, rate};
 use crate::train::{Position, Trainer};
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::plan::Plan;
 use statetune_core::runs::{Entry, Event, ProbeRate, StoredRun, best_checkpoint};
 
@@ -33,11 +34,11 @@ pub(super) enum Ended {
 
 impl Ended {
     /// Why a run ended before all its steps were done, as people are told.
-    fn early(self) -> Option<&'static str> {
+    fn early(self) -> Option<Text> {
         match self {
             Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => None,
-            Ended::Patience => Some("no evaluation was better for as long as `eval.patience` says"),
-            Ended::Goal => Some("every probe with `stop` has reached its goal"),
+            Ended::Patience => Some(msg!(STOPPED_BY_PATIENCE)),
+            Ended::Goal => Some(msg!(STOPPED_BY_PROBES)),
         }
     }
 }

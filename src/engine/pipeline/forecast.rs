@@ -12,7 +12,7 @@ use crate::model::Shape;
 use crate::train::FitOptions;
 use statetune_core::config::Dataload;
 use statetune_core::data::Coverage;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Trains, Warning,
     Workload, gib, proposals,
@@ -106,7 +106,7 @@ impl<'a> Outlook<'a> {
             .warnings
             .iter()
             .chain(&of_documents)
-            .map(|one| Warning { code: one.code.to_string(), message: one.message.clone() });
+            .map(|one| Warning { code: one.code.to_string(), message: one.message.to_string() });
         Forecast {
             schema: Forecast::SCHEMA.to_string(),
             name: plan.records.name.clone(),
@@ -148,32 +148,33 @@ impl<'a> Outlook<'a> {
         if memory.total <= available {
             return None;
         }
-        let device = if self.plan.train.device.is_gpu() { "the GPU" } else { "this machine" };
-        let message = format!(
-            "this run needs about {}, {device} has {} free",
-            gib(memory.total),
-            gib(available)
-        );
-        let items =
-            memory.items.iter().map(|one| format!("{} {}", one.item.name(), gib(one.bytes)));
-        let items: Vec<String> = items.collect();
+        let device =
+            if self.plan.train.device.is_gpu() { msg!(THE_GPU) } else { msg!(THIS_MACHINE) };
+        let message =
+            msg!(RUN_NEEDS_MEMORY, needed = gib(memory.total), device, free = gib(available));
+        let items = memory
+            .items
+            .iter()
+            .map(|one| msg!(MEMORY_OF_ITEM, item = one.item.text(), size = gib(one.bytes)));
+        let items = Text::list(Join::Comma, items);
         let train = &self.plan.train;
         let (rows, chunk) = (train.micro_bsz.0, train.head_chunk.0);
         let longest = self.data.as_ref().map_or(train.ctx_len.as_u64(), |data| data.facts.longest);
-        let mut refusal = Diagnostic::error("ST5001", message)
-            .note(items.join(", "))
-            .note(format!("a micro-batch has up to {rows} x {longest} positions, {chunk} of them with logits at a time"));
+        let mut refusal = Diagnostic::error(message).note(items).note(msg!(
+            MICRO_BATCH_POSITIONS,
+            rows,
+            longest,
+            chunk
+        ));
         let file = self.plan.experiment.file().display();
-        let mut lines = Vec::new();
-        for (letter, one) in ('A'..).zip(self.proposals(available)) {
-            lines.push(format!("{letter}  {}", one.line()));
+        let proposals = self.proposals(available);
+        let lines = ('A'..).zip(&proposals);
+        let lines = lines.map(|(letter, one)| msg!(PROPOSAL_LINE, letter, proposal = one.line()));
+        if !proposals.is_empty() {
+            refusal =
+                refusal.help(Text::list(Join::Line, lines)).help(msg!(PLAN_APPLY_EDITS, file));
         }
-        if !lines.is_empty() {
-            refusal = refusal
-                .help(lines.join("\n"))
-                .help(format!("`statetune plan {file} --apply A` edits the file"));
-        }
-        refusal = refusal.help("`--allow-oom` tries anyway");
+        refusal = refusal.help(msg!(ALLOW_OOM_TRIES));
         Some(self.plan.experiment.at("train.micro_bsz", refusal))
     }
 

@@ -12,10 +12,11 @@ use crate::model::{ModelError, Shape, fingerprint};
 use crate::quant;
 use statetune_core::config::Loaded;
 use statetune_core::data::Tokenizer;
+use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, Reach, StateStart, TokenizerPlan};
 use statetune_core::runs::{
     Earlier, Lock, LockedFile, LockedQuant, Resolved, RunDir, StoredRun, overrides_toml,
-    resolved_again, sha256_of,
+    resolved_again,
 };
 use statetune_core::tensorfile::WeightsError;
 
@@ -31,7 +32,7 @@ pub(super) fn lock(
 ) -> Result<Lock, RunError> {
     let (weights, fingerprint) = match &plan.model.source {
         ModelSource::Load(path) => {
-            let sha256 = sha256_of(path)
+            let sha256 = sha256_of_file(path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source })?;
             (Some(LockedFile::new(path, sha256)), Some(fingerprint(path)?))
         }
@@ -39,8 +40,8 @@ pub(super) fn lock(
     };
     let init = match &plan.method.peft {
         PeftPlan::State(StateStart::File(path)) => {
-            let sha256 =
-                sha256_of(path).map_err(|source| WeightsError::Read { path: path.clone(), source });
+            let sha256 = sha256_of_file(path)
+                .map_err(|source| WeightsError::Read { path: path.clone(), source });
             Some(LockedFile::new(path, sha256.map_err(ModelError::from)?))
         }
         _ => None,

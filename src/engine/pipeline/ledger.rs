@@ -1,6 +1,7 @@
 //! The loss of every document before and after training.
 
 use sha2::{Digest as _, Sha256};
+use statetune_core::digest::hex;
 
 use super::{Loaded, RunError};
 use crate::kernels::KernelError;
@@ -36,7 +37,7 @@ pub fn ledger_of_documents(
             after: None,
         });
     })?;
-    let documents = format!("{:x}", digest.finalize());
+    let documents = hex(digest.finalize());
     Ok(Ledger::new(learned, documents, lines))
 }
 

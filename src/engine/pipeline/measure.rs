@@ -7,13 +7,13 @@
 use crate::peft::Compute;
 use crate::tensors::device;
 use crate::tensors::kind;
+use statetune_core::digest::sha256_hex;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::RunError;
@@ -88,7 +88,7 @@ fn file(outlook: &Outlook<'_>, model: &ModelFacts, settings: &Settings) -> Optio
         "model": model, "settings": settings, "tokens": tokens, "learned_percent": learned,
         "machine": machine(),
     });
-    let digest = format!("{:x}", Sha256::digest(key.to_string()));
+    let digest = sha256_hex(key.to_string());
     Some(outlook.plan.data.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
 }
 

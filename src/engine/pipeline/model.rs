@@ -83,8 +83,6 @@ pub fn pack_weights(
 pub(super) fn unfit(error: TuningError, path: &Path) -> RunError {
     match error {
         TuningError::Quant(QuantError { source: PackError::Kernel(error), .. }) => error.into(),
-        error => {
-            ModelError::Tensors { path: path.to_path_buf(), problem: error.to_string() }.into()
-        }
+        error => ModelError::Tensors { path: path.to_path_buf(), problem: error.text() }.into(),
     }
 }

@@ -10,6 +10,7 @@ use super::tuned::start as begin_tuning;
 use super::{CHARACTERS, RunError, load_tokenizer, load_weights};
 use crate::optim::Adam;
 use statetune_core::data::Tokenizer;
+use statetune_core::diagnostic::msg;
 use statetune_core::plan::{Plan, TokenizerPlan};
 use statetune_core::runs::{Checkpoint, Lock, Moment, ReadRunError, StoredRun};
 
@@ -54,7 +55,7 @@ fn write(plan: &Plan, run: &Path, checkpoint: &Checkpoint, stem: &str) -> Result
     };
     let Some(lock) = Lock::load(run) else {
         let path = run.join(Lock::FILE);
-        let error = ReadRunError::Damaged { path, problem: "cannot be read".to_string() };
+        let error = ReadRunError::Damaged { path, problem: msg!(FILE_CANNOT_BE_READ) };
         return Err(RunError::Resume(Box::new(error.diagnostic())));
     };
     let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));

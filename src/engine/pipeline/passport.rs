@@ -1,8 +1,7 @@
 //! What the products of a run say about themselves.
 
+use statetune_core::digest::sha256_hex;
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use crate::model::Shape;
 use crate::output::{Base, Passport, Product, Sizes};
@@ -40,7 +39,7 @@ pub(super) fn passport(
         run: Some(directory(run)),
         epochs: Some(epochs),
         data: lock.data_id().cloned(),
-        config: Some(format!("{:x}", Sha256::digest(plan.experiment.settings_of_numbers()))),
+        config: Some(sha256_hex(plan.experiment.settings_of_numbers())),
         quant: plan.method.quant.map(|_| plan.method.quant_table.clone()),
         ..Passport::new(product, Sizes::from(shape), plan.method.peft_table.clone())
     }

@@ -12,7 +12,7 @@ use crate::model::{Model, Shape, TimeState, Weights, shape_in};
 use crate::peft::{Compute, Recipe};
 use crate::quant::Format;
 use statetune_core::data::{Template, Tokenizer};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::TokenizerPlan;
 
 /// What is put to use: weights, an initial state or none, and the tokenizer.
@@ -135,9 +135,7 @@ fn check_vocabulary(shape: &Shape, tokenizer: &Tokenizer) -> Result<(), RunError
     if shape.vocab_size >= ids as i64 {
         return Ok(());
     }
-    let message =
-        format!("the model has {} token ids, but the tokenizer has {ids}", shape.vocab_size);
-    let refusal = Diagnostic::error("ST4005", message)
-        .help("name the vocabulary that the model was trained with: `--tokenizer FILE`");
+    let message = msg!(TOKENIZER_SIZE, ids = shape.vocab_size, found = ids);
+    let refusal = Diagnostic::error(message).help(msg!(NAME_TOKENIZER));
     Err(RunError::Contradiction(Box::new(refusal)))
 }

@@ -30,6 +30,7 @@ use crate::peft::Method;
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
 use statetune_core::config::Nonfinite;
 use statetune_core::data::{Coverage, Loader, Tokenizer};
+use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{ModelSource, Plan};
@@ -116,7 +117,7 @@ pub fn run(
     let result = catch_unwind(work).unwrap_or_else(|panic| match out_of_memory(&*panic) {
         Some(message) => Err(RunError::OutOfMemory { message }),
         None => {
-            failed("stopped by a defect of statetune".to_string(), "ST9000", ExitCode::Bug);
+            failed(msg!(STOPPED_BY_DEFECT).to_string(), "ST9000", ExitCode::Bug);
             resume_unwind(panic)
         }
     });

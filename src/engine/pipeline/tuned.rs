@@ -9,7 +9,7 @@ use super::model::unfit;
 use crate::model::{Model, TimeState, Weights, load_tensors};
 use crate::peft::{Compute, Method, Recipe, StateTuning, Tuning, state_after};
 use statetune_core::data::Tokenizer;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart};
 
 /// The method of an experiment on its weights, before the first step.
@@ -59,11 +59,11 @@ pub(super) fn adapted(
     compute: Compute,
 ) -> Result<Rc<Model>, RunError> {
     recipe.check(weights.shape()).map_err(|misfit| {
-        let refusal = Diagnostic::error("ST4007", misfit.to_string());
+        let refusal = Diagnostic::error(misfit.text());
         RunError::Contradiction(Box::new(refusal.note(misfit.note(weights.shape()))))
     })?;
     let expected = recipe.product_tensors(weights.shape());
-    let learned = load_tensors(file, &expected, "what the run learned")?;
+    let learned = load_tensors(file, &expected, msg!(PARAMETERS_OF_RUN))?;
     let tuning = Tuning::resume(recipe, weights, &learned, compute);
     Ok(tuning.map_err(|error| unfit(error, base))?.model())
 }
