@@ -331,7 +331,7 @@ pub(super) fn check(subject: &Subject, color: Color) -> Result<(), RunError> {
 /// fewer or others are an error.
 pub(super) fn tell_adapter(subject: &Subject, shape: &Shape) {
     if let Some(AdapterFile { file, recipe }) = &subject.adapter {
-        let tensors = recipe.product_tensors(shape).len();
+        let tensors = recipe.trained_tensors(shape).len();
         tell(format_args!("adapter  {tensors} tensors of {}", file.display()));
     }
 }

@@ -17,6 +17,10 @@ mod sweep;
 mod train;
 mod units;
 
+use crate::arch::{NoGpu, Op};
+use crate::config::{self, Config, Loaded, LrSchedule, Peft, Quant, SinkName};
+use crate::diagnostic::{Diagnostic, Severity, msg};
+use crate::quant::Format;
 pub use data::{DataPlan, built_in as built_in_template};
 pub use device::{Compute, Device, DeviceFault, Setting, choose};
 pub use experiment::{Change, Experiment, Origins, Reach, reach};
@@ -29,16 +33,10 @@ pub use probes::Metric;
 pub use records::{
     CheckpointPlan, EvalPlan, GenerateOptions, GuardPlan, LogPlan, RecordsPlan, SamplePlan,
 };
+use std::path::PathBuf;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
 pub use train::{AdamOptions, SchedulePlan, TrainPlan};
 pub use units::{Samples, Steps, Tokens};
-
-use std::path::PathBuf;
-
-use crate::arch::{NoGpu, Op};
-use crate::config::{self, Config, Loaded, LrSchedule, Peft, Quant, SinkName};
-use crate::diagnostic::{Diagnostic, Severity, msg};
-use crate::quant::Format;
 
 /// The folder of prepared data in the folder of runs.
 pub const CACHE: &str = ".cache";
@@ -356,7 +354,7 @@ warning[ST1301]: `op = \"fla\"` runs the `chunk` form
   |
   = note: in other trainers `fla` names a GPU-only implementation of the same chunked algebra,
           which `chunk` computes on every device
-  = help: `op = \"chunk\"` does the same without this warning";
+  = help: use `op = \"chunk\"` to silence this warning";
         assert_eq!(warning.render(false), expected);
     }
 }

@@ -7,7 +7,7 @@ use super::RunError;
 use super::data::{Datasets, is_prepared, prepare_data};
 use super::model::{load_tokenizer, model_shape};
 use super::tune::{coverage_of, fit_options};
-use crate::kernels::{Op, available_bytes, device_name};
+use crate::kernels::{Op, available_bytes, recorded_device};
 use crate::model::Shape;
 use crate::train::FitOptions;
 use statetune_core::config::Dataload;
@@ -133,7 +133,7 @@ impl<'a> Outlook<'a> {
         let may_quantise = match &self.plan.method.peft {
             PeftPlan::State(_) => true,
             PeftPlan::Weights(recipe) => {
-                recipe.adapter.as_ref().is_some_and(|adapter| !adapter.method.takes_out())
+                recipe.adapter.as_ref().is_some_and(|adapter| !adapter.method.splits_matrix())
             }
         };
         let accumulate = self.plan.train.accumulate_grad_batches.into();
@@ -159,7 +159,7 @@ impl<'a> Outlook<'a> {
         let items = Text::list(Join::Comma, items);
         let train = &self.plan.train;
         let (rows, chunk) = (train.micro_bsz.0, train.head_chunk.0);
-        let longest = self.data.as_ref().map_or(train.ctx_len.as_u64(), |data| data.facts.longest);
+        let longest = self.data.as_ref().map_or(train.ctx_len.0.into(), |data| data.facts.longest);
         let mut refusal = Diagnostic::error(message).note(items).note(msg!(
             MICRO_BATCH_POSITIONS,
             rows,
@@ -247,7 +247,7 @@ fn settings(plan: &Plan) -> Settings {
         grad_cp: train.grad_cp,
         head_chunk: train.head_chunk.0,
         op: plan.train.op.name().to_string(),
-        device: device_name(device(plan.train.device)),
+        device: recorded_device(device(plan.train.device)),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
     }
 }

@@ -384,8 +384,9 @@ impl Beginning {
 /// [`RunError::Resume`] when they cannot be read.
 pub fn recorded_settings(path: &Path) -> Result<Experiment, RunError> {
     Experiment::recorded(&path.join(StoredRun::SETTINGS)).map_err(|found| {
+        let first = found.into_iter().next();
         let unknown = || Diagnostic::error(msg!(CANNOT_READ_SETTINGS));
-        RunError::Resume(Box::new(found.into_iter().next().unwrap_or_else(unknown)))
+        RunError::Resume(Box::new(first.unwrap_or_else(unknown)))
     })
 }
 

@@ -151,13 +151,11 @@ impl Work<'_> {
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, RunError> {
         let options = fit_options(self.plan, data.train.samples_per_pass());
-        let mut trainer = Trainer {
-            method: self.method,
-            adam: Adam::new(self.method.parameters(), self.plan.train.adam),
-            scaler: LossScaler::for_dtype(self.plan.train.dtype),
-            options: StepOptions::of_plan(self.plan),
-        };
-        let mut sinks = Sinks::named(&self.plan.records.log.sinks);
+        let plan = self.plan;
+        let scaler = LossScaler::for_dtype(plan.train.dtype);
+        let options_of_step = StepOptions::of_plan(plan);
+        let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, options_of_step);
+        let mut sinks = Sinks::named(&plan.records.log.sinks);
         self.announce(data, &trainer.adam, &options, &mut sinks, watch)?;
         let base = self.base_answers(&mut sinks, watch)?;
         let mut course = Course {
