@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
+use super::target::Target;
 use super::{Bat, Bone, Lora, Pissa};
 use crate::arch::Shape;
-use crate::config::Target;
 
 /// A tensor of an adapter.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,9 +7,11 @@ mod disha;
 mod lora;
 mod pissa;
 mod recipe;
+mod target;
 
 pub use adapter::{AdapterMethod, AdapterRecipe, AnyMethod, Kept, Part, tensor_name};
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
 pub use pissa::Pissa;
 pub use recipe::{Misfit, Parts, Recipe};
+pub use target::Target;

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::adapter::{AdapterMethod as _, AdapterRecipe, is_of};
-use crate::arch::{Arch, Shape, part};
-use crate::config::{Target, TrainPart};
+use super::target::Target;
+use crate::arch::{Arch, Shape, TrainPart, part};
 
 /// What of a model learns. Everything else stays frozen.
 #[derive(Debug)]

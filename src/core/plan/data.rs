@@ -1,9 +1,8 @@
 //! Rules of `[data]`: the template, the mask, and how documents become samples.
 
 use super::Faults;
-use crate::config::{
-    self, Aliases, Dataload, LossMask, Overlong, Roles, TemplateName, TemplateTable, Walk,
-};
+use crate::config::{self, Aliases, Roles, TemplateName, TemplateTable};
+use crate::data::{Dataload, LossMask, Overlong, Walk};
 use crate::data::{Mask, Role, Template};
 use crate::diagnostic::Diagnostic;
 

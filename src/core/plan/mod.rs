@@ -20,7 +20,7 @@ pub use adam::AdamOptions;
 pub use changes::{Change, Reach, changes, reach, settings_of_numbers};
 pub use data::built_in as built_in_template;
 pub use device::{Compute, Device, DeviceFault, Setting, choose};
-pub use lr_curve::LrCurve;
+pub use lr_curve::{LrCurve, LrSchedule};
 pub use model::ModelPlan;
 pub use peft::{PeftPlan, StateStart, recipe};
 pub use presets::{ModelPreset, model_preset, model_presets};
@@ -32,12 +32,11 @@ pub use sweep::{MOST_MEMBERS, Member, as_text, members};
 use std::path::{Path, PathBuf};
 
 use crate::arch::{NoGpu, Op, Shape};
-use crate::config::{
-    self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Peft, Precision, Quant, SinkName,
-};
+use crate::config::{self, Config, EpochSteps, Loaded, Optimizer, Peft, Precision, Quant};
 use crate::data::{Mask, Source, Template};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::quant::Format;
+use crate::runs::SinkName;
 use crate::tensorfile::Dtype;
 
 /// The folder of prepared data in the folder of runs.
@@ -424,12 +423,7 @@ op = \"{op}\"
         );
         let file = "configs/op.toml".as_ref();
         let loaded = config::parse(file, text, &config::Overrides::default());
-        resolve(
-            loaded.expect("a valid experiment file"),
-            Purpose::Run,
-            "runs".into(),
-            no_gpu,
-        )
+        resolve(loaded.expect("a valid experiment file"), Purpose::Run, "runs".into(), no_gpu)
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::rc::Rc;
 
 use super::{Faults, Plan, Purpose};
 use crate::arch::Shape;
-use crate::config::{self, DishaMode, Peft, StateInit, Target, TrainPart};
+use crate::arch::TrainPart;
+use crate::config::{self, DishaMode, Peft, StateInit};
 use crate::diagnostic::Diagnostic;
+use crate::peft::Target;
 use crate::peft::{AdapterRecipe, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
 
 /// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,

@@ -10,8 +10,9 @@ use super::tune::{coverage_of, fit_options};
 use crate::kernels::{Op, available_bytes, device_name};
 use crate::model::Shape;
 use crate::train::FitOptions;
-use statetune_core::config::{Dataload, ExportDtype, Origin, Peft};
+use statetune_core::config::{ExportDtype, Origin, Peft};
 use statetune_core::data::Coverage;
+use statetune_core::data::Dataload;
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Origins, Proposal, Rate, RatePoint, Saves, Settings, Trains,

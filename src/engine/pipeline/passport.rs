@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::model::Shape;
 use crate::output::{Base, Passport, Product, Sizes};
-use statetune_core::config::{LossMask, Peft};
+use statetune_core::config::Peft;
+use statetune_core::data::LossMask;
 use statetune_core::plan::{ModelPlan, Plan, settings_of_numbers};
 use statetune_core::runs::{Lock, directory};
 

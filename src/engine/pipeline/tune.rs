@@ -30,11 +30,11 @@ use crate::model::Shape;
 use crate::optim::{Adam, LrCurve};
 use crate::peft::Method;
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
-use statetune_core::config::Nonfinite;
 use statetune_core::data::{Coverage, Loader, Tokenizer};
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{ModelPlan, Plan, settings_of_numbers};
+use statetune_core::runs::Nonfinite;
 use statetune_core::runs::{
     Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, RunDir, Sinks, Status, Totals,
     checkpoints, record_documents,

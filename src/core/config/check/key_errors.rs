@@ -1,0 +1,548 @@
+//! The errors of keys: unknown, misplaced and missing ones.
+
+use serde_json::Value;
+
+use super::other_trainers::{Meant, meant, secret};
+use super::value_errors::Culprit;
+use super::violations::{Explainer, Fault, Order};
+use crate::config::manual::keys::{
+    self, KeyPath, about, below, dotted, example, header, is_table, list, one_of,
+};
+use crate::config::spelling::{nearest, plain};
+use crate::diagnostic::{Diagnostic, Span};
+
+impl<'a> Explainer<'a> {
+    /// The error for a violation of the key at `path`.
+    pub(in crate::config) fn explain(&self, path: &[String], fault: Fault) -> (Order, Diagnostic) {
+        let (key, table) = path.split_last().map_or(("", path), |(key, table)| (&**key, table));
+        if fault == Fault::Missing {
+            return self.missing(key, table);
+        }
+        let culprit = self.culprit(path);
+        let diagnostic = match fault {
+            Fault::Missing | Fault::Unknown => self.unknown(key, table, &culprit),
+            Fault::Type => culprit.wrong_type(),
+            Fault::Choice => culprit.not_a_choice(),
+            Fault::Range => culprit.out_of_range(),
+        };
+        let diagnostic = match culprit.meant(fault) {
+            Some(value) => self.with_value(path, &value, &culprit, diagnostic),
+            None => diagnostic,
+        };
+        (culprit.order(), diagnostic)
+    }
+
+    /// The value at `path`, which a layer sets.
+    pub(in crate::config) fn culprit(&self, path: &[String]) -> Culprit<'a> {
+        let (layer, source, place) =
+            self.layers.find(path).expect("defaults are valid, so a layer sets an invalid value");
+        Culprit {
+            name: dotted(path),
+            layer,
+            source,
+            place,
+            value: keys::value(path, self.document).unwrap_or(&Value::Null),
+            node: self.keys.find(path, self.document).unwrap_or(&Value::Null),
+            choices: self.keys.choices(path, self.document),
+        }
+    }
+
+    /// The keys that the unknown key at `path` may mean.
+    pub(in crate::config) fn keys_meant(&self, path: &[String]) -> Vec<KeyPath> {
+        let Some((key, table)) = path.split_last() else { return Vec::new() };
+        match self.meant(key, table) {
+            Meant::Here(keys) => keys.iter().map(|key| below(table, key)).collect(),
+            Meant::InTables(homes) => homes.iter().map(|home| below(home, &plain(key))).collect(),
+            Meant::Elsewhere(home, key) => vec![below(&home, &key)],
+            Meant::NoSetting(_) | Meant::Nothing => Vec::new(),
+        }
+    }
+
+    fn meant(&self, key: &str, table: &[String]) -> Meant {
+        let here = self.keys.table(table, self.document);
+        let names: Vec<&str> = here.iter().map(|(key, _)| *key).collect();
+        meant(self.keys, table, &names, key)
+    }
+
+    fn unknown(&self, key: &str, table: &[String], culprit: &Culprit) -> Diagnostic {
+        if table.is_empty() && culprit.value.is_object() {
+            return self.unknown_table(key, culprit);
+        }
+        let error = |code, message| {
+            Diagnostic::error(code, message).at(culprit.source.span(culprit.place.key.clone()))
+        };
+        let unknown = |label: String| {
+            error("ST1001", format!("unknown key `{key}` {}", in_table(table))).label(label)
+        };
+        if let Some(variable) = secret(&plain(key)).filter(|_| culprit.value.is_string()) {
+            return secret_in_file(key, variable, culprit);
+        }
+        let path = below(table, key);
+        match self.meant(key, table) {
+            Meant::Here(keys) => {
+                let unknown = unknown(format!("did you mean {}?", one_of(&keys)));
+                let unknown = match self.default_note(table, &keys) {
+                    Some(note) => unknown.note(note),
+                    None => unknown,
+                };
+                match &*keys {
+                    [other] if self.can_become(&path, &below(table, other)) => {
+                        unknown.fix("renames it", culprit.source.rename(culprit.place, other))
+                    }
+                    _ => unknown,
+                }
+            }
+            Meant::Elsewhere(other, known) => {
+                let home = below(&other, &known);
+                let unknown = unknown(format!("did you mean `{}`?", dotted(&home)));
+                if !self.can_become(&path, &home) {
+                    return unknown;
+                }
+                let does = format!("renames it and moves it to `{}`", header(&other));
+                unknown.fix(&does, culprit.source.relocate(culprit.place, &other, &known))
+            }
+            Meant::NoSetting(reason) => {
+                unknown("there is no such key".to_owned()).note(format!("`{key}`: {reason}"))
+            }
+            Meant::InTables(homes) => {
+                let place = match header(table) {
+                    top if top.is_empty() => "top-level".to_owned(),
+                    header => format!("`{header}`"),
+                };
+                let error = error("ST1002", format!("`{key}` is not a {place} key"));
+                self.send_home(error, &path, &homes, culprit)
+            }
+            Meant::Nothing => {
+                unknown("there is no such key".to_owned()).note(self.known_keys(table))
+            }
+        }
+    }
+
+    fn unknown_table(&self, key: &str, culprit: &Culprit) -> Diagnostic {
+        let (name, header) = (&culprit.place.key, &culprit.place.value);
+        let is_header = header.start <= name.start && name.end <= header.end;
+        let range = if is_header { header } else { name };
+        let error = Diagnostic::error("ST1001", format!("unknown table `[{key}]`"))
+            .at(culprit.source.span(range.clone()));
+        let known = self.keys.table(&[], self.document);
+        let tables = known.iter().filter(|(_, node)| is_table(node)).map(|(key, _)| *key);
+        let near = nearest(key, tables);
+        if near.is_empty() {
+            return error.label("there is no such table").note(self.known_keys(&[]));
+        }
+        let label = one_of(near.iter().map(|key| format!("[{key}]")));
+        let error = error.label(format!("did you mean {label}?"));
+        match &*near {
+            [table] if self.can_become(&[key.to_owned()], std::slice::from_ref(table)) => {
+                error.fix("renames it", culprit.source.rename(culprit.place, table))
+            }
+            _ => error,
+        }
+    }
+
+    /// What ignoring the key would have meant.
+    fn default_note(&self, table: &[String], keys: &[String]) -> Option<String> {
+        let [key] = keys else { return None };
+        let path = below(table, key);
+        let default = self.keys.find(&path, self.document)?.get("default")?;
+        Some(format!("an ignored key would leave `{}` at its default, {default}", dotted(&path)))
+    }
+
+    fn known_keys(&self, table: &[String]) -> String {
+        let known = self.keys.table(table, self.document);
+        let known: Vec<&str> = known.iter().map(|(key, _)| *key).collect();
+        match header(table) {
+            top if top.is_empty() => format!("the file may have {}", list(&known)),
+            header => format!("keys of `{header}` are {}", list(&known)),
+        }
+    }
+
+    /// Names the tables that a misplaced key belongs to.
+    fn send_home(
+        &self,
+        error: Diagnostic,
+        path: &[String],
+        homes: &[KeyPath],
+        culprit: &Culprit,
+    ) -> Diagnostic {
+        let source = culprit.source;
+        let key = &plain(path.last().map_or("", |key| key));
+        if source.override_kind().is_some() {
+            let homes = homes.iter().map(|home| dotted(&below(home, key)));
+            return error.label(format!("did you mean {}?", one_of(homes)));
+        }
+        let names = homes.iter().map(|home| match header(home) {
+            top if top.is_empty() => "the top of the file".to_owned(),
+            header => format!("`{header}`"),
+        });
+        let names: Vec<String> = names.collect();
+        let error = error.label(format!("belongs to {}", names.join(" or ")));
+        let [home] = homes else { return error };
+        let there = below(home, key);
+        let explain =
+            format!("`statetune explain {}` says what it does, and its range", dotted(&there));
+        let error = match source.places.get(home) {
+            _ if home.is_empty() => error,
+            Some(place) => error.also(place.value.clone(), "move it below this header"),
+            None => error.help(format!("add {} and move it there", names[0])),
+        };
+        let error = error.help(explain);
+        if !self.can_become(path, &there) {
+            return error;
+        }
+        let edits = source.relocate(culprit.place, home, key);
+        error.fix("moves the line and keeps its comment", edits)
+    }
+
+    fn missing(&self, key: &str, table: &[String]) -> (Order, Diagnostic) {
+        let file = self.layers.file();
+        let path = below(table, key);
+        let node = self.keys.find(&path, self.document).unwrap_or(&Value::Null);
+        let choices = self.keys.choices(&path, self.document);
+        let value = match (example(node), choices.first()) {
+            (Some(value), _) => value.to_string(),
+            (None, Some(word)) => format!("\"{word}\""),
+            (None, None) => "...".to_owned(),
+        };
+        let header = header(table);
+        let (range, label, help) = match file.places.get(table) {
+            _ if table.is_empty() => {
+                (0..0, format!("`{key}` belongs here"), format!("for example `{key} = {value}`"))
+            }
+            Some(place) => (
+                place.value.clone(),
+                format!("needs the key `{key}`"),
+                format!("for example `{key} = {value}`"),
+            ),
+            None => {
+                let end = file.text.trim_end().len();
+                let label = format!("the file ends without `{header}`");
+                (end..end, label, format!("for example\n{header}\n{key} = {value}"))
+            }
+        };
+        let order = (0, range.start);
+        let error = Diagnostic::error("ST1003", format!("missing key `{key}` {}", in_table(table)))
+            .at(file.span(range))
+            .label(label)
+            .help(help);
+        let error = match about(node) {
+            Some(about) => error.note(format!("`{}`: {about}", dotted(&path))),
+            None => error,
+        };
+        let is_free = choices.is_empty();
+        let error =
+            if is_free { error } else { error.note(format!("choices are {}", list(&choices))) };
+        (order, error)
+    }
+}
+
+/// The error for a key that looks like a secret; the value is hidden.
+fn secret_in_file(key: &str, variable: &str, culprit: &Culprit) -> Diagnostic {
+    let span = culprit.source.span(culprit.place.key.clone());
+    let hidden: String = span
+        .text
+        .char_indices()
+        .map(|(at, letter)| match culprit.place.value.contains(&at) && letter != '\n' {
+            true => "*".repeat(letter.len_utf8()),
+            false => letter.to_string(),
+        })
+        .collect();
+    let variable = match variable.contains(' ') {
+        true => variable.to_owned(),
+        false => format!("the environment variable `{variable}`"),
+    };
+    Diagnostic::error("ST1005", format!("`{key}` looks like a secret"))
+        .at(Span { text: hidden, ..span })
+        .label("no secret belongs here")
+        .note("the file is copied into every run directory, and run directories are passed on")
+        .help(format!("delete the line; programs that need the secret read {variable}"))
+}
+
+fn in_table(table: &[String]) -> String {
+    match header(table) {
+        top if top.is_empty() => "at the top of the file".to_owned(),
+        header => format!("in `{header}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Overrides;
+    use crate::config::load::tests::{MINIMAL, faults, only_fault, set};
+
+    fn shown(text: &str) -> String {
+        only_fault(text, &Overrides::default())
+    }
+
+    #[test]
+    fn a_misspelt_key() {
+        let expected = "\
+error[ST1001]: unknown key `micro_bzs` in `[train]`
+  --> emoji.toml:16:1
+   |
+16 | micro_bzs = 4
+   | ^^^^^^^^^ did you mean `micro_bsz`?
+   |
+   = note: an ignored key would leave `train.micro_bsz` at its default, 1
+   = help: `statetune check emoji.toml --fix` renames it";
+        assert_eq!(shown(&format!("{MINIMAL}[train]\nmicro_bzs = 4\n")), expected);
+    }
+
+    #[test]
+    fn a_key_with_hyphens() {
+        let fault = shown(&format!("{MINIMAL}[train]\nMicro-Bsz = 4\n"));
+        assert!(fault.contains("did you mean `micro_bsz`?"), "{fault}");
+    }
+
+    #[test]
+    fn a_key_of_another_trainer() {
+        let expected = "\
+error[ST1001]: unknown key `learning_rate` in `[train]`
+  --> emoji.toml:16:1
+   |
+16 | learning_rate = 1
+   | ^^^^^^^^^^^^^ did you mean `schedule.lr_init`?";
+        assert_eq!(shown(&format!("{MINIMAL}[train]\nlearning_rate = 1\n")), expected);
+        let fault = shown(&format!("{MINIMAL}[train]\nbatch_size = 1\n"));
+        assert!(fault.contains("did you mean `micro_bsz`?"), "{fault}");
+    }
+
+    #[test]
+    fn an_unknown_key() {
+        let expected = "\
+error[ST1001]: unknown key `depth` in `[peft]`
+  --> emoji.toml:11:1
+   |
+11 | depth = 8
+   | ^^^^^ there is no such key
+   |
+   = note: keys of `[peft]` are `type`, `init`, `init_file`, `init_prompt`";
+        assert_eq!(shown(&MINIMAL.replace("\"state\"\n", "\"state\"\ndepth = 8\n")), expected);
+    }
+
+    #[test]
+    fn a_key_of_another_method() {
+        let expected = "\
+error[ST2101]: `lora_alpha` has no meaning for `peft.type = \"state\"`
+  --> emoji.toml:11:1
+   |
+10 | type = \"state\"
+   |        ------- because of this
+11 | lora_alpha = 64
+   | ^^^^^^^^^^ as `alpha` used by: lora
+   |
+   = help: delete the line, or choose a type that uses it: lora";
+        let with = |line: &str| MINIMAL.replace("\"state\"\n", &format!("\"state\"\n{line}\n"));
+        assert_eq!(shown(&with("lora_alpha = 64")), expected);
+        let fault = shown(&with("rank = 8"));
+        assert!(fault.contains("^^^^ used by: lora, pissa, disha, miss, bone\n"), "{fault}");
+        let expected = "\
+error[ST2101]: `rank` has no meaning for `peft.type = \"state\"`
+ --> command line
+  |
+  | --set peft.rank=8
+  |            ^^^^ used by: lora, pissa, disha, miss, bone
+  |
+  = help: delete the line, or choose a type that uses it: lora, pissa, disha, miss, bone";
+        assert_eq!(only_fault(MINIMAL, &set(&["peft.rank=8"])), expected);
+        let lora = MINIMAL.replace("\"state\"\n", "\"lora\"\nlora_r = 8\n");
+        assert!(shown(&lora).contains("did you mean `rank`?"));
+    }
+
+    #[test]
+    fn an_unknown_table() {
+        let expected = "\
+error[ST1001]: unknown table `[trian]`
+  --> emoji.toml:15:1
+   |
+15 | [trian]
+   | ^^^^^^^ did you mean `[train]`?
+   |
+   = help: `statetune check emoji.toml --fix` renames it";
+        assert_eq!(shown(&format!("{MINIMAL}[trian]\nctx_len = 4\n")), expected);
+        let fault = shown(&format!("{MINIMAL}[weather]\nwind = \"north\"\n"));
+        assert!(fault.contains("^ there is no such table"), "{fault}");
+        assert!(fault.contains("note: the file may have `format`, `name`"), "{fault}");
+    }
+
+    #[test]
+    fn a_key_of_another_table_that_is_free_there() {
+        let text = MINIMAL.replace("\"state\"\n", "\"state\"\nwarmup_steps = 5 # few\n");
+        let faults = faults(&text, &Overrides::default());
+        let [fault] = &*faults else { panic!("{faults:?}") };
+        assert_eq!(
+            fault.helps,
+            [
+                "`statetune check emoji.toml --fix` moves the line and keeps its comment",
+                "`statetune explain schedule.warmup_steps` says what it does, and its range",
+            ]
+        );
+        let (fixed, _) = crate::diagnostic::apply(&text, [&*fault.fix]);
+        let moved = "[schedule]\nwarmup_steps = 5 # few\n";
+        assert_eq!(fixed, MINIMAL.replace("[schedule]\n", moved));
+    }
+
+    #[test]
+    fn several_keys_of_another_method() {
+        let with = "\"state\"\nr = 32\nlora_alpha = 64\nwrong = 1\n";
+        let faults = faults(&MINIMAL.replace("\"state\"\n", with), &Overrides::default());
+        let expected = "\
+error[ST2101]: `r` and `lora_alpha` have no meaning for `peft.type = \"state\"`
+  --> emoji.toml:11:1
+   |
+10 | type = \"state\"
+   |        ------- because of this
+11 | r = 32
+   | ^ as `rank` used by: lora, pissa, disha, miss, bone
+12 | lora_alpha = 64
+   | ---------- as `alpha` used by: lora
+   |
+   = help: delete the lines, or choose a type that uses them: lora";
+        assert_eq!(faults[0].render(false), expected);
+        assert_eq!(faults.len(), 2);
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let expected = "\
+error[ST1005]: `hf_token` looks like a secret
+  --> emoji.toml:11:1
+   |
+11 | hf_token = *********
+   | ^^^^^^^^ no secret belongs here
+   |
+   = note: the file is copied into every run directory, and run directories are passed on
+   = help: delete the line; programs that need the secret read the environment variable `HF_TOKEN`";
+        assert_eq!(
+            shown(&MINIMAL.replace("\"state\"\n", "\"state\"\nhf_token = \"hf_abcd\"\n")),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_name_without_a_key_has_a_reason() {
+        let fault = shown(&format!("{MINIMAL}[train]\nstrategy = \"ddp\"\n"));
+        assert!(fault.contains("note: `strategy`: a run uses one device"), "{fault}");
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_table() {
+        let expected = "\
+error[ST1002]: `lr_final` is not a `[peft]` key
+  --> emoji.toml:11:1
+   |
+11 | lr_final = 0.5
+   | ^^^^^^^^ belongs to `[schedule]`
+12 |
+13 | [schedule]
+   | ---------- move it below this header
+   |
+   = help: `statetune explain schedule.lr_final` says what it does, and its range";
+        let text = MINIMAL.replace("\"state\"\n", "\"state\"\nlr_final = 0.5\n");
+        assert_eq!(shown(&text), expected);
+        let fault = shown(&format!("{MINIMAL}epoch_save = 4\n"));
+        assert!(fault.contains("belongs to `[checkpoint]`\n"), "{fault}");
+        assert!(fault.contains("help: add `[checkpoint]` and move it there"), "{fault}");
+        let fault = shown(&format!("random_seed = 4\n{MINIMAL}"));
+        assert!(fault.contains("`random_seed` is not a top-level key"), "{fault}");
+        assert!(fault.contains("belongs to `[train]` or `[sample]`"), "{fault}");
+        let fault = shown(&format!("{MINIMAL}tags = []\n"));
+        assert!(fault.contains("belongs to the top of the file"), "{fault}");
+    }
+
+    #[test]
+    fn a_missing_key() {
+        let expected = "\
+error[ST1003]: missing key `lr_init` in `[schedule]`
+  --> emoji.toml:12:1
+   |
+12 | [schedule]
+   | ^^^^^^^^^^ needs the key `lr_init`
+   |
+   = note: `schedule.lr_init`: Learning rate after the warmup, above 0
+   = help: for example `lr_init = 1.0`";
+        assert_eq!(shown(&MINIMAL.replace("lr_init = 1.0\n", "")), expected);
+        let fault = shown(&MINIMAL.replace("name = \"emoji-state\"\n", ""));
+        assert!(fault.contains("missing key `name` at the top of the file"), "{fault}");
+        assert!(fault.contains("emoji.toml:1:1\n"), "{fault}");
+    }
+
+    #[test]
+    fn a_missing_table() {
+        let expected = "\
+error[ST1003]: missing key `type` in `[peft]`
+  --> emoji.toml:11:16
+   |
+11 | lr_final = 0.01
+   |                ^ the file ends without `[peft]`
+   |
+   = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`
+   = help: for example
+           [peft]
+           type = \"state\"";
+        assert_eq!(shown(&MINIMAL.replace("[peft]\ntype = \"state\"\n\n", "")), expected);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_not_missing_too() {
+        for (key, wrong) in [("type", "typ"), ("lr_init", "lr_inti"), ("data_file", "data-file")] {
+            let fault = shown(&MINIMAL.replace(key, wrong));
+            assert!(fault.contains(&format!("did you mean `{key}`?")), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_an_override() {
+        let expected = "\
+error[ST1001]: unknown key `micro_bzs` in `[train]`
+ --> command line
+  |
+  | --set train.micro_bzs=4
+  |             ^^^^^^^^^ did you mean `micro_bsz`?
+  |
+  = note: an ignored key would leave `train.micro_bsz` at its default, 1";
+        assert_eq!(only_fault(MINIMAL, &set(&["train.micro_bzs=4"])), expected);
+        let fault = only_fault(MINIMAL, &set(&["train.lr_init=4"]));
+        assert!(fault.contains("^ did you mean `schedule.lr_init`?"), "{fault}");
+    }
+
+    #[test]
+    fn all_errors_are_reported_in_the_order_of_the_file() {
+        let text = "\
+name = \"emoji state\"
+micro_bsz = 4
+
+[data]
+data_file = 5
+
+[train]
+precision = \"bf-16\"
+ctx_len = 0
+
+[schedule]
+lr_init = nan
+";
+        let overrides = Overrides {
+            environment: vec![("STATETUNE__LOG__EVERY".to_owned(), "1".to_owned())],
+            ..set(&["train.op=gpu", "nonsense"])
+        };
+        let faults = faults(text, &overrides);
+        let told: Vec<String> = faults
+            .iter()
+            .map(|one| format!("{} {}", one.code, one.span.as_ref().expect("a place")))
+            .collect();
+        let expected = [
+            "ST2003 emoji.toml:1:8",
+            "ST1002 emoji.toml:2:1",
+            "ST2001 emoji.toml:5:13",
+            "ST2002 emoji.toml:8:13",
+            "ST2003 emoji.toml:9:11",
+            "ST2001 emoji.toml:12:11",
+            "ST1003 emoji.toml:12:14",
+            "ST1001 environment",
+            "ST2002 command line",
+            "ST0104 command line",
+        ];
+        assert_eq!(told, expected);
+    }
+}
