@@ -201,10 +201,7 @@ fn the_appendix_that_calls_lora_a_state_and_is_cut_off_by_a_comment() {
     assert_eq!(became(&appendix, "--warmup_steps"), (Outcome::NoEffect, String::new()));
     assert!(!appendix.toml.contains("grad_cp = true"), "{}", appendix.toml);
     let notes = appendix.notes.join("\n");
-    assert!(
-        notes.contains("without `--train_type state` the script trains an adapter"),
-        "{notes}"
-    );
+    assert!(notes.contains("without `--train_type state` the script trains an adapter"), "{notes}");
     assert!(notes.contains("the training command ends before line 8"), "{notes}");
 }
 

@@ -10,8 +10,7 @@ use super::loading::layer::{Layer, LayerKind, OverrideKind, Place};
 use super::loading::layers::{self, Layers};
 use super::loading::overrides::Overrides;
 use super::manual::keys::{self, KeyPath, Keys, dotted};
-use crate::diagnostic::{Diagnostic, Edit, Span, summary};
-use crate::lang::Lang;
+use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
 
 /// Where a value comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -94,7 +93,7 @@ pub struct Loaded {
 
 /// All errors of an experiment file and its layers, in the order of their places.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", summary(Lang::En, diagnostics, file))]
+#[error("{}", summary(diagnostics, file))]
 pub struct ConfigError {
     /// The experiment file as it was given.
     pub file: PathBuf,
@@ -110,8 +109,8 @@ pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     match std::fs::read_to_string(file) {
         Ok(text) => parse(file, text, overrides),
         Err(error) => {
-            let message = format!("cannot read the experiment file `{}`", file.display());
-            let fault = Diagnostic::error("ST1101", message).note(error.to_string());
+            let message = msg!(CANNOT_READ_EXPERIMENT, file);
+            let fault = Diagnostic::error(message).note(Text::library(error));
             Err(ConfigError { file: file.to_owned(), diagnostics: vec![fault] })
         }
     }
@@ -137,8 +136,8 @@ pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded,
         return Err(refuse(diagnostics));
     }
     let mut config: Config = serde_json::from_value(layers.document.clone()).map_err(|error| {
-        let message = format!("the schema accepts what the program does not: {error}");
-        refuse(vec![Diagnostic::error("ST9001", message)])
+        let message = msg!(SCHEMA_ACCEPTS_MORE, error = Text::library(error));
+        refuse(vec![Diagnostic::error(message)])
     })?;
     let mut origins = BTreeMap::new();
     layers.for_each_value(|path, found| {

@@ -15,7 +15,6 @@ mod tables;
 
 pub use load::{ConfigError, Loaded, Origin, load, parse};
 pub use loading::overrides::Overrides;
-pub(crate) use manual::about_in_chinese;
 pub use manual::{KeyManual, find_manual, manual, reference, schema, schema_text};
 pub use rewrite::{filled, minimal};
 pub use spelling::nearest_word;

@@ -8,6 +8,7 @@ use toml_edit::{Document, DocumentMut, Item, Table, TableLike};
 use super::loading::layer::{Layer, Place};
 use super::manual::keys::{self, KeyPath, Keys};
 use super::{Loaded, Origin};
+use crate::diagnostic::msg;
 
 /// The experiment file with a line added for every default and every value of a recipe.
 ///
@@ -86,7 +87,7 @@ fn is_same(a: &Value, b: &Value) -> bool {
 
 /// Whether the place is the header of a table.
 fn is_header(file: &Layer, place: &Place) -> bool {
-    place.found == "a table" && file.text[place.value.clone()].starts_with('[')
+    place.found == msg!(A_TABLE) && file.text[place.value.clone()].starts_with('[')
 }
 
 /// Whether a key has a line of its own, outside inline tables.

@@ -1,11 +1,11 @@
 //! Where documents come from: files, folders of files, patterns.
 
-use std::fs::{self, File};
+use crate::digest::sha256_of_file;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::binidx;
 use super::error::DataError;
@@ -82,12 +82,7 @@ pub struct FileDigest {
 
 impl FileDigest {
     fn new(path: PathBuf) -> Result<Self, DataError> {
-        let digest = || {
-            let mut hasher = Sha256::new();
-            io::copy(&mut File::open(&path)?, &mut hasher)?;
-            Ok(format!("{:x}", hasher.finalize()))
-        };
-        match digest() {
+        match sha256_of_file(&path) {
             Ok(sha256) => Ok(Self { path, sha256 }),
             Err(source) => Err(DataError::Read { file: path, source }),
         }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use toml_edit::Value;
 
+use crate::diagnostic::{Text, msg};
+
 /// An imported experiment.
 #[derive(Debug)]
 pub struct Imported {
@@ -56,19 +58,28 @@ impl fmt::Display for Outcome {
 
 /// Why an import failed.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum ImportError {
     /// No command of the script trains a model.
-    #[error("no command in it trains a model: looked for `train.py`")]
     NoTraining,
     /// The script merges a state or an adapter, as `statetune merge` does.
-    #[error("it merges a checkpoint and trains nothing: `statetune merge RUN` does that")]
     Merges,
     /// The text is not YAML.
-    #[error("it is not YAML: {0}")]
     Yaml(#[from] yaml_rust2::ScanError),
     /// The text is YAML, but not a file of infctx-trainer.
-    #[error("it has no `trainer`, `model` and `data`, which files of infctx-trainer have")]
     NoExperiment,
+}
+
+impl ImportError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NoTraining => msg!(NO_TRAINING_IN_SCRIPT),
+            Self::Merges => msg!(SCRIPT_ONLY_MERGES),
+            Self::Yaml(error) => msg!(NOT_YAML, error = Text::library(error)),
+            Self::NoExperiment => msg!(NOT_INFCTX),
+        }
+    }
 }
 
 /// The tables in the order of the file.

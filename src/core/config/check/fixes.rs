@@ -9,7 +9,7 @@ use super::value_errors::Culprit;
 use super::violations::{Explainer, find};
 use crate::config::loading::layer::{Layer, Place, Places};
 use crate::config::manual::keys::{self, KeyPath};
-use crate::diagnostic::{Diagnostic, Edit};
+use crate::diagnostic::{Diagnostic, Edit, msg};
 
 impl Layer {
     /// Whether the text is in a file, which can be edited.
@@ -66,10 +66,7 @@ impl Layer {
 
     /// The byte after the last key line above all tables.
     fn end_of_top(&self) -> Option<usize> {
-        let top = self
-            .places
-            .iter()
-            .filter(|(path, place)| path.len() == 1 && !place.found.contains("table"));
+        let top = self.places.iter().filter(|(path, place)| path.len() == 1 && !place.is_table());
         let ends = top.filter_map(|(_, place)| self.line_of(place)).map(|line| line.end);
         ends.max().filter(|end| self.text[..*end].ends_with('\n'))
     }
@@ -108,10 +105,10 @@ impl Explainer<'_> {
             return error;
         }
         let does = match path.last().filter(|key| !key.starts_with('[')) {
-            Some(key) => format!("writes `{key} = {value}`"),
-            None => format!("writes `{value}`"),
+            Some(key) => msg!(WRITES_KEY, key, value),
+            None => msg!(WRITES_VALUE, quoted = value),
         };
-        error.fix(&does, culprit.source.rewrite(culprit.place, value))
+        error.fix(does, culprit.source.rewrite(culprit.place, value))
     }
 
     /// Whether a change of the document removes the violation at `path` and causes no other one.

@@ -13,7 +13,7 @@ use super::overrides::{self, Override, Overrides};
 use crate::config::manual::keys::{KeyPath, Keys, index};
 use crate::config::spelling::nearest;
 use crate::config::tables::Recipe;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
 
 /// Parents of a file, one above the other.
 const MOST_PARENTS: usize = 8;
@@ -202,12 +202,10 @@ fn parents(file: Layer) -> Result<Vec<Layer>, Box<Diagnostic>> {
 fn parent(files: &[Layer]) -> Result<Option<Layer>, Box<Diagnostic>> {
     let child = files.last().expect("there is a file");
     let Some(place) = child.places.get(&[EXTENDS.to_owned()][..]) else { return Ok(None) };
-    let fault = |code, message: String| {
-        Box::new(Diagnostic::error(code, message).at(child.span(place.value.clone())))
-    };
+    let fault = |message| Box::new(Diagnostic::error(message).at(child.span(place.value.clone())));
     let Some(name) = child.values[EXTENDS].as_str() else {
-        let message = format!("`{EXTENDS}` must be a string, found {}", place.found);
-        return Err(fault("ST2001", message));
+        let message = msg!(KEY_MUST_BE_STRING, key = EXTENDS, found = place.found);
+        return Err(fault(message));
     };
     let path = child.directory().join(name);
     let same = |other: &Path| match (other.canonicalize(), path.canonicalize()) {
@@ -215,16 +213,16 @@ fn parent(files: &[Layer]) -> Result<Option<Layer>, Box<Diagnostic>> {
         _ => other == path,
     };
     if files.iter().any(|file| same(&file.file)) {
-        let message = format!("`{EXTENDS}` leads back to `{}`", path.display());
-        return Err(Box::new(fault("ST1311", message).note("a file cannot build on itself")));
+        let message = msg!(PARENT_LEADS_BACK, key = EXTENDS, path);
+        return Err(Box::new(fault(message).note(msg!(FILE_EXTENDS_ITSELF))));
     }
     if files.len() > MOST_PARENTS {
-        let message = format!("more than {MOST_PARENTS} parents stand above one another");
-        return Err(fault("ST1312", message));
+        let message = msg!(TOO_MANY_PARENTS, most = MOST_PARENTS);
+        return Err(fault(message));
     }
     let text = std::fs::read_to_string(&path).map_err(|error| {
-        let message = format!("cannot read the parent file `{}`", path.display());
-        Box::new(fault("ST1310", message).note(error.to_string()))
+        let message = msg!(CANNOT_READ_PARENT, path);
+        Box::new(fault(message).note(Text::library(error)))
     })?;
     Ok(Some(Layer { kind: LayerKind::Parent, ..Layer::parse(path, text)? }))
 }
@@ -244,15 +242,18 @@ fn profile(files: &[Layer], name: &str) -> Result<Vec<Layer>, Box<Diagnostic>> {
     let known = profile_names(files);
     let near = nearest(name, known.iter().map(String::as_str));
     let (label, note) = match (near.first(), known.is_empty()) {
-        (Some(near), _) => (format!("did you mean `{near}`?"), None),
-        (None, true) => (format!("the file has no table `[{PROFILE}.{name}]`"), None),
-        (None, false) => (String::new(), Some(format!("profiles are `{}`", known.join("`, `")))),
+        (Some(near), _) => (msg!(DID_YOU_MEAN_WORD, word = near), None),
+        (None, true) => (msg!(FILE_HAS_NO_PROFILE, profile = PROFILE, name), None),
+        (None, false) => {
+            let names = Text::quoted(Join::Comma, &known);
+            (Text::default(), Some(msg!(PROFILES_ARE, names)))
+        }
     };
     let text = format!("--profile {name}");
     let range = text.len() - name.len()..text.len();
     let span = Span { file: "command line".into(), text, first_line: 0, range };
-    let message = format!("there is no profile `{name}` in `{}`", file.file.display());
-    let fault = Diagnostic::error("ST0121", message).at(span).label(label);
+    let message = msg!(NO_PROFILE, name, file = file.file);
+    let fault = Diagnostic::error(message).at(span).label(label);
     Err(Box::new(match note {
         Some(note) => fault.note(note),
         None => fault,
@@ -297,8 +298,8 @@ fn file_profile(file: &Layer, name: &str) -> Option<Layer> {
 pub(in crate::config) fn misplaced(layer: &Layer) -> Option<Diagnostic> {
     [EXTENDS, PROFILE].into_iter().find_map(|key| {
         let place = layer.places.get(&[key.to_owned()][..])?;
-        let message = format!("`{key}` only counts at the top of a file");
-        Some(Diagnostic::error("ST1313", message).at(layer.span(place.key.clone())))
+        let message = msg!(KEY_COUNTS_AT_TOP, key);
+        Some(Diagnostic::error(message).at(layer.span(place.key.clone())))
     })
 }
 

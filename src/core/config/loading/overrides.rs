@@ -9,7 +9,7 @@ use toml_edit::Value;
 use super::layer::{Layer, LayerKind, OverrideKind, Place, Places};
 use crate::config::manual::keys::{KeyPath, Keys, below, dotted, types};
 use crate::config::spelling::nearest;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 
 /// Start of the environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
 pub(in crate::config) const PREFIX: &str = "STATETUNE__";
@@ -95,15 +95,15 @@ pub(in crate::config) fn command_line(argument: &str) -> Result<Override, Box<Di
 fn set_json(argument: &str) -> Result<Override, Box<Diagnostic>> {
     let example = "sample.prompts=[\"Hi\"]";
     let (text, steps, range) = assignment(SET_JSON, argument, "JSON", example)?;
-    let fault = |label: String| {
+    let fault = |label: Text| {
         let fault = OverrideKind::CommandLine.unreadable(&text, range.clone()).label(label);
-        Box::new(fault.help(format!("for example `{SET_JSON}'{example}'`")))
+        Box::new(fault.help(msg!(FOR_EXAMPLE_JSON, flag = SET_JSON, example)))
     };
     let json =
-        serde_json::from_str(&text[range.clone()]).map_err(|error| fault(error.to_string()))?;
+        serde_json::from_str(&text[range.clone()]).map_err(|error| fault(Text::library(error)))?;
     let Some(value) = toml_value(&json) else {
-        let fault = fault("TOML has no such value".to_owned());
-        return Err(Box::new(fault.help(format!("`{UNSET}KEY` takes a value away"))));
+        let fault = fault(msg!(NO_NULL_IN_TOML));
+        return Err(Box::new(fault.help(msg!(UNSET_TAKES_AWAY, flag = UNSET))));
     };
     let (kind, value) = (OverrideKind::CommandLine, Some(value));
     Ok(Override::Set(Assignment { kind, text, steps, value, range }))
@@ -144,8 +144,8 @@ fn unset(key: &str, keys: &Keys) -> Result<Override, Box<Diagnostic>> {
             let near = nearest(key, known.iter().map(String::as_str));
             let fault =
                 OverrideKind::CommandLine.unreadable(&text, range).label(match near.first() {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "there is no such key".to_owned(),
+                    Some(near) => msg!(DID_YOU_MEAN_WORD, word = near),
+                    None => msg!(NO_SUCH_KEY),
                 });
             Err(Box::new(fault))
         }
@@ -170,8 +170,8 @@ fn assignment(
         None => {
             let fault = OverrideKind::CommandLine
                 .unreadable(&text, flag.len()..text.len())
-                .label(format!("must be `KEY={value}`"))
-                .help(format!("for example `{flag}{example}`"));
+                .label(msg!(MUST_BE_KEY_VALUE, value))
+                .help(msg!(FOR_EXAMPLE_ARGUMENT, before = flag, example));
             Err(Box::new(fault))
         }
     }
@@ -187,8 +187,8 @@ pub(in crate::config) fn environment(name: &str, value: &str) -> Result<Override
     let Some(mut steps) = key.and_then(|key| steps(&text, key, "__")) else {
         let fault = OverrideKind::Environment
             .unreadable(&text, 0..name.len())
-            .label(format!("must be `{PREFIX}TABLE__KEY`"))
-            .help(format!("for example `{PREFIX}SCHEDULE__LR_INIT=0.3`"));
+            .label(msg!(MUST_BE_TABLE_KEY, prefix = PREFIX))
+            .help(msg!(FOR_EXAMPLE_VARIABLE, prefix = PREFIX));
         return Err(Box::new(fault));
     };
     steps.iter_mut().for_each(|(step, _)| step.make_ascii_lowercase());
@@ -227,7 +227,7 @@ impl Assignment {
             if depth + 1 == path.len() {
                 values = places.value(&mut path, &value, key.clone(), Some(&self.range));
             } else {
-                let place = Place { key: key.clone(), value: key.clone(), found: "a table" };
+                let place = Place { key: key.clone(), value: key.clone(), found: msg!(A_TABLE) };
                 places.0.insert(path[..=depth].to_vec(), place);
             }
             values = json!({ step: values });
@@ -280,12 +280,18 @@ mod tests {
     fn what_is_no_key_and_value_is_refused() {
         for argument in ["", "foo", "=1", "a..b=1", ".a=1", "a.=1"] {
             let fault = command_line(argument).err().expect(argument);
-            assert_eq!((fault.code, &*fault.label), ("ST0104", "must be `KEY=VALUE`"));
+            assert_eq!(
+                (fault.code, fault.label.to_string()),
+                ("ST0104", "must be `KEY=VALUE`".to_owned())
+            );
             fault.render(false);
         }
         for name in ["STATETUNE__", "STATETUNE__A__", "STATETUNE____A", "PATH"] {
             let fault = environment(name, "1").err().expect(name);
-            assert_eq!((fault.code, &*fault.label), ("ST0105", "must be `STATETUNE__TABLE__KEY`"));
+            assert_eq!(
+                (fault.code, fault.label.to_string()),
+                ("ST0105", "must be `STATETUNE__TABLE__KEY`".to_owned())
+            );
         }
     }
 }

@@ -6,12 +6,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::key_manual::KeyManual;
-use crate::diagnostic::sections;
+use crate::diagnostic::{Text, sections};
 
 /// What each key does, and each of its choices.
 const KEYS: &str = include_str!("keys.zh.md");
-/// Types, defaults, ranges and units, shared by many keys.
+/// Defaults and units, shared by many keys.
 const PHRASES: &str = include_str!("phrases.zh.md");
 
 /// The text below one heading of a catalogue.
@@ -43,64 +42,45 @@ fn word(line: &'static str) -> Option<(&'static str, &'static str)> {
     line.strip_prefix("- ")?.split_once(" → ")
 }
 
-/// What a key does; empty for an unknown key.
-fn about(key: &str) -> &'static str {
-    CATALOGUES.0.get(key).map_or("", |entry| entry.about)
+/// What a key does; `None` for an unknown key.
+pub(super) fn about(key: &str) -> Option<&'static str> {
+    Some(CATALOGUES.0.get(key)?.about)
 }
 
 /// What the choice `word` of a key does.
-fn choice(key: &str, word: &str) -> &'static str {
-    CATALOGUES.0.get(key).and_then(|entry| entry.words.get(word).copied()).unwrap_or_default()
+pub(super) fn choice(key: &str, word: &str) -> Option<&'static str> {
+    CATALOGUES.0.get(key)?.words.get(word).copied()
 }
 
-/// A phrase of a `kind` of fact: `type`, `default`, `range` or `unit`. Values stay as they are.
-fn phrase(kind: &str, english: &str) -> String {
-    let known = CATALOGUES.1.get(kind).and_then(|entry| entry.words.get(english).copied());
-    known.unwrap_or(english).to_owned()
-}
-
-/// The manual of a key in Chinese; the key and its values stay as they are.
-pub(super) fn in_chinese(english: &KeyManual) -> KeyManual {
-    let key = &english.key;
-    let translated = |list: &[(String, String)], text: &dyn Fn(&str) -> &'static str| {
-        list.iter().map(|(word, _)| (word.clone(), text(word).to_owned())).collect()
-    };
-    KeyManual {
-        key: key.clone(),
-        about: about(key).to_owned(),
-        types: phrase("type", &english.types),
-        default: phrase("default", &english.default),
-        range: english.range.as_deref().map(|range| phrase("range", range)),
-        unit: english.unit.as_deref().map(|unit| phrase("unit", unit)),
-        choices: translated(&english.choices, &|word| choice(key, word)),
-        used_by: english.used_by.clone(),
-        keys: translated(&english.keys, &|word| sentence(about(&format!("{key}.{word}")))),
-    }
+/// A phrase of a `kind` of fact, `default` or `unit`, in both languages.
+pub(super) fn phrase(kind: &str, english: String) -> Text {
+    let chinese = CATALOGUES.1.get(kind).and_then(|entry| entry.words.get(&*english).copied());
+    Text::translated(english, chinese)
 }
 
 /// The first sentence about a key, without the full stop; `None` for an unknown key.
-pub(crate) fn about_in_chinese(key: &str) -> Option<&'static str> {
+pub(super) fn first_sentence(key: &str) -> Option<&'static str> {
     // The catalogue describes the entries of a list as `[0]`.
     let entry = |step: &str| {
         step.split_once('[').map_or_else(|| step.into(), |(list, _)| format!("{list}[0]"))
     };
     let key: Vec<String> = key.split('.').map(entry).collect();
-    Some(sentence(CATALOGUES.0.get(&*key.join("."))?.about).trim_end_matches('。'))
+    Some(sentence(about(&key.join("."))?).trim_end_matches('。'))
 }
 
-/// The first sentence.
-fn sentence(text: &'static str) -> &'static str {
+/// The first sentence of a text.
+pub(super) fn sentence(text: &'static str) -> &'static str {
     text.split_inclusive('。').next().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use serde_json::Value;
 
     use super::*;
-    use crate::config::manual;
+    use crate::config::{manual, schema};
     use crate::lang::Lang;
 
     /// How often each thing that `expression` finds in a text is in it.
@@ -136,7 +116,7 @@ mod tests {
             "src/core/config/manual/keys.zh.md has the keys in the order of the schema"
         );
         for (one, (_, text)) in all.iter().zip(sections(KEYS)) {
-            check(&one.key, &one.about, about(&one.key));
+            check(&one.key, &one.about.to_string(), about(&one.key).expect(&one.key));
             let words: Vec<&str> = text.lines().filter_map(word).map(|(word, _)| word).collect();
             let choices: Vec<&str> = one.choices.iter().map(|(word, _)| &**word).collect();
             assert_eq!(
@@ -145,11 +125,11 @@ mod tests {
                 one.key
             );
             for (word, english) in &one.choices {
-                let chinese = choice(&one.key, word);
+                let chinese = choice(&one.key, word).expect(word);
                 if english.is_empty() {
                     assert!(chinese.ends_with('。'), "{}: {word}: {chinese}", one.key);
                 } else {
-                    check(&one.key, english, chinese);
+                    check(&one.key, &english.to_string(), chinese);
                 }
             }
             let lines = text.lines().filter(|line| !line.is_empty());
@@ -162,45 +142,47 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_phrase_has_a_text_and_none_is_stale() {
-        type Fact = fn(&KeyManual) -> Option<&str>;
-        let all = manual();
-        let facts: [(&str, Fact); 4] = [
-            ("type", |one| Some(&*one.types)),
-            ("default", |one| Some(&*one.default)),
-            ("range", |one| one.range.as_deref()),
-            ("unit", |one| one.unit.as_deref()),
-        ];
-        let kinds: Vec<&str> = sections(PHRASES).map(|(kind, _)| kind).collect();
-        assert_eq!(kinds, facts.map(|(kind, _)| kind));
-        for ((kind, fact), (_, text)) in facts.into_iter().zip(sections(PHRASES)) {
-            let is_value = |text: &str| serde_json::from_str::<Value>(text).is_ok();
-            let mut said: Vec<&str> =
-                all.iter().filter_map(fact).filter(|one| !is_value(one)).collect();
-            said.sort_unstable();
-            said.dedup();
-            let written: Vec<&str> = text.lines().filter_map(word).map(|(word, _)| word).collect();
-            assert_eq!(written, said, "src/core/config/manual/phrases.zh.md: `{kind}`, sorted");
-            for english in said {
-                check(kind, english, &phrase(kind, english));
+    /// The values of a keyword anywhere in the schema.
+    fn values_of<'a>(keyword: &str, node: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match node {
+            Value::Object(table) => {
+                found.extend(table.get(keyword).and_then(Value::as_str));
+                table.values().for_each(|node| values_of(keyword, node, found));
             }
+            Value::Array(list) => list.iter().for_each(|node| values_of(keyword, node, found)),
+            _ => {}
         }
     }
 
     #[test]
-    fn a_table_tells_the_first_sentence_about_each_key() {
+    fn every_phrase_has_a_text_and_none_is_stale() {
+        let schema = schema();
+        let kinds: Vec<&str> = sections(PHRASES).map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, ["default", "unit"]);
+        for (kind, text) in sections(PHRASES) {
+            let mut used = BTreeSet::new();
+            values_of(&format!("x-{kind}"), &schema, &mut used);
+            let written: Vec<(&str, &str)> = text.lines().filter_map(word).collect();
+            let english: Vec<&str> = written.iter().map(|(english, _)| *english).collect();
+            let used: Vec<&str> = used.into_iter().collect();
+            assert_eq!(english, used, "src/core/config/manual/phrases.zh.md: `{kind}`, sorted");
+            written.iter().for_each(|(english, chinese)| check(kind, english, chinese));
+        }
+    }
+
+    #[test]
+    fn a_table_shows_the_first_sentence_about_each_key() {
         let found = crate::config::find_manual("hardware")[0].render(Lang::Zh);
         let expected = "\
 hardware
 
-  `[hardware]`：用什么计算。
+  `[hardware]`：所用的设备。
 
   类型    表
   默认值  其中各键的默认值
 
   键
-    accelerator  模型放在哪里、在哪里计算。
+    accelerator  存放模型并进行计算的设备。
     devices      设备的个数：1，因为一个运行只用一个设备。";
         assert_eq!(found, expected);
     }

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::chinese::in_chinese;
+use super::chinese;
 use super::keys::{
     self, KeyPath, Keys, below, bounds, dotted, expected, header, is_table, types, words,
 };
 use crate::config::tables::TAG;
+use crate::diagnostic::{Text, msg};
 use crate::lang::Lang;
 
 /// The schema keyword of a number's unit.
@@ -20,21 +21,21 @@ pub struct KeyManual {
     /// The dotted key: `schedule.lr_init`; `[0]` stands for the entries of a list.
     pub key: String,
     /// What the key does.
-    pub about: String,
+    pub about: Text,
     /// `a number`, `a string or a table`.
-    pub types: String,
+    pub types: Text,
     /// The default: a value, or words.
-    pub default: String,
+    pub default: Text,
     /// `above 0`; absent if the type alone restricts the value.
-    pub range: Option<String>,
+    pub range: Option<Text>,
     /// The unit of a number.
-    pub unit: Option<String>,
+    pub unit: Option<Text>,
     /// The choices, each with what it does.
-    pub choices: Vec<(String, String)>,
+    pub choices: Vec<(String, Text)>,
     /// The key `peft.type` and the values under which this key applies; absent if it always applies.
     pub used_by: Option<(String, Vec<String>)>,
     /// The keys of a table, each with the first sentence of its manual.
-    pub keys: Vec<(String, String)>,
+    pub keys: Vec<(String, Text)>,
 }
 
 /// The manual of every key, tables before their keys, in the order of the schema.
@@ -63,6 +64,7 @@ fn plain_path(key: &str) -> String {
 
 fn of_key(keys: &Keys, table: &KeyPath, key: &str) -> KeyManual {
     let path = below(table, key);
+    let name = dotted(&path);
     let tags: Vec<String> =
         keys.tags_with(table, key, &json!({})).iter().map(ToString::to_string).collect();
     let all_tags = keys.choices(&below(table, TAG), &json!({}));
@@ -80,23 +82,27 @@ fn of_key(keys: &Keys, table: &KeyPath, key: &str) -> KeyManual {
         true => tagged_choices(keys, table, &all_tags),
         false => choices(node),
     };
-    let mut types = expected(&types(node));
-    if node.get("items").is_some_and(is_table_list) {
-        types = "a list of tables".to_owned();
-    }
+    let choices = choices.into_iter().map(|(word, english)| {
+        let about = Text::translated(english, chinese::choice(&name, &word));
+        (word, about)
+    });
+    let about = match key == TAG && !tags.is_empty() {
+        true => format!("The kind of `{}`.", header(table)),
+        false => text(node, "description").unwrap_or_default(),
+    };
     KeyManual {
-        key: dotted(&path),
-        about: match key == TAG && !tags.is_empty() {
-            true => format!("The kind of `{}`.", header(table)),
-            false => text(node, "description").unwrap_or_default(),
+        about: Text::translated(about, chinese::about(&name)),
+        types: match node.get("items").is_some_and(is_table_list) {
+            true => msg!(A_LIST_OF_TABLES),
+            false => expected(&types(node)),
         },
-        types,
         default: default(node, is_required),
         range: range(node),
-        unit: text(node, UNIT),
-        choices,
+        unit: text(node, UNIT).map(|unit| chinese::phrase("unit", unit)),
+        choices: choices.collect(),
         used_by: is_of_some.then(|| (dotted(&below(table, TAG)), tags)),
         keys: if is_table(node) { sentences(keys, &path) } else { Vec::new() },
+        key: name,
     }
 }
 
@@ -130,24 +136,24 @@ fn text(node: &Value, key: &str) -> Option<String> {
     node.get(key)?.as_str().map(str::to_owned)
 }
 
-fn default(node: &Value, is_required: bool) -> String {
+fn default(node: &Value, is_required: bool) -> Text {
     match (node.get("default"), text(node, ABSENT)) {
-        _ if is_required => "none; required".to_owned(),
-        (Some(value), _) => value.to_string(),
-        (None, Some(words)) => words,
-        (None, None) if is_table(node) => "the defaults of its keys".to_owned(),
-        (None, None) => "none".to_owned(),
+        _ if is_required => msg!(NO_DEFAULT_REQUIRED),
+        (Some(value), _) => Text::verbatim(value.to_string()),
+        (None, Some(words)) => chinese::phrase("default", words),
+        (None, None) if is_table(node) => msg!(DEFAULTS_OF_KEYS),
+        (None, None) => Text::default(),
     }
 }
 
 /// The range of a number, the pattern of a text or the length of a list.
-fn range(node: &Value) -> Option<String> {
+fn range(node: &Value) -> Option<Text> {
     if let Some(pattern) = text(node, "pattern") {
-        return Some(format!("matches `{pattern}`"));
+        return Some(msg!(MATCHES_PATTERN, pattern));
     }
     let least = node.get("minItems").or(node.get("minLength")).and_then(Value::as_u64);
     if least.is_some_and(|least| least > 0) {
-        return Some("not empty".to_owned());
+        return Some(msg!(NOT_EMPTY));
     }
     Some(bounds(node, &Value::Null)).filter(|bounds| !bounds.is_empty())
 }
@@ -176,13 +182,14 @@ fn tagged_choices(keys: &Keys, table: &[String], tags: &[&str]) -> Vec<(String, 
 }
 
 /// The keys of a table, each with the first sentence of its manual.
-fn sentences(keys: &Keys, table: &KeyPath) -> Vec<(String, String)> {
+fn sentences(keys: &Keys, table: &KeyPath) -> Vec<(String, Text)> {
     let all = keys.all();
     let own = all.iter().filter(|(other, _)| other == table);
     own.map(|(table, key)| {
-        let about = of_key(keys, table, key).about;
+        let about = of_key(keys, table, key).about.to_string();
         let end = about.find(". ").map_or(about.len(), |end| end + 1);
-        ((*key).to_owned(), about[..end].to_owned())
+        let chinese = chinese::about(&dotted(&below(table, key))).map(chinese::sentence);
+        ((*key).to_owned(), Text::translated(&about[..end], chinese))
     })
     .collect()
 }
@@ -222,18 +229,15 @@ const CHINESE: Headings = Headings {
 impl KeyManual {
     /// The manual as text.
     pub fn render(&self, lang: Lang) -> String {
-        match lang {
-            Lang::En => self.lines(&ENGLISH),
-            Lang::Zh => in_chinese(self).lines(&CHINESE),
-        }
-        .join("\n")
-    }
-
-    fn lines(&self, headings: &Headings) -> Vec<String> {
-        let mut lines =
-            vec![self.key.clone(), String::new(), format!("  {}", self.about), String::new()];
+        let headings = match lang {
+            Lang::En => ENGLISH,
+            Lang::Zh => CHINESE,
+        };
+        let about = format!("  {}", self.about.render(lang));
+        let mut lines = vec![self.key.clone(), String::new(), about, String::new()];
         let used_by = self.used_by.as_ref();
-        let used_by = used_by.map(|(setting, values)| format!("{setting} = {}", values.join(", ")));
+        let used_by = used_by
+            .map(|(setting, values)| Text::verbatim(format!("{setting} = {}", values.join(", "))));
         let facts = [
             (headings.types, Some(&self.types)),
             (headings.default, Some(&self.default)),
@@ -242,34 +246,33 @@ impl KeyManual {
             (headings.used_by, used_by.as_ref()),
         ];
         let known = facts.into_iter().filter_map(|(name, fact)| Some((name, fact?)));
-        lines.extend(known.map(|(name, fact)| format!("  {name} {fact}")));
+        lines.extend(known.map(|(name, fact)| format!("  {name} {}", fact.render(lang))));
         for (title, list) in [(headings.choices, &self.choices), (headings.keys, &self.keys)] {
             if !list.is_empty() {
                 lines.extend([String::new(), format!("  {title}")]);
                 let width = list.iter().map(|(word, _)| word.len()).max().unwrap_or_default();
                 lines.extend(list.iter().map(|(word, about)| {
+                    let about = about.render(lang);
                     format!("    {word:<width$}  {about}").trim_end().to_owned()
                 }));
             }
         }
-        lines
+        lines.join("\n")
     }
 
     /// The manual as JSON.
     pub fn to_json(&self) -> Value {
-        let list = |list: &[(String, String)]| -> Value {
-            list.iter()
-                .map(|(word, about)| (word.clone(), json!(about)))
-                .collect::<Map<_, _>>()
-                .into()
+        let list = |list: &[(String, Text)]| -> Value {
+            let entries = list.iter().map(|(word, about)| (word.clone(), json!(about.to_string())));
+            entries.collect::<Map<_, _>>().into()
         };
         json!({
             "key": self.key,
-            "about": self.about,
-            "type": self.types,
-            "default": self.default,
-            "range": self.range,
-            "unit": self.unit,
+            "about": self.about.to_string(),
+            "type": self.types.to_string(),
+            "default": self.default.to_string(),
+            "range": self.range.as_ref().map(Text::to_string),
+            "unit": self.unit.as_ref().map(Text::to_string),
             "choices": list(&self.choices),
             "used_by": self.used_by.as_ref().map(|(setting, values)| json!({ setting: values })),
             "keys": list(&self.keys),
@@ -311,7 +314,8 @@ pub fn reference() -> String {
 fn row(key: &str, one: &KeyManual) -> String {
     let cell = |text: &str| text.replace('|', "\\|");
     let choices: Vec<String> = one.choices.iter().map(|(word, _)| format!("`{word}`")).collect();
-    let types = if choices.is_empty() { one.types.clone() } else { choices.join(", ") };
+    let types = if choices.is_empty() { one.types.to_string() } else { choices.join(", ") };
+    let optional = |text: &Option<Text>| text.as_ref().map(Text::to_string).unwrap_or_default();
     let used_by = one.used_by.as_ref().map(|(setting, values)| {
         let key = setting.rsplit('.').next().unwrap_or_default();
         format!("With `{key}` {}. ", values.join(", "))
@@ -320,9 +324,9 @@ fn row(key: &str, one: &KeyManual) -> String {
     let cells = [
         format!("`{key}`"),
         types,
-        one.default.clone(),
-        one.range.clone().unwrap_or_default(),
-        one.unit.clone().unwrap_or_default(),
+        one.default.to_string(),
+        optional(&one.range),
+        optional(&one.unit),
         about,
     ];
     format!("| {} |\n", cells.map(|text| cell(&text)).join(" | "))
@@ -364,7 +368,8 @@ mod tests {
             rank.used_by.as_ref().expect("of some").1,
             ["lora", "pissa", "disha", "miss", "bone"]
         );
-        assert_eq!((&*rank.default, rank.range.as_deref()), ("32", Some("at least 1")));
+        assert_eq!(rank.default, "32");
+        assert_eq!(rank.range.as_ref().expect("a range"), "at least 1");
         let expected = "\
 schedule.lr_schedule
 
@@ -379,7 +384,7 @@ schedule.lr_schedule
         assert!(found.starts_with(expected), "{found}");
         let [kind] = &find_manual("quant.type")[..] else { panic!("one key") };
         assert_eq!(kind.choices[1].0, "int8");
-        assert!(kind.choices[1].1.contains("Integers"), "{kind:?}");
+        assert!(kind.choices[1].1.to_string().contains("Integers"), "{kind:?}");
         assert_eq!(find_manual("schedule.lr_init")[0].default, "none; required");
     }
 
@@ -390,13 +395,11 @@ schedule.lr_schedule
     fn every_key_has_a_text_a_default_a_range_and_a_unit() {
         for one in manual() {
             let key = &one.key;
-            assert!(
-                one.about.ends_with('.'),
-                "{key}: the text must end with a full stop: {}",
-                one.about
-            );
-            assert_ne!(one.default, "none", "{key}: describe the default, with `{ABSENT}`");
-            if one.types.contains("number") || one.types.contains("integer") {
+            let about = one.about.to_string();
+            assert!(about.ends_with('.'), "{key}: the text must end with a full stop: {about}");
+            assert!(!one.default.is_empty(), "{key}: describe the default, with `{ABSENT}`");
+            let types = one.types.to_string();
+            if types.contains("number") || types.contains("integer") {
                 assert!(one.unit.is_some(), "{key}: name the unit, with `{UNIT}`");
                 let is_bounded = one.range.is_some() || UNBOUNDED.contains(&&**key);
                 assert!(is_bounded, "{key}: set the range, with `range`");

@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 
+use super::chinese::first_sentence;
 use super::schema::schema;
 use crate::config::tables::TAG;
+use crate::diagnostic::{Join, Text, msg};
 
 /// The steps from the top of the file to a value; an index of a list is written `[0]`.
 pub(in crate::config) type KeyPath = Vec<String>;
@@ -280,16 +282,18 @@ pub(in crate::config) fn example(node: &Value) -> Option<&Value> {
 }
 
 /// The bounds of a number in words. The width of the integer type is named only if `value` exceeds it.
-pub(in crate::config) fn bounds(node: &Value, value: &Value) -> String {
+pub(in crate::config) fn bounds(node: &Value, value: &Value) -> Text {
     let branches = node.get("anyOf").and_then(Value::as_array).into_iter().flatten();
     let bounded = branches.chain([node]).find(|node| node.get("minimum").is_some()).unwrap_or(node);
-    let bound = |key: &str, words: &str| Some(format!("{words} {}", bounded.get(key)?.as_f64()?));
+    let bound = |key: &str| bounded.get(key)?.as_f64();
     let is_within_width = value.as_f64() <= Some(f64::from(u32::MAX));
     let is_width = bounded.get("maximum") == Some(&u32::MAX.into());
-    let maximum = bound("maximum", "at most").filter(|_| !(is_width && is_within_width));
-    let lower = bound("minimum", "at least").or(bound("exclusiveMinimum", "above"));
-    let upper = maximum.or(bound("exclusiveMaximum", "below"));
-    [lower, upper].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    let at_least = bound("minimum").map(|n| msg!(AT_LEAST, n));
+    let above = bound("exclusiveMinimum").map(|n| msg!(ABOVE, n));
+    let at_most = bound("maximum").filter(|_| !(is_width && is_within_width));
+    let at_most = at_most.map(|n| msg!(AT_MOST, n));
+    let below = bound("exclusiveMaximum").map(|n| msg!(BELOW, n));
+    Text::list(Join::And, [at_least.or(above), at_most.or(below)].into_iter().flatten())
 }
 
 /// The first sentence of the manual.
@@ -298,25 +302,32 @@ pub(in crate::config) fn about(node: &Value) -> Option<&str> {
     Some(manual.find(". ").map_or(manual, |end| &manual[..end]).trim_end_matches('.'))
 }
 
+/// The first sentence of the manual of a key, as a note.
+pub(in crate::config) fn about_key(key: &str, node: &Value) -> Option<Text> {
+    let english = about(node)?.to_owned();
+    let about = Text::translated(english, first_sentence(key));
+    Some(msg!(ABOUT_KEY, key, about))
+}
+
 /// Types of JSON Schema in words.
-pub(in crate::config) fn expected(types: &[&str]) -> String {
+pub(in crate::config) fn expected(types: &[&str]) -> Text {
     let words = types.iter().map(|one| match *one {
-        "integer" => "an integer",
-        "number" => "a number",
-        "boolean" => "true or false",
-        "array" => "a list",
-        "object" => "a table",
-        _ => "a string",
+        "integer" => msg!(AN_INTEGER),
+        "number" => msg!(A_NUMBER),
+        "boolean" => msg!(TRUE_OR_FALSE),
+        "array" => msg!(A_LIST),
+        "object" => msg!(A_TABLE),
+        _ => msg!(A_STRING),
     });
-    words.collect::<Vec<_>>().join(" or ")
+    Text::list(Join::Or, words)
 }
 
-pub(in crate::config) fn list(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+pub(in crate::config) fn list(words: &[&str]) -> Text {
+    Text::quoted(Join::Comma, words)
 }
 
-pub(in crate::config) fn one_of(words: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
-    words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")
+pub(in crate::config) fn one_of(words: impl IntoIterator<Item = impl std::fmt::Display>) -> Text {
+    Text::quoted(Join::Or, words)
 }
 
 #[cfg(test)]

@@ -6,6 +6,5 @@ mod key_manual;
 pub(super) mod keys;
 mod schema;
 
-pub(crate) use chinese::about_in_chinese;
 pub use key_manual::{KeyManual, find_manual, manual, reference};
 pub use schema::{schema, schema_text};
