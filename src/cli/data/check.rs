@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Format;
 use crate::{Color, ExperimentArgs, say, show, tell};
-use statetune_core::config::DataType;
+use statetune_core::data::DataType;
 use statetune_core::data::{DataError, for_each_line, grouped};
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;

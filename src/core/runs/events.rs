@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::record::now;
 use super::{Asker, Best, FirstBad, ProbeRate, Request, Verdict};
-use crate::config::Nonfinite;
 use crate::data::Coverage;
+use crate::runs::Nonfinite;
 
 /// Something that happened to a run.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -12,9 +12,9 @@ use super::watchdog::number;
 use super::{Progress, RunError};
 use crate::train::write_values;
 use crate::train::{Fault, Reading, StepDone, trace};
-use statetune_core::config::Nonfinite;
 use statetune_core::data::Batch;
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
+use statetune_core::runs::Nonfinite;
 use statetune_core::runs::{
     BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, RunDir, checkpoints,
     incident_folders, rewind_records, save_incident,

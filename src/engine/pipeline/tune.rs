@@ -28,12 +28,12 @@ use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
-use statetune_core::config::Nonfinite;
 use statetune_core::data::{Coverage, Loader, Tokenizer};
 use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{ModelSource, Plan};
+use statetune_core::runs::Nonfinite;
 use statetune_core::runs::{
     Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, RunDir, Sinks, Status, Totals,
     checkpoints, record_documents,
