@@ -281,7 +281,7 @@ struct Excerpt<'a> {
     span: &'a Span,
     text: Cow<'a, str>,
     first_line: usize,
-    /// Places within `text`, each with its label; the first one is the place of the message.
+    /// Places within `text`, each with its label; the first one: the place of the message.
     marks: Vec<(Range<usize>, String)>,
 }
 
@@ -357,6 +357,27 @@ fn on_characters(text: &str, range: &Range<usize>) -> Range<usize> {
     start..text.ceil_char_boundary(range.end).max(start)
 }
 
+/// The sources of the program, by path.
+#[cfg(test)]
+pub(crate) fn sources() -> Vec<(PathBuf, String)> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = manifest.ancestors().find(|folder| folder.join("Cargo.lock").exists());
+    let mut folders = vec![root.expect("the workspace").join("src")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).expect("UTF-8");
+                files.push((path, text));
+            }
+        }
+    }
+    files
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,7 +400,7 @@ mod tests {
         let message = Diagnostic::of("ST1002", "`micro_bzs` is not a `[train]` key")
             .at(span(FILE, "micro_bzs"))
             .label(Text::verbatim("belongs to `[schedule]`"))
-            .also(header, Text::verbatim("move it below this header"))
+            .also(header, Text::verbatim("move the key below this header"))
             .note(Text::verbatim("one\ntwo"))
             .help(Text::verbatim("three"))
             .help(Text::verbatim("four"));
@@ -391,7 +412,7 @@ error[ST1002]: `micro_bzs` is not a `[train]` key
   | ^^^^^^^^^ belongs to `[schedule]`
 ...
 9 | [schedule]
-  | ---------- move it below this header
+  | ---------- move the key below this header
   |
   = note: one
           two

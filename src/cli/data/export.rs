@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use statetune_core::config::{DataType, OnBadLine};
 use statetune_core::data::{
-    Binidx, DataError, Exported, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
-    TextForm, Tokenizer, copy_pair, magic_prime, pair_files, pair_to_texts, prepare,
+    Binidx, DataError, DataType, Exported, Mask, OnBadLine, PrepareSpec, Prepared, RecordForm,
+    Source, Template, TextForm, Tokenizer, copy_pair, magic_prime, pair_files, pair_to_texts,
+    prepare,
 };
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
@@ -165,10 +165,10 @@ impl ExportArgs {
     fn export_plan(&self, plan: &Plan) -> Result<(), RunError> {
         let out = self.out.clone().unwrap_or_else(|| self.file.with_extension(""));
         let val_out = with_suffix(&out, "-val");
-        let ctx_len = self.ctx_len.or(Some(plan.config().train.ctx_len.into()));
+        let ctx_len = self.ctx_len.or(Some(plan.train.ctx_len.as_u64()));
         self.check_free(&out)?;
         let tokenizer = load_tokenizer(plan)?;
-        if let Some(pair) = plan.one_pair() {
+        if let Some(pair) = plan.data.pair.as_deref() {
             return Ok(self.write(pair, &out, &tokenizer, ctx_len)?);
         }
         let prepared = prepare_sources(plan, &tokenizer)?;

@@ -1,5 +1,13 @@
 //! Entries of the catalogue: a message in English and Chinese with holes for its arguments.
 //!
+//! A new message is an entry in a file of `catalogue/` and `msg!(ID, argument, other = value)` where it is made:
+//!
+//! ```text
+//! UNKNOWN_PROBE[ST2161]: "unknown probe `{name}`", "未知的探针 `{name}`";
+//! DELETE_LINE: "delete the line", "删除这一行";
+//! ```
+//!
+//! The code is that of a diagnostic whose sentence it is; labels, notes, helps and parts of sentences have none.
 //! A hole is `{name}`. In English `{count:line is|lines are}` chooses a form by whether the argument `count` is 1;
 //! Chinese needs no such choice.
 //! `{{` and `}}` are braces.
@@ -230,12 +238,11 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::fs;
-    use std::path::{Path, PathBuf};
 
     use regex::Regex;
 
     use super::*;
+    use crate::diagnostic::sources;
 
     const fn entry(en: &'static str, zh: &'static str) -> Entry {
         Entry { id: "TEST", code: None, en, zh }
@@ -250,7 +257,7 @@ mod tests {
         assert!(is_sound("a {b} `{c}`", "`{c}` 的 {b}"));
         assert!(is_sound("{n} {n:line|lines}", "{n} 行"));
         assert!(is_sound("the {n:line|lines}", "行"));
-        assert!(is_sound("{{b}}", "{{b}}"));
+        assert!(is_sound("{{1}}", "{{1}}"));
         assert!(!is_sound("a {b}", "甲"));
         assert!(!is_sound("a", "甲 {b}"));
         for broken in ["{b", "b}", "{n:one}"] {
@@ -277,26 +284,6 @@ mod tests {
         assert!(!accepts(&["a", "b", "c"]));
     }
 
-    /// The sources of the program, by path.
-    fn sources() -> Vec<(PathBuf, String)> {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = manifest.ancestors().find(|folder| folder.join("Cargo.lock").exists());
-        let mut folders = vec![root.expect("the workspace").join("src")];
-        let mut files = Vec::new();
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).expect("a folder") {
-                let path = entry.expect("an entry").path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|end| end == "rs") {
-                    let text = fs::read_to_string(&path).expect("UTF-8");
-                    files.push((path, text));
-                }
-            }
-        }
-        files
-    }
-
     #[test]
     fn every_entry_is_used_and_has_an_id_of_its_own() {
         let (catalogue, program): (Vec<_>, Vec<_>) =
@@ -304,12 +291,17 @@ mod tests {
                 path.parent().is_some_and(|folder| folder.ends_with("catalogue"))
             });
         let declared = Regex::new(r"(?m)^\s*([A-Z][A-Z0-9_]+)(\[ST\d{4}\])?:").expect("valid");
+        let sentence = r"Diagnostic::(?:error|warning)\(\s*msg!\(\s*([A-Z0-9_]+)";
+        let sentence = Regex::new(sentence).expect("valid");
         let word = Regex::new(r"\b[A-Z][A-Z0-9_]+\b").expect("valid");
-        let mut ids = BTreeMap::new();
+        let (mut ids, mut coded) = (BTreeMap::new(), BTreeSet::new());
         for (path, text) in &catalogue {
             for found in declared.captures_iter(text) {
                 let other = ids.insert(found[1].to_owned(), path);
                 assert!(other.is_none(), "{} in {} and {other:?}", &found[1], path.display());
+                if found.get(2).is_some() {
+                    coded.insert(found[1].to_owned());
+                }
             }
         }
         assert!(ids.len() > 50, "{ids:?}");
@@ -319,5 +311,8 @@ mod tests {
             .collect();
         let unused: Vec<_> = ids.keys().filter(|id| !used.contains(id.as_str())).collect();
         assert!(unused.is_empty(), "no message is made from {unused:#?}");
+        for found in program.iter().flat_map(|(_, text)| sentence.captures_iter(text)) {
+            assert!(coded.contains(&found[1]), "{} has no code", &found[1]);
+        }
     }
 }

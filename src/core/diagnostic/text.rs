@@ -181,13 +181,14 @@ fn fill(lang: Lang, entry: &Entry, arguments: &[(&str, Text)], out: &mut String)
     }
 }
 
-/// Adds a text; in Chinese with a space between a Chinese character and a Latin word or code.
+/// Adds a text; in Chinese with a space between a Chinese character and a Latin word or code in backticks.
 fn push(lang: Lang, text: &str, out: &mut String) {
     let is_han = |c: char| matches!(c, '\u{4e00}'..='\u{9fff}');
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '`';
     if lang == Lang::Zh
         && let (Some(last), Some(first)) = (out.chars().next_back(), text.chars().next())
         && (is_han(last) && is_word(first) || is_word(last) && is_han(first))
+        && out.matches('`').count().is_multiple_of(2)
     {
         out.push(' ');
     }
@@ -308,22 +309,22 @@ mod tests {
     static MORE: Entry = Entry {
         id: "MORE",
         code: Some("ST0001"),
-        en: "{n} more {n:line has|lines have} {what} in `{file}`",
-        zh: "`{file}`另有{n}行有{what}",
+        en: "{n} more {n:line has|lines have} {what} in {file}: `{code}`",
+        zh: "{file}另有{n}行有{what}：`{code}`",
     };
     static FAULT: Entry = Entry { id: "FAULT", code: None, en: "an error", zh: "错误" };
 
     fn more(n: usize) -> Text {
-        let file = Path::new("a.toml");
-        let what = Text::new(&FAULT, Vec::new());
-        Text::new(&MORE, vec![("n", n.text()), ("what", what), ("file", file.text())])
+        let (file, what) = ("`a.toml`".text(), Text::new(&FAULT, Vec::new()));
+        let code = "甲".text();
+        Text::new(&MORE, vec![("n", n.text()), ("what", what), ("file", file), ("code", code)])
     }
 
     #[test]
     fn arguments_are_said_in_the_same_language() {
-        assert_eq!(more(1), "1 more line has an error in `a.toml`");
-        assert_eq!(more(2).to_string(), "2 more lines have an error in `a.toml`");
-        assert_eq!(more(2).render(Lang::Zh), "`a.toml` 另有 2 行有错误");
+        assert_eq!(more(1), "1 more line has an error in `a.toml`: `甲`");
+        assert_eq!(more(2).to_string(), "2 more lines have an error in `a.toml`: `甲`");
+        assert_eq!(more(2).render(Lang::Zh), "`a.toml` 另有 2 行有错误：`甲`");
     }
 
     #[test]

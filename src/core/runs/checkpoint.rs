@@ -61,7 +61,7 @@ impl LoadCheckpointError {
     pub fn text(&self) -> Text {
         match self {
             Self::Tensors(error) => error.text(),
-            Self::Damaged { path, problem } => msg!(PATH_PROBLEM, path, problem),
+            Self::Damaged { path, problem } => msg!(CHECKPOINT_IS_DAMAGED, path, problem),
         }
     }
 }

@@ -8,10 +8,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::now;
-use super::{Asker, Best, FirstBad, Metrics, ProbeRate, Request, StepRecord, Verdict};
-use crate::config::Nonfinite;
+use super::Asker;
+use super::Best;
+use super::FirstBad;
+use super::Metrics;
+use super::ProbeRate;
+use super::Request;
+use super::StepRecord;
+use super::Verdict;
 use crate::data::Coverage;
 use crate::diagnostic::Diagnostic;
+use crate::runs::Nonfinite;
 
 /// Something that happened in a run. `events.jsonl` holds the events of [`Event::is_recorded`], without the fields that
 /// serde skips.

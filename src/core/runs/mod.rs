@@ -73,7 +73,9 @@ pub use find::{
     nothing_saved, runs_named, split_moment,
 };
 pub use follow::{Eval, Follower, Life, life};
-pub use incident::{BatchRow, Environment, FirstBad, Incident, incident_folders, save_incident};
+pub use incident::{
+    BatchRow, Environment, FirstBad, Incident, Nonfinite, incident_folders, save_incident,
+};
 pub use ledger::{Compared, Ledger, LedgerLine, LedgerRecord};
 pub use left_out::LeftOut;
 pub use lines::{read_last_line, read_lines};
@@ -86,7 +88,7 @@ pub use record::{ProbeRate, RunRecord, Status};
 pub use records::{Best, Totals, rewind_records};
 pub use resolved::{Resolved, overrides_toml, resolved_again, resolved_toml};
 pub use schema::record_schemas;
-pub use sinks::{Sinks, copy_sinks};
+pub use sinks::{SinkName, Sinks, copy_sinks};
 pub use step::{Fault, Position, StepRecord};
 pub use stored::{ReadRunError, SampleLine, Standing, StoredRun};
 pub use unpack::unpack_run;

@@ -86,7 +86,7 @@ pub fn mean_loss(
 
 /// Tokens of a document to read at most: `ctx_len` inputs and the target of the last input.
 pub fn max_tokens(plan: &Plan) -> usize {
-    plan.config().train.ctx_len as usize + 1
+    plan.train.ctx_len.as_usize() + 1
 }
 
 fn for_each_sample(

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use statetune_core::config::{DataType, Dataload, OnBadLine, Overlong, Walk};
 use statetune_core::data::{
-    Binidx, Loader, LoaderOptions, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
-    Tokenizer, prepare,
+    Binidx, DataType, Dataload, Loader, LoaderOptions, Mask, OnBadLine, Overlong, PrepareSpec,
+    Prepared, RecordForm, Source, Template, Tokenizer, Walk, prepare,
 };
 
 use super::LoadedModel;

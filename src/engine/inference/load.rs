@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use statetune_core::config::Tokenizer as TokenizerSetting;
 use statetune_core::data::{Template, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
+use statetune_core::plan::TokenizerPlan;
 use tch::{Device, Kind};
 
 use super::{as_warning, check_base};
 use crate::RunError;
 use crate::kernels::{Op, allow_tf32};
 use crate::model::{Model, ModelError, Shape, TimeState, Weights, load_tensors, shape_in};
-use crate::peft::{Compute, Method, Recipe, Tuning, TuningError};
+use crate::peft::{Compute, Method, TuningError, TuningSpec, WeightTuning};
 use crate::quant::{Format, PackError, QuantError, quantise};
 
 /// The files of a model and how to compute with it.
@@ -29,7 +29,7 @@ pub struct ModelSpec {
     /// Quantization of the linear layers, if any.
     pub quant: Option<Format>,
     /// The vocabulary.
-    pub tokenizer: TokenizerSetting,
+    pub tokenizer: TokenizerPlan,
     /// The dtype of the computation.
     pub kind: Kind,
     /// Whether float32 matrix products may use TF32.
@@ -48,7 +48,7 @@ pub struct AdapterFile {
     /// The file.
     pub file: PathBuf,
     /// The recipe.
-    pub recipe: Rc<Recipe>,
+    pub recipe: Rc<TuningSpec>,
 }
 
 /// A loaded model.
@@ -105,8 +105,8 @@ impl ModelSpec {
     /// A file that cannot be read, or more token ids than the model has.
     pub fn load_tokenizer(&self, shape: &Shape) -> Result<Tokenizer, RunError> {
         let tokenizer = match &self.tokenizer {
-            TokenizerSetting::Auto | TokenizerSetting::World => Tokenizer::world(),
-            TokenizerSetting::File(path) => Tokenizer::load(path)?,
+            TokenizerPlan::Characters | TokenizerPlan::World => Tokenizer::world(),
+            TokenizerPlan::File(path) => Tokenizer::load(path)?,
         };
         check_vocabulary(shape, &tokenizer)?;
         Ok(tokenizer)
@@ -146,7 +146,7 @@ fn check_vocabulary(shape: &Shape, tokenizer: &Tokenizer) -> Result<(), RunError
 fn adapted(
     weights: Weights,
     base: &Path,
-    recipe: &Recipe,
+    recipe: &TuningSpec,
     file: &Path,
     compute: Compute,
 ) -> Result<Rc<Model>, RunError> {
@@ -154,24 +154,24 @@ fn adapted(
         let refusal = Diagnostic::error(misfit.text());
         RunError::Contradiction(Box::new(refusal.note(misfit.note(weights.shape()))))
     })?;
-    let expected = recipe.product_tensors(weights.shape());
-    let learned = load_tensors(file, &expected, msg!(PARAMETERS_OF_RUN))?;
-    let tuning = Tuning::resume(recipe, weights, &learned, compute);
+    let expected = recipe.trained_tensors(weights.shape());
+    let trained = load_tensors(file, &expected, msg!(PARAMETERS_OF_RUN))?;
+    let tuning = WeightTuning::resume(recipe, weights, &trained, compute);
     Ok(tuning.map_err(|error| unfit(error, base))?.model())
 }
 
 /// Quantizes the linear layers of a model that was read from `path`, except matrices from which `recipe` first takes a
-/// part out: [`Tuning`] quantizes those.
+/// part out: [`WeightTuning`] quantizes those.
 ///
 /// # Errors
 /// The first matrix that cannot be quantized, by name.
 pub fn pack_weights(
     weights: &mut Weights,
     format: Format,
-    recipe: Option<&Recipe>,
+    recipe: Option<&TuningSpec>,
     path: &Path,
 ) -> Result<(), RunError> {
-    let later = |name: &str| recipe.is_some_and(|recipe| recipe.takes_out_of(name));
+    let later = |name: &str| recipe.is_some_and(|recipe| recipe.splits(name));
     quantise(weights, format, later).map_err(|error| unfit(TuningError::Quant(error), path))
 }
 

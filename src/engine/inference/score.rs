@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::kernels::KernelError;
 use crate::model::{Model, TimeState};
-use crate::train::{BatchTensors, StepOptions, backward};
+use crate::train::{BatchTensors, CrossEntropy, Pass, StepOptions};
 
 /// Positions with logits in memory at a time.
 const HEAD_CHUNK: i64 = 256;
@@ -114,7 +114,9 @@ pub fn score_with_gradient(
         scores.push(score(model, state, ids, ReadMode::Whole)?);
         if ids.len() > 1 {
             let batch = next_tokens(ids, model.device());
-            backward(model, &model.start(&leaves, 1), &batch, &OPTIONS, 1.0 / count as f64)?;
+            let (start, scale) = (&model.start(&leaves, 1), 1.0 / count as f64);
+            let (objective, options) = (&CrossEntropy, &OPTIONS);
+            Pass { model, start, batch: &batch, objective, options, scale }.backward()?;
         }
     }
     let gradient = leaves.0.iter().map(|s| match s.grad() {
@@ -130,7 +132,7 @@ fn next_tokens(ids: &[i64], device: Device) -> BatchTensors {
     BatchTensors {
         restarts: None,
         inputs: Tensor::from_slice(&ids[..known]).unsqueeze(0).to_device(device),
-        learned_at: Tensor::arange(known as i64, (Kind::Int64, device)),
+        target_positions: Tensor::arange(known as i64, (Kind::Int64, device)),
         targets: Tensor::from_slice(&ids[1..]).to_device(device),
     }
 }

@@ -53,7 +53,7 @@ impl Course<'_, '_> {
         };
         let is_best = self.evaluator.judge(&self.job.plan, &measured, steps);
         self.note_progress(steps)?;
-        Ok(is_best && self.job.plan.config().checkpoint.keep_best)
+        Ok(is_best && self.job.plan.records.checkpoint.keep_best)
     }
 
     /// The name of a checkpoint after this step.

@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use statetune_core::config::Dataload;
-use statetune_core::data::{DataError, Half, Origin, Prepared};
+use statetune_core::data::{DataError, Dataload, Half, Origin, Prepared};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;
 
@@ -68,7 +67,7 @@ impl DocumentNames {
     /// A name without a training document, or a plan that trains on windows.
     pub(super) fn find(&self, plan: &Plan, asked: &str) -> Result<Vec<NamedDocument>, RunError> {
         let refuse = |diagnostic: Diagnostic| RunError::Documents(Box::new(diagnostic));
-        if plan.config().data.dataload == Dataload::Get {
+        if plan.data.dataload == Dataload::Get {
             let message = msg!(WINDOWS_KEEP_DOCUMENTS);
             let refusal = Diagnostic::error(message).help(msg!(REMOVE_FROM_DATA));
             return Err(refuse(refusal));

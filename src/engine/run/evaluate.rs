@@ -6,7 +6,7 @@ use std::{fmt, fs};
 use serde_json::{Value, json};
 use statetune_core::data::{Binidx, Loader, Role, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
-use statetune_core::plan::{Metric, ModelPlan, Plan};
+use statetune_core::plan::{Metric, ModelSource, Plan};
 use statetune_core::runs::{Best, Event, Place, ProbeCount, ProbeRate};
 
 use super::job::Job;
@@ -25,16 +25,16 @@ pub fn questions(
     tokenizer: &Tokenizer,
     validation: Option<&Path>,
 ) -> Result<Vec<String>, RunError> {
-    let sample = &plan.config().sample;
+    let sample = &plan.sample;
     let mut questions = Vec::new();
     if let Some(prefix) = validation {
         let documents = Binidx::open(prefix)?;
         for i in 0..documents.len() {
-            if questions.len() >= sample.held_out as usize {
+            if questions.len() >= sample.held_out {
                 break;
             }
             let text = tokenizer.decode(&documents.doc(i)?)?;
-            if let Some(span) = plan.template.spans(&text, Role::Assistant).first() {
+            if let Some(span) = plan.data.template.spans(&text, Role::Assistant).first() {
                 questions.push(String::from_utf8_lossy(&text[..span.start]).into_owned());
             }
         }
@@ -102,7 +102,7 @@ impl<'a> Evaluator<'a> {
         self.val_now = place.val_now;
         self.best = place.best;
         // The goals may have changed.
-        self.goal_reached = place.goal_reached && plan.probes.iter().any(|probe| probe.stop);
+        self.goal_reached = place.goal_reached && plan.sample.probes.iter().any(|probe| probe.stop);
         self.newest = None;
     }
 
@@ -122,7 +122,7 @@ impl<'a> Evaluator<'a> {
         events: &mut Events<'_>,
         steps: u64,
     ) -> Result<(), RunError> {
-        let is_new = matches!(job.plan.model, ModelPlan::Scratch { .. });
+        let is_new = matches!(job.plan.model.source, ModelSource::Scratch { .. });
         self.base = match self.recorded(job, "base") {
             Some(known) => Some(known),
             None if is_new || self.questions.is_empty() => None,
@@ -152,10 +152,10 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Option<Measured>, RunError> {
         let val_loss = self.validation_loss(job, steps)?;
         // A new model has nothing to say yet.
-        let is_new = steps == 0 && matches!(job.plan.model, ModelPlan::Scratch { .. });
-        let probes = match job.plan.probes.is_empty() || is_new {
+        let is_new = steps == 0 && matches!(job.plan.model.source, ModelSource::Scratch { .. });
+        let probes = match job.plan.sample.probes.is_empty() || is_new {
             true => Vec::new(),
-            false => rates(&job.plan.probes, self.answers(job, events, steps)?),
+            false => rates(&job.plan.sample.probes, self.answers(job, events, steps)?),
         };
         if val_loss.is_none() && probes.is_empty() {
             return Ok(None);
@@ -175,7 +175,7 @@ impl<'a> Evaluator<'a> {
     pub(super) fn judge(&mut self, plan: &Plan, measured: &Measured, steps: u64) -> bool {
         // Goals reached by the base model end nothing.
         self.goal_reached = steps > 0 && reaches_goals(plan, &measured.probes);
-        let probe = match &plan.metric {
+        let probe = match &plan.eval.metric {
             Metric::ValLoss if measured.val_loss.is_some() => None,
             Metric::Probe(name) if rate_of(&measured.probes, name).is_some() => {
                 rate_of(&measured.probes, name)
@@ -193,7 +193,7 @@ impl<'a> Evaluator<'a> {
 
     /// Whether `eval.patience` evaluations in a row were not the best.
     pub(super) fn has_lost_patience(&self, plan: &Plan) -> bool {
-        let patience = plan.config().eval.patience;
+        let patience = plan.eval.patience;
         patience > 0 && self.best.is_some_and(|best| best.since >= patience)
     }
 
@@ -248,15 +248,15 @@ impl<'a> Evaluator<'a> {
             base: self.base.as_ref().and_then(|base| rate(probe, base)),
             tuned: rate(probe, &answers),
         };
-        let probes = job.plan.probes.iter().map(before_and_after).collect();
+        let probes = job.plan.sample.probes.iter().map(before_and_after).collect();
         Ok((answers, probes))
     }
 
     fn validation_loss(&mut self, job: &Job<'_>, steps: u64) -> Result<Option<f64>, RunError> {
         let Some(validation) = &mut self.validation else { return Ok(None) };
-        let train = &job.plan.config().train;
+        let train = &job.plan.train;
         let (model, state) = (job.method.model(), job.method.time_state());
-        let (micro_bsz, head_chunk) = (train.micro_bsz.into(), train.head_chunk.into());
+        let (micro_bsz, head_chunk) = (train.micro_bsz.as_u64(), train.head_chunk.as_i64());
         let found = mean_loss(&model, &state, validation, micro_bsz, head_chunk)?;
         if let Some(val_loss) = found.filter(|val_loss| !val_loss.is_finite()) {
             return Err(validation_diverged(val_loss, steps));
@@ -268,7 +268,7 @@ impl<'a> Evaluator<'a> {
     fn counts(&self, plan: &Plan, rates: &[(String, f64)]) -> Vec<ProbeCount> {
         let base = self.base.as_deref();
         let count = |(name, now): &(String, f64)| {
-            let probe = plan.probes.iter().find(|probe| probe.name == *name)?;
+            let probe = plan.sample.probes.iter().find(|probe| probe.name == *name)?;
             let base = base.and_then(|answers| rate(probe, answers));
             Some(ProbeCount { name: name.clone(), rate: *now, base, goal: probe.goal })
         };
@@ -300,7 +300,8 @@ impl<'a> Evaluator<'a> {
         }
         let (model, state) = (job.method.model(), job.method.time_state());
         let prompts: Vec<&str> = self.questions.iter().map(String::as_str).collect();
-        let answers = generate(&model, &state, self.tokenizer, &prompts, &job.plan.generate)?;
+        let answers =
+            generate(&model, &state, self.tokenizer, &prompts, &job.plan.sample.generate)?;
         self.write(job, events, moment, steps, &answers)?;
         Ok(answers)
     }
@@ -321,7 +322,7 @@ impl<'a> Evaluator<'a> {
             })
             .collect();
         job.run.write(&samples_file(moment), lines.as_bytes())?;
-        let probes = rates(&job.plan.probes, answers).into_iter().collect();
+        let probes = rates(&job.plan.sample.probes, answers).into_iter().collect();
         let moment = moment.to_string();
         Ok(events.emit(Event::Sample { moment, steps, probes })?)
     }
@@ -355,7 +356,7 @@ pub(super) fn samples_file_after(steps: u64) -> String {
 
 /// Whether there are probes with `stop`, and each of them reached its goal.
 fn reaches_goals(plan: &Plan, rates: &[(String, f64)]) -> bool {
-    let mut stops = plan.probes.iter().filter(|probe| probe.stop).peekable();
+    let mut stops = plan.sample.probes.iter().filter(|probe| probe.stop).peekable();
     let reached =
         |probe: &Probe| rate_of(rates, &probe.name).is_some_and(|rate| probe.is_reached_by(rate));
     stops.peek().is_some() && stops.all(reached)

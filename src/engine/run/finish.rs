@@ -100,7 +100,7 @@ impl Course<'_, '_> {
             Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => {}
         }
         let (answers, probes) = self.evaluator.answer_with_tuned(&self.job, self.events, steps)?;
-        let peak_gpu_bytes = peak_gpu_bytes(device(self.job.plan.device));
+        let peak_gpu_bytes = peak_gpu_bytes(device(self.job.plan.train.device));
         self.events.emit(Event::End {
             val_loss: self.evaluator.val_now,
             best: self.evaluator.best,

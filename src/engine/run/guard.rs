@@ -4,13 +4,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use statetune_core::config::Nonfinite;
 use statetune_core::data::Batch;
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::plan::Plan;
 use statetune_core::runs::{
-    BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, RunDir, checkpoints,
-    incident_folders, rewind_records, save_incident,
+    BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, Nonfinite, RunDir,
+    checkpoints, incident_folders, rewind_records, save_incident,
 };
 use tch::Kind;
 
@@ -21,7 +20,6 @@ use super::recent_steps::{RecentSteps, number};
 use super::record::Events;
 use crate::RunError;
 use crate::kernels::allow_tf32;
-use crate::optim::Adam;
 use crate::tensors::device;
 use crate::train::{
     Fault, LossScaler, Reading, StepDone, StepOptions, Trainer, restore_values, trace, write_values,
@@ -65,13 +63,13 @@ impl<'a> Guard<'a> {
         fault: Fault,
         done: &StepDone<'_>,
     ) -> Result<Reaction, RunError> {
-        let guard = &job.plan.config().guard;
+        let guard = &job.plan.guard;
         let rows = self.rows(done.batches);
         let mut incident = self.incident(job, fault, done, &rows);
         let known = incident_folders(job.run.path());
         let is_new = |folder: &PathBuf| !folder.ends_with(incident.name());
         let earlier = known.iter().filter(|folder| is_new(folder)).count();
-        let too_many = earlier >= guard.max_incidents as usize;
+        let too_many = earlier >= guard.max_incidents;
         let reaction = match (guard.nonfinite, fault) {
             (Nonfinite::Stop, _) | (Nonfinite::Skip, Fault::Update) => None,
             _ if too_many => None,
@@ -119,7 +117,7 @@ impl<'a> Guard<'a> {
         job: &Job<'_>,
         events: &mut Events<'_>,
     ) -> Result<bool, RunError> {
-        let hours = job.plan.config().guard.max_hours;
+        let hours = job.plan.guard.max_hours;
         let is_over = self.recent.is_over(hours);
         if is_over {
             let message = msg!(MAX_HOURS_OVER, hours);
@@ -139,7 +137,7 @@ impl<'a> Guard<'a> {
         done: &StepDone<'_>,
     ) -> Result<(), RunError> {
         let (step, loss) = (done.position.steps, done.record.loss);
-        let multiple = job.plan.config().guard.loss_spike;
+        let multiple = job.plan.guard.loss_spike;
         if !loss.is_finite() {
             return Ok(());
         }
@@ -207,7 +205,7 @@ impl<'a> Guard<'a> {
             what: fault.what().to_string(),
             became: number(became),
             first: first_bad(fault, done, rows),
-            policy: job.plan.config().guard.nonfinite,
+            policy: job.plan.guard.nonfinite,
             lr: done.record.lr,
             loss_scale: done.trainer.loss_scale(),
             grad_norms: self.recent.norms_before(done.record.grad_norm),
@@ -220,7 +218,7 @@ impl<'a> Guard<'a> {
                 device: job.lock.device.clone(),
                 op: job.lock.op.clone(),
                 threads: job.lock.threads,
-                precision: job.plan.config().train.precision.name().to_string(),
+                precision: job.plan.train.precision.name().to_string(),
             },
             replay: (fault != Fault::Update)
                 .then(|| format!("statetune incident replay {run}/{}", Incident::name_of(step))),
@@ -245,7 +243,7 @@ impl<'a> Guard<'a> {
             None => msg!(NO_CHECKPOINT_YET),
         };
         let run = job.run.path().display();
-        let lr = job.plan.config().schedule.lr_init * LOWER;
+        let lr = job.plan.train.schedule.lr_init * LOWER;
         let mut message = Diagnostic::error(message)
             .note(msg!(RECORDED_IN, folder))
             .note(first.as_ref().map_or_else(
@@ -337,17 +335,15 @@ pub(super) fn skip_recorded(
 /// # Errors
 /// Weights or records that cannot be read or do not match, or a forward pass that fails.
 pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Reading>, RunError> {
-    allow_tf32(plan.tf32);
+    allow_tf32(plan.train.tf32());
     let tokenizer = load_tokenizer(plan)?;
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let vocab_size = weights.shape().vocab_size;
     let method = new_method(plan, weights, &tokenizer)?;
-    let mut trainer = Trainer {
-        method: method.as_ref(),
-        adam: Adam::new(method.parameters(), plan.adam),
-        scaler: LossScaler::for_dtype(plan.dtype).map(|scaler| scaler.at(incident.loss_scale)),
-        options: StepOptions::of_plan(plan),
-    };
+    let scaler =
+        LossScaler::for_dtype(plan.train.dtype).map(|scaler| scaler.at(incident.loss_scale));
+    let options = StepOptions::of_plan(plan);
+    let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options);
     restore_values(folder, &mut trainer.adam)?;
     let batches = Incident::load_batches(folder, vocab_size)?;
     let batches: Vec<Batch> = batches.iter().map(|rows| Batch::from_plain(rows)).collect();

@@ -8,7 +8,6 @@ use statetune_core::plan::Plan;
 use statetune_core::runs::{Lock, RunDir};
 
 use crate::model::Shape;
-use crate::optim::LrCurve;
 use crate::peft::Method;
 use crate::train::FitOptions;
 
@@ -28,22 +27,15 @@ pub(super) struct Job<'a> {
 
 /// Steps, batches and learning rates of a plan with `samples_per_pass` samples in a pass over the data.
 pub(super) fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
-    let (train, schedule) = (&plan.config().train, &plan.config().schedule);
-    let epoch_steps = plan.epoch_steps(samples_per_pass);
+    let train = &plan.train;
+    let epoch_steps = train.steps_per_epoch(samples_per_pass);
     let epoch_count = u64::from(train.epoch_count);
     FitOptions {
-        micro_bsz: train.micro_bsz.into(),
+        micro_bsz: train.micro_bsz.as_u64(),
         accumulate_grad_batches: train.accumulate_grad_batches.into(),
         epoch_steps,
         epoch_count,
-        curve: LrCurve {
-            schedule: schedule.lr_schedule,
-            lr_init: schedule.lr_init,
-            lr_final: plan.lr_final,
-            decay_share: plan.decay_share,
-            warmup_steps: schedule.warmup_steps.into(),
-            total_steps: epoch_steps * epoch_count,
-        },
+        curve: train.schedule.over(epoch_steps * epoch_count),
     }
 }
 

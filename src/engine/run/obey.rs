@@ -5,7 +5,6 @@
 
 use std::sync::atomic::Ordering;
 
-use statetune_core::config::Origin;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::runs::{Answer, Earlier, Event, Request, Verdict, pending};
 
@@ -111,10 +110,8 @@ impl Course<'_, '_> {
     /// Sets the number of mini-epochs and records it as a setting.
     fn extend(&mut self, epoch_count: u32, step: u64) -> Result<(), RunError> {
         Earlier::keep(self.job.run, self.job.run.path(), step)?;
-        let loaded = &mut self.job.plan.to_mut().loaded;
-        loaded.config.train.epoch_count = epoch_count;
-        loaded.origins.insert("train.epoch_count".to_string(), Origin::Control { step });
-        record_settings(self.job.run, loaded)?;
+        self.job.plan.to_mut().extend(epoch_count, step);
+        record_settings(self.job.run, self.job.plan.experiment.loaded())?;
         self.job.options = self.job.options.lasting(epoch_count.into());
         self.note_progress(step)
     }

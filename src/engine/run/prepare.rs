@@ -3,19 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use statetune_core::config::{Dataload, Tokenizer as TokenizerSetting};
 use statetune_core::data::{
-    Binidx, DataError, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
-    Tokenizer, character_tokenizer, find_prepared, prepare,
+    Binidx, DataError, Dataload, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm,
+    Source, Tokenizer, character_tokenizer, find_prepared, prepare,
 };
-use statetune_core::plan::{ModelPlan, PeftPlan, Plan, StateStart};
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart, TokenizerPlan};
 use statetune_core::runs::LockedFile;
 
 use super::documents::DocumentNames;
 use crate::RunError;
 use crate::inference::{pack_weights, unfit};
 use crate::model::{Model, Shape, TimeState, Weights, shape_in};
-use crate::peft::{Compute, Method, StateTuning, Tuning, state_after};
+use crate::peft::{Compute, Method, StateTuning, WeightTuning, state_after};
 use crate::tensors::kind;
 
 /// The tokenizer of a plan.
@@ -23,10 +22,10 @@ use crate::tensors::kind;
 /// # Errors
 /// A vocabulary file that cannot be read or parsed, or plain text for a character vocabulary that cannot be read.
 pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
-    match &plan.config().model.tokenizer {
-        TokenizerSetting::Auto if plan.characters => Ok(character_tokenizer(&plan.sources)?),
-        TokenizerSetting::Auto | TokenizerSetting::World => Ok(Tokenizer::world()),
-        TokenizerSetting::File(path) => Ok(Tokenizer::load(path)?),
+    match &plan.model.tokenizer {
+        TokenizerPlan::Characters => Ok(character_tokenizer(&plan.data.sources)?),
+        TokenizerPlan::World => Ok(Tokenizer::world()),
+        TokenizerPlan::File(path) => Ok(Tokenizer::load(path)?),
     }
 }
 
@@ -35,13 +34,13 @@ pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
 /// # Errors
 /// A checkpoint that cannot be used, contradicts the plan, or has a smaller vocabulary than the tokenizer.
 pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, RunError> {
-    let shape = match &plan.model {
-        ModelPlan::Load(path) => {
+    let shape = match &plan.model.source {
+        ModelSource::Load(path) => {
             let shape = shape_in(path)?;
             plan.check_shape(&shape).map_err(RunError::Contradiction)?;
             shape
         }
-        &ModelPlan::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
+        &ModelSource::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
             let vocab_size = vocab_size.map_or(tokenizer.vocab_size() as i64, i64::from);
             let plain = Shape::for_scratch(version, n_layer.into(), n_embd.into(), vocab_size);
             Shape { pre_ffn, head_qk: head_qk.into(), ..plain }
@@ -58,12 +57,12 @@ pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, R
 /// Those of [`model_shape`], or a matrix that cannot be quantized.
 pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunError> {
     let shape = model_shape(plan, tokenizer)?;
-    let ModelPlan::Load(path) = &plan.model else {
-        return Ok(Weights::scratch(shape, plan.config().train.random_seed as i64));
+    let ModelSource::Load(path) = &plan.model.source else {
+        return Ok(Weights::scratch(shape, plan.train.seed as i64));
     };
     let mut weights = Weights::load(path)?;
-    if let Some(format) = plan.quant {
-        pack_weights(&mut weights, format, plan.peft.recipe().map(Rc::as_ref), path)?;
+    if let Some(format) = plan.method.quant {
+        pack_weights(&mut weights, format, plan.method.peft.recipe().map(Rc::as_ref), path)?;
     }
     Ok(weights)
 }
@@ -77,18 +76,18 @@ pub(super) fn new_method(
     weights: Weights,
     tokenizer: &Tokenizer,
 ) -> Result<Box<dyn Method>, RunError> {
-    let start = match &plan.peft {
+    let start = match &plan.method.peft {
         PeftPlan::State(start) => start,
         PeftPlan::Weights(recipe) => {
-            let path = match &plan.model {
-                ModelPlan::Load(path) => path,
-                ModelPlan::Scratch { .. } => Path::new("new weights"),
+            let path = match &plan.model.source {
+                ModelSource::Load(path) => path,
+                ModelSource::Scratch { .. } => Path::new("new weights"),
             };
-            let tuning = Tuning::start(recipe, weights, Compute::of_plan(plan));
+            let tuning = WeightTuning::start(recipe, weights, Compute::of_plan(plan));
             return Ok(Box::new(tuning.map_err(|error| unfit(error, path))?));
         }
     };
-    let model = Model::new(&weights, kind(plan.dtype), plan.op);
+    let model = Model::new(&weights, kind(plan.train.dtype), plan.train.op);
     let state = match start {
         StateStart::Zeros => return Ok(Box::new(StateTuning::new(model))),
         StateStart::File(path) => {
@@ -138,22 +137,22 @@ pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, R
 /// Documents that cannot be read.
 pub(super) fn is_prepared(plan: &Plan, tokenizer: &Tokenizer) -> Result<bool, RunError> {
     let found = || find_prepared(&spec(plan, tokenizer));
-    Ok(plan.one_pair().is_some() || found()?.is_some())
+    Ok(plan.data.pair.is_some() || found()?.is_some())
 }
 
 fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer) -> PrepareSpec<'a> {
-    let data = &plan.config().data;
+    let data = &plan.data;
     PrepareSpec {
-        sources: &plan.sources,
+        sources: &plan.data.sources,
         tokenizer,
-        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.template },
-        mask: &plan.mask,
+        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.data.template },
+        mask: &plan.data.mask,
         on_bad_line: data.on_bad_line,
         end_of_doc: data.end_of_doc,
         val_split: data.val_split,
         repeat: data.repeat,
-        seed: plan.config().train.random_seed,
-        cache_dir: &plan.cache_dir,
+        seed: plan.train.seed,
+        cache_dir: &plan.data.cache_dir,
     }
 }
 
@@ -166,9 +165,9 @@ pub(super) fn prepare_data<'a>(
     tokenizer: &'a Tokenizer,
     vocab_size: i64,
 ) -> Result<Datasets<'a>, RunError> {
-    let data = &plan.config().data;
-    let (prepared, pair, files) = match plan.one_pair() {
-        Some(pair) => (None, pair.to_path_buf(), Source::digests(&plan.sources[0])?),
+    let data = &plan.data;
+    let (prepared, pair, files) = match plan.data.pair.as_deref() {
+        Some(pair) => (None, pair.to_path_buf(), Source::digests(&plan.data.sources[0])?),
         None => {
             let prepared = prepare_sources(plan, tokenizer)?;
             let (train, files) = (prepared.train.clone(), prepared.report.files.clone());
@@ -176,12 +175,12 @@ pub(super) fn prepare_data<'a>(
         }
     };
     let options = LoaderOptions {
-        ctx_len: plan.config().train.ctx_len as usize,
+        ctx_len: plan.train.ctx_len.as_usize(),
         dataload: data.dataload,
         walk: data.walk,
         overlong: data.overlong,
-        mask: plan.mask.clone(),
-        seed: plan.config().train.random_seed,
+        mask: plan.data.mask.clone(),
+        seed: plan.train.seed,
     };
     let open = |prefix: &Path, options, half| -> Result<Loader<'a>, DataError> {
         let documents = prepared.as_ref().map(|prepared| prepared.documents(half)).transpose()?;

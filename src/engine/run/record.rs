@@ -1,7 +1,6 @@
 //! The event stream of a run, and the records of its steps.
 
-use statetune_core::config::SinkName;
-use statetune_core::runs::{Chain, Event, Place, RunDir, RunDirError, Sinks, Totals};
+use statetune_core::runs::{Chain, Event, Place, RunDir, RunDirError, SinkName, Sinks, Totals};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::job::Job;
@@ -76,7 +75,7 @@ impl Recorder {
         self.chain.add(job.run, done.batches, &done.record, values)?;
         let micro_steps = job.options.accumulate_grad_batches;
         events.emit(Event::Step { record: done.record, micro_steps })?;
-        let every_steps = u64::from(job.plan.config().log.every_steps);
+        let every_steps = job.plan.records.log.every_steps.as_u64();
         let total_steps = job.options.total_steps();
         if let Some(metrics) = self.totals.add(&done.record, every_steps, total_steps) {
             events.emit(Event::Interval(metrics))?;

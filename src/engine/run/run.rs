@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicBool;
 
-use serde_json::json;
 use statetune_core::data::Tokenizer;
 use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
-use statetune_core::plan::{Plan, settings_of_numbers};
+use statetune_core::plan::Plan;
 use statetune_core::runs::{Event, LeftOut, Lock, Status, record_documents};
 
 use super::begin::{Begin, Decision, Opened};
@@ -49,18 +48,18 @@ pub fn run(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, RunError> {
-    allow_tf32(plan.tf32);
+    allow_tf32(plan.train.tf32());
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
     let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
     if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &data).refusal(None) {
         return Err(RunError::WontFit(Box::new(refusal)));
     }
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = new_method(plan, weights, &tokenizer)?;
     let lock = Lock { values: begin.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
-    let identity = lock.identity(&settings_of_numbers(plan.config()));
+    let identity = lock.identity(&plan.experiment.settings_of_numbers());
     let begin = match begin.decide(plan, &identity)? {
         Decision::Run(begin) => *begin,
         Decision::NotNeeded(run) => return Ok(Outcome::NotNeeded { run }),
@@ -75,7 +74,7 @@ pub fn run(
     let mut opened = begin.open(plan, &lock)?;
     let event = opened.event.take();
     let run = &opened.run;
-    let mut events = Events::new(run, &plan.config().log.sinks, watch);
+    let mut events = Events::new(run, &plan.records.log.sinks, watch);
     let work = AssertUnwindSafe(|| {
         if let Some(event) = event {
             events.emit(event)?;
@@ -152,16 +151,14 @@ impl Inputs<'_> {
         skipped: BTreeSet<u64>,
         events: &mut Events<'_>,
     ) -> Result<Outcome, RunError> {
-        let options = fit_options(self.plan, data.train.samples_per_pass());
-        let mut trainer = Trainer {
-            method: self.method,
-            adam: Adam::new(self.method.parameters(), self.plan.adam),
-            scaler: LossScaler::for_dtype(self.plan.dtype),
-            options: StepOptions::of_plan(self.plan),
-        };
+        let plan = self.plan;
+        let options = fit_options(plan, data.train.samples_per_pass());
+        let scaler = LossScaler::for_dtype(plan.train.dtype);
+        let step_options = StepOptions::of_plan(plan);
+        let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, step_options);
         self.announce(data, &trainer.adam, &options, events)?;
         let job = Job {
-            plan: Cow::Borrowed(self.plan),
+            plan: Cow::Borrowed(plan),
             run: &self.opened.run,
             lock: self.lock,
             shape: self.shape,
@@ -210,8 +207,8 @@ impl Inputs<'_> {
             coverage: Some(coverage(&data.train, options)),
             facts: summary_lines(plan, &self.shape, data, adam, options),
             run: run.path().to_path_buf(),
-            settings: json!(plan.config()).to_string(),
-            experiment: plan.loaded.text.clone(),
+            settings: plan.experiment.json().to_string(),
+            experiment: plan.experiment.text().to_string(),
         })?)
     }
 }

@@ -2,17 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-use statetune_core::config::{ExportDtype, LossMask, Peft};
-use statetune_core::data::Tokenizer;
+use statetune_core::data::{Mask, Tokenizer};
 use statetune_core::diagnostic::msg;
 use statetune_core::digest::sha256_hex;
-use statetune_core::plan::{ModelPlan, Plan, settings_of_numbers};
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, TokenizerPlan};
 use statetune_core::runs::{
     Chain, Checkpoint, Event, Lock, Moment, Place, ReadRunError, StoredRun, best_checkpoint,
     directory, name_best, remove_old_checkpoints,
 };
-use statetune_core::tensorfile::Dtype;
 
 use super::input_records::CHARACTERS;
 use super::job::Job;
@@ -71,7 +68,7 @@ impl Saver {
         if is_best {
             name_best(job.run, name)?;
         }
-        remove_old_checkpoints(job.run, job.plan.config().checkpoint.keep_last as usize);
+        remove_old_checkpoints(job.run, job.plan.records.checkpoint.keep_last);
         Ok(())
     }
 
@@ -102,7 +99,7 @@ impl Saver {
         steps: u64,
     ) -> Result<(), RunError> {
         let run = job.run.path();
-        let keeps_best = job.plan.config().checkpoint.keep_best;
+        let keeps_best = job.plan.records.checkpoint.keep_best;
         let best = best_checkpoint(run).filter(|_| keeps_best);
         if let Some(best) = best.filter(|best| best.place.position.steps < steps) {
             restore_values(&best.path, &mut trainer.adam)?;
@@ -148,19 +145,19 @@ fn export_checkpoint(
     checkpoint: &Checkpoint,
     stem: &str,
 ) -> Result<(), RunError> {
-    let tokenizer = match plan.characters {
-        true => Tokenizer::load(&run.join(CHARACTERS))?,
-        false => load_tokenizer(plan)?,
+    let tokenizer = match plan.model.tokenizer {
+        TokenizerPlan::Characters => Tokenizer::load(&run.join(CHARACTERS))?,
+        _ => load_tokenizer(plan)?,
     };
     let Some(lock) = Lock::load(run) else {
         let path = run.join(Lock::FILE);
         let error = ReadRunError::Damaged { path, problem: msg!(FILE_CANNOT_BE_READ) };
         return Err(RunError::Resume(Box::new(error.diagnostic())));
     };
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let shape = *weights.shape();
     let method = new_method(plan, weights, &tokenizer)?;
-    let mut adam = Adam::new(method.parameters(), plan.adam);
+    let mut adam = Adam::new(method.parameters(), plan.train.adam);
     restore_values(&checkpoint.path, &mut adam)?;
     let passport = passport(plan, run, &lock, &shape, checkpoint.place.epochs);
     export(plan, run, method.as_ref(), stem, &passport)?;
@@ -175,43 +172,36 @@ fn export(
     name: &str,
     passport: &Passport,
 ) -> Result<Vec<PathBuf>, RunError> {
-    let dtype = match plan.config().export.dtype {
-        ExportDtype::Bf16 => Dtype::BF16,
-        ExportDtype::Fp32 => Dtype::F32,
-    };
-    let options = ExportOptions { dtype, passport };
+    let options = ExportOptions { dtype: plan.records.export_dtype, passport };
     Ok(method.export(&run.join(StoredRun::EXPORT).join(name), &options)?)
 }
 
 /// The passport of an export after `epochs` mini-epochs.
 fn passport(plan: &Plan, run: &Path, lock: &Lock, shape: &Shape, epochs: u64) -> Passport {
-    let config = plan.config();
-    let base = match (&plan.model, &lock.fingerprint) {
-        (ModelPlan::Load(path), Some(fingerprint)) => Some(BaseWeights {
+    let base = match (&plan.model.source, &lock.fingerprint) {
+        (ModelSource::Load(path), Some(fingerprint)) => Some(BaseWeights {
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             fingerprint: fingerprint.clone(),
         }),
         _ => None,
     };
     // Other masks do not show whether the documents have turns.
-    let has_turns = matches!(config.data.loss_mask, LossMask::Assistant | LossMask::Qa);
-    let kind = match config.peft {
-        Peft::State(_) => ExportKind::State,
-        Peft::Full(_) => ExportKind::Model,
-        Peft::Lora(_) | Peft::Pissa(_) | Peft::Disha(_) | Peft::Miss(_) | Peft::Bone(_) => {
-            ExportKind::Adapter
-        }
+    let has_turns = matches!(plan.data.mask, Mask::Assistant(_));
+    let kind = match &plan.method.peft {
+        PeftPlan::State(_) => ExportKind::State,
+        PeftPlan::Weights(recipe) if recipe.adapter.is_some() => ExportKind::Adapter,
+        PeftPlan::Weights(_) => ExportKind::Model,
     };
     Passport {
         base,
         tokenizer: Some(lock.tokenizer.sha256.clone()),
-        template: has_turns.then(|| plan.template.prompt("{}").ok()).flatten(),
-        ctx_len: Some(config.train.ctx_len),
+        template: has_turns.then(|| plan.data.template.prompt("{}").ok()).flatten(),
+        ctx_len: Some(plan.train.ctx_len.0),
         run: Some(directory(run)),
         epochs: Some(epochs),
         data: lock.data_id().cloned(),
-        config: Some(sha256_hex(settings_of_numbers(config))),
-        quant: plan.quant.map(|_| json!(config.quant)),
-        ..Passport::new(kind, ModelSizes::from(shape), json!(config.peft))
+        config: Some(sha256_hex(plan.experiment.settings_of_numbers())),
+        quant: plan.method.quant.map(|_| plan.method.quant_table.clone()),
+        ..Passport::new(kind, ModelSizes::from(shape), plan.method.peft_table.clone())
     }
 }

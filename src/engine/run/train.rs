@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use statetune_core::config::Nonfinite;
 use statetune_core::data::Loader;
-use statetune_core::runs::{Checkpoint, Event, checkpoints};
+use statetune_core::runs::{Checkpoint, Event, Nonfinite, checkpoints};
 
 use super::begin::Opened;
 use super::course::{Course, Ended};
@@ -64,7 +63,7 @@ impl Course<'_, '_> {
         if steps == 0 && self.evaluator.val_now.is_none() && self.evaluator.best.is_none() {
             self.evaluate(steps)?;
         }
-        let rolls_back = self.job.plan.config().guard.nonfinite == Nonfinite::Rollback;
+        let rolls_back = self.job.plan.guard.nonfinite == Nonfinite::Rollback;
         if rolls_back && checkpoints(self.job.run.path()).is_empty() {
             self.save_as(&Checkpoint::step_name(steps), trainer, position)?;
         }
@@ -83,13 +82,13 @@ impl Course<'_, '_> {
         self.recorder.step(&self.job, self.events, done)?;
         self.guard.watch_loss(&self.job, self.events, done)?;
 
-        let every = u64::from(self.job.plan.config().eval.every_steps);
+        let every = self.job.plan.eval.every_steps.as_u64();
         if let Some(mean_loss) = done.epoch_mean_loss {
             let (epoch, lr) = (done.record.epoch, done.record.lr);
             self.events.emit(Event::Epoch { epoch, mean_loss, lr })?;
             let is_best = self.evaluate(steps)?;
             let is_last = steps == self.job.options.total_steps();
-            let epoch_save = u64::from(self.job.plan.config().checkpoint.epoch_save);
+            let epoch_save = u64::from(self.job.plan.records.checkpoint.epoch_save);
             if epoch.is_multiple_of(epoch_save) || is_last || is_best {
                 // The checkpoint comes last: a crash before it repeats the export.
                 self.saver.export(&self.job, steps)?;
