@@ -9,7 +9,10 @@ use clap::{Args, Subcommand};
 use super::{Color, say, show};
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::{Answer, Asked, Asker, Request, Ticket, ask, find_run, is_busy};
+use statetune_core::records::{
+    Answer, Request, RequestSource, SentRequest, WaitingRequest, is_busy, send_request,
+};
+use statetune_core::store::find_run;
 
 /// From one look at the answer to the next.
 const LOOK: Duration = Duration::from_millis(20);
@@ -78,11 +81,12 @@ fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)
             .help(format!("`statetune resume {name}` goes on with it, if it is not done"));
         return Err(no(message));
     }
-    let ticket = ask(run, Asked { request, from: Asker::Ctl }).map_err(|error| {
-        let message = format!("cannot write to the run `{name}`");
-        let message = Diagnostic::error("ST6001", message).note(error.to_string());
-        (Box::new(message), ExitCode::Disk)
-    })?;
+    let ticket =
+        send_request(run, SentRequest { request, from: RequestSource::Ctl }).map_err(|error| {
+            let message = format!("cannot write to the run `{name}`");
+            let message = Diagnostic::error("ST6001", message).note(error.to_string());
+            (Box::new(message), ExitCode::Disk)
+        })?;
     let answer = last_answer(run, &ticket);
     ticket.close();
     match answer {
@@ -109,7 +113,7 @@ fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)
 
 /// Waits for the end of the request and tells that it was accepted; what was known last where the run ended
 /// before.
-fn last_answer(run: &Path, ticket: &Ticket) -> Option<Answer> {
+fn last_answer(run: &Path, ticket: &WaitingRequest) -> Option<Answer> {
     let mut accepted = false;
     loop {
         // Looked at before the answer, as the run may write it and end.

@@ -14,7 +14,7 @@ use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::{Edit, Proposal};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::resolved_toml;
+use statetune_core::records::resolved_toml;
 use statetune_engine::pipeline::{Outlook, measure};
 
 /// Arguments of `plan`.

@@ -8,8 +8,9 @@ use clap::Args;
 use super::{Color, say, show};
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
-use statetune_core::report::{FILE, MAX_RUNS, report as page};
-use statetune_core::runs::{ReadRunError, StoredRun};
+use statetune_core::look::report::{FILE, MAX_RUNS, report as page};
+use statetune_core::records::ReadRunError;
+use statetune_core::store::StoredRun;
 use statetune_core::tensorfile::write_atomically;
 
 /// Arguments of `report`.

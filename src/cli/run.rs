@@ -17,7 +17,8 @@ use statetune_core::data::{Role, Template};
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Best, StoredRun, find_run};
+use statetune_core::records::{Best, RunDir};
+use statetune_core::store::find_run;
 use statetune_engine::pipeline::{self, Outcome, Progress, Start, Summary};
 
 /// Questions that the closing table shows.
@@ -136,7 +137,7 @@ impl RunArgs {
         let beside = || run.parent().map(Path::to_path_buf);
         let runs_dir = self.experiment.runs_dir.clone().or_else(beside);
         let experiment = ExperimentArgs { runs_dir, ..self.experiment.clone() };
-        experiment.plan(&run.join(StoredRun::SETTINGS), Purpose::Run, color)
+        experiment.plan(&run.join(RunDir::SETTINGS), Purpose::Run, color)
     }
 }
 

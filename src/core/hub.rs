@@ -13,7 +13,7 @@ use hf_hub::{Cache, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::diagnostic::Diagnostic;
-use crate::runs::sha256_of;
+use crate::records::sha256_of;
 
 /// Whether this process has promised to leave the network alone.
 static OFFLINE: AtomicBool = AtomicBool::new(false);

@@ -9,7 +9,7 @@ use crate::{Color, say, tell};
 use statetune_core::exit::ExitCode;
 use statetune_core::inspect::{Item, read};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Ledger, LedgerLine, sha256_of};
+use statetune_core::records::{Ledger, LedgerLine, sha256_of};
 use statetune_core::tensorfile::WeightsError;
 use statetune_engine::pipeline::{Loaded, RunError};
 use statetune_engine::pipeline::{ledger_of_documents, losses};

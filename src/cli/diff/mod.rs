@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::table::table;
 use super::{Color, say, show};
-use statetune_core::diff::{Align, Diff, Recorded};
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::StoredRun;
+use statetune_core::look::diff::{Align, Diff, Recorded};
+use statetune_core::store::StoredRun;
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.diff/1";

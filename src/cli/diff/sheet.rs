@@ -4,7 +4,7 @@ use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{ContentArrangement, Table};
 
 use statetune_core::data::grouped;
-use statetune_core::diff::{
+use statetune_core::look::diff::{
     Align, Better, DataChange, Diff, Divergence, MetricRow, Pair, Part, SPEED,
 };
 

@@ -12,7 +12,7 @@ use super::condition::{Condition, check_keys, compare};
 use super::{Answer, Row, refused};
 use crate::amounts::span;
 use crate::{Color, say, show};
-use statetune_core::runs::all_runs;
+use statetune_core::store::all_runs;
 use statetune_engine::pipeline::as_warning;
 
 /// Kind and version of the JSON answer.
@@ -103,7 +103,7 @@ fn table(rows: &[Row], preset: &str) -> Table {
         table.add_row([
             row.id.clone(),
             row.name.clone(),
-            row.standing.to_string(),
+            row.state.to_string(),
             or_dash(row.val_loss().map(|loss| format!("{loss:.4}"))),
             or_dash(row.record.best.map(|best| best.steps.to_string())),
             or_dash(row.probe().map(|rate| format!("{rate:.2}"))),

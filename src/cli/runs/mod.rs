@@ -18,7 +18,7 @@ pub(super) use row::Row;
 use super::{Color, say, show};
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::{ChangeRunError, StoredRun, find_run};
+use statetune_core::store::{ChangeRunError, StoredRun, find_run};
 
 /// Arguments of `runs`.
 #[derive(Args, Debug)]

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Answer, not_changed, open};
 use crate::amounts::size;
 use crate::{Color, say};
-use statetune_core::runs::{PACK_EXTENSION, pack_run, unpack_run};
+use statetune_core::store::{PACK_EXTENSION, pack_run, unpack_run};
 
 /// Arguments of `runs pack`.
 #[derive(Args, Debug)]

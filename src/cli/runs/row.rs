@@ -7,7 +7,8 @@ use chrono::Local;
 use serde::Serialize;
 
 use statetune_core::plan::{Reach, reach};
-use statetune_core::runs::{Marks, ProbeRate, ReadRunError, RunRecord, StoredRun};
+use statetune_core::records::{ProbeRate, ReadRunError, RunRecord};
+use statetune_core::store::{Annotations, StoredRun};
 
 /// Columns of `runs ls` that conditions and orders know beside the settings.
 pub(super) const COLUMNS: [&str; 12] = [
@@ -32,8 +33,9 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) directory: String,
     pub(crate) path: std::path::PathBuf,
-    /// How it stands, as seen now.
-    pub(crate) standing: &'static str,
+    /// State of the run.
+    #[serde(rename = "standing")]
+    pub(crate) state: &'static str,
     /// Optimizer steps done.
     pub(crate) steps: u64,
     /// The experiment's tags and those of a person.
@@ -56,7 +58,7 @@ impl Row {
     /// When its status, its marks or its settings cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Row, ReadRunError> {
         let run = StoredRun::open(path)?;
-        let Marks { pinned, tags, note } = run.marks()?;
+        let Annotations { pinned, tags, note } = run.annotations()?;
         let resolved = run.settings()?;
         let flat = resolved.flat();
         let of_file = flat.get("tags").and_then(|tags| tags.as_array()).into_iter().flatten();
@@ -68,7 +70,7 @@ impl Row {
             name: run.name(),
             directory: run.directory(),
             path: path.to_path_buf(),
-            standing: run.standing().name(),
+            state: run.state().name(),
             steps: run.steps()?,
             tags: all_tags,
             pinned,
@@ -101,7 +103,7 @@ impl Row {
         match key {
             "id" => vec![self.id.clone()],
             "directory" => vec![self.directory.clone()],
-            "status" => vec![self.standing.to_string()],
+            "status" => vec![self.state.to_string()],
             "steps" => vec![self.steps.to_string()],
             "val_loss" => one(self.val_loss().map(|loss| loss.to_string())),
             "best_step" => one(self.record.best.map(|best| best.steps.to_string())),

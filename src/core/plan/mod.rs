@@ -424,12 +424,7 @@ op = \"{op}\"
         );
         let file = "configs/op.toml".as_ref();
         let loaded = config::parse(file, text, &config::Overrides::default());
-        resolve(
-            loaded.expect("a valid experiment file"),
-            Purpose::Run,
-            "runs".into(),
-            no_gpu,
-        )
+        resolve(loaded.expect("a valid experiment file"), Purpose::Run, "runs".into(), no_gpu)
     }
 
     #[test]

@@ -298,9 +298,9 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::no_gpu;
     use crate::config::{Overrides, load};
     use crate::plan::Purpose;
+    use crate::plan::tests::no_gpu;
 
     /// Plans full tuning of a model with these lines in its `[model]`.
     fn planned(model: &str) -> Result<Plan, Vec<Diagnostic>> {

@@ -11,13 +11,13 @@ use super::data::Datasets;
 use super::watchdog::number;
 use super::{Progress, RunError};
 use crate::train::write_values;
-use crate::train::{Fault, Reading, StepDone, trace};
+use crate::train::{NonFinite, Reading, StepDone, trace};
 use statetune_core::config::Nonfinite;
 use statetune_core::data::Batch;
 use statetune_core::diagnostic::Diagnostic;
-use statetune_core::runs::{
-    BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, RunDir, checkpoints,
-    incident_folders, rewind_records, save_incident,
+use statetune_core::records::{
+    BatchRow, Checkpoint, Environment, Event, FirstNonFinite, Incident, RunDir, SkippedSample,
+    checkpoints, incident_folders, rewind_records, save_incident,
 };
 
 /// Documents that a message names.
@@ -41,7 +41,11 @@ impl Course<'_, '_> {
     ///
     /// # Errors
     /// [`RunError::Diverged`] when it does not, and an incident that cannot be written.
-    pub(super) fn meet(&mut self, fault: Fault, done: &StepDone<'_>) -> Result<Reaction, RunError> {
+    pub(super) fn meet(
+        &mut self,
+        fault: NonFinite,
+        done: &StepDone<'_>,
+    ) -> Result<Reaction, RunError> {
         let guard = &self.plan.config().guard;
         let rows = self.rows(done.batches);
         let mut incident = self.incident(fault, done, &rows);
@@ -50,7 +54,7 @@ impl Course<'_, '_> {
         let earlier = known.iter().filter(|folder| is_new(folder)).count();
         let too_many = earlier >= guard.max_incidents as usize;
         let reaction = match (guard.nonfinite, fault) {
-            (Nonfinite::Stop, _) | (Nonfinite::Skip, Fault::Update) => None,
+            (Nonfinite::Stop, _) | (Nonfinite::Skip, NonFinite::Update) => None,
             _ if too_many => None,
             (Nonfinite::Skip, _) => Some(Reaction::Skip),
             (Nonfinite::Rollback, _) => Some(Reaction::Rollback),
@@ -135,11 +139,11 @@ impl Course<'_, '_> {
     }
 
     /// What there is to say about a step, before it is decided what to do.
-    fn incident(&self, fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Incident {
+    fn incident(&self, fault: NonFinite, done: &StepDone<'_>, rows: &[BatchRow]) -> Incident {
         let became = match fault {
-            Fault::Loss { .. } => done.record.loss,
-            Fault::Gradients => done.record.grad_norm,
-            Fault::Update => {
+            NonFinite::Loss { .. } => done.record.loss,
+            NonFinite::Gradients => done.record.grad_norm,
+            NonFinite::Update => {
                 let sums = done.trainer.adam.parameters().iter();
                 sums.map(|p| p.tensor.sum(Kind::Double).double_value(&[])).sum()
             }
@@ -171,7 +175,7 @@ impl Course<'_, '_> {
                 threads: self.lock.threads,
                 precision: self.plan.config().train.precision.name().to_string(),
             },
-            replay: (fault != Fault::Update)
+            replay: (fault != NonFinite::Update)
                 .then(|| format!("statetune incident replay {run}/{}", Incident::name_of(step))),
         }
     }
@@ -190,7 +194,7 @@ impl Course<'_, '_> {
         let saved = match checkpoints(self.run.path()).last() {
             Some(last) => format!(
                 "last good checkpoint is step {}; nothing after it was overwritten",
-                last.place.position.steps
+                last.record.position.steps
             ),
             None => "there is no checkpoint yet, nothing was saved".to_string(),
         };
@@ -249,12 +253,12 @@ impl Course<'_, '_> {
             let message = format!("the run `{}` has no checkpoint", self.run.path().display());
             RunError::Resume(Box::new(Diagnostic::error("ST6006", message)))
         })?;
-        let from_step = checkpoint.place.position.steps;
-        rewind_records(self.run, from_step, checkpoint.place.epochs)?;
-        LeftOut::Step { from_step, step }.add(self.run)?;
+        let from_step = checkpoint.record.position.steps;
+        rewind_records(self.run, from_step, checkpoint.record.epochs)?;
+        SkippedSample::Step { from_step, step }.add(self.run)?;
         let name = checkpoint.name().to_string();
         self.run.event(Event::Rollback { checkpoint: name, left_out: step })?;
-        self.go_on_from(&checkpoint.place);
+        self.go_on_from(&checkpoint.record);
         (self.watch)(Progress::Resumed { steps: from_step });
         Ok(checkpoint)
     }
@@ -267,12 +271,12 @@ impl Course<'_, '_> {
 pub(super) fn leave_out(run: &RunDir, data: &mut Datasets<'_>) -> Result<BTreeSet<u64>, RunError> {
     let mut steps = BTreeSet::new();
     let mut documents = HashSet::new();
-    for one in LeftOut::load(run.path())? {
+    for one in SkippedSample::load(run.path())? {
         match one {
-            LeftOut::Step { step, .. } => {
+            SkippedSample::Step { step, .. } => {
                 steps.insert(step.saturating_sub(1));
             }
-            LeftOut::Document { document, .. } => {
+            SkippedSample::Document { document, .. } => {
                 documents.insert(document);
             }
         }
@@ -284,11 +288,11 @@ pub(super) fn leave_out(run: &RunDir, data: &mut Datasets<'_>) -> Result<BTreeSe
 }
 
 /// Where the numbers of a step stop being finite.
-fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<FirstBad> {
-    if fault == Fault::Update {
+fn first_bad(fault: NonFinite, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<FirstNonFinite> {
+    if fault == NonFinite::Update {
         let parameter = done.trainer.adam.first_not_finite()?;
         let bad = parameter.tensor.isfinite().logical_not().sum(Kind::Int64);
-        return Some(FirstBad {
+        return Some(FirstNonFinite {
             place: parameter.name.clone(),
             direction: "update".to_string(),
             micro_batch: None,
@@ -314,12 +318,20 @@ fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<Fir
     let documents = bad_rows.iter().filter_map(|&row| of_batch.get(row));
     let documents = documents.flat_map(|row| row.documents.clone()).collect();
     let direction = direction.name().to_string();
-    Some(FirstBad { place, direction, micro_batch, not_finite, rows: bad_rows, heads, documents })
+    Some(FirstNonFinite {
+        place,
+        direction,
+        micro_batch,
+        not_finite,
+        rows: bad_rows,
+        heads,
+        documents,
+    })
 }
 
 /// `blocks.17.att WKV backward, head 9; forward was finite`.
-pub fn describe(first: &FirstBad) -> String {
-    let FirstBad { place, direction, heads, .. } = first;
+pub fn describe(first: &FirstNonFinite) -> String {
+    let FirstNonFinite { place, direction, heads, .. } = first;
     let mut text = match direction.as_str() {
         "before" => format!("{place} before the step"),
         "update" => format!("{place} after the update"),

@@ -9,7 +9,7 @@ use crate::model::Shape;
 use crate::output::{Base, Passport, Product, Sizes};
 use statetune_core::config::{LossMask, Peft};
 use statetune_core::plan::{ModelPlan, Plan, settings_of_numbers};
-use statetune_core::runs::{Lock, directory};
+use statetune_core::records::{Lock, dir_name};
 
 /// The passport of what a run has made after `epochs` mini-epochs.
 pub(super) fn passport(
@@ -41,7 +41,7 @@ pub(super) fn passport(
         tokenizer: Some(lock.tokenizer.sha256.clone()),
         template: has_turns.then(|| plan.template.prompt("{}").ok()).flatten(),
         ctx_len: Some(config.train.ctx_len),
-        run: Some(directory(run)),
+        run: Some(dir_name(run)),
         epochs: Some(epochs),
         data: lock.data_id().cloned(),
         config: Some(format!("{:x}", Sha256::digest(settings_of_numbers(config)))),

@@ -9,9 +9,9 @@ use xxhash_rust::xxh3::Xxh3;
 use super::Trainer;
 use crate::model::{copied, file_tensor};
 use crate::optim::{Adam, Moments};
-use statetune_core::runs::{
-    Checkpoint, CheckpointError, LoadCheckpointError, OPTIMIZER, Place, RunDir, TRAINABLE,
-    save_checkpoint,
+use statetune_core::records::{
+    Checkpoint, CheckpointError, CheckpointRecord, LoadCheckpointError, OPTIMIZER, RunDir,
+    TRAINABLE, save_checkpoint,
 };
 use statetune_core::tensorfile::{Dtype, LazyTensor, TensorFile, WeightsError, write_lazily};
 
@@ -19,8 +19,13 @@ use statetune_core::tensorfile::{Dtype, LazyTensor, TensorFile, WeightsError, wr
 ///
 /// # Errors
 /// When something cannot be written.
-pub fn save(run: &RunDir, name: &str, adam: &Adam, place: &Place) -> Result<(), CheckpointError> {
-    save_checkpoint(run, name, place, |folder| write_tensors(folder, adam))
+pub fn save(
+    run: &RunDir,
+    name: &str,
+    adam: &Adam,
+    record: &CheckpointRecord,
+) -> Result<(), CheckpointError> {
+    save_checkpoint(run, name, record, |folder| write_tensors(folder, adam))
 }
 
 /// Brings what learns, the optimizer and the loss scale to where they stood.
@@ -38,8 +43,8 @@ pub fn restore(
     while let (Some(m), Some(v)) = (means.next(), means.next()) {
         moments.push(Moments { m, v });
     }
-    trainer.adam.restore(checkpoint.place.adam_steps, &values, &moments);
-    trainer.scaler = checkpoint.place.scaler;
+    trainer.adam.restore(checkpoint.record.adam_steps, &values, &moments);
+    trainer.scaler = checkpoint.record.scaler;
     Ok(())
 }
 

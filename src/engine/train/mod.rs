@@ -19,6 +19,6 @@ pub use error::TrainError;
 pub use eval::mean_loss;
 pub use fit::{FitOptions, StepDone, fit};
 pub use loss::{HeadLoss, head_loss};
-pub use statetune_core::runs::{Fault, LossScaler, Position, StepRecord};
+pub use statetune_core::records::{LossScaler, NonFinite, Position, StepRecord};
 pub use step::{StepOptions, StepOutcome, Trainer};
 pub use trace::{Direction, Reading, trace};

@@ -1,7 +1,7 @@
 //! One optimizer step.
 
 use super::backward::backward;
-use super::{BatchTensors, Fault, LossScaler, TrainError};
+use super::{BatchTensors, LossScaler, NonFinite, TrainError};
 use crate::optim::{Adam, clip_gradients};
 use crate::peft::Method;
 use statetune_core::data::Batch;
@@ -49,7 +49,7 @@ pub struct StepOutcome {
     /// nothing was to be learned, or the step was left out.
     pub skipped: bool,
     /// What was not finite, an overflow under the loss scale apart.
-    pub fault: Option<Fault>,
+    pub fault: Option<NonFinite>,
 }
 
 impl StepOutcome {
@@ -109,7 +109,7 @@ impl Trainer<'_> {
             let scale = loss_scale / learned as f64;
             loss += backward(&model, &start, &batch, &self.options, scale)? / learned as f64;
             if !loss.is_finite() {
-                let fault = Some(Fault::Loss { micro_batch: i });
+                let fault = Some(NonFinite::Loss { micro_batch: i });
                 return Ok(StepOutcome { loss, fault, ..nothing });
             }
         }
@@ -131,10 +131,10 @@ impl Trainer<'_> {
             scaler.grow();
         }
         if !grad_norm.is_finite() {
-            return Ok(StepOutcome { fault: Some(Fault::Gradients), ..nothing });
+            return Ok(StepOutcome { fault: Some(NonFinite::Gradients), ..nothing });
         }
         self.adam.step(&gradients, lr);
-        let fault = (!self.adam.is_finite()).then_some(Fault::Update);
+        let fault = (!self.adam.is_finite()).then_some(NonFinite::Update);
         Ok(StepOutcome { skipped: false, fault, ..nothing })
     }
 
