@@ -1,34 +1,33 @@
-//! Which difference between two runs can be the reason why they part where they do.
+//! Differences between two runs that can cause their divergence.
 //!
-//! A step of a chain has three parts, computed one after the other: its batches, then its loss and gradient
-//! norm, then what learns after the update. A difference shows first where it enters the computation: another
-//! order of documents in the batches, other weights in the loss, another learning rate in the update. So
-//! the part in which two runs differ first rules out most differences. [`RULES`] says for each of them where it
-//! can show first; nothing else in the program knows that.
+//! A step has three parts, computed one after the other: the batches, then loss and gradient norm, then the trainable
+//! parameters after the update. A difference shows first where it enters the computation: another order of documents in
+//! the batches, other weights in the loss, another learning rate in the update. So the first differing part rules out
+//! most differences. [`RULES`] holds, for each difference, the parts in which it can show first.
 
-use super::divergence::Part::{Batch, Length, Loss, Update};
 use serde::Serialize;
 
+use super::divergence::Part::{Batch, Length, Loss, Update};
 use super::divergence::{Divergence, Part};
 use crate::records::Lock;
 
-/// The documents' files.
+/// Name of the data files.
 pub(super) const DATA: &str = "data files";
-/// What was learned before the first step.
+/// Name of the checkpoint that a run started from.
 pub(super) const START: &str = "start";
 
-/// Where one kind of difference can show first.
+/// The parts in which a difference can show first.
 #[derive(Debug)]
 struct Rule {
-    /// A setting, a table of settings, an input, or a line of the environment.
+    /// A setting, a table, an input, or a line of the environment.
     name: &'static str,
-    /// The parts of a step in which it can show first.
+    /// The parts of a step in which the difference can show first.
     parts: &'static [Part],
-    /// Whether it shows in the first step whatever the data is; otherwise in any step, or in none.
+    /// Whether the difference always shows in the first step; otherwise in any step, or never.
     at_once: bool,
-    /// What it does, after its name.
+    /// The effect, as a predicate to the name.
     why: &'static str,
-    /// Settings that act through it alone: they choose it, and without it they change nothing.
+    /// Settings that act only through this difference.
     by: &'static [&'static str],
 }
 
@@ -49,79 +48,86 @@ const fn chosen_by(
     Rule { by, ..rule(name, parts, why) }
 }
 
-/// All rules; of several that fit a name, the longest holds.
+/// All rules; the rule with the longest matching name applies.
 const RULES: &[Rule] = &[
     // Inputs.
     chosen_by(
         &["data.data_file"],
         DATA,
         &[Batch],
-        "holds other documents, or the same ones in another order",
+        "holds other documents, or the same documents in another order",
     ),
     chosen_by(
         &["model.tokenizer"],
         Lock::TOKENIZER,
         &[Batch],
-        "turns the same text into other tokens",
+        "encodes the same text as other tokens",
     ),
     chosen_by(&["model.load_model"], Lock::WEIGHTS, &[Loss], "are those of another model"),
-    chosen_by(&["peft.init_file"], Lock::INIT, &[Loss], "gives what learns other first values"),
-    rule(START, &[Loss], "gives what learns other values before the first step"),
+    chosen_by(&["peft.init_file"], Lock::INIT, &[Loss], "changes the initial values of the state"),
+    rule(START, &[Loss], "changes the trainable parameters before the first step"),
     // Environment.
-    rule("statetune", &[Batch, Loss, Update], "may compute anything otherwise"),
-    rule("libtorch", &[Loss, Update], "may round otherwise"),
-    rule("kernels", &[Loss], "may round otherwise"),
-    chosen_by(&["hardware.accelerator"], "device", &[Loss, Update], "rounds otherwise"),
-    chosen_by(&["train.op"], "op", &[Loss], "computes the recurrence in another order of sums"),
+    rule("statetune", &[Batch, Loss, Update], "may compute anything differently"),
+    rule("libtorch", &[Loss, Update], "may round differently"),
+    rule("kernels", &[Loss], "may round differently"),
+    chosen_by(&["hardware.accelerator"], "device", &[Loss, Update], "rounds differently"),
+    chosen_by(&["train.op"], "op", &[Loss], "sums the recurrence in another order"),
     rule("threads", &[Loss, Update], "may change the order of sums"),
     // Settings that choose the batches.
-    rule("data", &[Batch], "changes which samples there are"),
+    rule("data", &[Batch], "changes the samples"),
     rule("data.end_of_doc", &[Batch], "changes how documents end"),
-    rule("data.loss_mask", &[Batch], "changes which tokens are learned"),
-    rule("data.mask_id", &[Batch], "changes which tokens are learned"),
-    rule("data.overlong", &[Batch], "changes what happens to long documents"),
-    rule("data.repeat", &[Batch], "changes how often documents come, and in which order"),
-    rule("data.template", &[Batch], "changes how conversations are read"),
-    rule("data.val_split", &[Batch], "changes which documents are held out"),
+    rule("data.loss_mask", &[Batch], "changes the target tokens"),
+    rule("data.mask_id", &[Batch], "changes the target tokens"),
+    rule("data.overlong", &[Batch], "changes how documents longer than `ctx_len` are handled"),
+    rule("data.repeat", &[Batch], "changes how often and in which order documents appear"),
+    rule("data.template", &[Batch], "changes how conversations are formatted"),
+    rule("data.val_split", &[Batch], "changes the validation split"),
     rule("data.walk", &[Batch], "changes the order of the samples"),
-    rule("train.ctx_len", &[Batch], "changes how much of a document a sample holds"),
-    at_once("train.micro_bsz", &[Batch], "changes which samples come together"),
-    at_once("train.accumulate_grad_batches", &[Batch], "changes which samples come together"),
-    rule("train.random_seed", &[Batch, Loss], "changes everything that is drawn at random"),
-    // Settings that change the model, or how it is computed.
-    rule("model", &[Loss], "makes it another model"),
-    rule("peft", &[Loss], "changes what learns, or where it starts"),
+    rule("train.ctx_len", &[Batch], "changes the length of a sample"),
+    at_once("train.micro_bsz", &[Batch], "changes which samples share a batch"),
+    at_once("train.accumulate_grad_batches", &[Batch], "changes which samples share a batch"),
+    rule("train.random_seed", &[Batch, Loss], "changes everything random"),
+    // Settings that change the model or its computation.
+    rule("model", &[Loss], "changes the model"),
+    rule("peft", &[Loss], "changes the trainable parameters or their initial values"),
     rule("peft.state_lr_scale", &[Update], "changes the learning rate of the states"),
-    rule("quant", &[Loss], "changes the numbers that stand for the frozen weights"),
-    rule("train.precision", &[Loss], "changes how numbers are rounded"),
-    rule("train.grad_cp", &[Loss], "may round otherwise"),
+    rule("quant", &[Loss], "changes the quantized values of the frozen weights"),
+    rule("train.precision", &[Loss], "changes the rounding"),
+    rule("train.grad_cp", &[Loss], "may round differently"),
     rule("train.head_chunk", &[Loss], "changes the order of sums"),
     rule("train.l2wrap", &[Loss], "changes the gradients"),
-    // Settings that change what a step does with its gradients.
-    rule("optimizer", &[Update], "changes what a step makes of its gradients"),
+    // Settings that change the update or the length of the run.
+    rule("optimizer", &[Update], "changes the update"),
     rule("schedule", &[Update], "changes the learning rate"),
-    rule("train.epoch_count", &[Update, Length], "changes the length of the learning-rate curve"),
-    rule("train.epoch_steps", &[Update, Length], "changes the length of the learning-rate curve"),
-    rule("eval.metric", &[Length], "changes when a run ends early"),
-    rule("eval.patience", &[Length], "changes when a run ends early"),
-    rule("sample.probe", &[Length], "changes when a run ends early"),
+    rule(
+        "train.epoch_count",
+        &[Update, Length],
+        "changes the length of the learning-rate schedule",
+    ),
+    rule(
+        "train.epoch_steps",
+        &[Update, Length],
+        "changes the length of the learning-rate schedule",
+    ),
+    rule("eval.metric", &[Length], "changes when the run stops early"),
+    rule("eval.patience", &[Length], "changes when the run stops early"),
+    rule("sample.probe", &[Length], "changes when the run stops early"),
 ];
 
-/// A difference that explains why two runs part.
+/// A difference that can cause the divergence of two runs.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Cause {
     /// The setting, the input or the line of the environment.
     pub name: String,
-    /// What it does, after its name.
+    /// The effect, as a predicate to the name.
     pub why: &'static str,
 }
 
-/// Those of the differing things that can be the reason for a divergence, by name. `differing` holds dotted
-/// keys of settings, and names of inputs and of lines of the environment.
+/// The differences that can cause a divergence. `differing` holds dotted keys of settings, and names of inputs and of
+/// lines of the environment.
 ///
-/// A `type` that differs stands for all keys of its table. Settings that act through something else, as
-/// `train.op` through the implementation that was taken, count only where that differs too, and stand in its
-/// place.
+/// A differing `type` stands for all keys of its table. A setting that acts through another difference, as `train.op`
+/// through the chosen implementation `op`, counts only when this differs too, and then replaces it.
 pub fn causes(differing: &[String], at: &Divergence) -> Vec<Cause> {
     let Some((step, part)) = at.first() else { return Vec::new() };
     let differs = |name: &str| differing.iter().any(|one| one == name);
@@ -130,7 +136,7 @@ pub fn causes(differing: &[String], at: &Divergence) -> Vec<Cause> {
         let Some(rule) = rule_of(name).filter(|_| !is_consequence(name, differing)) else {
             continue;
         };
-        // What shows at once would have done so in a step before.
+        // A difference that shows at once would have shown in an earlier step.
         if !rule.parts.contains(&part) || (rule.at_once && step > 1) {
             continue;
         }
@@ -138,14 +144,14 @@ pub fn causes(differing: &[String], at: &Divergence) -> Vec<Cause> {
             rule.by.iter().find(|setting| differs(setting)).unwrap_or(&name.as_str()).to_string();
         found.push((rule.at_once, Cause { name, why: rule.why }));
     }
-    // What must show in the first step is the reason there; what only may, need not be.
+    // In the first step, a difference that must show explains the divergence alone.
     if found.iter().any(|(at_once, _)| *at_once) {
         found.retain(|(at_once, _)| *at_once);
     }
     found.into_iter().map(|(_, cause)| cause).collect()
 }
 
-/// The rule for a name; `None` for what no number depends on, and for what acts through something else.
+/// The rule for a name; `None` for names that no number depends on, and for settings that act through others.
 fn rule_of(name: &str) -> Option<&'static Rule> {
     if is_choice(name) {
         return None;
@@ -157,8 +163,8 @@ fn rule_of(name: &str) -> Option<&'static Rule> {
     RULES.iter().filter(fits).max_by_key(|rule| rule.name.len())
 }
 
-/// Whether a key stands in a table of which something else differs that decides about its keys: its `type`,
-/// or that it is a table at all.
+/// Whether a key differs only because its table does: the table's `type` differs, or one run has a value in place of the
+/// table.
 fn is_consequence(name: &str, differing: &[String]) -> bool {
     let tables = name.match_indices('.').map(|(end, _)| &name[..end]);
     tables.into_iter().any(|table| {
@@ -168,7 +174,7 @@ fn is_consequence(name: &str, differing: &[String]) -> bool {
     })
 }
 
-/// Whether a setting acts through something else alone.
+/// Whether a setting acts only through another difference.
 fn is_choice(name: &str) -> bool {
     RULES.iter().any(|rule| rule.by.contains(&name))
 }
@@ -191,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_rules_out_what_comes_later() {
+    fn the_part_rules_out_later_causes() {
         let both = ["schedule.lr_init", "train.precision", "sample.prompts"];
         assert_eq!(names(&both, &parted(1, Loss)), ["train.precision"]);
         assert_eq!(names(&both, &parted(1, Update)), ["schedule.lr_init"]);
@@ -200,33 +206,33 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_at_once_is_the_reason_in_the_first_step_alone() {
+    fn causes_that_show_at_once_count_in_the_first_step_only() {
         let both = ["train.micro_bsz", DATA];
         assert_eq!(names(&both, &parted(1, Batch)), ["train.micro_bsz"]);
         assert_eq!(names(&both, &parted(2, Batch)), [DATA]);
     }
 
     #[test]
-    fn a_choice_counts_where_it_chose() {
+    fn a_choice_counts_when_the_chosen_differs() {
         assert_eq!(names(&["train.op"], &parted(1, Loss)), Vec::<String>::new());
         assert_eq!(names(&["train.op", "op"], &parted(1, Loss)), ["train.op"]);
         assert_eq!(names(&["op"], &parted(1, Loss)), ["op"]);
     }
 
     #[test]
-    fn another_type_has_other_keys() {
+    fn a_type_stands_for_its_table() {
         let both = ["peft.rank", "peft.type", "data.template", "data.template.gap"];
         assert_eq!(names(&both, &parted(1, Loss)), ["peft.type"]);
         assert_eq!(names(&both, &parted(1, Batch)), ["data.template"]);
     }
 
     #[test]
-    fn the_longest_rule_holds() {
+    fn the_longest_rule_applies() {
         assert_eq!(names(&["peft.state_lr_scale"], &parted(1, Loss)), Vec::<String>::new());
         assert_eq!(names(&["peft.rank"], &parted(1, Loss)), ["peft.rank"]);
     }
 
-    /// A new setting must say here where it shows first, unless no number depends on it.
+    /// A new setting needs a rule unless no number depends on it.
     #[test]
     fn every_setting_that_changes_numbers_has_a_rule() {
         let schema = schema();

@@ -1,45 +1,45 @@
-//! The first step in which two runs part, and what of it differs.
+//! The first step in which two runs differ, and the part of the step that differs.
 
 use serde::Serialize;
 
 use crate::records::Link;
 
-/// A part of a step, in the order in which a step computes them; or the end of a run.
+/// A part of a step, in the order of computation, or the end of a run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// What the step learns from: token ids, learned positions, targets.
+    /// The batches: token ids, target positions, targets.
     Batch,
-    /// Its loss and the norm of its gradients, from the same batches.
+    /// Loss or gradient norm, from equal batches.
     Loss,
-    /// What learns, after an update with the same loss and gradient norm.
+    /// Trainable parameters after the update, from equal loss and gradient norm.
     Update,
-    /// One run has this step, the other one has ended.
+    /// Only one run has this step.
     Length,
 }
 
-/// Where two runs part.
+/// The first difference between two runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Divergence {
-    /// In this step, which both have.
+    /// A step that both runs have differs.
     Parted {
-        /// Counted from 1, as in all that people read.
+        /// The step, counted from 1.
         step: u64,
-        /// The first part of it that differs.
+        /// The first part that differs.
         part: Part,
     },
-    /// Nowhere before one of them ends.
+    /// One run ends; all steps of the shorter run are equal.
     Ended {
-        /// Steps of the shorter one.
+        /// Steps of the shorter run.
         steps: u64,
     },
-    /// Nowhere.
+    /// All steps are equal.
     Same {
-        /// Steps of both.
+        /// Steps of both runs.
         steps: u64,
     },
-    /// At least one has no chain that can be read.
+    /// Neither run recorded a step.
     Unknown,
 }
 
@@ -65,7 +65,7 @@ impl Divergence {
         }
     }
 
-    /// The first step that only one of them has, or that differs, and its part.
+    /// The first step that differs or that only one run has, and the part.
     pub fn first(&self) -> Option<(u64, Part)> {
         match *self {
             Divergence::Parted { step, part } => Some((step, part)),
@@ -79,7 +79,7 @@ impl Divergence {
 mod tests {
     use super::*;
 
-    /// Three steps; the running digest of a step says that of the one before, too.
+    /// Three steps.
     fn chain() -> Vec<Link> {
         (1..=3).map(|i| Link { batch: i, loss: 10 + i, running: 100 + u64::from(i) }).collect()
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_part_of_the_first_step_that_differs() {
+    fn finds_the_first_part_of_the_first_differing_step() {
         let expected = |part| Divergence::Parted { step: 2, part };
         assert_eq!(parted(|_| ()), expected(Part::Update));
         assert_eq!(parted(|link| link.loss += 1), expected(Part::Loss));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_as_far_as_both_go() {
+    fn equal_up_to_the_shorter_run() {
         let chain = chain();
         assert_eq!(Divergence::between(&chain, &chain), Divergence::Same { steps: 3 });
         let ended = Divergence::between(&chain, &chain[..2]);

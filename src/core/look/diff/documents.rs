@@ -1,44 +1,43 @@
-//! Which documents one run has that another one lacks.
+//! Documents that only one of two runs has.
 
 use std::collections::HashMap;
 
 use serde::Serialize;
 
-/// Documents that are named, of each kind; the others are only counted.
-const NAMED: usize = 5;
+/// Listed documents of each kind at most; the others are only counted.
+const LISTED: usize = 5;
 
-/// How the documents of a run differ from those of another one.
+/// Difference between the documents of two runs.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum DataChange {
-    /// The files have the same content.
+    /// Equal documents in the same order.
     Same,
-    /// The same documents in another order.
+    /// Equal documents in another order.
     Reordered,
-    /// Other documents.
+    /// Documents were added or removed.
     Changed {
-        /// Documents that only this run has.
+        /// Number of documents that only this run has.
         added: u64,
-        /// Documents that only the other run has.
+        /// Number of documents that only the first run has.
         removed: u64,
-        /// The first added ones: their numbers in the order of the sources, counted from 1.
+        /// The first added documents: numbers in the order of the sources, counted from 1.
         first_added: Vec<u64>,
-        /// The first removed ones, likewise.
+        /// The first removed documents, likewise.
         first_removed: Vec<u64>,
     },
-    /// Other files, whose documents at least one run did not record.
+    /// The data files differ, and a run did not record its documents.
     Unknown,
 }
 
 impl DataChange {
-    /// Compares the digests of documents, each in the order of its sources. A document that comes several times
-    /// counts as often.
+    /// Compares document digests in the order of the sources. Repeated documents count once per occurrence.
     pub fn between(was: &[u64], now: &[u64]) -> DataChange {
         let (added, removed) = (surplus(now, was), surplus(was, now));
         if added.is_empty() && removed.is_empty() {
             return if was == now { DataChange::Same } else { DataChange::Reordered };
         }
-        let first = |numbers: &[u64]| numbers.iter().take(NAMED).copied().collect();
+        let first = |numbers: &[u64]| numbers.iter().take(LISTED).copied().collect();
         DataChange::Changed {
             added: added.len() as u64,
             removed: removed.len() as u64,
@@ -48,7 +47,7 @@ impl DataChange {
     }
 }
 
-/// The numbers of the documents of `one` that `other` has less often, counted from 1.
+/// Numbers, counted from 1, of the documents of `one` beyond their occurrences in `other`.
 fn surplus(one: &[u64], other: &[u64]) -> Vec<u64> {
     let mut left: HashMap<u64, u64> = HashMap::new();
     for digest in other {
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_come_and_go() {
+    fn added_removed_and_reordered_documents() {
         let was = [7, 8, 8, 9];
         assert_eq!(DataChange::between(&was, &was), DataChange::Same);
         assert_eq!(DataChange::between(&was, &[8, 9, 7, 8]), DataChange::Reordered);
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_ones_are_named() {
+    fn only_the_first_documents_are_listed() {
         let now: Vec<u64> = (0..20).collect();
         let DataChange::Changed { added, first_added, .. } = DataChange::between(&[], &now) else {
             panic!("all are new")

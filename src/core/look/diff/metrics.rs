@@ -1,66 +1,66 @@
-//! What runs came to, compared where they had seen as much.
+//! Metrics of several runs, compared after an equal amount of training.
 
 use serde::Serialize;
 
 use crate::records::Metrics;
 
-/// By what runs of different batch sizes are brought side by side.
+/// Unit of the amount of training.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Align {
     /// Samples seen.
     Samples,
-    /// Learned tokens seen.
+    /// Target tokens seen.
     Tokens,
 }
 
-/// Which of two numbers is the better one.
+/// Which of two values is better.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
-    /// The lower one.
+    /// The lower value.
     Lower,
-    /// The higher one.
+    /// The higher value.
     Higher,
 }
 
-/// A quantity of all runs.
+/// A metric of all runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricRow {
     /// `val_loss`, the name of a probe, ...
     pub name: String,
-    /// One for each run; absent where a run has none.
+    /// One value per run; `None` when the run has none.
     pub values: Vec<Option<f64>>,
-    /// Which is better; absent where nobody said.
+    /// Which value is better; `None` for probes.
     pub better: Option<Better>,
 }
 
-/// What runs came to.
+/// Metrics of several runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricRows {
-    /// What counts as seen.
+    /// Unit of `until`.
     pub align: Align,
-    /// Everything is taken up to where all runs had seen this many.
+    /// Amount of training that all runs reached, at which they are compared.
     pub until: u64,
-    /// The quantities.
+    /// The metrics.
     pub rows: Vec<MetricRow>,
 }
 
-/// What a run recorded about its course.
+/// Recorded metrics of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Course {
     /// The lines of `metrics.jsonl`.
     pub metrics: Vec<Metrics>,
-    /// Steps and held-out loss of each evaluation.
+    /// Steps and validation loss of each evaluation.
     pub evals: Vec<(u64, f64)>,
-    /// The rate of each probe after training.
+    /// Rate of each probe after training.
     pub probes: Vec<(String, f64)>,
-    /// Samples of a step.
+    /// Samples per step.
     pub samples_per_step: u64,
 }
 
 impl Course {
-    /// How much had been seen after `steps` steps; of learned tokens as much as the last line before says.
+    /// Amount of training after `steps` steps; target tokens as of the last line of metrics up to there.
     fn seen(&self, steps: u64, align: Align) -> u64 {
         match align {
             Align::Samples => steps * self.samples_per_step,
@@ -71,24 +71,24 @@ impl Course {
         }
     }
 
-    /// How much it has seen in all.
+    /// Amount of training of the whole run.
     fn end(&self, align: Align) -> u64 {
         self.metrics.last().map_or(0, |line| self.seen(line.step, align))
     }
 
-    /// The lowest held-out loss until so much was seen.
+    /// The lowest validation loss up to an amount of training.
     fn best(&self, align: Align, until: u64) -> Option<f64> {
         let evals = self.evals.iter().filter(|(steps, _)| self.seen(*steps, align) <= until);
         evals.map(|(_, val_loss)| *val_loss).min_by(f64::total_cmp)
     }
 
-    /// The training loss of the last line until so much was seen.
+    /// The training loss of the last line up to an amount of training.
     fn loss(&self, align: Align, until: u64) -> Option<f64> {
         let mut lines = self.metrics.iter().rev();
         lines.find(|line| self.seen(line.step, align) <= until).map(|line| line.loss)
     }
 
-    /// The median of the lines' speeds, which a pause or a slow first step does not change.
+    /// The median throughput, which a pause or a slow first step does not change.
     fn speed(&self) -> Option<f64> {
         let speeds = self.metrics.iter().map(|line| line.positions_per_s);
         let mut speeds: Vec<f64> = speeds.filter(|speed| speed.is_finite()).collect();
@@ -97,7 +97,7 @@ impl Course {
     }
 }
 
-/// The quantities of several runs, side by side.
+/// The metrics of several runs side by side.
 pub fn metric_rows(courses: &[&Course], align: Align) -> MetricRows {
     let until = courses.iter().map(|course| course.end(align)).min().unwrap_or(0);
     let row = |name: &str, better, value: &dyn Fn(&Course) -> Option<f64>| MetricRow {
@@ -125,7 +125,7 @@ pub fn metric_rows(courses: &[&Course], align: Align) -> MetricRows {
     MetricRows { align, until, rows }
 }
 
-/// The quantity that is no result: it depends on the machine.
+/// Name of the throughput, which depends on the machine and is no result.
 pub const SPEED: &str = "positions/s";
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn taken_where_both_had_seen_as_much() {
+    fn compared_after_an_equal_amount_of_training() {
         let small = Course {
             metrics: (1..=8).map(|step| line(step, 9.0 - step as f64, 100.0)).collect(),
             evals: vec![(0, 5.0), (4, 4.0), (8, 3.0)],
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_did_nothing_have_nothing_to_compare() {
+    fn runs_without_steps_have_no_metrics() {
         let nothing = Course::default();
         assert_eq!(metric_rows(&[&nothing, &nothing], Align::Samples).rows, []);
     }

@@ -1,37 +1,36 @@
-//! What a comparison needs of a stored run, read once.
+//! The records of a stored run that a comparison needs, read once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::causes::START;
+use super::metrics::Course;
 use crate::records::{Event, Link, Lock, ReadRunError};
 use crate::store::{SampleLine, StoredRun};
 
-use super::causes::START;
-use super::metrics::Course;
-
-/// The moment of which samples are compared.
+/// Name of the compared samples.
 const TUNED: &str = "tuned";
 
-/// A stored run as far as it is compared.
+/// The compared records of a stored run.
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// The letters of its id.
+    /// The run's id.
     pub id: String,
     /// The experiment's name.
     pub name: String,
-    /// Each setting: its value as TOML, and where it came from.
+    /// Value, as TOML, and origin of each setting by dotted key.
     pub settings: BTreeMap<String, (String, String)>,
-    /// What it depended on; absent before its inputs were read.
+    /// Inputs and environment; `None` when the run ended before it read its inputs.
     pub lock: Option<Lock>,
-    /// The checkpoint of another run whose values it began with.
+    /// The checkpoint of another run that the run started from (`--from`).
     pub start: Option<String>,
-    /// Digests of its documents in the order of the sources; absent where they were not recorded.
+    /// Digests of the documents in the order of the sources; `None` when not recorded.
     pub documents: Option<Vec<u64>>,
-    /// Digests of its steps.
+    /// Digests of the steps.
     pub chain: Vec<Link>,
-    /// Losses, probes, speed.
+    /// Losses, probes, throughput.
     pub course: Course,
-    /// What the tuned model answered.
+    /// Answers after training.
     pub samples: Vec<SampleLine>,
 }
 
@@ -44,7 +43,7 @@ impl Recorded {
         Recorded::read_with(run, run.path())
     }
 
-    /// Reads the records of a run, settings and lock from another folder of it.
+    /// Reads the records of a run, but settings and lock from `folder`: one of its past settings.
     ///
     /// # Errors
     /// The first record that cannot be read.
@@ -89,7 +88,7 @@ impl Recorded {
         Ok(recorded)
     }
 
-    /// The lines of its environment, by name: what computed, beside its data.
+    /// The lines of the environment: name and value.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut lines = self
             .lock

@@ -1,7 +1,7 @@
-//! Curves as SVG, drawn by plotters, with what a script needs to read values off them.
+//! Curves as SVG, drawn by plotters, with the frame that the page's script needs to read off values.
 //!
-//! Colours are left to the style sheet, for light and dark: every drawn thing has a class instead. plotters
-//! knows colours alone, so each class is drawn in a colour of its own, which is replaced afterwards.
+//! The style sheet sets the colours, for light and dark mode, by class. plotters supports only colours, so each class is
+//! drawn in a colour of its own, which is then replaced by the class.
 
 use std::ops::Range;
 
@@ -10,59 +10,60 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use serde::Serialize;
 
-use super::thin::Point;
+/// A step and a value.
+pub(super) type Point = (f64, f64);
 
 /// Size of the drawing in pixels; the page scales it.
 const SIZE: (u32, u32) = (460, 270);
-/// Pixels left of the frame, for numbers; below it, for steps; and around.
+/// Pixels left of the frame (numbers), below (steps) and around.
 const LEFT: u32 = 56;
 const BELOW: u32 = 28;
 const AROUND: u32 = 10;
-/// plotters draws letters a fifth smaller than this.
+/// plotters draws letters a fifth smaller than the font size.
 const FONT_SIZE: u32 = 16;
-/// Up to so many points are marked one by one.
+/// Curves with at most this many points mark each point.
 const MARKED_POINTS: usize = 40;
-/// Numbers beside a scale at most.
+/// Numbers on an axis at most.
 const TICKS: usize = 6;
-/// On a logarithmic scale below this factor, evenly spaced numbers read better.
+/// A logarithmic axis that spans less than this factor has evenly spaced numbers.
 const DECADE: f64 = 10.0;
-/// The share of the values' range that stays free above and below.
-const FREE: f64 = 0.05;
+/// Margin above and below the curves, as a share of the values' range.
+const MARGIN: f64 = 0.05;
 
 const TEXT: RGBColor = RGBColor(1, 0, 0);
 const GRID: RGBColor = RGBColor(2, 0, 0);
 const FRAME: RGBColor = RGBColor(3, 0, 0);
 
-/// Runs in one report at most: as many as there are colours that are told apart.
+/// Runs in one report at most: the number of distinguishable colours.
 pub(super) const MAX_RUNS: usize = 8;
 
 /// A curve.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Line {
-    /// As the legend calls it.
+    /// Name in the legend.
     pub(super) name: String,
-    /// Classes of all that is drawn for it, which give it its colour.
+    /// CSS classes of the curve, which set its colour.
     pub(super) class: String,
-    /// Its points by step.
+    /// Points, sorted by step.
     pub(super) points: Vec<Point>,
     #[serde(skip)]
     colour: (u8, bool),
 }
 
 impl Line {
-    /// A curve of the run with this number; that of the held-out loss is told from the others.
-    pub(super) fn new(run: usize, held_out: bool, name: String, points: Vec<Point>) -> Line {
-        let class = format!("run-{run}{}", if held_out { " held-out" } else { "" });
-        Line { name, class, points, colour: (run as u8, held_out) }
+    /// A curve of the run with this index; `validation` marks the curve of the validation loss.
+    pub(super) fn new(run: usize, validation: bool, name: String, points: Vec<Point>) -> Line {
+        let class = format!("run-{run}{}", if validation { " validation" } else { "" });
+        Line { name, class, points, colour: (run as u8, validation) }
     }
 
-    /// The colour that stands for its class.
+    /// The colour that stands for the class.
     fn colour(&self) -> RGBColor {
         RGBColor(4 + self.colour.0, u8::from(self.colour.1), 0)
     }
 }
 
-/// How values become heights.
+/// Scale of the vertical axis.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Scale {
     Linear,
@@ -74,11 +75,11 @@ pub(super) enum Scale {
 pub(super) struct Drawing {
     /// The SVG element.
     pub(super) svg: String,
-    /// Where in it the frame lies, and what it shows.
+    /// Pixels and values of the frame.
     pub(super) frame: Frame,
 }
 
-/// From pixels to values.
+/// Mapping from pixels to values.
 #[derive(Debug, Serialize)]
 pub(super) struct Frame {
     /// Pixels of the left and the right edge.
@@ -89,11 +90,11 @@ pub(super) struct Frame {
     pub(super) x: (f64, f64),
     /// Values at the lower and the upper edge.
     pub(super) y: (f64, f64),
-    /// Whether equal heights are equal factors.
+    /// Whether the vertical axis is logarithmic.
     pub(super) log: bool,
 }
 
-/// Draws the curves; `None` when no point can be shown: none is above zero on a logarithmic scale.
+/// Draws the curves; `None` without points, or on a logarithmic scale without positive points.
 pub(super) fn draw(lines: &[Line], scale: Scale) -> Option<Drawing> {
     let shown = |point: &Point| scale == Scale::Linear || point.1 > 0.0;
     let points = || lines.iter().flat_map(|line| &line.points).copied().filter(shown);
@@ -112,7 +113,7 @@ pub(super) fn draw(lines: &[Line], scale: Scale) -> Option<Drawing> {
             render(&curves, x.clone(), axis)
         }
     }
-    .expect("a text takes whatever is drawn");
+    .expect("drawing into a string cannot fail");
     let frame = Frame {
         x_pixels: (pixels.0.start, pixels.0.end),
         y_pixels: (pixels.1.end, pixels.1.start),
@@ -123,26 +124,26 @@ pub(super) fn draw(lines: &[Line], scale: Scale) -> Option<Drawing> {
     Some(Drawing { svg: with_classes(svg, lines), frame })
 }
 
-/// The values between which the curves lie, with some room.
+/// The values' range with a margin.
 fn range(low: f64, high: f64, scale: Scale) -> Range<f64> {
     match scale {
         Scale::Linear if low == high => {
-            let room = if low == 0.0 { 1.0 } else { low.abs() * FREE };
-            low - room..high + room
+            let margin = if low == 0.0 { 1.0 } else { low.abs() * MARGIN };
+            low - margin..high + margin
         }
         Scale::Linear => {
-            let room = (high - low) * FREE;
-            low - room..high + room
+            let margin = (high - low) * MARGIN;
+            low - margin..high + margin
         }
         Scale::Log => {
-            let room = (high / low).powf(FREE).max(1.0 + FREE);
-            low / room..high * room
+            let margin = (high / low).powf(MARGIN).max(1.0 + MARGIN);
+            low / margin..high * margin
         }
     }
 }
 
-/// The values that a logarithmic scale names: 1, 2 or 5 times a power of ten. plotters alone names too few
-/// where a range spans less than a few decades.
+/// Numbers on a logarithmic axis: 1, 2 or 5 times a power of ten. plotters alone shows too few when the range spans less
+/// than a few decades.
 fn log_ticks(range: Range<f64>) -> Vec<f64> {
     if range.end / range.start < DECADE {
         let step = nice(range.end - range.start);
@@ -158,14 +159,14 @@ fn log_ticks(range: Range<f64>) -> Vec<f64> {
     all.filter(|tick| range.contains(tick)).collect()
 }
 
-/// A step of which between 3 and [`TICKS`] fit into `width`.
+/// A round step that fits 3 to [`TICKS`] times into `width`.
 fn nice(width: f64) -> f64 {
     let decade = 10f64.powf((width / TICKS as f64).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|by| by * decade);
     steps.into_iter().find(|step| width / step <= TICKS as f64).unwrap_or(width)
 }
 
-/// Pixels of a frame, from left to right and from top to bottom.
+/// Pixels of a frame: left to right, top to bottom.
 type Pixels = (Range<i32>, Range<i32>);
 
 fn render<Y>(
@@ -215,7 +216,7 @@ where
     Ok((svg, pixels))
 }
 
-/// Replaces each colour by the class that it stands for, and the fixed size by that of the page.
+/// Replaces each colour by its class, and removes the fixed size.
 fn with_classes(svg: String, lines: &[Line]) -> String {
     let (width, height) = SIZE;
     let mut svg = svg.replacen(
@@ -234,7 +235,35 @@ fn with_classes(svg: String, lines: &[Line]) -> String {
     svg
 }
 
-/// A number in few letters: `1200`, `0.05`, `3e-5`, `25k`.
+/// At most `limit` of the points, including spikes: keeps the first and last point, and the lowest and highest point of
+/// each of equally long parts in between.
+///
+/// # Panics
+/// When `limit` is below 4.
+pub(super) fn thin(points: &[Point], limit: usize) -> Vec<Point> {
+    assert!(limit >= 4, "a thinned curve has more than its ends");
+    let [first, middle @ .., last] = points else { return points.to_vec() };
+    if points.len() <= limit {
+        return points.to_vec();
+    }
+    let parts = (limit - 2) / 2;
+    let mut kept = vec![*first];
+    for i in 0..parts {
+        let part = &middle[middle.len() * i / parts..middle.len() * (i + 1) / parts];
+        let by_value = |one: &&Point, other: &&Point| one.1.total_cmp(&other.1);
+        let extremes = part.iter().min_by(by_value).zip(part.iter().max_by(by_value));
+        let Some((low, high)) = extremes else { continue };
+        let (earlier, later) = if low.0 <= high.0 { (low, high) } else { (high, low) };
+        kept.push(*earlier);
+        if earlier != later {
+            kept.push(*later);
+        }
+    }
+    kept.push(*last);
+    kept
+}
+
+/// A number in few characters: `1200`, `0.05`, `3e-5`, `25k`.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     let rounded = |value: f64, digits: usize| {
@@ -265,7 +294,7 @@ mod tests {
     fn lines() -> [Line; 2] {
         [
             Line::new(0, false, "loss".to_string(), vec![(1.0, 4.0), (2.0, 2.0), (3.0, 1.0)]),
-            Line::new(1, true, "held-out".to_string(), vec![(0.0, 0.0), (3.0, 1.5)]),
+            Line::new(1, true, "validation".to_string(), vec![(0.0, 0.0), (3.0, 1.5)]),
         ]
     }
 
@@ -273,27 +302,27 @@ mod tests {
     fn a_chart_has_classes_and_no_colours() {
         for scale in [Scale::Linear, Scale::Log] {
             let Drawing { svg, frame } = draw(&lines(), scale).expect("points");
-            for class in ["\"line run-0\"", "\"line run-1 held-out\"", "\"mark text\""] {
+            for class in ["\"line run-0\"", "\"line run-1 validation\"", "\"mark text\""] {
                 assert!(svg.contains(class), "{class}: {svg}");
             }
-            assert!(!svg.contains("=\"#"), "a colour is left: {svg}");
+            assert!(!svg.contains("=\"#"), "a colour remains: {svg}");
             assert_eq!(frame.x, (0.0, 3.0));
             assert!(frame.y_pixels.0 > frame.y_pixels.1 && frame.y.0 < frame.y.1);
         }
     }
 
     #[test]
-    fn a_logarithmic_scale_has_no_zero() {
+    fn a_logarithmic_scale_omits_zero() {
         let zero = [Line::new(0, false, "lr".to_string(), vec![(1.0, 0.0)])];
         assert!(draw(&zero, Scale::Log).is_none());
         let Frame { y, .. } = draw(&zero, Scale::Linear).expect("a point").frame;
         assert_eq!(y, (-1.0, 1.0));
         let Frame { y, .. } = draw(&lines(), Scale::Log).expect("points").frame;
-        assert!(y.0 > 0.9 && y.0 < 1.0, "the point at zero is left out: {y:?}");
+        assert!(y.0 > 0.9 && y.0 < 1.0, "the point at zero is not shown: {y:?}");
     }
 
     #[test]
-    fn logarithmic_scales_name_round_values() {
+    fn logarithmic_axes_have_round_numbers() {
         for (range, expected) in [
             (2.4..4.1, vec![2.5, 3.0, 3.5, 4.0]),
             (0.8..30.0, vec![1.0, 2.0, 5.0, 10.0, 20.0]),
@@ -321,5 +350,27 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn thinning_keeps_spikes() {
+        let mut points: Vec<Point> = (0..100_000).map(|i| (f64::from(i), 1.0)).collect();
+        points[77_777].1 = 9.0;
+        points[5].1 = -3.0;
+        let few = thin(&points, 1000);
+        assert!(few.len() <= 1000, "{}", few.len());
+        assert!(few.contains(&(77_777.0, 9.0)) && few.contains(&(5.0, -3.0)));
+        assert_eq!((few[0].0, few[few.len() - 1].0), (0.0, 99_999.0));
+        assert!(few.is_sorted_by(|one, other| one.0 < other.0));
+    }
+
+    #[test]
+    fn short_curves_are_not_thinned() {
+        for len in [0, 1, 2, 3, 10] {
+            let points: Vec<Point> = (0..len).map(|i| (f64::from(i), f64::from(i * i))).collect();
+            assert_eq!(thin(&points, 10), points);
+        }
+        let points: Vec<Point> = (0..11).map(|i| (f64::from(i), f64::from(-i))).collect();
+        assert_eq!(thin(&points, 10).len(), 10);
     }
 }

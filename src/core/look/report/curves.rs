@@ -4,43 +4,42 @@ use maud::{Markup, PreEscaped, html};
 use serde::Serialize;
 use serde_json::json;
 
-use super::chart::{Drawing, Frame, Line, Scale, draw};
-use super::story::Story;
-use super::thin::{Point, thin};
+use super::chart::{Drawing, Frame, Line, Point, Scale, draw, thin};
+use super::run_data::RunData;
 use crate::records::Metrics;
 
-/// Points of one curve at most, and of the curves of one kind of all runs together.
+/// Points of one curve at most, and of all curves of a chart together.
 const POINTS: usize = 1000;
 const POINTS_OF_ALL: usize = 4000;
 
-/// Something that is plotted by step.
+/// A quantity plotted by step.
 struct Chart {
     title: &'static str,
     unit: &'static str,
     lines: Vec<Line>,
 }
 
-/// All charts, each with its numbers for the script.
-pub(super) fn curves(stories: &[Story]) -> Markup {
-    let charts = charts(stories);
+/// All charts, each with its data for the script.
+pub(super) fn curves(runs: &[RunData]) -> Markup {
+    let charts = charts(runs);
     html! {
         @if charts.is_empty() {
-            p.quiet { "No numbers yet: the first interval is not over." }
+            p.quiet { "No metrics yet: the first interval is not complete." }
         }
         div.charts { @for (i, chart) in charts.iter().enumerate() { (figure(i, chart)) } }
     }
 }
 
-fn charts(stories: &[Story]) -> Vec<Chart> {
+fn charts(runs: &[RunData]) -> Vec<Chart> {
     let of = |title, unit, value: fn(&Metrics) -> f64| Chart {
         title,
         unit,
-        lines: lines(stories, "", false, |story| {
-            story.metrics.iter().map(|line| (line.step as f64, value(line))).collect()
+        lines: lines(runs, "", false, |run| {
+            run.metrics.iter().map(|line| (line.step as f64, value(line))).collect()
         }),
     };
     let mut loss = of("Loss", "nats per token", |line| line.loss);
-    loss.lines.extend(lines(stories, "held out", true, |story| story.held_out.clone()));
+    loss.lines.extend(lines(runs, "validation", true, |run| run.val_losses.clone()));
     let charts = [
         loss,
         of("Learning rate", "", |line| line.lr),
@@ -50,27 +49,27 @@ fn charts(stories: &[Story]) -> Vec<Chart> {
     charts.into_iter().filter(|chart| !chart.lines.is_empty()).collect()
 }
 
-/// A curve for each run that has points, named by what it shows and, of several runs, by the run.
+/// A curve for each run with points; its name has the run's id when there are several runs.
 fn lines(
-    stories: &[Story],
+    runs: &[RunData],
     what: &str,
-    held_out: bool,
-    points: impl Fn(&Story) -> Vec<Point>,
+    validation: bool,
+    points: impl Fn(&RunData) -> Vec<Point>,
 ) -> Vec<Line> {
-    let limit = POINTS.min(POINTS_OF_ALL / stories.len().max(1));
+    let limit = POINTS.min(POINTS_OF_ALL / runs.len().max(1));
     let mut lines = Vec::new();
-    for (i, story) in stories.iter().enumerate() {
-        let mut points = points(story);
+    for (i, run) in runs.iter().enumerate() {
+        let mut points = points(run);
         points.retain(|(_, value)| value.is_finite());
         if points.is_empty() {
             continue;
         }
-        let name = match (stories.len(), what) {
+        let name = match (runs.len(), what) {
             (1, "") => "training".to_string(),
             (1, what) => what.to_string(),
-            (_, what) => format!("{} {what}", story.id).trim_end().to_string(),
+            (_, what) => format!("{} {what}", run.id).trim_end().to_string(),
         };
-        lines.push(Line::new(i, held_out, name, thin(&points, limit)));
+        lines.push(Line::new(i, validation, name, thin(&points, limit)));
     }
     lines
 }
@@ -110,7 +109,7 @@ fn figure(number: usize, chart: &Chart) -> Markup {
     }
 }
 
-/// The curves for the script, their values with the digits that a tooltip shows.
+/// The curves for the script, rounded to the digits that the tooltip shows.
 fn rounded(lines: &[Line]) -> Vec<impl Serialize + use<>> {
     let digits = |value: f64| format!("{value:.5e}").parse().unwrap_or(value);
     let rounded = |line: &Line| {

@@ -1,4 +1,4 @@
-//! TOML in colours.
+//! Syntax highlighting of TOML.
 
 use std::ops::Range;
 
@@ -6,12 +6,12 @@ use maud::{Markup, PreEscaped, html};
 use toml_parser::Source;
 use toml_parser::parser::{Event, EventKind, parse_document};
 
-/// A text in TOML, with a class for each kind of word. What is no TOML is shown as it is.
+/// TOML as HTML, with a class for each kind of token. Text that is not valid TOML is shown without classes.
 pub(super) fn toml(text: &str) -> Markup {
     let mut html = String::with_capacity(text.len() * 3);
     let mut shown = 0;
     for (range, class) in words(text) {
-        // What lies between two words is shown as it is; a word never begins in another one.
+        // Text between tokens has no class; tokens do not overlap.
         let (Some(before), Some(word)) = (text.get(shown..range.start), text.get(range.clone()))
         else {
             continue;
@@ -23,7 +23,7 @@ pub(super) fn toml(text: &str) -> Markup {
     PreEscaped(html)
 }
 
-/// The words that are coloured, in their order.
+/// Ranges and classes of the highlighted tokens, in order.
 fn words(text: &str) -> Vec<(Range<usize>, &'static str)> {
     let source = Source::new(text);
     let tokens = source.lex().into_vec();
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_have_classes_and_nothing_is_lost() {
+    fn tokens_have_classes_and_no_text_is_lost() {
         let text = "# a <b>\nformat = 1\n[[data.source]]\nq = { \"k\" = 'x', n = [1.5, true] }\n";
         let html = toml(text).into_string();
         assert_eq!(
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_shown_all_the_same() {
+    fn invalid_toml_is_shown_unchanged() {
         let tags = regex::Regex::new("<[^>]*>").expect("valid");
         for text in ["[a\n= 🐱 <", "\"\"\"", "", "a = \"\u{0}\"\u{feff}\n[[[x"] {
             let html = toml(text).into_string();

@@ -1,33 +1,30 @@
-//! Runs as one HTML page that stands alone: it loads nothing, and its policy forbids browsers to.
+//! Runs as one HTML page. The page is self-contained: it loads nothing, and its content security policy forbids loading.
 //!
-//! Pages are written with maud, which checks their form while the program is compiled and escapes every text
-//! that comes from a run; curves are drawn by plotters.
+//! maud checks the HTML at compile time and escapes every text of a run; plotters draws the curves.
 
 mod chart;
 mod curves;
-mod happenings;
 mod highlight;
-mod overview;
 mod page;
-mod samples;
-mod story;
-mod thin;
+mod run_data;
+mod tables;
+mod timeline;
 
 use crate::records::ReadRunError;
 use crate::store::StoredRun;
+use run_data::RunData;
 
-/// Runs in one report at most: as many as there are colours that are told apart.
+/// Runs in one report at most: the number of distinguishable colours.
 pub const MAX_RUNS: usize = chart::MAX_RUNS;
 
 /// Name of the report in a run directory.
 pub const FILE: &str = "report.html";
 
-/// The page about these runs, of which there are at most [`MAX_RUNS`].
+/// The page of at most [`MAX_RUNS`] runs.
 ///
 /// # Errors
-/// A record of a run that cannot be read.
+/// The first record of a run that cannot be read.
 pub fn report(runs: &[StoredRun]) -> Result<String, ReadRunError> {
-    let stories: Vec<story::Story> =
-        runs.iter().map(story::Story::read).collect::<Result<_, _>>()?;
-    Ok(page::page(&stories).into_string())
+    let runs = runs.iter().map(RunData::read).collect::<Result<Vec<_>, _>>()?;
+    Ok(page::page(&runs).into_string())
 }

@@ -1,7 +1,6 @@
-// Values under the pointer, curves that can be hidden, a logarithmic scale, and stretches of steps that are drawn
-// over the whole width. The page is whole without it.
+// Tooltips, hiding of curves, logarithmic scale, and zooming into a range of steps. The page works without the script.
 "use strict";
-// Less is a click, and no stretch of steps.
+// A smaller drag is a click.
 const LEAST_PIXELS = 6;
 const LEAST_STEPS = 1;
 for (const figure of document.querySelectorAll("figure.chart")) {
@@ -45,7 +44,7 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     });
   }
 
-  // The point whose step is the nearest one.
+  // The point nearest to a step.
   const nearest = (points, step) => {
     let low = 0, high = points.length - 1;
     while (high - low > 1) {
@@ -61,10 +60,10 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     return bottom + (scale(value) - low) / (high - low) * (top - bottom);
   };
 
-  // The steps that are drawn: all of them, or a stretch.
-  let stretch = null;
-  const steps = () => stretch ?? frameNow().x;
-  // Where the pointer is in the drawing, in its pixels, and how many of the page's pixels one of them is.
+  // The shown range of steps; null shows all steps.
+  let zoom = null;
+  const steps = () => zoom ?? frameNow().x;
+  // The pointer's position in pixels of the drawing, and page pixels per drawing pixel.
   const place = (event) => {
     const svg = svgNow();
     const box = svg.getBoundingClientRect();
@@ -115,13 +114,13 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     tip.style.left = `${fits ? beside : Math.max(0, x * factor - 12 - tip.offsetWidth)}px`;
   };
 
-  // What is drawn from left to right, as it was at first.
+  // The elements that zooming moves, with their initial positions.
   const drawings = [...plot.querySelectorAll("svg")].map((svg, i) => {
     const frame = frames[i];
     const [left, right] = frame.x_pixels;
     const [bottom, top] = frame.y_pixels;
     const clip = svgElement("clipPath", { id: `${figure.id}-${i}` });
-    // Lines and marks are wider than their points.
+    // Margin for the width of lines and marks.
     clip.append(svgElement("rect", {
       x: left - 4, y: top - 4, width: right - left + 8, height: bottom - top + 8,
     }));
@@ -137,7 +136,7 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     return { svg, frame, curves, points, whole: [...scale, ...ticks], numbers: scale[0] };
   });
 
-  // Round steps, at most five of them, between two others.
+  // At most five round steps within a range.
   const roundSteps = ([first, last]) => {
     const decade = 10 ** Math.floor(Math.log10((last - first) / 5));
     const apart = Math.max(1, [1, 2, 5, 10].map((by) => by * decade).find((by) => (last - first) / by <= 5));
@@ -148,12 +147,12 @@ for (const figure of document.querySelectorAll("figure.chart")) {
 
   const all = figure.querySelector(".all");
   const draw = () => {
-    all.hidden = stretch === null;
-    figure.classList.toggle("is-stretched", stretch !== null);
+    all.hidden = zoom === null;
+    figure.classList.toggle("is-zoomed", zoom !== null);
     for (const { svg, frame, curves, points, whole, numbers } of drawings) {
       const [left, right] = frame.x_pixels;
       const [from, to] = frame.x;
-      const [first, last] = stretch ?? frame.x;
+      const [first, last] = zoom ?? frame.x;
       const moved = (pixel) => {
         const step = from + (pixel - left) / (right - left) * (to - from);
         return left + (step - first) / (last - first) * (right - left);
@@ -165,10 +164,10 @@ for (const figure of document.querySelectorAll("figure.chart")) {
           curve.setAttribute("cx", moved(points[i]));
         }
       });
-      for (const element of whole) element.classList.toggle("is-off", stretch !== null);
+      for (const element of whole) element.classList.toggle("is-off", zoom !== null);
       for (const element of svg.querySelectorAll(".round")) element.remove();
-      if (stretch === null || !numbers) continue;
-      for (const step of roundSteps(stretch)) {
+      if (zoom === null || !numbers) continue;
+      for (const step of roundSteps(zoom)) {
         const text = numbers.cloneNode();
         text.textContent = step;
         text.setAttribute("x", left + (step - first) / (last - first) * (right - left));
@@ -179,7 +178,7 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     leave();
   };
 
-  // Dragging marks a stretch, which letting go shows alone.
+  // Dragging selects a range of steps; releasing zooms into it.
   let from = null;
   const marked = (event) => {
     const [left, right] = frameNow().x_pixels;
@@ -217,14 +216,14 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     const isWide = marked(event)[1] - marked(event)[0] > LEAST_PIXELS;
     letGo();
     if (isWide && end - begin >= LEAST_STEPS) {
-      stretch = [begin, end];
+      zoom = [begin, end];
       draw();
     }
   });
   plot.addEventListener("pointercancel", letGo);
   plot.addEventListener("pointerleave", leave);
   const showAll = () => {
-    stretch = null;
+    zoom = null;
     draw();
   };
   plot.addEventListener("dblclick", showAll);

@@ -1,47 +1,48 @@
-//! What happened to a run, in words.
+//! Events of a run in words.
 
 use crate::records::{Event, EventLine};
+use crate::words::count;
 
-/// Events of one run that a report tells at most, the newest ones.
+/// The newest entries that a report shows of a run.
 pub(super) const SHOWN: usize = 100;
 
-/// Something that happened.
+/// An entry of the timeline.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Happening {
-    /// When: date and time.
+pub(super) struct TimelineEntry {
+    /// Date and time.
     pub(super) time: String,
     pub(super) text: String,
-    /// Whether the run did not go on as it was meant to.
-    pub(super) is_trouble: bool,
+    /// Whether the entry is highlighted as a problem.
+    pub(super) is_problem: bool,
 }
 
-/// What happened, in its order. Evaluations and checkpoints in a row are told as one.
-pub(super) fn happenings(events: &[EventLine]) -> Vec<Happening> {
-    let mut told = Vec::new();
+/// The events in order; consecutive evaluations and checkpoints are one entry.
+pub(super) fn timeline(events: &[EventLine]) -> Vec<TimelineEntry> {
+    let mut entries = Vec::new();
     let mut routine = Routine::default();
     for line in events {
         if routine.add(line) {
             continue;
         }
-        told.extend(std::mem::take(&mut routine).happening());
-        let (text, is_trouble) = text(&line.event);
-        told.push(Happening { time: time(line), text, is_trouble });
+        entries.extend(std::mem::take(&mut routine).into_entry());
+        let (text, is_problem) = text(&line.event);
+        entries.push(TimelineEntry { time: time(line), text, is_problem });
     }
-    told.extend(routine.happening());
-    told
+    entries.extend(routine.into_entry());
+    entries
 }
 
-/// Evaluations and checkpoints in a row.
+/// Consecutive evaluations and checkpoints.
 #[derive(Debug, Default)]
 struct Routine {
-    evaluations: usize,
-    checkpoints: usize,
-    /// When the last of them was, and after how many steps.
+    evaluations: u64,
+    checkpoints: u64,
+    /// Time and steps of the last one.
     last: Option<(String, u64)>,
 }
 
 impl Routine {
-    /// Takes an event that is an evaluation or a checkpoint.
+    /// Counts an evaluation or checkpoint; `false` for other events.
     fn add(&mut self, line: &EventLine) -> bool {
         let steps = match line.event {
             Event::Eval { steps, .. } => {
@@ -52,7 +53,7 @@ impl Routine {
                 self.checkpoints += 1;
                 steps
             }
-            // The answers themselves are shown elsewhere.
+            // Another section shows the answers.
             Event::Sample { .. } => return true,
             _ => return false,
         };
@@ -60,47 +61,45 @@ impl Routine {
         true
     }
 
-    fn happening(self) -> Option<Happening> {
+    fn into_entry(self) -> Option<TimelineEntry> {
         let (time, steps) = self.last?;
-        let count = |n: usize, what: &str| match n {
-            0 => None,
-            1 => Some(format!("1 {what}")),
-            n => Some(format!("{n} {what}s")),
-        };
-        let counts = [count(self.evaluations, "evaluation"), count(self.checkpoints, "checkpoint")];
-        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        let counts = [(self.evaluations, "evaluation"), (self.checkpoints, "checkpoint")];
+        let counts = counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, noun)| count(n, noun));
+        let counts: Vec<String> = counts.collect();
         let text = format!("{} up to step {steps}", counts.join(" and "));
-        Some(Happening { time, text, is_trouble: false })
+        Some(TimelineEntry { time, text, is_problem: false })
     }
 }
 
-/// An event in words, and whether it is trouble.
+/// An event in words, and whether it is a problem.
 fn text(event: &Event) -> (String, bool) {
     match event {
         Event::Start { steps, documents, .. } => {
-            (format!("a process begins: {steps} steps on {documents} documents"), false)
+            (format!("training starts: {steps} steps on {documents} documents"), false)
         }
         Event::Resume { run, checkpoint, steps, accepted } => {
-            let place = match (checkpoint, run) {
-                (None, _) => "begins anew: nothing was saved before".to_string(),
-                (Some(name), None) => format!("goes on after {steps} steps, from {name}"),
-                (Some(name), Some(run)) => format!("goes on after {steps} steps of {run}, {name}"),
+            let start = match (checkpoint, run) {
+                (None, _) => "restarts from step 0: no checkpoint was saved".to_string(),
+                (Some(name), None) => format!("resumes after step {steps}, from {name}"),
+                (Some(name), Some(run)) => {
+                    format!("continues {run} after step {steps}, from {name}")
+                }
             };
             match accepted.is_empty() {
-                true => (place, false),
-                false => (format!("{place}; accepted to differ: {}", accepted.join(", ")), true),
+                true => (start, false),
+                false => (format!("{start}; accepted differences: {}", accepted.join(", ")), true),
             }
         }
         Event::Values { checkpoint } => {
-            (format!("begins with what was learned in {}", checkpoint.display()), false)
+            (format!("starts from the trained parameters in {}", checkpoint.display()), false)
         }
         Event::Environment { changed } => {
-            (format!("the machine is another one: {}", changed.join(", ")), true)
+            (format!("the environment has changed: {}", changed.join(", ")), true)
         }
         Event::Eval { steps, .. } => (format!("evaluated after step {steps}"), false),
-        Event::Sample { moment, .. } => (format!("answered the questions: {moment}"), false),
+        Event::Sample { moment, .. } => (format!("answered the prompts: {moment}"), false),
         Event::Control { request, steps, result, .. } => {
-            (format!("asked to {request} after step {steps}: {result}"), false)
+            (format!("request {request} after step {steps}: {result}"), false)
         }
         Event::Save { checkpoint, steps } => {
             (format!("saved {checkpoint} after step {steps}"), false)
@@ -108,27 +107,26 @@ fn text(event: &Event) -> (String, bool) {
         Event::Incident { step, what, became, .. } => {
             (format!("{what} became {became} in step {step}"), true)
         }
-        Event::Spike { step, loss, median, .. } => (
-            format!("the loss of step {step} was {loss:.4}, with {median:.4} as the usual one"),
-            true,
-        ),
-        Event::Rollback { checkpoint, left_out } => {
-            (format!("went back to {checkpoint}, to leave out the batch of step {left_out}"), true)
+        Event::Spike { step, loss, median, .. } => {
+            (format!("loss {loss:.4} in step {step}; the recent median is {median:.4}"), true)
         }
-        Event::LeftOut { document } => (format!("leaves out {document}"), false),
+        Event::Rollback { checkpoint, left_out } => {
+            (format!("rolled back to {checkpoint} to skip the batch of step {left_out}"), true)
+        }
+        Event::LeftOut { document } => (format!("skips {document}"), false),
         Event::Interrupted { steps } => (format!("stopped on request after step {steps}"), true),
         Event::Patience { steps } => {
-            (format!("ended after step {steps}: no evaluation was the best any more"), false)
+            (format!("stopped after step {steps}: the evaluations stopped improving"), false)
         }
         Event::Goal { steps } => {
-            (format!("ended after step {steps}: every probe had reached its goal"), false)
+            (format!("stopped after step {steps}: every probe reached its goal"), false)
         }
         Event::Failed { message } => (format!("failed: {message}"), true),
         Event::End { .. } => ("done".to_string(), false),
     }
 }
 
-/// Date and time of day, as the record has them.
+/// Date and time of day, in the record's time zone.
 fn time(line: &EventLine) -> String {
     line.time.get(..19).unwrap_or(&line.time).replace('T', " ")
 }
@@ -140,13 +138,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routine_is_told_as_one() {
+    fn consecutive_evaluations_and_checkpoints_are_one_entry() {
         let line = |event| EventLine { event, time: "2026-11-24T19:00:00.123+00:00".to_string() };
         let eval =
             |steps| Event::Eval { steps, epochs: 0, val_loss: Some(1.0), probes: BTreeMap::new() };
         let save = |steps| Event::Save { checkpoint: "epoch-0000".to_string(), steps };
         let events = [eval(0), eval(2), save(2), Event::Interrupted { steps: 3 }, save(4)];
-        let told = happenings(&events.map(line));
+        let told = timeline(&events.map(line));
         let texts: Vec<&str> = told.iter().map(|one| one.text.as_str()).collect();
         assert_eq!(
             texts,
@@ -156,7 +154,7 @@ mod tests {
                 "1 checkpoint up to step 4"
             ]
         );
-        assert!(told[1].is_trouble && !told[0].is_trouble);
+        assert!(told[1].is_problem && !told[0].is_problem);
         assert_eq!(told[0].time, "2026-11-24 19:00:00");
     }
 }

@@ -1,57 +1,57 @@
-//! All that a report says about one run, read from its directory.
+//! The records of a run that a report shows.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::thin::Point;
+use super::chart::Point;
 use crate::data::Coverage;
 use crate::records::{Event, EventLine, Fact, Lock, Metrics, ReadRunError, RunDir, RunRecord};
 use crate::store::{Annotations, RunState, SampleLine, StoredRun};
 
 /// A run in a report.
 #[derive(Debug)]
-pub(super) struct Story {
-    /// The name of its directory.
+pub(super) struct RunData {
+    /// Name of the run directory.
     pub(super) directory: String,
-    /// The letters of its id, by which curves and columns name it.
+    /// The run's id, which names curves and columns.
     pub(super) id: String,
-    /// Where it lies, as it was asked for.
+    /// Path of the run directory, as given by the user.
     pub(super) path: String,
-    pub(super) standing: RunState,
+    pub(super) state: RunState,
     pub(super) record: RunRecord,
-    pub(super) marks: Annotations,
-    /// Every setting and where it came from, by dotted key.
+    pub(super) annotations: Annotations,
+    /// Settings by dotted key.
     pub(super) settings: BTreeMap<String, Setting>,
-    /// The experiment file as it was written.
+    /// Text of the experiment file.
     pub(super) experiment: String,
     pub(super) lock: Option<Lock>,
     pub(super) facts: Vec<Fact>,
     pub(super) coverage: Option<Coverage>,
     pub(super) metrics: Vec<Metrics>,
-    /// Held-out losses by step.
-    pub(super) held_out: Vec<Point>,
+    /// Validation losses by step.
+    pub(super) val_losses: Vec<Point>,
     pub(super) events: Vec<EventLine>,
-    /// Questions and answers by moment.
+    /// Prompts and answers by file name: `base`, `tuned`, `step-0000120`.
     pub(super) samples: BTreeMap<String, Vec<SampleLine>>,
-    /// Seconds that its saved steps took.
+    /// Training time up to the last checkpoint, in seconds.
     pub(super) trained_secs: Option<f64>,
 }
 
 /// A setting of a run.
 #[derive(Debug)]
 pub(super) struct Setting {
-    /// Its value, as TOML.
+    /// The value, as TOML.
     pub(super) value: String,
-    /// Where it came from, as `resolved.toml` says it.
+    /// The origin, as in `resolved.toml`.
     pub(super) origin: String,
 }
 
-impl Story {
-    /// Reads the run.
+impl RunData {
+    /// Reads the records of a run.
     ///
     /// # Errors
     /// The first record that cannot be read.
-    pub(super) fn read(run: &StoredRun) -> Result<Story, ReadRunError> {
+    pub(super) fn read(run: &StoredRun) -> Result<RunData, ReadRunError> {
         let events = run.events()?;
         let resolved = run.settings()?;
         let origins = resolved.origins();
@@ -64,27 +64,27 @@ impl Story {
         let experiment = fs::read_to_string(&experiment)
             .map_err(|source| ReadRunError::Read { path: experiment, source })?;
         let (facts, coverage) = events.iter().rev().find_map(known_at_start).unwrap_or_default();
-        Ok(Story {
+        Ok(RunData {
             directory: run.directory(),
             id: run.id(),
             path: run.path().display().to_string(),
-            standing: run.state(),
+            state: run.state(),
             record: run.record().clone(),
-            marks: run.annotations()?,
+            annotations: run.annotations()?,
             settings,
             experiment,
             lock: run.lock(),
             facts,
             coverage,
             metrics: run.metrics()?,
-            held_out: held_out(&events),
+            val_losses: val_losses(&events),
             events,
             samples: run.samples()?,
             trained_secs: run.checkpoints().last().map(|last| last.record.totals.trained_secs),
         })
     }
 
-    /// The value of a setting as text; `None` where the run has no such setting, or an empty one.
+    /// The value of a setting as text; `None` without the setting or when it is empty.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         let value: toml::Table =
             format!("value = {}", self.settings.get(key)?.value).parse().ok()?;
@@ -99,9 +99,8 @@ fn known_at_start(line: &EventLine) -> Option<(Vec<Fact>, Option<Coverage>)> {
     }
 }
 
-/// The held-out losses of the run as it stands: without those that were taken by a process after the
-/// checkpoint that a later process went on from.
-fn held_out(events: &[EventLine]) -> Vec<Point> {
+/// Validation losses by step, without those after a checkpoint from which a later process resumed.
+fn val_losses(events: &[EventLine]) -> Vec<Point> {
     let mut points: Vec<Point> = Vec::new();
     for line in events {
         match &line.event {
@@ -121,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_that_were_taken_again_count_once() {
+    fn repeated_evaluations_count_once() {
         let eval = |steps, val_loss| Event::Eval {
             steps,
             epochs: 0,
@@ -145,6 +144,6 @@ mod tests {
         ];
         let line = |event| EventLine { event, time: String::new() };
         let events: Vec<EventLine> = events.into_iter().map(line).collect();
-        assert_eq!(held_out(&events), [(0.0, 5.0), (2.0, 4.0), (4.0, 3.0)]);
+        assert_eq!(val_losses(&events), [(0.0, 5.0), (2.0, 4.0), (4.0, 3.0)]);
     }
 }

@@ -1,54 +1,54 @@
-//! What runs were and what they came to, in tables with a column a run.
+//! Tables with one column per run: overview, probes, environment.
 
 use maud::{Markup, html};
 
-use super::story::Story;
-use crate::data::grouped;
-use crate::records::{Best, LockedFile};
+use super::run_data::RunData;
+use crate::records::{Best, Lock, LockedFile};
+use crate::words::{duration, grouped, size};
 
 /// Characters of a sha256 that are shown.
 const DIGEST_CHARS: usize = 12;
 
 /// Description, tags and note of a run.
-pub(super) fn headline(story: &Story) -> Markup {
-    let description = story.text("description");
+pub(super) fn headline(run: &RunData) -> Markup {
+    let description = run.text("description");
     html! {
         @if let Some(description) = description { p.lead { (description) } }
-        @if !story.marks.note.is_empty() { p { (story.marks.note) } }
+        @if !run.annotations.note.is_empty() { p { (run.annotations.note) } }
         p.tags {
-            span class={ "badge " (story.standing.name()) } { (story.standing.name()) }
-            @for tag in tags(story) { span.badge { (tag) } }
+            span class={ "badge " (run.state.name()) } { (run.state.name()) }
+            @for tag in tags(run) { span.badge { (tag) } }
         }
     }
 }
 
-/// The tags of the file and those that were added afterwards.
-fn tags(story: &Story) -> Vec<String> {
-    let text = story.settings.get("tags").map_or("[]", |setting| setting.value.as_str());
+/// Tags of the experiment file and tags added later.
+fn tags(run: &RunData) -> Vec<String> {
+    let text = run.settings.get("tags").map_or("[]", |setting| setting.value.as_str());
     let parsed: Option<toml::Table> = format!("tags = {text}").parse().ok();
     let of_file = parsed.and_then(|table| table["tags"].as_array().cloned()).unwrap_or_default();
     let of_file = of_file.iter().filter_map(|tag| tag.as_str().map(str::to_string));
     let mut tags: Vec<String> = of_file.collect();
-    tags.extend(story.marks.tags.iter().cloned());
+    tags.extend(run.annotations.tags.iter().cloned());
     tags.dedup();
     tags
 }
 
-/// A row of a table: a label, and a text for each run that has one.
+/// A row of a table: label, and one text per run.
 type Row = (String, Vec<Option<String>>);
 
-/// What the runs were, and their losses.
-pub(super) fn overview(stories: &[Story]) -> Markup {
+/// The overview: results, method, data and progress.
+pub(super) fn overview(runs: &[RunData]) -> Markup {
     let mut rows: Vec<Row> = Vec::new();
-    let mut add = |label: &str, text: &dyn Fn(&Story) -> Option<String>| {
-        rows.push((label.to_string(), stories.iter().map(text).collect()));
+    let mut add = |label: &str, text: &dyn Fn(&RunData) -> Option<String>| {
+        rows.push((label.to_string(), runs.iter().map(text).collect()));
     };
-    if stories.len() > 1 {
-        add("status", &|story| Some(story.standing.name().to_string()));
+    if runs.len() > 1 {
+        add("status", &|run| Some(run.state.name().to_string()));
     }
-    add("held-out loss", &held_out);
-    add("best", &|story| {
-        let Best { val_loss, probe, steps, .. } = story.record.best?;
+    add("validation loss", &val_loss);
+    add("best", &|run| {
+        let Best { val_loss, probe, steps, .. } = run.record.best?;
         let probe = probe.map(|rate| format!("{:.0} % of the answers", rate * 100.0));
         let loss = val_loss.map(|loss| format!("{loss:.4}"));
         let found: Vec<String> = loss.into_iter().chain(probe).collect();
@@ -56,44 +56,44 @@ pub(super) fn overview(stories: &[Story]) -> Markup {
     });
     add("method", &method);
     let mut labels: Vec<&str> = Vec::new();
-    for fact in stories.iter().flat_map(|story| &story.facts) {
+    for fact in runs.iter().flat_map(|run| &run.facts) {
         if !labels.contains(&fact.label.as_str()) {
             labels.push(&fact.label);
         }
     }
     for label in labels {
-        add(label, &|story| {
-            let fact = story.facts.iter().find(|fact| fact.label == label)?;
+        add(label, &|run| {
+            let fact = run.facts.iter().find(|fact| fact.label == label)?;
             Some(fact.text.clone())
         });
     }
     add("coverage", &coverage);
-    add("progress", &|story| {
-        let total = story.record.total_steps?;
-        let done = story.metrics.last().map_or(0, |last| last.step).max(story.record.steps);
+    add("progress", &|run| {
+        let total = run.record.total_steps?;
+        let done = run.metrics.last().map_or(0, |last| last.step).max(run.record.steps);
         Some(format!("{done} of {total} steps"))
     });
-    add("began", &|story| {
-        let text = story.record.started()?.format("%Y-%m-%d %H:%M:%S %:z");
+    add("started", &|run| {
+        let text = run.record.started()?.format("%Y-%m-%d %H:%M:%S %:z");
         Some(text.to_string())
     });
-    add("trained for", &|story| Some(duration(story.trained_secs?)));
-    table(stories, rows)
+    add("trained for", &|run| Some(duration(run.trained_secs?)));
+    table(runs, rows)
 }
 
-/// From the loss before training to the newest one.
-fn held_out(story: &Story) -> Option<String> {
-    let after = story.record.val_loss?;
-    Some(match story.record.val_before {
+/// Validation loss before training and now.
+fn val_loss(run: &RunData) -> Option<String> {
+    let after = run.record.val_loss?;
+    Some(match run.record.val_before {
         Some(before) => format!("{before:.4} → {after:.4} ({:+.4})", after - before),
         None => format!("{after:.4}"),
     })
 }
 
-/// What learns, with its settings.
-fn method(story: &Story) -> Option<String> {
-    let method = story.text("peft.type")?;
-    let others = story.settings.iter().filter_map(|(key, setting)| {
+/// The fine-tuning method with its settings.
+fn method(run: &RunData) -> Option<String> {
+    let method = run.text("peft.type")?;
+    let others = run.settings.iter().filter_map(|(key, setting)| {
         let key = key.strip_prefix("peft.").filter(|key| *key != "type")?;
         Some(format!("{key} = {}", setting.value))
     });
@@ -101,9 +101,9 @@ fn method(story: &Story) -> Option<String> {
     Some(if others.is_empty() { method } else { format!("{method} ({})", others.join(", ")) })
 }
 
-/// How much of the data the run sees.
-fn coverage(story: &Story) -> Option<String> {
-    let coverage = story.coverage?;
+/// How much of the data the run trains on.
+fn coverage(run: &RunData) -> Option<String> {
+    let coverage = run.coverage?;
     let seen = match coverage.unseen {
         0.0 => String::new(),
         unseen => format!("; {:.0} % never seen", unseen * 100.0),
@@ -117,21 +117,9 @@ fn coverage(story: &Story) -> Option<String> {
     ))
 }
 
-fn duration(secs: f64) -> String {
-    let whole = secs.round() as u64;
-    match whole {
-        0 => format!("{secs:.1} s"),
-        1..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
-/// What was counted in the answers; nothing where nothing was.
-pub(super) fn probes(stories: &[Story]) -> Markup {
-    let rows = stories
-        .iter()
-        .flat_map(|story| story.record.probes.iter().map(move |probe| (story, probe)));
+/// The section of probe rates; empty without probes.
+pub(super) fn probes(runs: &[RunData]) -> Markup {
+    let rows = runs.iter().flat_map(|run| run.record.probes.iter().map(move |probe| (run, probe)));
     let rows: Vec<_> = rows.collect();
     let rate = |rate: Option<f64>| {
         html! {
@@ -144,16 +132,16 @@ pub(super) fn probes(stories: &[Story]) -> Markup {
     html! {
         @if !rows.is_empty() {
             section id="probes" {
-                h2 { "Answers with" }
+                h2 { "Probes" }
                 div.scroll { table {
                     thead { tr {
-                        th { "probe" } @if stories.len() > 1 { th { "run" } } th { "base" } th { "tuned" }
+                        th { "probe" } @if runs.len() > 1 { th { "run" } } th { "base" } th { "tuned" }
                     } }
                     tbody {
-                        @for (story, probe) in rows {
+                        @for (run, probe) in rows {
                             tr {
                                 td { (probe.name) }
-                                @if stories.len() > 1 { td { (story.id) } }
+                                @if runs.len() > 1 { td { (run.id) } }
                                 td { (rate(probe.base)) }
                                 td { (rate(probe.tuned)) }
                             }
@@ -165,11 +153,11 @@ pub(super) fn probes(stories: &[Story]) -> Markup {
     }
 }
 
-/// What the numbers depend on beside the settings.
-pub(super) fn environment(stories: &[Story]) -> Markup {
-    let locks: Vec<_> = stories.iter().map(|story| story.lock.as_ref()).collect();
+/// Inputs and environment, on which the numbers depend beside the settings.
+pub(super) fn environment(runs: &[RunData]) -> Markup {
+    let locks: Vec<_> = runs.iter().map(|run| run.lock.as_ref()).collect();
     let mut rows: Vec<Row> = Vec::new();
-    let mut add = |label: &str, text: &dyn Fn(&crate::records::Lock) -> Option<String>| {
+    let mut add = |label: &str, text: &dyn Fn(&Lock) -> Option<String>| {
         let texts = locks.iter().map(|lock| text((*lock)?));
         rows.push((label.to_string(), texts.collect()));
     };
@@ -186,15 +174,15 @@ pub(super) fn environment(stories: &[Story]) -> Markup {
         let files: Vec<String> = lock.data.iter().map(file).collect();
         (!files.is_empty()).then(|| files.join("\n"))
     });
-    add("quantised", &|lock| {
+    add("quantized", &|lock| {
         let quant = lock.quant.as_ref()?;
         let double = if quant.double { ", double" } else { "" };
-        Some(format!("{}{double}, {:.1} MB", quant.format, quant.bytes as f64 / 1e6))
+        Some(format!("{}{double}, {}", quant.format, size(quant.bytes)))
     });
-    table(stories, rows)
+    table(runs, rows)
 }
 
-/// A file by name and content.
+/// Name and shortened digest of a file.
 fn file(file: &LockedFile) -> String {
     let name = file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy();
     format!("{name} (sha256 {})", digest(&file.sha256))
@@ -204,21 +192,21 @@ fn digest(text: &str) -> String {
     text.chars().take(DIGEST_CHARS).collect()
 }
 
-/// Rows that say anything; what differs between runs is marked.
-fn table(stories: &[Story], rows: Vec<Row>) -> Markup {
-    let said = rows.into_iter().filter(|(_, texts)| texts.iter().any(Option::is_some));
+/// A table without empty rows; rows that differ between runs are highlighted.
+fn table(runs: &[RunData], rows: Vec<Row>) -> Markup {
+    let rows = rows.into_iter().filter(|(_, texts)| texts.iter().any(Option::is_some));
     html! {
         div.scroll { table.facts {
-            @if stories.len() > 1 {
+            @if runs.len() > 1 {
                 thead { tr {
                     th {}
-                    @for (i, story) in stories.iter().enumerate() {
-                        th { span class={ "swatch run-" (i) } {} (story.directory) }
+                    @for (i, run) in runs.iter().enumerate() {
+                        th { span class={ "swatch run-" (i) } {} (run.directory) }
                     }
                 } }
             }
             tbody {
-                @for (label, texts) in said {
+                @for (label, texts) in rows {
                     tr.differs[texts.windows(2).any(|pair| pair[0] != pair[1])] {
                         th scope="row" { (label) }
                         @for text in &texts { td { (text.as_deref().unwrap_or("-")) } }
