@@ -15,10 +15,10 @@ use statetune_core::store::{Annotations, StoredRun};
 pub(super) struct TagArgs {
     /// The run.
     run: String,
-    /// The words, letters of any script, digits, `-`, `_` and `.`.
+    /// Tags: letters of any script, digits, `-`, `_` and `.`.
     #[arg(required = true, value_name = "WORD")]
     words: Vec<String>,
-    /// Take the words away.
+    /// Remove the tags.
     #[arg(long)]
     remove: bool,
 }
@@ -28,7 +28,7 @@ pub(super) struct TagArgs {
 pub(super) struct NoteArgs {
     /// The run.
     run: String,
-    /// What there is to say; it replaces what was said before. An empty text takes it away.
+    /// The note, which replaces the previous one; an empty text removes the note.
     text: String,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct PinArgs {
     /// The runs.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
-    /// Let them go.
+    /// Remove the protection.
     #[arg(long)]
     off: bool,
 }
@@ -71,7 +71,7 @@ pub(super) fn pin(args: &PinArgs, runs_dir: &Path, color: Color) -> Answer {
     runs.iter().try_for_each(|run| change(run, color, |annotations| annotations.pinned = !args.off))
 }
 
-/// Changes the annotations of a run, and prints them.
+/// Changes the annotations of a run and prints them.
 fn change(run: &StoredRun, color: Color, change: impl FnOnce(&mut Annotations)) -> Answer {
     let mut annotations = run.annotations().map_err(|error| refused(&error.diagnostic(), color))?;
     change(&mut annotations);
