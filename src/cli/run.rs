@@ -19,6 +19,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Best, RunDir};
 use statetune_core::store::find_run;
+use statetune_core::words::size;
 use statetune_engine::pipeline::{self, Outcome, Progress, Start, Summary};
 
 /// Questions that the closing table shows.
@@ -273,7 +274,7 @@ fn print_summary(summary: &Summary, template: &Template) {
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
     if let Some(bytes) = summary.peak_gpu_bytes {
-        say(format_args!("GPU memory at most {} MiB", bytes >> 20));
+        say(format_args!("GPU memory at most {}", size(bytes)));
     }
     say(format_args!("run      {}", summary.run.display()));
     for product in &summary.products {

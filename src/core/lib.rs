@@ -18,3 +18,4 @@ pub mod quant;
 pub mod records;
 pub mod store;
 pub mod tensorfile;
+pub mod words;

@@ -7,10 +7,10 @@ use clap::Args;
 use super::condition::Condition;
 use super::ls::chosen;
 use super::{Answer, confirmed, not_changed, open, refused};
-use crate::amounts::size;
 use crate::{Color, say};
 use statetune_core::records::ReadRunError;
 use statetune_core::store::{Prunable, StoredRun, disk_usage, prunable, prune_run, remove_run};
+use statetune_core::words::size;
 
 /// Arguments of `runs rm`.
 #[derive(Args, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct RmArgs {
     /// The runs.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
@@ -26,10 +26,10 @@ pub(super) struct RmArgs {
 /// Arguments of `runs prune`.
 #[derive(Args, Debug)]
 pub(super) struct PruneArgs {
-    /// Only runs of which this is true, as in `runs ls`; repeatable.
+    /// Only runs that meet a condition, as in `runs ls`; repeatable.
     #[arg(long = "where", value_name = "EXPR", value_parser = Condition::parse)]
     conditions: Vec<Condition>,
-    /// Remove it, instead of saying only what would be removed.
+    /// Remove; without this option, only list what would be removed.
     #[arg(long)]
     yes: bool,
 }
@@ -60,7 +60,7 @@ pub(super) fn prune(args: &PruneArgs, runs_dir: &Path, color: Color) -> Answer {
         let Some(found) = prunable(&run).map_err(unreadable)? else { continue };
         let (what, bytes) = match &found {
             Prunable::Run => {
-                (format!("all, {} with nothing saved", row.state), disk_usage(run.path()))
+                (format!("whole run ({}, nothing saved)", row.state), disk_usage(run.path()))
             }
             Prunable::Checkpoints(old) => {
                 (format!("{} checkpoints", old.len()), old.iter().map(|one| disk_usage(one)).sum())
@@ -75,7 +75,7 @@ pub(super) fn prune(args: &PruneArgs, runs_dir: &Path, color: Color) -> Answer {
     match (freed, args.yes) {
         (0, _) => say("nothing to remove"),
         (_, true) => say(format_args!("freed {}", size(freed))),
-        (_, false) => say(format_args!("would free {}; `--yes` does it", size(freed))),
+        (_, false) => say(format_args!("would free {}; pass `--yes` to remove", size(freed))),
     }
     Ok(())
 }

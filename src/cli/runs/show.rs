@@ -6,14 +6,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Answer, Row, open, refused};
-use crate::amounts::{size, span};
 use crate::{Color, Format, say};
 use statetune_core::records::{Checkpoint, Lock, LockedFile, PastSettings, ReadRunError, RunDir};
 use statetune_core::store::{StoredRun, disk_usage};
+use statetune_core::words::{age, size};
 
-/// Kind and version of the JSON answer.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.run_shown/1";
-/// How a setting that nobody wrote says where it comes from.
+/// Origin of a setting with its default value.
 const DEFAULT: &str = "default";
 
 /// Arguments of `runs show`.
@@ -21,10 +21,10 @@ const DEFAULT: &str = "default";
 pub(super) struct ShowArgs {
     /// The run.
     run: String,
-    /// Print the settings that nobody wrote, too.
+    /// Show settings with default values too.
     #[arg(long)]
     all: bool,
-    /// How to print it.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
@@ -101,12 +101,12 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
 }
 
 fn status(row: &Row) {
-    let age = row.age_secs().map_or(String::new(), |secs| format!(", began {} ago", span(secs)));
+    let began = row.age_secs().map_or(String::new(), |secs| format!(", began {} ago", age(secs)));
     let steps = match row.record.total_steps {
         Some(total) => format!("{} of {total} steps", row.steps),
         None => format!("{} steps", row.steps),
     };
-    say(format_args!("status      {}, {steps}{age}", row.state));
+    say(format_args!("status      {}, {steps}{began}", row.state));
     if let Some((message, code)) = row.record.status.failure() {
         say(format_args!("            {code}: {message}"));
     }
@@ -140,7 +140,7 @@ fn results(row: &Row) {
     }
 }
 
-/// The files that a run has exported, sorted.
+/// The exported files of a run, sorted.
 fn products(run: &StoredRun) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(run.path().join(RunDir::EXPORT)).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

@@ -9,6 +9,7 @@ use super::keys::{example, types};
 use super::locate::{Layer, Place, Source};
 use super::suggest::{nearest, plain};
 use crate::diagnostic::Diagnostic;
+pub(super) use crate::words::quoted_list as list;
 
 /// A value that is at fault.
 pub(super) struct Culprit<'a> {
@@ -254,10 +255,6 @@ pub(super) fn expected(types: &[&str]) -> String {
         _ => "a string",
     });
     words.collect::<Vec<_>>().join(" or ")
-}
-
-pub(super) fn list(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn one_of(words: impl IntoIterator<Item = impl std::fmt::Display>) -> String {

@@ -11,7 +11,7 @@ mod record;
 mod tape;
 
 pub use fit::{Edit, Proposal, proposals};
-pub use memory::{Item, ItemBytes, LOSS_PART_LEN, Memory, Workload, gib};
+pub use memory::{Item, ItemBytes, LOSS_PART_LEN, Memory, Workload};
 pub use record::{
     DataFacts, Forecast, ModelFacts, Origins, Rate, RatePoint, Saves, Settings, Time, Trains,
     Warning, schema_text,

@@ -1,10 +1,9 @@
 //! What of a model learns, and whether the model has it.
 
-use std::fmt::Display;
-
 use super::adapter::{AdapterMethod as _, AdapterRecipe, is_of};
 use crate::arch::{Arch, Shape, part};
 use crate::config::{Target, TrainPart};
+use crate::words::quoted_list as list;
 
 /// What of a model learns. Everything else stays frozen.
 #[derive(Debug)]
@@ -69,10 +68,6 @@ impl Misfit {
             }
         }
     }
-}
-
-fn list(words: &[impl Display]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 impl Recipe {

@@ -15,9 +15,10 @@ use statetune_core::data::Coverage;
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Origins, Proposal, Rate, RatePoint, Saves, Settings, Trains,
-    Warning, Workload, gib, proposals,
+    Warning, Workload, proposals,
 };
 use statetune_core::plan::{PeftPlan, Plan};
+use statetune_core::words::gib;
 
 /// Points of the learning-rate curve in a forecast.
 const POINTS: u64 = 33;

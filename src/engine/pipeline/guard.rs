@@ -19,6 +19,7 @@ use statetune_core::records::{
     BatchRow, Checkpoint, Environment, Event, FirstNonFinite, Incident, RunDir, SkippedSample,
     checkpoints, incident_folders, rewind_records, save_incident,
 };
+use statetune_core::words::first_of;
 
 /// Documents that a message names.
 const NAMED: usize = 3;
@@ -381,13 +382,8 @@ fn repeats(rows: &[BatchRow], incident: &Incident) -> Option<String> {
         .then(|| format!("{} has one token {repeats} times in a row", list(&row.documents)))
 }
 
-/// The first few, and how many more.
 fn list(names: &[String]) -> String {
-    let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+    first_of(names, NAMED)
 }
 
 /// A rate with one digit: 0.3 of it is a proposal, no more.

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::{Map, json};
 
 use super::super::super::Facts;
-use super::{Script, plain, quoted};
+use super::{Script, plain};
+use crate::words::shell_word;
 
 impl Script {
     pub(super) fn model(&mut self, facts: &Facts) {
@@ -14,7 +15,7 @@ impl Script {
             let why = "it reads files alone: fetch this one and write its path";
             self.remark("model.load_model", &json!(load_model), why);
         }
-        self.flags.insert(0, ("load_model".into(), quoted(&load_model)));
+        self.flags.insert(0, ("load_model".into(), shell_word(&load_model)));
         self.take("model.preset");
         let version = self.word("model.version");
         let version = if version.is_empty() { facts.version } else { Some(version.as_str()) };
@@ -69,7 +70,7 @@ impl Script {
                 self.flag("data_file", &file);
                 self.flag("data_type", "sft");
                 let words =
-                    fields.as_array().into_iter().flatten().map(|word| quoted(&plain(word)));
+                    fields.as_array().into_iter().flatten().map(|word| shell_word(&plain(word)));
                 self.flags.push(("sft_field".into(), words.collect::<Vec<_>>().join(" ")));
                 let why = "it writes them in Alpaca's words, whatever the template, and ends answers with \\x17";
                 self.remark("data.sft_field", fields, why);
@@ -77,7 +78,7 @@ impl Script {
             ("jsonl", None) if closes || !repeats => {
                 let copies = plain(&repeat);
                 self.before =
-                    Some(format!("python make_data.py {} {copies} {ctx_len}", quoted(&file)));
+                    Some(format!("python make_data.py {} {copies} {ctx_len}", shell_word(&file)));
                 self.head.push(
                     "`make_data.py` is that of RWKV-LM; it writes into the folder it runs in."
                         .into(),

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::super::Facts;
 use super::super::table::{ADAPTERS, LOADS, PARTS, TRAIN_PARTS};
-use super::{Script, plain, quoted};
+use super::{Script, plain};
+use crate::words::shell_word;
 
 impl Script {
     pub(super) fn method(&mut self, facts: &Facts) {
@@ -53,7 +54,7 @@ impl Script {
         let words: Vec<String> = parts.as_array().into_iter().flatten().map(plain).collect();
         debug_assert!(words.iter().all(|word| TRAIN_PARTS.contains(&word.as_str())));
         // Without the flag it trains `time` and `ln`, and brackets name nothing.
-        let value = if words.is_empty() { quoted("[]") } else { words.join(" ") };
+        let value = if words.is_empty() { shell_word("[]") } else { words.join(" ") };
         self.flags.push(("train_parts".into(), value));
         let has = |part: &str| words.iter().any(|word| word == part);
         if has("low_rank")

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::super::{Facts, Setting};
 use super::table::SAME;
+use crate::words::shell_word;
 
 /// The script; `source` is what the experiment file is called.
 pub(in crate::import) fn export(settings: Vec<Setting>, facts: &Facts, source: &str) -> String {
@@ -55,7 +56,7 @@ impl Script {
     }
 
     fn flag(&mut self, name: &str, value: &str) {
-        self.flags.push((name.to_string(), quoted(value)));
+        self.flags.push((name.to_string(), shell_word(value)));
     }
 
     /// A line about a setting that was taken.
@@ -133,25 +134,4 @@ impl Script {
 /// A value without the quotes of JSON.
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_string)
-}
-
-/// A word as a shell reads it.
-fn quoted(word: &str) -> String {
-    let is_plain = |one: char| one.is_ascii_alphanumeric() || "-_./,:+".contains(one);
-    match word {
-        word if !word.is_empty() && word.chars().all(is_plain) => word.to_string(),
-        word => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_read_more_in_them() {
-        assert_eq!(quoted("/a/b-1.pth"), "/a/b-1.pth");
-        assert_eq!(quoted(""), "''");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-    }
 }
