@@ -10,11 +10,12 @@ use tch::Device;
 use super::table::table;
 use super::{Color, Format, say, show};
 use statetune_core::config::schema_text;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::words::size;
 use statetune_engine::kernels::{
     KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
+    recorded_device,
 };
 
 /// Arguments of `doctor`.
@@ -49,7 +50,7 @@ pub(super) fn doctor(args: &DoctorArgs, color: Color) -> ExitCode {
         [Some((Device::Cpu, Op::Cpu)), gpu.is_ok().then_some((Device::Cuda(0), Op::Cuda))];
     let mut findings = vec![libtorch(), graphics(&gpu)];
     for (device, op) in devices.into_iter().flatten() {
-        findings.push(Finding::new("device", device_name(device), json!(device_name(device))));
+        findings.push(Finding::new("device", device_name(device), json!(recorded_device(device))));
         let checks = Recurrence::ALL.map(|one| (one, check_kernel(one, op, device)));
         findings.extend(checks.into_iter().map(|(one, check)| kernel(op, one, check)));
     }
@@ -72,7 +73,7 @@ fn report(findings: &[Finding], format: Format) {
         }
         Format::Json => {
             let one = |one: &Finding| {
-                let fault = one.fault.as_ref().map(|fault| fault.message.clone());
+                let fault = one.fault.as_ref().map(|fault| fault.message.to_string());
                 json!({ "what": one.what, "found": one.value, "fault": fault })
             };
             let findings: Vec<Value> = findings.iter().map(one).collect();
@@ -99,8 +100,8 @@ fn graphics(gpu: &Result<(), NoGpu>) -> Finding {
     match gpu {
         Ok(()) => Finding::new("GPU", "usable", json!({ "usable": true })),
         Err(missing) => {
-            let value = json!({ "usable": false, "reason": missing.reason });
-            Finding::new("GPU", missing.reason.clone(), value)
+            let value = json!({ "usable": false, "reason": missing.reason.to_string() });
+            Finding::new("GPU", missing.reason.to_string(), value)
         }
     }
 }
@@ -108,19 +109,15 @@ fn graphics(gpu: &Result<(), NoGpu>) -> Finding {
 fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError>) -> Finding {
     let name = recurrence.name();
     let place = if op == Op::Cuda { "gpu" } else { "cpu" };
-    let fault = |message: String| {
-        Diagnostic::error("ST0130", message).help("train with `op = \"chunk\"`, and report this")
-    };
+    let fault = |message| Diagnostic::error(message).help(msg!(TRAIN_WITH_CHUNK));
     match check {
         Err(error) => Finding {
-            fault: Some(
-                fault(format!("the kernel {name} does not run here")).note(error.to_string()),
-            ),
+            fault: Some(fault(msg!(KERNEL_DOES_NOT_RUN, name)).note(error.text())),
             ..Finding::new("kernel", format!("{name} {place}: {error}"), json!({ "name": name }))
         },
         Ok(check) => {
             let KernelCheck { error, tolerance, tokens_per_sec, .. } = check;
-            let verdict = if check.is_right() { "right" } else { "WRONG" };
+            let verdict = if check.is_correct() { "right" } else { "WRONG" };
             let found = format!(
                 "{name} {place}: {verdict}, off by {error:.1e} of {tolerance:.0e}, {:.2} million tokens/s",
                 tokens_per_sec / 1e6
@@ -128,14 +125,14 @@ fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError
             let value = json!({
                 "name": name,
                 "device": place,
-                "right": check.is_right(),
+                "right": check.is_correct(),
                 "error": error,
                 "tolerance": tolerance,
                 "tokens_per_sec": tokens_per_sec,
             });
-            let wrong = format!("the kernel {name} is wrong on this machine: off by {error:.1e}");
+            let wrong = msg!(KERNEL_IS_WRONG, name, error = format_args!("{error:.1e}"));
             Finding {
-                fault: (!check.is_right()).then(|| fault(wrong)),
+                fault: (!check.is_correct()).then(|| fault(wrong)),
                 ..Finding::new("kernel", found, value)
             }
         }
@@ -174,8 +171,8 @@ fn schema(dir: &Path) -> Finding {
     let (found, word) = match fs::read_to_string(&file) {
         Ok(text) if text == schema_text() => ("current".to_owned(), "current"),
         Ok(_) => {
-            let help = format!("old; `statetune schema --write {}` renews it", file.display());
-            (help, "old")
+            let help = msg!(SCHEMA_IS_OLD, file);
+            (help.to_string(), "old")
         }
         Err(_) => ("none in this folder".to_owned(), "none"),
     };
@@ -201,9 +198,9 @@ mod tests {
         }
         let shown = findings(1e-3)[1].fault.as_ref().expect("a fault").render(false);
         let expected = "\
-error[ST0130]: the kernel wkv7 is wrong on this machine: off by 1.0e-3
+error[ST0130]: the kernel wkv7 computes wrong values on this machine: error 1.0e-3
   |
-  = help: train with `op = \"chunk\"`, and report this";
+  = help: train with `op = \"chunk\"` and report this message";
         assert_eq!(shown, expected);
     }
 }

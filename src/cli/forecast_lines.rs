@@ -53,7 +53,8 @@ pub(super) fn facts(
             let of = available.map_or(String::new(), |bytes| format!(" of {} free", gib(bytes)));
             fact("memory", format!("{}{of}", gib(memory.total)));
             for one in &memory.items {
-                fact("", format!("{:32} {:>9}", one.item.name(), size(one.bytes)));
+                let item = one.item.text().to_string();
+                fact("", format!("{item:32} {:>9}", size(one.bytes)));
             }
         }
         (None, _) => fact("memory", format!("not known for op {}", settings.op)),

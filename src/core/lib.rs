@@ -5,6 +5,7 @@ pub mod arch;
 pub mod config;
 pub mod data;
 pub mod diagnostic;
+pub mod digest;
 pub mod exit;
 pub mod forecast;
 pub mod hub;

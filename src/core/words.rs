@@ -1,7 +1,8 @@
-//! Amounts and lists in words: sizes, durations, grouped digits, plurals.
+//! Amounts in words: sizes, durations, grouped digits, plurals.
 
-use std::fmt::Display;
 use std::time::Duration;
+
+use crate::diagnostic::msg;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -41,11 +42,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "GB" => 1e9,
         "MiB" => f64::from(1 << 20),
         "GiB" => f64::from(1 << 30),
-        _ => return Err("the units are B, MB, GB, MiB and GiB".to_string()),
+        _ => return Err(msg!(UNITS_OF_SIZES).to_string()),
     };
     match number.trim().parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok((number * factor) as u64),
-        _ => Err("expected a size such as 8GiB".to_string()),
+        _ => Err(msg!(EXPECTED_SIZE).to_string()),
     }
 }
 
@@ -132,20 +133,6 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Words in backticks: `` `a`, `b` ``.
-pub fn quoted_list(words: &[impl Display]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// The first `limit` names, and the number of the others: `a, b and 3 more`.
-pub fn first_of(names: &[String], limit: usize) -> String {
-    let shown = names[..limit.min(names.len())].join(", ");
-    match names.len().saturating_sub(limit) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
 /// A word of a shell command, quoted if needed.
 pub fn shell_word(word: &str) -> String {
     let is_plain = |one: char| one.is_ascii_alphanumeric() || "-_./,:+".contains(one);
@@ -224,16 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_lists() {
+    fn nouns_are_counted() {
         assert_eq!(
-            (count(1, "document"), count(2, "document")),
-            ("1 document".into(), "2 documents".into())
-        );
-        assert_eq!(quoted_list(&["a", "b"]), "`a`, `b`");
-        let names = ["a", "b", "c"].map(str::to_string);
-        assert_eq!(
-            (first_of(&names, 3), first_of(&names, 2)),
-            ("a, b, c".into(), "a, b and 1 more".into())
+            (count(1, "document").as_str(), count(2, "document").as_str()),
+            ("1 document", "2 documents")
         );
     }
 

@@ -1,5 +1,6 @@
 //! Weights on a hub: a small server on this machine stands for it.
 
+use statetune_core::digest::sha256_hex;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,8 +8,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-
-use sha2::{Digest, Sha256};
 
 use crate::case::{Case, Output, STATE, base_model};
 
@@ -100,11 +99,11 @@ fn serve(
     write!(
         stream,
         "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{}/{}\r\n\
-         ETag: \"{:x}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
+         ETag: \"{}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
         bytes.len(),
         last - 1,
         file.len(),
-        Sha256::digest(file),
+        sha256_hex(file),
     )?;
     if bytes.len() > 1 {
         let left = |left: usize| left.checked_sub(1);
@@ -164,7 +163,7 @@ fn a_broken_download_goes_on_where_it_broke() {
 #[test]
 fn a_part_that_was_complete_when_its_process_died_is_fetched_again() {
     let (case, hub) = (case(), Hub::new(Manners::default()));
-    let digest = format!("{:x}", Sha256::digest(base_model()));
+    let digest = sha256_hex(base_model());
     let part = format!("hub-home/hub/models--someone--small/blobs/{digest}.part");
     let case = case.having(&part, base_model());
     hub.run(&case, &["run", STATE], None).is_done();
@@ -174,21 +173,21 @@ fn a_part_that_was_complete_when_its_process_died_is_fetched_again() {
 fn what_arrives_changed_is_removed() {
     let (case, hub) = (case(), Hub::new(Manners { damages: true, ..Manners::default() }));
     let output = hub.run(&case, &["run", STATE], None);
-    let (size, digest) = (base_model().len(), format!("{:x}", Sha256::digest(base_model())));
+    let (size, digest) = (base_model().len(), sha256_hex(base_model()));
     assert_eq!(
         output.stderr.trim_end(),
         format!(
             "\
 fetching hf://someone/small/models/base.pth
-error[ST4023]: what arrived of `hf://someone/small/models/base.pth` is not what the hub has
+error[ST4023]: the download of `hf://someone/small/models/base.pth` does not match the file on the hub
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = note: the hub has {size} bytes of sha256 {digest}
-   = note: {size} bytes arrived, and were removed
-   = help: run again to fetch it anew"
+   = note: on the hub: {size} bytes with sha256 {digest}
+received    = note: {size} bytes, which were removed
+   = help: run the command again to download the file again"
         )
     );
     assert_eq!(output.code, Some(21));
@@ -209,13 +208,13 @@ fn a_gated_repository_needs_a_token() {
         output.stderr.trim_end(),
         "\
 fetching hf://someone/small/models/base.pth
-error[ST4022]: the hub does not give `hf://someone/small/models/base.pth` to everyone
+error[ST4022]: access to `hf://someone/small/models/base.pth` is restricted (gated or private)
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: set `HF_TOKEN` to a token of an account that may read it"
+   = help: set `HF_TOKEN` to a token of an account with access"
     );
     assert_eq!(output.code, Some(21));
     hub.run(&case, &["run", STATE], Some("hf_secret")).is_done();
@@ -232,13 +231,13 @@ fn a_file_that_the_hub_does_not_have() {
         output.stderr.trim_end(),
         "\
 fetching hf://someone/small/other.pth
-error[ST4022]: the hub has no `hf://someone/small/other.pth`
+error[ST4022]: the hub has no file `hf://someone/small/other.pth`
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/other.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: look at the names of the owner, the repository and the file"
+   = help: check the names of the owner, the repository and the file"
     );
     assert_eq!(output.code, Some(21));
 }
@@ -249,25 +248,25 @@ fn a_check_fetches_nothing_and_offline_refuses() {
     hub.run(&case, &["check", STATE], None).succeeds(
         "state.toml: valid",
         "\
-warning[ST4021]: `hf://someone/small/models/base.pth` is not on this machine yet
+warning[ST4021]: `hf://someone/small/models/base.pth` is not downloaded yet
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: `check`, `plan` and `watch` fetch nothing; a command that computes with it does",
+   = help: `check`, `plan` and `watch` do not download; `statetune run` does",
     );
     let output = hub.run(&case, &["run", "--offline", STATE], None);
     assert_eq!(
         output.stderr.trim_end(),
         "\
-error[ST4020]: `hf://someone/small/models/base.pth` is not on this machine
+error[ST4020]: `hf://someone/small/models/base.pth` is not downloaded
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: without `--offline` it is fetched"
+   = help: remove `--offline` to download it"
     );
     assert_eq!(output.code, Some(21));
     assert_eq!(hub.asked(), Vec::<String>::new(), "the network was left alone");
@@ -280,14 +279,14 @@ fn a_plan_fetches_nothing_and_takes_the_shape_from_the_file() {
     assert_eq!(
         output.stderr.trim_end(),
         "\
-error[ST4020]: `hf://someone/small/models/base.pth` is not on this machine, and nothing says its shape
+error[ST4020]: `hf://someone/small/models/base.pth` is not downloaded, and its shape is unknown
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: a `preset` beside it says the shape: `preset = \"rwkv7-0.1b\"`
-   = help: `statetune run` fetches it"
+   = help: add a preset with the shape, such as `preset = \"rwkv7-0.1b\"`
+   = help: or run `statetune run` to download it"
     );
     assert_eq!(output.code, Some(21));
     let sizes = "base.pth\"\nn_layer = 2\nn_embd = 64\nvocab_size = 4096";
@@ -313,13 +312,13 @@ fn a_path_of_another_form() {
     Case::new().with(STATE, "base.pth", "hf://someone/small").refuses(
         2,
         "\
-error[ST2180]: `hf://someone/small` is not a file on the hub
+error[ST2180]: `hf://someone/small` is not a valid hub path
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small\"
    |              ^^^^^^^^^^^^^^^^^^^^
    |
-   = help: write `hf://OWNER/REPO/FILE`, with `@REVISION` behind REPO if it matters",
+   = help: write `hf://OWNER/REPO/FILE`, or `hf://OWNER/REPO@REVISION/FILE` for a certain revision",
     );
 }
 
@@ -335,9 +334,9 @@ fn a_hub_that_cannot_be_reached() {
     assert!(
         output
             .stderr
-            .contains("error[ST4022]: cannot fetch `hf://someone/small/models/base.pth`: "),
+            .contains("error[ST4022]: cannot download `hf://someone/small/models/base.pth`: "),
         "{output:?}"
     );
-    assert!(output.stderr.contains("= help: `HF_ENDPOINT` names a mirror"), "{output:?}");
+    assert!(output.stderr.contains("= help: set `HF_ENDPOINT` to use a mirror"), "{output:?}");
     assert_eq!(output.code, Some(21));
 }

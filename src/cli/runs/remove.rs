@@ -8,6 +8,7 @@ use super::condition::Condition;
 use super::ls::chosen;
 use super::{Answer, confirmed, not_changed, open, refused};
 use crate::{Color, say};
+use statetune_core::diagnostic::msg;
 use statetune_core::records::ReadRunError;
 use statetune_core::store::{Prunable, StoredRun, disk_usage, prunable, prune_run, remove_run};
 use statetune_core::words::size;
@@ -41,7 +42,7 @@ pub(super) fn rm(args: &RmArgs, runs_dir: &Path, color: Color) -> Answer {
     runs.dedup_by_key(|run| run.path().to_path_buf());
     let bytes = runs.iter().map(|run| disk_usage(run.path())).sum();
     let names: Vec<String> = runs.iter().map(StoredRun::directory).collect();
-    let question = format!("remove {} ({})?", names.join(", "), size(bytes));
+    let question = msg!(REMOVE_RUNS, names = names.join(", "), size = size(bytes));
     if !confirmed(&question, args.yes, color)? {
         return Ok(());
     }

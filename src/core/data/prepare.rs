@@ -15,12 +15,12 @@
 //! The documents are read once, one batch at a time, into a pair in their own order, from which the
 //! others are copied. Memory holds about 24 bytes a document, whatever its length.
 
+use crate::digest::sha256_hex;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::binidx::{Binidx, pair};
@@ -35,6 +35,7 @@ use super::prepared::{CONTENTS, Half, Longest, ORDER, PLACES, Prepared, Report, 
 use super::source::{FileDigest, Source};
 use super::tokenizer::Tokenizer;
 use crate::config::{DataType, OnBadLine};
+use crate::diagnostic::msg;
 
 /// Part of the key: goes up when the same input would be prepared differently.
 const FORMAT: u32 = 3;
@@ -96,7 +97,7 @@ pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
         return Ok(prepared(spec, &key, false, report, hold));
     }
     found(spec, &key)
-        .ok_or_else(|| unwritable(&folder, io::Error::other("it changes while it is used")))
+        .ok_or_else(|| unwritable(&folder, io::Error::other(msg!(FILE_CHANGES_WHILE_USED))))
 }
 
 /// What [`prepare`] would find in the cache; `None` where it would have to prepare the sources.
@@ -212,7 +213,7 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         inputs += &format!("source {data_type:?} weight {weight:016x} limit {limit:?}\n");
         inputs.extend(digests.iter().map(|file| format!("file {}\n", file.sha256)));
     }
-    let mut key = format!("{:x}", Sha256::digest(inputs));
+    let mut key = sha256_hex(inputs);
     key.truncate(16);
     key
 }
@@ -477,7 +478,7 @@ mod tests {
             Report {
                 files: vec![FileDigest {
                     path: case.source(),
-                    sha256: format!("{:x}", Sha256::digest(fs::read(case.source()).unwrap())),
+                    sha256: sha256_hex(fs::read(case.source()).unwrap()),
                 }],
                 documents: 3,
                 held_out: 0,

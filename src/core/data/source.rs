@@ -1,11 +1,11 @@
 //! Where documents come from: files, folders of files, patterns.
 
-use std::fs::{self, File};
+use crate::digest::sha256_of_file;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::binidx;
 use super::error::DataError;
@@ -82,12 +82,7 @@ pub struct FileDigest {
 
 impl FileDigest {
     fn new(path: PathBuf) -> Result<Self, DataError> {
-        let digest = || {
-            let mut hasher = Sha256::new();
-            io::copy(&mut File::open(&path)?, &mut hasher)?;
-            Ok(format!("{:x}", hasher.finalize()))
-        };
-        match digest() {
+        match sha256_of_file(&path) {
             Ok(sha256) => Ok(Self { path, sha256 }),
             Err(source) => Err(DataError::Read { file: path, source }),
         }
@@ -183,7 +178,7 @@ mod tests {
         assert_eq!(found("d/?.jsonl").unwrap(), ["d/a.jsonl", "d/b.jsonl"]);
         assert_eq!(found("e[1].jsonl").unwrap(), ["e[1].jsonl"], "a name is no pattern");
         assert_eq!(found("missing").unwrap(), ["missing"], "reading it will say so");
-        assert_eq!(found("d/*.txt").unwrap_err(), "`d/*.txt` names no files");
+        assert_eq!(found("d/*.txt").unwrap_err(), "`d/*.txt` matches no files");
     }
 
     #[test]
@@ -194,6 +189,6 @@ mod tests {
         assert_eq!(found("d").unwrap(), ["d/a.v1", "d/b"]);
         assert_eq!(found("d/*").unwrap(), ["d/a.v1", "d/b"]);
         assert_eq!(found("d/x").unwrap(), ["d/x"], "opening it will say so");
-        assert_eq!(found("f").unwrap_err(), "`f` names no files");
+        assert_eq!(found("f").unwrap_err(), "`f` matches no files");
     }
 }

@@ -1,5 +1,6 @@
 //! Text to token ids and back.
 
+use crate::digest::{hex, sha256_hex};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -54,7 +55,7 @@ impl Tokenizer {
         let mut hasher = Sha256::new_with_prefix("characters\n");
         tokens.iter().for_each(|token| hasher.update(token));
         let trie = Trie::new(&tokens);
-        let fingerprint = format!("{:x}", hasher.finalize());
+        let fingerprint = hex(hasher.finalize());
         Self { tokens, trie, fingerprint, characters: Some(characters.clone()) }
     }
 
@@ -105,7 +106,7 @@ impl Tokenizer {
         let text = with_lf(text);
         let tokens = vocabulary::parse(file, &text)?;
         let trie = Trie::new(&tokens);
-        let fingerprint = format!("{:x}", Sha256::digest(&text));
+        let fingerprint = sha256_hex(&text);
         Ok(Self { tokens, trie, fingerprint, characters: None })
     }
 

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::blocks::Pass;
 use super::tape::Tape;
 use crate::arch::Shape;
-use crate::peft::Recipe;
+use crate::diagnostic::{Text, msg};
+use crate::peft::TuningSpec;
 use crate::plan::AdamOptions;
 use crate::quant::{self, Format};
 use crate::tensorfile::Dtype;
@@ -19,7 +20,7 @@ use crate::tensorfile::Dtype;
 pub const LOSS_PART_LEN: i64 = 32;
 
 /// Resident bytes of the program itself, with the parts of libtorch that a run touches, their threads and buffers,
-/// on a processor: measured, see `docs/plan-accuracy.md`.
+/// on a processor: measured, see `docs/benchmarks.md`.
 const PROGRAM_BYTES: u64 = 160_000_000;
 /// The same on a GPU, in its memory: context, kernels, and the workspace of cuBLAS.
 const GPU_CONTEXT_BYTES: u64 = 450_000_000;
@@ -32,7 +33,7 @@ pub struct Workload<'a> {
     /// The sizes of the model.
     pub shape: &'a Shape,
     /// What learns; absent when initial states learn alone.
-    pub recipe: Option<&'a Recipe>,
+    pub recipe: Option<&'a TuningSpec>,
     /// How the linear layers of the frozen model are kept; absent: in `dtype`.
     pub quant: Option<Format>,
     /// The dtype in which the model computes.
@@ -73,16 +74,16 @@ pub enum Item {
 
 impl Item {
     /// Its name, for people.
-    pub fn name(self) -> &'static str {
+    pub fn text(self) -> Text {
         match self {
-            Item::Weights => "weights",
-            Item::PackedWeights => "packed weights",
-            Item::Learning => "what learns, gradients and Adam",
-            Item::Activations => "activations",
-            Item::Logits => "logits",
-            Item::Workspace => "workspace",
-            Item::Holes => "holes",
-            Item::Program => "program",
+            Item::Weights => msg!(ITEM_WEIGHTS),
+            Item::PackedWeights => msg!(ITEM_PACKED_WEIGHTS),
+            Item::Learning => msg!(ITEM_LEARNING),
+            Item::Activations => msg!(ITEM_ACTIVATIONS),
+            Item::Logits => msg!(ITEM_LOGITS),
+            Item::Workspace => msg!(ITEM_WORKSPACE),
+            Item::Holes => msg!(ITEM_HOLES),
+            Item::Program => msg!(ITEM_PROGRAM),
         }
     }
 }
@@ -151,7 +152,7 @@ impl Workload<'_> {
 
     /// Numbers of the tensors of the model that learn.
     fn tensors_that_learn(&self) -> u64 {
-        self.recipe.map_or(0, |recipe| recipe.learning_tensors(self.shape))
+        self.recipe.map_or(0, |recipe| recipe.trainable_tensor_parameters(self.shape))
     }
 
     /// Numbers of adapters, those included that do not learn.
@@ -165,12 +166,12 @@ impl Workload<'_> {
     /// that do not learn.
     fn learning(&self) -> u64 {
         let states = self.shape.state_parameters().unsigned_abs();
-        let numbers = self.recipe.map_or(states, |recipe| recipe.numbers_that_learn(self.shape));
+        let numbers = self.recipe.map_or(states, |recipe| recipe.trainable_parameters(self.shape));
         4 * (1 + 1 + AdamOptions::MOMENTS) * numbers
             + 4 * self
                 .recipe
                 .and_then(|recipe| recipe.adapter.as_ref())
-                .map_or(0, |adapter| self.adapter_numbers() - adapter.learned(self.shape))
+                .map_or(0, |adapter| self.adapter_numbers() - adapter.trainable_parameters(self.shape))
     }
 
     /// What is kept of the forward pass: everything that autograd keeps, or with `grad_cp` the input of every block,

@@ -24,6 +24,7 @@ use super::{
     Best, CheckpointError, LoadCheckpointError, LossScaler, PastSettings, Position, RunDir,
     RunDirError, SkippedSample, Totals, dir_name,
 };
+use crate::diagnostic::Text;
 use crate::tensorfile::WeightsError;
 
 /// The folder of all checkpoints of a run.
@@ -102,10 +103,10 @@ impl Checkpoint {
     /// When `position.json` cannot be read or is not valid.
     pub fn open(path: &Path) -> Result<Checkpoint, LoadCheckpointError> {
         let file = path.join(POSITION);
-        let damaged =
-            |problem: String| LoadCheckpointError::Damaged { path: file.clone(), problem };
-        let bytes = fs::read(&file).map_err(|error| damaged(error.to_string()))?;
-        let record = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let damaged = |problem: Text| LoadCheckpointError::Damaged { path: file.clone(), problem };
+        let bytes = fs::read(&file).map_err(|error| damaged(Text::from(&error)))?;
+        let record =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(Text::library(error)))?;
         Ok(Checkpoint { path: path.to_path_buf(), record })
     }
 }

@@ -3,14 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::tensorfile::WeightsError;
 
 use super::RunRecord;
 
 /// A file of a run directory could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: cannot write to the run directory", path.display())]
+#[error("{}", self.text())]
 pub struct RunDirError {
     /// The file or folder.
     pub path: PathBuf,
@@ -18,11 +18,18 @@ pub struct RunDirError {
     pub source: io::Error,
 }
 
+impl RunDirError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        msg!(CANNOT_WRITE_RUN_DIRECTORY, path = self.path)
+    }
+}
+
 /// A run directory could not be opened for training.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum OpenRunError {
     /// Another process trains the run.
-    #[error("{}: another process works on this run", path.display())]
     Busy {
         /// The run directory.
         path: PathBuf,
@@ -35,11 +42,22 @@ pub enum OpenRunError {
     Dir(#[from] RunDirError),
 }
 
+impl OpenRunError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Busy { path } => msg!(RUN_IS_BUSY, path),
+            Self::Unreadable(error) => error.text(),
+            Self::Dir(error) => error.text(),
+        }
+    }
+}
+
 /// A record of a stored run could not be read.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum ReadRunError {
     /// The operating system refused.
-    #[error("{}: cannot be read", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -47,15 +65,13 @@ pub enum ReadRunError {
         source: io::Error,
     },
     /// The content is not valid.
-    #[error("{}: {problem}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        problem: Text,
     },
     /// Another version of this program wrote the run.
-    #[error("{}: has schema `{found}`, expected `{}`", path.display(), RunRecord::SCHEMA)]
     Version {
         /// The file.
         path: PathBuf,
@@ -65,13 +81,24 @@ pub enum ReadRunError {
 }
 
 impl ReadRunError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Read { path, .. } => msg!(CANNOT_READ_RUN, path),
+            Self::Damaged { path, problem } => msg!(RUN_IS_DAMAGED, path, problem),
+            Self::Version { path, found } => {
+                msg!(RUN_SCHEMA, path, found, expected = RunRecord::SCHEMA)
+            }
+        }
+    }
+
     /// The message for the user.
     pub fn diagnostic(&self) -> Diagnostic {
-        let message = Diagnostic::error("ST6042", self.to_string());
+        let message = Diagnostic::error(self.text());
         match self {
-            Self::Read { source, .. } => message.note(source.to_string()),
+            Self::Read { source, .. } => message.note(source),
             Self::Damaged { .. } => message,
-            Self::Version { .. } => message.note("another version of statetune wrote this run"),
+            Self::Version { .. } => message.note(msg!(WRITTEN_BY_ANOTHER_VERSION)),
         }
     }
 }
@@ -89,16 +116,26 @@ pub enum CheckpointError {
 
 /// A checkpoint or an incident could not be read.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum LoadCheckpointError {
     /// A tensor file.
     #[error(transparent)]
     Tensors(#[from] WeightsError),
     /// The JSON record.
-    #[error("{}: {problem}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        problem: Text,
     },
+}
+
+impl LoadCheckpointError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Tensors(error) => error.text(),
+            Self::Damaged { path, problem } => msg!(CHECKPOINT_IS_DAMAGED, path, problem),
+        }
+    }
 }

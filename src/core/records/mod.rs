@@ -66,7 +66,7 @@ pub use incident::{
 };
 pub use json_lines::{read_last_line, read_lines};
 pub use ledger::{Ledger, LedgerHeader, LedgerLine, LedgerRecord};
-pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
+pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant};
 pub use metrics::{Metrics, Times, read_metrics};
 pub use past_settings::PastSettings;
 pub use resolved::{ResolvedSettings, overrides_toml, resolved_toml, resolved_toml_with_origins};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
 use crate::config::{Loaded, Origin};
+use crate::diagnostic::Text;
 
 /// Separator between a value and its origin.
 const COMMENT: &str = "  # ";
@@ -143,8 +144,8 @@ impl ResolvedSettings {
     ///
     /// # Errors
     /// What is wrong with the TOML.
-    pub fn parse(text: String) -> Result<ResolvedSettings, String> {
-        let values = toml::from_str(&text).map_err(|error| error.message().to_string())?;
+    pub fn parse(text: String) -> Result<ResolvedSettings, Text> {
+        let values = toml::from_str(&text).map_err(|error| Text::library(error.message()))?;
         Ok(ResolvedSettings { values, text })
     }
 

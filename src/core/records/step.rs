@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostic::{Text, msg};
 use crate::tensorfile::Dtype;
 
 /// Loss scale of the first step.
@@ -87,13 +88,18 @@ pub enum NonFinite {
 }
 
 impl NonFinite {
-    /// The name in messages and in `incident.json`.
-    pub fn what(self) -> &'static str {
+    /// The name in messages and, in English, in `incident.json`.
+    pub fn what(self) -> Text {
         match self {
-            NonFinite::Loss { .. } => "loss",
-            NonFinite::Gradients => "gradient norm",
-            NonFinite::Update => "what learns",
+            NonFinite::Loss { .. } => msg!(THE_LOSS),
+            NonFinite::Gradients => msg!(THE_GRADIENT_NORM),
+            NonFinite::Update => msg!(THE_PARAMETERS),
         }
+    }
+
+    /// The recorded name `what` as a message.
+    pub fn in_words(what: &str) -> Text {
+        Text::recorded(what, [msg!(THE_LOSS), msg!(THE_GRADIENT_NORM), msg!(THE_PARAMETERS)])
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::records::{Checkpoint, RunDir, best_checkpoint, checkpoints, dir_name, name_and_id};
 
 /// Code of the message that no run has the name.
@@ -47,15 +47,15 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
     match starts[..] {
         [run] => Ok(run.clone()),
         [] => {
-            let message = format!("there is no run `{name}` in `{}`", runs_dir.display());
-            Err(Box::new(Diagnostic::error(NO_RUN, message)))
+            let message = msg!(NO_RUN, name, runs_dir);
+            Err(Box::new(Diagnostic::error(message)))
         }
         _ => {
-            let message = format!("the ids of {} runs start with `{name}`", starts.len());
-            let shown: Vec<String> = starts.iter().take(LISTED).map(|run| dir_name(run)).collect();
-            let rest = if starts.len() > LISTED { ", ..." } else { "" };
-            let note = format!("they are {}{rest}", shown.join(", "));
-            Err(Box::new(Diagnostic::error("ST6040", message).note(note)))
+            let message = msg!(AMBIGUOUS_RUN, n = starts.len(), name);
+            let rest = (starts.len() > LISTED).then(|| "...".to_owned());
+            let shown = starts.iter().take(LISTED).map(|run| dir_name(run)).chain(rest);
+            let note = msg!(AMBIGUOUS_RUNS_ARE, names = Text::list(Join::Comma, shown));
+            Err(Box::new(Diagnostic::error(message).note(note)))
         }
     }
 }
@@ -134,16 +134,15 @@ impl CheckpointRef {
         found.ok_or_else(|| {
             let kept = checkpoints(run);
             let message = match (self, &kept[..]) {
-                (_, []) => format!("the run `{}` has no checkpoint", run.display()),
-                (Self::Best, _) => format!("the run `{}` has no best checkpoint", run.display()),
-                _ => format!("the run `{}` has no checkpoint `{self}`", run.display()),
+                (_, []) => msg!(RUN_HAS_NO_CHECKPOINT, run),
+                (Self::Best, _) => msg!(RUN_HAS_NO_BEST, run),
+                _ => msg!(RUN_HAS_NO_SUCH_CHECKPOINT, run, moment = self.to_string()),
             };
-            let mut diagnostic = Diagnostic::error("ST6006", message);
+            let mut diagnostic = Diagnostic::error(message);
             if !kept.is_empty() {
-                let names: Vec<&str> = kept.iter().map(Checkpoint::name).collect();
-                diagnostic = diagnostic
-                    .note(format!("it has {}", names.join(", ")))
-                    .note("`checkpoint.keep_last` says how many are kept");
+                let names = Text::list(Join::Comma, kept.iter().map(Checkpoint::name));
+                diagnostic =
+                    diagnostic.note(msg!(RUN_HAS_CHECKPOINTS, names)).note(msg!(KEEP_LAST_SAYS));
             }
             Box::new(diagnostic)
         })
@@ -161,9 +160,9 @@ pub fn split_run_ref(name: &str) -> Result<(&str, Option<CheckpointRef>), Box<Di
     match CheckpointRef::parse(moment) {
         Some(checkpoint) => Ok((run, Some(checkpoint))),
         None => {
-            let message = format!("`{moment}` in `{name}` is no moment of a run");
-            let help = "write RUN@best, RUN@last, RUN@epoch-3 or RUN@step-1500";
-            Err(Box::new(Diagnostic::error("ST6041", message).help(help)))
+            let message = msg!(NOT_A_MOMENT, moment, name);
+            let help = msg!(MOMENT_FORM);
+            Err(Box::new(Diagnostic::error(message).help(help)))
         }
     }
 }
@@ -193,8 +192,7 @@ pub fn newest_export(run: &Path) -> Option<PathBuf> {
 
 /// The message for a run without exported files.
 pub fn no_export(run: &Path) -> Diagnostic {
-    let message = format!("the run `{}` has not saved anything yet", run.display());
-    Diagnostic::error("ST6002", message)
+    Diagnostic::error(msg!(NOTHING_SAVED_YET, run))
 }
 
 #[cfg(test)]
@@ -264,7 +262,7 @@ mod tests {
         let refusal = split_run_ref("k3f9@noon").expect_err("not a checkpoint");
         assert_eq!(
             refusal.render(false),
-            "error[ST6041]: `noon` in `k3f9@noon` is no moment of a run\n  |\n  = help: write \
+            "error[ST6041]: `noon` in `k3f9@noon` is not a valid checkpoint name\n  |\n  = help: write \
              RUN@best, RUN@last, RUN@epoch-3 or RUN@step-1500"
         );
     }

@@ -5,40 +5,36 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Annotations, RunState, StoredRun, newest_export};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::records::{OpenRunError, ReadRunError, dir_name, remove_checkpoint, take_lock};
 
 /// A stored run could not be removed, packed or unpacked.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum ChangeRunError {
     /// Another process trains the run.
-    #[error("{}: another process works on this run", path.display())]
     Busy {
         /// The run directory.
         path: PathBuf,
     },
     /// The run is pinned.
-    #[error("the run `{}` is pinned", path.display())]
     Pinned {
         /// The run directory.
         path: PathBuf,
     },
     /// The target exists.
-    #[error("`{}` is there already", path.display())]
     Exists {
         /// The file or folder.
         path: PathBuf,
     },
     /// A packed run is damaged, or the file is not a packed run.
-    #[error("{}: {problem}", path.display())]
     Archive {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        problem: Text,
     },
     /// The disk is too full to unpack the run.
-    #[error("{}: has no room for {bytes} bytes", path.display())]
     Room {
         /// The target folder.
         path: PathBuf,
@@ -49,13 +45,27 @@ pub enum ChangeRunError {
     #[error(transparent)]
     Unreadable(#[from] ReadRunError),
     /// The operating system refused.
-    #[error("{}: cannot be changed", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The operating system's error.
         source: io::Error,
     },
+}
+
+impl ChangeRunError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Busy { path } => msg!(RUN_IS_BUSY, path),
+            Self::Pinned { path } => msg!(RUN_IS_PINNED, path),
+            Self::Exists { path } => msg!(PATH_IS_THERE, path),
+            Self::Archive { path, problem } => msg!(PACK_IS_DAMAGED, path, problem),
+            Self::Room { path, bytes } => msg!(NO_ROOM, path, bytes),
+            Self::Unreadable(error) => error.text(),
+            Self::Io { path, .. } => msg!(CANNOT_CHANGE_RUN, path),
+        }
+    }
 }
 
 impl From<OpenRunError> for ChangeRunError {
@@ -71,18 +81,15 @@ impl From<OpenRunError> for ChangeRunError {
 impl ChangeRunError {
     /// The message for the user.
     pub fn diagnostic(&self) -> Diagnostic {
-        let message = |code| Diagnostic::error(code, self.to_string());
+        let message = Diagnostic::error(self.text());
         match self {
-            Self::Busy { .. } => message("ST6007")
-                .help("wait until it is done, or stop it with Ctrl-C in its terminal"),
-            Self::Pinned { .. } => {
-                message("ST6048").help("`statetune runs pin RUN --off` lets it go")
-            }
-            Self::Exists { .. } => message("ST6049").note("nothing that exists is replaced"),
-            Self::Archive { .. } => message("ST6050").note("nothing of it was kept"),
-            Self::Room { .. } => message("ST6052").note("nothing of it was unpacked"),
+            Self::Busy { .. } => message.help(msg!(WAIT_OR_STOP)),
+            Self::Pinned { .. } => message.help(msg!(PIN_OFF)),
+            Self::Exists { .. } => message.note(msg!(NOTHING_REPLACED)),
+            Self::Archive { .. } => message.note(msg!(NOTHING_KEPT)),
+            Self::Room { .. } => message.note(msg!(NOTHING_UNPACKED)),
             Self::Unreadable(error) => error.diagnostic(),
-            Self::Io { source, .. } => message("ST6001").note(source.to_string()),
+            Self::Io { source, .. } => message.note(source),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::find_run;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text};
 use crate::records::{
     Chain, Checkpoint, EventLine, Link, Lock, Metrics, PastSettings, ReadRunError,
     ResolvedSettings, RunDir, RunDirError, RunRecord, SkippedSample, Status, best_checkpoint,
@@ -327,7 +327,7 @@ impl Annotations {
         match fs::read_to_string(&file) {
             Ok(text) => toml::from_str(&text).map_err(|error| ReadRunError::Damaged {
                 path: file,
-                problem: error.message().to_string(),
+                problem: Text::library(error.message()),
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Annotations::default()),
             Err(source) => Err(ReadRunError::Read { path: file, source }),

@@ -10,6 +10,7 @@ use memmap2::{Mmap, UncheckedAdvice};
 use super::error::{Problem, WeightsError};
 use super::tensor::{TensorInfo, TensorRef};
 use super::{archive, pth, safetensors};
+use crate::diagnostic::{Text, msg};
 
 /// The format of a checkpoint file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,7 +111,7 @@ impl TensorFile {
 fn map(path: &Path) -> io::Result<Mmap> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, msg!(NOT_REGULAR_FILE)));
     }
     // SAFETY: the map is only read. It is undefined what happens when another process changes the
     // file meanwhile; `TensorFile::open` asks for that not to happen, as every mapping reader does.
@@ -128,37 +129,28 @@ fn parse(file: &[u8]) -> Result<Contents, Problem> {
         return Ok(Contents { format: Format::Safetensors, tensors, metadata });
     }
     let (found, hint) = recognise(file);
-    Err(Problem::NotACheckpoint { found: found.to_owned(), hint })
+    Err(Problem::NotACheckpoint { found, hint })
 }
 
 /// What a file is that is neither format, and how to get from there to a checkpoint.
-fn recognise(file: &[u8]) -> (&'static str, Option<&'static str>) {
+fn recognise(file: &[u8]) -> (Text, Option<Text>) {
     /// A pickle of the number by which PyTorch marks its format from before 1.6.
     const LEGACY_PTH: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
     let head = &file[..file.len().min(512)];
     let text =
         String::from_utf8_lossy(head).trim_start_matches('\u{feff}').trim_start().to_lowercase();
     if file.is_empty() {
-        ("an empty file", Some("download or copy it again"))
+        (msg!(EMPTY_FILE), Some(msg!(COPY_AGAIN)))
     } else if file.starts_with(LEGACY_PTH) {
-        (
-            "a .pth file in PyTorch's format from before version 1.6",
-            Some("load it in Python with a newer PyTorch and save it again"),
-        )
+        (msg!(OLD_PTH_FILE), Some(msg!(SAVE_WITH_NEWER_PYTORCH)))
     } else if text.starts_with("version https://git-lfs.github.com/spec/") {
-        (
-            "a Git LFS pointer, which stands for the real file",
-            Some("fetch the real file with `git lfs pull`, or download it by itself"),
-        )
+        (msg!(GIT_LFS_POINTER), Some(msg!(FETCH_WITH_LFS)))
     } else if ["<!doctype", "<html", "<?xml"].iter().any(|start| text.starts_with(start)) {
-        (
-            "a web page",
-            Some("the download saved a page about the file; use the link of the file itself"),
-        )
+        (msg!(WEB_PAGE), Some(msg!(USE_FILE_LINK)))
     } else if file.starts_with(b"GGUF") {
-        ("a GGUF file", Some("take the model in its original form, a .pth or .safetensors file"))
+        (msg!(GGUF_FILE), Some(msg!(TAKE_ORIGINAL_FORM)))
     } else {
-        ("a file of another kind", None)
+        (msg!(FILE_ANOTHER_KIND), None)
     }
 }
 
@@ -214,7 +206,7 @@ mod tests {
         assert_eq!(found(b"\n <!DOCTYPE html><title>rwkv"), "a web page");
         assert_eq!(found(b"\xef\xbb\xbf<html lang=en>"), "a web page");
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
-        assert_eq!(found(pointer), "a Git LFS pointer, which stands for the real file");
+        assert_eq!(found(pointer), "a Git LFS pointer instead of the file");
         assert_eq!(found(b"GGUF\x03\0\0\0"), "a GGUF file");
         assert_eq!(found(b"Invalid username or password."), "a file of another kind");
         assert_eq!(found(&[0xff; 1000]), "a file of another kind");
@@ -229,8 +221,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for path in [folder.path().to_owned(), folder.path().join("absent.pth")] {
             let error = TensorFile::open(&path).expect_err("no file");
-            assert_eq!(error.code(), super::super::ST4010_CANNOT_READ);
-            let expected = format!("{}: cannot read the weights file", path.display());
+            assert_eq!(error.code(), "ST4010");
+            let expected = format!("cannot read the weights file `{}`", path.display());
             assert_eq!(error.to_string(), expected);
         }
     }

@@ -19,6 +19,7 @@ use super::error::{Problem, WeightsError, quoted};
 use super::pickle::{self, op};
 use super::quiet::Quiet;
 use super::tensor::{NewTensor, Storage, TensorInfo, row_major};
+use crate::diagnostic::{Text, msg};
 
 /// The root of the archives written here: the same bytes whatever the file's name.
 const ROOT: &str = "archive";
@@ -29,23 +30,18 @@ const ALIGNMENT: u16 = 64;
 pub(super) fn read(file: &[u8]) -> Result<Vec<TensorInfo>, Problem> {
     let entries = archive::entries(file)?;
     let root = entries.keys().filter_map(|name| name.strip_suffix("/data.pkl")).min();
-    let root = root.ok_or_else(|| not_a_state_dict("a ZIP archive without a data.pkl", None))?;
+    let root = root.ok_or_else(|| not_a_state_dict(msg!(ZIP_WITHOUT_PICKLE), None))?;
     let entry = |name: &str| entries.get(format!("{root}/{name}").as_str());
     if entry("constants.pkl").is_some() {
         return Err(not_a_state_dict(
-            "a TorchScript program",
-            Some(
-                "save the state dict of the module instead: `torch.save(module.state_dict(), ...)`",
-            ),
+            msg!(TORCHSCRIPT_PROGRAM),
+            Some(msg!(SAVE_MODULE_STATE_DICT)),
         ));
     }
     if let Some(byteorder) = entry("byteorder")
         && file[byteorder.range()?] != *b"little"
     {
-        return Err(not_a_state_dict(
-            "tensors in big-endian byte order",
-            Some("load the file in Python on a little-endian machine and save it again"),
-        ));
+        return Err(not_a_state_dict(msg!(BIG_ENDIAN), Some(msg!(SAVE_LITTLE_ENDIAN))));
     }
 
     let data_pkl = entry("data.pkl").expect("the root was found by this entry");
@@ -55,14 +51,17 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<TensorInfo>, Problem> {
         let (key, name_quoted) = (format!("data/{key}"), quoted(name));
         let data = entry(&key).ok_or_else(|| {
             let key = quoted(&key);
-            Problem::Corrupted(format!("`{key}` with tensor `{name_quoted}` is missing"))
+            Problem::Corrupted(msg!(STORAGE_MISSING, key, name_quoted))
         })?;
         let data = data.range()?;
         if len.checked_mul(dtype.size()).is_none_or(|size| size > data.len()) {
-            return Err(Problem::Corrupted(format!(
-                "`{}` with tensor `{name_quoted}` has {} bytes for {len} elements of {dtype}",
-                quoted(&key),
-                data.len()
+            return Err(Problem::Corrupted(msg!(
+                STORAGE_SIZE,
+                key = quoted(&key),
+                name_quoted,
+                bytes = data.len(),
+                len,
+                dtype = dtype.to_string()
             )));
         }
         let storage = Storage { dtype, start: data.start, len };
@@ -72,8 +71,8 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<TensorInfo>, Problem> {
     Ok(tensors)
 }
 
-fn not_a_state_dict(found: &str, hint: Option<&'static str>) -> Problem {
-    Problem::NotACheckpoint { found: found.to_owned(), hint }
+fn not_a_state_dict(found: Text, hint: Option<Text>) -> Problem {
+    Problem::NotACheckpoint { found, hint }
 }
 
 /// Writes a `.pth` state dict that Python's `torch.load(..., weights_only=True)` reads.
@@ -259,11 +258,11 @@ mod tests {
     fn other_files_of_torch_are_refused() {
         let expected = "expected tensors by name, in a .pth or .safetensors file";
         for (name, message) in [
-            ("code", "refusing to load: the file asks for `posix.system`"),
+            ("code", "refused to load the file: it calls `posix.system`"),
             ("nested", &format!("found a dict in the place `state_dict`, {expected}")),
             ("epoch", &format!("found a number in the place `epoch`, {expected}")),
             ("list", &format!("found a list, {expected}")),
-            ("complex", "refusing to load: the file asks for `torch.ComplexFloatStorage`"),
+            ("complex", "refused to load the file: it calls `torch.ComplexFloatStorage`"),
             ("torchscript", &format!("found a TorchScript program, {expected}")),
             (
                 "expanded",
@@ -326,13 +325,13 @@ mod tests {
         short[1].bytes = vec![0; 7].into();
         assert_eq!(
             written(short).expect_err("too short").to_string(),
-            "tensor `blocks.0.att.time_state`: 7 bytes do not make float32 [2, 3, 5]"
+            "tensor `blocks.0.att.time_state`: 7 bytes do not match float32 [2, 3, 5]"
         );
         let mut twice = tensors();
         twice[1].name = twice[0].name.clone();
         assert_eq!(
             written(twice).expect_err("two of a name").to_string(),
-            "there are two tensors `blocks.1.att.time_state`"
+            "two tensors are named `blocks.1.att.time_state`"
         );
     }
 

@@ -13,6 +13,7 @@ use super::atomic::write_atomically;
 use super::dtype::Dtype;
 use super::error::{Problem, WeightsError, quoted};
 use super::tensor::{NewTensor, Storage, TensorInfo};
+use crate::diagnostic::msg;
 
 /// Bytes before the header: its length, as a little-endian number.
 const LENGTH_LEN: usize = 8;
@@ -33,19 +34,20 @@ fn header_len(file: &[u8]) -> Option<u64> {
 pub(super) fn read(file: &[u8]) -> Result<(Vec<TensorInfo>, HashMap<String, String>), Problem> {
     let header_len = header_len(file).and_then(|len| usize::try_from(len).ok());
     let data_start = header_len.and_then(|len| len.checked_add(LENGTH_LEN));
-    let header = data_start.and_then(|stop| file.get(LENGTH_LEN..stop)).ok_or_else(|| {
-        Problem::Corrupted("it ends within its header, as after an interrupted download".into())
-    })?;
+    let header = data_start
+        .and_then(|stop| file.get(LENGTH_LEN..stop))
+        .ok_or_else(|| Problem::Corrupted(msg!(ENDS_IN_HEADER)))?;
     // Not `SafeTensors::deserialize`: it adds the claimed lengths up without looking for overflow.
     let metadata: Metadata = serde_json::from_slice(header).map_err(|error| {
-        Problem::Corrupted(format!("its header: {}", quoted(&error.to_string())))
+        Problem::Corrupted(msg!(HEADER_PROBLEM, problem = quoted(&error.to_string())))
     })?;
     let data_start = LENGTH_LEN + header.len();
     let data_len = file.len() - data_start;
     if metadata.data_len() != data_len {
-        return Err(Problem::Corrupted(format!(
-            "it holds {data_len} bytes of tensors, its header promises {}",
-            metadata.data_len()
+        return Err(Problem::Corrupted(msg!(
+            TENSOR_BYTES,
+            data_len,
+            promised = metadata.data_len()
         )));
     }
 
@@ -58,7 +60,11 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<TensorInfo>, HashMap<String, Stri
     for (name, info) in infos {
         let dtype = Dtype::ALL.into_iter().find(|dtype| dtype.safetensors() == info.dtype);
         let dtype = dtype.ok_or_else(|| Problem::NotACheckpoint {
-            found: format!("tensor `{}` of dtype {:?}", quoted(&name), info.dtype),
+            found: msg!(
+                TENSOR_OF_DTYPE,
+                name = quoted(&name),
+                dtype = format_args!("{:?}", info.dtype)
+            ),
             hint: None,
         })?;
         let (start, stop) = info.data_offsets;
@@ -214,7 +220,7 @@ mod tests {
         let source = std::error::Error::source(&twice.expect_err("two of a name"))
             .expect("the reason")
             .to_string();
-        assert_eq!(source, "there are two tensors `blocks.0.att.time_state`");
+        assert_eq!(source, "two tensors are named `blocks.0.att.time_state`");
     }
 
     #[test]
@@ -225,7 +231,8 @@ mod tests {
         for len in 0..good.len() {
             assert!(read(&good[..len]).is_err(), "cut at {len}");
         }
-        let cut = "the file is corrupted: it holds 7 bytes of tensors, its header promises 8";
+        let cut =
+            "the file is corrupted: the file has 7 bytes of tensors, but its header describes 8";
         assert_eq!(problem(&good[..good.len() - 1]), cut);
 
         // Eight tensors, together so long that the file's length would not fit 64 bits.

@@ -1,14 +1,15 @@
-//! What the recurrences take, and the check that every implementation relies on.
+//! The operands of the recurrences, and the check that every implementation relies on.
 
+use statetune_core::diagnostic::{Text, msg};
 use tch::{Device, Kind, Tensor};
 
 use super::Op;
 
-/// A recurrence was asked for something that it cannot do.
+/// Why a kernel cannot compute.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum KernelError {
     /// An operand has the wrong shape, dtype or device.
-    #[error("{recurrence}: operand {name} is {found}, expected {expected}")]
     Operand {
         /// `wkv5`, `wkv6` or `wkv7`.
         recurrence: &'static str,
@@ -17,11 +18,22 @@ pub enum KernelError {
         /// What was passed.
         found: String,
         /// What the operation takes.
-        expected: String,
+        expected: Text,
     },
-    /// libtorch or the kernel failed; the text is theirs.
-    #[error("a WKV kernel failed: {0}")]
-    Native(String),
+    /// libtorch or the kernel failed, with its text.
+    Native(Text),
+}
+
+impl KernelError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Operand { recurrence, name, found, expected } => {
+                msg!(KERNEL_OPERAND, recurrence, name, found, expected)
+            }
+            Self::Native(problem) => msg!(WKV_KERNEL_FAILED, problem),
+        }
+    }
 }
 
 /// The operands of the WKV-5 recurrence, of one dtype.
@@ -29,7 +41,7 @@ pub enum KernelError {
 /// The decay is `exp(-exp(w))`; RWKV-5 checkpoints call `w` `time_decay` and `u` `time_faaaa`.
 #[derive(Debug)]
 pub struct Wkv5<'a> {
-    /// Receptance, (B, T, H, N): what is read from the state.
+    /// Receptance, (B, T, H, N): reads from the state.
     pub r: &'a Tensor,
     /// Decay before the two exponentials, (H, N).
     pub w: &'a Tensor,
@@ -44,7 +56,7 @@ pub struct Wkv5<'a> {
 /// The operands of the WKV-6 recurrence, of one dtype: those of [`Wkv5`] with a decay for every token.
 #[derive(Debug)]
 pub struct Wkv6<'a> {
-    /// Receptance, (B, T, H, N): what is read from the state.
+    /// Receptance, (B, T, H, N): reads from the state.
     pub r: &'a Tensor,
     /// Decay before the two exponentials, (B, T, H, N).
     pub w: &'a Tensor,
@@ -61,7 +73,7 @@ pub struct Wkv6<'a> {
 /// `w` is the operand with `decay = exp(-exp(w))`; `a` and `b` are `-kk` and `kk * iclr` in RWKV-7.
 #[derive(Debug)]
 pub struct Wkv7<'a> {
-    /// Receptance: what is read from the state.
+    /// Receptance: reads from the state.
     pub r: &'a Tensor,
     /// Decay, before the two exponentials.
     pub w: &'a Tensor,
@@ -119,15 +131,14 @@ impl Wkv7<'_> {
     }
 }
 
-/// Which call is checked.
+/// The call that is checked.
 struct Check {
     recurrence: &'static str,
     op: Op,
 }
 
 impl Check {
-    /// `of_tokens` are (B, T, H, N) and begin with r, which the others are compared with; `of_heads` are
-    /// (H, N).
+    /// `of_tokens` are (B, T, H, N), the first is r, to which the others are compared; `of_heads` are (H, N).
     fn all(
         &self,
         of_tokens: &[(&'static str, &Tensor)],
@@ -138,13 +149,13 @@ impl Check {
         let (first, r) = of_tokens[0];
         let shape = r.size();
         let &[b, t, h, n] = shape.as_slice() else {
-            return Err(self.refuse(first, r, "a tensor of shape (B, T, H, N)".to_string()));
+            return Err(self.refuse(first, r, msg!(TENSOR_OF_HEADS)));
         };
         if t < 1 {
-            return Err(self.refuse(first, r, "at least one token".to_string()));
+            return Err(self.refuse(first, r, msg!(AT_LEAST_ONE_TOKEN)));
         }
         if let Some(expected) = refusal(self.op, r, n) {
-            return Err(self.refuse(first, r, expected.to_string()));
+            return Err(self.refuse(first, r, expected));
         }
         let (kind, device) = (r.kind(), r.device());
         let state_kind = if kind == Kind::Double { Kind::Double } else { Kind::Float };
@@ -169,29 +180,27 @@ impl Check {
         if x.size() == shape && x.kind() == kind && x.device() == device {
             return Ok(());
         }
-        Err(self.refuse(name, x, format!("{kind:?} {shape:?} on {device:?}")))
+        Err(self.refuse(name, x, Text::verbatim(format!("{kind:?} {shape:?} on {device:?}"))))
     }
 
-    fn refuse(&self, name: &'static str, x: &Tensor, expected: String) -> KernelError {
+    fn refuse(&self, name: &'static str, x: &Tensor, expected: Text) -> KernelError {
         let found = format!("{:?} {:?} on {:?}", x.kind(), x.size(), x.device());
         KernelError::Operand { recurrence: self.recurrence, name, found, expected }
     }
 }
 
-/// What this implementation needs and operands like `r`, of head size `n`, are not.
-fn refusal(op: Op, r: &Tensor, n: i64) -> Option<&'static str> {
+/// The requirement of this implementation that operands like `r`, of head size `n`, do not meet.
+fn refusal(op: Op, r: &Tensor, n: i64) -> Option<Text> {
     let cpu_kind = matches!(r.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
     let cuda_kind = matches!(r.kind(), Kind::Float | Kind::BFloat16 | Kind::Half);
     match op {
         Op::Reference | Op::Chunk => None,
-        Op::Cpu if r.device() != Device::Cpu => Some("a CPU tensor"),
-        Op::Cuda if !r.device().is_cuda() => Some("a CUDA tensor"),
-        Op::Cpu | Op::Cuda if !op.computes_heads_of(n) => {
-            Some("a head size that 8 divides, up to 256")
-        }
+        Op::Cpu if r.device() != Device::Cpu => Some(msg!(A_CPU_TENSOR)),
+        Op::Cuda if !r.device().is_cuda() => Some(msg!(A_CUDA_TENSOR)),
+        Op::Cpu | Op::Cuda if !op.computes_heads_of(n) => Some(msg!(HEAD_SIZE_OF_KERNEL)),
         Op::Cpu if r.kind() == Kind::Half => None, // computed in float32
-        Op::Cpu if !cpu_kind => Some("Float, Double or BFloat16"),
-        Op::Cuda if !cuda_kind => Some("Float, BFloat16 or Half"),
+        Op::Cpu if !cpu_kind => Some(msg!(FLOAT_DOUBLE_BFLOAT16)),
+        Op::Cuda if !cuda_kind => Some(msg!(FLOAT_BFLOAT16_HALF)),
         Op::Cpu | Op::Cuda => None,
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn facts(
     let survey = loader.survey();
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
     let samples = options.total_steps() * options.samples_per_step();
-    let precision = plan.config().train.precision.name();
+    let precision = plan.train.precision.name();
     let mut facts = vec![
         (
             "model",
@@ -36,13 +36,16 @@ pub(super) fn facts(
                 precision
             ),
         ),
-        ("device", format!("{}, op {}", device_name(device(plan.device)), plan.op.name())),
+        (
+            "device",
+            format!("{}, op {}", device_name(device(plan.train.device)), plan.train.op.name()),
+        ),
         ("trains", format!("{learning} numbers")),
         (
             "data",
             format!(
                 "{}, {} tokens, {} of them learned",
-                documents(survey.documents),
+                count(survey.documents, "document"),
                 survey.tokens,
                 survey.learned
             ),
@@ -55,20 +58,20 @@ pub(super) fn facts(
             ),
         ),
     ];
-    if let Some(format) = plan.quant {
-        let bytes = |format| size(quant::bytes(shape, plan.dtype.size() as u64, format));
+    if let Some(format) = plan.method.quant {
+        let bytes = |format| size(quant::bytes(shape, plan.train.dtype.size() as u64, format));
         let fact =
             format!("{format}: {} of weights instead of {}", bytes(Some(format)), bytes(None));
         facts.insert(1, ("quant", fact));
     }
-    if plan.tf32 && !plan.device.is_gpu() {
+    if plan.train.tf32() && !plan.train.device.is_gpu() {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }
     if *skipped_lines > 0 {
         let lines = count(*skipped_lines, "line");
         facts.push(("skipped", format!("{lines} that are no documents")));
     }
-    if plan.config().data.dataload == Dataload::Pack {
+    if plan.data.dataload == Dataload::Pack {
         let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
         facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
     }

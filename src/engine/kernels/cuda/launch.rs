@@ -11,6 +11,7 @@ use cudarc::driver::result::{ctx, device, init, launch_kernel, module, primary_c
 use cudarc::driver::sys::{
     CUcontext, CUdevice_attribute_enum as Attribute, CUfunction, CUmodule, is_culib_present,
 };
+use statetune_core::diagnostic::{Text, msg};
 
 use super::{Build, KernelError, Program, QuantBuild, nvrtc};
 
@@ -65,7 +66,7 @@ pub struct QuantLaunchRequest {
 const _: () =
     assert!(size_of::<QuantLaunchRequest>() == 32, "as QuantCudaLaunch in kernels/quant.h");
 
-/// Starts the kernel of packed weights; otherwise as [`Launch`].
+/// As [`Launch`], for the kernel of packed weights.
 pub type QuantLaunch = unsafe extern "C" fn(*const QuantLaunchRequest, *mut c_char, usize) -> c_int;
 
 /// The [`Launch`] that runs kernels on a GPU.
@@ -104,14 +105,14 @@ unsafe fn reported(
     message_len: usize,
     start: impl FnOnce() -> Result<(), KernelError>,
 ) -> c_int {
-    // A panic must not cross into C++; cudarc panics where the driver's library is missing. Nothing is
-    // looked at again that a panic may have left half done.
+    // A panic must not cross into C++; cudarc panics where the driver's library is missing. After a panic nothing
+    // reads state that it may have left half written.
     let outcome = catch_unwind(AssertUnwindSafe(start));
     let reason = match outcome {
         Ok(Ok(())) => return 0,
-        Ok(Err(KernelError::Native(reason))) => reason,
+        Ok(Err(KernelError::Native(reason))) => reason.to_string(),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "the CUDA driver cannot be used".to_string(),
+        Err(_) => msg!(CUDA_DRIVER_UNUSABLE).to_string(),
     };
     let len = reason.len().min(message_len - 1);
     // SAFETY: `len + 1` bytes fit, by the caller's promise.
@@ -133,7 +134,7 @@ unsafe fn start(request: &LaunchRequest) -> Result<(), KernelError> {
     // SAFETY: the function is of the context that `function` made current, the caller vouches for its
     // parameter, and the stream is libtorch's current one of the same device.
     unsafe { launch_kernel(function, grid, threads, 0, request.stream.cast(), &mut args) }
-        .map_err(|error| failed("start a WKV kernel", error))
+        .map_err(|error| failed(msg!(START_WKV_KERNEL), error))
 }
 
 /// # Safety
@@ -145,10 +146,10 @@ unsafe fn start_quant(request: &QuantLaunchRequest) -> Result<(), KernelError> {
     let mut args = [request.args.cast_mut()];
     // SAFETY: as in `start`.
     unsafe { launch_kernel(function, grid, threads, 0, request.stream.cast(), &mut args) }
-        .map_err(|error| failed("start the kernel of packed weights", error))
+        .map_err(|error| failed(msg!(START_PACKED_KERNEL), error))
 }
 
-/// What a device may hold.
+/// A program that a device can load.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum Loadable {
     Wkv(Build),
@@ -176,12 +177,11 @@ struct Gpu {
 // SAFETY: contexts and modules are handles that the driver lets every thread use.
 unsafe impl Send for Gpu {}
 
-/// The devices that were used so far. They live as long as the program, as libtorch's own kernels do; a
-/// static, because libtorch calls [`launch`] from its own threads.
+/// The devices used so far, for the rest of the process, as libtorch's own kernels are. A static, because libtorch
+/// calls [`launch`] from its own threads.
 static GPUS: Mutex<BTreeMap<c_int, Gpu>> = Mutex::new(BTreeMap::new());
 
-/// A kernel on a device, its program compiled and loaded if it was not; makes the device's context the
-/// current one.
+/// A kernel on a device; compiles and loads its program on first use, and makes the device's context current.
 fn function(ordinal: c_int, wanted: Loadable, name: &CStr) -> Result<CUfunction, KernelError> {
     let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
     let gpu = match gpus.entry(ordinal) {
@@ -189,26 +189,26 @@ fn function(ordinal: c_int, wanted: Loadable, name: &CStr) -> Result<CUfunction,
         Entry::Vacant(entry) => entry.insert(open(ordinal)?),
     };
     // SAFETY: the context is retained as long as the program lives.
-    unsafe { ctx::set_current(gpu.context) }.map_err(|error| failed("use the device", error))?;
+    unsafe { ctx::set_current(gpu.context) }.map_err(|error| failed(msg!(USE_DEVICE), error))?;
     let module = match gpu.loaded.entry(wanted) {
         Entry::Occupied(entry) => *entry.get(),
         Entry::Vacant(entry) => {
             let cubin = nvrtc::cached(wanted.program(), &gpu.architecture)?;
             // SAFETY: the image is a whole cubin, which the driver checks and copies.
             let module = unsafe { module::load_data(cubin.as_ptr().cast()) }
-                .map_err(|error| failed("load a compiled kernel", error))?;
+                .map_err(|error| failed(msg!(LOAD_KERNEL), error))?;
             *entry.insert(module)
         }
     };
     // SAFETY: modules are never unloaded.
     unsafe { module::get_function(module, name.into()) }
-        .map_err(|error| failed("find a compiled kernel", error))
+        .map_err(|error| failed(msg!(FIND_KERNEL), error))
 }
 
 fn open(ordinal: c_int) -> Result<Gpu, KernelError> {
     // SAFETY: the probe loads the driver's library, as any use of it does.
     if !unsafe { is_culib_present() } {
-        return Err(KernelError::Native("there is no CUDA driver (libcuda.so.1)".to_string()));
+        return Err(KernelError::Native(msg!(NO_CUDA_DRIVER)));
     }
     let describe = || {
         init()?;
@@ -221,12 +221,12 @@ fn open(ordinal: c_int) -> Result<Gpu, KernelError> {
             Ok((primary_ctx::retain(device)?, format!("sm_{major}{minor}")))
         }
     };
-    let (context, architecture) = describe().map_err(|error| failed("use the device", error))?;
+    let (context, architecture) = describe().map_err(|error| failed(msg!(USE_DEVICE), error))?;
     Ok(Gpu { context, architecture, loaded: BTreeMap::new() })
 }
 
-fn failed(what: &str, error: DriverError) -> KernelError {
-    KernelError::Native(format!("the CUDA driver cannot {what}: {error}"))
+fn failed(what: Text, error: DriverError) -> KernelError {
+    KernelError::Native(msg!(CUDA_DRIVER_CANNOT, what, error = Text::library(error)))
 }
 
 #[cfg(test)]
@@ -257,6 +257,10 @@ mod tests {
         // SAFETY: without a driver no kernel reads `args`, and the message has the size that is said.
         let status = unsafe { launch(&request, message.as_mut_ptr(), message.len()) };
         assert_eq!(status, 1);
-        assert_eq!(super::super::text(&message), "there is no CUDA driver", "cut to fit");
+        assert_eq!(
+            crate::kernels::autograd::text(&message),
+            "the CUDA driver (libcud",
+            "cut to fit"
+        );
     }
 }
