@@ -85,7 +85,7 @@ fn settings() -> impl Iterator<Item = KeyManual> {
 fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let fitting = settings().filter(|one| one.key.starts_with(&*typed));
-    fitting.map(|one| candidate(one.key, &one.about)).collect()
+    fitting.map(|one| candidate(one.key, &one.about.to_string())).collect()
 }
 
 /// `KEY=`, and behind it the words that the value may be.
@@ -93,11 +93,13 @@ fn assignments(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let Some((key, value)) = typed.split_once('=') else {
         let fitting = settings().filter(|one| one.key.starts_with(&*typed));
-        return fitting.map(|one| candidate(format!("{}=", one.key), &one.about)).collect();
+        return fitting
+            .map(|one| candidate(format!("{}=", one.key), &one.about.to_string()))
+            .collect();
     };
     let choices = settings().filter(|one| one.key == key).flat_map(|one| one.choices);
     let fitting = choices.filter(|(word, _)| word.starts_with(value));
-    fitting.map(|(word, about)| candidate(format!("{key}={word}"), &about)).collect()
+    fitting.map(|(word, about)| candidate(format!("{key}={word}"), &about.to_string())).collect()
 }
 
 /// The profiles of the experiment file that the command line names.

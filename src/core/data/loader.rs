@@ -6,7 +6,7 @@ use super::batch::{Batch, Row};
 use super::survey::{Piece, Survey, survey};
 use super::walk::MagicWalk;
 use super::{Binidx, DataError, Mask, Tokenizer, pack, shuffle};
-use crate::config::{Dataload, Overlong, Walk};
+use crate::data::{Dataload, Overlong, Walk};
 
 /// How documents become samples.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::binidx;
 use super::error::DataError;
-use crate::config::DataType;
+use crate::data::DataType;
 
 /// Documents of one format, with their share of the whole.
 #[derive(Clone, Debug, PartialEq)]

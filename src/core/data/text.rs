@@ -7,7 +7,7 @@ use std::path::Path;
 use super::error::DataError;
 use super::source::Source;
 use super::tokenizer::Tokenizer;
-use crate::config::DataType;
+use crate::data::DataType;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 

@@ -14,7 +14,7 @@ use regex::Regex;
 use super::error::DataError;
 use super::fault::TokenFileFault as Fault;
 use super::tokenizer::END_OF_DOCUMENT;
-use crate::config::DataType;
+use crate::data::DataType;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 

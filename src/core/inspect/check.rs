@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::{Digest as _, Sha256};
 
 use super::Sample;
-use crate::config::Overlong;
+use crate::data::Overlong;
 use crate::data::{
     DataError, LineFault, Mask, Origin, RoleWords, Unlearned, alias_help, role_words,
 };

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
+use super::target::Target;
 use super::{Bat, Bone, Lora, Pissa};
 use crate::arch::Shape;
-use crate::config::Target;
 use crate::diagnostic::Text;
 
 /// A tensor of an adapter.

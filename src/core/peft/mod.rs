@@ -7,9 +7,13 @@ mod disha;
 mod lora;
 mod pissa;
 mod tuning_spec;
+mod recipe;
+mod target;
 
 pub use adapter::{AdapterMethod, AdapterSpec, AnyMethod, Part, SavedForBackward, tensor_name};
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
 pub use pissa::Pissa;
 pub use tuning_spec::{Misfit, Parts, TuningSpec};
+pub use recipe::{Misfit, Parts, Recipe};
+pub use target::Target;

@@ -2,9 +2,10 @@
 
 use crate::diagnostic::{Join, Text, msg};
 
-use super::adapter::{AdapterMethod as _, AdapterSpec, is_of};
-use crate::arch::{Arch, Shape, part};
+use super::adapter::{AdapterMethod as _, AdapterSpec, is_of, AdapterRecipe};
+use crate::arch::{Arch, Shape, part, TrainPart};
 use crate::config::{Target, TrainPart};
+use super::target::Target;
 
 /// Which parameters of a model are trained. All others stay frozen.
 #[derive(Debug)]

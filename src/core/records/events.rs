@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::now;
-use super::{Best, FirstNonFinite, ProbeRate, Request, RequestOutcome, RequestSource};
-use crate::config::Nonfinite;
+use super::{
+    Best, FirstNonFinite, Nonfinite, ProbeRate, Request, RequestOutcome, RequestSource,
+};
 use crate::data::Coverage;
 
 /// Something that happened to a run.

@@ -17,13 +17,27 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::TRAINABLE;
 use super::{CheckpointError, LoadCheckpointError, RunDir, RunDirError};
-use crate::config::Nonfinite;
 use crate::data::PlainRow;
 use crate::diagnostic::{Text, msg};
 use crate::tensorfile::WeightsError;
 
 const RECORD: &str = "incident.json";
 const BATCH: &str = "batch.jsonl";
+
+/// What to do about a step with non-finite numbers.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Nonfinite {
+    /// Stop before anything is saved.
+    #[default]
+    Stop,
+    /// Discard the step and continue with the next one. A step that has already changed the parameters cannot be
+    /// discarded; the run stops instead.
+    Skip,
+    /// Go back to the newest checkpoint and train again without the batch of this step.
+    Rollback,
+}
 
 /// An incident: the content of `incident.json`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

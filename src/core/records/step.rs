@@ -62,7 +62,7 @@ pub struct StepRecord {
     /// Whether no parameter was updated.
     pub skipped: bool,
     /// What was NaN or infinite.
-    pub non_finite: Option<NonFinite>,
+    pub non_finite: Option<NonFiniteValue>,
     /// Target tokens.
     pub learned: u64,
     /// Positions, padding included.
@@ -75,7 +75,7 @@ pub struct StepRecord {
 
 /// What was NaN or infinite in a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NonFinite {
+pub enum NonFiniteValue {
     /// The loss; no parameter was updated.
     Loss {
         /// The micro-batch, counted from 0.
@@ -87,13 +87,13 @@ pub enum NonFinite {
     Update,
 }
 
-impl NonFinite {
+impl NonFiniteValue {
     /// The name in messages and, in English, in `incident.json`.
     pub fn what(self) -> Text {
         match self {
-            NonFinite::Loss { .. } => msg!(THE_LOSS),
-            NonFinite::Gradients => msg!(THE_GRADIENT_NORM),
-            NonFinite::Update => msg!(THE_PARAMETERS),
+            NonFiniteValue::Loss { .. } => msg!(THE_LOSS),
+            NonFiniteValue::Gradients => msg!(THE_GRADIENT_NORM),
+            NonFiniteValue::Update => msg!(THE_PARAMETERS),
         }
     }
 

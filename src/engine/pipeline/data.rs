@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use super::origins::Origins;
-use statetune_core::config::Dataload;
+use statetune_core::data::Dataload;
 use statetune_core::data::{
     Binidx, DataError, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
     Tokenizer, find_prepared, prepare,

@@ -7,7 +7,7 @@ use crate::optim::Adam;
 use crate::quant;
 use crate::tensors::device;
 use crate::train::FitOptions;
-use statetune_core::config::Dataload;
+use statetune_core::data::Dataload;
 use statetune_core::plan::Plan;
 use statetune_core::words::{count, size};
 

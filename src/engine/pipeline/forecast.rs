@@ -10,8 +10,7 @@ use super::tune::{coverage_of, fit_options};
 use crate::kernels::{Op, available_bytes, recorded_device};
 use crate::model::Shape;
 use crate::train::FitOptions;
-use statetune_core::config::Dataload;
-use statetune_core::data::Coverage;
+use statetune_core::data::{Coverage, Dataload};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Trains, Warning,

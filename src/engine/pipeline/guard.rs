@@ -11,13 +11,12 @@ use super::data::Datasets;
 use super::watchdog::number;
 use super::{Progress, RunError};
 use crate::train::write_values;
-use crate::train::{NonFinite, Reading, StepDone, trace};
-use statetune_core::config::Nonfinite;
+use crate::train::{NonFiniteValue, Reading, StepDone, trace};
 use statetune_core::data::Batch;
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::records::{
-    BatchRow, Checkpoint, Environment, Event, FirstNonFinite, Incident, RunDir, SkippedSample,
-    checkpoints, incident_folders, rewind_records, save_incident,
+    BatchRow, Checkpoint, Environment, Event, FirstNonFinite, Incident, Nonfinite, RunDir,
+    SkippedSample, checkpoints, incident_folders, rewind_records, save_incident,
 };
 
 /// Documents that a message names.
@@ -43,7 +42,7 @@ impl Course<'_, '_> {
     /// [`RunError::Diverged`] when it does not, and an incident that cannot be written.
     pub(super) fn meet(
         &mut self,
-        fault: NonFinite,
+        fault: NonFiniteValue,
         done: &StepDone<'_>,
     ) -> Result<Reaction, RunError> {
         let guard = &self.plan.guard;
@@ -54,7 +53,7 @@ impl Course<'_, '_> {
         let earlier = known.iter().filter(|folder| is_new(folder)).count();
         let too_many = earlier >= guard.max_incidents;
         let reaction = match (guard.nonfinite, fault) {
-            (Nonfinite::Stop, _) | (Nonfinite::Skip, NonFinite::Update) => None,
+            (Nonfinite::Stop, _) | (Nonfinite::Skip, NonFiniteValue::Update) => None,
             _ if too_many => None,
             (Nonfinite::Skip, _) => Some(Reaction::Skip),
             (Nonfinite::Rollback, _) => Some(Reaction::Rollback),
@@ -140,11 +139,11 @@ impl Course<'_, '_> {
     }
 
     /// What there is to say about a step, before it is decided what to do.
-    fn incident(&self, fault: NonFinite, done: &StepDone<'_>, rows: &[BatchRow]) -> Incident {
+    fn incident(&self, fault: NonFiniteValue, done: &StepDone<'_>, rows: &[BatchRow]) -> Incident {
         let became = match fault {
-            NonFinite::Loss { .. } => done.record.loss,
-            NonFinite::Gradients => done.record.grad_norm,
-            NonFinite::Update => {
+            NonFiniteValue::Loss { .. } => done.record.loss,
+            NonFiniteValue::Gradients => done.record.grad_norm,
+            NonFiniteValue::Update => {
                 let sums = done.trainer.adam.parameters().iter();
                 sums.map(|p| p.tensor.sum(Kind::Double).double_value(&[])).sum()
             }
@@ -176,7 +175,7 @@ impl Course<'_, '_> {
                 threads: self.lock.threads,
                 precision: self.plan.train.precision.name().to_string(),
             },
-            replay: (fault != NonFinite::Update)
+            replay: (fault != NonFiniteValue::Update)
                 .then(|| format!("statetune incident replay {run}/{}", Incident::name_of(step))),
         }
     }
@@ -184,7 +183,7 @@ impl Course<'_, '_> {
     /// The message with which a run stops.
     fn stopped(&self, incident: &Incident, folder: &Path) -> Diagnostic {
         let Incident { what, became, step, epoch, first, .. } = incident;
-        let what = NonFinite::in_words(what);
+        let what = NonFiniteValue::in_words(what);
         let message = match first.as_ref().and_then(|first| first.micro_batch) {
             Some(i) => msg!(MICRO_BATCH_NOT_FINITE, what, became, step, epoch, micro_batch = i),
             None => msg!(STEP_NOT_FINITE, what, became, step, epoch),
@@ -280,8 +279,12 @@ pub(super) fn leave_out(run: &RunDir, data: &mut Datasets<'_>) -> Result<BTreeSe
 }
 
 /// Where the numbers of a step stop being finite.
-fn first_bad(fault: NonFinite, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<FirstNonFinite> {
-    if fault == NonFinite::Update {
+fn first_bad(
+    fault: NonFiniteValue,
+    done: &StepDone<'_>,
+    rows: &[BatchRow],
+) -> Option<FirstNonFinite> {
+    if fault == NonFiniteValue::Update {
         let parameter = done.trainer.adam.first_not_finite()?;
         let bad = parameter.tensor.isfinite().logical_not().sum(Kind::Int64);
         return Some(FirstNonFinite {
@@ -342,7 +345,7 @@ pub fn describe(first: &FirstNonFinite) -> Text {
 /// What is told when the run goes on.
 fn warning(incident: &Incident, reaction: Reaction) -> Diagnostic {
     let Incident { what, became, step, epoch, first, .. } = incident;
-    let what = NonFinite::in_words(what);
+    let what = NonFiniteValue::in_words(what);
     let message = msg!(STEP_LEFT_OUT, what, became, step, epoch);
     let mut warning = Diagnostic::warning(message);
     if let Some(first) = first {

@@ -28,15 +28,14 @@ use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
-use statetune_core::config::Nonfinite;
 use statetune_core::data::{Coverage, Loader, Tokenizer};
 use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{ModelSource, Plan};
 use statetune_core::records::{
-    Chain, Checkpoint, Entry, Event, Fact, Lock, RunDir, Sinks, SkippedSample, Status, Totals,
-    checkpoints, record_documents,
+    Chain, Checkpoint, Entry, Event, Fact, Lock, Nonfinite, RunDir, Sinks, SkippedSample, Status,
+    Totals, checkpoints, record_documents,
 };
 
 /// Executes a plan from `start` and tells `watch` about it. A run that needs more memory than there is, is refused

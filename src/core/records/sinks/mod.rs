@@ -12,8 +12,25 @@ mod train_log;
 use std::fmt::Debug;
 use std::path::Path;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{Metrics, RunDir, RunDirError, StepRecord};
-use crate::config::SinkName;
+
+/// A format in which a run writes its metrics.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum SinkName {
+    /// `metrics.jsonl`: one JSON object every `every_steps` steps; all other commands read it.
+    Jsonl,
+    /// `train_log.txt`: one line per mini-epoch, as RWKV trainers write it.
+    TrainLog,
+    /// `loss_data.jsonl`: one JSON object per step, as RWKV-PEFT writes it.
+    LossData,
+    /// `tensorboard/`: event files for TensorBoard and `wandb sync`.
+    Tensorboard,
+}
 
 /// Something that sinks may write.
 #[derive(Clone, Copy, Debug)]
