@@ -14,10 +14,11 @@ use statetune_core::data::{Coverage, Dataload};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Trains, Warning,
-    Workload, gib, proposals,
+    Workload, proposals,
 };
 use statetune_core::peft::AdapterMethod as _;
 use statetune_core::plan::{PeftPlan, Plan};
+use statetune_core::words::gib;
 
 /// Points of the learning-rate curve in a forecast.
 const POINTS: u64 = 33;
