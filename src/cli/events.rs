@@ -1,7 +1,7 @@
 //! `--format jsonl` and `--progress json`: one JSON object per event of a run, and one at its end.
 
 use serde_json::{Map, Value, json};
-use statetune_core::runs::{Event, Metrics, ProbeCount, ProbeRate, Request, Verdict};
+use statetune_core::records::{Event, Metrics, ProbeCount, ProbeRate, Request, RequestOutcome};
 use statetune_engine::RunError;
 use statetune_engine::run::{Outcome, Summary};
 
@@ -35,7 +35,8 @@ pub(super) fn of(event: &Event, epoch_steps: u64) -> Vec<Value> {
         }
         Event::Sampling { moment } => vec![object("sample", json!({ "moment": moment }))],
         Event::Control { request, from, steps, total_steps, answer, result } => {
-            let is_longer = matches!(request, Request::Extend { .. }) && *answer == Verdict::Done;
+            let is_longer =
+                matches!(request, Request::Extend { .. }) && *answer == RequestOutcome::Done;
             let extended =
                 is_longer.then(|| object("extend", json!({ "total_steps": total_steps })));
             let details =

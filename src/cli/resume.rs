@@ -6,9 +6,8 @@ use clap::Args;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose, Reach};
-use statetune_core::runs::{
-    Moment, RunDir, Status, checkpoints, find_run, runs_named, split_moment,
-};
+use statetune_core::records::{RunDir, Status, checkpoints};
+use statetune_core::store::{CheckpointRef, find_run, runs_named, split_run_ref};
 use statetune_engine::RunError;
 use statetune_engine::run::{Begin, setting_changes};
 
@@ -99,9 +98,9 @@ pub(super) fn begin(
         }
         (Some(name), _) => continue_run(plan, &found(plan, name)?, Vec::new(), Vec::new()),
         (None, Some(name)) => {
-            let (name, moment) = split_moment(name).map_err(RunError::Resume)?;
+            let (name, moment) = split_run_ref(name).map_err(RunError::Resume)?;
             let run = found(plan, name)?;
-            let checkpoint = moment.unwrap_or(Moment::Last).checkpoint(&run);
+            let checkpoint = moment.unwrap_or(CheckpointRef::Last).checkpoint(&run);
             Ok(Begin::WarmStart { checkpoint: checkpoint.map_err(RunError::Resume)? })
         }
         (None, None) => Begin::of_plan(plan),

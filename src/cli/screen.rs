@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
-use statetune_core::runs::{Asked, Asker, Event, Fact, ProbeCount, Request, ask};
+use statetune_core::records::{
+    Event, Fact, ProbeCount, Request, RequestSource, SentRequest, send_request,
+};
 use statetune_engine::kernels::peak_gpu_bytes;
 use tch::Device;
 
@@ -226,7 +228,7 @@ fn on_key(key: u8, run: &Path, bar: &ProgressBar) {
         b'?' => return bar.println(HELP),
         _ => return,
     };
-    if let Err(error) = ask(run, Asked { request, from: Asker::Key }) {
+    if let Err(error) = send_request(run, SentRequest { request, from: RequestSource::Key }) {
         bar.println(format!("cannot ask the run to {request}: {error}"));
     }
 }

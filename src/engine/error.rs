@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use statetune_core::data::DataError;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::{CheckpointError, LoadCheckpointError, OpenRunError, RunDirError};
+use statetune_core::records::{CheckpointError, LoadCheckpointError, OpenRunError, RunDirError};
 use statetune_core::tensorfile::WeightsError;
 
 use crate::exports::{AlgebraError, PassportError};

@@ -122,7 +122,7 @@ ST7001]: loss became NaN at step {step} (epoch 0, micro-batch 0)
     assert_eq!(case.lines(found.join("left_out.jsonl")).len(), 1);
     assert_eq!(chain(&case, &found).len(), 12 * 16);
     let verified = case.statetune(&["verify", "latest", "--steps", "12"]);
-    let equal = "\nequal             none: all 12 steps are the same, bit for bit\n";
+    let equal = "\nequal             none: all 12 steps are bit-identical\n";
     assert!(verified.stdout.contains(equal), "{verified:?}");
 }
 

@@ -7,7 +7,7 @@ use statetune_core::digest::sha256_of_file;
 use statetune_core::exit::ExitCode;
 use statetune_core::inspect::{Item, read};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Ledger, LedgerLine};
+use statetune_core::records::{Ledger, LedgerLine};
 use statetune_core::tensorfile::WeightsError;
 use statetune_engine::RunError;
 use statetune_engine::inference::{LoadedModel, document_losses, ledger_of_documents};

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use statetune_core::data::grouped;
 use statetune_core::exit::ExitCode;
 use statetune_core::inspect::{Counter, Item, Stats, read};
 use statetune_core::plan::{Plan, Purpose};
+use statetune_core::words::grouped;
 use statetune_engine::RunError;
 use statetune_engine::run::load_tokenizer;
 

@@ -8,6 +8,7 @@ use super::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 use super::walk::magic_prime;
 use super::words::Unlearned;
 use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
+use crate::words::grouped;
 
 /// Why data cannot be used. The text of an error is one sentence; [`DataError::diagnostic`] adds the
 /// excerpt, notes and helps.
@@ -535,32 +536,10 @@ fn bytes_in_words(bytes: &[u8]) -> Text {
     }
 }
 
-/// Decimal digits with a comma at every thousand.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Mask, RoleWords, Template};
     use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        let cases =
-            [(0, "0"), (999, "999"), (1000, "1,000"), (4093, "4,093"), (1234567, "1,234,567")];
-        for (n, text) in cases {
-            assert_eq!(grouped(n as u64), text);
-        }
-    }
 
     #[test]
     fn other_lines_are_summed_up() {

@@ -6,14 +6,12 @@ mod adapter;
 mod disha;
 mod lora;
 mod pissa;
-mod tuning_spec;
-mod recipe;
 mod target;
+mod tuning_spec;
 
 pub use adapter::{AdapterMethod, AdapterSpec, AnyMethod, Part, SavedForBackward, tensor_name};
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
 pub use pissa::Pissa;
-pub use tuning_spec::{Misfit, Parts, TuningSpec};
-pub use recipe::{Misfit, Parts, Recipe};
 pub use target::Target;
+pub use tuning_spec::{Misfit, Parts, TuningSpec};

@@ -2,10 +2,9 @@
 
 use crate::diagnostic::{Join, Text, msg};
 
-use super::adapter::{AdapterMethod as _, AdapterSpec, is_of, AdapterRecipe};
-use crate::arch::{Arch, Shape, part, TrainPart};
-use crate::config::{Target, TrainPart};
+use super::adapter::{AdapterMethod as _, AdapterSpec, is_of};
 use super::target::Target;
+use crate::arch::{Arch, Shape, TrainPart, part};
 
 /// Which parameters of a model are trained. All others stay frozen.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::arch::{NoGpu, Op};
 use crate::config::{self, Config, Loaded, Peft, Quant};
 use crate::diagnostic::{Diagnostic, Severity, msg};
 use crate::quant::Format;
-use crate::runs::SinkName;
+use crate::records::SinkName;
 pub use data::{DataPlan, built_in as built_in_template};
 pub use device::{Compute, Device, DeviceFault, Setting, choose};
 pub use experiment::{Change, Experiment, Origins, Reach, reach};

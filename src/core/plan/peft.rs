@@ -10,7 +10,9 @@ use crate::arch::Shape;
 use crate::arch::TrainPart;
 use crate::config::{self, Config, DishaMode, Peft, StateInit};
 use crate::diagnostic::{Diagnostic, msg};
-use crate::peft::{AdapterSpec, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, TuningSpec, Target, AdapterRecipe, Recipe};
+use crate::peft::{
+    AdapterSpec, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Target, TuningSpec,
+};
 use crate::quant::Format;
 
 /// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,

@@ -5,7 +5,7 @@ use statetune_core::data::Tokenizer;
 use statetune_core::digest::hex;
 use statetune_core::inspect::{Item, Sample, read};
 use statetune_core::plan::Plan;
-use statetune_core::runs::{Ledger, LedgerLine};
+use statetune_core::records::{Ledger, LedgerLine};
 
 use super::{LoadedModel, ReadMode, score};
 use crate::RunError;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{Change, Experiment, Plan, Reach};
-use statetune_core::runs::{
-    Chain, Checkpoint, Earlier, Event, LeftOut, LoadCheckpointError, Lock, LockedFile, RunDir,
-    RunRecord, Status, StoredRun, all_runs, checkpoints, copy_sinks, directory as run_name,
-    find_run, rewind_records, runs_named,
+use statetune_core::records::{
+    Chain, Checkpoint, Event, LoadCheckpointError, Lock, LockedFile, PastSettings, RunDir,
+    RunRecord, SkippedSample, Status, checkpoints, copy_sinks, dir_name as run_name,
+    rewind_records,
 };
+use statetune_core::store::{all_runs, find_run, runs_named};
 use statetune_core::tensorfile::WeightsError;
 
 use super::input_records::keep_earlier;
@@ -79,7 +80,7 @@ impl Opened {
 
     /// Steps done.
     pub(super) fn steps(&self) -> u64 {
-        self.resume_from.as_ref().map_or(0, |checkpoint| checkpoint.place.position.steps)
+        self.resume_from.as_ref().map_or(0, |checkpoint| checkpoint.record.position.steps)
     }
 }
 
@@ -118,7 +119,7 @@ impl Begin {
     /// A file that cannot be read.
     pub(super) fn values(&self) -> Result<Option<LockedFile>, RunError> {
         if let Begin::WarmStart { checkpoint } = self {
-            let path = checkpoint.learned();
+            let path = checkpoint.trainable();
             let sha256 = sha256_of_file(&path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source });
             return Ok(Some(LockedFile::new(&path, sha256.map_err(LoadCheckpointError::from)?)));
@@ -187,7 +188,7 @@ impl Begin {
             }
             None => runs_named(&plan.records.runs_dir, &plan.records.name),
         };
-        let at_border = |one: &Checkpoint| one.place.epochs == epochs && one.is_border();
+        let at_border = |one: &Checkpoint| one.record.epochs == epochs && one.ends_epoch();
         let found = candidates.iter().rev().find_map(|run| {
             let checkpoint = checkpoints(run).into_iter().find(at_border)?;
             Some((run.clone(), checkpoint))
@@ -266,7 +267,7 @@ impl Begin {
         match self {
             Begin::New | Begin::IfNeeded { .. } => Ok(Opened::at_first_step(create()?)),
             Begin::Resume { run, checkpoint, accept, .. } => {
-                let place = checkpoint.as_ref().map(|one| one.place);
+                let place = checkpoint.as_ref().map(|one| one.record);
                 let (steps, epochs) =
                     place.map_or((0, 0), |place| (place.position.steps, place.epochs));
                 rewind_records(&run, steps, epochs)?;
@@ -283,12 +284,12 @@ impl Begin {
             Begin::Fork { run: from, checkpoint, .. } => {
                 let run = create()?;
                 copy_sinks(&run, &from)?;
-                for name in [Chain::FILE, LeftOut::FILE, "samples/base.jsonl"] {
+                for name in [Chain::FILE, SkippedSample::FILE, "samples/base.jsonl"] {
                     run.copy_from(&from, name)?;
                 }
-                let steps = checkpoint.place.position.steps;
-                Earlier::copy(&run, &from)?;
-                rewind_records(&run, steps, checkpoint.place.epochs)?;
+                let steps = checkpoint.record.position.steps;
+                PastSettings::copy(&run, &from)?;
+                rewind_records(&run, steps, checkpoint.record.epochs)?;
                 keep_earlier(&run, &from, plan, lock, steps)?;
                 let event = Event::Resume {
                     run: Some(run_name(&from)),
@@ -302,8 +303,11 @@ impl Begin {
             Begin::WarmStart { checkpoint } => Ok(with_values(create()?, checkpoint)),
             Begin::Repeat { run: other, checkpoint, .. } => {
                 let run = create()?;
-                let left_out = LeftOut::load(&other)?;
-                left_out.iter().filter(|one| one.never_came()).try_for_each(|one| one.add(&run))?;
+                let left_out = SkippedSample::load(&other)?;
+                left_out
+                    .iter()
+                    .filter(|one| one.is_from_start())
+                    .try_for_each(|one| one.add(&run))?;
                 Ok(match checkpoint {
                     Some(checkpoint) => with_values(run, checkpoint),
                     None => Opened::at_first_step(run),
@@ -368,7 +372,7 @@ fn then_and_now(name: &str, was: &Lock, now: &Lock) -> Text {
 /// # Errors
 /// [`RunError::Resume`] when the record cannot be read.
 pub fn recorded_settings(path: &Path) -> Result<Experiment, RunError> {
-    Experiment::recorded(&path.join(StoredRun::SETTINGS)).map_err(|found| {
+    Experiment::recorded(&path.join(RunDir::SETTINGS)).map_err(|found| {
         let first = found.into_iter().next();
         let unknown = || Diagnostic::error(msg!(CANNOT_READ_SETTINGS));
         RunError::Resume(Box::new(first.unwrap_or_else(unknown)))

@@ -1,6 +1,6 @@
 //! A run while it trains: its parts, and what is done with several of them.
 
-use statetune_core::runs::{Checkpoint, Place};
+use statetune_core::records::{Checkpoint, CheckpointRecord};
 
 use super::evaluate::Evaluator;
 use super::guard::Guard;
@@ -38,7 +38,7 @@ pub(super) struct Course<'a, 'e> {
 
 impl Course<'_, '_> {
     /// Continues from a checkpoint.
-    pub(super) fn restore(&mut self, place: &Place) {
+    pub(super) fn restore(&mut self, place: &CheckpointRecord) {
         self.recorder.restore(place);
         self.evaluator.restore(place, &self.job.plan);
     }
@@ -96,7 +96,7 @@ impl Course<'_, '_> {
         position: Position,
     ) -> Result<(), RunError> {
         let Trainer { adam, scaler, .. } = trainer;
-        let place = Place {
+        let place = CheckpointRecord {
             position,
             epochs: position.steps / self.job.options.epoch_steps,
             adam_steps: adam.steps(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use statetune_core::data::{Binidx, Loader, Role, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{Metric, ModelSource, Plan};
-use statetune_core::runs::{Best, Event, Place, ProbeCount, ProbeRate};
+use statetune_core::records::{Best, CheckpointRecord, Event, ProbeCount, ProbeRate};
 
 use super::job::Job;
 use super::record::Events;
@@ -97,7 +97,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Continues from a checkpoint.
-    pub(super) fn restore(&mut self, place: &Place, plan: &Plan) {
+    pub(super) fn restore(&mut self, place: &CheckpointRecord, plan: &Plan) {
         self.val_before = place.val_before;
         self.val_now = place.val_now;
         self.best = place.best;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use statetune_core::diagnostic::{Text, msg};
-use statetune_core::runs::{Best, Event, ProbeRate};
+use statetune_core::records::{Best, Event, ProbeRate};
 
 use super::course::{Course, Ended};
 use crate::RunError;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use statetune_core::data::Batch;
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::plan::Plan;
-use statetune_core::runs::{
-    BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, Nonfinite, RunDir,
-    checkpoints, incident_folders, rewind_records, save_incident,
+use statetune_core::records::{
+    BatchRow, Checkpoint, Environment, Event, FirstNonFinite, Incident, Nonfinite, RunDir,
+    SkippedSample, checkpoints, incident_folders, rewind_records, save_incident,
 };
 use tch::Kind;
 
@@ -22,7 +22,8 @@ use crate::RunError;
 use crate::kernels::allow_tf32;
 use crate::tensors::device;
 use crate::train::{
-    Fault, LossScaler, Reading, StepDone, StepOptions, Trainer, restore_values, trace, write_values,
+    LossScaler, NonFiniteValue, Reading, StepDone, StepOptions, Trainer, restore_values, trace,
+    write_values,
 };
 
 /// Documents in a message at most.
@@ -60,7 +61,7 @@ impl<'a> Guard<'a> {
         &self,
         job: &Job<'_>,
         events: &mut Events<'_>,
-        fault: Fault,
+        fault: NonFiniteValue,
         done: &StepDone<'_>,
     ) -> Result<Reaction, RunError> {
         let guard = &job.plan.guard;
@@ -71,7 +72,7 @@ impl<'a> Guard<'a> {
         let earlier = known.iter().filter(|folder| is_new(folder)).count();
         let too_many = earlier >= guard.max_incidents;
         let reaction = match (guard.nonfinite, fault) {
-            (Nonfinite::Stop, _) | (Nonfinite::Skip, Fault::Update) => None,
+            (Nonfinite::Stop, _) | (Nonfinite::Skip, NonFiniteValue::Update) => None,
             _ if too_many => None,
             (Nonfinite::Skip, _) => Some(Reaction::Skip),
             (Nonfinite::Rollback, _) => Some(Reaction::Rollback),
@@ -181,14 +182,14 @@ impl<'a> Guard<'a> {
     fn incident(
         &self,
         job: &Job<'_>,
-        fault: Fault,
+        fault: NonFiniteValue,
         done: &StepDone<'_>,
         rows: &[BatchRow],
     ) -> Incident {
         let became = match fault {
-            Fault::Loss { .. } => done.record.loss,
-            Fault::Gradients => done.record.grad_norm,
-            Fault::Update => {
+            NonFiniteValue::Loss { .. } => done.record.loss,
+            NonFiniteValue::Gradients => done.record.grad_norm,
+            NonFiniteValue::Update => {
                 let sums = done.trainer.adam.parameters().iter();
                 sums.map(|p| p.tensor.sum(Kind::Double).double_value(&[])).sum()
             }
@@ -220,7 +221,7 @@ impl<'a> Guard<'a> {
                 threads: job.lock.threads,
                 precision: job.plan.train.precision.name().to_string(),
             },
-            replay: (fault != Fault::Update)
+            replay: (fault != NonFiniteValue::Update)
                 .then(|| format!("statetune incident replay {run}/{}", Incident::name_of(step))),
         }
     }
@@ -228,7 +229,7 @@ impl<'a> Guard<'a> {
     /// The message that ends the run.
     fn stopped(&self, job: &Job<'_>, incident: &Incident, folder: &Path) -> Diagnostic {
         let Incident { what, became, step, epoch, first, .. } = incident;
-        let what = Fault::in_words(what);
+        let what = NonFiniteValue::in_words(what);
         let message = match first.as_ref().and_then(|first| first.micro_batch) {
             Some(i) => msg!(MICRO_BATCH_NOT_FINITE, what, became, step, epoch, micro_batch = i),
             None => msg!(STEP_NOT_FINITE, what, became, step, epoch),
@@ -239,7 +240,7 @@ impl<'a> Guard<'a> {
         let documents = first.as_ref().map_or(&[][..], |first| &first.documents);
         let documents = if documents.is_empty() { &incident.documents[..] } else { documents };
         let saved = match checkpoints(job.run.path()).last() {
-            Some(last) => msg!(LAST_GOOD_CHECKPOINT, step = last.place.position.steps),
+            Some(last) => msg!(LAST_GOOD_CHECKPOINT, step = last.record.position.steps),
             None => msg!(NO_CHECKPOINT_YET),
         };
         let run = job.run.path().display();
@@ -286,9 +287,9 @@ impl<'a> Guard<'a> {
             let message = msg!(RUN_HAS_NO_CHECKPOINT, run = job.run.path());
             RunError::Resume(Box::new(Diagnostic::error(message)))
         })?;
-        let steps = checkpoint.place.position.steps;
-        rewind_records(job.run, steps, checkpoint.place.epochs)?;
-        LeftOut::Step { from_step: steps, step }.add(job.run)?;
+        let steps = checkpoint.record.position.steps;
+        rewind_records(job.run, steps, checkpoint.record.epochs)?;
+        SkippedSample::Step { from_step: steps, step }.add(job.run)?;
         let name = checkpoint.name().to_string();
         events.emit(Event::Rollback { checkpoint: name, left_out: step, steps })?;
         Ok(checkpoint)
@@ -313,12 +314,12 @@ pub(super) fn skip_recorded(
 ) -> Result<BTreeSet<u64>, RunError> {
     let mut steps = BTreeSet::new();
     let mut documents = HashSet::new();
-    for one in LeftOut::load(run.path())? {
+    for one in SkippedSample::load(run.path())? {
         match one {
-            LeftOut::Step { step, .. } => {
+            SkippedSample::Step { step, .. } => {
                 steps.insert(step.saturating_sub(1));
             }
-            LeftOut::Document { document, .. } => {
+            SkippedSample::Document { document, .. } => {
                 documents.insert(document);
             }
         }
@@ -356,11 +357,15 @@ pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Rea
 }
 
 /// The first NaN or infinite value of a step, computed again block by block.
-fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<FirstBad> {
-    if fault == Fault::Update {
+fn first_bad(
+    fault: NonFiniteValue,
+    done: &StepDone<'_>,
+    rows: &[BatchRow],
+) -> Option<FirstNonFinite> {
+    if fault == NonFiniteValue::Update {
         let parameter = done.trainer.adam.first_not_finite()?;
         let bad = parameter.tensor.isfinite().logical_not().sum(Kind::Int64);
-        return Some(FirstBad {
+        return Some(FirstNonFinite {
             place: parameter.name.clone(),
             direction: "update".to_string(),
             micro_batch: None,
@@ -386,12 +391,20 @@ fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<Fir
     let documents = bad_rows.iter().filter_map(|&row| of_batch.get(row));
     let documents = documents.flat_map(|row| row.documents.clone()).collect();
     let direction = direction.name().to_string();
-    Some(FirstBad { place, direction, micro_batch, not_finite, rows: bad_rows, heads, documents })
+    Some(FirstNonFinite {
+        place,
+        direction,
+        micro_batch,
+        not_finite,
+        rows: bad_rows,
+        heads,
+        documents,
+    })
 }
 
 /// `blocks.17.att WKV backward, head 9; forward was finite`.
-pub fn describe(first: &FirstBad) -> Text {
-    let FirstBad { place, direction, heads, .. } = first;
+pub fn describe(first: &FirstNonFinite) -> Text {
+    let FirstNonFinite { place, direction, heads, .. } = first;
     let n = heads.len();
     let names: Vec<String> = heads.iter().map(usize::to_string).collect();
     let heads = list(&names);
@@ -410,7 +423,7 @@ pub fn describe(first: &FirstBad) -> Text {
 /// The warning when the run continues.
 fn warning(incident: &Incident, reaction: Reaction) -> Diagnostic {
     let Incident { what, became, step, epoch, first, .. } = incident;
-    let what = Fault::in_words(what);
+    let what = NonFiniteValue::in_words(what);
     let message = msg!(STEP_LEFT_OUT, what, became, step, epoch);
     let mut warning = Diagnostic::warning(message);
     if let Some(first) = first {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use statetune_core::data::{Coverage, Loader};
 use statetune_core::plan::Plan;
-use statetune_core::runs::{Lock, RunDir};
+use statetune_core::records::{Lock, RunDir};
 
 use crate::model::Shape;
 use crate::peft::Method;

@@ -13,7 +13,8 @@ use statetune_core::data::Batch;
 use statetune_core::digest::sha256_hex;
 use statetune_core::forecast::{Forecast, ModelFacts, Settings, Time};
 use statetune_core::plan::{PeftPlan, Plan};
-use statetune_core::runs::{RunDirError, all_runs, read_metrics};
+use statetune_core::records::{RunDirError, read_metrics};
+use statetune_core::store::all_runs;
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::outlook::Outlook;

@@ -6,7 +6,9 @@
 use std::sync::atomic::Ordering;
 
 use statetune_core::diagnostic::{Text, msg};
-use statetune_core::runs::{Answer, Earlier, Event, Request, Verdict, pending};
+use statetune_core::records::{
+    Answer, Event, PastSettings, Request, RequestOutcome, take_requests,
+};
 
 use super::course::Course;
 use super::evaluate::samples_file_after;
@@ -21,16 +23,16 @@ impl Course<'_, '_> {
     /// Those of saving, evaluating and generating. A request that cannot be fulfilled is refused instead.
     pub(super) fn obey(&mut self, done: &StepDone<'_>) -> Result<(), RunError> {
         let (run, step) = (self.job.run, done.position.steps);
-        for pending in pending(run.path()) {
-            let Some(asked) = pending.asked else {
+        for received in take_requests(run.path()) {
+            let Some(asked) = received.sent else {
                 let reason = msg!(REQUEST_UNKNOWN);
-                pending.answer(run, &Answer::Refused { step, reason: reason.to_string() })?;
+                received.answer(run, &Answer::Refused { step, reason: reason.to_string() })?;
                 continue;
             };
-            pending.answer(run, &Answer::Accepted { step })?;
+            received.answer(run, &Answer::Accepted { step })?;
             let (answer, result) = match self.fulfil(asked.request, done)? {
-                Ok(result) => (Verdict::Done, result),
-                Err(reason) => (Verdict::Refused, reason.to_string()),
+                Ok(result) => (RequestOutcome::Done, result),
+                Err(reason) => (RequestOutcome::Refused, reason.to_string()),
             };
             self.events.emit(Event::Control {
                 request: asked.request,
@@ -41,10 +43,10 @@ impl Course<'_, '_> {
                 result: result.clone(),
             })?;
             let answer = match answer {
-                Verdict::Done => Answer::Done { step, result },
-                Verdict::Refused => Answer::Refused { step, reason: result },
+                RequestOutcome::Done => Answer::Done { step, result },
+                RequestOutcome::Refused => Answer::Refused { step, reason: result },
             };
-            pending.answer(run, &answer)?;
+            received.answer(run, &answer)?;
         }
         Ok(())
     }
@@ -109,7 +111,7 @@ impl Course<'_, '_> {
 
     /// Sets the number of mini-epochs and records it as a setting.
     fn extend(&mut self, epoch_count: u32, step: u64) -> Result<(), RunError> {
-        Earlier::keep(self.job.run, self.job.run.path(), step)?;
+        PastSettings::keep(self.job.run, self.job.run.path(), step)?;
         self.job.plan.to_mut().extend(epoch_count, step);
         record_settings(self.job.run, self.job.plan.experiment.loaded())?;
         self.job.options = self.job.options.lasting(epoch_count.into());

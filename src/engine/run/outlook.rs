@@ -2,20 +2,21 @@
 
 use serde_json::json;
 use statetune_core::config::EpochSteps;
-use statetune_core::data::{Coverage, Dataload, grouped};
+use statetune_core::data::{Coverage, Dataload};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Trains, Warning,
-    Workload, gib, proposals,
+    Workload, proposals,
 };
 use statetune_core::peft::AdapterMethod as _;
 use statetune_core::plan::{PeftPlan, Plan};
+use statetune_core::words::{gib, grouped};
 
 use super::job::{coverage, fit_options};
 use super::measure::known;
 use super::prepare::{Datasets, is_prepared, load_tokenizer, model_shape, prepare_data};
 use crate::RunError;
-use crate::kernels::{Op, available_bytes, device_name, recorded_device};
+use crate::kernels::{Op, available_bytes, recorded_device};
 use crate::model::Shape;
 use crate::tensors::device;
 use crate::train::FitOptions;

@@ -8,7 +8,7 @@ use statetune_core::data::{
     Source, Tokenizer, character_tokenizer, find_prepared, prepare,
 };
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart, TokenizerPlan};
-use statetune_core::runs::LockedFile;
+use statetune_core::records::LockedFile;
 
 use super::documents::DocumentNames;
 use crate::RunError;

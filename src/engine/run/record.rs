@@ -1,6 +1,8 @@
 //! The event stream of a run, and the records of its steps.
 
-use statetune_core::runs::{Chain, Event, Place, RunDir, RunDirError, SinkName, Sinks, Totals};
+use statetune_core::records::{
+    Chain, CheckpointRecord, Event, RunDir, RunDirError, SinkName, Sinks, Totals,
+};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::job::Job;
@@ -57,7 +59,7 @@ impl Recorder {
     }
 
     /// Continues from a checkpoint.
-    pub(super) fn restore(&mut self, place: &Place) {
+    pub(super) fn restore(&mut self, place: &CheckpointRecord) {
         *self = Recorder { totals: place.totals, chain: Chain::after(place.chain) };
     }
 

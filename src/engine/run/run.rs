@@ -10,7 +10,7 @@ use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::Plan;
-use statetune_core::runs::{Event, LeftOut, Lock, Status, record_documents};
+use statetune_core::records::{Event, Lock, SkippedSample, Status, record_documents};
 
 use super::begin::{Begin, Decision, Opened};
 use super::course::{Course, Ended};
@@ -89,7 +89,7 @@ pub fn run(
         }
         for NamedDocument { document, name } in dropped {
             let from_step = opened.steps();
-            LeftOut::Document { from_step, document, name: name.clone() }.add(run)?;
+            SkippedSample::Document { from_step, document, name: name.clone() }.add(run)?;
             events.emit(Event::LeftOut { document: name })?;
         }
         let skipped = skip_recorded(run, &mut data)?;

@@ -6,10 +6,11 @@ use statetune_core::data::{Mask, Tokenizer};
 use statetune_core::diagnostic::msg;
 use statetune_core::digest::sha256_hex;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, TokenizerPlan};
-use statetune_core::runs::{
-    Chain, Checkpoint, Event, Lock, Moment, Place, ReadRunError, StoredRun, best_checkpoint,
-    directory, name_best, remove_old_checkpoints,
+use statetune_core::records::{
+    Chain, Checkpoint, CheckpointRecord, Event, Lock, ReadRunError, RunDir, best_checkpoint,
+    dir_name, remove_old_checkpoints, set_best_checkpoint,
 };
+use statetune_core::store::CheckpointRef;
 
 use super::input_records::CHARACTERS;
 use super::job::Job;
@@ -50,7 +51,7 @@ impl Saver {
         events: &mut Events<'_>,
         name: &str,
         adam: &Adam,
-        place: &Place,
+        place: &CheckpointRecord,
     ) -> Result<(), RunError> {
         events.sync()?;
         job.run.sync(Chain::FILE)?;
@@ -66,7 +67,7 @@ impl Saver {
     /// A file that cannot be written.
     pub(super) fn keep(&self, job: &Job<'_>, name: &str, is_best: bool) -> Result<(), RunError> {
         if is_best {
-            name_best(job.run, name)?;
+            set_best_checkpoint(job.run, name)?;
         }
         remove_old_checkpoints(job.run, job.plan.records.checkpoint.keep_last);
         Ok(())
@@ -101,9 +102,9 @@ impl Saver {
         let run = job.run.path();
         let keeps_best = job.plan.records.checkpoint.keep_best;
         let best = best_checkpoint(run).filter(|_| keeps_best);
-        if let Some(best) = best.filter(|best| best.place.position.steps < steps) {
+        if let Some(best) = best.filter(|best| best.record.position.steps < steps) {
             restore_values(&best.path, &mut trainer.adam)?;
-            let passport = passport(&job.plan, run, job.lock, &job.shape, best.place.epochs);
+            let passport = passport(&job.plan, run, job.lock, &job.shape, best.record.epochs);
             self.exported.extend(export(&job.plan, run, job.method, "rwkv-best", &passport)?);
         }
         Ok(())
@@ -115,18 +116,18 @@ impl Saver {
 ///
 /// # Errors
 /// A missing or unreadable checkpoint, unreadable weights, or a folder that cannot be written.
-pub fn export_at(plan: &Plan, run: &Path, moment: Moment) -> Result<PathBuf, RunError> {
-    let folder = run.join(StoredRun::EXPORT);
+pub fn export_at(plan: &Plan, run: &Path, moment: CheckpointRef) -> Result<PathBuf, RunError> {
+    let folder = run.join(RunDir::EXPORT);
     let file = |stem: &str| folder.join(format!("{stem}.pth"));
-    if let Moment::Epoch(epoch) = moment
+    if let CheckpointRef::Epoch(epoch) = moment
         && file(&epoch_stem(epoch)).exists()
     {
         return Ok(file(&epoch_stem(epoch))); // even when the checkpoint was removed
     }
     let checkpoint = moment.checkpoint(run).map_err(RunError::Resume)?;
-    let stem = match checkpoint.is_border() {
-        true => epoch_stem(checkpoint.place.epochs.saturating_sub(1)),
-        false => format!("rwkv-step-{}", checkpoint.place.position.steps),
+    let stem = match checkpoint.ends_epoch() {
+        true => epoch_stem(checkpoint.record.epochs.saturating_sub(1)),
+        false => format!("rwkv-step-{}", checkpoint.record.position.steps),
     };
     if !file(&stem).exists() {
         export_checkpoint(plan, run, &checkpoint, &stem)?;
@@ -159,7 +160,7 @@ fn export_checkpoint(
     let method = new_method(plan, weights, &tokenizer)?;
     let mut adam = Adam::new(method.parameters(), plan.train.adam);
     restore_values(&checkpoint.path, &mut adam)?;
-    let passport = passport(plan, run, &lock, &shape, checkpoint.place.epochs);
+    let passport = passport(plan, run, &lock, &shape, checkpoint.record.epochs);
     export(plan, run, method.as_ref(), stem, &passport)?;
     Ok(())
 }
@@ -173,7 +174,7 @@ fn export(
     passport: &Passport,
 ) -> Result<Vec<PathBuf>, RunError> {
     let options = ExportOptions { dtype: plan.records.export_dtype, passport };
-    Ok(method.export(&run.join(StoredRun::EXPORT).join(name), &options)?)
+    Ok(method.export(&run.join(RunDir::EXPORT).join(name), &options)?)
 }
 
 /// The passport of an export after `epochs` mini-epochs.
@@ -197,7 +198,7 @@ fn passport(plan: &Plan, run: &Path, lock: &Lock, shape: &Shape, epochs: u64) ->
         tokenizer: Some(lock.tokenizer.sha256.clone()),
         template: has_turns.then(|| plan.data.template.prompt("{}").ok()).flatten(),
         ctx_len: Some(plan.train.ctx_len.0),
-        run: Some(directory(run)),
+        run: Some(dir_name(run)),
         epochs: Some(epochs),
         data: lock.data_id().cloned(),
         config: Some(sha256_hex(plan.experiment.settings_of_numbers())),

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use statetune_core::data::Loader;
-use statetune_core::runs::{Checkpoint, Event, Nonfinite, checkpoints};
+use statetune_core::records::{Checkpoint, Event, Nonfinite, checkpoints};
 
 use super::begin::Opened;
 use super::course::{Course, Ended};
@@ -39,9 +39,9 @@ impl Course<'_, '_> {
             position = fit(trainer, loader, &options, position, &skipped, after_step)?;
             let Ended::Rollback(step) = self.ended else { return Ok(position) };
             let checkpoint = self.guard.roll_back(&self.job, self.events, step)?;
-            self.restore(&checkpoint.place);
+            self.restore(&checkpoint.record);
             restore(&checkpoint, trainer)?;
-            position = checkpoint.place.position;
+            position = checkpoint.record.position;
             skipped.insert(step - 1);
         }
     }
@@ -55,8 +55,8 @@ impl Course<'_, '_> {
         }
         if let Some(checkpoint) = &opened.resume_from {
             restore(checkpoint, trainer)?;
-            position = checkpoint.place.position;
-            self.restore(&checkpoint.place);
+            position = checkpoint.record.position;
+            self.restore(&checkpoint.record);
         }
         let Position { steps, .. } = position;
         self.note_progress(steps)?;
@@ -73,7 +73,7 @@ impl Course<'_, '_> {
     /// Records a step, does what is due after it, and returns the mini-epochs of the run, or breaks at its end.
     fn after_step(&mut self, done: &StepDone<'_>) -> Result<ControlFlow<(), u64>, RunError> {
         let steps = done.position.steps;
-        if let Some(fault) = done.record.fault
+        if let Some(fault) = done.record.non_finite
             && self.guard.react(&self.job, self.events, fault, done)? == Reaction::Rollback
         {
             self.ended = Ended::Rollback(steps);
