@@ -13,7 +13,9 @@ use statetune_core::config::DataType;
 use statetune_core::data::{DataError, for_each_line, grouped};
 use statetune_core::diagnostic::{Diagnostic, Severity};
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Check, Checked, Fixed, Item, fix, read, read_other, record_form};
+use statetune_core::look::inspect::{
+    Check, Checked, Fixed, Item, fix, read, read_other, record_form,
+};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::pipeline::{RunError, load_tokenizer};
 

@@ -7,7 +7,7 @@ use super::show::{Style, print_sample};
 use crate::subject::{Found, Part, SubjectArgs, fail};
 use crate::{Color, say, tell};
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Item, read};
+use statetune_core::look::inspect::{Item, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::runs::{Ledger, LedgerLine, sha256_of};
 use statetune_core::tensorfile::WeightsError;

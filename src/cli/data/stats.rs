@@ -9,7 +9,7 @@ use super::Format;
 use crate::{Color, ExperimentArgs, say, show};
 use statetune_core::data::grouped;
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Counter, Item, Stats, read};
+use statetune_core::look::inspect::{Counter, Item, Stats, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::pipeline::{RunError, load_tokenizer};
 

@@ -4,9 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
-use super::walk::magic_prime;
-use super::words::Unlearned;
+use crate::data::conversation::role_words::Unlearned;
+use crate::data::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
+use crate::data::samples::windows::magic_prime;
 use crate::diagnostic::{Diagnostic, Span};
 
 /// Why data cannot be used. The text of an error is one sentence; [`DataError::diagnostic`] adds the
@@ -591,8 +591,8 @@ pub fn grouped(n: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mask, RoleWords, Template};
     use super::*;
+    use crate::data::{Mask, RoleWords, Template};
 
     #[test]
     fn thousands_are_grouped() {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::binidx;
-use super::error::DataError;
 use crate::config::DataType;
+use crate::data::error::DataError;
+use crate::data::readers::binidx;
 
 /// Documents of one format, with their share of the whole.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,10 +11,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::error::DataError;
-use super::fault::TokenFileFault as Fault;
-use super::tokenizer::END_OF_DOCUMENT;
 use crate::config::DataType;
+use crate::data::error::DataError;
+use crate::data::fault::TokenFileFault as Fault;
+use crate::data::tokenizer::END_OF_DOCUMENT;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -47,7 +47,7 @@ impl Integer {
 
 /// Reads documents, each of which ends with [`END_OF_DOCUMENT`]; the last one ends with the file.
 #[derive(Debug)]
-pub(super) struct TokenFile {
+pub(crate) struct TokenFile {
     file: PathBuf,
     reader: BufReader<File>,
     integer: Integer,
@@ -59,7 +59,7 @@ pub(super) struct TokenFile {
 
 impl TokenFile {
     /// Opens a file of [`DataType::Numpy`], or of [`DataType::Uint16`].
-    pub(super) fn open(file: &Path, data_type: DataType) -> Result<Self, DataError> {
+    pub(crate) fn open(file: &Path, data_type: DataType) -> Result<Self, DataError> {
         let unreadable = |source| DataError::Read { file: file.into(), source };
         let fail = |fault| DataError::TokenFile { file: file.into(), fault };
         let opened = File::open(file).map_err(unreadable)?;
@@ -88,12 +88,12 @@ impl TokenFile {
     }
 
     /// Whether its ids may need more than two bytes.
-    pub(super) fn is_wide(&self) -> bool {
+    pub(crate) fn is_wide(&self) -> bool {
         self.integer.bytes > 2
     }
 
     /// The next document; `None` at the end.
-    pub(super) fn document(&mut self) -> Result<Option<Vec<u32>>, DataError> {
+    pub(crate) fn document(&mut self) -> Result<Option<Vec<u32>>, DataError> {
         let mut ids = Vec::new();
         let mut stored = [0; 8];
         let stored = &mut stored[..self.integer.bytes];

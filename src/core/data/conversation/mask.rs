@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use serde_json::json;
 
-use super::template::{Role, Template};
-use super::tokenizer::{END_OF_DOCUMENT, Tokenizer};
+use crate::data::conversation::template::{Role, Template};
+use crate::data::tokenizer::{END_OF_DOCUMENT, Tokenizer};
 
 /// The choice of text that is learned.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,7 +53,7 @@ impl Mask {
     }
 
     /// What [`Mask::encode`] depends on besides text and tokenizer; `None` for nothing.
-    pub(super) fn edges(&self) -> Option<String> {
+    pub(crate) fn edges(&self) -> Option<String> {
         match self {
             Mask::All => None,
             Mask::Assistant(Template { separator, openings, .. }) => {
@@ -121,8 +121,8 @@ fn between(text: &[u8], on: &[u8], off: &[u8]) -> Vec<Range<usize>> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::tokenizer::tests::WORLD_TOKENIZER;
     use super::*;
+    use crate::data::tokenizer::tests::WORLD_TOKENIZER;
 
     fn assistant() -> Mask {
         Mask::Assistant(Template::rwkv_qa())

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::binidx::{Binidx, pair};
-use super::binidx_writer::temporary_beside;
-use super::error::{DataError, Origin};
-use super::texts::{TextForm, TextWriter};
-use super::tokenizer::{END_OF_DOCUMENT, Tokenizer};
+use crate::data::error::{DataError, Origin};
+use crate::data::prepared::binidx_writer::temporary_beside;
+use crate::data::prepared::texts::{TextForm, TextWriter};
+use crate::data::readers::binidx::{Binidx, pair};
+use crate::data::tokenizer::{END_OF_DOCUMENT, Tokenizer};
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

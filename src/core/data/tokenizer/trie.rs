@@ -6,7 +6,7 @@ const FREE: u32 = u32::MAX;
 /// A prefix tree over token bytes as a double array (Aoe, IEEE Transactions on Software Engineering 15,
 /// 1989): a node is a cell, and its child by the byte b is the cell `base ^ b`, if that cell's parent
 /// is the node. A step down is one look at one cell.
-pub(super) struct Trie {
+pub(crate) struct Trie {
     cells: Vec<Cell>,
 }
 
@@ -28,7 +28,7 @@ const OPEN_BLOCKS: usize = 64;
 
 impl Trie {
     /// A tree of `tokens`, which are indexed by id; empty ones are left out.
-    pub(super) fn new(tokens: &[Box<[u8]>]) -> Self {
+    pub(crate) fn new(tokens: &[Box<[u8]>]) -> Self {
         let mut sorted: Vec<(&[u8], u32)> = (0u32..)
             .zip(tokens)
             .filter(|(_, bytes)| !bytes.is_empty())
@@ -62,7 +62,7 @@ impl Trie {
     }
 
     /// Id and length of the longest token at the start of `text`, if any token is.
-    pub(super) fn longest(&self, text: &[u8]) -> Option<(u32, usize)> {
+    pub(crate) fn longest(&self, text: &[u8]) -> Option<(u32, usize)> {
         let (mut node, mut base) = (0, self.cells[0].base);
         let mut longest = None;
         for (length, &byte) in (1..).zip(text) {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::error::{DataError, place};
-use super::fault::VocabularyFault as Fault;
+use crate::data::error::{DataError, place};
+use crate::data::fault::VocabularyFault as Fault;
 
 /// The highest id that is accepted: a million embedding rows are more than any vocabulary needs.
 const MAX_ID: u32 = (1 << 20) - 1;
@@ -20,7 +20,7 @@ type LineError = (Range<usize>, Fault);
 /// # Errors
 /// [`DataError::Vocabulary`] at the first faulty line, [`DataError::MissingBytes`] when some text
 /// could not be encoded.
-pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Vec<Box<[u8]>>, DataError> {
+pub(crate) fn parse(file: &Path, text: &[u8]) -> Result<Vec<Box<[u8]>>, DataError> {
     let mut tokens: Vec<Box<[u8]>> = Vec::new();
     let mut line_of_id: HashMap<u32, usize> = HashMap::new();
     let mut id_of_bytes: HashMap<Box<[u8]>, u32> = HashMap::new();

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::Span;
 
-use super::error::{DataError, OtherLines, place};
-use super::fault::LineFault;
-use super::template::{Role, Template, Turn};
+use crate::data::conversation::template::{Role, Template, Turn};
+use crate::data::error::{DataError, OtherLines, place};
+use crate::data::fault::LineFault;
 
 /// How a record becomes a text.
 #[derive(Clone, Copy, Debug)]
@@ -138,19 +138,19 @@ fn parse_messages(messages: &Value) -> Result<Vec<Turn>, LineFault> {
 
 /// Counts lines, and keeps the first fault.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     first: Option<(Box<Span>, LineFault)>,
     others: OtherLines,
 }
 
 impl Tally {
     /// Counts a line that is a document.
-    pub(super) fn fine(&mut self) {
+    pub(crate) fn fine(&mut self) {
         self.others.fine += 1;
     }
 
     /// Counts a line that is none.
-    pub(super) fn fault(&mut self, file: &Path, number: u64, line: &[u8], error: LineError) {
+    pub(crate) fn fault(&mut self, file: &Path, number: u64, line: &[u8], error: LineError) {
         let (range, fault) = error;
         match &self.first {
             None => self.first = Some((place(file, number as usize, line, range), fault)),
@@ -165,12 +165,12 @@ impl Tally {
     }
 
     /// Whether every line so far was fine.
-    pub(super) fn is_fine(&self) -> bool {
+    pub(crate) fn is_fine(&self) -> bool {
         self.first.is_none()
     }
 
     /// The first fault with what is known of the other lines.
-    pub(super) fn result(self) -> Result<(), DataError> {
+    pub(crate) fn result(self) -> Result<(), DataError> {
         let Some((place, fault)) = self.first else { return Ok(()) };
         Err(DataError::Line { place, fault, others: self.others })
     }

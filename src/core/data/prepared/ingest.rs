@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::binidx::Binidx;
-use super::binidx_writer::BinidxWriter;
-use super::error::DataError;
-use super::jsonl::{LineError, Tally};
-use super::lines::Lines;
-use super::prepare::PrepareSpec;
-use super::source::Source;
-use super::tokenizer::END_OF_DOCUMENT;
-use super::tokens::TokenFile;
-use super::{parallel, text};
 use crate::config::{DataType, OnBadLine};
+use crate::data::error::DataError;
+use crate::data::parallel;
+use crate::data::prepared::binidx_writer::BinidxWriter;
+use crate::data::prepared::prepare::PrepareSpec;
+use crate::data::readers::binidx::Binidx;
+use crate::data::readers::jsonl::{LineError, Tally};
+use crate::data::readers::lines::Lines;
+use crate::data::readers::text;
+use crate::data::readers::token_file::TokenFile;
+use crate::data::source::Source;
+use crate::data::tokenizer::END_OF_DOCUMENT;
 
 /// Text that is tokenised at once, in bytes; a longer line is taken alone.
 const BATCH_BYTES: usize = 4 << 20;
@@ -27,20 +28,20 @@ const BATCH_SUMS: u64 = 10_000;
 /// The `vocab_size` of a pair whose ids may need more than two bytes.
 const WIDE: usize = 1 << 31;
 /// Bytes of a [`Place`] in a file.
-pub(super) const PLACE_BYTES: usize = 12;
+pub(crate) const PLACE_BYTES: usize = 12;
 /// Bytes of the digest of a document's content in a file.
-pub(super) const CONTENT_BYTES: usize = 8;
+pub(crate) const CONTENT_BYTES: usize = 8;
 
 /// The [`Place::file`] of sums.
 const NO_FILE: u32 = u32::MAX;
 
 /// Where a document comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The file, counted over all sources from 0; [`NO_FILE`] for what the program made itself.
-    pub(super) file: u32,
+    pub(crate) file: u32,
     /// Its line, counted from 1, or the document, counted from 0.
-    pub(super) number: u64,
+    pub(crate) number: u64,
 }
 
 impl Place {
@@ -51,7 +52,7 @@ impl Place {
         bytes
     }
 
-    pub(super) fn from_bytes(bytes: [u8; PLACE_BYTES]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; PLACE_BYTES]) -> Self {
         let (file, number) = bytes.split_at(4);
         Self {
             file: u32::from_le_bytes(file.try_into().expect("four bytes")),
@@ -61,22 +62,22 @@ impl Place {
 }
 
 /// What was read.
-pub(super) struct Ingested {
+pub(crate) struct Ingested {
     /// Each source's documents, with its weight.
-    pub(super) sources: Vec<(Range<u32>, f64)>,
+    pub(crate) sources: Vec<(Range<u32>, f64)>,
     /// The digest of every document's content under the seed; empty when nothing is held out.
-    pub(super) digests: Vec<u64>,
+    pub(crate) digests: Vec<u64>,
     /// Lines that were skipped.
-    pub(super) skipped: u64,
+    pub(crate) skipped: u64,
     /// The document of most tokens, the first of several, and how many it has.
-    pub(super) longest: (u32, usize),
+    pub(crate) longest: (u32, usize),
     /// The `vocab_size` of the pair.
-    pub(super) vocab_size: usize,
+    pub(crate) vocab_size: usize,
 }
 
 /// Reads everything into the pair `prefix`, where each document comes from into `places`, and the digests of
 /// their contents into `contents`.
-pub(super) fn ingest(
+pub(crate) fn ingest(
     spec: &PrepareSpec<'_>,
     prefix: &Path,
     places: &Path,

@@ -1,5 +1,8 @@
 //! Text to token ids and back.
 
+mod trie;
+mod vocabulary;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -10,9 +13,8 @@ use flate2::read::GzDecoder;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::error::DataError;
-use super::trie::Trie;
-use super::vocabulary;
+use crate::data::error::DataError;
+use trie::Trie;
 
 /// The token that closes a document. It has no text, and encoding never produces it.
 pub const END_OF_DOCUMENT: u32 = 0;
@@ -136,7 +138,7 @@ impl Tokenizer {
     }
 
     /// Whether `ids` are tokens of the vocabulary and spell `text`.
-    pub(super) fn spells(&self, ids: &[u32], text: &[u8]) -> bool {
+    pub(crate) fn spells(&self, ids: &[u32], text: &[u8]) -> bool {
         let mut rest = text;
         for &id in ids {
             match self.token_bytes(id).and_then(|bytes| rest.strip_prefix(bytes)) {
@@ -188,7 +190,7 @@ fn with_lf(text: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::sync::LazyLock;
 
     use proptest::prelude::*;

@@ -23,24 +23,24 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use super::binidx::{Binidx, pair};
-use super::binidx_writer::BinidxWriter;
-use super::cache::{Hold, note_use};
-use super::error::DataError;
-use super::ingest::{CONTENT_BYTES, Ingested, ingest};
-use super::jsonl::RecordForm;
-use super::mask::Mask;
-use super::order::{Dealer, held_out};
-use super::prepared::{CONTENTS, Half, Longest, ORDER, PLACES, Prepared, Report, TRAIN, VAL};
-use super::source::{FileDigest, Source};
-use super::tokenizer::Tokenizer;
 use crate::config::{DataType, OnBadLine};
+use crate::data::conversation::mask::Mask;
+use crate::data::error::DataError;
+use crate::data::prepared::binidx_writer::BinidxWriter;
+use crate::data::prepared::cache::{Hold, note_use};
+use crate::data::prepared::ingest::{CONTENT_BYTES, Ingested, ingest};
+use crate::data::prepared::split::{Dealer, held_out};
+use crate::data::prepared::{CONTENTS, Half, Longest, ORDER, PLACES, Prepared, Report, TRAIN, VAL};
+use crate::data::readers::binidx::{Binidx, pair};
+use crate::data::readers::jsonl::RecordForm;
+use crate::data::source::{FileDigest, Source};
+use crate::data::tokenizer::Tokenizer;
 
 /// Part of the key: goes up when the same input would be prepared differently.
 const FORMAT: u32 = 3;
 
 const ALL: &str = "all";
-pub(super) const SOURCE: &str = "source.json";
+pub(crate) const SOURCE: &str = "source.json";
 
 /// What is prepared, and how.
 #[derive(Clone, Copy)]
@@ -234,13 +234,13 @@ fn load(folder: &Path) -> Option<Report> {
 }
 
 /// The report of a prepared folder, if it has one.
-pub(super) fn report(folder: &Path) -> Option<Report> {
+pub(crate) fn report(folder: &Path) -> Option<Report> {
     serde_json::from_slice(&fs::read(folder.join(SOURCE)).ok()?).ok()
 }
 
 /// Writes all files of prepared data into `folder`. `digests` are those of the files as they were
 /// before.
-pub(super) fn build(
+pub(crate) fn build(
     folder: &Path,
     spec: &PrepareSpec<'_>,
     digests: Vec<Vec<FileDigest>>,
@@ -361,11 +361,11 @@ fn write_json(path: &Path, report: &Report) -> io::Result<()> {
 mod tests {
     use std::thread;
 
-    use super::super::error::Origin;
-    use super::super::template::Template;
-    use super::super::tokenizer::END_OF_DOCUMENT;
-    use super::super::tokenizer::tests::WORLD_TOKENIZER;
     use super::*;
+    use crate::data::conversation::template::Template;
+    use crate::data::error::Origin;
+    use crate::data::tokenizer::END_OF_DOCUMENT;
+    use crate::data::tokenizer::tests::WORLD_TOKENIZER;
 
     /// The source line of every document of a pair.
     fn lines(prepared: &Prepared, half: Half) -> Vec<usize> {

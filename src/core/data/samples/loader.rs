@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::batch::{Batch, Row};
-use super::survey::{Piece, Survey, survey};
-use super::walk::MagicWalk;
-use super::{Binidx, DataError, Mask, Tokenizer, pack, shuffle};
 use crate::config::{Dataload, Overlong, Walk};
+use crate::data::samples::batch::{Batch, Row};
+use crate::data::samples::packing;
+use crate::data::samples::survey::{Piece, Survey, survey};
+use crate::data::samples::windows::MagicWalk;
+use crate::data::{Binidx, DataError, Mask, Tokenizer, shuffle};
 
 /// How documents become samples.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl Pass {
         shuffle::shuffle(&mut order, &mut rng);
         let samples = if options.dataload == Dataload::Pack {
             let inputs = |piece: u32| pieces[piece as usize].inputs;
-            let mut rows = pack::pack(&order, inputs, options.ctx_len as u32);
+            let mut rows = packing::pack(&order, inputs, options.ctx_len as u32);
             shuffle::shuffle(&mut rows, &mut rng);
             rows
         } else {
@@ -224,9 +225,9 @@ mod tests {
     use proptest::prelude::*;
     use tempfile::TempDir;
 
-    use super::super::tokenizer::tests::WORLD_TOKENIZER;
-    use super::super::{BinidxWriter, END_OF_DOCUMENT, Template};
     use super::*;
+    use crate::data::tokenizer::tests::WORLD_TOKENIZER;
+    use crate::data::{BinidxWriter, END_OF_DOCUMENT, Template};
 
     const OPTIONS: LoaderOptions = LoaderOptions {
         ctx_len: 8,

@@ -1,23 +1,36 @@
 //! Prepared data: where it lies, what it is made of, and where each document of it comes from.
 
+mod binidx_writer;
+pub mod cache;
+mod export;
+mod ingest;
+mod prepare;
+mod split;
+mod texts;
+
+pub use binidx_writer::BinidxWriter;
+pub use export::{Exported, copy_pair, pair_files, pair_to_texts};
+pub use prepare::{PrepareSpec, find_prepared, prepare};
+pub use texts::TextForm;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache::Hold;
-use super::error::{self, DataError, Origin};
-use super::ingest::{PLACE_BYTES, Place};
-use super::lines;
-use super::source::FileDigest;
 use crate::config::DataType;
+use crate::data::error::{self, DataError, Origin};
+use crate::data::prepared::cache::Hold;
+use crate::data::prepared::ingest::{PLACE_BYTES, Place};
+use crate::data::readers::lines;
+use crate::data::source::FileDigest;
 
-pub(super) const TRAIN: &str = "train";
-pub(super) const VAL: &str = "val";
-pub(super) const ORDER: &str = "order";
-pub(super) const PLACES: &str = "places";
-pub(super) const CONTENTS: &str = "contents";
+pub(crate) const TRAIN: &str = "train";
+pub(crate) const VAL: &str = "val";
+pub(crate) const ORDER: &str = "order";
+pub(crate) const PLACES: &str = "places";
+pub(crate) const CONTENTS: &str = "contents";
 
 /// Where prepared data lies and what it is made of. While the value lives, `cache clean` leaves the
 /// data alone.
@@ -33,10 +46,10 @@ pub struct Prepared {
     pub cached: bool,
     /// Counts.
     pub report: Report,
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Every file of the sources with its format.
-    pub(super) files: Vec<(PathBuf, DataType)>,
-    pub(super) _hold: Hold,
+    pub(crate) files: Vec<(PathBuf, DataType)>,
+    pub(crate) _hold: Hold,
 }
 
 /// One of the two pairs of prepared data.
@@ -49,7 +62,7 @@ pub enum Half {
 }
 
 impl Half {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Train => TRAIN,
             Self::Val => VAL,

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::mask::Mask;
-use super::template::{Role, Template};
+use crate::data::conversation::mask::Mask;
+use crate::data::conversation::template::{Role, Template};
 
 /// `Bot:` or `### Bot:` at the start of a turn.
 static OPENING: LazyLock<Regex> = LazyLock::new(|| {

@@ -12,7 +12,7 @@ use parquet::schema::types::Type;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::binidx_writer::temporary_beside;
+use crate::data::prepared::binidx_writer::temporary_beside;
 
 /// Bytes of text after which a row group of a Parquet file ends. They are held in memory.
 const ROW_GROUP_BYTES: usize = 16 << 20;
@@ -37,7 +37,7 @@ impl TextForm {
 }
 
 /// A file of texts that is being written under another name.
-pub(super) enum TextWriter {
+pub(crate) enum TextWriter {
     Jsonl(BufWriter<NamedTempFile>),
     Parquet {
         writer: Box<SerializedFileWriter<NamedTempFile>>,
@@ -49,7 +49,7 @@ pub(super) enum TextWriter {
 
 impl TextWriter {
     /// Begins a file beside `out`.
-    pub(super) fn new(form: TextForm, out: &Path) -> io::Result<TextWriter> {
+    pub(crate) fn new(form: TextForm, out: &Path) -> io::Result<TextWriter> {
         let file = temporary_beside(out)?;
         Ok(match form {
             TextForm::Jsonl => TextWriter::Jsonl(BufWriter::new(file)),
@@ -71,7 +71,7 @@ impl TextWriter {
     }
 
     /// Adds a text.
-    pub(super) fn push(&mut self, text: String) -> io::Result<()> {
+    pub(crate) fn push(&mut self, text: String) -> io::Result<()> {
         match self {
             TextWriter::Jsonl(file) => writeln!(file, "{}", json!({ "text": text })),
             TextWriter::Parquet { writer, texts, bytes } => {
@@ -87,7 +87,7 @@ impl TextWriter {
     }
 
     /// Ends the file.
-    pub(super) fn finish(self) -> io::Result<NamedTempFile> {
+    pub(crate) fn finish(self) -> io::Result<NamedTempFile> {
         match self {
             TextWriter::Jsonl(file) => file.into_inner().map_err(io::IntoInnerError::into_error),
             TextWriter::Parquet { mut writer, mut texts, .. } => {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::shuffle;
+use crate::data::shuffle;
 
 /// The contents that are held out, given the digest of every document's content.
 ///
@@ -13,7 +13,7 @@ use super::shuffle;
 /// which is `val_split` of all documents, but at least one and not all of them. A content whose
 /// copies would exceed the share is passed over, unless nothing else could be held out. So equal
 /// contents stay together, and the choice does not depend on the order of documents.
-pub(super) fn held_out(digests: &[u64], val_split: f64) -> HashSet<u64> {
+pub(crate) fn held_out(digests: &[u64], val_split: f64) -> HashSet<u64> {
     let mut sorted = digests.to_vec();
     sorted.sort_unstable();
     let mut held_out = HashSet::new();
@@ -35,7 +35,7 @@ pub(super) fn held_out(digests: &[u64], val_split: f64) -> HashSet<u64> {
 }
 
 /// Deals the training documents of all sources, copy by copy.
-pub(super) struct Dealer {
+pub(crate) struct Dealer {
     sources: Vec<Share>,
     rng: ChaCha8Rng,
 }
@@ -50,7 +50,7 @@ struct Share {
 
 impl Dealer {
     /// A dealer of the documents in each of `sources` (with its weight) that are not held out.
-    pub(super) fn new(
+    pub(crate) fn new(
         sources: &[(Range<u32>, f64)],
         is_held_out: impl Fn(u32) -> bool,
         seed: u64,
@@ -66,7 +66,7 @@ impl Dealer {
     /// The next copy, shuffled: of a source with n documents round(weight x n), at least one. Whole
     /// multiples of n take every document; the rest comes from a shuffled deck that goes on in the
     /// next copy.
-    pub(super) fn copy(&mut self) -> Vec<u32> {
+    pub(crate) fn copy(&mut self) -> Vec<u32> {
         let Self { sources, rng } = self;
         let mut copy = Vec::new();
         for Share { documents, weight, deck } in

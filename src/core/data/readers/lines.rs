@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::error::DataError;
+use crate::data::error::DataError;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -15,7 +15,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Reads a file in batches of whole lines.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     file: PathBuf,
     reader: Box<dyn BufRead>,
     /// Lines read so far.
@@ -23,7 +23,7 @@ pub(super) struct Lines {
 }
 
 /// Some lines in a row.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     bytes: Vec<u8>,
     /// Each line without its line feed.
     lines: Vec<Range<usize>>,
@@ -33,21 +33,21 @@ pub(super) struct Batch {
 
 impl Batch {
     /// The lines with their numbers.
-    pub(super) fn lines(&self) -> Vec<(u64, &[u8])> {
+    pub(crate) fn lines(&self) -> Vec<(u64, &[u8])> {
         (self.first..).zip(self.lines.iter().map(|range| &self.bytes[range.clone()])).collect()
     }
 }
 
 impl Lines {
     /// Opens a file; that it is compressed with gzip or zstd is seen from its first bytes.
-    pub(super) fn open(file: &Path) -> Result<Self, DataError> {
+    pub(crate) fn open(file: &Path) -> Result<Self, DataError> {
         let reader = open(file).map_err(|source| DataError::Read { file: file.into(), source })?;
         Ok(Self { file: file.into(), reader, count: 0 })
     }
 
     /// Lines of about `bytes` bytes together, or one longer line; `None` at the end of the file. A
     /// byte order mark is skipped.
-    pub(super) fn batch(&mut self, bytes: usize) -> Result<Option<Batch>, DataError> {
+    pub(crate) fn batch(&mut self, bytes: usize) -> Result<Option<Batch>, DataError> {
         let mut batch = Batch { bytes: Vec::new(), lines: Vec::new(), first: self.count + 1 };
         while batch.bytes.len() < bytes {
             let mut start = batch.bytes.len();
@@ -95,7 +95,7 @@ pub fn for_each_line(file: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<()
 }
 
 /// Line `number` of a file, counted from 1; empty where there is none or it cannot be read.
-pub(super) fn line(file: &Path, number: u64) -> Vec<u8> {
+pub(crate) fn line(file: &Path, number: u64) -> Vec<u8> {
     let find = || {
         let mut lines = Lines::open(file).ok()?;
         while let Some(batch) = lines.batch(BUFFER_BYTES).ok()? {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 /// the number of rows depends on nothing but the lengths.
 ///
 /// `items` are indices of `lengths`, of which none is above `capacity`.
-pub(super) fn pack(items: &[u32], lengths: impl Fn(u32) -> u32, capacity: u32) -> Vec<Vec<u32>> {
+pub(crate) fn pack(items: &[u32], lengths: impl Fn(u32) -> u32, capacity: u32) -> Vec<Vec<u32>> {
     let mut longest_first = items.to_vec();
     longest_first.sort_by_key(|&item| std::cmp::Reverse(lengths(item)));
     let mut rows: Vec<Vec<u32>> = Vec::new();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Batch;
-use super::batch::Row;
+use crate::data::samples::batch::Row;
 
 /// A row of a batch.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]

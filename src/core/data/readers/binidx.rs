@@ -20,16 +20,16 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::error::DataError;
-use super::fault::BinidxFault as Fault;
+use crate::data::error::DataError;
+use crate::data::fault::BinidxFault as Fault;
 
-pub(super) const MAGIC: &[u8; 9] = b"MMIDIDX\0\0";
-pub(super) const VERSION: u64 = 1;
-pub(super) const HEADER_BYTES: usize = 34;
+pub(crate) const MAGIC: &[u8; 9] = b"MMIDIDX\0\0";
+pub(crate) const VERSION: u64 = 1;
+pub(crate) const HEADER_BYTES: usize = 34;
 
 /// How one token is stored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Dtype {
+pub(crate) enum Dtype {
     U8 = 1,
     I8 = 2,
     I16 = 3,
@@ -46,7 +46,7 @@ impl Dtype {
             .find(|&dtype| dtype as u8 == code)
     }
 
-    pub(super) fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
             Self::I16 | Self::U16 => 2,
@@ -56,7 +56,7 @@ impl Dtype {
     }
 
     /// The type that holds ids below `vocab_size`: 2 bytes up to 65536, 4 bytes above.
-    pub(super) fn for_vocabulary(vocab_size: usize) -> Self {
+    pub(crate) fn for_vocabulary(vocab_size: usize) -> Self {
         if vocab_size <= 1 << 16 { Self::U16 } else { Self::I32 }
     }
 
@@ -78,7 +78,7 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 }
 
 /// `PREFIX.bin` and `PREFIX.idx`; a dot in the prefix is part of the name.
-pub(super) fn pair(prefix: &Path) -> (PathBuf, PathBuf) {
+pub(crate) fn pair(prefix: &Path) -> (PathBuf, PathBuf) {
     let with = |extension| {
         let mut name = OsString::from(prefix);
         name.push(extension);
@@ -170,13 +170,13 @@ impl Binidx {
 
     /// The smallest stretch of whole documents around `tokens`, both as positions in all documents in a
     /// row; at least one token is asked for.
-    pub(super) fn documents_around(&self, tokens: Range<u64>) -> Range<u64> {
+    pub(crate) fn documents_around(&self, tokens: Range<u64>) -> Range<u64> {
         let documents = self.documents_in(tokens);
         self.starts[documents.start]..self.starts[documents.end]
     }
 
     /// The documents of which some of `tokens` are.
-    pub(super) fn documents_in(&self, tokens: Range<u64>) -> Range<usize> {
+    pub(crate) fn documents_in(&self, tokens: Range<u64>) -> Range<usize> {
         let first = self.starts.partition_point(|start| *start <= tokens.start) - 1;
         first..self.starts.partition_point(|start| *start < tokens.end)
     }
@@ -219,7 +219,7 @@ impl Binidx {
     }
 
     /// Document `i` as it is stored.
-    pub(super) fn stored_doc(&self, i: usize) -> Result<Vec<u8>, DataError> {
+    pub(crate) fn stored_doc(&self, i: usize) -> Result<Vec<u8>, DataError> {
         self.stored(self.starts[i], self.doc_len(i))
     }
 
@@ -312,7 +312,7 @@ fn read_index(idx: &File) -> Result<(Dtype, Vec<u64>), IndexError> {
 }
 
 /// The next bytes of a file that was seen to be long enough.
-pub(super) fn next<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
+pub(crate) fn next<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     reader.read_exact(&mut bytes)?;
     Ok(bytes)
@@ -323,8 +323,8 @@ mod tests {
     use std::fs;
     use std::process::Command;
 
-    use super::super::binidx_writer::BinidxWriter;
     use super::*;
+    use crate::data::BinidxWriter;
 
     /// Two documents, `[33155, 0]` and `[5, 6, 7, 0]`, as other tools write them.
     const GOLDEN_BIN: [u8; 12] = [0x83, 0x81, 0, 0, 0x05, 0, 0x06, 0, 0x07, 0, 0, 0];

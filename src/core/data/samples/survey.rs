@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::loader::LoaderOptions;
-use super::words::{RoleWords, Unlearned};
-use super::{Binidx, DataError, Origin, Tokenizer};
 use crate::config::{Dataload, Overlong};
+use crate::data::conversation::role_words::{RoleWords, Unlearned};
+use crate::data::samples::loader::LoaderOptions;
+use crate::data::{Binidx, DataError, Origin, Tokenizer};
 
 /// What was found in the documents of a pair before training.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,18 +32,18 @@ pub struct Survey {
 
 /// A stretch of a document that is computed in one go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     /// The document in its pair.
-    pub(super) document: usize,
+    pub(crate) document: usize,
     /// Its first input.
-    pub(super) first: u32,
+    pub(crate) first: u32,
     /// Its inputs; at least 1. The last one predicts a learned token: nothing behind it changes the loss.
-    pub(super) inputs: u32,
+    pub(crate) inputs: u32,
 }
 
 impl Piece {
     /// The tokens of the document that belong to it: its inputs and the one behind them.
-    pub(super) fn tokens(&self) -> Range<usize> {
+    pub(crate) fn tokens(&self) -> Range<usize> {
         let first = self.first as usize;
         first..first + self.inputs as usize + 1
     }
@@ -55,7 +55,7 @@ impl Piece {
 /// # Errors
 /// An id beyond `vocab_size`, a document that does not fit although `overlong` says that it must,
 /// and documents in which nothing is learned.
-pub(super) fn survey(
+pub(crate) fn survey(
     data: &Binidx,
     tokenizer: &Tokenizer,
     options: &LoaderOptions,

@@ -4,24 +4,24 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::error::DataError;
-use super::source::Source;
-use super::tokenizer::Tokenizer;
 use crate::config::DataType;
+use crate::data::error::DataError;
+use crate::data::source::Source;
+use crate::data::tokenizer::Tokenizer;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Documents of [`DataType::Dummy`].
-pub(super) const SUMS: u64 = 100_000;
+pub(crate) const SUMS: u64 = 100_000;
 
 /// Document `i` of [`DataType::Dummy`]: `.x+y=z.` with x = i and y = i * i, both modulo 10000.
-pub(super) fn sum(i: u64) -> String {
+pub(crate) fn sum(i: u64) -> String {
     let (x, y) = (i % 10_000, i * i % 10_000);
     format!(".{x}+{y}={}.", x + y)
 }
 
 /// The whole text of a file of [`DataType::Utf8`] or [`DataType::Utf16le`], less a byte order mark.
-pub(super) fn read(file: &Path, data_type: DataType) -> Result<String, DataError> {
+pub(crate) fn read(file: &Path, data_type: DataType) -> Result<String, DataError> {
     let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
     let (encoding, decoded) = if data_type == DataType::Utf8 {
         ("UTF-8", utf8(bytes))

@@ -11,21 +11,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::prepare::{SOURCE, report};
-use super::prepared::Report;
+use crate::data::prepared::Report;
+use crate::data::prepared::prepare::{SOURCE, report};
 
 const DONE: &str = "data-";
 const BUILDING: &str = ".data-";
 
 /// A shared lock on a folder, for as long as the value lives.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(crate) struct Hold {
     _folder: Option<File>,
 }
 
 impl Hold {
     /// Locks an existing folder; does nothing where that is not possible.
-    pub(super) fn on(folder: &Path) -> Self {
+    pub(crate) fn on(folder: &Path) -> Self {
         let locked = File::open(folder).and_then(|folder| folder.lock_shared().map(|()| folder));
         Self { _folder: locked.ok() }
     }
@@ -45,7 +45,7 @@ pub struct Entry {
 }
 
 /// Notes that prepared data is used now.
-pub(super) fn note_use(folder: &Path) {
+pub(crate) fn note_use(folder: &Path) {
     // The time is a service to `cache`; data that cannot be written to is used all the same.
     let _ = File::open(folder.join(SOURCE)).and_then(|file| file.set_modified(SystemTime::now()));
 }

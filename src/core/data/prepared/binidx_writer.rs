@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use super::binidx::{Dtype, HEADER_BYTES, MAGIC, VERSION, next, pair};
-use super::error::DataError;
-use super::fault::BinidxFault as Fault;
+use crate::data::error::DataError;
+use crate::data::fault::BinidxFault as Fault;
+use crate::data::readers::binidx::{Dtype, HEADER_BYTES, MAGIC, VERSION, next, pair};
 
 /// Writes a pair, with no more memory than a buffer needs. Both files appear under their names only in
 /// [`BinidxWriter::finish`], the index last; a writer that is dropped before leaves nothing.
@@ -70,7 +70,7 @@ impl BinidxWriter {
     ///
     /// # Errors
     /// Like [`Self::push`].
-    pub(super) fn push_stored(&mut self, stored: &[u8]) -> Result<(), DataError> {
+    pub(crate) fn push_stored(&mut self, stored: &[u8]) -> Result<(), DataError> {
         let tokens = stored.len() / self.dtype().bytes();
         let size: i32 = tokens.try_into().map_err(|_| DataError::Binidx {
             file: self.bin.path.clone(),
@@ -156,7 +156,7 @@ impl Half {
 }
 
 /// A file without its final name in the folder of `path`, removed unless it is published.
-pub(super) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o666)) // less the umask, like any new file

@@ -23,19 +23,19 @@ pub struct Batch {
 
 /// A row of a batch before it is padded.
 #[derive(Debug, Default)]
-pub(super) struct Row {
+pub(crate) struct Row {
     inputs: Vec<i64>,
     /// Where documents begin behind the start of the row.
     restarts: Vec<usize>,
     /// Learned positions, and the tokens to predict there.
     targets: Vec<(usize, i64)>,
     /// The documents in it.
-    pub(super) documents: Vec<usize>,
+    pub(crate) documents: Vec<usize>,
 }
 
 impl Row {
     /// A row that was taken down; `targets` are learned positions with the tokens to predict there.
-    pub(super) fn from_numbers(
+    pub(crate) fn from_numbers(
         inputs: Vec<i64>,
         restarts: Vec<usize>,
         targets: Vec<(usize, i64)>,
@@ -45,7 +45,7 @@ impl Row {
 
     /// Adds a stretch of a document: all tokens but the last are inputs, each predicts the token behind
     /// it, and `learned` says for every token whether its prediction is learned.
-    pub(super) fn push(&mut self, ids: &[u32], learned: &[bool]) {
+    pub(crate) fn push(&mut self, ids: &[u32], learned: &[bool]) {
         let start = self.inputs.len();
         if start > 0 {
             self.restarts.push(start);
@@ -58,14 +58,14 @@ impl Row {
     }
 
     /// Whether anything in it is learned.
-    pub(super) fn teaches(&self) -> bool {
+    pub(crate) fn teaches(&self) -> bool {
         !self.targets.is_empty()
     }
 }
 
 impl Batch {
     /// The rows side by side.
-    pub(super) fn new(rows: &[Row]) -> Batch {
+    pub(crate) fn new(rows: &[Row]) -> Batch {
         let t = rows.iter().map(|row| row.inputs.len()).max().unwrap_or(0).max(1);
         let mut inputs = vec![0; rows.len() * t];
         let mut restarts = vec![false; rows.len() * t];

@@ -1,0 +1,3 @@
+//! Reports on data and runs.
+
+pub mod inspect;
