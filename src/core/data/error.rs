@@ -4,9 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::data::conversation::role_words::Unlearned;
+use crate::data::conversation::Unlearned;
 use crate::data::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
-use crate::data::samples::windows::magic_prime;
+use crate::data::order::magic_prime;
 use crate::diagnostic::{Diagnostic, Span};
 
 /// Why data cannot be used. The text of an error is one sentence; [`DataError::diagnostic`] adds the
@@ -309,7 +309,7 @@ impl DataError {
     #[must_use]
     pub fn in_source(mut self, origin: impl FnOnce(usize) -> Option<Origin>) -> Self {
         let foreign = match &self {
-            Self::NothingLearned { why, .. } => why.foreign().map(|word| format!("{word}:")),
+            Self::NothingLearned { why, .. } => why.unknown_word().map(|word| format!("{word}:")),
             _ => None,
         };
         if let Self::Overlong { document, .. }
@@ -525,7 +525,7 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
                 }
                 false => diagnostic.note(format!("role words found: {}", counts.join(", "))),
             };
-            match why.foreign() {
+            match why.unknown_word() {
                 Some(word) => diagnostic.help(alias_help(template, word)),
                 None => diagnostic,
             }

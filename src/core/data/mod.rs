@@ -1,35 +1,36 @@
-//! From text to token ids to batches: reads sources, tokenises, splits, shuffles, caches.
+//! From text to token ids to batches.
 //!
 //! [`prepare`] turns [`Source`]s into a cached pair of training documents and one of validation documents;
 //! [`Binidx`] reads such pairs, also those of other tools. A [`Template`] finds the turns of a conversation, a
 //! [`Mask`] selects the target tokens, and a [`Loader`] makes batches.
 
+mod binidx;
 mod conversation;
 mod error;
 mod fault;
-mod parallel;
+mod order;
 mod prepared;
 mod readers;
 mod samples;
-mod shuffle;
-mod source;
+mod threads;
 mod tokenizer;
 
+pub use binidx::{Binidx, BinidxWriter};
 pub use conversation::{
     FoundTurn, Mask, Role, RoleWord, RoleWords, Template, TemplateError, Turn, Unlearned,
     role_words,
 };
 pub use error::{DataError, Origin, OtherLines, alias_help, grouped, place};
 pub use fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
-pub use prepared::cache;
+pub use order::magic_prime;
 pub use prepared::{
-    BinidxWriter, Exported, Half, Longest, PrepareSpec, Prepared, Report, TextForm, copy_pair,
-    find_prepared, pair_files, pair_to_texts, prepare,
+    Exported, LongestDocument, PrepareReport, PrepareSpec, Prepared, Split, TextForm, cache,
+    copy_pair, find_prepared, pair_files, pair_to_texts, prepare,
 };
-pub use readers::{Binidx, LineError, RecordForm, character_tokenizer, for_each_line};
-pub use samples::{
-    Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, magic_prime, prefetch,
-    rows_when_packed,
+pub(crate) use readers::{Content, format};
+pub use readers::{
+    FILE_TYPES, FileDigest, LineError, RecordForm, Source, character_tokenizer, for_each_line,
 };
-pub use source::{FileDigest, Source};
+pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
+pub use threads::prefetch;
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};

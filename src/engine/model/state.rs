@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::weights::copied;
 use super::{ModelError, Seen, Shape};
-use statetune_core::tensorfile::{Dtype, Format, TensorFile};
+use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
 
 /// The carried state of one block.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ fn layers_of(file: &TensorFile, mut expected: Option<[i64; 3]>) -> Result<TimeSt
                 ));
             }
         }
-        if file.format() == Format::Pth {
+        if file.format() == FileFormat::Pth {
             return Ok(tensor);
         }
         // Matrices are square, so nothing in a file tells its order. Programs for RWKV that read states

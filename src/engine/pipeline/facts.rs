@@ -43,7 +43,7 @@ pub(super) fn facts(
                 "{}, {} tokens, {} of them learned",
                 documents(survey.documents),
                 survey.tokens,
-                survey.learned
+                survey.target_tokens
             ),
         ),
         (

@@ -1,31 +1,30 @@
-//! Which text of a document is learned, and which tokens that makes.
+//! The target text of a document, and its target tokens: those whose prediction counts in the loss.
 
 use std::ops::Range;
 
 use serde_json::json;
 
-use crate::data::conversation::template::{Role, Template};
+use super::template::{Role, Template};
 use crate::data::tokenizer::{END_OF_DOCUMENT, Tokenizer};
 
-/// The choice of text that is learned.
+/// Selects the target text of a document.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Mask {
-    /// All of it; only padding is left out.
+    /// All text.
     All,
-    /// What the assistant of a template says.
+    /// The turns of the assistant of a template.
     Assistant(Template),
-    /// What stands behind a text `on`, up to the next text `off` or the end of the document. Both may
-    /// stand anywhere.
+    /// The text between `on` and the next `off`, or the end of the document. Both may be anywhere.
     Between {
-        /// Learning begins behind it.
+        /// Target text begins after it.
         on: String,
-        /// Learning ends before it.
+        /// Target text ends before it.
         off: String,
     },
 }
 
 impl Mask {
-    /// The byte ranges of `text` that are learned, in order and apart from each other.
+    /// The byte ranges of the target text in `text`, in order and disjoint.
     pub fn spans(&self, text: &[u8]) -> Vec<Range<usize>> {
         match self {
             Mask::All => std::iter::once(0..text.len()).collect(),
@@ -36,9 +35,9 @@ impl Mask {
 
     /// The token ids of a document: its text and [`END_OF_DOCUMENT`].
     ///
-    /// What is learned is tokenised by itself, and so is what stands before and behind it. So no token
-    /// lies across the edge, the learned tokens spell exactly the learned text, and they begin where a
-    /// model begins that was given the prompt alone. With [`Mask::All`] there is no edge.
+    /// Target text and the text around it are tokenised separately. So no token crosses an edge, the target tokens
+    /// spell exactly the target text, and they begin where a model begins that is given the prompt. With
+    /// [`Mask::All`] there is no edge.
     pub fn encode(&self, tokenizer: &Tokenizer, text: &[u8]) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3);
         let mut from = 0;
@@ -52,7 +51,7 @@ impl Mask {
         ids
     }
 
-    /// What [`Mask::encode`] depends on besides text and tokenizer; `None` for nothing.
+    /// Everything besides text and tokenizer that [`Mask::encode`] depends on; `None` for nothing.
     pub(crate) fn edges(&self) -> Option<String> {
         match self {
             Mask::All => None,
@@ -63,12 +62,11 @@ impl Mask {
         }
     }
 
-    /// Says for each of `ids` whether it is learned, that is, whether predicting it counts in the loss.
+    /// For each of `ids` whether it is a target token.
     ///
-    /// `ids` is one document, closed by [`END_OF_DOCUMENT`], or several in a row. A token is learned when
-    /// all its bytes lie in one of the [`Mask::spans`]; the end of a document is learned when its text
-    /// is learned up to there. A token across an edge, which only token files of other tools have, is
-    /// not learned.
+    /// `ids` is one document, ended by [`END_OF_DOCUMENT`], or several. A token is a target when one of the
+    /// [`Mask::spans`] contains all its bytes; the end of a document is one when a span reaches it. A token that
+    /// crosses an edge, as in token files of other tools, is not a target.
     pub fn of_tokens(&self, tokenizer: &Tokenizer, ids: &[u32]) -> Vec<bool> {
         if *self == Mask::All {
             return vec![true; ids.len()];
@@ -78,11 +76,11 @@ impl Mask {
     }
 
     fn of_document(&self, tokenizer: &Tokenizer, document: &[u32]) -> Vec<bool> {
-        // An id without a token stands for no text.
+        // An id without a token has no bytes.
         let bytes = |id| tokenizer.token_bytes(id).unwrap_or_default();
         let text: Vec<u8> = document.iter().flat_map(|&id| bytes(id)).copied().collect();
         let spans = self.spans(&text);
-        let ends_learned = spans.last().is_some_and(|span| span.end == text.len());
+        let end_is_target = spans.last().is_some_and(|span| span.end == text.len());
         let mut spans = spans.into_iter().peekable();
         let mut end = 0;
         document
@@ -91,7 +89,7 @@ impl Mask {
                 let start = end;
                 end += bytes(id).len();
                 if id == END_OF_DOCUMENT {
-                    return ends_learned;
+                    return end_is_target;
                 }
                 while spans.next_if(|span| span.end <= start).is_some() {}
                 let inside =
@@ -102,7 +100,7 @@ impl Mask {
     }
 }
 
-/// The stretches of `text` from behind `on` up to the next `off`, or to the end.
+/// The ranges of `text` from each `on` to the next `off`, or to the end.
 fn between(text: &[u8], on: &[u8], off: &[u8]) -> Vec<Range<usize>> {
     let find =
         |word: &[u8], from: usize| memchr::memmem::find(&text[from..], word).map(|at| from + at);
@@ -132,40 +130,40 @@ mod tests {
         Mask::Between { on: "1".to_owned(), off: "0".to_owned() }
     }
 
-    /// The text of the tokens that are learned, and whether the end of the document is.
-    fn learned(mask: &Mask, text: &str) -> (String, bool) {
+    /// The text of the target tokens, and whether the end of the document is a target.
+    fn targets(mask: &Mask, text: &str) -> (String, bool) {
         let ids = mask.encode(&WORLD_TOKENIZER, text.as_bytes());
-        learned_of(mask, &ids)
+        targets_of(mask, &ids)
     }
 
-    fn learned_of(mask: &Mask, ids: &[u32]) -> (String, bool) {
-        let learned = mask.of_tokens(&WORLD_TOKENIZER, ids);
-        let kept = ids.iter().zip(&learned).filter(|(_, learned)| **learned);
+    fn targets_of(mask: &Mask, ids: &[u32]) -> (String, bool) {
+        let targets = mask.of_tokens(&WORLD_TOKENIZER, ids);
+        let kept = ids.iter().zip(&targets).filter(|(_, target)| **target);
         let kept: Vec<u32> = kept.map(|(id, _)| *id).collect();
         let text = WORLD_TOKENIZER.decode(&kept).unwrap();
-        (String::from_utf8_lossy(&text).into_owned(), learned.last() == Some(&true))
+        (String::from_utf8_lossy(&text).into_owned(), targets.last() == Some(&true))
     }
 
     #[test]
-    fn the_end_of_the_document_belongs_to_the_last_turn() {
-        let learned = |text| learned(&assistant(), text);
-        assert_eq!(learned("User: hi\n\nAssistant: Hello!"), (" Hello!".into(), true));
-        assert_eq!(learned("Assistant: hi\n\nUser: bye"), (" hi\n\n".into(), false));
-        assert_eq!(learned("User: a\n\nAssistant:"), (String::new(), true));
-        assert_eq!(learned("just text"), (String::new(), false));
+    fn the_end_of_document_belongs_to_the_last_turn() {
+        let targets = |text| targets(&assistant(), text);
+        assert_eq!(targets("User: hi\n\nAssistant: Hello!"), (" Hello!".into(), true));
+        assert_eq!(targets("Assistant: hi\n\nUser: bye"), (" hi\n\n".into(), false));
+        assert_eq!(targets("User: a\n\nAssistant:"), (String::new(), true));
+        assert_eq!(targets("just text"), (String::new(), false));
     }
 
-    /// The golden of the reference for two turns: `User: hi\n\nAssistant: Hello!` without its role words.
+    /// The reference masks `User: hi\n\nAssistant:` of these two turns.
     #[test]
-    fn learned_tokens_of_the_reference_text() {
+    fn targets_of_the_reference_text() {
         let ids = [24281, 59, 4571, 261, 5585, 41693, 59, 36786, 34, 0];
         assert_eq!(assistant().encode(&WORLD_TOKENIZER, b"User: hi\n\nAssistant: Hello!"), ids);
-        let learned = assistant().of_tokens(&WORLD_TOKENIZER, &ids);
-        assert_eq!(learned, [&[false; 7][..], &[true; 3]].concat());
+        let targets = assistant().of_tokens(&WORLD_TOKENIZER, &ids);
+        assert_eq!(targets, [&[false; 7][..], &[true; 3]].concat());
     }
 
     #[test]
-    fn documents_in_a_row_do_not_touch() {
+    fn documents_are_masked_separately() {
         let mut ids = assistant().encode(&WORLD_TOKENIZER, b"Assistant: a");
         let mut expected = assistant().of_tokens(&WORLD_TOKENIZER, &ids);
         assert_eq!(expected, [false, false, false, true, true]);
@@ -175,36 +173,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_learned_is_tokenised_by_itself() {
+    fn target_text_is_tokenised_separately() {
         let text = "Assistant://a";
         let together = WORLD_TOKENIZER.encode(text.as_bytes());
         assert_eq!(together.len(), 4, "the vocabulary has a token `://`");
         let apart = assistant().encode(&WORLD_TOKENIZER, text.as_bytes());
-        assert_eq!(learned_of(&assistant(), &apart), ("//a".into(), true));
-        // In tokens of another tool, the one across the edge is left out.
+        assert_eq!(targets_of(&assistant(), &apart), ("//a".into(), true));
+        // In token files of other tools, a token may cross the edge.
         let foreign = [together, vec![END_OF_DOCUMENT]].concat();
-        assert_eq!(learned_of(&assistant(), &foreign), ("a".into(), true));
-        // Where nothing is masked, there is no edge.
+        assert_eq!(targets_of(&assistant(), &foreign), ("a".into(), true));
         assert_eq!(Mask::All.encode(&WORLD_TOKENIZER, text.as_bytes()), foreign);
     }
 
-    /// The goldens of the default marks: `1` (token 50) turns learning on, `0` (token 49) off.
     #[test]
-    fn marks_turn_learning_on_and_off() {
-        assert_eq!(learned(&digits(), "a1b0c1d"), ("bd".into(), true));
-        assert_eq!(learned(&digits(), "a1b0c"), ("b".into(), false));
-        assert_eq!(learned(&digits(), "1b1c0"), ("b1c".into(), false));
-        assert_eq!(learned(&digits(), "0a"), (String::new(), false));
+    fn target_text_is_between_the_marks() {
+        assert_eq!(targets(&digits(), "a1b0c1d"), ("bd".into(), true));
+        assert_eq!(targets(&digits(), "a1b0c"), ("b".into(), false));
+        assert_eq!(targets(&digits(), "1b1c0"), ("b1c".into(), false));
+        assert_eq!(targets(&digits(), "0a"), (String::new(), false));
         let ids = digits().encode(&WORLD_TOKENIZER, b"10");
         assert_eq!(ids, [50, 49, 0], "together they would be one token");
     }
 
     #[test]
-    fn everything_is_learned() {
+    fn without_a_mask_every_token_is_a_target() {
         assert_eq!(Mask::All.of_tokens(&WORLD_TOKENIZER, &[24281, 59, 0]), [true; 3]);
     }
 
-    /// Texts made of pieces that matter, in any order.
+    /// Texts of relevant pieces, in any order.
     fn texts() -> impl Strategy<Value = String> {
         const PIECES: &[&str] = &[
             "User:",
@@ -224,16 +220,15 @@ mod tests {
     }
 
     proptest! {
-        /// The learned tokens are exactly the learned text, and the end of the document behind it.
         #[test]
-        fn learned_tokens_spell_the_learned_text(text in texts()) {
+        fn target_tokens_spell_the_target_text(text in texts()) {
             for mask in [Mask::All, assistant(), digits()] {
                 let ids = mask.encode(&WORLD_TOKENIZER, text.as_bytes());
                 prop_assert_eq!(WORLD_TOKENIZER.decode(&ids).unwrap(), text.as_bytes());
                 let spans = mask.spans(text.as_bytes());
                 let ends = spans.last().is_some_and(|span| span.end == text.len());
                 let spelled: String = spans.into_iter().map(|span| &text[span]).collect();
-                prop_assert_eq!(learned_of(&mask, &ids), (spelled, ends));
+                prop_assert_eq!(targets_of(&mask, &ids), (spelled, ends));
             }
         }
     }

@@ -1,8 +1,8 @@
-//! Conversations as text: who speaks where, and which tokens the loss is taken over.
+//! Conversations as text: their turns, and the target tokens in them.
 
-pub(crate) mod mask;
-pub(crate) mod role_words;
-pub(crate) mod template;
+mod mask;
+mod role_words;
+mod template;
 
 pub use mask::Mask;
 pub use role_words::{RoleWord, RoleWords, Unlearned, role_words};

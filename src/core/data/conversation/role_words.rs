@@ -1,12 +1,12 @@
-//! Words that open turns: those that a template knows, and those that it should perhaps know.
+//! Words that seem to open turns, known to the template or not.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::data::conversation::mask::Mask;
-use crate::data::conversation::template::{Role, Template};
+use super::mask::Mask;
+use super::template::{Role, Template};
 
 /// `Bot:` or `### Bot:` at the start of a turn.
 static OPENING: LazyLock<Regex> = LazyLock::new(|| {
@@ -16,11 +16,11 @@ static OPENING: LazyLock<Regex> = LazyLock::new(|| {
 /// A word that opens a turn of a text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RoleWord<'a> {
-    /// The word alone, such as `Bot`.
+    /// The word, such as `Bot`.
     pub word: &'a str,
-    /// Its opening in the text, such as `### Bot:`, as bytes.
+    /// The bytes of the opening in the text, such as `### Bot:`.
     pub range: Range<usize>,
-    /// Whether the template has it.
+    /// Whether the template has this opening.
     pub known: bool,
 }
 
@@ -35,24 +35,24 @@ pub fn role_words<'a>(template: &Template, text: &'a str) -> Vec<RoleWord<'a>> {
     turn_starts(template, text).filter_map(opens).collect()
 }
 
-/// Where turns could begin.
+/// The positions where a turn could begin.
 fn turn_starts<'a>(template: &'a Template, text: &'a str) -> impl Iterator<Item = usize> + 'a {
     let separator = &*template.separator;
     let behind = text.match_indices(separator).map(move |(at, _)| at + separator.len());
     std::iter::once(0).chain(behind.filter(move |_| !separator.is_empty()))
 }
 
-/// In how many documents each word opens a turn.
+/// The number of documents in which each word opens a turn.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RoleWords {
-    /// The words in the order in which they were met, and their documents.
+    /// Words and their numbers of documents, in order of appearance.
     pub counts: Vec<(String, u64)>,
-    /// Those of them that the template lacks.
-    pub foreign: Vec<String>,
+    /// The words that the template lacks.
+    pub unknown: Vec<String>,
 }
 
 impl RoleWords {
-    /// Counts the words of a document. A mask that does not look for roles has none.
+    /// Counts the words of a document. Only [`Mask::Assistant`] has role words.
     pub fn add(&mut self, mask: &Mask, text: &[u8]) {
         let Mask::Assistant(template) = mask else { return };
         let text = String::from_utf8_lossy(text);
@@ -67,39 +67,39 @@ impl RoleWords {
                 None => {
                     self.counts.push((word.to_owned(), 1));
                     if !known {
-                        self.foreign.push(word.to_owned());
+                        self.unknown.push(word.to_owned());
                     }
                 }
             }
         }
     }
 
-    /// The word of most documents among those that the template lacks.
-    fn commonest_foreign(&self) -> Option<&str> {
-        let foreign = self.counts.iter().filter(|(word, _)| self.foreign.contains(word));
-        foreign.max_by_key(|(_, documents)| *documents).map(|(word, _)| &**word)
+    /// The most frequent unknown word.
+    fn most_frequent_unknown(&self) -> Option<&str> {
+        let unknown = self.counts.iter().filter(|(word, _)| self.unknown.contains(word));
+        unknown.max_by_key(|(_, documents)| *documents).map(|(word, _)| &**word)
     }
 }
 
-/// Why nothing is learned in a document.
+/// Why a document has no target tokens.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Unlearned {
-    /// It has no token behind another one.
+    /// It has fewer than two tokens.
     TooShort,
-    /// What would be learned stands behind the tokens that fit.
+    /// All target tokens are after `ctx_len`.
     BeyondContext,
-    /// Nobody answers.
+    /// The assistant has no turn.
     NoAnswer {
-        /// The template by its name.
+        /// The name of the template.
         template: String,
-        /// The words that open turns in it.
+        /// The words that open turns of the template.
         openings: Vec<String>,
         /// The word that opens an answer.
         answer: String,
         /// The words that open turns in the documents.
         words: RoleWords,
     },
-    /// The text that turns learning on does not occur.
+    /// The text after which target text begins does not occur.
     NoMark {
         /// The text.
         on: String,
@@ -107,7 +107,7 @@ pub enum Unlearned {
 }
 
 impl Unlearned {
-    /// Why a document is not learned whose mask has learned tokens (`beyond`) or has none.
+    /// Why a document has no target tokens in a sample. `beyond`: whether it has any after `ctx_len`.
     pub fn new(mask: &Mask, words: RoleWords, beyond: bool) -> Unlearned {
         match mask {
             _ if beyond && *mask != Mask::All => Unlearned::BeyondContext,
@@ -122,10 +122,10 @@ impl Unlearned {
         }
     }
 
-    /// A word that opens turns of many documents, and that the template lacks.
-    pub fn foreign(&self) -> Option<&str> {
+    /// The most frequent word that opens turns and that the template lacks.
+    pub fn unknown_word(&self) -> Option<&str> {
         match self {
-            Unlearned::NoAnswer { words, .. } => words.commonest_foreign(),
+            Unlearned::NoAnswer { words, .. } => words.most_frequent_unknown(),
             _ => None,
         }
     }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_counts_once_a_document() {
+    fn a_word_counts_once_per_document() {
         let mask = Mask::Assistant(Template::rwkv_qa());
         let mut words = RoleWords::default();
         words.add(&mask, b"User: a\n\nBot: b\n\nUser: c\n\nBot: d");
@@ -155,6 +155,6 @@ mod tests {
         words.add(&Mask::All, b"User: a");
         let counts = [("User", 2), ("Bot", 1), ("Assistant", 1)];
         assert_eq!(words.counts, counts.map(|(word, n)| (word.to_owned(), n)));
-        assert_eq!(words.commonest_foreign(), Some("Bot"));
+        assert_eq!(words.most_frequent_unknown(), Some("Bot"));
     }
 }

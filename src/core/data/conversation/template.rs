@@ -1,29 +1,29 @@
-//! How a conversation is written as one text: which words open whose turn, and what separates turns.
+//! How a conversation is written as one text: the words that open a turn of each role, and the separator of turns.
 //!
-//! A [`Template`] goes both ways. It finds the turns of a text ([`Template::turns`]) and writes turns as a
-//! text ([`Template::render`]); what it has written it finds again, or it refuses to write it.
+//! [`Template::turns`] finds the turns of a text and [`Template::render`] writes turns as a text. `turns` finds
+//! exactly what `render` wrote; `render` refuses turns for which this would not hold.
 
 use std::ops::Range;
 
 use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 
-/// Who speaks in a turn.
+/// The speaker of a turn.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Sets the scene.
+    /// Gives instructions for the whole conversation.
     System,
     /// Asks.
     User,
     /// Adds material to a question.
     Input,
-    /// Answers: what is learned.
+    /// Answers; the target text.
     Assistant,
 }
 
 impl Role {
-    /// All of them.
+    /// Every role.
     pub const ALL: [Role; 4] = [Role::System, Role::User, Role::Input, Role::Assistant];
 
     /// The name in experiment files and in records of messages.
@@ -36,30 +36,30 @@ impl Role {
         }
     }
 
-    /// The role of this name.
+    /// The role with this [`Role::name`].
     pub fn named(name: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|role| role.name() == name)
     }
 }
 
-/// One turn of a conversation, to be written.
+/// One turn of a conversation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Turn {
-    /// Who speaks.
+    /// The speaker.
     pub role: Role,
-    /// What is said, as it is.
+    /// The text, verbatim.
     pub content: String,
 }
 
-/// One turn of a conversation, found in a text. Ranges are bytes.
+/// A turn found in a text. Ranges are bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FoundTurn {
-    /// Who speaks.
+    /// The speaker.
     pub role: Role,
     /// The words that open the turn.
     pub opening: Range<usize>,
-    /// All from behind the opening up to the next turn or the end of the text: the gap before the
-    /// content, the content, and the separator when another turn follows.
+    /// Everything from the opening to the next turn or the end of the text: the gap, the content, and the separator when
+    /// another turn follows.
     pub said: Range<usize>,
 }
 
@@ -87,17 +87,15 @@ pub enum TemplateError {
 /// How a conversation is written as one text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Template {
-    /// What it is called in messages.
+    /// The name in messages.
     pub name: String,
-    /// What stands before the first turn when a conversation is written, followed by a separator; empty
-    /// for nothing.
+    /// The text before the first turn, followed by a separator; empty for none.
     pub preamble: String,
-    /// What stands between turns. A turn begins at the start of the text or right behind one.
+    /// The text between turns. A turn begins at the start of the text or after a separator.
     pub separator: String,
-    /// What stands between an opening and the content.
+    /// The text between an opening and the content.
     pub gap: String,
-    /// The words that open a turn of each role. Those that come first for a role are written, all are
-    /// found.
+    /// The words that open a turn of each role. The first ones of a role are written, all are found.
     pub openings: Vec<(Role, String)>,
 }
 
@@ -112,14 +110,14 @@ impl Template {
         }
     }
 
-    /// `User: ...\n\nAssistant: ...`, with `System: ...` where there is one: the texts of RWKV models.
+    /// `User: ...\n\nAssistant: ...`, optionally with `System: ...`: the format of RWKV models.
     pub fn rwkv_qa() -> Template {
         let openings =
             [(Role::System, "System:"), (Role::User, "User:"), (Role::Assistant, "Assistant:")];
         Template::new("rwkv-qa", " ", &openings)
     }
 
-    /// [`Template::rwkv_qa`] by the name of conversations of several turns.
+    /// [`Template::rwkv_qa`] under the name used for conversations of several turns.
     pub fn rwkv_chat() -> Template {
         Template { name: "rwkv-chat".to_owned(), ..Template::rwkv_qa() }
     }
@@ -131,7 +129,7 @@ impl Template {
         Template::new("instruction", " ", &openings)
     }
 
-    /// `### Instruction:\n...\n\n### Response:\n...` behind the sentence that these texts begin with.
+    /// `### Instruction:\n...\n\n### Response:\n...` after the usual first sentence.
     pub fn alpaca() -> Template {
         let openings = [
             (Role::User, "### Instruction:"),
@@ -143,23 +141,23 @@ impl Template {
         Template { preamble: preamble.to_owned(), ..Template::new("alpaca", "\n", &openings) }
     }
 
-    /// Plain text, in which nobody speaks.
+    /// Plain text without turns.
     pub fn raw() -> Template {
         Template::new("raw", " ", &[])
     }
 
-    /// Whether it can tell what a role says.
+    /// Whether the template has words for a role.
     pub fn has(&self, role: Role) -> bool {
         self.openings.iter().any(|(other, _)| *other == role)
     }
 
-    /// The words that are written before what `role` says.
+    /// The words that are written to open a turn of `role`.
     pub fn opening(&self, role: Role) -> Option<&str> {
         self.openings.iter().find(|(other, _)| *other == role).map(|(_, words)| &**words)
     }
 
-    /// The words that open a turn when `word` takes the place of the role's own word: `Bot:` for `Bot`
-    /// where the role has `Assistant:`. `None` when the template lacks the role.
+    /// The opening of `role` with `word` in place of the role's own word: `Bot:` for `Bot` where the opening is
+    /// `Assistant:`. `None` when the template lacks the role.
     pub fn alias(&self, role: Role, word: &str) -> Option<String> {
         let opening = self.opening(role)?;
         let start = opening.find(char::is_alphanumeric).unwrap_or(0);
@@ -168,7 +166,7 @@ impl Template {
         Some(format!("{}{word}{}", &opening[..start], &opening[end.max(start)..]))
     }
 
-    /// The turns of `text`, in order. What stands before the first one is nobody's.
+    /// The turns of `text`, in order. Text before the first one belongs to no turn.
     pub fn turns(&self, text: &[u8]) -> Vec<FoundTurn> {
         let mut turns: Vec<FoundTurn> = Vec::new();
         let mut from = 0;
@@ -182,7 +180,7 @@ impl Template {
         turns
     }
 
-    /// The first opening at or behind the byte `from`; of several at one place, the longest.
+    /// The first opening at or after the byte `from`; of several at one position, the longest.
     fn next_opening(&self, text: &[u8], from: usize) -> Option<(Role, Range<usize>)> {
         if self.openings.is_empty() {
             return None;
@@ -192,7 +190,7 @@ impl Template {
         let mut at = from;
         loop {
             if at > 0 && !text[..at].ends_with(separator) {
-                // A separator may begin before `at`, but must end behind it.
+                // A separator may begin before `at`, but must end after it.
                 let search = (at + 1).saturating_sub(separator.len());
                 at = search + finder.find(&text[search..])? + separator.len();
             }
@@ -208,22 +206,22 @@ impl Template {
         }
     }
 
-    /// The byte ranges of `text` that `role` says: of each of its turns, all behind the opening. The gap
-    /// and the separator belong to it, because a model that answers writes them, too.
+    /// The byte ranges of the turns of `role` in `text`, without openings. The gap and the separator are included,
+    /// because a model that answers writes them, too.
     pub fn spans(&self, text: &[u8], role: Role) -> Vec<Range<usize>> {
         let turns = self.turns(text).into_iter();
         turns.filter(|turn| turn.role == role).map(|turn| turn.said).collect()
     }
 
-    /// What a model writes when it hands over to the user.
+    /// The text that a model writes when its turn ends: separator and opening of the user.
     pub fn next_question(&self) -> Option<String> {
         Some(format!("{}{}", self.separator, self.opening(Role::User)?))
     }
 
-    /// The question as a text that the assistant is to continue.
+    /// The question as a text for the assistant to continue.
     ///
     /// # Errors
-    /// Those of [`Template::render`].
+    /// See [`Template::render`].
     pub fn prompt(&self, question: &str) -> Result<String, TemplateError> {
         let asked = Turn { role: Role::User, content: question.to_owned() };
         let answer = Turn { role: Role::Assistant, content: String::new() };
@@ -235,7 +233,7 @@ impl Template {
     /// The conversation as one text.
     ///
     /// # Errors
-    /// [`TemplateError`] for a role without words, and for a content in which a turn would be found.
+    /// [`TemplateError`] for a role without words, and for content in which [`Template::turns`] would find a turn.
     pub fn render(&self, turns: &[Turn]) -> Result<String, TemplateError> {
         let mut text = String::new();
         if !self.preamble.is_empty() {
@@ -367,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_be_found_again_is_refused() {
+    fn ambiguous_turns_are_refused() {
         let refused =
             |template: Template, turns: &[Turn]| template.render(turns).unwrap_err().to_string();
         let turns = [turn(Role::User, "a\n\nUser: b"), turn(Role::Assistant, "c")];
@@ -424,14 +422,14 @@ mod tests {
         "你好😀",
     ];
 
-    /// Conversations of pieces that matter, in any order.
+    /// Conversations of relevant pieces, in any order.
     fn any_turns() -> impl Strategy<Value = Vec<(bool, Vec<&'static str>)>> {
         let content = proptest::collection::vec(proptest::sample::select(PIECES), 0..6);
         proptest::collection::vec((any::<bool>(), content), 0..6)
     }
 
     proptest! {
-        /// What is written is found: each turn says its gap, its content, and the separator behind it.
+        /// Each turn found has its gap, its content, and its separator.
         #[test]
         fn written_turns_are_found_again(template in any_template(), turns in any_turns()) {
             let turns: Vec<Turn> = turns

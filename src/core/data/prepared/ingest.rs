@@ -1,6 +1,10 @@
-//! Reads every document of all sources once, as tokens, into a pair in their order.
+//! Reads every document of all sources once, as tokens, and writes the files of a prepared folder.
+//!
+//! The documents go, one batch at a time, into a pair in source order, from which the training and validation pairs
+//! are copied. Memory holds about 24 bytes per document, whatever its length.
 
-use std::fs::File;
+use std::borrow::Cow;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,150 +12,138 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{DataType, OnBadLine};
+use crate::config::OnBadLine;
+use crate::data::binidx::{Binidx, BinidxWriter, pair};
 use crate::data::error::DataError;
-use crate::data::parallel;
-use crate::data::prepared::binidx_writer::BinidxWriter;
-use crate::data::prepared::prepare::PrepareSpec;
-use crate::data::readers::binidx::Binidx;
-use crate::data::readers::jsonl::{LineError, Tally};
-use crate::data::readers::lines::Lines;
-use crate::data::readers::text;
-use crate::data::readers::token_file::TokenFile;
-use crate::data::source::Source;
+use crate::data::readers::{Body, Content, Document, FileDigest, Record, Source, Tally};
+use crate::data::threads;
 use crate::data::tokenizer::END_OF_DOCUMENT;
 
-/// Text that is tokenised at once, in bytes; a longer line is taken alone.
-const BATCH_BYTES: usize = 4 << 20;
-/// Sums that are tokenised at once.
-const BATCH_SUMS: u64 = 10_000;
+use super::layout::{
+    CONTENTS, LongestDocument, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec, SOURCE,
+    Split,
+};
+use super::split::{Dealer, validation_contents};
+
+/// The pair of all documents in source order.
+const ALL: &str = "all";
 /// The `vocab_size` of a pair whose ids may need more than two bytes.
 const WIDE: usize = 1 << 31;
-/// Bytes of a [`Place`] in a file.
-pub(crate) const PLACE_BYTES: usize = 12;
-/// Bytes of the digest of a document's content in a file.
-pub(crate) const CONTENT_BYTES: usize = 8;
 
-/// The [`Place::file`] of sums.
-const NO_FILE: u32 = u32::MAX;
-
-/// Where a document comes from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Place {
-    /// The file, counted over all sources from 0; [`NO_FILE`] for what the program made itself.
-    pub(crate) file: u32,
-    /// Its line, counted from 1, or the document, counted from 0.
-    pub(crate) number: u64,
+/// The files of each source with their digests.
+///
+/// # Errors
+/// [`DataError::Read`].
+pub(crate) fn digests(spec: &PrepareSpec<'_>) -> Result<Vec<Vec<FileDigest>>, DataError> {
+    spec.sources.iter().map(Source::digests).collect()
 }
 
-impl Place {
-    fn to_bytes(self) -> [u8; PLACE_BYTES] {
-        let mut bytes = [0; PLACE_BYTES];
-        bytes[..4].copy_from_slice(&self.file.to_le_bytes());
-        bytes[4..].copy_from_slice(&self.number.to_le_bytes());
-        bytes
-    }
-
-    pub(crate) fn from_bytes(bytes: [u8; PLACE_BYTES]) -> Self {
-        let (file, number) = bytes.split_at(4);
-        Self {
-            file: u32::from_le_bytes(file.try_into().expect("four bytes")),
-            number: u64::from_le_bytes(number.try_into().expect("eight bytes")),
-        }
-    }
-}
-
-/// What was read.
-pub(crate) struct Ingested {
-    /// Each source's documents, with its weight.
-    pub(crate) sources: Vec<(Range<u32>, f64)>,
-    /// The digest of every document's content under the seed; empty when nothing is held out.
-    pub(crate) digests: Vec<u64>,
-    /// Lines that were skipped.
-    pub(crate) skipped: u64,
-    /// The document of most tokens, the first of several, and how many it has.
-    pub(crate) longest: (u32, usize),
-    /// The `vocab_size` of the pair.
-    pub(crate) vocab_size: usize,
-}
-
-/// Reads everything into the pair `prefix`, where each document comes from into `places`, and the digests of
-/// their contents into `contents`.
-pub(crate) fn ingest(
+/// Writes all files of prepared data into `folder`. `before` are the digests that the key was made of.
+///
+/// # Errors
+/// Sources that cannot be read or are not valid, or have changed; a folder that cannot be written.
+pub(crate) fn build(
+    folder: &Path,
     spec: &PrepareSpec<'_>,
-    prefix: &Path,
-    places: &Path,
-    contents: &Path,
-) -> Result<Ingested, DataError> {
-    let vocab_size = vocab_size(spec)?;
-    let mut ingest = Ingest {
-        spec,
-        pair: BinidxWriter::create(prefix, vocab_size)?,
-        places: Table::create(places)?,
-        contents: Table::create(contents)?,
-        digests: Vec::new(),
-        skipped: 0,
-        longest: (0, 0),
-        end: u64::MAX,
-    };
-    let (mut sources, mut file) = (Vec::new(), 0);
-    for source in spec.sources {
-        let first = ingest.documents();
-        ingest.source(source, file)?;
-        sources.push((first..ingest.documents(), source.weight));
-        file += source.files.len() as u32;
+    before: Vec<Vec<FileDigest>>,
+) -> Result<PrepareReport, DataError> {
+    let all = folder.join(ALL);
+    let ingested = ingest(spec, &all, &folder.join(PLACES), &folder.join(CONTENTS))?;
+    let (before, after) = (before.concat(), digests(spec)?.concat());
+    if let Some((changed, _)) = before.iter().zip(&after).find(|(before, after)| before != after) {
+        return Err(DataError::ChangedMeanwhile { file: changed.path.clone() });
     }
-    let Ingest { pair, places, contents, digests, skipped, longest, .. } = ingest;
-    pair.finish()?;
-    places.finish()?;
-    contents.finish()?;
-    Ok(Ingested { sources, digests, skipped, longest, vocab_size })
+    let report = write_pairs(folder, spec, &Binidx::open(&all)?, &ingested, before)?;
+    let (bin, idx) = pair(&all);
+    let unwritable = |path: &Path, source| DataError::Io { path: path.into(), source };
+    for file in [bin, idx] {
+        fs::remove_file(&file).map_err(|source| unwritable(&file, source))?;
+    }
+    let path = folder.join(SOURCE);
+    write_json(&path, &report).map_err(|source| unwritable(&path, source))?;
+    Ok(report)
 }
 
-/// Room for the ids of the tokenizer and of every source of tokens.
-fn vocab_size(spec: &PrepareSpec<'_>) -> Result<usize, DataError> {
-    let mut vocab_size = spec.tokenizer.vocab_size();
-    for source in spec.sources.iter().filter(|source| source.is_tokens()) {
-        vocab_size = vocab_size.max(1 << 16);
-        for file in &source.files {
-            let wide = match source.data_type {
-                DataType::Binidx => Binidx::open(file)?.token_bytes() > 2,
-                data_type => TokenFile::open(file, data_type)?.is_wide(),
-            };
-            if wide {
-                return Ok(WIDE);
-            }
+/// Copies the validation documents into one pair, and the others, repeated and shuffled, into another.
+fn write_pairs(
+    folder: &Path,
+    spec: &PrepareSpec<'_>,
+    documents: &Binidx,
+    ingested: &Ingested,
+    files: Vec<FileDigest>,
+) -> Result<PrepareReport, DataError> {
+    let Ingested { sources, digests, skipped, longest, vocab_size } = ingested;
+    let validation = validation_contents(digests, spec.val_split);
+    let is_validation = |document: u32| {
+        digests.get(document as usize).is_some_and(|digest| validation.contains(digest))
+    };
+    let mut report = PrepareReport {
+        files,
+        documents: documents.len() as u64,
+        val_documents: 0,
+        skipped_lines: *skipped,
+        train_documents: 0,
+        train_tokens: 0,
+        val_tokens: 0,
+        longest: *longest,
+    };
+    if !validation.is_empty() {
+        let mut val = PairCopy::create(folder, Split::Val, *vocab_size)?;
+        for document in (0..documents.len() as u32).filter(|document| is_validation(*document)) {
+            val.copy(documents, document)?;
+        }
+        (report.val_documents, report.val_tokens) = val.finish()?;
+    }
+    let mut dealer = Dealer::new(sources, is_validation, spec.seed);
+    let mut train = PairCopy::create(folder, Split::Train, *vocab_size)?;
+    for _ in 0..spec.repeat {
+        for document in dealer.copy() {
+            train.copy(documents, document)?;
         }
     }
-    Ok(vocab_size)
+    (report.train_documents, report.train_tokens) = train.finish()?;
+    Ok(report)
 }
 
-/// Digest of a document's content under `seed`: the first 8 bytes of a sha256.
-fn digest(seed: u64, content: &[u8]) -> u64 {
-    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(content).finalize();
-    u64::from_be_bytes(digest[..8].try_into().expect("eight bytes of 32"))
+/// A pair and the file of its order while they are written.
+struct PairCopy {
+    pair: BinidxWriter,
+    order: Rows,
 }
 
-/// A document as it is stored.
-struct Encoded {
-    ids: Vec<u32>,
-    /// 0 when nothing is held out.
-    digest: u64,
-    /// XXH3 of its content, which tells it apart from others in records of runs.
-    content: u64,
+impl PairCopy {
+    fn create(folder: &Path, split: Split, vocab_size: usize) -> Result<Self, DataError> {
+        let prefix = folder.join(split.name());
+        let order = Rows::create(prefix.with_extension(ORDER))?;
+        Ok(Self { pair: BinidxWriter::create(&prefix, vocab_size)?, order })
+    }
+
+    fn copy(&mut self, documents: &Binidx, document: u32) -> Result<(), DataError> {
+        self.pair.push_stored(&documents.stored_doc(document as usize)?)?;
+        self.order.push(&document.to_le_bytes())
+    }
+
+    /// Completes all files; returns documents and tokens.
+    fn finish(self) -> Result<(u64, u64), DataError> {
+        let counts = (self.pair.documents(), self.pair.tokens());
+        self.pair.finish()?;
+        self.order.finish()?;
+        Ok(counts)
+    }
 }
 
 /// A file with a row of the same size for every document, while it is written.
-struct Table {
+struct Rows {
     file: BufWriter<File>,
     path: PathBuf,
 }
 
-impl Table {
-    fn create(path: &Path) -> Result<Self, DataError> {
-        let file =
-            File::create(path).map_err(|source| DataError::Io { path: path.into(), source })?;
-        Ok(Self { file: BufWriter::new(file), path: path.into() })
+impl Rows {
+    fn create(path: PathBuf) -> Result<Self, DataError> {
+        match File::create(&path) {
+            Ok(file) => Ok(Self { file: BufWriter::new(file), path }),
+            Err(source) => Err(DataError::Io { path, source }),
+        }
     }
 
     fn push(&mut self, row: &[u8]) -> Result<(), DataError> {
@@ -161,30 +153,105 @@ impl Table {
 
     fn finish(self) -> Result<(), DataError> {
         let Self { file, path } = self;
-        let written = file.into_inner().map(drop).map_err(io::IntoInnerError::into_error);
-        written.map_err(|source| DataError::Io { path, source })
+        sync(file).map_err(|source| DataError::Io { path, source })
     }
 }
 
-/// A text that its tokens do not spell.
-struct Changed;
-
-/// What became of a line.
-enum Line {
-    Blank,
-    Document(Encoded),
-    Changed,
-    Bad(LineError),
+fn write_json(path: &Path, report: &PrepareReport) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    serde_json::to_writer(&mut file, report)?;
+    sync(file)
 }
+
+fn sync(file: BufWriter<File>) -> io::Result<()> {
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// What was read.
+struct Ingested {
+    /// The documents of each source, with its weight.
+    sources: Vec<(Range<u32>, f64)>,
+    /// The digest of every document's content under the seed; empty without validation documents.
+    digests: Vec<u64>,
+    /// Lines that were skipped.
+    skipped: u64,
+    longest: LongestDocument,
+    /// The `vocab_size` of the pair.
+    vocab_size: usize,
+}
+
+/// Reads everything into the pair `prefix`, the origins into `places`, and the digests of contents into `contents`.
+fn ingest(
+    spec: &PrepareSpec<'_>,
+    prefix: &Path,
+    places: &Path,
+    contents: &Path,
+) -> Result<Ingested, DataError> {
+    let vocab_size = vocab_size(spec)?;
+    let mut ingest = Ingest {
+        spec,
+        pair: BinidxWriter::create(prefix, vocab_size)?,
+        places: Rows::create(places.into())?,
+        contents: Rows::create(contents.into())?,
+        digests: Vec::new(),
+        skipped: 0,
+        longest: LongestDocument { document: 0, tokens: 0 },
+        end: u64::MAX,
+    };
+    let (mut sources, mut files) = (Vec::new(), 0..NO_FILE);
+    for source in spec.sources {
+        let first = ingest.documents();
+        ingest.source(source, &mut files)?;
+        sources.push((first..ingest.documents(), source.weight));
+    }
+    let Ingest { pair, places, contents, digests, skipped, longest, .. } = ingest;
+    pair.finish()?;
+    places.finish()?;
+    contents.finish()?;
+    Ok(Ingested { sources, digests, skipped, longest, vocab_size })
+}
+
+/// A `vocab_size` for the ids of the tokenizer and of every source of tokens.
+fn vocab_size(spec: &PrepareSpec<'_>) -> Result<usize, DataError> {
+    let mut vocab_size = spec.tokenizer.vocab_size();
+    let of_tokens = |source: &&Source| source.format().content() == Content::Tokens;
+    for source in spec.sources.iter().filter(of_tokens) {
+        vocab_size = vocab_size.max(1 << 16);
+        for file in source.inputs() {
+            if source.format().has_wide_ids(file)? {
+                return Ok(WIDE);
+            }
+        }
+    }
+    Ok(vocab_size)
+}
+
+/// The digest of a document's content under `seed`: the first 8 bytes of a sha256.
+fn digest(seed: u64, content: &[u8]) -> u64 {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(content).finalize();
+    u64::from_be_bytes(digest[..8].try_into().expect("eight bytes of 32"))
+}
+
+/// A document as it is stored.
+struct Encoded<'a> {
+    ids: Cow<'a, [u32]>,
+    /// 0 without validation documents.
+    digest: u64,
+    /// XXH3 of the content, by which records of runs identify the document.
+    content: u64,
+}
+
+/// A text that its tokens do not spell.
+struct RoundTripFailed;
 
 struct Ingest<'a> {
     spec: &'a PrepareSpec<'a>,
     pair: BinidxWriter,
-    places: Table,
-    contents: Table,
+    places: Rows,
+    contents: Rows,
     digests: Vec<u64>,
     skipped: u64,
-    longest: (u32, usize),
+    longest: LongestDocument,
     /// The number of documents at which the current source has reached its limit.
     end: u64,
 }
@@ -198,156 +265,88 @@ impl Ingest<'_> {
         self.pair.documents() >= self.end
     }
 
-    /// Reads one source, whose first file has the number `first_file`.
-    fn source(&mut self, source: &Source, first_file: u32) -> Result<(), DataError> {
+    /// Reads one source, whose files have the next numbers of `files`.
+    fn source(&mut self, source: &Source, files: &mut Range<u32>) -> Result<(), DataError> {
         self.end = source.limit.map_or(u64::MAX, |limit| self.pair.documents() + limit);
-        if source.data_type == DataType::Dummy {
-            return self.sums();
-        }
-        for (file, path) in (first_file..).zip(&source.files) {
-            if self.is_full() {
-                break;
-            }
-            match source.data_type {
-                DataType::Jsonl => self.jsonl(file, path)?,
-                DataType::Binidx => self.pair_of(file, path)?,
-                DataType::Numpy | DataType::Uint16 => {
-                    self.token_file(file, path, source.data_type)?;
-                }
-                DataType::Utf8 | DataType::Utf16le => self.text(file, path, source.data_type)?,
-                DataType::Dummy | DataType::WdsImg => {}
+        for path in source.inputs() {
+            let file = if source.files.is_empty() { None } else { files.next() };
+            if !self.is_full() {
+                self.file(source, file.unwrap_or(NO_FILE), path)?;
             }
         }
         Ok(())
     }
 
-    fn jsonl(&mut self, file: u32, path: &Path) -> Result<(), DataError> {
+    fn file(&mut self, source: &Source, file: u32, path: &Path) -> Result<(), DataError> {
         let skips = self.spec.on_bad_line == OnBadLine::Skip;
         let before = self.documents();
-        let mut tally = Tally::default();
-        let mut lines = Lines::open(path)?;
-        while let Some(batch) = lines.batch(BATCH_BYTES)? {
-            let encode = tally.is_fine(); // otherwise the other lines are only counted
-            let batch = batch.lines();
-            let results = parallel::map(&batch, |(_, line)| self.line(line, encode));
-            for ((number, line), result) in batch.into_iter().zip(results) {
-                match result {
-                    Line::Blank => {}
-                    Line::Document(encoded) => {
-                        tally.fine();
-                        if tally.is_fine() {
-                            self.push(&encoded, Place { file, number })?;
+        let mut lines = Tally::default();
+        for batch in source.format().read(path, self.spec.form)? {
+            let batch = batch?;
+            // After the first invalid line the others are only counted.
+            let encodes = lines.is_clean();
+            let encoded =
+                threads::map(&batch, |record| if encodes { self.encode(record) } else { None });
+            for (record, encoded) in batch.iter().zip(encoded) {
+                match (record, encoded) {
+                    (Ok(Document { number, .. }), Some(encoded)) => {
+                        let encoded = encoded.map_err(|RoundTripFailed| DataError::RoundTrip {
+                            file: path.into(),
+                            line: (*number).max(1) as usize,
+                        })?;
+                        lines.add_valid();
+                        if lines.is_clean() {
+                            self.push(&encoded, Place { file, number: *number })?;
                             if self.is_full() {
                                 return Ok(());
                             }
                         }
                     }
-                    Line::Changed => {
-                        return Err(DataError::RoundTrip {
-                            file: path.into(),
-                            line: number as usize,
-                        });
-                    }
-                    Line::Bad(_) if skips => self.skipped += 1,
-                    Line::Bad(error) => tally.fault(path, number, line, error),
+                    (Ok(_), None) => lines.add_valid(),
+                    (Err(_), _) if skips => self.skipped += 1,
+                    (Err(line), _) => lines.add_invalid(line),
                 }
             }
         }
-        tally.result()?;
-        self.not_empty(before, path)
-    }
-
-    fn line(&self, line: &[u8], encode: bool) -> Line {
-        match self.spec.form.parse(line) {
-            Ok(None) => Line::Blank,
-            Ok(Some(_)) if !encode => {
-                Line::Document(Encoded { ids: Vec::new(), digest: 0, content: 0 })
-            }
-            Ok(Some(text)) => match self.encode(&text) {
-                Ok(encoded) => Line::Document(encoded),
-                Err(Changed) => Line::Changed,
-            },
-            Err(error) => Line::Bad(error),
-        }
-    }
-
-    fn text(&mut self, file: u32, path: &Path, data_type: DataType) -> Result<(), DataError> {
-        let text = text::read(path, data_type)?;
-        let encoded = self
-            .encode(&text)
-            .map_err(|Changed| DataError::RoundTrip { file: path.into(), line: 1 })?;
-        self.push(&encoded, Place { file, number: 0 })
-    }
-
-    fn sums(&mut self) -> Result<(), DataError> {
-        let end = text::SUMS.min(self.end.saturating_sub(self.pair.documents()));
-        for first in (0..end).step_by(BATCH_SUMS as usize) {
-            let numbers: Vec<u64> = (first..end.min(first + BATCH_SUMS)).collect();
-            let encoded = parallel::map(&numbers, |&i| self.encode(&text::sum(i)));
-            for (number, encoded) in numbers.into_iter().zip(encoded) {
-                let encoded = encoded.map_err(|Changed| DataError::RoundTrip {
-                    file: "dummy".into(),
-                    line: number as usize,
-                })?;
-                self.push(&encoded, Place { file: NO_FILE, number })?;
-            }
+        lines.result()?;
+        if self.documents() == before {
+            return Err(DataError::NoDocuments { file: path.into() });
         }
         Ok(())
     }
 
-    fn pair_of(&mut self, file: u32, prefix: &Path) -> Result<(), DataError> {
-        let pair = Binidx::open(prefix)?;
-        for number in 0..pair.len() {
-            if self.is_full() {
-                break;
+    /// The tokens of a document, with the end of document where a text has one; `None` for an invalid line.
+    fn encode<'d>(&self, record: &'d Record) -> Option<Result<Encoded<'d>, RoundTripFailed>> {
+        let text = match &record.as_ref().ok()?.body {
+            Body::Text(text) => text.as_bytes(),
+            Body::Tokens(ids) => {
+                let content: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                return Some(Ok(self.encoded(Cow::Borrowed(ids), &content)));
             }
-            self.push_tokens(pair.doc(number)?, Place { file, number: number as u64 })?;
-        }
-        Ok(())
-    }
-
-    fn token_file(&mut self, file: u32, path: &Path, data_type: DataType) -> Result<(), DataError> {
-        let mut tokens = TokenFile::open(path, data_type)?;
-        let mut number = 0;
-        while !self.is_full()
-            && let Some(ids) = tokens.document()?
-        {
-            self.push_tokens(ids, Place { file, number })?;
-            number += 1;
-        }
-        Ok(())
-    }
-
-    /// The tokens of a text, checked to spell it, and the one that closes it.
-    fn encode(&self, text: &str) -> Result<Encoded, Changed> {
+        };
         let PrepareSpec { tokenizer, mask, end_of_doc, .. } = self.spec;
-        let mut ids = mask.encode(tokenizer, text.as_bytes());
-        if !tokenizer.spells(&ids, text.as_bytes()) {
-            return Err(Changed);
+        let mut ids = mask.encode(tokenizer, text);
+        if !tokenizer.spells(&ids, text) {
+            return Some(Err(RoundTripFailed));
         }
         if !end_of_doc {
             ids.pop_if(|id| *id == END_OF_DOCUMENT);
         }
-        Ok(self.encoded(ids, text.as_bytes()))
+        Some(Ok(self.encoded(Cow::Owned(ids), text)))
     }
 
-    fn push_tokens(&mut self, ids: Vec<u32>, place: Place) -> Result<(), DataError> {
-        let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-        self.push(&self.encoded(ids, &bytes), place)
-    }
-
-    fn encoded(&self, ids: Vec<u32>, content: &[u8]) -> Encoded {
+    fn encoded<'d>(&self, ids: Cow<'d, [u32]>, content: &[u8]) -> Encoded<'d> {
         let digest = if self.spec.val_split > 0.0 { digest(self.spec.seed, content) } else { 0 };
         Encoded { ids, digest, content: xxh3_64(content) }
     }
 
-    fn push(&mut self, encoded: &Encoded, place: Place) -> Result<(), DataError> {
-        let number = u32::try_from(self.pair.documents())
+    fn push(&mut self, encoded: &Encoded<'_>, place: Place) -> Result<(), DataError> {
+        let document = u32::try_from(self.pair.documents())
             .ok()
-            .filter(|number| *number < u32::MAX)
+            .filter(|document| *document < u32::MAX)
             .ok_or(DataError::TooManyDocuments)?;
-        if encoded.ids.len() > self.longest.1 {
-            self.longest = (number, encoded.ids.len());
+        if encoded.ids.len() > self.longest.tokens {
+            self.longest = LongestDocument { document, tokens: encoded.ids.len() };
         }
         self.pair.push(&encoded.ids)?;
         if self.spec.val_split > 0.0 {
@@ -355,13 +354,5 @@ impl Ingest<'_> {
         }
         self.contents.push(&encoded.content.to_le_bytes())?;
         self.places.push(&place.to_bytes())
-    }
-
-    fn not_empty(&self, before: u32, path: &Path) -> Result<(), DataError> {
-        if self.documents() > before {
-            Ok(())
-        } else {
-            Err(DataError::NoDocuments { file: path.into() })
-        }
     }
 }

@@ -1,80 +1,37 @@
-//! From sources to tokenised pairs in the cache: split, repeated, shuffled.
+//! Finds prepared data in the cache, or makes it.
 //!
-//! A pair lies in `CACHE/data-KEY/`, where the key is a digest of all that its content depends on, so
-//! prepared data is never stale and never rebuilt without need:
-//!
-//! ```text
-//! train.bin, train.idx   `repeat` copies of the documents, each copy in an order of its own
-//! val.bin, val.idx       the documents held out, once, in their order; absent when there are none
-//! train.order, val.order the number of each document of a pair in the order of the sources, u32 each
-//! places                 where each document comes from: file u32, line or document u64
-//! contents               the digest of each document's content in the order of the sources, u64 each
-//! source.json            the report
-//! ```
-//!
-//! The documents are read once, one batch at a time, into a pair in their own order, from which the
-//! others are copied. Memory holds about 24 bytes a document, whatever its length.
+//! The key in a folder's name is a digest of everything that its content depends on, so prepared data is never
+//! out of date and never made twice.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
+use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::config::{DataType, OnBadLine};
-use crate::data::conversation::mask::Mask;
+use crate::config::DataType;
+use crate::data::binidx::Binidx;
 use crate::data::error::DataError;
-use crate::data::prepared::binidx_writer::BinidxWriter;
-use crate::data::prepared::cache::{Hold, note_use};
-use crate::data::prepared::ingest::{CONTENT_BYTES, Ingested, ingest};
-use crate::data::prepared::split::{Dealer, held_out};
-use crate::data::prepared::{CONTENTS, Half, Longest, ORDER, PLACES, Prepared, Report, TRAIN, VAL};
-use crate::data::readers::binidx::{Binidx, pair};
-use crate::data::readers::jsonl::RecordForm;
-use crate::data::source::{FileDigest, Source};
-use crate::data::tokenizer::Tokenizer;
+use crate::data::readers::{FileDigest, Source};
+
+use super::cache::note_use;
+use super::ingest::{build, digests};
+use super::layout::{
+    CONTENT_BYTES, CONTENTS, Hold, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
+};
 
 /// Part of the key: goes up when the same input would be prepared differently.
 const FORMAT: u32 = 3;
 
-const ALL: &str = "all";
-pub(crate) const SOURCE: &str = "source.json";
-
-/// What is prepared, and how.
-#[derive(Clone, Copy)]
-pub struct PrepareSpec<'a> {
-    /// Where the documents come from.
-    pub sources: &'a [Source],
-    /// Turns texts into tokens.
-    pub tokenizer: &'a Tokenizer,
-    /// Turns JSONL records into texts.
-    pub form: RecordForm<'a>,
-    /// Says which texts are tokenised by themselves, see [`Mask::encode`].
-    pub mask: &'a Mask,
-    /// What happens to a JSONL line that is no document.
-    pub on_bad_line: OnBadLine,
-    /// Whether every document of text is closed by [`super::END_OF_DOCUMENT`].
-    pub end_of_doc: bool,
-    /// The share of documents that is held out, before repetition; at least 0, below 1.
-    pub val_split: f64,
-    /// How many copies of the other documents make up the training data; at least 1.
-    pub repeat: u32,
-    /// Decides which documents are held out and how the others are shuffled.
-    pub seed: u64,
-    /// The folder of all prepared data; made when absent.
-    pub cache_dir: &'a Path,
-}
-
 /// Tokenises the sources into the cache, or finds them there.
 ///
-/// Equal documents are either all held out or all trained on, and which ones does not depend on
-/// their order. When several processes prepare the same data at once, the first to finish wins and
-/// all use its files.
+/// Equal documents are either all validation or all training documents, and the choice does not depend on their
+/// order. When several processes prepare the same data at once, the first to finish wins and all use its files.
 ///
 /// # Errors
-/// What is wrong with a source, [`DataError::Io`] for a cache that cannot be written,
+/// A source that cannot be read or is not valid, [`DataError::Io`] for a cache that cannot be written,
 /// [`DataError::RoundTrip`] for a text that its tokens do not spell.
 pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
     let digests = digests(spec)?;
@@ -88,7 +45,7 @@ pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
     let (building, hold) =
         building(spec.cache_dir, &key).map_err(|source| unwritable(spec.cache_dir, source))?;
     let report = build(building.path(), spec, digests).map_err(|error| match error {
-        // The user knows nothing of the folder that is being built.
+        // Name the final folder: the one being built is temporary.
         DataError::Io { source, .. } => unwritable(&folder, source),
         other => other,
     })?;
@@ -99,7 +56,7 @@ pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
         .ok_or_else(|| unwritable(&folder, io::Error::other("it changes while it is used")))
 }
 
-/// What [`prepare`] would find in the cache; `None` where it would have to prepare the sources.
+/// The prepared data in the cache; `None` when [`prepare`] would have to make it.
 ///
 /// # Errors
 /// A source that cannot be read.
@@ -124,13 +81,13 @@ fn prepared(
     spec: &PrepareSpec<'_>,
     key: &str,
     cached: bool,
-    report: Report,
+    report: PrepareReport,
     hold: Hold,
 ) -> Prepared {
     let folder = folder(spec, key);
     Prepared {
-        train: folder.join(TRAIN),
-        val: (report.held_out > 0).then(|| folder.join(VAL)),
+        train: folder.join(Split::Train.name()),
+        val: (report.val_documents > 0).then(|| folder.join(Split::Val.name())),
         key: key.to_owned(),
         cached,
         report,
@@ -140,7 +97,7 @@ fn prepared(
     }
 }
 
-/// A new folder in the cache, which is locked before anybody can see it as abandoned.
+/// A new folder in the cache, locked before another process can take it for abandoned.
 fn building(cache_dir: &Path, key: &str) -> io::Result<(TempDir, Hold)> {
     fs::create_dir_all(cache_dir)?;
     let _cache = Hold::on(cache_dir);
@@ -152,8 +109,7 @@ fn building(cache_dir: &Path, key: &str) -> io::Result<(TempDir, Hold)> {
     Ok((building, hold))
 }
 
-/// Gives the finished folder `building` its name; `false` when another process was first, whose data
-/// stays.
+/// Renames the finished folder `building` to `folder`; `false` when another process was first, whose data stays.
 fn publish(building: TempDir, folder: &Path) -> io::Result<bool> {
     if let Err(error) = fs::rename(building.path(), folder) {
         if !folder.exists() {
@@ -162,7 +118,7 @@ fn publish(building: TempDir, folder: &Path) -> io::Result<bool> {
         if load(folder).is_some() {
             return Ok(false);
         }
-        // What lies there is damaged.
+        // The existing folder is damaged.
         fs::remove_dir_all(folder)?;
         fs::rename(building.path(), folder)?;
     }
@@ -170,18 +126,13 @@ fn publish(building: TempDir, folder: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The files of all sources in the order in which [`Place::file`] counts them.
+/// The files of all sources with their formats.
 fn files(sources: &[Source]) -> Vec<(PathBuf, DataType)> {
     let of_source = |source: &Source| {
         let data_type = source.data_type;
         source.files.clone().into_iter().map(move |file| (file, data_type))
     };
     sources.iter().flat_map(of_source).collect()
-}
-
-/// The files of each source with their digests.
-fn digests(spec: &PrepareSpec<'_>) -> Result<Vec<Vec<FileDigest>>, DataError> {
-    spec.sources.iter().map(Source::digests).collect()
 }
 
 /// The first 16 hexadecimal digits of the sha256 of everything that the pairs depend on.
@@ -217,159 +168,38 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
     key
 }
 
-/// What is known about a prepared folder, unless it is absent or damaged.
-fn load(folder: &Path) -> Option<Report> {
-    let report = report(folder)?;
-    let whole = |half: Half, documents| {
-        let prefix = folder.join(half.name());
+/// The report of a prepared folder; `None` when it is absent or damaged.
+fn load(folder: &Path) -> Option<PrepareReport> {
+    let report = PrepareReport::load(folder)?;
+    let whole = |split: Split, documents| {
+        let prefix = folder.join(split.name());
         let order =
             fs::metadata(prefix.with_extension(ORDER)).is_ok_and(|o| o.len() == 4 * documents);
         order && Binidx::open(&prefix).is_ok_and(|pair| pair.len() as u64 == documents)
     };
     let contents = fs::metadata(folder.join(CONTENTS));
     let intact = contents.is_ok_and(|c| c.len() == CONTENT_BYTES as u64 * report.documents)
-        && whole(Half::Train, report.train_documents)
-        && (report.held_out == 0 || whole(Half::Val, report.held_out));
+        && whole(Split::Train, report.train_documents)
+        && (report.val_documents == 0 || whole(Split::Val, report.val_documents));
     intact.then_some(report)
-}
-
-/// The report of a prepared folder, if it has one.
-pub(crate) fn report(folder: &Path) -> Option<Report> {
-    serde_json::from_slice(&fs::read(folder.join(SOURCE)).ok()?).ok()
-}
-
-/// Writes all files of prepared data into `folder`. `digests` are those of the files as they were
-/// before.
-pub(crate) fn build(
-    folder: &Path,
-    spec: &PrepareSpec<'_>,
-    digests: Vec<Vec<FileDigest>>,
-) -> Result<Report, DataError> {
-    let all = folder.join(ALL);
-    let ingested = ingest(spec, &all, &folder.join(PLACES), &folder.join(CONTENTS))?;
-    if let Some(file) = changed(spec, &digests)? {
-        return Err(DataError::ChangedMeanwhile { file });
-    }
-    let documents = Binidx::open(&all)?;
-    let report = write_pairs(folder, spec, &documents, &ingested, digests.concat())?;
-    let (bin, idx) = pair(&all);
-    let unwritable = |path: &Path, source| DataError::Io { path: path.into(), source };
-    for file in [bin, idx] {
-        fs::remove_file(&file).map_err(|source| unwritable(&file, source))?;
-    }
-    let path = folder.join(SOURCE);
-    write_json(&path, &report).map_err(|source| unwritable(&path, source))?;
-    Ok(report)
-}
-
-/// A file that is not what it was when `digests` were taken.
-fn changed(
-    spec: &PrepareSpec<'_>,
-    before: &[Vec<FileDigest>],
-) -> Result<Option<PathBuf>, DataError> {
-    let after = digests(spec)?.concat();
-    let differs = before.concat().into_iter().zip(after).find(|(before, after)| before != after);
-    Ok(differs.map(|(file, _)| file.path))
-}
-
-/// Copies the documents held out into one pair, and the others, repeated and shuffled, into another.
-fn write_pairs(
-    folder: &Path,
-    spec: &PrepareSpec<'_>,
-    documents: &Binidx,
-    ingested: &Ingested,
-    files: Vec<FileDigest>,
-) -> Result<Report, DataError> {
-    let Ingested { sources, digests, skipped, longest, vocab_size } = ingested;
-    let held_out = held_out(digests, spec.val_split);
-    let is_held_out = |document: u32| {
-        digests.get(document as usize).is_some_and(|digest| held_out.contains(digest))
-    };
-    let mut report = Report {
-        files,
-        documents: documents.len() as u64,
-        held_out: 0,
-        skipped_lines: *skipped,
-        train_documents: 0,
-        train_tokens: 0,
-        val_tokens: 0,
-        longest: Longest { document: longest.0, tokens: longest.1 },
-    };
-    if !held_out.is_empty() {
-        let mut val = PairCopy::create(folder, Half::Val, *vocab_size)?;
-        for document in (0..documents.len() as u32).filter(|document| is_held_out(*document)) {
-            val.copy(documents, document)?;
-        }
-        (report.held_out, report.val_tokens) = val.finish()?;
-    }
-    let mut dealer = Dealer::new(sources, is_held_out, spec.seed);
-    let mut train = PairCopy::create(folder, Half::Train, *vocab_size)?;
-    for _ in 0..spec.repeat {
-        for document in dealer.copy() {
-            train.copy(documents, document)?;
-        }
-    }
-    (report.train_documents, report.train_tokens) = train.finish()?;
-    Ok(report)
-}
-
-/// A pair and its order while they are written.
-struct PairCopy {
-    pair: BinidxWriter,
-    order: BufWriter<File>,
-    order_path: PathBuf,
-}
-
-impl PairCopy {
-    fn create(folder: &Path, half: Half, vocab_size: usize) -> Result<Self, DataError> {
-        let prefix = folder.join(half.name());
-        let order_path = prefix.with_extension(ORDER);
-        let order = File::create(&order_path)
-            .map_err(|source| DataError::Io { path: order_path.clone(), source })?;
-        let pair = BinidxWriter::create(&prefix, vocab_size)?;
-        Ok(Self { pair, order: BufWriter::new(order), order_path })
-    }
-
-    fn copy(&mut self, documents: &Binidx, document: u32) -> Result<(), DataError> {
-        self.pair.push_stored(&documents.stored_doc(document as usize)?)?;
-        self.order
-            .write_all(&document.to_le_bytes())
-            .map_err(|source| DataError::Io { path: self.order_path.clone(), source })
-    }
-
-    /// Completes both files; returns documents and tokens.
-    fn finish(self) -> Result<(u64, u64), DataError> {
-        let Self { pair, order, order_path } = self;
-        let counts = (pair.documents(), pair.tokens());
-        pair.finish()?;
-        order
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .and_then(|order| order.sync_all())
-            .map_err(|source| DataError::Io { path: order_path, source })?;
-        Ok(counts)
-    }
-}
-
-fn write_json(path: &Path, report: &Report) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    serde_json::to_writer(&mut file, report)?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use std::thread;
 
+    use super::super::layout::LongestDocument;
     use super::*;
-    use crate::data::conversation::template::Template;
+    use crate::config::OnBadLine;
+    use crate::data::conversation::{Mask, Template};
     use crate::data::error::Origin;
+    use crate::data::readers::RecordForm;
     use crate::data::tokenizer::END_OF_DOCUMENT;
     use crate::data::tokenizer::tests::WORLD_TOKENIZER;
 
     /// The source line of every document of a pair.
-    fn lines(prepared: &Prepared, half: Half) -> Vec<usize> {
-        let line = |index| match prepared.origin(half, index)? {
+    fn lines(prepared: &Prepared, split: Split) -> Vec<usize> {
+        let line = |index| match prepared.origin(split, index)? {
             Origin::Jsonl(place) => Some(place.line()),
             other => panic!("{other}"),
         };
@@ -458,11 +288,11 @@ mod tests {
         assert_ne!(train[..45], train[45..90]);
         assert_ne!(train[45..90], train[90..]);
         // Document n stands on line n.
-        for (text, line) in train.iter().zip(lines(&prepared, Half::Train)) {
+        for (text, line) in train.iter().zip(lines(&prepared, Split::Train)) {
             assert_eq!(text, &format!("document {line}"));
         }
-        assert!(lines(&prepared, Half::Val).is_sorted());
-        for (text, line) in val.iter().zip(lines(&prepared, Half::Val)) {
+        assert!(lines(&prepared, Split::Val).is_sorted());
+        for (text, line) in val.iter().zip(lines(&prepared, Split::Val)) {
             assert_eq!(text, &format!("document {line}"));
         }
     }
@@ -474,18 +304,18 @@ mod tests {
         assert_eq!(prepared.val, None);
         assert_eq!(
             prepared.report,
-            Report {
+            PrepareReport {
                 files: vec![FileDigest {
                     path: case.source(),
                     sha256: format!("{:x}", Sha256::digest(fs::read(case.source()).unwrap())),
                 }],
                 documents: 3,
-                held_out: 0,
+                val_documents: 0,
                 skipped_lines: 0,
                 train_documents: 6,
                 train_tokens: 2 * (2 + 11 + 2),
                 val_tokens: 0,
-                longest: Longest { document: 1, tokens: 11 },
+                longest: LongestDocument { document: 1, tokens: 11 },
             }
         );
     }
@@ -495,8 +325,8 @@ mod tests {
     fn the_result_depends_on_the_seed_alone() {
         let case = Case::new(&numbers(10));
         let prepared = case.prepare(0.2, 1, 42).unwrap();
-        assert_eq!(lines(&prepared, Half::Val), [1, 5]);
-        assert_eq!(lines(&prepared, Half::Train), [7, 10, 2, 3, 6, 4, 9, 8]);
+        assert_eq!(lines(&prepared, Split::Val), [1, 5]);
+        assert_eq!(lines(&prepared, Split::Train), [7, 10, 2, 3, 6, 4, 9, 8]);
         assert_eq!(prepared.key, "61f26c15e197594b");
     }
 
@@ -521,7 +351,7 @@ mod tests {
         for seed in 0..20 {
             let case = Case::new(&lines);
             let prepared = case.prepare(0.1, 1, seed).unwrap();
-            assert_eq!(prepared.report.held_out, 4);
+            assert_eq!(prepared.report.val_documents, 4);
             let train = texts(&prepared.train);
             assert!(texts(&prepared.val.unwrap()).iter().all(|text| !train.contains(text)));
         }
@@ -530,7 +360,7 @@ mod tests {
     #[test]
     fn the_share_is_at_least_one_document_and_never_all() {
         let held_out = |texts: &[&str], val_split| {
-            Case::new(texts).prepare(val_split, 1, 3).unwrap().report.held_out
+            Case::new(texts).prepare(val_split, 1, 3).unwrap().report.val_documents
         };
         assert_eq!(held_out(&["a", "b", "c"], 0.001), 1);
         assert_eq!(held_out(&["a", "b", "c"], 0.999), 2);

@@ -1,37 +1,37 @@
-//! Which documents are held out, and in which order the others are trained on.
+//! The validation split, and the order of the training documents.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::data::shuffle;
+use crate::data::order::{generator, shuffle};
 
-/// The contents that are held out, given the digest of every document's content.
+/// The digests of the validation documents' contents, given the digest of every document's content.
 ///
-/// Contents are taken in the order of their digests, as long as their documents fit into the share,
-/// which is `val_split` of all documents, but at least one and not all of them. A content whose
-/// copies would exceed the share is passed over, unless nothing else could be held out. So equal
-/// contents stay together, and the choice does not depend on the order of documents.
-pub(crate) fn held_out(digests: &[u64], val_split: f64) -> HashSet<u64> {
+/// Contents are taken in the order of their digests as long as their documents fit into the share, which is
+/// `val_split` of all documents, but at least one and not all of them. A content whose copies would exceed the share
+/// is skipped, unless the split would stay empty. So equal contents stay together, and the choice does not depend on
+/// the order of documents.
+pub(crate) fn validation_contents(digests: &[u64], val_split: f64) -> HashSet<u64> {
     let mut sorted = digests.to_vec();
     sorted.sort_unstable();
-    let mut held_out = HashSet::new();
+    let mut chosen = HashSet::new();
     if val_split <= 0.0 || sorted.first() == sorted.last() {
-        return held_out;
+        return chosen;
     }
     let share = (val_split * digests.len() as f64).round() as usize;
     let mut left = share.clamp(1, digests.len() - 1);
     for copies in sorted.chunk_by(|a, b| a == b) {
         if copies.len() <= left {
             left -= copies.len();
-            held_out.insert(copies[0]);
+            chosen.insert(copies[0]);
         }
     }
-    if held_out.is_empty() {
-        held_out.extend(sorted.first());
+    if chosen.is_empty() {
+        chosen.extend(sorted.first());
     }
-    held_out
+    chosen
 }
 
 /// Deals the training documents of all sources, copy by copy.
@@ -40,32 +40,32 @@ pub(crate) struct Dealer {
     rng: ChaCha8Rng,
 }
 
-/// The training documents of one source, with their weight.
+/// The training documents of one source.
 struct Share {
     documents: Vec<u32>,
     weight: f64,
-    /// Documents that wait for their turn where a copy takes only a part of them.
+    /// The shuffled documents that the next copies take when a copy takes only a part of them.
     deck: Vec<u32>,
 }
 
 impl Dealer {
-    /// A dealer of the documents in each of `sources` (with its weight) that are not held out.
+    /// A dealer of the training documents in each of `sources` (with its weight).
     pub(crate) fn new(
         sources: &[(Range<u32>, f64)],
-        is_held_out: impl Fn(u32) -> bool,
+        is_validation: impl Fn(u32) -> bool,
         seed: u64,
     ) -> Self {
         let share = |(range, weight): &(Range<u32>, f64)| Share {
-            documents: range.clone().filter(|&document| !is_held_out(document)).collect(),
+            documents: range.clone().filter(|&document| !is_validation(document)).collect(),
             weight: *weight,
             deck: Vec::new(),
         };
-        Self { sources: sources.iter().map(share).collect(), rng: shuffle::generator(seed, 0) }
+        Self { sources: sources.iter().map(share).collect(), rng: generator(seed, 0) }
     }
 
-    /// The next copy, shuffled: of a source with n documents round(weight x n), at least one. Whole
-    /// multiples of n take every document; the rest comes from a shuffled deck that goes on in the
-    /// next copy.
+    /// The next copy, shuffled. It has `round(weight * n)` documents, at least one, of a source with n documents:
+    /// whole multiples of n take every document; the rest comes from a shuffled deck, which the next copy
+    /// continues.
     pub(crate) fn copy(&mut self) -> Vec<u32> {
         let Self { sources, rng } = self;
         let mut copy = Vec::new();
@@ -80,14 +80,14 @@ impl Dealer {
             while rest > 0 {
                 if deck.is_empty() {
                     deck.extend_from_slice(documents);
-                    shuffle::shuffle(deck, rng);
+                    shuffle(deck, rng);
                 }
                 let dealt = rest.min(deck.len());
                 copy.extend(deck.drain(deck.len() - dealt..));
                 rest -= dealt;
             }
         }
-        shuffle::shuffle(&mut copy, rng);
+        shuffle(&mut copy, rng);
         copy
     }
 }
@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// How often each of the documents below `n` is in `copies` copies.
+    /// How often each document is in `copies` copies.
     fn counts(sources: &[(Range<u32>, f64)], copies: usize) -> Vec<usize> {
         let mut dealer = Dealer::new(sources, |_| false, 7);
         let mut counts = vec![0; sources.last().unwrap().0.end as usize];
@@ -117,7 +117,7 @@ mod tests {
     }
 
     proptest! {
-        /// No document is dealt once more before all others of its source were.
+        /// A document is dealt again only after all others of its source.
         #[test]
         fn documents_take_turns(n in 1u32..20, weight in 0.01f64..3.0, copies in 1usize..8) {
             let counts = counts(&[(0..n, weight)], copies);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn held_out_documents_are_not_dealt() {
+    fn validation_documents_are_not_dealt() {
         let mut dealer = Dealer::new(&[(0..6, 1.0), (6..8, 1.0)], |document| document > 3, 1);
         let mut copy = dealer.copy();
         copy.sort_unstable();

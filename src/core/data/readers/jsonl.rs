@@ -1,6 +1,5 @@
-//! Documents in JSONL: one JSON object per line.
+//! JSONL: one JSON object per line.
 
-use std::mem::discriminant;
 use std::ops::Range;
 use std::path::Path;
 
@@ -8,35 +7,41 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use crate::diagnostic::Span;
-
-use crate::data::conversation::template::{Role, Template, Turn};
-use crate::data::error::{DataError, OtherLines, place};
+use crate::data::conversation::{Role, Turn};
+use crate::data::error::{DataError, Origin};
 use crate::data::fault::LineFault;
 
-/// How a record becomes a text.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordForm<'a> {
-    /// The keys of question and answer; without them a record has a `text`, or else `messages`.
-    pub sft_field: Option<&'a [String; 2]>,
-    /// Makes a text of question and answer, or of messages.
-    pub template: &'a Template,
+use super::format::{Batches, Content, Format, LineError, RecordForm};
+use super::lines;
+
+/// Files of one JSON object per line.
+pub(crate) struct Jsonl;
+
+impl Format for Jsonl {
+    fn content(&self) -> Content {
+        Content::Records
+    }
+
+    fn read<'a>(&self, file: &Path, form: RecordForm<'a>) -> Result<Batches<'a>, DataError> {
+        lines::records(file, move |line| form.parse(line))
+    }
+
+    fn origin(&self, file: &Path, number: u64) -> Origin {
+        lines::origin(file, number)
+    }
 }
 
-/// A fault and the bytes of the line that it is about.
-pub type LineError = (Range<usize>, LineFault);
-
-/// A record of the usual form, which is read without looking at anything but its text.
+/// A record of the usual form, parsed without building a [`Value`].
 #[derive(Deserialize)]
 struct TextRecord {
     text: String,
 }
 
 impl RecordForm<'_> {
-    /// The text of one line; `None` for a blank one. Keys that the form does not name are ignored.
+    /// The text of one line; `None` for a blank line. Keys that the form does not name are ignored.
     ///
     /// # Errors
-    /// What is wrong in which bytes of the line.
+    /// The error and the bytes of the line that it is about.
     pub fn parse(&self, line: &[u8]) -> Result<Option<String>, LineError> {
         if line.trim_ascii().is_empty() {
             return Ok(None);
@@ -56,7 +61,7 @@ impl RecordForm<'_> {
         self.parse_any(line).map(Some)
     }
 
-    /// The text of a line of any form, or what is wrong with it.
+    /// [`RecordForm::parse`] for a line of any form.
     fn parse_any(&self, line: &str) -> Result<String, LineError> {
         let value: Value =
             serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
@@ -86,7 +91,7 @@ impl RecordForm<'_> {
     }
 }
 
-/// The text that stands under `key`.
+/// The string at `key`.
 fn string(line: &str, record: &Map<String, Value>, key: &str) -> Result<String, LineError> {
     let key = key.to_owned();
     let fault = match record.get(&key) {
@@ -105,8 +110,8 @@ fn string(line: &str, record: &Map<String, Value>, key: &str) -> Result<String, 
     Err((key_value(line, &key), fault))
 }
 
-/// The turns of a value such as `[{"role": "user", "content": "Hi"}]`, without blanks around what is
-/// said. A system turn without text is left out.
+/// The turns of a value such as `[{"role": "user", "content": "Hi"}]`, with trimmed content. A system turn without
+/// content is skipped.
 fn parse_messages(messages: &Value) -> Result<Vec<Turn>, LineFault> {
     let fault = |problem: String| LineFault::Messages { problem };
     let Value::Array(messages) = messages else {
@@ -136,46 +141,6 @@ fn parse_messages(messages: &Value) -> Result<Vec<Turn>, LineFault> {
     Ok(turns)
 }
 
-/// Counts lines, and keeps the first fault.
-#[derive(Default)]
-pub(crate) struct Tally {
-    first: Option<(Box<Span>, LineFault)>,
-    others: OtherLines,
-}
-
-impl Tally {
-    /// Counts a line that is a document.
-    pub(crate) fn fine(&mut self) {
-        self.others.fine += 1;
-    }
-
-    /// Counts a line that is none.
-    pub(crate) fn fault(&mut self, file: &Path, number: u64, line: &[u8], error: LineError) {
-        let (range, fault) = error;
-        match &self.first {
-            None => self.first = Some((place(file, number as usize, line, range), fault)),
-            Some((_, first)) if discriminant(&fault) == discriminant(first) => {
-                self.others.same += 1;
-                if self.others.first.len() < 2 {
-                    self.others.first.push(number as usize);
-                }
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// Whether every line so far was fine.
-    pub(crate) fn is_fine(&self) -> bool {
-        self.first.is_none()
-    }
-
-    /// The first fault with what is known of the other lines.
-    pub(crate) fn result(self) -> Result<(), DataError> {
-        let Some((place, fault)) = self.first else { return Ok(()) };
-        Err(DataError::Line { place, fault, others: self.others })
-    }
-}
-
 fn explain_json(line: &str, error: &serde_json::Error) -> (Range<usize>, LineFault) {
     let position = format!(" at line {} column {}", error.line(), error.column());
     let problem = error.to_string();
@@ -193,7 +158,7 @@ fn explain_json(line: &str, error: &serde_json::Error) -> (Range<usize>, LineFau
     (start..start + length, LineFault::Json { problem, after_quote })
 }
 
-/// Where the first value of `key` stands in `line`, which is a valid JSON object.
+/// The range of the first value of `key` in `line`, which is a valid JSON object.
 fn key_value(line: &str, key: &str) -> Range<usize> {
     let start = line.len() - line.trim_ascii_start().len();
     values(line, key).next().unwrap_or(start..start + 1)
@@ -204,7 +169,7 @@ fn is_repeated(line: &str, key: &str) -> bool {
     values(line, key).nth(1).is_some()
 }
 
-/// Where the values of `key` stand in `line`, which is a valid JSON object.
+/// The ranges of the values of `key` in `line`, which is a valid JSON object.
 fn values<'a>(line: &'a str, key: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
     let mut at = line.find('{').map(|brace| brace + 1);
     std::iter::from_fn(move || {
@@ -222,7 +187,7 @@ fn values<'a>(line: &'a str, key: &'a str) -> impl Iterator<Item = Range<usize>>
     })
 }
 
-/// The length of the JSON value at the start of `text`, with the blanks before it.
+/// The length of the JSON value at the start of `text`, with the white space before it.
 fn value_length(text: &str) -> Option<usize> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     values.next()?.ok()?;
@@ -244,7 +209,10 @@ fn type_of(value: &Value) -> &'static str {
 mod tests {
     use std::sync::LazyLock;
 
+    use super::super::format::{BadLine, Tally};
     use super::*;
+    use crate::data::conversation::Template;
+    use crate::data::error::{OtherLines, place};
 
     static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::rwkv_qa);
 
@@ -262,10 +230,13 @@ mod tests {
             match form.parse(line) {
                 Ok(None) => {}
                 Ok(Some(text)) => {
-                    tally.fine();
+                    tally.add_valid();
                     documents.push((number, text));
                 }
-                Err(error) => tally.fault(Path::new("d.jsonl"), number, line, error),
+                Err((range, fault)) => {
+                    let place = place(Path::new("d.jsonl"), number as usize, line, range);
+                    tally.add_invalid(&BadLine { place, fault });
+                }
             }
         }
         tally.result().map(|()| documents)

@@ -1,54 +1,60 @@
-//! The lines of a text file, which may be compressed.
+//! The lines of a text file, plain or compressed with gzip or zstd.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::data::error::DataError;
+use crate::data::error::{DataError, Origin, place};
+use crate::data::threads;
+
+use super::format::{BadLine, Batches, Body, Document, LineError};
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const BUFFER_BYTES: usize = 1 << 20;
+/// Text that is parsed at a time; a longer line is parsed alone.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// Reads a file in batches of whole lines.
-pub(crate) struct Lines {
+struct Lines {
     file: PathBuf,
     reader: Box<dyn BufRead>,
-    /// Lines read so far.
+    /// The lines read so far.
     count: u64,
 }
 
-/// Some lines in a row.
-pub(crate) struct Batch {
+/// Consecutive lines.
+struct LineBatch {
     bytes: Vec<u8>,
     /// Each line without its line feed.
     lines: Vec<Range<usize>>,
-    /// Number of the first line, counted from 1.
+    /// The number of the first line, counted from 1.
     first: u64,
 }
 
-impl Batch {
+impl LineBatch {
     /// The lines with their numbers.
-    pub(crate) fn lines(&self) -> Vec<(u64, &[u8])> {
+    fn lines(&self) -> Vec<(u64, &[u8])> {
         (self.first..).zip(self.lines.iter().map(|range| &self.bytes[range.clone()])).collect()
     }
 }
 
 impl Lines {
-    /// Opens a file; that it is compressed with gzip or zstd is seen from its first bytes.
-    pub(crate) fn open(file: &Path) -> Result<Self, DataError> {
+    /// Opens a file; its first bytes tell the compression.
+    fn open(file: &Path) -> Result<Self, DataError> {
         let reader = open(file).map_err(|source| DataError::Read { file: file.into(), source })?;
         Ok(Self { file: file.into(), reader, count: 0 })
     }
 
-    /// Lines of about `bytes` bytes together, or one longer line; `None` at the end of the file. A
-    /// byte order mark is skipped.
-    pub(crate) fn batch(&mut self, bytes: usize) -> Result<Option<Batch>, DataError> {
-        let mut batch = Batch { bytes: Vec::new(), lines: Vec::new(), first: self.count + 1 };
+    /// The next lines, of about `bytes` bytes in total, or one longer line; `None` at the end of the file. A byte order
+    /// mark is skipped.
+    fn batch(&mut self, bytes: usize) -> Result<Option<LineBatch>, DataError> {
+        let mut batch = LineBatch { bytes: Vec::new(), lines: Vec::new(), first: self.count + 1 };
         while batch.bytes.len() < bytes {
             let mut start = batch.bytes.len();
             let read = self.reader.read_until(b'\n', &mut batch.bytes);
@@ -81,8 +87,36 @@ fn open(file: &Path) -> io::Result<Box<dyn BufRead>> {
     })
 }
 
-/// Calls `each` with every line of a file and its number, counted from 1. A file that is compressed with gzip
-/// or zstd is decompressed.
+/// The records of a file, parsed by all CPU cores. `parse` returns the text of a line, `None` for a blank one.
+///
+/// # Errors
+/// [`DataError::Read`].
+pub(crate) fn records<'a>(
+    file: &Path,
+    parse: impl Fn(&[u8]) -> Result<Option<String>, LineError> + Sync + 'a,
+) -> Result<Batches<'a>, DataError> {
+    let mut lines = Lines::open(file)?;
+    let file = file.to_path_buf();
+    let record = move |&(number, line): &(u64, &[u8])| match parse(line).transpose()? {
+        Ok(text) => Some(Ok(Document { number, body: Body::Text(text) })),
+        Err((range, fault)) => {
+            Some(Err(BadLine { place: place(&file, number as usize, line, range), fault }))
+        }
+    };
+    Ok(Box::new(iter::from_fn(move || {
+        let batch = lines.batch(BATCH_BYTES).transpose()?;
+        let records = |batch: LineBatch| threads::map(&batch.lines(), &record);
+        Some(batch.map(|batch| records(batch).into_iter().flatten().collect()))
+    })))
+}
+
+/// Line `number` of a file as the origin of a document.
+pub(crate) fn origin(file: &Path, number: u64) -> Origin {
+    Origin::Jsonl(place(file, number as usize, &line(file, number), 0..0))
+}
+
+/// Calls `each` with the number, counted from 1, and the bytes of every line of a file, plain or compressed with gzip
+/// or zstd.
 ///
 /// # Errors
 /// [`DataError::Read`].
@@ -94,8 +128,8 @@ pub fn for_each_line(file: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<()
     Ok(())
 }
 
-/// Line `number` of a file, counted from 1; empty where there is none or it cannot be read.
-pub(crate) fn line(file: &Path, number: u64) -> Vec<u8> {
+/// Line `number` of a file, counted from 1; empty when the file has no such line or cannot be read.
+fn line(file: &Path, number: u64) -> Vec<u8> {
     let find = || {
         let mut lines = Lines::open(file).ok()?;
         while let Some(batch) = lines.batch(BUFFER_BYTES).ok()? {

@@ -1,32 +1,48 @@
-//! Plain texts: files that are one document each, and sums that the program makes up.
+//! Plain text: files, and sums that the program makes up for experiments without data.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::iter;
+use std::path::{Path, PathBuf};
 
-use crate::config::DataType;
-use crate::data::error::DataError;
-use crate::data::source::Source;
-use crate::data::tokenizer::Tokenizer;
+use crate::data::error::{DataError, Origin};
+
+use super::format::{Batches, Body, Content, Document, Format, RecordForm};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Documents of [`DataType::Dummy`].
-pub(crate) const SUMS: u64 = 100_000;
+/// Files of plain text, each one document.
+pub(crate) struct PlainText(pub(crate) Encoding);
 
-/// Document `i` of [`DataType::Dummy`]: `.x+y=z.` with x = i and y = i * i, both modulo 10000.
-pub(crate) fn sum(i: u64) -> String {
-    let (x, y) = (i % 10_000, i * i % 10_000);
-    format!(".{x}+{y}={}.", x + y)
+/// How text is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Encoding {
+    Utf8,
+    /// 16-bit code units, low byte first.
+    Utf16le,
 }
 
-/// The whole text of a file of [`DataType::Utf8`] or [`DataType::Utf16le`], less a byte order mark.
-pub(crate) fn read(file: &Path, data_type: DataType) -> Result<String, DataError> {
+impl Format for PlainText {
+    fn content(&self) -> Content {
+        Content::Text
+    }
+
+    fn read<'a>(&self, file: &Path, _form: RecordForm<'a>) -> Result<Batches<'a>, DataError> {
+        let text = read(file, self.0)?;
+        let document = Document { number: 0, body: Body::Text(text) };
+        Ok(Box::new(iter::once(Ok(vec![Ok(document)]))))
+    }
+
+    fn origin(&self, file: &Path, _number: u64) -> Origin {
+        Origin::Text(file.to_path_buf())
+    }
+}
+
+/// The text of a file, without a byte order mark.
+fn read(file: &Path, encoding: Encoding) -> Result<String, DataError> {
     let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
-    let (encoding, decoded) = if data_type == DataType::Utf8 {
-        ("UTF-8", utf8(bytes))
-    } else {
-        ("UTF-16LE", utf16le(&bytes))
+    let (encoding, decoded) = match encoding {
+        Encoding::Utf8 => ("UTF-8", utf8(bytes)),
+        Encoding::Utf16le => ("UTF-16LE", utf16le(&bytes)),
     };
     let mut text =
         decoded.map_err(|byte| DataError::Encoding { file: file.into(), encoding, byte })?;
@@ -39,7 +55,7 @@ pub(crate) fn read(file: &Path, data_type: DataType) -> Result<String, DataError
     Ok(text)
 }
 
-/// The text, or the place of the first byte that does not fit.
+/// The text, or the index of the first invalid byte.
 fn utf8(bytes: Vec<u8>) -> Result<String, usize> {
     String::from_utf8(bytes).map_err(|error| error.utf8_error().valid_up_to())
 }
@@ -56,49 +72,63 @@ fn utf16le(bytes: &[u8]) -> Result<String, usize> {
     if rest.is_empty() { Ok(text) } else { Err(read) }
 }
 
-/// The tokenizer whose vocabulary is the characters of all files of plain text.
-///
-/// # Errors
-/// A file that cannot be read, has another encoding or no text.
-pub fn character_tokenizer(sources: &[Source]) -> Result<Tokenizer, DataError> {
-    let mut characters = BTreeSet::new();
-    for source in sources {
-        for file in &source.files {
-            characters.extend(read(file, source.data_type)?.chars());
-        }
-        if source.data_type == DataType::Dummy {
-            characters.extend("+.=0123456789".chars());
-        }
+/// What messages call the file of sums.
+pub(crate) const MADE_UP: &str = "dummy";
+
+const SUMS: u64 = 100_000;
+const BATCH: usize = 10_000;
+
+/// [`SUMS`] documents such as `.12+144=156.`, without a file.
+pub(crate) struct Sums;
+
+impl Format for Sums {
+    fn content(&self) -> Content {
+        Content::Text
     }
-    Ok(Tokenizer::of_characters(&characters))
+
+    fn find(&self, _path: &Path) -> Result<Vec<PathBuf>, DataError> {
+        Ok(Vec::new())
+    }
+
+    fn read<'a>(&self, _file: &Path, _form: RecordForm<'a>) -> Result<Batches<'a>, DataError> {
+        let document = |number| Ok(Document { number, body: Body::Text(sum(number)) });
+        let batch = move |first| (first..SUMS).take(BATCH).map(document).collect();
+        Ok(Box::new((0..SUMS).step_by(BATCH).map(move |first| Ok(batch(first)))))
+    }
+}
+
+/// `.x+y=z.` with x = i and y = i * i, both modulo 10000.
+fn sum(i: u64) -> String {
+    let (x, y) = (i % 10_000, i * i % 10_000);
+    format!(".{x}+{y}={}.", x + y)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read_bytes(bytes: &[u8], data_type: DataType) -> Result<String, String> {
+    fn read_bytes(bytes: &[u8], encoding: Encoding) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("d.txt");
         fs::write(&file, bytes).unwrap();
         let bare = format!("{}/", folder.path().display());
-        read(&file, data_type).map_err(|error| error.to_string().replace(&bare, ""))
+        read(&file, encoding).map_err(|error| error.to_string().replace(&bare, ""))
     }
 
     #[test]
     fn both_encodings_are_read() {
         let text = "a\n你好😀";
-        assert_eq!(read_bytes(text.as_bytes(), DataType::Utf8).unwrap(), text);
+        assert_eq!(read_bytes(text.as_bytes(), Encoding::Utf8).unwrap(), text);
         let marked: Vec<u8> =
             "\u{feff}a\n你好😀".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        assert_eq!(read_bytes(&marked, DataType::Utf16le).unwrap(), text);
-        assert_eq!(read_bytes(&marked[2..], DataType::Utf16le).unwrap(), text);
+        assert_eq!(read_bytes(&marked, Encoding::Utf16le).unwrap(), text);
+        assert_eq!(read_bytes(&marked[2..], Encoding::Utf16le).unwrap(), text);
     }
 
     #[test]
     fn another_encoding_is_named_with_its_place() {
-        let utf8 = |bytes| read_bytes(bytes, DataType::Utf8).unwrap_err();
-        let utf16 = |bytes| read_bytes(bytes, DataType::Utf16le).unwrap_err();
+        let utf8 = |bytes| read_bytes(bytes, Encoding::Utf8).unwrap_err();
+        let utf16 = |bytes| read_bytes(bytes, Encoding::Utf16le).unwrap_err();
         assert_eq!(utf8(b"ab\xff"), "`d.txt` is not UTF-8 at byte 2");
         assert_eq!(utf16(b"a\0b\0\x00\xd8c\0"), "`d.txt` is not UTF-16LE at byte 4");
         assert_eq!(utf16(b"a\0b"), "`d.txt` is not UTF-16LE at byte 2");

@@ -1,4 +1,4 @@
-//! Token ids in one file: raw numbers of two bytes, or numpy's `.npy`.
+//! Files of token ids: raw numbers of two bytes, or `.npy` files of NumPy.
 //!
 //! A `.npy` file begins with `\x93NUMPY`, two bytes of version, the length of the header (2 bytes in
 //! version 1, 4 bytes above) and the header, a Python dictionary such as
@@ -6,17 +6,51 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::config::DataType;
 use crate::data::error::DataError;
 use crate::data::fault::TokenFileFault as Fault;
 use crate::data::tokenizer::END_OF_DOCUMENT;
 
+use super::format::{Batches, Body, Content, Document, Format, RecordForm};
+
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
+
+/// Files of token ids. A document ends with [`END_OF_DOCUMENT`], the last one with its file.
+pub(crate) struct TokenFiles(pub(crate) Layout);
+
+/// How a file holds token ids.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Layout {
+    /// A `.npy` file of one axis and any integer type.
+    Numpy,
+    /// Two bytes each, low byte first.
+    Uint16,
+}
+
+impl Format for TokenFiles {
+    fn content(&self) -> Content {
+        Content::Tokens
+    }
+
+    fn has_wide_ids(&self, file: &Path) -> Result<bool, DataError> {
+        Ok(TokenFile::open(file, self.0)?.integer.bytes > 2)
+    }
+
+    fn read<'a>(&self, file: &Path, _form: RecordForm<'a>) -> Result<Batches<'a>, DataError> {
+        let mut documents = TokenFile::open(file, self.0)?;
+        let mut numbers = 0..;
+        Ok(Box::new(iter::from_fn(move || {
+            let ids = documents.next().transpose()?;
+            let number = numbers.next()?;
+            Some(ids.map(|ids| vec![Ok(Document { number, body: Body::Tokens(ids) })]))
+        })))
+    }
+}
 
 /// How one number is stored.
 #[derive(Clone, Copy, Debug)]
@@ -45,27 +79,26 @@ impl Integer {
     }
 }
 
-/// Reads documents, each of which ends with [`END_OF_DOCUMENT`]; the last one ends with the file.
+/// An open file.
 #[derive(Debug)]
-pub(crate) struct TokenFile {
+struct TokenFile {
     file: PathBuf,
     reader: BufReader<File>,
     integer: Integer,
-    /// Numbers that are not read yet.
+    /// The numbers not read yet.
     left: u64,
-    /// Numbers that were read.
+    /// The numbers read so far.
     position: u64,
 }
 
 impl TokenFile {
-    /// Opens a file of [`DataType::Numpy`], or of [`DataType::Uint16`].
-    pub(crate) fn open(file: &Path, data_type: DataType) -> Result<Self, DataError> {
+    fn open(file: &Path, layout: Layout) -> Result<Self, DataError> {
         let unreadable = |source| DataError::Read { file: file.into(), source };
         let fail = |fault| DataError::TokenFile { file: file.into(), fault };
         let opened = File::open(file).map_err(unreadable)?;
         let found = opened.metadata().map_err(unreadable)?.len();
         let mut reader = BufReader::with_capacity(1 << 16, opened);
-        let (integer, left) = if data_type == DataType::Numpy {
+        let (integer, left) = if layout == Layout::Numpy {
             let (header, start) = read_header(&mut reader).map_err(|error| match error {
                 HeaderError::Read(source) => unreadable(source),
                 HeaderError::Fault(fault) => fail(fault),
@@ -87,13 +120,8 @@ impl TokenFile {
         Ok(Self { file: file.into(), reader, integer, left, position: 0 })
     }
 
-    /// Whether its ids may need more than two bytes.
-    pub(crate) fn is_wide(&self) -> bool {
-        self.integer.bytes > 2
-    }
-
     /// The next document; `None` at the end.
-    pub(crate) fn document(&mut self) -> Result<Option<Vec<u32>>, DataError> {
+    fn next(&mut self) -> Result<Option<Vec<u32>>, DataError> {
         let mut ids = Vec::new();
         let mut stored = [0; 8];
         let stored = &mut stored[..self.integer.bytes];
@@ -132,7 +160,7 @@ impl From<io::Error> for HeaderError {
     }
 }
 
-/// The header of a `.npy` file, and where its numbers begin.
+/// The header of a `.npy` file, and the byte at which its numbers begin.
 fn read_header(reader: &mut impl Read) -> Result<(String, u64), HeaderError> {
     let mut start = [0; 8];
     reader.read_exact(&mut start)?;
@@ -154,7 +182,7 @@ fn read_header(reader: &mut impl Read) -> Result<(String, u64), HeaderError> {
     Ok((String::from_utf8_lossy(&header).into_owned(), start))
 }
 
-/// The type and the number of the numbers.
+/// The integer type and the count of the numbers.
 fn parse_header(header: &str) -> Result<(Integer, u64), Fault> {
     static DESCR: LazyLock<Regex> = LazyLock::new(|| field(r"'descr'\s*:\s*'([^']*)'"));
     static SHAPE: LazyLock<Regex> = LazyLock::new(|| field(r"'shape'\s*:\s*\(([^)]*)\)"));
@@ -189,14 +217,14 @@ mod tests {
 
     use super::*;
 
-    fn documents(data_type: DataType, content: &[u8]) -> Result<Vec<Vec<u32>>, String> {
+    fn documents(layout: Layout, content: &[u8]) -> Result<Vec<Vec<u32>>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("d");
         fs::write(&path, content).unwrap();
         let read = || {
-            let mut file = TokenFile::open(&path, data_type)?;
+            let mut file = TokenFile::open(&path, layout)?;
             let mut documents = Vec::new();
-            while let Some(ids) = file.document()? {
+            while let Some(ids) = file.next()? {
                 documents.push(ids);
             }
             Ok(documents)
@@ -219,8 +247,8 @@ mod tests {
     fn documents_end_at_token_0() {
         let raw = [5u16, 6, 0, 0, 65535].map(u16::to_le_bytes).concat();
         let expected = [vec![5, 6, 0], vec![0], vec![65535]];
-        assert_eq!(documents(DataType::Uint16, &raw).unwrap(), expected);
-        assert_eq!(documents(DataType::Numpy, &npy("<u2", "(5,)", &raw)).unwrap(), expected);
+        assert_eq!(documents(Layout::Uint16, &raw).unwrap(), expected);
+        assert_eq!(documents(Layout::Numpy, &npy("<u2", "(5,)", &raw)).unwrap(), expected);
     }
 
     #[test]
@@ -239,7 +267,7 @@ mod tests {
             ("<u8", &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], u32::MAX),
         ];
         for (descr, stored, id) in cases {
-            let found = documents(DataType::Numpy, &npy(descr, "(1,)", stored)).unwrap();
+            let found = documents(Layout::Numpy, &npy(descr, "(1,)", stored)).unwrap();
             assert_eq!(found, [[id]], "{descr}");
         }
     }
@@ -249,12 +277,12 @@ mod tests {
         let mut file = npy("<u2", "(1,)", &[7, 0]);
         file[6] = 2;
         file.splice(10..10, [0, 0]);
-        assert_eq!(documents(DataType::Numpy, &file).unwrap(), [[7]]);
+        assert_eq!(documents(Layout::Numpy, &file).unwrap(), [[7]]);
     }
 
     #[test]
-    fn what_holds_no_ids_is_refused() {
-        let refusal = |content: &[u8]| documents(DataType::Numpy, content).unwrap_err();
+    fn invalid_files_are_refused() {
+        let refusal = |content: &[u8]| documents(Layout::Numpy, content).unwrap_err();
         assert_eq!(refusal(b"PK\x03\x04"), "`d` is no .npy file");
         assert_eq!(refusal(b"\x93NUM"), "`d` is no .npy file");
         assert_eq!(refusal(&npy("<f4", "(1,)", &[0; 4])), "`d` holds `<f4` numbers, not integers");
@@ -272,8 +300,8 @@ mod tests {
             "`d` holds -2 as token 1, which is no token id"
         );
         assert_eq!(refusal(&npy("<u2", "(0,)", &[])), "`d` holds no documents");
-        let raw = documents(DataType::Uint16, &[1, 2, 3]).unwrap_err();
+        let raw = documents(Layout::Uint16, &[1, 2, 3]).unwrap_err();
         assert_eq!(raw, "`d` has 3 bytes, which is no multiple of 2, the size of a token");
-        assert_eq!(documents(DataType::Uint16, &[]).unwrap_err(), "`d` holds no documents");
+        assert_eq!(documents(Layout::Uint16, &[]).unwrap_err(), "`d` holds no documents");
     }
 }

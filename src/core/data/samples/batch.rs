@@ -1,5 +1,6 @@
-//! Rows of tokens -> rectangles of numbers.
+//! Rows of tokens -> rectangles of numbers, and back for records.
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// One micro-batch: inputs (B, T) and what is to be predicted from them. A [`super::Loader`] makes it.
@@ -17,25 +18,25 @@ pub struct Batch {
     pub learned_at: Vec<i64>,
     /// The tokens to predict there.
     pub targets: Vec<i64>,
-    /// For each row the documents in it, by their numbers in the pair; empty where nobody knows them.
+    /// For each row the documents in it, by their numbers in the pair; empty where unknown.
     pub documents: Vec<Vec<usize>>,
 }
 
 /// A row of a batch before it is padded.
 #[derive(Debug, Default)]
-pub(crate) struct Row {
+pub(super) struct Row {
     inputs: Vec<i64>,
     /// Where documents begin behind the start of the row.
     restarts: Vec<usize>,
     /// Learned positions, and the tokens to predict there.
     targets: Vec<(usize, i64)>,
     /// The documents in it.
-    pub(crate) documents: Vec<usize>,
+    pub(super) documents: Vec<usize>,
 }
 
 impl Row {
     /// A row that was taken down; `targets` are learned positions with the tokens to predict there.
-    pub(crate) fn from_numbers(
+    pub(super) fn from_numbers(
         inputs: Vec<i64>,
         restarts: Vec<usize>,
         targets: Vec<(usize, i64)>,
@@ -43,9 +44,9 @@ impl Row {
         Row { inputs, restarts, targets, documents: Vec::new() }
     }
 
-    /// Adds a stretch of a document: all tokens but the last are inputs, each predicts the token behind
-    /// it, and `learned` says for every token whether its prediction is learned.
-    pub(crate) fn push(&mut self, ids: &[u32], learned: &[bool]) {
+    /// Appends a piece of a document: all tokens but the last are inputs, each predicts the next token. `learned` is true
+    /// for each target token.
+    pub(super) fn push(&mut self, ids: &[u32], learned: &[bool]) {
         let start = self.inputs.len();
         if start > 0 {
             self.restarts.push(start);
@@ -57,15 +58,14 @@ impl Row {
         self.targets.extend(targets.map(|(at, (&id, _))| (at, i64::from(id))));
     }
 
-    /// Whether anything in it is learned.
-    pub(crate) fn teaches(&self) -> bool {
+    pub(super) fn has_targets(&self) -> bool {
         !self.targets.is_empty()
     }
 }
 
 impl Batch {
     /// The rows side by side.
-    pub(crate) fn new(rows: &[Row]) -> Batch {
+    pub(super) fn new(rows: &[Row]) -> Batch {
         let t = rows.iter().map(|row| row.inputs.len()).max().unwrap_or(0).max(1);
         let mut inputs = vec![0; rows.len() * t];
         let mut restarts = vec![false; rows.len() * t];
@@ -110,4 +110,71 @@ impl Batch {
 fn add(digest: &mut Xxh3, size: &[i64], bytes: impl Iterator<Item = u8>) {
     size.iter().for_each(|axis| digest.update(&axis.to_le_bytes()));
     digest.update(&bytes.collect::<Vec<u8>>());
+}
+
+/// A row of a batch.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PlainRow {
+    /// Its tokens, padding included.
+    pub inputs: Vec<i64>,
+    /// Where documents begin behind the start of the row.
+    pub restarts: Vec<usize>,
+    /// Its learned positions.
+    pub learned_at: Vec<usize>,
+    /// The tokens to predict there.
+    pub targets: Vec<i64>,
+}
+
+impl Batch {
+    /// The rows.
+    pub fn plain(&self) -> Vec<PlainRow> {
+        let t = self.tokens;
+        let row = |inputs: &[i64]| PlainRow { inputs: inputs.to_vec(), ..PlainRow::default() };
+        let mut rows: Vec<PlainRow> = self.inputs.chunks(t).map(row).collect();
+        for (&at, &target) in self.learned_at.iter().zip(&self.targets) {
+            let at = at as usize;
+            rows[at / t].learned_at.push(at % t);
+            rows[at / t].targets.push(target);
+        }
+        let restarts = self.restarts.iter().flatten().enumerate();
+        for (at, _) in restarts.filter(|(_, restarts)| **restarts) {
+            rows[at / t].restarts.push(at % t);
+        }
+        rows
+    }
+
+    /// The batch of these rows, without the numbers of documents.
+    pub fn from_plain(rows: &[PlainRow]) -> Batch {
+        let row = |row: &PlainRow| {
+            let targets = row.learned_at.iter().copied().zip(row.targets.iter().copied());
+            Row::from_numbers(row.inputs.clone(), row.restarts.clone(), targets.collect())
+        };
+        Batch::new(&rows.iter().map(row).collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_comes_back() {
+        let rows = [
+            PlainRow {
+                inputs: vec![5, 6, 7, 8],
+                restarts: vec![2],
+                learned_at: vec![0, 3],
+                targets: vec![6, 9],
+            },
+            PlainRow {
+                inputs: vec![1, 2, 0, 0],
+                learned_at: vec![1],
+                targets: vec![3],
+                ..PlainRow::default()
+            },
+        ];
+        let batch = Batch::from_plain(&rows);
+        assert_eq!((batch.rows, batch.tokens, batch.learned()), (2, 4, 3));
+        assert_eq!(batch.plain(), rows);
+    }
 }

@@ -1,30 +1,18 @@
-//! Documents on disk -> batches, in an order that depends on nothing but the seed, the pass and the samples.
+//! Documents on disk -> batches, in an order that depends only on the seed, the pass and the samples.
 
 use std::collections::HashSet;
 
-use crate::config::{Dataload, Overlong, Walk};
-use crate::data::samples::batch::{Batch, Row};
-use crate::data::samples::packing;
-use crate::data::samples::survey::{Piece, Survey, survey};
-use crate::data::samples::windows::MagicWalk;
-use crate::data::{Binidx, DataError, Mask, Tokenizer, shuffle};
+use crate::config::{Dataload, Walk};
+use crate::data::binidx::Binidx;
+use crate::data::conversation::Mask;
+use crate::data::error::DataError;
+use crate::data::order::{MagicWalk, below, generator, shuffle};
+use crate::data::tokenizer::Tokenizer;
 
-/// How documents become samples.
-#[derive(Clone, Debug)]
-pub struct LoaderOptions {
-    /// Tokens that a sample has as inputs, at most.
-    pub ctx_len: usize,
-    /// What a sample is: a document, as many documents as fit, or a window.
-    pub dataload: Dataload,
-    /// Which windows are taken.
-    pub walk: Walk,
-    /// What happens to documents that do not fit.
-    pub overlong: Overlong,
-    /// What is learned.
-    pub mask: Mask,
-    /// Seed of the order.
-    pub seed: u64,
-}
+use super::batch::{Batch, Row};
+use super::options::LoaderOptions;
+use super::packing::pack;
+use super::survey::{Piece, Survey, survey};
 
 /// Reads samples from a pair.
 #[derive(Debug)]
@@ -34,26 +22,26 @@ pub struct Loader<'a> {
     options: LoaderOptions,
     samples: Samples,
     survey: Survey,
-    /// Documents that no row holds.
-    left_out: HashSet<usize>,
+    /// Documents that no batch contains.
+    skipped: HashSet<usize>,
 }
 
 /// Where samples come from.
 #[derive(Debug)]
 enum Samples {
-    /// Stretches of documents.
+    /// Pieces of documents.
     Pieces {
         pieces: Vec<Piece>,
-        /// The last pass that was asked for.
+        /// The pass of the last batch.
         pass: Pass,
     },
-    /// Windows at random places.
+    /// Windows at random positions.
     Random,
     /// Windows in the order of a walk.
     Walk(MagicWalk),
 }
 
-/// The samples of one pass over the documents: for each, the pieces in it.
+/// The samples of one pass over the documents, each as indices of pieces.
 #[derive(Debug)]
 struct Pass {
     number: u64,
@@ -62,13 +50,13 @@ struct Pass {
 
 impl Pass {
     fn new(number: u64, pieces: &[Piece], options: &LoaderOptions) -> Pass {
-        let mut rng = shuffle::generator(options.seed, number);
+        let mut rng = generator(options.seed, number);
         let mut order: Vec<u32> = (0..pieces.len() as u32).collect();
-        shuffle::shuffle(&mut order, &mut rng);
+        shuffle(&mut order, &mut rng);
         let samples = if options.dataload == Dataload::Pack {
             let inputs = |piece: u32| pieces[piece as usize].inputs;
-            let mut rows = packing::pack(&order, inputs, options.ctx_len as u32);
-            shuffle::shuffle(&mut rows, &mut rng);
+            let mut rows = pack(&order, inputs, options.ctx_len as u32);
+            shuffle(&mut rows, &mut rng);
             rows
         } else {
             order.into_iter().map(|piece| vec![piece]).collect()
@@ -78,12 +66,14 @@ impl Pass {
 }
 
 impl<'a> Loader<'a> {
-    /// Reads from `data`, whose ids are those of `tokenizer`, after a look at every document. `sources`
-    /// says for each document of the pair which one it is a copy of; empty when there are no copies.
+    /// A loader of `data`, whose ids are those of `tokenizer`. Reads every document once. `sources[i]` is the document
+    /// that document i of the pair is a copy of; empty when there are no copies.
     ///
     /// # Errors
-    /// An id beyond `vocab_size`, a document that does not fit although `overlong` says that it must,
-    /// documents in which nothing is learned, and fewer tokens than windows need.
+    /// An id that is not below `vocab_size`, a document that does not fit and must ([`Overlong::Error`]), a document
+    /// without target tokens, and fewer tokens than one window needs.
+    ///
+    /// [`Overlong::Error`]: crate::config::Overlong::Error
     pub fn new(
         data: Binidx,
         tokenizer: &'a Tokenizer,
@@ -106,22 +96,22 @@ impl<'a> Loader<'a> {
             }
             _ => Samples::Pieces { pass: Pass::new(0, &pieces, &options), pieces },
         };
-        Ok(Loader { data, tokenizer, options, samples, survey, left_out: HashSet::new() })
+        Ok(Loader { data, tokenizer, options, samples, survey, skipped: HashSet::new() })
     }
 
-    /// Leaves these documents of the pair out of all batches from now on; nothing else about the batches
-    /// changes. Windows are cut out of all documents in a row, and keep them.
-    pub fn leave_out(&mut self, documents: impl IntoIterator<Item = usize>) {
-        self.left_out.extend(documents);
+    /// Removes these documents of the pair from all further batches, which stay the same otherwise. Windows, which
+    /// ignore the borders of documents, keep them.
+    pub fn skip(&mut self, documents: impl IntoIterator<Item = usize>) {
+        self.skipped.extend(documents);
     }
 
-    /// What was found in the documents.
+    /// Counts of the documents.
     pub fn survey(&self) -> &Survey {
         &self.survey
     }
 
-    /// Samples after which every document was seen (for random windows: as many tokens as there are). It
-    /// is the same in every pass.
+    /// The samples of one pass over all documents (for random windows: over as many tokens as there are); the same for
+    /// every pass.
     pub fn samples_per_pass(&self) -> u64 {
         match &self.samples {
             Samples::Pieces { pass, .. } => pass.samples.len() as u64,
@@ -130,14 +120,13 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The share of the positions of full rows that documents fill: 1 less the share of padding when every
-    /// sample is padded to `ctx_len`.
+    /// The share of positions that documents fill when every sample is padded to `ctx_len`.
     pub fn fill(&self) -> f64 {
         let room = self.samples_per_pass() as f64 * self.options.ctx_len as f64;
         (self.survey.positions as f64 / room).min(1.0)
     }
 
-    /// Inputs of the longest row of every micro-batch of the first pass: the T of its tensors.
+    /// T of every micro-batch of the first pass: the inputs of its longest row.
     pub fn batch_lengths(&self, micro_bsz: u64) -> Vec<u64> {
         let Samples::Pieces { pieces, .. } = &self.samples else {
             let batches = self.samples_per_pass().div_ceil(micro_bsz);
@@ -171,7 +160,7 @@ impl<'a> Loader<'a> {
                 }
                 let mut row = Row::default();
                 let pieces = pass.samples[place as usize].iter().map(|&i| pieces[i as usize]);
-                for piece in pieces.filter(|piece| !self.left_out.contains(&piece.document)) {
+                for piece in pieces.filter(|piece| !self.skipped.contains(&piece.document)) {
                     let ids = self.data.doc(piece.document)?;
                     let learned = self.options.mask.of_tokens(self.tokenizer, &ids);
                     row.push(&ids[piece.tokens()], &learned[piece.tokens()]);
@@ -181,12 +170,11 @@ impl<'a> Loader<'a> {
             }
             Samples::Random => {
                 let starts = self.data.tokens() - ctx_len;
-                let mut rng = shuffle::generator(self.options.seed, i);
+                let mut rng = generator(self.options.seed, i);
                 loop {
-                    // A window in which nothing is learned is drawn again. There are others, because
-                    // every document teaches something.
-                    let row = self.window(shuffle::below(starts, &mut rng))?;
-                    if row.teaches() {
+                    // Draw again when a window has no target tokens. Some window has, because every document has.
+                    let row = self.window(below(starts, &mut rng))?;
+                    if row.has_targets() {
                         return Ok(row);
                     }
                 }
@@ -198,7 +186,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The window whose inputs begin at the token `start` of all documents in a row.
+    /// The window whose inputs begin at position `start` of the tokens of all documents.
     fn window(&self, start: u64) -> Result<Row, DataError> {
         let tokens = start..start + self.options.ctx_len as u64 + 1;
         let mut row = Row::default();
@@ -208,7 +196,7 @@ impl<'a> Loader<'a> {
             row.push(&self.data.slice(start, len)?, &vec![true; len]);
             return Ok(row);
         }
-        // Who speaks is known from whole documents only.
+        // Only whole documents tell who speaks.
         let whole = self.data.documents_around(tokens);
         let ids = self.data.slice(whole.start, (whole.end - whole.start) as usize)?;
         let learned = self.options.mask.of_tokens(self.tokenizer, &ids);
@@ -226,6 +214,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::config::Overlong;
     use crate::data::tokenizer::tests::WORLD_TOKENIZER;
     use crate::data::{BinidxWriter, END_OF_DOCUMENT, Template};
 
@@ -257,7 +246,7 @@ mod tests {
         Loader::new(pair, &WORLD_TOKENIZER, options, 65536, &[])
     }
 
-    /// Documents whose tokens are all different, of so many tokens each.
+    /// Documents of these lengths whose tokens are all different.
     fn numbered(lengths: &[usize]) -> Vec<Vec<u32>> {
         let mut next = 1;
         let document = |&length: &usize| {
@@ -269,8 +258,8 @@ mod tests {
         lengths.iter().map(document).collect()
     }
 
-    /// Every learned pair of a token and the one behind it, in all samples of a pass.
-    fn learned_pairs(loader: &mut Loader<'_>, micro_bsz: u64, pass: u64) -> Vec<(i64, i64)> {
+    /// Every pair of an input and its target in all samples of a pass.
+    fn target_pairs(loader: &mut Loader<'_>, micro_bsz: u64, pass: u64) -> Vec<(i64, i64)> {
         let per_pass = loader.samples_per_pass();
         let mut pairs = Vec::new();
         for first in (0..per_pass).step_by(micro_bsz as usize) {
@@ -285,7 +274,7 @@ mod tests {
         pairs
     }
 
-    /// The pairs of a document up to `end` tokens.
+    /// The pairs of the first `end` tokens of a document.
     fn pairs_of(ids: &[u32], end: usize) -> impl Iterator<Item = (i64, i64)> {
         ids[..end].windows(2).map(|pair| (i64::from(pair[0]), i64::from(pair[1])))
     }
@@ -302,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn packed_samples_say_where_documents_begin() {
+    fn packed_samples_mark_where_documents_begin() {
         let options = LoaderOptions { dataload: Dataload::Pack, ..OPTIONS };
         let mut loader = loader(&numbered(&[4, 6, 2]), options).unwrap();
         assert_eq!((loader.samples_per_pass(), loader.survey().positions), (2, 9));
@@ -317,9 +306,9 @@ mod tests {
         assert!(restarts[shared * t + 5]);
     }
 
-    /// The order is part of what makes runs repeatable: this fixes it.
+    /// The order must not change: it makes runs repeatable.
     #[test]
-    fn the_order_depends_on_seed_and_pass_alone() {
+    fn the_order_depends_only_on_seed_and_pass() {
         let documents = numbered(&[2; 6]);
         let order = |seed, first, micro_bsz| {
             let mut loader = loader(&documents, LoaderOptions { seed, ..OPTIONS }).unwrap();
@@ -336,11 +325,11 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_left_out_is_in_no_batch() {
+    fn a_skipped_document_is_in_no_batch() {
         let mut loader = loader(&numbered(&[2; 6]), OPTIONS).unwrap();
         let batch = loader.batch(0, 6).unwrap();
         assert_eq!(batch.documents, [[5], [0], [2], [4], [3], [1]]);
-        loader.leave_out([2]);
+        loader.skip([2]);
         for pass in 0..2 {
             let batch = loader.batch(pass * 6, 6).unwrap();
             let place = batch.documents.iter().position(Vec::is_empty).expect("an empty row");
@@ -352,9 +341,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_behind_the_last_learned_token_is_computed() {
+    fn nothing_after_the_last_target_is_computed() {
         let mask = Mask::Assistant(Template::rwkv_qa());
-        let text = b"Assistant: a\n\nUser: a long text that nobody learns";
+        let text = b"Assistant: a\n\nUser: a long text without targets";
         let options = LoaderOptions { mask: mask.clone(), ctx_len: 64, ..OPTIONS };
         let mut loader = loader(&[mask.encode(&WORLD_TOKENIZER, text)], options).unwrap();
         let batch = loader.batch(0, 1).unwrap();
@@ -399,7 +388,7 @@ mod tests {
                 .expect("a window of the stream");
             let expected: Vec<i64> =
                 (0..6).filter(|&j| learned[at + j + 1]).map(|j| j as i64).collect();
-            assert!(!expected.is_empty(), "an empty window is drawn again");
+            assert!(!expected.is_empty(), "a window without targets is drawn again");
             assert_eq!(batch.learned_at, expected);
         }
     }
@@ -467,8 +456,8 @@ error[ST3033]: no document of `d` fits into `ctx_len = 8`
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// In every pass each token of each document is learned exactly as often as the survey says: once,
-        /// unless it was cut off or its document left out. The batches do not matter.
+        /// In every pass each token is a target exactly as often as the survey says: once, unless it was truncated or
+        /// its document dropped. The batches do not matter.
         #[test]
         fn no_document_is_lost_and_none_seen_twice(
             lengths in proptest::collection::vec(2usize..30, 1..20),
@@ -501,7 +490,7 @@ error[ST3033]: no document of `d` fits into `ctx_len = 8`
             expected.sort_unstable();
             let survey = *loader.survey();
             prop_assert_eq!(survey.documents, documents.len() as u64);
-            prop_assert_eq!(survey.learned, expected.len() as u64);
+            prop_assert_eq!(survey.target_tokens, expected.len() as u64);
             prop_assert_eq!(survey.positions, expected.len() as u64);
             let counted = match overlong {
                 Overlong::Truncate => survey.truncated,
@@ -509,11 +498,10 @@ error[ST3033]: no document of `d` fits into `ctx_len = 8`
                 _ => survey.dropped,
             };
             prop_assert_eq!(counted, too_long);
-            prop_assert_eq!(learned_pairs(&mut loader, micro_bsz, pass), expected);
+            prop_assert_eq!(target_pairs(&mut loader, micro_bsz, pass), expected);
         }
 
-        /// Every token of a stream is predicted by some window of a pass of the walk, but for what lies
-        /// behind the last slot of the prime.
+        /// A pass of the walk predicts every token up to the last slot of the prime.
         #[test]
         fn the_walk_covers_its_slots(tokens in 40usize..400, ctx_len in 1usize..6) {
             let options = LoaderOptions {
@@ -523,13 +511,13 @@ error[ST3033]: no document of `d` fits into `ctx_len = 8`
             let Ok(mut loader) = loader(&documents, options) else { return Ok(()) };
             let end = loader.samples_per_pass() as usize * ctx_len + 1;
             let expected: Vec<_> = pairs_of(&documents[0], end).collect();
-            prop_assert_eq!(learned_pairs(&mut loader, 3, 0), expected);
+            prop_assert_eq!(target_pairs(&mut loader, 3, 0), expected);
             prop_assert!(end * 10 > tokens * 9 - 10 * ctx_len);
         }
 
-        /// Each document of a pass stands in one row, whatever the rows are.
+        /// Each document of a pass is in exactly one row.
         #[test]
-        fn packing_is_the_same_again(lengths in proptest::collection::vec(2usize..10, 1..20)) {
+        fn packing_is_repeatable(lengths in proptest::collection::vec(2usize..10, 1..20)) {
             let documents = numbered(&lengths);
             let options = LoaderOptions { dataload: Dataload::Pack, ..OPTIONS };
             let rows = |pass: u64| {

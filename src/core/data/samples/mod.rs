@@ -1,19 +1,13 @@
-//! From documents to batches.
+//! From documents to batches: a survey of every document, packing, windows, and the loader.
 
-pub(crate) mod batch;
-pub(crate) mod coverage;
-pub(crate) mod loader;
-pub(crate) mod packing;
-pub(crate) mod plain;
-pub(crate) mod prefetch;
-pub(crate) mod survey;
-pub(crate) mod windows;
+mod batch;
+mod loader;
+mod options;
+mod packing;
+mod survey;
 
-pub use batch::Batch;
-pub use coverage::Coverage;
-pub use loader::{Loader, LoaderOptions};
+pub use batch::{Batch, PlainRow};
+pub use loader::Loader;
+pub use options::LoaderOptions;
 pub use packing::rows_when_packed;
-pub use plain::PlainRow;
-pub use prefetch::prefetch;
-pub use survey::Survey;
-pub use windows::magic_prime;
+pub use survey::{Coverage, Survey};

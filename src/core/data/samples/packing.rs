@@ -1,17 +1,17 @@
-//! Stretches of documents -> rows that are nearly full.
+//! Pieces of documents -> rows that are nearly full.
 
 use std::collections::BTreeSet;
 
-/// Puts items into rows of at most `capacity`: each, from the longest to the shortest, into the row that it
-/// fills best, or into a new one (best fit decreasing). Items of one length are taken in their order, so
-/// the number of rows depends on nothing but the lengths.
+/// Packs items into rows of at most `capacity` by best fit decreasing: each item, from the longest to the shortest,
+/// goes into the row with the least room that suffices, or into a new one. Items of one length keep their order, so
+/// the number of rows depends only on the lengths.
 ///
-/// `items` are indices of `lengths`, of which none is above `capacity`.
+/// `lengths` of an item is at most `capacity`.
 pub(crate) fn pack(items: &[u32], lengths: impl Fn(u32) -> u32, capacity: u32) -> Vec<Vec<u32>> {
     let mut longest_first = items.to_vec();
     longest_first.sort_by_key(|&item| std::cmp::Reverse(lengths(item)));
     let mut rows: Vec<Vec<u32>> = Vec::new();
-    let mut room = BTreeSet::new(); // (what is left of a row, the row)
+    let mut room = BTreeSet::new(); // (room left in a row, the row)
     for item in longest_first {
         let length = lengths(item);
         let (left, row) = match room.range((length, 0)..).next().copied() {
@@ -32,8 +32,7 @@ pub(crate) fn pack(items: &[u32], lengths: impl Fn(u32) -> u32, capacity: u32) -
     rows
 }
 
-/// How many rows of `capacity` positions items of these lengths fill when they are packed. None is above
-/// `capacity`.
+/// The rows of `capacity` positions that items of these lengths fill when packed. No length is above `capacity`.
 pub fn rows_when_packed(lengths: &[u32], capacity: u32) -> usize {
     let items: Vec<u32> = (0..lengths.len() as u32).collect();
     pack(&items, |item| lengths[item as usize], capacity).len()
@@ -66,7 +65,7 @@ mod tests {
             let sums: Vec<u32> =
                 rows.iter().map(|row| row.iter().map(|&item| length(item)).sum()).collect();
             prop_assert!(sums.iter().all(|sum| (1..=16).contains(sum)));
-            // Of rows that are at most half full there is no more than one.
+            // At most one row is half full or less.
             prop_assert!(sums.iter().filter(|sum| **sum <= 8).count() <= 1);
         }
     }

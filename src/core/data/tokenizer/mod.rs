@@ -16,14 +16,14 @@ use sha2::{Digest as _, Sha256};
 use crate::data::error::DataError;
 use trie::Trie;
 
-/// The token that closes a document. It has no text, and encoding never produces it.
+/// The token that ends a document. It has no text, and [`Tokenizer::encode`] never returns it.
 pub const END_OF_DOCUMENT: u32 = 0;
 
 /// The World vocabulary, see `WORLD_VOCAB_NOTICE.md`.
 const WORLD: &[u8] = include_bytes!("world_vocab.txt.gz");
 const WORLD_NAME: &str = "rwkv_vocab_v20230424.txt";
 
-/// A byte-level tokenizer: at each position the longest token of the vocabulary that fits.
+/// A byte-level tokenizer: at each position, the longest token of the vocabulary that matches.
 ///
 /// There is no normalisation and there are no special tokens, so any bytes survive the round trip.
 pub struct Tokenizer {
@@ -31,7 +31,7 @@ pub struct Tokenizer {
     tokens: Vec<Box<[u8]>>,
     trie: Trie,
     fingerprint: String,
-    /// The characters of a vocabulary that was made of a text.
+    /// The characters of a vocabulary of characters.
     characters: Option<BTreeSet<char>>,
 }
 
@@ -39,15 +39,15 @@ impl Tokenizer {
     /// The built-in World vocabulary (`rwkv_vocab_v20230424.txt`) of the RWKV models.
     ///
     /// # Panics
-    /// Never: the vocabulary is part of the program.
+    /// Never: the vocabulary is part of the program, and a test reads it.
     pub fn world() -> Self {
         let mut text = Vec::new();
         GzDecoder::new(WORLD).read_to_end(&mut text).expect("the built-in vocabulary is whole");
         Self::parse(Path::new(WORLD_NAME), &text).expect("the built-in vocabulary is valid")
     }
 
-    /// The vocabulary of single bytes (id = byte + 1) and of the given characters of several bytes
-    /// (ids from 257 on, in their order): one token a character, and any other text in bytes.
+    /// The vocabulary of single bytes (id = byte + 1) and of the given characters of several bytes (ids from 257 on, in
+    /// order). Each given character is one token, other characters are one token per byte.
     pub fn of_characters(characters: &BTreeSet<char>) -> Self {
         let mut tokens: Vec<Box<[u8]>> = vec![Box::default()];
         tokens.extend((0..=u8::MAX).map(|byte| Box::from([byte])));
@@ -60,7 +60,7 @@ impl Tokenizer {
         Self { tokens, trie, fingerprint, characters: Some(characters.clone()) }
     }
 
-    /// The content of `vocab.json`, `{"98": "a", ...}`, when the vocabulary is one of characters.
+    /// The content of `vocab.json`, `{"98": "a", ...}`; `None` unless the vocabulary is one of characters.
     pub fn characters_json(&self) -> Option<String> {
         let entry = |c: &char| {
             let id = self.encode(c.encode_utf8(&mut [0; 4]).as_bytes())[0];
@@ -70,13 +70,13 @@ impl Tokenizer {
         Some(format!("{:#}\n", Value::Object(entries)))
     }
 
-    /// A vocabulary file of lines `<id> <Python literal> <byte length>`, ending in LF or CRLF, or the
-    /// `vocab.json` of a vocabulary of characters.
+    /// The tokenizer of a vocabulary file with lines `<id> <Python literal> <byte length>`, ending in LF or CRLF, or of
+    /// the `vocab.json` of a vocabulary of characters.
     ///
     /// # Errors
-    /// [`DataError::Read`] when the file cannot be read, [`DataError::Vocabulary`] at a faulty line,
+    /// [`DataError::Read`] when the file cannot be read, [`DataError::Vocabulary`] for an invalid line,
     /// [`DataError::MissingBytes`] when the vocabulary cannot encode every text,
-    /// [`DataError::CharacterVocabulary`] for JSON that is no vocabulary of characters.
+    /// [`DataError::CharacterVocabulary`] for JSON that is not a vocabulary of characters.
     pub fn load(file: &Path) -> Result<Self, DataError> {
         let text =
             fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
@@ -87,7 +87,7 @@ impl Tokenizer {
         Self::parse(file, &text)
     }
 
-    /// What [`Self::characters_json`] wrote; `None` for anything else.
+    /// The tokenizer of a [`Self::characters_json`]; `None` for any other JSON.
     fn parse_characters(json: &[u8]) -> Option<Self> {
         let Value::Object(entries) = serde_json::from_slice(json).ok()? else { return None };
         let character = |text: &Value| {
@@ -123,7 +123,7 @@ impl Tokenizer {
         ids
     }
 
-    /// The bytes of `ids` in a row; [`END_OF_DOCUMENT`] adds none.
+    /// The bytes of `ids`, joined; [`END_OF_DOCUMENT`] has none.
     ///
     /// # Errors
     /// [`DataError::UnknownToken`] for an id that the vocabulary lacks.
@@ -157,7 +157,7 @@ impl Tokenizer {
         self.tokens.get(id as usize).map(|bytes| &**bytes).filter(|bytes| !bytes.is_empty())
     }
 
-    /// The highest id plus one; a model may have more rows than that.
+    /// The highest id plus one. The embedding of a model may have more rows.
     pub fn vocab_size(&self) -> usize {
         self.tokens.len()
     }
@@ -177,7 +177,7 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// `text` with every CRLF turned into LF.
+/// `text` with LF for every CRLF.
 fn with_lf(text: &[u8]) -> Vec<u8> {
     let mut lf = Vec::with_capacity(text.len());
     for line in text.split_inclusive(|&byte| byte == b'\n') {

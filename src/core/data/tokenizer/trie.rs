@@ -1,33 +1,32 @@
-//! Finds the longest token at the start of a text.
+//! A prefix tree that finds the longest token at the start of a text.
 
 /// Marks an unused cell.
 const FREE: u32 = u32::MAX;
 
 /// A prefix tree over token bytes as a double array (Aoe, IEEE Transactions on Software Engineering 15,
-/// 1989): a node is a cell, and its child by the byte b is the cell `base ^ b`, if that cell's parent
-/// is the node. A step down is one look at one cell.
+/// 1989). A node is a cell; its child by the byte b is the cell `base ^ b`, if the parent of that cell is the node.
+/// So each byte of text reads one cell.
 pub(crate) struct Trie {
     cells: Vec<Cell>,
 }
 
 #[derive(Clone, Copy)]
 struct Cell {
-    /// The cell of the node above; [`FREE`] where there is no node.
+    /// The cell of the parent node; [`FREE`] for an unused cell.
     parent: u32,
-    /// Leads to the children, see [`Trie`]; 0 when there are none, because the cells below 256 are nobody's
-    /// children.
+    /// See [`Trie`]; 0 for a node without children, because no child has a cell below 256.
     base: u32,
-    /// The token that ends here, 0 for none.
+    /// The token that ends at this node, 0 for none.
     token: u32,
 }
 
-/// Cells that differ in one byte: the children of a node share a block.
+/// Cells whose indices differ in the lowest byte only; the children of a node share a block.
 const BLOCK: usize = 256;
-/// Blocks that are searched for room before a new one is made.
+/// Blocks that are searched for room before a block is added.
 const OPEN_BLOCKS: usize = 64;
 
 impl Trie {
-    /// A tree of `tokens`, which are indexed by id; empty ones are left out.
+    /// A tree of `tokens`, indexed by id; empty tokens are skipped.
     pub(crate) fn new(tokens: &[Box<[u8]>]) -> Self {
         let mut sorted: Vec<(&[u8], u32)> = (0u32..)
             .zip(tokens)
@@ -36,7 +35,7 @@ impl Trie {
             .collect();
         sorted.sort_unstable();
         let mut cells = Cells::default();
-        cells.add_block(); // holds the root alone, so that no children are at 0
+        cells.add_block(); // holds only the root, so that no child has cell 0
         cells.open.clear();
         // Each node is the run of sorted tokens that begin with its bytes.
         let mut waiting = vec![(0, 0, &sorted[..])];
@@ -61,7 +60,7 @@ impl Trie {
         Self { cells: cells.all }
     }
 
-    /// Id and length of the longest token at the start of `text`, if any token is.
+    /// Id and length of the longest token at the start of `text`, if there is one.
     pub(crate) fn longest(&self, text: &[u8]) -> Option<(u32, usize)> {
         let (mut node, mut base) = (0, self.cells[0].base);
         let mut longest = None;
@@ -80,11 +79,11 @@ impl Trie {
     }
 }
 
-/// The cells of a tree that is being built.
+/// The cells of a tree while it is built.
 #[derive(Default)]
 struct Cells {
     all: Vec<Cell>,
-    /// Blocks with free cells, and how many those are.
+    /// The first cell and the number of free cells of each block that has free cells.
     open: Vec<(usize, usize)>,
 }
 
@@ -95,7 +94,7 @@ impl Cells {
         self.all.resize(self.all.len() + BLOCK, free);
     }
 
-    /// Gives `node` children with these labels, and returns its base.
+    /// Adds children with these labels to `node`, and returns its base.
     fn take(&mut self, node: usize, labels: &[u8]) -> usize {
         let found = self.find(labels);
         let (index, base) = found.unwrap_or_else(|| {
@@ -114,7 +113,7 @@ impl Cells {
         base
     }
 
-    /// An open block and a base in it under which all these labels are free.
+    /// An open block and a base in it for which the cells of all labels are free.
     fn find(&self, labels: &[u8]) -> Option<(usize, usize)> {
         let newest_first = self.open.iter().enumerate().rev().take(OPEN_BLOCKS);
         let with_room = newest_first.filter(|(_, (_, free))| *free >= labels.len());

@@ -7,19 +7,18 @@ use std::path::Path;
 use crate::data::error::{DataError, place};
 use crate::data::fault::VocabularyFault as Fault;
 
-/// The highest id that is accepted: a million embedding rows are more than any vocabulary needs.
+/// The highest valid id: a million embedding rows are more than any vocabulary needs.
 const MAX_ID: u32 = (1 << 20) - 1;
 
-/// A fault and the bytes of the line that it is about.
+/// An error and the bytes of the line that it is about.
 type LineError = (Range<usize>, Fault);
 
-/// The bytes of every token, indexed by id; ids that the file leaves out are empty.
+/// The bytes of every token, indexed by id; empty for ids that the file does not have.
 ///
 /// `text` is the content of `file` with LF line ends.
 ///
 /// # Errors
-/// [`DataError::Vocabulary`] at the first faulty line, [`DataError::MissingBytes`] when some text
-/// could not be encoded.
+/// [`DataError::Vocabulary`] for the first invalid line, [`DataError::MissingBytes`] when a single byte is not a token.
 pub(crate) fn parse(file: &Path, text: &[u8]) -> Result<Vec<Box<[u8]>>, DataError> {
     let mut tokens: Vec<Box<[u8]>> = Vec::new();
     let mut line_of_id: HashMap<u32, usize> = HashMap::new();
@@ -87,7 +86,7 @@ fn parse_line(line: &str) -> Result<(u32, Box<[u8]>), LineError> {
     }
 }
 
-/// What lies between the first and the last space of a line; the literal itself may contain spaces.
+/// The range between the first and the last space of a line. The literal may contain spaces.
 fn literal_range(line: &str) -> Range<usize> {
     match (line.find(' '), line.rfind(' ')) {
         (Some(first), Some(last)) if first < last => first + 1..last,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::DataType;
 use crate::data::{
-    Binidx, DataError, Half, LineFault, Origin, PrepareSpec, RecordForm, Tokenizer, for_each_line,
+    Binidx, DataError, LineFault, Origin, PrepareSpec, RecordForm, Split, Tokenizer, for_each_line,
     place, prepare,
 };
 use crate::diagnostic::{Diagnostic, Span};
@@ -195,7 +195,7 @@ fn read_prepared(
     })?;
     let pair = Binidx::open(&prepared.train)?;
     for index in 0..pair.len() {
-        let origin = prepared.origin(Half::Train, index);
+        let origin = prepared.origin(Split::Train, index);
         let origin = origin.unwrap_or(Origin::Binidx { prefix: prepared.train.clone(), index });
         each(Item::Sample(of_ids(pair.doc(index)?, origin, plan, tokenizer)?));
     }

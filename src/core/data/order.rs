@@ -1,11 +1,38 @@
-//! The order in which RWKV-LM visits the windows of a stream of tokens.
+//! Seeded orders: shuffles, and RWKV-LM's walk over windows.
 //!
-//! The stream is cut into slots of `ctx_len` tokens. With a prime p a little below the number of slots and
-//! `p mod 3 = 2`, cubing is a bijection modulo p, so `slot(i) = factor * i^3 mod p` visits the slots
-//! 0 .. p once each in p steps, in an order that looks random; `factor = floor(p * (sqrt(5) - 1) / 2)`.
+//! All draws are 64-bit numbers, so results do not depend on the machine.
 
-/// The largest prime `p` with `p mod 3 = 2` that leaves one slot of `ctx_len` tokens over: what RWKV-LM
-/// calls `magic_prime`. `None` for fewer than three slots.
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng as _};
+
+/// The generator of one of many independent sequences under the same seed.
+pub(crate) fn generator(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
+}
+
+/// Fisher-Yates shuffle.
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, below(last as u64 + 1, rng) as usize);
+    }
+}
+
+/// A uniform number below `n`: the upper half of a 128-bit product, with rejection of the draws that would bias it
+/// (arXiv:1805.10941, section 4).
+pub(crate) fn below(n: u64, rng: &mut ChaCha8Rng) -> u64 {
+    let biased = n.wrapping_neg() % n; // 2^64 mod n
+    loop {
+        let product = u128::from(rng.next_u64()) * u128::from(n);
+        if product as u64 >= biased {
+            return (product >> 64) as u64;
+        }
+    }
+}
+
+/// RWKV-LM's `magic_prime`: the largest prime `p` with `p mod 3 = 2` that leaves one slot of `ctx_len` tokens over.
+/// `None` for fewer than three slots.
 pub fn magic_prime(tokens: u64, ctx_len: u64) -> Option<u64> {
     let most = (tokens / ctx_len).checked_sub(1)?;
     (2..=most).rev().find(|&p| p % 3 == 2 && is_prime(p))
@@ -15,17 +42,21 @@ fn is_prime(n: u64) -> bool {
     n >= 2 && (2..=n.isqrt()).all(|divisor| !n.is_multiple_of(divisor))
 }
 
-/// A walk over the slots of a stream.
+/// The order in which RWKV-LM visits the windows of a stream of tokens.
+///
+/// The stream is cut into slots of `ctx_len` tokens. With a prime p a little below the number of slots and
+/// `p mod 3 = 2`, cubing is a bijection modulo p, so `slot(i) = factor * i^3 mod p` visits the slots 0 .. p once each
+/// in p steps, in an order that looks random; `factor = floor(p * (sqrt(5) - 1) / 2)`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct MagicWalk {
+pub(crate) struct MagicWalk {
     prime: u64,
     factor: u64,
 }
 
 impl MagicWalk {
-    /// The walk over `tokens` tokens in slots of `ctx_len`. `None` when no prime reaches nine tenths of
-    /// the slots, as it happens with little data: the walk would leave out what lies behind it.
-    pub fn new(tokens: u64, ctx_len: u64) -> Option<MagicWalk> {
+    /// The walk over `tokens` tokens in slots of `ctx_len`. `None` when no prime reaches nine tenths of the slots,
+    /// which happens with little data: the walk would skip all slots after the prime.
+    pub(crate) fn new(tokens: u64, ctx_len: u64) -> Option<MagicWalk> {
         let prime = magic_prime(tokens, ctx_len)?;
         let slots = u128::from(tokens / ctx_len);
         (u128::from(prime) * 10 > slots * 9).then(|| MagicWalk::with_prime(prime))
@@ -33,18 +64,18 @@ impl MagicWalk {
 
     fn with_prime(prime: u64) -> MagicWalk {
         let p = u128::from(prime);
-        // The root of 5 p^2, rounded down, less p: exact where floating point is not.
+        // floor(sqrt(5 p^2)) - p: exact, unlike floating point.
         let factor = ((5 * p * p).isqrt() - p) / 2;
         MagicWalk { prime, factor: factor as u64 }
     }
 
-    /// The steps after which every slot was visited once.
-    pub fn steps(&self) -> u64 {
+    /// The steps after which every slot has been visited once.
+    pub(crate) fn steps(&self) -> u64 {
         self.prime
     }
 
-    /// The slot of step `i`. RWKV-LM counts steps from 1.
-    pub fn slot(&self, i: u64) -> u64 {
+    /// The slot of step `i`; RWKV-LM counts steps from 1.
+    pub(crate) fn slot(&self, i: u64) -> u64 {
         let p = u128::from(self.prime);
         let i = u128::from(i) % p;
         let cube = i * i % p * i % p;

@@ -1,4 +1,4 @@
-//! Writes pairs of files of tokenised data; their format stands in [`super::binidx`].
+//! Writes pairs of files of token ids.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write as _};
@@ -9,34 +9,34 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::data::error::DataError;
 use crate::data::fault::BinidxFault as Fault;
-use crate::data::readers::binidx::{Dtype, HEADER_BYTES, MAGIC, VERSION, next, pair};
 
-/// Writes a pair, with no more memory than a buffer needs. Both files appear under their names only in
-/// [`BinidxWriter::finish`], the index last; a writer that is dropped before leaves nothing.
+use super::{HEADER_BYTES, MAGIC, TokenDtype, VERSION, next, pair};
+
+/// Writes a pair in constant memory. Both files appear in [`BinidxWriter::finish`], the index last; a writer that is
+/// dropped before leaves nothing.
 #[derive(Debug)]
 pub struct BinidxWriter {
-    bin: Half,
-    idx: Half,
+    bin: PairFile,
+    idx: PairFile,
     vocab_size: usize,
     documents: u64,
     tokens: u64,
 }
 
 impl BinidxWriter {
-    /// Begins a pair of token ids below `vocab_size`: 2 bytes a token up to a `vocab_size` of 65536, 4
-    /// bytes above.
+    /// Starts a pair of token ids below `vocab_size`: 2 bytes per token up to a `vocab_size` of 65536, 4 bytes above.
     ///
     /// # Errors
-    /// [`DataError::Io`] when the folder cannot be written.
+    /// [`DataError::Io`].
     pub fn create(prefix: &Path, vocab_size: usize) -> Result<Self, DataError> {
         let (bin, idx) = pair(prefix);
-        let (bin, mut idx) = (Half::create(bin)?, Half::create(idx)?);
-        idx.write(&[0; HEADER_BYTES])?; // the counts are known last
+        let (bin, mut idx) = (PairFile::create(bin)?, PairFile::create(idx)?);
+        idx.write(&[0; HEADER_BYTES])?; // the header is written last
         Ok(Self { bin, idx, vocab_size, documents: 0, tokens: 0 })
     }
 
-    fn dtype(&self) -> Dtype {
-        Dtype::for_vocabulary(self.vocab_size)
+    fn dtype(&self) -> TokenDtype {
+        TokenDtype::for_vocabulary(self.vocab_size)
     }
 
     /// Documents so far.
@@ -52,7 +52,7 @@ impl BinidxWriter {
     /// Appends one document.
     ///
     /// # Errors
-    /// [`DataError::Io`], [`DataError::UnknownToken`] for an id out of the vocabulary,
+    /// [`DataError::Io`], [`DataError::UnknownToken`] for an id that is not below `vocab_size`,
     /// [`DataError::Binidx`] for a document of more than `i32::MAX` tokens.
     pub fn push(&mut self, document: &[u32]) -> Result<(), DataError> {
         if let Some(&id) = document.iter().find(|&&id| id as usize >= self.vocab_size) {
@@ -66,10 +66,10 @@ impl BinidxWriter {
         self.push_stored(&stored)
     }
 
-    /// Appends one document as it is stored in a pair of the same type.
+    /// Appends one document as stored in a pair of the same [`TokenDtype`].
     ///
     /// # Errors
-    /// Like [`Self::push`].
+    /// See [`Self::push`].
     pub(crate) fn push_stored(&mut self, stored: &[u8]) -> Result<(), DataError> {
         let tokens = stored.len() / self.dtype().bytes();
         let size: i32 = tokens.try_into().map_err(|_| DataError::Binidx {
@@ -93,7 +93,7 @@ impl BinidxWriter {
         self.idx.publish()
     }
 
-    /// Writes everything of the index but the sizes, which stand in it already.
+    /// Writes everything of the index but the sizes, which it contains already.
     fn complete_index(&mut self) -> io::Result<()> {
         self.idx.file.flush()?;
         let mut sizes = BufReader::with_capacity(1 << 16, File::open(&self.idx.temporary)?);
@@ -119,18 +119,17 @@ impl BinidxWriter {
     }
 }
 
-/// One file of a pair that is being written.
+/// One file of a pair while it is written.
 #[derive(Debug)]
-struct Half {
-    /// Its name in the end.
+struct PairFile {
+    /// The final path.
     path: PathBuf,
     file: BufWriter<File>,
-    /// Where it lies until then; removed unless it is published.
+    /// The path until [`PairFile::publish`]; removed on drop.
     temporary: TempPath,
 }
 
-impl Half {
-    /// A file without its final name in the folder of `path`.
+impl PairFile {
     fn create(path: PathBuf) -> Result<Self, DataError> {
         match temporary_beside(&path).map(NamedTempFile::into_parts) {
             Ok((file, temporary)) => {
@@ -144,7 +143,7 @@ impl Half {
         self.file.write_all(bytes).map_err(|source| unwritable(&self.path, source))
     }
 
-    /// Gives the file its name, once its content is safely on the disk.
+    /// Flushes the file to disk and gives it its final name.
     fn publish(self) -> Result<(), DataError> {
         let Self { path, file, temporary } = self;
         file.into_inner()
@@ -155,7 +154,7 @@ impl Half {
     }
 }
 
-/// A file without its final name in the folder of `path`, removed unless it is published.
+/// A temporary file in the folder of `path`, removed on drop.
 pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     tempfile::Builder::new()
