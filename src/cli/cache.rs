@@ -12,8 +12,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 
 use super::amounts::{age, size, span};
 use super::{Color, say, show};
-use statetune_core::data::cache::{CachedData, Removal, clean, list};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::data::cache::{CachedData, Removal, clean, list, Entry};
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::CACHE;
 
@@ -73,8 +73,8 @@ pub(super) fn cache(args: &CacheArgs, color: Color) -> ExitCode {
         Ok(()) => ExitCode::Ok,
         Err(error) => {
             let cache = runs_dir.join(CACHE);
-            let message = format!("cannot use the cache `{}`", cache.display());
-            show(&Diagnostic::error("ST3045", message).note(error.to_string()), color);
+            let message = msg!(CANNOT_USE_CACHE, cache);
+            show(&Diagnostic::error(message).note(Text::library(error)), color);
             ExitCode::Disk
         }
     }
@@ -87,7 +87,7 @@ fn ls(cache: &Path) -> io::Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header([
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
         "name",
         "size",
         "used",
@@ -121,7 +121,7 @@ fn sources(files: &[statetune_core::data::FileDigest]) -> String {
     match files {
         [] => "dummy".into(),
         [one] => one.path.display().to_string(),
-        [first, others @ ..] => format!("{} and {} more", first.path.display(), others.len()),
+        [first, others @ ..] => msg!(AND_MORE, place = first.path, more = others.len()).to_string(),
     }
 }
 

@@ -10,6 +10,7 @@ use super::subject::{
     Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, probability, tell_adapter,
 };
 use super::{Color, Format, say, tell};
+use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
 use statetune_engine::pipeline::{Loaded, RunError};
@@ -126,7 +127,7 @@ fn turn(
     let mut answers: Vec<Value> = Vec::new();
     for one in found {
         if let Err(error) = one.subject.template.prompt(question) {
-            tell(format_args!("cannot ask this: {error}"));
+            tell(msg!(CANNOT_ASK_THIS, error = error.text()));
             return Ok(());
         }
     }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
-use statetune_core::diagnostic::{Diagnostic, Severity, apply, summary_with_fixes};
+use statetune_core::diagnostic::{Diagnostic, Severity, Text, apply, msg, summary_with_fixes};
 use statetune_core::exit::ExitCode;
 use statetune_core::lang::Lang;
 use statetune_core::plan::Purpose;
@@ -92,8 +92,8 @@ impl CheckArgs {
         for _ in 0..if self.fix { ROUNDS } else { 0 } {
             let Some((text, count)) = fixes(&diagnostics, file) else { break };
             rewrite(file, &text).map_err(|error| {
-                let message = format!("cannot write `{}`", file.display());
-                Box::new(Diagnostic::error("ST0301", message).note(error.to_string()))
+                let message = msg!(CANNOT_WRITE, file);
+                Box::new(Diagnostic::error(message).note(Text::library(error)))
             })?;
             fixed += count;
             diagnostics = self.diagnostics(file);
@@ -154,7 +154,7 @@ fn print(diagnostics: &[Diagnostic], file: &Path, color: Color) {
         tell(format_args!("{}\n", diagnostic.render(color.on())));
     }
     if diagnostics.len() > 1 {
-        tell(summary_with_fixes(Lang::spoken(), diagnostics, file));
+        tell(summary_with_fixes(diagnostics, file).said());
     }
     if diagnostics.iter().all(|one| one.severity == Severity::Warning) {
         say(match Lang::spoken() {

@@ -11,7 +11,7 @@ use statetune_core::config::{
     ConfigError, DataType, Loaded, Model, Overrides, filled, load, minimal,
 };
 use statetune_core::data::{Binidx, Source, for_each_line};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubFile, is_on_hub};
 use statetune_core::import::{self, Facts, to_script};
@@ -298,8 +298,7 @@ fn diff(args: &DiffArgs, color: Color) -> Result<ExitCode, ExitCode> {
 
 /// A file that is there already stays as it is.
 pub(super) fn exists(file: &Path) -> Diagnostic {
-    Diagnostic::error("ST0122", format!("`{}` is there already", file.display()))
-        .help("choose another name; nothing that exists is replaced")
+    Diagnostic::error(msg!(FILE_IS_THERE, file)).help(msg!(CHOOSE_ANOTHER_NAME))
 }
 
 /// Writes a file that is not there yet.
@@ -315,7 +314,7 @@ pub(super) fn write_new(file: &Path, text: &str, color: Color) -> Result<(), Exi
         show(&exists(file), color);
         return Err(ExitCode::Invalid);
     }
-    let message = format!("cannot write `{}`", file.display());
-    show(&Diagnostic::error("ST0301", message).note(error.to_string()), color);
+    let message = msg!(CANNOT_WRITE, file);
+    show(&Diagnostic::error(message).note(Text::library(error)), color);
     Err(ExitCode::Disk)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::{Color, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::runs::{Answer, Asked, Asker, Request, Ticket, ask, find_run, is_busy};
 
@@ -74,13 +74,13 @@ fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)
     let no = |message: Diagnostic| (Box::new(message), ExitCode::AnswerNo);
     let name = run.display();
     if !is_busy(run) {
-        let message = Diagnostic::error("ST6090", format!("no process works on the run `{name}`"))
-            .help(format!("`statetune resume {name}` goes on with it, if it is not done"));
+        let message =
+            Diagnostic::error(msg!(NO_PROCESS_OF_RUN, name)).help(msg!(RESUME_IF_NOT_DONE, name));
         return Err(no(message));
     }
     let ticket = ask(run, Asked { request, from: Asker::Ctl }).map_err(|error| {
-        let message = format!("cannot write to the run `{name}`");
-        let message = Diagnostic::error("ST6001", message).note(error.to_string());
+        let message = msg!(CANNOT_WRITE_RUN, name);
+        let message = Diagnostic::error(message).note(Text::library(error));
         (Box::new(message), ExitCode::Disk)
     })?;
     let answer = last_answer(run, &ticket);
@@ -97,12 +97,13 @@ fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)
             Ok(())
         }
         Some(Answer::Refused { step, reason }) => {
-            let message = format!("the run refuses `{request}` after step {step}");
-            Err(no(Diagnostic::error("ST6091", message).note(reason)))
+            let message = msg!(RUN_REFUSES_REQUEST, request = request.to_string(), step);
+            let known = [msg!(REQUEST_UNKNOWN), msg!(NO_QUESTIONS), msg!(NOTHING_TO_EVALUATE)];
+            Err(no(Diagnostic::error(message).note(Text::recorded(&reason, known))))
         }
         Some(Answer::Accepted { .. }) | None => {
-            let message = format!("the run `{name}` ended before it did what it was asked for");
-            Err(no(Diagnostic::error("ST6092", message)))
+            let message = msg!(RUN_ENDED_BEFORE_REQUEST, name);
+            Err(no(Diagnostic::error(message)))
         }
     }
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::run::RunFormat;
 use super::{Color, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::runs::StoredRun;
 
@@ -33,8 +33,8 @@ pub(super) fn start(format: RunFormat, color: Color) -> ExitCode {
     match try_start(format) {
         Ok(code) => code,
         Err(error) => {
-            let message = "the run cannot be started apart from the terminal";
-            show(&Diagnostic::error("ST0123", message).note(error.to_string()), color);
+            let message = msg!(CANNOT_DETACH_RUN);
+            show(&Diagnostic::error(message).note(Text::library(error)), color);
             ExitCode::Disk
         }
     }

@@ -10,7 +10,7 @@ use tch::Device;
 use super::table::table;
 use super::{Color, Format, say, show};
 use statetune_core::config::schema_text;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_engine::kernels::{
     KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
@@ -71,7 +71,7 @@ fn report(findings: &[Finding], format: Format) {
         }
         Format::Json => {
             let one = |one: &Finding| {
-                let fault = one.fault.as_ref().map(|fault| fault.message.clone());
+                let fault = one.fault.as_ref().map(|fault| fault.message.to_string());
                 json!({ "what": one.what, "found": one.value, "fault": fault })
             };
             let findings: Vec<Value> = findings.iter().map(one).collect();
@@ -98,8 +98,8 @@ fn graphics(gpu: &Result<(), NoGpu>) -> Finding {
     match gpu {
         Ok(()) => Finding::new("GPU", "usable", json!({ "usable": true })),
         Err(missing) => {
-            let value = json!({ "usable": false, "reason": missing.reason });
-            Finding::new("GPU", missing.reason.clone(), value)
+            let value = json!({ "usable": false, "reason": missing.reason.to_string() });
+            Finding::new("GPU", missing.reason.to_string(), value)
         }
     }
 }
@@ -107,14 +107,10 @@ fn graphics(gpu: &Result<(), NoGpu>) -> Finding {
 fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError>) -> Finding {
     let name = recurrence.name();
     let place = if op == Op::Cuda { "gpu" } else { "cpu" };
-    let fault = |message: String| {
-        Diagnostic::error("ST0130", message).help("train with `op = \"chunk\"`, and report this")
-    };
+    let fault = |message| Diagnostic::error(message).help(msg!(TRAIN_WITH_CHUNK));
     match check {
         Err(error) => Finding {
-            fault: Some(
-                fault(format!("the kernel {name} does not run here")).note(error.to_string()),
-            ),
+            fault: Some(fault(msg!(KERNEL_DOES_NOT_RUN, name)).note(error.text())),
             ..Finding::new("kernel", format!("{name} {place}: {error}"), json!({ "name": name }))
         },
         Ok(check) => {
@@ -132,7 +128,7 @@ fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError
                 "tolerance": tolerance,
                 "tokens_per_sec": tokens_per_sec,
             });
-            let wrong = format!("the kernel {name} is wrong on this machine: off by {error:.1e}");
+            let wrong = msg!(KERNEL_IS_WRONG, name, error = format_args!("{error:.1e}"));
             Finding {
                 fault: (!check.is_right()).then(|| fault(wrong)),
                 ..Finding::new("kernel", found, value)
@@ -176,8 +172,8 @@ fn schema(dir: &Path) -> Finding {
     let (found, word) = match fs::read_to_string(&file) {
         Ok(text) if text == schema_text() => ("current".to_owned(), "current"),
         Ok(_) => {
-            let help = format!("old; `statetune schema --write {}` renews it", file.display());
-            (help, "old")
+            let help = msg!(SCHEMA_IS_OLD, file);
+            (help.to_string(), "old")
         }
         Err(_) => ("none in this folder".to_owned(), "none"),
     };

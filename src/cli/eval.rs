@@ -11,7 +11,7 @@ use super::table::table;
 use super::{Color, Format, say, show};
 use statetune_core::config::Overlong;
 use statetune_core::data::Mask;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::output::Passport;
@@ -176,18 +176,18 @@ impl EvalArgs {
         if own.is_none() && !measured.plan().is_some_and(holds_out) {
             let name =
                 self.file.as_ref().map_or(self.name.clone(), |file| file.display().to_string());
-            let message = format!("`{name}` held out no documents");
-            let help = "name some: `eval RUN FILE`";
-            return Err(Box::new(Diagnostic::error("ST0209", message).help(help)));
+            let message = msg!(RUN_HAS_NO_VALIDATION_DOCUMENTS, name);
+            let help = msg!(NAME_DOCUMENTS_TO_EVAL);
+            return Err(Box::new(Diagnostic::error(message).help(help)));
         }
         let Some(requirement) = &self.require else { return Ok(()) };
         let names = metric_names(measured.plan(), measured.base.is_some());
         if names.contains(&requirement.metric) {
             return Ok(());
         }
-        let message = format!("there is no metric `{}`", requirement.metric);
-        let help = format!("metrics: {}", names.join(", "));
-        Err(Box::new(Diagnostic::error("ST0210", message).help(help)))
+        let message = msg!(NO_METRIC, name = requirement.metric);
+        let help = msg!(METRICS_ARE, names = names.join(", "));
+        Err(Box::new(Diagnostic::error(message).help(help)))
     }
 
     /// Measures, prints, and says whether the requirement is met.
@@ -244,7 +244,7 @@ impl EvalArgs {
         }
         match (&self.file, tuned.plan()) {
             (Some(file), plan) => {
-                let runs_dir = plan.map_or(self.subject.runs_dir(), |plan| &plan.runs_dir);
+                let runs_dir = plan.map_or(self.subject.runs_dir(), |plan| &plan.records.runs_dir);
                 let template = &tuned.subject.template;
                 let cache = runs_dir.join(".cache");
                 EvalData::whole(file, &loaded.tokenizer, template, &cache, options)
@@ -254,12 +254,10 @@ impl EvalArgs {
                 let product = tuned.subject.state.as_ref().unwrap_or(&tuned.subject.weights);
                 let learned_from = Passport::of(product)?.and_then(|passport| passport.data);
                 if learned_from.is_some_and(|key| key != prepared.key) {
-                    let message = "the documents have changed since the run";
-                    let refusal = Diagnostic::error("ST3050", message)
-                        .note(
-                            "other documents would be held out now, some of which it learned from",
-                        )
-                        .help("name documents that it has not seen: `eval RUN FILE`");
+                    let message = msg!(DOCUMENTS_CHANGED);
+                    let refusal = Diagnostic::error(message)
+                        .note(msg!(VALIDATION_SPLIT_CHANGED))
+                        .help(msg!(EVAL_UNSEEN_DOCUMENTS));
                     return Err(RunError::Documents(Box::new(refusal)));
                 }
                 Ok(EvalData::held_out(prepared, options))
@@ -276,11 +274,10 @@ impl EvalArgs {
             MaskName::Assistant => Mask::Assistant(template.clone()),
         });
         if let Some(plan) = what.plan() {
-            let config = plan.config();
             return Ok(EvalOptions {
-                ctx_len: config.train.ctx_len as usize,
-                mask: asked.unwrap_or_else(|| plan.mask.clone()),
-                overlong: config.data.overlong,
+                ctx_len: plan.train.ctx_len.as_usize(),
+                mask: asked.unwrap_or_else(|| plan.data.mask.clone()),
+                overlong: plan.data.overlong,
             });
         }
         let passport = match &tuned.subject.state {
@@ -296,19 +293,18 @@ impl EvalArgs {
 
 /// Whether a run kept documents back.
 fn holds_out(plan: &Plan) -> bool {
-    plan.one_pair().is_none() && plan.config().data.val_split > 0.0
+    plan.data.has_val_split()
 }
 
 /// Whether a run's settings ask for answers in which something is counted.
 fn asks(plan: &Plan) -> bool {
-    let sample = &plan.config().sample;
-    sample.held_out > 0 || !sample.prompts.is_empty()
+    plan.sample.asks()
 }
 
 fn metric_names(plan: Option<&Plan>, has_base: bool) -> Vec<String> {
     let mut names = vec!["val_loss".to_string(), "perplexity".to_string()];
     if let Some(plan) = plan.filter(|plan| asks(plan)) {
-        names.extend(plan.probes.iter().map(|probe| format!("probe.{}", probe.name)));
+        names.extend(plan.sample.probes.iter().map(|probe| format!("probe.{}", probe.name)));
     }
     if has_base {
         names.extend(names.clone().iter().map(|name| format!("base_{name}")));
@@ -323,21 +319,21 @@ fn measured(
     plan: Option<&Plan>,
     prefix: &str,
 ) -> Result<(Metrics, u64, u64), RunError> {
-    let train = plan.map(|plan| &plan.config().train);
-    let micro_bsz = train.map_or(MICRO_BSZ, |train| train.micro_bsz.into());
-    let head_chunk = train.map_or(HEAD_CHUNK, |train| train.head_chunk.into());
+    let train = plan.map(|plan| &plan.train);
+    let micro_bsz = train.map_or(MICRO_BSZ, |train| train.micro_bsz.as_u64());
+    let head_chunk = train.map_or(HEAD_CHUNK, |train| train.head_chunk.as_i64());
     let (loss, documents, tokens) = data.loss(loaded, micro_bsz, head_chunk)?;
     let mut metrics = Metrics::new();
     if let Some(loss) = loss {
         metrics.push((format!("{prefix}val_loss"), loss));
         metrics.push((format!("{prefix}perplexity"), loss.exp()));
     }
-    if let Some(plan) = plan.filter(|plan| asks(plan) && !plan.probes.is_empty()) {
+    if let Some(plan) = plan.filter(|plan| asks(plan) && !plan.sample.probes.is_empty()) {
         let questions = questions(plan, &loaded.tokenizer, Some(data.prefix()))?;
         let prompts: Vec<&str> = questions.iter().map(String::as_str).collect();
         let Loaded { model, state, tokenizer } = loaded;
-        let answers = generate(model, state, tokenizer, &prompts, &plan.generate)?;
-        for probe in &plan.probes {
+        let answers = generate(model, state, tokenizer, &prompts, &plan.sample.generate)?;
+        for probe in &plan.sample.probes {
             if let Some(rate) = rate(probe, &answers) {
                 metrics.push((format!("{prefix}probe.{}", probe.name), rate));
             }

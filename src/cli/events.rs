@@ -14,7 +14,7 @@ pub(super) fn of(progress: &Progress<'_>) -> Option<Value> {
     let (name, details) = match progress {
         Progress::Step { .. } | Progress::Begins => return None,
         Progress::Warning(warning) => {
-            ("warning", json!({ "code": warning.code, "message": warning.message }))
+            ("warning", json!({ "code": warning.code, "message": warning.message.to_string() }))
         }
         Progress::Started { run, steps, epoch_steps, .. } => {
             ("start", json!({ "run": run, "steps": steps, "epoch_steps": epoch_steps }))
@@ -60,7 +60,7 @@ pub(super) fn of_end(result: &Result<Outcome, RunError>) -> Value {
         Err(error) => {
             let message = error.diagnostic();
             json!({
-                "schema": RESULT, "status": "failed", "code": message.code, "message": message.message,
+                "schema": RESULT, "status": "failed", "code": message.code, "message": message.message.to_string(),
             })
         }
     }
@@ -78,7 +78,7 @@ fn of_summary(summary: &Summary) -> Value {
         "val_loss": summary.val_loss.map(|(base, tuned)| json!({ "base": base, "tuned": tuned })),
         "probes": probes,
         "best": summary.best,
-        "stopped_early": summary.stopped_early.map(|(step, why)| json!({ "step": step, "why": why })),
+        "stopped_early": summary.stopped_early.as_ref().map(|(step, why)| json!({ "step": step, "why": why.to_string() })),
         "products": summary.products,
         "train_secs": summary.train_secs,
         "peak_gpu_bytes": summary.peak_gpu_bytes,

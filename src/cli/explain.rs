@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Color, Format, say, show};
 use statetune_core::config::{find_manual, manual, nearest_word};
-use statetune_core::diagnostic::{Code, Diagnostic, codes};
+use statetune_core::diagnostic::{Code, Diagnostic, codes, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::lang::Lang;
 
@@ -62,13 +62,13 @@ fn of_code(one: &Code) -> Value {
 
 /// The message that there is no such code or key.
 fn nothing(name: &str) -> Diagnostic {
-    let fault = Diagnostic::error("ST1102", format!("there is no code and no key `{name}`"));
+    let fault = Diagnostic::error(msg!(NO_CODE_OR_KEY, name));
     let known: Vec<String> = manual().into_iter().map(|one| one.key).collect();
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let last_words: Vec<String> = known.iter().map(|key| last(key)).collect();
     let wanted = last(name);
     match nearest_word(&wanted, last_words.iter().map(|word| &**word)) {
-        Some(word) => fault.help(format!("did you mean `{word}`?")),
-        None => fault.help("`statetune explain --all` explains every code and key"),
+        Some(word) => fault.help(msg!(DID_YOU_MEAN_WORD, word)),
+        None => fault.help(msg!(EXPLAIN_ALL)),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::subject::{fail, product_file};
 use super::{Color, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::tensorfile::{Dtype, TensorFile};
 use statetune_engine::model::TimeState;
@@ -85,19 +85,17 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     };
     let out = args.out.clone().unwrap_or_else(|| source.with_extension(extension));
     if out == source {
-        let message = format!("`{}` would overwrite itself", source.display());
-        return refuse(
-            Diagnostic::error("ST0206", message).help("name another file: `--out FILE`"),
-        );
+        let message = msg!(WOULD_OVERWRITE_ITSELF, source);
+        return refuse(Diagnostic::error(message).help(msg!(NAME_ANOTHER_OUT)));
     }
     if args.to == FormName::St && !matches!(args.dtype, None | Some(DtypeName::Fp16)) {
-        let message = "a `.st` is always fp16: web-rwkv reads nothing else";
-        return refuse(Diagnostic::error("ST0207", message));
+        let message = msg!(ST_IS_FP16);
+        return refuse(Diagnostic::error(message));
     }
     let written = match is_state(&source) {
         Ok(true) if args.to == FormName::Safetensors => {
-            let message = "a state as safetensors is a `.st`: nothing would tell its order";
-            return refuse(Diagnostic::error("ST0208", message).help("write `--to st`"));
+            let message = msg!(STATE_SAFETENSORS_IS_ST);
+            return refuse(Diagnostic::error(message).help(msg!(WRITE_TO_ST)));
         }
         Ok(true) => export_state(args, &source, &out),
         Ok(false) => export_model(args, &source, &out),

@@ -53,7 +53,14 @@ pub(super) fn facts(
             let of = available.map_or(String::new(), |bytes| format!(" of {} free", gib(bytes)));
             fact("memory", format!("{}{of}", gib(memory.total)));
             for one in &memory.items {
-                fact("", format!("{:32} {:>9.1} MB", one.item.name(), one.bytes as f64 / 1e6));
+                fact(
+                    "",
+                    format!(
+                        "{:32} {:>9.1} MB",
+                        one.item.text().to_string(),
+                        one.bytes as f64 / 1e6
+                    ),
+                );
             }
         }
         (None, _) => fact("memory", format!("not known for op {}", settings.op)),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
 use super::{Color, Format, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
 use statetune_engine::pipeline::RunError;
@@ -84,8 +84,8 @@ fn ask(
     match found.subject.template.prompt(args.prompt.trim()) {
         Ok(prompt) => Ok((found, prompt)),
         Err(error) => {
-            let fault = Diagnostic::error("ST0213", format!("cannot ask this: {error}"))
-                .help("`--raw` takes the prompt as it is");
+            let fault = Diagnostic::error(msg!(CANNOT_ASK_THIS, error = error.text()))
+                .help(msg!(RAW_TAKES_PROMPT_AS_IS));
             show(&fault, color);
             Err(ExitCode::Invalid)
         }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::table::table;
 use super::{Color, Format, say, show, tell};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::import::{ImportError, Imported, from_infctx, from_script};
 
@@ -49,31 +49,30 @@ pub(super) fn import(args: &ImportArgs, color: Color) -> ExitCode {
 }
 
 fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>> {
-    let invalid = |code, message| Box::new((ExitCode::Invalid, Diagnostic::error(code, message)));
+    let invalid = |message| Box::new((ExitCode::Invalid, Diagnostic::error(message)));
     let script = args.script.display();
     let text = std::fs::read_to_string(&args.script)
-        .map_err(|error| invalid("ST0401", format!("cannot read `{script}`: {error}")))?;
+        .map_err(|error| invalid(msg!(CANNOT_READ_SCRIPT, script, error)))?;
     let name = args.script.file_stem().unwrap_or_default().to_string_lossy();
     let is_yaml = args.script.extension().is_some_and(|end| end == "yaml" || end == "yml");
     let imported = if is_yaml { from_infctx(&text, &name) } else { from_script(&text, &name) };
     let imported = imported.map_err(|error| {
-        let (code, fault) = *invalid("ST0402", format!("cannot import `{script}`: {error}"));
+        let (code, fault) = *invalid(msg!(CANNOT_IMPORT_SCRIPT, script, error = error.text()));
         let fault = match error {
             ImportError::Merges => fault,
-            _ => fault.help("`statetune init` begins an experiment with questions"),
+            _ => fault.help(msg!(INIT_ASKS_QUESTIONS)),
         };
         Box::new((code, fault))
     })?;
     if let Some(out) = &args.out {
         write_new(out, &imported.toml).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                let (code, fault) =
-                    *invalid("ST0403", format!("`{}` exists already", out.display()));
-                Box::new((code, fault.help("choose another `--out`; nothing is overwritten")))
+                let (code, fault) = *invalid(msg!(FILE_EXISTS, out));
+                Box::new((code, fault.help(msg!(CHOOSE_ANOTHER_OUT))))
             }
             _ => {
-                let message = format!("cannot write `{}`: {error}", out.display());
-                Box::new((ExitCode::Disk, Diagnostic::error("ST0404", message)))
+                let message = msg!(CANNOT_WRITE_BECAUSE, out, error);
+                Box::new((ExitCode::Disk, Diagnostic::error(message)))
             }
         })?;
     }

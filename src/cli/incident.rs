@@ -8,7 +8,7 @@ use serde_json::json;
 use super::resume::fail;
 use super::table::table;
 use super::{Color, ExperimentArgs, Format, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::runs::{Incident, find_run, incident_folders};
@@ -126,7 +126,7 @@ fn ls(args: &LsArgs) -> Result<(), Box<Diagnostic>> {
             one.step.to_string(),
             one.epoch.to_string(),
             format!("{} {}", one.what, one.became),
-            one.first.as_ref().map_or("none".to_string(), describe),
+            one.first.as_ref().map_or("none".to_string(), |first| describe(first).to_string()),
             serde_json::to_value(one.policy).map_or_else(
                 |_| String::new(),
                 |policy| policy.as_str().unwrap_or_default().to_string(),
@@ -147,7 +147,7 @@ fn show_one(args: &ShowArgs) -> Result<(), Box<Diagnostic>> {
     let Incident { what, became, step, epoch, lr, loss_scale, environment, .. } = &incident;
     let norms = incident.grad_norms.iter();
     let norms: Vec<String> =
-        norms.map(|norm| norm.map_or("not finite".to_string(), |norm| format!("{norm}"))).collect();
+        norms.map(|norm| norm.map_or("not finite".to_owned(), |norm| norm.to_string())).collect();
     say(format_args!("{what} became {became} at step {step} (epoch {epoch})"));
     if let Some(first) = &incident.first {
         say(format_args!("first       {}, {} values", describe(first), first.not_finite));
@@ -183,9 +183,8 @@ fn replay_one(args: &ReplayArgs, color: Color) -> ExitCode {
         Err(fault) => return refuse(&fault, color),
     };
     if incident.replay.is_none() {
-        let message = format!("the update of step {} was to blame, not the step", incident.step);
-        let fault = Diagnostic::error("ST6071", message)
-            .note("what learned before it is not recorded, so there is nothing to compute again");
+        let message = msg!(UPDATE_TO_BLAME, step = incident.step);
+        let fault = Diagnostic::error(message).note(msg!(PARAMETERS_NOT_RECORDED));
         return refuse(&fault, color);
     }
     let plan = match replay_plan(args, &run, color) {
@@ -218,7 +217,7 @@ fn replay_plan(args: &ReplayArgs, run: &Path, color: Color) -> Result<Plan, Exit
 fn print_readings(args: &ReplayArgs, plan: &Plan, readings: &[Reading]) -> ExitCode {
     let first = readings.iter().find(|reading| reading.not_finite > 0);
     let code = if first.is_some() { ExitCode::AnswerNo } else { ExitCode::Ok };
-    let (precision, op) = (plan.config().train.precision.name(), plan.op.name());
+    let (precision, op) = (plan.train.precision.name(), plan.train.op.name());
     if args.output.format == Format::Json {
         say(json!({
             "schema": REPLAY_SCHEMA,
@@ -267,9 +266,8 @@ fn reading_json(reading: &Reading) -> serde_json::Value {
 fn locate(runs_dir: &Path, name: &str) -> Result<(PathBuf, PathBuf), Box<Diagnostic>> {
     let (run, step) = name.trim_end_matches('/').rsplit_once('/').unwrap_or(("", name));
     let Ok(step) = step.parse::<u64>() else {
-        let message = format!("`{name}` names no incident");
-        let fault = Diagnostic::error("ST6070", message)
-            .help("a run and the number of a step, such as `latest/12`; `statetune incident ls RUN` lists them");
+        let message = msg!(NOT_AN_INCIDENT, name);
+        let fault = Diagnostic::error(message).help(msg!(INCIDENT_IS_RUN_AND_STEP));
         return Err(Box::new(fault));
     };
     let run = run.strip_suffix(Incident::FOLDER).map_or(run, |run| run.trim_end_matches('/'));
@@ -278,10 +276,8 @@ fn locate(runs_dir: &Path, name: &str) -> Result<(PathBuf, PathBuf), Box<Diagnos
     if incident_folders(&run).contains(&folder) {
         return Ok((run, folder));
     }
-    let message = format!("the run `{}` has no incident at step {step}", run.display());
-    Err(Box::new(
-        Diagnostic::error("ST6070", message).help("`statetune incident ls RUN` lists them"),
-    ))
+    let message = msg!(NO_INCIDENT_AT_STEP, run, step);
+    Err(Box::new(Diagnostic::error(message).help(msg!(INCIDENT_LS_LISTS))))
 }
 
 fn load(folder: &Path) -> Result<Incident, Box<Diagnostic>> {

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::config::{exists, write_new};
 use super::{Color, refuse, say, show};
 use statetune_core::config::{ConfigError, Overrides, Recipe, parse, schema_text};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Purpose, resolve};
 use statetune_engine::kernels::find_driver;
@@ -80,9 +80,8 @@ pub(super) fn init(args: &InitArgs, color: Color) -> ExitCode {
     } else if is_terminal {
         answers(args, &mut |question, default| ask(&mut io::stdin().lock(), question, default))
     } else {
-        let message = "`init` asks five questions, but standard input is no terminal";
-        let fault = Diagnostic::error("ST0125", message)
-            .help("answer with flags and take the defaults for the rest: `--yes`");
+        let message = msg!(INIT_NEEDS_TERMINAL);
+        let fault = Diagnostic::error(message).help(msg!(ANSWER_WITH_FLAGS));
         show(&fault, color);
         return ExitCode::Invalid;
     };
@@ -130,36 +129,35 @@ fn answers(
 ) -> Result<Answers, Stop> {
     let mut asked = |question: &str, default: &str| {
         ask(question, default).map_err(|error| {
-            let message = "cannot read the answer";
-            Stop::Fault(Box::new(Diagnostic::error("ST0125", message).note(error.to_string())))
+            let message = msg!(CANNOT_READ_ANSWER);
+            Stop::Fault(Box::new(Diagnostic::error(message).note(Text::library(error))))
         })
     };
-    let mut file = |flag: &Option<PathBuf>, question: &str| -> Result<Option<PathBuf>, Stop> {
+    let mut file = |flag: &Option<PathBuf>, question: Text| -> Result<Option<PathBuf>, Stop> {
         match flag {
             Some(file) => Ok(Some(file.clone())),
             None => {
-                let answer = asked(question, NONE)?;
+                let answer = asked(&question.said(), NONE)?;
                 Ok(Some(PathBuf::from(answer)).filter(|answer| answer != Path::new(NONE)))
             }
         }
     };
-    let data = file(&args.data, "Documents (JSONL, text, or token files; none: a few examples)")?;
-    let model =
-        file(&args.model, "Weights, a .pth or .safetensors file (none: a new small model)")?;
+    let data = file(&args.data, msg!(ASK_DOCUMENTS))?;
+    let model = file(&args.model, msg!(ASK_WEIGHTS))?;
     let usual = if model.is_some() { Recipe::State } else { Recipe::Full };
     let method = match args.method {
         Some(method) => method,
         None if model.is_none() => usual,
-        None => choice("Method: state, lora, pissa, disha or full", usual, &mut asked)?,
+        None => choice(msg!(ASK_METHOD), usual, &mut asked)?,
     };
     if model.is_none() && method != Recipe::Full {
-        let message = format!("`{}` needs trained weights", method.name());
-        let fault = Diagnostic::error("ST0125", message).help("name them: `--model FILE`");
+        let message = msg!(METHOD_NEEDS_WEIGHTS, method = method.name());
+        let fault = Diagnostic::error(message).help(msg!(NAME_MODEL));
         return Err(Stop::Fault(Box::new(fault)));
     }
     let device = match args.device {
         Some(device) => device,
-        None => choice("Device: auto, gpu or cpu", DeviceAnswer::Auto, &mut asked)?,
+        None => choice(msg!(ASK_DEVICE), DeviceAnswer::Auto, &mut asked)?,
     };
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -170,15 +168,15 @@ fn answers(
 
 /// An answer that is one of the choices.
 fn choice<T: ValueEnum>(
-    question: &str,
+    question: Text,
     usual: T,
     asked: &mut impl FnMut(&str, &str) -> Result<String, Stop>,
 ) -> Result<T, Stop> {
     let word = usual.to_possible_value().expect("every choice has a word");
-    let answer = asked(question, word.get_name())?;
+    let answer = asked(&question.said(), word.get_name())?;
     T::from_str(&answer, true).map_err(|_| {
-        let message = format!("`{answer}` is none of the choices");
-        Stop::Fault(Box::new(Diagnostic::error("ST0125", message).note(question.to_owned())))
+        let message = msg!(NOT_ONE_OF_CHOICES, answer);
+        Stop::Fault(Box::new(Diagnostic::error(message).note(question)))
     })
 }
 
@@ -192,8 +190,8 @@ fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, St
         return Err(Stop::Fault(Box::new(exists(&file))));
     }
     let disk = |path: &Path, error: io::Error| {
-        let message = format!("cannot write `{}`", path.display());
-        show(&Diagnostic::error("ST0301", message).note(error.to_string()), color);
+        let message = msg!(CANNOT_WRITE, file = path);
+        show(&Diagnostic::error(message).note(Text::library(error)), color);
         Stop::Shown(ExitCode::Disk)
     };
     let schema = args.dir.join(SCHEMA);

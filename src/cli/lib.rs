@@ -25,6 +25,8 @@ mod init;
 mod keys;
 mod merge;
 mod mount;
+#[cfg(test)]
+mod pages;
 mod plain;
 mod plan;
 mod presets;
@@ -265,7 +267,7 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
         tell(format_args!("{}\n", diagnostic.render(color.on())));
     }
     if diagnostics.len() > 1 {
-        tell(summary(Lang::spoken(), diagnostics, file));
+        tell(summary(diagnostics, file).said());
     }
     exit_code(diagnostics)
 }

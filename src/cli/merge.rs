@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::subject::{fail, product};
 use super::{Color, ExperimentArgs, say, show, tell};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{ModelPlan, Purpose};
+use statetune_core::plan::{ModelSource, Purpose};
 use statetune_core::runs::{StoredRun, find_moment};
 use statetune_engine::pipeline::{Merge, MergedInto, merge as write};
 
@@ -51,18 +51,17 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         Ok(product) => product,
         Err(code) => return code,
     };
-    let base = match (&args.model, &plan.model) {
-        (Some(model), _) | (None, ModelPlan::Load(model)) => model.clone(),
-        (None, ModelPlan::Scratch { .. }) => {
-            let message =
-                format!("the run `{}` trained a new model, it has no base", run.display());
-            let help = format!("its product is a whole model: {}", product.display());
-            return refuse(Diagnostic::error("ST6009", message).help(help));
+    let base = match (&args.model, &plan.model.source) {
+        (Some(model), _) | (None, ModelSource::Load(model)) => model.clone(),
+        (None, ModelSource::Scratch { .. }) => {
+            let message = msg!(RUN_HAS_NO_BASE, run);
+            let help = msg!(RUN_MADE_WHOLE_MODEL, product);
+            return refuse(Diagnostic::error(message).help(help));
         }
     };
-    if args.quantised && plan.quant.is_none() {
-        let message = "the run did not pack its weights, so there is nothing to merge into them";
-        return refuse(Diagnostic::error("ST0220", message).help("leave `--quantised` out"));
+    if args.quantised && plan.method.quant.is_none() {
+        let message = msg!(RUN_WEIGHTS_NOT_PACKED);
+        return refuse(Diagnostic::error(message).help(msg!(LEAVE_OUT_QUANTISED)));
     }
     let out = args.out.clone().unwrap_or_else(|| {
         let mut name = product.file_stem().unwrap_or_default().to_os_string();
@@ -70,18 +69,16 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         product.with_file_name(name)
     });
     if out.extension().is_none_or(|extension| extension != "pth") {
-        let message = format!("`{}` is no name of a `.pth`", out.display());
-        let help = "other forms are made from it: `statetune export FILE --to st`";
-        return refuse(Diagnostic::error("ST0221", message).help(help));
+        let message = msg!(NOT_A_PTH_NAME, out);
+        let help = msg!(EXPORT_MAKES_OTHER_FORMS);
+        return refuse(Diagnostic::error(message).help(help));
     }
     let is_input = |input: &PathBuf| {
         out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|input| input == out))
     };
     if [&base, &product].into_iter().any(is_input) {
-        let message = format!("`{}` would be overwritten by what is made of it", out.display());
-        return refuse(
-            Diagnostic::error("ST0206", message).help("name another file: `--out FILE`"),
-        );
+        let message = msg!(WOULD_OVERWRITE_INPUT, out);
+        return refuse(Diagnostic::error(message).help(msg!(NAME_ANOTHER_OUT)));
     }
     let files = Merge { base: &base, product: &product, out: &out, quantised: args.quantised };
     match write(&plan, &files) {
@@ -90,7 +87,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
                 tell(format_args!("{}\n", message.render(color.on())));
             }
             tell(format_args!("product  {tensors} tensors of {}", product.display()));
-            if let Some(format) = plan.quant.filter(|_| args.quantised) {
+            if let Some(format) = plan.method.quant.filter(|_| args.quantised) {
                 tell(format_args!(
                     "the linear layers are the {format} ones that were trained on, made dense again: \
                      exactly the trained model, with the errors of packing"

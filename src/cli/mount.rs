@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::subject::{Part, SubjectArgs, fail};
 use super::{Color, Format, say, show};
-use statetune_core::diagnostic::{Diagnostic, Severity};
+use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
 use statetune_core::tensorfile::WeightsError;
@@ -68,9 +68,9 @@ pub(super) fn mount(args: &MountArgs, color: Color) -> ExitCode {
         Err(code) => return code,
     };
     let Some(state) = found.subject.state.clone() else {
-        let message = format!("`{}` tuned weights; there is no state to mount", args.name);
-        let help = "export the model instead: `statetune export`";
-        show(&Diagnostic::error("ST8007", message).help(help), color);
+        let message = msg!(NO_STATE_TO_MOUNT, state = args.name);
+        let help = msg!(EXPORT_INSTEAD);
+        show(&Diagnostic::error(message).help(help), color);
         return ExitCode::Invalid;
     };
     match write(args, &found.subject, &state, color) {
@@ -108,10 +108,10 @@ fn write(args: &MountArgs, subject: &Subject, file: &Path, color: Color) -> Resu
         ProofError::Refused(reason) => refusal(target, reason),
     })?;
     if proof.difference.is_nan() || proof.difference > TOLERANCE {
-        let reason = format!(
-            "its log-probabilities would differ from ours by up to {:.3}, more than the {TOLERANCE} that \
-             rounding explains",
-            proof.difference
+        let reason = msg!(
+            LOG_PROBABILITIES_DIFFER,
+            difference = format_args!("{:.3}", proof.difference),
+            tolerance = TOLERANCE
         );
         return Err(refusal(target, reason));
     }
@@ -167,15 +167,13 @@ fn check_options(shape: &Shape) -> Result<(), RunError> {
         Shape { head_qk: 1.., .. } => "head_qk",
         _ => return Ok(()),
     };
-    let message = format!("the model has `{option}`, which no program that mounts states knows");
-    Err(RunError::Contradiction(Box::new(Diagnostic::error("ST8008", message))))
+    let message = msg!(OPTION_NOT_MOUNTABLE, option);
+    Err(RunError::Contradiction(Box::new(Diagnostic::error(message))))
 }
 
-fn refusal(target: Target, reason: String) -> RunError {
-    let message = format!("{} would not use this state as it was trained", target.name());
-    RunError::Foreign(Box::new(
-        Diagnostic::error("ST8009", message).note(reason).note("nothing was written"),
-    ))
+fn refusal(target: Target, reason: Text) -> RunError {
+    let message = msg!(PROGRAM_WOULD_DIFFER, program = target.name());
+    RunError::Foreign(Box::new(Diagnostic::error(message).note(reason).note(msg!(NOTHING_WRITTEN))))
 }
 
 /// A folder in the making: its files appear in `out` when they are kept, or not at all.

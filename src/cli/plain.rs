@@ -11,7 +11,7 @@ use super::{
     Color, cache, check, config, ctl, diff, explain, import, init, presets, report, runs, schema,
     shell, show, watch,
 };
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 
 /// The program that has libtorch, beside this one.
@@ -99,10 +99,9 @@ pub(super) fn hand_over(color: Color) -> ExitCode {
         Err(_) => TENSORS.into(),
     };
     let error = Command::new(&program).arg0("statetune").args(env::args_os().skip(1)).exec();
-    let message = format!("cannot start `{}`, which computes with tensors", program.display());
-    let fault = Diagnostic::error("ST0120", message)
-        .note(error.to_string())
-        .help("it is installed together with `statetune` and lies in the same folder");
+    let message = msg!(CANNOT_START_TENSOR_PROGRAM, program);
+    let fault =
+        Diagnostic::error(message).note(Text::library(error)).help(msg!(TENSOR_PROGRAM_IS_BESIDE));
     show(&fault, color);
     ExitCode::Device
 }

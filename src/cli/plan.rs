@@ -10,7 +10,7 @@ use super::forecast_lines::{facts, headline};
 use super::resume::fail;
 use super::{Color, ExperimentArgs, Format, say, show};
 use statetune_core::config::{Overrides, parse};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::{Edit, Proposal};
 use statetune_core::plan::{Plan, Purpose};
@@ -65,11 +65,11 @@ fn size(text: &str) -> Result<u64, String> {
         "GB" => 1e9,
         "MiB" => f64::from(1 << 20),
         "GiB" => f64::from(1 << 30),
-        _ => return Err("the units are B, MB, GB, MiB and GiB".to_string()),
+        _ => return Err(msg!(UNITS_OF_SIZES).to_string()),
     };
     match number.trim().parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok((number * factor) as u64),
-        _ => Err("expected a size such as 8GiB".to_string()),
+        _ => Err(msg!(EXPECTED_SIZE).to_string()),
     }
 }
 
@@ -142,11 +142,11 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
 fn emit(plan: &Plan, file: &Path) -> Result<(), Box<Diagnostic>> {
     let write = || {
         let mut file = fs::File::create_new(file)?;
-        std::io::Write::write_all(&mut file, resolved_toml(&plan.loaded).as_bytes())
+        std::io::Write::write_all(&mut file, resolved_toml(plan.experiment.loaded()).as_bytes())
     };
     write().map_err(|error| {
-        let message = format!("cannot write `{}`", file.display());
-        Box::new(Diagnostic::error("ST5011", message).note(error.to_string()))
+        let message = msg!(CANNOT_WRITE_EXPERIMENT, file);
+        Box::new(Diagnostic::error(message).note(Text::library(error)))
     })
 }
 
@@ -159,12 +159,12 @@ fn apply(
 ) -> Result<String, Box<(Diagnostic, ExitCode)>> {
     let Some(proposal) = proposals.get(number) else {
         let message = match proposals.len() {
-            0 => "there are no proposals: nobody knows how much memory there is, or how much this run takes".to_string(),
-            n => format!("there are {n} proposals, A to {}", char::from(b'A' + n as u8 - 1)),
+            0 => msg!(NO_PROPOSALS),
+            n => msg!(PROPOSALS_ARE, n, last = char::from(b'A' + n as u8 - 1)),
         };
-        return Err(Box::new((Diagnostic::error("ST5012", message), ExitCode::Invalid)));
+        return Err(Box::new((Diagnostic::error(message), ExitCode::Invalid)));
     };
-    let text = edited(&plan.loaded.text, &proposal.edits);
+    let text = edited(plan.experiment.text(), &proposal.edits);
     let overrides = Overrides::from_process(args.experiment.set.clone());
     let now = text.as_ref().and_then(|text| parse(&args.file, text.clone(), &overrides).ok());
     let in_force = |edit: &Edit| {
@@ -174,17 +174,19 @@ fn apply(
         Some(written == edit.value)
     };
     if let Some(edit) = proposal.edits.iter().find(|edit| in_force(edit) != Some(true)) {
-        let message = format!("`{}` cannot be set in `{}`", edit.key, args.file.display());
-        let fault = Diagnostic::error("ST5013", message)
-            .note("the environment or `--set` holds another value, or the file is not written as tables")
-            .help(format!("set it where it is set now: `{} = {}`", edit.key, edit.value));
+        let message = msg!(CANNOT_SET_IN_FILE, key = edit.key, file = args.file);
+        let fault = Diagnostic::error(message).note(msg!(SET_ELSEWHERE)).help(msg!(
+            SET_WHERE_SET,
+            key = edit.key,
+            value = edit.value
+        ));
         return Err(Box::new((fault, ExitCode::Invalid)));
     }
     let text = text.expect("it was read again");
     let written = write_over(&args.file, &text);
     written.map_err(|error| {
-        let message = format!("cannot write `{}`", args.file.display());
-        Box::new((Diagnostic::error("ST5011", message).note(error.to_string()), ExitCode::Disk))
+        let message = msg!(CANNOT_WRITE_EXPERIMENT, file = args.file);
+        Box::new((Diagnostic::error(message).note(Text::library(error)), ExitCode::Disk))
     })?;
     Ok(format!("{}: {}", args.file.display(), proposal.line()))
 }

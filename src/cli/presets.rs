@@ -7,7 +7,7 @@ use super::table::table;
 use super::{Color, Format, say, show};
 use statetune_core::config::{Recipe, TemplateName};
 use statetune_core::data::{Role, Template};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelPreset, built_in_template, model_presets};
 
@@ -162,8 +162,8 @@ fn show_preset(name: &str, color: Color) -> ExitCode {
         say(preset.text.trim_end());
         return ExitCode::Ok;
     }
-    let message = format!("there is no preset `{name}`");
-    let fault = Diagnostic::error("ST0124", message).help("`statetune presets ls` lists them");
+    let message = msg!(NO_PRESET, name);
+    let fault = Diagnostic::error(message).help(msg!(PRESETS_LS_LISTS));
     show(&fault, color);
     ExitCode::Invalid
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Color, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::report::{FILE, MAX_RUNS, report as page};
 use statetune_core::runs::{ReadRunError, StoredRun};
@@ -32,9 +32,8 @@ pub(super) fn report(args: &ReportArgs, color: Color) -> ExitCode {
         ExitCode::Invalid
     };
     if args.runs.len() > MAX_RUNS {
-        let message = format!("a report shows {MAX_RUNS} runs at most, not {}", args.runs.len());
-        let message = Diagnostic::error("ST6081", message)
-            .note("more curves than that are not told apart by their colours");
+        let message = msg!(TOO_MANY_RUNS_FOR_REPORT, most = MAX_RUNS, n = args.runs.len());
+        let message = Diagnostic::error(message).note(msg!(TOO_MANY_CURVES));
         return refuse(&message);
     }
     let find = |name: &String| StoredRun::find(&args.runs_dir, name);
@@ -65,8 +64,8 @@ fn write(runs: &[StoredRun], out: &Path, color: Color) -> ExitCode {
             ExitCode::Ok
         }
         Err(error) => {
-            let message = format!("{}: the report cannot be written", out.display());
-            show(&Diagnostic::error("ST6082", message).note(error.to_string()), color);
+            let message = msg!(CANNOT_WRITE_REPORT, out);
+            show(&Diagnostic::error(message).note(Text::library(error)), color);
             ExitCode::Disk
         }
     }

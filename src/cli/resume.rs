@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::run::{RunOptions, execute};
 use super::{Color, ExperimentArgs, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose, Reach};
 use statetune_core::runs::{
@@ -83,13 +83,13 @@ pub(super) fn start(
 ) -> Result<Start, RunError> {
     match (resume, from) {
         (Some(name), _) if needed && name != "auto" => {
-            let message = "`--needed` goes with `--resume auto` alone";
-            let help = "a run that is named goes on whether others are done or not";
-            Err(RunError::Resume(Box::new(Diagnostic::error("ST6044", message).help(help))))
+            let message = msg!(NEEDED_IS_FOR_RESUME_AUTO);
+            let help = msg!(NAMED_RUN_CONTINUES);
+            Err(RunError::Resume(Box::new(Diagnostic::error(message).help(help))))
         }
         (None | Some("auto"), None) if needed => Ok(Start::Needed { resume: resume.is_some() }),
         (Some("auto"), _) => {
-            let runs = runs_named(&plan.runs_dir, &plan.config().name);
+            let runs = runs_named(&plan.records.runs_dir, &plan.records.name);
             let unfinished = |run: &&PathBuf| Status::load(run) != Some(Status::Done);
             match runs.iter().rev().find(unfinished) {
                 Some(run) => continue_run(plan, run, Vec::new(), Vec::new()),
@@ -118,10 +118,9 @@ fn continue_run(
         Ok(setting_changes(run, plan)?.iter().any(|change| change.reach == Reach::Length))
     };
     if Status::load(run) == Some(Status::Done) && !longer()? {
-        let message = format!("the run `{}` is done", run.display());
-        let diagnostic = Diagnostic::error("ST6008", message)
-            .help("more mini-epochs: `--set train.epoch_count=N`")
-            .help("a new run that starts from what it learned: `statetune run FILE --from RUN`");
+        let message = msg!(RUN_IS_DONE, run);
+        let diagnostic =
+            Diagnostic::error(message).help(msg!(SET_MORE_EPOCHS)).help(msg!(START_FROM_RUN));
         return Err(RunError::Resume(Box::new(diagnostic)));
     }
     let checkpoint = checkpoints(run).pop();
@@ -131,7 +130,7 @@ fn continue_run(
 }
 
 fn found(plan: &Plan, name: &str) -> Result<PathBuf, RunError> {
-    find_run(&plan.runs_dir, name).map_err(RunError::Resume)
+    find_run(&plan.records.runs_dir, name).map_err(RunError::Resume)
 }
 
 /// Shows why nothing was begun.

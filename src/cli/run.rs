@@ -14,7 +14,7 @@ use super::stop::stop_on_signals;
 use super::table::table;
 use super::{Color, ExperimentArgs, detach, events, say, show};
 use statetune_core::data::{Role, Template};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::runs::{Best, StoredRun, find_run};
@@ -155,8 +155,8 @@ impl RunOptions {
     fn leave_terminal(&self, run: &Path, color: Color) {
         let Some(told) = &self.detached else { return };
         if let Err(error) = detach::leave_terminal(run, told) {
-            let message = "the run cannot leave the terminal, which has to stay open";
-            show(&Diagnostic::warning("ST0123", message).note(error.to_string()), color);
+            let message = msg!(RUN_CANNOT_LEAVE_TERMINAL);
+            show(&Diagnostic::warning(message).note(Text::library(error)), color);
         }
     }
 
@@ -175,8 +175,8 @@ impl RunOptions {
     fn note_run(&self, run: &Path, color: Color) {
         let Some(file) = &self.run_file else { return };
         if let Err(error) = std::fs::write(file, format!("{}\n", run.display())) {
-            let message = format!("cannot write `{}`", file.display());
-            show(&Diagnostic::warning("ST6043", message).note(error.to_string()), color);
+            let message = msg!(CANNOT_WRITE_EVENTS, file);
+            show(&Diagnostic::warning(message).note(Text::library(error)), color);
         }
     }
 }
@@ -189,12 +189,13 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
     let stop = match stop_on_signals(grace, options.detached.is_some(), move || at_exit.close()) {
         Ok(stop) => stop,
         Err(error) => {
-            let message = "the operating system does not deliver signals";
-            show(&Diagnostic::error("ST9002", message).note(error.to_string()), color);
+            let message = msg!(NO_SIGNALS);
+            show(&Diagnostic::error(message).note(Text::library(error)), color);
             return ExitCode::Bug;
         }
     };
-    let mut screen = Screen::new(options.style(), options.format, device(plan.device), keyboard);
+    let mut screen =
+        Screen::new(options.style(), options.format, device(plan.train.device), keyboard);
     let watch = &mut |progress: Progress<'_>| {
         if let Progress::Started { run, .. } = progress {
             options.leave_terminal(run, color);
@@ -217,9 +218,9 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
         }
         Ok(Outcome::Done(summary)) => {
             if for_people {
-                print_summary(&summary, &plan.template);
+                print_summary(&summary, &plan.data.template);
             }
-            if plan.config().log.report { report_into(&summary.run, color) } else { ExitCode::Ok }
+            if plan.records.log.report { report_into(&summary.run, color) } else { ExitCode::Ok }
         }
         Ok(Outcome::Interrupted { .. }) if !for_people => ExitCode::Interrupted,
         Ok(Outcome::Interrupted { run, steps, total_steps }) => {
@@ -261,7 +262,7 @@ fn print_summary(summary: &Summary, template: &Template) {
         }
         say(samples);
     }
-    if let Some((step, why)) = summary.stopped_early {
+    if let Some((step, why)) = &summary.stopped_early {
         say(format_args!("ended after step {step}: {why}"));
     }
     if let Some(Best { val_loss, probe, steps, .. }) = summary.best {

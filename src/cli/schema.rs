@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Color, say, show};
 use statetune_core::config::schema_text;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 
 /// Arguments of `schema`.
@@ -25,8 +25,8 @@ pub(super) fn schema(args: &SchemaArgs, color: Color) -> ExitCode {
     match std::fs::write(file, schema_text()) {
         Ok(()) => ExitCode::Ok,
         Err(error) => {
-            let message = format!("cannot write `{}`", file.display());
-            show(&Diagnostic::error("ST0301", message).note(error.to_string()), color);
+            let message = msg!(CANNOT_WRITE, file);
+            show(&Diagnostic::error(message).note(Text::library(error)), color);
             ExitCode::Disk
         }
     }

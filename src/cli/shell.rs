@@ -10,7 +10,7 @@ use clap_complete::env::Shells;
 
 use super::complete::VARIABLE;
 use super::{Cli, Color, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 
 /// Arguments of `completions`.
@@ -50,8 +50,8 @@ pub(super) fn man(args: &ManArgs, color: Color) -> ExitCode {
     match write() {
         Ok(()) => ExitCode::Ok,
         Err(error) => {
-            let message = format!("cannot write manual pages to `{}`", args.dir.display());
-            show(&Diagnostic::error("ST0301", message).note(error.to_string()), color);
+            let message = msg!(CANNOT_WRITE_MAN_PAGES, folder = args.dir);
+            show(&Diagnostic::error(message).note(Text::library(error)), color);
             ExitCode::Disk
         }
     }

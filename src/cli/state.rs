@@ -9,7 +9,7 @@ use tch::Kind;
 use super::subject::{fail, product_file};
 use super::table::table;
 use super::{Color, Format, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::tensorfile::{Dtype, TensorFile};
 use statetune_engine::model::TimeState;
@@ -217,12 +217,12 @@ impl StateArgs {
         color: Color,
     ) -> Result<(), ExitCode> {
         if names.len() != weights.len() {
-            let message = format!(
-                "{} for {}",
-                counted(weights.len(), "weight"),
-                counted(names.len(), "state")
+            let message = msg!(
+                WEIGHTS_FOR_STATES,
+                weights = counted(weights.len(), "weight"),
+                states = counted(names.len(), "state")
             );
-            show(&Diagnostic::error("ST0204", message).help("write one weight a state"), color);
+            show(&Diagnostic::error(message).help(msg!(WRITE_ONE_WEIGHT_EACH)), color);
             return Err(ExitCode::Invalid);
         }
         let states = names.iter().map(|name| self.load(name, color));

@@ -22,7 +22,7 @@ use super::run::NOT_NEEDED;
 use super::runs::Row;
 use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, tell};
 use statetune_core::config::{ConfigError, Loaded, load};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::lang::Lang;
 use statetune_core::plan::{Member, Purpose, as_text, members, resolve};
@@ -89,11 +89,9 @@ impl SweepArgs {
             sweep.axes.insert(key.clone(), values);
         }
         let members = members(&sweep).map_err(|problem| {
-            let refusal = Diagnostic::error("ST6051", format!("this is no sweep: {problem}"))
-                .help("name values: `--axis schedule.lr_init=0.3,1.0`")
-                .help(
-                    "or in the file: `[sweep]` with `axes = { \"schedule.lr_init\" = [0.3, 1.0] }`",
-                );
+            let refusal = Diagnostic::error(msg!(NOT_A_SWEEP, problem))
+                .help(msg!(NAME_AXIS_VALUES))
+                .help(msg!(NAME_AXES_IN_FILE));
             show(&refusal, color);
             ExitCode::Invalid
         })?;
@@ -116,8 +114,8 @@ impl SweepArgs {
     /// Runs the members, at most `jobs` at a time, and prints what came of them.
     fn execute(&self, members: &[Member], color: Color) -> Result<ExitCode, ExitCode> {
         let failed = |error: io::Error| {
-            let message = Diagnostic::error("ST9003", "the members of a sweep cannot be started");
-            show(&message.note(error.to_string()), color);
+            let message = Diagnostic::error(msg!(CANNOT_START_MEMBERS));
+            show(&message.note(Text::library(error)), color);
             ExitCode::Bug
         };
         let children = Children::on_signals().map_err(failed)?;
@@ -214,7 +212,7 @@ impl SweepArgs {
         let header = axes.take(members[0].len());
         let columns = ["STATUS", "VAL", "BEST@", "PROBE"].map(str::to_string);
         table
-            .load_preset(NOTHING)
+            .load_style(NOTHING)
             .set_header(["ID".to_string()].into_iter().chain(header).chain(columns));
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
         for (member, Outcome { exit_code, run }) in members.iter().zip(outcomes) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::diff::divergence_text;
 use super::resume::fail;
 use super::{Color, ExperimentArgs, Format, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::diff::{Align, Diff, Divergence, Part, Recorded};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
@@ -81,8 +81,8 @@ pub(super) fn verify(args: &VerifyArgs, color: Color) -> ExitCode {
         }
     };
     if recorded.chain.is_empty() {
-        let message = format!("the run `{}` has no steps to compare with", stored.directory());
-        return refuse(&Diagnostic::error("ST6061", message));
+        let message = msg!(NO_STEPS_TO_COMPARE, run = stored.directory());
+        return refuse(&Diagnostic::error(message));
     }
     let runs_dir = stored.path().parent().map(Path::to_path_buf);
     let experiment =
@@ -145,12 +145,12 @@ fn again(
     steps: u64,
 ) -> Result<Recorded, Fault> {
     let folder = tempfile::tempdir().map_err(|error| {
-        let message = "no temporary folder can be made";
-        Fault::Folder(Box::new(Diagnostic::error("ST6062", message).note(error.to_string())))
+        let message = msg!(CANNOT_MAKE_TEMPORARY_FOLDER);
+        Fault::Folder(Box::new(Diagnostic::error(message).note(Text::library(error))))
     })?;
-    plan.runs_dir = folder.path().to_path_buf();
-    plan.loaded.config.sample.held_out = 0;
-    plan.loaded.config.sample.prompts.clear();
+    plan.records.runs_dir = folder.path().to_path_buf();
+    plan.sample.held_out = 0;
+    plan.sample.prompts.clear();
     let values = stored.events()?.into_iter().find_map(|line| match line.event {
         Event::Values { checkpoint } => Some(checkpoint),
         _ => None,

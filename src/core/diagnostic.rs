@@ -13,14 +13,22 @@
 //! ```
 
 mod allow;
+pub mod catalogue;
 mod codes;
 mod edit;
+mod entry;
 mod json;
-mod zh;
+mod library;
+mod text;
 
 pub(crate) use codes::sections;
 pub use codes::{Code, codes};
 pub use edit::{Edit, apply};
+pub use entry::Entry;
+pub use json::english;
+pub use text::{Argument, Join, Text};
+
+pub use crate::msg;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -39,17 +47,17 @@ pub struct Diagnostic {
     /// Stable code, `ST` and four digits.
     pub code: &'static str,
     /// One sentence in the words of the user's file, in lower case and without a full stop.
-    pub message: String,
+    pub message: Text,
     /// The place the message is about.
     pub span: Option<Span>,
     /// Text at the caret; may be empty.
-    pub label: String,
+    pub label: Text,
     /// Further places in the text of `span`, as bytes, each with its text.
-    pub others: Vec<(Range<usize>, String)>,
+    pub others: Vec<(Range<usize>, Text)>,
     /// What it means, or what would have happened.
-    pub notes: Vec<String>,
+    pub notes: Vec<Text>,
     /// What to do: an edit or a command.
-    pub helps: Vec<String>,
+    pub helps: Vec<Text>,
     /// Changes of the text of `span` that put it right, all of them together; empty where a person must
     /// decide.
     pub fix: Vec<Edit>,
@@ -121,28 +129,34 @@ impl fmt::Display for Span {
 }
 
 impl Diagnostic {
-    /// A message without which nothing is done.
-    pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(Severity::Error, code, message.into())
+    /// An error with the code of its message.
+    pub fn error(message: Text) -> Self {
+        Self::new(Severity::Error, message)
     }
 
-    /// A message after which the command goes on.
-    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(Severity::Warning, code, message.into())
+    /// A warning with the code of its message.
+    pub fn warning(message: Text) -> Self {
+        Self::new(Severity::Warning, message)
     }
 
-    fn new(severity: Severity, code: &'static str, message: String) -> Self {
+    fn new(severity: Severity, message: Text) -> Self {
         Self {
             severity,
-            code,
+            code: message.code().unwrap_or(NO_CODE),
             message,
             span: None,
-            label: String::new(),
+            label: Text::default(),
             others: Vec::new(),
             notes: Vec::new(),
             helps: Vec::new(),
             fix: Vec::new(),
         }
+    }
+
+    /// An error that is not of the catalogue.
+    #[cfg(test)]
+    pub(crate) fn of(code: &'static str, message: &str) -> Self {
+        Self { code, ..Self::error(Text::verbatim(message.to_owned())) }
     }
 
     /// Sets the place.
@@ -154,28 +168,28 @@ impl Diagnostic {
 
     /// Sets the text at the caret.
     #[must_use]
-    pub fn label(mut self, label: impl Into<String>) -> Self {
+    pub fn label(mut self, label: impl Into<Text>) -> Self {
         self.label = label.into();
         self
     }
 
     /// Adds a second place in the text of the first one.
     #[must_use]
-    pub fn also(mut self, range: Range<usize>, label: impl Into<String>) -> Self {
+    pub fn also(mut self, range: Range<usize>, label: impl Into<Text>) -> Self {
         self.others.push((range, label.into()));
         self
     }
 
     /// Adds a note; it may have several lines.
     #[must_use]
-    pub fn note(mut self, note: impl Into<String>) -> Self {
+    pub fn note(mut self, note: impl Into<Text>) -> Self {
         self.notes.push(note.into());
         self
     }
 
     /// Adds a help; it may have several lines.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub fn help(mut self, help: impl Into<Text>) -> Self {
         self.helps.push(help.into());
         self
     }
@@ -183,10 +197,10 @@ impl Diagnostic {
     /// Sets the changes that put it right, in the file of its place, and a help that tells what they do:
     /// `renames it`. Without changes or a place there is no fix.
     #[must_use]
-    pub fn fix(mut self, does: &str, edits: Vec<Edit>) -> Self {
+    pub fn fix(mut self, does: impl Into<Text>, edits: Vec<Edit>) -> Self {
         if let Some(span) = self.span.as_ref().filter(|_| !edits.is_empty()) {
-            let help = format!("`statetune check {} --fix` {does}", span.file.display());
-            self.helps.insert(0, help);
+            let does: Text = does.into();
+            self.helps.insert(0, msg!(CHECK_FIX, file = span.file, does));
             self.fix = edits;
         }
         self
@@ -200,30 +214,26 @@ impl Diagnostic {
 
     /// The message as text, in a language.
     pub fn render_in(&self, lang: Lang, color: bool) -> String {
-        match lang {
-            Lang::En => self.lay_out(&ENGLISH, color),
-            Lang::Zh => self.in_chinese().lay_out(&CHINESE, color),
-        }
-    }
-
-    fn lay_out(&self, levels: &Levels, color: bool) -> String {
         let level = match self.severity {
-            Severity::Error => Level::ERROR.with_name(levels.error),
-            Severity::Warning => Level::WARNING.with_name(levels.warning),
+            Severity::Error => Level::ERROR.with_name(msg!(LEVEL_ERROR).render(lang)),
+            Severity::Warning => Level::WARNING.with_name(msg!(LEVEL_WARNING).render(lang)),
         };
-        let note = Level::NOTE.with_name(levels.note);
-        let help = Level::HELP.with_name(levels.help);
-        let excerpt = Excerpt::new(self);
-        let mut group = Group::with_title(level.primary_title(&*self.message).id(self.code));
+        let note = Level::NOTE.with_name(msg!(LEVEL_NOTE).render(lang));
+        let help = Level::HELP.with_name(msg!(LEVEL_HELP).render(lang));
+        let message = self.message.render(lang);
+        let excerpt = Excerpt::new(self, lang);
+        let mut group = Group::with_title(level.primary_title(&message).id(self.code));
         if let Some(excerpt) = &excerpt {
             group = group.element(excerpt.snippet());
         }
-        group = group.elements(self.notes.iter().map(|text| note.clone().message(&**text)));
-        group = group.elements(self.helps.iter().map(|text| help.clone().message(&**text)));
+        group =
+            group.elements(self.notes.iter().map(|text| note.clone().message(text.render(lang))));
+        group =
+            group.elements(self.helps.iter().map(|text| help.clone().message(text.render(lang))));
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let rendered = renderer.render(&[group]);
         let rendered = match &excerpt {
-            Some(excerpt) => excerpt.name_place(&rendered, self.message.lines().count()),
+            Some(excerpt) => excerpt.name_place(&rendered, message.lines().count()),
             None => rendered,
         };
         // A frame without line numbers has an empty margin; one space makes it look like the others.
@@ -232,43 +242,30 @@ impl Diagnostic {
     }
 }
 
-/// What the parts of a message are called.
-struct Levels {
-    error: &'static str,
-    warning: &'static str,
-    note: &'static str,
-    help: &'static str,
-}
-
-const ENGLISH: Levels = Levels { error: "error", warning: "warning", note: "note", help: "help" };
-const CHINESE: Levels =
-    Levels { error: "错误", warning: "警告", note: "说明", help: "建议" };
+/// Code of a message whose entry has none, which is a defect.
+const NO_CODE: &str = "ST9001";
 
 /// `3 errors, 1 warning in emoji.toml; 2 can be fixed with --fix`: [`summary`] for who can have them fixed.
-pub fn summary_with_fixes(lang: Lang, diagnostics: &[Diagnostic], file: &Path) -> String {
-    let fixable = diagnostics.iter().filter(|one| !one.fix.is_empty()).count();
-    let summary = summary(lang, diagnostics, file);
-    match (fixable, lang) {
-        (0, _) => summary,
-        (_, Lang::En) => format!("{summary}; {fixable} can be fixed with --fix"),
-        (_, Lang::Zh) => format!("{summary}；其中 {fixable} 个可用 --fix 修复"),
+pub fn summary_with_fixes(diagnostics: &[Diagnostic], file: &Path) -> Text {
+    let summary = summary(diagnostics, file);
+    match diagnostics.iter().filter(|one| !one.fix.is_empty()).count() {
+        0 => summary,
+        fixable => msg!(SUMMARY_WITH_FIXES, summary, fixable),
     }
 }
 
 /// `3 errors, 1 warning in emoji.toml`: the line that follows several messages.
-pub fn summary(lang: Lang, diagnostics: &[Diagnostic], file: &Path) -> String {
-    if lang == Lang::Zh {
-        return zh::summary(diagnostics, file);
-    }
-    let count = |severity, word: &str| {
-        let n = diagnostics.iter().filter(|one| one.severity == severity).count();
-        let plural = if n == 1 { "" } else { "s" };
-        (n > 0).then(|| format!("{n} {word}{plural}"))
+pub fn summary(diagnostics: &[Diagnostic], file: &Path) -> Text {
+    let count = |severity| diagnostics.iter().filter(|one| one.severity == severity).count();
+    let counts = match (count(Severity::Error), count(Severity::Warning)) {
+        (0, 0) => msg!(NO_ERRORS),
+        (errors, 0) => msg!(ERRORS, n = errors),
+        (0, warnings) => msg!(WARNINGS, n = warnings),
+        (errors, warnings) => {
+            Text::list(Join::Comma, [msg!(ERRORS, n = errors), msg!(WARNINGS, n = warnings)])
+        }
     };
-    let counts = [count(Severity::Error, "error"), count(Severity::Warning, "warning")];
-    let counts: Vec<String> = counts.into_iter().flatten().collect();
-    let counts = if counts.is_empty() { "no errors".to_owned() } else { counts.join(", ") };
-    format!("{counts} in {}", file.display())
+    msg!(SUMMARY, counts, file)
 }
 
 /// A line with more bytes is cut before it is laid out, which takes time for every character.
@@ -285,16 +282,16 @@ struct Excerpt<'a> {
     text: Cow<'a, str>,
     first_line: usize,
     /// Places within `text`, each with its label; the first one is the place of the message.
-    marks: Vec<(Range<usize>, &'a str)>,
+    marks: Vec<(Range<usize>, String)>,
 }
 
 impl<'a> Excerpt<'a> {
-    fn new(diagnostic: &'a Diagnostic) -> Option<Self> {
+    fn new(diagnostic: &'a Diagnostic, lang: Lang) -> Option<Self> {
         let span = diagnostic.span.as_ref()?;
-        let others = diagnostic.others.iter().map(|(range, label)| (range, &**label));
-        let marks = iter::once((&span.range, &*diagnostic.label))
+        let others = diagnostic.others.iter().map(|(range, label)| (range, label));
+        let marks = iter::once((&span.range, &diagnostic.label))
             .chain(others)
-            .map(|(range, label)| (on_characters(&span.text, range), label))
+            .map(|(range, label)| (on_characters(&span.text, range), label.render(lang)))
             .collect();
         let text = Cow::Borrowed(&*span.text);
         let excerpt = Self { span, text, first_line: span.first_line, marks };
@@ -328,7 +325,7 @@ impl<'a> Excerpt<'a> {
     fn snippet(&self) -> Snippet<'_, Annotation<'_>> {
         let annotations = self.marks.iter().enumerate().map(|(index, (range, label))| {
             let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-            kind.span(range.clone()).label((!label.is_empty()).then_some(*label))
+            kind.span(range.clone()).label((!label.is_empty()).then_some(&**label))
         });
         Snippet::source(&*self.text)
             .path(self.span.file.to_string_lossy())
@@ -360,6 +357,27 @@ fn on_characters(text: &str, range: &Range<usize>) -> Range<usize> {
     start..text.ceil_char_boundary(range.end).max(start)
 }
 
+/// The sources of the program, by path.
+#[cfg(test)]
+pub(crate) fn sources() -> Vec<(PathBuf, String)> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = manifest.ancestors().find(|folder| folder.join("Cargo.lock").exists());
+    let mut folders = vec![root.expect("the workspace").join("src")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).expect("UTF-8");
+                files.push((path, text));
+            }
+        }
+    }
+    files
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,13 +397,13 @@ mod tests {
     #[test]
     fn a_message_has_the_shape_of_the_gallery() {
         let header = span(FILE, "[schedule]").range;
-        let message = Diagnostic::error("ST1002", "`micro_bzs` is not a `[train]` key")
+        let message = Diagnostic::of("ST1002", "`micro_bzs` is not a `[train]` key")
             .at(span(FILE, "micro_bzs"))
-            .label("belongs to `[schedule]`")
-            .also(header, "move it below this header")
-            .note("one\ntwo")
-            .help("three")
-            .help("four");
+            .label(Text::verbatim("belongs to `[schedule]`"))
+            .also(header, Text::verbatim("move it below this header"))
+            .note(Text::verbatim("one\ntwo"))
+            .help(Text::verbatim("three"))
+            .help(Text::verbatim("four"));
         let expected = "\
 error[ST1002]: `micro_bzs` is not a `[train]` key
  --> emoji.toml:3:1
@@ -406,7 +424,9 @@ error[ST1002]: `micro_bzs` is not a `[train]` key
     #[test]
     fn the_caret_is_as_wide_as_the_cells_of_the_text() {
         let text = "\n\n\n\n\n\n\n\n\nx = \"日本語👌🙂\" # wide\n";
-        let message = Diagnostic::warning("ST1204", "wide").at(span(text, "\"日本語👌🙂\""));
+        let message =
+            Diagnostic { severity: Severity::Warning, ..Diagnostic::of("ST1204", "wide") }
+                .at(span(text, "\"日本語👌🙂\""));
         let expected = "\
 warning[ST1204]: wide
   --> emoji.toml:10:5
@@ -423,10 +443,10 @@ warning[ST1204]: wide
     fn a_text_without_line_numbers_is_only_named() {
         let text = "--set schedule.lr_init=fast";
         let place = Span { file: "command line".into(), first_line: 0, ..span(text, "fast") };
-        let message = Diagnostic::error("ST0104", format!("cannot read `{text}`"))
+        let message = Diagnostic::of("ST0104", &format!("cannot read `{text}`"))
             .at(place)
-            .label("`schedule.lr_init` is a number")
-            .help("for example `--set schedule.lr_init=0.3`");
+            .label(Text::verbatim("`schedule.lr_init` is a number"))
+            .help(Text::verbatim("for example `--set schedule.lr_init=0.3`"));
         let expected = "\
 error[ST0104]: cannot read `--set schedule.lr_init=fast`
  --> command line
@@ -440,20 +460,22 @@ error[ST0104]: cannot read `--set schedule.lr_init=fast`
 
     #[test]
     fn a_message_without_a_place_has_no_excerpt() {
-        let message = Diagnostic::error("ST1101", "cannot read `emoji.toml`").note("not found");
+        let message =
+            Diagnostic::of("ST1101", "cannot read `emoji.toml`").note(Text::verbatim("not found"));
         let expected = "\
 error[ST1101]: cannot read `emoji.toml`
   |
   = note: not found";
         assert_eq!(message.render(false), expected);
-        assert_eq!(Diagnostic::error("ST1101", "no").render(false), "error[ST1101]: no");
+        assert_eq!(Diagnostic::of("ST1101", "no").render(false), "error[ST1101]: no");
     }
 
     #[test]
     fn a_huge_line_is_cut_around_the_place_and_keeps_its_column() {
         let text = format!("{}BAD\"{}\nnext", "日本".repeat(1_000_000), " abc".repeat(1_000_000));
         let place = Span { first_line: 118, ..span(&text, "BAD") };
-        let rendered = Diagnostic::error("ST3001", "bad").at(place).label("here").render(false);
+        let rendered =
+            Diagnostic::of("ST3001", "bad").at(place).label(Text::verbatim("here")).render(false);
         let expected = format!(
             "\
 error[ST3001]: bad
@@ -471,7 +493,7 @@ error[ST3001]: bad
     #[test]
     fn a_place_longer_than_a_huge_line_shows_its_start() {
         let text = "x".repeat(100_000);
-        let whole = Diagnostic::error("ST3001", "bad").at(span(&text, &text)).render(false);
+        let whole = Diagnostic::of("ST3001", "bad").at(span(&text, &text)).render(false);
         assert!(whole.len() < 300, "{whole}");
         assert!(whole.contains("emoji.toml:1:1\n"), "{whole}");
     }
@@ -480,14 +502,17 @@ error[ST3001]: bad
     fn a_place_at_or_beyond_the_end_is_shown_at_the_end() {
         for (text, range) in [("", 0..0), ("a = ", 4..4), ("a = 1\n", 90..95), ("é", 1..1)] {
             let place = Span { range, ..span(text, "") };
-            assert!(Diagnostic::error("ST1000", "bad").at(place).render(false).contains('^'));
+            assert!(Diagnostic::of("ST1000", "bad").at(place).render(false).contains('^'));
         }
     }
 
     #[test]
     fn colour_changes_no_words() {
         let place = Span { file: "command line".into(), first_line: 0, ..span("--set a=b", "b") };
-        let message = Diagnostic::error("ST0104", "bad").at(place).label("here").help("none");
+        let message = Diagnostic::of("ST0104", "bad")
+            .at(place)
+            .label(Text::verbatim("here"))
+            .help(Text::verbatim("none"));
         let colored = message.render(true);
         assert!(colored.contains("\u{1b}["), "{colored}");
         let escape = regex::Regex::new("\u{1b}\\[[0-9;]*m").expect("a valid expression");
@@ -496,18 +521,18 @@ error[ST3001]: bad
 
     #[test]
     fn a_summary_counts_each_severity() {
-        let error = || Diagnostic::error("ST1001", "e");
-        let warning = Diagnostic::warning("ST2301", "w");
+        let error = || Diagnostic::of("ST1001", "e");
+        let warning = Diagnostic { severity: Severity::Warning, ..Diagnostic::of("ST2301", "w") };
         let file = Path::new("emoji.toml");
-        let summary = |found: &[Diagnostic]| summary(Lang::En, found, file);
+        let summary = |found: &[Diagnostic]| summary(found, file);
         assert_eq!(summary(&[error(), error()]), "2 errors in emoji.toml");
         assert_eq!(summary(&[error(), warning]), "1 error, 1 warning in emoji.toml");
         assert_eq!(summary(&[]), "no errors in emoji.toml");
         let edits = vec![Edit::insert(0, "x")];
-        let fixed = error().at(span(FILE, "micro_bzs")).fix("adds a letter", edits);
+        let fixed = error().at(span(FILE, "micro_bzs")).fix(Text::verbatim("adds a letter"), edits);
         assert_eq!(fixed.helps, ["`statetune check emoji.toml --fix` adds a letter"]);
-        let text = summary_with_fixes(Lang::En, &[fixed, error()], file);
+        let text = summary_with_fixes(&[fixed, error()], file);
         assert_eq!(text, "2 errors in emoji.toml; 1 can be fixed with --fix");
-        assert_eq!(summary_with_fixes(Lang::En, &[error()], file), "1 error in emoji.toml");
+        assert_eq!(summary_with_fixes(&[error()], file), "1 error in emoji.toml");
     }
 }

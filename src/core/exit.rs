@@ -1,44 +1,44 @@
-//! What the process exits with: a public contract for scripts.
+//! The exit codes of the program: a public contract for scripts.
 
 use clap::ValueEnum;
 
-/// An exit code and what it means.
+/// An exit code. The doc comments become `docs/exit-codes.md`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum ExitCode {
-    /// Done.
+    /// Success.
     Ok = 0,
-    /// It worked, and the answer is no.
+    /// The command worked and its answer is no: files differ, a requirement is not met, a watched run failed.
     AnswerNo = 1,
     /// The command line or the experiment file is not valid.
     Invalid = 2,
-    /// Data is missing, malformed, or nothing is left to learn from.
+    /// Data is missing or malformed, or no target tokens are left.
     Data = 20,
-    /// Weights are unreadable, or of the wrong architecture or shape.
+    /// Weights are missing or unreadable, or have the wrong architecture or shape.
     Model = 21,
-    /// More memory is needed than there is; nothing was started.
+    /// The run needs more memory than is free; nothing was started.
     WontFit = 22,
-    /// Memory ran out while running; the last checkpoint is intact.
+    /// The run ran out of memory; the last checkpoint is intact.
     OutOfMemory = 23,
-    /// The loss is no number any more.
+    /// The loss became NaN or infinite.
     Diverged = 24,
     /// A kernel or the device failed.
     Device = 25,
-    /// Another process works on the run.
+    /// Another process is using the run directory.
     RunBusy = 26,
-    /// To continue would not give the same run.
+    /// Resuming would not continue the same run: settings, data or weights have changed.
     ResumeRefused = 27,
-    /// A product belongs to other weights.
+    /// A state or adapter was trained on other weights.
     MountRefused = 28,
-    /// No space or not writable; nothing is half-written.
+    /// The disk is full or a file cannot be written; no partial file is left.
     Disk = 29,
-    /// A defect of this program.
+    /// An internal error: a bug in statetune.
     Bug = 70,
-    /// Stopped on request, with everything saved: the same can be continued.
+    /// Stopped on request after saving a checkpoint; the run can be resumed.
     Interrupted = 75,
 }
 
 impl ExitCode {
-    /// The code that a fault of the plan stands for: by the family of its message code.
+    /// The exit code of an error in planning, by the family of its message code.
     pub fn of_message(code: &str) -> ExitCode {
         match code.get(..3) {
             _ if code == "ST4024" => ExitCode::Disk,
@@ -49,7 +49,7 @@ impl ExitCode {
         }
     }
 
-    /// What a process of this program exited with; a number that none of them has is a defect.
+    /// The exit code of a process of this program; [`Self::Bug`] for an unknown number.
     pub fn of_number(number: i32) -> ExitCode {
         let mut all = Self::value_variants().iter();
         all.find(|code| **code as i32 == number).copied().unwrap_or(Self::Bug)

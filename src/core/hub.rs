@@ -12,8 +12,8 @@ use hf_hub::api::sync::{ApiBuilder, ApiError, Metadata};
 use hf_hub::{Cache, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
-use crate::diagnostic::Diagnostic;
-use crate::runs::sha256_of;
+use crate::diagnostic::{Diagnostic, Text, msg};
+use crate::digest::sha256_of_file;
 
 /// Whether this process has promised to leave the network alone.
 static OFFLINE: AtomicBool = AtomicBool::new(false);
@@ -52,9 +52,8 @@ impl HubFile {
     /// What is not of that form (ST2180), without a place.
     pub fn parse(path: &Path) -> Result<HubFile, Box<Diagnostic>> {
         let malformed = || {
-            let message = format!("`{}` is not a file on the hub", path.display());
-            let fault = Diagnostic::error("ST2180", message)
-                .help("write `hf://OWNER/REPO/FILE`, with `@REVISION` behind REPO if it matters");
+            let message = msg!(NOT_A_HUB_FILE, path);
+            let fault = Diagnostic::error(message).help(msg!(HUB_FILE_FORM));
             Box::new(fault)
         };
         let rest =
@@ -91,9 +90,8 @@ impl HubFile {
             return Ok(path);
         }
         if OFFLINE.load(Ordering::Relaxed) {
-            let message = format!("`{self}` is not on this machine");
-            let fault =
-                Diagnostic::error("ST4020", message).help("without `--offline` it is fetched");
+            let message = msg!(NOT_ON_MACHINE, file = self.to_string());
+            let fault = Diagnostic::error(message).help(msg!(FETCHED_WITHOUT_OFFLINE));
             return Err(Box::new(fault));
         }
         begins();
@@ -122,16 +120,16 @@ impl HubFile {
         // Large files are named by their sha256; what the hub names otherwise is small and no checkpoint.
         let is_sha256 = metadata.etag().len() == 64;
         let equal = size == metadata.size() as u64
-            && (!is_sha256 || sha256_of(blob).map_err(failed)? == metadata.etag());
+            && (!is_sha256 || sha256_of_file(blob).map_err(failed)? == metadata.etag());
         if equal {
             return Ok(());
         }
         fs::remove_file(path).and_then(|()| fs::remove_file(blob)).map_err(failed)?;
-        let message = format!("what arrived of `{self}` is not what the hub has");
-        let fault = Diagnostic::error("ST4023", message)
-            .note(format!("the hub has {} bytes of sha256 {}", metadata.size(), metadata.etag()))
-            .note(format!("{size} bytes arrived, and were removed"))
-            .help("run again to fetch it anew");
+        let message = msg!(DOWNLOAD_DIFFERS, file = self.to_string());
+        let fault = Diagnostic::error(message)
+            .note(msg!(HUB_HAS, size = metadata.size(), digest = metadata.etag()))
+            .note(msg!(DOWNLOAD_REMOVED, size))
+            .help(msg!(FETCH_AGAIN));
         Err(Box::new(fault))
     }
 
@@ -149,10 +147,9 @@ impl HubFile {
             && error.kind() != io::ErrorKind::UnexpectedEof
         {
             let cache = Cache::from_env();
-            let message = format!("cannot keep `{self}` in `{}`: {error}", cache.path().display());
-            return Diagnostic::error("ST4024", message).help(
-                "`HF_HOME` names another folder; what has arrived is kept where there is room",
-            );
+            let message =
+                msg!(CANNOT_KEEP_DOWNLOAD, file = self.to_string(), folder = cache.path(), error);
+            return Diagnostic::error(message).help(msg!(HF_HOME_NAMES_FOLDER));
         }
         let status = match &root {
             ApiError::RequestError(error) => match **error {
@@ -162,15 +159,19 @@ impl HubFile {
             _ => None,
         };
         match status {
-            Some(404) => Diagnostic::error("ST4022", format!("the hub has no `{self}`"))
-                .help("look at the names of the owner, the repository and the file"),
+            Some(404) => Diagnostic::error(msg!(HUB_HAS_NO_FILE, file = self.to_string()))
+                .help(msg!(CHECK_HUB_NAMES)),
             Some(401 | 403) => {
-                Diagnostic::error("ST4022", format!("the hub does not give `{self}` to everyone"))
-                    .help("set `HF_TOKEN` to a token of an account that may read it")
+                Diagnostic::error(msg!(HUB_FILE_RESTRICTED, file = self.to_string()))
+                    .help(msg!(SET_HF_TOKEN))
             }
-            _ => Diagnostic::error("ST4022", format!("cannot fetch `{self}`: {root}"))
-                .help("run again to go on from where it broke off")
-                .help("`HF_ENDPOINT` names a mirror"),
+            _ => Diagnostic::error(msg!(
+                CANNOT_FETCH,
+                file = self.to_string(),
+                root = Text::library(root)
+            ))
+            .help(msg!(RUN_AGAIN_TO_CONTINUE))
+            .help(msg!(HF_ENDPOINT_NAMES_MIRROR)),
         }
     }
 }
@@ -221,7 +222,7 @@ mod tests {
         for text in malformed {
             let fault = parsed(text).expect_err(text);
             assert_eq!(
-                (fault.code, fault.message),
+                (fault.code, fault.message.to_string()),
                 ("ST2180", format!("`{text}` is not a file on the hub"))
             );
         }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod data;
 pub mod diagnostic;
 pub mod diff;
+pub mod digest;
 pub mod exit;
 pub mod forecast;
 pub mod hub;

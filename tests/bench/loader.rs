@@ -50,8 +50,8 @@ fn main() {
         let (mut learned, mut positions) = (0, 0);
         for first in (0..samples).step_by(MICRO_BSZ as usize) {
             let batch = loader.batch(first, MICRO_BSZ).expect("a batch");
-            learned += batch.learned;
-            positions += batch.inputs.numel();
+            learned += batch.learned();
+            positions += batch.inputs.len();
         }
         let rate = positions as f64 / started.elapsed().as_secs_f64();
         let name = format!("{dataload:?}").to_lowercase();

@@ -6,7 +6,7 @@
 //! `cargo bench --bench plan -- NAME` runs one case, `-- held-out` those by which no constant of the forecast was
 //! chosen.
 //!
-//! `docs/plan-accuracy.md` holds the table of one machine.
+//! `docs/benchmarks.md` holds the table of one machine.
 
 use std::fs;
 use std::path::Path;

@@ -45,7 +45,7 @@ fn memory() {
     println!("| --- | --- |{}", " --- |".repeat(FORMATS.len()));
     for (name, version, n_layer, n_embd) in MODELS {
         let shape = Shape::for_scratch(version, n_layer, n_embd, 65536);
-        let of = |format| bytes(&shape, Kind::BFloat16, format) as f64 / 1e9;
+        let of = |format| bytes(&shape, 2, format) as f64 / 1e9;
         let packed = FORMATS.map(|format| format!("{:.2}", of(Some(format))));
         println!("| {name} | {:.2} | {} |", of(None), packed.join(" | "));
     }

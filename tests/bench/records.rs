@@ -13,6 +13,7 @@ use statetune_engine::kernels::{Op, device_name, keep_memory};
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::{Adam, AdamOptions};
 use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::train::digest_values;
 use statetune_engine::train::{Position, StepDone, StepOptions, StepRecord, Trainer};
 use tch::{Device, Kind, Tensor};
 
@@ -152,7 +153,8 @@ struct Records {
 impl Records {
     fn keep(&mut self, done: &StepDone<'_>) {
         assert!(done.trainer.adam.is_finite()); // which the step has asked already
-        self.chain.add(&self.run, done).expect("a writable folder");
+        let values = |digest: &mut _| digest_values(digest, &done.trainer.adam);
+        self.chain.add(&self.run, done.batches, &done.record, values).expect("a writable folder");
         let metrics = self.totals.add(&done.record, 1, u64::MAX).expect("an interval of one step");
         let times = serde_json::to_string(&Times::of(&metrics)).expect("plain data");
         self.run.append(Times::FILE, &times).expect("a writable folder");
@@ -173,14 +175,15 @@ impl Records {
 
 fn batch(vocab_size: i64, size: [i64; 2]) -> Batch {
     let tokens = size[0] * size[1];
-    let inputs = Tensor::randint(vocab_size, size, (Kind::Int64, Device::Cpu));
+    let ids: Vec<i64> = (0..tokens).map(|i| i * 7919 % vocab_size).collect();
     Batch {
-        documents: Vec::new(),
-        targets: inputs.view(-1).roll([-1], [0]),
-        learned_at: Tensor::arange(tokens, (Kind::Int64, Device::Cpu)),
-        learned: tokens as u64,
+        rows: size[0] as usize,
+        tokens: size[1] as usize,
+        targets: ids.clone(),
+        learned_at: (0..tokens).collect(),
         restarts: None,
-        inputs,
+        inputs: ids,
+        documents: Vec::new(),
     }
 }
 

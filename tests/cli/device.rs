@@ -11,7 +11,7 @@ fn missing() -> Option<String> {
             eprintln!("skipped: there is a GPU");
             None
         }
-        Err(missing) => Some(missing.reason),
+        Err(missing) => Some(missing.reason.to_string()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Weights on a hub: a small server on this machine stands for it.
 
+use statetune_core::digest::sha256_hex;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,8 +8,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-
-use sha2::{Digest, Sha256};
 
 use crate::case::{Case, Output, STATE, base_model};
 
@@ -100,11 +99,11 @@ fn serve(
     write!(
         stream,
         "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{}/{}\r\n\
-         ETag: \"{:x}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
+         ETag: \"{}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
         bytes.len(),
         last - 1,
         file.len(),
-        Sha256::digest(file),
+        sha256_hex(file),
     )?;
     if bytes.len() > 1 {
         let left = |left: usize| left.checked_sub(1);
@@ -164,7 +163,7 @@ fn a_broken_download_goes_on_where_it_broke() {
 #[test]
 fn a_part_that_was_complete_when_its_process_died_is_fetched_again() {
     let (case, hub) = (case(), Hub::new(Manners::default()));
-    let digest = format!("{:x}", Sha256::digest(base_model()));
+    let digest = sha256_hex(base_model());
     let part = format!("hub-home/hub/models--someone--small/blobs/{digest}.part");
     let case = case.having(&part, base_model());
     hub.run(&case, &["run", STATE], None).is_done();
@@ -174,7 +173,7 @@ fn a_part_that_was_complete_when_its_process_died_is_fetched_again() {
 fn what_arrives_changed_is_removed() {
     let (case, hub) = (case(), Hub::new(Manners { damages: true, ..Manners::default() }));
     let output = hub.run(&case, &["run", STATE], None);
-    let (size, digest) = (base_model().len(), format!("{:x}", Sha256::digest(base_model())));
+    let (size, digest) = (base_model().len(), sha256_hex(base_model()));
     assert_eq!(
         output.stderr.trim_end(),
         format!(

@@ -14,6 +14,7 @@ mod data_look;
 mod detach;
 mod device;
 mod diff;
+mod documents;
 mod edges;
 mod editors;
 mod emoji_state;

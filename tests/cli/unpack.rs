@@ -1,7 +1,7 @@
 //! Packed runs that are none, or that want to write where they should not.
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use statetune_core::digest::sha256_hex;
 use tar::{Builder, EntryType, Header};
 
 use crate::case::Case;
@@ -32,7 +32,7 @@ fn special(name: &str, kind: EntryType, link: Option<&'static str>) -> Entry {
 
 /// A line of the list of files.
 fn listed(name: &str, content: &str) -> Value {
-    let sha256 = format!("{:x}", Sha256::digest(content));
+    let sha256 = sha256_hex(content);
     json!({ "path": name, "bytes": content.len(), "sha256": sha256 })
 }
 

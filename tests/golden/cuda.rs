@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use libloading::Library;
-use sha2::{Digest, Sha256};
+use statetune_core::digest::sha256_hex;
 use statetune_engine::kernels::cuda::nvrtc::Nvrtc;
 use statetune_engine::kernels::cuda::{
     Build, Launch, LaunchRequest, OperandType, Operands, Program, Recurrence, find_gpu, run,
@@ -128,8 +128,10 @@ impl Case {
         }?;
         let loss = (&y * place(&self.dy, kind)).sum(state_kind)
             + (&s_last * place(&self.ds_last, state_kind)).sum(state_kind);
-        let gradients = Tensor::f_run_backward(&[loss], &inputs, false, false)
-            .map_err(|error| KernelError::Native(error.to_string()))?;
+        let gradients =
+            Tensor::f_run_backward(&[loss], &inputs, false, false).map_err(|error| {
+                KernelError::Native(statetune_core::diagnostic::Text::library(error))
+            })?;
         let names = self.inputs.iter().map(|(name, _)| format!("d{name}"));
         let mut out = vec![("y".to_string(), y.detach()), ("s_T".to_string(), s_last.detach())];
         out.extend(names.zip(gradients));
@@ -349,8 +351,8 @@ pub(super) fn emulator(
 ) -> Arc<OnceLock<Emulator>> {
     static ALL: Mutex<BTreeMap<PathBuf, Arc<OnceLock<Emulator>>>> = Mutex::new(BTreeMap::new());
     let text = [EMULATION, source, GUARDED, launch].join("\n");
-    let digest = Sha256::digest(format!("{program:?}{text}"));
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulation-{digest:x}.so"));
+    let digest = sha256_hex(format!("{program:?}{text}"));
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulation-{digest}.so"));
     let emulator =
         Arc::clone(ALL.lock().expect("nothing fails here").entry(file.clone()).or_default());
     emulator.get_or_init(|| {

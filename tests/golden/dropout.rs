@@ -8,7 +8,7 @@ use std::process::Command;
 
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::Version;
-use statetune_engine::peft::{Compute, Lora, Method as _, Recipe, Tuning, merged};
+use statetune_engine::peft::{AnyMethod, Compute, Lora, Method as _, Recipe, Tuning, merged};
 use tch::{Kind, Tensor};
 
 use super::peft::{
@@ -31,7 +31,7 @@ fn in_a_process_of_its_own() {
 
 /// LoRA that leaves out this share.
 fn recipe(dropout: f64) -> Recipe {
-    Recipe { adapter: adapter(Lora { dropout, ..LORA }), ..Recipe::nothing() }
+    Recipe { adapter: adapter(AnyMethod::Lora(Lora { dropout, ..LORA })), ..Recipe::nothing() }
 }
 
 /// A tuning whose updates are not nothing any more: without them dropout leaves out nothing.

@@ -1,5 +1,6 @@
 //! Files that other programs read or write: states, checkpoints and token pairs, against Python.
 
+use statetune_core::digest::sha256_hex;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -9,7 +10,6 @@ use std::sync::OnceLock;
 
 use half::{bf16, f16};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use statetune_core::data::{Binidx, BinidxWriter};
 use statetune_core::tensorfile::{
     Dtype, Format, NewTensor, TensorFile, write_pth, write_safetensors,
@@ -99,7 +99,7 @@ fn bf16_described(name: &str, tensor: &Tensor) -> Value {
 
 fn described(name: &str, tensor: &Tensor, dtype: &str, bytes: fn(f32) -> Vec<u8>) -> Value {
     let bytes: Vec<u8> = numbers(tensor).into_iter().flat_map(bytes).collect();
-    let sha256 = format!("{:x}", Sha256::digest(bytes));
+    let sha256 = sha256_hex(bytes);
     json!({ "name": name, "dtype": dtype, "shape": tensor.size(), "sha256": sha256 })
 }
 

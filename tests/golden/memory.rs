@@ -7,10 +7,11 @@ use std::{env, fs};
 use statetune_core::data::Batch;
 use statetune_core::forecast::{Item, Workload};
 use statetune_engine::kernels::{Op, keep_memory};
+use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::{Adam, AdamOptions};
 use statetune_engine::peft::{
-    AdapterRecipe, Compute, Lora, Method, Parts, Recipe, StateTuning, Tuning,
+    AdapterRecipe, AnyMethod, Compute, Lora, Method, Parts, Recipe, StateTuning, Tuning,
 };
 use statetune_engine::quant::{Format, quantise};
 use statetune_engine::train::{StepOptions, Trainer};
@@ -80,7 +81,7 @@ impl Case {
             Learns::State => return None,
             Learns::Full => None,
             Learns::Lora => {
-                let method = Lora { rank: 16, alpha: 16.0, dropout: 0.0 }.into();
+                let method = AnyMethod::Lora(Lora { rank: 16, alpha: 16.0, dropout: 0.0 });
                 Some(AdapterRecipe { method, targets: None })
             }
         };
@@ -95,7 +96,7 @@ impl Case {
             shape: &shape,
             recipe: recipe.as_ref(),
             quant: self.quant,
-            kind: self.kind,
+            dtype: dtype_of(self.kind),
             grad_cp: self.grad_cp,
             head_chunk: HEAD_CHUNK.unsigned_abs(),
             rows: BATCH[0].unsigned_abs(),
@@ -135,14 +136,15 @@ impl Case {
             scaler: None,
             options,
         };
-        let int64 = (Kind::Int64, Device::Cpu);
         let positions = BATCH[0] * BATCH[1];
+        let ids: Vec<i64> = (0..positions).map(|i| i * 7919 % SIZES[2]).collect();
         let batch = Batch {
-            inputs: Tensor::randint(SIZES[2], BATCH, int64),
+            rows: BATCH[0] as usize,
+            tokens: BATCH[1] as usize,
+            inputs: ids.clone(),
             restarts: None,
-            learned_at: Tensor::arange(positions, int64),
-            targets: Tensor::randint(SIZES[2], [positions], int64),
-            learned: positions.unsigned_abs(),
+            learned_at: (0..positions).collect(),
+            targets: ids,
             documents: Vec::new(),
         };
         for step in 0..2 {

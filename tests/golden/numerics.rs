@@ -5,9 +5,11 @@ use std::process::Command;
 use statetune_core::data::Batch;
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Copies, Hidden, Model, Shape, Version, Weights};
 use statetune_engine::optim::{Adam, AdamOptions};
 use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{
     Fault, HeadLoss, LossScaler, StepOptions, TrainError, Trainer, head_loss,
 };
@@ -60,7 +62,7 @@ pub(super) fn trainer(method: &dyn Method, kind: Kind, options: StepOptions) -> 
     Trainer {
         method,
         adam: Adam::new(method.parameters(), ADAM),
-        scaler: LossScaler::for_kind(kind),
+        scaler: LossScaler::for_dtype(dtype_of(kind)),
         options,
     }
 }
@@ -80,7 +82,8 @@ fn batch_of(rows: &[Tensor]) -> Batch {
     let (mut inputs, mut learned_at, mut targets) = (Vec::new(), Vec::new(), Vec::new());
     for (i, row) in rows.iter().enumerate() {
         let len = row.size()[0] - 1;
-        inputs.push(row.narrow(0, 0, len).constant_pad_nd([0, t - len]));
+        let row_inputs = row.narrow(0, 0, len).constant_pad_nd([0, t - len]);
+        inputs.extend(Vec::<i64>::try_from(row_inputs).expect("one axis"));
         for at in (0..len).filter(|at| at % 3 == 0) {
             learned_at.push(i as i64 * t + at);
             targets.push(row.int64_value(&[at + 1]));
@@ -88,11 +91,12 @@ fn batch_of(rows: &[Tensor]) -> Batch {
     }
     Batch {
         documents: Vec::new(),
-        inputs: Tensor::stack(&inputs, 0),
+        rows: rows.len(),
+        tokens: t as usize,
+        inputs,
         restarts: None,
-        learned_at: Tensor::from_slice(&learned_at),
-        targets: Tensor::from_slice(&targets),
-        learned: targets.len() as u64,
+        learned_at,
+        targets,
     }
 }
 
@@ -194,9 +198,10 @@ fn l2wrap_changes_gradients_but_no_loss() {
     let (same_loss, with) = pulled(0.5, &batches);
     assert_eq!(loss, same_loss);
     // Accumulation: as if all learned positions of the step were one batch, in one autograd graph.
-    let learned: u64 = batches.iter().map(|batch| batch.learned).sum();
+    let learned: u64 = batches.iter().map(|batch| batch.learned()).sum();
     let model = method.model();
     let pull = batches.iter().map(|batch| {
+        let batch = BatchTensors::new(batch, Device::Cpu);
         let start = model.start(&method.time_state(), batch.inputs.size()[0]);
         let (hidden, _) = model.forward(&batch.inputs, &start, None).expect("a sound batch");
         model.logits(&hidden.at(&batch.learned_at)).amax([-1], false).square().sum(Kind::Float)
@@ -264,6 +269,8 @@ fn four_samples_at_once_are_four_accumulated_are_four_packed() {
         let at_once = [batch_of(&rows)];
         let accumulated: Vec<Batch> =
             rows.iter().map(|row| batch_of(std::slice::from_ref(row))).collect();
+        let tensors: Vec<BatchTensors> =
+            accumulated.iter().map(|batch| BatchTensors::new(batch, Device::Cpu)).collect();
         let method = state_tuning(&weights, Kind::Float);
         let (loss, together) = gradients(&method, Kind::Float, OPTIONS, &at_once);
         let (same_loss, one_by_one) = gradients(&method, Kind::Float, OPTIONS, &accumulated);
@@ -271,11 +278,11 @@ fn four_samples_at_once_are_four_accumulated_are_four_packed() {
         assert_close(&one_by_one, &together, 4e-6);
 
         // One row that holds all four, in which the state starts anew four times.
-        let inputs: Vec<&Tensor> = accumulated.iter().map(|batch| &batch.inputs).collect();
+        let inputs: Vec<&Tensor> = tensors.iter().map(|batch| &batch.inputs).collect();
         let inputs = Tensor::cat(&inputs, 1);
         let restarts = inputs.zeros_like().to_kind(Kind::Bool);
         let (mut first, mut learned_at) = (0, Vec::new());
-        for (batch, len) in accumulated.iter().zip(lengths) {
+        for (batch, len) in tensors.iter().zip(lengths) {
             let _ = restarts.narrow(1, first, 1).fill_(1);
             learned_at.push(&batch.learned_at + first);
             first += len;
@@ -284,7 +291,7 @@ fn four_samples_at_once_are_four_accumulated_are_four_packed() {
         let start = model.start(&method.time_state(), 1);
         let (hidden, _) = model.forward(&inputs, &start, Some(&restarts)).expect("sound inputs");
         let logits = model.logits(&hidden.at(&Tensor::cat(&learned_at, 0)));
-        let targets: Vec<&Tensor> = accumulated.iter().map(|batch| &batch.targets).collect();
+        let targets: Vec<&Tensor> = tensors.iter().map(|batch| &batch.targets).collect();
         let packed_loss = logits.cross_entropy_for_logits(&Tensor::cat(&targets, 0));
         let same_loss = packed_loss.double_value(&[]);
         assert!((same_loss / loss - 1.0).abs() < 1e-6, "{same_loss} {loss}");
@@ -320,8 +327,10 @@ fn a_step_that_overflows_float16_is_skipped_and_halves_the_scale() {
     // -65536 is beyond float16.
     let model = method.model();
     let start = model.start(&method.time_state(), 1);
-    let (hidden, _) = model.forward(&batches[0].inputs, &start, None).expect("a sound batch");
-    batches[0].targets = model.logits(&hidden.at(&batches[0].learned_at)).argmin(-1, false);
+    let tensors = BatchTensors::new(&batches[0], Device::Cpu);
+    let (hidden, _) = model.forward(&tensors.inputs, &start, None).expect("a sound batch");
+    let least = model.logits(&hidden.at(&tensors.learned_at)).argmin(-1, false);
+    batches[0].targets = Vec::try_from(least).expect("one axis");
     let before = method.time_state().0[0].copy();
     let first = trainer.step(&batches, 0, 0.1).expect("an overflow is no error");
     assert!(first.skipped && !first.grad_norm.is_finite() && first.loss.is_finite());

@@ -9,6 +9,7 @@ use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::{Adam, AdamOptions};
 use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
@@ -124,9 +125,9 @@ fn packed_documents_learn_as_if_each_stood_alone() {
     assert_eq!(alone.len(), TEXTS.len());
     assert!(packed.iter().any(|batch| batch.restarts.is_some()), "documents share rows");
     assert!(padded.iter().chain(&alone).all(|batch| batch.restarts.is_none()));
-    let positions = |batches: &[Batch]| batches.iter().map(|b| b.inputs.numel()).sum::<usize>();
+    let positions = |batches: &[Batch]| batches.iter().map(|b| b.inputs.len()).sum::<usize>();
     assert!(positions(&packed) < positions(&padded), "less is padded");
-    let learned = |batches: &[Batch]| batches.iter().map(|batch| batch.learned).sum::<u64>();
+    let learned = |batches: &[Batch]| batches.iter().map(|batch| batch.learned()).sum::<u64>();
     assert_eq!(learned(&packed), learned(&alone));
 
     for version in [Version::V5, Version::V6, Version::V7] {
@@ -167,6 +168,7 @@ fn each_packed_document_has_the_loss_that_it_has_alone() {
 fn position_losses(method: &StateTuning, batch: &Batch) -> Vec<f64> {
     let _guard = tch::no_grad_guard();
     let model = method.model();
+    let batch = BatchTensors::new(batch, tch::Device::Cpu);
     let start = model.start(&method.time_state(), batch.inputs.size()[0]);
     let (hidden, _) =
         model.forward(&batch.inputs, &start, batch.restarts.as_ref()).expect("valid operands");

@@ -10,13 +10,16 @@ use statetune_core::data::Batch;
 use statetune_core::tensorfile::Dtype;
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
+use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Linear, Model, Shape, TimeState, Version, Weights, load_tensors};
 use statetune_engine::optim::{Adam, AdamOptions};
 use statetune_engine::output::{Export, Passport, Product, Sizes};
+use statetune_engine::peft::AdapterMath;
 use statetune_engine::peft::{
-    AdapterMethod, AdapterRecipe, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts,
-    Pissa, Recipe, StateTuning, Tuning, merged, state_after,
+    AdapterRecipe, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts, Pissa, Recipe,
+    StateTuning, Tuning, merged, state_after,
 };
+use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{LossScaler, StepOptions, Trainer};
 use tch::{Device, Kind, Tensor};
 
@@ -56,7 +59,7 @@ pub(super) fn weights(shape: Shape) -> Weights {
 
 /// Numbers in [-1, 1) that depend on the name alone, float32.
 pub(super) fn uniform(name: &str, size: &[i64]) -> Tensor {
-    use rand::Rng;
+    use rand::RngExt;
     let seed = name.bytes().fold(7_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let numbers: Vec<f32> =
@@ -71,20 +74,21 @@ pub(super) fn batch() -> Batch {
     let ids = ids.to_kind(Kind::Int64);
     let learned_at = Tensor::arange_start_step(0, rows * len, 2, (Kind::Int64, Device::Cpu));
     let targets = ids.narrow(1, 1, len).reshape(-1).index_select(0, &learned_at);
-    let learned = learned_at.size()[0] as u64;
+    let numbers = |tensor: Tensor| Vec::<i64>::try_from(tensor).expect("one axis");
     Batch {
-        documents: Vec::new(),
-        inputs: ids.narrow(1, 0, len).contiguous(),
-        learned_at,
-        targets,
-        learned,
+        rows: rows as usize,
+        tokens: len as usize,
+        inputs: numbers(ids.narrow(1, 0, len).contiguous().view(-1)),
+        learned_at: numbers(learned_at),
+        targets: numbers(targets),
         restarts: None,
+        documents: Vec::new(),
     }
 }
 
 pub(super) fn logits(model: &Model, state: &TimeState) -> Tensor {
     let _guard = tch::no_grad_guard();
-    let batch = batch();
+    let batch = BatchTensors::new(&batch(), Device::Cpu);
     let start = model.start(state, batch.inputs.size()[0]);
     let (hidden, _) = model.forward(&batch.inputs, &start, None).expect("valid operands");
     model.logits(&hidden)
@@ -94,8 +98,8 @@ pub(super) fn logits_of(method: &dyn Method) -> Tensor {
     logits(&method.model(), &method.time_state())
 }
 
-pub(super) fn adapter(method: impl Into<AnyMethod>) -> Option<AdapterRecipe> {
-    Some(AdapterRecipe { method: method.into(), targets: None })
+pub(super) fn adapter(method: AnyMethod) -> Option<AdapterRecipe> {
+    Some(AdapterRecipe { method, targets: None })
 }
 
 pub(super) const LORA: Lora = Lora { rank: 4, alpha: 8.0, dropout: 0.0 };
@@ -110,17 +114,17 @@ pub(super) fn recipes(version: Version) -> Vec<(&'static str, Recipe)> {
         time.push(TrainPart::LowRank);
     }
     vec![
-        ("lora", recipe(adapter(LORA), none())),
-        ("pissa", recipe(adapter(PISSA), none())),
-        ("bone", recipe(adapter(Bone { rank: 24 }), none())),
-        ("bat", recipe(adapter(Bat { rank: 16 }), none())),
+        ("lora", recipe(adapter(AnyMethod::Lora(LORA)), none())),
+        ("pissa", recipe(adapter(AnyMethod::Pissa(PISSA)), none())),
+        ("bone", recipe(adapter(AnyMethod::Bone(Bone { rank: 24 })), none())),
+        ("bat", recipe(adapter(AnyMethod::Bat(Bat { rank: 16 })), none())),
         ("full", recipe(None, Parts::All)),
         ("parts", recipe(None, Parts::Groups(time.clone()))),
         (
             "lora, parts and states",
             Recipe {
                 adapter: Some(AdapterRecipe {
-                    method: LORA.into(),
+                    method: AnyMethod::Lora(LORA),
                     targets: Some(vec![Target::AttReceptance, Target::FfnValue]),
                 }),
                 parts: Parts::Groups(time),
@@ -144,7 +148,7 @@ pub(super) fn trainer(method: &dyn Method, kind: Kind) -> Trainer<'_> {
     Trainer {
         method,
         adam: Adam::new(method.parameters(), adam),
-        scaler: LossScaler::for_kind(kind),
+        scaler: LossScaler::for_dtype(dtype_of(kind)),
         options: OPTIONS,
     }
 }
@@ -272,7 +276,12 @@ fn what_was_saved_goes_on_exactly() {
             None => base.shape().tensors(),
         };
         let path = stem.with_added_extension("pth");
-        let tensors = load_tensors(&path, &expected, "the product").expect("a sound file");
+        let tensors = load_tensors(
+            &path,
+            &expected,
+            statetune_core::diagnostic::Text::verbatim("the product"),
+        )
+        .expect("a sound file");
         let again = Tuning::resume(recipe, base.share(), &tensors, compute(kind));
         let again = again.expect("finite weights");
         let states = run.time_state();
@@ -291,7 +300,7 @@ fn what_was_saved_goes_on_exactly() {
 }
 
 /// An adapter of random values for a random matrix, float64: the method, the matrix, the values.
-fn update_case(method: &dyn AdapterMethod, size: [i64; 2]) -> (Tensor, Vec<Tensor>) {
+fn update_case(method: &dyn AdapterMath, size: [i64; 2]) -> (Tensor, Vec<Tensor>) {
     let matrix = uniform("matrix", &size);
     let parts = method.parts(size).expect("it fits");
     let start = method.start(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
@@ -305,7 +314,7 @@ fn update_case(method: &dyn AdapterMethod, size: [i64; 2]) -> (Tensor, Vec<Tenso
 }
 
 /// The sizes of each method's matrices, among them some that do not fall into whole pieces.
-fn update_cases() -> Vec<(Box<dyn AdapterMethod>, [i64; 2])> {
+fn update_cases() -> Vec<(Box<dyn AdapterMath>, [i64; 2])> {
     vec![
         (Box::new(LORA), [6, 10]),
         (Box::new(PISSA), [10, 6]),
@@ -474,9 +483,9 @@ fn what_does_not_fit_a_model_is_named() {
         }
     };
     let large = "a matrix of 224 x 64 has no more than rank 64";
-    assert_eq!(rank(Lora { rank: 65, ..LORA }.into()), large);
-    assert_eq!(rank(Pissa { rank: 65, ..PISSA }.into()), large);
-    assert_eq!(rank(Bone { rank: 65 }.into()), "a matrix of 224 x 64 has 64 inputs");
+    assert_eq!(rank(AnyMethod::Lora(Lora { rank: 65, ..LORA })), large);
+    assert_eq!(rank(AnyMethod::Pissa(Pissa { rank: 65, ..PISSA })), large);
+    assert_eq!(rank(AnyMethod::Bone(Bone { rank: 65 })), "a matrix of 224 x 64 has 64 inputs");
     let blocks = "a matrix of 224 x 64 does not fall into blocks of 64 x 64";
-    assert_eq!(rank(Bat { rank: 64 }.into()), blocks);
+    assert_eq!(rank(AnyMethod::Bat(Bat { rank: 64 })), blocks);
 }

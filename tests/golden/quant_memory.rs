@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
-use statetune_engine::peft::{AdapterRecipe, Compute, Pissa, Recipe, Tuning};
+use statetune_engine::peft::{AdapterRecipe, AnyMethod, Compute, Pissa, Recipe, Tuning};
 use statetune_engine::quant::{Format, bytes, quantise};
 use tch::{Device, Kind, Tensor};
 
@@ -44,7 +44,7 @@ fn step(weights: &mut Weights) -> [u64; 4] {
 
 /// PiSSA of all linear layers.
 fn recipe() -> Recipe {
-    let method = Pissa { rank: 8, svd_niter: 1 }.into();
+    let method = AnyMethod::Pissa(Pissa { rank: 8, svd_niter: 1 });
     let adapter = Some(AdapterRecipe { method, targets: None });
     Recipe { adapter, ..Recipe::nothing() }
 }
@@ -112,8 +112,8 @@ fn measured(child: &str) -> Vec<u64> {
 fn taking_parts_out_needs_one_layer_in_float32() {
     let shape = shape();
     let [peak] = measured("quant_memory::child_of_pissa")[..] else { panic!("one number") };
-    let packed = bytes(&shape, Kind::BFloat16, Some(FORMAT));
-    let layer = 2 * bytes(&shape, Kind::BFloat16, None) / shape.n_layer.unsigned_abs();
+    let packed = bytes(&shape, 2, Some(FORMAT));
+    let layer = 2 * bytes(&shape, 2, None) / shape.n_layer.unsigned_abs();
     let adapters: i64 =
         recipe().product_tensors(&shape).iter().map(|(_, size)| size.iter().product::<i64>()).sum();
     let adapters = 4 * adapters.unsigned_abs();
@@ -134,8 +134,8 @@ fn packing_needs_the_packed_model_and_one_layer() {
     let numbers = measured("quant_memory::child");
     let [peak, after, kept, trained] = numbers[..] else { panic!("four numbers") };
 
-    let dense = bytes(&shape, Kind::BFloat16, None);
-    let packed = bytes(&shape, Kind::BFloat16, Some(FORMAT));
+    let dense = bytes(&shape, 2, None);
+    let packed = bytes(&shape, 2, Some(FORMAT));
     let layer = dense / shape.n_layer.unsigned_abs();
     let mb = |bytes: u64| bytes as f64 / 1e6;
     println!(

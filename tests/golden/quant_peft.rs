@@ -6,7 +6,7 @@ use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{Model, Version, Weights};
 use statetune_engine::peft::{
-    Compute, Method as _, Pissa, Recipe, Tuning, TuningError, merged, packed_base,
+    AnyMethod, Compute, Method as _, Pissa, Recipe, Tuning, TuningError, merged, packed_base,
 };
 use statetune_engine::quant::{Format, Packed, quantise};
 use tch::{Kind, Tensor};
@@ -110,7 +110,7 @@ fn the_loss_falls_and_what_was_learned_goes_on_exactly() {
 #[test]
 fn the_rest_of_pissa_is_packed_after_an_exact_subtraction() {
     let method = Pissa { rank: 8, svd_niter: 4 };
-    let recipe = Recipe { adapter: adapter(method), ..Recipe::nothing() };
+    let recipe = Recipe { adapter: adapter(AnyMethod::Pissa(method)), ..Recipe::nothing() };
     let mut base = weights(shape(Version::V7));
     for (name, size) in base.shape().linears() {
         // Most of it has rank 8, as PiSSA supposes.
@@ -146,7 +146,10 @@ fn matrices_that_are_not_finite_are_named() {
     let matrix = base.get("blocks.1.att.key.weight", Kind::Float).copy();
     let _ = matrix.get(0).get(0).fill_(f64::NAN);
     base.set("blocks.1.att.key.weight", matrix);
-    let recipe = Recipe { adapter: adapter(Pissa { rank: 4, svd_niter: 2 }), ..Recipe::nothing() };
+    let recipe = Recipe {
+        adapter: adapter(AnyMethod::Pissa(Pissa { rank: 4, svd_niter: 2 })),
+        ..Recipe::nothing()
+    };
     let error = Tuning::start(&recipe, base, compute(Kind::Float)).expect_err("to be refused");
     assert!(matches!(&error, TuningError::NotFinite(_)), "{error}");
     assert_eq!(

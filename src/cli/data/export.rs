@@ -13,7 +13,7 @@ use statetune_core::data::{
     Binidx, DataError, Exported, FILE_TYPES, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
     TextForm, Tokenizer, copy_pair, magic_prime, pair_files, pair_to_texts, prepare,
 };
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::pipeline::{RunError, load_tokenizer, prepare_sources};
@@ -116,13 +116,11 @@ fn refuse(fault: Diagnostic, color: Color) -> ExitCode {
 }
 
 fn flag_of_raw_data((flag, key): (&str, &str)) -> Diagnostic {
-    Diagnostic::error("ST0212", format!("`{flag}` has no meaning for an experiment file"))
-        .help(format!("override its setting: `--set {key}=...`"))
+    Diagnostic::error(msg!(FLAG_IS_FOR_RUNS, flag)).help(msg!(OVERRIDE_THE_SETTING, key))
 }
 
 fn repeated_text() -> Diagnostic {
-    Diagnostic::error("ST0214", "`--repeat` has a meaning for `--to binidx` alone")
-        .note("every document is written once, in its order")
+    Diagnostic::error(msg!(REPEAT_IS_FOR_BINIDX)).note(msg!(DOCUMENTS_WRITTEN_ONCE))
 }
 
 impl RawArgs {
@@ -150,10 +148,10 @@ impl ExportArgs {
     fn export_plan(&self, plan: &Plan) -> Result<(), RunError> {
         let out = self.out.clone().unwrap_or_else(|| self.file.with_extension(""));
         let val_out = with_suffix(&out, "-val");
-        let ctx_len = self.ctx_len.or(Some(plan.config().train.ctx_len.into()));
+        let ctx_len = self.ctx_len.or(Some(plan.train.ctx_len.as_u64()));
         self.check_free(&out)?;
         let tokenizer = load_tokenizer(plan)?;
-        if let Some(pair) = plan.one_pair() {
+        if let Some(pair) = plan.data.pair.as_deref() {
             return Ok(self.write(pair, &out, &tokenizer, ctx_len)?);
         }
         let prepared = prepare_sources(plan, &tokenizer)?;

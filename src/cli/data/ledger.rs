@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use super::show::{Style, print_sample};
 use crate::subject::{Found, Part, SubjectArgs, fail};
 use crate::{Color, say, tell};
+use statetune_core::digest::sha256_of_file;
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Item, read};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Ledger, LedgerLine, sha256_of};
+use statetune_core::runs::{Ledger, LedgerLine};
 use statetune_core::tensorfile::WeightsError;
 use statetune_engine::pipeline::{Loaded, RunError};
 use statetune_engine::pipeline::{ledger_of_documents, losses};
@@ -78,7 +79,7 @@ fn ledger(
     loaded: &Loaded,
 ) -> Result<Ledger, RunError> {
     let product = tuned.subject.product();
-    let learned = sha256_of(product)
+    let learned = sha256_of_file(product)
         .map_err(|source| WeightsError::Read { path: product.to_path_buf(), source })?;
     let mut ledger = ledger_of_documents(plan, &loaded.tokenizer, learned)?;
     if let Some(kept) = Ledger::load(run).filter(|kept| kept.is_of(&ledger)) {

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use clap::Args;
-use rand::{RngCore as _, SeedableRng as _};
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::ledger;
 use crate::{Color, ExperimentArgs, say, show as show_fault};
 use statetune_core::data::{Origin, Tokenizer};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Fate, Item, Part, Sample, parts, read};
 use statetune_core::plan::{Plan, Purpose};
@@ -65,9 +65,11 @@ pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
     match print(args, &plan, color.for_stdout()) {
         Ok(true) => ExitCode::Ok,
         Ok(false) => {
-            let place = args.line.map_or("here".to_string(), |line| format!("on line {line}"));
-            let fault = Diagnostic::error("ST3105", format!("there is no document {place}"))
-                .help("`statetune data check` names the lines that are no documents");
+            let message = match args.line {
+                Some(line) => msg!(NO_DOCUMENT_ON_LINE, line),
+                None => msg!(NO_DOCUMENT_HERE),
+            };
+            let fault = Diagnostic::error(message).help(msg!(DATA_CHECK_NAMES_LINES));
             show_fault(&fault, color);
             ExitCode::Data
         }
@@ -108,9 +110,9 @@ fn worst_documents(
     tokenizer: Tokenizer,
     count: usize,
 ) -> Result<Vec<(f64, Sample)>, RunError> {
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
-    let model = Rc::new(Model::new(&weights, kind(plan.dtype), plan.op));
-    let state = TimeState::zeros(model.shape(), tch::Kind::Float, device(plan.device));
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
+    let model = Rc::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op));
+    let state = TimeState::zeros(model.shape(), tch::Kind::Float, device(plan.train.device));
     let loaded = Loaded { model, state, tokenizer };
     let mut worst: Vec<(f64, Sample)> = Vec::new();
     let mut failed = None;
@@ -177,7 +179,7 @@ impl Choice {
 
 /// A document: a line about it, and its text with marks.
 pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, style: &Style) {
-    let (data, ctx_len) = (&plan.config().data, plan.config().train.ctx_len as usize);
+    let (data, ctx_len) = (&plan.data, plan.train.ctx_len.as_usize());
     let tokens = sample.ids.len();
     let learned = (0..tokens).filter(|&at| sample.is_learned(at)).count();
     let room = match tokens.saturating_sub(1) {

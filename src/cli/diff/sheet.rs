@@ -1,5 +1,6 @@
 //! A comparison of runs as text: sections with a line each and rows below it, for people and as Markdown.
 
+use comfy_table::TableStyle;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{ContentArrangement, Table};
 
@@ -59,9 +60,9 @@ pub(super) fn markdown(diff: &Diff, decimals: usize, with_samples: bool) -> Stri
     text
 }
 
-fn plain(section: &Section, preset: &str, with_header: bool) -> Table {
+fn plain(section: &Section, style: TableStyle, with_header: bool) -> Table {
     let mut table = Table::new();
-    table.load_preset(preset).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(style).set_content_arrangement(ContentArrangement::Disabled);
     if with_header {
         table.set_header([String::new()].into_iter().chain(section.columns.iter().cloned()));
     }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::row::{COLUMNS, Row};
 use crate::amounts::age;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 
 /// How a value is compared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,10 +93,10 @@ pub(super) fn check_keys(
     match asked.find(|(key, _)| !rows.is_empty() && !known(key)) {
         None => Ok(()),
         Some((key, text)) => {
-            let message = format!("`{key}` in `{text}` is no column, and no setting of these runs");
-            let columns = format!("columns are {}", COLUMNS.join(", "));
-            let help = "a setting is named with its table: `schedule.lr_init`";
-            Err(Box::new(Diagnostic::error("ST6046", message).note(columns).help(help)))
+            let message = msg!(NOT_A_COLUMN, key, text);
+            let columns = msg!(COLUMNS_ARE, columns = COLUMNS.join(", "));
+            let help = msg!(SETTING_WITH_TABLE);
+            Err(Box::new(Diagnostic::error(message).note(columns).help(help)))
         }
     }
 }

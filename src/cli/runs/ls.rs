@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use comfy_table::Table;
+use comfy_table::TableStyle;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use serde_json::json;
 
@@ -94,9 +95,9 @@ pub(super) fn chosen(
     Ok(rows)
 }
 
-fn table(rows: &[Row], preset: &str) -> Table {
+fn table(rows: &[Row], style: TableStyle) -> Table {
     let mut table = Table::new();
-    table.load_preset(preset).set_header(HEADER);
+    table.load_style(style).set_header(HEADER);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
     for row in rows {
         let changed = row.changed_in_short();

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Answer, open, refused};
 use crate::{Color, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::runs::{Marks, StoredRun};
 
@@ -49,9 +49,9 @@ pub(super) fn tag(args: &TagArgs, runs_dir: &Path, color: Color) -> Answer {
             && word.chars().all(|c| c.is_alphanumeric() || ['-', '_', '.'].contains(&c))
     };
     if let Some(word) = args.words.iter().find(|word| !is_word(word)) {
-        let message = format!("`{word}` is no word to find runs by");
-        let note = "it may have letters, digits, `-`, `_` and `.`";
-        return Err(refused(&Diagnostic::error("ST6047", message).note(note), color));
+        let message = msg!(NOT_A_TAG, word);
+        let note = msg!(TAG_CHARACTERS);
+        return Err(refused(&Diagnostic::error(message).note(note), color));
     }
     change(&open(runs_dir, &args.run, color)?, color, |marks| match args.remove {
         true => marks.tags.retain(|tag| !args.words.contains(tag)),
@@ -74,8 +74,8 @@ fn change(run: &StoredRun, color: Color, change: impl FnOnce(&mut Marks)) -> Ans
     let mut marks = run.marks().map_err(|error| refused(&error.diagnostic(), color))?;
     change(&mut marks);
     marks.save(run.path()).map_err(|error| {
-        let message = Diagnostic::error("ST6001", error.to_string());
-        show(&message.note(error.source.to_string()), color);
+        let message = Diagnostic::error(error.text());
+        show(&message.note(&error.source), color);
         ExitCode::Disk
     })?;
     say(format_args!("{}", run.path().display()));

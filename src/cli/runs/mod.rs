@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 pub(super) use row::Row;
 
 use super::{Color, say, show};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::runs::{ChangeRunError, StoredRun, find_run};
 
@@ -102,16 +102,15 @@ fn not_changed(error: &ChangeRunError, color: Color) -> ExitCode {
 
 /// Whether the user wants it, after `question`. `yes` answers beforehand. Where nobody can be asked, nothing is
 /// done.
-fn confirmed(question: &str, yes: bool, color: Color) -> Result<bool, ExitCode> {
+fn confirmed(question: &Text, yes: bool, color: Color) -> Result<bool, ExitCode> {
     if yes {
         return Ok(true);
     }
     if !io::stdin().is_terminal() {
-        let refusal = Diagnostic::error("ST6045", format!("{question} There is nobody to ask"))
-            .help("`--yes` says yes beforehand");
+        let refusal = Diagnostic::error(msg!(CANNOT_ASK_BACK, question)).help(msg!(YES_AGREES));
         return Err(refused(&refusal, color));
     }
-    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let _ = write!(io::stderr(), "{} [y/N] ", question.said());
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);

@@ -9,6 +9,7 @@ use super::ls::chosen;
 use super::{Answer, confirmed, not_changed, open, refused};
 use crate::amounts::size;
 use crate::{Color, say};
+use statetune_core::diagnostic::msg;
 use statetune_core::runs::{StoredRun, Waste, bytes_in, remove_run, remove_waste, waste};
 
 /// Arguments of `runs rm`.
@@ -40,7 +41,7 @@ pub(super) fn rm(args: &RmArgs, runs_dir: &Path, color: Color) -> Answer {
     runs.dedup_by_key(|run| run.path().to_path_buf());
     let bytes = runs.iter().map(|run| bytes_in(run.path())).sum();
     let names: Vec<String> = runs.iter().map(StoredRun::directory).collect();
-    let question = format!("remove {} ({})?", names.join(", "), size(bytes));
+    let question = msg!(REMOVE_RUNS, names = names.join(", "), size = size(bytes));
     if !confirmed(&question, args.yes, color)? {
         return Ok(());
     }

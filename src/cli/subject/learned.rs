@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde::de::Error as _;
 
 use statetune_core::config::{Peft, Quant};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{format, recipe};
 use statetune_core::tensorfile::TensorFile;
 use statetune_engine::output::{Passport, PassportError, Product, state_beside};
@@ -31,10 +31,10 @@ impl Learned {
         let passport = Passport::of(file)?;
         let Some(passport) = passport.filter(|one| one.product == Product::Adapter) else {
             if TensorFile::open(file)?.names().any(is_of_adapter) {
-                let message = format!("nothing says how the adapter `{}` is used", file.display());
-                let refusal = Diagnostic::error("ST8022", message)
-                    .note(format!("there is no passport `{}`", Passport::beside(file).display()))
-                    .help("name its run instead, or keep the `.json` beside the `.pth`");
+                let message = msg!(UNKNOWN_ADAPTER, file);
+                let refusal = Diagnostic::error(message)
+                    .note(msg!(PASSPORT_MISSING, file = Passport::beside(file)))
+                    .help(msg!(NAME_THE_RUN));
                 return Err(RunError::Contradiction(Box::new(refusal)));
             }
             return Ok(Learned { state: Some(file.to_path_buf()), ..Learned::default() });

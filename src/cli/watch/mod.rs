@@ -13,7 +13,7 @@ use clap::Args;
 
 use super::{Color, ExperimentArgs, Format, say, show};
 use changes::Changes;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::runs::{Life, Status, find_run};
 use view::Watched;
@@ -93,15 +93,15 @@ fn end(watched: &Watched, format: Format, color: Color) -> ExitCode {
             ExitCode::Ok
         }
         Life::Ended(Status::Failed { message, .. } | Status::Diverged { message, .. }) => {
-            let failed = Diagnostic::error("ST6093", format!("the run `{run}` {}", watched.word()));
-            show(&failed.note(message), color);
+            let failed = Diagnostic::error(msg!(RUN_ENDED, run, state = watched.word()));
+            show(&failed.note(Text::verbatim(message.clone())), color);
             ExitCode::AnswerNo
         }
         Life::Killed => {
-            let message = format!("the process of the run `{run}` was killed");
-            let killed = Diagnostic::error("ST6094", message)
-                .note("its status is still running, but nobody holds its lock")
-                .help(format!("`statetune resume {run}` goes on after its last checkpoint"));
+            let message = msg!(RUN_WAS_KILLED, run);
+            let killed = Diagnostic::error(message)
+                .note(msg!(LOCK_IS_FREE))
+                .help(msg!(RESUME_AFTER_CHECKPOINT, run));
             show(&killed, color);
             ExitCode::AnswerNo
         }
@@ -109,13 +109,11 @@ fn end(watched: &Watched, format: Format, color: Color) -> ExitCode {
 }
 
 fn cannot_watch(path: &Path, error: &notify::Error, color: Color) -> ExitCode {
-    let message = format!("the system does not tell about changes of `{}`", path.display());
-    show(&Diagnostic::error("ST6095", message).note(error.to_string()), color);
+    let message = msg!(CANNOT_WATCH, path);
+    show(&Diagnostic::error(message).note(Text::library(error)), color);
     ExitCode::Disk
 }
 
 fn no_screen(error: &io::Error) -> Diagnostic {
-    Diagnostic::error("ST6096", "the terminal cannot be drawn on")
-        .note(error.to_string())
-        .help("`statetune watch RUN | cat` tells the same in lines")
+    Diagnostic::error(msg!(CANNOT_DRAW)).note(Text::library(error)).help(msg!(WATCH_IN_LINES))
 }

@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Arch, Ranks, Shape, Version};
+use crate::diagnostic::{Join, Text, msg};
 
 /// Names in a message before it says how many more there are.
 const NAMES_SHOWN: usize = 5;
 /// What a message says was expected where no version is known.
-const EXPECTED: &str = "expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model";
+const EXPECTED: Text = msg!(EXPECTED_RWKV);
 /// Parts of tensor names that only the variants of RWKV-7 have which add token-dependent channel mixes
 /// or fuse matrices.
 const VARIANT_MARKS: [&str; 5] = [".ffn.s_emb", ".ffn.s0", ".ffn.s1", ".ffn.s2", ".qkv."];
@@ -19,14 +20,12 @@ pub type Shapes<'a> = HashMap<&'a str, Vec<i64>>;
 ///
 /// # Errors
 /// What the checkpoint is instead, in words.
-pub fn detect(shapes: &Shapes<'_>) -> Result<Shape, String> {
+pub fn detect(shapes: &Shapes<'_>) -> Result<Shape, Text> {
     let is = |name: &str| shapes.contains_key(name);
     let two = |name: &str| match shapes.get(name).map(Vec::as_slice) {
         Some(&[rows, columns]) if rows > 0 && columns > 0 => Ok((rows, columns)),
-        Some(other) => {
-            Err(format!("tensor `{name}` has shape {other:?}, expected a filled matrix"))
-        }
-        None => Err(format!("tensor `{name}` is missing, {EXPECTED}")),
+        Some(other) => Err(msg!(TENSOR_NOT_FILLED, name, other = format_args!("{other:?}"))),
+        None => Err(msg!(KEY_TENSOR_MISSING, name, expected = EXPECTED)),
     };
     let pre_ffn = shapes.keys().any(|name| name.starts_with("blocks.0.ffnPre."));
     // The first block that has a time mix.
@@ -40,10 +39,7 @@ pub fn detect(shapes: &Shapes<'_>) -> Result<Shape, String> {
     };
     let (n_head, head_size) = two(&heads)?;
     if version == Version::V7 && n_head.checked_mul(head_size) != Some(n_embd) {
-        return Err(format!(
-            "tensor `{heads}` has {n_head} heads of {head_size} channels, which do not make the \
-             {n_embd} channels of `emb.weight`"
-        ));
+        return Err(msg!(HEADS_DO_NOT_FIT, heads, n_head, head_size, n_embd));
     }
     let n_layer = n_layer(shapes)?;
     let columns = |name: String| two(&name).map(|(_, columns)| columns);
@@ -81,17 +77,14 @@ pub fn detect(shapes: &Shapes<'_>) -> Result<Shape, String> {
 }
 
 /// The version of a checkpoint by the tensors below `att`, its first time mix.
-fn version(shapes: &Shapes<'_>, att: &str) -> Result<Version, String> {
+fn version(shapes: &Shapes<'_>, att: &str) -> Result<Version, Text> {
     let is = |name: &str| shapes.contains_key(format!("{att}.{name}").as_str());
     let states = sorted(shapes.keys().filter(|name| name.ends_with(".att.time_state")));
     if let [state, ..] = states[..] {
         return Err(if states.len() == shapes.len() {
-            format!("found a state without a model, {EXPECTED}")
+            msg!(FOUND_STATE_ALONE, expected = EXPECTED)
         } else {
-            format!(
-                "found a merged model: initial states such as `{state}` lie beside the weights; \
-                 expected the weights alone"
-            )
+            msg!(FOUND_MERGED_MODEL, state)
         });
     }
     let decay = shapes.get(format!("{att}.time_decay").as_str()).map(Vec::as_slice);
@@ -101,31 +94,30 @@ fn version(shapes: &Shapes<'_>, att: &str) -> Result<Version, String> {
         let marked = |name: &&&str| VARIANT_MARKS.iter().any(|mark| name.contains(mark));
         match sorted(shapes.keys().filter(marked))[..] {
             [] => return Ok(Version::V7),
-            [name, ..] => format!("a variant of RWKV-7 with tensors such as `{name}`"),
+            [name, ..] => msg!(RWKV7_VARIANT, name),
         }
     } else if is("time_maa_x") {
         return Ok(Version::V6);
     } else if is("gate.weight") && decays_by_channel {
         return Ok(Version::V5);
     } else if is("ln_x.weight") {
-        "an RWKV model older than 5.2 (5.0 or 5.1)".to_string()
+        msg!(RWKV_BEFORE_5_2)
     } else if is("time_decay") {
-        "an RWKV model older than 5".to_string()
+        msg!(RWKV_BEFORE_5)
     } else {
-        "no RWKV model".to_string()
+        msg!(NOT_RWKV)
     };
-    Err(format!("found {found}, {EXPECTED}"))
+    Err(msg!(FOUND_ARCHITECTURE, found, expected = EXPECTED))
 }
 
 /// Number of blocks, when they are numbered without a gap.
-fn n_layer(shapes: &Shapes<'_>) -> Result<i64, String> {
+fn n_layer(shapes: &Shapes<'_>) -> Result<i64, Text> {
     let number = |name: &&str| name.strip_prefix("blocks.")?.split('.').next()?.parse().ok();
     let layers: BTreeSet<u32> = shapes.keys().filter_map(number).collect();
     match layers.last() {
-        Some(&last) if last as usize + 1 != layers.len() => Err(format!(
-            "the checkpoint has {} blocks, but their numbers run up to {last}",
-            layers.len()
-        )),
+        Some(&last) if last as usize + 1 != layers.len() => {
+            Err(msg!(BLOCK_NUMBERS, blocks = layers.len(), last))
+        }
         _ => Ok(layers.len() as i64),
     }
 }
@@ -136,28 +128,32 @@ fn n_layer(shapes: &Shapes<'_>) -> Result<i64, String> {
 /// The tensors that are missing, superfluous, or of the wrong shape, in words.
 pub fn check(
     expected: &[(String, Vec<i64>)],
-    whole: &str,
+    whole: Text,
     shapes: &Shapes<'_>,
-) -> Result<(), String> {
+) -> Result<(), Text> {
     let names = || expected.iter().map(|(name, _)| name.as_str());
     let missing: Vec<&str> = names().filter(|name| !shapes.contains_key(name)).collect();
     if !missing.is_empty() {
-        return Err(format!("{} missing: {}", tensors(missing.len()), some_of(&missing)));
+        return Err(msg!(TENSORS_MISSING, count = missing.len(), names = some_of(&missing)));
     }
     let known: BTreeSet<&str> = names().collect();
     let surplus = sorted(shapes.keys().filter(|name| !known.contains(*name)));
     if !surplus.is_empty() {
-        return Err(format!(
-            "{} not part of {whole}: {}",
-            tensors(surplus.len()),
-            some_of(&surplus)
+        return Err(msg!(
+            TENSORS_NOT_PART,
+            count = surplus.len(),
+            whole,
+            names = some_of(&surplus)
         ));
     }
     match expected.iter().find(|(name, size)| shapes[name.as_str()] != *size) {
         None => Ok(()),
-        Some((name, size)) => {
-            Err(format!("tensor `{name}` has shape {:?}, expected {size:?}", shapes[name.as_str()]))
-        }
+        Some((name, size)) => Err(msg!(
+            TENSOR_SHAPE,
+            name,
+            shape = format_args!("{:?}", shapes[name.as_str()]),
+            size = format_args!("{size:?}")
+        )),
     }
 }
 
@@ -167,16 +163,12 @@ fn sorted<'a>(names: impl Iterator<Item = &'a &'a str>) -> Vec<&'a str> {
     names
 }
 
-fn tensors(count: usize) -> String {
-    if count == 1 { "1 tensor is".to_string() } else { format!("{count} tensors are") }
-}
-
-fn some_of(names: &[&str]) -> String {
-    let shown: Vec<String> =
-        names.iter().take(NAMES_SHOWN).map(|name| format!("`{name}`")).collect();
-    let rest = names.len() - shown.len();
-    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-    shown.join(", ") + &more
+fn some_of(names: &[&str]) -> Text {
+    let shown = Text::quoted(Join::Comma, names.iter().take(NAMES_SHOWN));
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => msg!(AND_MORE, place = shown, more),
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +205,7 @@ mod tests {
             let tensors = shape.tensors();
             let found = shapes(&tensors);
             assert_eq!(detect(&found), Ok(shape));
-            assert_eq!(check(&tensors, "a model", &found), Ok(()));
+            assert_eq!(check(&tensors, Text::verbatim("a model"), &found), Ok(()));
         }
     }
 
@@ -226,7 +218,7 @@ mod tests {
                 let size = found.remove(name.as_str()).expect("a tensor of the model");
                 let refused = |found: &Shapes<'_>| {
                     let shape = detect(found)?;
-                    check(&shape.tensors(), "a model", found)
+                    check(&shape.tensors(), Text::verbatim("a model"), found)
                 };
                 assert!(refused(&found).is_err(), "{name}");
                 found.insert("blocks.0.att.surplus", size);
@@ -241,7 +233,7 @@ mod tests {
             let sizes = names.iter().map(|name| (*name, vec![4, 4]));
             detect(&sizes.collect()).expect_err("to be refused")
         };
-        let is = |text: &str| format!("found {text}, {EXPECTED}");
+        let is = |text: &str| Text::verbatim(format!("found {text}, {EXPECTED}"));
         assert_eq!(found(&["model.layers.0.weight"]), is("no RWKV model"));
         assert_eq!(found(&["blocks.0.att.time_decay"]), is("an RWKV model older than 5"));
         assert_eq!(

@@ -1,4 +1,5 @@
 //! RWKV architectures without tensors: versions, shapes, tensor lists, detection, parameter groups.
+use crate::diagnostic::Text;
 
 mod detect;
 mod groups;
@@ -59,7 +60,7 @@ pub const SAVED_EVERY: u64 = 16;
 #[error("{reason}")]
 pub struct NoGpu {
     /// What is missing.
-    pub reason: String,
+    pub reason: Text,
     /// Whether the machine has a CUDA driver, so that somebody may count on its GPU.
     pub has_driver: bool,
 }

@@ -7,8 +7,9 @@ use super::faults::Fault;
 use super::foreign::{current_number, current_words};
 use super::keys::{example, types};
 use super::locate::{Layer, Place, Source};
+use super::manual_zh::about_in_chinese;
 use super::suggest::{nearest, plain};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Join, Text, msg};
 
 /// A value that is at fault.
 pub(super) struct Culprit<'a> {
@@ -23,6 +24,25 @@ pub(super) struct Culprit<'a> {
     pub(super) choices: Vec<&'a str>,
 }
 
+/// How a value gets the right type.
+enum Retype {
+    Unquote,
+    Quote,
+    Bracket,
+    Write,
+}
+
+impl Retype {
+    fn message(self, value: String) -> Text {
+        match self {
+            Self::Unquote => msg!(REMOVE_QUOTES, value),
+            Self::Quote => msg!(PUT_IN_QUOTES, quoted = value),
+            Self::Bracket => msg!(PUT_IN_BRACKETS, value),
+            Self::Write => msg!(WRITE_VALUE, value),
+        }
+    }
+}
+
 impl Culprit<'_> {
     /// Where a message about it stands among others.
     pub(super) fn order(&self) -> Order {
@@ -34,20 +54,18 @@ impl Culprit<'_> {
         let range = self.place.value.clone();
         if let Some(layer) = self.source.layer {
             let error = layer.unreadable(&self.source.text, range);
-            return self.with_override_help(error.label(format!("`{}` is {expected}", self.name)));
+            return self.with_override_help(error.label(msg!(KEY_IS, key = self.name, expected)));
         }
-        let message = format!("`{}` must be {expected}, found {}", self.name, self.place.found);
-        let error = Diagnostic::error("ST2001", message).at(self.source.span(range));
+        let message = msg!(KEY_MUST_BE, key = self.name, expected, found = self.place.found);
+        let error = Diagnostic::error(message).at(self.source.span(range));
         let retyped = self.retyped();
         let is_number_in_quotes = self.bare().is_some() && !types(self.node).contains(&"boolean");
         let error = error.label(match retyped {
-            Some((how, value)) => format!("{how} `{value}`"),
-            None => format!("expected {expected}"),
+            Some((write, value)) => write.message(value),
+            None => msg!(EXPECTED_HERE, expected),
         });
         if is_number_in_quotes {
-            return error.note(
-                "in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text",
-            );
+            return error.note(msg!(NUMBERS_IN_TOML));
         }
         if self.choices.is_empty() {
             return error;
@@ -55,11 +73,11 @@ impl Culprit<'_> {
         error.note(self.choices_note())
     }
 
-    fn expected(&self) -> String {
+    fn expected(&self) -> Text {
         let types = types(self.node);
         match types.as_slice() {
             [other, "string"] if !self.choices.is_empty() => {
-                format!("{} or {}", expected(&[other]), one_of(&self.choices))
+                Text::list(Join::Or, [expected(&[other]), one_of(&self.choices)])
             }
             types => expected(types),
         }
@@ -72,9 +90,9 @@ impl Culprit<'_> {
             other => other.to_string(),
         };
         let before = &self.source.text[..self.source.text.find('=').map_or(0, |at| at + 1)];
-        let error = error.help(format!("for example `{before}{example}`"));
+        let error = error.help(msg!(FOR_EXAMPLE_ARGUMENT, before, example));
         match self.source.layer {
-            Some(Layer::CommandLine) => error.help("several overrides need several `--set` flags"),
+            Some(Layer::CommandLine) => error.help(msg!(ONE_SET_EACH)),
             _ => error,
         }
     }
@@ -95,31 +113,31 @@ impl Culprit<'_> {
     }
 
     /// The value in the right type, after what is to be done for it.
-    fn retyped(&self) -> Option<(&'static str, String)> {
+    fn retyped(&self) -> Option<(Retype, String)> {
         if let Some(bare) = self.bare() {
-            return Some(("remove the quotes:", bare.to_owned()));
+            return Some((Retype::Unquote, bare.to_owned()));
         }
         let types = types(self.node);
         let written = self.source.text.get(self.place.value.clone())?;
         let is_scalar = !self.value.is_array() && !self.value.is_object();
         match (self.value.as_f64(), &*types) {
             (Some(number), types) if types.contains(&"integer") && number.fract() == 0.0 => {
-                Some(("write", number.to_string()))
+                Some((Retype::Write, number.to_string()))
             }
-            (Some(0.0), ["boolean"]) => Some(("write", "false".to_owned())),
-            (Some(1.0), ["boolean"]) => Some(("write", "true".to_owned())),
+            (Some(0.0), ["boolean"]) => Some((Retype::Write, "false".to_owned())),
+            (Some(1.0), ["boolean"]) => Some((Retype::Write, "true".to_owned())),
             (_, ["string"]) if is_scalar && self.choices.is_empty() => {
-                Some(("put it in quotes:", format!("\"{written}\"")))
+                Some((Retype::Quote, format!("\"{written}\"")))
             }
             (_, ["array"]) if self.value.is_string() => {
-                Some(("put it in brackets:", format!("[{written}]")))
+                Some((Retype::Bracket, format!("[{written}]")))
             }
             _ => None,
         }
     }
 
     /// The choices that were probably meant, and what other trainers mean by the word.
-    fn words_meant(&self) -> (Vec<String>, Option<&'static str>) {
+    fn words_meant(&self) -> (Vec<String>, Option<Text>) {
         let word = self.value.as_str().unwrap_or_default();
         match current_words(&self.name, &plain(word)) {
             Some((words, meaning)) => (words.iter().map(ToString::to_string).collect(), meaning),
@@ -152,11 +170,11 @@ impl Culprit<'_> {
         let word = self.value.as_str().unwrap_or_default();
         let (near, meaning) = self.words_meant();
         let label = match near.is_empty() {
-            true => "not one of the choices".to_owned(),
-            false => format!("did you mean {}?", one_of(&near)),
+            true => msg!(NOT_IN_CHOICES),
+            false => msg!(DID_YOU_MEAN, words = one_of(&near)),
         };
-        let message = format!("`{word}` is not a choice of `{}`", self.name);
-        let fault = Diagnostic::error("ST2002", message)
+        let message = msg!(NOT_A_CHOICE, word, key = self.name);
+        let fault = Diagnostic::error(message)
             .at(self.source.span(self.place.value.clone()))
             .label(label)
             .note(self.choices_note());
@@ -166,17 +184,17 @@ impl Culprit<'_> {
         };
         // The choices of an entry are those of its list.
         let key = self.name.trim_end_matches(|c: char| c.is_ascii_digit() || "[]".contains(c));
-        fault.help(format!("`statetune explain {key}` says what each choice does"))
+        fault.help(msg!(EXPLAIN_CHOICES, key))
     }
 
-    fn choices_note(&self) -> String {
+    fn choices_note(&self) -> Text {
         if let ([only], ["string"]) = (&*self.choices, &*types(self.node)) {
-            return format!("the only choice is `{only}`");
+            return msg!(ONLY_CHOICE_IS, only);
         }
         let choices = list(&self.choices);
         match types(self.node).iter().find(|kind| **kind != "string") {
-            Some(other) => format!("choices are {choices} and {}", expected(&[other])),
-            None => format!("choices are {choices}"),
+            Some(other) => msg!(CHOICES_ARE_WITH_LAST, choices, last = expected(&[other])),
+            None => msg!(CHOICES_ARE, choices),
         }
     }
 
@@ -186,24 +204,23 @@ impl Culprit<'_> {
         let pattern = self.node.get("pattern").and_then(Value::as_str);
         let (message, label) = match (pattern, self.value) {
             (Some(pattern), _) => {
-                let message = format!("`{}` has characters that are not allowed", self.name);
-                (message, format!("must match `{pattern}`"))
+                let message = msg!(FORBIDDEN_CHARACTERS, key = self.name);
+                (message, msg!(MUST_MATCH_PATTERN, pattern))
             }
-            (None, Value::String(_) | Value::Array(_)) => {
-                (format!("`{}` {}", self.name, self.wrong_length()), String::new())
-            }
+            (None, Value::String(_) | Value::Array(_)) => (self.wrong_length(), Text::default()),
             (None, _) => {
                 let bounds = bounds(self.node, self.value);
-                let message = format!("`{}` must be {bounds}, found {written}", self.name);
+                let message =
+                    msg!(KEY_OUT_OF_RANGE, key = self.name, expected = bounds, found = written);
                 match self.meant(Fault::Range) {
-                    Some(meant) => (message, format!("did you mean `{meant}`?")),
+                    Some(meant) => (message, msg!(DID_YOU_MEAN_WORD, word = meant)),
                     None => (message, bounds),
                 }
             }
         };
-        let error = Diagnostic::error("ST2003", message).at(self.source.span(range)).label(label);
-        match about(self.node) {
-            Some(about) => error.note(format!("`{}`: {about}", self.name)),
+        let error = Diagnostic::error(message).at(self.source.span(range)).label(label);
+        match about_key(&self.name, self.node) {
+            Some(about) => error.note(about),
             None => error,
         }
     }
@@ -211,30 +228,32 @@ impl Culprit<'_> {
 
 impl Culprit<'_> {
     /// What is wrong with the length of a text or a list.
-    fn wrong_length(&self) -> String {
-        let length = self.value.as_array().map_or(0, Vec::len);
+    fn wrong_length(&self) -> Text {
+        let (key, length) = (&self.name, self.value.as_array().map_or(0, Vec::len));
         let bound = |key: &str| self.node.get(key).and_then(Value::as_u64);
         match (bound("minItems"), bound("maxItems")) {
             (Some(least), Some(most)) if least == most => {
-                format!("has {length} entries instead of {least}")
+                msg!(HAS_ENTRIES, key, length, least)
             }
-            _ => "must not be empty".to_owned(),
+            _ => msg!(MUST_NOT_BE_EMPTY, key),
         }
     }
 }
 
 /// The bounds of a number in words; the width of its type is told only beside a `value` beyond it.
-pub(super) fn bounds(node: &Value, value: &Value) -> String {
+pub(super) fn bounds(node: &Value, value: &Value) -> Text {
     let branches = node.get("anyOf").and_then(Value::as_array).into_iter().flatten();
     let bounded = branches.chain([node]).find(|node| node.get("minimum").is_some()).unwrap_or(node);
-    let bound = |key: &str, words: &str| Some(format!("{words} {}", bounded.get(key)?.as_f64()?));
+    let bound = |key: &str| bounded.get(key)?.as_f64();
     // The width of the integer is a bound too, but only matters to who goes beyond it.
     let is_within_width = value.as_f64() <= Some(f64::from(u32::MAX));
     let is_width = bounded.get("maximum") == Some(&u32::MAX.into());
-    let maximum = bound("maximum", "at most").filter(|_| !(is_width && is_within_width));
-    let lower = bound("minimum", "at least").or(bound("exclusiveMinimum", "above"));
-    let upper = maximum.or(bound("exclusiveMaximum", "below"));
-    [lower, upper].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    let at_least = bound("minimum").map(|n| msg!(AT_LEAST, n));
+    let above = bound("exclusiveMinimum").map(|n| msg!(ABOVE, n));
+    let at_most = bound("maximum").filter(|_| !(is_width && is_within_width));
+    let at_most = at_most.map(|n| msg!(AT_MOST, n));
+    let below = bound("exclusiveMaximum").map(|n| msg!(BELOW, n));
+    Text::list(Join::And, [at_least.or(above), at_most.or(below)].into_iter().flatten())
 }
 
 /// The first sentence of the manual.
@@ -243,25 +262,32 @@ pub(super) fn about(node: &Value) -> Option<&str> {
     Some(manual.find(". ").map_or(manual, |end| &manual[..end]).trim_end_matches('.'))
 }
 
+/// The first sentence of the manual of a key, as a note.
+pub(super) fn about_key(key: &str, node: &Value) -> Option<Text> {
+    let english = about(node)?.to_owned();
+    let about = Text::translated(english, about_in_chinese(key));
+    Some(msg!(ABOUT_KEY, key, about))
+}
+
 /// Types of JSON Schema in words.
-pub(super) fn expected(types: &[&str]) -> String {
+pub(super) fn expected(types: &[&str]) -> Text {
     let words = types.iter().map(|one| match *one {
-        "integer" => "an integer",
-        "number" => "a number",
-        "boolean" => "true or false",
-        "array" => "a list",
-        "object" => "a table",
-        _ => "a string",
+        "integer" => msg!(AN_INTEGER),
+        "number" => msg!(A_NUMBER),
+        "boolean" => msg!(TRUE_OR_FALSE),
+        "array" => msg!(A_LIST),
+        "object" => msg!(A_TABLE),
+        _ => msg!(A_STRING),
     });
-    words.collect::<Vec<_>>().join(" or ")
+    Text::list(Join::Or, words)
 }
 
-pub(super) fn list(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+pub(super) fn list(words: &[&str]) -> Text {
+    Text::quoted(Join::Comma, words)
 }
 
-pub(super) fn one_of(words: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
-    words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")
+pub(super) fn one_of(words: impl IntoIterator<Item = impl std::fmt::Display>) -> Text {
+    Text::quoted(Join::Or, words)
 }
 
 #[cfg(test)]

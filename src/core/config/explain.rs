@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::culprit::{Culprit, about, list, one_of};
+use super::culprit::{Culprit, about_key, list, one_of};
 use super::faults::Fault;
 use super::foreign::secret;
 use super::keys::{self, KeyPath, Keys, below, dotted, example, header, is_table};
 use super::load::find_place;
 use super::locate::Source;
 use super::suggest::{Meant, meant, nearest, plain};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
 
 /// Where a message stands among others: the number of the source and a byte of its text.
 pub(super) type Order = (usize, usize);
@@ -80,53 +80,47 @@ impl<'a> Explainer<'a> {
         if table.is_empty() && culprit.value.is_object() {
             return self.unknown_table(key, culprit);
         }
-        let error = |code, message| {
-            Diagnostic::error(code, message).at(culprit.source.span(culprit.place.key.clone()))
-        };
-        let unknown = |label: String| {
-            error("ST1001", format!("unknown key `{key}` {}", in_table(table))).label(label)
-        };
+        let error =
+            |message| Diagnostic::error(message).at(culprit.source.span(culprit.place.key.clone()));
+        let unknown = |label| error(msg!(UNKNOWN_KEY, key, place = in_table(table))).label(label);
         if let Some(variable) = secret(&plain(key)).filter(|_| culprit.value.is_string()) {
             return secret_in_file(key, variable, culprit);
         }
         let path = below(table, key);
         match self.meant(key, table) {
             Meant::Here(keys) => {
-                let unknown = unknown(format!("did you mean {}?", one_of(&keys)));
+                let unknown = unknown(msg!(DID_YOU_MEAN, words = one_of(&keys)));
                 let unknown = match self.default_note(table, &keys) {
                     Some(note) => unknown.note(note),
                     None => unknown,
                 };
                 match &*keys {
                     [other] if self.can_become(&path, &below(table, other)) => {
-                        unknown.fix("renames it", culprit.source.rename(culprit.place, other))
+                        unknown.fix(msg!(RENAMES_KEY), culprit.source.rename(culprit.place, other))
                     }
                     _ => unknown,
                 }
             }
             Meant::Elsewhere(other, known) => {
                 let home = below(&other, &known);
-                let unknown = unknown(format!("did you mean `{}`?", dotted(&home)));
+                let unknown = unknown(msg!(DID_YOU_MEAN_WORD, word = dotted(&home)));
                 if !self.can_become(&path, &home) {
                     return unknown;
                 }
-                let does = format!("renames it and moves it to `{}`", header(&other));
-                unknown.fix(&does, culprit.source.relocate(culprit.place, &other, &known))
+                let does = msg!(RENAMES_AND_MOVES_KEY, place = header(&other));
+                unknown.fix(does, culprit.source.relocate(culprit.place, &other, &known))
             }
             Meant::NoSetting(reason) => {
-                unknown("there is no such key".to_owned()).note(format!("`{key}`: {reason}"))
+                unknown(msg!(NO_SUCH_KEY)).note(msg!(KEY_REASON, key, reason))
             }
             Meant::InTables(homes) => {
-                let place = match header(table) {
-                    top if top.is_empty() => "top-level".to_owned(),
-                    header => format!("`{header}`"),
+                let message = match header(table) {
+                    top if top.is_empty() => msg!(NOT_A_TOP_LEVEL_KEY, key),
+                    header => msg!(KEY_OF_ANOTHER_TABLE, key, table = header),
                 };
-                let error = error("ST1002", format!("`{key}` is not a {place} key"));
-                self.send_home(error, &path, &homes, culprit)
+                self.send_home(error(message), &path, &homes, culprit)
             }
-            Meant::Nothing => {
-                unknown("there is no such key".to_owned()).note(self.known_keys(table))
-            }
+            Meant::Nothing => unknown(msg!(NO_SUCH_KEY)).note(self.known_keys(table)),
         }
     }
 
@@ -134,38 +128,38 @@ impl<'a> Explainer<'a> {
         let (name, header) = (&culprit.place.key, &culprit.place.value);
         let is_header = header.start <= name.start && name.end <= header.end;
         let range = if is_header { header } else { name };
-        let error = Diagnostic::error("ST1001", format!("unknown table `[{key}]`"))
-            .at(culprit.source.span(range.clone()));
+        let error =
+            Diagnostic::error(msg!(UNKNOWN_TABLE, key)).at(culprit.source.span(range.clone()));
         let known = self.keys.table(&[], self.document);
         let tables = known.iter().filter(|(_, node)| is_table(node)).map(|(key, _)| *key);
         let near = nearest(key, tables);
         if near.is_empty() {
-            return error.label("there is no such table").note(self.known_keys(&[]));
+            return error.label(msg!(NO_SUCH_TABLE)).note(self.known_keys(&[]));
         }
         let label = one_of(near.iter().map(|key| format!("[{key}]")));
-        let error = error.label(format!("did you mean {label}?"));
+        let error = error.label(msg!(DID_YOU_MEAN, words = label));
         match &*near {
             [table] if self.can_become(&[key.to_owned()], std::slice::from_ref(table)) => {
-                error.fix("renames it", culprit.source.rename(culprit.place, table))
+                error.fix(msg!(RENAMES_KEY), culprit.source.rename(culprit.place, table))
             }
             _ => error,
         }
     }
 
     /// What would have happened had the key been ignored.
-    fn default_note(&self, table: &[String], keys: &[String]) -> Option<String> {
+    fn default_note(&self, table: &[String], keys: &[String]) -> Option<Text> {
         let [key] = keys else { return None };
         let path = below(table, key);
         let default = self.keys.find(&path, self.document)?.get("default")?;
-        Some(format!("an ignored key would leave `{}` at its default, {default}", dotted(&path)))
+        Some(msg!(DEFAULT_WOULD_STAY, key = dotted(&path), default = default.to_string()))
     }
 
-    fn known_keys(&self, table: &[String]) -> String {
+    fn known_keys(&self, table: &[String]) -> Text {
         let known = self.keys.table(table, self.document);
         let known: Vec<&str> = known.iter().map(|(key, _)| *key).collect();
         match header(table) {
-            top if top.is_empty() => format!("the file may have {}", list(&known)),
-            header => format!("keys of `{header}` are {}", list(&known)),
+            top if top.is_empty() => msg!(FILE_MAY_HAVE, keys = list(&known)),
+            header => msg!(KEYS_OF_TABLE, header, keys = list(&known)),
         }
     }
 
@@ -181,29 +175,28 @@ impl<'a> Explainer<'a> {
         let key = &plain(path.last().map_or("", |key| key));
         if source.layer.is_some() {
             let homes = homes.iter().map(|home| dotted(&below(home, key)));
-            return error.label(format!("did you mean {}?", one_of(homes)));
+            return error.label(msg!(DID_YOU_MEAN, words = one_of(homes)));
         }
         let names = homes.iter().map(|home| match header(home) {
-            top if top.is_empty() => "the top of the file".to_owned(),
-            header => format!("`{header}`"),
+            top if top.is_empty() => msg!(TOP_OF_FILE),
+            header => Text::verbatim(format!("`{header}`")),
         });
-        let names: Vec<String> = names.collect();
-        let error = error.label(format!("belongs to {}", names.join(" or ")));
+        let names: Vec<Text> = names.collect();
+        let error = error.label(msg!(BELONGS_TO, tables = Text::list(Join::Or, &names)));
         let [home] = homes else { return error };
         let there = below(home, key);
-        let explain =
-            format!("`statetune explain {}` says what it does, and its range", dotted(&there));
+        let explain = msg!(EXPLAIN_KEY, key = dotted(&there));
         let error = match source.places.get(home) {
             _ if home.is_empty() => error,
-            Some(place) => error.also(place.value.clone(), "move it below this header"),
-            None => error.help(format!("add {} and move it there", names[0])),
+            Some(place) => error.also(place.value.clone(), msg!(MOVE_BELOW)),
+            None => error.help(msg!(ADD_TABLE_AND_MOVE, table = names[0])),
         };
         let error = error.help(explain);
         if !self.can_become(path, &there) {
             return error;
         }
         let edits = source.relocate(culprit.place, home, key);
-        error.fix("moves the line and keeps its comment", edits)
+        error.fix(msg!(MOVES_LINE), edits)
     }
 
     fn missing(&self, key: &str, table: &[String]) -> (Order, Diagnostic) {
@@ -219,37 +212,35 @@ impl<'a> Explainer<'a> {
         let header = header(table);
         let (range, label, help) = match file.places.get(table) {
             _ if table.is_empty() => {
-                (0..0, format!("`{key}` belongs here"), format!("for example `{key} = {value}`"))
+                (0..0, msg!(KEY_BELONGS_HERE, key), msg!(FOR_EXAMPLE_KEY, key, value))
             }
-            Some(place) => (
-                place.value.clone(),
-                format!("needs the key `{key}`"),
-                format!("for example `{key} = {value}`"),
-            ),
+            Some(place) => {
+                (place.value.clone(), msg!(TABLE_NEEDS_KEY, key), msg!(FOR_EXAMPLE_KEY, key, value))
+            }
             None => {
                 let end = file.text.trim_end().len();
-                let label = format!("the file ends without `{header}`");
-                (end..end, label, format!("for example\n{header}\n{key} = {value}"))
+                let label = msg!(FILE_ENDS_WITHOUT_TABLE, header);
+                (end..end, label, msg!(FOR_EXAMPLE_TABLE, header, key, value))
             }
         };
         let order = (0, range.start);
-        let error = Diagnostic::error("ST1003", format!("missing key `{key}` {}", in_table(table)))
+        let error = Diagnostic::error(msg!(MISSING_KEY, key, place = in_table(table)))
             .at(file.span(range))
             .label(label)
             .help(help);
-        let error = match about(node) {
-            Some(about) => error.note(format!("`{}`: {about}", dotted(&path))),
+        let error = match about_key(&dotted(&path), node) {
+            Some(about) => error.note(about),
             None => error,
         };
         let is_free = choices.is_empty();
         let error =
-            if is_free { error } else { error.note(format!("choices are {}", list(&choices))) };
+            if is_free { error } else { error.note(msg!(CHOICES_ARE, choices = list(&choices))) };
         (order, error)
     }
 }
 
 /// The message about a key that looks like a secret, whose value is not shown.
-fn secret_in_file(key: &str, variable: &str, culprit: &Culprit) -> Diagnostic {
+fn secret_in_file(key: &str, variable: Option<&str>, culprit: &Culprit) -> Diagnostic {
     let span = culprit.source.span(culprit.place.key.clone());
     let hidden: String = span
         .text
@@ -259,21 +250,21 @@ fn secret_in_file(key: &str, variable: &str, culprit: &Culprit) -> Diagnostic {
             false => letter.to_string(),
         })
         .collect();
-    let variable = match variable.contains(' ') {
-        true => variable.to_owned(),
-        false => format!("the environment variable `{variable}`"),
+    let variable = match variable {
+        Some(variable) => msg!(ENVIRONMENT_VARIABLE, variable),
+        None => msg!(AN_ENVIRONMENT_VARIABLE),
     };
-    Diagnostic::error("ST1005", format!("`{key}` looks like a secret"))
+    Diagnostic::error(msg!(KEY_LOOKS_LIKE_SECRET, key))
         .at(Span { text: hidden, ..span })
-        .label("no secret belongs here")
-        .note("the file is copied into every run directory, and run directories are passed on")
-        .help(format!("delete the line; programs that need the secret read {variable}"))
+        .label(msg!(NO_SECRETS_HERE))
+        .note(msg!(FILE_IS_COPIED))
+        .help(msg!(SECRET_IN_ENVIRONMENT, variable))
 }
 
-fn in_table(table: &[String]) -> String {
+fn in_table(table: &[String]) -> Text {
     match header(table) {
-        top if top.is_empty() => "at the top of the file".to_owned(),
-        header => format!("in `{header}`"),
+        top if top.is_empty() => msg!(AT_TOP_OF_FILE),
+        header => msg!(IN_TABLE, header),
     }
 }
 
@@ -457,7 +448,7 @@ error[ST1002]: `lr_final` is not a `[peft]` key
         assert!(fault.contains("help: add `[checkpoint]` and move it there"), "{fault}");
         let fault = shown(&format!("random_seed = 4\n{MINIMAL}"));
         assert!(fault.contains("`random_seed` is not a top-level key"), "{fault}");
-        assert!(fault.contains("belongs to `[train]` or `[sample]`"), "{fault}");
+        assert!(fault.contains("belongs to `[train]`, `[sample]` or `[sweep]`"), "{fault}");
         let fault = shown(&format!("{MINIMAL}tags = []\n"));
         assert!(fault.contains("belongs to the top of the file"), "{fault}");
     }

@@ -1,5 +1,7 @@
 //! Names and words of other trainers: RWKV-PEFT, RWKV-LM, infctx-trainer, axolotl, Hugging Face.
 
+use crate::diagnostic::{Text, msg};
+
 /// The table and key that stand here for a name which other trainers use.
 pub(super) fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
     let found = match name {
@@ -80,58 +82,58 @@ pub(super) fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Why there is nothing here for a name that other trainers use.
-pub(super) fn no_counterpart(name: &str) -> Option<&'static str> {
+pub(super) fn no_counterpart(name: &str) -> Option<Text> {
     let reason = match name {
         "strategy" | "deepspeed" | "fsdp" | "ds_bucket_mb" | "num_nodes" | "layerwise_lr" => {
-            "a run uses one device, so there is nothing to spread over several"
+            msg!(FOREIGN_DEVICES)
         }
         "dim_att" | "dim_ffn" | "head_size" | "head_size_a" | "head_size_divisor"
         | "tiny_att_dim" | "tiny_att_layer" | "my_pos_emb" => {
-            "it follows from the version and the width of the model"
+            msg!(FOREIGN_MODEL_SIZE)
         }
         "magic_prime" | "my_exit_tokens" | "my_pile_stage" | "my_pile_version" | "my_samples" => {
-            "it is worked out from the data: `data.walk = \"magic_prime\"` needs no numbers"
+            msg!(FOREIGN_MAGIC_PRIME)
         }
         "proj_dir" | "output_dir" | "save_path" => {
-            "every run makes a directory of its own: `--runs-dir` says where"
+            msg!(FOREIGN_DIRECTORY)
         }
         "wandb" | "wandb_project" | "report_to" | "logger" => {
-            "a run makes no connections: its numbers stand in `metrics.jsonl` in the run directory"
+            msg!(FOREIGN_WANDB)
         }
         "num_workers" | "dataloader_num_workers" | "enable_progress_bar" => {
-            "the program chooses it"
+            msg!(FOREIGN_CHOSEN)
         }
         "max_steps" | "total_steps" => {
-            "a run has `train.epoch_steps` times `train.epoch_count` steps"
+            msg!(FOREIGN_STEPS)
         }
-        "warmup_ratio" => "the warmup is a number of steps: `schedule.warmup_steps`",
-        "bf16" | "fp16" | "fp32" | "tf32" => "write `train.precision` with this word",
-        "load_in_8bit" => "write `type = \"int8\"` in `[quant]`",
-        "load_in_4bit" => "write `type = \"nf4\"` in `[quant]`",
+        "warmup_ratio" => msg!(FOREIGN_WARMUP),
+        "bf16" | "fp16" | "fp32" | "tf32" => msg!(FOREIGN_PRECISION),
+        "load_in_8bit" => msg!(FOREIGN_INT8),
+        "load_in_4bit" => msg!(FOREIGN_NF4),
         "peft_config" | "lora_config" | "pissa_config" | "disha_config" | "bone_config" => {
-            "its entries are keys of `[peft]`"
+            msg!(FOREIGN_PEFT_CONFIG)
         }
         "avg_loss" | "data_shuffle" | "flash_attention" | "chunk_ctx" => {
-            "nothing here depends on it"
+            msg!(FOREIGN_UNUSED)
         }
         _ => return None,
     };
     Some(reason)
 }
 
-/// The environment variable that other programs read a secret from, where `name` looks like one.
-pub(super) fn secret(name: &str) -> Option<&'static str> {
+/// Whether `name` looks like a secret; then the environment variable that other programs read it from, if known.
+pub(super) fn secret(name: &str) -> Option<Option<&'static str>> {
     let words: Vec<&str> = name.split('_').collect();
     let is = |wanted: &[&str]| words.iter().any(|word| wanted.contains(word));
     let is_secret = is(&["token", "apikey", "password", "passwd", "secret", "credentials"])
         || name.contains("api_key")
         || name.contains("access_key");
     let variable = if is(&["wandb"]) {
-        "WANDB_API_KEY"
+        Some("WANDB_API_KEY")
     } else if is(&["hf", "hub", "huggingface"]) {
-        "HF_TOKEN"
+        Some("HF_TOKEN")
     } else {
-        "a variable of the environment"
+        None
     };
     is_secret.then_some(variable)
 }
@@ -140,22 +142,10 @@ pub(super) fn secret(name: &str) -> Option<&'static str> {
 pub(super) fn current_words(
     name: &str,
     word: &str,
-) -> Option<(&'static [&'static str], Option<&'static str>)> {
+) -> Option<(&'static [&'static str], Option<Text>)> {
     let found: (&[&str], _) = match (name, word) {
-        ("quant.type", "4bit" | "int4" | "q4") => (
-            &["nf4", "fp4"],
-            Some(
-                "`4bit` of RWKV-PEFT is what bitsandbytes does by default, `fp4`; `nf4` is as small, and \
-                 nearer to the weights",
-            ),
-        ),
-        ("quant.type", "8bit" | "q8" | "i8") => (
-            &["int8"],
-            Some(
-                "`int8` of RWKV-PEFT has one scale for a whole matrix and levels that are not evenly \
-                 spaced; here every row has its scale",
-            ),
-        ),
+        ("quant.type", "4bit" | "int4" | "q4") => (&["nf4", "fp4"], Some(msg!(FOREIGN_4BIT))),
+        ("quant.type", "8bit" | "q8" | "i8") => (&["int8"], Some(msg!(FOREIGN_INT8_SCALE))),
         ("quant.type", "e4m3" | "float8" | "fp8_e4m3" | "float8_e4m3fn") => (&["fp8"], None),
         ("quant.type", "off" | "no" | "false" | "bf16" | "fp16" | "fp32") => (&["none"], None),
         ("train.precision", "bfloat16" | "bf16_mixed" | "bf16_true") => (&["bf16"], None),
@@ -166,14 +156,11 @@ pub(super) fn current_words(
         ("schedule.lr_schedule", "none" | "fixed" | "constant_with_warmup") => {
             (&["constant"], None)
         }
-        ("optimizer.type", "adamw" | "adamw_torch" | "fused_adam" | "deepspeed_adam") => (
-            &["adam"],
-            Some("`adam` takes the weight decay off the weights themselves, as AdamW does"),
-        ),
-        ("hardware.accelerator", "cuda") => (&["gpu"], None),
-        ("peft.type", "qlora") => {
-            (&["lora"], Some("QLoRA is `lora` with a `[quant]` table of its own"))
+        ("optimizer.type", "adamw" | "adamw_torch" | "fused_adam" | "deepspeed_adam") => {
+            (&["adam"], Some(msg!(FOREIGN_ADAMW)))
         }
+        ("hardware.accelerator", "cuda") => (&["gpu"], None),
+        ("peft.type", "qlora") => (&["lora"], Some(msg!(FOREIGN_QLORA))),
         ("peft.type", "sft" | "none" | "pretrain" | "full_finetune") => (&["full"], None),
         ("peft.type", "state_tuning" | "statetuning") => (&["state"], None),
         ("data.data_type", "json" | "sft" | "jsonlines") => (&["jsonl"], None),
@@ -259,8 +246,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_known_by_its_name() {
-        assert_eq!(secret("wandb_api_key"), Some("WANDB_API_KEY"));
-        assert_eq!(secret("hf_token"), Some("HF_TOKEN"));
+        assert_eq!(secret("wandb_api_key"), Some(Some("WANDB_API_KEY")));
+        assert_eq!(secret("hf_token"), Some(Some("HF_TOKEN")));
         assert!(secret("password").is_some() && secret("aws_secret").is_some());
         assert!(secret("max_tokens").is_none() && secret("tokenizer").is_none());
     }

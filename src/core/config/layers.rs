@@ -13,7 +13,7 @@ use super::overrides;
 use super::recipe::Recipe;
 use super::suggest::nearest;
 use super::{Overrides, faults};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
 
 /// Parents of a file, one above the other.
 const MOST_PARENTS: usize = 8;
@@ -156,12 +156,10 @@ fn parents(file: Source) -> Result<Vec<Source>, Box<Diagnostic>> {
 fn parent(files: &[Source]) -> Result<Option<Source>, Box<Diagnostic>> {
     let child = files.last().expect("there is a file");
     let Some(place) = child.places.get(&[EXTENDS.to_owned()][..]) else { return Ok(None) };
-    let fault = |code, message: String| {
-        Box::new(Diagnostic::error(code, message).at(child.span(place.value.clone())))
-    };
+    let fault = |message| Box::new(Diagnostic::error(message).at(child.span(place.value.clone())));
     let Some(name) = child.values[EXTENDS].as_str() else {
-        let message = format!("`{EXTENDS}` must be a string, found {}", place.found);
-        return Err(fault("ST2001", message));
+        let message = msg!(KEY_MUST_BE_STRING, key = EXTENDS, found = place.found);
+        return Err(fault(message));
     };
     let path = child.directory().join(name);
     let same = |other: &Path| match (other.canonicalize(), path.canonicalize()) {
@@ -169,16 +167,16 @@ fn parent(files: &[Source]) -> Result<Option<Source>, Box<Diagnostic>> {
         _ => other == path,
     };
     if files.iter().any(|file| same(&file.file)) {
-        let message = format!("`{EXTENDS}` leads back to `{}`", path.display());
-        return Err(Box::new(fault("ST1311", message).note("a file cannot build on itself")));
+        let message = msg!(PARENT_LEADS_BACK, key = EXTENDS, path);
+        return Err(Box::new(fault(message).note(msg!(FILE_EXTENDS_ITSELF))));
     }
     if files.len() > MOST_PARENTS {
-        let message = format!("more than {MOST_PARENTS} parents stand above one another");
-        return Err(fault("ST1312", message));
+        let message = msg!(TOO_MANY_PARENTS, most = MOST_PARENTS);
+        return Err(fault(message));
     }
     let text = std::fs::read_to_string(&path).map_err(|error| {
-        let message = format!("cannot read the parent file `{}`", path.display());
-        Box::new(fault("ST1310", message).note(error.to_string()))
+        let message = msg!(CANNOT_READ_PARENT, path);
+        Box::new(fault(message).note(Text::library(error)))
     })?;
     Ok(Some(Source { role: Role::Parent, ..Source::parse(path, text)? }))
 }
@@ -198,15 +196,18 @@ fn profile(files: &[Source], name: &str) -> Result<Vec<Source>, Box<Diagnostic>>
     let known = profile_names(files);
     let near = nearest(name, known.iter().map(String::as_str));
     let (label, note) = match (near.first(), known.is_empty()) {
-        (Some(near), _) => (format!("did you mean `{near}`?"), None),
-        (None, true) => (format!("the file has no table `[{PROFILE}.{name}]`"), None),
-        (None, false) => (String::new(), Some(format!("profiles are `{}`", known.join("`, `")))),
+        (Some(near), _) => (msg!(DID_YOU_MEAN_WORD, word = near), None),
+        (None, true) => (msg!(FILE_HAS_NO_PROFILE, profile = PROFILE, name), None),
+        (None, false) => {
+            let names = Text::quoted(Join::Comma, &known);
+            (Text::default(), Some(msg!(PROFILES_ARE, names)))
+        }
     };
     let text = format!("--profile {name}");
     let range = text.len() - name.len()..text.len();
     let span = Span { file: "command line".into(), text, first_line: 0, range };
-    let message = format!("there is no profile `{name}` in `{}`", file.file.display());
-    let fault = Diagnostic::error("ST0121", message).at(span).label(label);
+    let message = msg!(NO_PROFILE, name, file = file.file);
+    let fault = Diagnostic::error(message).at(span).label(label);
     Err(Box::new(match note {
         Some(note) => fault.note(note),
         None => fault,
@@ -246,8 +247,8 @@ fn of_profile(file: &Source, name: &str) -> Option<Source> {
 fn misplaced(source: &Source) -> Option<Diagnostic> {
     [EXTENDS, PROFILE].into_iter().find_map(|key| {
         let place = source.places.get(&[key.to_owned()][..])?;
-        let message = format!("`{key}` only counts at the top of a file");
-        Some(Diagnostic::error("ST1313", message).at(source.span(place.key.clone())))
+        let message = msg!(KEY_COUNTS_AT_TOP, key);
+        Some(Diagnostic::error(message).at(source.span(place.key.clone())))
     })
 }
 

@@ -3,15 +3,18 @@
 use super::Loaded;
 use super::keys::KeyPath;
 use super::locate::{Place, Source};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 
 /// The keys under which texts stand that a model reads, in which a line break is usual.
 const TEXTS: [&[&str]; 4] =
     [&["sample", "prompts"], &["peft", "init_prompt"], &["data", "template"], &["data", "mask_id"]];
 
 /// The escapes that are usual in such texts, what they are in single quotes, and what they were meant to be.
-const ESCAPES: [(&str, &str, &str); 3] =
-    [("n", "an n", "a line break"), ("t", "a t", "a tab"), ("r", "an r", "a return")];
+const ESCAPES: [(&str, Text, Text); 3] = [
+    ("n", msg!(LETTER_N), msg!(A_LINE_BREAK)),
+    ("t", msg!(LETTER_T), msg!(A_TAB)),
+    ("r", msg!(LETTER_R), msg!(A_RETURN)),
+];
 
 impl Loaded {
     /// Warnings about the text of the experiment file alone.
@@ -30,22 +33,22 @@ fn escape(source: &Source, (path, place): (&KeyPath, &Place)) -> Option<Diagnost
     let starts_with = |start: &[&str]| path.iter().take(start.len()).eq(start.iter());
     let is_text = TEXTS.iter().any(|start| starts_with(start));
     let written = source.text.get(place.value.clone())?;
-    if !is_text || place.found != "a string" || !written.starts_with('\'') {
+    if !is_text || place.found != msg!(A_STRING) || !written.starts_with('\'') {
         return None;
     }
     let is_written = |(letter, ..): &(&str, _, _)| written.contains(&format!("\\{letter}"));
     let (letter, found, meant) = ESCAPES.into_iter().find(is_written)?;
-    let message = format!("`\\{letter}` in single quotes is a backslash and {found}, not {meant}");
+    let message = msg!(ESCAPE_IN_SINGLE_QUOTES, letter, found, meant);
     let edits = match double_quoted(written) {
         Some(text) => source.rewrite(place, &text),
         None => Vec::new(),
     };
-    let lint = Diagnostic::warning("ST1204", message)
+    let lint = Diagnostic::warning(message)
         .at(source.span(place.value.clone()))
-        .label("literal string")
-        .note("the model would read the two characters")
-        .help("use double quotes, in which escapes count")
-        .fix("writes it so", edits)
+        .label(msg!(LITERAL_STRING))
+        .note(msg!(MODEL_READS_TWO_CHARACTERS))
+        .help(msg!(USE_DOUBLE_QUOTES))
+        .fix(msg!(WRITES_IT_SO), edits)
         .help_to_silence();
     Some(lint)
 }

@@ -11,8 +11,7 @@ pub(super) use super::layers::find_place;
 use super::layers::{self, Role, key_path};
 use super::locate::{Layer, Source};
 use super::{Config, faults};
-use crate::diagnostic::{Diagnostic, Edit, Span, summary};
-use crate::lang::Lang;
+use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
 
 /// Start of the environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
 pub(super) const PREFIX: &str = "STATETUNE__";
@@ -127,7 +126,7 @@ pub struct Loaded {
 
 /// Every fault of an experiment file and of what was set over it, in the order of their places.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", summary(Lang::En, diagnostics, file))]
+#[error("{}", summary(diagnostics, file))]
 pub struct ConfigError {
     /// The experiment file as it was given.
     pub file: PathBuf,
@@ -143,8 +142,8 @@ pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     match std::fs::read_to_string(file) {
         Ok(text) => parse(file, text, overrides),
         Err(error) => {
-            let message = format!("cannot read the experiment file `{}`", file.display());
-            let fault = Diagnostic::error("ST1101", message).note(error.to_string());
+            let message = msg!(CANNOT_READ_EXPERIMENT, file);
+            let fault = Diagnostic::error(message).note(Text::library(error));
             Err(ConfigError { file: file.to_owned(), diagnostics: vec![fault] })
         }
     }
@@ -170,8 +169,8 @@ pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded,
         return Err(refuse(diagnostics));
     }
     let mut config: Config = serde_json::from_value(document.clone()).map_err(|error| {
-        let message = format!("the schema accepts what the program does not: {error}");
-        refuse(vec![Diagnostic::error("ST9001", message)])
+        let message = msg!(SCHEMA_ACCEPTS_MORE, error = Text::library(error));
+        refuse(vec![Diagnostic::error(message)])
     })?;
     // What profiles could set is no setting in force.
     document.as_object_mut().expect("the file is a table").remove("profile");

@@ -9,7 +9,7 @@ use toml_edit::{Document, Item, TableLike, TomlError, Value};
 
 use super::keys::{KeyPath, below};
 use super::layers::Role;
-use crate::diagnostic::{Diagnostic, Edit, Span};
+use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg};
 
 /// A text that sets values: the experiment file, or one override.
 #[derive(Clone, Debug)]
@@ -45,17 +45,12 @@ impl Layer {
 
     /// An error that the text as a whole cannot be used.
     pub(super) fn unreadable(self, text: &str, range: Range<usize>) -> Diagnostic {
-        let (code, what) = match self {
-            Self::Environment => ("ST0105", "the environment variable "),
-            Self::CommandLine => ("ST0104", ""),
+        let message = match self {
+            Self::Environment => msg!(CANNOT_READ_VARIABLE, text),
+            Self::CommandLine => msg!(CANNOT_READ_ARGUMENT, text),
         };
         let (file, text) = (self.name().into(), text.to_owned());
-        Diagnostic::error(code, format!("cannot read {what}`{text}`")).at(Span {
-            file,
-            text,
-            first_line: 0,
-            range,
-        })
+        Diagnostic::error(message).at(Span { file, text, first_line: 0, range })
     }
 }
 
@@ -66,13 +61,18 @@ pub(super) struct Place {
     /// The value; of a table, its header.
     pub(super) value: Range<usize>,
     /// What the value is, in words: `a string`.
-    pub(super) found: &'static str,
+    pub(super) found: Text,
 }
 
 impl Place {
+    /// Whether a table or a list of tables stands there.
+    pub(super) fn is_table(&self) -> bool {
+        [msg!(A_TABLE), msg!(A_LIST_OF_TABLES)].contains(&self.found)
+    }
+
     /// Whether a list stands there.
     pub(super) fn is_list(&self) -> bool {
-        matches!(self.found, "a list" | "a list of tables")
+        [msg!(A_LIST), msg!(A_LIST_OF_TABLES)].contains(&self.found)
     }
 }
 
@@ -109,31 +109,30 @@ impl Source {
 fn syntax_fault(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
     let (what, expected) = match error.message().split_once(", expected ") {
         Some((what, "nothing")) => (what, None),
-        Some((what, expected)) => (what, Some(expected)),
+        Some((what, expected)) => (what, Some(Text::library(expected))),
         None => (error.message(), None),
     };
     let range = error.span().unwrap_or(text.len()..text.len());
     if let Some(bare) = bare_text(&text, &range) {
         let quoted = format!("\"{bare}\"");
-        return Diagnostic::error(
-            "ST1000",
-            format!("the file is not valid TOML: `{bare}` is no value"),
-        )
-        .at(Span { file, text, first_line: 1, range: range.clone() })
-        .label(format!("put it in quotes: `{quoted}`"))
-        .fix(&format!("writes `{quoted}`"), vec![Edit::replace(range, quoted)]);
+        return Diagnostic::error(msg!(BARE_WORD_AS_VALUE, bare))
+            .at(Span { file, text, first_line: 1, range: range.clone() })
+            .label(msg!(PUT_IN_QUOTES, quoted))
+            .fix(msg!(WRITES_VALUE, quoted), vec![Edit::replace(range, quoted)]);
     }
     let (before, after) = (text[..range.start].trim_end_matches([' ', '\t']), &text[range.start..]);
     let is_cut =
         before.ends_with('=') && after.lines().next().unwrap_or_default().trim().is_empty();
-    let (what, expected) =
-        if is_cut { ("a key has no value", Some("a value")) } else { (what, expected) };
     let first = if what == "duplicate key" { place_before(&text, &range) } else { None };
-    let fault = Diagnostic::error("ST1000", format!("the file is not valid TOML: {what}"))
+    let (what, expected) = match is_cut {
+        true => (msg!(KEY_WITHOUT_VALUE), Some(msg!(A_VALUE))),
+        false => (Text::library(what), expected),
+    };
+    let fault = Diagnostic::error(msg!(INVALID_TOML, what))
         .at(Span { file, text, first_line: 1, range })
-        .label(expected.map(|what| format!("expected {what}")).unwrap_or_default());
+        .label(expected.map(|what| msg!(EXPECTED_HERE, expected = what)).unwrap_or_default());
     match first {
-        Some(first) => fault.also(first, "it stands here already"),
+        Some(first) => fault.also(first, msg!(STANDS_HERE_ALREADY)),
         None => fault,
     }
 }
@@ -145,7 +144,7 @@ fn place_before(text: &str, range: &Range<usize>) -> Option<Range<usize>> {
     let mut places = Places::default();
     places.table(&mut KeyPath::new(), before.as_table());
     let headers = places.0.iter().filter(|(_, place)| text[place.value.clone()].starts_with('['));
-    let headers = headers.filter(|(_, place)| place.found == "a table");
+    let headers = headers.filter(|(_, place)| place.found == msg!(A_TABLE));
     let table = match text[line..].starts_with('[') {
         true => KeyPath::new(),
         false => headers.max_by_key(|(_, place)| place.value.start)?.0.clone(),
@@ -194,17 +193,18 @@ impl Places {
             Item::None => None,
             Item::Value(value) => Some(self.value(path, value, key, None)),
             Item::Table(table) => {
-                self.0.insert(path.clone(), Place { key, value: header, found: "a table" });
+                self.0.insert(path.clone(), Place { key, value: header, found: msg!(A_TABLE) });
                 Some(self.table(path, table))
             }
             Item::ArrayOfTables(list) => {
                 let header = list.get(0).and_then(|first| first.span()).unwrap_or(header);
-                let place = Place { key: key.clone(), value: header, found: "a list of tables" };
+                let place =
+                    Place { key: key.clone(), value: header, found: msg!(A_LIST_OF_TABLES) };
                 self.0.insert(path.clone(), place);
                 let values = list.iter().enumerate().map(|(index, table)| {
                     let header = table.span().unwrap_or(key.clone());
                     path.push(format!("[{index}]"));
-                    let place = Place { key: header.clone(), value: header, found: "a table" };
+                    let place = Place { key: header.clone(), value: header, found: msg!(A_TABLE) };
                     self.0.insert(path.clone(), place);
                     let values = self.table(path, table);
                     path.pop();
@@ -226,13 +226,13 @@ impl Places {
     ) -> serde_json::Value {
         let range = at.cloned().or(value.span()).unwrap_or(key.clone());
         let (found, json) = match value {
-            Value::String(text) => ("a string", text.value().as_str().into()),
-            Value::Integer(number) => ("an integer", (*number.value()).into()),
-            Value::Boolean(truth) => ("a boolean", (*truth.value()).into()),
-            Value::Datetime(_) => ("a date or time", serde_json::Value::Null),
+            Value::String(text) => (msg!(A_STRING), text.value().as_str().into()),
+            Value::Integer(number) => (msg!(AN_INTEGER), (*number.value()).into()),
+            Value::Boolean(truth) => (msg!(A_BOOLEAN), (*truth.value()).into()),
+            Value::Datetime(_) => (msg!(A_DATE_OR_TIME), serde_json::Value::Null),
             Value::Float(number) => match Number::from_f64(*number.value()) {
-                Some(number) => ("a decimal number", number.into()),
-                None => ("a number that is not finite", serde_json::Value::Null),
+                Some(number) => (msg!(A_DECIMAL_NUMBER), number.into()),
+                None => (msg!(A_NUMBER_NOT_FINITE), serde_json::Value::Null),
             },
             Value::Array(list) => {
                 let values = list.iter().enumerate().map(|(index, value)| {
@@ -241,7 +241,7 @@ impl Places {
                     path.pop();
                     value
                 });
-                ("a list", values.collect())
+                (msg!(A_LIST), values.collect())
             }
             Value::InlineTable(table) => {
                 let mut values = Map::new();
@@ -252,7 +252,7 @@ impl Places {
                     values.insert(name.to_owned(), self.value(path, value, key, at));
                     path.pop();
                 }
-                ("a table", values.into())
+                (msg!(A_TABLE), values.into())
             }
         };
         self.0.insert(path.clone(), Place { key, value: range, found });

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::culprit::{bounds, expected};
 use super::keys::{self, KeyPath, Keys, below, dotted, header, is_table, types, words};
 use super::schema::TAG;
+use crate::diagnostic::msg;
 
 /// Unit of a number, in the schema.
 pub(super) const UNIT: &str = "x-unit";
@@ -77,9 +78,9 @@ fn of_key(keys: &Keys, table: &KeyPath, key: &str) -> KeyManual {
         true => tagged_choices(keys, table, &all_tags),
         false => choices(node),
     };
-    let mut types = expected(&types(node));
+    let mut types = expected(&types(node)).to_string();
     if node.get("items").is_some_and(is_table_list) {
-        types = "a list of tables".to_owned();
+        types = msg!(A_LIST_OF_TABLES).to_string();
     }
     KeyManual {
         key: dotted(&path),
@@ -146,7 +147,7 @@ fn range(node: &Value) -> Option<String> {
     if least.is_some_and(|least| least > 0) {
         return Some("not empty".to_owned());
     }
-    Some(bounds(node, &Value::Null)).filter(|bounds| !bounds.is_empty())
+    Some(bounds(node, &Value::Null).to_string()).filter(|bounds| !bounds.is_empty())
 }
 
 /// The words of a value that is no tag, each with what it does.

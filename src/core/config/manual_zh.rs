@@ -79,7 +79,7 @@ pub(super) fn in_chinese(english: &KeyManual) -> KeyManual {
 }
 
 /// The first sentence about a key, without the full stop; nothing for a key that does not exist.
-pub(crate) fn about_in_chinese(key: &str) -> Option<&'static str> {
+pub(super) fn about_in_chinese(key: &str) -> Option<&'static str> {
     // Every entry of a list is as the first.
     let entry = |step: &str| {
         step.split_once('[').map_or_else(|| step.into(), |(list, _)| format!("{list}[0]"))

@@ -7,7 +7,7 @@ use super::explain::Explainer;
 use super::faults::find;
 use super::keys::{self, KeyPath};
 use super::locate::Places;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, msg};
 
 impl Explainer<'_> {
     /// The message with a fix that writes another value, where that puts it right.
@@ -24,10 +24,10 @@ impl Explainer<'_> {
             return error;
         }
         let does = match path.last().filter(|key| !key.starts_with('[')) {
-            Some(key) => format!("writes `{key} = {value}`"),
-            None => format!("writes `{value}`"),
+            Some(key) => msg!(WRITES_KEY, key, value),
+            None => msg!(WRITES_VALUE, quoted = value),
         };
-        error.fix(&does, culprit.source.rewrite(culprit.place, value))
+        error.fix(does, culprit.source.rewrite(culprit.place, value))
     }
 
     /// Whether a change of the document takes away the fault at `path` and brings no other one.

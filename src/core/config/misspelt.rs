@@ -102,10 +102,11 @@ fn every_misspelt_key_is_recognised() {
             let mut lines = lines.clone();
             lines[index].1.clone_from(&wrong);
             let faults = faults(&file_of(&lines), &Overrides::default());
-            let about_it =
-                faults.iter().find(|fault| fault.message.contains(&format!("`{wrong}`")));
+            let about_it = faults
+                .iter()
+                .find(|fault| fault.message.to_string().contains(&format!("`{wrong}`")));
             let fault = about_it.unwrap_or_else(|| panic!("{table:?}.{wrong}: {faults:?}"));
-            let is_meant = fault.label.contains(&format!("`{key}`"));
+            let is_meant = fault.label.to_string().contains(&format!("`{key}`"));
             tried += 1;
             if !is_meant {
                 missed.push(format!("{}.{key} as {wrong}: {}", table.join("."), fault.label));

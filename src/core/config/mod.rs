@@ -53,7 +53,6 @@ pub use hardware::{Accelerator, Hardware};
 pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::{Log, SinkName};
 pub use manual::{KeyManual, find_manual, manual, reference};
-pub(crate) use manual_zh::about_in_chinese;
 pub use model::{Model, ModelVersion, Preset, Tokenizer};
 pub use optimizer::{Adam, Optimizer};
 pub use peft::{

@@ -9,7 +9,7 @@ use super::keys::{self, KeyPath, below, dotted};
 use super::load::find_place;
 use super::schema::TAG;
 use super::suggest::plain;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Join, Text, msg};
 
 /// A key of another type.
 struct OtherType<'a> {
@@ -17,7 +17,7 @@ struct OtherType<'a> {
     culprit: Culprit<'a>,
     /// The types that have it.
     users: Vec<&'a str>,
-    label: String,
+    label: Text,
 }
 
 impl<'a> Explainer<'a> {
@@ -56,18 +56,15 @@ impl<'a> Explainer<'a> {
         let mut keys: Vec<OtherType> =
             paths.iter().filter_map(|path| self.key_of_other_type(path)).collect();
         keys.sort_by_key(|one| one.culprit.place.key.start);
-        let names: Vec<String> = keys.iter().map(|one| format!("`{}`", one.key)).collect();
-        let (have, lines, them) = match &*names {
-            [_] => ("has", "the line", "it"),
-            _ => ("have", "the lines", "them"),
-        };
+        let count = keys.len();
+        let names = Text::quoted(Join::And, keys.iter().map(|one| one.key));
         let tag = keys::value(&tag_path, self.document).and_then(Value::as_str).unwrap_or_default();
         let setting = format!("{} = \"{tag}\"", dotted(&tag_path));
-        let message = format!("{} {have} no meaning for `{setting}`", all_of(&names));
+        let message = msg!(KEYS_HAVE_NO_MEANING, count, keys = names, setting);
 
         let first = &keys[0];
         let source = first.culprit.source;
-        let mut error = Diagnostic::error("ST2101", message)
+        let mut error = Diagnostic::error(message)
             .at(source.span(first.culprit.place.key.clone()))
             .label(first.label.clone());
         for one in &keys[1..] {
@@ -75,15 +72,17 @@ impl<'a> Explainer<'a> {
         }
         error = match find_place(self.sources, &tag_path) {
             Some((_, other, place)) if std::ptr::eq(other, source) => {
-                error.also(place.value.clone(), "because of this")
+                error.also(place.value.clone(), msg!(BECAUSE_OF_THIS))
             }
             _ => error,
         };
         let is_common = |tag: &&&str| keys.iter().all(|one| one.users.contains(tag));
         let common: Vec<&str> = first.users.iter().filter(is_common).copied().collect();
-        let help = match &*common.join(", ") {
-            "" => format!("delete {lines}"),
-            common => format!("delete {lines}, or choose a type that uses {them}: {common}"),
+        let help = match common.is_empty() {
+            true => msg!(DELETE_LINES, count),
+            false => {
+                msg!(DELETE_LINES_OR_CHOOSE, count, types = Text::list(Join::Comma, common))
+            }
         };
         (first.culprit.order(), error.help(help))
     }
@@ -92,18 +91,9 @@ impl<'a> Explainer<'a> {
         let key = path.last()?;
         let (known, users) = self.other_types(path)?;
         let label = match known == *key {
-            true => format!("used by: {}", users.join(", ")),
-            false => format!("as `{known}` used by: {}", users.join(", ")),
+            true => msg!(USED_BY, types = Text::list(Join::Comma, &users)),
+            false => msg!(USED_BY_AS, known, types = Text::list(Join::Comma, &users)),
         };
         Some(OtherType { key, culprit: self.culprit(path), users, label })
-    }
-}
-
-/// `a, b and c`.
-fn all_of(words: &[String]) -> String {
-    match words.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
     }
 }

@@ -12,7 +12,7 @@ use super::layers::Role;
 use super::load::{Overrides, PREFIX};
 use super::locate::{Layer, Place, Places, Source};
 use super::suggest::nearest;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 
 const SET: &str = "--set ";
 const SET_JSON: &str = "--set-json ";
@@ -65,15 +65,15 @@ pub(super) fn command_line(argument: &str) -> Result<Override, Box<Diagnostic>> 
 fn set_json(argument: &str) -> Result<Override, Box<Diagnostic>> {
     let example = "sample.prompts=[\"Hi\"]";
     let (text, steps, range) = assignment(SET_JSON, argument, "JSON", example)?;
-    let fault = |label: String| {
+    let fault = |label: Text| {
         let fault = Layer::CommandLine.unreadable(&text, range.clone()).label(label);
-        Box::new(fault.help(format!("for example `{SET_JSON}'{example}'`")))
+        Box::new(fault.help(msg!(FOR_EXAMPLE_JSON, flag = SET_JSON, example)))
     };
     let json =
-        serde_json::from_str(&text[range.clone()]).map_err(|error| fault(error.to_string()))?;
+        serde_json::from_str(&text[range.clone()]).map_err(|error| fault(Text::library(error)))?;
     let Some(value) = toml_value(&json) else {
-        let fault = fault("TOML has no such value".to_owned());
-        return Err(Box::new(fault.help(format!("`{UNSET}KEY` takes a value away"))));
+        let fault = fault(msg!(NO_NULL_IN_TOML));
+        return Err(Box::new(fault.help(msg!(UNSET_TAKES_AWAY, flag = UNSET))));
     };
     Ok(Override { layer: Layer::CommandLine, steps, change: Change::Value(value, range), text })
 }
@@ -114,8 +114,8 @@ fn unset(key: &str, keys: &Keys) -> Result<Override, Box<Diagnostic>> {
         None => {
             let near = nearest(key, known.iter().map(String::as_str));
             let fault = Layer::CommandLine.unreadable(&text, range).label(match near.first() {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "there is no such key".to_owned(),
+                Some(near) => msg!(DID_YOU_MEAN_WORD, word = near),
+                None => msg!(NO_SUCH_KEY),
             });
             Err(Box::new(fault))
         }
@@ -140,8 +140,8 @@ fn assignment(
         None => {
             let fault = Layer::CommandLine
                 .unreadable(&text, flag.len()..text.len())
-                .label(format!("must be `KEY={value}`"))
-                .help(format!("for example `{flag}{example}`"));
+                .label(msg!(MUST_BE_KEY_VALUE, value))
+                .help(msg!(FOR_EXAMPLE_ARGUMENT, before = flag, example));
             Err(Box::new(fault))
         }
     }
@@ -157,8 +157,8 @@ pub(super) fn environment(name: &str, value: &str) -> Result<Override, Box<Diagn
     let Some(mut steps) = key.and_then(|key| steps(&text, key, "__")) else {
         let fault = Layer::Environment
             .unreadable(&text, 0..name.len())
-            .label(format!("must be `{PREFIX}TABLE__KEY`"))
-            .help(format!("for example `{PREFIX}SCHEDULE__LR_INIT=0.3`"));
+            .label(msg!(MUST_BE_TABLE_KEY, prefix = PREFIX))
+            .help(msg!(FOR_EXAMPLE_VARIABLE, prefix = PREFIX));
         return Err(Box::new(fault));
     };
     steps.iter_mut().for_each(|(step, _)| step.make_ascii_lowercase());
@@ -212,7 +212,7 @@ impl Override {
             if depth + 1 == path.len() {
                 values = places.value(&mut path, &value, key.clone(), Some(&range));
             } else {
-                let place = Place { key: key.clone(), value: key.clone(), found: "a table" };
+                let place = Place { key: key.clone(), value: key.clone(), found: msg!(A_TABLE) };
                 places.0.insert(path[..=depth].to_vec(), place);
             }
             values = json!({ step: values });
@@ -250,12 +250,18 @@ mod tests {
     fn what_is_no_key_and_value_is_refused() {
         for argument in ["", "foo", "=1", "a..b=1", ".a=1", "a.=1"] {
             let fault = command_line(argument).err().expect(argument);
-            assert_eq!((fault.code, &*fault.label), ("ST0104", "must be `KEY=VALUE`"));
+            assert_eq!(
+                (fault.code, fault.label.to_string()),
+                ("ST0104", "must be `KEY=VALUE`".to_owned())
+            );
             fault.render(false);
         }
         for name in ["STATETUNE__", "STATETUNE__A__", "STATETUNE____A", "PATH"] {
             let fault = environment(name, "1").err().expect(name);
-            assert_eq!((fault.code, &*fault.label), ("ST0105", "must be `STATETUNE__TABLE__KEY`"));
+            assert_eq!(
+                (fault.code, fault.label.to_string()),
+                ("ST0105", "must be `STATETUNE__TABLE__KEY`".to_owned())
+            );
         }
     }
 }

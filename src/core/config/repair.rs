@@ -55,10 +55,7 @@ impl Source {
 
     /// The byte after the last line of the keys that stand before all tables.
     fn end_of_top(&self) -> Option<usize> {
-        let top = self
-            .places
-            .iter()
-            .filter(|(path, place)| path.len() == 1 && !place.found.contains("table"));
+        let top = self.places.iter().filter(|(path, place)| path.len() == 1 && !place.is_table());
         let ends = top.filter_map(|(_, place)| self.line_of(place)).map(|line| line.end);
         ends.max().filter(|end| self.text[..*end].ends_with('\n'))
     }

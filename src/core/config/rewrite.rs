@@ -9,6 +9,7 @@ use super::keys::{self, KeyPath, Keys};
 use super::layers::{Role, over, written};
 use super::locate::{Place, Source};
 use super::{Loaded, Origin};
+use crate::diagnostic::msg;
 
 /// The experiment file with a line for every setting that neither it nor a parent or profile sets.
 ///
@@ -94,7 +95,7 @@ fn is_same(a: &Value, b: &Value) -> bool {
 
 /// Whether the place is that of a table with a header.
 fn is_header(file: &Source, place: &Place) -> bool {
-    place.found == "a table" && file.text[place.value.clone()].starts_with('[')
+    place.found == msg!(A_TABLE) && file.text[place.value.clone()].starts_with('[')
 }
 
 /// Whether a key has a line of its own: it is no part of an inline table.

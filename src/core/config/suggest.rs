@@ -4,9 +4,10 @@ use strsim::damerau_levenshtein;
 
 use super::foreign::{current_name, no_counterpart};
 use super::keys::{KeyPath, Keys};
+use crate::diagnostic::Text;
 
 /// What was probably meant by an unknown key.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Meant {
     /// One of these keys of the same table.
     Here(Vec<String>),
@@ -15,7 +16,7 @@ pub(super) enum Meant {
     /// Another key of another table.
     Elsewhere(KeyPath, String),
     /// What there is no setting for; the text says why.
-    NoSetting(&'static str),
+    NoSetting(Text),
     /// Nothing that is known.
     Nothing,
 }

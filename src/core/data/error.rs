@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use crate::data::conversation::Unlearned;
 use crate::data::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 use crate::data::order::magic_prime;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
 
 /// Why data cannot be used. The text of an error is one sentence; [`DataError::diagnostic`] adds the
 /// excerpt, notes and helps.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum DataError {
     /// A line of a JSONL file is no document.
-    #[error("line {} of `{}` {fault}", place.line(), place.file.display())]
     Line {
         /// The line and what of it is wrong.
         place: Box<Span>,
@@ -24,19 +24,16 @@ pub enum DataError {
         others: OtherLines,
     },
     /// A file holds nothing to learn from.
-    #[error("`{}` holds no documents", file.display())]
     NoDocuments {
         /// The file.
         file: PathBuf,
     },
     /// A folder or a pattern names no files.
-    #[error("`{}` names no files", path.display())]
     NoFiles {
         /// The folder or pattern.
         path: PathBuf,
     },
     /// A text has another encoding.
-    #[error("`{}` is not {encoding} at byte {byte}", file.display())]
     Encoding {
         /// The file.
         file: PathBuf,
@@ -46,16 +43,13 @@ pub enum DataError {
         byte: usize,
     },
     /// A file changes while it is prepared.
-    #[error("`{}` was changed while it was read", file.display())]
     ChangedMeanwhile {
         /// The file.
         file: PathBuf,
     },
     /// There are more documents than can be counted.
-    #[error("there are more than {} documents", grouped(u32::MAX.into()))]
     TooManyDocuments,
     /// A file of token ids contradicts itself or its format.
-    #[error("`{}` {fault}", file.display())]
     TokenFile {
         /// The file.
         file: PathBuf,
@@ -63,7 +57,6 @@ pub enum DataError {
         fault: TokenFileFault,
     },
     /// A file cannot be read.
-    #[error("cannot read `{}`", file.display())]
     Read {
         /// The file.
         file: PathBuf,
@@ -71,7 +64,6 @@ pub enum DataError {
         source: io::Error,
     },
     /// A file or folder cannot be written.
-    #[error("cannot write `{}`", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -79,7 +71,6 @@ pub enum DataError {
         source: io::Error,
     },
     /// A binidx pair contradicts itself or its format.
-    #[error("`{}` {fault}", file.display())]
     Binidx {
         /// The half that is wrong.
         file: PathBuf,
@@ -87,7 +78,6 @@ pub enum DataError {
         fault: BinidxFault,
     },
     /// A line of a vocabulary file is faulty.
-    #[error("line {} of `{}` {fault}", place.line(), place.file.display())]
     Vocabulary {
         /// The line and what of it is wrong.
         place: Box<Span>,
@@ -95,7 +85,6 @@ pub enum DataError {
         fault: VocabularyFault,
     },
     /// A vocabulary cannot encode every text.
-    #[error("`{}` has no token for byte {:#04x}{}", file.display(), bytes[0], and_other_bytes(bytes.len() - 1))]
     MissingBytes {
         /// The vocabulary file.
         file: PathBuf,
@@ -103,13 +92,11 @@ pub enum DataError {
         bytes: Vec<u8>,
     },
     /// A JSON file is no vocabulary.
-    #[error("`{}` is no vocabulary of characters", file.display())]
     CharacterVocabulary {
         /// The file.
         file: PathBuf,
     },
     /// A token id has no token.
-    #[error("token id {id} is not in the vocabulary of {vocab_size} ids")]
     UnknownToken {
         /// The id.
         id: u32,
@@ -117,7 +104,6 @@ pub enum DataError {
         vocab_size: usize,
     },
     /// The tokens of a document spell no text.
-    #[error("{document} is no text in UTF-8")]
     NotText {
         /// The first such document.
         document: Origin,
@@ -125,13 +111,11 @@ pub enum DataError {
         others: usize,
     },
     /// What is to be written exists already.
-    #[error("`{}` exists already", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// A text is not the same after encoding and decoding: a defect of the tokenizer.
-    #[error("line {line} of `{}` changes when it is tokenised and put back together", file.display())]
     RoundTrip {
         /// The JSONL file.
         file: PathBuf,
@@ -139,7 +123,6 @@ pub enum DataError {
         line: usize,
     },
     /// A document has more tokens than a sample holds.
-    #[error("{document} has {tokens} tokens, more than the {limit} that fit")]
     Overlong {
         /// The first such document.
         document: Origin,
@@ -151,7 +134,6 @@ pub enum DataError {
         others: usize,
     },
     /// A document has an id for which the model has no embedding.
-    #[error("{document} has token id {id}, but the model has only {vocab_size} ids")]
     IdBeyondModel {
         /// The document.
         document: Origin,
@@ -161,7 +143,6 @@ pub enum DataError {
         vocab_size: usize,
     },
     /// The data is shorter than one window.
-    #[error("`{}` has {tokens} tokens, but windows of `ctx_len = {ctx_len}` need {}", file.display(), ctx_len + 1)]
     ShorterThanWindow {
         /// The pair's name without `.bin` and `.idx`.
         file: PathBuf,
@@ -171,7 +152,6 @@ pub enum DataError {
         ctx_len: usize,
     },
     /// The loss mask selects nothing in some documents.
-    #[error("{} of {} documents would teach nothing", grouped(*others as u64 + 1), grouped(*documents as u64))]
     NothingLearned {
         /// The first such document.
         document: Origin,
@@ -183,7 +163,6 @@ pub enum DataError {
         why: Box<Unlearned>,
     },
     /// Every document is longer than a sample, and such documents are left out.
-    #[error("no document of `{}` fits into `ctx_len = {ctx_len}`", file.display())]
     AllDropped {
         /// The pair's name without `.bin` and `.idx`.
         file: PathBuf,
@@ -191,7 +170,6 @@ pub enum DataError {
         ctx_len: usize,
     },
     /// There is too little data for the walk of RWKV-LM.
-    #[error("`{}` has {} windows of `ctx_len = {ctx_len}`, too few for the magic-prime walk", file.display(), tokens / *ctx_len as u64)]
     NoWalk {
         /// The pair's name without `.bin` and `.idx`.
         file: PathBuf,
@@ -202,23 +180,81 @@ pub enum DataError {
     },
 }
 
+impl DataError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Line { place, fault, .. } => {
+                msg!(LINE_FAULT, line = place.line(), file = place.file, fault = fault.text())
+            }
+            Self::NoDocuments { file } => msg!(NO_DOCUMENTS, file),
+            Self::NoFiles { path } => msg!(NO_FILES, path),
+            Self::Encoding { file, encoding, byte } => msg!(NOT_IN_ENCODING, file, encoding, byte),
+            Self::ChangedMeanwhile { file } => msg!(FILE_CHANGED_WHILE_READ, file),
+            Self::TooManyDocuments => msg!(TOO_MANY_DOCUMENTS, most = grouped(u32::MAX.into())),
+            Self::TokenFile { file, fault } => msg!(FILE_FAULT, file, fault = fault.text()),
+            Self::Read { file, .. } => msg!(CANNOT_READ, file),
+            Self::Io { path, .. } => msg!(CANNOT_WRITE_DATA, path),
+            Self::Binidx { file, fault } => msg!(FILE_FAULT, file, fault = fault.text()),
+            Self::Vocabulary { place, fault } => {
+                msg!(LINE_FAULT, line = place.line(), file = place.file, fault = fault.text())
+            }
+            Self::MissingBytes { file, bytes } => {
+                msg!(NO_TOKEN_FOR_BYTE, file, bytes = bytes_in_words(bytes))
+            }
+            Self::CharacterVocabulary { file } => msg!(NOT_A_CHARACTER_VOCABULARY, file),
+            Self::UnknownToken { id, vocab_size } => msg!(UNKNOWN_TOKEN, id, vocab_size),
+            Self::NotText { document, .. } => msg!(DOCUMENT_NOT_TEXT, document = document.text()),
+            Self::Exists { path } => msg!(DATA_EXISTS, path),
+            Self::RoundTrip { file, line } => msg!(ROUND_TRIP, line, file),
+            Self::Overlong { document, tokens, limit, .. } => {
+                msg!(DOCUMENT_OVERLONG, document = document.text(), tokens, limit)
+            }
+            Self::IdBeyondModel { document, id, vocab_size } => {
+                msg!(TOKEN_BEYOND_MODEL, document = document.text(), id, vocab_size)
+            }
+            Self::ShorterThanWindow { file, tokens, ctx_len } => {
+                msg!(SHORTER_THAN_WINDOW, file, tokens, ctx_len, least = ctx_len + 1)
+            }
+            Self::NothingLearned { others, documents, .. } => msg!(
+                DOCUMENTS_TEACH_NOTHING,
+                n = grouped(*others as u64 + 1),
+                documents = grouped(*documents as u64)
+            ),
+            Self::AllDropped { file, ctx_len } => msg!(NO_DOCUMENT_FITS, file, ctx_len),
+            Self::NoWalk { file, tokens, ctx_len } => {
+                msg!(TOO_FEW_WINDOWS, file, windows = tokens / *ctx_len as u64, ctx_len)
+            }
+        }
+    }
+}
+
 /// Where a document comes from, as the subject of a sentence.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum Origin {
     /// A line of a JSONL file.
-    #[error("line {} of `{}`", .0.line(), .0.file.display())]
     Jsonl(Box<Span>),
     /// A file that is one document.
-    #[error("`{}`", .0.display())]
     Text(PathBuf),
     /// A document of a pair or of a file of token ids, counted from 0.
-    #[error("document {index} of `{}`", prefix.display())]
     Binidx {
         /// The file, or the pair's name without `.bin` and `.idx`.
         prefix: PathBuf,
         /// The document.
         index: usize,
     },
+}
+
+impl Origin {
+    /// The document in words.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Jsonl(value) => msg!(LINE_OF_FILE, line = value.line(), file = value.file),
+            Self::Text(value) => Text::verbatim(format!("`{}`", value.display())),
+            Self::Binidx { prefix, index } => msg!(DOCUMENT_OF_FILE, index, prefix),
+        }
+    }
 }
 
 /// How the lines look that an error is not about.
@@ -253,55 +289,7 @@ impl DataError {
 
     /// The stable code of the message.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Line { fault, .. } => match fault {
-                LineFault::Json { .. } => "ST3001",
-                LineFault::NotUtf8 { .. } => "ST3002",
-                _ => "ST3003",
-            },
-            Self::NoDocuments { .. } => "ST3004",
-            Self::Read { .. } | Self::NoFiles { .. } => "ST3005",
-            Self::Encoding { .. } => "ST3002",
-            Self::ChangedMeanwhile { .. } => "ST3007",
-            Self::TooManyDocuments => "ST3008",
-            Self::TokenFile { fault, .. } => match fault {
-                TokenFileFault::NotNumpy
-                | TokenFileFault::Header { .. }
-                | TokenFileFault::NotIntegers { .. }
-                | TokenFileFault::Axes { .. } => "ST3011",
-                TokenFileFault::Size { .. } | TokenFileFault::OddBytes { .. } => "ST3012",
-                TokenFileFault::Token { .. } => "ST3013",
-            },
-            Self::Io { .. } => "ST3006",
-            Self::Binidx { fault, .. } => match fault {
-                BinidxFault::NoPair { .. } | BinidxFault::HalfMissing { .. } => "ST3010",
-                BinidxFault::Magic | BinidxFault::Version { .. } | BinidxFault::Dtype { .. } => {
-                    "ST3011"
-                }
-                BinidxFault::Token { .. } => "ST3013",
-                BinidxFault::DocumentTooLong { .. } => "ST3014",
-                _ => "ST3012",
-            },
-            Self::Vocabulary { fault, .. } => match fault {
-                VocabularyFault::IdZero
-                | VocabularyFault::IdTooLarge { .. }
-                | VocabularyFault::RepeatedId { .. } => "ST3021",
-                VocabularyFault::RepeatedBytes { .. } | VocabularyFault::Empty => "ST3022",
-                _ => "ST3020",
-            },
-            Self::MissingBytes { .. } => "ST3023",
-            Self::CharacterVocabulary { .. } => "ST3026",
-            Self::NotText { .. } => "ST3027",
-            Self::Exists { .. } => "ST3009",
-            Self::UnknownToken { .. } => "ST3024",
-            Self::RoundTrip { .. } => "ST3025",
-            Self::Overlong { .. } => "ST3030",
-            Self::IdBeyondModel { .. } => "ST3031",
-            Self::ShorterThanWindow { .. } => "ST3032",
-            Self::AllDropped { .. } => "ST3033",
-            Self::NoWalk { .. } => "ST3034",
-            Self::NothingLearned { .. } => "ST3102",
-        }
+        self.diagnostic().code
     }
 
     /// Names where a document of prepared data comes from, if the error is about one: `origin` knows it
@@ -330,7 +318,7 @@ impl DataError {
 
     /// The message as the user sees it.
     pub fn diagnostic(&self) -> Diagnostic {
-        let diagnostic = Diagnostic::error(self.code(), self.to_string());
+        let diagnostic = Diagnostic::error(self.text());
         match self {
             Self::Line { place, fault, others } => {
                 let diagnostic = explain_line(diagnostic.at((**place).clone()), fault);
@@ -339,99 +327,76 @@ impl DataError {
                     None => diagnostic,
                 }
             }
-            Self::Vocabulary { place, .. } => diagnostic.at((**place).clone()).note(
-                "each line is `<id> <Python literal> <byte length>`, for example `36786 ' Hello' 6`",
-            ),
+            Self::Vocabulary { place, .. } => {
+                diagnostic.at((**place).clone()).note(msg!(VOCABULARY_LINE_FORM))
+            }
             Self::NoDocuments { .. } | Self::TooManyDocuments => diagnostic,
-            Self::NoFiles { .. } => diagnostic
-                .note("a folder stands for its files, without hidden ones and without folders in it")
-                .note("a pattern is a path with `*`, `?` or `[...]`"),
+            Self::NoFiles { .. } => {
+                diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES)).note(msg!(PATTERN_FORM))
+            }
             Self::Encoding { encoding, .. } => match *encoding {
-                "UTF-8" => diagnostic
-                    .help("save the file as UTF-8, for example `iconv -f GB18030 -t UTF-8 OLD > NEW`"),
-                _ => diagnostic.help("is it UTF-8? then set `data.data_type = \"utf-8\"`"),
+                "UTF-8" => diagnostic.help(msg!(SAVE_AS_UTF8)),
+                _ => diagnostic.help(msg!(IS_IT_UTF8)),
             },
-            Self::ChangedMeanwhile { .. } => diagnostic.help("try again when it is complete"),
+            Self::ChangedMeanwhile { .. } => diagnostic.help(msg!(TRY_AGAIN_WHEN_COMPLETE)),
             Self::TokenFile { fault, .. } => match fault {
                 TokenFileFault::Size { .. } | TokenFileFault::OddBytes { .. } => {
-                    diagnostic.note("the file was not copied whole, or is of another type")
+                    diagnostic.note(msg!(FILE_IS_PARTIAL))
                 }
                 _ => diagnostic,
             },
             Self::Read { source, .. } => {
-                let diagnostic = diagnostic.note(source.to_string());
+                let diagnostic = diagnostic.note(Text::library(source));
                 match source.kind() {
-                    io::ErrorKind::NotFound => diagnostic
-                        .help("a relative path is looked up beside the experiment file"),
-                    io::ErrorKind::IsADirectory => diagnostic.help("name a file in this folder"),
+                    io::ErrorKind::NotFound => diagnostic.help(msg!(RELATIVE_PATH)),
+                    io::ErrorKind::IsADirectory => diagnostic.help(msg!(NAME_FILE_IN_FOLDER)),
                     _ => diagnostic,
                 }
             }
             Self::Io { source, .. } => {
-                diagnostic.note(source.to_string()).note("nothing half-written was left behind")
+                diagnostic.note(Text::library(source)).note(msg!(NOTHING_HALF_WRITTEN))
             }
             Self::Binidx { fault, .. } => explain_binidx(diagnostic, fault),
-            Self::MissingBytes { .. } => diagnostic
-                .note("each of the 256 single bytes must be a token, so that every text can be encoded"),
+            Self::MissingBytes { .. } => diagnostic.note(msg!(EVERY_BYTE_A_TOKEN)),
             Self::NotText { others, .. } => {
                 let diagnostic = match others {
                     0 => diagnostic,
-                    1 => diagnostic.note("1 other document is none either"),
-                    n => diagnostic.note(format!("{} others are none either", grouped(*n as u64))),
+                    n => diagnostic.note(msg!(OTHERS_NOT_TEXT, n = grouped(*n as u64))),
                 };
-                diagnostic
-                    .note("JSON holds text alone, and nothing is replaced silently")
-                    .help("was it tokenised with another vocabulary? then name that one")
+                diagnostic.note(msg!(JSON_HOLDS_ONLY_TEXT)).help(msg!(WRONG_VOCABULARY))
             }
-            Self::Exists { .. } => {
-                diagnostic.help("choose another name with `--out`, or replace it with `--force`")
-            }
-            Self::CharacterVocabulary { .. } => diagnostic.note(
-                "a run on plain text writes such a file: `{\"98\": \"a\", \"257\": \"你\"}`, an id for every character",
-            ),
-            Self::UnknownToken { .. } => {
-                diagnostic.help("choose the vocabulary that the data was tokenised with")
-            }
-            Self::RoundTrip { .. } => diagnostic.note("this is a defect of the tokenizer"),
+            Self::Exists { .. } => diagnostic.help(msg!(CHOOSE_OUT_OR_FORCE)),
+            Self::CharacterVocabulary { .. } => diagnostic.note(msg!(CHARACTER_VOCABULARY_FORM)),
+            Self::UnknownToken { .. } => diagnostic.help(msg!(CHOOSE_VOCABULARY_OF_DATA)),
+            Self::RoundTrip { .. } => diagnostic.note(msg!(DEFECT_OF_TOKENIZER)),
             Self::Overlong { document, others, .. } => {
                 let diagnostic = document.show(diagnostic);
                 let diagnostic = match others {
                     0 => diagnostic,
-                    1 => diagnostic.note("1 other document is too long as well"),
-                    n => diagnostic.note(format!("{} others are too long as well", grouped(*n as u64))),
+                    n => diagnostic.note(msg!(OTHERS_OVERLONG, n = grouped(*n as u64))),
                 };
-                diagnostic
-                    .help("raise `train.ctx_len`")
-                    .help(
-                        "or set `data.overlong` to `split` (several samples), `truncate` (their ends \
-                         are lost) or `drop` (they are lost)",
-                    )
+                diagnostic.help(msg!(RAISE_CTX_LEN)).help(msg!(SET_OVERLONG))
             }
             Self::IdBeyondModel { document, .. } => {
-                document.show(diagnostic).help("tokenise with the vocabulary of the model")
+                document.show(diagnostic).help(msg!(TOKENISE_FOR_MODEL))
             }
-            Self::ShorterThanWindow { .. } => {
-                diagnostic.help("lower `train.ctx_len`, or set `data.dataload = \"pad\"`")
+            Self::ShorterThanWindow { .. } => diagnostic.help(msg!(LOWER_CTX_LEN_OR_PAD)),
+            Self::AllDropped { .. } => {
+                diagnostic.note(msg!(OVERLONG_DROP_LEAVES_OUT)).help(msg!(RAISE_CTX_LEN_OR_SPLIT))
             }
-            Self::AllDropped { .. } => diagnostic
-                .note("`data.overlong = \"drop\"` leaves out what does not fit")
-                .help("raise `train.ctx_len`, or set `data.overlong = \"split\"`"),
             Self::NoWalk { tokens, ctx_len, .. } => {
                 let reason = match magic_prime(*tokens, *ctx_len as u64) {
-                    None => "the walk needs three windows at least".to_owned(),
-                    Some(prime) => format!(
-                        "the largest prime that the walk can take is {prime}, and the windows behind it \
-                         would never be seen; it has to reach nine tenths of all windows"
-                    ),
+                    None => msg!(WALK_NEEDS_WINDOWS),
+                    Some(prime) => msg!(WALK_PRIME_TOO_SMALL, prime),
                 };
-                diagnostic.note(reason).help("lower `train.ctx_len`, or set `data.walk = \"random\"`")
+                diagnostic.note(reason).help(msg!(LOWER_CTX_LEN_OR_RANDOM))
             }
             Self::NothingLearned { document, why, .. } => {
                 let diagnostic = document.show(diagnostic);
                 let diagnostic = match document {
                     Origin::Jsonl(_) => diagnostic,
                     Origin::Text(_) | Origin::Binidx { .. } => {
-                        diagnostic.note(format!("the first one is {document}"))
+                        diagnostic.note(msg!(FIRST_ONE_IS, document = document.text()))
                     }
                 };
                 explain_unlearned(diagnostic, document, why)
@@ -441,6 +406,17 @@ impl DataError {
 }
 
 impl Origin {
+    /// The same document, of which only the name is known.
+    pub fn without_text(&self) -> Origin {
+        match self {
+            Self::Jsonl(place) => {
+                let (first_line, file) = (place.line(), place.file.clone());
+                Self::Jsonl(Box::new(Span { file, text: String::new(), first_line, range: 0..0 }))
+            }
+            other => other.clone(),
+        }
+    }
+
     /// Adds the place, if it is one in a text.
     pub fn show(&self, diagnostic: Diagnostic) -> Diagnostic {
         match self {
@@ -451,79 +427,68 @@ impl Origin {
 }
 
 impl OtherLines {
-    fn sentence(&self) -> Option<String> {
-        let fine = match self.fine {
-            0 => None,
-            1 => Some("1 other line is fine".to_owned()),
-            n => Some(format!("{} other lines are fine", grouped(n as u64))),
-        };
-        let numbers: Vec<String> = self.first.iter().map(usize::to_string).collect();
-        let numbers = numbers.join(", ");
-        let etc = if self.same > self.first.len() { ", ..." } else { "" };
-        let same = match self.same {
-            0 => None,
-            1 => Some(format!("1 more has the same problem ({numbers})")),
-            n => Some(format!("{} more have the same problem ({numbers}{etc})", grouped(n as u64))),
-        };
-        let parts: Vec<String> = [fine, same].into_iter().flatten().collect();
-        (!parts.is_empty()).then(|| parts.join("; "))
+    fn sentence(&self) -> Option<Text> {
+        let fine = (self.fine > 0).then(|| msg!(OTHER_LINES_FINE, n = grouped(self.fine as u64)));
+        let etc = (self.same > self.first.len()).then(|| "...".to_owned());
+        let numbers = Text::list(Join::Comma, self.first.iter().map(usize::to_string).chain(etc));
+        let n = grouped(self.same as u64);
+        let same = (self.same > 0).then(|| msg!(MORE_WITH_SAME_PROBLEM, n, numbers));
+        let parts: Vec<Text> = [fine, same].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| Text::list(Join::Semicolon, parts))
     }
 }
 
 fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
     match fault {
-        LineFault::Json { after_quote: true, .. } => diagnostic
-            .label("the text ended at the quote before this")
-            .note("quotes inside the text need a backslash: `\\\"`"),
+        LineFault::Json { after_quote: true, .. } => {
+            diagnostic.label(msg!(TEXT_ENDED_AT_QUOTE)).note(msg!(ESCAPE_QUOTES))
+        }
         LineFault::Json { problem, .. } => diagnostic.label(problem),
         LineFault::NotUtf8 { byte } => diagnostic
-            .label(format!("byte {byte:#04x}"))
-            .help("save the file as UTF-8, for example `iconv -f GB18030 -t UTF-8 OLD > NEW`"),
+            .label(msg!(BYTE_VALUE, byte = format_args!("{byte:#04x}")))
+            .help(msg!(SAVE_AS_UTF8)),
         LineFault::NotAnObject { .. } | LineFault::TextType { .. } => {
-            diagnostic.note("a line looks like `{\"text\": \"User: ...\\n\\nAssistant: ...\"}`")
+            diagnostic.note(msg!(JSONL_LINE_FORM))
         }
-        LineFault::NoText { keys, .. } if keys.is_empty() => diagnostic.label("the object is empty"),
+        LineFault::NoText { keys, .. } if keys.is_empty() => {
+            diagnostic.label(msg!(OBJECT_IS_EMPTY))
+        }
         LineFault::NoText { keys, .. } => {
-            diagnostic.label(format!("keys found: `{}`", keys.join("`, `")))
+            diagnostic.label(msg!(KEYS_FOUND, keys = Text::quoted(Join::Comma, keys)))
         }
-        LineFault::TextTwice { .. } => diagnostic.label("the other one would be lost"),
-        LineFault::EmptyText { .. } => diagnostic.label("nothing to learn").help("delete the line"),
-        LineFault::Messages { problem } => diagnostic.label(problem).note(
-            "messages look like `[{\"role\": \"user\", \"content\": \"...\"}, ...]`; roles are `system`, `input`, \
-             `user` and `assistant`",
-        ),
+        LineFault::TextTwice { .. } => diagnostic.label(msg!(OTHER_WOULD_BE_LOST)),
+        LineFault::EmptyText { .. } => {
+            diagnostic.label(msg!(NOTHING_TO_LEARN)).help(msg!(DELETE_LINE))
+        }
+        LineFault::Messages { problem } => diagnostic.label(problem).note(msg!(MESSAGES_FORM)),
     }
 }
 
 fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned) -> Diagnostic {
     let diagnostic = match why {
         Unlearned::TooShort => {
-            return diagnostic
-                .label("one token, and none behind it to predict")
-                .help("remove such documents: a sample predicts each token from those before it");
+            return diagnostic.label(msg!(ONE_TOKEN)).help(msg!(REMOVE_SHORT_DOCUMENTS));
         }
-        Unlearned::BeyondContext => diagnostic
-            .label("what is learned begins behind `train.ctx_len`")
-            .help("raise `train.ctx_len`"),
-        Unlearned::NoMark { on } => diagnostic
-            .label(format!("no `{on}`, so every token is masked"))
-            .note("`loss_mask = \"se\"` learns what stands behind `data.mask_id.mask1`"),
+        Unlearned::BeyondContext => {
+            diagnostic.label(msg!(TARGETS_BEYOND_CTX_LEN)).help(msg!(RAISE_CTX_LEN))
+        }
+        Unlearned::NoMark { on } => {
+            diagnostic.label(msg!(NO_MARK_ALL_MASKED, on)).note(msg!(LOSS_MASK_SE_LEARNS))
+        }
         Unlearned::NoAnswer { template, openings, answer, words } => {
             let openings: Vec<&str> = openings.iter().map(|words| words.trim()).collect();
             let counts =
                 words.counts.iter().take(8).map(|(word, n)| format!("{word} {}", grouped(*n)));
-            let counts: Vec<String> = counts.collect();
-            let diagnostic = diagnostic
-                .label(format!("no `{}` turn, so every token is masked", answer.trim()))
-                .note(format!(
-                    "`loss_mask = \"assistant\"` with template `{template}` looks for `{}`",
-                    openings.join("`, `")
+            let counts = Text::list(Join::Comma, counts);
+            let diagnostic =
+                diagnostic.label(msg!(NO_TURN_ALL_MASKED, answer = answer.trim())).note(msg!(
+                    LOSS_MASK_LOOKS_FOR,
+                    template,
+                    openings = Text::quoted(Join::Comma, openings)
                 ));
             let diagnostic = match counts.is_empty() {
-                true => {
-                    diagnostic.note("no role words found: no turn begins with a word and a colon")
-                }
-                false => diagnostic.note(format!("role words found: {}", counts.join(", "))),
+                true => diagnostic.note(msg!(NO_ROLE_WORDS_FOUND)),
+                false => diagnostic.note(msg!(ROLE_WORDS_FOUND, words = counts)),
             };
             match why.unknown_word() {
                 Some(word) => diagnostic.help(alias_help(template, word)),
@@ -532,47 +497,41 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
         }
     };
     let diagnostic = match document {
-        Origin::Jsonl(place) => diagnostic.help(format!(
-            "`statetune data show FILE --line {}` prints the sample with its mask",
-            place.line()
-        )),
+        Origin::Jsonl(place) => diagnostic.help(msg!(DATA_SHOW_PRINTS_MASK, line = place.line())),
         Origin::Text(_) | Origin::Binidx { .. } => diagnostic,
     };
-    diagnostic.help("mend or remove such documents, or set `data.loss_mask = \"pad\"`")
+    diagnostic.help(msg!(MEND_DOCUMENTS))
 }
 
 /// The setting that makes `word` another word for the assistant of a template.
-pub fn alias_help(template: &str, word: &str) -> String {
+pub fn alias_help(template: &str, word: &str) -> Text {
     let aliases = format!("aliases = {{ assistant = [\"{word}\"] }}");
     match template {
-        "data.template" => format!("`{aliases}` in `[data.template]`"),
-        name => format!("`data.template = {{ extends = \"{name}\", {aliases} }}`"),
+        "data.template" => msg!(ALIASES_IN_TEMPLATE, aliases),
+        name => msg!(TEMPLATE_WITH_ALIASES, name, aliases),
     }
 }
 
 fn explain_binidx(diagnostic: Diagnostic, fault: &BinidxFault) -> Diagnostic {
     match fault {
-        BinidxFault::NoPair { .. } => diagnostic
-            .help("`data.data_file` is the path without `.bin` and `.idx`")
-            .help("a relative path is looked up beside the experiment file"),
-        BinidxFault::HalfMissing { .. } => diagnostic
-            .note("a pair is two files of one name, `.bin` with tokens and `.idx` with places"),
-        BinidxFault::Pointer { .. } => {
-            diagnostic.note("each document begins where the one before it ends")
+        BinidxFault::NoPair { .. } => {
+            diagnostic.help(msg!(DATA_FILE_WITHOUT_ENDING)).help(msg!(RELATIVE_PATH))
         }
+        BinidxFault::HalfMissing { .. } => diagnostic.note(msg!(PAIR_FORM)),
+        BinidxFault::Pointer { .. } => diagnostic.note(msg!(DOCUMENTS_FOLLOW)),
         BinidxFault::DataSize { .. } | BinidxFault::PartialToken { .. } => {
-            diagnostic.note("the two files belong to different data, or one was not copied whole")
+            diagnostic.note(msg!(PAIR_DOES_NOT_MATCH))
         }
         _ => diagnostic,
     }
 }
 
-/// ` and N other bytes`, or nothing for none.
-fn and_other_bytes(n: usize) -> String {
-    match n {
-        0 => String::new(),
-        1 => " and 1 other byte".to_owned(),
-        n => format!(" and {n} other bytes"),
+/// The first of some bytes, at least one, and how many more there are.
+fn bytes_in_words(bytes: &[u8]) -> Text {
+    let byte = format!("{:#04x}", bytes[0]);
+    match bytes.len() - 1 {
+        0 => Text::verbatim(byte),
+        n => msg!(BYTE_AND_OTHERS, byte, n),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Comments that silence a warning: `# statetune: allow(ST1204)`.
 
-use super::{Diagnostic, Severity};
+use super::{Diagnostic, Severity, msg};
 
 /// What a comment that silences warnings begins with.
 const ALLOW: &str = "statetune: allow(";
@@ -9,8 +9,8 @@ impl Diagnostic {
     /// Adds a help on how to silence the warning.
     #[must_use]
     pub fn help_to_silence(self) -> Self {
-        let help = format!("silence with `# {ALLOW}{})` on the line above", self.code);
-        self.help(help)
+        let code = self.code;
+        self.help(msg!(SILENCE, allow = ALLOW, code))
     }
 
     /// Whether the file says that this warning is known: in a comment at the end of the line on which its
@@ -41,6 +41,10 @@ fn allows(line: &str, code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn warning(code: &'static str, message: &str) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::of(code, message) }
+    }
     use crate::diagnostic::Span;
 
     fn is_allowed(text: &str) -> bool {
@@ -51,7 +55,7 @@ mod tests {
             first_line: 1,
             range: start..start + 1,
         };
-        Diagnostic::warning("ST1204", "w").at(span).is_allowed()
+        warning("ST1204", "w").at(span).is_allowed()
     }
 
     #[test]
@@ -81,7 +85,7 @@ mod tests {
     fn an_error_is_never_allowed() {
         let text = "x = 1 # statetune: allow(ST1001)";
         let span = Span { file: "a.toml".into(), text: text.into(), first_line: 1, range: 0..1 };
-        assert!(!Diagnostic::error("ST1001", "e").at(span).is_allowed());
-        assert!(!Diagnostic::warning("ST1001", "w").is_allowed());
+        assert!(!Diagnostic::of("ST1001", "e").at(span).is_allowed());
+        assert!(!warning("ST1001", "w").is_allowed());
     }
 }

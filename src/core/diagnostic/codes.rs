@@ -41,35 +41,27 @@ pub(crate) fn sections(page: &'static str) -> impl Iterator<Item = (&'static str
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::fs;
-    use std::path::Path;
 
     use super::*;
+    use crate::diagnostic::sources;
 
-    /// Every code that the program names: in the files of `folder` and below.
-    fn named(folder: &Path, found: &mut BTreeSet<String>) {
+    /// Every code that the program names. Comments and examples may name codes that are not told.
+    fn named() -> BTreeSet<String> {
         let code = regex::Regex::new(r"\bST[0-9]{4}\b").expect("a valid expression");
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                named(&path, found);
-            } else if path.extension().is_some_and(|name| name == "rs") {
-                let text = fs::read_to_string(&path).expect("a source file");
-                // What stands in quotes is told; comments and examples may name codes that are not.
-                let told = text.split("#[cfg(test)]").next().unwrap_or_default();
-                let lines = told.lines().filter(|line| !line.trim_start().starts_with("//"));
-                let quoted = lines.filter(|line| line.contains('"'));
-                found.extend(
-                    quoted.flat_map(|line| code.find_iter(line)).map(|one| one.as_str().to_owned()),
-                );
-            }
+        let mut found = BTreeSet::new();
+        for (_, text) in sources() {
+            let told = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let lines = told.lines().filter(|line| !line.trim_start().starts_with("//"));
+            found.extend(
+                lines.flat_map(|line| code.find_iter(line)).map(|one| one.as_str().to_owned()),
+            );
         }
+        found
     }
 
     #[test]
     fn every_code_of_the_program_has_a_text() {
-        let mut told = BTreeSet::new();
-        named(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut told);
+        let told = named();
         let known: BTreeSet<String> = codes(Lang::En).map(|one| one.code.to_owned()).collect();
         assert!(told.len() > 100, "{told:?}");
         let missing: Vec<_> = told.difference(&known).collect();

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::{Diagnostic, Edit, Severity, Span};
+use super::{Diagnostic, Edit, Severity, Span, Text};
 
 impl Diagnostic {
     /// The message as an object of the kind `statetune.diagnostic/1`:
@@ -37,20 +37,25 @@ impl Diagnostic {
             "schema": "statetune.diagnostic/1",
             "code": self.code,
             "severity": severity,
-            "message": self.message,
+            "message": self.message.to_string(),
             "file": self.span.as_ref().map(|span| span.file.to_string_lossy()),
             "spans": spans,
-            "notes": self.notes,
-            "helps": self.helps,
+            "notes": english(&self.notes),
+            "helps": english(&self.helps),
             "fix": fix,
             "explain": self.code,
         })
     }
 }
 
-fn mark(span: &Span, range: &Range<usize>, label: &str, primary: bool) -> Value {
+/// Texts in English, as programs read them.
+pub fn english(texts: &[Text]) -> Vec<String> {
+    texts.iter().map(Text::to_string).collect()
+}
+
+fn mark(span: &Span, range: &Range<usize>, label: &Text, primary: bool) -> Value {
     let mut mark = place(span, range);
-    mark["label"] = label.into();
+    mark["label"] = label.to_string().into();
     mark["primary"] = primary.into();
     mark
 }
@@ -73,17 +78,21 @@ fn place(span: &Span, range: &Range<usize>) -> Value {
 mod tests {
     use super::*;
 
+    fn warning(code: &'static str, message: &str) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::of(code, message) }
+    }
+
     #[test]
     fn every_part_of_a_message_is_in_its_object() {
         let text = "a = 1\né = 22\n";
         let span =
             Span { file: "x.toml".into(), text: text.to_owned(), first_line: 1, range: 6..8 };
-        let message = Diagnostic::error("ST1001", "unknown key")
+        let message = Diagnostic::of("ST1001", "unknown key")
             .at(span)
-            .label("here")
-            .also(0..1, "there")
-            .note("a note")
-            .fix("renames it", vec![Edit::replace(6..8, "e")]);
+            .label(Text::verbatim("here"))
+            .also(0..1, Text::verbatim("there"))
+            .note(Text::verbatim("a note"))
+            .fix(Text::verbatim("renames it"), vec![Edit::replace(6..8, "e")]);
         let expected = json!({
             "schema": "statetune.diagnostic/1",
             "code": "ST1001",
@@ -103,7 +112,7 @@ mod tests {
             "explain": "ST1001",
         });
         assert_eq!(message.to_json(), expected);
-        let bare = Diagnostic::warning("ST2301", "w").to_json();
+        let bare = warning("ST2301", "w").to_json();
         assert_eq!((&bare["file"], &bare["spans"]), (&Value::Null, &json!([])));
     }
 }

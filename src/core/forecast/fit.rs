@@ -4,6 +4,7 @@
 //! change its numbers by more than rounding.
 
 use super::{Workload, gib};
+use crate::diagnostic::{Text, msg};
 use crate::quant::Format;
 
 /// Fewest positions whose logits are worth a product of their own.
@@ -28,23 +29,23 @@ pub struct Proposal {
     /// Whether that is little enough.
     pub fits: bool,
     /// What they cost.
-    pub cost: &'static str,
+    pub cost: Text,
 }
 
 impl Proposal {
     /// Its settings, what they leave, and what they cost.
-    pub fn line(&self) -> String {
+    pub fn line(&self) -> Text {
         let settings = self.edits.iter().map(|edit| {
             let key = edit.key.strip_prefix("train.").unwrap_or(edit.key);
             format!("{key} = {}", edit.value)
         });
         let settings = settings.collect::<Vec<_>>().join(", ");
         let verdict = match (self.fits, self.edits.len()) {
-            (true, _) => self.cost,
-            (false, 1) => "does not fit alone",
-            (false, _) => "does not fit",
+            (true, _) => self.cost.clone(),
+            (false, 1) => msg!(DOES_NOT_FIT_ALONE),
+            (false, _) => msg!(DOES_NOT_FIT),
         };
-        format!("{settings:48}  about {}, {verdict}", gib(self.total))
+        msg!(PROPOSAL, settings = format_args!("{settings:48}"), total = gib(self.total), verdict)
     }
 }
 
@@ -63,13 +64,13 @@ impl Lever {
     const ALL: [Lever; 5] =
         [Lever::GradCp, Lever::HeadChunk, Lever::MicroBsz, Lever::Int8, Lever::Nf4];
 
-    fn cost(self) -> &'static str {
+    fn cost(self) -> Text {
         match self {
-            Lever::GradCp => "about a third slower, same result",
-            Lever::HeadChunk => "hardly slower, same result but for rounding",
-            Lever::MicroBsz => "same samples in an update",
-            Lever::Int8 => "frozen weights rounded to 8 bits",
-            Lever::Nf4 => "frozen weights rounded to 4 bits",
+            Lever::GradCp => msg!(COST_THIRD_SLOWER),
+            Lever::HeadChunk => msg!(COST_HARDLY_SLOWER),
+            Lever::MicroBsz => msg!(COST_SAME_SAMPLES),
+            Lever::Int8 => msg!(COST_8_BITS),
+            Lever::Nf4 => msg!(COST_4_BITS),
         }
     }
 
@@ -130,7 +131,7 @@ pub fn proposals(
                 break;
             }
         }
-        found.push(proposal(&changed, "all of this together"));
+        found.push(proposal(&changed, msg!(COST_ALL_TOGETHER)));
     }
     let smaller = alone.into_iter().filter(|one| one.total < workload.memory().total);
     found.extend(smaller);

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::blocks::Pass;
 use super::tape::Tape;
 use crate::arch::Shape;
+use crate::diagnostic::{Text, msg};
 use crate::peft::Recipe;
 use crate::plan::AdamOptions;
 use crate::quant::{self, Format};
@@ -19,7 +20,7 @@ use crate::tensorfile::Dtype;
 pub const LOSS_PART_LEN: i64 = 32;
 
 /// Resident bytes of the program itself, with the parts of libtorch that a run touches, their threads and buffers,
-/// on a processor: measured, see `docs/plan-accuracy.md`.
+/// on a processor: measured, see `docs/benchmarks.md`.
 const PROGRAM_BYTES: u64 = 160_000_000;
 /// The same on a GPU, in its memory: context, kernels, and the workspace of cuBLAS.
 const GPU_CONTEXT_BYTES: u64 = 450_000_000;
@@ -73,16 +74,16 @@ pub enum Item {
 
 impl Item {
     /// Its name, for people.
-    pub fn name(self) -> &'static str {
+    pub fn text(self) -> Text {
         match self {
-            Item::Weights => "weights",
-            Item::PackedWeights => "packed weights",
-            Item::Learning => "what learns, gradients and Adam",
-            Item::Activations => "activations",
-            Item::Logits => "logits",
-            Item::Workspace => "workspace",
-            Item::Holes => "holes",
-            Item::Program => "program",
+            Item::Weights => msg!(ITEM_WEIGHTS),
+            Item::PackedWeights => msg!(ITEM_PACKED_WEIGHTS),
+            Item::Learning => msg!(ITEM_LEARNING),
+            Item::Activations => msg!(ITEM_ACTIVATIONS),
+            Item::Logits => msg!(ITEM_LOGITS),
+            Item::Workspace => msg!(ITEM_WORKSPACE),
+            Item::Holes => msg!(ITEM_HOLES),
+            Item::Program => msg!(ITEM_PROGRAM),
         }
     }
 }

@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use draft::Draft;
 
+use crate::diagnostic::{Text, msg};
+
 /// What became of an experiment.
 #[derive(Debug)]
 pub struct Imported {
@@ -65,19 +67,28 @@ impl fmt::Display for Fate {
 
 /// Why nothing could be imported.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum ImportError {
     /// No command of the script trains a model.
-    #[error("no command in it trains a model: looked for `train.py`")]
     NoTraining,
     /// It merges a state or an adapter, which `statetune merge` does.
-    #[error("it merges a checkpoint and trains nothing: `statetune merge RUN` does that")]
     Merges,
     /// The text is no YAML.
-    #[error("it is not YAML: {0}")]
     Yaml(#[from] yaml_rust2::ScanError),
     /// The text is YAML, but no experiment.
-    #[error("it has no `trainer`, `model` and `data`, which files of infctx-trainer have")]
     NoExperiment,
+}
+
+impl ImportError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NoTraining => msg!(NO_TRAINING_IN_SCRIPT),
+            Self::Merges => msg!(SCRIPT_ONLY_MERGES),
+            Self::Yaml(error) => msg!(NOT_YAML, error = Text::library(error)),
+            Self::NoExperiment => msg!(NOT_INFCTX),
+        }
+    }
 }
 
 /// Reads a shell script.

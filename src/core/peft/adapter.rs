@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use super::{Bat, Bone, Lora, Pissa};
 use crate::arch::Shape;
 use crate::config::Target;
+use crate::diagnostic::Text;
 
 /// A tensor of an adapter.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +45,7 @@ pub trait AdapterMethod: Debug {
     ///
     /// # Errors
     /// Why the method cannot change a matrix of this size, in words.
-    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, String>;
+    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text>;
 
     /// What an update keeps of every token until the backward pass.
     fn kept(&self) -> Kept;
@@ -80,7 +81,7 @@ impl AnyMethod {
 }
 
 impl AdapterMethod for AnyMethod {
-    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, String> {
+    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text> {
         self.method().parts(size)
     }
 

@@ -4,6 +4,7 @@
 //! The inputs of a matrix W (out, in) are cut into pieces of R. All updates start as nothing.
 
 use super::{AdapterMethod, Kept, Part};
+use crate::diagnostic::{Text, msg};
 
 /// The name of the numbers in files.
 const DISHA: &str = "disha";
@@ -25,9 +26,9 @@ pub struct Bat {
 }
 
 impl AdapterMethod for Bone {
-    fn parts(&self, [out, width]: [i64; 2]) -> Result<Vec<Part>, String> {
+    fn parts(&self, [out, width]: [i64; 2]) -> Result<Vec<Part>, Text> {
         if self.rank > width {
-            return Err(format!("a matrix of {out} x {width} has {width} inputs"));
+            return Err(msg!(MATRIX_INPUTS, out, width));
         }
         Ok(vec![Part::learned(DISHA, &[self.rank, out])])
     }
@@ -39,12 +40,10 @@ impl AdapterMethod for Bone {
 }
 
 impl AdapterMethod for Bat {
-    fn parts(&self, [out, width]: [i64; 2]) -> Result<Vec<Part>, String> {
+    fn parts(&self, [out, width]: [i64; 2]) -> Result<Vec<Part>, Text> {
         let r = self.rank;
         if width % r != 0 || out % r != 0 {
-            return Err(format!(
-                "a matrix of {out} x {width} does not fall into blocks of {r} x {r}"
-            ));
+            return Err(msg!(MATRIX_BLOCKS, out, width, r));
         }
         Ok(vec![Part::learned(DISHA, &[width / r, r, r])])
     }

@@ -1,6 +1,7 @@
 //! LoRA: `W + (alpha / rank) B A` with narrow matrices A and B (arXiv:2106.09685, section 4.1).
 
 use super::{AdapterMethod, Kept, Part};
+use crate::diagnostic::{Text, msg};
 
 /// Low-rank updates that start as nothing.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,7 @@ pub struct Lora {
 }
 
 impl AdapterMethod for Lora {
-    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, String> {
+    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text> {
         low_rank_parts(self.rank, size).map(Vec::from)
     }
 
@@ -28,12 +29,9 @@ impl AdapterMethod for Lora {
 ///
 /// # Errors
 /// A rank that the matrix cannot have, in words.
-pub(super) fn low_rank_parts(rank: i64, [out, width]: [i64; 2]) -> Result<[Part; 2], String> {
+pub(super) fn low_rank_parts(rank: i64, [out, width]: [i64; 2]) -> Result<[Part; 2], Text> {
     if rank > out.min(width) {
-        return Err(format!(
-            "a matrix of {out} x {width} has no more than rank {}",
-            out.min(width)
-        ));
+        return Err(msg!(MATRIX_RANK, out, width, rank = out.min(width)));
     }
     Ok([Part::learned("lora_A", &[rank, width]), Part::learned("lora_B", &[out, rank])])
 }

@@ -7,6 +7,7 @@
 
 use super::lora::low_rank_parts;
 use super::{AdapterMethod, Kept, Part};
+use crate::diagnostic::Text;
 
 /// Low-rank updates that start at the largest singular values.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +19,7 @@ pub struct Pissa {
 }
 
 impl AdapterMethod for Pissa {
-    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, String> {
+    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text> {
         let [a, b] = low_rank_parts(self.rank, size)?;
         let kept = [Part::kept("init_lora_A", &a.size), Part::kept("init_lora_B", &b.size)];
         Ok([a, b].into_iter().chain(kept).collect())

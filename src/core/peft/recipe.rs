@@ -1,6 +1,6 @@
 //! What of a model learns, and whether the model has it.
 
-use std::fmt::Display;
+use crate::diagnostic::{Join, Text, msg};
 
 use super::adapter::{AdapterMethod as _, AdapterRecipe, is_of};
 use crate::arch::{Arch, Shape, part};
@@ -28,9 +28,9 @@ pub enum Parts {
 
 /// A recipe that does not fit a model.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum Misfit {
     /// A layer that the model does not have.
-    #[error("the model has no layer `{target}`")]
     Target {
         /// The layer.
         target: Target,
@@ -38,15 +38,13 @@ pub enum Misfit {
         layers: Vec<Target>,
     },
     /// A matrix that the method cannot change.
-    #[error("the rank does not fit `{matrix}`")]
     Rank {
         /// The matrix.
         matrix: String,
         /// Why not.
-        problem: String,
+        problem: Text,
     },
     /// A group of which the model has nothing.
-    #[error("the model has no parameters in the group `{part}`")]
     Part {
         /// The group.
         part: TrainPart,
@@ -56,23 +54,38 @@ pub enum Misfit {
 }
 
 impl Misfit {
-    /// What a model of this shape has instead, in words.
-    pub fn note(&self, shape: &Shape) -> String {
-        let version = shape.version();
+    /// The error as a message.
+    pub fn text(&self) -> Text {
         match self {
-            Misfit::Target { layers, .. } => {
-                format!("the layers of an {version} model are {}", list(layers))
-            }
-            Misfit::Rank { problem, .. } => problem.clone(),
-            Misfit::Part { groups, .. } => {
-                format!("the groups of an {version} model are {}", list(groups))
-            }
+            Self::Target { target, .. } => msg!(NO_SUCH_LAYER, target = target.to_string()),
+            Self::Rank { matrix, .. } => msg!(RANK_DOES_NOT_FIT, matrix),
+            Self::Part { part, .. } => msg!(NO_PARAMETERS_IN_GROUP, part = part.to_string()),
         }
     }
 }
 
-fn list(words: &[impl Display]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+impl Misfit {
+    /// What a model of this shape has instead, in words.
+    pub fn note(&self, shape: &Shape) -> Text {
+        let version = shape.version();
+        match self {
+            Misfit::Target { layers, .. } => {
+                msg!(
+                    LAYERS_ARE,
+                    version = version.to_string(),
+                    layers = Text::quoted(Join::Comma, layers)
+                )
+            }
+            Misfit::Rank { problem, .. } => problem.clone(),
+            Misfit::Part { groups, .. } => {
+                msg!(
+                    GROUPS_ARE,
+                    version = version.to_string(),
+                    groups = Text::quoted(Join::Comma, groups)
+                )
+            }
+        }
+    }
 }
 
 impl Recipe {

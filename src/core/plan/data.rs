@@ -1,18 +1,78 @@
 //! Rules of `[data]`: the template, the mask, and how documents become samples.
 
-use super::Faults;
-use crate::config::{
-    self, Aliases, Dataload, LossMask, Overlong, Roles, TemplateName, TemplateTable, Walk,
-};
-use crate::data::{Mask, Role, Template};
-use crate::diagnostic::Diagnostic;
+use std::path::{Path, PathBuf};
 
-/// The template that the settings stand for, and what of a document is learned with it.
-pub(super) fn resolve(faults: &mut Faults<'_>) -> (Template, Mask) {
+use super::{Faults, sources};
+use crate::config::{
+    self, Aliases, Dataload, LossMask, OnBadLine, Overlong, Roles, TemplateName, TemplateTable,
+    Walk,
+};
+use crate::data::{Mask, Role, Source, Template};
+use crate::diagnostic::{Diagnostic, msg};
+
+/// Which documents a run is trained on, and how they become samples.
+#[derive(Clone, Debug)]
+pub struct DataPlan {
+    /// Where the documents come from; empty in a plan for [`super::Purpose::Generate`].
+    pub sources: Vec<Source>,
+    /// The token file pair that is read as it is, when the data is one pair and nothing else.
+    pub pair: Option<PathBuf>,
+    /// The two keys of a JSONL record that hold question and answer, instead of `text` or `messages`.
+    pub sft_field: Option<[String; 2]>,
+    /// How conversations are written in the documents.
+    pub template: Template,
+    /// Which tokens the loss is taken over.
+    pub mask: Mask,
+    /// What happens to a JSONL line that is not a document.
+    pub on_bad_line: OnBadLine,
+    /// Whether every document of text is closed by token 0.
+    pub end_of_doc: bool,
+    /// Share of the documents in the validation split, from 0 to below 1.
+    pub val_split: f64,
+    /// Shuffled copies of every document in one pass.
+    pub repeat: u32,
+    /// How documents become samples.
+    pub dataload: Dataload,
+    /// Which windows [`Dataload::Get`] takes.
+    pub walk: Walk,
+    /// What happens to a document that is longer than a sample.
+    pub overlong: Overlong,
+    /// Where prepared data lies.
+    pub cache_dir: PathBuf,
+}
+
+impl DataPlan {
+    /// Whether some documents are kept for validation.
+    pub fn has_val_split(&self) -> bool {
+        self.pair.is_none() && self.val_split > 0.0
+    }
+}
+
+/// Decides how the documents of `sources` become samples. Where a fault was added, the plan is not used.
+pub(super) fn resolve(
+    faults: &mut Faults<'_>,
+    sources: Vec<Source>,
+    cache_dir: PathBuf,
+) -> DataPlan {
     let template = template(faults);
     let mask = mask(faults, &template);
     check_samples(faults);
-    (template, mask)
+    let data = &faults.loaded.config.data;
+    DataPlan {
+        pair: sources::one_pair(data, &sources).map(Path::to_path_buf),
+        sources,
+        sft_field: data.sft_field.clone(),
+        template,
+        mask,
+        on_bad_line: data.on_bad_line,
+        end_of_doc: data.end_of_doc,
+        val_split: data.val_split,
+        repeat: data.repeat,
+        dataload: data.dataload,
+        walk: data.walk,
+        overlong: data.overlong,
+        cache_dir,
+    }
 }
 
 /// The built-in template of this name.
@@ -74,17 +134,17 @@ fn extended(faults: &mut Faults<'_>, table: &TemplateTable) -> Template {
 /// The words that open a turn of `role` by another word.
 fn alias(template: &Template, role: Role, word: &str) -> Result<String, Box<Diagnostic>> {
     let opening = template.alias(role, word).ok_or_else(|| {
-        let message = format!("`{}` has no role `{}` to add a word to", template.name, role.name());
+        let message = msg!(NO_ROLE_FOR_WORD, template = template.name, role = role.name());
         let key = format!("data.template.roles.{}", role.name());
-        let help = format!("give the role its words in `{key}`");
-        Box::new(Diagnostic::error("ST2140", message).help(help))
+        let help = msg!(GIVE_ROLE_WORDS, key);
+        Box::new(Diagnostic::error(message).help(help))
     })?;
     let is_word = word.starts_with(char::is_alphanumeric) && word.ends_with(char::is_alphanumeric);
     if !is_word {
         let own = template.opening(role).unwrap_or_default().trim();
-        let fault = Diagnostic::error("ST2141", format!("`{word}` is not a word for a role"))
-            .label("must begin and end with a letter or digit")
-            .note(format!("the word takes the place of the one in `{own}`, with all around it"));
+        let fault = Diagnostic::error(msg!(NOT_A_ROLE_WORD, word))
+            .label(msg!(ROLE_WORD_FORM))
+            .note(msg!(ALIAS_REPLACES_WORD, own));
         return Err(Box::new(fault));
     }
     Ok(opening)
@@ -97,16 +157,14 @@ fn mask(faults: &mut Faults<'_>, template: &Template) -> Mask {
     for (key, text) in [("data.mask_id.mask0", off), ("data.mask_id.mask1", on)] {
         match text {
             Some(_) if !between => {
-                let message = format!("`{key}` has no meaning without `loss_mask = \"se\"`");
-                faults.add_superfluous(key, Diagnostic::error("ST2142", message));
+                let message = msg!(KEY_NEEDS_LOSS_MASK_SE, key);
+                faults.add_superfluous(key, Diagnostic::error(message));
             }
             None if between => {
-                let message = format!("`loss_mask = \"se\"` needs `{key}`");
-                let fault = Diagnostic::error("ST2143", message)
-                    .note(
-                        "learning begins behind the text `mask1` and ends before the text `mask0`",
-                    )
-                    .help("for example `mask_id = { mask0 = \"<user>\", mask1 = \"<answer>\" }`");
+                let message = msg!(LOSS_MASK_SE_NEEDS, key);
+                let fault = Diagnostic::error(message)
+                    .note(msg!(MASK_ID_MEANING))
+                    .help(msg!(FOR_EXAMPLE_MASK_ID));
                 faults.add("data.loss_mask", fault);
             }
             _ => {}
@@ -116,10 +174,10 @@ fn mask(faults: &mut Faults<'_>, template: &Template) -> Mask {
         LossMask::Pad | LossMask::None => Mask::All,
         LossMask::Assistant | LossMask::Qa => {
             if !template.has(Role::Assistant) {
-                let message = format!("the template `{}` has no role `assistant`", template.name);
-                let fault = Diagnostic::error("ST2144", message)
-                    .label("learns what the assistant says")
-                    .help("choose a `data.template` with roles, or `loss_mask = \"pad\"`");
+                let message = msg!(TEMPLATE_NO_ROLE_ASSISTANT, template = template.name);
+                let fault = Diagnostic::error(message)
+                    .label(msg!(LEARNS_ASSISTANT))
+                    .help(msg!(CHOOSE_TEMPLATE_WITH_ROLES));
                 faults.add("data.loss_mask", fault);
             }
             Mask::Assistant(template.clone())
@@ -136,31 +194,30 @@ fn check_samples(faults: &mut Faults<'_>) {
     let (data, train) = (&faults.loaded.config.data, &faults.loaded.config.train);
     let windows = data.dataload == Dataload::Get;
     if data.dataload == Dataload::Only && train.micro_bsz != 1 {
-        let fault =
-            Diagnostic::error("ST2145", "`dataload = \"only\"` takes one document at a time")
-                .label("must be 1")
-                .note("it pads nothing, and documents of different lengths need padding to stand side by side")
-                .help("set `train.micro_bsz = 1`, and `train.accumulate_grad_batches` for more in a step")
-                .help("or `data.dataload = \"pack\"`, which pads little");
+        let fault = Diagnostic::error(msg!(DATALOAD_ONLY_TAKES_ONE))
+            .label(msg!(MUST_BE_ONE))
+            .note(msg!(ONLY_PADS_NOTHING))
+            .help(msg!(SET_MICRO_BSZ_ONE))
+            .help(msg!(OR_PACK));
         faults.add("train.micro_bsz", fault);
     }
     if data.walk == Walk::MagicPrime && !windows {
-        let fault = Diagnostic::error("ST2146", "`data.walk` is for windows alone")
-            .label("has no meaning without `dataload = \"get\"`")
-            .help("delete the line, or set `data.dataload = \"get\"`");
+        let fault = Diagnostic::error(msg!(WALK_IS_FOR_WINDOWS))
+            .label(msg!(NEEDS_DATALOAD_GET))
+            .help(msg!(DELETE_OR_DATALOAD_GET));
         faults.add("data.walk", fault);
     }
     let all = matches!(data.loss_mask, LossMask::Pad | LossMask::None);
     if data.walk == Walk::MagicPrime && windows && !all {
-        let fault = Diagnostic::error("ST2104", "the magic-prime walk takes every window")
-            .label("in some windows nothing of this is said")
-            .note("random windows are drawn again until something in them is learned")
-            .help("set `data.walk = \"random\"`, or `data.loss_mask = \"pad\"`");
+        let fault = Diagnostic::error(msg!(WALK_TAKES_EVERY_WINDOW))
+            .label(msg!(WINDOWS_WITHOUT_TARGETS))
+            .note(msg!(RANDOM_WALK_DRAWS_AGAIN))
+            .help(msg!(SET_WALK_RANDOM));
         faults.add("data.loss_mask", fault);
     }
     if windows && data.overlong != Overlong::Error {
-        let fault = Diagnostic::error("ST2147", "`data.overlong` has no meaning for windows")
-            .label("windows cut documents anywhere, and no token is left out");
+        let fault =
+            Diagnostic::error(msg!(OVERLONG_NOT_FOR_WINDOWS)).label(msg!(WINDOWS_CUT_ANYWHERE));
         faults.add_superfluous("data.overlong", fault);
     }
 }

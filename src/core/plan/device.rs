@@ -2,7 +2,7 @@
 
 use crate::arch::{NoGpu, Op};
 use crate::config::Accelerator;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, msg};
 
 /// Where tensors lie and are computed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -104,9 +104,9 @@ impl Compute {
     pub fn warning(&self, spelt: impl Fn(Setting, &str) -> String) -> Option<Diagnostic> {
         let missing = self.unused_gpu.as_ref()?;
         let without = spelt(Setting::Accelerator, "cpu");
-        let warning = Diagnostic::warning("ST5004", "the processor computes, not the GPU")
+        let warning = Diagnostic::warning(msg!(COMPUTES_ON_CPU))
             .note(missing.reason.clone())
-            .help(format!("`{without}` does so without this warning"));
+            .help(msg!(SILENT_SETTING, without));
         Some(warning)
     }
 }
@@ -125,23 +125,22 @@ impl DeviceFault {
         let automatic = |setting| spelt(setting, "auto");
         match self {
             Self::NoGpu { asked, missing } => {
+                let setting = automatic(*asked);
                 let (value, instead) = match asked {
-                    Setting::Accelerator => {
-                        ("gpu", "takes a GPU where there is one, and else the processor")
-                    }
-                    Setting::Op => ("cuda", "takes the kernels of the device"),
+                    Setting::Accelerator => ("gpu", msg!(TAKES_GPU_OR_CPU, setting)),
+                    Setting::Op => ("cuda", msg!(TAKES_DEVICE_KERNELS, setting)),
                 };
                 let asked_for = spelt(*asked, value);
-                Diagnostic::error("ST5003", format!("`{asked_for}` needs a GPU that can be used"))
+                Diagnostic::error(msg!(SETTING_NEEDS_GPU, asked_for))
                     .note(missing.reason.clone())
-                    .help(format!("`{}` {instead}", automatic(*asked)))
+                    .help(instead)
             }
             Self::Apart { op, accelerator } => {
                 let (op, accelerator) =
                     (spelt(Setting::Op, op), spelt(Setting::Accelerator, accelerator));
-                Diagnostic::error("ST2116", format!("`{op}` contradicts `{accelerator}`"))
-                    .note("the CUDA kernels run on GPUs alone, and those for processors on none")
-                    .help(format!("`{}` fits every device", automatic(Setting::Op)))
+                Diagnostic::error(msg!(OP_CONTRADICTS, op, accelerator))
+                    .note(msg!(KERNELS_OF_DEVICES))
+                    .help(msg!(OP_FITS_EVERY_DEVICE, op = automatic(Setting::Op)))
             }
         }
     }
@@ -150,9 +149,10 @@ impl DeviceFault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::Text;
 
     fn missing(has_driver: bool) -> NoGpu {
-        NoGpu { reason: "it is missing".to_string(), has_driver }
+        NoGpu { reason: Text::verbatim("it is missing"), has_driver }
     }
 
     fn on(device: Device, op: Op) -> Result<Compute, DeviceFault> {

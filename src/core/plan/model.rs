@@ -2,15 +2,57 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Faults, Plan, Purpose, presets};
+use super::{Faults, Plan, Purpose, presets, sources};
 use crate::arch::{HEAD_SIZE, Shape, Version};
-use crate::config::{Model, ModelVersion, Peft, Tokenizer};
-use crate::diagnostic::Diagnostic;
+use crate::config::{Config, Model, ModelVersion, Peft, Tokenizer};
+use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::hub::{HubFile, is_on_hub};
 
-/// Where the model comes from.
+/// The model that a run starts from, and its tokenizer.
 #[derive(Clone, Debug)]
-pub enum ModelPlan {
+pub struct ModelPlan {
+    /// Where the weights come from.
+    pub source: ModelSource,
+    /// Where the vocabulary comes from.
+    pub tokenizer: TokenizerPlan,
+}
+
+/// Where a vocabulary comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TokenizerPlan {
+    /// The characters of the documents.
+    Characters,
+    /// The World vocabulary, which is built in.
+    World,
+    /// A vocabulary file.
+    File(PathBuf),
+}
+
+impl TokenizerPlan {
+    /// The word that stands for [`TokenizerPlan::World`] in files.
+    pub const WORLD: &str = Tokenizer::WORLD;
+
+    /// The tokenizer of an experiment.
+    pub(super) fn of(config: &Config) -> TokenizerPlan {
+        match &config.model.tokenizer {
+            Tokenizer::Auto if sources::uses_characters(config) => TokenizerPlan::Characters,
+            Tokenizer::Auto | Tokenizer::World => TokenizerPlan::World,
+            Tokenizer::File(path) => TokenizerPlan::File(path.clone()),
+        }
+    }
+
+    /// The tokenizer that a command line names: `world`, `auto` or a file.
+    pub fn named(name: &Path) -> TokenizerPlan {
+        match Tokenizer::from(name.to_path_buf()) {
+            Tokenizer::Auto | Tokenizer::World => TokenizerPlan::World,
+            Tokenizer::File(path) => TokenizerPlan::File(path),
+        }
+    }
+}
+
+/// Where the weights of a model come from.
+#[derive(Clone, Debug)]
+pub enum ModelSource {
     /// A checkpoint, whose sizes count.
     Load(PathBuf),
     /// A new model.
@@ -31,7 +73,7 @@ pub enum ModelPlan {
 }
 
 /// Weights on the hub: the file on this machine, once it was fetched.
-fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<ModelPlan> {
+fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<ModelSource> {
     let file = match HubFile::parse(path) {
         Ok(file) => file,
         Err(fault) => {
@@ -40,36 +82,35 @@ fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<Mode
         }
     };
     if let Some(fetched) = file.fetched() {
-        return Some(ModelPlan::Load(fetched));
+        return Some(ModelSource::Load(fetched));
     }
-    let help = "`check`, `plan` and `watch` fetch nothing; a command that computes with it does";
-    let message = format!("`{file}` is not on this machine yet");
-    let fault = Diagnostic::warning("ST4021", message);
+    let help = msg!(PLAN_FETCHES_NOTHING);
+    let message = msg!(NOT_ON_MACHINE_YET, file = file.to_string());
+    let fault = Diagnostic::warning(message);
     match (purpose, as_written(&faults.loaded.config.model)) {
         (Purpose::Data, _) => {}
         (Purpose::Plan, Some(sizes)) => {
-            let note = "its shape is taken from the preset, or from `n_layer` and `n_embd`";
+            let note = msg!(SHAPE_FROM_PRESET);
             faults.add("model.load_model", fault.note(note).help(help));
             return Some(sizes);
         }
         (Purpose::Plan, None) => {
-            let message = format!("`{file}` is not on this machine, and nothing says its shape");
-            let fault = Diagnostic::error("ST4020", message)
-                .help("a `preset` beside it says the shape: `preset = \"rwkv7-0.1b\"`")
-                .help("`statetune run` fetches it");
+            let message = msg!(SHAPE_UNKNOWN, file = file.to_string());
+            let fault =
+                Diagnostic::error(message).help(msg!(PRESET_SAYS_SHAPE)).help(msg!(RUN_FETCHES));
             faults.add("model.load_model", fault);
             return None;
         }
         _ => faults.add("model.load_model", fault.help(help)),
     }
-    Some(ModelPlan::Load(path.to_path_buf()))
+    Some(ModelSource::Load(path.to_path_buf()))
 }
 
 /// A model of the shape that the file says; `None` where it does not.
-fn as_written(model: &Model) -> Option<ModelPlan> {
+fn as_written(model: &Model) -> Option<ModelSource> {
     let of_preset = model.preset.map(presets::sizes);
     let version = model.version.map(version_of).or(of_preset.map(|sizes| sizes.version));
-    Some(ModelPlan::Scratch {
+    Some(ModelSource::Scratch {
         version: version.unwrap_or(Version::V7),
         n_layer: model.n_layer.or(of_preset.map(|sizes| sizes.n_layer))?,
         n_embd: model.n_embd.or(of_preset.map(|sizes| sizes.n_embd))?,
@@ -80,14 +121,13 @@ fn as_written(model: &Model) -> Option<ModelPlan> {
 }
 
 /// Decides where the model comes from; `None` when a fault was added.
-pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<ModelPlan> {
+pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<ModelSource> {
     let model = &faults.loaded.config.model;
     if let Tokenizer::File(path) = &model.tokenizer
         && !path.exists()
     {
-        let message = format!("the vocabulary file `{}` does not exist", path.display());
-        let fault = Diagnostic::error("ST3005", message)
-            .help("relative paths start at the experiment file");
+        let message = msg!(VOCABULARY_DOES_NOT_EXIST, path);
+        let fault = Diagnostic::error(message).help(msg!(RELATIVE_PATHS));
         faults.add("model.tokenizer", fault);
     }
     let of_preset = model.preset.map(presets::sizes);
@@ -99,42 +139,39 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
             return on_hub(faults, path, purpose);
         }
         if purpose != Purpose::Data && !path.exists() {
-            let message = format!("the weights file `{}` does not exist", path.display());
-            let fault = Diagnostic::error("ST4001", message)
-                .help("relative paths start at the experiment file");
+            let message = msg!(WEIGHTS_DO_NOT_EXIST, path);
+            let fault = Diagnostic::error(message).help(msg!(RELATIVE_PATHS));
             faults.add("model.load_model", fault);
         }
-        return Some(ModelPlan::Load(path.clone()));
+        return Some(ModelSource::Load(path.clone()));
     }
     if !faults.tunes_weights() {
         let who = match faults.loaded.config.peft {
-            Peft::State(_) => "state tuning",
-            _ => "an adapter",
+            Peft::State(_) => msg!(STATE_TUNING),
+            _ => msg!(AN_ADAPTER),
         };
-        let message = format!("{who} needs a trained model, but there is no `model.load_model`");
-        let fault = Diagnostic::error("ST2111", message)
-            .help("write the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`")
-            .help("or train a new model with `type = \"full\"`");
+        let message = msg!(METHOD_NEEDS_MODEL, who);
+        let fault =
+            Diagnostic::error(message).help(msg!(WRITE_LOAD_MODEL)).help(msg!(OR_TRAIN_NEW_MODEL));
         faults.add("peft.type", fault);
         return None;
     }
     let written = as_written(model);
-    let Some(ModelPlan::Scratch { version, n_layer, n_embd, pre_ffn, .. }) = written else {
-        let fault =
-            Diagnostic::error("ST2112", "a new model needs `n_layer` and `n_embd`, or a `preset`")
-                .note("there is no `load_model`, so the model is trained from scratch")
-                .help("choose a size, for example `preset = \"rwkv7-0.1b\"`")
-                .help("or start from a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`");
+    let Some(ModelSource::Scratch { version, n_layer, n_embd, pre_ffn, .. }) = written else {
+        let fault = Diagnostic::error(msg!(NEW_MODEL_NEEDS_SIZE))
+            .note(msg!(TRAINS_FROM_SCRATCH))
+            .help(msg!(CHOOSE_SIZE))
+            .help(msg!(OR_START_FROM_CHECKPOINT));
         let place = if faults.loaded.place("model").is_some() { "model" } else { "peft.type" };
         faults.add(place, fault);
         return None;
     };
     if i64::from(n_embd) % HEAD_SIZE != 0 {
-        let message = format!("`n_embd = {n_embd}` is no multiple of the head size {HEAD_SIZE}");
+        let message = msg!(N_EMBD_NOT_MULTIPLE, n_embd, head_size = HEAD_SIZE);
         let below = n_embd - n_embd % HEAD_SIZE as u32;
         let above = below.saturating_add(HEAD_SIZE as u32);
-        let nearest = if below > 0 { format!("{below} or {above}") } else { above.to_string() };
-        let fault = Diagnostic::error("ST2113", message).label(format!("nearest: {nearest}"));
+        let nearest = Text::list(Join::Or, [below, above].into_iter().filter(|n| *n > 0));
+        let fault = Diagnostic::error(message).label(msg!(NEAREST_ARE, nearest));
         faults.add("model.n_embd", fault);
     }
     if version == Version::V7 {
@@ -143,8 +180,8 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         }
     }
     if pre_ffn && n_layer == 1 {
-        let message = "`pre_ffn = 1` leaves a model of one layer without a time mix";
-        faults.add("model.pre_ffn", Diagnostic::error("ST2115", message));
+        let message = msg!(PRE_FFN_ALONE);
+        faults.add("model.pre_ffn", Diagnostic::error(message));
     }
     written
 }
@@ -159,8 +196,8 @@ fn check_preset(faults: &mut Faults<'_>, preset: &presets::Sizes) {
         ("model.n_embd", model.n_embd.map(|n| n.to_string()), preset.n_embd.to_string()),
     ] {
         if let Some(written) = written.filter(|written| *written != of_preset) {
-            let message = format!("`{key}` is {written}, but the preset has {of_preset}");
-            let fault = Diagnostic::error("ST2110", message).help("delete one of the two lines");
+            let message = msg!(CONTRADICTS_PRESET, key, written, of_preset);
+            let fault = Diagnostic::error(message).help(msg!(DELETE_ONE_LINE));
             faults.add(key, fault);
         }
     }
@@ -185,13 +222,13 @@ fn unknown_to_rwkv7(model: &Model) -> impl Iterator<Item = &'static str> {
 fn not_in_rwkv7(key: &str) -> Diagnostic {
     let why = match key {
         "model.pre_ffn" => {
-            "it takes the place of the first time mix, whose values all later layers of RWKV-7 need"
+            msg!(PRE_FFN_IN_RWKV7)
         }
-        _ => "it was given up before RWKV-7, in which nobody has defined it",
+        _ => msg!(TINY_ATT_IN_RWKV7),
     };
-    Diagnostic::error("ST2114", format!("`{key}` has no meaning for an {} model", Version::V7))
+    Diagnostic::error(msg!(KEY_NOT_FOR_VERSION, key, version = Version::V7.to_string()))
         .note(why)
-        .help("delete the line, or write 0")
+        .help(msg!(DELETE_OR_ZERO))
 }
 
 impl Plan {
@@ -201,8 +238,8 @@ impl Plan {
     /// # Errors
     /// The first contradiction, naming both sides.
     pub fn check_shape(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
-        let model = &self.config().model;
-        let at = |key: &str, fault: Diagnostic| Box::new(self.loaded.at(key, fault));
+        let model = &self.experiment.config().model;
+        let at = |key: &str, fault: Diagnostic| Box::new(self.experiment.at(key, fault));
         if shape.version() == Version::V7
             && let Some(key) = unknown_to_rwkv7(model).next()
         {
@@ -235,29 +272,26 @@ impl Plan {
             let Some(stated) = stated.filter(|stated| stated != found) else {
                 continue;
             };
-            let who = if key == "model.preset" { "preset" } else { "file" };
-            let message =
-                format!("the weights have `{name} = {found}`, but the {who} says {stated}");
-            let fault = Diagnostic::error("ST4004", message)
-                .label(format!("weights have {found}"))
-                .note(format!(
-                    "found {}, n_layer {}, n_embd {}, head_size {}, vocab {}",
-                    shape.version(),
-                    shape.n_layer,
-                    shape.n_embd,
-                    shape.head_size,
-                    shape.vocab_size
+            let message = match key {
+                "model.preset" => msg!(WEIGHTS_CONTRADICT_PRESET, name, found, stated),
+                _ => msg!(WEIGHTS_CONTRADICT_FILE, name, found, stated),
+            };
+            let fault = Diagnostic::error(message)
+                .label(msg!(WEIGHTS_HAVE, found))
+                .note(msg!(
+                    FOUND_SHAPE,
+                    version = shape.version().to_string(),
+                    n_layer = shape.n_layer,
+                    n_embd = shape.n_embd,
+                    head_size = shape.head_size,
+                    vocab = shape.vocab_size
                 ))
-                .help("delete the line, the shape always comes from the weights");
+                .help(msg!(DELETE_SHAPE_LINE));
             return Err(at(key, fault));
         }
-        if !self.op.computes_heads_of(shape.head_size) {
-            let message = format!(
-                "the model has heads of {} channels, the kernels need a multiple of 8 up to 256",
-                shape.head_size
-            );
-            let fault = Diagnostic::error("ST4006", message)
-                .help("`op = \"chunk\"` in `[train]` computes any head size");
+        if !self.train.op.computes_heads_of(shape.head_size) {
+            let message = msg!(HEAD_SIZE_NOT_FOR_KERNELS, channels = shape.head_size);
+            let fault = Diagnostic::error(message).help(msg!(CHUNK_COMPUTES_ANY_HEAD));
             return Err(at("model.load_model", fault));
         }
         Ok(())
@@ -271,36 +305,30 @@ impl Plan {
         if shape.vocab_size >= ids as i64 {
             return Ok(());
         }
-        let tokenizer = &self.config().model.tokenizer;
-        let (key, help) = match (&self.model, tokenizer) {
-            (ModelPlan::Scratch { .. }, _) => (
-                "model.vocab_size",
-                "delete the line: a new model takes its size from the tokenizer",
-            ),
-            (_, Tokenizer::File(_)) => {
-                ("model.tokenizer", "name the vocabulary that the model was trained with")
+        let tokenizer = &self.model.tokenizer;
+        let (key, help) = match (&self.model.source, tokenizer) {
+            (ModelSource::Scratch { .. }, _) => ("model.vocab_size", msg!(DELETE_VOCAB_LINE)),
+            (_, TokenizerPlan::File(_)) => ("model.tokenizer", msg!(NAME_VOCABULARY)),
+            (_, TokenizerPlan::Characters | TokenizerPlan::World) => {
+                ("model.load_model", msg!(SET_TOKENIZER))
             }
-            (_, Tokenizer::Auto | Tokenizer::World) => (
-                "model.load_model",
-                "set `model.tokenizer` to the vocabulary that the model was trained with",
-            ),
         };
         let name = match tokenizer {
-            Tokenizer::Auto if self.characters => "the vocabulary of the data's characters",
-            Tokenizer::Auto | Tokenizer::World => "the World tokenizer",
-            Tokenizer::File(_) => "the tokenizer",
+            TokenizerPlan::Characters => msg!(CHARACTERS_OF_DATA),
+            TokenizerPlan::World => msg!(THE_WORLD_TOKENIZER),
+            TokenizerPlan::File(_) => msg!(THE_TOKENIZER),
         };
-        let message = format!("the model has {} token ids, but {name} has {ids}", shape.vocab_size);
-        Err(Box::new(self.loaded.at(key, Diagnostic::error("ST4005", message).help(help))))
+        let message = msg!(NAMED_TOKENIZER_SIZE, ids = shape.vocab_size, name, found = ids);
+        Err(Box::new(self.experiment.at(key, Diagnostic::error(message).help(help))))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::no_gpu;
     use crate::config::{Overrides, load};
     use crate::plan::Purpose;
+    use crate::plan::tests::no_gpu;
 
     /// Plans full tuning of a model with these lines in its `[model]`.
     fn planned(model: &str) -> Result<Plan, Vec<Diagnostic>> {
@@ -323,22 +351,22 @@ mod tests {
 
     fn refused(model: &str) -> Vec<(&'static str, String)> {
         let faults = planned(model).expect_err("to be refused");
-        faults.into_iter().map(|fault| (fault.code, fault.message)).collect()
+        faults.into_iter().map(|fault| (fault.code, fault.message.to_string())).collect()
     }
 
     /// What weights of this shape contradict in `[model]`.
     fn contradicted(model: &str, shape: &Shape) -> Option<(&'static str, String)> {
         let plan = planned(&format!("load_model = \"model.pth\"\n{model}")).expect("a sound plan");
-        plan.check_shape(shape).err().map(|fault| (fault.code, fault.message))
+        plan.check_shape(shape).err().map(|fault| (fault.code, fault.message.to_string()))
     }
 
     #[test]
     fn a_new_model_takes_its_sizes_from_the_file() {
-        let scratch = |model: &str| match planned(model).expect("a sound plan").model {
-            ModelPlan::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
+        let scratch = |model: &str| match planned(model).expect("a sound plan").model.source {
+            ModelSource::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
                 (version, n_layer, n_embd, vocab_size, pre_ffn, head_qk)
             }
-            ModelPlan::Load(_) => unreachable!("there is no load_model"),
+            ModelSource::Load(_) => unreachable!("there is no load_model"),
         };
         assert_eq!(
             scratch("n_layer = 2\nn_embd = 64\npre_ffn = 0\nhead_qk = 0"),

@@ -1,19 +1,50 @@
-//! What learns: every rule of `[peft]`, and whether a model has what is to learn.
+//! The slice of a plan that says which parameters are trained: every rule of `[peft]`, and whether a model has them.
 
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use serde_json::{Value, json};
+
 use super::{Faults, Plan, Purpose};
 use crate::arch::Shape;
-use crate::config::{self, DishaMode, Peft, StateInit, Target, TrainPart};
-use crate::diagnostic::Diagnostic;
+use crate::config::{self, Config, DishaMode, Peft, StateInit, Target, TrainPart};
+use crate::diagnostic::{Diagnostic, msg};
 use crate::peft::{AdapterRecipe, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
+use crate::quant::Format;
 
 /// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,
 /// states at 0.1 to 1.
 const STATE_LR_SCALE: f64 = 1000.0;
 
-/// What learns.
+/// Which parameters are trained, and how the frozen ones are kept.
+#[derive(Clone, Debug)]
+pub struct MethodPlan {
+    /// Which parameters are trained.
+    pub peft: PeftPlan,
+    /// The format of the linear layers of the frozen model; absent: the dtype in which the model computes.
+    pub quant: Option<Format>,
+    /// The table `[peft]`, as records hold it.
+    pub peft_table: Value,
+    /// The table `[quant]`, as records hold it.
+    pub quant_table: Value,
+}
+
+impl MethodPlan {
+    pub(super) fn new(config: &Config, peft: PeftPlan, quant: Option<Format>) -> MethodPlan {
+        let (peft_table, quant_table) = (json!(config.peft), json!(config.quant));
+        MethodPlan { peft, quant, peft_table, quant_table }
+    }
+
+    /// How many parameters are trained in a model of this shape.
+    pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
+        match &self.peft {
+            PeftPlan::State(_) => shape.state_parameters().unsigned_abs(),
+            PeftPlan::Weights(recipe) => recipe.numbers_that_learn(shape),
+        }
+    }
+}
+
+/// Which parameters are trained.
 #[derive(Clone, Debug)]
 pub enum PeftPlan {
     /// The initial states alone.
@@ -45,9 +76,9 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
         check_beside_adapter(faults, &recipe.parts);
     }
     if let (false, Some(_)) = states_beside(peft) {
-        let fault = Diagnostic::error("ST2123", "`state_lr_scale` has no meaning without states")
-            .note("the initial states stay zero, because `state` is false")
-            .help("write `state = true`, or delete the line");
+        let fault = Diagnostic::error(msg!(STATE_LR_SCALE_NEEDS_STATES))
+            .note(msg!(STATES_STAY_ZERO))
+            .help(msg!(WRITE_STATE_TRUE));
         faults.add("peft.state_lr_scale", fault);
     }
     PeftPlan::Weights(Rc::new(recipe))
@@ -104,12 +135,10 @@ fn adapter(method: AnyMethod, targets: Option<&Vec<Target>>) -> Option<AdapterRe
 fn check_beside_adapter(faults: &mut Faults<'_>, parts: &Parts) {
     let Parts::Groups(parts) = parts else { return };
     for part in parts.iter().filter(|part| matches!(part, TrainPart::Att | TrainPart::Ffn)) {
-        let message = format!("the linear layers in `{part}` cannot learn beside an adapter");
-        let fault = Diagnostic::error("ST2122", message)
-            .note("an adapter changes them and keeps them frozen themselves")
-            .help(
-                "`type = \"full\"` lets them learn; `targets` says which ones an adapter changes",
-            );
+        let message = msg!(PART_CANNOT_TRAIN, part = part.to_string());
+        let fault = Diagnostic::error(message)
+            .note(msg!(ADAPTER_KEEPS_FROZEN))
+            .help(msg!(FULL_TRAINS_LAYERS));
         faults.add("peft.train_parts", fault);
     }
 }
@@ -125,13 +154,12 @@ fn state_start(
     ] {
         let word = init.word();
         if written && state.init != init {
-            let message = format!("`{key}` has no meaning for `init = \"{}\"`", state.init.word());
-            let fault = Diagnostic::error("ST2121", message)
-                .help(format!("write `init = \"{word}\"`, or delete the line"));
+            let message = msg!(KEY_NOT_FOR_INIT, key, word = state.init.word());
+            let fault = Diagnostic::error(message).help(msg!(WRITE_INIT, word));
             faults.add(&format!("peft.{key}"), fault);
         }
         if !written && state.init == init {
-            let fault = Diagnostic::error("ST2120", format!("`init = \"{word}\"` needs `{key}`"));
+            let fault = Diagnostic::error(msg!(INIT_NEEDS_KEY, word, key));
             faults.add("peft.init", fault);
         }
     }
@@ -143,9 +171,8 @@ fn state_start(
                 && state.init_file.is_some()
                 && !file.exists()
             {
-                let message = format!("the state file `{}` does not exist", file.display());
-                let fault = Diagnostic::error("ST4001", message)
-                    .help("relative paths start at the experiment file");
+                let message = msg!(STATE_DOES_NOT_EXIST, file);
+                let fault = Diagnostic::error(message).help(msg!(RELATIVE_PATHS));
                 faults.add("peft.init_file", fault);
             }
             StateStart::File(file)
@@ -153,7 +180,7 @@ fn state_start(
         StateInit::Prompt => {
             let text = state.init_prompt.clone().unwrap_or_default();
             if state.init_prompt.is_some() && text.is_empty() {
-                faults.add("peft.init_prompt", Diagnostic::error("ST2124", "the text is empty"));
+                faults.add("peft.init_prompt", Diagnostic::error(msg!(TEXT_IS_EMPTY)));
             }
             StateStart::Prompt(text)
         }
@@ -176,14 +203,14 @@ impl Plan {
     /// # Errors
     /// The first thing that it does not have, with its place in the experiment file.
     pub fn check_peft(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
-        let PeftPlan::Weights(recipe) = &self.peft else { return Ok(()) };
+        let PeftPlan::Weights(recipe) = &self.method.peft else { return Ok(()) };
         let Err(misfit) = recipe.check(shape) else { return Ok(()) };
         let key = match misfit {
             Misfit::Target { .. } => "peft.targets",
             Misfit::Rank { .. } => "peft.rank",
             Misfit::Part { .. } => "peft.train_parts",
         };
-        let fault = Diagnostic::error("ST4007", misfit.to_string()).note(misfit.note(shape));
-        Err(Box::new(self.loaded.at(key, fault)))
+        let fault = Diagnostic::error(misfit.text()).note(misfit.note(shape));
+        Err(Box::new(self.experiment.at(key, fault)))
     }
 }

@@ -5,7 +5,7 @@ use regex::Regex;
 use super::Faults;
 use super::Probe;
 use crate::config::{self, Eval};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 
 /// What tells which evaluation is the best.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,9 +39,8 @@ pub(super) fn resolve(faults: &mut Faults<'_>) -> Vec<Probe> {
             }
         };
         if probes.iter().any(|other| other.name == probe.name) || probe.name == Eval::VAL_LOSS {
-            let message = format!("the name `{}` is taken", probe.name);
-            let fault = Diagnostic::error("ST2163", message)
-                .help("records and `eval.metric` tell probes apart by their names");
+            let message = msg!(PROBE_NAME_TAKEN, name = probe.name);
+            let fault = Diagnostic::error(message).help(msg!(PROBES_NEED_NAMES));
             faults.add(&key("name"), fault);
         }
         if let Some(fault) = contradiction(probe) {
@@ -65,8 +64,8 @@ fn bad_regex(name: &str, error: &regex::Error) -> Diagnostic {
     // The parser shows the expression first, and on the last line what is wrong.
     let text = error.to_string();
     let reason = text.lines().last().unwrap_or_default();
-    let message = format!("the probe `{name}` has no valid regular expression");
-    Diagnostic::error("ST2107", message).label(reason.trim_start_matches("error: "))
+    let message = msg!(PROBE_REGEX_INVALID, name);
+    Diagnostic::error(message).label(Text::library(reason.trim_start_matches("error: ")))
 }
 
 /// What is wrong within a probe, with the key that it is about.
@@ -74,20 +73,18 @@ fn contradiction(probe: &config::Probe) -> Option<(&'static str, Diagnostic)> {
     let name = &probe.name;
     let most = probe.max_chars.unwrap_or(u32::MAX);
     if probe.regex.is_none() && !probe.json && probe.min_chars == 0 && probe.max_chars.is_none() {
-        let fault = Diagnostic::error("ST2162", format!("the probe `{name}` asks for nothing"))
-            .note("every answer would show it")
-            .help("`regex`, `json = true`, `min_chars` or `max_chars` say what is counted");
+        let fault = Diagnostic::error(msg!(PROBE_ASKS_NOTHING, name))
+            .note(msg!(EVERY_ANSWER_FITS))
+            .help(msg!(WHAT_PROBES_COUNT));
         return Some(("name", fault));
     }
     if probe.min_chars > most {
-        let message =
-            format!("no answer has at least {} and at most {most} characters", probe.min_chars);
-        return Some(("min_chars", Diagnostic::error("ST2164", message)));
+        let message = msg!(PROBE_RANGE_EMPTY, least = probe.min_chars, most);
+        return Some(("min_chars", Diagnostic::error(message)));
     }
     if probe.stop && probe.goal.is_none() {
-        let message = format!("the probe `{name}` is to end the run, but has no goal");
-        let fault = Diagnostic::error("ST2160", message)
-            .help("`goal = 0.9` ends it when nine answers in ten show the behaviour");
+        let message = msg!(PROBE_STOP_WITHOUT_GOAL, name);
+        let fault = Diagnostic::error(message).help(msg!(GOAL_ENDS_RUN));
         return Some(("stop", fault));
     }
     None
@@ -103,8 +100,8 @@ fn check_metric(faults: &mut Faults<'_>) {
         return;
     }
     let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    let fault = Diagnostic::error("ST2161", format!("there is no probe `{metric}`"))
-        .help(format!("choices are {}", known.join(", ")));
+    let fault = Diagnostic::error(msg!(NO_PROBE, metric))
+        .help(msg!(CHOICES_ARE, choices = known.join(", ")));
     faults.add("eval.metric", fault);
 }
 
@@ -120,7 +117,6 @@ fn check_questions(faults: &mut Faults<'_>) {
         None if config.eval.metric != Eval::VAL_LOSS => "eval.metric".to_string(),
         None => return,
     };
-    let fault = Diagnostic::error("ST2165", "no questions are asked, so nothing is counted")
-        .help("`sample.held_out` or `sample.prompts` ask some");
+    let fault = Diagnostic::error(msg!(NO_QUESTIONS_TO_COUNT)).help(msg!(ASK_QUESTIONS));
     faults.add(&key, fault);
 }

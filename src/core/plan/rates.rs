@@ -3,19 +3,17 @@
 use super::Faults;
 use crate::config::{EpochSteps, Peft};
 use crate::data::grouped;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 
 /// A rate that is more than so many times above or below the usual one is told about.
 const FAR: f64 = 100.0;
 
 /// The usual rate of a method, and how it is usually written.
-fn usual(peft: &Peft) -> (f64, &'static str, &'static str) {
+fn usual(peft: &Peft) -> (f64, Text, Text) {
     match peft {
-        Peft::State(_) => (1.0, "state tuning", "typical: 1.0 falling to 0.01, 10 warmup steps"),
-        Peft::Full(_) => {
-            (1e-4, "full tuning", "typical: 6e-4 for a new model, 1e-5 for a trained one")
-        }
-        _ => (1e-4, "adapters", "typical: 1e-4 or a little less"),
+        Peft::State(_) => (1.0, msg!(STATE_TUNING), msg!(TYPICAL_STATE_RATE)),
+        Peft::Full(_) => (1e-4, msg!(FULL_TUNING), msg!(TYPICAL_FULL_RATE)),
+        _ => (1e-4, msg!(ADAPTERS), msg!(TYPICAL_ADAPTER_RATE)),
     }
 }
 
@@ -32,31 +30,23 @@ pub(super) fn check(faults: &mut Faults<'_>) {
         true => grouped(factor.round() as u64),
         false => format!("{factor:.0e}"),
     };
-    let direction = if rate < usual { "below" } else { "above" };
-    let message = format!(
-        "`lr_init = {}` is {times} times {direction} the usual start for {method}",
-        faults.loaded.written("schedule.lr_init").unwrap_or(rate.to_string()),
-    );
+    let written = faults.loaded.written("schedule.lr_init").unwrap_or(rate.to_string());
+    let message = match rate < usual {
+        true => msg!(LR_INIT_LOW, rate = written, times, method),
+        false => msg!(LR_INIT_HIGH, rate = written, times, method),
+    };
     let moves = match (&config.peft, config.train.epoch_steps) {
         (Peft::State(_), EpochSteps::Steps(steps)) if rate < usual => {
             let steps = u64::from(steps) * u64::from(config.train.epoch_count);
-            Some(format!(
-                "at this rate a state entry moves by at most about {} over the planned {} steps",
-                rate * steps as f64,
-                grouped(steps)
-            ))
+            Some(msg!(STATE_MOVES_OVER_RUN, moves = rate * steps as f64, steps = grouped(steps)))
         }
-        (Peft::State(_), _) if rate < usual => {
-            Some(format!("at this rate a state entry moves by at most about {rate} in a step"))
-        }
+        (Peft::State(_), _) if rate < usual => Some(msg!(STATE_MOVES_PER_STEP, rate)),
         _ => None,
     };
-    let warning = Diagnostic::warning("ST2301", message).label(typical);
+    let warning = Diagnostic::warning(message).label(typical);
     let warning = moves.into_iter().fold(warning, Diagnostic::note);
     let warning = match config.peft {
-        Peft::State(_) => warning.note(
-            "published recipes disagree: 1.0, 5e-4, 1e-4 and 1e-5 all occur; a short run of each settles it",
-        ),
+        Peft::State(_) => warning.note(msg!(RECIPES_DISAGREE)),
         _ => warning,
     };
     faults.add("schedule.lr_init", warning.help_to_silence());

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Faults, Purpose};
 use crate::config::{Config, Data, DataType, Tokenizer};
 use crate::data::{Binidx, Content, Source, format};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, msg};
 
 /// The pair that is read as it is, when the data is one and nothing else.
 pub(super) fn one_pair<'a>(data: &Data, sources: &'a [Source]) -> Option<&'a Path> {
@@ -68,14 +68,14 @@ fn source(
             faults.add_superfluous(
                 &file_key,
                 meaningless("data_file", "data_type = \"dummy\"")
-                    .note("the program makes these documents itself"),
+                    .note(msg!(PROGRAM_MAKES_DOCUMENTS)),
             );
             return None;
         }
         (_, None) => {
-            let fault = Diagnostic::error("ST2150", format!("`{file_key}` is missing"))
-                .help("name the documents: `data_file = \"texts.jsonl\"`")
-                .help("or several sources of them, each in a table `[[data.source]]`");
+            let fault = Diagnostic::error(msg!(KEY_IS_MISSING, file_key))
+                .help(msg!(NAME_DATA_FILE))
+                .help(msg!(OR_SEVERAL_SOURCES));
             faults.add(key, fault);
             return None;
         }
@@ -100,25 +100,22 @@ fn find(data_type: DataType, file: &Path) -> Result<Source, Box<Diagnostic>> {
         if data_type == DataType::Binidx {
             Binidx::open(file).map_err(|error| Box::new(error.diagnostic()))?;
         } else if !file.exists() {
-            let message = format!("the data file `{}` does not exist", file.display());
-            let fault = Diagnostic::error("ST3005", message);
-            return Err(Box::new(fault.help("relative paths start at the experiment file")));
+            let message = msg!(DATA_DOES_NOT_EXIST, file);
+            let fault = Diagnostic::error(message);
+            return Err(Box::new(fault.help(msg!(RELATIVE_PATHS))));
         }
     }
     Ok(source)
 }
 
 fn images() -> Diagnostic {
-    Diagnostic::error("ST2151", "`wds_img` is no data for language models")
-        .note(
-            "it named WebDataset archives of images, for an experiment that no trainer of RWKV language\n\
-             models ever accepted, although tutorials list it",
-        )
-        .help("choose one of the other types, for example `jsonl`")
+    Diagnostic::error(msg!(WDS_IMG_IS_IMAGES))
+        .note(msg!(WDS_IMG_MEANING))
+        .help(msg!(CHOOSE_OTHER_TYPE))
 }
 
 fn meaningless(key: &str, beside: &str) -> Diagnostic {
-    Diagnostic::error("ST2103", format!("`{key}` has no meaning for `{beside}`"))
+    Diagnostic::error(msg!(KEY_HAS_NO_MEANING, key, beside))
 }
 
 /// Adds a fault for every key that somebody wrote and nothing would read.
@@ -126,10 +123,9 @@ fn check_meaning(faults: &mut Faults<'_>, data: &Data, one_pair: bool) {
     if !data.source.is_empty() {
         for key in ["data.data_file", "data.data_type"] {
             if faults.written(key) {
-                let fault =
-                    Diagnostic::error("ST2152", format!("`{key}` stands beside `data.source`"))
-                        .note("each `[[data.source]]` has its own files and type")
-                        .help("delete the line, or make it a `[[data.source]]` too");
+                let fault = Diagnostic::error(msg!(KEY_BESIDE_SOURCES, key))
+                    .note(msg!(SOURCES_HAVE_FILES))
+                    .help(msg!(DELETE_OR_MAKE_SOURCE));
                 faults.add(key, fault);
             }
         }
@@ -149,7 +145,7 @@ fn check_meaning(faults: &mut Faults<'_>, data: &Data, one_pair: bool) {
         if has_no_meaning && faults.written(key) {
             let mut fault = meaningless(key, &data_type_name(data));
             if one_pair {
-                fault = fault.note("a pair of token files is used as it is");
+                fault = fault.note(msg!(PAIR_USED_AS_IS));
             }
             faults.add_superfluous(key, fault);
         }

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::config::{Sweep, SweepMode};
+use crate::diagnostic::{Text, msg};
 
 /// Members that a sweep has at most: more are a slip of the keyboard.
 pub const MOST_MEMBERS: usize = 10_000;
@@ -17,25 +18,22 @@ pub type Member = Vec<(String, Value)>;
 ///
 /// # Errors
 /// What does not fit together, in words.
-pub fn members(sweep: &Sweep) -> Result<Vec<Member>, String> {
+pub fn members(sweep: &Sweep) -> Result<Vec<Member>, Text> {
     if sweep.axes.is_empty() {
-        return Err("there is no axis, so there is nothing to vary".to_string());
+        return Err(msg!(SWEEP_WITHOUT_AXES));
     }
     for (key, values) in &sweep.axes {
         if values.is_empty() {
-            return Err(format!("the axis `{key}` has no values"));
+            return Err(msg!(AXIS_WITHOUT_VALUES, key));
         }
         if values.iter().any(Value::is_object) {
-            return Err(format!("the axis `{key}` has a table as a value; vary its keys instead"));
+            return Err(msg!(AXIS_WITH_TABLE, key));
         }
     }
     let lengths: Vec<usize> = sweep.axes.values().map(Vec::len).collect();
     if sweep.mode == SweepMode::List {
         if let Some(other) = lengths.iter().find(|length| **length != lengths[0]) {
-            return Err(format!(
-                "a list takes one value of each axis at a time, but they have {} and {other} values",
-                lengths[0]
-            ));
+            return Err(msg!(AXES_OF_DIFFERENT_LENGTHS, n = lengths[0], other));
         }
         return Ok((0..lengths[0]).map(|i| member(sweep, |_| i)).collect());
     }
@@ -45,7 +43,7 @@ pub fn members(sweep: &Sweep) -> Result<Vec<Member>, String> {
         _ => size,
     };
     let (Some(size), Some(drawn)) = (size, drawn.filter(|drawn| *drawn <= MOST_MEMBERS)) else {
-        return Err(format!("more than {MOST_MEMBERS} members"));
+        return Err(msg!(TOO_MANY_MEMBERS, most = MOST_MEMBERS));
     };
     let numbers = match sweep.mode {
         SweepMode::Random => {
@@ -134,7 +132,7 @@ mod tests {
             ),
             (SweepMode::Grid, vec![("a", many.clone()), ("b", many)], "more than 10000 members"),
         ] {
-            assert_eq!(members(&sweep(mode, &axes)), Err(problem.to_string()));
+            assert_eq!(members(&sweep(mode, &axes)), Err(Text::verbatim(problem)));
         }
     }
 }

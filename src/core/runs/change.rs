@@ -8,39 +8,35 @@ use super::dir::take_lock;
 use super::{
     Marks, OpenRunError, ReadRunError, Standing, StoredRun, checkpoint, directory, newest_product,
 };
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 
 /// Why a stored run was left as it is.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum ChangeRunError {
     /// A process works on it.
-    #[error("{}: another process works on this run", path.display())]
     Busy {
         /// The run directory.
         path: PathBuf,
     },
     /// Somebody wants to keep it.
-    #[error("the run `{}` is pinned", path.display())]
     Pinned {
         /// The run directory.
         path: PathBuf,
     },
     /// Something stands where it would go.
-    #[error("`{}` is there already", path.display())]
     Exists {
         /// The file or folder.
         path: PathBuf,
     },
     /// A packed run is not whole, or not one at all.
-    #[error("{}: {problem}", path.display())]
     Archive {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        problem: Text,
     },
     /// A packed run needs more room than there is.
-    #[error("{}: has no room for {bytes} bytes", path.display())]
     Room {
         /// Where it was to go.
         path: PathBuf,
@@ -51,13 +47,27 @@ pub enum ChangeRunError {
     #[error(transparent)]
     Unreadable(#[from] ReadRunError),
     /// The operating system does not let us.
-    #[error("{}: cannot be changed", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What it says.
         source: io::Error,
     },
+}
+
+impl ChangeRunError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Busy { path } => msg!(RUN_IS_BUSY, path),
+            Self::Pinned { path } => msg!(RUN_IS_PINNED, path),
+            Self::Exists { path } => msg!(PATH_IS_THERE, path),
+            Self::Archive { path, problem } => msg!(PACK_IS_DAMAGED, path, problem),
+            Self::Room { path, bytes } => msg!(NO_ROOM, path, bytes),
+            Self::Unreadable(error) => error.text(),
+            Self::Io { path, .. } => msg!(CANNOT_CHANGE_RUN, path),
+        }
+    }
 }
 
 impl From<OpenRunError> for ChangeRunError {
@@ -73,18 +83,15 @@ impl From<OpenRunError> for ChangeRunError {
 impl ChangeRunError {
     /// The message as the user sees it.
     pub fn diagnostic(&self) -> Diagnostic {
-        let message = |code| Diagnostic::error(code, self.to_string());
+        let message = Diagnostic::error(self.text());
         match self {
-            Self::Busy { .. } => message("ST6007")
-                .help("wait until it is done, or stop it with Ctrl-C in its terminal"),
-            Self::Pinned { .. } => {
-                message("ST6048").help("`statetune runs pin RUN --off` lets it go")
-            }
-            Self::Exists { .. } => message("ST6049").note("nothing that exists is replaced"),
-            Self::Archive { .. } => message("ST6050").note("nothing of it was kept"),
-            Self::Room { .. } => message("ST6052").note("nothing of it was unpacked"),
+            Self::Busy { .. } => message.help(msg!(WAIT_OR_STOP)),
+            Self::Pinned { .. } => message.help(msg!(PIN_OFF)),
+            Self::Exists { .. } => message.note(msg!(NOTHING_REPLACED)),
+            Self::Archive { .. } => message.note(msg!(NOTHING_KEPT)),
+            Self::Room { .. } => message.note(msg!(NOTHING_UNPACKED)),
             Self::Unreadable(error) => error.diagnostic(),
-            Self::Io { source, .. } => message("ST6001").note(source.to_string()),
+            Self::Io { source, .. } => message.note(source),
         }
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dir::REPLACED;
 use super::{Best, LossScaler, Position, RunDir, RunDirError, Totals, directory};
+use crate::diagnostic::{Text, msg};
 use crate::tensorfile::WeightsError;
 
 pub(super) const FOLDER: &str = "ckpt";
@@ -41,18 +42,28 @@ pub enum CheckpointError {
 
 /// A checkpoint could not be read.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum LoadCheckpointError {
     /// One of its tensor files.
     #[error(transparent)]
     Tensors(#[from] WeightsError),
     /// Its position.
-    #[error("{}: {problem}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        problem: Text,
     },
+}
+
+impl LoadCheckpointError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Tensors(error) => error.text(),
+            Self::Damaged { path, problem } => msg!(CHECKPOINT_IS_DAMAGED, path, problem),
+        }
+    }
 }
 
 /// Everything but tensors that a run must know to go on.
@@ -123,10 +134,10 @@ impl Checkpoint {
     /// When its position cannot be read.
     pub fn open(path: &Path) -> Result<Checkpoint, LoadCheckpointError> {
         let file = path.join(POSITION);
-        let damaged =
-            |problem: String| LoadCheckpointError::Damaged { path: file.clone(), problem };
-        let bytes = fs::read(&file).map_err(|error| damaged(error.to_string()))?;
-        let place = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let damaged = |problem: Text| LoadCheckpointError::Damaged { path: file.clone(), problem };
+        let bytes = fs::read(&file).map_err(|error| damaged(Text::from(&error)))?;
+        let place =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(Text::library(error)))?;
         Ok(Checkpoint { path: path.to_path_buf(), place })
     }
 }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::control::forget_requests;
 use super::record::now;
 use super::{Event, EventLine, ReadRunError, RunRecord, Status};
+use crate::diagnostic::{Text, msg};
 use crate::tensorfile::write_atomically;
 
 /// Letters of the random part of a run's name.
@@ -27,7 +28,7 @@ pub(super) const REPLACED: &str = ".replaced";
 
 /// A file of a run directory could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: cannot write to the run directory", path.display())]
+#[error("{}", self.text())]
 pub struct RunDirError {
     /// The file or folder.
     pub path: PathBuf,
@@ -35,11 +36,18 @@ pub struct RunDirError {
     pub source: io::Error,
 }
 
+impl RunDirError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        msg!(CANNOT_WRITE_RUN_DIRECTORY, path = self.path)
+    }
+}
+
 /// A run directory could not be opened to be continued.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum OpenRunError {
     /// Another process works on it.
-    #[error("{}: another process works on this run", path.display())]
     Busy {
         /// The run directory.
         path: PathBuf,
@@ -50,6 +58,17 @@ pub enum OpenRunError {
     /// It cannot be written to.
     #[error(transparent)]
     Dir(#[from] RunDirError),
+}
+
+impl OpenRunError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Busy { path } => msg!(RUN_IS_BUSY, path),
+            Self::Unreadable(error) => error.text(),
+            Self::Dir(error) => error.text(),
+        }
+    }
 }
 
 /// Whether a process works on the run at `path` now.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Checkpoint, StoredRun, best_checkpoint, checkpoints};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Join, Text, msg};
 
 /// The code of the message that there is no such run.
 pub const NO_RUN: &str = "ST0201";
@@ -48,15 +48,15 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
     match starts[..] {
         [run] => Ok(run.clone()),
         [] => {
-            let message = format!("there is no run `{name}` in `{}`", runs_dir.display());
-            Err(Box::new(Diagnostic::error(NO_RUN, message)))
+            let message = msg!(NO_RUN, name, runs_dir);
+            Err(Box::new(Diagnostic::error(message)))
         }
         _ => {
-            let message = format!("the ids of {} runs start with `{name}`", starts.len());
-            let shown: Vec<String> = starts.iter().take(NAMED).map(|run| directory(run)).collect();
-            let rest = if starts.len() > NAMED { ", ..." } else { "" };
-            let note = format!("they are {}{rest}", shown.join(", "));
-            Err(Box::new(Diagnostic::error("ST6040", message).note(note)))
+            let message = msg!(AMBIGUOUS_RUN, n = starts.len(), name);
+            let rest = (starts.len() > NAMED).then(|| "...".to_owned());
+            let shown = starts.iter().take(NAMED).map(|run| directory(run)).chain(rest);
+            let note = msg!(AMBIGUOUS_RUNS_ARE, names = Text::list(Join::Comma, shown));
+            Err(Box::new(Diagnostic::error(message).note(note)))
         }
     }
 }
@@ -149,16 +149,15 @@ impl Moment {
         found.ok_or_else(|| {
             let kept = checkpoints(run);
             let message = match (self, &kept[..]) {
-                (_, []) => format!("the run `{}` has no checkpoint", run.display()),
-                (Self::Best, _) => format!("the run `{}` has no best checkpoint", run.display()),
-                _ => format!("the run `{}` has no checkpoint `{self}`", run.display()),
+                (_, []) => msg!(RUN_HAS_NO_CHECKPOINT, run),
+                (Self::Best, _) => msg!(RUN_HAS_NO_BEST, run),
+                _ => msg!(RUN_HAS_NO_SUCH_CHECKPOINT, run, moment = self.to_string()),
             };
-            let mut diagnostic = Diagnostic::error("ST6006", message);
+            let mut diagnostic = Diagnostic::error(message);
             if !kept.is_empty() {
-                let names: Vec<&str> = kept.iter().map(Checkpoint::name).collect();
-                diagnostic = diagnostic
-                    .note(format!("it has {}", names.join(", ")))
-                    .note("`checkpoint.keep_last` says how many are kept");
+                let names = Text::list(Join::Comma, kept.iter().map(Checkpoint::name));
+                diagnostic =
+                    diagnostic.note(msg!(RUN_HAS_CHECKPOINTS, names)).note(msg!(KEEP_LAST_SAYS));
             }
             Box::new(diagnostic)
         })
@@ -176,9 +175,9 @@ pub fn split_moment(name: &str) -> Result<(&str, Option<Moment>), Box<Diagnostic
     match Moment::parse(moment) {
         Some(moment) => Ok((run, Some(moment))),
         None => {
-            let message = format!("`{moment}` in `{name}` is no moment of a run");
-            let help = "write RUN@best, RUN@last, RUN@epoch-3 or RUN@step-1500";
-            Err(Box::new(Diagnostic::error("ST6041", message).help(help)))
+            let message = msg!(NOT_A_MOMENT, moment, name);
+            let help = msg!(MOMENT_FORM);
+            Err(Box::new(Diagnostic::error(message).help(help)))
         }
     }
 }
@@ -208,8 +207,8 @@ pub fn newest_product(run: &Path) -> Option<PathBuf> {
 
 /// The message about a run without products.
 pub fn nothing_saved(run: &Path) -> Diagnostic {
-    let message = format!("the run `{}` has not saved anything yet", run.display());
-    Diagnostic::error("ST6002", message)
+    let message = msg!(NOTHING_SAVED_YET, run);
+    Diagnostic::error(message)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::checkpoint::TRAINABLE;
 use super::{CheckpointError, LoadCheckpointError, RunDir, RunDirError};
 use crate::config::Nonfinite;
 use crate::data::PlainRow;
+use crate::diagnostic::{Text, msg};
 use crate::tensorfile::WeightsError;
 
 const RECORD: &str = "incident.json";
@@ -130,8 +131,8 @@ impl Incident {
     pub fn load(folder: &Path) -> Result<Incident, LoadCheckpointError> {
         let file = folder.join(RECORD);
         let damaged = |problem| LoadCheckpointError::Damaged { path: file.clone(), problem };
-        let bytes = fs::read(&file).map_err(|error| damaged(error.to_string()))?;
-        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))
+        let bytes = fs::read(&file).map_err(|error| damaged(Text::from(&error)))?;
+        serde_json::from_slice(&bytes).map_err(|error| damaged(Text::library(error)))
     }
 
     /// Reads the batch in this folder: the rows of each micro-batch.
@@ -144,18 +145,18 @@ impl Incident {
     ) -> Result<Vec<Vec<PlainRow>>, LoadCheckpointError> {
         let file = folder.join(BATCH);
         let damaged = |problem| LoadCheckpointError::Damaged { path: file.clone(), problem };
-        let text = fs::read_to_string(&file).map_err(|error| damaged(error.to_string()))?;
+        let text = fs::read_to_string(&file).map_err(|error| damaged(Text::library(error)))?;
         let mut batches: Vec<Vec<PlainRow>> = Vec::new();
         for (i, line) in text.lines().enumerate() {
-            let of_line = |problem| damaged(format!("line {}: {problem}", i + 1));
+            let of_line = |problem: Text| damaged(msg!(LINE_PROBLEM, number = i + 1, problem));
             let row: BatchRow =
-                serde_json::from_str(line).map_err(|error| of_line(error.to_string()))?;
+                serde_json::from_str(line).map_err(|error| of_line(Text::library(error)))?;
             check(&row.row, vocab_size).map_err(of_line)?;
             if row.micro_batch == batches.len() {
                 batches.push(Vec::new());
             }
             if row.micro_batch + 1 != batches.len() {
-                return Err(of_line("micro-batches are not in their order".to_string()));
+                return Err(of_line(msg!(INCIDENT_ORDER)));
             }
             batches[row.micro_batch].push(row.row);
         }
@@ -164,15 +165,15 @@ impl Incident {
 }
 
 /// What is wrong with a row for a model of `vocab_size` tokens.
-fn check(row: &PlainRow, vocab_size: i64) -> Result<(), String> {
+fn check(row: &PlainRow, vocab_size: i64) -> Result<(), Text> {
     let ids = row.inputs.iter().chain(&row.targets);
     if let Some(id) = ids.into_iter().find(|id| !(0..vocab_size).contains(id)) {
-        return Err(format!("the model has no token {id}"));
+        return Err(msg!(INCIDENT_TOKEN, id));
     }
     let len = row.inputs.len();
     let places = row.learned_at.iter().chain(&row.restarts);
     if row.learned_at.len() != row.targets.len() || places.into_iter().any(|&at| at >= len) {
-        return Err("positions and tokens do not belong together".to_string());
+        return Err(msg!(INCIDENT_POSITIONS));
     }
     Ok(())
 }

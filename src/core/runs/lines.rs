@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::ReadRunError;
+use crate::diagnostic::{Text, msg};
 
 /// Bytes that are read at a time from the end of a file.
 const BLOCK: u64 = 4096;
@@ -27,7 +28,8 @@ pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReadRunErr
     while reader.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
         if line.ends_with(b"\n") {
             let record = serde_json::from_slice(&line).map_err(|error| {
-                let problem = format!("line {}: {error}", records.len() + 1);
+                let problem =
+                    msg!(LINE_PROBLEM, number = records.len() + 1, problem = Text::library(error));
                 ReadRunError::Damaged { path: path.to_path_buf(), problem }
             })?;
             records.push(record);
@@ -50,7 +52,7 @@ pub fn read_last_line<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Rea
     };
     let Some(line) = last_whole_line(&mut file).map_err(unreadable)? else { return Ok(None) };
     let record = serde_json::from_slice(&line).map_err(|error| {
-        let problem = format!("last line: {error}");
+        let problem = msg!(LAST_LINE_FAULT, error = Text::library(error));
         ReadRunError::Damaged { path: path.to_path_buf(), problem }
     })?;
     Ok(Some(record))

@@ -1,11 +1,10 @@
 //! `lock.toml`: everything outside the experiment file that a run's numbers depend on.
 
-use std::fs::{self, File};
-use std::io;
+use crate::digest::sha256_hex;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::absolute;
 
@@ -145,7 +144,7 @@ impl Lock {
                 text += &format!("{input} {}\n", file.sha256);
             }
         }
-        hex(Sha256::digest(text).as_slice())
+        sha256_hex(text)
     }
 
     /// The inputs whose content differs, by name, and what else of the machine differs, in words.
@@ -212,25 +211,11 @@ impl Lock {
             include_str!("../../../kernels/wkv_autograd.cpp"),
             include_str!("../../../kernels/settings.cpp"),
         ];
-        hex(Sha256::digest(sources.concat()).as_slice())
+        sha256_hex(sources.concat())
     }
-}
-
-/// sha256 of a file's content, in hexadecimal.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn sha256_of(path: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(hex(hasher.finalize().as_slice()))
 }
 
 /// Enough of a digest to tell it from others.
 fn short(digest: &str) -> String {
     digest.chars().take(8).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{ReadRunError, RunDirError};
+use crate::diagnostic::Text;
 use crate::tensorfile::write_atomically;
 
 /// Tags, a note and whether the run is to be kept. The experiment file's own tags are not among them.
@@ -38,7 +39,7 @@ impl Marks {
         match fs::read_to_string(&file) {
             Ok(text) => toml::from_str(&text).map_err(|error| ReadRunError::Damaged {
                 path: file,
-                problem: error.message().to_string(),
+                problem: Text::library(error.message()),
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Marks::default()),
             Err(source) => Err(ReadRunError::Read { path: file, source }),

@@ -77,7 +77,7 @@ pub use incident::{BatchRow, Environment, FirstBad, Incident, incident_folders, 
 pub use ledger::{Compared, Ledger, LedgerLine, LedgerRecord};
 pub use left_out::LeftOut;
 pub use lines::{read_last_line, read_lines};
-pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant, sha256_of};
+pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant};
 pub use loss_scaler::LossScaler;
 pub use marks::Marks;
 pub use metrics::{Metrics, Times, read_metrics};

@@ -13,7 +13,9 @@ use tar::{Builder, Header};
 use super::change::at;
 use super::dir::{LOCK_FILE, take_lock};
 use super::unpack::{Refusal, read};
-use super::{ChangeRunError, checkpoint, directory, sha256_of};
+use super::{ChangeRunError, checkpoint, directory};
+use crate::diagnostic::msg;
+use crate::digest::sha256_of_file;
 use crate::tensorfile::write_atomically;
 
 pub(super) const SCHEMA: &str = "statetune.pack/1";
@@ -84,7 +86,7 @@ pub fn pack_run(run: &Path, out: &Path, checkpoints: bool) -> Result<Manifest, C
         );
         match written {
             Ok(found) if found == manifest => Ok(()),
-            Ok(_) => Err(io::Error::other("what was written is not what was read")),
+            Ok(_) => Err(io::Error::other(msg!(WRITTEN_DIFFERS))),
             Err(Refusal::Archive(problem)) => Err(io::Error::other(problem)),
             Err(Refusal::Write(error)) => Err(error),
             Err(Refusal::Room(_)) => unreachable!("nothing takes room"),
@@ -120,7 +122,7 @@ fn list(
                 list(run, &path, checkpoints, files)?;
             }
         } else if found.is_file() {
-            let sha256 = sha256_of(&run.join(&path)).map_err(at(&here))?;
+            let sha256 = sha256_of_file(&run.join(&path)).map_err(at(&here))?;
             files.push(PackedFile { path, bytes: found.len(), sha256 });
         }
     }

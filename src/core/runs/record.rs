@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Best, ReadRunError};
+use crate::diagnostic::Text;
 
 /// How a run stands, as its last process said it.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -137,7 +138,7 @@ impl RunRecord {
             fs::read(&file).map_err(|source| ReadRunError::Read { path: file.clone(), source })?;
         let damaged = |error: serde_json::Error| ReadRunError::Damaged {
             path: file.clone(),
-            problem: error.to_string(),
+            problem: Text::library(error),
         };
         let Versioned { schema } = serde_json::from_slice(&bytes).map_err(damaged)?;
         if schema != RunRecord::SCHEMA {

@@ -7,6 +7,7 @@ use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
 use super::absolute;
 use crate::config::{Loaded, Origin};
+use crate::diagnostic::Text;
 
 /// What stands between a value and where it came from.
 const COMMENT: &str = "  # ";
@@ -149,8 +150,8 @@ impl Resolved {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub fn parse(text: String) -> Result<Resolved, String> {
-        let values = toml::from_str(&text).map_err(|error| error.message().to_string())?;
+    pub fn parse(text: String) -> Result<Resolved, Text> {
+        let values = toml::from_str(&text).map_err(|error| Text::library(error.message()))?;
         Ok(Resolved { values, text })
     }
 

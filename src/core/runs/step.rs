@@ -1,4 +1,5 @@
 //! What is known after a step of training.
+use crate::diagnostic::{Text, msg};
 
 use std::time::Duration;
 
@@ -79,12 +80,17 @@ pub enum Fault {
 
 impl Fault {
     /// What it was, as the subject of a sentence.
-    pub fn what(self) -> &'static str {
+    pub fn what(self) -> Text {
         match self {
-            Fault::Loss { .. } => "loss",
-            Fault::Gradients => "gradient norm",
-            Fault::Update => "what learns",
+            Fault::Loss { .. } => msg!(THE_LOSS),
+            Fault::Gradients => msg!(THE_GRADIENT_NORM),
+            Fault::Update => msg!(THE_PARAMETERS),
         }
+    }
+
+    /// What a record calls `what`, in every language.
+    pub fn in_words(what: &str) -> Text {
+        Text::recorded(what, [msg!(THE_LOSS), msg!(THE_GRADIENT_NORM), msg!(THE_PARAMETERS)])
     }
 }
 

@@ -12,13 +12,13 @@ use super::{
     Checkpoint, Earlier, EventLine, LeftOut, Link, Lock, Marks, Metrics, RunRecord, Status,
     best_checkpoint, checkpoints, find_run, is_busy, name_and_id, read_chain, read_metrics,
 };
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Text, msg};
 
 /// Something of a stored run could not be read.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum ReadRunError {
     /// The operating system does not let us.
-    #[error("{}: cannot be read", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -26,15 +26,13 @@ pub enum ReadRunError {
         source: io::Error,
     },
     /// It is not what it should be.
-    #[error("{}: {problem}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        problem: Text,
     },
     /// Another version of this program wrote it.
-    #[error("{}: has schema `{found}`, expected `{}`", path.display(), RunRecord::SCHEMA)]
     Version {
         /// The file.
         path: PathBuf,
@@ -44,13 +42,26 @@ pub enum ReadRunError {
 }
 
 impl ReadRunError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Read { path, .. } => msg!(CANNOT_READ_RUN, path),
+            Self::Damaged { path, problem } => msg!(RUN_IS_DAMAGED, path, problem),
+            Self::Version { path, found } => {
+                msg!(RUN_SCHEMA, path, found, expected = RunRecord::SCHEMA)
+            }
+        }
+    }
+}
+
+impl ReadRunError {
     /// The message as the user sees it.
     pub fn diagnostic(&self) -> Diagnostic {
-        let message = Diagnostic::error("ST6042", self.to_string());
+        let message = Diagnostic::error(self.text());
         match self {
-            Self::Read { source, .. } => message.note(source.to_string()),
+            Self::Read { source, .. } => message.note(source),
             Self::Damaged { .. } => message,
-            Self::Version { .. } => message.note("another version of statetune wrote this run"),
+            Self::Version { .. } => message.note(msg!(WRITTEN_BY_ANOTHER_VERSION)),
         }
     }
 }

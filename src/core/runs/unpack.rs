@@ -4,10 +4,11 @@
 //! run's directory or take more room than there is, is refused, and nothing is left behind. No more of the archive is
 //! expanded than that list says.
 
+use crate::digest::hex;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -19,6 +20,7 @@ use super::change::at;
 use super::dir::FOLDERS;
 use super::pack::{MANIFEST, SCHEMA};
 use super::{ChangeRunError, Manifest, PackedFile, RunRecord};
+use crate::diagnostic::{Text, msg};
 
 /// Bytes that a list of files has at most.
 const MANIFEST_LIMIT: u64 = 64 << 20;
@@ -32,16 +34,16 @@ const SHOWN: usize = 200;
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// What is wrong with it, in words.
-    Archive(String),
+    Archive(Text),
     /// There is less room than this many bytes.
     Room(u64),
     /// A file of it cannot be written.
     Write(io::Error),
 }
 
-impl<S: Into<String>> From<S> for Refusal {
-    fn from(problem: S) -> Self {
-        Self::Archive(problem.into())
+impl From<Text> for Refusal {
+    fn from(problem: Text) -> Self {
+        Self::Archive(problem)
     }
 }
 
@@ -108,19 +110,19 @@ pub(super) fn read(
     has_room: impl FnOnce(u64) -> Result<(), Refusal>,
     mut take: impl FnMut(&PackedFile, SystemTime, &mut dyn Read) -> io::Result<()>,
 ) -> Result<Manifest, Refusal> {
-    let words = |error: io::Error| error.to_string();
+    let words = |error: io::Error| Text::from(&error);
     let left = Rc::new(Cell::new(MANIFEST_LIMIT + FRAME));
     let expanded =
         Limited { inner: zstd::Decoder::new(file).map_err(words)?, left: Rc::clone(&left) };
     let mut archive = Archive::new(expanded);
     let mut entries = archive.entries().map_err(words)?;
-    let first = entries.next().ok_or("is empty")?;
-    let first = first.map_err(|error| format!("is no packed run: {error}"))?;
+    let first = entries.next().ok_or(msg!(PACK_IS_EMPTY))?;
+    let first = first.map_err(|error| msg!(NOT_A_PACKED_RUN, error))?;
     if first.path().map_err(words)? != Path::new(MANIFEST) {
-        return Err("is no packed run: it does not begin with its list of files".into());
+        return Err(msg!(PACK_WITHOUT_LIST).into());
     }
     let manifest: Manifest = serde_json::from_reader(first.take(MANIFEST_LIMIT))
-        .map_err(|error| format!("{MANIFEST}: {error}"))?;
+        .map_err(|error| msg!(PACK_LIST_INVALID, name = MANIFEST, error = Text::library(error)))?;
     check(&manifest)?;
     let bytes = manifest.files.iter().fold(0, |sum: u64, one| sum.saturating_add(one.bytes));
     has_room(bytes)?;
@@ -128,30 +130,30 @@ pub(super) fn read(
     left.set(bytes.saturating_add(frames));
     for one in &manifest.files {
         let name = shown(&one.path);
-        let entry = entries.next().ok_or_else(|| format!("`{name}` is missing"))?;
+        let entry = entries.next().ok_or_else(|| msg!(PACK_FILE_MISSING, name))?;
         let mut entry = entry.map_err(words)?;
         let path = entry.path().map_err(words)?.into_owned();
         let is_file = entry.header().entry_type() == EntryType::Regular;
         if path != one.path || !is_file || entry.size() != one.bytes {
-            return Err(format!("`{}` is not what its list of files says", shown(&path)).into());
+            return Err(msg!(PACK_FILE_DIFFERS, name = shown(&path)).into());
         }
         let modified = entry.header().mtime().map_err(words)?;
         let modified = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(modified));
-        let modified = modified.ok_or_else(|| format!("`{name}` is of no time"))?;
+        let modified = modified.ok_or_else(|| msg!(PACK_FILE_TIME, name))?;
         let mut content = Hashed { inner: &mut entry, hasher: Sha256::new(), is_broken: false };
         if let Err(error) = take(one, modified, &mut content) {
             return Err(match content.is_broken {
-                true => format!("`{name}`: {error}").into(),
+                true => msg!(PACK_FILE_ERROR, name, error).into(),
                 false => Refusal::Write(error),
             });
         }
-        if format!("{:x}", content.hasher.finalize()) != one.sha256 {
-            let problem = format!("`{name}` has another content than its list of files says");
+        if hex(content.hasher.finalize()) != one.sha256 {
+            let problem = msg!(PACK_CONTENT_DIFFERS, name);
             return Err(problem.into());
         }
     }
     if entries.next().is_some() {
-        return Err("has more than its list of files says".into());
+        return Err(msg!(PACK_HAS_MORE).into());
     }
     // Zeros close an archive. The checksum of the compressed stream stands at its end.
     let mut rest = archive.into_inner();
@@ -160,7 +162,7 @@ pub(super) fn read(
         match rest.read(&mut block).map_err(words)? {
             0 => return Ok(manifest),
             count if block[..count].iter().any(|&byte| byte != 0) => {
-                return Err("has something behind its last file".into());
+                return Err(msg!(PACK_HAS_MORE_DATA).into());
             }
             _ => {}
         }
@@ -168,10 +170,10 @@ pub(super) fn read(
 }
 
 /// Refuses a list that is of another version, is that of no run, or names something outside the run's directory.
-fn check(manifest: &Manifest) -> Result<(), String> {
+fn check(manifest: &Manifest) -> Result<(), Text> {
     if manifest.schema != SCHEMA {
-        let found = manifest.schema.escape_debug();
-        return Err(format!("has schema `{found}`, expected `{SCHEMA}`"));
+        let found = manifest.schema.escape_debug().to_string();
+        return Err(msg!(PACK_SCHEMA, found, expected = SCHEMA));
     }
     let stays_inside = |path: &Path| {
         path.components().next().is_some()
@@ -180,25 +182,25 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     let name = Path::new(&manifest.directory);
     if !stays_inside(name) || name.components().count() != 1 || manifest.directory.starts_with('.')
     {
-        return Err(format!("`{}` is no name of a run", manifest.directory.escape_debug()));
+        return Err(msg!(NOT_A_RUN_NAME, name = manifest.directory.escape_debug().to_string()));
     }
     let mut seen = BTreeSet::new();
     for PackedFile { path, .. } in &manifest.files {
         if !stays_inside(path) {
-            return Err(format!("`{}` would lie outside the run", shown(path)));
+            return Err(msg!(OUTSIDE_OF_RUN, name = shown(path)));
         }
         if !seen.insert(path.as_path()) {
-            return Err(format!("`{}` is there twice", shown(path)));
+            return Err(msg!(FILE_IS_THERE_TWICE, name = shown(path)));
         }
     }
     let is_folder = |path: &&Path| FOLDERS.iter().any(|folder| Path::new(folder) == *path);
     let folders = manifest.files.iter().flat_map(|one| one.path.ancestors().skip(1));
     let clash = seen.iter().find(|path| is_folder(path)).copied();
     if let Some(path) = clash.or_else(|| folders.into_iter().find(|path| seen.contains(path))) {
-        return Err(format!("`{}` is both a file and a folder", shown(path)));
+        return Err(msg!(FILE_AND_FOLDER, name = shown(path)));
     }
     if !seen.contains(Path::new(RunRecord::FILE)) {
-        return Err(format!("has no `{}`, so it is no run", RunRecord::FILE));
+        return Err(msg!(PACK_WITHOUT_RECORD, name = RunRecord::FILE));
     }
     Ok(())
 }
@@ -218,7 +220,7 @@ impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         let left = self.left.get().checked_sub(count as u64);
-        self.left.set(left.ok_or_else(|| io::Error::other("it expands to more than it lists"))?);
+        self.left.set(left.ok_or_else(|| io::Error::other(msg!(PACK_EXPANDS_TO_MORE)))?);
         Ok(count)
     }
 }
@@ -234,7 +236,7 @@ struct Hashed<'a, R> {
 impl<R: Read> Read for Hashed<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer).inspect_err(|_| self.is_broken = true)?;
-        self.hasher.write_all(&buffer[..count])?;
+        self.hasher.update(&buffer[..count]);
         Ok(count)
     }
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::error::{Problem, quoted};
+use crate::diagnostic::{Text, msg};
 
 /// The first bytes of an archive with at least one entry.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
@@ -45,8 +46,8 @@ impl ArchiveEntry<'_> {
             return Ok(self.range.clone());
         }
         Err(Problem::NotACheckpoint {
-            found: format!("the compressed or encrypted entry `{}`", quoted(self.name)),
-            hint: Some("`torch.save` does not compress; load the file in Python and save it again"),
+            found: msg!(COMPRESSED_ENTRY, entry = quoted(self.name)),
+            hint: Some(msg!(SAVE_UNCOMPRESSED)),
         })
     }
 }
@@ -67,12 +68,12 @@ pub(super) fn entries(file: &[u8]) -> Result<HashMap<&str, ArchiveEntry<'_>>, Pr
         let range = contents(file, &entry, directory.start)?;
         extents.push((header, range.end));
         if entries.insert(name, ArchiveEntry { name, range, stored }).is_some() {
-            return Err(corrupted(format!("the archive has two `{}`", quoted(name))));
+            return Err(corrupted(msg!(ENTRY_TWICE, entry = quoted(name))));
         }
     }
     extents.sort_unstable();
     if extents.windows(2).any(|pair| pair[0].1 > pair[1].0) {
-        return Err(corrupted("entries of the archive overlap"));
+        return Err(corrupted(msg!(ENTRIES_OVERLAP)));
     }
     Ok(entries)
 }
@@ -88,13 +89,13 @@ fn directory(file: &[u8]) -> Result<Range<usize>, Problem> {
                 && number::<2>(file, at + 20)
                     .is_ok_and(|comment| at + END_LEN + comment == file.len())
         })
-        .ok_or_else(|| corrupted("its end is missing, as after an interrupted download"))?;
+        .ok_or_else(|| corrupted(msg!(END_IS_MISSING)))?;
     let locator = end.checked_sub(END_64_LOCATOR_LEN);
     let (len, start) = match locator.filter(|&at| file[at..].starts_with(END_64_LOCATOR)) {
         Some(locator) => {
             let end_64 = number::<8>(file, locator + 8)?;
             if !file.get(end_64..).is_some_and(|record| record.starts_with(END_64)) {
-                return Err(corrupted("the archive's 64-bit directory is missing"));
+                return Err(corrupted(msg!(DIRECTORY_64_MISSING)));
             }
             (number::<8>(file, end_64 + 40)?, number::<8>(file, end_64 + 48)?)
         }
@@ -102,7 +103,7 @@ fn directory(file: &[u8]) -> Result<Range<usize>, Problem> {
     };
     match start.checked_add(len) {
         Some(stop) if stop <= end => Ok(start..stop),
-        _ => Err(corrupted("the archive's directory lies outside the file")),
+        _ => Err(corrupted(msg!(DIRECTORY_OUTSIDE))),
     }
 }
 
@@ -119,7 +120,7 @@ struct DirectoryEntry<'a> {
 
 /// The first entry of `directory`, and the rest of it.
 fn directory_entry(directory: &[u8]) -> Result<(DirectoryEntry<'_>, &[u8]), Problem> {
-    let truncated = || corrupted("the archive's directory is damaged");
+    let truncated = || corrupted(msg!(DIRECTORY_DAMAGED));
     if !directory.starts_with(DIRECTORY_ENTRY) {
         return Err(truncated());
     }
@@ -136,8 +137,7 @@ fn directory_entry(directory: &[u8]) -> Result<(DirectoryEntry<'_>, &[u8]), Prob
     let (name, variable) = variable.split_at_checked(name_len).ok_or_else(truncated)?;
     let (mut extra, variable) = variable.split_at_checked(extra_len).ok_or_else(truncated)?;
     let rest = variable.get(comment_len..).ok_or_else(truncated)?;
-    let name = str::from_utf8(name)
-        .map_err(|_| corrupted("the name of an entry of the archive is not UTF-8"))?;
+    let name = str::from_utf8(name).map_err(|_| corrupted(msg!(ENTRY_NAME_NOT_UTF8)))?;
 
     while extra.len() >= 4 {
         let (tag, field_len) = (number::<2>(extra, 0)?, number::<2>(extra, 2)?);
@@ -163,7 +163,7 @@ fn contents(
     entry: &DirectoryEntry<'_>,
     limit: usize,
 ) -> Result<Range<usize>, Problem> {
-    let damaged = || corrupted(format!("entry `{}` of the archive is damaged", quoted(entry.name)));
+    let damaged = || corrupted(msg!(ENTRY_DAMAGED, entry = quoted(entry.name)));
     let header = file[..limit].get(entry.header..).ok_or_else(damaged)?;
     if !header.starts_with(ENTRY) {
         return Err(damaged());
@@ -183,11 +183,11 @@ fn number<const LEN: usize>(bytes: &[u8], at: usize) -> Result<usize, Problem> {
             digits.iter().rev().fold(0_u64, |value, &digit| value << 8 | u64::from(digit))
         })
         .and_then(|value| usize::try_from(value).ok())
-        .ok_or_else(|| corrupted("a record of the archive is cut off"))
+        .ok_or_else(|| corrupted(msg!(RECORD_CUT_OFF)))
 }
 
-fn corrupted(what: impl Into<String>) -> Problem {
-    Problem::Corrupted(what.into())
+fn corrupted(what: Text) -> Problem {
+    Problem::Corrupted(what)
 }
 
 #[cfg(test)]

@@ -4,26 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Dtype;
-
-/// The file cannot be opened or read.
-pub const ST4010_CANNOT_READ: &str = "ST4010";
-/// The file is something else than a checkpoint, or of a kind that is not read.
-pub const ST4011_NOT_A_CHECKPOINT: &str = "ST4011";
-/// The file is a checkpoint, but damaged.
-pub const ST4012_CORRUPTED: &str = "ST4012";
-/// The file asks for Python code to be run.
-pub const ST4013_REFUSED: &str = "ST4013";
-/// The file cannot be written.
-pub const ST4014_CANNOT_WRITE: &str = "ST4014";
-
-/// What is to be written is beyond the numbers that the file can hold.
-pub const ST4015_BEYOND_RANGE: &str = "ST4015";
+use crate::diagnostic::{Text, msg};
 
 /// Why a checkpoint file was not read or not written.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum WeightsError {
     /// The operating system would not let us read it.
-    #[error("{}: cannot read the weights file", path.display())]
     Read {
         /// The file as it was asked for.
         path: PathBuf,
@@ -31,7 +18,6 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// The operating system would not let us write it, or the tensors do not make a file.
-    #[error("{}: cannot write the weights file", path.display())]
     Write {
         /// The file as it was asked for.
         path: PathBuf,
@@ -39,7 +25,6 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// A number is beyond what the file's dtype can hold.
-    #[error("{}: tensor `{tensor}` holds {value:e}, but {dtype} ends at {limit:e}", path.display())]
     BeyondRange {
         /// The file that was to be written.
         path: PathBuf,
@@ -53,7 +38,6 @@ pub enum WeightsError {
         limit: f64,
     },
     /// The bytes of the file are not what they should be.
-    #[error("{}: {problem}", path.display())]
     Contents {
         /// The file as it was asked for.
         path: PathBuf,
@@ -63,33 +47,42 @@ pub enum WeightsError {
 }
 
 impl WeightsError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Read { path, .. } => msg!(CANNOT_READ_WEIGHTS, path),
+            Self::Write { path, .. } => msg!(CANNOT_WRITE_WEIGHTS, path),
+            Self::BeyondRange { path, tensor, value, dtype, limit } => msg!(
+                BEYOND_DTYPE,
+                path,
+                tensor,
+                value = format_args!("{value:e}"),
+                dtype = dtype.to_string(),
+                limit = format_args!("{limit:e}")
+            ),
+            Self::Contents { path, problem } => msg!(PATH_PROBLEM, path, problem = problem.text()),
+        }
+    }
+}
+
+impl WeightsError {
     /// The code under which the message is shown: one of the `ST401x` constants.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => ST4010_CANNOT_READ,
-            Self::Write { .. } => ST4014_CANNOT_WRITE,
-            Self::BeyondRange { .. } => ST4015_BEYOND_RANGE,
-            Self::Contents { problem, .. } => match problem {
-                Problem::NotACheckpoint { .. } => ST4011_NOT_A_CHECKPOINT,
-                Problem::Corrupted(_) => ST4012_CORRUPTED,
-                Problem::Refused(_) => ST4013_REFUSED,
-            },
-        }
+        self.text().code().unwrap_or_default()
     }
 
     /// What the user can do about it, where that is known.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<Text> {
         match self {
-            Self::Contents { problem: Problem::NotACheckpoint { hint, .. }, .. } => *hint,
+            Self::Contents { problem: Problem::NotACheckpoint { hint, .. }, .. } => hint.clone(),
             Self::Contents { problem: Problem::Corrupted(_), .. } => {
-                Some("download or copy the file again and compare its size with the original")
+                Some(msg!(COPY_AGAIN_AND_COMPARE))
             }
-            Self::Contents { problem: Problem::Refused(_), .. } => Some(
-                "tensors by name need no such thing; if you trust the file, load it in Python and \
-                 save only its state dict: `torch.save(model.state_dict(), ...)`",
-            ),
+            Self::Contents { problem: Problem::Refused(_), .. } => {
+                Some(msg!(SAVE_STATE_DICT_IF_TRUSTED))
+            }
             _ => None,
         }
     }
@@ -97,21 +90,30 @@ impl WeightsError {
 
 /// What is wrong with the bytes of a checkpoint file.
 #[derive(Debug, thiserror::Error, Eq, PartialEq)]
+#[error("{}", self.text())]
 pub enum Problem {
     /// Some other kind of file, or a kind of checkpoint that is not read.
-    #[error("found {found}, expected tensors by name, in a .pth or .safetensors file")]
     NotACheckpoint {
         /// What it is, with its article: `an HTML page`.
-        found: String,
+        found: Text,
         /// How to get from there to a checkpoint.
-        hint: Option<&'static str>,
+        hint: Option<Text>,
     },
     /// The parts of the file contradict each other or are missing.
-    #[error("the file is corrupted: {0}")]
-    Corrupted(String),
+    Corrupted(Text),
     /// The pickle names a Python class or function that state dicts have no use for.
-    #[error("refusing to load: the file asks for `{0}`")]
     Refused(String),
+}
+
+impl Problem {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NotACheckpoint { found, .. } => msg!(NOT_A_CHECKPOINT, found),
+            Self::Corrupted(problem) => msg!(FILE_CORRUPTED, problem),
+            Self::Refused(name) => msg!(REFUSED_TO_LOAD, name),
+        }
+    }
 }
 
 /// Makes text from an untrusted file fit for a message: one line, no control characters, short.
@@ -139,10 +141,10 @@ mod tests {
     fn each_kind_has_its_code() {
         let contents = |problem| WeightsError::Contents { path: "a.pth".into(), problem };
         let refused = contents(Problem::Refused("os.system".into()));
-        assert_eq!(refused.code(), ST4013_REFUSED);
+        assert_eq!(refused.code(), "ST4013");
         assert_eq!(refused.to_string(), "a.pth: refusing to load: the file asks for `os.system`");
-        assert_eq!(contents(Problem::Corrupted("x".into())).code(), ST4012_CORRUPTED);
-        let html = Problem::NotACheckpoint { found: "an HTML page".into(), hint: None };
-        assert_eq!(contents(html).code(), ST4011_NOT_A_CHECKPOINT);
+        assert_eq!(contents(Problem::Corrupted(Text::verbatim("x"))).code(), "ST4012");
+        let html = Problem::NotACheckpoint { found: Text::verbatim("an HTML page"), hint: None };
+        assert_eq!(contents(html).code(), "ST4011");
     }
 }

@@ -10,6 +10,7 @@ use memmap2::{Mmap, UncheckedAdvice};
 use super::error::{Problem, WeightsError};
 use super::tensor::{TensorInfo, TensorRef};
 use super::{archive, pth, safetensors};
+use crate::diagnostic::{Text, msg};
 
 /// The format of a checkpoint file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,7 +111,7 @@ impl TensorFile {
 fn map(path: &Path) -> io::Result<Mmap> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, msg!(NOT_REGULAR_FILE)));
     }
     // SAFETY: the map is only read. A change of the file by another process would be undefined behaviour;
     // `TensorFile::open` requires that the file does not change, as every reader of a mapped file does.
@@ -121,44 +122,35 @@ fn map(path: &Path) -> io::Result<Mmap> {
 fn parse(file: &[u8]) -> Result<Contents, Problem> {
     if file.starts_with(archive::MAGIC) {
         let tensors = pth::read(file)?;
-        return Ok(Contents { format: FileFileFormat::Pth, tensors, metadata: HashMap::new() });
+        return Ok(Contents { format: FileFormat::Pth, tensors, metadata: HashMap::new() });
     }
     if safetensors::sniff(file) {
         let (tensors, metadata) = safetensors::read(file)?;
-        return Ok(Contents { format: FileFileFormat::Safetensors, tensors, metadata });
+        return Ok(Contents { format: FileFormat::Safetensors, tensors, metadata });
     }
     let (found, hint) = recognise(file);
-    Err(Problem::NotACheckpoint { found: found.to_owned(), hint })
+    Err(Problem::NotACheckpoint { found, hint })
 }
 
 /// Names a file of neither format, and says how to get a checkpoint from it.
-fn recognise(file: &[u8]) -> (&'static str, Option<&'static str>) {
+fn recognise(file: &[u8]) -> (Text, Option<Text>) {
     /// A pickle of the magic number of PyTorch's format before 1.6.
     const LEGACY_PTH: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
     let head = &file[..file.len().min(512)];
     let text =
         String::from_utf8_lossy(head).trim_start_matches('\u{feff}').trim_start().to_lowercase();
     if file.is_empty() {
-        ("an empty file", Some("download or copy it again"))
+        (msg!(EMPTY_FILE), Some(msg!(COPY_AGAIN)))
     } else if file.starts_with(LEGACY_PTH) {
-        (
-            "a .pth file in PyTorch's format from before version 1.6",
-            Some("load it in Python with a newer PyTorch and save it again"),
-        )
+        (msg!(OLD_PTH_FILE), Some(msg!(SAVE_WITH_NEWER_PYTORCH)))
     } else if text.starts_with("version https://git-lfs.github.com/spec/") {
-        (
-            "a Git LFS pointer, which stands for the real file",
-            Some("fetch the real file with `git lfs pull`, or download it by itself"),
-        )
+        (msg!(GIT_LFS_POINTER), Some(msg!(FETCH_WITH_LFS)))
     } else if ["<!doctype", "<html", "<?xml"].iter().any(|start| text.starts_with(start)) {
-        (
-            "a web page",
-            Some("the download saved a page about the file; use the link of the file itself"),
-        )
+        (msg!(WEB_PAGE), Some(msg!(USE_FILE_LINK)))
     } else if file.starts_with(b"GGUF") {
-        ("a GGUF file", Some("take the model in its original form, a .pth or .safetensors file"))
+        (msg!(GGUF_FILE), Some(msg!(TAKE_ORIGINAL_FORM)))
     } else {
-        ("a file of another kind", None)
+        (msg!(FILE_ANOTHER_KIND), None)
     }
 }
 
@@ -229,7 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for path in [folder.path().to_owned(), folder.path().join("absent.pth")] {
             let error = TensorFile::open(&path).expect_err("no file");
-            assert_eq!(error.code(), super::super::ST4010_CANNOT_READ);
+            assert_eq!(error.code(), "ST4010");
             let expected = format!("{}: cannot read the weights file", path.display());
             assert_eq!(error.to_string(), expected);
         }

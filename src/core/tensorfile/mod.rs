@@ -19,10 +19,7 @@ mod tensor;
 pub use self::safetensors::{LazyTensor, write_lazily, write_safetensors};
 pub use atomic::write_atomically;
 pub use dtype::Dtype;
-pub use error::{
-    Problem, ST4010_CANNOT_READ, ST4011_NOT_A_CHECKPOINT, ST4012_CORRUPTED, ST4013_REFUSED,
-    ST4014_CANNOT_WRITE, ST4015_BEYOND_RANGE, WeightsError,
-};
+pub use error::{Problem, WeightsError};
 pub use file::{FileFormat, TensorFile};
 pub use pth::write_pth;
 pub use tensor::{NewTensor, TensorRef};

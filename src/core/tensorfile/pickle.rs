@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::dtype::Dtype;
 use super::error::{Problem, quoted};
+use crate::diagnostic::{Text, msg};
 
 /// The instructions, as Python's `pickletools` documents them.
 pub(super) mod op {
@@ -90,7 +91,7 @@ pub(super) struct PickledStorage<'a> {
 /// to tensors, `Corrupted` for all other errors.
 pub(super) fn state_dict(pickle: &[u8]) -> Result<Vec<(&str, PickledTensor<'_>)>, Problem> {
     if pickle.len() > MAX_LEN {
-        return Err(Problem::Corrupted(format!("data.pkl has {} bytes", pickle.len())));
+        return Err(Problem::Corrupted(msg!(DATA_PKL_TOO_BIG, size = pickle.len())));
     }
     let mut machine = Machine {
         pickle,
@@ -108,28 +109,22 @@ pub(super) fn state_dict(pickle: &[u8]) -> Result<Vec<(&str, PickledTensor<'_>)>
     let mut tensors = Vec::new();
     for &(name, value) in items {
         let Object::Text(name) = machine.objects[name] else {
-            return Err(not_a_state_dict("a dict whose keys are not all text"));
+            return Err(not_a_state_dict(msg!(DICT_WITH_OTHER_KEYS)));
         };
         let Object::Tensor(tensor) = &machine.objects[value] else {
             let kind = machine.objects[value].kind();
-            return Err(not_a_state_dict(&format!("{kind} in the place `{}`", quoted(name))));
+            return Err(not_a_state_dict(msg!(KIND_IN_PLACE, kind, place = quoted(name))));
         };
         if !names.insert(name) {
-            return Err(Problem::Corrupted(format!("it has two tensors `{}`", quoted(name))));
+            return Err(Problem::Corrupted(msg!(PTH_TENSOR_TWICE, name = quoted(name))));
         }
         tensors.push((name, PickledTensor::clone(tensor)));
     }
     Ok(tensors)
 }
 
-fn not_a_state_dict(found: &str) -> Problem {
-    Problem::NotACheckpoint {
-        found: found.to_owned(),
-        hint: Some(
-            "a checkpoint of a whole training run holds more than weights; load it in Python and \
-             save only its state dict",
-        ),
-    }
+fn not_a_state_dict(found: Text) -> Problem {
+    Problem::NotACheckpoint { found, hint: Some(msg!(SAVE_ONLY_STATE_DICT)) }
 }
 
 /// Index into `Machine::objects`.
@@ -154,18 +149,18 @@ enum Object<'a> {
 }
 
 impl Object<'_> {
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> Text {
         match self {
-            Self::None => "nothing (`None`)",
-            Self::Bool => "a truth value",
-            Self::Int(_) | Self::Float => "a number",
-            Self::Text(_) => "text",
-            Self::Tuple(_) => "a tuple",
-            Self::List => "a list",
-            Self::Dict { .. } => "a dict",
-            Self::Global(_) => "a class or function",
-            Self::Storage(_) => "a storage",
-            Self::Tensor(_) => "a tensor",
+            Self::None => msg!(A_NONE),
+            Self::Bool => msg!(A_TRUTH_VALUE),
+            Self::Int(_) | Self::Float => msg!(A_NUMBER),
+            Self::Text(_) => msg!(A_TEXT),
+            Self::Tuple(_) => msg!(A_TUPLE),
+            Self::List => msg!(A_LIST),
+            Self::Dict { .. } => msg!(A_DICT),
+            Self::Global(_) => msg!(A_CLASS_OR_FUNCTION),
+            Self::Storage(_) => msg!(A_STORAGE),
+            Self::Tensor(_) => msg!(A_TENSOR),
         }
     }
 }
@@ -212,7 +207,7 @@ impl<'a> Machine<'a> {
                 op::PROTO => {
                     let protocol = self.number::<1>()?;
                     if protocol > u64::from(MAX_PROTOCOL) {
-                        return Err(self.corrupted(&format!("protocol {protocol} is unknown")));
+                        return Err(self.corrupted(msg!(PICKLE_PROTOCOL, protocol)));
                     }
                 }
                 op::FRAME => {
@@ -283,7 +278,7 @@ impl<'a> Machine<'a> {
                     let (&Object::Text(module), &Object::Text(name)) =
                         (&self.objects[module], &self.objects[name])
                     else {
-                        return Err(self.corrupted("a class is not named by text"));
+                        return Err(self.corrupted(msg!(PICKLE_CLASS_NAME)));
                     };
                     self.push_global(module, name)?;
                 }
@@ -291,9 +286,10 @@ impl<'a> Machine<'a> {
                 op::REDUCE => self.call()?,
                 op::BUILD => self.build()?,
                 unknown => {
-                    return Err(Problem::Corrupted(format!(
-                        "data.pkl has instruction {unknown:#04x} at byte {at}, which no state \
-                         dict needs"
+                    return Err(Problem::Corrupted(msg!(
+                        PICKLE_INSTRUCTION,
+                        unknown = format_args!("{unknown:#04x}"),
+                        at
                     )));
                 }
             }
@@ -304,7 +300,7 @@ impl<'a> Machine<'a> {
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], Problem> {
         let taken = self.pickle[self.at..].get(..len);
-        let taken = taken.ok_or_else(|| self.corrupted("it ends too early"))?;
+        let taken = taken.ok_or_else(|| self.corrupted(msg!(PICKLE_ENDS_EARLY)))?;
         self.at += len;
         Ok(taken)
     }
@@ -318,18 +314,18 @@ impl<'a> Machine<'a> {
     fn take_line(&mut self) -> Result<&'a str, Problem> {
         let rest = &self.pickle[self.at..];
         let len = rest.iter().position(|&byte| byte == b'\n');
-        let len = len.ok_or_else(|| self.corrupted("it ends too early"))?;
+        let len = len.ok_or_else(|| self.corrupted(msg!(PICKLE_ENDS_EARLY)))?;
         let line = self.take(len)?;
         self.take(1)?; // the line feed
         self.text(line)
     }
 
     fn text(&self, bytes: &'a [u8]) -> Result<&'a str, Problem> {
-        str::from_utf8(bytes).map_err(|_| self.corrupted("text is not UTF-8"))
+        str::from_utf8(bytes).map_err(|_| self.corrupted(msg!(PICKLE_NOT_UTF8)))
     }
 
-    fn corrupted(&self, what: &str) -> Problem {
-        Problem::Corrupted(format!("data.pkl, near byte {}: {what}", self.at))
+    fn corrupted(&self, what: Text) -> Problem {
+        Problem::Corrupted(msg!(PICKLE_NEAR_BYTE, at = self.at, what))
     }
 
     // --- Stack and memo ---
@@ -338,7 +334,7 @@ impl<'a> Machine<'a> {
         if used < MAX_OBJECTS {
             return Ok(());
         }
-        Err(self.corrupted(&format!("it makes more than {MAX_OBJECTS} objects")))
+        Err(self.corrupted(msg!(PICKLE_TOO_MANY_OBJECTS, most = MAX_OBJECTS)))
     }
 
     fn push(&mut self, object: Object<'a>) -> Result<(), Problem> {
@@ -360,7 +356,7 @@ impl<'a> Machine<'a> {
 
     fn top(&self) -> Result<Id, Problem> {
         let within = self.stack.get(self.floor()..).and_then(<[Id]>::last);
-        within.copied().ok_or_else(|| self.corrupted("an operand is missing"))
+        within.copied().ok_or_else(|| self.corrupted(msg!(PICKLE_OPERAND_MISSING)))
     }
 
     fn pop(&mut self) -> Result<Id, Problem> {
@@ -370,7 +366,7 @@ impl<'a> Machine<'a> {
     }
 
     fn pop_to_mark(&mut self) -> Result<Vec<Id>, Problem> {
-        let mark = self.marks.pop().ok_or_else(|| self.corrupted("a mark is missing"))?;
+        let mark = self.marks.pop().ok_or_else(|| self.corrupted(msg!(PICKLE_MARK_MISSING)))?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -388,7 +384,7 @@ impl<'a> Machine<'a> {
     fn recall<const LEN: usize>(&mut self) -> Result<(), Problem> {
         let slot = self.number::<LEN>()? as usize;
         let id = self.memo.get(&slot).copied();
-        self.push_id(id.ok_or_else(|| self.corrupted("it recalls what it never stored"))?)
+        self.push_id(id.ok_or_else(|| self.corrupted(msg!(PICKLE_RECALLS_NOTHING)))?)
     }
 
     // --- Constants ---
@@ -404,7 +400,7 @@ impl<'a> Machine<'a> {
         let len = self.number::<1>()? as usize;
         let bytes = self.take(len)?;
         if len > 8 {
-            return Err(self.corrupted("a number does not fit 64 bits"));
+            return Err(self.corrupted(msg!(PICKLE_NUMBER_TOO_BIG)));
         }
         let sign = if bytes.last().is_some_and(|&byte| byte >= 0x80) { 0xff } else { 0 };
         let mut wide = [sign; 8];
@@ -437,7 +433,7 @@ impl<'a> Machine<'a> {
                 items.extend(pairs.iter().map(|&[key, value]| (key, value)));
                 Ok(())
             }
-            _ => Err(self.corrupted("items are put into something else than a dict")),
+            _ => Err(self.corrupted(msg!(PICKLE_ITEMS_NOT_IN_DICT))),
         }
     }
 
@@ -454,7 +450,7 @@ impl<'a> Machine<'a> {
             Some(&[tag, class, key, _device, len]) => self.storage(tag, class, key, len),
             _ => None,
         };
-        let storage = storage.ok_or_else(|| self.corrupted("a storage is described wrongly"))?;
+        let storage = storage.ok_or_else(|| self.corrupted(msg!(PICKLE_STORAGE)))?;
         self.push(Object::Storage(storage))
     }
 
@@ -469,7 +465,7 @@ impl<'a> Machine<'a> {
     fn call(&mut self) -> Result<(), Problem> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let &Object::Global(function) = &self.objects[function] else {
-            return Err(self.corrupted("it calls something else than a function"));
+            return Err(self.corrupted(msg!(PICKLE_CALLS_OTHER)));
         };
         match (function, self.tuple(arguments)) {
             (Global::OrderedDict, Some([])) => {
@@ -478,7 +474,7 @@ impl<'a> Machine<'a> {
             (Global::RebuildTensor, Some(&[storage, offset, shape, strides, _grad, _hooks])) => {
                 let tensor = self
                     .tensor(storage, offset, shape, strides)
-                    .ok_or_else(|| self.corrupted("a tensor is described wrongly"))?;
+                    .ok_or_else(|| self.corrupted(msg!(PICKLE_TENSOR)))?;
                 self.push(Object::Tensor(Box::new(tensor)))
             }
             (Global::RebuildParameter, Some(&[tensor, _grad, _hooks]))
@@ -486,7 +482,7 @@ impl<'a> Machine<'a> {
             {
                 self.push_id(tensor)
             }
-            _ => Err(self.corrupted("a function is called with unusual arguments")),
+            _ => Err(self.corrupted(msg!(PICKLE_ARGUMENTS))),
         }
     }
 
@@ -505,7 +501,7 @@ impl<'a> Machine<'a> {
         let (attributes, object) = (self.pop()?, self.top()?);
         match (&self.objects[object], &self.objects[attributes]) {
             (Object::Dict { ordered: true, .. }, Object::Dict { .. }) => Ok(()),
-            _ => Err(self.corrupted("it sets attributes of something else than an ordered dict")),
+            _ => Err(self.corrupted(msg!(PICKLE_ATTRIBUTES))),
         }
     }
 

@@ -18,6 +18,7 @@ use super::dtype::Dtype;
 use super::error::{Problem, WeightsError, quoted};
 use super::pickle::{self, op};
 use super::tensor::{NewTensor, Storage, TensorInfo, row_major};
+use crate::diagnostic::{Text, msg};
 
 /// The root of written archives, independent of the file's name.
 const ROOT: &str = "archive";
@@ -28,23 +29,18 @@ const ALIGNMENT: u16 = 64;
 pub(super) fn read(file: &[u8]) -> Result<Vec<TensorInfo>, Problem> {
     let entries = archive::entries(file)?;
     let root = entries.keys().filter_map(|name| name.strip_suffix("/data.pkl")).min();
-    let root = root.ok_or_else(|| not_a_state_dict("a ZIP archive without a data.pkl", None))?;
+    let root = root.ok_or_else(|| not_a_state_dict(msg!(ZIP_WITHOUT_PICKLE), None))?;
     let entry = |name: &str| entries.get(format!("{root}/{name}").as_str());
     if entry("constants.pkl").is_some() {
         return Err(not_a_state_dict(
-            "a TorchScript program",
-            Some(
-                "save the state dict of the module instead: `torch.save(module.state_dict(), ...)`",
-            ),
+            msg!(TORCHSCRIPT_PROGRAM),
+            Some(msg!(SAVE_MODULE_STATE_DICT)),
         ));
     }
     if let Some(byteorder) = entry("byteorder")
         && file[byteorder.range()?] != *b"little"
     {
-        return Err(not_a_state_dict(
-            "tensors in big-endian byte order",
-            Some("load the file in Python on a little-endian machine and save it again"),
-        ));
+        return Err(not_a_state_dict(msg!(BIG_ENDIAN), Some(msg!(SAVE_LITTLE_ENDIAN))));
     }
 
     let data_pkl = entry("data.pkl").expect("the root was found by this entry");
@@ -54,14 +50,17 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<TensorInfo>, Problem> {
         let (key, name_quoted) = (format!("data/{key}"), quoted(name));
         let data = entry(&key).ok_or_else(|| {
             let key = quoted(&key);
-            Problem::Corrupted(format!("`{key}` with tensor `{name_quoted}` is missing"))
+            Problem::Corrupted(msg!(STORAGE_MISSING, key, name_quoted))
         })?;
         let data = data.range()?;
         if len.checked_mul(dtype.size()).is_none_or(|size| size > data.len()) {
-            return Err(Problem::Corrupted(format!(
-                "`{}` with tensor `{name_quoted}` has {} bytes for {len} elements of {dtype}",
-                quoted(&key),
-                data.len()
+            return Err(Problem::Corrupted(msg!(
+                STORAGE_SIZE,
+                key = quoted(&key),
+                name_quoted,
+                bytes = data.len(),
+                len,
+                dtype = dtype.to_string()
             )));
         }
         let storage = Storage { dtype, start: data.start, len };
@@ -71,8 +70,8 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<TensorInfo>, Problem> {
     Ok(tensors)
 }
 
-fn not_a_state_dict(found: &str, hint: Option<&'static str>) -> Problem {
-    Problem::NotACheckpoint { found: found.to_owned(), hint }
+fn not_a_state_dict(found: Text, hint: Option<Text>) -> Problem {
+    Problem::NotACheckpoint { found, hint }
 }
 
 /// Writes a `.pth` state dict that Python's `torch.load(..., weights_only=True)` reads.

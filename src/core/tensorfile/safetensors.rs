@@ -12,6 +12,7 @@ use super::atomic::write_atomically;
 use super::dtype::Dtype;
 use super::error::{Problem, WeightsError, quoted};
 use super::tensor::{NewTensor, Storage, TensorInfo};
+use crate::diagnostic::msg;
 
 /// The bytes before the header: its length, little-endian.
 const LENGTH_LEN: usize = 8;
@@ -31,19 +32,20 @@ fn header_len(file: &[u8]) -> Option<u64> {
 pub(super) fn read(file: &[u8]) -> Result<(Vec<TensorInfo>, HashMap<String, String>), Problem> {
     let header_len = header_len(file).and_then(|len| usize::try_from(len).ok());
     let data_start = header_len.and_then(|len| len.checked_add(LENGTH_LEN));
-    let header = data_start.and_then(|stop| file.get(LENGTH_LEN..stop)).ok_or_else(|| {
-        Problem::Corrupted("it ends within its header, as after an interrupted download".into())
-    })?;
+    let header = data_start
+        .and_then(|stop| file.get(LENGTH_LEN..stop))
+        .ok_or_else(|| Problem::Corrupted(msg!(ENDS_IN_HEADER)))?;
     // Not `SafeTensors::deserialize`, which sums the claimed lengths without a check for overflow.
     let metadata: Metadata = serde_json::from_slice(header).map_err(|error| {
-        Problem::Corrupted(format!("its header: {}", quoted(&error.to_string())))
+        Problem::Corrupted(msg!(HEADER_PROBLEM, problem = quoted(&error.to_string())))
     })?;
     let data_start = LENGTH_LEN + header.len();
     let data_len = file.len() - data_start;
     if metadata.data_len() != data_len {
-        return Err(Problem::Corrupted(format!(
-            "it holds {data_len} bytes of tensors, its header promises {}",
-            metadata.data_len()
+        return Err(Problem::Corrupted(msg!(
+            TENSOR_BYTES,
+            data_len,
+            promised = metadata.data_len()
         )));
     }
 
@@ -56,7 +58,11 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<TensorInfo>, HashMap<String, Stri
     for (name, info) in infos {
         let dtype = Dtype::ALL.into_iter().find(|dtype| dtype.safetensors() == info.dtype);
         let dtype = dtype.ok_or_else(|| Problem::NotACheckpoint {
-            found: format!("tensor `{}` of dtype {:?}", quoted(&name), info.dtype),
+            found: msg!(
+                TENSOR_OF_DTYPE,
+                name = quoted(&name),
+                dtype = format_args!("{:?}", info.dtype)
+            ),
             hint: None,
         })?;
         let (start, stop) = info.data_offsets;

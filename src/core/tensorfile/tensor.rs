@@ -6,6 +6,7 @@ use std::io;
 
 use super::dtype::Dtype;
 use super::error::{Problem, quoted};
+use crate::diagnostic::{Text, msg};
 
 /// A tensor of an open file, checked to be within the file.
 #[derive(Clone, Debug)]
@@ -43,11 +44,16 @@ impl TensorInfo {
         shape: Vec<usize>,
         mut strides: Vec<usize>,
     ) -> Result<Self, Problem> {
-        let corrupted = |what: String| {
-            Problem::Corrupted(format!("tensor `{}` of shape {shape:?} {what}", quoted(name)))
+        let corrupted = |what: Text| {
+            Problem::Corrupted(msg!(
+                TENSOR_OF_SHAPE,
+                name = quoted(name),
+                shape = format_args!("{shape:?}"),
+                what
+            ))
         };
         if strides.len() != shape.len() {
-            return Err(corrupted(format!("has {} strides", strides.len())));
+            return Err(corrupted(msg!(HAS_STRIDES, count = strides.len())));
         }
         let mut last = offset;
         for (stride, &dim) in strides.iter_mut().zip(&shape) {
@@ -57,20 +63,17 @@ impl TensorInfo {
             last = stride
                 .checked_mul(dim.saturating_sub(1))
                 .and_then(|reach| last.checked_add(reach))
-                .ok_or_else(|| corrupted("has absurd strides".into()))?;
+                .ok_or_else(|| corrupted(msg!(HAS_ABSURD_STRIDES)))?;
         }
         let empty = shape.contains(&0);
         if !empty && last >= storage.len {
-            return Err(corrupted(format!(
-                "reaches element {last} of its storage of {} elements",
-                storage.len
-            )));
+            return Err(corrupted(msg!(REACHES_BEYOND_STORAGE, last, count = storage.len)));
         }
         let numel = shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
         if numel.is_none_or(|numel| numel > storage.len) {
             return Err(Problem::NotACheckpoint {
-                found: format!("tensor `{}` that repeats elements of its storage", quoted(name)),
-                hint: Some("no weights do; make it `contiguous()` in Python before saving it"),
+                found: msg!(TENSOR_REPEATS, name = quoted(name)),
+                hint: Some(msg!(MAKE_CONTIGUOUS)),
             });
         }
         let first = if empty { 0 } else { offset };
@@ -200,9 +203,9 @@ impl NewTensor<'_> {
     /// Checks that the length of `bytes` matches `dtype` and `shape`, and adds the name to `names`, which must not have
     /// it yet.
     pub(super) fn check(&self, names: &mut HashSet<String>) -> io::Result<()> {
-        let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        let invalid = |message: Text| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         if !names.insert(self.name.clone()) {
-            return invalid(format!("there are two tensors `{}`", self.name));
+            return invalid(msg!(TENSOR_NAMED_TWICE, name = self.name));
         }
         let numel = self.shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
         let expected = numel.and_then(|numel| numel.checked_mul(self.dtype.size()));
@@ -211,7 +214,13 @@ impl NewTensor<'_> {
         }
         let Self { name, dtype, shape, bytes } = self;
         let found = bytes.len();
-        invalid(format!("tensor `{name}`: {found} bytes do not make {dtype} {shape:?}"))
+        invalid(msg!(
+            TENSOR_BYTES_DIFFER,
+            name,
+            found,
+            dtype = dtype.to_string(),
+            shape = format_args!("{shape:?}")
+        ))
     }
 }
 

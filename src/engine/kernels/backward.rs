@@ -6,6 +6,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::KernelError;
+use statetune_core::diagnostic::Text;
 
 unsafe extern "C" {
     fn statetune_backward(
@@ -46,7 +47,7 @@ pub fn backward(known: &[(&Tensor, &Tensor)]) -> Result<(), KernelError> {
     }
     // SAFETY: the shim has written a zero-terminated text of at most `message.len()` bytes.
     let text = unsafe { CStr::from_ptr(message.as_ptr()) };
-    Err(KernelError::Native(text.to_string_lossy().into_owned()))
+    Err(KernelError::Native(Text::library(text.to_string_lossy())))
 }
 
 #[cfg(test)]

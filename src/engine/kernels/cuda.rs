@@ -20,6 +20,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::{KernelError, Wkv5, Wkv6, Wkv7};
+use statetune_core::diagnostic::{Text, msg};
 
 pub use build::{Build, OperandType, Program, QuantBuild, Recurrence};
 pub use gpu::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes};
@@ -43,10 +44,9 @@ fn enable_cuda() -> Result<bool, KernelError> {
         libtorch_folder().map_or("libtorch_cuda.so".into(), |x| x.join("libtorch_cuda.so"));
     match load(&library) {
         Ok(()) => Ok(true),
-        Err(error) => Err(KernelError::Native(format!(
-            "a CUDA driver is there, but libtorch's CUDA part does not load ({error}); remove \
-             .libtorch and run `make libtorch` to fetch it with its CUDA packages"
-        ))),
+        Err(error) => {
+            Err(KernelError::Native(msg!(LIBTORCH_CUDA_BROKEN, error = Text::library(error))))
+        }
     }
 }
 
@@ -166,7 +166,7 @@ pub unsafe fn run(
         )
     };
     if status != 0 {
-        return Err(KernelError::Native(text(&message)));
+        return Err(KernelError::Native(Text::library(text(&message))));
     }
     // SAFETY: on success both pointers are tensors that the shim allocated for the caller to own.
     Ok(unsafe { (Tensor::from_ptr(y), Tensor::from_ptr(s_last)) })

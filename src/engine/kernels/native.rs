@@ -7,6 +7,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::{KernelError, Wkv5, Wkv6, Wkv7};
+use statetune_core::diagnostic::{Text, msg};
 
 unsafe extern "C" {
     fn statetune_wkv(
@@ -85,7 +86,7 @@ fn call(
     if status != 0 {
         // SAFETY: the shim has written a zero-terminated text of at most `message.len()` bytes.
         let text = unsafe { CStr::from_ptr(message.as_ptr()) }.to_string_lossy().into_owned();
-        return Err(KernelError::Native(text));
+        return Err(KernelError::Native(Text::library(text)));
     }
     // SAFETY: on success both pointers are tensors that the shim allocated for the caller to own.
     Ok(unsafe { (Tensor::from_ptr(y), Tensor::from_ptr(s_last)) })
@@ -133,7 +134,7 @@ pub fn with_instruction_set<T>(
         }
     }
     if !set.is_supported() {
-        return Err(KernelError::Native(format!("this machine has no {set:?}")));
+        return Err(KernelError::Native(msg!(MACHINE_LACKS, set = format_args!("{set:?}"))));
     }
     // SAFETY: the set is supported.
     let _restore = Restore(unsafe { statetune_cpu_use(set as c_int) });

@@ -3,12 +3,13 @@
 use tch::{Device, Kind, Tensor};
 
 use super::Op;
+use statetune_core::diagnostic::{Text, msg};
 
 /// A recurrence was asked for something that it cannot do.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum KernelError {
     /// An operand has the wrong shape, dtype or device.
-    #[error("{recurrence}: operand {name} is {found}, expected {expected}")]
     Operand {
         /// `wkv5`, `wkv6` or `wkv7`.
         recurrence: &'static str,
@@ -17,11 +18,22 @@ pub enum KernelError {
         /// What was passed.
         found: String,
         /// What the operation takes.
-        expected: String,
+        expected: Text,
     },
     /// libtorch or the kernel failed; the text is theirs.
-    #[error("a WKV kernel failed: {0}")]
-    Native(String),
+    Native(Text),
+}
+
+impl KernelError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Operand { recurrence, name, found, expected } => {
+                msg!(KERNEL_OPERAND, recurrence, name, found, expected)
+            }
+            Self::Native(problem) => msg!(WKV_KERNEL_FAILED, problem),
+        }
+    }
 }
 
 /// The operands of the WKV-5 recurrence, of one dtype.
@@ -138,13 +150,13 @@ impl Check {
         let (first, r) = of_tokens[0];
         let shape = r.size();
         let &[b, t, h, n] = shape.as_slice() else {
-            return Err(self.refuse(first, r, "a tensor of shape (B, T, H, N)".to_string()));
+            return Err(self.refuse(first, r, msg!(TENSOR_OF_HEADS)));
         };
         if t < 1 {
-            return Err(self.refuse(first, r, "at least one token".to_string()));
+            return Err(self.refuse(first, r, msg!(AT_LEAST_ONE_TOKEN)));
         }
         if let Some(expected) = refusal(self.op, r, n) {
-            return Err(self.refuse(first, r, expected.to_string()));
+            return Err(self.refuse(first, r, expected));
         }
         let (kind, device) = (r.kind(), r.device());
         let state_kind = if kind == Kind::Double { Kind::Double } else { Kind::Float };
@@ -169,29 +181,27 @@ impl Check {
         if x.size() == shape && x.kind() == kind && x.device() == device {
             return Ok(());
         }
-        Err(self.refuse(name, x, format!("{kind:?} {shape:?} on {device:?}")))
+        Err(self.refuse(name, x, Text::verbatim(format!("{kind:?} {shape:?} on {device:?}"))))
     }
 
-    fn refuse(&self, name: &'static str, x: &Tensor, expected: String) -> KernelError {
+    fn refuse(&self, name: &'static str, x: &Tensor, expected: Text) -> KernelError {
         let found = format!("{:?} {:?} on {:?}", x.kind(), x.size(), x.device());
         KernelError::Operand { recurrence: self.recurrence, name, found, expected }
     }
 }
 
 /// What this implementation needs and operands like `r`, of head size `n`, are not.
-fn refusal(op: Op, r: &Tensor, n: i64) -> Option<&'static str> {
+fn refusal(op: Op, r: &Tensor, n: i64) -> Option<Text> {
     let cpu_kind = matches!(r.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
     let cuda_kind = matches!(r.kind(), Kind::Float | Kind::BFloat16 | Kind::Half);
     match op {
         Op::Reference | Op::Chunk => None,
-        Op::Cpu if r.device() != Device::Cpu => Some("a CPU tensor"),
-        Op::Cuda if !r.device().is_cuda() => Some("a CUDA tensor"),
-        Op::Cpu | Op::Cuda if !op.computes_heads_of(n) => {
-            Some("a head size that 8 divides, up to 256")
-        }
+        Op::Cpu if r.device() != Device::Cpu => Some(msg!(A_CPU_TENSOR)),
+        Op::Cuda if !r.device().is_cuda() => Some(msg!(A_CUDA_TENSOR)),
+        Op::Cpu | Op::Cuda if !op.computes_heads_of(n) => Some(msg!(HEAD_SIZE_OF_KERNEL)),
         Op::Cpu if r.kind() == Kind::Half => None, // computed in float32
-        Op::Cpu if !cpu_kind => Some("Float, Double or BFloat16"),
-        Op::Cuda if !cuda_kind => Some("Float, BFloat16 or Half"),
+        Op::Cpu if !cpu_kind => Some(msg!(FLOAT_DOUBLE_BFLOAT16)),
+        Op::Cuda if !cuda_kind => Some(msg!(FLOAT_BFLOAT16_HALF)),
         Op::Cpu | Op::Cuda => None,
     }
 }

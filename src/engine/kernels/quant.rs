@@ -11,6 +11,7 @@ use torch_sys::C_tensor;
 
 use super::KernelError;
 use super::cuda::{self, QuantLaunch};
+use statetune_core::diagnostic::{Text, msg};
 
 /// A matrix (rows, columns) of codes: number `i`, counted along the rows, is
 /// `levels[codes[i]] * scales[i / group_len]`. All tensors are contiguous and on one device.
@@ -139,7 +140,7 @@ impl Codes {
             Kind::Double => 7,
             Kind::BFloat16 => 15,
             _ => {
-                let problem = format!("a packed matrix cannot become {kind:?}");
+                let problem = msg!(PACKED_MATRIX_CANNOT_BECOME, kind = format_args!("{kind:?}"));
                 return Err(KernelError::Native(problem));
             }
         };
@@ -214,9 +215,7 @@ impl Codes {
             && scales;
         match sound {
             true => Ok(()),
-            false => {
-                Err(KernelError::Native("the parts of a packed matrix do not fit".to_string()))
-            }
+            false => Err(KernelError::Native(msg!(PACKED_PARTS_MISMATCH))),
         }
     }
 
@@ -293,6 +292,6 @@ fn call(shim: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), KernelErro
     let mut message = [0 as c_char; 4096];
     match shim(message.as_mut_ptr(), message.len()) {
         0 => Ok(()),
-        _ => Err(KernelError::Native(cuda::text(&message))),
+        _ => Err(KernelError::Native(Text::library(cuda::text(&message)))),
     }
 }

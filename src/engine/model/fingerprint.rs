@@ -1,5 +1,6 @@
 //! What tells one set of weights from another, whatever file holds them.
 
+use statetune_core::digest::sha256_hex;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Mutex;
@@ -7,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::weights::model_name;
 use statetune_core::tensorfile::{TensorFile, TensorRef, WeightsError};
@@ -43,11 +43,11 @@ pub fn fingerprint(path: &Path) -> Result<String, WeightsError> {
     });
     let mut lines = lines.into_inner().expect("no thread panicked");
     lines.sort_unstable();
-    Ok(format!("{:x}", Sha256::digest(lines.concat())))
+    Ok(sha256_hex(lines.concat()))
 }
 
 fn line(tensor: &TensorRef<'_>) -> String {
-    let elements = format!("{:x}", Sha256::digest(tensor.bytes()));
+    let elements = sha256_hex(tensor.bytes());
     let name = model_name(tensor.name());
     format!("{}\n", json!([name, tensor.dtype().name(), tensor.shape(), elements]))
 }

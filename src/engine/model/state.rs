@@ -6,7 +6,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::weights::copied;
 use super::{ModelError, Seen, Shape};
-use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
+use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile, Format};
+use statetune_core::diagnostic::{Text, msg};
 
 /// The carried state of one block.
 #[derive(Debug)]
@@ -66,13 +67,10 @@ impl TimeState {
     /// Those of [`TimeState::read`], and a state of a model of another shape.
     pub fn load(path: &Path, shape: &Shape) -> Result<TimeState, ModelError> {
         let file = TensorFile::open(path)?;
-        let refuse = |problem: String| ModelError::Tensors { path: path.to_path_buf(), problem };
+        let refuse = |problem: Text| ModelError::Tensors { path: path.to_path_buf(), problem };
         let layers = shape.n_layer as usize;
         if file.names().len() != layers {
-            return Err(refuse(format!(
-                "found {} tensors, expected one for each of {layers} layers",
-                file.names().len()
-            )));
+            return Err(refuse(msg!(STATE_TENSOR_COUNT, count = file.names().len(), layers)));
         }
         layers_of(&file, Some([shape.n_head, shape.head_size, shape.head_size])).map_err(refuse)
     }
@@ -84,9 +82,9 @@ impl TimeState {
     /// A file that cannot be read, or that holds something else than the states of all layers.
     pub fn read(path: &Path) -> Result<TimeState, ModelError> {
         let file = TensorFile::open(path)?;
-        let refuse = |problem: String| ModelError::Tensors { path: path.to_path_buf(), problem };
+        let refuse = |problem: Text| ModelError::Tensors { path: path.to_path_buf(), problem };
         if file.names().len() == 0 {
-            return Err(refuse("found no tensors, expected one for each layer".to_string()));
+            return Err(refuse(msg!(STATE_WITHOUT_TENSORS)));
         }
         layers_of(&file, None).map_err(refuse)
     }
@@ -94,22 +92,25 @@ impl TimeState {
 
 /// The states of as many layers as the file has tensors, each of size `expected`, or of that of the first
 /// one; an error in words.
-fn layers_of(file: &TensorFile, mut expected: Option<[i64; 3]>) -> Result<TimeState, String> {
+fn layers_of(file: &TensorFile, mut expected: Option<[i64; 3]>) -> Result<TimeState, Text> {
     let layer = |i| {
         let name = TimeState::name(i);
-        let found = file.get(&name).ok_or_else(|| format!("tensor `{name}` is missing"))?;
+        let found = file.get(&name).ok_or_else(|| msg!(TENSOR_MISSING, name))?;
         let tensor = copied(&found)?.to_kind(Kind::Float);
         let size = tensor.size();
         match (expected, &size[..]) {
             (Some(expected), size) if size == expected => {}
             (None, &[h, n, m]) if n == m => expected = Some([h, n, m]),
             (Some(expected), _) => {
-                return Err(format!("tensor `{name}` has shape {size:?}, expected {expected:?}"));
+                return Err(msg!(
+                    TENSOR_SHAPE,
+                    name,
+                    shape = format_args!("{size:?}"),
+                    size = format_args!("{expected:?}")
+                ));
             }
             (None, _) => {
-                return Err(format!(
-                    "tensor `{name}` has shape {size:?}, expected square matrices"
-                ));
+                return Err(msg!(STATE_NOT_SQUARE, name, size = format_args!("{size:?}")));
             }
         }
         if file.format() == FileFormat::Pth {
@@ -119,10 +120,7 @@ fn layers_of(file: &TensorFile, mut expected: Option<[i64; 3]>) -> Result<TimeSt
         // from safetensors take float16 alone, in the other order.
         match found.dtype() {
             Dtype::F16 => Ok(tensor.transpose(1, 2).contiguous()),
-            other => Err(format!(
-                "tensor `{name}` is {other} in a .safetensors file, where nothing tells its order; \
-                 expected float16 [head, key, value], or a .pth"
-            )),
+            other => Err(msg!(STATE_ORDER_UNKNOWN, name, other = other.to_string())),
         }
     };
     Ok(TimeState((0..file.names().len()).map(layer).collect::<Result<_, _>>()?))

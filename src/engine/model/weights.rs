@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::init::initial_value;
 use super::{Linear, Shape};
 use statetune_core::arch::{Shapes, check, detect, is_linear};
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{
     Dtype, NewTensor, TensorFile, TensorRef, WeightsError, write_pth,
 };
@@ -18,40 +19,46 @@ const SHARDED_PREFIX: &str = "_forward_module.";
 
 /// A checkpoint that is not an RWKV model that this program can use.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum ModelError {
     /// The file itself.
     #[error(transparent)]
     File(#[from] WeightsError),
     /// The file is a sound checkpoint of something else.
-    #[error("{}: {problem}", path.display())]
     Architecture {
         /// The checkpoint.
         path: PathBuf,
         /// What it is, and what was expected.
-        problem: String,
+        problem: Text,
     },
     /// Tensors are missing, superfluous or of the wrong shape.
-    #[error("{}: {problem}", path.display())]
     Tensors {
         /// The checkpoint.
         path: PathBuf,
         /// Which ones, by name.
-        problem: String,
+        problem: Text,
     },
+}
+
+impl ModelError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::File(error) => error.text(),
+            Self::Architecture { path, problem } => msg!(NOT_A_MODEL, path, problem),
+            Self::Tensors { path, problem } => msg!(TENSORS_DO_NOT_FIT, path, problem),
+        }
+    }
 }
 
 impl ModelError {
     /// The code of the message, as `explain` lists them.
     pub fn code(&self) -> &'static str {
-        match self {
-            ModelError::File(error) => error.code(),
-            ModelError::Architecture { .. } => "ST4002",
-            ModelError::Tensors { .. } => "ST4003",
-        }
+        self.text().code().unwrap_or_default()
     }
 
     /// What to do about it, where that is known.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<Text> {
         match self {
             ModelError::File(error) => error.hint(),
             _ => None,
@@ -291,7 +298,7 @@ impl Weights {
 pub fn load_tensors(
     path: &Path,
     expected: &[(String, Vec<i64>)],
-    whole: &str,
+    whole: Text,
 ) -> Result<HashMap<String, Tensor>, ModelError> {
     let file = TensorFile::open(path)?;
     let refuse = |problem| ModelError::Tensors { path: path.to_path_buf(), problem };
@@ -319,8 +326,7 @@ fn shape_of_file(path: &Path, file: &TensorFile) -> Result<Shape, ModelError> {
         let name = model_name(tensor.name());
         let size = tensor.shape().iter().map(|&size| size as i64).collect();
         if shapes.insert(name, size).is_some() {
-            let problem =
-                format!("tensor `{name}` is there twice, with and without `{SHARDED_PREFIX}`");
+            let problem = msg!(TENSOR_TWICE_WITHOUT, name, prefix = SHARDED_PREFIX);
             return Err(ModelError::Tensors { path: path.to_path_buf(), problem });
         }
     }
@@ -339,7 +345,7 @@ pub fn shape_of<'a>(
     let path = || path.to_path_buf();
     let shape =
         detect(&shapes).map_err(|problem| ModelError::Architecture { path: path(), problem })?;
-    check(&shape.tensors(), &format!("an {} model", shape.version()), &shapes)
+    check(&shape.tensors(), msg!(AN_RWKV_MODEL, version = shape.version().to_string()), &shapes)
         .map_err(|problem| ModelError::Tensors { path: path(), problem })?;
     Ok(shape)
 }
@@ -350,21 +356,21 @@ pub(super) fn model_name(name: &str) -> &str {
 }
 
 /// Dtype and size of a file's tensor; an error in words when it holds no floating-point numbers.
-fn floating_point(found: &TensorRef<'_>) -> Result<(Kind, Vec<i64>), String> {
+fn floating_point(found: &TensorRef<'_>) -> Result<(Kind, Vec<i64>), Text> {
     let kind = kind_of(found.dtype()).ok_or_else(|| {
-        format!("tensor `{}` is {}, expected floating point", found.name(), found.dtype())
+        msg!(TENSOR_NOT_FLOATING, name = found.name(), dtype = found.dtype().to_string())
     })?;
     Ok((kind, found.shape().iter().map(|&size| size as i64).collect()))
 }
 
 /// A file's tensor on the CPU, in its dtype; an error in words when it holds no floating-point numbers.
-pub fn copied(found: &TensorRef<'_>) -> Result<Tensor, String> {
+pub fn copied(found: &TensorRef<'_>) -> Result<Tensor, Text> {
     let (kind, size) = floating_point(found)?;
     Ok(Tensor::from_data_size(&found.bytes(), &size, kind))
 }
 
 /// As [`copied`], but pointing into the file where its bytes are in order and aligned to their dtype.
-fn mapped(found: &TensorRef<'static>) -> Result<Tensor, String> {
+fn mapped(found: &TensorRef<'static>) -> Result<Tensor, Text> {
     let (kind, size) = floating_point(found)?;
     match found.bytes() {
         Cow::Borrowed(bytes) if bytes.as_ptr().addr().is_multiple_of(found.dtype().size()) => {

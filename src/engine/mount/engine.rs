@@ -12,6 +12,7 @@ use tch::{Kind, Tensor};
 
 use super::Target;
 use crate::model::{Arch, Shape, TimeState, Version, Weights};
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{Dtype, TensorFile, TensorRef};
 
 /// Which index of a state matrix comes first in a program's memory.
@@ -37,27 +38,28 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// Why the program would not mount it, in words.
-    pub fn mount(target: Target, weights: &'a Weights, file: &Path) -> Result<Engine<'a>, String> {
-        let file = TensorFile::open(file).map_err(|error| error.to_string())?;
+    pub fn mount(target: Target, weights: &'a Weights, file: &Path) -> Result<Engine<'a>, Text> {
+        let file = TensorFile::open(file).map_err(|error| error.text())?;
         let shape = weights.shape();
         let layers = shape.n_layer as usize;
         let is_v7 = shape.version() == Version::V7;
         let by_pth = target != Target::Ai00;
         if by_pth && file.names().len() != layers {
-            return Err(format!(
-                "state shape mismatch: {} tensors for {layers} layers",
-                file.names().len()
-            ));
+            return Err(msg!(RWKV_STATE_COUNT, count = file.names().len(), layers));
         }
         let layer = |i: usize| {
             let name = TimeState::name(i);
-            let tensor = file.get(&name).ok_or_else(|| format!("tensor `{name}` not found"))?;
+            let tensor = file.get(&name).ok_or_else(|| msg!(RWKV_TENSOR_NOT_FOUND, name))?;
             if !by_pth && tensor.dtype() != Dtype::F16 {
-                return Err(format!("data type mismatch: tensor `{name}` is {}", tensor.dtype()));
+                return Err(msg!(RWKV_TENSOR_DTYPE, name, dtype = tensor.dtype().to_string()));
             }
             let expected = [shape.n_head, shape.head_size, shape.head_size].map(|n| n as usize);
             if tensor.shape() != expected {
-                return Err(format!("tensor shape not match: `{name}` is {:?}", tensor.shape()));
+                return Err(msg!(
+                    RWKV_TENSOR_SHAPE,
+                    name,
+                    shape = format_args!("{:?}", tensor.shape())
+                ));
             }
             let s = numbers(&tensor)?;
             // The package turns the matrices of RWKV-5 and 6 round, and takes those of RWKV-7 as they are;
@@ -65,7 +67,7 @@ impl<'a> Engine<'a> {
             Ok(if by_pth && !is_v7 { swapped(&s, shape.head_size as usize) } else { s })
         };
         let layout = if by_pth && is_v7 { Layout::ValueKey } else { Layout::KeyValue };
-        let states = (0..layers).map(layer).collect::<Result<_, String>>()?;
+        let states = (0..layers).map(layer).collect::<Result<_, Text>>()?;
         Ok(Engine { weights, layout, states })
     }
 
@@ -323,7 +325,7 @@ fn swapped(s: &[f32], n: usize) -> Vec<f32> {
 }
 
 /// The elements of a file's tensor in row-major order, or why a program could not take them.
-fn numbers(tensor: &TensorRef<'_>) -> Result<Vec<f32>, String> {
+fn numbers(tensor: &TensorRef<'_>) -> Result<Vec<f32>, Text> {
     let bytes = tensor.bytes();
     let two = |convert: fn([u8; 2]) -> f32| {
         bytes.chunks_exact(2).map(|pair| convert([pair[0], pair[1]])).collect()
@@ -335,6 +337,6 @@ fn numbers(tensor: &TensorRef<'_>) -> Result<Vec<f32>, String> {
             .chunks_exact(4)
             .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
             .collect()),
-        other => Err(format!("tensor `{}` is {other}", tensor.name())),
+        other => Err(msg!(TENSOR_IS, name = tensor.name(), other = other.to_string())),
     }
 }

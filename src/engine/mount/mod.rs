@@ -17,6 +17,7 @@ use tch::{Kind, Tensor};
 use crate::kernels::{KernelError, Op};
 use crate::model::{Model, TimeState, Weights};
 use crate::score::{Reading, score};
+use statetune_core::diagnostic::Text;
 
 /// The largest difference of a log-probability that rounding explains: float16 in a `.st`, and sums of
 /// float32 in another order.
@@ -35,13 +36,23 @@ pub struct Proof {
 
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum ProofError {
     /// Our own forward pass.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// The other program would refuse the file, for the reason given.
-    #[error("{0}")]
-    Refused(String),
+    Refused(Text),
+}
+
+impl ProofError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Kernel(error) => error.text(),
+            Self::Refused(reason) => reason.clone(),
+        }
+    }
 }
 
 /// Compares our model with `state` and what `target` makes of `file`, after reading `ids`; all in float32.

@@ -1,8 +1,7 @@
 //! The programs that mount states: the file that each wants, and how it is told about it.
 
+use statetune_core::digest::sha256_hex;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 use crate::model::{TimeState, Version};
 use crate::output::{Export, Passport, save_state_pth, save_state_st};
@@ -136,7 +135,7 @@ logits, state = model.forward(token_ids, state)",
 
 /// An identifier that is the same for the same name.
 fn uuid(name: &str) -> String {
-    let hex = format!("{:x}", Sha256::digest(name));
+    let hex = sha256_hex(name);
     // Version 8 means that the digits are made in a way of one's own.
     format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::{Passport, PassportError, Product};
 use crate::model::{ModelError, TimeState};
+use statetune_core::diagnostic::{Text, msg};
 
 /// A state with what is known about it.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct KnownState {
 
 /// Why states do not go together.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum AlgebraError {
     /// A state file.
     #[error(transparent)]
@@ -29,7 +31,6 @@ pub enum AlgebraError {
     #[error(transparent)]
     Passport(#[from] PassportError),
     /// Two states are of models of different sizes.
-    #[error("`{}` has {first_shape}, but `{}` has {other_shape}", first.display(), other.display())]
     Shapes {
         /// The first state.
         first: PathBuf,
@@ -41,13 +42,26 @@ pub enum AlgebraError {
         other_shape: String,
     },
     /// Two states were tuned on different weights, or versions of RWKV.
-    #[error("`{}` and `{}` were tuned on different weights", first.display(), other.display())]
     Bases {
         /// The first state.
         first: PathBuf,
         /// One of other weights.
         other: PathBuf,
     },
+}
+
+impl AlgebraError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::State(error) => error.text(),
+            Self::Passport(error) => error.text(),
+            Self::Shapes { first, first_shape, other, other_shape } => {
+                msg!(STATE_SHAPES_DIFFER, first, first_shape, other, other_shape)
+            }
+            Self::Bases { first, other } => msg!(STATE_BASES_DIFFER, first, other),
+        }
+    }
 }
 
 impl KnownState {

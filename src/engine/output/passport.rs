@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::Shape;
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{TensorFile, WeightsError, write_atomically};
 
 /// The key under which safetensors metadata holds a passport, as JSON.
@@ -119,12 +120,12 @@ enum Form<P> {
 
 /// Why a passport cannot be told.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum PassportError {
     /// The product that it belongs to.
     #[error(transparent)]
     Product(#[from] WeightsError),
     /// The side-car is there, but the operating system would not let us read it.
-    #[error("{}: cannot read the passport", path.display())]
     Read {
         /// The side-car.
         path: PathBuf,
@@ -132,13 +133,23 @@ pub enum PassportError {
         source: io::Error,
     },
     /// It is something else, or damaged.
-    #[error("{}: this is no passport that this version of statetune reads", path.display())]
     Form {
         /// The side-car, or the product that holds it.
         path: PathBuf,
         /// What the parser says.
         source: serde_json::Error,
     },
+}
+
+impl PassportError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Product(error) => error.text(),
+            Self::Read { path, .. } => msg!(CANNOT_READ_PASSPORT, path),
+            Self::Form { path, .. } => msg!(NOT_A_PASSPORT, path),
+        }
+    }
 }
 
 impl PassportError {

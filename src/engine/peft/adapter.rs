@@ -5,11 +5,11 @@ use std::rc::Rc;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
-use super::AnyMethod;
+use super::{AdapterMethod, AnyMethod};
 use crate::model::Update;
 
 /// The computation of an adapter method.
-pub trait AdapterMath {
+pub trait AdapterMath: AdapterMethod {
     /// The first values of [`AdapterMethod::parts`](super::AdapterMethod::parts) for this matrix (out, in),
     /// float32. Random numbers come from `rng`.
     fn start(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor>;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use rand::Rng;
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 

@@ -13,7 +13,7 @@ mod pissa;
 mod state;
 mod tuning;
 
-pub use adapter::Adapter;
+pub use adapter::{Adapter, AdapterMath};
 pub use adapters::Adapters;
 pub use merge::{merged, packed_base};
 pub use state::{StateTuning, state_after};

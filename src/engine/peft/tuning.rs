@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rand::{RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
@@ -17,6 +17,7 @@ use crate::optim::{Parameter, group};
 use crate::output::{Export, Passport, Product, save_adapter, save_state, state_beside};
 use crate::quant::{Format, QuantError};
 use crate::tensors::kind;
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::plan::Plan;
 use statetune_core::tensorfile::{WeightsError, write_pth};
 
@@ -48,20 +49,30 @@ pub struct Compute {
 impl Compute {
     /// How the model of a plan computes.
     pub fn of_plan(plan: &Plan) -> Compute {
-        let seed = plan.config().train.random_seed;
-        Compute { kind: kind(plan.dtype), op: plan.op, seed, quant: plan.quant }
+        let seed = plan.train.seed;
+        Compute { kind: kind(plan.train.dtype), op: plan.train.op, seed, quant: plan.method.quant }
     }
 }
 
 /// A tuning cannot begin.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum TuningError {
     /// A matrix holds a NaN or an infinity.
-    #[error("tensor `{0}` holds numbers that are not finite, so no part of it can be taken out")]
     NotFinite(String),
     /// What stays of a matrix cannot be packed.
     #[error(transparent)]
     Quant(#[from] QuantError),
+}
+
+impl TuningError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NotFinite(value) => msg!(TENSOR_NOT_FINITE, value),
+            Self::Quant(error) => error.text(),
+        }
+    }
 }
 
 impl Tuning {

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::RunError;
 use crate::model::{Version, Weights, fingerprint};
 use crate::output::{Passport, Sizes};
-use statetune_core::diagnostic::{Diagnostic, Severity};
+use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 
-const ON_OTHERS: &str = "on other weights than its own it makes answers worse";
+const ON_OTHERS: Text = msg!(OTHER_WEIGHTS_WORSE);
 
 /// What there is to say about a state or an adapter that is going to be used with `weights`: nothing when it
 /// was tuned on them, an error when it was tuned on others, a warning when nobody knows. One of another shape
@@ -18,21 +18,23 @@ const ON_OTHERS: &str = "on other weights than its own it makes answers worse";
 pub fn check_base(product: &Path, weights: &Path) -> Result<Option<Diagnostic>, RunError> {
     let Some(passport) = Passport::of(product)? else {
         let beside = Passport::beside(product);
-        let note = format!("there is no passport `{}`", beside.display());
+        let note = msg!(PASSPORT_MISSING, file = beside);
         return Ok(Some(unknown(product).note(note).note(ON_OTHERS)));
     };
     let found = Sizes::from(Weights::load(weights)?.shape());
     let other_version = passport.model.as_ref().filter(|model| model.version != found.version);
     if let Some(model) = other_version {
-        let message = format!("`{}` is for another version of RWKV", product.display());
+        let message = msg!(FOR_ANOTHER_VERSION, product);
         return Err(RunError::Foreign(Box::new(
-            Diagnostic::error("ST8004", message)
-                .note(format!("tuned on  {}", words(model)))
-                .note(format!("found     {} in {}", words(&found), weights.display())),
+            Diagnostic::error(message).note(msg!(TUNED_ON, weights = words(model))).note(msg!(
+                FOUND_WEIGHTS_IN,
+                weights = words(&found),
+                file = weights
+            )),
         )));
     }
     let (Some(base), Some(model)) = (&passport.base, &passport.model) else {
-        return Ok(Some(unknown(product).note("its passport names no weights").note(ON_OTHERS)));
+        return Ok(Some(unknown(product).note(msg!(PASSPORT_WITHOUT_WEIGHTS)).note(ON_OTHERS)));
     };
     let shape = |sizes: &Sizes| (sizes.n_layer, sizes.n_head, sizes.head_size);
     if shape(model) != shape(&found) {
@@ -46,25 +48,23 @@ pub fn check_base(product: &Path, weights: &Path) -> Result<Option<Diagnostic>, 
         format!("{}  {file}  fingerprint {}", words(sizes), short(fingerprint))
     };
     let file = weights.file_name().unwrap_or_default().to_string_lossy();
-    let message = format!("`{}` was tuned on other weights", product.display());
-    let refusal = Diagnostic::error("ST8002", message)
-        .note(format!("tuned on  {}", line(model, &base.file, &base.fingerprint)))
-        .note(format!("found     {}", line(&found, &file, &fingerprint)))
-        .note(format!(
-            "same shape ({} x {} x {} x {}), so other programs would load it and answer badly",
-            found.n_layer, found.n_head, found.head_size, found.head_size
+    let message = msg!(TUNED_ON_OTHER_WEIGHTS, product);
+    let refusal = Diagnostic::error(message)
+        .note(msg!(TUNED_ON, weights = line(model, &base.file, &base.fingerprint)))
+        .note(msg!(FOUND_WEIGHTS, weights = line(&found, &file, &fingerprint)))
+        .note(msg!(
+            SAME_SHAPE,
+            n_layer = found.n_layer,
+            n_head = found.n_head,
+            head_size = found.head_size,
+            size = found.head_size
         ));
-    Ok(Some(refusal.help(format!(
-        "use it with the weights that it was tuned on, or measure the damage first:\n\
-         statetune eval {} --model {} FILE",
-        product.display(),
-        weights.display()
-    ))))
+    Ok(Some(refusal.help(msg!(USE_OWN_WEIGHTS, product, weights))))
 }
 
 fn unknown(product: &Path) -> Diagnostic {
-    let message = format!("nothing says which weights `{}` was tuned on", product.display());
-    Diagnostic::warning("ST8003", message)
+    let message = msg!(UNKNOWN_BASE, product);
+    Diagnostic::warning(message)
 }
 
 /// The same message where the command goes on.

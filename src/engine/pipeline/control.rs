@@ -11,7 +11,7 @@ use super::inputs::record_settings;
 use super::sample::moment_of;
 use super::{Progress, RunError};
 use crate::train::StepDone;
-use statetune_core::config::Origin;
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::runs::{Answer, Earlier, Event, Request, Verdict, pending};
 
 impl Course<'_, '_> {
@@ -24,14 +24,14 @@ impl Course<'_, '_> {
         let step = done.position.steps;
         for pending in pending(self.run.path()) {
             let Some(asked) = pending.asked else {
-                let reason = "this version of statetune does not know the request".to_string();
-                pending.answer(self.run, &Answer::Refused { step, reason })?;
+                let reason = msg!(REQUEST_UNKNOWN);
+                pending.answer(self.run, &Answer::Refused { step, reason: reason.to_string() })?;
                 continue;
             };
             pending.answer(self.run, &Answer::Accepted { step })?;
             let (answer, result) = match self.fulfil(asked.request, done, saved)? {
                 Ok(result) => (Verdict::Done, result),
-                Err(reason) => (Verdict::Refused, reason),
+                Err(reason) => (Verdict::Refused, reason.to_string()),
             };
             self.run.event(Event::Control {
                 request: asked.request,
@@ -57,7 +57,7 @@ impl Course<'_, '_> {
         request: Request,
         done: &StepDone<'_>,
         saved: &mut bool,
-    ) -> Result<Result<String, String>, RunError> {
+    ) -> Result<Result<String, Text>, RunError> {
         let steps = done.position.steps;
         match request {
             Request::Save => {
@@ -71,7 +71,7 @@ impl Course<'_, '_> {
             }
             Request::Sample => {
                 if self.interview.questions.is_empty() {
-                    return Ok(Err("the run has no questions to answer".to_string()));
+                    return Ok(Err(msg!(NO_QUESTIONS)));
                 }
                 self.answers(steps)?;
                 Ok(Ok(format!("samples/{}.jsonl", moment_of(steps))))
@@ -81,7 +81,7 @@ impl Course<'_, '_> {
                     self.note_progress(steps)?;
                     Ok(Ok(measured.to_string()))
                 }
-                None => Ok(Err("no documents are held out, and nothing is counted".to_string())),
+                None => Ok(Err(msg!(NOTHING_TO_EVALUATE))),
             },
             Request::Extend { steps: more } => match self.lengthened(more) {
                 Ok(epoch_count) => {
@@ -96,26 +96,25 @@ impl Course<'_, '_> {
     }
 
     /// The number of mini-epochs with `steps` more steps, which must be whole ones.
-    fn lengthened(&self, steps: u64) -> Result<u32, String> {
+    fn lengthened(&self, steps: u64) -> Result<u32, Text> {
         let epoch_steps = self.options.epoch_steps;
         let more = steps / epoch_steps;
         if more == 0 || !steps.is_multiple_of(epoch_steps) {
-            return Err(format!(
-                "a mini-epoch has {epoch_steps} steps, and a run grows by whole ones: {}",
-                epoch_steps * more.max(1)
+            return Err(msg!(
+                RUN_GROWS_BY_EPOCHS,
+                epoch_steps,
+                choices = epoch_steps * more.max(1)
             ));
         }
         let longer = self.options.epoch_count.saturating_add(more);
-        u32::try_from(longer).map_err(|_| format!("{} mini-epochs are the most", u32::MAX))
+        u32::try_from(longer).map_err(|_| msg!(TOO_MANY_EPOCHS, most = u32::MAX))
     }
 
     /// Sets the number of mini-epochs and records it as a setting.
     fn extend(&mut self, epoch_count: u32, step: u64) -> Result<(), RunError> {
         Earlier::keep(self.run, self.run.path(), step)?;
-        let loaded = &mut self.plan.to_mut().loaded;
-        loaded.config.train.epoch_count = epoch_count;
-        loaded.origins.insert("train.epoch_count".to_string(), Origin::Control { step });
-        record_settings(self.run, loaded)?;
+        self.plan.to_mut().extend(epoch_count, step);
+        record_settings(self.run, self.plan.experiment.loaded())?;
         self.options = self.options.lasting(epoch_count.into());
         self.note_progress(step)?;
         (self.watch)(Progress::Extended { steps: self.options.total_steps() });

@@ -2,7 +2,7 @@
 
 use statetune_core::config::EpochSteps;
 use statetune_core::data::{Coverage, grouped};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;
 
 /// The warning about data that the run never sees; `None` when it sees all. A pass has `copies` of the documents.
@@ -12,29 +12,29 @@ pub(super) fn warning(
     coverage: &Coverage,
     samples_per_step: u64,
 ) -> Option<Diagnostic> {
-    let EpochSteps::Steps(_) = plan.config().train.epoch_steps else { return None };
+    let EpochSteps::Steps(_) = plan.train.epoch_steps else { return None };
     if coverage.unseen == 0.0 {
         return None;
     }
     let Coverage { documents, samples, samples_per_pass, unseen, .. } = *coverage;
     let percent = unseen * 100.0;
-    let message = format!("with these steps, {percent:.0} % of the data is never seen");
+    let message = msg!(DATA_NEVER_SEEN, percent = format_args!("{percent:.0}"));
     let steps = samples / samples_per_step;
     let copies = match copies / documents {
-        0 | 1 => format!("{} documents", grouped(documents)),
-        repeats => format!("{} documents x {repeats} repeats", grouped(documents)),
+        0 | 1 => msg!(DOCUMENTS_OF_DATA, documents = grouped(documents)),
+        repeats => msg!(DOCUMENTS_AND_REPEATS, documents = grouped(documents), repeats),
     };
     let pass = samples_per_pass.div_ceil(samples_per_step);
-    let warning = Diagnostic::warning("ST2401", message)
-        .note(format!(
-            "{} steps x {samples_per_step} samples = {} of {} training samples ({copies})",
-            grouped(steps),
-            grouped(samples),
-            grouped(samples_per_pass)
+    let warning = Diagnostic::warning(message)
+        .note(msg!(
+            SAMPLES_SEEN,
+            steps = grouped(steps),
+            samples_per_step,
+            seen = grouped(samples),
+            all = grouped(samples_per_pass),
+            copies
         ))
-        .note("a mini-epoch is a saving interval, not a pass over the data")
-        .help(format!(
-            "one full pass is `epoch_steps = {pass}`, or let the tool count: `epoch_steps = \"pass\"`"
-        ));
-    Some(plan.loaded.at("train.epoch_steps", warning)).filter(|one| !one.is_allowed())
+        .note(msg!(EPOCH_IS_INTERVAL))
+        .help(msg!(FULL_PASS, pass));
+    Some(plan.experiment.at("train.epoch_steps", warning)).filter(|one| !one.is_allowed())
 }

@@ -7,13 +7,14 @@ use crate::model::ModelError;
 use crate::output::{AlgebraError, PassportError};
 use crate::train::TrainError;
 use statetune_core::data::DataError;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::runs::{CheckpointError, LoadCheckpointError, OpenRunError, RunDirError};
 use statetune_core::tensorfile::WeightsError;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum RunError {
     /// The documents or the vocabulary.
     #[error(transparent)]
@@ -22,13 +23,10 @@ pub enum RunError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The documents are not the ones that are meant.
-    #[error("{}", .0.message)]
     Documents(Box<Diagnostic>),
     /// Weights, tokenizer and experiment file contradict each other.
-    #[error("{}", .0.message)]
     Contradiction(Box<Diagnostic>),
     /// A product belongs to other weights.
-    #[error("{}", .0.message)]
     Foreign(Box<Diagnostic>),
     /// The passport of a product.
     #[error(transparent)]
@@ -46,25 +44,20 @@ pub enum RunError {
     #[error(transparent)]
     Checkpoint(#[from] LoadCheckpointError),
     /// To continue would not give the same run.
-    #[error("{}", .0.message)]
     Resume(Box<Diagnostic>),
     /// Another process works on the run.
     #[error(transparent)]
     Busy(#[from] OpenRunError),
     /// Numbers are not finite any more.
-    #[error("{}", .0.message)]
     Diverged(Box<Diagnostic>),
     /// More memory is needed than there is.
-    #[error("{}", .0.message)]
     WontFit(Box<Diagnostic>),
     /// Memory ran out.
-    #[error("memory ran out: {message}")]
     OutOfMemory {
         /// What libtorch says.
         message: String,
     },
     /// What ended a run that can be continued once it is mended.
-    #[error("{error}")]
     Within {
         /// The run directory.
         run: PathBuf,
@@ -74,6 +67,31 @@ pub enum RunError {
     /// A product.
     #[error(transparent)]
     Output(#[from] WeightsError),
+}
+
+impl RunError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Documents(diagnostic)
+            | Self::Contradiction(diagnostic)
+            | Self::Foreign(diagnostic)
+            | Self::Resume(diagnostic)
+            | Self::Diverged(diagnostic)
+            | Self::WontFit(diagnostic) => diagnostic.message.clone(),
+            Self::Data(error) => error.text(),
+            Self::Model(error) => error.text(),
+            Self::Passport(error) => error.text(),
+            Self::Train(error) => error.text(),
+            Self::Kernel(error) => error.text(),
+            Self::Dir(error) => error.text(),
+            Self::Checkpoint(error) => error.text(),
+            Self::Busy(error) => error.text(),
+            Self::OutOfMemory { message } => msg!(MEMORY_RAN_OUT, message = Text::library(message)),
+            Self::Within { error, .. } => error.text(),
+            Self::Output(error) => error.text(),
+        }
+    }
 }
 
 impl From<CheckpointError> for RunError {
@@ -87,14 +105,14 @@ impl From<CheckpointError> for RunError {
 
 impl From<AlgebraError> for RunError {
     fn from(error: AlgebraError) -> Self {
-        let refusal = |code| Diagnostic::error(code, error.to_string());
+        let refusal = Diagnostic::error(error.text());
         match error {
             AlgebraError::State(error) => Self::Model(error),
             AlgebraError::Passport(error) => Self::Passport(error),
-            AlgebraError::Shapes { .. } => Self::Contradiction(Box::new(refusal("ST8005"))),
-            AlgebraError::Bases { .. } => Self::Foreign(Box::new(
-                refusal("ST8006").note("numbers of such states have nothing to do with each other"),
-            )),
+            AlgebraError::Shapes { .. } => Self::Contradiction(Box::new(refusal)),
+            AlgebraError::Bases { .. } => {
+                Self::Foreign(Box::new(refusal.note(msg!(STATES_UNRELATED))))
+            }
         }
     }
 }
@@ -134,24 +152,21 @@ impl RunError {
 
     /// The message as the user sees it.
     pub fn diagnostic(&self) -> Diagnostic {
-        let with_cause = |code: &'static str, error: &dyn std::error::Error| {
-            let message = Diagnostic::error(code, error.to_string());
+        let with_cause = |message: Text, error: &dyn std::error::Error| {
+            let message = Diagnostic::error(message);
             match error.source() {
-                Some(cause) => message.note(cause.to_string()),
+                Some(cause) => message.note(Text::cause(cause)),
                 None => message,
             }
         };
-        let with_hint = |message: Diagnostic, hint: Option<&'static str>| match hint {
+        let with_hint = |message: Diagnostic, hint: Option<Text>| match hint {
             Some(hint) => message.help(hint),
             None => message,
         };
         match self {
-            Self::Within { run, error } => error.diagnostic().help(format!(
-                "what was saved is intact; when this is mended: `statetune resume {}`",
-                run.display()
-            )),
+            Self::Within { run, error } => error.diagnostic().help(msg!(SAVED_IS_INTACT, run)),
             Self::Data(error) | Self::Train(TrainError::Data(error)) => error.diagnostic(),
-            Self::Model(error) => with_hint(with_cause(error.code(), error), error.hint()),
+            Self::Model(error) => with_hint(with_cause(error.text(), error), error.hint()),
             Self::Contradiction(diagnostic)
             | Self::Foreign(diagnostic)
             | Self::Resume(diagnostic)
@@ -159,30 +174,24 @@ impl RunError {
             | Self::WontFit(diagnostic)
             | Self::Documents(diagnostic) => (**diagnostic).clone(),
             Self::Passport(PassportError::Product(error)) => {
-                with_hint(with_cause(error.code(), error), error.hint())
+                with_hint(with_cause(error.text(), error), error.hint())
             }
-            Self::Passport(error) => with_cause(error.code(), error),
-            Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(
-                "ST7002",
-                error.to_string(),
-            )
-            .note("nothing was changed by this step, and every checkpoint before it is intact")
-            .help("`train.precision = \"bf16\"` has the range of float32; or lower `schedule.lr_init`"),
+            Self::Passport(error) => with_cause(error.text(), error),
+            Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(error.text())
+                .note(msg!(STEP_CHANGED_NOTHING))
+                .help(msg!(USE_BF16)),
             Self::Train(TrainError::Kernel(error)) | Self::Kernel(error) => {
-                with_cause("ST5002", error)
+                with_cause(error.text(), error)
             }
-            Self::Dir(error) => with_cause("ST6001", error),
-            Self::Busy(OpenRunError::Dir(error)) => with_cause("ST6001", error).help(
-                "free the disk or make the folder writable; everything that was saved before is intact",
-            ),
+            Self::Dir(error) => with_cause(error.text(), error),
+            Self::Busy(OpenRunError::Dir(error)) => {
+                with_cause(error.text(), error).help(msg!(FREE_DISK))
+            }
             Self::Busy(OpenRunError::Unreadable(error)) => error.diagnostic(),
-            Self::Busy(error) => with_cause("ST6007", error)
-                .help("wait until it is done, or stop it with Ctrl-C in its terminal"),
-            Self::Checkpoint(error) => with_cause("ST6005", error)
-                .help("an older checkpoint of the run may be intact: `train.epoch_begin` goes on from it"),
-            Self::OutOfMemory { .. } => Diagnostic::error("ST5005", self.to_string())
-                .help("`train.grad_cp = true`, a smaller `train.micro_bsz` with more `train.accumulate_grad_batches`, or a smaller `train.head_chunk` need less"),
-            Self::Output(error) => with_cause(error.code(), error),
+            Self::Busy(error) => with_cause(error.text(), error).help(msg!(WAIT_OR_STOP)),
+            Self::Checkpoint(error) => with_cause(error.text(), error).help(msg!(OLDER_CHECKPOINT)),
+            Self::OutOfMemory { .. } => Diagnostic::error(self.text()).help(msg!(NEED_LESS_MEMORY)),
+            Self::Output(error) => with_cause(error.text(), error),
         }
     }
 }

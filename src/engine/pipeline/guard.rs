@@ -14,7 +14,7 @@ use crate::train::write_values;
 use crate::train::{Fault, Reading, StepDone, trace};
 use statetune_core::config::Nonfinite;
 use statetune_core::data::Batch;
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::runs::{
     BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, RunDir, checkpoints,
     incident_folders, rewind_records, save_incident,
@@ -42,13 +42,13 @@ impl Course<'_, '_> {
     /// # Errors
     /// [`RunError::Diverged`] when it does not, and an incident that cannot be written.
     pub(super) fn meet(&mut self, fault: Fault, done: &StepDone<'_>) -> Result<Reaction, RunError> {
-        let guard = &self.plan.config().guard;
+        let guard = &self.plan.guard;
         let rows = self.rows(done.batches);
         let mut incident = self.incident(fault, done, &rows);
         let known = incident_folders(self.run.path());
         let is_new = |folder: &PathBuf| !folder.ends_with(incident.name());
         let earlier = known.iter().filter(|folder| is_new(folder)).count();
-        let too_many = earlier >= guard.max_incidents as usize;
+        let too_many = earlier >= guard.max_incidents;
         let reaction = match (guard.nonfinite, fault) {
             (Nonfinite::Stop, _) | (Nonfinite::Skip, Fault::Update) => None,
             _ if too_many => None,
@@ -78,10 +78,8 @@ impl Course<'_, '_> {
                 message.notes.extend(repeats(&rows, &incident));
                 if guard.nonfinite != Nonfinite::Stop {
                     message.notes.push(match too_many {
-                        true => format!(
-                            "{earlier} incidents before this one are as many as `guard.max_incidents` allows"
-                        ),
-                        false => "an update that was made cannot be left out any more".to_string(),
+                        true => msg!(TOO_MANY_INCIDENTS, earlier),
+                        false => msg!(UPDATE_ALREADY_MADE),
                     });
                 }
                 Err(RunError::Diverged(Box::new(message)))
@@ -91,11 +89,11 @@ impl Course<'_, '_> {
 
     /// Whether this process has trained as long as it may; says so when it has.
     pub(super) fn is_time_over(&mut self) -> bool {
-        let hours = self.plan.config().guard.max_hours;
+        let hours = self.plan.guard.max_hours;
         let is_over = self.watchdog.is_over(hours);
         if is_over {
-            let message = format!("`guard.max_hours = {hours}` are over, everything is saved");
-            (self.watch)(Progress::Warning(&Diagnostic::warning("ST7015", message)));
+            let message = msg!(MAX_HOURS_OVER, hours);
+            (self.watch)(Progress::Warning(&Diagnostic::warning(message)));
         }
         is_over
     }
@@ -106,16 +104,19 @@ impl Course<'_, '_> {
         let indexes = done.batches.iter().flat_map(|batch| batch.documents.concat());
         let documents: Vec<String> = indexes.map(|index| self.origins.name(index)).collect();
         self.run.event(Event::Spike { step, loss, median, documents: documents.clone() })?;
-        let message = format!(
-            "the loss of step {step}, {loss:.4}, is {:.1} times the usual one",
-            loss / median
+        let message = msg!(
+            LOSS_SPIKE,
+            step,
+            loss = format_args!("{loss:.4}"),
+            times = format_args!("{:.1}", loss / median)
         );
-        let mut warning = Diagnostic::warning("ST7011", message).note(format!(
-            "nothing is done about it; the median of the steps before is {median:.4}, `guard.loss_spike = {}`",
-            self.plan.config().guard.loss_spike
+        let mut warning = Diagnostic::warning(message).note(msg!(
+            LOSS_SPIKE_CONTINUES,
+            median = format_args!("{median:.4}"),
+            multiple = self.plan.guard.loss_spike
         ));
         if !documents.is_empty() {
-            warning = warning.note(format!("batch holds {}", list(&documents)));
+            warning = warning.note(msg!(BATCH_HOLDS, documents = list(&documents)));
         }
         (self.watch)(Progress::Warning(&warning));
         Ok(())
@@ -156,7 +157,7 @@ impl Course<'_, '_> {
             what: fault.what().to_string(),
             became: number(became),
             first: first_bad(fault, done, rows),
-            policy: self.plan.config().guard.nonfinite,
+            policy: self.plan.guard.nonfinite,
             lr: done.record.lr,
             loss_scale: done.trainer.loss_scale(),
             grad_norms: self.watchdog.norms_before(done.record.grad_norm),
@@ -169,7 +170,7 @@ impl Course<'_, '_> {
                 device: self.lock.device.clone(),
                 op: self.lock.op.clone(),
                 threads: self.lock.threads,
-                precision: self.plan.config().train.precision.name().to_string(),
+                precision: self.plan.train.precision.name().to_string(),
             },
             replay: (fault != Fault::Update)
                 .then(|| format!("statetune incident replay {run}/{}", Incident::name_of(step))),
@@ -179,56 +180,47 @@ impl Course<'_, '_> {
     /// The message with which a run stops.
     fn stopped(&self, incident: &Incident, folder: &Path) -> Diagnostic {
         let Incident { what, became, step, epoch, first, .. } = incident;
-        let micro_batch = first.as_ref().and_then(|first| first.micro_batch);
-        let micro_batch = micro_batch.map_or(String::new(), |i| format!(", micro-batch {i}"));
-        let message = format!("{what} became {became} at step {step} (epoch {epoch}{micro_batch})");
+        let what = Fault::in_words(what);
+        let message = match first.as_ref().and_then(|first| first.micro_batch) {
+            Some(i) => msg!(MICRO_BATCH_NOT_FINITE, what, became, step, epoch, micro_batch = i),
+            None => msg!(STEP_NOT_FINITE, what, became, step, epoch),
+        };
         let norms = incident.grad_norms.iter();
-        let norms: Vec<String> =
-            norms.map(|norm| norm.map_or("not finite".to_string(), number)).collect();
+        let norms =
+            norms.map(|norm| norm.map_or(msg!(NOT_FINITE), |norm| Text::verbatim(number(norm))));
         let documents = first.as_ref().map_or(&[][..], |first| &first.documents);
         let documents = if documents.is_empty() { &incident.documents[..] } else { documents };
         let saved = match checkpoints(self.run.path()).last() {
-            Some(last) => format!(
-                "last good checkpoint is step {}; nothing after it was overwritten",
-                last.place.position.steps
-            ),
-            None => "there is no checkpoint yet, nothing was saved".to_string(),
+            Some(last) => msg!(LAST_GOOD_CHECKPOINT, step = last.place.position.steps),
+            None => msg!(NO_CHECKPOINT_YET),
         };
         let run = self.run.path().display();
-        let lr = self.plan.config().schedule.lr_init * LOWER;
-        let mut message = Diagnostic::error("ST7001", message)
-            .note(format!("recorded in {}", folder.display()))
+        let lr = self.plan.train.schedule.lr_init * LOWER;
+        let mut message = Diagnostic::error(message)
+            .note(msg!(RECORDED_IN, folder))
             .note(first.as_ref().map_or_else(
-                || "computed again block by block, the step is finite".to_string(),
-                |first| format!("first value that is not finite: {}", describe(first)),
+                || msg!(TRACE_IS_FINITE),
+                |first| msg!(FIRST_NOT_FINITE, place = describe(first)),
             ))
-            .note(format!("gradient norm over the last steps: {}", norms.join(", ")));
+            .note(msg!(GRADIENT_NORMS, norms = Text::list(Join::Comma, norms)));
         if !documents.is_empty() {
-            message = message.note(format!("batch holds {}", list(documents)));
+            message = message.note(msg!(BATCH_HOLDS, documents = list(documents)));
         }
         message = message.note(saved);
         if let Some(command) = &incident.replay {
-            message = message.help(format!("replay only this step in fp32: `{command}`"));
+            message = message.help(msg!(REPLAY_STEP, command));
         }
         let document = documents.first().filter(|_| documents.len() == 1);
         message = message.help(match (document, &incident.replay) {
-            (Some(document), Some(_)) => format!(
-                "go on without this document: `statetune resume {run} --drop-sample {}`",
-                self.short_name(document)
-            ),
-            (None, Some(_)) => {
-                format!(
-                    "go on without this step: `statetune resume {run} --set guard.nonfinite=skip`"
-                )
+            (Some(document), Some(_)) => {
+                msg!(CONTINUE_WITHOUT_DOCUMENT, run, document = self.short_name(document))
             }
-            (_, None) => format!(
-                "go on without this step: `statetune resume {run} --set guard.nonfinite=rollback`"
-            ),
+            (None, Some(_)) => {
+                msg!(CONTINUE_WITH_SKIP, run)
+            }
+            (_, None) => msg!(CONTINUE_WITH_ROLLBACK, run),
         });
-        message.help(format!(
-            "go on with a lower rate: `statetune resume {run} --set schedule.lr_init={} --accept schedule.lr_init`",
-            one_digit(lr)
-        ))
+        message.help(msg!(CONTINUE_WITH_LOWER_RATE, run, rate = one_digit(lr)))
     }
 
     /// The shortest name that says which document is meant.
@@ -246,8 +238,8 @@ impl Course<'_, '_> {
     /// When nothing can be written or there is no checkpoint.
     pub(super) fn go_back(&mut self, step: u64) -> Result<Checkpoint, RunError> {
         let checkpoint = checkpoints(self.run.path()).pop().ok_or_else(|| {
-            let message = format!("the run `{}` has no checkpoint", self.run.path().display());
-            RunError::Resume(Box::new(Diagnostic::error("ST6006", message)))
+            let message = msg!(RUN_HAS_NO_CHECKPOINT, run = self.run.path());
+            RunError::Resume(Box::new(Diagnostic::error(message)))
         })?;
         let from_step = checkpoint.place.position.steps;
         rewind_records(self.run, from_step, checkpoint.place.epochs)?;
@@ -318,42 +310,42 @@ fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<Fir
 }
 
 /// `blocks.17.att WKV backward, head 9; forward was finite`.
-pub fn describe(first: &FirstBad) -> String {
+pub fn describe(first: &FirstBad) -> Text {
     let FirstBad { place, direction, heads, .. } = first;
-    let mut text = match direction.as_str() {
-        "before" => format!("{place} before the step"),
-        "update" => format!("{place} after the update"),
-        _ => format!("{place} {direction}"),
-    };
-    if !heads.is_empty() {
-        let plural = if heads.len() == 1 { "" } else { "s" };
-        let heads: Vec<String> = heads.iter().map(usize::to_string).collect();
-        text += &format!(", head{plural} {}", list(&heads));
+    let n = heads.len();
+    let names: Vec<String> = heads.iter().map(usize::to_string).collect();
+    let heads = list(&names);
+    match (direction.as_str(), n) {
+        ("before", 0) => msg!(BEFORE_STEP, place),
+        ("before", _) => msg!(BEFORE_STEP_IN_HEADS, place, n, heads),
+        ("update", 0) => msg!(AFTER_UPDATE, place),
+        ("update", _) => msg!(AFTER_UPDATE_IN_HEADS, place, n, heads),
+        ("backward", 0) => msg!(IN_BACKWARD, place),
+        ("backward", _) => msg!(IN_BACKWARD_IN_HEADS, place, n, heads),
+        (_, 0) => msg!(IN_FORWARD, place, direction),
+        _ => msg!(IN_FORWARD_IN_HEADS, place, direction, n, heads),
     }
-    if direction == "backward" {
-        text += "; forward was finite";
-    }
-    text
 }
 
 /// What is told when the run goes on.
 fn warning(incident: &Incident, reaction: Reaction) -> Diagnostic {
     let Incident { what, became, step, epoch, first, .. } = incident;
-    let message = format!("{what} became {became} at step {step} (epoch {epoch})");
-    let mut warning = Diagnostic::warning("ST7016", message);
+    let what = Fault::in_words(what);
+    let message = msg!(STEP_LEFT_OUT, what, became, step, epoch);
+    let mut warning = Diagnostic::warning(message);
     if let Some(first) = first {
-        warning = warning.note(format!("first value that is not finite: {}", describe(first)));
+        warning = warning.note(msg!(FIRST_NOT_FINITE, place = describe(first)));
     }
     warning.note(match reaction {
-        Reaction::Skip => "`guard.nonfinite = \"skip\"`: the step changes nothing",
+        Reaction::Skip => msg!(GUARD_SKIPS),
         Reaction::Rollback => {
-            "`guard.nonfinite = \"rollback\"`: back to the newest checkpoint, and on without this batch"
+            msg!(GUARD_ROLLS_BACK)
         }
     })
 }
 
 /// A remark about a row, of those that the incident is about, that repeats one token.
-fn repeats(rows: &[BatchRow], incident: &Incident) -> Option<String> {
+fn repeats(rows: &[BatchRow], incident: &Incident) -> Option<Text> {
     let suspects = incident.first.as_ref().map_or(&[][..], |first| &first.documents);
     let is_suspect = |row: &&BatchRow| {
         suspects.is_empty() || row.documents.iter().any(|name| suspects.contains(name))
@@ -366,15 +358,15 @@ fn repeats(rows: &[BatchRow], incident: &Incident) -> Option<String> {
     let rows = rows.iter().filter(is_suspect).map(|row| (longest(row), row));
     let (repeats, row) = rows.max_by_key(|(repeats, _)| *repeats)?;
     (repeats >= MANY_REPEATS)
-        .then(|| format!("{} has one token {repeats} times in a row", list(&row.documents)))
+        .then(|| msg!(TOKEN_REPEATS, documents = list(&row.documents), repeats))
 }
 
 /// The first few, and how many more.
-fn list(names: &[String]) -> String {
-    let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+fn list(names: &[String]) -> Text {
+    let shown = Text::list(Join::Comma, names.iter().take(NAMED));
     match names.len().saturating_sub(NAMED) {
         0 => shown,
-        more => format!("{shown} and {more} more"),
+        more => msg!(AND_MORE, place = shown, more),
     }
 }
 

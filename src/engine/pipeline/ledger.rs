@@ -1,6 +1,7 @@
 //! The loss of every document before and after training.
 
 use sha2::{Digest as _, Sha256};
+use statetune_core::digest::hex;
 
 use super::{Loaded, RunError};
 use crate::kernels::KernelError;
@@ -36,7 +37,7 @@ pub fn ledger_of_documents(
             after: None,
         });
     })?;
-    let documents = format!("{:x}", digest.finalize());
+    let documents = hex(digest.finalize());
     Ok(Ledger::new(learned, documents, lines))
 }
 
@@ -81,7 +82,7 @@ pub fn mean_loss(loaded: &Loaded, sample: &Sample, fit: usize) -> Result<Option<
 
 /// Tokens of a document that are read: `ctx_len` inputs, and what the last of them predicts.
 pub fn fit(plan: &Plan) -> usize {
-    plan.config().train.ctx_len as usize + 1
+    plan.train.ctx_len.as_usize() + 1
 }
 
 fn for_each_sample(

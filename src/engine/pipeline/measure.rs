@@ -7,13 +7,13 @@
 use crate::peft::Compute;
 use crate::tensors::device;
 use crate::tensors::kind;
+use statetune_core::digest::sha256_hex;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::RunError;
@@ -52,7 +52,7 @@ pub(super) fn known(
         positions_per_step: positions,
         basis,
     };
-    let speeds = speeds_of_runs(&outlook.plan.runs_dir, &json!(model), &json!(settings));
+    let speeds = speeds_of_runs(&outlook.plan.records.runs_dir, &json!(model), &json!(settings));
     if let Some(middle) = median(speeds.iter().copied()) {
         let plural = if speeds.len() == 1 { "run" } else { "runs" };
         let basis = format!("from {} {plural} of this shape on this device", speeds.len());
@@ -88,8 +88,8 @@ fn file(outlook: &Outlook<'_>, model: &ModelFacts, settings: &Settings) -> Optio
         "model": model, "settings": settings, "tokens": tokens, "learned_percent": learned,
         "machine": machine(),
     });
-    let digest = format!("{:x}", Sha256::digest(key.to_string()));
-    Some(outlook.plan.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
+    let digest = sha256_hex(key.to_string());
+    Some(outlook.plan.data.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
 }
 
 /// The kind of processor.
@@ -124,24 +124,24 @@ pub fn measure(outlook: &Outlook<'_>) -> Result<(), RunError> {
 
 /// The least seconds of a step of a model like the outlook's with so many blocks.
 fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
-    let (plan, train) = (outlook.plan, &outlook.plan.config().train);
-    allow_tf32(plan.tf32);
+    let (plan, train) = (outlook.plan, &outlook.plan.train);
+    allow_tf32(plan.train.tf32());
     let method = method(plan, Shape { n_layer, ..outlook.shape })?;
     let mut trainer = Trainer {
-        adam: Adam::new(method.parameters(), plan.adam),
-        scaler: LossScaler::for_dtype(plan.dtype),
+        adam: Adam::new(method.parameters(), plan.train.adam),
+        scaler: LossScaler::for_dtype(plan.train.dtype),
         method: method.as_ref(),
         options: StepOptions::of_plan(plan),
     };
-    let (tokens, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.into(), 1.0));
+    let (tokens, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.as_u64(), 1.0));
     let batch =
-        || batch(train.micro_bsz as usize, tokens as usize, learned, outlook.shape.vocab_size);
+        || batch(train.micro_bsz.as_usize(), tokens as usize, learned, outlook.shape.vocab_size);
     let batches: Vec<Batch> = (0..train.accumulate_grad_batches).map(|_| batch()).collect();
     let mut least = f64::INFINITY;
     for step in 0..=STEPS {
         let started = Instant::now();
         trainer.step(&batches, step as u64, 1e-9)?;
-        if let Device::Cuda(index) = device(plan.device) {
+        if let Device::Cuda(index) = device(plan.train.device) {
             Cuda::synchronize(index as i64);
         }
         if step > 0 {
@@ -153,21 +153,21 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
 
 /// What the plan tunes, on a model of this shape with random weights.
 fn method(plan: &Plan, shape: Shape) -> Result<Box<dyn Method>, RunError> {
-    let seed = plan.config().train.random_seed as i64;
+    let seed = plan.train.seed as i64;
     tch::manual_seed(seed);
     let mut weights = Weights::from_fn(shape, |_, size| {
         let numbers = Tensor::empty(size, (Kind::Float, Device::Cpu)).uniform_(-0.02, 0.02);
-        numbers.to_kind(kind(plan.dtype))
+        numbers.to_kind(kind(plan.train.dtype))
     });
     let name = Path::new("random weights");
-    if let Some(format) = plan.quant {
-        let recipe = plan.peft.recipe().map(Rc::as_ref);
+    if let Some(format) = plan.method.quant {
+        let recipe = plan.method.peft.recipe().map(Rc::as_ref);
         super::pack_weights(&mut weights, format, recipe, name)?;
     }
-    let weights = weights.on(device(plan.device));
-    Ok(match &plan.peft {
+    let weights = weights.on(device(plan.train.device));
+    Ok(match &plan.method.peft {
         PeftPlan::State(_) => {
-            Box::new(StateTuning::new(Model::new(&weights, kind(plan.dtype), plan.op)))
+            Box::new(StateTuning::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op)))
         }
         PeftPlan::Weights(recipe) => {
             let tuning = Tuning::start(recipe, weights, Compute::of_plan(plan));

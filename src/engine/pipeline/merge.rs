@@ -11,7 +11,7 @@ use super::{RunError, check_base};
 use crate::model::{TimeState, Version, Weights, load_tensors};
 use crate::output::{Passport, Product, save_merged, state_beside};
 use crate::peft::{Recipe, merged, packed_base};
-use statetune_core::diagnostic::{Diagnostic, Severity};
+use statetune_core::diagnostic::{Diagnostic, Severity, msg};
 use statetune_core::plan::{PeftPlan, Plan};
 
 /// What is merged, and where it goes.
@@ -54,23 +54,23 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<MergedInto, RunError> {
     let base = Weights::load(files.base)?;
     let shape = *base.shape();
     let nothing = Recipe::nothing();
-    let (recipe, learned, state) = match &plan.peft {
+    let (recipe, learned, state) = match &plan.method.peft {
         PeftPlan::State(_) => (&nothing, HashMap::new(), Some(files.product.to_path_buf())),
         PeftPlan::Weights(recipe) => {
             let expected = match recipe.adapter {
                 Some(_) => recipe.product_tensors(&shape),
                 None => shape.tensors(),
             };
-            let learned = load_tensors(files.product, &expected, "what the run learned")?;
+            let learned = load_tensors(files.product, &expected, msg!(PARAMETERS_OF_RUN))?;
             let stem = state_beside(&files.product.with_extension(""));
             let state = recipe.state_lr_scale.map(|_| stem.with_added_extension("pth"));
             (recipe.as_ref(), learned, state)
         }
     };
-    let format = plan.quant.filter(|_| files.quantised);
+    let format = plan.method.quant.filter(|_| files.quantised);
     let packed = format.map(|format| packed_base(recipe, &base, &learned, format)).transpose();
     let packed = packed.map_err(|error| unfit(error.into(), files.base))?;
-    if plan.quant.is_some() && packed.is_none() {
+    if plan.method.quant.is_some() && packed.is_none() {
         said.push(dense_base());
     }
     let state = state.map(|file| TimeState::load(&file, &shape)).transpose()?;
@@ -95,20 +95,17 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<MergedInto, RunError> {
 
 /// What it means to merge what was learned on packed weights with the weights of the base.
 fn dense_base() -> Diagnostic {
-    let message =
-        "the run learned on packed weights, but is merged with the dense ones of the base";
-    Diagnostic::warning("ST8021", message)
-        .note(
-            "those have no errors of packing, to which it may have adapted: this is another model",
-        )
-        .help("`--quantised` makes the model that was trained")
+    let message = msg!(MERGED_WITH_DENSE);
+    Diagnostic::warning(message)
+        .note(msg!(DENSE_IS_ANOTHER_MODEL))
+        .help(msg!(QUANTISED_IS_TRAINED_MODEL))
 }
 
 /// What programs make of initial states in an RWKV-7 model.
 fn ignored_state() -> Diagnostic {
-    let message = "most programs for RWKV-7 ignore initial states that lie in a model";
-    Diagnostic::warning("ST8020", message)
-        .note("the `rwkv` package and RWKV Runner ignore them without a word")
-        .note("rwkv.cpp aborts, and converters for Hugging Face and GGUF refuse the file")
-        .help("mount the state beside the model instead: `statetune mount RUN --for rwkv-runner`")
+    let message = msg!(STATES_IN_MODEL_IGNORED);
+    Diagnostic::warning(message)
+        .note(msg!(RUNNER_IGNORES_STATES))
+        .note(msg!(OTHERS_REFUSE_STATES))
+        .help(msg!(MOUNT_INSTEAD))
 }

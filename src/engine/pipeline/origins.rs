@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use statetune_core::config::Dataload;
-use statetune_core::data::{DataError, Split, Origin, Prepared};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::data::{DataError, Split, Origin, Prepared, Half};
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;
 
 /// Where the documents of the training pair come from.
@@ -63,10 +63,9 @@ impl Origins {
     /// When none of the documents that are trained on is meant, or documents are read in windows.
     pub(super) fn find(&self, plan: &Plan, asked: &str) -> Result<Vec<Named>, RunError> {
         let refuse = |diagnostic: Diagnostic| RunError::Documents(Box::new(diagnostic));
-        if plan.config().data.dataload == Dataload::Get {
-            let message = "windows are cut out of all documents in a row, none can be left out";
-            let refusal = Diagnostic::error("ST7014", message)
-                .help("remove it from the data, and begin a new run with what this one has learned: `statetune run FILE --from RUN`");
+        if plan.data.dataload == Dataload::Get {
+            let message = msg!(WINDOWS_KEEP_DOCUMENTS);
+            let refusal = Diagnostic::error(message).help(msg!(REMOVE_FROM_DATA));
             return Err(refuse(refusal));
         }
         let (file, number) = parse(asked);
@@ -89,12 +88,10 @@ impl Origins {
             .collect();
         if found.is_empty() {
             let message = match held_out {
-                true => format!("`{asked}` is held out, no step trains on it"),
-                false => format!("no document that is trained on is `{asked}`"),
+                true => msg!(DOCUMENT_IS_VALIDATION, asked),
+                false => msg!(NO_SUCH_DOCUMENT, asked),
             };
-            return Err(refuse(Diagnostic::error("ST7013", message).note(
-                "a document is named by its line, `27`, by file and line, `chat.jsonl:27`, or by its number in a pair",
-            )));
+            return Err(refuse(Diagnostic::error(message).note(msg!(DOCUMENT_NAMES))));
         }
         Ok(found)
     }

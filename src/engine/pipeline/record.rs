@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text};
 use statetune_core::runs::{Asked, Best, Metrics};
 
 /// Something worth showing while a run goes on.
@@ -130,7 +130,7 @@ pub struct Summary {
     /// The best evaluation, when it is not that of the last step.
     pub best: Option<Best>,
     /// The step after which the run ended before all steps were done, and why.
-    pub stopped_early: Option<(u64, &'static str)>,
+    pub stopped_early: Option<(u64, Text)>,
     /// Each probe with its rate before (absent without a model to compare with) and after.
     pub probes: Vec<(String, Option<f64>, Option<f64>)>,
     /// Some questions with the answers of the untouched and of the tuned model.

@@ -20,15 +20,16 @@ use statetune_core::runs::Incident;
 /// # Errors
 /// Weights or records that cannot be read or do not belong together, and what the recurrence refuses.
 pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Reading>, RunError> {
-    allow_tf32(plan.tf32);
+    allow_tf32(plan.train.tf32());
     let tokenizer = load_tokenizer(plan)?;
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let vocab_size = weights.shape().vocab_size;
     let method = begin_tuning(plan, weights, &tokenizer)?;
     let mut trainer = Trainer {
         method: method.as_ref(),
-        adam: Adam::new(method.parameters(), plan.adam),
-        scaler: LossScaler::for_dtype(plan.dtype).map(|scaler| scaler.at(incident.loss_scale)),
+        adam: Adam::new(method.parameters(), plan.train.adam),
+        scaler: LossScaler::for_dtype(plan.train.dtype)
+            .map(|scaler| scaler.at(incident.loss_scale)),
         options: StepOptions::of_plan(plan),
     };
     restore_values(folder, &mut trainer.adam)?;

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use super::inputs::keep_earlier;
-use statetune_core::config::{Config, Overrides, load};
-use statetune_core::diagnostic::Diagnostic;
-use statetune_core::plan::{Change, Plan, Reach, changes};
+use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
+use statetune_core::digest::sha256_of_file;
+use statetune_core::plan::{Change, Experiment, Plan, Reach};
 use statetune_core::runs::{
     Chain, Checkpoint, Earlier, Event, LeftOut, LoadCheckpointError, Lock, LockedFile, RunDir,
     RunRecord, Status, StoredRun, all_runs, checkpoints, copy_sinks, directory as run_name,
-    find_run, rewind_records, runs_named, sha256_of,
+    find_run, rewind_records, runs_named,
 };
 use statetune_core::tensorfile::WeightsError;
 
@@ -96,7 +96,7 @@ impl Start {
     pub(super) fn values(&self) -> Result<Option<LockedFile>, RunError> {
         if let Start::Values { checkpoint } = self {
             let path = checkpoint.learned();
-            let sha256 = sha256_of(&path)
+            let sha256 = sha256_of_file(&path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source });
             return Ok(Some(LockedFile::new(&path, sha256.map_err(LoadCheckpointError::from)?)));
         }
@@ -118,7 +118,7 @@ impl Start {
             let record = RunRecord::load(run).ok()?;
             (record.identity.as_deref() == Some(identity)).then(|| (run.clone(), record.status))
         };
-        let runs: Vec<_> = all_runs(&plan.runs_dir).iter().filter_map(same).collect();
+        let runs: Vec<_> = all_runs(&plan.records.runs_dir).iter().filter_map(same).collect();
         let newest =
             |is_done: bool| runs.iter().rfind(|(_, status)| (*status == Status::Done) == is_done);
         if let Some((run, _)) = newest(true) {
@@ -155,16 +155,19 @@ impl Start {
     /// # Errors
     /// When there is no such checkpoint, or the settings would not give the same run.
     pub fn of_plan(plan: &Plan) -> Result<Start, RunError> {
-        let train = &plan.config().train;
+        let train = &plan.train;
         let epochs = u64::from(train.epoch_begin);
         if epochs == 0 {
             return Ok(Start::New);
         }
         let candidates: Vec<PathBuf> = match &train.resume_from {
             Some(name) => {
-                vec![find_run(&plan.runs_dir, name).map_err(|refusal| refused(plan, *refusal))?]
+                vec![
+                    find_run(&plan.records.runs_dir, name)
+                        .map_err(|refusal| refused(plan, *refusal))?,
+                ]
             }
-            None => runs_named(&plan.runs_dir, &plan.config().name),
+            None => runs_named(&plan.records.runs_dir, &plan.records.name),
         };
         let at_border = |one: &Checkpoint| one.place.epochs == epochs && one.is_border();
         let found = candidates.iter().rev().find_map(|run| {
@@ -193,23 +196,18 @@ impl Start {
             .collect();
         let Some(first) = breaking.first() else { return Ok(()) };
         let id = run_name(run);
-        let message = match breaking.len() {
-            1 => format!("run `{id}` cannot continue exactly: 1 setting changed"),
-            n => format!("run `{id}` cannot continue exactly: {n} settings changed"),
-        };
-        let mut diagnostic = Diagnostic::error("ST6003", message);
-        if let Some(place) = plan.loaded.place(&first.key) {
-            diagnostic = diagnostic.at(place).label(format!("was {}", first.was));
+        let mut diagnostic = Diagnostic::error(msg!(SETTINGS_CHANGED, id, n = breaking.len()));
+        if let Some(place) = plan.experiment.place(&first.key) {
+            diagnostic = diagnostic.at(place).label(msg!(VALUE_WAS, value = first.was));
         }
         for change in &breaking {
             let Change { key, was, now, .. } = change;
-            diagnostic = diagnostic
-                .note(format!("`{key}` was {was} and is {now} now: every later step would differ"));
+            diagnostic = diagnostic.note(msg!(LATER_STEPS_DIFFER, key, was, now));
         }
         for Change { key, was, now, .. } in
             differing.iter().filter(|change| change.reach == Reach::Length)
         {
-            diagnostic = diagnostic.note(format!("`{key}` {was} -> {now} would be no hindrance"));
+            diagnostic = diagnostic.note(msg!(CHANGE_IS_ALLOWED, key, was, now));
         }
         let keys: Vec<&str> = breaking.iter().map(|change| change.key.as_str()).collect();
         Err(RunError::Resume(Box::new(help(diagnostic, run, &keys.join(",")))))
@@ -233,12 +231,9 @@ impl Start {
         if inputs.is_empty() {
             return Ok(differences.machine);
         }
-        let message = format!(
-            "run `{}` cannot continue exactly: other {}",
-            run_name(run),
-            inputs.join(" and ")
-        );
-        let mut diagnostic = Diagnostic::error("ST6004", message);
+        let names = Text::list(Join::And, inputs.iter().map(|name| input(name)));
+        let message = msg!(INPUTS_CHANGED, run = run_name(run), inputs = names);
+        let mut diagnostic = Diagnostic::error(message);
         for &name in &inputs {
             diagnostic = diagnostic.note(then_and_now(name, &was, now));
         }
@@ -251,7 +246,7 @@ impl Start {
     /// # Errors
     /// When it cannot be written to.
     pub(super) fn open(self, plan: &Plan, lock: &Lock) -> Result<(RunDir, Beginning), RunError> {
-        let create = || RunDir::create(&plan.runs_dir, &plan.config().name);
+        let create = || RunDir::create(&plan.records.runs_dir, &plan.records.name);
         match self {
             Start::New | Start::Needed { .. } => Ok((create()?, Beginning::New)),
             Start::Continue { run, checkpoint, accept, .. } => {
@@ -312,16 +307,16 @@ fn with_values(run: RunDir, checkpoint: Checkpoint) -> Result<(RunDir, Beginning
 fn check_same_inputs(run: &Path, first: &Path, plan: &Plan, now: &Lock) -> Result<(), RunError> {
     let Some(was) = Lock::load(first) else { return Ok(()) };
     let Some(&name) = was.differences(now).inputs.first() else { return Ok(()) };
-    let message = format!("run `{}` cannot be verified: other {name}", run_name(run));
+    let message = msg!(CANNOT_VERIFY_INPUT_CHANGED, run = run_name(run), name = input(name));
     let key = match name {
         Lock::WEIGHTS => "model.load_model",
         Lock::TOKENIZER => "model.tokenizer",
         _ => "data.data_file",
     };
-    let fault = Diagnostic::error("ST6060", message)
+    let fault = Diagnostic::error(message)
         .note(then_and_now(name, &was, now))
-        .help("bring back what the run was made of, or compare with a run on the new one: `statetune diff`");
-    let fault = Box::new(plan.loaded.at(key, fault));
+        .help(msg!(BRING_BACK_INPUTS));
+    let fault = Box::new(plan.experiment.at(key, fault));
     Err(if name == Lock::WEIGHTS {
         RunError::Contradiction(fault)
     } else {
@@ -330,13 +325,23 @@ fn check_same_inputs(run: &Path, first: &Path, plan: &Plan, now: &Lock) -> Resul
 }
 
 /// The files of an input that differs, each with the start of its digest.
-fn then_and_now(name: &str, was: &Lock, now: &Lock) -> String {
+fn input(name: &str) -> Text {
+    match name {
+        "data" => msg!(INPUT_DATA),
+        Lock::TOKENIZER => msg!(INPUT_TOKENIZER),
+        Lock::WEIGHTS => msg!(INPUT_WEIGHTS),
+        Lock::INIT => msg!(INPUT_INIT),
+        other => Text::verbatim(other.to_owned()),
+    }
+}
+
+fn then_and_now(name: &str, was: &Lock, now: &Lock) -> Text {
     let text = |lock: &Lock| {
         let files = lock.input(name).into_iter();
         let files = files.map(|file| format!("{} ({:.8})", file.path.display(), file.sha256));
         files.collect::<Vec<_>>().join(", ")
     };
-    format!("{name}: {} then, {} now", text(was), text(now))
+    msg!(INPUT_WAS_AND_IS, name = input(name), was = text(was), now = text(now))
 }
 
 /// What came of the question whether a run is needed.
@@ -377,15 +382,12 @@ impl Beginning {
 ///
 /// # Errors
 /// [`RunError::Resume`] when they cannot be read.
-pub fn recorded_settings(path: &Path) -> Result<Config, RunError> {
-    match load(&path.join(StoredRun::SETTINGS), &Overrides::default()) {
-        Ok(loaded) => Ok(loaded.config),
-        Err(error) => {
-            let first = error.diagnostics.into_iter().next();
-            let unknown = || Diagnostic::error("ST6005", "the settings of the run cannot be read");
-            Err(RunError::Resume(Box::new(first.unwrap_or_else(unknown))))
-        }
-    }
+pub fn recorded_settings(path: &Path) -> Result<Experiment, RunError> {
+    Experiment::recorded(&path.join(StoredRun::SETTINGS)).map_err(|found| {
+        let first = found.into_iter().next();
+        let unknown = || Diagnostic::error(msg!(CANNOT_READ_SETTINGS));
+        RunError::Resume(Box::new(first.unwrap_or_else(unknown)))
+    })
 }
 
 /// The settings that differ between the run at `path` and the plan.
@@ -393,37 +395,36 @@ pub fn recorded_settings(path: &Path) -> Result<Config, RunError> {
 /// # Errors
 /// As [`recorded_settings`].
 pub fn setting_changes(path: &Path, plan: &Plan) -> Result<Vec<Change>, RunError> {
-    Ok(changes(&recorded_settings(path)?, plan.config()))
+    Ok(recorded_settings(path)?.changes_to(&plan.experiment))
 }
 
 fn help(diagnostic: Diagnostic, run: &Path, accept: &str) -> Diagnostic {
     let run = run.display();
-    diagnostic
-        .help(format!("exact continuation with the stored settings: `statetune resume {run}`"))
-        .help(format!(
-            "a new run that starts from what it learned: `statetune run FILE --from {run}`"
-        ))
-        .help(format!(
-            "continue anyway and record the break: `statetune resume {run} --accept {accept}`"
-        ))
+    diagnostic.help(msg!(RESUME_WITH_STORED, run)).help(msg!(START_FROM_THIS_RUN, run)).help(msg!(
+        RESUME_ACCEPT,
+        run,
+        accept
+    ))
 }
 
 fn refused(plan: &Plan, diagnostic: Diagnostic) -> RunError {
-    RunError::Resume(Box::new(plan.loaded.at("train.epoch_begin", diagnostic)))
+    RunError::Resume(Box::new(plan.experiment.at("train.epoch_begin", diagnostic)))
 }
 
 fn no_checkpoint(epochs: u64, candidates: &[PathBuf]) -> Diagnostic {
-    let message = format!("no run has a checkpoint after mini-epoch {epochs}");
-    let mut diagnostic = Diagnostic::error("ST6006", message).note(format!(
-        "`epoch_begin = {epochs}` goes on from `ckpt/epoch-{:04}` of an earlier run",
-        epochs - 1
+    let message = msg!(NO_CHECKPOINT_AFTER_EPOCH, epochs);
+    let mut diagnostic = Diagnostic::error(message).note(msg!(
+        EPOCH_BEGIN_CONTINUES,
+        epochs,
+        epoch = format_args!("{:04}", epochs - 1)
     ));
     for run in candidates.iter().rev().take(3) {
         let found = checkpoints(run);
-        let names: Vec<&str> = found.iter().map(Checkpoint::name).collect();
-        let names = if names.is_empty() { "none".to_string() } else { names.join(", ") };
-        diagnostic = diagnostic.note(format!("checkpoints of `{}`: {names}", run_name(run)));
+        let names = match found.is_empty() {
+            true => msg!(NO_CHECKPOINTS),
+            false => Text::list(Join::Comma, found.iter().map(Checkpoint::name)),
+        };
+        diagnostic = diagnostic.note(msg!(CHECKPOINTS_OF_RUN, run = run_name(run), names));
     }
-    diagnostic
-        .help("`epoch_begin = 0` starts anew; `checkpoint.keep_last = 0` keeps all checkpoints")
+    diagnostic.help(msg!(EPOCH_BEGIN_ZERO))
 }

@@ -11,9 +11,9 @@ use crate::kernels::{Op, allow_tf32};
 use crate::model::{Model, Shape, TimeState, Weights, shape_in};
 use crate::peft::{Compute, Recipe};
 use crate::quant::Format;
-use statetune_core::config::Tokenizer as TokenizerSetting;
 use statetune_core::data::{Template, Tokenizer};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, msg};
+use statetune_core::plan::TokenizerPlan;
 
 /// What is put to use: weights, an initial state or none, and the tokenizer.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct Subject {
     /// How the linear layers of the weights are packed; absent: not at all.
     pub quant: Option<Format>,
     /// The vocabulary.
-    pub tokenizer: TokenizerSetting,
+    pub tokenizer: TokenizerPlan,
     /// The dtype in which the model computes.
     pub kind: Kind,
     /// Whether matrix products of float32 may round their operands to TF32.
@@ -105,8 +105,8 @@ impl Subject {
     /// A file that cannot be read, and tokens that the model does not know.
     pub fn load_tokenizer(&self, shape: &Shape) -> Result<Tokenizer, RunError> {
         let tokenizer = match &self.tokenizer {
-            TokenizerSetting::Auto | TokenizerSetting::World => Tokenizer::world(),
-            TokenizerSetting::File(path) => Tokenizer::load(path)?,
+            TokenizerPlan::Characters | TokenizerPlan::World => Tokenizer::world(),
+            TokenizerPlan::File(path) => Tokenizer::load(path)?,
         };
         check_vocabulary(shape, &tokenizer)?;
         Ok(tokenizer)
@@ -135,9 +135,7 @@ fn check_vocabulary(shape: &Shape, tokenizer: &Tokenizer) -> Result<(), RunError
     if shape.vocab_size >= ids as i64 {
         return Ok(());
     }
-    let message =
-        format!("the model has {} token ids, but the tokenizer has {ids}", shape.vocab_size);
-    let refusal = Diagnostic::error("ST4005", message)
-        .help("name the vocabulary that the model was trained with: `--tokenizer FILE`");
+    let message = msg!(TOKENIZER_SIZE, ids = shape.vocab_size, found = ids);
+    let refusal = Diagnostic::error(message).help(msg!(NAME_TOKENIZER));
     Err(RunError::Contradiction(Box::new(refusal)))
 }

@@ -6,16 +6,27 @@ use super::{Format, GROUP_LEN, double, fp4, fp8, int8, nf4};
 use crate::kernels::KernelError;
 use crate::kernels::quant::{Codes, Scales, pack_in_4_bits};
 use crate::model::Matrix;
+use statetune_core::diagnostic::{Text, msg};
 
 /// A matrix cannot be packed.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum PackError {
     /// It holds a NaN or an infinity, which no format can hold.
-    #[error("it holds numbers that are not finite")]
     NotFinite,
     /// The kernels.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+impl PackError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NotFinite => msg!(HOLDS_NOT_FINITE),
+            Self::Kernel(error) => error.text(),
+        }
+    }
 }
 
 /// A matrix W (out, in) in one of the formats.

@@ -6,10 +6,11 @@ use tch::{Device, Tensor};
 
 use super::{Format, PackError, Packed};
 use crate::model::{Linear, Weights};
+use statetune_core::diagnostic::{Text, msg};
 
 /// A matrix of a model cannot be packed.
 #[derive(Debug, thiserror::Error)]
-#[error("tensor `{name}` cannot be packed as {format}: {source}")]
+#[error("{}", self.text())]
 pub struct QuantError {
     /// The matrix.
     pub name: String,
@@ -17,6 +18,14 @@ pub struct QuantError {
     pub format: Format,
     /// Why not.
     pub source: PackError,
+}
+
+impl QuantError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        let Self { name, format, source } = self;
+        msg!(CANNOT_PACK_TENSOR, name, format = format.to_string(), source = source.text())
+    }
 }
 
 /// Packs the matrices of all linear layers of all blocks ([`Shape::linears`]) but those that `later` names,

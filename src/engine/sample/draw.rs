@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rand::{RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::GenerateOptions;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use statetune_core::data::{DataError, Tokenizer};
-use statetune_core::diagnostic::Diagnostic;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
 
 /// Sequences of token ids, none of them empty, and every id within the vocabulary.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,12 +19,12 @@ pub enum Tokens {
 
 /// Why tokens cannot be scored.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum TokensError {
     /// The file of tokens or text, or the vocabulary.
     #[error(transparent)]
     Data(#[from] DataError),
     /// A file of tokens is no JSON.
-    #[error("`{}` is not valid JSON", file.display())]
     Json {
         /// The file.
         file: PathBuf,
@@ -32,47 +32,55 @@ pub enum TokensError {
         source: serde_json::Error,
     },
     /// A file of tokens is JSON of another form.
-    #[error("{place} is {found}, expected {expected}")]
     Form {
         /// The file, or an item of it.
-        place: String,
+        place: Text,
         /// What stands there.
-        found: String,
+        found: Text,
         /// What may stand there.
-        expected: &'static str,
+        expected: Text,
     },
     /// An id is not one of the model's.
-    #[error("{place} is {id}, expected a token id from 0 to {}", vocab_size - 1)]
     Id {
         /// The item.
-        place: String,
+        place: Text,
         /// The id.
         id: serde_json::Number,
         /// Rows of the model's embedding.
         vocab_size: i64,
     },
     /// A sequence without tokens.
-    #[error("{place} has no tokens, expected at least one")]
     Empty {
         /// The file, or an item of it.
-        place: String,
+        place: Text,
     },
+}
+
+impl TokensError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Data(error) => error.text(),
+            Self::Json { file, .. } => msg!(FILE_NOT_JSON, file),
+            Self::Form { place, found, expected } => msg!(PLACE_EXPECTED, place, found, expected),
+            Self::Id { place, id, vocab_size } => {
+                msg!(EXPECTED_TOKEN_ID, place, id = id.to_string(), last = vocab_size - 1)
+            }
+            Self::Empty { place } => msg!(NO_TOKENS, place),
+        }
+    }
 }
 
 impl TokensError {
     /// The message as the user sees it.
     pub fn diagnostic(&self) -> Diagnostic {
-        let message = |code| Diagnostic::error(code, self.to_string());
+        let message = Diagnostic::error(self.text());
         match self {
             Self::Data(error) => error.diagnostic(),
-            Self::Json { source, .. } => message("ST3040").note(source.to_string()),
-            Self::Form { .. } => message("ST3041").help(
-                "write one list of token ids, or a list of such lists; items are counted from 0",
-            ),
-            Self::Id { .. } => message("ST3042").help(
-                "take the tokenizer that the model was trained with; items are counted from 0",
-            ),
-            Self::Empty { .. } => message("ST3043"),
+            Self::Json { source, .. } => message.note(Text::library(source)),
+            Self::Form { .. } => message.help(msg!(TOKENS_FORM)),
+            Self::Id { .. } => message.help(msg!(TAKE_MODEL_TOKENIZER)),
+            Self::Empty { .. } => message,
         }
     }
 }
@@ -86,19 +94,19 @@ impl Tokens {
     pub fn load(file: &Path, vocab_size: i64) -> Result<Tokens, TokensError> {
         let value = serde_json::from_slice(&read(file)?)
             .map_err(|source| TokensError::Json { file: file.into(), source })?;
-        let place = format!("`{}`", file.display());
+        let place = Text::verbatim(format!("`{}`", file.display()));
         let Value::Array(items) = &value else {
-            return Err(form(place, &value, "a list of token ids, or a list of such lists"));
+            return Err(form(place, &value, msg!(LIST_OR_LISTS_OF_IDS)));
         };
-        let item = |i: usize| format!("item [{i}] of {place}");
+        let item = |i: usize| msg!(ITEM_OF, i, place);
         if !items.iter().any(Value::is_array) {
             return Ok(Tokens::One(sequence(items, &place, vocab_size, item)?));
         }
         let row = |(i, value): (usize, &Value)| match value {
             Value::Array(ids) => {
-                sequence(ids, &item(i), vocab_size, |j| format!("item [{i}][{j}] of {place}"))
+                sequence(ids, &item(i), vocab_size, |j| msg!(ITEM_OF_ITEM, i, j, place))
             }
-            _ => Err(form(item(i), value, "a list of token ids, as other items are")),
+            _ => Err(form(item(i), value, msg!(LIST_OF_IDS))),
         };
         Ok(Tokens::Batch(items.iter().enumerate().map(row).collect::<Result<_, _>>()?))
     }
@@ -113,8 +121,8 @@ impl Tokens {
         vocab_size: i64,
     ) -> Result<Tokens, TokensError> {
         let ids: Vec<Value> = tokenizer.encode(&read(file)?).into_iter().map(Value::from).collect();
-        let place = format!("`{}`", file.display());
-        Ok(Tokens::One(sequence(&ids, &place, vocab_size, |i| format!("token {i} of {place}"))?))
+        let place = Text::verbatim(format!("`{}`", file.display()));
+        Ok(Tokens::One(sequence(&ids, &place, vocab_size, |i| msg!(TOKEN_OF, i, place))?))
     }
 
     /// The sequences.
@@ -133,31 +141,31 @@ fn read(file: &Path) -> Result<Vec<u8>, TokensError> {
 /// The ids of the list at `place`, of which `item` names the items.
 fn sequence(
     ids: &[Value],
-    place: &str,
+    place: &Text,
     vocab_size: i64,
-    item: impl Fn(usize) -> String,
+    item: impl Fn(usize) -> Text,
 ) -> Result<Vec<i64>, TokensError> {
     if ids.is_empty() {
-        return Err(TokensError::Empty { place: place.to_string() });
+        return Err(TokensError::Empty { place: place.clone() });
     }
     let id = |(i, value): (usize, &Value)| match value {
         Value::Number(number) if !number.is_f64() => number
             .as_i64()
             .filter(|id| (0..vocab_size).contains(id))
             .ok_or_else(|| TokensError::Id { place: item(i), id: number.clone(), vocab_size }),
-        _ => Err(form(item(i), value, "a token id")),
+        _ => Err(form(item(i), value, msg!(A_TOKEN_ID))),
     };
     ids.iter().enumerate().map(id).collect()
 }
 
-fn form(place: String, value: &Value, expected: &'static str) -> TokensError {
+fn form(place: Text, value: &Value, expected: Text) -> TokensError {
     let found = match value {
-        Value::Null => "null".to_string(),
-        Value::Bool(_) => "a boolean".to_string(),
-        Value::Number(number) => format!("the number {number}"),
-        Value::String(_) => "a string".to_string(),
-        Value::Array(_) => "a list".to_string(),
-        Value::Object(_) => "an object".to_string(),
+        Value::Null => Text::verbatim("null"),
+        Value::Bool(_) => msg!(A_BOOLEAN),
+        Value::Number(number) => msg!(THE_NUMBER, number = number.to_string()),
+        Value::String(_) => msg!(A_STRING),
+        Value::Array(_) => msg!(A_LIST),
+        Value::Object(_) => msg!(AN_OBJECT),
     };
     TokensError::Form { place, found, expected }
 }

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::Trainer;
 use crate::model::{copied, file_tensor};
 use crate::optim::{Adam, Moments};
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::runs::{
     Checkpoint, CheckpointError, LoadCheckpointError, OPTIMIZER, Place, RunDir, TRAINABLE,
     save_checkpoint,
@@ -60,25 +61,25 @@ fn read(
     endings: &[&str],
 ) -> Result<Vec<tch::Tensor>, LoadCheckpointError> {
     let damaged =
-        |problem: String| LoadCheckpointError::Damaged { path: path.to_path_buf(), problem };
+        |problem: Text| LoadCheckpointError::Damaged { path: path.to_path_buf(), problem };
     let file = TensorFile::open(path)?;
     let expected = adam.parameters().len() * endings.len();
     if file.names().len() != expected {
-        let problem = format!("{} tensors, expected {expected}", file.names().len());
+        let problem = msg!(TENSOR_COUNT, count = file.names().len(), expected);
         return Err(damaged(problem));
     }
     let mut tensors = Vec::new();
     for parameter in adam.parameters() {
         for ending in endings {
             let name = format!("{}{ending}", parameter.name);
-            let found =
-                file.get(&name).ok_or_else(|| damaged(format!("tensor `{name}` is missing")))?;
+            let found = file.get(&name).ok_or_else(|| damaged(msg!(TENSOR_MISSING, name)))?;
             let tensor = copied(&found).map_err(damaged)?;
             if tensor.size() != parameter.tensor.size() {
-                return Err(damaged(format!(
-                    "tensor `{name}` has shape {:?}, expected {:?}",
-                    tensor.size(),
-                    parameter.tensor.size()
+                return Err(damaged(msg!(
+                    TENSOR_SHAPE,
+                    name,
+                    shape = format_args!("{:?}", tensor.size()),
+                    size = format_args!("{:?}", parameter.tensor.size())
                 )));
             }
             tensors.push(tensor);

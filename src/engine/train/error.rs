@@ -1,11 +1,12 @@
 use crate::kernels::KernelError;
 use statetune_core::data::DataError;
+use statetune_core::diagnostic::{Text, msg};
 
 /// Why training stopped.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum TrainError {
     /// Gradients overflow float16 under every loss scale; the parameters were not changed by this step.
-    #[error("gradients overflow float16 at step {step}, even without a loss scale")]
     LossScale {
         /// The optimizer step, counted from 0.
         step: u64,
@@ -16,4 +17,15 @@ pub enum TrainError {
     /// The recurrence failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+impl TrainError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::LossScale { step } => msg!(GRADIENTS_OVERFLOW, step),
+            Self::Data(error) => error.text(),
+            Self::Kernel(error) => error.text(),
+        }
+    }
 }

@@ -24,12 +24,12 @@ pub struct StepOptions {
 impl StepOptions {
     /// Those of a plan.
     pub fn of_plan(plan: &Plan) -> StepOptions {
-        let train = &plan.config().train;
+        let train = &plan.train;
         StepOptions {
-            head_chunk: train.head_chunk.into(),
+            head_chunk: train.head_chunk.as_i64(),
             grad_cp: train.grad_cp,
             l2wrap: train.l2wrap,
-            gradient_clip_val: plan.gradient_clip_val,
+            gradient_clip_val: train.gradient_clip_val,
         }
     }
 }

@@ -8,6 +8,8 @@ use std::ops::Range;
 use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostic::{Text, msg};
+
 /// The speaker of a turn.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,9 +67,9 @@ pub struct FoundTurn {
 
 /// Why turns cannot be written so that the template finds them again.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum TemplateError {
     /// The template has no words for a role.
-    #[error("the template `{template}` has no role `{}`", role.name())]
     NoRole {
         /// The template.
         template: String,
@@ -75,13 +77,24 @@ pub enum TemplateError {
         role: Role,
     },
     /// What somebody says contains words that open a turn, where a turn could begin.
-    #[error("message {} contains `{}`, which would open another turn", turn + 1, opening.trim())]
     OpeningInContent {
         /// The turn, counted from 0.
         turn: usize,
         /// The words.
         opening: String,
     },
+}
+
+impl TemplateError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NoRole { template, role } => msg!(TEMPLATE_NO_ROLE, template, role = role.name()),
+            Self::OpeningInContent { turn, opening } => {
+                msg!(MESSAGE_OPENS_TURN, number = turn + 1, opening = opening.trim())
+            }
+        }
+    }
 }
 
 /// How a conversation is written as one text.

@@ -8,13 +8,14 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::config::DataType;
 use crate::data::binidx::Binidx;
 use crate::data::error::DataError;
 use crate::data::readers::{FileDigest, Source};
+use crate::diagnostic::msg;
+use crate::digest::sha256_hex;
 
 use super::cache::note_use;
 use super::ingest::{build, digests};
@@ -53,7 +54,7 @@ pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
         return Ok(prepared(spec, &key, false, report, hold));
     }
     found(spec, &key)
-        .ok_or_else(|| unwritable(&folder, io::Error::other("it changes while it is used")))
+        .ok_or_else(|| unwritable(&folder, io::Error::other(msg!(FILE_CHANGES_WHILE_USED))))
 }
 
 /// The prepared data in the cache; `None` when [`prepare`] would have to make it.
@@ -163,7 +164,7 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         inputs += &format!("source {data_type:?} weight {weight:016x} limit {limit:?}\n");
         inputs.extend(digests.iter().map(|file| format!("file {}\n", file.sha256)));
     }
-    let mut key = format!("{:x}", Sha256::digest(inputs));
+    let mut key = sha256_hex(inputs);
     key.truncate(16);
     key
 }
@@ -307,7 +308,7 @@ mod tests {
             PrepareReport {
                 files: vec![FileDigest {
                     path: case.source(),
-                    sha256: format!("{:x}", Sha256::digest(fs::read(case.source()).unwrap())),
+                    sha256: sha256_hex(fs::read(case.source()).unwrap()),
                 }],
                 documents: 3,
                 val_documents: 0,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::data::conversation::{Role, Turn};
 use crate::data::error::{DataError, Origin};
 use crate::data::fault::LineFault;
+use crate::diagnostic::{Text, msg};
 
 use super::format::{Batches, Content, Format, LineError, RecordForm};
 use super::lines;
@@ -87,7 +88,7 @@ impl RecordForm<'_> {
             _ => return string(line, &record, "text"),
         };
         let rendered = self.template.render(&turns);
-        rendered.map_err(|error| (range, LineFault::Messages { problem: error.to_string() }))
+        rendered.map_err(|error| (range, LineFault::Messages { problem: error.text() }))
     }
 }
 
@@ -113,30 +114,27 @@ fn string(line: &str, record: &Map<String, Value>, key: &str) -> Result<String, 
 /// The turns of a value such as `[{"role": "user", "content": "Hi"}]`, with trimmed content. A system turn without
 /// content is skipped.
 fn parse_messages(messages: &Value) -> Result<Vec<Turn>, LineFault> {
-    let fault = |problem: String| LineFault::Messages { problem };
+    let fault = |problem: Text| LineFault::Messages { problem };
     let Value::Array(messages) = messages else {
-        return Err(fault(format!("found {}, expected an array", type_of(messages))));
+        return Err(fault(msg!(FOUND_NOT_ARRAY, found = type_of(messages))));
     };
     let mut turns = Vec::with_capacity(messages.len());
     for (number, message) in (1..).zip(messages) {
         let text = |key: &str| match message.get(key) {
             Some(Value::String(text)) => Ok(text),
-            Some(other) => {
-                Err(fault(format!("message {number} has {} as `{key}`", type_of(other))))
-            }
-            None => Err(fault(format!("message {number} has no `{key}`"))),
+            Some(other) => Err(fault(msg!(MESSAGE_KEY_TYPE, number, found = type_of(other), key))),
+            None => Err(fault(msg!(MESSAGE_WITHOUT_KEY, number, key))),
         };
         let (name, content) = (text("role")?, text("content")?);
-        let role = Role::named(name)
-            .ok_or_else(|| fault(format!("message {number} has the role `{name}`")))?;
+        let role = Role::named(name).ok_or_else(|| fault(msg!(MESSAGE_ROLE, number, name)))?;
         match (role, content.trim().is_empty()) {
             (Role::System, true) => {}
-            (_, true) => return Err(fault(format!("message {number} has an empty `content`"))),
+            (_, true) => return Err(fault(msg!(MESSAGE_EMPTY, number))),
             (_, false) => turns.push(Turn { role, content: content.trim().to_owned() }),
         }
     }
     if turns.is_empty() {
-        return Err(fault("there is no message".into()));
+        return Err(fault(msg!(NO_MESSAGE)));
     }
     Ok(turns)
 }
@@ -145,7 +143,14 @@ fn explain_json(line: &str, error: &serde_json::Error) -> (Range<usize>, LineFau
     let position = format!(" at line {} column {}", error.line(), error.column());
     let problem = error.to_string();
     let problem = problem.strip_suffix(&position).unwrap_or(&problem);
-    let problem = problem.replace("EOF while parsing", "the line ends within");
+    let after_comma = problem.starts_with("expected `,` or");
+    let problem = match problem.strip_prefix("EOF while parsing ") {
+        Some("a string") => msg!(LINE_ENDS_IN_STRING),
+        Some("a list") => msg!(LINE_ENDS_IN_LIST),
+        Some("an object") => msg!(LINE_ENDS_IN_OBJECT),
+        Some(_) => msg!(LINE_ENDS_IN_VALUE),
+        None => Text::library(problem),
+    };
 
     let end = line.trim_ascii_end().len();
     if error.is_eof() {
@@ -153,8 +158,7 @@ fn explain_json(line: &str, error: &serde_json::Error) -> (Range<usize>, LineFau
     }
     let start = line.floor_char_boundary(error.column().saturating_sub(1).min(end));
     let length = line[start..].chars().next().map_or(0, char::len_utf8);
-    let after_quote =
-        problem.starts_with("expected `,` or") && line[..start].trim_ascii_end().ends_with('"');
+    let after_quote = after_comma && line[..start].trim_ascii_end().ends_with('"');
     (start..start + length, LineFault::Json { problem, after_quote })
 }
 
@@ -194,14 +198,14 @@ fn value_length(text: &str) -> Option<usize> {
     Some(values.byte_offset())
 }
 
-fn type_of(value: &Value) -> &'static str {
+fn type_of(value: &Value) -> Text {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+        Value::Null => Text::verbatim("null"),
+        Value::Bool(_) => msg!(A_BOOLEAN),
+        Value::Number(_) => msg!(A_NUMBER),
+        Value::String(_) => msg!(A_STRING),
+        Value::Array(_) => msg!(AN_ARRAY),
+        Value::Object(_) => msg!(AN_OBJECT),
     }
 }
 
@@ -267,19 +271,32 @@ mod tests {
         let line = r#"{"text": "User: What does "ok" mean?\n\nAssistant: 👌🙂"}"#;
         let (place, marked, fault) = fault(format!("{{\"text\": \"a\"}}\n{line}\n"));
         assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:2:28", "o"));
-        let problem = "expected `,` or `}`".to_owned();
+        let problem = Text::verbatim("expected `,` or `}`");
         assert_eq!(fault, LineFault::Json { problem, after_quote: true });
     }
 
     #[test]
     fn every_fault_has_its_place() {
-        let json = |problem: &str| LineFault::Json { problem: problem.into(), after_quote: false };
+        let json = |problem: &'static str| LineFault::Json {
+            problem: Text::verbatim(problem),
+            after_quote: false,
+        };
         let cases = [
             ("{'text': 'a'}", "d.jsonl:1:2", "'", json("key must be a string")),
             ("{\"text\": \"a\"", "d.jsonl:1:13", "", json("the line ends within an object")),
             ("{\"text\": \"你\"} x", "d.jsonl:1:15", "x", json("trailing characters")),
-            ("[\"a\"]", "d.jsonl:1:1", "[\"a\"]", LineFault::NotAnObject { found: "an array" }),
-            (" \"a\" ", "d.jsonl:1:2", "\"a\"", LineFault::NotAnObject { found: "a string" }),
+            (
+                "[\"a\"]",
+                "d.jsonl:1:1",
+                "[\"a\"]",
+                LineFault::NotAnObject { found: Text::verbatim("an array") },
+            ),
+            (
+                " \"a\" ",
+                "d.jsonl:1:2",
+                "\"a\"",
+                LineFault::NotAnObject { found: Text::verbatim("a string") },
+            ),
             ("{}", "d.jsonl:1:1", "{", LineFault::NoText { key: "text".into(), keys: vec![] }),
             (
                 "{\"Text\": \"a\", \"q\": {\"text\": \"a\"}}",
@@ -291,13 +308,13 @@ mod tests {
                 "{\"n\": [{\"text\": 1}, \",\"] , \"text\" : 12 }",
                 "d.jsonl:1:37",
                 "12",
-                LineFault::TextType { key: "text".into(), found: "a number" },
+                LineFault::TextType { key: "text".into(), found: Text::verbatim("a number") },
             ),
             (
                 "{\"text\": null}",
                 "d.jsonl:1:10",
                 "null",
-                LineFault::TextType { key: "text".into(), found: "null" },
+                LineFault::TextType { key: "text".into(), found: Text::verbatim("null") },
             ),
             (
                 "{\"text\": \"\"}",
@@ -401,7 +418,7 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
         for (messages, problem) in cases {
             let (place, marked, fault) = fault(format!("{{\"id\": 1, \"messages\": {messages}}}"));
             assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:1:23", messages.as_str()));
-            assert_eq!(fault, LineFault::Messages { problem: problem.into() });
+            assert_eq!(fault, LineFault::Messages { problem: Text::verbatim(problem) });
         }
     }
 }

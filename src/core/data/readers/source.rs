@@ -1,17 +1,15 @@
 //! Where documents come from.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::config::DataType;
 use crate::data::conversation::Template;
 use crate::data::error::DataError;
 use crate::data::tokenizer::Tokenizer;
+use crate::digest::sha256_of_file;
 
 use super::format::{Body, Format, RecordForm};
 use super::text::MADE_UP;
@@ -73,12 +71,7 @@ pub struct FileDigest {
 
 impl FileDigest {
     fn new(path: PathBuf) -> Result<Self, DataError> {
-        let digest = || {
-            let mut hasher = Sha256::new();
-            io::copy(&mut File::open(&path)?, &mut hasher)?;
-            Ok(format!("{:x}", hasher.finalize()))
-        };
-        match digest() {
+        match sha256_of_file(&path) {
             Ok(sha256) => Ok(Self { path, sha256 }),
             Err(source) => Err(DataError::Read { file: path, source }),
         }

@@ -14,7 +14,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::data::error::DataError;
-use trie::Trie;
+use crate::digest::{hex, sha256_hex};
+
+use self::trie::Trie;
 
 /// The token that ends a document. It has no text, and [`Tokenizer::encode`] never returns it.
 pub const END_OF_DOCUMENT: u32 = 0;
@@ -56,7 +58,7 @@ impl Tokenizer {
         let mut hasher = Sha256::new_with_prefix("characters\n");
         tokens.iter().for_each(|token| hasher.update(token));
         let trie = Trie::new(&tokens);
-        let fingerprint = format!("{:x}", hasher.finalize());
+        let fingerprint = hex(hasher.finalize());
         Self { tokens, trie, fingerprint, characters: Some(characters.clone()) }
     }
 
@@ -107,7 +109,7 @@ impl Tokenizer {
         let text = with_lf(text);
         let tokens = vocabulary::parse(file, &text)?;
         let trie = Trie::new(&tokens);
-        let fingerprint = format!("{:x}", Sha256::digest(&text));
+        let fingerprint = sha256_hex(&text);
         Ok(Self { tokens, trie, fingerprint, characters: None })
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::data::error::{DataError, place};
 use crate::data::fault::VocabularyFault as Fault;
+use crate::diagnostic::{Text, msg};
 
 /// The highest valid id: a million embedding rows are more than any vocabulary needs.
 const MAX_ID: u32 = (1 << 20) - 1;
@@ -101,8 +102,7 @@ fn decimal(text: &str) -> Option<u32> {
 
 /// The bytes of a Python `str` literal, encoded as UTF-8, or of a `bytes` literal.
 fn parse_literal(literal: &str) -> Result<Vec<u8>, LineError> {
-    let not_a_literal =
-        || (0..literal.len(), Fault::Literal("has no Python string or bytes literal"));
+    let not_a_literal = || (0..literal.len(), Fault::Literal(msg!(LITERAL_MISSING)));
     let is_bytes = literal.starts_with('b');
     let start = usize::from(is_bytes) + 1;
     let quote = literal[start - 1..].chars().next().filter(|c| matches!(c, '\'' | '"'));
@@ -123,8 +123,8 @@ fn parse_literal(literal: &str) -> Result<Vec<u8>, LineError> {
             length
         } else {
             let problem = match c {
-                c if c == quote => Some("has an unescaped quote inside its literal"),
-                c if is_bytes && !c.is_ascii() => Some("has a non-ASCII character inside b''"),
+                c if c == quote => Some(msg!(LITERAL_UNESCAPED_QUOTE)),
+                c if is_bytes && !c.is_ascii() => Some(msg!(LITERAL_NON_ASCII)),
                 _ => None,
             };
             if let Some(problem) = problem {
@@ -148,9 +148,9 @@ fn push(bytes: &mut Vec<u8>, c: char, is_bytes: bool) {
 
 /// The character of the escape at the start of `text` and the escape's length, or the length of what
 /// is wrong and why.
-fn escape(text: &str, is_bytes: bool) -> Result<(char, usize), (usize, &'static str)> {
+fn escape(text: &str, is_bytes: bool) -> Result<(char, usize), (usize, Text)> {
     let Some(kind) = text[1..].chars().next() else {
-        return Err((1, "ends its literal within an escape"));
+        return Err((1, msg!(LITERAL_ENDS_IN_ESCAPE)));
     };
     let digits = match kind {
         '\\' | '\'' | '"' => return Ok((kind, 2)),
@@ -160,7 +160,7 @@ fn escape(text: &str, is_bytes: bool) -> Result<(char, usize), (usize, &'static 
         'x' => 2,
         'u' if !is_bytes => 4,
         'U' if !is_bytes => 8,
-        _ => return Err((1 + kind.len_utf8(), "has an unknown escape")),
+        _ => return Err((1 + kind.len_utf8(), msg!(LITERAL_UNKNOWN_ESCAPE))),
     };
     let code = text
         .get(2..2 + digits)
@@ -169,7 +169,7 @@ fn escape(text: &str, is_bytes: bool) -> Result<(char, usize), (usize, &'static 
         .and_then(char::from_u32);
     match code {
         Some(c) => Ok((c, 2 + digits)),
-        None => Err((2, "has an escape that is no character")),
+        None => Err((2, msg!(LITERAL_NO_CHARACTER))),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::Overlong;
 use crate::data::{
     DataError, LineFault, Mask, Origin, RoleWords, Unlearned, alias_help, grouped, role_words,
 };
-use crate::diagnostic::{Diagnostic, Severity, Span};
+use crate::diagnostic::{Diagnostic, Severity, Span, msg};
 
 /// Findings of one kind that are shown; all are counted.
 const SHOWN: usize = 5;
@@ -157,9 +157,9 @@ pub struct Check<'a> {
     overlong: Overlong,
     splits: bool,
     /// Texts of another file, and where they stand.
-    others: HashMap<TextDigest, String>,
-    seen: HashMap<TextDigest, String>,
-    nearly: HashMap<TextDigest, String>,
+    others: HashMap<TextDigest, Origin>,
+    seen: HashMap<TextDigest, Origin>,
+    nearly: HashMap<TextDigest, Origin>,
     foreign: Vec<(String, ForeignWord)>,
     found: Checked,
 }
@@ -183,7 +183,7 @@ impl<'a> Check<'a> {
 
     /// Adds a document that must not be among those that are checked.
     pub fn add_other(&mut self, sample: &Sample) {
-        self.others.entry(digest(&sample.text)).or_insert_with(|| sample.origin.to_string());
+        self.others.entry(digest(&sample.text)).or_insert_with(|| sample.origin.without_text());
     }
 
     /// Adds a line that is no document.
@@ -204,49 +204,53 @@ impl<'a> Check<'a> {
         self.check_words(sample, teaches);
         if sample.text.contains("\\n") {
             self.found.add(Kind::EscapedBreak, || {
-                let message = format!("{} has `\\n` as a backslash and an n", sample.origin);
+                let message = msg!(ESCAPED_LINE_BREAK, document = sample.origin.text());
                 sample
-                    .mark(Diagnostic::warning(Kind::EscapedBreak.code(), message), "\\\\n")
-                    .label("this is no line break")
-                    .note("JSON writes a line break as `\\n`, and a backslash as `\\\\`")
+                    .mark(Diagnostic::warning(message), "\\\\n")
+                    .label(msg!(NOT_A_LINE_BREAK))
+                    .note(msg!(LINE_BREAK_IN_JSON))
             });
         }
     }
 
     fn check_repetition(&mut self, sample: &Sample) {
         let exact = digest(&sample.text);
-        let place = sample.origin.to_string();
+        let place = &sample.origin;
         if let Some(other) = self.others.get(&exact) {
             self.found.add(Kind::Elsewhere, || {
-                let code = Kind::Elsewhere.code();
                 sample
-                    .place(Diagnostic::error(code, format!("{place} is also {other}")))
-                    .note("what is learned says nothing about how well the rest is answered")
+                    .place(Diagnostic::error(msg!(
+                        IS_ALSO,
+                        place = place.text(),
+                        other = other.text()
+                    )))
+                    .note(msg!(VALIDATION_LEAKS))
             });
         }
         if let Some(first) = self.seen.get(&exact) {
             self.found.add(Kind::Duplicate, || {
-                let code = Kind::Duplicate.code();
-                sample.place(Diagnostic::warning(code, format!("{place} repeats {first}"))).note(
-                    "a document counts as often as it stands there; copies are held out together",
-                )
+                sample
+                    .place(Diagnostic::warning(msg!(
+                        DOCUMENT_REPEATS,
+                        place = place.text(),
+                        first = first.text()
+                    )))
+                    .note(msg!(REPEATED_DOCUMENTS_COUNT))
             });
             return;
         }
-        self.seen.insert(exact, place.clone());
+        self.seen.insert(exact, place.without_text());
         if !self.splits {
             return;
         }
         let plain = sample.text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         match self.nearly.get(&digest(&plain)) {
             Some(first) => self.found.add(Kind::NearDuplicate, || {
-                let message = format!("{place} differs from {first} in white space and case alone");
-                sample
-                    .place(Diagnostic::warning(Kind::NearDuplicate.code(), message))
-                    .note("one may be held out and the other learned, which makes the held-out loss too low")
+                let message = msg!(NEAR_DUPLICATE, place = place.text(), first = first.text());
+                sample.place(Diagnostic::warning(message)).note(msg!(NEAR_DUPLICATE_LEAKS))
             }),
             None => {
-                self.nearly.insert(digest(&plain), place);
+                self.nearly.insert(digest(&plain), place.without_text());
             }
         }
     }
@@ -263,13 +267,12 @@ impl<'a> Check<'a> {
                 let diagnostic = error.diagnostic();
                 let what = match overlong {
                     Overlong::Error => return diagnostic,
-                    Overlong::Truncate => "its end is left out",
-                    Overlong::Split => "it becomes several samples",
-                    Overlong::Drop => "it is left out",
+                    Overlong::Truncate => msg!(OVERLONG_TRUNCATES),
+                    Overlong::Split => msg!(OVERLONG_SPLITS),
+                    Overlong::Drop => msg!(OVERLONG_DROPS),
                 };
-                let warning =
-                    Diagnostic::warning(Kind::Overlong.code(), diagnostic.message.clone());
-                sample.place(warning).note(format!("`data.overlong` says that {what}"))
+                let warning = Diagnostic::warning(diagnostic.message.clone());
+                sample.place(warning).note(msg!(OVERLONG_SAYS, what))
             });
         }
         let teaches = (0..tokens).any(|at| sample.is_learned(at));
@@ -282,13 +285,13 @@ impl<'a> Check<'a> {
             words.add(self.mask, sample.text.as_bytes());
             let why = Box::new(Unlearned::new(self.mask, words, teaches));
             self.found.add(Kind::NothingLearned, || {
-                let marked = match why.foreign() {
+                let marked = match why.unknown_word() {
                     Some(word) => sample.origin_at(&format!("{word}:")),
                     None => sample.origin.clone(),
                 };
                 let error =
                     DataError::NothingLearned { document: marked, others: 0, documents: 1, why };
-                let message = format!("{} would teach nothing", sample.origin);
+                let message = msg!(DOCUMENT_TEACHES_NOTHING, document = sample.origin.text());
                 Diagnostic { message, ..error.diagnostic() }
             });
         }
@@ -329,20 +332,17 @@ impl<'a> Check<'a> {
                 continue; // a paragraph that happens to begin with a word and a colon
             }
             self.found.add(Kind::ForeignRole, || {
-                let message = format!(
-                    "`{}` opens turns in {} of {} documents, but is no role of the template `{}`",
-                    opening.trim(),
-                    grouped(with),
-                    grouped(documents),
-                    template.name
+                let message = msg!(
+                    UNKNOWN_ROLE_WORD,
+                    word = opening.trim(),
+                    n = grouped(with),
+                    documents = grouped(documents),
+                    template = template.name
                 );
                 origin
-                    .show(Diagnostic::warning(Kind::ForeignRole.code(), message))
-                    .note("such a turn belongs to whoever speaks before it")
-                    .help(format!(
-                        "if the assistant speaks there: {}",
-                        alias_help(&template.name, &word)
-                    ))
+                    .show(Diagnostic::warning(message))
+                    .note(msg!(TURN_BELONGS_TO_PREVIOUS))
+                    .help(msg!(IF_ASSISTANT, help = alias_help(&template.name, &word)))
             });
         }
         self.found

@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 
 use super::{KernelError, LaunchRequest, QuantLaunchRequest};
+use statetune_core::diagnostic::msg;
 
 /// What stands in front of every kernel file.
 const TYPES: &str = include_str!("../../../../kernels/cuda_types.cuh");
@@ -107,7 +108,10 @@ impl Build {
             (Some(recurrence), Some(operand), Some(keys)) => {
                 Ok(Build { recurrence, operand, keys })
             }
-            _ => Err(KernelError::Native(format!("there is no CUDA kernel for {request:?}"))),
+            _ => Err(KernelError::Native(msg!(
+                NO_CUDA_KERNEL,
+                request = format_args!("{request:?}")
+            ))),
         }
     }
 }
@@ -153,7 +157,7 @@ impl QuantBuild {
             6 => OperandType::Float32,
             15 => OperandType::Bf16,
             _ => {
-                let problem = format!("there is no CUDA kernel for {request:?}");
+                let problem = msg!(NO_CUDA_KERNEL, request = format_args!("{request:?}"));
                 return Err(KernelError::Native(problem));
             }
         };

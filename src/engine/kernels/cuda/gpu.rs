@@ -10,6 +10,7 @@ use tch::{Cuda, Device};
 use super::nvrtc::Nvrtc;
 use super::{enable_cuda, has_driver, libtorch_packages};
 use crate::kernels::processor::processor_model;
+use statetune_core::diagnostic::{Text, msg};
 
 unsafe extern "C" {
     fn statetune_peak_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
@@ -26,23 +27,21 @@ pub fn find_gpu() -> Result<(), NoGpu> {
 }
 
 fn look() -> Result<(), NoGpu> {
-    let unusable = |reason: String| NoGpu { reason, has_driver: true };
+    let unusable = |reason: Text| NoGpu { reason, has_driver: true };
     match enable_cuda() {
         Ok(true) if Cuda::is_available() => {}
         Ok(true) => {
-            return Err(unusable(
-                "there is a CUDA driver, but no GPU that libtorch can use".into(),
-            ));
+            return Err(unusable(msg!(NO_USABLE_GPU)));
         }
         Ok(false) => return Err(no_driver()),
-        Err(error) => return Err(unusable(error.to_string())),
+        Err(error) => return Err(unusable(error.text())),
     }
     let packages = libtorch_packages();
-    Nvrtc::open(packages.as_slice()).map(|_| ()).map_err(|error| unusable(error.to_string()))
+    Nvrtc::open(packages.as_slice()).map(|_| ()).map_err(|error| unusable(error.text()))
 }
 
 fn no_driver() -> NoGpu {
-    let reason = "there is no CUDA driver (libcuda.so.1)".to_string();
+    let reason = msg!(NO_CUDA_DRIVER);
     NoGpu { reason, has_driver: false }
 }
 
@@ -102,7 +101,10 @@ mod tests {
             }
             Err(missing) => {
                 println!("no GPU: {missing}");
-                assert_eq!(missing.has_driver, !missing.reason.starts_with("there is no"));
+                assert_eq!(
+                    missing.has_driver,
+                    !missing.reason.to_string().starts_with("there is no")
+                );
             }
         }
     }

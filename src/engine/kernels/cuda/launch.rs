@@ -13,6 +13,7 @@ use cudarc::driver::sys::{
 };
 
 use super::{Build, KernelError, Program, QuantBuild, nvrtc};
+use statetune_core::diagnostic::{Text, msg};
 
 /// A launch that the autograd shim asks for: `WkvCudaLaunch` of `kernels/wkv_cuda.h`.
 #[derive(Debug)]
@@ -109,9 +110,9 @@ unsafe fn reported(
     let outcome = catch_unwind(AssertUnwindSafe(start));
     let reason = match outcome {
         Ok(Ok(())) => return 0,
-        Ok(Err(KernelError::Native(reason))) => reason,
+        Ok(Err(KernelError::Native(reason))) => reason.to_string(),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "the CUDA driver cannot be used".to_string(),
+        Err(_) => msg!(CUDA_DRIVER_UNUSABLE).to_string(),
     };
     let len = reason.len().min(message_len - 1);
     // SAFETY: `len + 1` bytes fit, by the caller's promise.
@@ -133,7 +134,7 @@ unsafe fn start(request: &LaunchRequest) -> Result<(), KernelError> {
     // SAFETY: the function is of the context that `function` made current, the caller vouches for its
     // parameter, and the stream is libtorch's current one of the same device.
     unsafe { launch_kernel(function, grid, threads, 0, request.stream.cast(), &mut args) }
-        .map_err(|error| failed("start a WKV kernel", error))
+        .map_err(|error| failed(msg!(START_WKV_KERNEL), error))
 }
 
 /// # Safety
@@ -145,7 +146,7 @@ unsafe fn start_quant(request: &QuantLaunchRequest) -> Result<(), KernelError> {
     let mut args = [request.args.cast_mut()];
     // SAFETY: as in `start`.
     unsafe { launch_kernel(function, grid, threads, 0, request.stream.cast(), &mut args) }
-        .map_err(|error| failed("start the kernel of packed weights", error))
+        .map_err(|error| failed(msg!(START_PACKED_KERNEL), error))
 }
 
 /// What a device may hold.
@@ -189,26 +190,26 @@ fn function(ordinal: c_int, wanted: Loadable, name: &CStr) -> Result<CUfunction,
         Entry::Vacant(entry) => entry.insert(open(ordinal)?),
     };
     // SAFETY: the context is retained as long as the program lives.
-    unsafe { ctx::set_current(gpu.context) }.map_err(|error| failed("use the device", error))?;
+    unsafe { ctx::set_current(gpu.context) }.map_err(|error| failed(msg!(USE_DEVICE), error))?;
     let module = match gpu.loaded.entry(wanted) {
         Entry::Occupied(entry) => *entry.get(),
         Entry::Vacant(entry) => {
             let cubin = nvrtc::cached(wanted.program(), &gpu.architecture)?;
             // SAFETY: the image is a whole cubin, which the driver checks and copies.
             let module = unsafe { module::load_data(cubin.as_ptr().cast()) }
-                .map_err(|error| failed("load a compiled kernel", error))?;
+                .map_err(|error| failed(msg!(LOAD_KERNEL), error))?;
             *entry.insert(module)
         }
     };
     // SAFETY: modules are never unloaded.
     unsafe { module::get_function(module, name.into()) }
-        .map_err(|error| failed("find a compiled kernel", error))
+        .map_err(|error| failed(msg!(FIND_KERNEL), error))
 }
 
 fn open(ordinal: c_int) -> Result<Gpu, KernelError> {
     // SAFETY: the probe loads the driver's library, as any use of it does.
     if !unsafe { is_culib_present() } {
-        return Err(KernelError::Native("there is no CUDA driver (libcuda.so.1)".to_string()));
+        return Err(KernelError::Native(msg!(NO_CUDA_DRIVER)));
     }
     let describe = || {
         init()?;
@@ -221,12 +222,12 @@ fn open(ordinal: c_int) -> Result<Gpu, KernelError> {
             Ok((primary_ctx::retain(device)?, format!("sm_{major}{minor}")))
         }
     };
-    let (context, architecture) = describe().map_err(|error| failed("use the device", error))?;
+    let (context, architecture) = describe().map_err(|error| failed(msg!(USE_DEVICE), error))?;
     Ok(Gpu { context, architecture, loaded: BTreeMap::new() })
 }
 
-fn failed(what: &str, error: DriverError) -> KernelError {
-    KernelError::Native(format!("the CUDA driver cannot {what}: {error}"))
+fn failed(what: Text, error: DriverError) -> KernelError {
+    KernelError::Native(msg!(CUDA_DRIVER_CANNOT, what, error = Text::library(error)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Compiles kernels with NVRTC, NVIDIA's run-time compiler, which needs no GPU.
 
+use statetune_core::digest::hex;
 use std::ffi::{CStr, CString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use cudarc::nvrtc::{result, sys};
 use sha2::{Digest, Sha256};
 
 use super::{KernelError, Program, libtorch_packages, load};
+use statetune_core::diagnostic::msg;
 
 /// Options of every compilation, besides architecture and macros. Unmarked functions are for the device;
 /// the log reports what a kernel uses.
@@ -55,7 +57,7 @@ fn cache_name(program: &dyn Program, architecture: &str) -> String {
         digest.update(part);
         digest.update([0]);
     }
-    format!("{:x}.cubin", digest.finalize())
+    format!("{}.cubin", hex(digest.finalize()))
 }
 
 /// Writes a file so that a reader, another process maybe, sees all of it or none.
@@ -96,13 +98,8 @@ impl Nvrtc {
         if unsafe { sys::is_culib_present() } {
             return Ok(Nvrtc(()));
         }
-        let looked: Vec<String> = folders.iter().map(|x| format!("{}, ", x.display())).collect();
-        Err(KernelError::Native(format!(
-            "the CUDA kernels need NVRTC (libnvrtc.so.13), which is neither in {}nor where the system \
-             finds libraries; it belongs to the CUDA packages that `make libtorch` fetches on a machine \
-             with a driver",
-            looked.concat()
-        )))
+        let looked: String = folders.iter().map(|x| format!("{}, ", x.display())).collect();
+        Err(KernelError::Native(msg!(NVRTC_MISSING, folders = looked)))
     }
 
     /// Compiles a kernel file for an architecture such as `sm_90`.
@@ -116,8 +113,11 @@ impl Nvrtc {
     ) -> Result<Compiled, KernelError> {
         let source = CString::new(program.source()).expect("the kernels hold no zero byte");
         let failed = |what: &str| {
-            KernelError::Native(format!(
-                "NVRTC cannot compile {program:?} for {architecture}: {what}"
+            KernelError::Native(msg!(
+                NVRTC_FAILED,
+                program = format_args!("{program:?}"),
+                architecture,
+                what
             ))
         };
         let compiling = result::create_program(&source, Some(c"kernels.cu"))
