@@ -12,7 +12,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 
 use super::amounts::{age, size, span};
 use super::{Color, say, show};
-use statetune_core::data::cache::{CachedData, Removal, clean, list, Entry};
+use statetune_core::data::cache::{CachedData, Removal, clean, list};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::CACHE;

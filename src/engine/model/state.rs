@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::weights::copied;
 use super::{ModelError, Seen, Shape};
-use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile, Format};
+use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
 use statetune_core::diagnostic::{Text, msg};
 
 /// The carried state of one block.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use statetune_core::config::Dataload;
-use statetune_core::data::{DataError, Split, Origin, Prepared, Half};
+use statetune_core::data::{DataError, Origin, Prepared, Split};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;
 
