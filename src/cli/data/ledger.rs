@@ -8,7 +8,7 @@ use crate::subject::{Found, Part, SubjectArgs, fail};
 use crate::{Color, say, tell};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Item, read};
+use statetune_core::look::inspect::{Item, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Ledger, LedgerLine};
 use statetune_core::tensorfile::WeightsError;

@@ -96,6 +96,6 @@ impl EvalData {
         let mut loader = Loader::new(pair, &subject.tokenizer, options, vocab_size as usize, &[])?;
         let survey = *loader.survey();
         let loss = mean_loss(&subject.model, &subject.state, &mut loader, micro_bsz, head_chunk)?;
-        Ok((loss, survey.documents, survey.learned))
+        Ok((loss, survey.documents, survey.target_tokens))
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn facts(
                 "{}, {} tokens, {} of them learned",
                 count(survey.documents, "document"),
                 survey.tokens,
-                survey.learned
+                survey.target_tokens
             ),
         ),
         (

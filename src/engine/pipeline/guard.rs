@@ -273,7 +273,7 @@ pub(super) fn leave_out(run: &RunDir, data: &mut Datasets<'_>) -> Result<BTreeSe
         }
     }
     if !documents.is_empty() {
-        data.train.leave_out(data.origins.copies(&documents)?);
+        data.train.skip(data.origins.copies(&documents)?);
     }
     Ok(steps)
 }

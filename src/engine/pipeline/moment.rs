@@ -12,6 +12,7 @@ use crate::optim::Adam;
 use statetune_core::data::Tokenizer;
 use statetune_core::diagnostic::msg;
 use statetune_core::plan::{Plan, TokenizerPlan};
+use statetune_core::records::RunDir;
 use statetune_core::records::{Checkpoint, Lock, ReadRunError};
 use statetune_core::store::CheckpointRef;
 

@@ -13,7 +13,6 @@ use statetune_core::records::{
     rewind_records,
 };
 use statetune_core::store::{all_runs, find_run, runs_named};
-use statetune_core::store::{all_runs, find_run, runs_named};
 use statetune_core::tensorfile::WeightsError;
 
 /// Where a run begins.
