@@ -8,11 +8,11 @@
 use std::time::{Duration, Instant};
 
 use statetune_core::data::Batch;
-use statetune_core::runs::{Chain, Event, Metrics, RunDir, Times, Totals};
+use statetune_core::records::{Chain, Event, Metrics, RunDir, Times, Totals};
 use statetune_engine::kernels::{Op, device_name, keep_memory};
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
-use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, WeightTuning};
+use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::digest_values;
 use statetune_engine::train::{Position, StepDone, StepOptions, StepRecord, Trainer};
 use tch::{Device, Kind, Tensor};
@@ -86,7 +86,7 @@ fn measure(case: &Case) -> (f64, f64) {
         Weights::from_fn(shape, |_, size| Tensor::randn(size, options).g_mul_scalar_(0.02));
     let method: Box<dyn Method> = match full {
         true => {
-            let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+            let recipe = TuningSpec { adapter: None, parts: Parts::All, state_lr_scale: None };
             let compute = Compute { kind, op: Op::Cpu, seed: 0, quant: None };
             Box::new(WeightTuning::start(&recipe, weights, compute).expect("finite weights"))
         }
@@ -113,7 +113,7 @@ fn measure(case: &Case) -> (f64, f64) {
             lr: 1e-4,
             grad_norm: outcome.grad_norm,
             skipped: outcome.skipped,
-            fault: outcome.fault,
+            non_finite: outcome.fault,
             learned: outcome.targets,
             positions: outcome.positions,
             duration,

@@ -58,7 +58,7 @@ fn a_live_run_does_what_it_is_asked_for() {
     assert!(
         refused.stderr.starts_with("error[ST6091]: the run refused `extend 3` after step ")
             && refused.stderr.ends_with(
-                "\n  |\n  = note: a mini-epoch has 2 steps, and a run grows by whole ones: 2\n"
+                "\n  |\n  = note: a run is extended by whole mini-epochs of 2 steps: 2\n"
             ),
         "{refused:?}"
     );
@@ -151,7 +151,7 @@ fn a_probe_that_reaches_its_goal_ends_the_run() {
     );
     let output = case.statetune(&["run", STATE]);
     output.is_done();
-    let why = "ended after step 1: every probe with `stop` has reached its goal\n";
+    let why = "ended after step 1: every probe with `stop = true` reached its goal\n";
     assert!(output.stdout.contains(why), "{}", output.stdout);
     let counted = "\nseen 100 % (base 100 %, goal 50 % reached) after step 1\n";
     assert!(output.stderr.contains(counted), "{}", output.stderr);
@@ -188,13 +188,13 @@ fn probes_that_cannot_work_are_refused() {
     with("stop = true").refuses(
         2,
         "\
-error[ST2160]: the probe `seen` is to end the run, but has no goal
+error[ST2160]: the probe `seen` has `stop = true` but no goal
   --> state.toml:35:8
    |
 35 | stop = true
    |        ^^^^
    |
-   = help: `goal = 0.9` ends it when nine answers in ten show the behaviour
+   = help: set `goal = 0.9` to stop the run when 90 % of the answers match
 ",
     );
 }

@@ -62,7 +62,7 @@ fn an_unknown_profile() {
         &["check", STATE, "--profile", "shrot"],
         2,
         "\
-error[ST0121]: there is no profile `shrot` in `state.toml`
+error[ST0121]: unknown profile `shrot` in `state.toml`
  --> command line
   |
   | --profile shrot

@@ -163,11 +163,11 @@ fn a_moment_of_a_run_is_put_to_use() {
     let missing = case.statetune(&["generate", "latest@step-9", "--prompt", "a"]);
     let message = format!(
         "error[ST6006]: the run `runs/DATE-tiny-ID` has no checkpoint `step-9`\n  |\n  = note: {lists}\n  \
-         = note: `checkpoint.keep_last` says how many are kept"
+         = note: `checkpoint.keep_last` sets how many checkpoints are kept"
     );
     refused(&missing, 2, &message);
     let no_moment = case.statetune(&["eval", "latest@noon", "data.jsonl"]);
-    let message = "error[ST6041]: `noon` in `latest@noon` is no moment of a run\n  |\n  = help: write \
+    let message = "error[ST6041]: `noon` in `latest@noon` is not a valid checkpoint name\n  |\n  = help: write \
                    RUN@best, RUN@last, RUN@epoch-3 or RUN@step-1500";
     refused(&no_moment, 2, message);
 }
@@ -291,7 +291,10 @@ fn marks_keep_a_run() {
     let asked = case.statetune_reading(&["runs", "rm", "latest"], "y\n");
     assert_eq!(asked.code, Some(2));
     assert!(asked.stderr.starts_with("error[ST6045]: remove DATE-tiny-ID ("), "{asked:?}");
-    assert!(asked.stderr.contains(")? Standard input is not a terminal, so this cannot be asked\n"), "{asked:?}");
+    assert!(
+        asked.stderr.contains(")? Standard input is not a terminal, so this cannot be asked\n"),
+        "{asked:?}"
+    );
     case.statetune(&["runs", "rm", "latest", "--yes"]).succeeds("removed runs/DATE-tiny-ID", "");
     assert_eq!(case.list("runs").len(), 1, "only prepared data");
 }
@@ -310,8 +313,8 @@ fn what_nobody_needs_is_removed() {
     let told = case.statetune(&["runs", "prune"]);
     told.is_done();
     assert!(told.stdout.contains("DATE-tiny-ID  2 checkpoints, "), "{told:?}");
-    assert!(told.stdout.contains("DATE-new-ID  all, diverged with nothing saved, "), "{told:?}");
-    assert!(told.stdout.contains("; `--yes` does it\n"), "{told:?}");
+    assert!(told.stdout.contains("DATE-new-ID  whole run (diverged, nothing saved), "), "{told:?}");
+    assert!(told.stdout.contains("; pass `--yes` to remove\n"), "{told:?}");
     assert_eq!((case.list(done.join("ckpt")), case.runs().len()), (before, 2));
     case.statetune(&["runs", "pin", &id(&failed)]).is_done();
     case.statetune(&["runs", "prune", "--yes"]).is_done();
@@ -404,7 +407,7 @@ fn a_running_run_and_a_killed_one() {
     assert!(live["steps"].as_u64().is_some_and(|steps| steps >= 2), "{live}");
     for command in [&["runs", "rm", "latest", "--yes"][..], &["runs", "pack", "latest"]] {
         let busy = case.statetune(command);
-        let message = "error[ST6007]: runs/DATE-tiny-ID: another process works on this run\n  |\n  = \
+        let message = "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = \
                        help: wait for it to finish, or stop it with Ctrl-C in its terminal";
         refused(&busy, 26, message);
     }
@@ -532,7 +535,7 @@ fn a_sweep_is_checked_before_it_begins() {
     let case = Case::new();
     let none = case.statetune(&["sweep", STATE]);
     let message = "\
-error[ST6051]: not a valid sweep: there is no axis, so there is nothing to vary
+error[ST6051]: not a valid sweep: the sweep has no axes
   |
   = help: pass values: `--axis schedule.lr_init=0.3,1.0`
   = help: or write them in the file: `[sweep]` with `axes = { \"schedule.lr_init\" = [0.3, 1.0] }`";

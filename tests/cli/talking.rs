@@ -78,10 +78,10 @@ fn models_and_states_by_file() {
     let (answer, stderr) = say(&[&[state.to_str().expect("UTF-8")], &files[..]].concat());
     assert_eq!(answer, expected);
     let expected = "\
-warning[ST8003]: nothing says which weights `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on
+warning[ST8003]: the base model of `runs/DATE-tiny-ID/export/rwkv-1.pth` is unknown
   |
   = note: the passport `runs/DATE-tiny-ID/export/rwkv-1.json` is missing
-  = note: on other weights than its own it makes answers worse";
+  = note: on weights other than the ones it was trained on, answers become worse";
     assert_eq!(stderr.trim_end(), expected);
 }
 
@@ -108,7 +108,7 @@ error[ST0202]: a run or a model is required
         "\
 error[ST4005]: the model has 4096 token ids, but the tokenizer has 65530
   |
-  = help: name the vocabulary that the model was trained with: `--tokenizer FILE`",
+  = help: pass the vocabulary that the model was trained with: `--tokenizer FILE`",
     );
     refuses(
         &["generate", "--model", "base.pth", "--set", "sample.top_p=1"],
@@ -138,7 +138,7 @@ error[ST8004]: `runs/DATE-tiny-ID/export/rwkv-1.pth` is for another version of R
     other.save_pth(&case.path("other.pth")).expect("written");
     let output = case.statetune(&["generate", run, "--model", "other.pth"]);
     let warning =
-        "warning[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on other weights";
+        "warning[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was trained on other weights";
     assert!(output.stderr.starts_with(warning), "{output:?}");
     assert_eq!(output.code, Some(0));
 }

@@ -59,7 +59,7 @@ epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 0.1550
         assert_eq!(told[key], value, "{key}");
     }
     let output = case.statetune(&["watch", "other"]);
-    let message = "error[ST0201]: there is no run `other` in `runs`\n";
+    let message = "error[ST0201]: no run `other` in `runs`\n";
     assert_eq!((output.code, &*output.stderr), (Some(2), message));
 }
 
@@ -236,7 +236,7 @@ fn an_experiment_file_on_every_save() {
             "TIME",
             "error[ST1001]: unknown key `micro_bzs` in `[train]`",
             "  --> state.toml:18:1",
-            "   = note: an ignored key would leave `train.micro_bsz` at its default, 1",
+            "   = note: if this key were ignored, `train.micro_bsz` would keep its default, 1",
             "   = help: `statetune check state.toml --fix` renames it",
             "state.toml: not valid",
             "TIME",

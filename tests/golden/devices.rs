@@ -3,7 +3,7 @@
 
 use statetune_engine::kernels::{Op, find_gpu};
 use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
-use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, WeightTuning};
+use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::score::{Reading, score, score_with_gradient};
 use statetune_engine::train::StepOptions;
 use tch::{Device, Kind, Tensor};
@@ -93,7 +93,7 @@ fn a_step_of_full_tuning_is_the_same_on_every_device() {
     let batches = [batch(21, VOCAB_SIZE, &[18])];
     for version in Version::ALL {
         let of = |(device, op)| {
-            let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+            let recipe = TuningSpec { adapter: None, parts: Parts::All, state_lr_scale: None };
             let compute = Compute { kind: Kind::Float, op, seed: 0, quant: None };
             let method = WeightTuning::start(&recipe, weights(version).on(device), compute);
             let method = method.expect("finite weights");

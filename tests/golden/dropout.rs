@@ -8,7 +8,9 @@ use std::process::Command;
 
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::Version;
-use statetune_engine::peft::{AnyMethod, Compute, Lora, Method as _, Recipe, WeightTuning, merged};
+use statetune_engine::peft::{
+    AnyMethod, Compute, Lora, Method as _, TuningSpec, WeightTuning, merged,
+};
 use tch::{Kind, Tensor};
 
 use super::peft::{
@@ -30,8 +32,11 @@ fn in_a_process_of_its_own() {
 }
 
 /// LoRA with this dropout.
-fn recipe(dropout: f64) -> Recipe {
-    Recipe { adapter: adapter(AnyMethod::Lora(Lora { dropout, ..LORA })), ..Recipe::nothing() }
+fn recipe(dropout: f64) -> TuningSpec {
+    TuningSpec {
+        adapter: adapter(AnyMethod::Lora(Lora { dropout, ..LORA })),
+        ..TuningSpec::nothing()
+    }
 }
 
 /// A tuning whose updates are not zero: dropout does not change a zero update.

@@ -59,7 +59,7 @@ impl Torch {
             let module = module.display();
             return Err(format!("LIBTORCH holds no package for this python3: {module} is missing"));
         }
-        let parent = libtorch.parent().expect("the root is no package").to_path_buf();
+        let parent = libtorch.parent().expect("a parent folder").to_path_buf();
         let stand_ins = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torch_stand_ins");
         let libraries = output(&mut script("torch_stand_ins.py", &[&parent, &stand_ins]));
         Ok(Torch { parent, libraries: libraries.trim_end().to_string() })
@@ -406,7 +406,7 @@ fn checkpoints_of_other_trainers_are_accepted() {
     let sharded = tensors(tiny())
         .into_iter()
         .map(|tensor| NewTensor { name: format!("_forward_module.{}", tensor.name), ..tensor });
-    let weights = load(sharded.collect()).expect("the prefix means nothing");
+    let weights = load(sharded.collect()).expect("the prefix is ignored");
     assert_eq!(*weights.shape(), tiny());
     assert!(weights.iter().all(|(name, _)| !name.starts_with('_')));
 
@@ -450,7 +450,7 @@ fn missing_tensors_are_named() {
                 tensor.name = tensor.name.replace("blocks.1", "blocks.2");
             }
         }),
-        "the checkpoint has 2 blocks, but their numbers run up to 2"
+        "the checkpoint has 2 blocks, but block numbers go up to 2"
     );
 }
 
@@ -481,11 +481,11 @@ fn wrong_tensors_are_named() {
     );
     assert_eq!(
         reshaped("blocks.0.att.g1", &[1, 128, 32]),
-        "tensor `blocks.0.att.g1` has shape [1, 128, 32], expected a filled matrix"
+        "tensor `blocks.0.att.g1` has shape [1, 128, 32], expected a matrix that is not empty"
     );
     assert_eq!(
         reshaped("blocks.0.att.r_k", &[1, 64]),
-        "tensor `blocks.0.att.r_k` has 1 heads of 64 channels, which do not make the 128 channels of `emb.weight`"
+        "tensor `blocks.0.att.r_k` has 1 heads of 64 channels, which does not match the 128 channels of `emb.weight`"
     );
     assert_eq!(
         reshaped("blocks.1.att.r_k", &[4, 32]),
@@ -506,7 +506,7 @@ fn damaged_and_hostile_checkpoints_are_refused() {
     fs::write(&path, &whole[..whole.len() / 2]).expect("written");
     assert_eq!(
         refusal(load_file(&path)),
-        "the file is corrupted: its end is missing, as after an interrupted download"
+        "the file is corrupted: the end is missing, as after an interrupted download"
     );
 
     let mut archive = ZipWriter::new(fs::File::create(&path).expect("created"));
@@ -514,7 +514,7 @@ fn damaged_and_hostile_checkpoints_are_refused() {
     archive.start_file("archive/data.pkl", stored).expect("an entry");
     archive.write_all(b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.").expect("written");
     archive.finish().expect("written");
-    assert_eq!(refusal(load_file(&path)), "refusing to load: the file asks for `os.system`");
+    assert_eq!(refusal(load_file(&path)), "refused to load the file: it calls `os.system`");
 }
 
 #[test]

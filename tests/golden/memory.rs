@@ -11,7 +11,7 @@ use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::{
-    AdapterRecipe, AnyMethod, Compute, Lora, Method, Parts, Recipe, StateTuning, WeightTuning,
+    AdapterSpec, AnyMethod, Compute, Lora, Method, Parts, StateTuning, TuningSpec, WeightTuning,
 };
 use statetune_engine::quant::{Format, quantise};
 use statetune_engine::train::{StepOptions, Trainer};
@@ -76,17 +76,17 @@ impl Case {
         Shape::for_scratch(self.version, n_layer, n_embd, vocab_size)
     }
 
-    fn recipe(&self) -> Option<Recipe> {
+    fn recipe(&self) -> Option<TuningSpec> {
         let adapter = match self.learns {
             Learns::State => return None,
             Learns::Full => None,
             Learns::Lora => {
                 let method = AnyMethod::Lora(Lora { rank: 16, alpha: 16.0, dropout: 0.0 });
-                Some(AdapterRecipe { method, targets: None })
+                Some(AdapterSpec { method, targets: None })
             }
         };
         let parts = if adapter.is_none() { Parts::All } else { Parts::Groups(Vec::new()) };
-        Some(Recipe { adapter, parts, state_lr_scale: None })
+        Some(TuningSpec { adapter, parts, state_lr_scale: None })
     }
 
     /// Peak bytes of tensors.

@@ -8,10 +8,10 @@ use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Copies, Hidden, Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
-use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, WeightTuning};
+use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{
-    Fault, HeadLoss, LossScaler, StepOptions, TrainError, Trainer, head_loss,
+    HeadLoss, LossScaler, NonFiniteValue, StepOptions, TrainError, Trainer, head_loss,
 };
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -52,7 +52,7 @@ pub(super) fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
 
 /// All weights are trained.
 pub(super) fn full_tuning(weights: &Weights, kind: Kind) -> WeightTuning {
-    let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+    let recipe = TuningSpec { adapter: None, parts: Parts::All, state_lr_scale: None };
     let compute = Compute { kind, op: OP, seed: 0, quant: None };
     WeightTuning::start(&recipe, weights.share(), compute).expect("finite weights")
 }
@@ -329,7 +329,7 @@ fn a_step_that_overflows_float16_is_skipped_and_halves_the_scale() {
     let least = model.logits(&hidden.at(&tensors.target_positions)).argmin(-1, false);
     batches[0].targets = Vec::try_from(least).expect("one axis");
     let before = method.time_state().0[0].copy();
-    let first = trainer.step(&batches, 0, 0.1).expect("an overflow is no error");
+    let first = trainer.step(&batches, 0, 0.1).expect("an overflow is not an error");
     assert!(first.skipped && !first.grad_norm.is_finite() && first.loss.is_finite());
     assert_eq!(trainer.scaler.expect("float16 is scaled").scale(), 32768.0);
     assert!(method.time_state().0[0].equal(&before));
@@ -361,11 +361,14 @@ fn a_step_that_is_not_finite_changes_nothing() {
     let before = method.time_state().0[0].copy();
     let mut trainer = trainer(&method, Kind::Float, StepOptions { l2wrap: 1e39, ..OPTIONS });
     let outcome = trainer.step(&batches, 3, 0.1).expect("gradients overflow");
-    assert_eq!((outcome.fault, outcome.skipped), (Some(Fault::Gradients), true));
+    assert_eq!((outcome.fault, outcome.skipped), (Some(NonFiniteValue::Gradients), true));
     assert!(method.time_state().0[0].equal(&before));
     let _ = tch::no_grad(|| method.time_state().0[0].fill_(f64::NAN));
-    let outcome = trainer.step(&batches, 4, 0.1).expect("the loss is no number");
-    assert_eq!((outcome.fault, outcome.skipped), (Some(Fault::Loss { micro_batch: 0 }), true));
+    let outcome = trainer.step(&batches, 4, 0.1).expect("a NaN loss is not an error");
+    assert_eq!(
+        (outcome.fault, outcome.skipped),
+        (Some(NonFiniteValue::Loss { micro_batch: 0 }), true)
+    );
 }
 
 /// Set in the child process of the next test: whether it uses `grad_cp`.

@@ -1,14 +1,14 @@
 //! Documents side by side, packed into rows, and one by one: the same losses, gradients, and validation loss.
 
-use statetune_core::config::{Dataload, Overlong, Walk};
 use statetune_core::data::{
     Batch, Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer,
 };
+use statetune_core::data::{Dataload, Overlong, Walk};
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
-use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, WeightTuning};
+use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
@@ -135,7 +135,7 @@ fn packed_documents_have_the_gradients_of_separate_ones() {
             assert_same(&step(&method, &padded, false), &expected, 1e-5);
         }
     }
-    let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+    let recipe = TuningSpec { adapter: None, parts: Parts::All, state_lr_scale: None };
     let compute = Compute { kind: Kind::Float, op: Op::Cpu, seed: 0, quant: None };
     let method =
         WeightTuning::start(&recipe, weights(Version::V7), compute).expect("finite weights");

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use statetune_core::config::{Target, TrainPart};
+use statetune_core::arch::TrainPart;
 use statetune_core::data::Batch;
+use statetune_core::peft::Target;
 use statetune_core::tensorfile::Dtype;
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
@@ -15,8 +16,8 @@ use statetune_engine::optim::AdamOptions;
 use statetune_engine::output::{Export, Passport, Product, Sizes};
 use statetune_engine::peft::AdapterMath;
 use statetune_engine::peft::{
-    AdapterRecipe, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts, Pissa, Recipe,
-    StateTuning, WeightTuning, merged, state_after,
+    AdapterSpec, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts, Pissa, StateTuning,
+    TuningSpec, WeightTuning, merged, state_after,
 };
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{LossScaler, StepOptions, Trainer};
@@ -96,17 +97,17 @@ pub(super) fn logits_of(method: &dyn Method) -> Tensor {
     logits(&method.model(), &method.time_state())
 }
 
-pub(super) fn adapter(method: AnyMethod) -> Option<AdapterRecipe> {
-    Some(AdapterRecipe { method, targets: None })
+pub(super) fn adapter(method: AnyMethod) -> Option<AdapterSpec> {
+    Some(AdapterSpec { method, targets: None })
 }
 
 pub(super) const LORA: Lora = Lora { rank: 4, alpha: 8.0, dropout: 0.0 };
 const PISSA: Pissa = Pissa { rank: 4, svd_niter: 2 };
 
 /// Every method that trains weights, alone and with everything that can be trained beside it.
-pub(super) fn recipes(version: Version) -> Vec<(&'static str, Recipe)> {
+pub(super) fn recipes(version: Version) -> Vec<(&'static str, TuningSpec)> {
     let none = || Parts::Groups(Vec::new());
-    let recipe = |adapter, parts| Recipe { adapter, parts, state_lr_scale: None };
+    let recipe = |adapter, parts| TuningSpec { adapter, parts, state_lr_scale: None };
     let mut time = vec![TrainPart::Time, TrainPart::Ln];
     if version != Version::V5 {
         time.push(TrainPart::LowRank);
@@ -120,8 +121,8 @@ pub(super) fn recipes(version: Version) -> Vec<(&'static str, Recipe)> {
         ("parts", recipe(None, Parts::Groups(time.clone()))),
         (
             "lora, parts and states",
-            Recipe {
-                adapter: Some(AdapterRecipe {
+            TuningSpec {
+                adapter: Some(AdapterSpec {
                     method: AnyMethod::Lora(LORA),
                     targets: Some(vec![Target::AttReceptance, Target::FfnValue]),
                 }),
@@ -137,7 +138,7 @@ pub(super) fn compute(kind: Kind) -> Compute {
 }
 
 /// The recipe applied to untrained weights.
-pub(super) fn start(recipe: &Recipe, base: &Weights, compute: Compute) -> WeightTuning {
+pub(super) fn start(recipe: &TuningSpec, base: &Weights, compute: Compute) -> WeightTuning {
     WeightTuning::start(recipe, base.share(), compute).expect("finite weights")
 }
 
@@ -153,7 +154,7 @@ pub(super) fn train(trainer: &mut Trainer<'_>, steps: std::ops::Range<u64>) -> V
 }
 
 /// Calls `test` with every recipe, version and precision.
-fn everywhere(test: impl Fn(&str, &Recipe, Version, Kind)) {
+fn everywhere(test: impl Fn(&str, &TuningSpec, Version, Kind)) {
     for version in Version::ALL {
         for (name, recipe) in recipes(version) {
             recipe.check(&shape(version)).expect("it fits");
@@ -176,7 +177,7 @@ fn the_loss_falls_and_only_trainable_parameters_move() {
     everywhere(|what, recipe, version, kind| {
         let base = weights(shape(version));
         let tuning = start(recipe, &base, compute(kind));
-        let expected = recipe.product_tensors(&shape(version));
+        let expected = recipe.trained_tensors(&shape(version));
         let states = recipe.state_lr_scale.map_or(0, |_| shape(version).n_layer as usize);
         let parameters = tuning.parameters();
         let learning: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
@@ -218,7 +219,7 @@ fn an_update_of_zero_gives_exactly_the_base() {
 
 /// A tuning after some steps, and its trained tensors.
 pub(super) fn trained(
-    recipe: &Recipe,
+    recipe: &TuningSpec,
     base: &Weights,
     compute: Compute,
 ) -> (WeightTuning, HashMap<String, Tensor>) {
@@ -265,7 +266,7 @@ fn saved_parameters_resume_exactly() {
         let export = Export { dtype: Dtype::F32, passport: &passport(base.shape()) };
         run.export(&stem, &export).expect("written");
         let expected = match &recipe.adapter {
-            Some(_) => recipe.product_tensors(base.shape()),
+            Some(_) => recipe.trained_tensors(base.shape()),
             None => base.shape().tensors(),
         };
         let path = stem.with_added_extension("pth");
@@ -296,7 +297,7 @@ fn update_case(method: &dyn AdapterMath, size: [i64; 2]) -> (Tensor, Vec<Tensor>
     let values = start.iter().zip(&parts).map(|(start, part)| {
         assert_eq!(start.size(), part.size, "{}", part.name);
         // Frozen parts stay; trainable parts move.
-        let moved = uniform(part.name, &part.size) * if part.learns { 0.3 } else { 0.0 };
+        let moved = uniform(part.name, &part.size) * if part.trainable { 0.3 } else { 0.0 };
         (start + moved).to_kind(Kind::Double)
     });
     (matrix.to_kind(Kind::Double), values.collect())
@@ -346,7 +347,8 @@ fn gradients_of_updates_match_central_differences() {
             [&x].into_iter().chain(&values).map(|v| v.copy().set_requires_grad(true)).collect();
         loss(&learning[0], &learning[1..]).backward();
         let parts = method.parts(size).expect("it fits");
-        for (i, leaf) in learning.iter().enumerate().filter(|(i, _)| *i == 0 || parts[i - 1].learns)
+        for (i, leaf) in
+            learning.iter().enumerate().filter(|(i, _)| *i == 0 || parts[i - 1].trainable)
         {
             let differences = (0..leaf.numel() as i64).map(|at| {
                 let moved = |by: f64| {
@@ -451,7 +453,7 @@ fn only_matrices_of_the_model_have_weight_decay() {
 fn a_misfit_with_the_model_is_named() {
     let shape = shape(Version::V5);
     let refused = |adapter, parts| {
-        let recipe = Recipe { adapter, parts: Parts::Groups(parts), state_lr_scale: None };
+        let recipe = TuningSpec { adapter, parts: Parts::Groups(parts), state_lr_scale: None };
         recipe.check(&shape).expect_err("to be refused")
     };
     let Misfit::Part { part, groups } = refused(None, vec![TrainPart::Ln, TrainPart::LowRank])
@@ -462,7 +464,7 @@ fn a_misfit_with_the_model_is_named() {
     use TrainPart::{Att, Emb, Ffn, Head, Ln, Time};
     assert_eq!(groups, [Emb, Ln, Time, Att, Ffn, Head]);
     let rank = |method: AnyMethod| {
-        let adapter = Some(AdapterRecipe { method, targets: Some(vec![Target::FfnKey]) });
+        let adapter = Some(AdapterSpec { method, targets: Some(vec![Target::FfnKey]) });
         match refused(adapter, Vec::new()) {
             Misfit::Rank { matrix, problem } => {
                 assert_eq!(matrix, "blocks.0.ffn.key.weight");
@@ -471,10 +473,10 @@ fn a_misfit_with_the_model_is_named() {
             other => panic!("{other:?}"),
         }
     };
-    let large = "a matrix of 224 x 64 has no more than rank 64";
+    let large = "a matrix of 224 x 64 has at most rank 64";
     assert_eq!(rank(AnyMethod::Lora(Lora { rank: 65, ..LORA })), large);
     assert_eq!(rank(AnyMethod::Pissa(Pissa { rank: 65, ..PISSA })), large);
     assert_eq!(rank(AnyMethod::Bone(Bone { rank: 65 })), "a matrix of 224 x 64 has 64 inputs");
-    let blocks = "a matrix of 224 x 64 does not fall into blocks of 64 x 64";
+    let blocks = "a matrix of 224 x 64 cannot be divided into blocks of 64 x 64";
     assert_eq!(rank(AnyMethod::Bat(Bat { rank: 64 })), blocks);
 }

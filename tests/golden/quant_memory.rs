@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
-use statetune_engine::peft::{AdapterRecipe, AnyMethod, Compute, Pissa, Recipe, WeightTuning};
+use statetune_engine::peft::{AdapterSpec, AnyMethod, Compute, Pissa, TuningSpec, WeightTuning};
 use statetune_engine::quant::{Format, bytes, quantise};
 use tch::{Device, Kind, Tensor};
 
@@ -43,10 +43,10 @@ fn step(weights: &mut Weights) -> [u64; 4] {
 }
 
 /// PiSSA of all linear layers.
-fn recipe() -> Recipe {
+fn recipe() -> TuningSpec {
     let method = AnyMethod::Pissa(Pissa { rank: 8, svd_niter: 1 });
-    let adapter = Some(AdapterRecipe { method, targets: None });
-    Recipe { adapter, ..Recipe::nothing() }
+    let adapter = Some(AdapterSpec { method, targets: None });
+    TuningSpec { adapter, ..TuningSpec::nothing() }
 }
 
 /// Peak resident bytes while PiSSA splits the matrices of a model and the residuals are packed.
@@ -115,7 +115,7 @@ fn splitting_matrices_needs_one_layer_in_float32() {
     let packed = bytes(&shape, 2, Some(FORMAT));
     let layer = 2 * bytes(&shape, 2, None) / shape.n_layer.unsigned_abs();
     let adapters: i64 =
-        recipe().product_tensors(&shape).iter().map(|(_, size)| size.iter().product::<i64>()).sum();
+        recipe().trained_tensors(&shape).iter().map(|(_, size)| size.iter().product::<i64>()).sum();
     let adapters = 4 * adapters.unsigned_abs();
     let mb = |bytes: u64| bytes as f64 / 1e6;
     println!(

@@ -6,7 +6,8 @@ use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{Model, Version, Weights};
 use statetune_engine::peft::{
-    AnyMethod, Compute, Method as _, Pissa, Recipe, TuningError, WeightTuning, merged, packed_base,
+    AnyMethod, Compute, Method as _, Pissa, TuningError, TuningSpec, WeightTuning, merged,
+    packed_base,
 };
 use statetune_engine::quant::{Format, Packed, quantise};
 use tch::{Kind, Tensor};
@@ -23,14 +24,14 @@ fn packing(kind: Kind, format: Format) -> Compute {
 }
 
 /// The weights of a run: packed, except those that the recipe splits.
-fn packed(recipe: &Recipe, base: &Weights, format: Format) -> Weights {
+fn packed(recipe: &TuningSpec, base: &Weights, format: Format) -> Weights {
     let mut weights = base.share();
-    quantise(&mut weights, format, |name| recipe.takes_out_of(name)).expect("finite weights");
+    quantise(&mut weights, format, |name| recipe.splits(name)).expect("finite weights");
     weights
 }
 
 /// Calls `test` with every recipe that keeps the linear layers frozen, every version, format and precision.
-fn everywhere(test: impl Fn(&str, &Recipe, &Weights, Kind, Format)) {
+fn everywhere(test: impl Fn(&str, &TuningSpec, &Weights, Kind, Format)) {
     for version in Version::ALL {
         for (name, recipe) in recipes(version).into_iter().filter(|(name, _)| *name != "full") {
             for kind in [Kind::Float, Kind::BFloat16] {
@@ -51,7 +52,7 @@ fn everywhere(test: impl Fn(&str, &Recipe, &Weights, Kind, Format)) {
 
 /// The logits of the merged model, whose weights are rounded to the dtype of `base`, in which it computes.
 fn merged_logits(
-    recipe: &Recipe,
+    recipe: &TuningSpec,
     base: &Weights,
     under: Option<&Weights>,
     tuning: &WeightTuning,
@@ -110,7 +111,7 @@ fn the_loss_falls_and_trained_parameters_resume_exactly() {
 #[test]
 fn the_residual_of_pissa_is_packed_after_an_exact_subtraction() {
     let method = Pissa { rank: 8, svd_niter: 4 };
-    let recipe = Recipe { adapter: adapter(AnyMethod::Pissa(method)), ..Recipe::nothing() };
+    let recipe = TuningSpec { adapter: adapter(AnyMethod::Pissa(method)), ..TuningSpec::nothing() };
     let mut base = weights(shape(Version::V7));
     for (name, size) in base.shape().linears() {
         // Most of the matrix has rank 8, as PiSSA assumes.
@@ -146,16 +147,16 @@ fn matrices_with_a_nan_are_named() {
     let matrix = base.get("blocks.1.att.key.weight", Kind::Float).copy();
     let _ = matrix.get(0).get(0).fill_(f64::NAN);
     base.set("blocks.1.att.key.weight", matrix);
-    let recipe = Recipe {
+    let recipe = TuningSpec {
         adapter: adapter(AnyMethod::Pissa(Pissa { rank: 4, svd_niter: 2 })),
-        ..Recipe::nothing()
+        ..TuningSpec::nothing()
     };
     let error =
         WeightTuning::start(&recipe, base, compute(Kind::Float)).expect_err("to be refused");
     assert!(matches!(&error, TuningError::NotFinite(_)), "{error}");
     assert_eq!(
         error.to_string(),
-        "tensor `blocks.1.att.key.weight` holds numbers that are not finite, so no part of it can be \
-         taken out"
+        "tensor `blocks.1.att.key.weight` contains NaN or infinite values, so its largest singular \
+         values cannot be computed"
     );
 }

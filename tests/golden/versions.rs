@@ -613,7 +613,7 @@ fn tensors_of_another_version_are_named() {
         );
         assert_eq!(
             refusal(shape, add("_forward_module.emb.weight")),
-            "tensor `emb.weight` is there twice, with and without `_forward_module.`"
+            "tensor `emb.weight` appears twice, with and without `_forward_module.`"
         );
         assert_eq!(
             refusal(shape, add("blocks.0.att.time_state")),
@@ -622,7 +622,7 @@ fn tensors_of_another_version_are_named() {
         );
         assert_eq!(
             refusal(shape, |all| all.retain(|(n, _)| !n.starts_with("blocks.0."))),
-            "found no RWKV model, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model"
+            "found a file that is not an RWKV model, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model"
         );
     }
     assert_eq!(

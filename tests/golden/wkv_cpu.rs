@@ -270,7 +270,7 @@ fn wrong_operands_are_named() {
     );
     assert_eq!(
         refusal(&case, Op::Cpu, "r", &float(&[1, 4, 2, 12])),
-        "wkv7: operand r is Float [1, 4, 2, 12] on Cpu, expected a head size that 8 divides, up to 256"
+        "wkv7: operand r is Float [1, 4, 2, 12] on Cpu, expected a head size that is a multiple of 8, up to 256"
     );
     let case = Case::random(Version::V5, 1, [1, 4, 2, HEAD_SIZE]);
     assert_eq!(

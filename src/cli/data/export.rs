@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 
 use super::skipped_lines;
 use crate::{Color, ExperimentArgs, say, show};
-use statetune_core::config::{DataType, OnBadLine};
 use statetune_core::data::{
     Binidx, DataError, Exported, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
     TextForm, Tokenizer, copy_pair, magic_prime, pair_files, pair_to_texts, prepare,
 };
+use statetune_core::data::{DataType, OnBadLine};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};

@@ -4,6 +4,7 @@ use crate::diagnostic::Text;
 mod detect;
 mod groups;
 mod parts;
+mod presets;
 mod rwkv5;
 pub mod rwkv6;
 mod rwkv7;
@@ -12,7 +13,8 @@ mod version;
 
 pub use detect::{Shapes, check, detect};
 pub use groups::group;
-pub use parts::part;
+pub use parts::{TrainPart, part};
+pub use presets::Preset;
 pub use shape::{Arch, HEAD_SIZE, Ranks, Shape, is_linear};
 pub use version::Version;
 

@@ -1,7 +1,41 @@
-//! The groups of parameters that can be chosen to learn, in one table for each version.
+//! The groups of parameters that `train_parts` selects, in one table for each version.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::arch::Version;
-use crate::config::TrainPart;
+
+/// A group of parameters; each parameter of a model belongs to exactly one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum TrainPart {
+    /// The token embedding.
+    Emb,
+    /// The head; with `head_qk` also its copying matrices.
+    Head,
+    /// Weights and biases of all normalisation layers.
+    Ln,
+    /// The vectors of token shift and state decay: `time_*` in RWKV-5 and RWKV-6; `x_*`, `w0`, `a0`, `v0`, `k_k`,
+    /// `k_a` and `r_k` in RWKV-7.
+    Time,
+    /// The low-rank matrices that make these vectors depend on the token: `time_*_w1` and `time_*_w2` in RWKV-6;
+    /// `w1`, `w2`, `a1`, `a2`, `v1`, `v2`, `g1` and `g2` in RWKV-7. RWKV-5 has none.
+    LowRank,
+    /// The linear layers of all time mixes.
+    Att,
+    /// The linear layers of all channel mixes.
+    Ffn,
+}
+
+/// The name in the experiment file.
+impl fmt::Display for TrainPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
 
 /// The group of the tensor `name`.
 pub fn part(version: Version, name: &str) -> TrainPart {

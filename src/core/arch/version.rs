@@ -2,14 +2,21 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// A version of the RWKV architecture.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub enum Version {
-    /// RWKV-5.2: a decay for each channel.
+    /// RWKV-5.2: one decay per channel.
+    #[serde(rename = "x052")]
     V5,
-    /// RWKV-6: decays and token shift depend on the token.
+    /// RWKV-6: decay and token shift depend on the token.
+    #[serde(rename = "x060")]
     V6,
-    /// RWKV-7: the state is rewritten by a generalised delta rule.
+    /// RWKV-7: a generalised delta rule updates the state.
+    #[serde(rename = "x070")]
     V7,
 }
 

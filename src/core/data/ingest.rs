@@ -18,7 +18,7 @@ use super::source::Source;
 use super::tokenizer::END_OF_DOCUMENT;
 use super::tokens::TokenFile;
 use super::{parallel, text};
-use crate::config::{DataType, OnBadLine};
+use crate::data::{DataType, OnBadLine};
 
 /// Text that is tokenised at once, in bytes; a longer line is taken alone.
 const BATCH_BYTES: usize = 4 << 20;

@@ -6,7 +6,7 @@ use super::batch::{Batch, Row};
 use super::survey::{Piece, Survey, survey};
 use super::walk::MagicWalk;
 use super::{Binidx, DataError, Mask, Tokenizer, pack, shuffle};
-use crate::config::{Dataload, Overlong, Walk};
+use crate::data::{Dataload, Overlong, Walk};
 
 /// How documents become samples.
 #[derive(Clone, Debug)]
@@ -437,7 +437,7 @@ mod tests {
             "\
 error[ST3034]: `d` has 3 windows of `ctx_len = 8`, too few for the magic-prime walk
   |
-  = note: the largest prime that the walk can take is 2, and the windows behind it would never be seen; it has to reach nine tenths of all windows
+  = note: the largest usable prime is 2, and windows beyond it would never be seen; it must cover nine tenths of all windows
   = help: lower `train.ctx_len`, or set `data.walk = \"random\"`"
         );
         assert_eq!(
@@ -445,7 +445,7 @@ error[ST3034]: `d` has 3 windows of `ctx_len = 8`, too few for the magic-prime w
             "\
 error[ST3034]: `d` has 2 windows of `ctx_len = 8`, too few for the magic-prime walk
   |
-  = note: the walk needs three windows at least
+  = note: the walk requires at least three windows
   = help: lower `train.ctx_len`, or set `data.walk = \"random\"`"
         );
         let drop = LoaderOptions { overlong: Overlong::Drop, ..OPTIONS };
@@ -454,7 +454,7 @@ error[ST3034]: `d` has 2 windows of `ctx_len = 8`, too few for the magic-prime w
             "\
 error[ST3033]: no document of `d` fits into `ctx_len = 8`
   |
-  = note: `data.overlong = \"drop\"` leaves out what does not fit
+  = note: `data.overlong = \"drop\"` skips documents that do not fit
   = help: raise `train.ctx_len`, or set `data.overlong = \"split\"`"
         );
     }

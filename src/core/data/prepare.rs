@@ -34,7 +34,7 @@ use super::order::{Dealer, held_out};
 use super::prepared::{CONTENTS, Half, Longest, ORDER, PLACES, Prepared, Report, TRAIN, VAL};
 use super::source::{FileDigest, Source};
 use super::tokenizer::Tokenizer;
-use crate::config::{DataType, OnBadLine};
+use crate::data::{DataType, OnBadLine};
 use crate::diagnostic::msg;
 
 /// Part of the key: goes up when the same input would be prepared differently.

@@ -11,7 +11,7 @@ use super::error::{self, DataError, Origin};
 use super::ingest::{PLACE_BYTES, Place};
 use super::lines;
 use super::source::FileDigest;
-use crate::config::DataType;
+use crate::data::DataType;
 
 pub(super) const TRAIN: &str = "train";
 pub(super) const VAL: &str = "val";

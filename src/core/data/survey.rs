@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::loader::LoaderOptions;
 use super::words::{RoleWords, Unlearned};
 use super::{Binidx, DataError, Origin, Tokenizer};
-use crate::config::{Dataload, Overlong};
+use crate::data::{Dataload, Overlong};
 
 /// What was found in the documents of a pair before training.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

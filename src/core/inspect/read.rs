@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::DataType;
+use crate::data::DataType;
 use crate::data::{
     Binidx, DataError, Half, LineFault, Origin, PrepareSpec, RecordForm, Tokenizer, for_each_line,
     place, prepare,

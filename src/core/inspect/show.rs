@@ -1,7 +1,7 @@
 //! A document as it is learned: which of its text is a target, where it ends, what of it is cut.
 
 use super::Sample;
-use crate::config::Overlong;
+use crate::data::Overlong;
 use crate::data::{END_OF_DOCUMENT, Tokenizer};
 
 /// What becomes of a stretch of text.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Sample;
-use crate::config::Overlong;
+use crate::data::Overlong;
 use crate::data::rows_when_packed;
 
 /// Buckets of the histogram, at most.

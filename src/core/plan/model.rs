@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Faults, Plan, Purpose, presets, sources};
 use crate::arch::{HEAD_SIZE, Shape, Version};
-use crate::config::{Config, Model, ModelVersion, Peft, Tokenizer};
+use crate::config::{Config, Model, Peft, Tokenizer};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::hub::{HubFile, is_on_hub};
 
@@ -109,7 +109,7 @@ fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<Mode
 /// A model of the shape that the file says; `None` where it does not.
 fn as_written(model: &Model) -> Option<ModelSource> {
     let of_preset = model.preset.map(presets::sizes);
-    let version = model.version.map(version_of).or(of_preset.map(|sizes| sizes.version));
+    let version = model.version.or(of_preset.map(|sizes| sizes.version));
     Some(ModelSource::Scratch {
         version: version.unwrap_or(Version::V7),
         n_layer: model.n_layer.or(of_preset.map(|sizes| sizes.n_layer))?,
@@ -189,7 +189,7 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
 /// Compares what is written beside a preset with what the preset says.
 fn check_preset(faults: &mut Faults<'_>, preset: &presets::Sizes) {
     let model = &faults.loaded.config.model;
-    let version = model.version.map(|version| version_of(version).code().to_string());
+    let version = model.version.map(|version| version.code().to_string());
     for (key, written, of_preset) in [
         ("model.version", version, preset.version.code().to_string()),
         ("model.n_layer", model.n_layer.map(|n| n.to_string()), preset.n_layer.to_string()),
@@ -200,14 +200,6 @@ fn check_preset(faults: &mut Faults<'_>, preset: &presets::Sizes) {
             let fault = Diagnostic::error(message).help(msg!(DELETE_ONE_LINE));
             faults.add(key, fault);
         }
-    }
-}
-
-fn version_of(version: ModelVersion) -> Version {
-    match version {
-        ModelVersion::X052 => Version::V5,
-        ModelVersion::X060 => Version::V6,
-        ModelVersion::X070 => Version::V7,
     }
 }
 
@@ -258,7 +250,7 @@ impl Plan {
         ]
         .map(|n| n.to_string());
         let stated = [
-            ("model.version", "version", model.version.map(|v| code(version_of(v))), &version),
+            ("model.version", "version", model.version.map(code), &version),
             ("model.n_layer", "n_layer", number(model.n_layer), &n_layer),
             ("model.n_embd", "n_embd", number(model.n_embd), &n_embd),
             ("model.vocab_size", "vocab_size", number(model.vocab_size), &vocab_size),
@@ -388,8 +380,8 @@ mod tests {
         assert_eq!(
             refused(&format!("{sizes}\npre_ffn = 1\nhead_qk = 8")),
             [
-                ("ST2114", "`model.pre_ffn` has no meaning for an RWKV-7 (x070) model".to_string()),
-                ("ST2114", "`model.head_qk` has no meaning for an RWKV-7 (x070) model".to_string()),
+                ("ST2114", "`model.pre_ffn` does not apply to an RWKV-7 (x070) model".to_string()),
+                ("ST2114", "`model.head_qk` does not apply to an RWKV-7 (x070) model".to_string()),
             ]
         );
         assert_eq!(

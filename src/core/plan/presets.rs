@@ -1,7 +1,7 @@
 //! The published model sizes.
 
-use crate::arch::{Shape, Version};
-use crate::config::{self, Preset};
+use crate::arch::{Preset, Shape, Version};
+use crate::config;
 
 /// Vocabulary of every published model.
 pub(super) const VOCAB_SIZE: u32 = 65536;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{Faults, Purpose};
-use crate::config::{Config, Data, DataType, Tokenizer};
+use crate::config::{Config, Data, Tokenizer};
+use crate::data::DataType;
 use crate::data::{Binidx, Source};
 use crate::diagnostic::{Diagnostic, msg};
 

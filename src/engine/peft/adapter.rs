@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use super::method::TuningError;
-use super::{AdapterMethod, AdapterRecipe, AnyMethod, tensor_name};
+use super::{AdapterMethod, AdapterSpec, AnyMethod, tensor_name};
 use crate::kernels::give_back_memory;
 use crate::model::{Linear, Shape, Update, Weights};
 use crate::optim::Parameter;
@@ -76,20 +76,20 @@ impl AdapterSet {
     /// # Errors
     /// A matrix with NaN or infinite entries, for a method that starts with a part of the matrix.
     pub fn start(
-        recipe: &AdapterRecipe,
+        spec: &AdapterSpec,
         weights: &Weights,
         seed: u64,
     ) -> Result<AdapterSet, TuningError> {
-        AdapterSet::make(recipe, weights.shape(), |i, name, _| {
+        AdapterSet::make(spec, weights.shape(), |i, name, _| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(i);
             let matrix = weights.get(name, Kind::Float);
-            if recipe.method.takes_out() && matrix.isfinite().all().int64_value(&[]) == 0 {
+            if spec.method.splits_matrix() && matrix.isfinite().all().int64_value(&[]) == 0 {
                 return Err(TuningError::NotFinite(name.to_string()));
             }
-            let values = math(&recipe.method).initial_values(&matrix, &mut rng);
+            let values = math(&spec.method).initial_values(&matrix, &mut rng);
             drop(matrix);
-            if recipe.method.takes_out() {
+            if spec.method.splits_matrix() {
                 weights.forget_pages(name);
                 give_back_memory();
             }
@@ -97,17 +97,17 @@ impl AdapterSet {
         })
     }
 
-    /// Adapters with copies of these tensors, float32: [`AdapterRecipe::tensors`] by name.
+    /// Adapters with copies of these tensors, float32: [`AdapterSpec::tensors`] by name.
     ///
     /// # Panics
     /// When one is missing.
     pub fn from_tensors(
-        recipe: &AdapterRecipe,
+        spec: &AdapterSpec,
         shape: &Shape,
         tensors: &HashMap<String, Tensor>,
         device: Device,
     ) -> AdapterSet {
-        let Ok(adapters) = AdapterSet::make::<Infallible>(recipe, shape, |_, _, names| {
+        let Ok(adapters) = AdapterSet::make::<Infallible>(spec, shape, |_, _, names| {
             Ok(names.iter().map(|name| tensors[name].copy().to_device(device)).collect())
         });
         adapters
@@ -116,22 +116,22 @@ impl AdapterSet {
     /// Makes the adapter of each matrix from the values that `values` returns for its index, its name and the names
     /// of the adapter's tensors.
     fn make<E>(
-        recipe: &AdapterRecipe,
+        spec: &AdapterSpec,
         shape: &Shape,
         values: impl Fn(u64, &str, &[String]) -> Result<Vec<Tensor>, E>,
     ) -> Result<AdapterSet, E> {
         let adapted = |(i, (matrix, size)): (u64, (String, [i64; 2]))| {
-            let parts = recipe.method.parts(size).expect("sizes were checked");
+            let parts = spec.method.parts(size).expect("sizes were checked");
             let names: Vec<String> = parts.iter().map(|part| tensor_name(&matrix, part)).collect();
             let values: Vec<Tensor> = values(i, &matrix, &names)?
                 .into_iter()
                 .zip(&parts)
-                .map(|(value, part)| value.set_requires_grad(part.learns))
+                .map(|(value, part)| value.set_requires_grad(part.trainable))
                 .collect();
-            let adapter = math(&recipe.method).adapter(&values);
+            let adapter = math(&spec.method).adapter(&values);
             Ok(Adapted { matrix, tensors: names.into_iter().zip(values).collect(), adapter })
         };
-        (0..).zip(recipe.matrices(shape)).map(adapted).collect::<Result<_, E>>().map(AdapterSet)
+        (0..).zip(spec.matrices(shape)).map(adapted).collect::<Result<_, E>>().map(AdapterSet)
     }
 
     /// Replaces each matrix by its [`Adapter::residual`], where there is one: rounded to `kind`, or packed in

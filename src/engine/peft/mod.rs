@@ -1,7 +1,7 @@
 //! PEFT methods with tensors. A [`Method`] freezes a part of a model, hands its trainable parameters to the trainer,
 //! and writes them to files.
 //!
-//! [`StateTuning`] trains only the initial states. All other methods are a [`WeightTuning`] of a [`Recipe`]: adapters
+//! [`StateTuning`] trains only the initial states. All other methods are a [`WeightTuning`] of a [`TuningSpec`]: adapters
 //! of matrices, tensors of the model, or both, with or without the initial states. A method of adapters is described
 //! in the crate statetune-core ([`AdapterMethod`]: the tensors it adds, their sizes) and computed here
 //! ([`AdapterMath`]), in two files of the same name: `lora`, `pissa`, `disha`.

@@ -10,7 +10,7 @@ use statetune_core::plan::Plan;
 use statetune_core::tensorfile::{WeightsError, write_pth};
 use tch::{Kind, Tensor};
 
-use super::Recipe;
+use super::TuningSpec;
 use super::adapter::AdapterSet;
 use super::method::{Method, TuningError};
 use super::state::TrainableState;
@@ -21,7 +21,7 @@ use crate::output::{Export, Passport, Product, save_adapter, save_state, state_b
 use crate::quant::Format;
 use crate::tensors::kind;
 
-/// A model in which the parameters that a [`Recipe`] selects are trained, in float32; the model computes in its own
+/// A model in which the parameters that a [`TuningSpec`] selects are trained, in float32; the model computes in its own
 /// dtype.
 #[derive(Debug)]
 pub struct WeightTuning {
@@ -57,16 +57,16 @@ impl Compute {
 impl WeightTuning {
     /// Puts adapters on their weights.
     fn with(
-        recipe: &Recipe,
+        spec: &TuningSpec,
         weights: &mut Weights,
         adapters: AdapterSet,
         compute: Compute,
     ) -> Result<WeightTuning, TuningError> {
         let shape = *weights.shape();
         adapters.freeze(weights, compute.kind, compute.quant)?;
-        let mut weights = weights.trainable(compute.kind, |name| recipe.learns(&shape, name));
+        let mut weights = weights.trainable(compute.kind, |name| spec.trains(&shape, name));
         adapters.attach(&mut weights, compute.kind);
-        let state = recipe.state_lr_scale.map(|lr_scale| {
+        let state = spec.state_lr_scale.map(|lr_scale| {
             let zeros = TimeState::zeros(&shape, Kind::Float, weights.device());
             TrainableState::new(&zeros, &shape, lr_scale)
         });
@@ -74,50 +74,50 @@ impl WeightTuning {
     }
 
     /// Starts from untrained weights, with new adapters. Matrices of which adapters take a part
-    /// ([`Recipe::takes_out_of`]) must be dense.
+    /// ([`TuningSpec::splits`]) must be dense.
     ///
     /// # Errors
     /// Such a matrix with NaN or infinite entries.
     ///
     /// # Panics
-    /// When the recipe does not fit the weights, see [`Recipe::check`].
+    /// When the spec does not fit the weights, see [`TuningSpec::check`].
     pub fn start(
-        recipe: &Recipe,
+        spec: &TuningSpec,
         mut weights: Weights,
         compute: Compute,
     ) -> Result<WeightTuning, TuningError> {
-        let adapters = match &recipe.adapter {
-            Some(recipe) => AdapterSet::start(recipe, &weights, compute.seed)?,
+        let adapters = match &spec.adapter {
+            Some(spec) => AdapterSet::start(spec, &weights, compute.seed)?,
             None => AdapterSet::default(),
         };
-        WeightTuning::with(recipe, &mut weights, adapters, compute)
+        WeightTuning::with(spec, &mut weights, adapters, compute)
     }
 
-    /// Continues from parameters that were trained on these weights: `trained` holds [`Recipe::product_tensors`],
+    /// Continues from parameters that were trained on these weights: `trained` holds [`TuningSpec::trained_tensors`],
     /// float32.
     ///
     /// # Errors
     /// As for [`WeightTuning::start`].
     ///
     /// # Panics
-    /// When one is missing, or the recipe does not fit the weights.
+    /// When one is missing, or the spec does not fit the weights.
     pub fn resume(
-        recipe: &Recipe,
+        spec: &TuningSpec,
         mut weights: Weights,
         trained: &HashMap<String, Tensor>,
         compute: Compute,
     ) -> Result<WeightTuning, TuningError> {
         let shape = *weights.shape();
-        let adapters = recipe.adapter.as_ref();
-        let adapters = adapters
-            .map(|recipe| AdapterSet::from_tensors(recipe, &shape, trained, weights.device()));
-        for (name, _) in shape.tensors().iter().filter(|(name, _)| recipe.learns(&shape, name)) {
+        let adapters = spec.adapter.as_ref();
+        let adapters =
+            adapters.map(|spec| AdapterSet::from_tensors(spec, &shape, trained, weights.device()));
+        for (name, _) in shape.tensors().iter().filter(|(name, _)| spec.trains(&shape, name)) {
             weights.set(name, trained[name].shallow_clone());
         }
-        WeightTuning::with(recipe, &mut weights, adapters.unwrap_or_default(), compute)
+        WeightTuning::with(spec, &mut weights, adapters.unwrap_or_default(), compute)
     }
 
-    /// The trained tensors by name, without the states: [`Recipe::product_tensors`], float32.
+    /// The trained tensors by name, without the states: [`TuningSpec::trained_tensors`], float32.
     pub fn trained_tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.adapters.tensors().chain(self.trainable_tensors())
     }

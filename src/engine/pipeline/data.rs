@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use super::origins::Origins;
-use statetune_core::config::Dataload;
+use statetune_core::data::Dataload;
 use statetune_core::data::{
     Binidx, DataError, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
     Tokenizer, find_prepared, prepare,
 };
 use statetune_core::plan::Plan;
-use statetune_core::runs::LockedFile;
+use statetune_core::records::LockedFile;
 
 /// What the documents became.
 #[derive(Debug)]

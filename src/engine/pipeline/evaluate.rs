@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::{Loaded, RunError};
 use crate::train::mean_loss;
-use statetune_core::config::{DataType, Dataload, OnBadLine, Overlong, Walk};
 use statetune_core::data::{
     Binidx, Loader, LoaderOptions, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
     Tokenizer, prepare,
 };
+use statetune_core::data::{DataType, Dataload, OnBadLine, Overlong, Walk};
 
 /// Documents to evaluate on, tokenised.
 #[derive(Debug)]

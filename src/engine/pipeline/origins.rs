@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::RunError;
-use statetune_core::config::Dataload;
+use statetune_core::data::Dataload;
 use statetune_core::data::{DataError, Half, Origin, Prepared};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(status, 1);
         assert_eq!(
             crate::kernels::autograd::text(&message),
-            "there is no CUDA driver",
+            "the CUDA driver (libcud",
             "cut to fit"
         );
     }
