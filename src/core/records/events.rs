@@ -7,9 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::now;
-use super::{
-    Best, FirstNonFinite, Nonfinite, ProbeRate, Request, RequestOutcome, RequestSource,
-};
+use super::{Best, FirstNonFinite, Nonfinite, ProbeRate, Request, RequestOutcome, RequestSource};
 use crate::data::Coverage;
 
 /// Something that happened to a run.
