@@ -10,12 +10,12 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 
-use super::amounts::{age, size, span};
 use super::{Color, say, show};
 use statetune_core::data::cache::{Entry, Removal, clean, list};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::CACHE;
+use statetune_core::words::{age, parse_age, size};
 
 /// Arguments of `cache`.
 #[derive(Args, Debug)]
@@ -55,7 +55,7 @@ struct Which {
     #[arg(long)]
     all: bool,
     /// What was not used for so long: a number with `d`, `h` or `m`, such as `30d`.
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     older_than: Option<Duration>,
     /// What no run directory refers to.
     #[arg(long)]
@@ -168,5 +168,5 @@ fn name(entry: &Entry) -> String {
 
 fn ago(time: SystemTime) -> String {
     let secs = SystemTime::now().duration_since(time).unwrap_or_default().as_secs();
-    if secs < 60 { "just now".into() } else { format!("{} ago", span(secs)) }
+    if secs < 60 { "just now".into() } else { format!("{} ago", age(secs)) }
 }

@@ -15,7 +15,8 @@ use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubFile, is_on_hub};
 use statetune_core::import::{FileFacts, ScriptSetting, to_script};
 use statetune_core::plan::model_preset;
-use statetune_core::runs::{find_run, resolved_toml};
+use statetune_core::records::resolved_toml;
+use statetune_core::store::find_run;
 use statetune_engine::model::{Version, shape_in};
 
 /// Arguments of `config`.

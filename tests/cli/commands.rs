@@ -111,7 +111,7 @@ error[ST3005]: the data file `nowhere.jsonl` does not exist
 5 | data_file = \"nowhere.jsonl\"
   |             ^^^^^^^^^^^^^^^
   |
-  = help: relative paths start at the experiment file
+  = help: relative paths start at the folder of the experiment file
 
 error[ST1000]: the file is not valid TOML: unclosed table
  --> broken.toml:1:7
@@ -136,11 +136,7 @@ fn colour_only_where_it_is_wanted() {
 #[test]
 fn generate() {
     let case = Case::new();
-    case.refuses_to(
-        &["generate", "latest"],
-        2,
-        "error[ST0201]: there is no run `latest` in `runs`",
-    );
+    case.refuses_to(&["generate", "latest"], 2, "error[ST0201]: no run `latest` in `runs`");
     case.statetune(&["run", STATE]).is_done();
     let run = case.only_run();
     let (id, run) = (run.to_string_lossy()[run.to_string_lossy().len() - 4..].to_string(), run);
@@ -181,7 +177,7 @@ fn generate_from_a_run_that_saved_nothing() {
         fs::remove_file(case.path(run.join("export").join(name))).expect("a product");
     }
     let output = case.statetune(&["generate", "latest"]);
-    let expected = "error[ST6002]: the run `runs/DATE-tiny-ID` has not saved anything yet\n";
+    let expected = "error[ST6002]: the run `runs/DATE-tiny-ID` has no saved files yet\n";
     assert_eq!((output.code, &*output.stderr), (Some(2), expected));
 }
 

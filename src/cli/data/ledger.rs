@@ -10,7 +10,7 @@ use statetune_core::digest::sha256_of_file;
 use statetune_core::exit::ExitCode;
 use statetune_core::inspect::{Item, read};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Ledger, LedgerLine};
+use statetune_core::records::{Ledger, LedgerLine};
 use statetune_core::tensorfile::WeightsError;
 use statetune_engine::pipeline::{Loaded, RunError};
 use statetune_engine::pipeline::{ledger_of_documents, losses};

@@ -13,8 +13,8 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LineGauge, Paragraph, Wr
 
 use super::changes::Changes;
 use super::view::Watched;
-use statetune_core::data::grouped;
-use statetune_core::runs::SampleLine;
+use statetune_core::store::SampleLine;
+use statetune_core::words::grouped;
 
 /// From one look at the keyboard to the next.
 const KEYS: Duration = Duration::from_millis(100);

@@ -42,7 +42,7 @@ pub use batch::Batch;
 pub use binidx::Binidx;
 pub use binidx_writer::BinidxWriter;
 pub use coverage::Coverage;
-pub use error::{DataError, Origin, OtherLines, alias_help, grouped, place};
+pub use error::{DataError, Origin, OtherLines, alias_help, place};
 pub use export::{Exported, copy_pair, pair_files, pair_to_texts};
 pub use fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 pub use jsonl::{LineError, RecordForm};

@@ -11,7 +11,7 @@ use super::blocks::Pass;
 use super::tape::Tape;
 use crate::arch::Shape;
 use crate::diagnostic::{Text, msg};
-use crate::peft::Recipe;
+use crate::peft::TuningSpec;
 use crate::plan::AdamOptions;
 use crate::quant::{self, Format};
 use crate::tensorfile::Dtype;
@@ -33,7 +33,7 @@ pub struct Workload<'a> {
     /// The sizes of the model.
     pub shape: &'a Shape,
     /// What learns; absent when initial states learn alone.
-    pub recipe: Option<&'a Recipe>,
+    pub recipe: Option<&'a TuningSpec>,
     /// How the linear layers of the frozen model are kept; absent: in `dtype`.
     pub quant: Option<Format>,
     /// The dtype in which the model computes.
@@ -86,11 +86,6 @@ impl Item {
             Item::Program => msg!(ITEM_PROGRAM),
         }
     }
-}
-
-/// Bytes as people read them.
-pub fn gib(bytes: u64) -> String {
-    format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64)
 }
 
 /// The memory of a run at its peak, in bytes.
@@ -157,7 +152,7 @@ impl Workload<'_> {
 
     /// Numbers of the tensors of the model that learn.
     fn tensors_that_learn(&self) -> u64 {
-        self.recipe.map_or(0, |recipe| recipe.learning_tensors(self.shape))
+        self.recipe.map_or(0, |recipe| recipe.trainable_tensor_parameters(self.shape))
     }
 
     /// Numbers of adapters, those included that do not learn.
@@ -171,12 +166,11 @@ impl Workload<'_> {
     /// that do not learn.
     fn learning(&self) -> u64 {
         let states = self.shape.state_parameters().unsigned_abs();
-        let numbers = self.recipe.map_or(states, |recipe| recipe.numbers_that_learn(self.shape));
+        let numbers = self.recipe.map_or(states, |recipe| recipe.trainable_parameters(self.shape));
         4 * (1 + 1 + AdamOptions::MOMENTS) * numbers
-            + 4 * self
-                .recipe
-                .and_then(|recipe| recipe.adapter.as_ref())
-                .map_or(0, |adapter| self.adapter_numbers() - adapter.learned(self.shape))
+            + 4 * self.recipe.and_then(|recipe| recipe.adapter.as_ref()).map_or(0, |adapter| {
+                self.adapter_numbers() - adapter.trainable_parameters(self.shape)
+            })
     }
 
     /// What is kept of the forward pass: everything that autograd keeps, or with `grad_cp` the input of every block,

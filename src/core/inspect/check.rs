@@ -7,9 +7,10 @@ use sha2::{Digest as _, Sha256};
 use super::Sample;
 use crate::data::Overlong;
 use crate::data::{
-    DataError, LineFault, Mask, Origin, RoleWords, Unlearned, alias_help, grouped, role_words,
+    DataError, LineFault, Mask, Origin, RoleWords, Unlearned, alias_help, role_words,
 };
 use crate::diagnostic::{Diagnostic, Severity, Span, msg};
+use crate::words::grouped;
 
 /// Findings of one kind that are shown; all are counted.
 const SHOWN: usize = 5;

@@ -21,7 +21,7 @@ use crate::arch::{NoGpu, Op};
 use crate::config::{self, Config, Loaded, Peft, Quant};
 use crate::diagnostic::{Diagnostic, Severity, msg};
 use crate::quant::Format;
-use crate::runs::SinkName;
+use crate::records::SinkName;
 pub use data::{DataPlan, built_in as built_in_template};
 pub use device::{Compute, Device, DeviceFault, Setting, choose};
 pub use experiment::{Change, Experiment, Origins, Reach, reach};
@@ -355,7 +355,7 @@ warning[ST1301]: `op = \"fla\"` runs the `chunk` form
   |
   = note: in other trainers `fla` names a GPU-only implementation of the same chunked algebra,
           which `chunk` computes on every device
-  = help: `op = \"chunk\"` does the same without this warning";
+  = help: use `op = \"chunk\"` to silence this warning";
         assert_eq!(warning.render(false), expected);
     }
 }

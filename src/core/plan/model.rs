@@ -380,8 +380,8 @@ mod tests {
         assert_eq!(
             refused(&format!("{sizes}\npre_ffn = 1\nhead_qk = 8")),
             [
-                ("ST2114", "`model.pre_ffn` has no meaning for an RWKV-7 (x070) model".to_string()),
-                ("ST2114", "`model.head_qk` has no meaning for an RWKV-7 (x070) model".to_string()),
+                ("ST2114", "`model.pre_ffn` does not apply to an RWKV-7 (x070) model".to_string()),
+                ("ST2114", "`model.head_qk` does not apply to an RWKV-7 (x070) model".to_string()),
             ]
         );
         assert_eq!(

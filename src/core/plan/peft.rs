@@ -10,8 +10,9 @@ use crate::arch::Shape;
 use crate::arch::TrainPart;
 use crate::config::{self, Config, DishaMode, Peft, StateInit};
 use crate::diagnostic::{Diagnostic, msg};
-use crate::peft::Target;
-use crate::peft::{AdapterRecipe, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
+use crate::peft::{
+    AdapterSpec, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Target, TuningSpec,
+};
 use crate::quant::Format;
 
 /// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,
@@ -41,7 +42,7 @@ impl MethodPlan {
     pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
         match &self.peft {
             PeftPlan::State(_) => shape.state_parameters().unsigned_abs(),
-            PeftPlan::Weights(recipe) => recipe.numbers_that_learn(shape),
+            PeftPlan::Weights(recipe) => recipe.trainable_parameters(shape),
         }
     }
 }
@@ -52,7 +53,7 @@ pub enum PeftPlan {
     /// The initial states alone.
     State(StateStart),
     /// Weights, or what changes them.
-    Weights(Rc<Recipe>),
+    Weights(Rc<TuningSpec>),
 }
 
 /// What initial states are before the first step.
@@ -87,10 +88,10 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
 }
 
 /// What of the weights learns by a method, or changes them; nothing where states learn alone.
-pub fn recipe(peft: &Peft) -> Recipe {
+pub fn recipe(peft: &Peft) -> TuningSpec {
     let groups = |parts: &[TrainPart]| Parts::Groups(parts.to_vec());
     let (adapter, parts) = match peft {
-        Peft::State(_) => return Recipe::nothing(),
+        Peft::State(_) => return TuningSpec::nothing(),
         Peft::Lora(lora) => {
             let (rank, alpha, dropout) = (lora.rank.into(), lora.alpha, lora.dropout);
             let adapter =
@@ -113,7 +114,7 @@ pub fn recipe(peft: &Peft) -> Recipe {
     };
     let (state, lr_scale) = states_beside(peft);
     let state_lr_scale = state.then_some(lr_scale.unwrap_or(STATE_LR_SCALE));
-    Recipe { adapter, parts, state_lr_scale }
+    TuningSpec { adapter, parts, state_lr_scale }
 }
 
 /// Whether the initial states learn beside weights, and the factor on their learning rate where it is written.
@@ -129,8 +130,8 @@ fn states_beside(peft: &Peft) -> (bool, Option<f64>) {
     }
 }
 
-fn adapter(method: AnyMethod, targets: Option<&Vec<Target>>) -> Option<AdapterRecipe> {
-    Some(AdapterRecipe { method, targets: targets.cloned() })
+fn adapter(method: AnyMethod, targets: Option<&Vec<Target>>) -> Option<AdapterSpec> {
+    Some(AdapterSpec { method, targets: targets.cloned() })
 }
 
 /// Refuses groups whose matrices an adapter keeps frozen.
@@ -191,7 +192,7 @@ fn state_start(
 
 impl PeftPlan {
     /// What of the weights learns, or changes them.
-    pub fn recipe(&self) -> Option<&Rc<Recipe>> {
+    pub fn recipe(&self) -> Option<&Rc<TuningSpec>> {
         match self {
             PeftPlan::State(_) => None,
             PeftPlan::Weights(recipe) => Some(recipe),

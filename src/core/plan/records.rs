@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Metric, Probe, Steps};
 use crate::config::{Config, ExportDtype};
-use crate::runs::{Nonfinite, SinkName};
+use crate::records::{Nonfinite, SinkName};
 use crate::tensorfile::Dtype;
 
 /// What a run writes, and where.

@@ -10,7 +10,7 @@ use statetune_core::data::{
     Tokenizer, find_prepared, prepare,
 };
 use statetune_core::plan::Plan;
-use statetune_core::runs::LockedFile;
+use statetune_core::records::LockedFile;
 
 /// What the documents became.
 #[derive(Debug)]

@@ -7,17 +7,18 @@ use super::RunError;
 use super::data::{Datasets, is_prepared, prepare_data};
 use super::model::{load_tokenizer, model_shape};
 use super::tune::{coverage_of, fit_options};
-use crate::kernels::{Op, available_bytes, device_name};
+use crate::kernels::{Op, available_bytes, recorded_device};
 use crate::model::Shape;
 use crate::train::FitOptions;
 use statetune_core::data::{Coverage, Dataload};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Trains, Warning,
-    Workload, gib, proposals,
+    Workload, proposals,
 };
 use statetune_core::peft::AdapterMethod as _;
 use statetune_core::plan::{PeftPlan, Plan};
+use statetune_core::words::gib;
 
 /// Points of the learning-rate curve in a forecast.
 const POINTS: u64 = 33;
@@ -132,7 +133,7 @@ impl<'a> Outlook<'a> {
         let may_quantise = match &self.plan.method.peft {
             PeftPlan::State(_) => true,
             PeftPlan::Weights(recipe) => {
-                recipe.adapter.as_ref().is_some_and(|adapter| !adapter.method.takes_out())
+                recipe.adapter.as_ref().is_some_and(|adapter| !adapter.method.splits_matrix())
             }
         };
         let accumulate = self.plan.train.accumulate_grad_batches.into();
@@ -246,7 +247,7 @@ fn settings(plan: &Plan) -> Settings {
         grad_cp: train.grad_cp,
         head_chunk: train.head_chunk.0,
         op: plan.train.op.name().to_string(),
-        device: device_name(device(plan.train.device)),
+        device: recorded_device(device(plan.train.device)),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
     }
 }

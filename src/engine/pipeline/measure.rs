@@ -22,13 +22,13 @@ use super::model::unfit;
 use super::watchdog::median;
 use crate::kernels::allow_tf32;
 use crate::model::{Model, Shape, Weights};
-use crate::optim::Adam;
-use crate::peft::{Method, StateTuning, Tuning};
+use crate::peft::{Method, StateTuning, WeightTuning};
 use crate::train::{LossScaler, StepOptions, Trainer};
 use statetune_core::data::Batch;
 use statetune_core::forecast::{Forecast, ModelFacts, Settings, Time};
 use statetune_core::plan::{PeftPlan, Plan};
-use statetune_core::runs::{RunDirError, all_runs, read_metrics};
+use statetune_core::records::{RunDirError, read_metrics};
+use statetune_core::store::all_runs;
 
 /// Blocks of the two models that are measured.
 const BLOCKS: [i64; 2] = [2, 5];
@@ -127,12 +127,8 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
     let (plan, train) = (outlook.plan, &outlook.plan.train);
     allow_tf32(plan.train.tf32());
     let method = method(plan, Shape { n_layer, ..outlook.shape })?;
-    let mut trainer = Trainer {
-        adam: Adam::new(method.parameters(), plan.train.adam),
-        scaler: LossScaler::for_dtype(plan.train.dtype),
-        method: method.as_ref(),
-        options: StepOptions::of_plan(plan),
-    };
+    let scaler = LossScaler::for_dtype(train.dtype);
+    let mut trainer = Trainer::new(method.as_ref(), train.adam, scaler, StepOptions::of_plan(plan));
     let (tokens, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.as_u64(), 1.0));
     let batch =
         || batch(train.micro_bsz.as_usize(), tokens as usize, learned, outlook.shape.vocab_size);
@@ -170,7 +166,7 @@ fn method(plan: &Plan, shape: Shape) -> Result<Box<dyn Method>, RunError> {
             Box::new(StateTuning::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op)))
         }
         PeftPlan::Weights(recipe) => {
-            let tuning = Tuning::start(recipe, weights, Compute::of_plan(plan));
+            let tuning = WeightTuning::start(recipe, weights, Compute::of_plan(plan));
             Box::new(tuning.map_err(|error| unfit(error, name))?)
         }
     })

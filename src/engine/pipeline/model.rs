@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::RunError;
 use crate::model::{ModelError, Shape, Weights, shape_in};
-use crate::peft::{Recipe, TuningError};
+use crate::peft::{TuningError, TuningSpec};
 use crate::quant::{Format, PackError, QuantError, quantise};
 use statetune_core::data::{Tokenizer, character_tokenizer};
 use statetune_core::plan::{ModelSource, Plan, TokenizerPlan};
@@ -72,10 +72,10 @@ pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunEr
 pub fn pack_weights(
     weights: &mut Weights,
     format: Format,
-    recipe: Option<&Recipe>,
+    recipe: Option<&TuningSpec>,
     path: &Path,
 ) -> Result<(), RunError> {
-    let later = |name: &str| recipe.is_some_and(|recipe| recipe.takes_out_of(name));
+    let later = |name: &str| recipe.is_some_and(|recipe| recipe.splits(name));
     quantise(weights, format, later).map_err(|error| unfit(TuningError::Quant(error), path))
 }
 

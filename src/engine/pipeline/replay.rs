@@ -7,12 +7,11 @@ use std::path::Path;
 use super::tuned::start as begin_tuning;
 use super::{RunError, load_tokenizer, load_weights};
 use crate::kernels::allow_tf32;
-use crate::optim::Adam;
 use crate::train::restore_values;
 use crate::train::{LossScaler, Reading, StepOptions, Trainer, trace};
 use statetune_core::data::Batch;
 use statetune_core::plan::Plan;
-use statetune_core::runs::Incident;
+use statetune_core::records::Incident;
 
 /// Computes the step that is recorded in `folder`, as the settings of `plan` say, with what learned then.
 /// Returns every value on the way. Nothing is written.
@@ -25,13 +24,10 @@ pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Rea
     let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let vocab_size = weights.shape().vocab_size;
     let method = begin_tuning(plan, weights, &tokenizer)?;
-    let mut trainer = Trainer {
-        method: method.as_ref(),
-        adam: Adam::new(method.parameters(), plan.train.adam),
-        scaler: LossScaler::for_dtype(plan.train.dtype)
-            .map(|scaler| scaler.at(incident.loss_scale)),
-        options: StepOptions::of_plan(plan),
-    };
+    let scaler =
+        LossScaler::for_dtype(plan.train.dtype).map(|scaler| scaler.at(incident.loss_scale));
+    let options = StepOptions::of_plan(plan);
+    let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options);
     restore_values(folder, &mut trainer.adam)?;
     let batches = Incident::load_batches(folder, vocab_size)?;
     let batches: Vec<Batch> = batches.iter().map(|rows| Batch::from_plain(rows)).collect();

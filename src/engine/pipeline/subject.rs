@@ -9,7 +9,7 @@ use super::tuned::adapted;
 use super::{RunError, as_warning, check_base, pack_weights};
 use crate::kernels::{Op, allow_tf32};
 use crate::model::{Model, Shape, TimeState, Weights, shape_in};
-use crate::peft::{Compute, Recipe};
+use crate::peft::{Compute, TuningSpec};
 use crate::quant::Format;
 use statetune_core::data::{Template, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
@@ -48,7 +48,7 @@ pub struct AdapterFile {
     /// The file.
     pub file: PathBuf,
     /// What learned.
-    pub recipe: Rc<Recipe>,
+    pub recipe: Rc<TuningSpec>,
 }
 
 /// A subject that was read.

@@ -33,10 +33,9 @@ use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{ModelSource, Plan};
-use statetune_core::runs::Nonfinite;
-use statetune_core::runs::{
-    Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, RunDir, Sinks, Status, Totals,
-    checkpoints, record_documents,
+use statetune_core::records::{
+    Chain, Checkpoint, Entry, Event, Fact, Lock, Nonfinite, RunDir, Sinks, SkippedSample, Status,
+    Totals, checkpoints, record_documents,
 };
 
 /// Executes a plan from `start` and tells `watch` about it. A run that needs more memory than there is, is refused
@@ -96,7 +95,7 @@ pub fn run(
         }
         for Named { document, name } in dropped {
             let from_step = beginning.steps();
-            LeftOut::Document { from_step, document, name: name.clone() }.add(&run)?;
+            SkippedSample::Document { from_step, document, name: name.clone() }.add(&run)?;
             run.event(Event::LeftOut { document: name.clone() })?;
         }
         let left_out = leave_out(&run, &mut data)?;
@@ -151,13 +150,11 @@ impl Work<'_> {
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, RunError> {
         let options = fit_options(self.plan, data.train.samples_per_pass());
-        let mut trainer = Trainer {
-            method: self.method,
-            adam: Adam::new(self.method.parameters(), self.plan.train.adam),
-            scaler: LossScaler::for_dtype(self.plan.train.dtype),
-            options: StepOptions::of_plan(self.plan),
-        };
-        let mut sinks = Sinks::named(&self.plan.records.log.sinks);
+        let plan = self.plan;
+        let scaler = LossScaler::for_dtype(plan.train.dtype);
+        let options_of_step = StepOptions::of_plan(plan);
+        let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, options_of_step);
+        let mut sinks = Sinks::named(&plan.records.log.sinks);
         self.announce(data, &trainer.adam, &options, &mut sinks, watch)?;
         let base = self.base_answers(&mut sinks, watch)?;
         let mut course = Course {
@@ -203,7 +200,7 @@ impl Work<'_> {
                 let Ended::Rollback(step) = course.ended else { break };
                 let checkpoint = course.go_back(step)?;
                 restore(&checkpoint, &mut trainer)?;
-                position = checkpoint.place.position;
+                position = checkpoint.record.position;
                 left_out.insert(step - 1);
             }
         }
@@ -300,8 +297,8 @@ impl Work<'_> {
             }
             Beginning::After(checkpoint) => {
                 restore(checkpoint, trainer)?;
-                position = checkpoint.place.position;
-                course.go_on_from(&checkpoint.place);
+                position = checkpoint.record.position;
+                course.go_on_from(&checkpoint.record);
                 (course.watch)(Progress::Resumed { steps: position.steps });
             }
         }

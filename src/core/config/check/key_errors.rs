@@ -280,7 +280,7 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
 16 | micro_bzs = 4
    | ^^^^^^^^^ did you mean `micro_bsz`?
    |
-   = note: an ignored key would leave `train.micro_bsz` at its default, 1
+   = note: if this key were ignored, `train.micro_bsz` would keep its default, 1
    = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[train]\nmicro_bzs = 4\n")), expected);
     }
@@ -311,7 +311,7 @@ error[ST1001]: unknown key `depth` in `[peft]`
   --> emoji.toml:11:1
    |
 11 | depth = 8
-   | ^^^^^ there is no such key
+   | ^^^^^ unknown key
    |
    = note: keys of `[peft]` are `type`, `init`, `init_file`, `init_prompt`";
         assert_eq!(shown(&MINIMAL.replace("\"state\"\n", "\"state\"\ndepth = 8\n")), expected);
@@ -320,11 +320,11 @@ error[ST1001]: unknown key `depth` in `[peft]`
     #[test]
     fn a_key_of_another_method() {
         let expected = "\
-error[ST2101]: `lora_alpha` has no meaning for `peft.type = \"state\"`
+error[ST2101]: `lora_alpha` does not apply to `peft.type = \"state\"`
   --> emoji.toml:11:1
    |
 10 | type = \"state\"
-   |        ------- because of this
+   |        ------- because of this setting
 11 | lora_alpha = 64
    | ^^^^^^^^^^ as `alpha` used by: lora
    |
@@ -334,7 +334,7 @@ error[ST2101]: `lora_alpha` has no meaning for `peft.type = \"state\"`
         let error = shown(&with("rank = 8"));
         assert!(error.contains("^^^^ used by: lora, pissa, disha, miss, bone\n"), "{error}");
         let expected = "\
-error[ST2101]: `rank` has no meaning for `peft.type = \"state\"`
+error[ST2101]: `rank` does not apply to `peft.type = \"state\"`
  --> command line
   |
   | --set peft.rank=8
@@ -358,8 +358,8 @@ error[ST1001]: unknown table `[trian]`
    = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[trian]\nctx_len = 4\n")), expected);
         let error = shown(&format!("{MINIMAL}[weather]\nwind = \"north\"\n"));
-        assert!(error.contains("^ there is no such table"), "{error}");
-        assert!(error.contains("note: the file may have `format`, `name`"), "{error}");
+        assert!(error.contains("^ unknown table"), "{error}");
+        assert!(error.contains("note: tables and keys at the top: `format`, `name`"), "{error}");
     }
 
     #[test]
@@ -371,7 +371,7 @@ error[ST1001]: unknown table `[trian]`
             error.helps,
             [
                 "`statetune check emoji.toml --fix` moves the line and keeps its comment",
-                "`statetune explain schedule.warmup_steps` says what it does, and its range",
+                "run `statetune explain schedule.warmup_steps` to see what it does and its range",
             ]
         );
         let (fixed, _) = crate::diagnostic::apply(&text, [&*error.fix]);
@@ -384,11 +384,11 @@ error[ST1001]: unknown table `[trian]`
         let with = "\"state\"\nr = 32\nlora_alpha = 64\nwrong = 1\n";
         let errors = errors(&MINIMAL.replace("\"state\"\n", with), &Overrides::default());
         let expected = "\
-error[ST2101]: `r` and `lora_alpha` have no meaning for `peft.type = \"state\"`
+error[ST2101]: `r` and `lora_alpha` do not apply to `peft.type = \"state\"`
   --> emoji.toml:11:1
    |
 10 | type = \"state\"
-   |        ------- because of this
+   |        ------- because of this setting
 11 | r = 32
    | ^ as `rank` used by: lora, pissa, disha, miss, bone
 12 | lora_alpha = 64
@@ -406,10 +406,10 @@ error[ST1005]: `hf_token` looks like a secret
   --> emoji.toml:11:1
    |
 11 | hf_token = *********
-   | ^^^^^^^^ no secret belongs here
+   | ^^^^^^^^ do not write secrets into this file
    |
-   = note: the file is copied into every run directory, and run directories are passed on
-   = help: delete the line; programs that need the secret read the environment variable `HF_TOKEN`";
+   = note: the file is copied into every run directory, and run directories are shared
+   = help: delete the line and set the environment variable `HF_TOKEN`, which programs that need the secret read";
         assert_eq!(
             shown(&MINIMAL.replace("\"state\"\n", "\"state\"\nhf_token = \"hf_abcd\"\n")),
             expected
@@ -432,14 +432,14 @@ error[ST1002]: `lr_final` is not a `[peft]` key
    | ^^^^^^^^ belongs to `[schedule]`
 12 |
 13 | [schedule]
-   | ---------- move it below this header
+   | ---------- move the key below this header
    |
-   = help: `statetune explain schedule.lr_final` says what it does, and its range";
+   = help: run `statetune explain schedule.lr_final` to see what it does and its range";
         let text = MINIMAL.replace("\"state\"\n", "\"state\"\nlr_final = 0.5\n");
         assert_eq!(shown(&text), expected);
         let error = shown(&format!("{MINIMAL}epoch_save = 4\n"));
         assert!(error.contains("belongs to `[checkpoint]`\n"), "{error}");
-        assert!(error.contains("help: add `[checkpoint]` and move it there"), "{error}");
+        assert!(error.contains("help: add `[checkpoint]` and move the key there"), "{error}");
         let error = shown(&format!("random_seed = 4\n{MINIMAL}"));
         assert!(error.contains("`random_seed` is not a top-level key"), "{error}");
         assert!(error.contains("belongs to `[train]`, `[sample]` or `[sweep]`"), "{error}");
@@ -454,7 +454,7 @@ error[ST1003]: missing key `lr_init` in `[schedule]`
   --> emoji.toml:12:1
    |
 12 | [schedule]
-   | ^^^^^^^^^^ needs the key `lr_init`
+   | ^^^^^^^^^^ this table requires the key `lr_init`
    |
    = note: `schedule.lr_init`: Learning rate after the warmup, above 0
    = help: for example `lr_init = 1.0`";
@@ -471,7 +471,7 @@ error[ST1003]: missing key `type` in `[peft]`
   --> emoji.toml:11:16
    |
 11 | lr_final = 0.01
-   |                ^ the file ends without `[peft]`
+   |                ^ the file has no `[peft]`
    |
    = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`
    = help: for example
@@ -497,7 +497,7 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
   | --set train.micro_bzs=4
   |             ^^^^^^^^^ did you mean `micro_bsz`?
   |
-  = note: an ignored key would leave `train.micro_bsz` at its default, 1";
+  = note: if this key were ignored, `train.micro_bsz` would keep its default, 1";
         assert_eq!(only_error(MINIMAL, &set(&["train.micro_bzs=4"])), expected);
         let error = only_error(MINIMAL, &set(&["train.lr_init=4"]));
         assert!(error.contains("^ did you mean `schedule.lr_init`?"), "{error}");

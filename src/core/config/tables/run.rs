@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::runs::{Nonfinite, SinkName};
+use crate::records::{Nonfinite, SinkName};
 
 /// `[checkpoint]`: when checkpoints are written and how many are kept.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::flags::SAME;
+use crate::words::shell_word;
 
 /// A setting of the experiment.
 #[derive(Clone, Debug)]
@@ -82,7 +83,7 @@ impl Script {
     }
 
     pub(super) fn flag(&mut self, name: &str, value: &str) {
-        self.flags.push((name.to_string(), quoted(value)));
+        self.flags.push((name.to_string(), shell_word(value)));
     }
 
     /// Adds a comment about a setting.
@@ -164,15 +165,6 @@ pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
-/// A word quoted for a shell.
-pub(super) fn quoted(word: &str) -> String {
-    let is_plain = |one: char| one.is_ascii_alphanumeric() || "-_./,:+".contains(one);
-    match word {
-        word if !word.is_empty() && word.chars().all(is_plain) => word.to_string(),
-        word => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
 impl Script {
     pub(super) fn model(&mut self, facts: &FileFacts) {
         let load_model = self.word("model.load_model");
@@ -180,7 +172,7 @@ impl Script {
             let why = "RWKV-PEFT reads local files only: download this file and set its path";
             self.remark("model.load_model", &json!(load_model), why);
         }
-        self.flags.insert(0, ("load_model".into(), quoted(&load_model)));
+        self.flags.insert(0, ("load_model".into(), shell_word(&load_model)));
         self.take("model.preset");
         let version = self.word("model.version");
         let version = if version.is_empty() { facts.version } else { Some(version.as_str()) };
@@ -234,7 +226,7 @@ impl Script {
                 self.flag("data_file", &file);
                 self.flag("data_type", "sft");
                 let words =
-                    fields.as_array().into_iter().flatten().map(|word| quoted(&plain(word)));
+                    fields.as_array().into_iter().flatten().map(|word| shell_word(&plain(word)));
                 self.flags.push(("sft_field".into(), words.collect::<Vec<_>>().join(" ")));
                 let why = "RWKV-PEFT always uses the Alpaca template and ends answers with \\x17";
                 self.remark("data.sft_field", fields, why);
@@ -242,7 +234,7 @@ impl Script {
             ("jsonl", None) if closes || !repeats => {
                 let copies = plain(&repeat);
                 self.before =
-                    Some(format!("python make_data.py {} {copies} {ctx_len}", quoted(&file)));
+                    Some(format!("python make_data.py {} {copies} {ctx_len}", shell_word(&file)));
                 self.head.push(
                     "`make_data.py` is part of RWKV-LM and writes into the current folder.".into(),
                 );
@@ -333,17 +325,5 @@ impl Script {
             }
             _ => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_with_special_characters_are_quoted() {
-        assert_eq!(quoted("/a/b-1.pth"), "/a/b-1.pth");
-        assert_eq!(quoted(""), "''");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
     }
 }

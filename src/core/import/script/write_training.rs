@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::flags::{ADAPTERS, LOADS, PARTS, TRAIN_PARTS};
-use super::write::{FileFacts, Script, plain, quoted};
+use super::write::{FileFacts, Script, plain};
+use crate::words::shell_word;
 
 /// The `l2wrap` of RWKV-PEFT, which has no flag.
 const L2WRAP: f64 = 1e-4;
@@ -57,7 +58,7 @@ impl Script {
         let words: Vec<String> = parts.as_array().into_iter().flatten().map(plain).collect();
         debug_assert!(words.iter().all(|word| TRAIN_PARTS.contains(&word.as_str())));
         // Without the flag RWKV-PEFT trains `time` and `ln`; empty brackets name no group.
-        let value = if words.is_empty() { quoted("[]") } else { words.join(" ") };
+        let value = if words.is_empty() { shell_word("[]") } else { words.join(" ") };
         self.flags.push(("train_parts".into(), value));
         let has = |part: &str| words.iter().any(|word| word == part);
         if has("low_rank")

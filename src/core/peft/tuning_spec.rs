@@ -1,0 +1,171 @@
+//! Which parameters of a model are trained, and whether a model has them.
+
+use crate::diagnostic::{Join, Text, msg};
+
+use super::adapter::{AdapterMethod as _, AdapterSpec, is_of};
+use super::target::Target;
+use crate::arch::{Arch, Shape, TrainPart, part};
+
+/// Which parameters of a model are trained. All others stay frozen.
+#[derive(Debug)]
+pub struct TuningSpec {
+    /// Adapters of matrices, which stay frozen.
+    pub adapter: Option<AdapterSpec>,
+    /// Tensors of the model.
+    pub parts: Parts,
+    /// The factor on the learning rate of the initial states; `None`: they are not trained.
+    pub state_lr_scale: Option<f64>,
+}
+
+/// Which tensors of a model are trained.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Parts {
+    /// All.
+    All,
+    /// The tensors of these groups.
+    Groups(Vec<TrainPart>),
+}
+
+/// Why a spec does not fit a model.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}", self.text())]
+pub enum Misfit {
+    /// A layer that the model does not have.
+    Target {
+        /// The layer.
+        target: Target,
+        /// The layers of the model.
+        layers: Vec<Target>,
+    },
+    /// A matrix that the method cannot change.
+    Rank {
+        /// The matrix.
+        matrix: String,
+        /// The reason.
+        problem: Text,
+    },
+    /// A group without parameters in the model.
+    Part {
+        /// The group.
+        part: TrainPart,
+        /// The groups of the model, in the order of its checkpoint.
+        groups: Vec<TrainPart>,
+    },
+}
+
+impl Misfit {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Target { target, .. } => msg!(NO_SUCH_LAYER, target = target.to_string()),
+            Self::Rank { matrix, .. } => msg!(RANK_DOES_NOT_FIT, matrix),
+            Self::Part { part, .. } => msg!(NO_PARAMETERS_IN_GROUP, part = part.to_string()),
+        }
+    }
+}
+
+impl Misfit {
+    /// The layers or groups of a model of this shape, or the reason of the misfit, as a note.
+    pub fn note(&self, shape: &Shape) -> Text {
+        let version = shape.version();
+        match self {
+            Misfit::Target { layers, .. } => {
+                msg!(
+                    LAYERS_ARE,
+                    version = version.to_string(),
+                    layers = Text::quoted(Join::Comma, layers)
+                )
+            }
+            Misfit::Rank { problem, .. } => problem.clone(),
+            Misfit::Part { groups, .. } => {
+                msg!(
+                    GROUPS_ARE,
+                    version = version.to_string(),
+                    groups = Text::quoted(Join::Comma, groups)
+                )
+            }
+        }
+    }
+}
+
+impl TuningSpec {
+    /// Compares the spec with a model.
+    ///
+    /// # Errors
+    /// The first misfit.
+    pub fn check(&self, shape: &Shape) -> Result<(), Misfit> {
+        if let Some(adapter) = &self.adapter {
+            let linears = shape.linears();
+            let has = |target: &Target| linears.iter().any(|(name, _)| is_of(*target, name));
+            if let Some(&target) = adapter.targets.iter().flatten().find(|target| !has(target)) {
+                let layers = Target::ALL.into_iter().filter(has).collect();
+                return Err(Misfit::Target { target, layers });
+            }
+            for (matrix, size) in adapter.matrices(shape) {
+                adapter.method.parts(size).map_err(|problem| Misfit::Rank { matrix, problem })?;
+            }
+        }
+        if let Parts::Groups(wanted) = &self.parts {
+            let mut groups = Vec::new();
+            for (name, _) in shape.tensors() {
+                let group = part(shape.version(), &name);
+                if !groups.contains(&group) {
+                    groups.push(group);
+                }
+            }
+            if let Some(&part) = wanted.iter().find(|part| !groups.contains(part)) {
+                return Err(Misfit::Part { part, groups });
+            }
+        }
+        Ok(())
+    }
+
+    /// The spec that trains nothing.
+    pub fn nothing() -> TuningSpec {
+        TuningSpec { adapter: None, parts: Parts::Groups(Vec::new()), state_lr_scale: None }
+    }
+
+    /// Whether the matrix `name` is split into the initial update of its adapter and a frozen residual.
+    pub fn splits(&self, name: &str) -> bool {
+        self.adapter.as_ref().is_some_and(|adapter| adapter.splits(name))
+    }
+
+    /// Whether the tensor `name` of a model is trained.
+    pub fn trains(&self, shape: &Shape, name: &str) -> bool {
+        let chosen = match &self.parts {
+            Parts::All => true,
+            Parts::Groups(groups) => groups.contains(&part(shape.version(), name)),
+        };
+        chosen && is_read(shape, name)
+    }
+
+    /// Number of trainable parameters in a model of this shape: of tensors, adapters and states.
+    pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
+        let adapters =
+            self.adapter.as_ref().map_or(0, |adapter| adapter.trainable_parameters(shape));
+        let states = match self.state_lr_scale {
+            Some(_) => shape.state_parameters().unsigned_abs(),
+            None => 0,
+        };
+        self.trainable_tensor_parameters(shape) + adapters + states
+    }
+
+    /// Number of trainable parameters in the model's own tensors.
+    pub fn trainable_tensor_parameters(&self, shape: &Shape) -> u64 {
+        let tensors = shape.tensors().into_iter().filter(|(name, _)| self.trains(shape, name));
+        tensors.map(|(_, size)| size.iter().product::<i64>().unsigned_abs()).sum()
+    }
+
+    /// The trained tensors by name, with their sizes, as an adapter file holds them; states have files of their own.
+    pub fn trained_tensors(&self, shape: &Shape) -> Vec<(String, Vec<i64>)> {
+        let adapters = self.adapter.iter().flat_map(|adapter| adapter.tensors(shape));
+        let tensors = shape.tensors().into_iter().filter(|(name, _)| self.trains(shape, name));
+        adapters.chain(tensors).collect()
+    }
+}
+
+/// Whether the model reads the tensor: nothing reads the value residual of the first block.
+fn is_read(shape: &Shape, name: &str) -> bool {
+    !(matches!(shape.arch, Arch::V7 { first_layer_v: true, .. })
+        && ["v0", "v1", "v2"].iter().any(|v| name == format!("blocks.0.att.{v}")))
+}
