@@ -396,7 +396,7 @@ error[ST2003]: `data.val_split` must be at least 0 and below 1, found 1.0
 4 | val_split = 1.0
   |             ^^^ at least 0 and below 1
   |
-  = note: `data.val_split`: Share of the documents that is held out before they are repeated, from 0 to below 1";
+  = note: `data.val_split`: Fraction of the documents set aside for validation, from 0 to below 1";
         assert_eq!(shown("data", "val_split = 1.0"), expected);
         for (table, line, words) in [
             ("train", "ctx_len = 0", "must be at least 1, found 0"),
