@@ -192,7 +192,7 @@ fn a_sink_that_cannot_write_stops_the_run_and_says_so() {
         let longer = ["resume", "latest", "--set", "train.epoch_count=3", "--set", &sinks];
         let output = case.statetune(&longer);
         let message = format!(
-cannot write to the run directory: `            "error[ST6001]`: `runs/DATE-tiny-ID/{file}`\n  |\n  = note: {cause}\n{help}"
+            "error[ST6001]: cannot write to the run directory: `runs/DATE-tiny-ID/{file}`\n  |\n  = note: {cause}\n{help}"
         );
         assert!(output.stderr.ends_with(&message), "{}", output.stderr);
         assert_eq!(output.code, Some(29));
