@@ -9,6 +9,7 @@ use super::{Color, ExperimentArgs, say, show, tell};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelSource, Purpose};
+use statetune_core::records::RunDir;
 use statetune_core::store::find_run_ref;
 use statetune_engine::pipeline::{Merge, MergedInto, merge as write};
 

@@ -97,7 +97,7 @@ fn end(watched: &Watched, format: Format, color: Color) -> ExitCode {
             let failed = Diagnostic::error(msg!(RUN_ENDED, run, state = watched.word()));
             let failure = watched.status.as_ref().and_then(Status::failure);
             let message = failure.map_or("", |(message, _)| message);
-            show(&failed.note(Text::verbatim(message)), color);
+            show(&failed.note(Text::verbatim(message.to_owned())), color);
             ExitCode::AnswerNo
         }
         RunState::Killed => {
