@@ -8,7 +8,10 @@ use std::{fs, io};
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use statetune_core::data::cache::{Entry, Removal, clean, list};
+use statetune_core::data::cache::CachedData;
+use statetune_core::data::cache::Removal;
+use statetune_core::data::cache::clean;
+use statetune_core::data::cache::list;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::CACHE;
@@ -127,7 +130,7 @@ fn sources(files: &[statetune_core::data::FileDigest]) -> String {
 fn remove(runs_dir: &Path, which: &Which) -> io::Result<()> {
     let now = SystemTime::now();
     let used = if which.unused { used_by_runs(runs_dir)? } else { HashSet::new() };
-    let chosen = |entry: &Entry| match which.older_than {
+    let chosen = |entry: &CachedData| match which.older_than {
         Some(age) => now.duration_since(entry.used).is_ok_and(|unused| unused >= age),
         None => which.all || !used.contains(&name(entry)),
     };
@@ -161,7 +164,7 @@ fn used_by_runs(runs_dir: &Path) -> io::Result<HashSet<String>> {
     Ok(used)
 }
 
-fn name(entry: &Entry) -> String {
+fn name(entry: &CachedData) -> String {
     entry.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 

@@ -10,7 +10,6 @@ pub mod exit;
 pub mod forecast;
 pub mod hub;
 pub mod import;
-pub mod inspect;
 pub mod lang;
 pub mod look;
 pub mod peft;

@@ -176,7 +176,7 @@ fn lists_that_contradict_themselves() {
     let future = json!({ "schema": schema, "directory": "a", "checkpoints": true, "files": [] });
     refuses(
         &zstd(&tar(&[file("pack.json", &future.to_string())])),
-        "the archive has schema `statetune.pack/2`, expected `statetune.pack/1`",
+        "the archive the archive has schema `statetune.pack/2`, expected `statetune.pack/1`",
     );
 }
 

@@ -9,7 +9,9 @@ use serde_json::json;
 use statetune_core::data::{DataError, DataType, for_each_line};
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Check, Checked, Fixed, Item, fix, read, read_other, record_form};
+use statetune_core::look::inspect::{
+    Check, Checked, Fixed, Item, fix, read, read_other, record_form,
+};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::words::grouped;
 use statetune_engine::RunError;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use statetune_core::digest::sha256_of_file;
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Item, read};
+use statetune_core::look::inspect::{Item, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Ledger, LedgerLine};
 use statetune_core::tensorfile::WeightsError;

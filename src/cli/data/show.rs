@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use statetune_core::data::{Origin, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Fate, Item, Part, Sample, parts, read};
+use statetune_core::look::inspect::{Fate, Item, Part, Sample, parts, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::RunError;
 use statetune_engine::inference::{LoadedModel, max_tokens, mean_loss};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Counter, Item, Stats, read};
+use statetune_core::look::inspect::{Counter, Item, Stats, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::words::grouped;
 use statetune_engine::RunError;

@@ -100,8 +100,7 @@ fn not_changed(error: &ChangeRunError, color: Color) -> ExitCode {
     }
 }
 
-/// Whether the user wants it, after `question`. `yes` answers beforehand. Where nobody can be asked, nothing is
-/// done.
+/// Asks the user `question` on the terminal, unless `yes`; refuses without a terminal.
 fn confirmed(question: &Text, yes: bool, color: Color) -> Result<bool, ExitCode> {
     if yes {
         return Ok(true);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Overrides;
-use super::load::tests::faults;
+use super::load::tests::errors;
 use super::manual::keys::{KeyPath, Keys, below, example, header, is_table};
 
 /// The table, the key and the value of a line.
@@ -36,7 +36,7 @@ fn every_key(method: &str) -> Vec<Line> {
             lines.push((table, key.to_owned(), value.expect("every key has an example")));
         }
     }
-    lines.sort_by(|(a, ..), (b, ..)| a.cmp(b)); // a table stands in one place
+    lines.sort_by(|(a, ..), (b, ..)| a.cmp(b)); // the lines of a table are adjacent
     lines
 }
 
@@ -58,7 +58,7 @@ fn every_line() -> Vec<(Vec<Line>, usize)> {
     let mut all = Vec::new();
     for method in METHODS {
         let lines = every_key(method);
-        assert!(faults(&file_of(&lines), &Overrides::default()).is_empty());
+        assert!(errors(&file_of(&lines), &Overrides::default()).is_empty());
         let chosen = |&index: &usize| method == METHODS[0] || lines[index].0 == ["peft"];
         all.extend((0..lines.len()).filter(chosen).map(|index| (lines.clone(), index)));
     }
@@ -99,15 +99,15 @@ fn every_misspelt_key_is_recognised() {
         for wrong in misspelt(&key).into_iter().filter(|wrong| !is_key(wrong)) {
             let mut lines = lines.clone();
             lines[index].1.clone_from(&wrong);
-            let faults = faults(&file_of(&lines), &Overrides::default());
-            let about_it = faults
+            let errors = errors(&file_of(&lines), &Overrides::default());
+            let about_it = errors
                 .iter()
-                .find(|fault| fault.message.to_string().contains(&format!("`{wrong}`")));
-            let fault = about_it.unwrap_or_else(|| panic!("{table:?}.{wrong}: {faults:?}"));
-            let is_meant = fault.label.to_string().contains(&format!("`{key}`"));
+                .find(|error| error.message.to_string().contains(&format!("`{wrong}`")));
+            let error = about_it.unwrap_or_else(|| panic!("{table:?}.{wrong}: {errors:?}"));
+            let is_meant = error.label.to_string().contains(&format!("`{key}`"));
             tried += 1;
             if !is_meant {
-                missed.push(format!("{}.{key} as {wrong}: {}", table.join("."), fault.label));
+                missed.push(format!("{}.{key} as {wrong}: {}", table.join("."), error.label));
             }
         }
     }
@@ -116,14 +116,14 @@ fn every_misspelt_key_is_recognised() {
     assert!(share >= 95.0, "{share:.2} %: {missed:#?}");
 }
 
-/// Puts a value in a line of a file with every key and expects one fault, with this code, at the value.
+/// Puts a value in a line of a file with every key and expects one error, with this code, at the value.
 fn is_pointed_at(lines: &[Line], index: usize, wrong: &str, code: &str) {
     let mut lines = lines.to_vec();
     lines[index].2 = wrong.to_owned();
-    let faults = faults(&file_of(&lines), &Overrides::default());
-    let [fault] = &*faults else { panic!("{:?}: {faults:?}", lines[index]) };
-    let span = fault.span.as_ref().expect("a place");
-    assert_eq!((fault.code, &span.text[span.range.clone()]), (code, wrong), "{:?}", lines[index]);
+    let errors = errors(&file_of(&lines), &Overrides::default());
+    let [error] = &*errors else { panic!("{:?}: {errors:?}", lines[index]) };
+    let span = error.span.as_ref().expect("a place");
+    assert_eq!((error.code, &span.text[span.range.clone()]), (code, wrong), "{:?}", lines[index]);
     let line = lines[..=index].iter().map(|(table, ..)| table);
     let headers = line.collect::<Vec<_>>();
     let headers = 1 + headers.windows(2).filter(|pair| pair[0] != pair[1]).count();

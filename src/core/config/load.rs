@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::check::check;
+use super::loading::collect::{collect, misplaced};
 use super::loading::layer::{Layer, LayerKind, OverrideKind, Place};
-use super::loading::layers::{self, Layers};
+use super::loading::layers::Layers;
 use super::loading::overrides::Overrides;
 use super::manual::keys::{self, KeyPath, Keys, dotted};
 use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
@@ -110,8 +111,8 @@ pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         Ok(text) => parse(file, text, overrides),
         Err(error) => {
             let message = msg!(CANNOT_READ_EXPERIMENT, file);
-            let fault = Diagnostic::error(message).note(Text::library(error));
-            Err(ConfigError { file: file.to_owned(), diagnostics: vec![fault] })
+            let error = Diagnostic::error(message).note(Text::library(error));
+            Err(ConfigError { file: file.to_owned(), diagnostics: vec![error] })
         }
     }
 }
@@ -123,14 +124,14 @@ pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
 pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let refuse = |diagnostics| ConfigError { file: file.to_owned(), diagnostics };
     let written =
-        Layer::parse(file.to_owned(), text.clone()).map_err(|fault| refuse(vec![*fault]))?;
+        Layer::parse(file.to_owned(), text.clone()).map_err(|error| refuse(vec![*error]))?;
 
     let keys = Keys::new();
-    let (layers, layer_faults) =
-        layers::collect(&keys, written, overrides).map_err(|fault| refuse(vec![*fault]))?;
+    let (layers, layer_errors) =
+        collect(&keys, written, overrides).map_err(|error| refuse(vec![*error]))?;
 
     let mut diagnostics = check(&keys, &layers);
-    diagnostics.extend(layer_faults);
+    diagnostics.extend(layer_errors);
     diagnostics.extend(unused_profile_errors(&keys, &layers, overrides));
     if !diagnostics.is_empty() {
         return Err(refuse(diagnostics));
@@ -160,7 +161,7 @@ fn unused_profile_errors(keys: &Keys, layers: &Layers, overrides: &Overrides) ->
     let mut found = Vec::new();
     for name in layers.unused_profiles(overrides) {
         let layers = layers.with_profile(keys, &name);
-        found.extend(layers.profiles().filter_map(layers::misplaced));
+        found.extend(layers.profiles().filter_map(misplaced));
         let is_inside = |error: &Diagnostic| {
             let Some(span) = &error.span else { return false };
             layers.profiles().filter(|profile| profile.file == span.file).any(|profile| {
@@ -179,12 +180,12 @@ fn key_path(key: &str) -> KeyPath {
 }
 
 impl Loaded {
-    /// `fault` at the value of `key`; without a place if `key` has its default.
+    /// `error` at the value of `key`; without a place if `key` has its default.
     #[must_use]
-    pub fn at(&self, key: &str, fault: Diagnostic) -> Diagnostic {
+    pub fn at(&self, key: &str, error: Diagnostic) -> Diagnostic {
         match self.place(key) {
-            Some(place) => fault.at(place),
-            None => fault,
+            Some(place) => error.at(place),
+            None => error,
         }
     }
 
@@ -407,19 +408,19 @@ random_seed = 1
         })
     }
 
-    /// The faults of a text that is called `emoji.toml`.
-    pub(in crate::config) fn faults(text: &str, overrides: &Overrides) -> Vec<Diagnostic> {
+    /// The errors of a text that is called `emoji.toml`.
+    pub(in crate::config) fn errors(text: &str, overrides: &Overrides) -> Vec<Diagnostic> {
         match parse(Path::new("emoji.toml"), text.to_owned(), overrides) {
             Ok(_) => Vec::new(),
             Err(error) => error.diagnostics,
         }
     }
 
-    /// The only fault of a text, as it is shown.
-    pub(in crate::config) fn only_fault(text: &str, overrides: &Overrides) -> String {
-        let faults: Vec<_> = faults(text, overrides).iter().map(|one| one.render(false)).collect();
-        assert_eq!(faults.len(), 1, "{}", faults.join("\n\n"));
-        faults.concat()
+    /// The only error of a text, as it is shown.
+    pub(in crate::config) fn only_error(text: &str, overrides: &Overrides) -> String {
+        let errors: Vec<_> = errors(text, overrides).iter().map(|one| one.render(false)).collect();
+        assert_eq!(errors.len(), 1, "{}", errors.join("\n\n"));
+        errors.concat()
     }
 
     #[test]
@@ -565,9 +566,9 @@ random_seed = 1
             argument in "(train|peft|a|sample\\.probe)(\\.(0|type|\\[0\\]|\\.))?=?(1|full|\\{a=1\\}|\\[\\])?",
         ) {
             let lines = lines.iter().map(|(table, key, value)| format!("{table}\n{key} = {value}\n"));
-            for fault in faults(&lines.collect::<String>(), &set(&[&argument])) {
-                proptest::prop_assert!(fault.span.is_some(), "{fault:?}");
-                fault.render(false);
+            for error in errors(&lines.collect::<String>(), &set(&[&argument])) {
+                proptest::prop_assert!(error.span.is_some(), "{error:?}");
+                error.render(false);
             }
         }
     }

@@ -4,9 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
-use super::walk::magic_prime;
-use super::words::Unlearned;
+use crate::data::conversation::Unlearned;
+use crate::data::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
+use crate::data::order::magic_prime;
 use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
 use crate::words::grouped;
 
@@ -298,7 +298,7 @@ impl DataError {
     #[must_use]
     pub fn in_source(mut self, origin: impl FnOnce(usize) -> Option<Origin>) -> Self {
         let foreign = match &self {
-            Self::NothingLearned { why, .. } => why.foreign().map(|word| format!("{word}:")),
+            Self::NothingLearned { why, .. } => why.unknown_word().map(|word| format!("{word}:")),
             _ => None,
         };
         if let Self::Overlong { document, .. }
@@ -491,7 +491,7 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
                 true => diagnostic.note(msg!(NO_ROLE_WORDS_FOUND)),
                 false => diagnostic.note(msg!(ROLE_WORDS_FOUND, words = counts)),
             };
-            match why.foreign() {
+            match why.unknown_word() {
                 Some(word) => diagnostic.help(alias_help(template, word)),
                 None => diagnostic,
             }
@@ -538,8 +538,8 @@ fn bytes_in_words(bytes: &[u8]) -> Text {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mask, RoleWords, Template};
     use super::*;
+    use crate::data::{Mask, RoleWords, Template};
 
     #[test]
     fn other_lines_are_summed_up() {
@@ -599,7 +599,7 @@ error[ST3102]: 312 of 4,014 documents have no target tokens
   |
   = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
   = note: role words found: User 2, Bot 1, Assistant 1
-  = help: set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: set set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
   = help: run `statetune data show FILE --line 2` to print the sample with its mask
   = help: fix or remove such documents, or set `data.loss_mask = "pad"`"#;
         assert_eq!(message, expected.trim_start());

@@ -1,4 +1,5 @@
-//! Looking at stored runs: what differs between them, and one of them as an HTML page.
+//! Looking at documents and stored runs: documents before training, what differs between runs, a run as an HTML page.
 
 pub mod diff;
+pub mod inspect;
 pub mod report;

@@ -7,11 +7,16 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Best;
+use super::FirstNonFinite;
+use super::Metrics;
+use super::Nonfinite;
+use super::ProbeRate;
+use super::Request;
+use super::RequestOutcome;
+use super::RequestSource;
+use super::StepRecord;
 use super::status::now;
-use super::{
-    Best, FirstNonFinite, Metrics, Nonfinite, ProbeRate, Request, RequestOutcome, RequestSource,
-    StepRecord,
-};
 use crate::data::Coverage;
 use crate::diagnostic::Diagnostic;
 

@@ -127,7 +127,7 @@ mod tests {
             r#"{"step":4,"epoch":0,"loss":1.5,"lr":0.1,"grad_norm":null,"skipped_steps":0,"learned_tokens":9}"#
         );
         write(Metrics::FILE, format!("{BEFORE}\n{line}\n"));
-        assert!(read()[1].1.is_nan(), "its times are not there");
+        assert!(read()[1].1.is_nan(), "its times are missing");
         let times = serde_json::to_string(&Times::of(&next)).expect("plain data");
         // The times of the next interval come before it.
         write(Times::FILE, format!("{times}\n{}\n", times.replace(":4", ":6")));

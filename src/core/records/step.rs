@@ -99,7 +99,13 @@ impl NonFiniteValue {
 
     /// The recorded name `what` as a message.
     pub fn in_words(what: &str) -> Text {
-        Text::recorded(what, [msg!(THE_LOSS), msg!(THE_GRADIENT_NORM), msg!(THE_PARAMETERS)])
+        match what {
+            "what learns" => msg!(THE_PARAMETERS), // recorded by earlier versions
+            _ => Text::recorded(
+                what,
+                [msg!(THE_LOSS), msg!(THE_GRADIENT_NORM), msg!(THE_PARAMETERS)],
+            ),
+        }
     }
 }
 
@@ -180,7 +186,7 @@ mod tests {
         assert_eq!(scaler.scale(), INITIAL_SCALE / 2.0);
         scaler.grow();
         assert_eq!(scaler.scale(), INITIAL_SCALE);
-        // An overflow starts the count anew.
+        // An overflow restarts the count.
         scaler.grow();
         assert!(scaler.shrink());
         for _ in 1..GROWTH_STEPS {

@@ -154,13 +154,13 @@ impl CheckpointRef {
 /// # Errors
 /// A message for the user when the text after `@` is not a valid [`CheckpointRef`].
 pub fn split_run_ref(name: &str) -> Result<(&str, Option<CheckpointRef>), Box<Diagnostic>> {
-    let Some((run, moment)) = name.rsplit_once('@').filter(|_| !Path::new(name).exists()) else {
+    let Some((run, text)) = name.rsplit_once('@').filter(|_| !Path::new(name).exists()) else {
         return Ok((name, None));
     };
-    match CheckpointRef::parse(moment) {
+    match CheckpointRef::parse(text) {
         Some(checkpoint) => Ok((run, Some(checkpoint))),
         None => {
-            let message = msg!(NOT_A_MOMENT, moment, name);
+            let message = msg!(NOT_A_MOMENT, moment = text, name);
             let help = msg!(MOMENT_FORM);
             Err(Box::new(Diagnostic::error(message).help(help)))
         }

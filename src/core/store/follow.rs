@@ -45,7 +45,7 @@ pub struct Follower {
     /// Probe rates before training.
     pub base: BTreeMap<String, f64>,
     /// Name of the newest file in `samples/`, without `.jsonl`.
-    pub moment: Option<String>,
+    pub newest_sample: Option<String>,
 }
 
 impl Follower {
@@ -63,7 +63,7 @@ impl Follower {
             metrics: Vec::new(),
             evals: Vec::new(),
             base: BTreeMap::new(),
-            moment: None,
+            newest_sample: None,
         }
     }
 
@@ -91,8 +91,8 @@ impl Follower {
 
     /// The newest prompts and answers.
     pub fn answers(&self) -> Vec<SampleLine> {
-        let Some(moment) = &self.moment else { return Vec::new() };
-        let file = self.run.join(RunDir::SAMPLES).join(format!("{moment}.jsonl"));
+        let Some(name) = &self.newest_sample else { return Vec::new() };
+        let file = self.run.join(RunDir::SAMPLES).join(format!("{name}.jsonl"));
         // A file that cannot be read now is read again at the next call.
         read_lines(&file).unwrap_or_default()
     }
@@ -115,7 +115,7 @@ impl Follower {
                 if moment == "base" {
                     self.base.clone_from(probes);
                 }
-                self.moment = Some(moment.clone());
+                self.newest_sample = Some(moment.clone());
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use statetune_core::data::Tokenizer;
 use statetune_core::digest::hex;
-use statetune_core::inspect::{Item, Sample, read};
+use statetune_core::look::inspect::{Item, Sample, read};
 use statetune_core::plan::Plan;
 use statetune_core::records::{Ledger, LedgerLine};
 

@@ -97,6 +97,6 @@ impl EvalData {
         let mut loader = Loader::new(pair, &loaded.tokenizer, options, vocab_size as usize, &[])?;
         let survey = *loader.survey();
         let loss = mean_loss(&loaded.model, &loaded.state, &mut loader, micro_bsz, head_chunk)?;
-        Ok((loss, survey.documents, survey.learned))
+        Ok((loss, survey.documents, survey.target_tokens))
     }
 }

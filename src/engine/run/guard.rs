@@ -325,7 +325,7 @@ pub(super) fn skip_recorded(
         }
     }
     if !documents.is_empty() {
-        data.train.leave_out(data.names.copies(&documents)?);
+        data.train.skip(data.names.copies(&documents)?);
     }
     Ok(steps)
 }

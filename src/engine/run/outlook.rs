@@ -215,7 +215,7 @@ impl Documents {
             copies: survey.copies,
             held_out: data.held_out,
             tokens: survey.tokens,
-            learned: survey.learned,
+            learned: survey.target_tokens,
             samples_per_pass: loader.samples_per_pass(),
             longest: lengths.iter().copied().max().unwrap_or(1),
             padding,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use statetune_core::data::{
-    Binidx, DataError, Dataload, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm,
-    Source, Tokenizer, character_tokenizer, find_prepared, prepare,
+    Binidx, DataError, Dataload, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
+    Split, Tokenizer, character_tokenizer, find_prepared, prepare,
 };
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart, TokenizerPlan};
 use statetune_core::records::LockedFile;
@@ -182,13 +182,13 @@ pub(super) fn prepare_data<'a>(
         mask: plan.data.mask.clone(),
         seed: plan.train.seed,
     };
-    let open = |prefix: &Path, options, half| -> Result<Loader<'a>, DataError> {
-        let documents = prepared.as_ref().map(|prepared| prepared.documents(half)).transpose()?;
+    let open = |prefix: &Path, options, split| -> Result<Loader<'a>, DataError> {
+        let documents = prepared.as_ref().map(|prepared| prepared.documents(split)).transpose()?;
         let documents = documents.unwrap_or_default();
         Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, &documents)
-            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(half, index)))
+            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(split, index)))
     };
-    let train = open(&pair, options.clone(), Half::Train)?;
+    let train = open(&pair, options.clone(), Split::Train)?;
     // Validation reads whole documents where training reads windows.
     let dataload = match data.dataload {
         Dataload::Get => Dataload::Pad,
@@ -197,7 +197,7 @@ pub(super) fn prepare_data<'a>(
     let by_document = LoaderOptions { dataload, ..options };
     let val_prefix = prepared.as_ref().and_then(|prepared| prepared.val.clone());
     let val =
-        val_prefix.as_deref().map(|prefix| open(prefix, by_document, Half::Val)).transpose()?;
+        val_prefix.as_deref().map(|prefix| open(prefix, by_document, Split::Val)).transpose()?;
     let documents = train.survey().copies as usize;
     Ok(Datasets {
         train,
@@ -206,7 +206,7 @@ pub(super) fn prepare_data<'a>(
         locked: files.into_iter().map(|file| LockedFile::new(&file.path, file.sha256)).collect(),
         key: prepared.as_ref().map(|prepared| prepared.key.clone()),
         contents: prepared.as_ref().map(Prepared::contents),
-        held_out: prepared.as_ref().map_or(0, |prepared| prepared.report.held_out),
+        held_out: prepared.as_ref().map_or(0, |prepared| prepared.report.val_documents),
         skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
         names: DocumentNames::new(prepared, pair, documents),
     })

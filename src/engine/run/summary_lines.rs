@@ -49,7 +49,7 @@ pub(super) fn summary_lines(
                 "{}, {} tokens, {} of them learned",
                 count(survey.documents, "document"),
                 survey.tokens,
-                survey.learned
+                survey.target_tokens
             ),
         ),
         (

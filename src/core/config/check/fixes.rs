@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::value_errors::Culprit;
-use super::violations::{Explainer, find};
+use super::value_errors::WrittenValue;
+use super::violations::{Checker, find};
 use crate::config::loading::layer::{Layer, Place, Places};
 use crate::config::manual::keys::{self, KeyPath};
 use crate::diagnostic::{Diagnostic, Edit, msg};
@@ -29,19 +29,19 @@ impl Layer {
         edit.into_iter().collect()
     }
 
-    /// The edits that move the line of a key, with its comment, to the table `home` under the name `key`. Empty if the
+    /// The edits that move the line of a key, with its comment, to the table `owner` under the name `key`. Empty if the
     /// key has no line of its own or the table has no header.
     pub(in crate::config) fn relocate(
         &self,
         place: &Place,
-        home: &[String],
+        owner: &[String],
         key: &str,
     ) -> Vec<Edit> {
         let Some(line) = self.line_of(place) else { return Vec::new() };
         let break_ = if self.text.contains("\r\n") { "\r\n" } else { "\n" };
         let content = self.text[place.key.end..line.end].trim_end();
         let moved = format!("{key}{content}");
-        let insert = match (home, self.places.get(home)) {
+        let insert = match (owner, self.places.get(owner)) {
             ([], _) => match self.end_of_top() {
                 Some(end) => Edit::insert(end, format!("{moved}{break_}")),
                 None => return Vec::new(),
@@ -56,7 +56,7 @@ impl Layer {
             }
             (_, None) => {
                 let before = if self.text.ends_with('\n') { "" } else { break_ };
-                let header = home.join(".");
+                let header = owner.join(".");
                 let text = format!("{before}{break_}[{header}]{break_}{moved}{break_}");
                 Edit::insert(self.text.len(), text)
             }
@@ -90,17 +90,17 @@ impl Layer {
     }
 }
 
-impl Explainer<'_> {
+impl Checker<'_> {
     /// Adds a fix that writes another value, if the fix is right.
     pub(in crate::config) fn with_value(
         &self,
         path: &[String],
         value: &str,
-        culprit: &Culprit,
+        written: &WrittenValue,
         error: Diagnostic,
     ) -> Diagnostic {
         let Some(parsed) = parsed(value) else { return error };
-        let is_right = self.is_mended(path, |document| keys::put(path, parsed, document));
+        let is_right = self.is_fixed_by(path, |document| keys::put(path, parsed, document));
         if !is_right {
             return error;
         }
@@ -108,24 +108,24 @@ impl Explainer<'_> {
             Some(key) => msg!(WRITES_KEY, key, value),
             None => msg!(WRITES_VALUE, quoted = value),
         };
-        error.fix(does, culprit.source.rewrite(culprit.place, value))
+        error.fix(does, written.source.rewrite(written.place, value))
     }
 
     /// Whether a change of the document removes the violation at `path` and causes no other one.
-    fn is_mended(&self, path: &[String], change: impl FnOnce(&mut Value) -> bool) -> bool {
+    fn is_fixed_by(&self, path: &[String], change: impl FnOnce(&mut Value) -> bool) -> bool {
         let mut document = self.document.clone();
         if !change(&mut document) {
             return false;
         }
         let left = find(self.keys, &document);
-        left.iter().all(|fault| fault.0 != path && self.found.contains(fault))
+        left.iter().all(|violation| violation.0 != path && self.found.contains(violation))
     }
 
     /// Whether the value of the unknown key at `path` is valid at `other`, which is not in use yet.
-    pub(in crate::config) fn can_become(&self, path: &[String], other: &[String]) -> bool {
+    pub(in crate::config) fn is_valid_at(&self, path: &[String], other: &[String]) -> bool {
         let is_free = !self.layers.file().places.contains_key(other);
         is_free
-            && self.is_mended(path, |document| {
+            && self.is_fixed_by(path, |document| {
                 keys::take(path, document).is_some_and(|value| keys::put(other, value, document))
             })
     }
@@ -143,12 +143,12 @@ mod tests {
     use crate::diagnostic::apply;
 
     /// The text with the line of a key moved to another table.
-    fn moved(text: &str, key: &[&str], home: &str) -> Option<String> {
+    fn moved(text: &str, key: &[&str], owner: &str) -> Option<String> {
         let layer = Layer::parse("emoji.toml".into(), text.to_owned()).expect("valid TOML");
         let path: Vec<String> = key.iter().map(|step| (*step).to_owned()).collect();
-        let home: Vec<String> =
-            home.split('.').filter(|step| !step.is_empty()).map(str::to_owned).collect();
-        let edits = layer.relocate(&layer.places[&path], &home, "new");
+        let owner: Vec<String> =
+            owner.split('.').filter(|step| !step.is_empty()).map(str::to_owned).collect();
+        let edits = layer.relocate(&layer.places[&path], &owner, "new");
         (!edits.is_empty()).then(|| apply(text, [&edits[..]]).0)
     }
 

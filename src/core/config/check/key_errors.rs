@@ -2,41 +2,45 @@
 
 use serde_json::Value;
 
-use super::other_trainers::{Meant, meant, secret};
-use super::value_errors::Culprit;
-use super::violations::{Explainer, Fault, Order};
+use super::other_trainers::{Suggestion, secret, suggest};
+use super::value_errors::WrittenValue;
+use super::violations::{Checker, Order, Violation};
 use crate::config::manual::keys::{
     self, KeyPath, about_key, below, dotted, example, header, is_table, list, one_of,
 };
 use crate::config::spelling::{nearest, plain};
 use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
 
-impl<'a> Explainer<'a> {
+impl<'a> Checker<'a> {
     /// The error for a violation of the key at `path`.
-    pub(in crate::config) fn explain(&self, path: &[String], fault: Fault) -> (Order, Diagnostic) {
+    pub(in crate::config) fn error_for(
+        &self,
+        path: &[String],
+        violation: Violation,
+    ) -> (Order, Diagnostic) {
         let (key, table) = path.split_last().map_or(("", path), |(key, table)| (&**key, table));
-        if fault == Fault::Missing {
+        if violation == Violation::MissingKey {
             return self.missing(key, table);
         }
-        let culprit = self.culprit(path);
-        let diagnostic = match fault {
-            Fault::Missing | Fault::Unknown => self.unknown(key, table, &culprit),
-            Fault::Type => culprit.wrong_type(),
-            Fault::Choice => culprit.not_a_choice(),
-            Fault::Range => culprit.out_of_range(),
+        let written = self.written(path);
+        let diagnostic = match violation {
+            Violation::MissingKey | Violation::UnknownKey => self.unknown(key, table, &written),
+            Violation::WrongType => written.wrong_type(),
+            Violation::UnknownChoice => written.not_a_choice(),
+            Violation::OutOfRange => written.out_of_range(),
         };
-        let diagnostic = match culprit.meant(fault) {
-            Some(value) => self.with_value(path, &value, &culprit, diagnostic),
+        let diagnostic = match written.suggestion(violation) {
+            Some(value) => self.with_value(path, &value, &written, diagnostic),
             None => diagnostic,
         };
-        (culprit.order(), diagnostic)
+        (written.order(), diagnostic)
     }
 
     /// The value at `path`, which a layer sets.
-    pub(in crate::config) fn culprit(&self, path: &[String]) -> Culprit<'a> {
+    pub(in crate::config) fn written(&self, path: &[String]) -> WrittenValue<'a> {
         let (layer, source, place) =
             self.layers.find(path).expect("defaults are valid, so a layer sets an invalid value");
-        Culprit {
+        WrittenValue {
             name: dotted(path),
             layer,
             source,
@@ -48,76 +52,78 @@ impl<'a> Explainer<'a> {
     }
 
     /// The keys that the unknown key at `path` may mean.
-    pub(in crate::config) fn keys_meant(&self, path: &[String]) -> Vec<KeyPath> {
+    pub(in crate::config) fn suggested_keys(&self, path: &[String]) -> Vec<KeyPath> {
         let Some((key, table)) = path.split_last() else { return Vec::new() };
-        match self.meant(key, table) {
-            Meant::Here(keys) => keys.iter().map(|key| below(table, key)).collect(),
-            Meant::InTables(homes) => homes.iter().map(|home| below(home, &plain(key))).collect(),
-            Meant::Elsewhere(home, key) => vec![below(&home, &key)],
-            Meant::NoSetting(_) | Meant::Nothing => Vec::new(),
+        match self.suggestion(key, table) {
+            Suggestion::SameTable(keys) => keys.iter().map(|key| below(table, key)).collect(),
+            Suggestion::OtherTables(owners) => {
+                owners.iter().map(|owner| below(owner, &plain(key))).collect()
+            }
+            Suggestion::OtherKey(owner, key) => vec![below(&owner, &key)],
+            Suggestion::NotSupported(_) | Suggestion::Unknown => Vec::new(),
         }
     }
 
-    fn meant(&self, key: &str, table: &[String]) -> Meant {
+    fn suggestion(&self, key: &str, table: &[String]) -> Suggestion {
         let here = self.keys.table(table, self.document);
         let names: Vec<&str> = here.iter().map(|(key, _)| *key).collect();
-        meant(self.keys, table, &names, key)
+        suggest(self.keys, table, &names, key)
     }
 
-    fn unknown(&self, key: &str, table: &[String], culprit: &Culprit) -> Diagnostic {
-        if table.is_empty() && culprit.value.is_object() {
-            return self.unknown_table(key, culprit);
+    fn unknown(&self, key: &str, table: &[String], written: &WrittenValue) -> Diagnostic {
+        if table.is_empty() && written.value.is_object() {
+            return self.unknown_table(key, written);
         }
         let error =
-            |message| Diagnostic::error(message).at(culprit.source.span(culprit.place.key.clone()));
+            |message| Diagnostic::error(message).at(written.source.span(written.place.key.clone()));
         let unknown = |label| error(msg!(UNKNOWN_KEY, key, place = in_table(table))).label(label);
-        if let Some(variable) = secret(&plain(key)).filter(|_| culprit.value.is_string()) {
-            return secret_in_file(key, variable, culprit);
+        if let Some(variable) = secret(&plain(key)).filter(|_| written.value.is_string()) {
+            return secret_in_file(key, variable, written);
         }
         let path = below(table, key);
-        match self.meant(key, table) {
-            Meant::Here(keys) => {
+        match self.suggestion(key, table) {
+            Suggestion::SameTable(keys) => {
                 let unknown = unknown(msg!(DID_YOU_MEAN, words = one_of(&keys)));
                 let unknown = match self.default_note(table, &keys) {
                     Some(note) => unknown.note(note),
                     None => unknown,
                 };
                 match &*keys {
-                    [other] if self.can_become(&path, &below(table, other)) => {
-                        unknown.fix(msg!(RENAMES_KEY), culprit.source.rename(culprit.place, other))
+                    [other] if self.is_valid_at(&path, &below(table, other)) => {
+                        unknown.fix(msg!(RENAMES_KEY), written.source.rename(written.place, other))
                     }
                     _ => unknown,
                 }
             }
-            Meant::Elsewhere(other, known) => {
-                let home = below(&other, &known);
-                let unknown = unknown(msg!(DID_YOU_MEAN_WORD, word = dotted(&home)));
-                if !self.can_become(&path, &home) {
+            Suggestion::OtherKey(other, known) => {
+                let owner = below(&other, &known);
+                let unknown = unknown(msg!(DID_YOU_MEAN_WORD, word = dotted(&owner)));
+                if !self.is_valid_at(&path, &owner) {
                     return unknown;
                 }
                 let does = msg!(RENAMES_AND_MOVES_KEY, place = header(&other));
-                unknown.fix(does, culprit.source.relocate(culprit.place, &other, &known))
+                unknown.fix(does, written.source.relocate(written.place, &other, &known))
             }
-            Meant::NoSetting(reason) => {
+            Suggestion::NotSupported(reason) => {
                 unknown(msg!(NO_SUCH_KEY)).note(msg!(KEY_REASON, key, reason))
             }
-            Meant::InTables(homes) => {
+            Suggestion::OtherTables(owners) => {
                 let message = match header(table) {
                     top if top.is_empty() => msg!(NOT_A_TOP_LEVEL_KEY, key),
                     header => msg!(KEY_OF_ANOTHER_TABLE, key, table = header),
                 };
-                self.send_home(error(message), &path, &homes, culprit)
+                self.with_owners(error(message), &path, &owners, written)
             }
-            Meant::Nothing => unknown(msg!(NO_SUCH_KEY)).note(self.known_keys(table)),
+            Suggestion::Unknown => unknown(msg!(NO_SUCH_KEY)).note(self.known_keys(table)),
         }
     }
 
-    fn unknown_table(&self, key: &str, culprit: &Culprit) -> Diagnostic {
-        let (name, header) = (&culprit.place.key, &culprit.place.value);
+    fn unknown_table(&self, key: &str, written: &WrittenValue) -> Diagnostic {
+        let (name, header) = (&written.place.key, &written.place.value);
         let is_header = header.start <= name.start && name.end <= header.end;
         let range = if is_header { header } else { name };
         let error =
-            Diagnostic::error(msg!(UNKNOWN_TABLE, key)).at(culprit.source.span(range.clone()));
+            Diagnostic::error(msg!(UNKNOWN_TABLE, key)).at(written.source.span(range.clone()));
         let known = self.keys.table(&[], self.document);
         let tables = known.iter().filter(|(_, node)| is_table(node)).map(|(key, _)| *key);
         let near = nearest(key, tables);
@@ -127,8 +133,8 @@ impl<'a> Explainer<'a> {
         let label = one_of(near.iter().map(|key| format!("[{key}]")));
         let error = error.label(msg!(DID_YOU_MEAN, words = label));
         match &*near {
-            [table] if self.can_become(&[key.to_owned()], std::slice::from_ref(table)) => {
-                error.fix(msg!(RENAMES_KEY), culprit.source.rename(culprit.place, table))
+            [table] if self.is_valid_at(&[key.to_owned()], std::slice::from_ref(table)) => {
+                error.fix(msg!(RENAMES_KEY), written.source.rename(written.place, table))
             }
             _ => error,
         }
@@ -152,38 +158,38 @@ impl<'a> Explainer<'a> {
     }
 
     /// Names the tables that a misplaced key belongs to.
-    fn send_home(
+    fn with_owners(
         &self,
         error: Diagnostic,
         path: &[String],
-        homes: &[KeyPath],
-        culprit: &Culprit,
+        owners: &[KeyPath],
+        written: &WrittenValue,
     ) -> Diagnostic {
-        let source = culprit.source;
+        let source = written.source;
         let key = &plain(path.last().map_or("", |key| key));
         if source.override_kind().is_some() {
-            let homes = homes.iter().map(|home| dotted(&below(home, key)));
-            return error.label(msg!(DID_YOU_MEAN, words = one_of(homes)));
+            let owners = owners.iter().map(|owner| dotted(&below(owner, key)));
+            return error.label(msg!(DID_YOU_MEAN, words = one_of(owners)));
         }
-        let names = homes.iter().map(|home| match header(home) {
+        let names = owners.iter().map(|owner| match header(owner) {
             top if top.is_empty() => msg!(TOP_OF_FILE),
             header => Text::verbatim(format!("`{header}`")),
         });
         let names: Vec<Text> = names.collect();
         let error = error.label(msg!(BELONGS_TO, tables = Text::list(Join::Or, &names)));
-        let [home] = homes else { return error };
-        let there = below(home, key);
+        let [owner] = owners else { return error };
+        let there = below(owner, key);
         let explain = msg!(EXPLAIN_KEY, key = dotted(&there));
-        let error = match source.places.get(home) {
-            _ if home.is_empty() => error,
+        let error = match source.places.get(owner) {
+            _ if owner.is_empty() => error,
             Some(place) => error.also(place.value.clone(), msg!(MOVE_BELOW)),
             None => error.help(msg!(ADD_TABLE_AND_MOVE, table = names[0])),
         };
         let error = error.help(explain);
-        if !self.can_become(path, &there) {
+        if !self.is_valid_at(path, &there) {
             return error;
         }
-        let edits = source.relocate(culprit.place, home, key);
+        let edits = source.relocate(written.place, owner, key);
         error.fix(msg!(MOVES_LINE), edits)
     }
 
@@ -228,12 +234,12 @@ impl<'a> Explainer<'a> {
 }
 
 /// The error for a key that looks like a secret; the value is hidden.
-fn secret_in_file(key: &str, variable: Option<&str>, culprit: &Culprit) -> Diagnostic {
-    let span = culprit.source.span(culprit.place.key.clone());
+fn secret_in_file(key: &str, variable: Option<&str>, written: &WrittenValue) -> Diagnostic {
+    let span = written.source.span(written.place.key.clone());
     let hidden: String = span
         .text
         .char_indices()
-        .map(|(at, letter)| match culprit.place.value.contains(&at) && letter != '\n' {
+        .map(|(at, letter)| match written.place.value.contains(&at) && letter != '\n' {
             true => "*".repeat(letter.len_utf8()),
             false => letter.to_string(),
         })
@@ -259,10 +265,10 @@ fn in_table(table: &[String]) -> Text {
 #[cfg(test)]
 mod tests {
     use crate::config::Overrides;
-    use crate::config::load::tests::{MINIMAL, faults, only_fault, set};
+    use crate::config::load::tests::{MINIMAL, errors, only_error, set};
 
     fn shown(text: &str) -> String {
-        only_fault(text, &Overrides::default())
+        only_error(text, &Overrides::default())
     }
 
     #[test]
@@ -281,8 +287,8 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
 
     #[test]
     fn a_key_with_hyphens() {
-        let fault = shown(&format!("{MINIMAL}[train]\nMicro-Bsz = 4\n"));
-        assert!(fault.contains("did you mean `micro_bsz`?"), "{fault}");
+        let error = shown(&format!("{MINIMAL}[train]\nMicro-Bsz = 4\n"));
+        assert!(error.contains("did you mean `micro_bsz`?"), "{error}");
     }
 
     #[test]
@@ -294,8 +300,8 @@ error[ST1001]: unknown key `learning_rate` in `[train]`
 16 | learning_rate = 1
    | ^^^^^^^^^^^^^ did you mean `schedule.lr_init`?";
         assert_eq!(shown(&format!("{MINIMAL}[train]\nlearning_rate = 1\n")), expected);
-        let fault = shown(&format!("{MINIMAL}[train]\nbatch_size = 1\n"));
-        assert!(fault.contains("did you mean `micro_bsz`?"), "{fault}");
+        let error = shown(&format!("{MINIMAL}[train]\nbatch_size = 1\n"));
+        assert!(error.contains("did you mean `micro_bsz`?"), "{error}");
     }
 
     #[test]
@@ -318,15 +324,15 @@ error[ST2101]: `lora_alpha` does not apply to `peft.type = \"state\"`
   --> emoji.toml:11:1
    |
 10 | type = \"state\"
-   |        ------- because of this setting
+   |        ------- because of this setting setting
 11 | lora_alpha = 64
    | ^^^^^^^^^^ as `alpha` used by: lora
    |
    = help: delete the line, or choose a type that uses it: lora";
         let with = |line: &str| MINIMAL.replace("\"state\"\n", &format!("\"state\"\n{line}\n"));
         assert_eq!(shown(&with("lora_alpha = 64")), expected);
-        let fault = shown(&with("rank = 8"));
-        assert!(fault.contains("^^^^ used by: lora, pissa, disha, miss, bone\n"), "{fault}");
+        let error = shown(&with("rank = 8"));
+        assert!(error.contains("^^^^ used by: lora, pissa, disha, miss, bone\n"), "{error}");
         let expected = "\
 error[ST2101]: `rank` does not apply to `peft.type = \"state\"`
  --> command line
@@ -335,7 +341,7 @@ error[ST2101]: `rank` does not apply to `peft.type = \"state\"`
   |            ^^^^ used by: lora, pissa, disha, miss, bone
   |
   = help: delete the line, or choose a type that uses it: lora, pissa, disha, miss, bone";
-        assert_eq!(only_fault(MINIMAL, &set(&["peft.rank=8"])), expected);
+        assert_eq!(only_error(MINIMAL, &set(&["peft.rank=8"])), expected);
         let lora = MINIMAL.replace("\"state\"\n", "\"lora\"\nlora_r = 8\n");
         assert!(shown(&lora).contains("did you mean `rank`?"));
     }
@@ -351,24 +357,24 @@ error[ST1001]: unknown table `[trian]`
    |
    = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[trian]\nctx_len = 4\n")), expected);
-        let fault = shown(&format!("{MINIMAL}[weather]\nwind = \"north\"\n"));
-        assert!(fault.contains("^ unknown table"), "{fault}");
-        assert!(fault.contains("note: tables and keys at the top: `format`, `name`"), "{fault}");
+        let error = shown(&format!("{MINIMAL}[weather]\nwind = \"north\"\n"));
+        assert!(error.contains("^ unknown table"), "{error}");
+        assert!(error.contains("note: tables and keys at the top: `format`, `name`"), "{error}");
     }
 
     #[test]
     fn a_key_of_another_table_that_is_free_there() {
         let text = MINIMAL.replace("\"state\"\n", "\"state\"\nwarmup_steps = 5 # few\n");
-        let faults = faults(&text, &Overrides::default());
-        let [fault] = &*faults else { panic!("{faults:?}") };
+        let errors = errors(&text, &Overrides::default());
+        let [error] = &*errors else { panic!("{errors:?}") };
         assert_eq!(
-            fault.helps,
+            error.helps,
             [
                 "`statetune check emoji.toml --fix` moves the line and keeps its comment",
                 "run `statetune explain schedule.warmup_steps` to see what it does and its range",
             ]
         );
-        let (fixed, _) = crate::diagnostic::apply(&text, [&*fault.fix]);
+        let (fixed, _) = crate::diagnostic::apply(&text, [&*error.fix]);
         let moved = "[schedule]\nwarmup_steps = 5 # few\n";
         assert_eq!(fixed, MINIMAL.replace("[schedule]\n", moved));
     }
@@ -376,21 +382,21 @@ error[ST1001]: unknown table `[trian]`
     #[test]
     fn several_keys_of_another_method() {
         let with = "\"state\"\nr = 32\nlora_alpha = 64\nwrong = 1\n";
-        let faults = faults(&MINIMAL.replace("\"state\"\n", with), &Overrides::default());
+        let errors = errors(&MINIMAL.replace("\"state\"\n", with), &Overrides::default());
         let expected = "\
 error[ST2101]: `r` and `lora_alpha` do not apply to `peft.type = \"state\"`
   --> emoji.toml:11:1
    |
 10 | type = \"state\"
-   |        ------- because of this setting
+   |        ------- because of this setting setting
 11 | r = 32
    | ^ as `rank` used by: lora, pissa, disha, miss, bone
 12 | lora_alpha = 64
    | ---------- as `alpha` used by: lora
    |
    = help: delete the lines, or choose a type that uses them: lora";
-        assert_eq!(faults[0].render(false), expected);
-        assert_eq!(faults.len(), 2);
+        assert_eq!(errors[0].render(false), expected);
+        assert_eq!(errors.len(), 2);
     }
 
     #[test]
@@ -412,8 +418,8 @@ error[ST1005]: `hf_token` looks like a secret
 
     #[test]
     fn a_name_without_a_key_has_a_reason() {
-        let fault = shown(&format!("{MINIMAL}[train]\nstrategy = \"ddp\"\n"));
-        assert!(fault.contains("note: `strategy`: a run uses one device"), "{fault}");
+        let error = shown(&format!("{MINIMAL}[train]\nstrategy = \"ddp\"\n"));
+        assert!(error.contains("note: `strategy`: a run uses one device"), "{error}");
     }
 
     #[test]
@@ -431,14 +437,14 @@ error[ST1002]: `lr_final` is not a `[peft]` key
    = help: run `statetune explain schedule.lr_final` to see what it does and its range";
         let text = MINIMAL.replace("\"state\"\n", "\"state\"\nlr_final = 0.5\n");
         assert_eq!(shown(&text), expected);
-        let fault = shown(&format!("{MINIMAL}epoch_save = 4\n"));
-        assert!(fault.contains("belongs to `[checkpoint]`\n"), "{fault}");
-        assert!(fault.contains("help: add `[checkpoint]` and move the key there"), "{fault}");
-        let fault = shown(&format!("random_seed = 4\n{MINIMAL}"));
-        assert!(fault.contains("`random_seed` is not a top-level key"), "{fault}");
-        assert!(fault.contains("belongs to `[train]`, `[sample]` or `[sweep]`"), "{fault}");
-        let fault = shown(&format!("{MINIMAL}tags = []\n"));
-        assert!(fault.contains("belongs to the top of the file"), "{fault}");
+        let error = shown(&format!("{MINIMAL}epoch_save = 4\n"));
+        assert!(error.contains("belongs to `[checkpoint]`\n"), "{error}");
+        assert!(error.contains("help: add `[checkpoint]` and move the key there"), "{error}");
+        let error = shown(&format!("random_seed = 4\n{MINIMAL}"));
+        assert!(error.contains("`random_seed` is not a top-level key"), "{error}");
+        assert!(error.contains("belongs to `[train]`, `[sample]` or `[sweep]`"), "{error}");
+        let error = shown(&format!("{MINIMAL}tags = []\n"));
+        assert!(error.contains("belongs to the top of the file"), "{error}");
     }
 
     #[test]
@@ -453,9 +459,9 @@ error[ST1003]: missing key `lr_init` in `[schedule]`
    = note: `schedule.lr_init`: Learning rate after the warmup, above 0
    = help: for example `lr_init = 1.0`";
         assert_eq!(shown(&MINIMAL.replace("lr_init = 1.0\n", "")), expected);
-        let fault = shown(&MINIMAL.replace("name = \"emoji-state\"\n", ""));
-        assert!(fault.contains("missing key `name` at the top of the file"), "{fault}");
-        assert!(fault.contains("emoji.toml:1:1\n"), "{fault}");
+        let error = shown(&MINIMAL.replace("name = \"emoji-state\"\n", ""));
+        assert!(error.contains("missing key `name` at the top of the file"), "{error}");
+        assert!(error.contains("emoji.toml:1:1\n"), "{error}");
     }
 
     #[test]
@@ -477,8 +483,8 @@ error[ST1003]: missing key `type` in `[peft]`
     #[test]
     fn a_misspelt_key_is_not_missing_too() {
         for (key, wrong) in [("type", "typ"), ("lr_init", "lr_inti"), ("data_file", "data-file")] {
-            let fault = shown(&MINIMAL.replace(key, wrong));
-            assert!(fault.contains(&format!("did you mean `{key}`?")), "{fault}");
+            let error = shown(&MINIMAL.replace(key, wrong));
+            assert!(error.contains(&format!("did you mean `{key}`?")), "{error}");
         }
     }
 
@@ -492,9 +498,9 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
   |             ^^^^^^^^^ did you mean `micro_bsz`?
   |
   = note: if this key were ignored, `train.micro_bsz` would keep its default, 1";
-        assert_eq!(only_fault(MINIMAL, &set(&["train.micro_bzs=4"])), expected);
-        let fault = only_fault(MINIMAL, &set(&["train.lr_init=4"]));
-        assert!(fault.contains("^ did you mean `schedule.lr_init`?"), "{fault}");
+        assert_eq!(only_error(MINIMAL, &set(&["train.micro_bzs=4"])), expected);
+        let error = only_error(MINIMAL, &set(&["train.lr_init=4"]));
+        assert!(error.contains("^ did you mean `schedule.lr_init`?"), "{error}");
     }
 
     #[test]
@@ -517,8 +523,8 @@ lr_init = nan
             environment: vec![("STATETUNE__LOG__EVERY".to_owned(), "1".to_owned())],
             ..set(&["train.op=gpu", "nonsense"])
         };
-        let faults = faults(text, &overrides);
-        let told: Vec<String> = faults
+        let errors = errors(text, &overrides);
+        let found: Vec<String> = errors
             .iter()
             .map(|one| format!("{} {}", one.code, one.span.as_ref().expect("a place")))
             .collect();
@@ -534,6 +540,6 @@ lr_init = nan
             "ST2002 command line",
             "ST0104 command line",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
     }
 }

@@ -7,24 +7,29 @@ use crate::diagnostic::{Text, msg};
 
 /// What an unknown key probably means.
 #[derive(Debug, PartialEq)]
-pub(in crate::config) enum Meant {
+pub(in crate::config) enum Suggestion {
     /// One of these keys of the same table.
-    Here(Vec<String>),
+    SameTable(Vec<String>),
     /// This key in one of these tables.
-    InTables(Vec<KeyPath>),
+    OtherTables(Vec<KeyPath>),
     /// Another key of another table.
-    Elsewhere(KeyPath, String),
+    OtherKey(KeyPath, String),
     /// There is no setting; the text says why.
-    NoSetting(Text),
+    NotSupported(Text),
     /// Nothing known.
-    Nothing,
+    Unknown,
 }
 
 /// What the unknown `key` of `table` probably means; the table has the keys `here`.
-pub(in crate::config) fn meant(keys: &Keys, table: &[String], here: &[&str], key: &str) -> Meant {
+pub(in crate::config) fn suggest(
+    keys: &Keys,
+    table: &[String],
+    here: &[&str],
+    key: &str,
+) -> Suggestion {
     let plain = plain(key);
     if let Some(same) = here.iter().find(|known| **known == plain) {
-        return Meant::Here(vec![(*same).to_owned()]);
+        return Suggestion::SameTable(vec![(*same).to_owned()]);
     }
     let all = keys.all();
     let tables: Vec<KeyPath> = all
@@ -33,28 +38,28 @@ pub(in crate::config) fn meant(keys: &Keys, table: &[String], here: &[&str], key
         .map(|(other, _)| other.clone())
         .collect();
     if !tables.is_empty() {
-        return Meant::InTables(tables);
+        return Suggestion::OtherTables(tables);
     }
     // Other trainers have no tables within tables.
     if let Some((other, known)) = current_name(&plain).filter(|_| table.len() < 2) {
         return if table == [other] {
-            Meant::Here(vec![known.to_owned()])
+            Suggestion::SameTable(vec![known.to_owned()])
         } else {
-            Meant::Elsewhere(vec![other.to_owned()], known.to_owned())
+            Suggestion::OtherKey(vec![other.to_owned()], known.to_owned())
         };
     }
     if let Some(reason) = no_counterpart(&plain) {
-        return Meant::NoSetting(reason);
+        return Suggestion::NotSupported(reason);
     }
     let near = nearest(&plain, here.iter().copied());
     if !near.is_empty() {
-        return Meant::Here(near);
+        return Suggestion::SameTable(near);
     }
     let near = nearest(&plain, all.iter().map(|(_, known)| *known));
     let near = near.first().and_then(|near| all.iter().find(|(_, known)| known == near));
     match near {
-        Some((other, known)) => Meant::Elsewhere(other.clone(), (*known).to_owned()),
-        None => Meant::Nothing,
+        Some((other, known)) => Suggestion::OtherKey(other.clone(), (*known).to_owned()),
+        None => Suggestion::Unknown,
     }
 }
 

@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::other_trainers::{current_number, current_words};
-use super::violations::{Fault, Order};
+use super::violations::{Order, Violation};
 use crate::config::loading::layer::{Layer, OverrideKind, Place};
 use crate::config::manual::keys::{about_key, bounds, example, expected, list, one_of, types};
 use crate::config::spelling::{nearest, plain};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 
 /// A value as a layer sets it, with its place and its schema.
-pub(in crate::config) struct Culprit<'a> {
+pub(in crate::config) struct WrittenValue<'a> {
     pub(in crate::config) name: String,
     /// The number of the layer.
     pub(in crate::config) layer: usize,
@@ -41,7 +41,7 @@ impl Retype {
     }
 }
 
-impl Culprit<'_> {
+impl WrittenValue<'_> {
     /// The place of its message among all messages.
     pub(in crate::config) fn order(&self) -> Order {
         (self.layer, self.place.key.start)
@@ -57,7 +57,8 @@ impl Culprit<'_> {
         let message = msg!(KEY_MUST_BE, key = self.name, expected, found = self.place.found);
         let error = Diagnostic::error(message).at(self.source.span(range));
         let retyped = self.retyped();
-        let is_number_in_quotes = self.bare().is_some() && !types(self.node).contains(&"boolean");
+        let is_number_in_quotes =
+            self.unquoted().is_some() && !types(self.node).contains(&"boolean");
         let error = error.label(match retyped {
             Some((write, value)) => write.message(value),
             None => msg!(EXPECTED_HERE, expected),
@@ -96,7 +97,7 @@ impl Culprit<'_> {
     }
 
     /// The text in the quotes, if a number or a boolean is expected and the text is one.
-    fn bare(&self) -> Option<&str> {
+    fn unquoted(&self) -> Option<&str> {
         let text = self.value.as_str()?.trim();
         let types = types(self.node);
         let fits = match text.parse::<toml_edit::Value>().ok()? {
@@ -112,8 +113,8 @@ impl Culprit<'_> {
 
     /// What to do, and the value in the right type.
     fn retyped(&self) -> Option<(Retype, String)> {
-        if let Some(bare) = self.bare() {
-            return Some((Retype::Unquote, bare.to_owned()));
+        if let Some(unquoted) = self.unquoted() {
+            return Some((Retype::Unquote, unquoted.to_owned()));
         }
         let types = types(self.node);
         let written = self.source.text.get(self.place.value.clone())?;
@@ -135,7 +136,7 @@ impl Culprit<'_> {
     }
 
     /// The choices that are probably meant, and what the word means in other trainers.
-    fn words_meant(&self) -> (Vec<String>, Option<Text>) {
+    fn suggested_choices(&self) -> (Vec<String>, Option<Text>) {
         let word = self.value.as_str().unwrap_or_default();
         match current_words(&self.name, &plain(word)) {
             Some((words, meaning)) => (words.iter().map(ToString::to_string).collect(), meaning),
@@ -144,17 +145,17 @@ impl Culprit<'_> {
     }
 
     /// The value that is probably meant, as TOML, if there is exactly one.
-    pub(in crate::config) fn meant(&self, fault: Fault) -> Option<String> {
-        match (fault, self.value) {
-            (Fault::Type | Fault::Choice, _) if self.bare().is_some() => {
+    pub(in crate::config) fn suggestion(&self, violation: Violation) -> Option<String> {
+        match (violation, self.value) {
+            (Violation::WrongType | Violation::UnknownChoice, _) if self.unquoted().is_some() => {
                 self.retyped().map(|(_, value)| value)
             }
-            (Fault::Type, _) => self.retyped().map(|(_, value)| value),
-            (Fault::Choice, _) => match &*self.words_meant().0 {
+            (Violation::WrongType, _) => self.retyped().map(|(_, value)| value),
+            (Violation::UnknownChoice, _) => match &*self.suggested_choices().0 {
                 [word] => Some(format!("\"{word}\"")),
                 _ => None,
             },
-            (Fault::Range, Value::Number(number)) => {
+            (Violation::OutOfRange, Value::Number(number)) => {
                 current_number(&self.name, number.as_f64()?).map(str::to_owned)
             }
             _ => None,
@@ -162,27 +163,27 @@ impl Culprit<'_> {
     }
 
     pub(in crate::config) fn not_a_choice(&self) -> Diagnostic {
-        if self.bare().is_some() {
+        if self.unquoted().is_some() {
             return self.wrong_type();
         }
         let word = self.value.as_str().unwrap_or_default();
-        let (near, meaning) = self.words_meant();
+        let (near, meaning) = self.suggested_choices();
         let label = match near.is_empty() {
             true => msg!(NOT_IN_CHOICES),
             false => msg!(DID_YOU_MEAN, words = one_of(&near)),
         };
         let message = msg!(NOT_A_CHOICE, word, key = self.name);
-        let fault = Diagnostic::error(message)
+        let error = Diagnostic::error(message)
             .at(self.source.span(self.place.value.clone()))
             .label(label)
             .note(self.choices_note());
-        let fault = match meaning {
-            Some(meaning) => fault.note(meaning),
-            None => fault,
+        let error = match meaning {
+            Some(meaning) => error.note(meaning),
+            None => error,
         };
         // The choices of an entry are those of its list.
         let key = self.name.trim_end_matches(|c: char| c.is_ascii_digit() || "[]".contains(c));
-        fault.help(msg!(EXPLAIN_CHOICES, key))
+        error.help(msg!(EXPLAIN_CHOICES, key))
     }
 
     fn choices_note(&self) -> Text {
@@ -210,8 +211,8 @@ impl Culprit<'_> {
                 let bounds = bounds(self.node, self.value);
                 let message =
                     msg!(KEY_OUT_OF_RANGE, key = self.name, expected = bounds, found = written);
-                match self.meant(Fault::Range) {
-                    Some(meant) => (message, msg!(DID_YOU_MEAN_WORD, word = meant)),
+                match self.suggestion(Violation::OutOfRange) {
+                    Some(suggestion) => (message, msg!(DID_YOU_MEAN_WORD, word = suggestion)),
                     None => (message, bounds),
                 }
             }
@@ -239,7 +240,7 @@ impl Culprit<'_> {
 #[cfg(test)]
 mod tests {
     use crate::config::Overrides;
-    use crate::config::load::tests::{MINIMAL, only_fault, set};
+    use crate::config::load::tests::{MINIMAL, only_error, set};
 
     /// The error of a file with `line` at the end of `table`.
     fn shown(table: &str, line: &str) -> String {
@@ -252,7 +253,7 @@ mod tests {
         } else {
             format!("{MINIMAL}{header}{line}\n")
         };
-        only_fault(&text, &Overrides::default())
+        only_error(&text, &Overrides::default())
     }
 
     #[test]
@@ -267,9 +268,9 @@ error[ST2001]: `schedule.lr_init` must be a number, found a string
    = note: in TOML, `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is a string
    = help: `statetune check emoji.toml --fix` writes `lr_init = 1.0`";
         assert_eq!(shown("schedule", "lr_init = \"1.0\""), expected);
-        let fault = shown("train", "epoch_steps = \"100\"");
-        assert!(fault.contains("must be an integer or `pass`, found a string"), "{fault}");
-        assert!(fault.contains("remove the quotes: `100`"), "{fault}");
+        let error = shown("train", "epoch_steps = \"100\"");
+        assert!(error.contains("must be an integer or `pass`, found a string"), "{error}");
+        assert!(error.contains("remove the quotes: `100`"), "{error}");
     }
 
     #[test]
@@ -290,31 +291,31 @@ error[ST2001]: `train.micro_bsz` must be an integer, found a decimal number
     #[test]
     fn numbers_and_dates_that_json_does_not_know() {
         for number in ["nan", "inf", "-inf"] {
-            let fault = shown("schedule", &format!("lr_init = {number}"));
-            assert!(fault.contains("must be a number, found NaN or infinity"), "{fault}");
+            let error = shown("schedule", &format!("lr_init = {number}"));
+            assert!(error.contains("must be a number, found NaN or infinity"), "{error}");
         }
-        let fault = shown("data", "data_file = 2026-01-01");
-        assert!(fault.contains("must be a string, found a date or time"), "{fault}");
-        assert!(fault.contains("put the value in quotes: `\"2026-01-01\"`"), "{fault}");
+        let error = shown("data", "data_file = 2026-01-01");
+        assert!(error.contains("must be a string, found a date or time"), "{error}");
+        assert!(error.contains("put the value in quotes: `\"2026-01-01\"`"), "{error}");
     }
 
     #[test]
     fn lists_tables_and_their_elements() {
-        let fault = shown("sample", "prompts = \"hi\"");
-        assert!(fault.contains("put the value in brackets: `[\"hi\"]`"), "{fault}");
-        let fault = shown("sample", "prompts = [\"hi\", 5]");
-        assert!(fault.contains("`sample.prompts[1]` must be a string"), "{fault}");
-        assert!(fault.contains("emoji.toml:16:18"), "{fault}");
+        let error = shown("sample", "prompts = \"hi\"");
+        assert!(error.contains("put the value in brackets: `[\"hi\"]`"), "{error}");
+        let error = shown("sample", "prompts = [\"hi\", 5]");
+        assert!(error.contains("`sample.prompts[1]` must be a string"), "{error}");
+        assert!(error.contains("emoji.toml:16:18"), "{error}");
         let text = format!("train = 5\n{MINIMAL}");
-        let fault = only_fault(&text, &Overrides::default());
-        assert!(fault.contains("`train` must be a table, found an integer"), "{fault}");
+        let error = only_error(&text, &Overrides::default());
+        assert!(error.contains("`train` must be a table, found an integer"), "{error}");
         let text = MINIMAL.replace("[peft]\ntype = \"state\"\n", "").replacen(
             "\n",
             "\npeft = \"state\"\n",
             1,
         );
-        let fault = only_fault(&text, &Overrides::default());
-        assert!(fault.contains("`peft` must be a table, found a string"), "{fault}");
+        let error = only_error(&text, &Overrides::default());
+        assert!(error.contains("`peft` must be a table, found a string"), "{error}");
     }
 
     #[test]
@@ -330,8 +331,8 @@ error[ST2002]: `bf-16` is not a choice of `train.precision`
    = help: `statetune check emoji.toml --fix` writes `precision = \"bf16\"`
    = help: run `statetune explain train.precision` to see what each choice does";
         assert_eq!(shown("train", "precision = \"bf-16\""), expected);
-        let fault = shown("train", "epoch_steps = \"pas\"");
-        assert!(fault.contains("note: choices are `pass` and an integer"), "{fault}");
+        let error = shown("train", "epoch_steps = \"pas\"");
+        assert!(error.contains("note: choices are `pass` and an integer"), "{error}");
     }
 
     #[test]
@@ -359,12 +360,12 @@ error[ST2002]: `nf-4` is not a choice of `quant.type`
    = help: run `statetune explain quant.type` to see what each choice does";
         assert_eq!(shown("quant", "type = \"nf-4\""), expected);
         for (word, meant) in [("8bit", "int8"), ("float8_e4m3fn", "fp8"), ("off", "none")] {
-            let fault = shown("quant", &format!("type = \"{word}\""));
-            assert!(fault.contains(&format!("did you mean `{meant}`?")), "{fault}");
+            let error = shown("quant", &format!("type = \"{word}\""));
+            assert!(error.contains(&format!("did you mean `{meant}`?")), "{error}");
         }
-        let fault = shown("quant", "type = \"int8\"\ndouble = true");
+        let error = shown("quant", "type = \"int8\"\ndouble = true");
         let message = "error[ST2101]: `double` does not apply to `quant.type = \"int8\"`";
-        assert!(fault.starts_with(message), "{fault}");
+        assert!(error.starts_with(message), "{error}");
     }
 
     #[test]
@@ -380,10 +381,10 @@ error[ST2002]: `stat` is not a choice of `peft.type`
    = help: `statetune check emoji.toml --fix` writes `type = \"state\"`
    = help: run `statetune explain peft.type` to see what each choice does";
         assert_eq!(shown("peft", "type = \"stat\""), expected);
-        let fault = shown("optimizer", "type = \"lion\"\nbeta3 = 1");
-        assert!(fault.contains("note: the only choice is `adam`"), "{fault}");
-        let fault = shown("peft", "type = 5");
-        assert!(fault.contains("`peft.type` must be a string, found an integer"), "{fault}");
+        let error = shown("optimizer", "type = \"lion\"\nbeta3 = 1");
+        assert!(error.contains("note: the only choice is `adam`"), "{error}");
+        let error = shown("peft", "type = 5");
+        assert!(error.contains("`peft.type` must be a string, found an integer"), "{error}");
     }
 
     #[test]
@@ -395,7 +396,7 @@ error[ST2003]: `data.val_split` must be at least 0 and below 1, found 1.0
 4 | val_split = 1.0
   |             ^^^ at least 0 and below 1
   |
-  = note: `data.val_split`: Share of the documents that is held out before they are repeated, from 0 to below 1";
+  = note: `data.val_split`: Fraction of the documents set aside for validation, from 0 to below 1";
         assert_eq!(shown("data", "val_split = 1.0"), expected);
         for (table, line, words) in [
             ("train", "ctx_len = 0", "must be at least 1, found 0"),
@@ -405,17 +406,17 @@ error[ST2003]: `data.val_split` must be at least 0 and below 1, found 1.0
             ("sample", "top_p = 0.0", "must be above 0 and at most 1, found 0.0"),
             ("schedule", "lr_init = -1e-5", "must be above 0, found -1e-5"),
         ] {
-            let fault = shown(table, line);
-            assert!(fault.contains("error[ST2003]") && fault.contains(words), "{fault}");
+            let error = shown(table, line);
+            assert!(error.contains("error[ST2003]") && error.contains(words), "{error}");
         }
     }
 
     #[test]
     fn a_name_that_is_no_directory() {
         let text = MINIMAL.replace("emoji-state", "emoji/state");
-        let fault = only_fault(&text, &Overrides::default());
-        assert!(fault.contains("`name` contains characters that are not allowed"), "{fault}");
-        assert!(fault.contains("^ must match `^[A-Za-z0-9_-]+$`"), "{fault}");
+        let error = only_error(&text, &Overrides::default());
+        assert!(error.contains("`name` contains characters that are not allowed"), "{error}");
+        assert!(error.contains("^ must match `^[A-Za-z0-9_-]+$`"), "{error}");
     }
 
     #[test]
@@ -429,7 +430,7 @@ error[ST0104]: cannot read `--set schedule.lr_init=fast`
   |
   = help: for example `--set schedule.lr_init=1.0`
   = help: pass one `--set` for each setting";
-        assert_eq!(only_fault(MINIMAL, &set(&["schedule.lr_init=fast"])), expected);
+        assert_eq!(only_error(MINIMAL, &set(&["schedule.lr_init=fast"])), expected);
         let environment = vec![("STATETUNE__TRAIN__CTX_LEN".to_owned(), "long".to_owned())];
         let overrides = Overrides { environment, ..Overrides::default() };
         let expected = "\
@@ -440,15 +441,15 @@ error[ST0105]: cannot read the environment variable `STATETUNE__TRAIN__CTX_LEN=l
   |                           ^^^^ `train.ctx_len` is an integer
   |
   = help: for example `STATETUNE__TRAIN__CTX_LEN=512`";
-        assert_eq!(only_fault(MINIMAL, &overrides), expected);
+        assert_eq!(only_error(MINIMAL, &overrides), expected);
     }
 
     #[test]
     fn an_override_out_of_its_range() {
-        let fault = only_fault(MINIMAL, &set(&["train.ctx_len=0"]));
-        assert!(fault.starts_with("error[ST2003]: `train.ctx_len` must be at least 1, found 0"));
-        assert!(fault.contains("  | --set train.ctx_len=0\n  |                     ^"), "{fault}");
-        let fault = only_fault(MINIMAL, &set(&["data=5"]));
-        assert!(fault.contains("^ `data` is a table"), "{fault}");
+        let error = only_error(MINIMAL, &set(&["train.ctx_len=0"]));
+        assert!(error.starts_with("error[ST2003]: `train.ctx_len` must be at least 1, found 0"));
+        assert!(error.contains("  | --set train.ctx_len=0\n  |                     ^"), "{error}");
+        let error = only_error(MINIMAL, &set(&["data=5"]));
+        assert!(error.contains("^ `data` is a table"), "{error}");
     }
 }

@@ -11,32 +11,32 @@ use crate::config::tables::TAG;
 
 /// What is wrong with one key. Of several violations of a key, the first in this order is reported.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(in crate::config) enum Fault {
+pub(in crate::config) enum Violation {
     /// The value has the wrong type.
-    Type,
+    WrongType,
     /// The key is unknown.
-    Unknown,
+    UnknownKey,
     /// The key is missing.
-    Missing,
+    MissingKey,
     /// The value is not one of the choices.
-    Choice,
+    UnknownChoice,
     /// The value is out of range or does not match its pattern.
-    Range,
+    OutOfRange,
 }
 
 /// The place of a message among all messages: the number of the layer and a byte of its text.
 pub(in crate::config) type Order = (usize, usize);
 
 /// The layers of an experiment and everything that the schema finds wrong in them.
-pub(in crate::config) struct Explainer<'a> {
+pub(in crate::config) struct Checker<'a> {
     pub(in crate::config) keys: &'a Keys,
     pub(in crate::config) layers: &'a Layers,
     /// The merged values.
     pub(in crate::config) document: &'a Value,
-    pub(in crate::config) found: Vec<(KeyPath, Fault)>,
+    pub(in crate::config) found: Vec<(KeyPath, Violation)>,
 }
 
-impl<'a> Explainer<'a> {
+impl<'a> Checker<'a> {
     pub(in crate::config) fn new(keys: &'a Keys, layers: &'a Layers) -> Self {
         let document = &layers.document;
         Self { keys, layers, document, found: find(keys, document) }
@@ -44,40 +44,41 @@ impl<'a> Explainer<'a> {
 }
 
 /// Every violation in a document, one for each key, sorted by path.
-pub(in crate::config) fn find(keys: &Keys, document: &Value) -> Vec<(KeyPath, Fault)> {
-    let mut faults = Faults { keys, document, found: Vec::new() };
+pub(in crate::config) fn find(keys: &Keys, document: &Value) -> Vec<(KeyPath, Violation)> {
+    let mut violations = Violations { keys, document, found: Vec::new() };
     for error in keys.rules().iter_errors(document) {
-        faults.add(&error);
+        violations.add(&error);
     }
-    faults.add_whole_floats(&mut KeyPath::new(), document);
-    let mut found = faults.found;
+    violations.add_whole_floats(&mut KeyPath::new(), document);
+    let mut found = violations.found;
     found.sort();
     found.dedup_by(|second, first| second.0 == first.0);
     found
 }
 
 /// Collects violations, each with the path of its key.
-struct Faults<'a> {
+struct Violations<'a> {
     keys: &'a Keys,
     document: &'a Value,
-    found: Vec<(KeyPath, Fault)>,
+    found: Vec<(KeyPath, Violation)>,
 }
 
-impl Faults<'_> {
+impl Violations<'_> {
     /// Splits an error of the validator into violations of single keys.
     fn add(&mut self, error: &ValidationError) {
         let path = steps(error.instance_path());
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
-                let faults = unexpected.iter().map(|key| (below(&path, key), Fault::Unknown));
-                self.found.extend(faults);
+                let violations =
+                    unexpected.iter().map(|key| (below(&path, key), Violation::UnknownKey));
+                self.found.extend(violations);
             }
             ValidationErrorKind::Required { property } => {
                 let key = property.as_str().unwrap_or_default();
-                self.found.push((below(&path, key), Fault::Missing));
+                self.found.push((below(&path, key), Violation::MissingKey));
             }
-            ValidationErrorKind::Type { .. } => self.found.push((path, Fault::Type)),
-            ValidationErrorKind::Enum { .. } => self.found.push((path, Fault::Choice)),
+            ValidationErrorKind::Type { .. } => self.found.push((path, Violation::WrongType)),
+            ValidationErrorKind::Enum { .. } => self.found.push((path, Violation::UnknownChoice)),
             ValidationErrorKind::AnyOf { context }
             | ValidationErrorKind::OneOfNotValid { context } => {
                 match context.iter().find(|branch| is_meant(branch, &path)) {
@@ -85,7 +86,7 @@ impl Faults<'_> {
                     None => self.add_branchless(path, error.instance()),
                 }
             }
-            _ => self.found.push((path, Fault::Range)),
+            _ => self.found.push((path, Violation::OutOfRange)),
         }
     }
 
@@ -93,15 +94,15 @@ impl Faults<'_> {
     fn add_branchless(&mut self, path: KeyPath, value: &Value) {
         let tag = below(&path, TAG);
         match value.as_object().map(|table| (table, table.get(TAG))) {
-            None => self.found.push((path, Fault::Type)),
-            Some((_, Some(Value::String(_)))) => self.found.push((tag, Fault::Choice)),
-            Some((_, Some(_))) => self.found.push((tag, Fault::Type)),
+            None => self.found.push((path, Violation::WrongType)),
+            Some((_, Some(Value::String(_)))) => self.found.push((tag, Violation::UnknownChoice)),
+            Some((_, Some(_))) => self.found.push((tag, Violation::WrongType)),
             Some((table, None)) => {
-                self.found.push((tag, Fault::Missing));
+                self.found.push((tag, Violation::MissingKey));
                 let known = self.keys.table(&path, self.document);
                 let is_unknown = |key: &&String| known.iter().all(|(other, _)| other != key);
                 let unknown = table.keys().filter(is_unknown);
-                self.found.extend(unknown.map(|key| (below(&path, key), Fault::Unknown)));
+                self.found.extend(unknown.map(|key| (below(&path, key), Violation::UnknownKey)));
             }
         }
     }
@@ -126,7 +127,7 @@ impl Faults<'_> {
             Value::Number(number) if number.is_f64() => {
                 let types = self.keys.find(path, self.document).map(types).unwrap_or_default();
                 if types.contains(&"integer") && !types.contains(&"number") {
-                    self.found.push((path.clone(), Fault::Type));
+                    self.found.push((path.clone(), Violation::WrongType));
                 }
             }
             _ => {}

@@ -108,7 +108,7 @@ impl Layer {
     pub(in crate::config) fn parse(file: PathBuf, text: String) -> Result<Self, Box<Diagnostic>> {
         let document = match Document::parse(&*text) {
             Ok(document) => document,
-            Err(error) => return Err(Box::new(syntax_fault(file, text, &error))),
+            Err(error) => return Err(Box::new(syntax_error(file, text, &error))),
         };
         let mut places = Places::default();
         let values = places.table(&mut KeyPath::new(), document.as_table());
@@ -161,7 +161,7 @@ impl Provider for Layer {
     }
 }
 
-fn syntax_fault(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
+fn syntax_error(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
     let (what, expected) = match error.message().split_once(", expected ") {
         Some((what, "nothing")) => (what, None),
         Some((what, expected)) => (what, Some(Text::library(expected))),
@@ -183,12 +183,12 @@ fn syntax_fault(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
         true => (msg!(KEY_WITHOUT_VALUE), Some(msg!(A_VALUE))),
         false => (Text::library(what), expected),
     };
-    let fault = Diagnostic::error(msg!(INVALID_TOML, what))
+    let error = Diagnostic::error(msg!(INVALID_TOML, what))
         .at(Span { file, text, first_line: 1, range })
         .label(expected.map(|what| msg!(EXPECTED_HERE, expected = what)).unwrap_or_default());
     match first {
-        Some(first) => fault.also(first, msg!(STANDS_HERE_ALREADY)),
-        None => fault,
+        Some(first) => error.also(first, msg!(STANDS_HERE_ALREADY)),
+        None => error,
     }
 }
 
@@ -352,8 +352,8 @@ mod tests {
     }
 
     fn refused(text: &str) -> String {
-        let fault = Layer::parse("emoji.toml".into(), text.to_owned()).expect_err("not TOML");
-        fault.render(false)
+        let error = Layer::parse("emoji.toml".into(), text.to_owned()).expect_err("not TOML");
+        error.render(false)
     }
 
     #[test]

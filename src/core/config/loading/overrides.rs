@@ -1,5 +1,4 @@
-//! `STATETUNE__TABLE__KEY=VALUE`, `--unset KEY`, `--set KEY=VALUE` and `--set-json KEY=JSON` as texts that
-//! set one value.
+//! Overrides: `STATETUNE__TABLE__KEY=VALUE`, `--unset KEY`, `--set KEY=VALUE` and `--set-json KEY=JSON`.
 
 use std::ops::Range;
 
@@ -11,7 +10,7 @@ use crate::config::manual::keys::{KeyPath, Keys, below, dotted, types};
 use crate::config::spelling::nearest;
 use crate::diagnostic::{Diagnostic, Text, msg};
 
-/// Start of the environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
+/// The prefix of environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
 pub(in crate::config) const PREFIX: &str = "STATETUNE__";
 
 const SET: &str = "--set ";
@@ -91,25 +90,25 @@ pub(in crate::config) fn command_line(argument: &str) -> Result<Override, Box<Di
 /// Reads an argument of `--set-json`.
 ///
 /// # Errors
-/// The argument is not `KEY=JSON`, or the value holds a null, for which TOML has no value.
+/// The argument is not `KEY=JSON`, or the value holds a null, which TOML lacks.
 fn set_json(argument: &str) -> Result<Override, Box<Diagnostic>> {
     let example = "sample.prompts=[\"Hi\"]";
     let (text, steps, range) = assignment(SET_JSON, argument, "JSON", example)?;
-    let fault = |label: Text| {
-        let fault = OverrideKind::CommandLine.unreadable(&text, range.clone()).label(label);
-        Box::new(fault.help(msg!(FOR_EXAMPLE_JSON, flag = SET_JSON, example)))
+    let invalid = |label: Text| {
+        let error = OverrideKind::CommandLine.unreadable(&text, range.clone()).label(label);
+        Box::new(error.help(msg!(FOR_EXAMPLE_JSON, flag = SET_JSON, example)))
     };
-    let json =
-        serde_json::from_str(&text[range.clone()]).map_err(|error| fault(Text::library(error)))?;
+    let json = serde_json::from_str(&text[range.clone()])
+        .map_err(|error| invalid(Text::library(error)))?;
     let Some(value) = toml_value(&json) else {
-        let fault = fault(msg!(NO_NULL_IN_TOML));
-        return Err(Box::new(fault.help(msg!(UNSET_TAKES_AWAY, flag = UNSET))));
+        let error = invalid(msg!(NO_NULL_IN_TOML));
+        return Err(Box::new(error.help(msg!(UNSET_TAKES_AWAY, flag = UNSET))));
     };
     let (kind, value) = (OverrideKind::CommandLine, Some(value));
     Ok(Override::Set(Assignment { kind, text, steps, value, range }))
 }
 
-/// A JSON value as TOML; none where TOML has no such value.
+/// A JSON value as TOML; `None` if it holds a null or a number that TOML lacks.
 fn toml_value(json: &serde_json::Value) -> Option<Value> {
     Some(match json {
         serde_json::Value::Null => return None,
@@ -132,7 +131,7 @@ fn toml_value(json: &serde_json::Value) -> Option<Value> {
 /// Reads an argument of `--unset`.
 ///
 /// # Errors
-/// There is no such key.
+/// The key is unknown.
 fn unset(key: &str, keys: &Keys) -> Result<Override, Box<Diagnostic>> {
     let text = format!("{UNSET}{key}");
     let range = UNSET.len()..text.len();
@@ -142,17 +141,17 @@ fn unset(key: &str, keys: &Keys) -> Result<Override, Box<Diagnostic>> {
         Some(steps) => Ok(Override::Unset(steps.into_iter().map(|(step, _)| step).collect())),
         None => {
             let near = nearest(key, known.iter().map(String::as_str));
-            let fault =
+            let error =
                 OverrideKind::CommandLine.unreadable(&text, range).label(match near.first() {
                     Some(near) => msg!(DID_YOU_MEAN_WORD, word = near),
                     None => msg!(NO_SUCH_KEY),
                 });
-            Err(Box::new(fault))
+            Err(Box::new(error))
         }
     }
 }
 
-/// The text of an argument `KEY=VALUE` behind its flag, the steps of the key, and the place of the value.
+/// The flag with its argument `KEY=VALUE` as text, the steps of the key, and the place of the value.
 #[expect(clippy::type_complexity, reason = "three parts of one argument")]
 fn assignment(
     flag: &str,
@@ -168,11 +167,11 @@ fn assignment(
             Ok((text, steps, value))
         }
         None => {
-            let fault = OverrideKind::CommandLine
+            let error = OverrideKind::CommandLine
                 .unreadable(&text, flag.len()..text.len())
                 .label(msg!(MUST_BE_KEY_VALUE, value))
                 .help(msg!(FOR_EXAMPLE_ARGUMENT, before = flag, example));
-            Err(Box::new(fault))
+            Err(Box::new(error))
         }
     }
 }
@@ -185,18 +184,18 @@ pub(in crate::config) fn environment(name: &str, value: &str) -> Result<Override
     let text = format!("{name}={value}");
     let key = name.strip_prefix(PREFIX).map(|_| PREFIX.len()..name.len());
     let Some(mut steps) = key.and_then(|key| steps(&text, key, "__")) else {
-        let fault = OverrideKind::Environment
+        let error = OverrideKind::Environment
             .unreadable(&text, 0..name.len())
             .label(msg!(MUST_BE_TABLE_KEY, prefix = PREFIX))
             .help(msg!(FOR_EXAMPLE_VARIABLE, prefix = PREFIX));
-        return Err(Box::new(fault));
+        return Err(Box::new(error));
     };
     steps.iter_mut().for_each(|(step, _)| step.make_ascii_lowercase());
     let (kind, range) = (OverrideKind::Environment, name.len() + 1..text.len());
     Ok(Override::Set(Assignment { kind, text, steps, value: None, range }))
 }
 
-/// Splits a key; none where a part is empty.
+/// Splits a key; `None` if a part is empty.
 fn steps(text: &str, key: Range<usize>, separator: &str) -> Option<Vec<(String, Range<usize>)>> {
     let mut start = key.start;
     let steps = text[key].split(separator).map(|step| {
@@ -277,19 +276,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_and_value_is_refused() {
+    fn malformed_overrides_are_refused() {
         for argument in ["", "foo", "=1", "a..b=1", ".a=1", "a.=1"] {
-            let fault = command_line(argument).err().expect(argument);
+            let error = command_line(argument).err().expect(argument);
             assert_eq!(
-                (fault.code, fault.label.to_string()),
+                (error.code, error.label.to_string()),
                 ("ST0104", "must be `KEY=VALUE`".to_owned())
             );
-            fault.render(false);
+            error.render(false);
         }
         for name in ["STATETUNE__", "STATETUNE__A__", "STATETUNE____A", "PATH"] {
-            let fault = environment(name, "1").err().expect(name);
+            let error = environment(name, "1").err().expect(name);
             assert_eq!(
-                (fault.code, fault.label.to_string()),
+                (error.code, error.label.to_string()),
                 ("ST0105", "must be `STATETUNE__TABLE__KEY`".to_owned())
             );
         }

@@ -243,7 +243,7 @@ fn table<'a>(node: &'a Value, written: Option<&Value>) -> Option<&'a Map<String,
     variant?.get("properties")?.as_object()
 }
 
-/// The keys of a table, or of all variants where the tag names none.
+/// The keys of a table, or of all variants if the tag names none.
 fn entries<'a>(node: &'a Value, written: Option<&Value>) -> Vec<(&'a str, &'a Value)> {
     let entries: Vec<_> = match table(node, written) {
         Some(keys) => keys.iter().collect(),

@@ -151,7 +151,7 @@ pub fn causes(differing: &[String], at: &Divergence) -> Vec<Cause> {
     found.into_iter().map(|(_, cause)| cause).collect()
 }
 
-/// The rule for a name; `None` for names that no number depends on, and for settings that act through others.
+/// The rule for a name; `None` for names that do not affect numbers, and for settings that act through others.
 fn rule_of(name: &str) -> Option<&'static Rule> {
     if is_choice(name) {
         return None;
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(names(&["peft.rank"], &parted(1, Loss)), ["peft.rank"]);
     }
 
-    /// A new setting needs a rule unless no number depends on it.
+    /// A new setting needs a rule if it affects numbers.
     #[test]
     fn every_setting_that_changes_numbers_has_a_rule() {
         let schema = schema();

@@ -125,7 +125,7 @@ pub fn metric_rows(courses: &[&Course], align: Align) -> MetricRows {
     MetricRows { align, until, rows }
 }
 
-/// Name of the throughput, which depends on the machine and is no result.
+/// Name of the throughput, the only metric that depends on the machine.
 pub const SPEED: &str = "positions/s";
 
 #[cfg(test)]

@@ -151,8 +151,8 @@ mod tests {
         };
         let save = |steps| Event::Save { checkpoint: "epoch-0000".to_string(), steps };
         let events = [eval(0), eval(2), save(2), Event::Interrupted { steps: 3 }, save(4)];
-        let told = timeline(&events.map(line));
-        let texts: Vec<&str> = told.iter().map(|one| one.text.as_str()).collect();
+        let entries = timeline(&events.map(line));
+        let texts: Vec<&str> = entries.iter().map(|one| one.text.as_str()).collect();
         assert_eq!(
             texts,
             [
@@ -161,7 +161,7 @@ mod tests {
                 "1 checkpoint up to step 4"
             ]
         );
-        assert!(told[1].is_problem && !told[0].is_problem);
-        assert_eq!(told[0].time, "2026-11-24 19:00:00");
+        assert!(entries[1].is_problem && !entries[0].is_problem);
+        assert_eq!(entries[0].time, "2026-11-24 19:00:00");
     }
 }
