@@ -16,7 +16,7 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::RunDir;
 
-use super::run::RunFormat;
+use super::run_options::RunFormat;
 use super::{Color, say, show};
 
 /// Name and version of what is printed for programs.

@@ -13,7 +13,7 @@ use statetune_engine::RunError;
 use statetune_engine::run::{CHARACTERS, describe, replay};
 use statetune_engine::train::Reading;
 
-use super::resume::fail;
+use super::begin::fail;
 use super::table::table;
 use super::{Color, ExperimentArgs, Format, say, show};
 

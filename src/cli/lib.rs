@@ -2,6 +2,7 @@
 //!
 //! Standard output carries the answer, standard error progress and messages.
 
+mod begin;
 mod cache;
 mod chat;
 mod check;
@@ -33,6 +34,7 @@ mod progress_line;
 mod report;
 mod resume;
 mod run;
+mod run_options;
 mod runs;
 mod schema;
 mod score;

@@ -14,8 +14,8 @@ use statetune_core::words::parse_size;
 use statetune_engine::run::{Outlook, measure};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
+use super::begin::fail;
 use super::forecast_lines::{facts, headline};
-use super::resume::fail;
 use super::{Color, ExperimentArgs, Format, say, show};
 
 /// Arguments of `plan`.

@@ -1,17 +1,15 @@
-//! `statetune resume`, and how `statetune run` finds the run that it is to continue.
+//! `statetune resume`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{Plan, Purpose, Reach};
-use statetune_core::records::{RunDir, Status, checkpoints};
-use statetune_core::store::{CheckpointRef, find_run, runs_named, split_run_ref};
-use statetune_engine::RunError;
-use statetune_engine::run::{Begin, setting_changes};
+use statetune_core::plan::Purpose;
+use statetune_core::store::find_run;
 
-use super::run::{RunOptions, execute};
+use super::begin::{continue_run, fail};
+use super::run::execute;
+use super::run_options::RunOptions;
 use super::{Color, ExperimentArgs, show};
 
 /// Arguments of `resume`.
@@ -69,72 +67,4 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
         Ok(begin) => execute(&plan, begin, &args.options, color),
         Err(error) => fail(&error, color),
     }
-}
-
-/// What `--resume`, `--from` and `--needed` of `run` ask for; without them what `train.epoch_begin` does.
-///
-/// # Errors
-/// A run that is not there, is busy, or would not be the same run.
-pub(super) fn begin(
-    plan: &Plan,
-    resume: Option<&str>,
-    from: Option<&str>,
-    needed: bool,
-) -> Result<Begin, RunError> {
-    match (resume, from) {
-        (Some(name), _) if needed && name != "auto" => {
-            let message = msg!(NEEDED_IS_FOR_RESUME_AUTO);
-            let help = msg!(NAMED_RUN_CONTINUES);
-            Err(RunError::Resume(Box::new(Diagnostic::error(message).help(help))))
-        }
-        (None | Some("auto"), None) if needed => Ok(Begin::IfNeeded { resume: resume.is_some() }),
-        (Some("auto"), _) => {
-            let runs = runs_named(&plan.records.runs_dir, &plan.records.name);
-            let unfinished = |run: &&PathBuf| Status::load(run) != Some(Status::Done);
-            match runs.iter().rev().find(unfinished) {
-                Some(run) => continue_run(plan, run, Vec::new(), Vec::new()),
-                None => Ok(Begin::New),
-            }
-        }
-        (Some(name), _) => continue_run(plan, &found(plan, name)?, Vec::new(), Vec::new()),
-        (None, Some(name)) => {
-            let (name, moment) = split_run_ref(name).map_err(RunError::Resume)?;
-            let run = found(plan, name)?;
-            let checkpoint = moment.unwrap_or(CheckpointRef::Last).checkpoint(&run);
-            Ok(Begin::WarmStart { checkpoint: checkpoint.map_err(RunError::Resume)? })
-        }
-        (None, None) => Begin::of_plan(plan),
-    }
-}
-
-/// The run goes on after its newest checkpoint, or from its first step when it has none.
-fn continue_run(
-    plan: &Plan,
-    run: &Path,
-    accept: Vec<String>,
-    drop_samples: Vec<String>,
-) -> Result<Begin, RunError> {
-    let longer = || -> Result<bool, RunError> {
-        Ok(setting_changes(run, plan)?.iter().any(|change| change.reach == Reach::Length))
-    };
-    if Status::load(run) == Some(Status::Done) && !longer()? {
-        let message = msg!(RUN_IS_DONE, run);
-        let diagnostic =
-            Diagnostic::error(message).help(msg!(SET_MORE_EPOCHS)).help(msg!(START_FROM_RUN));
-        return Err(RunError::Resume(Box::new(diagnostic)));
-    }
-    let checkpoint = checkpoints(run).pop();
-    let begin = Begin::Resume { run: RunDir::open(run)?, checkpoint, accept, drop_samples };
-    begin.check_settings(plan)?;
-    Ok(begin)
-}
-
-fn found(plan: &Plan, name: &str) -> Result<PathBuf, RunError> {
-    find_run(&plan.records.runs_dir, name).map_err(RunError::Resume)
-}
-
-/// Shows why nothing was begun.
-pub(super) fn fail(error: &RunError, color: Color) -> ExitCode {
-    show(&error.diagnostic(), color);
-    error.exit_code()
 }

@@ -14,9 +14,10 @@ use statetune_core::words::size;
 use statetune_engine::run::{Begin, Outcome, Summary};
 use statetune_engine::tensors::device;
 
+use super::begin::{begin, fail};
 use super::keys::Keyboard;
 use super::report::report_into;
-use super::resume::{begin, fail};
+use super::run_options::{ProgressStyle, RunOptions};
 use super::screen::Screen;
 use super::stop::stop_on_signals;
 use super::table::table;
@@ -54,59 +55,6 @@ pub(super) struct RunArgs {
     from: Option<String>,
     #[command(flatten)]
     options: RunOptions,
-}
-
-/// How a run behaves towards its terminal and whoever stops it.
-#[derive(Args, Debug)]
-pub(super) struct RunOptions {
-    /// Seconds that a step may still take after SIGTERM.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    grace: u64,
-    /// Try to run what is predicted not to fit into memory.
-    #[arg(long)]
-    allow_oom: bool,
-    /// Write the path of the run directory into this file, as soon as it is known.
-    #[arg(long, value_name = "FILE")]
-    run_file: Option<PathBuf>,
-    /// How to show progress.
-    #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "STYLE")]
-    progress: ProgressStyle,
-    /// Form of the answer on standard output.
-    #[arg(long, value_enum, default_value_t = RunFormat::Human)]
-    format: RunFormat,
-    /// Leave the terminal once the run has its directory, and say how to follow it: the run goes on when the terminal
-    /// is closed, and what it prints goes into its `output.txt`.
-    #[arg(long)]
-    detach: bool,
-    /// Where the process that `--detach` starts names its run.
-    #[arg(long, value_name = "FILE", hide = true)]
-    detached: Option<PathBuf>,
-}
-
-/// Form of what a run answers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum RunFormat {
-    /// For people.
-    Human,
-    /// One JSON object at the end.
-    Json,
-    /// A JSON object an event, and the one at the end.
-    Jsonl,
-}
-
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum ProgressStyle {
-    /// `bar` on a terminal, `plain` elsewhere.
-    Auto,
-    /// A line that is drawn anew, and keys: `?` lists them.
-    Bar,
-    /// A line an interval.
-    Plain,
-    /// A JSON object an event.
-    Json,
-    /// Nothing.
-    None,
 }
 
 pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {

@@ -13,7 +13,7 @@ use tch::Device;
 
 use super::keys::Keyboard;
 use super::progress_line::{ProgressLine, epoch, eta, resident_bytes};
-use super::run::{ProgressStyle, RunFormat};
+use super::run_options::{ProgressStyle, RunFormat};
 use super::{events, say, tell};
 
 /// The hint about keys, with and without a keyboard.

@@ -14,8 +14,8 @@ use statetune_core::store::StoredRun;
 use statetune_engine::RunError;
 use statetune_engine::run::{Begin, Outcome};
 
+use super::begin::fail;
 use super::diff::divergence_text;
-use super::resume::fail;
 use super::{Color, ExperimentArgs, Format, say, show};
 
 /// Name and version of what `--format json` prints.

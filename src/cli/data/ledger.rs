@@ -12,7 +12,7 @@ use statetune_core::tensorfile::WeightsError;
 use statetune_engine::RunError;
 use statetune_engine::inference::{LoadedModel, document_losses, ledger_of_documents};
 
-use super::show::{Style, print_sample};
+use super::sample_text::{Style, print_sample};
 use crate::subject::{Found, Part, SubjectArgs, fail};
 use crate::{Color, say, tell};
 

@@ -4,6 +4,7 @@ mod check;
 mod export;
 mod ledger;
 mod prepare;
+mod sample_text;
 mod show;
 mod stats;
 

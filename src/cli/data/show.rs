@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use statetune_core::data::{Origin, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::look::inspect::{Fate, Item, Part, Sample, parts, read};
+use statetune_core::look::inspect::{Item, Sample, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::RunError;
 use statetune_engine::inference::{LoadedModel, max_tokens, mean_loss};
@@ -18,6 +18,7 @@ use statetune_engine::run::{load_tokenizer, load_weights};
 use statetune_engine::tensors::{device, kind};
 
 use super::ledger;
+use super::sample_text::{Style, print_sample};
 use crate::{Color, ExperimentArgs, say, show as show_fault};
 
 /// Documents that are shown when nobody says which.
@@ -174,59 +175,5 @@ impl Choice {
             (None, _) => self.kept.push((place, sample)),
         }
         self.kept.sort_by_key(|(place, _)| *place);
-    }
-}
-
-/// A document: a line about it, and its text with marks.
-pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, style: &Style) {
-    let (data, ctx_len) = (&plan.data, plan.train.ctx_len.as_usize());
-    let tokens = sample.ids.len();
-    let learned = (0..tokens).filter(|&at| sample.is_learned(at)).count();
-    let room = match tokens.saturating_sub(1) {
-        inputs if inputs <= ctx_len => {
-            format!("{} of ctx_len {ctx_len} are padding", ctx_len - inputs)
-        }
-        _ => format!("longer than ctx_len {ctx_len}"),
-    };
-    say(style.heading(&format!("{}: {tokens} tokens, {learned} learned, {room}", sample.origin)));
-    let text: String = parts(sample, tokenizer, ctx_len, data.overlong)
-        .iter()
-        .map(|part| style.part(part))
-        .collect();
-    say(text);
-    say("");
-}
-
-/// How parts of a document are marked.
-pub(super) struct Style {
-    pub(super) colored: bool,
-}
-
-impl Style {
-    pub(super) fn heading(&self, text: &str) -> String {
-        if self.colored { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    /// Learned text is green or stands in `[[ ]]`, masked text is grey or unmarked, and text that is left out is
-    /// red or stands in `{{ }}`.
-    fn part(&self, part: &Part) -> String {
-        let (fate, text) = match part {
-            Part::Text(fate, text) => (*fate, &**text),
-            Part::End(fate) => (*fate, "<end>"),
-            Part::Border => (Fate::Masked, "<next sample>"),
-        };
-        if self.colored {
-            let code = match fate {
-                Fate::Masked => 90,
-                Fate::Learned => 32,
-                Fate::Cut => 31,
-            };
-            return format!("\x1b[{code}m{text}\x1b[0m");
-        }
-        match fate {
-            Fate::Masked => text.to_owned(),
-            Fate::Learned => format!("[[{text}]]"),
-            Fate::Cut => format!("{{{{{text}}}}}"),
-        }
     }
 }

@@ -6,12 +6,14 @@ mod adapter;
 mod disha;
 mod lora;
 mod pissa;
+mod registry;
 mod target;
 mod tuning_spec;
 
-pub use adapter::{AdapterMethod, AdapterSpec, AnyMethod, Part, SavedForBackward, tensor_name};
+pub use adapter::{AdapterMethod, Part, SavedForBackward, tensor_name};
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
 pub use pissa::Pissa;
+pub use registry::{AdapterSpec, AnyMethod};
 pub use target::Target;
 pub use tuning_spec::{Misfit, Parts, TuningSpec};

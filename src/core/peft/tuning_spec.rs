@@ -2,7 +2,8 @@
 
 use crate::diagnostic::{Join, Text, msg};
 
-use super::adapter::{AdapterMethod as _, AdapterSpec, is_of};
+use super::adapter::{AdapterMethod as _, is_of};
+use super::registry::AdapterSpec;
 use super::target::Target;
 use crate::arch::{Arch, Shape, TrainPart, part};
 

@@ -18,10 +18,10 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::run_dir::CONTROL as FOLDER;
 use super::{RunDir, RunDirError};
 use crate::tensorfile::write_atomically;
 
-const FOLDER: &str = "control";
 const REQUEST: &str = "request";
 const ANSWER: &str = "answer";
 
@@ -193,11 +193,6 @@ pub fn take_requests(run: &Path) -> Vec<ReceivedRequest> {
         Some(ReceivedRequest { sent, answer: format!("{FOLDER}/{id}.{ANSWER}") })
     });
     taken.collect()
-}
-
-/// Removes requests to an earlier process of the run.
-pub(super) fn remove_requests(run: &Path) {
-    let _ = fs::remove_dir_all(run.join(FOLDER));
 }
 
 fn read<T: DeserializeOwned>(file: &Path) -> Option<T> {

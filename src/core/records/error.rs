@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::tensorfile::WeightsError;
 
-use super::RunRecord;
-
 /// A file of a run directory could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.text())]
@@ -77,6 +75,8 @@ pub enum ReadRunError {
         path: PathBuf,
         /// The schema that the file names.
         found: String,
+        /// The schema that this version reads.
+        expected: &'static str,
     },
 }
 
@@ -86,9 +86,7 @@ impl ReadRunError {
         match self {
             Self::Read { path, .. } => msg!(CANNOT_READ_RUN, path),
             Self::Damaged { path, problem } => msg!(RUN_IS_DAMAGED, path, problem),
-            Self::Version { path, found } => {
-                msg!(RUN_SCHEMA, path, found, expected = RunRecord::SCHEMA)
-            }
+            Self::Version { path, found, expected } => msg!(RUN_SCHEMA, path, found, expected),
         }
     }
 

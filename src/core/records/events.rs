@@ -8,15 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Best;
-use super::FirstNonFinite;
 use super::Metrics;
-use super::Nonfinite;
 use super::ProbeRate;
 use super::Request;
 use super::RequestOutcome;
 use super::RequestSource;
 use super::StepRecord;
 use super::status::now;
+use super::{RunDir, RunDirError};
 use crate::data::Coverage;
 use crate::diagnostic::Diagnostic;
 
@@ -295,6 +294,40 @@ impl fmt::Display for ProbeCount {
     }
 }
 
+/// What to do about a step with non-finite numbers.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Nonfinite {
+    /// Stop before anything is saved.
+    #[default]
+    Stop,
+    /// Discard the step and continue with the next one. A step that has already changed the parameters cannot be
+    /// discarded; the run stops instead.
+    Skip,
+    /// Go back to the newest checkpoint and train again without the batch of this step.
+    Rollback,
+}
+
+/// The first tensor with NaN or infinite values.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct FirstNonFinite {
+    /// `emb`, `blocks.3.att`, `blocks.3.att WKV`, `blocks.3.ffn`, `ln_out`, `head`, or the name of a parameter.
+    pub place: String,
+    /// `before` the step, `forward`, `backward` or `update`.
+    pub direction: String,
+    /// The micro-batch, counted from 0.
+    pub micro_batch: Option<usize>,
+    /// Count of values that are not finite.
+    pub not_finite: i64,
+    /// Rows of the micro-batch with such values.
+    pub rows: Vec<usize>,
+    /// Heads with such values.
+    pub heads: Vec<usize>,
+    /// Documents in these rows.
+    pub documents: Vec<String>,
+}
+
 /// A line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[schemars(title = "statetune event")]
@@ -305,6 +338,18 @@ pub struct EventLine {
     /// Time of the event, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
+}
+
+impl RunDir {
+    /// Appends an event to `events.jsonl`, with the current time.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn event(&self, event: &Event) -> Result<(), RunDirError> {
+        let line = EventLine::now(event.clone());
+        let line = serde_json::to_string(&line).expect("a recorded event is plain data");
+        self.append(EventLine::FILE, &line)
+    }
 }
 
 impl EventLine {

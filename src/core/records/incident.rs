@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::TRAINABLE;
+use super::events::{FirstNonFinite, Nonfinite};
 use super::{CheckpointError, LoadCheckpointError, RunDir, RunDirError};
 use crate::data::PlainRow;
 use crate::diagnostic::{Text, msg};
@@ -23,21 +24,6 @@ use crate::tensorfile::WeightsError;
 
 const RECORD: &str = "incident.json";
 const BATCH: &str = "batch.jsonl";
-
-/// What to do about a step with non-finite numbers.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Nonfinite {
-    /// Stop before anything is saved.
-    #[default]
-    Stop,
-    /// Discard the step and continue with the next one. A step that has already changed the parameters cannot be
-    /// discarded; the run stops instead.
-    Skip,
-    /// Go back to the newest checkpoint and train again without the batch of this step.
-    Rollback,
-}
 
 /// An incident: the content of `incident.json`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -70,25 +56,6 @@ pub struct Incident {
     pub environment: Environment,
     /// Command that computes the step again; `null` when the update was not finite.
     pub replay: Option<String>,
-}
-
-/// The first tensor with NaN or infinite values.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
-pub struct FirstNonFinite {
-    /// `emb`, `blocks.3.att`, `blocks.3.att WKV`, `blocks.3.ffn`, `ln_out`, `head`, or the name of a parameter.
-    pub place: String,
-    /// `before` the step, `forward`, `backward` or `update`.
-    pub direction: String,
-    /// The micro-batch, counted from 0.
-    pub micro_batch: Option<usize>,
-    /// Count of values that are not finite.
-    pub not_finite: i64,
-    /// Rows of the micro-batch with such values.
-    pub rows: Vec<usize>,
-    /// Heads with such values.
-    pub heads: Vec<usize>,
-    /// Documents in these rows.
-    pub documents: Vec<String>,
 }
 
 /// Programs and device that computed a step.

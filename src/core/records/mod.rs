@@ -60,10 +60,8 @@ pub use control::{
 };
 pub use digests::{Chain, LINK_BYTES, Link, read_chain, read_documents, record_documents};
 pub use error::{CheckpointError, LoadCheckpointError, OpenRunError, ReadRunError, RunDirError};
-pub use events::{Event, EventLine, Fact, ProbeCount};
-pub use incident::{
-    BatchRow, Environment, FirstNonFinite, Incident, Nonfinite, incident_folders, save_incident,
-};
+pub use events::{Event, EventLine, Fact, FirstNonFinite, Nonfinite, ProbeCount};
+pub use incident::{BatchRow, Environment, Incident, incident_folders, save_incident};
 pub use json_lines::{read_last_line, read_lines};
 pub use ledger::{Ledger, LedgerHeader, LedgerLine, LedgerRecord};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant};

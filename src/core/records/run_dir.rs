@@ -9,14 +9,16 @@ use std::time::SystemTime;
 use chrono::Local;
 use sha2::{Digest, Sha256};
 
-use super::control::remove_requests;
 use super::status::now;
-use super::{Event, EventLine, OpenRunError, ReadRunError, RunDirError, RunRecord, Status};
+use super::{OpenRunError, ReadRunError, RunDirError, RunRecord, Status};
 use crate::tensorfile::write_atomically;
 
 /// Letters of a run's random id.
 const ID_LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const ID_LEN: usize = 4;
+
+/// The folder of requests to the running process.
+pub(super) const CONTROL: &str = "control";
 
 /// The file that a process locks while it trains the run. The lock ends with the process.
 pub(crate) const LOCK_FILE: &str = "LOCK";
@@ -138,7 +140,8 @@ impl RunDir {
         for folder in ["", "incidents", "tensorboard"].into_iter().chain(FOLDERS) {
             clear_leftovers(&run.join(folder));
         }
-        remove_requests(path);
+        // Requests to an earlier process of the run.
+        let _ = fs::remove_dir_all(path.join(CONTROL));
         run.update(|_| {})?;
         Ok(run)
     }
@@ -257,16 +260,6 @@ impl RunDir {
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         let kept: String = whole.take_while(|line| keep(line.trim_end())).collect();
         if kept == text { Ok(()) } else { self.write(name, kept.as_bytes()) }
-    }
-
-    /// Appends an event to `events.jsonl`, with the current time.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn event(&self, event: &Event) -> Result<(), RunDirError> {
-        let line = EventLine::now(event.clone());
-        let line = serde_json::to_string(&line).expect("a recorded event is plain data");
-        self.append(EventLine::FILE, &line)
     }
 
     /// Sets the status in `status.json`.

@@ -176,7 +176,11 @@ impl RunRecord {
         };
         let Versioned { schema } = serde_json::from_slice(&bytes).map_err(damaged)?;
         if schema != RunRecord::SCHEMA {
-            return Err(ReadRunError::Version { path: file, found: schema });
+            return Err(ReadRunError::Version {
+                path: file,
+                found: schema,
+                expected: RunRecord::SCHEMA,
+            });
         }
         serde_json::from_slice(&bytes).map_err(damaged)
     }

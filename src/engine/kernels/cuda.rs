@@ -23,10 +23,12 @@ use torch_sys::C_tensor;
 use super::autograd::{call_shim, text};
 use super::{KernelError, Wkv5, Wkv6, Wkv7};
 
-pub use build::{Build, OperandType, Program, QuantBuild, Recurrence};
+pub use build::{
+    Build, LaunchRequest, OperandType, Program, QuantBuild, QuantLaunchRequest, Recurrence,
+};
 pub use gpu::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device};
 pub(super) use launch::launch_quant;
-pub use launch::{Launch, LaunchRequest, QuantLaunch, QuantLaunchRequest};
+pub use launch::{Launch, QuantLaunch};
 
 /// Loads libtorch's CUDA part: true if a driver is present, and libtorch can use CUDA tensors from now on if a GPU
 /// is.

@@ -13,7 +13,7 @@ use statetune_core::records::{
 use statetune_core::store::{all_runs, find_run, runs_named};
 use statetune_core::tensorfile::WeightsError;
 
-use super::input_records::keep_earlier;
+use super::input_records::{keep_earlier, recorded_settings, setting_changes};
 use crate::RunError;
 
 /// Where a run begins.
@@ -365,26 +365,6 @@ fn then_and_now(name: &str, was: &Lock, now: &Lock) -> Text {
         files.collect::<Vec<_>>().join(", ")
     };
     msg!(INPUT_WAS_AND_IS, name = input(name), was = text(was), now = text(now))
-}
-
-/// The recorded settings of the run at `path`.
-///
-/// # Errors
-/// [`RunError::Resume`] when the record cannot be read.
-pub fn recorded_settings(path: &Path) -> Result<Experiment, RunError> {
-    Experiment::recorded(&path.join(RunDir::SETTINGS)).map_err(|found| {
-        let first = found.into_iter().next();
-        let unknown = || Diagnostic::error(msg!(CANNOT_READ_SETTINGS));
-        RunError::Resume(Box::new(first.unwrap_or_else(unknown)))
-    })
-}
-
-/// The settings in which the plan differs from the run at `path`.
-///
-/// # Errors
-/// As [`recorded_settings`].
-pub fn setting_changes(path: &Path, plan: &Plan) -> Result<Vec<Change>, RunError> {
-    Ok(recorded_settings(path)?.changes_to(&plan.experiment))
 }
 
 fn help(diagnostic: Diagnostic, run: &Path, accept: &str) -> Diagnostic {

@@ -13,7 +13,6 @@ use statetune_core::records::{
 };
 use statetune_core::tensorfile::WeightsError;
 
-use super::begin::setting_changes;
 use super::prepare::Datasets;
 use crate::kernels::device_model;
 use crate::model::{ModelError, Shape, fingerprint};
@@ -129,4 +128,24 @@ pub(super) fn keep_earlier(
         PastSettings::keep(run, from, steps)?;
     }
     Ok(())
+}
+
+/// The recorded settings of the run at `path`.
+///
+/// # Errors
+/// [`RunError::Resume`] when the record cannot be read.
+pub fn recorded_settings(path: &Path) -> Result<Experiment, RunError> {
+    Experiment::recorded(&path.join(RunDir::SETTINGS)).map_err(|found| {
+        let first = found.into_iter().next();
+        let unknown = || Diagnostic::error(msg!(CANNOT_READ_SETTINGS));
+        RunError::Resume(Box::new(first.unwrap_or_else(unknown)))
+    })
+}
+
+/// The settings in which the plan differs from the run at `path`.
+///
+/// # Errors
+/// As [`recorded_settings`].
+pub fn setting_changes(path: &Path, plan: &Plan) -> Result<Vec<Change>, RunError> {
+    Ok(recorded_settings(path)?.changes_to(&plan.experiment))
 }

@@ -4,21 +4,17 @@
 //! blocks but the first cost the same, so the time of any other depth follows by linear extrapolation.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use statetune_core::data::Batch;
-use statetune_core::digest::sha256_hex;
-use statetune_core::forecast::{Forecast, ModelFacts, Settings, Time};
 use statetune_core::plan::{PeftPlan, Plan};
-use statetune_core::records::{RunDirError, read_metrics};
-use statetune_core::store::all_runs;
+use statetune_core::records::RunDirError;
 use tch::{Cuda, Device, Kind, Tensor};
 
-use super::outlook::Outlook;
-use super::recent_steps::median;
+use super::outlook::{Outlook, file};
 use crate::RunError;
 use crate::inference::unfit;
 use crate::kernels::allow_tf32;
@@ -31,62 +27,6 @@ use crate::train::{LossScaler, StepOptions, Trainer};
 const BLOCKS: [i64; 2] = [2, 5];
 /// Timed steps, after one without timing; the shortest counts.
 const STEPS: usize = 4;
-/// The folder of measurements in the cache.
-const FOLDER: &str = "measured";
-
-/// The expected time of training, from runs of the same shape on the same device, else from a measurement, if any.
-pub(super) fn known(
-    outlook: &Outlook<'_>,
-    model: &ModelFacts,
-    settings: &Settings,
-    positions: f64,
-    steps: u64,
-) -> Option<Time> {
-    let time = |step_secs: f64, basis: String| Time {
-        secs: step_secs * steps as f64,
-        step_secs,
-        positions_per_step: positions,
-        basis,
-    };
-    let speeds = speeds_of_runs(&outlook.plan.records.runs_dir, &json!(model), &json!(settings));
-    if let Some(middle) = median(speeds.iter().copied()) {
-        let plural = if speeds.len() == 1 { "run" } else { "runs" };
-        let basis = format!("from {} {plural} of this shape on this device", speeds.len());
-        return Some(time(positions / middle, basis));
-    }
-    let text = fs::read(file(outlook, model, settings)?).ok()?;
-    let measured: Value = serde_json::from_slice(&text).ok()?;
-    let step_secs = measured["step_secs"].as_f64()?;
-    Some(time(step_secs, "measured on this device with models of fewer layers".to_string()))
-}
-
-/// Positions per second of each run with this model and these settings in its forecast.
-fn speeds_of_runs(runs_dir: &Path, model: &Value, settings: &Value) -> Vec<f64> {
-    let speed = |run: PathBuf| {
-        let forecast: Value =
-            serde_json::from_slice(&fs::read(run.join(Forecast::FILE)).ok()?).ok()?;
-        if forecast["model"] != *model || forecast["settings"] != *settings {
-            return None;
-        }
-        let lines = read_metrics(&run).ok()?;
-        // The first interval includes warm-up.
-        let speeds = lines.iter().skip(1).map(|line| line.positions_per_s);
-        median(speeds.filter(|speed| speed.is_finite()))
-    };
-    all_runs(runs_dir).into_iter().filter_map(speed).collect()
-}
-
-/// The file of the measurement; `None` without documents.
-fn file(outlook: &Outlook<'_>, model: &ModelFacts, settings: &Settings) -> Option<PathBuf> {
-    let (tokens, learned) = outlook.mean_batch()?;
-    let learned = (learned * 100.0).round();
-    let key = json!({
-        "model": model, "settings": settings, "tokens": tokens, "learned_percent": learned,
-        "machine": machine(),
-    });
-    let digest = sha256_hex(key.to_string());
-    Some(outlook.plan.data.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
-}
 
 /// The name of the CPU.
 fn machine() -> String {

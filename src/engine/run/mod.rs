@@ -25,11 +25,11 @@ mod save;
 mod summary_lines;
 mod train;
 
-pub use begin::{Begin, recorded_settings, setting_changes};
+pub use begin::Begin;
 pub use evaluate::questions;
 pub use finish::{Outcome, Sampled, Summary};
 pub use guard::{describe, replay};
-pub use input_records::CHARACTERS;
+pub use input_records::{CHARACTERS, recorded_settings, setting_changes};
 pub use measure::measure;
 pub use merge::{Merge, Merged, merge};
 pub use outlook::{Documents, Outlook};

@@ -7,6 +7,7 @@ use regex::Regex;
 
 use super::mask::Mask;
 use super::template::{Role, Template};
+use super::unlearned::{RoleWords, Unlearned};
 
 /// `Bot:` or `### Bot:` at the start of a turn.
 static OPENING: LazyLock<Regex> = LazyLock::new(|| {
@@ -42,15 +43,6 @@ fn turn_starts<'a>(template: &'a Template, text: &'a str) -> impl Iterator<Item 
     std::iter::once(0).chain(behind.filter(move |_| !separator.is_empty()))
 }
 
-/// The number of documents in which each word opens a turn.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct RoleWords {
-    /// Words and their numbers of documents, in order of appearance.
-    pub counts: Vec<(String, u64)>,
-    /// The words that the template lacks.
-    pub unknown: Vec<String>,
-}
-
 impl RoleWords {
     /// Counts the words of a document. Only [`Mask::Assistant`] has role words.
     pub fn add(&mut self, mask: &Mask, text: &[u8]) {
@@ -73,37 +65,6 @@ impl RoleWords {
             }
         }
     }
-
-    /// The most frequent unknown word.
-    fn most_frequent_unknown(&self) -> Option<&str> {
-        let unknown = self.counts.iter().filter(|(word, _)| self.unknown.contains(word));
-        unknown.max_by_key(|(_, documents)| *documents).map(|(word, _)| &**word)
-    }
-}
-
-/// Why a document has no target tokens.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Unlearned {
-    /// It has fewer than two tokens.
-    TooShort,
-    /// All target tokens are after `ctx_len`.
-    BeyondContext,
-    /// The assistant has no turn.
-    NoAnswer {
-        /// The name of the template.
-        template: String,
-        /// The words that open turns of the template.
-        openings: Vec<String>,
-        /// The word that opens an answer.
-        answer: String,
-        /// The words that open turns in the documents.
-        words: RoleWords,
-    },
-    /// The text after which target text begins does not occur.
-    NoMark {
-        /// The text.
-        on: String,
-    },
 }
 
 impl Unlearned {
@@ -119,14 +80,6 @@ impl Unlearned {
                 answer: template.opening(Role::Assistant).unwrap_or_default().to_owned(),
                 words,
             },
-        }
-    }
-
-    /// The most frequent word that opens turns and that the template lacks.
-    pub fn unknown_word(&self) -> Option<&str> {
-        match self {
-            Unlearned::NoAnswer { words, .. } => words.most_frequent_unknown(),
-            _ => None,
         }
     }
 }

@@ -1,11 +1,59 @@
 //! The compilations of the kernels: a file of `kernels/` for one recurrence, operand dtype and head size, or the file
 //! of packed weights for one output dtype.
 
+use std::ffi::{c_int, c_uint, c_void};
 use std::fmt::Debug;
 
 use statetune_core::diagnostic::msg;
 
-use super::{KernelError, LaunchRequest, QuantLaunchRequest};
+use super::KernelError;
+
+/// A launch that the autograd shim asks for: `WkvCudaLaunch` of `kernels/wkv_cuda.h`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct LaunchRequest {
+    /// Of the recurrence: 5, 6 or 7.
+    pub version: c_int,
+    /// 0 for the forward kernel, 1 for the backward one.
+    pub backward: c_int,
+    /// Dtype of the operands: 0 float32, 1 bfloat16, 2 float16.
+    pub dtype: c_int,
+    /// Head size, rounded up to 64, 128 or 256.
+    pub keys: c_int,
+    /// Index of the CUDA device.
+    pub device: c_int,
+    /// Threads of a block.
+    pub threads: c_int,
+    /// Blocks: one for each batch and head, and for each group of rows.
+    pub grid: [c_uint; 2],
+    /// The `cudaStream_t` to run on.
+    pub stream: *mut c_void,
+    /// The kernel's only parameter: a `WkvCudaForward` or a `WkvCudaBackward`.
+    pub args: *const c_void,
+}
+
+const _: () = assert!(size_of::<LaunchRequest>() == 48, "as WkvCudaLaunch in kernels/wkv_cuda.h");
+
+/// A launch that the shim of packed weights asks for: `QuantCudaLaunch` of `kernels/quant.h`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct QuantLaunchRequest {
+    /// Dtype of the output, in libtorch's numbers: 5 float16, 6 float32, 15 bfloat16.
+    pub dtype: c_int,
+    /// Index of the CUDA device.
+    pub device: c_int,
+    /// Threads of a block.
+    pub threads: c_int,
+    /// Blocks.
+    pub blocks: c_uint,
+    /// The `cudaStream_t` to run on.
+    pub stream: *mut c_void,
+    /// The kernel's only parameter: a `QuantArrays`.
+    pub args: *const c_void,
+}
+
+const _: () =
+    assert!(size_of::<QuantLaunchRequest>() == 32, "as QuantCudaLaunch in kernels/quant.h");
 
 /// Text before every kernel file.
 const TYPES: &str = include_str!("../../../../kernels/cuda_types.cuh");

@@ -13,58 +13,11 @@ use cudarc::driver::sys::{
 };
 use statetune_core::diagnostic::{Text, msg};
 
-use super::{Build, KernelError, Program, QuantBuild, nvrtc};
-
-/// A launch that the autograd shim asks for: `WkvCudaLaunch` of `kernels/wkv_cuda.h`.
-#[derive(Debug)]
-#[repr(C)]
-pub struct LaunchRequest {
-    /// Of the recurrence: 5, 6 or 7.
-    pub version: c_int,
-    /// 0 for the forward kernel, 1 for the backward one.
-    pub backward: c_int,
-    /// Dtype of the operands: 0 float32, 1 bfloat16, 2 float16.
-    pub dtype: c_int,
-    /// Head size, rounded up to 64, 128 or 256.
-    pub keys: c_int,
-    /// Index of the CUDA device.
-    pub device: c_int,
-    /// Threads of a block.
-    pub threads: c_int,
-    /// Blocks: one for each batch and head, and for each group of rows.
-    pub grid: [c_uint; 2],
-    /// The `cudaStream_t` to run on.
-    pub stream: *mut c_void,
-    /// The kernel's only parameter: a `WkvCudaForward` or a `WkvCudaBackward`.
-    pub args: *const c_void,
-}
-
-const _: () = assert!(size_of::<LaunchRequest>() == 48, "as WkvCudaLaunch in kernels/wkv_cuda.h");
+use super::{Build, KernelError, LaunchRequest, Program, QuantBuild, QuantLaunchRequest, nvrtc};
 
 /// Starts a kernel. Returns 0, or 1 after writing the reason and a zero byte into the message, whose size
 /// in bytes is the last argument.
 pub type Launch = unsafe extern "C" fn(*const LaunchRequest, *mut c_char, usize) -> c_int;
-
-/// A launch that the shim of packed weights asks for: `QuantCudaLaunch` of `kernels/quant.h`.
-#[derive(Debug)]
-#[repr(C)]
-pub struct QuantLaunchRequest {
-    /// Dtype of the output, in libtorch's numbers: 5 float16, 6 float32, 15 bfloat16.
-    pub dtype: c_int,
-    /// Index of the CUDA device.
-    pub device: c_int,
-    /// Threads of a block.
-    pub threads: c_int,
-    /// Blocks.
-    pub blocks: c_uint,
-    /// The `cudaStream_t` to run on.
-    pub stream: *mut c_void,
-    /// The kernel's only parameter: a `QuantArrays`.
-    pub args: *const c_void,
-}
-
-const _: () =
-    assert!(size_of::<QuantLaunchRequest>() == 32, "as QuantCudaLaunch in kernels/quant.h");
 
 /// As [`Launch`], for the kernel of packed weights.
 pub type QuantLaunch = unsafe extern "C" fn(*const QuantLaunchRequest, *mut c_char, usize) -> c_int;

@@ -1,0 +1,99 @@
+//! Every adapter method, and the choice of one with its layers.
+
+use super::adapter::{AdapterMethod, Part, SavedForBackward, is_of, tensor_name};
+use super::target::Target;
+use super::{Bat, Bone, Lora, Pissa};
+use crate::arch::Shape;
+use crate::diagnostic::Text;
+
+/// Every adapter method.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyMethod {
+    /// Low-rank updates that start at zero.
+    Lora(Lora),
+    /// Low-rank updates that start at the largest singular values.
+    Pissa(Pissa),
+    /// DiSHA with one block for all pieces of the inputs.
+    Bone(Bone),
+    /// DiSHA with a block for each piece.
+    Bat(Bat),
+}
+
+impl AnyMethod {
+    fn method(&self) -> &dyn AdapterMethod {
+        match self {
+            Self::Lora(method) => method,
+            Self::Pissa(method) => method,
+            Self::Bone(method) => method,
+            Self::Bat(method) => method,
+        }
+    }
+}
+
+impl AdapterMethod for AnyMethod {
+    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text> {
+        self.method().parts(size)
+    }
+
+    fn saved_for_backward(&self) -> SavedForBackward {
+        self.method().saved_for_backward()
+    }
+
+    fn splits_matrix(&self) -> bool {
+        self.method().splits_matrix()
+    }
+}
+
+/// A method and the linear layers that it changes.
+#[derive(Clone, Debug)]
+pub struct AdapterSpec {
+    /// The method.
+    pub method: AnyMethod,
+    /// The layers; `None`: all.
+    pub targets: Option<Vec<Target>>,
+}
+
+impl AdapterSpec {
+    /// The changed matrices, (out, in), in the order of the checkpoint.
+    pub fn matrices(&self, shape: &Shape) -> Vec<(String, [i64; 2])> {
+        let linears = shape.linears().into_iter().filter(|(name, _)| self.changes(name));
+        linears.map(|(name, size)| (name, [size[0], size[1]])).collect()
+    }
+
+    /// Whether the matrix `name` of a linear layer is changed.
+    pub fn changes(&self, name: &str) -> bool {
+        let targets = self.targets.as_ref();
+        targets.is_none_or(|targets| targets.iter().any(|target| is_of(*target, name)))
+    }
+
+    /// Whether the matrix `name` is split into the initial update and a frozen residual.
+    pub fn splits(&self, name: &str) -> bool {
+        self.method.splits_matrix() && self.changes(name)
+    }
+
+    /// The tensors of the adapters by name, with their sizes.
+    ///
+    /// # Panics
+    /// For a model with which [`super::TuningSpec::check`] fails.
+    pub fn tensors(&self, shape: &Shape) -> Vec<(String, Vec<i64>)> {
+        let matrices = self.matrices(shape).into_iter();
+        matrices.flat_map(|(matrix, size)| self.parts_of(&matrix, size)).collect()
+    }
+
+    /// Number of trainable parameters of the adapters.
+    ///
+    /// # Panics
+    /// As [`AdapterSpec::tensors`].
+    pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
+        let parts = |size| self.method.parts(size).expect("sizes were checked");
+        let matrices = self.matrices(shape);
+        let trainable =
+            matrices.iter().flat_map(|(_, size)| parts(*size)).filter(|part| part.trainable);
+        trainable.map(|part| part.size.iter().product::<i64>().unsigned_abs()).sum()
+    }
+
+    fn parts_of(&self, matrix: &str, size: [i64; 2]) -> Vec<(String, Vec<i64>)> {
+        let parts = self.method.parts(size).expect("sizes were checked");
+        parts.into_iter().map(|part| (tensor_name(matrix, &part), part.size)).collect()
+    }
+}

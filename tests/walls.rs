@@ -1,0 +1,240 @@
+//! The walls between the rooms of `src` that crates do not keep: who may use whom, and no circle of files.
+//!
+//! The test reads `use` lines and paths that begin with `crate`, `super` or a crate's name, without `mod tests`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+/// A module: the crate's folder, then the names down to it.
+type Module = Vec<String>;
+
+/// The crates of the workspace under `src`.
+const CRATES: [(&str, &str); 3] =
+    [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
+
+/// The modules of all crates, with their text.
+struct House {
+    texts: BTreeMap<Module, String>,
+    /// What a module re-exports: name -> the full path of the item.
+    exports: BTreeMap<Module, BTreeMap<String, Module>>,
+}
+
+impl House {
+    fn read() -> House {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut texts = BTreeMap::new();
+        for (folder, _) in CRATES {
+            for file in rust_files(&src.join(folder)) {
+                let path = file.strip_prefix(&src).expect("a file in src").with_extension("");
+                let mut module: Module =
+                    path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+                if ["mod", "lib", "main"].contains(&module.last().map_or("", |last| last)) {
+                    module.pop();
+                }
+                let text = fs::read_to_string(&file).expect("UTF-8");
+                texts.insert(module, without_tests_and_comments(&text));
+            }
+        }
+        let mut house = House { texts, exports: BTreeMap::new() };
+        let modules: Vec<Module> = house.texts.keys().cloned().collect();
+        for module in modules {
+            let reexported = uses(&house.texts[&module]).into_iter().filter(|one| one.is_public);
+            let items: Vec<_> = reexported
+                .filter_map(|one| {
+                    let name = one.path.rsplit("::").next()?.to_owned();
+                    Some((name, house.absolute(&module, &one.path)?))
+                })
+                .collect();
+            house.exports.entry(module).or_default().extend(items);
+        }
+        house
+    }
+
+    /// The full path that `path` means in `module`; nothing for other crates and the standard library.
+    fn absolute(&self, module: &Module, path: &str) -> Option<Module> {
+        let mut parts = path.split("::").map(str::to_owned).peekable();
+        let first = parts.peek()?.clone();
+        let mut base = match CRATES.into_iter().find(|(_, name)| *name == first) {
+            Some((folder, _)) => vec![folder.to_owned()],
+            None if first == "crate" => vec![module[0].clone()],
+            None if first == "self" => module.clone(),
+            None if first == "super" => {
+                let mut base = module.clone();
+                while parts.next_if(|part| part == "super").is_some() {
+                    base.pop();
+                }
+                return Some(base.into_iter().chain(parts).collect());
+            }
+            None => {
+                let child: Module = module.iter().cloned().chain([first]).collect();
+                return self
+                    .texts
+                    .contains_key(&child)
+                    .then(|| module.iter().cloned().chain(parts).collect());
+            }
+        };
+        parts.next();
+        base.extend(parts);
+        Some(base)
+    }
+
+    /// The module in which the item at a full path is defined, through re-exports.
+    fn home(&self, path: &Module) -> Option<Module> {
+        let mut path = path.clone();
+        for _ in 0..8 {
+            let length = (1..=path.len()).rev().find(|n| self.texts.contains_key(&path[..*n]))?;
+            let (module, rest) = path.split_at(length);
+            let item = rest.first().and_then(|name| self.exports[module].get(name));
+            match item {
+                Some(item) => path = item.clone(),
+                None => return Some(module.to_vec()),
+            }
+        }
+        None
+    }
+
+    /// The modules that each module uses.
+    fn edges(&self) -> BTreeMap<Module, BTreeSet<Module>> {
+        let used = |(module, text): (&Module, &String)| {
+            let paths = uses(text).into_iter().filter(|one| !one.is_public).map(|one| one.path);
+            let homes = paths
+                .chain(paths_in_code(text))
+                .filter_map(|path| self.home(&self.absolute(module, &path)?))
+                .filter(|home| home != module);
+            (module.clone(), homes.collect())
+        };
+        self.texts.iter().map(used).collect()
+    }
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn without_tests_and_comments(text: &str) -> String {
+    let tests = Regex::new(r"#\[cfg\(test\)\]\n(pub\(\w+\) )?mod tests \{").expect("valid");
+    let end = tests.find(text).map_or(text.len(), |found| found.start());
+    let lines = text[..end].lines().filter(|line| !line.trim_start().starts_with("//"));
+    // What a macro names is used where the macro is called.
+    lines.filter(|line| !line.contains("$crate")).collect::<Vec<_>>().join("\n")
+}
+
+/// A path of a `use` line.
+struct Use {
+    path: String,
+    is_public: bool,
+}
+
+/// The paths of all `use` lines at the top of a module.
+fn uses(text: &str) -> Vec<Use> {
+    let line = Regex::new(r"(?m)^(pub(?:\([^)]*\))? )?use ([^;]+);").expect("valid");
+    let of_line = |found: regex::Captures<'_>| {
+        let is_public = found.get(1).is_some();
+        let tree: String = found[2].split_whitespace().collect::<Vec<_>>().join(" ");
+        flat(&tree).into_iter().map(move |path| Use { path, is_public }).collect::<Vec<_>>()
+    };
+    line.captures_iter(text).flat_map(of_line).collect()
+}
+
+/// `a::{b, c::{d}}` as `a::b` and `a::c::d`.
+fn flat(tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some((start, rest)) = tree.split_once('{') else {
+        let path = tree.split(" as ").next().unwrap_or(tree);
+        return vec![path.trim_end_matches("::self").to_owned()];
+    };
+    let (mut depth, mut begin, mut paths) = (0, 0, Vec::new());
+    let body = rest.strip_suffix('}').expect("a closed brace");
+    for (at, letter) in body.char_indices().chain([(body.len(), ',')]) {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let part = body[begin..at].trim();
+                if !part.is_empty() {
+                    paths.extend(flat(&format!("{start}{part}")));
+                }
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    paths
+}
+
+/// Paths in the code itself, as `crate::words::size`.
+fn paths_in_code(text: &str) -> Vec<String> {
+    let path = Regex::new(r"\b(?:crate|super|statetune_\w+)(?:::\w+)+").expect("valid");
+    let code = text.lines().filter(|line| !line.contains("use ") && !line.contains('"'));
+    code.flat_map(|line| path.find_iter(line)).map(|found| found.as_str().to_owned()).collect()
+}
+
+/// The room of a module: its crate and the first name in the crate.
+fn room(module: &Module) -> String {
+    module.iter().take(2).cloned().collect::<Vec<_>>().join("/")
+}
+
+#[test]
+fn rooms_use_only_the_rooms_they_may() {
+    let mut wrong = BTreeSet::new();
+    for (module, homes) in House::read().edges() {
+        let from = room(&module);
+        for to in homes.iter().map(room).filter(|to| *to != from && to.contains('/')) {
+            let may = MAY_USE.iter().find(|(room, _)| *room == from).map_or("", |(_, rooms)| rooms);
+            // The commands are one layer on top of everything.
+            if !from.starts_with("cli") && !may.split(' ').any(|room| room == to) {
+                wrong.insert(format!("{} uses {to}", module.join("/")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}\nMAY_USE in tests/walls.rs says which rooms a room may use");
+}
+
+#[test]
+fn no_circle_of_rooms_is_allowed() {
+    let mut below: BTreeSet<&str> = BTreeSet::new();
+    for (room, may) in MAY_USE {
+        let above: Vec<&str> = may.split_whitespace().filter(|one| !below.contains(one)).collect();
+        assert!(above.is_empty(), "{room} may use {above:?}, which come later in MAY_USE");
+        below.insert(room);
+    }
+}
+
+#[test]
+fn no_circle_of_files() {
+    let mut edges = House::read().edges();
+    // Files that use no file that is left are taken away until none is; what stays is in a circle or above one,
+    // and then files that no file uses.
+    loop {
+        let left: BTreeSet<Module> = edges.keys().cloned().collect();
+        let used: BTreeSet<Module> =
+            edges.values().flatten().filter(|one| left.contains(*one)).cloned().collect();
+        let before = edges.len();
+        edges.retain(|module, homes| {
+            used.contains(module) && homes.iter().any(|home| left.contains(home))
+        });
+        if edges.len() == before {
+            break;
+        }
+    }
+    let circle: BTreeMap<String, Vec<String>> = edges
+        .iter()
+        .map(|(module, homes)| {
+            let homes = homes.iter().filter(|home| edges.contains_key(*home));
+            (module.join("/"), homes.map(|home| home.join("/")).collect())
+        })
+        .collect();
+    assert!(circle.is_empty(), "files that use each other: {circle:#?}");
+}
