@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::table::table;
 use super::{Color, ExperimentArgs, refuse, say, show};
+use statetune_core::arch::Preset;
 use statetune_core::config::{
     ConfigError, DataType, Loaded, Model, Overrides, filled, load, minimal,
 };
@@ -15,7 +16,6 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubFile, is_on_hub};
 use statetune_core::import::{self, Facts, to_script};
-use statetune_core::plan::model_preset;
 use statetune_core::runs::{find_run, resolved_toml};
 use statetune_engine::model::{Version, shape_in};
 
@@ -198,15 +198,14 @@ fn facts(loaded: &Loaded) -> Facts {
         false => Some(path.to_path_buf()),
     });
     let shape = path.and_then(|path| shape_in(&path).ok());
-    let of_preset = preset.map(model_preset);
     let sizes = shape.map(|shape| (shape.version(), shape.n_layer, shape.n_embd, shape.vocab_size));
-    let sizes = sizes.or(of_preset.map(|preset| {
-        (preset.version, preset.n_layer.into(), preset.n_embd.into(), preset.vocab_size.into())
+    let sizes = sizes.or(preset.map(|preset| {
+        (preset.version, preset.n_layer.into(), preset.n_embd.into(), Preset::VOCAB_SIZE.into())
     }));
     let data = &loaded.config.data;
     let source = data.data_file.as_ref().and_then(|file| Source::new(data.data_type, file).ok());
     let files = source.map(|source| source.files).unwrap_or_default();
-    let of_new = load_model.is_none().then_some(Version::V7);
+    let of_new = load_model.is_none().then_some(Version::NEWEST);
     Facts {
         version: sizes.map(|(version, ..)| version).or(of_new).map(Version::code),
         n_layer: sizes.map(|(_, n_layer, ..)| n_layer),

@@ -16,7 +16,7 @@ use statetune_core::tensorfile::{
 };
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{
-    Arch, Model, ModelError, Shape, TimeState, Version, Weights, file_tensor,
+    Arch, Model, ModelError, Rwkv7, Shape, TimeState, Version, Weights, file_tensor,
 };
 use statetune_engine::output::{Export, Passport, Product, Sizes, save_adapter, save_state};
 use statetune_engine::score::{Reading, score};
@@ -115,8 +115,8 @@ fn folder() -> TempDir {
 /// A small model, with or without the unread tensors of block 0.
 fn with_first_layer_v(first_layer_v: bool) -> Shape {
     let shape = Shape::for_scratch(Version::V7, 2, 128, 20);
-    let Arch::V7 { ranks, .. } = shape.arch else { unreachable!("it is an RWKV-7 model") };
-    Shape { arch: Arch::V7 { ranks, first_layer_v }, ..shape }
+    let Arch::V7(widths) = shape.arch else { unreachable!("it is an RWKV-7 model") };
+    Shape { arch: Arch::V7(Rwkv7 { first_layer_v, ..widths }), ..shape }
 }
 
 fn tiny() -> Shape {

@@ -53,7 +53,7 @@ pub use hardware::{Accelerator, Hardware};
 pub use load::{ConfigError, Loaded, Origin, Overrides, load, parse};
 pub use log::{Log, SinkName};
 pub use manual::{KeyManual, find_manual, manual, reference};
-pub use model::{Model, ModelVersion, Preset, Tokenizer};
+pub use model::{Model, Tokenizer};
 pub use optimizer::{Adam, Optimizer};
 pub use peft::{
     Disha, DishaMode, FullTuning, Lora, Peft, Pissa, StateInit, StateTuning, Target, TrainPart,

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::arch::{Preset, Version};
+
 /// `[model]`: the RWKV model that is tuned. Its shape comes from the weights; a shape that is
 /// written here is checked against them.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -15,7 +17,7 @@ pub struct Model {
     /// Version of the architecture. A new model without a preset is RWKV-7.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-default" = "that of the weights, and RWKV-7 for a new model"))]
-    pub version: Option<ModelVersion>,
+    pub version: Option<Version>,
     /// The weights, a `.pth` file. A relative path starts at the experiment file;
     /// `hf://OWNER/REPO/FILE` is fetched from the Hugging Face hub when a command needs it. Without
     /// this key the model is trained from scratch.
@@ -47,79 +49,6 @@ pub struct Model {
     /// starts at the experiment file. `auto` is the vocabulary of the characters of the data where all
     /// of it is plain text (`utf-8`, `utf-16le`, `dummy`), and `world` otherwise.
     pub tokenizer: Tokenizer,
-}
-
-/// Version of the architecture.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum ModelVersion {
-    /// RWKV-5.2.
-    X052,
-    /// RWKV-6.
-    X060,
-    /// RWKV-7.
-    X070,
-}
-
-/// Name of a published model shape.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[schemars(inline)]
-pub enum Preset {
-    /// RWKV-5.2 with 0.1 billion parameters.
-    #[serde(rename = "rwkv5-0.1b")]
-    Rwkv5_0_1b,
-    /// RWKV-5.2 with 0.4 billion parameters.
-    #[serde(rename = "rwkv5-0.4b")]
-    Rwkv5_0_4b,
-    /// RWKV-5.2 with 1.5 billion parameters.
-    #[serde(rename = "rwkv5-1.5b")]
-    Rwkv5_1_5b,
-    /// RWKV-5.2 with 3 billion parameters.
-    #[serde(rename = "rwkv5-3b")]
-    Rwkv5_3b,
-    /// RWKV-5.2 with 7 billion parameters.
-    #[serde(rename = "rwkv5-7b")]
-    Rwkv5_7b,
-    /// RWKV-5.2 with 14 billion parameters.
-    #[serde(rename = "rwkv5-14b")]
-    Rwkv5_14b,
-    /// RWKV-6 with 0.1 billion parameters.
-    #[serde(rename = "rwkv6-0.1b")]
-    Rwkv6_0_1b,
-    /// RWKV-6 with 0.4 billion parameters.
-    #[serde(rename = "rwkv6-0.4b")]
-    Rwkv6_0_4b,
-    /// RWKV-6 with 1.6 billion parameters.
-    #[serde(rename = "rwkv6-1.6b")]
-    Rwkv6_1_6b,
-    /// RWKV-6 with 3 billion parameters.
-    #[serde(rename = "rwkv6-3b")]
-    Rwkv6_3b,
-    /// RWKV-6 with 7 billion parameters.
-    #[serde(rename = "rwkv6-7b")]
-    Rwkv6_7b,
-    /// RWKV-6 with 14 billion parameters.
-    #[serde(rename = "rwkv6-14b")]
-    Rwkv6_14b,
-    /// RWKV-7 with 0.1 billion parameters.
-    #[serde(rename = "rwkv7-0.1b")]
-    Rwkv7_0_1b,
-    /// RWKV-7 with 0.4 billion parameters.
-    #[serde(rename = "rwkv7-0.4b")]
-    Rwkv7_0_4b,
-    /// RWKV-7 with 1.5 billion parameters.
-    #[serde(rename = "rwkv7-1.5b")]
-    Rwkv7_1_5b,
-    /// RWKV-7 with 2.9 billion parameters.
-    #[serde(rename = "rwkv7-2.9b")]
-    Rwkv7_2_9b,
-    /// RWKV-7 with 7 billion parameters.
-    #[serde(rename = "rwkv7-7b")]
-    Rwkv7_7b,
-    /// RWKV-7 with 14 billion parameters.
-    #[serde(rename = "rwkv7-14b")]
-    Rwkv7_14b,
 }
 
 /// Where the vocabulary comes from: one text in the file, `auto`, `world` or a path.

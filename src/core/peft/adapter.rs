@@ -1,9 +1,10 @@
 //! Adapters: trainable updates of frozen matrices, as data.
 
 use std::fmt::Debug;
+use std::ops::Deref;
 
 use super::{Bat, Bone, Lora, Pissa};
-use crate::arch::Shape;
+use crate::arch::{SavedForBackward, Shape};
 use crate::config::Target;
 use crate::diagnostic::Text;
 
@@ -30,16 +31,6 @@ impl Part {
     }
 }
 
-/// Values for each token that an update of a matrix saves for the backward pass, whether its inputs need gradients or
-/// not.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct SavedForBackward {
-    /// Whether the inputs are saved.
-    pub inputs: bool,
-    /// Number of other values.
-    pub numbers: i64,
-}
-
 /// A method that changes matrices, independent of their model.
 pub trait AdapterMethod: Debug {
     /// The adapter's tensors for a matrix (out, in).
@@ -57,7 +48,7 @@ pub trait AdapterMethod: Debug {
     }
 }
 
-/// Every adapter method: the registry of this crate.
+/// An adapter method: the registry of this crate.
 #[derive(Clone, Copy, Debug)]
 pub enum AnyMethod {
     /// Low-rank updates that start at zero.
@@ -70,28 +61,16 @@ pub enum AnyMethod {
     Bat(Bat),
 }
 
-impl AnyMethod {
-    fn method(&self) -> &dyn AdapterMethod {
+impl Deref for AnyMethod {
+    type Target = dyn AdapterMethod;
+
+    fn deref(&self) -> &Self::Target {
         match self {
             Self::Lora(method) => method,
             Self::Pissa(method) => method,
             Self::Bone(method) => method,
             Self::Bat(method) => method,
         }
-    }
-}
-
-impl AdapterMethod for AnyMethod {
-    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text> {
-        self.method().parts(size)
-    }
-
-    fn saved_for_backward(&self) -> SavedForBackward {
-        self.method().saved_for_backward()
-    }
-
-    fn splits_matrix(&self) -> bool {
-        self.method().splits_matrix()
     }
 }
 

@@ -8,7 +8,8 @@ mod lora;
 mod pissa;
 mod tuning_spec;
 
-pub use adapter::{AdapterMethod, AdapterSpec, AnyMethod, Part, SavedForBackward, tensor_name};
+pub use crate::arch::SavedForBackward;
+pub use adapter::{AdapterMethod, AdapterSpec, AnyMethod, Part, tensor_name};
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
 pub use pissa::Pissa;

@@ -17,7 +17,6 @@ use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Trains, Warning,
     Workload, gib, proposals,
 };
-use statetune_core::peft::AdapterMethod as _;
 use statetune_core::plan::{PeftPlan, Plan};
 
 /// Points of the learning-rate curve in a forecast.
