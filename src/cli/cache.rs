@@ -10,12 +10,12 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 
-use super::amounts::{age, size, span};
 use super::{Color, say, show};
-use statetune_core::data::cache::{Entry, Removal, clean, list};
+use statetune_core::data::cache::{CachedData, Removal, clean, list};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::CACHE;
+use statetune_core::words::{age, parse_age, size};
 
 /// Arguments of `cache`.
 #[derive(Args, Debug)]
@@ -55,7 +55,7 @@ struct Which {
     #[arg(long)]
     all: bool,
     /// What was not used for so long: a number with `d`, `h` or `m`, such as `30d`.
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     older_than: Option<Duration>,
     /// What no run directory refers to.
     #[arg(long)]
@@ -128,7 +128,7 @@ fn sources(files: &[statetune_core::data::FileDigest]) -> String {
 fn remove(runs_dir: &Path, which: &Which) -> io::Result<()> {
     let now = SystemTime::now();
     let used = if which.unused { used_by_runs(runs_dir)? } else { HashSet::new() };
-    let chosen = |entry: &Entry| match which.older_than {
+    let chosen = |entry: &CachedData| match which.older_than {
         Some(age) => now.duration_since(entry.used).is_ok_and(|unused| unused >= age),
         None => which.all || !used.contains(&name(entry)),
     };
@@ -162,11 +162,11 @@ fn used_by_runs(runs_dir: &Path) -> io::Result<HashSet<String>> {
     Ok(used)
 }
 
-fn name(entry: &Entry) -> String {
+fn name(entry: &CachedData) -> String {
     entry.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn ago(time: SystemTime) -> String {
     let secs = SystemTime::now().duration_since(time).unwrap_or_default().as_secs();
-    if secs < 60 { "just now".into() } else { format!("{} ago", span(secs)) }
+    if secs < 60 { "just now".into() } else { format!("{} ago", age(secs)) }
 }

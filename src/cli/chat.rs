@@ -127,7 +127,7 @@ fn turn(
     let mut answers: Vec<Value> = Vec::new();
     for one in found {
         if let Err(error) = one.subject.template.prompt(question) {
-            tell(msg!(CANNOT_ASK_THIS, error = error.text()));
+            tell(msg!(CANNOT_ASK_THIS, error = error.text()).said());
             return Ok(());
         }
     }

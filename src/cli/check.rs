@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, apply, msg, summary_with_fixes};
 use statetune_core::exit::ExitCode;
-use statetune_core::lang::Lang;
 use statetune_core::plan::Purpose;
 use statetune_core::tensorfile::write_atomically;
 use statetune_engine::kernels::find_driver;
@@ -99,10 +98,7 @@ impl CheckArgs {
             diagnostics = self.diagnostics(file);
         }
         if fixed > 0 {
-            tell(match Lang::spoken() {
-                Lang::En => format!("{}: {fixed} fixed", file.display()),
-                Lang::Zh => format!("{}：已修复 {fixed} 处", file.display()),
-            });
+            tell(msg!(FAULTS_FIXED, file, fixed).said());
         }
         Ok(diagnostics)
     }
@@ -157,9 +153,6 @@ fn print(diagnostics: &[Diagnostic], file: &Path, color: Color) {
         tell(summary_with_fixes(diagnostics, file).said());
     }
     if diagnostics.iter().all(|one| one.severity == Severity::Warning) {
-        say(match Lang::spoken() {
-            Lang::En => format!("{}: valid", file.display()),
-            Lang::Zh => format!("{}：有效", file.display()),
-        });
+        say(msg!(FILE_IS_VALID, file).said());
     }
 }

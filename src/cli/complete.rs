@@ -13,7 +13,8 @@ use clap_complete::engine::{
 
 use super::Cli;
 use statetune_core::config::{KeyManual, manual};
-use statetune_core::runs::{all_runs, directory, name_and_id};
+use statetune_core::records::{dir_name, name_and_id};
+use statetune_core::store::all_runs;
 
 /// The variable with which a shell asks: its name is the value.
 pub(super) const VARIABLE: &str = "COMPLETE";
@@ -54,13 +55,13 @@ fn runs(current: &OsStr) -> Vec<CompletionCandidate> {
     all.reverse();
     let mut found: Vec<(String, String)> = Vec::new();
     if let Some(newest) = all.first() {
-        found.push(("latest".to_owned(), directory(newest)));
+        found.push(("latest".to_owned(), dir_name(newest)));
     }
-    found.extend(all.iter().map(|run| (name_and_id(run).1, directory(run))));
+    found.extend(all.iter().map(|run| (name_and_id(run).1, dir_name(run))));
     for run in &all {
         let (name, _) = name_and_id(run);
         if !found.iter().any(|(known, _)| *known == name) {
-            found.push((name, format!("the newest: {}", directory(run))));
+            found.push((name, format!("the newest: {}", dir_name(run))));
         }
     }
     found.retain(|(word, _)| !word.is_empty() && word.starts_with(&*typed));
@@ -84,7 +85,7 @@ fn settings() -> impl Iterator<Item = KeyManual> {
 fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let fitting = settings().filter(|one| one.key.starts_with(&*typed));
-    fitting.map(|one| candidate(one.key, &one.about)).collect()
+    fitting.map(|one| candidate(one.key, &one.about.to_string())).collect()
 }
 
 /// `KEY=`, and behind it the words that the value may be.
@@ -92,11 +93,13 @@ fn assignments(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let Some((key, value)) = typed.split_once('=') else {
         let fitting = settings().filter(|one| one.key.starts_with(&*typed));
-        return fitting.map(|one| candidate(format!("{}=", one.key), &one.about)).collect();
+        return fitting
+            .map(|one| candidate(format!("{}=", one.key), &one.about.to_string()))
+            .collect();
     };
     let choices = settings().filter(|one| one.key == key).flat_map(|one| one.choices);
     let fitting = choices.filter(|(word, _)| word.starts_with(value));
-    fitting.map(|(word, about)| candidate(format!("{key}={word}"), &about)).collect()
+    fitting.map(|(word, about)| candidate(format!("{key}={word}"), &about.to_string())).collect()
 }
 
 /// The profiles of the experiment file that the command line names.

@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json};
 use super::table::table;
 use super::{Color, ExperimentArgs, refuse, say, show};
 use statetune_core::arch::Preset;
-use statetune_core::config::{
-    ConfigError, DataType, Loaded, Model, Overrides, filled, load, minimal,
-};
+use statetune_core::config::{ConfigError, Loaded, Model, Overrides, filled, load, minimal};
+use statetune_core::data::DataType;
 use statetune_core::data::{Binidx, Source, for_each_line};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubFile, is_on_hub};
-use statetune_core::import::{self, Facts, to_script};
-use statetune_core::runs::{find_run, resolved_toml};
+use statetune_core::import::{FileFacts, ScriptSetting, to_script};
+use statetune_core::records::resolved_toml;
+use statetune_core::store::find_run;
 use statetune_engine::model::{Version, shape_in};
 
 /// Arguments of `config`.
@@ -183,7 +183,7 @@ fn print_settings(args: &ShowArgs, color: Color) -> Result<ExitCode, ExitCode> {
 fn script(loaded: &Loaded) -> String {
     let of_import = |one: Setting| {
         let is_chosen = loaded.is_chosen(&one.key);
-        import::Setting { key: one.key, value: one.value, is_chosen }
+        ScriptSetting { key: one.key, value: one.value, is_chosen }
     };
     let settings = flat(loaded).into_iter().map(of_import).collect();
     let file = loaded.file.file_name().unwrap_or_default().to_string_lossy();
@@ -191,7 +191,7 @@ fn script(loaded: &Loaded) -> String {
 }
 
 /// What weights and documents say, as far as they can be read.
-fn facts(loaded: &Loaded) -> Facts {
+fn facts(loaded: &Loaded) -> FileFacts {
     let Model { load_model, preset, .. } = &loaded.config.model;
     let path = load_model.as_deref().and_then(|path| match is_on_hub(path) {
         true => HubFile::parse(path).ok()?.fetched(),
@@ -206,7 +206,7 @@ fn facts(loaded: &Loaded) -> Facts {
     let source = data.data_file.as_ref().and_then(|file| Source::new(data.data_type, file).ok());
     let files = source.map(|source| source.files).unwrap_or_default();
     let of_new = load_model.is_none().then_some(Version::NEWEST);
-    Facts {
+    FileFacts {
         version: sizes.map(|(version, ..)| version).or(of_new).map(Version::code),
         n_layer: sizes.map(|(_, n_layer, ..)| n_layer),
         n_embd: sizes.map(|(_, _, n_embd, _)| n_embd),

@@ -9,7 +9,10 @@ use clap::{Args, Subcommand};
 use super::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::{Answer, Asked, Asker, Request, Ticket, ask, find_run, is_busy};
+use statetune_core::records::{
+    Answer, Request, RequestSource, SentRequest, WaitingRequest, is_busy, send_request,
+};
+use statetune_core::store::find_run;
 
 /// From one look at the answer to the next.
 const LOOK: Duration = Duration::from_millis(20);
@@ -78,11 +81,12 @@ fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)
             Diagnostic::error(msg!(NO_PROCESS_OF_RUN, name)).help(msg!(RESUME_IF_NOT_DONE, name));
         return Err(no(message));
     }
-    let ticket = ask(run, Asked { request, from: Asker::Ctl }).map_err(|error| {
-        let message = msg!(CANNOT_WRITE_RUN, name);
-        let message = Diagnostic::error(message).note(Text::library(error));
-        (Box::new(message), ExitCode::Disk)
-    })?;
+    let ticket =
+        send_request(run, SentRequest { request, from: RequestSource::Ctl }).map_err(|error| {
+            let message = msg!(CANNOT_WRITE_RUN, name);
+            let message = Diagnostic::error(message).note(Text::library(error));
+            (Box::new(message), ExitCode::Disk)
+        })?;
     let answer = last_answer(run, &ticket);
     ticket.close();
     match answer {
@@ -110,7 +114,7 @@ fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)
 
 /// Waits for the end of the request and tells that it was accepted; what was known last where the run ended
 /// before.
-fn last_answer(run: &Path, ticket: &Ticket) -> Option<Answer> {
+fn last_answer(run: &Path, ticket: &WaitingRequest) -> Option<Answer> {
     let mut accepted = false;
     loop {
         // Looked at before the answer, as the run may write it and end.

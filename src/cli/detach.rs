@@ -18,7 +18,7 @@ use super::run::RunFormat;
 use super::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::StoredRun;
+use statetune_core::records::RunDir;
 
 /// Name and version of what is printed for programs.
 const SCHEMA: &str = "statetune.detached/1";
@@ -70,7 +70,7 @@ fn whole_line(text: String) -> Option<PathBuf> {
 }
 
 fn tell_how_to_follow(run: &Path, pid: u32, format: RunFormat) {
-    let output = run.join(StoredRun::OUTPUT);
+    let output = run.join(RunDir::OUTPUT);
     if format != RunFormat::Human {
         say(json!({ "schema": SCHEMA, "run": run, "output": output, "pid": pid }));
         return;
@@ -88,7 +88,7 @@ fn tell_how_to_follow(run: &Path, pid: u32, format: RunFormat) {
 /// # Errors
 /// When the operating system refuses.
 pub(super) fn leave_terminal(run: &Path, told: &Path) -> io::Result<()> {
-    let output = OpenOptions::new().create(true).append(true).open(run.join(StoredRun::OUTPUT))?;
+    let output = OpenOptions::new().create(true).append(true).open(run.join(RunDir::OUTPUT))?;
     rustix::process::setsid()?;
     rustix::stdio::dup2_stdout(&output)?;
     rustix::stdio::dup2_stderr(&output)?;

@@ -12,6 +12,7 @@ use super::{Color, Format, say, show};
 use statetune_core::config::schema_text;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::words::size;
 use statetune_engine::kernels::{
     KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
     recorded_device,
@@ -146,11 +147,9 @@ fn memory() -> Finding {
         line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()
     };
     let (total, free) = (kib("MemTotal"), kib("MemAvailable"));
-    let gib = |kib: Option<u64>| {
-        kib.map_or("?".into(), |kib| format!("{:.1}", kib as f64 / (1 << 20) as f64))
-    };
-    let found = format!("{} of {} GiB free", gib(free), gib(total));
     let bytes = |kib: Option<u64>| kib.map(|kib| kib * 1024);
+    let shown = |kib| bytes(kib).map_or("?".into(), size);
+    let found = format!("{} of {} free", shown(free), shown(total));
     let value = json!({ "free_bytes": bytes(free), "total_bytes": bytes(total) });
     Finding::new("memory", found, value)
 }
@@ -159,8 +158,7 @@ fn disk(dir: &Path) -> Finding {
     match rustix::fs::statvfs(dir) {
         Ok(disk) => {
             let (free, total) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
-            let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-            let found = format!("{:.1} of {:.1} GiB free", gib(free), gib(total));
+            let found = format!("{} of {} free", size(free), size(total));
             Finding::new("disk", found, json!({ "free_bytes": free, "total_bytes": total }))
         }
         Err(error) => Finding::new("disk", error.to_string(), json!(null)),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use statetune_core::runs::Metrics;
+use statetune_core::records::Metrics;
 use statetune_engine::pipeline::{Counted, Outcome, Progress, RunError, Summary};
 
 /// Names and versions of the objects.

@@ -1,8 +1,8 @@
 //! A forecast in lines for people.
 
-use statetune_core::data::grouped;
 use statetune_core::diagnostic::Diagnostic;
-use statetune_core::forecast::{DataFacts, Forecast, Rate, gib};
+use statetune_core::forecast::{DataFacts, Forecast, Rate};
+use statetune_core::words::{estimate, gib, grouped, size};
 
 /// What a sparkline is made of, the lowest first.
 const LEVELS: [char; 8] = ['.', ':', '-', '=', '+', '*', '#', '@'];
@@ -53,14 +53,8 @@ pub(super) fn facts(
             let of = available.map_or(String::new(), |bytes| format!(" of {} free", gib(bytes)));
             fact("memory", format!("{}{of}", gib(memory.total)));
             for one in &memory.items {
-                fact(
-                    "",
-                    format!(
-                        "{:32} {:>9.1} MB",
-                        one.item.text().to_string(),
-                        one.bytes as f64 / 1e6
-                    ),
-                );
+                let item = one.item.text().to_string();
+                fact("", format!("{item:32} {:>9}", size(one.bytes)));
             }
         }
         (None, _) => fact("memory", format!("not known for op {}", settings.op)),
@@ -70,7 +64,7 @@ pub(super) fn facts(
             "time",
             format!(
                 "{} at {:.0} positions/s, padding included ({})",
-                duration(time.secs),
+                estimate(time.secs),
                 time.positions_per_step / time.step_secs,
                 time.basis
             ),
@@ -78,16 +72,15 @@ pub(super) fn facts(
         None => fact("time", "not known: `--measure` finds out".to_string()),
     }
     if let Some(saves) = &forecast.saves {
-        let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         fact(
             "saves",
             format!(
                 "{} checkpoints of {}, keeps {}; exports of {}; {} on disk",
                 saves.checkpoints,
-                mb(saves.checkpoint_bytes),
+                size(saves.checkpoint_bytes),
                 saves.kept,
-                mb(saves.export_bytes),
-                mb(saves.disk_bytes)
+                size(saves.export_bytes),
+                size(saves.disk_bytes)
             ),
         );
     }
@@ -152,12 +145,4 @@ fn rate_facts(rate: &Rate, fact: &mut impl FnMut(&'static str, String)) {
         |cells: Vec<String>| cells.iter().map(|cell| format!("{cell:>9}")).collect::<String>();
     fact("", row(shown.iter().map(|point| format!("{}", point.step)).collect()));
     fact("", row(shown.iter().map(|point| format!("{:.2e}", point.lr)).collect()));
-}
-
-fn duration(secs: f64) -> String {
-    match secs {
-        secs if secs < 90.0 => format!("about {secs:.0} s"),
-        secs if secs < 5400.0 => format!("about {:.0} min", secs / 60.0),
-        secs => format!("about {:.1} h", secs / 3600.0),
-    }
 }

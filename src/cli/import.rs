@@ -92,11 +92,11 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 fn account(imported: &Imported, format: Format) -> String {
     match format {
         Format::Json => {
-            let rows = imported.rows.iter().map(|row| {
+            let rows = imported.options.iter().map(|row| {
                 json!({
                     "line": row.line,
                     "original": row.original,
-                    "fate": row.fate.to_string(),
+                    "fate": row.outcome.to_string(),
                     "becomes": row.becomes,
                     "why": row.why,
                 })
@@ -107,12 +107,12 @@ fn account(imported: &Imported, format: Format) -> String {
         }
         Format::Human => {
             let mut table = table(&["line", "original", "became", "", "why"]);
-            for row in &imported.rows {
+            for row in &imported.options {
                 let line = if row.line == 0 { String::new() } else { row.line.to_string() };
                 table.add_row([
                     &line,
                     &row.original,
-                    &row.fate.to_string(),
+                    &row.outcome.to_string(),
                     &row.becomes,
                     &row.why,
                 ]);

@@ -11,7 +11,8 @@ use super::{Color, ExperimentArgs, Format, say, show};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Incident, find_run, incident_folders};
+use statetune_core::records::{Incident, incident_folders};
+use statetune_core::store::find_run;
 use statetune_engine::pipeline::{CHARACTERS, RunError, describe, replay};
 use statetune_engine::train::Reading;
 

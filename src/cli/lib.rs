@@ -2,7 +2,6 @@
 //!
 //! Standard output carries the answer, standard error progress and messages.
 
-mod amounts;
 mod cache;
 mod chat;
 mod check;

@@ -9,7 +9,8 @@ use super::{Color, ExperimentArgs, say, show, tell};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelSource, Purpose};
-use statetune_core::runs::{StoredRun, find_moment};
+use statetune_core::records::RunDir;
+use statetune_core::store::find_run_ref;
 use statetune_engine::pipeline::{Merge, MergedInto, merge as write};
 
 /// Arguments of `merge`.
@@ -37,13 +38,13 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         show(&message, color);
         ExitCode::Invalid
     };
-    let (run, moment) = match find_moment(&args.runs_dir, &args.run) {
+    let (run, moment) = match find_run_ref(&args.runs_dir, &args.run) {
         Ok(found) => found,
         Err(refusal) => return refuse(*refusal),
     };
     let experiment =
         ExperimentArgs { runs_dir: Some(args.runs_dir.clone()), ..ExperimentArgs::default() };
-    let plan = match experiment.plan(&run.join(StoredRun::SETTINGS), Purpose::Generate, color) {
+    let plan = match experiment.plan(&run.join(RunDir::SETTINGS), Purpose::Generate, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };

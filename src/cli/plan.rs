@@ -14,7 +14,8 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::{Edit, Proposal};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::resolved_toml;
+use statetune_core::records::resolved_toml;
+use statetune_core::words::parse_size;
 use statetune_engine::pipeline::{Outlook, measure};
 
 /// Arguments of `plan`.
@@ -36,7 +37,7 @@ pub(super) struct PlanArgs {
     #[arg(long, value_name = "LETTER", value_parser = letter)]
     apply: Option<usize>,
     /// Bytes that there are, in place of what the device has free: `8GiB`, `900MB`.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
     /// Write all settings, each with where it comes from, to a new file.
     #[arg(long, value_name = "FILE")]
@@ -54,23 +55,6 @@ fn letter(text: &str) -> Result<usize, String> {
         _ => text.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).ok_or("not A, B, ...")?,
     };
     Ok(number)
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let factor = match unit {
-        "" | "B" => 1.0,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        "MiB" => f64::from(1 << 20),
-        "GiB" => f64::from(1 << 30),
-        _ => return Err(msg!(UNITS_OF_SIZES).to_string()),
-    };
-    match number.trim().parse::<f64>() {
-        Ok(number) if number > 0.0 && number.is_finite() => Ok((number * factor) as u64),
-        _ => Err(msg!(EXPECTED_SIZE).to_string()),
-    }
 }
 
 pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
@@ -228,11 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_letters() {
-        assert_eq!(size("8GiB"), Ok(8 << 30));
-        assert_eq!(size("1.5GB"), Ok(1_500_000_000));
-        assert_eq!(size("900 MB"), Ok(900_000_000));
-        assert!(size("8G").is_err() && size("GiB").is_err() && size("-1GB").is_err());
+    fn letters_are_parsed() {
         assert_eq!((letter("A"), letter("C"), letter("2")), (Ok(0), Ok(2), Ok(1)));
         assert!(letter("0").is_err() && letter("ab").is_err());
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs;
 use std::time::Duration;
 
-use statetune_core::data::grouped;
+use statetune_core::words::{clock, grouped, shortened, size};
 
 /// How far a run is. What is not known is left out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +78,7 @@ impl fmt::Display for ProgressLine {
         parts.extend(self.val.now.map(|_| self.val.to_string()));
         parts.extend(self.lr.map(|lr| format!("lr {}", rate(lr))));
         parts.extend(self.speed.map(|speed| format!("{}/s", shortened(speed))));
-        parts.extend(self.memory.map(bytes));
+        parts.extend(self.memory.map(size));
         parts.extend(self.eta.map(|eta| format!("ETA {}", clock(eta))));
         formatter.write_str(&parts.join("  "))
     }
@@ -101,33 +101,6 @@ pub(super) fn resident_bytes(process: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib << 10)
-}
-
-/// `15.9 k`.
-fn shortened(number: f64) -> String {
-    match number {
-        n if n >= 1e6 => format!("{:.1} M", n / 1e6),
-        n if n >= 1e3 => format!("{:.1} k", n / 1e3),
-        n => format!("{n:.0}"),
-    }
-}
-
-/// `3.0 GiB`.
-fn bytes(bytes: u64) -> String {
-    match bytes as f64 / f64::from(1 << 20) {
-        mib if mib >= 1024.0 => format!("{:.1} GiB", mib / 1024.0),
-        mib => format!("{mib:.0} MiB"),
-    }
-}
-
-/// `5:30`, `1:05:30`.
-fn clock(time: Duration) -> String {
-    let secs = time.as_secs_f64().round() as u64;
-    let (hours, minutes, secs) = (secs / 3600, secs / 60 % 60, secs % 60);
-    match hours {
-        0 => format!("{minutes}:{secs:02}"),
-        _ => format!("{hours}:{minutes:02}:{secs:02}"),
-    }
 }
 
 /// A learning rate with digits that say something, however small it is.
@@ -171,6 +144,5 @@ mod tests {
         let minute = Duration::from_secs(60);
         assert_eq!(eta(minute, 0, 50), None);
         assert_eq!(eta(minute, 100, 50), Some(Duration::from_secs(30)));
-        assert_eq!(clock(Duration::from_secs(3930)), "1:05:30");
     }
 }

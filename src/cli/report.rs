@@ -8,20 +8,21 @@ use clap::Args;
 use super::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::report::{FILE, MAX_RUNS, report as page};
-use statetune_core::runs::{ReadRunError, StoredRun};
+use statetune_core::look::report::{FILE, MAX_RUNS, report as page};
+use statetune_core::records::ReadRunError;
+use statetune_core::store::StoredRun;
 use statetune_core::tensorfile::write_atomically;
 
 /// Arguments of `report`.
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
-    /// Runs: `latest`, a name, four letters, or a path; several are laid over each other.
+    /// Runs: `latest`, names, ids or paths; several runs share each chart.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
-    /// The file to write [default: `report.html` in the first run].
+    /// The file to write [default: `report.html` in the directory of the first run].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
 }
@@ -45,7 +46,7 @@ pub(super) fn report(args: &ReportArgs, color: Color) -> ExitCode {
     write(&runs, &out, color)
 }
 
-/// Writes the report about a run into its directory, and says where.
+/// Writes the report of a run into its directory and prints the path.
 pub(super) fn report_into(run: &Path, color: Color) -> ExitCode {
     match StoredRun::open(run) {
         Ok(stored) => write(&[stored], &run.join(FILE), color),

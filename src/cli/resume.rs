@@ -9,9 +9,8 @@ use super::{Color, ExperimentArgs, show};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose, Reach};
-use statetune_core::runs::{
-    Moment, RunDir, Status, checkpoints, find_run, runs_named, split_moment,
-};
+use statetune_core::records::{RunDir, Status, checkpoints};
+use statetune_core::store::{CheckpointRef, find_run, runs_named, split_run_ref};
 use statetune_engine::pipeline::{RunError, Start, setting_changes};
 
 /// Arguments of `resume`.
@@ -98,9 +97,9 @@ pub(super) fn start(
         }
         (Some(name), _) => continue_run(plan, &found(plan, name)?, Vec::new(), Vec::new()),
         (None, Some(name)) => {
-            let (name, moment) = split_moment(name).map_err(RunError::Resume)?;
+            let (name, moment) = split_run_ref(name).map_err(RunError::Resume)?;
             let run = found(plan, name)?;
-            let checkpoint = moment.unwrap_or(Moment::Last).checkpoint(&run);
+            let checkpoint = moment.unwrap_or(CheckpointRef::Last).checkpoint(&run);
             Ok(Start::Values { checkpoint: checkpoint.map_err(RunError::Resume)? })
         }
         (None, None) => Start::of_plan(plan),

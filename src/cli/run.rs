@@ -17,7 +17,9 @@ use statetune_core::data::{Role, Template};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Best, StoredRun, find_run};
+use statetune_core::records::{Best, RunDir};
+use statetune_core::store::find_run;
+use statetune_core::words::size;
 use statetune_engine::pipeline::{self, Outcome, Progress, Start, Summary};
 
 /// Questions that the closing table shows.
@@ -136,7 +138,7 @@ impl RunArgs {
         let beside = || run.parent().map(Path::to_path_buf);
         let runs_dir = self.experiment.runs_dir.clone().or_else(beside);
         let experiment = ExperimentArgs { runs_dir, ..self.experiment.clone() };
-        experiment.plan(&run.join(StoredRun::SETTINGS), Purpose::Run, color)
+        experiment.plan(&run.join(RunDir::SETTINGS), Purpose::Run, color)
     }
 }
 
@@ -273,7 +275,7 @@ fn print_summary(summary: &Summary, template: &Template) {
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
     if let Some(bytes) = summary.peak_gpu_bytes {
-        say(format_args!("GPU memory at most {} MiB", bytes >> 20));
+        say(format_args!("GPU memory at most {}", size(bytes)));
     }
     say(format_args!("run      {}", summary.run.display()));
     for product in &summary.products {

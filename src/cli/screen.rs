@@ -11,7 +11,7 @@ use super::keys::Keyboard;
 use super::progress_line::{ProgressLine, epoch, eta, resident_bytes};
 use super::run::{ProgressStyle, RunFormat};
 use super::{events, say, tell};
-use statetune_core::runs::{Asked, Asker, Request, ask};
+use statetune_core::records::{Request, RequestSource, SentRequest, send_request};
 use statetune_engine::kernels::peak_gpu_bytes;
 use statetune_engine::pipeline::{Counted, Progress};
 
@@ -218,7 +218,7 @@ fn on_key(key: u8, run: &Path, bar: &ProgressBar) {
         b'?' => return bar.println(HELP),
         _ => return,
     };
-    if let Err(error) = ask(run, Asked { request, from: Asker::Key }) {
+    if let Err(error) = send_request(run, SentRequest { request, from: RequestSource::Key }) {
         bar.println(format!("cannot ask the run to {request}: {error}"));
     }
 }

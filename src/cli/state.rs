@@ -12,6 +12,7 @@ use super::{Color, Format, say, show};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::tensorfile::{Dtype, TensorFile};
+use statetune_core::words::count;
 use statetune_engine::model::TimeState;
 use statetune_engine::output::{
     Difference, Export, KnownState, Passport, check_alike, combine, differences, save_state,
@@ -219,8 +220,8 @@ impl StateArgs {
         if names.len() != weights.len() {
             let message = msg!(
                 WEIGHTS_FOR_STATES,
-                weights = counted(weights.len(), "weight"),
-                states = counted(names.len(), "state")
+                weights = count(weights.len() as u64, "weight"),
+                states = count(names.len() as u64, "state")
             );
             show(&Diagnostic::error(message).help(msg!(WRITE_ONE_WEIGHT_EACH)), color);
             return Err(ExitCode::Invalid);
@@ -278,10 +279,6 @@ fn norms(state: &TimeState) -> Vec<f64> {
         s.to_kind(Kind::Double).square().sum(Kind::Double).sqrt().double_value(&[])
     };
     state.0.iter().map(norm).collect()
-}
-
-fn counted(n: usize, word: &str) -> String {
-    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
 
 fn finite(text: &str) -> Result<f64, String> {

@@ -18,9 +18,8 @@ use statetune_core::data::Template;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
-use statetune_core::runs::{
-    Moment, NO_RUN, StoredRun, directory, find_moment, newest_product, nothing_saved,
-};
+use statetune_core::records::{RunDir, dir_name};
+use statetune_core::store::{CheckpointRef, NO_RUN, find_run_ref, newest_export, no_export};
 use statetune_engine::kernels::Op;
 use statetune_engine::model::Shape;
 use statetune_engine::pipeline::{AdapterFile, CHARACTERS, RunError, Subject, product_at};
@@ -116,7 +115,7 @@ impl SubjectArgs {
     ) -> Result<Found, ExitCode> {
         match name {
             Some(name)
-                if Path::new(name).is_file() && find_moment(&self.runs_dir, name).is_err() =>
+                if Path::new(name).is_file() && find_run_ref(&self.runs_dir, name).is_err() =>
             {
                 self.of_files(Some(Path::new(name)), part, experiment, color)
             }
@@ -133,7 +132,7 @@ impl SubjectArgs {
         purpose: Purpose,
         color: Color,
     ) -> Result<Found, ExitCode> {
-        match find_moment(&self.runs_dir, name) {
+        match find_run_ref(&self.runs_dir, name) {
             Ok((run, moment)) => self.of_run(run, moment, part, purpose, color),
             Err(refusal) => refuse(*refusal, color),
         }
@@ -156,12 +155,12 @@ impl SubjectArgs {
     fn of_run(
         &self,
         run: PathBuf,
-        moment: Option<Moment>,
+        moment: Option<CheckpointRef>,
         part: Part,
         purpose: Purpose,
         color: Color,
     ) -> Result<Found, ExitCode> {
-        let plan = self.plan(&run.join(StoredRun::SETTINGS), purpose, color)?;
+        let plan = self.plan(&run.join(RunDir::SETTINGS), purpose, color)?;
         let base = self.model.clone().or_else(|| match &plan.model.source {
             ModelSource::Load(path) => Some(path.clone()),
             ModelSource::Scratch { .. } => None,
@@ -192,7 +191,7 @@ impl SubjectArgs {
         let named = if state.is_none() && !is_product { &weights } else { &run };
         let at = moment.filter(|_| is_product).map_or(String::new(), |moment| format!("@{moment}"));
         let subject = Subject {
-            name: directory(named) + &at,
+            name: dir_name(named) + &at,
             weights,
             adapter,
             state,
@@ -279,7 +278,7 @@ impl SubjectArgs {
 pub(super) fn product(
     plan: &Plan,
     run: &Path,
-    moment: Option<Moment>,
+    moment: Option<CheckpointRef>,
     color: Color,
 ) -> Result<PathBuf, ExitCode> {
     let Some(moment) = moment else { return newest(run, color) };
@@ -293,7 +292,7 @@ pub(super) fn product(
 }
 
 fn newest(run: &Path, color: Color) -> Result<PathBuf, ExitCode> {
-    newest_product(run).map_or_else(|| refuse(nothing_saved(run), color), Ok)
+    newest_export(run).map_or_else(|| refuse(no_export(run), color), Ok)
 }
 
 /// The file that `name` stands for: itself, or a product of a run. Prints what is wrong.
@@ -301,7 +300,7 @@ pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<
     if Path::new(name).is_file() {
         return Ok(PathBuf::from(name));
     }
-    let (run, moment) = match find_moment(runs_dir, name) {
+    let (run, moment) = match find_run_ref(runs_dir, name) {
         Ok(found) => found,
         Err(refusal) if refusal.code == NO_RUN => {
             let runs = runs_dir.display();
@@ -315,7 +314,7 @@ pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<
     }
     let experiment =
         ExperimentArgs { runs_dir: Some(runs_dir.to_path_buf()), ..ExperimentArgs::default() };
-    let plan = experiment.plan(&run.join(StoredRun::SETTINGS), Purpose::Generate, color)?;
+    let plan = experiment.plan(&run.join(RunDir::SETTINGS), Purpose::Generate, color)?;
     product(&plan, &run, moment, color)
 }
 

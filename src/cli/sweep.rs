@@ -217,7 +217,7 @@ impl SweepArgs {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
         for (member, Outcome { exit_code, run }) in members.iter().zip(outcomes) {
             let status = match (run, exit_code) {
-                (Some(run), _) => run.standing.to_string(),
+                (Some(run), _) => run.state.to_string(),
                 (None, Some(code)) => format!("refused, exit code {code}"),
                 (None, None) => "not begun".to_string(),
             };

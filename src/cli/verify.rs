@@ -10,10 +10,11 @@ use super::diff::divergence_text;
 use super::resume::fail;
 use super::{Color, ExperimentArgs, Format, say, show};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
-use statetune_core::diff::{Align, Diff, Divergence, Part, Recorded};
 use statetune_core::exit::ExitCode;
+use statetune_core::look::diff::{Align, Diff, Divergence, Part, Recorded};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::runs::{Checkpoint, Event, ReadRunError, StoredRun};
+use statetune_core::records::{Checkpoint, Event, ReadRunError, RunDir};
+use statetune_core::store::StoredRun;
 use statetune_engine::pipeline::{self, Outcome, Progress, RunError, Start};
 
 /// Name and version of what `--format json` prints.
@@ -87,7 +88,7 @@ pub(super) fn verify(args: &VerifyArgs, color: Color) -> ExitCode {
     let runs_dir = stored.path().parent().map(Path::to_path_buf);
     let experiment =
         ExperimentArgs { set: args.set.clone(), runs_dir, ..ExperimentArgs::default() };
-    let plan = match experiment.plan(&first.join(StoredRun::SETTINGS), Purpose::Run, color) {
+    let plan = match experiment.plan(&first.join(RunDir::SETTINGS), Purpose::Run, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };

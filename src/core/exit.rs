@@ -9,7 +9,7 @@ pub enum ExitCode {
     Ok = 0,
     /// The command worked and its answer is no: files differ, a requirement is not met, a watched run failed.
     AnswerNo = 1,
-    /// The command line or the experiment file is not valid.
+    /// The command line or the experiment file is invalid.
     Invalid = 2,
     /// Data is missing or malformed, or no target tokens are left.
     Data = 20,

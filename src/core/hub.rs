@@ -1,7 +1,7 @@
-//! Weights on the Hugging Face hub: `hf://OWNER/REPO/FILE`, or `hf://OWNER/REPO@REVISION/FILE`.
+//! Weights on the Hugging Face Hub: `hf://OWNER/REPO/FILE`, or `hf://OWNER/REPO@REVISION/FILE`.
 //!
-//! Files are kept where all programs of that hub keep them (`HF_HOME`, else `~/.cache/huggingface`), so that
-//! what another program has fetched is not fetched again. Nothing here touches the network except [`HubFile::fetch`].
+//! Files are cached where other Hugging Face programs cache them (`HF_HOME`, else `~/.cache/huggingface`), and no file
+//! is downloaded twice. Only [`HubFile::fetch`] uses the network.
 
 use std::fs;
 use std::io;
@@ -15,18 +15,18 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::digest::sha256_of_file;
 
-/// Whether this process has promised to leave the network alone.
+/// Whether this process must not use the network.
 static OFFLINE: AtomicBool = AtomicBool::new(false);
 
-/// Promises for the rest of this process that nothing is fetched.
+/// Forbids downloads for the rest of this process.
 pub fn stay_offline() {
     OFFLINE.store(true, Ordering::Relaxed);
 }
 
-/// What a path on the hub starts with.
+/// Start of every path on the hub.
 const SCHEME: &str = "hf://";
 
-/// How often a broken connection is taken up again; each time from where it broke.
+/// Retries of a broken connection; each continues where the download stopped.
 const RETRIES: usize = 4;
 
 /// A file of a model repository on the hub.
@@ -40,7 +40,7 @@ pub struct HubFile {
     file: String,
 }
 
-/// Whether a setting names a file on the hub, well written or not.
+/// Whether a setting names a file on the hub, whether well formed or not.
 pub fn is_on_hub(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.starts_with(SCHEME))
 }
@@ -49,7 +49,7 @@ impl HubFile {
     /// Reads `hf://OWNER/REPO[@REVISION]/FILE`.
     ///
     /// # Errors
-    /// What is not of that form (ST2180), without a place.
+    /// ST2180, without a place: the path is malformed.
     pub fn parse(path: &Path) -> Result<HubFile, Box<Diagnostic>> {
         let malformed = || {
             let message = msg!(NOT_A_HUB_FILE, path);
@@ -73,18 +73,18 @@ impl HubFile {
         Ok(HubFile { repo, revision, file })
     }
 
-    /// Where the file lies on this machine, once it was fetched.
+    /// The path of the file in the local cache; `None` if it was never downloaded.
     pub fn fetched(&self) -> Option<PathBuf> {
         Cache::from_env().repo(self.handle()).get(&self.file)
     }
 
-    /// Fetches the file, or finds it where it was fetched before. A download that broke off goes on from where
-    /// it broke; what arrived is compared with the hub's digest. `begins` is called before anything is asked
-    /// for; `visible`: whether a bar shows progress.
+    /// The path of the file, which is downloaded unless the cache has it. An interrupted download continues where it
+    /// stopped; the size and digest are verified. `begins` is called before the first request; `visible` shows a
+    /// progress bar.
     ///
     /// # Errors
-    /// It may not be fetched (ST4020), the hub cannot be reached or refuses (ST4022), what arrived is not what the hub has (ST4023), or the
-    /// file cannot be written (ST4024); without a place.
+    /// Without a place: downloads are forbidden (ST4020), the hub cannot be reached or refuses (ST4022), the downloaded
+    /// file differs from the hub's (ST4023), or the file cannot be written (ST4024).
     pub fn fetch(&self, visible: bool, begins: impl FnOnce()) -> Result<PathBuf, Box<Diagnostic>> {
         if let Some(path) = self.fetched() {
             return Ok(path);
@@ -113,11 +113,11 @@ impl HubFile {
         Ok(path)
     }
 
-    /// Compares what arrived with the size and the digest that the hub names, and removes it where it differs.
+    /// Compares the downloaded file with the size and digest of the hub, and removes a file that differs.
     fn verify(&self, blob: &Path, path: &Path, metadata: &Metadata) -> Result<(), Box<Diagnostic>> {
         let failed = |error: io::Error| Box::new(self.explain(error.into()));
         let size = fs::metadata(blob).map_err(failed)?.len();
-        // Large files are named by their sha256; what the hub names otherwise is small and no checkpoint.
+        // The etag of a large file is its sha256; files with other etags are small and not checkpoints.
         let is_sha256 = metadata.etag().len() == 64;
         let equal = size == metadata.size() as u64
             && (!is_sha256 || sha256_of_file(blob).map_err(failed)? == metadata.etag());
@@ -137,7 +137,7 @@ impl HubFile {
         Repo::with_revision(self.repo.clone(), RepoType::Model, self.revision.clone())
     }
 
-    /// A failure in words.
+    /// The message for a failed download.
     fn explain(&self, error: ApiError) -> Diagnostic {
         let root = match error {
             ApiError::TooManyRetries(inner) => *inner,
@@ -186,8 +186,8 @@ impl std::fmt::Display for HubFile {
     }
 }
 
-/// Removes a part that has all its bytes: there is nothing left to ask the hub for, which it would refuse.
-/// It is left behind by a process that was killed between the last byte and the renaming.
+/// Removes a partial download that has all its bytes: the hub would refuse the request for the rest. A process killed
+/// between the last byte and the rename leaves such a file.
 fn remove_finished_part(blob: &Path, metadata: &Metadata) -> io::Result<()> {
     let part = blob.with_extension("part");
     match fs::metadata(&part) {

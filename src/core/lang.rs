@@ -1,17 +1,17 @@
-//! The language in which the program talks to people. What programs read, JSON and records, has none.
+//! The language of messages. JSON output and records are always English.
 
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
 
-/// Names the language, as `--lang` does.
+/// The environment variable for the language; `--lang` overrides it.
 pub const VARIABLE: &str = "STATETUNE_LANG";
-/// What names the language of all programs, the strongest first.
+/// The locale variables of the system, the strongest first.
 const LOCALE: [&str; 3] = ["LC_ALL", "LC_MESSAGES", "LANG"];
 
-/// A language of messages and explanations: English, in which every text is written, or simplified Chinese, in
-/// which a text that has no translation stays English.
-#[expect(missing_docs, reason = "of a text for each, clap would make a page of every help")]
+/// The language of messages and explanations: English or simplified Chinese. A text without a translation stays
+/// English.
+#[expect(missing_docs, reason = "clap would expand every help with a text per variant")]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Lang {
     #[default]
@@ -19,15 +19,14 @@ pub enum Lang {
     Zh,
 }
 
-/// The language of this process, once it is known.
+/// The language of this process.
 static SPOKEN: OnceLock<Lang> = OnceLock::new();
 
 impl Lang {
-    /// The language that a flag, the variables of the program or those of the system ask for, in this order; a
-    /// variable that is empty asks for nothing.
+    /// The language set by a flag, by [`VARIABLE`] or by the locale, in this order. Empty variables count as unset.
     ///
     /// # Errors
-    /// The value of [`VARIABLE`] that is no language.
+    /// The value of [`VARIABLE`], if it is not a language.
     pub fn resolve(
         flag: Option<Lang>,
         variable: impl Fn(&str) -> Option<String>,
@@ -43,17 +42,17 @@ impl Lang {
         Ok(if locale.starts_with("zh") { Lang::Zh } else { Lang::En })
     }
 
-    /// Makes it the language of this process. The first call counts.
+    /// Sets the language of this process; only the first call has an effect.
     pub fn speak(self) {
         SPOKEN.get_or_init(|| self);
     }
 
-    /// The language of this process: English until another one is known.
+    /// The language of this process; English until it is set.
     pub fn spoken() -> Lang {
         SPOKEN.get().copied().unwrap_or_default()
     }
 
-    /// Its name, as flags and variables have it.
+    /// The name in flags and variables.
     pub fn name(self) -> &'static str {
         match self {
             Lang::En => "en",
@@ -74,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_strongest_that_is_set_names_the_language() {
+    fn the_strongest_setting_wins() {
         let all = [(VARIABLE, "en"), ("LC_ALL", "C"), ("LC_MESSAGES", "zh_CN"), ("LANG", "zh_TW")];
         assert_eq!(resolved(Some(Lang::Zh), &all), Ok(Lang::Zh));
         assert_eq!(resolved(None, &all), Ok(Lang::En));

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use criterion::Criterion;
 use serde_json::json;
 use statetune_core::config::{Overrides, parse};
-use statetune_core::diff::{Align, Diff, Divergence, Part, Recorded};
-use statetune_core::runs::{RunDir, StoredRun, resolved_toml};
+use statetune_core::look::diff::{Align, Diff, Divergence, Part, Recorded};
+use statetune_core::records::{RunDir, resolved_toml};
+use statetune_core::store::StoredRun;
 
 const RUNS: usize = 1000;
 const STEPS: u64 = 10_000;

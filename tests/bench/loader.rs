@@ -7,10 +7,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use statetune_core::config::{Dataload, Overlong, Walk};
 use statetune_core::data::{
     Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer,
 };
+use statetune_core::data::{Dataload, Overlong, Walk};
 
 const COPIES: usize = 100;
 const CTX_LEN: usize = 256;

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use statetune_core::data::Batch;
-use statetune_core::runs::{Chain, Event, Metrics, RunDir, Times, Totals};
+use statetune_core::records::{Chain, Event, Metrics, RunDir, Times, Totals};
 use statetune_engine::kernels::{Op, device_name, keep_memory};
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
@@ -113,7 +113,7 @@ fn measure(case: &Case) -> (f64, f64) {
             lr: 1e-4,
             grad_norm: outcome.grad_norm,
             skipped: outcome.skipped,
-            fault: outcome.fault,
+            non_finite: outcome.fault,
             learned: outcome.targets,
             positions: outcome.positions,
             duration,

@@ -8,7 +8,7 @@ use std::process::Command;
 use criterion::{Criterion, Throughput};
 use serde_json::json;
 use statetune_core::config::{Overrides, load};
-use statetune_core::runs::{Metrics, RunRecord, StoredRun, resolved_toml};
+use statetune_core::records::{Metrics, RunDir, RunRecord, resolved_toml};
 
 const RUNS: u64 = 1000;
 const LINES: u64 = 10_000;
@@ -20,10 +20,10 @@ fn write_run(runs: &Path, i: u64, metrics: &Path, experiment: &Path) {
     fs::create_dir_all(run.join("ckpt")).expect("a folder");
     fs::hard_link(metrics, run.join(Metrics::FILE)).expect("a link");
     fs::write(run.join("LOCK"), "").expect("a file");
-    fs::copy(experiment, run.join(StoredRun::EXPERIMENT)).expect("a file");
+    fs::copy(experiment, run.join(RunDir::EXPERIMENT)).expect("a file");
     let set = vec![format!("schedule.lr_init={}", 0.001 * (i + 1) as f64)];
     let loaded = load(experiment, &Overrides { set, ..Overrides::default() }).expect("valid");
-    fs::write(run.join(StoredRun::SETTINGS), resolved_toml(&loaded)).expect("a file");
+    fs::write(run.join(RunDir::SETTINGS), resolved_toml(&loaded)).expect("a file");
     let time = format!("2026-11-24T{:02}:{:02}:00.000+00:00", i / 60, i % 60);
     let status = if i.is_multiple_of(10) { "running" } else { "done" };
     let mut record = json!({

@@ -24,7 +24,7 @@ fn a_folder() {
     Case::new().with(STATE, "base.pth", "folder").having("folder/file", "").refuses(
         21,
         "\
-error[ST4010]: cannot read the weights file `folder`
+cannot read the weights file `error[ST4010]` `folder`
   |
   = note: it is not a regular file",
     );

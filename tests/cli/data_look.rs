@@ -39,7 +39,7 @@ warning  ST3110       1  documents repeat another one"
     for message in [
         "error[ST3001]: line 2 of `data.jsonl` is not valid JSON\n --> data.jsonl:2:",
         "error[ST3102]: line 3 of `data.jsonl` has no target tokens\n --> data.jsonl:3:23",
-        "set `data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
+        "set set `data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
         "warning[ST3103]: `Bot:` opens turns in 1 of 4 documents, but is no role of the template",
         "warning[ST3104]: line 5 of `data.jsonl` has `\\n` as a backslash and an n\n --> data.jsonl:5:18",
         "warning[ST3110]: line 4 of `data.jsonl` repeats line 1 of `data.jsonl`",
@@ -187,7 +187,7 @@ error[ST2141]: `Bot:` is not a valid role word
  --> state.toml:7:60
   |
 7 | template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot:\"] } }
-  |                                                            ^^^^^^ a role word must begin and end with a letter or digit
+  |                                                            ^^^^^^ a role word a role word must begin and end with a letter or digit
   |
   = note: the word replaces the one in `Assistant:`, including the text around it",
     );

@@ -115,18 +115,18 @@ SETTINGS  1 changed, N equal
   train.micro_bsz  4  2  file line 18 -> --set
 DATA  same 20 documents
 ENVIRONMENT  same program, libtorch, kernels, device, weights and tokenizer
-METRICS  at best, within the 8 samples that both have seen
+METRICS  best within the first 8 samples of both runs
   val_loss  8  8  0
   loss  8  8  0
   positions/s  #
-FIRST DIVERGENCE  step 1, the batch itself: micro_bsz changes which samples come together
+FIRST DIVERGENCE  step 1, in the batch: micro_bsz changes which samples share a batch
                    explained by: train.micro_bsz
-SAMPLES  1 of 1 prompts differ  (--samples shows them)"
+SAMPLES  answers to 1 of 1 prompts differ  (--samples shows them)"
     );
     let shown = runs.case.statetune(&["diff", one, two, "--samples"]);
     assert!(shown.is_done().stdout.contains("User: Hello."), "{}", shown.stdout);
     let same = runs.case.statetune(&["diff", one, one, "--exit-code"]);
-    assert!(same.is_done().stdout.contains("none: all 4 steps are the same, bit for bit"));
+    assert!(same.is_done().stdout.contains("none: all 4 steps are bit-identical"));
     let three = runs.case.statetune(&["diff", one, two, one, "--format", "md"]);
     assert!(three.is_done().stdout.contains("| train.micro_bsz | 4 "), "{}", three.stdout);
     let missing = runs.case.statetune(&["diff", one, "nowhere"]);

@@ -17,10 +17,10 @@ without its line breaks does not look like what the model was trained on, and th
     let expected = "\
 schedule.lr_init
 
-  Learning rate after the warmup, above 0. States start at zero and need far more than weights: 1.0 is usual for them.
+  Learning rate after the warmup, above 0. States start at zero and need a far larger rate than weights, usually 1.0.
 
   type     a number
-  default  none, the file must say it
+  default  none; required
   range    above 0
   unit     no unit";
     explained("lr_init").succeeds(expected, "");
@@ -64,7 +64,7 @@ schedule.lr_schedule
 
   选项
     cos       半个余弦波。
-    exp       指数：每一步乘以同一个因子。
+    exp       指数：每一步把学习率乘以同一个因子。
     linear    直线。
     wsd       预热、稳定、衰减：一直是 `lr_init`，到运行的最后一些步沿直线降到 `lr_final`。
     constant  始终是 `lr_init`。";
@@ -76,10 +76,10 @@ fn a_key_with_range_and_unit_in_chinese() {
     let expected = "\
 schedule.lr_init
 
-  预热之后的学习率，大于 0。状态从零开始，所需的学习率远大于权重：通常取 1.0。
+  预热之后的学习率，大于 0。状态从零开始，所需的学习率远大于权重，通常取 1.0。
 
   类型    数字
-  默认值  无，必须写在文件里
+  默认值  无；必须写
   范围    大于 0
   单位    无单位";
     let case = Case::new();

@@ -85,7 +85,7 @@ fn a_full_disk() {
     assert_eq!(
         message(&output),
         "\
-error[ST4014]: cannot write the weights file `runs/DATE-new-ID/export/rwkv-0.pth`
+cannot write the weights file `error[ST4014]` `runs/DATE-new-ID/export/rwkv-0.pth`
   |
   = note: File too large (os error 27)
   = help: saved files are intact; fix the problem, then run `statetune resume runs/DATE-new-ID`"
@@ -158,7 +158,7 @@ fn a_run_that_cannot_be_written_to() {
     assert_eq!(
         stderr.trim_end(),
         "\
-error[ST6001]: cannot write to the run directory: `runs/DATE-tiny-ID/LOCK`
+cannot write to the run directory: `error[ST6001]: cannot write to the run directory: `runs/DATE-tiny-ID/LOCK`
   |
   = note: Permission denied (os error 13)
   = help: free disk space or make the folder writable; files saved before are intact"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use statetune_core::config::{Overrides, load};
-use statetune_core::import::{Fate, Imported, from_infctx, from_script};
+use statetune_core::import::{Imported, Outcome, from_infctx, from_script};
 
 use crate::case::Case;
 
@@ -25,12 +25,12 @@ fn script(name: &str) -> Imported {
     from_script(text, name).expect("a training")
 }
 
-/// Fate and successor of an option.
+/// Outcome and successor of an option.
 #[track_caller]
-fn became(imported: &Imported, original: &str) -> (Fate, String) {
-    let mut found = imported.rows.iter().filter(|row| row.original.starts_with(original));
-    let row = found.next().unwrap_or_else(|| panic!("{original}: {:#?}", imported.rows));
-    (row.fate, row.becomes.clone())
+fn became(imported: &Imported, original: &str) -> (Outcome, String) {
+    let mut found = imported.options.iter().filter(|row| row.original.starts_with(original));
+    let row = found.next().unwrap_or_else(|| panic!("{original}: {:#?}", imported.options));
+    (row.outcome, row.becomes.clone())
 }
 
 #[test]
@@ -51,11 +51,11 @@ fn every_import_is_a_valid_experiment_file() {
 fn the_file_of_a_state_script() {
     let expected = "\
 # Imported from a shell script by `statetune import`.
-name = \"emoji-state\"              # runs lie in `runs/`, one folder each
+name = \"emoji-state\"              # each run has a directory in `runs/`
 
 [data]
 data_type = \"jsonl\"
-data_file = \"emoji.jsonl\"         # tokenised by the run itself
+data_file = \"emoji.jsonl\"         # tokenised by the run
 repeat = 10
 dataload = \"pad\"
 loss_mask = \"pad\"
@@ -70,7 +70,7 @@ n_embd = 1024
 type = \"state\"
 
 [quant]
-type = \"nf4\"                      # releases since 2025 read it nowhere
+type = \"nf4\"                      # releases since 2025 ignore the flag
 
 [train]
 ctx_len = 512
@@ -78,8 +78,8 @@ micro_bsz = 1
 epoch_count = 5
 precision = \"bf16\"
 grad_cp = true
-epoch_steps = 1000                # a saving interval here; there it also cut the data to so many batches
-op = \"auto\"                       # the fastest kernel of the device
+epoch_steps = 1000                # an interval between checkpoints; the original also cuts the data to this many batches
+op = \"auto\"                       # the fastest for the device
 
 [hardware]
 accelerator = \"gpu\"
@@ -92,15 +92,15 @@ adam_eps = 1e-8
 
 [schedule]
 lr_init = 1
-lr_final = 0.0                    # `wsd` fell to 0, whatever lr_final said
-lr_schedule = \"cos\"               # the original's `wsd` warms up and then follows a cosine
+lr_final = 0.0                    # `wsd` of the original ends at 0 and ignores lr_final
+lr_schedule = \"cos\"               # `wsd` of the original is a warmup and a cosine
 warmup_steps = 10
 
 [checkpoint]
 epoch_save = 1
 
 [log]
-sinks = [\"tensorboard\"]           # event files on this machine; `wandb sync` sends them
+sinks = [\"tensorboard\"]           # local event files; upload them with `wandb sync`
 ";
     assert_eq!(script("state").toml, expected);
 }
@@ -108,7 +108,7 @@ sinks = [\"tensorboard\"]           # event files on this machine; `wandb sync` 
 #[test]
 fn every_flag_of_every_script_is_accounted_for() {
     for (name, text) in SCRIPTS {
-        let rows = script(name).rows;
+        let rows = script(name).options;
         for word in text.split_whitespace().filter(|word| word.starts_with("--")) {
             let is_comment = text.lines().any(|line| line.starts_with('#') && line.contains(word));
             let is_row = |original: &str| {
@@ -125,77 +125,83 @@ fn every_flag_of_every_script_is_accounted_for() {
 #[test]
 fn adapters_with_their_settings_in_json() {
     let lora = script("lora");
-    assert_eq!(became(&lora, "--peft"), (Fate::Mapped, "peft.type = \"lora\"".into()));
-    assert_eq!(became(&lora, "--lora_config.lora_r"), (Fate::Mapped, "peft.rank = 32".into()));
-    assert_eq!(became(&lora, "--lora_config.lora_alpha"), (Fate::Mapped, "peft.alpha = 64".into()));
+    assert_eq!(became(&lora, "--peft"), (Outcome::Mapped, "peft.type = \"lora\"".into()));
+    assert_eq!(became(&lora, "--lora_config.lora_r"), (Outcome::Mapped, "peft.rank = 32".into()));
+    assert_eq!(
+        became(&lora, "--lora_config.lora_alpha"),
+        (Outcome::Mapped, "peft.alpha = 64".into())
+    );
     assert_eq!(
         became(&lora, "--lora_config.lora_dropout"),
-        (Fate::Mapped, "peft.dropout = 0.05".into())
+        (Outcome::Mapped, "peft.dropout = 0.05".into())
     );
     assert_eq!(
         became(&lora, "--train_parts"),
-        (Fate::Mapped, "peft.train_parts = [\"time\", \"ln\"]".into())
+        (Outcome::Mapped, "peft.train_parts = [\"time\", \"ln\"]".into())
     );
-    assert_eq!(became(&lora, "--epoch_steps"), (Fate::Changed, "train.epoch_steps = 100".into()));
+    assert_eq!(
+        became(&lora, "--epoch_steps"),
+        (Outcome::Changed, "train.epoch_steps = 100".into())
+    );
     assert_eq!(
         became(&lora, "--warmup_steps -1"),
-        (Fate::Changed, "schedule.warmup_steps = 0".into())
+        (Outcome::Changed, "schedule.warmup_steps = 0".into())
     );
 
     let pissa = script("pissa");
     assert_eq!(
         became(&pissa, "--pissa_config.svd_niter"),
-        (Fate::Mapped, "peft.svd_niter = 8".into())
+        (Outcome::Mapped, "peft.svd_niter = 8".into())
     );
-    assert_eq!(became(&pissa, "--quant"), (Fate::Changed, "quant.type = \"fp4\"".into()));
-    assert_eq!(became(&pissa, "--random_seed"), (Fate::Mapped, "train.random_seed = 7".into()));
+    assert_eq!(became(&pissa, "--quant"), (Outcome::Changed, "quant.type = \"fp4\"".into()));
+    assert_eq!(became(&pissa, "--random_seed"), (Outcome::Mapped, "train.random_seed = 7".into()));
 
     let disha = script("disha");
-    assert_eq!(became(&disha, "--disha_config.mode"), (Fate::Mapped, "peft.mode = \"bat\"".into()));
-    assert_eq!(became(&disha, "--fused_kernel").0, Fate::NoEffect);
-    assert_eq!(became(&disha, "--dropout").0, Fate::NoEffect);
+    assert_eq!(
+        became(&disha, "--disha_config.mode"),
+        (Outcome::Mapped, "peft.mode = \"bat\"".into())
+    );
+    assert_eq!(became(&disha, "--fused_kernel").0, Outcome::NoEffect);
+    assert_eq!(became(&disha, "--dropout").0, Outcome::NoEffect);
 
     let sft = script("sft");
     assert_eq!(
         became(&sft, "--sft_field"),
-        (Fate::Mapped, "data.sft_field = [\"query\", \"response\"]".into())
+        (Outcome::Mapped, "data.sft_field = [\"query\", \"response\"]".into())
     );
-    assert_eq!(became(&sft, "--bone_config.bone_load").0, Fate::Unsupported);
-    assert_eq!(became(&sft, "--lisa_r").0, Fate::Unsupported);
+    assert_eq!(became(&sft, "--bone_config.bone_load").0, Outcome::Unsupported);
+    assert_eq!(became(&sft, "--lisa_r").0, Outcome::Unsupported);
 }
 
 #[test]
 fn a_pretraining_of_rwkv_lm() {
     let pretrain = script("pretrain");
-    assert_eq!(became(&pretrain, "--load_model"), (Fate::Mapped, "no model.load_model".into()));
+    assert_eq!(became(&pretrain, "--load_model"), (Outcome::Mapped, "no model.load_model".into()));
     assert_eq!(
         became(&pretrain, "--train_stage"),
-        (Fate::Changed, "train.epoch_steps = 2520".into())
+        (Outcome::Changed, "train.epoch_steps = 2520".into())
     );
     // 1498226207 / (512 * 40320), rounded up.
     assert_eq!(
         became(&pretrain, "--my_exit_tokens"),
-        (Fate::Changed, "train.epoch_count = 73".into())
+        (Outcome::Changed, "train.epoch_count = 73".into())
     );
-    assert_eq!(became(&pretrain, "--devices").0, Fate::Unsupported);
-    assert_eq!(became(&pretrain, "--ds_bucket_mb").0, Fate::NoEffect);
-    assert_eq!(became(&pretrain, "--epoch_begin").0, Fate::Unsupported);
+    assert_eq!(became(&pretrain, "--devices").0, Outcome::Unsupported);
+    assert_eq!(became(&pretrain, "--ds_bucket_mb").0, Outcome::NoEffect);
+    assert_eq!(became(&pretrain, "--epoch_begin").0, Outcome::Unsupported);
     assert!(pretrain.toml.contains("lr_schedule = \"exp\""), "{}", pretrain.toml);
     assert!(pretrain.toml.contains("type = \"full\""), "{}", pretrain.toml);
-    assert_eq!(became(&script("infctx"), "--train_type").0, Fate::Unsupported);
+    assert_eq!(became(&script("infctx"), "--train_type").0, Outcome::Unsupported);
 }
 
 #[test]
 fn the_appendix_that_calls_lora_a_state_and_is_cut_off_by_a_comment() {
     let appendix = script("appendix");
-    assert_eq!(became(&appendix, "--grad_cp"), (Fate::NoEffect, String::new()));
-    assert_eq!(became(&appendix, "--warmup_steps"), (Fate::NoEffect, String::new()));
+    assert_eq!(became(&appendix, "--grad_cp"), (Outcome::NoEffect, String::new()));
+    assert_eq!(became(&appendix, "--warmup_steps"), (Outcome::NoEffect, String::new()));
     assert!(!appendix.toml.contains("grad_cp = true"), "{}", appendix.toml);
     let notes = appendix.notes.join("\n");
-    assert!(
-        notes.contains("the script tunes an adapter: there is no `--train_type state`"),
-        "{notes}"
-    );
+    assert!(notes.contains("without `--train_type state` the script trains an adapter"), "{notes}");
     assert!(notes.contains("the training command ends before line 8"), "{notes}");
 }
 
@@ -204,16 +210,19 @@ fn a_file_of_infctx_trainer() {
     let imported = from_infctx(YAML, "infctx").expect("an experiment");
     assert_eq!(
         became(&imported, "model.lr_init"),
-        (Fate::Mapped, "schedule.lr_init = 1e-5".into())
+        (Outcome::Mapped, "schedule.lr_init = 1e-5".into())
     );
-    assert_eq!(became(&imported, "model.ctx_len"), (Fate::Changed, "train.ctx_len = 4096".into()));
+    assert_eq!(
+        became(&imported, "model.ctx_len"),
+        (Outcome::Changed, "train.ctx_len = 4096".into())
+    );
     assert_eq!(
         became(&imported, "trainer.microbatch_size"),
-        (Fate::Mapped, "train.micro_bsz = 4".into())
+        (Outcome::Mapped, "train.micro_bsz = 4".into())
     );
-    assert_eq!(became(&imported, "model.bptt_learning:").0, Fate::Unsupported);
-    assert_eq!(became(&imported, "trainer.logger.init_args.project").0, Fate::Changed);
-    assert_eq!(imported.rows.len(), 30, "{:#?}", imported.rows);
+    assert_eq!(became(&imported, "model.bptt_learning:").0, Outcome::Unsupported);
+    assert_eq!(became(&imported, "trainer.logger.init_args.project").0, Outcome::Changed);
+    assert_eq!(imported.options.len(), 30, "{:#?}", imported.options);
 }
 
 #[test]
@@ -221,15 +230,15 @@ fn a_variable_that_only_the_shell_knows_is_not_guessed() {
     let text = "python train.py --n_layer $LAYERS --n_embd 8x --load_model ${BASE:-a.pth} --micro_bsz=2 --micro_bsz 3";
     let imported = from_script(text, "x").expect("a training");
     let why = |original| {
-        let mut rows = imported.rows.iter().filter(|row| row.original == original);
-        rows.next().map(|row| (row.fate, row.why.as_str()))
+        let mut rows = imported.options.iter().filter(|row| row.original == original);
+        rows.next().map(|row| (row.outcome, row.why.as_str()))
     };
-    let unknown = "the script does not say what its variable holds";
-    assert_eq!(why("--n_layer $LAYERS"), Some((Fate::Unsupported, unknown)));
-    assert_eq!(why("--n_embd 8x"), Some((Fate::Unsupported, "it is not a whole number")));
-    assert_eq!(why("--load_model a.pth"), Some((Fate::Mapped, "")));
-    assert_eq!(why("--micro_bsz 2"), Some((Fate::NoEffect, "a later one overrides it")));
-    assert_eq!(why("--micro_bsz 3"), Some((Fate::Mapped, "")));
+    let unknown = "the value of a variable is unknown";
+    assert_eq!(why("--n_layer $LAYERS"), Some((Outcome::Unsupported, unknown)));
+    assert_eq!(why("--n_embd 8x"), Some((Outcome::Unsupported, "not an integer")));
+    assert_eq!(why("--load_model a.pth"), Some((Outcome::Mapped, "")));
+    assert_eq!(why("--micro_bsz 2"), Some((Outcome::NoEffect, "overridden by a later flag")));
+    assert_eq!(why("--micro_bsz 3"), Some((Outcome::Mapped, "")));
 }
 
 #[test]
@@ -291,13 +300,13 @@ fn settings(case: &Case, file: &str) -> BTreeMap<String, Value> {
 fn there_and_back(case: &Case, file: &str) -> String {
     let script =
         case.statetune(&["config", "show", file, "--as", "rwkv-peft"]).is_done().stdout.clone();
-    let (_, comments) = script.split_once("\n# Not the same there:\n").unwrap_or((&script, ""));
+    let (_, comments) = script.split_once("\n# Different in RWKV-PEFT:\n").unwrap_or((&script, ""));
     // Paths were replaced for the comparison with expected texts.
     let folder = case.path("");
     let real = script.replace("CASE/", &folder.to_string_lossy());
     let imported = from_script(&real, "x").expect("a training");
-    let lost = [Fate::NoEffect, Fate::Unsupported];
-    let lost: Vec<_> = imported.rows.iter().filter(|row| lost.contains(&row.fate)).collect();
+    let lost = [Outcome::NoEffect, Outcome::Unsupported];
+    let lost: Vec<_> = imported.options.iter().filter(|row| lost.contains(&row.outcome)).collect();
     assert!(lost.is_empty(), "{file}: {lost:#?}\n{script}");
     case.write("back.toml", &imported.toml);
     let back = settings(case, "back.toml");
@@ -375,7 +384,7 @@ fn the_script_of_a_state() {
 #!/bin/sh
 # tiny: it's $HOME
 # Written from state.toml by `statetune config show --as rwkv-peft`. It is run in RWKV-PEFT's folder.
-# `make_data.py` is that of RWKV-LM; it writes into the folder it runs in.
+# `make_data.py` is part of RWKV-LM and writes into the current folder.
 set -e
 python make_data.py CASE/data.jsonl 1 64
 python train.py \\
@@ -411,14 +420,14 @@ python train.py \\
   --devices 1 \\
   --strategy deepspeed_stage_1
 
-# Not the same there:
-#   model.tokenizer = \"CASE/vocab.txt\": it tokenises with the World vocabulary alone: `statetune data export FILE --to binidx` writes a pair
-#   data.val_split = 0.2: nothing is held out there: all documents are learned
+# Different in RWKV-PEFT:
+#   model.tokenizer = \"CASE/vocab.txt\": RWKV-PEFT only has the World vocabulary: tokenise with `statetune data export FILE --to binidx`
+#   data.val_split = 0.2: RWKV-PEFT has no validation split and trains on all documents
 #   data.loss_mask = \"assistant\": there is no such mask, the script learns all tokens of a document; the nearest, `--loss_mask qa`, fails in newer releases
-#   train.epoch_steps = 2: micro-steps there, and the data is cut to so many batches
-#   train.l2wrap = 0.0: every row adds 1e-4 of its largest logit squared there
-#   train.precision = \"fp32\": its CUDA kernels compute in bf16 alone
-#   schedule.warmup_steps = 1: releases of 2024 do not warm up with a cosine
+#   train.epoch_steps = 2: RWKV-PEFT counts micro-steps and cuts the data to this many batches
+#   train.l2wrap = 0.0: RWKV-PEFT always uses 1e-4, per sample
+#   train.precision = \"fp32\": the CUDA kernels of RWKV-PEFT only compute in bf16
+#   schedule.warmup_steps = 1: releases of 2024 have no warmup with a cosine
 #   log.every_steps: there is nothing like it
 ";
     assert_eq!(script, expected);
@@ -437,46 +446,46 @@ fn what_the_other_trainer_cannot_do_is_named() {
             "prompt",
             method,
             "type = \"state\"\ninit = \"prompt\"\ninit_prompt = \"Hi\"\n",
-            "#   peft.init = \"prompt\": states begin at zero there, unless the weights hold one\n",
+            "#   peft.init = \"prompt\": states start at zero in RWKV-PEFT, unless the weights hold a state\n",
         ),
         (
             "fp8",
             method,
             "type = \"state\"\n\n[quant]\ntype = \"fp8\"\n",
-            "#   quant.type = \"fp8\": it rounds activations too, without scales, and fails with newer PyTorch\n",
+            "#   quant.type = \"fp8\": RWKV-PEFT rounds activations too, without scales, and fails with newer PyTorch\n",
         ),
         (
             "pack",
             "loss_mask = \"assistant\"\n",
             "dataload = \"pack\"\n",
-            "#   data.dataload = \"pack\": every document has a row of its own there (`pad`)\n",
+            "#   data.dataload = \"pack\": RWKV-PEFT trains one document per sample (`pad`)\n",
         ),
         (
             "wsd",
             "lr_init = 1.0\n",
             "lr_init = 1.0\nlr_schedule = \"wsd\"\n",
-            "#   schedule.lr_schedule = \"wsd\": its `wsd` is a warm-up and a cosine to 0; the script takes the cosine\n",
+            "#   schedule.lr_schedule = \"wsd\": `wsd` of RWKV-PEFT is a warmup and a cosine to 0; the script uses the cosine\n",
         ),
         (
             "adapter",
             method,
             "type = \"miss\"\ntargets = [\"att.key\"]\nstate = true\ntrain_parts = [\"time\"]\n",
-            "#   peft.type = \"miss\": the same method is called disha there\n\
-          #   peft.train_parts = [\"time\"]: there these are parts of names: `low_rank` is in none, `att` and `ffn` in all of a mix, and `time` in none of RWKV-7\n\
-          #   peft.state = true: it trains either an adapter or a state\n\
-          #   peft.targets = [\"att.key\"]: every linear layer gets an adapter there\n",
+            "#   peft.type = \"miss\": the same method as disha in RWKV-PEFT\n\
+          #   peft.train_parts = [\"time\"]: RWKV-PEFT matches parts of parameter names: `low_rank` matches none, `att` and `ffn` match whole mixes, and `time` matches none in RWKV-7\n\
+          #   peft.state = true: RWKV-PEFT trains either an adapter or a state\n\
+          #   peft.targets = [\"att.key\"]: RWKV-PEFT adapts every linear layer\n",
         ),
         (
             "source",
             "data_file = \"data.jsonl\"\n",
             "repeat = 2\nlimit = 3\nwalk = \"magic_prime\"\ndataload = \"get\"\nsource = [{ data_file = \"data.jsonl\" }]\n",
-            "one file there: `statetune data export FILE --to binidx` writes one pair of all\n",
+            "RWKV-PEFT reads one file: combine the files with `statetune data export FILE --to binidx`\n",
         ),
         (
             "sft",
             "data_file = \"data.jsonl\"\n",
             "data_file = \"data.jsonl\"\nsft_field = [\"q\", \"the answer\"]\n",
-            "it writes them in Alpaca's words, whatever the template, and ends answers with \\x17\n",
+            "RWKV-PEFT always uses the Alpaca template and ends answers with \\x17\n",
         ),
         (
             "plain",

@@ -26,6 +26,7 @@ mod hub;
 mod import;
 mod layers;
 mod merge;
+mod old_runs;
 mod peft;
 mod plain;
 mod plan;

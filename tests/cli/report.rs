@@ -47,7 +47,7 @@ fn a_report_stands_alone_and_escapes_everything() {
     let html = html(&case);
     for part in [
         "Content-Security-Policy",
-        "held-out loss",
+        "validation loss",
         "RWKV-7 (x070)",
         "<span class=\"key\">ctx_len</span> = <span class=\"number\">64</span>",
         "<td><code>log.report</code></td><td><code>true</code></td><td>--set</td>",
@@ -130,9 +130,9 @@ fn a_real_browser_shows_it() {
     browser.open(&file, 1200);
     check_page(&mut browser, &file);
 
-    // Curves of the loss: of training and of what was held out, on both scales.
+    // Training and validation loss, on both scales.
     let loss = "document.querySelector('.chart')";
-    for curve in ["line run-0", "line run-0 held-out"] {
+    for curve in ["line run-0", "line run-0 validation"] {
         for scale in ["linear", "log"] {
             let points = format!(
                 "{loss}.querySelector('.{scale} polyline[class=\"{curve}\"]').points.length"
@@ -158,11 +158,11 @@ fn a_real_browser_shows_it() {
     let tip = browser.value("document.querySelector('.tip').innerText");
     let tip = tip.as_str().expect("a text");
     assert!(
-        tip.starts_with("step 2") && tip.contains("training ") && tip.contains("held out "),
+        tip.starts_with("step 2") && tip.contains("training ") && tip.contains("validation "),
         "{tip}"
     );
 
-    check_stretch(&mut browser, Browser::drag_mouse);
+    check_zoom(&mut browser, Browser::drag_mouse);
 
     // The other scale, and a curve that is hidden.
     browser.value(&format!("{loss}.querySelector('.scale').click()"));
@@ -171,7 +171,7 @@ fn a_real_browser_shows_it() {
     assert_eq!(browser.value(&display("linear")), "none");
     assert_eq!(browser.value(&display("log")), "block");
     browser.value(&format!("{loss}.querySelector('[data-line=\"1\"]').click()"));
-    assert_eq!(browser.value(&display("log .held-out")), "none");
+    assert_eq!(browser.value(&display("log .validation")), "none");
     assert_ne!(browser.value(&display("log .line.run-0")), "none");
     assert_eq!(browser.complaints(), Vec::<&serde_json::Value>::new());
 
@@ -180,7 +180,7 @@ fn a_real_browser_shows_it() {
     check_page(&mut browser, &file);
     browser.value("document.querySelector('.chart').scrollIntoView()");
     browser.call("Emulation.setTouchEmulationEnabled", serde_json::json!({ "enabled": true }));
-    check_stretch(&mut browser, Browser::swipe);
+    check_zoom(&mut browser, Browser::swipe);
     check_page(&mut browser, &file);
 
     // Two runs over each other.
@@ -193,9 +193,9 @@ fn a_real_browser_shows_it() {
     assert_eq!(browser.value(&curves), 4);
 }
 
-/// The second half of the steps of the first chart is drawn alone after `drag` went over it, and all steps again later.
+/// Dragging over the second half of the first chart zooms into it; `all steps` zooms out.
 #[track_caller]
-fn check_stretch(browser: &mut Browser, drag: fn(&mut Browser, (f64, f64), (f64, f64))) {
+fn check_zoom(browser: &mut Browser, drag: fn(&mut Browser, (f64, f64), (f64, f64))) {
     // Steps 2 to 4 of 4: where they begin and end, halfway up.
     let places = "(() => { const svg = document.querySelector('.linear svg'); \
                   const box = svg.getBoundingClientRect(), one = box.width / svg.viewBox.baseVal.width; \

@@ -291,7 +291,10 @@ fn marks_keep_a_run() {
     let asked = case.statetune_reading(&["runs", "rm", "latest"], "y\n");
     assert_eq!(asked.code, Some(2));
     assert!(asked.stderr.starts_with("error[ST6045]: remove DATE-tiny-ID ("), "{asked:?}");
-    assert!(asked.stderr.contains(")? Standard input is not a terminal, so this cannot be asked\n"), "{asked:?}");
+    assert!(
+        asked.stderr.contains(")? Standard input is not a terminal, so this cannot be asked\n"),
+        "{asked:?}"
+    );
     case.statetune(&["runs", "rm", "latest", "--yes"]).succeeds("removed runs/DATE-tiny-ID", "");
     assert_eq!(case.list("runs").len(), 1, "only prepared data");
 }
@@ -310,8 +313,8 @@ fn what_nobody_needs_is_removed() {
     let told = case.statetune(&["runs", "prune"]);
     told.is_done();
     assert!(told.stdout.contains("DATE-tiny-ID  2 checkpoints, "), "{told:?}");
-    assert!(told.stdout.contains("DATE-new-ID  all, diverged with nothing saved, "), "{told:?}");
-    assert!(told.stdout.contains("; `--yes` does it\n"), "{told:?}");
+    assert!(told.stdout.contains("DATE-new-ID  whole run (diverged, nothing saved), "), "{told:?}");
+    assert!(told.stdout.contains("; pass `--yes` to remove\n"), "{told:?}");
     assert_eq!((case.list(done.join("ckpt")), case.runs().len()), (before, 2));
     case.statetune(&["runs", "pin", &id(&failed)]).is_done();
     case.statetune(&["runs", "prune", "--yes"]).is_done();

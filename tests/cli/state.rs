@@ -173,7 +173,7 @@ error[ST4012]: broken.pth: the file is corrupted: the end is missing, as after a
         &["scale", "1", "b.pth", "--out", "nowhere/out"],
         29,
         "\
-error[ST4014]: cannot write the weights file `nowhere/out.pth`
+cannot write the weights file `error[ST4014]` `nowhere/out.pth`
   |
   = note: No such file or directory (os error 2)",
     );

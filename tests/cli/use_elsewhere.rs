@@ -110,7 +110,7 @@ fn an_unwritable_folder() {
     case.write("file", "");
     let output = case.statetune(&["mount", "latest", "--for", "ai00", "--out", "file/out"]);
     let expected = "\
-error[ST4014]: cannot write the weights file `file/out`
+cannot write the weights file `error[ST4014]` `file/out`
   |
   = note: Not a directory (os error 20)
 ";

@@ -37,7 +37,7 @@ fn a_fresh_run_is_equal_and_other_data_is_named() {
         case.only_run().to_str().expect("UTF-8").rsplit('-').next().expect("an id").to_string();
     assert_eq!(
         output.stdout.replace(&id, "ID").trim_end(),
-        "verify ID tiny, its first 3 steps\nequal             none: all 3 steps are the same, bit for bit"
+        "verify ID tiny, its first 3 steps\nequal             none: all 3 steps are bit-identical"
     );
     assert_eq!(output.code, Some(0));
     assert_eq!(case.runs().len(), 1, "what was run again is gone");
@@ -170,7 +170,7 @@ held_out = 0  # --set
     assert_eq!(
         rest.trim_end(),
         "\
-equal             none: all 4 steps are the same, bit for bit
+equal             none: all 4 steps are bit-identical
 compared          to step 4, after which settings, inputs or the machine changed"
     );
     assert_eq!(output.code, Some(0));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use statetune_core::data::{Binidx, BinidxWriter};
 use statetune_core::digest::sha256_hex;
 use statetune_core::tensorfile::{
-    Dtype, Format, NewTensor, TensorFile, write_pth, write_safetensors,
+    Dtype, FileFormat, NewTensor, TensorFile, write_pth, write_safetensors,
 };
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{
@@ -204,7 +204,7 @@ fn the_other_format_of_a_state_is_transposed() {
     let paths = save(&state, &folder.path().join("state"), Dtype::BF16);
     let file = TensorFile::open(&paths[1]).expect("a sound file");
     assert_eq!(file.path(), folder.path().join("state.st"));
-    assert_eq!(file.format(), Format::Safetensors);
+    assert_eq!(file.format(), FileFormat::Safetensors);
     assert_eq!(file.metadata()["format"], "pt");
     assert_eq!(Passport::of(&paths[1]).expect("a sound file"), Some(passport()));
     assert_eq!(file.names().len(), state.0.len());

@@ -11,7 +11,7 @@ use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{
-    Fault, HeadLoss, LossScaler, StepOptions, TrainError, Trainer, head_loss,
+    HeadLoss, LossScaler, NonFiniteValue, StepOptions, TrainError, Trainer, head_loss,
 };
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -361,11 +361,14 @@ fn a_step_that_is_not_finite_changes_nothing() {
     let before = method.time_state().0[0].copy();
     let mut trainer = trainer(&method, Kind::Float, StepOptions { l2wrap: 1e39, ..OPTIONS });
     let outcome = trainer.step(&batches, 3, 0.1).expect("gradients overflow");
-    assert_eq!((outcome.fault, outcome.skipped), (Some(Fault::Gradients), true));
+    assert_eq!((outcome.fault, outcome.skipped), (Some(NonFiniteValue::Gradients), true));
     assert!(method.time_state().0[0].equal(&before));
     let _ = tch::no_grad(|| method.time_state().0[0].fill_(f64::NAN));
     let outcome = trainer.step(&batches, 4, 0.1).expect("a NaN loss is not an error");
-    assert_eq!((outcome.fault, outcome.skipped), (Some(Fault::Loss { micro_batch: 0 }), true));
+    assert_eq!(
+        (outcome.fault, outcome.skipped),
+        (Some(NonFiniteValue::Loss { micro_batch: 0 }), true)
+    );
 }
 
 /// Set in the child process of the next test: whether it uses `grad_cp`.

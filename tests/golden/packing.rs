@@ -1,9 +1,9 @@
 //! Documents side by side, packed into rows, and one by one: the same losses, gradients, and validation loss.
 
-use statetune_core::config::{Dataload, Overlong, Walk};
 use statetune_core::data::{
     Batch, Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer,
 };
+use statetune_core::data::{Dataload, Overlong, Walk};
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{Model, Shape, Version, Weights};

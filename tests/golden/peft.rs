@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use statetune_core::config::{Target, TrainPart};
+use statetune_core::arch::TrainPart;
 use statetune_core::data::Batch;
+use statetune_core::peft::Target;
 use statetune_core::tensorfile::Dtype;
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;

@@ -12,7 +12,8 @@ use statetune_core::tensorfile::{Dtype, write_pth};
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{
-    Arch, Hidden, Model, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, State, TimeState, Version, Weights, file_tensor,
+    Arch, Hidden, Model, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, State, TimeState, Version, Weights,
+    file_tensor,
 };
 use statetune_engine::peft::{Method, StateTuning};
 use tch::{Device, Kind, Reduction, Tensor};
@@ -568,7 +569,8 @@ fn a_loaded_model_is_the_saved_one() {
 #[test]
 fn the_value_residual_of_the_first_layer_is_optional() {
     let ranks = Ranks { w: 32, a: 32, v: 32, g: 32 };
-    let shape = Shape { arch: Arch::V7(Rwkv7 { ranks, first_layer_v: true }), ..shape(Version::V7) };
+    let shape =
+        Shape { arch: Arch::V7(Rwkv7 { ranks, first_layer_v: true }), ..shape(Version::V7) };
     let folder = folder();
     let named = |(name, x): (&str, &Tensor)| (name.to_string(), x.shallow_clone());
     let path = checkpoint(folder.path(), &weights(shape).iter().map(named).collect());

@@ -9,12 +9,14 @@ use serde_json::json;
 
 use super::Format;
 use crate::{Color, ExperimentArgs, say, show, tell};
-use statetune_core::config::DataType;
-use statetune_core::data::{DataError, for_each_line, grouped};
+use statetune_core::data::{DataError, DataType, for_each_line};
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Check, Checked, Fixed, Item, fix, read, read_other, record_form};
+use statetune_core::look::inspect::{
+    Check, Checked, Fixed, Item, fix, read, read_other, record_form,
+};
 use statetune_core::plan::{Plan, Purpose};
+use statetune_core::words::grouped;
 use statetune_engine::pipeline::{RunError, load_tokenizer};
 
 /// Arguments of `data check`.

@@ -3,15 +3,16 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::skipped_lines;
 use crate::{Color, ExperimentArgs, say, show};
-use statetune_core::config::{DataType, OnBadLine};
 use statetune_core::data::{
-    Binidx, DataError, Exported, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
-    TextForm, Tokenizer, copy_pair, magic_prime, pair_files, pair_to_texts, prepare,
+    Binidx, DataError, Exported, FILE_TYPES, Mask, PrepareSpec, Prepared, RecordForm, Source,
+    Template, TextForm, Tokenizer, copy_pair, magic_prime, pair_files, pair_to_texts, prepare,
 };
+use statetune_core::data::{DataType, OnBadLine};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
@@ -55,8 +56,8 @@ struct RawArgs {
     #[arg(long, value_name = "world|FILE")]
     tokenizer: Option<PathBuf>,
     /// Format of FILE [default: binidx if there is such a pair, otherwise jsonl].
-    #[arg(long, value_enum, value_name = "TYPE")]
-    data_type: Option<RawType>,
+    #[arg(long, value_parser = file_type(), value_name = "TYPE")]
+    data_type: Option<DataType>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,29 +77,12 @@ fn to(text: &str) -> Result<To, &'static str> {
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum RawType {
-    Jsonl,
-    Binidx,
-    #[value(name = "utf-8")]
-    Utf8,
-    #[value(name = "utf-16le")]
-    Utf16le,
-    Numpy,
-    Uint16,
-}
-
-impl From<RawType> for DataType {
-    fn from(raw: RawType) -> Self {
-        match raw {
-            RawType::Jsonl => Self::Jsonl,
-            RawType::Binidx => Self::Binidx,
-            RawType::Utf8 => Self::Utf8,
-            RawType::Utf16le => Self::Utf16le,
-            RawType::Numpy => Self::Numpy,
-            RawType::Uint16 => Self::Uint16,
-        }
-    }
+fn file_type() -> impl TypedValueParser<Value = DataType> {
+    let names = PossibleValuesParser::new(FILE_TYPES.map(|(name, _)| name));
+    names.try_map(|name| {
+        let known = FILE_TYPES.into_iter().find(|(known, _)| *known == name);
+        known.map(|(_, data_type)| data_type).ok_or("unknown format")
+    })
 }
 
 pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
@@ -223,8 +207,8 @@ impl ExportArgs {
         let prefix = if half { self.file.with_extension("") } else { self.file.clone() };
         let is_pair = half || pair_files(&prefix).iter().any(|file| file.exists());
         match self.raw.data_type {
-            Some(RawType::Binidx) => (prefix, DataType::Binidx),
-            Some(data_type) => (self.file.clone(), data_type.into()),
+            Some(DataType::Binidx) => (prefix, DataType::Binidx),
+            Some(data_type) => (self.file.clone(), data_type),
             None if is_pair => (prefix, DataType::Binidx),
             None => (self.file.clone(), DataType::Jsonl),
         }

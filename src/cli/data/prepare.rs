@@ -56,13 +56,16 @@ fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
 /// What prepared data is made of, one line a fact.
 fn print_report(prepared: &Prepared) {
     let report = &prepared.report;
-    say(format_args!("documents  {}, {} of them held out", report.documents, report.held_out));
+    say(format_args!("documents  {}, {} of them held out", report.documents, report.val_documents));
     say(format_args!(
         "train      {} documents, {} tokens",
         report.train_documents, report.train_tokens
     ));
-    if report.held_out > 0 {
-        say(format_args!("held out   {} documents, {} tokens", report.held_out, report.val_tokens));
+    if report.val_documents > 0 {
+        say(format_args!(
+            "held out   {} documents, {} tokens",
+            report.val_documents, report.val_tokens
+        ));
     }
     let longest = report.longest;
     let origin = prepared.origin_of(longest.document);

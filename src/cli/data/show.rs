@@ -14,7 +14,7 @@ use crate::{Color, ExperimentArgs, say, show as show_fault};
 use statetune_core::data::{Origin, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Fate, Item, Part, Sample, parts, read};
+use statetune_core::look::inspect::{Fate, Item, Part, Sample, parts, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::model::{Model, TimeState};
 use statetune_engine::pipeline::{Loaded, RunError, load_tokenizer, load_weights};

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::Format;
 use crate::{Color, ExperimentArgs, say, show};
-use statetune_core::data::grouped;
 use statetune_core::exit::ExitCode;
-use statetune_core::inspect::{Counter, Item, Stats, read};
+use statetune_core::look::inspect::{Counter, Item, Stats, read};
 use statetune_core::plan::{Plan, Purpose};
+use statetune_core::words::grouped;
 use statetune_engine::pipeline::{RunError, load_tokenizer};
 
 /// Characters of the longest bar.

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::table::table;
 use super::{Color, say, show};
-use statetune_core::diff::{Align, Diff, Recorded};
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::StoredRun;
+use statetune_core::look::diff::{Align, Diff, Recorded};
+use statetune_core::store::StoredRun;
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.diff/1";
@@ -23,51 +23,50 @@ const DECIMALS: usize = 4;
 /// Arguments of `diff`.
 #[derive(Args, Debug)]
 pub(super) struct DiffArgs {
-    /// Two runs or more, of which the first one is what the others are compared with: `latest`, names, ids,
-    /// paths.
+    /// Two or more runs: `latest`, names, ids or paths; the others are compared with the first.
     #[arg(value_name = "RUN", required = true, num_args = 2..)]
     runs: Vec<String>,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
-    /// Form of what is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Form::Human)]
     format: Form,
     /// Exit with 1 when the runs differ.
     #[arg(long)]
     exit_code: bool,
-    /// Decimals of losses and rates, for people; JSON has all digits.
+    /// Decimals of losses and rates; JSON has all digits.
     #[arg(long, value_name = "N", default_value_t = DECIMALS, value_parser = decimals)]
     precision: usize,
-    /// What runs must have seen as much of where their losses are compared.
+    /// Compare losses after an equal number of samples or target tokens.
     #[arg(long, value_enum, default_value_t = By::Samples)]
     align: By,
-    /// Show the answers that differ side by side.
+    /// Show differing answers side by side.
     #[arg(long)]
     samples: bool,
 }
 
-/// Form of what is printed.
+/// Output format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Form {
-    /// For people.
+    /// Text.
     Human,
     /// A JSON object.
     Json,
-    /// Markdown, to be pasted elsewhere.
+    /// Markdown.
     Md,
 }
 
-/// What runs must have seen as much of.
+/// Unit of the amount of training.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum By {
     /// Samples.
     Samples,
-    /// Learned tokens.
+    /// Target tokens.
     Tokens,
 }
 
-/// Reads a number of decimals that a 64-bit number can have.
+/// Parses a number of decimals that a float64 can have.
 fn decimals(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n <= 17).ok_or("a number from 0 to 17 is expected".to_string())
 }
@@ -112,7 +111,7 @@ fn as_json(diff: &Diff) -> Value {
     object
 }
 
-/// The answers that differ, a column a run.
+/// The differing answers, one column per run.
 fn say_samples(diff: &Diff) {
     if diff.samples.is_empty() {
         return;

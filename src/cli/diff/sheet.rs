@@ -1,31 +1,31 @@
-//! A comparison of runs as text: sections with a line each and rows below it, for people and as Markdown.
+//! A comparison of runs as text and as Markdown: sections with a summary line and rows.
 
 use comfy_table::TableStyle;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{ContentArrangement, Table};
 
-use statetune_core::data::grouped;
-use statetune_core::diff::{
+use statetune_core::look::diff::{
     Align, Better, DataChange, Diff, Divergence, MetricRow, Pair, Part, SPEED,
 };
+use statetune_core::words::{count, grouped, shortened};
 
-/// Letters of a setting's value; longer ones are cut, as prompts and templates may be.
+/// Characters of a setting's value at most; prompts and templates may be longer.
 const VALUE_CHARS: usize = 40;
-/// The column at which the line of a section begins.
+/// Column at which a section's line starts.
 const INDENT: usize = 14;
 
-/// A part of the comparison.
+/// A section of the comparison.
 struct Section {
     title: &'static str,
     line: String,
-    /// Names of the columns behind the first one, for Markdown and where there are more than two runs.
+    /// Names of the columns after the first, for Markdown and for more than two runs.
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
-    /// A last line.
+    /// Last line.
     end: Option<String>,
 }
 
-/// The comparison for people.
+/// The comparison as text.
 pub(super) fn human(diff: &Diff, decimals: usize, with_samples: bool) -> String {
     let mut text = title(diff);
     for section in sections(diff, decimals, with_samples) {
@@ -87,7 +87,7 @@ fn sections(diff: &Diff, decimals: usize, with_samples: bool) -> Vec<Section> {
     ]
 }
 
-/// The ids of the runs, and what else has a column.
+/// Ids of the runs, followed by `more`.
 fn columns(diff: &Diff, more: &[&str]) -> Vec<String> {
     let ids = diff.runs.iter().map(|run| run.id.clone());
     ids.chain(more.iter().map(|name| name.to_string())).collect()
@@ -137,14 +137,14 @@ fn data(diff: &Diff) -> Section {
             let parts: Vec<String> = parts.into_iter().flatten().collect();
             format!("documents: {}", parts.join(", "))
         }
-        DataChange::Unknown => "other files; their documents were not recorded".to_string(),
+        DataChange::Unknown => "the data files differ; documents were not recorded".to_string(),
     };
     let all_same = diff.pairs.iter().all(|pair| pair.data == DataChange::Same);
     each_pair(diff, "DATA", all_same, |pair| (text(pair), None))
 }
 
-/// A section about each further run and the first one: a line when there is one, or all say the same, and a
-/// row each otherwise.
+/// A section that compares each run with the first: one line for a single pair or when all pairs are the same, otherwise
+/// one row per pair.
 fn each_pair(
     diff: &Diff,
     title: &'static str,
@@ -170,8 +170,7 @@ fn each_pair(
 fn environment(diff: &Diff) -> Section {
     let line = match diff.environment.len() {
         0 => "same program, libtorch, kernels, device, weights and tokenizer".to_string(),
-        1 => "1 difference".to_string(),
-        n => format!("{n} differences"),
+        n => count(n as u64, "difference"),
     };
     let rows = diff.environment.iter().map(|row| {
         let values = row.values.iter().map(|value| value.clone().unwrap_or("-".to_string()));
@@ -184,28 +183,28 @@ fn environment(diff: &Diff) -> Section {
 fn metrics(diff: &Diff, decimals: usize) -> Section {
     let what = match diff.metrics.align {
         Align::Samples => "samples",
-        Align::Tokens => "learned tokens",
+        Align::Tokens => "target tokens",
     };
     let all = if diff.runs.len() == 2 { "both" } else { "all" };
     let until = grouped(diff.metrics.until);
     let rows = diff.metrics.rows.iter().map(|row| {
         let values = row.values.iter().map(|value| match value {
             None => "-".to_string(),
-            Some(value) if row.name == SPEED => speed(*value),
+            Some(value) if row.name == SPEED => shortened(*value),
             Some(value) => format!("{value:.decimals$}"),
         });
         [row.name.clone()].into_iter().chain(values).chain(change(row, decimals)).collect()
     });
     Section {
         title: "METRICS",
-        line: format!("at best, within the {until} {what} that {all} have seen"),
+        line: format!("best within the first {until} {what} of {all} runs"),
         columns: columns(diff, if diff.runs.len() == 2 { &["change", ""] } else { &[] }),
         rows: rows.collect(),
         end: None,
     }
 }
 
-/// By how much the second of two numbers differs, and whether it is the better one.
+/// Change from the first to the second value, and whether the second is better.
 fn change(row: &MetricRow, decimals: usize) -> Vec<String> {
     let [Some(was), Some(now)] = row.values[..] else { return Vec::new() };
     let change = match row.name == SPEED {
@@ -224,14 +223,6 @@ fn change(row: &MetricRow, decimals: usize) -> Vec<String> {
     vec![change, verdict.to_string()]
 }
 
-/// `15.9 k`.
-fn speed(positions_per_s: f64) -> String {
-    match positions_per_s {
-        large if large >= 1e4 => format!("{:.1} k", large / 1e3),
-        small => format!("{small:.0}"),
-    }
-}
-
 fn divergence(diff: &Diff) -> Section {
     let same = |pair: &Pair| pair.divergence == diff.pairs[0].divergence && pair.causes.is_empty();
     let all_same =
@@ -239,24 +230,24 @@ fn divergence(diff: &Diff) -> Section {
     each_pair(diff, "FIRST DIVERGENCE", all_same, divergence_text)
 }
 
-/// Where two runs part, and what explains it.
+/// The first difference between two runs, and its causes.
 pub(crate) fn divergence_text(pair: &Pair) -> (String, Option<String>) {
     let (step, part) = match pair.divergence {
         Divergence::Same { steps } => {
-            return (format!("none: all {} steps are the same, bit for bit", steps), None);
+            return (format!("none: all {steps} steps are bit-identical"), None);
         }
-        Divergence::Unknown => return ("not known: no steps were recorded".to_string(), None),
+        Divergence::Unknown => return ("unknown: no steps were recorded".to_string(), None),
         Divergence::Ended { steps } => {
-            let line = format!("none within the {steps} steps that both have; one has more");
+            let line = format!("none in the first {steps} steps; one run is longer");
             return (line, explained(pair));
         }
         Divergence::Parted { step, part } => (step, part),
     };
     let what = match part {
-        Part::Batch => "the batch itself",
-        Part::Loss => "the loss, from the same batch",
-        Part::Update => "what was learned, from the same loss",
-        Part::Length => "its absence",
+        Part::Batch => "in the batch",
+        Part::Loss => "in the loss of the same batch",
+        Part::Update => "in the update from the same loss",
+        Part::Length => "in the length",
     };
     let why = match &pair.causes[..] {
         [only] => {
@@ -266,11 +257,11 @@ pub(crate) fn divergence_text(pair: &Pair) -> (String, Option<String>) {
         _ => String::new(),
     };
     let nothing =
-        || "explained by nothing that was recorded; the device may not repeat its sums".to_string();
+        || "no recorded difference explains it; the device may not be deterministic".to_string();
     (format!("step {step}, {what}{why}"), Some(explained(pair).unwrap_or_else(nothing)))
 }
 
-/// The causes by name.
+/// The names of the causes.
 fn explained(pair: &Pair) -> Option<String> {
     let names: Vec<&str> = pair.causes.iter().map(|cause| cause.name.as_str()).collect();
     match &names[..] {
@@ -284,9 +275,9 @@ fn samples(diff: &Diff, with_samples: bool) -> Section {
     let hint =
         if diff.samples.is_empty() || with_samples { "" } else { "   (--samples shows them)" };
     let line = match (diff.prompts, diff.samples.len()) {
-        (0, _) => "no prompt that all of them answered".to_string(),
-        (prompts, 0) => format!("the same answers to {prompts} prompts"),
-        (prompts, differ) => format!("{differ} of {prompts} prompts differ{hint}"),
+        (0, _) => "no prompt was answered by all runs".to_string(),
+        (prompts, 0) => format!("equal answers to {prompts} prompts"),
+        (prompts, differ) => format!("answers to {differ} of {prompts} prompts differ{hint}"),
     };
     Section { title: "SAMPLES", line, columns: Vec::new(), rows: Vec::new(), end: None }
 }

@@ -1,12 +1,12 @@
-//! `--where`: which runs are meant.
+//! `--where`: conditions on runs.
 
 use std::cmp::Ordering;
 
 use super::row::{COLUMNS, Row};
-use crate::amounts::age;
 use statetune_core::diagnostic::{Diagnostic, msg};
+use statetune_core::words::parse_age;
 
-/// How a value is compared.
+/// Comparison operator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Operator {
     Equal,
@@ -17,7 +17,7 @@ enum Operator {
     AtLeast,
 }
 
-/// Those of two characters come first, as they start like the others.
+/// Two-character operators come first, since they start like the others.
 const OPERATORS: [(&str, Operator); 6] = [
     ("!=", Operator::Unequal),
     ("<=", Operator::AtMost),
@@ -37,7 +37,7 @@ pub(super) struct Condition {
 }
 
 impl Condition {
-    /// Reads a condition.
+    /// Parses a condition.
     pub(super) fn parse(text: &str) -> Result<Condition, String> {
         let at = text.find(['!', '<', '>', '=']);
         let found = at.and_then(|at| {
@@ -52,15 +52,16 @@ impl Condition {
         };
         let value = match key {
             // As it is written everywhere else.
-            "age" => {
-                age(value).map_err(|problem| format!("`{value}` {problem}"))?.as_secs().to_string()
-            }
+            "age" => parse_age(value)
+                .map_err(|problem| format!("`{value}` {problem}"))?
+                .as_secs()
+                .to_string(),
             _ => value.to_string(),
         };
         Ok(Condition { text: text.to_string(), key: key.to_string(), operator, value })
     }
 
-    /// Whether it is true of a run. A run that has no such value meets no condition on it but `!=`.
+    /// Whether a run meets the condition. A run without the value meets only `!=`.
     pub(super) fn holds(&self, row: &Row) -> bool {
         let values = row.values(&self.key);
         let any = |wanted: &[Ordering]| {
@@ -77,10 +78,10 @@ impl Condition {
     }
 }
 
-/// Refuses a condition on something that no run has.
+/// Checks that each key is a column, or a setting of a run.
 ///
 /// # Errors
-/// The message.
+/// The message for the first unknown key.
 pub(super) fn check_keys(
     conditions: &[Condition],
     sort: Option<&str>,
@@ -101,7 +102,7 @@ pub(super) fn check_keys(
     }
 }
 
-/// The order of two values: that of their numbers where both are numbers, else that of their letters.
+/// Compares two values as numbers if both are numbers, otherwise as text.
 pub(super) fn compare(a: &str, b: &str) -> Ordering {
     match (a.parse::<f64>(), b.parse::<f64>()) {
         (Ok(a), Ok(b)) => a.total_cmp(&b),

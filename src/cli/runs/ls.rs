@@ -11,12 +11,12 @@ use serde_json::json;
 
 use super::condition::{Condition, check_keys, compare};
 use super::{Answer, Row, refused};
-use crate::amounts::span;
 use crate::{Color, say, show};
-use statetune_core::runs::all_runs;
+use statetune_core::store::all_runs;
+use statetune_core::words::age;
 use statetune_engine::pipeline::as_warning;
 
-/// Kind and version of the JSON answer.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.runs/1";
 const HEADER: [&str; 9] =
     ["ID", "NAME", "STATUS", "VAL", "BEST@", "PROBE", "CHANGED VS ABOVE", "AGE", "TAGS"];
@@ -24,26 +24,26 @@ const HEADER: [&str; 9] =
 /// Arguments of `runs ls`.
 #[derive(Args, Debug)]
 pub(super) struct LsArgs {
-    /// Only runs of which this is true, such as `status=done`, `val_loss<1.3`, `schedule.lr_init>=0.3`,
-    /// `tag=emoji`, `age<7d`; repeatable.
+    /// Only runs that meet a condition, such as `status=done`, `val_loss<1.3`, `schedule.lr_init>=0.3`, `tag=emoji`,
+    /// `age<7d`; repeatable.
     #[arg(long = "where", value_name = "EXPR", value_parser = Condition::parse)]
     conditions: Vec<Condition>,
-    /// Order by a column or a setting, the smallest first; what has none comes last.
+    /// Sort by a column or a setting, ascending; runs without a value come last.
     #[arg(long, value_name = "KEY")]
     sort: Option<String>,
-    /// How to print the runs.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = ListFormat::Human, value_name = "FORMAT")]
     format: ListFormat,
 }
 
-/// Form of a list.
+/// Output format of a list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum ListFormat {
-    /// A table for people.
+    /// A table.
     Human,
     /// A JSON object.
     Json,
-    /// Comma-separated values, numbers in full.
+    /// Comma-separated values, with all digits.
     Csv,
     /// A Markdown table.
     Md,
@@ -63,7 +63,7 @@ pub(super) fn ls(args: &LsArgs, runs_dir: &Path, color: Color) -> Answer {
     Ok(())
 }
 
-/// The runs that are meant, in the order that is asked for. One that cannot be read is told and left out.
+/// The runs that meet the conditions, sorted. A run that cannot be read is skipped with a warning.
 pub(super) fn chosen(
     conditions: &[Condition],
     sort: Option<&str>,
@@ -104,19 +104,19 @@ fn table(rows: &[Row], style: TableStyle) -> Table {
         table.add_row([
             row.id.clone(),
             row.name.clone(),
-            row.standing.to_string(),
+            row.state.to_string(),
             or_dash(row.val_loss().map(|loss| format!("{loss:.4}"))),
             or_dash(row.record.best.map(|best| best.steps.to_string())),
             or_dash(row.probe().map(|rate| format!("{rate:.2}"))),
             if changed.is_empty() { "-".to_string() } else { changed },
-            or_dash(row.age_secs().map(span)),
+            or_dash(row.age_secs().map(age)),
             row.tags.join(" "),
         ]);
     }
     table
 }
 
-/// A header and a line for each run. Texts with a comma, a quote or a line break stand in quotes (RFC 4180).
+/// A header and a line per run. Text with a comma, a quote or a line break is quoted (RFC 4180).
 fn csv(rows: &[Row]) -> Vec<String> {
     let cell = |text: &String| match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),

@@ -8,17 +8,17 @@ use super::{Answer, open, refused};
 use crate::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::{Marks, StoredRun};
+use statetune_core::store::{Annotations, StoredRun};
 
 /// Arguments of `runs tag`.
 #[derive(Args, Debug)]
 pub(super) struct TagArgs {
     /// The run.
     run: String,
-    /// The words, letters of any script, digits, `-`, `_` and `.`.
+    /// Tags: letters of any script, digits, `-`, `_` and `.`.
     #[arg(required = true, value_name = "WORD")]
     words: Vec<String>,
-    /// Take the words away.
+    /// Remove the tags.
     #[arg(long)]
     remove: bool,
 }
@@ -28,7 +28,7 @@ pub(super) struct TagArgs {
 pub(super) struct NoteArgs {
     /// The run.
     run: String,
-    /// What there is to say; it replaces what was said before. An empty text takes it away.
+    /// The note, which replaces the previous one; an empty text removes the note.
     text: String,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct PinArgs {
     /// The runs.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
-    /// Let them go.
+    /// Remove the protection.
     #[arg(long)]
     off: bool,
 }
@@ -53,40 +53,42 @@ pub(super) fn tag(args: &TagArgs, runs_dir: &Path, color: Color) -> Answer {
         let note = msg!(TAG_CHARACTERS);
         return Err(refused(&Diagnostic::error(message).note(note), color));
     }
-    change(&open(runs_dir, &args.run, color)?, color, |marks| match args.remove {
-        true => marks.tags.retain(|tag| !args.words.contains(tag)),
-        false => marks.tags.extend(args.words.iter().cloned()),
+    change(&open(runs_dir, &args.run, color)?, color, |annotations| match args.remove {
+        true => annotations.tags.retain(|tag| !args.words.contains(tag)),
+        false => annotations.tags.extend(args.words.iter().cloned()),
     })
 }
 
 pub(super) fn note(args: &NoteArgs, runs_dir: &Path, color: Color) -> Answer {
-    change(&open(runs_dir, &args.run, color)?, color, |marks| marks.note = args.text.clone())
+    change(&open(runs_dir, &args.run, color)?, color, |annotations| {
+        annotations.note = args.text.clone()
+    })
 }
 
 pub(super) fn pin(args: &PinArgs, runs_dir: &Path, color: Color) -> Answer {
     let runs: Vec<StoredRun> =
         args.runs.iter().map(|run| open(runs_dir, run, color)).collect::<Result<_, _>>()?;
-    runs.iter().try_for_each(|run| change(run, color, |marks| marks.pinned = !args.off))
+    runs.iter().try_for_each(|run| change(run, color, |annotations| annotations.pinned = !args.off))
 }
 
-/// Changes the marks of a run, and prints them.
-fn change(run: &StoredRun, color: Color, change: impl FnOnce(&mut Marks)) -> Answer {
-    let mut marks = run.marks().map_err(|error| refused(&error.diagnostic(), color))?;
-    change(&mut marks);
-    marks.save(run.path()).map_err(|error| {
+/// Changes the annotations of a run and prints them.
+fn change(run: &StoredRun, color: Color, change: impl FnOnce(&mut Annotations)) -> Answer {
+    let mut annotations = run.annotations().map_err(|error| refused(&error.diagnostic(), color))?;
+    change(&mut annotations);
+    annotations.save(run.path()).map_err(|error| {
         let message = Diagnostic::error(error.text());
         show(&message.note(&error.source), color);
         ExitCode::Disk
     })?;
     say(format_args!("{}", run.path().display()));
-    let pinned = if marks.pinned { "pinned" } else { "not pinned" };
-    let tags: Vec<&str> = marks.tags.iter().map(String::as_str).collect();
+    let pinned = if annotations.pinned { "pinned" } else { "not pinned" };
+    let tags: Vec<&str> = annotations.tags.iter().map(String::as_str).collect();
     say(format_args!(
         "  {pinned}, tags: {}",
         if tags.is_empty() { "none".into() } else { tags.join(" ") }
     ));
-    if !marks.note.is_empty() {
-        say(format_args!("  note: {}", marks.note));
+    if !annotations.note.is_empty() {
+        say(format_args!("  note: {}", annotations.note));
     }
     Ok(())
 }

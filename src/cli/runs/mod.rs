@@ -1,4 +1,4 @@
-//! `statetune runs`: what lies in the folder of runs.
+//! `statetune runs`: list, show, annotate, remove, pack and unpack runs.
 
 mod condition;
 mod ls;
@@ -18,14 +18,14 @@ pub(super) use row::Row;
 use super::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::{ChangeRunError, StoredRun, find_run};
+use statetune_core::store::{ChangeRunError, StoredRun, find_run};
 
 /// Arguments of `runs`.
 #[derive(Args, Debug)]
 pub(super) struct RunsArgs {
     #[command(subcommand)]
     command: RunsCommand,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
     runs_dir: PathBuf,
 }
@@ -34,30 +34,30 @@ pub(super) struct RunsArgs {
 enum RunsCommand {
     /// List runs, the oldest first.
     Ls(ls::LsArgs),
-    /// Print what a run is, has come to, and has written.
+    /// Show a run: status, inputs, results, files and settings.
     Show(show::ShowArgs),
-    /// Add words to find a run by, or take them away.
+    /// Add or remove tags.
     Tag(mark::TagArgs),
-    /// Write something down about a run.
+    /// Set the note of a run.
     Note(mark::NoteArgs),
-    /// Keep a run from `rm` and `prune`.
+    /// Protect runs from `rm` and `prune`.
     Pin(mark::PinArgs),
     /// Remove runs.
     Rm(remove::RmArgs),
-    /// Remove what no run needs any more: checkpoints between, and runs that came to nothing.
+    /// Remove old checkpoints of finished runs, and failed runs without a checkpoint or exported file.
     Prune(remove::PruneArgs),
-    /// Write a run as one file.
+    /// Pack a run into one file.
     Pack(pack::PackArgs),
-    /// Put a packed run back.
+    /// Unpack a packed run.
     Unpack(pack::UnpackArgs),
-    /// Print where a run lies.
+    /// Print the path of a run.
     Path {
         /// The run.
         run: String,
     },
 }
 
-/// What a command says, or its exit code after the reason was shown.
+/// The result of a command; the exit code of an error that was shown.
 type Answer = Result<(), ExitCode>;
 
 pub(super) fn runs(args: &RunsArgs, color: Color) -> ExitCode {
@@ -79,13 +79,13 @@ pub(super) fn runs(args: &RunsArgs, color: Color) -> ExitCode {
     answer.err().unwrap_or(ExitCode::Ok)
 }
 
-/// Shows why a command does nothing.
+/// Shows the reason for a refusal.
 fn refused(refusal: &Diagnostic, color: Color) -> ExitCode {
     show(refusal, color);
     ExitCode::Invalid
 }
 
-/// The run that `name` means, or the reason was shown.
+/// Opens the run named by `name`; shows the error.
 fn open(runs_dir: &Path, name: &str, color: Color) -> Result<StoredRun, ExitCode> {
     StoredRun::find(runs_dir, name).map_err(|refusal| refused(&refusal, color))
 }
@@ -100,8 +100,7 @@ fn not_changed(error: &ChangeRunError, color: Color) -> ExitCode {
     }
 }
 
-/// Whether the user wants it, after `question`. `yes` answers beforehand. Where nobody can be asked, nothing is
-/// done.
+/// Asks the user `question` on the terminal, unless `yes`; refuses without a terminal.
 fn confirmed(question: &Text, yes: bool, color: Color) -> Result<bool, ExitCode> {
     if yes {
         return Ok(true);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Answer, not_changed, open};
-use crate::amounts::size;
 use crate::{Color, say};
-use statetune_core::runs::{PACK_EXTENSION, pack_run, unpack_run};
+use statetune_core::store::{PACK_EXTENSION, pack_run, unpack_run};
+use statetune_core::words::size;
 
 /// Arguments of `runs pack`.
 #[derive(Args, Debug)]
@@ -17,7 +17,7 @@ pub(super) struct PackArgs {
     /// The file to write [default: the run's name with `.run.tar.zst`, in the current folder].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Leave the checkpoints out: the run can be looked at and used, but does not go on.
+    /// Omit checkpoints: the run can be shown and used, but not resumed.
     #[arg(long)]
     no_checkpoints: bool,
 }
@@ -25,7 +25,7 @@ pub(super) struct PackArgs {
 /// Arguments of `runs unpack`.
 #[derive(Args, Debug)]
 pub(super) struct UnpackArgs {
-    /// A file that `runs pack` has written.
+    /// A file written by `runs pack`.
     file: PathBuf,
 }
 

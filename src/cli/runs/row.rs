@@ -1,4 +1,4 @@
-//! A run as a row of a table, with everything that conditions and orders ask for.
+//! A run as a row of a table, with all values for conditions and sorting.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,9 +7,10 @@ use chrono::Local;
 use serde::Serialize;
 
 use statetune_core::plan::{Reach, reach};
-use statetune_core::runs::{Marks, ProbeRate, ReadRunError, RunRecord, StoredRun};
+use statetune_core::records::{ProbeRate, ReadRunError, RunRecord};
+use statetune_core::store::{Annotations, StoredRun};
 
-/// Columns of `runs ls` that conditions and orders know beside the settings.
+/// Columns of `runs ls` for conditions and sorting, besides the settings.
 pub(super) const COLUMNS: [&str; 12] = [
     "id",
     "name",
@@ -25,26 +26,27 @@ pub(super) const COLUMNS: [&str; 12] = [
     "note",
 ];
 
-/// A stored run, read as far as a list of runs needs it.
+/// The values of a stored run that a list of runs needs.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) directory: String,
     pub(crate) path: std::path::PathBuf,
-    /// How it stands, as seen now.
-    pub(crate) standing: &'static str,
+    /// State of the run.
+    #[serde(rename = "standing")]
+    pub(crate) state: &'static str,
     /// Optimizer steps done.
     pub(crate) steps: u64,
-    /// The experiment's tags and those of a person.
+    /// Tags of the experiment file and tags added later.
     pub(crate) tags: Vec<String>,
     pub(crate) pinned: bool,
     pub(crate) note: String,
-    /// Settings that differ from those of the row above, each with its value here.
+    /// Settings that differ from the row above, with this run's values.
     pub(crate) changed: BTreeMap<String, String>,
-    /// What the run says about itself.
+    /// The content of `status.json`.
     pub(crate) record: RunRecord,
-    /// Every setting by dotted key, as it is shown.
+    /// Displayed value of each setting by dotted key.
     #[serde(skip)]
     pub(crate) settings: BTreeMap<String, String>,
 }
@@ -53,10 +55,10 @@ impl Row {
     /// Reads a run.
     ///
     /// # Errors
-    /// When its status, its marks or its settings cannot be read.
+    /// When status, annotations or settings cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Row, ReadRunError> {
         let run = StoredRun::open(path)?;
-        let Marks { pinned, tags, note } = run.marks()?;
+        let Annotations { pinned, tags, note } = run.annotations()?;
         let resolved = run.settings()?;
         let flat = resolved.flat();
         let of_file = flat.get("tags").and_then(|tags| tags.as_array()).into_iter().flatten();
@@ -68,7 +70,7 @@ impl Row {
             name: run.name(),
             directory: run.directory(),
             path: path.to_path_buf(),
-            standing: run.standing().name(),
+            state: run.state().name(),
             steps: run.steps()?,
             tags: all_tags,
             pinned,
@@ -79,7 +81,7 @@ impl Row {
         })
     }
 
-    /// The lowest held-out loss, or else the newest.
+    /// The lowest validation loss, otherwise the newest.
     pub(crate) fn val_loss(&self) -> Option<f64> {
         self.record.best.and_then(|best| best.val_loss).or(self.record.val_loss)
     }
@@ -89,19 +91,19 @@ impl Row {
         self.record.probes.first().and_then(|ProbeRate { tuned, .. }| *tuned)
     }
 
-    /// Seconds since it began; none where it names no time, or one that is yet to come.
+    /// Seconds since the start; `None` when the recorded time is not valid or in the future.
     pub(crate) fn age_secs(&self) -> Option<u64> {
         let age = Local::now().signed_duration_since(self.record.started()?);
         u64::try_from(age.num_seconds()).ok()
     }
 
-    /// What stands under `key`: a column, or the setting of this dotted key. Several texts for tags.
+    /// The values for `key`: a column or the dotted key of a setting. Tags have several values.
     pub(super) fn values(&self, key: &str) -> Vec<String> {
         let one = |value: Option<String>| value.into_iter().collect();
         match key {
             "id" => vec![self.id.clone()],
             "directory" => vec![self.directory.clone()],
-            "status" => vec![self.standing.to_string()],
+            "status" => vec![self.state.to_string()],
             "steps" => vec![self.steps.to_string()],
             "val_loss" => one(self.val_loss().map(|loss| loss.to_string())),
             "best_step" => one(self.record.best.map(|best| best.steps.to_string())),
@@ -114,7 +116,7 @@ impl Row {
         }
     }
 
-    /// Notes which settings that numbers depend on differ from those of `above`.
+    /// Records the settings that differ from those of `above`, if numbers depend on them.
     pub(crate) fn compare(&mut self, above: &Row) {
         let matters = |key: &str| reach(key) != Reach::Nothing;
         let keys = self.settings.keys().chain(above.settings.keys());
@@ -127,7 +129,7 @@ impl Row {
             .collect();
     }
 
-    /// The settings of [`Row::compare`] in short: `lr_init 1.0, micro_bsz 4`.
+    /// The settings of [`Row::compare`] in short form: `lr_init 1.0, micro_bsz 4`.
     pub(crate) fn changed_in_short(&self) -> String {
         let short = |(key, value): (&String, &String)| {
             let last = key.rsplit('.').next().unwrap_or(key);
@@ -137,7 +139,7 @@ impl Row {
     }
 }
 
-/// A setting as it is shown: texts without quotes.
+/// The displayed value of a setting: text without quotes.
 fn shown(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),

@@ -6,13 +6,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Answer, Row, open, refused};
-use crate::amounts::{size, span};
 use crate::{Color, Format, say};
-use statetune_core::runs::{Checkpoint, Earlier, StoredRun, bytes_in};
+use statetune_core::records::{Checkpoint, Lock, LockedFile, PastSettings, ReadRunError, RunDir};
+use statetune_core::store::{StoredRun, disk_usage};
+use statetune_core::words::{age, size};
 
-/// Kind and version of the JSON answer.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.run_shown/1";
-/// How a setting that nobody wrote says where it comes from.
+/// Origin of a setting with its default value.
 const DEFAULT: &str = "default";
 
 /// Arguments of `runs show`.
@@ -20,25 +21,24 @@ const DEFAULT: &str = "default";
 pub(super) struct ShowArgs {
     /// The run.
     run: String,
-    /// Print the settings that nobody wrote, too.
+    /// Show settings with default values too.
     #[arg(long)]
     all: bool,
-    /// How to print it.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
 
 pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer {
     let run = open(runs_dir, &args.run, color)?;
-    let unreadable =
-        |error: statetune_core::runs::ReadRunError| refused(&error.diagnostic(), color);
+    let unreadable = |error: ReadRunError| refused(&error.diagnostic(), color);
     let row = Row::read(run.path()).map_err(unreadable)?;
     let origins = run.settings().map_err(unreadable)?.origins();
     let checkpoints = run.checkpoints();
     let products = products(&run);
     if args.format == Format::Json {
         let names: Vec<&str> = checkpoints.iter().map(Checkpoint::name).collect();
-        let earlier = Earlier::all(run.path());
+        let earlier = PastSettings::all(run.path());
         let earlier: Vec<_> =
             earlier.iter().map(|one| json!({ "steps": one.steps, "path": one.path })).collect();
         say(json!({
@@ -55,16 +55,15 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
         return Ok(());
     }
     say(format_args!("run         {}", row.path.display()));
-    standing(&row);
+    status(&row);
     results(&row);
     if let Some(lock) = run.lock() {
         let input = |name| -> Vec<String> {
-            let shown = |file: &&statetune_core::runs::LockedFile| {
-                format!("{} ({:.8})", file.path.display(), file.sha256)
-            };
+            let shown =
+                |file: &&LockedFile| format!("{} ({:.8})", file.path.display(), file.sha256);
             lock.input(name).iter().map(shown).collect()
         };
-        for name in statetune_core::runs::Lock::INPUTS {
+        for name in Lock::INPUTS {
             for file in input(name) {
                 say(format_args!("{name:<11} {file}"));
             }
@@ -80,12 +79,12 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
     let best = run.best_checkpoint().map(|best| best.path);
     for one in &checkpoints {
         let is_best = if Some(&one.path) == best.as_ref() { ", the best" } else { "" };
-        let steps = one.place.position.steps;
-        let bytes = size(bytes_in(&one.path));
+        let steps = one.record.position.steps;
+        let bytes = size(disk_usage(&one.path));
         say(format_args!("checkpoint  {}: step {steps}, {bytes}{is_best}", one.name()));
     }
-    for one in Earlier::all(run.path()) {
-        let settings = one.path.join(StoredRun::SETTINGS);
+    for one in PastSettings::all(run.path()) {
+        let settings = one.path.join(RunDir::SETTINGS);
         say(format_args!("earlier     settings up to step {}: {}", one.steps, settings.display()));
     }
     for product in products {
@@ -101,16 +100,14 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
     Ok(())
 }
 
-fn standing(row: &Row) {
-    let age = row.age_secs().map_or(String::new(), |secs| format!(", began {} ago", span(secs)));
+fn status(row: &Row) {
+    let began = row.age_secs().map_or(String::new(), |secs| format!(", began {} ago", age(secs)));
     let steps = match row.record.total_steps {
         Some(total) => format!("{} of {total} steps", row.steps),
         None => format!("{} steps", row.steps),
     };
-    say(format_args!("status      {}, {steps}{age}", row.standing));
-    if let statetune_core::runs::Status::Failed { message, code }
-    | statetune_core::runs::Status::Diverged { message, code } = &row.record.status
-    {
+    say(format_args!("status      {}, {steps}{began}", row.state));
+    if let Some((message, code)) = row.record.status.failure() {
         say(format_args!("            {code}: {message}"));
     }
     let pinned = if row.pinned { ", pinned" } else { "" };
@@ -143,9 +140,9 @@ fn results(row: &Row) {
     }
 }
 
-/// The files that a run has exported, sorted.
+/// The exported files of a run, sorted.
 fn products(run: &StoredRun) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(run.path().join(StoredRun::EXPORT)).into_iter().flatten();
+    let entries = std::fs::read_dir(run.path().join(RunDir::EXPORT)).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.is_file());
     files.sort();

@@ -15,7 +15,8 @@ use super::{Color, ExperimentArgs, Format, say, show};
 use changes::Changes;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::{Life, Status, find_run};
+use statetune_core::records::Status;
+use statetune_core::store::{RunState, find_run};
 use view::Watched;
 
 /// Arguments of `watch`.
@@ -84,20 +85,22 @@ pub(super) fn watch(args: &WatchArgs, color: Color) -> ExitCode {
 /// Tells how the run ended, if it did.
 fn end(watched: &Watched, format: Format, color: Color) -> ExitCode {
     let run = watched.run.display();
-    match &watched.life {
-        Life::Live { .. } | Life::Ended(Status::Running { .. }) => ExitCode::Ok,
-        Life::Ended(Status::Done | Status::Interrupted) => {
+    match watched.state {
+        RunState::Running => ExitCode::Ok,
+        RunState::Done | RunState::Interrupted => {
             if format == Format::Human {
                 say(format_args!("the run is {}", watched.word()));
             }
             ExitCode::Ok
         }
-        Life::Ended(Status::Failed { message, .. } | Status::Diverged { message, .. }) => {
+        RunState::Failed | RunState::Diverged => {
             let failed = Diagnostic::error(msg!(RUN_ENDED, run, state = watched.word()));
-            show(&failed.note(Text::verbatim(message.clone())), color);
+            let failure = watched.status.as_ref().and_then(Status::failure);
+            let message = failure.map_or("", |(message, _)| message);
+            show(&failed.note(Text::verbatim(message.to_owned())), color);
             ExitCode::AnswerNo
         }
-        Life::Killed => {
+        RunState::Killed => {
             let message = msg!(RUN_WAS_KILLED, run);
             let killed = Diagnostic::error(message)
                 .note(msg!(LOCK_IS_FREE))

@@ -13,8 +13,8 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LineGauge, Paragraph, Wr
 
 use super::changes::Changes;
 use super::view::Watched;
-use statetune_core::data::grouped;
-use statetune_core::runs::SampleLine;
+use statetune_core::store::SampleLine;
+use statetune_core::words::grouped;
 
 /// From one look at the keyboard to the next.
 const KEYS: Duration = Duration::from_millis(100);
@@ -100,8 +100,8 @@ fn draw(frame: &mut Frame<'_>, watched: &Watched) {
     draw_losses(frame, chart, watched);
     let lines: Vec<Line<'_>> = counted.iter().map(|one| Line::raw(format!("  {one}"))).collect();
     frame.render_widget(Paragraph::new(lines), probes);
-    if let Some(moment) = &watched.records.moment {
-        let mut lines = vec![Line::styled(format!("answers: {moment}"), dim)];
+    if let Some(name) = &watched.records.newest_sample {
+        let mut lines = vec![Line::styled(format!("answers: {name}"), dim)];
         lines.extend(answers.iter().map(|SampleLine { prompt, answer }| {
             let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
             Line::raw(format!("  {} {}", flat(prompt), flat(answer)))

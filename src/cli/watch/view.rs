@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
 use statetune_core::plan::Experiment;
-use statetune_core::runs::{Event, Follower, Life, life};
+use statetune_core::records::{Event, Status};
+use statetune_core::store::{Follower, RunState, run_state};
 use statetune_engine::pipeline::{Counted, recorded_settings};
 
 /// Name and version of what `--format json` prints.
@@ -18,17 +19,21 @@ const SCHEMA: &str = "statetune.watch/1";
 pub(super) struct Watched {
     pub(super) run: PathBuf,
     pub(super) records: Follower,
-    pub(super) life: Life,
+    pub(super) state: RunState,
+    /// The recorded status; `None` when it cannot be read.
+    pub(super) status: Option<Status>,
     settings: Option<Experiment>,
 }
 
 impl Watched {
     /// A run that was not looked at yet.
     pub(super) fn new(run: &Path) -> Watched {
+        let (state, status) = run_state(run);
         Watched {
             run: run.to_path_buf(),
             records: Follower::new(run),
-            life: life(run),
+            state,
+            status,
             settings: recorded_settings(run).ok(),
         }
     }
@@ -36,18 +41,18 @@ impl Watched {
     /// Looks again, and returns the events that are new.
     pub(super) fn look(&mut self) -> Vec<Event> {
         // Before the records: what ended has written everything.
-        self.life = life(&self.run);
+        (self.state, self.status) = run_state(&self.run);
         self.records.read_on()
     }
 
     /// Whether a process works on the run.
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.life, Life::Live { .. })
+        self.state == RunState::Running
     }
 
     /// How it stands, in a word.
     pub(super) fn word(&self) -> &'static str {
-        self.life.standing().name()
+        self.state.name()
     }
 
     /// How far it is.
@@ -117,7 +122,9 @@ impl Watched {
     }
 
     fn memory(&self) -> Option<u64> {
-        let Life::Live { pid: Some(pid) } = self.life else { return None };
+        let Some(Status::Running { pid }) = self.status.as_ref().filter(|_| self.is_live()) else {
+            return None;
+        };
         resident_bytes(&pid.to_string())
     }
 

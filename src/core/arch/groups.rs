@@ -1,7 +1,41 @@
 //! Groups of parameters: what is trained together, what is trained faster, and what decays.
 
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::Version;
-use crate::config::TrainPart;
+
+/// A group of parameters; each parameter of a model belongs to exactly one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum TrainPart {
+    /// The token embedding.
+    Emb,
+    /// The head; with `head_qk` also its copying matrices.
+    Head,
+    /// Weights and biases of all normalisation layers.
+    Ln,
+    /// The vectors of token shift and state decay: `time_*` in RWKV-5 and RWKV-6; `x_*`, `w0`, `a0`, `v0`, `k_k`,
+    /// `k_a` and `r_k` in RWKV-7.
+    Time,
+    /// The low-rank matrices that make these vectors depend on the token: `time_*_w1` and `time_*_w2` in RWKV-6;
+    /// `w1`, `w2`, `a1`, `a2`, `v1`, `v2`, `g1` and `g2` in RWKV-7. RWKV-5 has none.
+    LowRank,
+    /// The linear layers of all time mixes.
+    Att,
+    /// The linear layers of all channel mixes.
+    Ffn,
+}
+
+/// The name in the experiment file.
+impl fmt::Display for TrainPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
 
 /// `(lr_scale, decays)` of the parameter `name` of this shape: the factor on its learning rate, and
 /// whether weight decay applies where the optimizer has one.

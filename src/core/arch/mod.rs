@@ -15,7 +15,7 @@ mod shape;
 mod version;
 
 pub use detect::{Shapes, check, detect};
-pub use groups::{group, part};
+pub use groups::{TrainPart, group, part};
 pub use memory::SavedForBackward;
 pub(crate) use memory::{Pass, Tape, Trains};
 pub use op::{NoGpu, Op, SAVED_EVERY};

@@ -13,17 +13,17 @@ use super::rwkv7::{self, Rwkv7};
 use super::shape::{Named, Shape};
 use crate::diagnostic::Text;
 
-/// Version of the architecture.
+/// A version of the RWKV architecture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub enum Version {
-    /// RWKV-5.2.
+    /// RWKV-5.2: one decay per channel.
     #[serde(rename = "x052")]
     V5,
-    /// RWKV-6.
+    /// RWKV-6: decay and token shift depend on the token.
     #[serde(rename = "x060")]
     V6,
-    /// RWKV-7.
+    /// RWKV-7: a generalised delta rule updates the state.
     #[serde(rename = "x070")]
     V7,
 }

@@ -1,15 +1,15 @@
-//! What is valid and yet hardly what was meant.
+//! Warnings about valid settings that are probably mistakes.
 
 use super::Loaded;
-use super::keys::KeyPath;
-use super::locate::{Place, Source};
+use super::loading::layer::{Layer, Place};
+use super::manual::keys::KeyPath;
 use crate::diagnostic::{Diagnostic, Text, msg};
 
-/// The keys under which texts stand that a model reads, in which a line break is usual.
+/// The keys of texts that a model reads, where line breaks are usual.
 const TEXTS: [&[&str]; 4] =
     [&["sample", "prompts"], &["peft", "init_prompt"], &["data", "template"], &["data", "mask_id"]];
 
-/// The escapes that are usual in such texts, what they are in single quotes, and what they were meant to be.
+/// The escapes that are usual in these texts, what they are in single quotes, and what they are meant to be.
 const ESCAPES: [(&str, Text, Text); 3] = [
     ("n", msg!(LETTER_N), msg!(A_LINE_BREAK)),
     ("t", msg!(LETTER_T), msg!(A_TAB)),
@@ -19,7 +19,7 @@ const ESCAPES: [(&str, Text, Text); 3] = [
 impl Loaded {
     /// Warnings about the text of the experiment file alone.
     pub fn lints(&self) -> Vec<Diagnostic> {
-        let files = self.sources.iter().filter(|source| source.layer.is_none());
+        let files = self.layers.iter().filter(|layer| layer.override_kind().is_none());
         let mut found: Vec<Diagnostic> = files
             .flat_map(|source| source.places.iter().filter_map(|place| escape(source, place)))
             .collect();
@@ -28,8 +28,8 @@ impl Loaded {
     }
 }
 
-/// The warning about an escape in a literal string, where nothing is escaped.
-fn escape(source: &Source, (path, place): (&KeyPath, &Place)) -> Option<Diagnostic> {
+/// The warning about an escape in a literal string, which has no escapes.
+fn escape(source: &Layer, (path, place): (&KeyPath, &Place)) -> Option<Diagnostic> {
     let starts_with = |start: &[&str]| path.iter().take(start.len()).eq(start.iter());
     let is_text = TEXTS.iter().any(|start| starts_with(start));
     let written = source.text.get(place.value.clone())?;
@@ -53,7 +53,7 @@ fn escape(source: &Source, (path, place): (&KeyPath, &Place)) -> Option<Diagnost
     Some(lint)
 }
 
-/// A literal string of one line in double quotes, its escapes alive; none where a backslash may mean itself.
+/// A literal string of one line in double quotes, with its escapes; `None` if a backslash may be meant.
 fn double_quoted(literal: &str) -> Option<String> {
     let inner = literal.strip_prefix('\'')?.strip_suffix('\'')?;
     let is_escape = |rest: &str| ESCAPES.iter().any(|(letter, ..)| rest.starts_with(letter));

@@ -1,55 +1,24 @@
-//! From an experiment file, and what is laid under and over it, to checked settings with their origins.
+//! From an experiment file and the layers below and above it to checked settings with their origins.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use super::keys::{KeyPath, Keys, dotted};
-pub(super) use super::layers::find_place;
-use super::layers::{self, Role, key_path};
-use super::locate::{Layer, Source};
-use super::{Config, faults};
+use super::Config;
+use super::check::check;
+use super::loading::collect::{collect, misplaced};
+use super::loading::layer::{Layer, LayerKind, OverrideKind, Place};
+use super::loading::layers::Layers;
+use super::loading::overrides::Overrides;
+use super::manual::keys::{self, KeyPath, Keys, dotted};
 use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
-
-/// Start of the environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
-pub(super) const PREFIX: &str = "STATETUNE__";
-
-/// What the environment and the command line lay over the experiment file.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// Profiles that are used; a later one wins.
-    pub profiles: Vec<String>,
-    /// Environment variables that start with `STATETUNE__`, with their values.
-    pub environment: Vec<(String, String)>,
-    /// Arguments of `--unset`: keys whose values of files, profiles and environment do not count.
-    pub unset: Vec<String>,
-    /// Arguments of `--set`, each `KEY=VALUE`; a later one wins.
-    pub set: Vec<String>,
-    /// Arguments of `--set-json`, each `KEY=JSON`; they win over those of `--set`.
-    pub set_json: Vec<String>,
-}
-
-impl Overrides {
-    /// The given arguments of `--set`, and the environment of this process.
-    pub fn from_process(set: Vec<String>) -> Self {
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .filter(|(name, _)| name.starts_with(PREFIX))
-            .map(|(name, value)| (name, value.to_string_lossy().into_owned()));
-        let mut environment: Vec<(String, String)> = variables.collect();
-        environment.sort();
-        Self { environment, set, ..Self::default() }
-    }
-}
 
 /// Where a value comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Origin {
-    /// Nobody wrote it.
+    /// No layer sets it.
     Default,
-    /// The recipe that the file names.
+    /// The recipe that the experiment names.
     Recipe {
         /// Its name.
         name: String,
@@ -82,9 +51,9 @@ pub enum Origin {
     },
     /// `--set` on the command line.
     CommandLine,
-    /// `statetune ctl`, while the run was going on.
+    /// `statetune ctl`, during the run.
     Control {
-        /// Steps done then.
+        /// Steps done before the change.
         step: u64,
     },
 }
@@ -109,10 +78,10 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A valid experiment file with everything that was set over it.
+/// A valid experiment file with all its layers.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What is asked for; relative paths of the file start at the current directory, as all others.
+    /// The settings. Relative paths start at the current directory.
     pub config: Config,
     /// The experiment file as it was given.
     pub file: PathBuf,
@@ -120,99 +89,126 @@ pub struct Loaded {
     pub text: String,
     /// Where each value comes from, by dotted key; a list counts as one value.
     pub origins: BTreeMap<String, Origin>,
-    /// The file, then all other sources.
-    pub(super) sources: Vec<Source>,
+    pub(super) layers: Layers,
 }
 
-/// Every fault of an experiment file and of what was set over it, in the order of their places.
+/// All errors of an experiment file and its layers, in the order of their places.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", summary(diagnostics, file))]
 pub struct ConfigError {
     /// The experiment file as it was given.
     pub file: PathBuf,
-    /// The faults, at least one.
+    /// The errors, at least one.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads an experiment file and what is set over it.
+/// Reads an experiment file and applies overrides.
 ///
 /// # Errors
-/// The file cannot be read (ST1101), or the faults of [`parse`].
+/// The file cannot be read (ST1101), or the errors of [`parse`].
 pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     match std::fs::read_to_string(file) {
         Ok(text) => parse(file, text, overrides),
         Err(error) => {
             let message = msg!(CANNOT_READ_EXPERIMENT, file);
-            let fault = Diagnostic::error(message).note(Text::library(error));
-            Err(ConfigError { file: file.to_owned(), diagnostics: vec![fault] })
+            let error = Diagnostic::error(message).note(Text::library(error));
+            Err(ConfigError { file: file.to_owned(), diagnostics: vec![error] })
         }
     }
 }
 
-/// Takes the text of an experiment file, which stands in `file`, and what is set over it.
+/// Checks the text of the experiment file `file` and applies overrides.
 ///
 /// # Errors
-/// All faults at once: of the overrides (ST01), the keys (ST10) and the values (ST20).
+/// All errors at once: of the overrides (ST01), the keys (ST10) and the values (ST20).
 pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let refuse = |diagnostics| ConfigError { file: file.to_owned(), diagnostics };
     let written =
-        Source::parse(file.to_owned(), text.clone()).map_err(|fault| refuse(vec![*fault]))?;
+        Layer::parse(file.to_owned(), text.clone()).map_err(|error| refuse(vec![*error]))?;
 
     let keys = Keys::new();
-    let (sources, layer_faults) =
-        layers::collect(&keys, written, overrides).map_err(|fault| refuse(vec![*fault]))?;
+    let (layers, layer_errors) =
+        collect(&keys, written, overrides).map_err(|error| refuse(vec![*error]))?;
 
-    let mut document = layers::merged(&keys, &sources);
-    let mut diagnostics = faults::check(&keys, &sources, &document);
-    diagnostics.extend(layer_faults);
+    let mut diagnostics = check(&keys, &layers);
+    diagnostics.extend(layer_errors);
+    diagnostics.extend(unused_profile_errors(&keys, &layers, overrides));
     if !diagnostics.is_empty() {
         return Err(refuse(diagnostics));
     }
-    let mut config: Config = serde_json::from_value(document.clone()).map_err(|error| {
+    let mut config: Config = serde_json::from_value(layers.document.clone()).map_err(|error| {
         let message = msg!(SCHEMA_ACCEPTS_MORE, error = Text::library(error));
         refuse(vec![Diagnostic::error(message)])
     })?;
-    // What profiles could set is no setting in force.
-    document.as_object_mut().expect("the file is a table").remove("profile");
     let mut origins = BTreeMap::new();
-    note_origins(&sources, &document, &mut KeyPath::new(), &mut origins);
+    layers.for_each_value(|path, found| {
+        // The tables of profiles are not settings.
+        if path[0] != "profile" {
+            let origin = found.map_or(Origin::Default, |(layer, place)| origin(layer, place, file));
+            origins.insert(dotted(path), origin);
+        }
+    });
     for (key, path) in config.paths_mut() {
-        if let Some((_, source, _)) = find_place(&sources, &key_path(key)) {
-            *path = source.directory().join(&*path);
+        if let Some((_, layer, _)) = layers.find(&key_path(key)) {
+            *path = layer.directory().join(&*path);
         }
     }
-    Ok(Loaded { config, file: file.to_owned(), text, origins, sources })
+    Ok(Loaded { config, file: file.to_owned(), text, origins, layers })
+}
+
+/// The errors inside profiles that are not in use: each profile as if it were the only one in use.
+fn unused_profile_errors(keys: &Keys, layers: &Layers, overrides: &Overrides) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for name in layers.unused_profiles(overrides) {
+        let layers = layers.with_profile(keys, &name);
+        found.extend(layers.profiles().filter_map(misplaced));
+        let is_inside = |error: &Diagnostic| {
+            let Some(span) = &error.span else { return false };
+            layers.profiles().filter(|profile| profile.file == span.file).any(|profile| {
+                let starts = profile.places.values().flat_map(|p| [p.key.start, p.value.start]);
+                starts.into_iter().any(|start| start == span.range.start)
+            })
+        };
+        found.extend(check(keys, &layers).into_iter().filter(is_inside));
+    }
+    found
+}
+
+/// The steps of a dotted key.
+fn key_path(key: &str) -> KeyPath {
+    key.replace('[', ".[").split('.').map(str::to_owned).collect()
 }
 
 impl Loaded {
-    /// The fault at the value of `key`, or without a place where nobody wrote one.
+    /// `error` at the value of `key`; without a place if `key` has its default.
     #[must_use]
-    pub fn at(&self, key: &str, fault: Diagnostic) -> Diagnostic {
+    pub fn at(&self, key: &str, error: Diagnostic) -> Diagnostic {
         match self.place(key) {
-            Some(place) => fault.at(place),
-            None => fault,
+            Some(place) => error.at(place),
+            None => error,
         }
     }
-    /// Where the value in force was set: in the file, the environment or on the command line. None
-    /// for a default. The place of a table is its header.
+
+    /// Where the value in force was set: in a file, the environment or on the command line. `None` for a default.
+    /// The place of a table is its header.
     pub fn place(&self, key: &str) -> Option<Span> {
-        let (_, source, place) = find_place(&self.sources, &key_path(key))?;
-        Some(source.span(place.value.clone()))
+        let (_, layer, place) = self.layers.find(&key_path(key))?;
+        Some(layer.span(place.value.clone()))
     }
 
-    /// The value in force as it was written; none for a default.
+    /// The text of the value in force; `None` for a default.
     pub fn written(&self, key: &str) -> Option<String> {
         let place = self.place(key)?;
         place.text.get(place.range).map(str::to_owned)
     }
 
-    /// The change that takes the line of `key` out of the file; none where it is not one line of the file.
+    /// The edit that removes the line of `key`; empty unless the key has a line of its own in the file.
     pub fn removal(&self, key: &str) -> Vec<Edit> {
-        let place = find_place(&self.sources, &key_path(key));
-        place.map(|(_, source, place)| source.remove(place)).unwrap_or_default()
+        let found = self.layers.find(&key_path(key));
+        found.map(|(_, layer, place)| layer.remove(place)).unwrap_or_default()
     }
 
-    /// Whether somebody wrote a value for `key`, and another one than its default.
+    /// Whether a layer sets `key` to a value other than its default.
     pub fn is_chosen(&self, key: &str) -> bool {
         let origin = self.origins.get(key);
         if origin.is_none_or(|origin| *origin == Origin::Default) {
@@ -221,64 +217,46 @@ impl Loaded {
         let (keys, path) = (Keys::new(), key_path(key));
         let config = serde_json::to_value(&self.config).expect("a config is plain data");
         let default = keys.find(&path, &config).and_then(|node| node.get("default"));
-        super::keys::value(&path, &config) != default
+        keys::value(&path, &config) != default
     }
 
-    /// The value of `key` in the file, even where it is not in force.
+    /// The value of `key` in the experiment file, whether in force or not.
     pub fn span_of(&self, key: &str) -> Option<Span> {
-        let (_, source, place) = find_place(&self.sources[..1], &key_path(key))?;
-        Some(source.span(place.value.clone()))
+        let place = self.layers.file().places.get(&key_path(key))?;
+        Some(self.layers.file().span(place.value.clone()))
     }
 
-    /// The last word of `key` in the file, left of its value.
+    /// The last word of `key` in the experiment file, left of the value.
     pub fn key_span_of(&self, key: &str) -> Option<Span> {
-        let (_, source, place) = find_place(&self.sources[..1], &key_path(key))?;
-        Some(source.span(place.key.clone()))
+        let place = self.layers.file().places.get(&key_path(key))?;
+        Some(self.layers.file().span(place.key.clone()))
     }
 }
 
-fn note_origins(
-    sources: &[Source],
-    value: &Value,
-    path: &mut KeyPath,
-    origins: &mut BTreeMap<String, Origin>,
-) {
-    if let Value::Object(table) = value {
-        for (key, value) in table {
-            path.push(key.clone());
-            note_origins(sources, value, path, origins);
-            path.pop();
+/// The origin of a value at `place` in `layer`; `file` is the experiment file.
+fn origin(layer: &Layer, place: &Place, file: &Path) -> Origin {
+    let line = layer.span(place.value.clone()).line();
+    match &layer.kind {
+        LayerKind::Override(OverrideKind::CommandLine) => Origin::CommandLine,
+        LayerKind::Override(OverrideKind::Environment) => {
+            let variable = layer.text.split('=').next().unwrap_or_default().to_owned();
+            Origin::Environment { variable }
         }
-        return;
-    }
-    let origin = find_place(sources, path).map_or(Origin::Default, |(_, source, place)| {
-        origin(source, &sources[0].file, source.span(place.value.clone()).line())
-    });
-    origins.insert(dotted(path), origin);
-}
-
-/// The origin of a value on this line of `source`; `file` is the experiment file.
-fn origin(source: &Source, file: &Path, line: usize) -> Origin {
-    match (&source.role, source.layer) {
-        (_, Some(Layer::CommandLine)) => Origin::CommandLine,
-        (_, Some(Layer::Environment)) => Origin::Environment {
-            variable: source.text[..source.text.find('=').unwrap_or(0)].to_owned(),
-        },
-        (Role::Recipe(name), _) => Origin::Recipe { name: name.clone() },
-        (Role::Parent, _) => Origin::Parent { file: source.file.clone(), line },
-        (Role::Profile(name), _) => {
-            let file = (source.file != file).then(|| source.file.clone());
+        LayerKind::Recipe(name) => Origin::Recipe { name: name.clone() },
+        LayerKind::Parent => Origin::Parent { file: layer.file.clone(), line },
+        LayerKind::Profile(name) => {
+            let file = (layer.file != file).then(|| layer.file.clone());
             Origin::Profile { name: name.clone(), file, line }
         }
-        (Role::File | Role::Override, _) => Origin::File { line },
+        LayerKind::File => Origin::File { line },
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::Tokenizer;
-    use crate::config::{EpochSteps, Optimizer, Peft, Precision};
+    use crate::config::loading::overrides::PREFIX;
+    use crate::config::{EpochSteps, Optimizer, Peft, Precision, Tokenizer};
 
     /// The least that a file must say.
     pub(in crate::config) const MINIMAL: &str = "\
@@ -430,19 +408,19 @@ random_seed = 1
         })
     }
 
-    /// The faults of a text that is called `emoji.toml`.
-    pub(in crate::config) fn faults(text: &str, overrides: &Overrides) -> Vec<Diagnostic> {
+    /// The errors of a text that is called `emoji.toml`.
+    pub(in crate::config) fn errors(text: &str, overrides: &Overrides) -> Vec<Diagnostic> {
         match parse(Path::new("emoji.toml"), text.to_owned(), overrides) {
             Ok(_) => Vec::new(),
             Err(error) => error.diagnostics,
         }
     }
 
-    /// The only fault of a text, as it is shown.
-    pub(in crate::config) fn only_fault(text: &str, overrides: &Overrides) -> String {
-        let faults: Vec<_> = faults(text, overrides).iter().map(|one| one.render(false)).collect();
-        assert_eq!(faults.len(), 1, "{}", faults.join("\n\n"));
-        faults.concat()
+    /// The only error of a text, as it is shown.
+    pub(in crate::config) fn only_error(text: &str, overrides: &Overrides) -> String {
+        let errors: Vec<_> = errors(text, overrides).iter().map(|one| one.render(false)).collect();
+        assert_eq!(errors.len(), 1, "{}", errors.join("\n\n"));
+        errors.concat()
     }
 
     #[test]
@@ -573,13 +551,6 @@ random_seed = 1
         assert_eq!(missing.to_string(), "1 error in no/such.toml");
     }
 
-    #[test]
-    fn only_variables_of_the_program_are_taken_from_the_environment() {
-        let Overrides { environment, set, .. } = Overrides::from_process(vec!["a=b".to_owned()]);
-        assert!(environment.iter().all(|(name, _)| name.starts_with(PREFIX)));
-        assert_eq!(set, ["a=b"]);
-    }
-
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
 
@@ -595,9 +566,9 @@ random_seed = 1
             argument in "(train|peft|a|sample\\.probe)(\\.(0|type|\\[0\\]|\\.))?=?(1|full|\\{a=1\\}|\\[\\])?",
         ) {
             let lines = lines.iter().map(|(table, key, value)| format!("{table}\n{key} = {value}\n"));
-            for fault in faults(&lines.collect::<String>(), &set(&[&argument])) {
-                proptest::prop_assert!(fault.span.is_some(), "{fault:?}");
-                fault.render(false);
+            for error in errors(&lines.collect::<String>(), &set(&[&argument])) {
+                proptest::prop_assert!(error.span.is_some(), "{error:?}");
+                error.render(false);
             }
         }
     }

@@ -1,17 +1,16 @@
-//! The same experiment in another file: with every default written, or with none. Comments stay.
+//! The same experiment as another text: with all defaults written out, or with none. Comments stay.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 use toml_edit::{Document, DocumentMut, Item, Table, TableLike};
 
-use super::keys::{self, KeyPath, Keys};
-use super::layers::{Role, over, written};
-use super::locate::{Place, Source};
+use super::loading::layer::{Layer, Place};
+use super::manual::keys::{self, KeyPath, Keys};
 use super::{Loaded, Origin};
 use crate::diagnostic::msg;
 
-/// The experiment file with a line for every setting that neither it nor a parent or profile sets.
+/// The experiment file with a line added for every default and every value of a recipe.
 ///
 /// # Panics
 /// Never on a file that was loaded: it is TOML.
@@ -24,7 +23,7 @@ pub fn filled(loaded: &Loaded) -> String {
     file.to_string()
 }
 
-/// Adds to `table` what it lacks of `all`, the settings below `prefix`.
+/// Adds to `table` the settings of `all` that it lacks; `prefix` is the key of both.
 fn fill(table: &mut dyn TableLike, all: &Table, prefix: &str, loaded: &Loaded) {
     for (key, item) in all.iter() {
         let path = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
@@ -50,16 +49,16 @@ fn fill(table: &mut dyn TableLike, all: &Table, prefix: &str, loaded: &Loaded) {
                     table.remove(key);
                 }
             }
-            // A list counts as one value, and one that is empty is no list of tables.
+            // A list is one value; an empty one is not a list of tables.
             Item::ArrayOfTables(_) | Item::None => {}
         }
     }
 }
 
-/// The experiment file without the lines that say what would hold without them.
+/// The experiment file without the lines that change nothing.
 pub fn minimal(loaded: &Loaded) -> String {
-    let file = &loaded.sources[0];
-    let without = without_file(&loaded.sources);
+    let file = loaded.layers.file();
+    let without = loaded.layers.below_file(&Keys::new());
     let is_needless = |path: &KeyPath, place: &Place| {
         let value = keys::value(path, &file.values);
         let same = value.zip(keys::value(path, &without)).is_some_and(|(a, b)| is_same(a, b));
@@ -81,36 +80,29 @@ pub fn minimal(loaded: &Loaded) -> String {
     without_lines(&file.text, &values.chain(headers).flatten().collect())
 }
 
-/// What would hold if the experiment file were empty, methods and other tags aside.
-fn without_file(sources: &[Source]) -> Value {
-    let all = Keys::new().defaults(&written(sources));
-    let weaker = sources.iter().filter(|one| matches!(one.role, Role::Recipe(_) | Role::Parent));
-    over(&all, &written(&weaker.cloned().collect::<Vec<_>>()))
-}
-
 /// Whether two values mean the same: `1` and `1.0` do.
 fn is_same(a: &Value, b: &Value) -> bool {
     a == b || a.as_f64().is_some_and(|number| b.as_f64() == Some(number))
 }
 
-/// Whether the place is that of a table with a header.
-fn is_header(file: &Source, place: &Place) -> bool {
+/// Whether the place is the header of a table.
+fn is_header(file: &Layer, place: &Place) -> bool {
     place.found == msg!(A_TABLE) && file.text[place.value.clone()].starts_with('[')
 }
 
-/// Whether a key has a line of its own: it is no part of an inline table.
-fn stands_alone(file: &Source, place: &Place) -> bool {
+/// Whether a key has a line of its own, outside inline tables.
+fn stands_alone(file: &Layer, place: &Place) -> bool {
     let line = file.text[..place.key.start].rfind('\n').map_or(0, |newline| newline + 1);
     !file.text[line..place.key.start].contains(['{', '['])
 }
 
 /// The numbers of the lines that a place touches.
-fn lines(file: &Source, place: &std::ops::Range<usize>) -> std::ops::RangeInclusive<usize> {
+fn lines(file: &Layer, place: &std::ops::Range<usize>) -> std::ops::RangeInclusive<usize> {
     let line = |byte: usize| file.text[..byte].matches('\n').count();
     line(place.start)..=line(place.end)
 }
 
-/// The text without these lines, and without the second of two blank lines that meet where they were.
+/// The text without these lines; two blank lines that meet where they were become one.
 fn without_lines(text: &str, removed: &BTreeSet<usize>) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut last_is_blank = true;

@@ -4,10 +4,11 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
-use super::walk::magic_prime;
-use super::words::Unlearned;
+use crate::data::conversation::Unlearned;
+use crate::data::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
+use crate::data::order::magic_prime;
 use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
+use crate::words::grouped;
 
 /// Why data cannot be used. The text of an error is one sentence; [`DataError::diagnostic`] adds the
 /// excerpt, notes and helps.
@@ -297,7 +298,7 @@ impl DataError {
     #[must_use]
     pub fn in_source(mut self, origin: impl FnOnce(usize) -> Option<Origin>) -> Self {
         let foreign = match &self {
-            Self::NothingLearned { why, .. } => why.foreign().map(|word| format!("{word}:")),
+            Self::NothingLearned { why, .. } => why.unknown_word().map(|word| format!("{word}:")),
             _ => None,
         };
         if let Self::Overlong { document, .. }
@@ -490,7 +491,7 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
                 true => diagnostic.note(msg!(NO_ROLE_WORDS_FOUND)),
                 false => diagnostic.note(msg!(ROLE_WORDS_FOUND, words = counts)),
             };
-            match why.foreign() {
+            match why.unknown_word() {
                 Some(word) => diagnostic.help(alias_help(template, word)),
                 None => diagnostic,
             }
@@ -535,32 +536,10 @@ fn bytes_in_words(bytes: &[u8]) -> Text {
     }
 }
 
-/// Decimal digits with a comma at every thousand.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Mask, RoleWords, Template};
     use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        let cases =
-            [(0, "0"), (999, "999"), (1000, "1,000"), (4093, "4,093"), (1234567, "1,234,567")];
-        for (n, text) in cases {
-            assert_eq!(grouped(n as u64), text);
-        }
-    }
+    use crate::data::{Mask, RoleWords, Template};
 
     #[test]
     fn other_lines_are_summed_up() {
@@ -620,7 +599,7 @@ error[ST3102]: 312 of 4,014 documents have no target tokens
   |
   = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
   = note: role words found: User 2, Bot 1, Assistant 1
-  = help: set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: set set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
   = help: run `statetune data show FILE --line 2` to print the sample with its mask
   = help: fix or remove such documents, or set `data.loss_mask = "pad"`"#;
         assert_eq!(message, expected.trim_start());

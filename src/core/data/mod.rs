@@ -1,63 +1,38 @@
-//! From text to token ids on disk: reads sources, tokenises, splits, shuffles, caches.
+//! From text to token ids to batches.
 //!
-//! [`prepare`] turns [`Source`]s into a cached pair for training and one for the held-out documents;
-//! [`Binidx`] reads such pairs, and those of other tools; a [`Template`] finds who speaks, a [`Mask`] says
-//! which tokens are learned, and [`Loader`] makes batches of them.
+//! [`prepare`] turns [`Source`]s into a cached pair of training documents and one of validation documents;
+//! [`Binidx`] reads such pairs, also those of other tools. A [`Template`] finds the turns of a conversation, a
+//! [`Mask`] selects the target tokens, and a [`Loader`] makes batches.
 
-mod batch;
 mod binidx;
-mod binidx_writer;
-pub mod cache;
-mod coverage;
+mod conversation;
 mod error;
-mod export;
 mod fault;
-mod ingest;
-mod jsonl;
-mod lines;
-mod loader;
-mod mask;
 mod order;
-mod pack;
-mod parallel;
-mod plain;
-mod prefetch;
-mod prepare;
 mod prepared;
-mod shuffle;
-mod source;
-mod survey;
-mod template;
-mod text;
-mod texts;
+mod readers;
+mod samples;
+mod settings;
+mod threads;
 mod tokenizer;
-mod tokens;
-mod trie;
-mod vocabulary;
-mod walk;
-mod words;
 
-pub use batch::Batch;
-pub use binidx::Binidx;
-pub use binidx_writer::BinidxWriter;
-pub use coverage::Coverage;
-pub use error::{DataError, Origin, OtherLines, alias_help, grouped, place};
-pub use export::{Exported, copy_pair, pair_files, pair_to_texts};
+pub use binidx::{Binidx, BinidxWriter};
+pub use conversation::{
+    FoundTurn, Mask, Role, RoleWord, RoleWords, Template, TemplateError, Turn, Unlearned,
+    role_words,
+};
+pub use error::{DataError, Origin, OtherLines, alias_help, place};
 pub use fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
-pub use jsonl::{LineError, RecordForm};
-pub use lines::for_each_line;
-pub use loader::{Loader, LoaderOptions};
-pub use mask::Mask;
-pub use pack::rows_when_packed;
-pub use plain::PlainRow;
-pub use prefetch::prefetch;
-pub use prepare::{PrepareSpec, find_prepared, prepare};
-pub use prepared::{Half, Longest, Prepared, Report};
-pub use source::{FileDigest, Source};
-pub use survey::Survey;
-pub use template::{FoundTurn, Role, Template, TemplateError, Turn};
-pub use text::character_tokenizer;
-pub use texts::TextForm;
+pub use order::magic_prime;
+pub use prepared::{
+    Exported, LongestDocument, PrepareReport, PrepareSpec, Prepared, Split, TextForm, cache,
+    copy_pair, find_prepared, pair_files, pair_to_texts, prepare,
+};
+pub(crate) use readers::{Content, format};
+pub use readers::{
+    FILE_TYPES, FileDigest, LineError, RecordForm, Source, character_tokenizer, for_each_line,
+};
+pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
+pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
+pub use threads::prefetch;
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};
-pub use walk::magic_prime;
-pub use words::{RoleWord, RoleWords, Unlearned, role_words};

@@ -1,5 +1,13 @@
 //! Entries of the catalogue: a message in English and Chinese with holes for its arguments.
 //!
+//! A new message is an entry in a file of `catalogue/` and `msg!(ID, argument, other = value)` where it is made:
+//!
+//! ```text
+//! UNKNOWN_PROBE[ST2161]: "unknown probe `{name}`", "未知的探针 `{name}`";
+//! DELETE_LINE: "delete the line", "删除这一行";
+//! ```
+//!
+//! The code is that of a diagnostic whose sentence it is; labels, notes, helps and parts of sentences have none.
 //! A hole is `{name}`. In English `{count:line is|lines are}` chooses a form by whether the argument `count` is 1;
 //! Chinese needs no such choice.
 //! `{{` and `}}` are braces.

@@ -3,9 +3,10 @@
 //! `ctx_len` and the samples of an update stay as they are, so that the run learns the same; only quantised weights
 //! change its numbers by more than rounding.
 
-use super::{Workload, gib};
+use super::Workload;
 use crate::diagnostic::{Text, msg};
 use crate::quant::Format;
+use crate::words::gib;
 
 /// Fewest positions whose logits are worth a product of their own.
 const SMALLEST_CHUNK: u64 = 32;

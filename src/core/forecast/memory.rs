@@ -86,11 +86,6 @@ impl Item {
     }
 }
 
-/// Bytes as people read them.
-pub fn gib(bytes: u64) -> String {
-    format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64)
-}
-
 /// The memory of a run at its peak, in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Memory {

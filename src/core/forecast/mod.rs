@@ -10,7 +10,7 @@ mod record;
 
 pub use crate::plan::Origins;
 pub use fit::{Edit, Proposal, proposals};
-pub use memory::{Item, ItemBytes, LOSS_PART_LEN, Memory, Workload, gib};
+pub use memory::{Item, ItemBytes, LOSS_PART_LEN, Memory, Workload};
 pub use record::{
     DataFacts, Forecast, ModelFacts, Rate, RatePoint, Saves, Settings, Time, Trains, Warning,
     schema_text,

@@ -3,14 +3,16 @@
 use toml_edit::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
-use super::{Draft, Fate, ImportError, Imported, Row, experiment_name, finish};
+use super::imported::{
+    Draft, ImportError, Imported, ImportedOption, Outcome, experiment_name, finish,
+};
 
-/// A setting here: its key, how its value is read, and why it means something else; empty: it does not.
-type Successor = (&'static str, fn(&Yaml) -> Option<Value>, &'static str);
+/// A setting: its key, how to read its value, and how its meaning differs (empty: not at all).
+type Setting = (&'static str, fn(&Yaml) -> Option<Value>, &'static str);
 
-/// What stands for a key of the original; `None`: nothing does.
-fn successor(path: &str) -> Option<Successor> {
-    let found: Successor = match path {
+/// The setting for a key of the original.
+fn setting(path: &str) -> Option<Setting> {
+    let found: Setting = match path {
         "seed_everything" => ("train.random_seed", integer, ""),
         "trainer.accelerator" => ("hardware.accelerator", text, ""),
         "trainer.devices" => ("hardware.devices", one_device, ""),
@@ -25,7 +27,7 @@ fn successor(path: &str) -> Option<Successor> {
         "model.ctx_len" => (
             "train.ctx_len",
             positive,
-            "a sample is trained as a whole; there it was cut into chunks of this length",
+            "the length of a whole sample; infctx-trainer cuts samples into chunks of this length",
         ),
         "model.grad_cp" => ("train.grad_cp", switch, ""),
         "model.lr_init" => ("schedule.lr_init", number, ""),
@@ -42,36 +44,39 @@ fn successor(path: &str) -> Option<Successor> {
     Some(found)
 }
 
-/// Why a key has no successor.
-fn reason(path: &str) -> (Fate, &'static str) {
+/// The outcome of a key without a setting, and the reason.
+fn reason(path: &str) -> (Outcome, &'static str) {
     let top = path.split('.').take(2).collect::<Vec<_>>().join(".");
     match top.as_str() {
-        "trainer.strategy" | "trainer.num_nodes" => (Fate::Changed, "one device needs no strategy"),
+        "trainer.strategy" | "trainer.num_nodes" => (Outcome::Changed, "a run uses one device"),
         "trainer.logger" => (
-            Fate::Changed,
-            "`[log] sinks = [\"tensorboard\"]` writes files that `wandb sync` sends",
+            Outcome::Changed,
+            "use `sinks = [\"tensorboard\"]` in `[log]` and upload the files with `wandb sync`",
         ),
-        "trainer.callbacks" => (Fate::Changed, "`[checkpoint]` says what is saved"),
-        "trainer.target_batch_size" => {
-            (Fate::Changed, "write accumulate_grad_batches = target batch / micro_bsz")
-        }
-        "model.vocab_size" => (Fate::Mapped, "the weights know it"),
+        "trainer.callbacks" => (Outcome::Changed, "use `[checkpoint]`"),
+        "trainer.target_batch_size" => (
+            Outcome::Changed,
+            "set `accumulate_grad_batches` to the target batch size divided by `micro_bsz`",
+        ),
+        "model.vocab_size" => (Outcome::Mapped, "read from the weights"),
         "model.bptt_learning" | "model.bptt_learning_range" | "model.bptt_truncated_learning" => {
-            (Fate::Unsupported, "the state is not carried from chunk to chunk")
+            (Outcome::Unsupported, "the state is not carried from one chunk to the next")
         }
         "model.dim_att" | "model.dim_ffn" | "model.head_size_a" | "model.head_size_divisor" => {
-            (Fate::Mapped, "it follows from n_embd")
+            (Outcome::Mapped, "follows from `n_embd`")
         }
-        "model.layerwise_lr" => (Fate::Mapped, "the decay of the state learns twice as fast"),
-        "data.data_path" => (Fate::Changed, "prepared data is kept in a cache of its own"),
-        "data.source" => (Fate::Changed, "the format follows from data.data_type"),
+        "model.layerwise_lr" => {
+            (Outcome::Mapped, "the decay of the state always trains at twice the rate")
+        }
+        "data.data_path" => (Outcome::Changed, "prepared data has its own cache"),
+        "data.source" => (Outcome::Changed, "the format is `data.data_type`"),
         "data.tokenizer" => {
-            (Fate::Changed, "write model.tokenizer for a vocabulary that is not World")
+            (Outcome::Changed, "set `model.tokenizer` for a vocabulary other than World")
         }
         "data.packing_enable" | "data.packing_batchsize" | "data.packing_chunksize" => {
-            (Fate::Changed, "`dataload = \"pack\"` packs documents")
+            (Outcome::Changed, "use `dataload = \"pack\"`")
         }
-        _ => (Fate::Unsupported, "there is nothing like it here"),
+        _ => (Outcome::Unsupported, "no such setting"),
     }
 }
 
@@ -89,27 +94,28 @@ pub(super) fn import(text: &str, name: &str) -> Result<Imported, ImportError> {
     draft.set("schedule.lr_schedule", "linear", "the curve of infctx-trainer");
     let mut leaves = Vec::new();
     collect(root, String::new(), &mut leaves);
-    let rows = leaves.into_iter().map(|(path, value)| row(&mut draft, &path, value)).collect();
+    let options =
+        leaves.into_iter().map(|(path, value)| option(&mut draft, &path, value)).collect();
     if draft.get("train.epoch_steps").is_none() {
         draft.set(
             "train.epoch_steps",
             "pass",
-            "an epoch of infctx-trainer is a pass over the data",
+            "an epoch of infctx-trainer is one pass over the data",
         );
     }
     let notes = match draft.get("schedule.lr_final") {
         None => {
-            vec!["there is no `lr_final`: the rate of infctx-trainer stays as it is".to_string()]
+            vec!["without `lr_final` infctx-trainer keeps the learning rate constant".to_string()]
         }
         Some(_) => Vec::new(),
     };
     if !notes.is_empty() {
         draft.set("schedule.lr_schedule", "constant", "");
     }
-    Ok(finish(&draft, rows, notes, "a file of infctx-trainer"))
+    Ok(finish(&draft, options, notes, "a file of infctx-trainer"))
 }
 
-/// Every value that is no table, with its dotted path; lists count as one value.
+/// Every value that is not a table, with its dotted path; a list is one value.
 fn collect<'a>(yaml: &'a Yaml, path: String, leaves: &mut Vec<(String, &'a Yaml)>) {
     match yaml.as_hash() {
         Some(table) => {
@@ -123,29 +129,33 @@ fn collect<'a>(yaml: &'a Yaml, path: String, leaves: &mut Vec<(String, &'a Yaml)
     }
 }
 
-/// Accounts for one key.
-fn row(draft: &mut Draft, path: &str, yaml: &Yaml) -> Row {
+/// The outcome of one key.
+fn option(draft: &mut Draft, path: &str, yaml: &Yaml) -> ImportedOption {
     let original = format!("{path}: {}", written(yaml));
-    let row = |fate, becomes: String, why: &str| Row {
+    let option = |outcome, becomes: String, why: &str| ImportedOption {
         line: 0,
         original: original.clone(),
-        fate,
+        outcome,
         becomes,
         why: why.to_string(),
     };
-    match successor(path) {
+    match setting(path) {
         Some((key, read, why)) => match read(yaml) {
             Some(value) => {
                 let becomes = format!("{key} = {}", value.to_string().trim());
                 draft.set(key, value, "");
-                row(if why.is_empty() { Fate::Mapped } else { Fate::Changed }, becomes, why)
+                option(
+                    if why.is_empty() { Outcome::Mapped } else { Outcome::Changed },
+                    becomes,
+                    why,
+                )
             }
-            None if yaml.is_null() => row(Fate::Mapped, String::new(), "it is left open"),
-            None => row(Fate::Unsupported, String::new(), "such a value is not possible here"),
+            None if yaml.is_null() => option(Outcome::Mapped, String::new(), "not set"),
+            None => option(Outcome::Unsupported, String::new(), "invalid value"),
         },
         None => {
-            let (fate, why) = reason(path);
-            row(fate, String::new(), why)
+            let (outcome, why) = reason(path);
+            option(outcome, String::new(), why)
         }
     }
 }
@@ -160,7 +170,7 @@ fn written(yaml: &Yaml) -> String {
     }
 }
 
-/// A number, also where YAML takes it for text, as it does with `1e-5`.
+/// A number; YAML reads numbers such as `1e-5` as text.
 fn real(yaml: &Yaml) -> Option<f64> {
     match yaml {
         Yaml::Integer(number) => Some(*number as f64),
@@ -190,7 +200,7 @@ fn positive(yaml: &Yaml) -> Option<Value> {
     yaml.as_i64().filter(|&number| number > 0).map(Value::from)
 }
 
-/// −1 stands for none.
+/// A count; -1 means 0.
 fn not_negative(yaml: &Yaml) -> Option<Value> {
     yaml.as_i64().map(|number| number.max(0).into())
 }
@@ -207,7 +217,7 @@ fn one_device(yaml: &Yaml) -> Option<Value> {
     (yaml.as_i64() == Some(1) || yaml.as_str() == Some("auto")).then(|| 1.into())
 }
 
-/// Names of Lightning: `bf16`, `bf16-mixed`, `16`, `32-true`.
+/// The precision names of Lightning: `bf16`, `bf16-mixed`, `16`, `32-true`.
 fn precision(yaml: &Yaml) -> Option<Value> {
     match written(yaml).trim_end_matches("-mixed").trim_end_matches("-true") {
         "bf16" => Some("bf16".into()),

@@ -1,5 +1,5 @@
-//! As much of a shell as training scripts use: assignments, continued lines, quotes, comments, variables.
-//! Nothing is run.
+//! The parts of a shell that training scripts use: assignments, continued lines, quotes, comments and variables. No
+//! command is run.
 
 use std::collections::HashMap;
 use std::iter::Peekable;
@@ -8,18 +8,18 @@ use std::str::Chars;
 /// A word of a command.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Word {
-    /// Line it begins on, counted from 1.
+    /// First line, counted from 1.
     pub(super) line: usize,
-    /// Without quotes, variables replaced by their values.
+    /// The text without quotes, with variables replaced by their values.
     pub(super) text: String,
-    /// A variable without a value, or a command substitution, stands in it: nobody can know it from the script.
-    pub(super) is_open: bool,
+    /// Whether the text has an unset variable or a command substitution, so that its value is unknown.
+    pub(super) is_unknown: bool,
 }
 
-/// The commands of a script in order, each with its words. Assignments are followed, not listed.
+/// The commands of a script in order, each as words. Assignments are applied and not listed.
 ///
-/// `given` are values of variables from outside. A command ends at the end of its line unless a backslash
-/// stands right before it, at `;`, `&`, `|`, and also at a comment, whatever that ends with.
+/// `given` holds variables from outside the script. A command ends at `;`, `&`, `|`, at the end of a line that has no
+/// backslash there, and at a comment even if the comment ends with a backslash.
 pub(super) fn commands(script: &str, given: &HashMap<String, String>) -> Vec<Vec<Word>> {
     let mut reader = Reader {
         left: script.chars().peekable(),
@@ -74,7 +74,7 @@ impl Reader<'_> {
         next
     }
 
-    /// Skips a backslash at the end of a line together with the line break.
+    /// Skips a backslash and the line break after it; false if there is none.
     fn is_continued(&mut self) -> bool {
         let mut ahead = self.left.clone();
         ahead.next();
@@ -90,7 +90,7 @@ impl Reader<'_> {
     }
 
     fn word(&mut self) -> Word {
-        let mut word = Word { line: self.line, text: String::new(), is_open: false };
+        let mut word = Word { line: self.line, text: String::new(), is_unknown: false };
         while let Some(&next) = self.left.peek() {
             match next {
                 one if one.is_whitespace() || ";&|".contains(one) => break,
@@ -140,7 +140,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `$NAME`, `${NAME}`, `${NAME:-default}`; a command's output stays as it is written, and open.
+    /// Reads `$NAME`, `${NAME}` or `${NAME:-default}`. A command substitution stays as text and is unknown.
     fn substituted(&mut self, word: &mut Word) {
         let sign = self.bump();
         let is_name = |one: char| one.is_alphanumeric() || one == '_';
@@ -155,12 +155,12 @@ impl Reader<'_> {
                 };
                 match self.variables.get(&name).cloned().or(default) {
                     Some(value) => word.text.push_str(&value),
-                    None => leave_open(word, &format!("${{{inner}}}")),
+                    None => keep_unknown(word, &format!("${{{inner}}}")),
                 }
             }
             (Some('$'), Some('(')) => {
                 let inner = self.until(')');
-                leave_open(word, &format!("${inner})"));
+                keep_unknown(word, &format!("${inner})"));
             }
             (Some('$'), Some(&one)) if is_name(one) => {
                 let mut name = String::new();
@@ -170,18 +170,18 @@ impl Reader<'_> {
                 }
                 match self.variables.get(&name) {
                     Some(value) => word.text.push_str(value),
-                    None => leave_open(word, &format!("${name}")),
+                    None => keep_unknown(word, &format!("${name}")),
                 }
             }
             (Some('`'), _) => {
                 let inner = self.until('`');
-                leave_open(word, &format!("`{inner}`"));
+                keep_unknown(word, &format!("`{inner}`"));
             }
             (sign, _) => word.text.extend(sign),
         }
     }
 
-    /// What stands before `end`, which is passed over.
+    /// The text before `end`; skips `end`.
     fn until(&mut self, end: char) -> String {
         let mut inner = String::new();
         while let Some(one) = self.bump().filter(|&one| one != end) {
@@ -190,7 +190,7 @@ impl Reader<'_> {
         inner
     }
 
-    /// Keeps the command; one of assignments alone sets its variables.
+    /// Keeps the command; a command of assignments alone sets the variables instead.
     fn end_command(&mut self) {
         let mut words = std::mem::take(&mut self.words);
         if words.first().is_some_and(|word| word.text == "export") {
@@ -200,8 +200,8 @@ impl Reader<'_> {
         if assigned == words.len() {
             for word in words {
                 let Some((name, value)) = assignment(&word) else { continue };
-                // A value that is not known leaves what uses it open, too.
-                match word.is_open {
+                // A variable with an unknown value counts as unset.
+                match word.is_unknown {
                     true => self.variables.remove(name),
                     false => self.variables.insert(name.to_string(), value.to_string()),
                 };
@@ -218,13 +218,13 @@ fn assignment(word: &Word) -> Option<(&str, &str)> {
     let (name, value) = word.text.split_once('=')?;
     let mut letters = name.chars();
     let begins = letters.next().is_some_and(|one| one.is_ascii_alphabetic() || one == '_');
-    let goes_on = letters.all(|one| one.is_ascii_alphanumeric() || one == '_');
-    (begins && goes_on).then_some((name, value))
+    let continues = letters.all(|one| one.is_ascii_alphanumeric() || one == '_');
+    (begins && continues).then_some((name, value))
 }
 
-fn leave_open(word: &mut Word, written: &str) {
+fn keep_unknown(word: &mut Word, written: &str) {
     word.text.push_str(written);
-    word.is_open = true;
+    word.is_unknown = true;
 }
 
 #[cfg(test)]
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_continued_and_variables_followed() {
+    fn lines_are_continued_and_variables_replaced() {
         let script = "#!/bin/bash\nMODEL=base.pth\nexport N=4 M='a b'\n\npython train.py --load_model $MODEL \\\n  --n ${N} --m \"$M\" \\\n  --k ${K:-7}\n";
         let expected = [
             "python",
@@ -273,15 +273,15 @@ mod tests {
         let expected: [(usize, Vec<String>); 3] =
             [(1, owned(&train)), (3, owned(&rest)), (4, owned(&["next"]))];
         assert_eq!(read(script), expected);
-        // A space behind the backslash quotes that space, and the line ends.
+        // A backslash before a space quotes the space; the command ends with the line.
         assert_eq!(read("a \\ \nb")[1], (2, vec!["b".to_string()]));
     }
 
     #[test]
-    fn what_only_a_shell_would_know_is_left_open() {
+    fn values_that_need_a_shell_are_unknown() {
         let commands = commands("A=$(nproc)\nx $A $HOME `date` $(pwd) plain", &HashMap::new());
-        let open: Vec<_> =
-            commands[0].iter().map(|word| (word.text.as_str(), word.is_open)).collect();
+        let unknown: Vec<_> =
+            commands[0].iter().map(|word| (word.text.as_str(), word.is_unknown)).collect();
         let expected = [
             ("x", false),
             ("$A", true),
@@ -290,7 +290,7 @@ mod tests {
             ("$(pwd)", true),
             ("plain", false),
         ];
-        assert_eq!(open, expected);
+        assert_eq!(unknown, expected);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::fmt::Debug;
 use std::ops::Deref;
 
+use super::target::Target;
 use super::{Bat, Bone, Lora, Pissa};
 use crate::arch::{SavedForBackward, Shape};
-use crate::config::Target;
 use crate::diagnostic::Text;
 
 /// A tensor of an adapter.

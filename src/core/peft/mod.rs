@@ -6,6 +6,7 @@ mod adapter;
 mod disha;
 mod lora;
 mod pissa;
+mod target;
 mod tuning_spec;
 
 pub use crate::arch::SavedForBackward;
@@ -13,4 +14,5 @@ pub use adapter::{AdapterMethod, AdapterSpec, AnyMethod, Part, tensor_name};
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
 pub use pissa::Pissa;
+pub use target::Target;
 pub use tuning_spec::{Misfit, Parts, TuningSpec};

@@ -3,8 +3,8 @@
 use crate::diagnostic::{Join, Text, msg};
 
 use super::adapter::{AdapterSpec, is_of};
-use crate::arch::{Shape, part};
-use crate::config::{Target, TrainPart};
+use super::target::Target;
+use crate::arch::{Shape, TrainPart, part};
 
 /// Which parameters of a model are trained. All others stay frozen.
 #[derive(Debug)]

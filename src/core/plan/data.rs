@@ -3,11 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Faults, sources};
-use crate::config::{
-    self, Aliases, Dataload, LossMask, OnBadLine, Overlong, Roles, TemplateName, TemplateTable,
-    Walk,
-};
-use crate::data::{Mask, Role, Source, Template};
+use crate::config::{self, Aliases, Roles, TemplateName, TemplateTable};
+use crate::data::{Dataload, LossMask, Mask, OnBadLine, Overlong, Role, Source, Template, Walk};
 use crate::diagnostic::{Diagnostic, msg};
 
 /// Which documents a run is trained on, and how they become samples.

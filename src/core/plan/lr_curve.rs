@@ -2,7 +2,26 @@
 
 use std::f64::consts::PI;
 
-use crate::config::LrSchedule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Curve of the learning rate.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum LrSchedule {
+    /// Half a cosine wave.
+    #[default]
+    Cos,
+    /// Exponential: each step multiplies the rate by the same factor.
+    Exp,
+    /// A straight line.
+    Linear,
+    /// Warmup-stable-decay: `lr_init` until the last steps of the run, then a straight line to `lr_final`.
+    Wsd,
+    /// `lr_init` in all steps.
+    Constant,
+}
 
 /// Share of the rate at the first step of a warmup.
 const WARMUP_START: f64 = 0.01;

@@ -17,13 +17,14 @@ mod train;
 mod units;
 
 use crate::arch::{NoGpu, Op};
-use crate::config::{self, Config, Loaded, LrSchedule, Peft, Quant, SinkName};
+use crate::config::{self, Config, Loaded, Peft, Quant};
 use crate::diagnostic::{Diagnostic, Severity, msg};
 use crate::quant::Format;
+use crate::records::SinkName;
 pub use data::{DataPlan, built_in as built_in_template};
 pub use device::{Compute, Device, DeviceFault, Setting, choose};
 pub use experiment::{Change, Experiment, Origins, Reach, reach};
-pub use lr_curve::LrCurve;
+pub use lr_curve::{LrCurve, LrSchedule};
 pub use model::{ModelPlan, ModelSource, TokenizerPlan};
 pub use peft::{MethodPlan, PeftPlan, StateStart, recipe};
 pub use probe::{Probe, rate, rates};

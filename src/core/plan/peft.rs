@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 
 use super::{Faults, Plan, Purpose};
 use crate::arch::Shape;
-use crate::config::{self, Config, DishaMode, Peft, StateInit, Target, TrainPart};
+use crate::arch::TrainPart;
+use crate::config::{self, Config, DishaMode, Peft, StateInit};
 use crate::diagnostic::{Diagnostic, msg};
-use crate::peft::{AdapterSpec, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, TuningSpec};
+use crate::peft::{
+    AdapterSpec, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Target, TuningSpec,
+};
 use crate::quant::Format;
 
 /// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,

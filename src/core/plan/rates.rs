@@ -2,8 +2,8 @@
 
 use super::Faults;
 use crate::config::{EpochSteps, Peft};
-use crate::data::grouped;
 use crate::diagnostic::{Diagnostic, Text, msg};
+use crate::words::grouped;
 
 /// A rate that is more than so many times above or below the usual one is told about.
 const FAR: f64 = 100.0;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Metric, Probe, Steps};
-use crate::config::{Config, ExportDtype, Nonfinite, SinkName};
+use crate::config::{Config, ExportDtype};
+use crate::records::{Nonfinite, SinkName};
 use crate::tensorfile::Dtype;
 
 /// What a run writes, and where.

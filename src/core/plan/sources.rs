@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{Faults, Purpose};
-use crate::config::{Config, Data, DataType, Tokenizer};
-use crate::data::{Binidx, Source};
+use crate::config::{Config, Data, Tokenizer};
+use crate::data::{Binidx, Content, DataType, Source, format};
 use crate::diagnostic::{Diagnostic, msg};
 
 /// The pair that is read as it is, when the data is one and nothing else.
@@ -19,9 +19,8 @@ pub(super) fn one_pair<'a>(data: &Data, sources: &'a [Source]) -> Option<&'a Pat
 
 /// Whether the characters of the documents are the vocabulary.
 pub(super) fn uses_characters(config: &Config) -> bool {
-    let plain = [DataType::Utf8, DataType::Utf16le, DataType::Dummy];
     config.model.tokenizer == Tokenizer::Auto
-        && data_types(&config.data).all(|data_type| plain.contains(&data_type))
+        && data_types(&config.data).all(|data_type| format(data_type).content() == Content::Text)
 }
 
 /// The formats of all sources.
@@ -131,9 +130,9 @@ fn check_meaning(faults: &mut Faults<'_>, data: &Data, one_pair: bool) {
             }
         }
     }
-    let has = |wanted: &[DataType]| data_types(data).any(|data_type| wanted.contains(&data_type));
-    let records = has(&[DataType::Jsonl]);
-    let texts = records || has(&[DataType::Utf8, DataType::Utf16le, DataType::Dummy]);
+    let has = |content| data_types(data).any(|data_type| format(data_type).content() == content);
+    let records = has(Content::Records);
+    let texts = records || has(Content::Text);
     let keys = [
         ("data.val_split", one_pair),
         ("data.repeat", one_pair),

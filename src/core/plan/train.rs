@@ -4,7 +4,8 @@
 use super::device::{Compute, Device};
 use super::{LrCurve, Samples, Steps, Tokens};
 use crate::arch::Op;
-use crate::config::{Config, EpochSteps, LrSchedule, Optimizer, Precision};
+use crate::config::{Config, EpochSteps, Optimizer, Precision};
+use crate::plan::LrSchedule;
 use crate::tensorfile::Dtype;
 
 /// Share of all steps in which a warmup-stable-decay curve falls, unless `schedule.decay_share` is set

@@ -1,8 +1,7 @@
-//! Where the entries of a ZIP archive lie, for archives whose entries are stored as they are.
+//! The byte ranges of the entries of a ZIP archive, for archives without compression.
 //!
-//! Written out here because the `zip` crate, made for reading archives from a stream, searches a
-//! truncated file of 14 GB to its first byte for a directory and reserves as much memory as the
-//! directory claims to need. The format is PKWARE's APPNOTE.TXT 6.3.10, section 4.3.
+//! Not the `zip` crate, which searches a truncated file of 14 GB to its first byte for a directory and allocates as
+//! much memory as the directory claims to need. The format is PKWARE's APPNOTE.TXT 6.3.10, section 4.3.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,7 +9,7 @@ use std::ops::Range;
 use super::error::{Problem, quoted};
 use crate::diagnostic::{Text, msg};
 
-/// The first bytes of an archive that has an entry.
+/// The first bytes of an archive with at least one entry.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 const ENTRY: &[u8] = MAGIC;
@@ -26,22 +25,22 @@ const END_64_LOCATOR_LEN: usize = 20;
 
 /// The tag of the extra field that holds 64-bit sizes and offsets.
 const ZIP64_FIELD: u64 = 0x0001;
-/// A 32-bit field whose value is in the [`ZIP64_FIELD`].
+/// The 32-bit value that refers to the [`ZIP64_FIELD`].
 const SEE_ZIP64: u64 = 0xffff_ffff;
 
 /// An entry of an archive.
 #[derive(Clone, Debug)]
-pub(super) struct Entry<'a> {
+pub(super) struct ArchiveEntry<'a> {
     name: &'a str,
     range: Range<usize>,
     stored: bool,
 }
 
-impl Entry<'_> {
-    /// The byte range of its contents in the archive's file.
+impl ArchiveEntry<'_> {
+    /// The byte range of the contents in the file.
     ///
     /// # Errors
-    /// `NotACheckpoint` when they are compressed or encrypted.
+    /// `NotACheckpoint` when the contents are compressed or encrypted.
     pub(super) fn range(&self) -> Result<Range<usize>, Problem> {
         if self.stored {
             return Ok(self.range.clone());
@@ -56,9 +55,8 @@ impl Entry<'_> {
 /// The entries of the archive `file`, by name.
 ///
 /// # Errors
-/// `Corrupted` when the directory is missing, or has an entry twice, outside the file or across
-/// another entry.
-pub(super) fn entries(file: &[u8]) -> Result<HashMap<&str, Entry<'_>>, Problem> {
+/// `Corrupted` when the directory is missing, or when an entry is repeated, outside the file, or overlaps another.
+pub(super) fn entries(file: &[u8]) -> Result<HashMap<&str, ArchiveEntry<'_>>, Problem> {
     let directory = directory(file)?;
     let mut rest = &file[directory.clone()];
     let mut entries = HashMap::new();
@@ -69,7 +67,7 @@ pub(super) fn entries(file: &[u8]) -> Result<HashMap<&str, Entry<'_>>, Problem> 
         let DirectoryEntry { name, header, stored, .. } = entry;
         let range = contents(file, &entry, directory.start)?;
         extents.push((header, range.end));
-        if entries.insert(name, Entry { name, range, stored }).is_some() {
+        if entries.insert(name, ArchiveEntry { name, range, stored }).is_some() {
             return Err(corrupted(msg!(ENTRY_TWICE, entry = quoted(name))));
         }
     }
@@ -82,7 +80,7 @@ pub(super) fn entries(file: &[u8]) -> Result<HashMap<&str, Entry<'_>>, Problem> 
 
 /// The byte range of the list of entries.
 fn directory(file: &[u8]) -> Result<Range<usize>, Problem> {
-    // The end record is the last thing in a file, but for a comment that it tells the length of.
+    // The end record is the last one, followed only by a comment whose length it contains.
     let lowest = file.len().saturating_sub(END_LEN + usize::from(u16::MAX));
     let end = (lowest..=file.len().saturating_sub(END_LEN))
         .rev()
@@ -109,18 +107,18 @@ fn directory(file: &[u8]) -> Result<Range<usize>, Problem> {
     }
 }
 
-/// What the directory says about one entry.
+/// The directory's description of one entry.
 struct DirectoryEntry<'a> {
     name: &'a str,
-    /// Byte position of the entry's own header.
+    /// The byte position of the entry's header.
     header: usize,
-    /// Bytes in the archive.
+    /// Bytes of the contents in the archive.
     len: usize,
-    /// Whether these are the contents as they are.
+    /// Whether the contents are neither compressed nor encrypted.
     stored: bool,
 }
 
-/// The entry at the beginning of `directory`, and what follows it.
+/// The first entry of `directory`, and the rest of it.
 fn directory_entry(directory: &[u8]) -> Result<(DirectoryEntry<'_>, &[u8]), Problem> {
     let truncated = || corrupted(msg!(DIRECTORY_DAMAGED));
     if !directory.starts_with(DIRECTORY_ENTRY) {
@@ -159,7 +157,7 @@ fn directory_entry(directory: &[u8]) -> Result<(DirectoryEntry<'_>, &[u8]), Prob
     Ok((DirectoryEntry { name, header, len: stored_len, stored }, rest))
 }
 
-/// The byte range of the contents of `entry`, all of it before `limit`.
+/// The byte range of the contents of `entry`, which ends at or before `limit`.
 fn contents(
     file: &[u8],
     entry: &DirectoryEntry<'_>,
@@ -170,7 +168,7 @@ fn contents(
     if !header.starts_with(ENTRY) {
         return Err(damaged());
     }
-    // The entry's own sizes may be unset; its name and extra field differ from the directory's.
+    // Sizes in the entry's header may be unset; its name and extra field can differ from the directory's.
     let (name_len, extra_len) = (number::<2>(header, 26)?, number::<2>(header, 28)?);
     let start = entry.header + ENTRY_LEN + name_len + extra_len;
     let stop = start.checked_add(entry.len).filter(|&stop| stop <= limit).ok_or_else(damaged)?;

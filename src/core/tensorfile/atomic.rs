@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files that appear complete or not at all.
 
 use std::fs::File;
 use std::io;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Puts the file that `write` fills at `path`, replacing what was there.
+/// Writes the file at `path`, replacing an existing one.
 ///
-/// `write` gets a temporary file in the same folder. It is flushed to the disk and renamed once
-/// `write` is done, and removed when anything fails.
+/// `write` fills a temporary file in the same folder, which is then flushed to disk and renamed. On an error the
+/// temporary file is removed.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut NamedTempFile) -> io::Result<()>,
@@ -22,7 +22,7 @@ pub fn write_atomically(
     builder.prefix(".statetune-").suffix(".tmp");
     #[cfg(unix)]
     {
-        // Readable for others as far as the umask allows, like any file that is no secret.
+        // Readable for others as far as the umask allows, like any new file.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }

@@ -1,8 +1,8 @@
-//! The element types that checkpoints hold.
+//! The element types of checkpoints.
 
 use std::fmt;
 
-/// The type of a tensor's elements, all of them little-endian in a file.
+/// The type of a tensor's elements, little-endian in files.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Dtype {
     /// The upper half of a float32: 8 bits of exponent, 7 of mantissa.
@@ -53,7 +53,7 @@ impl Dtype {
         }
     }
 
-    /// The largest number that it holds.
+    /// The largest finite value.
     #[must_use]
     pub fn max(self) -> f64 {
         match self {
@@ -70,7 +70,7 @@ impl Dtype {
         }
     }
 
-    /// The word for it in messages and in PyTorch: `bfloat16`, `int64`, ...
+    /// The name in messages and in PyTorch: `bfloat16`, `int64`, ...
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl Dtype {
         }
     }
 
-    /// The class in Python's module `torch` that a `.pth` names for a storage of this dtype.
+    /// The class of Python's module `torch` that a `.pth` names for a storage of this dtype.
     pub(super) fn storage_class(self) -> &'static str {
         match self {
             Self::BF16 => "BFloat16Storage",
@@ -103,7 +103,7 @@ impl Dtype {
         }
     }
 
-    /// The safetensors crate's word for it.
+    /// The dtype of the safetensors crate.
     pub(super) fn safetensors(self) -> safetensors::Dtype {
         match self {
             Self::BF16 => safetensors::Dtype::BF16,

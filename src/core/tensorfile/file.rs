@@ -1,4 +1,4 @@
-//! An opened checkpoint file of either format.
+//! An open checkpoint file of either format.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,39 +14,39 @@ use crate::diagnostic::{Text, msg};
 
 /// The format of a checkpoint file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Format {
-    /// PyTorch's ZIP archive.
+pub enum FileFormat {
+    /// The ZIP archive of PyTorch.
     Pth,
-    /// Hugging Face's safetensors.
+    /// The safetensors format of Hugging Face.
     Safetensors,
 }
 
-/// A checkpoint file, mapped into memory, and where in it the tensors are.
+/// A checkpoint file mapped into memory, with the places of its tensors.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
     map: Mmap,
     contents: Contents,
-    /// Places in `contents.tensors`, by name.
+    /// Indices into `contents.tensors`, by name.
     places: HashMap<String, usize>,
 }
 
-/// What the bytes of a file turn out to be.
+/// The description that a file's bytes contain.
 #[derive(Debug)]
 struct Contents {
-    format: Format,
+    format: FileFormat,
     tensors: Vec<TensorInfo>,
     metadata: HashMap<String, String>,
 }
 
 impl TensorFile {
-    /// Maps the file at `path` and finds its tensors, whose data stays unread.
+    /// Maps the file at `path` and finds its tensors, without reading their data.
     ///
-    /// The contents tell the format; the file's extension does not matter. The file must not
-    /// change while it is open: another process that truncates it ends this one by a signal.
+    /// The contents determine the format, not the file's extension. The file must not change while it is open: if
+    /// another process truncates it, a signal ends this process.
     ///
     /// # Errors
-    /// `Read` when the operating system fails, `Contents` when the file is not a sound checkpoint.
+    /// `Read` when the file cannot be read, `Contents` when it is not a valid checkpoint.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = path.as_ref().to_owned();
         let map = match map(&path) {
@@ -62,30 +62,30 @@ impl TensorFile {
         Ok(Self { path, map, contents, places })
     }
 
-    /// The path it was opened by.
+    /// The path given to [`TensorFile::open`].
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its format.
+    /// The file's format.
     #[must_use]
-    pub fn format(&self) -> Format {
+    pub fn format(&self) -> FileFormat {
         self.contents.format
     }
 
-    /// The remarks of a safetensors file; always empty for a `.pth`.
+    /// The `__metadata__` of a safetensors file; empty for a `.pth`.
     #[must_use]
     pub fn metadata(&self) -> &HashMap<String, String> {
         &self.contents.metadata
     }
 
-    /// The names of its tensors, in the order of the file.
+    /// The names of the tensors, in file order.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.contents.tensors.iter().map(|tensor| tensor.name.as_str())
     }
 
-    /// Its tensors, in the order of the file.
+    /// The tensors, in file order.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorRef<'_>> {
         self.contents.tensors.iter().map(|info| TensorRef { info, file: &self.map })
     }
@@ -97,13 +97,13 @@ impl TensorFile {
         Some(TensorRef { info, file: &self.map })
     }
 
-    /// Takes the pages of a tensor out of this process's memory. They come back from the file when somebody
-    /// reads them again; where the system does not do it, they stay.
+    /// Releases the memory pages of a tensor, where the system supports it. Reading the tensor again loads the pages
+    /// from the file.
     pub fn forget_pages(&self, name: &str) {
         let Some(&place) = self.places.get(name) else { return };
         let Some((offset, len)) = self.contents.tensors[place].place() else { return };
-        // SAFETY: the pages are those of a file that is only read and, as `open` asks, does not change, so
-        // whoever reads them again finds what was there.
+        // SAFETY: the pages belong to a file that is only read and, as `open` requires, does not change, so reading
+        // the pages again returns the same bytes.
         let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
     }
 }
@@ -113,28 +113,28 @@ fn map(path: &Path) -> io::Result<Mmap> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, msg!(NOT_REGULAR_FILE)));
     }
-    // SAFETY: the map is only read. It is undefined what happens when another process changes the
-    // file meanwhile; `TensorFile::open` asks for that not to happen, as every mapping reader does.
+    // SAFETY: the map is only read. A change of the file by another process would be undefined behaviour;
+    // `TensorFile::open` requires that the file does not change, as every reader of a mapped file does.
     unsafe { Mmap::map(&file) }
 }
 
-/// Tells the format of a file by its contents and finds the tensors.
+/// Determines the format of a file by its contents and finds the tensors.
 fn parse(file: &[u8]) -> Result<Contents, Problem> {
     if file.starts_with(archive::MAGIC) {
         let tensors = pth::read(file)?;
-        return Ok(Contents { format: Format::Pth, tensors, metadata: HashMap::new() });
+        return Ok(Contents { format: FileFormat::Pth, tensors, metadata: HashMap::new() });
     }
     if safetensors::sniff(file) {
         let (tensors, metadata) = safetensors::read(file)?;
-        return Ok(Contents { format: Format::Safetensors, tensors, metadata });
+        return Ok(Contents { format: FileFormat::Safetensors, tensors, metadata });
     }
     let (found, hint) = recognise(file);
     Err(Problem::NotACheckpoint { found, hint })
 }
 
-/// What a file is that is neither format, and how to get from there to a checkpoint.
+/// Names a file of neither format, and says how to get a checkpoint from it.
 fn recognise(file: &[u8]) -> (Text, Option<Text>) {
-    /// A pickle of the number by which PyTorch marks its format from before 1.6.
+    /// A pickle of the magic number of PyTorch's format before 1.6.
     const LEGACY_PTH: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
     let head = &file[..file.len().min(512)];
     let text =
@@ -173,7 +173,7 @@ mod tests {
                 bytes: vec![i; 32].into(),
             })
         };
-        // Extensions that say nothing or the wrong thing: only the contents count.
+        // Wrong extensions: only the contents count.
         let paths = [folder.join("pth.st"), folder.join("st")];
         write_pth(&paths[0], tensors()).expect("written");
         write_safetensors(&paths[1], tensors(), &[]).expect("written");
@@ -184,7 +184,7 @@ mod tests {
     fn contents_tell_the_format() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let paths = write_files(folder.path());
-        for (path, format) in paths.iter().zip([Format::Pth, Format::Safetensors]) {
+        for (path, format) in paths.iter().zip([FileFormat::Pth, FileFormat::Safetensors]) {
             let file = TensorFile::open(path).expect("a sound file");
             assert_eq!((file.path(), file.format()), (path.as_path(), format));
             assert_eq!(file.names().len(), 3);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_download_by_mistake_is_named() {
+    fn common_wrong_downloads_are_named() {
         let found = |file: &[u8]| match parse(file) {
             Err(Problem::NotACheckpoint { found, .. }) => found,
             other => panic!("{other:?}"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_is_an_error() {
+    fn unreadable_paths_are_an_error() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for path in [folder.path().to_owned(), folder.path().join("absent.pth")] {
             let error = TensorFile::open(&path).expect_err("no file");
@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    /// Opens hostile bytes; whatever is found must be readable and no larger than the file.
+    /// Parses hostile bytes; each tensor found must be readable and no larger than the file.
     fn survives(file: &[u8]) {
         let Ok(contents) = parse(file) else { return };
         for info in &contents.tensors {
@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    /// Sound files of both formats: ours and those of `tests/data/make_pth.py`.
+    /// Valid files of both formats: written here, and by `tests/data/make_pth.py`.
     static SOUND: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/pth");

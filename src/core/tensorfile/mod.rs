@@ -1,11 +1,10 @@
-//! Checkpoint files as raw bytes: `.pth` and `.safetensors` in and out, with names, dtypes and
-//! shapes but without any tensor library.
+//! Checkpoint files as bytes: reads and writes `.pth` and `.safetensors` with names, dtypes and shapes, without a
+//! tensor library.
 //!
-//! [`TensorFile`] maps a file into memory and finds the tensors in it; nothing of their data is
-//! read until [`TensorRef::bytes`] is used, and contiguous tensors are never copied. A `.pth` is a
-//! pickle, that is a program, and comes from strangers: `pickle` runs the few instructions that
-//! describe tensors and refuses everything else by name. No content of a file makes this module
-//! panic or reserve memory out of proportion to its size.
+//! [`TensorFile`] maps a file into memory and finds its tensors. Tensor data is read only by
+//! [`TensorRef::bytes`], and contiguous tensors are never copied. A `.pth` contains a pickle, which is a program and
+//! untrusted: `pickle` runs the few instructions that describe tensors and refuses all others by name. No file makes
+//! this module panic or allocate memory out of proportion to the size of the file.
 
 mod archive;
 mod atomic;
@@ -14,7 +13,6 @@ mod error;
 mod file;
 mod pickle;
 mod pth;
-mod quiet;
 mod safetensors;
 mod tensor;
 
@@ -22,6 +20,6 @@ pub use self::safetensors::{LazyTensor, write_lazily, write_safetensors};
 pub use atomic::write_atomically;
 pub use dtype::Dtype;
 pub use error::{Problem, WeightsError};
-pub use file::{Format, TensorFile};
+pub use file::{FileFormat, TensorFile};
 pub use pth::write_pth;
 pub use tensor::{NewTensor, TensorRef};

@@ -1,12 +1,12 @@
-//! The part of Python's pickle format that describes a state dict, read without running anything.
+//! Python's pickle format, as far as it describes a state dict, read without running code.
 //!
-//! A pickle is a program for a machine with a stack and a memo: it pushes constants, gathers them
-//! into tuples and dicts, and calls the Python functions that it names (`GLOBAL`, then `REDUCE`).
-//! The machine here knows the instructions that `torch.save` writes and the few functions that
-//! rebuild tensors, for which it makes a description; any other function is refused by name.
+//! A pickle is a program for a machine with a stack and a memo: it pushes constants, collects them into tuples and
+//! dicts, and calls Python functions by name (`GLOBAL`, then `REDUCE`). [`Machine`] knows the instructions that
+//! `torch.save` writes and the few functions that rebuild tensors, which it replaces by a description; it refuses any
+//! other function by name.
 //!
-//! Objects live in one arena and refer to each other by index, so that a hostile pickle can build
-//! neither a cycle nor a nesting that is expensive to drop. Text is borrowed from the pickle.
+//! Objects are in one arena and refer to each other by index, so a hostile pickle can build neither a cycle nor a
+//! nesting that is expensive to drop. Text is borrowed from the pickle.
 
 use std::collections::{HashMap, HashSet};
 
@@ -56,39 +56,39 @@ pub(super) mod op {
 
 /// The newest pickle protocol.
 const MAX_PROTOCOL: u8 = 5;
-/// Bounds objects, stack and memo alike. A tensor takes about 20 objects, a large model has a few
+/// The limit of objects, of the stack and of the memo. A tensor takes about 20 objects, a large model has a few
 /// thousand tensors.
 const MAX_OBJECTS: usize = 1 << 20;
-/// A tensor takes about 200 bytes of pickle.
+/// The largest pickle in bytes; a tensor takes about 200.
 const MAX_LEN: usize = 16 << 20;
-/// More axes than any weight has.
+/// The most axes of a tensor, more than any weight has.
 const MAX_AXES: usize = 16;
 
-/// A tensor as a pickle describes it. Nothing is checked yet.
+/// A tensor as a pickle describes it, not checked yet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct PickledTensor<'a> {
     pub(super) storage: PickledStorage<'a>,
-    /// All in elements.
+    /// In elements, like `shape` and `strides`.
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
     pub(super) strides: Vec<usize>,
 }
 
-/// The run of elements that a tensor is a view of. The device it was saved from is ignored.
+/// The storage of which a tensor is a view. The device it was saved from is ignored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct PickledStorage<'a> {
     pub(super) dtype: Dtype,
-    /// Names the archive entry that holds it.
+    /// The name of the archive entry.
     pub(super) key: &'a str,
     /// In elements.
     pub(super) len: usize,
 }
 
-/// The tensors of the dict that `pickle` makes, by name and in its order.
+/// The names and tensors of the dict that `pickle` builds, in its order.
 ///
 /// # Errors
-/// `Refused` for a function that no state dict needs, `NotACheckpoint` when the result is not a
-/// dict from names to tensors, `Corrupted` for everything else.
+/// `Refused` for a function that a state dict does not need, `NotACheckpoint` when the result is not a dict from names
+/// to tensors, `Corrupted` for all other errors.
 pub(super) fn state_dict(pickle: &[u8]) -> Result<Vec<(&str, PickledTensor<'_>)>, Problem> {
     if pickle.len() > MAX_LEN {
         return Err(Problem::Corrupted(msg!(DATA_PKL_TOO_BIG, size = pickle.len())));
@@ -137,7 +137,7 @@ enum Object<'a> {
     Float,
     Text(&'a str),
     Tuple(Vec<Id>),
-    /// What is in it never matters.
+    /// Its items are not needed.
     List,
     Dict {
         items: Vec<(Id, Id)>,
@@ -165,7 +165,7 @@ impl Object<'_> {
     }
 }
 
-/// The classes and functions that a pickle may name.
+/// The classes and functions that a pickle may use.
 #[derive(Clone, Copy)]
 enum Global {
     OrderedDict,
@@ -199,7 +199,7 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Follows the instructions up to `STOP` and returns the object they made.
+    /// Runs the instructions up to `STOP` and returns the resulting object.
     fn run(&mut self) -> Result<Id, Problem> {
         loop {
             let at = self.at;
@@ -211,7 +211,7 @@ impl<'a> Machine<'a> {
                     }
                 }
                 op::FRAME => {
-                    self.take(8)?; // only tells how far to read ahead
+                    self.take(8)?; // a hint for reading ahead
                 }
                 op::STOP => return self.pop(),
                 op::MARK => {
@@ -349,7 +349,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The lowest place of the stack that may be popped.
+    /// The lowest index of the stack that may be popped.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -496,7 +496,7 @@ impl<'a> Machine<'a> {
         Some(PickledTensor { storage, offset: self.size(offset)?, shape, strides })
     }
 
-    /// `BUILD`: sets attributes of the ordered dict below them (`_metadata`), which are not needed.
+    /// `BUILD`: sets attributes of the ordered dict below (`_metadata`), which are not needed.
     fn build(&mut self) -> Result<(), Problem> {
         let (attributes, object) = (self.pop()?, self.top()?);
         match (&self.objects[object], &self.objects[attributes]) {
@@ -512,7 +512,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A number that counts something.
+    /// A non-negative integer.
     fn size(&self, id: Id) -> Option<usize> {
         match self.objects[id] {
             Object::Int(value) => usize::try_from(value).ok(),
@@ -558,7 +558,7 @@ mod tests {
         for pickle in [
             b"\x80\x02cos\nsystem\n(X\x01\0\0\0atR.".as_slice(),
             b"\x80\x04\x8c\x02os\x8c\x06system\x93.",
-            b"cos\nsystem\n", // at once, whatever follows
+            b"cos\nsystem\n", // refused at once, whatever follows
         ] {
             assert_eq!(problem(pickle), "refused to load the file: it calls `os.system`");
         }
@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn other_things_than_state_dicts_are_named() {
+    fn other_objects_are_named() {
         let found = |pickle: &[u8]| match state_dict(pickle) {
             Err(Problem::NotACheckpoint { found, .. }) => found,
             other => panic!("{other:?}"),

@@ -1,12 +1,12 @@
-//! `.pth`: what Python's `torch.save` writes for a state dict since PyTorch 1.6.
+//! `.pth`: a state dict as `torch.save` writes it since PyTorch 1.6.
 //!
-//! A ZIP archive of stored entries: `<root>/data.pkl`, a pickle that describes the tensors;
-//! `<root>/data/<key>`, the elements of one storage each; `<root>/byteorder` and `<root>/version`.
-//! The root is any name. Tensors may share a storage, begin anywhere in it and have any strides.
+//! A ZIP archive without compression: `<root>/data.pkl`, a pickle that describes the tensors; `<root>/data/<key>`, the
+//! elements of one storage each; `<root>/byteorder` and `<root>/version`. The root is any name. Tensors may share a
+//! storage, begin anywhere in it and have any strides.
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use zip::write::SimpleFileOptions;
@@ -17,16 +17,15 @@ use super::atomic::write_atomically;
 use super::dtype::Dtype;
 use super::error::{Problem, WeightsError, quoted};
 use super::pickle::{self, op};
-use super::quiet::Quiet;
 use super::tensor::{NewTensor, Storage, TensorInfo, row_major};
 use crate::diagnostic::{Text, msg};
 
-/// The root of the archives written here: the same bytes whatever the file's name.
+/// The root of written archives, independent of the file's name.
 const ROOT: &str = "archive";
-/// Where PyTorch starts storages, so that they can be mapped.
+/// PyTorch's alignment of storages in bytes, so that they can be mapped.
 const ALIGNMENT: u16 = 64;
 
-/// Finds the tensors in the bytes of a `.pth` file, in the order of its state dict.
+/// The tensors of a `.pth` file, in the order of its state dict.
 pub(super) fn read(file: &[u8]) -> Result<Vec<TensorInfo>, Problem> {
     let entries = archive::entries(file)?;
     let root = entries.keys().filter_map(|name| name.strip_suffix("/data.pkl")).min();
@@ -77,10 +76,9 @@ fn not_a_state_dict(found: Text, hint: Option<Text>) -> Problem {
 
 /// Writes a `.pth` state dict that Python's `torch.load(..., weights_only=True)` reads.
 ///
-/// The tensors keep their order and get a storage of their own each. The top level is an
-/// `OrderedDict` with a `_metadata` attribute, as a module's own state dict has: converters of
-/// other programs insist on it. Each tensor is dropped before the next is taken from `tensors`.
-/// The file appears whole, or the old one stays.
+/// The tensors keep their order; each has its own storage. The top level is an `OrderedDict` with a `_metadata`
+/// attribute, like the state dict of a module: converters of other programs require it. Each tensor is dropped before
+/// the next is taken from `tensors`. The file appears complete, or an existing one stays.
 ///
 /// # Errors
 /// `Write`, with `InvalidInput` inside when two tensors share a name or the bytes of one do not
@@ -120,7 +118,51 @@ fn write_archive<'a>(
     archive.finish()?.flush()
 }
 
-/// What the pickle has to say of a tensor whose elements are in the archive.
+/// A writer that returns the first error of `inner`, and afterwards does nothing and succeeds.
+///
+/// A [`ZipWriter`] that is dropped after an error still writes its end, and prints to standard error when that fails.
+#[derive(Debug)]
+struct Quiet<W> {
+    inner: W,
+    has_failed: bool,
+}
+
+impl<W> Quiet<W> {
+    fn new(inner: W) -> Quiet<W> {
+        Quiet { inner, has_failed: false }
+    }
+
+    fn attempt<T>(
+        &mut self,
+        skipped: T,
+        act: impl FnOnce(&mut W) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if self.has_failed {
+            return Ok(skipped);
+        }
+        let result = act(&mut self.inner);
+        self.has_failed = result.is_err();
+        result
+    }
+}
+
+impl<W: Write> Write for Quiet<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(bytes.len(), |inner| inner.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt((), W::flush)
+    }
+}
+
+impl<W: Seek> Seek for Quiet<W> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.attempt(0, |inner| inner.seek(to))
+    }
+}
+
+/// The description of a tensor whose elements are in the archive.
 struct Written {
     name: String,
     dtype: Dtype,

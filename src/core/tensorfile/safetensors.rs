@@ -1,5 +1,4 @@
-//! `.safetensors`, also called `.st`: a JSON header of names, dtypes, shapes and byte ranges, then
-//! the elements.
+//! `.safetensors` (or `.st`): a JSON header of names, dtypes, shapes and byte ranges, then the elements.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -15,12 +14,12 @@ use super::error::{Problem, WeightsError, quoted};
 use super::tensor::{NewTensor, Storage, TensorInfo};
 use crate::diagnostic::msg;
 
-/// Bytes before the header: its length, as a little-endian number.
+/// The bytes before the header: its length, little-endian.
 const LENGTH_LEN: usize = 8;
-/// Longer headers are a sign of another kind of file; the limit of the format's own library.
+/// The longest valid header; the limit of the format's own library.
 const MAX_HEADER_LEN: u64 = 100_000_000;
 
-/// Whether `file` begins as a safetensors file does.
+/// Whether `file` begins like a safetensors file.
 pub(super) fn sniff(file: &[u8]) -> bool {
     header_len(file).is_some_and(|len| len <= MAX_HEADER_LEN) && file.get(LENGTH_LEN) == Some(&b'{')
 }
@@ -29,15 +28,14 @@ fn header_len(file: &[u8]) -> Option<u64> {
     file.first_chunk().map(|&bytes| u64::from_le_bytes(bytes))
 }
 
-/// Finds the tensors in the bytes of a safetensors file, in the order of their data, and the
-/// file's own remarks.
+/// The tensors of a safetensors file, in the order of their data, and its `__metadata__`.
 pub(super) fn read(file: &[u8]) -> Result<(Vec<TensorInfo>, HashMap<String, String>), Problem> {
     let header_len = header_len(file).and_then(|len| usize::try_from(len).ok());
     let data_start = header_len.and_then(|len| len.checked_add(LENGTH_LEN));
     let header = data_start
         .and_then(|stop| file.get(LENGTH_LEN..stop))
         .ok_or_else(|| Problem::Corrupted(msg!(ENDS_IN_HEADER)))?;
-    // Not `SafeTensors::deserialize`: it adds the claimed lengths up without looking for overflow.
+    // Not `SafeTensors::deserialize`, which sums the claimed lengths without a check for overflow.
     let metadata: Metadata = serde_json::from_slice(header).map_err(|error| {
         Problem::Corrupted(msg!(HEADER_PROBLEM, problem = quoted(&error.to_string())))
     })?;
@@ -51,7 +49,7 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<TensorInfo>, HashMap<String, Stri
         )));
     }
 
-    // By name where places tie, as those of empty tensors do.
+    // By name for equal byte ranges, as of empty tensors.
     let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
     infos.sort_by(|(a, a_info), (b, b_info)| {
         (a_info.data_offsets, a).cmp(&(b_info.data_offsets, b))
@@ -75,11 +73,10 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<TensorInfo>, HashMap<String, Stri
     Ok((tensors, metadata.metadata().clone().unwrap_or_default()))
 }
 
-/// Writes a safetensors file with `remarks` in its `__metadata__`; programs for RWKV expect
-/// `("format", "pt")` among them.
+/// Writes a safetensors file with `metadata` as its `__metadata__`; programs for RWKV expect `("format", "pt")` in it.
 ///
-/// The tensors are sorted by dtype and name, and all of them are held until the file is done. The
-/// file appears whole, or the old one stays.
+/// The tensors are sorted by dtype and name, and all are in memory until the file is written. The file appears
+/// complete, or an existing one stays.
 ///
 /// # Errors
 /// `Write`, with `InvalidInput` inside when two tensors share a name or the bytes of one do not
@@ -87,7 +84,7 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<TensorInfo>, HashMap<String, Stri
 pub fn write_safetensors<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = NewTensor<'a>>,
-    remarks: &[(&str, &str)],
+    metadata: &[(&str, &str)],
 ) -> Result<(), WeightsError> {
     let checked = || {
         let mut names = HashSet::new();
@@ -98,42 +95,43 @@ pub fn write_safetensors<'a>(
         }
         Ok(views)
     };
-    write(path, checked, remarks)
+    write(path, checked, metadata)
 }
 
-/// A tensor on its way into a file, whose bytes are made when they are written.
+/// A tensor to write, whose bytes are made on demand.
 pub struct LazyTensor<'a> {
-    /// The name under which the file will hold it.
+    /// The name in the file.
     pub name: String,
-    /// The type of its elements.
+    /// The type of the elements.
     pub dtype: Dtype,
-    /// Its size along each axis.
+    /// The size of each axis.
     pub shape: Vec<usize>,
-    /// Makes its elements, in row-major order, little-endian: as many bytes as dtype and shape say.
+    /// Makes the elements in row-major order, little-endian: as many bytes as `dtype` and `shape` need.
     pub bytes: Box<dyn Fn() -> Cow<'a, [u8]> + 'a>,
 }
 
-/// As [`write_safetensors`], but only one tensor is held at a time. No two have one name.
+/// Like [`write_safetensors`], with one tensor in memory at a time. Names must be unique.
 ///
 /// # Errors
 /// `Write`.
 pub fn write_lazily(
     path: &Path,
     tensors: Vec<LazyTensor<'_>>,
-    remarks: &[(&str, &str)],
+    metadata: &[(&str, &str)],
 ) -> Result<(), WeightsError> {
     let views = || Ok(tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect());
-    write(path, views, remarks)
+    write(path, views, metadata)
 }
 
 fn write<V: View>(
     path: &Path,
     views: impl FnOnce() -> io::Result<Vec<(String, V)>>,
-    remarks: &[(&str, &str)],
+    metadata: &[(&str, &str)],
 ) -> Result<(), WeightsError> {
-    let remarks = remarks.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let metadata =
+        metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
     write_atomically(path, |file| {
-        safetensors::serialize_to_file(views()?, Some(remarks), file.path()).map_err(|error| {
+        safetensors::serialize_to_file(views()?, Some(metadata), file.path()).map_err(|error| {
             match error {
                 SafeTensorError::IoError(error) => error,
                 other => io::Error::other(other),

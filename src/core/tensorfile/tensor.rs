@@ -1,4 +1,4 @@
-//! One tensor in a file: where its bytes are, and how to get them in order.
+//! One tensor of a file: the place of its bytes, and its elements in order.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,25 +8,25 @@ use super::dtype::Dtype;
 use super::error::{Problem, quoted};
 use crate::diagnostic::{Text, msg};
 
-/// A tensor of an opened file, checked to lie within it.
+/// A tensor of an open file, checked to be within the file.
 #[derive(Clone, Debug)]
 pub(super) struct TensorInfo {
     pub(super) name: String,
     dtype: Dtype,
     shape: Vec<usize>,
-    /// In elements; 0 for an axis of size 1, where it does not matter.
+    /// In elements; 0 for an axis of size 1.
     strides: Vec<usize>,
-    /// Byte position of the first element in the file.
+    /// The byte position of the first element in the file.
     start: usize,
 }
 
-/// A run of elements in the file from which tensors are cut.
+/// Consecutive elements in the file, of which tensors are views.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Storage {
     pub(super) dtype: Dtype,
-    /// Byte position in the file. The caller has checked that all elements lie in the file.
+    /// The byte position in the file. The caller has checked that the file contains all elements.
     pub(super) start: usize,
-    /// How many elements.
+    /// The number of elements.
     pub(super) len: usize,
 }
 
@@ -35,8 +35,8 @@ impl TensorInfo {
     /// `offset + i * strides[0] + j * strides[1] + ..`.
     ///
     /// # Errors
-    /// `Corrupted` when an element lies outside the storage. `NotACheckpoint` when the tensor has
-    /// more elements than the storage: with a stride of 0 it could claim any size.
+    /// `Corrupted` when an element is outside the storage. `NotACheckpoint` when the tensor has more elements than the
+    /// storage: with a stride of 0 it could have any size.
     pub(super) fn strided(
         name: &str,
         storage: Storage,
@@ -81,7 +81,7 @@ impl TensorInfo {
         Ok(Self { name: name.to_owned(), dtype: storage.dtype, shape, strides, start })
     }
 
-    /// The tensor whose elements are all of `storage` in row-major order.
+    /// The tensor of all elements of `storage` in row-major order.
     pub(super) fn contiguous(
         name: &str,
         storage: Storage,
@@ -91,7 +91,7 @@ impl TensorInfo {
         Self::strided(name, storage, 0, shape, strides)
     }
 
-    /// Its first byte in the file and how many it has, where they lie there in order.
+    /// The first byte in the file and the number of bytes; `None` unless the tensor is contiguous.
     pub(super) fn place(&self) -> Option<(usize, usize)> {
         let numel: usize = self.shape.iter().product();
         self.is_contiguous().then(|| (self.start, numel * self.dtype.size()))
@@ -109,7 +109,7 @@ impl TensorInfo {
     }
 }
 
-/// Strides of a contiguous tensor. Saturates on shapes that `TensorInfo` then refuses.
+/// The strides of a contiguous tensor, saturated for shapes that `TensorInfo` refuses.
 pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1_usize; shape.len()];
     for axis in (1..shape.len()).rev() {
@@ -127,34 +127,32 @@ pub struct TensorRef<'a> {
 }
 
 impl<'a> TensorRef<'a> {
-    /// Its name, verbatim.
+    /// The name, verbatim.
     #[must_use]
     pub fn name(&self) -> &'a str {
         &self.info.name
     }
 
-    /// The type of its elements.
+    /// The type of the elements.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
         self.info.dtype
     }
 
-    /// Its size along each axis; empty for a scalar.
+    /// The size of each axis; empty for a scalar.
     #[must_use]
     pub fn shape(&self) -> &'a [usize] {
         &self.info.shape
     }
 
-    /// How many elements it has.
+    /// The number of elements.
     #[must_use]
     pub fn numel(&self) -> usize {
         self.info.shape.iter().product()
     }
 
-    /// Its elements in row-major order, little-endian.
-    ///
-    /// Borrowed from the mapped file when they lie there in that order, gathered otherwise. They
-    /// may start at any address: do not cast the slice to wider elements.
+    /// The elements in row-major order, little-endian: borrowed from the mapped file when contiguous, copied
+    /// otherwise. They may start at any address: do not cast the slice to wider elements.
     #[must_use]
     pub fn bytes(&self) -> Cow<'a, [u8]> {
         let rest = &self.file[self.info.start..];
@@ -188,22 +186,22 @@ impl<'a> TensorRef<'a> {
     }
 }
 
-/// A tensor on its way into a file.
+/// A tensor to write.
 #[derive(Clone, Debug)]
 pub struct NewTensor<'a> {
-    /// The name under which the file will hold it.
+    /// The name in the file.
     pub name: String,
-    /// The type of its elements.
+    /// The type of the elements.
     pub dtype: Dtype,
-    /// Its size along each axis.
+    /// The size of each axis.
     pub shape: Vec<usize>,
-    /// Its elements in row-major order, little-endian.
+    /// The elements in row-major order, little-endian.
     pub bytes: Cow<'a, [u8]>,
 }
 
 impl NewTensor<'_> {
-    /// Checks that `bytes` is as long as `dtype` and `shape` say, and that no tensor in `names` has
-    /// its name, which is added.
+    /// Checks that the length of `bytes` matches `dtype` and `shape`, and adds the name to `names`, which must not have
+    /// it yet.
     pub(super) fn check(&self, names: &mut HashSet<String>) -> io::Result<()> {
         let invalid = |message: Text| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         if !names.insert(self.name.clone()) {
@@ -249,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_out_of_order_is_copied() {
+    fn only_non_contiguous_tensors_are_copied() {
         let is_borrowed = |shape: &[usize], strides: &[usize]| {
             let info = TensorInfo::strided("t", STORAGE, 0, shape.into(), strides.into())
                 .expect("within the storage");
@@ -262,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn tensors_outside_the_storage_are_refused() {
         let refusal = |offset, shape: &[usize], strides: &[usize]| {
             view(offset, shape, strides).expect_err("outside the storage")
         };

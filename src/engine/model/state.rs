@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::weights::copied;
 use super::{ModelError, Seen, Shape};
 use statetune_core::diagnostic::{Text, msg};
-use statetune_core::tensorfile::{Dtype, Format, TensorFile};
+use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
 
 /// The carried state of one block.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ fn layers_of(file: &TensorFile, mut expected: Option<[i64; 3]>) -> Result<TimeSt
                 return Err(msg!(STATE_NOT_SQUARE, name, size = format_args!("{size:?}")));
             }
         }
-        if file.format() == Format::Pth {
+        if file.format() == FileFormat::Pth {
             return Ok(tensor);
         }
         // Matrices are square, so nothing in a file tells its order. Programs for RWKV that read states

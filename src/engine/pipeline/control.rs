@@ -12,7 +12,9 @@ use super::sample::moment_of;
 use super::{Progress, RunError};
 use crate::train::StepDone;
 use statetune_core::diagnostic::{Text, msg};
-use statetune_core::runs::{Answer, Earlier, Event, Request, Verdict, pending};
+use statetune_core::records::{
+    Answer, Event, PastSettings, Request, RequestOutcome, take_requests,
+};
 
 impl Course<'_, '_> {
     /// Takes up what the run is asked for, and records it. `saved` is whether a checkpoint of this step lies
@@ -22,16 +24,16 @@ impl Course<'_, '_> {
     /// What saving, evaluating and generating return. A request that cannot be fulfilled is answered so.
     pub(super) fn obey(&mut self, done: &StepDone<'_>, saved: &mut bool) -> Result<(), RunError> {
         let step = done.position.steps;
-        for pending in pending(self.run.path()) {
-            let Some(asked) = pending.asked else {
+        for received in take_requests(self.run.path()) {
+            let Some(asked) = received.sent else {
                 let reason = msg!(REQUEST_UNKNOWN);
-                pending.answer(self.run, &Answer::Refused { step, reason: reason.to_string() })?;
+                received.answer(self.run, &Answer::Refused { step, reason: reason.to_string() })?;
                 continue;
             };
-            pending.answer(self.run, &Answer::Accepted { step })?;
+            received.answer(self.run, &Answer::Accepted { step })?;
             let (answer, result) = match self.fulfil(asked.request, done, saved)? {
-                Ok(result) => (Verdict::Done, result),
-                Err(reason) => (Verdict::Refused, reason.to_string()),
+                Ok(result) => (RequestOutcome::Done, result),
+                Err(reason) => (RequestOutcome::Refused, reason.to_string()),
             };
             self.run.event(Event::Control {
                 request: asked.request,
@@ -43,10 +45,10 @@ impl Course<'_, '_> {
             })?;
             (self.watch)(Progress::Controlled { asked, steps: step, result: &result });
             let answer = match answer {
-                Verdict::Done => Answer::Done { step, result },
-                Verdict::Refused => Answer::Refused { step, reason: result },
+                RequestOutcome::Done => Answer::Done { step, result },
+                RequestOutcome::Refused => Answer::Refused { step, reason: result },
             };
-            pending.answer(self.run, &answer)?;
+            received.answer(self.run, &answer)?;
         }
         Ok(())
     }
@@ -112,7 +114,7 @@ impl Course<'_, '_> {
 
     /// Sets the number of mini-epochs and records it as a setting.
     fn extend(&mut self, epoch_count: u32, step: u64) -> Result<(), RunError> {
-        Earlier::keep(self.run, self.run.path(), step)?;
+        PastSettings::keep(self.run, self.run.path(), step)?;
         self.plan.to_mut().extend(epoch_count, step);
         record_settings(self.run, self.plan.experiment.loaded())?;
         self.options = self.options.lasting(epoch_count.into());

@@ -23,9 +23,9 @@ use crate::train::{
 use statetune_core::data::Loader;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{Metric, ModelSource, Plan};
-use statetune_core::runs::{
-    Best, Chain, Checkpoint, Entry, Event, Lock, Place, RunDir, Sinks, Totals, name_best,
-    remove_old_checkpoints,
+use statetune_core::records::{
+    Best, Chain, Checkpoint, CheckpointRecord, Entry, Event, Lock, RunDir, Sinks, Totals,
+    remove_old_checkpoints, set_best_checkpoint,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -86,15 +86,15 @@ pub(super) struct Course<'a, 'data> {
 
 impl Course<'_, '_> {
     /// Takes over what an earlier process had added up.
-    pub(super) fn go_on_from(&mut self, place: &Place) {
-        self.totals = place.totals;
-        self.chain = Chain::after(place.chain);
-        self.val_before = place.val_before;
-        self.val_now = place.val_now;
-        self.best = place.best;
+    pub(super) fn go_on_from(&mut self, record: &CheckpointRecord) {
+        self.totals = record.totals;
+        self.chain = Chain::after(record.chain);
+        self.val_before = record.val_before;
+        self.val_now = record.val_now;
+        self.best = record.best;
         // The goals may be others now.
         self.goal_reached =
-            place.goal_reached && self.plan.sample.probes.iter().any(|probe| probe.stop);
+            record.goal_reached && self.plan.sample.probes.iter().any(|probe| probe.stop);
         self.newest = None;
     }
 
@@ -105,7 +105,7 @@ impl Course<'_, '_> {
         done: &StepDone<'_>,
     ) -> Result<ControlFlow<(), u64>, RunError> {
         let position = &done.position;
-        if let Some(fault) = done.record.fault
+        if let Some(fault) = done.record.non_finite
             && self.meet(fault, done)? == Reaction::Rollback
         {
             self.ended = Ended::Rollback(position.steps);
@@ -321,7 +321,7 @@ impl Course<'_, '_> {
         let name = self.checkpoint_name(done);
         self.save_as(&name, done.trainer, done.position)?;
         if is_best {
-            name_best(self.run, &name)?;
+            set_best_checkpoint(self.run, &name)?;
         }
         remove_old_checkpoints(self.run, self.plan.records.checkpoint.keep_last);
         Ok(())
@@ -336,7 +336,7 @@ impl Course<'_, '_> {
     ) -> Result<(), RunError> {
         let Trainer { adam, scaler, .. } = trainer;
         let epochs = position.steps / self.options.epoch_steps;
-        let place = Place {
+        let record = CheckpointRecord {
             position,
             epochs,
             adam_steps: adam.steps(),
@@ -350,7 +350,7 @@ impl Course<'_, '_> {
         };
         self.sinks.sync(self.run)?;
         self.run.sync(Chain::FILE)?;
-        save_checkpoint(self.run, name, adam, &place)?;
+        save_checkpoint(self.run, name, adam, &record)?;
         let (checkpoint, steps) = (name.to_string(), position.steps);
         self.run.event(Event::Save { checkpoint, steps })?;
         self.note_progress(position.steps)

@@ -1,9 +1,10 @@
 //! Whether the steps of a run see all of its data.
 
 use statetune_core::config::EpochSteps;
-use statetune_core::data::{Coverage, grouped};
+use statetune_core::data::Coverage;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;
+use statetune_core::words::grouped;
 
 /// The warning about data that the run never sees; `None` when it sees all. A pass has `copies` of the documents.
 pub(super) fn warning(

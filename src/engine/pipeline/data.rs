@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use super::origins::Origins;
-use statetune_core::config::Dataload;
+use statetune_core::data::Dataload;
 use statetune_core::data::{
-    Binidx, DataError, Half, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
+    Binidx, DataError, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source, Split,
     Tokenizer, find_prepared, prepare,
 };
 use statetune_core::plan::Plan;
-use statetune_core::runs::LockedFile;
+use statetune_core::records::LockedFile;
 
 /// What the documents became.
 #[derive(Debug)]
@@ -90,13 +90,13 @@ pub(super) fn prepare_data<'a>(
         mask: plan.data.mask.clone(),
         seed: plan.train.seed,
     };
-    let open = |prefix: &Path, options, half| -> Result<Loader<'a>, DataError> {
-        let documents = prepared.as_ref().map(|prepared| prepared.documents(half)).transpose()?;
+    let open = |prefix: &Path, options, split| -> Result<Loader<'a>, DataError> {
+        let documents = prepared.as_ref().map(|prepared| prepared.documents(split)).transpose()?;
         let documents = documents.unwrap_or_default();
         Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, &documents)
-            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(half, index)))
+            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(split, index)))
     };
-    let train = open(&pair, options.clone(), Half::Train)?;
+    let train = open(&pair, options.clone(), Split::Train)?;
     // Held-out documents are read one by one where training takes windows.
     let dataload = match data.dataload {
         Dataload::Get => Dataload::Pad,
@@ -105,7 +105,7 @@ pub(super) fn prepare_data<'a>(
     let by_document = LoaderOptions { dataload, ..options };
     let val_prefix = prepared.as_ref().and_then(|prepared| prepared.val.clone());
     let val =
-        val_prefix.as_deref().map(|prefix| open(prefix, by_document, Half::Val)).transpose()?;
+        val_prefix.as_deref().map(|prefix| open(prefix, by_document, Split::Val)).transpose()?;
     let documents = train.survey().copies as usize;
     Ok(Datasets {
         train,
@@ -114,7 +114,7 @@ pub(super) fn prepare_data<'a>(
         locked: files.into_iter().map(|file| LockedFile::new(&file.path, file.sha256)).collect(),
         key: prepared.as_ref().map(|prepared| prepared.key.clone()),
         contents: prepared.as_ref().map(Prepared::contents),
-        held_out: prepared.as_ref().map_or(0, |prepared| prepared.report.held_out),
+        held_out: prepared.as_ref().map_or(0, |prepared| prepared.report.val_documents),
         skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
         origins: Origins::new(prepared, pair, documents),
     })

@@ -15,7 +15,7 @@ use crate::sample::{Probe, rate};
 use crate::train::{Position, Trainer};
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::plan::Plan;
-use statetune_core::runs::{Entry, Event, ProbeRate, StoredRun, best_checkpoint};
+use statetune_core::records::{Entry, Event, ProbeRate, RunDir, best_checkpoint};
 
 /// Why the loop over steps came to its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,10 +108,10 @@ impl Course<'_, '_> {
     fn export_best(&mut self, trainer: &mut Trainer<'_>, steps: u64) -> Result<(), RunError> {
         let keeps_best = self.plan.records.checkpoint.keep_best;
         let best = best_checkpoint(self.run.path()).filter(|_| keeps_best);
-        if let Some(best) = best.filter(|best| best.place.position.steps < steps) {
+        if let Some(best) = best.filter(|best| best.record.position.steps < steps) {
             restore_values(&best.path, &mut trainer.adam)?;
             let run = self.run.path();
-            let passport = passport(&self.plan, run, self.lock, &self.shape, best.place.epochs);
+            let passport = passport(&self.plan, run, self.lock, &self.shape, best.record.epochs);
             self.products.extend(export(&self.plan, run, self.method, "rwkv-best", &passport)?);
         }
         Ok(())
@@ -150,5 +150,5 @@ pub(super) fn export(
     passport: &Passport,
 ) -> Result<Vec<PathBuf>, RunError> {
     let export = Export { dtype: plan.records.export_dtype, passport };
-    Ok(method.export(&run.join(StoredRun::EXPORT).join(name), &export)?)
+    Ok(method.export(&run.join(RunDir::EXPORT).join(name), &export)?)
 }

@@ -9,7 +9,7 @@ use crate::train::TrainError;
 use statetune_core::data::DataError;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::runs::{CheckpointError, LoadCheckpointError, OpenRunError, RunDirError};
+use statetune_core::records::{CheckpointError, LoadCheckpointError, OpenRunError, RunDirError};
 use statetune_core::tensorfile::WeightsError;
 
 /// Why a run ended early.

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::{Loaded, RunError};
 use crate::train::mean_loss;
-use statetune_core::config::{DataType, Dataload, OnBadLine, Overlong, Walk};
 use statetune_core::data::{
     Binidx, Loader, LoaderOptions, Mask, PrepareSpec, Prepared, RecordForm, Source, Template,
     Tokenizer, prepare,
 };
+use statetune_core::data::{DataType, Dataload, OnBadLine, Overlong, Walk};
 
 /// Documents to evaluate on, tokenised.
 #[derive(Debug)]
@@ -96,6 +96,6 @@ impl EvalData {
         let mut loader = Loader::new(pair, &subject.tokenizer, options, vocab_size as usize, &[])?;
         let survey = *loader.survey();
         let loss = mean_loss(&subject.model, &subject.state, &mut loader, micro_bsz, head_chunk)?;
-        Ok((loss, survey.documents, survey.learned))
+        Ok((loss, survey.documents, survey.target_tokens))
     }
 }

@@ -7,8 +7,9 @@ use crate::optim::Adam;
 use crate::quant;
 use crate::tensors::device;
 use crate::train::FitOptions;
-use statetune_core::config::Dataload;
+use statetune_core::data::Dataload;
 use statetune_core::plan::Plan;
+use statetune_core::words::{count, size};
 
 /// What is known before the first step.
 pub(super) fn facts(
@@ -44,9 +45,9 @@ pub(super) fn facts(
             "data",
             format!(
                 "{}, {} tokens, {} of them learned",
-                documents(survey.documents),
+                count(survey.documents, "document"),
                 survey.tokens,
-                survey.learned
+                survey.target_tokens
             ),
         ),
         (
@@ -58,35 +59,30 @@ pub(super) fn facts(
         ),
     ];
     if let Some(format) = plan.method.quant {
-        let megabytes =
-            |format| quant::bytes(shape, plan.train.dtype.size() as u64, format) as f64 / 1e6;
-        let (packed, dense) = (megabytes(Some(format)), megabytes(None));
-        let fact = format!("{format}: {packed:.1} MB of weights instead of {dense:.1} MB");
+        let bytes = |format| size(quant::bytes(shape, plan.train.dtype.size() as u64, format));
+        let fact =
+            format!("{format}: {} of weights instead of {}", bytes(Some(format)), bytes(None));
         facts.insert(1, ("quant", fact));
     }
     if plan.train.tf32() && !plan.train.device.is_gpu() {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }
     if *skipped_lines > 0 {
-        let plural = if *skipped_lines == 1 { "" } else { "s" };
-        facts.push(("skipped", format!("{skipped_lines} line{plural} that are no documents")));
+        let lines = count(*skipped_lines, "line");
+        facts.push(("skipped", format!("{lines} that are no documents")));
     }
     if plan.data.dataload == Dataload::Pack {
         let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
         facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
     }
-    for (count, label, what) in [
+    for (n, label, what) in [
         (survey.truncated, "cut", "the end of {}, longer than ctx_len"),
         (survey.split, "split", "{}, longer than ctx_len, into several samples"),
         (survey.dropped, "drop", "{}, longer than ctx_len"),
     ] {
-        if count > 0 {
-            facts.push((label, what.replace("{}", &documents(count))));
+        if n > 0 {
+            facts.push((label, what.replace("{}", &count(n, "document"))));
         }
     }
     facts
-}
-
-fn documents(count: u64) -> String {
-    format!("{count} document{}", if count == 1 { "" } else { "s" })
 }

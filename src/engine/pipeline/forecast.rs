@@ -10,14 +10,14 @@ use super::tune::{coverage_of, fit_options};
 use crate::kernels::{Op, available_bytes, recorded_device};
 use crate::model::Shape;
 use crate::train::FitOptions;
-use statetune_core::config::Dataload;
-use statetune_core::data::Coverage;
+use statetune_core::data::{Coverage, Dataload};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Trains, Warning,
-    Workload, gib, proposals,
+    Workload, proposals,
 };
 use statetune_core::plan::{PeftPlan, Plan};
+use statetune_core::words::gib;
 
 /// Points of the learning-rate curve in a forecast.
 const POINTS: u64 = 33;
@@ -215,7 +215,7 @@ impl Documents {
             copies: survey.copies,
             held_out: data.held_out,
             tokens: survey.tokens,
-            learned: survey.learned,
+            learned: survey.target_tokens,
             samples_per_pass: loader.samples_per_pass(),
             longest: lengths.iter().copied().max().unwrap_or(1),
             padding,

@@ -11,13 +11,12 @@ use super::data::Datasets;
 use super::watchdog::number;
 use super::{Progress, RunError};
 use crate::train::write_values;
-use crate::train::{Fault, Reading, StepDone, trace};
-use statetune_core::config::Nonfinite;
+use crate::train::{NonFiniteValue, Reading, StepDone, trace};
 use statetune_core::data::Batch;
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
-use statetune_core::runs::{
-    BatchRow, Checkpoint, Environment, Event, FirstBad, Incident, LeftOut, RunDir, checkpoints,
-    incident_folders, rewind_records, save_incident,
+use statetune_core::records::{
+    BatchRow, Checkpoint, Environment, Event, FirstNonFinite, Incident, Nonfinite, RunDir,
+    SkippedSample, checkpoints, incident_folders, rewind_records, save_incident,
 };
 
 /// Documents that a message names.
@@ -41,7 +40,11 @@ impl Course<'_, '_> {
     ///
     /// # Errors
     /// [`RunError::Diverged`] when it does not, and an incident that cannot be written.
-    pub(super) fn meet(&mut self, fault: Fault, done: &StepDone<'_>) -> Result<Reaction, RunError> {
+    pub(super) fn meet(
+        &mut self,
+        fault: NonFiniteValue,
+        done: &StepDone<'_>,
+    ) -> Result<Reaction, RunError> {
         let guard = &self.plan.guard;
         let rows = self.rows(done.batches);
         let mut incident = self.incident(fault, done, &rows);
@@ -50,7 +53,7 @@ impl Course<'_, '_> {
         let earlier = known.iter().filter(|folder| is_new(folder)).count();
         let too_many = earlier >= guard.max_incidents;
         let reaction = match (guard.nonfinite, fault) {
-            (Nonfinite::Stop, _) | (Nonfinite::Skip, Fault::Update) => None,
+            (Nonfinite::Stop, _) | (Nonfinite::Skip, NonFiniteValue::Update) => None,
             _ if too_many => None,
             (Nonfinite::Skip, _) => Some(Reaction::Skip),
             (Nonfinite::Rollback, _) => Some(Reaction::Rollback),
@@ -136,11 +139,11 @@ impl Course<'_, '_> {
     }
 
     /// What there is to say about a step, before it is decided what to do.
-    fn incident(&self, fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Incident {
+    fn incident(&self, fault: NonFiniteValue, done: &StepDone<'_>, rows: &[BatchRow]) -> Incident {
         let became = match fault {
-            Fault::Loss { .. } => done.record.loss,
-            Fault::Gradients => done.record.grad_norm,
-            Fault::Update => {
+            NonFiniteValue::Loss { .. } => done.record.loss,
+            NonFiniteValue::Gradients => done.record.grad_norm,
+            NonFiniteValue::Update => {
                 let sums = done.trainer.adam.parameters().iter();
                 sums.map(|p| p.tensor.sum(Kind::Double).double_value(&[])).sum()
             }
@@ -172,7 +175,7 @@ impl Course<'_, '_> {
                 threads: self.lock.threads,
                 precision: self.plan.train.precision.name().to_string(),
             },
-            replay: (fault != Fault::Update)
+            replay: (fault != NonFiniteValue::Update)
                 .then(|| format!("statetune incident replay {run}/{}", Incident::name_of(step))),
         }
     }
@@ -180,7 +183,7 @@ impl Course<'_, '_> {
     /// The message with which a run stops.
     fn stopped(&self, incident: &Incident, folder: &Path) -> Diagnostic {
         let Incident { what, became, step, epoch, first, .. } = incident;
-        let what = Fault::in_words(what);
+        let what = NonFiniteValue::in_words(what);
         let message = match first.as_ref().and_then(|first| first.micro_batch) {
             Some(i) => msg!(MICRO_BATCH_NOT_FINITE, what, became, step, epoch, micro_batch = i),
             None => msg!(STEP_NOT_FINITE, what, became, step, epoch),
@@ -191,7 +194,7 @@ impl Course<'_, '_> {
         let documents = first.as_ref().map_or(&[][..], |first| &first.documents);
         let documents = if documents.is_empty() { &incident.documents[..] } else { documents };
         let saved = match checkpoints(self.run.path()).last() {
-            Some(last) => msg!(LAST_GOOD_CHECKPOINT, step = last.place.position.steps),
+            Some(last) => msg!(LAST_GOOD_CHECKPOINT, step = last.record.position.steps),
             None => msg!(NO_CHECKPOINT_YET),
         };
         let run = self.run.path().display();
@@ -241,12 +244,12 @@ impl Course<'_, '_> {
             let message = msg!(RUN_HAS_NO_CHECKPOINT, run = self.run.path());
             RunError::Resume(Box::new(Diagnostic::error(message)))
         })?;
-        let from_step = checkpoint.place.position.steps;
-        rewind_records(self.run, from_step, checkpoint.place.epochs)?;
-        LeftOut::Step { from_step, step }.add(self.run)?;
+        let from_step = checkpoint.record.position.steps;
+        rewind_records(self.run, from_step, checkpoint.record.epochs)?;
+        SkippedSample::Step { from_step, step }.add(self.run)?;
         let name = checkpoint.name().to_string();
         self.run.event(Event::Rollback { checkpoint: name, left_out: step })?;
-        self.go_on_from(&checkpoint.place);
+        self.go_on_from(&checkpoint.record);
         (self.watch)(Progress::Resumed { steps: from_step });
         Ok(checkpoint)
     }
@@ -259,28 +262,32 @@ impl Course<'_, '_> {
 pub(super) fn leave_out(run: &RunDir, data: &mut Datasets<'_>) -> Result<BTreeSet<u64>, RunError> {
     let mut steps = BTreeSet::new();
     let mut documents = HashSet::new();
-    for one in LeftOut::load(run.path())? {
+    for one in SkippedSample::load(run.path())? {
         match one {
-            LeftOut::Step { step, .. } => {
+            SkippedSample::Step { step, .. } => {
                 steps.insert(step.saturating_sub(1));
             }
-            LeftOut::Document { document, .. } => {
+            SkippedSample::Document { document, .. } => {
                 documents.insert(document);
             }
         }
     }
     if !documents.is_empty() {
-        data.train.leave_out(data.origins.copies(&documents)?);
+        data.train.skip(data.origins.copies(&documents)?);
     }
     Ok(steps)
 }
 
 /// Where the numbers of a step stop being finite.
-fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<FirstBad> {
-    if fault == Fault::Update {
+fn first_bad(
+    fault: NonFiniteValue,
+    done: &StepDone<'_>,
+    rows: &[BatchRow],
+) -> Option<FirstNonFinite> {
+    if fault == NonFiniteValue::Update {
         let parameter = done.trainer.adam.first_not_finite()?;
         let bad = parameter.tensor.isfinite().logical_not().sum(Kind::Int64);
-        return Some(FirstBad {
+        return Some(FirstNonFinite {
             place: parameter.name.clone(),
             direction: "update".to_string(),
             micro_batch: None,
@@ -306,12 +313,20 @@ fn first_bad(fault: Fault, done: &StepDone<'_>, rows: &[BatchRow]) -> Option<Fir
     let documents = bad_rows.iter().filter_map(|&row| of_batch.get(row));
     let documents = documents.flat_map(|row| row.documents.clone()).collect();
     let direction = direction.name().to_string();
-    Some(FirstBad { place, direction, micro_batch, not_finite, rows: bad_rows, heads, documents })
+    Some(FirstNonFinite {
+        place,
+        direction,
+        micro_batch,
+        not_finite,
+        rows: bad_rows,
+        heads,
+        documents,
+    })
 }
 
 /// `blocks.17.att WKV backward, head 9; forward was finite`.
-pub fn describe(first: &FirstBad) -> Text {
-    let FirstBad { place, direction, heads, .. } = first;
+pub fn describe(first: &FirstNonFinite) -> Text {
+    let FirstNonFinite { place, direction, heads, .. } = first;
     let n = heads.len();
     let names: Vec<String> = heads.iter().map(usize::to_string).collect();
     let heads = list(&names);
@@ -330,7 +345,7 @@ pub fn describe(first: &FirstBad) -> Text {
 /// What is told when the run goes on.
 fn warning(incident: &Incident, reaction: Reaction) -> Diagnostic {
     let Incident { what, became, step, epoch, first, .. } = incident;
-    let what = Fault::in_words(what);
+    let what = NonFiniteValue::in_words(what);
     let message = msg!(STEP_LEFT_OUT, what, became, step, epoch);
     let mut warning = Diagnostic::warning(message);
     if let Some(first) = first {

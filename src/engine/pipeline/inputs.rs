@@ -14,9 +14,9 @@ use statetune_core::config::Loaded;
 use statetune_core::data::Tokenizer;
 use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, Reach, StateStart, TokenizerPlan};
-use statetune_core::runs::{
-    Earlier, Lock, LockedFile, LockedQuant, Resolved, RunDir, StoredRun, overrides_toml,
-    resolved_again,
+use statetune_core::records::{
+    Lock, LockedFile, LockedQuant, PastSettings, ResolvedSettings, RunDir, overrides_toml,
+    resolved_toml_with_origins,
 };
 use statetune_core::tensorfile::WeightsError;
 
@@ -87,10 +87,10 @@ pub(super) fn record_inputs(
     if let Some(characters) = tokenizer.characters_json() {
         run.write(CHARACTERS, characters.as_bytes())?;
     }
-    if !run.join(StoredRun::EXPERIMENT).exists() {
-        run.write(StoredRun::EXPERIMENT, plan.experiment.text().as_bytes())?;
+    if !run.join(RunDir::EXPERIMENT).exists() {
+        run.write(RunDir::EXPERIMENT, plan.experiment.text().as_bytes())?;
     }
-    let recorded = run.join(StoredRun::SETTINGS).exists();
+    let recorded = run.join(RunDir::SETTINGS).exists();
     if !recorded || !setting_changes(run.path(), plan)?.is_empty() {
         record_settings(run, plan.experiment.loaded())?;
     }
@@ -100,17 +100,17 @@ pub(super) fn record_inputs(
 
 /// Writes the settings that are in force from now on.
 pub(super) fn record_settings(run: &RunDir, loaded: &Loaded) -> Result<(), RunError> {
-    let recorded = run.join(StoredRun::SETTINGS);
+    let recorded = run.join(RunDir::SETTINGS);
     // Its lines are no lines of the experiment file.
     let origins = match std::fs::read_to_string(&recorded) {
         Ok(text) if absolute(&loaded.file).ok() == absolute(&recorded).ok() => {
-            Resolved::parse(text).map(|resolved| resolved.origins()).unwrap_or_default()
+            ResolvedSettings::parse(text).map(|resolved| resolved.origins()).unwrap_or_default()
         }
         _ => BTreeMap::new(),
     };
-    let resolved = resolved_again(loaded, &origins);
-    run.write(StoredRun::OVERRIDES, overrides_toml(&resolved).as_bytes())?;
-    run.write(StoredRun::SETTINGS, resolved.as_bytes())?;
+    let resolved = resolved_toml_with_origins(loaded, &origins);
+    run.write(RunDir::OVERRIDES, overrides_toml(&resolved).as_bytes())?;
+    run.write(RunDir::SETTINGS, resolved.as_bytes())?;
     Ok(())
 }
 
@@ -127,7 +127,7 @@ pub(super) fn keep_earlier(
     let settings_differ = changes.iter().any(|change| change.reach != Reach::Nothing);
     let inputs_differ = Lock::load(from).is_some_and(|was| was.differences(lock).is_any());
     if settings_differ || inputs_differ {
-        Earlier::keep(run, from, steps)?;
+        PastSettings::keep(run, from, steps)?;
     }
     Ok(())
 }

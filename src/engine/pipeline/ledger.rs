@@ -7,9 +7,9 @@ use super::{Loaded, RunError};
 use crate::kernels::KernelError;
 use crate::score::{Reading, score};
 use statetune_core::data::Tokenizer;
-use statetune_core::inspect::{Item, Sample, read};
+use statetune_core::look::inspect::{Item, Sample, read};
 use statetune_core::plan::Plan;
-use statetune_core::runs::{Ledger, LedgerLine};
+use statetune_core::records::{Ledger, LedgerLine};
 
 /// The ledger of all documents of `plan` for what has the sha256 `learned`, without losses.
 ///

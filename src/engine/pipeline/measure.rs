@@ -27,7 +27,8 @@ use crate::train::{LossScaler, StepOptions, Trainer};
 use statetune_core::data::Batch;
 use statetune_core::forecast::{Forecast, ModelFacts, Settings, Time};
 use statetune_core::plan::{PeftPlan, Plan};
-use statetune_core::runs::{RunDirError, all_runs, read_metrics};
+use statetune_core::records::{RunDirError, read_metrics};
+use statetune_core::store::all_runs;
 
 /// Blocks of the two models that are measured.
 const BLOCKS: [i64; 2] = [2, 5];

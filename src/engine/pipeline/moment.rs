@@ -12,7 +12,9 @@ use crate::optim::Adam;
 use statetune_core::data::Tokenizer;
 use statetune_core::diagnostic::msg;
 use statetune_core::plan::{Plan, TokenizerPlan};
-use statetune_core::runs::{Checkpoint, Lock, Moment, ReadRunError, StoredRun};
+use statetune_core::records::RunDir;
+use statetune_core::records::{Checkpoint, Lock, ReadRunError};
+use statetune_core::store::CheckpointRef;
 
 /// The `.pth` of what the run at `run`, whose plan this is, had learned at a moment. Mini-epochs have one; for a
 /// checkpoint within a mini-epoch it is made from the weights and the checkpoint, and kept in `export/`.
@@ -20,10 +22,10 @@ use statetune_core::runs::{Checkpoint, Lock, Moment, ReadRunError, StoredRun};
 /// # Errors
 /// A checkpoint that is not there or cannot be read, weights that cannot be read, and a folder that cannot be
 /// written to.
-pub fn product_at(plan: &Plan, run: &Path, moment: Moment) -> Result<PathBuf, RunError> {
-    let folder = run.join(StoredRun::EXPORT);
+pub fn product_at(plan: &Plan, run: &Path, moment: CheckpointRef) -> Result<PathBuf, RunError> {
+    let folder = run.join(RunDir::EXPORT);
     let file = |stem: &str| folder.join(format!("{stem}.pth"));
-    if let Moment::Epoch(epoch) = moment
+    if let CheckpointRef::Epoch(epoch) = moment
         && file(&epoch_stem(epoch)).exists()
     {
         return Ok(file(&epoch_stem(epoch))); // also where the checkpoint is gone
@@ -42,9 +44,9 @@ pub(super) fn epoch_stem(epoch: u64) -> String {
 }
 
 fn stem(checkpoint: &Checkpoint) -> String {
-    match checkpoint.is_border() {
-        true => epoch_stem(checkpoint.place.epochs.saturating_sub(1)),
-        false => format!("rwkv-step-{}", checkpoint.place.position.steps),
+    match checkpoint.ends_epoch() {
+        true => epoch_stem(checkpoint.record.epochs.saturating_sub(1)),
+        false => format!("rwkv-step-{}", checkpoint.record.position.steps),
     }
 }
 
@@ -63,7 +65,7 @@ fn write(plan: &Plan, run: &Path, checkpoint: &Checkpoint, stem: &str) -> Result
     let method = begin_tuning(plan, weights, &tokenizer)?;
     let mut adam = Adam::new(method.parameters(), plan.train.adam);
     restore_values(&checkpoint.path, &mut adam)?;
-    let passport = passport(plan, run, &lock, &shape, checkpoint.place.epochs);
+    let passport = passport(plan, run, &lock, &shape, checkpoint.record.epochs);
     export(plan, run, method.as_ref(), stem, &passport)?;
     Ok(())
 }

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::RunError;
-use statetune_core::config::Dataload;
-use statetune_core::data::{DataError, Half, Origin, Prepared};
+use statetune_core::data::{DataError, Dataload, Origin, Prepared, Split};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;
 
@@ -38,7 +37,7 @@ impl Origins {
     /// number that counts from 0.
     pub(super) fn name(&self, index: usize) -> String {
         let origin = match &self.prepared {
-            Some(prepared) => prepared.origin(Half::Train, index),
+            Some(prepared) => prepared.origin(Split::Train, index),
             None => Some(Origin::Binidx { prefix: self.pair.clone(), index }),
         };
         origin.map_or_else(|| format!("document {index}"), |origin| place_name(&origin))
@@ -50,7 +49,7 @@ impl Origins {
     /// A cache that cannot be read.
     pub(super) fn copies(&self, documents: &HashSet<usize>) -> Result<Vec<usize>, DataError> {
         let numbers = match &self.prepared {
-            Some(prepared) => prepared.documents(Half::Train)?,
+            Some(prepared) => prepared.documents(Split::Train)?,
             None => (0..self.documents).collect(),
         };
         let places = (0..).zip(numbers).filter(|(_, number)| documents.contains(number));
@@ -77,7 +76,7 @@ impl Origins {
             None => (0..self.documents).filter(|&i| is_meant(&self.pair, i as u64)).collect(),
         };
         let trained: HashSet<usize> = match &self.prepared {
-            Some(prepared) => prepared.documents(Half::Train)?.into_iter().collect(),
+            Some(prepared) => prepared.documents(Split::Train)?.into_iter().collect(),
             None => candidates.iter().copied().collect(),
         };
         let held_out = candidates.iter().any(|document| !trained.contains(document));

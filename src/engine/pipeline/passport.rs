@@ -7,7 +7,7 @@ use crate::model::Shape;
 use crate::output::{Base, Passport, Product, Sizes};
 use statetune_core::data::Mask;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan};
-use statetune_core::runs::{Lock, directory};
+use statetune_core::records::{Lock, dir_name};
 
 /// The passport of what a run has made after `epochs` mini-epochs.
 pub(super) fn passport(
@@ -36,7 +36,7 @@ pub(super) fn passport(
         tokenizer: Some(lock.tokenizer.sha256.clone()),
         template: has_turns.then(|| plan.data.template.prompt("{}").ok()).flatten(),
         ctx_len: Some(plan.train.ctx_len.0),
-        run: Some(directory(run)),
+        run: Some(dir_name(run)),
         epochs: Some(epochs),
         data: lock.data_id().cloned(),
         config: Some(sha256_hex(plan.experiment.settings_of_numbers())),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use statetune_core::diagnostic::{Diagnostic, Text};
-use statetune_core::runs::{Asked, Best, Metrics};
+use statetune_core::records::{Best, Metrics, SentRequest};
 
 /// Something worth showing while a run goes on.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub enum Progress<'a> {
     /// What the run was asked for was done or refused.
     Controlled {
         /// The request and how it came.
-        asked: Asked,
+        asked: SentRequest,
         /// Steps done.
         steps: u64,
         /// What came of it, or why it was refused.

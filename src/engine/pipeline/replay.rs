@@ -11,7 +11,7 @@ use crate::train::restore_values;
 use crate::train::{LossScaler, Reading, StepOptions, Trainer, trace};
 use statetune_core::data::Batch;
 use statetune_core::plan::Plan;
-use statetune_core::runs::Incident;
+use statetune_core::records::Incident;
 
 /// Computes the step that is recorded in `folder`, as the settings of `plan` say, with what learned then.
 /// Returns every value on the way. Nothing is written.

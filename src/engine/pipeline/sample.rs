@@ -10,7 +10,7 @@ use crate::peft::Method;
 use crate::sample::{generate, rates};
 use statetune_core::data::{Binidx, Role, Tokenizer};
 use statetune_core::plan::Plan;
-use statetune_core::runs::{Event, RunDir};
+use statetune_core::records::{Event, RunDir};
 
 /// The prompts of an experiment: the openings of held-out documents up to the assistant's first answer,
 /// as many as asked for, and then those of the file.

@@ -7,11 +7,12 @@ use super::inputs::keep_earlier;
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{Change, Experiment, Plan, Reach};
-use statetune_core::runs::{
-    Chain, Checkpoint, Earlier, Event, LeftOut, LoadCheckpointError, Lock, LockedFile, RunDir,
-    RunRecord, Status, StoredRun, all_runs, checkpoints, copy_sinks, directory as run_name,
-    find_run, rewind_records, runs_named,
+use statetune_core::records::{
+    Chain, Checkpoint, Event, LoadCheckpointError, Lock, LockedFile, PastSettings, RunDir,
+    RunRecord, SkippedSample, Status, checkpoints, copy_sinks, dir_name as run_name,
+    rewind_records,
 };
+use statetune_core::store::{all_runs, find_run, runs_named};
 use statetune_core::tensorfile::WeightsError;
 
 /// Where a run begins.
@@ -95,7 +96,7 @@ impl Start {
     /// When it cannot be read.
     pub(super) fn values(&self) -> Result<Option<LockedFile>, RunError> {
         if let Start::Values { checkpoint } = self {
-            let path = checkpoint.learned();
+            let path = checkpoint.trainable();
             let sha256 = sha256_of_file(&path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source });
             return Ok(Some(LockedFile::new(&path, sha256.map_err(LoadCheckpointError::from)?)));
@@ -169,7 +170,7 @@ impl Start {
             }
             None => runs_named(&plan.records.runs_dir, &plan.records.name),
         };
-        let at_border = |one: &Checkpoint| one.place.epochs == epochs && one.is_border();
+        let at_border = |one: &Checkpoint| one.record.epochs == epochs && one.ends_epoch();
         let found = candidates.iter().rev().find_map(|run| {
             let checkpoint = checkpoints(run).into_iter().find(at_border)?;
             Some((run.clone(), checkpoint))
@@ -252,7 +253,7 @@ impl Start {
             Start::Continue { run, checkpoint, accept, .. } => {
                 let (steps, epochs) = checkpoint
                     .as_ref()
-                    .map_or((0, 0), |one| (one.place.position.steps, one.place.epochs));
+                    .map_or((0, 0), |one| (one.record.position.steps, one.record.epochs));
                 rewind_records(&run, steps, epochs)?;
                 keep_earlier(&run, run.path(), plan, lock, steps)?;
                 run.event(Event::Resume {
@@ -266,12 +267,12 @@ impl Start {
             Start::Branch { run: from, checkpoint, .. } => {
                 let run = create()?;
                 copy_sinks(&run, &from)?;
-                for name in [Chain::FILE, LeftOut::FILE, "samples/base.jsonl"] {
+                for name in [Chain::FILE, SkippedSample::FILE, "samples/base.jsonl"] {
                     run.copy_from(&from, name)?;
                 }
-                let steps = checkpoint.place.position.steps;
-                Earlier::copy(&run, &from)?;
-                rewind_records(&run, steps, checkpoint.place.epochs)?;
+                let steps = checkpoint.record.position.steps;
+                PastSettings::copy(&run, &from)?;
+                rewind_records(&run, steps, checkpoint.record.epochs)?;
                 keep_earlier(&run, &from, plan, lock, steps)?;
                 run.event(Event::Resume {
                     run: Some(run_name(&from)),
@@ -284,8 +285,11 @@ impl Start {
             Start::Values { checkpoint } => with_values(create()?, checkpoint),
             Start::Again { run: other, checkpoint, .. } => {
                 let run = create()?;
-                let left_out = LeftOut::load(&other)?;
-                left_out.iter().filter(|one| one.never_came()).try_for_each(|one| one.add(&run))?;
+                let left_out = SkippedSample::load(&other)?;
+                left_out
+                    .iter()
+                    .filter(|one| one.is_from_start())
+                    .try_for_each(|one| one.add(&run))?;
                 match checkpoint {
                     Some(checkpoint) => with_values(run, checkpoint),
                     None => Ok((run, Beginning::New)),
@@ -367,7 +371,7 @@ impl Beginning {
     /// Steps that the run has done.
     pub(super) fn steps(&self) -> u64 {
         match self {
-            Beginning::After(checkpoint) => checkpoint.place.position.steps,
+            Beginning::After(checkpoint) => checkpoint.record.position.steps,
             Beginning::New | Beginning::Values(_) => 0,
         }
     }
@@ -383,7 +387,7 @@ impl Beginning {
 /// # Errors
 /// [`RunError::Resume`] when they cannot be read.
 pub fn recorded_settings(path: &Path) -> Result<Experiment, RunError> {
-    Experiment::recorded(&path.join(StoredRun::SETTINGS)).map_err(|found| {
+    Experiment::recorded(&path.join(RunDir::SETTINGS)).map_err(|found| {
         let first = found.into_iter().next();
         let unknown = || Diagnostic::error(msg!(CANNOT_READ_SETTINGS));
         RunError::Resume(Box::new(first.unwrap_or_else(unknown)))

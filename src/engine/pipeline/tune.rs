@@ -28,15 +28,14 @@ use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
-use statetune_core::config::Nonfinite;
 use statetune_core::data::{Coverage, Loader, Tokenizer};
 use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{ModelSource, Plan};
-use statetune_core::runs::{
-    Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, RunDir, Sinks, Status, Totals,
-    checkpoints, record_documents,
+use statetune_core::records::{
+    Chain, Checkpoint, Entry, Event, Fact, Lock, Nonfinite, RunDir, Sinks, SkippedSample, Status,
+    Totals, checkpoints, record_documents,
 };
 
 /// Executes a plan from `start` and tells `watch` about it. A run that needs more memory than there is, is refused
@@ -96,7 +95,7 @@ pub fn run(
         }
         for Named { document, name } in dropped {
             let from_step = beginning.steps();
-            LeftOut::Document { from_step, document, name: name.clone() }.add(&run)?;
+            SkippedSample::Document { from_step, document, name: name.clone() }.add(&run)?;
             run.event(Event::LeftOut { document: name.clone() })?;
         }
         let left_out = leave_out(&run, &mut data)?;
@@ -201,7 +200,7 @@ impl Work<'_> {
                 let Ended::Rollback(step) = course.ended else { break };
                 let checkpoint = course.go_back(step)?;
                 restore(&checkpoint, &mut trainer)?;
-                position = checkpoint.place.position;
+                position = checkpoint.record.position;
                 left_out.insert(step - 1);
             }
         }
@@ -298,8 +297,8 @@ impl Work<'_> {
             }
             Beginning::After(checkpoint) => {
                 restore(checkpoint, trainer)?;
-                position = checkpoint.place.position;
-                course.go_on_from(&checkpoint.place);
+                position = checkpoint.record.position;
+                course.go_on_from(&checkpoint.record);
                 (course.watch)(Progress::Resumed { steps: position.steps });
             }
         }

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::slice;
 
 use statetune_core::diagnostic::{Text, msg};
-use statetune_core::runs::{
-    Checkpoint, CheckpointError, LoadCheckpointError, OPTIMIZER, Place, RunDir, TRAINABLE,
-    save_checkpoint,
+use statetune_core::records::{
+    Checkpoint, CheckpointError, CheckpointRecord, LoadCheckpointError, OPTIMIZER, RunDir,
+    TRAINABLE, save_checkpoint,
 };
 use statetune_core::tensorfile::{Dtype, LazyTensor, TensorFile, WeightsError, write_lazily};
 use tch::{Device, Tensor};
@@ -20,8 +20,13 @@ use crate::optim::{Adam, Moments};
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn save(run: &RunDir, name: &str, adam: &Adam, place: &Place) -> Result<(), CheckpointError> {
-    save_checkpoint(run, name, place, |folder| write_tensors(folder, adam))
+pub fn save(
+    run: &RunDir,
+    name: &str,
+    adam: &Adam,
+    record: &CheckpointRecord,
+) -> Result<(), CheckpointError> {
+    save_checkpoint(run, name, record, |folder| write_tensors(folder, adam))
 }
 
 /// Sets the trainable parameters, the optimizer and the loss scale to those of `checkpoint`.
@@ -39,8 +44,8 @@ pub fn restore(
     while let (Some(m), Some(v)) = (tensors.next(), tensors.next()) {
         moments.push(Moments { m, v });
     }
-    trainer.adam.restore(checkpoint.place.adam_steps, &values, &moments);
-    trainer.scaler = checkpoint.place.scaler;
+    trainer.adam.restore(checkpoint.record.adam_steps, &values, &moments);
+    trainer.scaler = checkpoint.record.scaler;
     Ok(())
 }
 

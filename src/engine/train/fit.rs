@@ -68,7 +68,7 @@ pub fn fit<E: From<TrainError>>(
                 lr,
                 grad_norm: outcome.grad_norm,
                 skipped: outcome.skipped,
-                fault: outcome.fault,
+                non_finite: outcome.fault,
                 learned: outcome.targets,
                 positions: outcome.positions,
                 duration: started.elapsed(),

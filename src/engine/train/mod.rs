@@ -27,6 +27,6 @@ pub use fit::{StepDone, fit};
 pub use loss::{HeadLoss, head_loss, mean_loss};
 pub use objective::{CrossEntropy, Objective};
 pub use options::{FitOptions, StepOptions};
-pub use statetune_core::runs::{Fault, LossScaler, Position, StepRecord};
+pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use step::{StepOutcome, Trainer};
 pub use trace::{Reading, trace};

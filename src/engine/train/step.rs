@@ -6,7 +6,7 @@ use statetune_core::data::Batch;
 
 use super::devices::{Devices, Single};
 use super::objective::{CrossEntropy, Objective};
-use super::{BatchTensors, Fault, LossScaler, Pass, StepOptions, TrainError};
+use super::{BatchTensors, LossScaler, NonFiniteValue, Pass, StepOptions, TrainError};
 use crate::kernels::KernelError;
 use crate::optim::{Adam, AdamOptions, clip_gradients};
 use crate::peft::Method;
@@ -28,7 +28,7 @@ pub struct StepOutcome {
     pub skipped: bool,
     /// The first of loss, gradients and update that was NaN or infinite; an overflow under the loss scale is no
     /// fault.
-    pub fault: Option<Fault>,
+    pub fault: Option<NonFiniteValue>,
 }
 
 /// Everything that an optimizer step changes, and how.
@@ -89,7 +89,7 @@ impl<'a> Trainer<'a> {
         })?;
         let loss = self.devices.sum_loss(loss);
         if !loss.is_finite() {
-            let fault = Some(Fault::Loss { micro_batch });
+            let fault = Some(NonFiniteValue::Loss { micro_batch });
             return Ok(StepOutcome { loss, fault, ..unchanged });
         }
         let mut gradients = self.adam.gradients();
@@ -111,10 +111,10 @@ impl<'a> Trainer<'a> {
             scaler.grow();
         }
         if !grad_norm.is_finite() {
-            return Ok(StepOutcome { fault: Some(Fault::Gradients), ..unchanged });
+            return Ok(StepOutcome { fault: Some(NonFiniteValue::Gradients), ..unchanged });
         }
         self.adam.step(&gradients, lr);
-        let fault = (!self.adam.is_finite()).then_some(Fault::Update);
+        let fault = (!self.adam.is_finite()).then_some(NonFiniteValue::Update);
         Ok(StepOutcome { skipped: false, fault, ..unchanged })
     }
 

@@ -270,4 +270,6 @@ catalogue! {
     CANNOT_WRITE_EXPERIMENT[ST5011]: "cannot write `{file}`", "无法写入 `{file}`";
     CANNOT_WRITE_EVENTS[ST6043]: "cannot write `{file}`", "无法写入 `{file}`";
     NO_DOCUMENT_ON_LINE[ST3105]: "line {line} has no document", "第 {line} 行没有文档";
+    FAULTS_FIXED: "{file}: {fixed} fixed", "{file}：已修复 {fixed} 处";
+    FILE_IS_VALID: "{file}: valid", "{file}：有效";
 }

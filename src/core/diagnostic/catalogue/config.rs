@@ -187,6 +187,10 @@ catalogue! {
     ABOVE: "above {n}", "大于 {n}";
     AT_MOST: "at most {n}", "不大于 {n}";
     BELOW: "below {n}", "小于 {n}";
+    NO_DEFAULT_REQUIRED: "none; required", "无；必须写";
+    DEFAULTS_OF_KEYS: "the defaults of its keys", "其中各键的默认值";
+    MATCHES_PATTERN: "matches `{pattern}`", "匹配 `{pattern}`";
+    NOT_EMPTY: "not empty", "不能为空";
     ABOUT_KEY: "`{key}`: {about}", "`{key}` 的含义：{about}";
     CANNOT_READ_VARIABLE[ST0105]:
         "cannot read the environment variable `{text}`",

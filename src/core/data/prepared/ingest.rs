@@ -1,0 +1,358 @@
+//! Reads every document of all sources once, as tokens, and writes the files of a prepared folder.
+//!
+//! The documents go, one batch at a time, into a pair in source order, from which the training and validation pairs
+//! are copied. Memory holds about 24 bytes per document, whatever its length.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::data::OnBadLine;
+use crate::data::binidx::{Binidx, BinidxWriter, pair};
+use crate::data::error::DataError;
+use crate::data::readers::{Body, Content, Document, FileDigest, Record, Source, Tally};
+use crate::data::threads;
+use crate::data::tokenizer::END_OF_DOCUMENT;
+
+use super::layout::{
+    CONTENTS, LongestDocument, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec, SOURCE,
+    Split,
+};
+use super::split::{Dealer, validation_contents};
+
+/// The pair of all documents in source order.
+const ALL: &str = "all";
+/// The `vocab_size` of a pair whose ids may need more than two bytes.
+const WIDE: usize = 1 << 31;
+
+/// The files of each source with their digests.
+///
+/// # Errors
+/// [`DataError::Read`].
+pub(crate) fn digests(spec: &PrepareSpec<'_>) -> Result<Vec<Vec<FileDigest>>, DataError> {
+    spec.sources.iter().map(Source::digests).collect()
+}
+
+/// Writes all files of prepared data into `folder`. `before` are the digests that the key was made of.
+///
+/// # Errors
+/// Sources that cannot be read or are not valid, or have changed; a folder that cannot be written.
+pub(crate) fn build(
+    folder: &Path,
+    spec: &PrepareSpec<'_>,
+    before: Vec<Vec<FileDigest>>,
+) -> Result<PrepareReport, DataError> {
+    let all = folder.join(ALL);
+    let ingested = ingest(spec, &all, &folder.join(PLACES), &folder.join(CONTENTS))?;
+    let (before, after) = (before.concat(), digests(spec)?.concat());
+    if let Some((changed, _)) = before.iter().zip(&after).find(|(before, after)| before != after) {
+        return Err(DataError::ChangedMeanwhile { file: changed.path.clone() });
+    }
+    let report = write_pairs(folder, spec, &Binidx::open(&all)?, &ingested, before)?;
+    let (bin, idx) = pair(&all);
+    let unwritable = |path: &Path, source| DataError::Io { path: path.into(), source };
+    for file in [bin, idx] {
+        fs::remove_file(&file).map_err(|source| unwritable(&file, source))?;
+    }
+    let path = folder.join(SOURCE);
+    write_json(&path, &report).map_err(|source| unwritable(&path, source))?;
+    Ok(report)
+}
+
+/// Copies the validation documents into one pair, and the others, repeated and shuffled, into another.
+fn write_pairs(
+    folder: &Path,
+    spec: &PrepareSpec<'_>,
+    documents: &Binidx,
+    ingested: &Ingested,
+    files: Vec<FileDigest>,
+) -> Result<PrepareReport, DataError> {
+    let Ingested { sources, digests, skipped, longest, vocab_size } = ingested;
+    let validation = validation_contents(digests, spec.val_split);
+    let is_validation = |document: u32| {
+        digests.get(document as usize).is_some_and(|digest| validation.contains(digest))
+    };
+    let mut report = PrepareReport {
+        files,
+        documents: documents.len() as u64,
+        val_documents: 0,
+        skipped_lines: *skipped,
+        train_documents: 0,
+        train_tokens: 0,
+        val_tokens: 0,
+        longest: *longest,
+    };
+    if !validation.is_empty() {
+        let mut val = PairCopy::create(folder, Split::Val, *vocab_size)?;
+        for document in (0..documents.len() as u32).filter(|document| is_validation(*document)) {
+            val.copy(documents, document)?;
+        }
+        (report.val_documents, report.val_tokens) = val.finish()?;
+    }
+    let mut dealer = Dealer::new(sources, is_validation, spec.seed);
+    let mut train = PairCopy::create(folder, Split::Train, *vocab_size)?;
+    for _ in 0..spec.repeat {
+        for document in dealer.copy() {
+            train.copy(documents, document)?;
+        }
+    }
+    (report.train_documents, report.train_tokens) = train.finish()?;
+    Ok(report)
+}
+
+/// A pair and the file of its order while they are written.
+struct PairCopy {
+    pair: BinidxWriter,
+    order: Rows,
+}
+
+impl PairCopy {
+    fn create(folder: &Path, split: Split, vocab_size: usize) -> Result<Self, DataError> {
+        let prefix = folder.join(split.name());
+        let order = Rows::create(prefix.with_extension(ORDER))?;
+        Ok(Self { pair: BinidxWriter::create(&prefix, vocab_size)?, order })
+    }
+
+    fn copy(&mut self, documents: &Binidx, document: u32) -> Result<(), DataError> {
+        self.pair.push_stored(&documents.stored_doc(document as usize)?)?;
+        self.order.push(&document.to_le_bytes())
+    }
+
+    /// Completes all files; returns documents and tokens.
+    fn finish(self) -> Result<(u64, u64), DataError> {
+        let counts = (self.pair.documents(), self.pair.tokens());
+        self.pair.finish()?;
+        self.order.finish()?;
+        Ok(counts)
+    }
+}
+
+/// A file with a row of the same size for every document, while it is written.
+struct Rows {
+    file: BufWriter<File>,
+    path: PathBuf,
+}
+
+impl Rows {
+    fn create(path: PathBuf) -> Result<Self, DataError> {
+        match File::create(&path) {
+            Ok(file) => Ok(Self { file: BufWriter::new(file), path }),
+            Err(source) => Err(DataError::Io { path, source }),
+        }
+    }
+
+    fn push(&mut self, row: &[u8]) -> Result<(), DataError> {
+        let Self { file, path } = self;
+        file.write_all(row).map_err(|source| DataError::Io { path: path.clone(), source })
+    }
+
+    fn finish(self) -> Result<(), DataError> {
+        let Self { file, path } = self;
+        sync(file).map_err(|source| DataError::Io { path, source })
+    }
+}
+
+fn write_json(path: &Path, report: &PrepareReport) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    serde_json::to_writer(&mut file, report)?;
+    sync(file)
+}
+
+fn sync(file: BufWriter<File>) -> io::Result<()> {
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// What was read.
+struct Ingested {
+    /// The documents of each source, with its weight.
+    sources: Vec<(Range<u32>, f64)>,
+    /// The digest of every document's content under the seed; empty without validation documents.
+    digests: Vec<u64>,
+    /// Lines that were skipped.
+    skipped: u64,
+    longest: LongestDocument,
+    /// The `vocab_size` of the pair.
+    vocab_size: usize,
+}
+
+/// Reads everything into the pair `prefix`, the origins into `places`, and the digests of contents into `contents`.
+fn ingest(
+    spec: &PrepareSpec<'_>,
+    prefix: &Path,
+    places: &Path,
+    contents: &Path,
+) -> Result<Ingested, DataError> {
+    let vocab_size = vocab_size(spec)?;
+    let mut ingest = Ingest {
+        spec,
+        pair: BinidxWriter::create(prefix, vocab_size)?,
+        places: Rows::create(places.into())?,
+        contents: Rows::create(contents.into())?,
+        digests: Vec::new(),
+        skipped: 0,
+        longest: LongestDocument { document: 0, tokens: 0 },
+        end: u64::MAX,
+    };
+    let (mut sources, mut files) = (Vec::new(), 0..NO_FILE);
+    for source in spec.sources {
+        let first = ingest.documents();
+        ingest.source(source, &mut files)?;
+        sources.push((first..ingest.documents(), source.weight));
+    }
+    let Ingest { pair, places, contents, digests, skipped, longest, .. } = ingest;
+    pair.finish()?;
+    places.finish()?;
+    contents.finish()?;
+    Ok(Ingested { sources, digests, skipped, longest, vocab_size })
+}
+
+/// A `vocab_size` for the ids of the tokenizer and of every source of tokens.
+fn vocab_size(spec: &PrepareSpec<'_>) -> Result<usize, DataError> {
+    let mut vocab_size = spec.tokenizer.vocab_size();
+    let of_tokens = |source: &&Source| source.format().content() == Content::Tokens;
+    for source in spec.sources.iter().filter(of_tokens) {
+        vocab_size = vocab_size.max(1 << 16);
+        for file in source.inputs() {
+            if source.format().has_wide_ids(file)? {
+                return Ok(WIDE);
+            }
+        }
+    }
+    Ok(vocab_size)
+}
+
+/// The digest of a document's content under `seed`: the first 8 bytes of a sha256.
+fn digest(seed: u64, content: &[u8]) -> u64 {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(content).finalize();
+    u64::from_be_bytes(digest[..8].try_into().expect("eight bytes of 32"))
+}
+
+/// A document as it is stored.
+struct Encoded<'a> {
+    ids: Cow<'a, [u32]>,
+    /// 0 without validation documents.
+    digest: u64,
+    /// XXH3 of the content, by which records of runs identify the document.
+    content: u64,
+}
+
+/// A text that its tokens do not spell.
+struct RoundTripFailed;
+
+struct Ingest<'a> {
+    spec: &'a PrepareSpec<'a>,
+    pair: BinidxWriter,
+    places: Rows,
+    contents: Rows,
+    digests: Vec<u64>,
+    skipped: u64,
+    longest: LongestDocument,
+    /// The number of documents at which the current source has reached its limit.
+    end: u64,
+}
+
+impl Ingest<'_> {
+    fn documents(&self) -> u32 {
+        self.pair.documents() as u32 // `push` keeps it in range
+    }
+
+    fn is_full(&self) -> bool {
+        self.pair.documents() >= self.end
+    }
+
+    /// Reads one source, whose files have the next numbers of `files`.
+    fn source(&mut self, source: &Source, files: &mut Range<u32>) -> Result<(), DataError> {
+        self.end = source.limit.map_or(u64::MAX, |limit| self.pair.documents() + limit);
+        for path in source.inputs() {
+            let file = if source.files.is_empty() { None } else { files.next() };
+            if !self.is_full() {
+                self.file(source, file.unwrap_or(NO_FILE), path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, source: &Source, file: u32, path: &Path) -> Result<(), DataError> {
+        let skips = self.spec.on_bad_line == OnBadLine::Skip;
+        let before = self.documents();
+        let mut lines = Tally::default();
+        for batch in source.format().read(path, self.spec.form)? {
+            let batch = batch?;
+            // After the first invalid line the others are only counted.
+            let encodes = lines.is_clean();
+            let encoded =
+                threads::map(&batch, |record| if encodes { self.encode(record) } else { None });
+            for (record, encoded) in batch.iter().zip(encoded) {
+                match (record, encoded) {
+                    (Ok(Document { number, .. }), Some(encoded)) => {
+                        let encoded = encoded.map_err(|RoundTripFailed| DataError::RoundTrip {
+                            file: path.into(),
+                            line: (*number).max(1) as usize,
+                        })?;
+                        lines.add_valid();
+                        if lines.is_clean() {
+                            self.push(&encoded, Place { file, number: *number })?;
+                            if self.is_full() {
+                                return Ok(());
+                            }
+                        }
+                    }
+                    (Ok(_), None) => lines.add_valid(),
+                    (Err(_), _) if skips => self.skipped += 1,
+                    (Err(line), _) => lines.add_invalid(line),
+                }
+            }
+        }
+        lines.result()?;
+        if self.documents() == before {
+            return Err(DataError::NoDocuments { file: path.into() });
+        }
+        Ok(())
+    }
+
+    /// The tokens of a document, with the end of document where a text has one; `None` for an invalid line.
+    fn encode<'d>(&self, record: &'d Record) -> Option<Result<Encoded<'d>, RoundTripFailed>> {
+        let text = match &record.as_ref().ok()?.body {
+            Body::Text(text) => text.as_bytes(),
+            Body::Tokens(ids) => {
+                let content: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                return Some(Ok(self.encoded(Cow::Borrowed(ids), &content)));
+            }
+        };
+        let PrepareSpec { tokenizer, mask, end_of_doc, .. } = self.spec;
+        let mut ids = mask.encode(tokenizer, text);
+        if !tokenizer.spells(&ids, text) {
+            return Some(Err(RoundTripFailed));
+        }
+        if !end_of_doc {
+            ids.pop_if(|id| *id == END_OF_DOCUMENT);
+        }
+        Some(Ok(self.encoded(Cow::Owned(ids), text)))
+    }
+
+    fn encoded<'d>(&self, ids: Cow<'d, [u32]>, content: &[u8]) -> Encoded<'d> {
+        let digest = if self.spec.val_split > 0.0 { digest(self.spec.seed, content) } else { 0 };
+        Encoded { ids, digest, content: xxh3_64(content) }
+    }
+
+    fn push(&mut self, encoded: &Encoded<'_>, place: Place) -> Result<(), DataError> {
+        let document = u32::try_from(self.pair.documents())
+            .ok()
+            .filter(|document| *document < u32::MAX)
+            .ok_or(DataError::TooManyDocuments)?;
+        if encoded.ids.len() > self.longest.tokens {
+            self.longest = LongestDocument { document, tokens: encoded.ids.len() };
+        }
+        self.pair.push(&encoded.ids)?;
+        if self.spec.val_split > 0.0 {
+            self.digests.push(encoded.digest);
+        }
+        self.contents.push(&encoded.content.to_le_bytes())?;
+        self.places.push(&place.to_bytes())
+    }
+}

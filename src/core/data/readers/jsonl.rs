@@ -1,0 +1,424 @@
+//! JSONL: one JSON object per line.
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+use crate::data::conversation::{Role, Turn};
+use crate::data::error::{DataError, Origin};
+use crate::data::fault::LineFault;
+use crate::diagnostic::{Text, msg};
+
+use super::format::{Batches, Content, Format, LineError, RecordForm};
+use super::lines;
+
+/// Files of one JSON object per line.
+pub(crate) struct Jsonl;
+
+impl Format for Jsonl {
+    fn content(&self) -> Content {
+        Content::Records
+    }
+
+    fn read<'a>(&self, file: &Path, form: RecordForm<'a>) -> Result<Batches<'a>, DataError> {
+        lines::records(file, move |line| form.parse(line))
+    }
+
+    fn origin(&self, file: &Path, number: u64) -> Origin {
+        lines::origin(file, number)
+    }
+}
+
+/// A record of the usual form, parsed without building a [`Value`].
+#[derive(Deserialize)]
+struct TextRecord {
+    text: String,
+}
+
+impl RecordForm<'_> {
+    /// The text of one line; `None` for a blank line. Keys that the form does not name are ignored.
+    ///
+    /// # Errors
+    /// The error and the bytes of the line that it is about.
+    pub fn parse(&self, line: &[u8]) -> Result<Option<String>, LineError> {
+        if line.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        let line = str::from_utf8(line).map_err(|error| {
+            let start = error.valid_up_to();
+            (start..start + 1, LineFault::NotUtf8 { byte: line[start] })
+        })?;
+        let is_object = line.trim_ascii_start().starts_with('{'); // serde takes a list for a struct, too
+        if self.sft_field.is_none()
+            && is_object
+            && let Ok(record) = serde_json::from_str::<TextRecord>(line)
+            && !record.text.is_empty()
+        {
+            return Ok(Some(record.text));
+        }
+        self.parse_any(line).map(Some)
+    }
+
+    /// [`RecordForm::parse`] for a line of any form.
+    fn parse_any(&self, line: &str) -> Result<String, LineError> {
+        let value: Value =
+            serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
+        let start = line.len() - line.trim_ascii_start().len();
+        let Value::Object(record) = value else {
+            let fault = LineFault::NotAnObject { found: type_of(&value) };
+            return Err((start..line.trim_ascii_end().len(), fault));
+        };
+        let (turns, range) = match (self.sft_field, record.get("messages")) {
+            (Some([question, answer]), _) => {
+                let question = string(line, &record, question)?;
+                let answer = string(line, &record, answer)?;
+                let turns = [(Role::User, question), (Role::Assistant, answer)];
+                (turns.map(|(role, content)| Turn { role, content }).into(), start..start + 1)
+            }
+            (None, Some(messages)) if !record.contains_key("text") => {
+                let range = key_value(line, "messages");
+                match parse_messages(messages) {
+                    Ok(turns) => (turns, range),
+                    Err(fault) => return Err((range, fault)),
+                }
+            }
+            _ => return string(line, &record, "text"),
+        };
+        let rendered = self.template.render(&turns);
+        rendered.map_err(|error| (range, LineFault::Messages { problem: error.text() }))
+    }
+}
+
+/// The string at `key`.
+fn string(line: &str, record: &Map<String, Value>, key: &str) -> Result<String, LineError> {
+    let key = key.to_owned();
+    let fault = match record.get(&key) {
+        None => {
+            let start = line.len() - line.trim_ascii_start().len();
+            let keys = record.keys().cloned().collect();
+            return Err((start..start + 1, LineFault::NoText { key, keys }));
+        }
+        Some(Value::String(text)) if text.is_empty() => LineFault::EmptyText { key: key.clone() },
+        Some(Value::String(_)) if is_repeated(line, &key) => {
+            LineFault::TextTwice { key: key.clone() }
+        }
+        Some(Value::String(text)) => return Ok(text.clone()),
+        Some(other) => LineFault::TextType { key: key.clone(), found: type_of(other) },
+    };
+    Err((key_value(line, &key), fault))
+}
+
+/// The turns of a value such as `[{"role": "user", "content": "Hi"}]`, with trimmed content. A system turn without
+/// content is skipped.
+fn parse_messages(messages: &Value) -> Result<Vec<Turn>, LineFault> {
+    let fault = |problem: Text| LineFault::Messages { problem };
+    let Value::Array(messages) = messages else {
+        return Err(fault(msg!(FOUND_NOT_ARRAY, found = type_of(messages))));
+    };
+    let mut turns = Vec::with_capacity(messages.len());
+    for (number, message) in (1..).zip(messages) {
+        let text = |key: &str| match message.get(key) {
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => Err(fault(msg!(MESSAGE_KEY_TYPE, number, found = type_of(other), key))),
+            None => Err(fault(msg!(MESSAGE_WITHOUT_KEY, number, key))),
+        };
+        let (name, content) = (text("role")?, text("content")?);
+        let role = Role::named(name).ok_or_else(|| fault(msg!(MESSAGE_ROLE, number, name)))?;
+        match (role, content.trim().is_empty()) {
+            (Role::System, true) => {}
+            (_, true) => return Err(fault(msg!(MESSAGE_EMPTY, number))),
+            (_, false) => turns.push(Turn { role, content: content.trim().to_owned() }),
+        }
+    }
+    if turns.is_empty() {
+        return Err(fault(msg!(NO_MESSAGE)));
+    }
+    Ok(turns)
+}
+
+fn explain_json(line: &str, error: &serde_json::Error) -> (Range<usize>, LineFault) {
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let problem = error.to_string();
+    let problem = problem.strip_suffix(&position).unwrap_or(&problem);
+    let after_comma = problem.starts_with("expected `,` or");
+    let problem = match problem.strip_prefix("EOF while parsing ") {
+        Some("a string") => msg!(LINE_ENDS_IN_STRING),
+        Some("a list") => msg!(LINE_ENDS_IN_LIST),
+        Some("an object") => msg!(LINE_ENDS_IN_OBJECT),
+        Some(_) => msg!(LINE_ENDS_IN_VALUE),
+        None => Text::library(problem),
+    };
+
+    let end = line.trim_ascii_end().len();
+    if error.is_eof() {
+        return (end..end, LineFault::Json { problem, after_quote: false });
+    }
+    let start = line.floor_char_boundary(error.column().saturating_sub(1).min(end));
+    let length = line[start..].chars().next().map_or(0, char::len_utf8);
+    let after_quote = after_comma && line[..start].trim_ascii_end().ends_with('"');
+    (start..start + length, LineFault::Json { problem, after_quote })
+}
+
+/// The range of the first value of `key` in `line`, which is a valid JSON object.
+fn key_value(line: &str, key: &str) -> Range<usize> {
+    let start = line.len() - line.trim_ascii_start().len();
+    values(line, key).next().unwrap_or(start..start + 1)
+}
+
+/// Whether `line`, which is a valid JSON object, has `key` more than once.
+fn is_repeated(line: &str, key: &str) -> bool {
+    values(line, key).nth(1).is_some()
+}
+
+/// The ranges of the values of `key` in `line`, which is a valid JSON object.
+fn values<'a>(line: &'a str, key: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let mut at = line.find('{').map(|brace| brace + 1);
+    std::iter::from_fn(move || {
+        loop {
+            let key_start = at?;
+            let key_end = key_start + value_length(&line[key_start..])?;
+            let found: String = serde_json::from_str(&line[key_start..key_end]).ok()?;
+            let start = key_end + line[key_end..].find(':')? + 1;
+            let end = start + value_length(&line[start..])?;
+            at = line[end..].find(',').map(|comma| end + comma + 1);
+            if found == key {
+                return Some(end - line[start..end].trim_ascii_start().len()..end);
+            }
+        }
+    })
+}
+
+/// The length of the JSON value at the start of `text`, with the white space before it.
+fn value_length(text: &str) -> Option<usize> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    Some(values.byte_offset())
+}
+
+fn type_of(value: &Value) -> Text {
+    match value {
+        Value::Null => Text::verbatim("null"),
+        Value::Bool(_) => msg!(A_BOOLEAN),
+        Value::Number(_) => msg!(A_NUMBER),
+        Value::String(_) => msg!(A_STRING),
+        Value::Array(_) => msg!(AN_ARRAY),
+        Value::Object(_) => msg!(AN_OBJECT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::super::format::{BadLine, Tally};
+    use super::*;
+    use crate::data::conversation::Template;
+    use crate::data::error::{OtherLines, place};
+
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::rwkv_qa);
+
+    fn form() -> RecordForm<'static> {
+        RecordForm { sft_field: None, template: &TEMPLATE }
+    }
+
+    /// The documents of a file with this content, with their line numbers.
+    fn parse_as(
+        form: RecordForm<'_>,
+        text: impl AsRef<[u8]>,
+    ) -> Result<Vec<(u64, String)>, DataError> {
+        let (mut documents, mut tally) = (Vec::new(), Tally::default());
+        for (number, line) in (1..).zip(text.as_ref().split(|&byte| byte == b'\n')) {
+            match form.parse(line) {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    tally.add_valid();
+                    documents.push((number, text));
+                }
+                Err((range, fault)) => {
+                    let place = place(Path::new("d.jsonl"), number as usize, line, range);
+                    tally.add_invalid(&BadLine { place, fault });
+                }
+            }
+        }
+        tally.result().map(|()| documents)
+    }
+
+    fn parse(text: impl AsRef<[u8]>) -> Result<Vec<(u64, String)>, DataError> {
+        parse_as(form(), text)
+    }
+
+    fn fault(text: impl AsRef<[u8]>) -> (String, String, LineFault) {
+        match parse(text).unwrap_err() {
+            DataError::Line { place, fault, .. } => {
+                (place.to_string(), place.text[place.range.clone()].to_owned(), fault)
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn only_the_key_text_is_read() {
+        let text = "{\"text\": \"a\\u0000b\", \"meta\": {\"text\": 1}}\r\n\n \t\r\n  {\"id\": 7, \"text\": \"你好\"}";
+        let documents = parse(text).unwrap();
+        assert_eq!(documents, [(1, "a\0b".into()), (4, "你好".into())]);
+    }
+
+    #[test]
+    fn broken_json_points_at_the_break() {
+        let line = r#"{"text": "User: What does "ok" mean?\n\nAssistant: 👌🙂"}"#;
+        let (place, marked, fault) = fault(format!("{{\"text\": \"a\"}}\n{line}\n"));
+        assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:2:28", "o"));
+        let problem = Text::verbatim("expected `,` or `}`");
+        assert_eq!(fault, LineFault::Json { problem, after_quote: true });
+    }
+
+    #[test]
+    fn every_fault_has_its_place() {
+        let json = |problem: &'static str| LineFault::Json {
+            problem: Text::verbatim(problem),
+            after_quote: false,
+        };
+        let cases = [
+            ("{'text': 'a'}", "d.jsonl:1:2", "'", json("key must be a string")),
+            ("{\"text\": \"a\"", "d.jsonl:1:13", "", json("the line ends within an object")),
+            ("{\"text\": \"你\"} x", "d.jsonl:1:15", "x", json("trailing characters")),
+            (
+                "[\"a\"]",
+                "d.jsonl:1:1",
+                "[\"a\"]",
+                LineFault::NotAnObject { found: Text::verbatim("an array") },
+            ),
+            (
+                " \"a\" ",
+                "d.jsonl:1:2",
+                "\"a\"",
+                LineFault::NotAnObject { found: Text::verbatim("a string") },
+            ),
+            ("{}", "d.jsonl:1:1", "{", LineFault::NoText { key: "text".into(), keys: vec![] }),
+            (
+                "{\"Text\": \"a\", \"q\": {\"text\": \"a\"}}",
+                "d.jsonl:1:1",
+                "{",
+                LineFault::NoText { key: "text".into(), keys: vec!["Text".into(), "q".into()] },
+            ),
+            (
+                "{\"n\": [{\"text\": 1}, \",\"] , \"text\" : 12 }",
+                "d.jsonl:1:37",
+                "12",
+                LineFault::TextType { key: "text".into(), found: Text::verbatim("a number") },
+            ),
+            (
+                "{\"text\": null}",
+                "d.jsonl:1:10",
+                "null",
+                LineFault::TextType { key: "text".into(), found: Text::verbatim("null") },
+            ),
+            (
+                "{\"text\": \"\"}",
+                "d.jsonl:1:10",
+                "\"\"",
+                LineFault::EmptyText { key: "text".into() },
+            ),
+            (
+                "{\"te\\u0078t\": \"a\", \"text\": \"b\"}",
+                "d.jsonl:1:15",
+                "\"a\"",
+                LineFault::TextTwice { key: "text".into() },
+            ),
+        ];
+        for (text, place, marked, expected) in cases {
+            assert_eq!(fault(text), (place.into(), marked.into(), expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn not_utf8_names_the_byte() {
+        let (place, marked, fault) = fault(b"{\"text\": \"\xe4\xbd\xa0\xff\"}\n");
+        assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:1:12", "\u{fffd}"));
+        assert_eq!(fault, LineFault::NotUtf8 { byte: 0xff });
+    }
+
+    #[test]
+    fn messages_show_the_line() {
+        let message = |text: &str| parse(text).unwrap_err().diagnostic().render(false);
+        let text = "{\"text\": \"a\"}\n{\"text\": \"Say \"ok\" 👌\"}\n{\"text\": \"b\"\n";
+        let expected = r#"
+error[ST3001]: line 2 of `d.jsonl` is not valid JSON
+ --> d.jsonl:2:16
+  |
+2 | {"text": "Say "ok" 👌"}
+  |                ^ the string ended at the quote before this
+  |
+  = note: quotes inside the text need a backslash: `\"`
+  = note: 1 other line is fine; 1 more has the same problem (3)"#;
+        assert_eq!(message(text), expected.trim_start());
+        let expected = r#"
+error[ST3003]: line 1 of `d.jsonl` has no key `text`
+ --> d.jsonl:1:1
+  |
+1 | {"prompt": "a", "answer": "b"}
+  | ^ keys found: `prompt`, `answer`"#;
+        assert_eq!(message("{\"prompt\": \"a\", \"answer\": \"b\"}\n"), expected.trim_start());
+    }
+
+    #[test]
+    fn lines_with_the_same_problem_are_counted() {
+        let text = "{\"text\": \"a\"}\n{\n[1]\n{\"text\": \"b\"}\n{\n{\n{\n";
+        let DataError::Line { place, others, .. } = parse(text).unwrap_err() else { panic!() };
+        assert_eq!(place.line(), 2);
+        assert_eq!(others, OtherLines { fine: 2, same: 3, first: vec![5, 6] });
+    }
+
+    #[test]
+    fn conversations_are_rendered() {
+        let line = r#"{"messages": [{"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "Hi\n\nthere"}, {"role": "assistant", "content": " Yo "}]}"#;
+        let documents = parse(line.replace('\n', "")).unwrap();
+        assert_eq!(documents[0].1, "System: Be kind.\n\nUser: Hi\n\nthere\n\nAssistant: Yo");
+        let field = ["q".to_owned(), "a".to_owned()];
+        let form = RecordForm { sft_field: Some(&field), ..form() };
+        let documents = parse_as(form, r#"{"a": "4", "text": "no", "q": "2+2?"}"#).unwrap();
+        assert_eq!(documents[0].1, "User: 2+2?\n\nAssistant: 4");
+        let error = parse_as(form, r#"{"q": "2+2?"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "line 1 of `d.jsonl` has no key `a`");
+        let error = parse_as(form, r#"{"q": "2+2?", "a": ""}"#).unwrap_err();
+        assert_eq!(error.to_string(), "line 1 of `d.jsonl` has an empty `a`");
+    }
+
+    #[test]
+    fn text_comes_before_messages() {
+        assert_eq!(parse(r#"{"messages": 1, "text": "a"}"#).unwrap(), [(1, "a".to_owned())]);
+    }
+
+    #[test]
+    fn faulty_messages_are_named() {
+        let user = r#"{"role": "user", "content": "a"}"#;
+        let cases = [
+            ("7".to_owned(), "found a number, expected an array"),
+            ("[]".to_owned(), "the list has no messages"),
+            (format!("[{user}, 5]"), "message 2 has no `role`"),
+            (r#"[{"role": "user"}]"#.to_owned(), "message 1 has no `content`"),
+            (
+                r#"[{"role": "user", "content": null}]"#.to_owned(),
+                "message 1 has null as `content`",
+            ),
+            (r#"[{"role": "tool", "content": "a"}]"#.to_owned(), "message 1 has the role `tool`"),
+            (
+                r#"[{"role": "user", "content": "a\n\nUser: b"}]"#.to_owned(),
+                "message 1 contains `User:`, which would start another turn",
+            ),
+            (
+                format!(r#"[{user}, {{"role": "assistant", "content": "\n"}}]"#),
+                "message 2 has an empty `content`",
+            ),
+        ];
+        for (messages, problem) in cases {
+            let (place, marked, fault) = fault(format!("{{\"id\": 1, \"messages\": {messages}}}"));
+            assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:1:23", messages.as_str()));
+            assert_eq!(fault, LineFault::Messages { problem: Text::verbatim(problem) });
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Plain text: files, and sums that the program makes up for experiments without data.
+
+use std::fs;
+use std::iter;
+use std::path::{Path, PathBuf};
+
+use crate::data::error::{DataError, Origin};
+
+use super::format::{Batches, Body, Content, Document, Format, RecordForm};
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Files of plain text, each one document.
+pub(crate) struct PlainText(pub(crate) Encoding);
+
+/// How text is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Encoding {
+    Utf8,
+    /// 16-bit code units, low byte first.
+    Utf16le,
+}
+
+impl Format for PlainText {
+    fn content(&self) -> Content {
+        Content::Text
+    }
+
+    fn read<'a>(&self, file: &Path, _form: RecordForm<'a>) -> Result<Batches<'a>, DataError> {
+        let text = read(file, self.0)?;
+        let document = Document { number: 0, body: Body::Text(text) };
+        Ok(Box::new(iter::once(Ok(vec![Ok(document)]))))
+    }
+
+    fn origin(&self, file: &Path, _number: u64) -> Origin {
+        Origin::Text(file.to_path_buf())
+    }
+}
+
+/// The text of a file, without a byte order mark.
+fn read(file: &Path, encoding: Encoding) -> Result<String, DataError> {
+    let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
+    let (encoding, decoded) = match encoding {
+        Encoding::Utf8 => ("UTF-8", utf8(bytes)),
+        Encoding::Utf16le => ("UTF-16LE", utf16le(&bytes)),
+    };
+    let mut text =
+        decoded.map_err(|byte| DataError::Encoding { file: file.into(), encoding, byte })?;
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len_utf8());
+    }
+    if text.trim().is_empty() {
+        return Err(DataError::NoDocuments { file: file.into() });
+    }
+    Ok(text)
+}
+
+/// The text, or the index of the first invalid byte.
+fn utf8(bytes: Vec<u8>) -> Result<String, usize> {
+    String::from_utf8(bytes).map_err(|error| error.utf8_error().valid_up_to())
+}
+
+fn utf16le(bytes: &[u8]) -> Result<String, usize> {
+    let (units, rest) = bytes.as_chunks::<2>();
+    let mut text = String::with_capacity(units.len());
+    let mut read = 0;
+    for decoded in char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit))) {
+        let c = decoded.map_err(|_| read)?;
+        read += 2 * c.len_utf16();
+        text.push(c);
+    }
+    if rest.is_empty() { Ok(text) } else { Err(read) }
+}
+
+/// What messages call the file of sums.
+pub(crate) const MADE_UP: &str = "dummy";
+
+const SUMS: u64 = 100_000;
+const BATCH: usize = 10_000;
+
+/// [`SUMS`] documents such as `.12+144=156.`, without a file.
+pub(crate) struct Sums;
+
+impl Format for Sums {
+    fn content(&self) -> Content {
+        Content::Text
+    }
+
+    fn find(&self, _path: &Path) -> Result<Vec<PathBuf>, DataError> {
+        Ok(Vec::new())
+    }
+
+    fn read<'a>(&self, _file: &Path, _form: RecordForm<'a>) -> Result<Batches<'a>, DataError> {
+        let document = |number| Ok(Document { number, body: Body::Text(sum(number)) });
+        let batch = move |first| (first..SUMS).take(BATCH).map(document).collect();
+        Ok(Box::new((0..SUMS).step_by(BATCH).map(move |first| Ok(batch(first)))))
+    }
+}
+
+/// `.x+y=z.` with x = i and y = i * i, both modulo 10000.
+fn sum(i: u64) -> String {
+    let (x, y) = (i % 10_000, i * i % 10_000);
+    format!(".{x}+{y}={}.", x + y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_bytes(bytes: &[u8], encoding: Encoding) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("d.txt");
+        fs::write(&file, bytes).unwrap();
+        let bare = format!("{}/", folder.path().display());
+        read(&file, encoding).map_err(|error| error.to_string().replace(&bare, ""))
+    }
+
+    #[test]
+    fn both_encodings_are_read() {
+        let text = "a\n你好😀";
+        assert_eq!(read_bytes(text.as_bytes(), Encoding::Utf8).unwrap(), text);
+        let marked: Vec<u8> =
+            "\u{feff}a\n你好😀".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(read_bytes(&marked, Encoding::Utf16le).unwrap(), text);
+        assert_eq!(read_bytes(&marked[2..], Encoding::Utf16le).unwrap(), text);
+    }
+
+    #[test]
+    fn another_encoding_is_named_with_its_place() {
+        let utf8 = |bytes| read_bytes(bytes, Encoding::Utf8).unwrap_err();
+        let utf16 = |bytes| read_bytes(bytes, Encoding::Utf16le).unwrap_err();
+        assert_eq!(utf8(b"ab\xff"), "`d.txt` is not UTF-8 at byte 2");
+        assert_eq!(utf16(b"a\0b\0\x00\xd8c\0"), "`d.txt` is not UTF-16LE at byte 4");
+        assert_eq!(utf16(b"a\0b"), "`d.txt` is not UTF-16LE at byte 2");
+        assert_eq!(utf8(b" \n\t"), "`d.txt` contains no documents");
+        assert_eq!(utf16(b""), "`d.txt` contains no documents");
+    }
+
+    #[test]
+    fn sums_are_those_of_other_trainers() {
+        assert_eq!(
+            [0, 1, 12, 101, 12_345].map(sum),
+            [".0+0=0.", ".1+1=2.", ".12+144=156.", ".101+201=302.", ".2345+9025=11370."]
+        );
+    }
+}

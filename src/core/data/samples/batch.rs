@@ -1,0 +1,180 @@
+//! Rows of tokens -> rectangles of numbers, and back for records.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+/// One micro-batch: inputs (B, T) and what is to be predicted from them. A [`super::Loader`] makes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Rows, B.
+    pub rows: usize,
+    /// Tokens of the longest row, T; at least 1.
+    pub tokens: usize,
+    /// Token ids row by row, (B, T), padded on the right with 0.
+    pub inputs: Vec<i64>,
+    /// Row by row, (B, T): true where a document begins within a row. Absent when each row has only one.
+    pub restarts: Option<Vec<bool>>,
+    /// Places of the target positions in `inputs`.
+    pub learned_at: Vec<i64>,
+    /// The tokens to predict there.
+    pub targets: Vec<i64>,
+    /// For each row the documents in it, by their numbers in the pair; empty where unknown.
+    pub documents: Vec<Vec<usize>>,
+}
+
+/// A row of a batch before it is padded.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    inputs: Vec<i64>,
+    /// Where documents begin behind the start of the row.
+    restarts: Vec<usize>,
+    /// Learned positions, and the tokens to predict there.
+    targets: Vec<(usize, i64)>,
+    /// The documents in it.
+    pub(super) documents: Vec<usize>,
+}
+
+impl Row {
+    /// A row that was taken down; `targets` are learned positions with the tokens to predict there.
+    pub(super) fn from_numbers(
+        inputs: Vec<i64>,
+        restarts: Vec<usize>,
+        targets: Vec<(usize, i64)>,
+    ) -> Row {
+        Row { inputs, restarts, targets, documents: Vec::new() }
+    }
+
+    /// Appends a piece of a document: all tokens but the last are inputs, each predicts the next token. `learned` is true
+    /// for each target token.
+    pub(super) fn push(&mut self, ids: &[u32], learned: &[bool]) {
+        let start = self.inputs.len();
+        if start > 0 {
+            self.restarts.push(start);
+        }
+        let inputs = &ids[..ids.len().saturating_sub(1)];
+        self.inputs.extend(inputs.iter().copied().map(i64::from));
+        let predicted = (start..).zip(ids.iter().zip(learned).skip(1));
+        let targets = predicted.filter(|(_, (_, learned))| **learned);
+        self.targets.extend(targets.map(|(at, (&id, _))| (at, i64::from(id))));
+    }
+
+    pub(super) fn has_targets(&self) -> bool {
+        !self.targets.is_empty()
+    }
+}
+
+impl Batch {
+    /// The rows side by side.
+    pub(super) fn new(rows: &[Row]) -> Batch {
+        let t = rows.iter().map(|row| row.inputs.len()).max().unwrap_or(0).max(1);
+        let mut inputs = vec![0; rows.len() * t];
+        let mut restarts = vec![false; rows.len() * t];
+        let (mut learned_at, mut targets) = (Vec::new(), Vec::new());
+        for (row, start) in rows.iter().zip((0..).step_by(t)) {
+            inputs[start..start + row.inputs.len()].copy_from_slice(&row.inputs);
+            row.restarts.iter().for_each(|at| restarts[start + at] = true);
+            learned_at.extend(row.targets.iter().map(|(at, _)| (start + at) as i64));
+            targets.extend(row.targets.iter().map(|(_, id)| *id));
+        }
+        Batch {
+            rows: rows.len(),
+            tokens: t,
+            inputs,
+            restarts: restarts.contains(&true).then_some(restarts),
+            learned_at,
+            targets,
+            documents: rows.iter().map(|row| row.documents.clone()).collect(),
+        }
+    }
+
+    /// How many target tokens it has.
+    pub fn learned(&self) -> u64 {
+        self.targets.len() as u64
+    }
+
+    /// Adds shapes and contents to a digest.
+    pub fn digest(&self, digest: &mut Xxh3) {
+        let size = [self.rows as i64, self.tokens as i64];
+        add(digest, &size, self.inputs.iter().flat_map(|id| id.to_le_bytes()));
+        if let Some(restarts) = &self.restarts {
+            add(digest, &size, restarts.iter().map(|restart| u8::from(*restart)));
+        }
+        for numbers in [&self.learned_at, &self.targets] {
+            let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
+            add(digest, &[numbers.len() as i64], bytes);
+        }
+    }
+}
+
+/// Adds a tensor of this size and these bytes to a digest.
+fn add(digest: &mut Xxh3, size: &[i64], bytes: impl Iterator<Item = u8>) {
+    size.iter().for_each(|axis| digest.update(&axis.to_le_bytes()));
+    digest.update(&bytes.collect::<Vec<u8>>());
+}
+
+/// A row of a batch.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PlainRow {
+    /// Its tokens, padding included.
+    pub inputs: Vec<i64>,
+    /// Where documents begin behind the start of the row.
+    pub restarts: Vec<usize>,
+    /// Its learned positions.
+    pub learned_at: Vec<usize>,
+    /// The tokens to predict there.
+    pub targets: Vec<i64>,
+}
+
+impl Batch {
+    /// The rows.
+    pub fn plain(&self) -> Vec<PlainRow> {
+        let t = self.tokens;
+        let row = |inputs: &[i64]| PlainRow { inputs: inputs.to_vec(), ..PlainRow::default() };
+        let mut rows: Vec<PlainRow> = self.inputs.chunks(t).map(row).collect();
+        for (&at, &target) in self.learned_at.iter().zip(&self.targets) {
+            let at = at as usize;
+            rows[at / t].learned_at.push(at % t);
+            rows[at / t].targets.push(target);
+        }
+        let restarts = self.restarts.iter().flatten().enumerate();
+        for (at, _) in restarts.filter(|(_, restarts)| **restarts) {
+            rows[at / t].restarts.push(at % t);
+        }
+        rows
+    }
+
+    /// The batch of these rows, without the numbers of documents.
+    pub fn from_plain(rows: &[PlainRow]) -> Batch {
+        let row = |row: &PlainRow| {
+            let targets = row.learned_at.iter().copied().zip(row.targets.iter().copied());
+            Row::from_numbers(row.inputs.clone(), row.restarts.clone(), targets.collect())
+        };
+        Batch::new(&rows.iter().map(row).collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_comes_back() {
+        let rows = [
+            PlainRow {
+                inputs: vec![5, 6, 7, 8],
+                restarts: vec![2],
+                learned_at: vec![0, 3],
+                targets: vec![6, 9],
+            },
+            PlainRow {
+                inputs: vec![1, 2, 0, 0],
+                learned_at: vec![1],
+                targets: vec![3],
+                ..PlainRow::default()
+            },
+        ];
+        let batch = Batch::from_plain(&rows);
+        assert_eq!((batch.rows, batch.tokens, batch.learned()), (2, 4, 3));
+        assert_eq!(batch.plain(), rows);
+    }
+}

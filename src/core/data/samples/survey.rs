@@ -1,0 +1,231 @@
+//! A survey of every document before training: does it fit, does the model know its tokens, has it target tokens;
+//! and the pieces of documents that become samples.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::binidx::Binidx;
+use crate::data::conversation::{RoleWords, Unlearned};
+use crate::data::error::{DataError, Origin};
+use crate::data::tokenizer::Tokenizer;
+use crate::data::{Dataload, Overlong};
+
+use super::options::LoaderOptions;
+
+/// Counts of the documents of a pair.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Survey {
+    /// Documents, each counted once however often the pair repeats it.
+    pub documents: u64,
+    /// Documents, copies included.
+    pub copies: u64,
+    /// Tokens of all copies.
+    pub tokens: u64,
+    /// Target tokens of one pass.
+    pub target_tokens: u64,
+    /// Copies that are truncated.
+    pub truncated: u64,
+    /// Copies that become several samples.
+    pub split: u64,
+    /// Copies that are dropped.
+    pub dropped: u64,
+    /// Inputs of one pass, without padding.
+    pub positions: u64,
+}
+
+/// A part of a document that a sample holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Piece {
+    /// The index of the document in its pair.
+    pub(crate) document: usize,
+    /// Its first input.
+    pub(crate) first: u32,
+    /// Its inputs; at least 1. The last one predicts a target token, because nothing after it changes the loss.
+    pub(crate) inputs: u32,
+}
+
+impl Piece {
+    /// Its tokens in the document: the inputs and the one after them.
+    pub(crate) fn tokens(&self) -> Range<usize> {
+        let first = self.first as usize;
+        first..first + self.inputs as usize + 1
+    }
+}
+
+/// Reads every document of `data` once. `sources` is as for [`super::Loader::new`].
+///
+/// # Errors
+/// See [`super::Loader::new`].
+pub(crate) fn survey(
+    data: &Binidx,
+    tokenizer: &Tokenizer,
+    options: &LoaderOptions,
+    vocab_size: usize,
+    sources: &[usize],
+) -> Result<(Vec<Piece>, Survey), DataError> {
+    let origin = |index| Origin::Binidx { prefix: data.prefix().to_path_buf(), index };
+    let windows = options.dataload == Dataload::Get;
+    let mut survey = Survey::default();
+    let mut pieces = Vec::new();
+    let (mut all, mut without_targets, mut too_long) =
+        (Distinct::new(sources), Distinct::new(sources), Distinct::new(sources));
+    for i in 0..data.len() {
+        let ids = data.doc(i)?;
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(DataError::IdBeyondModel { document: origin(i), id, vocab_size });
+        }
+        all.add(i);
+        survey.copies += 1;
+        survey.tokens += ids.len() as u64;
+        let mask = options.mask.of_tokens(tokenizer, &ids);
+        if windows {
+            let targets = mask.iter().filter(|target| **target).count();
+            survey.target_tokens += targets as u64;
+            survey.positions += ids.len() as u64;
+            if targets == 0 {
+                without_targets.add(i);
+            }
+            continue;
+        }
+        let overlong = ids.len() > options.ctx_len + 1;
+        let reached = match (overlong, options.overlong) {
+            (true, Overlong::Error) => {
+                too_long.add(i);
+                continue;
+            }
+            (true, Overlong::Drop) => {
+                survey.dropped += 1;
+                continue;
+            }
+            (true, Overlong::Truncate) => {
+                survey.truncated += 1;
+                options.ctx_len + 1
+            }
+            (true, Overlong::Split) => {
+                survey.split += 1;
+                ids.len()
+            }
+            (false, _) => ids.len(),
+        };
+        let before = pieces.len();
+        pieces.extend(cut(i, &mask[..reached], options.ctx_len));
+        if pieces.len() == before {
+            without_targets.add(i);
+        }
+        let targets = mask[..reached].iter().skip(1).filter(|target| **target).count();
+        survey.target_tokens += targets as u64;
+    }
+    survey.documents = all.count();
+    if let Some(document) = too_long.first {
+        let (tokens, others) = (data.doc_len(document), too_long.count() as usize - 1);
+        let limit = options.ctx_len + 1;
+        return Err(DataError::Overlong { document: origin(document), tokens, limit, others });
+    }
+    if let Some(document) = without_targets.first {
+        return Err(DataError::NothingLearned {
+            document: origin(document),
+            others: without_targets.count() as usize - 1,
+            documents: survey.documents as usize,
+            why: Box::new(why(data, tokenizer, options, document)?),
+        });
+    }
+    if pieces.is_empty() && !windows {
+        let ctx_len = options.ctx_len;
+        return Err(DataError::AllDropped { file: data.prefix().to_path_buf(), ctx_len });
+    }
+    survey.positions += pieces.iter().map(|piece| u64::from(piece.inputs)).sum::<u64>();
+    Ok((pieces, survey))
+}
+
+/// The pieces of at most `ctx_len` inputs of a document that have target tokens. `mask` is true for each target token.
+fn cut(document: usize, mask: &[bool], ctx_len: usize) -> impl Iterator<Item = Piece> {
+    let predicted = mask.get(1..).unwrap_or_default();
+    predicted.chunks(ctx_len).enumerate().filter_map(move |(index, targets)| {
+        let last = targets.iter().rposition(|target| *target)?;
+        Some(Piece { document, first: (index * ctx_len) as u32, inputs: last as u32 + 1 })
+    })
+}
+
+/// Counts documents, each once however often it is copied.
+struct Distinct<'a> {
+    sources: &'a [usize],
+    seen: HashSet<usize>,
+    first: Option<usize>,
+}
+
+impl<'a> Distinct<'a> {
+    fn new(sources: &'a [usize]) -> Distinct<'a> {
+        Distinct { sources, seen: HashSet::new(), first: None }
+    }
+
+    fn add(&mut self, document: usize) {
+        self.seen.insert(self.sources.get(document).copied().unwrap_or(document));
+        self.first = self.first.or(Some(document));
+    }
+
+    fn count(&self) -> u64 {
+        self.seen.len() as u64
+    }
+}
+
+/// Why `document` has no target tokens.
+fn why(
+    data: &Binidx,
+    tokenizer: &Tokenizer,
+    options: &LoaderOptions,
+    document: usize,
+) -> Result<Unlearned, DataError> {
+    let mut words = RoleWords::default();
+    for i in 0..data.len() {
+        words.add(&options.mask, &tokenizer.decode(&data.doc(i)?)?);
+    }
+    let mask = options.mask.of_tokens(tokenizer, &data.doc(document)?);
+    Ok(Unlearned::new(&options.mask, words, mask.contains(&true)))
+}
+
+/// How much of the data a run sees.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct Coverage {
+    /// Documents, each counted once however often a pass repeats it.
+    pub documents: u64,
+    /// Samples of one pass.
+    pub samples_per_pass: u64,
+    /// Samples of the whole run.
+    pub samples: u64,
+    /// How often a run sees each document, on average.
+    pub exposures: f64,
+    /// The share of the samples of a pass that the run never sees, from 0 to below 1.
+    pub unseen: f64,
+}
+
+impl Coverage {
+    /// The coverage of a run of `samples` samples, where a pass has `samples_per_pass` samples of `documents` documents
+    /// in `copies` copies.
+    pub fn new(documents: u64, copies: u64, samples_per_pass: u64, samples: u64) -> Coverage {
+        let passes = samples as f64 / samples_per_pass as f64;
+        Coverage {
+            documents,
+            samples_per_pass,
+            samples,
+            exposures: passes * copies as f64 / documents as f64,
+            unseen: (1.0 - passes).max(0.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coverage_counts_exposures_and_unseen_samples() {
+        let part = Coverage::new(642, 6420, 6420, 4000);
+        assert_eq!(format!("{:.0} %", part.unseen * 100.0), "38 %");
+        assert_eq!(format!("{:.2}", part.exposures), "6.23");
+        let all = Coverage::new(4014, 40_140, 40_140, 80_280);
+        assert_eq!((all.unseen, all.exposures), (0.0, 20.0));
+    }
+}

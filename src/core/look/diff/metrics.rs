@@ -1,0 +1,189 @@
+//! Metrics of several runs, compared after an equal amount of training.
+
+use serde::Serialize;
+
+use crate::records::Metrics;
+
+/// Unit of the amount of training.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Align {
+    /// Samples seen.
+    Samples,
+    /// Target tokens seen.
+    Tokens,
+}
+
+/// Which of two values is better.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// The lower value.
+    Lower,
+    /// The higher value.
+    Higher,
+}
+
+/// A metric of all runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MetricRow {
+    /// `val_loss`, the name of a probe, ...
+    pub name: String,
+    /// One value per run; `None` when the run has none.
+    pub values: Vec<Option<f64>>,
+    /// Which value is better; `None` for probes.
+    pub better: Option<Better>,
+}
+
+/// Metrics of several runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MetricRows {
+    /// Unit of `until`.
+    pub align: Align,
+    /// Amount of training that all runs reached, at which they are compared.
+    pub until: u64,
+    /// The metrics.
+    pub rows: Vec<MetricRow>,
+}
+
+/// Recorded metrics of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Course {
+    /// The lines of `metrics.jsonl`.
+    pub metrics: Vec<Metrics>,
+    /// Steps and validation loss of each evaluation.
+    pub evals: Vec<(u64, f64)>,
+    /// Rate of each probe after training.
+    pub probes: Vec<(String, f64)>,
+    /// Samples per step.
+    pub samples_per_step: u64,
+}
+
+impl Course {
+    /// Amount of training after `steps` steps; target tokens as of the last line of metrics up to there.
+    fn seen(&self, steps: u64, align: Align) -> u64 {
+        match align {
+            Align::Samples => steps * self.samples_per_step,
+            Align::Tokens => {
+                let reported = self.metrics.partition_point(|line| line.step <= steps);
+                self.metrics[..reported].last().map_or(0, |line| line.learned_tokens)
+            }
+        }
+    }
+
+    /// Amount of training of the whole run.
+    fn end(&self, align: Align) -> u64 {
+        self.metrics.last().map_or(0, |line| self.seen(line.step, align))
+    }
+
+    /// The lowest validation loss up to an amount of training.
+    fn best(&self, align: Align, until: u64) -> Option<f64> {
+        let evals = self.evals.iter().filter(|(steps, _)| self.seen(*steps, align) <= until);
+        evals.map(|(_, val_loss)| *val_loss).min_by(f64::total_cmp)
+    }
+
+    /// The training loss of the last line up to an amount of training.
+    fn loss(&self, align: Align, until: u64) -> Option<f64> {
+        let mut lines = self.metrics.iter().rev();
+        lines.find(|line| self.seen(line.step, align) <= until).map(|line| line.loss)
+    }
+
+    /// The median throughput, which a pause or a slow first step does not change.
+    fn speed(&self) -> Option<f64> {
+        let speeds = self.metrics.iter().map(|line| line.positions_per_s);
+        let mut speeds: Vec<f64> = speeds.filter(|speed| speed.is_finite()).collect();
+        speeds.sort_by(f64::total_cmp);
+        speeds.get(speeds.len() / 2).copied()
+    }
+}
+
+/// The metrics of several runs side by side.
+pub fn metric_rows(courses: &[&Course], align: Align) -> MetricRows {
+    let until = courses.iter().map(|course| course.end(align)).min().unwrap_or(0);
+    let row = |name: &str, better, value: &dyn Fn(&Course) -> Option<f64>| MetricRow {
+        name: name.to_string(),
+        values: courses.iter().map(|course| value(course)).collect(),
+        better,
+    };
+    let mut rows = vec![
+        row("val_loss", Some(Better::Lower), &|course| course.best(align, until)),
+        row("loss", Some(Better::Lower), &|course| course.loss(align, until)),
+    ];
+    let mut probes: Vec<&str> = Vec::new();
+    for (name, _) in courses.iter().flat_map(|course| &course.probes) {
+        if !probes.contains(&name.as_str()) {
+            probes.push(name);
+        }
+    }
+    for name in probes {
+        rows.push(row(name, None, &|course| {
+            course.probes.iter().find(|(known, _)| known == name).map(|(_, rate)| *rate)
+        }));
+    }
+    rows.push(row(SPEED, Some(Better::Higher), &Course::speed));
+    rows.retain(|row| row.values.iter().any(Option::is_some));
+    MetricRows { align, until, rows }
+}
+
+/// Name of the throughput, the only metric that depends on the machine.
+pub const SPEED: &str = "positions/s";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(step: u64, loss: f64, positions_per_s: f64) -> Metrics {
+        let line = json!({
+            "step": step,
+            "epoch": 0,
+            "loss": loss,
+            "lr": 1.0,
+            "grad_norm": 1.0,
+            "skipped_steps": 0,
+            "learned_tokens": 10 * step,
+            "positions_per_s": positions_per_s,
+            "data_wait": 0.0,
+        });
+        serde_json::from_value(line).expect("a line of metrics")
+    }
+
+    #[test]
+    fn compared_after_an_equal_amount_of_training() {
+        let small = Course {
+            metrics: (1..=8).map(|step| line(step, 9.0 - step as f64, 100.0)).collect(),
+            evals: vec![(0, 5.0), (4, 4.0), (8, 3.0)],
+            probes: vec![("emoji".into(), 0.5)],
+            samples_per_step: 2,
+        };
+        let large = Course {
+            metrics: (1..=2).map(|step| line(step, 6.0, [1.0, 300.0][step as usize - 1])).collect(),
+            evals: vec![(0, 5.0), (2, 3.5)],
+            probes: Vec::new(),
+            samples_per_step: 4,
+        };
+        let courses = [&small, &large];
+        let found = metric_rows(&courses, Align::Samples);
+        let values: Vec<_> = found.rows.iter().map(|row| (&*row.name, &row.values[..])).collect();
+        assert_eq!(found.until, 8);
+        assert_eq!(
+            values,
+            [
+                ("val_loss", &[Some(4.0), Some(3.5)][..]),
+                ("loss", &[Some(5.0), Some(6.0)]),
+                ("emoji", &[Some(0.5), None]),
+                ("positions/s", &[Some(100.0), Some(300.0)]),
+            ]
+        );
+        let by_tokens = metric_rows(&courses, Align::Tokens);
+        assert_eq!(by_tokens.until, 20);
+        assert_eq!(by_tokens.rows[1].values, [Some(7.0), Some(6.0)]);
+    }
+
+    #[test]
+    fn runs_without_steps_have_no_metrics() {
+        let nothing = Course::default();
+        assert_eq!(metric_rows(&[&nothing, &nothing], Align::Samples).rows, []);
+    }
+}

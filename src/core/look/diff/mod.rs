@@ -1,0 +1,16 @@
+//! Differences between stored runs and their causes: settings, documents, environment, metrics, samples, and the first
+//! step that differs. Compares records only; reads no tensors.
+
+mod causes;
+mod compare;
+mod divergence;
+mod documents;
+mod metrics;
+mod recorded;
+
+pub use causes::Cause;
+pub use compare::{Diff, EnvironmentRow, Name, Pair, SampleRow, SettingRow};
+pub use divergence::{Divergence, Part};
+pub use documents::DataChange;
+pub use metrics::{Align, Better, Course, MetricRow, MetricRows, SPEED};
+pub use recorded::Recorded;

@@ -1,0 +1,351 @@
+//! What is wrong, or odd, with documents.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sha2::{Digest as _, Sha256};
+
+use super::Sample;
+use crate::data::Overlong;
+use crate::data::{
+    DataError, LineFault, Mask, Origin, RoleWords, Unlearned, alias_help, role_words,
+};
+use crate::diagnostic::{Diagnostic, Severity, Span, msg};
+use crate::words::grouped;
+
+/// Findings of one kind that are shown; all are counted.
+const SHOWN: usize = 5;
+/// A word that opens turns in one of so many documents is taken for a role word.
+const ROLE_WORD_SHARE: u64 = 100;
+
+/// What can be found, in the order in which it is told.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    /// The line does not parse.
+    Json,
+    /// The line is not UTF-8.
+    NotUtf8,
+    /// The line is JSON, but no document.
+    NotADocument,
+    /// Nothing in the document is learned.
+    NothingLearned,
+    /// The document is in another file, too.
+    Elsewhere,
+    /// The document does not fit into a sample.
+    Overlong,
+    /// A word opens turns that the template does not know.
+    ForeignRole,
+    /// A line break was written as a backslash and an n.
+    EscapedBreak,
+    /// The document repeats another one.
+    Duplicate,
+    /// The document differs from another one in white space and case alone.
+    NearDuplicate,
+}
+
+impl Kind {
+    /// The code of its messages.
+    pub fn code(self) -> &'static str {
+        match self {
+            Kind::Json => "ST3001",
+            Kind::NotUtf8 => "ST3002",
+            Kind::NotADocument => "ST3003",
+            Kind::Overlong => "ST3030",
+            Kind::NothingLearned => "ST3102",
+            Kind::ForeignRole => "ST3103",
+            Kind::EscapedBreak => "ST3104",
+            Kind::Duplicate => "ST3110",
+            Kind::NearDuplicate => "ST3111",
+            Kind::Elsewhere => "ST3112",
+        }
+    }
+
+    /// What was found, in words behind a count.
+    pub fn words(self) -> &'static str {
+        match self {
+            Kind::Json => "lines are no valid JSON",
+            Kind::NotUtf8 => "lines are not UTF-8",
+            Kind::NotADocument => "lines are no documents",
+            Kind::NothingLearned => "documents would teach nothing",
+            Kind::Elsewhere => "documents are in another file, too",
+            Kind::Overlong => "documents are longer than ctx_len",
+            Kind::ForeignRole => "words open turns and are no roles of the template",
+            Kind::EscapedBreak => "documents write `\\n` for a line break",
+            Kind::Duplicate => "documents repeat another one",
+            Kind::NearDuplicate => {
+                "documents differ from another one in white space and case alone"
+            }
+        }
+    }
+
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Json => "json",
+            Kind::NotUtf8 => "not_utf8",
+            Kind::NotADocument => "not_a_document",
+            Kind::Overlong => "overlong",
+            Kind::NothingLearned => "nothing_learned",
+            Kind::ForeignRole => "foreign_role",
+            Kind::EscapedBreak => "escaped_break",
+            Kind::Duplicate => "duplicate",
+            Kind::NearDuplicate => "near_duplicate",
+            Kind::Elsewhere => "elsewhere",
+        }
+    }
+}
+
+/// All findings of one kind.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Whether a run would refuse the data for it.
+    pub severity: Severity,
+    /// How often it was found.
+    pub count: u64,
+    /// The first ones.
+    pub shown: Vec<Diagnostic>,
+}
+
+/// What a look at all documents came to.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// Documents that could be read.
+    pub documents: u64,
+    /// What was found.
+    pub findings: BTreeMap<Kind, Finding>,
+}
+
+impl Checked {
+    /// Whether a run would refuse the data.
+    pub fn has_errors(&self) -> bool {
+        self.findings.values().any(|finding| finding.severity == Severity::Error)
+    }
+
+    fn add(&mut self, kind: Kind, finding: impl FnOnce() -> Diagnostic) {
+        let entry = self.findings.entry(kind).or_insert(Finding {
+            severity: Severity::Warning,
+            count: 0,
+            shown: Vec::new(),
+        });
+        entry.count += 1;
+        if entry.shown.len() < SHOWN {
+            let diagnostic = finding();
+            entry.severity = diagnostic.severity;
+            entry.shown.push(diagnostic);
+        }
+    }
+}
+
+/// A digest of a text.
+type TextDigest = [u8; 16];
+
+fn digest(text: &str) -> TextDigest {
+    let digest = Sha256::digest(text);
+    digest[..16].try_into().expect("16 bytes of 32")
+}
+
+/// A word that opens turns and is no role of the template.
+struct ForeignWord {
+    documents: u64,
+    /// Whether it stands in a document in which nothing is learned.
+    hides_answers: bool,
+    first: (Origin, String),
+}
+
+/// Looks at one document after the other.
+pub struct Check<'a> {
+    mask: &'a Mask,
+    ctx_len: usize,
+    overlong: Overlong,
+    splits: bool,
+    /// Texts of another file, and where they stand.
+    others: HashMap<TextDigest, Origin>,
+    seen: HashMap<TextDigest, Origin>,
+    nearly: HashMap<TextDigest, Origin>,
+    foreign: Vec<(String, ForeignWord)>,
+    found: Checked,
+}
+
+impl<'a> Check<'a> {
+    /// For samples of `ctx_len` inputs, of which `mask` says what is learned. `splits`: whether some documents
+    /// are to be held out.
+    pub fn new(mask: &'a Mask, ctx_len: usize, overlong: Overlong, splits: bool) -> Check<'a> {
+        Check {
+            mask,
+            ctx_len,
+            overlong,
+            splits,
+            others: HashMap::new(),
+            seen: HashMap::new(),
+            nearly: HashMap::new(),
+            foreign: Vec::new(),
+            found: Checked::default(),
+        }
+    }
+
+    /// Adds a document that must not be among those that are checked.
+    pub fn add_other(&mut self, sample: &Sample) {
+        self.others.entry(digest(&sample.text)).or_insert_with(|| sample.origin.without_text());
+    }
+
+    /// Adds a line that is no document.
+    pub fn add_fault(&mut self, place: Box<Span>, fault: LineFault) {
+        let kind = match fault {
+            LineFault::Json { .. } => Kind::Json,
+            LineFault::NotUtf8 { .. } => Kind::NotUtf8,
+            _ => Kind::NotADocument,
+        };
+        self.found.add(kind, || DataError::line(place, fault).diagnostic());
+    }
+
+    /// Adds a document.
+    pub fn add(&mut self, sample: &Sample) {
+        self.found.documents += 1;
+        self.check_repetition(sample);
+        let teaches = self.check_lesson(sample);
+        self.check_words(sample, teaches);
+        if sample.text.contains("\\n") {
+            self.found.add(Kind::EscapedBreak, || {
+                let message = msg!(ESCAPED_LINE_BREAK, document = sample.origin.text());
+                sample
+                    .mark(Diagnostic::warning(message), "\\\\n")
+                    .label(msg!(NOT_A_LINE_BREAK))
+                    .note(msg!(LINE_BREAK_IN_JSON))
+            });
+        }
+    }
+
+    fn check_repetition(&mut self, sample: &Sample) {
+        let exact = digest(&sample.text);
+        let place = &sample.origin;
+        if let Some(other) = self.others.get(&exact) {
+            self.found.add(Kind::Elsewhere, || {
+                sample
+                    .place(Diagnostic::error(msg!(
+                        IS_ALSO,
+                        place = place.text(),
+                        other = other.text()
+                    )))
+                    .note(msg!(VALIDATION_LEAKS))
+            });
+        }
+        if let Some(first) = self.seen.get(&exact) {
+            self.found.add(Kind::Duplicate, || {
+                sample
+                    .place(Diagnostic::warning(msg!(
+                        DOCUMENT_REPEATS,
+                        place = place.text(),
+                        first = first.text()
+                    )))
+                    .note(msg!(REPEATED_DOCUMENTS_COUNT))
+            });
+            return;
+        }
+        self.seen.insert(exact, place.without_text());
+        if !self.splits {
+            return;
+        }
+        let plain = sample.text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        match self.nearly.get(&digest(&plain)) {
+            Some(first) => self.found.add(Kind::NearDuplicate, || {
+                let message = msg!(NEAR_DUPLICATE, place = place.text(), first = first.text());
+                sample.place(Diagnostic::warning(message)).note(msg!(NEAR_DUPLICATE_LEAKS))
+            }),
+            None => {
+                self.nearly.insert(digest(&plain), place.without_text());
+            }
+        }
+    }
+
+    /// Whether the document fits and something in it is learned; returns whether anything would be if it fit.
+    fn check_lesson(&mut self, sample: &Sample) -> bool {
+        let limit = self.ctx_len + 1;
+        let (tokens, origin) = (sample.ids.len(), &sample.origin);
+        if tokens > limit {
+            let overlong = self.overlong;
+            self.found.add(Kind::Overlong, || {
+                let error =
+                    DataError::Overlong { document: origin.clone(), tokens, limit, others: 0 };
+                let diagnostic = error.diagnostic();
+                let what = match overlong {
+                    Overlong::Error => return diagnostic,
+                    Overlong::Truncate => msg!(OVERLONG_TRUNCATES),
+                    Overlong::Split => msg!(OVERLONG_SPLITS),
+                    Overlong::Drop => msg!(OVERLONG_DROPS),
+                };
+                let warning = Diagnostic::warning(diagnostic.message.clone());
+                sample.place(warning).note(msg!(OVERLONG_SAYS, what))
+            });
+        }
+        let teaches = (0..tokens).any(|at| sample.is_learned(at));
+        let reached = match self.overlong {
+            Overlong::Truncate | Overlong::Error => tokens.min(limit),
+            Overlong::Split | Overlong::Drop => tokens,
+        };
+        if !(0..reached).any(|at| sample.is_learned(at)) {
+            let mut words = RoleWords::default();
+            words.add(self.mask, sample.text.as_bytes());
+            let why = Box::new(Unlearned::new(self.mask, words, teaches));
+            self.found.add(Kind::NothingLearned, || {
+                let marked = match why.unknown_word() {
+                    Some(word) => sample.origin_at(&format!("{word}:")),
+                    None => sample.origin.clone(),
+                };
+                let error =
+                    DataError::NothingLearned { document: marked, others: 0, documents: 1, why };
+                let message = msg!(DOCUMENT_TEACHES_NOTHING, document = sample.origin.text());
+                Diagnostic { message, ..error.diagnostic() }
+            });
+        }
+        teaches
+    }
+
+    fn check_words(&mut self, sample: &Sample, teaches: bool) {
+        let Mask::Assistant(template) = self.mask else { return };
+        let mut met: Vec<&str> = Vec::new();
+        for word in role_words(template, &sample.text).into_iter().filter(|word| !word.known) {
+            if met.contains(&word.word) {
+                continue;
+            }
+            met.push(word.word);
+            let known = self.foreign.iter_mut().find(|(other, _)| other == word.word);
+            match known {
+                Some((_, foreign)) => {
+                    foreign.documents += 1;
+                    foreign.hides_answers |= !teaches;
+                }
+                None => {
+                    let opening = sample.text[word.range.clone()].to_owned();
+                    let first = (sample.origin_at(&opening), opening);
+                    let foreign = ForeignWord { documents: 1, hides_answers: !teaches, first };
+                    self.foreign.push((word.word.to_owned(), foreign));
+                }
+            }
+        }
+    }
+
+    /// What was found in all documents.
+    pub fn finish(mut self) -> Checked {
+        let Mask::Assistant(template) = self.mask else { return self.found };
+        let documents = self.found.documents;
+        for (word, foreign) in self.foreign {
+            let ForeignWord { documents: with, hides_answers, first: (origin, opening) } = foreign;
+            if !hides_answers && with * ROLE_WORD_SHARE < documents.max(2 * ROLE_WORD_SHARE) {
+                continue; // a paragraph that happens to begin with a word and a colon
+            }
+            self.found.add(Kind::ForeignRole, || {
+                let message = msg!(
+                    UNKNOWN_ROLE_WORD,
+                    word = opening.trim(),
+                    n = grouped(with),
+                    documents = grouped(documents),
+                    template = template.name
+                );
+                origin
+                    .show(Diagnostic::warning(message))
+                    .note(msg!(TURN_BELONGS_TO_PREVIOUS))
+                    .help(msg!(IF_ASSISTANT, help = alias_help(&template.name, &word)))
+            });
+        }
+        self.found
+    }
+}

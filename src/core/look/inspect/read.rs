@@ -1,0 +1,214 @@
+//! The documents of an experiment, one by one.
+
+use std::path::Path;
+
+use crate::data::DataType;
+use crate::data::{
+    Binidx, DataError, LineFault, Origin, PrepareSpec, RecordForm, Split, Tokenizer, for_each_line,
+    place, prepare,
+};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::plan::Plan;
+
+/// A document, and what is learned of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its text.
+    pub text: String,
+    /// Its tokens, with the one that closes it.
+    pub ids: Vec<u32>,
+    /// For each token whether its prediction counts.
+    learned: Vec<bool>,
+}
+
+impl Sample {
+    /// Whether the token at `at` is learned. The first one never is, because nothing predicts it.
+    pub fn is_learned(&self, at: usize) -> bool {
+        at > 0 && self.learned[at]
+    }
+
+    /// The message with the place of the document.
+    pub(super) fn place(&self, diagnostic: Diagnostic) -> Diagnostic {
+        self.origin.show(diagnostic)
+    }
+
+    /// The document, marked at the first `word` in its line.
+    pub(super) fn origin_at(&self, word: &str) -> Origin {
+        match &self.origin {
+            Origin::Jsonl(place) => {
+                let mut place = place.clone();
+                if let Some(start) = place.text.find(word) {
+                    place.range = start..start + word.len();
+                }
+                Origin::Jsonl(place)
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The message with the place of the first `word` in the line of the document.
+    pub(super) fn mark(&self, diagnostic: Diagnostic, word: &str) -> Diagnostic {
+        self.origin_at(word).show(diagnostic)
+    }
+
+    /// A document without a text.
+    #[cfg(test)]
+    pub(super) fn of_tokens(ids: Vec<u32>, learned: Vec<bool>) -> Sample {
+        let origin = Origin::Binidx { prefix: "d".into(), index: 0 };
+        Sample { origin, text: String::new(), ids, learned }
+    }
+}
+
+/// What was read.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A document.
+    Sample(Sample),
+    /// A line that is none.
+    Fault {
+        /// The line and what of it is wrong.
+        place: Box<Span>,
+        /// What is wrong.
+        fault: LineFault,
+    },
+}
+
+/// Hands out every document of the sources of `plan`, each once, in their order, and every line that is none.
+///
+/// # Errors
+/// A source that cannot be read.
+pub fn read(
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    each: &mut dyn FnMut(Item),
+) -> Result<(), DataError> {
+    let reads = |data_type| matches!(data_type, DataType::Jsonl | DataType::Binidx);
+    if !plan.data.sources.iter().all(|source| reads(source.data_type)) {
+        return read_prepared(plan, tokenizer, each);
+    }
+    for source in &plan.data.sources {
+        let mut left = source.limit.unwrap_or(u64::MAX);
+        for file in &source.files {
+            match source.data_type {
+                DataType::Binidx => read_pair(file, plan, tokenizer, &mut left, each)?,
+                _ => read_jsonl(file, plan, tokenizer, &mut left, each)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Hands out every document of another JSONL file, read as those of `plan` are.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read_other(
+    file: &Path,
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    each: &mut dyn FnMut(Item),
+) -> Result<(), DataError> {
+    let mut left = u64::MAX;
+    read_jsonl(file, plan, tokenizer, &mut left, each)
+}
+
+/// The documents of a JSONL file and its other lines, until `left` documents were found.
+fn read_jsonl(
+    file: &Path,
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    left: &mut u64,
+    each: &mut dyn FnMut(Item),
+) -> Result<(), DataError> {
+    let form = record_form(plan);
+    for_each_line(file, |number, line| {
+        if *left == 0 {
+            return;
+        }
+        let at = |range| place(file, number as usize, line, range);
+        match form.parse(line) {
+            Ok(None) => {}
+            Ok(Some(text)) => {
+                *left -= 1;
+                let ids = encode(plan, tokenizer, &text);
+                let learned = plan.data.mask.of_tokens(tokenizer, &ids);
+                let origin = Origin::Jsonl(at(0..0));
+                each(Item::Sample(Sample { origin, text, ids, learned }));
+            }
+            Err((range, fault)) => each(Item::Fault { place: at(range), fault }),
+        }
+    })?;
+    Ok(())
+}
+
+/// How a JSONL record of the experiment becomes a text.
+pub fn record_form(plan: &Plan) -> RecordForm<'_> {
+    RecordForm { sft_field: plan.data.sft_field.as_ref(), template: &plan.data.template }
+}
+
+/// The tokens of a text as they are prepared.
+fn encode(plan: &Plan, tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    let mut ids = plan.data.mask.encode(tokenizer, text.as_bytes());
+    if !plan.data.end_of_doc {
+        ids.pop();
+    }
+    ids
+}
+
+/// The documents of a pair, until `left` were found.
+fn read_pair(
+    prefix: &Path,
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    left: &mut u64,
+    each: &mut dyn FnMut(Item),
+) -> Result<(), DataError> {
+    let pair = Binidx::open(prefix)?;
+    for index in 0..pair.len().min(usize::try_from(*left).unwrap_or(usize::MAX)) {
+        let origin = Origin::Binidx { prefix: prefix.to_path_buf(), index };
+        each(Item::Sample(of_ids(pair.doc(index)?, origin, plan, tokenizer)?));
+        *left -= 1;
+    }
+    Ok(())
+}
+
+/// The documents of sources of any type, out of the cache: prepared once, and nothing held out.
+fn read_prepared(
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    each: &mut dyn FnMut(Item),
+) -> Result<(), DataError> {
+    let data = &plan.data;
+    let prepared = prepare(&PrepareSpec {
+        sources: &data.sources,
+        tokenizer,
+        form: record_form(plan),
+        mask: &data.mask,
+        on_bad_line: data.on_bad_line,
+        end_of_doc: data.end_of_doc,
+        val_split: 0.0,
+        repeat: 1,
+        seed: plan.train.seed,
+        cache_dir: &data.cache_dir,
+    })?;
+    let pair = Binidx::open(&prepared.train)?;
+    for index in 0..pair.len() {
+        let origin = prepared.origin(Split::Train, index);
+        let origin = origin.unwrap_or(Origin::Binidx { prefix: prepared.train.clone(), index });
+        each(Item::Sample(of_ids(pair.doc(index)?, origin, plan, tokenizer)?));
+    }
+    Ok(())
+}
+
+fn of_ids(
+    ids: Vec<u32>,
+    origin: Origin,
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+) -> Result<Sample, DataError> {
+    let text = String::from_utf8_lossy(&tokenizer.decode(&ids)?).into_owned();
+    let learned = plan.data.mask.of_tokens(tokenizer, &ids);
+    Ok(Sample { origin, text, ids, learned })
+}

@@ -1,0 +1,136 @@
+//! A document as it is learned: which of its text is a target, where it ends, what of it is cut.
+
+use super::Sample;
+use crate::data::Overlong;
+use crate::data::{END_OF_DOCUMENT, Tokenizer};
+
+/// What becomes of a stretch of text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// It is read, but not predicted.
+    Masked,
+    /// It is predicted, and counts in the loss.
+    Learned,
+    /// It is left out, because it does not fit.
+    Cut,
+}
+
+/// A part of what is shown.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// Text of one fate.
+    Text(Fate, String),
+    /// The end of the document, which is a token of its own.
+    End(Fate),
+    /// Where another sample begins.
+    Border,
+}
+
+/// The parts of a document in samples of at most `ctx_len` inputs.
+pub fn parts(
+    sample: &Sample,
+    tokenizer: &Tokenizer,
+    ctx_len: usize,
+    overlong: Overlong,
+) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut run: Option<(Fate, Vec<u8>)> = None;
+    let finish = |run: &mut Option<(Fate, Vec<u8>)>, parts: &mut Vec<Part>| {
+        if let Some((fate, bytes)) = run.take() {
+            parts.push(Part::Text(fate, String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    };
+    let fits = sample.ids.len() <= ctx_len + 1;
+    for (at, &id) in sample.ids.iter().enumerate() {
+        let left_out = match overlong {
+            Overlong::Split => false,
+            Overlong::Drop => !fits,
+            Overlong::Error | Overlong::Truncate => at > ctx_len,
+        };
+        let fate = match sample.is_learned(at) {
+            _ if left_out => Fate::Cut,
+            true => Fate::Learned,
+            false => Fate::Masked,
+        };
+        // The last input of one sample predicts the first one of the next.
+        let begins =
+            overlong == Overlong::Split && at > 0 && at % ctx_len == 0 && at + 1 < sample.ids.len();
+        if id == END_OF_DOCUMENT {
+            finish(&mut run, &mut parts);
+            parts.push(Part::End(fate));
+            continue;
+        }
+        if begins {
+            finish(&mut run, &mut parts);
+            parts.push(Part::Border);
+        }
+        if run.as_ref().is_some_and(|(other, _)| *other != fate) {
+            finish(&mut run, &mut parts);
+        }
+        let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+        run.get_or_insert((fate, Vec::new())).1.extend_from_slice(bytes);
+    }
+    finish(&mut run, &mut parts);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+    use crate::data::{Mask, Template};
+
+    static WORLD: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::world);
+
+    fn shown(text: &str, ctx_len: usize, overlong: Overlong) -> Vec<Part> {
+        let mask = Mask::Assistant(Template::rwkv_qa());
+        let ids = mask.encode(&WORLD, text.as_bytes());
+        let learned = mask.of_tokens(&WORLD, &ids);
+        parts(&Sample::of_tokens(ids, learned), &WORLD, ctx_len, overlong)
+    }
+
+    fn text(fate: Fate, text: &str) -> Part {
+        Part::Text(fate, text.to_owned())
+    }
+
+    #[test]
+    fn what_the_assistant_says_is_learned() {
+        assert_eq!(
+            shown("User: hi\n\nAssistant: Hello 👌", 64, Overlong::Error),
+            [
+                text(Fate::Masked, "User: hi\n\nAssistant:"),
+                text(Fate::Learned, " Hello 👌"),
+                Part::End(Fate::Learned),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_split_or_dropped() {
+        let document = "Assistant: a b c"; // three tokens, three learned, and the end
+        assert_eq!(
+            shown(document, 4, Overlong::Truncate),
+            [
+                text(Fate::Masked, "Assistant:"),
+                text(Fate::Learned, " a b"),
+                text(Fate::Cut, " c"),
+                Part::End(Fate::Cut),
+            ]
+        );
+        assert_eq!(
+            shown(document, 4, Overlong::Split),
+            [
+                text(Fate::Masked, "Assistant:"),
+                text(Fate::Learned, " a"),
+                Part::Border,
+                text(Fate::Learned, " b c"),
+                Part::End(Fate::Learned),
+            ]
+        );
+        assert_eq!(
+            shown(document, 4, Overlong::Drop),
+            [text(Fate::Cut, "Assistant: a b c"), Part::End(Fate::Cut)]
+        );
+    }
+}

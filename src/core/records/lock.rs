@@ -1,0 +1,219 @@
+//! `lock.toml`: inputs and environment, on which a run's numbers depend beside the experiment file.
+
+use crate::digest::sha256_hex;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Inputs and environment of a run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Lock {
+    /// Version of this program.
+    pub statetune: String,
+    /// Version of libtorch.
+    pub libtorch: String,
+    /// sha256 of the kernels' source.
+    pub kernels: String,
+    /// Threads of libtorch and the kernels.
+    pub threads: i32,
+    /// Model of the GPU or CPU.
+    pub device: String,
+    /// The WKV implementation, as `train.op` names it.
+    pub op: String,
+    /// Fingerprint of the base model's tensors, independent of the file format; absent when the model is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Key of the prepared data; absent when a binidx pair was used as is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<String>,
+    /// Data files.
+    pub data: Vec<LockedFile>,
+    /// Vocabulary of the tokenizer.
+    pub tokenizer: LockedFile,
+    /// The base model; absent when the model is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<LockedFile>,
+    /// The file of the initial state; absent without `peft.init_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<LockedFile>,
+    /// Trained parameters of another run (`--from`) that this run started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<LockedFile>,
+    /// Quantization of the base model; absent without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quant: Option<LockedQuant>,
+}
+
+/// Quantization of the base model.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LockedQuant {
+    /// As in `quant.type`: `nf4`.
+    pub format: String,
+    /// Whether the scales are quantized too.
+    pub double: bool,
+    /// Bytes of the quantized model.
+    pub bytes: u64,
+}
+
+/// Differences between two locks.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LockDifferences {
+    /// Names in [`Lock::INPUTS`] of the inputs whose content differs; paths are not compared.
+    pub inputs: Vec<&'static str>,
+    /// Differing lines of the environment, as `NAME OLD -> NEW`.
+    pub machine: Vec<String>,
+}
+
+impl LockDifferences {
+    /// Whether anything differs.
+    pub fn is_any(&self) -> bool {
+        !self.inputs.is_empty() || !self.machine.is_empty()
+    }
+}
+
+/// Path and content digest of a file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LockedFile {
+    /// Absolute path; `world` for the built-in vocabulary.
+    pub path: PathBuf,
+    /// sha256 of the content.
+    pub sha256: String,
+}
+
+impl LockedFile {
+    /// The file at `path`, with the sha256 of its content.
+    pub fn new(path: &Path, sha256: String) -> LockedFile {
+        LockedFile { path: super::absolute(path), sha256 }
+    }
+}
+
+impl Lock {
+    /// Name of the file.
+    pub const FILE: &str = "lock.toml";
+    /// Input name of the base model.
+    pub const WEIGHTS: &str = "weights";
+    /// Input name of the vocabulary.
+    pub const TOKENIZER: &str = "tokenizer";
+    /// Input name of the initial state.
+    pub const INIT: &str = "init";
+    /// All input names, as [`Lock::input`] takes them.
+    pub const INPUTS: [&str; 5] = ["data", Lock::TOKENIZER, Lock::WEIGHTS, Lock::INIT, "values"];
+
+    /// The lock of the run at `path`; `None` when the file is missing or cannot be read.
+    pub fn load(path: &Path) -> Option<Lock> {
+        toml::from_str(&fs::read_to_string(path.join(Lock::FILE)).ok()?).ok()
+    }
+
+    /// Identifier of the documents: the key of the prepared data, or the sha256 of the binidx pair.
+    pub fn data_id(&self) -> Option<&String> {
+        self.prepared.as_ref().or(self.data.first().map(|file| &file.sha256))
+    }
+
+    /// The files of an input: `data`, `tokenizer`, `weights`, `init` or `values`.
+    pub fn input(&self, name: &str) -> Vec<&LockedFile> {
+        match name {
+            "data" => self.data.iter().collect(),
+            Lock::TOKENIZER => vec![&self.tokenizer],
+            Lock::INIT => self.init.iter().collect(),
+            "values" => self.values.iter().collect(),
+            _ => self.weights.iter().collect(),
+        }
+    }
+
+    /// sha256 of everything that the run's numbers depend on: `settings` and this lock, without file paths. Runs with
+    /// equal identities compute equal numbers.
+    pub fn identity(&self, settings: &str) -> String {
+        let mut text = settings.to_string();
+        let quant = self.quant.as_ref().map(|quant| format!("{} {}", quant.format, quant.double));
+        for (what, value) in [
+            ("statetune", &self.statetune),
+            ("libtorch", &self.libtorch),
+            ("kernels", &self.kernels),
+            ("threads", &self.threads.to_string()),
+            ("device", &self.device),
+            ("op", &self.op),
+            ("quant", &quant.unwrap_or_default()),
+        ] {
+            text += &format!("{what} {value}\n");
+        }
+        for input in Lock::INPUTS {
+            for file in self.input(input) {
+                text += &format!("{input} {}\n", file.sha256);
+            }
+        }
+        sha256_hex(text)
+    }
+
+    /// Compares this lock with a newer one.
+    pub fn differences(&self, now: &Lock) -> LockDifferences {
+        let content = |lock: &Lock, input| -> Vec<String> {
+            lock.input(input).into_iter().map(|file| file.sha256.clone()).collect()
+        };
+        let inputs =
+            Lock::INPUTS.into_iter().filter(|input| content(self, input) != content(now, input));
+        let lines = self.machine().into_iter().zip(now.machine());
+        let changed = lines.filter(|((_, was), (_, now))| was != now);
+        let machine = changed.map(|((name, was), (_, now))| format!("{name} {was} -> {now}"));
+        LockDifferences { inputs: inputs.collect(), machine: machine.collect() }
+    }
+
+    /// Programs, device and their settings: name and displayed value.
+    pub fn machine(&self) -> [(&'static str, String); 6] {
+        [
+            ("statetune", self.statetune.clone()),
+            ("libtorch", self.libtorch.clone()),
+            ("kernels", short(&self.kernels)),
+            ("device", self.device.clone()),
+            ("op", self.op.clone()),
+            ("threads", self.threads.to_string()),
+        ]
+    }
+
+    /// Base model, tokenizer and initial state: name and shortened digest. The digest of the base model is its fingerprint,
+    /// so that another file with the same tensors counts as the same input.
+    pub fn inputs(&self) -> Vec<(&'static str, String)> {
+        let weights = self.fingerprint.as_ref().or(self.weights.as_ref().map(|file| &file.sha256));
+        let weights = weights.map(|digest| (Lock::WEIGHTS, short(digest)));
+        let init = self.init.as_ref().map(|file| (Lock::INIT, short(&file.sha256)));
+        let tokenizer = (Lock::TOKENIZER, short(&self.tokenizer.sha256));
+        weights.into_iter().chain([tokenizer]).chain(init).collect()
+    }
+
+    /// The file's text.
+    ///
+    /// # Panics
+    /// Never: a lock is plain data.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a lock is plain data")
+    }
+
+    /// sha256 of the kernels' source compiled into this program.
+    pub fn kernels_sha256() -> String {
+        let sources = [
+            include_str!("../../../kernels/wkv_cuda.h"),
+            include_str!("../../../kernels/wkv_common.cuh"),
+            include_str!("../../../kernels/wkv6.cu"),
+            include_str!("../../../kernels/wkv7.cu"),
+            include_str!("../../../kernels/wkv_cuda_autograd.cpp"),
+            include_str!("../../../kernels/cpu_vectors.h"),
+            include_str!("../../../kernels/instruction_set.cpp"),
+            include_str!("../../../kernels/quant.h"),
+            include_str!("../../../kernels/quant_cpu.h"),
+            include_str!("../../../kernels/quant_cpu.cpp"),
+            include_str!("../../../kernels/quant_autograd.cpp"),
+            include_str!("../../../kernels/wkv.h"),
+            include_str!("../../../kernels/wkv_cpu.h"),
+            include_str!("../../../kernels/wkv6_cpu.cpp"),
+            include_str!("../../../kernels/wkv7_cpu.cpp"),
+            include_str!("../../../kernels/wkv_autograd.cpp"),
+            include_str!("../../../kernels/settings.cpp"),
+        ];
+        sha256_hex(sources.concat())
+    }
+}
+
+/// The first eight characters of a digest.
+fn short(digest: &str) -> String {
+    digest.chars().take(8).collect()
+}

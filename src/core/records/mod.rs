@@ -1,0 +1,87 @@
+//! What a run writes: the run directory, its records, and reading single records back.
+//!
+//! ```text
+//! runs/2026-11-24-emoji-state-k3f9/
+//!   experiment.toml   the experiment file as it was when the run began
+//!   resolved.toml     every setting, each with its origin
+//!   overrides.toml    the settings that did not come from the experiment file
+//!   lock.toml         inputs and environment: data, weights, tokenizer, program, libtorch, kernels
+//!   earlier/          settings and lock of earlier steps, where they changed during the run
+//!   events.jsonl      events, with times
+//!   metrics.jsonl     one line per reported interval; append-only
+//!   times.jsonl       throughput of each of these intervals
+//!   train_log.txt     one line per mini-epoch, as RWKV trainers write it
+//!   loss_data.jsonl   one line per step, as RWKV-PEFT writes it (`log.sinks`)
+//!   tensorboard/      event files (`log.sinks`)
+//!   output.txt        printed output of a run that left its terminal (`--detach`)
+//!   report.html       the page of `statetune report`
+//!   samples/          answers: base.jsonl before training, tuned.jsonl after, step-0000120.jsonl in between
+//!   control/          requests to a live run; exists only while there are requests
+//!   chain.bin         16 bytes per step: digests of batches, loss and trainable parameters
+//!   documents.bin     8 bytes per document: digest of its text
+//!   ckpt/epoch-0000/  trainable parameters, optimizer moments, position; ckpt/last names the newest checkpoint
+//!   incidents/        steps with NaN or infinite numbers, each with its batch
+//!   left_out.jsonl    steps and documents that later steps skip
+//!   export/           rwkv-N.pth and .st after mini-epoch N
+//!   ledger.jsonl      loss of every document before and after training, written on request
+//!   status.json       status, results so far, and the format version of the directory
+//!   marks.toml        tags, note and pin added by the user
+//!   LOCK              locked by the process that trains the run
+//! ```
+
+mod checkpoint;
+mod control;
+mod digests;
+mod error;
+mod events;
+mod incident;
+mod json_lines;
+mod ledger;
+mod lock;
+mod metrics;
+mod past_settings;
+mod resolved;
+mod run_dir;
+mod schema;
+mod sinks;
+mod skipped_samples;
+mod status;
+mod step;
+mod totals;
+
+pub(crate) use checkpoint::{CHECKPOINTS, remove_checkpoint};
+pub use checkpoint::{
+    Checkpoint, CheckpointRecord, OPTIMIZER, TRAINABLE, best_checkpoint, checkpoints,
+    remove_old_checkpoints, rewind_records, save_checkpoint, set_best_checkpoint,
+};
+pub use control::{
+    Answer, ReceivedRequest, Request, RequestOutcome, RequestSource, SentRequest, WaitingRequest,
+    send_request, take_requests,
+};
+pub use digests::{Chain, LINK_BYTES, Link, read_chain, read_documents, record_documents};
+pub use error::{CheckpointError, LoadCheckpointError, OpenRunError, ReadRunError, RunDirError};
+pub use events::{Event, EventLine, Fact};
+pub use incident::{
+    BatchRow, Environment, FirstNonFinite, Incident, Nonfinite, incident_folders, save_incident,
+};
+pub use json_lines::{read_last_line, read_lines};
+pub use ledger::{Ledger, LedgerHeader, LedgerLine, LedgerRecord};
+pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant};
+pub use metrics::{Metrics, Times, read_metrics};
+pub use past_settings::PastSettings;
+pub use resolved::{ResolvedSettings, overrides_toml, resolved_toml, resolved_toml_with_origins};
+pub(crate) use run_dir::{FOLDERS, LOCK_FILE, take_lock};
+pub use run_dir::{RunDir, dir_name, is_busy, name_and_id};
+pub use schema::record_schemas;
+pub use sinks::{Entry, SinkName, Sinks, copy_sinks};
+pub use skipped_samples::SkippedSample;
+pub use status::{Best, ProbeRate, RunRecord, Status};
+pub use step::{LossScaler, NonFiniteValue, Position, StepRecord};
+pub use totals::Totals;
+
+use std::path::{Path, PathBuf};
+
+/// The absolute path, which is valid from any working directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}

@@ -1,0 +1,35 @@
+//! `metrics.jsonl` and `times.jsonl`: what happened in each interval, and how long it took.
+
+use std::path::Path;
+
+use super::{Entry, Kept, Sink};
+use crate::records::{Metrics, RunDir, RunDirError, Times};
+
+/// A line of [`Metrics`] and one of [`Times`] an interval.
+#[derive(Debug)]
+pub(super) struct Jsonl;
+
+impl Sink for Jsonl {
+    fn add(&mut self, run: &RunDir, entry: &Entry<'_>) -> Result<(), RunDirError> {
+        let Entry::Interval(metrics) = entry else { return Ok(()) };
+        // Whoever reads the metrics first finds the times of all of them.
+        let times = serde_json::to_string(&Times::of(metrics)).expect("times are plain data");
+        run.append(Times::FILE, &times)?;
+        let line = serde_json::to_string(metrics).expect("metrics are plain data");
+        run.append(Metrics::FILE, &line)
+    }
+
+    fn rewind(&self, run: &RunDir, kept: Kept) -> Result<(), RunDirError> {
+        let is_kept = |step: Option<u64>| step.is_some_and(|step| step <= kept.steps);
+        run.keep_lines(Times::FILE, |line| {
+            is_kept(serde_json::from_str::<Times>(line).ok().map(|times| times.step))
+        })?;
+        run.keep_lines(Metrics::FILE, |line| {
+            is_kept(serde_json::from_str::<Metrics>(line).ok().map(|metrics| metrics.step))
+        })
+    }
+
+    fn files(&self, _: &Path) -> Vec<String> {
+        vec![Times::FILE.to_string(), Metrics::FILE.to_string()]
+    }
+}

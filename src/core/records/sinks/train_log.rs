@@ -1,0 +1,69 @@
+//! `train_log.txt`: the text log that RWKV trainers write, a header a run and a line a mini-epoch.
+
+use std::path::Path;
+
+use chrono::Local;
+
+use super::{Entry, Kept, Sink};
+use crate::records::{RunDir, RunDirError};
+
+const FILE: &str = "train_log.txt";
+
+/// Words of a line, by which it is told from the header.
+const WORDS: usize = 7;
+
+/// The text log of a run.
+#[derive(Debug)]
+pub(super) struct TrainLog;
+
+impl Sink for TrainLog {
+    fn add(&mut self, run: &RunDir, entry: &Entry<'_>) -> Result<(), RunDirError> {
+        match *entry {
+            Entry::Started { settings, .. } if !run.join(FILE).exists() => {
+                run.append(FILE, &header(settings))
+            }
+            Entry::Epoch { epoch, mean_loss, lr } => run.append(FILE, &line(epoch, mean_loss, lr)),
+            _ => Ok(()),
+        }
+    }
+
+    fn rewind(&self, run: &RunDir, kept: Kept) -> Result<(), RunDirError> {
+        run.keep_lines(FILE, |line| epoch_of(line).is_none_or(|epoch| epoch < kept.epochs))
+    }
+
+    fn files(&self, _: &Path) -> Vec<String> {
+        vec![FILE.to_string()]
+    }
+}
+
+/// The header: time and settings (on one line).
+fn header(settings: &str) -> String {
+    format!("NEW RUN {}\n{settings}", Local::now().format("%Y-%m-%d-%H-%M-%S"))
+}
+
+/// `<epoch> <mean loss> <exp(mean loss)> <learning rate> <date> <time> <epoch>`.
+fn line(epoch: u64, mean_loss: f64, lr: f64) -> String {
+    let time = Local::now().format("%Y-%m-%d %H:%M:%S%.6f");
+    format!("{epoch} {mean_loss:.6} {:.4} {lr:.8} {time} {epoch}", mean_loss.exp())
+}
+
+/// The mini-epoch of a line; `None` for a line of the header.
+fn epoch_of(line: &str) -> Option<u64> {
+    let words: Vec<&str> = line.split(' ').collect();
+    if words.len() == WORDS { words[0].parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_of_the_text_log() {
+        let text = line(0, 4.875856, 0.00059975);
+        let words: Vec<&str> = text.split(' ').collect();
+        assert_eq!(words[..4], ["0", "4.875856", "131.0863", "0.00059975"]);
+        assert_eq!((words[4].len(), words[5].len(), words[6]), (10, 15, "0"));
+        // A loss beyond the range of exp is a number all the same.
+        assert!(line(0, 1e4, 1.0).contains(" inf "));
+    }
+}

@@ -1,0 +1,66 @@
+//! Sums over the steps of an interval and of the whole run.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Metrics, StepRecord};
+
+/// What the steps of an interval, and of the whole run, add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Totals {
+    /// Losses of the steps since the last line of metrics.
+    losses: f64,
+    /// Those steps, without those that have no loss.
+    steps: u64,
+    /// Those of them that changed nothing.
+    skipped: u64,
+    /// Their positions.
+    positions: u64,
+    /// How long they took.
+    secs: f64,
+    /// How much of that they waited for batches.
+    wait_secs: f64,
+    /// Learned tokens of the whole run.
+    learned: u64,
+    /// How long all its steps took.
+    pub trained_secs: f64,
+}
+
+impl Totals {
+    /// Adds a step, and returns the metrics of the interval when it ends with this step: after every
+    /// `every_steps` steps and after the last of `total_steps`.
+    pub fn add(
+        &mut self,
+        step: &StepRecord,
+        every_steps: u64,
+        total_steps: u64,
+    ) -> Option<Metrics> {
+        let done = step.step + 1;
+        if step.loss.is_finite() {
+            self.losses += step.loss;
+            self.steps += 1;
+        }
+        self.skipped += u64::from(step.skipped);
+        self.positions += step.positions;
+        self.secs += step.duration.as_secs_f64();
+        self.wait_secs += step.data_wait.as_secs_f64();
+        self.learned += step.learned;
+        self.trained_secs += step.duration.as_secs_f64();
+        if !done.is_multiple_of(every_steps) && done != total_steps {
+            return None;
+        }
+        let metrics = Metrics {
+            step: done,
+            epoch: step.epoch,
+            loss: self.losses / self.steps as f64,
+            lr: step.lr,
+            grad_norm: step.grad_norm,
+            skipped_steps: self.skipped,
+            learned_tokens: self.learned,
+            positions_per_s: self.positions as f64 / self.secs,
+            data_wait: self.wait_secs / self.secs,
+        };
+        let Totals { learned, trained_secs, .. } = *self;
+        *self = Totals { learned, trained_secs, ..Totals::default() };
+        Some(metrics)
+    }
+}

@@ -1,0 +1,269 @@
+//! Finding a run directory, or a checkpoint of a run, by what the user typed.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Diagnostic, Join, Text, msg};
+use crate::records::{Checkpoint, RunDir, best_checkpoint, checkpoints, dir_name, name_and_id};
+
+/// Code of the message that no run has the name.
+pub const NO_RUN: &str = "ST0201";
+/// Runs listed in a message at most.
+const LISTED: usize = 5;
+
+/// The run named by `name`: a path, `latest` (`latest~1` is the run before), the directory's name, the id, the
+/// experiment's name (the newest run with this name), or a unique prefix of the id.
+///
+/// # Errors
+/// A message for the user when no run has the name, or when several ids start with `name`.
+pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>> {
+    let as_path = Path::new(name);
+    if as_path.join(RunDir::SETTINGS).is_file() {
+        return Ok(as_path.to_path_buf());
+    }
+    let runs = all_runs(runs_dir);
+    let back = match name.strip_prefix("latest") {
+        Some("") => Some(0),
+        Some(rest) => rest.strip_prefix('~').and_then(|back| back.parse().ok()),
+        None => None,
+    };
+    let newest_first = || runs.iter().rev();
+    let exact = match back {
+        Some(back) => newest_first().nth(back),
+        None if name.is_empty() => None,
+        None => newest_first()
+            .find(|path| path.ends_with(name))
+            .or_else(|| newest_first().find(|path| name_and_id(path).1 == name))
+            .or_else(|| newest_first().find(|path| name_and_id(path).0 == name)),
+    };
+    if let Some(run) = exact {
+        return Ok(run.clone());
+    }
+    let starts: Vec<&PathBuf> = match name {
+        "" => Vec::new(),
+        name => newest_first().filter(|path| name_and_id(path).1.starts_with(name)).collect(),
+    };
+    match starts[..] {
+        [run] => Ok(run.clone()),
+        [] => {
+            let message = msg!(NO_RUN, name, runs_dir);
+            Err(Box::new(Diagnostic::error(message)))
+        }
+        _ => {
+            let message = msg!(AMBIGUOUS_RUN, n = starts.len(), name);
+            let rest = (starts.len() > LISTED).then(|| "...".to_owned());
+            let shown = starts.iter().take(LISTED).map(|run| dir_name(run)).chain(rest);
+            let note = msg!(AMBIGUOUS_RUNS_ARE, names = Text::list(Join::Comma, shown));
+            Err(Box::new(Diagnostic::error(message).note(note)))
+        }
+    }
+}
+
+/// All runs of an experiment, the oldest first.
+pub fn runs_named(runs_dir: &Path, name: &str) -> Vec<PathBuf> {
+    all_runs(runs_dir).into_iter().filter(|path| name_and_id(path).0 == name).collect()
+}
+
+/// All run directories, the oldest first.
+pub fn all_runs(runs_dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(runs_dir) else { return Vec::new() };
+    let mut runs: Vec<(std::time::SystemTime, PathBuf)> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let made = fs::metadata(path.join(RunDir::EXPERIMENT)).ok()?.modified().ok()?;
+            Some((made, path))
+        })
+        .collect();
+    runs.sort();
+    runs.into_iter().map(|(_, path)| path).collect()
+}
+
+/// A checkpoint as the user names it after `RUN@`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CheckpointRef {
+    /// `last`: the newest checkpoint.
+    Last,
+    /// `best`: the checkpoint of the best evaluation.
+    Best,
+    /// `epoch-3`: after this mini-epoch, counted from 0.
+    Epoch(u64),
+    /// `step-1500`: after this many steps.
+    Step(u64),
+}
+
+impl fmt::Display for CheckpointRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Last => formatter.write_str("last"),
+            Self::Best => formatter.write_str("best"),
+            Self::Epoch(epoch) => write!(formatter, "epoch-{epoch}"),
+            Self::Step(steps) => write!(formatter, "step-{steps}"),
+        }
+    }
+}
+
+impl CheckpointRef {
+    fn parse(text: &str) -> Option<CheckpointRef> {
+        match text {
+            "last" => Some(Self::Last),
+            "best" => Some(Self::Best),
+            _ => {
+                let number = |start| text.strip_prefix(start)?.parse().ok();
+                number("epoch-").map(Self::Epoch).or(number("step-").map(Self::Step))
+            }
+        }
+    }
+
+    /// Opens the checkpoint in the run at `run`.
+    ///
+    /// # Errors
+    /// A message for the user that lists the existing checkpoints.
+    pub fn checkpoint(self, run: &Path) -> Result<Checkpoint, Box<Diagnostic>> {
+        let found = match self {
+            Self::Last => checkpoints(run).pop(),
+            Self::Best => best_checkpoint(run),
+            Self::Epoch(epoch) => {
+                let name = Checkpoint::epoch_name(epoch);
+                checkpoints(run).into_iter().find(|one| one.name() == name)
+            }
+            Self::Step(steps) => {
+                checkpoints(run).into_iter().find(|one| one.record.position.steps == steps)
+            }
+        };
+        found.ok_or_else(|| {
+            let kept = checkpoints(run);
+            let message = match (self, &kept[..]) {
+                (_, []) => msg!(RUN_HAS_NO_CHECKPOINT, run),
+                (Self::Best, _) => msg!(RUN_HAS_NO_BEST, run),
+                _ => msg!(RUN_HAS_NO_SUCH_CHECKPOINT, run, moment = self.to_string()),
+            };
+            let mut diagnostic = Diagnostic::error(message);
+            if !kept.is_empty() {
+                let names = Text::list(Join::Comma, kept.iter().map(Checkpoint::name));
+                diagnostic =
+                    diagnostic.note(msg!(RUN_HAS_CHECKPOINTS, names)).note(msg!(KEEP_LAST_SAYS));
+            }
+            Box::new(diagnostic)
+        })
+    }
+}
+
+/// Splits `RUN` or `RUN@CHECKPOINT`. An existing path is not split.
+///
+/// # Errors
+/// A message for the user when the text after `@` is not a valid [`CheckpointRef`].
+pub fn split_run_ref(name: &str) -> Result<(&str, Option<CheckpointRef>), Box<Diagnostic>> {
+    let Some((run, text)) = name.rsplit_once('@').filter(|_| !Path::new(name).exists()) else {
+        return Ok((name, None));
+    };
+    match CheckpointRef::parse(text) {
+        Some(checkpoint) => Ok((run, Some(checkpoint))),
+        None => {
+            let message = msg!(NOT_A_MOMENT, moment = text, name);
+            let help = msg!(MOMENT_FORM);
+            Err(Box::new(Diagnostic::error(message).help(help)))
+        }
+    }
+}
+
+/// The run and checkpoint named by `RUN` or `RUN@CHECKPOINT`.
+///
+/// # Errors
+/// As [`find_run`] and [`split_run_ref`].
+pub fn find_run_ref(
+    runs_dir: &Path,
+    name: &str,
+) -> Result<(PathBuf, Option<CheckpointRef>), Box<Diagnostic>> {
+    let (run, checkpoint) = split_run_ref(name)?;
+    Ok((find_run(runs_dir, run)?, checkpoint))
+}
+
+/// The newest exported `.pth` of a run: the one of the highest mini-epoch.
+pub fn newest_export(run: &Path) -> Option<PathBuf> {
+    let exports = fs::read_dir(run.join(RunDir::EXPORT)).ok()?.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let name = path.file_name()?.to_str()?;
+        let epoch: u64 = name.strip_prefix("rwkv-")?.strip_suffix(".pth")?.parse().ok()?;
+        Some((epoch, path))
+    });
+    exports.max().map(|(_, path)| path)
+}
+
+/// The message for a run without exported files.
+pub fn no_export(run: &Path) -> Diagnostic {
+    Diagnostic::error(msg!(NOTHING_SAVED_YET, run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with these runs, each created one second after the previous one.
+    fn folder_with(runs: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join(".cache")).expect("another folder");
+        for (age, name) in (1..).zip(runs) {
+            let run = folder.path().join(name);
+            fs::create_dir(&run).expect("a run");
+            for file in [RunDir::EXPERIMENT, RunDir::SETTINGS] {
+                let file = fs::File::create(run.join(file)).expect("a file");
+                let made = std::time::UNIX_EPOCH + std::time::Duration::from_secs(age);
+                file.set_modified(made).expect("a time");
+            }
+        }
+        folder
+    }
+
+    #[test]
+    fn runs_are_found_by_every_name() {
+        let names =
+            ["2026-11-23-emoji-state-k7aa", "2026-11-24-emoji-state-k3f9", "2026-11-25-other-b2b2"];
+        let folder = folder_with(&names);
+        let found = |name: &str| find_run(folder.path(), name).map(|run| dir_name(&run));
+        for (name, run) in [
+            ("latest", 2),
+            ("latest~0", 2),
+            ("latest~2", 0),
+            ("k3f9", 1),
+            ("k7", 0),
+            ("b", 2),
+            ("emoji-state", 1),
+            ("2026-11-23-emoji-state-k7aa", 0),
+        ] {
+            assert_eq!(found(name), Ok(names[run].to_string()), "{name}");
+        }
+        let path = folder.path().join(names[0]);
+        assert_eq!(find_run(Path::new("nowhere"), &path.to_string_lossy()), Ok(path));
+        for name in ["latest~3", "latest~x", "nothing", "", "emoji"] {
+            assert_eq!(found(name).expect_err(name).code, "ST0201");
+        }
+        let several = found("k").expect_err("two ids");
+        assert_eq!(
+            several.render(false),
+            "error[ST6040]: the ids of 2 runs start with `k`\n  |\n  = note: they are \
+             2026-11-24-emoji-state-k3f9, 2026-11-23-emoji-state-k7aa"
+        );
+    }
+
+    #[test]
+    fn a_checkpoint_follows_the_run() {
+        assert_eq!(split_run_ref("k3f9"), Ok(("k3f9", None)));
+        for (text, checkpoint) in [
+            ("best", CheckpointRef::Best),
+            ("last", CheckpointRef::Last),
+            ("epoch-3", CheckpointRef::Epoch(3)),
+            ("step-1500", CheckpointRef::Step(1500)),
+        ] {
+            let name = format!("latest~1@{text}");
+            assert_eq!(split_run_ref(&name), Ok(("latest~1", Some(checkpoint))));
+            assert_eq!(checkpoint.to_string(), text);
+        }
+        let refusal = split_run_ref("k3f9@noon").expect_err("not a checkpoint");
+        assert_eq!(
+            refusal.render(false),
+            "error[ST6041]: `noon` in `k3f9@noon` is not a valid checkpoint name\n  |\n  = help: write \
+             RUN@best, RUN@last, RUN@epoch-3 or RUN@step-1500"
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! Runs on disk: find, read, annotate, follow, remove, pack and unpack them.
+
+mod find;
+mod follow;
+mod pack;
+mod remove;
+mod stored_run;
+
+pub use find::{
+    CheckpointRef, NO_RUN, all_runs, find_run, find_run_ref, newest_export, no_export, runs_named,
+    split_run_ref,
+};
+pub use follow::{Evaluation, Follower};
+pub use pack::{PACK_EXTENSION, PackManifest, PackedFile, pack_run, unpack_run};
+pub use remove::{ChangeRunError, Prunable, disk_usage, prunable, prune_run, remove_run};
+pub use stored_run::{Annotations, RunState, SampleLine, StoredRun, run_state};

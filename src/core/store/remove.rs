@@ -1,0 +1,180 @@
+//! Removing runs, and the checkpoints of finished runs that nothing needs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Annotations, RunState, StoredRun, newest_export};
+use crate::diagnostic::{Diagnostic, Text, msg};
+use crate::records::{OpenRunError, ReadRunError, dir_name, remove_checkpoint, take_lock};
+
+/// A stored run could not be removed, packed or unpacked.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
+pub enum ChangeRunError {
+    /// Another process trains the run.
+    Busy {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// The run is pinned.
+    Pinned {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// The target exists.
+    Exists {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A packed run is damaged, or the file is not a packed run.
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: Text,
+    },
+    /// The disk is too full to unpack the run.
+    Room {
+        /// The target folder.
+        path: PathBuf,
+        /// Bytes of the unpacked files.
+        bytes: u64,
+    },
+    /// A record of the run could not be read.
+    #[error(transparent)]
+    Unreadable(#[from] ReadRunError),
+    /// The operating system refused.
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+impl ChangeRunError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Busy { path } => msg!(RUN_IS_BUSY, path),
+            Self::Pinned { path } => msg!(RUN_IS_PINNED, path),
+            Self::Exists { path } => msg!(PATH_IS_THERE, path),
+            Self::Archive { path, problem } => msg!(PACK_IS_DAMAGED, path, problem),
+            Self::Room { path, bytes } => msg!(NO_ROOM, path, bytes),
+            Self::Unreadable(error) => error.text(),
+            Self::Io { path, .. } => msg!(CANNOT_CHANGE_RUN, path),
+        }
+    }
+}
+
+impl From<OpenRunError> for ChangeRunError {
+    fn from(error: OpenRunError) -> Self {
+        match error {
+            OpenRunError::Busy { path } => Self::Busy { path },
+            OpenRunError::Unreadable(error) => Self::Unreadable(error),
+            OpenRunError::Dir(error) => Self::Io { path: error.path, source: error.source },
+        }
+    }
+}
+
+impl ChangeRunError {
+    /// The message for the user.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let message = Diagnostic::error(self.text());
+        match self {
+            Self::Busy { .. } => message.help(msg!(WAIT_OR_STOP)),
+            Self::Pinned { .. } => message.help(msg!(PIN_OFF)),
+            Self::Exists { .. } => message.note(msg!(NOTHING_REPLACED)),
+            Self::Archive { .. } => message.note(msg!(NOTHING_KEPT)),
+            Self::Room { .. } => message.note(msg!(NOTHING_UNPACKED)),
+            Self::Unreadable(error) => error.diagnostic(),
+            Self::Io { source, .. } => message.note(source),
+        }
+    }
+}
+
+/// Adds `path` to an error of the operating system.
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> ChangeRunError {
+    let path = path.to_path_buf();
+    move |source| ChangeRunError::Io { path, source }
+}
+
+/// Removes the run at `path`.
+///
+/// # Errors
+/// When the run is pinned, another process trains it, or the directory cannot be removed.
+pub fn remove_run(path: &Path) -> Result<(), ChangeRunError> {
+    if Annotations::load(path)?.pinned {
+        return Err(ChangeRunError::Pinned { path: path.to_path_buf() });
+    }
+    let _lock = take_lock(path)?;
+    // Hidden first: a half-removed directory must not pass for a run.
+    let hidden = path.with_file_name(format!(".{}.removed", dir_name(path)));
+    fs::rename(path, &hidden).map_err(at(path))?;
+    fs::remove_dir_all(&hidden).map_err(at(&hidden))
+}
+
+/// The part of a run that `prune` removes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Prunable {
+    /// The whole run: it ended early, without a checkpoint or exported file.
+    Run,
+    /// Checkpoints of a finished run other than the newest and the best.
+    Checkpoints(Vec<PathBuf>),
+}
+
+/// What `prune` may remove of a run: nothing of a pinned, running or interrupted run, and no run with a checkpoint to
+/// resume from.
+///
+/// # Errors
+/// When the annotations cannot be read.
+pub fn prunable(run: &StoredRun) -> Result<Option<Prunable>, ReadRunError> {
+    if run.annotations()?.pinned {
+        return Ok(None);
+    }
+    match run.state() {
+        RunState::Running | RunState::Interrupted => Ok(None),
+        RunState::Failed | RunState::Diverged | RunState::Killed => {
+            let is_empty = run.checkpoints().is_empty() && newest_export(run.path()).is_none();
+            Ok(is_empty.then_some(Prunable::Run))
+        }
+        RunState::Done => {
+            let best = run.best_checkpoint().map(|best| best.path);
+            let mut old = run.checkpoints();
+            old.pop();
+            let old = old.into_iter().map(|one| one.path).filter(|one| Some(one) != best.as_ref());
+            let old: Vec<PathBuf> = old.collect();
+            Ok((!old.is_empty()).then_some(Prunable::Checkpoints(old)))
+        }
+    }
+}
+
+/// Locks the run at `path` and removes what [`prunable`] returns.
+///
+/// # Errors
+/// When another process trains the run, or a file cannot be removed.
+pub fn prune_run(path: &Path) -> Result<(), ChangeRunError> {
+    let lock = take_lock(path)?;
+    let run = StoredRun::open_locked(path)?;
+    match prunable(&run)? {
+        None => Ok(()),
+        Some(Prunable::Run) => {
+            drop(lock);
+            remove_run(path)
+        }
+        Some(Prunable::Checkpoints(old)) => {
+            old.iter().try_for_each(|one| remove_checkpoint(one).map_err(at(one)))
+        }
+    }
+}
+
+/// Bytes of a file, or of all files in a folder. Unreadable files count as 0.
+pub fn disk_usage(path: &Path) -> u64 {
+    let Ok(found) = fs::symlink_metadata(path) else { return 0 };
+    if !found.is_dir() {
+        return found.len();
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| disk_usage(&entry.path())).sum()
+}
