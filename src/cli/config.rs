@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use super::table::table;
+use super::{Color, ExperimentArgs, refuse, say, show};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
+use statetune_core::arch::Preset;
 use statetune_core::config::{ConfigError, Loaded, Model, Overrides, filled, load, minimal};
 use statetune_core::data::{Binidx, DataType, Source, for_each_line};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubFile, is_on_hub};
 use statetune_core::import::{FileFacts, ScriptSetting, to_script};
-use statetune_core::plan::model_preset;
 use statetune_core::records::resolved_toml;
 use statetune_core::store::find_run;
 use statetune_engine::model::{Version, shape_in};
@@ -197,15 +199,14 @@ fn facts(loaded: &Loaded) -> FileFacts {
         false => Some(path.to_path_buf()),
     });
     let shape = path.and_then(|path| shape_in(&path).ok());
-    let of_preset = preset.map(model_preset);
     let sizes = shape.map(|shape| (shape.version(), shape.n_layer, shape.n_embd, shape.vocab_size));
-    let sizes = sizes.or(of_preset.map(|preset| {
-        (preset.version, preset.n_layer.into(), preset.n_embd.into(), preset.vocab_size.into())
+    let sizes = sizes.or(preset.map(|preset| {
+        (preset.version, preset.n_layer.into(), preset.n_embd.into(), Preset::VOCAB_SIZE.into())
     }));
     let data = &loaded.config.data;
     let source = data.data_file.as_ref().and_then(|file| Source::new(data.data_type, file).ok());
     let files = source.map(|source| source.files).unwrap_or_default();
-    let of_new = load_model.is_none().then_some(Version::V7);
+    let of_new = load_model.is_none().then_some(Version::NEWEST);
     FileFacts {
         version: sizes.map(|(version, ..)| version).or(of_new).map(Version::code),
         n_layer: sizes.map(|(_, n_layer, ..)| n_layer),

@@ -1,12 +1,15 @@
 //! `statetune presets`.
 
+use super::table::table;
+use super::{Color, Format, say, show};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use statetune_core::arch::Preset as Model;
 use statetune_core::config::{Recipe, TemplateName};
 use statetune_core::data::{Role, Template};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{ModelPreset, built_in_template, model_presets};
+use statetune_core::plan::built_in_template;
 
 use super::table::table;
 use super::{Color, Format, say, show};
@@ -74,13 +77,14 @@ struct Preset {
 
 /// All presets, kind by kind.
 fn presets() -> Vec<Preset> {
-    let models = model_presets().into_iter().map(of_model);
+    let models = Model::all().map(of_model);
     let templates = TemplateName::ALL.into_iter().map(|name| of_template(&built_in_template(name)));
     models.chain(templates).chain(Recipe::ALL.into_iter().map(of_recipe)).collect()
 }
 
-fn of_model(model: ModelPreset) -> Preset {
-    let ModelPreset { name, version, n_layer, n_embd, vocab_size, parameters } = model;
+fn of_model(model: Model) -> Preset {
+    let Model { name, version, n_layer, n_embd } = model;
+    let (vocab_size, parameters) = (Model::VOCAB_SIZE, model.parameters());
     let size = parameters as f64 / 1e9;
     Preset {
         kind: Kind::Model,
@@ -89,7 +93,7 @@ fn of_model(model: ModelPreset) -> Preset {
             "# {version}, {parameters} parameters.\n[model]\npreset = \"{name}\"   # stands for:\n\
              # n_layer = {n_layer}\n# n_embd = {n_embd}\n# vocab_size = {vocab_size}\n"
         ),
-        name,
+        name: name.to_owned(),
     }
 }
 

@@ -20,7 +20,7 @@ use statetune_engine::exports::{
 use statetune_engine::inference::{ReadMode, score};
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{
-    Arch, Model, ModelError, Shape, TimeState, Version, Weights, file_tensor,
+    Arch, Model, ModelError, Rwkv7, Shape, TimeState, Version, Weights, file_tensor,
 };
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
@@ -117,8 +117,8 @@ fn folder() -> TempDir {
 /// A small model, with or without the unread tensors of block 0.
 fn with_first_layer_v(first_layer_v: bool) -> Shape {
     let shape = Shape::for_scratch(Version::V7, 2, 128, 20);
-    let Arch::V7 { ranks, .. } = shape.arch else { unreachable!("it is an RWKV-7 model") };
-    Shape { arch: Arch::V7 { ranks, first_layer_v }, ..shape }
+    let Arch::V7(widths) = shape.arch else { unreachable!("it is an RWKV-7 model") };
+    Shape { arch: Arch::V7(Rwkv7 { first_layer_v, ..widths }), ..shape }
 }
 
 fn tiny() -> Shape {

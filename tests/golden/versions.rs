@@ -12,7 +12,8 @@ use statetune_core::tensorfile::{Dtype, write_pth};
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{
-    Arch, Hidden, Model, Ranks, Shape, State, TimeState, Version, Weights, file_tensor,
+    Arch, Hidden, Model, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, State, TimeState, Version, Weights,
+    file_tensor,
 };
 use statetune_engine::peft::{Method, StateTuning};
 use tch::{Device, Kind, Reduction, Tensor};
@@ -28,10 +29,10 @@ const OPS: [Op; 3] = [Op::Reference, Op::Cpu, Op::Chunk];
 /// The shape of the printed numbers.
 fn shape(version: Version) -> Shape {
     let arch = match version {
-        Version::V5 => Arch::V5,
-        Version::V6 => Arch::V6 { mix: 32, decay: 64 },
+        Version::V5 => Arch::V5(Rwkv5),
+        Version::V6 => Arch::V6(Rwkv6 { mix: 32, decay: 64 }),
         Version::V7 => {
-            Arch::V7 { ranks: Ranks { w: 32, a: 32, v: 32, g: 32 }, first_layer_v: false }
+            Arch::V7(Rwkv7 { ranks: Ranks { w: 32, a: 32, v: 32, g: 32 }, first_layer_v: false })
         }
     };
     Shape { arch, ..Shape::for_scratch(version, 2, 128, 32) }
@@ -568,7 +569,8 @@ fn a_loaded_model_is_the_saved_one() {
 #[test]
 fn the_value_residual_of_the_first_layer_is_optional() {
     let ranks = Ranks { w: 32, a: 32, v: 32, g: 32 };
-    let shape = Shape { arch: Arch::V7 { ranks, first_layer_v: true }, ..shape(Version::V7) };
+    let shape =
+        Shape { arch: Arch::V7(Rwkv7 { ranks, first_layer_v: true }), ..shape(Version::V7) };
     let folder = folder();
     let named = |(name, x): (&str, &Tensor)| (name.to_string(), x.shallow_clone());
     let path = checkpoint(folder.path(), &weights(shape).iter().map(named).collect());

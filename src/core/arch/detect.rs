@@ -1,113 +1,111 @@
-//! What a checkpoint is, told by the names and shapes of its tensors.
+//! Version and sizes of a checkpoint, from the names and shapes of its tensors.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Arch, Ranks, Shape, Version};
+use super::{Shape, Version};
 use crate::diagnostic::{Join, Text, msg};
 
 /// Names in a message before it says how many more there are.
 const NAMES_SHOWN: usize = 5;
-/// What a message says was expected where no version is known.
-const EXPECTED: Text = msg!(EXPECTED_RWKV);
-/// Parts of tensor names that only the variants of RWKV-7 have which add token-dependent channel mixes
-/// or fuse matrices.
-const VARIANT_MARKS: [&str; 5] = [".ffn.s_emb", ".ffn.s0", ".ffn.s1", ".ffn.s2", ".qkv."];
-
 /// The tensors of a checkpoint: their shapes by name.
 pub type Shapes<'a> = HashMap<&'a str, Vec<i64>>;
 
-/// Reads the sizes of a model off its tensors.
+/// A checkpoint of which a version reads its widths.
+pub(super) struct Checkpoint<'a> {
+    shapes: &'a Shapes<'a>,
+    /// The first time mix: `blocks.0.att`, or that of block 1 after a channel mix in place of a time mix.
+    att: String,
+}
+
+impl Checkpoint<'_> {
+    /// Whether there is a tensor of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.shapes.contains_key(name)
+    }
+
+    /// The shape of a tensor of the first time mix.
+    pub(super) fn time_mix(&self, name: &str) -> Option<&[i64]> {
+        self.shapes.get(format!("{}.{name}", self.att).as_str()).map(Vec::as_slice)
+    }
+
+    /// Rows and columns of a matrix.
+    pub(super) fn matrix(&self, name: &str) -> Result<(i64, i64), Text> {
+        match self.shapes.get(name).map(Vec::as_slice) {
+            Some(&[rows, columns]) if rows > 0 && columns > 0 => Ok((rows, columns)),
+            Some(other) => Err(msg!(TENSOR_NOT_FILLED, name, other = format_args!("{other:?}"))),
+            None => Err(msg!(KEY_TENSOR_MISSING, name, expected = expected())),
+        }
+    }
+
+    /// Columns of a matrix of the first time mix.
+    pub(super) fn time_mix_columns(&self, name: &str) -> Result<i64, Text> {
+        self.matrix(&format!("{}.{name}", self.att)).map(|(_, columns)| columns)
+    }
+
+    /// The version.
+    fn version(&self) -> Result<Version, Text> {
+        let names = || self.shapes.keys();
+        let states = sorted(names().filter(|name| name.ends_with(".att.time_state")));
+        if let [state, ..] = states[..] {
+            return Err(if states.len() == self.shapes.len() {
+                msg!(FOUND_STATE_ALONE, expected = expected())
+            } else {
+                msg!(FOUND_MERGED_MODEL, state)
+            });
+        }
+        let is = |version: &Version| (version.facts().is)(self);
+        let found = if let Some(version) = Version::ALL.into_iter().rev().find(is) {
+            let marks = version.facts().variant_marks;
+            let marked = |name: &&&str| marks.iter().any(|mark| name.contains(mark));
+            match sorted(names().filter(marked))[..] {
+                [] => return Ok(version),
+                [name, ..] => msg!(RWKV_VARIANT, version = version.name(), name),
+            }
+        } else if self.time_mix("ln_x.weight").is_some() {
+            msg!(RWKV_BEFORE_5_2)
+        } else if self.time_mix("time_decay").is_some() {
+            msg!(RWKV_BEFORE_5)
+        } else {
+            msg!(NOT_RWKV)
+        };
+        Err(msg!(FOUND_ARCHITECTURE, found, expected = expected()))
+    }
+}
+
+/// What a message says was expected where no version is known.
+fn expected() -> Text {
+    msg!(EXPECTED_RWKV, versions = Text::list(Join::Or, Version::ALL.map(|one| one.to_string())))
+}
+
+/// Reads the sizes of a model off the tensors of its checkpoint.
 ///
 /// # Errors
-/// What the checkpoint is instead, in words.
+/// What the checkpoint is instead.
 pub fn detect(shapes: &Shapes<'_>) -> Result<Shape, Text> {
-    let is = |name: &str| shapes.contains_key(name);
-    let two = |name: &str| match shapes.get(name).map(Vec::as_slice) {
-        Some(&[rows, columns]) if rows > 0 && columns > 0 => Ok((rows, columns)),
-        Some(other) => Err(msg!(TENSOR_NOT_FILLED, name, other = format_args!("{other:?}"))),
-        None => Err(msg!(KEY_TENSOR_MISSING, name, expected = EXPECTED)),
-    };
     let pre_ffn = shapes.keys().any(|name| name.starts_with("blocks.0.ffnPre."));
-    // The first block that has a time mix.
-    let att = format!("blocks.{}.att", i64::from(pre_ffn));
-    let version = version(shapes, &att)?;
+    let checkpoint = Checkpoint { shapes, att: format!("blocks.{}.att", i64::from(pre_ffn)) };
+    let facts = checkpoint.version()?.facts();
 
-    let (vocab_size, n_embd) = two("emb.weight")?;
-    let heads = match version {
-        Version::V5 | Version::V6 => format!("{att}.time_faaaa"),
-        Version::V7 => format!("{att}.r_k"),
-    };
-    let (n_head, head_size) = two(&heads)?;
-    if version == Version::V7 && n_head.checked_mul(head_size) != Some(n_embd) {
+    let (vocab_size, n_embd) = checkpoint.matrix("emb.weight")?;
+    let heads = format!("{}.{}", checkpoint.att, facts.heads);
+    let (n_head, head_size) = checkpoint.matrix(&heads)?;
+    if facts.is_square && n_head.checked_mul(head_size) != Some(n_embd) {
         return Err(msg!(HEADS_DO_NOT_FIT, heads, n_head, head_size, n_embd));
     }
     let n_layer = n_layer(shapes)?;
-    let columns = |name: String| two(&name).map(|(_, columns)| columns);
-    let arch = match version {
-        Version::V5 => Arch::V5,
-        Version::V6 => Arch::V6 {
-            mix: columns(format!("{att}.time_maa_w1"))? / 5,
-            decay: columns(format!("{att}.time_decay_w1"))?,
-        },
-        Version::V7 => {
-            let first_layer_v = is("blocks.0.att.v0");
-            // A model of one block may have no value residual at all.
-            let v = match (n_layer, first_layer_v) {
-                (1, false) => 0,
-                (1, true) => columns("blocks.0.att.v1".to_string())?,
-                _ => columns("blocks.1.att.v1".to_string())?,
-            };
-            let [w, a, g] = ["w1", "a1", "g1"].map(|name| columns(format!("{att}.{name}")));
-            Arch::V7 { ranks: Ranks { w: w?, a: a?, v, g: g? }, first_layer_v }
-        }
-    };
-    // RWKV-7 has neither option: there, their tensors are not part of the model.
-    let optional = version != Version::V7;
+    // Without the options, their tensors are not part of the model.
+    let copies = facts.has_options && checkpoint.has("head_q.weight");
     Ok(Shape {
         n_layer,
         n_embd,
         vocab_size,
         n_head,
         head_size,
-        dim_ffn: two("blocks.0.ffn.key.weight")?.0,
-        pre_ffn: optional && pre_ffn,
-        head_qk: if optional && is("head_q.weight") { two("head_q.weight")?.0 } else { 0 },
-        arch,
+        arch: (facts.read)(&checkpoint, n_layer)?,
+        dim_ffn: checkpoint.matrix("blocks.0.ffn.key.weight")?.0,
+        pre_ffn: facts.has_options && pre_ffn,
+        head_qk: if copies { checkpoint.matrix("head_q.weight")?.0 } else { 0 },
     })
-}
-
-/// The version of a checkpoint by the tensors below `att`, its first time mix.
-fn version(shapes: &Shapes<'_>, att: &str) -> Result<Version, Text> {
-    let is = |name: &str| shapes.contains_key(format!("{att}.{name}").as_str());
-    let states = sorted(shapes.keys().filter(|name| name.ends_with(".att.time_state")));
-    if let [state, ..] = states[..] {
-        return Err(if states.len() == shapes.len() {
-            msg!(FOUND_STATE_ALONE, expected = EXPECTED)
-        } else {
-            msg!(FOUND_MERGED_MODEL, state)
-        });
-    }
-    let decay = shapes.get(format!("{att}.time_decay").as_str()).map(Vec::as_slice);
-    // Before 5.2 there is one decay for a head.
-    let decays_by_channel = matches!(decay, Some(&[_, n]) if n > 1);
-    let found = if is("r_k") || is("k_k") {
-        let marked = |name: &&&str| VARIANT_MARKS.iter().any(|mark| name.contains(mark));
-        match sorted(shapes.keys().filter(marked))[..] {
-            [] => return Ok(Version::V7),
-            [name, ..] => msg!(RWKV7_VARIANT, name),
-        }
-    } else if is("time_maa_x") {
-        return Ok(Version::V6);
-    } else if is("gate.weight") && decays_by_channel {
-        return Ok(Version::V5);
-    } else if is("ln_x.weight") {
-        msg!(RWKV_BEFORE_5_2)
-    } else if is("time_decay") {
-        msg!(RWKV_BEFORE_5)
-    } else {
-        msg!(NOT_RWKV)
-    };
-    Err(msg!(FOUND_ARCHITECTURE, found, expected = EXPECTED))
 }
 
 /// Number of blocks, when they are numbered without a gap.
@@ -174,6 +172,7 @@ fn some_of(names: &[&str]) -> Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::{Arch, Ranks, Rwkv6, Rwkv7};
 
     fn shapes(tensors: &[(String, Vec<i64>)]) -> Shapes<'_> {
         tensors.iter().map(|(name, size)| (name.as_str(), size.clone())).collect()
@@ -183,17 +182,17 @@ mod tests {
     fn models() -> Vec<Shape> {
         let plain = |version| Shape::for_scratch(version, 3, 128, 50);
         let mut models: Vec<Shape> = Version::ALL.map(plain).to_vec();
-        for version in [Version::V5, Version::V6] {
+        for version in Version::ALL.into_iter().filter(|version| version.has_options()) {
             models.push(Shape { pre_ffn: true, head_qk: 8, ..plain(version) });
             // Heads of another size, and a time mix narrower than the residual stream.
             models.push(Shape { n_head: 4, head_size: 16, dim_ffn: 96, ..plain(version) });
         }
         let ranks = Ranks { w: 8, a: 16, v: 24, g: 40 };
-        let arch = Arch::V7 { ranks, first_layer_v: true };
+        let arch = Arch::V7(Rwkv7 { ranks, first_layer_v: true });
         models.push(Shape { n_head: 16, head_size: 8, arch, ..plain(Version::V7) });
         models.push(Shape { n_layer: 1, arch, ..plain(Version::V7) });
         models.push(Shape {
-            arch: Arch::V6 { mix: 8, decay: 24 },
+            arch: Arch::V6(Rwkv6 { mix: 8, decay: 24 }),
             ..Shape::for_scratch(Version::V6, 1, 64, 9)
         });
         models
@@ -233,7 +232,7 @@ mod tests {
             let sizes = names.iter().map(|name| (*name, vec![4, 4]));
             detect(&sizes.collect()).expect_err("to be refused")
         };
-        let is = |text: &str| Text::verbatim(format!("found {text}, {EXPECTED}"));
+        let is = |text: &str| Text::verbatim(format!("found {text}, {}", expected()));
         assert_eq!(found(&["model.layers.0.weight"]), is("a file that is not an RWKV model"));
         assert_eq!(found(&["blocks.0.att.time_decay"]), is("an RWKV model older than 5"));
         assert_eq!(

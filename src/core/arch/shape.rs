@@ -1,6 +1,6 @@
 //! The sizes of an RWKV model and the tensors that follow from them.
 
-use super::{Version, rwkv5, rwkv6, rwkv7};
+use super::{Arch, Version, rwkv5};
 
 /// Channels of a head in released models, and in new ones. The fastest size of the native kernels.
 pub const HEAD_SIZE: i64 = 64;
@@ -23,107 +23,37 @@ pub struct Shape {
     pub head_size: i64,
     /// Hidden channels of the channel mix.
     pub dim_ffn: i64,
-    /// Whether block 0 has a second channel mix, `ffnPre`, in place of its time mix. Never in RWKV-7.
+    /// Whether block 0 has a second channel mix, `ffnPre`, in place of its time mix. Only in versions
+    /// with options.
     pub pre_ffn: bool,
     /// Width of the matrices `head_q` and `head_k` by which the head copies earlier tokens; 0: it does
-    /// not. Always 0 in RWKV-7.
+    /// not. Only in versions with options.
     pub head_qk: i64,
     /// The version, with the sizes that only it has.
     pub arch: Arch,
-}
-
-/// A version, with the widths of its low-rank matrices.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Arch {
-    /// RWKV-5.2 has none.
-    V5,
-    /// RWKV-6.
-    V6 {
-        /// Of the token shift, M: `time_maa_w1` has 5 M columns.
-        mix: i64,
-        /// Of the decay, D: columns of `time_decay_w1`.
-        decay: i64,
-    },
-    /// RWKV-7.
-    V7 {
-        /// Of everything that depends on the token.
-        ranks: Ranks,
-        /// Whether block 0 carries the value-residual tensors `v0 v1 v2`, which nothing reads.
-        first_layer_v: bool,
-    },
-}
-
-/// Widths of the low-rank matrices of an RWKV-7 block: decay, in-context learning rate, value residual,
-/// gate.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ranks {
-    /// Columns of `w1`.
-    pub w: i64,
-    /// Columns of `a1`.
-    pub a: i64,
-    /// Columns of `v1`.
-    pub v: i64,
-    /// Columns of `g1`.
-    pub g: i64,
-}
-
-impl Arch {
-    /// The widths that released models of this size have.
-    fn for_scratch(version: Version, n_layer: i64, n_embd: i64) -> Arch {
-        match version {
-            Version::V5 => Arch::V5,
-            // Twice as wide in the models of 7B and 14B.
-            Version::V6 if n_embd == 4096 => Arch::V6 { mix: 64, decay: 128 },
-            Version::V6 => Arch::V6 { mix: 32, decay: 64 },
-            Version::V7 => {
-                Arch::V7 { ranks: Ranks::for_scratch(n_layer, n_embd), first_layer_v: false }
-            }
-        }
-    }
-}
-
-impl Ranks {
-    /// Multiples of 32 near `1.8 sqrt(C)` and so on, with the exceptions of the released 0.4B and 14B.
-    fn for_scratch(n_layer: i64, n_embd: i64) -> Ranks {
-        if n_layer == 61 {
-            return Ranks { w: 192, a: 192, v: 128, g: 384 };
-        }
-        let c = n_embd as f64;
-        let near = |x: f64| ((x / 32.0).round_ties_even() as i64 * 32).max(32);
-        let wa = near(1.8 * c.sqrt());
-        let g = if n_embd == 1024 { 128 } else { near(0.6 * c.powf(0.8)) };
-        Ranks { w: wa, a: wa, v: near(1.3 * c.sqrt()), g }
-    }
 }
 
 impl Shape {
     /// The shape of a new model, without `pre_ffn` and `head_qk`. `n_embd` is a multiple of the head
     /// size, which is 64.
     pub fn for_scratch(version: Version, n_layer: i64, n_embd: i64, vocab_size: i64) -> Shape {
+        let facts = version.facts();
         Shape {
             n_layer,
             n_embd,
             vocab_size,
             n_head: n_embd / HEAD_SIZE,
             head_size: HEAD_SIZE,
-            dim_ffn: match version {
-                // 3.5 times the residual stream, rounded down to a multiple of 32.
-                Version::V5 | Version::V6 => n_embd * 7 / 2 / 32 * 32,
-                Version::V7 => 4 * n_embd,
-            },
+            dim_ffn: (facts.dim_ffn)(n_embd),
             pre_ffn: false,
             head_qk: 0,
-            arch: Arch::for_scratch(version, n_layer, n_embd),
+            arch: (facts.new)(n_layer, n_embd),
         }
     }
 
     /// The version of the model.
     pub fn version(&self) -> Version {
-        match self.arch {
-            Arch::V5 => Version::V5,
-            Arch::V6 { .. } => Version::V6,
-            Arch::V7 { .. } => Version::V7,
-        }
+        self.arch.version()
     }
 
     /// Channels of a time mix, `H * N`. Equals `n_embd` in every released model.
@@ -139,28 +69,16 @@ impl Shape {
 
     /// Every tensor of the model with its shape, in the order of released checkpoints.
     pub fn tensors(&self) -> Vec<(String, Vec<i64>)> {
-        let c = self.n_embd;
+        let (c, blocks) = (self.n_embd, self.arch.blocks());
         let mut all = vec![named("emb.weight", &[self.vocab_size, c])];
         for layer in 0..self.n_layer {
             let norms: &[&str] = if layer == 0 { &["ln1", "ln2", "ln0"] } else { &["ln1", "ln2"] };
             let mut block: Vec<Named> = norms.iter().flat_map(|norm| affine(norm, c)).collect();
-            if !self.has_time_mix(layer) {
-                block.extend(below("ffnPre", rwkv5::channel_mix_tensors(self)));
-            }
-            let (att, ffn) = match self.arch {
-                Arch::V5 => (rwkv5::time_mix_tensors(self), rwkv5::channel_mix_tensors(self)),
-                Arch::V6 { mix, decay } => {
-                    (rwkv6::time_mix_tensors(self, mix, decay), rwkv6::channel_mix_tensors(self))
-                }
-                Arch::V7 { ranks, first_layer_v } => (
-                    rwkv7::time_mix_tensors(self, &ranks, layer > 0 || first_layer_v),
-                    rwkv7::channel_mix_tensors(self),
-                ),
-            };
-            if self.has_time_mix(layer) {
-                block.extend(below("att", att));
-            }
-            block.extend(below("ffn", ffn));
+            block.extend(match self.has_time_mix(layer) {
+                true => below("att", blocks.time_mix(self, layer)),
+                false => below("ffnPre", rwkv5::gated_ffn(self, "time_mix")),
+            });
+            block.extend(below("ffn", blocks.channel_mix(self)));
             all.extend(below(&format!("blocks.{layer}"), block));
         }
         all.extend(affine("ln_out", c));
@@ -170,6 +88,11 @@ impl Shape {
             all.push(named("head_k.weight", &[self.head_qk, c]));
         }
         all
+    }
+
+    /// Whether the forward pass reads the tensor `name`. A checkpoint may hold tensors that no result depends on.
+    pub fn reads(&self, name: &str) -> bool {
+        self.arch.blocks().reads(name)
     }
 
     /// The tensors of the linear layers of all blocks, each (out, in): neither embedding nor head, and no
@@ -210,40 +133,30 @@ pub(super) fn affine(name: &str, c: i64) -> [Named; 2] {
 }
 
 /// The tensors of a part, named as the whole names them.
-fn below(part: &str, tensors: Vec<Named>) -> impl Iterator<Item = Named> {
-    tensors.into_iter().map(move |(name, size)| (format!("{part}.{name}"), size))
+fn below(part: &str, tensors: Vec<Named>) -> Vec<Named> {
+    tensors.into_iter().map(|(name, size)| (format!("{part}.{name}"), size)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Rwkv6;
 
     #[test]
     fn parameters_of_released_models() {
         // 0.4B as its authors count it: with the unused value-residual tensors of block 0.
         let mut shape = Shape::for_scratch(Version::V7, 24, 1024, 65536);
-        let Arch::V7 { first_layer_v, .. } = &mut shape.arch else { unreachable!("it is RWKV-7") };
-        *first_layer_v = true;
+        let Arch::V7(widths) = &mut shape.arch else { unreachable!("it is RWKV-7") };
+        widths.first_layer_v = true;
         assert_eq!(shape.parameters(), 450_834_432);
         assert_eq!(shape.state_parameters(), 1_572_864);
     }
 
     #[test]
     fn widths_of_released_models() {
-        for (n_layer, n_embd, w, v, g) in [
-            (12, 768, 64, 32, 128),
-            (24, 1024, 64, 32, 128),
-            (24, 2048, 96, 64, 256),
-            (32, 2560, 96, 64, 320),
-            (32, 4096, 128, 96, 480),
-            (61, 4096, 192, 128, 384),
-        ] {
-            let ranks = Ranks::for_scratch(n_layer, n_embd);
-            assert_eq!(ranks, Ranks { w, a: w, v, g }, "n_layer {n_layer}, n_embd {n_embd}");
-        }
         for (n_embd, mix, decay) in [(768, 32, 64), (2560, 32, 64), (4096, 64, 128)] {
             let shape = Shape::for_scratch(Version::V6, 32, n_embd, 65536);
-            assert_eq!(shape.arch, Arch::V6 { mix, decay }, "n_embd {n_embd}");
+            assert_eq!(shape.arch, Arch::V6(Rwkv6 { mix, decay }), "n_embd {n_embd}");
         }
         for (n_embd, dim_ffn) in [(768, 2688), (1024, 3584), (2048, 7168), (2560, 8960)] {
             let shape = Shape::for_scratch(Version::V5, 24, n_embd, 65536);

@@ -500,7 +500,7 @@ random_seed = 1
         assert!(matches!(peft, Peft::Full(_)));
         assert_eq!(name, "12");
         assert_eq!(description.as_deref(), Some("a = [b"));
-        assert_eq!(model.preset, Some(crate::arch::Preset::Rwkv7_7b));
+        assert_eq!(model.preset.map(|preset| preset.name), Some("rwkv7-7b"));
         let Optimizer::Adam(adam) = optimizer;
         assert_eq!(adam.beta1, 0.5);
     }

@@ -7,9 +7,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::blocks::Pass;
-use super::tape::Tape;
-use crate::arch::Shape;
+use crate::arch::{Pass, SavedForBackward, Shape, Tape, Trains};
 use crate::diagnostic::{Text, msg};
 use crate::peft::TuningSpec;
 use crate::plan::AdamOptions;
@@ -132,8 +130,8 @@ impl Workload<'_> {
     }
 
     fn pass(&self) -> Pass<'_> {
-        let Workload { shape, recipe, rows, tokens, on_gpu, .. } = *self;
-        Pass { shape, recipe, rows, tokens, widens: self.dtype == Dtype::F16 && !on_gpu }
+        let Workload { shape, rows, tokens, on_gpu, .. } = *self;
+        Pass { shape, trains: self, rows, tokens, widens: self.dtype == Dtype::F16 && !on_gpu }
     }
 
     /// Weights in the dtype of the model, and packed ones. Of a weight that learns in float32 the model has a copy
@@ -179,19 +177,19 @@ impl Workload<'_> {
         let pass = self.pass();
         let numbers = pass.numbers(self.shape.n_embd);
         let mut tape = Tape::new(self.elt());
-        let emb = pass.learns("emb.weight");
+        let emb = self.tensor("emb.weight");
         let embedded = tape.value(numbers, emb);
         let x = tape.norm(
             embedded,
             self.shape.n_embd.unsigned_abs(),
-            pass.learns("blocks.0.ln0.weight"),
+            self.tensor("blocks.0.ln0.weight"),
         );
         let last = self.grad_cp.then(|| {
             // Inputs of all blocks, and the output of the last one.
             let kept = (self.shape.n_layer.unsigned_abs() + 1) * numbers * self.elt();
             let blocks = (0..self.shape.n_layer).map(|layer| {
                 let mut tape = Tape::new(self.elt());
-                let x = tape.held(numbers, layer > 0 || x.learns);
+                let x = tape.held(numbers, layer > 0 || x.needs_grad);
                 let mut v_first = (layer > 0).then(|| tape.value(numbers, true));
                 pass.block(&mut tape, layer, x, &mut v_first);
                 tape.bytes()
@@ -204,7 +202,7 @@ impl Workload<'_> {
         let mut v_first = None;
         let x = (0..self.shape.n_layer)
             .fold(x, |x, layer| pass.block(&mut tape, layer, x, &mut v_first));
-        tape.norm(x, self.shape.n_embd.unsigned_abs(), pass.learns("ln_out.weight"));
+        tape.norm(x, self.shape.n_embd.unsigned_abs(), self.tensor("ln_out.weight"));
         tape.bytes()
     }
 
@@ -217,7 +215,7 @@ impl Workload<'_> {
         let chunk = self.head_chunk.min(positions);
         let part = chunk.min(LOSS_PART_LEN.unsigned_abs());
         let hidden = 3 * self.pass().numbers(self.shape.n_embd) * self.elt();
-        let of_head = if self.pass().learns("head.weight") {
+        let of_head = if self.tensor("head.weight") {
             vocab * self.shape.n_embd.unsigned_abs() * (4 + 2 * self.elt())
         } else {
             0
@@ -237,6 +235,21 @@ impl Workload<'_> {
         let dense = if self.quant.is_some() { largest * self.elt() } else { 0 };
         let learned = if self.tensors_that_learn() > 0 { largest * (4 + self.elt()) } else { 0 };
         gradients + dense + learned
+    }
+}
+
+impl Trains for Workload<'_> {
+    fn tensor(&self, name: &str) -> bool {
+        self.recipe.is_some_and(|recipe| recipe.trains(self.shape, name))
+    }
+
+    fn update(&self, name: &str) -> Option<SavedForBackward> {
+        let adapter = self.recipe?.adapter.as_ref()?;
+        adapter.changes(name).then(|| adapter.method.saved_for_backward())
+    }
+
+    fn states(&self) -> bool {
+        self.recipe.is_none_or(|recipe| recipe.state_lr_scale.is_some())
     }
 }
 

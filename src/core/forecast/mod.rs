@@ -4,11 +4,9 @@
 //! every version is written down with the sizes of its tensors alone. [`proposals`] looks for settings with which a
 //! run fits, and [`Forecast`] is the record of everything that is expected.
 
-mod blocks;
 mod fit;
 mod memory;
 mod record;
-mod tape;
 
 pub use crate::plan::Origins;
 pub use fit::{Edit, Proposal, proposals};

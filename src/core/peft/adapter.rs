@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use super::target::Target;
+use crate::arch::SavedForBackward;
 use crate::diagnostic::Text;
 
 /// A tensor of an adapter.
@@ -26,16 +27,6 @@ impl Part {
     pub(super) fn frozen(name: &'static str, size: &[i64]) -> Part {
         Part { name, size: size.to_vec(), trainable: false }
     }
-}
-
-/// Values for each token that an update of a matrix saves for the backward pass, whether its inputs need gradients or
-/// not.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct SavedForBackward {
-    /// Whether the inputs are saved.
-    pub inputs: bool,
-    /// Number of other values.
-    pub numbers: i64,
 }
 
 /// A method that changes matrices, independent of their model.

@@ -10,7 +10,8 @@ mod registry;
 mod target;
 mod tuning_spec;
 
-pub use adapter::{AdapterMethod, Part, SavedForBackward, tensor_name};
+pub use crate::arch::SavedForBackward;
+pub use adapter::{AdapterMethod, Part, tensor_name};
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
 pub use pissa::Pissa;

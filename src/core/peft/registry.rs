@@ -1,10 +1,11 @@
 //! Every adapter method, and the choice of one with its layers.
 
-use super::adapter::{AdapterMethod, Part, SavedForBackward, is_of, tensor_name};
+use std::ops::Deref;
+
+use super::adapter::{AdapterMethod, is_of, tensor_name};
 use super::target::Target;
 use super::{Bat, Bone, Lora, Pissa};
 use crate::arch::Shape;
-use crate::diagnostic::Text;
 
 /// Every adapter method.
 #[derive(Clone, Copy, Debug)]
@@ -19,28 +20,16 @@ pub enum AnyMethod {
     Bat(Bat),
 }
 
-impl AnyMethod {
-    fn method(&self) -> &dyn AdapterMethod {
+impl Deref for AnyMethod {
+    type Target = dyn AdapterMethod;
+
+    fn deref(&self) -> &Self::Target {
         match self {
             Self::Lora(method) => method,
             Self::Pissa(method) => method,
             Self::Bone(method) => method,
             Self::Bat(method) => method,
         }
-    }
-}
-
-impl AdapterMethod for AnyMethod {
-    fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text> {
-        self.method().parts(size)
-    }
-
-    fn saved_for_backward(&self) -> SavedForBackward {
-        self.method().saved_for_backward()
-    }
-
-    fn splits_matrix(&self) -> bool {
-        self.method().splits_matrix()
     }
 }
 

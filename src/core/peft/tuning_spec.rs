@@ -5,7 +5,7 @@ use crate::diagnostic::{Join, Text, msg};
 use super::adapter::{AdapterMethod as _, is_of};
 use super::registry::AdapterSpec;
 use super::target::Target;
-use crate::arch::{Arch, Shape, TrainPart, part};
+use crate::arch::{Shape, TrainPart, part};
 
 /// Which parameters of a model are trained. All others stay frozen.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl TuningSpec {
             Parts::All => true,
             Parts::Groups(groups) => groups.contains(&part(shape.version(), name)),
         };
-        chosen && is_read(shape, name)
+        chosen && shape.reads(name)
     }
 
     /// Number of trainable parameters in a model of this shape: of tensors, adapters and states.
@@ -163,10 +163,4 @@ impl TuningSpec {
         let tensors = shape.tensors().into_iter().filter(|(name, _)| self.trains(shape, name));
         adapters.chain(tensors).collect()
     }
-}
-
-/// Whether the model reads the tensor: nothing reads the value residual of the first block.
-fn is_read(shape: &Shape, name: &str) -> bool {
-    !(matches!(shape.arch, Arch::V7 { first_layer_v: true, .. })
-        && ["v0", "v1", "v2"].iter().any(|v| name == format!("blocks.0.att.{v}")))
 }

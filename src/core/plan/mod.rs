@@ -7,7 +7,6 @@ mod guard;
 mod lr_curve;
 mod model;
 mod peft;
-mod presets;
 mod probe;
 mod probes;
 mod rates;
@@ -28,7 +27,6 @@ pub use experiment::{Change, Experiment, Origins, Reach, reach};
 pub use lr_curve::{LrCurve, LrSchedule};
 pub use model::{ModelPlan, ModelSource, TokenizerPlan};
 pub use peft::{MethodPlan, PeftPlan, StateStart, recipe};
-pub use presets::{ModelPreset, model_preset, model_presets};
 pub use probe::{Probe, rate, rates};
 pub use probes::Metric;
 pub use records::{

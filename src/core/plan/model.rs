@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Faults, Plan, Purpose, presets, sources};
-use crate::arch::{HEAD_SIZE, Shape, Version};
+use super::{Faults, Plan, Purpose, sources};
+use crate::arch::{HEAD_SIZE, Preset, Shape, Version};
 use crate::config::{Config, Model, Peft, Tokenizer};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::hub::{HubFile, is_on_hub};
@@ -108,13 +108,13 @@ fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<Mode
 
 /// A model of the shape that the file says; `None` where it does not.
 fn as_written(model: &Model) -> Option<ModelSource> {
-    let of_preset = model.preset.map(presets::sizes);
+    let of_preset = model.preset;
     let version = model.version.or(of_preset.map(|sizes| sizes.version));
     Some(ModelSource::Scratch {
-        version: version.unwrap_or(Version::V7),
+        version: version.unwrap_or(Version::NEWEST),
         n_layer: model.n_layer.or(of_preset.map(|sizes| sizes.n_layer))?,
         n_embd: model.n_embd.or(of_preset.map(|sizes| sizes.n_embd))?,
-        vocab_size: model.vocab_size.or(model.preset.map(|_| presets::VOCAB_SIZE)),
+        vocab_size: model.vocab_size.or(model.preset.map(|_| Preset::VOCAB_SIZE)),
         pre_ffn: model.pre_ffn.is_some_and(|pre_ffn| pre_ffn > 0),
         head_qk: model.head_qk.unwrap_or(0),
     })
@@ -130,9 +130,8 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         let fault = Diagnostic::error(message).help(msg!(RELATIVE_PATHS));
         faults.add("model.tokenizer", fault);
     }
-    let of_preset = model.preset.map(presets::sizes);
-    if let Some(sizes) = of_preset {
-        check_preset(faults, &sizes);
+    if let Some(preset) = model.preset {
+        check_preset(faults, preset);
     }
     if let Some(path) = &model.load_model {
         if is_on_hub(path) {
@@ -174,9 +173,9 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         let fault = Diagnostic::error(message).label(msg!(NEAREST_ARE, nearest));
         faults.add("model.n_embd", fault);
     }
-    if version == Version::V7 {
-        for key in unknown_to_rwkv7(model) {
-            faults.add(key, not_in_rwkv7(key));
+    if !version.has_options() {
+        for key in options_in_use(model) {
+            faults.add(key, without_option(version, key));
         }
     }
     if pre_ffn && n_layer == 1 {
@@ -187,7 +186,7 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
 }
 
 /// Compares what is written beside a preset with what the preset says.
-fn check_preset(faults: &mut Faults<'_>, preset: &presets::Sizes) {
+fn check_preset(faults: &mut Faults<'_>, preset: Preset) {
     let model = &faults.loaded.config.model;
     let version = model.version.map(|version| version.code().to_string());
     for (key, written, of_preset) in [
@@ -203,22 +202,21 @@ fn check_preset(faults: &mut Faults<'_>, preset: &presets::Sizes) {
     }
 }
 
-/// The options in use that RWKV-7 does not have.
-fn unknown_to_rwkv7(model: &Model) -> impl Iterator<Item = &'static str> {
+/// The options in use that not every version has.
+fn options_in_use(model: &Model) -> impl Iterator<Item = &'static str> {
     [("model.pre_ffn", model.pre_ffn), ("model.head_qk", model.head_qk)]
         .into_iter()
         .filter(|(_, value)| value.is_some_and(|value| value > 0))
         .map(|(key, _)| key)
 }
 
-fn not_in_rwkv7(key: &str) -> Diagnostic {
+/// The refusal of an option that models of this version do not have.
+fn without_option(version: Version, key: &str) -> Diagnostic {
     let why = match key {
-        "model.pre_ffn" => {
-            msg!(PRE_FFN_IN_RWKV7)
-        }
+        "model.pre_ffn" => msg!(PRE_FFN_IN_RWKV7),
         _ => msg!(TINY_ATT_IN_RWKV7),
     };
-    Diagnostic::error(msg!(KEY_NOT_FOR_VERSION, key, version = Version::V7.to_string()))
+    Diagnostic::error(msg!(KEY_NOT_FOR_VERSION, key, version = version.to_string()))
         .note(why)
         .help(msg!(DELETE_OR_ZERO))
 }
@@ -232,14 +230,14 @@ impl Plan {
     pub fn check_shape(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
         let model = &self.experiment.config().model;
         let at = |key: &str, fault: Diagnostic| Box::new(self.experiment.at(key, fault));
-        if shape.version() == Version::V7
-            && let Some(key) = unknown_to_rwkv7(model).next()
+        if !shape.version().has_options()
+            && let Some(key) = options_in_use(model).next()
         {
-            return Err(at(key, not_in_rwkv7(key)));
+            return Err(at(key, without_option(shape.version(), key)));
         }
         let number = |n: Option<u32>| n.map(|n| n.to_string());
         let code = |version: Version| version.code().to_string();
-        let of_preset = model.preset.map(presets::sizes);
+        let of_preset = model.preset;
         let version = shape.version().code().to_string();
         let [n_layer, n_embd, vocab_size, pre_ffn, head_qk] = [
             shape.n_layer,

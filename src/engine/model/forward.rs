@@ -5,10 +5,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::copying::{Copies, Copying};
 use super::layers::{ChannelMix, Norm, Recurrence, TimeMix, last_token, linear, token_shift};
-use super::rwkv5::{ChannelMix5, PreFfn, TimeMix5};
-use super::rwkv6::{ChannelMix6, TimeMix6};
-use super::rwkv7::{ChannelMix7, TimeMix7};
-use super::{LayerState, Seen, Shape, State, TimeState, Version, Weights};
+use super::rwkv5::{ChannelMix5, PreFfn};
+use super::versions::computation;
+use super::{LayerState, Seen, Shape, State, TimeState, Weights};
 use crate::kernels::{KernelError, Op};
 
 /// An RWKV model in one compute dtype.
@@ -72,19 +71,12 @@ impl Block {
         let shape = weights.shape();
         let name = |part: &str| format!("blocks.{layer}.{part}");
         let (att, ffn) = (name("att"), name("ffn"));
-        let att: Box<dyn TimeMix> = match shape.version() {
-            _ if !shape.has_time_mix(layer) => {
-                Box::new(PreFfn(ChannelMix5::new(weights, &name("ffnPre"), kind)))
-            }
-            Version::V5 => Box::new(TimeMix5::new(weights, &att, kind)),
-            Version::V6 => Box::new(TimeMix6::new(weights, &att, kind)),
-            Version::V7 => Box::new(TimeMix7::new(weights, &att, layer > 0, kind)),
+        let computation = computation(shape.version());
+        let att: Box<dyn TimeMix> = match shape.has_time_mix(layer) {
+            true => (computation.time_mix)(weights, &att, layer, kind),
+            false => Box::new(PreFfn(ChannelMix5::new(weights, &name("ffnPre"), kind))),
         };
-        let ffn: Box<dyn ChannelMix> = match shape.version() {
-            Version::V5 => Box::new(ChannelMix5::new(weights, &ffn, kind)),
-            Version::V6 => Box::new(ChannelMix6::new(weights, &ffn, kind)),
-            Version::V7 => Box::new(ChannelMix7::new(weights, &ffn, kind)),
-        };
+        let ffn = (computation.channel_mix)(weights, &ffn, kind);
         let norm = |part| Norm::new(weights, &name(part), kind);
         Block { ln1: norm("ln1"), ln2: norm("ln2"), att, ffn }
     }

@@ -14,6 +14,7 @@ mod rwkv5;
 mod rwkv6;
 mod rwkv7;
 mod state;
+mod versions;
 mod weights;
 
 pub use copying::{Copies, Seen};
@@ -21,7 +22,7 @@ pub use fingerprint::fingerprint;
 pub use forward::{AfterTimeMix, Hidden, Model};
 pub use linear::{Linear, Matrix, Update};
 pub use state::{LayerState, State, TimeState};
-pub use statetune_core::arch::{Arch, Ranks, Shape, Version};
+pub use statetune_core::arch::{Arch, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, Version};
 pub use weights::{
     ModelError, Weights, copied, dtype_of, file_tensor, load_tensors, shape_in, shape_of,
 };

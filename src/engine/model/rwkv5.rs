@@ -5,13 +5,35 @@
 
 use tch::{Kind, Tensor};
 
+use super::init::{Place, unknown};
 use super::layers::{ChannelMix, GatedFfn, Norm, Recurrence, TimeMix};
+use super::versions::Computation;
 use super::{Linear, Weights};
 use crate::kernels::{KernelError, Wkv5, wkv5};
 
 /// `x * mix + shifted * (1 - mix)`: the share of the token itself is `mix` (1, 1, C).
 fn mixed(x: &Tensor, shifted: &Tensor, mix: &Tensor) -> Tensor {
     shifted.addcmul(&(x - shifted), mix)
+}
+
+pub(super) const RWKV5: Computation = Computation {
+    time_mix: |weights, prefix, _, kind| Box::new(TimeMix5::new(weights, prefix, kind)),
+    channel_mix: |weights, prefix, kind| Box::new(ChannelMix5::new(weights, prefix, kind)),
+    initial_value,
+};
+
+/// The initial value of a tensor that is neither a matrix of a linear layer nor part of a norm.
+fn initial_value(place: &Place<'_>, _size: &[i64]) -> Tensor {
+    let mix = |power: f64| place.share().pow_tensor_scalar(power);
+    let h = place.height;
+    match (place.part, place.name) {
+        ("ffn" | "ffnPre", _) | ("att", "time_mix_k") => mix(h),
+        ("att", "time_mix_v") => mix(h) + 0.3 * place.depth,
+        ("att", "time_mix_r" | "time_mix_g") => mix(0.5 * h),
+        ("att", "time_decay") => place.time_decay(),
+        ("att", "time_faaaa") => place.time_faaaa(),
+        _ => unknown(place),
+    }
 }
 
 /// The time mix of a block.

@@ -6,10 +6,34 @@
 
 use tch::{Kind, Tensor};
 
+use super::init::{F32, Place, uniform, unknown};
 use super::layers::{ChannelMix, GatedFfn, LowRank, Norm, Recurrence, TimeMix};
+use super::versions::Computation;
 use super::{Linear, Weights};
 use crate::kernels::{KernelError, Wkv6, wkv6};
-use statetune_core::arch::rwkv6::MIXTURES;
+use statetune_core::arch::MIXTURES;
+
+pub(super) const RWKV6: Computation = Computation {
+    time_mix: |weights, prefix, _, kind| Box::new(TimeMix6::new(weights, prefix, kind)),
+    channel_mix: |weights, prefix, kind| Box::new(ChannelMix6::new(weights, prefix, kind)),
+    initial_value,
+};
+
+/// The initial value of a tensor that is neither a matrix of a linear layer nor part of a norm.
+fn initial_value(place: &Place<'_>, size: &[i64]) -> Tensor {
+    let maa = |power: f64| 1.0 - place.share().pow_tensor_scalar(power);
+    let h = place.height;
+    match (place.part, place.name) {
+        ("ffn", _) | ("att", "time_maa_x" | "time_maa_w" | "time_maa_k") => maa(h),
+        ("att", "time_maa_v") => maa(h) - 0.3 * place.depth,
+        ("att", "time_maa_r" | "time_maa_g") => maa(0.5 * h),
+        ("att", "time_maa_w1" | "time_decay_w1") => Tensor::zeros(size, F32),
+        ("att", "time_maa_w2" | "time_decay_w2") => uniform(size, 0.01),
+        ("att", "time_decay") => place.time_decay(),
+        ("att", "time_faaaa") => place.time_faaaa(),
+        _ => unknown(place),
+    }
+}
 
 /// The time mix of a block.
 #[derive(Debug)]

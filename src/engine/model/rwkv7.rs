@@ -4,12 +4,46 @@
 
 use tch::{Kind, Tensor};
 
+use super::init::{F32, Place, orthogonal, tall, unknown};
 use super::layers::{ChannelMix, LowRank, Norm, Recurrence, TimeMix};
+use super::versions::Computation;
 use super::{Linear, Weights};
 use crate::kernels::{KernelError, Wkv7, wkv7};
 
 /// Smallest length by which `kk` is divided.
 const NORM_FLOOR: f64 = 1e-12;
+
+pub(super) const RWKV7: Computation = Computation {
+    time_mix: |weights, prefix, layer, kind| {
+        Box::new(TimeMix7::new(weights, prefix, layer > 0, kind))
+    },
+    channel_mix: |weights, prefix, kind| Box::new(ChannelMix7::new(weights, prefix, kind)),
+    initial_value,
+};
+
+/// The initial value of a tensor that is neither a matrix of a linear layer nor part of a norm.
+fn initial_value(place: &Place<'_>, size: &[i64]) -> Tensor {
+    let mix = |power: f64| 1.0 - place.share().pow_tensor_scalar(power);
+    let h = place.height;
+    match (place.part, place.name) {
+        ("ffn", "x_k") => mix(h.powi(4)),
+        ("att", "x_r" | "x_g") => mix(0.2 * h),
+        ("att", "x_w" | "x_a") => mix(0.9 * h),
+        ("att", "x_k" | "x_v") => mix(0.7 * h),
+        ("att", "w0") => {
+            let curve = place.slope().pow_tensor_scalar(1.0 + place.depth.powf(0.3));
+            curve * 6.0 - 5.5 + place.zigzag() * 2.5
+        }
+        ("att", "a0") => place.zigzag() * 0.3 + place.centred() * 0.4 - 0.19,
+        ("att", "v0") => place.centred() * -0.4 + 0.73,
+        ("att", "k_k") => place.centred() * -0.1 + 0.71,
+        ("att", "k_a") => Tensor::full(size, 1.02, F32),
+        ("att", "r_k") => Tensor::full(size, -0.04, F32),
+        ("att", "w1" | "a1" | "v1" | "g1") => Tensor::zeros(size, F32),
+        ("att", "w2" | "a2" | "v2" | "g2") => orthogonal(size, 0.1 * tall(size)),
+        _ => unknown(place),
+    }
+}
 
 /// The time mix of a block.
 #[derive(Debug)]

@@ -54,14 +54,12 @@ impl TimeState {
         TimeState(self.0.iter().map(|s| s.to_device_(device, kind, false, false)).collect())
     }
 
-    /// Reads a state file as [`crate::exports::save_state`] writes it (`.pth`, `[head, value, key]`):
-    /// float32 on the CPU.
     /// The same states indexed `[head, key, value]`, the order of `.st` files.
     pub fn transposed(&self) -> TimeState {
         TimeState(self.0.iter().map(|s| s.transpose(1, 2)).collect())
     }
 
-    /// Reads a state file of a model of this shape.
+    /// Reads a state file of a model of this shape, of either form: float32 on the CPU.
     ///
     /// # Errors
     /// Those of [`TimeState::read`], and a state of a model of another shape.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
-use super::init::initial_value;
 use super::{Linear, Shape};
 use statetune_core::arch::{Shapes, check, detect, is_linear};
 use statetune_core::diagnostic::{Text, msg};
@@ -109,12 +108,6 @@ impl Weights {
         };
         let entries = file.tensors().map(entry).collect::<Result<_, _>>().map_err(refuse)?;
         Ok(Weights { shape, names, entries, file: Some(file), device: Device::Cpu })
-    }
-
-    /// A new model, float32, initialised from `seed`.
-    pub fn scratch(shape: Shape, seed: i64) -> Weights {
-        tch::manual_seed(seed);
-        Weights::from_fn(shape, |name, size| initial_value(name, size, &shape))
     }
 
     /// A model whose tensors are made by name and shape.

@@ -12,7 +12,6 @@ use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Time, Trains,
     Warning, Workload, proposals,
 };
-use statetune_core::peft::AdapterMethod as _;
 use statetune_core::plan::{PeftPlan, Plan};
 use statetune_core::records::read_metrics;
 use statetune_core::store::all_runs;

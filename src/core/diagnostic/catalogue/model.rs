@@ -33,8 +33,8 @@ catalogue! {
     RUN_AGAIN_TO_CONTINUE: "run the command again to continue the download", "重新运行命令可继续下载";
     HF_ENDPOINT_NAMES_MIRROR: "set `HF_ENDPOINT` to use a mirror", "设置 `HF_ENDPOINT` 可使用镜像站";
     EXPECTED_RWKV:
-        "expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model",
-        "应为 RWKV-5.2 (x052)、RWKV-6 (x060) 或 RWKV-7 (x070) 模型";
+        "expected an {versions} model",
+        "应为 {versions} 模型";
     TENSOR_NOT_FILLED:
         "tensor `{name}` has shape {other}, expected a matrix that is not empty",
         "张量 `{name}` 的形状是 {other}，应为非空矩阵";
@@ -50,9 +50,9 @@ catalogue! {
     FOUND_MERGED_MODEL:
         "found a merged model with initial states such as `{state}` beside the weights; expected only the weights",
         "实际是合并过的模型：权重旁边有 `{state}` 等初始状态；应当只有权重";
-    RWKV7_VARIANT:
-        "a variant of RWKV-7 with tensors such as `{name}`",
-        "含有 `{name}` 等张量的 RWKV-7 变体";
+    RWKV_VARIANT:
+        "a variant of {version} with tensors such as `{name}`",
+        "含有 `{name}` 等张量的 {version} 变体";
     RWKV_BEFORE_5_2:
         "an RWKV model older than 5.2 (5.0 or 5.1)",
         "早于 5.2 的 RWKV 模型（5.0 或 5.1）";

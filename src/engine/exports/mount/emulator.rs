@@ -139,9 +139,9 @@ impl Layer<'_> {
 
     fn time_mix(&self, x: &Tensor, v_first: &mut Option<Tensor>) -> Tensor {
         match self.shape.arch {
-            Arch::V5 => self.time_mix_5(x),
-            Arch::V6 { .. } => self.time_mix_6(x),
-            Arch::V7 { .. } => self.time_mix_7(x, v_first),
+            Arch::V5(_) => self.time_mix_5(x),
+            Arch::V6(_) => self.time_mix_6(x),
+            Arch::V7(_) => self.time_mix_7(x, v_first),
         }
     }
 
@@ -250,17 +250,17 @@ impl Layer<'_> {
     fn channel_mix(&self, x: &Tensor) -> Tensor {
         let before = before(x);
         let mixed = |name: &str| match self.shape.arch {
-            Arch::V5 => {
+            Arch::V5(_) => {
                 let m = self.ffn(&format!("time_mix_{name}")).view(-1);
                 x * &m + &before * (1.0 - &m)
             }
-            Arch::V6 { .. } => x + (&before - x) * self.ffn(&format!("time_maa_{name}")).view(-1),
-            Arch::V7 { .. } => x + (&before - x) * self.ffn(&format!("x_{name}")).view(-1),
+            Arch::V6(_) => x + (&before - x) * self.ffn(&format!("time_maa_{name}")).view(-1),
+            Arch::V7(_) => x + (&before - x) * self.ffn(&format!("x_{name}")).view(-1),
         };
         let hidden = mixed("k").matmul(&self.ffn("key.weight").tr()).relu().square();
         let out = hidden.matmul(&self.ffn("value.weight").tr());
         match self.shape.arch {
-            Arch::V7 { .. } => out,
+            Arch::V7(_) => out,
             _ => out * mixed("r").matmul(&self.ffn("receptance.weight").tr()).sigmoid(),
         }
     }
