@@ -11,8 +11,8 @@ fn codes_and_keys_are_explained() {
     let expected = "\
 ST1204: an escape in single quotes
 
-In single quotes TOML reads every character as it is: `'\\n'` is a backslash and an n. In double quotes it is a line break. A prompt
-without its line breaks does not look like what the model was trained on, and the answers are bad without a sign of why.";
+TOML does not process escapes in single quotes: `'\\n'` is a backslash and an n. In double quotes it is a line break. A prompt
+without line breaks differs from the text that the model was trained on, so answers get worse without any error.";
     explained("st1204").succeeds(expected, "");
     let expected = "\
 schedule.lr_init
@@ -43,10 +43,10 @@ error[ST1102]: `lr_inti` is neither a message code nor a key of the experiment f
 #[test]
 fn a_code_in_chinese() {
     let expected = "\
-ST1204: 单引号里的转义符
+ST1204: 单引号中的转义
 
-TOML 的单引号中每个字符都照原样读取：`'\\n'` 是一个反斜杠加一个 n。在双引号里它才是换行。
-缺了换行的提示词与模型训练时见过的不一样，回答会变差，而且看不出原因。";
+TOML 不处理单引号中的转义：`'\\n'` 是反斜杠加字母 n。在双引号中它才是换行。没有换行的提示词与模型训练时的文本不同，因此回答会变差，
+而且没有任何报错。";
     let case = Case::new();
     case.statetune(&["explain", "st1204", "--lang", "zh"]).succeeds(expected, "");
     case.statetune_with(&["explain", "ST1204"], &[("STATETUNE_LANG", "zh")]).succeeds(expected, "");
