@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::table::table;
-use super::{Color, ExperimentArgs, refuse, say, show};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use statetune_core::arch::Preset;

@@ -1,7 +1,5 @@
 //! `statetune presets`.
 
-use super::table::table;
-use super::{Color, Format, say, show};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use statetune_core::arch::Preset as Model;

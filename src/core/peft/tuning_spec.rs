@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Join, Text, msg};
 
-use super::adapter::{AdapterMethod as _, is_of};
+use super::adapter::is_of;
 use super::registry::AdapterSpec;
 use super::target::Target;
 use crate::arch::{Shape, TrainPart, part};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_of_file;
-use statetune_core::plan::{Change, Experiment, Plan, Reach};
+use statetune_core::plan::{Change, Plan, Reach};
 use statetune_core::records::{
     Chain, Checkpoint, Event, LoadCheckpointError, Lock, LockedFile, PastSettings, RunDir,
     RunRecord, SkippedSample, Status, checkpoints, copy_sinks, dir_name as run_name,
@@ -13,7 +13,7 @@ use statetune_core::records::{
 use statetune_core::store::{all_runs, find_run, runs_named};
 use statetune_core::tensorfile::WeightsError;
 
-use super::input_records::{keep_earlier, recorded_settings, setting_changes};
+use super::input_records::{keep_earlier, setting_changes};
 use crate::RunError;
 
 /// Where a run begins.

@@ -5,8 +5,11 @@ use std::path::{Path, absolute};
 
 use statetune_core::config::Loaded;
 use statetune_core::data::Tokenizer;
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::digest::sha256_of_file;
-use statetune_core::plan::{ModelSource, PeftPlan, Plan, Reach, StateStart, TokenizerPlan};
+use statetune_core::plan::{
+    Change, Experiment, ModelSource, PeftPlan, Plan, Reach, StateStart, TokenizerPlan,
+};
 use statetune_core::records::{
     Lock, LockedFile, LockedQuant, PastSettings, ResolvedSettings, RunDir, overrides_toml,
     resolved_toml_with_origins,

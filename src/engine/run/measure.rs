@@ -28,13 +28,6 @@ const BLOCKS: [i64; 2] = [2, 5];
 /// Timed steps, after one without timing; the shortest counts.
 const STEPS: usize = 4;
 
-/// The name of the CPU.
-fn machine() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    name.unwrap_or_default().to_string()
-}
-
 /// Measures a step and stores the result for [`Outlook::forecast`]. Does nothing without documents.
 ///
 /// # Errors

@@ -387,3 +387,10 @@ pub(super) fn file(
     let digest = sha256_hex(key.to_string());
     Some(outlook.plan.data.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
 }
+
+/// The name of the CPU.
+fn machine() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    name.unwrap_or_default().to_string()
+}
