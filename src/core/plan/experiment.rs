@@ -33,7 +33,7 @@ pub struct Origins {
     pub command_line: u64,
     /// The environment.
     pub environment: u64,
-    /// Nobody wrote them.
+    /// Defaults.
     pub default: u64,
 }
 

@@ -19,7 +19,7 @@ const LN_X_EPS: f64 = 64e-5;
 pub(super) struct Recurrence<'a> {
     /// Which implementation computes it.
     pub(super) op: Op,
-    /// The state (B, H, N, N) in which every document starts, or goes on in the first column.
+    /// The state (B, H, N, N) at the start of every document, or, at the first column, of a document that continues.
     pub(super) s0: &'a Tensor,
     /// (B, T) bool, true where a document begins.
     pub(super) restarts: Option<&'a Tensor>,

@@ -1,4 +1,4 @@
-//! A layer of an experiment: a text that sets values, and where each key and value stands in the text.
+//! A layer of an experiment: a text that sets values, and the position of each key and value in the text.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
