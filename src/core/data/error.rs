@@ -599,7 +599,7 @@ error[ST3102]: 312 of 4,014 documents have no target tokens
   |
   = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
   = note: role words found: User 2, Bot 1, Assistant 1
-  = help: set set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
   = help: run `statetune data show FILE --line 2` to print the sample with its mask
   = help: fix or remove such documents, or set `data.loss_mask = "pad"`"#;
         assert_eq!(message, expected.trim_start());

@@ -65,7 +65,7 @@ impl Kind {
             Kind::Json => "lines are not valid JSON",
             Kind::NotUtf8 => "lines are not UTF-8",
             Kind::NotADocument => "lines are not valid documents",
-            Kind::NothingLearned => "documents would teach nothing",
+            Kind::NothingLearned => "documents have no target tokens",
             Kind::Elsewhere => "documents are in another file, too",
             Kind::Overlong => "documents are longer than ctx_len",
             Kind::ForeignRole => "words open turns but are not role words of the template",
