@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_is_named() {
+    fn other_files_are_named() {
         let found = |names: &[&str]| {
             let sizes = names.iter().map(|name| (*name, vec![4, 4]));
             detect(&sizes.collect()).expect_err("to be refused")

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_stands_before_a_document() {
+    fn a_document_starts_from_a_zero_shift() {
         let x = Tensor::arange_start(1, 9, (Kind::Float, Device::Cpu)).view([2, 4, 1]);
         let before = Tensor::from_slice(&[-1f32, -2.0]).view([2, 1]);
         let restarts = Tensor::from_slice(&[false, false, true, false, true, false, false, false]);

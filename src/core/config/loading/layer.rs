@@ -375,7 +375,7 @@ error[ST1000]: the file is not valid TOML: duplicate key
     }
 
     #[test]
-    fn a_key_that_stands_there_already_is_shown_twice() {
+    fn a_key_that_is_already_set_is_shown_twice() {
         let expected = "\
 error[ST1000]: the file is not valid TOML: duplicate key
  --> emoji.toml:4:1

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_assistant_says_is_learned() {
+    fn the_turns_of_the_assistant_are_target_tokens() {
         assert_eq!(
             shown("User: hi\n\nAssistant: Hello 👌", 64, Overlong::Error),
             [
