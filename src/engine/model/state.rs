@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use statetune_core::diagnostic::{Text, msg};
+use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
 use tch::{Device, Kind, Tensor};
 
 use super::weights::copied;
 use super::{ModelError, Seen, Shape};
-use statetune_core::diagnostic::{Text, msg};
-use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
 
 /// The carried state of one block.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl TimeState {
         TimeState(self.0.iter().map(|s| s.to_device_(device, kind, false, false)).collect())
     }
 
-    /// Reads a state file as [`crate::output::save_state`] writes it (`.pth`, `[head, value, key]`):
+    /// Reads a state file as [`crate::exports::save_state`] writes it (`.pth`, `[head, value, key]`):
     /// float32 on the CPU.
     /// The same states indexed `[head, key, value]`, the order of `.st` files.
     pub fn transposed(&self) -> TimeState {
