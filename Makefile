@@ -39,5 +39,5 @@ schema: build ## write schemas/experiment.schema.json from the config structs
 base-data: ## fetch and convert the texts that the shipped base model was trained on
 	python3 scripts/base_corpus.py
 
-base: build base-data ## train the shipped base model anew (about an hour on two cores)
+base: build base-data ## retrain the shipped base model (about an hour on two cores)
 	$(STATETUNE) run configs/tiny-base.toml

@@ -576,7 +576,7 @@ def answers_prompt(turn: list, prompt: str) -> bool:
 
 
 def joined(turn: list) -> str:
-    """The messages of a turn as one line, each but the last ended by a mark unless it goes on in the next."""
+    """The messages of a turn as one line, each but the last ended by a mark unless it continues in the next."""
     ended = (m if re.search(r"\W$", m) or len(m) >= FULL_MESSAGE else m + "." for m in turn[:-1])
     return " ".join([*ended, turn[-1]])
 

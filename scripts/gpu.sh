@@ -67,7 +67,7 @@ run() {
     row what figure
     row --- ---
     row GPU "$(sed -n 's/^gpu: //p' "$work/step")"
-    row processor "$(sed -n 's/^cpu: //p' "$work/step")"
+    row CPU "$(sed -n 's/^cpu: //p' "$work/step")"
     row checks "$(sed -n 's/^test result: //p' "$work/checks")"
     medians <"$work/wkv" | while IFS="$(printf '\t')" read -r name time; do row "$name" "$time"; done
     # The name of a case is the first 24 characters.

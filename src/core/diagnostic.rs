@@ -42,7 +42,7 @@ use crate::lang::Lang;
 /// One message for the user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostic {
-    /// Whether the command can go on.
+    /// Whether the command can continue.
     pub severity: Severity,
     /// Stable code, `ST` and four digits.
     pub code: &'static str,
@@ -58,17 +58,16 @@ pub struct Diagnostic {
     pub notes: Vec<Text>,
     /// What to do: an edit or a command.
     pub helps: Vec<Text>,
-    /// Changes of the text of `span` that put it right, all of them together; empty where a person must
-    /// decide.
+    /// Edits of the text of `span` that together fix the problem; empty where the user must decide.
     pub fix: Vec<Edit>,
 }
 
-/// Whether the command can go on.
+/// Whether the command can continue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Severity {
-    /// Nothing is done until this is put right.
+    /// The command does nothing until the user fixes this.
     Error,
-    /// The command goes on.
+    /// The command continues.
     Warning,
 }
 
@@ -194,8 +193,8 @@ impl Diagnostic {
         self
     }
 
-    /// Sets the changes that put it right, in the file of its place, and a help that tells what they do:
-    /// `renames it`. Without changes or a place there is no fix.
+    /// Sets the edits that fix the problem, in the file of its place, and adds a help that says what the edits do,
+    /// such as `renames it`. Does nothing without edits or a place.
     #[must_use]
     pub fn fix(mut self, does: impl Into<Text>, edits: Vec<Edit>) -> Self {
         if let Some(span) = self.span.as_ref().filter(|_| !edits.is_empty()) {
@@ -242,7 +241,7 @@ impl Diagnostic {
     }
 }
 
-/// Code of a message whose entry has none, which is a defect.
+/// Code of a message whose entry has none, which is a bug.
 const NO_CODE: &str = "ST9001";
 
 /// `3 errors, 1 warning in emoji.toml; 2 can be fixed with --fix`: [`summary`] for who can have them fixed.

@@ -61,7 +61,8 @@ pub fn parse_age(text: &str) -> Result<Duration, String> {
         Some('m') => MINUTE,
         _ => return Err("needs a unit: `d`, `h` or `m`".into()),
     };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| "is no number with a unit")?;
+    let number: u64 =
+        text[..text.len() - 1].parse().map_err(|_| "is not a whole number with a unit")?;
     let secs = number.checked_mul(unit).ok_or("is too long")?;
     Ok(Duration::from_secs(secs))
 }

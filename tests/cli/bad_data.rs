@@ -142,7 +142,7 @@ fn a_line_without_text() {
 }
 
 #[test]
-fn documents_in_which_nobody_answers() {
+fn documents_without_an_assistant_turn() {
     let line = r#"{"text": "User: hi\n\nBot: hello"}"#;
     Case::new().having("data.jsonl", line).refuses(
         20,
@@ -154,7 +154,7 @@ fn documents_in_which_nobody_answers() {
   |
   = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
   = note: role words found: User 1, Bot 1
-  = help: set set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
   = help: run `statetune data show FILE --line 1` to print the sample with its mask
   = help: fix or remove such documents, or set `data.loss_mask = "pad"`"#,
     );

@@ -205,7 +205,7 @@ error[ST2112]: a new model requires `n_layer` and `n_embd`, or a `preset`
 }
 
 #[test]
-fn a_width_that_is_no_multiple_of_the_head_size() {
+fn a_width_that_is_not_a_multiple_of_the_head_size() {
     Case::new().with(FULL, "n_embd = 64", "n_embd = 65").refuses_to(
         &["run", FULL],
         2,
@@ -263,7 +263,7 @@ error[ST2106]: an entry of `sample.prompts` is empty
 }
 
 #[test]
-fn questions_of_documents_although_none_is_held_out() {
+fn prompts_from_documents_without_validation_documents() {
     let case = Case::new().with(STATE, "val_split = 0.2", "val_split = 0.0").with(
         STATE,
         "[log]",

@@ -56,7 +56,7 @@ error[ST4011]: base.pth: found an empty file, expected tensors by name, in a .pt
 fn a_text_and_random_bytes() {
     let message = "\
 error[ST4011]: base.pth: found a file of another kind, expected tensors by name, in a .pth or .safetensors file";
-    Case::new().having("base.pth", "These are no weights.\n").refuses(21, message);
+    Case::new().having("base.pth", "Not a checkpoint.\n").refuses(21, message);
     // A linear congruential generator: the same bytes on every machine.
     let next = |&x: &u32| Some(x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
     let bytes = std::iter::successors(Some(7), next).map(|x: u32| (x >> 24) as u8);

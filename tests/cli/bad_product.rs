@@ -1,5 +1,5 @@
-//! Products that do not fit, are damaged, or of which nobody knows what they are: the whole message, the exit
-//! code, and no file left behind.
+//! States, adapters and models of another size, damaged or of unknown kind: the whole message, the exit code, and
+//! no file left behind.
 
 use std::path::PathBuf;
 
@@ -166,7 +166,7 @@ product  24 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth";
     case.statetune(&MERGE).succeeds("out.pth", warning);
 }
 
-/// Checkpoints that another program has quantised, in a form that nobody knows here.
+/// Checkpoints that another program has quantised in an unknown format.
 #[test]
 fn quantised_checkpoints_of_unknown_type() {
     let (case, _) = run("type = \"state\"");

@@ -80,7 +80,7 @@ impl Case {
 
     pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let path = self.path(name);
-        fs::create_dir_all(path.parent().expect("it lies in the folder")).expect("a folder");
+        fs::create_dir_all(path.parent().expect("a path in the folder")).expect("a folder");
         fs::write(path, content).expect("a file");
     }
 

@@ -141,7 +141,7 @@ fn generate() {
     let run = case.only_run();
     let (id, run) = (run.to_string_lossy()[run.to_string_lossy().len() - 4..].to_string(), run);
 
-    // The documents are needed no more.
+    // `generate` does not read the documents.
     fs::remove_file(case.path("data.jsonl")).expect("it was there");
     let say = |arguments: &[&str]| {
         let output = case.statetune(&[&["generate"], arguments].concat());
@@ -181,7 +181,7 @@ fn generate_from_a_run_that_saved_nothing() {
     assert_eq!((output.code, &*output.stderr), (Some(2), expected));
 }
 
-/// Whoever reads the answer may stop reading.
+/// The reader of standard output may close it early.
 #[test]
 fn a_reader_that_goes_away() {
     let mut command = program();

@@ -1,4 +1,4 @@
-//! Runs that are asked for something while they train, and probes that decide how they go on.
+//! Requests to runs while they train, and probes that decide when a run ends.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ error[ST6090]: the run `runs/DATE-tiny-ID` is not running
 
 /// The steps after the extension are those of the longer run, also after a kill.
 #[test]
-fn a_run_that_grew_and_was_killed_goes_on_bit_for_bit() {
+fn an_extended_and_killed_run_resumes_bit_for_bit() {
     let case = Case::new();
     let (mut child, run) = start_long_run(&case);
     for request in [&["save"][..], &["eval"], &["extend", "6"]] {
@@ -206,7 +206,7 @@ fn a_run_that_ends_before_it_answers() {
     case.statetune(&["run", STATE]).is_done();
     let run = case.only_run();
     let lock = fs::File::open(case.path(run.join("LOCK"))).expect("a lock");
-    lock.lock().expect("nobody holds it");
+    lock.lock().expect("no process holds the lock");
     let asked = spawn(&case, &["ctl", "latest", "save"]);
     wait_until(|| !case.list(run.join("control")).is_empty());
     drop(lock);

@@ -221,7 +221,7 @@ fn other_formats_are_refused() {
 }
 
 #[test]
-fn tokens_that_are_no_text_are_named() {
+fn tokens_that_are_not_valid_utf_8_are_named() {
     let case = Case::new();
     let byte = |byte: u32| byte + 1;
     write_pair(
@@ -236,7 +236,7 @@ fn tokens_that_are_no_text_are_named() {
         "\
 error[ST3027]: document 1 of `pair` is not valid UTF-8
   |
-  = note: 1 other document is none either
+  = note: 1 other document is not valid UTF-8 either
   = note: JSON can only hold text, and no bytes are replaced
   = help: if the data was tokenised with another vocabulary, pass that one",
     );

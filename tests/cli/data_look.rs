@@ -30,17 +30,17 @@ fn every_kind_of_fault_is_shown_and_counted() {
         output.stdout.trim_end(),
         "\
 state.toml: 4 documents
-error    ST3001       1  lines are no valid JSON
-error    ST3102       2  documents has no target tokens
-warning  ST3103       1  words open turns and are no roles of the template
+error    ST3001       1  lines are not valid JSON
+error    ST3102       2  documents have no target tokens
+warning  ST3103       1  words open turns but are not role words of the template
 warning  ST3104       1  documents write `\\n` for a line break
 warning  ST3110       1  documents repeat another one"
     );
     for message in [
         "error[ST3001]: line 2 of `data.jsonl` is not valid JSON\n --> data.jsonl:2:",
         "error[ST3102]: line 3 of `data.jsonl` has no target tokens\n --> data.jsonl:3:23",
-        "set set `data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
-        "warning[ST3103]: `Bot:` opens turns in 1 of 4 documents, but is no role of the template",
+        "set `data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
+        "warning[ST3103]: `Bot:` starts turns in 1 of 4 documents, but is not a role word of the template `rwkv-qa`",
         "warning[ST3104]: line 5 of `data.jsonl` has `\\n` as a backslash and an n\n --> data.jsonl:5:18",
         "warning[ST3110]: line 4 of `data.jsonl` repeats line 1 of `data.jsonl`",
     ] {
@@ -302,12 +302,12 @@ fn the_worst_documents_of_a_run_come_first() {
         }
     }
 
-    // What is kept is not computed again, until documents or what was learned are others.
+    // Kept results are not computed again until the documents or the trained parameters change.
     let again = case.statetune(&show);
     assert_eq!((&again.stdout, again.stderr.lines().count()), (&first.stdout, 1));
     case.write("planted.jsonl", case.read("planted.jsonl").replacen("User: Hi", "User: Ho", 1));
     let other = case.statetune(&show);
     assert!(other.stderr.starts_with("scoring 13 documents"), "{other:?}");
-    let nobody = case.statetune(&["data", "show", "--run", "nobody", "--worst", "3"]);
-    assert_eq!((nobody.code, &*nobody.stdout), (Some(2), ""));
+    let unknown = case.statetune(&["data", "show", "--run", "unknown", "--worst", "3"]);
+    assert_eq!((unknown.code, &*unknown.stdout), (Some(2), ""));
 }

@@ -21,7 +21,7 @@ fn status(case: &Case, run: &Path) -> String {
 }
 
 #[test]
-fn it_goes_on_when_the_terminal_is_closed() {
+fn it_keeps_running_when_the_terminal_is_closed() {
     let case = Case::new();
     let arguments = format!("run {STATE} --detach {MANY}");
     let Some(mut terminal) = Terminal::run(&case, &arguments) else { return };
@@ -35,7 +35,7 @@ fn it_goes_on_when_the_terminal_is_closed() {
     wait_until(|| printed().contains(&end));
     assert_eq!(status(&case, &run), "done");
     assert!(printed().contains("\nepoch 300/300  step 600/600  100 %"));
-    assert!(!printed().contains('\u{1b}'), "no line is drawn anew");
+    assert!(!printed().contains('\u{1b}'), "no line is redrawn");
 }
 
 #[test]
@@ -61,7 +61,7 @@ stop     statetune ctl runs/DATE-tiny-ID stop",
     assert_eq!(told["schema"], "statetune.detached/1");
     assert_eq!(told["run"], "runs/DATE-tiny-ID");
     case.statetune(&["ctl", "latest", "stop"]).is_done();
-    assert!(case.read(run.join("output.txt")).len() > length, "it goes on there");
+    assert!(case.read(run.join("output.txt")).len() > length, "the resumed run writes there");
 }
 
 /// What is wrong before there is a run is said where the user is.

@@ -97,7 +97,7 @@ error[ST2117]: a run uses one device, but `hardware.devices = 2`
 }
 
 #[test]
-fn auto_computes_on_the_processor_without_a_gpu() {
+fn auto_computes_on_the_cpu_without_a_gpu() {
     let Some(_) = missing() else { return };
     let case = Case::new().with(STATE, "accelerator = \"cpu\"", "accelerator = \"auto\"");
     case.statetune(&["run", STATE]).is_done();

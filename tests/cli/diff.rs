@@ -19,7 +19,7 @@ const NORMS: [&str; 4] = [
     "--set=schedule.lr_final=1e-4",
 ];
 
-/// Runs that lie in one folder.
+/// Runs in one folder.
 struct Runs {
     case: Case,
 }
@@ -219,7 +219,7 @@ fn a_file_is_named_with_the_step_in_which_it_shows() {
 }
 
 #[test]
-fn threads_and_what_learns_are_named() {
+fn threads_and_trainable_parameters_are_named() {
     let runs = Runs::new();
     let base = runs.run(&NORMS, "1");
     let threads = runs.run(&NORMS, "2");

@@ -27,7 +27,7 @@ const OF_THE_SCHEMA: [&str; 10] = [
     "ST2101",
 ];
 
-/// Where the two programs are, or why they are not there.
+/// The paths of the two programs, or why a program is missing.
 struct Editors {
     taplo: Result<PathBuf, String>,
     tombi: Result<PathBuf, String>,
@@ -52,7 +52,7 @@ fn editors() -> &'static Editors {
     })
 }
 
-/// The program that a command installs, unless it is there already.
+/// The program, installed by `command` unless it already exists.
 fn install(command: &mut Command, program: PathBuf) -> Result<PathBuf, String> {
     if !program.exists() {
         let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
@@ -68,7 +68,7 @@ fn found(program: &Result<PathBuf, String>) -> Option<&PathBuf> {
     program.as_ref().map_err(|reason| println!("skipped: {reason}")).ok()
 }
 
-/// A folder with our schema, and files in it as they lie in the repository.
+/// A folder with our schema and copies of folders of the repository, at the same relative paths.
 fn laid_out(folders: &[&Path]) -> tempfile::TempDir {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let copy = tempfile::tempdir().expect("a temporary folder");

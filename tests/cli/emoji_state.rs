@@ -19,7 +19,7 @@ fn the_state_alone_makes_answers_carry_emoji() {
     let events = case.lines(run.join("events.jsonl"));
     let losses: Vec<f64> = events.iter().filter_map(|event| event["val_loss"].as_f64()).collect();
     let (before, after) = (losses[0], losses[losses.len() - 1]);
-    assert!(after < before - 0.8, "held-out loss went from {before} to {after}");
+    assert!(after < before - 0.8, "validation loss went from {before} to {after}");
 
     let end: &Value = events.last().expect("a run has events");
     let rate = |moment: &str| end["probes"][0][moment].as_f64().expect("a rate");

@@ -32,7 +32,7 @@ pub fn case() -> Case {
     })
 }
 
-/// Compares with the snapshot of this name, which `INSTA_UPDATE=always` writes anew.
+/// Compares with the snapshot of this name; `INSTA_UPDATE=always` rewrites the snapshot.
 #[track_caller]
 pub fn compare(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
@@ -122,8 +122,8 @@ fn read(case: &Case, name: &str) -> Vec<u8> {
     fs::read(case.path(name)).expect("a file")
 }
 
-/// The fix of a message, applied by somebody who only has the object, takes away this message and no other. New
-/// messages come only where none is left, from the rules that are checked after that.
+/// Applying the fix of a message from the JSON object alone removes this message and no other. New messages appear
+/// only when none is left, from the rules that are checked next.
 #[test]
 fn every_edit_removes_its_message() {
     let case = case();

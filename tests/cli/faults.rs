@@ -63,15 +63,15 @@ fn stopped(case: &Case, file: &str) -> (PathBuf, PathBuf, Vec<(PathBuf, Vec<u8>)
     (whole, stopped, saved)
 }
 
-/// What a fault left is what was saved before, and the run goes on from there as if nothing had been.
-fn goes_on(case: &Case, whole: &Path, stopped: &Path, saved: &[(PathBuf, Vec<u8>)]) {
+/// A fault leaves the saved files intact, and the resumed run computes the same as an uninterrupted one.
+fn resumes_intact(case: &Case, whole: &Path, stopped: &Path, saved: &[(PathBuf, Vec<u8>)]) {
     assert!(contents(&case.path(stopped.join("ckpt"))) == saved, "the checkpoint is another one");
     let export = case.list(stopped.join("export"));
     assert_eq!(export, Vec::<String>::new(), "nothing half-written");
     assert!(case.read(stopped.join("status.json")).contains("\"failed\""));
     let name = stopped.to_string_lossy();
     case.statetune(&[&["resume", &name][..], &NO_LIMIT].concat()).is_done();
-    assert!(chain(case, whole) == chain(case, stopped), "it went on differently");
+    assert!(chain(case, whole) == chain(case, stopped), "the resumed run computes something else");
 }
 
 /// A limit on the size of files stands for the disk: writing beyond it is refused in the same way.
@@ -91,7 +91,7 @@ cannot write the weights file `error[ST4014]` `runs/DATE-new-ID/export/rwkv-0.pt
   = help: saved files are intact; fix the problem, then run `statetune resume runs/DATE-new-ID`"
     );
     assert_eq!(output.code, Some(29));
-    goes_on(&case, &whole, &stopped, &saved);
+    resumes_intact(&case, &whole, &stopped, &saved);
 }
 
 #[test]
@@ -118,10 +118,13 @@ error[ST5005]: out of memory: can't allocate memory: you tried to allocate N byt
     let arguments = [&["resume", &name][..], &NO_LIMIT, &back].concat();
     assert!(contents(&case.path(stopped.join("ckpt"))) == saved, "the checkpoint is another one");
     case.statetune(&arguments).is_done();
-    assert!(chain(&case, &whole) == chain(&case, &stopped), "it went on differently");
+    assert!(
+        chain(&case, &whole) == chain(&case, &stopped),
+        "the resumed run computes something else"
+    );
 }
 
-/// As root, everything can be written to: then the program runs as somebody else.
+/// Root can write everywhere: then the program runs as another user.
 #[test]
 fn a_run_that_cannot_be_written_to() {
     let case = Case::new();
@@ -150,7 +153,7 @@ fn a_run_that_cannot_be_written_to() {
     let output = program(&[&["resume", &name][..], &NO_LIMIT].concat());
     permit(0o755);
     if !usable.is_ok_and(|output| output.status.success()) {
-        println!("skipped: nobody but root can start the program here");
+        println!("skipped: only root can start the program here");
         return;
     }
     let output = output.expect("it starts");
@@ -216,10 +219,13 @@ fn files_that_change_and_go_while_a_run_works() {
     assert_eq!(edited.code, Some(27));
     // `resume` takes the settings that the run recorded.
     case.statetune(&["resume", &name]).is_done();
-    assert!(chain(&case, &whole) == chain(&case, &stopped), "it went on differently");
+    assert!(
+        chain(&case, &whole) == chain(&case, &stopped),
+        "the resumed run computes something else"
+    );
 }
 
-/// A library that sets the clock on the wall back by an hour whenever somebody looks at it.
+/// A library that sets the wall clock back by an hour whenever the program reads it.
 const BACKWARDS: &str = r#"
 #define _GNU_SOURCE
 #include <time.h>

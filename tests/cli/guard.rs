@@ -29,7 +29,7 @@ fn run(case: &Case, sets: &[&str]) -> Output {
     case.statetune(&arguments)
 }
 
-/// A base whose embedding of one token is no number, and documents of which the last one has that token.
+/// A base model with NaN in the embedding of one token, and documents of which the last one contains that token.
 fn poisoned() -> Case {
     let (n_layer, n_embd, vocab_size) = SIZES;
     let case = Case::new();
@@ -202,9 +202,9 @@ fn a_step_is_computed_again_alone() {
     assert_eq!(refused.code, Some(2));
 }
 
-/// Both go on after each incident, and a run that is continued in the middle computes the same.
+/// Under both policies training continues after each incident, and a run resumed in the middle computes the same.
 #[test]
-fn a_run_goes_on_without_what_is_broken() {
+fn a_run_continues_without_broken_steps() {
     for policy in ["guard.nonfinite=skip", "guard.nonfinite=rollback"] {
         let case = poisoned();
         let output = run(&case, &[policy]);
@@ -229,11 +229,11 @@ fn a_run_goes_on_without_what_is_broken() {
         let saved = |run: &Path| {
             fs::read(case.path(run.join("ckpt/epoch-0001/trainable.safetensors"))).expect("saved")
         };
-        assert!(saved(&whole) == saved(&branch), "{policy}: what was learned differs");
+        assert!(saved(&whole) == saved(&branch), "{policy}: the trained parameters differ");
     }
 }
 
-/// A run that has gone back and has become longer goes on as it would have without a stop.
+/// A run that was rolled back and extended computes the same with and without a stop.
 #[test]
 fn a_run_that_went_back_and_grew_is_continued_bit_for_bit() {
     let case = poisoned();
@@ -256,7 +256,7 @@ fn a_run_that_went_back_and_grew_is_continued_bit_for_bit() {
     let overrides = case.read(stopped.join("overrides.toml"));
     assert!(overrides.contains("\nepoch_count = 62  # ctl after step "), "{overrides}");
 
-    // One copy goes on without a stop, the other one is stopped after each of its next steps.
+    // One copy continues without a stop, the other one is stopped after each of its next steps.
     let copy = Path::new("runs/2026-01-01-tiny-zzzz");
     let folders = [stopped.as_path(), copy].map(|run| case.path(run));
     let copied = Command::new("cp").arg("-r").args(folders).status();
@@ -287,7 +287,7 @@ fn a_run_that_went_back_and_grew_is_continued_bit_for_bit() {
 }
 
 #[test]
-fn a_run_does_not_go_on_for_ever() {
+fn a_run_stops_after_too_many_incidents() {
     let case = poisoned();
     let output = run(&case, &["guard.nonfinite=skip", "guard.max_incidents=1"]);
     assert_eq!(output.code, Some(24));
@@ -337,13 +337,13 @@ fn a_gradient_that_overflows_is_named_with_its_layer() {
 }
 
 #[test]
-fn an_update_that_breaks_what_learns_is_no_fault_of_the_step() {
+fn a_non_finite_update_stops_the_run() {
     let case = Case::new();
     let sets = ["schedule.lr_init=1e300", "guard.nonfinite=skip"];
     let output = run(&case, &sets);
     let message = output.stderr.split("error[").nth(1).expect("an error");
     assert!(
-        message.starts_with("ST7001]: what learns became NaN at step 1 (epoch 0)\n"),
+        message.starts_with("ST7001]: parameters became NaN at step 1 (epoch 0)\n"),
         "{message}"
     );
     for line in [

@@ -19,7 +19,7 @@ const PATH: &str = "/someone/small/resolve/main/models/base.pth";
 struct Manners {
     /// The token without which it gives nothing.
     token: Option<&'static str>,
-    /// The connection breaks after so many bytes, this many times.
+    /// How many times the connection breaks in the middle of a file.
     breaks: AtomicUsize,
     /// One byte of the file arrives changed.
     damages: bool,
@@ -150,7 +150,7 @@ fn weights_are_fetched_once_and_then_used_without_a_network() {
 }
 
 #[test]
-fn a_broken_download_goes_on_where_it_broke() {
+fn a_broken_download_resumes_where_it_broke() {
     let (case, hub) = (case(), Hub::new(Manners { breaks: 2.into(), ..Manners::default() }));
     hub.run(&case, &["run", STATE], None).is_done();
     let half = base_model().len() - base_model().len() / 2;

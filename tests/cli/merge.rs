@@ -76,7 +76,7 @@ fn every_method_becomes_one_model() {
 }
 
 #[test]
-fn a_state_lies_unchanged_behind_unchanged_weights() {
+fn an_unchanged_state_follows_unchanged_weights() {
     for version in Version::ALL {
         let (case, run) = run(version, "type = \"state\"", "");
         merge(&case, &[]).is_done();

@@ -87,7 +87,7 @@ fn adapters_have_the_names_of_the_field_and_merge() {
 }
 
 #[test]
-fn a_state_and_weights_learn_together() {
+fn a_state_and_weights_train_together() {
     let (case, run) = run("type = \"lora\"\nrank = 4\nstate = true\ntrain_parts = [\"ln\"]");
     let products = case.list(run.join("export"));
     for product in ["rwkv-1-state.pth", "rwkv-1-state.st", "rwkv-1.pth", "rwkv-1.safetensors"] {
@@ -103,7 +103,7 @@ fn a_state_and_weights_learn_together() {
 }
 
 #[test]
-fn a_merged_state_lies_behind_the_weights() {
+fn a_merged_state_follows_the_weights() {
     let (case, run) = run("type = \"state\"");
     let merged = case.statetune(&["merge", &run.to_string_lossy(), "--out", "merged.pth"]);
     assert_eq!((merged.code, merged.stdout.trim()), (Some(0), "merged.pth"));
@@ -297,7 +297,7 @@ fn dropout_is_the_same_where_blocks_are_computed_twice() {
 }
 
 #[test]
-fn dropout_goes_on_bit_for_bit() {
+fn dropout_resumes_bit_for_bit() {
     let case = with_peft("type = \"lora\"\nrank = 4\ndropout = 0.2");
     case.statetune(&["run", STATE]).is_done();
     let whole = case.only_run();
@@ -321,7 +321,7 @@ fn project(file: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file).to_string_lossy().into_owned()
 }
 
-/// Held-out losses before and after 20 steps on the base that comes with the project.
+/// Validation losses before and after 20 steps on the base model of the repository.
 fn losses(settings: &[&str]) -> (f64, f64) {
     let case = Case::new();
     let file = project("configs/emoji-state.toml");
@@ -349,7 +349,7 @@ fn every_method_tunes_the_shipped_base() {
         &["peft.type=lora", "peft.state=true", "peft.state_lr_scale=300"],
     ] {
         let (before, after) = losses(&[method, &[rate, small]].concat());
-        assert!(after < before - 0.1, "{method:?}: held-out loss went from {before} to {after}");
+        assert!(after < before - 0.1, "{method:?}: validation loss went from {before} to {after}");
     }
 }
 
@@ -361,6 +361,6 @@ fn a_text_that_shows_what_is_wanted_is_a_better_start_than_nothing() {
     let (prompt, _) = losses(&["peft.type=state", "peft.init=prompt", shown]);
     assert!(
         prompt < zeros - 0.05,
-        "held-out loss starts at {zeros} from zero, {prompt} from a text"
+        "validation loss starts at {zeros} from zero, {prompt} from a text"
     );
 }

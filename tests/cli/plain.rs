@@ -1,4 +1,4 @@
-//! The program starts without libtorch, and goes on in the one that has it.
+//! `statetune` starts without libtorch and runs the program with libtorch only for commands that need it.
 
 use std::process::Command;
 

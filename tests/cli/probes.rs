@@ -13,7 +13,7 @@ const SEEN: &str = "[[sample.probe]]\nname = \"seen\"\n";
 const NO_QUESTIONS: &str = "[sample]\nheld_out = 0\n";
 
 #[test]
-fn a_probe_that_nobody_has_defined() {
+fn an_undefined_probe() {
     refuses(
         &format!("[sample]\nheld_out = 2\n{SEEN}json = true\n[eval]\nmetric = \"sean\""),
         "\

@@ -1,4 +1,4 @@
-//! Packed weights through the program: a run that learns on them, what it writes down, and refusals.
+//! Quantized weights through the program: runs that train on them, their records, and refusals.
 
 use std::path::Path;
 
@@ -109,9 +109,9 @@ error[ST2130]: `quant.type = \"nf4\"` requires frozen weights, but `peft.type = 
     );
 }
 
-/// PiSSA takes its start out of the dense weights, and what stays is packed.
+/// PiSSA takes its start out of the dense weights and packs the residual.
 #[test]
-fn pissa_learns_beside_what_stays_of_packed_weights() {
+fn pissa_trains_on_packed_residual_weights() {
     let peft = "type = \"pissa\"\nrank = 4";
     let rate = ("lr_init = 1.0", "lr_init = 1e-3");
     let run = |case: &Case, more: &[&str]| {
@@ -123,7 +123,7 @@ fn pissa_learns_beside_what_stays_of_packed_weights() {
     let case = case.with(STATE, rate.0, rate.1);
     run(&case, &[]);
     let whole = case.only_run();
-    // The same again from the middle, bit for bit, although the search for the start is done anew.
+    // The same again from the middle, bit for bit, although the search for the start is repeated.
     run(&case, &["--set", "train.epoch_begin=1"]);
     let branch = case.runs().into_iter().find(|run| *run != whole).expect("a second run");
     same_numbers(&case, &whole, &branch, "epoch-0001");
@@ -147,7 +147,7 @@ fn pissa_learns_beside_what_stays_of_packed_weights() {
 }
 
 #[test]
-fn adapters_learn_on_packed_weights() {
+fn adapters_train_on_packed_weights() {
     for peft in ["type = \"lora\"\nrank = 4", "type = \"disha\"\nrank = 4\nmode = \"bat\""] {
         let case = with_quant("type = \"nf4\"").with(STATE, "type = \"state\"", peft);
         let output = case.statetune(&["run", STATE, "--set", "schedule.lr_init=0.01"]);
@@ -157,7 +157,7 @@ fn adapters_learn_on_packed_weights() {
 }
 
 #[test]
-fn a_state_learns_on_packed_weights() {
+fn a_state_trains_on_packed_weights() {
     let project = |file: &str| {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(file).to_string_lossy().into_owned()
     };
@@ -171,8 +171,8 @@ fn a_state_learns_on_packed_weights() {
     let events = case.lines(case.only_run().join("events.jsonl"));
     let losses: Vec<f64> = events.iter().filter_map(|event| event["val_loss"].as_f64()).collect();
     let (before, after) = (losses[0], losses[losses.len() - 1]);
-    println!("held-out loss on nf4 weights: {before} before, {after} after 20 steps");
-    assert!(after < before - 0.3, "held-out loss went from {before} to {after}");
+    println!("validation loss on nf4 weights: {before} before, {after} after 20 steps");
+    assert!(after < before - 0.3, "validation loss went from {before} to {after}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Runs that are stopped, killed, made longer or changed, and then go on.
+//! Runs that are stopped, killed, extended or changed, and then resumed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn epoch_begin_goes_on_bit_for_bit() {
+fn epoch_begin_continues_bit_for_bit() {
     let case = Case::new();
     run(&case, &[]).is_done();
     let whole = case.only_run();
@@ -73,7 +73,7 @@ fn epoch_begin_goes_on_bit_for_bit() {
 }
 
 #[test]
-fn a_longer_run_goes_on_with_rates_planned_anew() {
+fn an_extended_run_resumes_with_recomputed_rates() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
     let run = case.only_run();
@@ -122,7 +122,7 @@ fn settings_in_json_and_defaults_may_take_the_place_of_the_run_s() {
 }
 
 #[test]
-fn a_run_of_other_settings_is_no_continuation() {
+fn a_run_with_other_settings_is_not_resumed() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
     let message = "\
@@ -171,7 +171,7 @@ error[ST6003]: run `DATE-tiny-ID` cannot continue exactly: 2 settings changed
 }
 
 #[test]
-fn other_data_is_no_continuation() {
+fn a_run_with_other_data_is_not_resumed() {
     let case = Case::new();
     run(&case, &[]).is_done();
     let data = case.read("data.jsonl").replacen("the", "a", 1);
@@ -202,7 +202,7 @@ fn no_such_checkpoint() {
 }
 
 #[test]
-fn a_new_run_begins_with_what_another_learned() {
+fn a_new_run_begins_with_the_trained_state_of_another() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
     let first = case.only_run();
@@ -220,7 +220,7 @@ fn a_new_run_begins_with_what_another_learned() {
 }
 
 #[test]
-fn asked_to_stop_it_saves_and_goes_on_bit_for_bit() {
+fn a_run_saves_on_sigint_and_resumes_bit_for_bit() {
     let case = Case::new();
     run(&case, &[]).is_done();
     let whole = case.only_run();
@@ -246,7 +246,7 @@ fn asked_to_stop_it_saves_and_goes_on_bit_for_bit() {
 
 /// Of two evaluations in a row the second one shows no lower loss, in the middle of a mini-epoch.
 #[test]
-fn an_early_end_within_a_mini_epoch_has_its_product() {
+fn an_early_end_within_a_mini_epoch_is_exported() {
     let case = Case::new();
     let sets = [
         "eval.every_steps=1",
@@ -311,7 +311,7 @@ fn two_processes_do_not_work_on_one_run() {
     child.wait().expect("it ends");
 }
 
-/// Kills the run at random moments, many of them while it writes a checkpoint, and goes on each time.
+/// Kills the run at random moments, many of them while it writes a checkpoint, and resumes it each time.
 #[test]
 fn killed_fifty_times_it_computes_the_same() {
     let case = Case::new();

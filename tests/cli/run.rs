@@ -196,9 +196,9 @@ fn the_same_again() {
     assert!(st(first) == st(second));
 }
 
-/// What a product says about itself, beside the `.pth` and inside the `.st`.
+/// The passport of an exported file: next to the `.pth`, and inside the `.st`.
 #[test]
-fn products_have_a_passport() {
+fn exported_files_have_a_passport() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
     let run = case.only_run();
@@ -315,9 +315,9 @@ fn the_resolved_settings_can_be_run() {
     assert_eq!(case.metrics(&first), case.metrics(&second));
 }
 
-/// Runs lie beside the folder `configs`, from wherever the program is called.
+/// `runs` is next to the folder `configs`, whatever the working directory.
 #[test]
-fn where_runs_lie() {
+fn the_default_runs_directory() {
     let case = Case::new();
     let text = case.read(STATE).replace("= \"data.jsonl", "= \"../data.jsonl");
     let text = text.replace("\"base.pth", "\"../base.pth").replace("\"vocab.txt", "\"../vocab.txt");
@@ -398,7 +398,7 @@ fn a_run_that_diverges_with_the_last_step_of_a_mini_epoch() {
         (
             "lr_init = 1e300 # statetune: allow(ST2301)",
             "ST7001",
-            "what learns became NaN at step 1 (epoch 0)",
+            "parameters became NaN at step 1 (epoch 0)",
         ),
         (
             "lr_init = 1e30 # statetune: allow(ST2301)",

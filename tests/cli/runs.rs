@@ -51,7 +51,7 @@ fn a_run_is_needed_unless_another_has_computed_the_same() {
     case.statetune(&["run", STATE, "--needed", "--run-file", "first.txt"]).is_done();
     let first = case.only_run();
     assert_eq!(case.read("first.txt").trim_end(), first.to_string_lossy());
-    // Names, paths, records and samples are no part of the identity, nor is the place of the data.
+    // The identity does not depend on names, paths, records, samples, or the place of the data.
     fs::copy(case.path("data.jsonl"), case.path("same.jsonl")).expect("copied");
     for set in
         ["name=other", "log.every_steps=2", "sample.max_tokens=3", "data.data_file=same.jsonl"]
@@ -89,8 +89,8 @@ fn a_run_is_needed_unless_another_has_computed_the_same() {
         known.push(run);
     }
     let output = case.statetune(&["run", STATE, "--needed", "--resume", &id(&first)]);
-    let message = "error[ST6044]: `--needed` only works with `--resume auto`\n  |\n  = help: a run that \
-                   is named goes on whether others are done or not";
+    let message = "error[ST6044]: `--needed` only works with `--resume auto`\n  |\n  = help: a run \
+                   given by name is always resumed, whether other runs are finished or not";
     refused(&output, 27, message);
 }
 
@@ -154,7 +154,7 @@ fn a_moment_of_a_run_is_put_to_use() {
     assert!(!case.path(run.join("export/rwkv-step-1.pth")).exists());
     answers("@step-1");
     assert!(case.path(run.join("export/rwkv-step-1.pth")).exists());
-    // What is made of the checkpoint is what was learned then.
+    // Files made of a checkpoint hold its trained parameters.
     let made = case.statetune(&["state", "diff", "latest@step-1", "latest@epoch-0"]);
     assert_eq!(made.code, Some(0), "{made:?}");
     case.statetune(&["export", "latest@step-1", "--to", "st", "--out", "one.st"]).is_done();
@@ -300,7 +300,7 @@ fn marks_keep_a_run() {
 }
 
 #[test]
-fn what_nobody_needs_is_removed() {
+fn unneeded_checkpoints_and_runs_are_removed() {
     let case = Case::new();
     let many = ["train.epoch_count=4", "checkpoint.keep_last=0", "checkpoint.keep_best=false"];
     let many = many.map(|set| ["--set", set]).concat();
@@ -343,7 +343,7 @@ fn a_packed_run_comes_back_whole() {
     assert!(there.stderr.starts_with("error[ST6049]: `runs/DATE-tiny-ID` already exists\n"));
 
     case.statetune(&["runs", "unpack", "whole.run.tar.zst", "--runs-dir", "there"]).is_done();
-    let name = run.strip_prefix("runs").expect("it lies there");
+    let name = run.strip_prefix("runs").expect("a path in `runs`");
     let back = Path::new("there").join(name);
     let differences =
         Command::new("diff").arg("-r").arg(case.path(&run)).arg(case.path(&back)).output();
@@ -426,7 +426,7 @@ fn a_running_run_and_a_killed_one() {
     let saved = killed["record"]["steps"].clone();
     assert_eq!(killed["steps"].as_u64(), last.as_u64().max(saved.as_u64()));
     assert!(killed["record"]["best"]["val_loss"].is_number(), "{killed}");
-    // What can go on is no waste, and goes on where the same is needed.
+    // `prune` keeps a run that can be resumed; `--needed` resumes it.
     case.statetune(&["runs", "prune", "--yes"]).succeeds("nothing to remove", "");
     let (mut child, other) =
         running(&case, &[&long[..], &["--set", "train.random_seed=1"]].concat());
@@ -437,7 +437,7 @@ fn a_running_run_and_a_killed_one() {
 }
 
 #[test]
-fn an_unfinished_run_of_the_same_identity_goes_on() {
+fn an_unfinished_run_of_the_same_identity_is_resumed() {
     let case = Case::new();
     let few = ["run", STATE, "--set", "train.epoch_count=60", "--needed", "--resume", "auto"];
     let (mut child, run) = running(&case, &few);
@@ -560,7 +560,7 @@ error[ST6051]: not a valid sweep: the sweep has no axes
 }
 
 #[test]
-fn a_stopped_sweep_goes_on() {
+fn a_stopped_sweep_is_resumed() {
     let case = Case::new();
     let axis = "schedule.lr_init=1.0,0.5";
     let arguments = ["sweep", STATE, "--axis", axis, "--set", "train.epoch_count=60"];

@@ -29,7 +29,7 @@ fn printed(case: &Case, arguments: &[&str]) -> Value {
     all.extend(arguments);
     let output = score(case, &all);
     output.is_done();
-    // Nobody knows which weights the states of these tests belong to.
+    // The states of these tests have no passport, so their weights are unknown.
     match arguments.contains(&"--state") {
         true => assert!(output.stderr.starts_with("warning[ST8003]: "), "{output:?}"),
         false => assert_eq!(output.stderr, ""),

@@ -115,7 +115,7 @@ fn the_real_tensorboard_reads_the_unbroken_curves() {
 }
 
 #[test]
-fn the_logs_of_the_field_go_on_as_if_nothing_had_been() {
+fn the_logs_of_a_resumed_run_are_those_of_an_unbroken_one() {
     let case = Case::new();
     let [whole, continued] = unbroken_and_continued(&case).map(|run| {
         let log = case.read(run.join("train_log.txt"));
@@ -175,7 +175,7 @@ fn the_lines_that_all_commands_read_are_always_written() {
 fn a_sink_that_cannot_write_stops_the_run_and_says_so() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
-    // The second one is met before the run goes on.
+    // The second sink fails before training continues.
     let help = "  = help: saved files are intact; fix the problem, then run `statetune resume runs/DATE-tiny-ID`\n";
     for (sink, obstacle, file, cause, help) in [
         ("tensorboard", "tensorboard", "tensorboard", "File exists (os error 17)", help),

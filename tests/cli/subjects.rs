@@ -158,7 +158,7 @@ fn an_endless_answer_streams_in_constant_memory() {
     let mut stdout = child.stdout.take().expect("a pipe");
     let mut read = |bytes: usize| {
         let mut piece = vec![0; bytes];
-        stdout.read_exact(&mut piece).expect("the answer goes on");
+        stdout.read_exact(&mut piece).expect("more of the answer");
         resident(child.id())
     };
     let early = read(500);

@@ -134,7 +134,7 @@ fn paths_that_lead_out_of_the_run() {
 }
 
 #[test]
-fn entries_that_are_no_files() {
+fn entries_that_are_not_files() {
     let (name, content) = STATUS;
     for (kind, link) in [
         (EntryType::Symlink, Some("/etc/passwd")),
@@ -194,7 +194,7 @@ fn two_runs_in_one_file() {
 }
 
 #[test]
-fn what_is_no_archive_or_only_a_part_of_one() {
+fn files_that_are_not_complete_archives() {
     let (name, content) = STATUS;
     let whole = zstd(&tar(&[list(&[listed(name, content)]), file(name, content)]));
     refuses(b"", "not a valid packed run: incomplete frame");

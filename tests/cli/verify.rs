@@ -122,9 +122,9 @@ fn a_run_that_began_with_values_is_verified_from_them() {
     assert_eq!(verdict(&case, &[])["verdict"], "equal");
 }
 
-/// A run goes on under other settings; its first steps are done again under those that they had.
+/// A run is resumed with other settings; `verify` repeats its first steps with the settings they had.
 #[test]
-fn a_run_that_went_on_with_other_settings_is_verified_under_its_first_ones() {
+fn the_steps_before_a_change_are_verified_with_their_own_settings() {
     let case = Case::new();
     run(&case, &[], "1");
     let path = case.only_run();

@@ -123,13 +123,13 @@ fn a_live_run_on_the_screen() {
     println!("{}", terminal.seen());
     terminal.press("q");
     assert_eq!(terminal.ends(), Some(0));
-    assert!(child.try_wait().expect("a child").is_none(), "the run goes on");
+    assert!(child.try_wait().expect("a child").is_none(), "the run continues");
     // Ctrl-C leaves the run alone too.
     let mut terminal = Terminal::run(&case, "watch latest").expect("`script` was there");
     terminal.shows("q: leave; the run goes on");
     terminal.press("\u{3}");
     assert_eq!(terminal.ends(), Some(0));
-    assert!(child.try_wait().expect("a child").is_none(), "the run goes on");
+    assert!(child.try_wait().expect("a child").is_none(), "the run continues");
     assert!(case.read(run.join("status.json")).contains("running"));
     case.statetune(&["ctl", "latest", "stop"]).is_done();
     child.wait().expect("it ends");
@@ -283,7 +283,7 @@ error[ST6095]: cannot watch `runs/DATE-tiny-ID` for changes
     assert_eq!((output.status.code(), &*output.stdout), (Some(29), &b""[..]));
 }
 
-/// A terminal that is none of this session takes no keys.
+/// A terminal outside the session of the process cannot deliver keys.
 #[test]
 fn a_terminal_that_cannot_be_drawn_on() {
     let case = Case::new();
@@ -321,7 +321,7 @@ fn the_plan_of_an_experiment_file_on_every_save() {
     wait_until(|| told() == "state.toml: valid\n");
     case.write(STATE, good.replace("micro_bsz = 4", "micro_bsz = 400"));
     wait_until(|| told().contains("train.micro_bsz: 4 -> 400\n"));
-    // Faults in between are no other plan.
+    // An invalid file in between does not count as a change of the plan.
     case.write(STATE, good.replace("micro_bsz", "micro_bzs"));
     wait_until(|| told().ends_with("\nstate.toml: not valid\n"));
     case.write(

@@ -1,7 +1,7 @@
 //! Any bytes as a checkpoint file: reading them ends in tensors or in an error, never in a crash.
 //!
 //! With `cargo install cargo-fuzz`, and libtorch where `LIBTORCH` says (`.libtorch/torch` after `make libtorch`),
-//! this starts from the small files of the tests and goes on for ten minutes:
+//! this starts from the small files of the tests and runs for ten minutes:
 //!
 //! ```sh
 //! export RUSTC_BOOTSTRAP=1 LD_LIBRARY_PATH="$LIBTORCH/lib"

@@ -60,7 +60,7 @@ fn state_tuning(version: Version, kind: Kind, (device, op): (Device, Op)) -> Sta
     method
 }
 
-fn on_the_processor(tensors: &[Tensor]) -> Vec<Tensor> {
+fn on_the_cpu(tensors: &[Tensor]) -> Vec<Tensor> {
     tensors.iter().map(|x| x.to_device(Device::Cpu)).collect()
 }
 
@@ -81,7 +81,7 @@ fn a_step_of_state_tuning_is_the_same_on_every_device() {
                     let (near_loss, near) = gradients(&method, kind, options, &batches);
                     let error = (near_loss / loss - 1.0).abs();
                     assert!(error < tolerance / 10.0, "{version} {place:?} {kind:?}: {error:e}");
-                    assert_close(&on_the_processor(&near), &exact, tolerance);
+                    assert_close(&on_the_cpu(&near), &exact, tolerance);
                 }
             }
         }
@@ -103,7 +103,7 @@ fn a_step_of_full_tuning_is_the_same_on_every_device() {
         for place in places() {
             let (near_loss, near) = of(place);
             assert!((near_loss / loss - 1.0).abs() < 1e-5, "{version} {place:?}");
-            assert_close(&on_the_processor(&near), &exact, 1e-3);
+            assert_close(&on_the_cpu(&near), &exact, 1e-3);
         }
     }
 }
@@ -118,7 +118,7 @@ fn scores_are_the_same_on_every_device() {
             let exact = if kind == Kind::Double { kind } else { Kind::Float };
             let states = states(model.shape()).to(exact, device);
             let scores = score(&model, &states, &ids, reading).expect("sound operands");
-            on_the_processor(&[scores.logprobs, scores.last_logits])
+            on_the_cpu(&[scores.logprobs, scores.last_logits])
         };
         let exact = of((Device::Cpu, Op::Reference), Kind::Double, ReadMode::Whole);
         assert_eq!(exact[0].size(), [299]);
@@ -139,7 +139,7 @@ fn gradients_of_scores_are_the_same_on_every_device() {
             let states = states(model.shape()).to(exact, device);
             let (_, gradient) =
                 score_with_gradient(&model, &states, &sequences).expect("sound operands");
-            on_the_processor(&gradient.0)
+            on_the_cpu(&gradient.0)
         };
         let exact = of((Device::Cpu, Op::Reference), Kind::Double);
         for place in places() {

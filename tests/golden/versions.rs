@@ -619,8 +619,8 @@ fn tensors_of_another_version_are_named() {
         );
         assert_eq!(
             refusal(shape, add("blocks.0.att.time_state")),
-            "found a merged model: initial states such as `blocks.0.att.time_state` lie beside the \
-             weights; expected the weights alone"
+            "found a merged model with initial states such as `blocks.0.att.time_state` beside the \
+             weights; expected only the weights"
         );
         assert_eq!(
             refusal(shape, |all| all.retain(|(n, _)| !n.starts_with("blocks.0."))),

@@ -284,7 +284,7 @@ fn wrong_operands_are_named() {
     );
     case.restarts = Some(float(&[1, 4]));
     let Err(error) = case.call(Op::Cpu, &case.inputs_of(Kind::Float)) else {
-        panic!("restarts are no floats")
+        panic!("restarts must be bool")
     };
     assert_eq!(
         error.to_string(),

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_is_named() {
+    fn other_files_are_named() {
         let found = |names: &[&str]| {
             let sizes = names.iter().map(|name| (*name, vec![4, 4]));
             detect(&sizes.collect()).expect_err("to be refused")
@@ -246,8 +246,8 @@ mod tests {
         );
         assert_eq!(
             found(&["blocks.0.att.r_k", "blocks.0.att.time_state"]),
-            "found a merged model: initial states such as `blocks.0.att.time_state` lie beside the \
-             weights; expected the weights alone"
+            "found a merged model with initial states such as `blocks.0.att.time_state` beside the \
+             weights; expected only the weights"
         );
     }
 }

@@ -181,7 +181,7 @@ epoch_count = 1
         let after = loaded(&text);
         assert_eq!(settings(&after), settings(&before));
         let defaults = after.origins.iter().filter(|(_, origin)| **origin == Origin::Default);
-        // A sweep is made by whoever wants one.
+        // `filled` adds no sweep.
         let defaults = defaults.map(|(key, _)| key).filter(|key| !key.starts_with("sweep."));
         let defaults: Vec<_> = defaults.collect();
         assert!(defaults.is_empty(), "{defaults:?}\n{text}");

@@ -15,7 +15,7 @@ use crate::words::grouped;
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum DataError {
-    /// A line of a JSONL file is no document.
+    /// A line of a JSONL file is not a valid document.
     Line {
         /// The line and what of it is wrong.
         place: Box<Span>,
@@ -89,10 +89,10 @@ pub enum DataError {
     MissingBytes {
         /// The vocabulary file.
         file: PathBuf,
-        /// The single bytes that are no token; at least one.
+        /// The bytes for which the vocabulary has no single-byte token; at least one.
         bytes: Vec<u8>,
     },
-    /// A JSON file is no vocabulary.
+    /// A JSON file is not a character vocabulary.
     CharacterVocabulary {
         /// The file.
         file: PathBuf,
@@ -116,7 +116,7 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
-    /// A text is not the same after encoding and decoding: a defect of the tokenizer.
+    /// A text changes when it is encoded and decoded: a bug in the tokenizer.
     RoundTrip {
         /// The JSONL file.
         file: PathBuf,
@@ -160,7 +160,7 @@ pub enum DataError {
         others: usize,
         /// All documents.
         documents: usize,
-        /// Why nothing is learned in the first one.
+        /// Why the first one has no target tokens.
         why: Box<Unlearned>,
     },
     /// Every document is longer than a sample, and such documents are left out.
@@ -283,7 +283,7 @@ pub fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>) -> Bo
 }
 
 impl DataError {
-    /// A line that is no document, when nothing is known of the others.
+    /// The error for one invalid line, without the number of other invalid lines.
     pub fn line(place: Box<Span>, fault: LineFault) -> Self {
         Self::Line { place, fault, others: OtherLines::default() }
     }
@@ -599,7 +599,7 @@ error[ST3102]: 312 of 4,014 documents have no target tokens
   |
   = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
   = note: role words found: User 2, Bot 1, Assistant 1
-  = help: set set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
   = help: run `statetune data show FILE --line 2` to print the sample with its mask
   = help: fix or remove such documents, or set `data.loss_mask = "pad"`"#;
         assert_eq!(message, expected.trim_start());

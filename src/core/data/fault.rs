@@ -144,7 +144,7 @@ pub enum BinidxFault {
         /// Bytes that the index asks for.
         expected: u64,
     },
-    /// A value is no token id.
+    /// A value is not a valid token id.
     Token {
         /// The position in the whole stream, counted from 0.
         position: u64,
@@ -219,7 +219,7 @@ pub enum TokenFileFault {
         /// Bytes of the file.
         found: u64,
     },
-    /// A value is no token id.
+    /// A value is not a valid token id.
     Token {
         /// The position in the file, counted from 0.
         position: u64,
@@ -251,7 +251,7 @@ pub enum VocabularyFault {
     NotUtf8,
     /// The line has no three fields.
     Form,
-    /// The first field is no number.
+    /// The first field is not a valid token id.
     NotAnId,
     /// Id 0 cannot have text.
     IdZero,
@@ -274,7 +274,7 @@ pub enum VocabularyFault {
     Literal(Text),
     /// A token needs at least one byte.
     Empty,
-    /// The last field is no number.
+    /// The last field is not a valid length.
     NotALength,
     /// The last field is another number.
     Length {

@@ -13,7 +13,7 @@ impl Diagnostic {
     /// - `spans`: the places, that of the message first and `primary`, each with its `label`, as bytes and as
     ///   lines and columns, which count from 1, columns in characters;
     /// - `notes` and `helps`: texts;
-    /// - `fix`: changes of `file` that put it right together, each a place and the `text` that takes it;
+    /// - `fix`: edits of `file` that together fix the problem, each a place and the `text` that replaces it;
     /// - `explain`: what `statetune explain` tells more about.
     ///
     /// In a text without lines, such as an argument, `line` is 0.

@@ -247,7 +247,7 @@ impl From<&io::Error> for Text {
 /// Lets a text be the reason of an [`io::Error`].
 impl Error for Text {}
 
-/// What can stand in a hole of a message.
+/// A value that can fill a placeholder of a message.
 pub trait Argument {
     /// The value as a text; names, numbers and paths are the same in every language.
     fn text(&self) -> Text;

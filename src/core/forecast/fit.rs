@@ -1,6 +1,6 @@
 //! Edits by which a run that is too large fits.
 //!
-//! `ctx_len` and the samples of an update stay as they are, so that the run learns the same; only quantised weights
+//! `ctx_len` and the samples of an update stay as they are, so that the run trains the same way; only quantised weights
 //! change its numbers by more than rounding.
 
 use super::Workload;
@@ -8,7 +8,7 @@ use crate::diagnostic::{Text, msg};
 use crate::quant::Format;
 use crate::words::gib;
 
-/// Fewest positions whose logits are worth a product of their own.
+/// The smallest chunk of positions whose logits are worth a matrix multiplication of their own.
 const SMALLEST_CHUNK: u64 = 32;
 
 /// A setting and what it becomes.

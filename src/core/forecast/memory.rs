@@ -1,8 +1,8 @@
 //! How much memory a run needs at its peak: a pure function of sizes and settings.
 //!
-//! The peak is in a training step, when the backward pass begins: weights, what learns with its gradients and
-//! moments, and everything that autograd keeps of the forward pass are there at once, and beside them the logits
-//! of a chunk or the gradients on their way through a block.
+//! The peak is in a training step, when the backward pass begins: memory then holds the weights, the trainable
+//! parameters with their gradients and moments, everything that autograd keeps of the forward pass, and either the
+//! logits of a chunk or the gradients inside one block.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,11 +14,11 @@ use crate::plan::AdamOptions;
 use crate::quant::{self, Format};
 use crate::tensorfile::Dtype;
 
-/// Positions whose logits are float32 at a time: few enough for the caches of a processor.
+/// Positions whose logits are float32 at a time: few enough for the caches of a CPU.
 pub const LOSS_PART_LEN: i64 = 32;
 
 /// Resident bytes of the program itself, with the parts of libtorch that a run touches, their threads and buffers,
-/// on a processor: measured, see `docs/benchmarks.md`.
+/// on a CPU: measured, see `docs/benchmarks.md`.
 const PROGRAM_BYTES: u64 = 160_000_000;
 /// The same on a GPU, in its memory: context, kernels, and the workspace of cuBLAS.
 const GPU_CONTEXT_BYTES: u64 = 450_000_000;
@@ -30,7 +30,7 @@ const HOLES_PERCENT: u64 = 8;
 pub struct Workload<'a> {
     /// The sizes of the model.
     pub shape: &'a Shape,
-    /// What learns; absent when initial states learn alone.
+    /// The trainable weights; absent when only initial states train.
     pub recipe: Option<&'a TuningSpec>,
     /// How the linear layers of the frozen model are kept; absent: in `dtype`.
     pub quant: Option<Format>,
@@ -52,11 +52,11 @@ pub struct Workload<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Item {
-    /// Frozen weights, and the model's copies of those that learn, in the dtype in which it computes.
+    /// Frozen weights, and the model's copies of the trainable weights, in the dtype in which it computes.
     Weights,
-    /// Linear layers in fewer bits.
+    /// Quantized linear layers.
     PackedWeights,
-    /// What learns, float32, with gradients and Adam's two running means.
+    /// Trainable parameters in float32, with gradients and Adam's two running means.
     Learning,
     /// What autograd keeps of the forward pass.
     Activations,
@@ -134,8 +134,8 @@ impl Workload<'_> {
         Pass { shape, trains: self, rows, tokens, widens: self.dtype == Dtype::F16 && !on_gpu }
     }
 
-    /// Weights in the dtype of the model, and packed ones. Of a weight that learns in float32 the model has a copy
-    /// in its own dtype, where that is another one.
+    /// Bytes of weights in the dtype of the model, and of packed weights. Trainable weights are float32; a model that
+    /// computes in another dtype also holds a copy of them in that dtype.
     fn weights(&self) -> [u64; 2] {
         let all = quant::bytes(self.shape, self.elt(), self.quant);
         let packed = self.quant.map_or(0, |format| {
@@ -148,20 +148,20 @@ impl Workload<'_> {
         [all - packed - shared + copies, packed]
     }
 
-    /// Numbers of the tensors of the model that learn.
+    /// Number of elements of the trainable tensors of the model.
     fn tensors_that_learn(&self) -> u64 {
         self.recipe.map_or(0, |recipe| recipe.trainable_tensor_parameters(self.shape))
     }
 
-    /// Numbers of adapters, those included that do not learn.
+    /// Number of elements of the adapters, including frozen ones.
     fn adapter_numbers(&self) -> u64 {
         let adapter = self.recipe.and_then(|recipe| recipe.adapter.as_ref());
         let tensors = adapter.map(|adapter| adapter.tensors(self.shape)).unwrap_or_default();
         tensors.iter().map(|(_, size)| numbers(size)).sum()
     }
 
-    /// What learns: float32, as much again for gradients, and twice for the moments of Adam; and tensors of adapters
-    /// that do not learn.
+    /// Trainable parameters in float32, as much again for gradients, and twice as much for the moments of Adam; plus
+    /// the frozen tensors of adapters.
     fn learning(&self) -> u64 {
         let states = self.shape.state_parameters().unsigned_abs();
         let numbers = self.recipe.map_or(states, |recipe| recipe.trainable_parameters(self.shape));
@@ -206,9 +206,9 @@ impl Workload<'_> {
         tape.bytes()
     }
 
-    /// Around the loss: hidden states of all positions and of the learned ones with their gradient, the logits of a
-    /// chunk, and softmax and gradient of a part of it as float32. A head that learns has a gradient in float32 and
-    /// two copies of it on its way.
+    /// Around the loss: hidden states of all positions, those of the target positions with their gradient, the logits of
+    /// a chunk, and softmax and gradient of a part of the chunk in float32. A trainable head adds its float32 gradient
+    /// and two temporary copies of it.
     fn logits(&self) -> u64 {
         let vocab = self.shape.vocab_size.unsigned_abs();
         let positions = self.rows * self.tokens;
@@ -225,8 +225,8 @@ impl Workload<'_> {
 
     /// In the backward pass of a block: the channel mix has four tensors of its hidden channels at once (the
     /// gradient of the square, and the three that the square's derivative is made of), and the gradients of its
-    /// input and output. Packed matrices are made dense one at a time; so are the gradients of matrices that
-    /// learn, in the dtype of the model and in float32.
+    /// input and output. Packed matrices are made dense one at a time; so are the gradients of
+    /// trainable matrices, in the dtype of the model and in float32.
     fn workspace(&self) -> u64 {
         let gradients =
             self.pass().numbers(4 * self.shape.dim_ffn + 2 * self.shape.n_embd) * self.elt();

@@ -19,7 +19,7 @@ pub struct Forecast {
     pub model: ModelFacts,
     /// What time and memory depend on besides.
     pub settings: Settings,
-    /// What learns.
+    /// The trainable parameters.
     pub trains: Trains,
     /// The documents and how far the steps go through them; absent while they are not prepared.
     pub data: Option<DataFacts>,
@@ -90,13 +90,13 @@ pub struct Settings {
     pub libtorch: String,
 }
 
-/// What learns.
+/// The trainable parameters.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trains {
-    /// Numbers that learn.
+    /// Number of trainable parameters.
     pub numbers: u64,
-    /// Their share of the model's numbers; above 1 where they are more.
+    /// Their number divided by that of the model's parameters; above 1 where there are more.
     pub share: f64,
 }
 
@@ -112,7 +112,7 @@ pub struct DataFacts {
     pub held_out: u64,
     /// Tokens of one pass.
     pub tokens: u64,
-    /// Tokens of one pass that are learned.
+    /// Target tokens of one pass.
     pub learned: u64,
     /// Samples of one pass.
     pub samples_per_pass: u64,

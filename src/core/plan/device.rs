@@ -30,7 +30,7 @@ pub struct Compute {
     pub device: Device,
     /// The implementation of the recurrence.
     pub op: Op,
-    /// What keeps the GPU of this machine from being used, where nobody asked for the processor.
+    /// Why the GPU of this machine is not used, where the experiment does not ask for the CPU.
     pub unused_gpu: Option<NoGpu>,
 }
 

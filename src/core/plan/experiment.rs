@@ -33,7 +33,7 @@ pub struct Origins {
     pub command_line: u64,
     /// The environment.
     pub environment: u64,
-    /// Nobody wrote them.
+    /// Defaults.
     pub default: u64,
 }
 
@@ -240,7 +240,7 @@ mod tests {
     use crate::config::{Overrides, parse};
 
     #[test]
-    fn names_and_paths_are_no_part_of_the_numbers() {
+    fn names_and_paths_do_not_change_the_numbers() {
         let of = |name: &str, data_file: &str, ctx_len: u32| {
             let text = format!(
                 "name = \"{name}\"\npeft = {{ type = \"full\" }}\n\

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warmup_stands_in_front_of_every_curve() {
+    fn a_warmup_precedes_every_curve() {
         for schedule in ALL {
             let (plain, warm) = (curve(schedule, 0, 100), curve(schedule, 10, 100));
             let factor = |step: u64| 0.01 + 0.99 * step as f64 / 10.0;

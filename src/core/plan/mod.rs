@@ -80,13 +80,13 @@ impl Plan {
 pub enum Purpose {
     /// A run, which needs everything.
     Run,
-    /// Use of the model alone; the documents need not be there any more.
+    /// Use of the model alone; the documents may be missing.
     Generate,
-    /// A look at the documents alone; the weights need not be there yet.
+    /// A look at the documents alone; the weights may be missing.
     Data,
-    /// A look at the settings: what would be fetched need not be there yet.
+    /// A look at the settings; files that a run would fetch may be missing.
     Check,
-    /// A forecast of a run: as for the run, but what would be fetched need not be there yet.
+    /// A forecast of a run; files that the run would fetch may be missing.
     Plan,
 }
 
@@ -94,8 +94,8 @@ pub enum Purpose {
 /// the settings want a GPU.
 ///
 /// # Errors
-/// Every broken rule (ST21 for settings that do not fit each other, ST3 and ST4 for files that are not there,
-/// ST5 for a device that is not there), each with its place, and the warnings.
+/// Every broken rule (ST21 for settings that contradict each other, ST3 and ST4 for missing files, ST5 for an
+/// unavailable device), each with its place, and the warnings.
 pub fn resolve(
     loaded: Loaded,
     purpose: Purpose,
@@ -160,13 +160,13 @@ impl<'a> Faults<'a> {
         &self.loaded.config
     }
 
-    /// Whether somebody wrote a value for `key` that is not its default; the settings of a run, which
-    /// can be run again, name all defaults.
+    /// Whether `key` is set to a value other than its default. The recorded settings of a run set every key, so a key
+    /// that is set may have its default value.
     fn written(&self, key: &str) -> bool {
         self.loaded.is_chosen(key)
     }
 
-    /// Adds a fault at the value of `key`, or without a place where nobody wrote one.
+    /// Adds a fault at the value of `key`, or without a place where the key is not set.
     fn add(&mut self, key: &str, fault: Diagnostic) {
         self.found.push(self.loaded.at(key, fault));
     }

@@ -63,9 +63,9 @@ pub enum ModelSource {
         n_layer: u32,
         /// Channels of the residual stream.
         n_embd: u32,
-        /// Rows of the embedding; the tokenizer's ids where nobody wrote it.
+        /// Rows of the embedding; the number of ids of the tokenizer where the key is not set.
         vocab_size: Option<u32>,
-        /// Whether a channel mix stands in the place of the first time mix.
+        /// Whether a channel mix replaces the first time mix.
         pre_ffn: bool,
         /// Width of the matrices by which the head copies earlier tokens; 0: it does not.
         head_qk: u32,

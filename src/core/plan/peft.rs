@@ -15,8 +15,7 @@ use crate::peft::{
 };
 use crate::quant::Format;
 
-/// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,
-/// states at 0.1 to 1.
+/// The default of `state_lr_scale`: adapters are usually trained at a rate of 1e-4, states at 0.1 to 1.
 const STATE_LR_SCALE: f64 = 1000.0;
 
 /// Which parameters are trained, and how the frozen ones are kept.
@@ -67,7 +66,7 @@ pub enum StateStart {
     Prompt(String),
 }
 
-/// Decides what learns. Where a fault was added, the plan is not used.
+/// Decides which parameters train. The caller must not use the plan where a fault was added.
 pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
     let loaded = faults.loaded;
     let peft = &loaded.config.peft;
@@ -87,7 +86,7 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
     PeftPlan::Weights(Rc::new(recipe))
 }
 
-/// What of the weights learns by a method, or changes them; nothing where states learn alone.
+/// Which weights a method trains or changes; none where only states train.
 pub fn recipe(peft: &Peft) -> TuningSpec {
     let groups = |parts: &[TrainPart]| Parts::Groups(parts.to_vec());
     let (adapter, parts) = match peft {
@@ -117,7 +116,7 @@ pub fn recipe(peft: &Peft) -> TuningSpec {
     TuningSpec { adapter, parts, state_lr_scale }
 }
 
-/// Whether the initial states learn beside weights, and the factor on their learning rate where it is written.
+/// Whether the initial states train together with weights, and `state_lr_scale` where the key is set.
 fn states_beside(peft: &Peft) -> (bool, Option<f64>) {
     match peft {
         Peft::State(_) => (false, None),
@@ -191,7 +190,7 @@ fn state_start(
 }
 
 impl PeftPlan {
-    /// What of the weights learns, or changes them.
+    /// Which weights the method trains or changes; `None` where only states train.
     pub fn recipe(&self) -> Option<&Rc<TuningSpec>> {
         match self {
             PeftPlan::State(_) => None,
@@ -201,10 +200,10 @@ impl PeftPlan {
 }
 
 impl Plan {
-    /// Looks whether a model has what is to learn.
+    /// Checks that a model has the parameters to train.
     ///
     /// # Errors
-    /// The first thing that it does not have, with its place in the experiment file.
+    /// The first mismatch, at the key of the experiment file that causes it.
     pub fn check_peft(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
         let PeftPlan::Weights(recipe) = &self.method.peft else { return Ok(()) };
         let Err(misfit) = recipe.check(shape) else { return Ok(()) };

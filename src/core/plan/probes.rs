@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Text, msg};
 /// What tells which evaluation is the best.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Metric {
-    /// The held-out loss: the lower, the better.
+    /// The validation loss: the lower, the better.
     ValLoss,
     /// The share of answers that show what this probe counts: the higher, the better.
     Probe(String),
@@ -90,7 +90,7 @@ fn contradiction(probe: &config::Probe) -> Option<(&'static str, Diagnostic)> {
     None
 }
 
-/// `eval.metric` names a probe, where it is not the held-out loss.
+/// Checks that `eval.metric` is the validation loss or the name of a probe.
 fn check_metric(faults: &mut Faults<'_>) {
     let config = faults.config();
     let names = config.sample.probe.iter().map(|probe| probe.name.as_str());

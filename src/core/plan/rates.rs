@@ -1,11 +1,11 @@
-//! Whether the learning rate is far from what is usual for what learns.
+//! Warns about a learning rate far from the usual one for the method.
 
 use super::Faults;
 use crate::config::{EpochSteps, Peft};
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::words::grouped;
 
-/// A rate that is more than so many times above or below the usual one is told about.
+/// The factor above or below the usual rate beyond which a rate gets a warning.
 const FAR: f64 = 100.0;
 
 /// The usual rate of a method, and how it is usually written.

@@ -118,7 +118,7 @@ fn meaningless(key: &str, beside: &str) -> Diagnostic {
     Diagnostic::error(msg!(KEY_HAS_NO_MEANING, key, beside))
 }
 
-/// Adds a fault for every key that somebody wrote and nothing would read.
+/// Adds a fault for every key that is set and would not be read.
 fn check_meaning(faults: &mut Faults<'_>, data: &Data, one_pair: bool) {
     if !data.source.is_empty() {
         for key in ["data.data_file", "data.data_type"] {

@@ -149,7 +149,7 @@ mod tests {
                 (0..5).map(|_| sampler.draw(vec![0.0, 1.0, -2.0])).collect()
             };
             let first = answer(&mut sampler);
-            assert_eq!(answer(&mut sampler), first, "every answer begins anew");
+            assert_eq!(answer(&mut sampler), first, "a new answer resets the penalties");
             first
         };
         assert_eq!(written(0.0, 0.0), [1, 1, 1, 1, 1]);

@@ -13,7 +13,7 @@
 //! The quotient of two decays accumulated from the start of the chunk would be that factor too, but its
 //! denominator may be arbitrarily small. Instead write `i` and `j` in binary: at the highest
 //! bit `l` in which they differ, `i` has 1 and `j` has 0, and a multiple of `2^l` lies between
-//! them. Cut there, the factor is a product of two that are at most 1,
+//! them. Cut there, the factor becomes the product of two factors that are at most 1,
 //!
 //! ```text
 //! sum over keys of x_i * y_j * exp(sum of c_m, j < m < i)

@@ -20,10 +20,10 @@ use statetune_core::tensorfile::{TensorFile, TensorRef, WeightsError};
 /// without spaces; the fingerprint is the sha256 of the lines sorted by bytes, each ended by a line break.
 /// Elements are taken in row-major order, little-endian; dtypes by PyTorch's words.
 ///
-/// The file is read once, by all processors, and takes no more memory than the tensors that they are at.
+/// Reads the file once, with one thread per CPU core; memory holds at most one tensor per thread.
 ///
 /// # Errors
-/// A file that cannot be read or is no checkpoint.
+/// A file that cannot be read or is not a valid checkpoint.
 pub fn fingerprint(path: &Path) -> Result<String, WeightsError> {
     let file = TensorFile::open(path)?;
     let tensors: Vec<TensorRef<'_>> = file.tensors().collect();

@@ -84,7 +84,7 @@ impl Block {
 
 impl Model {
     /// The model of these weights, computing in `kind` and its recurrence by `op`. Tensors of another
-    /// dtype are converted, through autograd where they learn: trained weights stay float32 while the
+    /// dtype are converted, through autograd where they are trainable: trained weights stay float32 while the
     /// model computes in bf16.
     pub fn new(weights: &Weights, kind: Kind, op: Op) -> Model {
         let shape = *weights.shape();

@@ -19,7 +19,7 @@ const LN_X_EPS: f64 = 64e-5;
 pub(super) struct Recurrence<'a> {
     /// Which implementation computes it.
     pub(super) op: Op,
-    /// The state (B, H, N, N) in which every document starts, or goes on in the first column.
+    /// The state (B, H, N, N) at the start of every document, or, at the first column, of a document that continues.
     pub(super) s0: &'a Tensor,
     /// (B, T) bool, true where a document begins.
     pub(super) restarts: Option<&'a Tensor>,
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_stands_before_a_document() {
+    fn a_document_starts_from_a_zero_shift() {
         let x = Tensor::arange_start(1, 9, (Kind::Float, Device::Cpu)).view([2, 4, 1]);
         let before = Tensor::from_slice(&[-1f32, -2.0]).view([2, 1]);
         let restarts = Tensor::from_slice(&[false, false, true, false, true, false, false, false]);

@@ -2,7 +2,7 @@
 //!
 //! [`Model`] is a model of any version. `rwkv5`, `rwkv6` and `rwkv7` hold what the versions do not
 //! share, one file each: the tensors of a block and what is computed with them. The model knows nothing
-//! of how it is trained: whether a tensor learns is decided by whoever hands the weights in.
+//! of how it is trained: the code that creates the weights decides which tensors train.
 
 mod copying;
 mod fingerprint;

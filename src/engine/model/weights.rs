@@ -87,11 +87,10 @@ enum Entry {
 impl Weights {
     /// Reads a checkpoint onto the CPU, in the dtypes of the file. All sizes come from its tensors.
     ///
-    /// Nothing is copied: the tensors point into the mapped file, but for those that do not lie in it
-    /// row by row and aligned. They must not be written to, and the file must not change. Tensors outlive
-    /// whoever made them (views share their memory, and so does what autograd keeps for the backward
-    /// pass), so the mapping stays for as long as the process: that costs addresses, while its pages are
-    /// those of the operating system's file cache.
+    /// Tensors point into the mapped file; only tensors that the file does not store contiguously and aligned are
+    /// copied. The tensors must not be written to, and the file must not change. Views, and what autograd keeps for
+    /// the backward pass, share the memory of a tensor and outlive it, so the file stays mapped until the process
+    /// ends: the mapping costs address space, while its pages belong to the operating system's file cache.
     ///
     /// # Errors
     /// A file that cannot be read, another architecture, and tensors that are missing, superfluous or
@@ -126,8 +125,8 @@ impl Weights {
         &self.shape
     }
 
-    /// The same weights for a model on `device`: [`Weights::get`] takes tensors there one by one, so that
-    /// what a model does not need in the file's dtype never lies there.
+    /// The same weights for a model on `device`: [`Weights::get`] moves tensors there one by one, so that `device`
+    /// never holds a tensor in the file's dtype that the model does not need.
     #[must_use]
     pub fn on(self, device: Device) -> Weights {
         Weights { device, ..self }
@@ -217,8 +216,8 @@ impl Weights {
         self.map(|_, tensor| tensor.to_kind(kind))
     }
 
-    /// The same model, in which the tensors that `learns` names are float32 copies that learn, and all others
-    /// are converted to `kind`. Layers that were replaced stay as they are.
+    /// The same model with trainable float32 copies of the tensors for whose name `learns` is true; all others are
+    /// converted to `kind`. Layers that were replaced stay as they are.
     pub fn trainable(&self, kind: Kind, learns: impl Fn(&str) -> bool) -> Weights {
         let trainable = self.map(|name, tensor| match learns(name) {
             true => {
@@ -369,7 +368,7 @@ fn mapped(found: &TensorRef<'static>) -> Result<Tensor, Text> {
         Cow::Borrowed(bytes) if bytes.as_ptr().addr().is_multiple_of(found.dtype().size()) => {
             // SAFETY: the bytes are mapped for as long as the process lives, hold as many elements of
             // `kind` as `size` says, row by row, and are aligned for them. Nothing writes to weights:
-            // those that learn are copies, see `Weights::trainable`.
+            // trainable weights are copies, see `Weights::trainable`.
             Ok(unsafe { Tensor::from_blob(bytes.as_ptr(), &size, &[], kind, Device::Cpu) })
         }
         bytes => Ok(Tensor::from_data_size(&bytes, &size, kind)),

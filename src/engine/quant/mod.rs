@@ -1,4 +1,4 @@
-//! Frozen weights in fewer bits.
+//! Quantized frozen weights.
 //!
 //! [`Packed`] is a matrix in one of the [`Format`]s; [`quantise`] replaces the linear layers of a model by packed
 //! ones behind the same interface. A packed layer makes its matrix dense in the compute dtype for each product, and

@@ -412,7 +412,7 @@ error[ST2003]: `data.val_split` must be at least 0 and below 1, found 1.0
     }
 
     #[test]
-    fn a_name_that_is_no_directory() {
+    fn a_name_that_is_not_a_valid_directory_name() {
         let text = MINIMAL.replace("emoji-state", "emoji/state");
         let error = only_error(&text, &Overrides::default());
         assert!(error.contains("`name` contains characters that are not allowed"), "{error}");

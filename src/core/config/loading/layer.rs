@@ -1,4 +1,4 @@
-//! A layer of an experiment: a text that sets values, and where each key and value stands in the text.
+//! A layer of an experiment: a text that sets values, and the position of each key and value in the text.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -375,7 +375,7 @@ error[ST1000]: the file is not valid TOML: duplicate key
     }
 
     #[test]
-    fn a_key_that_stands_there_already_is_shown_twice() {
+    fn a_key_that_is_already_set_is_shown_twice() {
         let expected = "\
 error[ST1000]: the file is not valid TOML: duplicate key
  --> emoji.toml:4:1

@@ -1,4 +1,4 @@
-//! The layers of an experiment: what each sets, where each key stands in its text, and how they merge.
+//! The layers of an experiment: what each sets, the position of each key in its text, and how the layers merge.
 
 pub(super) mod collect;
 pub(super) mod layer;

@@ -61,7 +61,7 @@ pub(in crate::config) struct Assignment {
     steps: Vec<(String, Range<usize>)>,
     /// The value, if it needs no typing.
     value: Option<Value>,
-    /// Where the value stands in the text.
+    /// The position of the value in the text.
     range: Range<usize>,
 }
 

@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_no_ids_are_refused() {
+    fn values_that_are_not_valid_ids_are_refused() {
         assert_eq!(
             refusal(&[0xff], &idx_of(2, 1)),
             "`d.bin` has -1 as token 0, which is not a valid token id"

@@ -76,7 +76,7 @@ pub enum TemplateError {
         /// The role.
         role: Role,
     },
-    /// What somebody says contains words that open a turn, where a turn could begin.
+    /// The content of a turn contains words that open a turn, where a turn could begin.
     OpeningInContent {
         /// The turn, counted from 0.
         turn: usize,

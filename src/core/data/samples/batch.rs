@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-/// One micro-batch: inputs (B, T) and what is to be predicted from them. A [`super::Loader`] makes it.
+/// One micro-batch: inputs (B, T) and the target tokens. Made by a [`super::Loader`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Rows, B.
@@ -16,7 +16,7 @@ pub struct Batch {
     pub restarts: Option<Vec<bool>>,
     /// Places of the target positions in `inputs`.
     pub learned_at: Vec<i64>,
-    /// The tokens to predict there.
+    /// The target token at each of these positions.
     pub targets: Vec<i64>,
     /// For each row the documents in it, by their numbers in the pair; empty where unknown.
     pub documents: Vec<Vec<usize>>,
@@ -28,14 +28,14 @@ pub(super) struct Row {
     inputs: Vec<i64>,
     /// Where documents begin behind the start of the row.
     restarts: Vec<usize>,
-    /// Learned positions, and the tokens to predict there.
+    /// Positions, each with its target token.
     targets: Vec<(usize, i64)>,
     /// The documents in it.
     pub(super) documents: Vec<usize>,
 }
 
 impl Row {
-    /// A row that was taken down; `targets` are learned positions with the tokens to predict there.
+    /// A row from recorded numbers; `targets` are positions, each with its target token.
     pub(super) fn from_numbers(
         inputs: Vec<i64>,
         restarts: Vec<usize>,
@@ -119,9 +119,9 @@ pub struct PlainRow {
     pub inputs: Vec<i64>,
     /// Where documents begin behind the start of the row.
     pub restarts: Vec<usize>,
-    /// Its learned positions.
+    /// The positions with a target token.
     pub learned_at: Vec<usize>,
-    /// The tokens to predict there.
+    /// The target token at each of these positions.
     pub targets: Vec<i64>,
 }
 

@@ -290,7 +290,7 @@ pub(crate) mod tests {
         assert_eq!(loaded.characters_json().unwrap(), json);
         for other in ["{", "{\"1\": \"a\"}", "{\"98\": \"ab\"}", "{\"98\": 1}"] {
             let error = load(other).unwrap_err().to_string();
-            assert!(error.ends_with("is no vocabulary of characters"), "{error}");
+            assert!(error.ends_with("is not a character vocabulary"), "{error}");
         }
     }
 

@@ -230,7 +230,7 @@ catalogue! {
     NAME_TOKENIZER:
         "pass the vocabulary that the model was trained with: `--tokenizer FILE`",
         "请指明训练模型时所用的词表：`--tokenizer FILE`";
-    STOPPED_BY_DEFECT: "stopped by a defect of statetune", "因 statetune 的缺陷而停止";
+    STOPPED_BY_DEFECT: "stopped by a bug in statetune", "因 statetune 的缺陷而停止";
     PARAMETERS_OF_RUN: "the parameters of the run", "运行的参数";
     MICRO_BATCH_NOT_FINITE[ST7001]:
         "{what} became {became} at step {step} (epoch {epoch}, micro-batch {micro_batch})",

@@ -14,7 +14,7 @@ use crate::words::grouped;
 
 /// Findings of one kind that are shown; all are counted.
 const SHOWN: usize = 5;
-/// A word that opens turns in one of so many documents is taken for a role word.
+/// A word that opens turns in at least one of this many documents is taken for a role word.
 const ROLE_WORD_SHARE: u64 = 100;
 
 /// What can be found, in the order in which it is told.
@@ -24,15 +24,15 @@ pub enum Kind {
     Json,
     /// The line is not UTF-8.
     NotUtf8,
-    /// The line is JSON, but no document.
+    /// The line is JSON, but not a valid document.
     NotADocument,
-    /// Nothing in the document is learned.
+    /// The document has no target tokens.
     NothingLearned,
     /// The document is in another file, too.
     Elsewhere,
     /// The document does not fit into a sample.
     Overlong,
-    /// A word opens turns that the template does not know.
+    /// A word opens turns, but is not a role word of the template.
     ForeignRole,
     /// A line break was written as a backslash and an n.
     EscapedBreak,
@@ -62,13 +62,13 @@ impl Kind {
     /// What was found, in words behind a count.
     pub fn words(self) -> &'static str {
         match self {
-            Kind::Json => "lines are no valid JSON",
+            Kind::Json => "lines are not valid JSON",
             Kind::NotUtf8 => "lines are not UTF-8",
-            Kind::NotADocument => "lines are no documents",
-            Kind::NothingLearned => "documents would teach nothing",
+            Kind::NotADocument => "lines are not valid documents",
+            Kind::NothingLearned => "documents have no target tokens",
             Kind::Elsewhere => "documents are in another file, too",
             Kind::Overlong => "documents are longer than ctx_len",
-            Kind::ForeignRole => "words open turns and are no roles of the template",
+            Kind::ForeignRole => "words open turns but are not role words of the template",
             Kind::EscapedBreak => "documents write `\\n` for a line break",
             Kind::Duplicate => "documents repeat another one",
             Kind::NearDuplicate => {
@@ -143,10 +143,10 @@ fn digest(text: &str) -> TextDigest {
     digest[..16].try_into().expect("16 bytes of 32")
 }
 
-/// A word that opens turns and is no role of the template.
+/// A word that opens turns but is not a role word of the template.
 struct ForeignWord {
     documents: u64,
-    /// Whether it stands in a document in which nothing is learned.
+    /// Whether one of its documents has no target tokens.
     hides_answers: bool,
     first: (Origin, String),
 }
@@ -166,8 +166,8 @@ pub struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// For samples of `ctx_len` inputs, of which `mask` says what is learned. `splits`: whether some documents
-    /// are to be held out.
+    /// For samples of `ctx_len` inputs whose target tokens `mask` selects. `splits`: whether some documents become
+    /// validation documents.
     pub fn new(mask: &'a Mask, ctx_len: usize, overlong: Overlong, splits: bool) -> Check<'a> {
         Check {
             mask,
@@ -187,7 +187,7 @@ impl<'a> Check<'a> {
         self.others.entry(digest(&sample.text)).or_insert_with(|| sample.origin.without_text());
     }
 
-    /// Adds a line that is no document.
+    /// Adds a line that is not a valid document.
     pub fn add_fault(&mut self, place: Box<Span>, fault: LineFault) {
         let kind = match fault {
             LineFault::Json { .. } => Kind::Json,
@@ -256,7 +256,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whether the document fits and something in it is learned; returns whether anything would be if it fit.
+    /// Checks that the document fits and has target tokens; returns whether it has any, cut or not.
     fn check_lesson(&mut self, sample: &Sample) -> bool {
         let limit = self.ctx_len + 1;
         let (tokens, origin) = (sample.ids.len(), &sample.origin);

@@ -1,5 +1,5 @@
-//! A look at the documents of an experiment before anything is trained on them: what is wrong with them,
-//! what is learned of each, and how long they are.
+//! A look at the documents of an experiment before training: problems, the target tokens of each document, and
+//! lengths.
 //!
 //! [`read`] hands out every document of the sources, in their order; the other files look at one after the
 //! other and collect.

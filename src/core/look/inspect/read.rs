@@ -10,7 +10,7 @@ use crate::data::{
 use crate::diagnostic::{Diagnostic, Span};
 use crate::plan::Plan;
 
-/// A document, and what is learned of it.
+/// A document and its target tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Where it comes from.
@@ -24,7 +24,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Whether the token at `at` is learned. The first one never is, because nothing predicts it.
+    /// Whether the token at `at` is a target token. The first token never is, because nothing predicts it.
     pub fn is_learned(&self, at: usize) -> bool {
         at > 0 && self.learned[at]
     }

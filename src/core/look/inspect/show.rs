@@ -1,4 +1,4 @@
-//! A document as it is learned: which of its text is a target, where it ends, what of it is cut.
+//! A document as a run trains on it: its target tokens, its end, and the part that is cut.
 
 use super::Sample;
 use crate::data::Overlong;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_assistant_says_is_learned() {
+    fn the_turns_of_the_assistant_are_target_tokens() {
         assert_eq!(
             shown("User: hi\n\nAssistant: Hello 👌", 64, Overlong::Error),
             [
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_cut_split_or_dropped() {
-        let document = "Assistant: a b c"; // three tokens, three learned, and the end
+        let document = "Assistant: a b c"; // three tokens, three targets, and the end
         assert_eq!(
             shown(document, 4, Overlong::Truncate),
             [

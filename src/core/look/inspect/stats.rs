@@ -1,4 +1,4 @@
-//! How long documents are, what of them is learned, and how much of the samples is padding.
+//! The lengths of documents, their target tokens, and the share of padding in the samples.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub struct Stats {
     pub documents: u64,
     /// Their tokens, the closing ones included.
     pub tokens: u64,
-    /// Those of them that are learned.
+    /// The target tokens among them.
     pub learned: u64,
     /// Tokens of a document.
     pub lengths: Lengths,
@@ -39,13 +39,13 @@ pub struct Stats {
 pub struct Lengths {
     /// The mean.
     pub mean: f64,
-    /// Half of the documents have at most so many.
+    /// The median.
     pub p50: u64,
-    /// 90 of 100 documents have at most so many.
+    /// The 90th percentile.
     pub p90: u64,
-    /// 95 of 100 documents have at most so many.
+    /// The 95th percentile.
     pub p95: u64,
-    /// 99 of 100 documents have at most so many.
+    /// The 99th percentile.
     pub p99: u64,
     /// The longest.
     pub max: u64,
@@ -124,7 +124,7 @@ impl Counter {
 /// Figures of sorted lengths.
 fn lengths(sorted: &[u64], tokens: u64) -> Lengths {
     let Some(&max) = sorted.last() else { return Lengths::default() };
-    // The smallest length that so many of 100 documents do not exceed.
+    // The smallest length that at least `p` percent of the documents do not exceed.
     let percentile = |p: usize| sorted[(sorted.len() * p).div_ceil(100).max(1) - 1];
     Lengths {
         mean: tokens as f64 / sorted.len() as f64,

@@ -110,8 +110,8 @@ fn frame(message: &[u8]) -> Vec<u8> {
     record
 }
 
-/// The checksum of a frame: turned by 15 bits and moved, so that the checksum of a text that holds
-/// checksums is no trivial one.
+/// The masked CRC-32C of a frame, as TFRecord defines it: rotated right by 15 bits, plus a constant. The mask keeps
+/// the CRC of data that contains CRCs from being degenerate.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

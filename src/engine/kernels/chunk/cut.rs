@@ -13,7 +13,7 @@ const CHUNK_LEN: i64 = 1 << LEVELS;
 /// float64, so the replacement changes no result; it keeps the logarithm of the decay finite.
 const MAX_W: f64 = 7.0;
 
-/// How (B, T, H, N) is cut into M chunks of [`CHUNK_LEN`] tokens, and which documents lie in them.
+/// How (B, T, H, N) is cut into M chunks of [`CHUNK_LEN`] tokens, and which documents the chunks contain.
 pub(super) struct Cut {
     tokens: i64,
     chunks: i64,
@@ -22,7 +22,7 @@ pub(super) struct Cut {
     documents: Option<Documents>,
 }
 
-/// Which documents lie in the chunks.
+/// The documents in the chunks.
 struct Documents {
     /// 1 where two tokens of a chunk are of one document, else 0: (B, 1, M, L, L).
     same: Tensor,
