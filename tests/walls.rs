@@ -199,7 +199,10 @@ fn rooms_use_only_the_rooms_they_may() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{wrong:#?}\nMAY_USE in tests/walls.rs says which rooms a room may use");
+    assert!(
+        wrong.is_empty(),
+        "{wrong:#?}\nMAY_USE in tests/walls.rs says which rooms a room may use"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubFile, is_on_hub};
 use statetune_core::import::{FileFacts, ScriptSetting, to_script};
-use statetune_core::records::resolved_toml;
+use statetune_core::resolved_settings::resolved_toml;
 use statetune_core::store::find_run;
 use statetune_engine::model::{Version, shape_in};
 

@@ -9,7 +9,7 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::{Edit, Proposal};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::records::resolved_toml;
+use statetune_core::resolved_settings::resolved_toml;
 use statetune_core::words::parse_size;
 use statetune_engine::run::{Outlook, measure};
 use toml_edit::{DocumentMut, Item, Table, Value};

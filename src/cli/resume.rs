@@ -1,6 +1,6 @@
 //! `statetune resume`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use statetune_core::exit::ExitCode;

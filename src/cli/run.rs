@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use statetune_core::data::{Role, Template};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
@@ -17,7 +17,7 @@ use statetune_engine::tensors::device;
 use super::begin::{begin, fail};
 use super::keys::Keyboard;
 use super::report::report_into;
-use super::run_options::{ProgressStyle, RunOptions};
+use super::run_options::{ProgressStyle, RunFormat, RunOptions};
 use super::screen::Screen;
 use super::stop::stop_on_signals;
 use super::table::table;

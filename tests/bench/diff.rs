@@ -9,7 +9,8 @@ use criterion::Criterion;
 use serde_json::json;
 use statetune_core::config::{Overrides, parse};
 use statetune_core::look::diff::{Align, Diff, Divergence, Part, Recorded};
-use statetune_core::records::{RunDir, resolved_toml};
+use statetune_core::records::RunDir;
+use statetune_core::resolved_settings::resolved_toml;
 use statetune_core::store::StoredRun;
 
 const RUNS: usize = 1000;

@@ -8,7 +8,8 @@ use std::process::Command;
 use criterion::{Criterion, Throughput};
 use serde_json::json;
 use statetune_core::config::{Overrides, load};
-use statetune_core::records::{Metrics, RunDir, RunRecord, resolved_toml};
+use statetune_core::records::{Metrics, RunDir, RunRecord};
+use statetune_core::resolved_settings::resolved_toml;
 
 const RUNS: u64 = 1000;
 const LINES: u64 = 10_000;

@@ -1,6 +1,7 @@
 //! The experiment file behind a plan: where each setting was written, what a run records of the settings, and what an
 //! edit means for a run that is resumed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Loaded, Origin, Overrides, load};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::resolved_settings::resolved_toml_with_origins;
 
 /// The settings of a plan with their text, to be recorded and pointed at; the numbers of a run come from the slices of
 /// the plan.
@@ -52,6 +54,11 @@ impl Experiment {
 
     pub(super) fn config(&self) -> &Config {
         &self.loaded.config
+    }
+
+    /// The settings as `resolved.toml`; values from a recorded `resolved.toml` keep these origins.
+    pub fn resolved_toml(&self, origins: &BTreeMap<String, String>) -> String {
+        resolved_toml_with_origins(&self.loaded, origins)
     }
 
     /// The settings as the recorder writes them.

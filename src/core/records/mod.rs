@@ -40,7 +40,6 @@ mod ledger;
 mod lock;
 mod metrics;
 mod past_settings;
-mod resolved;
 mod run_dir;
 mod schema;
 mod sinks;
@@ -67,7 +66,6 @@ pub use ledger::{Ledger, LedgerHeader, LedgerLine, LedgerRecord};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant};
 pub use metrics::{Metrics, Times, read_metrics};
 pub use past_settings::PastSettings;
-pub use resolved::{ResolvedSettings, overrides_toml, resolved_toml, resolved_toml_with_origins};
 pub(crate) use run_dir::{FOLDERS, LOCK_FILE, take_lock};
 pub use run_dir::{RunDir, dir_name, is_busy, name_and_id};
 pub use schema::record_schemas;
@@ -80,6 +78,6 @@ pub use totals::Totals;
 use std::path::{Path, PathBuf};
 
 /// The absolute path, which is valid from any working directory.
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::find_run;
 use crate::diagnostic::{Diagnostic, Text};
 use crate::records::{
-    Chain, Checkpoint, EventLine, Link, Lock, Metrics, PastSettings, ReadRunError,
-    ResolvedSettings, RunDir, RunDirError, RunRecord, SkippedSample, Status, best_checkpoint,
-    checkpoints, dir_name, is_busy, name_and_id, read_chain, read_documents, read_last_line,
-    read_lines, read_metrics,
+    Chain, Checkpoint, EventLine, Link, Lock, Metrics, PastSettings, ReadRunError, RunDir,
+    RunDirError, RunRecord, SkippedSample, Status, best_checkpoint, checkpoints, dir_name, is_busy,
+    name_and_id, read_chain, read_documents, read_last_line, read_lines, read_metrics,
 };
+use crate::resolved_settings::ResolvedSettings;
 use crate::tensorfile::write_atomically;
 
 /// State of a run: its recorded status, checked against the lock.

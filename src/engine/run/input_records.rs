@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, absolute};
 
-use statetune_core::config::Loaded;
 use statetune_core::data::Tokenizer;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{
     Change, Experiment, ModelSource, PeftPlan, Plan, Reach, StateStart, TokenizerPlan,
 };
-use statetune_core::records::{
-    Lock, LockedFile, LockedQuant, PastSettings, ResolvedSettings, RunDir, overrides_toml,
-    resolved_toml_with_origins,
-};
+use statetune_core::records::{Lock, LockedFile, LockedQuant, PastSettings, RunDir};
+use statetune_core::resolved_settings::{ResolvedSettings, overrides_toml};
 use statetune_core::tensorfile::WeightsError;
 
 use super::prepare::Datasets;
@@ -93,23 +90,23 @@ pub(super) fn record_inputs(
     }
     let recorded = run.join(RunDir::SETTINGS).exists();
     if !recorded || !setting_changes(run.path(), plan)?.is_empty() {
-        record_settings(run, plan.experiment.loaded())?;
+        record_settings(run, &plan.experiment)?;
     }
     run.write(Lock::FILE, lock.to_toml().as_bytes())?;
     Ok(())
 }
 
 /// Writes the settings in force from now on.
-pub(super) fn record_settings(run: &RunDir, loaded: &Loaded) -> Result<(), RunError> {
+pub(super) fn record_settings(run: &RunDir, experiment: &Experiment) -> Result<(), RunError> {
     let recorded = run.join(RunDir::SETTINGS);
     // Places in the recorded settings are not places in the experiment file.
     let origins = match std::fs::read_to_string(&recorded) {
-        Ok(text) if absolute(&loaded.file).ok() == absolute(&recorded).ok() => {
+        Ok(text) if absolute(experiment.file()).ok() == absolute(&recorded).ok() => {
             ResolvedSettings::parse(text).map(|resolved| resolved.origins()).unwrap_or_default()
         }
         _ => BTreeMap::new(),
     };
-    let resolved = resolved_toml_with_origins(loaded, &origins);
+    let resolved = experiment.resolved_toml(&origins);
     run.write(RunDir::OVERRIDES, overrides_toml(&resolved).as_bytes())?;
     run.write(RunDir::SETTINGS, resolved.as_bytes())?;
     Ok(())

@@ -113,7 +113,7 @@ impl Course<'_, '_> {
     fn extend(&mut self, epoch_count: u32, step: u64) -> Result<(), RunError> {
         PastSettings::keep(self.job.run, self.job.run.path(), step)?;
         self.job.plan.to_mut().extend(epoch_count, step);
-        record_settings(self.job.run, self.job.plan.experiment.loaded())?;
+        record_settings(self.job.run, &self.job.plan.experiment)?;
         self.job.options = self.job.options.lasting(epoch_count.into());
         self.note_progress(step)
     }

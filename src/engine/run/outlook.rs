@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use statetune_core::config::EpochSteps;
 use statetune_core::data::{Coverage, Dataload};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_hex;
@@ -12,7 +11,7 @@ use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Time, Trains,
     Warning, Workload, proposals,
 };
-use statetune_core::plan::{PeftPlan, Plan};
+use statetune_core::plan::{EpochSteps, PeftPlan, Plan};
 use statetune_core::records::read_metrics;
 use statetune_core::store::all_runs;
 use statetune_core::words::{gib, grouped};

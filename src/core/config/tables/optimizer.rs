@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::first_type_is_default;
-use crate::plan::LrSchedule;
+use crate::lr_curve::LrSchedule;
 
 /// `[optimizer]`: how gradients change the trainable parameters.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

@@ -24,7 +24,7 @@ pub fn resolved_toml(loaded: &Loaded) -> String {
 pub fn resolved_toml_with_origins(loaded: &Loaded, origins: &BTreeMap<String, String>) -> String {
     let mut config = loaded.config.clone();
     for (_, path) in config.paths_mut() {
-        *path = super::absolute(path);
+        *path = crate::records::absolute(path);
     }
     let text = toml::to_string(&config).expect("settings are plain data");
     let mut document: DocumentMut =
