@@ -1,21 +1,23 @@
 //! `statetune cache`.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-
-use super::{Color, say, show};
-use statetune_core::data::cache::{CachedData, Removal, clean, list};
+use statetune_core::data::cache::CachedData;
+use statetune_core::data::cache::Removal;
+use statetune_core::data::cache::clean;
+use statetune_core::data::cache::list;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::CACHE;
 use statetune_core::words::{age, parse_age, size};
+
+use super::{Color, say, show};
 
 /// Arguments of `cache`.
 #[derive(Args, Debug)]

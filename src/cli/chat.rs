@@ -4,17 +4,17 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
 use serde_json::{Value, json};
+use statetune_core::diagnostic::msg;
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::Purpose;
+use statetune_engine::RunError;
+use statetune_engine::inference::{Answer, GenerateOptions, LoadedModel, Session};
 
 use super::generate::tell_piece;
 use super::subject::{
     Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, probability, tell_adapter,
 };
 use super::{Color, Format, say, tell};
-use statetune_core::diagnostic::msg;
-use statetune_core::exit::ExitCode;
-use statetune_core::plan::Purpose;
-use statetune_engine::pipeline::{Loaded, RunError};
-use statetune_engine::sample::{Answer, GenerateOptions, Speaker};
 
 /// Name and version of what `--format json` prints for every turn.
 const SCHEMA: &str = "statetune.chat/1";
@@ -69,7 +69,7 @@ fn find(args: &ChatArgs, color: Color) -> Result<Vec<Found>, ExitCode> {
 }
 
 fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> {
-    let mut loaded: Vec<Loaded> = Vec::new();
+    let mut loaded: Vec<LoadedModel> = Vec::new();
     for one in found {
         if one.run.is_none() || args.subject.has_model() {
             check(&one.subject, color)?;
@@ -79,9 +79,9 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
         loaded.push(one_loaded);
     }
     let mut options = args.sample.options(found[0].plan());
-    let mut speakers: Vec<Speaker<'_>> = loaded
+    let mut sessions: Vec<Session<'_>> = loaded
         .iter()
-        .map(|one| Speaker::new(&one.model, &one.state, &one.tokenizer, &options))
+        .map(|one| Session::new(&one.model, &one.state, &one.tokenizer, &options))
         .collect();
     let terminal = io::stdin().is_terminal();
     if terminal {
@@ -98,21 +98,21 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
             "" => {}
             "/quit" => return Ok(()),
             "/help" => tell(HELP),
-            "/reset" => speakers.iter_mut().for_each(|speaker| speaker.reset(&options)),
+            "/reset" => sessions.iter_mut().for_each(|session| session.reset(&options)),
             "/undo" => {
-                let undone = speakers.iter_mut().filter_map(Speaker::undo).count();
+                let undone = sessions.iter_mut().filter_map(Session::undo).count();
                 if undone == 0 {
                     tell("there is nothing to undo");
                 }
             }
             command if command.starts_with("/set ") => match set(&mut options, command) {
-                Ok(()) => speakers.iter_mut().for_each(|speaker| speaker.set_options(&options)),
+                Ok(()) => sessions.iter_mut().for_each(|session| session.set_options(&options)),
                 Err(problem) => tell(problem),
             },
             command if command.starts_with('/') => {
                 tell(format_args!("there is no command `{command}`\n{HELP}"));
             }
-            question => turn(args.format, question, found, &mut speakers)?,
+            question => turn(args.format, question, found, &mut sessions)?,
         }
     }
 }
@@ -122,7 +122,7 @@ fn turn(
     format: Format,
     question: &str,
     found: &[Found],
-    speakers: &mut [Speaker<'_>],
+    sessions: &mut [Session<'_>],
 ) -> Result<(), RunError> {
     let mut answers: Vec<Value> = Vec::new();
     for one in found {
@@ -131,7 +131,7 @@ fn turn(
             return Ok(());
         }
     }
-    for (one, speaker) in found.iter().zip(&mut *speakers) {
+    for (one, session) in found.iter().zip(&mut *sessions) {
         let name = &one.subject.name;
         let template = &one.subject.template;
         let prompt = template.prompt(question).expect("it was tried above");
@@ -140,14 +140,14 @@ fn turn(
                 if found.len() > 1 {
                     tell_piece(&format!("{name}: "));
                 }
-                speaker.turn(template, &prompt, &mut tell_piece)?;
+                session.turn(template, &prompt, &mut tell_piece)?;
                 say("");
             }
             Format::Json => {
-                let answer = speaker.turn(template, &prompt, &mut |_| {})?;
-                let Answer { text, tokens, ending } = answer;
+                let answer = session.turn(template, &prompt, &mut |_| {})?;
+                let Answer { text, tokens, stop_reason } = answer;
                 answers.push(json!({
-                    "name": name, "answer": text, "tokens": tokens, "ending": ending.name(),
+                    "name": name, "answer": text, "tokens": tokens, "ending": stop_reason.name(),
                 }));
             }
         }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
-
-use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, apply, msg, summary_with_fixes};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
 use statetune_core::tensorfile::write_atomically;
 use statetune_engine::kernels::find_driver;
+
+use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
 
 /// Rounds of fixes at most: a fix may bring to light what it hid, and two fixes of one place take two.
 const ROUNDS: usize = 20;

@@ -10,11 +10,11 @@ use clap_complete::CompleteEnv;
 use clap_complete::engine::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
 };
-
-use super::Cli;
 use statetune_core::config::{KeyManual, manual};
 use statetune_core::records::{dir_name, name_and_id};
 use statetune_core::store::all_runs;
+
+use super::Cli;
 
 /// The variable with which a shell asks: its name is the value.
 pub(super) const VARIABLE: &str = "COMPLETE";

@@ -4,13 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
-
-use super::table::table;
-use super::{Color, ExperimentArgs, refuse, say, show};
 use statetune_core::arch::Preset;
 use statetune_core::config::{ConfigError, Loaded, Model, Overrides, filled, load, minimal};
-use statetune_core::data::DataType;
-use statetune_core::data::{Binidx, Source, for_each_line};
+use statetune_core::data::{Binidx, DataType, Source, for_each_line};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubFile, is_on_hub};
@@ -18,6 +14,9 @@ use statetune_core::import::{FileFacts, ScriptSetting, to_script};
 use statetune_core::records::resolved_toml;
 use statetune_core::store::find_run;
 use statetune_engine::model::{Version, shape_in};
+
+use super::table::table;
+use super::{Color, ExperimentArgs, refuse, say, show};
 
 /// Arguments of `config`.
 #[derive(Args, Debug)]

@@ -5,14 +5,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-
-use super::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::{
     Answer, Request, RequestSource, SentRequest, WaitingRequest, is_busy, send_request,
 };
 use statetune_core::store::find_run;
+
+use super::{Color, say, show};
 
 /// From one look at the answer to the next.
 const LOOK: Duration = Duration::from_millis(20);

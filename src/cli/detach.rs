@@ -3,22 +3,21 @@
 //! The program starts itself once more. Until the run has its directory, both stand in the terminal, where Ctrl-C ends
 //! both and messages are seen. Then the second one leaves the terminal, and the first one says how to follow it.
 
-use std::env;
 use std::fs::{self, OpenOptions};
-use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
+use std::{env, io};
 
 use serde_json::json;
-
-use super::run::RunFormat;
-use super::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::RunDir;
+
+use super::run::RunFormat;
+use super::{Color, say, show};
 
 /// Name and version of what is printed for programs.
 const SCHEMA: &str = "statetune.detached/1";

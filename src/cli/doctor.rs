@@ -5,10 +5,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use tch::Device;
-
-use super::table::table;
-use super::{Color, Format, say, show};
 use statetune_core::config::schema_text;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
@@ -17,6 +13,10 @@ use statetune_engine::kernels::{
     KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
     recorded_device,
 };
+use tch::Device;
+
+use super::table::table;
+use super::{Color, Format, say, show};
 
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]

@@ -5,20 +5,18 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
+use statetune_core::data::{Mask, Overlong};
+use statetune_core::diagnostic::{Diagnostic, msg};
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::{Plan, Purpose};
+use statetune_engine::RunError;
+use statetune_engine::exports::Passport;
+use statetune_engine::inference::{EvalData, EvalOptions, LoadedModel, generate, rate};
+use statetune_engine::run::{prepare_sources, questions};
 
 use super::subject::{Found, Part, SubjectArgs, check, fail, tell_adapter};
 use super::table::table;
 use super::{Color, Format, say, show};
-use statetune_core::data::Mask;
-use statetune_core::data::Overlong;
-use statetune_core::diagnostic::{Diagnostic, msg};
-use statetune_core::exit::ExitCode;
-use statetune_core::plan::{Plan, Purpose};
-use statetune_engine::output::Passport;
-use statetune_engine::pipeline::{
-    EvalData, EvalOptions, Loaded, RunError, prepare_sources, questions,
-};
-use statetune_engine::sample::{generate, rate};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.eval/1";
@@ -237,10 +235,10 @@ impl EvalArgs {
     }
 
     /// The documents, tokenised.
-    fn data(&self, what: &Measured, loaded: &Loaded) -> Result<EvalData, RunError> {
+    fn data(&self, what: &Measured, loaded: &LoadedModel) -> Result<EvalData, RunError> {
         let (options, tuned) = (self.options(what)?, &what.tuned);
         if let Some(plan) = &what.experiment {
-            return Ok(EvalData::held_out(prepare_sources(plan, &loaded.tokenizer)?, options));
+            return Ok(EvalData::of_run(prepare_sources(plan, &loaded.tokenizer)?, options));
         }
         match (&self.file, tuned.plan()) {
             (Some(file), plan) => {
@@ -260,7 +258,7 @@ impl EvalArgs {
                         .help(msg!(EVAL_UNSEEN_DOCUMENTS));
                     return Err(RunError::Documents(Box::new(refusal)));
                 }
-                Ok(EvalData::held_out(prepared, options))
+                Ok(EvalData::of_run(prepared, options))
             }
             (None, None) => unreachable!("a file was asked for"),
         }
@@ -314,7 +312,7 @@ fn metric_names(plan: Option<&Plan>, has_base: bool) -> Vec<String> {
 
 /// Loss, perplexity and probes, with `prefix` before each name, and the number of documents and tokens.
 fn measured(
-    loaded: &Loaded,
+    loaded: &LoadedModel,
     data: &EvalData,
     plan: Option<&Plan>,
     prefix: &str,
@@ -331,7 +329,7 @@ fn measured(
     if let Some(plan) = plan.filter(|plan| asks(plan) && !plan.sample.probes.is_empty()) {
         let questions = questions(plan, &loaded.tokenizer, Some(data.prefix()))?;
         let prompts: Vec<&str> = questions.iter().map(String::as_str).collect();
-        let Loaded { model, state, tokenizer } = loaded;
+        let LoadedModel { model, state, tokenizer } = loaded;
         let answers = generate(model, state, tokenizer, &prompts, &plan.sample.generate)?;
         for probe in &plan.sample.probes {
             if let Some(rate) = rate(probe, &answers) {

@@ -1,45 +1,61 @@
-//! What a run tells programs: one JSON object an event, and one at its end.
+//! `--format jsonl` and `--progress json`: one JSON object per event of a run, and one at its end.
 
 use serde_json::{Map, Value, json};
-
-use statetune_core::records::Metrics;
-use statetune_engine::pipeline::{Counted, Outcome, Progress, RunError, Summary};
+use statetune_core::records::{Event, Metrics, ProbeCount, ProbeRate, Request, RequestOutcome};
+use statetune_engine::RunError;
+use statetune_engine::run::{Outcome, Summary};
 
 /// Names and versions of the objects.
 const EVENT: &str = "statetune.event/1";
 const RESULT: &str = "statetune.result/1";
 
-/// The object of an event; steps have none of their own, but intervals do.
-pub(super) fn of(progress: &Progress<'_>) -> Option<Value> {
-    let (name, details) = match progress {
-        Progress::Step { .. } | Progress::Begins => return None,
-        Progress::Warning(warning) => {
-            ("warning", json!({ "code": warning.code, "message": warning.message.to_string() }))
+/// The objects of an event in a run with `epoch_steps` steps in a mini-epoch. Steps have none, but intervals do.
+pub(super) fn of(event: &Event, epoch_steps: u64) -> Vec<Value> {
+    match event {
+        Event::Warning(warning) => {
+            let details = json!({ "code": warning.code, "message": warning.message.to_string() });
+            vec![object("warning", details)]
         }
-        Progress::Started { run, steps, epoch_steps, .. } => {
-            ("start", json!({ "run": run, "steps": steps, "epoch_steps": epoch_steps }))
+        Event::Start { run, steps, epoch_steps, after, .. } => {
+            let details = json!({ "run": run, "steps": steps, "epoch_steps": epoch_steps });
+            let mut objects = vec![object("start", details)];
+            if *after > 0 {
+                objects.push(object("resume", json!({ "steps": after })));
+            }
+            objects
         }
-        Progress::Resumed { steps } => ("resume", json!({ "steps": steps })),
-        Progress::Extended { steps } => ("extend", json!({ "total_steps": steps })),
-        Progress::Interval(metrics) => ("interval", interval(metrics)),
-        Progress::Evaluated { steps, epochs, val_loss, probes } => (
-            "eval",
-            json!({ "steps": steps, "epochs": epochs, "val_loss": val_loss, "probes": rates(probes) }),
-        ),
-        Progress::Sampling { moment } => ("sample", json!({ "moment": moment })),
-        Progress::Controlled { asked, steps, result } => (
-            "control",
-            json!({ "request": asked.request, "from": asked.from, "steps": steps, "result": result }),
-        ),
-    };
-    let mut object = json!({ "schema": EVENT, "event": name });
+        Event::Rollback { steps, .. } => vec![object("resume", json!({ "steps": steps }))],
+        Event::Interval(metrics) => vec![object("interval", interval(metrics))],
+        Event::Eval { steps, epochs, val_loss, counts, .. } => {
+            let epochs = steps.is_multiple_of(epoch_steps).then_some(epochs);
+            let details = json!({
+                "steps": steps, "epochs": epochs, "val_loss": val_loss, "probes": rates(counts),
+            });
+            vec![object("eval", details)]
+        }
+        Event::Sampling { moment } => vec![object("sample", json!({ "moment": moment }))],
+        Event::Control { request, from, steps, total_steps, answer, result } => {
+            let is_longer =
+                matches!(request, Request::Extend { .. }) && *answer == RequestOutcome::Done;
+            let extended =
+                is_longer.then(|| object("extend", json!({ "total_steps": total_steps })));
+            let details =
+                json!({ "request": request, "from": from, "steps": steps, "result": result });
+            extended.into_iter().chain([object("control", details)]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn object(event: &str, details: Value) -> Value {
+    let mut object = json!({ "schema": EVENT, "event": event });
     if let (Some(object), Value::Object(mut details)) = (object.as_object_mut(), details) {
         object.append(&mut details);
     }
-    Some(object)
+    object
 }
 
-/// An interval with how long it took.
+/// An interval with its speed.
 fn interval(metrics: &Metrics) -> Value {
     let mut interval = json!(metrics);
     interval["positions_per_s"] = json!(metrics.positions_per_s);
@@ -54,7 +70,7 @@ pub(super) fn of_end(result: &Result<Outcome, RunError>) -> Value {
         Ok(Outcome::Interrupted { run, steps, total_steps }) => json!({
             "schema": RESULT, "status": "interrupted", "run": run, "steps": steps, "total_steps": total_steps,
         }),
-        Ok(Outcome::Needless { run }) => {
+        Ok(Outcome::NotNeeded { run }) => {
             json!({ "schema": RESULT, "status": "needless", "run": run })
         }
         Err(error) => {
@@ -67,9 +83,8 @@ pub(super) fn of_end(result: &Result<Outcome, RunError>) -> Value {
 }
 
 fn of_summary(summary: &Summary) -> Value {
-    let probe = |(name, base, tuned): &(String, Option<f64>, Option<f64>)| {
-        (name.clone(), json!({ "base": base, "tuned": tuned }))
-    };
+    let probe =
+        |one: &ProbeRate| (one.name.clone(), json!({ "base": one.base, "tuned": one.tuned }));
     let probes: Map<String, Value> = summary.probes.iter().map(probe).collect();
     json!({
         "schema": RESULT,
@@ -79,13 +94,13 @@ fn of_summary(summary: &Summary) -> Value {
         "probes": probes,
         "best": summary.best,
         "stopped_early": summary.stopped_early.as_ref().map(|(step, why)| json!({ "step": step, "why": why.to_string() })),
-        "products": summary.products,
+        "products": summary.exported,
         "train_secs": summary.train_secs,
         "peak_gpu_bytes": summary.peak_gpu_bytes,
     })
 }
 
-fn rates(probes: &[Counted]) -> Value {
-    let rate = |one: &Counted| (one.name.clone(), json!(one.rate));
+fn rates(probes: &[ProbeCount]) -> Value {
+    let rate = |one: &ProbeCount| (one.name.clone(), json!(one.rate));
     Value::Object(probes.iter().map(rate).collect())
 }

@@ -2,12 +2,12 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-
-use super::{Color, Format, say, show};
 use statetune_core::config::{find_manual, manual, nearest_word};
 use statetune_core::diagnostic::{Code, Diagnostic, codes, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::lang::Lang;
+
+use super::{Color, Format, say, show};
 
 /// Arguments of `explain`.
 #[derive(Args, Debug)]

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-
-use super::subject::{fail, product_file};
-use super::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::tensorfile::{Dtype, TensorFile};
-use statetune_engine::model::TimeState;
-use statetune_engine::output::{
-    ConvertError, Export, Form, ModelFile, Passport, Product, save_state_pth, save_state_st,
+use statetune_engine::RunError;
+use statetune_engine::exports::{
+    ConvertError, ExportKind, ExportOptions, ModelFile, ModelFormat, Passport, save_state_pth,
+    save_state_st,
 };
-use statetune_engine::pipeline::RunError;
+use statetune_engine::model::TimeState;
+
+use super::subject::{fail, product_file};
+use super::{Color, say, show};
 
 /// Arguments of `export`.
 #[derive(Args, Debug)]
@@ -120,13 +121,13 @@ fn export_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunE
     let state = TimeState::read(source)?;
     let passport = Passport::of(source)?.unwrap_or_else(|| {
         let method = json!({ "type": "state", "made_by": "export" });
-        Passport::of_all(&[None], Product::State, method)
+        Passport::of_all(&[None], ExportKind::State, method)
     });
     match args.to {
         FormName::St => save_state_st(&state, out, &passport)?,
         _ => {
             let dtype = args.dtype.map_or(Dtype::BF16, DtypeName::dtype);
-            save_state_pth(&state, out, &Export { dtype, passport: &passport })?;
+            save_state_pth(&state, out, &ExportOptions { dtype, passport: &passport })?;
         }
     }
     Ok(())
@@ -137,9 +138,9 @@ fn export_model(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunE
     let like = args.like.as_ref().map(TensorFile::open).transpose();
     let like = like.map_err(statetune_engine::model::ModelError::from)?;
     let form = match args.to {
-        FormName::Pth => Form::Pth,
-        FormName::St => Form::St,
-        FormName::Safetensors => Form::Safetensors,
+        FormName::Pth => ModelFormat::Pth,
+        FormName::St => ModelFormat::St,
+        FormName::Safetensors => ModelFormat::Safetensors,
     };
     let metadata = passport.as_ref().map(Passport::metadata);
     let metadata: Vec<(&str, &str)> = match &metadata {
@@ -154,7 +155,7 @@ fn export_model(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunE
             ConvertError::Model(error) => RunError::Model(error),
             ConvertError::Output(error) => RunError::Output(error),
         })?;
-    if let (Form::Pth, Some(passport)) = (form, &passport) {
+    if let (ModelFormat::Pth, Some(passport)) = (form, &passport) {
         passport.save_beside(out)?;
     }
     Ok(())

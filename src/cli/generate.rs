@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
-
-use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
-use super::{Color, Format, say, show};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
-use statetune_engine::pipeline::RunError;
-use statetune_engine::sample::{GenerateOptions, Speaker};
+use statetune_engine::RunError;
+use statetune_engine::inference::{GenerateOptions, Session};
+
+use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
+use super::{Color, Format, say, show};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.generate/1";
@@ -108,12 +108,12 @@ fn answer(
     let options: GenerateOptions = args.sample.options(found.plan());
     let loaded = found.subject.load()?;
     tell_adapter(&found.subject, loaded.model.shape());
-    let mut speaker = Speaker::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
+    let mut session = Session::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
     let human = args.format == Format::Human;
     if human && with_name {
         tell_piece(&format!("{}: ", found.subject.name));
     }
-    let answer = speaker.answer(prompt, &mut |piece| {
+    let answer = session.answer(prompt, &mut |piece| {
         if human {
             tell_piece(piece);
         }
@@ -126,7 +126,7 @@ fn answer(
             "prompt": prompt,
             "answer": answer.text,
             "tokens": answer.tokens,
-            "ending": answer.ending.name(),
+            "ending": answer.stop_reason.name(),
             "seed": options.seed,
         })),
     }

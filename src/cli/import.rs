@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-
-use super::table::table;
-use super::{Color, Format, say, show, tell};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::import::{ImportError, Imported, from_infctx, from_script};
+
+use super::table::table;
+use super::{Color, Format, say, show, tell};
 
 /// Arguments of `import`.
 #[derive(Args, Debug)]

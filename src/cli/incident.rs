@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-
-use super::resume::fail;
-use super::table::table;
-use super::{Color, ExperimentArgs, Format, say, show};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Incident, incident_folders};
 use statetune_core::store::find_run;
-use statetune_engine::pipeline::{CHARACTERS, RunError, describe, replay};
+use statetune_engine::RunError;
+use statetune_engine::run::{CHARACTERS, describe, replay};
 use statetune_engine::train::Reading;
+
+use super::resume::fail;
+use super::table::table;
+use super::{Color, ExperimentArgs, Format, say, show};
 
 /// Name and version of what `replay --format json` prints.
 const REPLAY_SCHEMA: &str = "statetune.replay/1";

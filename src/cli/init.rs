@@ -5,14 +5,14 @@ use std::io::{self, BufRead, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-
-use super::config::{exists, write_new};
-use super::{Color, refuse, say, show};
 use statetune_core::config::{ConfigError, Overrides, Recipe, parse, schema_text};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Purpose, resolve};
 use statetune_engine::kernels::find_driver;
+
+use super::config::{exists, write_new};
+use super::{Color, refuse, say, show};
 
 /// Where the schema lies, beside the experiment file.
 pub(super) const SCHEMA: &str = ".statetune/experiment.schema.json";

@@ -53,7 +53,6 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-
 use statetune_core::config::{ConfigError, Loaded, Overrides, load};
 use statetune_core::diagnostic::{Diagnostic, Severity, summary};
 use statetune_core::exit::ExitCode;
@@ -61,7 +60,7 @@ use statetune_core::hub::{self, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
 use statetune_engine::kernels::{NoGpu, find_gpu, keep_memory};
-use statetune_engine::pipeline::keep_quiet_without_memory;
+use statetune_engine::silence_out_of_memory_panics;
 
 /// Fine-tune RWKV models from one TOML file.
 #[derive(Debug, Parser)]
@@ -291,7 +290,7 @@ pub fn main() -> ExitCode {
 /// The program `statetune-tensors`, which has libtorch and runs every command.
 pub fn main_with_tensors() -> ExitCode {
     keep_memory();
-    keep_quiet_without_memory();
+    silence_out_of_memory_panics();
     start(|command, color| match command {
         Command::Run(args) => run::run(&args, color),
         Command::Sweep(args) => sweep::sweep(&args, color),

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
-use super::subject::{fail, product};
-use super::{Color, ExperimentArgs, say, show, tell};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelSource, Purpose};
 use statetune_core::records::RunDir;
 use statetune_core::store::find_run_ref;
-use statetune_engine::pipeline::{Merge, MergedInto, merge as write};
+use statetune_engine::run::{Merge, Merged, merge as write};
+
+use super::subject::{fail, product};
+use super::{Color, ExperimentArgs, say, show, tell};
 
 /// Arguments of `merge`.
 #[derive(Args, Debug)]
@@ -81,10 +81,10 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         let message = msg!(WOULD_OVERWRITE_INPUT, out);
         return refuse(Diagnostic::error(message).help(msg!(NAME_ANOTHER_OUT)));
     }
-    let files = Merge { base: &base, product: &product, out: &out, quantised: args.quantised };
+    let files = Merge { base: &base, exported: &product, out: &out, quantised: args.quantised };
     match write(&plan, &files) {
-        Ok(MergedInto { tensors, said }) => {
-            for message in said {
+        Ok(Merged { tensors, warnings }) => {
+            for message in warnings {
                 tell(format_args!("{}\n", message.render(color.on())));
             }
             tell(format_args!("product  {tensors} tensors of {}", product.display()));

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-
-use super::subject::{Part, SubjectArgs, fail};
-use super::{Color, Format, say, show};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
 use statetune_core::tensorfile::WeightsError;
+use statetune_engine::RunError;
+use statetune_engine::exports::mount::{MountFile, Program, Proof, ProofError, TOLERANCE, prove};
+use statetune_engine::exports::{ExportKind, ModelSizes, Passport};
+use statetune_engine::inference::{ModelSpec, check_base};
 use statetune_engine::model::{Shape, TimeState, Weights};
-use statetune_engine::mount::{Mounted, Proof, ProofError, TOLERANCE, Target, prove};
-use statetune_engine::output::{Passport, Product, Sizes};
-use statetune_engine::pipeline::{RunError, Subject, check_base};
+
+use super::subject::{Part, SubjectArgs, fail};
+use super::{Color, Format, say, show};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.mount/1";
@@ -53,11 +54,11 @@ enum TargetName {
 }
 
 impl TargetName {
-    fn target(self) -> Target {
+    fn target(self) -> Program {
         match self {
-            TargetName::RwkvRunner => Target::RwkvRunner,
-            TargetName::Ai00 => Target::Ai00,
-            TargetName::RwkvPip => Target::RwkvPip,
+            TargetName::RwkvRunner => Program::RwkvRunner,
+            TargetName::Ai00 => Program::Ai00,
+            TargetName::RwkvPip => Program::RwkvPip,
         }
     }
 }
@@ -79,7 +80,7 @@ pub(super) fn mount(args: &MountArgs, color: Color) -> ExitCode {
     }
 }
 
-fn write(args: &MountArgs, subject: &Subject, file: &Path, color: Color) -> Result<(), RunError> {
+fn write(args: &MountArgs, subject: &ModelSpec, file: &Path, color: Color) -> Result<(), RunError> {
     let target = args.target.target();
     if let Some(message) = check_base(file, &subject.weights)? {
         if message.severity == Severity::Error {
@@ -92,7 +93,7 @@ fn write(args: &MountArgs, subject: &Subject, file: &Path, color: Color) -> Resu
     check_options(&shape)?;
     let state = TimeState::load(file, &shape)?;
     let passport = Passport::of(file)?.unwrap_or_else(|| {
-        Passport::new(Product::State, Sizes::from(&shape), json!({ "type": "state" }))
+        Passport::new(ExportKind::State, ModelSizes::from(&shape), json!({ "type": "state" }))
     });
     let tokenizer = subject.load_tokenizer(&shape)?;
     let ids: Vec<i64> = tokenizer.encode(PROMPT.as_bytes()).into_iter().map(i64::from).collect();
@@ -102,7 +103,8 @@ fn write(args: &MountArgs, subject: &Subject, file: &Path, color: Color) -> Resu
         .clone()
         .unwrap_or_else(|| file.file_stem().unwrap_or_default().to_string_lossy().into_owned());
     let staged = Staged::new(&out)?;
-    let Mounted { file: written, form } = target.write(&state, staged.path(), &name, &passport)?;
+    let MountFile { file: written, form } =
+        target.write(&state, staged.path(), &name, &passport)?;
     let proof = prove(target, &weights, &state, &written, &ids).map_err(|error| match error {
         ProofError::Kernel(error) => RunError::Kernel(error),
         ProofError::Refused(reason) => refusal(target, reason),
@@ -125,7 +127,7 @@ fn write(args: &MountArgs, subject: &Subject, file: &Path, color: Color) -> Resu
 
 fn print(
     format: Format,
-    target: Target,
+    target: Program,
     mounted: &Path,
     form: &str,
     proof: &Proof,
@@ -171,7 +173,7 @@ fn check_options(shape: &Shape) -> Result<(), RunError> {
     Err(RunError::Contradiction(Box::new(Diagnostic::error(message))))
 }
 
-fn refusal(target: Target, reason: Text) -> RunError {
+fn refusal(target: Program, reason: Text) -> RunError {
     let message = msg!(PROGRAM_WOULD_DIFFER, program = target.name());
     RunError::Foreign(Box::new(Diagnostic::error(message).note(reason).note(msg!(NOTHING_WRITTEN))))
 }

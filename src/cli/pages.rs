@@ -6,7 +6,6 @@ use std::fs;
 use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory as _, ValueEnum as _};
-
 use statetune_core::diagnostic::codes;
 use statetune_core::exit::ExitCode;
 use statetune_core::lang::Lang;

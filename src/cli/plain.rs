@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::Subcommand;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
+use statetune_core::exit::ExitCode;
 
 use super::{
     Color, cache, check, config, ctl, diff, explain, import, init, presets, report, runs, schema,
     shell, show, watch,
 };
-use statetune_core::diagnostic::{Diagnostic, Text, msg};
-use statetune_core::exit::ExitCode;
 
 /// The program that has libtorch, beside this one.
 const TENSORS: &str = "statetune-tensors";

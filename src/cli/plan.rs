@@ -4,11 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use toml_edit::{DocumentMut, Item, Table, Value};
-
-use super::forecast_lines::{facts, headline};
-use super::resume::fail;
-use super::{Color, ExperimentArgs, Format, say, show};
 use statetune_core::config::{Overrides, parse};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
@@ -16,7 +11,12 @@ use statetune_core::forecast::{Edit, Proposal};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::resolved_toml;
 use statetune_core::words::parse_size;
-use statetune_engine::pipeline::{Outlook, measure};
+use statetune_engine::run::{Outlook, measure};
+use toml_edit::{DocumentMut, Item, Table, Value};
+
+use super::forecast_lines::{facts, headline};
+use super::resume::fail;
+use super::{Color, ExperimentArgs, Format, say, show};
 
 /// Arguments of `plan`.
 #[derive(Args, Debug)]

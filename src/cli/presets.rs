@@ -2,15 +2,15 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-
-use super::table::table;
-use super::{Color, Format, say, show};
 use statetune_core::arch::Preset as Model;
 use statetune_core::config::{Recipe, TemplateName};
 use statetune_core::data::{Role, Template};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::built_in_template;
+
+use super::table::table;
+use super::{Color, Format, say, show};
 
 /// Arguments of `presets`.
 #[derive(Args, Debug)]

@@ -4,9 +4,8 @@
 //! epoch 3/5  step 2,440/5,000  48 %  loss 1.204  val 1.251 (best, -0.018)  lr 0.5300  15.9 k/s  3.0 GiB  ETA 5:30
 //! ```
 
-use std::fmt;
-use std::fs;
 use std::time::Duration;
+use std::{fmt, fs};
 
 use statetune_core::words::{clock, grouped, shortened, size};
 

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-
-use super::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::report::{FILE, MAX_RUNS, report as page};
 use statetune_core::records::ReadRunError;
 use statetune_core::store::StoredRun;
 use statetune_core::tensorfile::write_atomically;
+
+use super::{Color, say, show};
 
 /// Arguments of `report`.
 #[derive(Args, Debug)]

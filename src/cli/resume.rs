@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-
-use super::run::{RunOptions, execute};
-use super::{Color, ExperimentArgs, show};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose, Reach};
 use statetune_core::records::{RunDir, Status, checkpoints};
 use statetune_core::store::{CheckpointRef, find_run, runs_named, split_run_ref};
-use statetune_engine::pipeline::{RunError, Start, setting_changes};
+use statetune_engine::RunError;
+use statetune_engine::run::{Begin, setting_changes};
+
+use super::run::{RunOptions, execute};
+use super::{Color, ExperimentArgs, show};
 
 /// Arguments of `resume`.
 #[derive(Args, Debug)]
@@ -65,7 +66,7 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
         Err(code) => return code,
     };
     match continue_run(&plan, &run, args.accept.clone(), args.drop_sample.clone()) {
-        Ok(start) => execute(&plan, start, &args.options, color),
+        Ok(begin) => execute(&plan, begin, &args.options, color),
         Err(error) => fail(&error, color),
     }
 }
@@ -74,25 +75,25 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
 ///
 /// # Errors
 /// A run that is not there, is busy, or would not be the same run.
-pub(super) fn start(
+pub(super) fn begin(
     plan: &Plan,
     resume: Option<&str>,
     from: Option<&str>,
     needed: bool,
-) -> Result<Start, RunError> {
+) -> Result<Begin, RunError> {
     match (resume, from) {
         (Some(name), _) if needed && name != "auto" => {
             let message = msg!(NEEDED_IS_FOR_RESUME_AUTO);
             let help = msg!(NAMED_RUN_CONTINUES);
             Err(RunError::Resume(Box::new(Diagnostic::error(message).help(help))))
         }
-        (None | Some("auto"), None) if needed => Ok(Start::Needed { resume: resume.is_some() }),
+        (None | Some("auto"), None) if needed => Ok(Begin::IfNeeded { resume: resume.is_some() }),
         (Some("auto"), _) => {
             let runs = runs_named(&plan.records.runs_dir, &plan.records.name);
             let unfinished = |run: &&PathBuf| Status::load(run) != Some(Status::Done);
             match runs.iter().rev().find(unfinished) {
                 Some(run) => continue_run(plan, run, Vec::new(), Vec::new()),
-                None => Ok(Start::New),
+                None => Ok(Begin::New),
             }
         }
         (Some(name), _) => continue_run(plan, &found(plan, name)?, Vec::new(), Vec::new()),
@@ -100,9 +101,9 @@ pub(super) fn start(
             let (name, moment) = split_run_ref(name).map_err(RunError::Resume)?;
             let run = found(plan, name)?;
             let checkpoint = moment.unwrap_or(CheckpointRef::Last).checkpoint(&run);
-            Ok(Start::Values { checkpoint: checkpoint.map_err(RunError::Resume)? })
+            Ok(Begin::WarmStart { checkpoint: checkpoint.map_err(RunError::Resume)? })
         }
-        (None, None) => Start::of_plan(plan),
+        (None, None) => Begin::of_plan(plan),
     }
 }
 
@@ -112,7 +113,7 @@ fn continue_run(
     run: &Path,
     accept: Vec<String>,
     drop_samples: Vec<String>,
-) -> Result<Start, RunError> {
+) -> Result<Begin, RunError> {
     let longer = || -> Result<bool, RunError> {
         Ok(setting_changes(run, plan)?.iter().any(|change| change.reach == Reach::Length))
     };
@@ -123,9 +124,9 @@ fn continue_run(
         return Err(RunError::Resume(Box::new(diagnostic)));
     }
     let checkpoint = checkpoints(run).pop();
-    let start = Start::Continue { run: RunDir::open(run)?, checkpoint, accept, drop_samples };
-    start.check_settings(plan)?;
-    Ok(start)
+    let begin = Begin::Resume { run: RunDir::open(run)?, checkpoint, accept, drop_samples };
+    begin.check_settings(plan)?;
+    Ok(begin)
 }
 
 fn found(plan: &Plan, name: &str) -> Result<PathBuf, RunError> {

@@ -1,26 +1,26 @@
 //! `statetune run`.
 
-use statetune_engine::tensors::device;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-
-use super::keys::Keyboard;
-use super::report::report_into;
-use super::resume::{fail, start};
-use super::screen::Screen;
-use super::stop::stop_on_signals;
-use super::table::table;
-use super::{Color, ExperimentArgs, detach, events, say, show};
 use statetune_core::data::{Role, Template};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::records::{Best, RunDir};
+use statetune_core::records::{Best, Event, ProbeRate, RunDir};
 use statetune_core::store::find_run;
 use statetune_core::words::size;
-use statetune_engine::pipeline::{self, Outcome, Progress, Start, Summary};
+use statetune_engine::run::{Begin, Outcome, Summary};
+use statetune_engine::tensors::device;
+
+use super::keys::Keyboard;
+use super::report::report_into;
+use super::resume::{begin, fail};
+use super::screen::Screen;
+use super::stop::stop_on_signals;
+use super::table::table;
+use super::{Color, ExperimentArgs, detach, events, say, show};
 
 /// Questions that the closing table shows.
 const SAMPLES_SHOWN: usize = 4;
@@ -117,8 +117,8 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    match start(&plan, args.resume.as_deref(), args.from.as_deref(), args.needed) {
-        Ok(start) => execute(&plan, start, &args.options, color),
+    match begin(&plan, args.resume.as_deref(), args.from.as_deref(), args.needed) {
+        Ok(begin) => execute(&plan, begin, &args.options, color),
         Err(error) => fail(&error, color),
     }
 }
@@ -184,7 +184,7 @@ impl RunOptions {
 }
 
 /// Executes a plan and shows what comes of it.
-pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Color) -> ExitCode {
+pub(super) fn execute(plan: &Plan, begin: Begin, options: &RunOptions, color: Color) -> ExitCode {
     let keyboard = Keyboard::default();
     let at_exit = keyboard.clone();
     let grace = Duration::from_secs(options.grace);
@@ -198,21 +198,21 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
     };
     let mut screen =
         Screen::new(options.style(), options.format, device(plan.train.device), keyboard);
-    let watch = &mut |progress: Progress<'_>| {
-        if let Progress::Started { run, .. } = progress {
+    let watch = &mut |event: &Event| {
+        if let Event::Start { run, .. } = event {
             options.leave_terminal(run, color);
             options.note_run(run, color);
         }
-        screen.show(progress);
+        screen.show(event);
     };
-    let result = pipeline::run(plan, start, options.allow_oom, &stop, watch);
+    let result = statetune_engine::run::run(plan, begin, options.allow_oom, &stop, watch);
     screen.close();
     let for_people = options.format == RunFormat::Human;
     if !for_people {
         say(events::of_end(&result));
     }
     match result {
-        Ok(Outcome::Needless { run }) => {
+        Ok(Outcome::NotNeeded { run }) => {
             options.note_run(&run, color);
             let run = run.display();
             say(format_args!("{NOT_NEEDED}: {run} is done and has the same settings and inputs"));
@@ -246,8 +246,8 @@ fn print_summary(summary: &Summary, template: &Template) {
     }
     let percent =
         |rate: Option<f64>| rate.map_or("-".to_string(), |rate| format!("{:.0} %", rate * 100.0));
-    for (name, before, after) in &summary.probes {
-        results.add_row([format!("answers with {name}"), percent(*before), percent(*after)]);
+    for ProbeRate { name, base, tuned } in &summary.probes {
+        results.add_row([format!("answers with {name}"), percent(*base), percent(*tuned)]);
     }
     if results.row_count() > 0 {
         say(results);
@@ -278,7 +278,7 @@ fn print_summary(summary: &Summary, template: &Template) {
         say(format_args!("GPU memory at most {}", size(bytes)));
     }
     say(format_args!("run      {}", summary.run.display()));
-    for product in &summary.products {
+    for product in &summary.exported {
         say(format_args!("product  {}", product.display()));
     }
     let run = summary.run.display();

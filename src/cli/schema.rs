@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
-use super::{Color, say, show};
 use statetune_core::config::schema_text;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
+
+use super::{Color, say, show};
 
 /// Arguments of `schema`.
 #[derive(Args, Debug)]

@@ -1,27 +1,26 @@
 //! `statetune score`.
 
-use statetune_engine::tensors::device;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tch::{Kind, Tensor};
-
-use super::subject::{Found, Part, SubjectArgs, check, tell_adapter};
-use super::{Color, say, show};
 use statetune_core::config::Accelerator;
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Compute, DeviceFault, Purpose, Setting, choose};
 use statetune_core::tensorfile::{Dtype, write_safetensors};
-use statetune_engine::kernels::{self, find_gpu};
-use statetune_engine::model::{TimeState, file_tensor, shape_in};
-use statetune_engine::pipeline::{RunError, Subject};
-use statetune_engine::quant;
-use statetune_engine::score::{
-    Reading, Score, Tokens, TokensError, exact_kind, mean_nll, score as score_one,
+use statetune_engine::inference::{
+    ModelSpec, ReadMode, Score, Tokens, TokensError, exact_kind, mean_nll, score as score_one,
     score_with_gradient,
 };
+use statetune_engine::kernels::{self, find_gpu};
+use statetune_engine::model::{TimeState, file_tensor, shape_in};
+use statetune_engine::tensors::device;
+use statetune_engine::{RunError, quant};
+use tch::{Kind, Tensor};
+
+use super::subject::{Found, Part, SubjectArgs, check, tell_adapter};
+use super::{Color, say, show};
 
 /// Name and version of what is printed.
 const SCHEMA: &str = "statetune.score/1";
@@ -243,7 +242,7 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
     };
     // The products of a run belong to its weights.
     let is_foreign = found.run.is_none() || args.subject.has_model() || args.state.is_some();
-    let subject = Subject {
+    let subject = ModelSpec {
         kind,
         tf32: args.precision == Precision::Tf32,
         op: compute.op,
@@ -271,7 +270,7 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
             scores
         }
         None => {
-            let reading = if args.recurrent { Reading::Recurrent } else { Reading::Whole };
+            let reading = if args.recurrent { ReadMode::Recurrent } else { ReadMode::Whole };
             let one = |ids: &Vec<i64>| score_one(&model, &state, ids, reading);
             tokens.sequences().iter().map(one).collect::<Result<_, _>>().map_err(RunError::from)?
         }
@@ -285,7 +284,7 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
     })
 }
 
-fn tokens(args: &ScoreArgs, subject: &Subject) -> Result<Tokens, ScoreError> {
+fn tokens(args: &ScoreArgs, subject: &ModelSpec) -> Result<Tokens, ScoreError> {
     let shape = shape_in(&subject.weights).map_err(RunError::from)?;
     Ok(match (&args.input.tokens, &args.input.text) {
         (Some(file), _) => Tokens::load(file, shape.vocab_size)?,

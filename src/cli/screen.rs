@@ -1,34 +1,35 @@
-//! Progress of a run: a line that is drawn anew on a terminal, lines elsewhere, JSON for programs.
+//! Progress of a run: a line that is redrawn on a terminal, lines elsewhere, JSON for programs.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
+use statetune_core::records::{
+    Event, Fact, ProbeCount, Request, RequestSource, SentRequest, send_request,
+};
+use statetune_engine::kernels::peak_gpu_bytes;
 use tch::Device;
 
 use super::keys::Keyboard;
 use super::progress_line::{ProgressLine, epoch, eta, resident_bytes};
 use super::run::{ProgressStyle, RunFormat};
 use super::{events, say, tell};
-use statetune_core::records::{Request, RequestSource, SentRequest, send_request};
-use statetune_engine::kernels::peak_gpu_bytes;
-use statetune_engine::pipeline::{Counted, Progress};
 
-/// What can be typed, and what cannot without a keyboard.
+/// The hint about keys, with and without a keyboard.
 const KEYS: &str = "Ctrl-C: save and stop   s: save   g: sample   ?: keys";
 const NO_KEYS: &str = "Ctrl-C: save and stop";
-/// What `?` says.
+/// The help for `?`.
 const HELP: &str = "\
 s        write a checkpoint after this step
 g        answer the questions of [sample] after this step
 Ctrl-C   finish this step, save everything, end with exit code 75; once more: end at once
 From any terminal: `statetune watch`, `statetune ctl latest save|sample|eval|stop|extend STEPS`";
 
-/// Shows what a run tells.
+/// Shows the events of a run.
 pub(super) struct Screen {
     style: ProgressStyle,
-    /// Whether every event is a line of the answer.
+    /// Whether standard output gets every event.
     events_to_stdout: bool,
     device: Device,
     keyboard: Keyboard,
@@ -36,11 +37,11 @@ pub(super) struct Screen {
     keys: &'static str,
     progress: ProgressLine,
     epoch_steps: u64,
-    /// When this process began to train, and the steps that an earlier one had done.
+    /// When this process started to train, and the steps done before.
     began: Option<Instant>,
     resumed: u64,
-    counted: Vec<Counted>,
-    /// The directory of the run, once it is there.
+    counted: Vec<ProbeCount>,
+    /// The run directory, once known.
     run: Option<std::path::PathBuf>,
 }
 
@@ -73,37 +74,39 @@ impl Screen {
         }
     }
 
-    pub(super) fn show(&mut self, progress: Progress<'_>) {
+    pub(super) fn show(&mut self, event: &Event) {
+        if let Event::Start { epoch_steps, .. } = event {
+            self.epoch_steps = *epoch_steps;
+        }
+        let objects = || events::of(event, self.epoch_steps);
         if self.events_to_stdout {
-            events::of(&progress).into_iter().for_each(say);
+            objects().into_iter().for_each(say);
         }
         match self.style {
             ProgressStyle::None => {}
-            ProgressStyle::Json => events::of(&progress).into_iter().for_each(tell),
-            _ => self.show_to_people(progress),
+            ProgressStyle::Json => objects().into_iter().for_each(tell),
+            _ => self.show_to_people(event),
         }
     }
 
-    fn show_to_people(&mut self, progress: Progress<'_>) {
-        match progress {
-            Progress::Warning(warning) => self.line(&format!("{}\n", warning.render(false))),
-            Progress::Started { run, facts, steps, epoch_steps } => {
-                self.run = Some(run.to_path_buf());
-                self.progress.steps = Some(steps);
-                self.epoch_steps = epoch_steps;
+    fn show_to_people(&mut self, event: &Event) {
+        match event {
+            Event::Warning(warning) => self.line(&format!("{}\n", warning.render(false))),
+            Event::Start { run, facts, steps, after, .. } => {
+                self.run = Some(run.clone());
+                self.progress.steps = Some(*steps);
                 self.line(&format!("run     {}", run.display()));
-                for (label, text) in facts {
+                for Fact { label, text } in facts {
                     self.line(&format!("{label:7} {text}"));
                 }
+                if *after > 0 {
+                    self.resume(*after);
+                }
             }
-            Progress::Resumed { steps } => {
-                self.resumed = steps;
-                self.line(&format!("goes on after step {steps}"));
-            }
-            Progress::Extended { steps } => self.progress.steps = Some(steps),
-            Progress::Begins => self.begin(),
-            Progress::Step { done, loss, lr } => self.step(done, loss, lr),
-            Progress::Interval(metrics) => {
+            Event::Rollback { steps, .. } => self.resume(*steps),
+            Event::FirstStep => self.begin(),
+            Event::Step { record, .. } => self.step(record.step + 1, record.loss, record.lr),
+            Event::Interval(metrics) => {
                 self.progress.speed = Some(metrics.positions_per_s);
                 self.progress.memory = self.memory();
                 match &self.bar {
@@ -115,32 +118,39 @@ impl Screen {
                     }
                 }
             }
-            Progress::Evaluated { steps, epochs, val_loss, probes } => {
-                self.counted = probes.to_vec();
+            Event::Eval { steps, epochs, val_loss, counts, .. } => {
+                self.counted.clone_from(counts);
                 let when = match epochs {
-                    Some(0) => "before training".to_string(),
-                    Some(1) => "after 1 mini-epoch".to_string(),
-                    Some(n) => format!("after {n} mini-epochs"),
-                    None => format!("after step {steps}"),
+                    _ if !steps.is_multiple_of(self.epoch_steps) => format!("after step {steps}"),
+                    0 => "before training".to_string(),
+                    1 => "after 1 mini-epoch".to_string(),
+                    n => format!("after {n} mini-epochs"),
                 };
                 if let Some(val_loss) = val_loss {
-                    self.progress.val.add(val_loss);
+                    self.progress.val.add(*val_loss);
                     self.line(&format!("held-out loss {val_loss:.4} {when}"));
                 }
-                for probe in probes {
+                for probe in counts {
                     self.line(&format!("{probe} {when}"));
                 }
             }
-            Progress::Sampling { moment } => {
+            Event::Sampling { moment } => {
                 self.line(&format!("answering questions with the {moment} model"))
             }
-            Progress::Controlled { asked, steps, result } => {
-                self.line(&format!("{} after step {steps}: {result}", asked.request));
+            Event::Control { request, steps, total_steps, result, .. } => {
+                self.progress.steps = Some(*total_steps);
+                self.line(&format!("{request} after step {steps}: {result}"));
             }
+            _ => {}
         }
     }
 
-    /// The first step is about to be computed: what came before says nothing about the time that is left.
+    fn resume(&mut self, steps: u64) {
+        self.resumed = steps;
+        self.line(&format!("goes on after step {steps}"));
+    }
+
+    /// Starts the clock for the time left, and the progress line.
     fn begin(&mut self) {
         self.began = Some(Instant::now());
         self.progress.step = self.resumed;
@@ -169,24 +179,24 @@ impl Screen {
         self.draw();
     }
 
-    /// Draws the line, the probes under it, and what can be typed.
+    /// Draws the line, the probes and the keys.
     fn draw(&self) {
         let Some(bar) = &self.bar else { return };
         let mut lines = vec![self.progress.to_string()];
         if !self.counted.is_empty() {
-            let counted: Vec<String> = self.counted.iter().map(Counted::to_string).collect();
+            let counted: Vec<String> = self.counted.iter().map(ProbeCount::to_string).collect();
             lines.push(format!("  {}", counted.join("   ")));
         }
         lines.push(format!("  {}", self.keys));
         bar.set_message(lines.join("\n"));
     }
 
-    /// Bytes in use where the model lies.
+    /// Bytes in use on the device.
     fn memory(&self) -> Option<u64> {
         peak_gpu_bytes(self.device).or_else(|| resident_bytes("self"))
     }
 
-    /// Ends the line, so that what follows stands below it.
+    /// Ends the progress line; later output goes below it.
     pub(super) fn close(&mut self) {
         self.keyboard.close();
         if let Some(bar) = self.bar.take() {
@@ -204,13 +214,13 @@ impl Screen {
 }
 
 impl Drop for Screen {
-    /// The terminal is as it was before, also where a run panics.
+    /// Restores the terminal, even after a panic.
     fn drop(&mut self) {
         self.close();
     }
 }
 
-/// What a key does.
+/// Handles a key.
 fn on_key(key: u8, run: &Path, bar: &ProgressBar) {
     let request = match key {
         b's' => Request::Save,

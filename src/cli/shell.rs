@@ -1,17 +1,16 @@
 //! `statetune completions`, `statetune man` and `statetune version`.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 use clap_complete::env::Shells;
+use statetune_core::diagnostic::{Diagnostic, Text, msg};
+use statetune_core::exit::ExitCode;
 
 use super::complete::VARIABLE;
 use super::{Cli, Color, say, show};
-use statetune_core::diagnostic::{Diagnostic, Text, msg};
-use statetune_core::exit::ExitCode;
 
 /// Arguments of `completions`.
 #[derive(Args, Debug)]

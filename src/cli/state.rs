@@ -4,20 +4,21 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use statetune_core::diagnostic::{Diagnostic, msg};
+use statetune_core::exit::ExitCode;
+use statetune_core::tensorfile::{Dtype, TensorFile};
+use statetune_core::words::count;
+use statetune_engine::RunError;
+use statetune_engine::exports::{
+    ExportOptions, Passport, StateDifference, StateFile, check_alike, combine, differences,
+    save_state,
+};
+use statetune_engine::model::TimeState;
 use tch::Kind;
 
 use super::subject::{fail, product_file};
 use super::table::table;
 use super::{Color, Format, say, show};
-use statetune_core::diagnostic::{Diagnostic, msg};
-use statetune_core::exit::ExitCode;
-use statetune_core::tensorfile::{Dtype, TensorFile};
-use statetune_core::words::count;
-use statetune_engine::model::TimeState;
-use statetune_engine::output::{
-    Difference, Export, KnownState, Passport, check_alike, combine, differences, save_state,
-};
-use statetune_engine::pipeline::RunError;
 
 /// Name and version of what `--format json` prints.
 const INFO_SCHEMA: &str = "statetune.state-info/1";
@@ -135,9 +136,9 @@ pub(super) fn state(args: &StateArgs, color: Color) -> ExitCode {
 
 impl StateArgs {
     /// Reads what `name` stands for, or prints what is wrong.
-    fn load(&self, name: &str, color: Color) -> Result<KnownState, ExitCode> {
+    fn load(&self, name: &str, color: Color) -> Result<StateFile, ExitCode> {
         let path = product_file(&self.runs_dir, name, color)?;
-        KnownState::load(&path).map_err(|error| fail(&RunError::from(error), color))
+        StateFile::load(&path).map_err(|error| fail(&RunError::from(error), color))
     }
 
     fn info(&self, name: &str, format: Format, color: Color) -> Result<(), ExitCode> {
@@ -182,7 +183,7 @@ impl StateArgs {
         check_alike(&states).map_err(|error| fail(&RunError::from(error), color))?;
         let layers = differences(&states[0].state, &states[1].state);
         if format == Format::Json {
-            let layer = |(layer, heads): &(Difference, Vec<Difference>)| {
+            let layer = |(layer, heads): &(StateDifference, Vec<StateDifference>)| {
                 let mut layer = numbers(layer);
                 layer["heads"] = heads.iter().map(numbers).collect();
                 layer
@@ -227,10 +228,10 @@ impl StateArgs {
             return Err(ExitCode::Invalid);
         }
         let states = names.iter().map(|name| self.load(name, color));
-        let states: Vec<KnownState> = states.collect::<Result<_, _>>()?;
+        let states: Vec<StateFile> = states.collect::<Result<_, _>>()?;
         let written = combine(&states, weights, operation).map_err(RunError::from).and_then(
             |(state, passport)| {
-                let export = Export { dtype: out.dtype.dtype(), passport: &passport };
+                let export = ExportOptions { dtype: out.dtype.dtype(), passport: &passport };
                 Ok(save_state(&state, &out.out, &export)?)
             },
         );
@@ -269,8 +270,8 @@ pub(super) fn passport_lines(passport: Option<&Passport>) -> Vec<String> {
     ]
 }
 
-fn numbers(difference: &Difference) -> Value {
-    let Difference { first, second, between, cosine } = difference;
+fn numbers(difference: &StateDifference) -> Value {
+    let StateDifference { first, second, between, cosine } = difference;
     json!({ "norms": [first, second], "difference": between, "cosine": cosine })
 }
 

@@ -3,12 +3,11 @@
 mod learned;
 mod sampling;
 
-use statetune_engine::tensors::device;
-use statetune_engine::tensors::kind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
+use statetune_engine::tensors::{device, kind};
 use tch::Device;
 
 use self::learned::{Learned, state_of};
@@ -18,11 +17,19 @@ use statetune_core::data::Template;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
-use statetune_core::records::{RunDir, dir_name};
-use statetune_core::store::{CheckpointRef, NO_RUN, find_run_ref, newest_export, no_export};
+use statetune_core::records::RunDir;
+use statetune_core::records::dir_name;
+use statetune_core::store::CheckpointRef;
+use statetune_core::store::NO_RUN;
+use statetune_core::store::find_run_ref;
+use statetune_core::store::newest_export;
+use statetune_core::store::no_export;
+use statetune_engine::RunError;
+use statetune_engine::inference::AdapterFile;
+use statetune_engine::inference::ModelSpec;
 use statetune_engine::kernels::Op;
 use statetune_engine::model::Shape;
-use statetune_engine::pipeline::{AdapterFile, CHARACTERS, RunError, Subject, product_at};
+use statetune_engine::run::{CHARACTERS, export_at};
 
 /// Where runs lie, and which files stand in for theirs.
 #[derive(Args, Debug)]
@@ -55,7 +62,7 @@ pub(super) enum Part {
 /// What a name stands for.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) subject: Subject,
+    pub(super) subject: ModelSpec,
     /// The run, when it is one.
     pub(super) run: Option<(PathBuf, Plan)>,
 }
@@ -190,7 +197,7 @@ impl SubjectArgs {
         };
         let named = if state.is_none() && !is_product { &weights } else { &run };
         let at = moment.filter(|_| is_product).map_or(String::new(), |moment| format!("@{moment}"));
-        let subject = Subject {
+        let subject = ModelSpec {
             name: dir_name(named) + &at,
             weights,
             adapter,
@@ -243,7 +250,7 @@ impl SubjectArgs {
             },
             None => Learned::default(),
         };
-        let subject = Subject {
+        let subject = ModelSpec {
             name,
             weights,
             adapter: found.adapter,
@@ -282,7 +289,7 @@ pub(super) fn product(
     color: Color,
 ) -> Result<PathBuf, ExitCode> {
     let Some(moment) = moment else { return newest(run, color) };
-    product_at(plan, run, moment).map_err(|error| {
+    export_at(plan, run, moment).map_err(|error| {
         show(&error.diagnostic(), color);
         match error {
             RunError::Resume(_) => ExitCode::Invalid, // no such checkpoint
@@ -319,7 +326,7 @@ pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<
 }
 
 /// Prints what `subject` has to say about its state, or what is wrong with it.
-pub(super) fn check(subject: &Subject, color: Color) -> Result<(), RunError> {
+pub(super) fn check(subject: &ModelSpec, color: Color) -> Result<(), RunError> {
     if let Some(warning) = subject.check()? {
         tell(format_args!("{}\n", warning.render(color.on())));
     }
@@ -328,7 +335,7 @@ pub(super) fn check(subject: &Subject, color: Color) -> Result<(), RunError> {
 
 /// Says how many tensors of an adapter were loaded: all that the method has for a model of this shape, as
 /// fewer or others are an error.
-pub(super) fn tell_adapter(subject: &Subject, shape: &Shape) {
+pub(super) fn tell_adapter(subject: &ModelSpec, shape: &Shape) {
     if let Some(AdapterFile { file, recipe }) = &subject.adapter {
         let tensors = recipe.trained_tensors(shape).len();
         tell(format_args!("adapter  {tensors} tensors of {}", file.display()));

@@ -1,13 +1,11 @@
 //! `statetune sweep`: a run for each member, by this same program.
 
-use std::env;
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::{env, io, thread};
 
 use clap::Args;
 use comfy_table::Table;
@@ -17,16 +15,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-
-use super::run::NOT_NEEDED;
-use super::runs::Row;
-use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, tell};
 use statetune_core::config::{ConfigError, Loaded, load};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::lang::Lang;
 use statetune_core::plan::{Member, Purpose, as_text, members, resolve};
 use statetune_engine::kernels::find_gpu;
+
+use super::run::NOT_NEEDED;
+use super::runs::Row;
+use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, tell};
 
 /// Kind and version of the JSON answer.
 const SCHEMA: &str = "statetune.sweep/1";

@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use serde_json::{Value, json};
-
-use super::diff::divergence_text;
-use super::resume::fail;
-use super::{Color, ExperimentArgs, Format, say, show};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::diff::{Align, Diff, Divergence, Part, Recorded};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Checkpoint, Event, ReadRunError, RunDir};
 use statetune_core::store::StoredRun;
-use statetune_engine::pipeline::{self, Outcome, Progress, RunError, Start};
+use statetune_engine::RunError;
+use statetune_engine::run::{Begin, Outcome};
+
+use super::diff::divergence_text;
+use super::resume::fail;
+use super::{Color, ExperimentArgs, Format, say, show};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.verify/1";
@@ -45,7 +46,7 @@ pub(super) struct VerifyArgs {
 }
 
 /// What came of the comparison.
-struct Verdict {
+struct RequestOutcome {
     diff: Diff,
     steps: u64,
     /// The largest difference of a reported loss as a share of it; absent where none was reported.
@@ -97,7 +98,8 @@ pub(super) fn verify(args: &VerifyArgs, color: Color) -> ExitCode {
     match again(plan, &stored, first, steps) {
         Ok(again) => {
             let verdict = judge(&stored, recorded, again, steps, args.tolerance);
-            let verdict = Verdict { changed_after: until.filter(|_| asked > steps), ..verdict };
+            let verdict =
+                RequestOutcome { changed_after: until.filter(|_| asked > steps), ..verdict };
             match args.format {
                 Format::Human => print(&verdict),
                 Format::Json => say(as_json(&verdict)),
@@ -158,16 +160,16 @@ fn again(
     });
     let checkpoint = values.map(|path| Checkpoint::open(&path)).transpose();
     let checkpoint = checkpoint.map_err(RunError::from)?;
-    let start = Start::Again { run: stored.path().to_path_buf(), first, checkpoint };
+    let begin = Begin::Repeat { run: stored.path().to_path_buf(), first, checkpoint };
     let stop = AtomicBool::new(false);
-    let outcome = pipeline::run(&plan, start, true, &stop, &mut |progress| {
-        if let Progress::Step { done, .. } = progress {
-            stop.fetch_or(done >= steps, Ordering::Relaxed);
+    let outcome = statetune_engine::run::run(&plan, begin, true, &stop, &mut |event| {
+        if let Event::Step { record, .. } = event {
+            stop.fetch_or(record.step + 1 >= steps, Ordering::Relaxed);
         }
     })?;
     let path = match outcome {
         Outcome::Done(summary) => summary.run,
-        Outcome::Interrupted { run, .. } | Outcome::Needless { run } => run,
+        Outcome::Interrupted { run, .. } | Outcome::NotNeeded { run } => run,
     };
     Ok(Recorded::read(&StoredRun::open(&path)?)?)
 }
@@ -179,7 +181,7 @@ fn judge(
     mut again: Recorded,
     steps: u64,
     tolerance: f64,
-) -> Verdict {
+) -> RequestOutcome {
     for run in [&mut recorded, &mut again] {
         run.chain.truncate(usize::try_from(steps).unwrap_or(usize::MAX));
         run.course.metrics.retain(|line| line.step <= steps);
@@ -203,11 +205,11 @@ fn judge(
         Event::Resume { run: None, steps, .. } if steps > 0 => Some(steps),
         _ => None,
     });
-    Verdict { diff, steps, largest, word, went_on, changed_after: None }
+    RequestOutcome { diff, steps, largest, word, went_on, changed_after: None }
 }
 
-fn print(verdict: &Verdict) {
-    let Verdict { diff, steps, largest, word, changed_after, .. } = verdict;
+fn print(verdict: &RequestOutcome) {
+    let RequestOutcome { diff, steps, largest, word, changed_after, .. } = verdict;
     let name = &diff.runs[0];
     say(format_args!("verify {} {}, its first {steps} steps", name.id, name.name));
     let (line, end) = divergence_text(&diff.pairs[0]);
@@ -228,8 +230,8 @@ fn print(verdict: &Verdict) {
     }
 }
 
-fn as_json(verdict: &Verdict) -> Value {
-    let Verdict { diff, steps, largest, word, went_on, changed_after } = verdict;
+fn as_json(verdict: &RequestOutcome) -> Value {
+    let RequestOutcome { diff, steps, largest, word, went_on, changed_after } = verdict;
     json!({
         "schema": SCHEMA,
         "run": diff.runs[0],

@@ -1,17 +1,18 @@
 //! Everything of statetune that computes with tensors: kernels, models, methods, training, exported files, runs.
 
+mod error;
+pub mod exports;
+pub mod inference;
 pub mod kernels;
 pub mod model;
-pub mod mount;
 pub mod optim;
-pub mod output;
 pub mod peft;
-pub mod pipeline;
 pub mod quant;
-pub mod sample;
-pub mod score;
+pub mod run;
 pub mod tensors;
 pub mod train;
+
+pub use error::{RunError, silence_out_of_memory_panics};
 
 /// The release of libtorch that this program was built for.
 pub const LIBTORCH_VERSION: &str = env!("STATETUNE_LIBTORCH_VERSION");

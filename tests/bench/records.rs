@@ -13,8 +13,9 @@ use statetune_engine::kernels::{Op, device_name, keep_memory};
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
-use statetune_engine::train::digest_values;
-use statetune_engine::train::{Position, StepDone, StepOptions, StepRecord, Trainer};
+use statetune_engine::train::{
+    Position, StepDone, StepOptions, StepRecord, Trainer, digest_values,
+};
 use tch::{Device, Kind, Tensor};
 
 /// Timed steps, after one warm-up step.
@@ -154,11 +155,12 @@ impl Records {
         self.run.append(Metrics::FILE, &line).expect("a writable folder");
         let (steps, val_loss) = (done.position.steps, metrics.loss);
         self.run
-            .event(Event::Eval {
+            .event(&Event::Eval {
                 steps,
                 epochs: 0,
                 val_loss: Some(val_loss),
                 probes: Default::default(),
+                counts: Vec::new(),
             })
             .expect("a writable folder");
         eprint!("\rstep {}  loss {:.4}\r", metrics.step, metrics.loss);

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use regex::Regex;
 use serde_json::{Value, json};
 use statetune_core::tensorfile::Dtype;
+use statetune_engine::exports::{ExportKind, ExportOptions, ModelSizes, Passport, save_state};
 use statetune_engine::model::{Shape, TimeState, Version, Weights};
-use statetune_engine::output::{Export, Passport, Product, Sizes, save_state};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
@@ -146,8 +146,8 @@ impl Case {
     /// unknown.
     pub fn write_state(&self, name: &str, state: &TimeState, shape: &Shape) {
         let method = json!({ "type": "state" });
-        let passport = Passport::new(Product::State, Sizes::from(shape), method);
-        let export = Export { dtype: Dtype::F32, passport: &passport };
+        let passport = Passport::new(ExportKind::State, ModelSizes::from(shape), method);
+        let export = ExportOptions { dtype: Dtype::F32, passport: &passport };
         save_state(state, &self.path(name), &export).expect("written");
     }
 

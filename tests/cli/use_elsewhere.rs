@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use statetune_core::tensorfile::{Dtype, TensorFile};
+use statetune_engine::exports::Passport;
 use statetune_engine::model::{Shape, TimeState, Version, Weights};
-use statetune_engine::output::Passport;
 
 use crate::case::{Case, STATE, checkpoint};
 

@@ -1,10 +1,10 @@
 //! Whole steps, scores and full tuning on a device, against the reference in float64 on the CPU. The device is a
 //! parameter: always the CPU, and the first GPU if there is one.
 
+use statetune_engine::inference::{ReadMode, score, score_with_gradient};
 use statetune_engine::kernels::{Op, find_gpu};
 use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
 use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
-use statetune_engine::score::{Reading, score, score_with_gradient};
 use statetune_engine::train::StepOptions;
 use tch::{Device, Kind, Tensor};
 
@@ -120,11 +120,11 @@ fn scores_are_the_same_on_every_device() {
             let scores = score(&model, &states, &ids, reading).expect("sound operands");
             on_the_processor(&[scores.logprobs, scores.last_logits])
         };
-        let exact = of((Device::Cpu, Op::Reference), Kind::Double, Reading::Whole);
+        let exact = of((Device::Cpu, Op::Reference), Kind::Double, ReadMode::Whole);
         assert_eq!(exact[0].size(), [299]);
         for place in places() {
-            assert_close(&of(place, Kind::Float, Reading::Whole), &exact, 1e-4);
-            assert_close(&of(place, Kind::Float, Reading::Recurrent), &exact, 1e-4);
+            assert_close(&of(place, Kind::Float, ReadMode::Whole), &exact, 1e-4);
+            assert_close(&of(place, Kind::Float, ReadMode::Recurrent), &exact, 1e-4);
         }
     }
 }

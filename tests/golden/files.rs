@@ -14,12 +14,14 @@ use statetune_core::digest::sha256_hex;
 use statetune_core::tensorfile::{
     Dtype, FileFormat, NewTensor, TensorFile, write_pth, write_safetensors,
 };
+use statetune_engine::exports::{
+    ExportKind, ExportOptions, ModelSizes, Passport, save_adapter, save_state,
+};
+use statetune_engine::inference::{ReadMode, score};
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{
     Arch, Model, ModelError, Rwkv7, Shape, TimeState, Version, Weights, file_tensor,
 };
-use statetune_engine::output::{Export, Passport, Product, Sizes, save_adapter, save_state};
-use statetune_engine::score::{Reading, score};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -132,12 +134,12 @@ fn random_state(seed: i64) -> TimeState {
 
 /// The passport of the states of these tests.
 fn passport() -> Passport {
-    Passport::new(Product::State, Sizes::from(&tiny()), json!({ "type": "state" }))
+    Passport::new(ExportKind::State, ModelSizes::from(&tiny()), json!({ "type": "state" }))
 }
 
 /// Writes both forms of a state, the `.pth` in `dtype`.
 fn save(state: &TimeState, stem: &Path, dtype: Dtype) -> Vec<PathBuf> {
-    save_state(state, stem, &Export { dtype, passport: &passport() }).expect("written")
+    save_state(state, stem, &ExportOptions { dtype, passport: &passport() }).expect("written")
 }
 
 #[test]
@@ -186,7 +188,7 @@ fn python_loads_an_adapter() {
         ("blocks.0.att.key.lora_A", random([4, 64])),
         ("blocks.0.att.key.lora_B", random([64, 4])),
     ];
-    let passport = Passport::of_all(&[None], Product::Adapter, json!({ "type": "lora" }));
+    let passport = Passport::of_all(&[None], ExportKind::Adapter, json!({ "type": "lora" }));
     let named = tensors.iter().map(|(name, tensor)| (*name, tensor));
     let paths = save_adapter(named, &folder.path().join("rwkv-0"), &passport).expect("written");
     let exact =
@@ -244,7 +246,7 @@ fn a_transposed_state_shows_in_every_version() {
         });
         let model = Model::new(&weights, Kind::Float, Op::Cpu);
         let logprobs = |state: &TimeState| {
-            let scored = score(&model, state, &[1, 5, 9, 2, 7, 3], Reading::Whole);
+            let scored = score(&model, state, &[1, 5, 9, 2, 7, 3], ReadMode::Whole);
             scored.expect("sound operands").logprobs
         };
         let distance = |x: &Tensor, y: &Tensor| (x - y).abs().max().double_value(&[]);
@@ -267,7 +269,7 @@ fn numbers_beyond_a_dtype_are_refused() {
     let state = random_state(8);
     let _ = state.0[1].get(0).get(2).get(3).fill_(-1e5);
     let stem = folder.path().join("state");
-    let export = Export { dtype: Dtype::BF16, passport: &passport() };
+    let export = ExportOptions { dtype: Dtype::BF16, passport: &passport() };
     let error = save_state(&state, &stem, &export).expect_err("beyond float16");
     let st = folder.path().join("state.st");
     let expected = format!(

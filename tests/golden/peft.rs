@@ -8,19 +8,18 @@ use statetune_core::arch::TrainPart;
 use statetune_core::data::Batch;
 use statetune_core::peft::Target;
 use statetune_core::tensorfile::Dtype;
+use statetune_engine::exports::{ExportKind, ExportOptions, ModelSizes, Passport};
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
-use statetune_engine::model::dtype_of;
-use statetune_engine::model::{Linear, Model, Shape, TimeState, Version, Weights, load_tensors};
-use statetune_engine::optim::AdamOptions;
-use statetune_engine::output::{Export, Passport, Product, Sizes};
-use statetune_engine::peft::AdapterMath;
-use statetune_engine::peft::{
-    AdapterSpec, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts, Pissa, StateTuning,
-    TuningSpec, WeightTuning, merged, state_after,
+use statetune_engine::model::{
+    Linear, Model, Shape, TimeState, Version, Weights, dtype_of, load_tensors,
 };
-use statetune_engine::train::BatchTensors;
-use statetune_engine::train::{LossScaler, StepOptions, Trainer};
+use statetune_engine::optim::AdamOptions;
+use statetune_engine::peft::{
+    AdapterMath, AdapterSpec, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts, Pissa,
+    StateTuning, TuningSpec, WeightTuning, merged, state_after,
+};
+use statetune_engine::train::{BatchTensors, LossScaler, StepOptions, Trainer};
 use tch::{Device, Kind, Tensor};
 
 pub(super) const KINDS: [Kind; 3] = [Kind::Float, Kind::BFloat16, Kind::Half];
@@ -251,7 +250,7 @@ fn the_merged_model_is_the_trained_model() {
 
 /// The passport of the files of a test.
 pub(super) fn passport(shape: &Shape) -> Passport {
-    Passport::new(Product::Adapter, Sizes::from(shape), serde_json::Value::Null)
+    Passport::new(ExportKind::Adapter, ModelSizes::from(shape), serde_json::Value::Null)
 }
 
 #[test]
@@ -263,7 +262,7 @@ fn saved_parameters_resume_exactly() {
         train(&mut trainer(&run, kind), 0..2);
 
         let stem = folder.path().join("product");
-        let export = Export { dtype: Dtype::F32, passport: &passport(base.shape()) };
+        let export = ExportOptions { dtype: Dtype::F32, passport: &passport(base.shape()) };
         run.export(&stem, &export).expect("written");
         let expected = match &recipe.adapter {
             Some(_) => recipe.trained_tensors(base.shape()),

@@ -1,9 +1,9 @@
 //! State tuning in every version and precision: the loss falls, nothing else moves, and a saved state resumes exactly.
 
 use statetune_core::tensorfile::Dtype;
+use statetune_engine::exports::ExportOptions;
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, TimeState, Version};
-use statetune_engine::output::Export;
 use statetune_engine::peft::{Method as _, StateTuning};
 use statetune_engine::train::Trainer;
 
@@ -33,7 +33,7 @@ fn states_are_trained_in_every_version_and_precision() {
                 assert!(base.get(name, x.kind()).equal(x), "{what}: {name}");
             }
 
-            let export = Export { dtype: Dtype::F32, passport: &passport(base.shape()) };
+            let export = ExportOptions { dtype: Dtype::F32, passport: &passport(base.shape()) };
             let files = run.export(&folder.path().join("state"), &export).expect("written");
             let state = TimeState::load(&files[0], base.shape()).expect("a state");
             let again = StateTuning::from(model(), &state);

@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-
-use super::Format;
-use crate::{Color, ExperimentArgs, say, show, tell};
 use statetune_core::data::{DataError, DataType, for_each_line};
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;
@@ -17,7 +14,11 @@ use statetune_core::look::inspect::{
 };
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::words::grouped;
-use statetune_engine::pipeline::{RunError, load_tokenizer};
+use statetune_engine::RunError;
+use statetune_engine::run::load_tokenizer;
+
+use super::Format;
+use crate::{Color, ExperimentArgs, say, show, tell};
 
 /// Arguments of `data check`.
 #[derive(Args, Debug)]

@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-
-use super::skipped_lines;
-use crate::{Color, ExperimentArgs, say, show};
 use statetune_core::data::{
-    Binidx, DataError, Exported, FILE_TYPES, Mask, PrepareSpec, Prepared, RecordForm, Source,
-    Template, TextForm, Tokenizer, copy_pair, magic_prime, pair_files, pair_to_texts, prepare,
+    Binidx, DataError, DataType, Exported, FILE_TYPES, Mask, OnBadLine, PrepareSpec, Prepared,
+    RecordForm, Source, Template, TextForm, Tokenizer, copy_pair, magic_prime, pair_files,
+    pair_to_texts, prepare,
 };
-use statetune_core::data::{DataType, OnBadLine};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
-use statetune_engine::pipeline::{RunError, load_tokenizer, prepare_sources};
+use statetune_engine::RunError;
+use statetune_engine::run::{load_tokenizer, prepare_sources};
+
+use super::skipped_lines;
+use crate::{Color, ExperimentArgs, say, show};
 
 /// Arguments of `data export`.
 #[derive(Args, Debug)]

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::show::{Style, print_sample};
-use crate::subject::{Found, Part, SubjectArgs, fail};
-use crate::{Color, say, tell};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Item, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Ledger, LedgerLine};
 use statetune_core::tensorfile::WeightsError;
-use statetune_engine::pipeline::{Loaded, RunError};
-use statetune_engine::pipeline::{ledger_of_documents, losses};
+use statetune_engine::RunError;
+use statetune_engine::inference::{LoadedModel, document_losses, ledger_of_documents};
+
+use super::show::{Style, print_sample};
+use crate::subject::{Found, Part, SubjectArgs, fail};
+use crate::{Color, say, tell};
 
 /// Shows the `count` worst documents of a run, the worst first.
 pub(super) fn show(run: &str, count: usize, runs_dir: Option<&Path>, color: Color) -> ExitCode {
@@ -76,9 +77,9 @@ fn ledger(
     plan: &Plan,
     tuned: &Found,
     base: Option<&Found>,
-    loaded: &Loaded,
+    loaded: &LoadedModel,
 ) -> Result<Ledger, RunError> {
-    let product = tuned.subject.product();
+    let product = tuned.subject.trained_file();
     let learned = sha256_of_file(product)
         .map_err(|source| WeightsError::Read { path: product.to_path_buf(), source })?;
     let mut ledger = ledger_of_documents(plan, &loaded.tokenizer, learned)?;
@@ -86,13 +87,13 @@ fn ledger(
         return Ok(kept);
     }
     tell(format_args!("scoring {} documents before and after training", ledger.lines.len()));
-    let after = losses(plan, &loaded.tokenizer, loaded)?;
+    let after = document_losses(plan, &loaded.tokenizer, loaded)?;
     for (line, loss) in ledger.lines.iter_mut().zip(after) {
         line.after = loss.filter(|loss| loss.is_finite());
     }
     if let Some(base) = base {
         let loaded = base.subject.load()?;
-        let before = losses(plan, &loaded.tokenizer, &loaded)?;
+        let before = document_losses(plan, &loaded.tokenizer, &loaded)?;
         for (line, loss) in ledger.lines.iter_mut().zip(before) {
             line.before = loss.filter(|loss| loss.is_finite());
         }

@@ -8,9 +8,9 @@ mod show;
 mod stats;
 
 use clap::{Args, Subcommand, ValueEnum};
+use statetune_core::exit::ExitCode;
 
 use super::Color;
-use statetune_core::exit::ExitCode;
 
 /// Arguments of `data`.
 #[derive(Args, Debug)]

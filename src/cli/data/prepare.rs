@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
-use super::skipped_lines;
-use crate::{Color, ExperimentArgs, say, show};
 use statetune_core::data::{Binidx, Prepared};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
-use statetune_engine::pipeline::{RunError, load_tokenizer, prepare_sources};
+use statetune_engine::RunError;
+use statetune_engine::run::{load_tokenizer, prepare_sources};
+
+use super::skipped_lines;
+use crate::{Color, ExperimentArgs, say, show};
 
 /// Arguments of `data prepare`.
 #[derive(Args, Debug)]

@@ -1,24 +1,24 @@
 //! `statetune data show`.
 
-use statetune_engine::tensors::device;
-use statetune_engine::tensors::kind;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use clap::Args;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-
-use super::ledger;
-use crate::{Color, ExperimentArgs, say, show as show_fault};
 use statetune_core::data::{Origin, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Fate, Item, Part, Sample, parts, read};
 use statetune_core::plan::{Plan, Purpose};
+use statetune_engine::RunError;
+use statetune_engine::inference::{LoadedModel, max_tokens, mean_loss};
 use statetune_engine::model::{Model, TimeState};
-use statetune_engine::pipeline::{Loaded, RunError, load_tokenizer, load_weights};
-use statetune_engine::pipeline::{fit, mean_loss};
+use statetune_engine::run::{load_tokenizer, load_weights};
+use statetune_engine::tensors::{device, kind};
+
+use super::ledger;
+use crate::{Color, ExperimentArgs, say, show as show_fault};
 
 /// Documents that are shown when nobody says which.
 const FIRST: usize = 3;
@@ -113,7 +113,7 @@ fn worst_documents(
     let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let model = Rc::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op));
     let state = TimeState::zeros(model.shape(), tch::Kind::Float, device(plan.train.device));
-    let loaded = Loaded { model, state, tokenizer };
+    let loaded = LoadedModel { model, state, tokenizer };
     let mut worst: Vec<(f64, Sample)> = Vec::new();
     let mut failed = None;
     read(plan, &loaded.tokenizer, &mut |item| {
@@ -121,7 +121,7 @@ fn worst_documents(
         if failed.is_some() {
             return;
         }
-        match mean_loss(&loaded, &sample, fit(plan)) {
+        match mean_loss(&loaded, &sample, max_tokens(plan)) {
             Ok(Some(loss)) => {
                 let place = worst.partition_point(|(other, _)| *other >= loss);
                 worst.insert(place, (loss, sample));

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-
-use super::Format;
-use crate::{Color, ExperimentArgs, say, show};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Counter, Item, Stats, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::words::grouped;
-use statetune_engine::pipeline::{RunError, load_tokenizer};
+use statetune_engine::RunError;
+use statetune_engine::run::load_tokenizer;
+
+use super::Format;
+use crate::{Color, ExperimentArgs, say, show};
 
 /// Characters of the longest bar.
 const BAR: u64 = 40;

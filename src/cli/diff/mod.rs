@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-
-use super::table::table;
-use super::{Color, say, show};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::diff::{Align, Diff, Recorded};
 use statetune_core::store::StoredRun;
+
+use super::table::table;
+use super::{Color, say, show};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.diff/1";

@@ -1,9 +1,7 @@
 //! A comparison of runs as text and as Markdown: sections with a summary line and rows.
 
-use comfy_table::TableStyle;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
-use comfy_table::{ContentArrangement, Table};
-
+use comfy_table::{ContentArrangement, Table, TableStyle};
 use statetune_core::look::diff::{
     Align, Better, DataChange, Diff, Divergence, MetricRow, Pair, Part, SPEED,
 };

@@ -2,9 +2,10 @@
 
 use std::cmp::Ordering;
 
-use super::row::{COLUMNS, Row};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::words::parse_age;
+
+use super::row::{COLUMNS, Row};
 
 /// Comparison operator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,17 +4,16 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use comfy_table::Table;
-use comfy_table::TableStyle;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{Table, TableStyle};
 use serde_json::json;
+use statetune_core::store::all_runs;
+use statetune_core::words::age;
+use statetune_engine::inference::as_warning;
 
 use super::condition::{Condition, check_keys, compare};
 use super::{Answer, Row, refused};
 use crate::{Color, say, show};
-use statetune_core::store::all_runs;
-use statetune_core::words::age;
-use statetune_engine::pipeline::as_warning;
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.runs/1";

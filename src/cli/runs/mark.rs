@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use clap::Args;
-
-use super::{Answer, open, refused};
-use crate::{Color, say, show};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::store::{Annotations, StoredRun};
+
+use super::{Answer, open, refused};
+use crate::{Color, say, show};
 
 /// Arguments of `runs tag`.
 #[derive(Args, Debug)]

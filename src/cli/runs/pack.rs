@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use statetune_core::store::{PACK_EXTENSION, pack_run, unpack_run};
+use statetune_core::words::size;
 
 use super::{Answer, not_changed, open};
 use crate::{Color, say};
-use statetune_core::store::{PACK_EXTENSION, pack_run, unpack_run};
-use statetune_core::words::size;
 
 /// Arguments of `runs pack`.
 #[derive(Args, Debug)]

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use clap::Args;
+use statetune_core::diagnostic::msg;
+use statetune_core::records::ReadRunError;
+use statetune_core::store::{Prunable, StoredRun, disk_usage, prunable, prune_run, remove_run};
+use statetune_core::words::size;
 
 use super::condition::Condition;
 use super::ls::chosen;
 use super::{Answer, confirmed, not_changed, open, refused};
 use crate::{Color, say};
-use statetune_core::diagnostic::msg;
-use statetune_core::records::ReadRunError;
-use statetune_core::store::{Prunable, StoredRun, disk_usage, prunable, prune_run, remove_run};
-use statetune_core::words::size;
 
 /// Arguments of `runs rm`.
 #[derive(Args, Debug)]

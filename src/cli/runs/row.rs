@@ -5,7 +5,6 @@ use std::path::Path;
 
 use chrono::Local;
 use serde::Serialize;
-
 use statetune_core::plan::{Reach, reach};
 use statetune_core::records::{ProbeRate, ReadRunError, RunRecord};
 use statetune_core::store::{Annotations, StoredRun};

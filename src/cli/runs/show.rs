@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-
-use super::{Answer, Row, open, refused};
-use crate::{Color, Format, say};
 use statetune_core::records::{Checkpoint, Lock, LockedFile, PastSettings, ReadRunError, RunDir};
 use statetune_core::store::{StoredRun, disk_usage};
 use statetune_core::words::{age, size};
+
+use super::{Answer, Row, open, refused};
+use crate::{Color, Format, say};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.run_shown/1";

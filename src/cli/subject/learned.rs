@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::de::Error as _;
-
 use statetune_core::config::{Peft, Quant};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{format, recipe};
 use statetune_core::tensorfile::TensorFile;
-use statetune_engine::output::{Passport, PassportError, Product, state_beside};
-use statetune_engine::pipeline::{AdapterFile, RunError};
+use statetune_engine::RunError;
+use statetune_engine::exports::{ExportKind, Passport, PassportError, state_beside};
+use statetune_engine::inference::AdapterFile;
 use statetune_engine::quant::Format;
 
 /// What a file of its own holds that was learned.
@@ -29,7 +29,7 @@ impl Learned {
     /// A file or a passport that cannot be read, and an adapter without a passport.
     pub(super) fn find(file: &Path) -> Result<Learned, RunError> {
         let passport = Passport::of(file)?;
-        let Some(passport) = passport.filter(|one| one.product == Product::Adapter) else {
+        let Some(passport) = passport.filter(|one| one.kind == ExportKind::Adapter) else {
             if TensorFile::open(file)?.names().any(is_of_adapter) {
                 let message = msg!(UNKNOWN_ADAPTER, file);
                 let refusal = Diagnostic::error(message)

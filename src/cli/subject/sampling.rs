@@ -1,10 +1,9 @@
 //! How a command draws answers.
 
 use clap::Args;
-
 use statetune_core::data::Template;
 use statetune_core::plan::Plan;
-use statetune_engine::sample::GenerateOptions;
+use statetune_engine::inference::GenerateOptions;
 
 /// Tokens of an answer where no run says how many.
 const MAX_TOKENS: usize = 256;

@@ -4,23 +4,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::Local;
-
-use super::Changes;
-use super::cannot_watch;
-use crate::forecast_lines::facts;
-use crate::{Color, ExperimentArgs, say};
 use statetune_core::diagnostic::{Diagnostic, Severity};
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{Experiment, Purpose};
 use statetune_engine::kernels::find_gpu;
-use statetune_engine::pipeline::Outlook;
+use statetune_engine::run::Outlook;
+
+use super::{Changes, cannot_watch};
+use crate::forecast_lines::facts;
+use crate::{Color, ExperimentArgs, say};
 
 /// As long as a wait may be; nothing happens when it is over.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// What a check found.
-struct Verdict {
+struct RequestOutcome {
     /// Faults and warnings.
     messages: Vec<Diagnostic>,
     /// The settings, when the file is valid.
@@ -62,10 +61,10 @@ pub(super) fn watch(file: &Path, args: &ExperimentArgs, once: bool, color: Color
     }
 }
 
-fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
+fn check(file: &Path, args: &ExperimentArgs) -> RequestOutcome {
     let plan = match args.try_plan(find_gpu, file, Purpose::Plan) {
         Ok(plan) => plan,
-        Err(messages) => return Verdict { messages, settings: None, expected: Vec::new() },
+        Err(messages) => return RequestOutcome { messages, settings: None, expected: Vec::new() },
     };
     let mut messages = plan.warnings.clone();
     let expected = match Outlook::new(&plan, false) {
@@ -78,7 +77,7 @@ fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
             Vec::new()
         }
     };
-    Verdict { messages, settings: Some(plan.experiment.clone()), expected }
+    RequestOutcome { messages, settings: Some(plan.experiment.clone()), expected }
 }
 
 /// What `statetune plan` says, each subject in a line. Memory that is free comes and goes with other programs: told
@@ -97,7 +96,7 @@ fn expected(outlook: &Outlook<'_>, file: &Path) -> Vec<(&'static str, String)> {
     lines
 }
 
-impl Verdict {
+impl RequestOutcome {
     /// What `--once` ends with.
     fn exit_code(&self) -> ExitCode {
         let refused = self.settings.is_none();
@@ -114,13 +113,13 @@ impl Verdict {
 }
 
 /// Tells which messages are gone, which are new, which settings have other values, and what of the plan is another.
-fn tell_changes(file: &Path, before: &Verdict, now: &Verdict, color: Color) {
+fn tell_changes(file: &Path, before: &RequestOutcome, now: &RequestOutcome, color: Color) {
     let mut lines = Vec::new();
     // A message that only moved with its line is the same.
     let same = |one: &Diagnostic, other: &Diagnostic| {
         (one.code, &one.message, &one.label) == (other.code, &other.message, &other.label)
     };
-    let missing_in = |verdict: &Verdict, one: &Diagnostic| {
+    let missing_in = |verdict: &RequestOutcome, one: &Diagnostic| {
         !verdict.messages.iter().any(|other| same(one, other))
     };
     for gone in before.messages.iter().filter(|one| missing_in(now, one)) {

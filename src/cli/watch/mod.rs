@@ -9,15 +9,15 @@ mod view;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-
-use super::{Color, ExperimentArgs, Format, say, show};
 use changes::Changes;
+use clap::Args;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::Status;
 use statetune_core::store::{RunState, find_run};
 use view::Watched;
+
+use super::{Color, ExperimentArgs, Format, say, show};
 
 /// Arguments of `watch`.
 #[derive(Args, Debug)]

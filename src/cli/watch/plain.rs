@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use statetune_core::records::Event;
+
 use super::changes::Changes;
 use super::view::Watched;
 use crate::{Format, say};
-use statetune_core::records::Event;
 
 /// A killed process changes no file, so it is looked for.
 const LOOK: Duration = Duration::from_millis(500);

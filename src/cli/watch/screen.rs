@@ -10,11 +10,11 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LineGauge, Paragraph, Wrap};
+use statetune_core::store::SampleLine;
+use statetune_core::words::grouped;
 
 use super::changes::Changes;
 use super::view::Watched;
-use statetune_core::store::SampleLine;
-use statetune_core::words::grouped;
 
 /// From one look at the keyboard to the next.
 const KEYS: Duration = Duration::from_millis(100);

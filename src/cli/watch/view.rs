@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use chrono::Local;
 use serde_json::{Map, Value, json};
+use statetune_core::plan::Experiment;
+use statetune_core::records::{Event, ProbeCount, Status};
+use statetune_core::store::{Follower, RunState, run_state};
+use statetune_engine::run::recorded_settings;
 
 use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
-use statetune_core::plan::Experiment;
-use statetune_core::records::{Event, Status};
-use statetune_core::store::{Follower, RunState, run_state};
-use statetune_engine::pipeline::{Counted, recorded_settings};
 
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.watch/1";
@@ -81,12 +81,12 @@ impl Watched {
     }
 
     /// What the newest evaluation counted.
-    pub(super) fn counted(&self) -> Vec<Counted> {
+    pub(super) fn counted(&self) -> Vec<ProbeCount> {
         let goals: Vec<(&str, f64)> =
             self.settings.iter().flat_map(|settings| settings.goals()).collect();
         let newest = self.records.evals.iter().rfind(|eval| !eval.probes.is_empty());
         let counted =
-            newest.into_iter().flat_map(|eval| &eval.probes).map(|(name, rate)| Counted {
+            newest.into_iter().flat_map(|eval| &eval.probes).map(|(name, rate)| ProbeCount {
                 name: name.clone(),
                 rate: *rate,
                 base: self.records.base.get(name).copied(),
@@ -98,7 +98,7 @@ impl Watched {
     /// Everything as a JSON object.
     pub(super) fn json(&self) -> Value {
         let ProgressLine { epoch, step, steps, loss, lr, speed, memory, eta, .. } = self.progress();
-        let probe = |one: Counted| {
+        let probe = |one: ProbeCount| {
             let numbers = json!({ "rate": one.rate, "base": one.base, "goal": one.goal });
             (one.name, numbers)
         };

@@ -246,8 +246,8 @@ mod tests {
         );
         assert_eq!(
             found(&["blocks.0.att.r_k", "blocks.0.att.time_state"]),
-            "found a merged model: initial states such as `blocks.0.att.time_state` lie beside the \
-             weights; expected the weights alone"
+            "found a merged model with initial states such as `blocks.0.att.time_state` beside the \
+             weights; expected only the weights"
         );
     }
 }

@@ -1,194 +1,308 @@
-//! `events.jsonl`: what happened to a run, a line an event.
+//! The events of a run: one stream, read by `events.jsonl`, the metrics sinks, the screen and `--format jsonl`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Best;
+use super::FirstNonFinite;
+use super::Metrics;
+use super::Nonfinite;
+use super::ProbeRate;
+use super::Request;
+use super::RequestOutcome;
+use super::RequestSource;
+use super::StepRecord;
 use super::status::now;
-use super::{Best, FirstNonFinite, Nonfinite, ProbeRate, Request, RequestOutcome, RequestSource};
 use crate::data::Coverage;
+use crate::diagnostic::Diagnostic;
 
-/// Something that happened to a run.
+/// Something that happened in a run. `events.jsonl` holds the events of [`Event::is_recorded`], without the fields that
+/// serde skips.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A process begins to train.
+    /// A process starts to train.
     Start {
         /// Optimizer steps of the whole run.
         steps: u64,
-        /// Those of one mini-epoch.
+        /// Optimizer steps of one mini-epoch.
         epoch_steps: u64,
-        /// Those that earlier processes have done.
+        /// Steps done by earlier processes.
         after: u64,
-        /// Documents to learn from.
+        /// Training documents.
         documents: u64,
-        /// How much of them the steps see.
+        /// How much of the documents the steps cover.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         coverage: Option<Coverage>,
-        /// What was known before the first step.
+        /// What is known before the first step.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         facts: Vec<Fact>,
+        /// The run directory.
+        #[serde(skip)]
+        run: PathBuf,
+        /// All settings as JSON on one line.
+        #[serde(skip)]
+        settings: String,
+        /// The text of the experiment file.
+        #[serde(skip)]
+        experiment: String,
     },
-    /// It goes on after a checkpoint.
+    /// The run resumes from a checkpoint.
     Resume {
-        /// The run whose steps go on, when it is another one.
+        /// The run that wrote the checkpoint, when it is another one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<String>,
-        /// The checkpoint; `null` when it begins anew.
+        /// The checkpoint; `null` when the run starts over.
         checkpoint: Option<String>,
-        /// Steps that were done before.
+        /// Steps done before.
         steps: u64,
-        /// Settings and inputs that were accepted to differ.
+        /// Changed settings and inputs that were accepted.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         accepted: Vec<String>,
     },
-    /// It begins with what another run has learned.
+    /// The run starts with the trained values of another run.
     Values {
-        /// The checkpoint that holds it.
+        /// The checkpoint with the values.
         checkpoint: PathBuf,
     },
-    /// Something of the machine is not what it was for the steps before.
+    /// The machine differs from the one that did the earlier steps.
     Environment {
-        /// What differs, in words.
+        /// The differences, for people.
         changed: Vec<String>,
     },
-    /// The loss on held-out documents was taken, and what the probes count was counted.
+    /// An evaluation: validation loss and probes.
     Eval {
         /// Steps done.
         steps: u64,
         /// Mini-epochs done.
         epochs: u64,
-        /// Mean loss in nats; absent when nothing is held out.
+        /// Mean validation loss in nats; absent without validation documents.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         val_loss: Option<f64>,
-        /// The share of answers that show what each probe counts, from 0 to 1, by its name.
+        /// For each probe the share of answers that match, from 0 to 1.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         probes: BTreeMap<String, f64>,
+        /// The probes in the order of the experiment file, with base rates and goals.
+        #[serde(skip)]
+        counts: Vec<ProbeCount>,
     },
-    /// The questions were answered.
+    /// The questions were answered and the answers written.
     Sample {
-        /// `base`, `tuned`, or `step-0000120`: the name of the file in `samples/`.
+        /// `base`, `tuned`, or `step-0000120`: the file name in `samples/`.
         moment: String,
         /// Steps done.
         steps: u64,
-        /// What was counted in the answers, as in an evaluation.
+        /// The probe rates of the answers, as in an evaluation.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         probes: BTreeMap<String, f64>,
     },
-    /// It was asked for something while it trained.
+    /// The run answered a request.
     Control {
-        /// What it was asked for.
+        /// The request.
         request: Request,
-        /// How the request came.
+        /// Where the request came from.
         from: RequestSource,
         /// Steps done.
         steps: u64,
         /// Steps of the whole run from then on.
         total_steps: u64,
-        /// What it answered.
+        /// The answer.
         answer: RequestOutcome,
-        /// What came of it, or why it was refused.
+        /// The result, or the reason for a refusal.
         result: String,
     },
     /// A checkpoint was written.
     Save {
-        /// Its name.
+        /// Name of the checkpoint.
         checkpoint: String,
         /// Steps done.
         steps: u64,
     },
-    /// A step was not finite.
+    /// A value of a step was NaN or infinite.
     Incident {
         /// The step, counted from 1.
         step: u64,
-        /// What was not finite.
+        /// What was not finite: loss, gradient norm or parameters.
         what: String,
-        /// What it became, in words.
+        /// The value: `NaN`, `inf` or `-inf`.
         became: String,
         /// The first value that was not finite.
         first: Option<FirstNonFinite>,
-        /// What followed from it.
+        /// The reaction.
         policy: Nonfinite,
     },
-    /// The loss of a step is far above the usual one.
+    /// The loss of a step is far above the median of the last steps.
     Spike {
         /// The step, counted from 1.
         step: u64,
-        /// Its loss in nats.
+        /// Loss of the step in nats.
         loss: f64,
-        /// The usual loss in nats.
+        /// Median loss of the last steps in nats.
         median: f64,
-        /// Names of its documents.
+        /// Names of the documents of the step.
         documents: Vec<String>,
     },
-    /// It went back to a checkpoint.
+    /// The run went back to a checkpoint.
     Rollback {
-        /// Its name.
+        /// Name of the checkpoint.
         checkpoint: String,
-        /// The step whose batch is left out from now on, counted from 1.
+        /// The step whose batch is skipped from now on, counted from 1.
         left_out: u64,
+        /// Steps done at the checkpoint.
+        #[serde(skip)]
+        steps: u64,
     },
-    /// A document is left out from now on.
+    /// A document is skipped from now on.
     LeftOut {
-        /// Its name.
+        /// Name of the document.
         document: String,
     },
-    /// It was asked to stop.
+    /// The run stopped on request.
     Interrupted {
         /// Steps done.
         steps: u64,
     },
-    /// It ended because no evaluation was the best any more.
+    /// The run ended because evaluations stopped improving.
     Patience {
         /// Steps done.
         steps: u64,
     },
-    /// It ended because every probe with `stop` had reached its goal.
+    /// The run ended because every probe with `stop` reached its goal.
     Goal {
         /// Steps done.
         steps: u64,
     },
-    /// It ended early.
+    /// The run failed.
     Failed {
         /// Why.
         message: String,
     },
-    /// It came to its end.
+    /// The run is done.
     End {
-        /// The newest held-out loss in nats; `null` when nothing is held out.
+        /// The newest validation loss in nats; `null` without validation documents.
         val_loss: Option<f64>,
         /// The best evaluation.
         best: Option<Best>,
-        /// What was counted in the answers.
+        /// The probe rates of the last answers.
         probes: Vec<ProbeRate>,
-        /// The most bytes that tensors held on the GPU at a time.
+        /// Peak GPU memory of tensors, in bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peak_gpu_bytes: Option<u64>,
-        /// The most bytes of memory that the process held at a time.
+        /// Peak resident memory of the process, in bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peak_resident_bytes: Option<u64>,
     },
+    /// Something that the user should know and that does not stop the run.
+    #[serde(skip)]
+    Warning(Box<Diagnostic>),
+    /// The first step of this process is about to start.
+    #[serde(skip)]
+    FirstStep,
+    /// A step is done.
+    #[serde(skip)]
+    Step {
+        /// Loss, learning rate and times.
+        record: StepRecord,
+        /// Forward and backward passes of the step.
+        micro_steps: u64,
+    },
+    /// A reporting interval is over.
+    #[serde(skip)]
+    Interval(Metrics),
+    /// A mini-epoch is over.
+    #[serde(skip)]
+    Epoch {
+        /// The mini-epoch, counted from 0.
+        epoch: u64,
+        /// Mean loss of its steps, in nats.
+        mean_loss: f64,
+        /// Learning rate of its last step.
+        lr: f64,
+    },
+    /// The model starts to answer the questions.
+    #[serde(skip)]
+    Sampling {
+        /// As in [`Event::Sample`].
+        moment: String,
+    },
+    /// The answers of the base model or of the tuned model.
+    #[serde(skip)]
+    Answers {
+        /// `base` or `tuned`.
+        moment: String,
+        /// Steps done.
+        steps: u64,
+        /// The questions.
+        questions: Vec<String>,
+        /// The answers.
+        answers: Vec<String>,
+    },
 }
 
-/// Something that is known before the first step, as the terminal shows it.
+impl Event {
+    /// Whether `events.jsonl` records the event.
+    pub fn is_recorded(&self) -> bool {
+        !matches!(
+            self,
+            Event::Warning(_)
+                | Event::FirstStep
+                | Event::Step { .. }
+                | Event::Interval(_)
+                | Event::Epoch { .. }
+                | Event::Sampling { .. }
+                | Event::Answers { .. }
+        )
+    }
+}
+
+/// A line of the summary at the start of a run.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Fact {
-    /// What it is about: `model`, `device`.
+    /// The subject: `model`, `device`.
     pub label: String,
-    /// What is known.
+    /// The text.
     pub text: String,
+}
+
+/// The rate of a probe, with the rate of the base model and the goal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeCount {
+    /// Name of the probe.
+    pub name: String,
+    /// The share of answers that match, from 0 to 1.
+    pub rate: f64,
+    /// The share with the base model; absent when training started from scratch.
+    pub base: Option<f64>,
+    /// The share to reach, if any.
+    pub goal: Option<f64>,
+}
+
+impl fmt::Display for ProbeCount {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |rate: f64| format!("{:.0} %", rate * 100.0);
+        write!(formatter, "{} {}", self.name, percent(self.rate))?;
+        let base = self.base.map(|base| format!("base {}", percent(base)));
+        let goal = self.goal.map(|goal| match self.rate >= goal {
+            true => format!("goal {} reached", percent(goal)),
+            false => format!("goal {}", percent(goal)),
+        });
+        let beside: Vec<String> = base.into_iter().chain(goal).collect();
+        if beside.is_empty() { Ok(()) } else { write!(formatter, " ({})", beside.join(", ")) }
+    }
 }
 
 /// A line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[schemars(title = "statetune event")]
 pub struct EventLine {
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
-    /// When, as RFC 3339.
+    /// Time of the event, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
 }
@@ -197,7 +311,7 @@ impl EventLine {
     /// Name of the file.
     pub const FILE: &str = "events.jsonl";
 
-    /// The line of something that happens now.
+    /// The line of an event that happens now.
     pub(super) fn now(event: Event) -> EventLine {
         EventLine { event, time: now() }
     }

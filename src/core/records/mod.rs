@@ -60,7 +60,7 @@ pub use control::{
 };
 pub use digests::{Chain, LINK_BYTES, Link, read_chain, read_documents, record_documents};
 pub use error::{CheckpointError, LoadCheckpointError, OpenRunError, ReadRunError, RunDirError};
-pub use events::{Event, EventLine, Fact};
+pub use events::{Event, EventLine, Fact, ProbeCount};
 pub use incident::{
     BatchRow, Environment, FirstNonFinite, Incident, Nonfinite, incident_folders, save_incident,
 };
@@ -73,7 +73,7 @@ pub use resolved::{ResolvedSettings, overrides_toml, resolved_toml, resolved_tom
 pub(crate) use run_dir::{FOLDERS, LOCK_FILE, take_lock};
 pub use run_dir::{RunDir, dir_name, is_busy, name_and_id};
 pub use schema::record_schemas;
-pub use sinks::{Entry, SinkName, Sinks, copy_sinks};
+pub use sinks::{SinkName, Sinks, copy_sinks};
 pub use skipped_samples::SkippedSample;
 pub use status::{Best, ProbeRate, RunRecord, Status};
 pub use step::{LossScaler, NonFiniteValue, Position, StepRecord};

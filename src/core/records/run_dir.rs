@@ -262,9 +262,10 @@ impl RunDir {
     /// Appends an event to `events.jsonl`, with the current time.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn event(&self, event: Event) -> Result<(), RunDirError> {
-        let line = serde_json::to_string(&EventLine::now(event)).expect("an event is plain data");
+    /// When it cannot be written.
+    pub fn event(&self, event: &Event) -> Result<(), RunDirError> {
+        let line = EventLine::now(event.clone());
+        let line = serde_json::to_string(&line).expect("a recorded event is plain data");
         self.append(EventLine::FILE, &line)
     }
 

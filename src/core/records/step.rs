@@ -47,7 +47,7 @@ impl Position {
 }
 
 /// Results of a step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepRecord {
     /// Optimizer step, counted from 0.
     pub step: u64,

@@ -4,30 +4,29 @@ use serde::{Deserialize, Serialize};
 
 use super::{Metrics, StepRecord};
 
-/// What the steps of an interval, and of the whole run, add up to.
+/// Sums over the steps of the current interval and of the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Totals {
-    /// Losses of the steps since the last line of metrics.
+    /// Summed losses since the last line of metrics.
     losses: f64,
-    /// Those steps, without those that have no loss.
+    /// Steps with a loss.
     steps: u64,
-    /// Those of them that changed nothing.
+    /// Steps without an update.
     skipped: u64,
-    /// Their positions.
+    /// Computed positions.
     positions: u64,
-    /// How long they took.
+    /// Seconds.
     secs: f64,
-    /// How much of that they waited for batches.
+    /// Seconds spent waiting for batches.
     wait_secs: f64,
-    /// Learned tokens of the whole run.
+    /// Target tokens of the whole run.
     learned: u64,
-    /// How long all its steps took.
+    /// Seconds of all steps of the run.
     pub trained_secs: f64,
 }
 
 impl Totals {
-    /// Adds a step, and returns the metrics of the interval when it ends with this step: after every
-    /// `every_steps` steps and after the last of `total_steps`.
+    /// Adds a step. Returns the metrics of the interval after every `every_steps` steps and after the last of `total_steps`.
     pub fn add(
         &mut self,
         step: &StepRecord,

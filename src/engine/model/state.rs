@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use statetune_core::diagnostic::{Text, msg};
+use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
 use tch::{Device, Kind, Tensor};
 
 use super::weights::copied;
 use super::{ModelError, Seen, Shape};
-use statetune_core::diagnostic::{Text, msg};
-use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
 
 /// The carried state of one block.
 #[derive(Debug)]

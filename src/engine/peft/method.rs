@@ -7,9 +7,9 @@ use std::rc::Rc;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::WeightsError;
 
+use crate::exports::ExportOptions;
 use crate::model::{Model, TimeState};
 use crate::optim::Parameter;
-use crate::output::Export;
 use crate::quant::QuantError;
 
 /// A model with trainable parameters.
@@ -35,7 +35,8 @@ pub trait Method: Debug {
     ///
     /// # Errors
     /// A file that cannot be written.
-    fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError>;
+    fn export(&self, stem: &Path, export: &ExportOptions<'_>)
+    -> Result<Vec<PathBuf>, WeightsError>;
 }
 
 /// Why weights cannot be tuned.

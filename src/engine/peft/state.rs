@@ -7,10 +7,10 @@ use statetune_core::tensorfile::WeightsError;
 use tch::{Kind, Tensor};
 
 use super::method::Method;
+use crate::exports::{ExportOptions, save_state};
 use crate::kernels::KernelError;
 use crate::model::{Model, Shape, TimeState};
 use crate::optim::Parameter;
-use crate::output::{Export, save_state};
 
 /// Tokens that [`state_after`] reads at a time.
 const PROMPT_CHUNK: usize = 512;
@@ -81,7 +81,11 @@ impl Method for StateTuning {
         self.state.time_state()
     }
 
-    fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError> {
+    fn export(
+        &self,
+        stem: &Path,
+        export: &ExportOptions<'_>,
+    ) -> Result<Vec<PathBuf>, WeightsError> {
         save_state(&self.state.state, stem, export)
     }
 }

@@ -14,10 +14,10 @@ use super::TuningSpec;
 use super::adapter::AdapterSet;
 use super::method::{Method, TuningError};
 use super::state::TrainableState;
+use crate::exports::{ExportKind, ExportOptions, Passport, save_adapter, save_state, state_beside};
 use crate::kernels::Op;
 use crate::model::{Model, TimeState, Weights};
 use crate::optim::{Parameter, group};
-use crate::output::{Export, Passport, Product, save_adapter, save_state, state_beside};
 use crate::quant::Format;
 use crate::tensors::kind;
 
@@ -165,7 +165,11 @@ impl Method for WeightTuning {
 
     /// Writes adapters with the trained tensors of the model, or the whole model without adapters; and the states to
     /// files of their own.
-    fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError> {
+    fn export(
+        &self,
+        stem: &Path,
+        export: &ExportOptions<'_>,
+    ) -> Result<Vec<PathBuf>, WeightsError> {
         let mut files = if self.adapters.is_empty() {
             let path = stem.with_added_extension("pth");
             write_pth(&path, self.weights.file_tensors(export.dtype))?;
@@ -175,8 +179,8 @@ impl Method for WeightTuning {
             save_adapter(self.trained_tensors(), stem, export.passport)?
         };
         if let Some(state) = &self.state {
-            let passport = Passport { product: Product::State, ..export.passport.clone() };
-            let export = Export { passport: &passport, ..*export };
+            let passport = Passport { kind: ExportKind::State, ..export.passport.clone() };
+            let export = ExportOptions { passport: &passport, ..*export };
             files.extend(save_state(&state.time_state(), &state_beside(stem), &export)?);
         }
         Ok(files)

@@ -126,6 +126,7 @@ mod tests {
             epochs: 0,
             val_loss: Some(val_loss),
             probes: BTreeMap::new(),
+            counts: Vec::new(),
         };
         let resume = |checkpoint: Option<&str>, steps| Event::Resume {
             run: None,

@@ -110,7 +110,7 @@ fn text(event: &Event) -> (String, bool) {
         Event::Spike { step, loss, median, .. } => {
             (format!("loss {loss:.4} in step {step}; the recent median is {median:.4}"), true)
         }
-        Event::Rollback { checkpoint, left_out } => {
+        Event::Rollback { checkpoint, left_out, .. } => {
             (format!("rolled back to {checkpoint} to skip the batch of step {left_out}"), true)
         }
         Event::LeftOut { document } => (format!("skips {document}"), false),
@@ -123,6 +123,8 @@ fn text(event: &Event) -> (String, bool) {
         }
         Event::Failed { message } => (format!("failed: {message}"), true),
         Event::End { .. } => ("done".to_string(), false),
+        // `events.jsonl` has no other events.
+        _ => (String::new(), false),
     }
 }
 
@@ -140,8 +142,13 @@ mod tests {
     #[test]
     fn consecutive_evaluations_and_checkpoints_are_one_entry() {
         let line = |event| EventLine { event, time: "2026-11-24T19:00:00.123+00:00".to_string() };
-        let eval =
-            |steps| Event::Eval { steps, epochs: 0, val_loss: Some(1.0), probes: BTreeMap::new() };
+        let eval = |steps| Event::Eval {
+            steps,
+            epochs: 0,
+            val_loss: Some(1.0),
+            probes: BTreeMap::new(),
+            counts: Vec::new(),
+        };
         let save = |steps| Event::Save { checkpoint: "epoch-0000".to_string(), steps };
         let events = [eval(0), eval(2), save(2), Event::Interrupted { steps: 3 }, save(4)];
         let entries = timeline(&events.map(line));

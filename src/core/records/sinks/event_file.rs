@@ -6,13 +6,13 @@
 //! u64 length | u32 masked crc32c of the length | the message | u32 masked crc32c of the message
 //! ```
 //!
-//! Numbers are little-endian. Messages are protocol buffers; the numbers of their fields stand in
-//! `event.proto`, `summary.proto` and `tensor.proto` of TensorBoard. Every message written here begins with
-//! its time and its step, so that the step is found without reading the rest.
+//! Numbers are little-endian. Messages are protocol buffers with the field numbers of `event.proto`, `summary.proto` and
+//! `tensor.proto` of TensorBoard. Every message written here starts with its time and its step, so that [`records`] finds
+//! the step without parsing the rest.
 
-/// Bytes of a frame before its message.
+/// Bytes of a frame before the message.
 const HEAD: usize = 12;
-/// Bytes of a frame behind its message.
+/// Bytes of a frame after the message.
 const TAIL: usize = 4;
 
 /// Wire types of protocol buffers.
@@ -26,12 +26,12 @@ const DT_STRING: u64 = 7;
 /// `START` of `SessionLog.SessionStatus`.
 const SESSION_START: u64 = 1;
 
-/// What an event says.
+/// The content of an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum What<'a> {
     /// The first event of a file: the version of the format.
     Version,
-    /// A process begins: readers forget everything from the event's step on.
+    /// A process starts: readers drop everything from the event's step on.
     SessionStart,
     /// A number.
     Scalar { tag: &'a str, value: f64 },
@@ -39,7 +39,7 @@ pub(super) enum What<'a> {
     Text { tag: &'a str, text: &'a str },
 }
 
-/// The record of an event that happened at `wall_time` (seconds since 1970), after `step` steps.
+/// The record of an event at `wall_time` (seconds since 1970), after `step` steps.
 pub(super) fn record(wall_time: f64, step: u64, what: What<'_>) -> Vec<u8> {
     let mut event = Message::default();
     event.double(1, wall_time);
@@ -70,8 +70,7 @@ pub(super) fn record(wall_time: f64, step: u64, what: What<'_>) -> Vec<u8> {
     frame(&event.0)
 }
 
-/// The whole records at the start of a file, each with its step. What follows a record that was not written
-/// to its end is left out.
+/// The complete records at the start of a file, each with its step. Ignores a partial record and everything after it.
 pub(super) fn records(mut file: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     std::iter::from_fn(move || {
         let (record, rest) = split_record(file)?;
@@ -87,7 +86,7 @@ fn split_record(file: &[u8]) -> Option<(&[u8], &[u8])> {
     (frame(&record[HEAD..end - TAIL]) == record).then_some((record, rest))
 }
 
-/// The step of a message that was written by [`record`]: the field behind the time.
+/// The step of a message written by [`record`]: the field after the time.
 fn step_of(message: &[u8]) -> Option<u64> {
     let field = message.get(1 + size_of::<f64>()..)?;
     let digits = field.strip_prefix(&[key(2, VARINT) as u8])?;

@@ -1,18 +1,18 @@
-//! `metrics.jsonl` and `times.jsonl`: what happened in each interval, and how long it took.
+//! `metrics.jsonl` and `times.jsonl`: loss, learning rate and gradient norm of each interval, and its speed.
 
 use std::path::Path;
 
-use super::{Entry, Kept, Sink};
-use crate::records::{Metrics, RunDir, RunDirError, Times};
+use super::{Kept, Sink};
+use crate::records::{Event, Metrics, RunDir, RunDirError, Times};
 
-/// A line of [`Metrics`] and one of [`Times`] an interval.
+/// A line of [`Metrics`] and a line of [`Times`] per interval.
 #[derive(Debug)]
 pub(super) struct Jsonl;
 
 impl Sink for Jsonl {
-    fn add(&mut self, run: &RunDir, entry: &Entry<'_>) -> Result<(), RunDirError> {
-        let Entry::Interval(metrics) = entry else { return Ok(()) };
-        // Whoever reads the metrics first finds the times of all of them.
+    fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError> {
+        let Event::Interval(metrics) = event else { return Ok(()) };
+        // Times first, so that a reader finds the times of every line of metrics.
         let times = serde_json::to_string(&Times::of(metrics)).expect("times are plain data");
         run.append(Times::FILE, &times)?;
         let line = serde_json::to_string(metrics).expect("metrics are plain data");

@@ -1,34 +1,34 @@
-//! `loss_data.jsonl`: the loss and speed of every step, as RWKV-PEFT writes them.
+//! `loss_data.jsonl`: loss and speed of every step in the format of RWKV-PEFT.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Kept, Sink};
-use crate::records::{RunDir, RunDirError};
+use super::{Kept, Sink};
+use crate::records::{Event, RunDir, RunDirError};
 
 const FILE: &str = "loss_data.jsonl";
 
-/// A line a step.
+/// A line per step.
 #[derive(Debug)]
 pub(super) struct LossData;
 
-/// A line. The first three keys are those of RWKV-PEFT, in its order.
+/// A line: first the three keys of RWKV-PEFT in its order.
 #[derive(Debug, Deserialize, Serialize)]
 struct Line {
     /// Mean loss of the step, in nats.
     loss: f64,
-    /// Micro-batches per second, which is what RWKV-PEFT means by this name.
+    /// Micro-batches per second; the name is that of RWKV-PEFT.
     t_cost: f64,
     /// Thousands of positions per second, padding included.
     kt_s: f64,
-    /// Optimizer steps done, by which a continued run finds its place.
+    /// Optimizer steps done; a resumed run looks for them.
     step: u64,
 }
 
 impl Sink for LossData {
-    fn add(&mut self, run: &RunDir, entry: &Entry<'_>) -> Result<(), RunDirError> {
-        let Entry::Step { record, micro_steps } = entry else { return Ok(()) };
+    fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError> {
+        let Event::Step { record, micro_steps } = event else { return Ok(()) };
         let secs = record.duration.as_secs_f64();
         let line = Line {
             loss: record.loss,

@@ -1,7 +1,7 @@
-//! Where the numbers of a run go while it trains: one file a form, all behind [`Sink`].
+//! Metrics files of a run: each [`Sink`] reads the event stream and writes one format.
 //!
-//! A sink that cannot write stops the run with the path and the cause. After a resume every sink goes on
-//! where the checkpoint was, so that what it wrote is what an unbroken run writes.
+//! A sink that cannot write stops the run with the path and the cause. After a resume every sink continues at the
+//! checkpoint, so that its files equal those of an uninterrupted run.
 
 mod event_file;
 mod jsonl;
@@ -15,7 +15,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Metrics, RunDir, RunDirError, StepRecord};
+use super::{Event, RunDir, RunDirError};
 
 /// A format in which a run writes its metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -32,59 +32,7 @@ pub enum SinkName {
     Tensorboard,
 }
 
-/// Something that sinks may write.
-#[derive(Clone, Copy, Debug)]
-pub enum Entry<'a> {
-    /// A process begins to work on the run.
-    Started {
-        /// Steps that earlier processes have done.
-        steps: u64,
-        /// All settings, as JSON on one line.
-        settings: &'a str,
-        /// The experiment file as it was written.
-        experiment: &'a str,
-    },
-    /// A step is done.
-    Step {
-        /// What came of it.
-        record: &'a StepRecord,
-        /// Forward and backward passes that it took.
-        micro_steps: u64,
-    },
-    /// An interval is over.
-    Interval(&'a Metrics),
-    /// The loss on held-out documents was taken, and what the probes count was counted.
-    Evaluated {
-        /// Steps done.
-        steps: u64,
-        /// Mean loss in nats; absent where nothing is held out.
-        val_loss: Option<f64>,
-        /// The share of answers that show what each probe counts, from 0 to 1, by its name.
-        probes: &'a [(String, f64)],
-    },
-    /// A mini-epoch is over.
-    Epoch {
-        /// The mini-epoch, counted from 0.
-        epoch: u64,
-        /// Mean of its steps' losses, in nats.
-        mean_loss: f64,
-        /// Learning rate of its last step.
-        lr: f64,
-    },
-    /// Questions were answered.
-    Answers {
-        /// `base` or `tuned`.
-        moment: &'a str,
-        /// Steps done.
-        steps: u64,
-        /// The questions.
-        questions: &'a [String],
-        /// Their answers.
-        answers: &'a [String],
-    },
-}
-
-/// How far a run had come at the checkpoint that it goes on from.
+/// Progress of a run at the checkpoint that it resumes from.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {
     /// Optimizer steps done.
@@ -93,46 +41,46 @@ pub struct Kept {
     pub epochs: u64,
 }
 
-/// A form in which numbers are written.
+/// A format of metrics files.
 trait Sink: Debug {
-    /// Writes an entry, or leaves it out when it is none of this form.
-    fn add(&mut self, run: &RunDir, entry: &Entry<'_>) -> Result<(), RunDirError>;
+    /// Writes an event, or ignores an event that the format does not have.
+    fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError>;
 
     /// Removes what was written after a checkpoint.
     fn rewind(&self, run: &RunDir, kept: Kept) -> Result<(), RunDirError>;
 
-    /// Its files of the run at `path`, as names in it. They need not be there yet.
+    /// Names of its files in the run at `path`, existing or not.
     fn files(&self, path: &Path) -> Vec<String>;
 }
 
-/// Some sinks of a run.
+/// The sinks of a run.
 #[derive(Debug)]
 pub struct Sinks(Vec<Box<dyn Sink>>);
 
 impl Sinks {
-    /// Those that the settings name.
+    /// The sinks in `log.sinks`.
     pub fn named(names: &[SinkName]) -> Sinks {
         Sinks(names.iter().copied().map(open).collect())
     }
 
-    /// All that there are: an earlier process of a run may have had others than this one.
+    /// Every sink: an earlier process of the run may have used others.
     fn all() -> Sinks {
         use SinkName::{Jsonl, LossData, Tensorboard, TrainLog};
         Sinks::named(&[Jsonl, TrainLog, LossData, Tensorboard])
     }
 
-    /// Has every sink write an entry.
+    /// Writes an event to every sink.
     ///
     /// # Errors
     /// The first file that cannot be written.
-    pub fn add(&mut self, run: &RunDir, entry: &Entry<'_>) -> Result<(), RunDirError> {
-        self.0.iter_mut().try_for_each(|sink| sink.add(run, entry))
+    pub fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError> {
+        self.0.iter_mut().try_for_each(|sink| sink.add(run, event))
     }
 
-    /// Has the disk take what was written.
+    /// Flushes the files to disk.
     ///
     /// # Errors
-    /// When the disk does not.
+    /// The first file that cannot be flushed.
     pub fn sync(&self, run: &RunDir) -> Result<(), RunDirError> {
         let files = self.0.iter().flat_map(|sink| sink.files(run.path()));
         files.into_iter().try_for_each(|file| run.sync(&file))

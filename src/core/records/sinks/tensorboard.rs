@@ -1,8 +1,7 @@
-//! `tensorboard/`: event files for TensorBoard, and for all programs that read those.
+//! `tensorboard/`: event files for TensorBoard and compatible programs.
 //!
-//! Every process that works on a run writes a file of its own. It begins with the note that a session
-//! starts at the first step to come, at which a TensorBoard that is watching forgets what was computed
-//! again; from the files that are there already, the records of those steps are removed.
+//! Every process of a run writes a file of its own. A resumed run marks a session start at its first step, so that a
+//! watching TensorBoard drops the steps that are computed again; their records are removed from earlier files.
 
 use std::fs;
 use std::path::Path;
@@ -10,32 +9,32 @@ use std::path::Path;
 use chrono::Utc;
 
 use super::event_file::{What, record, records};
-use super::{Entry, Kept, Sink};
-use crate::records::{RunDir, RunDirError};
+use super::{Kept, Sink};
+use crate::records::{Event, RunDir, RunDirError};
 
 /// The folder of the files.
 const FOLDER: &str = "tensorboard";
-/// How names of files begin; programs look for this, and read files in the order of their names.
+/// Prefix of file names that programs look for; they read files in the order of names.
 const PREFIX: &str = "events.out.tfevents.";
 const SUFFIX: &str = ".statetune";
 
 /// The event files of a run.
 #[derive(Debug, Default)]
 pub(super) struct Tensorboard {
-    /// The file of this process, once something was written.
+    /// The file of this process, once written.
     file: Option<String>,
 }
 
 impl Sink for Tensorboard {
-    fn add(&mut self, run: &RunDir, entry: &Entry<'_>) -> Result<(), RunDirError> {
+    fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError> {
         let scalar = |tag, value| What::Scalar { tag, value };
-        match *entry {
-            Entry::Started { steps: 0, experiment, .. } => {
+        match event {
+            Event::Start { after: 0, experiment, .. } => {
                 let text = verbatim(experiment);
                 self.write(run, 0, &[What::Text { tag: "experiment", text: &text }])
             }
-            Entry::Started { steps, .. } => self.write(run, steps + 1, &[What::SessionStart]),
-            Entry::Interval(metrics) => self.write(
+            Event::Start { after, .. } => self.write(run, after + 1, &[What::SessionStart]),
+            Event::Interval(metrics) => self.write(
                 run,
                 metrics.step,
                 &[
@@ -46,23 +45,23 @@ impl Sink for Tensorboard {
                     scalar("train/data_wait", metrics.data_wait),
                 ],
             ),
-            Entry::Evaluated { steps, val_loss, probes } => {
-                let tags = probes.iter().map(|(name, rate)| (format!("probe/{name}"), *rate));
+            Event::Eval { steps, val_loss, counts, .. } => {
+                let tags = counts.iter().map(|one| (format!("probe/{}", one.name), one.rate));
                 let tags: Vec<(String, f64)> = tags.collect();
                 let loss = val_loss.map(|val_loss| scalar("val/loss", val_loss));
                 let probes = tags.iter().map(|(tag, rate)| scalar(tag, *rate));
-                self.write(run, steps, &loss.into_iter().chain(probes).collect::<Vec<_>>())
+                self.write(run, *steps, &loss.into_iter().chain(probes).collect::<Vec<_>>())
             }
-            Entry::Answers { moment, steps, questions, answers } => {
+            Event::Answers { moment, steps, questions, answers } => {
                 let tag = format!("samples/{moment}");
                 let pairs = questions.iter().zip(answers);
                 let text: String = pairs
                     .map(|(question, answer)| verbatim(question) + "answer\n\n" + &verbatim(answer))
                     .collect::<Vec<_>>()
                     .join("---\n\n");
-                self.write(run, steps, &[What::Text { tag: &tag, text: &text }])
+                self.write(run, *steps, &[What::Text { tag: &tag, text: &text }])
             }
-            Entry::Step { .. } | Entry::Epoch { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -70,7 +69,7 @@ impl Sink for Tensorboard {
         for name in self.files(run.path()) {
             let path = run.join(&name);
             let old = fs::read(&path).map_err(|source| RunDirError { path, source })?;
-            // The first record says nothing but the version. Before the first step a run begins anew.
+            // The first record is the version. A run without a step done starts over.
             let is_kept = |step| kept.steps > 0 && step <= kept.steps;
             let new: Vec<u8> = records(&old)
                 .enumerate()
@@ -96,7 +95,7 @@ impl Sink for Tensorboard {
 }
 
 impl Tensorboard {
-    /// Adds what happened after `step` steps to the file of this process.
+    /// Appends events after `step` steps to the file of this process.
     fn write(&mut self, run: &RunDir, step: u64, events: &[What<'_>]) -> Result<(), RunDirError> {
         let now = Utc::now().timestamp_micros() as f64 / 1e6;
         let file = match &self.file {
@@ -110,8 +109,7 @@ impl Tensorboard {
         run.append_bytes(&file, &bytes)
     }
 
-    /// Begins a file behind all others. Its name has a number instead of the time, as clocks may go
-    /// backwards.
+    /// Creates a file that sorts after all others. Its name has a number instead of the time, since clocks may go back.
     fn begin(&self, run: &RunDir, now: f64) -> Result<String, RunDirError> {
         let files = self.files(run.path());
         let last = files.iter().filter_map(|file| number(file.rsplit('/').next()?)).max();
@@ -128,7 +126,7 @@ fn number(name: &str) -> Option<u64> {
     name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
 }
 
-/// A text as Markdown that shows it as it is: indented, since a fence may stand in the text itself.
+/// A text as indented Markdown code: the text itself may contain a fence.
 fn verbatim(text: &str) -> String {
     text.lines().map(|line| format!("    {line}\n")).collect::<String>() + "\n"
 }
@@ -161,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn each_process_goes_on_behind_what_is_kept() {
+    fn each_process_continues_after_the_checkpoint() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let run = RunDir::create(folder.path(), "tb").expect("a run");
         let add = |steps: &[u64]| {
             let mut sink = Tensorboard::default();
             for &step in steps {
-                sink.add(&run, &Entry::Interval(&metrics(step))).expect("written");
+                sink.add(&run, &Event::Interval(metrics(step))).expect("written");
             }
         };
         add(&[0, 1, 2, 3, 4]);
@@ -175,7 +173,7 @@ mod tests {
         add(&[3, 4, 5]);
         assert_eq!(steps(&run, "0000000000"), [0, 1, 2]);
         assert_eq!(steps(&run, "0000000001"), [0, 3, 4, 5]);
-        // All of the second file is removed, and its name is not used again.
+        // The second file becomes empty and its name is not used again.
         Tensorboard::default().rewind(&run, Kept { steps: 1, epochs: 0 }).expect("rewound");
         add(&[2]);
         assert_eq!(steps(&run, "0000000000"), [0, 1]);

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use chrono::Local;
 
-use super::{Entry, Kept, Sink};
-use crate::records::{RunDir, RunDirError};
+use super::{Kept, Sink};
+use crate::records::{Event, RunDir, RunDirError};
 
 const FILE: &str = "train_log.txt";
 
-/// Words of a line, by which it is told from the header.
+/// Words of a line for a mini-epoch; the header has other counts.
 const WORDS: usize = 7;
 
 /// The text log of a run.
@@ -17,12 +17,14 @@ const WORDS: usize = 7;
 pub(super) struct TrainLog;
 
 impl Sink for TrainLog {
-    fn add(&mut self, run: &RunDir, entry: &Entry<'_>) -> Result<(), RunDirError> {
-        match *entry {
-            Entry::Started { settings, .. } if !run.join(FILE).exists() => {
+    fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError> {
+        match event {
+            Event::Start { settings, .. } if !run.join(FILE).exists() => {
                 run.append(FILE, &header(settings))
             }
-            Entry::Epoch { epoch, mean_loss, lr } => run.append(FILE, &line(epoch, mean_loss, lr)),
+            Event::Epoch { epoch, mean_loss, lr } => {
+                run.append(FILE, &line(*epoch, *mean_loss, *lr))
+            }
             _ => Ok(()),
         }
     }
@@ -47,7 +49,7 @@ fn line(epoch: u64, mean_loss: f64, lr: f64) -> String {
     format!("{epoch} {mean_loss:.6} {:.4} {lr:.8} {time} {epoch}", mean_loss.exp())
 }
 
-/// The mini-epoch of a line; `None` for a line of the header.
+/// The mini-epoch of a line; `None` in the header.
 fn epoch_of(line: &str) -> Option<u64> {
     let words: Vec<&str> = line.split(' ').collect();
     if words.len() == WORDS { words[0].parse().ok() } else { None }
@@ -63,7 +65,7 @@ mod tests {
         let words: Vec<&str> = text.split(' ').collect();
         assert_eq!(words[..4], ["0", "4.875856", "131.0863", "0.00059975"]);
         assert_eq!((words[4].len(), words[5].len(), words[6]), (10, 15, "0"));
-        // A loss beyond the range of exp is a number all the same.
+        // exp of the loss overflows.
         assert!(line(0, 1e4, 1.0).contains(" inf "));
     }
 }

@@ -1,0 +1,102 @@
+//! Documents to evaluate a model on.
+
+use std::path::{Path, PathBuf};
+
+use statetune_core::data::{
+    Binidx, DataType, Dataload, Loader, LoaderOptions, Mask, OnBadLine, Overlong, PrepareSpec,
+    Prepared, RecordForm, Source, Template, Tokenizer, Walk, prepare,
+};
+
+use super::LoadedModel;
+use crate::RunError;
+use crate::train::mean_loss;
+
+/// Tokenized documents to evaluate on.
+#[derive(Debug)]
+pub struct EvalData {
+    /// The pair of token files.
+    prefix: PathBuf,
+    /// How documents become samples.
+    options: LoaderOptions,
+    /// Locks the prepared data in the cache.
+    _prepared: Option<Prepared>,
+}
+
+/// Which tokens of which documents count.
+#[derive(Clone, Debug)]
+pub struct EvalOptions {
+    /// Input tokens of a sample at most.
+    pub ctx_len: usize,
+    /// Which tokens count.
+    pub mask: Mask,
+    /// How to treat documents longer than `ctx_len`.
+    pub overlong: Overlong,
+}
+
+impl EvalData {
+    /// All documents of a JSONL file or a pair of token files.
+    ///
+    /// # Errors
+    /// A file that cannot be read or parsed.
+    pub fn whole(
+        file: &Path,
+        tokenizer: &Tokenizer,
+        template: &Template,
+        cache_dir: &Path,
+        options: EvalOptions,
+    ) -> Result<EvalData, RunError> {
+        if !file.exists() && file.with_added_extension("idx").exists() {
+            return Ok(EvalData::new(file.to_path_buf(), None, options));
+        }
+        let prepared = prepare(&PrepareSpec {
+            sources: &[Source::new(DataType::Jsonl, file)?],
+            tokenizer,
+            form: RecordForm { sft_field: None, template },
+            mask: &options.mask,
+            on_bad_line: OnBadLine::Error,
+            end_of_doc: true,
+            val_split: 0.0,
+            repeat: 1,
+            seed: 0,
+            cache_dir,
+        })?;
+        Ok(EvalData::new(prepared.train.clone(), Some(prepared), options))
+    }
+
+    /// The validation documents of a run, or all documents of a run without validation split.
+    pub fn of_run(prepared: Prepared, options: EvalOptions) -> EvalData {
+        let prefix = prepared.val.as_ref().unwrap_or(&prepared.train).clone();
+        EvalData::new(prefix, Some(prepared), options)
+    }
+
+    fn new(prefix: PathBuf, prepared: Option<Prepared>, options: EvalOptions) -> EvalData {
+        let EvalOptions { ctx_len, mask, overlong } = options;
+        let (dataload, walk) = (Dataload::Pad, Walk::Random);
+        let options = LoaderOptions { ctx_len, dataload, walk, overlong, mask, seed: 0 };
+        EvalData { prefix, options, _prepared: prepared }
+    }
+
+    /// The path of the token files without extension.
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// Mean loss over the target tokens in nats (`None` without target tokens), number of documents, number of target
+    /// tokens.
+    ///
+    /// # Errors
+    /// Documents that do not fit or have tokens outside the vocabulary, or a forward pass that fails.
+    pub fn loss(
+        &self,
+        loaded: &LoadedModel,
+        micro_bsz: u64,
+        head_chunk: i64,
+    ) -> Result<(Option<f64>, u64, u64), RunError> {
+        let (pair, vocab_size) = (Binidx::open(&self.prefix)?, loaded.model.shape().vocab_size);
+        let options = self.options.clone();
+        let mut loader = Loader::new(pair, &loaded.tokenizer, options, vocab_size as usize, &[])?;
+        let survey = *loader.survey();
+        let loss = mean_loss(&loaded.model, &loaded.state, &mut loader, micro_bsz, head_chunk)?;
+        Ok((loss, survey.documents, survey.target_tokens))
+    }
+}

@@ -1,0 +1,91 @@
+//! Generation for many prompts at once, one token at a time, in constant memory.
+
+use statetune_core::data::{END_OF_DOCUMENT, Tokenizer};
+use tch::{Device, Kind, Tensor};
+
+use super::answer_buffer::AnswerBuffer;
+use super::{GenerateOptions, Sampler};
+use crate::kernels::KernelError;
+use crate::model::{Model, TimeState};
+
+/// A prompt and its growing answer.
+struct Row {
+    prompt: Vec<u32>,
+    answer: Vec<u32>,
+    text: String,
+    buffer: AnswerBuffer,
+    sampler: Sampler,
+    done: bool,
+}
+
+/// Continues each prompt until the model ends the document, a stop text appears, or `max_tokens` are sampled. Returns the
+/// answers without the stop text and surrounding white space. The answer to a prompt does not depend on the other
+/// prompts.
+///
+/// # Errors
+/// A forward pass that fails.
+///
+/// # Panics
+/// When a prompt is empty.
+pub fn generate(
+    model: &Model,
+    state: &TimeState,
+    tokenizer: &Tokenizer,
+    prompts: &[&str],
+    options: &GenerateOptions,
+) -> Result<Vec<String>, KernelError> {
+    let _guard = tch::no_grad_guard();
+    let mut rows: Vec<Row> = prompts
+        .iter()
+        .map(|prompt| {
+            assert!(!prompt.is_empty(), "a prompt has at least one token");
+            Row {
+                prompt: tokenizer.encode(prompt.as_bytes()),
+                answer: Vec::new(),
+                text: String::new(),
+                buffer: AnswerBuffer::new(&options.stops),
+                sampler: Sampler::new(options),
+                done: false,
+            }
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut carried = model.start(state, rows.len() as i64);
+    for at in 0.. {
+        // A row reads its prompt and then its answer; the input of a finished row does not matter.
+        let ids: Vec<i64> = rows
+            .iter()
+            .map(|row| {
+                row.prompt.iter().chain(&row.answer).nth(at).copied().unwrap_or(END_OF_DOCUMENT)
+            })
+            .map(i64::from)
+            .collect();
+        let ids = Tensor::from_slice(&ids).view([-1, 1]).to_device(model.device());
+        let (hidden, next) = model.forward(&ids, &carried, None)?;
+        carried = next;
+        if !rows.iter().any(|row| !row.done && at + 1 >= row.prompt.len()) {
+            continue;
+        }
+        let logits = model.logits(&hidden).select(1, 0); // (B, V)
+        let logits = logits.to_device_(Device::Cpu, Kind::Float, false, false);
+        for (i, row) in rows.iter_mut().enumerate() {
+            if row.done || at + 1 < row.prompt.len() {
+                continue;
+            }
+            let logits =
+                Vec::<f32>::try_from(logits.get(i as i64)).expect("one row of float32 logits");
+            let id = row.sampler.draw(logits);
+            row.answer.push(id);
+            row.text += &row.buffer.push(tokenizer.token_bytes(id).unwrap_or_default());
+            row.done = id == END_OF_DOCUMENT
+                || row.buffer.stopped()
+                || row.answer.len() >= options.max_tokens;
+        }
+        if rows.iter().all(|row| row.done) {
+            break;
+        }
+    }
+    Ok(rows.into_iter().map(|mut row| row.text + &row.buffer.finish()).collect())
+}

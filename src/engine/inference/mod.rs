@@ -1,0 +1,24 @@
+//! Models in use: loading a model with its adapter or state, generating, scoring, evaluating.
+
+mod answer_buffer;
+mod base_check;
+mod document_losses;
+mod eval_data;
+mod generate;
+mod load;
+mod sampler;
+mod score;
+mod session;
+mod tokens;
+
+pub use base_check::{as_warning, check_base};
+pub use document_losses::{document_losses, ledger_of_documents, max_tokens, mean_loss};
+pub use eval_data::{EvalData, EvalOptions};
+pub use generate::generate;
+pub(crate) use load::unfit;
+pub use load::{AdapterFile, LoadedModel, ModelSpec, pack_weights};
+pub use sampler::Sampler;
+pub use score::{ReadMode, Score, exact_kind, mean_nll, score, score_with_gradient};
+pub use session::{Answer, Session, StopReason};
+pub use statetune_core::plan::{GenerateOptions, Probe, rate, rates};
+pub use tokens::{Tokens, TokensError};

@@ -1,0 +1,159 @@
+//! Sampling of the next token.
+
+use std::collections::HashMap;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::GenerateOptions;
+
+/// Samples the tokens of answers one by one.
+#[derive(Debug)]
+pub struct Sampler {
+    temperature: f64,
+    top_p: f64,
+    presence_penalty: f64,
+    frequency_penalty: f64,
+    random: ChaCha8Rng,
+    /// How often each token occurs in the current answer.
+    counts: HashMap<u32, u32>,
+}
+
+impl Sampler {
+    /// The same options and logits give the same tokens.
+    pub fn new(options: &GenerateOptions) -> Sampler {
+        Sampler {
+            temperature: options.temperature,
+            top_p: options.top_p,
+            presence_penalty: options.presence_penalty,
+            frequency_penalty: options.frequency_penalty,
+            random: ChaCha8Rng::seed_from_u64(options.seed),
+            counts: HashMap::new(),
+        }
+    }
+
+    /// Resets the penalties for a new answer; the random stream continues.
+    pub fn begin_answer(&mut self) {
+        self.counts.clear();
+    }
+
+    /// Samples a token from `logits` (V). Ties go to the lower id.
+    pub fn draw(&mut self, mut logits: Vec<f32>) -> u32 {
+        for (&id, &count) in &self.counts {
+            let penalty = self.presence_penalty + f64::from(count) * self.frequency_penalty;
+            logits[id as usize] -= penalty as f32;
+        }
+        let id = self.choose(&logits);
+        *self.counts.entry(id).or_default() += 1;
+        id
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> u32 {
+        let before =
+            |&x: &u32, &y: &u32| logits[y as usize].total_cmp(&logits[x as usize]).then(x.cmp(&y));
+        let ids = 0..logits.len() as u32;
+        if self.temperature == 0.0 {
+            return ids.min_by(before).expect("a model has tokens");
+        }
+        let mut order: Vec<u32> = ids.collect();
+        order.sort_by(before);
+        let best = f64::from(logits[order[0] as usize]);
+        let probabilities = |temperature: f64| {
+            let weights: Vec<f64> = order
+                .iter()
+                .map(|&id| ((f64::from(logits[id as usize]) - best) / temperature).exp())
+                .collect();
+            let sum: f64 = weights.iter().sum();
+            weights.into_iter().map(move |weight| weight / sum).collect::<Vec<f64>>()
+        };
+        // The nucleus comes from the distribution at temperature 1; the temperature reshapes the nucleus.
+        let mut mass = 0.0;
+        let kept = 1 + probabilities(1.0)
+            .iter()
+            .take_while(|&&p| {
+                mass += p;
+                mass < self.top_p
+            })
+            .count();
+        let probabilities = &probabilities(self.temperature)[..kept.min(order.len())];
+        let total: f64 = probabilities.iter().sum();
+        // 53 random bits give a number in [0, 1).
+        let mut left = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
+        for (&id, &p) in order.iter().zip(probabilities) {
+            left -= p;
+            if left < 0.0 {
+                return id;
+            }
+        }
+        order[probabilities.len() - 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(temperature: f64, top_p: f64) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: 1,
+            temperature,
+            top_p,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: 1,
+            stops: Vec::new(),
+        }
+    }
+
+    fn draws(options: &GenerateOptions) -> Vec<usize> {
+        let logits = [0.1f32.ln(), 0.6f32.ln(), 0.3f32.ln()];
+        let mut sampler = Sampler::new(options);
+        let mut counts = vec![0; 3];
+        for _ in 0..2000 {
+            counts[sampler.draw(logits.to_vec()) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn greedy_takes_the_most_likely() {
+        assert_eq!(draws(&options(0.0, 1.0)), [0, 2000, 0]);
+    }
+
+    #[test]
+    fn a_small_nucleus_is_greedy_too() {
+        assert_eq!(draws(&options(1.0, 0.3)), [0, 2000, 0]);
+    }
+
+    #[test]
+    fn the_nucleus_excludes_the_tail() {
+        let counts = draws(&options(1.0, 0.7));
+        assert_eq!(counts[0], 0);
+        assert!((1200..1470).contains(&counts[1]), "two thirds of 2000, not {}", counts[1]);
+    }
+
+    #[test]
+    fn top_p_of_1_samples_the_whole_distribution() {
+        let counts = draws(&options(1.0, 1.0));
+        assert!((140..260).contains(&counts[0]), "a tenth of 2000, not {}", counts[0]);
+    }
+
+    #[test]
+    fn penalties_count_the_tokens_of_the_answer() {
+        let written = |presence_penalty, frequency_penalty| {
+            let options =
+                GenerateOptions { presence_penalty, frequency_penalty, ..options(0.0, 1.0) };
+            let mut sampler = Sampler::new(&options);
+            let answer = |sampler: &mut Sampler| -> Vec<u32> {
+                sampler.begin_answer();
+                (0..5).map(|_| sampler.draw(vec![0.0, 1.0, -2.0])).collect()
+            };
+            let first = answer(&mut sampler);
+            assert_eq!(answer(&mut sampler), first, "every answer begins anew");
+            first
+        };
+        assert_eq!(written(0.0, 0.0), [1, 1, 1, 1, 1]);
+        assert_eq!(written(1.5, 0.0), [1, 0, 1, 1, 1]);
+        assert_eq!(written(0.0, 0.7), [1, 1, 0, 1, 0]);
+    }
+}

@@ -1,0 +1,264 @@
+//! A conversation with a model: reads prompts in large pieces, streams answers token by token, in constant memory.
+
+use statetune_core::data::{END_OF_DOCUMENT, Template, Tokenizer};
+use tch::{Device, Kind, Tensor};
+
+use super::answer_buffer::AnswerBuffer;
+use super::{GenerateOptions, Sampler};
+use crate::kernels::KernelError;
+use crate::model::{Model, State, TimeState};
+
+/// Tokens of a prompt in one forward pass.
+const PIECE: usize = 256;
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StopReason {
+    /// The model ended the document.
+    EndOfDocument,
+    /// The next text was a stop text.
+    Stop,
+    /// The answer reached its token limit.
+    MaxTokens,
+}
+
+impl StopReason {
+    /// The name in JSON output.
+    pub fn name(self) -> &'static str {
+        match self {
+            StopReason::EndOfDocument => "end_of_document",
+            StopReason::Stop => "stop",
+            StopReason::MaxTokens => "max_tokens",
+        }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The text without surrounding white space and stop text.
+    pub text: String,
+    /// Sampled tokens.
+    pub tokens: usize,
+    /// Why the answer ended.
+    pub stop_reason: StopReason,
+}
+
+/// A model with the state of a conversation.
+#[derive(Debug)]
+pub struct Session<'a> {
+    model: &'a Model,
+    tokenizer: &'a Tokenizer,
+    start: &'a TimeState,
+    /// The model's state at the end of the text.
+    carried: State,
+    /// The state before the last turn.
+    before: Option<State>,
+    sampler: Sampler,
+    max_tokens: usize,
+    stops: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    /// A session at the initial state `start`.
+    pub fn new(
+        model: &'a Model,
+        start: &'a TimeState,
+        tokenizer: &'a Tokenizer,
+        options: &GenerateOptions,
+    ) -> Session<'a> {
+        Session {
+            model,
+            tokenizer,
+            start,
+            carried: model.start(start, 1),
+            before: None,
+            sampler: Sampler::new(options),
+            max_tokens: options.max_tokens,
+            stops: options.stops.clone(),
+        }
+    }
+
+    /// Returns to the initial state with these options and restarts the random stream.
+    pub fn reset(&mut self, options: &GenerateOptions) {
+        *self = Session::new(self.model, self.start, self.tokenizer, options);
+    }
+
+    /// Changes the options of later answers and restarts the random stream.
+    pub fn set_options(&mut self, options: &GenerateOptions) {
+        self.sampler = Sampler::new(options);
+        self.max_tokens = options.max_tokens;
+        self.stops.clone_from(&options.stops);
+    }
+
+    /// Answers `prompt` and passes each piece of the answer to `tell` as soon as the piece is certain. The session's state
+    /// does not change.
+    ///
+    /// # Errors
+    /// A forward pass that fails.
+    ///
+    /// # Panics
+    /// When the prompt is empty.
+    pub fn answer(
+        &mut self,
+        prompt: &str,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Answer, KernelError> {
+        assert!(!prompt.is_empty(), "a prompt has at least one token");
+        let _guard = tch::no_grad_guard();
+        let (mut logits, mut carried) = self.read(prompt)?;
+        let mut buffer = AnswerBuffer::new(&self.stops);
+        let mut answer =
+            Answer { text: String::new(), tokens: 0, stop_reason: StopReason::MaxTokens };
+        self.sampler.begin_answer();
+        let mut let_out = |piece: String| {
+            if !piece.is_empty() {
+                tell(&piece);
+                answer.text += &piece;
+            }
+        };
+        while answer.tokens < self.max_tokens {
+            let id = self.sampler.draw(logits);
+            answer.tokens += 1;
+            if id == END_OF_DOCUMENT {
+                answer.stop_reason = StopReason::EndOfDocument;
+                break;
+            }
+            let_out(buffer.push(self.tokenizer.token_bytes(id).unwrap_or_default()));
+            if buffer.stopped() {
+                answer.stop_reason = StopReason::Stop;
+                break;
+            }
+            if answer.tokens < self.max_tokens {
+                (logits, carried) = self.step(&[id], &carried)?;
+            } else {
+                break;
+            }
+        }
+        let_out(buffer.finish());
+        Ok(answer)
+    }
+
+    /// Answers `prompt`, a question in the form of [`Template::prompt`], and adds both to the conversation.
+    ///
+    /// The state then is the state after question and answer as training documents have them, whatever ended the answer.
+    ///
+    /// # Errors
+    /// A forward pass that fails.
+    pub fn turn(
+        &mut self,
+        template: &Template,
+        prompt: &str,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Answer, KernelError> {
+        let answer = self.answer(prompt, tell)?;
+        let _guard = tch::no_grad_guard();
+        let said = [prompt, &template.gap, &answer.text, &template.separator].concat();
+        let (_, carried) = self.read(&said)?;
+        self.before = Some(std::mem::replace(&mut self.carried, carried));
+        Ok(answer)
+    }
+
+    /// Removes the last turn; `None` without a turn, or when it was removed before.
+    pub fn undo(&mut self) -> Option<()> {
+        self.carried = self.before.take()?;
+        Some(())
+    }
+
+    /// The logits (V) and the state after `text`.
+    fn read(&self, text: &str) -> Result<(Vec<f32>, State), KernelError> {
+        let ids = self.tokenizer.encode(text.as_bytes());
+        let mut pieces = ids.chunks(PIECE);
+        let first = pieces.next().expect("a text has at least one token");
+        let mut read = self.step(first, &self.carried)?;
+        for piece in pieces {
+            read = self.step(piece, &read.1)?;
+        }
+        Ok(read)
+    }
+
+    /// The logits (V) and the state after `ids`.
+    fn step(&self, ids: &[u32], carried: &State) -> Result<(Vec<f32>, State), KernelError> {
+        let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
+        let device = self.model.device();
+        let last = Tensor::from_slice(&[ids.len() as i64 - 1]).to_device(device);
+        let ids = Tensor::from_slice(&ids).unsqueeze(0).to_device(device); // (1, T)
+        let (hidden, carried) = self.model.forward(&ids, carried, None)?;
+        let logits = self.model.logits(&hidden.at(&last)).squeeze_dim(0);
+        let logits = logits.to_device_(Device::Cpu, Kind::Float, false, false);
+        Ok((Vec::try_from(logits).expect("a vector of float32 logits"), carried))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Op;
+    use crate::model::{Shape, Version, Weights};
+
+    const OPTIONS: GenerateOptions = GenerateOptions {
+        max_tokens: 6,
+        temperature: 1.0,
+        top_p: 1.0,
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
+        seed: 3,
+        stops: Vec::new(),
+    };
+
+    fn with_session(version: Version, test: impl Fn(Session<'_>)) {
+        let tokenizer = Tokenizer::load("models/tiny-vocab.txt".as_ref()).expect("our vocabulary");
+        let shape = Shape::for_scratch(version, 2, 64, tokenizer.vocab_size() as i64);
+        let new = Weights::scratch(shape, 1);
+        let weights = Weights::from_fn(shape, |name, size| match name.ends_with("output.weight") {
+            true => Tensor::ones(size, (Kind::Float, Device::Cpu)).triu(3) * 0.02,
+            false => new.get(name, Kind::Float),
+        });
+        let model = Model::new(&weights, Kind::Float, Op::Cpu);
+        let start = TimeState::zeros(&shape, Kind::Float, Device::Cpu);
+        test(Session::new(&model, &start, &tokenizer, &OPTIONS));
+    }
+
+    fn turn(session: &mut Session<'_>, question: &str) -> Answer {
+        let mut told = String::new();
+        let template = Template::rwkv_qa();
+        let prompt = template.prompt(question).expect("a question");
+        let mut tell = |piece: &str| told += piece;
+        let answer = session.turn(&template, &prompt, &mut tell).expect("sound operands");
+        assert_eq!(told, answer.text);
+        assert_eq!((answer.tokens, answer.stop_reason), (6, StopReason::MaxTokens));
+        answer
+    }
+
+    #[test]
+    fn turns_can_be_undone_and_reset() {
+        for version in Version::ALL {
+            with_session(version, |mut session| {
+                let first = turn(&mut session, "One?");
+                let after = session.carried.layers[1].wkv.copy();
+                let second = turn(&mut session, "Two?");
+                assert_ne!(session.carried.layers[1].wkv, after);
+                assert_eq!(session.undo(), Some(()));
+                assert_eq!(session.carried.layers[1].wkv, after);
+                assert_eq!(session.undo(), None);
+                session.reset(&OPTIONS);
+                assert_eq!(turn(&mut session, "One?"), first, "{version}");
+                assert_eq!(turn(&mut session, "Two?"), second, "{version}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_prompt_in_pieces_gives_the_same_logits() {
+        with_session(Version::V7, |session| {
+            let text = "The quick brown fox jumps over the lazy dog. ".repeat(60);
+            let ids = session.tokenizer.encode(text.as_bytes());
+            assert!(ids.len() > 2 * PIECE, "{}", ids.len());
+            let _guard = tch::no_grad_guard();
+            let (pieces, _) = session.read(&text).expect("sound operands");
+            let (whole, _) = session.step(&ids, &session.carried).expect("sound operands");
+            let far = pieces.iter().zip(&whole).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+            assert!(far < 1e-4, "{far}");
+        });
+    }
+}

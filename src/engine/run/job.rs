@@ -1,0 +1,47 @@
+//! What every part of a run reads: plan, directory, inputs, method and length.
+
+use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
+
+use statetune_core::data::{Coverage, Loader};
+use statetune_core::plan::Plan;
+use statetune_core::records::{Lock, RunDir};
+
+use crate::model::Shape;
+use crate::peft::Method;
+use crate::train::FitOptions;
+
+/// What every part of a run reads.
+pub(super) struct Job<'a> {
+    /// Owned once the run is extended.
+    pub(super) plan: Cow<'a, Plan>,
+    pub(super) run: &'a RunDir,
+    pub(super) lock: &'a Lock,
+    pub(super) shape: Shape,
+    pub(super) method: &'a dyn Method,
+    /// Steps, batches and learning rates; they change when the run is extended.
+    pub(super) options: FitOptions,
+    /// Stops the run after the current step.
+    pub(super) stop: &'a AtomicBool,
+}
+
+/// Steps, batches and learning rates of a plan with `samples_per_pass` samples in a pass over the data.
+pub(super) fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
+    let train = &plan.train;
+    let epoch_steps = train.steps_per_epoch(samples_per_pass);
+    let epoch_count = u64::from(train.epoch_count);
+    FitOptions {
+        micro_bsz: train.micro_bsz.as_u64(),
+        accumulate_grad_batches: train.accumulate_grad_batches.into(),
+        epoch_steps,
+        epoch_count,
+        curve: train.schedule.over(epoch_steps * epoch_count),
+    }
+}
+
+/// How much of the documents the steps cover.
+pub(super) fn coverage(loader: &Loader<'_>, options: &FitOptions) -> Coverage {
+    let (survey, per_pass) = (loader.survey(), loader.samples_per_pass());
+    let samples = options.total_steps() * options.samples_per_step();
+    Coverage::new(survey.documents, survey.copies, per_pass, samples)
+}

@@ -1,0 +1,38 @@
+//! A run, from plan to exported files.
+//!
+//! [`run()`] reads top to bottom: prepare inputs (`prepare`), open the directory (`begin`), then train (`train`) with the
+//! parts of a `course`: `evaluate`, `save`, `record`, `guard`, `obey`; at last `finish`. One event stream leaves the run.
+//! Inputs are checked before the run directory exists.
+
+mod begin;
+mod course;
+mod documents;
+mod evaluate;
+mod finish;
+mod guard;
+mod input_records;
+mod job;
+mod measure;
+mod merge;
+mod obey;
+mod outlook;
+mod prepare;
+mod recent_steps;
+mod record;
+#[expect(clippy::module_inception, reason = "the function `run` is this room's entrance")]
+mod run;
+mod save;
+mod summary_lines;
+mod train;
+
+pub use begin::{Begin, recorded_settings, setting_changes};
+pub use evaluate::questions;
+pub use finish::{Outcome, Sampled, Summary};
+pub use guard::{describe, replay};
+pub use input_records::CHARACTERS;
+pub use measure::measure;
+pub use merge::{Merge, Merged, merge};
+pub use outlook::{Documents, Outlook};
+pub use prepare::{load_tokenizer, load_weights, prepare_sources};
+pub use run::run;
+pub use save::export_at;

@@ -1,0 +1,213 @@
+//! Prepares what a run needs before its directory exists: tokenizer, documents, weights, method.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use statetune_core::data::{
+    Binidx, DataError, Dataload, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
+    Split, Tokenizer, character_tokenizer, find_prepared, prepare,
+};
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart, TokenizerPlan};
+use statetune_core::records::LockedFile;
+
+use super::documents::DocumentNames;
+use crate::RunError;
+use crate::inference::{pack_weights, unfit};
+use crate::model::{Model, Shape, TimeState, Weights, shape_in};
+use crate::peft::{Compute, Method, StateTuning, WeightTuning, state_after};
+use crate::tensors::kind;
+
+/// The tokenizer of a plan.
+///
+/// # Errors
+/// A vocabulary file that cannot be read or parsed, or plain text for a character vocabulary that cannot be read.
+pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
+    match &plan.model.tokenizer {
+        TokenizerPlan::Characters => Ok(character_tokenizer(&plan.data.sources)?),
+        TokenizerPlan::World => Ok(Tokenizer::world()),
+        TokenizerPlan::File(path) => Ok(Tokenizer::load(path)?),
+    }
+}
+
+/// The model's sizes, checked against the plan and the tokenizer. Reads the header of a checkpoint and no tensor.
+///
+/// # Errors
+/// A checkpoint that cannot be used, contradicts the plan, or has a smaller vocabulary than the tokenizer.
+pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, RunError> {
+    let shape = match &plan.model.source {
+        ModelSource::Load(path) => {
+            let shape = shape_in(path)?;
+            plan.check_shape(&shape).map_err(RunError::Contradiction)?;
+            shape
+        }
+        &ModelSource::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
+            let vocab_size = vocab_size.map_or(tokenizer.vocab_size() as i64, i64::from);
+            let plain = Shape::for_scratch(version, n_layer.into(), n_embd.into(), vocab_size);
+            Shape { pre_ffn, head_qk: head_qk.into(), ..plain }
+        }
+    };
+    plan.check_peft(&shape).map_err(RunError::Contradiction)?;
+    plan.check_vocabulary(&shape, tokenizer.vocab_size()).map_err(RunError::Contradiction)?;
+    Ok(shape)
+}
+
+/// The weights of a plan: loaded, checked and quantized as planned, or new.
+///
+/// # Errors
+/// Those of [`model_shape`], or a matrix that cannot be quantized.
+pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunError> {
+    let shape = model_shape(plan, tokenizer)?;
+    let ModelSource::Load(path) = &plan.model.source else {
+        return Ok(Weights::scratch(shape, plan.train.seed as i64));
+    };
+    let mut weights = Weights::load(path)?;
+    if let Some(format) = plan.method.quant {
+        pack_weights(&mut weights, format, plan.method.peft.recipe().map(Rc::as_ref), path)?;
+    }
+    Ok(weights)
+}
+
+/// The tuning method of a plan on its weights, at its initial values.
+///
+/// # Errors
+/// An initial state that cannot be read or fits another model, or weights that cannot be tuned.
+pub(super) fn new_method(
+    plan: &Plan,
+    weights: Weights,
+    tokenizer: &Tokenizer,
+) -> Result<Box<dyn Method>, RunError> {
+    let start = match &plan.method.peft {
+        PeftPlan::State(start) => start,
+        PeftPlan::Weights(recipe) => {
+            let path = match &plan.model.source {
+                ModelSource::Load(path) => path,
+                ModelSource::Scratch { .. } => Path::new("new weights"),
+            };
+            let tuning = WeightTuning::start(recipe, weights, Compute::of_plan(plan));
+            return Ok(Box::new(tuning.map_err(|error| unfit(error, path))?));
+        }
+    };
+    let model = Model::new(&weights, kind(plan.train.dtype), plan.train.op);
+    let state = match start {
+        StateStart::Zeros => return Ok(Box::new(StateTuning::new(model))),
+        StateStart::File(path) => {
+            TimeState::load(path, model.shape())?.to(tch::Kind::Float, model.device())
+        }
+        StateStart::Prompt(text) => {
+            let ids: Vec<i64> =
+                tokenizer.encode(text.as_bytes()).into_iter().map(i64::from).collect();
+            state_after(&model, &ids)?
+        }
+    };
+    Ok(Box::new(StateTuning::from(model, &state)))
+}
+
+/// The prepared documents of a run.
+#[derive(Debug)]
+pub(super) struct Datasets<'a> {
+    pub(super) train: Loader<'a>,
+    /// Absent without validation documents.
+    pub(super) val: Option<Loader<'a>>,
+    /// The token files of the validation documents, without extension.
+    pub(super) val_prefix: Option<PathBuf>,
+    pub(super) locked: Vec<LockedFile>,
+    /// The cache key of the prepared data; absent for a binidx pair that is read directly.
+    pub(super) key: Option<String>,
+    /// The file of document digests; absent for the same reason.
+    pub(super) contents: Option<PathBuf>,
+    /// Number of validation documents.
+    pub(super) held_out: u64,
+    /// Lines skipped because they are not valid documents.
+    pub(super) skipped_lines: u64,
+    /// The sources of the training documents; locks the prepared data in the cache.
+    pub(super) names: DocumentNames,
+}
+
+/// The tokenized documents of a plan, prepared or from the cache.
+///
+/// # Errors
+/// Documents or a cache that cannot be used.
+pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, RunError> {
+    Ok(prepare(&spec(plan, tokenizer))?)
+}
+
+/// Whether the documents of a plan need no preparation.
+///
+/// # Errors
+/// Documents that cannot be read.
+pub(super) fn is_prepared(plan: &Plan, tokenizer: &Tokenizer) -> Result<bool, RunError> {
+    let found = || find_prepared(&spec(plan, tokenizer));
+    Ok(plan.data.pair.is_some() || found()?.is_some())
+}
+
+fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer) -> PrepareSpec<'a> {
+    let data = &plan.data;
+    PrepareSpec {
+        sources: &plan.data.sources,
+        tokenizer,
+        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.data.template },
+        mask: &plan.data.mask,
+        on_bad_line: data.on_bad_line,
+        end_of_doc: data.end_of_doc,
+        val_split: data.val_split,
+        repeat: data.repeat,
+        seed: plan.train.seed,
+        cache_dir: &plan.data.cache_dir,
+    }
+}
+
+/// Opens the documents of a plan, prepared first if needed, and checks each one: length, vocabulary, target tokens.
+///
+/// # Errors
+/// Documents or a cache that cannot be used.
+pub(super) fn prepare_data<'a>(
+    plan: &Plan,
+    tokenizer: &'a Tokenizer,
+    vocab_size: i64,
+) -> Result<Datasets<'a>, RunError> {
+    let data = &plan.data;
+    let (prepared, pair, files) = match plan.data.pair.as_deref() {
+        Some(pair) => (None, pair.to_path_buf(), Source::digests(&plan.data.sources[0])?),
+        None => {
+            let prepared = prepare_sources(plan, tokenizer)?;
+            let (train, files) = (prepared.train.clone(), prepared.report.files.clone());
+            (Some(prepared), train, files)
+        }
+    };
+    let options = LoaderOptions {
+        ctx_len: plan.train.ctx_len.as_usize(),
+        dataload: data.dataload,
+        walk: data.walk,
+        overlong: data.overlong,
+        mask: plan.data.mask.clone(),
+        seed: plan.train.seed,
+    };
+    let open = |prefix: &Path, options, split| -> Result<Loader<'a>, DataError> {
+        let documents = prepared.as_ref().map(|prepared| prepared.documents(split)).transpose()?;
+        let documents = documents.unwrap_or_default();
+        Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, &documents)
+            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(split, index)))
+    };
+    let train = open(&pair, options.clone(), Split::Train)?;
+    // Validation reads whole documents where training reads windows.
+    let dataload = match data.dataload {
+        Dataload::Get => Dataload::Pad,
+        by_document => by_document,
+    };
+    let by_document = LoaderOptions { dataload, ..options };
+    let val_prefix = prepared.as_ref().and_then(|prepared| prepared.val.clone());
+    let val =
+        val_prefix.as_deref().map(|prefix| open(prefix, by_document, Split::Val)).transpose()?;
+    let documents = train.survey().copies as usize;
+    Ok(Datasets {
+        train,
+        val,
+        val_prefix,
+        locked: files.into_iter().map(|file| LockedFile::new(&file.path, file.sha256)).collect(),
+        key: prepared.as_ref().map(|prepared| prepared.key.clone()),
+        contents: prepared.as_ref().map(Prepared::contents),
+        held_out: prepared.as_ref().map_or(0, |prepared| prepared.report.val_documents),
+        skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
+        names: DocumentNames::new(prepared, pair, documents),
+    })
+}

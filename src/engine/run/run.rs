@@ -1,0 +1,214 @@
+//! Runs a plan from begin to end.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::AtomicBool;
+
+use statetune_core::data::Tokenizer;
+use statetune_core::diagnostic::msg;
+use statetune_core::exit::ExitCode;
+use statetune_core::forecast::Forecast;
+use statetune_core::plan::Plan;
+use statetune_core::records::{Event, Lock, SkippedSample, Status, record_documents};
+
+use super::begin::{Begin, Decision, Opened};
+use super::course::{Course, Ended};
+use super::documents::NamedDocument;
+use super::evaluate::{Evaluator, questions};
+use super::finish::Outcome;
+use super::guard::{Guard, skip_recorded};
+use super::input_records::{lock, record_inputs};
+use super::job::{Job, coverage, fit_options};
+use super::outlook::Outlook;
+use super::prepare::{
+    Datasets, load_tokenizer, load_weights, model_shape, new_method, prepare_data,
+};
+use super::record::{Events, Recorder};
+use super::save::Saver;
+use super::summary_lines::summary_lines;
+use crate::RunError;
+use crate::error::out_of_memory;
+use crate::kernels::allow_tf32;
+use crate::model::Shape;
+use crate::optim::Adam;
+use crate::peft::Method;
+use crate::tensors::device;
+use crate::train::{FitOptions, LossScaler, StepOptions, Trainer};
+
+/// Runs `plan` from `begin` and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
+/// `allow_oom`. Ends after the current step, with everything saved, once `stop` is true.
+///
+/// # Errors
+/// The first failure. The status in the run directory, if one exists by then, names it.
+pub fn run(
+    plan: &Plan,
+    begin: Begin,
+    allow_oom: bool,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(&Event),
+) -> Result<Outcome, RunError> {
+    allow_tf32(plan.train.tf32());
+    let tokenizer = load_tokenizer(plan)?;
+    let shape = model_shape(plan, &tokenizer)?;
+    let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
+    if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &data).refusal(None) {
+        return Err(RunError::WontFit(Box::new(refusal)));
+    }
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
+    let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
+    let method = new_method(plan, weights, &tokenizer)?;
+    let lock = Lock { values: begin.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
+    let identity = lock.identity(&plan.experiment.settings_of_numbers());
+    let begin = match begin.decide(plan, &identity)? {
+        Decision::Run(begin) => *begin,
+        Decision::NotNeeded(run) => return Ok(Outcome::NotNeeded { run }),
+    };
+    let changed = begin.check_lock(plan, &lock)?;
+    let identity = begin.identity(identity);
+    let mut dropped = Vec::new();
+    for asked in begin.drop_samples() {
+        dropped.extend(data.names.find(plan, asked)?);
+    }
+
+    let mut opened = begin.open(plan, &lock)?;
+    let event = opened.event.take();
+    let run = &opened.run;
+    let mut events = Events::new(run, &plan.records.log.sinks, watch);
+    let work = AssertUnwindSafe(|| {
+        if let Some(event) = event {
+            events.emit(event)?;
+        }
+        record_inputs(plan, run, &tokenizer, &lock)?;
+        if let Some(contents) = &data.contents {
+            record_documents(run, contents)?;
+        }
+        run.update(|record| record.identity = identity)?;
+        if !changed.is_empty() {
+            events.emit(Event::Environment { changed })?;
+        }
+        for NamedDocument { document, name } in dropped {
+            let from_step = opened.steps();
+            SkippedSample::Document { from_step, document, name: name.clone() }.add(run)?;
+            events.emit(Event::LeftOut { document: name })?;
+        }
+        let skipped = skip_recorded(run, &mut data)?;
+        let inputs = Inputs {
+            plan,
+            opened: &opened,
+            lock: &lock,
+            method: method.as_ref(),
+            shape,
+            tokenizer: &tokenizer,
+            questions: &questions,
+            stop,
+        };
+        inputs.train(&mut data, skipped, &mut events)
+    });
+    // libtorch panics when memory runs out.
+    let result = catch_unwind(work);
+    // The first failure is reported, even if the status cannot be written.
+    let mut failed = |message: String, code: &str, exit_code: ExitCode| {
+        let code = code.to_string();
+        let _ = events.emit(Event::Failed { message: message.clone() });
+        let _ = run.set_status(match exit_code {
+            ExitCode::Diverged => Status::Diverged { message, code },
+            _ => Status::Failed { message, code },
+        });
+    };
+    let result = result.unwrap_or_else(|panic| match out_of_memory(&*panic) {
+        Some(message) => Err(RunError::OutOfMemory { message }),
+        None => {
+            failed(msg!(STOPPED_BY_DEFECT).to_string(), "ST9000", ExitCode::Bug);
+            resume_unwind(panic)
+        }
+    });
+    match &result {
+        Ok(Outcome::Done(_) | Outcome::NotNeeded { .. }) => run.set_status(Status::Done)?,
+        Ok(Outcome::Interrupted { .. }) => run.set_status(Status::Interrupted)?,
+        Err(error) => failed(error.to_string(), error.diagnostic().code, error.exit_code()),
+    }
+    result.map_err(|error| error.within(run.path()))
+}
+
+/// Prepared inputs of training.
+struct Inputs<'a> {
+    plan: &'a Plan,
+    opened: &'a Opened,
+    lock: &'a Lock,
+    method: &'a dyn Method,
+    shape: Shape,
+    tokenizer: &'a Tokenizer,
+    questions: &'a [String],
+    stop: &'a AtomicBool,
+}
+
+impl Inputs<'_> {
+    /// Trains without the batches of the steps in `skipped`, counted from 0.
+    fn train(
+        &self,
+        data: &mut Datasets<'_>,
+        skipped: BTreeSet<u64>,
+        events: &mut Events<'_>,
+    ) -> Result<Outcome, RunError> {
+        let plan = self.plan;
+        let options = fit_options(plan, data.train.samples_per_pass());
+        let scaler = LossScaler::for_dtype(plan.train.dtype);
+        let step_options = StepOptions::of_plan(plan);
+        let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, step_options);
+        self.announce(data, &trainer.adam, &options, events)?;
+        let job = Job {
+            plan: Cow::Borrowed(plan),
+            run: &self.opened.run,
+            lock: self.lock,
+            shape: self.shape,
+            method: self.method,
+            options,
+            stop: self.stop,
+        };
+        let mut evaluator = Evaluator::new(self.tokenizer, self.questions, data.val.take());
+        evaluator.answer_with_base(&job, events, self.opened.steps())?;
+        let mut course = Course {
+            job,
+            events,
+            recorder: Recorder::new(),
+            evaluator,
+            saver: Saver::default(),
+            guard: Guard::new(&data.names),
+            ended: Ended::AllSteps,
+        };
+        let position = course.train(self.opened, &mut trainer, &mut data.train, skipped)?;
+        course.finish(&mut trainer, &position)
+    }
+
+    /// Writes the forecast of a new run, and emits the start.
+    fn announce(
+        &self,
+        data: &Datasets<'_>,
+        adam: &Adam,
+        options: &FitOptions,
+        events: &mut Events<'_>,
+    ) -> Result<(), RunError> {
+        let (plan, run) = (self.plan, &self.opened.run);
+        let outlook = Outlook::of_run(plan, self.shape, data);
+        if self.opened.resume_from.is_none() {
+            let forecast =
+                serde_json::to_string_pretty(&outlook.forecast(None)).expect("plain data");
+            run.write(Forecast::FILE, (forecast + "\n").as_bytes())?;
+        }
+        if let Some(warning) = outlook.warning() {
+            events.emit(Event::Warning(Box::new(warning)))?;
+        }
+        Ok(events.emit(Event::Start {
+            steps: options.total_steps(),
+            epoch_steps: options.epoch_steps,
+            after: self.opened.steps(),
+            documents: data.train.survey().documents,
+            coverage: Some(coverage(&data.train, options)),
+            facts: summary_lines(plan, &self.shape, data, adam, options),
+            run: run.path().to_path_buf(),
+            settings: plan.experiment.json().to_string(),
+            experiment: plan.experiment.text().to_string(),
+        })?)
+    }
+}

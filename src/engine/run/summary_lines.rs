@@ -1,0 +1,90 @@
+//! The lines that a run shows before its first step.
+
+use statetune_core::data::Dataload;
+use statetune_core::plan::Plan;
+use statetune_core::records::Fact;
+use statetune_core::words::{count, size};
+
+use super::prepare::Datasets;
+use crate::kernels::device_name;
+use crate::model::Shape;
+use crate::optim::Adam;
+use crate::quant;
+use crate::tensors::device;
+use crate::train::FitOptions;
+
+/// The summary of a run before its first step.
+pub(super) fn summary_lines(
+    plan: &Plan,
+    shape: &Shape,
+    data: &Datasets<'_>,
+    adam: &Adam,
+    options: &FitOptions,
+) -> Vec<Fact> {
+    let Datasets { train: loader, skipped_lines, .. } = data;
+    let survey = loader.survey();
+    let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
+    let samples = options.total_steps() * options.samples_per_step();
+    let precision = plan.train.precision.name();
+    let mut facts = vec![
+        (
+            "model",
+            format!(
+                "{}, {} parameters ({} layers x {}), {}",
+                shape.version(),
+                shape.parameters(),
+                shape.n_layer,
+                shape.n_embd,
+                precision
+            ),
+        ),
+        (
+            "device",
+            format!("{}, op {}", device_name(device(plan.train.device)), plan.train.op.name()),
+        ),
+        ("trains", format!("{learning} numbers")),
+        (
+            "data",
+            format!(
+                "{}, {} tokens, {} of them learned",
+                count(survey.documents, "document"),
+                survey.tokens,
+                survey.target_tokens
+            ),
+        ),
+        (
+            "steps",
+            format!(
+                "{} ({} x {} in a mini-epoch), {samples} samples",
+                options.curve.total_steps, options.epoch_count, options.epoch_steps
+            ),
+        ),
+    ];
+    if let Some(format) = plan.method.quant {
+        let bytes = |format| size(quant::bytes(shape, plan.train.dtype.size() as u64, format));
+        let fact =
+            format!("{format}: {} of weights instead of {}", bytes(Some(format)), bytes(None));
+        facts.insert(1, ("quant", fact));
+    }
+    if plan.train.tf32() && !plan.train.device.is_gpu() {
+        facts.push(("tf32", "processors have none: all products are float32".to_string()));
+    }
+    if *skipped_lines > 0 {
+        let lines = count(*skipped_lines, "line");
+        facts.push(("skipped", format!("{lines} that are no documents")));
+    }
+    if plan.data.dataload == Dataload::Pack {
+        let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
+        facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
+    }
+    for (n, label, what) in [
+        (survey.truncated, "cut", "the end of {}, longer than ctx_len"),
+        (survey.split, "split", "{}, longer than ctx_len, into several samples"),
+        (survey.dropped, "drop", "{}, longer than ctx_len"),
+    ] {
+        if n > 0 {
+            facts.push((label, what.replace("{}", &count(n, "document"))));
+        }
+    }
+    facts.into_iter().map(|(label, text)| Fact { label: label.to_string(), text }).collect()
+}
