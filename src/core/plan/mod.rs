@@ -305,11 +305,12 @@ pub(super) mod tests {
 
     /// Plans a new model with `op` in `[train]`.
     fn plan_with_op(op: &str) -> Result<Plan, Vec<Diagnostic>> {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/emoji-qa.jsonl");
         let text = format!(
             "\
 format = 1
 name = \"op\"
-data = {{ data_file = \"../data/emoji-qa.jsonl\" }}
+data = {{ data_file = \"{data}\" }}
 model = {{ n_layer = 1, n_embd = 64 }}
 peft = {{ type = \"full\" }}
 schedule = {{ lr_schedule = \"constant\", lr_init = 1e-3 }}
@@ -351,7 +352,7 @@ warning[ST1301]: `op = \"fla\"` runs the `chunk` form
 9 | op = \"fla\"
   |      ^^^^^
   |
-  = note: in other trainers `fla` names a GPU-only implementation of the same chunked algebra,
+  = note: in other trainers `fla` is a GPU-only implementation of the same chunked algebra,
           which `chunk` computes on every device
   = help: use `op = \"chunk\"` to silence this warning";
         assert_eq!(warning.render(false), expected);

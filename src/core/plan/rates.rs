@@ -97,7 +97,7 @@ warning[ST2301]: `lr_init = 1e-5` is 100,000 times below the usual value for sta
             assert_eq!(warnings(method, rate, "1"), [""; 0], "{method} {rate}");
         }
         let far = &warnings("lora", "1.0", "1")[0];
-        assert!(far.contains("10,000 times above the usual start for adapters"), "{far}");
+        assert!(far.contains("10,000 times above the usual value for adapters"), "{far}");
         assert!(warnings("full", "1e-7", "1")[0].contains("1,000 times below"));
         assert!(warnings("full", "1e30", "1")[0].contains("is 1e34 times above"));
     }

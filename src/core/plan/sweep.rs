@@ -130,7 +130,11 @@ mod tests {
                 vec![("a", json!([1, 2])), ("b", json!([1]))],
                 "a sweep of type list takes one value of each axis at a time, but the axes have 2 and 1 values",
             ),
-            (SweepMode::Grid, vec![("a", many.clone()), ("b", many)], "more than 10000 members"),
+            (
+                SweepMode::Grid,
+                vec![("a", many.clone()), ("b", many)],
+                "the sweep has more than 10000 runs",
+            ),
         ] {
             assert_eq!(members(&sweep(mode, &axes)), Err(Text::verbatim(problem)));
         }
