@@ -15,6 +15,82 @@ type Module = Vec<String>;
 const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
+/// Each room with the rooms that it may use, all of which stand above it: so there is no circle of rooms.
+const MAY_USE: [(&str, &str); 31] = [
+    ("core/lang", ""),
+    ("core/digest", ""),
+    ("core/exit", ""),
+    ("core/lr_curve", ""),
+    ("core/diagnostic", "core/lang"),
+    ("core/words", "core/diagnostic core/lang"),
+    ("core/tensorfile", "core/diagnostic"),
+    ("core/hub", "core/diagnostic core/digest"),
+    ("core/arch", "core/diagnostic"),
+    ("core/quant", "core/arch"),
+    ("core/peft", "core/arch core/diagnostic"),
+    ("core/data", "core/diagnostic core/digest core/words"),
+    ("core/records", "core/data core/diagnostic core/digest core/tensorfile"),
+    (
+        "core/config",
+        "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/peft core/records",
+    ),
+    ("core/resolved_settings", "core/config core/diagnostic core/records"),
+    (
+        "core/store",
+        "core/diagnostic core/digest core/records core/resolved_settings core/tensorfile",
+    ),
+    (
+        "core/plan",
+        "core/arch core/config core/data core/diagnostic core/hub core/lr_curve core/peft core/quant core/records \
+         core/resolved_settings core/tensorfile core/words",
+    ),
+    (
+        "core/forecast",
+        "core/arch core/diagnostic core/peft core/plan core/quant core/tensorfile core/words",
+    ),
+    ("core/import", "core/diagnostic core/words"),
+    ("core/look", "core/data core/diagnostic core/plan core/records core/store core/words"),
+    ("engine/tensors", "core/plan core/tensorfile"),
+    ("engine/kernels", "core/arch core/diagnostic core/digest"),
+    ("engine/model", "core/arch core/diagnostic core/digest core/tensorfile engine/kernels"),
+    ("engine/quant", "core/diagnostic core/quant engine/kernels engine/model"),
+    ("engine/optim", "core/arch core/plan"),
+    (
+        "engine/exports",
+        "core/arch core/diagnostic core/digest core/tensorfile engine/kernels engine/model",
+    ),
+    (
+        "engine/peft",
+        "core/arch core/diagnostic core/peft core/plan core/quant core/tensorfile engine/exports engine/kernels \
+         engine/model engine/optim engine/quant engine/tensors",
+    ),
+    (
+        "engine/train",
+        "core/data core/diagnostic core/forecast core/plan core/records core/tensorfile engine/kernels engine/model \
+         engine/optim engine/peft",
+    ),
+    (
+        "engine/error",
+        "core/data core/diagnostic core/exit core/records core/tensorfile engine/exports engine/kernels engine/model \
+         engine/train",
+    ),
+    (
+        "engine/inference",
+        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records engine/error \
+         engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
+    ),
+    (
+        "engine/run",
+        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/records \
+         core/resolved_settings core/store core/tensorfile core/words engine/error engine/exports engine/inference \
+         engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
+    ),
+];
+
+/// Folders in which a registry and the files that it names use each other, on purpose: `Version` dispatches to a file
+/// of each version, which is written with the types beside it.
+const REGISTRIES: [&str; 2] = ["core/arch", "engine/model"];
+
 /// The modules of all crates, with their text.
 struct House {
     texts: BTreeMap<Module, String>,
@@ -218,6 +294,7 @@ fn no_circle_of_rooms_is_allowed() {
 #[test]
 fn no_circle_of_files() {
     let mut edges = House::read().edges();
+    edges.retain(|module, _| !REGISTRIES.contains(&&*room(module)));
     // Files that use no file that is left are taken away until none is; what stays is in a circle or above one,
     // and then files that no file uses.
     loop {

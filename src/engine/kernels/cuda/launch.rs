@@ -186,6 +186,8 @@ fn failed(what: Text, error: DriverError) -> KernelError {
 mod tests {
     use std::ptr::null;
 
+    use std::ffi::c_void;
+
     use super::*;
 
     #[test]
