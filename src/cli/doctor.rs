@@ -14,6 +14,7 @@ use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_engine::kernels::{
     KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
+    recorded_device,
 };
 
 /// Arguments of `doctor`.
@@ -48,7 +49,7 @@ pub(super) fn doctor(args: &DoctorArgs, color: Color) -> ExitCode {
         [Some((Device::Cpu, Op::Cpu)), gpu.is_ok().then_some((Device::Cuda(0), Op::Cuda))];
     let mut findings = vec![libtorch(), graphics(&gpu)];
     for (device, op) in devices.into_iter().flatten() {
-        findings.push(Finding::new("device", device_name(device), json!(device_name(device))));
+        findings.push(Finding::new("device", device_name(device), json!(recorded_device(device))));
         let checks = Recurrence::ALL.map(|one| (one, check_kernel(one, op, device)));
         findings.extend(checks.into_iter().map(|(one, check)| kernel(op, one, check)));
     }
@@ -115,7 +116,7 @@ fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError
         },
         Ok(check) => {
             let KernelCheck { error, tolerance, tokens_per_sec, .. } = check;
-            let verdict = if check.is_right() { "right" } else { "WRONG" };
+            let verdict = if check.is_correct() { "right" } else { "WRONG" };
             let found = format!(
                 "{name} {place}: {verdict}, off by {error:.1e} of {tolerance:.0e}, {:.2} million tokens/s",
                 tokens_per_sec / 1e6
@@ -123,14 +124,14 @@ fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError
             let value = json!({
                 "name": name,
                 "device": place,
-                "right": check.is_right(),
+                "right": check.is_correct(),
                 "error": error,
                 "tolerance": tolerance,
                 "tokens_per_sec": tokens_per_sec,
             });
             let wrong = msg!(KERNEL_IS_WRONG, name, error = format_args!("{error:.1e}"));
             Finding {
-                fault: (!check.is_right()).then(|| fault(wrong)),
+                fault: (!check.is_correct()).then(|| fault(wrong)),
                 ..Finding::new("kernel", found, value)
             }
         }
@@ -199,9 +200,9 @@ mod tests {
         }
         let shown = findings(1e-3)[1].fault.as_ref().expect("a fault").render(false);
         let expected = "\
-error[ST0130]: the kernel wkv7 is wrong on this machine: off by 1.0e-3
+error[ST0130]: the kernel wkv7 computes wrong values on this machine: error 1.0e-3
   |
-  = help: train with `op = \"chunk\"`, and report this";
+  = help: train with `op = \"chunk\"` and report this message";
         assert_eq!(shown, expected);
     }
 }

@@ -244,7 +244,7 @@ impl EvalArgs {
         }
         match (&self.file, tuned.plan()) {
             (Some(file), plan) => {
-                let runs_dir = plan.map_or(self.subject.runs_dir(), |plan| &plan.runs_dir);
+                let runs_dir = plan.map_or(self.subject.runs_dir(), |plan| &plan.records.runs_dir);
                 let template = &tuned.subject.template;
                 let cache = runs_dir.join(".cache");
                 EvalData::whole(file, &loaded.tokenizer, template, &cache, options)
@@ -274,11 +274,10 @@ impl EvalArgs {
             MaskName::Assistant => Mask::Assistant(template.clone()),
         });
         if let Some(plan) = what.plan() {
-            let config = plan.config();
             return Ok(EvalOptions {
-                ctx_len: config.train.ctx_len as usize,
-                mask: asked.unwrap_or_else(|| plan.mask.clone()),
-                overlong: config.data.overlong,
+                ctx_len: plan.train.ctx_len.as_usize(),
+                mask: asked.unwrap_or_else(|| plan.data.mask.clone()),
+                overlong: plan.data.overlong,
             });
         }
         let passport = match &tuned.subject.state {
@@ -294,19 +293,18 @@ impl EvalArgs {
 
 /// Whether a run kept documents back.
 fn holds_out(plan: &Plan) -> bool {
-    plan.one_pair().is_none() && plan.config().data.val_split > 0.0
+    plan.data.has_val_split()
 }
 
 /// Whether a run's settings ask for answers in which something is counted.
 fn asks(plan: &Plan) -> bool {
-    let sample = &plan.config().sample;
-    sample.held_out > 0 || !sample.prompts.is_empty()
+    plan.sample.asks()
 }
 
 fn metric_names(plan: Option<&Plan>, has_base: bool) -> Vec<String> {
     let mut names = vec!["val_loss".to_string(), "perplexity".to_string()];
     if let Some(plan) = plan.filter(|plan| asks(plan)) {
-        names.extend(plan.probes.iter().map(|probe| format!("probe.{}", probe.name)));
+        names.extend(plan.sample.probes.iter().map(|probe| format!("probe.{}", probe.name)));
     }
     if has_base {
         names.extend(names.clone().iter().map(|name| format!("base_{name}")));
@@ -321,21 +319,21 @@ fn measured(
     plan: Option<&Plan>,
     prefix: &str,
 ) -> Result<(Metrics, u64, u64), RunError> {
-    let train = plan.map(|plan| &plan.config().train);
-    let micro_bsz = train.map_or(MICRO_BSZ, |train| train.micro_bsz.into());
-    let head_chunk = train.map_or(HEAD_CHUNK, |train| train.head_chunk.into());
+    let train = plan.map(|plan| &plan.train);
+    let micro_bsz = train.map_or(MICRO_BSZ, |train| train.micro_bsz.as_u64());
+    let head_chunk = train.map_or(HEAD_CHUNK, |train| train.head_chunk.as_i64());
     let (loss, documents, tokens) = data.loss(loaded, micro_bsz, head_chunk)?;
     let mut metrics = Metrics::new();
     if let Some(loss) = loss {
         metrics.push((format!("{prefix}val_loss"), loss));
         metrics.push((format!("{prefix}perplexity"), loss.exp()));
     }
-    if let Some(plan) = plan.filter(|plan| asks(plan) && !plan.probes.is_empty()) {
+    if let Some(plan) = plan.filter(|plan| asks(plan) && !plan.sample.probes.is_empty()) {
         let questions = questions(plan, &loaded.tokenizer, Some(data.prefix()))?;
         let prompts: Vec<&str> = questions.iter().map(String::as_str).collect();
         let Loaded { model, state, tokenizer } = loaded;
-        let answers = generate(model, state, tokenizer, &prompts, &plan.generate)?;
-        for probe in &plan.probes {
+        let answers = generate(model, state, tokenizer, &prompts, &plan.sample.generate)?;
+        for probe in &plan.sample.probes {
             if let Some(rate) = rate(probe, &answers) {
                 metrics.push((format!("{prefix}probe.{}", probe.name), rate));
             }

@@ -217,7 +217,7 @@ fn replay_plan(args: &ReplayArgs, run: &Path, color: Color) -> Result<Plan, Exit
 fn print_readings(args: &ReplayArgs, plan: &Plan, readings: &[Reading]) -> ExitCode {
     let first = readings.iter().find(|reading| reading.not_finite > 0);
     let code = if first.is_some() { ExitCode::AnswerNo } else { ExitCode::Ok };
-    let (precision, op) = (plan.config().train.precision.name(), plan.op.name());
+    let (precision, op) = (plan.train.precision.name(), plan.train.op.name());
     if args.output.format == Format::Json {
         say(json!({
             "schema": REPLAY_SCHEMA,

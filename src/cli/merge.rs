@@ -8,7 +8,7 @@ use super::subject::{fail, product};
 use super::{Color, ExperimentArgs, say, show, tell};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{ModelPlan, Purpose};
+use statetune_core::plan::{ModelSource, Purpose};
 use statetune_core::runs::{StoredRun, find_moment};
 use statetune_engine::pipeline::{Merge, MergedInto, merge as write};
 
@@ -51,15 +51,15 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         Ok(product) => product,
         Err(code) => return code,
     };
-    let base = match (&args.model, &plan.model) {
-        (Some(model), _) | (None, ModelPlan::Load(model)) => model.clone(),
-        (None, ModelPlan::Scratch { .. }) => {
+    let base = match (&args.model, &plan.model.source) {
+        (Some(model), _) | (None, ModelSource::Load(model)) => model.clone(),
+        (None, ModelSource::Scratch { .. }) => {
             let message = msg!(RUN_HAS_NO_BASE, run);
             let help = msg!(RUN_MADE_WHOLE_MODEL, product);
             return refuse(Diagnostic::error(message).help(help));
         }
     };
-    if args.quantised && plan.quant.is_none() {
+    if args.quantised && plan.method.quant.is_none() {
         let message = msg!(RUN_WEIGHTS_NOT_PACKED);
         return refuse(Diagnostic::error(message).help(msg!(LEAVE_OUT_QUANTISED)));
     }
@@ -87,7 +87,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
                 tell(format_args!("{}\n", message.render(color.on())));
             }
             tell(format_args!("product  {tensors} tensors of {}", product.display()));
-            if let Some(format) = plan.quant.filter(|_| args.quantised) {
+            if let Some(format) = plan.method.quant.filter(|_| args.quantised) {
                 tell(format_args!(
                     "the linear layers are the {format} ones that were trained on, made dense again: \
                      exactly the trained model, with the errors of packing"

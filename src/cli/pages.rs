@@ -79,28 +79,31 @@ fn table<'a>(title: &str, args: impl Iterator<Item = &'a Arg>) -> String {
 
 fn row(arg: &Arg) -> String {
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
-    let help = help.trim_end();
-    let mut about = if help.ends_with(['.', ']']) { help.to_owned() } else { format!("{help}.") };
-    let is_switch = !arg.get_action().takes_values();
-    let defaults: Vec<_> =
-        arg.get_default_values().iter().map(|one| one.to_string_lossy()).collect();
-    if !is_switch && !defaults.is_empty() {
-        let _ = write!(about, " Default: `{}`.", defaults.join(" "));
+    // A default in words is part of the help; the others are known to clap.
+    let (help, default) = match help.trim_end().split_once(" [default: ") {
+        Some((help, default)) => (help, Some(default.trim_end_matches(['.', ']']).to_owned())),
+        None => (help.trim_end(), None),
+    };
+    let takes_value = arg.get_action().takes_values();
+    let known = arg.get_default_values().first().filter(|_| takes_value);
+    let default = default.or_else(|| Some(format!("`{}`", known?.to_string_lossy())));
+    let stop = if help.ends_with('.') { "" } else { "." };
+    let mut about = format!("{help}{stop}");
+    if let Some(default) = default {
+        let _ = write!(about, " Default: {default}.");
     }
-    let values: Vec<_> = if is_switch { Vec::new() } else { arg.get_possible_values() };
-    let values: Vec<String> = values
-        .iter()
-        .filter(|value| !value.is_hide_set())
-        .map(|value| {
-            let help =
-                value.get_help().map(|help| format!(" ({})", lower_first(&help.to_string())));
-            format!("`{}`{}", value.get_name(), help.unwrap_or_default())
-        })
-        .collect();
+    let values =
+        arg.get_possible_values().into_iter().filter(|one| takes_value && !one.is_hide_set());
+    let values = values.map(|value| {
+        let help = value.get_help().map(|help| format!(" ({})", lower_first(&help.to_string())));
+        format!("`{}`{}", value.get_name(), help.unwrap_or_default())
+    });
+    let values: Vec<String> = values.collect();
     if !values.is_empty() {
         let _ = write!(about, " Values: {}.", values.join(", "));
     }
-    format!("| `{}` | {} |\n", cell(&arg.to_string()), cell(&about))
+    let short = arg.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
+    format!("| `{short}{}` | {} |\n", cell(&arg.to_string()), cell(&about))
 }
 
 /// A sentence as a clause: its first letter small, unless the word is a name such as `JSON` or `PyTorch`.

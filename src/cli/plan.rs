@@ -142,7 +142,7 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
 fn emit(plan: &Plan, file: &Path) -> Result<(), Box<Diagnostic>> {
     let write = || {
         let mut file = fs::File::create_new(file)?;
-        std::io::Write::write_all(&mut file, resolved_toml(&plan.loaded).as_bytes())
+        std::io::Write::write_all(&mut file, resolved_toml(plan.experiment.loaded()).as_bytes())
     };
     write().map_err(|error| {
         let message = msg!(CANNOT_WRITE_EXPERIMENT, file);
@@ -164,7 +164,7 @@ fn apply(
         };
         return Err(Box::new((Diagnostic::error(message), ExitCode::Invalid)));
     };
-    let text = edited(&plan.loaded.text, &proposal.edits);
+    let text = edited(plan.experiment.text(), &proposal.edits);
     let overrides = Overrides::from_process(args.experiment.set.clone());
     let now = text.as_ref().and_then(|text| parse(&args.file, text.clone(), &overrides).ok());
     let in_force = |edit: &Edit| {

@@ -89,7 +89,7 @@ pub(super) fn start(
         }
         (None | Some("auto"), None) if needed => Ok(Start::Needed { resume: resume.is_some() }),
         (Some("auto"), _) => {
-            let runs = runs_named(&plan.runs_dir, &plan.config().name);
+            let runs = runs_named(&plan.records.runs_dir, &plan.records.name);
             let unfinished = |run: &&PathBuf| Status::load(run) != Some(Status::Done);
             match runs.iter().rev().find(unfinished) {
                 Some(run) => continue_run(plan, run, Vec::new(), Vec::new()),
@@ -130,7 +130,7 @@ fn continue_run(
 }
 
 fn found(plan: &Plan, name: &str) -> Result<PathBuf, RunError> {
-    find_run(&plan.runs_dir, name).map_err(RunError::Resume)
+    find_run(&plan.records.runs_dir, name).map_err(RunError::Resume)
 }
 
 /// Shows why nothing was begun.

@@ -194,7 +194,8 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
             return ExitCode::Bug;
         }
     };
-    let mut screen = Screen::new(options.style(), options.format, device(plan.device), keyboard);
+    let mut screen =
+        Screen::new(options.style(), options.format, device(plan.train.device), keyboard);
     let watch = &mut |progress: Progress<'_>| {
         if let Progress::Started { run, .. } = progress {
             options.leave_terminal(run, color);
@@ -217,9 +218,9 @@ pub(super) fn execute(plan: &Plan, start: Start, options: &RunOptions, color: Co
         }
         Ok(Outcome::Done(summary)) => {
             if for_people {
-                print_summary(&summary, &plan.template);
+                print_summary(&summary, &plan.data.template);
             }
-            if plan.config().log.report { report_into(&summary.run, color) } else { ExitCode::Ok }
+            if plan.records.log.report { report_into(&summary.run, color) } else { ExitCode::Ok }
         }
         Ok(Outcome::Interrupted { .. }) if !for_people => ExitCode::Interrupted,
         Ok(Outcome::Interrupted { run, steps, total_steps }) => {

@@ -14,11 +14,10 @@ use tch::Device;
 use self::learned::{Learned, state_of};
 pub(super) use self::sampling::{SampleArgs, at_least_0, probability};
 use super::{Color, ExperimentArgs, show, tell};
-use statetune_core::config::Tokenizer as TokenizerSetting;
 use statetune_core::data::Template;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{ModelPlan, PeftPlan, Plan, Purpose};
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
 use statetune_core::runs::{
     Moment, NO_RUN, StoredRun, directory, find_moment, newest_product, nothing_saved,
 };
@@ -69,7 +68,11 @@ impl Found {
 
     /// Whether there are weights without what was learned: those of the run, or, `given`, others.
     pub(super) fn has_base(&self, given: bool) -> bool {
-        given || !matches!(self.plan().map(|plan| &plan.model), Some(ModelPlan::Scratch { .. }))
+        given
+            || !matches!(
+                self.plan().map(|plan| &plan.model.source),
+                Some(ModelSource::Scratch { .. })
+            )
     }
 }
 
@@ -159,16 +162,16 @@ impl SubjectArgs {
         color: Color,
     ) -> Result<Found, ExitCode> {
         let plan = self.plan(&run.join(StoredRun::SETTINGS), purpose, color)?;
-        let base = self.model.clone().or_else(|| match &plan.model {
-            ModelPlan::Load(path) => Some(path.clone()),
-            ModelPlan::Scratch { .. } => None,
+        let base = self.model.clone().or_else(|| match &plan.model.source {
+            ModelSource::Load(path) => Some(path.clone()),
+            ModelSource::Scratch { .. } => None,
         });
         let product = match part {
             Part::Tuned => Some(product(&plan, &run, moment, color)?),
             _ => None,
         };
         let is_product = product.is_some();
-        let (weights, adapter, state) = match (part, product, &plan.peft) {
+        let (weights, adapter, state) = match (part, product, &plan.method.peft) {
             (Part::State(file), _, _) => (base, None, Some(file)),
             (_, None, _) => (base, None, None),
             (_, Some(product), PeftPlan::State(_)) => (base, None, Some(product)),
@@ -194,12 +197,12 @@ impl SubjectArgs {
             adapter,
             state,
             tokenizer: self.tokenizer(Some((&run, &plan))),
-            quant: plan.quant,
-            kind: kind(plan.dtype),
-            tf32: plan.tf32,
-            op: plan.op,
-            device: device(plan.device),
-            template: plan.template.clone(),
+            quant: plan.method.quant,
+            kind: kind(plan.train.dtype),
+            tf32: plan.train.tf32(),
+            op: plan.train.op,
+            device: device(plan.train.device),
+            template: plan.data.template.clone(),
         };
         Ok(Found { subject, run: Some((run, plan)) })
     }
@@ -211,9 +214,9 @@ impl SubjectArgs {
         experiment: Option<&Plan>,
         color: Color,
     ) -> Result<Found, ExitCode> {
-        let of_experiment = experiment.and_then(|plan| match &plan.model {
-            ModelPlan::Load(path) => Some(path.clone()),
-            ModelPlan::Scratch { .. } => None,
+        let of_experiment = experiment.and_then(|plan| match &plan.model.source {
+            ModelSource::Load(path) => Some(path.clone()),
+            ModelSource::Scratch { .. } => None,
         });
         let Some(weights) = self.model.clone().or(of_experiment) else {
             let message = match learned {
@@ -246,28 +249,28 @@ impl SubjectArgs {
             weights,
             adapter: found.adapter,
             state: found.state,
-            quant: found.quant.or(experiment.and_then(|plan| plan.quant)),
+            quant: found.quant.or(experiment.and_then(|plan| plan.method.quant)),
             tokenizer: match (&self.tokenizer, experiment) {
-                (None, Some(plan)) => plan.config().model.tokenizer.clone(),
+                (None, Some(plan)) => plan.model.tokenizer.clone(),
                 _ => self.tokenizer(None),
             },
-            kind: experiment.map_or(tch::Kind::Float, |plan| kind(plan.dtype)),
-            tf32: experiment.is_some_and(|plan| plan.tf32),
-            op: experiment.map_or(Op::Cpu, |plan| plan.op),
-            device: experiment.map_or(Device::Cpu, |plan| device(plan.device)),
-            template: experiment.map_or_else(Template::rwkv_qa, |plan| plan.template.clone()),
+            kind: experiment.map_or(tch::Kind::Float, |plan| kind(plan.train.dtype)),
+            tf32: experiment.is_some_and(|plan| plan.train.tf32()),
+            op: experiment.map_or(Op::Cpu, |plan| plan.train.op),
+            device: experiment.map_or(Device::Cpu, |plan| device(plan.train.device)),
+            template: experiment.map_or_else(Template::rwkv_qa, |plan| plan.data.template.clone()),
         };
         Ok(Found { subject, run: None })
     }
 
-    fn tokenizer(&self, run: Option<(&Path, &Plan)>) -> TokenizerSetting {
+    fn tokenizer(&self, run: Option<(&Path, &Plan)>) -> TokenizerPlan {
         match (&self.tokenizer, run) {
-            (Some(asked), _) => TokenizerSetting::from(asked.clone()),
-            (None, Some((run, plan))) if plan.characters => {
-                TokenizerSetting::File(run.join(CHARACTERS))
-            }
-            (None, Some((_, plan))) => plan.config().model.tokenizer.clone(),
-            (None, None) => TokenizerSetting::World,
+            (Some(asked), _) => TokenizerPlan::named(asked),
+            (None, Some((run, plan))) => match &plan.model.tokenizer {
+                TokenizerPlan::Characters => TokenizerPlan::File(run.join(CHARACTERS)),
+                other => other.clone(),
+            },
+            (None, None) => TokenizerPlan::World,
         }
     }
 }
@@ -328,7 +331,7 @@ pub(super) fn check(subject: &Subject, color: Color) -> Result<(), RunError> {
 /// fewer or others are an error.
 pub(super) fn tell_adapter(subject: &Subject, shape: &Shape) {
     if let Some(AdapterFile { file, recipe }) = &subject.adapter {
-        let tensors = recipe.product_tensors(shape).len();
+        let tensors = recipe.trained_tensors(shape).len();
         tell(format_args!("adapter  {tensors} tensors of {}", file.display()));
     }
 }

@@ -148,9 +148,9 @@ fn again(
         let message = msg!(CANNOT_MAKE_TEMPORARY_FOLDER);
         Fault::Folder(Box::new(Diagnostic::error(message).note(Text::library(error))))
     })?;
-    plan.runs_dir = folder.path().to_path_buf();
-    plan.loaded.config.sample.held_out = 0;
-    plan.loaded.config.sample.prompts.clear();
+    plan.records.runs_dir = folder.path().to_path_buf();
+    plan.sample.held_out = 0;
+    plan.sample.prompts.clear();
     let values = stored.events()?.into_iter().find_map(|line| match line.event {
         Event::Values { checkpoint } => Some(checkpoint),
         _ => None,

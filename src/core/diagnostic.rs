@@ -281,7 +281,7 @@ struct Excerpt<'a> {
     span: &'a Span,
     text: Cow<'a, str>,
     first_line: usize,
-    /// Places within `text`, each with its label; the first one is the place of the message.
+    /// Places within `text`, each with its label; the first one: the place of the message.
     marks: Vec<(Range<usize>, String)>,
 }
 
@@ -400,7 +400,7 @@ mod tests {
         let message = Diagnostic::of("ST1002", "`micro_bzs` is not a `[train]` key")
             .at(span(FILE, "micro_bzs"))
             .label(Text::verbatim("belongs to `[schedule]`"))
-            .also(header, Text::verbatim("move it below this header"))
+            .also(header, Text::verbatim("move the key below this header"))
             .note(Text::verbatim("one\ntwo"))
             .help(Text::verbatim("three"))
             .help(Text::verbatim("four"));
@@ -412,7 +412,7 @@ error[ST1002]: `micro_bzs` is not a `[train]` key
   | ^^^^^^^^^ belongs to `[schedule]`
 ...
 9 | [schedule]
-  | ---------- move it below this header
+  | ---------- move the key below this header
   |
   = note: one
           two

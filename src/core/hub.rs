@@ -223,7 +223,7 @@ mod tests {
             let fault = parsed(text).expect_err(text);
             assert_eq!(
                 (fault.code, fault.message.to_string()),
-                ("ST2180", format!("`{text}` is not a file on the hub"))
+                ("ST2180", format!("`{text}` is not a valid hub path"))
             );
         }
     }

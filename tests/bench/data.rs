@@ -1,7 +1,7 @@
 //! Speed of the tokenizer and of preparing data: `cargo bench --bench data`.
 //!
-//! Texts are made up: words of the shipped vocabulary's own tokens in a seeded order, common ones more
-//! often, so that lengths of tokens are like those of written English and Chinese.
+//! Texts are synthetic: tokens of the shipped vocabulary as words in a seeded order, common ones more often, with token
+//! lengths like those of written English and Chinese.
 
 use std::fs;
 use std::hint::black_box;
@@ -23,8 +23,8 @@ fn words(tokenizer: &Tokenizer, fits: impl Fn(&str) -> bool) -> Vec<String> {
     texts.filter(|text| fits(text)).map(str::to_owned).collect()
 }
 
-/// A text of about `bytes` bytes, in which the n-th of the words is drawn about 1 / n as often as the
-/// first, with a comma or full stop now and then.
+/// A text of about `bytes` bytes, in which word n is about 1 / n as frequent as the first, with some commas and full
+/// stops.
 fn text(words: &[String], gap: &str, stops: [&str; 2], bytes: usize, seed: u64) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut text = String::with_capacity(bytes + 100);

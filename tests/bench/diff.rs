@@ -1,7 +1,7 @@
 //! Time of a comparison of stored runs: `cargo bench --bench diff`.
 //!
-//! Two runs of 10,000 steps with a line of metrics and a link of the chain each, and 10,000 documents, lie among
-//! 1,000 run directories. They part in the last step, so that everything is read.
+//! Two runs of 10,000 documents and 10,000 steps, with a line of metrics and a link of the chain for each step, among
+//! 1,000 run directories. They diverge in the last step, so that the comparison reads everything.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ peft = { type = \"state\" }
 schedule = { lr_init = 1.0, lr_final = 0.01 }
 ";
 
-/// Makes a run directory; with `seed` one that has done all its steps.
+/// Makes a run directory; with `seed`, a run with all its steps.
 fn make(runs_dir: &Path, seed: Option<u64>) -> PathBuf {
     let run = RunDir::create(runs_dir, "long").expect("a run directory");
     let loaded = parse(Path::new("long.toml"), EXPERIMENT.to_string(), &Overrides::default());

@@ -1,8 +1,8 @@
-//! How fast batches are made: `cargo bench --bench loader`.
+//! Speed of loading batches: `cargo bench --bench loader`.
 //!
-//! The emoji documents, a hundred copies of them, in samples of 256 tokens, with the assistant's mask. Prints
-//! tokens a second for each way of loading; training the shipped model computes about 10,000 positions a second
-//! on two cores, and a 0.1B model about 1,000.
+//! A hundred copies of the emoji documents, in samples of 256 tokens, with the assistant's mask. Prints tokens a
+//! second for each way of loading; training computes about 10,000 positions a second with the shipped model on two
+//! cores, and about 1,000 with a 0.1B model.
 
 use std::path::Path;
 use std::time::Instant;

@@ -1,10 +1,9 @@
-//! What `statetune plan` predicts beside what a run needs: `cargo bench --bench plan`.
+//! Predictions of `statetune plan` against measurements: `cargo bench --bench plan`.
 //!
-//! Every case makes a model with random weights and random tokens, plans a run of a few steps and runs it, each by
-//! the real program in a process of its own. Prints a line a case as Markdown: the predicted peak of resident
-//! memory and the measured one, the predicted seconds of a step and the least measured ones.
-//! `cargo bench --bench plan -- NAME` runs one case, `-- held-out` those by which no constant of the forecast was
-//! chosen.
+//! Every case makes a model with random weights and random tokens, plans a run of a few steps and runs it, each with
+//! the real program in a process of its own. Prints a line of Markdown for each case: predicted and measured peak of
+//! resident memory, predicted and minimum measured seconds of a step. `cargo bench --bench plan -- NAME` runs one case,
+//! `-- held-out` the cases that no constant of the forecast was fitted to.
 //!
 //! `docs/benchmarks.md` holds the table of one machine.
 
@@ -16,8 +15,8 @@ use serde_json::Value;
 use statetune_engine::model::{Shape, Version, Weights};
 use tch::{Device, Kind, Tensor};
 
-/// Steps of a run, of which the first one warms up. With other programs on the machine, only the least time of
-/// several means something.
+/// Steps of a run, of which the first one warms up. With other programs on the machine, only the minimum of several
+/// times is meaningful.
 const STEPS: usize = 4;
 
 struct Case {
@@ -43,7 +42,7 @@ const BONE: &str = "type = \"disha\"\nrank = 64";
 const BAT: &str = "type = \"disha\"\nmode = \"bat\"\nrank = 64";
 const FULL: &str = "type = \"full\"";
 
-/// A case of RWKV-7 in bf16, dense, to be changed.
+/// The base case: RWKV-7 in bf16, dense.
 const V7: Case = Case {
     name: "",
     version: Version::V7,
@@ -76,8 +75,8 @@ const CASES: [Case; 17] = [
     Case { name: "v5 lora bf16", version: Version::V5, peft: LORA, ..V7 },
 ];
 
-/// Cases that the constants of the forecast have not seen, of other sizes, lengths and methods: what they say is a
-/// prediction, not a fit. They stay held out, whatever they say.
+/// Cases of other sizes, lengths and methods, to which the constants of the forecast are never fitted: they measure
+/// prediction.
 #[rustfmt::skip]
 const HELD_OUT: [Case; 6] = [
     Case { name: "v7 state fp16 3 x 384", sizes: [6, 512, TINY], precision: "fp16", batch: [3, 384], ..V7 },

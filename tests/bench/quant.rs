@@ -1,7 +1,7 @@
 //! Linear layers of packed weights against dense ones, and their memory.
 //!
-//! A layer makes 512 tokens of D channels into as many; ids look like `quant/linear/f32_d768/nf4`, with the
-//! dtype of the computation. Besides, the bytes of the released sizes are printed.
+//! A layer of D inputs and D outputs computes 512 tokens; ids look like `quant/linear/f32_d768/nf4`, with the dtype of
+//! the computation. Also prints the bytes of the released sizes.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn memory() {
     }
 }
 
-/// A forward pass of one layer, and what of it is making the matrix dense.
+/// A forward pass of one layer, and its part of making the matrix dense.
 fn linear(c: &mut Criterion) {
     tch::manual_seed(7);
     let _guard = tch::no_grad_guard();

@@ -1,9 +1,9 @@
-//! What the records of a run cost: `cargo bench --bench records`.
+//! The cost of a run's records: `cargo bench --bench records`.
 //!
-//! Prints for each case the median seconds of a training step, and of everything that a run does after it: the
-//! look at what learns, the link of the chain, the sums, a line of metrics, an event, the line of progress. Every
-//! step is given all of them, which a run does at its intervals alone. Both are taken in turns, so that what else
-//! the machine does is in both.
+//! Prints for each case the median seconds of a training step, and of the records after it: the check of the
+//! parameters, the link of the chain, the totals, a line of metrics, an event, the progress line. Every step has all
+//! of them, which in a run come at intervals. Steps and records alternate, so that other load on the machine affects
+//! both.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use statetune_core::data::Batch;
 use statetune_core::runs::{Chain, Event, Metrics, RunDir, Times, Totals};
 use statetune_engine::kernels::{Op, device_name, keep_memory};
 use statetune_engine::model::{Model, Shape, Version, Weights};
-use statetune_engine::optim::{Adam, AdamOptions};
-use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::optim::AdamOptions;
+use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::digest_values;
 use statetune_engine::train::{Position, StepDone, StepOptions, StepRecord, Trainer};
 use tch::{Device, Kind, Tensor};
 
-/// Steps that are timed, after one that is not.
+/// Timed steps, after one warm-up step.
 const STEPS: usize = 9;
 
 struct Case {
@@ -25,7 +25,7 @@ struct Case {
     /// Layers, channels, token ids.
     sizes: (i64, i64, i64),
     kind: Kind,
-    /// Whether all weights learn, instead of the initial state.
+    /// Whether all weights are trained instead of the initial state.
     full: bool,
     /// Samples and tokens in each.
     size: [i64; 2],
@@ -86,24 +86,16 @@ fn measure(case: &Case) -> (f64, f64) {
         Weights::from_fn(shape, |_, size| Tensor::randn(size, options).g_mul_scalar_(0.02));
     let method: Box<dyn Method> = match full {
         true => {
-            let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+            let recipe = TuningSpec { adapter: None, parts: Parts::All, state_lr_scale: None };
             let compute = Compute { kind, op: Op::Cpu, seed: 0, quant: None };
-            Box::new(Tuning::start(&recipe, weights, compute).expect("finite weights"))
+            Box::new(WeightTuning::start(&recipe, weights, compute).expect("finite weights"))
         }
         false => Box::new(StateTuning::new(Model::new(&weights, kind, Op::Cpu))),
     };
     let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
-    let mut trainer = Trainer {
-        adam: Adam::new(method.parameters(), adam),
-        method: method.as_ref(),
-        scaler: None,
-        options: StepOptions {
-            head_chunk: 256,
-            grad_cp: false,
-            l2wrap: 0.0,
-            gradient_clip_val: 1.0,
-        },
-    };
+    let options =
+        StepOptions { head_chunk: 256, grad_cp: false, l2wrap: 0.0, gradient_clip_val: 1.0 };
+    let mut trainer = Trainer::new(method.as_ref(), adam, None, options);
     let batches = [batch(vocab_size, size)];
     let folder = tempfile::tempdir().expect("a temporary folder");
     let run = RunDir::create(folder.path(), "bench").expect("a run directory");
@@ -122,7 +114,7 @@ fn measure(case: &Case) -> (f64, f64) {
             grad_norm: outcome.grad_norm,
             skipped: outcome.skipped,
             fault: outcome.fault,
-            learned: outcome.learned,
+            learned: outcome.targets,
             positions: outcome.positions,
             duration,
             data_wait: Duration::ZERO,
@@ -143,7 +135,7 @@ fn measure(case: &Case) -> (f64, f64) {
     (median(&mut steps[1..]), median(&mut kept[1..]))
 }
 
-/// What a run writes.
+/// The records of a run.
 struct Records {
     run: RunDir,
     chain: Chain,
@@ -152,7 +144,7 @@ struct Records {
 
 impl Records {
     fn keep(&mut self, done: &StepDone<'_>) {
-        assert!(done.trainer.adam.is_finite()); // which the step has asked already
+        assert!(done.trainer.adam.is_finite()); // the step has checked it already
         let values = |digest: &mut _| digest_values(digest, &done.trainer.adam);
         self.chain.add(&self.run, done.batches, &done.record, values).expect("a writable folder");
         let metrics = self.totals.add(&done.record, 1, u64::MAX).expect("an interval of one step");

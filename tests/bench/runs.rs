@@ -13,8 +13,8 @@ use statetune_core::runs::{Metrics, RunRecord, StoredRun, resolved_toml};
 const RUNS: u64 = 1000;
 const LINES: u64 = 10_000;
 
-/// Writes run `i` into `runs`. One of ten was killed, so that its steps stand in its metrics alone; all share the
-/// content of their metrics.
+/// Writes run `i` into `runs`. One in ten was killed, so that only its metrics tell its steps; all have the same
+/// metrics.
 fn write_run(runs: &Path, i: u64, metrics: &Path, experiment: &Path) {
     let run = runs.join(format!("2026-11-24-emoji-state-{i:04}"));
     fs::create_dir_all(run.join("ckpt")).expect("a folder");

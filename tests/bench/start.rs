@@ -1,7 +1,7 @@
-//! How long the program takes to start: `cargo bench --bench start`.
+//! Start-up time of the program: `cargo bench --bench start`.
 //!
-//! `help` is the help of a command that needs libtorch, `check` the check of a file of 500 lines, and `tensors`
-//! what libtorch adds.
+//! `help` is the help of a command that needs libtorch, `check` the check of a file of 500 lines, and `tensors` the
+//! time that libtorch adds.
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +12,13 @@ use criterion::Criterion;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_statetune");
 const WITH_TENSORS: &str = env!("CARGO_BIN_EXE_statetune-tensors");
 
-/// Runs a program, which succeeds.
+/// Runs a program, which must succeed.
 fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().expect("the program starts");
     assert!(output.status.success(), "{output:?}");
 }
 
-/// The first experiment with so many prompts that it has 500 lines.
+/// The first experiment, extended by prompts to 500 lines.
 fn long_file() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("configs/emoji-state.toml")).expect("it is there");

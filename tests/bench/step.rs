@@ -1,10 +1,10 @@
 //! Speed and memory of a whole state-tuning step: `cargo bench --bench step`.
 //!
-//! A 0.1B model (12 layers, 768 channels, 65536 tokens, random weights) on random tokens, all of them learned.
-//! Prints a line a case: seconds of a step (median and least of several), tokens a second, the matrix
-//! products of the step alone (median seconds, and their share of the step), and the peak of memory divided
-//! by the bytes of the weights: on a processor resident memory since libtorch was loaded, on a GPU what
-//! tensors held. Each case runs in a process of its own, so that its peak is its own.
+//! A 0.1B model (12 layers, 768 channels, 65536 tokens, random weights) on random tokens, all of them targets.
+//! Prints a line for each case: seconds of a step (median and minimum), tokens a second, the matrix products of the
+//! step alone (median seconds, and their share of the step), and peak memory divided by the bytes of the weights: on
+//! a CPU resident memory since libtorch was loaded, on a GPU the memory of tensors. Each case runs in a process of its
+//! own, so that its peak is its own.
 //! `cargo bench --bench step -- NAME` runs one case.
 
 use std::fs;
@@ -14,8 +14,8 @@ use std::time::Instant;
 use statetune_core::data::Batch;
 use statetune_engine::kernels::{Op, device_name, find_gpu, keep_memory, peak_gpu_bytes};
 use statetune_engine::model::{Model, Shape, Version, Weights};
-use statetune_engine::optim::{Adam, AdamOptions};
-use statetune_engine::peft::{Method, StateTuning};
+use statetune_engine::optim::AdamOptions;
+use statetune_engine::peft::StateTuning;
 use statetune_engine::train::{StepOptions, Trainer};
 use tch::{Cuda, Device, Kind, Tensor};
 
@@ -23,16 +23,16 @@ const N_LAYER: i64 = 12;
 const N_EMBD: i64 = 768;
 const VOCAB_SIZE: i64 = 65536;
 const HEAD_CHUNK: i64 = 256;
-/// Steps that are timed, after one that is not.
+/// Timed steps, after one warm-up step.
 const STEPS: usize = 7;
-/// Names the case that a child process runs.
+/// The case of a child process, in its environment.
 const CASE: &str = "STATETUNE_BENCH_CASE";
 
 struct Case {
     name: &'static str,
     device: Device,
     kind: Kind,
-    /// Whether activations are computed again.
+    /// Whether blocks are recomputed in the backward pass.
     grad_cp: bool,
     /// Samples and tokens in each.
     size: [i64; 2],
@@ -99,17 +99,9 @@ fn run(case: &Case) {
     let op = if device == Device::Cpu { Op::Cpu } else { Op::Cuda };
     let method = StateTuning::new(Model::new(&weights, kind, op));
     let options = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
-    let mut trainer = Trainer {
-        adam: Adam::new(method.parameters(), options),
-        method: &method,
-        scaler: None,
-        options: StepOptions {
-            head_chunk: HEAD_CHUNK,
-            grad_cp,
-            l2wrap: 0.0,
-            gradient_clip_val: 1.0,
-        },
-    };
+    let step_options =
+        StepOptions { head_chunk: HEAD_CHUNK, grad_cp, l2wrap: 0.0, gradient_clip_val: 1.0 };
+    let mut trainer = Trainer::new(&method, options, None, step_options);
     let tokens = micro_bsz * ctx_len;
     let ids: Vec<i64> = (0..tokens).map(|i| i * 7919 % VOCAB_SIZE).collect();
     let batch = [Batch {
@@ -137,7 +129,7 @@ fn run(case: &Case) {
     );
 }
 
-/// Seconds that `work` takes: median and least of [`STEPS`], after one that is not counted.
+/// Seconds of `work`: median and minimum of [`STEPS`], after one warm-up.
 fn timed(device: Device, mut work: impl FnMut()) -> (f64, f64) {
     let mut seconds: Vec<f64> = (0..=STEPS)
         .map(|_| {
@@ -154,8 +146,8 @@ fn timed(device: Device, mut work: impl FnMut()) -> (f64, f64) {
     (seconds[STEPS / 2], seconds[0])
 }
 
-/// The products with frozen matrices that a step on so many tokens cannot avoid: forward, and the gradient
-/// of what each is multiplied with, but for those below the first layer's recurrence.
+/// The unavoidable products with frozen matrices of a step on `tokens`: forward, and the gradient of each input, except
+/// below the first layer's recurrence.
 fn products(weights: &Weights, tokens: i64) {
     let _guard = tch::no_grad_guard();
     for (name, matrix) in weights.iter() {
@@ -180,7 +172,7 @@ fn products(weights: &Weights, tokens: i64) {
     }
 }
 
-/// Bytes of resident memory of this process: now (`VmRSS:`) or at most so far (`VmHWM:`).
+/// Bytes of resident memory of this process: current (`VmRSS:`) or peak (`VmHWM:`).
 fn resident(field: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");

@@ -1,5 +1,5 @@
-//! Speed of the WKV operations, on the CPU and, where there is one, on the first GPU: `cargo bench --bench
-//! wkv`. Throughput is in tokens; the result is checked against the reference before timing starts.
+//! Speed of the WKV operations, on the CPU and on the first GPU if there is one: `cargo bench --bench wkv`. Throughput
+//! is in tokens; the result is checked against the reference before timing.
 
 use std::hint::black_box;
 
@@ -8,7 +8,7 @@ use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::kernels::{HEAD_SIZE, Op, Wkv5, Wkv6, Wkv7, find_gpu, wkv5, wkv6, wkv7};
 use tch::{Cuda, Device, Kind, Tensor};
 
-/// Where a recurrence is timed, and its batch, tokens and heads.
+/// Device, batch, tokens and heads of a timing.
 #[derive(Clone, Copy)]
 struct Place {
     name: &'static str,
@@ -33,7 +33,7 @@ type Operands = Vec<Tensor>;
 type Recurrence = fn(Op, &[Tensor]) -> Tensor;
 
 impl Place {
-    /// r, w, k, v and those of `rest`, as the model makes them, and a first state.
+    /// r, w, k, v and those of `rest`, like a model's, and an initial state.
     fn operands(&self, w: Tensor, rest: Vec<Tensor>, kind: Kind) -> Operands {
         let mut x = vec![self.of_tokens(), w, self.of_tokens(), self.of_tokens()];
         x.extend(rest);
@@ -54,7 +54,7 @@ impl Place {
         self.randn(&[self.h, HEAD_SIZE])
     }
 
-    /// Waits until the device has done what it was asked for.
+    /// Waits for the device.
     fn finish(&self) {
         if let Device::Cuda(index) = self.device {
             Cuda::synchronize(index as i64);
@@ -62,7 +62,7 @@ impl Place {
     }
 }
 
-/// `w` for decays above 0.545, as RWKV-7 makes them.
+/// `w` for decays above 0.545, as in RWKV-7.
 fn bounded(x: &Tensor) -> Tensor {
     -(-x).softplus() - 0.5
 }
@@ -97,7 +97,7 @@ fn run7(op: Op, x: &[Tensor]) -> Tensor {
     wkv7(op, &Wkv7 { r, w, k, v, a, b }, s0, None).expect("valid operands").0
 }
 
-/// Times the forward pass, both passes with all gradients, and both with that of s0 alone.
+/// Times the forward pass, and both passes with all gradients and with only the gradient of s0.
 fn bench_recurrence(
     c: &mut Criterion,
     name: &str,

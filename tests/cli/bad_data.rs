@@ -15,25 +15,25 @@ error[ST3005]: the data file `nowhere.jsonl` does not exist
 5 | data_file = \"nowhere.jsonl\"
   |             ^^^^^^^^^^^^^^^
   |
-  = help: relative paths start at the experiment file",
+  = help: relative paths start at the folder of the experiment file",
     );
 }
 
 #[test]
 fn a_folder() {
     let case = Case::new().with(STATE, "data.jsonl", "folder").having("folder/file", "");
-    case.refuses(20, "error[ST3004]: `folder/file` holds no documents");
+    case.refuses(20, "error[ST3004]: `folder/file` contains no documents");
     std::fs::remove_file(case.path("folder/file")).expect("it was just written");
     case.refuses(
         20,
         "\
-error[ST3005]: `folder` names no files
+error[ST3005]: `folder` matches no files
  --> state.toml:5:13
   |
 5 | data_file = \"folder\"
   |             ^^^^^^^^
   |
-  = note: a folder stands for its files, without hidden ones and without folders in it
+  = note: a folder stands for the files in it, without hidden files and sub-folders
   = note: a pattern is a path with `*`, `?` or `[...]`",
     );
 }
@@ -56,7 +56,7 @@ fn broken_lines() {
  --> data.jsonl:2:22
   |
 2 | {"text": "User: say "hi"\n\nAssistant: b"}
-  |                      ^ the text ended at the quote before this
+  |                      ^ the string ended at the quote before this
   |
   = note: quotes inside the text need a backslash: `\"`
   = note: 2 other lines are fine; 1 more has the same problem (5)"#,
@@ -68,7 +68,7 @@ fn a_file_without_documents() {
     for content in ["", "\n\n", " \t\r\n  "] {
         Case::new()
             .having("data.jsonl", content)
-            .refuses(20, "error[ST3004]: `data.jsonl` holds no documents");
+            .refuses(20, "error[ST3004]: `data.jsonl` contains no documents");
     }
 }
 
@@ -146,7 +146,7 @@ fn documents_in_which_nobody_answers() {
     let line = r#"{"text": "User: hi\n\nBot: hello"}"#;
     Case::new().having("data.jsonl", line).refuses(
         20,
-        r#"error[ST3102]: 1 of 1 documents would teach nothing
+        r#"error[ST3102]: 1 of 1 documents has no target tokens
  --> data.jsonl:1:23
   |
 1 | {"text": "User: hi\n\nBot: hello"}
@@ -154,9 +154,9 @@ fn documents_in_which_nobody_answers() {
   |
   = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
   = note: role words found: User 1, Bot 1
-  = help: `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
-  = help: `statetune data show FILE --line 1` prints the sample with its mask
-  = help: mend or remove such documents, or set `data.loss_mask = "pad"`"#,
+  = help: set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: run `statetune data show FILE --line 1` to print the sample with its mask
+  = help: fix or remove such documents, or set `data.loss_mask = "pad"`"#,
     );
 }
 
@@ -181,7 +181,7 @@ fn a_document_that_is_too_long() {
   | ^
   |
   = help: raise `train.ctx_len`
-  = help: or set `data.overlong` to `split` (several samples), `truncate` (their ends are lost) or `drop` (they are lost)"#,
+  = help: or set `data.overlong` to `split` (several samples), `truncate` (drops the end) or `drop` (skips the document)"#,
     );
 }
 
@@ -205,14 +205,14 @@ fn a_pair_that_is_missing() {
     of_tokens().refuses(
         20,
         "\
-error[ST3010]: `tokens` names no data: neither `tokens.bin` nor `tokens.idx` exists
+error[ST3010]: `tokens` does not exist: neither `tokens.bin` nor `tokens.idx` was found
  --> state.toml:6:13
   |
 6 | data_file = \"tokens\"
   |             ^^^^^^^^
   |
   = help: `data.data_file` is the path without `.bin` and `.idx`
-  = help: a relative path is looked up beside the experiment file",
+  = help: relative paths start at the folder of the experiment file",
     );
 }
 
@@ -230,7 +230,7 @@ error[ST3010]: `tokens.idx` is missing, although `tokens.bin` exists
 6 | data_file = \"tokens\"
   |             ^^^^^^^^
   |
-  = note: a pair is two files of one name, `.bin` with tokens and `.idx` with places",
+  = note: a pair is two files with the same name: `.bin` with tokens and `.idx` with offsets",
     );
 }
 
@@ -254,10 +254,10 @@ fn a_pair_with_a_document_of_one_token() {
     case.refuses(
         20,
         "\
-error[ST3102]: 1 of 2 documents would teach nothing
+error[ST3102]: 1 of 2 documents has no target tokens
   |
-  = note: the first one is document 1 of `tokens`
-  = help: remove such documents: a sample predicts each token from those before it",
+  = note: the first one: document 1 of `tokens`
+  = help: remove documents of one token; training predicts each token from the tokens before it",
     );
 }
 
@@ -270,7 +270,7 @@ fn a_pair_with_an_id_that_the_model_does_not_know() {
         "\
 error[ST3031]: document 1 of `tokens` has token id 5000, but the model has only 4096 ids
   |
-  = help: tokenise with the vocabulary of the model",
+  = help: tokenise the data with the vocabulary of the model",
     );
 }
 
@@ -312,7 +312,7 @@ fn a_pair_that_contradicts_itself() {
   |             ^^^^^^^^";
     let copied = "
   |
-  = note: the two files belong to different data, or one was not copied whole";
+  = note: the two files belong to different data, or one was not copied completely";
     let cases: [(&[u8], Vec<u8>, &str, &str); 7] = [
         (
             &bin,
@@ -336,13 +336,13 @@ fn a_pair_that_contradicts_itself() {
         (
             &bin[..11],
             idx.clone(),
-            "ST3012]: `tokens.bin` has 11 bytes, which is no multiple of 2, the size of a token",
+            "ST3012]: `tokens.bin` has 11 bytes, which is not a multiple of 2, the size of a token",
             copied,
         ),
         (
             &bin,
             idx[..60].to_vec(),
-            "ST3012]: `tokens.idx` has 60 bytes, but its header needs 82",
+            "ST3012]: `tokens.idx` has 60 bytes, but its header requires 82",
             "",
         ),
         (
@@ -351,7 +351,7 @@ fn a_pair_that_contradicts_itself() {
             "ST3012]: `tokens.idx` puts document 1 at byte 8, expected 6",
             "
   |
-  = note: each document begins where the one before it ends",
+  = note: each document must begin where the one before it ends",
         ),
     ];
     for (bin, idx, message, note) in cases {
@@ -373,11 +373,11 @@ fn arrays_that_hold_no_ids() {
     case("uint16", &[1, 2, 3]).refuses(
         20,
         "\
-error[ST3012]: `tokens` has 3 bytes, which is no multiple of 2, the size of a token
+error[ST3012]: `tokens` has 3 bytes, which is not a multiple of 2, the size of a token
   |
-  = note: the file was not copied whole, or is of another type",
+  = note: the file was not copied completely, or has another type",
     );
-    case("numpy", b"PK\x03\x04").refuses(20, "error[ST3011]: `tokens` is no .npy file");
+    case("numpy", b"PK\x03\x04").refuses(20, "error[ST3011]: `tokens` is not a .npy file");
 }
 
 /// A file system of a quarter of a megabyte; needs a superuser who may mount.
@@ -409,7 +409,7 @@ fn a_full_disk() {
 error[ST3006]: cannot write `small/.cache/data-KEY`
   |
   = note: No space left on device (os error 28)
-  = note: nothing half-written was left behind"
+  = note: no incomplete file was left behind"
     );
     assert_eq!((output.code, left), (Some(29), Vec::new()));
     assert_eq!(
@@ -418,7 +418,7 @@ error[ST3006]: cannot write `small/.cache/data-KEY`
 error[ST3006]: cannot write `small/out`
   |
   = note: No space left on device (os error 28)
-  = note: nothing half-written was left behind"
+  = note: no incomplete file was left behind"
     );
     assert_eq!((exported.code, left_of_export), (Some(29), vec![".cache".to_owned()]));
 }

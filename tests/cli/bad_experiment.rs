@@ -51,7 +51,7 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
 18 | micro_bzs = 4
    | ^^^^^^^^^ did you mean `micro_bsz`?
    |
-   = note: an ignored key would leave `train.micro_bsz` at its default, 1
+   = note: if this key were ignored, `train.micro_bsz` would keep its default, 1
    = help: `statetune check state.toml --fix` renames it",
     );
 }
@@ -67,7 +67,7 @@ error[ST2001]: `schedule.lr_init` must be a number, found a string
 24 | lr_init = \"1\"
    |           ^^^ remove the quotes: `1`
    |
-   = note: in TOML `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is text
+   = note: in TOML, `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is a string
    = help: `statetune check state.toml --fix` writes `lr_init = 1`",
     );
 }
@@ -98,7 +98,7 @@ error[ST2002]: `stat` is not a choice of `peft.type`
    |
    = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`
    = help: `statetune check state.toml --fix` writes `type = \"state\"`
-   = help: `statetune explain peft.type` says what each choice does",
+   = help: run `statetune explain peft.type` to see what each choice does",
     );
 }
 
@@ -117,11 +117,11 @@ error[ST2108]: `schedule.lr_final` is missing
   --> state.toml:24:11
    |
 24 | lr_init = 1.0
-   |           ^^^ the rate starts here and needs an end
+   |           ^^^ a rate that falls needs a final value
    |
-   = note: a curve runs from `lr_init` to `lr_final`
-   = help: state tuning usually goes from 1.0 to 0.01: `lr_final = 0.01`
-   = help: or keep the rate as it is with `lr_schedule = \"constant\"`
+   = note: the rate goes from `lr_init` to `lr_final`
+   = help: for state tuning, a usual choice is `lr_init = 1.0` and `lr_final = 0.01`
+   = help: or keep the rate constant: `lr_schedule = \"constant\"`
 
 error[ST3005]: the data file `nowhere.jsonl` does not exist
  --> state.toml:5:13
@@ -129,7 +129,7 @@ error[ST3005]: the data file `nowhere.jsonl` does not exist
 5 | data_file = \"nowhere.jsonl\"
   |             ^^^^^^^^^^^^^^^
   |
-  = help: relative paths start at the experiment file
+  = help: relative paths start at the folder of the experiment file
 
 error[ST3005]: the vocabulary file `nowhere.txt` does not exist
   --> state.toml:11:13
@@ -137,7 +137,7 @@ error[ST3005]: the vocabulary file `nowhere.txt` does not exist
 11 | tokenizer = \"nowhere.txt\"
    |             ^^^^^^^^^^^^^
    |
-   = help: relative paths start at the experiment file
+   = help: relative paths start at the folder of the experiment file
 
 error[ST4001]: the weights file `nowhere.pth` does not exist
   --> state.toml:10:14
@@ -145,7 +145,7 @@ error[ST4001]: the weights file `nowhere.pth` does not exist
 10 | load_model = \"nowhere.pth\"
    |              ^^^^^^^^^^^^^
    |
-   = help: relative paths start at the experiment file
+   = help: relative paths start at the folder of the experiment file
 
 4 errors in state.toml",
     );
@@ -156,13 +156,13 @@ fn state_tuning_without_a_model() {
     Case::new().with(STATE, "load_model = \"base.pth\"\n", "").refuses(
         2,
         "\
-error[ST2111]: state tuning needs a trained model, but there is no `model.load_model`
+error[ST2111]: state tuning requires a trained model, but `model.load_model` is missing
   --> state.toml:13:8
    |
 13 | type = \"state\"
    |        ^^^^^^^
    |
-   = help: write the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`
+   = help: set the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`
    = help: or train a new model with `type = \"full\"`",
     );
 }
@@ -173,13 +173,13 @@ fn a_new_model_without_sizes() {
         &["run", FULL],
         2,
         "\
-error[ST2112]: a new model needs `n_layer` and `n_embd`, or a `preset`
+error[ST2112]: a new model requires `n_layer` and `n_embd`, or a `preset`
  --> full.toml:8:1
   |
 8 | [model]
   | ^^^^^^^
   |
-  = note: there is no `load_model`, so the model is trained from scratch
+  = note: without `load_model`, a new model is trained from scratch
   = help: choose a size, for example `preset = \"rwkv7-0.1b\"`
   = help: or start from a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`",
     );
@@ -192,13 +192,13 @@ fn a_new_model_without_its_table() {
         &["run", FULL],
         2,
         "\
-error[ST2112]: a new model needs `n_layer` and `n_embd`, or a `preset`
+error[ST2112]: a new model requires `n_layer` and `n_embd`, or a `preset`
  --> full.toml:9:8
   |
 9 | type = \"full\"
   |        ^^^^^^
   |
-  = note: there is no `load_model`, so the model is trained from scratch
+  = note: without `load_model`, a new model is trained from scratch
   = help: choose a size, for example `preset = \"rwkv7-0.1b\"`
   = help: or start from a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`",
     );
@@ -210,7 +210,7 @@ fn a_width_that_is_no_multiple_of_the_head_size() {
         &["run", FULL],
         2,
         "\
-error[ST2113]: `n_embd = 65` is no multiple of the head size 64
+error[ST2113]: `n_embd = 65` is not a multiple of the head size 64
   --> full.toml:10:10
    |
 10 | n_embd = 65
@@ -241,7 +241,7 @@ fn a_probe_without_a_valid_expression() {
     Case::new().with(STATE, "[log]", probe).refuses(
         2,
         "\
-error[ST2107]: the probe `letters` has no valid regular expression
+error[ST2107]: the regular expression of the probe `letters` is not valid
   --> state.toml:30:9
    |
 30 | regex = '[a-z'
@@ -254,7 +254,7 @@ fn an_empty_prompt() {
     Case::new().with(STATE, "[log]", "[sample]\nprompts = [\"\"]\n\n[log]").refuses(
         2,
         "\
-error[ST2106]: a prompt is empty
+error[ST2106]: an entry of `sample.prompts` is empty
   --> state.toml:29:11
    |
 29 | prompts = [\"\"]
@@ -272,13 +272,13 @@ fn questions_of_documents_although_none_is_held_out() {
     case.refuses(
         2,
         "\
-error[ST2105]: `sample.held_out` asks for held-out documents, but there are none
+error[ST2105]: `sample.held_out` needs validation documents, but the run has none
   --> state.toml:29:12
    |
 29 | held_out = 3
    |            ^
    |
-   = help: hold some out with `data.val_split`, or write `sample.prompts`",
+   = help: set `data.val_split`, or write `sample.prompts` instead",
     );
 }
 
@@ -295,7 +295,7 @@ error[ST0104]: cannot read `--set schedule.lr_init=fast`
   |                        ^^^^ `schedule.lr_init` is a number
   |
   = help: for example `--set schedule.lr_init=1.0`
-  = help: several overrides need several `--set` flags",
+  = help: pass one `--set` for each setting",
     );
 }
 
@@ -309,6 +309,6 @@ fn a_runs_folder_that_cannot_be_made() {
 error[ST3006]: cannot write `file/runs/.cache`
   |
   = note: Not a directory (os error 20)
-  = note: nothing half-written was left behind",
+  = note: no incomplete file was left behind",
     );
 }

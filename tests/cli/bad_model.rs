@@ -15,7 +15,7 @@ error[ST4001]: the weights file `nowhere.pth` does not exist
 10 | load_model = \"nowhere.pth\"
    |              ^^^^^^^^^^^^^
    |
-   = help: relative paths start at the experiment file",
+   = help: relative paths start at the folder of the experiment file",
     );
 }
 
@@ -24,7 +24,7 @@ fn a_folder() {
     Case::new().with(STATE, "base.pth", "folder").having("folder/file", "").refuses(
         21,
         "\
-error[ST4010]: folder: cannot read the weights file
+error[ST4010]: cannot read the weights file `folder`
   |
   = note: it is not a regular file",
     );
@@ -35,9 +35,9 @@ fn half_a_file() {
     Case::new().having("base.pth", &base_model()[..base_model().len() / 2]).refuses(
         21,
         "\
-error[ST4012]: base.pth: the file is corrupted: its end is missing, as after an interrupted download
+error[ST4012]: base.pth: the file is corrupted: the end is missing, as after an interrupted download
   |
-  = help: download or copy the file again and compare its size with the original",
+  = help: download or copy the file again, and compare its size with the original",
     );
 }
 
@@ -48,7 +48,7 @@ fn an_empty_file() {
         "\
 error[ST4011]: base.pth: found an empty file, expected tensors by name, in a .pth or .safetensors file
   |
-  = help: download or copy it again",
+  = help: download or copy the file again",
     );
 }
 
@@ -88,7 +88,7 @@ error[ST4004]: the weights have `n_layer = 2`, but the file says 3
    |           ^ weights have 2
    |
    = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
-   = help: delete the line, the shape always comes from the weights",
+   = help: delete the line; the shape comes from the weights",
     );
     Case::new().with(STATE, "[model]", "[model]\nn_embd = 128").refuses(
         21,
@@ -100,7 +100,7 @@ error[ST4004]: the weights have `n_embd = 64`, but the file says 128
    |          ^^^ weights have 64
    |
    = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
-   = help: delete the line, the shape always comes from the weights",
+   = help: delete the line; the shape comes from the weights",
     );
 }
 
@@ -116,7 +116,7 @@ error[ST4004]: the weights have `n_layer = 2`, but the preset says 12
    |          ^^^^^^^^^^^^ weights have 2
    |
    = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
-   = help: delete the line, the shape always comes from the weights",
+   = help: delete the line; the shape comes from the weights",
     );
 }
 
@@ -144,7 +144,7 @@ error[ST4005]: the model has 1000 token ids, but the tokenizer has 4096
 11 | tokenizer = \"vocab.txt\"
    |             ^^^^^^^^^^^
    |
-   = help: name the vocabulary that the model was trained with",
+   = help: set the vocabulary that the model was trained with",
         );
     Case::new().with(FULL, "n_layer = 2", "vocab_size = 1000\nn_layer = 2").refuses_to(
         &["run", FULL],
@@ -156,7 +156,7 @@ error[ST4005]: the model has 1000 token ids, but the tokenizer has 4096
 9 | vocab_size = 1000
   |              ^^^^
   |
-  = help: delete the line: a new model takes its size from the tokenizer",
+  = help: delete the line; a new model takes its vocabulary size from the tokenizer",
     );
 }
 
@@ -169,13 +169,13 @@ fn heads_of_another_size() {
     case.refuses(
         21,
         "\
-error[ST4006]: the model has heads of 4 channels, the kernels need a multiple of 8 up to 256
+error[ST4006]: the model has a head size of 4, but the kernels require a multiple of 8 up to 256
   --> state.toml:10:14
    |
 10 | load_model = \"base.pth\"
    |              ^^^^^^^^^^
    |
-   = help: `op = \"chunk\"` in `[train]` computes any head size",
+   = help: set `op = \"chunk\"` in `[train]`, which supports any head size",
     );
     case.statetune(&["run", STATE, "--set", "train.op=chunk"]).is_done();
 }

@@ -45,11 +45,11 @@ fn an_adapter_for_other_weights() {
         &with("other.pth"),
         28,
         "\
-error[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on other weights
+error[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was trained on other weights
   |
   = note: tuned on  RWKV-7 (x070) 2 x 64  base.pth  fingerprint #### ####
   = note: found     RWKV-7 (x070) 2 x 64  other.pth  fingerprint #### ####
-  = note: same shape (2 x 1 x 64 x 64), so other programs would load it and answer badly
+  = note: the shapes match (2 x 1 x 64 x 64), so other programs would load the file and answer badly
   = help: use it with the weights that it was tuned on, or measure the damage first:
           statetune eval runs/DATE-tiny-ID/export/rwkv-1.pth --model other.pth FILE",
     );
@@ -102,13 +102,13 @@ fn an_adapter_of_another_rank_or_method() {
     refuses(&case, &by_file, 21, &message);
     case.write(&passport, text.replace("\"rank\": 4", "\"rank\": 0"));
     let message = "\
-error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json: this is no passport that this version of statetune reads
+`error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json` is not a passport that this version of statetune can read
   |
   = note: the rank is 0";
     refuses(&case, &by_file, 21, message);
     case.write(&passport, text.replace("\"type\": \"lora\"", "\"type\": \"vera\""));
     let message = "\
-error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json: this is no passport that this version of statetune reads
+`error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json` is not a passport that this version of statetune can read
   |
   = note: unknown variant `vera`, expected one of `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`";
     refuses(&case, &by_file, 21, message);
@@ -120,9 +120,9 @@ fn a_damaged_adapter() {
     let whole = std::fs::read(case.path(&product)).expect("a product");
     case.write(&product, &whole[..whole.len() / 2]);
     let message = "\
-error[ST4012]: runs/DATE-tiny-ID/export/rwkv-1.pth: the file is corrupted: its end is missing, as after an interrupted download
+error[ST4012]: runs/DATE-tiny-ID/export/rwkv-1.pth: the file is corrupted: the end is missing, as after an interrupted download
   |
-  = help: download or copy the file again and compare its size with the original";
+  = help: download or copy the file again, and compare its size with the original";
     refuses(&case, &MERGE, 21, message);
     refuses(&case, &["generate", "latest"], 21, message);
 }
@@ -151,16 +151,16 @@ fn an_adapter_without_its_passport() {
         &[&["generate", &*name], &arguments[..]].concat(),
         21,
         "\
-error[ST8022]: nothing says how the adapter `runs/DATE-tiny-ID/export/rwkv-1.pth` is used
+error[ST8022]: the adapter `runs/DATE-tiny-ID/export/rwkv-1.pth` does not say which method made it
   |
-  = note: there is no passport `runs/DATE-tiny-ID/export/rwkv-1.json`
-  = help: name its run instead, or keep the `.json` beside the `.pth`",
+  = note: the passport `runs/DATE-tiny-ID/export/rwkv-1.json` is missing
+  = help: pass the run instead of the file, or put the `.json` of the adapter beside the `.pth`",
     );
     let warning = "\
-warning[ST8003]: nothing says which weights `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on
+warning[ST8003]: the base model of `runs/DATE-tiny-ID/export/rwkv-1.pth` is unknown
   |
-  = note: there is no passport `runs/DATE-tiny-ID/export/rwkv-1.json`
-  = note: on other weights than its own it makes answers worse
+  = note: the passport `runs/DATE-tiny-ID/export/rwkv-1.json` is missing
+  = note: on weights other than the ones it was trained on, answers become worse
 
 product  24 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth";
     case.statetune(&MERGE).succeeds("out.pth", warning);

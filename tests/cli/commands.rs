@@ -111,7 +111,7 @@ error[ST3005]: the data file `nowhere.jsonl` does not exist
 5 | data_file = \"nowhere.jsonl\"
   |             ^^^^^^^^^^^^^^^
   |
-  = help: relative paths start at the experiment file
+  = help: relative paths start at the folder of the experiment file
 
 error[ST1000]: the file is not valid TOML: unclosed table
  --> broken.toml:1:7
@@ -139,7 +139,7 @@ fn generate() {
     case.refuses_to(
         &["generate", "latest"],
         2,
-        "error[ST0201]: there is no run `latest` in `runs`",
+        "error[ST0201]: no run `latest` in `runs`",
     );
     case.statetune(&["run", STATE]).is_done();
     let run = case.only_run();
@@ -181,7 +181,7 @@ fn generate_from_a_run_that_saved_nothing() {
         fs::remove_file(case.path(run.join("export").join(name))).expect("a product");
     }
     let output = case.statetune(&["generate", "latest"]);
-    let expected = "error[ST6002]: the run `runs/DATE-tiny-ID` has not saved anything yet\n";
+    let expected = "error[ST6002]: the run `runs/DATE-tiny-ID` has no saved files yet\n";
     assert_eq!((output.code, &*output.stderr), (Some(2), expected));
 }
 

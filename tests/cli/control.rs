@@ -56,9 +56,9 @@ fn a_live_run_does_what_it_is_asked_for() {
     said(&["extend", "4"], ": 10004 steps, rates are planned anew");
     let refused = ask(&["extend", "3"]);
     assert!(
-        refused.stderr.starts_with("error[ST6091]: the run refuses `extend 3` after step ")
+        refused.stderr.starts_with("error[ST6091]: the run refused `extend 3` after step ")
             && refused.stderr.ends_with(
-                "\n  |\n  = note: a mini-epoch has 2 steps, and a run grows by whole ones: 2\n"
+                "\n  |\n  = note: a run is extended by whole mini-epochs of 2 steps: 2\n"
             ),
         "{refused:?}"
     );
@@ -79,9 +79,9 @@ fn a_live_run_does_what_it_is_asked_for() {
     assert_eq!(case.list(run.join("control")), Vec::<String>::new());
 
     let message = "\
-error[ST6090]: no process works on the run `runs/DATE-tiny-ID`
+error[ST6090]: the run `runs/DATE-tiny-ID` is not running
   |
-  = help: `statetune resume runs/DATE-tiny-ID` goes on with it, if it is not done
+  = help: if it is not finished, `statetune resume runs/DATE-tiny-ID` continues it
 ";
     let late = ask(&["save"]);
     assert_eq!((late.code, &*late.stderr, &*late.stdout), (Some(1), message, ""));
@@ -151,7 +151,7 @@ fn a_probe_that_reaches_its_goal_ends_the_run() {
     );
     let output = case.statetune(&["run", STATE]);
     output.is_done();
-    let why = "ended after step 1: every probe with `stop` has reached its goal\n";
+    let why = "ended after step 1: every probe with `stop = true` reached its goal\n";
     assert!(output.stdout.contains(why), "{}", output.stdout);
     let counted = "\nseen 100 % (base 100 %, goal 50 % reached) after step 1\n";
     assert!(output.stderr.contains(counted), "{}", output.stderr);
@@ -188,13 +188,13 @@ fn probes_that_cannot_work_are_refused() {
     with("stop = true").refuses(
         2,
         "\
-error[ST2160]: the probe `seen` is to end the run, but has no goal
+error[ST2160]: the probe `seen` has `stop = true` but no goal
   --> state.toml:35:8
    |
 35 | stop = true
    |        ^^^^
    |
-   = help: `goal = 0.9` ends it when nine answers in ten show the behaviour
+   = help: set `goal = 0.9` to stop the run when 90 % of the answers match
 ",
     );
 }
@@ -213,7 +213,7 @@ fn a_run_that_ends_before_it_answers() {
     let output = asked.wait_with_output().expect("it ends");
     let stderr = case.scrub(&String::from_utf8_lossy(&output.stderr));
     let message =
-        "error[ST6092]: the run `runs/DATE-tiny-ID` ended before it did what it was asked for\n";
+        "error[ST6092]: the run `runs/DATE-tiny-ID` ended before it handled the request\n";
     assert_eq!((&*stderr, output.status.code(), &*output.stdout), (message, Some(1), &b""[..]));
     assert_eq!(case.list(run.join("control")), Vec::<String>::new(), "and the question is gone");
 }

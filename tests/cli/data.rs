@@ -115,9 +115,9 @@ magic_prime 47 (for ctx_len 64)
         &export,
         2,
         "\
-error[ST3009]: `data.bin` exists already
+error[ST3009]: `data.bin` already exists
   |
-  = help: choose another name with `--out`, or replace it with `--force`",
+  = help: pass another name with `--out`, or `--force` to replace it",
     );
     with(&["--force"]).is_done();
     assert_eq!(bytes(), first);
@@ -191,17 +191,17 @@ tokens     68, 2 bytes each",
         &["data", "export", STATE, "--to", "jsonl", "--repeat", "3"],
         2,
         "\
-error[ST0212]: `--repeat` has no meaning for an experiment file
+error[ST0212]: `--repeat` does not apply to an experiment file
   |
-  = help: override its setting: `--set data.repeat=...`",
+  = help: override the setting of the file: `--set data.repeat=...`",
     );
     case.refuses_to(
         &["data", "export", "data.jsonl", "--to", "jsonl", "--repeat", "3"],
         2,
         "\
-error[ST0214]: `--repeat` has a meaning for `--to binidx` alone
+error[ST0214]: `--repeat` only applies to `--to binidx`
   |
-  = note: every document is written once, in its order",
+  = note: the other formats write every document once, in order",
     );
 }
 
@@ -234,11 +234,11 @@ fn tokens_that_are_no_text_are_named() {
         &export,
         20,
         "\
-error[ST3027]: document 1 of `pair` is no text in UTF-8
+error[ST3027]: document 1 of `pair` is not valid UTF-8
   |
   = note: 1 other document is none either
-  = note: JSON holds text alone, and nothing is replaced silently
-  = help: was it tokenised with another vocabulary? then name that one",
+  = note: JSON can only hold text, and no bytes are replaced
+  = help: if the data was tokenised with another vocabulary, pass that one",
     );
     assert!(!case.path("pair.jsonl").exists());
     write_pair(&case.path("pair"), 65536, &[&[98, 0, 99, 0], &[0]]);
@@ -254,7 +254,7 @@ error[ST3027]: document 1 of `pair` is no text in UTF-8
         "\
 error[ST3024]: token id 65535 is not in the vocabulary of 65530 ids
   |
-  = help: choose the vocabulary that the data was tokenised with",
+  = help: set `model.tokenizer` to the vocabulary that the data was tokenised with",
     );
 }
 
@@ -432,7 +432,7 @@ fn images_are_refused() {
     with_source("data_type = \"wds_img\"\ndata_file = \"data.jsonl\"\n").refuses(
         2,
         "\
-error[ST2151]: `wds_img` is no data for language models
+error[ST2151]: `wds_img` is not a data type for language models
  --> state.toml:5:13
   |
 5 | data_type = \"wds_img\"
@@ -440,7 +440,7 @@ error[ST2151]: `wds_img` is no data for language models
   |
   = note: it named WebDataset archives of images, for an experiment that no trainer of RWKV language
           models ever accepted, although tutorials list it
-  = help: choose one of the other types, for example `jsonl`",
+  = help: choose another type, for example `jsonl`",
     );
 }
 
@@ -455,13 +455,13 @@ error[ST2150]: `data.data_file` is missing
 4 | [data]
   | ^^^^^^
   |
-  = help: name the documents: `data_file = \"texts.jsonl\"`
-  = help: or several sources of them, each in a table `[[data.source]]`",
+  = help: set the documents: `data_file = \"texts.jsonl\"`
+  = help: or write several sources, each in a table `[[data.source]]`",
     );
     with_source("data_type = \"dummy\"\nsft_field = [\"q\", \"a\"]\n").refuses(
         2,
         "\
-error[ST2103]: `data.sft_field` has no meaning for `data_type = \"dummy\"`
+error[ST2103]: `data.sft_field` does not apply to `data_type = \"dummy\"`
  --> state.toml:6:13
   |
 6 | sft_field = [\"q\", \"a\"]
@@ -474,14 +474,14 @@ error[ST2103]: `data.sft_field` has no meaning for `data_type = \"dummy\"`
         .refuses(
             2,
             "\
-error[ST2152]: `data.data_file` stands beside `data.source`
+error[ST2152]: `data.data_file` and `data.source` cannot both be set
  --> state.toml:5:13
   |
 5 | data_file = \"data.jsonl\"
   |             ^^^^^^^^^^^^
   |
   = note: each `[[data.source]]` has its own files and type
-  = help: delete the line, or make it a `[[data.source]]` too",
+  = help: delete the line, or move it into a `[[data.source]]`",
         );
 }
 

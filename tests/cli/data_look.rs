@@ -31,15 +31,15 @@ fn every_kind_of_fault_is_shown_and_counted() {
         "\
 state.toml: 4 documents
 error    ST3001       1  lines are no valid JSON
-error    ST3102       2  documents would teach nothing
+error    ST3102       2  documents has no target tokens
 warning  ST3103       1  words open turns and are no roles of the template
 warning  ST3104       1  documents write `\\n` for a line break
 warning  ST3110       1  documents repeat another one"
     );
     for message in [
         "error[ST3001]: line 2 of `data.jsonl` is not valid JSON\n --> data.jsonl:2:",
-        "error[ST3102]: line 3 of `data.jsonl` would teach nothing\n --> data.jsonl:3:23",
-        "`data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
+        "error[ST3102]: line 3 of `data.jsonl` has no target tokens\n --> data.jsonl:3:23",
+        "set `data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
         "warning[ST3103]: `Bot:` opens turns in 1 of 4 documents, but is no role of the template",
         "warning[ST3104]: line 5 of `data.jsonl` has `\\n` as a backslash and an n\n --> data.jsonl:5:18",
         "warning[ST3110]: line 4 of `data.jsonl` repeats line 1 of `data.jsonl`",
@@ -117,9 +117,9 @@ Assistant:[[ hello]][[<end>]]",
         &["data", "show", STATE, "--line", "3"],
         20,
         "\
-error[ST3105]: there is no document on line 3
+error[ST3105]: line 3 has no document
   |
-  = help: `statetune data check` names the lines that are no documents",
+  = help: run `statetune data check` to list the lines that are not valid documents",
     );
 }
 
@@ -153,26 +153,26 @@ error[ST2144]: the template `raw` has no role `assistant`
  --> state.toml:7:13
   |
 7 | loss_mask = \"qa\"
-  |             ^^^^ learns what the assistant says
+  |             ^^^^ targets what the assistant says
   |
-  = help: choose a `data.template` with roles, or `loss_mask = \"pad\"`",
+  = help: choose a `data.template` with an assistant role, or set `loss_mask = \"pad\"`",
     );
     refuses(
         "loss_mask = \"se\"\nmask_id = { mask0 = \"<q>\" }\n",
         "\
-error[ST2143]: `loss_mask = \"se\"` needs `data.mask_id.mask1`
+error[ST2143]: `loss_mask = \"se\"` requires `data.mask_id.mask1`
  --> state.toml:7:13
   |
 7 | loss_mask = \"se\"
   |             ^^^^
   |
-  = note: learning begins behind the text `mask1` and ends before the text `mask0`
+  = note: target tokens start after the text `mask1` and end before the text `mask0`
   = help: for example `mask_id = { mask0 = \"<user>\", mask1 = \"<answer>\" }`",
     );
     refuses(
         "mask_id = { mask0 = \"<q>\" }\n",
         "\
-error[ST2142]: `data.mask_id.mask0` has no meaning without `loss_mask = \"se\"`
+error[ST2142]: `data.mask_id.mask0` only applies with `loss_mask = \"se\"`
  --> state.toml:7:21
   |
 7 | mask_id = { mask0 = \"<q>\" }
@@ -183,46 +183,46 @@ error[ST2142]: `data.mask_id.mask0` has no meaning without `loss_mask = \"se\"`
     refuses(
         "template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot:\"] } }\n",
         "\
-error[ST2141]: `Bot:` is not a word for a role
+error[ST2141]: `Bot:` is not a valid role word
  --> state.toml:7:60
   |
 7 | template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot:\"] } }
-  |                                                            ^^^^^^ must begin and end with a letter or digit
+  |                                                            ^^^^^^ a role word must begin and end with a letter or digit
   |
-  = note: the word takes the place of the one in `Assistant:`, with all around it",
+  = note: the word replaces the one in `Assistant:`, including the text around it",
     );
     refuses(
         "walk = \"magic_prime\"\n",
         "\
-error[ST2146]: `data.walk` is for windows alone
+error[ST2146]: `data.walk` only applies to windows
  --> state.toml:7:8
   |
 7 | walk = \"magic_prime\"
-  |        ^^^^^^^^^^^^^ has no meaning without `dataload = \"get\"`
+  |        ^^^^^^^^^^^^^ only applies with `dataload = \"get\"`
   |
   = help: delete the line, or set `data.dataload = \"get\"`",
     );
     refuses(
         "dataload = \"get\"\noverlong = \"split\"\n",
         "\
-error[ST2147]: `data.overlong` has no meaning for windows
+error[ST2147]: `data.overlong` does not apply to windows
  --> state.toml:8:12
   |
 8 | overlong = \"split\"
-  |            ^^^^^^^ windows cut documents anywhere, and no token is left out
+  |            ^^^^^^^ windows cut documents anywhere and skip no tokens
   |
   = help: `statetune check state.toml --fix` deletes the line",
     );
     refuses(
         "dataload = \"get\"\nwalk = \"magic_prime\"\nloss_mask = \"assistant\"\n",
         "\
-error[ST2104]: the magic-prime walk takes every window
+error[ST2104]: the magic-prime walk uses every window, even those without target tokens
  --> state.toml:9:13
   |
 9 | loss_mask = \"assistant\"
-  |             ^^^^^^^^^^^ in some windows nothing of this is said
+  |             ^^^^^^^^^^^ with this mask some windows have no target tokens
   |
-  = note: random windows are drawn again until something in them is learned
+  = note: the random walk draws again until a window has target tokens
   = help: set `data.walk = \"random\"`, or `data.loss_mask = \"pad\"`",
     );
 }
@@ -239,9 +239,9 @@ error[ST2145]: `dataload = \"only\"` takes one document at a time
 19 | micro_bsz = 4
    |             ^ must be 1
    |
-   = note: it pads nothing, and documents of different lengths need padding to stand side by side
-   = help: set `train.micro_bsz = 1`, and `train.accumulate_grad_batches` for more in a step
-   = help: or `data.dataload = \"pack\"`, which pads little",
+   = note: this loader does not pad, so documents of different lengths cannot share a batch
+   = help: set `train.micro_bsz = 1`, and raise `train.accumulate_grad_batches` for more samples in a step
+   = help: or set `data.dataload = \"pack\"`, which pads little",
     );
 }
 

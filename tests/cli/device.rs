@@ -22,14 +22,14 @@ fn a_gpu_that_is_not_there() {
         25,
         &format!(
             "\
-error[ST5003]: `accelerator = \"gpu\"` needs a GPU that can be used
+error[ST5003]: `accelerator = \"gpu\"` requires a usable GPU
   --> state.toml:32:15
    |
 32 | accelerator = \"gpu\"
    |               ^^^^^
    |
    = note: {missing}
-   = help: `accelerator = \"auto\"` takes a GPU where there is one, and else the processor"
+   = help: use `accelerator = \"auto\"` to use a GPU if there is one, and the CPU otherwise"
         ),
     );
 }
@@ -44,14 +44,14 @@ fn cuda_kernels_without_a_gpu() {
     );
     let message = format!(
         "\
-error[ST5003]: `op = \"cuda\"` needs a GPU that can be used
+error[ST5003]: `op = \"cuda\"` requires a usable GPU
   --> state.toml:21:6
    |
 21 | op = \"cuda\"
    |      ^^^^^^
    |
    = note: {missing}
-   = help: `op = \"auto\"` takes the kernels of the device"
+   = help: use `op = \"auto\"` to use the kernels of the device"
     );
     case.refuses(25, &message);
     case.refuses_to(&["check", STATE], 25, &message);
@@ -67,14 +67,14 @@ fn a_device_and_kernels_for_another_one() {
                 2,
                 &format!(
                     "\
-error[ST2116]: `op = \"{op}\"` contradicts `accelerator = \"{accelerator}\"`
+error[ST2116]: `op = \"{op}\"` does not work with `accelerator = \"{accelerator}\"`
   --> state.toml:21:6
    |
 21 | op = \"{op}\"
    |      {}
    |
-   = note: the CUDA kernels run on GPUs alone, and those for processors on none
-   = help: `op = \"auto\"` fits every device",
+   = note: the CUDA kernels only run on GPUs, and the CPU kernels only on CPUs
+   = help: use `op = \"auto\"`, which works on every device",
                     "^".repeat(op.len() + 2)
                 ),
             );
@@ -86,13 +86,13 @@ fn several_devices() {
     Case::new().with(STATE, "accelerator = \"cpu\"", "devices = 2").refuses(
         2,
         "\
-error[ST2117]: a run uses one device, not 2
+error[ST2117]: a run uses one device, but `hardware.devices = 2`
   --> state.toml:32:11
    |
 32 | devices = 2
    |           ^
    |
-   = help: for as many samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
+   = help: to get the same number of samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
     );
 }
 
@@ -118,13 +118,13 @@ fn score_names_the_options_of_the_command_line() {
         (
             ["--device", "gpu"],
             "--device gpu",
-            "`--device auto` takes a GPU where there is one, and else the processor",
+            "use `--device auto` to use a GPU if there is one, and the CPU otherwise",
         ),
-        (["--op", "cuda"], "--op cuda", "`--op auto` takes the kernels of the device"),
+        (["--op", "cuda"], "--op cuda", "use `--op auto` to use the kernels of the device"),
     ] {
         let message = format!(
             "\
-error[ST5003]: `{asked}` needs a GPU that can be used
+error[ST5003]: `{asked}` requires a usable GPU
   |
   = note: {missing}
   = help: {help}"
@@ -135,9 +135,9 @@ error[ST5003]: `{asked}` needs a GPU that can be used
         &arguments(&["--op", "cuda", "--device", "cpu"]),
         2,
         "\
-error[ST2116]: `--op cuda` contradicts `--device cpu`
+error[ST2116]: `--op cuda` does not work with `--device cpu`
   |
-  = note: the CUDA kernels run on GPUs alone, and those for processors on none
-  = help: `--op auto` fits every device",
+  = note: the CUDA kernels only run on GPUs, and the CPU kernels only on CPUs
+  = help: use `--op auto`, which works on every device",
     );
 }

@@ -28,7 +28,7 @@ schedule.lr_init
     assert!(output.stdout.contains("\n  used by  peft.type = lora\n"), "{}", output.stdout);
     let output = explained("lr_inti");
     let expected = "\
-error[ST1102]: there is no code and no key `lr_inti`
+error[ST1102]: `lr_inti` is neither a message code nor a key of the experiment file
   |
   = help: did you mean `lr_init`?";
     assert_eq!((output.code, output.stderr.trim_end()), (Some(2), expected));

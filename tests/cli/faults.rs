@@ -85,10 +85,10 @@ fn a_full_disk() {
     assert_eq!(
         message(&output),
         "\
-error[ST4014]: runs/DATE-new-ID/export/rwkv-0.pth: cannot write the weights file
+error[ST4014]: cannot write the weights file `runs/DATE-new-ID/export/rwkv-0.pth`
   |
   = note: File too large (os error 27)
-  = help: what was saved is intact; when this is mended: `statetune resume runs/DATE-new-ID`"
+  = help: saved files are intact; fix the problem, then run `statetune resume runs/DATE-new-ID`"
     );
     assert_eq!(output.code, Some(29));
     goes_on(&case, &whole, &stopped, &saved);
@@ -107,10 +107,10 @@ fn memory_that_ends() {
     assert_eq!(
         stderr.replace(output.stderr.trim_end(), "N bytes"),
         "\
-error[ST5005]: memory ran out: can't allocate memory: you tried to allocate N bytes
+error[ST5005]: out of memory: can't allocate memory: you tried to allocate N bytes
   |
-  = help: `train.grad_cp = true`, a smaller `train.micro_bsz` with more `train.accumulate_grad_batches`, or a smaller `train.head_chunk` need less
-  = help: what was saved is intact; when this is mended: `statetune resume runs/DATE-new-ID`"
+  = help: to use less memory, set `train.grad_cp = true`, lower `train.micro_bsz` and raise `train.accumulate_grad_batches`, or lower `train.head_chunk`
+  = help: saved files are intact; fix the problem, then run `statetune resume runs/DATE-new-ID`"
     );
     assert_eq!(output.code, Some(23));
     // The settings of the run are as they were accepted, and are set back.
@@ -158,10 +158,10 @@ fn a_run_that_cannot_be_written_to() {
     assert_eq!(
         stderr.trim_end(),
         "\
-error[ST6001]: runs/DATE-tiny-ID/LOCK: cannot write to the run directory
+error[ST6001]: cannot write to the run directory: `runs/DATE-tiny-ID/LOCK`
   |
   = note: Permission denied (os error 13)
-  = help: free the disk or make the folder writable; everything that was saved before is intact"
+  = help: free disk space or make the folder writable; files saved before are intact"
     );
     assert_eq!(output.status.code(), Some(29));
     assert!(contents(&case.path(stopped.join("ckpt"))) == saved);

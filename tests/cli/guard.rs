@@ -90,13 +90,13 @@ fn a_broken_document_is_named_and_can_be_dropped() {
 ST7001]: loss became NaN at step {step} (epoch 0, micro-batch 0)
   |
   = note: recorded in runs/DATE-tiny-ID/incidents/{step:06}
-  = note: first value that is not finite: emb forward
-  = note: gradient norm over the last steps: {}
+  = note: first NaN or infinite value: emb forward
+  = note: gradient norms of the last steps: {}
   = note: batch holds data.jsonl:21
-  = note: there is no checkpoint yet, nothing was saved
-  = help: replay only this step in fp32: `statetune incident replay runs/DATE-tiny-ID/{step:06}`
-  = help: go on without this document: `statetune resume runs/DATE-tiny-ID --drop-sample 21`
-  = help: go on with a lower rate: `statetune resume runs/DATE-tiny-ID --set schedule.lr_init=0.3 --accept schedule.lr_init`",
+  = note: the run has no checkpoint yet
+  = help: to replay this step in fp32, run `statetune incident replay runs/DATE-tiny-ID/{step:06}`
+  = help: to continue without this document, run `statetune resume runs/DATE-tiny-ID --drop-sample 21`
+  = help: to continue with a lower rate, run `statetune resume runs/DATE-tiny-ID --set schedule.lr_init=0.3 --accept schedule.lr_init`",
             norms(message)
         )
     );
@@ -115,7 +115,7 @@ ST7001]: loss became NaN at step {step} (epoch 0, micro-batch 0)
     let refused = case.statetune(&["resume", "latest", "--drop-sample", "99"]);
     assert_eq!(
         refused.stderr.trim_end(),
-        "error[ST7013]: no document that is trained on is `99`\n  |\n  = note: a document is named by its line, `27`, by file and line, `chat.jsonl:27`, or by its number in a pair"
+        "error[ST7013]: no training document is named `99`\n  |\n  = note: name a document by its line (`27`), by file and line (`chat.jsonl:27`), or by its number in a pair of token files"
     );
     assert_eq!(refused.code, Some(20));
     case.statetune(&["resume", "latest", "--drop-sample", "data.jsonl:21"]).is_done();
@@ -139,9 +139,9 @@ fn documents_that_cannot_be_dropped() {
     assert_eq!(
         number.replace(refused.stderr.trim_end(), "`N` is held out"),
         "\
-error[ST7013]: `N` is held out, no step trains on it
+error[ST7013]: `N` is a validation document; no step trains on it
   |
-  = note: a document is named by its line, `27`, by file and line, `chat.jsonl:27`, or by its number in a pair"
+  = note: name a document by its line (`27`), by file and line (`chat.jsonl:27`), or by its number in a pair of token files"
     );
     assert_eq!(
         (refused.code, case.path(case.only_run().join("left_out.jsonl")).exists()),
@@ -155,9 +155,9 @@ error[ST7013]: `N` is held out, no step trains on it
     assert_eq!(
         refused.stderr.trim_end(),
         "\
-error[ST7014]: windows are cut out of all documents in a row, none can be left out
+error[ST7014]: `--drop-sample` does not work with `dataload = "get"`, because windows cross document borders
   |
-  = help: remove it from the data, and begin a new run with what this one has learned: `statetune run FILE --from RUN`"
+  = help: remove the document from the data and start a new run from this one: `statetune run FILE --from RUN`"
     );
     assert_eq!(refused.code, Some(20));
 }
@@ -197,7 +197,7 @@ fn a_step_is_computed_again_alone() {
     let refused = case.statetune(&["incident", "replay", "latest/77"]);
     assert_eq!(
         refused.stderr.trim_end(),
-        "error[ST6070]: the run `runs/DATE-tiny-ID` has no incident at step 77\n  |\n  = help: `statetune incident ls RUN` lists them"
+        "error[ST6070]: the run `runs/DATE-tiny-ID` has no incident at step 77\n  |\n  = help: run `statetune incident ls RUN` to list the incidents"
     );
     assert_eq!(refused.code, Some(2));
 }
@@ -291,7 +291,7 @@ fn a_run_does_not_go_on_for_ever() {
     let case = poisoned();
     let output = run(&case, &["guard.nonfinite=skip", "guard.max_incidents=1"]);
     assert_eq!(output.code, Some(24));
-    let note = "= note: 1 incidents before this one are as many as `guard.max_incidents` allows";
+    let note = "= note: the run already had 1 incidents, the most that `guard.max_incidents` allows";
     assert!(output.stderr.contains(note), "{}", output.stderr);
     assert_eq!(case.list(case.only_run().join("incidents")).len(), 2);
 }
@@ -307,7 +307,7 @@ fn a_recurrence_that_overflows_is_named_with_its_head() {
         tensor
     });
     let output = case.statetune(&["run", STATE, "--set", "data.val_split=0"]);
-    let note = "= note: first value that is not finite: blocks.1.att WKV forward, head 1\n";
+    let note = "= note: first NaN or infinite value: blocks.1.att WKV forward, head 1\n";
     assert!(output.stderr.contains(note), "{}", output.stderr);
     assert_eq!(output.code, Some(24));
     let first = &record(&case, &case.only_run())["first"];
@@ -331,7 +331,7 @@ fn a_gradient_that_overflows_is_named_with_its_layer() {
     let expected = "error[ST7001]: gradient norm became NaN at step 1 (epoch 0, micro-batch 0)\n";
     assert!(output.stderr.contains(expected), "{}", output.stderr);
     let note =
-        "= note: first value that is not finite: blocks.1.ffn backward; forward was finite\n";
+        "= note: first NaN or infinite value: blocks.1.ffn backward; forward was finite\n";
     assert!(output.stderr.contains(note), "{}", output.stderr);
     assert_eq!(output.code, Some(24));
 }
@@ -347,8 +347,8 @@ fn an_update_that_breaks_what_learns_is_no_fault_of_the_step() {
         "{message}"
     );
     for line in [
-        "= note: first value that is not finite: blocks.0.att.time_state after the update\n",
-        "= note: an update that was made cannot be left out any more\n",
+        "= note: first NaN or infinite value: blocks.0.att.time_state after the update\n",
+        "= note: the parameters are already updated, so the step cannot be skipped\n",
         "--set guard.nonfinite=rollback`\n",
     ] {
         assert!(message.contains(line), "{message}");
@@ -357,7 +357,7 @@ fn an_update_that_breaks_what_learns_is_no_fault_of_the_step() {
     let replayed = case.statetune(&["incident", "replay", "latest/1"]);
     assert_eq!(
         replayed.stderr.trim_end(),
-        "error[ST6071]: the update of step 1 was to blame, not the step\n  |\n  = note: what learned before it is not recorded, so there is nothing to compute again"
+        "error[ST6071]: the update of step 1 made the parameters NaN or infinite, not its loss or gradients\n  |\n  = note: the parameters before the update were not recorded, so the step cannot be replayed"
     );
     // Every step is as bad: the run goes back as often as it may, and stops.
     let sets = ["schedule.lr_init=1e300", "guard.nonfinite=rollback", "guard.max_incidents=3"];
@@ -406,14 +406,14 @@ fn a_multiple_below_one_is_refused() {
     case.refuses(
         2,
         "\
-error[ST7010]: `guard.loss_spike = 0.5` would report usual losses
+error[ST7010]: `guard.loss_spike = 0.5` would report ordinary losses
   --> state.toml:29:14
    |
 29 | loss_spike = 0.5
    |              ^^^
    |
-   = note: it is the multiple of the usual loss above which a loss is reported
-   = help: 4.0 is the default; 0 reports nothing",
+   = note: a loss above this multiple of the recent median is reported
+   = help: set `guard.loss_spike = 4.0`, the default, or 0 to report nothing",
     );
 }
 
@@ -426,7 +426,7 @@ fn when_its_time_is_over_a_run_saves_and_can_be_continued() {
     let output = run(&case, &["guard.max_hours=1e-9"]);
     assert_eq!(output.code, Some(75), "{output:?}");
     let warning =
-        "warning[ST7015]: `guard.max_hours = 0.000000001` are over, everything is saved\n";
+        "warning[ST7015]: stopped after `guard.max_hours = 0.000000001`; everything is saved\n";
     assert!(output.stderr.contains(warning), "{}", output.stderr);
     assert!(output.stdout.starts_with("stopped after step 1 of 12, everything is saved\n"));
     let stopped = second(&case, &whole);

@@ -179,15 +179,15 @@ fn what_arrives_changed_is_removed() {
         format!(
             "\
 fetching hf://someone/small/models/base.pth
-error[ST4023]: what arrived of `hf://someone/small/models/base.pth` is not what the hub has
+error[ST4023]: the download of `hf://someone/small/models/base.pth` does not match the file on the hub
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = note: the hub has {size} bytes of sha256 {digest}
-   = note: {size} bytes arrived, and were removed
-   = help: run again to fetch it anew"
+   = note: on the hub: {size} bytes with sha256 {digest}
+received    = note: {size} bytes, which were removed
+   = help: run the command again to download the file again"
         )
     );
     assert_eq!(output.code, Some(21));
@@ -208,13 +208,13 @@ fn a_gated_repository_needs_a_token() {
         output.stderr.trim_end(),
         "\
 fetching hf://someone/small/models/base.pth
-error[ST4022]: the hub does not give `hf://someone/small/models/base.pth` to everyone
+error[ST4022]: access to `hf://someone/small/models/base.pth` is restricted (gated or private)
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: set `HF_TOKEN` to a token of an account that may read it"
+   = help: set `HF_TOKEN` to a token of an account with access"
     );
     assert_eq!(output.code, Some(21));
     hub.run(&case, &["run", STATE], Some("hf_secret")).is_done();
@@ -231,13 +231,13 @@ fn a_file_that_the_hub_does_not_have() {
         output.stderr.trim_end(),
         "\
 fetching hf://someone/small/other.pth
-error[ST4022]: the hub has no `hf://someone/small/other.pth`
+error[ST4022]: the hub has no file `hf://someone/small/other.pth`
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/other.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: look at the names of the owner, the repository and the file"
+   = help: check the names of the owner, the repository and the file"
     );
     assert_eq!(output.code, Some(21));
 }
@@ -248,25 +248,25 @@ fn a_check_fetches_nothing_and_offline_refuses() {
     hub.run(&case, &["check", STATE], None).succeeds(
         "state.toml: valid",
         "\
-warning[ST4021]: `hf://someone/small/models/base.pth` is not on this machine yet
+warning[ST4021]: `hf://someone/small/models/base.pth` is not downloaded yet
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: `check`, `plan` and `watch` fetch nothing; a command that computes with it does",
+   = help: `check`, `plan` and `watch` do not download; `statetune run` does",
     );
     let output = hub.run(&case, &["run", "--offline", STATE], None);
     assert_eq!(
         output.stderr.trim_end(),
         "\
-error[ST4020]: `hf://someone/small/models/base.pth` is not on this machine
+error[ST4020]: `hf://someone/small/models/base.pth` is not downloaded
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: without `--offline` it is fetched"
+   = help: remove `--offline` to download it"
     );
     assert_eq!(output.code, Some(21));
     assert_eq!(hub.asked(), Vec::<String>::new(), "the network was left alone");
@@ -279,14 +279,14 @@ fn a_plan_fetches_nothing_and_takes_the_shape_from_the_file() {
     assert_eq!(
         output.stderr.trim_end(),
         "\
-error[ST4020]: `hf://someone/small/models/base.pth` is not on this machine, and nothing says its shape
+error[ST4020]: `hf://someone/small/models/base.pth` is not downloaded, and its shape is unknown
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small/models/base.pth\"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: a `preset` beside it says the shape: `preset = \"rwkv7-0.1b\"`
-   = help: `statetune run` fetches it"
+   = help: add a preset with the shape, such as `preset = \"rwkv7-0.1b\"`
+   = help: or run `statetune run` to download it"
     );
     assert_eq!(output.code, Some(21));
     let sizes = "base.pth\"\nn_layer = 2\nn_embd = 64\nvocab_size = 4096";
@@ -312,13 +312,13 @@ fn a_path_of_another_form() {
     Case::new().with(STATE, "base.pth", "hf://someone/small").refuses(
         2,
         "\
-error[ST2180]: `hf://someone/small` is not a file on the hub
+error[ST2180]: `hf://someone/small` is not a valid hub path
   --> state.toml:10:14
    |
 10 | load_model = \"hf://someone/small\"
    |              ^^^^^^^^^^^^^^^^^^^^
    |
-   = help: write `hf://OWNER/REPO/FILE`, with `@REVISION` behind REPO if it matters",
+   = help: write `hf://OWNER/REPO/FILE`, or `hf://OWNER/REPO@REVISION/FILE` for a certain revision",
     );
 }
 
@@ -334,9 +334,9 @@ fn a_hub_that_cannot_be_reached() {
     assert!(
         output
             .stderr
-            .contains("error[ST4022]: cannot fetch `hf://someone/small/models/base.pth`: "),
+            .contains("error[ST4022]: cannot download `hf://someone/small/models/base.pth`: "),
         "{output:?}"
     );
-    assert!(output.stderr.contains("= help: `HF_ENDPOINT` names a mirror"), "{output:?}");
+    assert!(output.stderr.contains("= help: set `HF_ENDPOINT` to use a mirror"), "{output:?}");
     assert_eq!(output.code, Some(21));
 }

@@ -252,22 +252,22 @@ fn the_command_writes_the_file_once_and_prints_the_account() {
         &["import", "state.sh", "--out", "emoji.toml"],
         2,
         "\
-error[ST0403]: `emoji.toml` exists already
+error[ST0403]: `emoji.toml` already exists
   |
-  = help: choose another `--out`; nothing is overwritten",
+  = help: choose another `--out`; existing files are never overwritten",
     );
     case.refuses_to(
         &["import", "merge.sh"],
         2,
-        "error[ST0402]: cannot import `merge.sh`: it merges a checkpoint and trains nothing: `statetune merge RUN` does that",
+        "error[ST0402]: cannot import `merge.sh`: the script merges a checkpoint and does not train; use `statetune merge RUN`",
     );
     case.refuses_to(
         &["import", "data.jsonl"],
         2,
         "\
-error[ST0402]: cannot import `data.jsonl`: no command in it trains a model: looked for `train.py`
+error[ST0402]: cannot import `data.jsonl`: the script does not run a trainer: no `train.py` found
   |
-  = help: `statetune init` begins an experiment with questions",
+  = help: run `statetune init` to create an experiment from a few questions",
     );
     case.refuses_to(
         &["import", "nowhere.sh"],

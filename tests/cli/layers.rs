@@ -62,7 +62,7 @@ fn an_unknown_profile() {
         &["check", STATE, "--profile", "shrot"],
         2,
         "\
-error[ST0121]: there is no profile `shrot` in `state.toml`
+error[ST0121]: unknown profile `shrot` in `state.toml`
  --> command line
   |
   | --profile shrot
@@ -108,9 +108,9 @@ fn a_file_is_filled_and_made_minimal() {
         &["config", "fill", STATE, "--out", "small.new"],
         2,
         "\
-error[ST0122]: `small.new` is there already
+error[ST0122]: `small.new` already exists
   |
-  = help: choose another name; nothing that exists is replaced",
+  = help: choose another name; existing files are never replaced",
     );
 }
 

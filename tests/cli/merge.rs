@@ -124,10 +124,10 @@ fn packed_weights_are_merged_as_they_were_trained_on() {
 
         let output = merge(&case, &[]);
         let warning = "\
-warning[ST8021]: the run learned on packed weights, but is merged with the dense ones of the base
+warning[ST8021]: the run trained on quantised weights, but is merged with dense weights
   |
-  = note: those have no errors of packing, to which it may have adapted: this is another model
-  = help: `--quantised` makes the model that was trained";
+  = note: the run may have adapted to quantisation errors, so the merged model may behave differently
+  = help: pass `--quantised` to merge with the quantised weights that were used in training";
         output.succeeds("merged.pth", &format!("{warning}\n\n{product}"));
         assert!(distance(&tuned, &numbers(&case, &MERGED)) > 1e-3, "{version} {quant} {peft}");
     }
@@ -138,9 +138,9 @@ fn nothing_was_packed_that_could_be_merged() {
     let (case, _) = run(Version::V7, LORA, "");
     let output = merge(&case, &["--quantised"]);
     let expected = "\
-error[ST0220]: the run did not pack its weights, so there is nothing to merge into them
+error[ST0220]: the run did not quantise its weights, so `--quantised` does not apply
   |
-  = help: leave `--quantised` out
+  = help: remove `--quantised`
 ";
     assert_eq!((output.code, &*output.stderr), (Some(2), expected));
     assert!(!case.path("merged.pth").exists());

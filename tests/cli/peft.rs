@@ -110,11 +110,11 @@ fn a_merged_state_lies_behind_the_weights() {
     assert_eq!(
         merged.stderr.trim_end(),
         "\
-warning[ST8020]: most programs for RWKV-7 ignore initial states that lie in a model
+warning[ST8020]: most programs for RWKV-7 ignore initial states in a model file
   |
-  = note: the `rwkv` package and RWKV Runner ignore them without a word
+  = note: the `rwkv` package and RWKV Runner ignore them silently
   = note: rwkv.cpp aborts, and converters for Hugging Face and GGUF refuse the file
-  = help: mount the state beside the model instead: `statetune mount RUN --for rwkv-runner`
+  = help: keep the state in a file of its own: `statetune mount RUN --for rwkv-runner`
 
 product  2 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth"
     );
@@ -184,24 +184,24 @@ fn what_does_not_fit_is_refused_at_its_place() {
     with_peft("type = \"lora\"\nrank = 65").refuses(
         21,
         "\
-error[ST4007]: the rank does not fit `blocks.0.att.receptance.weight`
+error[ST4007]: `peft.rank` does not fit `blocks.0.att.receptance.weight`
   --> state.toml:15:8
    |
 15 | rank = 65
    |        ^^
    |
-   = note: a matrix of 64 x 64 has no more than rank 64",
+   = note: a matrix of 64 x 64 has at most rank 64",
     );
     with_peft("type = \"disha\"\nmode = \"bat\"\nrank = 24").refuses(
         21,
         "\
-error[ST4007]: the rank does not fit `blocks.0.att.receptance.weight`
+error[ST4007]: `peft.rank` does not fit `blocks.0.att.receptance.weight`
   --> state.toml:16:8
    |
 16 | rank = 24
    |        ^^
    |
-   = note: a matrix of 64 x 64 does not fall into blocks of 24 x 24",
+   = note: a matrix of 64 x 64 cannot be divided into blocks of 24 x 24",
     );
     with_peft("type = \"lora\"\ntargets = [\"att.gate\"]").refuses(
         21,
@@ -217,26 +217,26 @@ error[ST4007]: the model has no layer `att.gate`
     with_peft("type = \"lora\"\ntrain_parts = [\"ffn\"]").refuses(
         2,
         "\
-error[ST2122]: the linear layers in `ffn` cannot learn beside an adapter
+error[ST2122]: the linear layers in `ffn` cannot be trained beside an adapter
   --> state.toml:15:15
    |
 15 | train_parts = [\"ffn\"]
    |               ^^^^^^^
    |
-   = note: an adapter changes them and keeps them frozen themselves
-   = help: `type = \"full\"` lets them learn; `targets` says which ones an adapter changes",
+   = note: an adapter keeps the matrices it changes frozen
+   = help: set `type = \"full\"` to train them; set `targets` to choose the layers of the adapter",
     );
     with_peft("type = \"lora\"\nstate_lr_scale = 5.0").refuses(
         2,
         "\
-error[ST2123]: `state_lr_scale` has no meaning without states
+error[ST2123]: `state_lr_scale` only applies with `state = true`
   --> state.toml:15:18
    |
 15 | state_lr_scale = 5.0
    |                  ^^^
    |
-   = note: the initial states stay zero, because `state` is false
-   = help: write `state = true`, or delete the line",
+   = note: with `state = false` the initial states stay zero
+   = help: set `state = true`, or delete the line",
     );
     with_peft("type = \"state\"\ninit = \"file\"").refuses(
         2,
@@ -250,13 +250,13 @@ error[ST2120]: `init = \"file\"` needs `init_file`
     with_peft("type = \"state\"\ninit_prompt = \"Hi\"").refuses(
         2,
         "\
-error[ST2121]: `init_prompt` has no meaning for `init = \"zeros\"`
+error[ST2121]: `init_prompt` does not apply with `init = \"zeros\"`
   --> state.toml:15:15
    |
 15 | init_prompt = \"Hi\"
    |               ^^^^
    |
-   = help: write `init = \"prompt\"`, or delete the line",
+   = help: set `init = \"prompt\"`, or delete the line",
     );
     with_peft("type = \"state\"\ninit = \"prompt\"\ninit_prompt = \"\"").refuses(
         2,
@@ -276,7 +276,7 @@ error[ST4001]: the state file `none.pth` does not exist
 16 | init_file = \"none.pth\"
    |             ^^^^^^^^^^
    |
-   = help: relative paths start at the experiment file",
+   = help: relative paths start at the folder of the experiment file",
     );
 }
 

@@ -29,10 +29,10 @@ fn a_lone_program_says_what_it_lacks() {
         .output()
         .expect("it starts");
     let expected = "\
-error[ST0120]: cannot start `CASE/statetune-tensors`, which computes with tensors
+error[ST0120]: cannot start `CASE/statetune-tensors`
   |
   = note: No such file or directory (os error 2)
-  = help: it is installed together with `statetune` and lies in the same folder
+  = help: this command needs `statetune-tensors`; install it in the same folder as `statetune`
 ";
     assert_eq!(case.scrub(&String::from_utf8_lossy(&output.stderr)), expected);
     assert_eq!(output.status.code(), Some(25));

@@ -118,7 +118,7 @@ fn what_does_not_fit_is_refused_before_anything_starts() {
     assert!(output.stderr.contains("error[ST5001]: this run needs about "), "{output:?}");
     assert!(output.stderr.contains("--> state.toml:18:13"), "{output:?}");
     assert!(output.stderr.contains("= help: A  micro_bsz = "), "{output:?}");
-    assert!(output.stderr.contains("= help: `--allow-oom` tries anyway"), "{output:?}");
+    assert!(output.stderr.contains("= help: pass `--allow-oom` to run anyway"), "{output:?}");
     assert!(case.runs().is_empty());
 }
 
@@ -138,14 +138,14 @@ fn a_share_that_no_curve_reads_is_refused() {
     case.refuses(
         2,
         "\
-error[ST2170]: `decay_share` has no meaning without `lr_schedule = \"wsd\"`
+error[ST2170]: `decay_share` only applies with `lr_schedule = \"wsd\"`
   --> state.toml:25:15
    |
 25 | decay_share = 0.2
    |               ^^^
    |
-   = note: the other curves fall all the way, or not at all
-   = help: delete the line, or write `lr_schedule = \"wsd\"`",
+   = note: the other schedules fall over the whole run or not at all
+   = help: delete the line, or set `lr_schedule = \"wsd\"`",
     );
     let wsd = "lr_schedule = \"wsd\"\nlr_init = 1.0\ndecay_share = 0.5";
     Case::new().with(STATE, "lr_init = 1.0", wsd).statetune(&["run", STATE]).is_done();

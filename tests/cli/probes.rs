@@ -17,7 +17,7 @@ fn a_probe_that_nobody_has_defined() {
     refuses(
         &format!("[sample]\nheld_out = 2\n{SEEN}json = true\n[eval]\nmetric = \"sean\""),
         "\
-error[ST2161]: there is no probe `sean`
+error[ST2161]: unknown probe `sean`
   --> state.toml:34:10
    |
 34 | metric = \"sean\"
@@ -32,14 +32,14 @@ fn a_probe_that_asks_for_nothing() {
     refuses(
         SEEN.trim_end(),
         "\
-error[ST2162]: the probe `seen` asks for nothing
+error[ST2162]: the probe `seen` has no condition
   --> state.toml:29:8
    |
 29 | name = \"seen\"
    |        ^^^^^^
    |
-   = note: every answer would show it
-   = help: `regex`, `json = true`, `min_chars` or `max_chars` say what is counted",
+   = note: every answer would match
+   = help: set `regex`, `json = true`, `min_chars` or `max_chars`",
     );
 }
 
@@ -54,7 +54,7 @@ error[ST2163]: the name `seen` is taken
 32 | name = \"seen\"
    |        ^^^^^^
    |
-   = help: records and `eval.metric` tell probes apart by their names",
+   = help: records and `eval.metric` identify probes by name",
     );
     refuses(
         "[[sample.probe]]\nname = \"val_loss\"\njson = true",
@@ -65,7 +65,7 @@ error[ST2163]: the name `val_loss` is taken
 29 | name = \"val_loss\"
    |        ^^^^^^^^^^
    |
-   = help: records and `eval.metric` tell probes apart by their names",
+   = help: records and `eval.metric` identify probes by name",
     );
 }
 
@@ -91,13 +91,13 @@ fn a_goal_that_no_answer_is_asked_for() {
         let space = " ".repeat(column - 1);
         format!(
             "\
-error[ST2165]: no questions are asked, so nothing is counted
+error[ST2165]: probes need answers, but the run asks no prompts
   --> state.toml:34:{column}
    |
 34 | {line}
    | {space}{mark}
    |
-   = help: `sample.held_out` or `sample.prompts` ask some"
+   = help: set `sample.held_out` or `sample.prompts`"
         )
     };
     refuses(

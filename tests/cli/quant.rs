@@ -83,7 +83,7 @@ fn broken_model() -> Vec<u8> {
 fn weights_that_are_not_finite_are_refused() {
     with_quant("type = \"fp8\"").having("base.pth", broken_model()).refuses(
         21,
-        "error[ST4003]: base.pth: tensor `blocks.1.ffn.key.weight` cannot be packed as fp8: it holds \
+        "error[ST4003]: base.pth: cannot quantise tensor `blocks.1.ffn.key.weight` as fp8: it holds \
          numbers that are not finite",
     );
 }
@@ -97,14 +97,14 @@ fn training_weights_in_few_bits_is_refused() {
         2,
         &format!(
             "\
-error[ST2130]: `quant.type = \"nf4\"` needs frozen weights, but `peft.type = \"full\"` trains them
+error[ST2130]: `quant.type = \"nf4\"` requires frozen weights, but `peft.type = \"full\"` trains them
   --> full.toml:{line}:8
    |
 {line} | type = \"nf4\"
    |        ^^^^^
    |
-   = note: a number of a few bits cannot take the small steps of training
-   = help: delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`"
+   = note: a value of a few bits cannot represent the small updates of training
+   = help: delete the table `[quant]`, or train only the state: `peft.type = \"state\"`"
         ),
     );
 }

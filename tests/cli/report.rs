@@ -73,18 +73,18 @@ fn what_reports_refuse() {
     let case = Case::new();
     let ask = |arguments: &[&str]| case.statetune(&[&["report"], arguments].concat());
     let output = ask(&["nothing"]);
-    assert_eq!(output.stderr.trim_end(), "error[ST0201]: there is no run `nothing` in `runs`");
+    assert_eq!(output.stderr.trim_end(), "error[ST0201]: no run `nothing` in `runs`");
     assert_eq!(output.code, Some(2));
     let output = ask(&["a"; 9]);
     assert_eq!(
         output.stderr.trim_end(),
-        "error[ST6081]: a report shows 8 runs at most, not 9\n  |\n  = note: more curves than that are not told apart by their colours"
+        "error[ST6081]: a report shows at most 8 runs, but 9\n  |\n  = note: more curves could not be told apart by colour were given"
     );
     assert_eq!(output.code, Some(2));
     case.statetune(&["run", STATE]).is_done();
     let output = ask(&["latest", "--out", "no/such/folder.html"]);
     assert!(
-        output.stderr.starts_with("error[ST6082]: no/such/folder.html: the report cannot be written\n  |\n  = note: No such file or directory (os error 2)"),
+        output.stderr.starts_with("error[ST6082]: cannot write the report `no/such/folder.html`\n  |\n  = note: No such file or directory (os error 2)"),
         "{}",
         output.stderr
     );

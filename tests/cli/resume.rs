@@ -80,7 +80,7 @@ fn a_longer_run_goes_on_with_rates_planned_anew() {
     let done = case.statetune(&["resume", "latest"]);
     assert_eq!(
         done.stderr.trim_end(),
-        "error[ST6008]: the run `runs/DATE-tiny-ID` is done\n  |\n  = help: more mini-epochs: `--set train.epoch_count=N`\n  = help: a new run that starts from what it learned: `statetune run FILE --from RUN`"
+        "error[ST6008]: the run `runs/DATE-tiny-ID` is done\n  |\n  = help: to train for more mini-epochs, pass `--set train.epoch_count=N`\n  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
     );
     assert_eq!(done.code, Some(27));
     case.statetune(&["resume", "latest", "--set", "train.epoch_count=3"]).is_done();
@@ -147,9 +147,9 @@ error[ST6003]: run `DATE-tiny-ID` cannot continue exactly: 2 settings changed
         output.stderr
     );
     for note in [
-        "`schedule.lr_init` was 1.0 and is 0.5 now: every later step would differ",
-        "`train.micro_bsz` was 4 and is 2 now: every later step would differ",
-        "`train.epoch_count` 2 -> 3 would be no hindrance",
+        "`schedule.lr_init` was 1.0 and is now 0.5; every later step would differ",
+        "`train.micro_bsz` was 4 and is now 2; every later step would differ",
+        "changing `train.epoch_count` from 2 to 3 is allowed",
         "--accept schedule.lr_init,train.micro_bsz`",
     ] {
         assert!(output.stderr.contains(note), "{}", output.stderr);
@@ -180,7 +180,7 @@ fn other_data_is_no_continuation() {
     assert!(
         output
             .stderr
-            .contains("error[ST6004]: run `DATE-tiny-ID` cannot continue exactly: other data\n"),
+            .contains("error[ST6004]: run `DATE-tiny-ID` cannot continue exactly: data\n changed"),
         "{}",
         output.stderr
     );
@@ -263,7 +263,7 @@ fn an_early_end_within_a_mini_epoch_has_its_product() {
     let last = case.list(run.join("ckpt")).into_iter().rfind(|name| name.starts_with("step-"));
     let steps: u64 = last.expect("a checkpoint")["step-".len()..].parse().expect("a number");
     let ended = format!(
-        "ended after step {steps}: no evaluation was better for as long as `eval.patience` says\n"
+        "ended after step {steps}: no evaluation improved within `eval.patience`\n"
     );
     assert!(steps < 8 && output.stdout.contains(&ended), "{output:?}");
     let file = |name: String| TensorFile::open(case.path(run.join(name))).expect("a file");
@@ -305,7 +305,7 @@ fn two_processes_do_not_work_on_one_run() {
     let output = case.statetune(&["resume", "latest"]);
     assert_eq!(
         output.stderr.trim_end(),
-        "error[ST6007]: runs/DATE-tiny-ID: another process works on this run\n  |\n  = help: wait until it is done, or stop it with Ctrl-C in its terminal"
+        "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = help: wait for it to finish, or stop it with Ctrl-C in its terminal"
     );
     assert_eq!(output.code, Some(26));
     child.kill().expect("killed");

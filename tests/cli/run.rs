@@ -36,7 +36,7 @@ next     statetune generate runs/DATE-tiny-ID --prompt \"How was your weekend?\"
         "\
 run     runs/DATE-tiny-ID
 model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
-device  processor, 1 thread, op cpu
+device  CPU, 1 thread, op cpu
 trains  8192 numbers
 data    16 documents, 282 tokens, 113 of them learned
 steps   4 (2 x 2 in a mini-epoch), 16 samples
@@ -357,7 +357,7 @@ next     statetune generate runs/DATE-new-ID --prompt \"How was your weekend?\""
         "\
 run     runs/DATE-new-ID
 model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
-device  processor, 1 thread, op cpu
+device  CPU, 1 thread, op cpu
 trains  653888 numbers
 data    16 documents, 282 tokens, 266 of them learned
 steps   4 (2 x 2 in a mini-epoch), 16 samples
@@ -403,7 +403,7 @@ fn a_run_that_diverges_with_the_last_step_of_a_mini_epoch() {
         (
             "lr_init = 1e30 # statetune: allow(ST2301)",
             "ST7012",
-            "held-out loss became NaN after step 1",
+            "validation loss became NaN after step 1",
         ),
     ] {
         let case = Case::new().with(FULL, "lr_init = 1e-3", lr_init).with(
@@ -440,15 +440,15 @@ fn steps_that_do_not_see_all_documents() {
     let output = case.statetune(&["run", STATE]);
     output.is_done();
     let warning = "\
-warning[ST2401]: with these steps, 25 % of the data is never seen
+warning[ST2401]: 25 % of the data is never seen in this number of steps
   --> state.toml:19:15
    |
 19 | epoch_steps = 3
    |               ^
    |
    = note: 3 steps x 4 samples = 12 of 16 training samples (16 documents)
-   = note: a mini-epoch is a saving interval, not a pass over the data
-   = help: one full pass is `epoch_steps = 4`, or let the tool count: `epoch_steps = \"pass\"`
+   = note: a mini-epoch is the interval between saves, not a pass over the data
+   = help: set `epoch_steps = 4` for one full pass, or `epoch_steps = \"pass\"` to have it computed
 ";
     assert!(output.stderr.starts_with(warning), "{}", output.stderr);
 }

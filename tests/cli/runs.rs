@@ -89,7 +89,7 @@ fn a_run_is_needed_unless_another_has_computed_the_same() {
         known.push(run);
     }
     let output = case.statetune(&["run", STATE, "--needed", "--resume", &id(&first)]);
-    let message = "error[ST6044]: `--needed` goes with `--resume auto` alone\n  |\n  = help: a run that \
+    let message = "error[ST6044]: `--needed` only works with `--resume auto`\n  |\n  = help: a run that \
                    is named goes on whether others are done or not";
     refused(&output, 27, message);
 }
@@ -163,11 +163,11 @@ fn a_moment_of_a_run_is_put_to_use() {
     let missing = case.statetune(&["generate", "latest@step-9", "--prompt", "a"]);
     let message = format!(
         "error[ST6006]: the run `runs/DATE-tiny-ID` has no checkpoint `step-9`\n  |\n  = note: {lists}\n  \
-         = note: `checkpoint.keep_last` says how many are kept"
+         = note: `checkpoint.keep_last` sets how many checkpoints are kept"
     );
     refused(&missing, 2, &message);
     let no_moment = case.statetune(&["eval", "latest@noon", "data.jsonl"]);
-    let message = "error[ST6041]: `noon` in `latest@noon` is no moment of a run\n  |\n  = help: write \
+    let message = "error[ST6041]: `noon` in `latest@noon` is not a valid checkpoint name\n  |\n  = help: write \
                    RUN@best, RUN@last, RUN@epoch-3 or RUN@step-1500";
     refused(&no_moment, 2, message);
 }
@@ -220,10 +220,10 @@ fn a_list_of_runs() {
     );
     let unknown = case.statetune(&["runs", "ls", "--where", "val_los<1"]);
     let message = "\
-error[ST6046]: `val_los` in `val_los<1` is no column, and no setting of these runs
+error[ST6046]: `val_los` in `val_los<1` is neither a column nor a setting of these runs
   |
   = note: columns are id, name, directory, status, steps, val_loss, best_step, probe, age, tag, pinned, note
-  = help: a setting is named with its table: `schedule.lr_init`";
+  = help: write a setting with its table, such as `schedule.lr_init`";
     refused(&unknown, 2, message);
 
     let human = case.statetune(&["runs", "ls"]);
@@ -280,7 +280,7 @@ fn marks_keep_a_run() {
     );
     assert_eq!(ls(&case, &["--where", "tag=good", "--where", "pinned=true"]).len(), 1);
     let word = case.statetune(&["runs", "tag", "latest", "two words"]);
-    let message = "error[ST6047]: `two words` is no word to find runs by\n  |\n  = note: it may have \
+    let message = "error[ST6047]: `two words` is not a valid tag\n  |\n  = note: it may have \
                    letters, digits, `-`, `_` and `.`";
     refused(&word, 2, message);
     let kept = case.statetune(&["runs", "rm", "latest", "--yes"]);
@@ -291,7 +291,7 @@ fn marks_keep_a_run() {
     let asked = case.statetune_reading(&["runs", "rm", "latest"], "y\n");
     assert_eq!(asked.code, Some(2));
     assert!(asked.stderr.starts_with("error[ST6045]: remove DATE-tiny-ID ("), "{asked:?}");
-    assert!(asked.stderr.contains(")? There is nobody to ask\n"), "{asked:?}");
+    assert!(asked.stderr.contains(")? Standard input is not a terminal, so this cannot be asked\n"), "{asked:?}");
     case.statetune(&["runs", "rm", "latest", "--yes"]).succeeds("removed runs/DATE-tiny-ID", "");
     assert_eq!(case.list("runs").len(), 1, "only prepared data");
 }
@@ -333,11 +333,11 @@ fn a_packed_run_comes_back_whole() {
     case.statetune(&["runs", "pack", "latest", "--out", "light.run.tar.zst", "--no-checkpoints"])
         .is_done();
     let again = case.statetune(&["runs", "pack", "latest", "--out", "whole.run.tar.zst"]);
-    let message = "error[ST6049]: `whole.run.tar.zst` is there already\n  |\n  = note: nothing that exists \
+    let message = "error[ST6049]: `whole.run.tar.zst` already exists\n  |\n  = note: nothing that exists \
                    is replaced";
     refused(&again, 2, message);
     let there = case.statetune(&["runs", "unpack", "whole.run.tar.zst"]);
-    assert!(there.stderr.starts_with("error[ST6049]: `runs/DATE-tiny-ID` is there already\n"));
+    assert!(there.stderr.starts_with("error[ST6049]: `runs/DATE-tiny-ID` already exists\n"));
 
     case.statetune(&["runs", "unpack", "whole.run.tar.zst", "--runs-dir", "there"]).is_done();
     let name = run.strip_prefix("runs").expect("it lies there");
@@ -404,8 +404,8 @@ fn a_running_run_and_a_killed_one() {
     assert!(live["steps"].as_u64().is_some_and(|steps| steps >= 2), "{live}");
     for command in [&["runs", "rm", "latest", "--yes"][..], &["runs", "pack", "latest"]] {
         let busy = case.statetune(command);
-        let message = "error[ST6007]: runs/DATE-tiny-ID: another process works on this run\n  |\n  = \
-                       help: wait until it is done, or stop it with Ctrl-C in its terminal";
+        let message = "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = \
+                       help: wait for it to finish, or stop it with Ctrl-C in its terminal";
         refused(&busy, 26, message);
     }
     case.statetune(&["runs", "prune", "--yes"]).succeeds("nothing to remove", "");
@@ -532,10 +532,10 @@ fn a_sweep_is_checked_before_it_begins() {
     let case = Case::new();
     let none = case.statetune(&["sweep", STATE]);
     let message = "\
-error[ST6051]: this is no sweep: there is no axis, so there is nothing to vary
+error[ST6051]: not a valid sweep: the sweep has no axes
   |
-  = help: name values: `--axis schedule.lr_init=0.3,1.0`
-  = help: or in the file: `[sweep]` with `axes = { \"schedule.lr_init\" = [0.3, 1.0] }`";
+  = help: pass values: `--axis schedule.lr_init=0.3,1.0`
+  = help: or write them in the file: `[sweep]` with `axes = { \"schedule.lr_init\" = [0.3, 1.0] }`";
     refused(&none, 2, message);
     let wrong = case.statetune(&["sweep", STATE, "--axis", "schedule.lr_init=0.5,fast"]);
     assert_eq!(wrong.code, Some(2));

@@ -180,7 +180,7 @@ fn the_gradient_is_that_of_the_mean() {
 #[test]
 fn faulty_tokens_are_named() {
     const ITEMS: &str = "\n  |\n  = help: write one list of token ids, or a list of such lists; items are counted from 0";
-    const IDS: &str = "\n  |\n  = help: take the tokenizer that the model was trained with; items are counted from 0";
+    const IDS: &str = "\n  |\n  = help: use the tokenizer that the model was trained with; items are counted from 0";
     let id = "expected a token id from 0 to 4095";
     for (content, message) in [
         (
@@ -198,7 +198,7 @@ fn faulty_tokens_are_named() {
         (
             "[[1], 2]",
             format!(
-                "error[ST3041]: item [1] of `tokens.json` is the number 2, expected a list of token ids, as other items are{ITEMS}"
+                "error[ST3041]: item [1] of `tokens.json` is the number 2, expected a list of token ids, like the other items{ITEMS}"
             ),
         ),
         ("[1, -2]", format!("error[ST3042]: item [1] of `tokens.json` is -2, {id}{IDS}")),
@@ -210,10 +210,10 @@ fn faulty_tokens_are_named() {
             "[18446744073709551615]",
             format!("error[ST3042]: item [0] of `tokens.json` is 18446744073709551615, {id}{IDS}"),
         ),
-        ("[]", "error[ST3043]: `tokens.json` has no tokens, expected at least one".to_string()),
+        ("[]", "error[ST3043]: `tokens.json` is empty, expected at least one token".to_string()),
         (
             "[[1], []]",
-            "error[ST3043]: item [1] of `tokens.json` has no tokens, expected at least one"
+            "error[ST3043]: item [1] of `tokens.json` is empty, expected at least one token"
                 .to_string(),
         ),
     ] {

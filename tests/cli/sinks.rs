@@ -160,14 +160,14 @@ fn the_lines_that_all_commands_read_are_always_written() {
     case.refuses_to(
         &arguments,
         2,
-        r#"error[ST6080]: `log.sinks` leaves out `jsonl`
+        r#"error[ST6080]: `log.sinks` must include `jsonl`
  --> command line
   |
   | --set log.sinks=["tensorboard"]
   |                 ^^^^^^^^^^^^^^^
   |
-  = note: `metrics.jsonl` is what reports, comparisons and other terminals read
-  = help: write it beside the others: `sinks = ["jsonl", "tensorboard"]`"#,
+  = note: reports, `diff` and `watch` read `metrics.jsonl`
+  = help: add it to the list: `sinks = ["jsonl", "tensorboard"]`"#,
     );
 }
 
@@ -176,7 +176,7 @@ fn a_sink_that_cannot_write_stops_the_run_and_says_so() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
     // The second one is met before the run goes on.
-    let help = "  = help: what was saved is intact; when this is mended: `statetune resume runs/DATE-tiny-ID`\n";
+    let help = "  = help: saved files are intact; fix the problem, then run `statetune resume runs/DATE-tiny-ID`\n";
     for (sink, obstacle, file, cause, help) in [
         ("tensorboard", "tensorboard", "tensorboard", "File exists (os error 17)", help),
         (
@@ -192,7 +192,7 @@ fn a_sink_that_cannot_write_stops_the_run_and_says_so() {
         let longer = ["resume", "latest", "--set", "train.epoch_count=3", "--set", &sinks];
         let output = case.statetune(&longer);
         let message = format!(
-            "error[ST6001]: runs/DATE-tiny-ID/{file}: cannot write to the run directory\n  |\n  = note: {cause}\n{help}"
+            "error[ST6001]: cannot write to the run directory: `runs/DATE-tiny-ID/{file}`\n  |\n  = note: {cause}\n{help}"
         );
         assert!(output.stderr.ends_with(&message), "{}", output.stderr);
         assert_eq!(output.code, Some(29));

@@ -131,7 +131,7 @@ fn what_does_not_go_together_is_refused() {
         "\
 error[ST8006]: `a.pth` and `v6.st` were tuned on different weights
   |
-  = note: numbers of such states have nothing to do with each other",
+  = note: states of different base models cannot be combined or compared",
     );
     refuses(
         &["mix", "a.pth", "b.pth", "--weights", "1", "--out", "out"],
@@ -139,12 +139,12 @@ error[ST8006]: `a.pth` and `v6.st` were tuned on different weights
         "\
 error[ST0204]: 1 weight for 2 states
   |
-  = help: write one weight a state",
+  = help: pass one weight for each state",
     );
     refuses(
         &["info", "nowhere"],
         2,
-        "error[ST0205]: there is no file `nowhere`, and no such run in `runs`",
+        "error[ST0205]: `nowhere` is neither a file nor a run in `runs`",
     );
     refuses(
         &["scale", "1e6", "a.pth", "--out", "out"],
@@ -157,15 +157,15 @@ error[ST0204]: 1 weight for 2 states
         "error[ST4003]: base.pth: tensor `blocks.0.att.time_state` is missing",
     );
     refuses(&["info", "broken.pth"], 21, "\
-error[ST4012]: broken.pth: the file is corrupted: its end is missing, as after an interrupted download
+error[ST4012]: broken.pth: the file is corrupted: the end is missing, as after an interrupted download
   |
-  = help: download or copy the file again and compare its size with the original");
+  = help: download or copy the file again, and compare its size with the original");
     case.write("a.json", "{}");
     refuses(
         &["info", "a.pth"],
         21,
         "\
-error[ST8001]: a.json: this is no passport that this version of statetune reads
+`error[ST8001]: a.json` is not a passport that this version of statetune can read
   |
   = note: missing field `schema` at line 1 column 2",
     );
@@ -173,7 +173,7 @@ error[ST8001]: a.json: this is no passport that this version of statetune reads
         &["scale", "1", "b.pth", "--out", "nowhere/out"],
         29,
         "\
-error[ST4014]: nowhere/out.pth: cannot write the weights file
+error[ST4014]: cannot write the weights file `nowhere/out.pth`
   |
   = note: No such file or directory (os error 2)",
     );

@@ -75,9 +75,9 @@ fn score_takes_what_the_others_take() {
 
     let output = case.statetune(&["score", "--tokens", "tokens.json"]);
     let expected = "\
-error[ST0202]: there is nothing to use: no run and no model
+error[ST0202]: a run or a model is required
   |
-  = help: name them: `--model FILE`
+  = help: pass the weights: `--model FILE`
 ";
     assert_eq!((output.code, &*output.stderr), (Some(2), expected));
 }
@@ -133,9 +133,9 @@ min_chars = 100000
     );
     let output = case.statetune(&["eval", &state, "none.toml"]);
     let expected = "\
-error[ST0209]: `none.toml` held out no documents
+error[ST0209]: the run `none.toml` has no validation documents
   |
-  = help: name some: `eval RUN FILE`
+  = help: pass a file of documents: `statetune eval RUN FILE`
 ";
     assert_eq!((output.code, &*output.stderr), (Some(2), expected));
 }

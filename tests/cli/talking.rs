@@ -78,10 +78,10 @@ fn models_and_states_by_file() {
     let (answer, stderr) = say(&[&[state.to_str().expect("UTF-8")], &files[..]].concat());
     assert_eq!(answer, expected);
     let expected = "\
-warning[ST8003]: nothing says which weights `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on
+warning[ST8003]: the base model of `runs/DATE-tiny-ID/export/rwkv-1.pth` is unknown
   |
-  = note: there is no passport `runs/DATE-tiny-ID/export/rwkv-1.json`
-  = note: on other weights than its own it makes answers worse";
+  = note: the passport `runs/DATE-tiny-ID/export/rwkv-1.json` is missing
+  = note: on weights other than the ones it was trained on, answers become worse";
     assert_eq!(stderr.trim_end(), expected);
 }
 
@@ -98,9 +98,9 @@ fn what_does_not_go_together() {
         &["generate"],
         2,
         "\
-error[ST0202]: there is nothing to use: no run and no model
+error[ST0202]: a run or a model is required
   |
-  = help: name them: `--model FILE`",
+  = help: pass the weights: `--model FILE`",
     );
     refuses(
         &["generate", "--model", "base.pth"],
@@ -108,12 +108,12 @@ error[ST0202]: there is nothing to use: no run and no model
         "\
 error[ST4005]: the model has 4096 token ids, but the tokenizer has 65530
   |
-  = help: name the vocabulary that the model was trained with: `--tokenizer FILE`",
+  = help: pass the vocabulary that the model was trained with: `--tokenizer FILE`",
     );
     refuses(
         &["generate", "--model", "base.pth", "--set", "sample.top_p=1"],
         2,
-        "error[ST0203]: `--set sample.top_p=1` overrides a setting of a run, but there is no run",
+        "error[ST0203]: `--set sample.top_p=1` overrides a setting of a run, but no run was given",
     );
 
     // Another shape, another version of the same sizes, weights of the same shape.
@@ -138,7 +138,7 @@ error[ST8004]: `runs/DATE-tiny-ID/export/rwkv-1.pth` is for another version of R
     other.save_pth(&case.path("other.pth")).expect("written");
     let output = case.statetune(&["generate", run, "--model", "other.pth"]);
     let warning =
-        "warning[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on other weights";
+        "warning[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was trained on other weights";
     assert!(output.stderr.starts_with(warning), "{output:?}");
     assert_eq!(output.code, Some(0));
 }
@@ -229,7 +229,7 @@ fn eval() {
     assert!(unmet.stdout.contains("not met: perplexity is "), "{unmet:?}");
     let output = case.statetune(&["eval", "latest", "--require", "bleu > 1"]);
     let expected = "\
-error[ST0210]: there is no metric `bleu`
+error[ST0210]: unknown metric `bleu`
   |
   = help: metrics: val_loss, perplexity, base_val_loss, base_perplexity
 ";
@@ -243,8 +243,8 @@ error[ST0210]: there is no metric `bleu`
     let expected = "\
 error[ST3050]: the documents have changed since the run
   |
-  = note: other documents would be held out now, some of which it learned from
-  = help: name documents that it has not seen: `eval RUN FILE`
+  = note: the validation split has changed too and now contains documents that the run was trained on
+  = help: pass documents that the run was not trained on: `statetune eval RUN FILE`
 ";
     assert_eq!((output.code, &*output.stderr), (Some(20), expected));
 }
@@ -258,6 +258,6 @@ fn a_new_model() {
     case.statetune(&["chat", "latest"]).is_done();
     let output = case.statetune(&["generate", "latest", "--base"]);
     let expected =
-        "error[ST6009]: the run `runs/DATE-new-ID` trained a new model, it has no base\n";
+        "error[ST6009]: the run `runs/DATE-new-ID` trained a new model and has no base model\n";
     assert_eq!((output.code, &*output.stderr), (Some(2), expected));
 }

@@ -39,9 +39,9 @@ fn init_takes_flags_and_replaces_nothing() {
         &["init", "sub", "--name", "mine", "--yes"],
         2,
         "\
-error[ST0122]: `sub/mine.toml` is there already
+error[ST0122]: `sub/mine.toml` already exists
   |
-  = help: choose another name; nothing that exists is replaced",
+  = help: choose another name; existing files are never replaced",
     );
     let before = case.list("sub");
     case.refuses_to(
@@ -50,15 +50,15 @@ error[ST0122]: `sub/mine.toml` is there already
         "\
 error[ST0125]: `state` needs trained weights
   |
-  = help: name them: `--model FILE`",
+  = help: pass the weights: `--model FILE`",
     );
     case.refuses_to(
         &["init", "sub", "--name", "other"],
         2,
         "\
-error[ST0125]: `init` asks five questions, but standard input is no terminal
+error[ST0125]: `init` asks five questions, but standard input is not a terminal
   |
-  = help: answer with flags and take the defaults for the rest: `--yes`",
+  = help: pass the answers as flags, and `--yes` to use the defaults for the rest",
     );
     let refused = case.statetune(&["init", "sub", "--name", "other", "--data", "no", "--yes"]);
     assert_eq!(refused.code, Some(20), "{refused:?}");
@@ -98,9 +98,9 @@ fn presets_are_listed_and_shown() {
         &["presets", "show", "rwkv8"],
         2,
         "\
-error[ST0124]: there is no preset `rwkv8`
+error[ST0124]: unknown preset `rwkv8`
   |
-  = help: `statetune presets ls` lists them",
+  = help: run `statetune presets ls` to list the presets",
     );
 }
 

@@ -76,7 +76,7 @@ fn refuses(bytes: &[u8], problem: &str) {
     let before = case.list("");
     let output = case.statetune(&["runs", "unpack", PACK, "--runs-dir", "deep"]);
     let message =
-        format!("error[ST6050]: {PACK}: {problem}\n  |\n  = note: nothing of it was kept\n");
+        format!("error[ST6050]: {PACK}: {problem}\n  |\n  = note: no files were kept\n");
     assert_eq!((&*output.stderr, &*output.stdout), (&*message, ""));
     assert_eq!(output.code, Some(2));
     assert_eq!(case.list(""), before);
@@ -109,14 +109,14 @@ fn paths_that_lead_out_of_the_run() {
         refuses_entries(
             &[listed(path, "x")],
             vec![file(path, "x")],
-            &format!("`{path}` would lie outside the run"),
+            &format!("`{path}` points outside the run directory"),
         );
     }
     for directory in ["..", "a/b", "/tmp/a", ".hidden", "", "a\n"] {
         let name = directory.escape_debug();
         let problem = match directory {
-            "a\n" => "has no `status.json`, so it is no run".to_string(),
-            _ => format!("`{name}` is no name of a run"),
+            "a\n" => "the archive has no `status.json`, so it is not a run".to_string(),
+            _ => format!("`{name}` is not a valid run name"),
         };
         refuses(&zstd(&tar(&[list_of(directory, &[])])), &problem);
     }
@@ -125,12 +125,12 @@ fn paths_that_lead_out_of_the_run() {
     refuses_entries(
         &[listed(name, content)],
         vec![file("../escaped", content)],
-        "`../escaped` is not what its list of files says",
+        "`../escaped` does not match the list of files",
     );
     refuses_entries(
         &[listed(name, content)],
         vec![file("\u{1b}[2Jx", content)],
-        "`\\u{1b}[2Jx` is not what its list of files says",
+        "`\\u{1b}[2Jx` does not match the list of files",
     );
 }
 
@@ -148,7 +148,7 @@ fn entries_that_are_no_files() {
         refuses_entries(
             &[listed(name, content), listed("link", "")],
             vec![file(name, content), special("link", kind, link)],
-            "`link` is not what its list of files says",
+            "`link` does not match the list of files",
         );
     }
 }
@@ -157,7 +157,7 @@ fn entries_that_are_no_files() {
 fn lists_that_contradict_themselves() {
     let (name, content) = STATUS;
     let twice = [listed(name, content), listed(name, content)];
-    refuses_entries(&twice, Vec::new(), "`status.json` is there twice");
+    refuses_entries(&twice, Vec::new(), "`status.json` appears twice");
     let clash = [listed(name, content), listed("a", ""), listed("a/b", "")];
     refuses_entries(&clash, Vec::new(), "`a` is both a file and a folder");
     let clash = [listed(name, content), listed("ckpt", "")];
@@ -165,19 +165,19 @@ fn lists_that_contradict_themselves() {
     refuses_entries(
         &[listed("a", "")],
         vec![file("a", "")],
-        "has no `status.json`, so it is no run",
+        "the archive has no `status.json`, so it is not a run",
     );
     refuses_entries(
         &[listed(name, content)],
         vec![file(name, "[]")],
-        "`status.json` has another content than its list of files says",
+        "the content of `status.json` does not match the list of files",
     );
     refuses_entries(&[listed(name, content)], Vec::new(), "`status.json` is missing");
     let schema = "statetune.pack/2";
     let future = json!({ "schema": schema, "directory": "a", "checkpoints": true, "files": [] });
     refuses(
         &zstd(&tar(&[file("pack.json", &future.to_string())])),
-        "has schema `statetune.pack/2`, expected `statetune.pack/1`",
+        "the archive has schema `statetune.pack/2`, expected `statetune.pack/1`",
     );
 }
 
@@ -187,10 +187,10 @@ fn two_runs_in_one_file() {
     let one = |directory| tar(&[list_of(directory, &[listed(name, content)]), file(name, content)]);
     let (first, second) = (one("2026-01-01-tiny-aaaa"), one("2026-01-01-tiny-bbbb"));
     let both = [zstd(&first), zstd(&second)].concat();
-    refuses(&both, "has something behind its last file");
-    refuses(&zstd(&[&first[..], &second].concat()), "has something behind its last file");
+    refuses(&both, "the archive has data after its last file");
+    refuses(&zstd(&[&first[..], &second].concat()), "the archive has data after its last file");
     let unlisted = vec![file(name, content), file("more", "x")];
-    let more = "has more than its list of files says";
+    let more = "the archive has more files than its list";
     refuses_entries(&[listed(name, content)], unlisted, more);
 }
 
@@ -198,17 +198,17 @@ fn two_runs_in_one_file() {
 fn what_is_no_archive_or_only_a_part_of_one() {
     let (name, content) = STATUS;
     let whole = zstd(&tar(&[list(&[listed(name, content)]), file(name, content)]));
-    refuses(b"", "is no packed run: incomplete frame");
+    refuses(b"", "not a valid packed run: incomplete frame");
     refuses(&zstd(b""), "is empty");
-    refuses(b"text, not an archive", "is no packed run: Unknown frame descriptor");
+    refuses(b"text, not an archive", "not a valid packed run: Unknown frame descriptor");
     refuses(
         &zstd(&[b'x'; 1024]),
-        "is no packed run: numeric field was not a number: xxxxxxxx when getting cksum for \
+        "not a valid packed run: numeric field was not a number: xxxxxxxx when getting cksum for \
          xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
     );
     refuses(
         &zstd(&tar(&[file("a", "b")])),
-        "is no packed run: it does not begin with its list of files",
+        "not a valid packed run: the list of files is missing",
     );
     refuses(
         &zstd(&tar(&[file("pack.json", "{")])),
@@ -234,7 +234,7 @@ fn what_expands_to_more_than_it_lists() {
     let archive = tar(&[list(&[listed(name, content), huge]), file(name, content)]);
     let case = Case::new().having(PACK, zstd(&archive));
     let message = format!(
-        "error[ST6052]: deep: has no room for {bytes} bytes\n  |\n  = note: nothing of it was unpacked\n"
+not enough disk space for {bytes} bytes in `        "error[ST6052]: deep`\n  |\n  = note: no files were unpacked\n"
     );
     let output = case.statetune(&["runs", "unpack", PACK, "--runs-dir", "deep"]);
     assert_eq!((&*output.stderr, output.code), (&*message, Some(29)));
@@ -245,7 +245,7 @@ fn what_expands_to_more_than_it_lists() {
     refuses_entries(
         &[listed(name, content)],
         vec![file(name, &zeros)],
-        "`status.json` is not what its list of files says",
+        "`status.json` does not match the list of files",
     );
     // A name without an end, which a reader of archives keeps in memory.
     let endless =
@@ -253,19 +253,19 @@ fn what_expands_to_more_than_it_lists() {
     refuses_entries(
         &[listed(name, content)],
         vec![endless, file(name, content)],
-        "it expands to more than it lists",
+        "the archive expands to more data than its list states",
     );
     // Nothing but zeros behind the last file.
     let tail = tar(&[list(&[listed(name, content)]), file(name, content)]);
     let tail = [&tail[..], &vec![0; 128 << 20]].concat();
-    refuses(&zstd(&tail), "it expands to more than it lists");
+    refuses(&zstd(&tail), "the archive expands to more data than its list states");
     // A header that promises what does not come.
     let promise = Entry { size: Some(1 << 40), ..file(name, content) };
     let listed_so = json!({ "path": name, "bytes": 1u64 << 30, "sha256": "" });
     refuses_entries(
         &[listed_so],
         vec![promise],
-        "`status.json` is not what its list of files says",
+        "`status.json` does not match the list of files",
     );
 }
 
@@ -280,5 +280,5 @@ fn a_file_of_no_time() {
     header.set_mtime(u64::MAX);
     header.set_cksum();
     archive[at..at + 512].copy_from_slice(header.as_bytes());
-    refuses(&zstd(&archive), "`status.json` is of no time");
+    refuses(&zstd(&archive), "the time of `status.json` is not valid");
 }

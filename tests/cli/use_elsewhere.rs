@@ -71,11 +71,11 @@ fn other_weights_are_refused() {
         "other.pth",
         28,
         "\
-error[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was tuned on other weights
+error[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was trained on other weights
   |
   = note: tuned on  RWKV-7 (x070) 2 x 64  base.pth  fingerprint #### ####
   = note: found     RWKV-7 (x070) 2 x 64  other.pth  fingerprint #### ####
-  = note: same shape (2 x 1 x 64 x 64), so other programs would load it and answer badly
+  = note: the shapes match (2 x 1 x 64 x 64), so other programs would load the file and answer badly
   = help: use it with the weights that it was tuned on, or measure the damage first:
           statetune eval runs/DATE-tiny-ID/export/rwkv-1.pth --model other.pth FILE",
     );
@@ -110,7 +110,7 @@ fn an_unwritable_folder() {
     case.write("file", "");
     let output = case.statetune(&["mount", "latest", "--for", "ai00", "--out", "file/out"]);
     let expected = "\
-error[ST4014]: file/out: cannot write the weights file
+error[ST4014]: cannot write the weights file `file/out`
   |
   = note: Not a directory (os error 20)
 ";
@@ -138,16 +138,16 @@ fn a_state_in_other_forms() {
     refuses(
         &["safetensors"],
         "\
-error[ST0208]: a state as safetensors is a `.st`: nothing would tell its order
+error[ST0208]: a state file in safetensors format must be a `.st`, because its tensor order depends on the extension
   |
-  = help: write `--to st`",
+  = help: pass `--to st`",
     );
     refuses(
         &["st"],
         "\
 error[ST0206]: `a.st` would overwrite itself
   |
-  = help: name another file: `--out FILE`",
+  = help: pass another file: `--out FILE`",
     );
     refuses(
         &["st", "--dtype", "bf16", "--out", "b.st"],

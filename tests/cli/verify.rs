@@ -59,7 +59,7 @@ fn a_fresh_run_is_equal_and_other_data_is_named() {
     let digits = regex::Regex::new(r"toml:\d+:13|(?m)^\d+ +\|").expect("an expression");
     let message = digest.replace_all(&refused.stderr, "(#)");
     assert!(
-        message.starts_with("error[ST6060]: run `DATE-tiny-ID` cannot be verified: other data\n"),
+        message.starts_with("error[ST6060]: run `DATE-tiny-ID` cannot be verified: data\n changed"),
         "{message}"
     );
     assert!(digits.is_match(&message), "{message}");
@@ -91,7 +91,7 @@ fn nothing_to_verify_and_nowhere_to_do_it() {
     assert_eq!(
         name.replace(&nowhere.stderr, "NAME"),
         "\
-error[ST6062]: no temporary folder can be made
+error[ST6062]: cannot create a temporary folder
   |
   = note: No such file or directory (os error 2) at path NAME
 "

@@ -59,7 +59,7 @@ epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 0.1550
         assert_eq!(told[key], value, "{key}");
     }
     let output = case.statetune(&["watch", "other"]);
-    let message = "error[ST0201]: there is no run `other` in `runs`\n";
+    let message = "error[ST0201]: no run `other` in `runs`\n";
     assert_eq!((output.code, &*output.stderr), (Some(2), message));
 }
 
@@ -95,8 +95,8 @@ fn a_live_run_in_lines_until_it_is_killed() {
         "\
 error[ST6094]: the process of the run `runs/DATE-tiny-ID` was killed
   |
-  = note: its status is still running, but nobody holds its lock
-  = help: `statetune resume runs/DATE-tiny-ID` goes on after its last checkpoint
+  = note: its status is `running`, but no process holds its lock
+  = help: run `statetune resume runs/DATE-tiny-ID` to continue from its last checkpoint
 "
     );
     assert_eq!(output.status.code(), Some(1));
@@ -236,7 +236,7 @@ fn an_experiment_file_on_every_save() {
             "TIME",
             "error[ST1001]: unknown key `micro_bzs` in `[train]`",
             "  --> state.toml:18:1",
-            "   = note: an ignored key would leave `train.micro_bsz` at its default, 1",
+            "   = note: if this key were ignored, `train.micro_bsz` would keep its default, 1",
             "   = help: `statetune check state.toml --fix` renames it",
             "state.toml: not valid",
             "TIME",
@@ -275,7 +275,7 @@ fn changes_that_are_not_told() {
     assert_eq!(
         stderr,
         "\
-error[ST6095]: the system does not tell about changes of `runs/DATE-tiny-ID`
+error[ST6095]: cannot watch `runs/DATE-tiny-ID` for changes
   |
   = note: Too many open files (os error 24)
 "
@@ -292,7 +292,7 @@ fn a_terminal_that_cannot_be_drawn_on() {
     let Some(mut terminal) = Terminal::run_in(&case, "setsid --wait", arguments) else { return };
     terminal.shows(
         "\
-error[ST6096]: the terminal cannot be drawn on
+error[ST6096]: cannot draw on this terminal
   |
   = note: No such device or address (os error 6)
   = help: `statetune watch RUN | cat` tells the same in lines",

@@ -1,8 +1,8 @@
-// What the emulated launches share: arrays between guards, and the blocks of a grid in turn.
+// Shared parts of the emulated launches: arrays between guards, and the blocks of a grid in turn.
 //
 // Every array is copied between two guards first. A guard is NaN in all operand dtypes, so that a
 // read outside an array spoils the result, and must be unchanged afterwards, so that a write is
-// noticed. Arrays that a kernel writes hold NaN before.
+// detected. Output arrays hold NaN before.
 
 #include <cstdio>
 #include <string>
@@ -22,7 +22,7 @@ class Guarded {
   }
   void *copy() const { return copy_; }
 
-  // Gives an output back, after looking whether anything was written that should not be.
+  // Copies an output back, after a check of its guards.
   void finish() const {
     for (const char *c = memory_.data(); c < memory_.data() + memory_.size(); c++)
       if ((c < copy_ || c >= copy_ + bytes_) && *c != '\xff')
@@ -46,7 +46,7 @@ class Guarded {
 
 class Arrays {
  public:
-  // Replaces a pointer by that of a guarded copy.
+  // Replaces a pointer by the address of a guarded copy.
   template <class Pointer>
   void input(const char *name, Pointer &pointer, size_t bytes) {
     guard(name, pointer, bytes, false);
@@ -83,7 +83,7 @@ void run_blocks(const unsigned (&grid)[2], int threads, const Args &args, const 
     }
 }
 
-// Runs a launch, which fails with an exception. Returns 0, or 1 after writing the reason.
+// Runs a launch, which throws on failure. Returns 0, or 1 after writing the reason.
 template <class Run>
 int caught(char *message, size_t message_len, const Run &run) {
   try {

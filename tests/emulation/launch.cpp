@@ -1,5 +1,5 @@
-// Plays the GPU for the autograd shim: takes the launch that the shim asks for and runs the kernel
-// in the emulation. Compiled behind cuda_emulation.h, the text of a build and guarded.h, for one operand
+// The GPU of the autograd shim in tests: runs the kernel of a launch request in the emulation.
+// Compiled after cuda_emulation.h, the text of a build and guarded.h, for one operand
 // dtype and head size, into a library that a test loads.
 
 namespace {

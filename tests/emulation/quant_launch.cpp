@@ -1,5 +1,5 @@
-// Plays the GPU for the shim of quantised weights: runs the kernel that it asks for in the emulation.
-// Compiled behind cuda_emulation.h, the text of a build and guarded.h, for one output dtype, into a
+// The GPU of the shim of packed weights in tests: runs the kernel of a launch request in the emulation.
+// Compiled after cuda_emulation.h, the text of a build and guarded.h, for one output dtype, into a
 // library that a test loads.
 
 namespace {

@@ -1,4 +1,4 @@
-//! The chunked form against the recurrences one token at a time, outputs and all gradients.
+//! The chunked form against the recurrences one token at a time: outputs and all gradients.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,7 +18,7 @@ const VERSIONS: [Version; 3] = [Version::V5, Version::V6, Version::V7];
 /// B, T, H, N.
 type Shape = [i64; 4];
 
-/// Operands, and the gradients of y and of the last state. All are float64.
+/// Operands, and the gradients of y and of the last state, in float64.
 struct Case {
     version: Version,
     inputs: Vec<Tensor>,
@@ -28,8 +28,7 @@ struct Case {
 }
 
 impl Case {
-    /// Operands as the models make them, w between the bounds of `w`. Each is a number that float32
-    /// holds.
+    /// Operands like those of the models, w between the bounds of `w`, each exact in float32.
     fn random(version: Version, seed: u64, shape: Shape, w: (f64, f64)) -> Case {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut draw = |shape: &[i64], low: f64, high: f64| {
@@ -56,7 +55,7 @@ impl Case {
         Case { version, inputs, restarts: None, dy, ds_last: draw(&[b, h, n, n], -1.0, 1.0) }
     }
 
-    /// Documents begin where `begins` says so for a row and a token.
+    /// Documents begin at each row and token for which `begins` is true.
     fn with_restarts(mut self, mut begins: impl FnMut(i64, i64) -> bool) -> Case {
         let size = self.inputs[0].size();
         let [b, t] = [size[0], size[1]];
@@ -140,7 +139,7 @@ fn random_shapes() {
 }
 
 #[test]
-fn documents_that_begin_around_the_edges_of_chunks() {
+fn documents_around_the_edges_of_chunks() {
     for version in VERSIONS {
         for edge in [16, 32, 64] {
             for at in [edge - 1, edge, edge + 1] {
@@ -153,7 +152,7 @@ fn documents_that_begin_around_the_edges_of_chunks() {
 }
 
 #[test]
-fn documents_in_a_row_are_documents_alone() {
+fn documents_in_a_row_equal_separate_documents() {
     for version in VERSIONS {
         let case = Case::random(version, 5, [1, 50, 2, 8], MODEL_W)
             .with_restarts(|_, token| [0, 3, 4, 16, 37].contains(&token));
@@ -200,13 +199,13 @@ fn strong_decays() {
 
 #[test]
 fn a_repeated_token() {
-    // All keys alike, removed whole and hardly decaying: what the powers of `A_ab` do not survive.
+    // Equal keys, removed whole, with almost no decay: the powers of `A_ab` would lose all accuracy.
     let mut case = Case::random(Version::V7, 9, [1, 100, 2, 16], (-8.0, -7.9));
     for input in &mut case.inputs[..6] {
         *input = input.narrow(1, 0, 1).expand_as(&*input);
     }
     case.inputs[5] = case.inputs[4].neg();
-    // db is a small difference of large terms: one token at a time in float32 it is off by 1e-5 too.
+    // db is a small difference of large terms: one token at a time in float32 has an error of 1e-5 too.
     case.matches_reference(1e-12, 4e-5);
 }
 
@@ -218,7 +217,7 @@ fn bfloat16_operands() {
         for x in case.inputs[..last].iter_mut().chain([&mut case.dy]) {
             *x = x.to_kind(Kind::BFloat16).to_kind(Kind::Double);
         }
-        // The results are rounded to 8 binary digits; what has the dtype of the state is not.
+        // Results are rounded to 8 bits; those in the dtype of the state are not.
         let expected = case.run(Op::Reference, Kind::Double);
         let found = case.run(Op::Chunk, Kind::BFloat16);
         for (i, (x, reference)) in found.iter().zip(&expected).enumerate() {

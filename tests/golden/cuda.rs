@@ -1,6 +1,6 @@
-//! The CUDA kernels, proven without a GPU: they compile for every architecture without local memory, and
-//! the same text, run as C++ in an emulation of a GPU's threads, gives the numbers of the reference.
-//! Where there is a GPU the same cases run on it.
+//! The CUDA kernels, tested without a GPU: they compile for every architecture without local memory, and the same
+//! text, run as C++ in an emulation of a GPU's threads, matches the reference. On a machine with a GPU the same cases
+//! run on the GPU.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int};
@@ -22,7 +22,7 @@ use tch::{Device, Kind, Tensor};
 
 // ---- cases ----------------------------------------------------------------------------------
 
-/// Who computes a case.
+/// The implementation that computes a case.
 #[derive(Clone, Copy)]
 enum By {
     /// The reference in float64, on the CPU.
@@ -47,8 +47,8 @@ struct Case {
 type Shape = ([i64; 4], f64);
 
 impl Case {
-    /// Random operands, rounded to `kind` so that all sides see the same numbers. `a` and `b` are made as
-    /// RWKV-7 makes them, w has any sign.
+    /// Random operands, rounded to `kind` so that all implementations get the same numbers. `a` and `b` are those of
+    /// RWKV-7, w has any sign.
     fn random(recurrence: Recurrence, kind: Kind, (size, restarts): Shape, seed: i64) -> Case {
         tch::manual_seed(seed);
         let options = (Kind::Double, Device::Cpu);
@@ -99,8 +99,8 @@ impl Case {
         let [r, w, k, v] = ["r", "w", "k", "v"].map(input);
         let op = if matches!(by, By::Gpu) { Op::Cuda } else { Op::Reference };
         let emulated = |launch, operands: &Operands<'_>| {
-            // SAFETY: `random` made the operands as the recurrence takes them; the emulation reads and
-            // writes what the kernels do, and its library stays loaded.
+            // SAFETY: `random` makes valid operands; the emulation reads and writes what the kernels do, and its
+            // library stays loaded.
             unsafe { run(launch, operands, s0, restarts) }
         };
         let (y, s_last) = match self.recurrence {
@@ -138,13 +138,13 @@ impl Case {
         Ok(out.into_iter().map(|(name, x)| (name, x.to_device(Device::Cpu))).collect())
     }
 
-    /// The largest relative error of y, s_T and the gradients, and whose it is.
+    /// The largest relative error of y, s_T and the gradients, and the name of that result.
     fn error(&self, by: By) -> Result<(f64, String), KernelError> {
         let found = self.run(by)?;
         let expected = self.run(By::Reference)?;
         let errors = found.into_iter().zip(expected).map(|((name, x), (_, reference))| {
             let error = relative_error(&x, &reference);
-            // The state stays float32 whatever the operands are.
+            // The state is float32 for every dtype of the operands.
             let of_state = name == "s_T" || name == "ds0";
             let scale = if of_state { tolerance(self.kind) / tolerance(Kind::Float) } else { 1.0 };
             (if error.is_nan() { f64::INFINITY } else { error * scale }, name)
@@ -162,7 +162,7 @@ impl Case {
     }
 }
 
-/// Under twice what is observed: sums are float32, results are rounded once on store.
+/// Less than twice the observed error: sums are float32, results are rounded once on store.
 fn tolerance(kind: Kind) -> f64 {
     match kind {
         Kind::BFloat16 => 6e-3,
@@ -171,8 +171,8 @@ fn tolerance(kind: Kind) -> f64 {
     }
 }
 
-/// The dtypes, head sizes below, at and above that of a compilation, lengths on both sides of a group and
-/// of a chunk, and documents that begin anywhere.
+/// Each dtype; head sizes below, at and above that of a compilation; lengths on both sides of a group and of a chunk;
+/// documents that begin anywhere.
 const SHAPES: [Shape; 7] = [
     ([1, 1, 1, 64], 0.0),
     ([2, 21, 2, 64], 0.2),
@@ -198,10 +198,10 @@ fn matches_reference(recurrence: Recurrence, by: By) {
 pub(super) const ARCHITECTURES: [&str; 7] =
     ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"];
 
-/// Static shared memory that a block may have on every architecture.
+/// Static shared memory available to a block on every architecture.
 const MAX_SHARED_BYTES: u32 = 48 << 10;
 
-/// What a kernel uses, from the compiler's report.
+/// Resources of a kernel, from the compiler's report.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Usage {
     pub(super) kernel: String,
@@ -218,7 +218,7 @@ pub(super) struct Usage {
 /// ptxas info    : Used 92 registers, used 1 barriers, 28672 bytes smem
 /// ```
 pub(super) fn usages(log: &str) -> Vec<Usage> {
-    // The number in front of a word.
+    // The number before a word.
     let number = |line: &str, word: &str| -> u32 {
         let before = line.split(word).next().unwrap_or_default();
         before.split_whitespace().last().and_then(|x| x.parse().ok()).expect("a number")
@@ -242,7 +242,7 @@ pub(super) fn usages(log: &str) -> Vec<Usage> {
     usages
 }
 
-/// NVRTC from the folder of `scripts/cuda_tools.sh`; none, with a printed reason, where it is not.
+/// NVRTC from the folder of `scripts/cuda_tools.sh`; `None`, with a printed reason, if it is missing.
 pub(super) fn nvrtc() -> Option<Nvrtc> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join(".libtorch-cuda-tools/nvidia/cu13/lib");
     Nvrtc::open(&[tools])
@@ -250,7 +250,7 @@ pub(super) fn nvrtc() -> Option<Nvrtc> {
         .ok()
 }
 
-/// Compiles all of `jobs`, on all cores, prints what the kernels use and refuses local memory.
+/// Compiles all `jobs` on all cores, prints the resources of the kernels, and refuses local memory.
 fn compile_without_local_memory(jobs: Vec<(Build, &'static str)>) {
     let Some(nvrtc) = nvrtc() else { return };
     let results = Mutex::new(BTreeMap::new());
@@ -295,7 +295,7 @@ fn compile_without_local_memory(jobs: Vec<(Build, &'static str)>) {
 
 #[test]
 fn kernels_compile_without_local_memory() {
-    // Every compilation for one architecture, and the released models' for all; the rest is for
+    // Every compilation for one architecture, and those of released models for all; the others are in
     // `every_kernel_compiles_for_every_architecture`.
     let common = |build: &Build| build.operand == OperandType::Bf16 && build.keys == 64;
     let jobs = ARCHITECTURES.into_iter().flat_map(|architecture| {
@@ -316,7 +316,7 @@ fn every_kernel_compiles_for_every_architecture() {
 }
 
 #[test]
-fn report_of_local_memory_is_read() {
+fn local_memory_is_read_from_the_report() {
     let log = "\
 ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function 'wkv_backward' for 'sm_90'
@@ -342,7 +342,7 @@ const EMULATED_LAUNCH: &str = include_str!("../emulation/launch.cpp");
 /// A library of kernels in the emulation, one launch at a time: the emulated GPU is global to it.
 type Emulator = Result<Mutex<Library>, String>;
 
-/// The library that runs `source`, the text of a program's kernels, by what `launch` exports; compiled once
+/// The library that runs `source`, the text of a program's kernels, through the functions of `launch`; compiled once
 /// for each text.
 pub(super) fn emulator(
     program: &dyn Program,
@@ -359,7 +359,7 @@ pub(super) fn emulator(
         if !file.exists() {
             compile_emulation(program, &text, &file)?;
         }
-        // SAFETY: the library was made from this crate's kernels and has no initialiser that matters.
+        // SAFETY: the library is compiled from this crate's kernels and has no initialiser with side effects.
         unsafe { Library::new(&file) }.map(Mutex::new).map_err(|error| error.to_string())
     });
     emulator
@@ -384,10 +384,10 @@ fn compile_emulation(program: &dyn Program, text: &str, file: &Path) -> Result<(
     fs::rename(partial, file).map_err(|error| error.to_string())
 }
 
-/// Runs a launch in the emulation of kernels whose text `change` may have damaged.
+/// Runs a launch in the emulation of kernels, after `change` of their text.
 ///
 /// # Safety
-/// Those of a [`Launch`].
+/// As for a [`Launch`].
 unsafe fn emulate(
     request: *const LaunchRequest,
     message: *mut c_char,
@@ -408,7 +408,7 @@ unsafe fn emulate(
         }
     };
     launch().unwrap_or_else(|error| {
-        // The end of a compiler's text says more than its start.
+        // The end of a compiler's text tells more than its start.
         let text = &error.as_bytes()[error.len().saturating_sub(message_len - 1)..];
         // SAFETY: the message has room for `message_len` bytes.
         unsafe {
@@ -444,10 +444,10 @@ fn emulated_wkv7_matches_the_reference() {
 }
 
 #[test]
-fn emulated_wkv7_takes_operands_that_are_not_contiguous_or_aligned() {
+fn emulated_wkv7_accepts_operands_that_are_not_contiguous_or_aligned() {
     let case = Case::random(Recurrence::Wkv7, Kind::Float, ([2, 5, 2, 16], 0.0), 3);
     let expected = case.run(By::Emulation(intact)).expect("valid operands");
-    // Channel 0 of a head begins 4 bytes after an address that 16 divides.
+    // Channel 0 of a head begins 4 bytes after a multiple of 16.
     let shifted = |x: &Tensor| {
         let x = x.to_kind(Kind::Float);
         let room = Tensor::zeros([x.numel() as i64 + 1], (Kind::Float, Device::Cpu));
@@ -470,12 +470,12 @@ fn emulated_wkv7_takes_operands_that_are_not_contiguous_or_aligned() {
     assert!(y.equal(&expected[0].1) && s_last.equal(&expected[1].1));
 }
 
-// ---- the emulation notices faults -----------------------------------------------------------
+// ---- the emulation detects faults ------------------------------------------------------------
 
-/// Which barrier `without_barrier` leaves out, counted over the text of the kernels.
+/// The barrier that `without_barrier` removes, counted over the text of the kernels.
 static LEFT_OUT: Mutex<usize> = Mutex::new(0);
 
-/// The lines of a text that are barriers.
+/// The lines of a text with a barrier.
 fn barriers(source: &str) -> Vec<&str> {
     let is_barrier = |line: &&str| line.trim_start().starts_with("__sync");
     source.lines().filter(is_barrier).collect()
@@ -500,11 +500,11 @@ unsafe extern "C" fn without_barrier(
 }
 
 #[test]
-fn emulation_notices_every_missing_barrier() {
+fn emulation_detects_every_missing_barrier() {
     for recurrence in [Recurrence::Wkv6, Recurrence::Wkv7] {
         let build = Build { recurrence, operand: OperandType::Float32, keys: 128 };
         let source = build.source();
-        // Where operands are staged in groups, as beyond head size 64, every barrier matters.
+        // With operands staged in groups, beyond head size 64, every barrier matters.
         let case = Case::random(recurrence, Kind::Float, ([1, 34, 1, 72], 0.1), 4);
         for (number, line) in barriers(&source).into_iter().enumerate() {
             *LEFT_OUT.lock().expect("no test has failed here") = number;
@@ -517,7 +517,7 @@ fn emulation_notices_every_missing_barrier() {
     }
 }
 
-/// Writes y an octet too far.
+/// Writes y one octet past its end.
 unsafe extern "C" fn writing_too_far(
     request: *const LaunchRequest,
     message: *mut c_char,
@@ -532,7 +532,7 @@ unsafe extern "C" fn writing_too_far(
     unsafe { emulate(request, message, len, change) }
 }
 
-/// Reads v an octet too far.
+/// Reads v one octet past its end.
 unsafe extern "C" fn reading_too_far(
     request: *const LaunchRequest,
     message: *mut c_char,
@@ -548,7 +548,7 @@ unsafe extern "C" fn reading_too_far(
 }
 
 #[test]
-fn emulation_notices_access_outside_an_array() {
+fn emulation_detects_access_outside_an_array() {
     let case = Case::random(Recurrence::Wkv7, Kind::Float, ([1, 3, 1, 64], 0.0), 5);
     let error =
         case.error(By::Emulation(writing_too_far)).expect_err("a write behind y").to_string();
@@ -562,7 +562,7 @@ fn emulation_notices_access_outside_an_array() {
 
 // ---- on a GPU -------------------------------------------------------------------------------
 
-/// Whether the first GPU can be used; prints why if not.
+/// Whether the first GPU is usable; prints the reason if not.
 pub(super) fn gpu() -> bool {
     find_gpu().inspect_err(|missing| eprintln!("skipped: {missing}")).is_ok()
 }

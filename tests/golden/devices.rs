@@ -1,9 +1,9 @@
-//! Whole steps, scores and full tuning on a device, against the definition in float64 on the processor. The
-//! device is a parameter: the processor always, the first GPU where there is one.
+//! Whole steps, scores and full tuning on a device, against the reference in float64 on the CPU. The device is a
+//! parameter: always the CPU, and the first GPU if there is one.
 
 use statetune_engine::kernels::{Op, find_gpu};
 use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
-use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::score::{Reading, score, score_with_gradient};
 use statetune_engine::train::StepOptions;
 use tch::{Device, Kind, Tensor};
@@ -12,7 +12,7 @@ use super::numerics::{OPTIONS, assert_close, batch, gradients};
 
 const VOCAB_SIZE: i64 = 61;
 
-/// Where and by what the same numbers have to come out.
+/// Devices and implementations that must give the same numbers.
 fn places() -> Vec<(Device, Op)> {
     let mut places = vec![(Device::Cpu, Op::Cpu), (Device::Cpu, Op::Chunk)];
     match find_gpu() {
@@ -22,14 +22,14 @@ fn places() -> Vec<(Device, Op)> {
     places
 }
 
-/// Numbers in [-1, 1], the same in every thread, unlike random ones.
+/// Numbers in [-1, 1] that, unlike random numbers, do not depend on other threads.
 fn numbers(size: &[i64], seed: f64) -> Tensor {
     let count: i64 = size.iter().product();
     let phase = Tensor::arange(count, (Kind::Double, Device::Cpu)) * 12.9898 + seed;
     (phase.sin() * 43.7585).sin().to_kind(Kind::Float).view(size)
 }
 
-/// Weights of which none is zero, with norms and decays near those of trained models.
+/// Weights without zeros, with norms and decays near those of trained models.
 fn weights(version: Version) -> Weights {
     let shape = Shape::for_scratch(version, 2, 128, VOCAB_SIZE);
     Weights::from_fn(shape, |name, size| {
@@ -43,7 +43,7 @@ fn weights(version: Version) -> Weights {
     })
 }
 
-/// States that are not zero, the same for every dtype and device.
+/// States without zeros, the same for every dtype and device.
 fn states(shape: &Shape) -> TimeState {
     let zeros = TimeState::zeros(shape, Kind::Float, Device::Cpu).0.into_iter().zip(0..);
     TimeState(zeros.map(|(s, layer)| numbers(&s.size(), f64::from(layer)) * 0.3).collect())
@@ -93,9 +93,9 @@ fn a_step_of_full_tuning_is_the_same_on_every_device() {
     let batches = [batch(21, VOCAB_SIZE, &[18])];
     for version in Version::ALL {
         let of = |(device, op)| {
-            let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+            let recipe = TuningSpec { adapter: None, parts: Parts::All, state_lr_scale: None };
             let compute = Compute { kind: Kind::Float, op, seed: 0, quant: None };
-            let method = Tuning::start(&recipe, weights(version).on(device), compute);
+            let method = WeightTuning::start(&recipe, weights(version).on(device), compute);
             let method = method.expect("finite weights");
             gradients(&method, Kind::Float, OPTIONS, &batches)
         };

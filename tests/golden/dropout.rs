@@ -1,21 +1,23 @@
-//! Dropout of LoRA: in training alone, drawn from the seed and the number of the micro-step.
+//! Dropout of LoRA: only in training, determined by the seed and the number of the micro-step.
 //!
-//! libtorch has one generator for all threads, so that these tests need a process in which nobody else draws:
-//! this test binary, told to by its environment.
+//! libtorch has one generator for all threads, so these tests run alone in a process: this test binary with a
+//! variable in its environment.
 
 use std::env;
 use std::process::Command;
 
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::Version;
-use statetune_engine::peft::{AnyMethod, Compute, Lora, Method as _, Recipe, Tuning, merged};
+use statetune_engine::peft::{
+    AnyMethod, Compute, Lora, Method as _, TuningSpec, WeightTuning, merged,
+};
 use tch::{Kind, Tensor};
 
 use super::peft::{
-    LORA, LR, adapter, batch, compute, learned, logits_of, shape, start, train, trainer, weights,
+    LORA, LR, adapter, batch, compute, logits_of, shape, start, train, trained, trainer, weights,
 };
 
-/// Says that the process is one for these tests.
+/// Set in a process that runs only these tests.
 const ALONE: &str = "STATETUNE_TEST_DROPOUT";
 
 #[test]
@@ -29,13 +31,16 @@ fn in_a_process_of_its_own() {
     assert!(child.status.success() && told.contains("3 passed"), "{told}");
 }
 
-/// LoRA that leaves out this share.
-fn recipe(dropout: f64) -> Recipe {
-    Recipe { adapter: adapter(AnyMethod::Lora(Lora { dropout, ..LORA })), ..Recipe::nothing() }
+/// LoRA with this dropout.
+fn recipe(dropout: f64) -> TuningSpec {
+    TuningSpec {
+        adapter: adapter(AnyMethod::Lora(Lora { dropout, ..LORA })),
+        ..TuningSpec::nothing()
+    }
 }
 
-/// A tuning whose updates are not nothing any more: without them dropout leaves out nothing.
-fn tuning(dropout: f64, seed: u64) -> Tuning {
+/// A tuning whose updates are not zero: dropout does not change a zero update.
+fn tuning(dropout: f64, seed: u64) -> WeightTuning {
     let tuning = start(
         &recipe(dropout),
         &weights(shape(Version::V7)),
@@ -55,7 +60,7 @@ fn tuning(dropout: f64, seed: u64) -> Tuning {
 }
 
 /// Loss and gradients of one step.
-fn step(tuning: &Tuning, step: u64) -> (f64, Vec<Tensor>) {
+fn step(tuning: &WeightTuning, step: u64) -> (f64, Vec<Tensor>) {
     let mut trainer = trainer(tuning, Kind::Float);
     let loss = trainer.step(&[batch()], step, 0.0).expect("finite numbers").loss;
     (loss, trainer.adam.gradients().iter().map(Tensor::copy).collect())
@@ -63,7 +68,7 @@ fn step(tuning: &Tuning, step: u64) -> (f64, Vec<Tensor>) {
 
 #[test]
 #[ignore = "run by `in_a_process_of_its_own`"]
-fn a_training_step_leaves_out_what_seed_and_step_say() {
+fn seed_and_step_determine_dropout() {
     if env::var_os(ALONE).is_none() {
         return;
     }
@@ -72,7 +77,7 @@ fn a_training_step_leaves_out_what_seed_and_step_say() {
     assert!((loss - plain).abs() > 1e-3, "{loss} {plain}");
     let mut pairs = gradients.iter().zip(&plain_gradients);
     assert!(pairs.all(|(x, y)| relative_error(x, y) > 1e-2));
-    // The same seed and step: the same bits. Another step, or another seed: others.
+    // The same seed and step give the same bits; another step or seed gives others.
     assert_eq!(step(&tuning(0.3, 3), 0), (loss, gradients));
     assert_ne!(step(&tuning(0.3, 3), 1).0, loss);
     assert_ne!(step(&tuning(0.3, 4), 0).0, loss);
@@ -80,24 +85,24 @@ fn a_training_step_leaves_out_what_seed_and_step_say() {
 
 #[test]
 #[ignore = "run by `in_a_process_of_its_own`"]
-fn nothing_is_left_out_of_what_was_learned() {
+fn dropout_only_applies_in_training() {
     if env::var_os(ALONE).is_none() {
         return;
     }
     let base = weights(shape(Version::V7)).to_kind(Kind::Float);
-    let logits = |tuning: &Tuning| logits_of(tuning);
+    let logits = |tuning: &WeightTuning| logits_of(tuning);
     assert_eq!(logits(&tuning(0.3, 3)), logits(&tuning(0.0, 3)));
-    let (_, tensors) = learned(&recipe(0.3), &base, compute(Kind::Float));
+    let (_, tensors) = trained(&recipe(0.3), &base, compute(Kind::Float));
     let all = |dropout: f64| -> Vec<Tensor> {
         merged(&recipe(dropout), &base, None, &tensors).map(|(_, x)| x).collect()
     };
     assert_eq!(all(0.3), all(0.0));
 }
 
-/// Steps after others, and the same steps in another process with what was learned by then.
+/// Steps after others, and the same steps in another process from the parameters in between.
 #[test]
 #[ignore = "run by `in_a_process_of_its_own`"]
-fn steps_go_on_as_if_never_interrupted() {
+fn resumed_steps_equal_uninterrupted_ones() {
     if env::var_os(ALONE).is_none() {
         return;
     }
@@ -105,12 +110,13 @@ fn steps_go_on_as_if_never_interrupted() {
     let whole = start(&recipe(0.3), &base, compute(Kind::Float));
     let mut first = trainer(&whole, Kind::Float);
     train(&mut first, 0..2);
-    let tensors = whole.product().map(|(name, x)| (name.to_string(), x.detach().copy())).collect();
-    let again = Tuning::resume(&recipe(0.3), base.share(), &tensors, compute(Kind::Float));
+    let tensors =
+        whole.trained_tensors().map(|(name, x)| (name.to_string(), x.detach().copy())).collect();
+    let again = WeightTuning::resume(&recipe(0.3), base.share(), &tensors, compute(Kind::Float));
     let again = again.expect("finite weights");
-    // What was drawn in between makes no difference.
+    // Random numbers drawn in between make no difference.
     tch::manual_seed(99);
-    let losses = |method: &Tuning| -> Vec<f64> {
+    let losses = |method: &WeightTuning| -> Vec<f64> {
         let mut trainer = trainer(method, Kind::Float);
         (2..4).map(|step| trainer.step(&[batch()], step, LR).expect("finite").loss).collect()
     };

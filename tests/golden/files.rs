@@ -1,6 +1,5 @@
 //! Files that other programs read or write: states, checkpoints and token pairs, against Python.
 
-use statetune_core::digest::sha256_hex;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -11,6 +10,7 @@ use std::sync::OnceLock;
 use half::{bf16, f16};
 use serde_json::{Value, json};
 use statetune_core::data::{Binidx, BinidxWriter};
+use statetune_core::digest::sha256_hex;
 use statetune_core::tensorfile::{
     Dtype, Format, NewTensor, TensorFile, write_pth, write_safetensors,
 };
@@ -59,14 +59,14 @@ impl Torch {
             let module = module.display();
             return Err(format!("LIBTORCH holds no package for this python3: {module} is missing"));
         }
-        let parent = libtorch.parent().expect("the root is no package").to_path_buf();
+        let parent = libtorch.parent().expect("a parent folder").to_path_buf();
         let stand_ins = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torch_stand_ins");
         let libraries = output(&mut script("torch_stand_ins.py", &[&parent, &stand_ins]));
         Ok(Torch { parent, libraries: libraries.trim_end().to_string() })
     }
 }
 
-/// What a script prints that imports torch. Without torch: `None`, and the reason is printed.
+/// The output of a script that imports torch; without torch `None`, with a printed reason.
 pub(super) fn with_torch(name: &str, arguments: &[&Path]) -> Option<String> {
     static TORCH: OnceLock<Result<Torch, String>> = OnceLock::new();
     match TORCH.get_or_init(Torch::find) {
@@ -112,7 +112,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// A small model, with or without the tensors of block 0 that nothing reads.
+/// A small model, with or without the unread tensors of block 0.
 fn with_first_layer_v(first_layer_v: bool) -> Shape {
     let shape = Shape::for_scratch(Version::V7, 2, 128, 20);
     let Arch::V7 { ranks, .. } = shape.arch else { unreachable!("it is an RWKV-7 model") };
@@ -123,14 +123,14 @@ fn tiny() -> Shape {
     with_first_layer_v(true)
 }
 
-/// Random states, in which no matrix is symmetric.
+/// Random states without a symmetric matrix.
 fn random_state(seed: i64) -> TimeState {
     tch::manual_seed(seed);
     let zeros = TimeState::zeros(&tiny(), Kind::Float, Device::Cpu);
     TimeState(zeros.0.iter().map(Tensor::randn_like).collect())
 }
 
-/// What the states of these tests say about themselves.
+/// The passport of the states of these tests.
 fn passport() -> Passport {
     Passport::new(Product::State, Sizes::from(&tiny()), json!({ "type": "state" }))
 }
@@ -156,7 +156,7 @@ fn python_loads_a_state() {
     let Some(found) = torch_load(pth) else { return };
     assert_eq!(found, expected);
 
-    // The order [head, value, key] is in the numbers: the other order is another file.
+    // The order [head, value, key] shows in the numbers: the other order is another file.
     let found =
         torch_load(&save(&state.transposed(), "transposed")[0]).expect("torch was there before");
     assert_eq!(found, described(&state.transposed()));
@@ -166,7 +166,7 @@ fn python_loads_a_state() {
 }
 
 #[test]
-fn python_loads_a_state_that_lost_nothing() {
+fn python_loads_an_exact_state() {
     let (folder, state) = (folder(), random_state(9));
     let paths = save(&state, &folder.path().join("state"), Dtype::F32);
     let exact = |(layer, s): (usize, &Tensor)| {
@@ -199,7 +199,7 @@ fn python_loads_an_adapter() {
 }
 
 #[test]
-fn the_other_form_of_a_state_is_transposed() {
+fn the_other_format_of_a_state_is_transposed() {
     let (folder, state) = (folder(), random_state(2));
     let paths = save(&state, &folder.path().join("state"), Dtype::BF16);
     let file = TensorFile::open(&paths[1]).expect("a sound file");
@@ -218,7 +218,7 @@ fn the_other_form_of_a_state_is_transposed() {
 }
 
 #[test]
-fn a_state_comes_back() {
+fn a_state_survives_a_round_trip() {
     let (folder, state) = (folder(), random_state(3));
     let pth = &save(&state, &folder.path().join("state"), Dtype::BF16)[0];
     let found = TimeState::load(pth, &tiny()).expect("a state of this shape");
@@ -229,15 +229,15 @@ fn a_state_comes_back() {
     }
 }
 
-/// A model of every version reads its state in the right order from both forms, and the other order gives
-/// other numbers.
+/// A model of every version reads its state in the right order from both formats, and the wrong order gives other
+/// numbers.
 #[test]
 fn a_transposed_state_shows_in_every_version() {
     for version in Version::ALL {
         let folder = folder();
         let shape = Shape::for_scratch(version, 2, 128, 20);
         let new = Weights::scratch(shape, 5);
-        // The output of a new time mix is zero, and the state would not matter.
+        // The output of a new time mix is zero, so the state would make no difference.
         let weights = Weights::from_fn(shape, |name, size| match name.ends_with("output.weight") {
             true => Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.1,
             false => new.get(name, Kind::Float),
@@ -279,7 +279,7 @@ fn numbers_beyond_a_dtype_are_refused() {
 }
 
 #[test]
-fn python_loads_a_checkpoint_that_comes_back() {
+fn python_and_statetune_load_a_saved_checkpoint() {
     let folder = folder();
     let path = folder.path().join("model.pth");
     let weights = Weights::scratch(tiny(), 4);
@@ -301,7 +301,7 @@ fn python_loads_a_checkpoint_that_comes_back() {
 }
 
 #[test]
-fn what_python_saves_is_read() {
+fn files_saved_by_python_are_read() {
     let folder = folder();
     if with_torch("make_pth.py", &[folder.path()]).is_none() {
         return;
@@ -350,7 +350,7 @@ fn python_reads_token_pairs() {
     }
 }
 
-/// The tensors of a small sound checkpoint.
+/// The tensors of a small valid checkpoint.
 fn tensors(shape: Shape) -> Vec<NewTensor<'static>> {
     Weights::scratch(shape, 5)
         .iter()
@@ -381,7 +381,7 @@ fn load_file(path: &Path) -> Result<Weights, String> {
     Weights::load(path).map_err(|error| problem(path, error))
 }
 
-/// What [`Weights::load`] makes of a file with these tensors.
+/// The result of [`Weights::load`] for a file with these tensors.
 fn load(tensors: Vec<NewTensor<'static>>) -> Result<Weights, String> {
     let folder = folder();
     let path = folder.path().join("model.pth");
@@ -389,12 +389,12 @@ fn load(tensors: Vec<NewTensor<'static>>) -> Result<Weights, String> {
     load_file(&path)
 }
 
-/// Why weights were not loaded.
+/// The error of weights that do not load.
 fn refusal(loaded: Result<Weights, String>) -> String {
     loaded.map(|weights| *weights.shape()).expect_err("to be refused")
 }
 
-/// Why a sound checkpoint is not loaded after a change.
+/// The error of loading a valid checkpoint after a change.
 fn changed(change: impl FnOnce(&mut Vec<NewTensor<'static>>)) -> String {
     let mut tensors = tensors(tiny());
     change(&mut tensors);
@@ -406,11 +406,11 @@ fn checkpoints_of_other_trainers_are_accepted() {
     let sharded = tensors(tiny())
         .into_iter()
         .map(|tensor| NewTensor { name: format!("_forward_module.{}", tensor.name), ..tensor });
-    let weights = load(sharded.collect()).expect("the prefix means nothing");
+    let weights = load(sharded.collect()).expect("the prefix is ignored");
     assert_eq!(*weights.shape(), tiny());
     assert!(weights.iter().all(|(name, _)| !name.starts_with('_')));
 
-    // Nothing reads v0 v1 v2 of block 0; what was there is kept.
+    // Nothing reads v0 v1 v2 of block 0; their values are kept.
     for first_layer_v in [true, false] {
         let shape = with_first_layer_v(first_layer_v);
         let weights = load(tensors(shape)).expect("both forms are in use");
@@ -435,7 +435,7 @@ fn missing_tensors_are_named() {
         "9 tensors are missing: `blocks.1.att.x_r`, `blocks.1.att.x_w`, `blocks.1.att.x_k`, \
          `blocks.1.att.x_v`, `blocks.1.att.x_a` and 4 more"
     );
-    // Without these the sizes of the model are not known.
+    // Without these the sizes of the model are unknown.
     for name in ["emb.weight", "blocks.0.att.g1", "blocks.1.att.v1", "blocks.0.ffn.key.weight"] {
         assert_eq!(
             changed(|all| all.retain(|tensor| tensor.name != name)),
@@ -450,7 +450,7 @@ fn missing_tensors_are_named() {
                 tensor.name = tensor.name.replace("blocks.1", "blocks.2");
             }
         }),
-        "the checkpoint has 2 blocks, but their numbers run up to 2"
+        "the checkpoint has 2 blocks, but block numbers go up to 2"
     );
 }
 
@@ -481,18 +481,18 @@ fn wrong_tensors_are_named() {
     );
     assert_eq!(
         reshaped("blocks.0.att.g1", &[1, 128, 32]),
-        "tensor `blocks.0.att.g1` has shape [1, 128, 32], expected a filled matrix"
+        "tensor `blocks.0.att.g1` has shape [1, 128, 32], expected a matrix that is not empty"
     );
     assert_eq!(
         reshaped("blocks.0.att.r_k", &[1, 64]),
-        "tensor `blocks.0.att.r_k` has 1 heads of 64 channels, which do not make the 128 channels of `emb.weight`"
+        "tensor `blocks.0.att.r_k` has 1 heads of 64 channels, which does not match the 128 channels of `emb.weight`"
     );
     assert_eq!(
         reshaped("blocks.1.att.r_k", &[4, 32]),
         "tensor `blocks.1.att.r_k` has shape [4, 32], expected [2, 64]"
     );
     assert_eq!(
-        changed(|all| all[0].dtype = Dtype::I32), // as many bytes as float32
+        changed(|all| all[0].dtype = Dtype::I32), // the size of float32
         "tensor `emb.weight` is int32, expected floating point"
     );
 }
@@ -506,7 +506,7 @@ fn damaged_and_hostile_checkpoints_are_refused() {
     fs::write(&path, &whole[..whole.len() / 2]).expect("written");
     assert_eq!(
         refusal(load_file(&path)),
-        "the file is corrupted: its end is missing, as after an interrupted download"
+        "the file is corrupted: the end is missing, as after an interrupted download"
     );
 
     let mut archive = ZipWriter::new(fs::File::create(&path).expect("created"));
@@ -514,7 +514,7 @@ fn damaged_and_hostile_checkpoints_are_refused() {
     archive.start_file("archive/data.pkl", stored).expect("an entry");
     archive.write_all(b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.").expect("written");
     archive.finish().expect("written");
-    assert_eq!(refusal(load_file(&path)), "refusing to load: the file asks for `os.system`");
+    assert_eq!(refusal(load_file(&path)), "refused to load the file: it calls `os.system`");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Numbers that must come out right: kernels, models, files.
+//! Numbers against independent references: kernels, models, steps, files.
 
 mod chunk;
 mod cuda;
@@ -14,7 +14,7 @@ mod quant_cuda;
 mod quant_memory;
 mod quant_peft;
 mod state_tuning;
-mod trace;
+mod step;
 mod versions;
 mod wkv;
 mod wkv_cpu;

@@ -1,5 +1,5 @@
-//! The predicted memory of training steps beside what they take, each in a process of its own: this test binary, told
-//! to by its environment.
+//! Predicted memory of training steps against measured memory, each in a process of its own: this test binary with a
+//! variable in its environment.
 
 use std::process::Command;
 use std::{env, fs};
@@ -9,9 +9,9 @@ use statetune_core::forecast::{Item, Workload};
 use statetune_engine::kernels::{Op, keep_memory};
 use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Model, Shape, Version, Weights};
-use statetune_engine::optim::{Adam, AdamOptions};
+use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::{
-    AdapterRecipe, AnyMethod, Compute, Lora, Method, Parts, Recipe, StateTuning, Tuning,
+    AdapterSpec, AnyMethod, Compute, Lora, Method, Parts, StateTuning, TuningSpec, WeightTuning,
 };
 use statetune_engine::quant::{Format, quantise};
 use statetune_engine::train::{StepOptions, Trainer};
@@ -76,20 +76,20 @@ impl Case {
         Shape::for_scratch(self.version, n_layer, n_embd, vocab_size)
     }
 
-    fn recipe(&self) -> Option<Recipe> {
+    fn recipe(&self) -> Option<TuningSpec> {
         let adapter = match self.learns {
             Learns::State => return None,
             Learns::Full => None,
             Learns::Lora => {
                 let method = AnyMethod::Lora(Lora { rank: 16, alpha: 16.0, dropout: 0.0 });
-                Some(AdapterRecipe { method, targets: None })
+                Some(AdapterSpec { method, targets: None })
             }
         };
         let parts = if adapter.is_none() { Parts::All } else { Parts::Groups(Vec::new()) };
-        Some(Recipe { adapter, parts, state_lr_scale: None })
+        Some(TuningSpec { adapter, parts, state_lr_scale: None })
     }
 
-    /// Bytes that tensors take at the peak.
+    /// Peak bytes of tensors.
     fn predicted(&self) -> u64 {
         let (shape, recipe) = (self.shape(), self.recipe());
         let workload = Workload {
@@ -120,7 +120,7 @@ impl Case {
             None => Box::new(StateTuning::new(Model::new(&weights, self.kind, Op::Cpu))),
             Some(recipe) => {
                 let compute = Compute { kind: self.kind, op: Op::Cpu, seed: 1, quant: None };
-                Box::new(Tuning::start(&recipe, weights, compute).expect("finite weights"))
+                Box::new(WeightTuning::start(&recipe, weights, compute).expect("finite weights"))
             }
         };
         let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
@@ -130,12 +130,7 @@ impl Case {
             l2wrap: 0.0,
             gradient_clip_val: 1.0,
         };
-        let mut trainer = Trainer {
-            adam: Adam::new(method.parameters(), adam),
-            method: method.as_ref(),
-            scaler: None,
-            options,
-        };
+        let mut trainer = Trainer::new(method.as_ref(), adam, None, options);
         let positions = BATCH[0] * BATCH[1];
         let ids: Vec<i64> = (0..positions).map(|i| i * 7919 % SIZES[2]).collect();
         let batch = Batch {
@@ -168,7 +163,7 @@ fn child() {
         return;
     };
     keep_memory();
-    // The code of libtorch counts once it has run.
+    // The code of libtorch counts from its first use.
     let tiny = Tensor::ones([64, 64], (CASES[number].kind, Device::Cpu));
     let _ = tiny.matmul(&tiny);
     fs::write("/proc/self/clear_refs", "5").expect("the peak can be reset");
@@ -178,7 +173,7 @@ fn child() {
 }
 
 #[test]
-fn steps_take_what_is_predicted() {
+fn steps_use_the_predicted_memory() {
     for (number, case) in CASES.iter().enumerate() {
         let child = Command::new(env::current_exe().expect("the path of this program"))
             .args(["--exact", "memory::child", "--ignored", "--nocapture"])
@@ -203,7 +198,7 @@ fn steps_take_what_is_predicted() {
             measured / 1e6,
             100.0 * off
         );
-        // Code of libtorch that is loaded on the way is in the measured bytes, too.
+        // The measured bytes include code of libtorch that is loaded on the way.
         assert!((-0.25..0.25).contains(&off), "case {number}: {:+.1} %", 100.0 * off);
     }
 }

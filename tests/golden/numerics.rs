@@ -7,8 +7,8 @@ use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Copies, Hidden, Model, Shape, Version, Weights};
-use statetune_engine::optim::{Adam, AdamOptions};
-use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::optim::AdamOptions;
+use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{
     Fault, HeadLoss, LossScaler, StepOptions, TrainError, Trainer, head_loss,
@@ -25,8 +25,7 @@ fn weights(n_layer: i64, vocab_size: i64) -> Weights {
     weights_of(Shape::for_scratch(Version::V7, n_layer, 128, vocab_size))
 }
 
-/// Random weights of which none is zero, so that everything has a gradient. Norms and decays are near
-/// those of trained models.
+/// Random weights without zeros, so that everything has a gradient. Norms and decays are near those of trained models.
 pub(super) fn weights_of(shape: Shape) -> Weights {
     tch::manual_seed(1);
     Weights::from_fn(shape, |name, size| {
@@ -39,7 +38,7 @@ pub(super) fn weights_of(shape: Shape) -> Weights {
     })
 }
 
-/// State tuning from a state that is not zero.
+/// State tuning from a state without zeros.
 pub(super) fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
     let method = StateTuning::new(Model::new(weights, kind, OP));
     tch::manual_seed(2);
@@ -51,23 +50,18 @@ pub(super) fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
     method
 }
 
-/// Every weight learns.
-pub(super) fn full_tuning(weights: &Weights, kind: Kind) -> Tuning {
-    let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+/// All weights are trained.
+pub(super) fn full_tuning(weights: &Weights, kind: Kind) -> WeightTuning {
+    let recipe = TuningSpec { adapter: None, parts: Parts::All, state_lr_scale: None };
     let compute = Compute { kind, op: OP, seed: 0, quant: None };
-    Tuning::start(&recipe, weights.share(), compute).expect("finite weights")
+    WeightTuning::start(&recipe, weights.share(), compute).expect("finite weights")
 }
 
 pub(super) fn trainer(method: &dyn Method, kind: Kind, options: StepOptions) -> Trainer<'_> {
-    Trainer {
-        method,
-        adam: Adam::new(method.parameters(), ADAM),
-        scaler: LossScaler::for_dtype(dtype_of(kind)),
-        options,
-    }
+    Trainer::new(method, ADAM, LossScaler::for_dtype(dtype_of(kind)), options)
 }
 
-/// Rows of so many tokens, padded to the longest; every third position is learned.
+/// Rows of these lengths, padded to the longest, with a target at every third position.
 pub(super) fn batch(seed: i64, vocab_size: i64, lengths: &[i64]) -> Batch {
     tch::manual_seed(seed);
     let rows: Vec<Tensor> = lengths
@@ -79,13 +73,13 @@ pub(super) fn batch(seed: i64, vocab_size: i64, lengths: &[i64]) -> Batch {
 
 fn batch_of(rows: &[Tensor]) -> Batch {
     let t = rows.iter().map(|row| row.size()[0] - 1).max().expect("at least one row");
-    let (mut inputs, mut learned_at, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut inputs, mut target_positions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
     for (i, row) in rows.iter().enumerate() {
         let len = row.size()[0] - 1;
         let row_inputs = row.narrow(0, 0, len).constant_pad_nd([0, t - len]);
         inputs.extend(Vec::<i64>::try_from(row_inputs).expect("one axis"));
         for at in (0..len).filter(|at| at % 3 == 0) {
-            learned_at.push(i as i64 * t + at);
+            target_positions.push(i as i64 * t + at);
             targets.push(row.int64_value(&[at + 1]));
         }
     }
@@ -95,7 +89,7 @@ fn batch_of(rows: &[Tensor]) -> Batch {
         tokens: t as usize,
         inputs,
         restarts: None,
-        learned_at,
+        learned_at: target_positions,
         targets,
     }
 }
@@ -122,8 +116,8 @@ pub(super) fn assert_close(found: &[Tensor], expected: &[Tensor], tolerance: f64
     }
 }
 
-/// A model that computes in `kind` and whose weights learn, hidden states of 150 positions that may copy
-/// tokens, and their targets.
+/// A model with trainable weights that computes in `kind`, hidden states of 150 positions that may copy tokens, and
+/// their targets.
 fn head_case(kind: Kind) -> (Model, Hidden, Tensor) {
     let shape = Shape::for_scratch(Version::V6, 1, 64, 1000);
     let weights = weights_of(shape);
@@ -142,8 +136,7 @@ fn head_case(kind: Kind) -> (Model, Hidden, Tensor) {
     (Model::new(&weights, kind, OP), hidden, targets)
 }
 
-/// The same in the plain form, with libtorch's own gradients: loss, and the gradients of hidden states,
-/// scores and head.
+/// The same in the plain form, by libtorch's autograd: loss, and the gradients of hidden states, scores and head.
 fn plain(model: &Model, hidden: &Hidden, targets: &Tensor, l2wrap: f64, scale: f64) -> [Tensor; 4] {
     let logits = model.logits(hidden);
     let logits = if logits.kind() == Kind::BFloat16 { logits.to_kind(Kind::Float) } else { logits };
@@ -165,7 +158,7 @@ fn head_loss_equals_the_plain_form_for_every_chunk_size() {
             for head_chunk in [1, 7, 64, 150, 4096] {
                 let options = StepOptions { head_chunk, l2wrap, ..OPTIONS };
                 let HeadLoss { sum, d_hidden, d_scores, d_head } =
-                    head_loss(&model, &hidden, &targets, &options, 0.125);
+                    head_loss(&model, &hidden, &targets, None, &options, 0.125);
                 assert_eq!(d_hidden.kind(), kind);
                 let (d_scores, d_head) = (d_scores.expect("copies"), d_head.expect("it learns"));
                 let found = [Tensor::from(sum), d_hidden, d_scores, d_head];
@@ -176,18 +169,18 @@ fn head_loss_equals_the_plain_form_for_every_chunk_size() {
 }
 
 #[test]
-fn head_loss_leaves_out_what_does_not_learn_or_exist() {
+fn head_loss_skips_frozen_and_missing_parts() {
     let (model, hidden, targets) = head_case(Kind::Float);
-    let full = head_loss(&model, &hidden, &targets, &OPTIONS, 1.0);
+    let full = head_loss(&model, &hidden, &targets, None, &OPTIONS, 1.0);
     assert!(full.d_scores.is_some() && full.d_head.is_some());
     let frozen = Model::new(&weights_of(*model.shape()), Kind::Float, OP);
     let hidden = Hidden { x: hidden.x, copies: None };
-    let less = head_loss(&frozen, &hidden, &targets, &OPTIONS, 1.0);
+    let less = head_loss(&frozen, &hidden, &targets, None, &OPTIONS, 1.0);
     assert!(less.d_scores.is_none() && less.d_head.is_none());
 }
 
 #[test]
-fn l2wrap_changes_gradients_but_no_loss() {
+fn l2wrap_changes_gradients_and_not_the_loss() {
     let weights = weights(2, 61);
     let method = state_tuning(&weights, Kind::Float);
     let batches = [batch(4, 61, &[9, 14]), batch(5, 61, &[20])];
@@ -197,16 +190,20 @@ fn l2wrap_changes_gradients_but_no_loss() {
     let (loss, without) = pulled(0.0, &batches);
     let (same_loss, with) = pulled(0.5, &batches);
     assert_eq!(loss, same_loss);
-    // Accumulation: as if all learned positions of the step were one batch, in one autograd graph.
-    let learned: u64 = batches.iter().map(|batch| batch.learned()).sum();
+    // Accumulation: as if all target positions of the step were one batch, in one autograd graph.
+    let targets: u64 = batches.iter().map(|batch| batch.learned()).sum();
     let model = method.model();
     let pull = batches.iter().map(|batch| {
         let batch = BatchTensors::new(batch, Device::Cpu);
         let start = model.start(&method.time_state(), batch.inputs.size()[0]);
         let (hidden, _) = model.forward(&batch.inputs, &start, None).expect("a sound batch");
-        model.logits(&hidden.at(&batch.learned_at)).amax([-1], false).square().sum(Kind::Float)
+        model
+            .logits(&hidden.at(&batch.target_positions))
+            .amax([-1], false)
+            .square()
+            .sum(Kind::Float)
     });
-    let pull = pull.reduce(|a, b| a + b).expect("two batches") * (0.25 / learned as f64);
+    let pull = pull.reduce(|a, b| a + b).expect("two batches") * (0.25 / targets as f64);
     let states = method.time_state().0;
     let expected: Vec<Tensor> = Tensor::run_backward(&[pull], &states, false, false)
         .iter()
@@ -217,7 +214,7 @@ fn l2wrap_changes_gradients_but_no_loss() {
 }
 
 #[test]
-fn computing_blocks_again_changes_no_bit() {
+fn grad_cp_changes_no_bit() {
     let shape = |version| Shape::for_scratch(version, 3, 128, 61);
     let batches = [batch(6, 61, &[17, 30]), batch(7, 61, &[12])];
     for (shape, kind) in [
@@ -245,7 +242,7 @@ fn computing_blocks_again_changes_no_bit() {
 }
 
 #[test]
-fn twenty_steps_are_the_same_with_blocks_computed_again() {
+fn twenty_steps_with_grad_cp_are_the_same() {
     let weights = weights(2, 61);
     let batches = [batch(8, 61, &[24, 20])];
     let losses = |grad_cp| -> Vec<f64> {
@@ -260,7 +257,7 @@ fn twenty_steps_are_the_same_with_blocks_computed_again() {
 }
 
 #[test]
-fn four_samples_at_once_are_four_accumulated_are_four_packed() {
+fn four_samples_at_once_accumulated_or_packed_are_the_same() {
     let options = (Kind::Int64, Device::Cpu);
     let lengths = [5, 21, 1, 13];
     for version in Version::ALL {
@@ -277,20 +274,20 @@ fn four_samples_at_once_are_four_accumulated_are_four_packed() {
         assert!((same_loss / loss - 1.0).abs() < 1e-6, "{same_loss} {loss}");
         assert_close(&one_by_one, &together, 4e-6);
 
-        // One row that holds all four, in which the state starts anew four times.
+        // One row with all four, in which the state restarts four times.
         let inputs: Vec<&Tensor> = tensors.iter().map(|batch| &batch.inputs).collect();
         let inputs = Tensor::cat(&inputs, 1);
         let restarts = inputs.zeros_like().to_kind(Kind::Bool);
-        let (mut first, mut learned_at) = (0, Vec::new());
+        let (mut first, mut positions) = (0, Vec::new());
         for (batch, len) in tensors.iter().zip(lengths) {
             let _ = restarts.narrow(1, first, 1).fill_(1);
-            learned_at.push(&batch.learned_at + first);
+            positions.push(&batch.target_positions + first);
             first += len;
         }
         let model = method.model();
         let start = model.start(&method.time_state(), 1);
         let (hidden, _) = model.forward(&inputs, &start, Some(&restarts)).expect("sound inputs");
-        let logits = model.logits(&hidden.at(&Tensor::cat(&learned_at, 0)));
+        let logits = model.logits(&hidden.at(&Tensor::cat(&positions, 0)));
         let targets: Vec<&Tensor> = tensors.iter().map(|batch| &batch.targets).collect();
         let packed_loss = logits.cross_entropy_for_logits(&Tensor::cat(&targets, 0));
         let same_loss = packed_loss.double_value(&[]);
@@ -323,16 +320,16 @@ fn a_step_that_overflows_float16_is_skipped_and_halves_the_scale() {
     let method = state_tuning(&weights, Kind::Half);
     let mut trainer = trainer(&method, Kind::Half, OPTIONS);
     let mut batches = [batch(11, 4096, &[3])];
-    // The only learned token is the least likely one: the gradient of its logit is nearly -1, and
+    // The only target token is the least likely one: the gradient of its logit is nearly -1, and
     // -65536 is beyond float16.
     let model = method.model();
     let start = model.start(&method.time_state(), 1);
     let tensors = BatchTensors::new(&batches[0], Device::Cpu);
     let (hidden, _) = model.forward(&tensors.inputs, &start, None).expect("a sound batch");
-    let least = model.logits(&hidden.at(&tensors.learned_at)).argmin(-1, false);
+    let least = model.logits(&hidden.at(&tensors.target_positions)).argmin(-1, false);
     batches[0].targets = Vec::try_from(least).expect("one axis");
     let before = method.time_state().0[0].copy();
-    let first = trainer.step(&batches, 0, 0.1).expect("an overflow is no error");
+    let first = trainer.step(&batches, 0, 0.1).expect("an overflow is not an error");
     assert!(first.skipped && !first.grad_norm.is_finite() && first.loss.is_finite());
     assert_eq!(trainer.scaler.expect("float16 is scaled").scale(), 32768.0);
     assert!(method.time_state().0[0].equal(&before));
@@ -343,7 +340,7 @@ fn a_step_that_overflows_float16_is_skipped_and_halves_the_scale() {
 }
 
 #[test]
-fn gradients_that_overflow_under_every_scale_end_the_run() {
+fn gradients_that_overflow_at_every_scale_end_the_run() {
     let weights = weights(1, 61);
     let method = state_tuning(&weights, Kind::Half);
     let options = StepOptions { l2wrap: 1e9, ..OPTIONS };
@@ -367,26 +364,26 @@ fn a_step_that_is_not_finite_changes_nothing() {
     assert_eq!((outcome.fault, outcome.skipped), (Some(Fault::Gradients), true));
     assert!(method.time_state().0[0].equal(&before));
     let _ = tch::no_grad(|| method.time_state().0[0].fill_(f64::NAN));
-    let outcome = trainer.step(&batches, 4, 0.1).expect("the loss is no number");
+    let outcome = trainer.step(&batches, 4, 0.1).expect("a NaN loss is not an error");
     assert_eq!((outcome.fault, outcome.skipped), (Some(Fault::Loss { micro_batch: 0 }), true));
 }
 
-/// Names the child process of the next test and whether it computes blocks again.
+/// Set in the child process of the next test: whether it uses `grad_cp`.
 const GRAD_CP: &str = "STATETUNE_TEST_GRAD_CP";
 
 #[test]
-fn computing_blocks_again_saves_memory() {
+fn grad_cp_saves_memory() {
     if !cfg!(target_os = "linux") {
         println!("skipped: the peak of a process is read from /proc");
         return;
     }
-    // Peaks belong to processes, so each way of computing has its own.
+    // A peak belongs to a process, so each case has its own.
     let peak = |grad_cp: &str| -> f64 {
         let program = std::env::current_exe().expect("a test has a file");
         let child = Command::new(program)
             .args(["--exact", "numerics::peak_of_a_step", "--ignored", "--nocapture"])
             .env(GRAD_CP, grad_cp)
-            // Freed tensors go back to the system at once, so that the peak is what lives.
+            // Freed tensors return to the system at once, so that the peak counts live tensors.
             .env("MALLOC_MMAP_THRESHOLD_", "32768")
             .output()
             .expect("the test binary can start itself");
@@ -413,7 +410,7 @@ fn peak_of_a_step() {
             / 1024.0
     };
     trainer.step(&[batch(14, 61, &[16])], 0, 0.1).expect("finite numbers");
-    // Forget the peak so far.
+    // Reset the peak.
     std::fs::write("/proc/self/clear_refs", "5").expect("a process may do this to itself");
     let before = mib("VmRSS");
     trainer.step(&[batch(15, 61, &[128, 128])], 1, 0.1).expect("finite numbers");

@@ -1,4 +1,4 @@
-//! Documents side by side, packed into rows, and one by one: the same losses, gradients, and held-out loss.
+//! Documents side by side, packed into rows, and one by one: the same losses, gradients, and validation loss.
 
 use statetune_core::config::{Dataload, Overlong, Walk};
 use statetune_core::data::{
@@ -7,8 +7,8 @@ use statetune_core::data::{
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{Model, Shape, Version, Weights};
-use statetune_engine::optim::{Adam, AdamOptions};
-use statetune_engine::peft::{Compute, Method, Parts, Recipe, StateTuning, Tuning};
+use statetune_engine::optim::AdamOptions;
+use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
@@ -60,7 +60,7 @@ impl Documents {
         Loader::new(data, &self.tokenizer, options, VOCAB_SIZE as usize, &[]).expect("a loader")
     }
 
-    /// All samples of a pass, in batches of so many.
+    /// All samples of a pass, in batches of this size.
     fn batches(&self, dataload: Dataload, micro_bsz: u64) -> Vec<Batch> {
         let mut loader = self.loader(dataload);
         let samples = loader.samples_per_pass();
@@ -83,7 +83,7 @@ fn weights(version: Version) -> Weights {
     })
 }
 
-/// State tuning from a state that is not zero.
+/// State tuning from a state without zeros.
 fn state_tuning(version: Version, kind: Kind, op: Op) -> StateTuning {
     let method = StateTuning::new(Model::new(&weights(version), kind, op));
     tch::no_grad(|| {
@@ -97,12 +97,8 @@ fn state_tuning(version: Version, kind: Kind, op: Op) -> StateTuning {
 /// Loss and gradients of one step over all batches.
 fn step(method: &dyn Method, batches: &[Batch], grad_cp: bool) -> (f64, Vec<Tensor>) {
     let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
-    let mut trainer = Trainer {
-        method,
-        adam: Adam::new(method.parameters(), adam),
-        scaler: None,
-        options: StepOptions { head_chunk: 7, grad_cp, l2wrap: 0.0, gradient_clip_val: 0.0 },
-    };
+    let options = StepOptions { head_chunk: 7, grad_cp, l2wrap: 0.0, gradient_clip_val: 0.0 };
+    let mut trainer = Trainer::new(method, adam, None, options);
     let outcome = trainer.step(batches, 0, 0.0).expect("finite numbers");
     (outcome.loss, trainer.adam.gradients().iter().map(Tensor::copy).collect())
 }
@@ -118,7 +114,7 @@ fn assert_same(found: &(f64, Vec<Tensor>), expected: &(f64, Vec<Tensor>), tolera
 }
 
 #[test]
-fn packed_documents_learn_as_if_each_stood_alone() {
+fn packed_documents_have_the_gradients_of_separate_ones() {
     let documents = Documents::new();
     let [packed, padded, alone] = [(Dataload::Pack, 2), (Dataload::Pad, 4), (Dataload::Only, 1)]
         .map(|(dataload, micro_bsz)| documents.batches(dataload, micro_bsz));
@@ -127,8 +123,8 @@ fn packed_documents_learn_as_if_each_stood_alone() {
     assert!(padded.iter().chain(&alone).all(|batch| batch.restarts.is_none()));
     let positions = |batches: &[Batch]| batches.iter().map(|b| b.inputs.len()).sum::<usize>();
     assert!(positions(&packed) < positions(&padded), "less is padded");
-    let learned = |batches: &[Batch]| batches.iter().map(|batch| batch.learned()).sum::<u64>();
-    assert_eq!(learned(&packed), learned(&alone));
+    let targets = |batches: &[Batch]| batches.iter().map(|batch| batch.learned()).sum::<u64>();
+    assert_eq!(targets(&packed), targets(&alone));
 
     for version in [Version::V5, Version::V6, Version::V7] {
         for op in [Op::Cpu, Op::Chunk] {
@@ -139,15 +135,16 @@ fn packed_documents_learn_as_if_each_stood_alone() {
             assert_same(&step(&method, &padded, false), &expected, 1e-5);
         }
     }
-    let recipe = Recipe { adapter: None, parts: Parts::All, state_lr_scale: None };
+    let recipe = TuningSpec { adapter: None, parts: Parts::All, state_lr_scale: None };
     let compute = Compute { kind: Kind::Float, op: Op::Cpu, seed: 0, quant: None };
-    let method = Tuning::start(&recipe, weights(Version::V7), compute).expect("finite weights");
+    let method =
+        WeightTuning::start(&recipe, weights(Version::V7), compute).expect("finite weights");
     assert_same(&step(&method, &packed, false), &step(&method, &alone, false), 1e-5);
 }
 
-/// Sample by sample: the learned positions of a document have the same loss in its row as alone.
+/// Sample by sample: the target positions of a document have the same loss in its row as alone.
 #[test]
-fn each_packed_document_has_the_loss_that_it_has_alone() {
+fn each_packed_document_has_its_loss_alone() {
     let documents = Documents::new();
     let method = state_tuning(Version::V7, Kind::Float, Op::Cpu);
     let losses = |batches: Vec<Batch>| -> Vec<f64> {
@@ -164,7 +161,7 @@ fn each_packed_document_has_the_loss_that_it_has_alone() {
     }
 }
 
-/// The loss of every learned position.
+/// The loss of every target position.
 fn position_losses(method: &StateTuning, batch: &Batch) -> Vec<f64> {
     let _guard = tch::no_grad_guard();
     let model = method.model();
@@ -172,21 +169,21 @@ fn position_losses(method: &StateTuning, batch: &Batch) -> Vec<f64> {
     let start = model.start(&method.time_state(), batch.inputs.size()[0]);
     let (hidden, _) =
         model.forward(&batch.inputs, &start, batch.restarts.as_ref()).expect("valid operands");
-    let logits = model.logits(&hidden.at(&batch.learned_at));
+    let logits = model.logits(&hidden.at(&batch.target_positions));
     let losses =
         logits.cross_entropy_loss::<Tensor>(&batch.targets, None, tch::Reduction::None, -100, 0.0);
     Vec::try_from(losses).expect("a vector")
 }
 
 #[test]
-fn the_held_out_loss_does_not_depend_on_packing() {
+fn the_validation_loss_does_not_depend_on_packing() {
     let documents = Documents::new();
     let method = state_tuning(Version::V7, Kind::Float, Op::Cpu);
     let loss = |dataload, micro_bsz| {
         let mut loader = documents.loader(dataload);
         mean_loss(&method.model(), &method.time_state(), &mut loader, micro_bsz, 16)
             .expect("finite")
-            .expect("learned tokens")
+            .expect("target tokens")
     };
     let alone = loss(Dataload::Only, 1);
     for (dataload, micro_bsz) in [(Dataload::Pack, 2), (Dataload::Pad, 3)] {

@@ -1,5 +1,4 @@
-//! Every method on every version in every precision: what learns, what it becomes as one matrix, and as
-//! files.
+//! Every method on every version in every precision: what it trains, merges and writes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,12 +11,12 @@ use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Linear, Model, Shape, TimeState, Version, Weights, load_tensors};
-use statetune_engine::optim::{Adam, AdamOptions};
+use statetune_engine::optim::AdamOptions;
 use statetune_engine::output::{Export, Passport, Product, Sizes};
 use statetune_engine::peft::AdapterMath;
 use statetune_engine::peft::{
-    AdapterRecipe, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts, Pissa, Recipe,
-    StateTuning, Tuning, merged, state_after,
+    AdapterSpec, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts, Pissa, StateTuning,
+    TuningSpec, WeightTuning, merged, state_after,
 };
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{LossScaler, StepOptions, Trainer};
@@ -29,8 +28,7 @@ const OPTIONS: StepOptions =
     StepOptions { head_chunk: 64, grad_cp: false, l2wrap: 0.0, gradient_clip_val: 1.0 };
 pub(super) const LR: f64 = 1e-2;
 
-/// How far a model that computes in `kind` may be off when the same numbers are rounded in another order, or in
-/// parts.
+/// Tolerance of a model that computes in `kind` for the same numbers rounded in another order, or in parts.
 pub(super) fn rounding(kind: Kind) -> f64 {
     match kind {
         Kind::Double => 1e-12,
@@ -44,7 +42,7 @@ pub(super) fn shape(version: Version) -> Shape {
     Shape::for_scratch(version, 2, 64, VOCAB_SIZE)
 }
 
-/// Random weights of which none is zero; norms and decays are near those of trained models.
+/// Random weights without zeros; norms and decays are near those of trained models.
 pub(super) fn weights(shape: Shape) -> Weights {
     let weights = Weights::from_fn(shape, |name, size| {
         let random = uniform(name, size);
@@ -57,7 +55,7 @@ pub(super) fn weights(shape: Shape) -> Weights {
     weights.to_kind(Kind::BFloat16)
 }
 
-/// Numbers in [-1, 1) that depend on the name alone, float32.
+/// Numbers in [-1, 1) that depend only on the name, float32.
 pub(super) fn uniform(name: &str, size: &[i64]) -> Tensor {
     use rand::RngExt;
     let seed = name.bytes().fold(7_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
@@ -67,19 +65,19 @@ pub(super) fn uniform(name: &str, size: &[i64]) -> Tensor {
     Tensor::from_slice(&numbers).view(size)
 }
 
-/// Rows of tokens of which every second is learned.
+/// Rows of tokens with a target at every second position.
 pub(super) fn batch() -> Batch {
     let (rows, len) = (2, 12);
     let ids = (uniform("tokens", &[rows, len + 1]) * (VOCAB_SIZE / 2) as f64).abs();
     let ids = ids.to_kind(Kind::Int64);
-    let learned_at = Tensor::arange_start_step(0, rows * len, 2, (Kind::Int64, Device::Cpu));
-    let targets = ids.narrow(1, 1, len).reshape(-1).index_select(0, &learned_at);
+    let target_positions = Tensor::arange_start_step(0, rows * len, 2, (Kind::Int64, Device::Cpu));
+    let targets = ids.narrow(1, 1, len).reshape(-1).index_select(0, &target_positions);
     let numbers = |tensor: Tensor| Vec::<i64>::try_from(tensor).expect("one axis");
     Batch {
         rows: rows as usize,
         tokens: len as usize,
         inputs: numbers(ids.narrow(1, 0, len).contiguous().view(-1)),
-        learned_at: numbers(learned_at),
+        learned_at: numbers(target_positions),
         targets: numbers(targets),
         restarts: None,
         documents: Vec::new(),
@@ -98,17 +96,17 @@ pub(super) fn logits_of(method: &dyn Method) -> Tensor {
     logits(&method.model(), &method.time_state())
 }
 
-pub(super) fn adapter(method: AnyMethod) -> Option<AdapterRecipe> {
-    Some(AdapterRecipe { method, targets: None })
+pub(super) fn adapter(method: AnyMethod) -> Option<AdapterSpec> {
+    Some(AdapterSpec { method, targets: None })
 }
 
 pub(super) const LORA: Lora = Lora { rank: 4, alpha: 8.0, dropout: 0.0 };
 const PISSA: Pissa = Pissa { rank: 4, svd_niter: 2 };
 
-/// Every method that changes weights, alone and together with what can learn beside it.
-pub(super) fn recipes(version: Version) -> Vec<(&'static str, Recipe)> {
+/// Every method that trains weights, alone and with everything that can be trained beside it.
+pub(super) fn recipes(version: Version) -> Vec<(&'static str, TuningSpec)> {
     let none = || Parts::Groups(Vec::new());
-    let recipe = |adapter, parts| Recipe { adapter, parts, state_lr_scale: None };
+    let recipe = |adapter, parts| TuningSpec { adapter, parts, state_lr_scale: None };
     let mut time = vec![TrainPart::Time, TrainPart::Ln];
     if version != Version::V5 {
         time.push(TrainPart::LowRank);
@@ -122,8 +120,8 @@ pub(super) fn recipes(version: Version) -> Vec<(&'static str, Recipe)> {
         ("parts", recipe(None, Parts::Groups(time.clone()))),
         (
             "lora, parts and states",
-            Recipe {
-                adapter: Some(AdapterRecipe {
+            TuningSpec {
+                adapter: Some(AdapterSpec {
                     method: AnyMethod::Lora(LORA),
                     targets: Some(vec![Target::AttReceptance, Target::FfnValue]),
                 }),
@@ -138,29 +136,24 @@ pub(super) fn compute(kind: Kind) -> Compute {
     Compute { kind, op: Op::Cpu, seed: 3, quant: None }
 }
 
-/// The recipe applied to weights that it has not seen.
-pub(super) fn start(recipe: &Recipe, base: &Weights, compute: Compute) -> Tuning {
-    Tuning::start(recipe, base.share(), compute).expect("finite weights")
+/// The recipe applied to untrained weights.
+pub(super) fn start(recipe: &TuningSpec, base: &Weights, compute: Compute) -> WeightTuning {
+    WeightTuning::start(recipe, base.share(), compute).expect("finite weights")
 }
 
 pub(super) fn trainer(method: &dyn Method, kind: Kind) -> Trainer<'_> {
     let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.01 };
-    Trainer {
-        method,
-        adam: Adam::new(method.parameters(), adam),
-        scaler: LossScaler::for_dtype(dtype_of(kind)),
-        options: OPTIONS,
-    }
+    Trainer::new(method, adam, LossScaler::for_dtype(dtype_of(kind)), OPTIONS)
 }
 
-/// Losses of steps; those that overflow float16 at first are left out.
+/// Losses of steps, without the first ones that overflow float16.
 pub(super) fn train(trainer: &mut Trainer<'_>, steps: std::ops::Range<u64>) -> Vec<f64> {
     let outcomes = steps.map(|step| trainer.step(&[batch()], step, LR).expect("finite numbers"));
     outcomes.filter(|outcome| !outcome.skipped).map(|outcome| outcome.loss).collect()
 }
 
 /// Calls `test` with every recipe, version and precision.
-fn everywhere(test: impl Fn(&str, &Recipe, Version, Kind)) {
+fn everywhere(test: impl Fn(&str, &TuningSpec, Version, Kind)) {
     for version in Version::ALL {
         for (name, recipe) in recipes(version) {
             recipe.check(&shape(version)).expect("it fits");
@@ -171,7 +164,7 @@ fn everywhere(test: impl Fn(&str, &Recipe, Version, Kind)) {
     }
 }
 
-/// Everything that a method could change, by name: copies.
+/// Copies of everything that a method could change, by name.
 fn everything(tuning: &dyn Method, weights: &Weights) -> BTreeMap<String, Tensor> {
     let own = tuning.parameters().into_iter().map(|p| (p.name, p.tensor.detach().copy()));
     let base = weights.iter().map(|(name, x)| (format!("base {name}"), x.detach().copy()));
@@ -179,11 +172,11 @@ fn everything(tuning: &dyn Method, weights: &Weights) -> BTreeMap<String, Tensor
 }
 
 #[test]
-fn the_loss_falls_and_only_what_was_meant_moves() {
+fn the_loss_falls_and_only_trainable_parameters_move() {
     everywhere(|what, recipe, version, kind| {
         let base = weights(shape(version));
         let tuning = start(recipe, &base, compute(kind));
-        let expected = recipe.product_tensors(&shape(version));
+        let expected = recipe.trained_tensors(&shape(version));
         let states = recipe.state_lr_scale.map_or(0, |_| shape(version).n_layer as usize);
         let parameters = tuning.parameters();
         let learning: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
@@ -207,7 +200,7 @@ fn the_loss_falls_and_only_what_was_meant_moves() {
 }
 
 #[test]
-fn what_starts_as_nothing_is_the_base_exactly() {
+fn an_update_of_zero_gives_exactly_the_base() {
     everywhere(|what, recipe, version, kind| {
         let base = weights(shape(version));
         let tuning = start(recipe, &base, compute(kind));
@@ -223,25 +216,25 @@ fn what_starts_as_nothing_is_the_base_exactly() {
     });
 }
 
-/// A tuning that has learned something, and the tensors that its product holds.
-pub(super) fn learned(
-    recipe: &Recipe,
+/// A tuning after some steps, and its trained tensors.
+pub(super) fn trained(
+    recipe: &TuningSpec,
     base: &Weights,
     compute: Compute,
-) -> (Tuning, HashMap<String, Tensor>) {
+) -> (WeightTuning, HashMap<String, Tensor>) {
     let tuning = start(recipe, base, compute);
     train(&mut trainer(&tuning, compute.kind), 0..3);
-    let tensors = tuning.product().map(|(name, x)| (name.to_string(), x.detach().copy()));
+    let tensors = tuning.trained_tensors().map(|(name, x)| (name.to_string(), x.detach().copy()));
     let tensors = tensors.collect();
     (tuning, tensors)
 }
 
 #[test]
-fn merged_is_the_same_model() {
+fn the_merged_model_is_the_trained_model() {
     everywhere(|what, recipe, version, kind| {
-        // Weights in the dtype of the computation: merging rounds to it.
+        // Weights in the dtype of the computation, to which merging rounds.
         let base = weights(shape(version)).to_kind(kind);
-        let (tuning, tensors) = learned(recipe, &base, compute(kind));
+        let (tuning, tensors) = trained(recipe, &base, compute(kind));
         let all: HashMap<String, Tensor> =
             merged(recipe, &base, None, &tensors).map(|(name, x)| (name.to_string(), x)).collect();
         let merged = Weights::from_fn(*base.shape(), |name, _| all[name].shallow_clone());
@@ -255,13 +248,13 @@ fn merged_is_the_same_model() {
     });
 }
 
-/// What a test knows of its products.
+/// The passport of the files of a test.
 pub(super) fn passport(shape: &Shape) -> Passport {
     Passport::new(Product::Adapter, Sizes::from(shape), serde_json::Value::Null)
 }
 
 #[test]
-fn what_was_saved_goes_on_exactly() {
+fn saved_parameters_resume_exactly() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     everywhere(|what, recipe, version, kind| {
         let base = weights(shape(version));
@@ -272,25 +265,21 @@ fn what_was_saved_goes_on_exactly() {
         let export = Export { dtype: Dtype::F32, passport: &passport(base.shape()) };
         run.export(&stem, &export).expect("written");
         let expected = match &recipe.adapter {
-            Some(_) => recipe.product_tensors(base.shape()),
+            Some(_) => recipe.trained_tensors(base.shape()),
             None => base.shape().tensors(),
         };
         let path = stem.with_added_extension("pth");
-        let tensors = load_tensors(
-            &path,
-            &expected,
-            statetune_core::diagnostic::Text::verbatim("the product"),
-        )
-        .expect("a sound file");
-        let again = Tuning::resume(recipe, base.share(), &tensors, compute(kind));
+        let file = statetune_core::diagnostic::Text::verbatim("the product");
+        let tensors = load_tensors(&path, &expected, file).expect("a sound file");
+        let again = WeightTuning::resume(recipe, base.share(), &tensors, compute(kind));
         let again = again.expect("finite weights");
         let states = run.time_state();
         for (found, expected) in again.time_state().0.iter().zip(&states.0) {
-            tch::no_grad(|| found.shallow_clone().copy_(expected)); // states are files of their own
+            tch::no_grad(|| found.shallow_clone().copy_(expected)); // states have files of their own
         }
         assert_eq!(logits_of(&again), logits_of(&run), "{what}");
 
-        // With optimizers that are alike, both go on alike.
+        // With equal optimizers, both continue equally.
         let losses = |method| train(&mut trainer(method, kind), 2..4);
         assert_eq!(losses(&again), losses(&run), "{what}");
         for (found, expected) in again.parameters().iter().zip(run.parameters()) {
@@ -303,17 +292,17 @@ fn what_was_saved_goes_on_exactly() {
 fn update_case(method: &dyn AdapterMath, size: [i64; 2]) -> (Tensor, Vec<Tensor>) {
     let matrix = uniform("matrix", &size);
     let parts = method.parts(size).expect("it fits");
-    let start = method.start(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
+    let start = method.initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
     let values = start.iter().zip(&parts).map(|(start, part)| {
         assert_eq!(start.size(), part.size, "{}", part.name);
-        // What is kept stays as it was found; what learns moves away.
-        let moved = uniform(part.name, &part.size) * if part.learns { 0.3 } else { 0.0 };
+        // Frozen parts stay; trainable parts move.
+        let moved = uniform(part.name, &part.size) * if part.trainable { 0.3 } else { 0.0 };
         (start + moved).to_kind(Kind::Double)
     });
     (matrix.to_kind(Kind::Double), values.collect())
 }
 
-/// The sizes of each method's matrices, among them some that do not fall into whole pieces.
+/// Sizes of matrices for each method, some of which are not divisible into whole pieces.
 fn update_cases() -> Vec<(Box<dyn AdapterMath>, [i64; 2])> {
     vec![
         (Box::new(LORA), [6, 10]),
@@ -326,11 +315,11 @@ fn update_cases() -> Vec<(Box<dyn AdapterMath>, [i64; 2])> {
 }
 
 #[test]
-fn an_update_is_what_its_merged_matrix_does() {
+fn an_update_computes_what_its_merged_matrix_computes() {
     for (method, size) in update_cases() {
         let (matrix, values) = update_case(method.as_ref(), size);
         let adapter = method.adapter(&values);
-        let frozen = adapter.frozen(&matrix).unwrap_or(matrix.shallow_clone());
+        let frozen = adapter.residual(&matrix).unwrap_or(matrix.shallow_clone());
         let x = uniform("x", &[2, 3, size[1]]).to_kind(Kind::Double);
         let expected = x.linear::<&Tensor>(&adapter.merged(&frozen), None);
         let found = Linear::dense(frozen).with_update(adapter).forward(&x);
@@ -340,16 +329,16 @@ fn an_update_is_what_its_merged_matrix_does() {
 }
 
 #[test]
-fn gradients_of_updates_are_central_differences() {
+fn gradients_of_updates_match_central_differences() {
     const STEP: f64 = 1e-5;
     for (method, size) in update_cases() {
         let (matrix, values) = update_case(method.as_ref(), size);
         let x = uniform("x", &[2, 3, size[1]]).to_kind(Kind::Double);
         let weight = uniform("weight", &[2, 3, size[0]]).to_kind(Kind::Double);
-        // A curved function of the output, so that the gradient depends on everything.
+        // A nonlinear function of the output, so that the gradient depends on everything.
         let loss = |x: &Tensor, values: &[Tensor]| {
             let adapter = method.adapter(values);
-            let frozen = adapter.frozen(&matrix).unwrap_or(matrix.shallow_clone());
+            let frozen = adapter.residual(&matrix).unwrap_or(matrix.shallow_clone());
             let y = Linear::dense(frozen.detach()).with_update(adapter).forward(x);
             (y.sin() * &weight).sum(Kind::Double)
         };
@@ -357,7 +346,8 @@ fn gradients_of_updates_are_central_differences() {
             [&x].into_iter().chain(&values).map(|v| v.copy().set_requires_grad(true)).collect();
         loss(&learning[0], &learning[1..]).backward();
         let parts = method.parts(size).expect("it fits");
-        for (i, leaf) in learning.iter().enumerate().filter(|(i, _)| *i == 0 || parts[i - 1].learns)
+        for (i, leaf) in
+            learning.iter().enumerate().filter(|(i, _)| *i == 0 || parts[i - 1].trainable)
         {
             let differences = (0..leaf.numel() as i64).map(|at| {
                 let moved = |by: f64| {
@@ -376,7 +366,7 @@ fn gradients_of_updates_are_central_differences() {
 }
 
 #[test]
-fn disha_by_its_formulas() {
+fn disha_matches_its_formulas() {
     let size = [4, 6];
     let matrix = uniform("matrix", &size).to_kind(Kind::Double);
     let d = uniform("bone", &[4, 4]).to_kind(Kind::Double);
@@ -397,27 +387,27 @@ fn disha_by_its_formulas() {
 }
 
 #[test]
-fn pissa_takes_the_largest_singular_values() {
+fn pissa_starts_with_the_largest_singular_values() {
     let matrix = uniform("matrix", &[40, 24]);
-    let exact = PISSA.start(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
+    let exact = PISSA.initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
     let (_, s, _) = matrix.svd(true, true);
-    let frozen = PISSA.adapter(&exact).frozen(&matrix).expect("something is taken out");
+    let frozen = PISSA.adapter(&exact).residual(&matrix).expect("PiSSA splits the matrix");
     let (_, rest, _) = frozen.svd(true, true);
-    // The search is not exact on a random matrix, whose singular values lie close together.
+    // The search is approximate for a random matrix, whose singular values are close together.
     let error = relative_error(&rest.narrow(0, 0, 20), &s.narrow(0, 4, 20));
     assert!(error < 0.02, "off by {error:e}");
-    let again = PISSA.start(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
+    let again = PISSA.initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
     assert_eq!(again, exact);
-    let other = PISSA.start(&matrix, &mut ChaCha8Rng::seed_from_u64(2));
+    let other = PISSA.initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(2));
     assert_ne!(other, exact);
 }
 
 #[test]
-fn states_start_where_they_are_told_to() {
+fn states_start_from_the_given_states() {
     for version in Version::ALL {
         let base = weights(shape(version)).to_kind(Kind::Float);
         let model = || Model::new(&base, Kind::Float, Op::Cpu);
-        // A text that is read in one piece ends where reading it token by token ends.
+        // Reading a text in one piece ends in the state of reading token by token.
         let ids: Vec<i64> = (0..20).map(|i| i * 7 % VOCAB_SIZE).collect();
         let after = state_after(&model(), &ids).expect("valid operands");
         let mut state = model().start(&TimeState::zeros(base.shape(), Kind::Float, Device::Cpu), 1);
@@ -439,7 +429,7 @@ fn states_start_where_they_are_told_to() {
 }
 
 #[test]
-fn only_matrices_of_the_model_decay() {
+fn only_matrices_of_the_model_have_weight_decay() {
     for version in Version::ALL {
         for (what, recipe) in recipes(version) {
             let tuning = start(&recipe, &weights(shape(version)), compute(Kind::Float));
@@ -459,10 +449,10 @@ fn only_matrices_of_the_model_decay() {
 }
 
 #[test]
-fn what_does_not_fit_a_model_is_named() {
+fn a_misfit_with_the_model_is_named() {
     let shape = shape(Version::V5);
     let refused = |adapter, parts| {
-        let recipe = Recipe { adapter, parts: Parts::Groups(parts), state_lr_scale: None };
+        let recipe = TuningSpec { adapter, parts: Parts::Groups(parts), state_lr_scale: None };
         recipe.check(&shape).expect_err("to be refused")
     };
     let Misfit::Part { part, groups } = refused(None, vec![TrainPart::Ln, TrainPart::LowRank])
@@ -473,7 +463,7 @@ fn what_does_not_fit_a_model_is_named() {
     use TrainPart::{Att, Emb, Ffn, Head, Ln, Time};
     assert_eq!(groups, [Emb, Ln, Time, Att, Ffn, Head]);
     let rank = |method: AnyMethod| {
-        let adapter = Some(AdapterRecipe { method, targets: Some(vec![Target::FfnKey]) });
+        let adapter = Some(AdapterSpec { method, targets: Some(vec![Target::FfnKey]) });
         match refused(adapter, Vec::new()) {
             Misfit::Rank { matrix, problem } => {
                 assert_eq!(matrix, "blocks.0.ffn.key.weight");
@@ -482,10 +472,10 @@ fn what_does_not_fit_a_model_is_named() {
             other => panic!("{other:?}"),
         }
     };
-    let large = "a matrix of 224 x 64 has no more than rank 64";
+    let large = "a matrix of 224 x 64 has at most rank 64";
     assert_eq!(rank(AnyMethod::Lora(Lora { rank: 65, ..LORA })), large);
     assert_eq!(rank(AnyMethod::Pissa(Pissa { rank: 65, ..PISSA })), large);
     assert_eq!(rank(AnyMethod::Bone(Bone { rank: 65 })), "a matrix of 224 x 64 has 64 inputs");
-    let blocks = "a matrix of 224 x 64 does not fall into blocks of 64 x 64";
+    let blocks = "a matrix of 224 x 64 cannot be divided into blocks of 64 x 64";
     assert_eq!(rank(AnyMethod::Bat(Bat { rank: 64 })), blocks);
 }

@@ -43,12 +43,12 @@ fn plain_scales(packed: &Packed) -> Vec<f32> {
 }
 
 #[test]
-fn int8_is_off_by_half_a_step_at_most() {
+fn the_error_of_int8_is_at_most_half_a_step() {
     let matrix = random([33, 70], 1);
     let dense = numbers(&pack(&matrix, Format::Int8).dense(Kind::Float));
     for (row, (found, expected)) in dense.chunks(70).zip(numbers(&matrix).chunks(70)).enumerate() {
         let absmax = expected.iter().fold(0f32, |max, x| max.max(x.abs()));
-        // A bit for the roundings of float32.
+        // A margin for the rounding of float32.
         let allowed = absmax / 254.0 * (1.0 + 1e-5);
         for (x, w) in found.iter().zip(expected) {
             assert!((x - w).abs() <= allowed, "row {row}: {w} became {x}, allowed {allowed}");
@@ -71,7 +71,7 @@ fn fp8_rounds_as_libtorch_does() {
 }
 
 #[test]
-fn every_dtype_is_the_same_number_rounded() {
+fn every_dtype_has_the_same_numbers_rounded() {
     for format in FORMATS {
         for matrix in [random([24, 136], 3), random([3, 43], 4)] {
             let packed = pack(&matrix, format);
@@ -84,7 +84,7 @@ fn every_dtype_is_the_same_number_rounded() {
 }
 
 #[test]
-fn bfloat16_weights_are_packed_as_the_numbers_that_they_are() {
+fn bfloat16_weights_are_packed_without_another_rounding() {
     let matrix = random([16, 128], 5).to_kind(Kind::BFloat16);
     for format in FORMATS {
         let dense = pack(&matrix, format).dense(Kind::Float);
@@ -141,7 +141,7 @@ fn numbers_that_are_not_finite_are_refused() {
 }
 
 #[test]
-fn bytes_are_foretold() {
+fn bytes_are_predicted() {
     for format in FORMATS {
         for size in [[24, 136], [3, 43], [128, 512], [320, 256]] {
             let packed = pack(&random(size, 9), format);
@@ -149,7 +149,7 @@ fn bytes_are_foretold() {
             assert_eq!(packed.shape(), size);
         }
     }
-    // Bits a number of a large matrix.
+    // Bits per number of a large matrix.
     let bits = |format: Format| format.bytes([4096, 4096]) as f64 * 8.0 / (4096.0 * 4096.0);
     let found = FORMATS.map(bits);
     let expected = [8.0, 4.5, 4.127, 4.5, 4.127, 8.0];
@@ -158,7 +158,7 @@ fn bytes_are_foretold() {
 
 // ---- bitsandbytes ---------------------------------------------------------------------------
 
-/// What `tests/data/make_quant.py` has written.
+/// The output of `tests/data/make_quant.py`.
 const FIXTURE: &str = "tests/data/quant/bitsandbytes.safetensors";
 const BITSANDBYTES: &str = "bitsandbytes==0.50.2";
 
@@ -178,7 +178,7 @@ fn known_numbers([rows, columns]: [i64; 2]) -> Tensor {
     Tensor::from_slice(&numbers).view([rows, columns])
 }
 
-/// Compares what we make of the known numbers with a file of the script.
+/// Compares our codes of the known numbers with a file of the script.
 fn matches_bitsandbytes(file: &TensorFile) {
     let bytes = |name: &str| file.get(name).unwrap_or_else(|| panic!("{name}")).bytes();
     let floats = |name: &str| -> Vec<f32> {
@@ -207,14 +207,14 @@ fn matches_bitsandbytes(file: &TensorFile) {
                 panic!("the scales are quantised")
             };
             let their_offset = floats(&format!("{name}.scale_offset"))[0];
-            // They add up in float32.
+            // bitsandbytes sums in float32.
             assert!((offset / their_offset - 1.0).abs() <= 2.0 * f32::EPSILON, "{name}");
             let (absmax, theirs) = (numbers(scales), floats(&format!("{name}.scale_absmax")));
             assert_eq!(absmax.len(), theirs.len(), "{name}");
             let mut pairs = absmax.iter().zip(&theirs);
             assert!(pairs.all(|(x, y)| (x / y - 1.0).abs() < 1e-5), "{name}");
             assert_eq!(numbers(levels), floats("scale_levels"));
-            // Their CPU search takes the other level for a few numbers within 1e-5 of halfway.
+            // The CPU search of bitsandbytes takes the other level for a few numbers within 1e-5 of halfway.
             let (found, theirs) = (codes(scale_codes), bytes(&format!("{name}.scale_codes")));
             assert_eq!(found.len(), theirs.len(), "{name}");
             let others = found.iter().zip(theirs.iter()).filter(|(x, y)| x != y);
@@ -232,10 +232,10 @@ fn codes_are_those_of_bitsandbytes() {
 
 #[test]
 #[ignore = "fetches bitsandbytes; part of `make test-full`"]
-fn bitsandbytes_itself_makes_these_codes() {
+fn bitsandbytes_gives_these_codes() {
     let site = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bitsandbytes");
     if !site.join("bitsandbytes").exists() {
-        // What it needs besides torch, which is there already.
+        // Its dependencies besides torch, which is present.
         let packages = [BITSANDBYTES, "numpy", "packaging"];
         let pip = Command::new("python3")
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
@@ -257,7 +257,7 @@ fn bitsandbytes_itself_makes_these_codes() {
 // ---- the linear layer -----------------------------------------------------------------------
 
 #[test]
-fn a_packed_layer_is_the_dense_one_and_so_is_its_gradient() {
+fn a_packed_layer_computes_as_the_dense_one_with_its_gradient() {
     for kind in [Kind::Float, Kind::Double, Kind::BFloat16] {
         for format in FORMATS {
             let packed = pack(&random([48, 72], 10), format);
@@ -278,7 +278,7 @@ fn a_packed_layer_is_the_dense_one_and_so_is_its_gradient() {
     }
 }
 
-/// A small model; a new one has matrices that are zero.
+/// A small model without zero matrices, unlike a new one.
 fn weights(version: Version, seed: i64) -> Weights {
     let shape = Shape::for_scratch(version, 2, 64, 48);
     let new = Weights::scratch(shape, seed);
@@ -302,7 +302,7 @@ fn run(weights: &Weights, kind: Kind) -> (Tensor, Vec<Tensor>) {
 }
 
 #[test]
-fn a_packed_model_is_the_model_of_its_dense_weights() {
+fn a_packed_model_computes_as_its_dense_weights() {
     for version in [Version::V5, Version::V6, Version::V7] {
         let original = weights(version, 12);
         for format in FORMATS {
@@ -330,7 +330,7 @@ fn a_packed_model_is_the_model_of_its_dense_weights() {
 }
 
 #[test]
-fn a_model_is_as_large_as_foretold() {
+fn a_model_has_the_predicted_size() {
     for version in [Version::V5, Version::V6, Version::V7] {
         for format in FORMATS {
             let mut weights = weights(version, 13);

@@ -1,5 +1,5 @@
-//! The CUDA kernel of packed weights, proven as those of the recurrences are: it compiles for every
-//! architecture without local memory, and in the emulation it writes the bits of the CPU kernels.
+//! The CUDA kernel of packed weights, tested as the kernels of the recurrences: it compiles for every architecture
+//! without local memory, and in the emulation it writes the bits of the CPU kernels.
 
 use std::ffi::{c_char, c_int};
 use std::sync::Mutex;
@@ -15,10 +15,10 @@ use super::cuda::{ARCHITECTURES, Usage, emulator, gpu, nvrtc, usages};
 
 const EMULATED_LAUNCH: &str = include_str!("../emulation/quant_launch.cpp");
 
-/// A table of 16 levels with scales of either kind, and one of 256 with a scale for each row.
+/// A table of 16 levels with each kind of scales, and one of 256 with a scale for each row.
 const FORMATS: [Format; 3] =
     [Format::Nf4 { double: false }, Format::Nf4 { double: true }, Format::Fp8];
-/// Within a block, at its end, and over several.
+/// Within a block, at its end, and across several.
 const SIZES: [[i64; 2]; 3] = [[3, 40], [8, 128], [24, 136]];
 const KINDS: [Kind; 3] = [Kind::Float, Kind::BFloat16, Kind::Half];
 
@@ -45,10 +45,10 @@ fn kernel_compiles_without_local_memory() {
     }
 }
 
-/// Runs a launch in the emulation of the kernel whose text `change` may have damaged.
+/// Runs a launch in the emulation of the kernel, after `change` of its text.
 ///
 /// # Safety
-/// Those of a [`QuantLaunch`].
+/// As for a [`QuantLaunch`].
 unsafe fn emulate(
     request: *const QuantLaunchRequest,
     message: *mut c_char,
@@ -96,7 +96,7 @@ fn emulated_kernel_writes_the_bits_of_the_cpu_kernels() {
 }
 
 #[test]
-fn what_the_kernel_cannot_do_is_an_error() {
+fn unsupported_dtypes_are_an_error() {
     let refusal = |size, kind| {
         by(intact, packed(Format::Fp8, size).codes(), kind).expect_err("to be refused")
     };
@@ -104,7 +104,7 @@ fn what_the_kernel_cannot_do_is_an_error() {
     assert!(refusal([3, 40], Kind::Double).contains("does not dequantise to float64"));
 }
 
-/// What `damaged` does to the text of the kernel: from, to.
+/// The replacement that `damaged` makes in the text of the kernel: from, to.
 static DAMAGE: Mutex<(&str, &str)> = Mutex::new(("", ""));
 
 unsafe extern "C" fn damaged(
@@ -123,7 +123,7 @@ unsafe extern "C" fn damaged(
 }
 
 #[test]
-fn emulation_notices_a_missing_barrier_and_access_outside_an_array() {
+fn emulation_detects_a_missing_barrier_and_access_outside_an_array() {
     let packed = packed(Format::Fp8, [8, 128]);
     let codes = packed.codes();
     let with = |from, to| {
@@ -134,7 +134,7 @@ fn emulation_notices_a_missing_barrier_and_access_outside_an_array() {
     let found = with("  __syncthreads();\n", "").expect("no write outside an array");
     assert!(!found.equal(&expected), "levels are read before they are there");
     let found = with("p.scales[first", "p.scales[8 + first").expect("no write outside an array");
-    assert!(bool::try_from(found.isnan().any()).expect("a bool"), "what lies behind is no number");
+    assert!(bool::try_from(found.isnan().any()).expect("a bool"), "the memory behind the array is NaN");
     let error = with("(p.out) + first", "(p.out) + first + OCTET").expect_err("a write behind out");
     assert!(error.contains("the kernel wrote 4096 bytes from the start of out"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Memory of packing a model, in a process of its own: this test binary, told to by its environment.
+//! Memory of packing a model, in a process of its own: this test binary with a variable in its environment.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
-use statetune_engine::peft::{AdapterRecipe, AnyMethod, Compute, Pissa, Recipe, Tuning};
+use statetune_engine::peft::{AdapterSpec, AnyMethod, Compute, Pissa, TuningSpec, WeightTuning};
 use statetune_engine::quant::{Format, bytes, quantise};
 use tch::{Device, Kind, Tensor};
 
@@ -14,12 +14,12 @@ use tch::{Device, Kind, Tensor};
 const CHECKPOINT: &str = "STATETUNE_TEST_CHECKPOINT";
 const FORMAT: Format = Format::Nf4 { double: false };
 
-/// A model of 420 MB in bfloat16, nearly all of it in matrices that are packed.
+/// A model of 420 MB in bfloat16, almost all of it in matrices that are packed.
 fn shape() -> Shape {
     Shape::for_scratch(Version::V7, 16, 1024, 512)
 }
 
-/// Bytes of resident memory of this process (`VmRSS:`), or the most so far (`VmHWM:`).
+/// Bytes of resident memory of this process: current (`VmRSS:`) or peak (`VmHWM:`).
 fn resident(field: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
@@ -27,7 +27,7 @@ fn resident(field: &str) -> u64 {
     kib * 1024
 }
 
-/// Packs a model and goes through it once and back; resident bytes: the most while packing, after it, between
+/// Packs a model and runs one forward and backward pass. Resident bytes: peak while packing, after packing, between
 /// the passes, and at the end.
 fn step(weights: &mut Weights) -> [u64; 4] {
     quantise(weights, FORMAT, |_| false).expect("finite weights");
@@ -43,22 +43,22 @@ fn step(weights: &mut Weights) -> [u64; 4] {
 }
 
 /// PiSSA of all linear layers.
-fn recipe() -> Recipe {
+fn recipe() -> TuningSpec {
     let method = AnyMethod::Pissa(Pissa { rank: 8, svd_niter: 1 });
-    let adapter = Some(AdapterRecipe { method, targets: None });
-    Recipe { adapter, ..Recipe::nothing() }
+    let adapter = Some(AdapterSpec { method, targets: None });
+    TuningSpec { adapter, ..TuningSpec::nothing() }
 }
 
-/// The most resident bytes while parts are taken out of the matrices of a model and what stays is packed.
+/// Peak resident bytes while PiSSA splits the matrices of a model and the residuals are packed.
 fn taking_out(weights: Weights) -> u64 {
     let compute = Compute { kind: Kind::BFloat16, op: Op::Cpu, seed: 1, quant: Some(FORMAT) };
-    let tuning = Tuning::start(&recipe(), weights, compute).expect("finite weights");
+    let tuning = WeightTuning::start(&recipe(), weights, compute).expect("finite weights");
     let peak = resident("VmHWM:");
     drop(tuning);
     peak
 }
 
-/// What the child process of PiSSA does; prints a number for its parent.
+/// The child process of PiSSA; prints a number for its parent.
 #[test]
 #[ignore = "the child process of `taking_parts_out_needs_one_layer_in_float32`"]
 fn child_of_pissa() {
@@ -70,12 +70,12 @@ fn child_of_pissa() {
     println!("memory {}", taking_out(weights).saturating_sub(before));
 }
 
-/// What the child process does; prints numbers for its parent.
+/// The child process; prints numbers for its parent.
 #[test]
 #[ignore = "the child process of `packing_needs_the_packed_model_and_one_layer`"]
 fn child() {
     let Some(checkpoint) = env::var_os(CHECKPOINT) else { return };
-    // The code of libtorch counts once it has run.
+    // The code of libtorch counts from its first use.
     step(&mut Weights::scratch(Shape::for_scratch(Version::V7, 1, 128, 512), 1));
     fs::write("/proc/self/clear_refs", "5").expect("the peak can be reset");
     let before = resident("VmRSS:");
@@ -85,7 +85,7 @@ fn child() {
     println!("memory {peak} {after} {kept} {trained}");
 }
 
-/// The numbers that a test of this file prints, as a process of its own, about a model of [`shape`].
+/// The numbers that a test of this file prints in a process of its own, for a model of [`shape`].
 fn measured(child: &str) -> Vec<u64> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = folder.path().join("model.pth");
@@ -109,13 +109,13 @@ fn measured(child: &str) -> Vec<u64> {
 }
 
 #[test]
-fn taking_parts_out_needs_one_layer_in_float32() {
+fn splitting_matrices_needs_one_layer_in_float32() {
     let shape = shape();
     let [peak] = measured("quant_memory::child_of_pissa")[..] else { panic!("one number") };
     let packed = bytes(&shape, 2, Some(FORMAT));
     let layer = 2 * bytes(&shape, 2, None) / shape.n_layer.unsigned_abs();
     let adapters: i64 =
-        recipe().product_tensors(&shape).iter().map(|(_, size)| size.iter().product::<i64>()).sum();
+        recipe().trained_tensors(&shape).iter().map(|(_, size)| size.iter().product::<i64>()).sum();
     let adapters = 4 * adapters.unsigned_abs();
     let mb = |bytes: u64| bytes as f64 / 1e6;
     println!(
@@ -150,6 +150,6 @@ fn packing_needs_the_packed_model_and_one_layer() {
         mb(trained)
     );
     assert!(peak <= packed + layer, "{} MB of memory while packing", mb(peak));
-    // The dense matrices of all layers would be more than twice this.
+    // The dense matrices of all layers would need more than twice this memory.
     assert!(kept <= packed + 2 * layer && trained <= packed + 2 * layer, "dense copies are kept");
 }

@@ -1,4 +1,4 @@
-//! Methods on packed weights: what stays frozen, what is learned, what it becomes as one matrix.
+//! Methods on packed weights: frozen weights, trained parameters, merged models.
 
 use std::collections::HashMap;
 
@@ -6,13 +6,14 @@ use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{Model, Version, Weights};
 use statetune_engine::peft::{
-    AnyMethod, Compute, Method as _, Pissa, Recipe, Tuning, TuningError, merged, packed_base,
+    AnyMethod, Compute, Method as _, Pissa, TuningError, TuningSpec, WeightTuning, merged,
+    packed_base,
 };
 use statetune_engine::quant::{Format, Packed, quantise};
 use tch::{Kind, Tensor};
 
 use super::peft::{
-    adapter, compute, learned, logits, logits_of, recipes, rounding, shape, start, train, trainer,
+    adapter, compute, logits, logits_of, recipes, rounding, shape, start, train, trained, trainer,
     uniform, weights,
 };
 
@@ -22,15 +23,15 @@ fn packing(kind: Kind, format: Format) -> Compute {
     Compute { quant: Some(format), ..compute(kind) }
 }
 
-/// The weights as a run has them: packed but for those of which the recipe takes a part.
-fn packed(recipe: &Recipe, base: &Weights, format: Format) -> Weights {
+/// The weights of a run: packed, except those that the recipe splits.
+fn packed(recipe: &TuningSpec, base: &Weights, format: Format) -> Weights {
     let mut weights = base.share();
-    quantise(&mut weights, format, |name| recipe.takes_out_of(name)).expect("finite weights");
+    quantise(&mut weights, format, |name| recipe.splits(name)).expect("finite weights");
     weights
 }
 
 /// Calls `test` with every recipe that keeps the linear layers frozen, every version, format and precision.
-fn everywhere(test: impl Fn(&str, &Recipe, &Weights, Kind, Format)) {
+fn everywhere(test: impl Fn(&str, &TuningSpec, &Weights, Kind, Format)) {
     for version in Version::ALL {
         for (name, recipe) in recipes(version).into_iter().filter(|(name, _)| *name != "full") {
             for kind in [Kind::Float, Kind::BFloat16] {
@@ -49,12 +50,12 @@ fn everywhere(test: impl Fn(&str, &Recipe, &Weights, Kind, Format)) {
     }
 }
 
-/// The logits of one model of base and what was learned, rounded to the dtype of `base`, that computes in it.
+/// The logits of the merged model, whose weights are rounded to the dtype of `base`, in which it computes.
 fn merged_logits(
-    recipe: &Recipe,
+    recipe: &TuningSpec,
     base: &Weights,
     under: Option<&Weights>,
-    tuning: &Tuning,
+    tuning: &WeightTuning,
     tensors: &HashMap<String, Tensor>,
 ) -> Tensor {
     let all: HashMap<String, Tensor> =
@@ -68,11 +69,11 @@ fn merged_logits(
 fn merged_with_packed_weights_is_the_model_that_was_trained() {
     everywhere(|what, recipe, base, kind, format| {
         let (tuning, tensors) =
-            learned(recipe, &packed(recipe, base, format), packing(kind, format));
+            trained(recipe, &packed(recipe, base, format), packing(kind, format));
         let under = packed_base(recipe, base, &tensors, format).expect("finite weights");
         let found = merged_logits(recipe, base, Some(&under), &tuning, &tensors);
-        // In 16 bits both are off from the same model without rounding, and the norm of heads that say little
-        // makes much of that: merging adds no more than training had.
+        // In 16 bits both differ from the model without rounding, and the norm of heads with small outputs
+        // amplifies the difference: merging adds no more than training had.
         let exact = &base.to_kind(Kind::Float);
         let exact = merged_logits(recipe, exact, Some(&under), &tuning, &tensors);
         let trained = relative_error(&logits_of(&tuning), &exact);
@@ -82,45 +83,45 @@ fn merged_with_packed_weights_is_the_model_that_was_trained() {
             assert!(trained < rounding(kind), "{what}: off by {trained:e}");
         }
 
-        // With the dense weights of the base it is another model.
+        // The dense weights of the base give another model.
         let dense = merged_logits(recipe, &base.to_kind(Kind::Float), None, &tuning, &tensors);
         assert!(relative_error(&dense, &exact) > 1e-4, "{what}");
     });
 }
 
 #[test]
-fn the_loss_falls_and_what_was_learned_goes_on_exactly() {
+fn the_loss_falls_and_trained_parameters_resume_exactly() {
     everywhere(|what, recipe, base, kind, format| {
         let compute = packing(kind, format);
         let run = start(recipe, &packed(recipe, base, format), compute);
         let losses = train(&mut trainer(&run, kind), 0..6);
         assert!(losses[5] < losses[0] - 0.01, "{what}: {losses:?}");
-        let tensors = run.product().map(|(name, x)| (name.to_string(), x.detach().copy()));
+        let tensors = run.trained_tensors().map(|(name, x)| (name.to_string(), x.detach().copy()));
         let tensors = tensors.collect();
-        let again = Tuning::resume(recipe, packed(recipe, base, format), &tensors, compute);
+        let again = WeightTuning::resume(recipe, packed(recipe, base, format), &tensors, compute);
         let again = again.expect("finite weights");
         for (found, expected) in again.time_state().0.iter().zip(&run.time_state().0) {
-            tch::no_grad(|| found.shallow_clone().copy_(expected)); // states are files of their own
+            tch::no_grad(|| found.shallow_clone().copy_(expected)); // states have files of their own
         }
         assert_eq!(logits_of(&again), logits_of(&run), "{what}");
     });
 }
 
-/// PiSSA on packed weights (QPiSSA): what is packed is the matrix in float32 without the start of its update.
+/// PiSSA on packed weights (QPiSSA): the residual in float32 is packed.
 #[test]
-fn the_rest_of_pissa_is_packed_after_an_exact_subtraction() {
+fn the_residual_of_pissa_is_packed_after_an_exact_subtraction() {
     let method = Pissa { rank: 8, svd_niter: 4 };
-    let recipe = Recipe { adapter: adapter(AnyMethod::Pissa(method)), ..Recipe::nothing() };
+    let recipe = TuningSpec { adapter: adapter(AnyMethod::Pissa(method)), ..TuningSpec::nothing() };
     let mut base = weights(shape(Version::V7));
     for (name, size) in base.shape().linears() {
-        // Most of it has rank 8, as PiSSA supposes.
+        // Most of the matrix has rank 8, as PiSSA assumes.
         let low = uniform(&name, &[size[0], 8]).matmul(&uniform("low", &[8, size[1]]));
         base.set(&name, low * 0.1 + uniform(&name, &size) * 0.02);
     }
     let format = Format::Nf4 { double: false };
     let tuning = start(&recipe, &packed(&recipe, &base, format), packing(Kind::Float, format));
     let tensors: HashMap<String, Tensor> =
-        tuning.product().map(|(name, x)| (name.to_string(), x.detach().copy())).collect();
+        tuning.trained_tensors().map(|(name, x)| (name.to_string(), x.detach().copy())).collect();
     let under = packed_base(&recipe, &base, &tensors, format).expect("finite weights");
     for (name, _) in base.shape().linears() {
         let part = |part: &str| &tensors[&format!("{}.{part}", name.trim_end_matches(".weight"))];
@@ -133,7 +134,7 @@ fn the_rest_of_pissa_is_packed_after_an_exact_subtraction() {
         };
         let frozen = under.get(&name, Kind::Float);
         assert!(frozen.equal(&pack(&rest)), "{name}");
-        // The largest part is exact, so that the sum is nearer to the matrix than its packed form.
+        // The principal part is exact, so that the sum is closer to the matrix than its packed form.
         let start = relative_error(&(frozen + b.matmul(a)), &matrix);
         let plain = relative_error(&pack(&matrix), &matrix);
         assert!(start < plain, "{name}: off by {start:e}, packed whole by {plain:e}");
@@ -141,20 +142,21 @@ fn the_rest_of_pissa_is_packed_after_an_exact_subtraction() {
 }
 
 #[test]
-fn matrices_that_are_not_finite_are_named() {
+fn matrices_with_a_nan_are_named() {
     let mut base = weights(shape(Version::V7)).to_kind(Kind::Float);
     let matrix = base.get("blocks.1.att.key.weight", Kind::Float).copy();
     let _ = matrix.get(0).get(0).fill_(f64::NAN);
     base.set("blocks.1.att.key.weight", matrix);
-    let recipe = Recipe {
+    let recipe = TuningSpec {
         adapter: adapter(AnyMethod::Pissa(Pissa { rank: 4, svd_niter: 2 })),
-        ..Recipe::nothing()
+        ..TuningSpec::nothing()
     };
-    let error = Tuning::start(&recipe, base, compute(Kind::Float)).expect_err("to be refused");
+    let error =
+        WeightTuning::start(&recipe, base, compute(Kind::Float)).expect_err("to be refused");
     assert!(matches!(&error, TuningError::NotFinite(_)), "{error}");
     assert_eq!(
         error.to_string(),
-        "tensor `blocks.1.att.key.weight` holds numbers that are not finite, so no part of it can be \
-         taken out"
+        "tensor `blocks.1.att.key.weight` contains NaN or infinite values, so its largest singular \
+         values cannot be computed"
     );
 }

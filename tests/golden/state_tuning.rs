@@ -1,5 +1,4 @@
-//! States alone, in every version and every precision: the loss falls, nothing else moves, and what was saved
-//! goes on exactly.
+//! State tuning in every version and precision: the loss falls, nothing else moves, and a saved state resumes exactly.
 
 use statetune_core::tensorfile::Dtype;
 use statetune_engine::kernels::Op;
@@ -17,7 +16,7 @@ fn train(trainer: &mut Trainer<'_>, steps: std::ops::Range<u64>) -> Vec<f64> {
 }
 
 #[test]
-fn states_learn_in_every_version_and_precision() {
+fn states_are_trained_in_every_version_and_precision() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for version in Version::ALL {
         for kind in KINDS {
@@ -39,7 +38,7 @@ fn states_learn_in_every_version_and_precision() {
             let state = TimeState::load(&files[0], base.shape()).expect("a state");
             let again = StateTuning::from(model(), &state);
             assert_eq!(logits_of(&again), logits_of(&run), "{what}");
-            // With optimizers that are alike, both go on alike.
+            // With equal optimizers, both continue equally.
             let losses = |method| train(&mut trainer(method, kind), 8..10);
             assert_eq!(losses(&again), losses(&run), "{what}");
             for (found, expected) in again.time_state().0.iter().zip(&run.time_state().0) {

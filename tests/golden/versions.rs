@@ -19,9 +19,9 @@ use tch::{Device, Kind, Reduction, Tensor};
 use tempfile::TempDir;
 
 const TOKENS: [i64; 16] = [1, 5, 9, 2, 31, 7, 7, 3, 0, 12, 20, 28, 4, 16, 11, 6];
-/// Stands in the hash for the number of the tensor when the states are filled.
+/// The tensor number in the hash for the states.
 const STATE_FILL: u32 = 1000;
-/// How far central differences of a loss near 4 are off with the float64 steps they were made with.
+/// Error of central differences of a loss near 4 with the float64 steps of the printed numbers.
 const DIFFERENCES_ERROR: f64 = 5e-11;
 const OPS: [Op; 3] = [Op::Reference, Op::Cpu, Op::Chunk];
 
@@ -108,7 +108,7 @@ fn tokens() -> Tensor {
     Tensor::from_slice(&TOKENS).view([1, 16])
 }
 
-/// What a model makes of a batch.
+/// The results of a model for a batch.
 struct Outcome {
     hidden: Hidden,
     /// (B, T, V)
@@ -121,7 +121,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// `targets` (B, T) are the tokens to come.
+    /// `targets` (B, T) are the next tokens.
     fn new(
         model: &Model,
         state: TimeState,
@@ -233,8 +233,8 @@ const PRINTED: [Printed; 3] = [
             "-.8291974 -1.6374177 -1.1382824 -.2470539",
         ],
         logits_zero_state: "-.8063014 -1.6482850 -1.1605296 -.2961892",
-        // The fourth was printed as 2.18518519e-4, which is 5.3e-10 off: central differences with steps
-        // from 1e-2 to 1e-5 agree on this one to 2e-10 or better.
+        // The fourth was printed as 2.18518519e-4, an error of 5.3e-10: central differences with steps from 1e-2
+        // to 1e-5 agree on this value to 2e-10 or better.
         gradients: [7.6751450e-5, 2.10864062e-3, -3.11112247e-4, 2.18519049e-4, -1.50805279e-4],
     },
     Printed {
@@ -328,8 +328,8 @@ fn float32_is_near_float64() {
     is_near_float64(Kind::Float, 2e-6, 5e-6, 5e-7);
 }
 
-/// Weights and activations have 8 bits of mantissa; states and loss stay float32. The gradients of the
-/// first layer come through all the others: 4e-2 was seen in RWKV-5, 1.5e-2 elsewhere.
+/// Weights and activations have 8 bits of mantissa; states and loss stay float32. The gradients of the first layer
+/// pass through all the others: observed 4e-2 in RWKV-5, 1.5e-2 elsewhere.
 #[test]
 fn bf16_is_near_float64() {
     is_near_float64(Kind::BFloat16, 2e-2, 6e-2, 1e-3);
@@ -414,7 +414,7 @@ fn packed_equals_separate(shape: Shape, rows: &Tensor, op: Op, kind: Kind, toler
 }
 
 #[test]
-fn some_positions_have_the_logits_that_all_have() {
+fn some_positions_have_the_logits_of_all_positions() {
     for shape in shapes() {
         let model = model(shape, Kind::Double, Op::Reference);
         let whole = Outcome::document(&model, time_state(&shape, Kind::Double), &tokens());
@@ -431,7 +431,7 @@ fn numbers(x: &Tensor) -> Vec<f64> {
 }
 
 #[test]
-fn the_head_copies_what_its_formula_says() {
+fn the_head_copies_by_its_formula() {
     const WIDTH: usize = 8;
     for version in [Version::V5, Version::V6] {
         let shape = Shape { head_qk: WIDTH as i64, ..shape(version) };
@@ -470,7 +470,7 @@ fn channel_mix(weights: &Weights, prefix: &str, x: &Tensor) -> Tensor {
     let get = |name: &str| weights.get(&format!("{prefix}.{name}"), Kind::Double);
     let is_new = weights.iter().any(|(name, _)| name == format!("{prefix}.time_maa_k"));
     let mixed = |name: &str| -> Tensor {
-        // RWKV-6 stores one minus what RWKV-5 stores.
+        // RWKV-6 stores one minus the value of RWKV-5.
         let mix = if is_new {
             1.0 - get(&format!("time_maa_{name}"))
         } else {
@@ -486,7 +486,7 @@ fn channel_mix(weights: &Weights, prefix: &str, x: &Tensor) -> Tensor {
 }
 
 #[test]
-fn a_channel_mix_stands_in_for_the_first_time_mix() {
+fn a_channel_mix_replaces_the_first_time_mix() {
     for version in [Version::V5, Version::V6] {
         let shape = Shape { pre_ffn: true, ..shape(version) };
         let weights = weights(shape);
@@ -511,7 +511,7 @@ fn a_channel_mix_stands_in_for_the_first_time_mix() {
 }
 
 #[test]
-fn state_tuning_learns_every_state_that_is_read() {
+fn state_tuning_trains_every_state_that_is_read() {
     for shape in shapes() {
         let tuning = StateTuning::new(model(shape, Kind::Float, Op::Reference));
         let names: Vec<String> = tuning.parameters().into_iter().map(|p| p.name).collect();
@@ -536,7 +536,7 @@ fn checkpoint(folder: &Path, tensors: &Tensors) -> PathBuf {
     path
 }
 
-/// Why the printed model of this shape is refused once its tensors were changed.
+/// The error of loading the printed model of this shape after a change of its tensors.
 fn refusal(shape: Shape, change: impl Fn(&mut Tensors)) -> String {
     let folder = folder();
     let mut tensors: Tensors =
@@ -566,7 +566,7 @@ fn a_loaded_model_is_the_saved_one() {
 }
 
 #[test]
-fn the_value_residual_of_the_first_layer_may_be_there() {
+fn the_value_residual_of_the_first_layer_is_optional() {
     let ranks = Ranks { w: 32, a: 32, v: 32, g: 32 };
     let shape = Shape { arch: Arch::V7 { ranks, first_layer_v: true }, ..shape(Version::V7) };
     let folder = folder();
@@ -587,7 +587,7 @@ fn the_value_residual_of_the_first_layer_may_be_there() {
 }
 
 #[test]
-fn what_does_not_belong_to_a_version_is_named() {
+fn tensors_of_another_version_are_named() {
     let remove = |name: &'static str| move |all: &mut Tensors| all.retain(|(n, _)| n != name);
     let add = |name: &'static str| {
         move |all: &mut Tensors| {
@@ -613,7 +613,7 @@ fn what_does_not_belong_to_a_version_is_named() {
         );
         assert_eq!(
             refusal(shape, add("_forward_module.emb.weight")),
-            "tensor `emb.weight` is there twice, with and without `_forward_module.`"
+            "tensor `emb.weight` appears twice, with and without `_forward_module.`"
         );
         assert_eq!(
             refusal(shape, add("blocks.0.att.time_state")),
@@ -622,7 +622,7 @@ fn what_does_not_belong_to_a_version_is_named() {
         );
         assert_eq!(
             refusal(shape, |all| all.retain(|(n, _)| !n.starts_with("blocks.0."))),
-            "found no RWKV model, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model"
+            "found a file that is not an RWKV model, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model"
         );
     }
     assert_eq!(
@@ -641,7 +641,7 @@ fn what_does_not_belong_to_a_version_is_named() {
     );
 }
 
-/// Names the checkpoint to the copy of this program that [`loading_makes_no_second_copy`] starts.
+/// The checkpoint, in the environment of the copy of this program that [`loading_makes_no_second_copy`] starts.
 const CHECKPOINT: &str = "STATETUNE_TEST_CHECKPOINT";
 
 /// Kilobytes on a line of `/proc/self/status`.
@@ -655,7 +655,7 @@ fn status_kib(name: &str) -> u64 {
 #[ignore = "runs in a process of its own, which `loading_makes_no_second_copy` starts"]
 fn load_and_report_memory() {
     let path = std::env::var_os(CHECKPOINT).expect("the other test sets it");
-    // Whatever libtorch sets up at its first operation.
+    // The first operation sets up libtorch.
     let _ = Tensor::ones([64, 64], (Kind::BFloat16, Device::Cpu)).max();
     let before = status_kib("VmRSS:");
     let weights = Weights::load(Path::new(&path)).expect("a model");
@@ -666,8 +666,7 @@ fn load_and_report_memory() {
     println!("peak KiB: {} of {}", status_kib("VmHWM:") - before, model.shape().parameters());
 }
 
-/// Loads a checkpoint of 200 MB and reads all its tensors: beside the mapped file almost nothing is
-/// needed.
+/// Loads a checkpoint of 200 MB and reads all its tensors, with almost no memory besides the mapped file.
 #[test]
 fn loading_makes_no_second_copy() {
     let folder = folder();

@@ -1,5 +1,4 @@
-//! Cases for the WKV recurrences: operands, what an implementation makes of them, and how results are
-//! compared.
+//! Cases for the WKV recurrences: operands, the results of an implementation, and their comparison.
 
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::kernels::{KernelError, Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
@@ -39,7 +38,7 @@ impl Version {
 /// The operands of a call, and the gradients that reach its results.
 #[derive(Debug)]
 pub struct Case {
-    /// Which recurrence.
+    /// The recurrence.
     pub version: Version,
     /// The operands and s0, in the order of [`Version::inputs`].
     pub inputs: Vec<Tensor>,
@@ -52,7 +51,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// Random float64 operands, of a and b as RWKV-7 makes them: `a = -kk`, `b = kk * iclr`.
+    /// Random float64 operands, with a and b as in RWKV-7: `a = -kk`, `b = kk * iclr`.
     pub fn random(version: Version, seed: i64, [b, t, h, n]: [i64; 4]) -> Case {
         tch::manual_seed(seed);
         let options = (Kind::Double, Device::Cpu);
@@ -77,7 +76,7 @@ impl Case {
         }
     }
 
-    /// The same case where documents begin at these (row, token) places too.
+    /// The same case with documents that begin at these (row, token) positions too.
     pub fn with_restarts(mut self, places: &[(i64, i64)]) -> Case {
         let size = self.dy.size();
         let restarts = Tensor::zeros([size[0], size[1]], (Kind::Bool, Device::Cpu));
@@ -88,8 +87,7 @@ impl Case {
         self
     }
 
-    /// The same operands, rounded to `kind` first, so that implementations of other dtypes see the same
-    /// numbers.
+    /// The same operands, rounded to `kind`, so that implementations in other dtypes get the same numbers.
     pub fn rounded(mut self, kind: Kind) -> Case {
         let s0 = self.inputs.len() - 1;
         let state_kind = state_kind(kind);
@@ -122,13 +120,13 @@ impl Case {
         out
     }
 
-    /// A number whose gradients of `y` and `s_last` are those of the case.
+    /// A scalar whose gradients with respect to `y` and `s_last` are those of the case.
     pub fn loss(&self, y: &Tensor, s_last: &Tensor) -> Tensor {
         let kind = s_last.kind();
         (y * self.dy.to_kind(y.kind())).sum(kind) + (s_last * self.ds_last.to_kind(kind)).sum(kind)
     }
 
-    /// Names of what [`Case::run`] returns.
+    /// Names of the results of [`Case::run`].
     pub fn outputs(&self) -> Vec<String> {
         let gradients = self.version.inputs().iter().map(|name| format!("d{name}"));
         ["y", "s_T"].into_iter().map(str::to_string).chain(gradients).collect()
@@ -175,8 +173,7 @@ pub fn state_kind(kind: Kind) -> Kind {
     if kind == Kind::Double { Kind::Double } else { Kind::Float }
 }
 
-/// Panics unless all results are within `tolerance` of the expected ones, by [`relative_error`]. Returns
-/// the largest error.
+/// Checks all results against the expected ones by [`relative_error`], and returns the largest error.
 pub fn assert_close(
     case: &Case,
     found: &[Tensor],
@@ -187,7 +184,7 @@ pub fn assert_close(
     let mut worst = 0.0f64;
     for ((name, x), reference) in case.outputs().iter().zip(found).zip(expected) {
         let error = relative_error(x, reference);
-        // Written so that a NaN fails.
+        // A NaN fails too.
         let is_close = error <= tolerance;
         assert!(is_close, "{what}: {name} is off by {error:e}, allowed {tolerance:e}");
         worst = worst.max(error);

@@ -1,4 +1,4 @@
-//! The native CPU kernels of all three recurrences, with every instruction set that this machine has.
+//! The native CPU kernels of all three recurrences, with every instruction set of this machine.
 
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::kernels::{HEAD_SIZE, InstructionSet, KernelError, Op, with_instruction_set};
@@ -35,7 +35,7 @@ fn cases() -> impl Iterator<Item = Case> {
     })
 }
 
-/// Does `work` with each instruction set, and says which ones this machine lacks.
+/// Runs `work` with each instruction set, and prints those that this machine lacks.
 fn on_instruction_sets(work: impl Fn(InstructionSet)) {
     for set in InstructionSet::ALL {
         if with_instruction_set(set, || work(set)).is_err() {
@@ -53,7 +53,7 @@ fn matches_reference(kind: Kind, tolerance: f64, state_tolerance: f64) {
             let what = format!("{:?} {:?} {set:?}", case.version, case.dy.size());
             let found = case.run(Op::Cpu, kind);
             let worst = assert_close(&case, &found, &expected, tolerance, &what);
-            // The states stay in their own dtype and do not see the rounding of the others.
+            // States stay in their own dtype, without the rounding of the others.
             let states = [1, found.len() - 1].map(|i| relative_error(&found[i], &expected[i]));
             assert!(states.iter().all(|&error| error <= state_tolerance), "{what}: {states:?}");
             println!("{what} {kind:?}: {worst:.1e}, states {:.1e}", states[0].max(states[1]));
@@ -76,9 +76,9 @@ fn kernels_match_the_reference_with_bf16_operands() {
     matches_reference(Kind::BFloat16, 5e-3, 1e-6);
 }
 
-/// A row of 512 tokens: errors do not grow with the length of the state's memory. In WKV-5 a channel has
-/// the same decay at every token, so the rounding of that one number adds up over its memory, which is
-/// about `exp(-w)` tokens: up to a hundred here.
+/// A row of 512 tokens: errors do not grow with the length of the state's memory. In WKV-5 a channel has the same
+/// decay at every token, so the rounding error of that number accumulates over its memory, about `exp(-w)` tokens: up
+/// to a hundred here.
 #[test]
 fn long_rows_stay_accurate_in_float32() {
     for (version, tolerance) in [(Version::V5, 5e-6), (Version::V6, 1e-6), (Version::V7, 1e-6)] {
@@ -148,8 +148,8 @@ fn packed_documents_equal_separate_ones() {
     }
 }
 
-/// Results of parts of a case, put together along the tokens (1) or the batch (0). Gradients of operands
-/// that the parts share are added up.
+/// Results of parts of a case, concatenated along the tokens (1) or the batch (0). Gradients of operands that the
+/// parts share are summed.
 fn joined(case: &Case, parts: &[Vec<Tensor>], dim: i64) -> Vec<Tensor> {
     let sum = |all: &[&Tensor]| all[1..].iter().fold(all[0].copy(), |sum, &x| sum + x);
     let join = |(i, name): (usize, String)| {
@@ -270,7 +270,7 @@ fn wrong_operands_are_named() {
     );
     assert_eq!(
         refusal(&case, Op::Cpu, "r", &float(&[1, 4, 2, 12])),
-        "wkv7: operand r is Float [1, 4, 2, 12] on Cpu, expected a head size that 8 divides, up to 256"
+        "wkv7: operand r is Float [1, 4, 2, 12] on Cpu, expected a head size that is a multiple of 8, up to 256"
     );
     let case = Case::random(Version::V5, 1, [1, 4, 2, HEAD_SIZE]);
     assert_eq!(

@@ -6,10 +6,10 @@ use tch::{Kind, Tensor};
 
 use crate::wkv::{Case, Version};
 
-/// Channels that the printed operands have.
+/// Channels of the printed operands.
 const N: i64 = 2;
 
-/// The operands, in heads of `n` channels: those beyond [`N`] are zero, which changes nothing.
+/// The operands in heads of `n` channels; those beyond [`N`] are zero, which does not change the results.
 fn vectors(version: Version, n: i64) -> Case {
     let grow = |x: Tensor| x.constant_pad_nd([0, n - N]);
     let rows = |x: [[f64; 2]; 3]| grow(Tensor::from_slice2(&x).view([1, 3, 1, N]));

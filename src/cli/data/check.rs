@@ -65,9 +65,9 @@ pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
 
 fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
     let tokenizer = load_tokenizer(plan)?;
-    let data = &plan.config().data;
-    let ctx_len = plan.config().train.ctx_len as usize;
-    let mut check = Check::new(&plan.mask, ctx_len, data.overlong, data.val_split > 0.0);
+    let data = &plan.data;
+    let ctx_len = plan.train.ctx_len.as_usize();
+    let mut check = Check::new(&plan.data.mask, ctx_len, data.overlong, data.val_split > 0.0);
     for file in against {
         read_other(file, plan, &tokenizer, &mut |item| match item {
             Item::Sample(sample) => check.add_other(&sample),
@@ -137,7 +137,7 @@ fn place_as_json(diagnostic: &Diagnostic) -> serde_json::Value {
 
 /// Writes a repaired copy beside each JSONL file that has something to repair; returns a sentence for each file.
 fn fix_files(plan: &Plan) -> Result<Vec<String>, RunError> {
-    let jsonl = plan.sources.iter().filter(|source| source.data_type == DataType::Jsonl);
+    let jsonl = plan.data.sources.iter().filter(|source| source.data_type == DataType::Jsonl);
     let mut sentences = Vec::new();
     for file in jsonl.flat_map(|source| &source.files) {
         sentences.push(fix_file(file, plan)?);

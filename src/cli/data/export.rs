@@ -164,10 +164,10 @@ impl ExportArgs {
     fn export_plan(&self, plan: &Plan) -> Result<(), RunError> {
         let out = self.out.clone().unwrap_or_else(|| self.file.with_extension(""));
         let val_out = with_suffix(&out, "-val");
-        let ctx_len = self.ctx_len.or(Some(plan.config().train.ctx_len.into()));
+        let ctx_len = self.ctx_len.or(Some(plan.train.ctx_len.as_u64()));
         self.check_free(&out)?;
         let tokenizer = load_tokenizer(plan)?;
-        if let Some(pair) = plan.one_pair() {
+        if let Some(pair) = plan.data.pair.as_deref() {
             return Ok(self.write(pair, &out, &tokenizer, ctx_len)?);
         }
         let prepared = prepare_sources(plan, &tokenizer)?;

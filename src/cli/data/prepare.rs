@@ -36,7 +36,7 @@ pub(super) fn prepare(args: &PrepareArgs, color: Color) -> ExitCode {
 }
 
 fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
-    if let Some(prefix) = plan.one_pair() {
+    if let Some(prefix) = plan.data.pair.as_deref() {
         let pair = Binidx::open(prefix)?;
         say(format_args!("data       {}, used as it is", prefix.display()));
         say(format_args!("documents  {}", pair.len()));
@@ -46,7 +46,7 @@ fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
     let prepared = prepare_sources(plan, &load_tokenizer(plan)?)?;
     say(format_args!(
         "data       {}, {}",
-        plan.cache_dir.join(format!("data-{}", prepared.key)).display(),
+        plan.data.cache_dir.join(format!("data-{}", prepared.key)).display(),
         if prepared.cached { "was there already" } else { "made" }
     ));
     print_report(&prepared);

@@ -110,9 +110,9 @@ fn worst_documents(
     tokenizer: Tokenizer,
     count: usize,
 ) -> Result<Vec<(f64, Sample)>, RunError> {
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
-    let model = Rc::new(Model::new(&weights, kind(plan.dtype), plan.op));
-    let state = TimeState::zeros(model.shape(), tch::Kind::Float, device(plan.device));
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
+    let model = Rc::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op));
+    let state = TimeState::zeros(model.shape(), tch::Kind::Float, device(plan.train.device));
     let loaded = Loaded { model, state, tokenizer };
     let mut worst: Vec<(f64, Sample)> = Vec::new();
     let mut failed = None;
@@ -179,7 +179,7 @@ impl Choice {
 
 /// A document: a line about it, and its text with marks.
 pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, style: &Style) {
-    let (data, ctx_len) = (&plan.config().data, plan.config().train.ctx_len as usize);
+    let (data, ctx_len) = (&plan.data, plan.train.ctx_len.as_usize());
     let tokens = sample.ids.len();
     let learned = (0..tokens).filter(|&at| sample.is_learned(at)).count();
     let room = match tokens.saturating_sub(1) {

@@ -52,7 +52,7 @@ pub(super) fn stats(args: &StatsArgs, color: Color) -> ExitCode {
 /// The figures, and how many lines are no documents.
 fn count(plan: &Plan) -> Result<(Stats, u64), RunError> {
     let tokenizer = load_tokenizer(plan)?;
-    let mut counter = Counter::new(plan.config().train.ctx_len, plan.config().data.overlong);
+    let mut counter = Counter::new(plan.train.ctx_len.0, plan.data.overlong);
     let mut faults = 0;
     read(plan, &tokenizer, &mut |item| match item {
         Item::Sample(sample) => counter.add(&sample),

@@ -57,7 +57,7 @@ impl SampleArgs {
     /// The options of a run, or greedy ones, with those of the command line over them.
     pub(crate) fn options(&self, plan: Option<&Plan>) -> GenerateOptions {
         let mut options = match plan {
-            Some(plan) => plan.generate.clone(),
+            Some(plan) => plan.sample.generate.clone(),
             None => GenerateOptions {
                 max_tokens: MAX_TOKENS,
                 temperature: 0.0,

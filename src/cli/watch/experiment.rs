@@ -9,11 +9,10 @@ use super::Changes;
 use super::cannot_watch;
 use crate::forecast_lines::facts;
 use crate::{Color, ExperimentArgs, say};
-use statetune_core::config::Config;
 use statetune_core::diagnostic::{Diagnostic, Severity};
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
-use statetune_core::plan::{Purpose, changes};
+use statetune_core::plan::{Experiment, Purpose};
 use statetune_engine::kernels::find_gpu;
 use statetune_engine::pipeline::Outlook;
 
@@ -25,7 +24,7 @@ struct Verdict {
     /// Faults and warnings.
     messages: Vec<Diagnostic>,
     /// The settings, when the file is valid.
-    settings: Option<Config>,
+    settings: Option<Experiment>,
     /// What is expected of the run, by subject; of a file that is not valid, what was before.
     expected: Vec<(&'static str, String)>,
 }
@@ -79,7 +78,7 @@ fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
             Vec::new()
         }
     };
-    Verdict { messages, settings: Some(plan.config().clone()), expected }
+    Verdict { messages, settings: Some(plan.experiment.clone()), expected }
 }
 
 /// What `statetune plan` says, each subject in a line. Memory that is free comes and goes with other programs: told
@@ -131,7 +130,7 @@ fn tell_changes(file: &Path, before: &Verdict, now: &Verdict, color: Color) {
         lines.push(format!("{}\n", new.render(color.for_stdout())));
     }
     if let (Some(was), Some(is)) = (&before.settings, &now.settings) {
-        let changed = changes(was, is).into_iter();
+        let changed = was.changes_to(is).into_iter();
         lines.extend(changed.map(|one| format!("{}: {} -> {}", one.key, one.was, one.now)));
     }
     for (subject, is) in &now.expected {

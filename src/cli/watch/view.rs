@@ -7,7 +7,7 @@ use chrono::Local;
 use serde_json::{Map, Value, json};
 
 use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
-use statetune_core::config::Config;
+use statetune_core::plan::Experiment;
 use statetune_core::runs::{Event, Follower, Life, life};
 use statetune_engine::pipeline::{Counted, recorded_settings};
 
@@ -19,7 +19,7 @@ pub(super) struct Watched {
     pub(super) run: PathBuf,
     pub(super) records: Follower,
     pub(super) life: Life,
-    settings: Option<Config>,
+    settings: Option<Experiment>,
 }
 
 impl Watched {
@@ -77,9 +77,8 @@ impl Watched {
 
     /// What the newest evaluation counted.
     pub(super) fn counted(&self) -> Vec<Counted> {
-        let probes = self.settings.iter().flat_map(|settings| &settings.sample.probe);
         let goals: Vec<(&str, f64)> =
-            probes.filter_map(|probe| Some((probe.name.as_str(), probe.goal?))).collect();
+            self.settings.iter().flat_map(|settings| settings.goals()).collect();
         let newest = self.records.evals.iter().rfind(|eval| !eval.probes.is_empty());
         let counted =
             newest.into_iter().flat_map(|eval| &eval.probes).map(|(name, rate)| Counted {

@@ -234,7 +234,7 @@ mod tests {
             detect(&sizes.collect()).expect_err("to be refused")
         };
         let is = |text: &str| Text::verbatim(format!("found {text}, {EXPECTED}"));
-        assert_eq!(found(&["model.layers.0.weight"]), is("no RWKV model"));
+        assert_eq!(found(&["model.layers.0.weight"]), is("a file that is not an RWKV model"));
         assert_eq!(found(&["blocks.0.att.time_decay"]), is("an RWKV model older than 5"));
         assert_eq!(
             found(&["blocks.0.att.time_decay", "blocks.0.att.ln_x.weight"]),

@@ -286,7 +286,7 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
 16 | micro_bzs = 4
    | ^^^^^^^^^ did you mean `micro_bsz`?
    |
-   = note: an ignored key would leave `train.micro_bsz` at its default, 1
+   = note: if this key were ignored, `train.micro_bsz` would keep its default, 1
    = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[train]\nmicro_bzs = 4\n")), expected);
     }
@@ -317,7 +317,7 @@ error[ST1001]: unknown key `depth` in `[peft]`
   --> emoji.toml:11:1
    |
 11 | depth = 8
-   | ^^^^^ there is no such key
+   | ^^^^^ unknown key
    |
    = note: keys of `[peft]` are `type`, `init`, `init_file`, `init_prompt`";
         assert_eq!(shown(&MINIMAL.replace("\"state\"\n", "\"state\"\ndepth = 8\n")), expected);
@@ -326,11 +326,11 @@ error[ST1001]: unknown key `depth` in `[peft]`
     #[test]
     fn a_key_of_another_method() {
         let expected = "\
-error[ST2101]: `lora_alpha` has no meaning for `peft.type = \"state\"`
+error[ST2101]: `lora_alpha` does not apply to `peft.type = \"state\"`
   --> emoji.toml:11:1
    |
 10 | type = \"state\"
-   |        ------- because of this
+   |        ------- because of this setting
 11 | lora_alpha = 64
    | ^^^^^^^^^^ as `alpha` used by: lora
    |
@@ -340,7 +340,7 @@ error[ST2101]: `lora_alpha` has no meaning for `peft.type = \"state\"`
         let fault = shown(&with("rank = 8"));
         assert!(fault.contains("^^^^ used by: lora, pissa, disha, miss, bone\n"), "{fault}");
         let expected = "\
-error[ST2101]: `rank` has no meaning for `peft.type = \"state\"`
+error[ST2101]: `rank` does not apply to `peft.type = \"state\"`
  --> command line
   |
   | --set peft.rank=8
@@ -364,8 +364,8 @@ error[ST1001]: unknown table `[trian]`
    = help: `statetune check emoji.toml --fix` renames it";
         assert_eq!(shown(&format!("{MINIMAL}[trian]\nctx_len = 4\n")), expected);
         let fault = shown(&format!("{MINIMAL}[weather]\nwind = \"north\"\n"));
-        assert!(fault.contains("^ there is no such table"), "{fault}");
-        assert!(fault.contains("note: the file may have `format`, `name`"), "{fault}");
+        assert!(fault.contains("^ unknown table"), "{fault}");
+        assert!(fault.contains("note: tables and keys at the top: `format`, `name`"), "{fault}");
     }
 
     #[test]
@@ -377,7 +377,7 @@ error[ST1001]: unknown table `[trian]`
             fault.helps,
             [
                 "`statetune check emoji.toml --fix` moves the line and keeps its comment",
-                "`statetune explain schedule.warmup_steps` says what it does, and its range",
+                "run `statetune explain schedule.warmup_steps` to see what it does and its range",
             ]
         );
         let (fixed, _) = crate::diagnostic::apply(&text, [&*fault.fix]);
@@ -390,11 +390,11 @@ error[ST1001]: unknown table `[trian]`
         let with = "\"state\"\nr = 32\nlora_alpha = 64\nwrong = 1\n";
         let faults = faults(&MINIMAL.replace("\"state\"\n", with), &Overrides::default());
         let expected = "\
-error[ST2101]: `r` and `lora_alpha` have no meaning for `peft.type = \"state\"`
+error[ST2101]: `r` and `lora_alpha` do not apply to `peft.type = \"state\"`
   --> emoji.toml:11:1
    |
 10 | type = \"state\"
-   |        ------- because of this
+   |        ------- because of this setting
 11 | r = 32
    | ^ as `rank` used by: lora, pissa, disha, miss, bone
 12 | lora_alpha = 64
@@ -412,10 +412,10 @@ error[ST1005]: `hf_token` looks like a secret
   --> emoji.toml:11:1
    |
 11 | hf_token = *********
-   | ^^^^^^^^ no secret belongs here
+   | ^^^^^^^^ do not write secrets into this file
    |
-   = note: the file is copied into every run directory, and run directories are passed on
-   = help: delete the line; programs that need the secret read the environment variable `HF_TOKEN`";
+   = note: the file is copied into every run directory, and run directories are shared
+   = help: delete the line and set the environment variable `HF_TOKEN`, which programs that need the secret read";
         assert_eq!(
             shown(&MINIMAL.replace("\"state\"\n", "\"state\"\nhf_token = \"hf_abcd\"\n")),
             expected
@@ -438,14 +438,14 @@ error[ST1002]: `lr_final` is not a `[peft]` key
    | ^^^^^^^^ belongs to `[schedule]`
 12 |
 13 | [schedule]
-   | ---------- move it below this header
+   | ---------- move the key below this header
    |
-   = help: `statetune explain schedule.lr_final` says what it does, and its range";
+   = help: run `statetune explain schedule.lr_final` to see what it does and its range";
         let text = MINIMAL.replace("\"state\"\n", "\"state\"\nlr_final = 0.5\n");
         assert_eq!(shown(&text), expected);
         let fault = shown(&format!("{MINIMAL}epoch_save = 4\n"));
         assert!(fault.contains("belongs to `[checkpoint]`\n"), "{fault}");
-        assert!(fault.contains("help: add `[checkpoint]` and move it there"), "{fault}");
+        assert!(fault.contains("help: add `[checkpoint]` and move the key there"), "{fault}");
         let fault = shown(&format!("random_seed = 4\n{MINIMAL}"));
         assert!(fault.contains("`random_seed` is not a top-level key"), "{fault}");
         assert!(fault.contains("belongs to `[train]`, `[sample]` or `[sweep]`"), "{fault}");
@@ -460,7 +460,7 @@ error[ST1003]: missing key `lr_init` in `[schedule]`
   --> emoji.toml:12:1
    |
 12 | [schedule]
-   | ^^^^^^^^^^ needs the key `lr_init`
+   | ^^^^^^^^^^ this table requires the key `lr_init`
    |
    = note: `schedule.lr_init`: Learning rate after the warmup, above 0
    = help: for example `lr_init = 1.0`";
@@ -477,7 +477,7 @@ error[ST1003]: missing key `type` in `[peft]`
   --> emoji.toml:11:16
    |
 11 | lr_final = 0.01
-   |                ^ the file ends without `[peft]`
+   |                ^ the file has no `[peft]`
    |
    = note: choices are `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`
    = help: for example
@@ -503,7 +503,7 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
   | --set train.micro_bzs=4
   |             ^^^^^^^^^ did you mean `micro_bsz`?
   |
-  = note: an ignored key would leave `train.micro_bsz` at its default, 1";
+  = note: if this key were ignored, `train.micro_bsz` would keep its default, 1";
         assert_eq!(only_fault(MINIMAL, &set(&["train.micro_bzs=4"])), expected);
         let fault = only_fault(MINIMAL, &set(&["train.lr_init=4"]));
         assert!(fault.contains("^ did you mean `schedule.lr_init`?"), "{fault}");

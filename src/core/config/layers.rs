@@ -451,14 +451,14 @@ lr_init = 0.5
     fn an_unknown_profile_is_refused() {
         let folder = files();
         let expected = "\
-error[ST0121]: there is no profile `smok` in `child.toml`
+error[ST0121]: unknown profile `smok` in `child.toml`
  --> command line
   |
   | --profile smok
   |           ^^^^ did you mean `smoke`?";
         assert_eq!(refused(&folder, &profiles(&["smok"])), expected);
         let expected = "\
-error[ST0121]: there is no profile `xxxxxx` in `child.toml`
+error[ST0121]: unknown profile `xxxxxx` in `child.toml`
  --> command line
   |
   | --profile xxxxxx
@@ -493,11 +493,11 @@ error[ST0121]: there is no profile `xxxxxx` in `child.toml`
         let nested = format!("{CHILD}[profile.long.profile.short.train]\nctx_len = 1\n");
         write(&folder, "child.toml", &nested);
         let told = refused(&folder, &Overrides::default());
-        assert!(told.starts_with("error[ST1313]: `profile` only counts at the top of a file"));
+        assert!(told.starts_with("error[ST1313]: `profile` only applies at the top of a file"));
         write(&folder, "child.toml", CHILD);
         let overrides = Overrides { set: vec!["extends=x.toml".into()], ..Overrides::default() };
         let expected = "\
-error[ST1313]: `extends` only counts at the top of a file
+error[ST1313]: `extends` only applies at the top of a file
  --> command line
   |
   | --set extends=x.toml
@@ -516,7 +516,7 @@ error[ST1311]: `extends` leads back to `base/../child.toml`
 1 | extends = \"child.toml\"
   |           ^^^^^^^^^^^^
   |
-  = note: a file cannot build on itself";
+  = note: a file cannot extend itself";
         assert_eq!(refused(&folder, &Overrides::default()), expected);
         write(&folder, "root.toml", "extends = \"none.toml\"\n");
         let expected = "\
@@ -570,7 +570,7 @@ error[ST0104]: cannot read `--unset train.ctx_le`
         for (argument, label) in [
             ("train.ctx_len", "must be `KEY=JSON`"),
             ("train.ctx_len=nul", "EOF while parsing a value at line 1 column 3"),
-            ("train.ctx_len=null", "TOML has no such value"),
+            ("train.ctx_len=null", "TOML has no null"),
         ] {
             let overrides = Overrides { set_json: vec![argument.into()], ..Overrides::default() };
             let told = refused(&folder, &overrides);

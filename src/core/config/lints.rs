@@ -85,9 +85,9 @@ warning[ST1204]: `\\n` in single quotes is a backslash and an n, not a line brea
 17 |   'User: \"hi\"\\n\\nAssistant:',
    |   ^^^^^^^^^^^^^^^^^^^^^^^^^^ literal string
    |
-   = note: the model would read the two characters
+   = note: the model would see these two characters
    = help: `statetune check emoji.toml --fix` writes it so
-   = help: use double quotes, in which escapes count
+   = help: use double quotes, where escapes work
    = help: silence with `# statetune: allow(ST1204)` on the line above";
         assert_eq!(found[0].render(false), expected);
         let (fixed, count) = apply(&text, [&*found[0].fix]);

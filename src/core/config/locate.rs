@@ -326,22 +326,22 @@ error[ST1000]: the file is not valid TOML: duplicate key
  --> emoji.toml:4:1
   |
 2 | x = 1
-  | - it stands here already
+  | - first defined here
 3 | y = 2
 4 | x = 3
   | ^";
         assert_eq!(refused("[a]\nx = 1\ny = 2\nx = 3\n"), expected);
-        assert!(refused("[a]\n[b]\n[a]\n").contains("1 | [a]\n  |  - it stands here already"));
+        assert!(refused("[a]\n[b]\n[a]\n").contains("1 | [a]\n  |  - first defined here"));
     }
 
     #[test]
     fn a_text_without_its_quotes() {
         let expected = "\
-error[ST1000]: the file is not valid TOML: `models/x.pth` is no value
+error[ST1000]: the file is not valid TOML: `models/x.pth` is not a valid value
  --> emoji.toml:1:5
   |
 1 | a = models/x.pth # why
-  |     ^^^^^^^^^^^^ put it in quotes: `\"models/x.pth\"`
+  |     ^^^^^^^^^^^^ put the value in quotes: `\"models/x.pth\"`
   |
   = help: `statetune check emoji.toml --fix` writes `\"models/x.pth\"`";
         assert_eq!(refused("a = models/x.pth # why\n"), expected);

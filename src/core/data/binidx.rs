@@ -450,11 +450,11 @@ mod tests {
     fn values_that_are_no_ids_are_refused() {
         assert_eq!(
             refusal(&[0xff], &idx_of(2, 1)),
-            "`d.bin` holds -1 as token 0, which is no token id"
+            "`d.bin` has -1 as token 0, which is not a valid token id"
         );
         assert_eq!(
             refusal(&[0, 0, 0, 0, 1, 0, 0, 0], &idx_of(5, 1)),
-            "`d.bin` holds 4294967296 as token 0, which is no token id"
+            "`d.bin` has 4294967296 as token 0, which is not a valid token id"
         );
     }
 
@@ -466,7 +466,7 @@ mod tests {
         );
         assert_eq!(
             refusal(b"", &golden_idx()[..20]),
-            "`d.idx` has 20 bytes, but its header needs 34"
+            "`d.idx` has 20 bytes, but its header requires 34"
         );
         let mut version = golden_idx();
         version[9] = 2;
@@ -487,12 +487,12 @@ mod tests {
         };
         assert_eq!(
             refusal(&GOLDEN_BIN, &golden_idx()[..81]),
-            "`d.idx` has 81 bytes, but its header needs 82"
+            "`d.idx` has 81 bytes, but its header requires 82"
         );
         assert_eq!(
             change(18, &u64::MAX.to_le_bytes()),
             format!(
-                "`d.idx` has 82 bytes, but its header needs {}",
+                "`d.idx` has 82 bytes, but its header requires {}",
                 34 + 12 * u128::from(u64::MAX) + 24
             )
         );
@@ -510,13 +510,13 @@ mod tests {
         );
         assert_eq!(
             refusal(&GOLDEN_BIN[..11], &golden_idx()),
-            "`d.bin` has 11 bytes, which is no multiple of 2, the size of a token"
+            "`d.bin` has 11 bytes, which is not a multiple of 2, the size of a token"
         );
         assert_eq!(
             refusal(&GOLDEN_BIN[..10], &golden_idx()),
             "`d.bin` has 10 bytes, but its index describes 12"
         );
-        assert_eq!(refusal(b"", &idx_of(8, 0)), "`d.bin` holds no documents");
+        assert_eq!(refusal(b"", &idx_of(8, 0)), "`d.bin` contains no documents");
     }
 
     #[test]
@@ -528,7 +528,7 @@ mod tests {
             assert_eq!(error.code(), "ST3010");
             error.to_string().replace(&format!("{}/", folder.path().display()), "")
         };
-        assert_eq!(open(), "`d` names no data: neither `d.bin` nor `d.idx` exists");
+        assert_eq!(open(), "`d` does not exist: neither `d.bin` nor `d.idx` was found");
         write_pair(&prefix, &GOLDEN_BIN, &golden_idx());
         fs::remove_file(folder.path().join("d.idx")).unwrap();
         assert_eq!(open(), "`d.idx` is missing, although `d.bin` exists");

@@ -584,9 +584,9 @@ mod tests {
         let expected = "\
 error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
   |
-  = note: 1,200 others are too long as well
+  = note: 1,200 other documents are too long as well
   = help: raise `train.ctx_len`
-  = help: or set `data.overlong` to `split` (several samples), `truncate` (their ends are lost) or `drop` (they are lost)";
+  = help: or set `data.overlong` to `split` (several samples), `truncate` (drops the end) or `drop` (skips the document)";
         assert_eq!(error.diagnostic().render(false), expected);
     }
 
@@ -612,7 +612,7 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
         let known = |index| (index == 1).then_some(origin);
         let message = error.in_source(known).diagnostic().render(false);
         let expected = r#"
-error[ST3102]: 312 of 4,014 documents would teach nothing
+error[ST3102]: 312 of 4,014 documents have no target tokens
  --> d.jsonl:2:23
   |
 2 | {"text": "User: hi\n\nBot: yo"}
@@ -620,9 +620,9 @@ error[ST3102]: 312 of 4,014 documents would teach nothing
   |
   = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
   = note: role words found: User 2, Bot 1, Assistant 1
-  = help: `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
-  = help: `statetune data show FILE --line 2` prints the sample with its mask
-  = help: mend or remove such documents, or set `data.loss_mask = "pad"`"#;
+  = help: set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
+  = help: run `statetune data show FILE --line 2` to print the sample with its mask
+  = help: fix or remove such documents, or set `data.loss_mask = "pad"`"#;
         assert_eq!(message, expected.trim_start());
     }
 }

@@ -378,7 +378,7 @@ error[ST3001]: line 2 of `d.jsonl` is not valid JSON
  --> d.jsonl:2:16
   |
 2 | {"text": "Say "ok" 👌"}
-  |                ^ the text ended at the quote before this
+  |                ^ the string ended at the quote before this
   |
   = note: quotes inside the text need a backslash: `\"`
   = note: 1 other line is fine; 1 more has the same problem (3)"#;
@@ -426,7 +426,7 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
         let user = r#"{"role": "user", "content": "a"}"#;
         let cases = [
             ("7".to_owned(), "found a number, expected an array"),
-            ("[]".to_owned(), "there is no message"),
+            ("[]".to_owned(), "the list has no messages"),
             (format!("[{user}, 5]"), "message 2 has no `role`"),
             (r#"[{"role": "user"}]"#.to_owned(), "message 1 has no `content`"),
             (
@@ -436,7 +436,7 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
             (r#"[{"role": "tool", "content": "a"}]"#.to_owned(), "message 1 has the role `tool`"),
             (
                 r#"[{"role": "user", "content": "a\n\nUser: b"}]"#.to_owned(),
-                "message 1 contains `User:`, which would open another turn",
+                "message 1 contains `User:`, which would start another turn",
             ),
             (
                 format!(r#"[{user}, {{"role": "assistant", "content": "\n"}}]"#),

@@ -376,7 +376,7 @@ mod tests {
         let (_folder, pair) = pair(&[document.clone(), document.clone(), document]);
         let options = LoaderOptions { mask, ctx_len: 64, ..OPTIONS };
         let error = Loader::new(pair, &WORLD_TOKENIZER, options, 65536, &[4, 4, 9]).unwrap_err();
-        assert_eq!(error.to_string(), "2 of 2 documents would teach nothing");
+        assert_eq!(error.to_string(), "2 of 2 documents have no target tokens");
     }
 
     #[test]
@@ -437,7 +437,7 @@ mod tests {
             "\
 error[ST3034]: `d` has 3 windows of `ctx_len = 8`, too few for the magic-prime walk
   |
-  = note: the largest prime that the walk can take is 2, and the windows behind it would never be seen; it has to reach nine tenths of all windows
+  = note: the largest usable prime is 2, and windows beyond it would never be seen; it must cover nine tenths of all windows
   = help: lower `train.ctx_len`, or set `data.walk = \"random\"`"
         );
         assert_eq!(
@@ -445,7 +445,7 @@ error[ST3034]: `d` has 3 windows of `ctx_len = 8`, too few for the magic-prime w
             "\
 error[ST3034]: `d` has 2 windows of `ctx_len = 8`, too few for the magic-prime walk
   |
-  = note: the walk needs three windows at least
+  = note: the walk requires at least three windows
   = help: lower `train.ctx_len`, or set `data.walk = \"random\"`"
         );
         let drop = LoaderOptions { overlong: Overlong::Drop, ..OPTIONS };
@@ -454,7 +454,7 @@ error[ST3034]: `d` has 2 windows of `ctx_len = 8`, too few for the magic-prime w
             "\
 error[ST3033]: no document of `d` fits into `ctx_len = 8`
   |
-  = note: `data.overlong = \"drop\"` leaves out what does not fit
+  = note: `data.overlong = \"drop\"` skips documents that do not fit
   = help: raise `train.ctx_len`, or set `data.overlong = \"split\"`"
         );
     }

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(found("d/?.jsonl").unwrap(), ["d/a.jsonl", "d/b.jsonl"]);
         assert_eq!(found("e[1].jsonl").unwrap(), ["e[1].jsonl"], "a name is no pattern");
         assert_eq!(found("missing").unwrap(), ["missing"], "reading it will say so");
-        assert_eq!(found("d/*.txt").unwrap_err(), "`d/*.txt` names no files");
+        assert_eq!(found("d/*.txt").unwrap_err(), "`d/*.txt` matches no files");
     }
 
     #[test]
@@ -189,6 +189,6 @@ mod tests {
         assert_eq!(found("d").unwrap(), ["d/a.v1", "d/b"]);
         assert_eq!(found("d/*").unwrap(), ["d/a.v1", "d/b"]);
         assert_eq!(found("d/x").unwrap(), ["d/x"], "opening it will say so");
-        assert_eq!(found("f").unwrap_err(), "`f` names no files");
+        assert_eq!(found("f").unwrap_err(), "`f` matches no files");
     }
 }

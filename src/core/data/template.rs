@@ -386,12 +386,12 @@ mod tests {
         let turns = [turn(Role::User, "a\n\nUser: b"), turn(Role::Assistant, "c")];
         assert_eq!(
             refused(Template::rwkv_qa(), &turns),
-            "message 1 contains `User:`, which would open another turn"
+            "message 1 contains `User:`, which would start another turn"
         );
         let turns = [turn(Role::User, "a"), turn(Role::Assistant, "b\n\nSystem: c")];
         assert_eq!(
             refused(Template::rwkv_qa(), &turns),
-            "message 2 contains `System:`, which would open another turn"
+            "message 2 contains `System:`, which would start another turn"
         );
         assert_eq!(
             refused(Template::instruction(), &[turn(Role::System, "a")]),

@@ -102,8 +102,8 @@ mod tests {
         assert_eq!(utf8(b"ab\xff"), "`d.txt` is not UTF-8 at byte 2");
         assert_eq!(utf16(b"a\0b\0\x00\xd8c\0"), "`d.txt` is not UTF-16LE at byte 4");
         assert_eq!(utf16(b"a\0b"), "`d.txt` is not UTF-16LE at byte 2");
-        assert_eq!(utf8(b" \n\t"), "`d.txt` holds no documents");
-        assert_eq!(utf16(b""), "`d.txt` holds no documents");
+        assert_eq!(utf8(b" \n\t"), "`d.txt` contains no documents");
+        assert_eq!(utf16(b""), "`d.txt` contains no documents");
     }
 
     #[test]

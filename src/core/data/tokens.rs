@@ -255,9 +255,12 @@ mod tests {
     #[test]
     fn what_holds_no_ids_is_refused() {
         let refusal = |content: &[u8]| documents(DataType::Numpy, content).unwrap_err();
-        assert_eq!(refusal(b"PK\x03\x04"), "`d` is no .npy file");
-        assert_eq!(refusal(b"\x93NUM"), "`d` is no .npy file");
-        assert_eq!(refusal(&npy("<f4", "(1,)", &[0; 4])), "`d` holds `<f4` numbers, not integers");
+        assert_eq!(refusal(b"PK\x03\x04"), "`d` is not a .npy file");
+        assert_eq!(refusal(b"\x93NUM"), "`d` is not a .npy file");
+        assert_eq!(
+            refusal(&npy("<f4", "(1,)", &[0; 4])),
+            "`d` contains `<f4` numbers, not integers"
+        );
         assert_eq!(
             refusal(&npy("<u2", "(2, 3)", &[0; 12])),
             "`d` has the shape (2, 3), not one axis"
@@ -265,15 +268,15 @@ mod tests {
         assert_eq!(refusal(&npy("<u2", "()", &[0; 2])), "`d` has the shape (), not one axis");
         assert_eq!(
             refusal(&npy("<u2", "(3,)", &[0; 4])),
-            "`d` has 72 bytes, but its header needs 74"
+            "`d` has 72 bytes, but its header requires 74"
         );
         assert_eq!(
             refusal(&npy("|i1", "(2,)", &[5, 0xfe])),
-            "`d` holds -2 as token 1, which is no token id"
+            "`d` has -2 as token 1, which is not a valid token id"
         );
-        assert_eq!(refusal(&npy("<u2", "(0,)", &[])), "`d` holds no documents");
+        assert_eq!(refusal(&npy("<u2", "(0,)", &[])), "`d` contains no documents");
         let raw = documents(DataType::Uint16, &[1, 2, 3]).unwrap_err();
-        assert_eq!(raw, "`d` has 3 bytes, which is no multiple of 2, the size of a token");
-        assert_eq!(documents(DataType::Uint16, &[]).unwrap_err(), "`d` holds no documents");
+        assert_eq!(raw, "`d` has 3 bytes, which is not a multiple of 2, the size of a token");
+        assert_eq!(documents(DataType::Uint16, &[]).unwrap_err(), "`d` contains no documents");
     }
 }

@@ -232,8 +232,8 @@ mod tests {
             ("300 'a'b' 3", "v.txt:257:7: has an unescaped quote inside its literal"),
             (r"300 'a\q' 2", "v.txt:257:7: has an unknown escape"),
             (r"300 'a\' 2", "v.txt:257:7: ends its literal within an escape"),
-            (r"300 'a\x4' 2", "v.txt:257:7: has an escape that is no character"),
-            (r"300 '\ud800' 3", "v.txt:257:6: has an escape that is no character"),
+            (r"300 'a\x4' 2", "v.txt:257:7: has an escape that is not a valid character"),
+            (r"300 '\ud800' 3", "v.txt:257:6: has an escape that is not a valid character"),
             (r"300 b'\u2002' 3", "v.txt:257:7: has an unknown escape"),
             ("300 b'é' 2", "v.txt:257:7: has a non-ASCII character inside b''"),
         ];

@@ -3,14 +3,14 @@
 
 use super::tape::{Tape, Value};
 use crate::arch::{Arch, SAVED_EVERY, Shape};
-use crate::peft::{AdapterMethod as _, Kept, Recipe};
+use crate::peft::{AdapterMethod as _, SavedForBackward, TuningSpec};
 
 /// What of a model learns, and how large its batches are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pass<'a> {
     pub(super) shape: &'a Shape,
     /// Absent when states learn alone.
-    pub(super) recipe: Option<&'a Recipe>,
+    pub(super) recipe: Option<&'a TuningSpec>,
     /// Rows of a batch, B.
     pub(super) rows: u64,
     /// Tokens of a row, T.
@@ -31,7 +31,7 @@ impl Pass<'_> {
 
     /// Whether the tensor `name` of the model learns.
     pub(super) fn learns(&self, name: &str) -> bool {
-        self.recipe.is_some_and(|recipe| recipe.learns(self.shape, name))
+        self.recipe.is_some_and(|recipe| recipe.trains(self.shape, name))
     }
 
     /// Whether initial states learn.
@@ -101,7 +101,7 @@ impl Block<'_, '_> {
         let y = self.tape.matmul(x, width, out, learns);
         let adapter = self.pass.recipe.and_then(|recipe| recipe.adapter.as_ref());
         let Some(adapter) = adapter.filter(|adapter| adapter.changes(&matrix)) else { return y };
-        let Kept { inputs, numbers } = adapter.method.kept();
+        let SavedForBackward { inputs, numbers } = adapter.method.saved_for_backward();
         if inputs {
             self.tape.keep(x);
         }

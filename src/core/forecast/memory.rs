@@ -11,7 +11,7 @@ use super::blocks::Pass;
 use super::tape::Tape;
 use crate::arch::Shape;
 use crate::diagnostic::{Text, msg};
-use crate::peft::Recipe;
+use crate::peft::TuningSpec;
 use crate::plan::AdamOptions;
 use crate::quant::{self, Format};
 use crate::tensorfile::Dtype;
@@ -33,7 +33,7 @@ pub struct Workload<'a> {
     /// The sizes of the model.
     pub shape: &'a Shape,
     /// What learns; absent when initial states learn alone.
-    pub recipe: Option<&'a Recipe>,
+    pub recipe: Option<&'a TuningSpec>,
     /// How the linear layers of the frozen model are kept; absent: in `dtype`.
     pub quant: Option<Format>,
     /// The dtype in which the model computes.
@@ -157,7 +157,7 @@ impl Workload<'_> {
 
     /// Numbers of the tensors of the model that learn.
     fn tensors_that_learn(&self) -> u64 {
-        self.recipe.map_or(0, |recipe| recipe.learning_tensors(self.shape))
+        self.recipe.map_or(0, |recipe| recipe.trainable_tensor_parameters(self.shape))
     }
 
     /// Numbers of adapters, those included that do not learn.
@@ -171,7 +171,7 @@ impl Workload<'_> {
     /// that do not learn.
     fn learning(&self) -> u64 {
         let states = self.shape.state_parameters().unsigned_abs();
-        let numbers = self.recipe.map_or(states, |recipe| recipe.numbers_that_learn(self.shape));
+        let numbers = self.recipe.map_or(states, |recipe| recipe.trainable_parameters(self.shape));
         4 * (1 + 1 + AdamOptions::MOMENTS) * numbers
             + 4 * self
                 .recipe

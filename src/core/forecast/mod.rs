@@ -10,9 +10,10 @@ mod memory;
 mod record;
 mod tape;
 
+pub use crate::plan::Origins;
 pub use fit::{Edit, Proposal, proposals};
 pub use memory::{Item, ItemBytes, LOSS_PART_LEN, Memory, Workload, gib};
 pub use record::{
-    DataFacts, Forecast, ModelFacts, Origins, Rate, RatePoint, Saves, Settings, Time, Trains,
-    Warning, schema_text,
+    DataFacts, Forecast, ModelFacts, Rate, RatePoint, Saves, Settings, Time, Trains, Warning,
+    schema_text,
 };

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Memory;
+use crate::plan::Origins;
 
 /// What is expected of a run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -189,26 +190,6 @@ pub struct Warning {
     pub code: String,
     /// Its first line.
     pub message: String,
-}
-
-/// How many settings come from where.
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Origins {
-    /// The experiment file.
-    pub file: u64,
-    /// A file that it extends.
-    pub parent: u64,
-    /// A profile.
-    pub profile: u64,
-    /// A recipe.
-    pub recipe: u64,
-    /// `--set`.
-    pub command_line: u64,
-    /// The environment.
-    pub environment: u64,
-    /// Nobody wrote them.
-    pub default: u64,
 }
 
 /// The record as the text of `schemas/plan.schema.json`.

@@ -85,10 +85,10 @@ pub fn read(
     each: &mut dyn FnMut(Item),
 ) -> Result<(), DataError> {
     let reads = |data_type| matches!(data_type, DataType::Jsonl | DataType::Binidx);
-    if !plan.sources.iter().all(|source| reads(source.data_type)) {
+    if !plan.data.sources.iter().all(|source| reads(source.data_type)) {
         return read_prepared(plan, tokenizer, each);
     }
-    for source in &plan.sources {
+    for source in &plan.data.sources {
         let mut left = source.limit.unwrap_or(u64::MAX);
         for file in &source.files {
             match source.data_type {
@@ -133,7 +133,7 @@ fn read_jsonl(
             Ok(Some(text)) => {
                 *left -= 1;
                 let ids = encode(plan, tokenizer, &text);
-                let learned = plan.mask.of_tokens(tokenizer, &ids);
+                let learned = plan.data.mask.of_tokens(tokenizer, &ids);
                 let origin = Origin::Jsonl(at(0..0));
                 each(Item::Sample(Sample { origin, text, ids, learned }));
             }
@@ -145,13 +145,13 @@ fn read_jsonl(
 
 /// How a JSONL record of the experiment becomes a text.
 pub fn record_form(plan: &Plan) -> RecordForm<'_> {
-    RecordForm { sft_field: plan.config().data.sft_field.as_ref(), template: &plan.template }
+    RecordForm { sft_field: plan.data.sft_field.as_ref(), template: &plan.data.template }
 }
 
 /// The tokens of a text as they are prepared.
 fn encode(plan: &Plan, tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    let mut ids = plan.mask.encode(tokenizer, text.as_bytes());
-    if !plan.config().data.end_of_doc {
+    let mut ids = plan.data.mask.encode(tokenizer, text.as_bytes());
+    if !plan.data.end_of_doc {
         ids.pop();
     }
     ids
@@ -180,18 +180,18 @@ fn read_prepared(
     tokenizer: &Tokenizer,
     each: &mut dyn FnMut(Item),
 ) -> Result<(), DataError> {
-    let data = &plan.config().data;
+    let data = &plan.data;
     let prepared = prepare(&PrepareSpec {
-        sources: &plan.sources,
+        sources: &data.sources,
         tokenizer,
         form: record_form(plan),
-        mask: &plan.mask,
+        mask: &data.mask,
         on_bad_line: data.on_bad_line,
         end_of_doc: data.end_of_doc,
         val_split: 0.0,
         repeat: 1,
-        seed: plan.config().train.random_seed,
-        cache_dir: &plan.cache_dir,
+        seed: plan.train.seed,
+        cache_dir: &data.cache_dir,
     })?;
     let pair = Binidx::open(&prepared.train)?;
     for index in 0..pair.len() {
@@ -209,6 +209,6 @@ fn of_ids(
     tokenizer: &Tokenizer,
 ) -> Result<Sample, DataError> {
     let text = String::from_utf8_lossy(&tokenizer.decode(&ids)?).into_owned();
-    let learned = plan.mask.of_tokens(tokenizer, &ids);
+    let learned = plan.data.mask.of_tokens(tokenizer, &ids);
     Ok(Sample { origin, text, ids, learned })
 }

@@ -14,44 +14,45 @@ pub struct Part {
     pub name: &'static str,
     /// Its size along each axis.
     pub size: Vec<i64>,
-    /// Whether it learns; otherwise it is needed to use what does.
-    pub learns: bool,
+    /// Whether the tensor is trained; a frozen tensor is needed to apply the trained ones.
+    pub trainable: bool,
 }
 
 impl Part {
-    /// A tensor that learns.
-    pub(super) fn learned(name: &'static str, size: &[i64]) -> Part {
-        Part { name, size: size.to_vec(), learns: true }
+    /// A trainable tensor.
+    pub(super) fn trainable(name: &'static str, size: &[i64]) -> Part {
+        Part { name, size: size.to_vec(), trainable: true }
     }
 
-    /// A tensor that stays as it is.
-    pub(super) fn kept(name: &'static str, size: &[i64]) -> Part {
-        Part { name, size: size.to_vec(), learns: false }
+    /// A frozen tensor.
+    pub(super) fn frozen(name: &'static str, size: &[i64]) -> Part {
+        Part { name, size: size.to_vec(), trainable: false }
     }
 }
 
-/// What an update of a matrix keeps of a token until the backward pass, where its inputs learn or not.
+/// Values for each token that an update of a matrix saves for the backward pass, whether its inputs need gradients or
+/// not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Kept {
-    /// Whether the inputs themselves.
+pub struct SavedForBackward {
+    /// Whether the inputs are saved.
     pub inputs: bool,
-    /// Other numbers.
+    /// Number of other values.
     pub numbers: i64,
 }
 
-/// A way to change matrices. It knows nothing of the model that they belong to.
+/// A method that changes matrices, independent of their model.
 pub trait AdapterMethod: Debug {
-    /// The tensors by which a matrix (out, in) is changed.
+    /// The adapter's tensors for a matrix (out, in).
     ///
     /// # Errors
-    /// Why the method cannot change a matrix of this size, in words.
+    /// The reason why the method cannot change a matrix of this size.
     fn parts(&self, size: [i64; 2]) -> Result<Vec<Part>, Text>;
 
-    /// What an update keeps of every token until the backward pass.
-    fn kept(&self) -> Kept;
+    /// Values for each token that an update saves for the backward pass.
+    fn saved_for_backward(&self) -> SavedForBackward;
 
-    /// Whether updates start with a part of the matrix, which is taken out of it.
-    fn takes_out(&self) -> bool {
+    /// Whether the method splits the matrix into the initial update and a frozen residual.
+    fn splits_matrix(&self) -> bool {
         false
     }
 }
@@ -59,11 +60,11 @@ pub trait AdapterMethod: Debug {
 /// Every adapter method: the registry of this crate.
 #[derive(Clone, Copy, Debug)]
 pub enum AnyMethod {
-    /// Low-rank updates that start as nothing.
+    /// Low-rank updates that start at zero.
     Lora(Lora),
     /// Low-rank updates that start at the largest singular values.
     Pissa(Pissa),
-    /// DiSHA with one block of numbers for all pieces of the inputs.
+    /// DiSHA with one block for all pieces of the inputs.
     Bone(Bone),
     /// DiSHA with a block for each piece.
     Bat(Bat),
@@ -85,26 +86,26 @@ impl AdapterMethod for AnyMethod {
         self.method().parts(size)
     }
 
-    fn kept(&self) -> Kept {
-        self.method().kept()
+    fn saved_for_backward(&self) -> SavedForBackward {
+        self.method().saved_for_backward()
     }
 
-    fn takes_out(&self) -> bool {
-        self.method().takes_out()
+    fn splits_matrix(&self) -> bool {
+        self.method().splits_matrix()
     }
 }
 
 /// A method and the linear layers that it changes.
 #[derive(Clone, Debug)]
-pub struct AdapterRecipe {
-    /// How they are changed.
+pub struct AdapterSpec {
+    /// The method.
     pub method: AnyMethod,
-    /// Which ones; `None`: all.
+    /// The layers; `None`: all.
     pub targets: Option<Vec<Target>>,
 }
 
-impl AdapterRecipe {
-    /// The matrices that are changed, (out, in), in the order of the checkpoint.
+impl AdapterSpec {
+    /// The changed matrices, (out, in), in the order of the checkpoint.
     pub fn matrices(&self, shape: &Shape) -> Vec<(String, [i64; 2])> {
         let linears = shape.linears().into_iter().filter(|(name, _)| self.changes(name));
         linears.map(|(name, size)| (name, [size[0], size[1]])).collect()
@@ -116,29 +117,30 @@ impl AdapterRecipe {
         targets.is_none_or(|targets| targets.iter().any(|target| is_of(*target, name)))
     }
 
-    /// Whether a part of the matrix `name` is taken out of it, with which its adapter starts.
-    pub fn takes_out_of(&self, name: &str) -> bool {
-        self.method.takes_out() && self.changes(name)
+    /// Whether the matrix `name` is split into the initial update and a frozen residual.
+    pub fn splits(&self, name: &str) -> bool {
+        self.method.splits_matrix() && self.changes(name)
     }
 
-    /// The tensors of the adapters by name, with their sizes, for a model that the method can change.
+    /// The tensors of the adapters by name, with their sizes.
     ///
     /// # Panics
-    /// On a model for which [`super::Recipe::check`] fails.
+    /// For a model with which [`super::TuningSpec::check`] fails.
     pub fn tensors(&self, shape: &Shape) -> Vec<(String, Vec<i64>)> {
         let matrices = self.matrices(shape).into_iter();
         matrices.flat_map(|(matrix, size)| self.parts_of(&matrix, size)).collect()
     }
 
-    /// How many of the numbers of the adapters learn.
+    /// Number of trainable parameters of the adapters.
     ///
     /// # Panics
-    /// As [`AdapterRecipe::tensors`].
-    pub fn learned(&self, shape: &Shape) -> u64 {
+    /// As [`AdapterSpec::tensors`].
+    pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
         let parts = |size| self.method.parts(size).expect("sizes were checked");
         let matrices = self.matrices(shape);
-        let learned = matrices.iter().flat_map(|(_, size)| parts(*size)).filter(|part| part.learns);
-        learned.map(|part| part.size.iter().product::<i64>().unsigned_abs()).sum()
+        let trainable =
+            matrices.iter().flat_map(|(_, size)| parts(*size)).filter(|part| part.trainable);
+        trainable.map(|part| part.size.iter().product::<i64>().unsigned_abs()).sum()
     }
 
     fn parts_of(&self, matrix: &str, size: [i64; 2]) -> Vec<(String, Vec<i64>)> {
@@ -147,8 +149,8 @@ impl AdapterRecipe {
     }
 }
 
-/// Whether a linear layer by its name in a checkpoint is one of these layers. The channel mix in place of the
-/// first time mix counts as one.
+/// Whether the linear layer `name` of a checkpoint is one of these layers. The channel mix that replaces the first time
+/// mix counts too.
 pub(super) fn is_of(target: Target, name: &str) -> bool {
     let name = name.replace(".ffnPre.", ".ffn.");
     name.ends_with(&format!(".{target}.weight"))

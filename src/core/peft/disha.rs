@@ -1,12 +1,12 @@
 //! DiSHA, also called Bone and MiSS: one small block of numbers changes all blocks of a matrix
 //! (arXiv:2409.15371).
 //!
-//! The inputs of a matrix W (out, in) are cut into pieces of R. All updates start as nothing.
+//! The inputs of a matrix W (out, in) are cut into pieces of R. All updates start at zero.
 
-use super::{AdapterMethod, Kept, Part};
+use super::{AdapterMethod, Part, SavedForBackward};
 use crate::diagnostic::{Text, msg};
 
-/// The name of the numbers in files.
+/// The name of the tensor in files.
 const DISHA: &str = "disha";
 
 /// `dW[o, b R + j] = D[j, o]` for every piece b, with D (R, out). A last piece that is shorter uses the
@@ -30,12 +30,12 @@ impl AdapterMethod for Bone {
         if self.rank > width {
             return Err(msg!(MATRIX_INPUTS, out, width));
         }
-        Ok(vec![Part::learned(DISHA, &[self.rank, out])])
+        Ok(vec![Part::trainable(DISHA, &[self.rank, out])])
     }
 
-    /// The sum of the pieces.
-    fn kept(&self) -> Kept {
-        Kept { inputs: false, numbers: self.rank }
+    /// Saves the sum of the pieces.
+    fn saved_for_backward(&self) -> SavedForBackward {
+        SavedForBackward { inputs: false, numbers: self.rank }
     }
 }
 
@@ -45,11 +45,11 @@ impl AdapterMethod for Bat {
         if width % r != 0 || out % r != 0 {
             return Err(msg!(MATRIX_BLOCKS, out, width, r));
         }
-        Ok(vec![Part::learned(DISHA, &[width / r, r, r])])
+        Ok(vec![Part::trainable(DISHA, &[width / r, r, r])])
     }
 
-    /// The inputs, of which the pieces are views.
-    fn kept(&self) -> Kept {
-        Kept { inputs: true, numbers: 0 }
+    /// Saves the inputs, of which the pieces are views.
+    fn saved_for_backward(&self) -> SavedForBackward {
+        SavedForBackward { inputs: true, numbers: 0 }
     }
 }

@@ -1,16 +1,16 @@
 //! LoRA: `W + (alpha / rank) B A` with narrow matrices A and B (arXiv:2106.09685, section 4.1).
 
-use super::{AdapterMethod, Kept, Part};
+use super::{AdapterMethod, Part, SavedForBackward};
 use crate::diagnostic::{Text, msg};
 
-/// Low-rank updates that start as nothing.
+/// Low-rank updates that start at zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Lora {
     /// Rows of A and columns of B, R.
     pub rank: i64,
     /// Numerator of the scale `alpha / rank`.
     pub alpha: f64,
-    /// Share of the inputs of A that a training step leaves out, from 0 to below 1.
+    /// Dropout of the inputs of A in training steps, from 0 to below 1.
     pub dropout: f64,
 }
 
@@ -19,19 +19,19 @@ impl AdapterMethod for Lora {
         low_rank_parts(self.rank, size).map(Vec::from)
     }
 
-    /// The inputs for A, and what A makes of them for B.
-    fn kept(&self) -> Kept {
-        Kept { inputs: true, numbers: self.rank }
+    /// Saves the inputs of A and of B.
+    fn saved_for_backward(&self) -> SavedForBackward {
+        SavedForBackward { inputs: true, numbers: self.rank }
     }
 }
 
 /// `lora_A` (R, in) and `lora_B` (out, R).
 ///
 /// # Errors
-/// A rank that the matrix cannot have, in words.
+/// A rank that the matrix cannot have.
 pub(super) fn low_rank_parts(rank: i64, [out, width]: [i64; 2]) -> Result<[Part; 2], Text> {
     if rank > out.min(width) {
         return Err(msg!(MATRIX_RANK, out, width, rank = out.min(width)));
     }
-    Ok([Part::learned("lora_A", &[rank, width]), Part::learned("lora_B", &[out, rank])])
+    Ok([Part::trainable("lora_A", &[rank, width]), Part::trainable("lora_B", &[out, rank])])
 }

@@ -1,15 +1,15 @@
 //! PEFT methods as plain data: which tensors a method adds to a model and how large they are.
 //!
-//! The computation of each method stands in the engine, in a file of the same name.
+//! The engine computes each method in a file of the same name.
 
 mod adapter;
 mod disha;
 mod lora;
 mod pissa;
-mod recipe;
+mod tuning_spec;
 
-pub use adapter::{AdapterMethod, AdapterRecipe, AnyMethod, Kept, Part, tensor_name};
+pub use adapter::{AdapterMethod, AdapterSpec, AnyMethod, Part, SavedForBackward, tensor_name};
 pub use disha::{Bat, Bone};
 pub use lora::Lora;
 pub use pissa::Pissa;
-pub use recipe::{Misfit, Parts, Recipe};
+pub use tuning_spec::{Misfit, Parts, TuningSpec};

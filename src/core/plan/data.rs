@@ -1,18 +1,78 @@
 //! Rules of `[data]`: the template, the mask, and how documents become samples.
 
-use super::Faults;
+use std::path::{Path, PathBuf};
+
+use super::{Faults, sources};
 use crate::config::{
-    self, Aliases, Dataload, LossMask, Overlong, Roles, TemplateName, TemplateTable, Walk,
+    self, Aliases, Dataload, LossMask, OnBadLine, Overlong, Roles, TemplateName, TemplateTable,
+    Walk,
 };
-use crate::data::{Mask, Role, Template};
+use crate::data::{Mask, Role, Source, Template};
 use crate::diagnostic::{Diagnostic, msg};
 
-/// The template that the settings stand for, and what of a document is learned with it.
-pub(super) fn resolve(faults: &mut Faults<'_>) -> (Template, Mask) {
+/// Which documents a run is trained on, and how they become samples.
+#[derive(Clone, Debug)]
+pub struct DataPlan {
+    /// Where the documents come from; empty in a plan for [`super::Purpose::Generate`].
+    pub sources: Vec<Source>,
+    /// The token file pair that is read as it is, when the data is one pair and nothing else.
+    pub pair: Option<PathBuf>,
+    /// The two keys of a JSONL record that hold question and answer, instead of `text` or `messages`.
+    pub sft_field: Option<[String; 2]>,
+    /// How conversations are written in the documents.
+    pub template: Template,
+    /// Which tokens the loss is taken over.
+    pub mask: Mask,
+    /// What happens to a JSONL line that is not a document.
+    pub on_bad_line: OnBadLine,
+    /// Whether every document of text is closed by token 0.
+    pub end_of_doc: bool,
+    /// Share of the documents in the validation split, from 0 to below 1.
+    pub val_split: f64,
+    /// Shuffled copies of every document in one pass.
+    pub repeat: u32,
+    /// How documents become samples.
+    pub dataload: Dataload,
+    /// Which windows [`Dataload::Get`] takes.
+    pub walk: Walk,
+    /// What happens to a document that is longer than a sample.
+    pub overlong: Overlong,
+    /// Where prepared data lies.
+    pub cache_dir: PathBuf,
+}
+
+impl DataPlan {
+    /// Whether some documents are kept for validation.
+    pub fn has_val_split(&self) -> bool {
+        self.pair.is_none() && self.val_split > 0.0
+    }
+}
+
+/// Decides how the documents of `sources` become samples. Where a fault was added, the plan is not used.
+pub(super) fn resolve(
+    faults: &mut Faults<'_>,
+    sources: Vec<Source>,
+    cache_dir: PathBuf,
+) -> DataPlan {
     let template = template(faults);
     let mask = mask(faults, &template);
     check_samples(faults);
-    (template, mask)
+    let data = &faults.loaded.config.data;
+    DataPlan {
+        pair: sources::one_pair(data, &sources).map(Path::to_path_buf),
+        sources,
+        sft_field: data.sft_field.clone(),
+        template,
+        mask,
+        on_bad_line: data.on_bad_line,
+        end_of_doc: data.end_of_doc,
+        val_split: data.val_split,
+        repeat: data.repeat,
+        dataload: data.dataload,
+        walk: data.walk,
+        overlong: data.overlong,
+        cache_dir,
+    }
 }
 
 /// The built-in template of this name.

@@ -208,10 +208,10 @@ mod tests {
         let found = choose(Accelerator::Auto, None, || Err(missing(true))).expect("a device");
         assert_eq!(found.device, Device::Cpu);
         let expected = "\
-warning[ST5004]: the processor computes, not the GPU
+warning[ST5004]: training runs on the CPU, not on the GPU
   |
   = note: it is missing
-  = help: `--device cpu` does so without this warning";
+  = help: use `--device cpu` to silence this warning";
         assert_eq!(found.warning(spelt).expect("a warning").render(false), expected);
         let found = choose(Accelerator::Auto, None, || Err(missing(false))).expect("a device");
         assert_eq!(found.warning(spelt), None);

@@ -1,9 +1,8 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
-mod adam;
-mod changes;
 mod data;
 mod device;
+mod experiment;
 mod guard;
 mod lr_curve;
 mod model;
@@ -12,121 +11,68 @@ mod presets;
 mod probe;
 mod probes;
 mod rates;
-mod sampling;
+mod records;
 mod sources;
 mod sweep;
+mod train;
+mod units;
 
-pub use adam::AdamOptions;
-pub use changes::{Change, Reach, changes, reach, settings_of_numbers};
-pub use data::built_in as built_in_template;
+use crate::arch::{NoGpu, Op};
+use crate::config::{self, Config, Loaded, LrSchedule, Peft, Quant, SinkName};
+use crate::diagnostic::{Diagnostic, Severity, msg};
+use crate::quant::Format;
+pub use data::{DataPlan, built_in as built_in_template};
 pub use device::{Compute, Device, DeviceFault, Setting, choose};
+pub use experiment::{Change, Experiment, Origins, Reach, reach};
 pub use lr_curve::LrCurve;
-pub use model::ModelPlan;
-pub use peft::{PeftPlan, StateStart, recipe};
+pub use model::{ModelPlan, ModelSource, TokenizerPlan};
+pub use peft::{MethodPlan, PeftPlan, StateStart, recipe};
 pub use presets::{ModelPreset, model_preset, model_presets};
 pub use probe::{Probe, rate, rates};
 pub use probes::Metric;
-pub use sampling::GenerateOptions;
-pub use sweep::{MOST_MEMBERS, Member, as_text, members};
-
-use std::path::{Path, PathBuf};
-
-use crate::arch::{NoGpu, Op, Shape};
-use crate::config::{
-    self, Config, EpochSteps, Loaded, LrSchedule, Optimizer, Peft, Precision, Quant, SinkName,
+pub use records::{
+    CheckpointPlan, EvalPlan, GenerateOptions, GuardPlan, LogPlan, RecordsPlan, SamplePlan,
 };
-use crate::data::{Mask, Source, Template};
-use crate::diagnostic::{Diagnostic, Severity, msg};
-use crate::quant::Format;
-use crate::tensorfile::Dtype;
+use std::path::PathBuf;
+pub use sweep::{MOST_MEMBERS, Member, as_text, members};
+pub use train::{AdamOptions, SchedulePlan, TrainPlan};
+pub use units::{Samples, Steps, Tokens};
 
 /// The folder of prepared data in the folder of runs.
 pub const CACHE: &str = ".cache";
 
-/// Share of all steps in which a warmup-stable-decay curve falls, where nobody wrote one
-/// (arXiv:2404.06395, section 4.3).
-const DECAY_SHARE: f64 = 0.1;
-
-/// A run that can start: settings that fit together.
+/// Everything that a run will do: settings that fit together, with every default filled in.
+///
+/// Each stage reads its slice; no stage reads the settings.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The experiment file and what was set over it.
-    pub loaded: Loaded,
-    /// Where run directories lie.
-    pub runs_dir: PathBuf,
-    /// Where prepared data lies.
-    pub cache_dir: PathBuf,
-    /// Where the documents come from; empty in a plan for [`Purpose::Generate`].
-    pub sources: Vec<Source>,
-    /// Whether the characters of the documents are the vocabulary.
-    pub characters: bool,
-    /// Which model, and from where.
+    /// Which documents the run is trained on, and how they become samples.
+    pub data: DataPlan,
+    /// The model that the run starts from, and its tokenizer.
     pub model: ModelPlan,
-    /// How conversations are written in the documents.
-    pub template: Template,
-    /// Which text is learned.
-    /// What learns.
-    pub peft: PeftPlan,
-    /// Which tokens are learned.
-    pub mask: Mask,
-    /// The dtype in which the model computes.
-    pub dtype: Dtype,
-    /// Whether matrix products of float32 may round their operands to TF32, where a device can.
-    pub tf32: bool,
-    /// Where the model lies and computes.
-    pub device: Device,
-    /// The implementation of the recurrence.
-    pub op: Op,
-    /// How the linear layers of the frozen model are kept; absent: in `dtype`.
-    pub quant: Option<Format>,
-    /// The constants of the optimizer.
-    pub adam: AdamOptions,
-    /// Largest norm of all gradients together; 0: not clipped.
-    pub gradient_clip_val: f64,
-    /// Rate at the end of the run.
-    pub lr_final: f64,
-    /// Share of all steps in which a warmup-stable-decay curve falls.
-    pub decay_share: f64,
-    /// How answers are drawn.
-    pub generate: GenerateOptions,
-    /// What is counted in the answers.
-    pub probes: Vec<Probe>,
-    /// What tells which evaluation is the best.
-    pub metric: Metric,
+    /// Which parameters are trained, and how the frozen ones are kept.
+    pub method: MethodPlan,
+    /// How training computes.
+    pub train: TrainPlan,
+    /// When the run evaluates, and what follows from it.
+    pub eval: EvalPlan,
+    /// The questions that the model answers.
+    pub sample: SamplePlan,
+    /// What happens when the loss or a gradient is NaN or infinite, or time runs out.
+    pub guard: GuardPlan,
+    /// What the run writes, and where.
+    pub records: RecordsPlan,
+    /// The experiment file, to be recorded and pointed at.
+    pub experiment: Experiment,
     /// What the user should know before the run starts.
     pub warnings: Vec<Diagnostic>,
 }
 
 impl Plan {
-    /// The settings.
-    pub fn config(&self) -> &Config {
-        &self.loaded.config
-    }
-
-    /// The pair that is read as it is, when the data is one.
-    pub fn one_pair(&self) -> Option<&Path> {
-        sources::one_pair(&self.config().data, &self.sources)
-    }
-
-    /// How many numbers learn in a model of this shape.
-    pub fn numbers_that_learn(&self, shape: &Shape) -> u64 {
-        match &self.peft {
-            PeftPlan::State(_) => shape.state_parameters().unsigned_abs(),
-            PeftPlan::Weights(recipe) => recipe.numbers_that_learn(shape),
-        }
-    }
-
-    /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
-    pub fn epoch_steps(&self, samples_per_pass: u64) -> u64 {
-        let train = &self.config().train;
-        match train.epoch_steps {
-            EpochSteps::Steps(steps) => u64::from(steps),
-            EpochSteps::Pass => {
-                let samples_per_step =
-                    u64::from(train.micro_bsz) * u64::from(train.accumulate_grad_batches);
-                samples_per_pass.div_ceil(samples_per_step)
-            }
-        }
+    /// Sets the number of mini-epochs, as `statetune ctl` asked for at `step`.
+    pub fn extend(&mut self, epoch_count: u32, step: u64) {
+        self.train.epoch_count = epoch_count;
+        self.experiment.extend(epoch_count, step);
     }
 }
 
@@ -157,69 +103,39 @@ pub fn resolve(
     runs_dir: PathBuf,
     find_gpu: impl FnOnce() -> Result<(), NoGpu>,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let config = &loaded.config;
     let mut faults = Faults { loaded: &loaded, found: loaded.lints() };
     faults.check_schedule();
     faults.check_guard();
     rates::check(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
-    let (template, mask) = data::resolve(&mut faults);
+    let data = data::resolve(&mut faults, sources, runs_dir.join(CACHE));
     faults.check_sinks();
-    faults.check_sample(sources::one_pair(&config.data, &sources).is_some());
+    faults.check_sample(data.pair.is_some());
     let probes = probes::resolve(&mut faults);
-    let model = model::resolve(&mut faults, purpose);
+    let source = model::resolve(&mut faults, purpose);
     let peft = peft::resolve(&mut faults, purpose);
     let quant = faults.quant();
     let compute = faults.compute(find_gpu);
     let mut found = faults.found;
     found.retain(|one| !one.is_allowed());
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
-    let Some((model, compute)) = model.zip(compute).filter(|_| can_start) else {
+    let Some((source, compute)) = source.zip(compute).filter(|_| can_start) else {
         return Err(found);
     };
 
-    let Optimizer::Adam(adam) = &config.optimizer;
-    let sample = &config.sample;
+    let config = &loaded.config;
+    let stops = data.template.next_question().into_iter().collect();
     Ok(Plan {
-        cache_dir: runs_dir.join(CACHE),
-        runs_dir,
-        sources,
-        characters: sources::uses_characters(config),
-        model,
-        peft,
-        dtype: match config.train.precision {
-            Precision::Fp32 | Precision::Tf32 => Dtype::F32,
-            Precision::Bf16 => Dtype::BF16,
-            Precision::Fp16 => Dtype::F16,
-        },
-        tf32: config.train.precision == Precision::Tf32,
-        device: compute.device,
-        op: compute.op,
-        quant,
-        adam: AdamOptions {
-            beta1: adam.beta1,
-            beta2: adam.beta2,
-            eps: adam.adam_eps,
-            weight_decay: adam.weight_decay,
-        },
-        gradient_clip_val: adam.gradient_clip_val,
-        lr_final: config.schedule.lr_final.unwrap_or(config.schedule.lr_init),
-        decay_share: config.schedule.decay_share.unwrap_or(DECAY_SHARE),
-        generate: GenerateOptions {
-            max_tokens: sample.max_tokens as usize,
-            temperature: sample.temperature,
-            top_p: sample.top_p,
-            presence_penalty: sample.presence_penalty,
-            frequency_penalty: sample.frequency_penalty,
-            seed: sample.random_seed,
-            stops: template.next_question().into_iter().collect(),
-        },
-        template,
-        mask,
-        probes,
-        metric: Metric::of(&config.eval),
+        data,
+        model: ModelPlan { source, tokenizer: TokenizerPlan::of(config) },
+        method: MethodPlan::new(config, peft, quant),
+        train: TrainPlan::new(config, &compute),
+        eval: EvalPlan::new(config),
+        sample: SamplePlan::new(config, stops, probes),
+        guard: GuardPlan::new(config),
+        records: RecordsPlan::new(config, runs_dir),
         warnings: found,
-        loaded,
+        experiment: Experiment::new(loaded),
     })
 }
 
@@ -420,7 +336,7 @@ op = \"{op}\"
         ];
         for (name, op) in names {
             let plan = plan_with_op(name).expect("a plan");
-            assert_eq!(plan.op, op, "{name}");
+            assert_eq!(plan.train.op, op, "{name}");
             assert_eq!(plan.warnings.len(), usize::from(["fla", "triton"].contains(&name)));
         }
     }
@@ -438,7 +354,7 @@ warning[ST1301]: `op = \"fla\"` runs the `chunk` form
   |
   = note: in other trainers `fla` names a GPU-only implementation of the same chunked algebra,
           which `chunk` computes on every device
-  = help: `op = \"chunk\"` does the same without this warning";
+  = help: use `op = \"chunk\"` to silence this warning";
         assert_eq!(warning.render(false), expected);
     }
 }

@@ -2,15 +2,57 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Faults, Plan, Purpose, presets};
+use super::{Faults, Plan, Purpose, presets, sources};
 use crate::arch::{HEAD_SIZE, Shape, Version};
-use crate::config::{Model, ModelVersion, Peft, Tokenizer};
+use crate::config::{Config, Model, ModelVersion, Peft, Tokenizer};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::hub::{HubFile, is_on_hub};
 
-/// Where the model comes from.
+/// The model that a run starts from, and its tokenizer.
 #[derive(Clone, Debug)]
-pub enum ModelPlan {
+pub struct ModelPlan {
+    /// Where the weights come from.
+    pub source: ModelSource,
+    /// Where the vocabulary comes from.
+    pub tokenizer: TokenizerPlan,
+}
+
+/// Where a vocabulary comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TokenizerPlan {
+    /// The characters of the documents.
+    Characters,
+    /// The World vocabulary, which is built in.
+    World,
+    /// A vocabulary file.
+    File(PathBuf),
+}
+
+impl TokenizerPlan {
+    /// The word that stands for [`TokenizerPlan::World`] in files.
+    pub const WORLD: &str = Tokenizer::WORLD;
+
+    /// The tokenizer of an experiment.
+    pub(super) fn of(config: &Config) -> TokenizerPlan {
+        match &config.model.tokenizer {
+            Tokenizer::Auto if sources::uses_characters(config) => TokenizerPlan::Characters,
+            Tokenizer::Auto | Tokenizer::World => TokenizerPlan::World,
+            Tokenizer::File(path) => TokenizerPlan::File(path.clone()),
+        }
+    }
+
+    /// The tokenizer that a command line names: `world`, `auto` or a file.
+    pub fn named(name: &Path) -> TokenizerPlan {
+        match Tokenizer::from(name.to_path_buf()) {
+            Tokenizer::Auto | Tokenizer::World => TokenizerPlan::World,
+            Tokenizer::File(path) => TokenizerPlan::File(path),
+        }
+    }
+}
+
+/// Where the weights of a model come from.
+#[derive(Clone, Debug)]
+pub enum ModelSource {
     /// A checkpoint, whose sizes count.
     Load(PathBuf),
     /// A new model.
@@ -31,7 +73,7 @@ pub enum ModelPlan {
 }
 
 /// Weights on the hub: the file on this machine, once it was fetched.
-fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<ModelPlan> {
+fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<ModelSource> {
     let file = match HubFile::parse(path) {
         Ok(file) => file,
         Err(fault) => {
@@ -40,7 +82,7 @@ fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<Mode
         }
     };
     if let Some(fetched) = file.fetched() {
-        return Some(ModelPlan::Load(fetched));
+        return Some(ModelSource::Load(fetched));
     }
     let help = msg!(PLAN_FETCHES_NOTHING);
     let message = msg!(NOT_ON_MACHINE_YET, file = file.to_string());
@@ -61,14 +103,14 @@ fn on_hub(faults: &mut Faults<'_>, path: &Path, purpose: Purpose) -> Option<Mode
         }
         _ => faults.add("model.load_model", fault.help(help)),
     }
-    Some(ModelPlan::Load(path.to_path_buf()))
+    Some(ModelSource::Load(path.to_path_buf()))
 }
 
 /// A model of the shape that the file says; `None` where it does not.
-fn as_written(model: &Model) -> Option<ModelPlan> {
+fn as_written(model: &Model) -> Option<ModelSource> {
     let of_preset = model.preset.map(presets::sizes);
     let version = model.version.map(version_of).or(of_preset.map(|sizes| sizes.version));
-    Some(ModelPlan::Scratch {
+    Some(ModelSource::Scratch {
         version: version.unwrap_or(Version::V7),
         n_layer: model.n_layer.or(of_preset.map(|sizes| sizes.n_layer))?,
         n_embd: model.n_embd.or(of_preset.map(|sizes| sizes.n_embd))?,
@@ -79,7 +121,7 @@ fn as_written(model: &Model) -> Option<ModelPlan> {
 }
 
 /// Decides where the model comes from; `None` when a fault was added.
-pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<ModelPlan> {
+pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<ModelSource> {
     let model = &faults.loaded.config.model;
     if let Tokenizer::File(path) = &model.tokenizer
         && !path.exists()
@@ -101,7 +143,7 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
             let fault = Diagnostic::error(message).help(msg!(RELATIVE_PATHS));
             faults.add("model.load_model", fault);
         }
-        return Some(ModelPlan::Load(path.clone()));
+        return Some(ModelSource::Load(path.clone()));
     }
     if !faults.tunes_weights() {
         let who = match faults.loaded.config.peft {
@@ -115,7 +157,7 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         return None;
     }
     let written = as_written(model);
-    let Some(ModelPlan::Scratch { version, n_layer, n_embd, pre_ffn, .. }) = written else {
+    let Some(ModelSource::Scratch { version, n_layer, n_embd, pre_ffn, .. }) = written else {
         let fault = Diagnostic::error(msg!(NEW_MODEL_NEEDS_SIZE))
             .note(msg!(TRAINS_FROM_SCRATCH))
             .help(msg!(CHOOSE_SIZE))
@@ -196,8 +238,8 @@ impl Plan {
     /// # Errors
     /// The first contradiction, naming both sides.
     pub fn check_shape(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
-        let model = &self.config().model;
-        let at = |key: &str, fault: Diagnostic| Box::new(self.loaded.at(key, fault));
+        let model = &self.experiment.config().model;
+        let at = |key: &str, fault: Diagnostic| Box::new(self.experiment.at(key, fault));
         if shape.version() == Version::V7
             && let Some(key) = unknown_to_rwkv7(model).next()
         {
@@ -247,7 +289,7 @@ impl Plan {
                 .help(msg!(DELETE_SHAPE_LINE));
             return Err(at(key, fault));
         }
-        if !self.op.computes_heads_of(shape.head_size) {
+        if !self.train.op.computes_heads_of(shape.head_size) {
             let message = msg!(HEAD_SIZE_NOT_FOR_KERNELS, channels = shape.head_size);
             let fault = Diagnostic::error(message).help(msg!(CHUNK_COMPUTES_ANY_HEAD));
             return Err(at("model.load_model", fault));
@@ -263,19 +305,21 @@ impl Plan {
         if shape.vocab_size >= ids as i64 {
             return Ok(());
         }
-        let tokenizer = &self.config().model.tokenizer;
-        let (key, help) = match (&self.model, tokenizer) {
-            (ModelPlan::Scratch { .. }, _) => ("model.vocab_size", msg!(DELETE_VOCAB_LINE)),
-            (_, Tokenizer::File(_)) => ("model.tokenizer", msg!(NAME_VOCABULARY)),
-            (_, Tokenizer::Auto | Tokenizer::World) => ("model.load_model", msg!(SET_TOKENIZER)),
+        let tokenizer = &self.model.tokenizer;
+        let (key, help) = match (&self.model.source, tokenizer) {
+            (ModelSource::Scratch { .. }, _) => ("model.vocab_size", msg!(DELETE_VOCAB_LINE)),
+            (_, TokenizerPlan::File(_)) => ("model.tokenizer", msg!(NAME_VOCABULARY)),
+            (_, TokenizerPlan::Characters | TokenizerPlan::World) => {
+                ("model.load_model", msg!(SET_TOKENIZER))
+            }
         };
         let name = match tokenizer {
-            Tokenizer::Auto if self.characters => msg!(CHARACTERS_OF_DATA),
-            Tokenizer::Auto | Tokenizer::World => msg!(THE_WORLD_TOKENIZER),
-            Tokenizer::File(_) => msg!(THE_TOKENIZER),
+            TokenizerPlan::Characters => msg!(CHARACTERS_OF_DATA),
+            TokenizerPlan::World => msg!(THE_WORLD_TOKENIZER),
+            TokenizerPlan::File(_) => msg!(THE_TOKENIZER),
         };
         let message = msg!(NAMED_TOKENIZER_SIZE, ids = shape.vocab_size, name, found = ids);
-        Err(Box::new(self.loaded.at(key, Diagnostic::error(message).help(help))))
+        Err(Box::new(self.experiment.at(key, Diagnostic::error(message).help(help))))
     }
 }
 
@@ -318,11 +362,11 @@ mod tests {
 
     #[test]
     fn a_new_model_takes_its_sizes_from_the_file() {
-        let scratch = |model: &str| match planned(model).expect("a sound plan").model {
-            ModelPlan::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
+        let scratch = |model: &str| match planned(model).expect("a sound plan").model.source {
+            ModelSource::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
                 (version, n_layer, n_embd, vocab_size, pre_ffn, head_qk)
             }
-            ModelPlan::Load(_) => unreachable!("there is no load_model"),
+            ModelSource::Load(_) => unreachable!("there is no load_model"),
         };
         assert_eq!(
             scratch("n_layer = 2\nn_embd = 64\npre_ffn = 0\nhead_qk = 0"),
@@ -344,8 +388,8 @@ mod tests {
         assert_eq!(
             refused(&format!("{sizes}\npre_ffn = 1\nhead_qk = 8")),
             [
-                ("ST2114", "`model.pre_ffn` has no meaning for an RWKV-7 (x070) model".to_string()),
-                ("ST2114", "`model.head_qk` has no meaning for an RWKV-7 (x070) model".to_string()),
+                ("ST2114", "`model.pre_ffn` does not apply to an RWKV-7 (x070) model".to_string()),
+                ("ST2114", "`model.head_qk` does not apply to an RWKV-7 (x070) model".to_string()),
             ]
         );
         assert_eq!(

@@ -1,25 +1,56 @@
-//! What learns: every rule of `[peft]`, and whether a model has what is to learn.
+//! The slice of a plan that says which parameters are trained: every rule of `[peft]`, and whether a model has them.
 
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use serde_json::{Value, json};
+
 use super::{Faults, Plan, Purpose};
 use crate::arch::Shape;
-use crate::config::{self, DishaMode, Peft, StateInit, Target, TrainPart};
+use crate::config::{self, Config, DishaMode, Peft, StateInit, Target, TrainPart};
 use crate::diagnostic::{Diagnostic, msg};
-use crate::peft::{AdapterRecipe, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Recipe};
+use crate::peft::{AdapterSpec, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, TuningSpec};
+use crate::quant::Format;
 
 /// The learning rate of states beside that of weights, where nobody wrote it: adapters usually learn at 1e-4,
 /// states at 0.1 to 1.
 const STATE_LR_SCALE: f64 = 1000.0;
 
-/// What learns.
+/// Which parameters are trained, and how the frozen ones are kept.
+#[derive(Clone, Debug)]
+pub struct MethodPlan {
+    /// Which parameters are trained.
+    pub peft: PeftPlan,
+    /// The format of the linear layers of the frozen model; absent: the dtype in which the model computes.
+    pub quant: Option<Format>,
+    /// The table `[peft]`, as records hold it.
+    pub peft_table: Value,
+    /// The table `[quant]`, as records hold it.
+    pub quant_table: Value,
+}
+
+impl MethodPlan {
+    pub(super) fn new(config: &Config, peft: PeftPlan, quant: Option<Format>) -> MethodPlan {
+        let (peft_table, quant_table) = (json!(config.peft), json!(config.quant));
+        MethodPlan { peft, quant, peft_table, quant_table }
+    }
+
+    /// How many parameters are trained in a model of this shape.
+    pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
+        match &self.peft {
+            PeftPlan::State(_) => shape.state_parameters().unsigned_abs(),
+            PeftPlan::Weights(recipe) => recipe.trainable_parameters(shape),
+        }
+    }
+}
+
+/// Which parameters are trained.
 #[derive(Clone, Debug)]
 pub enum PeftPlan {
     /// The initial states alone.
     State(StateStart),
     /// Weights, or what changes them.
-    Weights(Rc<Recipe>),
+    Weights(Rc<TuningSpec>),
 }
 
 /// What initial states are before the first step.
@@ -54,10 +85,10 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
 }
 
 /// What of the weights learns by a method, or changes them; nothing where states learn alone.
-pub fn recipe(peft: &Peft) -> Recipe {
+pub fn recipe(peft: &Peft) -> TuningSpec {
     let groups = |parts: &[TrainPart]| Parts::Groups(parts.to_vec());
     let (adapter, parts) = match peft {
-        Peft::State(_) => return Recipe::nothing(),
+        Peft::State(_) => return TuningSpec::nothing(),
         Peft::Lora(lora) => {
             let (rank, alpha, dropout) = (lora.rank.into(), lora.alpha, lora.dropout);
             let adapter =
@@ -80,7 +111,7 @@ pub fn recipe(peft: &Peft) -> Recipe {
     };
     let (state, lr_scale) = states_beside(peft);
     let state_lr_scale = state.then_some(lr_scale.unwrap_or(STATE_LR_SCALE));
-    Recipe { adapter, parts, state_lr_scale }
+    TuningSpec { adapter, parts, state_lr_scale }
 }
 
 /// Whether the initial states learn beside weights, and the factor on their learning rate where it is written.
@@ -96,8 +127,8 @@ fn states_beside(peft: &Peft) -> (bool, Option<f64>) {
     }
 }
 
-fn adapter(method: AnyMethod, targets: Option<&Vec<Target>>) -> Option<AdapterRecipe> {
-    Some(AdapterRecipe { method, targets: targets.cloned() })
+fn adapter(method: AnyMethod, targets: Option<&Vec<Target>>) -> Option<AdapterSpec> {
+    Some(AdapterSpec { method, targets: targets.cloned() })
 }
 
 /// Refuses groups whose matrices an adapter keeps frozen.
@@ -158,7 +189,7 @@ fn state_start(
 
 impl PeftPlan {
     /// What of the weights learns, or changes them.
-    pub fn recipe(&self) -> Option<&Rc<Recipe>> {
+    pub fn recipe(&self) -> Option<&Rc<TuningSpec>> {
         match self {
             PeftPlan::State(_) => None,
             PeftPlan::Weights(recipe) => Some(recipe),
@@ -172,7 +203,7 @@ impl Plan {
     /// # Errors
     /// The first thing that it does not have, with its place in the experiment file.
     pub fn check_peft(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
-        let PeftPlan::Weights(recipe) = &self.peft else { return Ok(()) };
+        let PeftPlan::Weights(recipe) = &self.method.peft else { return Ok(()) };
         let Err(misfit) = recipe.check(shape) else { return Ok(()) };
         let key = match misfit {
             Misfit::Target { .. } => "peft.targets",
@@ -180,6 +211,6 @@ impl Plan {
             Misfit::Part { .. } => "peft.train_parts",
         };
         let fault = Diagnostic::error(misfit.text()).note(misfit.note(shape));
-        Err(Box::new(self.loaded.at(key, fault)))
+        Err(Box::new(self.experiment.at(key, fault)))
     }
 }

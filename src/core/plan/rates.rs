@@ -72,14 +72,14 @@ mod tests {
     #[test]
     fn a_tiny_rate_for_states() {
         let expected = "\
-warning[ST2301]: `lr_init = 1e-5` is 100,000 times below the usual start for state tuning
+warning[ST2301]: `lr_init = 1e-5` is 100,000 times below the usual value for state tuning
   --> emoji.toml:10:11
    |
 10 | lr_init = 1e-5
    |           ^^^^ typical: 1.0 falling to 0.01, 10 warmup steps
    |
-   = note: at this rate a state entry moves by at most about 0.05 over the planned 5,000 steps
-   = note: published recipes disagree: 1.0, 5e-4, 1e-4 and 1e-5 all occur; a short run of each settles it
+   = note: at this rate an entry of the state changes by at most about 0.05 in the planned 5,000 steps
+   = note: published recipes use 1.0, 5e-4, 1e-4 and 1e-5; compare a short run of each
    = help: silence with `# statetune: allow(ST2301)` on the line above";
         assert_eq!(warnings("state", "1e-5", "1000"), [expected]);
         assert!(warnings("state", "1e-3", "\"pass\"")[0].contains("about 0.001 in a step"));

@@ -118,17 +118,17 @@ mod tests {
     fn what_makes_no_members_is_refused() {
         let many = json!((0..101).collect::<Vec<_>>());
         for (mode, axes, problem) in [
-            (SweepMode::Grid, vec![], "there is no axis, so there is nothing to vary"),
+            (SweepMode::Grid, vec![], "the sweep has no axes"),
             (SweepMode::Grid, vec![("a", json!([]))], "the axis `a` has no values"),
             (
                 SweepMode::Grid,
                 vec![("a", json!([{}]))],
-                "the axis `a` has a table as a value; vary its keys instead",
+                "a value of the axis `a` is a table; vary its keys instead",
             ),
             (
                 SweepMode::List,
                 vec![("a", json!([1, 2])), ("b", json!([1]))],
-                "a list takes one value of each axis at a time, but they have 2 and 1 values",
+                "a sweep of type list takes one value of each axis at a time, but the axes have 2 and 1 values",
             ),
             (SweepMode::Grid, vec![("a", many.clone()), ("b", many)], "more than 10000 members"),
         ] {

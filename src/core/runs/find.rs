@@ -277,7 +277,7 @@ mod tests {
         let refusal = split_moment("k3f9@noon").expect_err("no moment");
         assert_eq!(
             refusal.render(false),
-            "error[ST6041]: `noon` in `k3f9@noon` is no moment of a run\n  |\n  = help: write \
+            "error[ST6041]: `noon` in `k3f9@noon` is not a valid checkpoint name\n  |\n  = help: write \
              RUN@best, RUN@last, RUN@epoch-3 or RUN@step-1500"
         );
     }

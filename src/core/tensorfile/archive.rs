@@ -261,12 +261,12 @@ mod tests {
             assert!(entries(&good[..len]).is_err(), "cut at {len}");
         }
         let truncated =
-            "the file is corrupted: its end is missing, as after an interrupted download";
+            "the file is corrupted: the end is missing, as after an interrupted download";
         assert_eq!(problem(&good[..good.len() / 2]), truncated);
         assert_eq!(problem(b""), truncated);
 
         let twice = with(&good, b"a/two", b"a/one", 1);
-        assert_eq!(problem(&twice), "the file is corrupted: the archive has two `a/one`");
+        assert_eq!(problem(&twice), "the file is corrupted: the archive has two entries `a/one`");
         let elsewhere = with(&good, ENTRY, b"PK--", 1);
         assert!(problem(&elsewhere).contains("entry `a/two` of the archive is damaged"));
         // Central directory: the second entry is said to begin where the first does, or to be long.

@@ -142,7 +142,7 @@ mod tests {
         let contents = |problem| WeightsError::Contents { path: "a.pth".into(), problem };
         let refused = contents(Problem::Refused("os.system".into()));
         assert_eq!(refused.code(), "ST4013");
-        assert_eq!(refused.to_string(), "a.pth: refusing to load: the file asks for `os.system`");
+        assert_eq!(refused.to_string(), "a.pth: refused to load the file: it calls `os.system`");
         assert_eq!(contents(Problem::Corrupted(Text::verbatim("x"))).code(), "ST4012");
         let html = Problem::NotACheckpoint { found: Text::verbatim("an HTML page"), hint: None };
         assert_eq!(contents(html).code(), "ST4011");

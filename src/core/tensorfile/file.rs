@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(found(b"\n <!DOCTYPE html><title>rwkv"), "a web page");
         assert_eq!(found(b"\xef\xbb\xbf<html lang=en>"), "a web page");
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
-        assert_eq!(found(pointer), "a Git LFS pointer, which stands for the real file");
+        assert_eq!(found(pointer), "a Git LFS pointer instead of the file");
         assert_eq!(found(b"GGUF\x03\0\0\0"), "a GGUF file");
         assert_eq!(found(b"Invalid username or password."), "a file of another kind");
         assert_eq!(found(&[0xff; 1000]), "a file of another kind");
@@ -222,7 +222,7 @@ mod tests {
         for path in [folder.path().to_owned(), folder.path().join("absent.pth")] {
             let error = TensorFile::open(&path).expect_err("no file");
             assert_eq!(error.code(), "ST4010");
-            let expected = format!("{}: cannot read the weights file", path.display());
+            let expected = format!("cannot read the weights file `{}`", path.display());
             assert_eq!(error.to_string(), expected);
         }
     }

@@ -560,7 +560,7 @@ mod tests {
             b"\x80\x04\x8c\x02os\x8c\x06system\x93.",
             b"cos\nsystem\n", // at once, whatever follows
         ] {
-            assert_eq!(problem(pickle), "refusing to load: the file asks for `os.system`");
+            assert_eq!(problem(pickle), "refused to load the file: it calls `os.system`");
         }
         let hidden = b"cbuiltins\nexec\x1b[2K\n.";
         assert!(problem(hidden).ends_with("`builtins.exec\\u{1b}[2K`"));
@@ -591,17 +591,17 @@ mod tests {
             (b"\x80\x06.".as_slice(), "near byte 2: protocol 6 is unknown"),
             (b"0.", "instruction 0x30 at byte 0, which no state dict needs"),
             (b".", "near byte 1: an operand is missing"),
-            (b"}(K\x01u.", "near byte 5: items are put into something else than a dict"),
+            (b"}(K\x01u.", "near byte 5: items are added to an object that is not a dict"),
             (b"N(s.", "near byte 3: an operand is missing"),
             (b"u.", "near byte 1: a mark is missing"),
-            (b"h\x05.", "near byte 2: it recalls what it never stored"),
-            (b"X\xff\xff\xff\xffa.", "near byte 5: it ends too early"),
-            (b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffa.", "near byte 9: it ends too early"),
-            (b"X\x01\0\0\0\xff.", "near byte 6: text is not UTF-8"),
-            (b"\x8a\x09123456789.", "near byte 11: a number does not fit 64 bits"),
-            (b")Q.", "near byte 2: a storage is described wrongly"),
-            (b"))R.", "near byte 3: it calls something else than a function"),
-            (b"}}b.", "near byte 3: it sets attributes of something else than an ordered dict"),
+            (b"h\x05.", "near byte 2: it uses an object that was never stored"),
+            (b"X\xff\xff\xff\xffa.", "near byte 5: the file ends too early"),
+            (b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffa.", "near byte 9: the file ends too early"),
+            (b"X\x01\0\0\0\xff.", "near byte 6: a string is not UTF-8"),
+            (b"\x8a\x09123456789.", "near byte 11: a number does not fit into 64 bits"),
+            (b")Q.", "near byte 2: the description of a storage is invalid"),
+            (b"))R.", "near byte 3: it calls an object that is not a function"),
+            (b"}}b.", "near byte 3: it sets attributes of an object that is not an ordered dict"),
             (b"ccollections\nOrderedDict\nK\x01\x85R.", "called with unusual arguments"),
         ] {
             let problem = problem(pickle);
@@ -610,7 +610,7 @@ mod tests {
         // -6 in the place of the storage's length.
         let len = good.windows(2).position(|pair| pair == [op::BININT1, 6]).expect("written above");
         let negative = [&good[..len], b"\x8a\x01\xfa", &good[len + 2..]].concat();
-        assert!(problem(&negative).contains("a storage is described wrongly"));
+        assert!(problem(&negative).contains("the description of a storage is invalid"));
         let twice = [&good[..good.len() - 2], &good[4..]].concat();
         assert_eq!(problem(&twice), "the file is corrupted: it has two tensors `a`");
     }
@@ -625,6 +625,6 @@ mod tests {
         assert!(problem(&nested).contains("found a tuple"));
         assert!(problem(&[op::NONE; MAX_LEN + 1]).contains("16777217 bytes"));
         let axes = [b"}(X\x01\0\0\0a", tensor(&[1; MAX_AXES + 1]).as_slice(), b"u."].concat();
-        assert!(problem(&axes).contains("a tensor is described wrongly"));
+        assert!(problem(&axes).contains("the description of a tensor is invalid"));
     }
 }

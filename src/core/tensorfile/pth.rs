@@ -258,11 +258,11 @@ mod tests {
     fn other_files_of_torch_are_refused() {
         let expected = "expected tensors by name, in a .pth or .safetensors file";
         for (name, message) in [
-            ("code", "refusing to load: the file asks for `posix.system`"),
+            ("code", "refused to load the file: it calls `posix.system`"),
             ("nested", &format!("found a dict in the place `state_dict`, {expected}")),
             ("epoch", &format!("found a number in the place `epoch`, {expected}")),
             ("list", &format!("found a list, {expected}")),
-            ("complex", "refusing to load: the file asks for `torch.ComplexFloatStorage`"),
+            ("complex", "refused to load the file: it calls `torch.ComplexFloatStorage`"),
             ("torchscript", &format!("found a TorchScript program, {expected}")),
             (
                 "expanded",
@@ -325,13 +325,13 @@ mod tests {
         short[1].bytes = vec![0; 7].into();
         assert_eq!(
             written(short).expect_err("too short").to_string(),
-            "tensor `blocks.0.att.time_state`: 7 bytes do not make float32 [2, 3, 5]"
+            "tensor `blocks.0.att.time_state`: 7 bytes do not match float32 [2, 3, 5]"
         );
         let mut twice = tensors();
         twice[1].name = twice[0].name.clone();
         assert_eq!(
             written(twice).expect_err("two of a name").to_string(),
-            "there are two tensors `blocks.1.att.time_state`"
+            "two tensors are named `blocks.1.att.time_state`"
         );
     }
 

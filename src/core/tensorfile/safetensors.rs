@@ -220,7 +220,7 @@ mod tests {
         let source = std::error::Error::source(&twice.expect_err("two of a name"))
             .expect("the reason")
             .to_string();
-        assert_eq!(source, "there are two tensors `blocks.0.att.time_state`");
+        assert_eq!(source, "two tensors are named `blocks.0.att.time_state`");
     }
 
     #[test]
@@ -231,7 +231,8 @@ mod tests {
         for len in 0..good.len() {
             assert!(read(&good[..len]).is_err(), "cut at {len}");
         }
-        let cut = "the file is corrupted: it holds 7 bytes of tensors, its header promises 8";
+        let cut =
+            "the file is corrupted: the file has 7 bytes of tensors, but its header describes 8";
         assert_eq!(problem(&good[..good.len() - 1]), cut);
 
         // Eight tensors, together so long that the file's length would not fit 64 bits.

@@ -1,40 +1,41 @@
 //! The CUDA kernels: how they reach a GPU, and the autograd shim in front of them.
 //!
-//! The program holds the kernels as text and is linked with neither CUDA nor the CUDA part of libtorch, so
-//! one program serves machines with and without a GPU. [`find_gpu`] says whether one can be used, and loads
-//! libtorch's CUDA part where a driver is there. A kernel is compiled at its first use on a kind of GPU, by NVRTC from libtorch's own
-//! CUDA packages, and kept in a folder of the user ([`nvrtc::cache_folder`]). It runs on libtorch's
-//! current stream of the operands' device, in tensors that libtorch allocates.
+//! The program holds the kernels as text and links neither CUDA nor the CUDA part of libtorch, so that one program
+//! serves machines with and without a GPU. [`find_gpu`] tells whether a GPU is usable, and loads libtorch's CUDA part
+//! if a driver is present. NVRTC, from libtorch's CUDA packages, compiles a kernel at its first use on a kind of GPU;
+//! the result is cached in a folder of the user ([`nvrtc::cache_folder`]). A kernel runs on libtorch's current stream
+//! of the operands' device, in tensors that libtorch allocates.
 
 mod build;
 mod gpu;
 mod launch;
 pub mod nvrtc;
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use statetune_core::diagnostic::{Text, msg};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+use super::autograd::{call_shim, text};
 use super::{KernelError, Wkv5, Wkv6, Wkv7};
-use statetune_core::diagnostic::{Text, msg};
 
 pub use build::{Build, OperandType, Program, QuantBuild, Recurrence};
-pub use gpu::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes};
+pub use gpu::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device};
 pub(super) use launch::launch_quant;
 pub use launch::{Launch, LaunchRequest, QuantLaunch, QuantLaunchRequest};
 
-/// Makes libtorch's CUDA part available: true if a driver is there, and libtorch can use CUDA tensors
-/// from now on as far as a GPU is.
+/// Loads libtorch's CUDA part: true if a driver is present, and libtorch can use CUDA tensors from now on if a GPU
+/// is.
 ///
-/// Call it before anything asks libtorch about CUDA (`tch::Cuda`, `Device::cuda_if_available`): libtorch
+/// Call it before any question to libtorch about CUDA (`tch::Cuda`, `Device::cuda_if_available`): libtorch
 /// remembers its first answer.
 ///
 /// # Errors
-/// [`KernelError::Native`] if there is a driver but libtorch's CUDA part does not load: usually libtorch was
+/// [`KernelError::Native`] if there is a driver but libtorch's CUDA part does not load, usually because libtorch was
 /// fetched on a machine without a driver and lacks the CUDA packages.
 fn enable_cuda() -> Result<bool, KernelError> {
     if !has_driver() {
@@ -118,16 +119,16 @@ unsafe extern "C" {
     fn statetune_libtorch_file(file: *mut c_char, file_len: usize) -> c_int;
 }
 
-/// A recurrence whose kernels `launch` starts, in the forward pass and in the backward pass. The functions
-/// of [`super`] are the safe way to it; a test may bring a launch that emulates the GPU.
+/// A recurrence whose kernels `launch` starts, in the forward and the backward pass. The functions of [`super`] are
+/// the safe interface; tests pass a launch that emulates the GPU.
 ///
 /// # Errors
-/// [`KernelError::Native`] has the text of libtorch or of `launch`.
+/// [`KernelError::Native`] has the text of libtorch or `launch`.
 ///
 /// # Safety
 /// The operands have the shapes and dtypes that [`super::wkv5`], [`super::wkv6`] and [`super::wkv7`] ask for
-/// and lie on one device. `launch` reads a request as [`LaunchRequest`] documents it, writes only what
-/// the kernels write, and ends a message with a zero byte; it is callable as long as the results live.
+/// and lie on one device. `launch` reads a request as [`LaunchRequest`] documents it, writes only where
+/// the kernels write, and ends a message with a zero byte; it can be called as long as the results live.
 pub unsafe fn run(
     launch: Launch,
     operands: &Operands<'_>,
@@ -142,37 +143,35 @@ pub unsafe fn run(
     let pointer = |x: Option<&Tensor>| x.map_or(null(), Tensor::as_ptr);
     let mut y: *mut C_tensor = null_mut();
     let mut s_last: *mut C_tensor = null_mut();
-    let mut message = [0 as c_char; 4096];
-    // SAFETY: the pointers are null where the shim allows it or those of live tensors that outlive the
-    // call; the caller vouches for shapes, dtypes, device and `launch`; the shim makes operands
-    // contiguous, keeps its own references, catches every exception and ends `message` with a zero byte.
-    let status = unsafe {
-        statetune_wkv_cuda(
-            launch,
-            version,
-            r.as_ptr(),
-            w.as_ptr(),
-            k.as_ptr(),
-            v.as_ptr(),
-            pointer(ab.map(|(a, _)| a)),
-            pointer(ab.map(|(_, b)| b)),
-            pointer(u),
-            s0.as_ptr(),
-            pointer(restarts),
-            &mut y,
-            &mut s_last,
-            message.as_mut_ptr(),
-            message.len(),
-        )
-    };
-    if status != 0 {
-        return Err(KernelError::Native(Text::library(text(&message))));
-    }
+    call_shim(|message, len| {
+        // SAFETY: the pointers are null where the shim allows it or those of live tensors that outlive the
+        // call; the caller vouches for shapes, dtypes, device and `launch`; the shim makes operands
+        // contiguous and keeps its own references.
+        unsafe {
+            statetune_wkv_cuda(
+                launch,
+                version,
+                r.as_ptr(),
+                w.as_ptr(),
+                k.as_ptr(),
+                v.as_ptr(),
+                pointer(ab.map(|(a, _)| a)),
+                pointer(ab.map(|(_, b)| b)),
+                pointer(u),
+                s0.as_ptr(),
+                pointer(restarts),
+                &mut y,
+                &mut s_last,
+                message,
+                len,
+            )
+        }
+    })?;
     // SAFETY: on success both pointers are tensors that the shim allocated for the caller to own.
     Ok(unsafe { (Tensor::from_ptr(y), Tensor::from_ptr(s_last)) })
 }
 
-/// The folder of the libtorch that this program has loaded.
+/// The folder of the loaded libtorch.
 pub fn libtorch_folder() -> Option<PathBuf> {
     let mut file = [0 as c_char; 4096];
     // SAFETY: the shim writes at most `file.len()` bytes and a final zero.
@@ -181,22 +180,16 @@ pub fn libtorch_folder() -> Option<PathBuf> {
     file.parent().map(PathBuf::from)
 }
 
-/// Where libtorch's CUDA packages lie: beside the folder `torch/` that it was loaded from.
+/// The folder of libtorch's CUDA packages, beside the folder `torch/` of the loaded libtorch.
 fn libtorch_packages() -> Option<PathBuf> {
     libtorch_folder().map(|lib| lib.join("../../nvidia/cu13/lib"))
 }
 
-/// Loads a library for the rest of the program's life, its symbols visible to all others.
+/// Loads a library for the rest of the process, its symbols visible to all others.
 fn load(library: &Path) -> Result<(), libloading::Error> {
-    // SAFETY: loading runs the initialisers of the library. The ones that are loaded here are the CUDA
-    // driver, NVRTC and libtorch's CUDA part, which may be loaded at any time and are never unloaded.
+    // SAFETY: loading runs the initialisers of the library. This module loads the CUDA driver, NVRTC
+    // and libtorch's CUDA part, which may be loaded at any time and are never unloaded.
     let library = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) }?;
     std::mem::forget(library);
     Ok(())
-}
-
-/// The text before the zero byte that C code has written.
-pub(super) fn text(message: &[c_char]) -> String {
-    let bytes: Vec<u8> = message.iter().map(|&c| c.cast_unsigned()).collect();
-    CStr::from_bytes_until_nul(&bytes).unwrap_or_default().to_string_lossy().into_owned()
 }

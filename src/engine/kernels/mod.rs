@@ -1,6 +1,6 @@
 //! The WKV recurrences as differentiable operations on tensors.
 //!
-//! [`wkv5`], [`wkv6`] and [`wkv7`] are the entries, [`Op`] says who computes: native kernels, whole
+//! [`wkv5`], [`wkv6`] and [`wkv7`] are the entry points, [`Op`] selects the implementation: native kernels, whole
 //! chunks in matrix products, or [`reference`](mod@reference): the same recurrence in plain tensor
 //! operations, slow and obvious, against which the others are tested.
 //!
@@ -11,30 +11,27 @@
 //! there; `None` means one document a row. The gradient of `s0` is the sum over the documents of a row,
 //! and the returned state is the one after the row's last token.
 
-mod backward;
+mod autograd;
 mod chunk;
+mod cpu;
 pub mod cuda;
-mod half;
-mod memory;
-mod native;
 mod operands;
-mod processor;
 pub mod quant;
 pub mod reference;
 mod selftest;
-mod tf32;
-
-use tch::{Kind, Tensor};
+mod settings;
 
 pub use statetune_core::arch::{HEAD_SIZE, NoGpu, Op, SAVED_EVERY};
+use tch::Tensor;
 
-pub use backward::backward;
-pub use cuda::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes};
-pub use memory::{available_bytes, give_back_memory, keep_memory, peak_resident_bytes};
-pub use native::{InstructionSet, with_instruction_set};
+pub use autograd::backward;
+pub use cpu::{InstructionSet, with_instruction_set};
+pub use cuda::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use selftest::{KernelCheck, Recurrence, check_kernel};
-pub use tf32::allow_tf32;
+pub use settings::{
+    allow_tf32, available_bytes, give_back_memory, keep_memory, peak_resident_bytes,
+};
 
 /// The WKV-5 recurrence, differentiable in every operand and in `s0`.
 ///
@@ -49,8 +46,8 @@ pub use tf32::allow_tf32;
 /// section 4.
 ///
 /// # Errors
-/// [`KernelError::Operand`] names the first tensor of wrong shape, dtype or device, or that `op` has no
-/// kernel for; [`KernelError::Native`] has libtorch's text.
+/// [`KernelError::Operand`] names the first tensor of wrong shape, dtype or device, or without a kernel in
+/// `op`; [`KernelError::Native`] has libtorch's text.
 pub fn wkv5(
     op: Op,
     ops: &Wkv5<'_>,
@@ -59,8 +56,7 @@ pub fn wkv5(
 ) -> Result<(Tensor, Tensor), KernelError> {
     ops.check(op, s0, restarts)?;
     match op {
-        Op::Cpu if ops.r.kind() == Kind::Half => half::wkv5(ops, s0, restarts),
-        Op::Cpu => native::wkv5(ops, s0, restarts),
+        Op::Cpu => cpu::wkv5(ops, s0, restarts),
         Op::Cuda => cuda::wkv5(ops, s0, restarts),
         Op::Chunk => Ok(chunk::wkv5(ops, s0, restarts)),
         Op::Reference => Ok(reference::wkv5(ops, s0, restarts)),
@@ -85,8 +81,7 @@ pub fn wkv6(
 ) -> Result<(Tensor, Tensor), KernelError> {
     ops.check(op, s0, restarts)?;
     match op {
-        Op::Cpu if ops.r.kind() == Kind::Half => half::wkv6(ops, s0, restarts),
-        Op::Cpu => native::wkv6(ops, s0, restarts),
+        Op::Cpu => cpu::wkv6(ops, s0, restarts),
         Op::Cuda => cuda::wkv6(ops, s0, restarts),
         Op::Chunk => Ok(chunk::wkv6(ops, s0, restarts)),
         Op::Reference => Ok(reference::wkv6(ops, s0, restarts)),
@@ -111,10 +106,25 @@ pub fn wkv7(
 ) -> Result<(Tensor, Tensor), KernelError> {
     ops.check(op, s0, restarts)?;
     match op {
-        Op::Cpu if ops.r.kind() == Kind::Half => half::wkv7(ops, s0, restarts),
-        Op::Cpu => native::wkv7(ops, s0, restarts),
+        Op::Cpu => cpu::wkv7(ops, s0, restarts),
         Op::Cuda => cuda::wkv7(ops, s0, restarts),
         Op::Chunk => Ok(chunk::wkv7(ops, s0, restarts)),
         Op::Reference => Ok(reference::wkv7(ops, s0, restarts)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_and_kernels_agree_on_the_chunk_length() {
+        for (header, constant) in [
+            (include_str!("../../../kernels/wkv.h"), "int64_t WKV_CHUNK_LEN"),
+            (include_str!("../../../kernels/wkv_cuda.h"), "int WKV_CUDA_CHUNK_LEN"),
+        ] {
+            let line = format!("constexpr {constant} = {SAVED_EVERY};");
+            assert!(header.lines().any(|found| found == line), "no `{line}`");
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! What the recurrences take, and the check that every implementation relies on.
+//! The operands of the recurrences, and the check that every implementation relies on.
 
+use statetune_core::diagnostic::{Text, msg};
 use tch::{Device, Kind, Tensor};
 
 use super::Op;
-use statetune_core::diagnostic::{Text, msg};
 
-/// A recurrence was asked for something that it cannot do.
+/// Why a kernel cannot compute.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum KernelError {
@@ -20,7 +20,7 @@ pub enum KernelError {
         /// What the operation takes.
         expected: Text,
     },
-    /// libtorch or the kernel failed; the text is theirs.
+    /// libtorch or the kernel failed, with its text.
     Native(Text),
 }
 
@@ -41,7 +41,7 @@ impl KernelError {
 /// The decay is `exp(-exp(w))`; RWKV-5 checkpoints call `w` `time_decay` and `u` `time_faaaa`.
 #[derive(Debug)]
 pub struct Wkv5<'a> {
-    /// Receptance, (B, T, H, N): what is read from the state.
+    /// Receptance, (B, T, H, N): reads from the state.
     pub r: &'a Tensor,
     /// Decay before the two exponentials, (H, N).
     pub w: &'a Tensor,
@@ -56,7 +56,7 @@ pub struct Wkv5<'a> {
 /// The operands of the WKV-6 recurrence, of one dtype: those of [`Wkv5`] with a decay for every token.
 #[derive(Debug)]
 pub struct Wkv6<'a> {
-    /// Receptance, (B, T, H, N): what is read from the state.
+    /// Receptance, (B, T, H, N): reads from the state.
     pub r: &'a Tensor,
     /// Decay before the two exponentials, (B, T, H, N).
     pub w: &'a Tensor,
@@ -73,7 +73,7 @@ pub struct Wkv6<'a> {
 /// `w` is the operand with `decay = exp(-exp(w))`; `a` and `b` are `-kk` and `kk * iclr` in RWKV-7.
 #[derive(Debug)]
 pub struct Wkv7<'a> {
-    /// Receptance: what is read from the state.
+    /// Receptance: reads from the state.
     pub r: &'a Tensor,
     /// Decay, before the two exponentials.
     pub w: &'a Tensor,
@@ -131,15 +131,14 @@ impl Wkv7<'_> {
     }
 }
 
-/// Which call is checked.
+/// The call that is checked.
 struct Check {
     recurrence: &'static str,
     op: Op,
 }
 
 impl Check {
-    /// `of_tokens` are (B, T, H, N) and begin with r, which the others are compared with; `of_heads` are
-    /// (H, N).
+    /// `of_tokens` are (B, T, H, N), the first is r, to which the others are compared; `of_heads` are (H, N).
     fn all(
         &self,
         of_tokens: &[(&'static str, &Tensor)],
@@ -190,7 +189,7 @@ impl Check {
     }
 }
 
-/// What this implementation needs and operands like `r`, of head size `n`, are not.
+/// The requirement of this implementation that operands like `r`, of head size `n`, do not meet.
 fn refusal(op: Op, r: &Tensor, n: i64) -> Option<Text> {
     let cpu_kind = matches!(r.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
     let cuda_kind = matches!(r.kind(), Kind::Float | Kind::BFloat16 | Kind::Half);

@@ -1,17 +1,21 @@
 //! Packed weights: making them dense, and multiplying by them without keeping a dense copy.
 //!
-//! The formats themselves stand in [`crate::quant`]; here a format is a table of levels and the length of
-//! a group that shares a scale.
+//! The formats are in [`crate::quant`]; here a format is a table of levels and the length of a group that shares a
+//! scale.
 
 use std::ffi::{c_char, c_int};
 use std::ptr::{null, null_mut};
 
+use statetune_core::diagnostic::msg;
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::KernelError;
+use super::autograd::call_shim;
 use super::cuda::{self, QuantLaunch};
-use statetune_core::diagnostic::{Text, msg};
+
+/// Quantised scales that share a scale.
+pub const SCALES_PER_GROUP: u64 = 256;
 
 /// A matrix (rows, columns) of codes: number `i`, counted along the rows, is
 /// `levels[codes[i]] * scales[i / group_len]`. All tensors are contiguous and on one device.
@@ -21,11 +25,11 @@ pub struct Codes {
     pub shape: [i64; 2],
     /// Numbers that share a scale.
     pub group_len: i64,
-    /// uint8: one code a number, or two where there are 16 levels, the first in the high half.
+    /// uint8: one code a byte, or two with 16 levels, the first in the high half.
     pub codes: Tensor,
     /// float32, (16) or (256).
     pub levels: Tensor,
-    /// One a group.
+    /// One for each group.
     pub scales: Scales,
 }
 
@@ -34,35 +38,17 @@ pub struct Codes {
 pub enum Scales {
     /// float32.
     Plain(Tensor),
-    /// Quantised in turn: scale `g` is `levels[codes[g]] * scales[g / 256] + offset`.
+    /// Quantised: scale `g` is `levels[codes[g]] * scales[g / 256] + offset`.
     Quantised {
-        /// uint8, one a group.
+        /// uint8, one for each group.
         codes: Tensor,
         /// float32, (256).
         levels: Tensor,
-        /// float32, one for 256 groups.
+        /// float32, one for [`SCALES_PER_GROUP`] groups.
         scales: Tensor,
-        /// What all scales have in common.
+        /// Added to all scales.
         offset: f32,
     },
-}
-
-impl Codes {
-    /// The same matrix with everything on `device`.
-    #[must_use]
-    pub fn on(self, device: Device) -> Codes {
-        let scales = match self.scales {
-            Scales::Plain(scales) => Scales::Plain(scales.to_device(device)),
-            Scales::Quantised { codes, levels, scales, offset } => Scales::Quantised {
-                codes: codes.to_device(device),
-                levels: levels.to_device(device),
-                scales: scales.to_device(device),
-                offset,
-            },
-        };
-        let (codes, levels) = (self.codes.to_device(device), self.levels.to_device(device));
-        Codes { codes, levels, scales, ..self }
-    }
 }
 
 /// `QuantWeight` of `kernels/quant_autograd.cpp`.
@@ -112,20 +98,19 @@ impl Codes {
     /// float64, bfloat16 or float16.
     ///
     /// # Errors
-    /// [`KernelError::Native`] for other dtypes, and where memory runs out.
+    /// [`KernelError::Native`] for other dtypes, and when memory runs out.
     pub fn dequantise(&self, kind: Kind) -> Result<Tensor, KernelError> {
         // SAFETY: the launch, where there is one, runs the kernels of this crate.
         unsafe { self.dequantise_by(self.launch(), kind) }
     }
 
-    /// [`Codes::dequantise`] by the CUDA kernel that `launch` starts. A test may bring a launch that emulates
-    /// the GPU.
+    /// [`Codes::dequantise`] by the CUDA kernel that `launch` starts; tests pass a launch that emulates the GPU.
     ///
     /// # Errors
-    /// Those of [`Codes::dequantise`], and what `launch` says.
+    /// Errors of [`Codes::dequantise`] and `launch`.
     ///
     /// # Safety
-    /// `launch` reads a request as [`super::cuda::QuantLaunchRequest`] documents it, writes only what the
+    /// `launch` reads a request as [`super::cuda::QuantLaunchRequest`] documents it, writes only where the
     /// kernel writes, and ends a message with a zero byte.
     pub unsafe fn dequantise_by(
         &self,
@@ -146,7 +131,7 @@ impl Codes {
         };
         let weight = self.weight(launch);
         let mut out: *mut C_tensor = null_mut();
-        call(|message, len| {
+        call_shim(|message, len| {
             // SAFETY: the tensors live as long as `self`, and were checked to be what the kernels read.
             unsafe { statetune_quant_dequantise(&weight, dtype, &mut out, message, len) }
         })?;
@@ -154,7 +139,8 @@ impl Codes {
         Ok(unsafe { Tensor::from_ptr(out) })
     }
 
-    /// The same matrix on a device.
+    /// The same matrix with everything on `device`.
+    #[must_use]
     pub fn to_device(&self, device: Device) -> Codes {
         let scales = match &self.scales {
             Scales::Plain(scales) => Scales::Plain(scales.to_device(device)),
@@ -170,7 +156,7 @@ impl Codes {
     }
 
     /// `x W^T` for `x` (.., columns) on the device of the codes: (.., rows) in the dtype of `x`,
-    /// differentiable in `x`. W is made dense in that dtype, and again for the gradient; in between
+    /// differentiable in `x`. W becomes dense in that dtype, and again for the gradient; in between
     /// only these codes are kept.
     ///
     /// # Errors
@@ -179,7 +165,7 @@ impl Codes {
         self.check()?;
         let weight = self.weight(self.launch());
         let mut y: *mut C_tensor = null_mut();
-        call(|message, len| {
+        call_shim(|message, len| {
             // SAFETY: the tensors live through the call and were checked; the shim takes its own references.
             unsafe { statetune_quant_linear(&weight, x.as_ptr(), &mut y, message, len) }
         })?;
@@ -187,7 +173,7 @@ impl Codes {
         Ok(unsafe { Tensor::from_ptr(y) })
     }
 
-    /// Refuses what the kernels would read outside their arrays for.
+    /// Refuses parts with which the kernels would read outside their arrays.
     fn check(&self) -> Result<(), KernelError> {
         let [rows, columns] = self.shape;
         let n = rows * columns;
@@ -203,7 +189,7 @@ impl Codes {
             Scales::Quantised { codes, levels, scales, .. } => {
                 is(codes, Kind::Uint8, groups)
                     && is(levels, Kind::Float, 256)
-                    && is(scales, Kind::Float, groups.div_ceil(256))
+                    && is(scales, Kind::Float, groups.div_ceil(SCALES_PER_GROUP))
             }
         };
         let sound = rows >= 0
@@ -219,7 +205,7 @@ impl Codes {
         }
     }
 
-    /// The launch that the device of the codes needs; the CPU needs none.
+    /// The launch for the device of the codes; `None` on the CPU.
     fn launch(&self) -> Option<QuantLaunch> {
         self.codes.device().is_cuda().then_some(cuda::launch_quant as QuantLaunch)
     }
@@ -246,14 +232,14 @@ impl Codes {
     }
 }
 
-/// Codes of 4 bits, two a byte, and float32 scales of floating-point `numbers`, widened to float32 and cut into groups of `group_len`. A scale is
-/// the largest magnitude of its group; NaN and infinity go into it.
+/// Codes of 4 bits, two a byte, and float32 scales of floating-point `numbers`, which are widened to float32 and cut
+/// into groups of `group_len`. A scale is the largest magnitude of its group, NaN and infinity included.
 ///
-/// `order[r]` is the code of the level of rank r, and `bounds` are what lies halfway between levels
-/// whose largest is 1. A number on a bound goes to the lower level.
+/// `order[r]` is the code of the level of rank r; `bounds` lie halfway between levels whose largest is 1. A number on
+/// a bound goes to the lower level.
 ///
 /// # Errors
-/// [`KernelError::Native`] where memory runs out.
+/// [`KernelError::Native`] when memory runs out.
 ///
 /// # Panics
 /// When `group_len` is odd or not positive.
@@ -268,7 +254,7 @@ pub fn pack_in_4_bits(
     let (bounds, order) = (Tensor::from_slice(bounds), Tensor::from_slice(order));
     let mut codes: *mut C_tensor = null_mut();
     let mut scales: *mut C_tensor = null_mut();
-    call(|message, len| {
+    call_shim(|message, len| {
         // SAFETY: all tensors are on the CPU, and the last two of the dtypes and sizes that the shim reads.
         unsafe {
             statetune_quant_pack(
@@ -285,13 +271,4 @@ pub fn pack_in_4_bits(
     })?;
     // SAFETY: on success both pointers are tensors that the shim allocated for the caller to own.
     Ok(unsafe { (Tensor::from_ptr(codes), Tensor::from_ptr(scales)) })
-}
-
-/// Calls a function of the shim, which returns 0, or 1 with its reason in the message.
-fn call(shim: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), KernelError> {
-    let mut message = [0 as c_char; 4096];
-    match shim(message.as_mut_ptr(), message.len()) {
-        0 => Ok(()),
-        _ => Err(KernelError::Native(Text::library(cuda::text(&message)))),
-    }
 }

@@ -1,5 +1,5 @@
-//! The recurrences in plain tensor operations, one token at a time: the definition that every kernel
-//! is compared with. Differentiable by libtorch's own autograd.
+//! The recurrences in plain tensor operations, one token at a time: the definition to which every kernel
+//! is compared. Differentiable by libtorch's own autograd.
 
 use tch::{Kind, Tensor};
 
@@ -7,7 +7,7 @@ use super::{Wkv5, Wkv6, Wkv7};
 
 /// WKV-5 as [`super::wkv5`] documents it, on operands that were checked there.
 pub(super) fn wkv5(ops: &Wkv5<'_>, s0: &Tensor, restarts: Option<&Tensor>) -> (Tensor, Tensor) {
-    // In the dtype of the state, so that the gradients of all tokens are added up in it.
+    // In the dtype of the state, so that the gradients of all tokens are summed in it.
     let w = ops.w.to_kind(s0.kind()).expand_as(ops.r);
     wkv6(&Wkv6 { r: ops.r, w: &w, k: ops.k, v: ops.v, u: ops.u }, s0, restarts)
 }
@@ -61,7 +61,7 @@ fn restart(s: Tensor, s0: &Tensor, restarts: Option<&Tensor>, t: i64) -> Tensor 
     }
 }
 
-/// `max |x - reference| / max |reference|`, the measure by which kernels are judged.
+/// `max |x - reference| / max |reference|`: the error measure of kernels.
 pub fn relative_error(x: &Tensor, reference: &Tensor) -> f64 {
     let [x, reference] = [x, reference].map(|t| t.to_kind(Kind::Double));
     ((&x - &reference).abs().max().double_value(&[]))

@@ -1,4 +1,4 @@
-//! The kernels against the reference on the device of this machine, in a second or two.
+//! Compares the kernels with the reference on the device of this machine, in a second or two.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use super::{HEAD_SIZE, KernelError, Op, Wkv5, Wkv6, Wkv7, backward, wkv5, wkv6, 
 const COMPARED: (i64, i64) = (70, 2);
 /// Tokens and heads that are timed: a layer of the 0.1B model.
 const TIMED: (i64, i64) = (512, 12);
-/// The fastest of so many is told.
+/// Repetitions of the timing, of which the fastest counts.
 const TIMES: usize = 5;
-/// What float32 kernels may be off by.
+/// Largest error of a correct float32 kernel.
 const TOLERANCE: f64 = 2e-5;
 
 /// A recurrence.
@@ -40,7 +40,7 @@ impl Recurrence {
         }
     }
 
-    /// Operands as a model makes them, in the order of the formula, and a first state: float32.
+    /// Operands like those of a model, in the order of the formula, and an initial state: float32.
     fn operands(self, (t, h): (i64, i64), device: Device) -> Vec<Tensor> {
         let n = HEAD_SIZE;
         let randn = |size: &[i64]| Tensor::randn(size, (Kind::Float, device));
@@ -82,15 +82,15 @@ pub struct KernelCheck {
     pub recurrence: Recurrence,
     /// The largest [`relative_error`] of the result, the last state and all gradients.
     pub error: f64,
-    /// The largest error of a kernel that is right.
+    /// The largest error of a correct kernel.
     pub tolerance: f64,
-    /// Tokens that it takes a second, forward, in one layer of the 0.1B model.
+    /// Tokens a second of the forward pass in one layer of the 0.1B model.
     pub tokens_per_sec: f64,
 }
 
 impl KernelCheck {
-    /// Whether the kernel computes what it should; an error that is no number is none.
-    pub fn is_right(&self) -> bool {
+    /// Whether the kernel is correct. A NaN error is not.
+    pub fn is_correct(&self) -> bool {
         self.error <= self.tolerance
     }
 }
@@ -98,7 +98,7 @@ impl KernelCheck {
 /// Compares the kernel `op` of a recurrence with the reference on `device`, and times it.
 ///
 /// # Errors
-/// The kernel cannot be run.
+/// A kernel that does not run.
 pub fn check_kernel(
     recurrence: Recurrence,
     op: Op,
@@ -119,7 +119,7 @@ fn check(
     let found = outcome(&operands, &kernel)?;
     let errors =
         found.iter().zip(&expected).map(|(found, expected)| relative_error(found, expected));
-    // A NaN among the errors stays one.
+    // A NaN among the errors is kept.
     let error = errors.fold(0.0, |worst: f64, error| if worst >= error { worst } else { error });
     let tokens_per_sec = TIMED.0 as f64 / fastest(recurrence, device, &kernel)?.as_secs_f64();
     Ok(KernelCheck { recurrence, error, tolerance: TOLERANCE, tokens_per_sec })
@@ -167,16 +167,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_of_the_processor_are_right() {
+    fn cpu_kernels_are_correct() {
         for recurrence in Recurrence::ALL {
             let check = check_kernel(recurrence, Op::Cpu, Device::Cpu).expect("it runs");
             println!("{check:?}");
-            assert!(check.is_right() && check.tokens_per_sec > 0.0, "{check:?}");
+            assert!(check.is_correct() && check.tokens_per_sec > 0.0, "{check:?}");
         }
     }
 
     #[test]
-    fn a_kernel_that_is_slightly_wrong_is_found() {
+    fn a_slightly_wrong_kernel_is_found() {
         type Wrong = fn(Tensor, Tensor) -> (Tensor, Tensor);
         let wrong: [Wrong; 3] =
             [|y, s| (y * 1.0001, s), |y, s| (y, s * 1.0001), |y, s| (y * f64::NAN, s)];
@@ -187,7 +187,7 @@ mod tests {
                     Ok(wrong(y, s))
                 };
                 let check = check(recurrence, Device::Cpu, kernel).expect("it runs");
-                assert!(!check.is_right(), "{check:?}");
+                assert!(!check.is_correct(), "{check:?}");
             }
         }
     }

@@ -306,7 +306,7 @@ mod tests {
             assert_eq!(error.code(), "ST8001");
             let path = folder.path().join("a.json");
             let expected = format!(
-                "{}: this is no passport that this version of statetune reads",
+                "`{}` is not a passport that this version of statetune can read",
                 path.display()
             );
             assert_eq!(error.to_string(), expected, "{text}");

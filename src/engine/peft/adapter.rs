@@ -1,25 +1,32 @@
-//! Changes of matrices that are kept apart from them: what the methods have in common.
+//! Adapters: trainable updates of matrices that stay frozen, for one matrix and for a whole model.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::rc::Rc;
 
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
-use super::{AdapterMethod, AnyMethod};
-use crate::model::Update;
+use super::method::TuningError;
+use super::{AdapterMethod, AdapterSpec, AnyMethod, tensor_name};
+use crate::kernels::give_back_memory;
+use crate::model::{Linear, Shape, Update, Weights};
+use crate::optim::Parameter;
+use crate::quant::{Format, QuantError, packed_layer};
 
 /// The computation of an adapter method.
 pub trait AdapterMath: AdapterMethod {
-    /// The first values of [`AdapterMethod::parts`](super::AdapterMethod::parts) for this matrix (out, in),
-    /// float32. Random numbers come from `rng`.
-    fn start(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor>;
+    /// The initial values of [`AdapterMethod::parts`] for a matrix (out, in), float32.
+    /// Random numbers come from `rng`.
+    fn initial_values(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor>;
 
-    /// The adapter that these values of its parts make. It shares them.
+    /// The adapter with these values of its parts, which it shares.
     fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter>;
 }
 
 /// The computation of each method: the registry of this crate.
-pub(super) fn math(method: &AnyMethod) -> &dyn AdapterMath {
+fn math(method: &AnyMethod) -> &dyn AdapterMath {
     match method {
         AnyMethod::Lora(method) => method,
         AnyMethod::Pissa(method) => method,
@@ -28,22 +35,184 @@ pub(super) fn math(method: &AnyMethod) -> &dyn AdapterMath {
     }
 }
 
-/// A change of one matrix.
+/// A trainable update of one matrix.
 pub trait Adapter: Update {
-    /// What stays of a matrix W (out, in) under the update, in float32 (float64 for a float64 matrix);
-    /// `None`: all of it.
-    fn frozen(&self, matrix: &Tensor) -> Option<Tensor> {
+    /// The frozen rest of a matrix W (out, in) under an update that starts as a part of W: float32 (float64 for a
+    /// float64 matrix). `None`: W stays whole.
+    fn residual(&self, matrix: &Tensor) -> Option<Tensor> {
         let _ = matrix;
         None
     }
 
-    /// The one matrix that does what `frozen`, a dense (out, in), does with the update.
+    /// The matrix that computes what `frozen`, dense (out, in), computes with the update.
     fn merged(&self, frozen: &Tensor) -> Tensor;
 
-    /// The update as it is applied in a training step, where that is something else; `seed` belongs to
-    /// the step and the matrix, and the same seed gives the same update.
+    /// The update in a training step, if it differs there: with dropout. The same `seed`, which belongs to the step
+    /// and the matrix, gives the same update.
     fn training(&self, seed: u64) -> Option<Rc<dyn Update>> {
         let _ = seed;
         None
+    }
+}
+
+/// The adapters of a model, one for each matrix that a method changes, in the order of the checkpoint.
+#[derive(Debug, Default)]
+pub struct AdapterSet(Vec<Adapted>);
+
+/// A matrix and its adapter.
+#[derive(Debug)]
+struct Adapted {
+    /// The name of the matrix in the checkpoint.
+    matrix: String,
+    /// The adapter's tensors with their full names; the trainable ones are leaves.
+    tensors: Vec<(String, Tensor)>,
+    adapter: Rc<dyn Adapter>,
+}
+
+impl AdapterSet {
+    /// New adapters for these weights. The random numbers of a matrix depend on `seed` and its index among the linear
+    /// layers.
+    ///
+    /// # Errors
+    /// A matrix with NaN or infinite entries, for a method that starts with a part of the matrix.
+    pub fn start(
+        spec: &AdapterSpec,
+        weights: &Weights,
+        seed: u64,
+    ) -> Result<AdapterSet, TuningError> {
+        AdapterSet::make(spec, weights.shape(), |i, name, _| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(i);
+            let matrix = weights.get(name, Kind::Float);
+            if spec.method.splits_matrix() && matrix.isfinite().all().int64_value(&[]) == 0 {
+                return Err(TuningError::NotFinite(name.to_string()));
+            }
+            let values = math(&spec.method).initial_values(&matrix, &mut rng);
+            drop(matrix);
+            if spec.method.splits_matrix() {
+                weights.forget_pages(name);
+                give_back_memory();
+            }
+            Ok(values.into_iter().map(|value| value.to_device(weights.device())).collect())
+        })
+    }
+
+    /// Adapters with copies of these tensors, float32: [`AdapterSpec::tensors`] by name.
+    ///
+    /// # Panics
+    /// When one is missing.
+    pub fn from_tensors(
+        spec: &AdapterSpec,
+        shape: &Shape,
+        tensors: &HashMap<String, Tensor>,
+        device: Device,
+    ) -> AdapterSet {
+        let Ok(adapters) = AdapterSet::make::<Infallible>(spec, shape, |_, _, names| {
+            Ok(names.iter().map(|name| tensors[name].copy().to_device(device)).collect())
+        });
+        adapters
+    }
+
+    /// Makes the adapter of each matrix from the values that `values` returns for its index, its name and the names
+    /// of the adapter's tensors.
+    fn make<E>(
+        spec: &AdapterSpec,
+        shape: &Shape,
+        values: impl Fn(u64, &str, &[String]) -> Result<Vec<Tensor>, E>,
+    ) -> Result<AdapterSet, E> {
+        let adapted = |(i, (matrix, size)): (u64, (String, [i64; 2]))| {
+            let parts = spec.method.parts(size).expect("sizes were checked");
+            let names: Vec<String> = parts.iter().map(|part| tensor_name(&matrix, part)).collect();
+            let values: Vec<Tensor> = values(i, &matrix, &names)?
+                .into_iter()
+                .zip(&parts)
+                .map(|(value, part)| value.set_requires_grad(part.trainable))
+                .collect();
+            let adapter = math(&spec.method).adapter(&values);
+            Ok(Adapted { matrix, tensors: names.into_iter().zip(values).collect(), adapter })
+        };
+        (0..).zip(spec.matrices(shape)).map(adapted).collect::<Result<_, E>>().map(AdapterSet)
+    }
+
+    /// Replaces each matrix by its [`Adapter::residual`], where there is one: rounded to `kind`, or packed in
+    /// `quant`, one matrix at a time as in [`crate::quant::quantise`].
+    ///
+    /// # Errors
+    /// The first matrix that cannot be packed.
+    pub fn freeze(
+        &self,
+        weights: &mut Weights,
+        kind: Kind,
+        quant: Option<Format>,
+    ) -> Result<(), QuantError> {
+        let _guard = tch::no_grad_guard();
+        for Adapted { matrix, adapter, .. } in &self.0 {
+            let residual = adapter.residual(&weights.get(matrix, Kind::Float));
+            let Some(residual) = residual else { continue };
+            let layer = match quant {
+                Some(format) => packed_layer(matrix, &residual, format, weights.device())?,
+                None => Linear::dense(residual.to_kind(kind)),
+            };
+            weights.set_linear(matrix, layer);
+            weights.forget_pages(matrix);
+            drop(residual);
+            give_back_memory();
+        }
+        Ok(())
+    }
+
+    /// Puts the adapters on their matrices, which stay unchanged below them.
+    pub fn attach(&self, weights: &mut Weights, kind: Kind) {
+        for Adapted { matrix, adapter, .. } in &self.0 {
+            let update: Rc<dyn Update> = adapter.clone();
+            weights.set_linear(matrix, weights.linear(matrix, kind).with_update(update));
+        }
+    }
+
+    /// As [`AdapterSet::attach`], with the updates of a training step; `seeds` returns a number for each matrix.
+    pub(super) fn attach_training(
+        &self,
+        weights: &mut Weights,
+        kind: Kind,
+        mut seeds: impl FnMut() -> u64,
+    ) {
+        for Adapted { matrix, adapter, .. } in &self.0 {
+            let update = adapter.training(seeds()).unwrap_or(adapter.clone());
+            weights.set_linear(matrix, weights.linear(matrix, kind).with_update(update));
+        }
+    }
+
+    /// Whether the updates are the same in a training step.
+    pub(super) fn same_in_training(&self) -> bool {
+        self.0.iter().all(|adapted| adapted.adapter.training(0).is_none())
+    }
+
+    /// The trainable parameters.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let tensors = self.tensors().filter(|(_, tensor)| tensor.requires_grad());
+        let parameter = |(name, tensor): (&str, &Tensor)| Parameter {
+            name: name.to_string(),
+            tensor: tensor.shallow_clone(),
+            lr_scale: 1.0,
+            decays: false,
+        };
+        tensors.map(parameter).collect()
+    }
+
+    /// All tensors of the adapters by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let tensors = self.0.iter().flat_map(|adapted| &adapted.tensors);
+        tensors.map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Whether there are no adapters.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The adapter of a matrix.
+    pub fn of(&self, matrix: &str) -> Option<&dyn Adapter> {
+        let adapted = self.0.iter().find(|adapted| adapted.matrix == matrix)?;
+        Some(adapted.adapter.as_ref())
     }
 }

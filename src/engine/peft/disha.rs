@@ -1,7 +1,7 @@
 //! DiSHA, also called Bone and MiSS: one small block of numbers changes all blocks of a matrix
 //! (arXiv:2409.15371).
 //!
-//! The inputs of a matrix W (out, in) are cut into pieces of R. All updates start as nothing.
+//! The inputs of a matrix W (out, in) are cut into pieces of R. All updates start as zero.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use super::{Bat, Bone};
 use crate::model::{Matrix, Update};
 
 impl AdapterMath for Bone {
-    fn start(&self, matrix: &Tensor, _rng: &mut ChaCha8Rng) -> Vec<Tensor> {
+    fn initial_values(&self, matrix: &Tensor, _rng: &mut ChaCha8Rng) -> Vec<Tensor> {
         vec![Tensor::zeros([self.rank, matrix.size()[0]], (Kind::Float, matrix.device()))]
     }
 
@@ -23,7 +23,7 @@ impl AdapterMath for Bone {
 }
 
 impl AdapterMath for Bat {
-    fn start(&self, matrix: &Tensor, _rng: &mut ChaCha8Rng) -> Vec<Tensor> {
+    fn initial_values(&self, matrix: &Tensor, _rng: &mut ChaCha8Rng) -> Vec<Tensor> {
         let pieces = matrix.size()[1] / self.rank;
         vec![Tensor::zeros([pieces, self.rank, self.rank], (Kind::Float, matrix.device()))]
     }
@@ -33,7 +33,7 @@ impl AdapterMath for Bat {
     }
 }
 
-/// `x W^T` plus the sum of the pieces of x, times D.
+/// Adds the sum of the pieces of x, times D, to `x W^T`.
 #[derive(Debug)]
 struct BoneUpdate {
     /// (R, out), float32 or float64.
@@ -57,9 +57,9 @@ impl Adapter for BoneUpdate {
     }
 }
 
-/// All blocks of a column of W see the same D, so that W itself can be applied to changed inputs: with
-/// `z[b] = D[b] x[b]`, `y[a] = sum over b of W[a, b] x[b] + W[a, b] z[b] + z[b]`. The first two are kept
-/// apart up to their sum, because `x + z` would lose small z in 16 bits.
+/// All blocks of a column of W share one D, so that W itself can be applied to changed inputs: with
+/// `z[b] = D[b] x[b]`, `y[a] = sum over b of W[a, b] x[b] + W[a, b] z[b] + z[b]`. W multiplies x and z separately,
+/// because `x + z` would lose a small z in 16 bits.
 #[derive(Debug)]
 struct BatUpdate {
     /// (in / R, R, R), float32 or float64.

@@ -12,7 +12,7 @@ use crate::model::{Matrix, Update};
 
 impl AdapterMath for Lora {
     /// A is uniform within `1 / sqrt(in)`, B is zero.
-    fn start(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor> {
+    fn initial_values(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor> {
         let (out, width) = matrix.size2().expect("a matrix");
         let bound = 1.0 / (width as f32).sqrt();
         let a: Vec<f32> =
@@ -40,12 +40,12 @@ pub(super) struct LowRankUpdate {
 }
 
 impl LowRankUpdate {
-    /// The update of these matrices, which it shares.
+    /// The update with these matrices, which it shares.
     pub(super) fn new(a: &Tensor, b: &Tensor, scale: f64, dropout: f64) -> LowRankUpdate {
         LowRankUpdate { a: a.shallow_clone(), b: b.shallow_clone(), scale, dropout }
     }
 
-    /// What is added to the products of the matrix, for inputs `x` of the update.
+    /// The term that the update adds to the product of the matrix, for its inputs `x`.
     fn added(&self, x: &Tensor) -> Tensor {
         let kind = x.kind();
         let narrow = x.matmul(&self.a.to_kind(kind).tr()); // (.., R)
@@ -73,11 +73,11 @@ impl Adapter for LowRankUpdate {
     }
 }
 
-/// A low-rank update of whose inputs some are left out and the others grow to make up for them.
+/// A low-rank update with dropout of its inputs.
 #[derive(Debug)]
 struct WithDropout {
     update: LowRankUpdate,
-    /// Of libtorch's generator, so that a block that is computed twice leaves out the same inputs.
+    /// Seed of libtorch's generator, so that a block that is computed twice drops the same inputs.
     seed: i64,
 }
 

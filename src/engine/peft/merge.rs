@@ -1,15 +1,16 @@
-//! One model of a base and what was learned beside it.
+//! Merging trained parameters into their base.
 
 use std::collections::{HashMap, HashSet};
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Adapters, Recipe};
+use super::TuningSpec;
+use super::adapter::AdapterSet;
 use crate::model::{Shape, Weights};
 use crate::quant::{Format, QuantError, quantise};
 
-/// The weights under what was learned, as they are when their linear layers are packed in `format`: without
-/// what adapters took out of them. They share all other tensors with `base`.
+/// The frozen weights of a run that packs linear layers in `format`, residuals of adapters included. They share all
+/// other tensors with `base`. `trained` holds [`TuningSpec::trained_tensors`].
 ///
 /// # Errors
 /// The first matrix that cannot be packed.
@@ -17,33 +18,33 @@ use crate::quant::{Format, QuantError, quantise};
 /// # Panics
 /// As [`merged`].
 pub fn packed_base(
-    recipe: &Recipe,
+    spec: &TuningSpec,
     base: &Weights,
-    learned: &HashMap<String, Tensor>,
+    trained: &HashMap<String, Tensor>,
     format: Format,
 ) -> Result<Weights, QuantError> {
     let mut packed = base.share();
-    quantise(&mut packed, format, |name| recipe.takes_out_of(name))?;
-    adapters(recipe, base.shape(), learned).freeze(&mut packed, Kind::Float, Some(format))?;
+    quantise(&mut packed, format, |name| spec.splits(name))?;
+    adapters(spec, base.shape(), trained).freeze(&mut packed, Kind::Float, Some(format))?;
     Ok(packed)
 }
 
-/// The tensors of the model that does the same as `base` with what was learned on it, by name, in the order
-/// and the dtypes of `base`. Each is made when it is asked for; sums are taken in float32.
+/// The tensors of the model that computes what `base` computes with the trained parameters, by name, in the order
+/// and the dtypes of `base`. Each is computed on demand, in float32.
 ///
-/// `learned` holds [`Recipe::product_tensors`]. With `packed`, those of [`packed_base`], all linear layers are
-/// the packed ones made dense again, under what was learned.
+/// `trained` holds [`TuningSpec::trained_tensors`]. With `packed`, the weights of [`packed_base`], all linear layers are
+/// the packed ones made dense again, plus the trained parameters.
 ///
 /// # Panics
-/// When one is missing, or the recipe does not fit the weights.
+/// When one is missing, or the spec does not fit the weights.
 pub fn merged<'a>(
-    recipe: &'a Recipe,
+    spec: &'a TuningSpec,
     base: &'a Weights,
     packed: Option<&'a Weights>,
-    learned: &'a HashMap<String, Tensor>,
+    trained: &'a HashMap<String, Tensor>,
 ) -> impl Iterator<Item = (&'a str, Tensor)> {
     let shape = *base.shape();
-    let adapters = adapters(recipe, &shape, learned);
+    let adapters = adapters(spec, &shape, trained);
     let linears: HashSet<String> = shape.linears().into_iter().map(|(name, _)| name).collect();
     base.iter().map(move |(name, tensor)| {
         let _guard = tch::no_grad_guard();
@@ -53,9 +54,9 @@ pub fn merged<'a>(
             (Some(adapter), Some(frozen)) => adapter.merged(&frozen),
             (Some(adapter), None) => {
                 let matrix = base.get(name, Kind::Float);
-                adapter.merged(&adapter.frozen(&matrix).unwrap_or(matrix))
+                adapter.merged(&adapter.residual(&matrix).unwrap_or(matrix))
             }
-            (None, _) if recipe.learns(&shape, name) => learned[name].shallow_clone(),
+            (None, _) if spec.trains(&shape, name) => trained[name].shallow_clone(),
             (None, Some(frozen)) => frozen,
             (None, None) => return (name, tensor.shallow_clone()),
         };
@@ -63,9 +64,8 @@ pub fn merged<'a>(
     })
 }
 
-fn adapters(recipe: &Recipe, shape: &Shape, learned: &HashMap<String, Tensor>) -> Adapters {
-    let adapters = recipe.adapter.as_ref();
-    let adapters =
-        adapters.map(|recipe| Adapters::from_tensors(recipe, shape, learned, Device::Cpu));
+fn adapters(spec: &TuningSpec, shape: &Shape, trained: &HashMap<String, Tensor>) -> AdapterSet {
+    let adapters = spec.adapter.as_ref();
+    let adapters = adapters.map(|spec| AdapterSet::from_tensors(spec, shape, trained, Device::Cpu));
     adapters.unwrap_or_default()
 }

@@ -1,9 +1,9 @@
-//! PiSSA: a low-rank update that starts as the largest part of the matrix, which is taken out of what
-//! stays frozen (arXiv:2404.02948).
+//! PiSSA: a low-rank update that starts as the principal part of the matrix, which is subtracted from the frozen
+//! matrix (arXiv:2404.02948).
 //!
 //! With the R largest singular values of `W = U S V^T`, the update starts at `A0 = S^1/2 V^T` and
-//! `B0 = U S^1/2`, and `W - B0 A0` stays. A0 and B0 are kept beside the update, because whoever uses it
-//! has to take the very same product out of W.
+//! `B0 = U S^1/2`, and the frozen residual is `W - B0 A0`. Files hold A0 and B0 beside the update, because its users
+//! must subtract exactly the same product from W.
 
 use std::rc::Rc;
 
@@ -16,11 +16,11 @@ use super::adapter::{Adapter, AdapterMath};
 use super::lora::LowRankUpdate;
 use crate::model::{Matrix, Update};
 
-/// Directions that the search follows besides the R that are kept; they make it exact sooner.
+/// Extra directions of the search beyond the R results, for faster convergence.
 const OVERSAMPLING: i64 = 8;
 
 impl AdapterMath for Pissa {
-    fn start(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor> {
+    fn initial_values(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor> {
         let matrix = matrix.to_kind(Kind::Float);
         let (u, s, v) = largest_singular_values(&matrix, self.rank, self.svd_niter, rng);
         let root = s.sqrt();
@@ -40,9 +40,8 @@ impl AdapterMath for Pissa {
 
 /// U (out, R), S (R) and V (in, R) of the R largest singular values of `matrix` (out, in), float32.
 ///
-/// Follows random directions through `(W W^T)^niter W` and takes the small matrix apart that is left of W
-/// in the space they end in (arXiv:0909.4061, algorithms 4.4 and 5.1). The numbers depend on nothing but
-/// the matrix and `rng`.
+/// Randomised subspace iteration with `(W W^T)^niter W`, then the singular values of W projected on that subspace
+/// (arXiv:0909.4061, algorithms 4.4 and 5.1). The results depend only on the matrix and `rng`.
 fn largest_singular_values(
     matrix: &Tensor,
     rank: i64,
@@ -63,7 +62,7 @@ fn largest_singular_values(
     (space.matmul(&u.narrow(1, 0, rank)), s.narrow(0, 0, rank), v.narrow(1, 0, rank))
 }
 
-/// An update together with the product that was taken out of the matrix for it.
+/// An update and the product that was subtracted from its matrix.
 #[derive(Debug)]
 struct PissaUpdate {
     update: LowRankUpdate,
@@ -81,11 +80,11 @@ impl Update for PissaUpdate {
 
 impl Adapter for PissaUpdate {
     /// `W - B0 A0`.
-    fn frozen(&self, matrix: &Tensor) -> Option<Tensor> {
+    fn residual(&self, matrix: &Tensor) -> Option<Tensor> {
         let kind = if matrix.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-        // In place, so that a large matrix is there no more than twice.
-        let mut rest = self.b0.to_kind(kind).matmul(&self.a0.to_kind(kind));
-        Some(rest.neg_().g_add_(&matrix.to_kind(kind)))
+        // In place, so that at most two copies of a large matrix exist.
+        let mut residual = self.b0.to_kind(kind).matmul(&self.a0.to_kind(kind));
+        Some(residual.neg_().g_add_(&matrix.to_kind(kind)))
     }
 
     fn merged(&self, frozen: &Tensor) -> Tensor {

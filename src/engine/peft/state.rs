@@ -1,34 +1,34 @@
-//! State tuning: the initial WKV state of every layer learns.
+//! State tuning: the initial WKV state of every layer is trained.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use statetune_core::tensorfile::WeightsError;
 use tch::{Kind, Tensor};
 
-use super::Method;
+use super::method::Method;
 use crate::kernels::KernelError;
 use crate::model::{Model, Shape, TimeState};
 use crate::optim::Parameter;
 use crate::output::{Export, save_state};
-use statetune_core::tensorfile::WeightsError;
 
-/// Tokens that are read at a time where a state is made of a text.
+/// Tokens that [`state_after`] reads at a time.
 const PROMPT_CHUNK: usize = 512;
 
-/// Initial states that learn, float32. That of a layer that has no time mix stays as it is.
+/// Trainable initial states, float32. The state of a layer without time mix is frozen.
 #[derive(Debug)]
-pub(super) struct LearnedState {
+pub(super) struct TrainableState {
     state: TimeState,
     lr_scale: f64,
 }
 
-impl LearnedState {
-    /// Copies of these states of a model of this shape, whose learning rate is multiplied by `lr_scale`.
-    pub(super) fn new(start: &TimeState, shape: &Shape, lr_scale: f64) -> LearnedState {
-        let learned = |(layer, s): (i64, &Tensor)| {
+impl TrainableState {
+    /// Copies of these states of a model of this shape, with a factor on their learning rate.
+    pub(super) fn new(start: &TimeState, shape: &Shape, lr_scale: f64) -> TrainableState {
+        let trainable = |(layer, s): (i64, &Tensor)| {
             s.to_kind(Kind::Float).detach().copy().set_requires_grad(shape.has_time_mix(layer))
         };
-        LearnedState { state: TimeState((0..).zip(&start.0).map(learned).collect()), lr_scale }
+        TrainableState { state: TimeState((0..).zip(&start.0).map(trainable).collect()), lr_scale }
     }
 
     pub(super) fn parameters(&self) -> Vec<Parameter> {
@@ -41,29 +41,29 @@ impl LearnedState {
         self.state.0.iter().enumerate().filter(|(_, s)| s.requires_grad()).map(parameter).collect()
     }
 
-    /// The states, connected for differentiation.
+    /// The states, connected to the parameters.
     pub(super) fn time_state(&self) -> TimeState {
         TimeState(self.state.0.iter().map(Tensor::shallow_clone).collect())
     }
 }
 
-/// A frozen model whose initial states learn.
+/// A frozen model with trainable initial states.
 #[derive(Debug)]
 pub struct StateTuning {
     model: Rc<Model>,
-    state: LearnedState,
+    state: TrainableState,
 }
 
 impl StateTuning {
-    /// Starts from the untouched model, whose states are zero.
+    /// Starts from zero states, which leave the model as it is.
     pub fn new(model: Model) -> StateTuning {
         let zeros = TimeState::zeros(model.shape(), Kind::Float, model.device());
         StateTuning::from(model, &zeros)
     }
 
-    /// Starts from these states, which are those of a model of the same shape.
+    /// Starts from the states of a model of the same shape.
     pub fn from(model: Model, start: &TimeState) -> StateTuning {
-        let state = LearnedState::new(start, model.shape(), 1.0);
+        let state = TrainableState::new(start, model.shape(), 1.0);
         StateTuning { model: Rc::new(model), state }
     }
 }
@@ -86,11 +86,11 @@ impl Method for StateTuning {
     }
 }
 
-/// The WKV states that `model` has after reading the token `ids`, of which there is at least one. What the
-/// token shifts carry is no part of them.
+/// The WKV states of `model` after reading the token `ids`, at least one. The inputs of the token shifts are not
+/// included.
 ///
 /// # Errors
-/// What the model's recurrence refuses.
+/// Errors of the model's recurrence.
 pub fn state_after(model: &Model, ids: &[i64]) -> Result<TimeState, KernelError> {
     let _guard = tch::no_grad_guard();
     let mut state = model.start(&TimeState::zeros(model.shape(), Kind::Float, model.device()), 1);

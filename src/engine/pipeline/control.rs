@@ -11,7 +11,6 @@ use super::inputs::record_settings;
 use super::sample::moment_of;
 use super::{Progress, RunError};
 use crate::train::StepDone;
-use statetune_core::config::Origin;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::runs::{Answer, Earlier, Event, Request, Verdict, pending};
 
@@ -114,10 +113,8 @@ impl Course<'_, '_> {
     /// Sets the number of mini-epochs and records it as a setting.
     fn extend(&mut self, epoch_count: u32, step: u64) -> Result<(), RunError> {
         Earlier::keep(self.run, self.run.path(), step)?;
-        let loaded = &mut self.plan.to_mut().loaded;
-        loaded.config.train.epoch_count = epoch_count;
-        loaded.origins.insert("train.epoch_count".to_string(), Origin::Control { step });
-        record_settings(self.run, loaded)?;
+        self.plan.to_mut().extend(epoch_count, step);
+        record_settings(self.run, self.plan.experiment.loaded())?;
         self.options = self.options.lasting(epoch_count.into());
         self.note_progress(step)?;
         (self.watch)(Progress::Extended { steps: self.options.total_steps() });

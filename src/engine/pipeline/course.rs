@@ -22,7 +22,7 @@ use crate::train::{
 };
 use statetune_core::data::Loader;
 use statetune_core::diagnostic::{Diagnostic, msg};
-use statetune_core::plan::{Metric, ModelPlan, Plan};
+use statetune_core::plan::{Metric, ModelSource, Plan};
 use statetune_core::runs::{
     Best, Chain, Checkpoint, Entry, Event, Lock, Place, RunDir, Sinks, Totals, name_best,
     remove_old_checkpoints,
@@ -93,7 +93,8 @@ impl Course<'_, '_> {
         self.val_now = place.val_now;
         self.best = place.best;
         // The goals may be others now.
-        self.goal_reached = place.goal_reached && self.plan.probes.iter().any(|probe| probe.stop);
+        self.goal_reached =
+            place.goal_reached && self.plan.sample.probes.iter().any(|probe| probe.stop);
         self.newest = None;
     }
 
@@ -114,7 +115,7 @@ impl Course<'_, '_> {
         self.chain.add(self.run, done.batches, &done.record, values)?;
         self.record(done)?;
 
-        let every = u64::from(self.plan.config().eval.every_steps);
+        let every = self.plan.eval.every_steps.as_u64();
         let mut saved = false;
         if let Some(mean_loss) = done.epoch_mean_loss {
             let epoch = done.record.epoch;
@@ -122,7 +123,7 @@ impl Course<'_, '_> {
             self.sinks.add(self.run, &Entry::Epoch { epoch, mean_loss, lr })?;
             let is_best = self.evaluate(position)?;
             let last = position.steps == self.options.total_steps();
-            let epoch_save = u64::from(self.plan.config().checkpoint.epoch_save);
+            let epoch_save = u64::from(self.plan.records.checkpoint.epoch_save);
             saved = epoch.is_multiple_of(epoch_save) || last;
             if saved || is_best {
                 // The checkpoint comes last: what it does not know is done again after a crash.
@@ -153,7 +154,7 @@ impl Course<'_, '_> {
 
     /// Whether no evaluation was the best for as long as `eval.patience` allows.
     pub(super) fn has_lost_patience(&self) -> bool {
-        let patience = self.plan.config().eval.patience;
+        let patience = self.plan.eval.patience;
         patience > 0 && self.best.is_some_and(|best| best.since >= patience)
     }
 
@@ -177,12 +178,12 @@ impl Course<'_, '_> {
         self.goal_reached = position.steps > 0 && self.reaches_goals(&measured.probes);
         let is_best = self.compare(&measured, position.steps);
         self.note_progress(position.steps)?;
-        Ok(is_best && self.plan.config().checkpoint.keep_best)
+        Ok(is_best && self.plan.records.checkpoint.keep_best)
     }
 
     /// Compares an evaluation after `steps` steps with the best one so far; whether it is better.
     fn compare(&mut self, measured: &Measured, steps: u64) -> bool {
-        let probe = match &self.plan.metric {
+        let probe = match &self.plan.eval.metric {
             Metric::ValLoss if measured.val_loss.is_some() => None,
             Metric::Probe(name) if rate_of(&measured.probes, name).is_some() => {
                 rate_of(&measured.probes, name)
@@ -204,10 +205,10 @@ impl Course<'_, '_> {
         let steps = position.steps;
         let val_loss = self.held_out_loss(position)?;
         // A new model has nothing to say yet.
-        let is_mute = steps == 0 && matches!(self.plan.model, ModelPlan::Scratch { .. });
-        let probes = match self.plan.probes.is_empty() || is_mute {
+        let is_mute = steps == 0 && matches!(self.plan.model.source, ModelSource::Scratch { .. });
+        let probes = match self.plan.sample.probes.is_empty() || is_mute {
             true => Vec::new(),
-            false => rates(&self.interview.plan.probes, self.answers(steps)?),
+            false => rates(&self.interview.plan.sample.probes, self.answers(steps)?),
         };
         if val_loss.is_none() && probes.is_empty() {
             return Ok(None);
@@ -232,9 +233,9 @@ impl Course<'_, '_> {
 
     fn held_out_loss(&mut self, position: &Position) -> Result<Option<f64>, RunError> {
         let Some(val) = self.val.as_deref_mut() else { return Ok(None) };
-        let train = &self.plan.config().train;
+        let train = &self.plan.train;
         let (model, state) = (self.method.model(), self.method.time_state());
-        let (micro_bsz, head_chunk) = (train.micro_bsz.into(), train.head_chunk.into());
+        let (micro_bsz, head_chunk) = (train.micro_bsz.as_u64(), train.head_chunk.as_i64());
         let found = mean_loss(&model, &state, val, micro_bsz, head_chunk)?;
         if let Some(val_loss) = found.filter(|val_loss| !val_loss.is_finite()) {
             return Err(held_out_diverged(val_loss, position));
@@ -258,7 +259,7 @@ impl Course<'_, '_> {
 
     /// Whether there are probes with `stop`, and all of them have reached their goals.
     fn reaches_goals(&self, rates: &[(String, f64)]) -> bool {
-        let mut stops = self.plan.probes.iter().filter(|probe| probe.stop).peekable();
+        let mut stops = self.plan.sample.probes.iter().filter(|probe| probe.stop).peekable();
         let reached =
             |probe: &Probe| rate_of(rates, &probe.name).is_some_and(|r| probe.is_reached_by(r));
         stops.peek().is_some() && stops.all(reached)
@@ -268,7 +269,7 @@ impl Course<'_, '_> {
     pub(super) fn counted(&self, rates: &[(String, f64)]) -> Vec<Counted> {
         let base = self.base.as_deref();
         let probe = |(name, now): &(String, f64)| {
-            let probe = self.plan.probes.iter().find(|probe| probe.name == *name)?;
+            let probe = self.plan.sample.probes.iter().find(|probe| probe.name == *name)?;
             let base = base.and_then(|answers| rate(probe, answers));
             Some(Counted { name: name.clone(), rate: *now, base, goal: probe.goal })
         };
@@ -277,7 +278,7 @@ impl Course<'_, '_> {
 
     fn record(&mut self, done: &StepDone<'_>) -> Result<(), RunError> {
         let step = &done.record;
-        let every_steps = u64::from(self.plan.config().log.every_steps);
+        let every_steps = self.plan.records.log.every_steps.as_u64();
         let micro_steps = self.options.accumulate_grad_batches;
         self.sinks.add(self.run, &Entry::Step { record: step, micro_steps })?;
         (self.watch)(Progress::Step { done: step.step + 1, loss: step.loss, lr: step.lr });
@@ -286,7 +287,7 @@ impl Course<'_, '_> {
             (self.watch)(Progress::Interval(&metrics));
         }
         if step.loss.is_finite() {
-            let multiple = self.plan.config().guard.loss_spike;
+            let multiple = self.plan.guard.loss_spike;
             if let Some(median) = self.watchdog.add(step.loss, step.grad_norm, multiple) {
                 self.tell_spike(done, median)?;
             }
@@ -322,7 +323,7 @@ impl Course<'_, '_> {
         if is_best {
             name_best(self.run, &name)?;
         }
-        remove_old_checkpoints(self.run, self.plan.config().checkpoint.keep_last as usize);
+        remove_old_checkpoints(self.run, self.plan.records.checkpoint.keep_last);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ pub(super) fn warning(
     coverage: &Coverage,
     samples_per_step: u64,
 ) -> Option<Diagnostic> {
-    let EpochSteps::Steps(_) = plan.config().train.epoch_steps else { return None };
+    let EpochSteps::Steps(_) = plan.train.epoch_steps else { return None };
     if coverage.unseen == 0.0 {
         return None;
     }
@@ -36,5 +36,5 @@ pub(super) fn warning(
         ))
         .note(msg!(EPOCH_IS_INTERVAL))
         .help(msg!(FULL_PASS, pass));
-    Some(plan.loaded.at("train.epoch_steps", warning)).filter(|one| !one.is_allowed())
+    Some(plan.experiment.at("train.epoch_steps", warning)).filter(|one| !one.is_allowed())
 }

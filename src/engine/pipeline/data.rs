@@ -47,22 +47,22 @@ pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, R
 /// Documents that cannot be read.
 pub(super) fn is_prepared(plan: &Plan, tokenizer: &Tokenizer) -> Result<bool, RunError> {
     let found = || find_prepared(&spec(plan, tokenizer));
-    Ok(plan.one_pair().is_some() || found()?.is_some())
+    Ok(plan.data.pair.is_some() || found()?.is_some())
 }
 
 fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer) -> PrepareSpec<'a> {
-    let data = &plan.config().data;
+    let data = &plan.data;
     PrepareSpec {
-        sources: &plan.sources,
+        sources: &plan.data.sources,
         tokenizer,
-        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.template },
-        mask: &plan.mask,
+        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.data.template },
+        mask: &plan.data.mask,
         on_bad_line: data.on_bad_line,
         end_of_doc: data.end_of_doc,
         val_split: data.val_split,
         repeat: data.repeat,
-        seed: plan.config().train.random_seed,
-        cache_dir: &plan.cache_dir,
+        seed: plan.train.seed,
+        cache_dir: &plan.data.cache_dir,
     }
 }
 
@@ -73,9 +73,9 @@ pub(super) fn prepare_data<'a>(
     tokenizer: &'a Tokenizer,
     vocab_size: i64,
 ) -> Result<Datasets<'a>, RunError> {
-    let data = &plan.config().data;
-    let (prepared, pair, files) = match plan.one_pair() {
-        Some(pair) => (None, pair.to_path_buf(), Source::digests(&plan.sources[0])?),
+    let data = &plan.data;
+    let (prepared, pair, files) = match plan.data.pair.as_deref() {
+        Some(pair) => (None, pair.to_path_buf(), Source::digests(&plan.data.sources[0])?),
         None => {
             let prepared = prepare_sources(plan, tokenizer)?;
             let (train, files) = (prepared.train.clone(), prepared.report.files.clone());
@@ -83,12 +83,12 @@ pub(super) fn prepare_data<'a>(
         }
     };
     let options = LoaderOptions {
-        ctx_len: plan.config().train.ctx_len as usize,
+        ctx_len: plan.train.ctx_len.as_usize(),
         dataload: data.dataload,
         walk: data.walk,
         overlong: data.overlong,
-        mask: plan.mask.clone(),
-        seed: plan.config().train.random_seed,
+        mask: plan.data.mask.clone(),
+        seed: plan.train.seed,
     };
     let open = |prefix: &Path, options, half| -> Result<Loader<'a>, DataError> {
         let documents = prepared.as_ref().map(|prepared| prepared.documents(half)).transpose()?;

@@ -13,11 +13,9 @@ use crate::output::{Export, Passport};
 use crate::peft::Method;
 use crate::sample::{Probe, rate};
 use crate::train::{Position, Trainer};
-use statetune_core::config::ExportDtype;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::plan::Plan;
 use statetune_core::runs::{Entry, Event, ProbeRate, StoredRun, best_checkpoint};
-use statetune_core::tensorfile::Dtype;
 
 /// Why the loop over steps came to its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,7 +69,7 @@ impl Course<'_, '_> {
             let (moment, answers) = ("tuned", &answers);
             self.sinks.add(run, &Entry::Answers { moment, steps, questions, answers })?;
         }
-        let peak_gpu_bytes = peak_gpu_bytes(device(self.plan.device));
+        let peak_gpu_bytes = peak_gpu_bytes(device(self.plan.train.device));
         let rates = probes.iter().map(|(name, base, tuned)| ProbeRate {
             name: name.clone(),
             base: *base,
@@ -108,7 +106,7 @@ impl Course<'_, '_> {
 
     /// Writes the best checkpoint as a product beside those of the last step, when it is another.
     fn export_best(&mut self, trainer: &mut Trainer<'_>, steps: u64) -> Result<(), RunError> {
-        let keeps_best = self.plan.config().checkpoint.keep_best;
+        let keeps_best = self.plan.records.checkpoint.keep_best;
         let best = best_checkpoint(self.run.path()).filter(|_| keeps_best);
         if let Some(best) = best.filter(|best| best.place.position.steps < steps) {
             restore_values(&best.path, &mut trainer.adam)?;
@@ -138,7 +136,7 @@ impl Course<'_, '_> {
             let before = self.base.as_ref().and_then(|base| rate(probe, base));
             (probe.name.clone(), before, rate(probe, &answers))
         };
-        let probes = self.plan.probes.iter().map(before_and_now).collect();
+        let probes = self.plan.sample.probes.iter().map(before_and_now).collect();
         Ok((answers, probes))
     }
 }
@@ -151,10 +149,6 @@ pub(super) fn export(
     name: &str,
     passport: &Passport,
 ) -> Result<Vec<PathBuf>, RunError> {
-    let dtype = match plan.config().export.dtype {
-        ExportDtype::Bf16 => Dtype::BF16,
-        ExportDtype::Fp32 => Dtype::F32,
-    };
-    let export = Export { dtype, passport };
+    let export = Export { dtype: plan.records.export_dtype, passport };
     Ok(method.export(&run.join(StoredRun::EXPORT).join(name), &export)?)
 }

@@ -22,7 +22,7 @@ pub(super) fn facts(
     let survey = loader.survey();
     let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
     let samples = options.total_steps() * options.samples_per_step();
-    let precision = plan.config().train.precision.name();
+    let precision = plan.train.precision.name();
     let mut facts = vec![
         (
             "model",
@@ -35,7 +35,10 @@ pub(super) fn facts(
                 precision
             ),
         ),
-        ("device", format!("{}, op {}", device_name(device(plan.device)), plan.op.name())),
+        (
+            "device",
+            format!("{}, op {}", device_name(device(plan.train.device)), plan.train.op.name()),
+        ),
         ("trains", format!("{learning} numbers")),
         (
             "data",
@@ -54,20 +57,21 @@ pub(super) fn facts(
             ),
         ),
     ];
-    if let Some(format) = plan.quant {
-        let megabytes = |format| quant::bytes(shape, plan.dtype.size() as u64, format) as f64 / 1e6;
+    if let Some(format) = plan.method.quant {
+        let megabytes =
+            |format| quant::bytes(shape, plan.train.dtype.size() as u64, format) as f64 / 1e6;
         let (packed, dense) = (megabytes(Some(format)), megabytes(None));
         let fact = format!("{format}: {packed:.1} MB of weights instead of {dense:.1} MB");
         facts.insert(1, ("quant", fact));
     }
-    if plan.tf32 && !plan.device.is_gpu() {
+    if plan.train.tf32() && !plan.train.device.is_gpu() {
         facts.push(("tf32", "processors have none: all products are float32".to_string()));
     }
     if *skipped_lines > 0 {
         let plural = if *skipped_lines == 1 { "" } else { "s" };
         facts.push(("skipped", format!("{skipped_lines} line{plural} that are no documents")));
     }
-    if plan.config().data.dataload == Dataload::Pack {
+    if plan.data.dataload == Dataload::Pack {
         let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
         facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
     }

@@ -1,22 +1,23 @@
 //! What is expected of a run: from its plan, the header of its weights, and its documents where they are prepared.
 
 use crate::tensors::device;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::RunError;
 use super::data::{Datasets, is_prepared, prepare_data};
 use super::model::{load_tokenizer, model_shape};
 use super::tune::{coverage_of, fit_options};
-use crate::kernels::{Op, available_bytes, device_name};
+use crate::kernels::{Op, available_bytes, recorded_device};
 use crate::model::Shape;
 use crate::train::FitOptions;
-use statetune_core::config::{Dataload, ExportDtype, Origin, Peft};
+use statetune_core::config::Dataload;
 use statetune_core::data::Coverage;
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::forecast::{
-    DataFacts, Forecast, ModelFacts, Origins, Proposal, Rate, RatePoint, Saves, Settings, Trains,
-    Warning, Workload, gib, proposals,
+    DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Trains, Warning,
+    Workload, gib, proposals,
 };
+use statetune_core::peft::AdapterMethod as _;
 use statetune_core::plan::{PeftPlan, Plan};
 
 /// Points of the learning-rate curve in a forecast.
@@ -64,25 +65,25 @@ impl<'a> Outlook<'a> {
 
     /// What memory depends on; absent where the implementation of the recurrence keeps an unknown part.
     pub fn workload(&self) -> Option<Workload<'_>> {
-        let (plan, train) = (self.plan, &self.plan.config().train);
-        if matches!(plan.op, Op::Chunk | Op::Reference) {
+        let (plan, train) = (self.plan, &self.plan.train);
+        if matches!(plan.train.op, Op::Chunk | Op::Reference) {
             return None;
         }
-        let recipe = match &plan.peft {
+        let recipe = match &plan.method.peft {
             PeftPlan::State(_) => None,
             PeftPlan::Weights(recipe) => Some(&**recipe),
         };
-        let longest = self.data.as_ref().map_or(train.ctx_len.into(), |data| data.facts.longest);
+        let longest = self.data.as_ref().map_or(train.ctx_len.as_u64(), |data| data.facts.longest);
         Some(Workload {
             shape: &self.shape,
             recipe,
-            quant: plan.quant,
-            dtype: plan.dtype,
+            quant: plan.method.quant,
+            dtype: plan.train.dtype,
             grad_cp: train.grad_cp,
-            head_chunk: train.head_chunk.into(),
-            rows: train.micro_bsz.into(),
+            head_chunk: train.head_chunk.as_i64().unsigned_abs(),
+            rows: train.micro_bsz.as_u64(),
             tokens: longest,
-            on_gpu: plan.device.is_gpu(),
+            on_gpu: plan.train.device.is_gpu(),
         })
     }
 
@@ -91,7 +92,7 @@ impl<'a> Outlook<'a> {
         let plan = self.plan;
         let workload = self.workload();
         let shape = &self.shape;
-        let numbers = plan.numbers_that_learn(shape);
+        let numbers = plan.method.trainable_parameters(shape);
         let model = ModelFacts {
             version: shape.version().code().to_string(),
             n_layer: shape.n_layer,
@@ -108,18 +109,18 @@ impl<'a> Outlook<'a> {
             .map(|one| Warning { code: one.code.to_string(), message: one.message.to_string() });
         Forecast {
             schema: Forecast::SCHEMA.to_string(),
-            name: plan.config().name.clone(),
+            name: plan.records.name.clone(),
             trains: Trains { numbers, share: numbers as f64 / shape.parameters() as f64 },
             data: self.data.as_ref().map(|data| data.facts.clone()),
             rate: self.data.as_ref().map(|data| rate(plan, &data.options)),
             memory: workload.map(|workload| workload.memory()),
-            available_bytes: available.or_else(|| available_bytes(device(plan.device))),
+            available_bytes: available.or_else(|| available_bytes(device(plan.train.device))),
             time: self.data.as_ref().and_then(|data| {
                 super::measure::known(self, &model, &settings, data.positions(), data.facts.steps)
             }),
             saves: self.data.as_ref().map(|data| saves(plan, shape, numbers, &data.options)),
             warnings: warnings.collect(),
-            origins: origins(plan),
+            origins: plan.experiment.origins(),
             model,
             settings,
         }
@@ -129,21 +130,26 @@ impl<'a> Outlook<'a> {
     /// is not known.
     pub fn proposals(&self, available: u64) -> Vec<Proposal> {
         let Some(workload) = self.workload() else { return Vec::new() };
-        let config = self.plan.config();
-        let may_quantise = !matches!(config.peft, Peft::Full(_) | Peft::Pissa(_));
-        let accumulate = config.train.accumulate_grad_batches.into();
+        let may_quantise = match &self.plan.method.peft {
+            PeftPlan::State(_) => true,
+            PeftPlan::Weights(recipe) => {
+                recipe.adapter.as_ref().is_some_and(|adapter| !adapter.method.splits_matrix())
+            }
+        };
+        let accumulate = self.plan.train.accumulate_grad_batches.into();
         proposals(&workload, accumulate, available, may_quantise)
     }
 
     /// The refusal of a run that needs more than `available` bytes, or than the device has; `None` where it fits or
     /// nobody knows.
     pub fn refusal(&self, available: Option<u64>) -> Option<Diagnostic> {
-        let available = available.or_else(|| available_bytes(device(self.plan.device)))?;
+        let available = available.or_else(|| available_bytes(device(self.plan.train.device)))?;
         let memory = self.workload()?.memory();
         if memory.total <= available {
             return None;
         }
-        let device = if self.plan.device.is_gpu() { msg!(THE_GPU) } else { msg!(THIS_MACHINE) };
+        let device =
+            if self.plan.train.device.is_gpu() { msg!(THE_GPU) } else { msg!(THIS_MACHINE) };
         let message =
             msg!(RUN_NEEDS_MEMORY, needed = gib(memory.total), device, free = gib(available));
         let items = memory
@@ -151,16 +157,16 @@ impl<'a> Outlook<'a> {
             .iter()
             .map(|one| msg!(MEMORY_OF_ITEM, item = one.item.text(), size = gib(one.bytes)));
         let items = Text::list(Join::Comma, items);
-        let train = &self.plan.config().train;
-        let (rows, chunk) = (train.micro_bsz, train.head_chunk);
-        let longest = self.data.as_ref().map_or(train.ctx_len.into(), |data| data.facts.longest);
+        let train = &self.plan.train;
+        let (rows, chunk) = (train.micro_bsz.0, train.head_chunk.0);
+        let longest = self.data.as_ref().map_or(train.ctx_len.0.into(), |data| data.facts.longest);
         let mut refusal = Diagnostic::error(message).note(items).note(msg!(
             MICRO_BATCH_POSITIONS,
             rows,
             longest,
             chunk
         ));
-        let file = self.plan.loaded.file.display();
+        let file = self.plan.experiment.file().display();
         let proposals = self.proposals(available);
         let lines = ('A'..).zip(&proposals);
         let lines = lines.map(|(letter, one)| msg!(PROPOSAL_LINE, letter, proposal = one.line()));
@@ -169,7 +175,7 @@ impl<'a> Outlook<'a> {
                 refusal.help(Text::list(Join::Line, lines)).help(msg!(PLAN_APPLY_EDITS, file));
         }
         refusal = refusal.help(msg!(ALLOW_OOM_TRIES));
-        Some(self.plan.loaded.at("train.micro_bsz", refusal))
+        Some(self.plan.experiment.at("train.micro_bsz", refusal))
     }
 
     /// The warning about documents that the run never sees.
@@ -201,7 +207,7 @@ impl Documents {
         let lengths = loader.batch_lengths(options.micro_bsz);
         let computed: u64 = lengths.iter().sum::<u64>() * options.micro_bsz;
         // Windows are full, whatever the documents' positions add up to.
-        let padding = match plan.config().data.dataload {
+        let padding = match plan.data.dataload {
             Dataload::Get => 0.0,
             _ => (1.0 - survey.positions as f64 / computed as f64).max(0.0),
         };
@@ -230,20 +236,18 @@ impl Documents {
 }
 
 fn settings(plan: &Plan) -> Settings {
-    let config = plan.config();
-    let table = |value| -> Value { serde_json::to_value(value).expect("settings are plain data") };
-    let train = &config.train;
+    let train = &plan.train;
     Settings {
-        peft: serde_json::to_value(&config.peft).expect("settings are plain data"),
-        quant: serde_json::to_value(&config.quant).expect("settings are plain data"),
-        precision: table(json!(train.precision)).as_str().unwrap_or_default().to_string(),
-        ctx_len: train.ctx_len,
-        micro_bsz: train.micro_bsz,
+        peft: plan.method.peft_table.clone(),
+        quant: plan.method.quant_table.clone(),
+        precision: train.precision.name().to_string(),
+        ctx_len: train.ctx_len.0,
+        micro_bsz: train.micro_bsz.0,
         accumulate_grad_batches: train.accumulate_grad_batches,
         grad_cp: train.grad_cp,
-        head_chunk: train.head_chunk,
-        op: plan.op.name().to_string(),
-        device: device_name(device(plan.device)),
+        head_chunk: train.head_chunk.0,
+        op: plan.train.op.name().to_string(),
+        device: recorded_device(device(plan.train.device)),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
     }
 }
@@ -253,53 +257,34 @@ fn rate(plan: &Plan, options: &FitOptions) -> Rate {
     let last = steps - 1;
     let mut at: Vec<u64> = (0..POINTS).map(|i| last * i / (POINTS - 1)).collect();
     at.dedup();
-    let schedule = &plan.config().schedule;
-    let name = json!(schedule.lr_schedule);
+    let schedule = &plan.train.schedule;
+    let name = json!(schedule.curve);
     Rate {
         schedule: name.as_str().unwrap_or_default().to_string(),
-        warmup_steps: schedule.warmup_steps.into(),
+        warmup_steps: schedule.warmup_steps.as_u64(),
         points: at.into_iter().map(|step| RatePoint { step, lr: options.curve.at(step) }).collect(),
     }
 }
 
 /// What a run writes. A checkpoint holds what learns and two running means of it, float32.
 fn saves(plan: &Plan, shape: &Shape, numbers: u64, options: &FitOptions) -> Saves {
-    let config = plan.config();
-    let each = u64::from(config.checkpoint.epoch_save);
+    let each = u64::from(plan.records.checkpoint.epoch_save);
     // After mini-epochs 0, each, 2 each and so on, and after the last one.
     let last = options.epoch_count - 1;
     let checkpoints = last / each + 1 + u64::from(!last.is_multiple_of(each));
-    let kept = match u64::from(config.checkpoint.keep_last) {
+    let kept = match plan.records.checkpoint.keep_last as u64 {
         0 => checkpoints,
         keep => keep.min(checkpoints),
     };
-    let written = match config.export.dtype {
-        ExportDtype::Fp32 => 4,
-        ExportDtype::Bf16 => 2,
-    };
-    let export_bytes = match config.peft {
+    let written = plan.records.export_dtype.size() as u64;
+    let export_bytes = match &plan.method.peft {
         // A `.pth`, and a `.st` in 16 bits.
-        Peft::State(_) => numbers * (written + 2),
-        Peft::Full(_) => shape.parameters().unsigned_abs() * written,
+        PeftPlan::State(_) => numbers * (written + 2),
         // A `.pth` and a `.safetensors`, float32.
-        _ => 2 * 4 * numbers,
+        PeftPlan::Weights(recipe) if recipe.adapter.is_some() => 2 * 4 * numbers,
+        PeftPlan::Weights(_) => shape.parameters().unsigned_abs() * written,
     };
     let checkpoint_bytes = 3 * 4 * numbers;
     let disk_bytes = kept * checkpoint_bytes + checkpoints * export_bytes;
     Saves { checkpoints, kept, checkpoint_bytes, export_bytes, disk_bytes }
-}
-
-fn origins(plan: &Plan) -> Origins {
-    plan.loaded.origins.values().fold(Origins::default(), |mut count, origin| {
-        match origin {
-            Origin::Default => count.default += 1,
-            Origin::File { .. } => count.file += 1,
-            Origin::Parent { .. } => count.parent += 1,
-            Origin::Profile { .. } => count.profile += 1,
-            Origin::Recipe { .. } => count.recipe += 1,
-            Origin::Environment { .. } => count.environment += 1,
-            Origin::CommandLine | Origin::Control { .. } => count.command_line += 1,
-        }
-        count
-    })
 }

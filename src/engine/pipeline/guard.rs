@@ -42,13 +42,13 @@ impl Course<'_, '_> {
     /// # Errors
     /// [`RunError::Diverged`] when it does not, and an incident that cannot be written.
     pub(super) fn meet(&mut self, fault: Fault, done: &StepDone<'_>) -> Result<Reaction, RunError> {
-        let guard = &self.plan.config().guard;
+        let guard = &self.plan.guard;
         let rows = self.rows(done.batches);
         let mut incident = self.incident(fault, done, &rows);
         let known = incident_folders(self.run.path());
         let is_new = |folder: &PathBuf| !folder.ends_with(incident.name());
         let earlier = known.iter().filter(|folder| is_new(folder)).count();
-        let too_many = earlier >= guard.max_incidents as usize;
+        let too_many = earlier >= guard.max_incidents;
         let reaction = match (guard.nonfinite, fault) {
             (Nonfinite::Stop, _) | (Nonfinite::Skip, Fault::Update) => None,
             _ if too_many => None,
@@ -89,7 +89,7 @@ impl Course<'_, '_> {
 
     /// Whether this process has trained as long as it may; says so when it has.
     pub(super) fn is_time_over(&mut self) -> bool {
-        let hours = self.plan.config().guard.max_hours;
+        let hours = self.plan.guard.max_hours;
         let is_over = self.watchdog.is_over(hours);
         if is_over {
             let message = msg!(MAX_HOURS_OVER, hours);
@@ -113,7 +113,7 @@ impl Course<'_, '_> {
         let mut warning = Diagnostic::warning(message).note(msg!(
             LOSS_SPIKE_CONTINUES,
             median = format_args!("{median:.4}"),
-            multiple = self.plan.config().guard.loss_spike
+            multiple = self.plan.guard.loss_spike
         ));
         if !documents.is_empty() {
             warning = warning.note(msg!(BATCH_HOLDS, documents = list(&documents)));
@@ -157,7 +157,7 @@ impl Course<'_, '_> {
             what: fault.what().to_string(),
             became: number(became),
             first: first_bad(fault, done, rows),
-            policy: self.plan.config().guard.nonfinite,
+            policy: self.plan.guard.nonfinite,
             lr: done.record.lr,
             loss_scale: done.trainer.loss_scale(),
             grad_norms: self.watchdog.norms_before(done.record.grad_norm),
@@ -170,7 +170,7 @@ impl Course<'_, '_> {
                 device: self.lock.device.clone(),
                 op: self.lock.op.clone(),
                 threads: self.lock.threads,
-                precision: self.plan.config().train.precision.name().to_string(),
+                precision: self.plan.train.precision.name().to_string(),
             },
             replay: (fault != Fault::Update)
                 .then(|| format!("statetune incident replay {run}/{}", Incident::name_of(step))),
@@ -195,7 +195,7 @@ impl Course<'_, '_> {
             None => msg!(NO_CHECKPOINT_YET),
         };
         let run = self.run.path().display();
-        let lr = self.plan.config().schedule.lr_init * LOWER;
+        let lr = self.plan.train.schedule.lr_init * LOWER;
         let mut message = Diagnostic::error(message)
             .note(msg!(RECORDED_IN, folder))
             .note(first.as_ref().map_or_else(

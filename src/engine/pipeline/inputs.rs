@@ -10,10 +10,10 @@ use super::start::setting_changes;
 use crate::kernels::device_model;
 use crate::model::{ModelError, Shape, fingerprint};
 use crate::quant;
-use statetune_core::config::{Loaded, Tokenizer as TokenizerSetting};
+use statetune_core::config::Loaded;
 use statetune_core::data::Tokenizer;
 use statetune_core::digest::sha256_of_file;
-use statetune_core::plan::{ModelPlan, PeftPlan, Plan, Reach, StateStart};
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, Reach, StateStart, TokenizerPlan};
 use statetune_core::runs::{
     Earlier, Lock, LockedFile, LockedQuant, Resolved, RunDir, StoredRun, overrides_toml,
     resolved_again,
@@ -30,15 +30,15 @@ pub(super) fn lock(
     shape: &Shape,
     data: &Datasets<'_>,
 ) -> Result<Lock, RunError> {
-    let (weights, fingerprint) = match &plan.model {
-        ModelPlan::Load(path) => {
+    let (weights, fingerprint) = match &plan.model.source {
+        ModelSource::Load(path) => {
             let sha256 = sha256_of_file(path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source })?;
             (Some(LockedFile::new(path, sha256)), Some(fingerprint(path)?))
         }
-        ModelPlan::Scratch { .. } => (None, None),
+        ModelSource::Scratch { .. } => (None, None),
     };
-    let init = match &plan.peft {
+    let init = match &plan.method.peft {
         PeftPlan::State(StateStart::File(path)) => {
             let sha256 = sha256_of_file(path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source });
@@ -47,22 +47,20 @@ pub(super) fn lock(
         _ => None,
     };
     let vocabulary = tokenizer.fingerprint().to_string();
-    let tokenizer = match &plan.config().model.tokenizer {
-        TokenizerSetting::Auto if plan.characters => {
-            LockedFile { path: CHARACTERS.into(), sha256: vocabulary }
+    let tokenizer = match &plan.model.tokenizer {
+        TokenizerPlan::Characters => LockedFile { path: CHARACTERS.into(), sha256: vocabulary },
+        TokenizerPlan::World => {
+            LockedFile { path: TokenizerPlan::WORLD.into(), sha256: vocabulary }
         }
-        TokenizerSetting::Auto | TokenizerSetting::World => {
-            LockedFile { path: TokenizerSetting::WORLD.into(), sha256: vocabulary }
-        }
-        TokenizerSetting::File(path) => LockedFile::new(path, vocabulary),
+        TokenizerPlan::File(path) => LockedFile::new(path, vocabulary),
     };
     Ok(Lock {
         statetune: env!("CARGO_PKG_VERSION").to_string(),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
-        device: device_model(device(plan.device)),
-        op: plan.op.name().to_string(),
+        device: device_model(device(plan.train.device)),
+        op: plan.train.op.name().to_string(),
         fingerprint,
         data: data.locked.clone(),
         prepared: data.key.clone(),
@@ -70,10 +68,10 @@ pub(super) fn lock(
         weights,
         init,
         values: None,
-        quant: plan.quant.map(|format| LockedQuant {
+        quant: plan.method.quant.map(|format| LockedQuant {
             format: format.name().to_string(),
             double: format.is_double(),
-            bytes: quant::bytes(shape, plan.dtype.size() as u64, Some(format)),
+            bytes: quant::bytes(shape, plan.train.dtype.size() as u64, Some(format)),
         }),
     })
 }
@@ -90,11 +88,11 @@ pub(super) fn record_inputs(
         run.write(CHARACTERS, characters.as_bytes())?;
     }
     if !run.join(StoredRun::EXPERIMENT).exists() {
-        run.write(StoredRun::EXPERIMENT, plan.loaded.text.as_bytes())?;
+        run.write(StoredRun::EXPERIMENT, plan.experiment.text().as_bytes())?;
     }
     let recorded = run.join(StoredRun::SETTINGS).exists();
     if !recorded || !setting_changes(run.path(), plan)?.is_empty() {
-        record_settings(run, &plan.loaded)?;
+        record_settings(run, plan.experiment.loaded())?;
     }
     run.write(Lock::FILE, lock.to_toml().as_bytes())?;
     Ok(())

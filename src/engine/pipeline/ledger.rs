@@ -82,7 +82,7 @@ pub fn mean_loss(loaded: &Loaded, sample: &Sample, fit: usize) -> Result<Option<
 
 /// Tokens of a document that are read: `ctx_len` inputs, and what the last of them predicts.
 pub fn fit(plan: &Plan) -> usize {
-    plan.config().train.ctx_len as usize + 1
+    plan.train.ctx_len.as_usize() + 1
 }
 
 fn for_each_sample(

@@ -22,8 +22,7 @@ use super::model::unfit;
 use super::watchdog::median;
 use crate::kernels::allow_tf32;
 use crate::model::{Model, Shape, Weights};
-use crate::optim::Adam;
-use crate::peft::{Method, StateTuning, Tuning};
+use crate::peft::{Method, StateTuning, WeightTuning};
 use crate::train::{LossScaler, StepOptions, Trainer};
 use statetune_core::data::Batch;
 use statetune_core::forecast::{Forecast, ModelFacts, Settings, Time};
@@ -52,7 +51,7 @@ pub(super) fn known(
         positions_per_step: positions,
         basis,
     };
-    let speeds = speeds_of_runs(&outlook.plan.runs_dir, &json!(model), &json!(settings));
+    let speeds = speeds_of_runs(&outlook.plan.records.runs_dir, &json!(model), &json!(settings));
     if let Some(middle) = median(speeds.iter().copied()) {
         let plural = if speeds.len() == 1 { "run" } else { "runs" };
         let basis = format!("from {} {plural} of this shape on this device", speeds.len());
@@ -89,7 +88,7 @@ fn file(outlook: &Outlook<'_>, model: &ModelFacts, settings: &Settings) -> Optio
         "machine": machine(),
     });
     let digest = sha256_hex(key.to_string());
-    Some(outlook.plan.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
+    Some(outlook.plan.data.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
 }
 
 /// The kind of processor.
@@ -124,24 +123,20 @@ pub fn measure(outlook: &Outlook<'_>) -> Result<(), RunError> {
 
 /// The least seconds of a step of a model like the outlook's with so many blocks.
 fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
-    let (plan, train) = (outlook.plan, &outlook.plan.config().train);
-    allow_tf32(plan.tf32);
+    let (plan, train) = (outlook.plan, &outlook.plan.train);
+    allow_tf32(plan.train.tf32());
     let method = method(plan, Shape { n_layer, ..outlook.shape })?;
-    let mut trainer = Trainer {
-        adam: Adam::new(method.parameters(), plan.adam),
-        scaler: LossScaler::for_dtype(plan.dtype),
-        method: method.as_ref(),
-        options: StepOptions::of_plan(plan),
-    };
-    let (tokens, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.into(), 1.0));
+    let scaler = LossScaler::for_dtype(train.dtype);
+    let mut trainer = Trainer::new(method.as_ref(), train.adam, scaler, StepOptions::of_plan(plan));
+    let (tokens, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.as_u64(), 1.0));
     let batch =
-        || batch(train.micro_bsz as usize, tokens as usize, learned, outlook.shape.vocab_size);
+        || batch(train.micro_bsz.as_usize(), tokens as usize, learned, outlook.shape.vocab_size);
     let batches: Vec<Batch> = (0..train.accumulate_grad_batches).map(|_| batch()).collect();
     let mut least = f64::INFINITY;
     for step in 0..=STEPS {
         let started = Instant::now();
         trainer.step(&batches, step as u64, 1e-9)?;
-        if let Device::Cuda(index) = device(plan.device) {
+        if let Device::Cuda(index) = device(plan.train.device) {
             Cuda::synchronize(index as i64);
         }
         if step > 0 {
@@ -153,24 +148,24 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
 
 /// What the plan tunes, on a model of this shape with random weights.
 fn method(plan: &Plan, shape: Shape) -> Result<Box<dyn Method>, RunError> {
-    let seed = plan.config().train.random_seed as i64;
+    let seed = plan.train.seed as i64;
     tch::manual_seed(seed);
     let mut weights = Weights::from_fn(shape, |_, size| {
         let numbers = Tensor::empty(size, (Kind::Float, Device::Cpu)).uniform_(-0.02, 0.02);
-        numbers.to_kind(kind(plan.dtype))
+        numbers.to_kind(kind(plan.train.dtype))
     });
     let name = Path::new("random weights");
-    if let Some(format) = plan.quant {
-        let recipe = plan.peft.recipe().map(Rc::as_ref);
+    if let Some(format) = plan.method.quant {
+        let recipe = plan.method.peft.recipe().map(Rc::as_ref);
         super::pack_weights(&mut weights, format, recipe, name)?;
     }
-    let weights = weights.on(device(plan.device));
-    Ok(match &plan.peft {
+    let weights = weights.on(device(plan.train.device));
+    Ok(match &plan.method.peft {
         PeftPlan::State(_) => {
-            Box::new(StateTuning::new(Model::new(&weights, kind(plan.dtype), plan.op)))
+            Box::new(StateTuning::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op)))
         }
         PeftPlan::Weights(recipe) => {
-            let tuning = Tuning::start(recipe, weights, Compute::of_plan(plan));
+            let tuning = WeightTuning::start(recipe, weights, Compute::of_plan(plan));
             Box::new(tuning.map_err(|error| unfit(error, name))?)
         }
     })

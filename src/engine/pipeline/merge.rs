@@ -10,7 +10,7 @@ use super::model::unfit;
 use super::{RunError, check_base};
 use crate::model::{TimeState, Version, Weights, load_tensors};
 use crate::output::{Passport, Product, save_merged, state_beside};
-use crate::peft::{Recipe, merged, packed_base};
+use crate::peft::{TuningSpec, merged, packed_base};
 use statetune_core::diagnostic::{Diagnostic, Severity, msg};
 use statetune_core::plan::{PeftPlan, Plan};
 
@@ -53,12 +53,12 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<MergedInto, RunError> {
     }
     let base = Weights::load(files.base)?;
     let shape = *base.shape();
-    let nothing = Recipe::nothing();
-    let (recipe, learned, state) = match &plan.peft {
+    let nothing = TuningSpec::nothing();
+    let (recipe, learned, state) = match &plan.method.peft {
         PeftPlan::State(_) => (&nothing, HashMap::new(), Some(files.product.to_path_buf())),
         PeftPlan::Weights(recipe) => {
             let expected = match recipe.adapter {
-                Some(_) => recipe.product_tensors(&shape),
+                Some(_) => recipe.trained_tensors(&shape),
                 None => shape.tensors(),
             };
             let learned = load_tensors(files.product, &expected, msg!(PARAMETERS_OF_RUN))?;
@@ -67,10 +67,10 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<MergedInto, RunError> {
             (recipe.as_ref(), learned, state)
         }
     };
-    let format = plan.quant.filter(|_| files.quantised);
+    let format = plan.method.quant.filter(|_| files.quantised);
     let packed = format.map(|format| packed_base(recipe, &base, &learned, format)).transpose();
     let packed = packed.map_err(|error| unfit(error.into(), files.base))?;
-    if plan.quant.is_some() && packed.is_none() {
+    if plan.method.quant.is_some() && packed.is_none() {
         said.push(dense_base());
     }
     let state = state.map(|file| TimeState::load(&file, &shape)).transpose()?;

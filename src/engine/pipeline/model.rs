@@ -5,11 +5,10 @@ use std::rc::Rc;
 
 use super::RunError;
 use crate::model::{ModelError, Shape, Weights, shape_in};
-use crate::peft::{Recipe, TuningError};
+use crate::peft::{TuningError, TuningSpec};
 use crate::quant::{Format, PackError, QuantError, quantise};
-use statetune_core::config::Tokenizer as TokenizerSetting;
 use statetune_core::data::{Tokenizer, character_tokenizer};
-use statetune_core::plan::{ModelPlan, Plan};
+use statetune_core::plan::{ModelSource, Plan, TokenizerPlan};
 
 /// The tokenizer of an experiment.
 ///
@@ -17,10 +16,10 @@ use statetune_core::plan::{ModelPlan, Plan};
 /// A vocabulary file that cannot be read or is faulty, or plain text that is to be the vocabulary and
 /// cannot be read.
 pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
-    match &plan.config().model.tokenizer {
-        TokenizerSetting::Auto if plan.characters => Ok(character_tokenizer(&plan.sources)?),
-        TokenizerSetting::Auto | TokenizerSetting::World => Ok(Tokenizer::world()),
-        TokenizerSetting::File(path) => Ok(Tokenizer::load(path)?),
+    match &plan.model.tokenizer {
+        TokenizerPlan::Characters => Ok(character_tokenizer(&plan.data.sources)?),
+        TokenizerPlan::World => Ok(Tokenizer::world()),
+        TokenizerPlan::File(path) => Ok(Tokenizer::load(path)?),
     }
 }
 
@@ -30,13 +29,13 @@ pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
 /// # Errors
 /// A checkpoint that cannot be used, contradicts the file, or knows fewer tokens than the tokenizer.
 pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, RunError> {
-    let shape = match &plan.model {
-        ModelPlan::Load(path) => {
+    let shape = match &plan.model.source {
+        ModelSource::Load(path) => {
             let shape = shape_in(path)?;
             plan.check_shape(&shape).map_err(RunError::Contradiction)?;
             shape
         }
-        &ModelPlan::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
+        &ModelSource::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
             let vocab_size = vocab_size.map_or(tokenizer.vocab_size() as i64, i64::from);
             let plain = Shape::for_scratch(version, n_layer.into(), n_embd.into(), vocab_size);
             Shape { pre_ffn, head_qk: head_qk.into(), ..plain }
@@ -55,12 +54,12 @@ pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, R
 /// be packed.
 pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunError> {
     let shape = model_shape(plan, tokenizer)?;
-    let ModelPlan::Load(path) = &plan.model else {
-        return Ok(Weights::scratch(shape, plan.config().train.random_seed as i64));
+    let ModelSource::Load(path) = &plan.model.source else {
+        return Ok(Weights::scratch(shape, plan.train.seed as i64));
     };
     let mut weights = Weights::load(path)?;
-    if let Some(format) = plan.quant {
-        pack_weights(&mut weights, format, plan.peft.recipe().map(Rc::as_ref), path)?;
+    if let Some(format) = plan.method.quant {
+        pack_weights(&mut weights, format, plan.method.peft.recipe().map(Rc::as_ref), path)?;
     }
     Ok(weights)
 }
@@ -73,10 +72,10 @@ pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunEr
 pub fn pack_weights(
     weights: &mut Weights,
     format: Format,
-    recipe: Option<&Recipe>,
+    recipe: Option<&TuningSpec>,
     path: &Path,
 ) -> Result<(), RunError> {
-    let later = |name: &str| recipe.is_some_and(|recipe| recipe.takes_out_of(name));
+    let later = |name: &str| recipe.is_some_and(|recipe| recipe.splits(name));
     quantise(weights, format, later).map_err(|error| unfit(TuningError::Quant(error), path))
 }
 

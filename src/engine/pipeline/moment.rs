@@ -11,7 +11,7 @@ use super::{CHARACTERS, RunError, load_tokenizer, load_weights};
 use crate::optim::Adam;
 use statetune_core::data::Tokenizer;
 use statetune_core::diagnostic::msg;
-use statetune_core::plan::Plan;
+use statetune_core::plan::{Plan, TokenizerPlan};
 use statetune_core::runs::{Checkpoint, Lock, Moment, ReadRunError, StoredRun};
 
 /// The `.pth` of what the run at `run`, whose plan this is, had learned at a moment. Mini-epochs have one; for a
@@ -49,19 +49,19 @@ fn stem(checkpoint: &Checkpoint) -> String {
 }
 
 fn write(plan: &Plan, run: &Path, checkpoint: &Checkpoint, stem: &str) -> Result<(), RunError> {
-    let tokenizer = match plan.characters {
-        true => Tokenizer::load(&run.join(CHARACTERS))?,
-        false => load_tokenizer(plan)?,
+    let tokenizer = match plan.model.tokenizer {
+        TokenizerPlan::Characters => Tokenizer::load(&run.join(CHARACTERS))?,
+        _ => load_tokenizer(plan)?,
     };
     let Some(lock) = Lock::load(run) else {
         let path = run.join(Lock::FILE);
         let error = ReadRunError::Damaged { path, problem: msg!(FILE_CANNOT_BE_READ) };
         return Err(RunError::Resume(Box::new(error.diagnostic())));
     };
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let shape = *weights.shape();
     let method = begin_tuning(plan, weights, &tokenizer)?;
-    let mut adam = Adam::new(method.parameters(), plan.adam);
+    let mut adam = Adam::new(method.parameters(), plan.train.adam);
     restore_values(&checkpoint.path, &mut adam)?;
     let passport = passport(plan, run, &lock, &shape, checkpoint.place.epochs);
     export(plan, run, method.as_ref(), stem, &passport)?;

@@ -63,7 +63,7 @@ impl Origins {
     /// When none of the documents that are trained on is meant, or documents are read in windows.
     pub(super) fn find(&self, plan: &Plan, asked: &str) -> Result<Vec<Named>, RunError> {
         let refuse = |diagnostic: Diagnostic| RunError::Documents(Box::new(diagnostic));
-        if plan.config().data.dataload == Dataload::Get {
+        if plan.data.dataload == Dataload::Get {
             let message = msg!(WINDOWS_KEEP_DOCUMENTS);
             let refusal = Diagnostic::error(message).help(msg!(REMOVE_FROM_DATA));
             return Err(refuse(refusal));

@@ -3,12 +3,10 @@
 use statetune_core::digest::sha256_hex;
 use std::path::Path;
 
-use serde_json::json;
-
 use crate::model::Shape;
 use crate::output::{Base, Passport, Product, Sizes};
-use statetune_core::config::{LossMask, Peft};
-use statetune_core::plan::{ModelPlan, Plan, settings_of_numbers};
+use statetune_core::data::Mask;
+use statetune_core::plan::{ModelSource, PeftPlan, Plan};
 use statetune_core::runs::{Lock, directory};
 
 /// The passport of what a run has made after `epochs` mini-epochs.
@@ -19,33 +17,30 @@ pub(super) fn passport(
     shape: &Shape,
     epochs: u64,
 ) -> Passport {
-    let config = plan.config();
-    let base = match (&plan.model, &lock.fingerprint) {
-        (ModelPlan::Load(path), Some(fingerprint)) => Some(Base {
+    let base = match (&plan.model.source, &lock.fingerprint) {
+        (ModelSource::Load(path), Some(fingerprint)) => Some(Base {
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             fingerprint: fingerprint.clone(),
         }),
         _ => None,
     };
     // Only where the mask looks for turns is it known that the documents have them.
-    let has_turns = matches!(config.data.loss_mask, LossMask::Assistant | LossMask::Qa);
-    let product = match config.peft {
-        Peft::State(_) => Product::State,
-        Peft::Full(_) => Product::Model,
-        Peft::Lora(_) | Peft::Pissa(_) | Peft::Disha(_) | Peft::Miss(_) | Peft::Bone(_) => {
-            Product::Adapter
-        }
+    let has_turns = matches!(plan.data.mask, Mask::Assistant(_));
+    let product = match &plan.method.peft {
+        PeftPlan::State(_) => Product::State,
+        PeftPlan::Weights(recipe) if recipe.adapter.is_some() => Product::Adapter,
+        PeftPlan::Weights(_) => Product::Model,
     };
     Passport {
         base,
         tokenizer: Some(lock.tokenizer.sha256.clone()),
-        template: has_turns.then(|| plan.template.prompt("{}").ok()).flatten(),
-        ctx_len: Some(config.train.ctx_len),
+        template: has_turns.then(|| plan.data.template.prompt("{}").ok()).flatten(),
+        ctx_len: Some(plan.train.ctx_len.0),
         run: Some(directory(run)),
         epochs: Some(epochs),
         data: lock.data_id().cloned(),
-        config: Some(sha256_hex(settings_of_numbers(config))),
-        quant: plan.quant.map(|_| json!(config.quant)),
-        ..Passport::new(product, Sizes::from(shape), json!(config.peft))
+        config: Some(sha256_hex(plan.experiment.settings_of_numbers())),
+        quant: plan.method.quant.map(|_| plan.method.quant_table.clone()),
+        ..Passport::new(product, Sizes::from(shape), plan.method.peft_table.clone())
     }
 }

@@ -22,16 +22,16 @@ pub fn questions(
     tokenizer: &Tokenizer,
     held_out: Option<&Path>,
 ) -> Result<Vec<String>, RunError> {
-    let sample = &plan.config().sample;
+    let sample = &plan.sample;
     let mut questions = Vec::new();
     if let Some(prefix) = held_out {
         let documents = Binidx::open(prefix)?;
         for i in 0..documents.len() {
-            if questions.len() >= sample.held_out as usize {
+            if questions.len() >= sample.held_out {
                 break;
             }
             let text = tokenizer.decode(&documents.doc(i)?)?;
-            if let Some(span) = plan.template.spans(&text, Role::Assistant).first() {
+            if let Some(span) = plan.data.template.spans(&text, Role::Assistant).first() {
                 questions.push(String::from_utf8_lossy(&text[..span.start]).into_owned());
             }
         }
@@ -61,7 +61,8 @@ impl Interview<'_> {
         }
         let (model, state) = (self.method.model(), self.method.time_state());
         let prompts: Vec<&str> = self.questions.iter().map(String::as_str).collect();
-        let answers = generate(&model, &state, self.tokenizer, &prompts, &self.plan.generate)?;
+        let answers =
+            generate(&model, &state, self.tokenizer, &prompts, &self.plan.sample.generate)?;
         self.write(moment, steps, &answers)?;
         Ok(answers)
     }
@@ -85,7 +86,7 @@ impl Interview<'_> {
             })
             .collect();
         self.run.write(&format!("samples/{moment}.jsonl"), lines.as_bytes())?;
-        let probes = rates(&self.plan.probes, answers).into_iter().collect();
+        let probes = rates(&self.plan.sample.probes, answers).into_iter().collect();
         let moment = moment.to_string();
         Ok(self.run.event(Event::Sample { moment, steps, probes })?)
     }

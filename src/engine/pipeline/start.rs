@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use super::inputs::keep_earlier;
-use statetune_core::config::{Config, Overrides, load};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_of_file;
-use statetune_core::plan::{Change, Plan, Reach, changes};
+use statetune_core::plan::{Change, Experiment, Plan, Reach};
 use statetune_core::runs::{
     Chain, Checkpoint, Earlier, Event, LeftOut, LoadCheckpointError, Lock, LockedFile, RunDir,
     RunRecord, Status, StoredRun, all_runs, checkpoints, copy_sinks, directory as run_name,
@@ -119,7 +118,7 @@ impl Start {
             let record = RunRecord::load(run).ok()?;
             (record.identity.as_deref() == Some(identity)).then(|| (run.clone(), record.status))
         };
-        let runs: Vec<_> = all_runs(&plan.runs_dir).iter().filter_map(same).collect();
+        let runs: Vec<_> = all_runs(&plan.records.runs_dir).iter().filter_map(same).collect();
         let newest =
             |is_done: bool| runs.iter().rfind(|(_, status)| (*status == Status::Done) == is_done);
         if let Some((run, _)) = newest(true) {
@@ -156,16 +155,19 @@ impl Start {
     /// # Errors
     /// When there is no such checkpoint, or the settings would not give the same run.
     pub fn of_plan(plan: &Plan) -> Result<Start, RunError> {
-        let train = &plan.config().train;
+        let train = &plan.train;
         let epochs = u64::from(train.epoch_begin);
         if epochs == 0 {
             return Ok(Start::New);
         }
         let candidates: Vec<PathBuf> = match &train.resume_from {
             Some(name) => {
-                vec![find_run(&plan.runs_dir, name).map_err(|refusal| refused(plan, *refusal))?]
+                vec![
+                    find_run(&plan.records.runs_dir, name)
+                        .map_err(|refusal| refused(plan, *refusal))?,
+                ]
             }
-            None => runs_named(&plan.runs_dir, &plan.config().name),
+            None => runs_named(&plan.records.runs_dir, &plan.records.name),
         };
         let at_border = |one: &Checkpoint| one.place.epochs == epochs && one.is_border();
         let found = candidates.iter().rev().find_map(|run| {
@@ -195,7 +197,7 @@ impl Start {
         let Some(first) = breaking.first() else { return Ok(()) };
         let id = run_name(run);
         let mut diagnostic = Diagnostic::error(msg!(SETTINGS_CHANGED, id, n = breaking.len()));
-        if let Some(place) = plan.loaded.place(&first.key) {
+        if let Some(place) = plan.experiment.place(&first.key) {
             diagnostic = diagnostic.at(place).label(msg!(VALUE_WAS, value = first.was));
         }
         for change in &breaking {
@@ -244,7 +246,7 @@ impl Start {
     /// # Errors
     /// When it cannot be written to.
     pub(super) fn open(self, plan: &Plan, lock: &Lock) -> Result<(RunDir, Beginning), RunError> {
-        let create = || RunDir::create(&plan.runs_dir, &plan.config().name);
+        let create = || RunDir::create(&plan.records.runs_dir, &plan.records.name);
         match self {
             Start::New | Start::Needed { .. } => Ok((create()?, Beginning::New)),
             Start::Continue { run, checkpoint, accept, .. } => {
@@ -314,7 +316,7 @@ fn check_same_inputs(run: &Path, first: &Path, plan: &Plan, now: &Lock) -> Resul
     let fault = Diagnostic::error(message)
         .note(then_and_now(name, &was, now))
         .help(msg!(BRING_BACK_INPUTS));
-    let fault = Box::new(plan.loaded.at(key, fault));
+    let fault = Box::new(plan.experiment.at(key, fault));
     Err(if name == Lock::WEIGHTS {
         RunError::Contradiction(fault)
     } else {
@@ -380,15 +382,12 @@ impl Beginning {
 ///
 /// # Errors
 /// [`RunError::Resume`] when they cannot be read.
-pub fn recorded_settings(path: &Path) -> Result<Config, RunError> {
-    match load(&path.join(StoredRun::SETTINGS), &Overrides::default()) {
-        Ok(loaded) => Ok(loaded.config),
-        Err(error) => {
-            let first = error.diagnostics.into_iter().next();
-            let unknown = || Diagnostic::error(msg!(CANNOT_READ_SETTINGS));
-            Err(RunError::Resume(Box::new(first.unwrap_or_else(unknown))))
-        }
-    }
+pub fn recorded_settings(path: &Path) -> Result<Experiment, RunError> {
+    Experiment::recorded(&path.join(StoredRun::SETTINGS)).map_err(|found| {
+        let first = found.into_iter().next();
+        let unknown = || Diagnostic::error(msg!(CANNOT_READ_SETTINGS));
+        RunError::Resume(Box::new(first.unwrap_or_else(unknown)))
+    })
 }
 
 /// The settings that differ between the run at `path` and the plan.
@@ -396,7 +395,7 @@ pub fn recorded_settings(path: &Path) -> Result<Config, RunError> {
 /// # Errors
 /// As [`recorded_settings`].
 pub fn setting_changes(path: &Path, plan: &Plan) -> Result<Vec<Change>, RunError> {
-    Ok(changes(&recorded_settings(path)?, plan.config()))
+    Ok(recorded_settings(path)?.changes_to(&plan.experiment))
 }
 
 fn help(diagnostic: Diagnostic, run: &Path, accept: &str) -> Diagnostic {
@@ -409,7 +408,7 @@ fn help(diagnostic: Diagnostic, run: &Path, accept: &str) -> Diagnostic {
 }
 
 fn refused(plan: &Plan, diagnostic: Diagnostic) -> RunError {
-    RunError::Resume(Box::new(plan.loaded.at("train.epoch_begin", diagnostic)))
+    RunError::Resume(Box::new(plan.experiment.at("train.epoch_begin", diagnostic)))
 }
 
 fn no_checkpoint(epochs: u64, candidates: &[PathBuf]) -> Diagnostic {

@@ -9,11 +9,11 @@ use super::tuned::adapted;
 use super::{RunError, as_warning, check_base, pack_weights};
 use crate::kernels::{Op, allow_tf32};
 use crate::model::{Model, Shape, TimeState, Weights, shape_in};
-use crate::peft::{Compute, Recipe};
+use crate::peft::{Compute, TuningSpec};
 use crate::quant::Format;
-use statetune_core::config::Tokenizer as TokenizerSetting;
 use statetune_core::data::{Template, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
+use statetune_core::plan::TokenizerPlan;
 
 /// What is put to use: weights, an initial state or none, and the tokenizer.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct Subject {
     /// How the linear layers of the weights are packed; absent: not at all.
     pub quant: Option<Format>,
     /// The vocabulary.
-    pub tokenizer: TokenizerSetting,
+    pub tokenizer: TokenizerPlan,
     /// The dtype in which the model computes.
     pub kind: Kind,
     /// Whether matrix products of float32 may round their operands to TF32.
@@ -48,7 +48,7 @@ pub struct AdapterFile {
     /// The file.
     pub file: PathBuf,
     /// What learned.
-    pub recipe: Rc<Recipe>,
+    pub recipe: Rc<TuningSpec>,
 }
 
 /// A subject that was read.
@@ -105,8 +105,8 @@ impl Subject {
     /// A file that cannot be read, and tokens that the model does not know.
     pub fn load_tokenizer(&self, shape: &Shape) -> Result<Tokenizer, RunError> {
         let tokenizer = match &self.tokenizer {
-            TokenizerSetting::Auto | TokenizerSetting::World => Tokenizer::world(),
-            TokenizerSetting::File(path) => Tokenizer::load(path)?,
+            TokenizerPlan::Characters | TokenizerPlan::World => Tokenizer::world(),
+            TokenizerPlan::File(path) => Tokenizer::load(path)?,
         };
         check_vocabulary(shape, &tokenizer)?;
         Ok(tokenizer)

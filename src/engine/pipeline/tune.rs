@@ -7,8 +7,6 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicBool;
 
-use serde_json::json;
-
 use super::course::Course;
 use super::data::{Datasets, prepare_data};
 use super::ending::Ended;
@@ -27,7 +25,7 @@ use super::watchdog::Watchdog;
 use super::{Progress, RunError, load_tokenizer, load_weights, questions};
 use crate::kernels::allow_tf32;
 use crate::model::Shape;
-use crate::optim::{Adam, LrCurve};
+use crate::optim::Adam;
 use crate::peft::Method;
 use crate::train::{FitOptions, LossScaler, Position, StepDone, StepOptions, Trainer, fit};
 use statetune_core::config::Nonfinite;
@@ -35,7 +33,7 @@ use statetune_core::data::{Coverage, Loader, Tokenizer};
 use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
-use statetune_core::plan::{ModelPlan, Plan, settings_of_numbers};
+use statetune_core::plan::{ModelSource, Plan};
 use statetune_core::runs::{
     Chain, Checkpoint, Entry, Event, Fact, LeftOut, Lock, RunDir, Sinks, Status, Totals,
     checkpoints, record_documents,
@@ -54,18 +52,18 @@ pub fn run(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Outcome, RunError> {
-    allow_tf32(plan.tf32);
+    allow_tf32(plan.train.tf32());
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
     let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
     if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &data).refusal(None) {
         return Err(RunError::WontFit(Box::new(refusal)));
     }
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.device));
+    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = begin_tuning(plan, weights, &tokenizer)?;
     let lock = Lock { values: start.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
-    let identity = lock.identity(&settings_of_numbers(plan.config()));
+    let identity = lock.identity(&plan.experiment.settings_of_numbers());
     let start = match start.settle(plan, &identity)? {
         Settled::Start(start) => *start,
         Settled::Needless(run) => return Ok(Outcome::Needless { run }),
@@ -153,13 +151,11 @@ impl Work<'_> {
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, RunError> {
         let options = fit_options(self.plan, data.train.samples_per_pass());
-        let mut trainer = Trainer {
-            method: self.method,
-            adam: Adam::new(self.method.parameters(), self.plan.adam),
-            scaler: LossScaler::for_dtype(self.plan.dtype),
-            options: StepOptions::of_plan(self.plan),
-        };
-        let mut sinks = Sinks::named(&self.plan.config().log.sinks);
+        let plan = self.plan;
+        let scaler = LossScaler::for_dtype(plan.train.dtype);
+        let options_of_step = StepOptions::of_plan(plan);
+        let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, options_of_step);
+        let mut sinks = Sinks::named(&plan.records.log.sinks);
         self.announce(data, &trainer.adam, &options, &mut sinks, watch)?;
         let base = self.base_answers(&mut sinks, watch)?;
         let mut course = Course {
@@ -229,8 +225,8 @@ impl Work<'_> {
     ) -> Result<(), RunError> {
         let (plan, run, steps) = (self.plan, self.run, self.beginning.steps());
         let facts = facts(plan, &self.shape, data, adam, options);
-        let settings = json!(plan.config()).to_string();
-        let experiment = &plan.loaded.text;
+        let settings = plan.experiment.json().to_string();
+        let experiment = plan.experiment.text();
         sinks.add(run, &Entry::Started { steps, settings: &settings, experiment })?;
         run.event(Event::Start {
             steps: options.total_steps(),
@@ -272,7 +268,7 @@ impl Work<'_> {
         let (questions, steps) = (self.questions, self.beginning.steps());
         let interview = self.interview();
         // A new model has nothing to say yet.
-        let trained_before = matches!(self.plan.model, ModelPlan::Load(_));
+        let trained_before = matches!(self.plan.model.source, ModelSource::Load(_));
         let base = match interview.recorded("base") {
             Some(known) => Some(known),
             None if trained_before && !questions.is_empty() => {
@@ -311,7 +307,7 @@ impl Work<'_> {
         if position.steps == 0 && course.val_now.is_none() && course.best.is_none() {
             course.evaluate(&position)?;
         }
-        let rolls_back = self.plan.config().guard.nonfinite == Nonfinite::Rollback;
+        let rolls_back = self.plan.guard.nonfinite == Nonfinite::Rollback;
         if rolls_back && checkpoints(self.run.path()).is_empty() {
             course.save_as(&Checkpoint::step_name(position.steps), trainer, position)?;
         }
@@ -320,22 +316,15 @@ impl Work<'_> {
 }
 
 pub(super) fn fit_options(plan: &Plan, samples_per_pass: u64) -> FitOptions {
-    let (train, schedule) = (&plan.config().train, &plan.config().schedule);
-    let epoch_steps = plan.epoch_steps(samples_per_pass);
+    let train = &plan.train;
+    let epoch_steps = train.steps_per_epoch(samples_per_pass);
     let epoch_count = u64::from(train.epoch_count);
     FitOptions {
-        micro_bsz: train.micro_bsz.into(),
+        micro_bsz: train.micro_bsz.as_u64(),
         accumulate_grad_batches: train.accumulate_grad_batches.into(),
         epoch_steps,
         epoch_count,
-        curve: LrCurve {
-            schedule: schedule.lr_schedule,
-            lr_init: schedule.lr_init,
-            lr_final: plan.lr_final,
-            decay_share: plan.decay_share,
-            warmup_steps: schedule.warmup_steps.into(),
-            total_steps: epoch_steps * epoch_count,
-        },
+        curve: train.schedule.over(epoch_steps * epoch_count),
     }
 }
 

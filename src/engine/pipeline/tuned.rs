@@ -7,10 +7,10 @@ use std::rc::Rc;
 use super::RunError;
 use super::model::unfit;
 use crate::model::{Model, TimeState, Weights, load_tensors};
-use crate::peft::{Compute, Method, Recipe, StateTuning, Tuning, state_after};
+use crate::peft::{Compute, Method, StateTuning, TuningSpec, WeightTuning, state_after};
 use statetune_core::data::Tokenizer;
 use statetune_core::diagnostic::{Diagnostic, msg};
-use statetune_core::plan::{ModelPlan, PeftPlan, Plan, StateStart};
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart};
 
 /// The method of an experiment on its weights, before the first step.
 ///
@@ -21,18 +21,18 @@ pub(super) fn start(
     weights: Weights,
     tokenizer: &Tokenizer,
 ) -> Result<Box<dyn Method>, RunError> {
-    let start = match &plan.peft {
+    let start = match &plan.method.peft {
         PeftPlan::State(start) => start,
         PeftPlan::Weights(recipe) => {
-            let path = match &plan.model {
-                ModelPlan::Load(path) => path,
-                ModelPlan::Scratch { .. } => Path::new("new weights"),
+            let path = match &plan.model.source {
+                ModelSource::Load(path) => path,
+                ModelSource::Scratch { .. } => Path::new("new weights"),
             };
-            let tuning = Tuning::start(recipe, weights, Compute::of_plan(plan));
+            let tuning = WeightTuning::start(recipe, weights, Compute::of_plan(plan));
             return Ok(Box::new(tuning.map_err(|error| unfit(error, path))?));
         }
     };
-    let model = Model::new(&weights, kind(plan.dtype), plan.op);
+    let model = Model::new(&weights, kind(plan.train.dtype), plan.train.op);
     let state = match start {
         StateStart::Zeros => return Ok(Box::new(StateTuning::new(model))),
         StateStart::File(path) => {
@@ -54,7 +54,7 @@ pub(super) fn start(
 pub(super) fn adapted(
     weights: Weights,
     base: &Path,
-    recipe: &Recipe,
+    recipe: &TuningSpec,
     file: &Path,
     compute: Compute,
 ) -> Result<Rc<Model>, RunError> {
@@ -62,8 +62,8 @@ pub(super) fn adapted(
         let refusal = Diagnostic::error(misfit.text());
         RunError::Contradiction(Box::new(refusal.note(misfit.note(weights.shape()))))
     })?;
-    let expected = recipe.product_tensors(weights.shape());
-    let learned = load_tensors(file, &expected, msg!(PARAMETERS_OF_RUN))?;
-    let tuning = Tuning::resume(recipe, weights, &learned, compute);
+    let expected = recipe.trained_tensors(weights.shape());
+    let trained = load_tensors(file, &expected, msg!(PARAMETERS_OF_RUN))?;
+    let tuning = WeightTuning::resume(recipe, weights, &trained, compute);
     Ok(tuning.map_err(|error| unfit(error, base))?.model())
 }

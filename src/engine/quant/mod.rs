@@ -1,18 +1,77 @@
 //! Frozen weights in fewer bits.
 //!
-//! [`Packed`] is a matrix in one of the [`Format`]s, whose facts stand in one file each; [`quantise`] puts
-//! packed matrices in the place of the linear layers of a model, which does not know the difference.
-//! A layer makes its matrix dense in the compute dtype for each product and again for the gradient; between
-//! the two nothing but the packed matrix is kept.
+//! [`Packed`] is a matrix in one of the [`Format`]s; [`quantise`] replaces the linear layers of a model by packed
+//! ones behind the same interface. A packed layer makes its matrix dense in the compute dtype for each product, and
+//! again for the gradient; in between only the packed matrix is kept.
 
-mod double;
-mod fp4;
-mod fp8;
-mod int8;
-mod nf4;
+mod formats;
 mod packed;
-mod weights;
+
+use std::rc::Rc;
+
+use statetune_core::diagnostic::{Text, msg};
+pub use statetune_core::quant::{Format, GROUP_LEN, bytes};
+use tch::{Device, Tensor};
+
+use crate::model::{Linear, Weights};
 
 pub use packed::{PackError, Packed};
-pub use statetune_core::quant::{Format, GROUP_LEN, bytes};
-pub use weights::{QuantError, packed_layer, quantise};
+
+/// A matrix of a model that cannot be packed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct QuantError {
+    /// The name of its tensor.
+    pub name: String,
+    /// The wanted format.
+    pub format: Format,
+    /// The reason.
+    pub source: PackError,
+}
+
+impl QuantError {
+    /// The error as a message.
+    pub fn text(&self) -> Text {
+        let Self { name, format, source } = self;
+        msg!(CANNOT_PACK_TENSOR, name, format = format.to_string(), source = source.text())
+    }
+}
+
+/// Packs the matrices of all linear layers of all blocks ([`Shape::linears`](crate::model::Shape::linears)), except
+/// those for which `later` is true: the caller packs them after a change. Embedding, head, low-rank matrices and
+/// vectors stay as they are.
+///
+/// Packs one matrix at a time and then frees the dense one, with the pages of a mapped file, so that memory holds no
+/// more than the packed model and one matrix in float32.
+///
+/// # Errors
+/// The first matrix that cannot be packed; the ones before it are then packed.
+pub fn quantise(
+    weights: &mut Weights,
+    format: Format,
+    later: impl Fn(&str) -> bool,
+) -> Result<(), QuantError> {
+    for (name, _) in weights.shape().linears().into_iter().filter(|(name, _)| !later(name)) {
+        let device = weights.device();
+        let layer =
+            weights.with_tensor(&name, |tensor| packed_layer(&name, tensor, format, device))?;
+        weights.set_linear(&name, layer);
+        weights.forget_pages(&name);
+    }
+    Ok(())
+}
+
+/// The layer of this matrix, packed, on `device`; `name` is that of its tensor, for the error.
+///
+/// # Errors
+/// A matrix that cannot be packed.
+pub fn packed_layer(
+    name: &str,
+    matrix: &Tensor,
+    format: Format,
+    device: Device,
+) -> Result<Linear, QuantError> {
+    let packed = Packed::pack(&matrix.to_device(Device::Cpu), format);
+    let packed = packed.map_err(|source| QuantError { name: name.to_string(), format, source })?;
+    Ok(Linear::new(Rc::new(packed.on(device))))
+}

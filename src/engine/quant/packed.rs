@@ -1,20 +1,21 @@
 //! A packed matrix.
 
+use statetune_core::diagnostic::{Text, msg};
 use tch::{Device, Kind, Tensor};
 
-use super::{Format, GROUP_LEN, double, fp4, fp8, int8, nf4};
+use super::formats::{FP4, GroupFormat, NF4, RowFormat, double_quantised, fp8, int8};
+use super::{Format, GROUP_LEN};
 use crate::kernels::KernelError;
 use crate::kernels::quant::{Codes, Scales, pack_in_4_bits};
 use crate::model::Matrix;
-use statetune_core::diagnostic::{Text, msg};
 
-/// A matrix cannot be packed.
+/// Why a matrix cannot be packed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum PackError {
-    /// It holds a NaN or an infinity, which no format can hold.
+    /// It holds a NaN or an infinity, for which no format has a code.
     NotFinite,
-    /// The kernels.
+    /// A kernel failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
 }
@@ -40,16 +41,16 @@ impl Packed {
     /// [`PackError::NotFinite`]; and [`PackError::Kernel`] where memory runs out.
     ///
     /// # Panics
-    /// When `matrix` has not two axes.
+    /// If `matrix` does not have two axes.
     pub fn pack(matrix: &Tensor, format: Format) -> Result<Packed, PackError> {
         let _guard = tch::no_grad_guard();
         let (rows, columns) = matrix.size2().expect("a matrix has two axes");
         let shape = [rows, columns];
         let codes = match format {
-            Format::Int8 => by_rows(matrix, shape, &int8::levels(), int8::codes)?,
-            Format::Fp8 => by_rows(matrix, shape, &fp8::levels(), fp8::codes)?,
-            Format::Nf4 { double } => in_groups(matrix, shape, &nf4::LEVELS, &nf4::ORDER, double)?,
-            Format::Fp4 { double } => in_groups(matrix, shape, &fp4::LEVELS, &fp4::ORDER, double)?,
+            Format::Int8 => by_rows(matrix, shape, &int8())?,
+            Format::Fp8 => by_rows(matrix, shape, &fp8())?,
+            Format::Nf4 { double } => in_groups(matrix, shape, &NF4, double)?,
+            Format::Fp4 { double } => in_groups(matrix, shape, &FP4, double)?,
         };
         Ok(Packed(codes))
     }
@@ -57,7 +58,7 @@ impl Packed {
     /// The same matrix on `device`.
     #[must_use]
     pub fn on(self, device: Device) -> Packed {
-        Packed(self.0.on(device))
+        Packed(self.0.to_device(device))
     }
 
     /// Rows and columns: (out, in).
@@ -70,7 +71,7 @@ impl Packed {
         &self.0
     }
 
-    /// Bytes of codes and scales, as [`Format::bytes`] foretells them.
+    /// Bytes of codes and scales; [`Format::bytes`] predicts the same number.
     pub fn bytes(&self) -> u64 {
         let of = |x: &Tensor| (x.numel() * x.kind().elt_size_in_bytes()) as u64;
         of(&self.0.codes)
@@ -91,32 +92,27 @@ impl Matrix for Packed {
     }
 }
 
-/// Rows that are packed at once, so that what is made on the way is small.
+/// Rows that are packed at once, which bounds the intermediate tensors.
 const SLAB: i64 = 64;
 
 /// A scale for each row, codes of 8 bits.
-fn by_rows(
-    matrix: &Tensor,
-    shape: [i64; 2],
-    levels: &[f32; 256],
-    codes_of: impl Fn(&Tensor, &Tensor) -> Tensor,
-) -> Result<Codes, PackError> {
+fn by_rows(matrix: &Tensor, shape: [i64; 2], format: &RowFormat) -> Result<Codes, PackError> {
     let codes = Tensor::empty(shape, (Kind::Uint8, Device::Cpu));
     let scales = Tensor::empty([shape[0], 1], (Kind::Float, Device::Cpu));
     for (i, rows) in (0..).zip(matrix.split(SLAB, 0)) {
         let part = |whole: &Tensor| whole.narrow(0, i * SLAB, rows.size()[0]);
         let absmax = rows.abs().amax([1], true).to_kind(Kind::Float); // (rows, 1)
         check_finite(&absmax)?;
-        // What smaller numbers would be multiplied by is infinite.
+        // The reciprocal of a smaller number is infinite.
         let absmax = absmax.clamp_min(1e-35);
-        part(&codes).copy_(&codes_of(&rows, &absmax));
+        part(&codes).copy_(&(format.codes)(&rows, &absmax));
         part(&scales).copy_(&absmax);
     }
     Ok(Codes {
         shape,
         group_len: shape[1].max(1),
         codes: codes.view(-1),
-        levels: Tensor::from_slice(levels),
+        levels: Tensor::from_slice(&format.levels),
         scales: Scales::Plain(scales.view(-1)),
     })
 }
@@ -125,15 +121,15 @@ fn by_rows(
 fn in_groups(
     matrix: &Tensor,
     shape: [i64; 2],
-    levels: &[f32; 16],
-    order: &[u8; 16],
+    format: &GroupFormat,
     double: bool,
 ) -> Result<Codes, PackError> {
+    let GroupFormat { levels, order } = format;
     let level = |rank: usize| levels[usize::from(order[rank])];
     let bounds: [f32; 15] = std::array::from_fn(|rank| (level(rank) + level(rank + 1)) / 2.0);
     let (codes, scales) = pack_in_4_bits(matrix, GROUP_LEN, &bounds, order)?;
     check_finite(&scales)?;
-    let scales = if double { double::quantised(&scales) } else { Scales::Plain(scales) };
+    let scales = if double { double_quantised(&scales) } else { Scales::Plain(scales) };
     Ok(Codes { shape, group_len: GROUP_LEN, codes, levels: Tensor::from_slice(levels), scales })
 }
 

@@ -7,8 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::kernels::KernelError;
 use crate::model::{Model, TimeState};
-use crate::train::BatchTensors;
-use crate::train::{StepOptions, backward};
+use crate::train::{BatchTensors, CrossEntropy, Pass, StepOptions};
 
 pub use tokens::{Tokens, TokensError};
 
@@ -122,7 +121,9 @@ pub fn score_with_gradient(
         scores.push(score(model, state, ids, Reading::Whole)?);
         if ids.len() > 1 {
             let batch = next_tokens(ids, model.device());
-            backward(model, &model.start(&leaves, 1), &batch, &OPTIONS, 1.0 / count as f64)?;
+            let (start, scale) = (&model.start(&leaves, 1), 1.0 / count as f64);
+            let (objective, options) = (&CrossEntropy, &OPTIONS);
+            Pass { model, start, batch: &batch, objective, options, scale }.backward()?;
         }
     }
     let gradient = leaves.0.iter().map(|s| match s.grad() {
@@ -132,13 +133,13 @@ pub fn score_with_gradient(
     Ok((scores, TimeState(gradient.collect())))
 }
 
-/// A sequence as one row of training, in which every next token is learned.
+/// A sequence as one row of a batch with every next token as a target.
 fn next_tokens(ids: &[i64], device: Device) -> BatchTensors {
     let known = ids.len() - 1;
     BatchTensors {
         restarts: None,
         inputs: Tensor::from_slice(&ids[..known]).unsqueeze(0).to_device(device),
-        learned_at: Tensor::arange(known as i64, (Kind::Int64, device)),
+        target_positions: Tensor::arange(known as i64, (Kind::Int64, device)),
         targets: Tensor::from_slice(&ids[1..]).to_device(device),
     }
 }

@@ -10,15 +10,14 @@ pub struct BatchTensors {
     pub inputs: Tensor,
     /// (B, T) bool, true where a document begins within a row. Absent when each row has only one.
     pub restarts: Option<Tensor>,
-    /// Places of the target positions in `inputs` read row by row: (targets) int64.
-    pub learned_at: Tensor,
+    /// Positions whose next token the loss is taken over: (targets) int64, indices into `inputs` read row by row.
+    pub target_positions: Tensor,
     /// The tokens to predict there: (targets) int64.
     pub targets: Tensor,
 }
 
 impl BatchTensors {
-    /// The batch on `device`. A GPU takes it from pinned memory, and the copy is not waited for: what computes there
-    /// comes after it.
+    /// The batch on `device`. The copy to a GPU runs from pinned memory on its stream, without a wait.
     pub fn new(batch: &Batch, device: Device) -> BatchTensors {
         let to = |x: Tensor| match device {
             Device::Cuda(_) => x.pin_memory(device).to_device_(device, x.kind(), true, false),
@@ -29,7 +28,7 @@ impl BatchTensors {
         BatchTensors {
             inputs: to(Tensor::from_slice(&batch.inputs).view(size)),
             restarts: restarts.map(|restarts| to(Tensor::from_slice(restarts).view(size))),
-            learned_at: to(int64(&batch.learned_at)),
+            target_positions: to(int64(&batch.learned_at)),
             targets: to(int64(&batch.targets)),
         }
     }

@@ -3,40 +3,40 @@
 use std::path::Path;
 use std::slice;
 
-use tch::Device;
-use xxhash_rust::xxh3::Xxh3;
-
-use super::Trainer;
-use crate::model::{copied, file_tensor};
-use crate::optim::{Adam, Moments};
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::runs::{
     Checkpoint, CheckpointError, LoadCheckpointError, OPTIMIZER, Place, RunDir, TRAINABLE,
     save_checkpoint,
 };
 use statetune_core::tensorfile::{Dtype, LazyTensor, TensorFile, WeightsError, write_lazily};
+use tch::{Device, Tensor};
+use xxhash_rust::xxh3::Xxh3;
 
-/// Writes a checkpoint, all of it or nothing, and names it in `ckpt/last`.
+use super::Trainer;
+use crate::model::{copied, file_tensor};
+use crate::optim::{Adam, Moments};
+
+/// Writes a whole checkpoint or nothing, and points `ckpt/last` at it.
 ///
 /// # Errors
-/// When something cannot be written.
+/// A file that cannot be written.
 pub fn save(run: &RunDir, name: &str, adam: &Adam, place: &Place) -> Result<(), CheckpointError> {
     save_checkpoint(run, name, place, |folder| write_tensors(folder, adam))
 }
 
-/// Brings what learns, the optimizer and the loss scale to where they stood.
+/// Sets the trainable parameters, the optimizer and the loss scale to those of `checkpoint`.
 ///
 /// # Errors
-/// Tensor files that cannot be read, or that do not hold exactly what `trainer` trains.
+/// Tensor files that cannot be read, or whose tensors are not exactly those that `trainer` trains.
 pub fn restore(
     checkpoint: &Checkpoint,
     trainer: &mut Trainer<'_>,
 ) -> Result<(), LoadCheckpointError> {
     let values = read(&checkpoint.path.join(TRAINABLE), &trainer.adam, &[""])?;
-    let means = read(&checkpoint.path.join(OPTIMIZER), &trainer.adam, &[".m", ".v"])?;
-    let mut means = means.into_iter();
+    let moments = read(&checkpoint.path.join(OPTIMIZER), &trainer.adam, &[".m", ".v"])?;
+    let mut tensors = moments.into_iter();
     let mut moments = Vec::new();
-    while let (Some(m), Some(v)) = (means.next(), means.next()) {
+    while let (Some(m), Some(v)) = (tensors.next(), tensors.next()) {
         moments.push(Moments { m, v });
     }
     trainer.adam.restore(checkpoint.place.adam_steps, &values, &moments);
@@ -44,22 +44,18 @@ pub fn restore(
     Ok(())
 }
 
-/// Gives what learns the values that a checkpoint or an incident in `folder` holds.
+/// Sets the trainable parameters to the values in `folder`, that of a checkpoint or an incident.
 ///
 /// # Errors
-/// As [`Checkpoint::restore`].
+/// As for [`restore`].
 pub fn restore_values(folder: &Path, adam: &mut Adam) -> Result<(), LoadCheckpointError> {
     let values = read(&folder.join(TRAINABLE), adam, &[""])?;
     adam.set_values(&values);
     Ok(())
 }
 
-/// The tensors of a file: for each parameter those with its name and each of these endings.
-fn read(
-    path: &Path,
-    adam: &Adam,
-    endings: &[&str],
-) -> Result<Vec<tch::Tensor>, LoadCheckpointError> {
+/// For each parameter the tensors of a file whose names are the parameter's plus each of `endings`.
+fn read(path: &Path, adam: &Adam, endings: &[&str]) -> Result<Vec<Tensor>, LoadCheckpointError> {
     let damaged =
         |problem: Text| LoadCheckpointError::Damaged { path: path.to_path_buf(), problem };
     let file = TensorFile::open(path)?;
@@ -88,25 +84,28 @@ fn read(
     Ok(tensors)
 }
 
-/// Writes what learns.
+/// Writes the trainable parameters to a file.
+///
+/// # Errors
+/// A file that cannot be written.
 pub fn write_values(path: &Path, adam: &Adam) -> Result<(), WeightsError> {
     let parameters = adam.parameters().iter();
-    let trainable = parameters.map(|p| written_later(p.name.clone(), &p.tensor));
+    let trainable = parameters.map(|p| lazy_tensor(p.name.clone(), &p.tensor));
     write_lazily(path, trainable.collect(), &[("format", "pt")])
 }
 
 fn write_tensors(folder: &Path, adam: &Adam) -> Result<(), WeightsError> {
     write_values(&folder.join(TRAINABLE), adam)?;
     let moments = adam.parameters().iter().zip(adam.moments()).flat_map(|(p, moments)| {
-        let named = |kind, tensor| written_later(format!("{}.{kind}", p.name), tensor);
+        let named = |kind, tensor| lazy_tensor(format!("{}.{kind}", p.name), tensor);
         [named("m", &moments.m), named("v", &moments.v)]
     });
     write_lazily(&folder.join(OPTIMIZER), moments.collect(), &[("format", "pt")])
 }
 
-/// A tensor for a file, float32, whose bytes are copied when they are written: a checkpoint may be larger than the
-/// memory that is left.
-fn written_later(name: String, tensor: &tch::Tensor) -> LazyTensor<'_> {
+/// A float32 tensor of a file whose bytes are copied when they are written, as a checkpoint may be larger than the
+/// free memory.
+fn lazy_tensor(name: String, tensor: &Tensor) -> LazyTensor<'_> {
     let shape = tensor.size().iter().map(|&n| n as usize).collect();
     let bytes = Box::new(|| file_tensor("", tensor, Dtype::F32).bytes);
     LazyTensor { name, dtype: Dtype::F32, shape, bytes }
@@ -121,8 +120,8 @@ pub fn digest_values(digest: &mut Xxh3, adam: &Adam) {
         let tensor = parameter.tensor.detach().to_device(Device::Cpu).contiguous();
         let bytes = tensor.numel() * tensor.kind().elt_size_in_bytes();
         if bytes > 0 {
-            // SAFETY: a contiguous tensor on the CPU has its elements in one piece, which lives as long as the tensor;
-            // nothing writes to it meanwhile, as the step is over.
+            // SAFETY: a contiguous tensor on the CPU has its elements in one piece, which lives as long as the
+            // tensor; nothing writes to it meanwhile, as the step is over.
             digest.update(unsafe { slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), bytes) });
         }
     }

@@ -1,12 +1,13 @@
-use crate::kernels::KernelError;
 use statetune_core::data::DataError;
 use statetune_core::diagnostic::{Text, msg};
+
+use crate::kernels::KernelError;
 
 /// Why training stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum TrainError {
-    /// Gradients overflow float16 under every loss scale; the parameters were not changed by this step.
+    /// Gradients overflow float16 at every loss scale; the step did not change the parameters.
     LossScale {
         /// The optimizer step, counted from 0.
         step: u64,

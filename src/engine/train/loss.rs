@@ -1,34 +1,33 @@
-//! The cross-entropy of next tokens and its gradients, taken from the head in chunks of positions, so that
+//! The cross-entropy of next tokens and its gradients, computed from the head in chunks of positions, so that
 //! the logits of a whole batch never exist at once.
 //!
 //! With logits `z = W h` of a position and its target t, the loss is `log(sum exp z) - z_t`, and
-//! `dz = softmax(z) - onehot(t)`, `dh = W^T dz`, `dW = sum dz h^T`. Loss and gradient come out of one pass,
-//! with two products by the head and no third one that computes the logits again.
+//! `dz = softmax(z) - onehot(t)`, `dh = W^T dz`, `dW = sum dz h^T`. Loss and gradient come out of one pass
+//! with two products by the head; nothing computes the logits twice.
 
+use statetune_core::data::Loader;
 use statetune_core::forecast::LOSS_PART_LEN;
 use tch::{Kind, Tensor};
 
-use super::StepOptions;
-use crate::model::{Copies, Hidden, Model};
+use super::{BatchTensors, StepOptions, TrainError};
+use crate::model::{Copies, Hidden, Model, TimeState};
 
-/// The loss of some positions and what follows from it.
-///
-/// Gradients are those of the scaled sum.
+/// The loss of some positions and its gradients, which are those of the scaled loss.
 #[derive(Debug)]
 pub struct HeadLoss {
-    /// Sum of the cross-entropy over the positions, in nats, not scaled.
+    /// Weighted sum of the cross-entropy over the positions, in nats, not scaled.
     pub sum: f64,
     /// Gradient of the hidden states: (n, C) in their dtype.
     pub d_hidden: Tensor,
-    /// Gradient of the scores of what the head copies, like these; absent in a model without `head_qk`.
+    /// Gradient of the copy scores of `head_qk`, in their shape; absent in a model without it.
     pub d_scores: Option<Tensor>,
-    /// Gradient of the head: (V, C), added up in float32 and given in the head's dtype. Absent when the
-    /// head does not learn.
+    /// Gradient of the head: (V, C), summed in float32 and returned in the head's dtype. Absent when the
+    /// head is frozen.
     pub d_head: Option<Tensor>,
 }
 
-/// The loss of the `hidden` states of n positions with the `targets` (n) int64, and the gradients of
-/// `scale` times its sum.
+/// The loss of the `hidden` states of n positions with the `targets` (n) int64, each multiplied by its entry of
+/// `weights` (n) float32, if any; and the gradients of `scale` times that loss.
 ///
 /// Products are taken in the dtype of the model, softmax and loss in float32 (float64 for a float64
 /// model); `scale` is applied before gradients are rounded to the model's dtype. With
@@ -38,6 +37,7 @@ pub fn head_loss(
     model: &Model,
     hidden: &Hidden,
     targets: &Tensor,
+    weights: Option<&Tensor>,
     options: &StepOptions,
     scale: f64,
 ) -> HeadLoss {
@@ -47,20 +47,25 @@ pub fn head_loss(
     let d_hidden = hidden.x.empty_like();
     let d_scores = hidden.copies.as_ref().map(|copies| copies.scores.empty_like());
     let mut sum = Tensor::zeros([], (Kind::Double, head.device()));
-    for Chunk { first, rows, hidden, targets } in chunks(hidden, targets, options.head_chunk) {
-        let d = model.logits(&hidden); // (rows, V), turned into its gradient part by part
-        for (mut z, targets) in parts(&d, &targets) {
-            let (mut softmax, losses) = softmax(&z, &targets);
-            sum += losses.sum(Kind::Double);
+    for chunk in chunks(hidden, targets, weights, options.head_chunk) {
+        let d = model.logits(&chunk.hidden); // (rows, V), turned into its gradient part by part
+        for Part { mut logits, targets, weights } in chunk.parts(&d) {
+            let (mut softmax, mut losses) = softmax(&logits, &targets);
             let mut dz = softmax.g_mul_scalar_(scale);
-            let _ = dz.scatter_add_(-1, &targets.unsqueeze(-1), &losses.full_like(-scale));
+            let _ = dz.scatter_add_(-1, &targets, &losses.full_like(-scale));
+            if let Some(weights) = weights {
+                let _ = dz.g_mul_(&weights);
+                losses = losses * weights;
+            }
+            sum += losses.sum(Kind::Double);
             if options.l2wrap > 0.0 {
-                let (largest, largest_at) = z.max_dim(-1, true);
+                let (largest, largest_at) = logits.max_dim(-1, true);
                 let pull = largest.to_kind(dz.kind()) * (options.l2wrap * scale);
                 let _ = dz.scatter_add_(-1, &largest_at, &pull);
             }
-            z.copy_(&dz);
+            logits.copy_(&dz);
         }
+        let Chunk { first, rows, hidden, .. } = chunk;
         let _ = d.matmul_out(&d_hidden.narrow(0, first, rows), head);
         if let (Some(d_scores), Some(copies)) = (&d_scores, &hidden.copies) {
             d_scores.narrow(0, first, rows).copy_(&d.gather(-1, &copies.ids, false));
@@ -73,25 +78,72 @@ pub fn head_loss(
     HeadLoss { sum: sum.double_value(&[]), d_hidden, d_scores, d_head }
 }
 
-/// The sum of [`head_loss`] alone, in nats.
-pub(super) fn loss_sum(model: &Model, hidden: &Hidden, targets: &Tensor, head_chunk: i64) -> f64 {
+/// Mean loss over the target tokens of every document of `loader`, for a model that starts from `state`, in nats;
+/// `None` without target tokens.
+///
+/// The logits of at most `head_chunk` positions exist at a time.
+///
+/// # Errors
+/// A document that cannot be read, and errors of the model's recurrence.
+pub fn mean_loss(
+    model: &Model,
+    state: &TimeState,
+    loader: &mut Loader,
+    micro_bsz: u64,
+    head_chunk: i64,
+) -> Result<Option<f64>, TrainError> {
     let _guard = tch::no_grad_guard();
-    let mut sum = Tensor::zeros([], (Kind::Double, targets.device()));
-    for Chunk { hidden, targets, .. } in chunks(hidden, targets, head_chunk) {
-        for (z, targets) in parts(&model.logits(&hidden), &targets) {
-            sum += softmax(&z, &targets).1.sum(Kind::Double);
+    let (mut sum, mut targets) = (0.0, 0);
+    let mut first = 0;
+    while first < loader.samples_per_pass() {
+        let batch = loader.batch(first, micro_bsz.min(loader.samples_per_pass() - first))?;
+        if batch.learned() > 0 {
+            targets += batch.learned();
+            let batch = BatchTensors::new(&batch, model.device());
+            let start = model.start(state, batch.inputs.size()[0]);
+            let (hidden, _) = model.forward(&batch.inputs, &start, batch.restarts.as_ref())?;
+            let hidden = hidden.at(&batch.target_positions);
+            sum += loss_sum(model, &hidden, &batch.targets, head_chunk);
         }
+        first += micro_bsz;
+    }
+    Ok((targets > 0).then(|| sum / targets as f64))
+}
+
+/// The sum of [`head_loss`] alone, in nats.
+fn loss_sum(model: &Model, hidden: &Hidden, targets: &Tensor, head_chunk: i64) -> f64 {
+    let mut sum = Tensor::zeros([], (Kind::Double, targets.device()));
+    for losses in losses(model, hidden, targets, head_chunk) {
+        sum += losses.sum(Kind::Double);
     }
     sum.double_value(&[])
 }
 
-/// Cuts the logits of a chunk (rows, V) and its targets into views of at most [`LOSS_PART_LEN`] rows, of which
-/// one at a time becomes float32.
-fn parts(logits: &Tensor, targets: &Tensor) -> impl Iterator<Item = (Tensor, Tensor)> {
-    logits.split(LOSS_PART_LEN, 0).into_iter().zip(targets.split(LOSS_PART_LEN, 0))
+/// The cross-entropy of each position: (n) float64, in nats.
+pub(super) fn target_losses(
+    model: &Model,
+    hidden: &Hidden,
+    targets: &Tensor,
+    head_chunk: i64,
+) -> Tensor {
+    let losses: Vec<Tensor> = losses(model, hidden, targets, head_chunk).collect();
+    Tensor::cat(&losses, 0).squeeze_dim(-1).to_kind(Kind::Double)
 }
 
-/// Softmax (n, V) of the logits of n positions, and the cross-entropy (n, 1) there.
+/// The cross-entropies of the positions, part by part: (n, 1) each. For callers that record no gradients.
+fn losses(
+    model: &Model,
+    hidden: &Hidden,
+    targets: &Tensor,
+    head_chunk: i64,
+) -> impl Iterator<Item = Tensor> {
+    chunks(hidden, targets, None, head_chunk).flat_map(move |chunk| {
+        let parts = chunk.parts(&model.logits(&chunk.hidden));
+        parts.map(|part| softmax(&part.logits, &part.targets).1).collect::<Vec<_>>()
+    })
+}
+
+/// Softmax (n, V) of the logits of n positions, and the cross-entropy (n, 1) there; `targets` is (n, 1).
 ///
 /// The largest probability of a position is `1 / sum exp(z - max z)`, so its logarithm gives the loss without
 /// that of the target's probability, which may be too small for its dtype.
@@ -99,7 +151,7 @@ fn softmax(logits: &Tensor, targets: &Tensor) -> (Tensor, Tensor) {
     let kind = loss_kind(logits.kind());
     let softmax = logits.softmax(-1, kind);
     let largest = logits.amax([-1], true).to_kind(kind);
-    let of_target = logits.gather(-1, &targets.unsqueeze(-1), false).to_kind(kind);
+    let of_target = logits.gather(-1, targets, false).to_kind(kind);
     let losses = largest - of_target - softmax.amax([-1], true).log();
     (softmax, losses)
 }
@@ -109,21 +161,56 @@ struct Chunk {
     first: i64,
     rows: i64,
     hidden: Hidden,
+    /// (rows, 1)
     targets: Tensor,
+    /// (rows, 1)
+    weights: Option<Tensor>,
+}
+
+/// At most [`LOSS_PART_LEN`] positions of a chunk: one part at a time becomes float32.
+struct Part {
+    /// (n, V), a view.
+    logits: Tensor,
+    /// (n, 1)
+    targets: Tensor,
+    /// (n, 1)
+    weights: Option<Tensor>,
 }
 
 /// Cuts the positions into chunks of `len`, the last one shorter.
-fn chunks(hidden: &Hidden, targets: &Tensor, len: i64) -> impl Iterator<Item = Chunk> {
+fn chunks(
+    hidden: &Hidden,
+    targets: &Tensor,
+    weights: Option<&Tensor>,
+    len: i64,
+) -> impl Iterator<Item = Chunk> {
     let n = targets.size()[0];
     (0..n).step_by(len as usize).map(move |first| {
         let rows = len.min(n - first);
-        let part = |x: &Tensor| x.narrow(0, first, rows);
-        let copies = hidden
-            .copies
-            .as_ref()
-            .map(|copies| Copies { scores: part(&copies.scores), ids: part(&copies.ids) });
-        Chunk { first, rows, hidden: Hidden { x: part(&hidden.x), copies }, targets: part(targets) }
+        let cut = |x: &Tensor| x.narrow(0, first, rows);
+        let copies = hidden.copies.as_ref();
+        let copies = copies.map(|c| Copies { scores: cut(&c.scores), ids: cut(&c.ids) });
+        Chunk {
+            first,
+            rows,
+            hidden: Hidden { x: cut(&hidden.x), copies },
+            targets: cut(targets).unsqueeze(-1),
+            weights: weights.map(|weights| cut(weights).unsqueeze(-1)),
+        }
     })
+}
+
+impl Chunk {
+    /// Cuts `logits` (rows, V) of this chunk into parts.
+    fn parts(&self, logits: &Tensor) -> impl Iterator<Item = Part> + use<> {
+        let split = |x: &Tensor| x.split(LOSS_PART_LEN, 0).into_iter();
+        let mut weights = self.weights.as_ref().map(split);
+        split(logits).zip(split(&self.targets)).map(move |(logits, targets)| Part {
+            logits,
+            targets,
+            weights: weights.as_mut().and_then(Iterator::next),
+        })
+    }
 }
 
 /// The dtype of softmax and loss in a model that computes in `kind`.

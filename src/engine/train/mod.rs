@@ -1,24 +1,32 @@
-//! Training: the loss and its gradients, a step, the loop over steps, and the loss on held-out documents.
+//! Training: the loss and its gradients, a step, the loop over steps, and the validation loss.
+//!
+//! [`fit`] runs the steps; [`Trainer::step`] is one. A step minimises an [`Objective`] over micro-batches that
+//! [`Devices`] may share; [`Pass`] is the forward and backward of one micro-batch, and [`trace`] computes a step
+//! again with a look at each of its values.
 
 mod backward;
 mod batch;
 mod checkpoint;
+mod devices;
 mod error;
-mod eval;
 mod fit;
 mod loss;
+mod objective;
+mod options;
 mod step;
 mod trace;
 
-pub use backward::backward;
+pub use backward::{Direction, Pass};
 pub use batch::BatchTensors;
 pub use checkpoint::{
     digest_values, restore, restore_values, save as save_checkpoint, write_values,
 };
+pub use devices::{Devices, Single};
 pub use error::TrainError;
-pub use eval::mean_loss;
-pub use fit::{FitOptions, StepDone, fit};
-pub use loss::{HeadLoss, head_loss};
+pub use fit::{StepDone, fit};
+pub use loss::{HeadLoss, head_loss, mean_loss};
+pub use objective::{CrossEntropy, Objective};
+pub use options::{FitOptions, StepOptions};
 pub use statetune_core::runs::{Fault, LossScaler, Position, StepRecord};
-pub use step::{StepOptions, StepOutcome, Trainer};
-pub use trace::{Direction, Reading, trace};
+pub use step::{StepOutcome, Trainer};
+pub use trace::{Reading, trace};

@@ -18,13 +18,13 @@ catalogue! {
     SILENCE:
         "silence with `# {allow}{code})` on the line above",
         "在上一行写 `# {allow}{code})` 可不再提示";
-    AND_MORE: "{place} and {more} more", "{place} 等，另有 {more} 个";
+    AND_MORE: "{place} and {more} others", "{place} 等，另有 {more} 个";
     CANNOT_WRITE[ST0301]: "cannot write `{file}`", "无法写入 `{file}`";
-    FILE_IS_THERE[ST0122]: "`{file}` is there already", "`{file}` 已存在";
+    FILE_IS_THERE[ST0122]: "`{file}` already exists", "`{file}` 已存在";
     DOCUMENTS_OF_DATA: "{documents} documents", "{documents} 个文档";
     DID_YOU_MEAN_WORD: "did you mean `{word}`?", "是否想写 `{word}`？";
-    NOT_FINITE: "not finite", "非有限";
-    PASSPORT_MISSING: "there is no passport `{file}`", "没有身份文件 `{file}`";
+    NOT_FINITE: "NaN or infinite", "NaN 或无穷大";
+    PASSPORT_MISSING: "the passport `{file}` is missing", "缺少身份文件 `{file}`";
     CHOICES_ARE: "choices are {choices}", "可选值：{choices}";
     A_NUMBER: "a number", "数字";
     A_LIST: "a list", "列表";
@@ -38,7 +38,7 @@ catalogue! {
     TENSOR_MISSING: "tensor `{name}` is missing", "缺少张量 `{name}`";
     PATH_PROBLEM: "{path}: {problem}", "{path}：{problem}";
     WAIT_OR_STOP:
-        "wait until it is done, or stop it with Ctrl-C in its terminal",
+        "wait for it to finish, or stop it with Ctrl-C in its terminal",
         "等它完成，或在其终端按 Ctrl-C 停止";
     RUN_HAS_NO_CHECKPOINT[ST6006]:
         "the run `{run}` has no checkpoint",

@@ -4,15 +4,13 @@ use crate::diagnostic::entry::catalogue;
 
 catalogue! {
     LINE_FAULT: "line {line} of `{file}` {fault}", "`{file}` 第 {line} 行{fault}";
-    NO_DOCUMENTS[ST3004]: "`{file}` holds no documents", "`{file}` 中没有文档";
-    NO_FILES[ST3005]: "`{path}` names no files", "`{path}` 没有匹配到文件";
+    NO_DOCUMENTS[ST3004]: "`{file}` contains no documents", "`{file}` 中没有文档";
+    NO_FILES[ST3005]: "`{path}` matches no files", "`{path}` 没有匹配到文件";
     NOT_IN_ENCODING[ST3002]:
-        "`{file}` is not {encoding} at byte {byte}",
+        "`{file}` is not valid {encoding} at byte {byte}",
         "`{file}` 在第 {byte} 字节处不是 {encoding}";
-    FILE_CHANGED_WHILE_READ[ST3007]:
-        "`{file}` was changed while it was read",
-        "`{file}` 在读取时被改动";
-    TOO_MANY_DOCUMENTS[ST3008]: "there are more than {most} documents", "文档超过 {most} 个";
+    FILE_CHANGED_WHILE_READ[ST3007]: "`{file}` changed while it was read", "`{file}` 在读取时被改动";
+    TOO_MANY_DOCUMENTS[ST3008]: "the data has more than {most} documents", "数据的文档超过 {most} 个";
     FILE_FAULT: "`{file}` {fault}", "`{file}` {fault}";
     CANNOT_READ[ST3005]: "cannot read `{file}`", "无法读取 `{file}`";
     LINE_OF_FILE: "line {line} of `{file}`", "`{file}` 第 {line} 行";
@@ -21,7 +19,7 @@ catalogue! {
         "each line is `<id> <Python literal> <byte length>`, for example `36786 ' Hello' 6`",
         "每行是 `<id> <Python literal> <byte length>`，例如 `36786 ' Hello' 6`";
     FOLDER_MEANS_ITS_FILES:
-        "a folder stands for its files, without hidden ones and without folders in it",
+        "a folder stands for the files in it, without hidden files and sub-folders",
         "目录代表其中的文件，不含隐藏文件和子目录";
     PATTERN_FORM:
         "a pattern is a path with `*`, `?` or `[...]`",
@@ -30,64 +28,60 @@ catalogue! {
         "save the file as UTF-8, for example `iconv -f GB18030 -t UTF-8 OLD > NEW`",
         "把文件存为 UTF-8，例如 `iconv -f GB18030 -t UTF-8 OLD > NEW`";
     IS_IT_UTF8:
-        "is it UTF-8? then set `data.data_type = \"utf-8\"`",
-        "是 UTF-8 吗？那就设 `data.data_type = \"utf-8\"`";
-    TRY_AGAIN_WHEN_COMPLETE: "try again when it is complete", "等文件完整后再试";
-    FILE_IS_PARTIAL:
-        "the file was not copied whole, or is of another type",
-        "文件没有复制完整，或是另一种类型";
-    RELATIVE_PATH:
-        "a relative path is looked up beside the experiment file",
-        "相对路径以实验文件所在目录为起点";
-    NAME_FILE_IN_FOLDER: "name a file in this folder", "请指明此目录中的一个文件";
-    NOTHING_HALF_WRITTEN: "nothing half-written was left behind", "没有留下写了一半的文件";
+        "if the file is UTF-8, set `data.data_type = \"utf-8\"`",
+        "如果文件是 UTF-8，设 `data.data_type = \"utf-8\"`";
+    TRY_AGAIN_WHEN_COMPLETE: "try again when the file is complete", "等文件完整后再试";
+    FILE_IS_PARTIAL: "the file was not copied completely, or has another type", "文件没有复制完整，或是另一种类型";
+    RELATIVE_PATH: "relative paths start at the folder of the experiment file", "相对路径以实验文件所在目录为起点";
+    NAME_FILE_IN_FOLDER: "pass a file in this folder", "请给出此目录中的一个文件";
+    NOTHING_HALF_WRITTEN: "no incomplete file was left behind", "没有留下不完整的文件";
     EVERY_BYTE_A_TOKEN:
         "each of the 256 single bytes must be a token, so that every text can be encoded",
         "256 个单字节都必须是 token，这样才能编码任何文本";
-    OTHERS_NOT_TEXT: "{n} {n:other document is|others are} none either", "另有 {n} 个文档也不是";
+    OTHERS_NOT_TEXT:
+        "{n} other {n:document is|documents are} not valid UTF-8 either",
+        "另有 {n} 个文档也不是";
     JSON_HOLDS_ONLY_TEXT:
-        "JSON holds text alone, and nothing is replaced silently",
+        "JSON can only hold text, and no bytes are replaced",
         "JSON 只能存文本，也不会悄悄替换";
     WRONG_VOCABULARY:
-        "was it tokenised with another vocabulary? then name that one",
-        "是用别的词表分词的吗？那就指明那个词表";
+        "if the data was tokenised with another vocabulary, pass that one",
+        "如果数据是用别的词表分词的，请给出那个词表";
     CHOOSE_OUT_OR_FORCE:
-        "choose another name with `--out`, or replace it with `--force`",
+        "pass another name with `--out`, or `--force` to replace it",
         "用 `--out` 换个名字，或用 `--force` 替换";
     CHARACTER_VOCABULARY_FORM:
-        "a run on plain text writes such a file: `{{\"98\": \"a\", \"257\": \"你\"}}`, an id for every character",
-        "在纯文本上的运行会写出这种文件：`{{\"98\": \"a\", \"257\": \"你\"}}`，每个字符一个 id";
+        "a character vocabulary maps an id to each character, as in `{{\"98\": \"a\", \"257\": \"你\"}}`; a run on plain text writes one",
+        "字符词表把 id 对应到字符，如 `{{\"98\": \"a\", \"257\": \"你\"}}`；在纯文本上的运行会写出它";
     CHOOSE_VOCABULARY_OF_DATA:
-        "choose the vocabulary that the data was tokenised with",
-        "请用数据分词时所用的词表";
-    DEFECT_OF_TOKENIZER: "this is a defect of the tokenizer", "这是分词器的缺陷";
-    OTHERS_OVERLONG:
-        "{n} {n:other document is|others are} too long as well",
-        "另有 {n} 个文档也过长";
+        "set `model.tokenizer` to the vocabulary that the data was tokenised with",
+        "把 `model.tokenizer` 设为数据分词时所用的词表";
+    DEFECT_OF_TOKENIZER: "this is a bug in the tokenizer; please report it", "这是分词器的缺陷；请报告";
+    OTHERS_OVERLONG: "{n} other {n:document is|documents are} too long as well", "另有 {n} 个文档也过长";
     RAISE_CTX_LEN: "raise `train.ctx_len`", "增大 `train.ctx_len`";
     SET_OVERLONG:
-        "or set `data.overlong` to `split` (several samples), `truncate` (their ends are lost) or `drop` (they are lost)",
+        "or set `data.overlong` to `split` (several samples), `truncate` (drops the end) or `drop` (skips the document)",
         "或把 `data.overlong` 设为 `split`（分成多个样本）、`truncate`（丢掉末尾）或 `drop`（整个丢掉）";
-    TOKENISE_FOR_MODEL: "tokenise with the vocabulary of the model", "请用模型的词表分词";
+    TOKENISE_FOR_MODEL: "tokenise the data with the vocabulary of the model", "请用模型的词表分词";
     LOWER_CTX_LEN_OR_PAD:
         "lower `train.ctx_len`, or set `data.dataload = \"pad\"`",
         "减小 `train.ctx_len`，或设 `data.dataload = \"pad\"`";
     OVERLONG_DROP_LEAVES_OUT:
-        "`data.overlong = \"drop\"` leaves out what does not fit",
-        "`data.overlong = \"drop\"` 会略去放不下的文档";
+        "`data.overlong = \"drop\"` skips documents that do not fit",
+        "`data.overlong = \"drop\"` 会跳过放不下的文档";
     RAISE_CTX_LEN_OR_SPLIT:
         "raise `train.ctx_len`, or set `data.overlong = \"split\"`",
         "增大 `train.ctx_len`，或设 `data.overlong = \"split\"`";
-    WALK_NEEDS_WINDOWS: "the walk needs three windows at least", "这种遍历至少要三个窗口";
+    WALK_NEEDS_WINDOWS: "the walk requires at least three windows", "这种遍历至少要三个窗口";
     WALK_PRIME_TOO_SMALL:
-        "the largest prime that the walk can take is {prime}, and the windows behind it would never be seen; it has to reach nine tenths of all windows",
+        "the largest usable prime is {prime}, and windows beyond it would never be seen; it must cover nine tenths of all windows",
         "可用的最大质数是 {prime}，其后的窗口永远不会被看到；它必须覆盖全部窗口的九成";
     LOWER_CTX_LEN_OR_RANDOM:
         "lower `train.ctx_len`, or set `data.walk = \"random\"`",
         "减小 `train.ctx_len`，或设 `data.walk = \"random\"`";
-    FIRST_ONE_IS: "the first one is {document}", "第一个是 {document}";
+    FIRST_ONE_IS: "the first one: {document}", "第一个是 {document}";
     OTHER_LINES_FINE: "{n} other {n:line is|lines are} fine", "另有 {n} 行没有问题";
-    TEXT_ENDED_AT_QUOTE: "the text ended at the quote before this", "文本在前一个引号处就结束了";
+    TEXT_ENDED_AT_QUOTE: "the string ended at the quote before this", "文本在前一个引号处就结束了";
     ESCAPE_QUOTES:
         "quotes inside the text need a backslash: `\\\"`",
         "文本中的引号要加反斜杠：`\\\"`";
@@ -97,24 +91,24 @@ catalogue! {
         "一行形如 `{{\"text\": \"User: ...\\n\\nAssistant: ...\"}}`";
     OBJECT_IS_EMPTY: "the object is empty", "对象为空";
     KEYS_FOUND: "keys found: {keys}", "实际的键：{keys}";
-    OTHER_WOULD_BE_LOST: "the other one would be lost", "另一个会丢失";
-    NOTHING_TO_LEARN: "nothing to learn", "没有可学的内容";
+    OTHER_WOULD_BE_LOST: "one of the two would be lost", "两者之一会丢失";
+    NOTHING_TO_LEARN: "no text", "没有文本";
     MESSAGES_FORM:
         "messages look like `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`; roles are `system`, `input`, `user` and `assistant`",
         "messages 形如 `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`；角色有 `system`、`input`、`user`、`assistant`";
-    ONE_TOKEN: "one token, and none behind it to predict", "只有一个 token，后面没有可预测的";
+    ONE_TOKEN: "only one token, so there is nothing to predict", "只有一个 token，后面没有可预测的";
     REMOVE_SHORT_DOCUMENTS:
-        "remove such documents: a sample predicts each token from those before it",
-        "请去掉这种文档：样本由前面的 token 预测每个 token";
+        "remove documents of one token; training predicts each token from the tokens before it",
+        "请去掉只有一个 token 的文档；训练由前面的 token 预测每个 token";
     TARGETS_BEYOND_CTX_LEN:
-        "what is learned begins behind `train.ctx_len`",
-        "要学的内容在 `train.ctx_len` 之后才开始";
+        "all target tokens are beyond `train.ctx_len`",
+        "所有目标 token 都在 `train.ctx_len` 之后";
     NO_MARK_ALL_MASKED:
         "no `{on}`, so every token is masked",
         "没有 `{on}`，因此所有 token 都被屏蔽";
     LOSS_MASK_SE_LEARNS:
-        "`loss_mask = \"se\"` learns what stands behind `data.mask_id.mask1`",
-        "`loss_mask = \"se\"` 学习 `data.mask_id.mask1` 之后的内容";
+        "with `loss_mask = \"se\"`, target tokens follow `data.mask_id.mask1`",
+        "用 `loss_mask = \"se\"` 时，目标 token 在 `data.mask_id.mask1` 之后";
     NO_TURN_ALL_MASKED:
         "no `{answer}` turn, so every token is masked",
         "没有 `{answer}` 轮次，因此所有 token 都被屏蔽";
@@ -126,31 +120,29 @@ catalogue! {
         "没有找到角色词：没有轮次以词加冒号开头";
     ROLE_WORDS_FOUND: "role words found: {words}", "找到的角色词：{words}";
     DATA_SHOW_PRINTS_MASK:
-        "`statetune data show FILE --line {line}` prints the sample with its mask",
-        "`statetune data show FILE --line {line}` 打印样本及其掩码";
+        "run `statetune data show FILE --line {line}` to print the sample with its mask",
+        "运行 `statetune data show FILE --line {line}` 打印样本及其掩码";
     MEND_DOCUMENTS:
-        "mend or remove such documents, or set `data.loss_mask = \"pad\"`",
+        "fix or remove such documents, or set `data.loss_mask = \"pad\"`",
         "修正或去掉这种文档，或设 `data.loss_mask = \"pad\"`";
     ALIASES_IN_TEMPLATE:
-        "`{aliases}` in `[data.template]`",
-        "在 `[data.template]` 中写 `{aliases}`";
+        "set `{aliases}` in `[data.template]`",
+        "在 `[data.template]` 中设 `{aliases}`";
     TEMPLATE_WITH_ALIASES:
-        "`data.template = {{ extends = \"{name}\", {aliases} }}`",
-        "设置 `data.template = {{ extends = \"{name}\", {aliases} }}`";
+        "set `data.template = {{ extends = \"{name}\", {aliases} }}`",
+        "设 `data.template = {{ extends = \"{name}\", {aliases} }}`";
     DATA_FILE_WITHOUT_ENDING:
         "`data.data_file` is the path without `.bin` and `.idx`",
         "`data.data_file` 是不带 `.bin` 和 `.idx` 的路径";
     PAIR_FORM:
-        "a pair is two files of one name, `.bin` with tokens and `.idx` with places",
+        "a pair is two files with the same name: `.bin` with tokens and `.idx` with offsets",
         "一对是同名的两个文件：`.bin` 存 token，`.idx` 存位置";
-    DOCUMENTS_FOLLOW:
-        "each document begins where the one before it ends",
-        "每个文档从前一个的末尾开始";
+    DOCUMENTS_FOLLOW: "each document must begin where the one before it ends", "每个文档从前一个的末尾开始";
     PAIR_DOES_NOT_MATCH:
-        "the two files belong to different data, or one was not copied whole",
+        "the two files belong to different data, or one was not copied completely",
         "两个文件属于不同的数据，或其中一个没有复制完整";
     LINE_NOT_JSON[ST3001]: "is not valid JSON", "不是有效的 JSON";
-    LINE_NOT_UTF8[ST3002]: "is not UTF-8", "不是 UTF-8";
+    LINE_NOT_UTF8[ST3002]: "is not valid UTF-8", "不是 UTF-8";
     LINE_NOT_OBJECT[ST3003]: "must be a JSON object, found {found}", "必须是 JSON 对象，实际是{found}";
     LINE_WITHOUT_KEY[ST3003]: "has no key `{key}`", "没有键 `{key}`";
     LINE_KEY_TWICE[ST3003]: "has the key `{key}` twice", "重复出现键 `{key}`";
@@ -158,10 +150,10 @@ catalogue! {
         "must have a string as `{key}`, found {found}",
         "的 `{key}` 必须是字符串，实际是{found}";
     LINE_KEY_EMPTY[ST3003]: "has an empty `{key}`", "的 `{key}` 为空";
-    LINE_NOT_CONVERSATION[ST3003]: "is no conversation", "不是对话";
+    LINE_NOT_CONVERSATION[ST3003]: "is not a valid conversation", "不是有效的对话";
     NO_PAIR[ST3010]:
-        "names no data: neither `{bin}` nor `{idx}` exists",
-        "没有对应的数据：`{bin}` 和 `{idx}` 都不存在";
+        "does not exist: neither `{bin}` nor `{idx}` was found",
+        "不存在：`{bin}` 和 `{idx}` 都找不到";
     HALF_OF_PAIR_MISSING[ST3010]: "is missing, although `{other}` exists", "缺失，而 `{other}` 存在";
     NOT_AN_INDEX[ST3011]:
         "is not a binidx index: it does not begin with `MMIDIDX`",
@@ -169,7 +161,7 @@ catalogue! {
     INDEX_VERSION[ST3011]: "has version {found}, expected 1", "版本为 {found}，应为 1";
     INDEX_DTYPE[ST3011]: "has dtype code {code}, which is {what}", "dtype 代码为 {code}，{what}";
     SIZE_NOT_OF_HEADER[ST3012]:
-        "has {found} bytes, but its header needs {expected}",
+        "has {found} bytes, but its header requires {expected}",
         "有 {found} 字节，但文件头要求 {expected}";
     INDEX_DOCUMENT_SIZE[ST3012]:
         "gives document {document} a size of {size} tokens",
@@ -181,23 +173,23 @@ catalogue! {
         "has {found} as entry {entry} of its document index",
         "文档索引的第 {entry} 项为 {found}";
     PARTIAL_TOKEN[ST3012]:
-        "has {found} bytes, which is no multiple of {token_bytes}, the size of a token",
+        "has {found} bytes, which is not a multiple of {token_bytes}, the size of a token",
         "有 {found} 字节，不是 token 大小 {token_bytes} 的倍数";
     SIZE_NOT_OF_INDEX[ST3012]:
         "has {found} bytes, but its index describes {expected}",
         "有 {found} 字节，但索引描述的是 {expected}";
     NOT_A_TOKEN_ID[ST3013]:
-        "holds {value} as token {position}, which is no token id",
+        "has {value} as token {position}, which is not a valid token id",
         "第 {position} 个 token 是 {value}，不是 token id";
     DOCUMENT_TOO_LONG[ST3014]:
         "cannot hold a document of {tokens} tokens",
         "放不下 {tokens} 个 token 的文档";
-    NOT_NPY[ST3011]: "is no .npy file", "不是 .npy 文件";
-    NPY_HEADER[ST3011]: "has a header that cannot be read: {header}", "文件头无法读取：{header}";
-    NPY_NOT_INTEGERS[ST3011]: "holds `{descr}` numbers, not integers", "存的是 `{descr}` 类型的数，不是整数";
+    NOT_NPY[ST3011]: "is not a .npy file", "不是 .npy 文件";
+    NPY_HEADER[ST3011]: "has an invalid header: {header}", "的文件头无效：{header}";
+    NPY_NOT_INTEGERS[ST3011]: "contains `{descr}` numbers, not integers", "存的是 `{descr}` 类型的数，不是整数";
     NPY_AXES[ST3011]: "has the shape ({shape}), not one axis", "形状是 ({shape})，不是一维";
     ODD_BYTES[ST3012]:
-        "has {found} bytes, which is no multiple of 2, the size of a token",
+        "has {found} bytes, which is not a multiple of 2, the size of a token",
         "有 {found} 字节，不是 token 大小 2 的倍数";
     VOCABULARY_NOT_OF_FORM[ST3020]:
         "is not `<id> <literal> <byte length>`",
@@ -226,34 +218,32 @@ catalogue! {
     MESSAGE_EMPTY:
         "message {number} has an empty `content`",
         "第 {number} 条消息的 `content` 为空";
-    NO_MESSAGE: "there is no message", "没有消息";
+    NO_MESSAGE: "the list has no messages", "没有消息";
     AN_ARRAY: "an array", "数组";
-    FILE_CHANGES_WHILE_USED: "it changes while it is used", "它在使用中被改动";
+    FILE_CHANGES_WHILE_USED: "the file changes while it is used", "它在使用中被改动";
     TEMPLATE_NO_ROLE:
         "the template `{template}` has no role `{role}`",
         "模板 `{template}` 没有角色 `{role}`";
     MESSAGE_OPENS_TURN:
-        "message {number} contains `{opening}`, which would open another turn",
+        "message {number} contains `{opening}`, which would start another turn",
         "第 {number} 条消息含有 `{opening}`，会开启另一轮对话";
     LITERAL_MISSING[ST3020]: "has no Python string or bytes literal", "没有 Python 字符串或字节字面量";
     LITERAL_UNESCAPED_QUOTE[ST3020]: "has an unescaped quote inside its literal", "的字面量中有未转义的引号";
     LITERAL_NON_ASCII[ST3020]: "has a non-ASCII character inside b''", "的 b'' 中有非 ASCII 字符";
     LITERAL_ENDS_IN_ESCAPE[ST3020]: "ends its literal within an escape", "的字面量在转义中间结束";
     LITERAL_UNKNOWN_ESCAPE[ST3020]: "has an unknown escape", "有未知的转义";
-    LITERAL_NO_CHARACTER[ST3020]: "has an escape that is no character", "有一个转义不是字符";
+    LITERAL_NO_CHARACTER[ST3020]: "has an escape that is not a valid character", "有一个转义不是字符";
     CANNOT_WRITE_DATA[ST3006]: "cannot write `{path}`", "无法写入 `{path}`";
     NO_TOKEN_FOR_BYTE[ST3023]:
         "`{file}` has no token for byte {bytes}",
         "`{file}` 中没有对应字节 {bytes} 的 token";
-    NOT_A_CHARACTER_VOCABULARY[ST3026]:
-        "`{file}` is no vocabulary of characters",
-        "`{file}` 不是字符词表";
+    NOT_A_CHARACTER_VOCABULARY[ST3026]: "`{file}` is not a character vocabulary", "`{file}` 不是字符词表";
     UNKNOWN_TOKEN[ST3024]:
         "token id {id} is not in the vocabulary of {vocab_size} ids",
         "token id {id} 不在 {vocab_size} 个 id 的词表中";
-    DOCUMENT_NOT_TEXT[ST3027]: "{document} is no text in UTF-8", "{document}不是 UTF-8 文本";
+    DOCUMENT_NOT_TEXT[ST3027]: "{document} is not valid UTF-8", "{document}不是 UTF-8 文本";
     ROUND_TRIP[ST3025]:
-        "line {line} of `{file}` changes when it is tokenised and put back together",
+        "line {line} of `{file}` changes when it is tokenised and decoded",
         "`{file}` 第 {line} 行分词再还原后发生了变化";
     DOCUMENT_OVERLONG[ST3030]:
         "{document} has {tokens} tokens, more than the {limit} that fit",
@@ -265,8 +255,8 @@ catalogue! {
         "`{file}` has {tokens} tokens, but windows of `ctx_len = {ctx_len}` need {least}",
         "`{file}` 有 {tokens} 个 token，但 `ctx_len = {ctx_len}` 的窗口需要 {least} 个";
     DOCUMENTS_TEACH_NOTHING[ST3102]:
-        "{n} of {documents} documents would teach nothing",
-        "{documents} 个文档中有 {n} 个什么也学不到";
+        "{n} of {documents} documents {n:has|have} no target tokens",
+        "{documents} 个文档中有 {n} 个没有目标 token";
     NO_DOCUMENT_FITS[ST3033]:
         "no document of `{file}` fits into `ctx_len = {ctx_len}`",
         "`{file}` 中没有文档能放进 `ctx_len = {ctx_len}`";
@@ -277,8 +267,8 @@ catalogue! {
         "{n} more {n:has|have} the same problem ({numbers})",
         "另有 {n} 行有同样的问题（{numbers}）";
     BYTE_AND_OTHERS: "{byte} and {n} other {n:byte|bytes}", "{byte} 和另外 {n} 个字节";
-    DATA_EXISTS[ST3009]: "`{path}` exists already", "`{path}` 已存在";
-    VOCABULARY_NOT_UTF8[ST3020]: "is not UTF-8", "不是 UTF-8";
+    DATA_EXISTS[ST3009]: "`{path}` already exists", "`{path}` 已存在";
+    VOCABULARY_NOT_UTF8[ST3020]: "is not valid UTF-8", "不是 UTF-8";
     DTYPE_UNKNOWN: "unknown", "未知";
     LINE_ENDS_IN_STRING: "the line ends within a string", "行在字符串中间结束";
     LINE_ENDS_IN_LIST: "the line ends within a list", "行在列表中间结束";

@@ -4,46 +4,44 @@ use crate::diagnostic::entry::catalogue;
 
 catalogue! {
     NO_TRAINING_IN_SCRIPT:
-        "no command in it trains a model: looked for `train.py`",
-        "其中没有训练模型的命令：要找的是 `train.py`";
+        "the script does not run a trainer: no `train.py` found",
+        "脚本没有运行训练器：找不到 `train.py`";
     SCRIPT_ONLY_MERGES:
-        "it merges a checkpoint and trains nothing: `statetune merge RUN` does that",
-        "它只合并检查点而不训练：请用 `statetune merge RUN`";
-    NOT_YAML: "it is not YAML: {error}", "不是 YAML：{error}";
+        "the script merges a checkpoint and does not train; use `statetune merge RUN`",
+        "脚本只合并检查点而不训练；请用 `statetune merge RUN`";
+    NOT_YAML: "the file is not valid YAML: {error}", "文件不是有效的 YAML：{error}";
     NOT_INFCTX:
-        "it has no `trainer`, `model` and `data`, which files of infctx-trainer have",
-        "没有 infctx-trainer 文件应有的 `trainer`、`model` 和 `data`";
+        "the file lacks `trainer`, `model` and `data`, which infctx-trainer files have",
+        "文件没有 infctx-trainer 文件应有的 `trainer`、`model` 和 `data`";
     ESCAPED_LINE_BREAK[ST3104]:
-        "{document} has `\\n` as a backslash and an n",
-        "{document}中的 `\\n` 是反斜杠加字母 n";
-    NOT_A_LINE_BREAK: "this is no line break", "这不是换行";
+        "{document} contains a literal backslash and n instead of a line break",
+        "{document}含有反斜杠加字母 n，而不是换行";
+    NOT_A_LINE_BREAK: "not a line break", "不是换行";
     LINE_BREAK_IN_JSON:
-        "JSON writes a line break as `\\n`, and a backslash as `\\\\`",
-        "JSON 中换行写作 `\\n`，反斜杠写作 `\\\\`";
-    IS_ALSO[ST3112]: "{place} is also {other}", "{place}同时也是 {other}";
+        "in JSON, `\\n` is a line break and `\\\\n` is a backslash and an n",
+        "JSON 中 `\\n` 是换行，`\\\\n` 是反斜杠加字母 n";
+    IS_ALSO[ST3112]: "{place} is also in {other}", "{place}也出现在 {other} 中";
     VALIDATION_LEAKS:
-        "what is learned says nothing about how well the rest is answered",
-        "学到的内容说明不了其余部分回答得如何";
-    DOCUMENT_REPEATS[ST3110]: "{place} repeats {first}", "{place}与 {first} 重复";
+        "a validation loss on documents that were trained on says nothing about other documents",
+        "在训练过的文档上的验证损失，不能说明其他文档的情况";
+    DOCUMENT_REPEATS[ST3110]: "{place} is a duplicate of {first}", "{place}与 {first} 重复";
     REPEATED_DOCUMENTS_COUNT:
-        "a document counts as often as it stands there; copies are held out together",
-        "文档出现几次就计几次；相同的文档会一起留出";
+        "each copy counts as a document; copies go to the same side of the validation split",
+        "每个副本都算一个文档；副本总在验证划分的同一侧";
     NEAR_DUPLICATE[ST3111]:
-        "{place} differs from {first} in white space and case alone",
+        "{place} differs from {first} only in white space and case",
         "{place}与 {first} 只有空白和大小写不同";
     NEAR_DUPLICATE_LEAKS:
-        "one may be held out and the other learned, which makes the held-out loss too low",
-        "可能一个留出、另一个被学习，使留出损失偏低";
-    OVERLONG_TRUNCATES: "its end is left out", "末尾会被略去";
-    OVERLONG_SPLITS: "it becomes several samples", "会分成多个样本";
-    OVERLONG_DROPS: "it is left out", "会被略去";
-    OVERLONG_SAYS: "`data.overlong` says that {what}", "按 `data.overlong` 的设置，{what}";
-    DOCUMENT_TEACHES_NOTHING[ST3102]: "{document} would teach nothing", "{document}什么也学不到";
+        "one may be trained on while the other is a validation document, which makes the validation loss too low",
+        "可能一个用于训练、另一个用于验证，使验证损失偏低";
+    OVERLONG_TRUNCATES: "its end is dropped", "末尾会被丢弃";
+    OVERLONG_SPLITS: "it is split into several samples", "会分成多个样本";
+    OVERLONG_DROPS: "it is skipped", "会被跳过";
+    OVERLONG_SAYS: "with the current `data.overlong`, {what}", "按当前的 `data.overlong`，{what}";
+    DOCUMENT_TEACHES_NOTHING[ST3102]: "{document} has no target tokens", "{document}没有目标 token";
     UNKNOWN_ROLE_WORD[ST3103]:
-        "`{word}` opens turns in {n} of {documents} documents, but is no role of the template `{template}`",
+        "`{word}` starts turns in {n} of {documents} documents, but is not a role word of the template `{template}`",
         "{documents} 个文档中有 {n} 个以 `{word}` 开启轮次，但它不是模板 `{template}` 的角色";
-    TURN_BELONGS_TO_PREVIOUS:
-        "such a turn belongs to whoever speaks before it",
-        "这样的轮次归前一个说话者";
-    IF_ASSISTANT: "if the assistant speaks there: {help}", "如果那是 assistant 在说话：{help}";
+    TURN_BELONGS_TO_PREVIOUS: "such a turn counts as part of the turn before it", "这样的轮次会并入前一个轮次";
+    IF_ASSISTANT: "if the word marks the assistant: {help}", "如果该词标记 assistant：{help}";
 }

@@ -3,10 +3,10 @@
 use crate::diagnostic::entry::catalogue;
 
 catalogue! {
-    DOES_NOT_FIT_ALONE: "does not fit alone", "单独仍放不下";
+    DOES_NOT_FIT_ALONE: "does not fit on its own", "单独仍放不下";
     DOES_NOT_FIT: "does not fit", "放不下";
     COST_THIRD_SLOWER: "about a third slower, same result", "约慢三分之一，结果相同";
-    COST_HARDLY_SLOWER: "hardly slower, same result but for rounding", "几乎不变慢，除舍入外结果相同";
+    COST_HARDLY_SLOWER: "hardly slower, same result up to rounding", "几乎不变慢，除舍入外结果相同";
     COST_SAME_SAMPLES: "same samples in an update", "每次更新的样本数不变";
     COST_8_BITS: "frozen weights rounded to 8 bits", "冻结权重舍入到 8 比特";
     COST_4_BITS: "frozen weights rounded to 4 bits", "冻结权重舍入到 4 比特";
@@ -14,196 +14,192 @@ catalogue! {
         "`{template}` has no role `{role}` to add a word to",
         "`{template}` 没有角色 `{role}`，无法为它加词";
     GIVE_ROLE_WORDS: "give the role its words in `{key}`", "在 `{key}` 中为该角色写词";
-    NOT_A_ROLE_WORD[ST2141]: "`{word}` is not a word for a role", "`{word}` 不能用作角色词";
-    ROLE_WORD_FORM: "must begin and end with a letter or digit", "首尾必须是字母或数字";
+    NOT_A_ROLE_WORD[ST2141]: "`{word}` is not a valid role word", "`{word}` 不是有效的角色词";
+    ROLE_WORD_FORM: "a role word must begin and end with a letter or digit", "角色词的首尾必须是字母或数字";
     ALIAS_REPLACES_WORD:
-        "the word takes the place of the one in `{own}`, with all around it",
-        "这个词会取代 `{own}` 中的词，其余部分不变";
+        "the word replaces the one in `{own}`, including the text around it",
+        "这个词会替换 `{own}` 中的词，包括其前后的文本";
     KEY_NEEDS_LOSS_MASK_SE[ST2142]:
-        "`{key}` has no meaning without `loss_mask = \"se\"`",
-        "没有 `loss_mask = \"se\"` 时 `{key}` 没有意义";
+        "`{key}` only applies with `loss_mask = \"se\"`",
+        "`{key}` 只适用于 `loss_mask = \"se\"`";
     LOSS_MASK_SE_NEEDS[ST2143]:
-        "`loss_mask = \"se\"` needs `{key}`",
+        "`loss_mask = \"se\"` requires `{key}`",
         "`loss_mask = \"se\"` 需要 `{key}`";
     MASK_ID_MEANING:
-        "learning begins behind the text `mask1` and ends before the text `mask0`",
-        "从文本 `mask1` 之后开始学习，到文本 `mask0` 之前为止";
+        "target tokens start after the text `mask1` and end before the text `mask0`",
+        "目标 token 从文本 `mask1` 之后开始，到文本 `mask0` 之前为止";
     FOR_EXAMPLE_MASK_ID:
         "for example `mask_id = {{ mask0 = \"<user>\", mask1 = \"<answer>\" }}`",
         "例如 `mask_id = {{ mask0 = \"<user>\", mask1 = \"<answer>\" }}`";
     TEMPLATE_NO_ROLE_ASSISTANT[ST2144]:
         "the template `{template}` has no role `assistant`",
         "模板 `{template}` 没有角色 `assistant`";
-    LEARNS_ASSISTANT: "learns what the assistant says", "学习 assistant 所说的内容";
+    LEARNS_ASSISTANT: "targets what the assistant says", "以 assistant 所说的内容为目标";
     CHOOSE_TEMPLATE_WITH_ROLES:
-        "choose a `data.template` with roles, or `loss_mask = \"pad\"`",
-        "选一个带角色的 `data.template`，或用 `loss_mask = \"pad\"`";
+        "choose a `data.template` with an assistant role, or set `loss_mask = \"pad\"`",
+        "选一个有 assistant 角色的 `data.template`，或设 `loss_mask = \"pad\"`";
     DATALOAD_ONLY_TAKES_ONE[ST2145]:
         "`dataload = \"only\"` takes one document at a time",
         "`dataload = \"only\"` 一次只取一个文档";
     MUST_BE_ONE: "must be 1", "必须是 1";
     ONLY_PADS_NOTHING:
-        "it pads nothing, and documents of different lengths need padding to stand side by side",
-        "它不做填充，而长度不同的文档要并排就需要填充";
+        "this loader does not pad, so documents of different lengths cannot share a batch",
+        "这种加载方式不做填充，因此长度不同的文档不能放进同一个 batch";
     SET_MICRO_BSZ_ONE:
-        "set `train.micro_bsz = 1`, and `train.accumulate_grad_batches` for more in a step",
+        "set `train.micro_bsz = 1`, and raise `train.accumulate_grad_batches` for more samples in a step",
         "设 `train.micro_bsz = 1`，每步要更多样本则用 `train.accumulate_grad_batches`";
     OR_PACK:
-        "or `data.dataload = \"pack\"`, which pads little",
-        "或用 `data.dataload = \"pack\"`，填充很少";
-    WALK_IS_FOR_WINDOWS[ST2146]: "`data.walk` is for windows alone", "`data.walk` 只用于窗口";
-    NEEDS_DATALOAD_GET:
-        "has no meaning without `dataload = \"get\"`",
-        "没有 `dataload = \"get\"` 时没有意义";
+        "or set `data.dataload = \"pack\"`, which pads little",
+        "或设 `data.dataload = \"pack\"`，填充很少";
+    WALK_IS_FOR_WINDOWS[ST2146]: "`data.walk` only applies to windows", "`data.walk` 只用于窗口";
+    NEEDS_DATALOAD_GET: "only applies with `dataload = \"get\"`", "只适用于 `dataload = \"get\"`";
     DELETE_OR_DATALOAD_GET:
         "delete the line, or set `data.dataload = \"get\"`",
         "删除这一行，或设 `data.dataload = \"get\"`";
     WALK_TAKES_EVERY_WINDOW[ST2104]:
-        "the magic-prime walk takes every window",
-        "magic-prime 遍历会取每一个窗口";
-    WINDOWS_WITHOUT_TARGETS: "in some windows nothing of this is said", "有些窗口里没有可学的内容";
+        "the magic-prime walk uses every window, even those without target tokens",
+        "magic-prime 遍历会用到每一个窗口，包括没有目标 token 的";
+    WINDOWS_WITHOUT_TARGETS:
+        "with this mask some windows have no target tokens",
+        "用这个掩码，有些窗口没有目标 token";
     RANDOM_WALK_DRAWS_AGAIN:
-        "random windows are drawn again until something in them is learned",
-        "随机窗口会重新抽取，直到其中有可学的内容";
+        "the random walk draws again until a window has target tokens",
+        "随机遍历会重新抽取，直到窗口含有目标 token";
     SET_WALK_RANDOM:
         "set `data.walk = \"random\"`, or `data.loss_mask = \"pad\"`",
         "设 `data.walk = \"random\"`，或 `data.loss_mask = \"pad\"`";
     OVERLONG_NOT_FOR_WINDOWS[ST2147]:
-        "`data.overlong` has no meaning for windows",
-        "`data.overlong` 对窗口没有意义";
+        "`data.overlong` does not apply to windows",
+        "`data.overlong` 不适用于窗口";
     WINDOWS_CUT_ANYWHERE:
-        "windows cut documents anywhere, and no token is left out",
+        "windows cut documents anywhere and skip no tokens",
         "窗口可在任意处截断文档，不会遗漏 token";
-    COMPUTES_ON_CPU[ST5004]: "the processor computes, not the GPU", "由 CPU 计算，没有用 GPU";
-    SILENT_SETTING: "`{without}` does so without this warning", "写 `{without}` 则不会有此警告";
+    COMPUTES_ON_CPU[ST5004]: "training runs on the CPU, not on the GPU", "训练在 CPU 上运行，没有用 GPU";
+    SILENT_SETTING: "use `{without}` to silence this warning", "设 `{without}` 可不再显示此警告";
     TAKES_GPU_OR_CPU:
-        "`{setting}` takes a GPU where there is one, and else the processor",
-        "`{setting}` 有 GPU 就用 GPU，否则用 CPU";
+        "use `{setting}` to use a GPU if there is one, and the CPU otherwise",
+        "设 `{setting}`，有 GPU 就用 GPU，否则用 CPU";
     TAKES_DEVICE_KERNELS:
-        "`{setting}` takes the kernels of the device",
-        "`{setting}` 使用该设备的内核";
-    SETTING_NEEDS_GPU[ST5003]:
-        "`{asked_for}` needs a GPU that can be used",
-        "`{asked_for}` 需要可用的 GPU";
+        "use `{setting}` to use the kernels of the device",
+        "设 `{setting}` 使用该设备的内核";
+    SETTING_NEEDS_GPU[ST5003]: "`{asked_for}` requires a usable GPU", "`{asked_for}` 需要可用的 GPU";
     OP_CONTRADICTS[ST2116]:
-        "`{op}` contradicts `{accelerator}`",
-        "`{op}` 与 `{accelerator}` 矛盾";
+        "`{op}` does not work with `{accelerator}`",
+        "`{op}` 不能与 `{accelerator}` 同用";
     KERNELS_OF_DEVICES:
-        "the CUDA kernels run on GPUs alone, and those for processors on none",
-        "CUDA 内核只在 GPU 上运行，CPU 内核则不能在 GPU 上运行";
-    OP_FITS_EVERY_DEVICE: "`{op}` fits every device", "`{op}` 适合任何设备";
+        "the CUDA kernels only run on GPUs, and the CPU kernels only on CPUs",
+        "CUDA 内核只在 GPU 上运行，CPU 内核只在 CPU 上运行";
+    OP_FITS_EVERY_DEVICE: "use `{op}`, which works on every device", "设 `{op}`，它适用于任何设备";
     LOSS_SPIKE_TOO_LOW[ST7010]:
-        "`guard.loss_spike = {multiple}` would report usual losses",
+        "`guard.loss_spike = {multiple}` would report ordinary losses",
         "`guard.loss_spike = {multiple}` 会把正常的损失也报告出来";
     LOSS_SPIKE_MEANING:
-        "it is the multiple of the usual loss above which a loss is reported",
-        "损失超过正常值的这个倍数时才报告";
-    LOSS_SPIKE_DEFAULT: "4.0 is the default; 0 reports nothing", "默认 4.0；0 表示不报告";
+        "a loss above this multiple of the recent median is reported",
+        "损失超过近期中位数的这个倍数时会报告";
+    LOSS_SPIKE_DEFAULT:
+        "set `guard.loss_spike = 4.0`, the default, or 0 to report nothing",
+        "设 `guard.loss_spike = 4.0`（默认值），或设 0 不报告";
     DELETES_LINE: "deletes the line", "删除这一行";
     LR_FINAL_MISSING[ST2108]: "`schedule.lr_final` is missing", "缺少 `schedule.lr_final`";
-    RATE_NEEDS_END: "the rate starts here and needs an end", "学习率从这里开始，还需要终值";
-    CURVE_RUNS:
-        "a curve runs from `lr_init` to `lr_final`",
-        "曲线从 `lr_init` 走到 `lr_final`";
+    RATE_NEEDS_END: "a rate that falls needs a final value", "下降的学习率需要终值";
+    CURVE_RUNS: "the rate goes from `lr_init` to `lr_final`", "曲线从 `lr_init` 走到 `lr_final`";
     STATE_TUNING_RATES:
-        "state tuning usually goes from 1.0 to 0.01: `lr_final = 0.01`",
-        "state 微调通常从 1.0 降到 0.01：`lr_final = 0.01`";
+        "for state tuning, a usual choice is `lr_init = 1.0` and `lr_final = 0.01`",
+        "state 微调常用 `lr_init = 1.0` 和 `lr_final = 0.01`";
     OR_CONSTANT_RATE:
-        "or keep the rate as it is with `lr_schedule = \"constant\"`",
+        "or keep the rate constant: `lr_schedule = \"constant\"`",
         "或用 `lr_schedule = \"constant\"` 保持学习率不变";
     EXPONENTIAL_TO_ZERO[ST2102]:
         "an exponential curve never reaches `lr_final = 0`",
         "指数曲线永远到不了 `lr_final = 0`";
     CHOOSE_SMALL_RATE:
-        "choose a small rate such as 1e-4, or `lr_schedule = \"cos\"`",
-        "请取 1e-4 之类的小值，或用 `lr_schedule = \"cos\"`";
+        "set a small final rate such as 1e-4, or `lr_schedule = \"cos\"`",
+        "设一个小的终值，如 1e-4，或设 `lr_schedule = \"cos\"`";
     DECAY_SHARE_NEEDS_WSD[ST2170]:
-        "`decay_share` has no meaning without `lr_schedule = \"wsd\"`",
-        "没有 `lr_schedule = \"wsd\"` 时 `decay_share` 没有意义";
+        "`decay_share` only applies with `lr_schedule = \"wsd\"`",
+        "`decay_share` 只适用于 `lr_schedule = \"wsd\"`";
     OTHER_CURVES_FALL:
-        "the other curves fall all the way, or not at all",
+        "the other schedules fall over the whole run or not at all",
         "其他曲线要么全程下降，要么不下降";
     DELETE_OR_WSD:
-        "delete the line, or write `lr_schedule = \"wsd\"`",
+        "delete the line, or set `lr_schedule = \"wsd\"`",
         "删除这一行，或写 `lr_schedule = \"wsd\"`";
     SAMPLE_HELD_OUT_WITHOUT_SPLIT[ST2105]:
-        "`sample.held_out` asks for held-out documents, but there are none",
-        "`sample.held_out` 要用留出文档，但没有留出任何文档";
+        "`sample.held_out` needs validation documents, but the run has none",
+        "`sample.held_out` 需要验证文档，但运行没有验证文档";
     HOLD_SOME_OUT:
-        "hold some out with `data.val_split`, or write `sample.prompts`",
-        "用 `data.val_split` 留出一些，或写 `sample.prompts`";
-    PROMPT_IS_EMPTY[ST2106]: "a prompt is empty", "有一条提示词为空";
-    SINKS_WITHOUT_JSONL[ST6080]:
-        "`log.sinks` leaves out `jsonl`",
-        "`log.sinks` 漏掉了 `jsonl`";
+        "set `data.val_split`, or write `sample.prompts` instead",
+        "设 `data.val_split`，或改写 `sample.prompts`";
+    PROMPT_IS_EMPTY[ST2106]: "an entry of `sample.prompts` is empty", "`sample.prompts` 中有一条为空";
+    SINKS_WITHOUT_JSONL[ST6080]: "`log.sinks` must include `jsonl`", "`log.sinks` 必须包含 `jsonl`";
     METRICS_ARE_READ:
-        "`metrics.jsonl` is what reports, comparisons and other terminals read",
-        "报告、比较和其他终端读的就是 `metrics.jsonl`";
+        "reports, `diff` and `watch` read `metrics.jsonl`",
+        "报告、`diff` 和 `watch` 读取 `metrics.jsonl`";
     ADD_JSONL_SINK:
-        "write it beside the others: `sinks = [\"jsonl\", \"tensorboard\"]`",
-        "与其他项一起写上：`sinks = [\"jsonl\", \"tensorboard\"]`";
+        "add it to the list: `sinks = [\"jsonl\", \"tensorboard\"]`",
+        "把它加进列表：`sinks = [\"jsonl\", \"tensorboard\"]`";
     ONE_DEVICE[ST2117]:
-        "a run uses one device, not {devices}",
-        "一次运行只用一个设备，而不是 {devices} 个";
+        "a run uses one device, but `hardware.devices = {devices}`",
+        "一次运行只用一个设备，但 `hardware.devices = {devices}`";
     RAISE_SAMPLES_PER_STEP:
-        "for as many samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
+        "to get the same number of samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
         "要使每步样本数相同，请增大 `accumulate_grad_batches` 或 `micro_bsz`";
     OP_MEANS_CHUNK[ST1301]:
         "`op = \"{name}\"` runs the `chunk` form",
         "`op = \"{name}\"` 使用 `chunk` 形式";
     OP_IN_OTHER_TRAINERS:
-        "in other trainers `{name}` names a GPU-only implementation of the same chunked algebra,\nwhich `chunk` computes on every device",
+        "in other trainers `{name}` is a GPU-only implementation of the same chunked algebra,\nwhich `chunk` computes on every device",
         "在其他训练器中 `{name}` 指同一分块算法的 GPU 专用实现，\n`chunk` 在任何设备上都能计算";
     OP_CHUNK_IS_SILENT:
-        "`op = \"chunk\"` does the same without this warning",
-        "`op = \"chunk\"` 效果相同且没有此警告";
+        "use `op = \"chunk\"` to silence this warning",
+        "设 `op = \"chunk\"` 可不再显示此警告";
     QUANT_NEEDS_FROZEN[ST2130]:
-        "`quant.type = \"{kind}\"` needs frozen weights, but `peft.type = \"full\"` trains them",
+        "`quant.type = \"{kind}\"` requires frozen weights, but `peft.type = \"full\"` trains them",
         "`quant.type = \"{kind}\"` 需要冻结的权重，但 `peft.type = \"full\"` 会训练它们";
     FEW_BITS_CANNOT_TRAIN:
-        "a number of a few bits cannot take the small steps of training",
+        "a value of a few bits cannot represent the small updates of training",
         "只有几比特的数存不下训练中的微小更新";
     DELETE_QUANT:
-        "delete the table `[quant]`, or tune the state alone: `peft.type = \"state\"`",
-        "删除表 `[quant]`，或只微调 state：`peft.type = \"state\"`";
+        "delete the table `[quant]`, or train only the state: `peft.type = \"state\"`",
+        "删除表 `[quant]`，或只训练 state：`peft.type = \"state\"`";
     PLAN_FETCHES_NOTHING:
-        "`check`, `plan` and `watch` fetch nothing; a command that computes with it does",
-        "`check`、`plan` 和 `watch` 不下载任何东西；用它计算的命令才会下载";
-    NOT_ON_MACHINE_YET[ST4021]: "`{file}` is not on this machine yet", "`{file}` 还不在本机上";
+        "`check`, `plan` and `watch` do not download; `statetune run` does",
+        "`check`、`plan` 和 `watch` 不会下载；`statetune run` 会";
+    NOT_ON_MACHINE_YET[ST4021]: "`{file}` is not downloaded yet", "`{file}` 尚未下载";
     SHAPE_FROM_PRESET:
         "its shape is taken from the preset, or from `n_layer` and `n_embd`",
         "其形状取自预设，或取自 `n_layer` 和 `n_embd`";
     SHAPE_UNKNOWN[ST4020]:
-        "`{file}` is not on this machine, and nothing says its shape",
-        "`{file}` 不在本机上，也没有任何信息说明其形状";
+        "`{file}` is not downloaded, and its shape is unknown",
+        "`{file}` 尚未下载，其形状未知";
     PRESET_SAYS_SHAPE:
-        "a `preset` beside it says the shape: `preset = \"rwkv7-0.1b\"`",
-        "在旁边写上 `preset` 可说明形状：`preset = \"rwkv7-0.1b\"`";
-    RUN_FETCHES: "`statetune run` fetches it", "`statetune run` 会下载它";
+        "add a preset with the shape, such as `preset = \"rwkv7-0.1b\"`",
+        "加上表示形状的预设，例如 `preset = \"rwkv7-0.1b\"`";
+    RUN_FETCHES: "or run `statetune run` to download it", "或运行 `statetune run` 下载它";
     VOCABULARY_DOES_NOT_EXIST[ST3005]:
         "the vocabulary file `{path}` does not exist",
         "词表文件 `{path}` 不存在";
-    RELATIVE_PATHS: "relative paths start at the experiment file", "相对路径以实验文件所在目录为起点";
+    RELATIVE_PATHS: "relative paths start at the folder of the experiment file", "相对路径以实验文件所在目录为起点";
     WEIGHTS_DO_NOT_EXIST[ST4001]:
         "the weights file `{path}` does not exist",
         "权重文件 `{path}` 不存在";
     STATE_TUNING: "state tuning", "状态微调";
     AN_ADAPTER: "an adapter", "适配器";
     METHOD_NEEDS_MODEL[ST2111]:
-        "{who} needs a trained model, but there is no `model.load_model`",
-        "{who}需要训练好的模型，但没有写 `model.load_model`";
+        "{who} requires a trained model, but `model.load_model` is missing",
+        "{who}需要训练好的模型，但缺少 `model.load_model`";
     WRITE_LOAD_MODEL:
-        "write the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`",
+        "set the path of a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`",
         "写出检查点的路径：`load_model = \"../models/rwkv7-0.1b.pth\"`";
     OR_TRAIN_NEW_MODEL:
         "or train a new model with `type = \"full\"`",
         "或用 `type = \"full\"` 训练新模型";
     NEW_MODEL_NEEDS_SIZE[ST2112]:
-        "a new model needs `n_layer` and `n_embd`, or a `preset`",
+        "a new model requires `n_layer` and `n_embd`, or a `preset`",
         "新模型需要 `n_layer` 和 `n_embd`，或 `preset`";
     TRAINS_FROM_SCRATCH:
-        "there is no `load_model`, so the model is trained from scratch",
-        "没有 `load_model`，因此模型从头训练";
+        "without `load_model`, a new model is trained from scratch",
+        "没有 `load_model` 时从头训练新模型";
     CHOOSE_SIZE:
         "choose a size, for example `preset = \"rwkv7-0.1b\"`",
         "选一个规模，例如 `preset = \"rwkv7-0.1b\"`";
@@ -211,7 +207,7 @@ catalogue! {
         "or start from a checkpoint: `load_model = \"../models/rwkv7-0.1b.pth\"`",
         "或从检查点开始：`load_model = \"../models/rwkv7-0.1b.pth\"`";
     N_EMBD_NOT_MULTIPLE[ST2113]:
-        "`n_embd = {n_embd}` is no multiple of the head size {head_size}",
+        "`n_embd = {n_embd}` is not a multiple of the head size {head_size}",
         "`n_embd = {n_embd}` 不是头大小 {head_size} 的倍数";
     NEAREST_ARE: "nearest: {nearest}", "最接近的：{nearest}";
     PRE_FFN_ALONE[ST2115]:
@@ -222,37 +218,33 @@ catalogue! {
         "`{key}` 为 {written}，但预设为 {of_preset}";
     DELETE_ONE_LINE: "delete one of the two lines", "从两行中删除一行";
     PRE_FFN_IN_RWKV7:
-        "it takes the place of the first time mix, whose values all later layers of RWKV-7 need",
-        "它会取代第一层的 time mix，而 RWKV-7 后面各层都需要其 value";
+        "`pre_ffn` replaces the first time mix, whose values all later layers of RWKV-7 need",
+        "`pre_ffn` 会替换第一层的 time mix，而 RWKV-7 后面各层都需要其 value";
     TINY_ATT_IN_RWKV7:
-        "it was given up before RWKV-7, in which nobody has defined it",
-        "它在 RWKV-7 之前已被放弃，没有人为 RWKV-7 定义过它";
+        "the option was dropped before RWKV-7 and is not defined for it",
+        "此选项在 RWKV-7 之前已被放弃，没有为 RWKV-7 定义";
     KEY_NOT_FOR_VERSION[ST2114]:
-        "`{key}` has no meaning for an {version} model",
-        "`{key}` 对 {version} 模型没有意义";
-    DELETE_OR_ZERO: "delete the line, or write 0", "删除这一行，或写 0";
+        "`{key}` does not apply to an {version} model",
+        "`{key}` 不适用于 {version} 模型";
+    DELETE_OR_ZERO: "delete the line, or set it to 0", "删除这一行，或设为 0";
     WEIGHTS_CONTRADICT_FILE[ST4004]:
         "the weights have `{name} = {found}`, but the file says {stated}",
         "权重的 `{name} = {found}`，但文件写的是 {stated}";
-    WEIGHTS_HAVE: "weights have {found}", "权重为 {found}";
+    WEIGHTS_HAVE: "the weights have {found}", "权重为 {found}";
     FOUND_SHAPE:
         "found {version}, n_layer {n_layer}, n_embd {n_embd}, head_size {head_size}, vocab {vocab}",
         "权重：{version}，n_layer {n_layer}，n_embd {n_embd}，head_size {head_size}，词表 {vocab}";
-    DELETE_SHAPE_LINE:
-        "delete the line, the shape always comes from the weights",
-        "删除这一行，形状总是取自权重";
+    DELETE_SHAPE_LINE: "delete the line; the shape comes from the weights", "删除这一行，形状总是取自权重";
     HEAD_SIZE_NOT_FOR_KERNELS[ST4006]:
-        "the model has heads of {channels} channels, the kernels need a multiple of 8 up to 256",
-        "模型每头 {channels} 个通道，内核要求 8 的倍数且不超过 256";
+        "the model has a head size of {channels}, but the kernels require a multiple of 8 up to 256",
+        "模型的头大小为 {channels}，而内核要求 8 的倍数且不超过 256";
     CHUNK_COMPUTES_ANY_HEAD:
-        "`op = \"chunk\"` in `[train]` computes any head size",
-        "`[train]` 中写 `op = \"chunk\"` 可计算任意头大小";
+        "set `op = \"chunk\"` in `[train]`, which supports any head size",
+        "在 `[train]` 中设 `op = \"chunk\"`，它支持任意头大小";
     DELETE_VOCAB_LINE:
-        "delete the line: a new model takes its size from the tokenizer",
+        "delete the line; a new model takes its vocabulary size from the tokenizer",
         "删除这一行：新模型的词表大小取自分词器";
-    NAME_VOCABULARY:
-        "name the vocabulary that the model was trained with",
-        "请指明训练模型时所用的词表";
+    NAME_VOCABULARY: "set the vocabulary that the model was trained with", "请设为训练模型时所用的词表";
     SET_TOKENIZER:
         "set `model.tokenizer` to the vocabulary that the model was trained with",
         "把 `model.tokenizer` 设为训练模型时所用的词表";
@@ -263,144 +255,132 @@ catalogue! {
         "the model has {ids} token ids, but {name} has {found}",
         "模型有 {ids} 个 token id，但{name}有 {found} 个";
     STATE_LR_SCALE_NEEDS_STATES[ST2123]:
-        "`state_lr_scale` has no meaning without states",
-        "没有 state 时 `state_lr_scale` 没有意义";
+        "`state_lr_scale` only applies with `state = true`",
+        "`state_lr_scale` 只适用于 `state = true`";
     STATES_STAY_ZERO:
-        "the initial states stay zero, because `state` is false",
+        "with `state = false` the initial states stay zero",
         "`state` 为 false，初始状态保持为零";
-    WRITE_STATE_TRUE:
-        "write `state = true`, or delete the line",
-        "写 `state = true`，或删除这一行";
+    WRITE_STATE_TRUE: "set `state = true`, or delete the line", "写 `state = true`，或删除这一行";
     PART_CANNOT_TRAIN[ST2122]:
-        "the linear layers in `{part}` cannot learn beside an adapter",
-        "使用适配器时，`{part}` 中的线性层不能学习";
-    ADAPTER_KEEPS_FROZEN:
-        "an adapter changes them and keeps them frozen themselves",
-        "适配器改变它们的作用，而它们自身保持冻结";
+        "the linear layers in `{part}` cannot be trained beside an adapter",
+        "使用适配器时，`{part}` 中的线性层不能训练";
+    ADAPTER_KEEPS_FROZEN: "an adapter keeps the matrices it changes frozen", "适配器所作用的矩阵保持冻结";
     FULL_TRAINS_LAYERS:
-        "`type = \"full\"` lets them learn; `targets` says which ones an adapter changes",
-        "`type = \"full\"` 让它们学习；`targets` 指定适配器作用于哪些层";
+        "set `type = \"full\"` to train them; set `targets` to choose the layers of the adapter",
+        "设 `type = \"full\"` 训练它们；用 `targets` 选择适配器作用的层";
     KEY_NOT_FOR_INIT[ST2121]:
-        "`{key}` has no meaning for `init = \"{word}\"`",
-        "`{key}` 对 `init = \"{word}\"` 没有意义";
-    WRITE_INIT:
-        "write `init = \"{word}\"`, or delete the line",
-        "写 `init = \"{word}\"`，或删除这一行";
+        "`{key}` does not apply with `init = \"{word}\"`",
+        "`{key}` 不适用于 `init = \"{word}\"`";
+    WRITE_INIT: "set `init = \"{word}\"`, or delete the line", "写 `init = \"{word}\"`，或删除这一行";
     INIT_NEEDS_KEY[ST2120]:
-        "`init = \"{word}\"` needs `{key}`",
+        "`init = \"{word}\"` requires `{key}`",
         "`init = \"{word}\"` 需要 `{key}`";
     STATE_DOES_NOT_EXIST[ST4001]:
         "the state file `{file}` does not exist",
         "state 文件 `{file}` 不存在";
     TEXT_IS_EMPTY[ST2124]: "the text is empty", "文本为空";
-    PROBE_NAME_TAKEN[ST2163]: "the name `{name}` is taken", "名称 `{name}` 已被使用";
+    PROBE_NAME_TAKEN[ST2163]: "the probe name `{name}` is used twice", "探针名 `{name}` 重复";
     PROBES_NEED_NAMES:
-        "records and `eval.metric` tell probes apart by their names",
+        "records and `eval.metric` identify probes by name",
         "记录和 `eval.metric` 靠名称区分探针";
     PROBE_REGEX_INVALID[ST2107]:
-        "the probe `{name}` has no valid regular expression",
+        "the regular expression of the probe `{name}` is not valid",
         "探针 `{name}` 的正则表达式无效";
-    PROBE_ASKS_NOTHING[ST2162]:
-        "the probe `{name}` asks for nothing",
-        "探针 `{name}` 没有要求任何内容";
-    EVERY_ANSWER_FITS: "every answer would show it", "任何回答都会符合";
+    PROBE_ASKS_NOTHING[ST2162]: "the probe `{name}` has no condition", "探针 `{name}` 没有条件";
+    EVERY_ANSWER_FITS: "every answer would match", "任何回答都会匹配";
     WHAT_PROBES_COUNT:
-        "`regex`, `json = true`, `min_chars` or `max_chars` say what is counted",
-        "`regex`、`json = true`、`min_chars` 或 `max_chars` 指明统计什么";
+        "set `regex`, `json = true`, `min_chars` or `max_chars`",
+        "请设 `regex`、`json = true`、`min_chars` 或 `max_chars`";
     PROBE_RANGE_EMPTY[ST2164]:
         "no answer has at least {least} and at most {most} characters",
         "没有回答能既不少于 {least} 又不多于 {most} 个字符";
     PROBE_STOP_WITHOUT_GOAL[ST2160]:
-        "the probe `{name}` is to end the run, but has no goal",
-        "探针 `{name}` 要用来结束运行，但没有目标";
+        "the probe `{name}` has `stop = true` but no goal",
+        "探针 `{name}` 设了 `stop = true` 但没有目标";
     GOAL_ENDS_RUN:
-        "`goal = 0.9` ends it when nine answers in ten show the behaviour",
-        "`goal = 0.9` 表示十个回答中有九个符合时结束";
-    NO_PROBE[ST2161]: "there is no probe `{metric}`", "没有探针 `{metric}`";
+        "set `goal = 0.9` to stop the run when 90 % of the answers match",
+        "设 `goal = 0.9`，当 90 % 的回答匹配时停止运行";
+    NO_PROBE[ST2161]: "unknown probe `{metric}`", "未知探针 `{metric}`";
     NO_QUESTIONS_TO_COUNT[ST2165]:
-        "no questions are asked, so nothing is counted",
-        "没有提出问题，因此无从统计";
+        "probes need answers, but the run asks no prompts",
+        "探针需要回答，但运行没有提示词";
     ASK_QUESTIONS:
-        "`sample.held_out` or `sample.prompts` ask some",
-        "`sample.held_out` 或 `sample.prompts` 可提出问题";
+        "set `sample.held_out` or `sample.prompts`",
+        "请设 `sample.held_out` 或 `sample.prompts`";
     TYPICAL_STATE_RATE:
         "typical: 1.0 falling to 0.01, 10 warmup steps",
         "通常：从 1.0 降到 0.01，预热 10 步";
     FULL_TUNING: "full tuning", "全量微调";
     TYPICAL_FULL_RATE:
-        "typical: 6e-4 for a new model, 1e-5 for a trained one",
+        "typical: 6e-4 for a new model, 1e-5 for a pretrained one",
         "通常：新模型 6e-4，训练过的模型 1e-5";
-    TYPICAL_ADAPTER_RATE: "typical: 1e-4 or a little less", "通常：1e-4 或略小";
+    TYPICAL_ADAPTER_RATE: "typical: 1e-4 or slightly less", "通常：1e-4 或略小";
     LR_INIT_LOW[ST2301]:
-        "`lr_init = {rate}` is {times} times below the usual start for {method}",
+        "`lr_init = {rate}` is {times} times below the usual value for {method}",
         "`lr_init = {rate}` 比{method}的通常起始值偏小，相差 {times} 倍";
     STATE_MOVES_OVER_RUN:
-        "at this rate a state entry moves by at most about {moves} over the planned {steps} steps",
+        "at this rate an entry of the state changes by at most about {moves} in the planned {steps} steps",
         "按这个学习率，计划的 {steps} 步中 state 的每个分量最多变化约 {moves}";
     STATE_MOVES_PER_STEP:
-        "at this rate a state entry moves by at most about {rate} in a step",
+        "at this rate an entry of the state changes by at most about {rate} in a step",
         "按这个学习率，state 的每个分量每步最多变化约 {rate}";
     RECIPES_DISAGREE:
-        "published recipes disagree: 1.0, 5e-4, 1e-4 and 1e-5 all occur; a short run of each settles it",
-        "公开的配方并不一致：1.0、5e-4、1e-4、1e-5 都有；各做一次短跑即可判断";
-    PROGRAM_MAKES_DOCUMENTS: "the program makes these documents itself", "这些文档由程序自己生成";
+        "published recipes use 1.0, 5e-4, 1e-4 and 1e-5; compare a short run of each",
+        "公开的配方用过 1.0、5e-4、1e-4 和 1e-5；可各做一次短跑来比较";
+    PROGRAM_MAKES_DOCUMENTS: "statetune generates these documents", "这些文档由程序自己生成";
     NAME_DATA_FILE:
-        "name the documents: `data_file = \"texts.jsonl\"`",
+        "set the documents: `data_file = \"texts.jsonl\"`",
         "请指明文档：`data_file = \"texts.jsonl\"`";
     OR_SEVERAL_SOURCES:
-        "or several sources of them, each in a table `[[data.source]]`",
+        "or write several sources, each in a table `[[data.source]]`",
         "或写多个来源，每个来源一个 `[[data.source]]` 表";
     DATA_DOES_NOT_EXIST[ST3005]:
         "the data file `{file}` does not exist",
         "数据文件 `{file}` 不存在";
     WDS_IMG_IS_IMAGES[ST2151]:
-        "`wds_img` is no data for language models",
+        "`wds_img` is not a data type for language models",
         "`wds_img` 不是语言模型的数据";
     WDS_IMG_MEANING:
-        "it named WebDataset archives of images, for an experiment that no trainer of RWKV language\nmodels ever accepted, although tutorials list it",
+        "it stood for WebDataset archives of images, in an experiment that no trainer of RWKV language\nmodels ever accepted, although tutorials list it",
         "它原指 WebDataset 图像归档，用于一个从未被任何 RWKV 语言模型训练器\n接受的实验，尽管教程里列出了它";
-    CHOOSE_OTHER_TYPE:
-        "choose one of the other types, for example `jsonl`",
-        "请选其他类型，例如 `jsonl`";
-    KEY_HAS_NO_MEANING[ST2103]:
-        "`{key}` has no meaning for `{beside}`",
-        "`{key}` 对 `{beside}` 没有意义";
+    CHOOSE_OTHER_TYPE: "choose another type, for example `jsonl`", "请选其他类型，例如 `jsonl`";
+    KEY_HAS_NO_MEANING[ST2103]: "`{key}` does not apply to `{beside}`", "`{key}` 不适用于 `{beside}`";
     KEY_BESIDE_SOURCES[ST2152]:
-        "`{key}` stands beside `data.source`",
-        "`{key}` 与 `data.source` 同时出现";
+        "`{key}` and `data.source` cannot both be set",
+        "`{key}` 与 `data.source` 不能同时设置";
     SOURCES_HAVE_FILES:
         "each `[[data.source]]` has its own files and type",
         "每个 `[[data.source]]` 有自己的文件和类型";
     DELETE_OR_MAKE_SOURCE:
-        "delete the line, or make it a `[[data.source]]` too",
-        "删除这一行，或把它也写成 `[[data.source]]`";
+        "delete the line, or move it into a `[[data.source]]`",
+        "删除这一行，或把它移到一个 `[[data.source]]` 中";
     PAIR_USED_AS_IS: "a pair of token files is used as it is", "token 文件对按原样使用";
-    SWEEP_WITHOUT_AXES: "there is no axis, so there is nothing to vary", "没有轴，因此没有可变的设置";
+    SWEEP_WITHOUT_AXES: "the sweep has no axes", "扫描没有轴";
     AXIS_WITHOUT_VALUES: "the axis `{key}` has no values", "轴 `{key}` 没有值";
     AXIS_WITH_TABLE:
-        "the axis `{key}` has a table as a value; vary its keys instead",
+        "a value of the axis `{key}` is a table; vary its keys instead",
         "轴 `{key}` 的值是一个表；请改为变动其中的键";
     AXES_OF_DIFFERENT_LENGTHS:
-        "a list takes one value of each axis at a time, but they have {n} and {other} values",
-        "列表方式每次从各轴各取一个值，但它们分别有 {n} 和 {other} 个值";
-    TOO_MANY_MEMBERS: "more than {most} members", "成员超过 {most} 个";
+        "a sweep of type list takes one value of each axis at a time, but the axes have {n} and {other} values",
+        "list 类型的扫描每次从各轴各取一个值，但各轴分别有 {n} 和 {other} 个值";
+    TOO_MANY_MEMBERS: "the sweep has more than {most} runs", "扫描的运行超过 {most} 个";
     ADAPTERS: "adapters", "适配器";
     WEIGHTS_CONTRADICT_PRESET[ST4004]:
         "the weights have `{name} = {found}`, but the preset says {stated}",
         "权重的 `{name} = {found}`，但预设写的是 {stated}";
     LR_INIT_HIGH[ST2301]:
-        "`lr_init = {rate}` is {times} times above the usual start for {method}",
+        "`lr_init = {rate}` is {times} times above the usual value for {method}",
         "`lr_init = {rate}` 比{method}的通常起始值偏大，相差 {times} 倍";
     PROPOSAL: "{settings}  about {total}, {verdict}", "{settings}  约 {total}，{verdict}";
-    COST_ALL_TOGETHER: "all of this together", "以上全部一起";
+    COST_ALL_TOGETHER: "all of these together", "以上全部一起";
     MEMORY_OF_ITEM: "{item} {size}", "{item} {size}";
     PROPOSAL_LINE: "{letter}  {proposal}", "{letter}  {proposal}";
     ITEM_WEIGHTS: "weights", "权重";
     ITEM_PACKED_WEIGHTS: "packed weights", "量化权重";
-    ITEM_LEARNING: "what learns, gradients and Adam", "可学习参数、梯度和 Adam";
+    ITEM_LEARNING: "trainable parameters, gradients and Adam", "可学习参数、梯度和 Adam";
     ITEM_ACTIVATIONS: "activations", "激活";
     ITEM_LOGITS: "logits", "logits 张量";
     ITEM_WORKSPACE: "workspace", "工作区";
-    ITEM_HOLES: "holes", "空隙";
+    ITEM_HOLES: "fragmentation", "碎片";
     ITEM_PROGRAM: "program", "程序";
 }

@@ -4,15 +4,15 @@ use crate::diagnostic::entry::catalogue;
 
 catalogue! {
     LIBTORCH_CUDA_BROKEN:
-        "a CUDA driver is there, but libtorch's CUDA part does not load ({error}); remove .libtorch and run `make libtorch` to fetch it with its CUDA packages",
-        "有 CUDA 驱动，但 libtorch 的 CUDA 部分无法加载（{error}）；删除 .libtorch 并运行 `make libtorch` 可连同 CUDA 包一起下载";
-    NO_CUDA_KERNEL: "there is no CUDA kernel for {request}", "没有用于 {request} 的 CUDA 内核";
+        "a CUDA driver is installed, but libtorch cannot load its CUDA libraries ({error}); remove .libtorch and run `make libtorch` to fetch them",
+        "装有 CUDA 驱动，但 libtorch 无法加载其 CUDA 库（{error}）；删除 .libtorch 并运行 `make libtorch` 重新下载";
+    NO_CUDA_KERNEL: "no CUDA kernel for {request}", "没有用于 {request} 的 CUDA 内核";
     NO_USABLE_GPU:
-        "there is a CUDA driver, but no GPU that libtorch can use",
-        "有 CUDA 驱动，但没有 libtorch 能用的 GPU";
+        "a CUDA driver is installed, but libtorch finds no usable GPU",
+        "装有 CUDA 驱动，但 libtorch 找不到可用的 GPU";
     NO_CUDA_DRIVER:
-        "there is no CUDA driver (libcuda.so.1)",
-        "没有 CUDA 驱动 (libcuda.so.1)";
+        "the CUDA driver (libcuda.so.1) is not installed",
+        "没有安装 CUDA 驱动 (libcuda.so.1)";
     CUDA_DRIVER_UNUSABLE: "the CUDA driver cannot be used", "无法使用 CUDA 驱动";
     START_WKV_KERNEL: "start a WKV kernel", "启动 WKV 内核";
     START_PACKED_KERNEL: "start the kernel of packed weights", "启动量化权重的内核";
@@ -23,12 +23,12 @@ catalogue! {
         "the CUDA driver cannot {what}: {error}",
         "CUDA 驱动无法{what}：{error}";
     NVRTC_MISSING:
-        "the CUDA kernels need NVRTC (libnvrtc.so.13), which is neither in {folders}nor where the system finds libraries; it belongs to the CUDA packages that `make libtorch` fetches on a machine with a driver",
-        "CUDA 内核需要 NVRTC (libnvrtc.so.13)，但在 {folders} 和系统库路径中都没有；它属于有驱动的机器上 `make libtorch` 下载的 CUDA 包";
+        "NVRTC (libnvrtc.so.13), which compiles the CUDA kernels, is neither in {folders}nor in the library path; run `make libtorch` on a machine with a CUDA driver to fetch it",
+        "编译 CUDA 内核的 NVRTC (libnvrtc.so.13) 在 {folders} 和系统库路径中都没有；在有 CUDA 驱动的机器上运行 `make libtorch` 下载";
     NVRTC_FAILED:
         "NVRTC cannot compile {program} for {architecture}: {what}",
         "NVRTC 无法为 {architecture} 编译 {program}：{what}";
-    MACHINE_LACKS: "this machine has no {set}", "本机没有 {set}";
+    MACHINE_LACKS: "this CPU does not support {set}", "此 CPU 不支持 {set}";
     KERNEL_OPERAND[ST5002]:
         "{recurrence}: operand {name} is {found}, expected {expected}",
         "{recurrence}：操作数 {name} 是 {found}，应为 {expected}";
@@ -37,24 +37,24 @@ catalogue! {
     AT_LEAST_ONE_TOKEN: "at least one token", "至少一个 token";
     A_CPU_TENSOR: "a CPU tensor", "CPU 张量";
     A_CUDA_TENSOR: "a CUDA tensor", "CUDA 张量";
-    HEAD_SIZE_OF_KERNEL: "a head size that 8 divides, up to 256", "能被 8 整除且不超过 256 的头大小";
+    HEAD_SIZE_OF_KERNEL: "a head size that is a multiple of 8, up to 256", "8 的倍数且不超过 256 的头大小";
     FLOAT_DOUBLE_BFLOAT16: "Float, Double or BFloat16", "Float、Double 或 BFloat16";
     FLOAT_BFLOAT16_HALF: "Float, BFloat16 or Half", "Float、BFloat16 或 Half";
     PACKED_MATRIX_CANNOT_BECOME:
-        "a packed matrix cannot become {kind}",
-        "量化矩阵无法变为 {kind}";
-    PACKED_PARTS_MISMATCH: "the parts of a packed matrix do not fit", "量化矩阵的各部分不相配";
+        "a quantised matrix cannot be converted to {kind}",
+        "量化矩阵无法转换为 {kind}";
+    PACKED_PARTS_MISMATCH: "the parts of a quantised matrix do not match", "量化矩阵的各部分不匹配";
     MATRIX_INPUTS:
         "a matrix of {out} x {width} has {width} inputs",
         "{out} x {width} 的矩阵有 {width} 个输入";
     MATRIX_BLOCKS:
-        "a matrix of {out} x {width} does not fall into blocks of {r} x {r}",
+        "a matrix of {out} x {width} cannot be divided into blocks of {r} x {r}",
         "{out} x {width} 的矩阵无法分成 {r} x {r} 的块";
     MATRIX_RANK:
-        "a matrix of {out} x {width} has no more than rank {rank}",
+        "a matrix of {out} x {width} has at most rank {rank}",
         "{out} x {width} 的矩阵秩不超过 {rank}";
     NO_SUCH_LAYER[ST4007]: "the model has no layer `{target}`", "模型没有层 `{target}`";
-    RANK_DOES_NOT_FIT[ST4007]: "the rank does not fit `{matrix}`", "秩不适合 `{matrix}`";
+    RANK_DOES_NOT_FIT[ST4007]: "`peft.rank` does not fit `{matrix}`", "`peft.rank` 不适合 `{matrix}`";
     NO_PARAMETERS_IN_GROUP[ST4007]:
         "the model has no parameters in the group `{part}`",
         "模型在组 `{part}` 中没有参数";
@@ -65,16 +65,16 @@ catalogue! {
         "the groups of an {version} model are {groups}",
         "{version} 模型的组有 {groups}";
     TENSOR_NOT_FINITE:
-        "tensor `{value}` holds numbers that are not finite, so no part of it can be taken out",
-        "张量 `{value}` 含有非有限的数，无法从中取出一部分";
-    HOLDS_NOT_FINITE: "it holds numbers that are not finite", "其中有非有限数";
+        "tensor `{value}` contains NaN or infinite values, so its largest singular values cannot be computed",
+        "张量 `{value}` 含有 NaN 或无穷大，无法计算最大奇异值";
+    HOLDS_NOT_FINITE: "it contains NaN or infinite values", "其中含有 NaN 或无穷大";
     GRADIENTS_OVERFLOW[ST7002]:
-        "gradients overflow float16 at step {step}, even without a loss scale",
-        "第 {step} 步梯度超出 float16 范围，即使没有损失缩放";
+        "gradients overflow float16 at step {step}, even with a loss scale of 1",
+        "第 {step} 步梯度超出 float16 范围，即使损失缩放为 1";
     THE_GRADIENT_NORM: "gradient norm", "梯度范数";
-    THE_PARAMETERS: "what learns", "可学习参数";
+    THE_PARAMETERS: "parameters", "可学习参数";
     CANNOT_PACK_TENSOR:
-        "tensor `{name}` cannot be packed as {format}: {source}",
-        "张量 `{name}` 无法量化为 {format}：{source}";
+        "cannot quantise tensor `{name}` as {format}: {source}",
+        "无法把张量 `{name}` 量化为 {format}：{source}";
     THE_LOSS: "loss", "损失";
 }

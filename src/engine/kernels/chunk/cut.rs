@@ -1,5 +1,4 @@
-//! What all versions share: tokens cut into chunks, decays within a chunk, the state that is
-//! carried.
+//! The parts that all versions share: tokens cut into chunks, decays within a chunk, the carried state.
 
 use tch::{Device, Kind, Tensor};
 
@@ -10,8 +9,8 @@ const LEVELS: i64 = 4;
 /// (B 1, T 512, H 12, N 64, float32, forward and backward).
 const CHUNK_LEN: i64 = 1 << LEVELS;
 
-/// A larger `w` is computed as this one. `exp(-exp(7))` and its derivative are zero even in
-/// float64, so this changes no number; it keeps the logarithm of the decay finite.
+/// A larger `w` is replaced by this value. `exp(-exp(7))` and its derivative are zero even in
+/// float64, so the replacement changes no result; it keeps the logarithm of the decay finite.
 const MAX_W: f64 = 7.0;
 
 /// How (B, T, H, N) is cut into M chunks of [`CHUNK_LEN`] tokens, and which documents lie in them.
@@ -37,7 +36,7 @@ pub(super) struct Decays {
     pub(super) token: Tensor,
     /// From the token's start to before the token, `e_i`: (B, H, M, L, N).
     pub(super) from_start: Tensor,
-    /// From behind the token to the end of the chunk, 0 where its document ends before: (B, H, M,
+    /// From after the token to the end of the chunk, 0 where its document ends before: (B, H, M,
     /// L, N).
     pub(super) to_end: Tensor,
     /// From the last token's start to the end of the chunk, `e_L`: (B, H, M, 1, N).
@@ -74,7 +73,7 @@ impl Cut {
         Cut { tokens, chunks, kind, device: x.device(), documents }
     }
 
-    /// (B, T, H, N) to (B, H, M, L, N), with zeros behind the last token.
+    /// (B, T, H, N) to (B, H, M, L, N), with zeros after the last token.
     pub(super) fn split(&self, x: &Tensor) -> Tensor {
         x.to_kind(self.kind)
             .transpose(1, 2)
@@ -88,7 +87,7 @@ impl Cut {
         y.flatten(2, 3).narrow(2, 0, self.tokens).transpose(1, 2).contiguous()
     }
 
-    /// The decays that `w` (B, T, H, N) stands for. Nothing decays behind the last token.
+    /// The decays of `w` (B, T, H, N). After the last token nothing decays.
     pub(super) fn decays(&self, w: &Tensor) -> Decays {
         let c = self.split(&w.to_kind(self.kind).clamp_max(MAX_W).exp().neg());
         let token = c.exp();
@@ -110,10 +109,10 @@ impl Cut {
         Decays { token, from_start, to_end, whole, levels }
     }
 
-    /// `x_i . y_j`, decayed from behind token `j` to before token `i`, where `j < i` are of one
+    /// `x_i . y_j`, decayed from after token `j` to before token `i`, where `j < i` are of one
     /// document, and 0 elsewhere.
     ///
-    /// X vectors a token, (B, H, M, X, L, N), and Y vectors a token, (B, H, M, Y, L, N), make (B,
+    /// X vectors a token, (B, H, M, X, L, N), and Y vectors a token, (B, H, M, Y, L, N), give (B,
     /// H, M, X, L, Y, L).
     pub(super) fn pairs(&self, x: &Tensor, y: &Tensor, decays: &Decays) -> Tensor {
         let shape = [x.size()[3], CHUNK_LEN, y.size()[3], CHUNK_LEN];

@@ -1,14 +1,15 @@
-//! Which kernels there are: a file of `kernels/` for one recurrence, operand dtype and head size, or that
+//! The compilations of the kernels: a file of `kernels/` for one recurrence, operand dtype and head size, or the file
 //! of packed weights for one output dtype.
 
 use std::fmt::Debug;
 
-use super::{KernelError, LaunchRequest, QuantLaunchRequest};
 use statetune_core::diagnostic::msg;
 
-/// What stands in front of every kernel file.
+use super::{KernelError, LaunchRequest, QuantLaunchRequest};
+
+/// Text before every kernel file.
 const TYPES: &str = include_str!("../../../../kernels/cuda_types.cuh");
-/// What stands in front of the recurrences besides.
+/// Text before the recurrences, after the types.
 const COMMON: [&str; 2] = [
     include_str!("../../../../kernels/wkv_cuda.h"),
     include_str!("../../../../kernels/wkv_common.cuh"),
@@ -20,10 +21,10 @@ const WKV7: &str = include_str!("../../../../kernels/wkv7.cu");
 
 /// One compilation of a kernel file.
 pub trait Program: Debug {
-    /// The whole text, which includes no other.
+    /// The whole text; it includes no file.
     fn source(&self) -> String;
 
-    /// The macros that the text expects, as compiler options.
+    /// The macros of the text, as compiler options.
     fn defines(&self) -> Vec<String>;
 }
 
@@ -64,19 +65,19 @@ impl OperandType {
     }
 }
 
-/// One compilation of a recurrence. It has two kernels, `wkv_forward` and `wkv_backward`.
+/// One compilation of a recurrence, with the kernels `wkv_forward` and `wkv_backward`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Build {
     /// The recurrence.
     pub recurrence: Recurrence,
     /// Dtype of the operands.
     pub operand: OperandType,
-    /// Head size up to which the kernels serve: 64, 128 or 256.
+    /// Largest head size of the kernels: 64, 128 or 256.
     pub keys: u32,
 }
 
 impl Build {
-    /// All compilations that a program can ask for.
+    /// All compilations.
     pub fn all() -> impl Iterator<Item = Build> {
         let recurrences = [Recurrence::Wkv5, Recurrence::Wkv6, Recurrence::Wkv7];
         recurrences.into_iter().flat_map(move |recurrence| {
@@ -89,7 +90,7 @@ impl Build {
     /// The kernels that the autograd shim asks for.
     ///
     /// # Errors
-    /// [`KernelError::Native`] if the numbers of the request are none of those in `wkv_cuda.h`.
+    /// [`KernelError::Native`] if a number of the request is not in `wkv_cuda.h`.
     pub fn of(request: &LaunchRequest) -> Result<Build, KernelError> {
         let recurrence = match request.version {
             5 => Some(Recurrence::Wkv5),
@@ -142,7 +143,7 @@ impl Program for Build {
 /// One compilation of the kernel of packed weights, `dequantise`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct QuantBuild {
-    /// Dtype of the numbers that it writes.
+    /// Dtype of the output.
     pub output: OperandType,
 }
 
@@ -150,7 +151,7 @@ impl QuantBuild {
     /// The kernel that the shim asks for.
     ///
     /// # Errors
-    /// [`KernelError::Native`] if it is none of those in `quant.h`.
+    /// [`KernelError::Native`] if the dtype is not in `quant.h`.
     pub fn of(request: &QuantLaunchRequest) -> Result<QuantBuild, KernelError> {
         let output = match request.dtype {
             5 => OperandType::Float16,

@@ -1,23 +1,23 @@
-//! Whether there is a GPU that a model can compute on, and what is known about it.
+//! Whether a GPU is usable, and what is known about it.
 
-use statetune_core::arch::NoGpu;
 use std::ffi::c_int;
 use std::sync::OnceLock;
 
 use cudarc::driver::result::{device, init};
+use statetune_core::arch::NoGpu;
+use statetune_core::diagnostic::{Text, msg};
 use tch::{Cuda, Device};
 
 use super::nvrtc::Nvrtc;
 use super::{enable_cuda, has_driver, libtorch_packages};
-use crate::kernels::processor::processor_model;
-use statetune_core::diagnostic::{Text, msg};
+use crate::kernels::cpu::cpu_model;
 
 unsafe extern "C" {
     fn statetune_peak_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
 }
 
-/// Looks for a GPU that libtorch and the kernels can use, once in a process: a CUDA driver, libtorch's
-/// CUDA part, a GPU, and NVRTC. Afterwards CUDA tensors can be made.
+/// Looks once in a process for everything that the kernels need: a CUDA driver, libtorch's CUDA part, a GPU, and
+/// NVRTC. On success, libtorch can make CUDA tensors.
 ///
 /// # Errors
 /// The first of these that is missing.
@@ -45,16 +45,25 @@ fn no_driver() -> NoGpu {
     NoGpu { reason, has_driver: false }
 }
 
-/// What can be said about a GPU without libtorch: whether there is a CUDA driver.
+/// Whether there is a CUDA driver: the part of [`find_gpu`] that needs no libtorch.
 ///
 /// # Errors
-/// There is none.
+/// There is no driver.
 pub fn find_driver() -> Result<(), NoGpu> {
     if has_driver() { Ok(()) } else { Err(no_driver()) }
 }
 
-/// The name of a device, for people: the model of a GPU, or the processor with its number of threads.
+/// The name of a device on screen: the model of a GPU, or the CPU with its number of threads.
 pub fn device_name(device: Device) -> String {
+    named(device, "CPU")
+}
+
+/// The name of a device in `plan.json`; the text is part of its format.
+pub fn recorded_device(device: Device) -> String {
+    named(device, "processor")
+}
+
+fn named(device: Device, cpu: &str) -> String {
     match device {
         Device::Cuda(index) => match gpu_name(index) {
             Some(name) => format!("{name} (GPU {index})"),
@@ -62,16 +71,16 @@ pub fn device_name(device: Device) -> String {
         },
         _ => {
             let threads = tch::get_num_threads();
-            format!("processor, {threads} thread{}", if threads == 1 { "" } else { "s" })
+            format!("{cpu}, {threads} thread{}", if threads == 1 { "" } else { "s" })
         }
     }
 }
 
-/// The model of a device, for records: by another one the same run may round otherwise.
+/// The model of a device in `lock.toml`: the same run may round differently on another model.
 pub fn device_model(device: Device) -> String {
     match device {
         Device::Cuda(index) => gpu_name(index).unwrap_or_else(|| "GPU".to_string()),
-        _ => processor_model(),
+        _ => cpu_model(),
     }
 }
 
@@ -79,7 +88,7 @@ fn gpu_name(index: usize) -> Option<String> {
     init().and_then(|()| device::get_name(device::get(index as c_int)?)).ok()
 }
 
-/// The most bytes that tensors have held on a GPU at a time so far; `None` on a processor.
+/// Peak bytes of tensors on a GPU so far; `None` on a CPU.
 pub fn peak_gpu_bytes(device: Device) -> Option<u64> {
     let Device::Cuda(index) = device else { return None };
     let mut bytes = 0;
@@ -103,15 +112,16 @@ mod tests {
                 println!("no GPU: {missing}");
                 assert_eq!(
                     missing.has_driver,
-                    !missing.reason.to_string().starts_with("there is no")
+                    !missing.reason.to_string().contains("(libcuda.so.1) is not installed")
                 );
             }
         }
     }
 
     #[test]
-    fn a_processor_has_threads_and_no_gpu_memory() {
-        assert!(device_name(Device::Cpu).starts_with("processor, "));
+    fn a_cpu_has_threads_and_no_gpu_memory() {
+        assert!(device_name(Device::Cpu).starts_with("CPU, "));
+        assert!(recorded_device(Device::Cpu).starts_with("processor, "));
         assert_eq!(peak_gpu_bytes(Device::Cpu), None);
     }
 }

@@ -11,9 +11,9 @@ use cudarc::driver::result::{ctx, device, init, launch_kernel, module, primary_c
 use cudarc::driver::sys::{
     CUcontext, CUdevice_attribute_enum as Attribute, CUfunction, CUmodule, is_culib_present,
 };
+use statetune_core::diagnostic::{Text, msg};
 
 use super::{Build, KernelError, Program, QuantBuild, nvrtc};
-use statetune_core::diagnostic::{Text, msg};
 
 /// A launch that the autograd shim asks for: `WkvCudaLaunch` of `kernels/wkv_cuda.h`.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub struct QuantLaunchRequest {
 const _: () =
     assert!(size_of::<QuantLaunchRequest>() == 32, "as QuantCudaLaunch in kernels/quant.h");
 
-/// Starts the kernel of packed weights; otherwise as [`Launch`].
+/// As [`Launch`], for the kernel of packed weights.
 pub type QuantLaunch = unsafe extern "C" fn(*const QuantLaunchRequest, *mut c_char, usize) -> c_int;
 
 /// The [`Launch`] that runs kernels on a GPU.
@@ -105,8 +105,8 @@ unsafe fn reported(
     message_len: usize,
     start: impl FnOnce() -> Result<(), KernelError>,
 ) -> c_int {
-    // A panic must not cross into C++; cudarc panics where the driver's library is missing. Nothing is
-    // looked at again that a panic may have left half done.
+    // A panic must not cross into C++; cudarc panics where the driver's library is missing. After a panic nothing
+    // reads state that it may have left half written.
     let outcome = catch_unwind(AssertUnwindSafe(start));
     let reason = match outcome {
         Ok(Ok(())) => return 0,
@@ -149,7 +149,7 @@ unsafe fn start_quant(request: &QuantLaunchRequest) -> Result<(), KernelError> {
         .map_err(|error| failed(msg!(START_PACKED_KERNEL), error))
 }
 
-/// What a device may hold.
+/// A program that a device can load.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum Loadable {
     Wkv(Build),
@@ -177,12 +177,11 @@ struct Gpu {
 // SAFETY: contexts and modules are handles that the driver lets every thread use.
 unsafe impl Send for Gpu {}
 
-/// The devices that were used so far. They live as long as the program, as libtorch's own kernels do; a
-/// static, because libtorch calls [`launch`] from its own threads.
+/// The devices used so far, for the rest of the process, as libtorch's own kernels are. A static, because libtorch
+/// calls [`launch`] from its own threads.
 static GPUS: Mutex<BTreeMap<c_int, Gpu>> = Mutex::new(BTreeMap::new());
 
-/// A kernel on a device, its program compiled and loaded if it was not; makes the device's context the
-/// current one.
+/// A kernel on a device; compiles and loads its program on first use, and makes the device's context current.
 fn function(ordinal: c_int, wanted: Loadable, name: &CStr) -> Result<CUfunction, KernelError> {
     let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
     let gpu = match gpus.entry(ordinal) {
@@ -258,6 +257,10 @@ mod tests {
         // SAFETY: without a driver no kernel reads `args`, and the message has the size that is said.
         let status = unsafe { launch(&request, message.as_mut_ptr(), message.len()) };
         assert_eq!(status, 1);
-        assert_eq!(super::super::text(&message), "there is no CUDA driver", "cut to fit");
+        assert_eq!(
+            crate::kernels::autograd::text(&message),
+            "the CUDA driver (libcud",
+            "cut to fit"
+        );
     }
 }

@@ -1,6 +1,5 @@
 //! Compiles kernels with NVRTC, NVIDIA's run-time compiler, which needs no GPU.
 
-use statetune_core::digest::hex;
 use std::ffi::{CStr, CString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,27 +7,28 @@ use std::{env, fs, io};
 
 use cudarc::nvrtc::{result, sys};
 use sha2::{Digest, Sha256};
+use statetune_core::diagnostic::msg;
+use statetune_core::digest::hex;
 
 use super::{KernelError, Program, libtorch_packages, load};
-use statetune_core::diagnostic::msg;
 
-/// Options of every compilation, besides architecture and macros. Unmarked functions are for the device;
-/// the log reports what a kernel uses.
+/// Options of every compilation besides architecture and macros: unmarked functions are device functions, and the
+/// log reports the resources of a kernel.
 const OPTIONS: [&str; 3] = ["--std=c++17", "-default-device", "--ptxas-options=-v"];
 
 /// A kernel file in machine code.
 #[derive(Debug)]
 pub struct Compiled {
-    /// What the driver loads, for one architecture.
+    /// Machine code for one architecture, as the driver loads it.
     pub cubin: Vec<u8>,
-    /// What the compiler said: warnings, and registers, shared and local memory of each kernel.
+    /// The compiler's log: warnings, and registers, shared and local memory of each kernel.
     pub log: String,
 }
 
-/// Machine code for an architecture such as `sm_90`: from [`cache_folder`], else compiled and put there.
+/// Machine code for an architecture such as `sm_90`: from [`cache_folder`], or compiled and stored there.
 ///
 /// # Errors
-/// Those of [`Nvrtc::open`] and [`Nvrtc::compile`]. A cache that cannot be written is no error.
+/// Errors of [`Nvrtc::open`] and [`Nvrtc::compile`]. Failure to write the cache is ignored.
 pub(super) fn cached(program: &dyn Program, architecture: &str) -> Result<Vec<u8>, KernelError> {
     let file = cache_folder().map(|folder| folder.join(cache_name(program, architecture)));
     if let Some(cubin) = file.as_ref().and_then(|file| fs::read(file).ok()) {
@@ -42,15 +42,15 @@ pub(super) fn cached(program: &dyn Program, architecture: &str) -> Result<Vec<u8
     Ok(compiled.cubin)
 }
 
-/// Where compiled kernels are kept: `statetune/kernels` in `$XDG_CACHE_HOME`, by default `~/.cache`. None if
-/// neither is known.
+/// The cache of compiled kernels: `statetune/kernels` in `$XDG_CACHE_HOME`, by default `~/.cache`. `None` if neither
+/// is known.
 pub fn cache_folder() -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(cache.join("statetune/kernels"))
 }
 
-/// The name of a program's machine code: a digest of all that it is made from.
+/// The file name of a program's machine code: a digest of everything it depends on.
 fn cache_name(program: &dyn Program, architecture: &str) -> String {
     let mut digest = Sha256::new();
     for part in options(program, architecture).iter().chain([&program.source()]) {
@@ -60,7 +60,7 @@ fn cache_name(program: &dyn Program, architecture: &str) -> String {
     format!("{}.cubin", hex(digest.finalize()))
 }
 
-/// Writes a file so that a reader, another process maybe, sees all of it or none.
+/// Writes a file so that readers, in other processes too, see all of it or nothing.
 fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -82,14 +82,13 @@ fn options(program: &dyn Program, architecture: &str) -> Vec<String> {
 pub struct Nvrtc(());
 
 impl Nvrtc {
-    /// Loads NVRTC from the first of `folders` that has it, else from where the system finds libraries.
+    /// Loads NVRTC from the first of `folders` that has it, or from the system's library path.
     ///
     /// # Errors
-    /// [`KernelError::Native`] says where it was looked for.
+    /// [`KernelError::Native`] names the places searched.
     pub fn open(folders: &[PathBuf]) -> Result<Nvrtc, KernelError> {
         for folder in folders {
-            // NVRTC finds its builtins by name, and so only if they are loaded before or in a folder of
-            // the system.
+            // NVRTC finds its builtins by name only if they are loaded already or in a system folder.
             if load_from(folder, "libnvrtc-builtins.so.") && load_from(folder, "libnvrtc.so.") {
                 break;
             }
@@ -152,11 +151,11 @@ unsafe fn cubin(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcErro
     }
 }
 
-/// Loads the library of a folder whose name starts so; false if there is none.
+/// Loads the library in `folder` whose name starts with `prefix`; false if there is none.
 fn load_from(folder: &Path, prefix: &str) -> bool {
     let names = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files = names.filter(|entry| {
-        // Not `libnvrtc.alt.so.13`, the same compiler built another way.
+        // Not `libnvrtc.alt.so.13`, another build of the same compiler.
         entry.file_name().to_string_lossy().starts_with(prefix)
     });
     files.next().is_some_and(|entry| load(&entry.path()).is_ok())
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_compiler_is_an_error_that_says_where_it_was_looked_for() {
+    fn a_missing_compiler_is_an_error_that_names_the_places_searched() {
         match Nvrtc::open(&[PathBuf::from("/nowhere")]) {
             Ok(_) => eprintln!("skipped: this system has NVRTC where it finds libraries"),
             Err(error) => {

@@ -1,32 +1,32 @@
-//! What of a model learns, and whether the model has it.
+//! Which parameters of a model are trained, and whether a model has them.
 
 use crate::diagnostic::{Join, Text, msg};
 
-use super::adapter::{AdapterMethod as _, AdapterRecipe, is_of};
+use super::adapter::{AdapterMethod as _, AdapterSpec, is_of};
 use crate::arch::{Arch, Shape, part};
 use crate::config::{Target, TrainPart};
 
-/// What of a model learns. Everything else stays frozen.
+/// Which parameters of a model are trained. All others stay frozen.
 #[derive(Debug)]
-pub struct Recipe {
-    /// Adapters of matrices, which stay frozen themselves.
-    pub adapter: Option<AdapterRecipe>,
+pub struct TuningSpec {
+    /// Adapters of matrices, which stay frozen.
+    pub adapter: Option<AdapterSpec>,
     /// Tensors of the model.
     pub parts: Parts,
-    /// The initial states, with the factor on their learning rate.
+    /// The factor on the learning rate of the initial states; `None`: they are not trained.
     pub state_lr_scale: Option<f64>,
 }
 
-/// Which tensors of a model learn themselves.
+/// Which tensors of a model are trained.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Parts {
     /// All.
     All,
-    /// Those of some groups, or none.
+    /// The tensors of these groups.
     Groups(Vec<TrainPart>),
 }
 
-/// A recipe that does not fit a model.
+/// Why a spec does not fit a model.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum Misfit {
@@ -34,21 +34,21 @@ pub enum Misfit {
     Target {
         /// The layer.
         target: Target,
-        /// The layers that it has.
+        /// The layers of the model.
         layers: Vec<Target>,
     },
     /// A matrix that the method cannot change.
     Rank {
         /// The matrix.
         matrix: String,
-        /// Why not.
+        /// The reason.
         problem: Text,
     },
-    /// A group of which the model has nothing.
+    /// A group without parameters in the model.
     Part {
         /// The group.
         part: TrainPart,
-        /// The groups of which it has some, in the order of its checkpoint.
+        /// The groups of the model, in the order of its checkpoint.
         groups: Vec<TrainPart>,
     },
 }
@@ -65,7 +65,7 @@ impl Misfit {
 }
 
 impl Misfit {
-    /// What a model of this shape has instead, in words.
+    /// The layers or groups of a model of this shape, or the reason of the misfit, as a note.
     pub fn note(&self, shape: &Shape) -> Text {
         let version = shape.version();
         match self {
@@ -88,11 +88,11 @@ impl Misfit {
     }
 }
 
-impl Recipe {
-    /// Compares the recipe with a model.
+impl TuningSpec {
+    /// Compares the spec with a model.
     ///
     /// # Errors
-    /// The first thing that does not fit.
+    /// The first misfit.
     pub fn check(&self, shape: &Shape) -> Result<(), Misfit> {
         if let Some(adapter) = &self.adapter {
             let linears = shape.linears();
@@ -120,18 +120,18 @@ impl Recipe {
         Ok(())
     }
 
-    /// That of nothing.
-    pub fn nothing() -> Recipe {
-        Recipe { adapter: None, parts: Parts::Groups(Vec::new()), state_lr_scale: None }
+    /// The spec that trains nothing.
+    pub fn nothing() -> TuningSpec {
+        TuningSpec { adapter: None, parts: Parts::Groups(Vec::new()), state_lr_scale: None }
     }
 
-    /// Whether a part of the matrix `name` is taken out of it, with which its adapter starts.
-    pub fn takes_out_of(&self, name: &str) -> bool {
-        self.adapter.as_ref().is_some_and(|adapter| adapter.takes_out_of(name))
+    /// Whether the matrix `name` is split into the initial update of its adapter and a frozen residual.
+    pub fn splits(&self, name: &str) -> bool {
+        self.adapter.as_ref().is_some_and(|adapter| adapter.splits(name))
     }
 
-    /// Whether the tensor `name` of a model learns itself.
-    pub fn learns(&self, shape: &Shape, name: &str) -> bool {
+    /// Whether the tensor `name` of a model is trained.
+    pub fn trains(&self, shape: &Shape, name: &str) -> bool {
         let chosen = match &self.parts {
             Parts::All => true,
             Parts::Groups(groups) => groups.contains(&part(shape.version(), name)),
@@ -139,31 +139,32 @@ impl Recipe {
         chosen && is_read(shape, name)
     }
 
-    /// How many numbers learn in a model of this shape: of tensors, adapters and states.
-    pub fn numbers_that_learn(&self, shape: &Shape) -> u64 {
-        let adapters = self.adapter.as_ref().map_or(0, |adapter| adapter.learned(shape));
+    /// Number of trainable parameters in a model of this shape: of tensors, adapters and states.
+    pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
+        let adapters =
+            self.adapter.as_ref().map_or(0, |adapter| adapter.trainable_parameters(shape));
         let states = match self.state_lr_scale {
             Some(_) => shape.state_parameters().unsigned_abs(),
             None => 0,
         };
-        self.learning_tensors(shape) + adapters + states
+        self.trainable_tensor_parameters(shape) + adapters + states
     }
 
-    /// How many numbers the tensors of the model have that learn themselves.
-    pub fn learning_tensors(&self, shape: &Shape) -> u64 {
-        let tensors = shape.tensors().into_iter().filter(|(name, _)| self.learns(shape, name));
+    /// Number of trainable parameters in the model's own tensors.
+    pub fn trainable_tensor_parameters(&self, shape: &Shape) -> u64 {
+        let tensors = shape.tensors().into_iter().filter(|(name, _)| self.trains(shape, name));
         tensors.map(|(_, size)| size.iter().product::<i64>().unsigned_abs()).sum()
     }
 
-    /// The tensors that a file of what was learned holds, with their sizes; the states are files of their own.
-    pub fn product_tensors(&self, shape: &Shape) -> Vec<(String, Vec<i64>)> {
+    /// The trained tensors by name, with their sizes, as an adapter file holds them; states have files of their own.
+    pub fn trained_tensors(&self, shape: &Shape) -> Vec<(String, Vec<i64>)> {
         let adapters = self.adapter.iter().flat_map(|adapter| adapter.tensors(shape));
-        let tensors = shape.tensors().into_iter().filter(|(name, _)| self.learns(shape, name));
+        let tensors = shape.tensors().into_iter().filter(|(name, _)| self.trains(shape, name));
         adapters.chain(tensors).collect()
     }
 }
 
-/// Whether anything depends on the tensor: nothing reads the value residual of the first block.
+/// Whether the model reads the tensor: nothing reads the value residual of the first block.
 fn is_read(shape: &Shape, name: &str) -> bool {
     !(matches!(shape.arch, Arch::V7 { first_layer_v: true, .. })
         && ["v0", "v1", "v2"].iter().any(|v| name == format!("blocks.0.att.{v}")))

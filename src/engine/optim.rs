@@ -1,20 +1,21 @@
-//! Adam with decoupled weight decay, in float32.
+//! How gradients change the trainable parameters: parameter groups, the learning-rate curve, clipping, and Adam with
+//! decoupled weight decay, in float32.
 
+pub use statetune_core::arch::group;
+pub use statetune_core::plan::{AdamOptions, LrCurve};
 use tch::{Kind, Tensor};
 
-use super::AdamOptions;
-
-/// Added to a norm before something is divided by it.
+/// Added to a norm before a division by it.
 const CLIP_EPS: f64 = 1e-6;
 
-/// A tensor that learns.
+/// A trainable tensor.
 #[derive(Debug)]
 pub struct Parameter {
     /// Its name in checkpoints.
     pub name: String,
     /// Float32, requires a gradient.
     pub tensor: Tensor,
-    /// The learning rate is multiplied by it.
+    /// Factor on the learning rate.
     pub lr_scale: f64,
     /// Whether weight decay applies.
     pub decays: bool,
@@ -39,7 +40,7 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// An optimizer that has seen nothing yet.
+    /// An optimizer before its first step.
     pub fn new(parameters: Vec<Parameter>, options: AdamOptions) -> Adam {
         let moments = parameters
             .iter()
@@ -51,7 +52,7 @@ impl Adam {
         Adam { options, parameters, moments, steps: 0 }
     }
 
-    /// What learns.
+    /// The trainable parameters.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
@@ -66,8 +67,8 @@ impl Adam {
         self.steps
     }
 
-    /// Goes on where another optimizer over the same parameters stood: after `steps` steps, with these
-    /// values and running means in the order of the parameters, which are copied.
+    /// Copies the state of another optimizer over the same parameters: `steps` steps done, and values and running
+    /// means in the order of the parameters.
     ///
     /// # Panics
     /// When shapes differ.
@@ -81,7 +82,7 @@ impl Adam {
         }
     }
 
-    /// Gives what learns other values, in the order of the parameters; the running means stay.
+    /// Copies `values` into the parameters, in their order; the running means stay.
     ///
     /// # Panics
     /// When shapes differ.
@@ -93,9 +94,9 @@ impl Adam {
         }
     }
 
-    /// Whether every value of what learns is a finite number.
+    /// Whether every entry of every parameter is finite.
     pub fn is_finite(&self) -> bool {
-        // A sum costs one pass over the values, and only a sum that overflows needs another look.
+        // A sum costs one pass over the entries; only a sum that is not finite needs a closer look.
         let sums: Vec<Tensor> =
             self.parameters.iter().map(|p| p.tensor.detach().sum(None)).collect();
         if sums.is_empty()
@@ -106,20 +107,20 @@ impl Adam {
         self.first_not_finite().is_none()
     }
 
-    /// The first parameter with a value that is no finite number.
+    /// The first parameter with a NaN or infinite entry.
     pub fn first_not_finite(&self) -> Option<&Parameter> {
         self.parameters.iter().find(|p| !bool::try_from(p.tensor.isfinite().all()).unwrap_or(false))
     }
 
-    /// Forgets the gradients that backward passes left at the parameters.
+    /// Clears the gradients of the parameters.
     pub fn zero_gradients(&self) {
         for parameter in &self.parameters {
             parameter.tensor.shallow_clone().zero_grad();
         }
     }
 
-    /// The gradients that backward passes left at the parameters since they were forgotten, in the order
-    /// of the parameters; zeros where there is none.
+    /// The gradients that backward passes accumulated since [`Adam::zero_gradients`], in the order of the parameters;
+    /// zeros for a parameter without a gradient.
     pub fn gradients(&self) -> Vec<Tensor> {
         let gradient = |parameter: &Parameter| {
             let found = parameter.tensor.grad();
@@ -151,12 +152,11 @@ impl Adam {
     }
 }
 
-/// Numbers that one thread adds up. libtorch takes sums of more than 32768 numbers to one apart, by the
-/// number of threads.
+/// Numbers that one thread sums. libtorch splits the sum of more than 32768 numbers by the number of threads.
 const PIECE: i64 = 16_384;
 
-/// The sum of all numbers in float64, in the same order whatever the number of threads: pieces first, and
-/// then their sums.
+/// The sum of all numbers in float64, in an order that does not depend on the number of threads: pieces first, then
+/// their sums.
 fn sum(numbers: &Tensor) -> Tensor {
     let mut numbers = numbers.reshape([-1]);
     while numbers.numel() as i64 > PIECE {
@@ -170,8 +170,8 @@ fn sum(numbers: &Tensor) -> Tensor {
     numbers.sum(Kind::Double)
 }
 
-/// Scales the gradients down together when their common norm exceeds `max_norm` (0: never) and returns
-/// the norm before.
+/// Scales all gradients by one factor when their common norm exceeds `max_norm` (0: never), and returns the norm
+/// before clipping.
 pub fn clip_gradients(gradients: &mut [Tensor], max_norm: f64) -> f64 {
     let squares: Vec<Tensor> = gradients.iter().map(|g| sum(&g.square())).collect();
     let norm = Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[]);

@@ -1,8 +1,127 @@
-//! What an edit of the settings means for a run that is to be continued.
+//! The experiment file behind a plan: where each setting was written, what a run records of the settings, and what an
+//! edit means for a run that is resumed.
 
-use serde_json::Value;
+use std::path::Path;
 
-use crate::config::Config;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::{Config, Loaded, Origin, Overrides, load};
+use crate::diagnostic::{Diagnostic, Span};
+
+/// The settings of a plan with their text, to be recorded and pointed at; the numbers of a run come from the slices of
+/// the plan.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    loaded: Loaded,
+}
+
+/// How many settings come from where.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Origins {
+    /// The experiment file.
+    pub file: u64,
+    /// A file that it extends.
+    pub parent: u64,
+    /// A profile.
+    pub profile: u64,
+    /// A recipe.
+    pub recipe: u64,
+    /// `--set`.
+    pub command_line: u64,
+    /// The environment.
+    pub environment: u64,
+    /// Nobody wrote them.
+    pub default: u64,
+}
+
+impl Experiment {
+    pub(super) fn new(loaded: Loaded) -> Experiment {
+        Experiment { loaded }
+    }
+
+    /// Reads the settings that a run recorded in its `resolved.toml`.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn recorded(file: &Path) -> Result<Experiment, Vec<Diagnostic>> {
+        load(file, &Overrides::default()).map(Experiment::new).map_err(|error| error.diagnostics)
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// The settings as the recorder writes them.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// The path of the file.
+    pub fn file(&self) -> &Path {
+        &self.loaded.file
+    }
+
+    /// The text of the file.
+    pub fn text(&self) -> &str {
+        &self.loaded.text
+    }
+
+    /// All settings as one JSON object.
+    pub fn json(&self) -> Value {
+        json!(self.config())
+    }
+
+    /// The settings that the numbers of a run depend on, one line `key = value` each, sorted by key.
+    pub fn settings_of_numbers(&self) -> String {
+        settings_of_numbers(self.config())
+    }
+
+    /// The settings that differ between these and `now`, sorted by key.
+    pub fn changes_to(&self, now: &Experiment) -> Vec<Change> {
+        changes(self.config(), now.config())
+    }
+
+    /// The name of each probe that has a goal, with the goal.
+    pub fn goals(&self) -> impl Iterator<Item = (&str, f64)> {
+        let probes = self.config().sample.probe.iter();
+        probes.filter_map(|probe| Some((probe.name.as_str(), probe.goal?)))
+    }
+
+    /// Where the value of `key` was written.
+    pub fn place(&self, key: &str) -> Option<Span> {
+        self.loaded.place(key)
+    }
+
+    /// The diagnostic, pointing at the value of `key` where the file has one.
+    pub fn at(&self, key: &str, diagnostic: Diagnostic) -> Diagnostic {
+        self.loaded.at(key, diagnostic)
+    }
+
+    /// How many settings come from where.
+    pub fn origins(&self) -> Origins {
+        self.loaded.origins.values().fold(Origins::default(), |mut count, origin| {
+            match origin {
+                Origin::Default => count.default += 1,
+                Origin::File { .. } => count.file += 1,
+                Origin::Parent { .. } => count.parent += 1,
+                Origin::Profile { .. } => count.profile += 1,
+                Origin::Recipe { .. } => count.recipe += 1,
+                Origin::Environment { .. } => count.environment += 1,
+                Origin::CommandLine | Origin::Control { .. } => count.command_line += 1,
+            }
+            count
+        })
+    }
+
+    /// Sets the number of mini-epochs, as `statetune ctl` asked for at `step`.
+    pub(super) fn extend(&mut self, epoch_count: u32, step: u64) {
+        self.loaded.config.train.epoch_count = epoch_count;
+        self.loaded.origins.insert("train.epoch_count".to_string(), Origin::Control { step });
+    }
+}
 
 /// How far a changed setting reaches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,7 +177,7 @@ pub struct Change {
 }
 
 /// The settings that differ between those of a run and those of now, sorted by key.
-pub fn changes(was: &Config, now: &Config) -> Vec<Change> {
+fn changes(was: &Config, now: &Config) -> Vec<Change> {
     let (was, now) = (flat(was), flat(now));
     let keys: std::collections::BTreeSet<&String> =
         was.iter().chain(&now).map(|(key, _)| key).collect();
@@ -75,7 +194,7 @@ pub fn changes(was: &Config, now: &Config) -> Vec<Change> {
 }
 
 /// The settings that the numbers of a run depend on, a line `key = value` each, sorted by key.
-pub fn settings_of_numbers(config: &Config) -> String {
+fn settings_of_numbers(config: &Config) -> String {
     let mut settings = flat(config);
     settings.retain(|(key, _)| reach(key) != Reach::Nothing);
     settings.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -1,0 +1,159 @@
+//! The slice of a plan that says how training computes: the size and number of its steps, the device, the optimizer
+//! and the learning rate.
+
+use super::device::{Compute, Device};
+use super::{LrCurve, Samples, Steps, Tokens};
+use crate::arch::Op;
+use crate::config::{Config, EpochSteps, LrSchedule, Optimizer, Precision};
+use crate::tensorfile::Dtype;
+
+/// Share of all steps in which a warmup-stable-decay curve falls, unless `schedule.decay_share` is set
+/// (arXiv:2404.06395, section 4.3).
+const DECAY_SHARE: f64 = 0.1;
+
+/// How training computes.
+#[derive(Clone, Debug)]
+pub struct TrainPlan {
+    /// Inputs of a sample, at most.
+    pub ctx_len: Tokens,
+    /// Samples in one forward and backward pass.
+    pub micro_bsz: Samples,
+    /// Forward and backward passes in one optimizer step.
+    pub accumulate_grad_batches: u32,
+    /// Length of a mini-epoch.
+    pub epoch_steps: EpochSteps,
+    /// Mini-epochs of the whole run.
+    pub epoch_count: u32,
+    /// Mini-epochs that an earlier run has done; 0: the run starts from scratch.
+    pub epoch_begin: u32,
+    /// The run that `epoch_begin` resumes; absent: the newest one of the same name.
+    pub resume_from: Option<String>,
+    /// Number format of weights and activations, as the experiment file names it.
+    pub precision: Precision,
+    /// The dtype of `precision`.
+    pub dtype: Dtype,
+    /// Where the model lies and computes.
+    pub device: Device,
+    /// The implementation of the recurrence.
+    pub op: Op,
+    /// Whether the backward pass computes blocks again instead of keeping their activations.
+    pub grad_cp: bool,
+    /// Positions whose logits exist at a time.
+    pub head_chunk: Tokens,
+    /// Strength of the pull on the largest logit of each target position; 0: no pull.
+    pub l2wrap: f64,
+    /// Seed of everything drawn at random in training.
+    pub seed: u64,
+    /// The constants of the optimizer.
+    pub adam: AdamOptions,
+    /// Largest norm of all gradients together; 0: not clipped.
+    pub gradient_clip_val: f64,
+    /// The learning rate over the run.
+    pub schedule: SchedulePlan,
+}
+
+/// The constants of Adam.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamOptions {
+    /// Decay of the running mean of the gradients.
+    pub beta1: f64,
+    /// Decay of the running mean of the squared gradients.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Share of a weight that is taken off per step and unit of learning rate.
+    pub weight_decay: f64,
+}
+
+impl AdamOptions {
+    /// Running means that Adam keeps of each trainable parameter.
+    pub const MOMENTS: u64 = 2;
+}
+
+/// The learning rate over a run of any length.
+#[derive(Clone, Copy, Debug)]
+pub struct SchedulePlan {
+    /// Form of the curve.
+    pub curve: LrSchedule,
+    /// Rate after the warmup.
+    pub lr_init: f64,
+    /// Rate at the end of the run.
+    pub lr_final: f64,
+    /// Share of all steps in which a warmup-stable-decay curve falls.
+    pub decay_share: f64,
+    /// Steps in which the rate rises to the curve.
+    pub warmup_steps: Steps,
+}
+
+impl SchedulePlan {
+    /// The curve over a run of `total_steps`.
+    pub fn over(&self, total_steps: u64) -> LrCurve {
+        LrCurve {
+            schedule: self.curve,
+            lr_init: self.lr_init,
+            lr_final: self.lr_final,
+            decay_share: self.decay_share,
+            warmup_steps: self.warmup_steps.as_u64(),
+            total_steps,
+        }
+    }
+}
+
+impl TrainPlan {
+    pub(super) fn new(config: &Config, compute: &Compute) -> TrainPlan {
+        let Config { train, schedule, optimizer: Optimizer::Adam(adam), .. } = config;
+        TrainPlan {
+            ctx_len: Tokens(train.ctx_len),
+            micro_bsz: Samples(train.micro_bsz),
+            accumulate_grad_batches: train.accumulate_grad_batches,
+            epoch_steps: train.epoch_steps,
+            epoch_count: train.epoch_count,
+            epoch_begin: train.epoch_begin,
+            resume_from: train.resume_from.clone(),
+            precision: train.precision,
+            dtype: match train.precision {
+                Precision::Fp32 | Precision::Tf32 => Dtype::F32,
+                Precision::Bf16 => Dtype::BF16,
+                Precision::Fp16 => Dtype::F16,
+            },
+            device: compute.device,
+            op: compute.op,
+            grad_cp: train.grad_cp,
+            head_chunk: Tokens(train.head_chunk),
+            l2wrap: train.l2wrap,
+            seed: train.random_seed,
+            adam: AdamOptions {
+                beta1: adam.beta1,
+                beta2: adam.beta2,
+                eps: adam.adam_eps,
+                weight_decay: adam.weight_decay,
+            },
+            gradient_clip_val: adam.gradient_clip_val,
+            schedule: SchedulePlan {
+                curve: schedule.lr_schedule,
+                lr_init: schedule.lr_init,
+                lr_final: schedule.lr_final.unwrap_or(schedule.lr_init),
+                decay_share: schedule.decay_share.unwrap_or(DECAY_SHARE),
+                warmup_steps: Steps(schedule.warmup_steps),
+            },
+        }
+    }
+
+    /// Whether matrix products of float32 may round their operands to TF32, where a device can.
+    pub fn tf32(&self) -> bool {
+        self.precision == Precision::Tf32
+    }
+
+    /// Samples of one optimizer step.
+    pub fn samples_per_step(&self) -> u64 {
+        self.micro_bsz.as_u64() * u64::from(self.accumulate_grad_batches)
+    }
+
+    /// Steps of one mini-epoch when one pass over the data has `samples_per_pass` samples.
+    pub fn steps_per_epoch(&self, samples_per_pass: u64) -> u64 {
+        match self.epoch_steps {
+            EpochSteps::Steps(steps) => u64::from(steps),
+            EpochSteps::Pass => samples_per_pass.div_ceil(self.samples_per_step()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Settings of libtorch for the whole process, and the memory of the machine.
+
+use std::ffi::c_int;
+use std::sync::Once;
+
+use tch::Device;
+
+unsafe extern "C" {
+    fn statetune_keep_memory();
+    fn statetune_free_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
+    fn statetune_allow_tf32(allow: c_int);
+    /// Of the C library.
+    fn malloc_trim(pad: usize) -> c_int;
+}
+
+/// Allows or forbids matrix products of float32 tensors to round their operands to TF32 (10 bits after the binary
+/// point) on GPUs that can. A setting of the whole process; CPUs always compute in float32.
+pub fn allow_tf32(allow: bool) {
+    // SAFETY: the function takes a number by value and sets a flag of libtorch's global context.
+    unsafe { statetune_allow_tf32(allow.into()) }
+}
+
+/// Makes this process keep the memory of freed tensors for the next ones, in a heap without gaps between them.
+///
+/// Call it on the first line of a program: only later tensors are affected.
+pub fn keep_memory() {
+    static ONCE: Once = Once::new();
+    // SAFETY: the shim sets options of malloc and libtorch's allocator, both once and before this program
+    // has other threads, by the contract above.
+    ONCE.call_once(|| unsafe { statetune_keep_memory() });
+}
+
+/// Returns the memory of freed tensors to the operating system page by page, also between tensors that stay.
+///
+/// For work that alternates large short-lived tensors with small ones that stay, and would leave gaps.
+pub fn give_back_memory() {
+    // SAFETY: glibc's function takes any number, may be called by any thread, and moves nothing.
+    unsafe { malloc_trim(0) };
+}
+
+/// Peak resident bytes of this process so far, mapped files included; `None` where the system does not report it.
+pub fn peak_resident_bytes() -> Option<u64> {
+    proc_bytes("/proc/self/status", "VmHWM:")
+}
+
+/// Bytes that a run may use on a device. CPU: the available memory, up to the limit of the control group; GPU: the
+/// free memory. `None` where unknown.
+pub fn available_bytes(device: Device) -> Option<u64> {
+    let Device::Cuda(index) = device else { return available_on_cpu() };
+    let mut bytes = 0;
+    // SAFETY: the shim writes one number, and catches every exception.
+    let status = unsafe { statetune_free_cuda_bytes(index as c_int, &mut bytes) };
+    if status == 0 { u64::try_from(bytes).ok() } else { None }
+}
+
+fn available_on_cpu() -> Option<u64> {
+    let available = proc_bytes("/proc/meminfo", "MemAvailable:")?;
+    let number = |name: &str| -> Option<u64> {
+        std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse().ok()
+    };
+    let limit = number("memory.max").zip(number("memory.current"));
+    let limit = limit.map_or(u64::MAX, |(max, current)| max.saturating_sub(current));
+    Some(available.min(limit))
+}
+
+/// The bytes of the line of a file that begins with `key` and counts in kB (1024 bytes).
+fn proc_bytes(file: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,184 @@
+//! Tuning of weights: by adapters, of the model's own tensors, with or without the initial states.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use statetune_core::plan::Plan;
+use statetune_core::tensorfile::{WeightsError, write_pth};
+use tch::{Kind, Tensor};
+
+use super::TuningSpec;
+use super::adapter::AdapterSet;
+use super::method::{Method, TuningError};
+use super::state::TrainableState;
+use crate::kernels::Op;
+use crate::model::{Model, TimeState, Weights};
+use crate::optim::{Parameter, group};
+use crate::output::{Export, Passport, Product, save_adapter, save_state, state_beside};
+use crate::quant::Format;
+use crate::tensors::kind;
+
+/// A model in which the parameters that a [`TuningSpec`] selects are trained, in float32; the model computes in its own
+/// dtype.
+#[derive(Debug)]
+pub struct WeightTuning {
+    /// The tensors of the model; the trainable ones are leaves.
+    weights: Weights,
+    adapters: AdapterSet,
+    state: Option<TrainableState>,
+    compute: Compute,
+}
+
+/// How a model computes, and the seed of its training steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Compute {
+    /// The dtype.
+    pub kind: Kind,
+    /// The implementation of the recurrence.
+    pub op: Op,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// The format in which residuals of adapters are packed; other matrices come packed already. `None`: they stay
+    /// dense.
+    pub quant: Option<Format>,
+}
+
+impl Compute {
+    /// How the model of a plan computes.
+    pub fn of_plan(plan: &Plan) -> Compute {
+        let seed = plan.train.seed;
+        Compute { kind: kind(plan.train.dtype), op: plan.train.op, seed, quant: plan.method.quant }
+    }
+}
+
+impl WeightTuning {
+    /// Puts adapters on their weights.
+    fn with(
+        spec: &TuningSpec,
+        weights: &mut Weights,
+        adapters: AdapterSet,
+        compute: Compute,
+    ) -> Result<WeightTuning, TuningError> {
+        let shape = *weights.shape();
+        adapters.freeze(weights, compute.kind, compute.quant)?;
+        let mut weights = weights.trainable(compute.kind, |name| spec.trains(&shape, name));
+        adapters.attach(&mut weights, compute.kind);
+        let state = spec.state_lr_scale.map(|lr_scale| {
+            let zeros = TimeState::zeros(&shape, Kind::Float, weights.device());
+            TrainableState::new(&zeros, &shape, lr_scale)
+        });
+        Ok(WeightTuning { weights, adapters, state, compute })
+    }
+
+    /// Starts from untrained weights, with new adapters. Matrices of which adapters take a part
+    /// ([`TuningSpec::splits`]) must be dense.
+    ///
+    /// # Errors
+    /// Such a matrix with NaN or infinite entries.
+    ///
+    /// # Panics
+    /// When the spec does not fit the weights, see [`TuningSpec::check`].
+    pub fn start(
+        spec: &TuningSpec,
+        mut weights: Weights,
+        compute: Compute,
+    ) -> Result<WeightTuning, TuningError> {
+        let adapters = match &spec.adapter {
+            Some(spec) => AdapterSet::start(spec, &weights, compute.seed)?,
+            None => AdapterSet::default(),
+        };
+        WeightTuning::with(spec, &mut weights, adapters, compute)
+    }
+
+    /// Continues from parameters that were trained on these weights: `trained` holds [`TuningSpec::trained_tensors`],
+    /// float32.
+    ///
+    /// # Errors
+    /// As for [`WeightTuning::start`].
+    ///
+    /// # Panics
+    /// When one is missing, or the spec does not fit the weights.
+    pub fn resume(
+        spec: &TuningSpec,
+        mut weights: Weights,
+        trained: &HashMap<String, Tensor>,
+        compute: Compute,
+    ) -> Result<WeightTuning, TuningError> {
+        let shape = *weights.shape();
+        let adapters = spec.adapter.as_ref();
+        let adapters =
+            adapters.map(|spec| AdapterSet::from_tensors(spec, &shape, trained, weights.device()));
+        for (name, _) in shape.tensors().iter().filter(|(name, _)| spec.trains(&shape, name)) {
+            weights.set(name, trained[name].shallow_clone());
+        }
+        WeightTuning::with(spec, &mut weights, adapters.unwrap_or_default(), compute)
+    }
+
+    /// The trained tensors by name, without the states: [`TuningSpec::trained_tensors`], float32.
+    pub fn trained_tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.adapters.tensors().chain(self.trainable_tensors())
+    }
+
+    /// The trainable tensors of the model itself.
+    fn trainable_tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.weights.iter().filter(|(_, tensor)| tensor.requires_grad())
+    }
+}
+
+impl Method for WeightTuning {
+    fn parameters(&self) -> Vec<Parameter> {
+        let version = self.weights.shape().version();
+        let tensors = self.trainable_tensors().map(|(name, tensor)| {
+            let (lr_scale, decays) = group(version, name, &tensor.size());
+            let tensor = tensor.shallow_clone();
+            Parameter { name: name.to_string(), tensor, lr_scale, decays }
+        });
+        let states = self.state.iter().flat_map(TrainableState::parameters);
+        self.adapters.parameters().into_iter().chain(tensors).chain(states).collect()
+    }
+
+    fn model(&self) -> Rc<Model> {
+        Rc::new(Model::new(&self.weights, self.compute.kind, self.compute.op))
+    }
+
+    fn training_model(&self, micro_step: u64) -> Rc<Model> {
+        if self.adapters.same_in_training() {
+            return self.model();
+        }
+        let Compute { kind, op, seed, .. } = self.compute;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(micro_step);
+        let mut weights = self.weights.share();
+        self.adapters.attach_training(&mut weights, kind, || rng.next_u64());
+        Rc::new(Model::new(&weights, kind, op))
+    }
+
+    fn time_state(&self) -> TimeState {
+        match &self.state {
+            Some(state) => state.time_state(),
+            None => TimeState::zeros(self.weights.shape(), Kind::Float, self.weights.device()),
+        }
+    }
+
+    /// Writes adapters with the trained tensors of the model, or the whole model without adapters; and the states to
+    /// files of their own.
+    fn export(&self, stem: &Path, export: &Export<'_>) -> Result<Vec<PathBuf>, WeightsError> {
+        let mut files = if self.adapters.is_empty() {
+            let path = stem.with_added_extension("pth");
+            write_pth(&path, self.weights.file_tensors(export.dtype))?;
+            export.passport.save_beside(&path)?;
+            vec![path]
+        } else {
+            save_adapter(self.trained_tensors(), stem, export.passport)?
+        };
+        if let Some(state) = &self.state {
+            let passport = Passport { product: Product::State, ..export.passport.clone() };
+            let export = Export { passport: &passport, ..*export };
+            files.extend(save_state(&state.time_state(), &state_beside(stem), &export)?);
+        }
+        Ok(files)
+    }
+}
