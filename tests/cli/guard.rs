@@ -155,7 +155,7 @@ error[ST7013]: `N` is a validation document; no step trains on it
     assert_eq!(
         refused.stderr.trim_end(),
         "\
-error[ST7014]: `--drop-sample` does not work with `dataload = "get"`, because windows cross document borders
+error[ST7014]: `--drop-sample` does not work with `dataload = \"get\"`, because windows cross document borders
   |
   = help: remove the document from the data and start a new run from this one: `statetune run FILE --from RUN`"
     );
@@ -164,7 +164,7 @@ error[ST7014]: `--drop-sample` does not work with `dataload = "get"`, because wi
 
 /// The norms of the message, which are those of a random model.
 fn norms(message: &str) -> &str {
-    let line = message.split("over the last steps: ").nth(1).expect("norms");
+    let line = message.split("norms of the last steps: ").nth(1).expect("norms");
     line.lines().next().expect("a line")
 }
 
@@ -291,7 +291,8 @@ fn a_run_does_not_go_on_for_ever() {
     let case = poisoned();
     let output = run(&case, &["guard.nonfinite=skip", "guard.max_incidents=1"]);
     assert_eq!(output.code, Some(24));
-    let note = "= note: the run already had 1 incidents, the most that `guard.max_incidents` allows";
+    let note =
+        "= note: the run already had 1 incidents, the most that `guard.max_incidents` allows";
     assert!(output.stderr.contains(note), "{}", output.stderr);
     assert_eq!(case.list(case.only_run().join("incidents")).len(), 2);
 }
@@ -330,8 +331,7 @@ fn a_gradient_that_overflows_is_named_with_its_layer() {
     let output = case.statetune(&["run", STATE, "--set", "data.val_split=0"]);
     let expected = "error[ST7001]: gradient norm became NaN at step 1 (epoch 0, micro-batch 0)\n";
     assert!(output.stderr.contains(expected), "{}", output.stderr);
-    let note =
-        "= note: first NaN or infinite value: blocks.1.ffn backward; forward was finite\n";
+    let note = "= note: first NaN or infinite value: blocks.1.ffn backward; forward was finite\n";
     assert!(output.stderr.contains(note), "{}", output.stderr);
     assert_eq!(output.code, Some(24));
 }

@@ -262,9 +262,8 @@ fn an_early_end_within_a_mini_epoch_has_its_product() {
     let run = case.only_run();
     let last = case.list(run.join("ckpt")).into_iter().rfind(|name| name.starts_with("step-"));
     let steps: u64 = last.expect("a checkpoint")["step-".len()..].parse().expect("a number");
-    let ended = format!(
-        "ended after step {steps}: no evaluation improved within `eval.patience`\n"
-    );
+    let ended =
+        format!("ended after step {steps}: no evaluation improved within `eval.patience`\n");
     assert!(steps < 8 && output.stdout.contains(&ended), "{output:?}");
     let file = |name: String| TensorFile::open(case.path(run.join(name))).expect("a file");
     let product = file("export/rwkv-0.pth".to_string());

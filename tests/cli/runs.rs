@@ -291,7 +291,10 @@ fn marks_keep_a_run() {
     let asked = case.statetune_reading(&["runs", "rm", "latest"], "y\n");
     assert_eq!(asked.code, Some(2));
     assert!(asked.stderr.starts_with("error[ST6045]: remove DATE-tiny-ID ("), "{asked:?}");
-    assert!(asked.stderr.contains(")? Standard input is not a terminal, so this cannot be asked\n"), "{asked:?}");
+    assert!(
+        asked.stderr.contains(")? Standard input is not a terminal, so this cannot be asked\n"),
+        "{asked:?}"
+    );
     case.statetune(&["runs", "rm", "latest", "--yes"]).succeeds("removed runs/DATE-tiny-ID", "");
     assert_eq!(case.list("runs").len(), 1, "only prepared data");
 }

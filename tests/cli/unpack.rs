@@ -75,8 +75,7 @@ fn refuses(bytes: &[u8], problem: &str) {
     let case = Case::new().having(PACK, bytes);
     let before = case.list("");
     let output = case.statetune(&["runs", "unpack", PACK, "--runs-dir", "deep"]);
-    let message =
-        format!("error[ST6050]: {PACK}: {problem}\n  |\n  = note: no files were kept\n");
+    let message = format!("error[ST6050]: {PACK}: {problem}\n  |\n  = note: no files were kept\n");
     assert_eq!((&*output.stderr, &*output.stdout), (&*message, ""));
     assert_eq!(output.code, Some(2));
     assert_eq!(case.list(""), before);
@@ -206,10 +205,7 @@ fn what_is_no_archive_or_only_a_part_of_one() {
         "not a valid packed run: numeric field was not a number: xxxxxxxx when getting cksum for \
          xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
     );
-    refuses(
-        &zstd(&tar(&[file("a", "b")])),
-        "not a valid packed run: the list of files is missing",
-    );
+    refuses(&zstd(&tar(&[file("a", "b")])), "not a valid packed run: the list of files is missing");
     refuses(
         &zstd(&tar(&[file("pack.json", "{")])),
         "pack.json: EOF while parsing an object at line 1 column 1",
@@ -234,7 +230,7 @@ fn what_expands_to_more_than_it_lists() {
     let archive = tar(&[list(&[listed(name, content), huge]), file(name, content)]);
     let case = Case::new().having(PACK, zstd(&archive));
     let message = format!(
-not enough disk space for {bytes} bytes in `        "error[ST6052]: deep`\n  |\n  = note: no files were unpacked\n"
+        "error[ST6052]: not enough disk space for {bytes} bytes in `deep`\n  |\n  = note: no files were unpacked\n"
     );
     let output = case.statetune(&["runs", "unpack", PACK, "--runs-dir", "deep"]);
     assert_eq!((&*output.stderr, output.code), (&*message, Some(29)));
@@ -262,11 +258,7 @@ not enough disk space for {bytes} bytes in `        "error[ST6052]: deep`\n  |\n
     // A header that promises what does not come.
     let promise = Entry { size: Some(1 << 40), ..file(name, content) };
     let listed_so = json!({ "path": name, "bytes": 1u64 << 30, "sha256": "" });
-    refuses_entries(
-        &[listed_so],
-        vec![promise],
-        "`status.json` does not match the list of files",
-    );
+    refuses_entries(&[listed_so], vec![promise], "`status.json` does not match the list of files");
 }
 
 /// A time that no clock knows.

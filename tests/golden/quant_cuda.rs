@@ -134,7 +134,10 @@ fn emulation_detects_a_missing_barrier_and_access_outside_an_array() {
     let found = with("  __syncthreads();\n", "").expect("no write outside an array");
     assert!(!found.equal(&expected), "levels are read before they are there");
     let found = with("p.scales[first", "p.scales[8 + first").expect("no write outside an array");
-    assert!(bool::try_from(found.isnan().any()).expect("a bool"), "the memory behind the array is NaN");
+    assert!(
+        bool::try_from(found.isnan().any()).expect("a bool"),
+        "the memory behind the array is NaN"
+    );
     let error = with("(p.out) + first", "(p.out) + first + OCTET").expect_err("a write behind out");
     assert!(error.contains("the kernel wrote 4096 bytes from the start of out"), "{error}");
 }

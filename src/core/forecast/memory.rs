@@ -173,10 +173,9 @@ impl Workload<'_> {
         let states = self.shape.state_parameters().unsigned_abs();
         let numbers = self.recipe.map_or(states, |recipe| recipe.trainable_parameters(self.shape));
         4 * (1 + 1 + AdamOptions::MOMENTS) * numbers
-            + 4 * self
-                .recipe
-                .and_then(|recipe| recipe.adapter.as_ref())
-                .map_or(0, |adapter| self.adapter_numbers() - adapter.learned(self.shape))
+            + 4 * self.recipe.and_then(|recipe| recipe.adapter.as_ref()).map_or(0, |adapter| {
+                self.adapter_numbers() - adapter.trainable_parameters(self.shape)
+            })
     }
 
     /// What is kept of the forward pass: everything that autograd keeps, or with `grad_cp` the input of every block,
