@@ -272,5 +272,5 @@ fn a_file_of_no_time() {
     header.set_mtime(u64::MAX);
     header.set_cksum();
     archive[at..at + 512].copy_from_slice(header.as_bytes());
-    refuses(&zstd(&archive), "`status.json` is of no time");
+    refuses(&zstd(&archive), "the time of `status.json` is not valid");
 }
