@@ -63,7 +63,7 @@ fn a_live_run_does_what_it_is_asked_for() {
         "{refused:?}"
     );
     assert_eq!(refused.code, Some(1));
-    said(&["stop"], ": everything is saved; the run stops");
+    said(&["stop"], ": everything is saved, the run ends");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(75), "{output:?}");
 

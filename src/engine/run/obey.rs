@@ -66,7 +66,7 @@ impl Course<'_, '_> {
             Request::Stop => {
                 self.save_once(done)?;
                 self.job.stop.store(true, Ordering::Relaxed);
-                Ok(Ok("everything is saved; the run stops".to_string()))
+                Ok(Ok("everything is saved, the run ends".to_string()))
             }
             Request::Sample => {
                 if self.evaluator.questions.is_empty() {

@@ -91,8 +91,8 @@ default = true",
 
     /// Known pitfalls, one sentence each.
     pub fn caveats(self, version: Version) -> Vec<&'static str> {
-        let merged_v7 = "never merge a state into an RWKV-7 `.pth` for this program: it silently ignores \
-                         the merged state";
+        let merged_v7 = "never merge a state into an RWKV-7 `.pth` for this program: it ignores the state \
+                         there without a word";
         match (self, version) {
             (Program::RwkvRunner, Version::V7) => {
                 vec!["only the Python backend mounts states, and only on a `.pth` model", merged_v7]
@@ -103,7 +103,7 @@ default = true",
             (Program::RwkvPip, Version::V7) => vec![merged_v7],
             (Program::RwkvPip, _) => Vec::new(),
             (Program::Ai00, _) => vec![
-                "a state that fails to load is only a warning in the log: the server starts without the state",
+                "a state that does not load is only a warning in the log: the server starts without it",
             ],
         }
     }
