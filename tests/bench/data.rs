@@ -7,7 +7,7 @@ use std::fs;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use statetune_core::data::{DataType, OnBadLine};
 use statetune_core::data::{Mask, PrepareSpec, RecordForm, Source, Template, Tokenizer, prepare};

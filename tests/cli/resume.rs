@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use statetune_core::tensorfile::TensorFile;
 
 use crate::case::{Case, STATE, program};

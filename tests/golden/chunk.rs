@@ -1,6 +1,6 @@
 //! The chunked form against the recurrences one token at a time: outputs and all gradients.
 
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::kernels::{Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};

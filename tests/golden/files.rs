@@ -273,7 +273,7 @@ fn numbers_beyond_a_dtype_are_refused() {
     let error = save_state(&state, &stem, &export).expect_err("beyond float16");
     let st = folder.path().join("state.st");
     let expected = format!(
-        "{}: tensor `blocks.1.att.time_state` holds 1e5, but float16 ends at 6.5504e4",
+        "{}: tensor `blocks.1.att.time_state` contains 1e5, but the largest float16 is 6.5504e4",
         st.display()
     );
     assert_eq!((error.code(), error.to_string()), ("ST4015", expected));
@@ -435,7 +435,7 @@ fn missing_tensors_are_named() {
     assert_eq!(
         without(|name| name.starts_with("blocks.1.att.x_") || name.starts_with("blocks.1.ffn")),
         "9 tensors are missing: `blocks.1.att.x_r`, `blocks.1.att.x_w`, `blocks.1.att.x_k`, \
-         `blocks.1.att.x_v`, `blocks.1.att.x_a` and 4 more"
+         `blocks.1.att.x_v`, `blocks.1.att.x_a` and 4 others"
     );
     // Without these the sizes of the model are unknown.
     for name in ["emb.weight", "blocks.0.att.g1", "blocks.1.att.v1", "blocks.0.ffn.key.weight"] {

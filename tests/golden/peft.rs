@@ -57,7 +57,7 @@ pub(super) fn weights(shape: Shape) -> Weights {
 
 /// Numbers in [-1, 1) that depend only on the name, float32.
 pub(super) fn uniform(name: &str, size: &[i64]) -> Tensor {
-    use rand::RngExt;
+    use rand::Rng;
     let seed = name.bytes().fold(7_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let numbers: Vec<f32> =

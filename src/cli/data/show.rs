@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use clap::Args;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use statetune_core::data::{Origin, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};

@@ -3,7 +3,7 @@
 //! All draws are 64-bit numbers, so results do not depend on the machine.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng as _};
+use rand_chacha::rand_core::{RngCore, SeedableRng as _};
 
 /// The generator of one of many independent sequences under the same seed.
 pub(crate) fn generator(seed: u64, stream: u64) -> ChaCha8Rng {

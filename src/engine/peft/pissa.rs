@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use rand::RngExt;
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 

@@ -451,7 +451,10 @@ error[ST1310]: cannot read the parent file `base/../none.toml`
         write(&folder, "p7.toml", "extends = \"root.toml\"\n");
         write(&folder, "root.toml", ROOT);
         let shown = refused(&folder, &Overrides::default());
-        assert!(shown.starts_with("error[ST1312]: the chain of `extends` is longer than 8 files"), "{shown}");
+        assert!(
+            shown.starts_with("error[ST1312]: the chain of `extends` is longer than 8 files"),
+            "{shown}"
+        );
         assert!(shown.contains("--> p7.toml:1:11\n"), "{shown}");
     }
 
