@@ -1,15 +1,15 @@
-//! A forecast in lines for people.
+//! A forecast as lines of text.
 
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::forecast::{DataFacts, Forecast, Rate};
 use statetune_core::words::{estimate, gib, grouped, size};
 
-/// What a sparkline is made of, the lowest first.
+/// Levels of a sparkline, lowest first.
 const LEVELS: [char; 8] = ['.', ':', '-', '=', '+', '*', '#', '@'];
-/// Rates in the table.
+/// Number of learning rates in the table.
 const RATES_SHOWN: usize = 9;
 
-/// The experiment in a line.
+/// The experiment in one line.
 pub(super) fn headline(forecast: &Forecast) -> String {
     let Forecast { model, settings, .. } = forecast;
     let method = settings.peft["type"].as_str().unwrap_or_default();
@@ -26,7 +26,7 @@ pub(super) fn headline(forecast: &Forecast) -> String {
     )
 }
 
-/// Everything else: what it is about, and a text; what goes on with a subject has none.
+/// The other lines: a subject and a text; the subject is empty on continuation lines.
 pub(super) fn facts(
     forecast: &Forecast,
     warning: Option<&Diagnostic>,
@@ -133,7 +133,7 @@ fn data_facts(data: &DataFacts, ctx_len: u32, fact: &mut impl FnMut(&'static str
     fact("learning", format!("{} of {} tokens carry loss", grouped(learned), grouped(tokens)));
 }
 
-/// The curve, and some of its rates.
+/// The learning rate curve, and some of its values.
 fn rate_facts(rate: &Rate, fact: &mut impl FnMut(&'static str, String)) {
     let most = rate.points.iter().map(|point| point.lr).fold(0.0, f64::max);
     let level = |lr: f64| LEVELS[(lr / most * (LEVELS.len() - 1) as f64).round() as usize];

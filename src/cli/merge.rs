@@ -13,22 +13,21 @@ use statetune_engine::run::{Merge, Merged, merge as write};
 use super::subject::{fail, product};
 use super::{Color, ExperimentArgs, say, show, tell};
 
-/// Arguments of `merge`.
 #[derive(Args, Debug)]
 pub(super) struct MergeArgs {
-    /// A run: `latest`, its name, its four letters, or its path.
+    /// The run: `latest`, a name, an id or a path.
     run: String,
-    /// The checkpoint to write, a `.pth` [default: `NAME-merged.pth` beside the run's newest product NAME].
+    /// Checkpoint to write, a `.pth` [default: `NAME-merged.pth` next to the run's newest exported file NAME].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The weights, where they do not lie any more where the run found them.
+    /// Weights, if they were moved since the run.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Take the packed weights that the run was tuned on, made dense again: exactly the model that was
-    /// trained, with the errors of packing. Otherwise the weights of the base are taken.
+    /// Merge into the dequantised weights instead of the original base: exactly the trained model, including
+    /// quantisation errors.
     #[arg(long)]
     quantised: bool,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
 }

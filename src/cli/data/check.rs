@@ -20,19 +20,18 @@ use statetune_engine::run::load_tokenizer;
 use super::Format;
 use crate::{Color, ExperimentArgs, say, show, tell};
 
-/// Arguments of `data check`.
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
     /// The experiment file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// A JSONL file of which no document may be among those of the experiment; repeatable.
+    /// A JSONL file whose documents must not occur in the experiment; repeatable.
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
-    /// Write a copy beside each JSONL file, with the lines repaired of which there can be only one opinion.
+    /// Write a copy of each JSONL file with the lines fixed that have exactly one possible fix.
     #[arg(long)]
     fix: bool,
-    /// How to answer.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -84,7 +83,7 @@ fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
     Ok(check.finish())
 }
 
-/// Prints the first findings of each kind to standard error, and how many there are to standard output.
+/// Prints the first findings of each kind to standard error, and the totals to standard output.
 fn print(checked: &Checked, file: &Path, color: Color) {
     let mut counts = Vec::new();
     for (kind, finding) in &checked.findings {
@@ -138,7 +137,7 @@ fn place_as_json(diagnostic: &Diagnostic) -> serde_json::Value {
     })
 }
 
-/// Writes a repaired copy beside each JSONL file that has something to repair; returns a sentence for each file.
+/// Writes a fixed copy of each JSONL file with fixable lines; returns one sentence per file.
 fn fix_files(plan: &Plan) -> Result<Vec<String>, RunError> {
     let jsonl = plan.data.sources.iter().filter(|source| source.data_type == DataType::Jsonl);
     let mut sentences = Vec::new();

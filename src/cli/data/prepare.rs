@@ -12,7 +12,6 @@ use statetune_engine::run::{load_tokenizer, prepare_sources};
 use super::skipped_lines;
 use crate::{Color, ExperimentArgs, say, show};
 
-/// Arguments of `data prepare`.
 #[derive(Args, Debug)]
 pub(super) struct PrepareArgs {
     /// The experiment file.
@@ -54,7 +53,7 @@ fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
     Ok(())
 }
 
-/// What prepared data is made of, one line a fact.
+/// Prints the origin of prepared data, one line per fact.
 fn print_report(prepared: &Prepared) {
     let report = &prepared.report;
     say(format_args!("documents  {}, {} of them held out", report.documents, report.val_documents));

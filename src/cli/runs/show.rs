@@ -16,7 +16,6 @@ const SCHEMA: &str = "statetune.run_shown/1";
 /// Origin of a setting with its default value.
 const DEFAULT: &str = "default";
 
-/// Arguments of `runs show`.
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
     /// The run.
