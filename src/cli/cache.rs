@@ -94,7 +94,7 @@ fn ls(cache: &Path) -> io::Result<()> {
         "used",
         "documents",
         "tokens",
-        "made of",
+        "sources",
     ]);
     for entry in &entries {
         let [documents, tokens, sources] = match &entry.report {
@@ -140,7 +140,7 @@ fn remove(runs_dir: &Path, which: &Which) -> io::Result<()> {
                 freed += entry.bytes;
                 say(format_args!("removed  {}, {}", name(&entry), size(entry.bytes)));
             }
-            Removal::InUse => say(format_args!("in use   {}, left as it is", name(&entry))),
+            Removal::InUse => say(format_args!("in use   {}, kept", name(&entry))),
         }
     }
     say(format_args!("freed    {}", size(freed)));

@@ -100,7 +100,7 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
             "/undo" => {
                 let undone = sessions.iter_mut().filter_map(Session::undo).count();
                 if undone == 0 {
-                    tell("there is nothing to undo");
+                    tell("nothing to undo");
                 }
             }
             command if command.starts_with("/set ") => match set(&mut options, command) {
@@ -108,7 +108,7 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
                 Err(problem) => tell(problem),
             },
             command if command.starts_with('/') => {
-                tell(format_args!("there is no command `{command}`\n{HELP}"));
+                tell(format_args!("unknown command `{command}`\n{HELP}"));
             }
             question => turn(args.format, question, found, &mut sessions)?,
         }
@@ -132,7 +132,7 @@ fn turn(
     for (one, session) in found.iter().zip(&mut *sessions) {
         let name = &one.subject.name;
         let template = &one.subject.template;
-        let prompt = template.prompt(question).expect("it was tried above");
+        let prompt = template.prompt(question).expect("checked above");
         match format {
             Format::Human => {
                 if found.len() > 1 {
@@ -176,7 +176,7 @@ fn set(options: &mut GenerateOptions, command: &str) -> Result<(), String> {
             Ok(tokens) if tokens > 0 => options.max_tokens = tokens,
             _ => return Err(wrong("not a positive number".to_string())),
         },
-        _ => return Err(format!("there is no setting `{key}`\n{HELP}")),
+        _ => return Err(format!("unknown setting `{key}`\n{HELP}")),
     }
     Ok(())
 }

@@ -61,7 +61,7 @@ fn runs(current: &OsStr) -> Vec<CompletionCandidate> {
     for run in &all {
         let (name, _) = name_and_id(run);
         if !found.iter().any(|(known, _)| *known == name) {
-            found.push((name, format!("the newest: {}", dir_name(run))));
+            found.push((name, format!("newest: {}", dir_name(run))));
         }
     }
     found.retain(|(word, _)| !word.is_empty() && word.starts_with(&*typed));

@@ -39,7 +39,7 @@ enum Wanted {
     Eval,
     /// Save everything and stop with exit code 75.
     Stop,
-    /// Extend the run by whole mini-epochs; the learning rate schedule continues over the new steps.
+    /// Extend the run by whole mini-epochs; the rest of the learning rate schedule is recomputed.
     Extend {
         /// Optimizer steps to add.
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]

@@ -218,7 +218,7 @@ impl EvalArgs {
                 }));
             }
             Format::Human => {
-                say(format_args!("{documents} documents, {tokens} tokens that count"));
+                say(format_args!("{documents} documents, {tokens} target tokens"));
                 let mut rows = table(&["", "base", "tuned"]);
                 let shown = |name: &str| value(name).map_or("-".to_string(), |v| format!("{v:.4}"));
                 for (name, _) in metrics.iter().filter(|(name, _)| !name.starts_with("base_")) {

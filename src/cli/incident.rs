@@ -121,7 +121,7 @@ fn ls(args: &LsArgs) -> Result<(), Box<Diagnostic>> {
         say(format_args!("no incidents in {}", run.display()));
         return Ok(());
     }
-    let mut listed = table(&["step", "epoch", "what", "first value that is not finite", "then"]);
+    let mut listed = table(&["step", "epoch", "what", "first non-finite value", "then"]);
     for one in &incidents {
         listed.add_row([
             one.step.to_string(),
@@ -243,7 +243,7 @@ fn print_readings(args: &ReplayArgs, plan: &Plan, readings: &[Reading]) -> ExitC
     match first {
         None => say(format_args!("all values are finite in {precision}, op {op}")),
         Some(reading) => say(format_args!(
-            "first value that is not finite in {precision}, op {op}: {} {}",
+            "first non-finite value in {precision}, op {op}: {} {}",
             reading.place,
             reading.direction.name()
         )),

@@ -194,7 +194,7 @@ fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, St
         Stop::Shown(ExitCode::Disk)
     };
     let schema = args.dir.join(SCHEMA);
-    let folder = schema.parent().expect("it lies in a folder");
+    let folder = schema.parent().expect("the path has a folder");
     fs::create_dir_all(folder).map_err(|error| disk(folder, error))?;
     let example = args.dir.join(EXAMPLE_FILE);
     let makes_example = answers.data.is_none() && !example.exists();
@@ -249,8 +249,8 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
     let precision = if model.is_some() { "bf16" } else { "fp32" };
     lines.extend([
         "\n[train]\n".to_owned(),
-        line("ctx_len = 512", "tokens of a sample"),
-        line(&format!("micro_bsz = {micro_bsz}"), "samples that are computed at once"),
+        line("ctx_len = 512", "tokens per sample"),
+        line(&format!("micro_bsz = {micro_bsz}"), "samples per forward pass"),
         line("epoch_steps = \"pass\"", "a mini-epoch is one pass over the documents"),
         line(&format!("epoch_count = {epochs}"), ""),
         line(&format!("precision = \"{precision}\""), ""),
@@ -258,12 +258,12 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
     ]);
     if model.is_none() {
         lines.push("\n[schedule]\n".to_owned());
-        lines.push(line("lr_init = 1e-3", "a new model has further to go"));
+        lines.push(line("lr_init = 1e-3", "a new model needs a higher rate"));
         lines.push(line("lr_final = 1e-4", ""));
     }
     if *low_memory && model.is_some() && ["state", "lora", "disha"].contains(&method) {
         lines.push("\n[quant]\n".to_owned());
-        lines.push(line("type = \"nf4\"", "frozen weights in 4.5 bits a number"));
+        lines.push(line("type = \"nf4\"", "frozen weights at 4.5 bits per number"));
     }
     let device = device.to_possible_value().expect("every choice has a word");
     lines.extend([
@@ -274,16 +274,13 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
     if data.as_deref().is_none_or(|data| data_format(data).0 != TOKENS) {
         lines.extend([
             "\n[sample]\n".to_owned(),
-            line("held_out = 2", "questions that are answered before and after"),
+            line("held_out = 2", "validation questions answered before and after"),
             line("max_tokens = 48", ""),
         ]);
     }
     lines.extend([
         "\n".to_owned(),
-        line(
-            "[profile.smoke.train]",
-            &format!("statetune run {file} -p smoke: does it run at all?"),
-        ),
+        line("[profile.smoke.train]", &format!("statetune run {file} -p smoke: a short test run")),
         line("epoch_steps = 4", ""),
         line("epoch_count = 1", ""),
     ]);
@@ -305,11 +302,11 @@ fn data_lines(args: &InitArgs, data: Option<&Path>) -> Vec<String> {
         "\n[data]\n".to_owned(),
         line(&format!("data_type = \"{data_type}\""), ""),
         line(&format!("data_file = {}", quoted(&path)), ""),
-        line(&mask, "assistant: what the assistant says; pad: everything"),
+        line(&mask, "assistant: replies of the assistant; pad: all tokens"),
         line("overlong = \"truncate\"", "documents longer than ctx_len"),
     ];
     if data_type != TOKENS {
-        lines.push(line("val_split = 0.1", "documents that are held out to measure the loss on"));
+        lines.push(line("val_split = 0.1", "share of documents for the validation loss"));
     }
     lines
 }
@@ -326,7 +323,7 @@ fn model_lines(args: &InitArgs, model: Option<&Path>) -> Vec<String> {
             vec![
                 header,
                 line(&format!("load_model = {}", quoted(&from(&args.dir, model))), ""),
-                line(&format!("tokenizer = {tokenizer}"), "the vocabulary of these weights"),
+                line(&format!("tokenizer = {tokenizer}"), "vocabulary of the weights"),
             ]
         }
         None => vec![

@@ -345,7 +345,9 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
     catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|_| {
         // A constant text: rendering or translating a message may be what failed.
         tell(match Lang::spoken() {
-            Lang::En => "error[ST9000]: this is a defect of statetune; the lines above say where it happened",
+            Lang::En => {
+                "error[ST9000]: this is a bug in statetune; the lines above say where it happened"
+            }
             Lang::Zh => "错误[ST9000]: 这是 statetune 的缺陷；上面几行说明出错位置",
         });
         ExitCode::Bug

@@ -86,7 +86,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
             for message in warnings {
                 tell(format_args!("{}\n", message.render(color.on())));
             }
-            tell(format_args!("product  {tensors} tensors of {}", product.display()));
+            tell(format_args!("export   {tensors} tensors of {}", product.display()));
             if let Some(format) = plan.method.quant.filter(|_| args.quantised) {
                 tell(format_args!(
                     "the linear layers are the {format} ones that were trained on, made dense again: \

@@ -153,7 +153,7 @@ fn print(
          they would by {if_transposed:.1e}, were the state transposed"
     ));
     if if_transposed <= TOLERANCE {
-        say("note   this state changes so little that its order does not show");
+        say("note   this state changes the output too little to check the order of its axes");
     }
     for caveat in caveats {
         say(format_args!("note   {caveat}"));

@@ -165,7 +165,7 @@ fn apply(
         ));
         return Err(Box::new((fault, ExitCode::Invalid)));
     }
-    let text = text.expect("it was read again");
+    let text = text.expect("the file was read above");
     let written = write_over(&args.file, &text);
     written.map_err(|error| {
         let message = msg!(CANNOT_WRITE_EXPERIMENT, file = args.file);

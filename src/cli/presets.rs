@@ -124,7 +124,7 @@ fn of_recipe(recipe: Recipe) -> Preset {
         name: recipe.name().to_owned(),
         about: about.trim_start_matches("# ").trim_end_matches('.').to_owned(),
         text: format!(
-            "{text}# All this is said by one line at the top of the file: recipe = \"{}\"\n",
+            "{text}# One line at the top of the file has the same effect: recipe = \"{}\"\n",
             recipe.name()
         ),
     }
@@ -142,7 +142,7 @@ fn ls(args: &LsArgs) -> ExitCode {
     let chosen = all.filter(|preset| args.kind.is_none_or(|kind| preset.kind == kind));
     match args.format {
         Format::Human => {
-            let mut table = table(&["kind", "name", "what it is"]);
+            let mut table = table(&["kind", "name", "description"]);
             for Preset { kind, name, about, .. } in chosen {
                 table.add_row([kind.name(), &name, &about]);
             }

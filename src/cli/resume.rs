@@ -28,7 +28,8 @@ pub(super) struct ResumeArgs {
     /// Use the default of a setting instead of the run's value; repeatable.
     #[arg(long, value_name = "KEY")]
     unset: Vec<String>,
-    /// Allow changes to a setting, or to `data`, `weights` or `tokenizer`, that change later steps; repeatable.
+    /// Allow changes to a setting, or to `data`, `weights` or `tokenizer`, that change later steps;
+    /// comma-separated.
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     accept: Vec<String>,
     /// Skip a document in all later steps: its line, `27`, `FILE:27`, or its number in a pair; repeatable.

@@ -244,7 +244,7 @@ impl StateArgs {
 /// The lines of a passport; missing facts are shown as unknown.
 pub(super) fn passport_lines(passport: Option<&Passport>) -> Vec<String> {
     let Some(passport) = passport else {
-        return vec!["passport  none: nobody knows which weights it was tuned on".to_string()];
+        return vec!["passport  none: the base weights are unknown".to_string()];
     };
     let unknown = || "unknown".to_string();
     let model = passport.model.as_ref().map_or_else(unknown, |model| {

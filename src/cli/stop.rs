@@ -38,7 +38,7 @@ pub(super) fn stop_on_signals(
                 before_exit();
                 exit(SIGNALLED + signal);
             }
-            tell("stopping after this step, everything is saved; once more to stop at once");
+            tell("stopping after this step and saving everything; interrupt again to stop at once");
             if signal == SIGTERM {
                 let before_exit = before_exit.clone();
                 thread::spawn(move || {

@@ -139,7 +139,7 @@ impl SweepArgs {
         let outcomes: Vec<Outcome> = outcomes.iter().map(|one| unpoisoned(one).clone()).collect();
         self.print(members, &outcomes);
         if children.stopped.load(Ordering::Relaxed) {
-            tell("the sweep was stopped; the same command with `--resume` goes on");
+            tell("the sweep was stopped; run the same command with `--resume` to continue");
             return Ok(ExitCode::Interrupted);
         }
         let codes = outcomes.iter().filter_map(|outcome| outcome.exit_code);
@@ -215,7 +215,7 @@ impl SweepArgs {
             let status = match (run, exit_code) {
                 (Some(run), _) => run.state.to_string(),
                 (None, Some(code)) => format!("refused, exit code {code}"),
-                (None, None) => "not begun".to_string(),
+                (None, None) => "not started".to_string(),
             };
             let of_run =
                 |value: &dyn Fn(&Row) -> Option<String>| or_dash(run.as_ref().and_then(value));

@@ -217,7 +217,7 @@ fn print(verdict: &RequestOutcome) {
         say(format_args!("{:18}{end}", ""));
     }
     if let Some(largest) = largest.filter(|_| *word != EQUAL) {
-        say(format_args!("{:<18}a loss differs by up to {largest:.1e} of itself", "losses"));
+        say(format_args!("{:<18}largest relative difference {largest:.1e}", "losses"));
     }
     for row in &diff.environment {
         let value = |run: usize| row.values[run].as_deref().unwrap_or("-");

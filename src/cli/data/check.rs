@@ -101,7 +101,7 @@ fn print(checked: &Checked, file: &Path, color: Color) {
         counts.push(format!("{severity:8} {} {:>7}  {}", kind.code(), finding.count, kind.words()));
     }
     let documents = grouped(checked.documents);
-    let verdict = if counts.is_empty() { "nothing to complain about" } else { "" };
+    let verdict = if counts.is_empty() { "no findings" } else { "" };
     say(format!("{}: {documents} documents  {verdict}", file.display()).trim_end());
     counts.into_iter().for_each(say);
 }
@@ -166,7 +166,7 @@ fn fix_file(file: &Path, plan: &Plan) -> Result<String, DataError> {
         text.push(b'\n');
     })?;
     if repaired + dropped == 0 {
-        return Ok(format!("{}: nothing that can be repaired without asking", file.display()));
+        return Ok(format!("{}: no lines to fix", file.display()));
     }
     let copy = copy_name(file);
     let unwritable = |source| DataError::Io { path: copy.clone(), source };
@@ -178,7 +178,7 @@ fn fix_file(file: &Path, plan: &Plan) -> Result<String, DataError> {
     temporary.as_file().set_permissions(permissions).map_err(unwritable)?;
     temporary.persist_noclobber(&copy).map_err(|error| unwritable(error.error))?;
     let copy = copy.display();
-    Ok(format!("wrote {copy}: {repaired} lines repaired, {dropped} without a text left out"))
+    Ok(format!("wrote {copy}: {repaired} lines fixed, {dropped} lines without text dropped"))
 }
 
 /// `d.fixed.jsonl` for `d.jsonl` and `d.jsonl.gz`.

@@ -258,7 +258,7 @@ impl ExportArgs {
                 self.say_files(out);
                 say(format_args!("documents  {documents}"));
                 if empty > 0 {
-                    say(format_args!("left out   {empty} documents without any text"));
+                    say(format_args!("dropped    {empty} documents without text"));
                 }
             }
         }

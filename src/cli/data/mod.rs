@@ -45,8 +45,8 @@ enum Format {
 /// `1 line that is not a valid document`, `2 lines that are not valid documents`.
 fn skipped_lines(count: u64) -> String {
     match count {
-        1 => "1 line that is no document".into(),
-        n => format!("{n} lines that are no documents"),
+        1 => "1 line that is not a valid document".into(),
+        n => format!("{n} lines that are not valid documents"),
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, 
         }
         _ => format!("longer than ctx_len {ctx_len}"),
     };
-    say(style.heading(&format!("{}: {tokens} tokens, {learned} learned, {room}", sample.origin)));
+    say(style
+        .heading(&format!("{}: {tokens} tokens, {learned} target tokens, {room}", sample.origin)));
     let text: String = parts(sample, tokenizer, ctx_len, data.overlong)
         .iter()
         .map(|part| style.part(part))

@@ -76,13 +76,13 @@ fn print(stats: &Stats, faults: u64) {
     say(format_args!("documents  {}", grouped(stats.documents)));
     if faults > 0 {
         say(format_args!(
-            "faulty     {} lines; `statetune data check` names them",
+            "invalid    {} lines; run `statetune data check` to list them",
             grouped(faults)
         ));
     }
     let learned = stats.learned as f64 / stats.tokens.max(1) as f64;
     say(format_args!(
-        "tokens     {}, {} of them learned ({})",
+        "tokens     {}, {} target tokens ({})",
         grouped(stats.tokens),
         grouped(stats.learned),
         percent(learned)
