@@ -65,7 +65,7 @@ fn what_can_be_repaired_is_written_beside_the_file() {
     let case = Case::new().having("data.jsonl", lines.join("\n"));
     let output = case.statetune(&["data", "check", STATE, "--fix"]);
     assert_eq!(output.code, Some(20), "the file itself is as it was");
-    let wrote = "wrote data.fixed.jsonl: 2 lines fixed, 1 lines without text dropped";
+    let wrote = "wrote data.fixed.jsonl: 2 lines fixed, 1 dropped (no text)";
     assert!(output.stderr.trim_end().ends_with(wrote), "{}", output.stderr);
     assert_eq!(case.read("data.jsonl"), lines.join("\n"));
     let fixed = case.with(STATE, "data.jsonl", "data.fixed.jsonl");

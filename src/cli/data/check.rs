@@ -178,7 +178,7 @@ fn fix_file(file: &Path, plan: &Plan) -> Result<String, DataError> {
     temporary.as_file().set_permissions(permissions).map_err(unwritable)?;
     temporary.persist_noclobber(&copy).map_err(|error| unwritable(error.error))?;
     let copy = copy.display();
-    Ok(format!("wrote {copy}: {repaired} lines fixed, {dropped} lines without text dropped"))
+    Ok(format!("wrote {copy}: {repaired} lines fixed, {dropped} dropped (no text)"))
 }
 
 /// `d.fixed.jsonl` for `d.jsonl` and `d.jsonl.gz`.
