@@ -11,18 +11,19 @@ run: build ## provision libtorch, build, and run the main job: emoji state tunin
 	$(STATETUNE) run configs/emoji-state.toml
 
 test: libtorch cuda-tools ## provision libtorch, build, and run all tests
-	cargo test --release
+	cargo test --release --workspace
 
 test-full: test bench ## the tests, those that take minutes too, and the benchmarks
-	cargo test --release -- --ignored
+	cargo test --release --workspace -- --ignored
 
 build: libtorch ## build ./target/release/statetune
 	cargo build --release
 
-lint: libtorch ## formatting, clippy and documentation, warnings denied
-	cargo fmt --check
-	cargo clippy --release --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps
+lint: libtorch ## formatting, words, clippy and documentation, warnings denied
+	cargo fmt --all --check
+	scripts/lint_words.sh
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 
 bench: libtorch ## how fast the kernels are here
 	cargo bench

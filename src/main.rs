@@ -1,5 +1,5 @@
-//! The command `statetune`: arguments -> one command -> exit code. It starts without libtorch; what computes
-//! with tensors goes on in `statetune-tensors`, which lies beside it.
+//! The command `statetune`: arguments -> one command -> exit code. It does not load libtorch; commands
+//! that need tensors run in `statetune-tensors`, the program next to this one.
 
 use std::process::ExitCode;
 

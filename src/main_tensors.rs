@@ -1,4 +1,4 @@
-//! The command `statetune-tensors`: every command of `statetune`, in a program that has loaded libtorch.
+//! The command `statetune-tensors`: every command of `statetune`, in a program that loads libtorch.
 
 use std::process::ExitCode;
 

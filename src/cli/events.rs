@@ -9,7 +9,7 @@ use statetune_engine::run::{Outcome, Summary};
 const EVENT: &str = "statetune.event/1";
 const RESULT: &str = "statetune.result/1";
 
-/// The objects of an event in a run with `epoch_steps` steps in a mini-epoch. Steps have none, but intervals do.
+/// The objects of an event in a run with `epoch_steps` steps per mini-epoch. Intervals have an object, single steps do not.
 pub(super) fn of(event: &Event, epoch_steps: u64) -> Vec<Value> {
     match event {
         Event::Warning(warning) => {

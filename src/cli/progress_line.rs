@@ -1,4 +1,4 @@
-//! How far a run is, on one line.
+//! The progress of a run on one line.
 //!
 //! ```text
 //! epoch 3/5  step 2,440/5,000  48 %  loss 1.204  val 1.251 (best, -0.018)  lr 0.5300  15.9 k/s  3.0 GiB  ETA 5:30
@@ -9,7 +9,7 @@ use std::{fmt, fs};
 
 use statetune_core::words::{clock, grouped, shortened, size};
 
-/// How far a run is. What is not known is left out.
+/// The progress of a run; unknown values are omitted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ProgressLine {
     /// Mini-epochs begun, and those of the whole run.
@@ -26,11 +26,11 @@ pub(super) struct ProgressLine {
     pub(super) speed: Option<f64>,
     /// Bytes in use.
     pub(super) memory: Option<u64>,
-    /// Time that is left.
+    /// Estimated remaining time.
     pub(super) eta: Option<Duration>,
 }
 
-/// The newest held-out loss beside the lowest one before it.
+/// The newest validation loss and the lowest earlier one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Val {
     now: Option<f64>,
@@ -58,7 +58,7 @@ impl fmt::Display for Val {
 }
 
 impl ProgressLine {
-    /// The share of the steps that is done, from 0 to 1.
+    /// The fraction of steps done, from 0 to 1.
     pub(super) fn share(&self) -> Option<f64> {
         self.steps.filter(|&steps| steps > 0).map(|steps| self.step as f64 / steps as f64)
     }
@@ -83,18 +83,18 @@ impl fmt::Display for ProgressLine {
     }
 }
 
-/// The mini-epoch that the last of `done` steps belongs to, counted from 1, and the number of them.
+/// The mini-epoch of the last of `done` steps, counted from 1, and the number of mini-epochs.
 pub(super) fn epoch(done: u64, epoch_steps: u64, steps: u64) -> (u64, u64) {
     let epoch_steps = epoch_steps.max(1);
     (done.saturating_sub(1) / epoch_steps + 1, steps.div_ceil(epoch_steps))
 }
 
-/// The time that the steps still to come need, when those of this process took as long as they did.
+/// The remaining time for `left` steps when `here` steps of this process took `elapsed`; `None` before the first step.
 pub(super) fn eta(elapsed: Duration, here: u64, left: u64) -> Option<Duration> {
     (here > 0).then(|| elapsed.mul_f64(left as f64 / here as f64))
 }
 
-/// Bytes that a process has in memory; `None` where the system does not tell.
+/// Resident memory of a process in bytes; `None` where `/proc` is missing.
 pub(super) fn resident_bytes(process: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -102,7 +102,7 @@ pub(super) fn resident_bytes(process: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// A learning rate with digits that say something, however small it is.
+/// A learning rate with four decimals, or in scientific notation when very small or large.
 fn rate(lr: f64) -> String {
     if lr == 0.0 || (1e-3..1e3).contains(&lr) { format!("{lr:.4}") } else { format!("{lr:.2e}") }
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_steps_of_this_process_tell_how_long_the_rest_takes() {
+    fn eta_uses_only_steps_of_this_process() {
         let minute = Duration::from_secs(60);
         assert_eq!(eta(minute, 0, 50), None);
         assert_eq!(eta(minute, 100, 50), Some(Duration::from_secs(30)));

@@ -28,7 +28,7 @@ const SAMPLES_SHOWN: usize = 4;
 /// Characters of an answer in the closing table.
 const ANSWER_CHARS: usize = 120;
 
-/// How the line begins that says that nothing was run.
+/// The first words of the line that reports a skipped run.
 pub(super) const NOT_NEEDED: &str = "not needed";
 
 /// Arguments of `run`.
@@ -39,18 +39,18 @@ pub(super) struct RunArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     experiment: ExperimentArgs,
-    /// Take the settings of this run, instead of an experiment file.
+    /// Use the settings of this run instead of an experiment file.
     #[arg(long, value_name = "RUN", conflicts_with = "file")]
     like: Option<String>,
-    /// Run nothing where a finished run has the same settings and inputs; with `--resume auto` an unfinished
-    /// one of them goes on.
+    /// Skip the run if a finished run has the same settings and inputs; with `--resume auto`, continue an
+    /// unfinished one.
     #[arg(long, conflicts_with = "from")]
     needed: bool,
-    /// Go on with this run of the experiment, in its directory; `auto`: with the newest one that is not
-    /// done, or begin a new one.
+    /// Continue this run of the experiment in its directory; `auto`: continue the newest unfinished run, or
+    /// start a new one.
     #[arg(long, value_name = "RUN", conflicts_with = "from")]
     resume: Option<String>,
-    /// Begin a new run with what this one has learned (`RUN@best`: at its lowest held-out loss).
+    /// Start a new run from the trained parameters of this run (`RUN@best`: at its lowest validation loss).
     #[arg(long, value_name = "RUN")]
     from: Option<String>,
     #[command(flatten)]
@@ -72,10 +72,10 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
 }
 
 impl RunArgs {
-    /// Plans the experiment file, or the settings of the run that this one is to be like.
+    /// The plan of the experiment file, or of the settings of the run in `--like`.
     fn plan(&self, color: Color) -> Result<Plan, ExitCode> {
         let Some(name) = &self.like else {
-            let file = self.file.as_deref().expect("clap wants a file or `--like`");
+            let file = self.file.as_deref().expect("clap requires a file or `--like`");
             return self.experiment.plan(file, Purpose::Run, color);
         };
         let runs_dir = self.experiment.runs_dir.as_deref().unwrap_or(Path::new("runs"));
@@ -91,17 +91,17 @@ impl RunArgs {
 }
 
 impl RunOptions {
-    /// Whether the run is to leave the terminal.
+    /// Whether the run should continue in the background.
     pub(super) fn detaches(&self) -> bool {
         self.detach
     }
 
-    /// Has another process do the same apart from the terminal.
+    /// Starts the same command in a background process.
     pub(super) fn start_detached(&self, color: Color) -> ExitCode {
         detach::start(self.format, color)
     }
 
-    /// Leaves the terminal, where that is asked for. That it cannot is told, and no reason to stop the run.
+    /// Detaches from the terminal if requested. A failure is a warning; the run continues.
     fn leave_terminal(&self, run: &Path, color: Color) {
         let Some(told) = &self.detached else { return };
         if let Err(error) = detach::leave_terminal(run, told) {
@@ -110,7 +110,7 @@ impl RunOptions {
         }
     }
 
-    /// How progress is shown: no line is drawn anew where nobody looks.
+    /// The progress style; a detached process prints plain lines instead of a redrawn line.
     fn style(&self) -> ProgressStyle {
         match self.progress {
             ProgressStyle::Auto | ProgressStyle::Bar if self.detached.is_some() => {
@@ -120,8 +120,7 @@ impl RunOptions {
         }
     }
 
-    /// Writes the path of the run where it is asked for. That it cannot be written is told, and no reason to
-    /// stop the run.
+    /// Writes the path of the run to `--run-file`, if given. A failure is a warning; the run continues.
     fn note_run(&self, run: &Path, color: Color) {
         let Some(file) = &self.run_file else { return };
         if let Err(error) = std::fs::write(file, format!("{}\n", run.display())) {
@@ -131,7 +130,7 @@ impl RunOptions {
     }
 }
 
-/// Executes a plan and shows what comes of it.
+/// Runs a plan and shows progress and results.
 pub(super) fn execute(plan: &Plan, begin: Begin, options: &RunOptions, color: Color) -> ExitCode {
     let keyboard = Keyboard::default();
     let at_exit = keyboard.clone();
@@ -182,12 +181,12 @@ pub(super) fn execute(plan: &Plan, begin: Begin, options: &RunOptions, color: Co
     }
 }
 
-/// What came of the run: losses, rates, examples, files, and what to type next.
+/// Prints the results of a run: losses, probe rates, examples, files and the next command.
 fn print_summary(summary: &Summary, template: &Template) {
     let mut results = table(&["", "base", "tuned"]);
     if let Some((before, after)) = summary.val_loss {
         results.add_row([
-            "held-out loss".to_string(),
+            "validation loss".to_string(),
             format!("{before:.4}"),
             format!("{after:.4}"),
         ]);
@@ -213,27 +212,27 @@ fn print_summary(summary: &Summary, template: &Template) {
         say(samples);
     }
     if let Some((step, why)) = &summary.stopped_early {
-        say(format_args!("ended after step {step}: {why}"));
+        say(format_args!("stopped early after step {step}: {why}"));
     }
     if let Some(Best { val_loss, probe, steps, .. }) = summary.best {
-        let loss = val_loss.map(|loss| format!("held-out loss {loss:.4}"));
+        let loss = val_loss.map(|loss| format!("validation loss {loss:.4}"));
         let probe = probe.map(|rate| format!("{} of the answers", percent(Some(rate))));
         let found: Vec<String> = loss.into_iter().chain(probe).collect();
         say(format_args!("best     {} after step {steps}", found.join(", ")));
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
     if let Some(bytes) = summary.peak_gpu_bytes {
-        say(format_args!("GPU memory at most {}", size(bytes)));
+        say(format_args!("peak GPU memory {}", size(bytes)));
     }
     say(format_args!("run      {}", summary.run.display()));
-    for product in &summary.exported {
-        say(format_args!("product  {}", product.display()));
+    for file in &summary.exported {
+        say(format_args!("export   {}", file.display()));
     }
     let run = summary.run.display();
     say(format_args!("next     statetune generate {run} --prompt \"How was your weekend?\""));
 }
 
-/// What the user asks last in a prompt, on one line.
+/// The last question of the user in a prompt, on one line.
 fn question(template: &Template, prompt: &str) -> String {
     let mut turns = template.turns(prompt.as_bytes()).into_iter();
     let asked = turns.rfind(|turn| turn.role == Role::User);

@@ -1,4 +1,4 @@
-//! Progress of a run: a line that is redrawn on a terminal, lines elsewhere, JSON for programs.
+//! Progress of a run: a redrawn line on a terminal, plain lines elsewhere, JSON for programs.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -22,8 +22,8 @@ const NO_KEYS: &str = "Ctrl-C: save and stop";
 /// The help for `?`.
 const HELP: &str = "\
 s        write a checkpoint after this step
-g        answer the questions of [sample] after this step
-Ctrl-C   finish this step, save everything, end with exit code 75; once more: end at once
+g        answer the questions in [sample] after this step
+Ctrl-C   finish this step, save everything and exit with code 75; press again to exit at once
 From any terminal: `statetune watch`, `statetune ctl latest save|sample|eval|stop|extend STEPS`";
 
 /// Shows the events of a run.
@@ -37,8 +37,9 @@ pub(super) struct Screen {
     keys: &'static str,
     progress: ProgressLine,
     epoch_steps: u64,
-    /// When this process started to train, and the steps done before.
+    /// When this process started to train.
     began: Option<Instant>,
+    /// Steps done before this process.
     resumed: u64,
     counted: Vec<ProbeCount>,
     /// The run directory, once known.
@@ -128,14 +129,14 @@ impl Screen {
                 };
                 if let Some(val_loss) = val_loss {
                     self.progress.val.add(*val_loss);
-                    self.line(&format!("held-out loss {val_loss:.4} {when}"));
+                    self.line(&format!("validation loss {val_loss:.4} {when}"));
                 }
                 for probe in counts {
                     self.line(&format!("{probe} {when}"));
                 }
             }
             Event::Sampling { moment } => {
-                self.line(&format!("answering questions with the {moment} model"))
+                self.line(&format!("generating answers with the {moment} model"))
             }
             Event::Control { request, steps, total_steps, result, .. } => {
                 self.progress.steps = Some(*total_steps);
@@ -147,7 +148,7 @@ impl Screen {
 
     fn resume(&mut self, steps: u64) {
         self.resumed = steps;
-        self.line(&format!("goes on after step {steps}"));
+        self.line(&format!("resuming after step {steps}"));
     }
 
     /// Starts the clock for the time left, and the progress line.
@@ -229,6 +230,6 @@ fn on_key(key: u8, run: &Path, bar: &ProgressBar) {
         _ => return,
     };
     if let Err(error) = send_request(run, SentRequest { request, from: RequestSource::Key }) {
-        bar.println(format!("cannot ask the run to {request}: {error}"));
+        bar.println(format!("cannot send `{request}` to the run: {error}"));
     }
 }

@@ -52,8 +52,8 @@ fn a_live_run_does_what_it_is_asked_for() {
     };
     said(&["save"], ": checkpoint ");
     said(&["sample"], ": samples/step-");
-    said(&["eval"], ": held-out loss #.####, seen 100 %");
-    said(&["extend", "4"], ": 10004 steps, rates are planned anew");
+    said(&["eval"], ": validation loss #.####, seen 100 %");
+    said(&["extend", "4"], ": 10004 steps; the learning rates of later steps change");
     let refused = ask(&["extend", "3"]);
     assert!(
         refused.stderr.starts_with("error[ST6091]: the run refused `extend 3` after step ")
@@ -109,7 +109,7 @@ fn an_extended_and_killed_run_resumes_bit_for_bit() {
     let output = child.wait_with_output().expect("it ends");
     assert!(
         String::from_utf8_lossy(&output.stderr)
-            .contains(&format!("\ngoes on after step {grown}\n")),
+            .contains(&format!("\nresuming after step {grown}\n")),
         "{output:?}"
     );
     assert_eq!(output.status.code(), Some(75), "{output:?}");
@@ -151,7 +151,7 @@ fn a_probe_that_reaches_its_goal_ends_the_run() {
     );
     let output = case.statetune(&["run", STATE]);
     output.is_done();
-    let why = "ended after step 1: every probe with `stop = true` reached its goal\n";
+    let why = "stopped early after step 1: every probe with `stop = true` reached its goal\n";
     assert!(output.stdout.contains(why), "{}", output.stdout);
     let counted = "\nseen 100 % (base 100 %, goal 50 % reached) after step 1\n";
     assert!(output.stderr.contains(counted), "{}", output.stderr);
@@ -173,7 +173,7 @@ fn a_probe_that_is_never_shown_ends_nothing() {
     let case = Case::new().with(STATE, "[log]", &probe("(?-u:^)☃{9}", "goal = 0.5\nstop = true"));
     let output = case.statetune(&["run", STATE]);
     output.is_done();
-    assert!(!output.stdout.contains("ended after step"), "{}", output.stdout);
+    assert!(!output.stdout.contains("stopped early after step"), "{}", output.stdout);
     assert!(
         output.stderr.contains("\nseen 0 % (base 0 %, goal 50 %) after 2 mini-epochs\n"),
         "{}",

@@ -63,7 +63,7 @@ fn epoch_begin_continues_bit_for_bit() {
     let whole = case.only_run();
     let output = run(&case, &["--set", "train.epoch_begin=3"]);
     output.is_done();
-    assert!(output.stderr.contains("\ngoes on after step 6\n"), "{}", output.stderr);
+    assert!(output.stderr.contains("\nresuming after step 6\n"), "{}", output.stderr);
     let branch = case.runs().into_iter().find(|run| *run != whole).expect("a second run");
     same_numbers(&case, &whole, &branch, "epoch-0007");
     assert_eq!(
@@ -262,8 +262,9 @@ fn an_early_end_within_a_mini_epoch_is_exported() {
     let run = case.only_run();
     let last = case.list(run.join("ckpt")).into_iter().rfind(|name| name.starts_with("step-"));
     let steps: u64 = last.expect("a checkpoint")["step-".len()..].parse().expect("a number");
-    let ended =
-        format!("ended after step {steps}: no evaluation improved within `eval.patience`\n");
+    let ended = format!(
+        "stopped early after step {steps}: no evaluation improved within `eval.patience`\n"
+    );
     assert!(steps < 8 && output.stdout.contains(&ended), "{output:?}");
     let file = |name: String| TensorFile::open(case.path(run.join(name))).expect("a file");
     let product = file("export/rwkv-0.pth".to_string());

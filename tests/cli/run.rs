@@ -23,30 +23,30 @@ fn time_states() -> [String; 2] {
 fn what_is_printed() {
     Case::new().statetune(&["run", STATE]).succeeds(
         "\
-┌───────────────┬────────┬────────┐
-│               ┆ base   ┆ tuned  │
-╞═══════════════╪════════╪════════╡
-│ held-out loss ┆ #.#### ┆ #.#### │
-└───────────────┴────────┴────────┘
+┌─────────────────┬────────┬────────┐
+│                 ┆ base   ┆ tuned  │
+╞═════════════════╪════════╪════════╡
+│ validation loss ┆ #.#### ┆ #.#### │
+└─────────────────┴────────┴────────┘
 trained for N s
 run      runs/DATE-tiny-ID
-product  runs/DATE-tiny-ID/export/rwkv-1.pth
-product  runs/DATE-tiny-ID/export/rwkv-1.st
+export   runs/DATE-tiny-ID/export/rwkv-1.pth
+export   runs/DATE-tiny-ID/export/rwkv-1.st
 next     statetune generate runs/DATE-tiny-ID --prompt \"How was your weekend?\"",
         "\
 run     runs/DATE-tiny-ID
 model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
 device  CPU, 1 thread, op cpu
-trains  8192 numbers
-data    16 documents, 282 tokens, 113 of them learned
+trains  8192 parameters
+data    16 documents, 282 tokens, 113 target tokens
 steps   4 (2 x 2 in a mini-epoch), 16 samples
-held-out loss #.#### before training
+validation loss #.#### before training
 epoch 1/2  step 1/4  25 %  loss #.####  val #.####  lr 0.0100  N/s  N MiB  ETA M:SS
 epoch 1/2  step 2/4  50 %  loss #.####  val #.####  lr 0.8550  N/s  N MiB  ETA M:SS
-held-out loss #.#### after 1 mini-epoch
+validation loss #.#### after 1 mini-epoch
 epoch 2/2  step 3/4  75 %  loss #.####  val #.####  lr 0.5050  N/s  N MiB  ETA M:SS
 epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 0.1550  N/s  N MiB  ETA M:SS
-held-out loss #.#### after 2 mini-epochs",
+validation loss #.#### after 2 mini-epochs",
     );
 }
 
@@ -345,27 +345,27 @@ fn from_nothing_to_a_state() {
     let output = case.statetune(&["run", FULL]);
     output.succeeds(
         "\
-┌───────────────┬────────┬────────┐
-│               ┆ base   ┆ tuned  │
-╞═══════════════╪════════╪════════╡
-│ held-out loss ┆ #.#### ┆ #.#### │
-└───────────────┴────────┴────────┘
+┌─────────────────┬────────┬────────┐
+│                 ┆ base   ┆ tuned  │
+╞═════════════════╪════════╪════════╡
+│ validation loss ┆ #.#### ┆ #.#### │
+└─────────────────┴────────┴────────┘
 trained for N s
 run      runs/DATE-new-ID
-product  runs/DATE-new-ID/export/rwkv-1.pth
+export   runs/DATE-new-ID/export/rwkv-1.pth
 next     statetune generate runs/DATE-new-ID --prompt \"How was your weekend?\"",
         "\
 run     runs/DATE-new-ID
 model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
 device  CPU, 1 thread, op cpu
-trains  653888 numbers
-data    16 documents, 282 tokens, 266 of them learned
+trains  653888 parameters
+data    16 documents, 282 tokens, 266 target tokens
 steps   4 (2 x 2 in a mini-epoch), 16 samples
-held-out loss #.#### before training
-held-out loss #.#### after 1 mini-epoch
+validation loss #.#### before training
+validation loss #.#### after 1 mini-epoch
 epoch 2/2  step 3/4  75 %  loss #.####  val #.####  lr 5.50e-4  N/s  N MiB  ETA M:SS
 epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 2.32e-4  N/s  N MiB  ETA M:SS
-held-out loss #.#### after 2 mini-epochs",
+validation loss #.#### after 2 mini-epochs",
     );
     let run = case.only_run();
     let lock: toml::Table = case.read(run.join("lock.toml")).parse().expect("TOML");
@@ -462,7 +462,7 @@ fn packed_documents_are_fewer_samples() {
     );
     let output = case.statetune(&["run", STATE]);
     output.is_done();
-    assert!(output.stderr.contains("\npack    5 rows of ctx_len a pass, "), "{}", output.stderr);
+    assert!(output.stderr.contains("\npack    5 rows of ctx_len per pass, "), "{}", output.stderr);
     assert!(
         output.stderr.contains("\nsteps   4 (2 x 2 in a mini-epoch), 16 samples"),
         "{}",

@@ -116,7 +116,7 @@ fn a_live_run_on_the_screen() {
         "  seen 100 % (base 100 %, goal 90 % reached)\n",
         "answers: step-",
         "\n  User: Hi Assistant: ",
-        "q: leave; the run goes on",
+        "q: quit; the run continues",
     ] {
         terminal.shows(text);
     }
@@ -126,7 +126,7 @@ fn a_live_run_on_the_screen() {
     assert!(child.try_wait().expect("a child").is_none(), "the run continues");
     // Ctrl-C leaves the run alone too.
     let mut terminal = Terminal::run(&case, "watch latest").expect("`script` was there");
-    terminal.shows("q: leave; the run goes on");
+    terminal.shows("q: quit; the run continues");
     terminal.press("\u{3}");
     assert_eq!(terminal.ends(), Some(0));
     assert!(child.try_wait().expect("a child").is_none(), "the run continues");
@@ -240,7 +240,7 @@ fn an_experiment_file_on_every_save() {
             "   = help: `statetune check state.toml --fix` renames it",
             "state.toml: not valid",
             "TIME",
-            "gone: ST1001: unknown key `micro_bzs` in `[train]`",
+            "resolved: ST1001: unknown key `micro_bzs` in `[train]`",
             "state.toml: valid",
         ]
     );

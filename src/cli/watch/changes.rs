@@ -1,4 +1,4 @@
-//! What changes in a folder, in bursts.
+//! Watches a folder for changed files.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
-/// So long nothing changes between two bursts: a save is several changes.
+/// A burst ends after this long without a change: one save makes several changes.
 const QUIET: Duration = Duration::from_millis(60);
-/// A burst counts as ended after so long: a fast run writes without a pause.
+/// A burst ends at the latest after this long: a fast run writes without a pause.
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// Tells which files of a folder change. The folder is watched rather than a file, as editors replace files
-/// by others.
+/// The changed files of a folder. Watches the folder instead of a file, since editors replace files.
 pub(super) struct Changes {
     changed: Receiver<PathBuf>,
     _watcher: RecommendedWatcher,
@@ -22,25 +21,25 @@ impl Changes {
     /// Watches a folder from now on.
     ///
     /// # Errors
-    /// When the system cannot.
+    /// A folder that the system cannot watch.
     pub(super) fn of(folder: &Path) -> notify::Result<Changes> {
         let (sender, changed) = channel();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // Reading is no change. What the system fails to tell is found at the next look.
+            // Reads are not changes. A missed event is found at the next check.
             for path in event
                 .ok()
                 .filter(|event| !event.kind.is_access())
                 .into_iter()
                 .flat_map(|event| event.paths)
             {
-                let _ = sender.send(path); // nobody waits any more
+                let _ = sender.send(path); // the receiver is gone
             }
         })?;
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
         Ok(Changes { changed, _watcher: watcher })
     }
 
-    /// Waits for a burst of changes to begin, `at_most` so long, and to end; the files that changed.
+    /// Waits for the first change, at most `at_most`, and then for the end of the burst. Returns the changed files.
     pub(super) fn wait(&self, at_most: Duration) -> Vec<PathBuf> {
         let first = self.changed.recv_timeout(at_most).ok();
         let mut changed: Vec<PathBuf> = first.into_iter().collect();
@@ -54,7 +53,7 @@ impl Changes {
         changed
     }
 
-    /// Whether something has changed since the last look.
+    /// Whether a file has changed since the last call.
     pub(super) fn any(&self) -> bool {
         self.changed.try_iter().count() > 0
     }

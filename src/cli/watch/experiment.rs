@@ -1,4 +1,4 @@
-//! An experiment file that is checked and planned again on every save: only what changed is told.
+//! Checks and plans an experiment file on every save, and prints only the differences.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,26 +15,26 @@ use super::{Changes, cannot_watch};
 use crate::forecast_lines::facts;
 use crate::{Color, ExperimentArgs, say};
 
-/// As long as a wait may be; nothing happens when it is over.
+/// Timeout of one wait; the next wait follows.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// What a check found.
+/// The result of a check.
 struct RequestOutcome {
-    /// Faults and warnings.
+    /// Errors and warnings.
     messages: Vec<Diagnostic>,
     /// The settings, when the file is valid.
     settings: Option<Experiment>,
-    /// What is expected of the run, by subject; of a file that is not valid, what was before.
+    /// The forecast of the run by subject; that of the last valid version for an invalid file.
     expected: Vec<(&'static str, String)>,
 }
 
-/// Checks the file now and, unless it is to be done once, after every save, until somebody ends it.
+/// Checks the file now and, without `once`, after every save until the user interrupts the command.
 pub(super) fn watch(file: &Path, args: &ExperimentArgs, once: bool, color: Color) -> ExitCode {
     let folder = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // Before the first look, so that nothing is missed.
+    // Before the first check, so that no save is missed.
     let changes = match Changes::of(folder) {
         Ok(changes) => changes,
         Err(error) => return cannot_watch(folder, &error, color),
@@ -80,8 +80,8 @@ fn check(file: &Path, args: &ExperimentArgs) -> RequestOutcome {
     RequestOutcome { messages, settings: Some(plan.experiment.clone()), expected }
 }
 
-/// What `statetune plan` says, each subject in a line. Memory that is free comes and goes with other programs: told
-/// is only whether it is enough.
+/// The lines of `statetune plan`, one per subject. Free memory changes with other programs, so only whether the run fits
+/// is included.
 fn expected(outlook: &Outlook<'_>, file: &Path) -> Vec<(&'static str, String)> {
     let forecast = Forecast { available_bytes: None, ..outlook.forecast(None) };
     let mut lines = facts(&forecast, None);
@@ -97,7 +97,7 @@ fn expected(outlook: &Outlook<'_>, file: &Path) -> Vec<(&'static str, String)> {
 }
 
 impl RequestOutcome {
-    /// What `--once` ends with.
+    /// The exit code with `--once`.
     fn exit_code(&self) -> ExitCode {
         let refused = self.settings.is_none();
         let is_error = |one: &&Diagnostic| one.severity == Severity::Error;
@@ -112,7 +112,7 @@ impl RequestOutcome {
     }
 }
 
-/// Tells which messages are gone, which are new, which settings have other values, and what of the plan is another.
+/// Prints resolved and new messages, changed settings, and changed lines of the plan.
 fn tell_changes(file: &Path, before: &RequestOutcome, now: &RequestOutcome, color: Color) {
     let mut lines = Vec::new();
     // A message that only moved with its line is the same.
@@ -123,7 +123,7 @@ fn tell_changes(file: &Path, before: &RequestOutcome, now: &RequestOutcome, colo
         !verdict.messages.iter().any(|other| same(one, other))
     };
     for gone in before.messages.iter().filter(|one| missing_in(now, one)) {
-        lines.push(format!("gone: {}: {}", gone.code, gone.message));
+        lines.push(format!("resolved: {}: {}", gone.code, gone.message));
     }
     for new in now.messages.iter().filter(|one| missing_in(before, one)) {
         lines.push(format!("{}\n", new.render(color.for_stdout())));

@@ -1,4 +1,4 @@
-//! `statetune watch`: a run seen from another terminal, or an experiment file checked and planned on every save.
+//! `statetune watch`: shows a run from another terminal, or checks and plans an experiment file on every save.
 
 mod changes;
 mod experiment;
@@ -22,14 +22,14 @@ use super::{Color, ExperimentArgs, Format, say, show};
 /// Arguments of `watch`.
 #[derive(Args, Debug)]
 pub(super) struct WatchArgs {
-    /// A run (`latest`, its name, its four letters, or its path), or an experiment file, which is checked
-    /// and planned again whenever it is saved.
+    /// A run (`latest`, its name, its four letters, or its path), or an experiment file to check and plan on
+    /// every save.
     #[arg(value_name = "RUN|FILE", default_value = "latest")]
     name: String,
-    /// Tell how it stands now, and end.
+    /// Print the current state and exit.
     #[arg(long)]
     once: bool,
-    /// Form of what is told about a run.
+    /// Output format for a run.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
     #[command(flatten)]
@@ -37,13 +37,13 @@ pub(super) struct WatchArgs {
 }
 
 impl WatchArgs {
-    /// Whether an experiment file is watched, and no run.
+    /// Whether the argument is an experiment file, not a run.
     pub(super) fn is_about_a_file(&self) -> bool {
         Path::new(&self.name).extension().is_some_and(|ending| ending == "toml")
     }
 }
 
-/// Watches an experiment file. What is expected of its run takes libtorch to know.
+/// Watches an experiment file. The forecast of its run needs libtorch.
 pub(super) fn watch_file(args: &WatchArgs, color: Color) -> ExitCode {
     experiment::watch(Path::new(&args.name), &args.experiment, args.once, color)
 }
@@ -82,7 +82,7 @@ pub(super) fn watch(args: &WatchArgs, color: Color) -> ExitCode {
     end(&watched, args.format, color)
 }
 
-/// Tells how the run ended, if it did.
+/// Reports how the run ended, if it has.
 fn end(watched: &Watched, format: Format, color: Color) -> ExitCode {
     let run = watched.run.display();
     match watched.state {

@@ -1,4 +1,4 @@
-//! A run in lines: one an interval, one for each probe that was counted, one for what was asked of it.
+//! A run in lines: one per interval, per evaluated probe and per request.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use super::changes::Changes;
 use super::view::Watched;
 use crate::{Format, say};
 
-/// A killed process changes no file, so it is looked for.
+/// Interval between checks for a killed process: its death changes no file.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Tells how the run stands until it ends.
+/// Prints the progress of the run until it ends.
 pub(super) fn watch(watched: &mut Watched, changes: &Changes, format: Format) {
     watched.look();
     tell(watched, format);
-    let mut told = watched.progress().step;
+    let mut shown = watched.progress().step;
     while watched.is_live() {
         changes.wait(LOOK);
         let events = watched.look();
         let step = watched.progress().step;
         let evaluated = events.iter().any(|event| matches!(event, Event::Eval { .. }));
         match format {
-            Format::Json if step != told || evaluated => say(watched.json()),
+            Format::Json if step != shown || evaluated => say(watched.json()),
             Format::Json => {}
             Format::Human => {
-                if step != told {
+                if step != shown {
                     say(watched.progress());
                 }
                 if evaluated {
@@ -34,11 +34,11 @@ pub(super) fn watch(watched: &mut Watched, changes: &Changes, format: Format) {
                 events.iter().filter_map(control).for_each(say);
             }
         }
-        told = step;
+        shown = step;
     }
 }
 
-/// Tells how the run stands.
+/// Prints the current state of the run.
 pub(super) fn tell(watched: &Watched, format: Format) {
     if format == Format::Json {
         return say(watched.json());
@@ -48,7 +48,7 @@ pub(super) fn tell(watched: &Watched, format: Format) {
     watched.counted().iter().for_each(|counted| say(format_args!("  {counted}")));
 }
 
-/// What was asked of the run, and what came of it.
+/// A request to the run and its result.
 fn control(event: &Event) -> Option<String> {
     let Event::Control { request, steps, result, .. } = event else { return None };
     Some(format!("  {request} after step {steps}: {result}"))

@@ -1,4 +1,4 @@
-//! A run on the whole terminal: how far it is, its losses as a chart, probes, and its newest answers.
+//! A run in full screen: progress, a chart of the losses, probes, and the newest answers.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,19 +16,19 @@ use statetune_core::words::grouped;
 use super::changes::Changes;
 use super::view::Watched;
 
-/// From one look at the keyboard to the next.
+/// Interval between checks of the keyboard.
 const KEYS: Duration = Duration::from_millis(100);
-/// From one look at the run to the next when nothing changes: time passes, and processes are killed.
+/// Longest interval between checks of the run: the time and the process can change without a changed file.
 const LOOK: Duration = Duration::from_millis(500);
 /// Lines for the newest answers.
 const ANSWER_LINES: u16 = 6;
-/// Points of a curve at most; more cannot be seen.
+/// Points of a curve at most; more are not visible.
 const POINTS: usize = 2000;
 
-/// Shows the run until it ends, or somebody leaves with q, Esc or Ctrl-C.
+/// Shows the run until it ends, or the user presses q, Esc or Ctrl-C.
 ///
 /// # Errors
-/// When the terminal cannot be read or drawn on.
+/// A terminal that cannot be read or drawn on.
 pub(super) fn watch(watched: &mut Watched, changes: &Changes) -> io::Result<()> {
     let mut terminal = ratatui::try_init()?;
     let shown =
@@ -108,18 +108,19 @@ fn draw(frame: &mut Frame<'_>, watched: &Watched) {
         }));
         frame.render_widget(Paragraph::new(lines), samples);
     }
-    frame.render_widget(Line::styled("q: leave; the run goes on", dim), keys);
+    frame.render_widget(Line::styled("q: quit; the run continues", dim), keys);
 }
 
-/// The loss of the intervals as a line, the held-out losses as points on it.
+/// Draws the training loss and the validation loss.
 fn draw_losses(frame: &mut Frame<'_>, area: Rect, watched: &Watched) {
     let records = &watched.records;
     let every = records.metrics.len().div_ceil(POINTS).max(1);
     let loss: Vec<(f64, f64)> =
         records.metrics.iter().step_by(every).map(|one| (one.step as f64, one.loss)).collect();
-    let held_out: Vec<(f64, f64)> =
+    let validation: Vec<(f64, f64)> =
         records.evals.iter().filter_map(|eval| Some((eval.steps as f64, eval.val_loss?))).collect();
-    let values = || loss.iter().chain(&held_out).map(|(_, value)| *value).filter(|v| v.is_finite());
+    let values =
+        || loss.iter().chain(&validation).map(|(_, value)| *value).filter(|v| v.is_finite());
     let (Some(low), Some(high)) = (values().reduce(f64::min), values().reduce(f64::max)) else {
         return;
     };
@@ -132,10 +133,10 @@ fn draw_losses(frame: &mut Frame<'_>, area: Rect, watched: &Watched) {
             .style(Style::new().fg(color))
             .data(points)
     };
-    let curves = vec![curve("loss", &loss, Color::Cyan), curve("val", &held_out, Color::Yellow)];
+    let curves = vec![curve("loss", &loss, Color::Cyan), curve("val", &validation, Color::Yellow)];
     let steps = last.max(1);
     let x = Axis::default().bounds([0.0, steps as f64]).labels(["0".to_string(), grouped(steps)]);
-    // A curve of one height lies in the middle.
+    // Centres a flat curve.
     let margin = if high > low { 0.0 } else { 0.5 };
     let y = Axis::default()
         .bounds([low - margin, high + margin])

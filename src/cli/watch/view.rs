@@ -1,4 +1,4 @@
-//! What is told about a run: its records, and whether somebody works on it.
+//! The records of a watched run, and whether a process is running it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
 /// Name and version of what `--format json` prints.
 const SCHEMA: &str = "statetune.watch/1";
 
-/// A run that is looked at again and again.
+/// A watched run.
 pub(super) struct Watched {
     pub(super) run: PathBuf,
     pub(super) records: Follower,
@@ -26,7 +26,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// A run that was not looked at yet.
+    /// A run before the first look.
     pub(super) fn new(run: &Path) -> Watched {
         let (state, status) = run_state(run);
         Watched {
@@ -38,24 +38,24 @@ impl Watched {
         }
     }
 
-    /// Looks again, and returns the events that are new.
+    /// Reads the new records and returns the new events.
     pub(super) fn look(&mut self) -> Vec<Event> {
-        // Before the records: what ended has written everything.
+        // State first: a run that has ended has written all its records.
         (self.state, self.status) = run_state(&self.run);
         self.records.read_on()
     }
 
-    /// Whether a process works on the run.
+    /// Whether a process is running the run.
     pub(super) fn is_live(&self) -> bool {
         self.state == RunState::Running
     }
 
-    /// How it stands, in a word.
+    /// The state in one word.
     pub(super) fn word(&self) -> &'static str {
         self.state.name()
     }
 
-    /// How far it is.
+    /// The progress so far.
     pub(super) fn progress(&self) -> ProgressLine {
         let records = &self.records;
         let last = records.metrics.last();
@@ -80,7 +80,7 @@ impl Watched {
         }
     }
 
-    /// What the newest evaluation counted.
+    /// The probe rates of the newest evaluation.
     pub(super) fn counted(&self) -> Vec<ProbeCount> {
         let goals: Vec<(&str, f64)> =
             self.settings.iter().flat_map(|settings| settings.goals()).collect();
@@ -95,7 +95,7 @@ impl Watched {
         counted.collect()
     }
 
-    /// Everything as a JSON object.
+    /// The run as a JSON object.
     pub(super) fn json(&self) -> Value {
         let ProgressLine { epoch, step, steps, loss, lr, speed, memory, eta, .. } = self.progress();
         let probe = |one: ProbeCount| {
@@ -128,7 +128,7 @@ impl Watched {
         resident_bytes(&pid.to_string())
     }
 
-    /// By the steps that the process has done; those before a resume say nothing about it.
+    /// The remaining time, from the steps of this process; earlier processes may have been faster or slower.
     fn eta(&self, step: u64) -> Option<Duration> {
         let (began, after) = self.records.began.filter(|_| self.is_live())?;
         let elapsed = (Local::now().fixed_offset() - began).to_std().ok()?;

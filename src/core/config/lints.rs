@@ -86,7 +86,7 @@ warning[ST1204]: `\\n` in single quotes is a backslash and an n, not a line brea
    |   ^^^^^^^^^^^^^^^^^^^^^^^^^^ literal string
    |
    = note: the model would see these two characters
-   = help: `statetune check emoji.toml --fix` writes it so
+   = help: `statetune check emoji.toml --fix` rewrites the string in double quotes
    = help: use double quotes, where escapes work
    = help: silence with `# statetune: allow(ST1204)` on the line above";
         assert_eq!(found[0].render(false), expected);

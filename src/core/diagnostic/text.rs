@@ -90,7 +90,11 @@ impl Text {
 
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
-        matches!(&self.0, Kind::Verbatim(text) if text.is_empty())
+        match &self.0 {
+            Kind::Verbatim(text) => text.is_empty(),
+            Kind::List(_, items) => items.iter().all(Text::is_empty),
+            _ => false,
+        }
     }
 
     /// The code of the message, or of the first of its arguments that has one.

@@ -241,7 +241,7 @@ mod tests {
         let several = found("k").expect_err("two ids");
         assert_eq!(
             several.render(false),
-            "error[ST6040]: the ids of 2 runs start with `k`\n  |\n  = note: they are \
+            "error[ST6040]: the ids of 2 runs start with `k`\n  |\n  = note: matching runs: \
              2026-11-24-emoji-state-k3f9, 2026-11-23-emoji-state-k7aa"
         );
     }

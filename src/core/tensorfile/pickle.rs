@@ -564,7 +564,7 @@ mod tests {
         }
         let hidden = b"cbuiltins\nexec\x1b[2K\n.";
         assert!(problem(hidden).ends_with("`builtins.exec\\u{1b}[2K`"));
-        assert!(problem(b"ctorch\nload\n.").ends_with("the file asks for `torch.load`"));
+        assert!(problem(b"ctorch\nload\n.").ends_with("it calls `torch.load`"));
         assert!(problem(b"ctorch.storage\n_load_from_bytes\n.").contains("_load_from_bytes"));
     }
 
@@ -589,7 +589,7 @@ mod tests {
         }
         for (pickle, expected) in [
             (b"\x80\x06.".as_slice(), "near byte 2: protocol 6 is unknown"),
-            (b"0.", "instruction 0x30 at byte 0, which no state dict needs"),
+            (b"0.", "instruction 0x30 at byte 0, which is not used in state dicts"),
             (b".", "near byte 1: an operand is missing"),
             (b"}(K\x01u.", "near byte 5: items are added to an object that is not a dict"),
             (b"N(s.", "near byte 3: an operand is missing"),
@@ -602,7 +602,7 @@ mod tests {
             (b")Q.", "near byte 2: the description of a storage is invalid"),
             (b"))R.", "near byte 3: it calls an object that is not a function"),
             (b"}}b.", "near byte 3: it sets attributes of an object that is not an ordered dict"),
-            (b"ccollections\nOrderedDict\nK\x01\x85R.", "called with unusual arguments"),
+            (b"ccollections\nOrderedDict\nK\x01\x85R.", "the arguments of a function are invalid"),
         ] {
             let problem = problem(pickle);
             assert!(problem.contains(expected), "{problem:?} for {}", pickle.escape_ascii());

@@ -240,7 +240,7 @@ mod tests {
             format!(r#""{i}":{{"dtype":"U8","shape":[{len}],"data_offsets":[{start},{stop}]}}"#)
         });
         let huge = format!("{{{}}}", tensors.collect::<Vec<_>>().join(","));
-        let promise = format!("its header promises {}", 8 * len);
+        let promise = format!("its header describes {}", 8 * len);
         assert!(problem(&file(&huge, &[0; 8])).ends_with(&promise));
         assert!(problem(&file("{", &[])).contains("its header: "));
         assert_eq!(

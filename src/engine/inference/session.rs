@@ -207,7 +207,7 @@ mod tests {
     };
 
     fn with_session(version: Version, test: impl Fn(Session<'_>)) {
-        let tokenizer = Tokenizer::load("models/tiny-vocab.txt".as_ref()).expect("our vocabulary");
+        let tokenizer = Tokenizer::load("../../models/tiny-vocab.txt".as_ref()).expect("our vocabulary");
         let shape = Shape::for_scratch(version, 2, 64, tokenizer.vocab_size() as i64);
         let new = Weights::scratch(shape, 1);
         let weights = Weights::from_fn(shape, |name, size| match name.ends_with("output.weight") {

@@ -1,4 +1,4 @@
-//! Building blocks of initial values: where a tensor stands in its model, and random tensors.
+//! Building blocks of initial values: the position of a tensor in its model, and random tensors.
 
 use tch::{Device, Kind, Tensor};
 
@@ -11,7 +11,7 @@ pub(super) fn unknown(place: &Place<'_>) -> ! {
     unreachable!("`{}.{}` has no initial value", place.part, place.name)
 }
 
-/// Where a tensor stands in its model: the arguments of the formulas.
+/// The position of a tensor in its model: the arguments of the formulas.
 pub(super) struct Place<'a> {
     shape: &'a Shape,
     /// `att`, `ffn`, `ffnPre`; empty outside of these.

@@ -53,7 +53,7 @@ pub(super) struct Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let loss = self.val_loss.map(|loss| format!("held-out loss {loss:.4}"));
+        let loss = self.val_loss.map(|loss| format!("validation loss {loss:.4}"));
         let probes = self.probes.iter().map(|(name, rate)| format!("{name} {:.0} %", rate * 100.0));
         formatter.write_str(&loss.into_iter().chain(probes).collect::<Vec<_>>().join(", "))
     }
@@ -151,7 +151,7 @@ impl<'a> Evaluator<'a> {
         steps: u64,
     ) -> Result<Option<Measured>, RunError> {
         let val_loss = self.validation_loss(job, steps)?;
-        // A new model has nothing to say yet.
+        // A new model gives no meaningful answers.
         let is_new = steps == 0 && matches!(job.plan.model.source, ModelSource::Scratch { .. });
         let probes = match job.plan.sample.probes.is_empty() || is_new {
             true => Vec::new(),

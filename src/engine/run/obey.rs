@@ -87,7 +87,7 @@ impl Course<'_, '_> {
                     self.save_once(done)?;
                     self.extend(epoch_count, steps)?;
                     let total = self.job.options.total_steps();
-                    Ok(Ok(format!("{total} steps, rates are planned anew")))
+                    Ok(Ok(format!("{total} steps; the learning rates of later steps change")))
                 }
                 Err(reason) => Ok(Err(reason)),
             },

@@ -111,8 +111,8 @@ impl Saver {
     }
 }
 
-/// The exported `.pth` of the run at `run`, with this plan, at a moment. Mini-epochs have one; for a checkpoint within a
-/// mini-epoch the file is made from weights and checkpoint, and kept in `export/`.
+/// The exported `.pth` of the run at `run`, with this plan, at a moment. Mini-epochs have an exported file; for a checkpoint
+/// within a mini-epoch the file is made from weights and checkpoint, and kept in `export/`.
 ///
 /// # Errors
 /// A missing or unreadable checkpoint, unreadable weights, or a folder that cannot be written.

@@ -23,7 +23,7 @@ pub(super) fn summary_lines(
 ) -> Vec<Fact> {
     let Datasets { train: loader, skipped_lines, .. } = data;
     let survey = loader.survey();
-    let learning: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
+    let trainable: usize = adam.parameters().iter().map(|p| p.tensor.numel()).sum();
     let samples = options.total_steps() * options.samples_per_step();
     let precision = plan.train.precision.name();
     let mut facts = vec![
@@ -42,14 +42,14 @@ pub(super) fn summary_lines(
             "device",
             format!("{}, op {}", device_name(device(plan.train.device)), plan.train.op.name()),
         ),
-        ("trains", format!("{learning} numbers")),
+        ("trains", format!("{trainable} parameters")),
         (
             "data",
             format!(
-                "{}, {} tokens, {} of them learned",
+                "{}, {} tokens, {}",
                 count(survey.documents, "document"),
                 survey.tokens,
-                survey.target_tokens
+                count(survey.target_tokens, "target token")
             ),
         ),
         (
@@ -67,20 +67,20 @@ pub(super) fn summary_lines(
         facts.insert(1, ("quant", fact));
     }
     if plan.train.tf32() && !plan.train.device.is_gpu() {
-        facts.push(("tf32", "processors have none: all products are float32".to_string()));
+        facts.push(("tf32", "not available on CPUs: matrix products use float32".to_string()));
     }
     if *skipped_lines > 0 {
         let lines = count(*skipped_lines, "line");
-        facts.push(("skipped", format!("{lines} that are no documents")));
+        facts.push(("skipped", format!("{lines} without a valid document")));
     }
     if plan.data.dataload == Dataload::Pack {
         let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
-        facts.push(("pack", format!("{rows} rows of ctx_len a pass, {fill:.1} % full")));
+        facts.push(("pack", format!("{rows} rows of ctx_len per pass, {fill:.1} % full")));
     }
     for (n, label, what) in [
-        (survey.truncated, "cut", "the end of {}, longer than ctx_len"),
-        (survey.split, "split", "{}, longer than ctx_len, into several samples"),
-        (survey.dropped, "drop", "{}, longer than ctx_len"),
+        (survey.truncated, "cut", "the end of {} longer than ctx_len"),
+        (survey.split, "split", "{} longer than ctx_len into several samples"),
+        (survey.dropped, "drop", "{} longer than ctx_len"),
     ] {
         if n > 0 {
             facts.push((label, what.replace("{}", &count(n, "document"))));

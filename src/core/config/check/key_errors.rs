@@ -281,7 +281,7 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
    | ^^^^^^^^^ did you mean `micro_bsz`?
    |
    = note: if this key were ignored, `train.micro_bsz` would keep its default, 1
-   = help: `statetune check emoji.toml --fix` renames it";
+   = help: `statetune check emoji.toml --fix` renames the key";
         assert_eq!(shown(&format!("{MINIMAL}[train]\nmicro_bzs = 4\n")), expected);
     }
 
@@ -313,7 +313,7 @@ error[ST1001]: unknown key `depth` in `[peft]`
 11 | depth = 8
    | ^^^^^ unknown key
    |
-   = note: keys of `[peft]` are `type`, `init`, `init_file`, `init_prompt`";
+   = note: keys of `[peft]`: `type`, `init`, `init_file`, `init_prompt`";
         assert_eq!(shown(&MINIMAL.replace("\"state\"\n", "\"state\"\ndepth = 8\n")), expected);
     }
 
@@ -355,7 +355,7 @@ error[ST1001]: unknown table `[trian]`
 15 | [trian]
    | ^^^^^^^ did you mean `[train]`?
    |
-   = help: `statetune check emoji.toml --fix` renames it";
+   = help: `statetune check emoji.toml --fix` renames the key";
         assert_eq!(shown(&format!("{MINIMAL}[trian]\nctx_len = 4\n")), expected);
         let error = shown(&format!("{MINIMAL}[weather]\nwind = \"north\"\n"));
         assert!(error.contains("^ unknown table"), "{error}");
@@ -425,7 +425,7 @@ error[ST1005]: `hf_token` looks like a secret
     #[test]
     fn a_key_in_the_wrong_table() {
         let expected = "\
-error[ST1002]: `lr_final` is not a `[peft]` key
+error[ST1002]: `lr_final` is not a key of `[peft]`
   --> emoji.toml:11:1
    |
 11 | lr_final = 0.5

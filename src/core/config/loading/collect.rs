@@ -374,7 +374,7 @@ error[ST0121]: unknown profile `xxxxxx` in `child.toml`
   | --profile xxxxxx
   |           ^^^^^^
   |
-  = note: profiles are `smoke`, `long`";
+  = note: profiles: `smoke`, `long`";
         assert_eq!(refused(&folder, &profiles(&["xxxxxx"])), expected);
     }
 
@@ -451,7 +451,7 @@ error[ST1310]: cannot read the parent file `base/../none.toml`
         write(&folder, "p7.toml", "extends = \"root.toml\"\n");
         write(&folder, "root.toml", ROOT);
         let shown = refused(&folder, &Overrides::default());
-        assert!(shown.starts_with("error[ST1312]: more than 8 parents"), "{shown}");
+        assert!(shown.starts_with("error[ST1312]: the chain of `extends` is longer than 8 files"), "{shown}");
         assert!(shown.contains("--> p7.toml:1:11\n"), "{shown}");
     }
 

@@ -129,9 +129,9 @@ mod tests {
     fn another_encoding_is_named_with_its_place() {
         let utf8 = |bytes| read_bytes(bytes, Encoding::Utf8).unwrap_err();
         let utf16 = |bytes| read_bytes(bytes, Encoding::Utf16le).unwrap_err();
-        assert_eq!(utf8(b"ab\xff"), "`d.txt` is not UTF-8 at byte 2");
-        assert_eq!(utf16(b"a\0b\0\x00\xd8c\0"), "`d.txt` is not UTF-16LE at byte 4");
-        assert_eq!(utf16(b"a\0b"), "`d.txt` is not UTF-16LE at byte 2");
+        assert_eq!(utf8(b"ab\xff"), "`d.txt` is not valid UTF-8 at byte 2");
+        assert_eq!(utf16(b"a\0b\0\x00\xd8c\0"), "`d.txt` is not valid UTF-16LE at byte 4");
+        assert_eq!(utf16(b"a\0b"), "`d.txt` is not valid UTF-16LE at byte 2");
         assert_eq!(utf8(b" \n\t"), "`d.txt` contains no documents");
         assert_eq!(utf16(b""), "`d.txt` contains no documents");
     }

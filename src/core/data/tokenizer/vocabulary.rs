@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn not_utf8_is_an_error() {
         let error = parse(Path::new("v.txt"), b"1 '\xff' 1").unwrap_err();
-        assert_eq!(error.to_string(), "line 1 of `v.txt` is not UTF-8");
+        assert_eq!(error.to_string(), "line 1 of `v.txt` is not valid UTF-8");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is wrong, or odd, with documents.
+//! Finds errors and oddities in documents.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ const SHOWN: usize = 5;
 /// A word that opens turns in at least one of this many documents is taken for a role word.
 const ROLE_WORD_SHARE: u64 = 100;
 
-/// What can be found, in the order in which it is told.
+/// Kinds of findings, in the order of the output.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
     /// The line does not parse.
@@ -28,7 +28,7 @@ pub enum Kind {
     NotADocument,
     /// The document has no target tokens.
     NothingLearned,
-    /// The document is in another file, too.
+    /// The document is also in another file.
     Elsewhere,
     /// The document does not fit into a sample.
     Overlong,
@@ -38,7 +38,7 @@ pub enum Kind {
     EscapedBreak,
     /// The document repeats another one.
     Duplicate,
-    /// The document differs from another one in white space and case alone.
+    /// The document differs from another one only in white space and case.
     NearDuplicate,
 }
 
@@ -59,21 +59,19 @@ impl Kind {
         }
     }
 
-    /// What was found, in words behind a count.
+    /// The finding in words, after a count.
     pub fn words(self) -> &'static str {
         match self {
             Kind::Json => "lines are not valid JSON",
             Kind::NotUtf8 => "lines are not UTF-8",
             Kind::NotADocument => "lines are not valid documents",
             Kind::NothingLearned => "documents have no target tokens",
-            Kind::Elsewhere => "documents are in another file, too",
+            Kind::Elsewhere => "documents are also in another file",
             Kind::Overlong => "documents are longer than ctx_len",
             Kind::ForeignRole => "words open turns but are not role words of the template",
             Kind::EscapedBreak => "documents write `\\n` for a line break",
             Kind::Duplicate => "documents repeat another one",
-            Kind::NearDuplicate => {
-                "documents differ from another one in white space and case alone"
-            }
+            Kind::NearDuplicate => "documents differ from another one only in white space and case",
         }
     }
 
@@ -97,20 +95,20 @@ impl Kind {
 /// All findings of one kind.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// Whether a run would refuse the data for it.
+    /// Whether a run would refuse the data because of the finding.
     pub severity: Severity,
-    /// How often it was found.
+    /// Number of occurrences.
     pub count: u64,
-    /// The first ones.
+    /// The first occurrences.
     pub shown: Vec<Diagnostic>,
 }
 
-/// What a look at all documents came to.
+/// The result of a check of all documents.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
     /// Documents that could be read.
     pub documents: u64,
-    /// What was found.
+    /// The findings by kind.
     pub findings: BTreeMap<Kind, Finding>,
 }
 
@@ -151,13 +149,13 @@ struct ForeignWord {
     first: (Origin, String),
 }
 
-/// Looks at one document after the other.
+/// Checks documents one by one.
 pub struct Check<'a> {
     mask: &'a Mask,
     ctx_len: usize,
     overlong: Overlong,
     splits: bool,
-    /// Texts of another file, and where they stand.
+    /// Texts of another file, and their places.
     others: HashMap<TextDigest, Origin>,
     seen: HashMap<TextDigest, Origin>,
     nearly: HashMap<TextDigest, Origin>,
@@ -182,7 +180,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Adds a document that must not be among those that are checked.
+    /// Adds a document that must not occur among the checked documents.
     pub fn add_other(&mut self, sample: &Sample) {
         self.others.entry(digest(&sample.text)).or_insert_with(|| sample.origin.without_text());
     }
@@ -323,7 +321,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What was found in all documents.
+    /// The findings in all documents.
     pub fn finish(mut self) -> Checked {
         let Mask::Assistant(template) = self.mask else { return self.found };
         let documents = self.found.documents;

@@ -1,8 +1,7 @@
 //! A look at the documents of an experiment before training: problems, the target tokens of each document, and
 //! lengths.
 //!
-//! [`read`] hands out every document of the sources, in their order; the other files look at one after the
-//! other and collect.
+//! [`read`] passes every document of the sources in order; the other files process one document at a time.
 
 mod check;
 mod fix;

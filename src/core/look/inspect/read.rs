@@ -13,13 +13,13 @@ use crate::plan::Plan;
 /// A document and its target tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// Where it comes from.
+    /// The source of the document.
     pub origin: Origin,
     /// Its text.
     pub text: String,
-    /// Its tokens, with the one that closes it.
+    /// Its tokens, the closing token included.
     pub ids: Vec<u32>,
-    /// For each token whether its prediction counts.
+    /// For each token whether it is a target token.
     learned: Vec<bool>,
 }
 
@@ -61,21 +61,21 @@ impl Sample {
     }
 }
 
-/// What was read.
+/// A document or an invalid line.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// A document.
     Sample(Sample),
-    /// A line that is none.
+    /// A line that is not a valid document.
     Fault {
-        /// The line and what of it is wrong.
+        /// The line, with the faulty range.
         place: Box<Span>,
-        /// What is wrong.
+        /// The fault.
         fault: LineFault,
     },
 }
 
-/// Hands out every document of the sources of `plan`, each once, in their order, and every line that is none.
+/// Passes every document of the sources of `plan` once and in order to `each`, and every line that is not a valid document.
 ///
 /// # Errors
 /// A source that cannot be read.
@@ -100,7 +100,7 @@ pub fn read(
     Ok(())
 }
 
-/// Hands out every document of another JSONL file, read as those of `plan` are.
+/// Passes every document of another JSONL file to `each`, read with the settings of `plan`.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -114,7 +114,7 @@ pub fn read_other(
     read_jsonl(file, plan, tokenizer, &mut left, each)
 }
 
-/// The documents of a JSONL file and its other lines, until `left` documents were found.
+/// Passes the documents of a JSONL file and its invalid lines to `each`, until `left` documents are found.
 fn read_jsonl(
     file: &Path,
     plan: &Plan,
@@ -148,7 +148,7 @@ pub fn record_form(plan: &Plan) -> RecordForm<'_> {
     RecordForm { sft_field: plan.data.sft_field.as_ref(), template: &plan.data.template }
 }
 
-/// The tokens of a text as they are prepared.
+/// The tokens of a text, as in prepared data.
 fn encode(plan: &Plan, tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     let mut ids = plan.data.mask.encode(tokenizer, text.as_bytes());
     if !plan.data.end_of_doc {
@@ -157,7 +157,7 @@ fn encode(plan: &Plan, tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     ids
 }
 
-/// The documents of a pair, until `left` were found.
+/// Passes at most `left` documents of a binidx pair to `each`.
 fn read_pair(
     prefix: &Path,
     plan: &Plan,
@@ -174,7 +174,7 @@ fn read_pair(
     Ok(())
 }
 
-/// The documents of sources of any type, out of the cache: prepared once, and nothing held out.
+/// Passes the documents of sources of any type to `each`: prepared in the cache, without a validation split.
 fn read_prepared(
     plan: &Plan,
     tokenizer: &Tokenizer,

@@ -4,25 +4,25 @@ use super::Sample;
 use crate::data::Overlong;
 use crate::data::{END_OF_DOCUMENT, Tokenizer};
 
-/// What becomes of a stretch of text.
+/// How training uses a part of a text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fate {
-    /// It is read, but not predicted.
+    /// Input only; not a target.
     Masked,
-    /// It is predicted, and counts in the loss.
+    /// Target tokens.
     Learned,
-    /// It is left out, because it does not fit.
+    /// Not used, because the document is too long.
     Cut,
 }
 
-/// A part of what is shown.
+/// A part of a shown document.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Part {
-    /// Text of one fate.
+    /// A text with one use.
     Text(Fate, String),
-    /// The end of the document, which is a token of its own.
+    /// The end-of-document token.
     End(Fate),
-    /// Where another sample begins.
+    /// The start of the next sample.
     Border,
 }
 

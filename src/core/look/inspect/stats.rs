@@ -9,18 +9,18 @@ use crate::data::rows_when_packed;
 /// Buckets of the histogram, at most.
 const BUCKETS: usize = 12;
 
-/// Figures of documents.
+/// Statistics of documents.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stats {
     /// Documents.
     pub documents: u64,
-    /// Their tokens, the closing ones included.
+    /// Tokens, the closing tokens included.
     pub tokens: u64,
-    /// The target tokens among them.
+    /// Target tokens.
     pub learned: u64,
-    /// Tokens of a document.
+    /// Tokens per document.
     pub lengths: Lengths,
-    /// Tokens that a sample has as inputs.
+    /// Input tokens of a sample at most.
     pub ctx_len: u32,
     /// Documents that do not fit into a sample.
     pub overlong: u64,
@@ -28,9 +28,9 @@ pub struct Stats {
     pub pad_share: f64,
     /// Rows of `ctx_len` that packed documents need.
     pub pack_rows: u64,
-    /// The share of those rows that documents fill.
+    /// The filled share of the packed rows.
     pub pack_fill: f64,
-    /// How many documents have how many tokens.
+    /// Number of documents by length.
     pub histogram: Vec<Bucket>,
 }
 
@@ -56,13 +56,13 @@ pub struct Lengths {
 pub struct Bucket {
     /// The first length.
     pub from: u64,
-    /// The length behind the last one.
+    /// The first length of the next bucket.
     pub to: u64,
     /// The documents.
     pub documents: u64,
 }
 
-/// Collects figures document by document.
+/// Collects statistics document by document.
 #[derive(Debug)]
 pub struct Counter {
     ctx_len: u32,
