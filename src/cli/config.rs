@@ -30,7 +30,7 @@ enum ConfigCommand {
     Show(ShowArgs),
     /// Print the file with every default filled in; comments stay.
     Fill(RewriteArgs),
-    /// Print the file without the settings that equal their defaults; comments stay.
+    /// Print the file without redundant settings; comments stay.
     Minimal(RewriteArgs),
     /// Compare the settings of two files or runs.
     Diff(DiffArgs),

@@ -33,7 +33,7 @@ pub(super) struct CtlArgs {
 enum Wanted {
     /// Save a checkpoint.
     Save,
-    /// Answer the prompts of `[sample]`.
+    /// Generate the answers of `[sample]`.
     Sample,
     /// Measure validation loss and probes; the best checkpoint and early stopping do not change.
     Eval,

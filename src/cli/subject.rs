@@ -88,7 +88,7 @@ impl SubjectArgs {
         SubjectArgs { model: None, tokenizer: None, runs_dir, set: Vec::new() }
     }
 
-    /// Where run directories lie.
+    /// Folder of run directories.
     pub(super) fn runs_dir(&self) -> &Path {
         &self.runs_dir
     }
