@@ -12,10 +12,10 @@ use statetune_engine::run::{Begin, setting_changes};
 
 use super::{Color, show};
 
-/// What `--resume`, `--from` and `--needed` of `run` ask for; without them what `train.epoch_begin` does.
+/// Begins the run that `--resume`, `--from` and `--needed` ask for, or without them `train.epoch_begin`.
 ///
 /// # Errors
-/// A run that is not there, is busy, or would not be the same run.
+/// The run to continue does not exist, is busy, or would continue with other settings or inputs.
 pub(super) fn begin(
     plan: &Plan,
     resume: Option<&str>,
@@ -48,7 +48,7 @@ pub(super) fn begin(
     }
 }
 
-/// The run goes on after its newest checkpoint, or from its first step when it has none.
+/// Resumes the run after its newest checkpoint, or from its first step without one.
 pub(super) fn continue_run(
     plan: &Plan,
     run: &Path,
@@ -74,7 +74,7 @@ fn found(plan: &Plan, name: &str) -> Result<PathBuf, RunError> {
     find_run(&plan.records.runs_dir, name).map_err(RunError::Resume)
 }
 
-/// Shows why nothing was begun.
+/// Shows why the run did not start.
 pub(super) fn fail(error: &RunError, color: Color) -> ExitCode {
     show(&error.diagnostic(), color);
     error.exit_code()

@@ -19,7 +19,6 @@ use statetune_core::words::{age, parse_age, size};
 
 use super::{Color, say, show};
 
-/// Arguments of `cache`.
 #[derive(Args, Debug)]
 pub(super) struct CacheArgs {
     #[command(subcommand)]
@@ -28,15 +27,15 @@ pub(super) struct CacheArgs {
 
 #[derive(Debug, Subcommand)]
 enum CacheCommand {
-    /// List prepared data: size, age, and what it was made of.
+    /// List prepared data with size, age and source files.
     Ls(RunsDir),
-    /// Remove prepared data, and what unfinished processes left. What a live process builds or uses stays.
+    /// Remove prepared data and leftovers of interrupted processes; data in use by a live process stays.
     Clean(CleanArgs),
 }
 
 #[derive(Args, Debug)]
 struct RunsDir {
-    /// Where run directories lie; prepared data is in `.cache` there.
+    /// Folder of run directories; prepared data is in its `.cache`.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
 }
@@ -49,17 +48,17 @@ struct CleanArgs {
     runs_dir: RunsDir,
 }
 
-/// What is removed.
+/// The prepared data to remove.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// Everything.
+    /// Remove all prepared data.
     #[arg(long)]
     all: bool,
-    /// What was not used for so long: a number with `d`, `h` or `m`, such as `30d`.
+    /// Remove prepared data last used before this age: a number with `d`, `h` or `m`, such as `30d`.
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     older_than: Option<Duration>,
-    /// What no run directory refers to.
+    /// Remove prepared data without a run that refers to it.
     #[arg(long)]
     unused: bool,
 }
@@ -95,7 +94,7 @@ fn ls(cache: &Path) -> io::Result<()> {
         "used",
         "documents",
         "tokens",
-        "made of",
+        "sources",
     ]);
     for entry in &entries {
         let [documents, tokens, sources] = match &entry.report {
@@ -118,7 +117,7 @@ fn ls(cache: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The first file, and how many others there are.
+/// The first file, and the number of other files.
 fn sources(files: &[statetune_core::data::FileDigest]) -> String {
     match files {
         [] => "dummy".into(),
@@ -141,14 +140,14 @@ fn remove(runs_dir: &Path, which: &Which) -> io::Result<()> {
                 freed += entry.bytes;
                 say(format_args!("removed  {}, {}", name(&entry), size(entry.bytes)));
             }
-            Removal::InUse => say(format_args!("in use   {}, left as it is", name(&entry))),
+            Removal::InUse => say(format_args!("in use   {}, kept", name(&entry))),
         }
     }
     say(format_args!("freed    {}", size(freed)));
     Ok(())
 }
 
-/// Names of the prepared data that runs were made with.
+/// Names of the prepared data that the runs were trained on.
 fn used_by_runs(runs_dir: &Path) -> io::Result<HashSet<String>> {
     let runs = match fs::read_dir(runs_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),

@@ -16,7 +16,7 @@ use super::subject::{
 };
 use super::{Color, Format, say, tell};
 
-/// Name and version of what `--format json` prints for every turn.
+/// Name and version of the JSON object printed for each turn.
 const SCHEMA: &str = "statetune.chat/1";
 const HELP: &str = "\
 /reset          forget the conversation
@@ -24,21 +24,19 @@ const HELP: &str = "\
 /set KEY VALUE  change temperature, top_p, presence_penalty, frequency_penalty, seed or max_tokens
 /quit           end; so does the end of input";
 
-/// Arguments of `chat`.
 #[derive(Args, Debug)]
 pub(super) struct ChatArgs {
-    /// One run, or two that answer side by side; or state files for `--model`, or nothing for `--model`
-    /// alone.
+    /// One run, two runs to compare, state files for `--model`, or nothing to use `--model` alone.
     #[arg(value_name = "RUN|STATE", num_args = 0..=2)]
     names: Vec<String>,
-    /// Let the weights alone answer too.
+    /// Also show the answers of the base model.
     #[arg(long)]
     base: bool,
     #[command(flatten)]
     subject: SubjectArgs,
     #[command(flatten)]
     sample: SampleArgs,
-    /// Form of what is printed; `json` is an object a turn.
+    /// Output format; `json` prints one object per turn.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -54,7 +52,7 @@ pub(super) fn chat(args: &ChatArgs, color: Color) -> ExitCode {
     }
 }
 
-/// Those who answer.
+/// Finds the models that answer.
 fn find(args: &ChatArgs, color: Color) -> Result<Vec<Found>, ExitCode> {
     let first = args.names.first().map(String::as_str);
     let mut asked: Vec<(Option<&str>, Part)> =
@@ -92,7 +90,7 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
         if terminal {
             tell_piece("> ");
         }
-        // Input that is no text ends the conversation like the end of input.
+        // Input that is not valid UTF-8 ends the conversation, as the end of input does.
         let Some(Ok(line)) = lines.next() else { return Ok(()) };
         match line.trim() {
             "" => {}
@@ -102,7 +100,7 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
             "/undo" => {
                 let undone = sessions.iter_mut().filter_map(Session::undo).count();
                 if undone == 0 {
-                    tell("there is nothing to undo");
+                    tell("nothing to undo");
                 }
             }
             command if command.starts_with("/set ") => match set(&mut options, command) {
@@ -110,14 +108,14 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
                 Err(problem) => tell(problem),
             },
             command if command.starts_with('/') => {
-                tell(format_args!("there is no command `{command}`\n{HELP}"));
+                tell(format_args!("unknown command `{command}`\n{HELP}"));
             }
             question => turn(args.format, question, found, &mut sessions)?,
         }
     }
 }
 
-/// Lets everyone answer a question.
+/// Lets every model answer a question.
 fn turn(
     format: Format,
     question: &str,
@@ -134,7 +132,7 @@ fn turn(
     for (one, session) in found.iter().zip(&mut *sessions) {
         let name = &one.subject.name;
         let template = &one.subject.template;
-        let prompt = template.prompt(question).expect("it was tried above");
+        let prompt = template.prompt(question).expect("checked above");
         match format {
             Format::Human => {
                 if found.len() > 1 {
@@ -159,7 +157,7 @@ fn turn(
     Ok(())
 }
 
-/// Carries out `/set KEY VALUE`; an error says what is wrong with it.
+/// Runs `/set KEY VALUE`; returns the message for an invalid command.
 fn set(options: &mut GenerateOptions, command: &str) -> Result<(), String> {
     let [_, key, value] = command.split_whitespace().collect::<Vec<_>>()[..] else {
         return Err("write `/set KEY VALUE`".to_string());
@@ -178,7 +176,7 @@ fn set(options: &mut GenerateOptions, command: &str) -> Result<(), String> {
             Ok(tokens) if tokens > 0 => options.max_tokens = tokens,
             _ => return Err(wrong("not a positive number".to_string())),
         },
-        _ => return Err(format!("there is no setting `{key}`\n{HELP}")),
+        _ => return Err(format!("unknown setting `{key}`\n{HELP}")),
     }
     Ok(())
 }

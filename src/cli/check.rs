@@ -14,28 +14,27 @@ use statetune_engine::kernels::find_driver;
 
 use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
 
-/// Rounds of fixes at most: a fix may bring to light what it hid, and two fixes of one place take two.
+/// Most rounds of fixes: a fix can uncover another error, and two overlapping fixes need two rounds.
 const ROUNDS: usize = 20;
 
-/// Arguments of `check`.
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
     /// Experiment files.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Change the files where it is certain what was meant; comments stay.
+    /// Fix the errors with exactly one possible fix in the files; comments stay.
     #[arg(long)]
     fix: bool,
-    /// Exit with 1 when a file has warnings.
+    /// Exit with code 1 if a file has warnings.
     #[arg(long, value_enum, value_name = "WHAT")]
     deny: Option<Deny>,
-    /// Show only the warnings with these codes, or those that begin so: `ST12,ST2301`. Errors are always shown.
+    /// Show only warnings whose code starts with one of these: `ST12,ST2301`. Errors are always shown.
     #[arg(long, value_delimiter = ',', value_name = "CODES", value_parser = code)]
     select: Vec<String>,
-    /// Do not show the warnings with these codes, or those that begin so.
+    /// Hide warnings whose code starts with one of these.
     #[arg(long, value_delimiter = ',', value_name = "CODES", value_parser = code)]
     ignore: Vec<String>,
-    /// How to answer: `json` is a list of `statetune.diagnostic/1` on standard output.
+    /// Output format; `json` prints a list of `statetune.diagnostic/1` to standard output.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -48,15 +47,15 @@ enum Deny {
     Warnings,
 }
 
-/// Reads a code or the start of one.
+/// Parses a code or the start of one.
 fn code(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix("ST").filter(|digits| digits.len() <= 4);
     let is_code = digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     is_code.then(|| text.to_owned()).ok_or_else(|| "a code is ST and up to four digits".to_owned())
 }
 
-/// Checks every file. Where there is a CUDA driver it takes a GPU for granted: only libtorch can tell, and it takes
-/// long to load. The exit code is that of the first file with errors, then that of denied warnings.
+/// Checks every file. A CUDA driver counts as a usable GPU, since only libtorch can check one and loading libtorch
+/// takes long. The exit code is that of the first file with errors, otherwise that of denied warnings.
 pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
     let mut found: Vec<Value> = Vec::new();
     let mut codes = Vec::new();
@@ -84,7 +83,7 @@ pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
 }
 
 impl CheckArgs {
-    /// What is wrong with a file, after what can be fixed was, if that is asked for.
+    /// The messages for a file, after its fixes were applied if `--fix` is given.
     fn fixed(&self, file: &Path) -> Result<Vec<Diagnostic>, Box<Diagnostic>> {
         let mut fixed = 0;
         let mut diagnostics = self.diagnostics(file);
@@ -126,7 +125,7 @@ impl CheckArgs {
     }
 }
 
-/// The text of the file after as many fixes as go together, and their number; `None` when there are none.
+/// The text of the file with all fixes that do not overlap, and their number; `None` without fixes.
 fn fixes(diagnostics: &[Diagnostic], file: &Path) -> Option<(String, usize)> {
     let fixable = diagnostics.iter().filter(|one| !one.fix.is_empty());
     let here = fixable.filter_map(|one| Some((one.span.as_ref()?, &*one.fix)));
@@ -135,7 +134,7 @@ fn fixes(diagnostics: &[Diagnostic], file: &Path) -> Option<(String, usize)> {
     Some(apply(&span.text, here.iter().map(|(_, fix)| *fix)))
 }
 
-/// Puts another text in a file, all of it or nothing. A link stays a link, and who may read stays who may.
+/// Replaces the text of a file atomically. Symbolic links and permissions stay.
 fn rewrite(file: &Path, text: &str) -> io::Result<()> {
     let file = fs::canonicalize(file)?;
     let permissions = fs::metadata(&file)?.permissions();

@@ -1,5 +1,5 @@
-//! What a shell offers while a command line is typed: beside commands and flags, runs, keys of the experiment
-//! file with the words that they may be, and profiles. Nothing of it is looked up in any other start.
+//! Shell completion: commands and flags, and also runs, keys of the experiment file with their values, and profiles.
+//! Runs only when a shell asks for completions.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,15 +16,15 @@ use statetune_core::store::all_runs;
 
 use super::Cli;
 
-/// The variable with which a shell asks: its name is the value.
+/// Environment variable by which a shell asks for completions; its value is the name of the shell.
 pub(super) const VARIABLE: &str = "COMPLETE";
 
-/// Answers a shell that asks, and ends the process then.
+/// Answers a request for completions and exits; returns if there is none.
 pub(super) fn complete() {
     CompleteEnv::with_factory(|| offering(Cli::command())).var(VARIABLE).complete();
 }
 
-/// The command whose arguments know what there is.
+/// The command with completers for runs, keys and profiles.
 fn offering(command: Command) -> Command {
     command.mut_args(with_values).mut_subcommands(offering)
 }
@@ -44,7 +44,7 @@ fn with_values(arg: Arg) -> Arg {
     arg.add(completer)
 }
 
-/// Ids and names of runs, the newest first, and `latest`. A path completes as one.
+/// Ids and names of runs, newest first, and `latest`. Paths complete as files.
 fn runs(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     if typed.contains('/') {
@@ -61,7 +61,7 @@ fn runs(current: &OsStr) -> Vec<CompletionCandidate> {
     for run in &all {
         let (name, _) = name_and_id(run);
         if !found.iter().any(|(known, _)| *known == name) {
-            found.push((name, format!("the newest: {}", dir_name(run))));
+            found.push((name, format!("newest: {}", dir_name(run))));
         }
     }
     found.retain(|(word, _)| !word.is_empty() && word.starts_with(&*typed));
@@ -76,19 +76,19 @@ fn runs_and_files(current: &OsStr) -> Vec<CompletionCandidate> {
     found
 }
 
-/// Settings: all keys but tables, and what stands in the tables of a list.
+/// Settings: all keys except tables, and the keys of tables in a list.
 fn settings() -> impl Iterator<Item = KeyManual> {
     manual().into_iter().filter(|one| one.keys.is_empty() && !one.key.contains(['[', ']']))
 }
 
-/// Keys.
+/// Completes a key.
 fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let fitting = settings().filter(|one| one.key.starts_with(&*typed));
     fitting.map(|one| candidate(one.key, &one.about.to_string())).collect()
 }
 
-/// `KEY=`, and behind it the words that the value may be.
+/// Completes `KEY=`, then one of the allowed values.
 fn assignments(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let Some((key, value)) = typed.split_once('=') else {
@@ -102,7 +102,7 @@ fn assignments(current: &OsStr) -> Vec<CompletionCandidate> {
     fitting.map(|(word, about)| candidate(format!("{key}={word}"), &about.to_string())).collect()
 }
 
-/// The profiles of the experiment file that the command line names.
+/// Profiles of the experiment file on the command line.
 fn profiles(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let is_experiment = |word: &String| word.ends_with(".toml") && Path::new(word).is_file();
@@ -113,12 +113,12 @@ fn profiles(current: &OsStr) -> Vec<CompletionCandidate> {
     names.filter(|name| name.starts_with(&*typed)).map(CompletionCandidate::new).collect()
 }
 
-/// The words of the command line that is being typed.
+/// The words on the command line so far.
 fn words() -> impl Iterator<Item = String> {
     env::args_os().skip_while(|word| word != "--").filter_map(|word| word.into_string().ok())
 }
 
-/// The value of a flag that is typed already.
+/// The value of a flag on the command line.
 fn given(flag: &str) -> Option<String> {
     let equals = format!("{flag}=");
     let mut words = words();
@@ -133,7 +133,7 @@ fn given(flag: &str) -> Option<String> {
     None
 }
 
-/// A word with the first sentence about it.
+/// A completion with the first sentence of its description.
 fn candidate(word: String, about: &str) -> CompletionCandidate {
     let end = about.find(". ").map_or(about.len(), |end| end + 1);
     CompletionCandidate::new(word).help(Some(about[..end].to_owned().into()))

@@ -18,7 +18,6 @@ use statetune_engine::model::{Version, shape_in};
 use super::table::table;
 use super::{Color, ExperimentArgs, refuse, say, show};
 
-/// Arguments of `config`.
 #[derive(Args, Debug)]
 pub(super) struct ConfigArgs {
     #[command(subcommand)]
@@ -27,11 +26,11 @@ pub(super) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Print every setting in force, each with where it comes from.
+    /// Print all settings in force and the origin of each.
     Show(ShowArgs),
-    /// Print the file with every default written; comments stay.
+    /// Print the file with every default filled in; comments stay.
     Fill(RewriteArgs),
-    /// Print the file without what would hold without it; comments stay.
+    /// Print the file without redundant settings; comments stay.
     Minimal(RewriteArgs),
     /// Compare the settings of two files or runs.
     Diff(DiffArgs),
@@ -39,13 +38,13 @@ enum ConfigCommand {
 
 #[derive(Args, Debug)]
 struct ShowArgs {
-    /// An experiment file, or a run.
+    /// An experiment file or a run.
     #[arg(value_name = "FILE|RUN")]
     file: PathBuf,
-    /// What is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = ShowFormat::Human)]
     format: ShowFormat,
-    /// Print what another trainer needs for the same experiment, and what it cannot do, in its own form.
+    /// Print the equivalent script for another trainer, with comments on unsupported settings.
     #[arg(long = "as", value_enum, value_name = "TRAINER", conflicts_with = "format")]
     trainer: Option<Trainer>,
     #[command(flatten)]
@@ -54,44 +53,44 @@ struct ShowArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Trainer {
-    /// A shell script that starts `train.py` of RWKV-PEFT.
+    /// Shell script that runs `train.py` of RWKV-PEFT.
     RwkvPeft,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ShowFormat {
-    /// A table for people.
+    /// Table.
     Human,
-    /// A JSON object.
+    /// JSON object.
     Json,
-    /// An experiment file that can be run, with the origins as comments.
+    /// Experiment file that can be run, with the origins as comments.
     Toml,
 }
 
 #[derive(Args, Debug)]
 struct RewriteArgs {
-    /// An experiment file.
+    /// The experiment file.
     file: PathBuf,
-    /// Write it to this new file instead of printing it.
+    /// Write the result to a new file instead of standard output.
     #[arg(long, value_name = "NEW")]
     out: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
 struct DiffArgs {
-    /// An experiment file, or a run.
+    /// An experiment file or a run.
     #[arg(value_name = "FILE|RUN")]
     left: PathBuf,
-    /// Another one.
+    /// The experiment file or run to compare with.
     #[arg(value_name = "FILE|RUN")]
     right: PathBuf,
-    /// What is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = super::Format::Human)]
     format: super::Format,
-    /// Exit with 1 where settings differ.
+    /// Exit with code 1 if settings differ.
     #[arg(long)]
     exit_code: bool,
-    /// Flags for those of the two that are experiment files.
+    /// Flags that apply to experiment files, not to runs.
     #[command(flatten)]
     experiment: ExperimentArgs,
 }
@@ -106,7 +105,7 @@ pub(super) fn config(args: &ConfigArgs, color: Color) -> ExitCode {
     done.unwrap_or_else(|code| code)
 }
 
-/// The settings of an experiment file under the flags, or those of a run.
+/// The settings of an experiment file with the flags applied, or those of a run.
 fn settings(file: &Path, experiment: &ExperimentArgs, color: Color) -> Result<Loaded, ExitCode> {
     let runs_dir = experiment.runs_dir.as_deref().unwrap_or(Path::new("runs"));
     let run = (!file.is_file()).then(|| find_run(runs_dir, &file.to_string_lossy()));
@@ -124,7 +123,7 @@ struct Setting {
     origin: String,
 }
 
-/// Every setting, in the order of the tables; a list counts as one, paths are absolute.
+/// All settings in the order of the tables; a list is one setting, paths are absolute.
 fn flat(loaded: &Loaded) -> Vec<Setting> {
     let mut config = loaded.config.clone();
     for (_, path) in config.paths_mut() {
@@ -189,7 +188,7 @@ fn script(loaded: &Loaded) -> String {
     to_script(settings, &facts(loaded), &file)
 }
 
-/// What weights and documents say, as far as they can be read.
+/// Facts read from weights and documents, as far as the files can be read.
 fn facts(loaded: &Loaded) -> FileFacts {
     let Model { load_model, preset, .. } = &loaded.config.model;
     let path = load_model.as_deref().and_then(|path| match is_on_hub(path) {
@@ -218,7 +217,7 @@ fn facts(loaded: &Loaded) -> FileFacts {
     }
 }
 
-/// Documents in a file, where counting them is cheap.
+/// Number of documents in a file, if counting is cheap.
 fn documents(data_type: DataType, file: &Path) -> Option<u64> {
     match data_type {
         DataType::Binidx => Some(Binidx::open(file).ok()?.len() as u64),
@@ -294,12 +293,12 @@ fn diff(args: &DiffArgs, color: Color) -> Result<ExitCode, ExitCode> {
     Ok(if differ { ExitCode::AnswerNo } else { ExitCode::Ok })
 }
 
-/// A file that is there already stays as it is.
+/// The error for an output file that already exists.
 pub(super) fn exists(file: &Path) -> Diagnostic {
     Diagnostic::error(msg!(FILE_IS_THERE, file)).help(msg!(CHOOSE_ANOTHER_NAME))
 }
 
-/// Writes a file that is not there yet.
+/// Writes a new file; existing files are not overwritten.
 pub(super) fn write_new(file: &Path, text: &str, color: Color) -> Result<(), ExitCode> {
     use std::io::Write as _;
     let written =

@@ -1,4 +1,4 @@
-//! `statetune ctl`: asks a live run for something and prints its answer.
+//! `statetune ctl`: sends a request to a live run and prints the answer.
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -14,35 +14,34 @@ use statetune_core::store::find_run;
 
 use super::{Color, say, show};
 
-/// From one look at the answer to the next.
+/// Interval between two reads of the answer.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Arguments of `ctl`.
 #[derive(Args, Debug)]
 pub(super) struct CtlArgs {
-    /// A run: `latest`, its name, its four letters, or its path.
+    /// The run: `latest`, a name, an id or a path.
     run: String,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
     #[command(subcommand)]
     request: Wanted,
 }
 
-/// What is asked for. The run does it after the step that it is in.
+/// A request. The run handles requests after the current step.
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum Wanted {
-    /// Write a checkpoint.
+    /// Save a checkpoint.
     Save,
-    /// Answer the questions of `[sample]`.
+    /// Generate the answers of `[sample]`.
     Sample,
-    /// Take the held-out loss and the probes; neither best nor patience depend on it.
+    /// Measure validation loss and probes; the best checkpoint and early stopping do not change.
     Eval,
-    /// Save everything and end with exit code 75.
+    /// Save everything and stop with exit code 75.
     Stop,
-    /// Make the run longer by whole mini-epochs; learning rates are planned anew from there.
+    /// Extend the run by whole mini-epochs; the rest of the learning rate schedule is recomputed.
     Extend {
-        /// Optimizer steps.
+        /// Optimizer steps to add.
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         steps: u64,
     },
@@ -72,7 +71,7 @@ pub(super) fn ctl(args: &CtlArgs, color: Color) -> ExitCode {
     }
 }
 
-/// Asks, and waits for the answer as long as the run lives.
+/// Sends the request and waits for the answer while the run lives.
 fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)> {
     let no = |message: Diagnostic| (Box::new(message), ExitCode::AnswerNo);
     let name = run.display();
@@ -112,12 +111,12 @@ fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)
     }
 }
 
-/// Waits for the end of the request and tells that it was accepted; what was known last where the run ended
-/// before.
+/// Waits until the request is done and prints when the run has accepted it; returns the last known answer if the run
+/// ends first.
 fn last_answer(run: &Path, ticket: &WaitingRequest) -> Option<Answer> {
     let mut accepted = false;
     loop {
-        // Looked at before the answer, as the run may write it and end.
+        // Checked before the answer is read: the run may write the answer and then end.
         let alive = is_busy(run);
         let answer = ticket.answer();
         if let (Some(answer), false) = (&answer, accepted) {

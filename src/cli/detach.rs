@@ -1,7 +1,8 @@
-//! `--detach`: a run that goes on when its terminal is closed.
+//! `--detach`: runs that continue when the terminal is closed.
 //!
-//! The program starts itself once more. Until the run has its directory, both stand in the terminal, where Ctrl-C ends
-//! both and messages are seen. Then the second one leaves the terminal, and the first one says how to follow it.
+//! The program starts itself a second time. Until the run has its directory, both processes are in the terminal, so
+//! that Ctrl-C ends both and messages are visible. Then the second process leaves the terminal, and the first prints
+//! how to follow the run.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::process::CommandExt as _;
@@ -19,15 +20,15 @@ use statetune_core::records::RunDir;
 use super::run_options::RunFormat;
 use super::{Color, say, show};
 
-/// Name and version of what is printed for programs.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.detached/1";
-/// The flag of the user, and the one that takes its place.
+/// The flag of the user, and the flag that replaces it.
 const FLAG: &str = "--detach";
 const INNER: &str = "--detached";
-/// From one look at the started process to the next.
+/// Interval between two looks at the started process.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Starts the same command once more and returns when its run has left the terminal, or has ended before.
+/// Starts the same command a second time; returns when the new run has left the terminal or has ended.
 pub(super) fn start(format: RunFormat, color: Color) -> ExitCode {
     match try_start(format) {
         Ok(code) => code,
@@ -51,7 +52,7 @@ fn try_start(format: RunFormat) -> io::Result<ExitCode> {
         .stdin(Stdio::null())
         .spawn()?;
     loop {
-        // Looked at before what it tells, as it may tell it and end.
+        // Checked before the file is read: the process may write the file and then end.
         let ended = child.try_wait()?;
         if let Some(run) = fs::read_to_string(&told).ok().and_then(whole_line) {
             tell_how_to_follow(&run, child.id(), format);
@@ -81,8 +82,8 @@ fn tell_how_to_follow(run: &Path, pid: u32, format: RunFormat) {
     say(format_args!("stop     statetune ctl {run} stop"));
 }
 
-/// Takes this process out of its terminal: what it prints from now on goes into the run's folder. Then `told` says so,
-/// for the process that waits.
+/// Detaches this process from its terminal and redirects its output to the run's folder. Then writes `told` for the
+/// waiting process.
 ///
 /// # Errors
 /// When the operating system refuses.

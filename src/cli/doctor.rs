@@ -1,4 +1,4 @@
-//! `statetune doctor`: what a run would find on this machine.
+//! `statetune doctor`: checks what this machine offers to a run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,23 +18,22 @@ use tch::Device;
 use super::table::table;
 use super::{Color, Format, say, show};
 
-/// Arguments of `doctor`.
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
-    /// What is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
-    /// The folder whose disk and schema are looked at.
+    /// Folder whose disk and schema are checked.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
 }
 
-/// One line of what was found.
+/// One line of the result.
 struct Finding {
     what: &'static str,
     found: String,
     value: Value,
-    /// What is wrong with it.
+    /// The problem, if there is one.
     fault: Option<Diagnostic>,
 }
 
@@ -82,7 +81,7 @@ fn report(findings: &[Finding], format: Format) {
     }
 }
 
-/// What is at fault is a kernel or its device.
+/// A problem is always one of a kernel or its device.
 fn exit_code(findings: &[Finding]) -> ExitCode {
     let is_sound = findings.iter().all(|finding| finding.fault.is_none());
     if is_sound { ExitCode::Ok } else { ExitCode::Device }
@@ -139,7 +138,7 @@ fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError
     }
 }
 
-/// Memory of the machine and what of it is free, as the kernel of the system tells.
+/// Total and available memory of the machine, from `/proc/meminfo`.
 fn memory() -> Finding {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = |name: &str| {
@@ -165,7 +164,7 @@ fn disk(dir: &Path) -> Finding {
     }
 }
 
-/// Whether the schema that `init` has written is that of this version.
+/// Whether the schema written by `init` matches this version.
 fn schema(dir: &Path) -> Finding {
     let file = dir.join(super::init::SCHEMA);
     let (found, word) = match fs::read_to_string(&file) {

@@ -18,42 +18,41 @@ use super::subject::{Found, Part, SubjectArgs, check, fail, tell_adapter};
 use super::table::table;
 use super::{Color, Format, say, show};
 
-/// Name and version of what `--format json` prints.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.eval/1";
-/// Where no run says otherwise: tokens of a sample, samples and positions at a time.
+/// Defaults without a run: tokens per sample, samples per batch, positions per chunk.
 const CTX_LEN: usize = 4096;
 const MICRO_BSZ: u64 = 4;
 const HEAD_CHUNK: i64 = 2048;
 
-/// Arguments of `eval`.
 #[derive(Args, Debug)]
 pub(super) struct EvalArgs {
-    /// A run, or a file of what was learned for `--model` or the weights of the experiment.
+    /// A run, or a state or adapter file for `--model` or the weights of the experiment.
     #[arg(value_name = "RUN|STATE")]
     name: String,
-    /// Documents: a JSONL file, the prefix of a pair of token files, or an experiment file, whose held-out
-    /// documents, questions and probes are taken [default: those of the run].
+    /// Documents: a JSONL file, the prefix of a pair of token files, or an experiment file to use its validation
+    /// documents, prompts and probes [default: those of the run].
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Exit with 1 unless this holds, such as `val_loss < 1.2`.
+    /// Exit with code 1 unless the condition holds, such as `val_loss < 1.2`.
     #[arg(long, value_name = "METRIC OP NUMBER")]
     require: Option<Requirement>,
-    /// Which tokens count [default: as in the run].
+    /// Tokens to take the loss over [default: as in the run].
     #[arg(long, value_name = "MASK", value_enum)]
     loss_mask: Option<MaskName>,
     #[command(flatten)]
     subject: SubjectArgs,
-    /// Form of what is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
 
-/// Which tokens count.
+/// Tokens that the loss is taken over.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum MaskName {
-    /// All of them.
+    /// All tokens.
     Pad,
-    /// What the assistant says.
+    /// Replies of the assistant.
     Assistant,
 }
 
@@ -106,7 +105,7 @@ impl Requirement {
     }
 }
 
-/// What was measured, by name.
+/// Measured values by name.
 type Metrics = Vec<(String, f64)>;
 
 pub(super) fn eval(args: &EvalArgs, color: Color) -> ExitCode {
@@ -120,23 +119,23 @@ pub(super) fn eval(args: &EvalArgs, color: Color) -> ExitCode {
     }
 }
 
-/// What is measured, and on what.
+/// The models and documents of a measurement.
 struct Measured {
     tuned: Found,
-    /// The weights without what was learned; absent for a model that was trained from scratch.
+    /// The base model; `None` for a model trained from scratch.
     base: Option<Found>,
-    /// The experiment that was named for its documents and probes.
+    /// The experiment file named on the command line, for its documents and probes.
     experiment: Option<Plan>,
 }
 
 impl Measured {
-    /// Finds everything that the command line names. Prints what is wrong.
+    /// Finds everything that the command line names. Shows the error.
     fn find(args: &EvalArgs, color: Color) -> Result<Measured, ExitCode> {
         let experiment = match args.file.as_deref().filter(|file| is_experiment(file)) {
             Some(file) => Some(args.subject.experiment(file, color)?),
             None => None,
         };
-        // Documents of its own are those that the run held out.
+        // Without FILE, the documents are the validation documents of the run.
         let purpose = if args.file.is_some() { Purpose::Generate } else { Purpose::Run };
         let find = |part| {
             args.subject.find_for(experiment.as_ref(), Some(&args.name), part, purpose, color)
@@ -156,19 +155,19 @@ impl Measured {
         }
     }
 
-    /// The settings that tell documents and probes: those of the experiment that was named, or of the run.
+    /// The settings for documents and probes: those of the named experiment, otherwise those of the run.
     fn plan(&self) -> Option<&Plan> {
         self.experiment.as_ref().or(self.tuned.plan())
     }
 }
 
-/// Whether a file of documents is in truth an experiment file.
+/// Whether FILE is an experiment file.
 fn is_experiment(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "toml")
 }
 
 impl EvalArgs {
-    /// Refuses what cannot be measured, before anything is.
+    /// Checks that the requested metrics can be measured, before the model is loaded.
     fn check_request(&self, measured: &Measured) -> Result<(), Box<Diagnostic>> {
         let own = self.file.as_deref().filter(|file| !is_experiment(file));
         if own.is_none() && !measured.plan().is_some_and(holds_out) {
@@ -188,7 +187,7 @@ impl EvalArgs {
         Err(Box::new(Diagnostic::error(message).help(help)))
     }
 
-    /// Measures, prints, and says whether the requirement is met.
+    /// Measures and prints; returns whether the requirement is met.
     fn measure(&self, what: &Measured, color: Color) -> Result<bool, RunError> {
         let Measured { tuned, base, .. } = what;
         if tuned.run.is_none() || self.subject.has_model() {
@@ -219,7 +218,7 @@ impl EvalArgs {
                 }));
             }
             Format::Human => {
-                say(format_args!("{documents} documents, {tokens} tokens that count"));
+                say(format_args!("{documents} documents, {tokens} target tokens"));
                 let mut rows = table(&["", "base", "tuned"]);
                 let shown = |name: &str| value(name).map_or("-".to_string(), |v| format!("{v:.4}"));
                 for (name, _) in metrics.iter().filter(|(name, _)| !name.starts_with("base_")) {
@@ -234,7 +233,7 @@ impl EvalArgs {
         Ok(met.unwrap_or(true))
     }
 
-    /// The documents, tokenised.
+    /// The tokenised documents.
     fn data(&self, what: &Measured, loaded: &LoadedModel) -> Result<EvalData, RunError> {
         let (options, tuned) = (self.options(what)?, &what.tuned);
         if let Some(plan) = &what.experiment {
@@ -289,12 +288,12 @@ impl EvalArgs {
     }
 }
 
-/// Whether a run kept documents back.
+/// Whether a run has validation documents.
 fn holds_out(plan: &Plan) -> bool {
     plan.data.has_val_split()
 }
 
-/// Whether a run's settings ask for answers in which something is counted.
+/// Whether the settings ask for answers with probes.
 fn asks(plan: &Plan) -> bool {
     plan.sample.asks()
 }
@@ -310,7 +309,7 @@ fn metric_names(plan: Option<&Plan>, has_base: bool) -> Vec<String> {
     names
 }
 
-/// Loss, perplexity and probes, with `prefix` before each name, and the number of documents and tokens.
+/// Loss, perplexity and probes by name, each with `prefix`, and the number of documents and tokens.
 fn measured(
     loaded: &LoadedModel,
     data: &EvalData,

@@ -9,16 +9,15 @@ use statetune_core::lang::Lang;
 
 use super::{Color, Format, say, show};
 
-/// Arguments of `explain`.
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
     /// A message code such as ST1204, or a key such as `schedule.lr_init`, `lr_init` or `train`.
     #[arg(value_name = "CODE|KEY", required_unless_present = "all")]
     name: Option<String>,
-    /// Explain every code and every key.
+    /// Explain all codes and all keys.
     #[arg(long, conflicts_with = "name")]
     all: bool,
-    /// How to answer: `json` is one object `statetune.explain/1`.
+    /// Output format; `json` prints one object `statetune.explain/1`.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
@@ -60,7 +59,7 @@ fn of_code(one: &Code) -> Value {
     json!({ "code": one.code, "title": one.title, "text": one.text })
 }
 
-/// The message that there is no such code or key.
+/// The error for an unknown code or key.
 fn nothing(name: &str) -> Diagnostic {
     let fault = Diagnostic::error(msg!(NO_CODE_OR_KEY, name));
     let known: Vec<String> = manual().into_iter().map(|one| one.key).collect();

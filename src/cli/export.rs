@@ -17,42 +17,41 @@ use statetune_engine::model::TimeState;
 use super::subject::{fail, product_file};
 use super::{Color, say, show};
 
-/// Arguments of `export`.
 #[derive(Args, Debug)]
 pub(super) struct ExportArgs {
-    /// A run, or a file that holds a state or a model.
+    /// A run, or a state or model file.
     #[arg(value_name = "RUN|FILE")]
     name: String,
-    /// The form to write.
+    /// Format to write.
     #[arg(long, value_name = "FORM", value_enum)]
     to: FormName,
-    /// Number format [default: bf16 for a state as `pth`, that of each tensor for a model; a `.st` is
+    /// Number format [default: bf16 for a state as `pth`, the format of each tensor for a model; `.st` files are
     /// always fp16].
     #[arg(long, value_name = "DTYPE", value_enum)]
     dtype: Option<DtypeName>,
-    /// The file to write [default: beside the source, with the extension of the form].
+    /// File to write [default: next to the source, with the extension of the format].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Write the tensors of a model in the order of this checkpoint.
     #[arg(long, value_name = "FILE")]
     like: Option<PathBuf>,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
 }
 
-/// A form of a file.
+/// File format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum FormName {
     /// For PyTorch programs: RWKV Runner, the `rwkv` package, trainers.
     Pth,
-    /// For Ai00 and web-rwkv: float16, their names and order of axes.
+    /// For Ai00 and web-rwkv: float16, with their names and axis order.
     St,
-    /// The names and axes of a `.pth` as safetensors; models only.
+    /// Safetensors with the names and axes of a `.pth`; models only.
     Safetensors,
 }
 
-/// A number format.
+/// Number format.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum DtypeName {
     Bf16,
@@ -111,7 +110,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     }
 }
 
-/// Whether a file holds nothing but initial states.
+/// Whether a file contains only initial states.
 fn is_state(path: &Path) -> Result<bool, RunError> {
     let file = TensorFile::open(path).map_err(statetune_engine::model::ModelError::from)?;
     Ok(file.names().all(|name| name.ends_with(".att.time_state")))

@@ -1,15 +1,15 @@
-//! A forecast in lines for people.
+//! A forecast as lines of text.
 
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::forecast::{DataFacts, Forecast, Rate};
 use statetune_core::words::{estimate, gib, grouped, size};
 
-/// What a sparkline is made of, the lowest first.
+/// Levels of a sparkline, lowest first.
 const LEVELS: [char; 8] = ['.', ':', '-', '=', '+', '*', '#', '@'];
-/// Rates in the table.
+/// Number of learning rates in the table.
 const RATES_SHOWN: usize = 9;
 
-/// The experiment in a line.
+/// The experiment in one line.
 pub(super) fn headline(forecast: &Forecast) -> String {
     let Forecast { model, settings, .. } = forecast;
     let method = settings.peft["type"].as_str().unwrap_or_default();
@@ -26,7 +26,7 @@ pub(super) fn headline(forecast: &Forecast) -> String {
     )
 }
 
-/// Everything else: what it is about, and a text; what goes on with a subject has none.
+/// The other lines: a subject and a text; the subject is empty on continuation lines.
 pub(super) fn facts(
     forecast: &Forecast,
     warning: Option<&Diagnostic>,
@@ -36,12 +36,12 @@ pub(super) fn facts(
     let mut fact = |name: &'static str, text: String| facts.push((name, text));
     fact("device", format!("{}, op {}", settings.device, settings.op));
     let percent = trains.share * 100.0;
-    fact("trains", format!("{} numbers, {percent:.2} % of the model", grouped(trains.numbers)));
+    fact("trains", format!("{} parameters, {percent:.2} % of the model", grouped(trains.numbers)));
     match &forecast.data {
         Some(data) => data_facts(data, settings.ctx_len, &mut fact),
         None => fact(
             "data",
-            "not prepared yet: `--prepare` does it; what follows takes full rows of ctx_len"
+            "not prepared: full rows of ctx_len are assumed; pass `--prepare` for exact numbers"
                 .to_string(),
         ),
     }
@@ -57,7 +57,7 @@ pub(super) fn facts(
                 fact("", format!("{item:32} {:>9}", size(one.bytes)));
             }
         }
-        (None, _) => fact("memory", format!("not known for op {}", settings.op)),
+        (None, _) => fact("memory", format!("unknown for op {}", settings.op)),
     }
     match &forecast.time {
         Some(time) => fact(
@@ -69,7 +69,7 @@ pub(super) fn facts(
                 time.basis
             ),
         ),
-        None => fact("time", "not known: `--measure` finds out".to_string()),
+        None => fact("time", "unknown; pass `--measure` to measure the speed".to_string()),
     }
     if let Some(saves) = &forecast.saves {
         fact(
@@ -89,7 +89,7 @@ pub(super) fn facts(
     }
     let origins = forecast.origins;
     let elsewhere = [
-        (origins.parent, "what it extends"),
+        (origins.parent, "the extended file"),
         (origins.profile, "a profile"),
         (origins.recipe, "a recipe"),
     ];
@@ -112,7 +112,7 @@ fn data_facts(data: &DataFacts, ctx_len: u32, fact: &mut impl FnMut(&'static str
     let per_pass = grouped(samples_per_pass);
     fact(
         "data",
-        format!("{documents} documents, {held_out} held out, {per_pass} samples in a pass"),
+        format!("{documents} documents, {held_out} for validation, {per_pass} samples per pass"),
     );
     let padding = data.padding * 100.0;
     fact("", format!("longest row {longest} of ctx_len {ctx_len}, {padding:.0} % padding"));
@@ -130,10 +130,13 @@ fn data_facts(data: &DataFacts, ctx_len: u32, fact: &mut impl FnMut(&'static str
         ),
     );
     let DataFacts { learned, tokens, .. } = *data;
-    fact("learning", format!("{} of {} tokens carry loss", grouped(learned), grouped(tokens)));
+    fact(
+        "targets",
+        format!("{} of {} tokens are target tokens", grouped(learned), grouped(tokens)),
+    );
 }
 
-/// The curve, and some of its rates.
+/// The learning rate curve, and some of its values.
 fn rate_facts(rate: &Rate, fact: &mut impl FnMut(&'static str, String)) {
     let most = rate.points.iter().map(|point| point.lr).fold(0.0, f64::max);
     let level = |lr: f64| LEVELS[(lr / most * (LEVELS.len() - 1) as f64).round() as usize];

@@ -15,33 +15,32 @@ use statetune_engine::inference::{GenerateOptions, Session};
 use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
 use super::{Color, Format, say, show};
 
-/// Name and version of what `--format json` prints.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.generate/1";
 
-/// Arguments of `generate`.
 #[derive(Args, Debug)]
 pub(super) struct GenerateArgs {
-    /// A run (`latest`, its name, its four letters, or its path), or a file of what was learned for `--model`;
-    /// two answer one after the other.
+    /// A run (`latest`, a name, an id or a path), or a state or adapter file for `--model`; two answer one after the
+    /// other.
     #[arg(value_name = "RUN|STATE", num_args = 0..=2)]
     names: Vec<String>,
-    /// The text to continue.
+    /// Text to continue.
     #[arg(long, short, value_name = "TEXT", default_value = "How are you today?", value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
-    /// Take the prompt as it is, without the template's role words around it.
+    /// Use the prompt as given, without the roles of the template.
     #[arg(long)]
     raw: bool,
-    /// Use the weights alone, without what was learned.
+    /// Use the base model, without the trained parameters.
     #[arg(long, conflicts_with = "state")]
     base: bool,
-    /// Start from this state, `.pth` or `.st`.
+    /// Start from this state file, `.pth` or `.st`.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     #[command(flatten)]
     subject: SubjectArgs,
     #[command(flatten)]
     sample: SampleArgs,
-    /// Form of what is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -70,7 +69,7 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
     ExitCode::Ok
 }
 
-/// Who answers, and the text that is continued. Prints what is wrong.
+/// Finds the models and the text to continue. Shows the error.
 fn ask(
     args: &GenerateArgs,
     name: Option<&str>,
@@ -92,7 +91,7 @@ fn ask(
     }
 }
 
-/// Prints an answer, on a terminal or elsewhere piece by piece, after the name of who gives it.
+/// Prints an answer after the name of its model; streams the text unless the output is JSON.
 fn answer(
     args: &GenerateArgs,
     found: &Found,
@@ -100,7 +99,7 @@ fn answer(
     with_name: bool,
     color: Color,
 ) -> Result<(), RunError> {
-    // The products of a run belong to its weights.
+    // The exported files of a run belong to its weights.
     let is_foreign = found.run.is_none() || args.subject.has_model() || args.state.is_some();
     if is_foreign {
         check(&found.subject, color)?;
@@ -133,7 +132,7 @@ fn answer(
     Ok(())
 }
 
-/// Prints a piece of a line to standard output. That nobody reads it any more is no fault.
+/// Prints part of a line to standard output; a closed pipe is not an error.
 pub(super) fn tell_piece(piece: &str) {
     let mut stdout = io::stdout();
     let _ = write!(stdout, "{piece}").and_then(|()| stdout.flush());

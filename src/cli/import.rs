@@ -12,21 +12,20 @@ use statetune_core::import::{ImportError, Imported, from_infctx, from_script};
 use super::table::table;
 use super::{Color, Format, say, show, tell};
 
-/// Arguments of `import`.
 #[derive(Args, Debug)]
 pub(super) struct ImportArgs {
     /// A shell script of RWKV-PEFT or RWKV-LM, or a YAML file of infctx-trainer.
     #[arg(value_name = "SCRIPT")]
     script: PathBuf,
-    /// Where the experiment file is written [default: standard output, the account on standard error].
+    /// File for the experiment [default: standard output, with the report on standard error].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// How the account of all options is printed.
+    /// Format of the report on all options.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
 
-/// Reads the script, writes the experiment file and says what became of every option.
+/// Reads the script, writes the experiment file and reports on every option.
 pub(super) fn import(args: &ImportArgs, color: Color) -> ExitCode {
     match try_import(args) {
         Ok(imported) => {
@@ -79,7 +78,7 @@ fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>
     Ok(imported)
 }
 
-/// Writes a file that must not exist, whole or not at all.
+/// Writes a new file atomically; existing files are not overwritten.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
@@ -88,7 +87,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What became of each option, then the notes.
+/// The report: each option with its result, then the notes.
 fn account(imported: &Imported, format: Format) -> String {
     match format {
         Format::Json => {

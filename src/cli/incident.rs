@@ -1,4 +1,4 @@
-//! `statetune incident`: steps of a run whose numbers were not finite.
+//! `statetune incident`: steps of a run with NaN or infinite values.
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,9 @@ use super::begin::fail;
 use super::table::table;
 use super::{Color, ExperimentArgs, Format, say, show};
 
-/// Name and version of what `replay --format json` prints.
+/// Name and version of the JSON output of `replay`.
 const REPLAY_SCHEMA: &str = "statetune.replay/1";
 
-/// Arguments of `incident`.
 #[derive(Args, Debug)]
 pub(super) struct IncidentArgs {
     #[command(subcommand)]
@@ -31,16 +30,16 @@ pub(super) struct IncidentArgs {
 enum IncidentCommand {
     /// List the incidents of a run.
     Ls(LsArgs),
-    /// Show what is known of an incident.
+    /// Show the details of an incident.
     Show(ShowArgs),
-    /// Compute the step of an incident again, alone, and show every value on the way; exit code 1 when one is
-    /// not finite.
+    /// Recompute the step of an incident alone and show all intermediate values; exit with code 1 if one is NaN or
+    /// infinite.
     Replay(ReplayArgs),
 }
 
 #[derive(Args, Debug)]
 struct LsArgs {
-    /// A run: `latest`, its name, its four letters, or its path.
+    /// The run: `latest`, a name, an id or a path.
     #[arg(default_value = "latest")]
     run: String,
     #[command(flatten)]
@@ -49,7 +48,7 @@ struct LsArgs {
 
 #[derive(Args, Debug)]
 struct ShowArgs {
-    /// A run and the number of the step: `k3f9/1204`.
+    /// A run and a step number: `k3f9/1204`.
     #[arg(value_name = "RUN/STEP")]
     incident: String,
     #[command(flatten)]
@@ -58,10 +57,10 @@ struct ShowArgs {
 
 #[derive(Args, Debug)]
 struct ReplayArgs {
-    /// A run and the number of the step: `k3f9/1204`.
+    /// A run and a step number: `k3f9/1204`.
     #[arg(value_name = "RUN/STEP")]
     incident: String,
-    /// Number format to compute in.
+    /// Precision to compute in.
     #[arg(long, value_enum, default_value_t = ReplayPrecision::Fp32, value_name = "PRECISION")]
     precision: ReplayPrecision,
     /// Implementation of the recurrence, such as `reference` [default: that of the run].
@@ -73,18 +72,18 @@ struct ReplayArgs {
 
 #[derive(Args, Debug)]
 struct OutputArgs {
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
-    /// Form of what is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
 
-/// `train.precision`, or that of the run.
+/// `train.precision`, or `run` for the precision of the run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum ReplayPrecision {
-    /// That of the run.
+    /// Precision of the run.
     Run,
     Fp32,
     Tf32,
@@ -122,7 +121,7 @@ fn ls(args: &LsArgs) -> Result<(), Box<Diagnostic>> {
         say(format_args!("no incidents in {}", run.display()));
         return Ok(());
     }
-    let mut listed = table(&["step", "epoch", "what", "first value that is not finite", "then"]);
+    let mut listed = table(&["step", "epoch", "what", "first non-finite value", "then"]);
     for one in &incidents {
         listed.add_row([
             one.step.to_string(),
@@ -199,7 +198,7 @@ fn replay_one(args: &ReplayArgs, color: Color) -> ExitCode {
     }
 }
 
-/// The settings of the run with what the arguments set over them.
+/// The plan of the run with the arguments applied.
 fn replay_plan(args: &ReplayArgs, run: &Path, color: Color) -> Result<Plan, ExitCode> {
     let mut set = Vec::new();
     if args.precision != ReplayPrecision::Run {
@@ -244,7 +243,7 @@ fn print_readings(args: &ReplayArgs, plan: &Plan, readings: &[Reading]) -> ExitC
     match first {
         None => say(format_args!("all values are finite in {precision}, op {op}")),
         Some(reading) => say(format_args!(
-            "first value that is not finite in {precision}, op {op}: {} {}",
+            "first non-finite value in {precision}, op {op}: {} {}",
             reading.place,
             reading.direction.name()
         )),
@@ -264,7 +263,7 @@ fn reading_json(reading: &Reading) -> serde_json::Value {
     })
 }
 
-/// The run and the folder of the incident that `RUN/STEP` names, or `RUN/incidents/STEP`.
+/// The run and the incident folder for `RUN/STEP` or `RUN/incidents/STEP`.
 fn locate(runs_dir: &Path, name: &str) -> Result<(PathBuf, PathBuf), Box<Diagnostic>> {
     let (run, step) = name.trim_end_matches('/').rsplit_once('/').unwrap_or(("", name));
     let Ok(step) = step.parse::<u64>() else {

@@ -1,4 +1,4 @@
-//! `statetune init`: a first experiment from five questions.
+//! `statetune init`: creates an experiment file from five questions.
 
 use std::fs;
 use std::io::{self, BufRead, IsTerminal as _, Write as _};
@@ -14,51 +14,50 @@ use statetune_engine::kernels::find_driver;
 use super::config::{exists, write_new};
 use super::{Color, refuse, say, show};
 
-/// Where the schema lies, beside the experiment file.
+/// Path of the schema, relative to the experiment file.
 pub(super) const SCHEMA: &str = ".statetune/experiment.schema.json";
-/// Documents for who has none yet.
+/// Example documents for users without data.
 const EXAMPLE_DATA: &str = include_str!("init/example.jsonl");
 const EXAMPLE_FILE: &str = "example.jsonl";
 
-/// Arguments of `init`.
 #[derive(Args, Debug)]
 pub(super) struct InitArgs {
-    /// The folder of the experiment; it is made where it is missing.
+    /// Folder of the experiment; created if missing.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// The documents [default: a few that are written beside the file].
+    /// Documents [default: a few example documents, written next to the file].
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// The weights of an RWKV-5.2, 6 or 7 model [default: a new model, so small that it trains in seconds].
+    /// Weights of an RWKV-5.2, 6 or 7 model [default: a new model that trains in seconds].
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// The vocabulary of these weights.
+    /// Vocabulary of the weights.
     #[arg(long, value_name = "world|FILE", default_value = "world")]
     tokenizer: PathBuf,
-    /// What learns [default: `state` with weights, `full` without].
+    /// Parameters to train [default: `state` with weights, `full` without].
     #[arg(long, value_enum)]
     method: Option<Recipe>,
-    /// Where it runs [default: auto].
+    /// Device to run on [default: auto].
     #[arg(long, value_enum)]
     device: Option<DeviceAnswer>,
-    /// Spend time to save memory.
+    /// Use less memory and more time.
     #[arg(long)]
     low_memory: bool,
-    /// The name of the experiment and of its file [default: first].
+    /// Name of the experiment and its file [default: first].
     #[arg(long)]
     name: Option<String>,
-    /// Ask nothing: take the default where no flag says more.
+    /// Ask no questions; use defaults for options not given.
     #[arg(long)]
     yes: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum DeviceAnswer {
-    /// The first GPU, else the processor.
+    /// The first GPU, or the CPU without a GPU.
     Auto,
     /// The first GPU.
     Gpu,
-    /// The processor.
+    /// The CPU.
     Cpu,
 }
 
@@ -100,15 +99,15 @@ pub(super) fn init(args: &InitArgs, color: Color) -> ExitCode {
     }
 }
 
-/// Why nothing was written.
+/// The reason why nothing was written.
 enum Stop {
-    /// An answer that cannot be used.
+    /// An unusable answer.
     Fault(Box<Diagnostic>),
-    /// Something that was shown already.
+    /// An error that was shown already.
     Shown(ExitCode),
 }
 
-/// Asks on the terminal; an empty line is the default.
+/// Asks on the terminal; an empty line selects the default.
 fn ask(input: &mut impl BufRead, question: &str, default: &str) -> io::Result<String> {
     let mut screen = io::stderr();
     write!(screen, "{question} [{default}]: ")?;
@@ -119,10 +118,10 @@ fn ask(input: &mut impl BufRead, question: &str, default: &str) -> io::Result<St
     Ok(if answer.is_empty() { default } else { answer }.to_owned())
 }
 
-/// The word for a file that is not there.
+/// Answer for "no file".
 const NONE: &str = "none";
 
-/// The answers: those of the flags, and those of `ask`, which is given a question and its default.
+/// The answers given by flags, and for the rest by `ask`, which gets a question and its default.
 fn answers(
     args: &InitArgs,
     ask: &mut impl FnMut(&str, &str) -> io::Result<String>,
@@ -166,7 +165,7 @@ fn answers(
     Ok(Answers { data, model, method, device, low_memory: args.low_memory, name })
 }
 
-/// An answer that is one of the choices.
+/// Parses an answer as one of the choices.
 fn choice<T: ValueEnum>(
     question: Text,
     usual: T,
@@ -180,7 +179,7 @@ fn choice<T: ValueEnum>(
     })
 }
 
-/// Writes the experiment, after everything that could refuse it was asked.
+/// Writes the experiment after all checks have passed.
 fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, Stop> {
     let file = match format!("{}.toml", answers.name) {
         name if args.dir == Path::new(".") => name.into(),
@@ -195,7 +194,7 @@ fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, St
         Stop::Shown(ExitCode::Disk)
     };
     let schema = args.dir.join(SCHEMA);
-    let folder = schema.parent().expect("it lies in a folder");
+    let folder = schema.parent().expect("the path has a folder");
     fs::create_dir_all(folder).map_err(|error| disk(folder, error))?;
     let example = args.dir.join(EXAMPLE_FILE);
     let makes_example = answers.data.is_none() && !example.exists();
@@ -209,13 +208,13 @@ fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, St
         }
         return Err(Stop::Shown(code));
     }
-    // The folder belongs to the program, and the schema to its version.
+    // The folder and the schema are generated, so they are replaced.
     fs::write(&schema, schema_text()).map_err(|error| disk(&schema, error))?;
     write_new(&file, &text, color).map_err(Stop::Shown)?;
     Ok(file)
 }
 
-/// Whether the experiment could run, were the text in its file.
+/// Checks the text as if it were the content of `file`.
 fn check(file: &Path, text: &str, color: Color) -> Result<(), ExitCode> {
     let loaded = parse(file, text.to_owned(), &Overrides::default())
         .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
@@ -250,8 +249,8 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
     let precision = if model.is_some() { "bf16" } else { "fp32" };
     lines.extend([
         "\n[train]\n".to_owned(),
-        line("ctx_len = 512", "tokens of a sample"),
-        line(&format!("micro_bsz = {micro_bsz}"), "samples that are computed at once"),
+        line("ctx_len = 512", "tokens per sample"),
+        line(&format!("micro_bsz = {micro_bsz}"), "samples per forward pass"),
         line("epoch_steps = \"pass\"", "a mini-epoch is one pass over the documents"),
         line(&format!("epoch_count = {epochs}"), ""),
         line(&format!("precision = \"{precision}\""), ""),
@@ -259,32 +258,29 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
     ]);
     if model.is_none() {
         lines.push("\n[schedule]\n".to_owned());
-        lines.push(line("lr_init = 1e-3", "a new model has further to go"));
+        lines.push(line("lr_init = 1e-3", "a new model needs a higher rate"));
         lines.push(line("lr_final = 1e-4", ""));
     }
     if *low_memory && model.is_some() && ["state", "lora", "disha"].contains(&method) {
         lines.push("\n[quant]\n".to_owned());
-        lines.push(line("type = \"nf4\"", "frozen weights in 4.5 bits a number"));
+        lines.push(line("type = \"nf4\"", "frozen weights at 4.5 bits per number"));
     }
     let device = device.to_possible_value().expect("every choice has a word");
     lines.extend([
         "\n[hardware]\n".to_owned(),
         line(&format!("accelerator = \"{}\"", device.get_name()), ""),
     ]);
-    // A pair of token files is used as it is: nothing is held out.
+    // A pair of token files is used unchanged, without a validation split.
     if data.as_deref().is_none_or(|data| data_format(data).0 != TOKENS) {
         lines.extend([
             "\n[sample]\n".to_owned(),
-            line("held_out = 2", "questions that are answered before and after"),
+            line("held_out = 2", "validation questions answered before and after"),
             line("max_tokens = 48", ""),
         ]);
     }
     lines.extend([
         "\n".to_owned(),
-        line(
-            "[profile.smoke.train]",
-            &format!("statetune run {file} -p smoke: does it run at all?"),
-        ),
+        line("[profile.smoke.train]", &format!("statetune run {file} -p smoke: a short test run")),
         line("epoch_steps = 4", ""),
         line("epoch_count = 1", ""),
     ]);
@@ -306,11 +302,11 @@ fn data_lines(args: &InitArgs, data: Option<&Path>) -> Vec<String> {
         "\n[data]\n".to_owned(),
         line(&format!("data_type = \"{data_type}\""), ""),
         line(&format!("data_file = {}", quoted(&path)), ""),
-        line(&mask, "assistant: what the assistant says; pad: everything"),
+        line(&mask, "assistant: replies of the assistant; pad: all tokens"),
         line("overlong = \"truncate\"", "documents longer than ctx_len"),
     ];
     if data_type != TOKENS {
-        lines.push(line("val_split = 0.1", "documents that are held out to measure the loss on"));
+        lines.push(line("val_split = 0.1", "share of documents for the validation loss"));
     }
     lines
 }
@@ -327,7 +323,7 @@ fn model_lines(args: &InitArgs, model: Option<&Path>) -> Vec<String> {
             vec![
                 header,
                 line(&format!("load_model = {}", quoted(&from(&args.dir, model))), ""),
-                line(&format!("tokenizer = {tokenizer}"), "the vocabulary of these weights"),
+                line(&format!("tokenizer = {tokenizer}"), "vocabulary of the weights"),
             ]
         }
         None => vec![
@@ -340,17 +336,17 @@ fn model_lines(args: &InitArgs, model: Option<&Path>) -> Vec<String> {
     }
 }
 
-/// A line with a comment behind it, in the same column as all others where there is room.
+/// A line with a comment, aligned with the other comments if the line is short enough.
 fn line(text: &str, comment: &str) -> String {
     if comment.is_empty() { format!("{text}\n") } else { format!("{text:<30} # {comment}\n") }
 }
 
-/// A text as TOML writes it.
+/// A path as a TOML string.
 fn quoted(path: &Path) -> String {
     toml_edit::Value::from(path.to_string_lossy().as_ref()).to_string().trim().to_owned()
 }
 
-/// The path as the experiment file in `dir` names it: relative where it lies below, else absolute.
+/// The path to write into an experiment file in `dir`: relative if the file is below `dir`, otherwise absolute.
 fn from(dir: &Path, file: &Path) -> PathBuf {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let file = absolute(file);
@@ -360,7 +356,7 @@ fn from(dir: &Path, file: &Path) -> PathBuf {
 /// The `data_type` of pairs of token files.
 const TOKENS: &str = "binidx";
 
-/// The `data_type` of a file by its name, and its `data_file`.
+/// The `data_type` of a file by its name, and the `data_file` to write.
 fn data_format(file: &Path) -> (&'static str, PathBuf) {
     match file.extension().and_then(|extension| extension.to_str()) {
         Some("bin" | "idx") => (TOKENS, file.with_extension("")),

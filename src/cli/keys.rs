@@ -12,20 +12,20 @@ use rustix::termios::{
     LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcsetattr,
 };
 
-/// From one look at the keyboard to the next.
+/// Interval between two checks of the keyboard.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The keyboard of the terminal, which gives single keys without showing them while it is open. Signals such
-/// as Ctrl-C stay signals.
+/// The keyboard of the terminal in raw key mode: single keys without echo while open. Ctrl-C and other signals still
+/// work.
 #[derive(Clone, Default)]
 pub(super) struct Keyboard {
-    /// How the terminal was before; `None` while closed.
+    /// The terminal settings to restore; `None` while closed.
     before: Arc<Mutex<Option<Termios>>>,
 }
 
 impl Keyboard {
-    /// Gives each key to `on_key`, in a thread of its own. Returns whether there is a keyboard: standard
-    /// input is a terminal, and this process is in its foreground.
+    /// Passes each key to `on_key` in a thread of its own. Returns whether there is a keyboard: standard input is a
+    /// terminal, and this process is in the foreground.
     pub(super) fn open(&self, on_key: impl Fn(u8) + Send + 'static) -> bool {
         if !isatty(stdin()) || !in_foreground() {
             return false;
@@ -50,11 +50,11 @@ impl Keyboard {
         true
     }
 
-    /// Makes the terminal what it was before.
+    /// Restores the terminal settings.
     pub(super) fn close(&self) {
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(before) = before {
-            // A terminal that is gone needs nothing.
+            // A closed terminal needs no restoring.
             let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
         }
     }
@@ -64,12 +64,12 @@ impl Keyboard {
     }
 }
 
-/// Whether reading from the terminal would not stop this process.
+/// Whether this process may read from the terminal without being stopped.
 fn in_foreground() -> bool {
     tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
 }
 
-/// A key, nothing for a while, or `None` when no more will come.
+/// A key, `Some(None)` after a timeout, or `None` at the end of input.
 fn next_key() -> Option<Option<u8>> {
     let wait = Timespec::try_from(LOOK).ok()?;
     let ready = poll(&mut [PollFd::new(&stdin(), PollFlags::IN)], Some(&wait));
@@ -77,7 +77,7 @@ fn next_key() -> Option<Option<u8>> {
         return Some(None);
     }
     if !in_foreground() {
-        // What was typed is for another process.
+        // The input belongs to the foreground process.
         thread::sleep(LOOK);
         return Some(None);
     }

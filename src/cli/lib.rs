@@ -1,6 +1,6 @@
-//! The command line: one file per command, each parsing, calling and printing.
+//! The command line: one file per command. Each parses its arguments, calls the library and prints.
 //!
-//! Standard output carries the answer, standard error progress and messages.
+//! Standard output has the answer, standard error progress and messages.
 
 mod begin;
 mod cache;
@@ -73,50 +73,50 @@ struct Cli {
     /// When to use colour.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
-    /// Fetch nothing: weights on a hub must be on this machine already.
+    /// Use no network: weights of a hub must be on this machine already.
     #[arg(long, global = true)]
     offline: bool,
-    /// Language of messages [default: that of STATETUNE_LANG, or of the system].
+    /// Language of messages [default: from STATETUNE_LANG, or from the system].
     #[arg(long, global = true, value_enum, value_name = "LANG")]
     lang: Option<Lang>,
 }
 
-/// The commands. Those of [`plain::PlainCommand`] need no tensors and start at once.
+/// The commands. Commands of [`plain::PlainCommand`] need no tensors and start quickly.
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
     Plain(plain::PlainCommand),
-    /// Run an experiment: prepare its data, train, sample, write a run directory.
+    /// Run an experiment: prepare data, train, sample and write a run directory.
     Run(run::RunArgs),
-    /// Run an experiment once for each combination of some values.
+    /// Run an experiment once per combination of setting values.
     Sweep(sweep::SweepArgs),
-    /// Go on with a run that was stopped, killed or made longer, bit for bit.
+    /// Resume a stopped, killed or extended run, bit for bit.
     Resume(resume::ResumeArgs),
-    /// Run the first steps of a run again, and compare them with its record.
+    /// Rerun the first steps of a run and compare them with its records.
     Verify(verify::VerifyArgs),
-    /// Say what a run would do and need: steps, documents, rates, memory, time.
+    /// Show what a run would do and need: steps, documents, learning rates, memory, time.
     Plan(plan::PlanArgs),
-    /// Let a base model, or a run's tuned model, continue a text.
+    /// Continue a text with a base model or the tuned model of a run.
     Generate(generate::GenerateArgs),
-    /// Look at the documents of an experiment, prepare them, write them for other programs.
+    /// Inspect, prepare and export the documents of an experiment.
     Data(data::DataArgs),
-    /// Talk with a run's tuned model, or with two side by side.
+    /// Chat with the tuned model of a run, or with two side by side.
     Chat(chat::ChatArgs),
-    /// Look at steps whose numbers were not finite, and compute one again.
+    /// Inspect steps with NaN or infinite values, and recompute one.
     Incident(incident::IncidentArgs),
-    /// Print how likely a model finds given tokens, as JSON.
+    /// Print the log-likelihood of given tokens as JSON.
     Score(score::ScoreArgs),
-    /// Measure loss and behaviour on held-out documents, of the base and of what was tuned.
+    /// Measure loss and probes of the base and the tuned model on held-out documents.
     Eval(eval::EvalArgs),
-    /// Write a state or a model in another form.
+    /// Export a state or a model to another format.
     Export(export::ExportArgs),
-    /// Write a state for another program, and prove that it computes the same with it.
+    /// Export a state for another program, and verify that the results match.
     Mount(mount::MountArgs),
-    /// Write the base of a run and what it learned as one checkpoint.
+    /// Merge the base and the trained parameters of a run into one checkpoint.
     Merge(merge::MergeArgs),
-    /// Look at trained states, compare them, make new ones of them.
+    /// Inspect, compare and combine trained states.
     State(state::StateArgs),
-    /// Look at libtorch, devices, kernels, memory and disk of this machine.
+    /// Check libtorch, devices, kernels, memory and disk of this machine.
     Doctor(doctor::DoctorArgs),
 }
 
@@ -147,37 +147,37 @@ impl Color {
     }
 }
 
-/// Form of what a command prints.
+/// Output format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people.
+    /// Text.
     Human,
-    /// A JSON object.
+    /// JSON object.
     Json,
 }
 
-/// What every command that takes an experiment file knows.
+/// Options of all commands that take an experiment file.
 #[derive(Args, Clone, Debug, Default)]
 struct ExperimentArgs {
-    /// Lay `[profile.NAME]` over the file; repeatable, later wins.
+    /// Apply `[profile.NAME]` of the file; repeatable, the last one wins.
     #[arg(short, long = "profile", value_name = "NAME")]
     profiles: Vec<String>,
     /// Override a setting; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Override a setting with a JSON value, stronger than `--set`; repeatable.
+    /// Override a setting with a JSON value, after `--set`; repeatable.
     #[arg(long, value_name = "KEY=JSON")]
     set_json: Vec<String>,
-    /// Take away what file, profile and environment say about a setting; repeatable.
+    /// Ignore the value of a setting in file, profile and environment; repeatable.
     #[arg(long, value_name = "KEY")]
     unset: Vec<String>,
-    /// Where run directories lie [default: `runs` beside the experiment file's folder].
+    /// Folder of run directories [default: `runs` next to the experiment file's folder].
     #[arg(long, value_name = "DIR")]
     runs_dir: Option<PathBuf>,
 }
 
 impl ExperimentArgs {
-    /// What the flags and the environment lay over the file.
+    /// The overrides by flags and environment.
     fn overrides(&self) -> Overrides {
         Overrides {
             profiles: self.profiles.clone(),
@@ -187,7 +187,7 @@ impl ExperimentArgs {
         }
     }
 
-    /// Reads the experiment file, plans it and prints the warnings, or prints every fault.
+    /// Reads and plans the experiment file. Prints warnings and errors.
     fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
         let plan = self
             .try_plan(find_gpu, file, purpose)
@@ -198,7 +198,7 @@ impl ExperimentArgs {
         Ok(plan)
     }
 
-    /// Reads the experiment file and plans it; nothing is printed. Only `find_gpu` finds out about a GPU.
+    /// Reads and plans the experiment file without printing. Only `find_gpu` looks for a GPU.
     fn try_plan(
         &self,
         find_gpu: impl FnOnce() -> Result<(), NoGpu>,
@@ -214,7 +214,7 @@ impl ExperimentArgs {
     }
 }
 
-/// Fetches the weights of an experiment where they lie on a hub and not on this machine.
+/// Downloads the weights of an experiment from a hub, unless they are on this machine.
 fn fetch_weights(loaded: &Loaded) -> Result<(), Box<Diagnostic>> {
     let Some(path) = loaded.config.model.load_model.as_deref().filter(|path| is_on_hub(path))
     else {
@@ -228,8 +228,7 @@ fn fetch_weights(loaded: &Loaded) -> Result<(), Box<Diagnostic>> {
     Ok(())
 }
 
-/// `runs` beside the folder `configs` of an experiment file, or beside the file itself when it lies in
-/// another folder.
+/// `runs` next to the folder `configs` of an experiment file, or next to a file in another folder.
 fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
     if let Some(dir) = asked {
         return dir.to_path_buf();
@@ -239,19 +238,19 @@ fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
     if is_configs(folder) {
         return folder.with_file_name("runs");
     }
-    // The path may not name the folder, as in `statetune run emoji.toml`.
+    // The path may omit the folder, as in `statetune run emoji.toml`.
     if std::path::absolute(file).is_ok_and(|file| file.parent().is_some_and(is_configs)) {
         return folder.join("../runs");
     }
     folder.join("runs")
 }
 
-/// Prints a line to standard output. That nobody reads it any more is no fault, as with `| head`.
+/// Prints a line to standard output; a closed pipe, as with `| head`, is not an error.
 fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Prints a line to standard error. A run goes on when its terminal is closed.
+/// Prints a line to standard error; a closed terminal does not stop a run.
 fn tell(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -261,7 +260,7 @@ fn show(diagnostic: &Diagnostic, color: Color) {
     tell(diagnostic.render(color.on()));
 }
 
-/// Prints faults of an experiment file.
+/// Prints the errors of an experiment file.
 fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
     for diagnostic in diagnostics {
         tell(format_args!("{}\n", diagnostic.render(color.on())));
@@ -272,15 +271,14 @@ fn refuse(diagnostics: &[Diagnostic], file: &Path, color: Color) -> ExitCode {
     exit_code(diagnostics)
 }
 
-/// The code that faults of an experiment file stand for: that of the first error.
+/// The exit code for the errors of an experiment file: that of the first error.
 fn exit_code(diagnostics: &[Diagnostic]) -> ExitCode {
     let first_error = diagnostics.iter().find(|one| one.severity == Severity::Error);
     first_error.map_or(ExitCode::Invalid, |first| ExitCode::of_message(first.code))
 }
 
-/// The program `statetune`: runs the command that the arguments of this process ask for. It is linked without
-/// libtorch, whose loading takes a fifth of a second: a command that computes with tensors goes on in
-/// the program of [`main_with_tensors`].
+/// The program `statetune`: runs the command on the command line. Linked without libtorch, which takes a fifth of a
+/// second to load; commands that need tensors continue in the program of [`main_with_tensors`].
 pub fn main() -> ExitCode {
     complete::complete();
     start(|command, color| match command {
@@ -289,7 +287,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// The program `statetune-tensors`, which has libtorch and runs every command.
+/// The program `statetune-tensors`: linked with libtorch, runs every command.
 pub fn main_with_tensors() -> ExitCode {
     keep_memory();
     silence_out_of_memory_panics();
@@ -317,7 +315,7 @@ pub fn main_with_tensors() -> ExitCode {
     })
 }
 
-/// The arguments of this process, whose language is then known.
+/// Parses the arguments of this process and sets the language.
 fn arguments() -> Result<Cli, clap::Error> {
     let cli = Cli::try_parse()?;
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into());
@@ -330,12 +328,12 @@ fn arguments() -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// Reads the arguments of this process and runs their command.
+/// Parses the arguments of this process and runs the command.
 fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
     let cli = match arguments() {
         Ok(cli) => cli,
         Err(error) => {
-            // `--help` and `--version` arrive here too, and are no errors.
+            // `--help` and `--version` end up here too; neither is an error.
             let code = if error.use_stderr() { ExitCode::Invalid } else { ExitCode::Ok };
             let _ = error.print();
             return code;
@@ -345,9 +343,11 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
         hub::stay_offline();
     }
     catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|_| {
-        // No message is laid out or translated: that may be what is broken.
+        // A constant text: rendering or translating a message may be what failed.
         tell(match Lang::spoken() {
-            Lang::En => "error[ST9000]: this is a defect of statetune; the lines above say where it happened",
+            Lang::En => {
+                "error[ST9000]: this is a bug in statetune; the lines above say where it happened"
+            }
             Lang::Zh => "错误[ST9000]: 这是 statetune 的缺陷；上面几行说明出错位置",
         });
         ExitCode::Bug

@@ -13,22 +13,21 @@ use statetune_engine::run::{Merge, Merged, merge as write};
 use super::subject::{fail, product};
 use super::{Color, ExperimentArgs, say, show, tell};
 
-/// Arguments of `merge`.
 #[derive(Args, Debug)]
 pub(super) struct MergeArgs {
-    /// A run: `latest`, its name, its four letters, or its path.
+    /// The run: `latest`, a name, an id or a path.
     run: String,
-    /// The checkpoint to write, a `.pth` [default: `NAME-merged.pth` beside the run's newest product NAME].
+    /// Checkpoint to write, a `.pth` [default: `NAME-merged.pth` next to the run's newest exported file NAME].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The weights, where they do not lie any more where the run found them.
+    /// Weights, if they were moved since the run.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Take the packed weights that the run was tuned on, made dense again: exactly the model that was
-    /// trained, with the errors of packing. Otherwise the weights of the base are taken.
+    /// Merge into the dequantised weights instead of the original base: exactly the trained model, including
+    /// quantisation errors.
     #[arg(long)]
     quantised: bool,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
 }
@@ -87,7 +86,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
             for message in warnings {
                 tell(format_args!("{}\n", message.render(color.on())));
             }
-            tell(format_args!("product  {tensors} tensors of {}", product.display()));
+            tell(format_args!("export   {tensors} tensors of {}", product.display()));
             if let Some(format) = plan.method.quant.filter(|_| args.quantised) {
                 tell(format_args!(
                     "the linear layers are the {format} ones that were trained on, made dense again: \

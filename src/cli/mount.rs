@@ -18,38 +18,37 @@ use statetune_engine::model::{Shape, TimeState, Weights};
 use super::subject::{Part, SubjectArgs, fail};
 use super::{Color, Format, say, show};
 
-/// Name and version of what `--format json` prints.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.mount/1";
-/// What both sides read before their next token is compared.
+/// Text that both programs read before their next tokens are compared.
 const PROMPT: &str = "User: Tell me about your day.\n\nAssistant:";
 
-/// Arguments of `mount`.
 #[derive(Args, Debug)]
 pub(super) struct MountArgs {
-    /// A run that tuned a state, or a state file for `--model`.
+    /// A run that trained a state, or a state file for `--model`.
     #[arg(value_name = "RUN|STATE")]
     name: String,
-    /// The program that is going to use it.
+    /// Program to export for.
     #[arg(long = "for", value_name = "PROGRAM", value_enum)]
     target: TargetName,
-    /// The folder to write to [default: `PROGRAM` beside the state].
+    /// Folder to write to [default: `PROGRAM` next to the state].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
     subject: SubjectArgs,
-    /// Form of what is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
 
-/// A program that mounts states.
+/// Program that can mount states.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TargetName {
     /// RWKV Runner with its Python backend.
     RwkvRunner,
     /// Ai00, and web-rwkv in general.
     Ai00,
-    /// The Python package `rwkv`.
+    /// Python package `rwkv`.
     RwkvPip,
 }
 
@@ -154,7 +153,7 @@ fn print(
          they would by {if_transposed:.1e}, were the state transposed"
     ));
     if if_transposed <= TOLERANCE {
-        say("note   this state changes so little that its order does not show");
+        say("note   this state changes the output too little to check the order of its axes");
     }
     for caveat in caveats {
         say(format_args!("note   {caveat}"));
@@ -162,7 +161,7 @@ fn print(
     say(format_args!("\n{entry}"));
 }
 
-/// Refuses a model that no other program knows.
+/// Refuses models that other programs cannot load.
 fn check_options(shape: &Shape) -> Result<(), RunError> {
     let option = match shape {
         Shape { pre_ffn: true, .. } => "pre_ffn",
@@ -178,11 +177,11 @@ fn refusal(target: Program, reason: Text) -> RunError {
     RunError::Foreign(Box::new(Diagnostic::error(message).note(reason).note(msg!(NOTHING_WRITTEN))))
 }
 
-/// A folder in the making: its files appear in `out` when they are kept, or not at all.
+/// A temporary folder: its files appear in `out` when kept, otherwise not at all.
 struct Staged {
     out: PathBuf,
     folder: tempfile::TempDir,
-    /// Whether `out` was there before.
+    /// Whether `out` existed before.
     existed: bool,
 }
 

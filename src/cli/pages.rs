@@ -1,5 +1,5 @@
-//! The generated pages of `docs/`: commands from the definition of the command line, exit codes and message codes
-//! from their texts. The tests below compare each page; `STATETUNE_BLESS=1 cargo test` rewrites it.
+//! The generated pages of `docs/`: commands from the command line definition, exit codes and message codes from their
+//! texts. The tests below compare each page; `STATETUNE_BLESS=1 cargo test` rewrites the pages.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,7 @@ use statetune_core::lang::Lang;
 
 use super::Cli;
 
-/// Families of message codes: how a code begins, and what the family is about.
+/// Families of message codes: prefix and subject.
 const FAMILIES: &[(&str, &str)] = &[
     ("ST0", "Commands and files"),
     ("ST1", "Keys of the experiment file"),
@@ -70,7 +70,7 @@ fn write_command(page: &mut String, command: &Command) {
     }
 }
 
-/// A table of arguments; empty without any.
+/// A table of arguments; empty without arguments.
 fn table<'a>(title: &str, args: impl Iterator<Item = &'a Arg>) -> String {
     let rows: String = args.map(row).collect();
     if rows.is_empty() { rows } else { format!("| {title} | |\n| --- | --- |\n{rows}") }
@@ -78,7 +78,7 @@ fn table<'a>(title: &str, args: impl Iterator<Item = &'a Arg>) -> String {
 
 fn row(arg: &Arg) -> String {
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
-    // A default in words is part of the help; the others are known to clap.
+    // Some defaults are described in the help; clap knows the others.
     let (help, default) = match help.trim_end().split_once(" [default: ") {
         Some((help, default)) => (help, Some(default.trim_end_matches(['.', ']']).to_owned())),
         None => (help.trim_end(), None),
@@ -105,7 +105,8 @@ fn row(arg: &Arg) -> String {
     format!("| `{short}{}` | {} |\n", cell(&arg.to_string()), cell(&about))
 }
 
-/// A sentence as a clause: its first letter small, unless the word is a name such as `JSON` or `PyTorch`.
+/// A sentence as a clause: starts with a lower-case letter, unless the first word is a name such as `JSON` or
+/// `PyTorch`.
 fn lower_first(text: &str) -> String {
     let word = text.split(|one: char| !one.is_alphanumeric()).next().unwrap_or_default();
     let mut letters = text.chars();
@@ -117,7 +118,7 @@ fn lower_first(text: &str) -> String {
     }
 }
 
-/// A text that stays in one cell of a table.
+/// A text escaped for one cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
@@ -157,7 +158,7 @@ fn messages() -> String {
 /// Compares `docs/NAME` with what the program generates, or writes it.
 #[track_caller]
 fn compare(name: &str, page: &str) {
-    // The folder of the project: the first one above this crate that has documents.
+    // The project folder: the closest folder above this crate with a folder `docs`.
     let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let root = folders.find(|folder| folder.join("docs/tutorial.md").is_file());
     let file = root.expect("docs/tutorial.md exists").join("docs").join(name);

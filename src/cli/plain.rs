@@ -1,4 +1,4 @@
-//! The commands that need no tensors, and how the others reach the program that has them.
+//! Commands that need no tensors, and the hand-over of other commands to the program with libtorch.
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
@@ -14,61 +14,60 @@ use super::{
     shell, show, watch,
 };
 
-/// The program that has libtorch, beside this one.
+/// The program with libtorch, in the same folder as this program.
 const TENSORS: &str = "statetune-tensors";
 
-/// Where the commands about the program itself stand in the help.
+/// Position in the help of commands about the program itself.
 const LAST: usize = 100;
 
-/// A command that runs without libtorch. Nothing that it calls may use a tensor: a test looks into the
-/// program.
+/// A command that runs without libtorch. No code on its path may use a tensor: a test inspects the binary.
 #[derive(Debug, Subcommand)]
 pub(super) enum PlainCommand {
-    /// Write a first experiment from five questions.
+    /// Create an experiment file from five questions.
     Init(init::InitArgs),
-    /// Check an experiment file without running it.
+    /// Check experiment files without running them.
     Check(check::CheckArgs),
     /// Explain a message code or a key of the experiment file.
     Explain(explain::ExplainArgs),
-    /// Show, complete, shorten and compare the settings of experiment files.
+    /// Show, fill, shorten or compare the settings of experiment files.
     Config(config::ConfigArgs),
     /// List or remove prepared data.
     #[command(display_order = LAST)]
     Cache(cache::CacheArgs),
-    /// See how a run is getting on, or check and plan an experiment file on every save.
+    /// Follow a run, or check and plan an experiment file on every save.
     Watch(watch::WatchArgs),
-    /// Ask a live run to save, sample, evaluate, stop, or become longer.
+    /// Ask a live run to save, sample, evaluate, stop or train longer.
     Ctl(ctl::CtlArgs),
-    /// Compare runs, down to the first step in which they part and the reason for it.
+    /// Compare runs and find the first step that differs, with the cause.
     Diff(diff::DiffArgs),
-    /// Write one HTML page about a run, or about several laid over each other.
+    /// Write an HTML report about one or more runs.
     Report(report::ReportArgs),
-    /// List stored runs, look at them, mark, remove, pack them.
+    /// List, show, annotate, remove and pack runs.
     Runs(runs::RunsArgs),
-    /// Make an experiment file of a script of another trainer.
+    /// Convert a script of another trainer into an experiment file.
     Import(import::ImportArgs),
-    /// List models, templates and recipes, and show what they stand for.
+    /// List and show models, templates and recipes.
     Presets(presets::PresetsArgs),
     /// Print the JSON Schema of experiment files.
     Schema(schema::SchemaArgs),
-    /// Print the completions of a shell.
+    /// Print shell completions.
     #[command(display_order = LAST)]
     Completions(shell::CompletionsArgs),
     /// Write manual pages.
     #[command(display_order = LAST)]
     Man(shell::ManArgs),
-    /// Print the versions of the program and of its libtorch.
+    /// Print the versions of the program and of libtorch.
     #[command(display_order = LAST)]
     Version,
 }
 
 impl PlainCommand {
-    /// Whether it goes on in the program with libtorch all the same.
+    /// Whether the command continues in the program with libtorch.
     pub(super) fn computes(&self) -> bool {
         matches!(self, Self::Watch(args) if args.is_about_a_file())
     }
 
-    /// Runs it.
+    /// Runs the command.
     pub(super) fn run(self, color: Color) -> ExitCode {
         match self {
             Self::Init(args) => init::init(&args, color),
@@ -91,8 +90,8 @@ impl PlainCommand {
     }
 }
 
-/// Puts the program that has libtorch in the place of this one: the process, its arguments, files and
-/// signals stay. Returns only when that fails.
+/// Replaces this process by the program with libtorch, with the same arguments, files and signals. Returns only on
+/// failure.
 pub(super) fn hand_over(color: Color) -> ExitCode {
     let program = match env::current_exe() {
         Ok(own) => own.parent().unwrap_or(Path::new("")).join(TENSORS),

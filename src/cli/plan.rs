@@ -18,31 +18,30 @@ use super::begin::fail;
 use super::forecast_lines::{facts, headline};
 use super::{Color, ExperimentArgs, Format, say, show};
 
-/// Arguments of `plan`.
 #[derive(Args, Debug)]
 pub(super) struct PlanArgs {
     /// The experiment file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Prepare the documents where they are not in the cache.
+    /// Prepare documents that are not in the cache.
     #[arg(long)]
     prepare: bool,
-    /// Measure how long a step takes, with random weights and documents that are prepared; the result is kept.
+    /// Measure the time of a step, with random weights and the prepared documents; the result is cached.
     #[arg(long)]
     measure: bool,
     /// Propose settings with which the run fits into memory.
     #[arg(long)]
     fit: bool,
-    /// Write the settings of a proposal (`A`, `B`, ...) into the file; comments stay.
+    /// Write the settings of a proposal (`A`, `B`, ...) to the file; comments stay.
     #[arg(long, value_name = "LETTER", value_parser = letter)]
     apply: Option<usize>,
-    /// Bytes that there are, in place of what the device has free: `8GiB`, `900MB`.
+    /// Available memory, instead of the free memory of the device: `8GiB`, `900MB`.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
-    /// Write all settings, each with where it comes from, to a new file.
+    /// Write all settings with their origins to a new file.
     #[arg(long, value_name = "FILE")]
     emit: Option<PathBuf>,
-    /// How to answer.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -122,7 +121,7 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
     }
 }
 
-/// Writes all settings to a file that is not there yet.
+/// Writes all settings to a new file.
 fn emit(plan: &Plan, file: &Path) -> Result<(), Box<Diagnostic>> {
     let write = || {
         let mut file = fs::File::create_new(file)?;
@@ -134,7 +133,7 @@ fn emit(plan: &Plan, file: &Path) -> Result<(), Box<Diagnostic>> {
     })
 }
 
-/// Writes the settings of a proposal into the experiment file, if the plan is then what was proposed.
+/// Writes the settings of a proposal to the experiment file, if the new plan matches the proposal.
 fn apply(
     args: &PlanArgs,
     plan: &Plan,
@@ -166,7 +165,7 @@ fn apply(
         ));
         return Err(Box::new((fault, ExitCode::Invalid)));
     }
-    let text = text.expect("it was read again");
+    let text = text.expect("the file was read above");
     let written = write_over(&args.file, &text);
     written.map_err(|error| {
         let message = msg!(CANNOT_WRITE_EXPERIMENT, file = args.file);
@@ -175,7 +174,7 @@ fn apply(
     Ok(format!("{}: {}", args.file.display(), proposal.line()))
 }
 
-/// The file with these settings, everything else as it was; `None` where a table is something else.
+/// The text of the file with these settings changed; `None` if a table has an unexpected form.
 fn edited(text: &str, edits: &[Edit]) -> Option<String> {
     let mut document: DocumentMut = text.parse().ok()?;
     for edit in edits {
@@ -196,7 +195,7 @@ fn edited(text: &str, edits: &[Edit]) -> Option<String> {
     Some(document.to_string())
 }
 
-/// Replaces a file as a whole.
+/// Replaces a file atomically.
 fn write_over(file: &Path, text: &str) -> std::io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut building = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;

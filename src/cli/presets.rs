@@ -12,7 +12,6 @@ use statetune_core::plan::built_in_template;
 use super::table::table;
 use super::{Color, Format, say, show};
 
-/// Arguments of `presets`.
 #[derive(Args, Debug)]
 pub(super) struct PresetsArgs {
     #[command(subcommand)]
@@ -23,23 +22,23 @@ pub(super) struct PresetsArgs {
 enum PresetsCommand {
     /// List models, templates and recipes.
     Ls(LsArgs),
-    /// Print what a preset stands for, as it could stand in an experiment file.
+    /// Print the settings of a preset as TOML for an experiment file.
     Show(ShowArgs),
 }
 
 #[derive(Args, Debug)]
 struct LsArgs {
-    /// Only those of one kind.
+    /// Only presets of this kind.
     #[arg(long, value_enum)]
     kind: Option<Kind>,
-    /// What is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
 
 #[derive(Args, Debug)]
 struct ShowArgs {
-    /// Its name.
+    /// Name of the preset.
     name: String,
 }
 
@@ -47,9 +46,9 @@ struct ShowArgs {
 enum Kind {
     /// Shapes of published models, `model.preset`.
     Model,
-    /// Ways to write conversations, `data.template`.
+    /// Conversation formats, `data.template`.
     Template,
-    /// Settings that go well together, `recipe`.
+    /// Sets of settings, `recipe`.
     Recipe,
 }
 
@@ -67,13 +66,13 @@ impl Kind {
 struct Preset {
     kind: Kind,
     name: String,
-    /// One line about it.
+    /// A one-line description.
     about: String,
-    /// What it stands for, as TOML.
+    /// Its settings as TOML.
     text: String,
 }
 
-/// All presets, kind by kind.
+/// All presets, sorted by kind.
 fn presets() -> Vec<Preset> {
     let models = Model::all().map(of_model);
     let templates = TemplateName::ALL.into_iter().map(|name| of_template(&built_in_template(name)));
@@ -125,7 +124,7 @@ fn of_recipe(recipe: Recipe) -> Preset {
         name: recipe.name().to_owned(),
         about: about.trim_start_matches("# ").trim_end_matches('.').to_owned(),
         text: format!(
-            "{text}# All this is said by one line at the top of the file: recipe = \"{}\"\n",
+            "{text}# One line at the top of the file has the same effect: recipe = \"{}\"\n",
             recipe.name()
         ),
     }
@@ -143,7 +142,7 @@ fn ls(args: &LsArgs) -> ExitCode {
     let chosen = all.filter(|preset| args.kind.is_none_or(|kind| preset.kind == kind));
     match args.format {
         Format::Human => {
-            let mut table = table(&["kind", "name", "what it is"]);
+            let mut table = table(&["kind", "name", "description"]);
             for Preset { kind, name, about, .. } in chosen {
                 table.add_row([kind.name(), &name, &about]);
             }

@@ -13,13 +13,12 @@ use statetune_core::tensorfile::write_atomically;
 
 use super::{Color, say, show};
 
-/// Arguments of `report`.
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
     /// Runs: `latest`, names, ids or paths; several runs share each chart.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
-    /// The file to write [default: `report.html` in the directory of the first run].
+    /// File to write [default: `report.html` in the directory of the first run].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Folder of run directories.

@@ -12,28 +12,27 @@ use super::run::execute;
 use super::run_options::RunOptions;
 use super::{Color, ExperimentArgs, show};
 
-/// Arguments of `resume`.
 #[derive(Args, Debug)]
 pub(super) struct ResumeArgs {
-    /// A run: `latest`, its name, its four letters, or its path.
+    /// The run: `latest`, a name, an id or a path.
     run: String,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
     /// Override a setting of the run, such as `train.epoch_count`; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Override a setting of the run with a JSON value, stronger than `--set`; repeatable.
+    /// Override a setting of the run with a JSON value, after `--set`; repeatable.
     #[arg(long, value_name = "KEY=JSON")]
     set_json: Vec<String>,
-    /// Let the default of a setting hold in the place of the run's value; repeatable.
+    /// Use the default of a setting instead of the run's value; repeatable.
     #[arg(long, value_name = "KEY")]
     unset: Vec<String>,
-    /// Settings, or `data`, `weights` and `tokenizer`, that may differ although later steps differ then.
+    /// Allow changes to a setting, or to `data`, `weights` or `tokenizer`, that change later steps;
+    /// comma-separated.
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     accept: Vec<String>,
-    /// Leave this document out of all steps to come: its line, `27`, `FILE:27`, or its number in a pair;
-    /// repeatable.
+    /// Skip a document in all later steps: its line, `27`, `FILE:27`, or its number in a pair; repeatable.
     #[arg(long, value_name = "DOCUMENT")]
     drop_sample: Vec<String>,
     #[command(flatten)]

@@ -1,58 +1,58 @@
-//! The options of every command that trains a run.
+//! Options of the commands that train a run.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// How a run behaves towards its terminal and whoever stops it.
+/// How a run behaves towards its terminal and signals.
 #[derive(Args, Debug)]
 pub(super) struct RunOptions {
     /// Seconds that a step may still take after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(super) grace: u64,
-    /// Try to run what is predicted not to fit into memory.
+    /// Start the run even if it is predicted not to fit into memory.
     #[arg(long)]
     pub(super) allow_oom: bool,
-    /// Write the path of the run directory into this file, as soon as it is known.
+    /// Write the path of the run directory to this file as soon as the directory exists.
     #[arg(long, value_name = "FILE")]
     pub(super) run_file: Option<PathBuf>,
-    /// How to show progress.
+    /// Progress display.
     #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "STYLE")]
     pub(super) progress: ProgressStyle,
-    /// Form of the answer on standard output.
+    /// Output format on standard output.
     #[arg(long, value_enum, default_value_t = RunFormat::Human)]
     pub(super) format: RunFormat,
-    /// Leave the terminal once the run has its directory, and say how to follow it: the run goes on when the terminal
-    /// is closed, and what it prints goes into its `output.txt`.
+    /// Run in the background: leave the terminal once the run has its directory, and print how to follow the run.
+    /// Output goes to `output.txt` in the run directory.
     #[arg(long)]
     pub(super) detach: bool,
-    /// Where the process that `--detach` starts names its run.
+    /// File to which the process started by `--detach` writes the name of its run.
     #[arg(long, value_name = "FILE", hide = true)]
     pub(super) detached: Option<PathBuf>,
 }
 
-/// Form of what a run answers.
+/// Output format of a run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum RunFormat {
-    /// For people.
+    /// Text.
     Human,
     /// One JSON object at the end.
     Json,
-    /// A JSON object an event, and the one at the end.
+    /// One JSON object per event, and one at the end.
     Jsonl,
 }
 
-/// How progress is shown.
+/// Progress display.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum ProgressStyle {
     /// `bar` on a terminal, `plain` elsewhere.
     Auto,
-    /// A line that is drawn anew, and keys: `?` lists them.
+    /// A progress bar with keys: `?` lists them.
     Bar,
-    /// A line an interval.
+    /// One line per interval.
     Plain,
-    /// A JSON object an event.
+    /// One JSON object per event.
     Json,
-    /// Nothing.
+    /// No progress.
     None,
 }

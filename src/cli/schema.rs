@@ -9,10 +9,9 @@ use statetune_core::exit::ExitCode;
 
 use super::{Color, say, show};
 
-/// Arguments of `schema`.
 #[derive(Args, Debug)]
 pub(super) struct SchemaArgs {
-    /// Write it to this file instead of printing it.
+    /// Write the schema to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
 }

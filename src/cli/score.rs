@@ -22,60 +22,59 @@ use tch::{Kind, Tensor};
 use super::subject::{Found, Part, SubjectArgs, check, tell_adapter};
 use super::{Color, say, show};
 
-/// Name and version of what is printed.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.score/1";
 
-/// Arguments of `score`.
 #[derive(Args, Debug)]
 pub(super) struct ScoreArgs {
-    /// A run (`latest`, its name, its four letters, or its path), or a file of what was learned for `--model`;
-    /// nothing for `--model` alone.
+    /// A run (`latest`, a name, an id or a path), or a state or adapter file for `--model`; omit to use `--model`
+    /// alone.
     #[arg(value_name = "RUN|STATE")]
     name: Option<String>,
-    /// Use the weights alone, without what was learned.
+    /// Use the base model, without the trained parameters.
     #[arg(long, conflicts_with = "state")]
     base: bool,
-    /// Start from this state, `.pth` or `.st` [default: what was learned, else zeros].
+    /// Start from this state file, `.pth` or `.st` [default: the trained state, otherwise zeros].
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
     subject: SubjectArgs,
-    /// Where to compute; `auto` is a GPU where there is one and `--op` runs on it, else the processor.
+    /// Device; `auto` is a GPU if there is one and `--op` supports it, otherwise the CPU.
     #[arg(long, value_enum, default_value_t = Device::Auto)]
     device: Device,
     /// Implementation of the WKV recurrence; `auto` is the fastest one.
     #[arg(long, value_enum, default_value_t = Op::Auto)]
     op: Op,
-    /// Number format of the computation. What follows the logits is fp32 in all but fp64, which is slow
-    /// and there to compare numbers with; on a GPU it needs `--op chunk`.
+    /// Precision of the model. Losses are computed in fp32, or in fp64 with fp64, which is slow and meant for
+    /// comparing numbers; on a GPU fp64 needs `--op chunk`.
     #[arg(long, value_enum, default_value_t = Precision::Fp32)]
     precision: Precision,
-    /// How to keep the matrices of the blocks, as `[quant]` of an experiment does [default: as in the run,
-    /// else `none`].
+    /// Quantisation of the matrices in the blocks, as in `[quant]` of an experiment [default: as in the run,
+    /// otherwise `none`].
     #[arg(long, value_enum)]
     quant: Option<Quant>,
-    /// Read one token at a time with the carried state, instead of all at once.
+    /// Read one token at a time and carry the state, instead of all tokens at once.
     #[arg(long)]
     recurrent: bool,
-    /// Write the gradient of `mean_nll` with respect to the initial states as safetensors: float32
-    /// (float64 with fp64), indexed `[head, value, key]`.
+    /// Write the gradient of `mean_nll` with respect to the initial states as safetensors: float32 (float64 with
+    /// fp64), indexed `[head, value, key]`.
     #[arg(long, value_name = "FILE", conflicts_with = "recurrent")]
     grad_out: Option<PathBuf>,
-    /// Form of what is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
 }
 
-/// What is scored.
+/// Tokens to score.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct InputArgs {
-    /// Token ids: a JSON list of numbers, or a list of such lists.
+    /// File of token ids: a JSON list of numbers, or a list of such lists.
     #[arg(long, value_name = "FILE", conflicts_with = "tokenizer")]
     tokens: Option<PathBuf>,
-    /// A text.
+    /// File of text.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 }
@@ -135,13 +134,13 @@ enum Format {
     Json,
 }
 
-/// Why nothing is printed.
+/// The reason why scoring failed.
 enum ScoreError {
-    /// What is to be scored.
+    /// Invalid input tokens.
     Tokens(TokensError),
-    /// Where to compute.
+    /// Invalid choice of device or implementation.
     Device(DeviceFault),
-    /// Everything else.
+    /// Any other error.
     Run(RunError),
 }
 
@@ -177,7 +176,7 @@ impl ScoreError {
     }
 }
 
-/// Prints what the model thinks of the tokens.
+/// Prints the log-likelihood of the tokens.
 pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
     let part = match &args.state {
         Some(file) => Part::State(file.clone()),
@@ -203,7 +202,7 @@ pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
     }
 }
 
-/// A setting with a value, as the command line has it.
+/// An option with its value, as written on the command line.
 fn spelt(setting: Setting, value: &str) -> String {
     match setting {
         Setting::Accelerator => format!("--device {value}"),
@@ -211,7 +210,7 @@ fn spelt(setting: Setting, value: &str) -> String {
     }
 }
 
-/// Where and how to compute.
+/// The device and implementation to compute with.
 fn compute(args: &ScoreArgs) -> Result<Compute, DeviceFault> {
     let accelerator = match args.device {
         Device::Auto => Accelerator::Auto,
@@ -240,7 +239,7 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
         Precision::Fp16 => Kind::Half,
         Precision::Fp64 => Kind::Double,
     };
-    // The products of a run belong to its weights.
+    // The exported files of a run belong to its weights.
     let is_foreign = found.run.is_none() || args.subject.has_model() || args.state.is_some();
     let subject = ModelSpec {
         kind,
@@ -295,7 +294,7 @@ fn tokens(args: &ScoreArgs, subject: &ModelSpec) -> Result<Tokens, ScoreError> {
     })
 }
 
-/// What is printed of one sequence. Numbers that are not finite are printed as null.
+/// The JSON object of one sequence. NaN and infinite numbers are printed as null.
 fn sequence(score: &Score) -> Value {
     json!({
         "logprobs": numbers(&score.logprobs),
@@ -308,7 +307,7 @@ fn numbers(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.to_kind(Kind::Double)).expect("a vector of float64 numbers")
 }
 
-/// The object with the name of its form in front.
+/// The object with the schema name as its first field.
 fn with_schema(mut answer: Value) -> Value {
     let mut object = json!({ "schema": SCHEMA });
     let both = (object.as_object_mut(), answer.as_object_mut());

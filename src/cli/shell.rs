@@ -12,25 +12,23 @@ use statetune_core::exit::ExitCode;
 use super::complete::VARIABLE;
 use super::{Cli, Color, say, show};
 
-/// Arguments of `completions`.
 #[derive(Args, Debug)]
 pub(super) struct CompletionsArgs {
-    /// The shell that completes commands, flags, runs, keys and profiles.
+    /// Shell to complete commands, flags, runs, keys and profiles in.
     #[arg(value_enum)]
     shell: Shell,
 }
 
-/// Arguments of `man`.
 #[derive(Args, Debug)]
 pub(super) struct ManArgs {
-    /// The folder that the manual pages are written to; it is made where it is missing.
+    /// Folder to write manual pages to; created if missing.
     dir: PathBuf,
 }
 
-/// Prints what makes the shell ask this program while a command line is typed.
+/// Prints the script that makes the shell ask this program for completions.
 ///
 /// # Panics
-/// Never: nothing can go wrong while text is put together.
+/// Never: formatting into memory cannot fail.
 pub(super) fn completions(args: &CompletionsArgs) -> ExitCode {
     let shells = Shells::builtins();
     let shell = shells.completer(&args.shell.to_string()).expect("both lists have the same shells");

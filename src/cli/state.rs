@@ -1,4 +1,4 @@
-//! `statetune state`: what trained states are, how they differ, and states made of them.
+//! `statetune state`: inspects, compares and combines trained states.
 
 use std::path::PathBuf;
 
@@ -20,16 +20,15 @@ use super::subject::{fail, product_file};
 use super::table::table;
 use super::{Color, Format, say, show};
 
-/// Name and version of what `--format json` prints.
+/// Name and version of the JSON output.
 const INFO_SCHEMA: &str = "statetune.state-info/1";
 const DIFF_SCHEMA: &str = "statetune.state-diff/1";
 
-/// Arguments of `state`.
 #[derive(Args, Debug)]
 pub(super) struct StateArgs {
     #[command(subcommand)]
     command: Command,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
     runs_dir: PathBuf,
 }
@@ -38,39 +37,39 @@ pub(super) struct StateArgs {
 enum Command {
     /// Show sizes, norms and the passport of a state.
     Info {
-        /// A state file, or a run.
+        /// A state file or a run.
         #[arg(value_name = "STATE")]
         state: String,
-        /// Form of what is printed.
+        /// Output format.
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
-    /// Show how two states differ, by layer and head.
+    /// Compare two states by layer and head.
     Diff {
-        /// A state file, or a run.
+        /// A state file or a run.
         #[arg(value_name = "STATE")]
         first: String,
-        /// Another one.
+        /// The state file or run to compare with.
         #[arg(value_name = "STATE")]
         second: String,
-        /// Form of what is printed.
+        /// Output format.
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
     /// Write the mean of states.
     Mean {
-        /// State files, or runs.
+        /// State files or runs.
         #[arg(value_name = "STATE", required = true)]
         states: Vec<String>,
         #[command(flatten)]
         out: OutArgs,
     },
-    /// Write a state times a factor: its strength as a knob. 0 is the untouched model.
+    /// Multiply a state by a factor to change its strength; 0 is the untouched model.
     Scale {
-        /// The factor.
+        /// Factor.
         #[arg(value_name = "FACTOR", allow_negative_numbers = true, value_parser = finite)]
         factor: f64,
-        /// A state file, or a run.
+        /// A state file or a run.
         #[arg(value_name = "STATE")]
         state: String,
         #[command(flatten)]
@@ -78,10 +77,10 @@ enum Command {
     },
     /// Write a weighted sum of states.
     Mix {
-        /// State files, or runs.
+        /// State files or runs.
         #[arg(value_name = "STATE", required = true)]
         states: Vec<String>,
-        /// A weight for each state, with commas between them.
+        /// Weight of each state, separated by commas.
         #[arg(long, value_name = "LIST", required = true, value_delimiter = ',', allow_hyphen_values = true, value_parser = finite)]
         weights: Vec<f64>,
         #[command(flatten)]
@@ -89,7 +88,7 @@ enum Command {
     },
 }
 
-/// Where a new state goes.
+/// Output of a new state.
 #[derive(Args, Debug)]
 struct OutArgs {
     /// Write `STEM.pth`, its passport `STEM.json`, and `STEM.st`.
@@ -103,9 +102,9 @@ struct OutArgs {
 /// Number format of a `.pth`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum PthDtype {
-    /// bfloat16, which converters of other programs insist on.
+    /// bfloat16, which converters of other programs expect.
     Bf16,
-    /// float32, which loses nothing.
+    /// float32, without rounding.
     Fp32,
 }
 
@@ -135,7 +134,7 @@ pub(super) fn state(args: &StateArgs, color: Color) -> ExitCode {
 }
 
 impl StateArgs {
-    /// Reads what `name` stands for, or prints what is wrong.
+    /// Loads the state file or the state of the run `name`; shows the error.
     fn load(&self, name: &str, color: Color) -> Result<StateFile, ExitCode> {
         let path = product_file(&self.runs_dir, name, color)?;
         StateFile::load(&path).map_err(|error| fail(&RunError::from(error), color))
@@ -242,10 +241,10 @@ impl StateArgs {
     }
 }
 
-/// What a passport says, in lines; what it does not say is unknown.
+/// The lines of a passport; missing facts are shown as unknown.
 pub(super) fn passport_lines(passport: Option<&Passport>) -> Vec<String> {
     let Some(passport) = passport else {
-        return vec!["passport  none: nobody knows which weights it was tuned on".to_string()];
+        return vec!["passport  none: the base weights are unknown".to_string()];
     };
     let unknown = || "unknown".to_string();
     let model = passport.model.as_ref().map_or_else(unknown, |model| {

@@ -11,14 +11,13 @@ use signal_hook::iterator::Signals;
 
 use super::tell;
 
-/// What a shell adds to the number of the signal that ended a process.
+/// Shells report a process ended by a signal as this plus the signal number.
 const SIGNALLED: i32 = 128;
 
-/// Becomes true when the process is asked to stop. A closed terminal asks too, unless the run is `detached`.
-/// `before_exit` is called where the process ends at once.
+/// Returns a flag that becomes true when the process is asked to stop: Ctrl-C, SIGTERM, or a closed terminal unless
+/// the run is `detached`. `before_exit` is called before the process ends at once.
 ///
-/// After SIGTERM, which comes from programs rather than people, the process ends after `grace` even where a
-/// step takes longer.
+/// After SIGTERM, usually sent by programs, the process ends after `grace` even during a step.
 ///
 /// # Errors
 /// When the operating system refuses to deliver signals.
@@ -39,7 +38,7 @@ pub(super) fn stop_on_signals(
                 before_exit();
                 exit(SIGNALLED + signal);
             }
-            tell("stopping after this step, everything is saved; once more to stop at once");
+            tell("stopping after this step and saving everything; interrupt again to stop at once");
             if signal == SIGTERM {
                 let before_exit = before_exit.clone();
                 thread::spawn(move || {

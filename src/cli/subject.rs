@@ -1,4 +1,4 @@
-//! What a command puts to use: a run, a file of what was learned, or a bare model.
+//! The model that a command uses: a run, a state or adapter file, or a base model.
 
 mod learned;
 mod sampling;
@@ -31,16 +31,16 @@ use statetune_engine::kernels::Op;
 use statetune_engine::model::Shape;
 use statetune_engine::run::{CHARACTERS, export_at};
 
-/// Where runs lie, and which files stand in for theirs.
+/// Folder of runs, and files that replace those of a run.
 #[derive(Args, Debug)]
 pub(super) struct SubjectArgs {
-    /// The weights, instead of those that the run started from.
+    /// Weights to use instead of the run's base.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// The vocabulary [default: that of the run, else `world`].
+    /// Vocabulary [default: that of the run, otherwise `world`].
     #[arg(long, value_name = "world|FILE")]
     tokenizer: Option<PathBuf>,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
     /// Override a setting of the run, such as `sample.temperature`; repeatable.
@@ -48,22 +48,22 @@ pub(super) struct SubjectArgs {
     set: Vec<String>,
 }
 
-/// Which of what a name stands for is put to use.
+/// The part of a run to use.
 #[derive(Clone, Debug)]
 pub(super) enum Part {
-    /// What was learned.
+    /// The tuned model.
     Tuned,
-    /// The weights alone.
+    /// The base model.
     Base,
-    /// This state on the weights.
+    /// The base model with this initial state.
     State(PathBuf),
 }
 
-/// What a name stands for.
+/// The model found for a name.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) subject: ModelSpec,
-    /// The run, when it is one.
+    /// The directory and plan, if the name is a run.
     pub(super) run: Option<(PathBuf, Plan)>,
 }
 
@@ -72,7 +72,7 @@ impl Found {
         self.run.as_ref().map(|(_, plan)| plan)
     }
 
-    /// Whether there are weights without what was learned: those of the run, or, `given`, others.
+    /// Whether a base model exists: the base of the run, or with `given` the weights of the command line.
     pub(super) fn has_base(&self, given: bool) -> bool {
         given
             || !matches!(
@@ -83,23 +83,23 @@ impl Found {
 }
 
 impl SubjectArgs {
-    /// Runs in this folder, with nothing that stands in for theirs.
+    /// Runs in this folder, without replacements of their files.
     pub(super) fn of_runs(runs_dir: PathBuf) -> SubjectArgs {
         SubjectArgs { model: None, tokenizer: None, runs_dir, set: Vec::new() }
     }
 
-    /// Where run directories lie.
+    /// Folder of run directories.
     pub(super) fn runs_dir(&self) -> &Path {
         &self.runs_dir
     }
 
-    /// Whether other weights stand in for those of a run.
+    /// Whether `--model` replaces the weights of a run.
     pub(super) fn has_model(&self) -> bool {
         self.model.is_some()
     }
 
-    /// Finds what `name` stands for: a run, or a file of what was learned for the weights `--model`, which are
-    /// put to use alone when there is no name. What `purpose` needs must be there. Prints what is wrong.
+    /// Finds the model for `name`: a run, or a state or adapter file for the weights of `--model`; without a name,
+    /// the weights of `--model` alone. Checks what `purpose` needs and shows the error.
     pub(super) fn find(
         &self,
         name: Option<&str>,
@@ -110,8 +110,8 @@ impl SubjectArgs {
         self.find_for(None, name, part, purpose, color)
     }
 
-    /// As [`SubjectArgs::find`]; where `name` is a file, `experiment` tells its weights, their vocabulary and
-    /// how to compute, unless the command line does.
+    /// Like [`SubjectArgs::find`]; for a file, `experiment` gives the weights, vocabulary and compute settings that
+    /// the command line does not.
     pub(super) fn find_for(
         &self,
         experiment: Option<&Plan>,
@@ -131,7 +131,7 @@ impl SubjectArgs {
         }
     }
 
-    /// Like [`Self::find`], for a run alone.
+    /// Like [`Self::find`], but accepts only a run.
     pub(super) fn find_run(
         &self,
         name: &str,
@@ -145,7 +145,7 @@ impl SubjectArgs {
         }
     }
 
-    /// Plans an experiment file, with the settings of the command line over it. Prints what is wrong.
+    /// Plans an experiment file with the settings of the command line applied. Shows the error.
     pub(super) fn experiment(&self, file: &Path, color: Color) -> Result<Plan, ExitCode> {
         self.plan(file, Purpose::Run, color)
     }
@@ -281,7 +281,7 @@ impl SubjectArgs {
     }
 }
 
-/// The `.pth` of what a run had learned at a moment, the newest product without one. Prints what is wrong.
+/// The `.pth` exported at a checkpoint, or the newest one without a reference. Shows the error.
 pub(super) fn product(
     plan: &Plan,
     run: &Path,
@@ -302,7 +302,7 @@ fn newest(run: &Path, color: Color) -> Result<PathBuf, ExitCode> {
     newest_export(run).map_or_else(|| refuse(no_export(run), color), Ok)
 }
 
-/// The file that `name` stands for: itself, or a product of a run. Prints what is wrong.
+/// The file for `name`: itself, or the exported file of a run. Shows the error.
 pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<PathBuf, ExitCode> {
     if Path::new(name).is_file() {
         return Ok(PathBuf::from(name));
@@ -325,7 +325,7 @@ pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<
     product(&plan, &run, moment, color)
 }
 
-/// Prints what `subject` has to say about its state, or what is wrong with it.
+/// Checks the state of `subject` against its base. Shows warnings and errors.
 pub(super) fn check(subject: &ModelSpec, color: Color) -> Result<(), RunError> {
     if let Some(warning) = subject.check()? {
         tell(format_args!("{}\n", warning.render(color.on())));
@@ -333,8 +333,8 @@ pub(super) fn check(subject: &ModelSpec, color: Color) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Says how many tensors of an adapter were loaded: all that the method has for a model of this shape, as
-/// fewer or others are an error.
+/// Prints how many tensors of an adapter were loaded: all tensors of the method for a model of this shape, since
+/// missing or extra tensors are an error.
 pub(super) fn tell_adapter(subject: &ModelSpec, shape: &Shape) {
     if let Some(AdapterFile { file, recipe }) = &subject.adapter {
         let tensors = recipe.trained_tensors(shape).len();
@@ -342,7 +342,7 @@ pub(super) fn tell_adapter(subject: &ModelSpec, shape: &Shape) {
     }
 }
 
-/// Prints what went wrong and returns its exit code.
+/// Shows the error and returns its exit code.
 pub(super) fn fail(error: &RunError, color: Color) -> ExitCode {
     show(&error.diagnostic(), color);
     error.exit_code()

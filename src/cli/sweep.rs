@@ -1,4 +1,4 @@
-//! `statetune sweep`: a run for each member, by this same program.
+//! `statetune sweep`: runs each member in a process of this program.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -26,10 +26,9 @@ use super::run::NOT_NEEDED;
 use super::runs::Row;
 use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, tell};
 
-/// Kind and version of the JSON answer.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.sweep/1";
 
-/// Arguments of `sweep`.
 #[derive(Args, Debug)]
 pub(super) struct SweepArgs {
     /// The experiment file.
@@ -37,17 +36,16 @@ pub(super) struct SweepArgs {
     file: PathBuf,
     #[command(flatten)]
     experiment: ExperimentArgs,
-    /// Vary this setting, too, or instead of the axis of the same key in the file; repeatable.
+    /// Vary this setting, in addition to the axes of the file or instead of the axis of the same key; repeatable.
     #[arg(long = "axis", value_name = "KEY=A,B,C", value_parser = parse_axis)]
     axes: Vec<(String, Vec<String>)>,
-    /// Runs at a time. They share threads and memory of the device.
+    /// Number of parallel runs, which share threads and device memory.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
-    /// Go on with members that were interrupted or killed, instead of beginning them anew. Members that are done
-    /// are never run again.
+    /// Resume interrupted or killed members instead of starting them again. Finished members are never run again.
     #[arg(long)]
     resume: bool,
-    /// How to print what came of it.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
 }
@@ -62,12 +60,12 @@ fn parse_axis(text: &str) -> Result<(String, Vec<String>), String> {
     Ok((key.to_string(), values))
 }
 
-/// What came of a member.
+/// The result of a member.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Outcome {
-    /// What its process exited with; none where it was not begun.
+    /// Exit code of its process; `None` if the member was not started.
     exit_code: Option<i32>,
-    /// Its run, where there is one.
+    /// Its run, if one exists.
     run: Option<Row>,
 }
 
@@ -78,11 +76,11 @@ pub(super) fn sweep(args: &SweepArgs, color: Color) -> ExitCode {
 }
 
 impl SweepArgs {
-    /// The members, each seen to be a valid experiment before any of them runs.
+    /// The members; each is checked to be a valid experiment before the first one runs.
     fn members(&self, color: Color) -> Result<Vec<Member>, ExitCode> {
         let mut sweep = self.load(&[], color)?.config.sweep;
         for (key, values) in &self.axes {
-            // What a text means is decided where it is set.
+            // Values stay text here; loading the experiment parses them.
             let values = values.iter().map(|value| json!(value)).collect();
             sweep.axes.insert(key.clone(), values);
         }
@@ -109,7 +107,7 @@ impl SweepArgs {
             .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))
     }
 
-    /// Runs the members, at most `jobs` at a time, and prints what came of them.
+    /// Runs the members, at most `jobs` in parallel, and prints the results.
     fn execute(&self, members: &[Member], color: Color) -> Result<ExitCode, ExitCode> {
         let failed = |error: io::Error| {
             let message = Diagnostic::error(msg!(CANNOT_START_MEMBERS));
@@ -141,7 +139,7 @@ impl SweepArgs {
         let outcomes: Vec<Outcome> = outcomes.iter().map(|one| unpoisoned(one).clone()).collect();
         self.print(members, &outcomes);
         if children.stopped.load(Ordering::Relaxed) {
-            tell("the sweep was stopped; the same command with `--resume` goes on");
+            tell("the sweep was stopped; run the same command with `--resume` to continue");
             return Ok(ExitCode::Interrupted);
         }
         let codes = outcomes.iter().filter_map(|outcome| outcome.exit_code);
@@ -149,7 +147,7 @@ impl SweepArgs {
         Ok(failures.next().unwrap_or(ExitCode::Ok))
     }
 
-    /// Runs one member to its end.
+    /// Runs one member until it ends.
     fn run(
         &self,
         member: &[(String, Value)],
@@ -176,7 +174,7 @@ impl SweepArgs {
             command.arg("--runs-dir").arg(dir);
         }
         command.arg("--run-file").arg(note).args(["--progress", "plain"]);
-        // Lines of members that run at once would be mixed; those of one that fails are shown afterwards.
+        // Output of parallel members would mix; the output of a failed member is shown afterwards.
         let shows = self.jobs == 1;
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(if shows { Stdio::inherit() } else { Stdio::piped() });
@@ -217,7 +215,7 @@ impl SweepArgs {
             let status = match (run, exit_code) {
                 (Some(run), _) => run.state.to_string(),
                 (None, Some(code)) => format!("refused, exit code {code}"),
-                (None, None) => "not begun".to_string(),
+                (None, None) => "not started".to_string(),
             };
             let of_run =
                 |value: &dyn Fn(&Row) -> Option<String>| or_dash(run.as_ref().and_then(value));
@@ -243,13 +241,13 @@ fn sets(member: &[(String, Value)]) -> String {
     member.iter().map(set).collect::<Vec<_>>().join(", ")
 }
 
-/// What a mutex holds; a thread that panicked leaves whole values behind.
+/// Locks a mutex; data stays valid after a panic in another thread.
 fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The processes of members that run now. A signal to this process is passed on to them as SIGINT: they save and
-/// end, or end at once with the second one.
+/// The processes of running members. A signal to this process is passed on as SIGINT: the members save and end; the
+/// second signal ends them at once.
 struct Children {
     pids: Arc<Mutex<Vec<Pid>>>,
     stopped: Arc<AtomicBool>,
@@ -272,7 +270,7 @@ impl Children {
         Ok(children)
     }
 
-    /// Runs a process to its end. A terminal's Ctrl-C reaches it through this process alone, and so once.
+    /// Runs a process until it ends. Ctrl-C of the terminal reaches it only through this process, and therefore once.
     fn run(&self, mut command: Command) -> io::Result<std::process::Output> {
         command.process_group(0);
         let child: Child;

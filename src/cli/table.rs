@@ -1,9 +1,9 @@
-//! Tables for people.
+//! Tables as text.
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 
-/// Columns of a table that goes elsewhere than to a terminal.
+/// Width in columns of a table that is not printed to a terminal.
 const WIDTH: u16 = 100;
 
 /// An empty table with a header.

@@ -18,43 +18,42 @@ use super::begin::fail;
 use super::diff::divergence_text;
 use super::{Color, ExperimentArgs, Format, say, show};
 
-/// Name and version of what `--format json` prints.
+/// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.verify/1";
-/// Steps that are run at least, if the run has as many.
+/// Minimum number of steps to run, if the run has that many.
 const STEPS: u64 = 10;
 
-/// Arguments of `verify`.
 #[derive(Args, Debug)]
 pub(super) struct VerifyArgs {
-    /// A run: `latest`, its name, its id, or its path.
+    /// The run: `latest`, a name, an id or a path.
     run: String,
-    /// Where run directories lie.
+    /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
-    /// Steps to run again [default: 10 or more, up to a line of metrics; all of a shorter run].
+    /// Steps to rerun [default: 10 or more, up to a line of metrics; all steps of a shorter run].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
-    /// By how much of its size a loss may differ where the bits do.
+    /// Relative difference of losses that is allowed if the bits differ.
     #[arg(long, value_name = "SHARE", default_value_t = 1e-3)]
     tolerance: f64,
-    /// Override a setting, such as `train.op`, to see what it changes; repeatable.
+    /// Override a setting, such as `train.op`, to see its effect; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Form of what is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
 
-/// What came of the comparison.
+/// The result of the comparison.
 struct RequestOutcome {
     diff: Diff,
     steps: u64,
-    /// The largest difference of a reported loss as a share of it; absent where none was reported.
+    /// Largest relative difference of a reported loss; `None` without reported losses.
     largest: Option<f64>,
     word: &'static str,
-    /// The step after which the run went on in another process.
+    /// The step after which another process resumed the run.
     went_on: Option<u64>,
-    /// The step after which the run had other settings or inputs, where steps after it were asked for.
+    /// The step after which settings or inputs of the run changed, if later steps were requested.
     changed_after: Option<u64>,
 }
 
@@ -114,10 +113,10 @@ pub(super) fn verify(args: &VerifyArgs, color: Color) -> ExitCode {
     }
 }
 
-/// Why the steps could not be run again.
+/// The reason why the steps could not be rerun.
 enum Fault {
     Run(Box<RunError>),
-    /// The temporary folder, or what was recorded in it.
+    /// The temporary folder, or its records.
     Folder(Box<Diagnostic>),
 }
 
@@ -133,14 +132,14 @@ impl From<ReadRunError> for Fault {
     }
 }
 
-/// As many steps as end with a line of metrics, so that losses can be compared where bits differ.
+/// Enough steps to end with a line of metrics, so that losses can be compared where bits differ.
 fn default_steps(recorded: &Recorded) -> u64 {
     let mut reported = recorded.course.metrics.iter().map(|line| line.step);
     reported.find(|step| *step >= STEPS).unwrap_or(recorded.chain.len() as u64)
 }
 
-/// Runs the first `steps` steps of a run again, in a folder that is removed afterwards. Prepared data is shared
-/// with the run, and no questions are asked.
+/// Reruns the first `steps` steps of a run, in a folder that is removed afterwards. Prepared data is shared with the
+/// run, and sampling is off.
 fn again(
     mut plan: Plan,
     stored: &StoredRun,
@@ -174,7 +173,7 @@ fn again(
     Ok(Recorded::read(&StoredRun::open(&path)?)?)
 }
 
-/// Compares the first steps of a run with those that were run again.
+/// Compares the first steps of a run with the rerun steps.
 fn judge(
     stored: &StoredRun,
     mut recorded: Recorded,
@@ -218,7 +217,7 @@ fn print(verdict: &RequestOutcome) {
         say(format_args!("{:18}{end}", ""));
     }
     if let Some(largest) = largest.filter(|_| *word != EQUAL) {
-        say(format_args!("{:<18}a loss differs by up to {largest:.1e} of itself", "losses"));
+        say(format_args!("{:<18}largest relative difference {largest:.1e}", "losses"));
     }
     for row in &diff.environment {
         let value = |run: usize| row.values[run].as_deref().unwrap_or("-");

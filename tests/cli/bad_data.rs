@@ -126,7 +126,7 @@ fn a_line_of_100_megabytes() {
     );
     case.write("data.jsonl", format!("{{\"text\": \"{text}\"}}"));
     let output = case.statetune(&["data", "prepare", STATE, "--set", "data.val_split=0"]);
-    assert!(output.is_done().stdout.contains("documents  1, 0 of them held out"), "{output:?}");
+    assert!(output.is_done().stdout.contains("documents  1, 0 for validation"), "{output:?}");
 }
 
 #[test]

@@ -162,7 +162,7 @@ warning[ST8003]: the base model of `runs/DATE-tiny-ID/export/rwkv-1.pth` is unkn
   = note: the passport `runs/DATE-tiny-ID/export/rwkv-1.json` is missing
   = note: on weights other than the ones it was trained on, answers become worse
 
-product  24 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth";
+export   24 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth";
     case.statetune(&MERGE).succeeds("out.pth", warning);
 }
 

@@ -10,44 +10,44 @@ Fine-tune RWKV models from one TOML file
 Usage: statetune [OPTIONS] <COMMAND>
 
 Commands:
-  init         Write a first experiment from five questions
-  check        Check an experiment file without running it
+  init         Create an experiment file from five questions
+  check        Check experiment files without running them
   explain      Explain a message code or a key of the experiment file
-  config       Show, complete, shorten and compare the settings of experiment files
-  watch        See how a run is getting on, or check and plan an experiment file on every save
-  ctl          Ask a live run to save, sample, evaluate, stop, or become longer
-  diff         Compare runs, down to the first step in which they part and the reason for it
-  report       Write one HTML page about a run, or about several laid over each other
-  runs         List stored runs, look at them, mark, remove, pack them
-  import       Make an experiment file of a script of another trainer
-  presets      List models, templates and recipes, and show what they stand for
+  config       Show, fill, shorten or compare the settings of experiment files
+  watch        Follow a run, or check and plan an experiment file on every save
+  ctl          Ask a live run to save, sample, evaluate, stop or train longer
+  diff         Compare runs and find the first step that differs, with the cause
+  report       Write an HTML report about one or more runs
+  runs         List, show, annotate, remove and pack runs
+  import       Convert a script of another trainer into an experiment file
+  presets      List and show models, templates and recipes
   schema       Print the JSON Schema of experiment files
-  run          Run an experiment: prepare its data, train, sample, write a run directory
-  sweep        Run an experiment once for each combination of some values
-  resume       Go on with a run that was stopped, killed or made longer, bit for bit
-  verify       Run the first steps of a run again, and compare them with its record
-  plan         Say what a run would do and need: steps, documents, rates, memory, time
-  generate     Let a base model, or a run's tuned model, continue a text
-  data         Look at the documents of an experiment, prepare them, write them for other programs
-  chat         Talk with a run's tuned model, or with two side by side
-  incident     Look at steps whose numbers were not finite, and compute one again
-  score        Print how likely a model finds given tokens, as JSON
-  eval         Measure loss and behaviour on held-out documents, of the base and of what was tuned
-  export       Write a state or a model in another form
-  mount        Write a state for another program, and prove that it computes the same with it
-  merge        Write the base of a run and what it learned as one checkpoint
-  state        Look at trained states, compare them, make new ones of them
-  doctor       Look at libtorch, devices, kernels, memory and disk of this machine
+  run          Run an experiment: prepare data, train, sample and write a run directory
+  sweep        Run an experiment once per combination of setting values
+  resume       Resume a stopped, killed or extended run, bit for bit
+  verify       Rerun the first steps of a run and compare them with its records
+  plan         Show what a run would do and need: steps, documents, learning rates, memory, time
+  generate     Continue a text with a base model or the tuned model of a run
+  data         Inspect, prepare and export the documents of an experiment
+  chat         Chat with the tuned model of a run, or with two side by side
+  incident     Inspect steps with NaN or infinite values, and recompute one
+  score        Print the log-likelihood of given tokens as JSON
+  eval         Measure loss and probes of the base and the tuned model on held-out documents
+  export       Export a state or a model to another format
+  mount        Export a state for another program, and verify that the results match
+  merge        Merge the base and the trained parameters of a run into one checkpoint
+  state        Inspect, compare and combine trained states
+  doctor       Check libtorch, devices, kernels, memory and disk of this machine
   cache        List or remove prepared data
-  completions  Print the completions of a shell
+  completions  Print shell completions
   man          Write manual pages
-  version      Print the versions of the program and of its libtorch
+  version      Print the versions of the program and of libtorch
   help         Print this message or the help of the given subcommand(s)
 
 Options:
       --color <WHEN>  When to use colour [default: auto] [possible values: auto, always, never]
-      --offline       Fetch nothing: weights on a hub must be on this machine already
-      --lang <LANG>   Language of messages [default: that of STATETUNE_LANG, or of the system]
+      --offline       Use no network: weights of a hub must be on this machine already
+      --lang <LANG>   Language of messages [default: from STATETUNE_LANG, or from the system]
                       [possible values: en, zh]
   -h, --help          Print help
   -V, --version       Print version";

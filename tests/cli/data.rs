@@ -48,9 +48,9 @@ fn prepare_makes_what_a_run_would_use() {
         format!(
             "\
 data       runs/.cache/data-KEY, {made}
-documents  20, 4 of them held out
+documents  20, 4 for validation
 train      16 documents, 282 tokens
-held out   4 documents, 68 tokens
+validation 4 documents, 68 tokens
 longest    21 tokens, line 10 of `data.jsonl`"
         )
     };
@@ -60,10 +60,10 @@ longest    21 tokens, line 10 of `data.jsonl`"
         let key = case.list("runs/.cache").pop().expect("prepared data");
         output.stdout.trim_end().replace(&key, "data-KEY")
     };
-    assert_eq!(prepare(&case), report("made"));
+    assert_eq!(prepare(&case), report("prepared"));
     let data = case.read("data.jsonl");
     case.write("data.jsonl", &data); // touched, but the same
-    assert_eq!(prepare(&case), report("was there already"));
+    assert_eq!(prepare(&case), report("cached"));
     case.write("data.jsonl", data.replacen("\n", " \n", 1)); // one more byte
     let output = case.statetune(&["data", "prepare", STATE]);
     assert!(output.is_done().stdout.contains(", made\n"), "{output:?}");
@@ -80,7 +80,7 @@ fn prepare_opens_a_pair_as_it_is() {
     );
     write_pair(&case.path("tokens"), 65536, &[&[5, 6, 7, 0], &[8, 0]]);
     case.statetune(&["data", "prepare", STATE])
-        .succeeds("data       tokens, used as it is\ndocuments  2\ntokens     6", "");
+        .succeeds("data       tokens, used unchanged\ndocuments  2\ntokens     6", "");
 }
 
 fn write_pair(prefix: &Path, vocab_size: usize, documents: &[&[u32]]) {
@@ -242,10 +242,8 @@ error[ST3027]: document 1 of `pair` is not valid UTF-8
     );
     assert!(!case.path("pair.jsonl").exists());
     write_pair(&case.path("pair"), 65536, &[&[98, 0, 99, 0], &[0]]);
-    case.statetune(&export).succeeds(
-        "written    pair.jsonl\ndocuments  2\nleft out   1 documents without any text",
-        "",
-    );
+    case.statetune(&export)
+        .succeeds("written    pair.jsonl\ndocuments  2\ndropped    1 documents without text", "");
     assert_eq!(texts(&case, "pair.jsonl"), ["a", "b"]);
     write_pair(&case.path("pair"), 70000, &[&[65535, 0]]);
     case.refuses_to(
@@ -354,7 +352,7 @@ fn sources_of_text() {
     assert_eq!(trained(&skip), ["a"]);
     let output = skip.statetune(&["data", "prepare", STATE]);
     assert!(
-        output.is_done().stdout.ends_with("skipped    2 lines that are no documents\n"),
+        output.is_done().stdout.ends_with("skipped    2 lines that are not valid documents\n"),
         "{output:?}"
     );
 
@@ -508,8 +506,7 @@ fn the_cache_is_listed_and_cleaned() {
     // What a live process builds or uses stays.
     let folder = File::open(case.path("runs/.cache").join(&used)).expect("prepared data");
     folder.lock_shared().expect("a lock");
-    cache(&["clean", "--all"])
-        .succeeds(&format!("in use   {used}, left as it is\nfreed    0 B"), "");
+    cache(&["clean", "--all"]).succeeds(&format!("in use   {used}, kept\nfreed    0 B"), "");
     drop(folder);
     let output = cache(&["clean", "--all"]);
     assert!(output.is_done().stdout.starts_with(&format!("removed  {used}, ")), "{output:?}");

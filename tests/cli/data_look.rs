@@ -11,7 +11,7 @@ const SOUND: &str = r#"{"text": "User: hi\n\nAssistant: hello"}"#;
 #[test]
 fn sound_documents() {
     let output = Case::new().statetune(&["data", "check", STATE]);
-    output.succeeds("state.toml: 20 documents  nothing to complain about", "");
+    output.succeeds("state.toml: 20 documents  no findings", "");
 }
 
 #[test]
@@ -65,13 +65,11 @@ fn what_can_be_repaired_is_written_beside_the_file() {
     let case = Case::new().having("data.jsonl", lines.join("\n"));
     let output = case.statetune(&["data", "check", STATE, "--fix"]);
     assert_eq!(output.code, Some(20), "the file itself is as it was");
-    let wrote = "wrote data.fixed.jsonl: 2 lines repaired, 1 without a text left out";
+    let wrote = "wrote data.fixed.jsonl: 2 lines fixed, 1 dropped (no text)";
     assert!(output.stderr.trim_end().ends_with(wrote), "{}", output.stderr);
     assert_eq!(case.read("data.jsonl"), lines.join("\n"));
     let fixed = case.with(STATE, "data.jsonl", "data.fixed.jsonl");
-    fixed
-        .statetune(&["data", "check", STATE])
-        .succeeds("state.toml: 3 documents  nothing to complain about", "");
+    fixed.statetune(&["data", "check", STATE]).succeeds("state.toml: 3 documents  no findings", "");
     // A second copy would overwrite the first.
     let output = fixed
         .with(STATE, "data.fixed.jsonl", "data.jsonl")
@@ -99,7 +97,7 @@ fn a_document_with_its_mask() {
     let output = case.statetune(&["data", "show", STATE, "--line", "2"]);
     output.succeeds(
         "\
-line 2 of `data.jsonl`: 9 tokens, 2 learned, 56 of ctx_len 64 are padding
+line 2 of `data.jsonl`: 9 tokens, 2 target tokens, 56 of ctx_len 64 are padding
 User: hi
 
 Assistant:[[ hello]][[<end>]]",

@@ -193,7 +193,7 @@ fn a_step_is_computed_again_alone() {
     }
     let human = case.statetune(&["incident", "replay", &name]);
     let last = human.stdout.trim_end().lines().last().expect("a line");
-    assert_eq!(last, "first value that is not finite in fp32, op cpu: emb forward");
+    assert_eq!(last, "first non-finite value in fp32, op cpu: emb forward");
     let refused = case.statetune(&["incident", "replay", "latest/77"]);
     assert_eq!(
         refused.stderr.trim_end(),

@@ -60,7 +60,7 @@ fn every_method_becomes_one_model() {
     ] {
         let (case, _) = run(version, peft, "");
         let merged = merge(&case, &[]);
-        assert!(merged.is_done().stderr.starts_with("product  "), "{merged:?}");
+        assert!(merged.is_done().stderr.starts_with("export   "), "{merged:?}");
         assert_eq!(merged.stdout.trim(), "merged.pth");
         let tuned = numbers(&case, &["latest"]);
         let merged = numbers(&case, &MERGED);
@@ -108,7 +108,7 @@ fn packed_weights_are_merged_as_they_were_trained_on() {
         let (case, _) = run(version, peft, &format!("[quant]\ntype = \"{quant}\"\n{double}"));
         let output = merge(&case, &["--quantised"]);
         let name = if double.is_empty() { "" } else { " with double quantisation" };
-        let product = format!("product  {tensors} tensors of runs/DATE-tiny-ID/export/rwkv-1.pth");
+        let product = format!("export   {tensors} tensors of runs/DATE-tiny-ID/export/rwkv-1.pth");
         let said = format!(
             "{product}\nthe linear layers are the {quant}{name} ones that were trained on, made dense again: \
              exactly the trained model, with the errors of packing"

@@ -73,7 +73,7 @@ fn adapters_have_the_names_of_the_field_and_merge() {
         tuned.is_done();
         let merged = case.statetune(&["merge", &name, "--out", "merged.pth"]);
         let product = "runs/DATE-tiny-ID/export/rwkv-1.pth";
-        merged.succeeds("merged.pth", &format!("product  {} tensors of {product}", found.len()));
+        merged.succeeds("merged.pth", &format!("export   {} tensors of {product}", found.len()));
         let of = |file: &str| {
             let file = TensorFile::open(case.path(file)).expect("a sound file");
             let tensors =
@@ -116,7 +116,7 @@ warning[ST8020]: most programs for RWKV-7 ignore initial states in a model file
   = note: rwkv.cpp aborts, and converters for Hugging Face and GGUF refuse the file
   = help: keep the state in a file of its own: `statetune mount RUN --for rwkv-runner`
 
-product  2 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth"
+export   2 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth"
     );
     let all = |file: &str| {
         let file = TensorFile::open(case.path(file)).expect("a sound file");

@@ -11,7 +11,7 @@ fn a_plan_says_what_a_run_would_do() {
     let output = case.statetune(&["plan", STATE]);
     output.is_done();
     assert!(
-        output.stdout.contains("  data      not prepared yet: `--prepare` does it"),
+        output.stdout.contains("  data      not prepared: full rows of ctx_len are assumed; "),
         "{output:?}"
     );
     assert!(case.list("runs").is_empty());
@@ -21,13 +21,13 @@ fn a_plan_says_what_a_run_would_do() {
     let headline = Regex::new("^tiny  x070 2 layers x 64, [0-9,]+ parameters  state  fp32\n");
     assert!(headline.expect("an expression").is_match(&output.stdout), "{}", output.stdout);
     for line in [
-        "  trains    8,192 numbers, ",
-        "  data      16 documents, 4 held out, 16 samples in a pass\n",
+        "  trains    8,192 parameters, ",
+        "  data      16 documents, 4 for validation, 16 samples per pass\n",
         "  coverage  4 steps x 4 = 16 samples: 100 % of 16 copies, each document 1.00 times\n",
         "  rate      cos, 1 steps of warmup  ",
         "  memory    ",
         "            activations ",
-        "  time      not known: `--measure` finds out\n",
+        "  time      unknown; pass `--measure` to measure the speed\n",
         "  saves     2 checkpoints of 0.1 MB, keeps 2; ",
     ] {
         assert!(output.stdout.contains(line), "{line:?} in {}", output.stdout);

@@ -235,9 +235,9 @@ fn a_run_saves_on_sigint_and_resumes_bit_for_bit() {
     let stdout = String::from_utf8(output.stdout).expect("UTF-8");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(75), "{stdout}{stderr}");
-    assert!(
-        stderr.contains("stopping after this step, everything is saved; once more to stop at once")
-    );
+    assert!(stderr.contains(
+        "stopping after this step and saving everything; interrupt again to stop at once"
+    ));
     assert!(stdout.contains("next     statetune resume "), "{stdout}");
     assert!(case.read(stopped.join("status.json")).contains("interrupted"));
     case.statetune(&["resume", "latest"]).is_done();

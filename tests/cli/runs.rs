@@ -252,7 +252,7 @@ error[ST6046]: `val_los` in `val_los<1` is neither a column nor a setting of the
     let shown = case.statetune(&["runs", "show", &id(&second)]);
     shown.is_done();
     for line in [
-        "status      done, 4 of 4 steps, began ",
+        "status      done, 4 of 4 steps, started ",
         "tags        two x\n",
         "  schedule.lr_init = 0.5  # --set\n",
         "  data.val_split = 0.2  # file line 6\n",

@@ -100,7 +100,7 @@ fn info_and_diff() {
         lines[..2],
         [
             "a.pth: 2 layers x 2 heads x 64 x 64, float32",
-            "passport  none: nobody knows which weights it was tuned on"
+            "passport  none: the base weights are unknown"
         ]
     );
 }

@@ -167,11 +167,11 @@ fn chat() {
 
     let (_, stderr) = talk(&greedy, "/undo\n/frob\n/set top_p 2\n/set x 1\n");
     let expected = "\
-there is nothing to undo
-there is no command `/frob`
+nothing to undo
+unknown command `/frob`
 HELP
 cannot set `top_p` to `2`: must be above 0 and at most 1
-there is no setting `x`
+unknown setting `x`
 HELP
 ";
     let help = "\

@@ -20,19 +20,18 @@ use statetune_engine::run::load_tokenizer;
 use super::Format;
 use crate::{Color, ExperimentArgs, say, show, tell};
 
-/// Arguments of `data check`.
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
     /// The experiment file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// A JSONL file of which no document may be among those of the experiment; repeatable.
+    /// A JSONL file whose documents must not occur in the experiment; repeatable.
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
-    /// Write a copy beside each JSONL file, with the lines repaired of which there can be only one opinion.
+    /// Write a copy of each JSONL file with the lines fixed that have exactly one possible fix.
     #[arg(long)]
     fix: bool,
-    /// How to answer.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -84,7 +83,7 @@ fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
     Ok(check.finish())
 }
 
-/// Prints the first findings of each kind to standard error, and how many there are to standard output.
+/// Prints the first findings of each kind to standard error, and the totals to standard output.
 fn print(checked: &Checked, file: &Path, color: Color) {
     let mut counts = Vec::new();
     for (kind, finding) in &checked.findings {
@@ -102,7 +101,7 @@ fn print(checked: &Checked, file: &Path, color: Color) {
         counts.push(format!("{severity:8} {} {:>7}  {}", kind.code(), finding.count, kind.words()));
     }
     let documents = grouped(checked.documents);
-    let verdict = if counts.is_empty() { "nothing to complain about" } else { "" };
+    let verdict = if counts.is_empty() { "no findings" } else { "" };
     say(format!("{}: {documents} documents  {verdict}", file.display()).trim_end());
     counts.into_iter().for_each(say);
 }
@@ -138,7 +137,7 @@ fn place_as_json(diagnostic: &Diagnostic) -> serde_json::Value {
     })
 }
 
-/// Writes a repaired copy beside each JSONL file that has something to repair; returns a sentence for each file.
+/// Writes a fixed copy of each JSONL file with fixable lines; returns one sentence per file.
 fn fix_files(plan: &Plan) -> Result<Vec<String>, RunError> {
     let jsonl = plan.data.sources.iter().filter(|source| source.data_type == DataType::Jsonl);
     let mut sentences = Vec::new();
@@ -167,7 +166,7 @@ fn fix_file(file: &Path, plan: &Plan) -> Result<String, DataError> {
         text.push(b'\n');
     })?;
     if repaired + dropped == 0 {
-        return Ok(format!("{}: nothing that can be repaired without asking", file.display()));
+        return Ok(format!("{}: no lines to fix", file.display()));
     }
     let copy = copy_name(file);
     let unwritable = |source| DataError::Io { path: copy.clone(), source };
@@ -179,7 +178,7 @@ fn fix_file(file: &Path, plan: &Plan) -> Result<String, DataError> {
     temporary.as_file().set_permissions(permissions).map_err(unwritable)?;
     temporary.persist_noclobber(&copy).map_err(|error| unwritable(error.error))?;
     let copy = copy.display();
-    Ok(format!("wrote {copy}: {repaired} lines repaired, {dropped} without a text left out"))
+    Ok(format!("wrote {copy}: {repaired} lines fixed, {dropped} dropped (no text)"))
 }
 
 /// `d.fixed.jsonl` for `d.jsonl` and `d.jsonl.gz`.

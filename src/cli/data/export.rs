@@ -19,23 +19,22 @@ use statetune_engine::run::{load_tokenizer, prepare_sources};
 use super::skipped_lines;
 use crate::{Color, ExperimentArgs, say, show};
 
-/// Arguments of `data export`.
 #[derive(Args, Debug)]
 pub(super) struct ExportArgs {
-    /// An experiment file (`.toml`), of which the prepared documents are written, or the documents
-    /// themselves: a file, a folder, a pattern, or the name that `.bin` and `.idx` share.
+    /// An experiment file (`.toml`) to export its prepared documents, or documents: a file, a folder, a pattern, or
+    /// the common name of a `.bin` and `.idx` pair.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What is written: token ids, a JSON object with a `text` on each line, or a column `text`.
+    /// Output: token ids, JSON Lines with a key `text`, or a Parquet column `text`.
     #[arg(long, value_name = "binidx|jsonl|parquet", value_parser = to)]
     to: To,
-    /// Name of what is written, without `.bin`, `.idx`, `.jsonl` or `.parquet` [default: FILE's, beside it].
+    /// Output name without `.bin`, `.idx`, `.jsonl` or `.parquet` [default: FILE's, next to FILE].
     #[arg(long, value_name = "PREFIX")]
     out: Option<PathBuf>,
-    /// Replace files that exist.
+    /// Overwrite existing files.
     #[arg(long)]
     force: bool,
-    /// Tokens of a sample, for the magic prime [default: `train.ctx_len` of an experiment].
+    /// Tokens per sample, for the magic prime [default: `train.ctx_len` of an experiment].
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
     ctx_len: Option<u64>,
     #[command(flatten)]
@@ -44,19 +43,19 @@ pub(super) struct ExportArgs {
     experiment: ExperimentArgs,
 }
 
-/// What an experiment file says by itself.
+/// Options that an experiment file replaces.
 #[derive(Args, Debug)]
 struct RawArgs {
-    /// Freshly shuffled copies of every document, for `--to binidx` [default: 1].
+    /// Number of freshly shuffled copies of each document, for `--to binidx` [default: 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     repeat: Option<u32>,
-    /// Seed of the order [default: 42].
+    /// Seed of the shuffle [default: 42].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Vocabulary: `world` or a file [default: world].
     #[arg(long, value_name = "world|FILE")]
     tokenizer: Option<PathBuf>,
-    /// Format of FILE [default: binidx if there is such a pair, otherwise jsonl].
+    /// Format of FILE [default: binidx if such a pair exists, otherwise jsonl].
     #[arg(long, value_parser = file_type(), value_name = "TYPE")]
     data_type: Option<DataType>,
 }
@@ -65,7 +64,7 @@ struct RawArgs {
 enum To {
     /// Token ids: `.bin` and `.idx`.
     Binidx,
-    /// The texts, in this form.
+    /// The texts, in this format.
     Texts(TextForm),
 }
 
@@ -125,7 +124,7 @@ fn repeated_text() -> Diagnostic {
 }
 
 impl RawArgs {
-    /// The first flag that was given, with the setting that it stands for.
+    /// The first flag given, with the setting of an experiment file that replaces the flag.
     fn first_flag(&self) -> Option<(&'static str, &'static str)> {
         let given = [
             (self.repeat.is_some(), ("--repeat", "data.repeat")),
@@ -145,7 +144,7 @@ impl RawArgs {
 }
 
 impl ExportArgs {
-    /// Writes what a run trains on, and what it holds out under a name with `-val` behind it.
+    /// Writes the training documents, and the validation documents under the name with `-val` appended.
     fn export_plan(&self, plan: &Plan) -> Result<(), RunError> {
         let out = self.out.clone().unwrap_or_else(|| self.file.with_extension(""));
         let val_out = with_suffix(&out, "-val");
@@ -167,7 +166,7 @@ impl ExportArgs {
         Ok(())
     }
 
-    /// Writes documents that no experiment describes.
+    /// Writes documents without an experiment.
     fn export_raw(&self) -> Result<(), RunError> {
         let (file, data_type) = self.raw_data();
         let out = self.out.clone().unwrap_or_else(|| default_out(&file, data_type));
@@ -195,14 +194,14 @@ impl ExportArgs {
             cache_dir: work.path(),
         })
         .map_err(|error| match error {
-            // The user knows nothing of the folder in which the pair is made.
+            // The user does not know the temporary folder.
             DataError::Io { source, .. } => DataError::Io { path: out.clone(), source },
             other => other,
         })?;
         Ok(self.write(&prepared.train, &out, &tokenizer, self.ctx_len)?)
     }
 
-    /// FILE without the ending of one half of a pair, and its format.
+    /// FILE without the extension of a pair, and its format.
     fn raw_data(&self) -> (PathBuf, DataType) {
         let half = self.file.extension().is_some_and(|e| e == "bin" || e == "idx");
         let prefix = if half { self.file.with_extension("") } else { self.file.clone() };
@@ -215,7 +214,7 @@ impl ExportArgs {
         }
     }
 
-    /// The files that are written under the name `out`.
+    /// The files written for the name `out`.
     fn files(&self, out: &Path) -> Vec<PathBuf> {
         match self.to {
             To::Binidx => pair_files(out).into(),
@@ -230,7 +229,7 @@ impl ExportArgs {
         }
     }
 
-    /// Writes the pair `from` under the name `out`, and says what it is.
+    /// Moves the pair `from` to the name `out` and prints a summary.
     fn write(
         &self,
         from: &Path,
@@ -259,7 +258,7 @@ impl ExportArgs {
                 self.say_files(out);
                 say(format_args!("documents  {documents}"));
                 if empty > 0 {
-                    say(format_args!("left out   {empty} documents without any text"));
+                    say(format_args!("dropped    {empty} documents without text"));
                 }
             }
         }
@@ -300,7 +299,7 @@ fn say_skipped(prepared: &Prepared) {
     }
 }
 
-/// The magic prime, also in the form in which other trainers want it.
+/// Prints the magic prime, also as the options of other trainers.
 fn say_prime(tokens: u64, ctx_len: u64) {
     match magic_prime(tokens, ctx_len) {
         Some(prime) => {

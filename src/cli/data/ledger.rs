@@ -1,4 +1,4 @@
-//! `statetune data show --worst N --run RUN`: documents by their loss with what a run learned.
+//! `statetune data show --worst N --run RUN`: documents by their loss under the trained model of a run.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::sample_text::{Style, print_sample};
 use crate::subject::{Found, Part, SubjectArgs, fail};
 use crate::{Color, say, tell};
 
-/// Shows the `count` worst documents of a run, the worst first.
+/// Shows the `count` documents with the highest loss, highest first.
 pub(super) fn show(run: &str, count: usize, runs_dir: Option<&Path>, color: Color) -> ExitCode {
     let subject =
         SubjectArgs::of_runs(runs_dir.map_or_else(|| PathBuf::from("runs"), Path::to_path_buf));
@@ -70,8 +70,8 @@ fn heading(line: &LedgerLine) -> String {
     format!("mean loss {} after training, {} before", loss(line.after), loss(line.before))
 }
 
-/// The losses that the run keeps, or, where they are not those of its documents and of what it learned, new ones,
-/// which it keeps from now on.
+/// The losses stored in the run if they match its documents and exported file; otherwise computes and stores the
+/// losses.
 fn ledger(
     run: &Path,
     plan: &Plan,

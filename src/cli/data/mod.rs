@@ -1,4 +1,4 @@
-//! `statetune data`: the documents of an experiment, without a run.
+//! `statetune data`: inspects and exports the documents of an experiment.
 
 mod check;
 mod export;
@@ -13,7 +13,6 @@ use statetune_core::exit::ExitCode;
 
 use super::Color;
 
-/// Arguments of `data`.
 #[derive(Args, Debug)]
 pub(super) struct DataArgs {
     #[command(subcommand)]
@@ -22,32 +21,32 @@ pub(super) struct DataArgs {
 
 #[derive(Debug, Subcommand)]
 enum DataCommand {
-    /// Look at every document: is it sound, does it fit, is anything in it learned?
+    /// Check every document for validity, length and target tokens.
     Check(check::CheckArgs),
-    /// Show documents with what is learned of them.
+    /// Show documents with their target tokens marked.
     Show(show::ShowArgs),
-    /// Say how long documents are and how much is padded.
+    /// Print document lengths and the share of padding.
     Stats(stats::StatsArgs),
-    /// Tokenise the documents of an experiment into the cache, as a run does by itself.
+    /// Tokenise the documents of an experiment into the cache, as `run` does.
     Prepare(prepare::PrepareArgs),
-    /// Write documents as token ids or as text for other programs.
+    /// Export documents as token ids or text for other programs.
     Export(export::ExportArgs),
 }
 
-/// Form of an answer.
+/// Output format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people.
+    /// Text.
     Human,
-    /// One JSON object.
+    /// JSON object.
     Json,
 }
 
-/// `1 line that is no document`, `2 lines that are no documents`.
+/// `1 line that is not a valid document`, `2 lines that are not valid documents`.
 fn skipped_lines(count: u64) -> String {
     match count {
-        1 => "1 line that is no document".into(),
-        n => format!("{n} lines that are no documents"),
+        1 => "1 line that is not a valid document".into(),
+        n => format!("{n} lines that are not valid documents"),
     }
 }
 

@@ -12,7 +12,6 @@ use statetune_engine::run::{load_tokenizer, prepare_sources};
 use super::skipped_lines;
 use crate::{Color, ExperimentArgs, say, show};
 
-/// Arguments of `data prepare`.
 #[derive(Args, Debug)]
 pub(super) struct PrepareArgs {
     /// The experiment file.
@@ -39,7 +38,7 @@ pub(super) fn prepare(args: &PrepareArgs, color: Color) -> ExitCode {
 fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
     if let Some(prefix) = plan.data.pair.as_deref() {
         let pair = Binidx::open(prefix)?;
-        say(format_args!("data       {}, used as it is", prefix.display()));
+        say(format_args!("data       {}, used unchanged", prefix.display()));
         say(format_args!("documents  {}", pair.len()));
         say(format_args!("tokens     {}", pair.tokens()));
         return Ok(());
@@ -48,23 +47,23 @@ fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
     say(format_args!(
         "data       {}, {}",
         plan.data.cache_dir.join(format!("data-{}", prepared.key)).display(),
-        if prepared.cached { "was there already" } else { "made" }
+        if prepared.cached { "cached" } else { "prepared" }
     ));
     print_report(&prepared);
     Ok(())
 }
 
-/// What prepared data is made of, one line a fact.
+/// Prints the origin of prepared data, one line per fact.
 fn print_report(prepared: &Prepared) {
     let report = &prepared.report;
-    say(format_args!("documents  {}, {} of them held out", report.documents, report.val_documents));
+    say(format_args!("documents  {}, {} for validation", report.documents, report.val_documents));
     say(format_args!(
         "train      {} documents, {} tokens",
         report.train_documents, report.train_tokens
     ));
     if report.val_documents > 0 {
         say(format_args!(
-            "held out   {} documents, {} tokens",
+            "validation {} documents, {} tokens",
             report.val_documents, report.val_tokens
         ));
     }

@@ -6,7 +6,7 @@ use statetune_core::plan::Plan;
 
 use crate::say;
 
-/// A document: a line about it, and its text with marks.
+/// Prints a document: a header line, and the text with marks.
 pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, style: &Style) {
     let (data, ctx_len) = (&plan.data, plan.train.ctx_len.as_usize());
     let tokens = sample.ids.len();
@@ -17,7 +17,8 @@ pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, 
         }
         _ => format!("longer than ctx_len {ctx_len}"),
     };
-    say(style.heading(&format!("{}: {tokens} tokens, {learned} learned, {room}", sample.origin)));
+    say(style
+        .heading(&format!("{}: {tokens} tokens, {learned} target tokens, {room}", sample.origin)));
     let text: String = parts(sample, tokenizer, ctx_len, data.overlong)
         .iter()
         .map(|part| style.part(part))
@@ -26,7 +27,7 @@ pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, 
     say("");
 }
 
-/// How parts of a document are marked.
+/// Marks of the parts of a document.
 pub(super) struct Style {
     pub(super) colored: bool,
 }
@@ -36,8 +37,7 @@ impl Style {
         if self.colored { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Learned text is green or stands in `[[ ]]`, masked text is grey or unmarked, and text that is left out is
-    /// red or stands in `{{ }}`.
+    /// Target text is green or in `[[ ]]`, masked text is grey or unmarked, and truncated text is red or in `{{ }}`.
     fn part(&self, part: &Part) -> String {
         let (fate, text) = match part {
             Part::Text(fate, text) => (*fate, &**text),

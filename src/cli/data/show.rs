@@ -21,27 +21,26 @@ use super::ledger;
 use super::sample_text::{Style, print_sample};
 use crate::{Color, ExperimentArgs, say, show as show_fault};
 
-/// Documents that are shown when nobody says which.
+/// Number of documents shown by default.
 const FIRST: usize = 3;
 
-/// Arguments of `data show`.
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
     /// The experiment file.
     #[arg(value_name = "FILE", required_unless_present = "run")]
     file: Option<PathBuf>,
-    /// Show the document on this line of the data, or this one of a pair.
+    /// Show the document on this line of the data, or the document with this number in a pair.
     #[arg(long, value_name = "N", conflicts_with = "random")]
     line: Option<usize>,
-    /// Show so many documents at random, the same ones each time.
+    /// Show N random documents, the same ones every time.
     #[arg(long, value_name = "N")]
     random: Option<usize>,
-    /// Show so many documents that the weights of the experiment find the least likely, by the mean loss
-    /// of their learned tokens: broken and foreign ones are among them.
+    /// Show the N documents with the highest mean loss per target token under the weights of the experiment, such as
+    /// broken or foreign-language documents.
     #[arg(long, value_name = "N", conflicts_with_all = ["line", "random"])]
     worst: Option<usize>,
-    /// With `--worst`: the documents of this run, by their loss with what it learned, beside the loss before. All
-    /// losses are kept in its `ledger.jsonl`, and computed once.
+    /// With `--worst`: rank by the loss under the trained model of this run, next to the loss before training. The
+    /// losses are computed once and stored in the run's `ledger.jsonl`.
     #[arg(
         long,
         value_name = "RUN",
@@ -81,7 +80,7 @@ pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
     }
 }
 
-/// Prints the documents that were asked for; returns whether there are any.
+/// Prints the selected documents; returns whether there are any.
 fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<bool, RunError> {
     let tokenizer = load_tokenizer(plan)?;
     let style = Style { colored };
@@ -104,8 +103,8 @@ fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<bool, RunError> 
     Ok(!choice.kept.is_empty())
 }
 
-/// The `count` documents with the highest mean loss (nats) of the learned tokens that fit into `ctx_len`,
-/// the highest first, by the untouched weights of the experiment.
+/// The `count` documents with the highest mean loss (nats per target token within `ctx_len`), highest first, under
+/// the base weights of the experiment.
 fn worst_documents(
     plan: &Plan,
     tokenizer: Tokenizer,
@@ -135,7 +134,7 @@ fn worst_documents(
     failed.map_or(Ok(worst), |error| Err(error.into()))
 }
 
-/// The documents that are shown, each with its place among all.
+/// The selected documents, each with its position in the data.
 struct Choice {
     line: Option<usize>,
     random: Option<usize>,
@@ -164,7 +163,7 @@ impl Choice {
                     self.kept.push((place, sample));
                 }
             }
-            // Each of the documents so far is kept with the same probability.
+            // Reservoir sampling: each document so far is kept with the same probability.
             (None, Some(n)) if self.kept.len() >= n => {
                 let slot = (self.rng.next_u64() % self.offered as u64) as usize;
                 if slot < n {

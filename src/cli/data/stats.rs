@@ -14,16 +14,15 @@ use statetune_engine::run::load_tokenizer;
 use super::Format;
 use crate::{Color, ExperimentArgs, say, show};
 
-/// Characters of the longest bar.
+/// Characters in the longest bar.
 const BAR: u64 = 40;
 
-/// Arguments of `data stats`.
 #[derive(Args, Debug)]
 pub(super) struct StatsArgs {
     /// The experiment file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// How to answer.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -50,7 +49,7 @@ pub(super) fn stats(args: &StatsArgs, color: Color) -> ExitCode {
     }
 }
 
-/// The figures, and how many lines are no documents.
+/// The statistics, and the number of lines that are not valid documents.
 fn count(plan: &Plan) -> Result<(Stats, u64), RunError> {
     let tokenizer = load_tokenizer(plan)?;
     let mut counter = Counter::new(plan.train.ctx_len.0, plan.data.overlong);
@@ -77,13 +76,13 @@ fn print(stats: &Stats, faults: u64) {
     say(format_args!("documents  {}", grouped(stats.documents)));
     if faults > 0 {
         say(format_args!(
-            "faulty     {} lines; `statetune data check` names them",
+            "invalid    {} lines; run `statetune data check` to list them",
             grouped(faults)
         ));
     }
     let learned = stats.learned as f64 / stats.tokens.max(1) as f64;
     say(format_args!(
-        "tokens     {}, {} of them learned ({})",
+        "tokens     {}, {} target tokens ({})",
         grouped(stats.tokens),
         grouped(stats.learned),
         percent(learned)
@@ -107,7 +106,7 @@ fn print(stats: &Stats, faults: u64) {
     let width = lengths.max.to_string().len() + 1;
     for bucket in &stats.histogram {
         let bar = "#".repeat((bucket.documents * BAR).div_ceil(most) as usize);
-        // The token behind the inputs is predicted, not read.
+        // A window of `ctx_len` inputs has one more token: the last target.
         let holds = bucket.from <= u64::from(*ctx_len) + 1 && u64::from(*ctx_len) + 1 < bucket.to;
         let mark = if holds { "  < ctx_len" } else { "" };
         say(format_args!(

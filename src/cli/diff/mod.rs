@@ -20,7 +20,6 @@ const SCHEMA: &str = "statetune.diff/1";
 /// Decimals of losses and rates.
 const DECIMALS: usize = 4;
 
-/// Arguments of `diff`.
 #[derive(Args, Debug)]
 pub(super) struct DiffArgs {
     /// Two or more runs: `latest`, names, ids or paths; the others are compared with the first.

@@ -52,7 +52,7 @@ impl Condition {
             return Err("must be `KEY=VALUE`, or with `!=`, `<`, `<=`, `>`, `>=`".to_string());
         };
         let value = match key {
-            // As it is written everywhere else.
+            // Ages are written in the same way everywhere.
             "age" => parse_age(value)
                 .map_err(|problem| format!("`{value}` {problem}"))?
                 .as_secs()

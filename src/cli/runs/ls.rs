@@ -20,7 +20,6 @@ const SCHEMA: &str = "statetune.runs/1";
 const HEADER: [&str; 9] =
     ["ID", "NAME", "STATUS", "VAL", "BEST@", "PROBE", "CHANGED VS ABOVE", "AGE", "TAGS"];
 
-/// Arguments of `runs ls`.
 #[derive(Args, Debug)]
 pub(super) struct LsArgs {
     /// Only runs that meet a condition, such as `status=done`, `val_loss<1.3`, `schedule.lr_init>=0.3`, `tag=emoji`,

@@ -10,7 +10,6 @@ use statetune_core::store::{Annotations, StoredRun};
 use super::{Answer, open, refused};
 use crate::{Color, say, show};
 
-/// Arguments of `runs tag`.
 #[derive(Args, Debug)]
 pub(super) struct TagArgs {
     /// The run.
@@ -23,7 +22,6 @@ pub(super) struct TagArgs {
     remove: bool,
 }
 
-/// Arguments of `runs note`.
 #[derive(Args, Debug)]
 pub(super) struct NoteArgs {
     /// The run.
@@ -32,7 +30,6 @@ pub(super) struct NoteArgs {
     text: String,
 }
 
-/// Arguments of `runs pin`.
 #[derive(Args, Debug)]
 pub(super) struct PinArgs {
     /// The runs.

@@ -20,7 +20,6 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::store::{ChangeRunError, StoredRun, find_run};
 
-/// Arguments of `runs`.
 #[derive(Args, Debug)]
 pub(super) struct RunsArgs {
     #[command(subcommand)]

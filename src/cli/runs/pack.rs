@@ -9,12 +9,11 @@ use statetune_core::words::size;
 use super::{Answer, not_changed, open};
 use crate::{Color, say};
 
-/// Arguments of `runs pack`.
 #[derive(Args, Debug)]
 pub(super) struct PackArgs {
     /// The run.
     run: String,
-    /// The file to write [default: the run's name with `.run.tar.zst`, in the current folder].
+    /// File to write [default: the run's name with `.run.tar.zst`, in the current folder].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Omit checkpoints: the run can be shown and used, but not resumed.
@@ -22,7 +21,6 @@ pub(super) struct PackArgs {
     no_checkpoints: bool,
 }
 
-/// Arguments of `runs unpack`.
 #[derive(Args, Debug)]
 pub(super) struct UnpackArgs {
     /// A file written by `runs pack`.

@@ -13,7 +13,6 @@ use super::ls::chosen;
 use super::{Answer, confirmed, not_changed, open, refused};
 use crate::{Color, say};
 
-/// Arguments of `runs rm`.
 #[derive(Args, Debug)]
 pub(super) struct RmArgs {
     /// The runs.
@@ -24,7 +23,6 @@ pub(super) struct RmArgs {
     yes: bool,
 }
 
-/// Arguments of `runs prune`.
 #[derive(Args, Debug)]
 pub(super) struct PruneArgs {
     /// Only runs that meet a condition, as in `runs ls`; repeatable.

@@ -16,7 +16,6 @@ const SCHEMA: &str = "statetune.run_shown/1";
 /// Origin of a setting with its default value.
 const DEFAULT: &str = "default";
 
-/// Arguments of `runs show`.
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
     /// The run.
@@ -88,7 +87,7 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
         say(format_args!("earlier     settings up to step {}: {}", one.steps, settings.display()));
     }
     for product in products {
-        say(format_args!("product     {}", product.display()));
+        say(format_args!("export      {}", product.display()));
     }
     say("settings");
     for (key, value) in &row.settings {
@@ -101,7 +100,7 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
 }
 
 fn status(row: &Row) {
-    let began = row.age_secs().map_or(String::new(), |secs| format!(", began {} ago", age(secs)));
+    let began = row.age_secs().map_or(String::new(), |secs| format!(", started {} ago", age(secs)));
     let steps = match row.record.total_steps {
         Some(total) => format!("{} of {total} steps", row.steps),
         None => format!("{} steps", row.steps),
@@ -121,7 +120,7 @@ fn status(row: &Row) {
 fn results(row: &Row) {
     let record = &row.record;
     if let (Some(before), Some(now)) = (record.val_before, record.val_loss) {
-        say(format_args!("held-out    {before:.4} before, {now:.4} now"));
+        say(format_args!("val loss    {before:.4} before, {now:.4} now"));
     }
     if let Some(best) = record.best {
         let by_probe = best.probe.map(|rate| format!("{rate:.2} of the probe"));

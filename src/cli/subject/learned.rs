@@ -1,4 +1,4 @@
-//! A file that holds what was learned: an adapter or a state.
+//! State and adapter files.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -13,20 +13,20 @@ use statetune_engine::exports::{ExportKind, Passport, PassportError, state_besid
 use statetune_engine::inference::AdapterFile;
 use statetune_engine::quant::Format;
 
-/// What a file of its own holds that was learned.
+/// The content of a state or adapter file.
 #[derive(Debug, Default)]
 pub(super) struct Learned {
     pub(super) adapter: Option<AdapterFile>,
     pub(super) state: Option<PathBuf>,
-    /// How the weights were packed under an adapter.
+    /// Quantisation of the weights that an adapter was trained on.
     pub(super) quant: Option<Format>,
 }
 
 impl Learned {
-    /// Looks what a file is: an adapter, of which its passport tells the method, or else a state.
+    /// Reads the kind of a file: an adapter, with its method from its passport, otherwise a state.
     ///
     /// # Errors
-    /// A file or a passport that cannot be read, and an adapter without a passport.
+    /// An unreadable file or passport, or an adapter without a passport.
     pub(super) fn find(file: &Path) -> Result<Learned, RunError> {
         let passport = Passport::of(file)?;
         let Some(passport) = passport.filter(|one| one.kind == ExportKind::Adapter) else {
@@ -53,12 +53,12 @@ impl Learned {
     }
 }
 
-/// Whether a tensor of a file is one of an adapter.
+/// Whether a tensor name belongs to an adapter.
 fn is_of_adapter(name: &str) -> bool {
     [".lora_A", ".lora_B", ".disha"].iter().any(|part| name.ends_with(part))
 }
 
-/// The states that learned beside what `product` holds.
+/// The file of trained states next to the adapter or model file `product`.
 pub(super) fn state_of(product: &Path) -> PathBuf {
     state_beside(&product.with_extension("")).with_added_extension("pth")
 }

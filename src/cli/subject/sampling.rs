@@ -1,48 +1,47 @@
-//! How a command draws answers.
+//! Sampling options of commands.
 
 use clap::Args;
 use statetune_core::data::Template;
 use statetune_core::plan::Plan;
 use statetune_engine::inference::GenerateOptions;
 
-/// Tokens of an answer where no run says how many.
+/// Tokens of an answer without a run.
 const MAX_TOKENS: usize = 256;
 
-/// How answers are drawn.
+/// Sampling options.
 #[derive(Args, Debug)]
 pub(crate) struct SampleArgs {
-    /// Logits are divided by it; 0 always takes the most likely token [default: the run's
-    /// `sample.temperature`, else 0].
+    /// Temperature; 0 always takes the most likely token [default: the run's `sample.temperature`, otherwise 0].
     #[arg(long, value_name = "NUMBER", value_parser = at_least_0)]
     temperature: Option<f64>,
-    /// Draw from the most likely tokens that together have this probability [default: the run's
-    /// `sample.top_p`, else 1].
+    /// Sample from the most likely tokens with this total probability [default: the run's `sample.top_p`, otherwise
+    /// 1].
     #[arg(long, value_name = "NUMBER", value_parser = probability)]
     top_p: Option<f64>,
-    /// Taken from the logit of every token that the answer has already.
+    /// Subtract this from the logit of every token already in the answer.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     presence_penalty: Option<f64>,
-    /// Taken from the logit of a token for each time that the answer has it already.
+    /// Subtract this from the logit of a token once per occurrence in the answer.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     frequency_penalty: Option<f64>,
-    /// End the answer before this text too; repeatable.
+    /// Also end the answer before this text; repeatable.
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stop: Vec<String>,
-    /// Seed of the draws [default: the run's `sample.random_seed`, else 0].
+    /// Seed [default: the run's `sample.random_seed`, otherwise 0].
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Tokens of an answer, at most [default: the run's `sample.max_tokens`, else 256].
+    /// Maximum tokens of an answer [default: the run's `sample.max_tokens`, otherwise 256].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
 }
 
-/// Reads a number of at least 0.
+/// Parses a number of at least 0.
 pub(crate) fn at_least_0(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
     if number >= 0.0 && number.is_finite() { Ok(number) } else { Err("must be at least 0".into()) }
 }
 
-/// Reads a number above 0 and at most 1.
+/// Parses a number above 0 and at most 1.
 pub(crate) fn probability(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
     if number > 0.0 && number <= 1.0 {
@@ -53,7 +52,7 @@ pub(crate) fn probability(text: &str) -> Result<f64, String> {
 }
 
 impl SampleArgs {
-    /// The options of a run, or greedy ones, with those of the command line over them.
+    /// The options of a run, or greedy ones without a run, with those of the command line applied.
     pub(crate) fn options(&self, plan: Option<&Plan>) -> GenerateOptions {
         let mut options = match plan {
             Some(plan) => plan.sample.generate.clone(),

@@ -22,7 +22,7 @@ use super::{Color, ExperimentArgs, Format, say, show};
 /// Arguments of `watch`.
 #[derive(Args, Debug)]
 pub(super) struct WatchArgs {
-    /// A run (`latest`, its name, its four letters, or its path), or an experiment file to check and plan on
+    /// A run (`latest`, a name, an id or a path), or an experiment file to check and plan on
     /// every save.
     #[arg(value_name = "RUN|FILE", default_value = "latest")]
     name: String,
