@@ -52,7 +52,7 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
    | ^^^^^^^^^ did you mean `micro_bsz`?
    |
    = note: if this key were ignored, `train.micro_bsz` would keep its default, 1
-   = help: `statetune check state.toml --fix` renames it",
+   = help: `statetune check state.toml --fix` renames the key",
     );
 }
 

@@ -41,7 +41,7 @@ warning  ST3110       1  documents repeat another one"
         "error[ST3102]: line 3 of `data.jsonl` has no target tokens\n --> data.jsonl:3:23",
         "set `data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
         "warning[ST3103]: `Bot:` starts turns in 1 of 4 documents, but is not a role word of the template `rwkv-qa`",
-        "warning[ST3104]: line 5 of `data.jsonl` has `\\n` as a backslash and an n\n --> data.jsonl:5:18",
+        "warning[ST3104]: line 5 of `data.jsonl` contains a literal backslash and n instead of a line break\n --> data.jsonl:5:18",
         "warning[ST3110]: line 4 of `data.jsonl` repeats line 1 of `data.jsonl`",
     ] {
         assert!(output.stderr.contains(message), "{message}\nin\n{}", output.stderr);

@@ -161,7 +161,7 @@ fn a_run_that_cannot_be_written_to() {
     assert_eq!(
         stderr.trim_end(),
         "\
-cannot write to the run directory: `error[ST6001]: cannot write to the run directory: `runs/DATE-tiny-ID/LOCK`
+error[ST6001]: cannot write to the run directory: `runs/DATE-tiny-ID/LOCK`
   |
   = note: Permission denied (os error 13)
   = help: free disk space or make the folder writable; files saved before are intact"

@@ -92,7 +92,7 @@ ST7001]: loss became NaN at step {step} (epoch 0, micro-batch 0)
   = note: recorded in runs/DATE-tiny-ID/incidents/{step:06}
   = note: first NaN or infinite value: emb forward
   = note: gradient norms of the last steps: {}
-  = note: batch holds data.jsonl:21
+  = note: documents of the batch: data.jsonl:21
   = note: the run has no checkpoint yet
   = help: to replay this step in fp32, run `statetune incident replay runs/DATE-tiny-ID/{step:06}`
   = help: to continue without this document, run `statetune resume runs/DATE-tiny-ID --drop-sample 21`
@@ -393,7 +393,7 @@ fn a_loss_far_above_the_usual_one_is_told() {
         assert_eq!(spike["documents"].as_array().map(Vec::len), Some(4));
     }
     assert!(output.stderr.contains("warning[ST7011]: the loss of step "), "{output:?}");
-    assert!(output.stderr.contains("= note: batch holds data.jsonl:"), "{output:?}");
+    assert!(output.stderr.contains("= note: documents of the batch: data.jsonl:"), "{output:?}");
     let first = case.only_run();
     let none = [&["run", FULL][..], &sets, &["--set", "guard.loss_spike=0"]].concat();
     case.statetune(&none).is_done();

@@ -241,7 +241,7 @@ error[ST2123]: `state_lr_scale` only applies with `state = true`
     with_peft("type = \"state\"\ninit = \"file\"").refuses(
         2,
         "\
-error[ST2120]: `init = \"file\"` needs `init_file`
+error[ST2120]: `init = \"file\"` requires `init_file`
   --> state.toml:15:8
    |
 15 | init = \"file\"

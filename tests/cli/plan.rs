@@ -93,7 +93,7 @@ fn a_proposal_is_written_into_the_file() {
     assert!(output.stdout.contains("  fit       A  "), "{output:?}");
     let output = case.statetune(&["plan", STATE, "--memory", &memory]);
     assert_eq!(output.code, Some(22), "{output:?}");
-    assert!(output.stderr.starts_with("error[ST5001]: this run needs about "), "{output:?}");
+    assert!(output.stderr.starts_with("error[ST5001]: the run needs about "), "{output:?}");
 
     let written = case.read(STATE);
     case.statetune(&["plan", STATE, "--memory", &memory, "--apply", "B"]).is_done();
@@ -115,7 +115,7 @@ fn what_does_not_fit_is_refused_before_anything_starts() {
     let case = Case::new().with(STATE, "micro_bsz = 4", "micro_bsz = 8000000");
     let output = case.statetune(&["run", STATE]);
     assert_eq!((output.code, &*output.stdout), (Some(22), ""), "{output:?}");
-    assert!(output.stderr.contains("error[ST5001]: this run needs about "), "{output:?}");
+    assert!(output.stderr.contains("error[ST5001]: the run needs about "), "{output:?}");
     assert!(output.stderr.contains("--> state.toml:18:13"), "{output:?}");
     assert!(output.stderr.contains("= help: A  micro_bsz = "), "{output:?}");
     assert!(output.stderr.contains("= help: pass `--allow-oom` to run anyway"), "{output:?}");

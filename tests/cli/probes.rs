@@ -48,7 +48,7 @@ fn names_that_are_taken() {
     refuses(
         &format!("{SEEN}json = true\n{SEEN}json = true"),
         "\
-error[ST2163]: the name `seen` is taken
+error[ST2163]: the probe name `seen` is used twice
   --> state.toml:32:8
    |
 32 | name = \"seen\"
@@ -59,7 +59,7 @@ error[ST2163]: the name `seen` is taken
     refuses(
         "[[sample.probe]]\nname = \"val_loss\"\njson = true",
         "\
-error[ST2163]: the name `val_loss` is taken
+error[ST2163]: the probe name `val_loss` is used twice
   --> state.toml:29:8
    |
 29 | name = \"val_loss\"

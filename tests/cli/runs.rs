@@ -222,7 +222,7 @@ fn a_list_of_runs() {
     let message = "\
 error[ST6046]: `val_los` in `val_los<1` is neither a column nor a setting of these runs
   |
-  = note: columns are id, name, directory, status, steps, val_loss, best_step, probe, age, tag, pinned, note
+  = note: columns: id, name, directory, status, steps, val_loss, best_step, probe, age, tag, pinned, note
   = help: write a setting with its table, such as `schedule.lr_init`";
     refused(&unknown, 2, message);
 
@@ -246,7 +246,7 @@ error[ST6046]: `val_los` in `val_los<1` is neither a column nor a setting of the
     assert_eq!(output.stdout.lines().count(), 2);
     assert_eq!(
         output.stderr.trim_end(),
-        "warning[ST6042]: runs/DATE-tiny-ID/status.json: has schema `statetune.run/9`, expected \
+        "warning[ST6042]: `runs/DATE-tiny-ID/status.json` has schema `statetune.run/9`, expected \
          `statetune.run/1`\n  |\n  = note: another version of statetune wrote this run"
     );
     let shown = case.statetune(&["runs", "show", &id(&second)]);

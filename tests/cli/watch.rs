@@ -237,7 +237,7 @@ fn an_experiment_file_on_every_save() {
             "error[ST1001]: unknown key `micro_bzs` in `[train]`",
             "  --> state.toml:18:1",
             "   = note: if this key were ignored, `train.micro_bsz` would keep its default, 1",
-            "   = help: `statetune check state.toml --fix` renames it",
+            "   = help: `statetune check state.toml --fix` renames the key",
             "state.toml: not valid",
             "TIME",
             "resolved: ST1001: unknown key `micro_bzs` in `[train]`",

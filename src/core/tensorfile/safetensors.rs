@@ -242,7 +242,7 @@ mod tests {
         let huge = format!("{{{}}}", tensors.collect::<Vec<_>>().join(","));
         let promise = format!("its header describes {}", 8 * len);
         assert!(problem(&file(&huge, &[0; 8])).ends_with(&promise));
-        assert!(problem(&file("{", &[])).contains("its header: "));
+        assert!(problem(&file("{", &[])).contains("in the header: "));
         assert_eq!(
             problem(&file(
                 r#"{"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}"#,
