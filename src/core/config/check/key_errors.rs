@@ -324,7 +324,7 @@ error[ST2101]: `lora_alpha` does not apply to `peft.type = \"state\"`
   --> emoji.toml:11:1
    |
 10 | type = \"state\"
-   |        ------- because of this setting setting
+   |        ------- because of this setting
 11 | lora_alpha = 64
    | ^^^^^^^^^^ as `alpha` used by: lora
    |
@@ -388,7 +388,7 @@ error[ST2101]: `r` and `lora_alpha` do not apply to `peft.type = \"state\"`
   --> emoji.toml:11:1
    |
 10 | type = \"state\"
-   |        ------- because of this setting setting
+   |        ------- because of this setting
 11 | r = 32
    | ^ as `rank` used by: lora, pissa, disha, miss, bone
 12 | lora_alpha = 64
