@@ -276,7 +276,8 @@ fn rooms_use_only_the_rooms_they_may() {
     let mut wrong = BTreeSet::new();
     let house = House::read();
     let rooms: BTreeSet<String> = house.texts.keys().map(room).collect();
-    for (module, paths) in house.paths() {
+    // The roots of the crates name all of their rooms.
+    for (module, paths) in house.paths().into_iter().filter(|(module, _)| module.len() > 1) {
         let from = room(&module);
         // What a crate's root holds (its error type, its macros) belongs to all of its rooms.
         let is_room = |to: &String| *to != from && to.contains('/') && rooms.contains(to);
