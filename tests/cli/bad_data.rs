@@ -78,7 +78,7 @@ fn lines_that_are_not_utf8() {
     lines.extend(b"\xc4\xe3\xba\xc3\"}\n");
     Case::new().having("data.jsonl", lines).refuses(
         20,
-        r#"error[ST3002]: line 2 of `data.jsonl` is not UTF-8
+        r#"error[ST3002]: line 2 of `data.jsonl` is not valid UTF-8
  --> data.jsonl:2:11
   |
 2 | {"text": "���"}

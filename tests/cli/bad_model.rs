@@ -24,7 +24,7 @@ fn a_folder() {
     Case::new().with(STATE, "base.pth", "folder").having("folder/file", "").refuses(
         21,
         "\
-cannot read the weights file `error[ST4010]` `folder`
+error[ST4010]: cannot read the weights file `folder`
   |
   = note: it is not a regular file",
     );
@@ -85,7 +85,7 @@ error[ST4004]: the weights have `n_layer = 2`, but the file says 3
   --> state.toml:10:11
    |
 10 | n_layer = 3
-   |           ^ weights have 2
+   |           ^ the weights have 2
    |
    = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
    = help: delete the line; the shape comes from the weights",
@@ -97,7 +97,7 @@ error[ST4004]: the weights have `n_embd = 64`, but the file says 128
   --> state.toml:10:10
    |
 10 | n_embd = 128
-   |          ^^^ weights have 64
+   |          ^^^ the weights have 64
    |
    = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
    = help: delete the line; the shape comes from the weights",
@@ -113,7 +113,7 @@ error[ST4004]: the weights have `n_layer = 2`, but the preset says 12
   --> state.toml:10:10
    |
 10 | preset = \"rwkv7-0.1b\"
-   |          ^^^^^^^^^^^^ weights have 2
+   |          ^^^^^^^^^^^^ the weights have 2
    |
    = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
    = help: delete the line; the shape comes from the weights",

@@ -47,10 +47,10 @@ fn an_adapter_for_other_weights() {
         "\
 error[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was trained on other weights
   |
-  = note: tuned on  RWKV-7 (x070) 2 x 64  base.pth  fingerprint #### ####
-  = note: found     RWKV-7 (x070) 2 x 64  other.pth  fingerprint #### ####
+  = note: trained on  RWKV-7 (x070) 2 x 64  base.pth  fingerprint #### ####
+  = note: found       RWKV-7 (x070) 2 x 64  other.pth  fingerprint #### ####
   = note: the shapes match (2 x 1 x 64 x 64), so other programs would load the file and answer badly
-  = help: use it with the weights that it was tuned on, or measure the damage first:
+  = help: use `runs/DATE-tiny-ID/export/rwkv-1.pth` with the weights it was trained on, or measure the damage first:
           statetune eval runs/DATE-tiny-ID/export/rwkv-1.pth --model other.pth FILE",
     );
     case.write("v6.pth", checkpoint(shape(Version::V6)));
@@ -61,8 +61,8 @@ error[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was trained on other weight
         "\
 error[ST8004]: `runs/DATE-tiny-ID/export/rwkv-1.pth` is for another version of RWKV
   |
-  = note: tuned on  RWKV-7 (x070) 2 x 64
-  = note: found     RWKV-6 (x060) 2 x 64 in v6.pth",
+  = note: trained on  RWKV-7 (x070) 2 x 64
+  = note: found       RWKV-6 (x060) 2 x 64 in v6.pth",
     );
     case.write("deep.pth", checkpoint(Shape::for_scratch(Version::V7, 3, 64, 4096)));
     refuses(
@@ -102,13 +102,13 @@ fn an_adapter_of_another_rank_or_method() {
     refuses(&case, &by_file, 21, &message);
     case.write(&passport, text.replace("\"rank\": 4", "\"rank\": 0"));
     let message = "\
-`error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json` is not a passport that this version of statetune can read
+error[ST8001]: `runs/DATE-tiny-ID/export/rwkv-1.json` is not a passport that this version of statetune can read
   |
   = note: the rank is 0";
     refuses(&case, &by_file, 21, message);
     case.write(&passport, text.replace("\"type\": \"lora\"", "\"type\": \"vera\""));
     let message = "\
-`error[ST8001]: runs/DATE-tiny-ID/export/rwkv-1.json` is not a passport that this version of statetune can read
+error[ST8001]: `runs/DATE-tiny-ID/export/rwkv-1.json` is not a passport that this version of statetune can read
   |
   = note: unknown variant `vera`, expected one of `state`, `lora`, `pissa`, `disha`, `miss`, `bone`, `full`";
     refuses(&case, &by_file, 21, message);

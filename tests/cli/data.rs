@@ -66,7 +66,7 @@ longest    21 tokens, line 10 of `data.jsonl`"
     assert_eq!(prepare(&case), report("cached"));
     case.write("data.jsonl", data.replacen("\n", " \n", 1)); // one more byte
     let output = case.statetune(&["data", "prepare", STATE]);
-    assert!(output.is_done().stdout.contains(", made\n"), "{output:?}");
+    assert!(output.is_done().stdout.contains(", prepared\n"), "{output:?}");
     assert_eq!(case.list("runs/.cache").len(), 2);
     assert!(case.runs().is_empty());
 }
@@ -436,7 +436,7 @@ error[ST2151]: `wds_img` is not a data type for language models
 5 | data_type = \"wds_img\"
   |             ^^^^^^^^^
   |
-  = note: it named WebDataset archives of images, for an experiment that no trainer of RWKV language
+  = note: it stood for WebDataset archives of images, in an experiment that no trainer of RWKV language
           models ever accepted, although tutorials list it
   = help: choose another type, for example `jsonl`",
     );

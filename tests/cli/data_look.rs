@@ -42,7 +42,7 @@ warning  ST3110       1  documents repeat another one"
         "set `data.template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot\"] } }`",
         "warning[ST3103]: `Bot:` starts turns in 1 of 4 documents, but is not a role word of the template `rwkv-qa`",
         "warning[ST3104]: line 5 of `data.jsonl` contains a literal backslash and n instead of a line break\n --> data.jsonl:5:18",
-        "warning[ST3110]: line 4 of `data.jsonl` repeats line 1 of `data.jsonl`",
+        "warning[ST3110]: line 4 of `data.jsonl` is a duplicate of line 1 of `data.jsonl`",
     ] {
         assert!(output.stderr.contains(message), "{message}\nin\n{}", output.stderr);
     }
@@ -87,7 +87,7 @@ fn documents_that_stand_in_another_file() {
     let case = Case::new().having("data.jsonl", SOUND).having("other.jsonl", format!("\n{SOUND}"));
     let output = case.statetune(&["data", "check", STATE, "--against", "other.jsonl"]);
     assert_eq!(output.code, Some(20));
-    let message = "error[ST3112]: line 1 of `data.jsonl` is also line 2 of `other.jsonl`";
+    let message = "error[ST3112]: line 1 of `data.jsonl` is also in line 2 of `other.jsonl`";
     assert!(output.stderr.starts_with(message), "{}", output.stderr);
 }
 
@@ -110,7 +110,7 @@ Assistant:[[ hello]][[<end>]]",
         output.stdout
     );
     let output = case.statetune(&["data", "show", STATE, "--random", "1"]);
-    assert_eq!(output.stdout.matches("tokens").count(), 1);
+    assert_eq!(output.stdout.matches("target tokens").count(), 1);
     case.refuses_to(
         &["data", "show", STATE, "--line", "3"],
         20,
@@ -185,7 +185,7 @@ error[ST2141]: `Bot:` is not a valid role word
  --> state.toml:7:60
   |
 7 | template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot:\"] } }
-  |                                                            ^^^^^^ a role word a role word must begin and end with a letter or digit
+  |                                                            ^^^^^^ a role word must begin and end with a letter or digit
   |
   = note: the word replaces the one in `Assistant:`, including the text around it",
     );

@@ -67,7 +67,7 @@ schedule.lr_schedule
     exp       指数：每一步把学习率乘以同一个因子。
     linear    直线。
     wsd       预热、稳定、衰减：一直是 `lr_init`，到运行的最后一些步沿直线降到 `lr_final`。
-    constant  始终是 `lr_init`。";
+    constant  所有步都是 `lr_init`。";
     Case::new().statetune(&["--lang", "zh", "explain", "lr_schedule"]).succeeds(expected, "");
 }
 

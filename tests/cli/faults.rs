@@ -85,7 +85,7 @@ fn a_full_disk() {
     assert_eq!(
         message(&output),
         "\
-cannot write the weights file `error[ST4014]` `runs/DATE-new-ID/export/rwkv-0.pth`
+error[ST4014]: cannot write the weights file `runs/DATE-new-ID/export/rwkv-0.pth`
   |
   = note: File too large (os error 27)
   = help: saved files are intact; fix the problem, then run `statetune resume runs/DATE-new-ID`"

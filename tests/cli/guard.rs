@@ -135,9 +135,9 @@ fn documents_that_cannot_be_dropped() {
     let lines: Vec<String> = (1..=20).map(|line| line.to_string()).collect();
     all.extend(lines.iter().flat_map(|line| ["--drop-sample", line]));
     let refused = case.statetune(&all);
-    let number = regex::Regex::new(r"`\d+` is held out").expect("an expression");
+    let number = regex::Regex::new(r"`\d+` is a validation document").expect("an expression");
     assert_eq!(
-        number.replace(refused.stderr.trim_end(), "`N` is held out"),
+        number.replace(refused.stderr.trim_end(), "`N` is a validation document"),
         "\
 error[ST7013]: `N` is a validation document; no step trains on it
   |

@@ -186,7 +186,7 @@ error[ST4023]: the download of `hf://someone/small/models/base.pth` does not mat
    |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
    = note: on the hub: {size} bytes with sha256 {digest}
-received    = note: {size} bytes, which were removed
+   = note: received {size} bytes, which were removed
    = help: run the command again to download the file again"
         )
     );

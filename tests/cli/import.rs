@@ -383,7 +383,7 @@ fn the_script_of_a_state() {
     let expected = "\
 #!/bin/sh
 # tiny: it's $HOME
-# Written from state.toml by `statetune config show --as rwkv-peft`. It is run in RWKV-PEFT's folder.
+# Written from state.toml by `statetune config show --as rwkv-peft`. Run this script in the folder of RWKV-PEFT.
 # `make_data.py` is part of RWKV-LM and writes into the current folder.
 set -e
 python make_data.py CASE/data.jsonl 1 64

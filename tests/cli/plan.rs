@@ -28,7 +28,7 @@ fn a_plan_says_what_a_run_would_do() {
         "  memory    ",
         "            activations ",
         "  time      unknown; pass `--measure` to measure the speed\n",
-        "  saves     2 checkpoints of 0.1 MB, keeps 2; ",
+        "  saves     2 checkpoints of 96.0 KiB, keeps 2; ",
     ] {
         assert!(output.stdout.contains(line), "{line:?} in {}", output.stdout);
     }
@@ -107,7 +107,7 @@ fn a_proposal_is_written_into_the_file() {
     assert!(needed(&case) < before);
     let output = case.statetune(&["plan", STATE, "--memory", &memory, "--apply", "Z"]);
     assert_eq!(output.code, Some(2));
-    assert!(output.stderr.starts_with("error[ST5012]: there are "), "{output:?}");
+    assert!(output.stderr.starts_with("error[ST5012]: `--apply` takes A to "), "{output:?}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn what_reports_refuse() {
     let output = ask(&["a"; 9]);
     assert_eq!(
         output.stderr.trim_end(),
-        "error[ST6081]: a report shows at most 8 runs, but 9\n  |\n  = note: more curves could not be told apart by colour were given"
+        "error[ST6081]: a report shows at most 8 runs, but 9 were given\n  |\n  = note: more curves could not be told apart by colour"
     );
     assert_eq!(output.code, Some(2));
     case.statetune(&["run", STATE]).is_done();

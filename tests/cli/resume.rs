@@ -80,7 +80,7 @@ fn an_extended_run_resumes_with_recomputed_rates() {
     let done = case.statetune(&["resume", "latest"]);
     assert_eq!(
         done.stderr.trim_end(),
-        "error[ST6008]: the run `runs/DATE-tiny-ID` is done\n  |\n  = help: to train for more mini-epochs, pass `--set train.epoch_count=N`\n  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
+        "error[ST6008]: the run `runs/DATE-tiny-ID` is finished\n  |\n  = help: to train for more mini-epochs, pass `--set train.epoch_count=N`\n  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
     );
     assert_eq!(done.code, Some(27));
     case.statetune(&["resume", "latest", "--set", "train.epoch_count=3"]).is_done();
@@ -180,7 +180,7 @@ fn a_run_with_other_data_is_not_resumed() {
     assert!(
         output
             .stderr
-            .contains("error[ST6004]: run `DATE-tiny-ID` cannot continue exactly: data\n changed"),
+            .contains("error[ST6004]: run `DATE-tiny-ID` cannot continue exactly: data changed\n"),
         "{}",
         output.stderr
     );

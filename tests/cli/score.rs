@@ -237,7 +237,7 @@ fn other_faults_have_their_exit_codes() {
         (
             &["--text", "empty.txt", "--tokenizer", "vocab.txt"],
             20,
-            "error[ST3043]: `empty.txt` has no tokens",
+            "error[ST3043]: `empty.txt` is empty",
         ),
         (&["--tokens", "tokens.json", "--state", "base.pth"], 21, "error[ST4003]: base.pth: "),
         (&["--tokens", "tokens.json", "--grad-out", "no/g.st"], 29, "error[ST4014]: "),

@@ -137,7 +137,7 @@ error[ST8006]: `a.pth` and `v6.st` were tuned on different weights
         &["mix", "a.pth", "b.pth", "--weights", "1", "--out", "out"],
         2,
         "\
-error[ST0204]: 1 weight for 2 states
+error[ST0204]: 1 weight given for 2 states
   |
   = help: pass one weight for each state",
     );
@@ -173,7 +173,7 @@ error[ST4012]: broken.pth: the file is corrupted: the end is missing, as after a
         &["scale", "1", "b.pth", "--out", "nowhere/out"],
         29,
         "\
-cannot write the weights file `error[ST4014]` `nowhere/out.pth`
+error[ST4014]: cannot write the weights file `nowhere/out.pth`
   |
   = note: No such file or directory (os error 2)",
     );

@@ -131,8 +131,8 @@ error[ST4005]: the model has 4096 token ids, but the tokenizer has 65530
         "\
 error[ST8004]: `runs/DATE-tiny-ID/export/rwkv-1.pth` is for another version of RWKV
   |
-  = note: tuned on  RWKV-7 (x070) 2 x 64
-  = note: found     RWKV-5.2 (x052) 2 x 64 in v5.pth",
+  = note: trained on  RWKV-7 (x070) 2 x 64
+  = note: found       RWKV-5.2 (x052) 2 x 64 in v5.pth",
     );
     let other = Weights::scratch(shape(Version::V7, 2), 9);
     other.save_pth(&case.path("other.pth")).expect("written");

@@ -176,7 +176,7 @@ fn lists_that_contradict_themselves() {
     let future = json!({ "schema": schema, "directory": "a", "checkpoints": true, "files": [] });
     refuses(
         &zstd(&tar(&[file("pack.json", &future.to_string())])),
-        "the archive the archive has schema `statetune.pack/2`, expected `statetune.pack/1`",
+        "the archive has schema `statetune.pack/2`, expected `statetune.pack/1`",
     );
 }
 
@@ -198,7 +198,7 @@ fn files_that_are_not_complete_archives() {
     let (name, content) = STATUS;
     let whole = zstd(&tar(&[list(&[listed(name, content)]), file(name, content)]));
     refuses(b"", "not a valid packed run: incomplete frame");
-    refuses(&zstd(b""), "is empty");
+    refuses(&zstd(b""), "the archive is empty");
     refuses(b"text, not an archive", "not a valid packed run: Unknown frame descriptor");
     refuses(
         &zstd(&[b'x'; 1024]),
@@ -272,5 +272,5 @@ fn a_file_of_no_time() {
     header.set_mtime(u64::MAX);
     header.set_cksum();
     archive[at..at + 512].copy_from_slice(header.as_bytes());
-    refuses(&zstd(&archive), "the time of `status.json` is not valid");
+    refuses(&zstd(&archive), "the time of `status.json` is invalid");
 }

@@ -73,10 +73,10 @@ fn other_weights_are_refused() {
         "\
 error[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was trained on other weights
   |
-  = note: tuned on  RWKV-7 (x070) 2 x 64  base.pth  fingerprint #### ####
-  = note: found     RWKV-7 (x070) 2 x 64  other.pth  fingerprint #### ####
+  = note: trained on  RWKV-7 (x070) 2 x 64  base.pth  fingerprint #### ####
+  = note: found       RWKV-7 (x070) 2 x 64  other.pth  fingerprint #### ####
   = note: the shapes match (2 x 1 x 64 x 64), so other programs would load the file and answer badly
-  = help: use it with the weights that it was tuned on, or measure the damage first:
+  = help: use `runs/DATE-tiny-ID/export/rwkv-1.pth` with the weights it was trained on, or measure the damage first:
           statetune eval runs/DATE-tiny-ID/export/rwkv-1.pth --model other.pth FILE",
     );
     refuses(
@@ -85,8 +85,8 @@ error[ST8002]: `runs/DATE-tiny-ID/export/rwkv-1.pth` was trained on other weight
         "\
 error[ST8004]: `runs/DATE-tiny-ID/export/rwkv-1.pth` is for another version of RWKV
   |
-  = note: tuned on  RWKV-7 (x070) 2 x 64
-  = note: found     RWKV-6 (x060) 2 x 64 in v6.pth",
+  = note: trained on  RWKV-7 (x070) 2 x 64
+  = note: found       RWKV-6 (x060) 2 x 64 in v6.pth",
     );
     refuses(
         "deep.pth",
@@ -110,7 +110,7 @@ fn an_unwritable_folder() {
     case.write("file", "");
     let output = case.statetune(&["mount", "latest", "--for", "ai00", "--out", "file/out"]);
     let expected = "\
-cannot write the weights file `error[ST4014]` `file/out`
+error[ST4014]: cannot write the weights file `file/out`
   |
   = note: Not a directory (os error 20)
 ";

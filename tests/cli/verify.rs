@@ -59,12 +59,12 @@ fn a_fresh_run_is_equal_and_other_data_is_named() {
     let digits = regex::Regex::new(r"toml:\d+:13|(?m)^\d+ +\|").expect("an expression");
     let message = digest.replace_all(&refused.stderr, "(#)");
     assert!(
-        message.starts_with("error[ST6060]: run `DATE-tiny-ID` cannot be verified: data\n changed"),
+        message.starts_with("error[ST6060]: run `DATE-tiny-ID` cannot be verified: data changed\n"),
         "{message}"
     );
     assert!(digits.is_match(&message), "{message}");
     assert!(
-        message.contains("data: CASE/data.jsonl (#) then, CASE/data.jsonl (#) now\n"),
+        message.contains("data: was CASE/data.jsonl (#), is now CASE/data.jsonl (#)\n"),
         "{message}"
     );
 

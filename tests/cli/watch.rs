@@ -358,7 +358,7 @@ fn the_plan_of_an_experiment_file_on_every_save() {
         coverage(4, 400, "1,600", "100.00"),
         coverage(8, 400, "3,200", "200.00"),
     ];
-    let sizes = "checkpoints of 0.1 MB, keeps";
+    let sizes = "checkpoints of 96.0 KiB, keeps";
     assert_eq!(
         of_plan,
         [
@@ -366,7 +366,7 @@ fn the_plan_of_an_experiment_file_on_every_save() {
             "memory: SIZE -> SIZE",
             format!("coverage: {second} -> {third}").as_str(),
             "rate: cos, 1 steps of warmup  .@+: -> cos, 1 steps of warmup  .@#*+-:.",
-            format!("saves: 2 {sizes} 2; exports of 0.0 MB; 0.3 MB on disk -> 4 {sizes} 3; exports of 0.0 MB; 0.4 MB on disk").as_str(),
+            format!("saves: 2 {sizes} 2; exports of 32.0 KiB; 256 KiB on disk -> 4 {sizes} 3; exports of 32.0 KiB; 416 KiB on disk").as_str(),
         ],
         "{told}"
     );
