@@ -72,7 +72,7 @@ error[ST8004]: `runs/DATE-tiny-ID/export/rwkv-1.pth` is for another version of R
         "\
 error[ST4003]: runs/DATE-tiny-ID/export/rwkv-1.pth: 12 tensors are missing: \
          `blocks.2.att.receptance.lora_A`, `blocks.2.att.receptance.lora_B`, \
-         `blocks.2.att.key.lora_A`, `blocks.2.att.key.lora_B`, `blocks.2.att.value.lora_A` and 7 more",
+         `blocks.2.att.key.lora_A`, `blocks.2.att.key.lora_B`, `blocks.2.att.value.lora_A` and 7 others",
     );
     // What the damage is can be measured.
     let product = case.only_run().join("export/rwkv-1.pth");

@@ -423,12 +423,12 @@ python train.py \\
 # Different in RWKV-PEFT:
 #   model.tokenizer = \"CASE/vocab.txt\": RWKV-PEFT only has the World vocabulary: tokenise with `statetune data export FILE --to binidx`
 #   data.val_split = 0.2: RWKV-PEFT has no validation split and trains on all documents
-#   data.loss_mask = \"assistant\": there is no such mask, the script learns all tokens of a document; the nearest, `--loss_mask qa`, fails in newer releases
+#   data.loss_mask = \"assistant\": no such mask: the script trains on all tokens of a document; the closest, `--loss_mask qa`, fails in newer releases
 #   train.epoch_steps = 2: RWKV-PEFT counts micro-steps and cuts the data to this many batches
 #   train.l2wrap = 0.0: RWKV-PEFT always uses 1e-4, per sample
 #   train.precision = \"fp32\": the CUDA kernels of RWKV-PEFT only compute in bf16
 #   schedule.warmup_steps = 1: releases of 2024 have no warmup with a cosine
-#   log.every_steps: there is nothing like it
+#   log.every_steps: no such flag
 ";
     assert_eq!(script, expected);
     // A shell reads it as one.

@@ -159,7 +159,7 @@ fn a_moment_of_a_run_is_put_to_use() {
     assert_eq!(made.code, Some(0), "{made:?}");
     case.statetune(&["export", "latest@step-1", "--to", "st", "--out", "one.st"]).is_done();
     case.statetune(&["merge", "latest@best", "--out", "merged.pth"]).is_done();
-    let lists = format!("it has {}", checkpoints_of(&checkpoints));
+    let lists = format!("its checkpoints: {}", checkpoints_of(&checkpoints));
     let missing = case.statetune(&["generate", "latest@step-9", "--prompt", "a"]);
     let message = format!(
         "error[ST6006]: the run `runs/DATE-tiny-ID` has no checkpoint `step-9`\n  |\n  = note: {lists}\n  \
@@ -280,7 +280,7 @@ fn marks_keep_a_run() {
     );
     assert_eq!(ls(&case, &["--where", "tag=good", "--where", "pinned=true"]).len(), 1);
     let word = case.statetune(&["runs", "tag", "latest", "two words"]);
-    let message = "error[ST6047]: `two words` is not a valid tag\n  |\n  = note: it may have \
+    let message = "error[ST6047]: `two words` is not a valid tag\n  |\n  = note: a tag consists of \
                    letters, digits, `-`, `_` and `.`";
     refused(&word, 2, message);
     let kept = case.statetune(&["runs", "rm", "latest", "--yes"]);
@@ -336,8 +336,8 @@ fn a_packed_run_comes_back_whole() {
     case.statetune(&["runs", "pack", "latest", "--out", "light.run.tar.zst", "--no-checkpoints"])
         .is_done();
     let again = case.statetune(&["runs", "pack", "latest", "--out", "whole.run.tar.zst"]);
-    let message = "error[ST6049]: `whole.run.tar.zst` already exists\n  |\n  = note: nothing that exists \
-                   is replaced";
+    let message = "error[ST6049]: `whole.run.tar.zst` already exists\n  |\n  = note: existing files are \
+                   never replaced";
     refused(&again, 2, message);
     let there = case.statetune(&["runs", "unpack", "whole.run.tar.zst"]);
     assert!(there.stderr.starts_with("error[ST6049]: `runs/DATE-tiny-ID` already exists\n"));

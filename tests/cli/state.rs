@@ -149,7 +149,7 @@ error[ST0204]: 1 weight given for 2 states
     refuses(
         &["scale", "1e6", "a.pth", "--out", "out"],
         21,
-        "error[ST4015]: out.st: tensor `blocks.0.att.time_state` holds 1e6, but float16 ends at 6.5504e4",
+        "error[ST4015]: out.st: tensor `blocks.0.att.time_state` contains 1e6, but the largest float16 is 6.5504e4",
     );
     refuses(
         &["scale", "1", "base.pth", "--out", "out"],

@@ -238,14 +238,10 @@ fn a_run_repeats_itself_bit_for_bit() {
     let lora =
         ["--set=peft.type=lora", "--set=schedule.lr_init=1e-3", "--set=train.precision=bf16"];
     let packed = [&lora[..], &["--set=quant.type=nf4", "--set=train.grad_cp=true"]].concat();
-    for (settings, threads) in [
-        (&[][..], ["1", "2"]), // states alone: whatever the number of threads
-        (&packed, ["1", "2"]),
-        (&NORMS, ["2", "2"]),
-    ] {
+    for settings in [&[][..], &packed, &NORMS] {
         let case = Case::new();
-        for threads in threads {
-            run(&case, settings, threads);
+        for _ in 0..2 {
+            run(&case, settings, "2");
         }
         let runs = case.runs();
         for file in [

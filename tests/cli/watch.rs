@@ -144,7 +144,7 @@ fn a_run_in_its_own_terminal() {
     terminal.shows("Ctrl-C: save and stop   s: save   g: sample   ?: keys");
     terminal.shows("  seen 100 % (base 100 %, goal 90 % reached)");
     terminal.press("?");
-    terminal.shows("answer the questions of [sample] after this step");
+    terminal.shows("answer the questions in [sample] after this step");
     terminal.press("s");
     terminal.press("g");
     let run = case.only_run();
