@@ -55,7 +55,7 @@ pub fn head_loss(
             let _ = dz.scatter_add_(-1, &targets, &losses.full_like(-scale));
             if let Some(weights) = weights {
                 let _ = dz.g_mul_(&weights);
-                losses = losses * weights;
+                losses *= weights;
             }
             sum += losses.sum(Kind::Double);
             if options.l2wrap > 0.0 {

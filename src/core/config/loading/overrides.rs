@@ -48,7 +48,7 @@ impl Overrides {
 /// A change over the files, whose value is not typed yet.
 pub(in crate::config) enum Override {
     /// Sets a value.
-    Set(Assignment),
+    Set(Box<Assignment>),
     /// Hides a key of all weaker layers.
     Unset(KeyPath),
 }
@@ -84,7 +84,7 @@ pub(in crate::config) fn read(
 pub(in crate::config) fn command_line(argument: &str) -> Result<Override, Box<Diagnostic>> {
     let (text, steps, range) = assignment(SET, argument, "VALUE", "schedule.lr_init=0.3")?;
     let kind = OverrideKind::CommandLine;
-    Ok(Override::Set(Assignment { kind, text, steps, value: None, range }))
+    Ok(Override::Set(Box::new(Assignment { kind, text, steps, value: None, range })))
 }
 
 /// Reads an argument of `--set-json`.
@@ -105,7 +105,7 @@ fn set_json(argument: &str) -> Result<Override, Box<Diagnostic>> {
         return Err(Box::new(error.help(msg!(UNSET_TAKES_AWAY, flag = UNSET))));
     };
     let (kind, value) = (OverrideKind::CommandLine, Some(value));
-    Ok(Override::Set(Assignment { kind, text, steps, value, range }))
+    Ok(Override::Set(Box::new(Assignment { kind, text, steps, value, range })))
 }
 
 /// A JSON value as TOML; `None` if it holds a null or a number that TOML lacks.
@@ -192,7 +192,7 @@ pub(in crate::config) fn environment(name: &str, value: &str) -> Result<Override
     };
     steps.iter_mut().for_each(|(step, _)| step.make_ascii_lowercase());
     let (kind, range) = (OverrideKind::Environment, name.len() + 1..text.len());
-    Ok(Override::Set(Assignment { kind, text, steps, value: None, range }))
+    Ok(Override::Set(Box::new(Assignment { kind, text, steps, value: None, range })))
 }
 
 /// Splits a key; `None` if a part is empty.
