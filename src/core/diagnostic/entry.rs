@@ -36,7 +36,7 @@ impl Eq for Entry {}
 /// Declares entries, as `ID[CODE]: "English {name}", "中文 {name}";`, and checks both texts at compile time.
 macro_rules! catalogue {
     ($($id:ident $([$code:ident])?: $en:literal, $zh:literal;)*) => {$(
-        #[doc = $en]
+        #[doc = concat!("```text\n", $en, "\n```")]
         pub const $id: &$crate::diagnostic::Entry = &$crate::diagnostic::Entry {
             id: stringify!($id),
             code: catalogue!(@code $($code)?),

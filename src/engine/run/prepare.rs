@@ -54,7 +54,7 @@ pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, R
 /// The weights of a plan: loaded, checked and quantized as planned, or new.
 ///
 /// # Errors
-/// Those of [`model_shape`], or a matrix that cannot be quantized.
+/// Those of `model_shape`, or a matrix that cannot be quantized.
 pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunError> {
     let shape = model_shape(plan, tokenizer)?;
     let ModelSource::Load(path) = &plan.model.source else {

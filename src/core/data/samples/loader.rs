@@ -73,7 +73,7 @@ impl<'a> Loader<'a> {
     /// An id that is not below `vocab_size`, a document that does not fit and must ([`Overlong::Error`]), a document
     /// without target tokens, and fewer tokens than one window needs.
     ///
-    /// [`Overlong::Error`]: crate::config::Overlong::Error
+    /// [`Overlong::Error`]: crate::data::Overlong::Error
     pub fn new(
         data: Binidx,
         tokenizer: &'a Tokenizer,
