@@ -284,8 +284,8 @@ fn marks_keep_a_run() {
                    letters, digits, `-`, `_` and `.`";
     refused(&word, 2, message);
     let kept = case.statetune(&["runs", "rm", "latest", "--yes"]);
-    let message = "error[ST6048]: the run `runs/DATE-tiny-ID` is pinned\n  |\n  = help: `statetune runs \
-                   pin RUN --off` lets it go";
+    let message = "error[ST6048]: the run `runs/DATE-tiny-ID` is pinned\n  |\n  = help: run `statetune \
+                   runs pin RUN --off` to unpin it";
     refused(&kept, 2, message);
     case.statetune(&["runs", "pin", "latest", "--off"]).is_done();
     let asked = case.statetune_reading(&["runs", "rm", "latest"], "y\n");

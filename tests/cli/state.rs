@@ -165,7 +165,7 @@ error[ST4012]: broken.pth: the file is corrupted: the end is missing, as after a
         &["info", "a.pth"],
         21,
         "\
-`error[ST8001]: a.json` is not a passport that this version of statetune can read
+error[ST8001]: `a.json` is not a passport that this version of statetune can read
   |
   = note: missing field `schema` at line 1 column 2",
     );
