@@ -542,8 +542,8 @@ fn bad_state_files_are_refused() {
     write_safetensors(&f32_st, tensors, &[]).expect("written");
     assert_eq!(
         load(&f32_st, tiny()),
-        "tensor `blocks.0.att.time_state` is float32 in a .safetensors file, where nothing tells its \
-         order; expected float16 [head, key, value], or a .pth"
+        "tensor `blocks.0.att.time_state` is float32 in a .safetensors file, which does not define the order \
+         of its axes; expected float16 [head, key, value], or a .pth"
     );
 
     let path = folder.path().join("other.pth");
