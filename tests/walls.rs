@@ -15,7 +15,7 @@ type Module = Vec<String>;
 const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
-/// Each room with the rooms that it may use, all of which stand above it: so there is no circle of rooms.
+/// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
 const MAY_USE: [(&str, &str); 31] = [
     ("core/lang", ""),
     ("core/digest", ""),

@@ -33,7 +33,7 @@ pub struct Incident {
     pub step: u64,
     /// The mini-epoch, counted from 0.
     pub epoch: u64,
-    /// What was not finite: `loss`, `gradient norm` or `parameters` (`what learns` in earlier versions).
+    /// What was not finite: `loss`, `gradient norm` or `parameters`.
     pub what: String,
     /// Its value: `NaN`, `inf` or `-inf`.
     pub became: String,

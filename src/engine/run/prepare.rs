@@ -54,9 +54,16 @@ pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, R
 /// The weights of a plan: loaded, checked and quantized as planned, or new.
 ///
 /// # Errors
-/// Those of `model_shape`, or a matrix that cannot be quantized.
+/// Those of `model_shape` and `weights_of_shape`.
 pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunError> {
-    let shape = model_shape(plan, tokenizer)?;
+    weights_of_shape(plan, model_shape(plan, tokenizer)?)
+}
+
+/// The weights of a plan whose [`model_shape`] is known.
+///
+/// # Errors
+/// A checkpoint that cannot be read, or a matrix that cannot be quantized.
+pub(super) fn weights_of_shape(plan: &Plan, shape: Shape) -> Result<Weights, RunError> {
     let ModelSource::Load(path) = &plan.model.source else {
         return Ok(Weights::scratch(shape, plan.train.seed as i64));
     };

@@ -22,7 +22,7 @@ use super::input_records::{lock, record_inputs};
 use super::job::{Job, coverage, fit_options};
 use super::outlook::Outlook;
 use super::prepare::{
-    Datasets, load_tokenizer, load_weights, model_shape, new_method, prepare_data,
+    Datasets, load_tokenizer, model_shape, new_method, prepare_data, weights_of_shape,
 };
 use super::record::{Events, Recorder};
 use super::save::Saver;
@@ -55,7 +55,7 @@ pub fn run(
     if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &data).refusal(None) {
         return Err(RunError::WontFit(Box::new(refusal)));
     }
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
+    let weights = weights_of_shape(plan, shape)?.on(device(plan.train.device));
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = new_method(plan, weights, &tokenizer)?;
     let lock = Lock { values: begin.values()?, ..lock(plan, &tokenizer, &shape, &data)? };

@@ -15,9 +15,6 @@ pub trait Devices: Debug {
 
     /// The sum of `loss` over all devices.
     fn sum_loss(&self, loss: f64) -> f64;
-
-    /// Whether this device writes records and files: exactly one does.
-    fn is_first(&self) -> bool;
 }
 
 /// One device: every sum is its own value.
@@ -33,9 +30,5 @@ impl Devices for Single {
 
     fn sum_loss(&self, loss: f64) -> f64 {
         loss
-    }
-
-    fn is_first(&self) -> bool {
-        true
     }
 }
