@@ -1,8 +1,9 @@
 //! Warns about a learning rate far from the usual one for the method.
 
 use super::Faults;
-use crate::config::{EpochSteps, Peft};
+use crate::config::EpochSteps;
 use crate::diagnostic::{Diagnostic, Text, msg};
+use crate::peft::Peft;
 use crate::words::grouped;
 
 /// The factor above or below the usual rate beyond which a rate gets a warning.
