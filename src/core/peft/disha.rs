@@ -19,7 +19,7 @@ adapter_settings! {
     pub struct Disha {
         /// How the block updates the matrix.
         pub mode: DishaMode = DishaMode::default(),
-        /// Inputs of a matrix that share one update, at least 1. Memory and time grow with it.
+        /// Rows of the block D, at least 1. Memory and time grow with it.
         #[schemars(range(min = 1), extend("x-unit" = "columns"))]
         pub rank: u32 = 64,
     }
