@@ -98,19 +98,20 @@ fn check() {
     assert!(case.list("runs").is_empty());
 }
 
-/// Every file is checked; the first fault gives the exit code.
+/// Every file is checked; the first fault gives the exit code. What the machine lacks is a warning.
 #[test]
 fn check_of_several_files_with_faults() {
     let case =
         Case::new().with(STATE, "data.jsonl", "nowhere.jsonl").having("broken.toml", "[train\n");
     let output = case.statetune(&["check", STATE, "broken.toml", FULL]);
     let expected = "\
-error[ST3005]: the data file `nowhere.jsonl` does not exist
+warning[ST3005]: the data file `nowhere.jsonl` does not exist
  --> state.toml:5:13
   |
 5 | data_file = \"nowhere.jsonl\"
   |             ^^^^^^^^^^^^^^^
   |
+  = note: not an error of the experiment file: a run needs this on its machine
   = help: relative paths start at the folder of the experiment file
 
 error[ST1000]: the file is not valid TOML: unclosed table
@@ -121,7 +122,28 @@ error[ST1000]: the file is not valid TOML: unclosed table
 
 ";
     assert_eq!(output.stderr, expected);
-    assert_eq!((output.code, &*output.stdout), (Some(20), "full.toml: valid\n"));
+    assert_eq!((output.code, &*output.stdout), (Some(2), "state.toml: valid\nfull.toml: valid\n"));
+}
+
+/// A file is valid without its files and a GPU; only a run needs them.
+#[test]
+fn check_without_the_files_of_a_run() {
+    let case = Case::new()
+        .with(STATE, "data.jsonl", "nowhere.jsonl")
+        .with(STATE, "base.pth", "nowhere.pth")
+        .with(STATE, "vocab.txt", "nowhere.txt");
+    let output = case.statetune(&["check", STATE]);
+    assert_eq!((output.code, &*output.stdout), (Some(0), "state.toml: valid\n"));
+    let codes: Vec<_> = output.stderr.lines().filter(|line| line.starts_with("warning")).collect();
+    let expected = [
+        "warning[ST3005]: the data file `nowhere.jsonl` does not exist",
+        "warning[ST3005]: the vocabulary file `nowhere.txt` does not exist",
+        "warning[ST4001]: the weights file `nowhere.pth` does not exist",
+    ];
+    assert_eq!(codes, expected);
+    assert_eq!(case.statetune(&["check", STATE, "--deny", "warnings"]).code, Some(1));
+    assert_eq!(case.statetune(&["run", STATE]).code, Some(20));
+    assert_eq!(case.statetune(&["plan", STATE]).code, Some(20));
 }
 
 #[test]

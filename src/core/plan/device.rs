@@ -72,10 +72,8 @@ pub fn choose(
     op: Option<Op>,
     find_gpu: impl FnOnce() -> Result<(), NoGpu>,
 ) -> Result<Compute, DeviceFault> {
-    let on = |device: Device| {
-        let fastest = if device == Device::Cpu { Op::Cpu } else { Op::Cuda };
-        Compute { device, op: op.unwrap_or(fastest), unused_gpu: None }
-    };
+    let on_cpu = || Compute { device: Device::Cpu, op: op.unwrap_or(Op::Cpu), unused_gpu: None };
+    let on_gpu = || Compute::on_gpu(op);
     let needed = |asked| move |missing| DeviceFault::NoGpu { asked, missing };
     match (accelerator, op) {
         (Accelerator::Cpu, Some(Op::Cuda)) => {
@@ -84,21 +82,28 @@ pub fn choose(
         (Accelerator::Gpu, Some(Op::Cpu)) => {
             Err(DeviceFault::Apart { op: "cpu", accelerator: "gpu" })
         }
-        (Accelerator::Cpu, _) | (Accelerator::Auto, Some(Op::Cpu)) => Ok(on(Device::Cpu)),
-        (Accelerator::Gpu, _) => find_gpu().map_err(needed(Setting::Accelerator)).map(|()| on(GPU)),
+        (Accelerator::Cpu, _) | (Accelerator::Auto, Some(Op::Cpu)) => Ok(on_cpu()),
+        (Accelerator::Gpu, _) => {
+            find_gpu().map_err(needed(Setting::Accelerator)).map(|()| on_gpu())
+        }
         (Accelerator::Auto, Some(Op::Cuda)) => {
-            find_gpu().map_err(needed(Setting::Op)).map(|()| on(GPU))
+            find_gpu().map_err(needed(Setting::Op)).map(|()| on_gpu())
         }
         (Accelerator::Auto, _) => Ok(match find_gpu() {
-            Ok(()) => on(GPU),
+            Ok(()) => on_gpu(),
             Err(missing) => {
-                Compute { unused_gpu: missing.has_driver.then_some(missing), ..on(Device::Cpu) }
+                Compute { unused_gpu: missing.has_driver.then_some(missing), ..on_cpu() }
             }
         }),
     }
 }
 
 impl Compute {
+    /// The first GPU; `op` is `None` for its kernels.
+    pub fn on_gpu(op: Option<Op>) -> Compute {
+        Compute { device: GPU, op: op.unwrap_or(Op::Cuda), unused_gpu: None }
+    }
+
     /// A warning where the machine's GPU is left out. `spelt` is a setting with a value, as the user
     /// writes it.
     pub fn warning(&self, spelt: impl Fn(Setting, &str) -> String) -> Option<Diagnostic> {

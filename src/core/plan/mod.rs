@@ -85,7 +85,7 @@ pub enum Purpose {
     Generate,
     /// A look at the documents alone; the weights may be missing.
     Data,
-    /// A look at the settings; files that a run would fetch may be missing.
+    /// A look at the settings; files and a GPU may be missing on this machine, which is a warning.
     Check,
     /// A forecast of a run; files that the run would fetch may be missing.
     Plan,
@@ -117,8 +117,12 @@ pub fn resolve(
     let quant = faults.quant();
     let compute = faults.compute(find_gpu);
     let mut found = faults.found;
+    if purpose == Purpose::Check {
+        found = found.into_iter().map(of_machine_as_warning).collect();
+    }
     found.retain(|one| !one.is_allowed());
     let can_start = found.iter().all(|one| one.severity == Severity::Warning);
+    let compute = compute.or((purpose == Purpose::Check).then(|| Compute::on_gpu(None)));
     let Some((source, compute)) = source.zip(compute).filter(|_| can_start) else {
         return Err(found);
     };
@@ -137,6 +141,18 @@ pub fn resolve(
         warnings: found,
         experiment: Experiment::new(loaded),
     })
+}
+
+/// Codes of errors about what this machine lacks: data files, weights and states, a GPU. An experiment file is valid
+/// without them.
+const OF_MACHINE: [&str; 4] = ["ST3005", "ST3010", "ST4001", "ST5003"];
+
+/// An error about what this machine lacks as a warning.
+fn of_machine_as_warning(fault: Diagnostic) -> Diagnostic {
+    if !OF_MACHINE.contains(&fault.code) {
+        return fault;
+    }
+    Diagnostic { severity: Severity::Warning, ..fault }.note(msg!(RUN_NEEDS_ON_MACHINE))
 }
 
 /// The format that `[quant]` names; none where weights stay dense.

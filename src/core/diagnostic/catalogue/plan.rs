@@ -334,6 +334,9 @@ catalogue! {
     OR_SEVERAL_SOURCES:
         "or write several sources, each in a table `[[data.source]]`",
         "或写多个来源，每个来源一个 `[[data.source]]` 表";
+    RUN_NEEDS_ON_MACHINE:
+        "not an error of the experiment file: a run needs this on its machine",
+        "这不是实验文件的错误：运行所在的机器需要它";
     DATA_DOES_NOT_EXIST[ST3005]:
         "the data file `{file}` does not exist",
         "数据文件 `{file}` 不存在";
