@@ -57,10 +57,17 @@ fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>
     let imported = if is_yaml { from_infctx(&text, &name) } else { from_script(&text, &name) };
     let imported = imported.map_err(|error| {
         let (code, fault) = *invalid(msg!(CANNOT_IMPORT_SCRIPT, script, error = error.text()));
-        let fault = match error {
-            ImportError::Merges => fault,
-            _ => fault.help(msg!(INIT_ASKS_QUESTIONS)),
+        let help = match error {
+            ImportError::NoTraining | ImportError::Yaml(_) | ImportError::NoExperiment => {
+                Some(msg!(INIT_ASKS_QUESTIONS))
+            }
+            ImportError::NotOffered { option } if option.starts_with("--peft") => {
+                Some(msg!(OFFERED_METHODS))
+            }
+            ImportError::NotOffered { .. } => Some(msg!(OFFERED_DATA)),
+            _ => None,
         };
+        let fault = help.into_iter().fold(fault, Diagnostic::help);
         Box::new((code, fault))
     })?;
     if let Some(out) = &args.out {

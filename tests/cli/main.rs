@@ -24,6 +24,7 @@ mod faults;
 mod guard;
 mod hub;
 mod import;
+mod import_variants;
 mod layers;
 mod merge;
 mod old_runs;

@@ -39,6 +39,8 @@ pub enum Outcome {
     Mapped,
     /// A setting with another meaning.
     Changed,
+    /// The script is silent; the setting is what the original assumes.
+    Assumed,
     /// The original never uses the option.
     NoEffect,
     /// There is no such setting.
@@ -50,6 +52,7 @@ impl fmt::Display for Outcome {
         f.write_str(match self {
             Outcome::Mapped => "mapped",
             Outcome::Changed => "changed meaning",
+            Outcome::Assumed => "default of the original",
             Outcome::NoEffect => "no effect in the original",
             Outcome::Unsupported => "not supported",
         })
@@ -64,6 +67,17 @@ pub enum ImportError {
     NoTraining,
     /// The script merges a state or an adapter, as `statetune merge` does.
     Merges,
+    /// The script prepares token files.
+    Prepares,
+    /// The script writes an initial model and ends: the first stage of RWKV-LM.
+    OnlyInitialModel,
+    /// The script starts infctx-trainer, whose settings are in a YAML file.
+    OfInfctx,
+    /// The training needs something that statetune does not have.
+    NotOffered {
+        /// The option, as it was written.
+        option: String,
+    },
     /// The text is not YAML.
     Yaml(#[from] yaml_rust2::ScanError),
     /// The text is YAML, but not a file of infctx-trainer.
@@ -76,6 +90,10 @@ impl ImportError {
         match self {
             Self::NoTraining => msg!(NO_TRAINING_IN_SCRIPT),
             Self::Merges => msg!(SCRIPT_ONLY_MERGES),
+            Self::Prepares => msg!(SCRIPT_ONLY_PREPARES),
+            Self::OnlyInitialModel => msg!(SCRIPT_ONLY_INITIAL_MODEL),
+            Self::OfInfctx => msg!(SCRIPT_OF_INFCTX),
+            Self::NotOffered { option } => msg!(SCRIPT_NOT_OFFERED, option),
             Self::Yaml(error) => msg!(NOT_YAML, error = Text::library(error)),
             Self::NoExperiment => msg!(NOT_INFCTX),
         }
@@ -112,21 +130,24 @@ struct Setting {
 }
 
 impl Draft {
-    /// Sets `table.key`; a remark that is not empty becomes a comment behind the value.
+    /// Sets `table.key` and returns it with its value; a remark that is not empty becomes a comment behind the value.
     pub(in crate::import) fn set(
         &mut self,
         key: &'static str,
         value: impl Into<Value>,
         remark: &str,
-    ) {
+    ) -> String {
+        let value = value.into();
+        let becomes = format!("{key} = {}", value.to_string().trim());
         let (table, key) = key.split_once('.').unwrap_or(("", key));
         debug_assert!(table.is_empty() || TABLES.contains(&table), "[{table}]");
-        let setting = Setting { table, key, value: value.into(), remark: remark.to_string() };
+        let setting = Setting { table, key, value, remark: remark.to_string() };
         let same = |one: &&mut Setting| (one.table, one.key) == (table, key);
         match self.settings.iter_mut().find(same) {
             Some(found) => *found = setting,
             None => self.settings.push(setting),
         }
+        becomes
     }
 
     /// The value of `table.key`, if set.
@@ -162,7 +183,8 @@ pub(in crate::import) fn finish(
     notes: Vec<String>,
     source: &str,
 ) -> Imported {
-    options.sort_by_key(|option| option.line);
+    // What the script says in its order, then what the original assumes.
+    options.sort_by_key(|option| (option.outcome == Outcome::Assumed, option.line));
     let mut toml = draft.to_toml(&[format!("Imported from {source} by `statetune import`.")]);
     let left: Vec<_> =
         options.iter().filter(|option| option.outcome >= Outcome::NoEffect).collect();
@@ -174,6 +196,36 @@ pub(in crate::import) fn finish(
         toml += &format!("#   {}: {outcome}{why}\n", original.replace(['\n', '\r'], " "));
     }
     Imported { toml, options, notes }
+}
+
+/// The remark of a setting that the original does not say.
+pub(in crate::import) const DEFAULT: &str = "default of the original";
+/// Is in the experiment file where the user must set a path.
+pub(in crate::import) const PATH_TO_SET: &str = "SET_THIS_PATH";
+/// The sinks of an original that uploads its metrics: the usual ones, and event files.
+pub(in crate::import) const SINKS: [&str; 3] = ["jsonl", "train_log", "tensorboard"];
+
+/// The pull on the largest logit in every release of the originals.
+pub(in crate::import) fn l2wrap() -> Value {
+    as_written("1e-4", 1e-4)
+}
+
+/// A number as it was written: `1e-8` and not 0.00000001.
+pub(in crate::import) fn as_written(text: &str, number: f64) -> Value {
+    let written = text.parse::<Value>().ok();
+    written.filter(|value| value.is_float() || value.is_integer()).unwrap_or_else(|| number.into())
+}
+
+/// Whether a text is `OWNER/NAME`, a dataset of the Hugging Face Hub, and not the path of a file.
+pub(in crate::import) fn is_on_hub(text: &str) -> bool {
+    let is_name = |part: &str| {
+        let mut letters = part.chars();
+        letters.next().is_some_and(|one| one.is_ascii_alphanumeric())
+            && letters.all(|one| one.is_ascii_alphanumeric() || "-_.".contains(one))
+    };
+    let has_file_end = [".json", ".jsonl", ".txt", ".csv", ".parquet", ".bin"];
+    text.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name))
+        && !has_file_end.iter().any(|end| text.ends_with(end))
 }
 
 /// A valid experiment name from any text.

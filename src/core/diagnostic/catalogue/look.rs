@@ -9,6 +9,25 @@ catalogue! {
     SCRIPT_ONLY_MERGES:
         "the script merges a checkpoint and does not train; use `statetune merge RUN`",
         "脚本只合并检查点而不训练；请用 `statetune merge RUN`";
+    SCRIPT_ONLY_PREPARES:
+        "the script prepares data and does not train; a run tokenises its data itself",
+        "脚本只准备数据而不训练；运行会自行对数据分词";
+    SCRIPT_ONLY_INITIAL_MODEL:
+        "the script only writes an initial model (stage 1 of RWKV-LM) and does not train; import the script of stage 3",
+        "脚本只写出初始模型（RWKV-LM 的第 1 阶段）而不训练；请导入第 3 阶段的脚本";
+    SCRIPT_OF_INFCTX:
+        "the script starts infctx-trainer; import its YAML file",
+        "脚本启动 infctx-trainer；请导入它的 YAML 文件";
+    SCRIPT_NOT_OFFERED:
+        "statetune does not offer `{option}`",
+        "statetune 不提供 `{option}`";
+    OFFERED_METHODS:
+        "the methods are state, lora, pissa, disha, miss, bone and none (all parameters); change `--peft` in the script \
+         and import it again",
+        "可用的方法有 state、lora、pissa、disha、miss、bone 和 none（全部参数）；请修改脚本里的 `--peft` 再导入";
+    OFFERED_DATA:
+        "the data types are jsonl, binidx, utf-8, utf-16le, numpy, uint16 and dummy",
+        "可用的数据类型有 jsonl、binidx、utf-8、utf-16le、numpy、uint16 和 dummy";
     NOT_YAML: "the file is not valid YAML: {error}", "文件不是有效的 YAML：{error}";
     NOT_INFCTX:
         "the file lacks `trainer`, `model` and `data`, which infctx-trainer files have",

@@ -1,49 +1,102 @@
-//! Reads a training script: every flag is taken once and gets an outcome.
+//! Reads a training script: every flag is taken once and gets an outcome; where the script is silent, the defaults of its
+//! trainer are written.
 
-use std::collections::HashMap;
-
-use serde_json::Value as Json;
 use toml_edit::Value;
 
-use super::flags::{
-    DEAD, DEFAULTS, ELSEWHERE, Flag, Kind, MakeData, OF_RWKV_LM, SAME, flags, is_program, make_data,
-};
+use super::command::{Flag, Instead, MakeData, Training, flags, instead, make_data, training};
+use super::flags::{Kind, SAME};
+use super::trainer::Trainer;
 use crate::import::imported::{
-    Draft, ImportError, Imported, ImportedOption, Outcome, experiment_name, finish,
+    DEFAULT, Draft, ImportError, Imported, ImportedOption, Outcome, PATH_TO_SET, as_written,
+    experiment_name, finish,
 };
-use crate::import::shell::{Word, commands};
+use crate::import::shell::{Commands, Word, commands};
 
 /// Reads a shell script; `name` is the name of the experiment if the script has no `--proj_dir`.
 pub(in crate::import) fn import(text: &str, name: &str) -> Result<Imported, ImportError> {
-    let commands = commands(text, &HashMap::new());
-    let is_training = |words: &[Word]| words.iter().any(|word| is_program(word, "train.py"));
-    let Some(at) = commands.iter().position(|words| is_training(words)) else {
-        let merges = |word: &Word| word.text.contains("merge") && word.text.ends_with(".py");
-        let is_merge = commands.iter().flatten().any(merges);
-        return Err(if is_merge { ImportError::Merges } else { ImportError::NoTraining });
+    let Commands { commands, notes } = with_quoted_commands(commands(text));
+    let trainings: Vec<(usize, Training)> = commands
+        .iter()
+        .enumerate()
+        .filter_map(|(at, words)| Some((at, training(words)?)))
+        .collect();
+    if trainings.is_empty() {
+        return Err(match instead(&commands) {
+            Instead::Merges => ImportError::Merges,
+            Instead::Prepares => ImportError::Prepares,
+            Instead::Infctx => ImportError::OfInfctx,
+            Instead::Nothing => ImportError::NoTraining,
+        });
+    }
+    let is_first_stage = |training: &Training| training.flags.iter().any(is_first_stage);
+    let begins = |training: &(usize, Training)| !is_first_stage(&training.1);
+    let chosen = trainings.iter().position(begins).ok_or(ImportError::OnlyInitialModel)?;
+    let later: Vec<usize> = trainings[chosen + 1..]
+        .iter()
+        .filter(|training| begins(training))
+        .map(|(at, _)| commands[*at][0].line)
+        .collect();
+    let Some((at, Training { launcher, flags, strays })) = trainings.into_iter().nth(chosen) else {
+        return Err(ImportError::NoTraining);
     };
     let mut reader = Reader {
-        flags: flags(&commands[at]),
+        trainer: Trainer::of(&flags),
+        flags,
         draft: Draft::default(),
         options: Vec::new(),
-        notes: Vec::new(),
+        notes,
+        world: 1,
+        stage: 0,
+        ends_by_tokens: false,
     };
     reader.draft.set("name", experiment_name(name), "");
+    reader.other_commands(&commands, at, &later);
+    reader.outside_of_flags(&launcher, &strays);
     let prepared = commands.iter().find_map(|words| make_data(words));
-    reader.cut_off(&commands[at + 1..]);
-    reader.further_trainings(&commands[at + 1..]);
-    reader.read(prepared.as_ref());
+    reader.read(prepared.as_ref())?;
     let Reader { draft, options, notes, .. } = reader;
     Ok(finish(&draft, options, notes, "a shell script"))
 }
 
+/// The commands, with those inside of `bash -c "python train.py ..."` in place of the outer ones.
+fn with_quoted_commands(found: Commands) -> Commands {
+    let mut all = Commands { commands: Vec::new(), notes: found.notes };
+    for words in found.commands {
+        let is_command = |word: &&Word| word.text.contains("train.py ");
+        match words.iter().find(is_command) {
+            Some(word) => {
+                let inner = commands(&word.text);
+                let on_line = |inner: Word| Word { line: word.line + inner.line - 1, ..inner };
+                let lines = inner.commands.into_iter();
+                all.commands
+                    .extend(lines.map(|words| words.into_iter().map(on_line).collect::<Vec<_>>()));
+                all.notes.extend(inner.notes);
+            }
+            None => all.commands.push(words),
+        }
+    }
+    all
+}
+
+/// Whether the flag makes RWKV-LM write an initial model and end.
+fn is_first_stage(flag: &Flag) -> bool {
+    matches!(flag.name.as_str(), "train_stage" | "my_pile_stage") && flag.text() == "1"
+}
+
 /// An import in progress.
 pub(super) struct Reader {
+    pub(super) trainer: Trainer,
     /// The flags without an outcome.
     pub(super) flags: Vec<Flag>,
     pub(super) draft: Draft,
     options: Vec<ImportedOption>,
     pub(super) notes: Vec<String>,
+    /// Devices of the original.
+    pub(super) world: i64,
+    /// The stage of RWKV-LM's pretraining; 0 for none.
+    pub(super) stage: i64,
+    /// Whether the original ends after a number of tokens.
+    pub(super) ends_by_tokens: bool,
 }
 
 impl Reader {
@@ -58,15 +111,37 @@ impl Reader {
         Some(flag)
     }
 
+    /// The flag that the original reads, without taking it.
+    pub(super) fn look(&self, name: &str) -> Option<&Flag> {
+        self.flags.iter().rfind(|flag| flag.name == name)
+    }
+
     /// Records the outcome of a flag.
     pub(super) fn record(&mut self, flag: &Flag, outcome: Outcome, becomes: &str, why: &str) {
+        self.record_as(flag.line, &flag.written(), outcome, becomes, why);
+    }
+
+    /// Records the outcome of an option, as it was written.
+    pub(super) fn record_as(
+        &mut self,
+        line: usize,
+        written: &str,
+        outcome: Outcome,
+        becomes: &str,
+        why: &str,
+    ) {
         self.options.push(ImportedOption {
-            line: flag.line,
-            original: flag.written(),
+            line,
+            original: written.to_string(),
             outcome,
             becomes: becomes.to_string(),
             why: why.to_string(),
         });
+    }
+
+    /// Records what the original assumes where the script is silent.
+    pub(super) fn assume(&mut self, original: &str, becomes: &str, why: &str) {
+        self.record_as(0, original, Outcome::Assumed, becomes, why);
     }
 
     /// Sets `key` for a flag and records the outcome; `why` is empty if the meaning is the same.
@@ -77,87 +152,142 @@ impl Reader {
         value: impl Into<Value>,
         why: &str,
     ) {
-        let value = value.into();
-        let becomes = format!("{key} = {}", value.to_string().trim());
         let outcome = if why.is_empty() { Outcome::Mapped } else { Outcome::Changed };
-        self.draft.set(key, value, why);
+        let becomes = self.draft.set(key, value, why);
         self.record(flag, outcome, &becomes, why);
+    }
+
+    /// Sets `key` to what the original assumes where the script is silent, and records it.
+    pub(super) fn set_default(
+        &mut self,
+        original: &str,
+        key: &'static str,
+        value: impl Into<Value>,
+        why: &str,
+    ) {
+        let becomes = self.draft.set(key, value, DEFAULT);
+        self.assume(original, &becomes, why);
+    }
+
+    /// Sets `key` to what the original assumes, unless the script has set it.
+    pub(super) fn fill(&mut self, flag: &str, key: &'static str, value: &str) {
+        if self.draft.get(key).is_none()
+            && let Ok(value) = value.parse::<Value>()
+        {
+            self.set_default(&format!("--{flag}"), key, value, "");
+        }
+    }
+
+    /// Marks a path that the user must set.
+    pub(super) fn path_to_set(&mut self, key: &'static str, why: &str) -> String {
+        self.draft.set(key, PATH_TO_SET, why)
     }
 
     /// The value of a flag as TOML; records the outcome of an invalid value.
     pub(super) fn value(&mut self, flag: &Flag, kind: Kind) -> Option<Value> {
         let text = flag.text();
-        let is_unknown = flag.values.iter().any(|word| word.is_unknown);
+        let integer = |least: i64| {
+            let number = text.parse::<i64>().ok();
+            number.filter(|number| (least..=i64::from(u32::MAX)).contains(number)).map(Value::from)
+        };
+        let number = |is_valid: fn(f64) -> bool| {
+            let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+            number.filter(|number| is_valid(*number)).map(|number| as_written(text, number))
+        };
         let value = match kind {
-            _ if is_unknown => None,
-            Kind::Integer => text.parse::<i64>().ok().map(Value::from),
-            // The spelling of a number stays: `1e-8` and not 0.00000001.
-            Kind::Number => {
-                text.parse::<f64>().ok().filter(|number| number.is_finite()).and_then(|number| {
-                    let written = text
-                        .parse::<Value>()
-                        .ok()
-                        .filter(|value| value.is_float() || value.is_integer());
-                    written.or_else(|| Some(Value::from(number)))
-                })
+            _ if flag.is_unknown() => None,
+            Kind::Integer { least } | Kind::From { least, .. } => integer(least),
+            Kind::Number => number(|number| number >= 0.0),
+            Kind::Positive => number(|number| number > 0.0),
+            Kind::Share => number(|number| (0.0..1.0).contains(&number)),
+            Kind::Word(words) => {
+                let known = words.iter().find(|(word, _)| *word == text.to_lowercase());
+                known.map(|(_, here)| Value::from(*here))
             }
-            Kind::Text => Some(Value::from(text)),
-            Kind::Switch => Some(Value::from(text == "1")),
-            Kind::From { least, .. } => {
-                text.parse::<i64>().ok().filter(|number| *number >= least).map(Value::from)
-            }
+            Kind::Switch => Some(Value::from(matches!(text.to_lowercase().as_str(), "1" | "true"))),
         };
         if value.is_none() {
+            let is_below = |least: i64| text.parse::<i64>().is_ok_and(|number| number < least);
             let (outcome, why) = match kind {
-                _ if is_unknown => (Outcome::Unsupported, "the value of a variable is unknown"),
-                Kind::From { otherwise, .. } => (Outcome::Changed, otherwise),
-                Kind::Integer => (Outcome::Unsupported, "not an integer"),
-                _ => (Outcome::Unsupported, "not a number"),
+                _ if flag.is_unknown() => (Outcome::Unsupported, UNKNOWN_VALUE.to_string()),
+                Kind::From { least, otherwise } if is_below(least) => {
+                    (Outcome::Changed, otherwise.to_string())
+                }
+                kind => (Outcome::Unsupported, kind.expected()),
             };
-            self.record(flag, outcome, "", why);
+            self.record(flag, outcome, "", &why);
         }
         value
     }
 
-    fn read(&mut self, prepared: Option<&MakeData>) {
-        let is_rwkv_lm = self.flags.iter().any(|flag| OF_RWKV_LM.contains(&flag.name.as_str()));
-        for &(name, key, value) in DEFAULTS {
-            let is_given = self.flags.iter().any(|flag| flag.name == name);
-            if let (false, Ok(value)) = (is_given, value.parse::<Value>()) {
-                self.draft.set(key, value, "default of the original");
-            }
-        }
-        self.data(prepared);
-        self.model();
-        self.method();
-        for &(name, key, kind) in SAME.iter().chain(ELSEWHERE) {
+    fn read(&mut self, prepared: Option<&MakeData>) -> Result<(), ImportError> {
+        let trainer = self.trainer.name();
+        self.notes.push(format!(
+            "read as a script of {trainer}, whose defaults hold where the script is silent"
+        ));
+        self.machine();
+        let version = self.version();
+        let is_new = self.method(version)?;
+        self.data(prepared)?;
+        self.model(version, is_new);
+        self.before_same();
+        self.weight_decay();
+        self.end_of_wsd();
+        self.epoch_count();
+        for &(name, key, kind) in SAME {
             if let Some(flag) = self.take(name)
                 && let Some(value) = self.value(&flag, kind)
             {
                 self.set(&flag, key, value, "");
             }
         }
+        self.defaults();
+        self.batches();
         self.quant();
         self.steps();
-        self.schedule(is_rwkv_lm);
-        self.machine();
+        self.schedule();
+        self.optimizer();
         self.output();
-        for flag in std::mem::take(&mut self.flags) {
-            let is_dead = DEAD.contains(&flag.name.as_str());
-            let (outcome, why) = match is_dead {
-                true => (
-                    Outcome::NoEffect,
-                    "never used by the original, or changes only how it computes",
-                ),
-                false => (Outcome::Unsupported, "no such setting"),
-            };
-            self.record(&flag, outcome, "", why);
-        }
+        self.rest();
+        Ok(())
     }
 
     /// The integer that the draft has for `key`.
     pub(super) fn integer(&self, key: &str) -> Option<i64> {
         self.draft.get(key).and_then(Value::as_integer)
+    }
+
+    /// The number that the draft has for `key`.
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        let value = self.draft.get(key)?;
+        value.as_float().or_else(|| value.as_integer().map(|number| number as f64))
+    }
+
+    /// The word that the draft has for `key`.
+    pub(super) fn word(&self, key: &str) -> &str {
+        self.draft.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Looks at the commands around the training: files that are read in, flags that the command has lost, further
+    /// trainings.
+    fn other_commands(&mut self, commands: &[Vec<Word>], at: usize, later: &[usize]) {
+        for words in &commands[..at] {
+            if let [first, file, ..] = words.as_slice()
+                && matches!(first.text.as_str(), "source" | ".")
+                && !file.text.ends_with("activate")
+            {
+                self.notes.push(format!(
+                    "`{}` is not read: variables that it sets are unknown here",
+                    file.text
+                ));
+            }
+        }
+        self.cut_off(&commands[at + 1..]);
+        if let [line, ..] = later {
+            self.notes.push(format!(
+                "trainings from line {line} on are not imported: an experiment file describes one run"
+            ));
+        }
     }
 
     /// Records the flags behind a comment, or behind a backslash and a space, that ends the training command; the
@@ -169,7 +299,8 @@ impl Reader {
                 break;
             }
             first = first.or(words.first().map(|word| word.line));
-            for flag in flags(words) {
+            let (lost, _) = flags(words);
+            for flag in lost {
                 self.record(
                     &flag,
                     Outcome::NoEffect,
@@ -180,152 +311,31 @@ impl Reader {
         }
         if let Some(line) = first {
             self.notes.push(format!(
-                "the training command ends before line {line}, at a comment or at a space behind a backslash; \
+                "the training command ends before line {line}, at a comment or at a missing backslash; \
                  the original ignores the flags after it"
             ));
         }
     }
 
-    fn further_trainings(&mut self, following: &[Vec<Word>]) {
-        let others = following
-            .iter()
-            .filter_map(|words| words.iter().find(|word| is_program(word, "train.py")));
-        if let Some(line) = others.map(|word| word.line).next() {
-            self.notes.push(format!(
-                "trainings from line {line} on are not imported: an experiment file describes one run"
-            ));
-        }
-    }
-}
-
-impl Reader {
-    pub(super) fn data(&mut self, prepared: Option<&MakeData>) {
-        let file = self.take("data_file");
-        let data_type = self.take("data_type");
-        if let Some(MakeData { line, written, file: text, copies }) = prepared {
-            self.draft.set("data.data_type", "jsonl", "");
-            self.draft.set("data.data_file", text.as_str(), "tokenised by the run");
-            if let Some(copies) = copies {
-                self.draft.set("data.repeat", *copies, "");
-            }
-            let copies = copies.map_or(String::new(), |copies| format!(", data.repeat = {copies}"));
-            self.options.push(ImportedOption {
-                line: *line,
-                original: written.clone(),
-                outcome: Outcome::Mapped,
-                becomes: format!("data.data_file = \"{text}\"{copies}"),
-                why: "the run tokenises the file".into(),
-            });
-            for flag in [file, data_type].into_iter().flatten() {
-                self.record(
-                    &flag,
-                    Outcome::Changed,
-                    "",
-                    "the input of `make_data.py` is read instead",
-                );
-            }
-        } else {
-            if let Some(flag) = file {
-                self.set(&flag, "data.data_file", flag.text(), "");
-            }
-            match data_type {
-                Some(flag) if flag.text() == "sft" => {
-                    self.set(
-                        &flag,
-                        "data.data_type",
-                        "jsonl",
-                        "question and answer pairs are JSONL",
-                    );
-                }
-                Some(flag) => {
-                    if flag.text() == "jsonl" {
-                        let why = "the original does not end JSONL documents with token 0";
-                        self.draft.set("data.end_of_doc", false, why);
-                    }
-                    self.set(&flag, "data.data_type", flag.text(), "");
-                }
-                None => {}
-            }
-        }
-        if let Some(flag) = self.take("sft_field") {
-            let fields: toml_edit::Array =
-                flag.values.iter().map(|word| word.text.as_str()).collect();
-            self.set(&flag, "data.sft_field", fields, "");
-        }
-        if let Some(flag) = self.take("sft_split") {
+    /// Records the launcher's flags and the words that belong to no flag.
+    fn outside_of_flags(&mut self, launcher: &[Flag], strays: &[Word]) {
+        for flag in launcher {
             self.record(
-                &flag,
-                Outcome::Unsupported,
+                flag,
+                Outcome::Changed,
                 "",
-                "the whole file is read; `data.limit` takes its first documents",
+                "an option of the launcher; a run is one process",
             );
         }
-        if let Some(flag) = self.take("mask_id") {
-            match serde_json::from_str::<Json>(flag.text()) {
-                Ok(Json::Object(ids)) => {
-                    let text = |name: &str| match ids.get(name)? {
-                        Json::String(text) => Some(text.clone()),
-                        other => Some(other.to_string()),
-                    };
-                    let mut table = toml_edit::InlineTable::new();
-                    for name in ["mask0", "mask1"] {
-                        table.extend(text(name).map(|text| (name, Value::from(text))));
-                    }
-                    self.set(
-                        &flag,
-                        "data.mask_id",
-                        table,
-                        "set the texts; the original has token ids",
-                    );
-                }
-                _ => self.record(&flag, Outcome::Unsupported, "", "not JSON"),
-            }
-        }
-        if let Some(flag) = self.take("magic_prime") {
-            self.set(&flag, "data.walk", "magic_prime", "the prime is derived from the data");
-        }
-    }
-
-    pub(super) fn model(&mut self) {
-        let is_from_scratch = match self.take("load_model") {
-            Some(flag) if !matches!(flag.text(), "" | "0") => {
-                self.set(&flag, "model.load_model", flag.text(), "");
-                false
-            }
-            Some(flag) => {
-                self.record(&flag, Outcome::Mapped, "no model.load_model", "a new model");
-                true
-            }
-            None => true,
-        };
-        for name in ["my_testing", "version"] {
-            match self.take(name) {
-                Some(flag) if ["x052", "x060", "x070"].contains(&flag.text()) => {
-                    self.set(&flag, "model.version", flag.text(), "");
-                }
-                Some(flag) => {
-                    self.record(&flag, Outcome::Unsupported, "", "must be x052, x060 or x070")
-                }
-                None => {}
-            }
-        }
-        if let Some(flag) = self.take("vocab_size") {
-            match flag.text().parse::<i64>() {
-                Ok(size) if size > 0 && is_from_scratch => {
-                    self.set(&flag, "model.vocab_size", size, "")
-                }
-                Ok(_) => self.record(&flag, Outcome::Mapped, "", "read from the weights"),
-                Err(_) => self.record(&flag, Outcome::Unsupported, "", "not an integer"),
-            }
-        }
-        for (name, key) in [("pre_ffn", "model.pre_ffn"), ("head_qk", "model.head_qk")] {
-            if let Some(flag) = self.take(name) {
-                match flag.text().parse::<i64>() {
-                    Ok(0) => self.record(&flag, Outcome::Mapped, "", "0 is the default"),
-                    Ok(value) => self.set(&flag, key, value, ""),
-                    Err(_) => self.record(&flag, Outcome::Unsupported, "", "not an integer"),
-                }
-            }
+        for word in strays {
+            let why = match word.is_unknown {
+                true => "options that are known only when the script runs",
+                false => "belongs to no flag; the original refuses it",
+            };
+            self.record_as(word.line, &word.text, Outcome::Unsupported, "", why);
         }
     }
 }
+
+/// Why a value is not taken over.
+pub(super) const UNKNOWN_VALUE: &str = "the value of a variable is unknown";

@@ -197,8 +197,12 @@ impl Script {
             }
         }
         for key in ["pre_ffn", "head_qk"] {
-            if let Some(value) = self.take(&format!("model.{key}")) {
+            let key_here = format!("model.{key}");
+            if let Some(value) = self.take(&key_here) {
                 self.flag(key, &plain(&value));
+                if value != json!(0) {
+                    self.remark(&key_here, &value, "releases since 2025 ignore the flag");
+                }
             }
         }
         if !is_world {
@@ -221,7 +225,11 @@ impl Script {
         let fields = self.take("data.sft_field");
         let mut repeats = repeat == json!(1);
         match (data_type.as_str(), &fields) {
-            _ if file.is_empty() && data_type != "dummy" => {}
+            _ if file.is_empty() && data_type != "dummy" => {
+                self.flag("data_type", "binidx");
+                let why = "the combined files are a `.bin` and `.idx` pair: set `--data_file`";
+                self.remark("data.data_type", &json!(data_type), why);
+            }
             ("jsonl", Some(fields)) => {
                 self.flag("data_file", &file);
                 self.flag("data_type", "sft");
@@ -230,6 +238,7 @@ impl Script {
                 self.flags.push(("sft_field".into(), words.collect::<Vec<_>>().join(" ")));
                 let why = "RWKV-PEFT always uses the Alpaca template and ends answers with \\x17";
                 self.remark("data.sft_field", fields, why);
+                self.of_pairs();
             }
             ("jsonl", None) if closes || !repeats => {
                 let copies = plain(&repeat);
@@ -274,9 +283,10 @@ impl Script {
             "RWKV-PEFT has no validation split and trains on all documents",
         );
         self.lost("data.limit", |_| false, "RWKV-PEFT reads the whole file");
+        let windows = self.look("data.dataload") == Some(&json!("get"));
         self.lost(
             "data.overlong",
-            |value| *value == json!("error") || *value == json!("truncate"),
+            |value| windows || *value == json!("truncate"),
             "RWKV-PEFT truncates documents to ctx_len",
         );
         self.lost(
@@ -291,6 +301,16 @@ impl Script {
             self.flag("mask_id", &json!(mask_id).to_string());
         }
         self.batches();
+    }
+
+    /// Names what question and answer pairs have of their own in RWKV-PEFT.
+    fn of_pairs(&mut self) {
+        let template = "RWKV-PEFT writes pairs with the Alpaca template";
+        self.lost("data.template", |value| *value == json!("alpaca"), template);
+        let answers = |value: &Value| *value == json!("assistant") || *value == json!("qa");
+        self.lost("data.loss_mask", answers, "RWKV-PEFT trains on the answers of pairs only");
+        let one = |value: &Value| *value == json!("pad");
+        self.lost("data.dataload", one, "RWKV-PEFT trains one pair per sample");
     }
 
     /// Writes how documents become samples, and the loss mask.

@@ -61,12 +61,13 @@ impl Script {
         let value = if words.is_empty() { shell_word("[]") } else { words.join(" ") };
         self.flags.push(("train_parts".into(), value));
         let has = |part: &str| words.iter().any(|word| word == part);
-        if has("low_rank")
-            || has("att")
-            || has("ffn")
-            || has("time") && facts.version == Some("x070")
-        {
-            let why = "RWKV-PEFT matches parts of parameter names: `low_rank` matches none, `att` and `ffn` match whole mixes, and `time` matches none in RWKV-7";
+        let matches_time = match facts.version {
+            Some("x052") => true,
+            Some("x060") => has("time") == has("low_rank"),
+            _ => !has("time") && !has("low_rank"),
+        };
+        if has("att") || has("ffn") || !matches_time {
+            let why = "RWKV-PEFT matches parts of parameter names: `att` and `ffn` match whole mixes, `time` matches none in RWKV-7, and also the low-rank matrices in RWKV-6";
             self.remark("peft.train_parts", &parts, why);
         }
     }
@@ -84,7 +85,7 @@ impl Script {
             "fp8" => {
                 "RWKV-PEFT rounds activations too, without scales, and fails with newer PyTorch"
             }
-            _ => "releases since 2025 ignore the flag",
+            _ => "releases since 2026 ignore the flag",
         };
         self.remark("quant.type", &json!(format), why);
     }
@@ -171,7 +172,7 @@ impl Script {
                 self.remark(
                     "schedule.warmup_steps",
                     &warmup,
-                    "releases of 2024 have no warmup with a cosine",
+                    "releases of 2025 have no warmup with a cosine",
                 );
             }
         }
