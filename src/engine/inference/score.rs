@@ -3,8 +3,8 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::kernels::KernelError;
-use crate::model::{Model, TimeState};
-use crate::train::{BatchTensors, CrossEntropy, Pass, StepOptions};
+use crate::model::{Model, TimeState, dtype_of};
+use crate::train::{BatchTensors, CrossEntropy, LossScaler, Pass, StepOptions};
 
 /// Positions with logits in memory at a time.
 const HEAD_CHUNK: i64 = 256;
@@ -99,6 +99,8 @@ pub fn mean_nll<'a>(scores: impl IntoIterator<Item = &'a Score>) -> Option<f64> 
 /// indexed `[head, value, key]`. The gradient is zero in layers without time mix, and everywhere when no sequence has a
 /// next token.
 ///
+/// A float16 model differentiates a scaled loss, as in training: without, small gradients become zero.
+///
 /// # Errors and panics
 /// Those of [`score`].
 pub fn score_with_gradient(
@@ -106,24 +108,41 @@ pub fn score_with_gradient(
     state: &TimeState,
     sequences: &[Vec<i64>],
 ) -> Result<(Vec<Score>, TimeState), KernelError> {
+    let scores = sequences.iter().map(|ids| score(model, state, ids, ReadMode::Whole));
+    let scores = scores.collect::<Result<_, _>>()?;
+    let mut scaler = LossScaler::for_dtype(dtype_of(model.kind()));
+    loop {
+        let loss_scale = scaler.as_ref().map_or(1.0, LossScaler::scale);
+        let gradient = gradient(model, state, sequences, loss_scale)?;
+        let is_finite = gradient.0.iter().all(|s| s.isfinite().all().int64_value(&[]) != 0);
+        // An overflow that remains without a factor belongs to the model.
+        if is_finite || !scaler.as_mut().is_some_and(LossScaler::shrink) {
+            return Ok((scores, gradient));
+        }
+    }
+}
+
+/// The gradient of [`score_with_gradient`], computed from the loss times `loss_scale`.
+fn gradient(
+    model: &Model,
+    state: &TimeState,
+    sequences: &[Vec<i64>],
+    loss_scale: f64,
+) -> Result<TimeState, KernelError> {
     let leaves = state.0.iter().map(|s| s.detach().copy().set_requires_grad(true));
     let leaves = TimeState(leaves.collect());
     let count: usize = sequences.iter().map(|ids| ids.len() - 1).sum();
-    let mut scores = Vec::with_capacity(sequences.len());
-    for ids in sequences {
-        scores.push(score(model, state, ids, ReadMode::Whole)?);
-        if ids.len() > 1 {
-            let batch = next_tokens(ids, model.device());
-            let (start, scale) = (&model.start(&leaves, 1), 1.0 / count as f64);
-            let (objective, options) = (&CrossEntropy, &OPTIONS);
-            Pass { model, start, batch: &batch, objective, options, scale }.backward()?;
-        }
+    for ids in sequences.iter().filter(|ids| ids.len() > 1) {
+        let batch = next_tokens(ids, model.device());
+        let (start, scale) = (&model.start(&leaves, 1), loss_scale / count as f64);
+        let (objective, options) = (&CrossEntropy, &OPTIONS);
+        Pass { model, start, batch: &batch, objective, options, scale }.backward()?;
     }
     let gradient = leaves.0.iter().map(|s| match s.grad() {
-        grad if grad.defined() => grad,
+        grad if grad.defined() => grad / loss_scale,
         _ => s.detach().zeros_like(),
     });
-    Ok((scores, TimeState(gradient.collect())))
+    Ok(TimeState(gradient.collect()))
 }
 
 /// A sequence as a training row with every next token as a target.

@@ -109,19 +109,28 @@ pub(super) const FP4: GroupFormat = GroupFormat {
     order: [11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3],
 };
 
+/// Shares of the largest scale of a group that have a level of their own.
+const SHARES: i64 = 65536;
+
 /// Quantises the scales (groups) float32 of a matrix to 8 bits (double quantisation, arXiv:2305.14314, section 3):
-/// less their mean, in groups with a scale each, by the dynamic map of arXiv:1511.04561, as bitsandbytes does.
+/// less their mean, in groups with a scale each, by the dynamic map of arXiv:1511.04561.
+///
+/// Mean and codes are those of bitsandbytes on a CPU: it takes the mean in float32, and finds the level of a share in a
+/// table of [`SHARES`] shares, evenly spaced from -1 to 1.
 pub(super) fn double_quantised(scales: &Tensor) -> Scales {
     let groups = scales.size1().expect("scales are a vector");
-    let mean = scales.sum(Kind::Double).double_value(&[]) / groups.max(1) as f64;
-    let offset = mean as f32;
+    let offset = if groups == 0 { 0.0 } else { scales.mean(Kind::Float).double_value(&[]) as f32 };
     let padding = groups.unsigned_abs().next_multiple_of(SCALES_PER_GROUP) as i64 - groups;
     let centred = scales - f64::from(offset);
     let centred = centred.constant_pad_nd([0, padding]).view([-1, SCALES_PER_GROUP as i64]);
     let absmax = centred.abs().amax([1], true); // (groups / 256, 1)
     let shares = &centred / &absmax.clamp_min(1e-38);
+    let half = (SHARES - 1) as f64 / 2.0;
+    // The place in the table is computed in float32, what stands there in float64.
+    let shares = ((shares + 1.0) * half + 0.5).floor().to_kind(Kind::Double) / half - 1.0;
     let levels = scale_levels();
-    let bounds = (levels.narrow(0, 0, 255) + levels.narrow(0, 1, 255)) / 2.0;
+    let exact = levels.to_kind(Kind::Double);
+    let bounds = (exact.narrow(0, 0, 255) + exact.narrow(0, 1, 255)) / 2.0;
     let codes = shares.bucketize(&bounds, true, false).to_kind(Kind::Uint8);
     let codes = codes.view(-1).narrow(0, 0, groups).contiguous();
     Scales::Quantised { codes, levels, scales: absmax.view(-1), offset }
