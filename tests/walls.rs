@@ -16,28 +16,29 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 31] = [
+const MAY_USE: [(&str, &str); 32] = [
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
     ("core/lr_curve", ""),
     ("core/diagnostic", "core/lang"),
     ("core/words", "core/diagnostic core/lang"),
+    ("core/work", "core/words"),
     ("core/tensorfile", "core/diagnostic"),
     ("core/hub", "core/diagnostic core/digest"),
     ("core/arch", "core/diagnostic"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
-    ("core/data", "core/diagnostic core/digest core/words"),
-    ("core/records", "core/data core/diagnostic core/digest core/tensorfile"),
+    ("core/data", "core/diagnostic core/digest core/words core/work"),
+    ("core/records", "core/data core/diagnostic core/digest core/tensorfile core/work"),
     (
         "core/config",
-        "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/peft core/records",
+        "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/peft core/records core/words",
     ),
     ("core/resolved_settings", "core/config core/diagnostic core/records"),
     (
         "core/store",
-        "core/diagnostic core/digest core/records core/resolved_settings core/tensorfile",
+        "core/config core/diagnostic core/digest core/records core/resolved_settings core/tensorfile",
     ),
     (
         "core/plan",
@@ -49,7 +50,10 @@ const MAY_USE: [(&str, &str); 31] = [
         "core/arch core/diagnostic core/peft core/plan core/quant core/tensorfile core/words",
     ),
     ("core/import", "core/diagnostic core/words"),
-    ("core/look", "core/data core/diagnostic core/plan core/records core/store core/words"),
+    (
+        "core/look",
+        "core/data core/diagnostic core/plan core/records core/resolved_settings core/store core/words",
+    ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
     ("engine/model", "core/arch core/diagnostic core/digest core/tensorfile engine/kernels"),
@@ -57,7 +61,7 @@ const MAY_USE: [(&str, &str); 31] = [
     ("engine/optim", "core/arch core/plan"),
     (
         "engine/exports",
-        "core/arch core/diagnostic core/digest core/tensorfile engine/kernels engine/model",
+        "core/arch core/diagnostic core/digest core/tensorfile core/work engine/kernels engine/model",
     ),
     (
         "engine/peft",
@@ -76,13 +80,14 @@ const MAY_USE: [(&str, &str); 31] = [
     ),
     (
         "engine/inference",
-        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records engine/error \
-         engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
+        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records core/work \
+         engine/error engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
     ),
     (
         "engine/run",
         "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/records \
-         core/resolved_settings core/store core/tensorfile core/words engine/error engine/exports engine/inference \
+         core/resolved_settings core/store core/tensorfile core/words core/work engine/error engine/exports \
+         engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
     ),
 ];

@@ -8,7 +8,7 @@ use statetune_core::plan::{Plan, Reach};
 use statetune_core::records::{RunDir, Status, checkpoints};
 use statetune_core::store::{CheckpointRef, find_run, runs_named, split_run_ref};
 use statetune_engine::RunError;
-use statetune_engine::run::{Begin, setting_changes};
+use statetune_engine::run::{Begin, recorded_settings, setting_changes};
 
 use super::{Color, show};
 
@@ -17,7 +17,7 @@ use super::{Color, show};
 /// # Errors
 /// The run to continue does not exist, is busy, or would continue with other settings or inputs.
 pub(super) fn begin(
-    plan: &Plan,
+    plan: &mut Plan,
     resume: Option<&str>,
     from: Option<&str>,
     needed: bool,
@@ -33,11 +33,14 @@ pub(super) fn begin(
             let runs = runs_named(&plan.records.runs_dir, &plan.records.name);
             let unfinished = |run: &&PathBuf| Status::load(run) != Some(Status::Done);
             match runs.iter().rev().find(unfinished) {
-                Some(run) => continue_run(plan, run, Vec::new(), Vec::new()),
+                Some(run) => continue_with_file(plan, run),
                 None => Ok(Begin::New),
             }
         }
-        (Some(name), _) => continue_run(plan, &found(plan, name)?, Vec::new(), Vec::new()),
+        (Some(name), _) => {
+            let run = found(plan, name)?;
+            continue_with_file(plan, &run)
+        }
         (None, Some(name)) => {
             let (name, moment) = split_run_ref(name).map_err(RunError::Resume)?;
             let run = found(plan, name)?;
@@ -46,6 +49,12 @@ pub(super) fn begin(
         }
         (None, None) => Begin::of_plan(plan),
     }
+}
+
+/// Resumes the run with the settings of an experiment file.
+fn continue_with_file(plan: &mut Plan, run: &Path) -> Result<Begin, RunError> {
+    plan.take_split_of(&recorded_settings(run)?);
+    continue_run(plan, run, Vec::new(), Vec::new())
 }
 
 /// Resumes the run after its newest checkpoint, or from its first step without one.

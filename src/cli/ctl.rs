@@ -2,20 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::{
-    Answer, Request, RequestSource, SentRequest, WaitingRequest, is_busy, send_request,
+    Answer, Now, Request, RequestSource, SentRequest, WaitingRequest, is_busy, send_request,
 };
 use statetune_core::store::find_run;
 
-use super::{Color, say, show};
+use super::{Color, say, show, tell};
 
 /// Interval between two reads of the answer.
 const LOOK: Duration = Duration::from_millis(20);
+/// Longer waits are explained.
+const LONG: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
 pub(super) struct CtlArgs {
@@ -28,7 +30,7 @@ pub(super) struct CtlArgs {
     request: Wanted,
 }
 
-/// A request. The run handles requests after the current step.
+/// A request. The run handles requests after the current step or evaluation; `stop` also ends an evaluation.
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum Wanted {
     /// Save a checkpoint.
@@ -111,10 +113,11 @@ fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)
     }
 }
 
-/// Waits until the request is done and prints when the run has accepted it; returns the last known answer if the run
-/// ends first.
+/// Waits until the request is done and prints when the run has accepted it, and meanwhile what the run does; returns the
+/// last known answer if the run ends first.
 fn last_answer(run: &Path, ticket: &WaitingRequest) -> Option<Answer> {
     let mut accepted = false;
+    let mut told = (Instant::now(), String::new());
     loop {
         // Checked before the answer is read: the run may write the answer and then end.
         let alive = is_busy(run);
@@ -126,6 +129,12 @@ fn last_answer(run: &Path, ticket: &WaitingRequest) -> Option<Answer> {
         let is_last = matches!(answer, Some(Answer::Done { .. } | Answer::Refused { .. }));
         if is_last || !alive {
             return answer;
+        }
+        if told.0.elapsed() >= LONG
+            && let Some(now) = Now::load(run).filter(|now| now.what != told.1)
+        {
+            tell(format_args!("waiting: the run is at work on {}", now.text));
+            told = (Instant::now(), now.what);
         }
         sleep(LOOK);
     }

@@ -1,5 +1,6 @@
 //! `statetune eval`.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -9,9 +10,13 @@ use statetune_core::data::{Mask, Overlong};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
+use statetune_core::words::count;
+use statetune_core::work::Work;
 use statetune_engine::RunError;
 use statetune_engine::exports::Passport;
-use statetune_engine::inference::{EvalData, EvalOptions, LoadedModel, generate, rate};
+use statetune_engine::inference::{
+    EvalData, EvalOptions, LoadedModel, generate, most_tokens, rate,
+};
 use statetune_engine::run::{prepare_sources, questions};
 
 use super::subject::{Found, Part, SubjectArgs, check, fail, tell_adapter};
@@ -218,7 +223,11 @@ impl EvalArgs {
                 }));
             }
             Format::Human => {
-                say(format_args!("{documents} documents, {tokens} target tokens"));
+                say(format_args!(
+                    "{}, {}",
+                    count(documents, "document"),
+                    count(tokens, "target token")
+                ));
                 let mut rows = table(&["", "base", "tuned"]);
                 let shown = |name: &str| value(name).map_or("-".to_string(), |v| format!("{v:.4}"));
                 for (name, _) in metrics.iter().filter(|(name, _)| !name.starts_with("base_")) {
@@ -274,7 +283,7 @@ impl EvalArgs {
             return Ok(EvalOptions {
                 ctx_len: plan.train.ctx_len.as_usize(),
                 mask: asked.unwrap_or_else(|| plan.data.mask.clone()),
-                overlong: plan.data.overlong,
+                overlong: plan.data.overlong_in_validation(),
             });
         }
         let passport = match &tuned.subject.state {
@@ -329,7 +338,14 @@ fn measured(
         let questions = questions(plan, &loaded.tokenizer, Some(data.prefix()))?;
         let prompts: Vec<&str> = questions.iter().map(String::as_str).collect();
         let LoadedModel { model, state, tokenizer } = loaded;
-        let answers = generate(model, state, tokenizer, &prompts, &plan.sample.generate)?;
+        let options = &plan.sample.generate;
+        let mut work = Work::begin("answers", most_tokens(tokenizer, &prompts, options));
+        let mut look = |done| {
+            work.set(done);
+            ControlFlow::Continue(())
+        };
+        let answers = generate(model, state, tokenizer, &prompts, options, &mut look)?;
+        let answers = answers.unwrap_or_default();
         for probe in &plan.sample.probes {
             if let Some(rate) = rate(probe, &answers) {
                 metrics.push((format!("{prefix}probe.{}", probe.name), rate));

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use statetune_core::config::{find_manual, manual, nearest_word};
+use statetune_core::config::{find_manual, key_meant, manual, nearest_word};
 use statetune_core::diagnostic::{Code, Diagnostic, codes, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::lang::Lang;
@@ -62,6 +62,9 @@ fn of_code(one: &Code) -> Value {
 /// The error for an unknown code or key.
 fn nothing(name: &str) -> Diagnostic {
     let fault = Diagnostic::error(msg!(NO_CODE_OR_KEY, name));
+    if let Some(key) = key_meant(name) {
+        return fault.help(msg!(EXPLAIN_KEY_MEANT, key));
+    }
     let known: Vec<String> = manual().into_iter().map(|one| one.key).collect();
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let last_words: Vec<String> = known.iter().map(|key| last(key)).collect();

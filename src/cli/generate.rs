@@ -1,7 +1,7 @@
 //! `statetune generate`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -9,6 +9,7 @@ use serde_json::json;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
+use statetune_core::words::shell_word;
 use statetune_engine::RunError;
 use statetune_engine::inference::{GenerateOptions, Session};
 
@@ -46,6 +47,14 @@ pub(super) struct GenerateArgs {
 }
 
 pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
+    if let Some(text) = args.names.iter().find(|name| is_text(name)) {
+        let run =
+            args.names.iter().find(|name| !is_text(name)).map_or("latest", |name| name.as_str());
+        let (run, text) = (shell_word(run), shell_word(text));
+        let fault = Diagnostic::error(msg!(NOT_A_RUN_BUT_TEXT, text));
+        show(&fault.help(msg!(TEXT_IS_PROMPT, run, text)), color);
+        return ExitCode::Invalid;
+    }
     let part = match &args.state {
         Some(file) => Part::State(file.clone()),
         None if args.base => Part::Base,
@@ -67,6 +76,11 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
         }
     }
     ExitCode::Ok
+}
+
+/// Whether a name can only be a text to continue.
+fn is_text(name: &str) -> bool {
+    name.contains(char::is_whitespace) && !Path::new(name).exists()
 }
 
 /// Finds the models and the text to continue. Shows the error.

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{self, BufRead, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use statetune_core::config::{ConfigError, Overrides, Recipe, parse, schema_text};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::hub::{HubFile, is_on_hub};
 use statetune_core::plan::{Purpose, resolve};
 use statetune_engine::kernels::find_driver;
 
@@ -75,9 +76,12 @@ struct Answers {
 pub(super) fn init(args: &InitArgs, color: Color) -> ExitCode {
     let is_terminal = io::stdin().is_terminal();
     let answers = if args.yes {
-        answers(args, &mut |_, default| Ok(default.to_owned()))
+        answers(args, &mut |_, default| Ok(default.to_owned()), None)
     } else if is_terminal {
-        answers(args, &mut |question, default| ask(&mut io::stdin().lock(), question, default))
+        let mut retry = |fault: &Diagnostic| show(fault, color);
+        let mut ask =
+            |question: &str, default: &str| ask(&mut io::stdin().lock(), question, default);
+        answers(args, &mut ask, Some(&mut retry))
     } else {
         let message = msg!(INIT_NEEDS_TERMINAL);
         let fault = Diagnostic::error(message).help(msg!(ANSWER_WITH_FLAGS));
@@ -93,7 +97,7 @@ pub(super) fn init(args: &InitArgs, color: Color) -> ExitCode {
         }
         Err(Stop::Fault(fault)) => {
             show(&fault, color);
-            ExitCode::Invalid
+            ExitCode::of_message(fault.code)
         }
         Err(Stop::Shown(code)) => code,
     }
@@ -121,33 +125,59 @@ fn ask(input: &mut impl BufRead, question: &str, default: &str) -> io::Result<St
 /// Answer for "no file".
 const NONE: &str = "none";
 
-/// The answers given by flags, and for the rest by `ask`, which gets a question and its default.
+/// What shows the fault of an answer before the question is asked again.
+type Retry<'a> = Option<&'a mut dyn FnMut(&Diagnostic)>;
+
+/// Asks a question until `parse` accepts the answer; without `retry`, the first fault ends all questions.
+fn asked<T>(
+    ask: &mut impl FnMut(&str, &str) -> io::Result<String>,
+    retry: &mut Retry<'_>,
+    (question, default): (&str, &str),
+    parse: impl Fn(&str) -> Result<T, Box<Diagnostic>>,
+) -> Result<T, Stop> {
+    loop {
+        let answer = ask(question, default).map_err(|error| {
+            let message = msg!(CANNOT_READ_ANSWER);
+            Stop::Fault(Box::new(Diagnostic::error(message).note(Text::library(error))))
+        })?;
+        match (parse(&answer), &mut *retry) {
+            (Ok(answer), _) => return Ok(answer),
+            (Err(fault), Some(retry)) => retry(&fault),
+            (Err(fault), None) => return Err(Stop::Fault(fault)),
+        }
+    }
+}
+
+/// The answers given by flags, and for the rest by `ask`, which gets a question and its default. Each answer is checked
+/// at once; a fault goes to `retry`, and the question is asked again.
 fn answers(
     args: &InitArgs,
     ask: &mut impl FnMut(&str, &str) -> io::Result<String>,
+    mut retry: Retry<'_>,
 ) -> Result<Answers, Stop> {
-    let mut asked = |question: &str, default: &str| {
-        ask(question, default).map_err(|error| {
-            let message = msg!(CANNOT_READ_ANSWER);
-            Stop::Fault(Box::new(Diagnostic::error(message).note(Text::library(error))))
+    let mut file = |flag: &Option<PathBuf>,
+                    question: Text,
+                    check: &dyn Fn(&Path) -> Result<(), Box<Diagnostic>>|
+     -> Result<Option<PathBuf>, Stop> {
+        if let Some(file) = flag {
+            return check(file).map(|()| Some(file.clone())).map_err(Stop::Fault);
+        }
+        asked(ask, &mut retry, (&question.said(), NONE), |answer| {
+            let file = Some(with_home(answer)).filter(|answer| answer != Path::new(NONE));
+            file.as_deref().map_or(Ok(()), check).map(|()| file)
         })
     };
-    let mut file = |flag: &Option<PathBuf>, question: Text| -> Result<Option<PathBuf>, Stop> {
-        match flag {
-            Some(file) => Ok(Some(file.clone())),
-            None => {
-                let answer = asked(&question.said(), NONE)?;
-                Ok(Some(PathBuf::from(answer)).filter(|answer| answer != Path::new(NONE)))
-            }
-        }
-    };
-    let data = file(&args.data, msg!(ASK_DOCUMENTS))?;
-    let model = file(&args.model, msg!(ASK_WEIGHTS))?;
+    let data = file(&args.data, msg!(ASK_DOCUMENTS), &check_data)?;
+    let model = file(&args.model, msg!(ASK_WEIGHTS), &check_model)?;
+    if args.tokenizer != Path::new("world") && !args.tokenizer.exists() {
+        let message = msg!(VOCABULARY_DOES_NOT_EXIST, path = args.tokenizer);
+        return Err(Stop::Fault(Box::new(Diagnostic::error(message))));
+    }
     let usual = if model.is_some() { Recipe::State } else { Recipe::Full };
     let method = match args.method {
         Some(method) => method,
         None if model.is_none() => usual,
-        None => choice(msg!(ASK_METHOD), usual, &mut asked)?,
+        None => choice(msg!(ASK_METHOD), usual, ask, &mut retry)?,
     };
     if model.is_none() && method != Recipe::Full {
         let message = msg!(METHOD_NEEDS_WEIGHTS, method = method.name());
@@ -156,11 +186,11 @@ fn answers(
     }
     let device = match args.device {
         Some(device) => device,
-        None => choice(msg!(ASK_DEVICE), DeviceAnswer::Auto, &mut asked)?,
+        None => choice(msg!(ASK_DEVICE), DeviceAnswer::Auto, ask, &mut retry)?,
     };
     let name = match &args.name {
-        Some(name) => name.clone(),
-        None => asked("Name", "first")?,
+        Some(name) => check_name(args, name).map_err(Stop::Fault)?,
+        None => asked(ask, &mut retry, ("Name", "first"), |name| check_name(args, name))?,
     };
     Ok(Answers { data, model, method, device, low_memory: args.low_memory, name })
 }
@@ -169,25 +199,67 @@ fn answers(
 fn choice<T: ValueEnum>(
     question: Text,
     usual: T,
-    asked: &mut impl FnMut(&str, &str) -> Result<String, Stop>,
+    ask: &mut impl FnMut(&str, &str) -> io::Result<String>,
+    retry: &mut Retry<'_>,
 ) -> Result<T, Stop> {
     let word = usual.to_possible_value().expect("every choice has a word");
-    let answer = asked(&question.said(), word.get_name())?;
-    T::from_str(&answer, true).map_err(|_| {
-        let message = msg!(NOT_ONE_OF_CHOICES, answer);
-        Stop::Fault(Box::new(Diagnostic::error(message).note(question)))
+    let text = question.said();
+    asked(ask, retry, (&text, word.get_name()), |answer| {
+        T::from_str(answer, true).map_err(|_| {
+            let message = msg!(NOT_ONE_OF_CHOICES, answer);
+            Box::new(Diagnostic::error(message).note(question.clone()))
+        })
     })
+}
+
+/// An answer as a path; `~` is the home folder, as in a shell.
+fn with_home(answer: &str) -> PathBuf {
+    match (answer.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(answer),
+    }
+}
+
+fn check_data(file: &Path) -> Result<(), Box<Diagnostic>> {
+    let (data_type, path) = data_format(file);
+    let is_pattern = path.to_string_lossy().contains(['*', '?', '[']);
+    let is_there = match data_type {
+        TOKENS => path.with_added_extension("idx").exists(),
+        _ => path.exists() || is_pattern,
+    };
+    let message = msg!(DATA_DOES_NOT_EXIST, file);
+    if is_there { Ok(()) } else { Err(Box::new(Diagnostic::error(message))) }
+}
+
+fn check_model(file: &Path) -> Result<(), Box<Diagnostic>> {
+    if is_on_hub(file) {
+        return HubFile::parse(file).map(|_| ());
+    }
+    let message = msg!(WEIGHTS_DO_NOT_EXIST, path = file);
+    if file.is_file() { Ok(()) } else { Err(Box::new(Diagnostic::error(message))) }
+}
+
+/// A name that an experiment can have and no file in the folder has.
+fn check_name(args: &InitArgs, name: &str) -> Result<String, Box<Diagnostic>> {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+    if name.is_empty() || !name.chars().all(is_letter) {
+        return Err(Box::new(Diagnostic::error(msg!(NOT_A_NAME, name))));
+    }
+    let file = experiment_file(args, name);
+    if file.exists() { Err(Box::new(exists(&file))) } else { Ok(name.to_owned()) }
+}
+
+/// The file of an experiment with this name.
+fn experiment_file(args: &InitArgs, name: &str) -> PathBuf {
+    match format!("{name}.toml") {
+        name if args.dir == Path::new(".") => name.into(),
+        name => args.dir.join(name),
+    }
 }
 
 /// Writes the experiment after all checks have passed.
 fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, Stop> {
-    let file = match format!("{}.toml", answers.name) {
-        name if args.dir == Path::new(".") => name.into(),
-        name => args.dir.join(name),
-    };
-    if file.exists() {
-        return Err(Stop::Fault(Box::new(exists(&file))));
-    }
+    let file = experiment_file(args, &answers.name);
     let disk = |path: &Path, error: io::Error| {
         let message = msg!(CANNOT_WRITE, file = path);
         show(&Diagnostic::error(message).note(Text::library(error)), color);
@@ -281,8 +353,11 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
     lines.extend([
         "\n".to_owned(),
         line("[profile.smoke.train]", &format!("statetune run {file} -p smoke: a short test run")),
-        line("epoch_steps = 4", ""),
+        line("epoch_steps = 4", "statetune: allow(ST2401), as most documents are not seen"),
         line("epoch_count = 1", ""),
+        "\n".to_owned(),
+        line("[profile.smoke.eval]", ""),
+        line("limit = 8", "validation documents to measure"),
     ]);
     lines.concat()
 }
@@ -346,11 +421,34 @@ fn quoted(path: &Path) -> String {
     toml_edit::Value::from(path.to_string_lossy().as_ref()).to_string().trim().to_owned()
 }
 
-/// The path to write into an experiment file in `dir`: relative if the file is below `dir`, otherwise absolute.
+/// The path to write into an experiment file in `dir`: relative, so that both can be moved together; absolute where they
+/// share no folder but the root.
 fn from(dir: &Path, file: &Path) -> PathBuf {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let file = absolute(file);
-    file.strip_prefix(absolute(dir)).map(Path::to_path_buf).unwrap_or(file)
+    if is_on_hub(file) {
+        return file.to_path_buf();
+    }
+    let (dir, file) = (normal(dir), normal(file));
+    let shared = dir.components().zip(file.components()).take_while(|(a, b)| a == b).count();
+    if shared < 2 {
+        return file;
+    }
+    let up = dir.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(file.components().skip(shared)).collect()
+}
+
+/// The absolute path without `.` and `..`. Links are followed where a part is `..`, as the system does.
+fn normal(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            normal = normal.canonicalize().unwrap_or(normal);
+            normal.pop();
+        } else {
+            normal.push(part);
+        }
+    }
+    normal
 }
 
 /// The `data_type` of pairs of token files.
@@ -393,31 +491,53 @@ mod tests {
     }
 
     #[test]
-    fn five_questions_are_asked_and_an_empty_line_is_the_default() {
-        let mut input = io::Cursor::new("chat.jsonl\nmodel.pth\nlora\n\nmine\n");
-        let mut questions = Vec::new();
-        let given = answers(&args(), &mut |question, default| {
+    fn each_answer_is_checked_and_asked_for_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(file("chat.jsonl"), "{}").expect("written");
+        fs::write(file("model.pth"), "").expect("written");
+        fs::write(file("first.toml"), "").expect("written");
+        let (data, model, missing) = (file("chat.jsonl"), file("model.pth"), file("nothing.jsonl"));
+        let lines = [&*missing, &data, &missing, &model, "lora?", "lora", "", "", "my own", "mine"];
+        let mut input = io::Cursor::new(lines.join("\n"));
+        let (mut questions, mut faults) = (Vec::new(), Vec::new());
+        let args = InitArgs { dir: folder.path().into(), ..args() };
+        let mut ask = |question: &str, default: &str| {
             questions.push(default.to_owned());
             ask(&mut input, question, default)
-        });
-        let Ok(given) = given else { panic!("all answers are fine") };
-        assert_eq!(questions, ["none", "none", "state", "auto", "first"]);
-        assert_eq!(given.data.as_deref(), Some(Path::new("chat.jsonl")));
+        };
+        let mut retry = |fault: &Diagnostic| faults.push(fault.code);
+        let Ok(given) = answers(&args, &mut ask, Some(&mut retry)) else { panic!("all is fine") };
+        let twice = ["none", "none", "none", "none", "state", "state", "auto", "first"];
+        assert_eq!(questions, [&twice[..], &["first", "first"]].concat());
+        assert_eq!(faults, ["ST3005", "ST4001", "ST0125", "ST0122", "ST0125"]);
+        assert_eq!(given.data.as_deref(), Some(Path::new(&data)));
         assert_eq!((given.method, given.device), (Recipe::Lora, DeviceAnswer::Auto));
         assert_eq!(given.name, "mine");
     }
 
     #[test]
+    fn paths_are_relative_and_normal() {
+        let of = |dir: &str, file: &str| from(Path::new(dir), Path::new(file));
+        assert_eq!(of("/a/p/x", "/a/p/data/d.jsonl"), Path::new("../data/d.jsonl"));
+        assert_eq!(of("/a/p", "/a/p/./d.jsonl"), Path::new("d.jsonl"));
+        assert_eq!(of("/a/p", "/b/d.jsonl"), Path::new("/b/d.jsonl"));
+        assert_eq!(of("x", "d.jsonl"), Path::new("../d.jsonl"));
+        assert_eq!(of("x", "hf://a/b/c.pth"), Path::new("hf://a/b/c.pth"));
+    }
+
+    #[test]
     fn a_flag_is_an_answer() {
+        let (data, model) = ("../../data/emoji-qa.jsonl", "../../models/tiny-chat.pth");
         let args = InitArgs {
-            data: Some("a".into()),
-            model: Some("b".into()),
+            data: Some(data.into()),
+            model: Some(model.into()),
             method: Some(Recipe::State),
             device: Some(DeviceAnswer::Cpu),
             name: Some("c".into()),
             ..args()
         };
-        let given = answers(&args, &mut |question, _| panic!("asked {question}"));
+        let given = answers(&args, &mut |question, _| panic!("asked {question}"), None);
         assert!(given.is_ok_and(|given| given.method == Recipe::State));
     }
 }

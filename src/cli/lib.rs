@@ -19,6 +19,7 @@ mod explain;
 mod export;
 mod forecast_lines;
 mod generate;
+mod help;
 mod import;
 mod incident;
 mod init;
@@ -47,20 +48,23 @@ mod sweep;
 mod table;
 mod verify;
 mod watch;
+mod working;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use statetune_core::config::{ConfigError, Loaded, Overrides, load};
-use statetune_core::diagnostic::{Diagnostic, Severity, summary};
+use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg, summary};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{self, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
+use statetune_core::work::{Stopped, observe};
 use statetune_engine::kernels::{NoGpu, find_gpu, keep_memory};
 use statetune_engine::silence_out_of_memory_panics;
 
@@ -247,12 +251,13 @@ fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
 
 /// Prints a line to standard output; a closed pipe, as with `| head`, is not an error.
 fn say(line: impl Display) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = io::stdout().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Prints a line to standard error; a closed terminal does not stop a run.
 fn tell(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    // In one piece, so that an end at once leaves no half line.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Prints a message.
@@ -291,6 +296,11 @@ pub fn main() -> ExitCode {
 pub fn main_with_tensors() -> ExitCode {
     keep_memory();
     silence_out_of_memory_panics();
+    if let Err(error) = stop::listen() {
+        show(&Diagnostic::error(msg!(NO_SIGNALS)).note(Text::library(error)), Color::Auto);
+        return ExitCode::Bug;
+    }
+    let _observed = observe(Rc::new(working::Working::default()));
     start(|command, color| match command {
         Command::Run(args) => run::run(&args, color),
         Command::Sweep(args) => sweep::sweep(&args, color),
@@ -317,7 +327,7 @@ pub fn main_with_tensors() -> ExitCode {
 
 /// Parses the arguments of this process and sets the language.
 fn arguments() -> Result<Cli, clap::Error> {
-    let cli = Cli::try_parse()?;
+    let cli = help::parse(std::env::args_os())?;
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into());
     let lang = Lang::resolve(cli.lang, variable).map_err(|unknown| {
         let message =
@@ -342,7 +352,10 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
     if cli.offline {
         hub::stay_offline();
     }
-    catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|panic| {
+        if panic.is::<Stopped>() {
+            stop::end_as_asked();
+        }
         // A constant text: rendering or translating a message may be what failed.
         tell(match Lang::spoken() {
             Lang::En => {

@@ -135,8 +135,9 @@ fn exit_codes() -> String {
             code.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
         let _ = writeln!(page, "| {} | {} |", *code as i32, cell(&about.unwrap_or_default()));
     }
-    page.push_str("| 130 | Stopped at once by a second Ctrl-C; the last checkpoint is intact |\n");
-    page.push_str("| 143 | Stopped at once by a second SIGTERM, or after `--grace` seconds; the last checkpoint is intact |\n");
+    page.push_str("| 129 | Stopped at once by a closed terminal after an earlier request to stop, or before anything was saved |\n");
+    page.push_str("| 130 | Stopped at once by a second Ctrl-C, with the last checkpoint intact, or by Ctrl-C before anything was saved |\n");
+    page.push_str("| 143 | Stopped at once by a second SIGTERM or after `--grace` seconds, with the last checkpoint intact, or by SIGTERM before anything was saved |\n");
     page
 }
 

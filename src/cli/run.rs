@@ -1,6 +1,8 @@
 //! `statetune run`.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +13,7 @@ use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Best, Event, ProbeRate, RunDir};
 use statetune_core::store::find_run;
 use statetune_core::words::size;
+use statetune_core::work::observe;
 use statetune_engine::run::{Begin, Outcome, Summary};
 use statetune_engine::tensors::device;
 
@@ -18,10 +21,9 @@ use super::begin::{begin, fail};
 use super::keys::Keyboard;
 use super::report::report_into;
 use super::run_options::{ProgressStyle, RunFormat, RunOptions};
-use super::screen::Screen;
-use super::stop::stop_on_signals;
+use super::screen::{Screen, WorkOnScreen};
 use super::table::table;
-use super::{Color, ExperimentArgs, detach, events, say, show};
+use super::{Color, ExperimentArgs, detach, events, say, show, stop, working};
 
 /// Questions that the closing table shows.
 const SAMPLES_SHOWN: usize = 4;
@@ -61,11 +63,11 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
     if args.options.detaches() {
         return args.options.start_detached(color);
     }
-    let plan = match args.plan(color) {
+    let mut plan = match args.plan(color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    match begin(&plan, args.resume.as_deref(), args.from.as_deref(), args.needed) {
+    match begin(&mut plan, args.resume.as_deref(), args.from.as_deref(), args.needed) {
         Ok(begin) => execute(&plan, begin, &args.options, color),
         Err(error) => fail(&error, color),
     }
@@ -134,26 +136,29 @@ impl RunOptions {
 pub(super) fn execute(plan: &Plan, begin: Begin, options: &RunOptions, color: Color) -> ExitCode {
     let keyboard = Keyboard::default();
     let at_exit = keyboard.clone();
-    let grace = Duration::from_secs(options.grace);
-    let stop = match stop_on_signals(grace, options.detached.is_some(), move || at_exit.close()) {
-        Ok(stop) => stop,
-        Err(error) => {
-            let message = msg!(NO_SIGNALS);
-            show(&Diagnostic::error(message).note(Text::library(error)), color);
-            return ExitCode::Bug;
-        }
-    };
-    let mut screen =
-        Screen::new(options.style(), options.format, device(plan.train.device), keyboard);
+    stop::before_end(move || at_exit.close());
+    if options.detached.is_some() {
+        stop::outlives_terminal();
+    }
+    if matches!(options.style(), ProgressStyle::None | ProgressStyle::Json) {
+        working::is_shown_elsewhere();
+    }
+    let screen = Screen::new(options.style(), options.format, device(plan.train.device), keyboard);
+    let screen = Rc::new(RefCell::new(screen));
     let watch = &mut |event: &Event| {
         if let Event::Start { run, .. } = event {
+            stop::saves(Duration::from_secs(options.grace));
+            working::is_shown_elsewhere();
             options.leave_terminal(run, color);
             options.note_run(run, color);
         }
-        screen.show(event);
+        screen.borrow_mut().show(event);
     };
-    let result = statetune_engine::run::run(plan, begin, options.allow_oom, &stop, watch);
-    screen.close();
+    let observed = observe(Rc::new(WorkOnScreen(screen.clone())));
+    let asked = stop::asked();
+    let result = statetune_engine::run::run(plan, begin, options.allow_oom, &asked, watch);
+    drop(observed);
+    screen.borrow_mut().close();
     let for_people = options.format == RunFormat::Human;
     if !for_people {
         say(events::of_end(&result));

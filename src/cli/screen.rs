@@ -1,19 +1,23 @@
 //! Progress of a run: a redrawn line on a terminal, plain lines elsewhere, JSON for programs.
 
+use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 use statetune_core::records::{
     Event, Fact, ProbeCount, Request, RequestSource, SentRequest, send_request,
 };
+use statetune_core::work::{Observer, Progress};
 use statetune_engine::kernels::peak_gpu_bytes;
 use tch::Device;
 
 use super::keys::Keyboard;
 use super::progress_line::{ProgressLine, epoch, eta, resident_bytes};
 use super::run_options::{ProgressStyle, RunFormat};
+use super::working::NowAndThen;
 use super::{events, say, tell};
 
 /// The hint about keys, with and without a keyboard.
@@ -21,9 +25,9 @@ const KEYS: &str = "Ctrl-C: save and stop   s: save   g: sample   ?: keys";
 const NO_KEYS: &str = "Ctrl-C: save and stop";
 /// The help for `?`.
 const HELP: &str = "\
-s        write a checkpoint after this step
-g        answer the questions in [sample] after this step
-Ctrl-C   finish this step, save everything and exit with code 75; press again to exit at once
+s        write a checkpoint after this step or evaluation
+g        answer the questions in [sample] after this step or evaluation
+Ctrl-C   save everything after this step and exit with code 75; press again to exit at once
 From any terminal: `statetune watch`, `statetune ctl latest save|sample|eval|stop|extend STEPS`";
 
 /// Shows the events of a run.
@@ -42,8 +46,9 @@ pub(super) struct Screen {
     /// Steps done before this process.
     resumed: u64,
     counted: Vec<ProbeCount>,
-    /// The run directory, once known.
-    run: Option<std::path::PathBuf>,
+    /// Long work besides the steps.
+    working: Option<Progress>,
+    now_and_then: NowAndThen,
 }
 
 impl Screen {
@@ -71,7 +76,8 @@ impl Screen {
             began: None,
             resumed: 0,
             counted: Vec::new(),
-            run: None,
+            working: None,
+            now_and_then: NowAndThen::default(),
         }
     }
 
@@ -94,7 +100,6 @@ impl Screen {
         match event {
             Event::Warning(warning) => self.line(&format!("{}\n", warning.render(false))),
             Event::Start { run, facts, steps, after, .. } => {
-                self.run = Some(run.clone());
                 self.progress.steps = Some(*steps);
                 self.line(&format!("run     {}", run.display()));
                 for Fact { label, text } in facts {
@@ -103,9 +108,11 @@ impl Screen {
                 if *after > 0 {
                     self.resume(*after);
                 }
+                self.progress.step = self.resumed;
+                self.open(run);
             }
             Event::Rollback { steps, .. } => self.resume(*steps),
-            Event::FirstStep => self.begin(),
+            Event::FirstStep => self.began = Some(Instant::now()),
             Event::Step { record, .. } => self.step(record.step + 1, record.loss, record.lr),
             Event::Interval(metrics) => {
                 self.progress.speed = Some(metrics.positions_per_s);
@@ -151,21 +158,33 @@ impl Screen {
         self.line(&format!("resuming after step {steps}"));
     }
 
-    /// Starts the clock for the time left, and the progress line.
-    fn begin(&mut self) {
-        self.began = Some(Instant::now());
-        self.progress.step = self.resumed;
+    /// Starts the progress line and reads keys.
+    fn open(&mut self, run: &Path) {
         if self.style != ProgressStyle::Bar {
             return;
         }
         let bar = ProgressBar::no_length();
         bar.set_style(BarStyle::with_template("{msg}").expect("a valid template"));
-        if let Some(run) = self.run.clone() {
-            let line = bar.clone();
-            let has_keys = self.keyboard.open(move |key| on_key(key, &run, &line));
-            self.keys = if has_keys { KEYS } else { NO_KEYS };
-        }
+        let (line, run) = (bar.clone(), run.to_path_buf());
+        let has_keys = self.keyboard.open(move |key| on_key(key, &run, &line));
+        self.keys = if has_keys { KEYS } else { NO_KEYS };
         self.bar = Some(bar);
+        self.draw();
+    }
+
+    /// Shows long work besides the steps: on the progress line, or now and then on a line of its own.
+    fn work(&mut self, progress: &Progress) {
+        if self.progress.steps.is_none() {
+            return; // as for any other command until the run has its directory
+        }
+        match self.style {
+            ProgressStyle::Bar => {
+                self.working = Some(*progress);
+                self.draw();
+            }
+            ProgressStyle::Plain if self.now_and_then.is_due(progress) => tell(progress),
+            _ => {}
+        }
     }
 
     fn step(&mut self, done: u64, loss: f64, lr: f64) {
@@ -188,6 +207,7 @@ impl Screen {
             let counted: Vec<String> = self.counted.iter().map(ProbeCount::to_string).collect();
             lines.push(format!("  {}", counted.join("   ")));
         }
+        lines.extend(self.working.map(|work| format!("  {work}")));
         lines.push(format!("  {}", self.keys));
         bar.set_message(lines.join("\n"));
     }
@@ -210,6 +230,23 @@ impl Screen {
         match &self.bar {
             Some(bar) => bar.println(text),
             None => tell(text),
+        }
+    }
+}
+
+/// Shows long work on the screen of a run.
+pub(super) struct WorkOnScreen(pub(super) Rc<RefCell<Screen>>);
+
+impl Observer for WorkOnScreen {
+    fn progress(&self, progress: &Progress) {
+        self.0.borrow_mut().work(progress);
+    }
+
+    fn ended(&self) {
+        let mut screen = self.0.borrow_mut();
+        screen.now_and_then = NowAndThen::default();
+        if screen.working.take().is_some() {
+            screen.draw();
         }
     }
 }

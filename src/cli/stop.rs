@@ -1,53 +1,178 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop, the second stops the process at once.
+//! How the process ends when it is asked to: Ctrl-C, SIGTERM, a closed terminal.
+//!
+//! Signals that arrive together are one request: `timeout`, a batch system and a closed terminal signal the process and its
+//! group. A later signal is a second request, and ends the process at once.
+//!
+//! A run that saves stops after its step. Any other command has nothing to save: work that looks
+//! ([`statetune_core::work`]) removes what it has half written, and the process ends with the code of the signal.
+//!
+//! The process never ends through `exit` while other threads compute: `exit` runs the destructors of libtorch under their
+//! feet.
 
-use std::process::exit;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::exit as exit_at_once;
+use statetune_core::work::is_open;
 
 use super::tell;
 
 /// Shells report a process ended by a signal as this plus the signal number.
 const SIGNALLED: i32 = 128;
+/// Signals within this time after the first are the same request.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// How long work that looks may take to notice a request.
+const NOTICE: Duration = Duration::from_secs(5);
+/// How long the last output may take, for example into a full pipe.
+const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
-/// Returns a flag that becomes true when the process is asked to stop: Ctrl-C, SIGTERM, or a closed terminal unless
-/// the run is `detached`. `before_exit` is called before the process ends at once.
-///
-/// After SIGTERM, usually sent by programs, the process ends after `grace` even during a step.
+/// What is known about the end of this process.
+#[derive(Default)]
+struct End {
+    /// Whether the process was asked to end.
+    asked: Arc<AtomicBool>,
+    /// The first signal; 0 before.
+    signal: AtomicI32,
+    manners: Mutex<Manners>,
+}
+
+/// What the command does when it is asked to end.
+#[derive(Default)]
+struct Manners {
+    kind: Kind,
+    /// Whether the process outlives its terminal.
+    detached: bool,
+    /// Called before the process ends at once.
+    before: Vec<Box<dyn Fn() + Send>>,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Kind {
+    /// Ends, with nothing to save.
+    #[default]
+    Ends,
+    /// Saves and ends by itself; after SIGTERM within this time.
+    Saves(Duration),
+    /// Handles signals itself.
+    Other,
+}
+
+static END: LazyLock<End> = LazyLock::new(End::default);
+
+impl End {
+    fn manners(&self) -> std::sync::MutexGuard<'_, Manners> {
+        self.manners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Listens to signals until the process ends.
 ///
 /// # Errors
 /// When the operating system refuses to deliver signals.
-pub(super) fn stop_on_signals(
-    grace: Duration,
-    detached: bool,
-    before_exit: impl Fn() + Clone + Send + 'static,
-) -> std::io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
+pub(super) fn listen() -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::spawn(move || {
+        let mut first = None;
         for signal in signals.forever() {
-            if signal == SIGHUP && detached {
-                continue;
-            }
-            if flag.swap(true, Ordering::Relaxed) {
-                before_exit();
-                exit(SIGNALLED + signal);
-            }
-            tell("stopping after this step and saving everything; interrupt again to stop at once");
-            if signal == SIGTERM {
-                let before_exit = before_exit.clone();
-                thread::spawn(move || {
-                    thread::sleep(grace);
-                    before_exit();
-                    exit(SIGNALLED + signal);
-                });
-            }
+            answer(signal, &mut first);
         }
     });
-    Ok(stop)
+    Ok(())
+}
+
+/// Does what a signal asks for; `first` is the time of the first request.
+fn answer(signal: i32, first: &mut Option<Instant>) {
+    let (kind, detached) = {
+        let manners = END.manners();
+        (manners.kind, manners.detached)
+    };
+    if matches!(kind, Kind::Other) || (signal == SIGHUP && detached) {
+        return;
+    }
+    let is_first = first.is_none();
+    if first.get_or_insert_with(Instant::now).elapsed() >= TOGETHER {
+        end_at_once(signal);
+    }
+    if is_first {
+        END.signal.store(signal, Ordering::Relaxed);
+        END.asked.store(true, Ordering::Relaxed);
+    }
+    match kind {
+        Kind::Ends if !is_open() => end_at_once(signal),
+        Kind::Ends => end_after(NOTICE, signal, stops_work),
+        Kind::Saves(grace) if signal == SIGTERM && grace.is_zero() => end_at_once(signal),
+        Kind::Saves(grace) => {
+            if is_first {
+                tell("stopping and saving everything; interrupt again to stop at once");
+            }
+            if signal == SIGTERM {
+                end_after(grace, signal, || true);
+            }
+        }
+        Kind::Other => {}
+    }
+}
+
+/// Ends the process after `time` if `still` holds then.
+fn end_after(time: Duration, signal: i32, still: impl Fn() -> bool + Send + 'static) {
+    thread::spawn(move || {
+        thread::sleep(time);
+        if still() {
+            end_at_once(signal);
+        }
+    });
+}
+
+/// Ends the process with the code of a signal, from any thread, without running a destructor.
+fn end_at_once(signal: i32) -> ! {
+    let (done, last) = channel();
+    // The thread that computes may hold a lock of the output.
+    thread::spawn(move || {
+        END.manners().before.iter().for_each(|before| before());
+        let _ = io::stdout().flush();
+        let _ = done.send(());
+    });
+    let _ = last.recv_timeout(LAST_OUTPUT);
+    exit_at_once(SIGNALLED + signal)
+}
+
+/// A flag that becomes true when the process is asked to end.
+pub(super) fn asked() -> Arc<AtomicBool> {
+    Arc::clone(&END.asked)
+}
+
+/// Whether work that has nothing to save should stop.
+pub(super) fn stops_work() -> bool {
+    END.asked.load(Ordering::Relaxed) && matches!(END.manners().kind, Kind::Ends)
+}
+
+/// Ends the process with the code of the signal that asked for it.
+pub(super) fn end_as_asked() -> ! {
+    end_at_once(END.signal.load(Ordering::Relaxed))
+}
+
+/// From now on the command saves and ends by itself when it is asked to, after SIGTERM within `grace`.
+pub(super) fn saves(grace: Duration) {
+    END.manners().kind = Kind::Saves(grace);
+}
+
+/// The command handles signals itself.
+pub(super) fn handles_signals_itself() {
+    END.manners().kind = Kind::Other;
+}
+
+/// The process does not end with its terminal.
+pub(super) fn outlives_terminal() {
+    END.manners().detached = true;
+}
+
+/// Calls `tidy` before the process ends at once.
+pub(super) fn before_end(tidy: impl Fn() + Send + 'static) {
+    END.manners().before.push(Box::new(tidy));
 }

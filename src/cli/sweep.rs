@@ -24,7 +24,7 @@ use statetune_engine::kernels::find_gpu;
 
 use super::run::NOT_NEEDED;
 use super::runs::Row;
-use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, tell};
+use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, stop, tell};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.sweep/1";
@@ -258,6 +258,7 @@ impl Children {
         let children = Children { pids: Arc::default(), stopped: Arc::default() };
         let (pids, stopped) = (Arc::clone(&children.pids), Arc::clone(&children.stopped));
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        stop::handles_signals_itself();
         thread::spawn(move || {
             for _ in signals.forever() {
                 let pids = unpoisoned(&pids);

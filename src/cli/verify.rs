@@ -11,6 +11,7 @@ use statetune_core::look::diff::{Align, Diff, Divergence, Part, Recorded};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Checkpoint, Event, ReadRunError, RunDir};
 use statetune_core::store::StoredRun;
+use statetune_core::work::Work;
 use statetune_engine::RunError;
 use statetune_engine::run::{Begin, Outcome};
 
@@ -161,8 +162,10 @@ fn again(
     let checkpoint = checkpoint.map_err(RunError::from)?;
     let begin = Begin::Repeat { run: stored.path().to_path_buf(), first, checkpoint };
     let stop = AtomicBool::new(false);
+    let mut work = Work::begin("running the steps again", steps);
     let outcome = statetune_engine::run::run(&plan, begin, true, &stop, &mut |event| {
         if let Event::Step { record, .. } = event {
+            work.set(record.step + 1);
             stop.fetch_or(record.step + 1 >= steps, Ordering::Relaxed);
         }
     })?;

@@ -21,3 +21,4 @@ pub mod resolved_settings;
 pub mod store;
 pub mod tensorfile;
 pub mod words;
+pub mod work;

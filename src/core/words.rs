@@ -131,7 +131,7 @@ pub fn shortened(number: f64) -> String {
 
 /// A count with its noun: `1 document`, `2 documents`.
 pub fn count(n: u64, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+    format!("{} {noun}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
 /// A word of a shell command, quoted if needed.
@@ -214,8 +214,8 @@ mod tests {
     #[test]
     fn nouns_are_counted() {
         assert_eq!(
-            (count(1, "document").as_str(), count(2, "document").as_str()),
-            ("1 document", "2 documents")
+            (count(1, "document").as_str(), count(2000, "document").as_str()),
+            ("1 document", "2,000 documents")
         );
     }
 

@@ -51,6 +51,8 @@ pub enum RunError {
     /// Another process works on the run.
     #[error(transparent)]
     Busy(#[from] OpenRunError),
+    /// The run was asked to stop while it evaluated or answered; within a run only.
+    Stopped,
     /// A value became NaN or infinite.
     Diverged(Box<Diagnostic>),
     /// The run needs more memory than is free.
@@ -82,6 +84,7 @@ impl RunError {
             | Self::Resume(diagnostic)
             | Self::Diverged(diagnostic)
             | Self::WontFit(diagnostic) => diagnostic.message.clone(),
+            Self::Stopped => msg!(RUN_IS_STOPPING),
             Self::Data(error) => error.text(),
             Self::Model(error) => error.text(),
             Self::Passport(error) => error.text(),
@@ -145,6 +148,7 @@ impl RunError {
             Self::Busy(OpenRunError::Unreadable(_)) => ExitCode::ResumeRefused,
             Self::Checkpoint(_) | Self::Resume(_) => ExitCode::ResumeRefused,
             Self::WontFit(_) => ExitCode::WontFit,
+            Self::Stopped => ExitCode::Interrupted,
             Self::OutOfMemory { .. } => ExitCode::OutOfMemory,
             Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Documents(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
@@ -192,10 +196,13 @@ impl RunError {
                 with_cause(error.text(), error).help(msg!(FREE_DISK))
             }
             Self::Busy(OpenRunError::Unreadable(error)) => error.diagnostic(),
-            Self::Busy(error) => with_cause(error.text(), error).help(msg!(WAIT_OR_STOP)),
+            Self::Busy(OpenRunError::Busy { path }) => {
+                Diagnostic::error(self.text()).help(msg!(WAIT_OR_STOP, run = path))
+            }
             Self::Checkpoint(error) => with_cause(error.text(), error).help(msg!(OLDER_CHECKPOINT)),
             Self::OutOfMemory { .. } => Diagnostic::error(self.text()).help(msg!(NEED_LESS_MEMORY)),
             Self::Output(error) => with_cause(error.text(), error),
+            Self::Stopped => Diagnostic::error(self.text()),
         }
     }
 }

@@ -98,6 +98,7 @@ fn prepare_chat(c: &mut Criterion) {
                 mask: &mask,
                 on_bad_line: OnBadLine::Error,
                 end_of_doc: true,
+                val_seed: 42,
                 val_split: 0.02,
                 repeat: 10,
                 seed: 42,

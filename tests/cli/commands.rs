@@ -9,40 +9,52 @@ Fine-tune RWKV models from one TOML file
 
 Usage: statetune [OPTIONS] <COMMAND>
 
-Commands:
+Write
   init         Create an experiment file from five questions
+  import       Convert a script of another trainer into an experiment file
   check        Check experiment files without running them
-  explain      Explain a message code or a key of the experiment file
   config       Show, fill, shorten or compare the settings of experiment files
+  explain      Explain a message code or a key of the experiment file
+  schema       Print the JSON Schema of experiment files
+  presets      List and show models, templates and recipes
+
+Data
+  data         Inspect, prepare and export the documents of an experiment
+
+Know
+  plan         Show what a run would do and need: steps, documents, learning rates, memory, time
+  doctor       Check libtorch, devices, kernels, memory and disk of this machine
+
+Train
+  run          Run an experiment: prepare data, train, sample and write a run directory
+  resume       Resume a stopped, killed or extended run, bit for bit
+  sweep        Run an experiment once per combination of setting values
   watch        Follow a run, or check and plan an experiment file on every save
   ctl          Ask a live run to save, sample, evaluate, stop or train longer
+  incident     Inspect steps with NaN or infinite values, and recompute one
+
+Compare
+  runs         List, show, annotate, remove and pack runs
   diff         Compare runs and find the first step that differs, with the cause
   report       Write an HTML report about one or more runs
-  runs         List, show, annotate, remove and pack runs
-  import       Convert a script of another trainer into an experiment file
-  presets      List and show models, templates and recipes
-  schema       Print the JSON Schema of experiment files
-  run          Run an experiment: prepare data, train, sample and write a run directory
-  sweep        Run an experiment once per combination of setting values
-  resume       Resume a stopped, killed or extended run, bit for bit
   verify       Rerun the first steps of a run and compare them with its records
-  plan         Show what a run would do and need: steps, documents, learning rates, memory, time
-  generate     Continue a text with a base model or the tuned model of a run
-  data         Inspect, prepare and export the documents of an experiment
-  chat         Chat with the tuned model of a run, or with two side by side
-  incident     Inspect steps with NaN or infinite values, and recompute one
-  score        Print the log-likelihood of given tokens as JSON
+
+Use
   eval         Measure loss and probes of the base and the tuned model on held-out documents
+  generate     Continue a text with a base model or the tuned model of a run
+  chat         Chat with the tuned model of a run, or with two side by side
+  score        Print the log-likelihood of given tokens as JSON
+  merge        Merge the base and the trained parameters of a run into one checkpoint
   export       Export a state or a model to another format
   mount        Export a state for another program, and verify that the results match
-  merge        Merge the base and the trained parameters of a run into one checkpoint
   state        Inspect, compare and combine trained states
-  doctor       Check libtorch, devices, kernels, memory and disk of this machine
+
+Tool
   cache        List or remove prepared data
   completions  Print shell completions
   man          Write manual pages
   version      Print the versions of the program and of libtorch
-  help         Print this message or the help of the given subcommand(s)
+  help         Print this help or that of a command
 
 Options:
       --color <WHEN>  When to use colour [default: auto] [possible values: auto, always, never]

@@ -97,7 +97,7 @@ fn a_document_with_its_mask() {
     let output = case.statetune(&["data", "show", STATE, "--line", "2"]);
     output.succeeds(
         "\
-line 2 of `data.jsonl`: 9 tokens, 2 target tokens, 56 of ctx_len 64 are padding
+line 2 of `data.jsonl`: 9 tokens, 2 target tokens, 8 inputs of ctx_len 64
 User: hi
 
 Assistant:[[ hello]][[<end>]]",

@@ -113,9 +113,10 @@ fn the_screen() {
 diff AAAA tiny  ->  BBBB tiny
 SETTINGS  1 changed, N equal
   train.micro_bsz  4  2  file line 18 -> --set
-DATA  same 20 documents
+DATA  same 16 documents
 ENVIRONMENT  same program, libtorch, kernels, device, weights and tokenizer
 METRICS  best within the first 8 samples of both runs
+  after step  2  4
   val_loss  8  8  0
   loss  8  8  0
   positions/s  #
@@ -161,6 +162,89 @@ fn a_setting_is_named_with_the_step_in_which_it_shows() {
     let swapped = "data.template={ roles = { user = 'Assistant:', assistant = 'User:' } }";
     let other = runs.run(&["--set", swapped], "1");
     let expected = (1, "batch".to_string(), vec!["data.template".to_string()]);
+    assert_eq!(runs.verdict(&base, &other), expected);
+}
+
+/// What chooses the documents, one thing at a time: the documents learned from and the right cause, in both directions.
+#[test]
+fn what_chooses_the_documents_is_named() {
+    let runs = Runs::new();
+    let base = runs.run(&[], "1");
+    // Setting, documents only in the other run and only in the base, whether validation documents are the same.
+    for (setting, kind, counts, same_validation) in [
+        ("data.limit=10", "changed", Some((2, 10)), false),
+        ("data.val_split=0.4", "changed", Some((0, 4)), false),
+        ("data.repeat=2", "copies", None, true),
+    ] {
+        let other = runs.run(&["--set", setting], "1");
+        let pair = runs.diff(&base, &other)["pairs"][0].clone();
+        let key = setting.split('=').next().expect("a key");
+        assert_eq!(pair["data"]["kind"], kind, "{setting}: {pair}");
+        assert_eq!(pair["data_causes"], serde_json::json!([key]), "{pair}");
+        let is_same = pair["validation"]["kind"] == "same";
+        assert_eq!(is_same, same_validation, "{setting}: {pair}");
+        let expected = (1, "batch".to_string(), vec![key.to_string()]);
+        assert_eq!(runs.verdict(&base, &other), expected, "{setting}");
+        let back = runs.diff(&other, &base)["pairs"][0]["data"].clone();
+        if let Some((added, removed)) = counts {
+            let data = &pair["data"];
+            // Of the first ten, a validation document of one run may be learned from in the other.
+            assert!(data["added"].as_u64() <= Some(added), "{data}");
+            assert!(data["removed"].as_u64() >= Some(removed - added), "{data}");
+            assert_eq!((&back["added"], &back["removed"]), (&data["removed"], &data["added"]));
+        }
+    }
+    let [one, two] = [&base, &runs.run(&["--set=data.limit=10"], "1")]
+        .map(|run| run.to_str().expect("UTF-8").to_string());
+    let text = runs.case.statetune(&["diff", &one, &two]).is_done().stdout.clone();
+    for part in [": limit\n", "other validation documents: 4 -> 2\n", "no verdict on val_loss"] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert!(!text.contains("worse") && text.contains(" only in "), "{text}");
+
+    // Another seed trains in another order, on the same documents.
+    let pair = runs.diff(&base, &runs.run(&["--set=train.random_seed=7"], "1"))["pairs"][0].clone();
+    let kinds = (&pair["data"]["kind"], &pair["validation"]["kind"]);
+    assert_eq!(kinds, (&"same".into(), &"same".into()), "{pair}");
+    let pair = runs.diff(&base, &runs.run(&["--set=data.val_seed=7"], "1"))["pairs"][0].clone();
+    assert_eq!(pair["validation"]["kind"], "other", "{pair}");
+    assert_eq!(pair["data_causes"], serde_json::json!(["data.val_seed"]), "{pair}");
+
+    // Without an invalid line, skipping changes nothing.
+    let skipping = runs.run(&["--set=data.on_bad_line=skip"], "1");
+    let pair = runs.diff(&base, &skipping)["pairs"][0].clone();
+    assert_eq!(
+        (&pair["data"]["kind"], &pair["data_causes"]),
+        (&"same".into(), &Value::from([(); 0]))
+    );
+    assert_eq!(pair["divergence"]["kind"], "same", "{pair}");
+    let data = runs.case.read("data.jsonl");
+    runs.case.write("data.jsonl", format!("{data}no document\n"));
+    let with_bad_line = runs.run(&["--set=data.on_bad_line=skip"], "1");
+    let pair = runs.diff(&skipping, &with_bad_line)["pairs"][0].clone();
+    assert_eq!(pair["data"]["kind"], "same", "{pair}");
+    assert_eq!(pair["divergence"]["kind"], "same", "{pair}");
+}
+
+#[test]
+fn the_weight_of_a_source_is_named() {
+    let runs = Runs::new();
+    let sources = "val_split = 0.2\n\n[[data.source]]\ndata_file = \"data.jsonl\"\nweight = 1.0\n\n[data.mask_id]\n";
+    let text = runs.case.read(STATE);
+    let text = text.replace(
+        "data_file = \"data.jsonl\"\nval_split = 0.2\nloss_mask = \"assistant\"\n",
+        &format!("loss_mask = \"assistant\"\n{sources}"),
+    );
+    runs.case.write(STATE, &text);
+    let base = runs.run(&[], "1");
+    runs.case.write(STATE, text.replace("weight = 1.0", "weight = 0.5"));
+    let other = runs.run(&[], "1");
+    let pair = runs.diff(&base, &other)["pairs"][0].clone();
+    assert_eq!(pair["data"]["kind"], "changed", "{pair}");
+    assert_eq!((&pair["data"]["added"], &pair["data"]["removed"]), (&0.into(), &8.into()));
+    assert_eq!(pair["data_causes"], serde_json::json!(["data.source[0].weight"]), "{pair}");
+    assert_eq!(pair["validation"]["kind"], "same", "{pair}");
+    let expected = (1, "batch".to_string(), vec!["data.source[0].weight".to_string()]);
     assert_eq!(runs.verdict(&base, &other), expected);
 }
 

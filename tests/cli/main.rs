@@ -18,6 +18,7 @@ mod documents;
 mod edges;
 mod editors;
 mod emoji_state;
+mod ends;
 mod experiments;
 mod explain;
 mod faults;

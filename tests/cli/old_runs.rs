@@ -85,12 +85,15 @@ fn old_runs_are_listed_shown_reported_and_compared() {
 
     let diff = case.statetune(&["diff", "done", "stop", "--format", "json"]);
     let diff: serde_json::Value = serde_json::from_str(&diff.is_done().stdout).expect("JSON");
-    assert_eq!(diff["settings"][0]["key"], "train.random_seed");
+    // The seed chose the validation documents too.
+    let keys = [&diff["settings"][0]["key"], &diff["settings"][1]["key"]];
+    assert_eq!(keys, ["data.val_seed", "train.random_seed"]);
     assert_eq!(
         diff["pairs"][0]["divergence"],
         json!({ "kind": "parted", "step": 1, "part": "batch" })
     );
-    assert_eq!(diff["pairs"][0]["causes"][0]["name"], "train.random_seed");
+    let causes = &diff["pairs"][0]["causes"];
+    assert_eq!([&causes[0]["name"], &causes[1]["name"]], ["data.val_seed", "train.random_seed"]);
 }
 
 #[test]

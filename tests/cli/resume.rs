@@ -235,9 +235,7 @@ fn a_run_saves_on_sigint_and_resumes_bit_for_bit() {
     let stdout = String::from_utf8(output.stdout).expect("UTF-8");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(75), "{stdout}{stderr}");
-    assert!(stderr.contains(
-        "stopping after this step and saving everything; interrupt again to stop at once"
-    ));
+    assert!(stderr.contains("stopping and saving everything; interrupt again to stop at once"));
     assert!(stdout.contains("next     statetune resume "), "{stdout}");
     assert!(case.read(stopped.join("status.json")).contains("interrupted"));
     case.statetune(&["resume", "latest"]).is_done();
@@ -305,7 +303,7 @@ fn two_processes_do_not_work_on_one_run() {
     let output = case.statetune(&["resume", "latest"]);
     assert_eq!(
         output.stderr.trim_end(),
-        "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = help: wait for it to finish, or stop it with Ctrl-C in its terminal"
+        "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = help: wait for it to finish, or stop it with `statetune ctl runs/DATE-tiny-ID stop`"
     );
     assert_eq!(output.code, Some(26));
     child.kill().expect("killed");

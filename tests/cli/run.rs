@@ -35,9 +35,9 @@ export   runs/DATE-tiny-ID/export/rwkv-1.st
 next     statetune generate runs/DATE-tiny-ID --prompt \"How was your weekend?\"",
         "\
 run     runs/DATE-tiny-ID
-model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
+model   RWKV-7 (x070), 653,888 parameters (2 layers x 64), fp32
 device  CPU, 1 thread, op cpu
-trains  8192 parameters
+trains  8,192 parameters
 data    16 documents, 282 tokens, 113 target tokens
 steps   4 (2 x 2 in a mini-epoch), 16 samples
 validation loss #.#### before training
@@ -63,6 +63,7 @@ fn the_run_directory() {
             "LOCK",
             "chain.bin",
             "ckpt",
+            "copies.bin",
             "documents.bin",
             "events.jsonl",
             "experiment.toml",
@@ -356,9 +357,9 @@ export   runs/DATE-new-ID/export/rwkv-1.pth
 next     statetune generate runs/DATE-new-ID --prompt \"How was your weekend?\"",
         "\
 run     runs/DATE-new-ID
-model   RWKV-7 (x070), 653888 parameters (2 layers x 64), fp32
+model   RWKV-7 (x070), 653,888 parameters (2 layers x 64), fp32
 device  CPU, 1 thread, op cpu
-trains  653888 parameters
+trains  653,888 parameters
 data    16 documents, 282 tokens, 266 target tokens
 steps   4 (2 x 2 in a mini-epoch), 16 samples
 validation loss #.#### before training

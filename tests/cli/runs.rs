@@ -408,7 +408,7 @@ fn a_running_run_and_a_killed_one() {
     for command in [&["runs", "rm", "latest", "--yes"][..], &["runs", "pack", "latest"]] {
         let busy = case.statetune(command);
         let message = "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = \
-                       help: wait for it to finish, or stop it with Ctrl-C in its terminal";
+                       help: wait for it to finish, or stop it with `statetune ctl runs/DATE-tiny-ID stop`";
         refused(&busy, 26, message);
     }
     case.statetune(&["runs", "prune", "--yes"]).succeeds("nothing to remove", "");

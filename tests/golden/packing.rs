@@ -1,5 +1,7 @@
 //! Documents side by side, packed into rows, and one by one: the same losses, gradients, and validation loss.
 
+use std::ops::ControlFlow;
+
 use statetune_core::data::{
     Batch, Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer,
 };
@@ -181,9 +183,10 @@ fn the_validation_loss_does_not_depend_on_packing() {
     let method = state_tuning(Version::V7, Kind::Float, Op::Cpu);
     let loss = |dataload, micro_bsz| {
         let mut loader = documents.loader(dataload);
-        mean_loss(&method.model(), &method.time_state(), &mut loader, micro_bsz, 16)
-            .expect("finite")
-            .expect("target tokens")
+        let (model, state) = (method.model(), method.time_state());
+        let mut look = |_| ControlFlow::Continue(());
+        let found = mean_loss(&model, &state, &mut loader, micro_bsz, 16, &mut look);
+        found.expect("finite").continue_value().flatten().expect("target tokens")
     };
     let alone = loss(Dataload::Only, 1);
     for (dataload, micro_bsz) in [(Dataload::Pack, 2), (Dataload::Pad, 3)] {

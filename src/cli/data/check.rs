@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use statetune_core::data::{DataError, DataType, for_each_line};
+use statetune_core::data::{DataError, DataType, Dataload, for_each_line};
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{
@@ -68,7 +68,8 @@ pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
 fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
     let tokenizer = load_tokenizer(plan)?;
     let data = &plan.data;
-    let ctx_len = plan.train.ctx_len.as_usize();
+    let by_document = data.dataload != Dataload::Get;
+    let ctx_len = by_document.then(|| plan.train.ctx_len.as_usize());
     let mut check = Check::new(&plan.data.mask, ctx_len, data.overlong, data.val_split > 0.0);
     for file in against {
         read_other(file, plan, &tokenizer, &mut |item| match item {

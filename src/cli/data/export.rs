@@ -189,6 +189,7 @@ impl ExportArgs {
             on_bad_line: OnBadLine::Error,
             end_of_doc: true,
             val_split: 0.0,
+            val_seed: 0,
             repeat: self.raw.repeat.unwrap_or(1),
             seed: self.raw.seed.unwrap_or(42),
             cache_dir: work.path(),

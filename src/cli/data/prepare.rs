@@ -6,6 +6,7 @@ use clap::Args;
 use statetune_core::data::{Binidx, Prepared};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
+use statetune_core::words::{count, grouped};
 use statetune_engine::RunError;
 use statetune_engine::run::{load_tokenizer, prepare_sources};
 
@@ -39,8 +40,8 @@ fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
     if let Some(prefix) = plan.data.pair.as_deref() {
         let pair = Binidx::open(prefix)?;
         say(format_args!("data       {}, used unchanged", prefix.display()));
-        say(format_args!("documents  {}", pair.len()));
-        say(format_args!("tokens     {}", pair.tokens()));
+        say(format_args!("documents  {}", grouped(pair.len() as u64)));
+        say(format_args!("tokens     {}", grouped(pair.tokens())));
         return Ok(());
     }
     let prepared = prepare_sources(plan, &load_tokenizer(plan)?)?;
@@ -56,21 +57,24 @@ fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
 /// Prints the origin of prepared data, one line per fact.
 fn print_report(prepared: &Prepared) {
     let report = &prepared.report;
-    say(format_args!("documents  {}, {} for validation", report.documents, report.val_documents));
+    let (documents, for_validation) = (grouped(report.documents), grouped(report.val_documents));
+    say(format_args!("documents  {documents}, {for_validation} for validation"));
     say(format_args!(
-        "train      {} documents, {} tokens",
-        report.train_documents, report.train_tokens
+        "train      {}, {} tokens",
+        count(report.train_documents, "document"),
+        grouped(report.train_tokens)
     ));
     if report.val_documents > 0 {
         say(format_args!(
-            "validation {} documents, {} tokens",
-            report.val_documents, report.val_tokens
+            "validation {}, {} tokens",
+            count(report.val_documents, "document"),
+            grouped(report.val_tokens)
         ));
     }
     let longest = report.longest;
     let origin = prepared.origin_of(longest.document);
     let origin = origin.map_or(String::new(), |origin| format!(", {origin}"));
-    say(format_args!("longest    {} tokens{origin}", longest.tokens));
+    say(format_args!("longest    {} tokens{origin}", grouped(longest.tokens as u64)));
     if report.skipped_lines > 0 {
         say(format_args!("skipped    {}", skipped_lines(report.skipped_lines)));
     }

@@ -12,9 +12,7 @@ pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, 
     let tokens = sample.ids.len();
     let learned = (0..tokens).filter(|&at| sample.is_learned(at)).count();
     let room = match tokens.saturating_sub(1) {
-        inputs if inputs <= ctx_len => {
-            format!("{} of ctx_len {ctx_len} are padding", ctx_len - inputs)
-        }
+        inputs if inputs <= ctx_len => format!("{inputs} inputs of ctx_len {ctx_len}"),
         _ => format!("longer than ctx_len {ctx_len}"),
     };
     say(style

@@ -89,13 +89,17 @@ fn print(stats: &Stats, faults: u64) {
     ));
     say(format_args!(
         "lengths    mean {:.1}  p50 {}  p90 {}  p95 {}  p99 {}  max {}",
-        lengths.mean, lengths.p50, lengths.p90, lengths.p95, lengths.p99, lengths.max
+        lengths.mean,
+        grouped(lengths.p50),
+        grouped(lengths.p90),
+        grouped(lengths.p95),
+        grouped(lengths.p99),
+        grouped(lengths.max)
     ));
     say(format_args!("ctx_len    {ctx_len}, {} documents are longer", grouped(*overlong)));
-    say(format_args!(
-        "pad        {} padding when every sample is padded to ctx_len",
-        percent(stats.pad_share)
-    ));
+    say(
+        "pad        samples are padded to the longest of their micro-batch: `statetune plan FILE --prepare`",
+    );
     say(format_args!(
         "pack       {} rows of ctx_len, {} full",
         grouped(stats.pack_rows),

@@ -3,9 +3,9 @@
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use statetune_core::look::diff::{
-    Align, Better, DataChange, Diff, Divergence, MetricRow, Pair, Part, SPEED,
+    Align, Better, DataChange, Diff, Divergence, MetricRow, Pair, Part, SPEED, STEPS, Validation,
 };
-use statetune_core::words::{count, grouped, shortened};
+use statetune_core::words::{self, count, grouped, shortened};
 
 /// Characters of a setting's value at most; prompts and templates may be longer.
 const VALUE_CHARS: usize = 40;
@@ -116,29 +116,55 @@ fn cut(value: &str) -> String {
 
 fn data(diff: &Diff) -> Section {
     let count = diff.documents.map(|count| format!("{} documents", grouped(count)));
-    let text = |pair: &Pair| match &pair.data {
+    let text = |run: &str, pair: &Pair| match &pair.data {
         DataChange::Same => format!("same {}", count.as_deref().unwrap_or("files")),
         DataChange::Reordered => {
             format!("same {} in another order", count.as_deref().unwrap_or("documents"))
         }
+        DataChange::Copies => {
+            let same = count.as_deref().unwrap_or("documents");
+            format!("same {same}, some of them more or less often{}", by(pair))
+        }
         DataChange::Changed { added, removed, first_added, first_removed } => {
-            let some = |what: &str, count: u64, first: &[u64]| {
+            let some = |run: &str, count: u64, first: &[u64]| {
                 let numbers: Vec<String> = first.iter().map(u64::to_string).collect();
                 let more = if count > first.len() as u64 { ", ..." } else { "" };
                 (count > 0).then(|| {
-                    let count = grouped(count);
-                    format!("{count} {what} (number {}{more})", numbers.join(", "))
+                    let count = words::count(count, "document");
+                    format!("{count} only in {run} (number {}{more})", numbers.join(", "))
                 })
             };
-            let parts =
-                [some("added", *added, first_added), some("removed", *removed, first_removed)];
+            let first = &diff.runs[0].id;
+            let parts = [some(run, *added, first_added), some(first, *removed, first_removed)];
             let parts: Vec<String> = parts.into_iter().flatten().collect();
-            format!("documents: {}", parts.join(", "))
+            parts.join(", ") + &by(pair)
         }
         DataChange::Unknown => "the data files differ; documents were not recorded".to_string(),
     };
-    let all_same = diff.pairs.iter().all(|pair| pair.data == DataChange::Same);
-    each_pair(diff, "DATA", all_same, |pair| (text(pair), None))
+    let is_same =
+        |pair: &Pair| pair.data == DataChange::Same && pair.validation == Validation::Same;
+    let all_same = diff.pairs.iter().all(is_same);
+    each_pair(diff, "DATA", all_same, |run, pair| (text(run, pair), other_validation(pair)))
+}
+
+/// What chooses other documents: `: limit`.
+fn by(pair: &Pair) -> String {
+    let names: Vec<&str> =
+        pair.data_causes.iter().map(|name| name.rsplit('.').next().unwrap_or(name)).collect();
+    if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
+}
+
+/// How the validation documents differ, if they do.
+fn other_validation(pair: &Pair) -> Option<String> {
+    let by = if pair.data == DataChange::Same { by(pair) } else { String::new() };
+    match pair.validation {
+        Validation::Same => None,
+        Validation::Other { first, other } => {
+            let counts = format!("{} -> {}", grouped(first), grouped(other));
+            Some(format!("other validation documents: {counts}{by}"))
+        }
+        Validation::Unknown => Some(format!("the validation documents may differ{by}")),
+    }
 }
 
 /// A section that compares each run with the first: one line for a single pair or when all pairs are the same, otherwise
@@ -147,18 +173,18 @@ fn each_pair(
     diff: &Diff,
     title: &'static str,
     all_same: bool,
-    text: impl Fn(&Pair) -> (String, Option<String>),
+    text: impl Fn(&str, &Pair) -> (String, Option<String>),
 ) -> Section {
     let mut section =
         Section { title, line: String::new(), columns: Vec::new(), rows: Vec::new(), end: None };
     if diff.pairs.len() == 1 || all_same {
-        (section.line, section.end) = text(&diff.pairs[0]);
+        (section.line, section.end) = text(&diff.runs[1].id, &diff.pairs[0]);
         return section;
     }
     section.line = format!("compared with {}", diff.runs[0].id);
     section.columns = vec![String::new()];
     for (run, pair) in diff.runs[1..].iter().zip(&diff.pairs) {
-        let (line, end) = text(pair);
+        let (line, end) = text(&run.id, pair);
         let end = end.map_or(String::new(), |end| format!("; {end}"));
         section.rows.push(vec![run.id.clone(), line + &end]);
     }
@@ -189,22 +215,31 @@ fn metrics(diff: &Diff, decimals: usize) -> Section {
         let values = row.values.iter().map(|value| match value {
             None => "-".to_string(),
             Some(value) if row.name == SPEED => shortened(*value),
+            Some(value) if row.name == STEPS => grouped(*value as u64),
             Some(value) => format!("{value:.decimals$}"),
         });
         [row.name.clone()].into_iter().chain(values).chain(change(row, decimals)).collect()
     });
+    let has_loss = diff.metrics.rows.iter().any(|row| row.name == "val_loss");
+    let incomparable =
+        diff.pairs.iter().any(|pair| pair.validation != Validation::Same) && has_loss;
     Section {
         title: "METRICS",
         line: format!("best within the first {until} {what} of {all} runs"),
         columns: columns(diff, if diff.runs.len() == 2 { &["change", ""] } else { &[] }),
         rows: rows.collect(),
-        end: None,
+        end: incomparable.then(|| {
+            "no verdict on val_loss: the validation documents are not the same".to_string()
+        }),
     }
 }
 
 /// Change from the first to the second value, and whether the second is better.
 fn change(row: &MetricRow, decimals: usize) -> Vec<String> {
     let [Some(was), Some(now)] = row.values[..] else { return Vec::new() };
+    if row.name == STEPS {
+        return Vec::new();
+    }
     let change = match row.name == SPEED {
         true => format!("{:+.0} %", (now / was - 1.0) * 100.0),
         false => format!("{:+.decimals$}", now - was),
@@ -225,7 +260,7 @@ fn divergence(diff: &Diff) -> Section {
     let same = |pair: &Pair| pair.divergence == diff.pairs[0].divergence && pair.causes.is_empty();
     let all_same =
         diff.pairs.iter().all(same) && matches!(diff.pairs[0].divergence, Divergence::Same { .. });
-    each_pair(diff, "FIRST DIVERGENCE", all_same, divergence_text)
+    each_pair(diff, "FIRST DIVERGENCE", all_same, |_, pair| divergence_text(pair))
 }
 
 /// The first difference between two runs, and its causes.

@@ -1,6 +1,6 @@
 //! A run in lines: one per interval, per evaluated probe and per request.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use statetune_core::records::Event;
 
@@ -10,12 +10,15 @@ use crate::{Format, say};
 
 /// Interval between checks for a killed process: its death changes no file.
 const LOOK: Duration = Duration::from_millis(500);
+/// Interval between two lines about the same work besides the steps.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Prints the progress of the run until it ends.
 pub(super) fn watch(watched: &mut Watched, changes: &Changes, format: Format) {
     watched.look();
     tell(watched, format);
     let mut shown = watched.progress().step;
+    let mut now_shown = Instant::now();
     while watched.is_live() {
         changes.wait(LOOK);
         let events = watched.look();
@@ -32,6 +35,12 @@ pub(super) fn watch(watched: &mut Watched, changes: &Changes, format: Format) {
                     watched.counted().iter().for_each(|counted| say(format_args!("  {counted}")));
                 }
                 events.iter().filter_map(control).for_each(say);
+                if let Some(now) = &watched.now
+                    && now_shown.elapsed() >= AGAIN
+                {
+                    say(format_args!("  {}", now.text));
+                    now_shown = Instant::now();
+                }
             }
         }
         shown = step;
@@ -46,6 +55,9 @@ pub(super) fn tell(watched: &Watched, format: Format) {
     say(format_args!("run     {}  {}", watched.run.display(), watched.word()));
     say(watched.progress());
     watched.counted().iter().for_each(|counted| say(format_args!("  {counted}")));
+    if let Some(now) = &watched.now {
+        say(format_args!("  {}", now.text));
+    }
 }
 
 /// A request to the run and its result.

@@ -96,7 +96,9 @@ fn draw(frame: &mut Frame<'_>, watched: &Watched) {
     let label = format!("{:>3.0} %", (share * 100.0).floor());
     let filled = Style::new().fg(Color::Green);
     frame.render_widget(LineGauge::default().ratio(share).label(label).filled_style(filled), gauge);
-    frame.render_widget(Paragraph::new(progress.to_string()).wrap(Wrap { trim: true }), line);
+    let now = watched.now.as_ref().map_or(String::new(), |now| format!("  {}", now.text));
+    let text = format!("{progress}{now}");
+    frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), line);
     draw_losses(frame, chart, watched);
     let lines: Vec<Line<'_>> = counted.iter().map(|one| Line::raw(format!("  {one}"))).collect();
     frame.render_widget(Paragraph::new(lines), probes);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::Local;
 use serde_json::{Map, Value, json};
 use statetune_core::plan::Experiment;
-use statetune_core::records::{Event, ProbeCount, Status};
+use statetune_core::records::{Event, Now, ProbeCount, Status};
 use statetune_core::store::{Follower, RunState, run_state};
 use statetune_engine::run::recorded_settings;
 
@@ -23,6 +23,8 @@ pub(super) struct Watched {
     /// The recorded status; `None` when it cannot be read.
     pub(super) status: Option<Status>,
     settings: Option<Experiment>,
+    /// What the run does besides its steps.
+    pub(super) now: Option<Now>,
 }
 
 impl Watched {
@@ -35,6 +37,7 @@ impl Watched {
             state,
             status,
             settings: recorded_settings(run).ok(),
+            now: None,
         }
     }
 
@@ -42,6 +45,7 @@ impl Watched {
     pub(super) fn look(&mut self) -> Vec<Event> {
         // State first: a run that has ended has written all its records.
         (self.state, self.status) = run_state(&self.run);
+        self.now = Now::load(&self.run).filter(|_| self.is_live());
         self.records.read_on()
     }
 
@@ -118,6 +122,7 @@ impl Watched {
             "memory_bytes": memory,
             "eta_secs": eta.map(|eta| eta.as_secs_f64()),
             "probes": probes,
+            "now": self.now,
         })
     }
 

@@ -10,8 +10,10 @@ use super::loading::collect::{collect, misplaced};
 use super::loading::layer::{Layer, LayerKind, OverrideKind, Place};
 use super::loading::layers::Layers;
 use super::loading::overrides::Overrides;
+use super::loading::unreadable::helps_for;
 use super::manual::keys::{self, KeyPath, Keys, dotted};
 use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
+use crate::records::RunDir;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -111,7 +113,9 @@ pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         Ok(text) => parse(file, text, overrides),
         Err(error) => {
             let message = msg!(CANNOT_READ_EXPERIMENT, file);
-            let error = Diagnostic::error(message).note(Text::library(error));
+            let helps = helps_for(file);
+            let error =
+                Diagnostic { helps, ..Diagnostic::error(message).note(Text::library(error)) };
             Err(ConfigError { file: file.to_owned(), diagnostics: vec![error] })
         }
     }
@@ -148,6 +152,11 @@ pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded,
             origins.insert(dotted(path), origin);
         }
     });
+    let chosen_by_random_seed = origins.get("data.val_seed") == Some(&Origin::Default);
+    if chosen_by_random_seed && file.file_name().is_some_and(|name| name == RunDir::SETTINGS) {
+        // The settings of a run from before `data.val_seed`: settings of a run have all keys.
+        config.data.val_seed = config.train.random_seed;
+    }
     for (key, path) in config.paths_mut() {
         if let Some((_, layer, _)) = layers.find(&key_path(key)) {
             *path = layer.directory().join(&*path);

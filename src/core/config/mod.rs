@@ -13,6 +13,7 @@ mod rewrite;
 mod spelling;
 mod tables;
 
+pub use check::key_meant;
 pub use load::{ConfigError, Loaded, Origin, load, parse};
 pub use loading::overrides::Overrides;
 pub use manual::{KeyManual, find_manual, manual, reference, schema, schema_text};

@@ -26,6 +26,8 @@ pub struct DataPlan {
     pub end_of_doc: bool,
     /// Share of the documents in the validation split, from 0 to below 1.
     pub val_split: f64,
+    /// Chooses the validation documents.
+    pub val_seed: u64,
     /// Shuffled copies of every document in one pass.
     pub repeat: u32,
     /// How documents become samples.
@@ -42,6 +44,12 @@ impl DataPlan {
     /// Whether some documents are kept for validation.
     pub fn has_val_split(&self) -> bool {
         self.pair.is_none() && self.val_split > 0.0
+    }
+
+    /// What happens to a validation document that is longer than a sample. Validation reads whole documents where training
+    /// reads windows, the long ones in pieces.
+    pub fn overlong_in_validation(&self) -> Overlong {
+        if self.dataload == Dataload::Get { Overlong::Split } else { self.overlong }
     }
 }
 
@@ -64,6 +72,7 @@ pub(super) fn resolve(
         on_bad_line: data.on_bad_line,
         end_of_doc: data.end_of_doc,
         val_split: data.val_split,
+        val_seed: data.val_seed,
         repeat: data.repeat,
         dataload: data.dataload,
         walk: data.walk,

@@ -123,6 +123,18 @@ impl Experiment {
         })
     }
 
+    /// Chooses validation documents as a run with these `recorded` settings did, if it is of a version in which
+    /// `train.random_seed` chose them and the experiment says nothing else; returns the seed.
+    pub(super) fn take_split_of(&mut self, recorded: &Experiment) -> Option<u64> {
+        let key = "data.val_seed";
+        let is_default = |one: &Experiment| one.loaded.origins.get(key) == Some(&Origin::Default);
+        (is_default(recorded) && is_default(self)).then(|| {
+            let seed = recorded.loaded.config.data.val_seed;
+            self.loaded.config.data.val_seed = seed;
+            seed
+        })
+    }
+
     /// Sets the number of mini-epochs, as `statetune ctl` asked for at `step`.
     pub(super) fn extend(&mut self, epoch_count: u32, step: u64) {
         self.loaded.config.train.epoch_count = epoch_count;
@@ -168,7 +180,8 @@ const FREE: [&str; 21] = [
 ];
 
 /// Settings that say how long a run is, also within what is free otherwise.
-const LENGTH: [&str; 4] = ["eval.metric", "eval.patience", "sample.probe", "train.epoch_count"];
+const LENGTH: [&str; 5] =
+    ["eval.limit", "eval.metric", "eval.patience", "sample.probe", "train.epoch_count"];
 
 /// A setting that differs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -203,9 +216,19 @@ fn changes(was: &Config, now: &Config) -> Vec<Change> {
 /// The settings that the numbers of a run depend on, a line `key = value` each, sorted by key.
 fn settings_of_numbers(config: &Config) -> String {
     let mut settings = flat(config);
-    settings.retain(|(key, _)| reach(key) != Reach::Nothing);
+    settings.retain(|(key, _)| reach(key) != Reach::Nothing && !is_as_before(key, config));
     settings.sort_by(|(a, _), (b, _)| a.cmp(b));
     settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
+/// Whether the value of a key changes nothing against the versions that did not have the key, so that the identities of
+/// their runs stay valid.
+fn is_as_before(key: &str, config: &Config) -> bool {
+    match key {
+        "data.val_seed" => config.data.val_seed == config.train.random_seed,
+        "eval.limit" => config.eval.limit == 0,
+        _ => false,
+    }
 }
 
 /// What depends on the setting `key`.

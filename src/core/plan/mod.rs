@@ -4,6 +4,7 @@ mod data;
 mod device;
 mod experiment;
 mod guard;
+mod missing_file;
 mod model;
 mod peft;
 mod probe;
@@ -69,6 +70,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Chooses the same validation documents as the run with these `recorded` settings, if it is of a version in which
+    /// `train.random_seed` chose them.
+    pub fn take_split_of(&mut self, recorded: &Experiment) {
+        if let Some(seed) = self.experiment.take_split_of(recorded) {
+            self.data.val_seed = seed;
+        }
+    }
+
     /// Sets the number of mini-epochs, as `statetune ctl` asked for at `step`.
     pub fn extend(&mut self, epoch_count: u32, step: u64) {
         self.train.epoch_count = epoch_count;

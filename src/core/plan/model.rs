@@ -128,8 +128,7 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         && !path.exists()
     {
         let message = msg!(VOCABULARY_DOES_NOT_EXIST, path);
-        let fault = Diagnostic::error(message).help(msg!(RELATIVE_PATHS));
-        faults.add("model.tokenizer", fault);
+        faults.add_missing("model.tokenizer", path, message);
     }
     if let Some(preset) = model.preset {
         check_preset(faults, preset);
@@ -140,8 +139,7 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Option<Model
         }
         if purpose != Purpose::Data && !path.exists() {
             let message = msg!(WEIGHTS_DO_NOT_EXIST, path);
-            let fault = Diagnostic::error(message).help(msg!(RELATIVE_PATHS));
-            faults.add("model.load_model", fault);
+            faults.add_missing("model.load_model", path, message);
         }
         return Some(ModelSource::Load(path.clone()));
     }

@@ -118,8 +118,7 @@ fn state_start(faults: &mut Faults<'_>, state: &StateTuning, purpose: Purpose) -
                 && !file.exists()
             {
                 let message = msg!(STATE_DOES_NOT_EXIST, file);
-                let fault = Diagnostic::error(message).help(msg!(RELATIVE_PATHS));
-                faults.add("peft.init_file", fault);
+                faults.add_missing("peft.init_file", &file, message);
             }
             StateStart::File(file)
         }

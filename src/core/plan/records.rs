@@ -49,6 +49,8 @@ pub struct CheckpointPlan {
 pub struct EvalPlan {
     /// Steps from one evaluation to the next within a mini-epoch; 0: none.
     pub every_steps: Steps,
+    /// Validation documents that are measured, the first ones; 0: all.
+    pub limit: usize,
     /// What tells which evaluation is the best.
     pub metric: Metric,
     /// Evaluations in a row without a new best after which the run ends; 0: never.
@@ -129,6 +131,7 @@ impl EvalPlan {
         let eval = &config.eval;
         EvalPlan {
             every_steps: Steps(eval.every_steps),
+            limit: eval.limit as usize,
             metric: Metric::of(eval),
             patience: eval.patience,
         }

@@ -87,7 +87,8 @@ fn source(
     match find(data_type, file) {
         Ok(source) => Some(source),
         Err(fault) => {
-            faults.add(&file_key, *fault);
+            let fault = faults.with_path_helps(&file_key, file, *fault);
+            faults.add(&file_key, fault);
             None
         }
     }

@@ -60,6 +60,14 @@ pub struct CheckpointRecord {
     /// Whether every probe with `stop` had reached its goal at the newest evaluation.
     #[serde(default)]
     pub goal_reached: bool,
+    /// Whether the run stopped during the evaluation after this step, which is still due.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub evaluation_due: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A complete checkpoint of a run directory.

@@ -5,8 +5,8 @@
 //! ID.answer    {"answer":"accepted","step":12}, then {"answer":"done",...} or {"answer":"refused",...}
 //! ```
 //!
-//! The run reads the folder after every step, which costs some microseconds, and removes each request that it takes. The
-//! sender removes the answer. IDs begin with the time, so that requests are taken in their order.
+//! The run reads the folder after every step and during long work, which costs some microseconds, and removes each request
+//! that it takes. The sender removes the answer. IDs begin with the time, so that requests are taken in their order.
 
 use std::fmt;
 use std::fs;
@@ -177,15 +177,26 @@ impl ReceivedRequest {
     }
 }
 
-/// Takes the waiting requests, the oldest first.
-pub fn take_requests(run: &Path) -> Vec<ReceivedRequest> {
+/// The files of the waiting requests, the oldest first.
+fn waiting(run: &Path) -> Vec<PathBuf> {
     // The folder exists only once a request was sent.
     let Ok(entries) = fs::read_dir(run.join(FOLDER)) else { return Vec::new() };
     let is_request = |path: &PathBuf| path.extension().is_some_and(|ending| ending == REQUEST);
     let mut files: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_request).collect();
     files.sort();
-    let taken = files.into_iter().filter_map(|file| {
+    files
+}
+
+/// Whether a waiting request asks the run to stop.
+pub fn is_asked_to_stop(run: &Path) -> bool {
+    let stops = |sent: SentRequest| sent.request == Request::Stop;
+    waiting(run).iter().any(|file| read(file).is_some_and(stops))
+}
+
+/// Takes the waiting requests, the oldest first.
+pub fn take_requests(run: &Path) -> Vec<ReceivedRequest> {
+    let taken = waiting(run).into_iter().filter_map(|file| {
         let sent = read(&file);
         // A request that cannot be removed would be taken after every step.
         fs::remove_file(&file).ok()?;
@@ -216,6 +227,7 @@ mod tests {
         let taken = take_requests(run.path());
         let requests: Vec<_> = taken.iter().map(|one| one.sent.map(|one| one.request)).collect();
         assert_eq!(requests, [Some(Request::Extend { steps: 5 }), Some(Request::Save), None]);
+        assert!(!is_asked_to_stop(run.path()));
         assert_eq!(take_requests(run.path()).len(), 0);
         assert_eq!(first.answer(), None);
         let done = Answer::Done { step: 3, result: "checkpoint step-0000003".to_string() };

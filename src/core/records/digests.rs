@@ -12,6 +12,9 @@
 //! `documents.bin` has 8 bytes per document: a digest of its text, in the order of the sources, before validation split,
 //! repeats and shuffle. Two runs can tell from it which documents one of them lacks, although no text is recorded.
 //!
+//! `copies.bin` has 4 bytes per document of `documents.bin`: the copies of the document in the training data, or
+//! [`VALIDATION`].
+//!
 //! Digests are XXH3, little-endian: fast enough for every step, not secure against forgery.
 
 use std::fs;
@@ -24,6 +27,9 @@ use super::{ReadRunError, RunDir, RunDirError, StepRecord};
 use crate::data::Batch;
 
 const DOCUMENTS: &str = "documents.bin";
+const COPIES: &str = "copies.bin";
+/// The copies of a validation document.
+pub const VALIDATION: u32 = u32::MAX;
 /// Bytes of a document in `documents.bin`.
 const DOCUMENT_BYTES: usize = 8;
 /// Bytes of a step in `chain.bin`.
@@ -126,6 +132,31 @@ pub fn record_documents(run: &RunDir, contents: &Path) -> Result<(), RunDirError
     let digests = fs::read(contents)
         .map_err(|source| RunDirError { path: contents.to_path_buf(), source })?;
     run.write(DOCUMENTS, &digests)
+}
+
+/// Writes the copies of each document in the training data.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn record_copies(run: &RunDir, copies: &[u32]) -> Result<(), RunDirError> {
+    let bytes: Vec<u8> = copies.iter().flat_map(|copies| copies.to_le_bytes()).collect();
+    run.write(COPIES, &bytes)
+}
+
+/// The copies of each document of the run at `path` in the training data; `None` when they were not recorded.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read_copies(path: &Path) -> Result<Option<Vec<u32>>, ReadRunError> {
+    let path = path.join(COPIES);
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let (copies, _) = bytes.as_chunks::<4>();
+            Ok(Some(copies.iter().map(|copies| u32::from_le_bytes(*copies)).collect()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ReadRunError::Read { path, source }),
+    }
 }
 
 /// The document digests of the run at `path`; `None` when none were recorded, as for a binidx pair that is used as is.

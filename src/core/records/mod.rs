@@ -17,8 +17,10 @@
 //!   report.html       the page of `statetune report`
 //!   samples/          answers: base.jsonl before training, tuned.jsonl after, step-0000120.jsonl in between
 //!   control/          requests to a live run; exists only while there are requests
+//!   now.json          long work of a live run besides its steps; exists only meanwhile
 //!   chain.bin         16 bytes per step: digests of batches, loss and trainable parameters
 //!   documents.bin     8 bytes per document: digest of its text
+//!   copies.bin        4 bytes per document: its copies in the training data, or that it is a validation document
 //!   ckpt/epoch-0000/  trainable parameters, optimizer moments, position; ckpt/last names the newest checkpoint
 //!   incidents/        steps with NaN or infinite numbers, each with its batch
 //!   left_out.jsonl    steps and documents that later steps skip
@@ -39,6 +41,7 @@ mod json_lines;
 mod ledger;
 mod lock;
 mod metrics;
+mod now;
 mod past_settings;
 mod run_dir;
 mod schema;
@@ -55,9 +58,12 @@ pub use checkpoint::{
 };
 pub use control::{
     Answer, ReceivedRequest, Request, RequestOutcome, RequestSource, SentRequest, WaitingRequest,
-    send_request, take_requests,
+    is_asked_to_stop, send_request, take_requests,
 };
-pub use digests::{Chain, LINK_BYTES, Link, read_chain, read_documents, record_documents};
+pub use digests::{
+    Chain, LINK_BYTES, Link, VALIDATION, read_chain, read_copies, read_documents, record_copies,
+    record_documents,
+};
 pub use error::{CheckpointError, LoadCheckpointError, OpenRunError, ReadRunError, RunDirError};
 pub use events::{Event, EventLine, Fact, FirstNonFinite, Nonfinite, ProbeCount};
 pub use incident::{BatchRow, Environment, Incident, incident_folders, save_incident};
@@ -65,6 +71,7 @@ pub use json_lines::{read_last_line, read_lines};
 pub use ledger::{Ledger, LedgerHeader, LedgerLine, LedgerRecord};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant};
 pub use metrics::{Metrics, Times, read_metrics};
+pub use now::{Now, NowWriter};
 pub use past_settings::PastSettings;
 pub(crate) use run_dir::{FOLDERS, LOCK_FILE, take_lock};
 pub use run_dir::{RunDir, dir_name, is_busy, name_and_id};

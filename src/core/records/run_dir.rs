@@ -10,7 +10,7 @@ use chrono::Local;
 use sha2::{Digest, Sha256};
 
 use super::status::now;
-use super::{OpenRunError, ReadRunError, RunDirError, RunRecord, Status};
+use super::{Now, OpenRunError, ReadRunError, RunDirError, RunRecord, Status};
 use crate::tensorfile::write_atomically;
 
 /// Letters of a run's random id.
@@ -142,6 +142,7 @@ impl RunDir {
         }
         // Requests to an earlier process of the run.
         let _ = fs::remove_dir_all(path.join(CONTROL));
+        let _ = fs::remove_file(path.join(Now::FILE));
         run.update(|_| {})?;
         Ok(run)
     }

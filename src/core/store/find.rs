@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::config::nearest_word;
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::records::{Checkpoint, RunDir, best_checkpoint, checkpoints, dir_name, name_and_id};
 
@@ -47,8 +48,14 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
     match starts[..] {
         [run] => Ok(run.clone()),
         [] => {
-            let message = msg!(NO_RUN, name, runs_dir);
-            Err(Box::new(Diagnostic::error(message)))
+            let fault = Diagnostic::error(msg!(NO_RUN, name, runs_dir));
+            let words = runs.iter().map(|run| name_and_id(run)).flat_map(|(name, id)| [name, id]);
+            let words: Vec<String> = words.chain(["latest".to_owned()]).collect();
+            let words = words.iter().map(String::as_str).filter(|word| !word.is_empty());
+            Err(Box::new(match nearest_word(name, words).filter(|_| !runs.is_empty()) {
+                Some(word) => fault.help(msg!(DID_YOU_MEAN_WORD, word)),
+                None => fault,
+            }))
         }
         _ => {
             let message = msg!(AMBIGUOUS_RUN, n = starts.len(), name);

@@ -83,7 +83,7 @@ impl ChangeRunError {
     pub fn diagnostic(&self) -> Diagnostic {
         let message = Diagnostic::error(self.text());
         match self {
-            Self::Busy { .. } => message.help(msg!(WAIT_OR_STOP)),
+            Self::Busy { path } => message.help(msg!(WAIT_OR_STOP, run = path)),
             Self::Pinned { .. } => message.help(msg!(PIN_OFF)),
             Self::Exists { .. } => message.note(msg!(NOTHING_REPLACED)),
             Self::Archive { .. } => message.note(msg!(NOTHING_KEPT)),

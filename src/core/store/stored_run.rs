@@ -12,7 +12,7 @@ use crate::diagnostic::{Diagnostic, Text};
 use crate::records::{
     Chain, Checkpoint, EventLine, Link, Lock, Metrics, PastSettings, ReadRunError, RunDir,
     RunDirError, RunRecord, SkippedSample, Status, best_checkpoint, checkpoints, dir_name, is_busy,
-    name_and_id, read_chain, read_documents, read_last_line, read_lines, read_metrics,
+    name_and_id, read_chain, read_copies, read_documents, read_last_line, read_lines, read_metrics,
 };
 use crate::resolved_settings::ResolvedSettings;
 use crate::tensorfile::write_atomically;
@@ -247,6 +247,14 @@ impl StoredRun {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(source) => Err(ReadRunError::Read { path: self.path.join(Chain::FILE), source }),
         }
+    }
+
+    /// The copies of each document in the training data, as [`read_copies`].
+    ///
+    /// # Errors
+    /// When `copies.bin` cannot be read.
+    pub fn copies(&self) -> Result<Option<Vec<u32>>, ReadRunError> {
+        read_copies(&self.path)
     }
 
     /// The digests of the documents, as [`read_documents`].

@@ -4,12 +4,14 @@
 //! (`.st`): float16, lower-case and partly renamed tensors, and the last two axes of low-rank matrices and states
 //! swapped.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 
 use statetune_core::tensorfile::{
     Dtype, LazyTensor, TensorFile, TensorRef, WeightsError, write_lazily, write_pth,
 };
+use statetune_core::work::Work;
 use tch::Tensor;
 
 use super::state::check_range;
@@ -126,7 +128,9 @@ impl ModelFile {
         let swaps = |name: &str| {
             is_swapped(self.version, name) && self.converted != (form == ModelFormat::St)
         };
+        let work = RefCell::new(Work::begin("writing tensors", tensors.len() as u64));
         let new = |tensor: &TensorRef<'_>| -> Result<_, ModelError> {
+            work.borrow_mut().advance(1);
             let name = self.trained_name(tensor.name());
             let mut value = self.tensor(tensor)?;
             if swaps(&name) && value.dim() > 1 {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use statetune_core::tensorfile::{Dtype, NewTensor, WeightsError, write_pth, write_safetensors};
+use statetune_core::work::Work;
 use tch::Tensor;
 
 use super::Passport;
@@ -53,9 +54,19 @@ pub fn save_merged<'a, I: Iterator<Item = (String, Tensor)> + 'a>(
     tensors: impl Fn() -> I,
     passport: &Passport,
 ) -> Result<(), WeightsError> {
+    let mut checking = Work::begin("checking tensors", 0);
+    let mut count = 0;
     for (name, tensor) in tensors() {
         check_range(&name, &tensor, path, dtype_of(tensor.kind()))?;
+        checking.advance(1);
+        count += 1;
     }
-    write_pth(path, tensors().map(|(name, x)| file_tensor(&name, &x, dtype_of(x.kind()))))?;
+    drop(checking);
+    let mut writing = Work::begin("writing tensors", count);
+    let written = tensors().map(|(name, x)| {
+        writing.advance(1);
+        file_tensor(&name, &x, dtype_of(x.kind()))
+    });
+    write_pth(path, written)?;
     passport.save_beside(path)
 }

@@ -1,11 +1,13 @@
 //! Documents to evaluate a model on.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use statetune_core::data::{
     Binidx, DataType, Dataload, Loader, LoaderOptions, Mask, OnBadLine, Overlong, PrepareSpec,
     Prepared, RecordForm, Source, Template, Tokenizer, Walk, prepare,
 };
+use statetune_core::work::Work;
 
 use super::LoadedModel;
 use crate::RunError;
@@ -56,6 +58,7 @@ impl EvalData {
             on_bad_line: OnBadLine::Error,
             end_of_doc: true,
             val_split: 0.0,
+            val_seed: 0,
             repeat: 1,
             seed: 0,
             cache_dir,
@@ -96,7 +99,13 @@ impl EvalData {
         let options = self.options.clone();
         let mut loader = Loader::new(pair, &loaded.tokenizer, options, vocab_size as usize, &[])?;
         let survey = *loader.survey();
-        let loss = mean_loss(&loaded.model, &loaded.state, &mut loader, micro_bsz, head_chunk)?;
-        Ok((loss, survey.documents, survey.target_tokens))
+        let mut work = Work::begin("validation loss", loader.samples_per_pass());
+        let mut look = |done| {
+            work.set(done);
+            ControlFlow::Continue(())
+        };
+        let LoadedModel { model, state, .. } = loaded;
+        let loss = mean_loss(model, state, &mut loader, micro_bsz, head_chunk, &mut look)?;
+        Ok((loss.continue_value().flatten(), survey.documents, survey.target_tokens))
     }
 }

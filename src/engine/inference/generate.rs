@@ -1,5 +1,7 @@
 //! Generation for many prompts at once, one token at a time, in constant memory.
 
+use std::ops::ControlFlow;
+
 use statetune_core::data::{END_OF_DOCUMENT, Tokenizer};
 use tch::{Device, Kind, Tensor};
 
@@ -20,7 +22,7 @@ struct Row {
 
 /// Continues each prompt until the model ends the document, a stop text appears, or `max_tokens` are sampled. Returns the
 /// answers without the stop text and surrounding white space. The answer to a prompt does not depend on the other
-/// prompts.
+/// prompts; `None` when `look`, which sees the tokens read and sampled so far after each of them, breaks off.
 ///
 /// # Errors
 /// A forward pass that fails.
@@ -33,7 +35,8 @@ pub fn generate(
     tokenizer: &Tokenizer,
     prompts: &[&str],
     options: &GenerateOptions,
-) -> Result<Vec<String>, KernelError> {
+    look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<Vec<String>>, KernelError> {
     let _guard = tch::no_grad_guard();
     let mut rows: Vec<Row> = prompts
         .iter()
@@ -50,10 +53,13 @@ pub fn generate(
         })
         .collect();
     if rows.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let mut carried = model.start(state, rows.len() as i64);
     for at in 0.. {
+        if look(at as u64).is_break() {
+            return Ok(None);
+        }
         // A row reads its prompt and then its answer; the input of a finished row does not matter.
         let ids: Vec<i64> = rows
             .iter()
@@ -87,5 +93,11 @@ pub fn generate(
             break;
         }
     }
-    Ok(rows.into_iter().map(|mut row| row.text + &row.buffer.finish()).collect())
+    Ok(Some(rows.into_iter().map(|mut row| row.text + &row.buffer.finish()).collect()))
+}
+
+/// The most tokens that [`generate`] reads and samples for these prompts.
+pub fn most_tokens(tokenizer: &Tokenizer, prompts: &[&str], options: &GenerateOptions) -> u64 {
+    let longest = prompts.iter().map(|prompt| tokenizer.encode(prompt.as_bytes()).len()).max();
+    (longest.unwrap_or(0) + options.max_tokens) as u64
 }

@@ -14,7 +14,7 @@ mod tokens;
 pub use base_check::{as_warning, check_base};
 pub use document_losses::{document_losses, ledger_of_documents, max_tokens, mean_loss};
 pub use eval_data::{EvalData, EvalOptions};
-pub use generate::generate;
+pub use generate::{generate, most_tokens};
 pub(crate) use load::unfit;
 pub use load::{AdapterFile, LoadedModel, ModelSpec, pack_weights};
 pub use sampler::Sampler;

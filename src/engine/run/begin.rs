@@ -228,6 +228,7 @@ impl Begin {
             diagnostic = diagnostic.note(msg!(CHANGE_IS_ALLOWED, key, was, now));
         }
         let keys: Vec<&str> = breaking.iter().map(|change| change.key.as_str()).collect();
+        let diagnostic = diagnostic.help(msg!(RESUME_WITH_STORED, run = run.display()));
         Err(RunError::Resume(Box::new(help(diagnostic, run, &keys.join(",")))))
     }
 
@@ -255,6 +256,11 @@ impl Begin {
         for &name in &inputs {
             diagnostic = diagnostic.note(then_and_now(name, &was, now));
         }
+        diagnostic =
+            diagnostic.help(match inputs.iter().all(|name| still_there(name, &was, now)) {
+                true => msg!(RESUME_WITH_STORED, run = run.display()),
+                false => msg!(RESTORE_INPUTS),
+            });
         Err(RunError::Resume(Box::new(help(diagnostic, run, &inputs.join(",")))))
     }
 
@@ -367,13 +373,21 @@ fn then_and_now(name: &str, was: &Lock, now: &Lock) -> Text {
     msg!(INPUT_WAS_AND_IS, name = input(name), was = text(was), now = text(now))
 }
 
+/// Whether the files of an input of the run are unchanged where they were, so that the stored settings find them; the
+/// settings of now name other files.
+fn still_there(name: &str, was: &Lock, now: &Lock) -> bool {
+    let paths = |lock: &Lock| -> Vec<PathBuf> {
+        lock.input(name).into_iter().map(|file| file.path.clone()).collect()
+    };
+    let is_unchanged =
+        |file: &LockedFile| sha256_of_file(&file.path).is_ok_and(|sha256| sha256 == file.sha256);
+    paths(was) != paths(now) && was.input(name).into_iter().all(is_unchanged)
+}
+
+/// Helps that continue the run in another way; none is the command that was just refused.
 fn help(diagnostic: Diagnostic, run: &Path, accept: &str) -> Diagnostic {
     let run = run.display();
-    diagnostic.help(msg!(RESUME_WITH_STORED, run)).help(msg!(START_FROM_THIS_RUN, run)).help(msg!(
-        RESUME_ACCEPT,
-        run,
-        accept
-    ))
+    diagnostic.help(msg!(START_FROM_THIS_RUN, run)).help(msg!(RESUME_ACCEPT, run, accept))
 }
 
 fn refused(plan: &Plan, diagnostic: Diagnostic) -> RunError {

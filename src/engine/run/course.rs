@@ -8,7 +8,7 @@ use super::job::Job;
 use super::record::{Events, Recorder};
 use super::save::Saver;
 use crate::RunError;
-use crate::train::{Position, StepDone, Trainer};
+use crate::train::{Position, Trainer};
 
 /// Why the loop over steps ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,58 +43,63 @@ impl Course<'_, '_> {
         self.evaluator.restore(place, &self.job.plan);
     }
 
-    /// Evaluates and remembers the best evaluation; whether to keep a checkpoint as the best one.
+    /// Evaluates and remembers the best evaluation; whether to keep a checkpoint as the best one. `None` when a stop breaks
+    /// the evaluation off; the evaluation is due then.
     ///
     /// # Errors
     /// A validation loss that is NaN or infinite, a forward pass that fails, or a file that cannot be written.
-    pub(super) fn evaluate(&mut self, steps: u64) -> Result<bool, RunError> {
-        let Some(measured) = self.evaluator.measure(&self.job, self.events, steps)? else {
-            return Ok(false);
+    pub(super) fn evaluate(&mut self, steps: u64) -> Result<Option<bool>, RunError> {
+        let measured = match self.evaluator.measure(&self.job, self.events, steps) {
+            Err(RunError::Stopped) => None,
+            measured => Some(measured?),
         };
+        self.evaluator.is_due = measured.is_none();
+        let Some(measured) = measured else { return Ok(None) };
+        let Some(measured) = measured else { return Ok(Some(false)) };
         let is_best = self.evaluator.judge(&self.job.plan, &measured, steps);
         self.note_progress(steps)?;
-        Ok(is_best && self.job.plan.records.checkpoint.keep_best)
+        Ok(Some(is_best && self.job.plan.records.checkpoint.keep_best))
     }
 
-    /// The name of a checkpoint after this step.
-    pub(super) fn checkpoint_name(&self, done: &StepDone<'_>) -> String {
-        match done.epoch_mean_loss {
-            Some(_) => Checkpoint::epoch_name(done.record.epoch),
-            None => Checkpoint::step_name(done.position.steps),
+    /// Whether a mini-epoch ends after `steps` steps.
+    pub(super) fn ends_epoch(&self, steps: u64) -> bool {
+        steps > 0 && steps.is_multiple_of(self.job.options.epoch_steps)
+    }
+
+    /// The name of a checkpoint after `steps` steps.
+    pub(super) fn checkpoint_name(&self, steps: u64) -> String {
+        match self.ends_epoch(steps) {
+            true => Checkpoint::epoch_name(steps / self.job.options.epoch_steps - 1),
+            false => Checkpoint::step_name(steps),
         }
     }
 
-    /// Saves a checkpoint of this step, unless there is one.
+    /// Saves a checkpoint at this position, unless there is one.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub(super) fn save_once(&mut self, done: &StepDone<'_>) -> Result<(), RunError> {
-        if self.saver.has_saved(done.position.steps) {
-            return Ok(());
-        }
-        self.save(done, false)
-    }
-
-    /// Saves a checkpoint of this step and removes old ones.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub(super) fn save(&mut self, done: &StepDone<'_>, is_best: bool) -> Result<(), RunError> {
-        let name = self.checkpoint_name(done);
-        self.save_as(&name, done.trainer, done.position)?;
-        self.saver.keep(&self.job, &name, is_best)
-    }
-
-    /// Saves a checkpoint with this name.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub(super) fn save_as(
+    pub(super) fn save_once(
         &mut self,
-        name: &str,
         trainer: &Trainer<'_>,
         position: Position,
     ) -> Result<(), RunError> {
+        if self.saver.has_saved(position.steps) {
+            return Ok(());
+        }
+        self.save(trainer, position, false)
+    }
+
+    /// Saves a checkpoint at this position and removes old ones.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(super) fn save(
+        &mut self,
+        trainer: &Trainer<'_>,
+        position: Position,
+        is_best: bool,
+    ) -> Result<(), RunError> {
+        let name = self.checkpoint_name(position.steps);
         let Trainer { adam, scaler, .. } = trainer;
         let place = CheckpointRecord {
             position,
@@ -107,9 +112,11 @@ impl Course<'_, '_> {
             val_now: self.evaluator.val_now,
             best: self.evaluator.best,
             goal_reached: self.evaluator.goal_reached,
+            evaluation_due: self.evaluator.is_due,
         };
-        self.saver.save(&self.job, self.events, name, adam, &place)?;
-        self.note_progress(position.steps)
+        self.saver.save(&self.job, self.events, &name, adam, &place)?;
+        self.note_progress(position.steps)?;
+        self.saver.keep(&self.job, &name, is_best)
     }
 
     /// Writes the progress after `steps` steps to `status.json`.

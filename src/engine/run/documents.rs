@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use statetune_core::data::{DataError, Dataload, Origin, Prepared, Split};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;
+use statetune_core::records::VALIDATION;
 
 use crate::RunError;
 
@@ -59,6 +60,25 @@ impl DocumentNames {
         };
         let places = (0..).zip(numbers).filter(|(_, number)| documents.contains(number));
         Ok(places.map(|(place, _)| place).collect())
+    }
+
+    /// For each document in the order of the sources the copies that are trained on; [`VALIDATION`] for a validation
+    /// document.
+    ///
+    /// # Errors
+    /// A cache that cannot be read.
+    pub(super) fn copies_of_all(&self) -> Result<Vec<u32>, DataError> {
+        let Some(prepared) = &self.prepared else { return Ok(Vec::new()) };
+        let mut copies = vec![0; prepared.report.documents as usize];
+        for document in prepared.documents(Split::Train)? {
+            copies[document] += 1;
+        }
+        if prepared.val.is_some() {
+            for document in prepared.documents(Split::Val)? {
+                copies[document] = VALIDATION;
+            }
+        }
+        Ok(copies)
     }
 
     /// The training documents that `N`, `FILE:N` or `FILE` means, where N is a line, or a document of a pair.

@@ -12,7 +12,7 @@ use statetune_core::records::{Best, CheckpointRecord, Event, ProbeCount, ProbeRa
 use super::job::Job;
 use super::record::Events;
 use crate::RunError;
-use crate::inference::{Probe, generate, rate, rates};
+use crate::inference::{Probe, generate, most_tokens, rate, rates};
 use crate::train::mean_loss;
 
 /// The prompts of a plan: the openings of validation documents up to the first answer of the assistant, as many as
@@ -75,6 +75,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) best: Option<Best>,
     /// Whether the newest evaluation found that every probe with `stop` reached its goal.
     pub(super) goal_reached: bool,
+    /// Whether a stop broke off the evaluation after the last step.
+    pub(super) is_due: bool,
 }
 
 impl<'a> Evaluator<'a> {
@@ -93,6 +95,7 @@ impl<'a> Evaluator<'a> {
             val_now: None,
             best: None,
             goal_reached: false,
+            is_due: false,
         }
     }
 
@@ -103,6 +106,7 @@ impl<'a> Evaluator<'a> {
         self.best = place.best;
         // The goals may have changed.
         self.goal_reached = place.goal_reached && plan.sample.probes.iter().any(|probe| probe.stop);
+        self.is_due = place.evaluation_due;
         self.newest = None;
     }
 
@@ -115,7 +119,7 @@ impl<'a> Evaluator<'a> {
     /// model gives none.
     ///
     /// # Errors
-    /// A forward pass that fails, or a file that cannot be written.
+    /// A stop, a forward pass that fails, or a file that cannot be written.
     pub(super) fn answer_with_base(
         &mut self,
         job: &Job<'_>,
@@ -143,7 +147,7 @@ impl<'a> Evaluator<'a> {
     /// Takes the validation loss, counts the probes, and emits both; `None` when there is neither.
     ///
     /// # Errors
-    /// A validation loss that is NaN or infinite, a forward pass that fails, or a file that cannot be written.
+    /// A stop, a validation loss that is NaN or infinite, a forward pass that fails, or a file that cannot be written.
     pub(super) fn measure(
         &mut self,
         job: &Job<'_>,
@@ -200,7 +204,7 @@ impl<'a> Evaluator<'a> {
     /// The answers of the model after `steps` steps, generated once.
     ///
     /// # Errors
-    /// A forward pass that fails, or a file that cannot be written.
+    /// A stop, a forward pass that fails, or a file that cannot be written.
     pub(super) fn answers(
         &mut self,
         job: &Job<'_>,
@@ -223,7 +227,7 @@ impl<'a> Evaluator<'a> {
     /// before and after training.
     ///
     /// # Errors
-    /// A forward pass that fails, or a file that cannot be written.
+    /// A stop, a forward pass that fails, or a file that cannot be written.
     pub(super) fn answer_with_tuned(
         &mut self,
         job: &Job<'_>,
@@ -257,7 +261,9 @@ impl<'a> Evaluator<'a> {
         let train = &job.plan.train;
         let (model, state) = (job.method.model(), job.method.time_state());
         let (micro_bsz, head_chunk) = (train.micro_bsz.as_u64(), train.head_chunk.as_i64());
-        let found = mean_loss(&model, &state, validation, micro_bsz, head_chunk)?;
+        let mut look = job.work("validation loss", validation.samples_per_pass());
+        let found = mean_loss(&model, &state, validation, micro_bsz, head_chunk, &mut look)?;
+        let found = found.continue_value().ok_or(RunError::Stopped)?;
         if let Some(val_loss) = found.filter(|val_loss| !val_loss.is_finite()) {
             return Err(validation_diverged(val_loss, steps));
         }
@@ -300,8 +306,11 @@ impl<'a> Evaluator<'a> {
         }
         let (model, state) = (job.method.model(), job.method.time_state());
         let prompts: Vec<&str> = self.questions.iter().map(String::as_str).collect();
-        let answers =
-            generate(&model, &state, self.tokenizer, &prompts, &job.plan.sample.generate)?;
+        let options = &job.plan.sample.generate;
+        let mut look = job.work("answers", most_tokens(self.tokenizer, &prompts, options));
+        let answers = generate(&model, &state, self.tokenizer, &prompts, options, &mut look)?;
+        drop(look);
+        let answers = answers.ok_or(RunError::Stopped)?;
         self.write(job, events, moment, steps, &answers)?;
         Ok(answers)
     }

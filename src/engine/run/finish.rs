@@ -89,9 +89,7 @@ impl Course<'_, '_> {
     ) -> Result<Outcome, RunError> {
         let (run, steps) = (self.job.run, position.steps);
         if self.ended == Ended::Stopped {
-            self.events.emit(Event::Interrupted { steps })?;
-            let total_steps = self.job.options.total_steps();
-            return Ok(Outcome::Interrupted { run: run.path().to_path_buf(), steps, total_steps });
+            return self.interrupted(steps);
         }
         self.saver.export(&self.job, steps)?;
         match self.ended {
@@ -99,7 +97,11 @@ impl Course<'_, '_> {
             Ended::Goal => self.events.emit(Event::Goal { steps })?,
             Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => {}
         }
-        let (answers, probes) = self.evaluator.answer_with_tuned(&self.job, self.events, steps)?;
+        let (answers, probes) =
+            match self.evaluator.answer_with_tuned(&self.job, self.events, steps) {
+                Err(RunError::Stopped) => return self.interrupted(steps),
+                answered => answered?,
+            };
         let peak_gpu_bytes = peak_gpu_bytes(device(self.job.plan.train.device));
         self.events.emit(Event::End {
             val_loss: self.evaluator.val_now,
@@ -129,5 +131,12 @@ impl Course<'_, '_> {
             train_secs: self.recorder.totals.trained_secs,
             peak_gpu_bytes,
         })))
+    }
+
+    /// The outcome of a run that was asked to stop; everything is saved.
+    fn interrupted(&mut self, steps: u64) -> Result<Outcome, RunError> {
+        self.events.emit(Event::Interrupted { steps })?;
+        let total_steps = self.job.options.total_steps();
+        Ok(Outcome::Interrupted { run: self.job.run.path().to_path_buf(), steps, total_steps })
     }
 }

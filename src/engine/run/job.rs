@@ -1,11 +1,13 @@
 //! What every part of a run reads: plan, directory, inputs, method and length.
 
 use std::borrow::Cow;
-use std::sync::atomic::AtomicBool;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use statetune_core::data::{Coverage, Loader};
 use statetune_core::plan::Plan;
-use statetune_core::records::{Lock, RunDir};
+use statetune_core::records::{Lock, RunDir, is_asked_to_stop};
+use statetune_core::work::Work;
 
 use crate::model::Shape;
 use crate::peft::Method;
@@ -21,8 +23,27 @@ pub(super) struct Job<'a> {
     pub(super) method: &'a dyn Method,
     /// Steps, batches and learning rates; they change when the run is extended.
     pub(super) options: FitOptions,
-    /// Stops the run after the current step.
+    /// Stops the run after the current step, batch of an evaluation or token of an answer.
     pub(super) stop: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    /// Begins long work of `total` units. The returned function takes the units done, and breaks off when the run is asked
+    /// to stop.
+    pub(super) fn work(
+        &self,
+        what: &'static str,
+        total: u64,
+    ) -> impl FnMut(u64) -> ControlFlow<()> {
+        let mut work = Work::begin(what, total);
+        move |done| {
+            work.set(done);
+            match self.stop.load(Ordering::Relaxed) || is_asked_to_stop(self.run.path()) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+    }
 }
 
 /// Steps, batches and learning rates of a plan with `samples_per_pass` samples in a pass over the data.

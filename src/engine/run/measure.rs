@@ -12,6 +12,7 @@ use serde_json::json;
 use statetune_core::data::Batch;
 use statetune_core::plan::{PeftPlan, Plan};
 use statetune_core::records::RunDirError;
+use statetune_core::work::Work;
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::outlook::{Outlook, file};
@@ -37,10 +38,14 @@ pub fn measure(outlook: &Outlook<'_>) -> Result<(), RunError> {
     let Some(path) = file(outlook, &forecast.model, &forecast.settings) else { return Ok(()) };
     let n_layer = outlook.shape.n_layer;
     let [few, more] = BLOCKS;
-    let step_secs = if n_layer <= more {
-        step_secs(outlook, n_layer)?
+    let is_small = n_layer <= more;
+    let models = if is_small { 1 } else { BLOCKS.len() };
+    let mut work = Work::begin("timing steps", (models * (STEPS + 1)) as u64);
+    let step_secs = if is_small {
+        step_secs(outlook, n_layer, &mut work)?
     } else {
-        let [short, long] = [step_secs(outlook, few)?, step_secs(outlook, more)?];
+        let short = step_secs(outlook, few, &mut work)?;
+        let long = step_secs(outlook, more, &mut work)?;
         long + (long - short) / (more - few) as f64 * (n_layer - more) as f64
     };
     let text = json!({ "step_secs": step_secs }).to_string();
@@ -52,7 +57,7 @@ pub fn measure(outlook: &Outlook<'_>) -> Result<(), RunError> {
 }
 
 /// The shortest time of a step with `n_layer` blocks, in seconds.
-fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
+fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64, RunError> {
     let (plan, train) = (outlook.plan, &outlook.plan.train);
     allow_tf32(plan.train.tf32());
     let method = method(plan, Shape { n_layer, ..outlook.shape })?;
@@ -72,6 +77,7 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64) -> Result<f64, RunError> {
         if step > 0 {
             least = least.min(started.elapsed().as_secs_f64());
         }
+        work.advance(1);
     }
     Ok(least)
 }

@@ -14,15 +14,19 @@ use super::course::Course;
 use super::evaluate::samples_file_after;
 use super::input_records::record_settings;
 use crate::RunError;
-use crate::train::StepDone;
+use crate::train::{Position, Trainer};
 
 impl Course<'_, '_> {
-    /// Answers all pending requests after a step.
+    /// Answers all pending requests between two steps.
     ///
     /// # Errors
     /// Those of saving, evaluating and generating. A request that cannot be fulfilled is refused instead.
-    pub(super) fn obey(&mut self, done: &StepDone<'_>) -> Result<(), RunError> {
-        let (run, step) = (self.job.run, done.position.steps);
+    pub(super) fn obey(
+        &mut self,
+        trainer: &Trainer<'_>,
+        position: Position,
+    ) -> Result<(), RunError> {
+        let (run, step) = (self.job.run, position.steps);
         for received in take_requests(run.path()) {
             let Some(asked) = received.sent else {
                 let reason = msg!(REQUEST_UNKNOWN);
@@ -30,9 +34,13 @@ impl Course<'_, '_> {
                 continue;
             };
             received.answer(run, &Answer::Accepted { step })?;
-            let (answer, result) = match self.fulfil(asked.request, done)? {
-                Ok(result) => (RequestOutcome::Done, result),
-                Err(reason) => (RequestOutcome::Refused, reason.to_string()),
+            let (answer, result) = match self.fulfil(asked.request, trainer, position) {
+                Ok(Ok(result)) => (RequestOutcome::Done, result),
+                Ok(Err(reason)) => (RequestOutcome::Refused, reason.to_string()),
+                Err(RunError::Stopped) => {
+                    (RequestOutcome::Refused, msg!(RUN_IS_STOPPING).to_string())
+                }
+                Err(error) => return Err(error),
             };
             self.events.emit(Event::Control {
                 request: asked.request,
@@ -55,16 +63,17 @@ impl Course<'_, '_> {
     fn fulfil(
         &mut self,
         request: Request,
-        done: &StepDone<'_>,
+        trainer: &Trainer<'_>,
+        position: Position,
     ) -> Result<Result<String, Text>, RunError> {
-        let steps = done.position.steps;
+        let steps = position.steps;
         match request {
             Request::Save => {
-                self.save_once(done)?;
-                Ok(Ok(format!("checkpoint {}", self.checkpoint_name(done))))
+                self.save_once(trainer, position)?;
+                Ok(Ok(format!("checkpoint {}", self.checkpoint_name(steps))))
             }
             Request::Stop => {
-                self.save_once(done)?;
+                self.save_once(trainer, position)?;
                 self.job.stop.store(true, Ordering::Relaxed);
                 Ok(Ok("everything is saved, the run ends".to_string()))
             }
@@ -84,7 +93,7 @@ impl Course<'_, '_> {
             },
             Request::Extend { steps: more } => match self.lengthened(more) {
                 Ok(epoch_count) => {
-                    self.save_once(done)?;
+                    self.save_once(trainer, position)?;
                     self.extend(epoch_count, steps)?;
                     let total = self.job.options.total_steps();
                     Ok(Ok(format!("{total} steps; the learning rates of later steps change")))

@@ -157,6 +157,7 @@ fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer) -> PrepareSpec<'a> {
         on_bad_line: data.on_bad_line,
         end_of_doc: data.end_of_doc,
         val_split: data.val_split,
+        val_seed: data.val_seed,
         repeat: data.repeat,
         seed: plan.train.seed,
         cache_dir: &plan.data.cache_dir,
@@ -196,15 +197,18 @@ pub(super) fn prepare_data<'a>(
             .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(split, index)))
     };
     let train = open(&pair, options.clone(), Split::Train)?;
-    // Validation reads whole documents where training reads windows.
     let dataload = match data.dataload {
         Dataload::Get => Dataload::Pad,
         by_document => by_document,
     };
-    let by_document = LoaderOptions { dataload, ..options };
+    let overlong = data.overlong_in_validation();
+    let by_document = LoaderOptions { dataload, overlong, ..options };
     let val_prefix = prepared.as_ref().and_then(|prepared| prepared.val.clone());
-    let val =
+    let mut val =
         val_prefix.as_deref().map(|prefix| open(prefix, by_document, Split::Val)).transpose()?;
+    if let Some(val) = val.as_mut().filter(|_| plan.eval.limit > 0) {
+        val.keep_first(plan.eval.limit);
+    }
     let documents = train.survey().copies as usize;
     Ok(Datasets {
         train,

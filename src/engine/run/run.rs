@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use statetune_core::data::Tokenizer;
@@ -10,7 +11,10 @@ use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::Plan;
-use statetune_core::records::{Event, Lock, SkippedSample, Status, record_documents};
+use statetune_core::records::{
+    Event, Lock, NowWriter, SkippedSample, Status, record_copies, record_documents,
+};
+use statetune_core::work::{Stopped, observe};
 
 use super::begin::{Begin, Decision, Opened};
 use super::course::{Course, Ended};
@@ -37,7 +41,7 @@ use crate::tensors::device;
 use crate::train::{FitOptions, LossScaler, StepOptions, Trainer};
 
 /// Runs `plan` from `begin` and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
-/// `allow_oom`. Ends after the current step, with everything saved, once `stop` is true.
+/// `allow_oom`. Ends after the current step, or during an evaluation, with everything saved, once `stop` is true.
 ///
 /// # Errors
 /// The first failure. The status in the run directory, if one exists by then, names it.
@@ -75,6 +79,7 @@ pub fn run(
     let event = opened.event.take();
     let run = &opened.run;
     let mut events = Events::new(run, &plan.records.log.sinks, watch);
+    let _observed = observe(Rc::new(NowWriter::new(run)));
     let work = AssertUnwindSafe(|| {
         if let Some(event) = event {
             events.emit(event)?;
@@ -82,6 +87,7 @@ pub fn run(
         record_inputs(plan, run, &tokenizer, &lock)?;
         if let Some(contents) = &data.contents {
             record_documents(run, contents)?;
+            record_copies(run, &data.names.copies_of_all()?)?;
         }
         run.update(|record| record.identity = identity)?;
         if !changed.is_empty() {
@@ -117,6 +123,7 @@ pub fn run(
         });
     };
     let result = result.unwrap_or_else(|panic| match out_of_memory(&*panic) {
+        None if panic.is::<Stopped>() => resume_unwind(panic),
         Some(message) => Err(RunError::OutOfMemory { message }),
         None => {
             failed(msg!(STOPPED_BY_DEFECT).to_string(), "ST9000", ExitCode::Bug);
@@ -166,8 +173,7 @@ impl Inputs<'_> {
             options,
             stop: self.stop,
         };
-        let mut evaluator = Evaluator::new(self.tokenizer, self.questions, data.val.take());
-        evaluator.answer_with_base(&job, events, self.opened.steps())?;
+        let evaluator = Evaluator::new(self.tokenizer, self.questions, data.val.take());
         let mut course = Course {
             job,
             events,

@@ -3,7 +3,7 @@
 use statetune_core::data::Dataload;
 use statetune_core::plan::Plan;
 use statetune_core::records::Fact;
-use statetune_core::words::{count, size};
+use statetune_core::words::{count, grouped, size};
 
 use super::prepare::Datasets;
 use crate::kernels::device_name;
@@ -32,7 +32,7 @@ pub(super) fn summary_lines(
             format!(
                 "{}, {} parameters ({} layers x {}), {}",
                 shape.version(),
-                shape.parameters(),
+                grouped(shape.parameters().unsigned_abs()),
                 shape.n_layer,
                 shape.n_embd,
                 precision
@@ -42,21 +42,24 @@ pub(super) fn summary_lines(
             "device",
             format!("{}, op {}", device_name(device(plan.train.device)), plan.train.op.name()),
         ),
-        ("trains", format!("{trainable} parameters")),
+        ("trains", format!("{} parameters", grouped(trainable as u64))),
         (
             "data",
             format!(
                 "{}, {} tokens, {}",
                 count(survey.documents, "document"),
-                survey.tokens,
+                grouped(survey.tokens),
                 count(survey.target_tokens, "target token")
             ),
         ),
         (
             "steps",
             format!(
-                "{} ({} x {} in a mini-epoch), {samples} samples",
-                options.curve.total_steps, options.epoch_count, options.epoch_steps
+                "{} ({} x {} in a mini-epoch), {} samples",
+                grouped(options.curve.total_steps),
+                grouped(options.epoch_count),
+                grouped(options.epoch_steps),
+                grouped(samples)
             ),
         ),
     ];
@@ -75,7 +78,10 @@ pub(super) fn summary_lines(
     }
     if plan.data.dataload == Dataload::Pack {
         let (rows, fill) = (loader.samples_per_pass(), loader.fill() * 100.0);
-        facts.push(("pack", format!("{rows} rows of ctx_len per pass, {fill:.1} % full")));
+        facts.push((
+            "pack",
+            format!("{} rows of ctx_len per pass, {fill:.1} % full", grouped(rows)),
+        ));
     }
     for (n, label, what) in [
         (survey.truncated, "cut", "the end of {} longer than ctx_len"),

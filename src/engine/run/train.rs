@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use statetune_core::data::Loader;
-use statetune_core::records::{Checkpoint, Event, Nonfinite, checkpoints};
+use statetune_core::records::{Event, Nonfinite, checkpoints};
 
 use super::begin::Opened;
 use super::course::{Course, Ended};
@@ -27,6 +27,9 @@ impl Course<'_, '_> {
         mut skipped: BTreeSet<u64>,
     ) -> Result<Position, RunError> {
         let mut position = self.start(opened, trainer)?;
+        if self.ended == Ended::Stopped {
+            return Ok(position);
+        }
         // An earlier process may have been killed between its last step and its end.
         if let Some(ended) = self.ended_by_evaluation() {
             self.ended = ended;
@@ -46,8 +49,14 @@ impl Course<'_, '_> {
         }
     }
 
-    /// Restores the checkpoint that the run resumes from, if any, and evaluates a run without evaluation.
+    /// Restores the checkpoint that the run resumes from, if any, and evaluates a run whose evaluation is due.
     fn start(&mut self, opened: &Opened, trainer: &mut Trainer<'_>) -> Result<Position, RunError> {
+        // With the initial values, before others are restored.
+        let answered = self.evaluator.answer_with_base(&self.job, self.events, opened.steps());
+        let stopped = matches!(answered, Err(RunError::Stopped));
+        if !stopped {
+            answered?;
+        }
         let mut position = Position::default();
         if let Some(checkpoint) = &opened.values_from {
             restore_values(&checkpoint.path, &mut trainer.adam)?;
@@ -60,14 +69,63 @@ impl Course<'_, '_> {
         }
         let Position { steps, .. } = position;
         self.note_progress(steps)?;
-        if steps == 0 && self.evaluator.val_now.is_none() && self.evaluator.best.is_none() {
+        if stopped {
+            self.evaluator.is_due |= steps == 0;
+        } else if steps > 0 && self.evaluator.is_due {
+            let _ = self.evaluate_if_due(trainer, position)?;
+        } else if steps == 0 && self.evaluator.val_now.is_none() && self.evaluator.best.is_none() {
             self.evaluate(steps)?;
         }
+        if stopped || self.evaluator.is_due {
+            return self.stop_before_step(trainer, position);
+        }
         let rolls_back = self.job.plan.guard.nonfinite == Nonfinite::Rollback;
-        if rolls_back && checkpoints(self.job.run.path()).is_empty() {
-            self.save_as(&Checkpoint::step_name(steps), trainer, position)?;
+        if rolls_back && (steps == 0 || checkpoints(self.job.run.path()).is_empty()) {
+            self.save(trainer, position, false)?;
         }
         Ok(position)
+    }
+
+    /// Ends a run that was asked to stop before its first step in this process; everything is saved.
+    fn stop_before_step(
+        &mut self,
+        trainer: &Trainer<'_>,
+        position: Position,
+    ) -> Result<Position, RunError> {
+        self.save_once(trainer, position)?;
+        self.obey(trainer, position)?;
+        self.ended = Ended::Stopped;
+        Ok(position)
+    }
+
+    /// Evaluates if an evaluation is due after the last step, and exports and saves what follows from it. Breaks when a
+    /// stop breaks the evaluation off.
+    fn evaluate_if_due(
+        &mut self,
+        trainer: &Trainer<'_>,
+        position: Position,
+    ) -> Result<ControlFlow<()>, RunError> {
+        let steps = position.steps;
+        let every = self.job.plan.eval.every_steps.as_u64();
+        let ends_epoch = self.ends_epoch(steps);
+        if !ends_epoch && (every == 0 || !steps.is_multiple_of(every)) {
+            self.evaluator.is_due = false;
+            return Ok(ControlFlow::Continue(()));
+        }
+        let Some(is_best) = self.evaluate(steps)? else { return Ok(ControlFlow::Break(())) };
+        if ends_epoch {
+            let epoch = steps / self.job.options.epoch_steps - 1;
+            let is_last = steps == self.job.options.total_steps();
+            let epoch_save = u64::from(self.job.plan.records.checkpoint.epoch_save);
+            if epoch.is_multiple_of(epoch_save) || is_last || is_best {
+                // The checkpoint comes last: a crash before it repeats the export.
+                self.saver.export(&self.job, steps)?;
+                self.save(trainer, position, is_best)?;
+            }
+        } else if is_best {
+            self.save(trainer, position, true)?;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Records a step, does what is due after it, and returns the mini-epochs of the run, or breaks at its end.
@@ -82,25 +140,17 @@ impl Course<'_, '_> {
         self.recorder.step(&self.job, self.events, done)?;
         self.guard.watch_loss(&self.job, self.events, done)?;
 
-        let every = self.job.plan.eval.every_steps.as_u64();
         if let Some(mean_loss) = done.epoch_mean_loss {
             let (epoch, lr) = (done.record.epoch, done.record.lr);
             self.events.emit(Event::Epoch { epoch, mean_loss, lr })?;
-            let is_best = self.evaluate(steps)?;
-            let is_last = steps == self.job.options.total_steps();
-            let epoch_save = u64::from(self.job.plan.records.checkpoint.epoch_save);
-            if epoch.is_multiple_of(epoch_save) || is_last || is_best {
-                // The checkpoint comes last: a crash before it repeats the export.
-                self.saver.export(&self.job, steps)?;
-                self.save(done, is_best)?;
-            }
-        } else if every > 0 && steps.is_multiple_of(every) && self.evaluate(steps)? {
-            self.save(done, true)?;
         }
-        self.obey(done)?;
+        let evaluated = self.evaluate_if_due(done.trainer, done.position)?;
+        self.obey(done.trainer, done.position)?;
 
         let by_evaluation = self.ended_by_evaluation();
-        self.ended = if let Some(ended) = by_evaluation {
+        self.ended = if evaluated.is_break() {
+            Ended::Stopped
+        } else if let Some(ended) = by_evaluation {
             ended
         } else if steps == self.job.options.total_steps() {
             Ended::AllSteps
@@ -111,7 +161,7 @@ impl Course<'_, '_> {
         } else {
             return Ok(ControlFlow::Continue(self.job.options.epoch_count));
         };
-        self.save_once(done)?;
+        self.save_once(done.trainer, done.position)?;
         Ok(ControlFlow::Break(()))
     }
 

@@ -5,6 +5,8 @@
 //! `dz = softmax(z) - onehot(t)`, `dh = W^T dz`, `dW = sum dz h^T`. Loss and gradient come out of one pass
 //! with two products by the head; nothing computes the logits twice.
 
+use std::ops::ControlFlow::{self, Break, Continue};
+
 use statetune_core::data::Loader;
 use statetune_core::forecast::LOSS_PART_LEN;
 use tch::{Kind, Tensor};
@@ -81,7 +83,8 @@ pub fn head_loss(
 /// Mean loss over the target tokens of every document of `loader`, for a model that starts from `state`, in nats;
 /// `None` without target tokens.
 ///
-/// The logits of at most `head_chunk` positions exist at a time.
+/// The logits of at most `head_chunk` positions exist at a time. `look` sees the samples done after every batch, and may
+/// break off.
 ///
 /// # Errors
 /// A document that cannot be read, and errors of the model's recurrence.
@@ -91,12 +94,14 @@ pub fn mean_loss(
     loader: &mut Loader,
     micro_bsz: u64,
     head_chunk: i64,
-) -> Result<Option<f64>, TrainError> {
+    look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<ControlFlow<(), Option<f64>>, TrainError> {
     let _guard = tch::no_grad_guard();
     let (mut sum, mut targets) = (0.0, 0);
+    let all = loader.samples_per_pass();
     let mut first = 0;
-    while first < loader.samples_per_pass() {
-        let batch = loader.batch(first, micro_bsz.min(loader.samples_per_pass() - first))?;
+    while first < all {
+        let batch = loader.batch(first, micro_bsz.min(all - first))?;
         if batch.learned() > 0 {
             targets += batch.learned();
             let batch = BatchTensors::new(&batch, model.device());
@@ -106,8 +111,11 @@ pub fn mean_loss(
             sum += loss_sum(model, &hidden, &batch.targets, head_chunk);
         }
         first += micro_bsz;
+        if look(first.min(all)).is_break() {
+            return Ok(Break(()));
+        }
     }
-    Ok((targets > 0).then(|| sum / targets as f64))
+    Ok(Continue((targets > 0).then(|| sum / targets as f64)))
 }
 
 /// The sum of [`head_loss`] alone, in nats.

@@ -8,3 +8,4 @@ mod value_errors;
 mod violations;
 
 pub(super) use errors::check;
+pub use other_trainers::key_meant;

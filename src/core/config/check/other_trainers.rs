@@ -63,6 +63,12 @@ pub(in crate::config) fn suggest(
     }
 }
 
+/// The dotted key that has the meaning of a key of another trainer: `schedule.lr_init` for `learning_rate`.
+pub fn key_meant(name: &str) -> Option<String> {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    current_name(&plain(last)).map(|(table, key)| format!("{table}.{key}"))
+}
+
 /// The table and key for a name of another trainer.
 pub(in crate::config) fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
     let found = match name {

@@ -179,6 +179,10 @@ fn syntax_error(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
     let is_cut =
         before.ends_with('=') && after.lines().next().unwrap_or_default().trim().is_empty();
     let first = if what == "duplicate key" { place_before(&text, &range) } else { None };
+    let literal = ["missing escaped value", "too few unicode value digits"]
+        .contains(&what)
+        .then(|| literal_string(&text, range.start))
+        .flatten();
     let (what, expected) = match is_cut {
         true => (msg!(KEY_WITHOUT_VALUE), Some(msg!(A_VALUE))),
         false => (Text::library(what), expected),
@@ -186,10 +190,23 @@ fn syntax_error(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
     let error = Diagnostic::error(msg!(INVALID_TOML, what))
         .at(Span { file, text, first_line: 1, range })
         .label(expected.map(|what| msg!(EXPECTED_HERE, expected = what)).unwrap_or_default());
+    let error = match literal {
+        Some(literal) => error.help(msg!(BACKSLASH_IN_SINGLE_QUOTES, literal)),
+        None => error,
+    };
     match first {
         Some(first) => error.also(first, msg!(STANDS_HERE_ALREADY)),
         None => error,
     }
+}
+
+/// The double-quoted text around byte `at` in single quotes, where `\` is an ordinary character; `None` if it cannot be
+/// written so.
+fn literal_string(text: &str, at: usize) -> Option<String> {
+    let start = text.get(..at)?.rfind('"')?;
+    let inside = text[start + 1..].lines().next()?;
+    let inside = &inside[..inside.find('"')?];
+    (!inside.contains('\'')).then(|| format!("'{inside}'"))
 }
 
 /// Where an earlier line has the key at `range`, which is the first key of its line.

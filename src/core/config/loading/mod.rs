@@ -4,3 +4,4 @@ pub(super) mod collect;
 pub(super) mod layer;
 pub(super) mod layers;
 pub(super) mod overrides;
+pub(super) mod unreadable;

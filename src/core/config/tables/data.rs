@@ -44,6 +44,11 @@ pub struct Data {
     #[serde(default = "default_val_split")]
     #[schemars(range(min = 0.0), extend("x-unit" = "fraction of the documents", "exclusiveMaximum" = 1.0))]
     pub val_split: f64,
+    /// Which documents are set aside, at least 0: another number chooses others. The choice depends on this number and on
+    /// the content of the documents alone, not on `train.random_seed`, so that runs with other seeds can be compared.
+    #[serde(default = "default_val_seed")]
+    #[schemars(extend("x-unit" = "no unit"))]
+    pub val_seed: u64,
     /// Freshly shuffled copies of every document in one pass over the data, at least 1.
     #[serde(default = "default_repeat")]
     #[schemars(range(min = 1), extend("x-unit" = "copies"))]
@@ -93,6 +98,11 @@ pub struct DataSource {
 
 fn default_val_split() -> f64 {
     0.02
+}
+
+/// The default of `train.random_seed`, which chose the documents before this key existed.
+fn default_val_seed() -> u64 {
+    42
 }
 
 fn default_repeat() -> u32 {

@@ -34,6 +34,9 @@ pub struct Eval {
     /// Optimizer steps from one evaluation to the next within a mini-epoch, at least 0. 0 adds no evaluations.
     #[schemars(extend("x-unit" = "optimizer steps"))]
     pub every_steps: u32,
+    /// Validation documents to measure the loss on, at least 0: the first ones. 0 takes all.
+    #[schemars(extend("x-unit" = "documents"))]
+    pub limit: u32,
     /// The measure of the best evaluation: `val_loss` (lower is better), or the name of a `[[sample.probe]]`
     /// (more matching answers are better).
     #[schemars(example = &"emoji")]
@@ -50,7 +53,7 @@ impl Eval {
 
 impl Default for Eval {
     fn default() -> Self {
-        Self { every_steps: 0, metric: Self::VAL_LOSS.to_string(), patience: 0 }
+        Self { every_steps: 0, limit: 0, metric: Self::VAL_LOSS.to_string(), patience: 0 }
     }
 }
 

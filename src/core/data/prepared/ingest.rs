@@ -18,6 +18,7 @@ use crate::data::error::DataError;
 use crate::data::readers::{Body, Content, Document, FileDigest, Record, Source, Tally};
 use crate::data::threads;
 use crate::data::tokenizer::END_OF_DOCUMENT;
+use crate::work::Work;
 
 use super::layout::{
     CONTENTS, LongestDocument, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec, SOURCE,
@@ -96,9 +97,12 @@ fn write_pairs(
     }
     let mut dealer = Dealer::new(sources, is_validation, spec.seed);
     let mut train = PairCopy::create(folder, Split::Train, *vocab_size)?;
+    let copies = u64::from(spec.repeat).saturating_mul(documents.len() as u64);
+    let mut work = Work::begin("writing the samples", copies);
     for _ in 0..spec.repeat {
         for document in dealer.copy() {
             train.copy(documents, document)?;
+            work.advance(1);
         }
     }
     (report.train_documents, report.train_tokens) = train.finish()?;
@@ -197,6 +201,8 @@ fn ingest(
         skipped: 0,
         longest: LongestDocument { document: 0, tokens: 0 },
         end: u64::MAX,
+        work: Work::begin("preparing data", files_bytes(spec)),
+        files_done: 0,
     };
     let (mut sources, mut files) = (Vec::new(), 0..NO_FILE);
     for source in spec.sources {
@@ -209,6 +215,19 @@ fn ingest(
     places.finish()?;
     contents.finish()?;
     Ok(Ingested { sources, digests, skipped, longest, vocab_size })
+}
+
+/// The bytes of all files.
+fn files_bytes(spec: &PrepareSpec<'_>) -> u64 {
+    let of_source =
+        |source: &Source| source.inputs().map(|file| bytes_on_disk(source, file)).sum::<u64>();
+    spec.sources.iter().map(of_source).sum()
+}
+
+/// The bytes of a file of a source; 0 for one that cannot be read.
+fn bytes_on_disk(source: &Source, file: &Path) -> u64 {
+    let files = source.format().disk_files(file);
+    files.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum()
 }
 
 /// A `vocab_size` for the ids of the tokenizer and of every source of tokens.
@@ -254,6 +273,9 @@ struct Ingest<'a> {
     longest: LongestDocument,
     /// The number of documents at which the current source has reached its limit.
     end: u64,
+    work: Work,
+    /// Bytes of the files before the current one.
+    files_done: u64,
 }
 
 impl Ingest<'_> {
@@ -278,6 +300,23 @@ impl Ingest<'_> {
     }
 
     fn file(&mut self, source: &Source, file: u32, path: &Path) -> Result<(), DataError> {
+        let size = bytes_on_disk(source, path);
+        let read = self.documents_of(source, file, path, size);
+        self.files_done += size;
+        self.work.set(self.files_done);
+        read
+    }
+
+    /// Reads a file of `size` bytes.
+    fn documents_of(
+        &mut self,
+        source: &Source,
+        file: u32,
+        path: &Path,
+        size: u64,
+    ) -> Result<(), DataError> {
+        // The bytes of documents, which come close to the bytes read of an uncompressed file.
+        let mut read = 0;
         let skips = self.spec.on_bad_line == OnBadLine::Skip;
         let before = self.documents();
         let mut lines = Tally::default();
@@ -287,6 +326,9 @@ impl Ingest<'_> {
             let encodes = lines.is_clean();
             let encoded =
                 threads::map(&batch, |record| if encodes { self.encode(record) } else { None });
+            let documents = batch.iter().filter_map(|record| record.as_ref().ok());
+            read += documents.map(|document| document.body.bytes()).sum::<u64>();
+            self.work.set(self.files_done + read.min(size));
             for (record, encoded) in batch.iter().zip(encoded) {
                 match (record, encoded) {
                     (Ok(Document { number, .. }), Some(encoded)) => {
@@ -336,7 +378,8 @@ impl Ingest<'_> {
     }
 
     fn encoded<'d>(&self, ids: Cow<'d, [u32]>, content: &[u8]) -> Encoded<'d> {
-        let digest = if self.spec.val_split > 0.0 { digest(self.spec.seed, content) } else { 0 };
+        let digest =
+            if self.spec.val_split > 0.0 { digest(self.spec.val_seed, content) } else { 0 };
         Encoded { ids, digest, content: xxh3_64(content) }
     }
 

@@ -52,7 +52,9 @@ pub struct PrepareSpec<'a> {
     pub val_split: f64,
     /// Copies of the training documents; at least 1.
     pub repeat: u32,
-    /// Selects the validation documents and shuffles the others.
+    /// Selects the validation documents.
+    pub val_seed: u64,
+    /// Shuffles the others.
     pub seed: u64,
     /// The folder of all prepared data; created when absent.
     pub cache_dir: &'a Path,

@@ -16,6 +16,7 @@ use crate::data::error::DataError;
 use crate::data::readers::{FileDigest, Source};
 use crate::diagnostic::msg;
 use crate::digest::sha256_hex;
+use crate::work::Work;
 
 use super::cache::note_use;
 use super::ingest::{build, digests};
@@ -42,6 +43,8 @@ pub fn prepare(spec: &PrepareSpec<'_>) -> Result<Prepared, DataError> {
     }
     let folder = folder(spec, &key);
 
+    // A request to stop removes the folder that is being built.
+    let _work = Work::begin("preparing data", 0);
     let unwritable = |path: &Path, source| DataError::Io { path: path.into(), source };
     let (building, hold) =
         building(spec.cache_dir, &key).map_err(|source| unwritable(spec.cache_dir, source))?;
@@ -146,6 +149,7 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         on_bad_line,
         end_of_doc,
         val_split,
+        val_seed,
         repeat,
         seed,
         cache_dir: _,
@@ -159,6 +163,9 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         mask.edges(),
         val_split.to_bits(),
     );
+    if val_seed != seed && *val_split > 0.0 {
+        inputs += &format!("val_seed {val_seed}\n");
+    }
     for (Source { data_type, files: _, weight, limit }, digests) in sources.iter().zip(digests) {
         let weight = weight.to_bits();
         inputs += &format!("source {data_type:?} weight {weight:016x} limit {limit:?}\n");
@@ -247,6 +254,7 @@ mod tests {
                 on_bad_line: OnBadLine::Error,
                 end_of_doc: true,
                 val_split: 0.0,
+                val_seed: 42,
                 repeat: 1,
                 seed: 1,
                 cache_dir: &self.cache(),
@@ -319,6 +327,18 @@ mod tests {
                 longest: LongestDocument { document: 1, tokens: 11 },
             }
         );
+    }
+
+    #[test]
+    fn the_validation_documents_depend_on_their_own_seed_alone() {
+        let case = Case::new(&numbers(40));
+        let val = |val_seed, seed, repeat| {
+            let spec = |spec| PrepareSpec { val_split: 0.2, val_seed, seed, repeat, ..spec };
+            texts(&case.prepare_with(spec).unwrap().val.unwrap())
+        };
+        assert_eq!(val(42, 1, 1), val(42, 2, 3));
+        assert_ne!(val(42, 1, 1), val(1, 1, 1));
+        assert_eq!(case.cached_names().len(), 3);
     }
 
     /// Fixes the split and the order, so that a change of either shows.

@@ -90,6 +90,16 @@ pub(crate) enum Body {
     Tokens(Vec<u32>),
 }
 
+impl Body {
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Body::Text(text) => text.len() as u64,
+            Body::Tokens(ids) => size_of_val(&**ids) as u64,
+        }
+    }
+}
+
 /// A line that is not a valid record.
 #[derive(Clone, Debug)]
 pub(crate) struct BadLine {

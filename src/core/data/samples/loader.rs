@@ -105,6 +105,14 @@ impl<'a> Loader<'a> {
         self.skipped.extend(documents);
     }
 
+    /// Leaves out all documents but the first `documents`; the samples are new ones. Windows keep all.
+    pub fn keep_first(&mut self, documents: usize) {
+        if let Samples::Pieces { pieces, pass } = &mut self.samples {
+            pieces.retain(|piece| piece.document < documents);
+            *pass = Pass::new(0, pieces, &self.options);
+        }
+    }
+
     /// Counts of the documents.
     pub fn survey(&self) -> &Survey {
         &self.survey
@@ -322,6 +330,16 @@ mod tests {
         let mut loader = loader(&documents, OPTIONS).unwrap();
         let single = [7, 0, 6, 1].map(|i| loader.batch(i, 1).unwrap().inputs[0]);
         assert_eq!(single, [3, 6, 5, 1]);
+    }
+
+    #[test]
+    fn the_first_documents_are_samples_of_their_own() {
+        let mut loader = loader(&numbered(&[2; 6]), OPTIONS).unwrap();
+        loader.keep_first(2);
+        assert_eq!(loader.samples_per_pass(), 2);
+        let mut inputs = loader.batch(0, 2).unwrap().inputs;
+        inputs.sort_unstable();
+        assert_eq!(inputs, [1, 2]);
     }
 
     #[test]

@@ -130,6 +130,16 @@ catalogue! {
         "`{method}` 需要训练好的权重";
     NAME_MODEL: "pass the weights: `--model FILE`", "请给出权重：`--model FILE`";
     ASK_DEVICE: "Device: auto, gpu or cpu", "设备：auto、gpu 或 cpu";
+    EXPLAIN_KEY_MEANT:
+        "here this is `{key}`: `statetune explain {key}`",
+        "在此对应 `{key}`：`statetune explain {key}`";
+    NOT_A_RUN_BUT_TEXT[ST0201]: "{text} is not a run", "{text} 不是运行";
+    TEXT_IS_PROMPT:
+        "to continue a text, run `statetune generate {run} --prompt {text}`",
+        "要续写文本，运行 `statetune generate {run} --prompt {text}`";
+    NOT_A_NAME[ST0125]:
+        "`{name}` is not a valid name: use ASCII letters, digits, `-` and `_`",
+        "`{name}` 不是有效名称：请用 ASCII 字母、数字、`-` 和 `_`";
     NOT_ONE_OF_CHOICES[ST0125]: "`{answer}` is not one of the choices", "`{answer}` 不在可选值之中";
     RUN_HAS_NO_BASE[ST6009]:
         "the run `{run}` trained a new model and has no base model",

@@ -38,8 +38,8 @@ catalogue! {
     TENSOR_MISSING: "tensor `{name}` is missing", "缺少张量 `{name}`";
     PATH_PROBLEM: "{path}: {problem}", "{path}：{problem}";
     WAIT_OR_STOP:
-        "wait for it to finish, or stop it with Ctrl-C in its terminal",
-        "等它完成，或在其终端按 Ctrl-C 停止";
+        "wait for it to finish, or stop it with `statetune ctl {run} stop`",
+        "等它完成，或用 `statetune ctl {run} stop` 停止";
     RUN_HAS_NO_CHECKPOINT[ST6006]:
         "the run `{run}` has no checkpoint",
         "运行 `{run}` 没有检查点";

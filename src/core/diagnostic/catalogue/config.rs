@@ -3,6 +3,23 @@
 use crate::diagnostic::entry::catalogue;
 
 catalogue! {
+    BACKSLASH_IN_SINGLE_QUOTES:
+        "in double quotes, `\\` starts an escape: write {literal}",
+        "双引号中 `\\` 表示转义：请写 {literal}";
+    RESUME_RUN_DIRECTORY:
+        "this is a run: `statetune resume {path}` continues it",
+        "这是一次运行：`statetune resume {path}` 可续跑";
+    RUN_LIKE_DIRECTORY:
+        "for a new run with the same settings, run `statetune run --like {path}`",
+        "要用相同设置开始新运行，运行 `statetune run --like {path}`";
+    INIT_WITH_MODEL:
+        "these are weights: `statetune init --model {path}` writes an experiment file that uses them",
+        "这是权重：`statetune init --model {path}` 会写出使用它的实验文件";
+    INIT_WITH_DATA:
+        "these are documents: `statetune init --data {path}` writes an experiment file that uses them",
+        "这是文档：`statetune init --data {path}` 会写出使用它的实验文件";
+    EXPERIMENT_IS: "the experiment file is `{files}`", "实验文件是 `{files}`";
+    EXPERIMENTS_ARE: "experiment files here: {files}", "此处的实验文件：{files}";
     KEY_IS: "`{key}` is {expected}", "`{key}` 应为{expected}";
     KEY_MUST_BE[ST2001]:
         "`{key}` must be {expected}, found {found}",

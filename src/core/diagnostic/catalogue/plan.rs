@@ -180,6 +180,28 @@ catalogue! {
         "the vocabulary file `{path}` does not exist",
         "词表文件 `{path}` 不存在";
     RELATIVE_PATHS: "relative paths start at the folder of the experiment file", "相对路径以实验文件所在目录为起点";
+    RELATIVE_PATHS_OF_SET:
+        "relative paths of `--set` start at the current folder",
+        "`--set` 的相对路径以当前目录为起点";
+    RELATIVE_PATHS_OF_VARIABLES:
+        "relative paths of environment variables start at the current folder",
+        "环境变量中的相对路径以当前目录为起点";
+    TILDE_STAYS: "`~` is not expanded: write `{path}`", "`~` 不会展开：请写 `{path}`";
+    WRITE_HUB_PATH:
+        "write `{path}`; the file is fetched when the run starts",
+        "请写 `{path}`；运行开始时会下载该文件";
+    URLS_ARE_NOT_READ:
+        "URLs are not read here: download the file and write its path",
+        "此处不读取网址：请下载文件并写出其路径";
+    NAME_HUB_FILE:
+        "for a file of a Hugging Face repository, write `hf://{repo}/FILE.pth`",
+        "若是 Hugging Face 仓库中的文件，请写 `hf://{repo}/FILE.pth`";
+    WINDOWS_DRIVE:
+        "drives of Windows are folders in WSL: write `{path}`",
+        "Windows 的盘符在 WSL 中是目录：请写 `{path}`";
+    BACKSLASHES: "write `/` between folders: `{path}`", "目录之间请写 `/`：`{path}`";
+    SIMILAR_FILE: "a file with a similar name: `{file}`", "名称相近的文件：`{file}`";
+    FOLDER_DOES_NOT_EXIST: "the folder `{folder}` does not exist", "目录 `{folder}` 不存在";
     WEIGHTS_DO_NOT_EXIST[ST4001]:
         "the weights file `{path}` does not exist",
         "权重文件 `{path}` 不存在";

@@ -24,6 +24,7 @@ catalogue! {
         "请把 `{exported}` 与其训练所用的权重一起使用，或先测量损害：\nstatetune eval {exported} --model {weights} FILE";
     UNKNOWN_BASE[ST8003]: "the base model of `{exported}` is unknown", "不知道 `{exported}` 的基座模型";
     REQUEST_UNKNOWN: "unknown request for this version of statetune", "此版本的 statetune 不认识该请求";
+    RUN_IS_STOPPING: "the run is stopping", "运行正在停止";
     NO_QUESTIONS:
         "the run has no prompts to answer: set `sample.prompts` or `sample.held_out`",
         "该运行没有要回答的提示词：请设 `sample.prompts` 或 `sample.held_out`";
@@ -203,6 +204,9 @@ catalogue! {
     BRING_BACK_INPUTS:
         "restore the original inputs, or start a new run and compare both with `statetune diff`",
         "请恢复原来的输入，或开始新运行并用 `statetune diff` 比较";
+    RESTORE_INPUTS:
+        "restore the files as they were to continue with the same numbers",
+        "要得到相同的数值，请把文件恢复原状后再续跑";
     INPUT_WAS_AND_IS: "{name}: was {was}, is now {now}", "{name}：当时是 {was}，现在是 {now}";
     CANNOT_READ_SETTINGS[ST6005]: "cannot read the settings of the run", "无法读取该运行的设置";
     RESUME_WITH_STORED:

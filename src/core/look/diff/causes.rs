@@ -16,6 +16,37 @@ pub(super) const DATA: &str = "data files";
 /// Name of the checkpoint that a run started from.
 pub(super) const START: &str = "start";
 
+/// Settings and inputs that choose the documents of a run, or how often it sees them.
+const CHOOSE_DOCUMENTS: [&str; 9] = [
+    DATA,
+    "data.limit",
+    "data.on_bad_line",
+    "data.repeat",
+    "data.sft_field",
+    "data.source",
+    "data.val_seed",
+    "data.val_split",
+    "eval.limit",
+];
+
+/// Whether a setting or an input chooses the documents of a run.
+pub(super) fn chooses_documents(name: &str) -> bool {
+    let name = without_index(name);
+    let is_within = |table: &&str| {
+        let rest = name.strip_prefix(table);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    CHOOSE_DOCUMENTS.iter().any(|table| is_within(&table))
+}
+
+/// `data.source.weight` for `data.source[1].weight`.
+fn without_index(name: &str) -> String {
+    match (name.find('['), name.find(']')) {
+        (Some(open), Some(close)) if open < close => [&name[..open], &name[close + 1..]].concat(),
+        _ => name.to_string(),
+    }
+}
+
 /// The parts in which a difference can show first.
 #[derive(Debug)]
 struct Rule {
@@ -75,6 +106,10 @@ const RULES: &[Rule] = &[
     rule("threads", &[Loss, Update], "may change the order of sums"),
     // Settings that choose the batches.
     rule("data", &[Batch], "changes the samples"),
+    rule("data.limit", &[Batch], "limits the documents"),
+    rule("data.on_bad_line", &[Batch], "changes which lines are documents"),
+    rule("data.source.limit", &[Batch], "limits the documents of a source"),
+    rule("data.source.weight", &[Batch], "changes how often documents of a source appear"),
     rule("data.end_of_doc", &[Batch], "changes how documents end"),
     rule("data.loss_mask", &[Batch], "changes the target tokens"),
     rule("data.mask_id", &[Batch], "changes the target tokens"),
@@ -82,6 +117,7 @@ const RULES: &[Rule] = &[
     rule("data.repeat", &[Batch], "changes how often and in which order documents appear"),
     rule("data.template", &[Batch], "changes how conversations are formatted"),
     rule("data.val_split", &[Batch], "changes the validation split"),
+    rule("data.val_seed", &[Batch], "changes the validation split"),
     rule("data.walk", &[Batch], "changes the order of the samples"),
     rule("train.ctx_len", &[Batch], "changes the length of a sample"),
     at_once("train.micro_bsz", &[Batch], "changes which samples share a batch"),
@@ -109,6 +145,7 @@ const RULES: &[Rule] = &[
         &[Update, Length],
         "changes the length of the learning-rate schedule",
     ),
+    rule("eval.limit", &[Length], "changes which evaluation is the best"),
     rule("eval.metric", &[Length], "changes when the run stops early"),
     rule("eval.patience", &[Length], "changes when the run stops early"),
     rule("sample.probe", &[Length], "changes when the run stops early"),
@@ -153,6 +190,7 @@ pub fn causes(differing: &[String], at: &Divergence) -> Vec<Cause> {
 
 /// The rule for a name; `None` for names that do not affect numbers, and for settings that act through others.
 fn rule_of(name: &str) -> Option<&'static Rule> {
+    let name = &*without_index(name);
     if is_choice(name) {
         return None;
     }

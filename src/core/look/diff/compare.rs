@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::causes::{DATA, causes};
+use super::causes::{DATA, causes, chooses_documents};
 use super::metrics::metric_rows;
-use super::{Align, Cause, DataChange, Divergence, MetricRows, Recorded};
+use super::{Align, Cause, DataChange, Divergence, Documents, MetricRows, Recorded};
 
 /// Several runs side by side; the others are compared with the first run.
 #[derive(Clone, Debug, Serialize)]
@@ -17,7 +17,7 @@ pub struct Diff {
     pub settings: Vec<SettingRow>,
     /// Number of settings that are equal.
     pub equal_settings: usize,
-    /// Number of documents of the first run; `None` when not recorded.
+    /// Number of documents that the first run learned from; `None` when not recorded.
     pub documents: Option<u64>,
     /// Lines of the environment that differ.
     pub environment: Vec<EnvironmentRow>,
@@ -63,12 +63,33 @@ pub struct EnvironmentRow {
 /// Comparison of a run with the first run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pair {
-    /// Differences of the documents.
+    /// Differences of the documents learned from.
     pub data: DataChange,
+    /// Whether both runs measure the validation loss on the same documents.
+    pub validation: Validation,
+    /// The settings and inputs that choose other documents.
+    pub data_causes: Vec<String>,
     /// The first step that differs.
     pub divergence: Divergence,
     /// The differences that can cause the divergence.
     pub causes: Vec<Cause>,
+}
+
+/// Whether two runs measure the validation loss on the same documents.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Validation {
+    /// They do, or neither has validation documents.
+    Same,
+    /// They do not.
+    Other {
+        /// Number of documents of the first run.
+        first: u64,
+        /// Number of documents of the other run.
+        other: u64,
+    },
+    /// A run of an earlier version did not record them.
+    Unknown,
 }
 
 /// A prompt with different answers.
@@ -89,14 +110,16 @@ impl Diff {
         let environment = environment_rows(&all);
         let (prompts, samples) = sample_rows(runs);
         let first = &runs[0];
+        let pairs: Vec<Pair> = runs[1..].iter().map(|run| Pair::of(first, run)).collect();
+        let same_validation = pairs.iter().all(|pair| pair.validation == Validation::Same);
         Diff {
             runs: runs
                 .iter()
                 .map(|run| Name { id: run.id.clone(), name: run.name.clone() })
                 .collect(),
-            documents: first.documents.as_ref().map(|all| all.len() as u64),
-            metrics: metric_rows(&courses, align),
-            pairs: runs[1..].iter().map(|run| Pair::of(first, run)).collect(),
+            documents: first.documents.as_ref().map(Documents::learned_count),
+            metrics: metric_rows(&courses, align, same_validation),
+            pairs,
             settings,
             equal_settings,
             environment,
@@ -108,7 +131,9 @@ impl Diff {
     /// Whether everything is equal except for timing.
     pub fn is_same(&self) -> bool {
         let same = |pair: &Pair| {
-            pair.data == DataChange::Same && matches!(pair.divergence, Divergence::Same { .. })
+            pair.data == DataChange::Same
+                && pair.validation == Validation::Same
+                && matches!(pair.divergence, Divergence::Same { .. })
         };
         self.settings.is_empty()
             && self.environment.is_empty()
@@ -125,28 +150,55 @@ impl Pair {
         let mut differing: Vec<String> =
             setting_rows(&pair).0.into_iter().map(|row| row.key).collect();
         differing.extend(environment_rows(&pair).into_iter().map(|row| row.name.to_string()));
-        if data != DataChange::Same {
+        if data != DataChange::Same && !same_files(first, other) {
             differing.push(DATA.to_string());
         }
         let divergence = match (&first.chain[..], &other.chain[..]) {
             ([], []) => Divergence::Unknown,
             (one, other) => Divergence::between(one, other),
         };
-        Pair { data, divergence, causes: causes(&differing, &divergence) }
+        let causes = causes(&differing, &divergence);
+        let validation = validation(first, other);
+        let is_same = data == DataChange::Same && validation == Validation::Same;
+        differing.retain(|name| !is_same && chooses_documents(name));
+        Pair { data, validation, data_causes: differing, divergence, causes }
     }
 }
 
-/// Compares the digests of the data files, and the documents' digests when the files differ.
-fn data_change(first: &Recorded, other: &Recorded) -> DataChange {
+/// Whether both runs read the same data files.
+fn same_files(first: &Recorded, other: &Recorded) -> bool {
     let files = |run: &Recorded| -> Option<Vec<String>> {
         Some(run.lock.as_ref()?.data.iter().map(|file| file.sha256.clone()).collect())
     };
-    if files(first) == files(other) {
-        return DataChange::Same;
-    }
+    files(first) == files(other)
+}
+
+/// Compares the documents learned from; without a record of them, the data files.
+fn data_change(first: &Recorded, other: &Recorded) -> DataChange {
     match (&first.documents, &other.documents) {
-        (Some(was), Some(now)) => DataChange::between(was, now),
+        (Some(was), Some(now)) => was.change_to(now),
+        _ if same_files(first, other) => DataChange::Same,
         _ => DataChange::Unknown,
+    }
+}
+
+/// Compares the validation documents; without a record of them, everything that chooses them.
+fn validation(first: &Recorded, other: &Recorded) -> Validation {
+    let known = first.documents.as_ref().zip(other.documents.as_ref());
+    let known = known.and_then(|(one, two)| {
+        let same = one.same_validation(two)?;
+        let count = |documents: &Documents| documents.validation_count();
+        Some((same, count(one)?, count(two)?))
+    });
+    let chosen_alike = || {
+        let rows = setting_rows(&[first, other]).0;
+        same_files(first, other) && !rows.iter().any(|row| chooses_documents(&row.key))
+    };
+    match known {
+        Some((true, ..)) => Validation::Same,
+        Some((false, first, other)) => Validation::Other { first, other },
+        None if chosen_alike() => Validation::Same,
+        None => Validation::Unknown,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Metrics of several runs, compared after an equal amount of training.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::records::Metrics;
@@ -31,7 +33,7 @@ pub struct MetricRow {
     pub name: String,
     /// One value per run; `None` when the run has none.
     pub values: Vec<Option<f64>>,
-    /// Which value is better; `None` for probes.
+    /// Which value is better; `None` without a verdict: for probes, and for losses over other validation documents.
     pub better: Option<Better>,
 }
 
@@ -51,12 +53,21 @@ pub struct MetricRows {
 pub struct Course {
     /// The lines of `metrics.jsonl`.
     pub metrics: Vec<Metrics>,
-    /// Steps and validation loss of each evaluation.
-    pub evals: Vec<(u64, f64)>,
-    /// Rate of each probe after training.
-    pub probes: Vec<(String, f64)>,
+    /// The evaluations.
+    pub evals: Vec<Evaluation>,
     /// Samples per step.
     pub samples_per_step: u64,
+}
+
+/// A recorded evaluation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// Steps done.
+    pub steps: u64,
+    /// In nats; `None` without validation documents.
+    pub val_loss: Option<f64>,
+    /// Rate of each probe.
+    pub probes: BTreeMap<String, f64>,
 }
 
 impl Course {
@@ -76,10 +87,12 @@ impl Course {
         self.metrics.last().map_or(0, |line| self.seen(line.step, align))
     }
 
-    /// The lowest validation loss up to an amount of training.
-    fn best(&self, align: Align, until: u64) -> Option<f64> {
-        let evals = self.evals.iter().filter(|(steps, _)| self.seen(*steps, align) <= until);
-        evals.map(|(_, val_loss)| *val_loss).min_by(f64::total_cmp)
+    /// The evaluation with the lowest validation loss up to an amount of training; without losses, the last one.
+    fn best(&self, align: Align, until: u64) -> Option<&Evaluation> {
+        let evals = || self.evals.iter().filter(|eval| self.seen(eval.steps, align) <= until);
+        let losses = evals().filter_map(|eval| Some((eval.val_loss?, eval)));
+        let best = losses.min_by(|(one, _), (other, _)| one.total_cmp(other));
+        best.map(|(_, eval)| eval).or_else(|| evals().last())
     }
 
     /// The training loss of the last line up to an amount of training.
@@ -97,33 +110,47 @@ impl Course {
     }
 }
 
-/// The metrics of several runs side by side.
-pub fn metric_rows(courses: &[&Course], align: Align) -> MetricRows {
+/// The metrics of several runs side by side. Validation loss and probes are those of the same evaluation. Losses over
+/// other validation documents have no verdict.
+pub fn metric_rows(courses: &[&Course], align: Align, same_validation: bool) -> MetricRows {
     let until = courses.iter().map(|course| course.end(align)).min().unwrap_or(0);
     let row = |name: &str, better, value: &dyn Fn(&Course) -> Option<f64>| MetricRow {
         name: name.to_string(),
         values: courses.iter().map(|course| value(course)).collect(),
         better,
     };
-    let mut rows = vec![
-        row("val_loss", Some(Better::Lower), &|course| course.best(align, until)),
-        row("loss", Some(Better::Lower), &|course| course.loss(align, until)),
-    ];
+    let best: Vec<Option<&Evaluation>> =
+        courses.iter().map(|course| course.best(align, until)).collect();
+    let of_best = |name: &str, better, value: &dyn Fn(&Evaluation) -> Option<f64>| MetricRow {
+        name: name.to_string(),
+        values: best.iter().map(|eval| eval.and_then(value)).collect(),
+        better,
+    };
+    let lower = Some(Better::Lower);
+    let mut rows = Vec::new();
+    let steps = of_best(STEPS, None, &|eval| Some(eval.steps as f64));
+    if steps.values.windows(2).any(|pair| pair[0] != pair[1]) {
+        rows.push(steps);
+    }
+    rows.push(of_best("val_loss", lower.filter(|_| same_validation), &|eval| eval.val_loss));
+    let names = courses.iter().flat_map(|course| &course.evals).flat_map(|eval| eval.probes.keys());
     let mut probes: Vec<&str> = Vec::new();
-    for (name, _) in courses.iter().flat_map(|course| &course.probes) {
+    for name in names {
         if !probes.contains(&name.as_str()) {
             probes.push(name);
         }
     }
     for name in probes {
-        rows.push(row(name, None, &|course| {
-            course.probes.iter().find(|(known, _)| known == name).map(|(_, rate)| *rate)
-        }));
+        rows.push(of_best(name, None, &|eval| eval.probes.get(name).copied()));
     }
+    rows.push(row("loss", lower, &|course| course.loss(align, until)));
     rows.push(row(SPEED, Some(Better::Higher), &Course::speed));
     rows.retain(|row| row.values.iter().any(Option::is_some));
     MetricRows { align, until, rows }
 }
+
+/// Name of the steps before the evaluation whose validation loss and probes are shown.
+pub const STEPS: &str = "after step";
 
 /// Name of the throughput, the only metric that depends on the machine.
 pub const SPEED: &str = "positions/s";
@@ -149,41 +176,47 @@ mod tests {
         serde_json::from_value(line).expect("a line of metrics")
     }
 
+    fn eval((steps, val_loss, emoji): (u64, f64, f64)) -> Evaluation {
+        let probes = BTreeMap::from([("emoji".to_string(), emoji)]);
+        Evaluation { steps, val_loss: Some(val_loss), probes }
+    }
+
     #[test]
     fn compared_after_an_equal_amount_of_training() {
         let small = Course {
             metrics: (1..=8).map(|step| line(step, 9.0 - step as f64, 100.0)).collect(),
-            evals: vec![(0, 5.0), (4, 4.0), (8, 3.0)],
-            probes: vec![("emoji".into(), 0.5)],
+            evals: [(0, 5.0, 0.1), (4, 4.0, 0.5), (8, 3.0, 0.9)].map(eval).to_vec(),
             samples_per_step: 2,
         };
         let large = Course {
             metrics: (1..=2).map(|step| line(step, 6.0, [1.0, 300.0][step as usize - 1])).collect(),
-            evals: vec![(0, 5.0), (2, 3.5)],
-            probes: Vec::new(),
+            evals: [(0, 5.0, 0.1), (2, 3.5, 0.2)].map(eval).to_vec(),
             samples_per_step: 4,
         };
         let courses = [&small, &large];
-        let found = metric_rows(&courses, Align::Samples);
+        let found = metric_rows(&courses, Align::Samples, true);
         let values: Vec<_> = found.rows.iter().map(|row| (&*row.name, &row.values[..])).collect();
         assert_eq!(found.until, 8);
         assert_eq!(
             values,
             [
-                ("val_loss", &[Some(4.0), Some(3.5)][..]),
+                ("after step", &[Some(4.0), Some(2.0)][..]),
+                ("val_loss", &[Some(4.0), Some(3.5)]),
+                ("emoji", &[Some(0.5), Some(0.2)]),
                 ("loss", &[Some(5.0), Some(6.0)]),
-                ("emoji", &[Some(0.5), None]),
                 ("positions/s", &[Some(100.0), Some(300.0)]),
             ]
         );
-        let by_tokens = metric_rows(&courses, Align::Tokens);
+        let by_tokens = metric_rows(&courses, Align::Tokens, false);
         assert_eq!(by_tokens.until, 20);
-        assert_eq!(by_tokens.rows[1].values, [Some(7.0), Some(6.0)]);
+        let row = |name: &str| by_tokens.rows.iter().find(|row| row.name == name).expect("a row");
+        assert_eq!(row("loss").values, [Some(7.0), Some(6.0)]);
+        assert_eq!(row("val_loss").better, None, "over other documents");
     }
 
     #[test]
     fn runs_without_steps_have_no_metrics() {
         let nothing = Course::default();
-        assert_eq!(metric_rows(&[&nothing, &nothing], Align::Samples).rows, []);
+        assert_eq!(metric_rows(&[&nothing, &nothing], Align::Samples, true).rows, []);
     }
 }

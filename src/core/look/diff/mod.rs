@@ -9,8 +9,8 @@ mod metrics;
 mod recorded;
 
 pub use causes::Cause;
-pub use compare::{Diff, EnvironmentRow, Name, Pair, SampleRow, SettingRow};
+pub use compare::{Diff, EnvironmentRow, Name, Pair, SampleRow, SettingRow, Validation};
 pub use divergence::{Divergence, Part};
-pub use documents::DataChange;
-pub use metrics::{Align, Better, Course, MetricRow, MetricRows, SPEED};
+pub use documents::{DataChange, Documents};
+pub use metrics::{Align, Better, Course, Evaluation, MetricRow, MetricRows, SPEED, STEPS};
 pub use recorded::Recorded;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::causes::START;
-use super::metrics::Course;
+use super::documents::Documents;
+use super::metrics::{Course, Evaluation};
 use crate::records::{Event, Link, Lock, ReadRunError};
+use crate::resolved_settings::ResolvedSettings;
 use crate::store::{SampleLine, StoredRun};
 
 /// Name of the compared samples.
@@ -24,14 +26,44 @@ pub struct Recorded {
     pub lock: Option<Lock>,
     /// The checkpoint of another run that the run started from (`--from`).
     pub start: Option<String>,
-    /// Digests of the documents in the order of the sources; `None` when not recorded.
-    pub documents: Option<Vec<u64>>,
+    /// The documents; `None` when not recorded.
+    pub documents: Option<Documents>,
     /// Digests of the steps.
     pub chain: Vec<Link>,
     /// Losses, probes, throughput.
     pub course: Course,
     /// Answers after training.
     pub samples: Vec<SampleLine>,
+}
+
+/// Value and origin of each setting by dotted key. Sources are told apart: `data.source[1].weight`. Keys that a run of an
+/// earlier version lacks have the value that the run used.
+fn settings(resolved: &ResolvedSettings) -> BTreeMap<String, (String, String)> {
+    let (flat, origins) = (resolved.flat(), resolved.origins());
+    let mut settings = BTreeMap::new();
+    for (key, value) in &flat {
+        let origin = origins.get(key).cloned().unwrap_or_default();
+        let tables = value.as_array().filter(|_| key == "data.source");
+        match tables {
+            Some(tables) => {
+                for (i, table) in tables.iter().enumerate() {
+                    for (name, value) in table.as_table().into_iter().flatten() {
+                        let key = format!("{key}[{i}].{name}");
+                        settings.insert(key, (value.to_string(), origin.clone()));
+                    }
+                }
+            }
+            None => {
+                settings.insert(key.clone(), (value.to_string(), origin));
+            }
+        }
+    }
+    let default = |value: String| (value, "default".to_string());
+    if let Some((seed, _)) = settings.get("train.random_seed").cloned() {
+        settings.entry("data.val_seed".to_string()).or_insert(default(seed));
+    }
+    settings.entry("eval.limit".to_string()).or_insert(default("0".to_string()));
+    settings
 }
 
 impl Recorded {
@@ -55,17 +87,18 @@ impl Recorded {
             value.and_then(|value| u64::try_from(value).ok()).unwrap_or(1)
         };
         let samples_per_step = number("train.micro_bsz") * number("train.accumulate_grad_batches");
-        let origins = resolved.origins();
-        let origin = |key: &String| origins.get(key).cloned().unwrap_or_default();
-        let settings =
-            flat.iter().map(|(key, value)| (key.clone(), (value.to_string(), origin(key))));
+        let limit = flat.get("eval.limit").and_then(|limit| limit.as_integer()).unwrap_or(0);
+        let copies = run.copies()?;
+        let documents = run.documents()?.map(|digests| {
+            Documents::new(digests, copies, usize::try_from(limit).unwrap_or(usize::MAX))
+        });
         let mut recorded = Recorded {
             id: run.id(),
             name: run.name(),
-            settings: settings.collect(),
+            settings: settings(&resolved),
             lock: Lock::load(folder),
             start: None,
-            documents: run.documents()?,
+            documents,
             chain: run.chain()?,
             course: Course { metrics: run.metrics()?, samples_per_step, ..Course::default() },
             samples: run.samples()?.remove(TUNED).unwrap_or_default(),
@@ -75,12 +108,8 @@ impl Recorded {
                 Event::Values { checkpoint } => {
                     recorded.start = Some(checkpoint.display().to_string());
                 }
-                Event::Eval { steps, val_loss, .. } => {
-                    recorded.course.evals.extend(val_loss.map(|val_loss| (steps, val_loss)));
-                }
-                Event::End { probes, .. } => {
-                    let rates = probes.into_iter().filter_map(|p| Some((p.name, p.tuned?)));
-                    recorded.course.probes = rates.collect();
+                Event::Eval { steps, val_loss, probes, .. } => {
+                    recorded.course.evals.push(Evaluation { steps, val_loss, probes });
                 }
                 _ => {}
             }

@@ -152,7 +152,7 @@ struct ForeignWord {
 /// Checks documents one by one.
 pub struct Check<'a> {
     mask: &'a Mask,
-    ctx_len: usize,
+    ctx_len: Option<usize>,
     overlong: Overlong,
     splits: bool,
     /// Texts of another file, and their places.
@@ -164,9 +164,14 @@ pub struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// For samples of `ctx_len` inputs whose target tokens `mask` selects. `splits`: whether some documents become
-    /// validation documents.
-    pub fn new(mask: &'a Mask, ctx_len: usize, overlong: Overlong, splits: bool) -> Check<'a> {
+    /// For samples of `ctx_len` inputs whose target tokens `mask` selects; without `ctx_len` for windows, in which no
+    /// document is too long. `splits`: whether some documents become validation documents.
+    pub fn new(
+        mask: &'a Mask,
+        ctx_len: Option<usize>,
+        overlong: Overlong,
+        splits: bool,
+    ) -> Check<'a> {
         Check {
             mask,
             ctx_len,
@@ -256,8 +261,8 @@ impl<'a> Check<'a> {
 
     /// Checks that the document fits and has target tokens; returns whether it has any, cut or not.
     fn check_lesson(&mut self, sample: &Sample) -> bool {
-        let limit = self.ctx_len + 1;
         let (tokens, origin) = (sample.ids.len(), &sample.origin);
+        let limit = self.ctx_len.map_or(tokens, |ctx_len| ctx_len + 1);
         if tokens > limit {
             let overlong = self.overlong;
             self.found.add(Kind::Overlong, || {

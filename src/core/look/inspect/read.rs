@@ -189,6 +189,7 @@ fn read_prepared(
         on_bad_line: data.on_bad_line,
         end_of_doc: data.end_of_doc,
         val_split: 0.0,
+        val_seed: data.val_seed,
         repeat: 1,
         seed: plan.train.seed,
         cache_dir: &data.cache_dir,

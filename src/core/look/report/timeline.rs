@@ -74,9 +74,14 @@ impl Routine {
 /// An event in words, and whether it is a problem.
 fn text(event: &Event) -> (String, bool) {
     match event {
-        Event::Start { steps, documents, .. } => {
-            (format!("training starts: {steps} steps on {documents} documents"), false)
-        }
+        Event::Start { steps, documents, .. } => (
+            format!(
+                "training starts: {} on {}",
+                count(*steps, "step"),
+                count(*documents, "document")
+            ),
+            false,
+        ),
         Event::Resume { run, checkpoint, steps, accepted } => {
             let start = match (checkpoint, run) {
                 (None, _) => "restarts from step 0: no checkpoint was saved".to_string(),
