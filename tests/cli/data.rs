@@ -436,8 +436,7 @@ error[ST2151]: `wds_img` is not a data type for language models
 5 | data_type = \"wds_img\"
   |             ^^^^^^^^^
   |
-  = note: it stood for WebDataset archives of images, in an experiment that no trainer of RWKV language
-          models ever accepted, although tutorials list it
+  = note: it is for archives of images, which no trainer of RWKV language models reads, although tutorials list it
   = help: choose another type, for example `jsonl`",
     );
 }
