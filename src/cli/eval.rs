@@ -12,7 +12,7 @@ use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::RunError;
 use statetune_engine::exports::Passport;
 use statetune_engine::inference::{EvalData, EvalOptions, LoadedModel, generate, rate};
-use statetune_engine::run::{prepare_sources, questions};
+use statetune_engine::run::{prepare_sources, questions, without_thinking};
 
 use super::subject::{Found, Part, SubjectArgs, check, fail, tell_adapter};
 use super::table::table;
@@ -329,7 +329,8 @@ fn measured(
         let questions = questions(plan, &loaded.tokenizer, Some(data.prefix()))?;
         let prompts: Vec<&str> = questions.iter().map(String::as_str).collect();
         let LoadedModel { model, state, tokenizer } = loaded;
-        let answers = generate(model, state, tokenizer, &prompts, &plan.sample.generate)?;
+        let written = generate(model, state, tokenizer, &prompts, &plan.sample.generate)?;
+        let answers = without_thinking(plan, &prompts, &written);
         for probe in &plan.sample.probes {
             if let Some(rate) = rate(probe, &answers) {
                 metrics.push((format!("{prefix}probe.{}", probe.name), rate));
