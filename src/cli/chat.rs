@@ -10,11 +10,11 @@ use statetune_core::plan::Purpose;
 use statetune_engine::RunError;
 use statetune_engine::inference::{Answer, GenerateOptions, LoadedModel, Session};
 
-use super::generate::tell_piece;
+use super::generate::{shown_tag, tell_piece};
 use super::subject::{
     Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, probability, tell_adapter,
 };
-use super::{Color, Format, say, tell};
+use super::{Color, Format, say, show, tell};
 
 /// Name and version of the JSON object printed for each turn.
 const SCHEMA: &str = "statetune.chat/1";
@@ -46,6 +46,12 @@ pub(super) fn chat(args: &ChatArgs, color: Color) -> ExitCode {
         Ok(found) => found,
         Err(code) => return code,
     };
+    for one in &found {
+        if let Err(refusal) = args.sample.check_thinking(&one.subject.template) {
+            show(&refusal, color);
+            return ExitCode::Invalid;
+        }
+    }
     match talk(args, &found, color) {
         Ok(()) => ExitCode::Ok,
         Err(error) => fail(&error, color),
@@ -76,7 +82,7 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
         tell_adapter(&one.subject, one_loaded.model.shape());
         loaded.push(one_loaded);
     }
-    let mut options = args.sample.options(found[0].plan());
+    let mut options = args.sample.options(found[0].plan(), &found[0].subject.template);
     let mut sessions: Vec<Session<'_>> = loaded
         .iter()
         .map(|one| Session::new(&one.model, &one.state, &one.tokenizer, &options))
@@ -110,21 +116,21 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
             command if command.starts_with('/') => {
                 tell(format_args!("unknown command `{command}`\n{HELP}"));
             }
-            question => turn(args.format, question, found, &mut sessions)?,
+            question => turn(args, question, found, &mut sessions)?,
         }
     }
 }
 
 /// Lets every model answer a question.
 fn turn(
-    format: Format,
+    args: &ChatArgs,
     question: &str,
     found: &[Found],
     sessions: &mut [Session<'_>],
 ) -> Result<(), RunError> {
     let mut answers: Vec<Value> = Vec::new();
     for one in found {
-        if let Err(error) = one.subject.template.prompt(question) {
+        if let Err(error) = args.sample.prompt(&one.subject.template, question) {
             tell(msg!(CANNOT_ASK_THIS, error = error.text()).said());
             return Ok(());
         }
@@ -132,25 +138,34 @@ fn turn(
     for (one, session) in found.iter().zip(&mut *sessions) {
         let name = &one.subject.name;
         let template = &one.subject.template;
-        let prompt = template.prompt(question).expect("checked above");
-        match format {
+        let prompt = args.sample.prompt(template, question).expect("checked above");
+        match args.format {
             Format::Human => {
                 if found.len() > 1 {
                     tell_piece(&format!("{name}: "));
                 }
+                tell_piece(shown_tag(&prompt));
                 session.turn(template, &prompt, &mut tell_piece)?;
                 say("");
             }
             Format::Json => {
                 let answer = session.turn(template, &prompt, &mut |_| {})?;
                 let Answer { text, tokens, stop_reason } = answer;
-                answers.push(json!({
-                    "name": name, "answer": text, "tokens": tokens, "ending": stop_reason.name(),
-                }));
+                let reply = template.reply(&prompt, &text);
+                let mut object = json!({
+                    "name": name,
+                    "answer": reply.answer,
+                    "tokens": tokens,
+                    "ending": stop_reason.name(),
+                });
+                if let Some(thinking) = reply.thinking {
+                    object["thinking"] = thinking.into();
+                }
+                answers.push(object);
             }
         }
     }
-    if format == Format::Json {
+    if args.format == Format::Json {
         say(json!({ "schema": SCHEMA, "question": question, "answers": answers }));
         let _ = io::stdout().flush();
     }

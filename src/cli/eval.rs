@@ -17,7 +17,7 @@ use statetune_engine::exports::Passport;
 use statetune_engine::inference::{
     EvalData, EvalOptions, LoadedModel, generate, most_tokens, rate,
 };
-use statetune_engine::run::{prepare_sources, questions};
+use statetune_engine::run::{prepare_sources, questions, without_thinking};
 
 use super::subject::{Found, Part, SubjectArgs, check, fail, tell_adapter};
 use super::table::table;
@@ -345,7 +345,7 @@ fn measured(
             ControlFlow::Continue(())
         };
         let answers = generate(model, state, tokenizer, &prompts, options, &mut look)?;
-        let answers = answers.unwrap_or_default();
+        let answers = without_thinking(plan, &prompts, &answers.unwrap_or_default());
         for probe in &plan.sample.probes {
             if let Some(rate) = rate(probe, &answers) {
                 metrics.push((format!("{prefix}probe.{}", probe.name), rate));

@@ -27,10 +27,7 @@ pub(super) fn headline(forecast: &Forecast) -> String {
 }
 
 /// The other lines: a subject and a text; the subject is empty on continuation lines.
-pub(super) fn facts(
-    forecast: &Forecast,
-    warning: Option<&Diagnostic>,
-) -> Vec<(&'static str, String)> {
+pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'static str, String)> {
     let Forecast { settings, trains, .. } = forecast;
     let mut facts: Vec<(&'static str, String)> = Vec::new();
     let mut fact = |name: &'static str, text: String| facts.push((name, text));
@@ -84,8 +81,9 @@ pub(super) fn facts(
             ),
         );
     }
-    if let Some(warning) = warning {
-        fact("warnings", format!("{} {}", warning.code, warning.message));
+    for (index, warning) in warnings.iter().enumerate() {
+        let name = if index == 0 { "warnings" } else { "" };
+        fact(name, format!("{} {}", warning.code, warning.message));
     }
     let origins = forecast.origins;
     let elsewhere = [
@@ -117,19 +115,24 @@ fn data_facts(data: &DataFacts, ctx_len: u32, fact: &mut impl FnMut(&'static str
     let padding = data.padding * 100.0;
     fact("", format!("longest row {longest} of ctx_len {ctx_len}, {padding:.0} % padding"));
     let samples = data.steps * data.samples_per_step;
+    let DataFacts { learned, tokens, cut_tokens, .. } = *data;
+    let seen = (1.0 - data.unseen) * (tokens - cut_tokens) as f64 / tokens.max(1) as f64;
+    let of_tokens = match cut_tokens {
+        0 => String::new(),
+        _ => format!("the {} tokens of ", grouped(tokens)),
+    };
     fact(
         "coverage",
         format!(
-            "{} steps x {} = {} samples: {:.0} % of {} copies, each document {:.2} times",
+            "{} steps x {} = {} samples: {:.0} % of {of_tokens}{} copies, each document {:.2} times",
             grouped(data.steps),
             data.samples_per_step,
             grouped(samples),
-            100.0 * (1.0 - data.unseen),
+            100.0 * seen,
             grouped(copies),
             data.exposures
         ),
     );
-    let DataFacts { learned, tokens, .. } = *data;
     fact(
         "targets",
         format!("{} of {} tokens are target tokens", grouped(learned), grouped(tokens)),

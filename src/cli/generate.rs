@@ -29,7 +29,7 @@ pub(super) struct GenerateArgs {
     #[arg(long, short, value_name = "TEXT", default_value = "How are you today?", value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
     /// Use the prompt as given, without the roles of the template.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "think")]
     raw: bool,
     /// Use the base model, without the trained parameters.
     #[arg(long, conflicts_with = "state")]
@@ -94,7 +94,12 @@ fn ask(
     if args.raw {
         return Ok((found, args.prompt.clone()));
     }
-    match found.subject.template.prompt(args.prompt.trim()) {
+    let template = &found.subject.template;
+    if let Err(refusal) = args.sample.check_thinking(template) {
+        show(&refusal, color);
+        return Err(ExitCode::Invalid);
+    }
+    match args.sample.prompt(template, args.prompt.trim()) {
         Ok(prompt) => Ok((found, prompt)),
         Err(error) => {
             let fault = Diagnostic::error(msg!(CANNOT_ASK_THIS, error = error.text()))
@@ -118,13 +123,17 @@ fn answer(
     if is_foreign {
         check(&found.subject, color)?;
     }
-    let options: GenerateOptions = args.sample.options(found.plan());
+    let template = &found.subject.template;
+    let options: GenerateOptions = args.sample.options(found.plan(), template);
     let loaded = found.subject.load()?;
     tell_adapter(&found.subject, loaded.model.shape());
     let mut session = Session::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
     let human = args.format == Format::Human;
     if human && with_name {
         tell_piece(&format!("{}: ", found.subject.name));
+    }
+    if human {
+        tell_piece(shown_tag(prompt));
     }
     let answer = session.answer(prompt, &mut |piece| {
         if human {
@@ -133,17 +142,29 @@ fn answer(
     })?;
     match args.format {
         Format::Human => say(""),
-        Format::Json => say(json!({
-            "schema": SCHEMA,
-            "name": found.subject.name,
-            "prompt": prompt,
-            "answer": answer.text,
-            "tokens": answer.tokens,
-            "ending": answer.stop_reason.name(),
-            "seed": options.seed,
-        })),
+        Format::Json => {
+            let reply = template.reply(prompt, &answer.text);
+            let mut object = json!({
+                "schema": SCHEMA,
+                "name": found.subject.name,
+                "prompt": prompt,
+                "answer": reply.answer,
+                "tokens": answer.tokens,
+                "ending": answer.stop_reason.name(),
+                "seed": options.seed,
+            });
+            if let Some(thinking) = reply.thinking {
+                object["thinking"] = thinking.into();
+            }
+            say(object);
+        }
     }
     Ok(())
+}
+
+/// The tag at the end of a prompt that asks for reasoning, so that the printed reasoning begins with its tag.
+pub(super) fn shown_tag(prompt: &str) -> &'static str {
+    if prompt.ends_with("<think") { "<think" } else { "" }
 }
 
 /// Prints part of a line to standard output; a closed pipe is not an error.

@@ -371,14 +371,18 @@ fn data_lines(args: &InitArgs, data: Option<&Path>) -> Vec<String> {
         }
         None => ("jsonl", EXAMPLE_FILE.into(), args.dir.join(EXAMPLE_FILE)),
     };
-    let mask = if is_conversation(&documents) { "assistant" } else { "pad" };
+    // Texts of any length are trained on as a whole; conversations begin with the question.
+    let (mask, overlong) = match is_conversation(&documents) {
+        true => ("assistant", "truncate"),
+        false => ("pad", "split"),
+    };
     let mask = format!("loss_mask = \"{mask}\"");
     let mut lines = vec![
         "\n[data]\n".to_owned(),
         line(&format!("data_type = \"{data_type}\""), ""),
         line(&format!("data_file = {}", quoted(&path)), ""),
         line(&mask, "assistant: replies of the assistant; pad: all tokens"),
-        line("overlong = \"truncate\"", "documents longer than ctx_len"),
+        line(&format!("overlong = \"{overlong}\""), "documents longer than ctx_len"),
     ];
     if data_type != TOKENS {
         lines.push(line("val_split = 0.1", "share of documents for the validation loss"));

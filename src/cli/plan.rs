@@ -102,13 +102,22 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
         }
         Format::Human => {
             say(headline(&forecast));
-            let mut facts = facts(&forecast, outlook.warning().as_ref());
+            let warnings = outlook.warnings();
+            let mut facts = facts(&forecast, &warnings);
+            if let Some(template) = plan.guessed_template() {
+                facts.insert(1, ("template", template));
+            }
             for (letter, one) in ('A'..).zip(&proposals) {
                 let name = if letter == 'A' { "fit" } else { "" };
                 facts.push((name, format!("{letter}  {}", one.line())));
             }
             for (name, text) in facts {
                 say(format_args!("  {name:10}{text}"));
+            }
+            // Their places are in the documents, which only the whole message shows.
+            let in_documents = |one: &&Diagnostic| one.code.starts_with("ST31");
+            for warning in warnings.iter().filter(in_documents) {
+                show(warning, color);
             }
         }
     }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use statetune_core::arch::Preset as Model;
 use statetune_core::config::{Recipe, TemplateName};
-use statetune_core::data::{Role, Template};
+use statetune_core::data::{Role, Template, Thinking};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::built_in_template;
@@ -95,18 +95,27 @@ fn of_model(model: Model) -> Preset {
 }
 
 fn of_template(template: &Template) -> Preset {
-    let roles = [Role::System, Role::User, Role::Input, Role::Assistant];
-    let roles = roles.into_iter().filter_map(|role| Some((role.name(), template.opening(role)?)));
+    let roles = Role::ALL.into_iter().filter(|role| *role != Role::Tool);
+    let roles = roles.filter_map(|role| Some((role.name(), template.opening(role)?)));
     let (words, keys): (Vec<String>, Vec<String>) = roles
         .map(|(role, words)| (format!("`{words}`"), format!("{role} = {}", json!(words))))
         .unzip();
     let about = if words.is_empty() { "plain text".to_owned() } else { words.join(", ") };
+    let thinking = match template.thinking {
+        Thinking::Absent => "",
+        Thinking::Empty => "# an empty think block precedes each answer\n",
+        Thinking::Shown => "# reasoning precedes each answer in a think block\n",
+    };
+    let text = match thinking {
+        "" => String::new(),
+        _ => format!("{thinking}# clean_turns = {}\n", template.clean_turns),
+    };
     Preset {
         kind: Kind::Template,
         name: template.name.clone(),
         text: format!(
             "[data]\ntemplate = \"{}\"   # stands for:\n# template = {{ separator = {}, gap = {}, \
-             roles = {{ {} }} }}\n",
+             roles = {{ {} }} }}\n{text}",
             template.name,
             json!(template.separator),
             json!(template.gap),

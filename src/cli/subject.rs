@@ -13,10 +13,13 @@ use tch::Device;
 use self::learned::{Learned, state_of};
 pub(super) use self::sampling::{SampleArgs, at_least_0, probability};
 use super::{Color, ExperimentArgs, show, tell};
+use statetune_core::config::template_of_weights;
 use statetune_core::data::Template;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
+use statetune_core::plan::{
+    ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan, built_in_template,
+};
 use statetune_core::records::RunDir;
 use statetune_core::records::dir_name;
 use statetune_core::store::CheckpointRef;
@@ -253,7 +256,6 @@ impl SubjectArgs {
         };
         let subject = ModelSpec {
             name,
-            weights,
             adapter: found.adapter,
             state: found.state,
             quant: found.quant.or(experiment.and_then(|plan| plan.method.quant)),
@@ -265,7 +267,11 @@ impl SubjectArgs {
             tf32: experiment.is_some_and(|plan| plan.train.tf32()),
             op: experiment.map_or(Op::Cpu, |plan| plan.train.op),
             device: experiment.map_or(Device::Cpu, |plan| device(plan.train.device)),
-            template: experiment.map_or_else(Template::rwkv_qa, |plan| plan.data.template.clone()),
+            template: match experiment {
+                Some(plan) => plan.data.template.clone(),
+                None => template_of(learned.as_deref(), &weights),
+            },
+            weights,
         };
         Ok(Found { subject, run: None })
     }
@@ -280,6 +286,12 @@ impl SubjectArgs {
             (None, None) => TokenizerPlan::World,
         }
     }
+}
+
+/// The template of a state or adapter file, else that of the weights, else `rwkv-qa`.
+fn template_of(learned: Option<&Path>, weights: &Path) -> Template {
+    let known = learned.and_then(template_of_weights).or_else(|| template_of_weights(weights));
+    known.map_or_else(Template::rwkv_qa, |(name, _)| built_in_template(name))
 }
 
 /// The `.pth` exported at a checkpoint, or the newest one without a reference. Shows the error.

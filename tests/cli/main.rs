@@ -45,6 +45,7 @@ mod subjects;
 mod talking;
 mod terminal;
 mod tools;
+mod turns;
 mod unpack;
 mod use_elsewhere;
 mod verify;

@@ -9,9 +9,7 @@ use serde_json::json;
 use statetune_core::data::{DataError, DataType, Dataload, for_each_line};
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;
-use statetune_core::look::inspect::{
-    Check, Checked, Fixed, Item, fix, read, read_other, record_form,
-};
+use statetune_core::look::inspect::{Check, Checked, Fixed, Item, Repair, read, read_other};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::words::grouped;
 use statetune_engine::RunError;
@@ -81,7 +79,7 @@ fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
         Item::Sample(sample) => check.add(&sample),
         Item::Fault { place, fault } => check.add_fault(place, fault),
     })?;
-    Ok(check.finish())
+    Ok(check.finish(plan.experiment.file()))
 }
 
 /// Prints the first findings of each kind to standard error, and the totals to standard output.
@@ -149,11 +147,11 @@ fn fix_files(plan: &Plan) -> Result<Vec<String>, RunError> {
 }
 
 fn fix_file(file: &Path, plan: &Plan) -> Result<String, DataError> {
-    let form = record_form(plan);
+    let repair = Repair::new(plan);
     let (mut repaired, mut dropped) = (0, 0);
     let mut text = Vec::new();
     for_each_line(file, |_, line| {
-        match fix(line, &form) {
+        match repair.line(line) {
             Fixed::Kept => text.extend_from_slice(line),
             Fixed::Repaired(line) => {
                 repaired += 1;

@@ -1,6 +1,9 @@
 //! A document with its target tokens marked.
 
-use statetune_core::data::Tokenizer;
+use std::ops::Range;
+
+use statetune_core::data::{Mask, Tokenizer, missed_openings};
+use statetune_core::diagnostic::msg;
 use statetune_core::look::inspect::{Fate, Part, Sample, parts};
 use statetune_core::plan::Plan;
 
@@ -17,11 +20,20 @@ pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, 
     };
     say(style
         .heading(&format!("{}: {tokens} tokens, {learned} target tokens, {room}", sample.origin)));
-    let text: String = parts(sample, tokenizer, ctx_len, data.overlong)
+    let missed = match &data.mask {
+        Mask::Assistant(template) => missed_openings(template, &sample.text),
+        Mask::All | Mask::Between { .. } => Vec::new(),
+    };
+    let marks: Vec<Range<usize>> = missed.iter().map(|one| one.range.clone()).collect();
+    let text: String = parts(sample, tokenizer, ctx_len, data.overlong, &marks)
         .iter()
         .map(|part| style.part(part))
         .collect();
     say(text);
+    for one in &missed {
+        let words = &sample.text[one.range.clone()];
+        say(msg!(MARKED_WORD, words, why = one.why()).said());
+    }
     say("");
 }
 
@@ -35,9 +47,12 @@ impl Style {
         if self.colored { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Target text is green or in `[[ ]]`, masked text is grey or unmarked, and truncated text is red or in `{{ }}`.
+    /// Target text is green or in `[[ ]]`, masked text is grey or unmarked, truncated text is red or in `{{ }}`, and a
+    /// role word that does not open a turn is yellow or in `?? ??`.
     fn part(&self, part: &Part) -> String {
         let (fate, text) = match part {
+            Part::Missed(text) if self.colored => return format!("\x1b[33m{text}\x1b[0m"),
+            Part::Missed(text) => return format!("??{text}??"),
             Part::Text(fate, text) => (*fate, &**text),
             Part::End(fate) => (*fate, "<end>"),
             Part::Border => (Fate::Masked, "<next sample>"),

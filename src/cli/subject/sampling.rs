@@ -1,7 +1,8 @@
 //! Sampling options of commands.
 
-use clap::Args;
-use statetune_core::data::Template;
+use clap::{Args, ValueEnum};
+use statetune_core::data::{Template, TemplateError, ThinkLength, Thinking};
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;
 use statetune_engine::inference::GenerateOptions;
 
@@ -33,6 +34,35 @@ pub(crate) struct SampleArgs {
     /// Maximum tokens of an answer [default: the run's `sample.max_tokens`, otherwise 256].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
+    /// Ask for reasoning before the answer, or with `none` for an answer without; only for models of the templates `g1`
+    /// and `g1-think` [default: as the template].
+    #[arg(long, value_enum, value_name = "LENGTH", num_args = 0..=1, require_equals = true, default_missing_value = "free")]
+    think: Option<Think>,
+}
+
+/// The length of the reasoning.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Think {
+    /// No reasoning.
+    None,
+    /// A little.
+    Short,
+    /// At length.
+    Long,
+    /// As the model chooses.
+    #[value(hide = true)]
+    Free,
+}
+
+impl From<Think> for ThinkLength {
+    fn from(think: Think) -> ThinkLength {
+        match think {
+            Think::None => ThinkLength::None,
+            Think::Short => ThinkLength::Short,
+            Think::Long => ThinkLength::Long,
+            Think::Free => ThinkLength::Free,
+        }
+    }
 }
 
 /// Parses a number of at least 0.
@@ -52,8 +82,30 @@ pub(crate) fn probability(text: &str) -> Result<f64, String> {
 }
 
 impl SampleArgs {
-    /// The options of a run, or greedy ones without a run, with those of the command line applied.
-    pub(crate) fn options(&self, plan: Option<&Plan>) -> GenerateOptions {
+    /// Refuses `--think` for a template without a think block.
+    pub(crate) fn check_thinking(&self, template: &Template) -> Result<(), Box<Diagnostic>> {
+        if self.think.is_none() || template.thinking != Thinking::Absent {
+            return Ok(());
+        }
+        let message = msg!(TEMPLATE_DOES_NOT_THINK, template = template.name);
+        Err(Box::new(Diagnostic::error(message).help(msg!(MODELS_THAT_THINK))))
+    }
+
+    /// The question as a text for the assistant to continue.
+    pub(crate) fn prompt(
+        &self,
+        template: &Template,
+        question: &str,
+    ) -> Result<String, TemplateError> {
+        match self.think {
+            Some(think) => template.prompt_to_think(question, think.into()),
+            None => template.prompt(question),
+        }
+    }
+
+    /// The options of a run, or greedy ones without a run, with those of the command line applied. Answers end where
+    /// `template` ends a turn.
+    pub(crate) fn options(&self, plan: Option<&Plan>, template: &Template) -> GenerateOptions {
         let mut options = match plan {
             Some(plan) => plan.sample.generate.clone(),
             None => GenerateOptions {
@@ -63,7 +115,7 @@ impl SampleArgs {
                 presence_penalty: 0.0,
                 frequency_penalty: 0.0,
                 seed: 0,
-                stops: Template::rwkv_qa().next_question().into_iter().collect(),
+                stops: template.stops(),
             },
         };
         let set = |value: &mut f64, asked: Option<f64>| *value = asked.unwrap_or(*value);

@@ -69,7 +69,7 @@ fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
     let mut messages = plan.warnings.clone();
     let expected = match Outlook::new(&plan, false) {
         Ok(outlook) => {
-            messages.extend(outlook.warning());
+            messages.extend(outlook.warnings());
             expected(&outlook, file)
         }
         Err(error) => {
@@ -84,7 +84,7 @@ fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
 /// is included.
 fn expected(outlook: &Outlook<'_>, file: &Path) -> Vec<(&'static str, String)> {
     let forecast = Forecast { available_bytes: None, ..outlook.forecast(None) };
-    let mut lines = facts(&forecast, None);
+    let mut lines = facts(&forecast, &[]);
     lines.retain(|(subject, _)| !matches!(*subject, "" | "origin"));
     let fits = match outlook.refusal(None) {
         Some(_) => {

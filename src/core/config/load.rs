@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::Config;
+use super::base_template::{TemplateHint, template_of_weights};
 use super::check::check;
 use super::loading::collect::{collect, misplaced};
 use super::loading::layer::{Layer, LayerKind, OverrideKind, Place};
@@ -12,6 +12,7 @@ use super::loading::layers::Layers;
 use super::loading::overrides::Overrides;
 use super::loading::unreadable::helps_for;
 use super::manual::keys::{self, KeyPath, Keys, dotted};
+use super::{Config, TemplateName};
 use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
 use crate::records::RunDir;
 
@@ -51,6 +52,10 @@ pub enum Origin {
         /// Name of the variable.
         variable: String,
     },
+    /// The passport beside the weights, where no layer sets the value.
+    Passport,
+    /// The name of the weights, where no layer sets the value.
+    WeightsName,
     /// `--set` on the command line.
     CommandLine,
     /// `statetune ctl`, during the run.
@@ -74,6 +79,8 @@ impl fmt::Display for Origin {
                 write!(formatter, "profile {name}, {} line {line}", file.display())
             }
             Self::Environment { variable } => write!(formatter, "environment {variable}"),
+            Self::Passport => formatter.write_str("passport of the weights"),
+            Self::WeightsName => formatter.write_str("name of the weights"),
             Self::CommandLine => formatter.write_str("--set"),
             Self::Control { step } => write!(formatter, "ctl after step {step}"),
         }
@@ -161,6 +168,18 @@ pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded,
         if let Some((_, layer, _)) = layers.find(&key_path(key)) {
             *path = layer.directory().join(&*path);
         }
+    }
+    if layers.find(&key_path("data.template")).is_none()
+        && let Some(weights) = &config.model.load_model
+        && let Some((name, hint)) = template_of_weights(weights)
+        && name != TemplateName::default()
+    {
+        let origin = match hint {
+            TemplateHint::Passport => Origin::Passport,
+            TemplateHint::FileName => Origin::WeightsName,
+        };
+        config.data.template = super::Template::Named(name);
+        origins.insert("data.template".to_owned(), origin);
     }
     Ok(Loaded { config, file: file.to_owned(), text, origins, layers })
 }

@@ -2,6 +2,7 @@
 //!
 //! The checks cover single values and keys; relations between values are checked by the plan.
 
+mod base_template;
 mod check;
 #[cfg(test)]
 mod every_key;
@@ -13,6 +14,7 @@ mod rewrite;
 mod spelling;
 mod tables;
 
+pub use base_template::{TemplateHint, is_of_g1, template_of_weights};
 pub use check::key_meant;
 pub use load::{ConfigError, Loaded, Origin, load, parse};
 pub use loading::overrides::Overrides;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use toml_edit::{Document, DocumentMut, Item, Table, TableLike};
 
+use super::base_template::template_of_weights;
 use super::loading::layer::{Layer, Place};
 use super::manual::keys::{self, KeyPath, Keys};
 use super::{Loaded, Origin};
@@ -30,7 +31,9 @@ fn fill(table: &mut dyn TableLike, all: &Table, prefix: &str, loaded: &Loaded) {
         match item {
             Item::Value(value) => {
                 let origin = loaded.origins.get(&path).unwrap_or(&Origin::Default);
-                let is_silent = matches!(origin, Origin::Default | Origin::Recipe { .. });
+                let of_weights = matches!(origin, Origin::Passport | Origin::WeightsName);
+                let is_silent =
+                    of_weights || matches!(origin, Origin::Default | Origin::Recipe { .. });
                 if is_silent && !table.contains_key(key) {
                     table.insert(key, Item::Value(value.clone()));
                 }
@@ -59,7 +62,13 @@ fn fill(table: &mut dyn TableLike, all: &Table, prefix: &str, loaded: &Loaded) {
 pub fn minimal(loaded: &Loaded) -> String {
     let file = loaded.layers.file();
     let without = loaded.layers.below_file(&Keys::new());
+    // Without a template, the weights may name another one.
+    let weights = loaded.config.model.load_model.as_deref();
+    let names_template = weights.is_some_and(|weights| template_of_weights(weights).is_some());
     let is_needless = |path: &KeyPath, place: &Place| {
+        if names_template && path.starts_with(&["data".to_owned(), "template".to_owned()]) {
+            return false;
+        }
         let value = keys::value(path, &file.values);
         let same = value.zip(keys::value(path, &without)).is_some_and(|(a, b)| is_same(a, b));
         same && stands_alone(file, place)

@@ -4,9 +4,10 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::data::conversation::Unlearned;
+use crate::data::conversation::{TurnOddity, Unlearned};
 use crate::data::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 use crate::data::order::magic_prime;
+use crate::data::turn_notes::{is_repaired, missed_words};
 use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
 use crate::words::grouped;
 
@@ -298,7 +299,7 @@ impl DataError {
     #[must_use]
     pub fn in_source(mut self, origin: impl FnOnce(usize) -> Option<Origin>) -> Self {
         let foreign = match &self {
-            Self::NothingLearned { why, .. } => why.unknown_word().map(|word| format!("{word}:")),
+            Self::NothingLearned { why, .. } => why.marked().map(str::to_owned),
             _ => None,
         };
         if let Self::Overlong { document, .. }
@@ -392,7 +393,7 @@ impl DataError {
                 };
                 diagnostic.note(reason).help(msg!(LOWER_CTX_LEN_OR_RANDOM))
             }
-            Self::NothingLearned { document, why, .. } => {
+            Self::NothingLearned { document, why, documents, .. } => {
                 let diagnostic = document.show(diagnostic);
                 let diagnostic = match document {
                     Origin::Jsonl(_) => diagnostic,
@@ -400,7 +401,7 @@ impl DataError {
                         diagnostic.note(msg!(FIRST_ONE_IS, document = document.text()))
                     }
                 };
-                explain_unlearned(diagnostic, document, why)
+                explain_unlearned(diagnostic, document, *documents, why)
             }
         }
     }
@@ -465,7 +466,12 @@ fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
     }
 }
 
-fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned) -> Diagnostic {
+fn explain_unlearned(
+    diagnostic: Diagnostic,
+    document: &Origin,
+    documents: usize,
+    why: &Unlearned,
+) -> Diagnostic {
     let diagnostic = match why {
         Unlearned::TooShort => {
             return diagnostic.label(msg!(ONE_TOKEN)).help(msg!(REMOVE_SHORT_DOCUMENTS));
@@ -476,7 +482,7 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
         Unlearned::NoMark { on } => {
             diagnostic.label(msg!(NO_MARK_ALL_MASKED, on)).note(msg!(LOSS_MASK_SE_LEARNS))
         }
-        Unlearned::NoAnswer { template, openings, answer, words } => {
+        Unlearned::NoAnswer { template, openings, answer, words, proposal, fixable } => {
             let openings: Vec<&str> = openings.iter().map(|words| words.trim()).collect();
             let counts =
                 words.counts.iter().take(8).map(|(word, n)| format!("{word} {}", grouped(*n)));
@@ -487,12 +493,23 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
                     template,
                     openings = Text::quoted(Join::Comma, openings)
                 ));
+            let missed = missed_words(words);
             let diagnostic = match counts.is_empty() {
-                true => diagnostic.note(msg!(NO_ROLE_WORDS_FOUND)),
+                true if missed.is_none() => diagnostic.note(msg!(NO_ROLE_WORDS_FOUND)),
+                true => diagnostic,
                 false => diagnostic.note(msg!(ROLE_WORDS_FOUND, words = counts)),
             };
-            match why.unknown_word() {
-                Some(word) => diagnostic.help(alias_help(template, word)),
+            let diagnostic = missed.into_iter().fold(diagnostic, Diagnostic::note);
+            let diagnostic = match document {
+                Origin::Jsonl(line)
+                    if *fixable > 0 && is_repaired(TurnOddity::MissedOpening, &line.text) =>
+                {
+                    diagnostic.help(msg!(FIX_WRITES_COPY, file = "FILE", n = grouped(*fixable)))
+                }
+                _ => diagnostic,
+            };
+            match proposal {
+                Some(proposal) => diagnostic.help(proposal.help(documents as u64)),
                 None => diagnostic,
             }
         }
@@ -502,15 +519,6 @@ fn explain_unlearned(diagnostic: Diagnostic, document: &Origin, why: &Unlearned)
         Origin::Text(_) | Origin::Binidx { .. } => diagnostic,
     };
     diagnostic.help(msg!(MEND_DOCUMENTS))
-}
-
-/// The setting that makes `word` another word for the assistant of a template.
-pub fn alias_help(template: &str, word: &str) -> Text {
-    let aliases = format!("aliases = {{ assistant = [\"{word}\"] }}");
-    match template {
-        "data.template" => msg!(ALIASES_IN_TEMPLATE, aliases),
-        name => msg!(TEMPLATE_WITH_ALIASES, name, aliases),
-    }
 }
 
 fn explain_binidx(diagnostic: Diagnostic, fault: &BinidxFault) -> Diagnostic {
@@ -539,7 +547,7 @@ fn bytes_in_words(bytes: &[u8]) -> Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Mask, RoleWords, Template};
+    use crate::data::{Mask, Template, TurnSurvey};
 
     #[test]
     fn other_lines_are_summed_up() {
@@ -583,10 +591,10 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
         let origin = Origin::Jsonl(place(Path::new("d.jsonl"), 2, line, 0..0));
         let document = Origin::Binidx { prefix: "train".into(), index: 1 };
         let mask = Mask::Assistant(Template::rwkv_qa());
-        let mut words = RoleWords::default();
-        words.add(&mask, b"User: hi\n\nBot: yo");
-        words.add(&mask, b"User: hi\n\nAssistant: yo");
-        let why = Box::new(Unlearned::new(&mask, words, false));
+        let mut turns = TurnSurvey::new(&mask);
+        turns.add(0, "User: hi\n\nBot: yo", None);
+        turns.add(1, "User: hi\n\nAssistant: yo", None);
+        let why = Box::new(Unlearned::new(&mask, &turns, false));
         let error = DataError::NothingLearned { document, others: 311, documents: 4014, why };
         let known = |index| (index == 1).then_some(origin);
         let message = error.in_source(known).diagnostic().render(false);

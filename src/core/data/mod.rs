@@ -15,13 +15,17 @@ mod samples;
 mod settings;
 mod threads;
 mod tokenizer;
+mod turn_messages;
+mod turn_notes;
 
 pub use binidx::{Binidx, BinidxWriter};
 pub use conversation::{
-    FoundTurn, Mask, Role, RoleWord, RoleWords, Template, TemplateError, Turn, Unlearned,
-    role_words,
+    AnswerPart, FoundTurn, Learn, Mask, MissedOpening, Obstacle, OddTurn, Proposal, Reply, Role,
+    RoleWords, Template, TemplateError, ThinkLength, Thinking, ToolCall, Turn, TurnOddity,
+    TurnPlace, TurnSurvey, Unlearned, answer_text, is_open, missed_openings, rest_of_tag,
+    tools_text, with_openings,
 };
-pub use error::{DataError, Origin, OtherLines, alias_help, place};
+pub use error::{DataError, Origin, OtherLines, place};
 pub use fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 pub use order::magic_prime;
 pub use prepared::{

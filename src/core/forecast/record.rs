@@ -112,6 +112,8 @@ pub struct DataFacts {
     pub held_out: u64,
     /// Tokens of one pass.
     pub tokens: u64,
+    /// Tokens of one pass that no sample holds, because their documents are too long.
+    pub cut_tokens: u64,
     /// Target tokens of one pass.
     pub learned: u64,
     /// Samples of one pass.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Faults, sources};
 use crate::config::{self, Aliases, Roles, TemplateName, TemplateTable};
-use crate::data::{Dataload, LossMask, Mask, OnBadLine, Overlong, Role, Source, Template, Walk};
+use crate::data::{
+    Dataload, Learn, LossMask, Mask, OnBadLine, Overlong, Role, Source, Template, Walk,
+};
 use crate::diagnostic::{Diagnostic, msg};
 
 /// Which documents a run is trained on, and how they become samples.
@@ -86,6 +88,8 @@ pub fn built_in(name: TemplateName) -> Template {
     match name {
         TemplateName::RwkvQa => Template::rwkv_qa(),
         TemplateName::RwkvChat => Template::rwkv_chat(),
+        TemplateName::G1 => Template::g1(),
+        TemplateName::G1Think => Template::g1_think(),
         TemplateName::Instruction => Template::instruction(),
         TemplateName::Alpaca => Template::alpaca(),
         TemplateName::Raw => Template::raw(),
@@ -93,10 +97,21 @@ pub fn built_in(name: TemplateName) -> Template {
 }
 
 fn template(faults: &mut Faults<'_>) -> Template {
-    match &faults.loaded.config.data.template {
+    let data = &faults.loaded.config.data;
+    let mut template = match &data.template {
         config::Template::Named(name) => built_in(*name),
         config::Template::Table(table) => extended(faults, table),
+    };
+    template.clean_turns = data.clean_turns.unwrap_or(template.clean_turns);
+    if let Some(parts) = &data.learn {
+        template.learn = Learn::only(parts);
+        let all = matches!(data.loss_mask, LossMask::Assistant | LossMask::Qa);
+        if !all {
+            let fault = Diagnostic::error(msg!(LEARN_NEEDS_ASSISTANT));
+            faults.add_superfluous("data.learn", fault);
+        }
     }
+    template
 }
 
 /// The template of a table: its own words take the place of those of the one it extends.
@@ -145,7 +160,8 @@ fn alias(template: &Template, role: Role, word: &str) -> Result<String, Box<Diag
         let help = msg!(GIVE_ROLE_WORDS, key);
         Box::new(Diagnostic::error(message).help(help))
     })?;
-    let is_word = word.starts_with(char::is_alphanumeric) && word.ends_with(char::is_alphanumeric);
+    let bare = word.strip_suffix('：').unwrap_or(word);
+    let is_word = bare.starts_with(char::is_alphanumeric) && bare.ends_with(char::is_alphanumeric);
     if !is_word {
         let own = template.opening(role).unwrap_or_default().trim();
         let fault = Diagnostic::error(msg!(NOT_A_ROLE_WORD, word))

@@ -1,5 +1,6 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
+mod base_template;
 mod data;
 mod device;
 mod experiment;
@@ -85,6 +86,15 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The template and where it was found, if no layer sets it and the weights say which.
+    pub fn guessed_template(&self) -> Option<String> {
+        let origin = self.experiment.loaded().origins.get("data.template")?;
+        let is_guess = matches!(origin, config::Origin::Passport | config::Origin::WeightsName);
+        is_guess.then(|| format!("{} (from the {origin})", self.data.template.name))
+    }
+}
+
 /// What a plan is made for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
@@ -113,6 +123,7 @@ pub fn resolve(
     find_gpu: impl FnOnce() -> Result<(), NoGpu>,
 ) -> Result<Plan, Vec<Diagnostic>> {
     let mut faults = Faults { loaded: &loaded, found: loaded.lints() };
+    base_template::check(&mut faults);
     faults.check_schedule();
     faults.check_guard();
     rates::check(&mut faults);
@@ -137,7 +148,7 @@ pub fn resolve(
     };
 
     let config = &loaded.config;
-    let stops = data.template.next_question().into_iter().collect();
+    let stops = data.template.stops();
     Ok(Plan {
         data,
         model: ModelPlan { source, tokenizer: TokenizerPlan::of(config) },

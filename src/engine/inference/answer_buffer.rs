@@ -5,6 +5,8 @@
 #[derive(Debug)]
 pub(super) struct AnswerBuffer {
     stops: Vec<Vec<u8>>,
+    /// The rest of a tag that the prompt began, which is not part of the text.
+    skip: &'static [u8],
     /// Bytes that may still be white space at the end, a partial character, or the start of a stop text.
     held: Vec<u8>,
     /// Whether text was released.
@@ -16,12 +18,23 @@ impl AnswerBuffer {
     /// A buffer for an answer that ends before the first of `stops`, none of which is empty.
     pub(super) fn new(stops: &[String]) -> AnswerBuffer {
         let stops = stops.iter().map(|stop| stop.as_bytes().to_vec()).collect();
-        AnswerBuffer { stops, held: Vec::new(), begun: false, stopped: false }
+        AnswerBuffer { stops, skip: b"", held: Vec::new(), begun: false, stopped: false }
+    }
+
+    /// Leaves out `skip`, an ASCII character, at the start of the answer.
+    pub(super) fn without(self, skip: &'static str) -> AnswerBuffer {
+        AnswerBuffer { skip: skip.as_bytes(), ..self }
     }
 
     /// Adds the bytes of a token and returns the text that became certain. Invalid UTF-8 becomes replacement characters.
     pub(super) fn push(&mut self, bytes: &[u8]) -> String {
         self.held.extend(bytes);
+        if !self.held.is_empty() {
+            let skip = std::mem::take(&mut self.skip);
+            if self.held.starts_with(skip) {
+                self.held.drain(..skip.len());
+            }
+        }
         if !self.begun {
             let blank = self.held.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             // A stop text may begin with white space.
@@ -125,6 +138,15 @@ mod tests {
         // An answer cut within a character, and invalid bytes.
         assert_eq!(pieces(&[], &[b"a", &cat[..2]]), ["a", "", "\u{fffd}"]);
         assert_eq!(pieces(&[], &[b"\xff\xff", b"b"]), ["\u{fffd}\u{fffd}", "b", ""]);
+    }
+
+    #[test]
+    fn the_rest_of_a_tag_is_left_out() {
+        let first = |bytes: &[u8]| AnswerBuffer::new(&[]).without(">").push(bytes);
+        assert_eq!(
+            (first(b">\nHi"), first(b"> >"), first(b"Hi")),
+            ("Hi".into(), ">".into(), "Hi".into())
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A conversation with a model: reads prompts in large pieces, streams answers token by token, in constant memory.
 
-use statetune_core::data::{END_OF_DOCUMENT, Template, Tokenizer};
+use statetune_core::data::{END_OF_DOCUMENT, Template, Tokenizer, is_open, rest_of_tag};
 use tch::{Device, Kind, Tensor};
 
 use super::answer_buffer::AnswerBuffer;
@@ -107,7 +107,7 @@ impl<'a> Session<'a> {
         assert!(!prompt.is_empty(), "a prompt has at least one token");
         let _guard = tch::no_grad_guard();
         let (mut logits, mut carried) = self.read(prompt)?;
-        let mut buffer = AnswerBuffer::new(&self.stops);
+        let mut buffer = AnswerBuffer::new(&self.stops).without(rest_of_tag(prompt));
         let mut answer =
             Answer { text: String::new(), tokens: 0, stop_reason: StopReason::MaxTokens };
         self.sampler.begin_answer();
@@ -153,7 +153,8 @@ impl<'a> Session<'a> {
     ) -> Result<Answer, KernelError> {
         let answer = self.answer(prompt, tell)?;
         let _guard = tch::no_grad_guard();
-        let said = [prompt, &template.gap, &answer.text, &template.separator].concat();
+        let end = if is_open(prompt, &answer.text) { "\n</think>\n" } else { "" };
+        let said = [prompt, template.join(prompt), &answer.text, end, &template.separator].concat();
         let (_, carried) = self.read(&said)?;
         self.before = Some(std::mem::replace(&mut self.carried, carried));
         Ok(answer)

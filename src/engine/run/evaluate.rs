@@ -4,7 +4,7 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use serde_json::{Value, json};
-use statetune_core::data::{Binidx, Loader, Role, Tokenizer};
+use statetune_core::data::{Binidx, Loader, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{Metric, ModelSource, Plan};
 use statetune_core::records::{Best, CheckpointRecord, Event, ProbeCount, ProbeRate};
@@ -34,13 +34,19 @@ pub fn questions(
                 break;
             }
             let text = tokenizer.decode(&documents.doc(i)?)?;
-            if let Some(span) = plan.data.template.spans(&text, Role::Assistant).first() {
-                questions.push(String::from_utf8_lossy(&text[..span.start]).into_owned());
+            if let Some(start) = plan.data.template.first_answer(&text) {
+                questions.push(String::from_utf8_lossy(&text[..start]).into_owned());
             }
         }
     }
     questions.extend(sample.prompts.iter().cloned());
     Ok(questions)
+}
+
+/// What a model wrote after each prompt, without the reasoning.
+pub fn without_thinking(plan: &Plan, prompts: &[&str], written: &[String]) -> Vec<String> {
+    let pairs = prompts.iter().zip(written);
+    pairs.map(|(prompt, text)| plan.data.template.reply(prompt, text).answer.to_owned()).collect()
 }
 
 /// The results of an evaluation.
@@ -310,7 +316,7 @@ impl<'a> Evaluator<'a> {
         let mut look = job.work("answers", most_tokens(self.tokenizer, &prompts, options));
         let answers = generate(&model, &state, self.tokenizer, &prompts, options, &mut look)?;
         drop(look);
-        let answers = answers.ok_or(RunError::Stopped)?;
+        let answers = without_thinking(&job.plan, &prompts, &answers.ok_or(RunError::Stopped)?);
         self.write(job, events, moment, steps, &answers)?;
         Ok(answers)
     }

@@ -26,7 +26,7 @@ mod summary_lines;
 mod train;
 
 pub use begin::Begin;
-pub use evaluate::questions;
+pub use evaluate::{questions, without_thinking};
 pub use finish::{Outcome, Sampled, Summary};
 pub use guard::{describe, replay};
 pub use input_records::{CHARACTERS, recorded_settings, setting_changes};

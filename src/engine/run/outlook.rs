@@ -45,6 +45,8 @@ pub struct Documents {
     options: FitOptions,
     /// Mean row length of a micro-batch, in tokens.
     mean_length: f64,
+    /// Warnings about the turns of the documents.
+    warnings: Vec<Diagnostic>,
 }
 
 impl<'a> Outlook<'a> {
@@ -105,7 +107,7 @@ impl<'a> Outlook<'a> {
             parameters: shape.parameters(),
         };
         let settings = settings(plan);
-        let of_documents = self.warning();
+        let of_documents = self.warnings();
         let warnings = plan
             .warnings
             .iter()
@@ -181,8 +183,14 @@ impl<'a> Outlook<'a> {
         Some(self.plan.experiment.at("train.micro_bsz", refusal))
     }
 
+    /// The warnings about the documents: their turns, and data that the run never sees.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        let of_turns = self.data.iter().flat_map(|data| data.warnings.iter().cloned());
+        of_turns.chain(self.unseen()).collect()
+    }
+
     /// The warning about data that the run never sees.
-    pub fn warning(&self) -> Option<Diagnostic> {
+    fn unseen(&self) -> Option<Diagnostic> {
         let facts = &self.data.as_ref()?.facts;
         let coverage = Coverage {
             documents: facts.documents,
@@ -219,6 +227,7 @@ impl Documents {
             copies: survey.copies,
             held_out: data.held_out,
             tokens: survey.tokens,
+            cut_tokens: survey.cut_tokens,
             learned: survey.target_tokens,
             samples_per_pass: loader.samples_per_pass(),
             longest: lengths.iter().copied().max().unwrap_or(1),
@@ -229,7 +238,7 @@ impl Documents {
             unseen: coverage.unseen,
         };
         let mean_length = lengths.iter().sum::<u64>() as f64 / lengths.len() as f64;
-        Documents { facts, options, mean_length }
+        Documents { facts, options, mean_length, warnings: data.warnings.clone() }
     }
 
     /// Mean number of positions of a step.

@@ -7,6 +7,7 @@ use statetune_core::data::{
     Binidx, DataError, Dataload, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
     Split, Tokenizer, character_tokenizer, find_prepared, prepare,
 };
+use statetune_core::diagnostic::Diagnostic;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart, TokenizerPlan};
 use statetune_core::records::LockedFile;
 
@@ -126,6 +127,8 @@ pub(super) struct Datasets<'a> {
     pub(super) held_out: u64,
     /// Lines skipped because they are not valid documents.
     pub(super) skipped_lines: u64,
+    /// Warnings about the turns of the documents.
+    pub(super) warnings: Vec<Diagnostic>,
     /// The sources of the training documents; locks the prepared data in the cache.
     pub(super) names: DocumentNames,
 }
@@ -210,7 +213,20 @@ pub(super) fn prepare_data<'a>(
         val.keep_first(plan.eval.limit);
     }
     let documents = train.survey().copies as usize;
+    let from = prepared.as_ref();
+    let origin = |split| move |index| from?.origin(split, index);
+    let file = plan.experiment.file();
+    let mut warnings = train.turns().warnings(file, &origin(Split::Train));
+    if let Some(val) = &val {
+        let of_val = val.turns().warnings(file, &origin(Split::Val)).into_iter();
+        // A kind of oddity is reported once.
+        let is_new: Vec<Diagnostic> =
+            of_val.filter(|one| !warnings.iter().any(|other| other.code == one.code)).collect();
+        warnings.extend(is_new);
+    }
+    warnings.retain(|warning| !is_allowed(plan, warning));
     Ok(Datasets {
+        warnings,
         train,
         val,
         val_prefix,
@@ -221,4 +237,11 @@ pub(super) fn prepare_data<'a>(
         skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
         names: DocumentNames::new(prepared, pair, documents),
     })
+}
+
+/// Whether the experiment file silences a warning about documents: at `data.template`, `data.loss_mask` or
+/// `data.data_file`.
+fn is_allowed(plan: &Plan, warning: &Diagnostic) -> bool {
+    let keys = ["data.template", "data.loss_mask", "data.data_file"];
+    keys.iter().any(|key| plan.experiment.at(key, warning.clone()).is_allowed())
 }

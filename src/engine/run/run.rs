@@ -202,7 +202,7 @@ impl Inputs<'_> {
                 serde_json::to_string_pretty(&outlook.forecast(None)).expect("plain data");
             run.write(Forecast::FILE, (forecast + "\n").as_bytes())?;
         }
-        if let Some(warning) = outlook.warning() {
+        for warning in outlook.warnings() {
             events.emit(Event::Warning(Box::new(warning)))?;
         }
         Ok(events.emit(Event::Start {

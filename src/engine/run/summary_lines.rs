@@ -69,6 +69,9 @@ pub(super) fn summary_lines(
             format!("{format}: {} of weights instead of {}", bytes(Some(format)), bytes(None));
         facts.insert(1, ("quant", fact));
     }
+    if let Some(template) = plan.guessed_template() {
+        facts.push(("template", template));
+    }
     if plan.train.tf32() && !plan.train.device.is_gpu() {
         facts.push(("tf32", "not available on CPUs: matrix products use float32".to_string()));
     }

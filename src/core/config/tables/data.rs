@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::template::Template;
-use crate::data::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
+use crate::data::{AnswerPart, DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
 
 /// `[data]`: the documents to train on and how they become samples.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -56,9 +56,18 @@ pub struct Data {
     /// How conversations are written in the documents: the name of a template, or a table.
     #[serde(default)]
     pub template: Template,
+    /// Whether questions and system prompts lose their blank lines: `\r\n` becomes `\n`, consecutive line breaks become
+    /// one, and white space around the text is removed. RWKV models are trained on such turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = true, extend("x-default" = "true with the templates `g1` and `g1-think`, otherwise false"))]
+    pub clean_turns: Option<bool>,
     /// The target tokens: those that the loss is taken over.
     #[serde(default)]
     pub loss_mask: LossMask,
+    /// The parts of the assistant's answers that are target tokens with `loss_mask = "assistant"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), example = ["answer", "tool_call"], extend("x-default" = "all parts"))]
+    pub learn: Option<Vec<AnswerPart>>,
     /// The texts that delimit the target tokens of `loss_mask = "se"`.
     #[serde(default)]
     pub mask_id: MaskId,

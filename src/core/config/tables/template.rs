@@ -26,6 +26,11 @@ pub enum TemplateName {
     RwkvQa,
     /// The same as `rwkv-qa`, by the usual name for conversations of several turns.
     RwkvChat,
+    /// The format of the G1 models without reasoning: `rwkv-qa` with an empty think block in front of each answer and
+    /// results of functions as `User: Function output:`.
+    G1,
+    /// The same as `g1` with reasoning in the think block.
+    G1Think,
     /// `Instruction:`, `Input:` and `Response:`, a blank line between them.
     Instruction,
     /// `### Instruction:`, `### Input:` and `### Response:`, each on a line of its own.
@@ -36,8 +41,15 @@ pub enum TemplateName {
 
 impl TemplateName {
     /// All built-in templates.
-    pub const ALL: [Self; 5] =
-        [Self::RwkvQa, Self::RwkvChat, Self::Instruction, Self::Alpaca, Self::Raw];
+    pub const ALL: [Self; 7] = [
+        Self::RwkvQa,
+        Self::RwkvChat,
+        Self::G1,
+        Self::G1Think,
+        Self::Instruction,
+        Self::Alpaca,
+        Self::Raw,
+    ];
 }
 
 /// `[data.template]`: a built-in template with changes.
@@ -60,7 +72,8 @@ pub struct TemplateTable {
     #[serde(default, skip_serializing_if = "Roles::is_empty")]
     pub roles: Roles,
     /// Additional role names that are recognised in documents but never written: with `Bot` for a role that opens
-    /// with `Assistant:`, `Bot:` opens a turn too.
+    /// with `Assistant:`, `Bot:` opens a turn too. A name may end with a full-width colon, which then replaces the
+    /// colon: `用户：`.
     #[serde(default, skip_serializing_if = "Aliases::is_empty")]
     pub aliases: Aliases,
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use serde_json::json;
 
-use super::template::{Role, Template};
+use super::answer::{Learn, Thinking};
+use super::template::Template;
 use crate::data::tokenizer::{END_OF_DOCUMENT, Tokenizer};
 
 /// Selects the target text of a document.
@@ -28,7 +29,7 @@ impl Mask {
     pub fn spans(&self, text: &[u8]) -> Vec<Range<usize>> {
         match self {
             Mask::All => std::iter::once(0..text.len()).collect(),
-            Mask::Assistant(template) => template.spans(text, Role::Assistant),
+            Mask::Assistant(template) => template.targets(text),
             Mask::Between { on, off } => between(text, on.as_bytes(), off.as_bytes()),
         }
     }
@@ -55,8 +56,10 @@ impl Mask {
     pub(crate) fn edges(&self) -> Option<String> {
         match self {
             Mask::All => None,
-            Mask::Assistant(Template { separator, openings, .. }) => {
-                Some(json!(["assistant", separator, openings]).to_string())
+            Mask::Assistant(Template { separator, openings, thinking, learn, .. }) => {
+                let edges = json!(["assistant", separator, openings]).to_string();
+                let is_plain = *thinking == Thinking::Absent && *learn == Learn::ALL;
+                Some(if is_plain { edges } else { format!("{edges} {thinking:?} {learn:?}") })
             }
             Mask::Between { on, off } => Some(json!(["between", on, off]).to_string()),
         }

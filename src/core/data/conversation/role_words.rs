@@ -5,13 +5,12 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::mask::Mask;
-use super::template::{Role, Template};
-use super::unlearned::{RoleWords, Unlearned};
+use super::proposal::known_role;
+use super::template::Template;
 
-/// `Bot:` or `### Bot:` at the start of a turn.
+/// `Bot:` or `### Bot：` at the start of a turn.
 static OPENING: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^(?:#+ *)?(\p{L}[\p{L}\p{N}_ -]{0,19}):").expect("a valid expression")
+    Regex::new(r"^(?:#+ *)?(\p{L}[\p{L}\p{N}_ -]{0,19})[:：]").expect("a valid expression")
 });
 
 /// A word that opens a turn of a text.
@@ -19,19 +18,28 @@ static OPENING: LazyLock<Regex> = LazyLock::new(|| {
 pub struct RoleWord<'a> {
     /// The word, such as `Bot`.
     pub word: &'a str,
+    /// The word and its colon, such as `Bot:`.
+    pub opening: &'a str,
     /// The bytes of the opening in the text, such as `### Bot:`.
     pub range: Range<usize>,
     /// Whether the template has this opening.
     pub known: bool,
 }
 
-/// The words that open turns of `text`, in order.
+/// The words that open turns of `text`, in order. Words of the template that are written in another way are not among
+/// them.
 pub fn role_words<'a>(template: &Template, text: &'a str) -> Vec<RoleWord<'a>> {
+    // Between single line breaks, a word and a colon are usually text.
+    let is_apart = template.separator.matches('\n').count() >= 2;
     let opens = |start: usize| {
         let found = OPENING.captures(&text[start..])?;
-        let (opening, word) = (found.get(0)?, found.get(1)?.as_str());
-        let known = template.openings.iter().any(|(_, words)| words.trim() == opening.as_str());
-        Some(RoleWord { word, range: start..start + opening.end(), known })
+        let (whole, word) = (found.get(0)?, found.get(1)?);
+        let opening = &whole.as_str()[word.start()..];
+        let word = word.as_str();
+        let known = template.openings.iter().any(|(_, words)| words.trim() == whole.as_str());
+        let is_own = template.role_of_word(word).is_some();
+        let counts = known || !is_own && (is_apart || known_role(word).is_some());
+        counts.then(|| RoleWord { word, opening, range: start..start + whole.end(), known })
     };
     turn_starts(template, text).filter_map(opens).collect()
 }
@@ -43,54 +51,13 @@ fn turn_starts<'a>(template: &'a Template, text: &'a str) -> impl Iterator<Item 
     std::iter::once(0).chain(behind.filter(move |_| !separator.is_empty()))
 }
 
-impl RoleWords {
-    /// Counts the words of a document. Only [`Mask::Assistant`] has role words.
-    pub fn add(&mut self, mask: &Mask, text: &[u8]) {
-        let Mask::Assistant(template) = mask else { return };
-        let text = String::from_utf8_lossy(text);
-        let mut met: Vec<&str> = Vec::new();
-        for RoleWord { word, known, .. } in role_words(template, &text) {
-            if met.contains(&word) {
-                continue;
-            }
-            met.push(word);
-            match self.counts.iter_mut().find(|(other, _)| other == word) {
-                Some((_, documents)) => *documents += 1,
-                None => {
-                    self.counts.push((word.to_owned(), 1));
-                    if !known {
-                        self.unknown.push(word.to_owned());
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Unlearned {
-    /// Why a document has no target tokens in a sample. `beyond`: whether it has any after `ctx_len`.
-    pub fn new(mask: &Mask, words: RoleWords, beyond: bool) -> Unlearned {
-        match mask {
-            _ if beyond && *mask != Mask::All => Unlearned::BeyondContext,
-            Mask::All => Unlearned::TooShort,
-            Mask::Between { on, .. } => Unlearned::NoMark { on: on.clone() },
-            Mask::Assistant(template) => Unlearned::NoAnswer {
-                template: template.name.clone(),
-                openings: template.openings.iter().map(|(_, words)| words.clone()).collect(),
-                answer: template.opening(Role::Assistant).unwrap_or_default().to_owned(),
-                words,
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn words_at_the_start_of_a_turn() {
-        let text = "User: hi: there\n\nBot: yo\nNo: thing\n\n### Human 2: x\n\nBot: y";
+        let text = "User: hi: there\n\nBot: yo\nNo: thing\n\n### Human 2: x\n\nBot：y\n\nuser: z";
         let qa = Template::rwkv_qa();
         let words: Vec<(&str, bool)> =
             role_words(&qa, text).iter().map(|found| (found.word, found.known)).collect();
@@ -100,14 +67,10 @@ mod tests {
     }
 
     #[test]
-    fn a_word_counts_once_per_document() {
-        let mask = Mask::Assistant(Template::rwkv_qa());
-        let mut words = RoleWords::default();
-        words.add(&mask, b"User: a\n\nBot: b\n\nUser: c\n\nBot: d");
-        words.add(&mask, b"User: a\n\nAssistant: b");
-        words.add(&Mask::All, b"User: a");
-        let counts = [("User", 2), ("Bot", 1), ("Assistant", 1)];
-        assert_eq!(words.counts, counts.map(|(word, n)| (word.to_owned(), n)));
-        assert_eq!(words.most_frequent_unknown(), Some("Bot"));
+    fn between_single_breaks_only_usual_words_count() {
+        let lines = Template { separator: "\n".to_owned(), ..Template::rwkv_qa() };
+        let words = role_words(&lines, "User: a\nAssistant: b\nNote: c\nBot: d");
+        let words: Vec<&str> = words.iter().map(|found| found.word).collect();
+        assert_eq!(words, ["User", "Assistant", "Bot"]);
     }
 }

@@ -3,11 +3,14 @@
 //! [`Template::turns`] finds the turns of a text and [`Template::render`] writes turns as a text. `turns` finds
 //! exactly what `render` wrote; `render` refuses turns for which this would not hold.
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 
+use super::answer::{self, Learn, Thinking};
 use crate::diagnostic::{Text, msg};
 
 /// The speaker of a turn.
@@ -20,13 +23,15 @@ pub enum Role {
     User,
     /// Adds material to a question.
     Input,
+    /// Returns what a function returned.
+    Tool,
     /// Answers; the target text.
     Assistant,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 4] = [Role::System, Role::User, Role::Input, Role::Assistant];
+    pub const ALL: [Role; 5] = [Role::System, Role::User, Role::Input, Role::Tool, Role::Assistant];
 
     /// The name in experiment files and in records of messages.
     pub fn name(self) -> &'static str {
@@ -34,6 +39,7 @@ impl Role {
             Role::System => "system",
             Role::User => "user",
             Role::Input => "input",
+            Role::Tool => "tool",
             Role::Assistant => "assistant",
         }
     }
@@ -83,6 +89,13 @@ pub enum TemplateError {
         /// The words.
         opening: String,
     },
+    /// An answer has reasoning, which the template leaves out.
+    Reasoning {
+        /// The turn, counted from 0.
+        turn: usize,
+        /// The template.
+        template: String,
+    },
 }
 
 impl TemplateError {
@@ -92,6 +105,9 @@ impl TemplateError {
             Self::NoRole { template, role } => msg!(TEMPLATE_NO_ROLE, template, role = role.name()),
             Self::OpeningInContent { turn, opening } => {
                 msg!(MESSAGE_OPENS_TURN, number = turn + 1, opening = opening.trim())
+            }
+            Self::Reasoning { turn, template } => {
+                msg!(MESSAGE_HAS_REASONING, number = turn + 1, template)
             }
         }
     }
@@ -110,17 +126,47 @@ pub struct Template {
     pub gap: String,
     /// The words that open a turn of each role. The first ones of a role are written, all are found.
     pub openings: Vec<(Role, String)>,
+    /// The built-in template that this one is or changes.
+    pub extends: &'static str,
+    /// How an answer begins.
+    pub thinking: Thinking,
+    /// Whether questions and system prompts are written without blank lines.
+    pub clean_turns: bool,
+    /// The parts of an answer that are target text.
+    pub learn: Learn,
 }
 
+/// The built-in templates.
+static BUILT_IN: LazyLock<[Template; 7]> = LazyLock::new(|| {
+    [
+        Template::rwkv_qa(),
+        Template::rwkv_chat(),
+        Template::g1(),
+        Template::g1_think(),
+        Template::instruction(),
+        Template::alpaca(),
+        Template::raw(),
+    ]
+});
+
 impl Template {
-    fn new(name: &str, gap: &str, openings: &[(Role, &str)]) -> Template {
+    pub(super) fn new(name: &'static str, gap: &str, openings: &[(Role, &str)]) -> Template {
         Template {
             name: name.to_owned(),
             preamble: String::new(),
             separator: "\n\n".to_owned(),
             gap: gap.to_owned(),
             openings: openings.iter().map(|&(role, words)| (role, words.to_owned())).collect(),
+            extends: name,
+            thinking: Thinking::Absent,
+            clean_turns: false,
+            learn: Learn::ALL,
         }
+    }
+
+    /// All built-in templates.
+    pub fn built_in() -> &'static [Template] {
+        &*BUILT_IN
     }
 
     /// `User: ...\n\nAssistant: ...`, optionally with `System: ...`: the format of RWKV models.
@@ -132,7 +178,7 @@ impl Template {
 
     /// [`Template::rwkv_qa`] under the name used for conversations of several turns.
     pub fn rwkv_chat() -> Template {
-        Template { name: "rwkv-chat".to_owned(), ..Template::rwkv_qa() }
+        Template { name: "rwkv-chat".to_owned(), extends: "rwkv-chat", ..Template::rwkv_qa() }
     }
 
     /// `Instruction: ...\n\nInput: ...\n\nResponse: ...`.
@@ -170,13 +216,48 @@ impl Template {
     }
 
     /// The opening of `role` with `word` in place of the role's own word: `Bot:` for `Bot` where the opening is
-    /// `Assistant:`. `None` when the template lacks the role.
+    /// `Assistant:`. A word with a full-width colon replaces the colon, too. `None` when the template lacks the role.
     pub fn alias(&self, role: Role, word: &str) -> Option<String> {
         let opening = self.opening(role)?;
         let start = opening.find(char::is_alphanumeric).unwrap_or(0);
         let end =
             opening.rfind(char::is_alphanumeric).map_or(0, |at| opening.ceil_char_boundary(at + 1));
-        Some(format!("{}{word}{}", &opening[..start], &opening[end.max(start)..]))
+        let after = &opening[end.max(start)..];
+        let after =
+            if word.ends_with('：') { after.trim_start_matches([':', '：']) } else { after };
+        Some(format!("{}{word}{after}", &opening[..start]))
+    }
+
+    /// The role whose opening has this word, in upper or lower case.
+    pub(super) fn role_of_word(&self, word: &str) -> Option<Role> {
+        let is_own = |opening: &str| {
+            let own = opening.trim_matches(|one: char| !one.is_alphanumeric());
+            own.to_lowercase() == word.to_lowercase()
+        };
+        self.openings.iter().find(|(_, opening)| is_own(opening)).map(|(role, _)| *role)
+    }
+
+    /// The role that these words open.
+    pub(super) fn role_of_opening(&self, words: &str) -> Option<Role> {
+        self.openings.iter().find(|(_, opening)| opening.trim() == words).map(|(role, _)| *role)
+    }
+
+    /// Whether the assistant says something in `text`.
+    pub(super) fn has_answer(&self, text: &[u8]) -> bool {
+        let said = self.spans(text, Role::Assistant);
+        said.into_iter().any(|said| !text[said].trim_ascii().is_empty())
+    }
+
+    /// Whether an answer of `text` has no think block.
+    pub(super) fn lacks_think_block(&self, text: &str) -> bool {
+        let turns = self.turns(text.as_bytes()).into_iter();
+        let mut answers = turns.filter(|turn| turn.role == Role::Assistant);
+        answers.any(|turn| self.has_reasoning(text, &turn).is_none())
+    }
+
+    /// Whether an answer of `text` has reasoning; `None` without a think block.
+    pub(super) fn has_reasoning(&self, text: &str, turn: &FoundTurn) -> Option<bool> {
+        answer::has_reasoning(text.as_bytes(), turn.said.clone())
     }
 
     /// The turns of `text`, in order. Text before the first one belongs to no turn.
@@ -226,9 +307,36 @@ impl Template {
         turns.filter(|turn| turn.role == role).map(|turn| turn.said).collect()
     }
 
-    /// The text that a model writes when its turn ends: separator and opening of the user.
-    pub fn next_question(&self) -> Option<String> {
-        Some(format!("{}{}", self.separator, self.opening(Role::User)?))
+    /// The target text of the answers in `text`, in order and disjoint.
+    pub fn targets(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut targets: Vec<Range<usize>> = Vec::new();
+        for said in self.spans(text, Role::Assistant) {
+            for part in self.learn.of(answer::parts(self.thinking, self.learn, text, said)) {
+                match targets
+                    .last_mut()
+                    .filter(|last| last.end == part.start && last.start < last.end)
+                {
+                    Some(last) => last.end = part.end,
+                    None => targets.push(part),
+                }
+            }
+        }
+        targets
+    }
+
+    /// Where the first answer of `text` begins: the end of its prompt.
+    pub fn first_answer(&self, text: &[u8]) -> Option<usize> {
+        let said = self.spans(text, Role::Assistant).into_iter().next()?;
+        let parts = answer::parts(self.thinking, Learn::ALL, text, said);
+        parts.first().map(|(_, part)| part.start)
+    }
+
+    /// The texts before which an answer ends: separator and an opening of the user.
+    pub fn stops(&self) -> Vec<String> {
+        let opens = |(role, words): &(Role, String)| {
+            (*role == Role::User).then(|| format!("{}{words}", self.separator))
+        };
+        self.openings.iter().filter_map(opens).collect()
     }
 
     /// The question as a text for the assistant to continue.
@@ -237,16 +345,39 @@ impl Template {
     /// See [`Template::render`].
     pub fn prompt(&self, question: &str) -> Result<String, TemplateError> {
         let asked = Turn { role: Role::User, content: question.to_owned() };
-        let answer = Turn { role: Role::Assistant, content: String::new() };
-        let mut text = self.render(&[asked, answer])?;
-        text.truncate(text.len() - self.gap.len());
+        let mut text = self.render(&[asked])?;
+        let opening = self.opening(Role::Assistant).ok_or_else(|| TemplateError::NoRole {
+            template: self.name.clone(),
+            role: Role::Assistant,
+        })?;
+        text.extend([&self.separator, opening, self.thinking.cue()]);
         Ok(text)
+    }
+
+    /// The text before the content of a turn of `role`.
+    pub(super) fn gap(&self, role: Role) -> &str {
+        if role == Role::Tool { "\n" } else { &self.gap }
+    }
+
+    /// The content of a turn as it is written; an error for reasoning that the template leaves out.
+    fn content<'a>(&self, role: Role, content: &'a str) -> Result<Cow<'a, str>, ()> {
+        match role {
+            Role::Assistant => self.thinking.written(content),
+            Role::System | Role::User if self.clean_turns => Ok(Template::clean(content)),
+            _ => Ok(Cow::Borrowed(content)),
+        }
+    }
+
+    /// Whether the template has no think block, and is not another name of one.
+    pub(super) fn is_plain(&self) -> bool {
+        self.thinking == Thinking::Absent && self.name != "rwkv-chat" && self.has(Role::Assistant)
     }
 
     /// The conversation as one text.
     ///
     /// # Errors
-    /// [`TemplateError`] for a role without words, and for content in which [`Template::turns`] would find a turn.
+    /// [`TemplateError`] for a role without words, for reasoning that the template leaves out, and for content in
+    /// which [`Template::turns`] would find a turn.
     pub fn render(&self, turns: &[Turn]) -> Result<String, TemplateError> {
         let mut text = String::new();
         if !self.preamble.is_empty() {
@@ -254,6 +385,10 @@ impl Template {
         }
         let mut begins = Vec::new();
         for (index, Turn { role, content }) in turns.iter().enumerate() {
+            let content = self.content(*role, content).map_err(|()| TemplateError::Reasoning {
+                turn: index,
+                template: self.name.clone(),
+            })?;
             let opening = self.opening(*role).ok_or_else(|| TemplateError::NoRole {
                 template: self.name.clone(),
                 role: *role,
@@ -262,11 +397,13 @@ impl Template {
                 text.push_str(&self.separator);
             }
             begins.push(text.len());
-            text.extend([opening, &*self.gap, content]);
+            text.extend([opening, self.gap(*role), &*content]);
         }
         let stray = self.turns(text.as_bytes()).into_iter().find(|turn| {
+            // A result of a function may be written as a turn of the user.
+            let is_role = |role| role == turn.role || (role, turn.role) == (Role::User, Role::Tool);
             let is_written = |(begin, written): (&usize, &Turn)| {
-                *begin == turn.opening.start && written.role == turn.role
+                *begin == turn.opening.start && is_role(written.role)
             };
             !begins.iter().zip(turns).any(is_written)
         });
@@ -340,14 +477,16 @@ mod tests {
     fn a_question_is_a_text_to_continue() {
         let qa = Template::rwkv_qa();
         assert_eq!(qa.prompt("hi").unwrap(), "User: hi\n\nAssistant:");
-        assert_eq!(qa.next_question().as_deref(), Some("\n\nUser:"));
-        assert_eq!(Template::raw().next_question(), None);
+        assert_eq!(qa.stops(), ["\n\nUser:"]);
+        assert!(Template::raw().stops().is_empty());
     }
 
     #[test]
     fn an_alias_keeps_what_surrounds_the_word() {
         assert_eq!(Template::rwkv_qa().alias(Role::Assistant, "Bot").as_deref(), Some("Bot:"));
         assert_eq!(Template::alpaca().alias(Role::Assistant, "回答").as_deref(), Some("### 回答:"));
+        assert_eq!(Template::rwkv_qa().alias(Role::User, "用户：").as_deref(), Some("用户："));
+        assert_eq!(Template::alpaca().alias(Role::User, "问：").as_deref(), Some("### 问："));
         assert_eq!(Template::rwkv_qa().alias(Role::Input, "Text"), None);
     }
 
@@ -406,7 +545,7 @@ mod tests {
         for role in Role::ALL {
             assert_eq!(Role::named(role.name()), Some(role));
         }
-        assert_eq!(Role::named("tool"), None);
+        assert_eq!(Role::named("function"), None);
     }
 
     fn any_template() -> impl Strategy<Value = Template> {

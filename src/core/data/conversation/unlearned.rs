@@ -1,21 +1,10 @@
-//! Why a document has no target tokens, and the words that open turns in the documents.
+//! Why a document has no target tokens.
 
-/// The number of documents in which each word opens a turn.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct RoleWords {
-    /// Words and their numbers of documents, in order of appearance.
-    pub counts: Vec<(String, u64)>,
-    /// The words that the template lacks.
-    pub unknown: Vec<String>,
-}
-
-impl RoleWords {
-    /// The most frequent unknown word.
-    pub(super) fn most_frequent_unknown(&self) -> Option<&str> {
-        let unknown = self.counts.iter().filter(|(word, _)| self.unknown.contains(word));
-        unknown.max_by_key(|(_, documents)| *documents).map(|(word, _)| &**word)
-    }
-}
+use super::mask::Mask;
+use super::proposal::Proposal;
+use super::role_counts::RoleWords;
+use super::template::Role;
+use super::turn_survey::{TurnOddity, TurnSurvey};
 
 /// Why a document has no target tokens.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,6 +23,10 @@ pub enum Unlearned {
         answer: String,
         /// The words that open turns in the documents.
         words: RoleWords,
+        /// The change of the template with which the turns are found.
+        proposal: Option<Proposal>,
+        /// The number of documents that `data check --fix` repairs.
+        fixable: u64,
     },
     /// The text after which target text begins does not occur.
     NoMark {
@@ -43,10 +36,29 @@ pub enum Unlearned {
 }
 
 impl Unlearned {
-    /// The most frequent word that opens turns and that the template lacks.
-    pub fn unknown_word(&self) -> Option<&str> {
+    /// Why a document has no target tokens in a sample. `turns`: the turns of the documents. `beyond`: whether it has any after `ctx_len`.
+    pub fn new(mask: &Mask, turns: &TurnSurvey, beyond: bool) -> Unlearned {
+        match mask {
+            _ if beyond && *mask != Mask::All => Unlearned::BeyondContext,
+            Mask::All => Unlearned::TooShort,
+            Mask::Between { on, .. } => Unlearned::NoMark { on: on.clone() },
+            Mask::Assistant(template) => Unlearned::NoAnswer {
+                template: template.name.clone(),
+                openings: template.openings.iter().map(|(_, words)| words.clone()).collect(),
+                answer: template.opening(Role::Assistant).unwrap_or_default().to_owned(),
+                words: turns.words.clone(),
+                proposal: turns.proposal(),
+                fixable: turns.odd.get(&TurnOddity::MissedOpening).map_or(0, |odd| odd.fixable),
+            },
+        }
+    }
+
+    /// The text to mark in a document: the most frequent opening that the template lacks, or else one that it misses.
+    pub fn marked(&self) -> Option<&str> {
         match self {
-            Unlearned::NoAnswer { words, .. } => words.most_frequent_unknown(),
+            Unlearned::NoAnswer { words, .. } => words
+                .most_frequent_unknown()
+                .or_else(|| words.missed.first().map(|(words, ..)| &**words)),
             _ => None,
         }
     }

@@ -360,12 +360,13 @@ impl Ingest<'_> {
     /// The tokens of a document, with the end of document where a text has one; `None` for an invalid line.
     fn encode<'d>(&self, record: &'d Record) -> Option<Result<Encoded<'d>, RoundTripFailed>> {
         let text = match &record.as_ref().ok()?.body {
-            Body::Text(text) => text.as_bytes(),
+            Body::Text(text) => self.spec.form.template.cleaned(text),
             Body::Tokens(ids) => {
                 let content: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
                 return Some(Ok(self.encoded(Cow::Borrowed(ids), &content)));
             }
         };
+        let text = text.as_bytes();
         let PrepareSpec { tokenizer, mask, end_of_doc, .. } = self.spec;
         let mut ids = mask.encode(tokenizer, text);
         if !tokenizer.spells(&ids, text) {

@@ -155,10 +155,10 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         cache_dir: _,
     } = spec;
     let mut inputs = format!(
-        "format {FORMAT}\ntokenizer {}\ntemplate {:?}\nsft_field {:?}\nedges {:?}\non_bad_line {on_bad_line:?}\n\
+        "format {FORMAT}\ntokenizer {}\ntemplate {}\nsft_field {:?}\nedges {:?}\non_bad_line {on_bad_line:?}\n\
          end_of_doc {end_of_doc}\nval_split {:016x}\nrepeat {repeat}\nseed {seed}\n",
         tokenizer.fingerprint(),
-        form.template,
+        form.template.key(),
         form.sft_field,
         mask.edges(),
         val_split.to_bits(),

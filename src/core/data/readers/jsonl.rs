@@ -405,7 +405,14 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
                 r#"[{"role": "user", "content": null}]"#.to_owned(),
                 "message 1 has null as `content`",
             ),
-            (r#"[{"role": "tool", "content": "a"}]"#.to_owned(), "message 1 has the role `tool`"),
+            (
+                r#"[{"role": "function", "content": "a"}]"#.to_owned(),
+                "message 1 has the role `function`",
+            ),
+            (
+                r#"[{"role": "tool", "content": "a"}]"#.to_owned(),
+                "the template `rwkv-qa` has no role `tool`",
+            ),
             (
                 r#"[{"role": "user", "content": "a\n\nUser: b"}]"#.to_owned(),
                 "message 1 contains `User:`, which would start another turn",

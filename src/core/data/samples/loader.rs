@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::data::binidx::Binidx;
-use crate::data::conversation::Mask;
+use crate::data::conversation::{Mask, TurnSurvey};
 use crate::data::error::DataError;
 use crate::data::order::{MagicWalk, below, generator, shuffle};
 use crate::data::tokenizer::Tokenizer;
@@ -22,6 +22,7 @@ pub struct Loader<'a> {
     options: LoaderOptions,
     samples: Samples,
     survey: Survey,
+    turns: TurnSurvey,
     /// Documents that no batch contains.
     skipped: HashSet<usize>,
 }
@@ -86,7 +87,7 @@ impl<'a> Loader<'a> {
         if options.dataload == Dataload::Get && tokens <= ctx_len as u64 {
             return Err(DataError::ShorterThanWindow { file: file(), tokens, ctx_len });
         }
-        let (pieces, survey) = survey(&data, tokenizer, &options, vocab_size, sources)?;
+        let (pieces, survey, turns) = survey(&data, tokenizer, &options, vocab_size, sources)?;
         let samples = match (options.dataload, options.walk) {
             (Dataload::Get, Walk::Random) => Samples::Random,
             (Dataload::Get, Walk::MagicPrime) => {
@@ -96,7 +97,8 @@ impl<'a> Loader<'a> {
             }
             _ => Samples::Pieces { pass: Pass::new(0, &pieces, &options), pieces },
         };
-        Ok(Loader { data, tokenizer, options, samples, survey, skipped: HashSet::new() })
+        let skipped = HashSet::new();
+        Ok(Loader { data, tokenizer, options, samples, survey, turns, skipped })
     }
 
     /// Removes these documents of the pair from all further batches, which stay the same otherwise. Windows, which
@@ -116,6 +118,11 @@ impl<'a> Loader<'a> {
     /// Counts of the documents.
     pub fn survey(&self) -> &Survey {
         &self.survey
+    }
+
+    /// What is odd about the turns of the documents.
+    pub fn turns(&self) -> &TurnSurvey {
+        &self.turns
     }
 
     /// The samples of one pass over all documents (for random windows: over as many tokens as there are); the same for

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::binidx::Binidx;
-use crate::data::conversation::{RoleWords, Unlearned};
+use crate::data::conversation::{TurnSurvey, Unlearned};
 use crate::data::error::{DataError, Origin};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::{Dataload, Overlong};
@@ -32,6 +32,8 @@ pub struct Survey {
     pub split: u64,
     /// Copies that are dropped.
     pub dropped: u64,
+    /// Tokens of one pass that no sample holds, because their documents are too long.
+    pub cut_tokens: u64,
     /// Inputs of one pass, without padding.
     pub positions: u64,
 }
@@ -65,11 +67,12 @@ pub(crate) fn survey(
     options: &LoaderOptions,
     vocab_size: usize,
     sources: &[usize],
-) -> Result<(Vec<Piece>, Survey), DataError> {
+) -> Result<(Vec<Piece>, Survey, TurnSurvey), DataError> {
     let origin = |index| Origin::Binidx { prefix: data.prefix().to_path_buf(), index };
     let windows = options.dataload == Dataload::Get;
     let mut survey = Survey::default();
     let mut pieces = Vec::new();
+    let mut turns = TurnSurvey::new(&options.mask);
     let (mut all, mut without_targets, mut too_long) =
         (Distinct::new(sources), Distinct::new(sources), Distinct::new(sources));
     for i in 0..data.len() {
@@ -77,7 +80,9 @@ pub(crate) fn survey(
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(DataError::IdBeyondModel { document: origin(i), id, vocab_size });
         }
-        all.add(i);
+        if all.add(i) && turns.has_turns() {
+            add_turns(&mut turns, i, &ids, tokenizer, options)?;
+        }
         survey.copies += 1;
         survey.tokens += ids.len() as u64;
         let mask = options.mask.of_tokens(tokenizer, &ids);
@@ -98,10 +103,12 @@ pub(crate) fn survey(
             }
             (true, Overlong::Drop) => {
                 survey.dropped += 1;
+                survey.cut_tokens += ids.len() as u64;
                 continue;
             }
             (true, Overlong::Truncate) => {
                 survey.truncated += 1;
+                survey.cut_tokens += (ids.len() - options.ctx_len - 1) as u64;
                 options.ctx_len + 1
             }
             (true, Overlong::Split) => {
@@ -129,7 +136,7 @@ pub(crate) fn survey(
             document: origin(document),
             others: without_targets.count() as usize - 1,
             documents: survey.documents as usize,
-            why: Box::new(why(data, tokenizer, options, document)?),
+            why: Box::new(why(data, tokenizer, options, document, &turns)?),
         });
     }
     if pieces.is_empty() && !windows {
@@ -137,7 +144,28 @@ pub(crate) fn survey(
         return Err(DataError::AllDropped { file: data.prefix().to_path_buf(), ctx_len });
     }
     survey.positions += pieces.iter().map(|piece| u64::from(piece.inputs)).sum::<u64>();
-    Ok((pieces, survey))
+    Ok((pieces, survey, turns))
+}
+
+/// Adds the turns of document `i` of the pair.
+fn add_turns(
+    turns: &mut TurnSurvey,
+    i: usize,
+    ids: &[u32],
+    tokenizer: &Tokenizer,
+    options: &LoaderOptions,
+) -> Result<(), DataError> {
+    let text = tokenizer.decode(ids)?;
+    // Windows begin and end anywhere, and documents that are refused or dropped are not cut.
+    let by_document = options.dataload != Dataload::Get;
+    let is_cut = matches!(options.overlong, Overlong::Truncate | Overlong::Split) && by_document;
+    let fits = &ids[..ids.len().min(options.ctx_len + 1)];
+    let cut = match is_cut && fits.len() < ids.len() {
+        true => Some(tokenizer.decode(fits)?.len()),
+        false => None,
+    };
+    turns.add(i, &String::from_utf8_lossy(&text), cut);
+    Ok(())
 }
 
 /// The pieces of at most `ctx_len` inputs of a document that have target tokens. `mask` is true for each target token.
@@ -161,9 +189,10 @@ impl<'a> Distinct<'a> {
         Distinct { sources, seen: HashSet::new(), first: None }
     }
 
-    fn add(&mut self, document: usize) {
-        self.seen.insert(self.sources.get(document).copied().unwrap_or(document));
+    /// Whether the document is the first of its copies.
+    fn add(&mut self, document: usize) -> bool {
         self.first = self.first.or(Some(document));
+        self.seen.insert(self.sources.get(document).copied().unwrap_or(document))
     }
 
     fn count(&self) -> u64 {
@@ -177,13 +206,10 @@ fn why(
     tokenizer: &Tokenizer,
     options: &LoaderOptions,
     document: usize,
+    turns: &TurnSurvey,
 ) -> Result<Unlearned, DataError> {
-    let mut words = RoleWords::default();
-    for i in 0..data.len() {
-        words.add(&options.mask, &tokenizer.decode(&data.doc(i)?)?);
-    }
     let mask = options.mask.of_tokens(tokenizer, &data.doc(document)?);
-    Ok(Unlearned::new(&options.mask, words, mask.contains(&true)))
+    Ok(Unlearned::new(&options.mask, turns, mask.contains(&true)))
 }
 
 /// How much of the data a run sees.

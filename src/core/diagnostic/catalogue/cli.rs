@@ -31,6 +31,12 @@ catalogue! {
     DOCUMENTS_WRITTEN_ONCE:
         "the other formats write every document once, in order",
         "其他格式按顺序把每个文档写一次";
+    TEMPLATE_DOES_NOT_THINK[ST0126]:
+        "`--think` only applies to models with a think block; the template is `{template}`",
+        "`--think` 只用于有思考块的模型；模板是 `{template}`";
+    MODELS_THAT_THINK:
+        "models of the templates `g1` and `g1-think` have one; name a run with such a template, or weights with `g1` in their file name",
+        "模板 `g1` 和 `g1-think` 的模型有思考块；请给出使用这类模板的运行，或文件名含 `g1` 的权重";
     NO_DOCUMENT_HERE[ST3105]: "the data has no documents", "数据中没有文档";
     DATA_CHECK_NAMES_LINES:
         "run `statetune data check` to list the lines that are not valid documents",

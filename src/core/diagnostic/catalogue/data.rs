@@ -125,12 +125,82 @@ catalogue! {
     MEND_DOCUMENTS:
         "fix or remove such documents, or set `data.loss_mask = \"pad\"`",
         "修正或去掉这种文档，或设 `data.loss_mask = \"pad\"`";
-    ALIASES_IN_TEMPLATE:
-        "set `{aliases}` in `[data.template]`",
-        "在 `[data.template]` 中设 `{aliases}`";
-    TEMPLATE_WITH_ALIASES:
-        "set `data.template = {{ extends = \"{name}\", {aliases} }}`",
-        "设 `data.template = {{ extends = \"{name}\", {aliases} }}`";
+    SET_TEMPLATE: "set `data.template = {value}`", "设 `data.template = {value}`";
+    SET_BUILT_IN_TEMPLATE:
+        "set `data.template = {value}`, which finds the answers of {n} of {documents} documents",
+        "设 `data.template = {value}`，它在 {documents} 个文档中的 {n} 个里找到回答";
+    FIX_WRITES_COPY:
+        "`statetune data check {file} --fix` writes a copy with {n} of these documents fixed; set `data.data_file` to the copy",
+        "`statetune data check {file} --fix` 会写出修好其中 {n} 个文档的副本；再把 `data.data_file` 设为该副本";
+    SET_CLEAN_TURNS:
+        "set `data.clean_turns = true` to remove such lines when the documents are read",
+        "设 `data.clean_turns = true`，读取文档时会去掉这些空行";
+    DROP_OVERLONG:
+        "or set `data.overlong = \"drop\"` to skip documents that do not fit",
+        "或设 `data.overlong = \"drop\"`，跳过放不下的文档";
+    AFTER_SINGLE_BREAK: "after a single line break, not a blank line", "前面只有一个换行，而不是空行";
+    BLANK_LINE_NOT_EMPTY:
+        "after a blank line with blanks or carriage returns",
+        "前面的空行含有空白或回车符";
+    BLANKS_BEFORE_WORD: "indented", "有缩进";
+    MARKUP_AROUND_WORD: "with Markdown marks", "带有 Markdown 标记";
+    OTHER_CASE: "in other upper and lower case", "大小写不同";
+    BLANKS_BEFORE_COLON: "blanks before the colon", "冒号前有空白";
+    FULL_WIDTH_COLON: "full-width colon", "全角冒号";
+    MISSED_OPENINGS[ST3106]:
+        "{n} of {documents} documents {n:has a role word that does not|have role words that do not} open a turn",
+        "{documents} 个文档中有 {n} 个含有没有开启轮次的角色词";
+    MISSED_OPENING[ST3106]:
+        "`{words}` in {document} does not open a turn",
+        "{document}中的 `{words}` 没有开启轮次";
+    MISSED_IS_TARGET:
+        "the turn counts as part of the answer before it, so it is target text",
+        "这一轮会并入前面的回答，因此成为目标文本";
+    MISSED_IS_MASKED:
+        "the answer counts as part of the turn before it, so it is masked",
+        "这个回答会并入前面的轮次，因此被屏蔽";
+    MARKED_WORD: "`??{words}??` does not open a turn: {why}", "`??{words}??` 没有开启轮次：{why}";
+    MISSED_WORDS: "role words that do not open a turn: {words}", "没有开启轮次的角色词：{words}";
+    MISSED_WORD: "`{words}` {why} ({n})", "`{words}` {why}（{n}）";
+    BLANK_LINES_IN_TURNS[ST3107]:
+        "{n} of {documents} documents {n:has|have} blank lines within a question or system prompt",
+        "{documents} 个文档中有 {n} 个的问题或系统提示中有空行";
+    BLANK_LINE_IN_TURN[ST3107]:
+        "{document} has a blank line within a question or system prompt",
+        "{document}的问题或系统提示中有空行";
+    TRAINED_WITHOUT_BLANK_LINES:
+        "RWKV models are trained on turns without blank lines: a blank line ends a turn",
+        "RWKV 模型训练时轮次中没有空行：空行表示一轮结束";
+    ANSWERS_WITHOUT_BLOCK[ST3108]:
+        "{n} of {documents} documents {n:has|have} answers without the think block of the template `{template}`",
+        "{documents} 个文档中有 {n} 个的回答缺少模板 `{template}` 的思考块";
+    ANSWER_WITHOUT_BLOCK[ST3108]:
+        "{document} has an answer without the think block of the template `{template}`",
+        "{document}的回答缺少模板 `{template}` 的思考块";
+    PROMPTS_END_IN_BLOCK:
+        "prompts of the template end within a think block, which these answers do not continue",
+        "模板的提示在思考块中结束，而这些回答没有接着它";
+    ANSWERS_WITH_REASONING[ST3108]:
+        "{n} of {documents} documents {n:has|have} reasoning in a think block, which the template `{template}` does not expect",
+        "{documents} 个文档中有 {n} 个的思考块里有推理，模板 `{template}` 不使用推理";
+    ANSWER_WITH_REASONING[ST3108]:
+        "{document} has reasoning in a think block, which the template `{template}` does not expect",
+        "{document}的思考块里有推理，模板 `{template}` 不使用推理";
+    REASONING_IS_NOT_ASKED_FOR:
+        "prompts of the template do not ask for reasoning",
+        "模板的提示不要求推理";
+    REASONING_CUT[ST3109]:
+        "{n} of {documents} documents {n:loses the end of its|lose the end of their} reasoning at `train.ctx_len`",
+        "{documents} 个文档中有 {n} 个的推理在 `train.ctx_len` 处被截断";
+    REASONING_CUT_IN_DOCUMENT[ST3109]:
+        "{document} loses the end of its reasoning at `train.ctx_len`",
+        "{document}的推理在 `train.ctx_len` 处被截断";
+    REASONING_WITHOUT_END:
+        "the model is trained to begin its reasoning, but not to end it and answer",
+        "模型会学到开始推理，却学不到结束推理并回答";
+    MESSAGE_HAS_REASONING:
+        "message {number} has reasoning, which the template `{template}` leaves out; the template `g1-think` has it",
+        "第 {number} 条消息有推理，模板 `{template}` 不写出推理；模板 `g1-think` 会写出";
     DATA_FILE_WITHOUT_ENDING:
         "`data.data_file` is the path without `.bin` and `.idx`",
         "`data.data_file` 是不带 `.bin` 和 `.idx` 的路径";

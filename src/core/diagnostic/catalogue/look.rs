@@ -62,5 +62,4 @@ catalogue! {
         "`{word}` starts turns in {n} of {documents} documents, but is not a role word of the template `{template}`",
         "{documents} 个文档中有 {n} 个以 `{word}` 开启轮次，但它不是模板 `{template}` 的角色";
     TURN_BELONGS_TO_PREVIOUS: "such a turn counts as part of the turn before it", "这样的轮次会并入前一个轮次";
-    IF_ASSISTANT: "if the word marks the assistant: {help}", "如果该词标记 assistant：{help}";
 }

@@ -19,6 +19,18 @@ catalogue! {
     ALIAS_REPLACES_WORD:
         "the word replaces the one in `{own}`, including the text around it",
         "这个词会替换 `{own}` 中的词，包括其前后的文本";
+    LEARN_NEEDS_ASSISTANT[ST2148]:
+        "`data.learn` only applies with `loss_mask = \"assistant\"`",
+        "`data.learn` 只用于 `loss_mask = \"assistant\"`";
+    TEMPLATE_NOT_OF_BASE[ST2302]:
+        "the weights are of the G1 series, but `data.template` is `{template}`",
+        "权重属于 G1 系列，但 `data.template` 是 `{template}`";
+    G1_PROMPTS_HAVE_BLOCK:
+        "these models are trained on answers that follow a think block, which is empty without reasoning",
+        "这些模型训练时回答都跟在思考块之后，不推理时思考块为空";
+    SET_G1_TEMPLATE:
+        "set `data.template = \"g1\"`, or `\"g1-think\"` for documents with reasoning",
+        "设 `data.template = \"g1\"`；文档含推理时设 `\"g1-think\"`";
     KEY_NEEDS_LOSS_MASK_SE[ST2142]:
         "`{key}` only applies with `loss_mask = \"se\"`",
         "`{key}` 只适用于 `loss_mask = \"se\"`";

@@ -1,21 +1,17 @@
 //! Finds errors and oddities in documents.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Sample;
 use crate::data::Overlong;
-use crate::data::{
-    DataError, LineFault, Mask, Origin, RoleWords, Unlearned, alias_help, role_words,
-};
+use crate::data::{DataError, LineFault, Mask, Origin, TurnOddity, TurnSurvey, Unlearned};
 use crate::diagnostic::{Diagnostic, Severity, Span, msg};
-use crate::words::grouped;
 
 /// Findings of one kind that are shown; all are counted.
 const SHOWN: usize = 5;
-/// A word that opens turns in at least one of this many documents is taken for a role word.
-const ROLE_WORD_SHARE: u64 = 100;
 
 /// Kinds of findings, in the order of the output.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -34,6 +30,16 @@ pub enum Kind {
     Overlong,
     /// A word opens turns, but is not a role word of the template.
     ForeignRole,
+    /// A role word of the template opens no turn.
+    MissedOpening,
+    /// A question or system prompt has blank lines.
+    BlankLine,
+    /// An answer lacks the think block of the template.
+    NoThinkBlock,
+    /// An answer has reasoning that the template does not expect.
+    Reasoning,
+    /// Reasoning is cut.
+    CutReasoning,
     /// A line break was written as a backslash and an n.
     EscapedBreak,
     /// The document repeats another one.
@@ -52,6 +58,11 @@ impl Kind {
             Kind::Overlong => "ST3030",
             Kind::NothingLearned => "ST3102",
             Kind::ForeignRole => "ST3103",
+            Kind::MissedOpening => TurnOddity::MissedOpening.code(),
+            Kind::BlankLine => TurnOddity::BlankLine.code(),
+            Kind::NoThinkBlock => TurnOddity::NoThinkBlock.code(),
+            Kind::Reasoning => TurnOddity::Reasoning.code(),
+            Kind::CutReasoning => TurnOddity::CutReasoning.code(),
             Kind::EscapedBreak => "ST3104",
             Kind::Duplicate => "ST3110",
             Kind::NearDuplicate => "ST3111",
@@ -69,6 +80,11 @@ impl Kind {
             Kind::Elsewhere => "documents are also in another file",
             Kind::Overlong => "documents are longer than ctx_len",
             Kind::ForeignRole => "words open turns but are not role words of the template",
+            Kind::MissedOpening => "documents have role words that do not open a turn",
+            Kind::BlankLine => "documents have blank lines within a question or system prompt",
+            Kind::NoThinkBlock => "documents have answers without the think block of the template",
+            Kind::Reasoning => "documents have reasoning that the template does not expect",
+            Kind::CutReasoning => "documents lose the end of their reasoning at ctx_len",
             Kind::EscapedBreak => "documents write `\\n` for a line break",
             Kind::Duplicate => "documents repeat another one",
             Kind::NearDuplicate => "documents differ from another one only in white space and case",
@@ -84,10 +100,27 @@ impl Kind {
             Kind::Overlong => "overlong",
             Kind::NothingLearned => "nothing_learned",
             Kind::ForeignRole => "foreign_role",
+            Kind::MissedOpening => "missed_opening",
+            Kind::BlankLine => "blank_line",
+            Kind::NoThinkBlock => "no_think_block",
+            Kind::Reasoning => "reasoning",
+            Kind::CutReasoning => "cut_reasoning",
             Kind::EscapedBreak => "escaped_break",
             Kind::Duplicate => "duplicate",
             Kind::NearDuplicate => "near_duplicate",
             Kind::Elsewhere => "elsewhere",
+        }
+    }
+}
+
+impl From<TurnOddity> for Kind {
+    fn from(oddity: TurnOddity) -> Kind {
+        match oddity {
+            TurnOddity::MissedOpening => Kind::MissedOpening,
+            TurnOddity::BlankLine => Kind::BlankLine,
+            TurnOddity::NoThinkBlock => Kind::NoThinkBlock,
+            TurnOddity::Reasoning => Kind::Reasoning,
+            TurnOddity::CutReasoning => Kind::CutReasoning,
         }
     }
 }
@@ -141,14 +174,6 @@ fn digest(text: &str) -> TextDigest {
     digest[..16].try_into().expect("16 bytes of 32")
 }
 
-/// A word that opens turns but is not a role word of the template.
-struct ForeignWord {
-    documents: u64,
-    /// Whether one of its documents has no target tokens.
-    hides_answers: bool,
-    first: (Origin, String),
-}
-
 /// Checks documents one by one.
 pub struct Check<'a> {
     mask: &'a Mask,
@@ -159,7 +184,9 @@ pub struct Check<'a> {
     others: HashMap<TextDigest, Origin>,
     seen: HashMap<TextDigest, Origin>,
     nearly: HashMap<TextDigest, Origin>,
-    foreign: Vec<(String, ForeignWord)>,
+    turns: TurnSurvey,
+    /// The first documents with unknown role words, by number.
+    origins: HashMap<usize, Origin>,
     found: Checked,
 }
 
@@ -180,7 +207,8 @@ impl<'a> Check<'a> {
             others: HashMap::new(),
             seen: HashMap::new(),
             nearly: HashMap::new(),
-            foreign: Vec::new(),
+            turns: TurnSurvey::new(mask),
+            origins: HashMap::new(),
             found: Checked::default(),
         }
     }
@@ -204,8 +232,8 @@ impl<'a> Check<'a> {
     pub fn add(&mut self, sample: &Sample) {
         self.found.documents += 1;
         self.check_repetition(sample);
-        let teaches = self.check_lesson(sample);
-        self.check_words(sample, teaches);
+        self.check_lesson(sample);
+        self.check_turns(sample);
         if sample.text.contains("\\n") {
             self.found.add(Kind::EscapedBreak, || {
                 let message = msg!(ESCAPED_LINE_BREAK, document = sample.origin.text());
@@ -259,8 +287,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Checks that the document fits and has target tokens; returns whether it has any, cut or not.
-    fn check_lesson(&mut self, sample: &Sample) -> bool {
+    /// Checks that the document fits and has target tokens.
+    fn check_lesson(&mut self, sample: &Sample) {
         let (tokens, origin) = (sample.ids.len(), &sample.origin);
         let limit = self.ctx_len.map_or(tokens, |ctx_len| ctx_len + 1);
         if tokens > limit {
@@ -285,12 +313,15 @@ impl<'a> Check<'a> {
             Overlong::Split | Overlong::Drop => tokens,
         };
         if !(0..reached).any(|at| sample.is_learned(at)) {
-            let mut words = RoleWords::default();
-            words.add(self.mask, sample.text.as_bytes());
-            let why = Box::new(Unlearned::new(self.mask, words, teaches));
             self.found.add(Kind::NothingLearned, || {
-                let marked = match why.unknown_word() {
-                    Some(word) => sample.origin_at(&format!("{word}:")),
+                let mut turns = TurnSurvey::new(self.mask);
+                turns.add(0, &sample.text, None);
+                let mut why = Box::new(Unlearned::new(self.mask, &turns, teaches));
+                if let Unlearned::NoAnswer { proposal, fixable, .. } = &mut *why {
+                    (*proposal, *fixable) = (None, 0); // those for all documents follow
+                }
+                let marked = match why.marked() {
+                    Some(words) => sample.origin_at(words),
                     None => sample.origin.clone(),
                 };
                 let error =
@@ -299,54 +330,54 @@ impl<'a> Check<'a> {
                 Diagnostic { message, ..error.diagnostic() }
             });
         }
-        teaches
     }
 
-    fn check_words(&mut self, sample: &Sample, teaches: bool) {
-        let Mask::Assistant(template) = self.mask else { return };
-        let mut met: Vec<&str> = Vec::new();
-        for word in role_words(template, &sample.text).into_iter().filter(|word| !word.known) {
-            if met.contains(&word.word) {
-                continue;
-            }
-            met.push(word.word);
-            let known = self.foreign.iter_mut().find(|(other, _)| other == word.word);
-            match known {
-                Some((_, foreign)) => {
-                    foreign.documents += 1;
-                    foreign.hides_answers |= !teaches;
-                }
-                None => {
-                    let opening = sample.text[word.range.clone()].to_owned();
-                    let first = (sample.origin_at(&opening), opening);
-                    let foreign = ForeignWord { documents: 1, hides_answers: !teaches, first };
-                    self.foreign.push((word.word.to_owned(), foreign));
-                }
-            }
+    fn check_turns(&mut self, sample: &Sample) {
+        let document = self.found.documents as usize;
+        let known = self.turns.foreign_count();
+        let odd = self.turns.add(document, &sample.text, self.cut(sample));
+        if self.turns.foreign_count() > known {
+            self.origins.insert(document, sample.origin.clone());
+        }
+        for one in &odd {
+            let finding = || one.diagnostic(&self.turns, &sample.origin);
+            self.found.add(one.oddity.into(), finding);
         }
     }
 
-    /// The findings in all documents.
-    pub fn finish(mut self) -> Checked {
-        let Mask::Assistant(template) = self.mask else { return self.found };
-        let documents = self.found.documents;
-        for (word, foreign) in self.foreign {
-            let ForeignWord { documents: with, hides_answers, first: (origin, opening) } = foreign;
-            if !hides_answers && with * ROLE_WORD_SHARE < documents.max(2 * ROLE_WORD_SHARE) {
-                continue; // a paragraph that happens to begin with a word and a colon
+    /// The bytes of a document that a sample holds, where the document is cut.
+    fn cut(&self, sample: &Sample) -> Option<usize> {
+        let is_cut = matches!(self.overlong, Overlong::Truncate | Overlong::Split);
+        let limit = self.ctx_len? + 1;
+        (is_cut && sample.ids.len() > limit).then(|| sample.bytes_of(limit))
+    }
+
+    /// The findings in all documents. `file` is the experiment file.
+    pub fn finish(mut self, file: &Path) -> Checked {
+        if !self.turns.has_turns() {
+            return self.found;
+        }
+        let proposal = self.turns.proposal_help();
+        if let Some(finding) = self.found.findings.get_mut(&Kind::NothingLearned) {
+            for shown in &mut finding.shown {
+                let fix = self.turns.fix_help(TurnOddity::MissedOpening, file, shown);
+                shown.helps.splice(0..0, fix.into_iter().chain(proposal.clone()));
             }
+        }
+        for (oddity, _) in &self.turns.odd {
+            let Some(finding) = self.found.findings.get_mut(&Kind::from(*oddity)) else { continue };
+            for shown in &mut finding.shown {
+                *shown = self.turns.helped(*oddity, file, proposal.as_ref(), shown.clone());
+            }
+        }
+        for foreign in self.turns.foreign_words() {
             self.found.add(Kind::ForeignRole, || {
-                let message = msg!(
-                    UNKNOWN_ROLE_WORD,
-                    word = opening.trim(),
-                    n = grouped(with),
-                    documents = grouped(documents),
-                    template = template.name
-                );
-                origin
-                    .show(Diagnostic::warning(message))
-                    .note(msg!(TURN_BELONGS_TO_PREVIOUS))
-                    .help(msg!(IF_ASSISTANT, help = alias_help(&template.name, &word)))
+                let warning = self.turns.foreign_word(foreign);
+                let warning = match self.origins.get(&foreign.first.document) {
+                    Some(origin) => foreign.first.within(origin).show(warning),
+                    None => warning,
+                };
+                proposal.iter().cloned().fold(warning, Diagnostic::help)
             });
         }
         self.found

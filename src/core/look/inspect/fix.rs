@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::data::{LineFault, RecordForm};
+use super::record_form;
+use crate::data::{LineFault, Mask, RecordForm, Template, with_openings};
+use crate::plan::Plan;
 
 /// The result of repairing a line.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,23 +29,101 @@ static ONLY_TEXT: LazyLock<Regex> = LazyLock::new(|| {
 static OTHER_KEY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""\s*,\s*"[^"]*"\s*:"#).expect("a valid expression"));
 
-/// Repairs one line of `form` where its intended content is unambiguous:
+/// Repairs of JSONL lines whose intended content is unambiguous:
 ///
 /// - quotes, tabs and carriage returns within the text of a line that has nothing but a text get their backslash;
 /// - a literal `\n` in a text without line breaks becomes a line break;
-/// - a line whose text is empty is dropped.
-pub fn fix(line: &[u8], form: &RecordForm<'_>) -> Fixed {
-    match form.parse(line) {
-        Ok(None) => Fixed::Kept,
-        Ok(Some(_)) => with_breaks(line).map_or(Fixed::Kept, Fixed::Repaired),
-        Err((_, LineFault::EmptyText { .. })) => Fixed::Dropped,
-        Err((_, LineFault::Json { .. })) => {
-            let repaired = str::from_utf8(line).ok().and_then(with_backslashes);
-            let sound = repaired.filter(|line| matches!(form.parse(line.as_bytes()), Ok(Some(_))));
-            sound.map_or(Fixed::Kept, Fixed::Repaired)
-        }
-        Err(_) => Fixed::Kept,
+/// - a line whose text is empty is dropped;
+/// - where answers are target text, role words are written as the template writes them, answers get the think block
+///   of the template, and questions and system prompts lose their blank lines if the template expects none.
+#[derive(Clone, Copy, Debug)]
+pub struct Repair<'a> {
+    form: RecordForm<'a>,
+    /// The template of the answers that are target text, if any.
+    turns: Option<&'a Template>,
+}
+
+impl<'a> Repair<'a> {
+    /// Repairs for the documents of an experiment.
+    pub fn new(plan: &'a Plan) -> Repair<'a> {
+        let turns = match &plan.data.mask {
+            Mask::Assistant(template) => Some(template),
+            Mask::All | Mask::Between { .. } => None,
+        };
+        Repair { form: record_form(plan), turns }
     }
+
+    /// Repairs one line.
+    pub fn line(&self, line: &[u8]) -> Fixed {
+        match self.form.parse(line) {
+            Ok(None) => Fixed::Kept,
+            Ok(Some(_)) => match with_breaks(line) {
+                Some(broken) => {
+                    let turned = self.with_turns(broken.as_bytes());
+                    Fixed::Repaired(turned.unwrap_or(broken))
+                }
+                None => self.with_turns(line).map_or(Fixed::Kept, Fixed::Repaired),
+            },
+            Err((_, LineFault::EmptyText { .. })) => Fixed::Dropped,
+            Err((_, LineFault::Json { .. })) => {
+                let repaired = str::from_utf8(line).ok().and_then(with_backslashes);
+                let is_sound =
+                    |line: &String| matches!(self.form.parse(line.as_bytes()), Ok(Some(_)));
+                match repaired.filter(is_sound) {
+                    Some(sound) => {
+                        Fixed::Repaired(self.with_turns(sound.as_bytes()).unwrap_or(sound))
+                    }
+                    None => Fixed::Kept,
+                }
+            }
+            Err(_) => Fixed::Kept,
+        }
+    }
+
+    /// The line with its turns repaired; `None` if nothing is to be repaired.
+    fn with_turns(&self, line: &[u8]) -> Option<String> {
+        let template = self.turns?;
+        let mut record: Value = serde_json::from_slice(line).ok()?;
+        if self.form.sft_field.is_none()
+            && let Some(Value::String(text)) = record.get_mut("text")
+        {
+            *text = fixed_turns(template, text)?;
+            return Some(record.to_string());
+        }
+        if !template.expects_clean_turns() || template.clean_turns {
+            return None; // the template writes the turns of other records
+        }
+        let mut is_changed = false;
+        let contents: Vec<&mut Value> = match self.form.sft_field {
+            Some([question, _]) => record.get_mut(question).into_iter().collect(),
+            None => {
+                let messages = record.get_mut("messages").and_then(Value::as_array_mut);
+                let asks = |message: &&mut Value| {
+                    matches!(message["role"].as_str(), Some("user" | "system"))
+                };
+                let asked = messages.into_iter().flatten().filter(asks);
+                asked.filter_map(|message| message.get_mut("content")).collect()
+            }
+        };
+        for content in contents {
+            let Value::String(text) = content else { continue };
+            let cleaned = Template::clean(text).into_owned();
+            is_changed |= cleaned != text.trim();
+            *text = cleaned;
+        }
+        is_changed.then(|| record.to_string())
+    }
+}
+
+/// `text` with its turns as the template writes them; `None` if they are.
+fn fixed_turns(template: &Template, text: &str) -> Option<String> {
+    let opened = with_openings(template, text);
+    let now = opened.as_deref().unwrap_or(text);
+    let blocked = template.with_think_blocks(now);
+    let now = blocked.as_deref().unwrap_or(now);
+    let has_blank_line = template.expects_clean_turns() && template.blank_line(now).is_some();
+    let now = if has_blank_line { template.without_blank_lines(now) } else { now.into() };
+    (now != text).then(|| now.into_owned())
 }
 
 /// The line with escaped quotes, tabs and carriage returns within its only text.
@@ -81,11 +161,14 @@ fn with_breaks(line: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Template;
 
     fn fixed(line: &str) -> Fixed {
-        let template = Template::rwkv_qa();
-        fix(line.as_bytes(), &RecordForm { sft_field: None, template: &template })
+        fixed_by(Template::rwkv_qa(), line)
+    }
+
+    fn fixed_by(template: Template, line: &str) -> Fixed {
+        let form = RecordForm { sft_field: None, template: &template };
+        Repair { form, turns: Some(&template) }.line(line.as_bytes())
     }
 
     fn repaired(line: &str) -> Fixed {
@@ -120,5 +203,30 @@ mod tests {
         for line in ["", r#"{"text": "a"}"#, r#"{"txt": "a"}"#, "[1]"] {
             assert_eq!(fixed(line), Fixed::Kept, "{line}");
         }
+    }
+    #[test]
+    fn turns_are_written_as_the_template_writes_them() {
+        assert_eq!(
+            fixed(r#"{"id": 1, "text": "User: a?\n\nAssistant: b\nUser: c?\nAssistant：d"}"#),
+            repaired(r#"{"id":1,"text":"User: a?\n\nAssistant: b\n\nUser: c?\n\nAssistant: d"}"#)
+        );
+        // An answer may quote a word.
+        assert_eq!(fixed(r#"{"text": "User: a?\n\nAssistant: b\nUser: c?"}"#), Fixed::Kept);
+        assert_eq!(
+            fixed(r#"{"text": "User: a\n\nb\n\nAssistant: c\n\nd"}"#),
+            repaired(r#"{"text":"User: a\nb\n\nAssistant: c\n\nd"}"#)
+        );
+        let line = r#"{"messages": [{"role": "user", "content": "a\n\n\nb"}, {"role": "assistant", "content": "c\n\nd"}]}"#;
+        assert_eq!(
+            fixed(line),
+            repaired(
+                r#"{"messages":[{"role":"user","content":"a\nb"},{"role":"assistant","content":"c\n\nd"}]}"#
+            )
+        );
+        assert_eq!(fixed_by(Template::g1(), line), Fixed::Kept, "the template cleans the turns");
+        assert_eq!(
+            fixed_by(Template::g1(), r#"{"text": "User: a\n\nAssistant: b"}"#),
+            repaired(r#"{"text":"User: a\n\nAssistant: <think>\n</think>\nb"}"#)
+        );
     }
 }

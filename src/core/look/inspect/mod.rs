@@ -10,7 +10,7 @@ mod show;
 mod stats;
 
 pub use check::{Check, Checked, Finding, Kind};
-pub use fix::{Fixed, fix};
+pub use fix::{Fixed, Repair};
 pub use read::{Item, Sample, read, read_other, record_form};
 pub use show::{Fate, Part, parts};
 pub use stats::{Bucket, Counter, Lengths, Stats};

@@ -21,12 +21,19 @@ pub struct Sample {
     pub ids: Vec<u32>,
     /// For each token whether it is a target token.
     learned: Vec<bool>,
+    /// For each token the bytes of the text up to its end.
+    ends: Vec<usize>,
 }
 
 impl Sample {
     /// Whether the token at `at` is a target token. The first token never is, because nothing predicts it.
     pub fn is_learned(&self, at: usize) -> bool {
         at > 0 && self.learned[at]
+    }
+
+    /// The bytes of the first `tokens` tokens.
+    pub(super) fn bytes_of(&self, tokens: usize) -> usize {
+        tokens.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0)
     }
 
     /// The message with the place of the document.
@@ -57,7 +64,7 @@ impl Sample {
     #[cfg(test)]
     pub(super) fn of_tokens(ids: Vec<u32>, learned: Vec<bool>) -> Sample {
         let origin = Origin::Binidx { prefix: "d".into(), index: 0 };
-        Sample { origin, text: String::new(), ids, learned }
+        Sample { origin, text: String::new(), ids, learned, ends: Vec::new() }
     }
 }
 
@@ -132,10 +139,12 @@ fn read_jsonl(
             Ok(None) => {}
             Ok(Some(text)) => {
                 *left -= 1;
+                let text = plan.data.template.cleaned(&text).into_owned();
                 let ids = encode(plan, tokenizer, &text);
                 let learned = plan.data.mask.of_tokens(tokenizer, &ids);
                 let origin = Origin::Jsonl(at(0..0));
-                each(Item::Sample(Sample { origin, text, ids, learned }));
+                let ends = ends(tokenizer, &ids);
+                each(Item::Sample(Sample { origin, text, ids, learned, ends }));
             }
             Err((range, fault)) => each(Item::Fault { place: at(range), fault }),
         }
@@ -211,5 +220,17 @@ fn of_ids(
 ) -> Result<Sample, DataError> {
     let text = String::from_utf8_lossy(&tokenizer.decode(&ids)?).into_owned();
     let learned = plan.data.mask.of_tokens(tokenizer, &ids);
-    Ok(Sample { origin, text, ids, learned })
+    let ends = ends(tokenizer, &ids);
+    Ok(Sample { origin, text, ids, learned, ends })
+}
+
+/// For each token the bytes of the text up to its end.
+fn ends(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<usize> {
+    let mut end = 0;
+    ids.iter()
+        .map(|id| {
+            end += tokenizer.token_bytes(*id).map_or(0, <[u8]>::len);
+            end
+        })
+        .collect()
 }

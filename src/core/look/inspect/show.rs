@@ -1,5 +1,7 @@
 //! A document as a run trains on it: its target tokens, its end, and the part that is cut.
 
+use std::ops::Range;
+
 use super::Sample;
 use crate::data::Overlong;
 use crate::data::{END_OF_DOCUMENT, Tokenizer};
@@ -20,26 +22,32 @@ pub enum Fate {
 pub enum Part {
     /// A text with one use.
     Text(Fate, String),
+    /// A role word that does not open a turn.
+    Missed(String),
     /// The end-of-document token.
     End(Fate),
     /// The start of the next sample.
     Border,
 }
 
-/// The parts of a document in samples of at most `ctx_len` inputs.
+/// The parts of a document in samples of at most `ctx_len` inputs. `missed` are the bytes of role words that do not open a
+/// turn, in order.
 pub fn parts(
     sample: &Sample,
     tokenizer: &Tokenizer,
     ctx_len: usize,
     overlong: Overlong,
+    missed: &[Range<usize>],
 ) -> Vec<Part> {
     let mut parts = Vec::new();
-    let mut run: Option<(Fate, Vec<u8>)> = None;
-    let finish = |run: &mut Option<(Fate, Vec<u8>)>, parts: &mut Vec<Part>| {
-        if let Some((fate, bytes)) = run.take() {
-            parts.push(Part::Text(fate, String::from_utf8_lossy(&bytes).into_owned()));
+    let mut run: Option<((Fate, bool), Vec<u8>)> = None;
+    let finish = |run: &mut Option<((Fate, bool), Vec<u8>)>, parts: &mut Vec<Part>| {
+        if let Some(((fate, is_missed), bytes)) = run.take() {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            parts.push(if is_missed { Part::Missed(text) } else { Part::Text(fate, text) });
         }
     };
+    let mut place = 0;
     let fits = sample.ids.len() <= ctx_len + 1;
     for (at, &id) in sample.ids.iter().enumerate() {
         let left_out = match overlong {
@@ -64,11 +72,14 @@ pub fn parts(
             finish(&mut run, &mut parts);
             parts.push(Part::Border);
         }
-        if run.as_ref().is_some_and(|(other, _)| *other != fate) {
-            finish(&mut run, &mut parts);
+        for &byte in tokenizer.token_bytes(id).unwrap_or_default() {
+            let use_of = (fate, missed.iter().any(|range| range.contains(&place)));
+            if run.as_ref().is_some_and(|(other, _)| *other != use_of) {
+                finish(&mut run, &mut parts);
+            }
+            run.get_or_insert((use_of, Vec::new())).1.push(byte);
+            place += 1;
         }
-        let bytes = tokenizer.token_bytes(id).unwrap_or_default();
-        run.get_or_insert((fate, Vec::new())).1.extend_from_slice(bytes);
     }
     finish(&mut run, &mut parts);
     parts
@@ -87,7 +98,7 @@ mod tests {
         let mask = Mask::Assistant(Template::rwkv_qa());
         let ids = mask.encode(&WORLD, text.as_bytes());
         let learned = mask.of_tokens(&WORLD, &ids);
-        parts(&Sample::of_tokens(ids, learned), &WORLD, ctx_len, overlong)
+        parts(&Sample::of_tokens(ids, learned), &WORLD, ctx_len, overlong, &[])
     }
 
     fn text(fate: Fate, text: &str) -> Part {
