@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::RunDir;
 use crate::tensorfile::write_atomically;
 use crate::work::{Observer, Progress};
 
@@ -62,9 +61,9 @@ pub struct NowWriter {
 }
 
 impl NowWriter {
-    /// The writer of a run.
-    pub fn new(run: &RunDir) -> NowWriter {
-        NowWriter { file: run.join(Now::FILE), written: Cell::new(None) }
+    /// The writer of the run at `path`.
+    pub fn new(path: &Path) -> NowWriter {
+        NowWriter { file: path.join(Now::FILE), written: Cell::new(None) }
     }
 }
 

@@ -79,7 +79,7 @@ pub fn run(
     let event = opened.event.take();
     let run = &opened.run;
     let mut events = Events::new(run, &plan.records.log.sinks, watch);
-    let _observed = observe(Rc::new(NowWriter::new(run)));
+    let _observed = observe(Rc::new(NowWriter::new(run.path())));
     let work = AssertUnwindSafe(|| {
         if let Some(event) = event {
             events.emit(event)?;
