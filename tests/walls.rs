@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &str); 31] = [
     ("core/diagnostic", "core/lang"),
     ("core/words", "core/diagnostic core/lang"),
     ("core/tensorfile", "core/diagnostic"),
-    ("core/hub", "core/diagnostic core/digest"),
+    ("core/hub", "core/diagnostic core/digest core/tensorfile"),
     ("core/arch", "core/diagnostic"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),

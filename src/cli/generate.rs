@@ -1,6 +1,5 @@
 //! `statetune generate`.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -12,6 +11,7 @@ use statetune_core::plan::Purpose;
 use statetune_engine::RunError;
 use statetune_engine::inference::{GenerateOptions, Session};
 
+use super::output::say_piece;
 use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
 use super::{Color, Format, say, show};
 
@@ -110,11 +110,11 @@ fn answer(
     let mut session = Session::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
     let human = args.format == Format::Human;
     if human && with_name {
-        tell_piece(&format!("{}: ", found.subject.name));
+        say_piece(&format!("{}: ", found.subject.name));
     }
     let answer = session.answer(prompt, &mut |piece| {
         if human {
-            tell_piece(piece);
+            say_piece(piece);
         }
     })?;
     match args.format {
@@ -130,10 +130,4 @@ fn answer(
         })),
     }
     Ok(())
-}
-
-/// Prints part of a line to standard output; a closed pipe is not an error.
-pub(super) fn tell_piece(piece: &str) {
-    let mut stdout = io::stdout();
-    let _ = write!(stdout, "{piece}").and_then(|()| stdout.flush());
 }

@@ -23,8 +23,10 @@ mod import;
 mod incident;
 mod init;
 mod keys;
+mod memory;
 mod merge;
 mod mount;
+mod output;
 #[cfg(test)]
 mod pages;
 mod plain;
@@ -45,11 +47,11 @@ mod stop;
 mod subject;
 mod sweep;
 mod table;
+mod truncated;
 mod verify;
 mod watch;
 
-use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -61,8 +63,10 @@ use statetune_core::exit::ExitCode;
 use statetune_core::hub::{self, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
-use statetune_engine::kernels::{NoGpu, find_gpu, keep_memory};
-use statetune_engine::silence_out_of_memory_panics;
+use statetune_engine::kernels::{NoGpu, end_in_words, find_gpu, keep_memory};
+use statetune_engine::{memory_fault, silence_out_of_memory_panics};
+
+use output::{say, tell};
 
 /// Fine-tune RWKV models from one TOML file.
 #[derive(Debug, Parser)]
@@ -245,16 +249,6 @@ fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
     folder.join("runs")
 }
 
-/// Prints a line to standard output; a closed pipe, as with `| head`, is not an error.
-fn say(line: impl Display) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
-/// Prints a line to standard error; a closed terminal does not stop a run.
-fn tell(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
 /// Prints a message.
 fn show(diagnostic: &Diagnostic, color: Color) {
     tell(diagnostic.render(color.on()));
@@ -290,6 +284,7 @@ pub fn main() -> ExitCode {
 /// The program `statetune-tensors`: linked with libtorch, runs every command.
 pub fn main_with_tensors() -> ExitCode {
     keep_memory();
+    end_in_words();
     silence_out_of_memory_panics();
     start(|command, color| match command {
         Command::Run(args) => run::run(&args, color),
@@ -334,22 +329,35 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // `--help` and `--version` end up here too; neither is an error.
-            let code = if error.use_stderr() { ExitCode::Invalid } else { ExitCode::Ok };
-            let _ = error.print();
-            return code;
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            if error.use_stderr() {
+                return ExitCode::Invalid;
+            }
+            output::noted(printed);
+            return output::end(ExitCode::Ok, |fault| show(fault, Color::Auto));
         }
     };
     if cli.offline {
         hub::stay_offline();
     }
-    catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|_| {
-        // A constant text: rendering or translating a message may be what failed.
-        tell(match Lang::spoken() {
-            Lang::En => {
-                "error[ST9000]: this is a bug in statetune; the lines above say where it happened"
-            }
-            Lang::Zh => "错误[ST9000]: 这是 statetune 的缺陷；上面几行说明出错位置",
-        });
-        ExitCode::Bug
-    })
+    // Without the handler the signal ends the process all the same.
+    let _ = truncated::watch_mapped_files();
+    let code = catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color)));
+    let code = code.unwrap_or_else(|panic| match memory_fault(&*panic) {
+        Some(fault) => {
+            show(&fault, cli.color);
+            ExitCode::OutOfMemory
+        }
+        None => {
+            // A constant text: rendering or translating a message may be what failed.
+            tell(match Lang::spoken() {
+                Lang::En => {
+                    "error[ST9000]: this is a bug in statetune; the lines above say where it happened"
+                }
+                Lang::Zh => "错误[ST9000]: 这是 statetune 的缺陷；上面几行说明出错位置",
+            });
+            ExitCode::Bug
+        }
+    });
+    output::end(code, |fault| show(fault, cli.color))
 }

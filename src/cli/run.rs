@@ -10,7 +10,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Best, Event, ProbeRate, RunDir};
 use statetune_core::store::find_run;
-use statetune_core::words::size;
+use statetune_core::words::{printable, size};
 use statetune_engine::run::{Begin, Outcome, Summary};
 use statetune_engine::tensors::device;
 
@@ -240,7 +240,7 @@ fn question(template: &Template, prompt: &str) -> String {
 }
 
 fn short(text: &str) -> String {
-    let line = text.replace('\n', " ");
+    let line = printable(&text.replace('\n', " "));
     match line.char_indices().nth(ANSWER_CHARS) {
         Some((cut, _)) => format!("{}...", &line[..cut]),
         None => line,

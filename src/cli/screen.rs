@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 use statetune_core::records::{
     Event, Fact, ProbeCount, Request, RequestSource, SentRequest, send_request,
 };
+use statetune_core::words::without_controls;
 use statetune_engine::kernels::peak_gpu_bytes;
 use tch::Device;
 
@@ -208,7 +209,7 @@ impl Screen {
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(without_controls(text)),
             None => tell(text),
         }
     }

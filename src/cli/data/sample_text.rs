@@ -3,6 +3,7 @@
 use statetune_core::data::Tokenizer;
 use statetune_core::look::inspect::{Fate, Part, Sample, parts};
 use statetune_core::plan::Plan;
+use statetune_core::words::printable;
 
 use crate::say;
 
@@ -40,9 +41,9 @@ impl Style {
     /// Target text is green or in `[[ ]]`, masked text is grey or unmarked, and truncated text is red or in `{{ }}`.
     fn part(&self, part: &Part) -> String {
         let (fate, text) = match part {
-            Part::Text(fate, text) => (*fate, &**text),
-            Part::End(fate) => (*fate, "<end>"),
-            Part::Border => (Fate::Masked, "<next sample>"),
+            Part::Text(fate, text) => (*fate, printable(text)),
+            Part::End(fate) => (*fate, "<end>".to_owned()),
+            Part::Border => (Fate::Masked, "<next sample>".to_owned()),
         };
         if self.colored {
             let code = match fate {
@@ -53,7 +54,7 @@ impl Style {
             return format!("\x1b[{code}m{text}\x1b[0m");
         }
         match fate {
-            Fate::Masked => text.to_owned(),
+            Fate::Masked => text,
             Fate::Learned => format!("[[{text}]]"),
             Fate::Cut => format!("{{{{{text}}}}}"),
         }

@@ -1,6 +1,7 @@
 //! A run while it trains: its parts, and what is done with several of them.
 
-use statetune_core::records::{Checkpoint, CheckpointRecord};
+use statetune_core::plan::CheckpointPlan;
+use statetune_core::records::{Checkpoint, CheckpointRecord, settle_checkpoints};
 
 use super::evaluate::Evaluator;
 use super::guard::Guard;
@@ -72,17 +73,27 @@ impl Course<'_, '_> {
         if self.saver.has_saved(done.position.steps) {
             return Ok(());
         }
-        self.save(done, false)
+        self.save(done)
     }
 
-    /// Saves a checkpoint of this step and removes old ones.
+    /// Saves a checkpoint of this step, names the best one and removes old ones.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub(super) fn save(&mut self, done: &StepDone<'_>, is_best: bool) -> Result<(), RunError> {
+    pub(super) fn save(&mut self, done: &StepDone<'_>) -> Result<(), RunError> {
         let name = self.checkpoint_name(done);
         self.save_as(&name, done.trainer, done.position)?;
-        self.saver.keep(&self.job, &name, is_best)
+        self.settle(&name)
+    }
+
+    /// Does what is due after the newest checkpoint, and was perhaps not done when an earlier process was killed.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(super) fn settle(&self, newest: &str) -> Result<(), RunError> {
+        let Job { run, plan, .. } = &self.job;
+        let CheckpointPlan { keep_best, keep_last, .. } = plan.records.checkpoint;
+        Ok(settle_checkpoints(run, newest, self.evaluator.best, keep_best, keep_last)?)
     }
 
     /// Saves a checkpoint with this name.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use statetune_core::data::Loader;
-use statetune_core::records::{Checkpoint, Event, Nonfinite, checkpoints};
+use statetune_core::records::{Checkpoint, Event, Nonfinite, checkpoint_folders};
 
 use super::begin::Opened;
 use super::course::{Course, Ended};
@@ -57,6 +57,9 @@ impl Course<'_, '_> {
             restore(checkpoint, trainer)?;
             position = checkpoint.record.position;
             self.restore(&checkpoint.record);
+            if checkpoint.path.starts_with(self.job.run.path()) {
+                self.settle(checkpoint.name())?;
+            }
         }
         let Position { steps, .. } = position;
         self.note_progress(steps)?;
@@ -64,7 +67,7 @@ impl Course<'_, '_> {
             self.evaluate(steps)?;
         }
         let rolls_back = self.job.plan.guard.nonfinite == Nonfinite::Rollback;
-        if rolls_back && checkpoints(self.job.run.path()).is_empty() {
+        if rolls_back && checkpoint_folders(self.job.run.path()).is_empty() {
             self.save_as(&Checkpoint::step_name(steps), trainer, position)?;
         }
         Ok(position)
@@ -92,10 +95,10 @@ impl Course<'_, '_> {
             if epoch.is_multiple_of(epoch_save) || is_last || is_best {
                 // The checkpoint comes last: a crash before it repeats the export.
                 self.saver.export(&self.job, steps)?;
-                self.save(done, is_best)?;
+                self.save(done)?;
             }
         } else if every > 0 && steps.is_multiple_of(every) && self.evaluate(steps)? {
-            self.save(done, true)?;
+            self.save(done)?;
         }
         self.obey(done)?;
 
