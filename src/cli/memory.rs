@@ -12,7 +12,7 @@ const MESSAGE: &[u8] =
 saved files are intact\n";
 
 /// The allocator of the system, which ends the process when there is no memory left. The standard library would abort
-/// without a word of ours; no code here goes on after a failed allocation.
+/// without a word of ours; no code here can continue after a failed allocation.
 struct EndsInWords;
 
 #[global_allocator]

@@ -170,7 +170,7 @@ fn a_run_with_values_of_another_keeps_them_when_it_is_killed_early() {
     assert!(saved.is_empty(), "killed before its first checkpoint: {saved:?}");
     resume(&case, &killed).is_done();
     same_numbers(&case, &whole, &killed, "epoch-0001");
-    // Without them it does not go on as another run.
+    // Without them the run is refused.
     case.write(killed.join("events.jsonl"), "");
     fs::remove_dir_all(case.path(killed.join("ckpt"))).expect("removed");
     fs::create_dir(case.path(killed.join("ckpt"))).expect("a folder");

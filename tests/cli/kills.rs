@@ -65,7 +65,7 @@ fn resume(case: &Case) -> Output {
     case.statetune(&[&["run", STATE, "--resume", "auto"][..], &SETTINGS].concat())
 }
 
-/// Everything in a run directory that does not tell of times or of the processes of the run.
+/// Everything in a run directory but times and what depends on the number of processes.
 fn content(case: &Case, run: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     collect(&case.path(run), "", &mut found);

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::case::{Case, STATE, program};
 use crate::terminal::Terminal;
 
-/// Nothing may pass for an answer that nobody got.
+/// A lost answer is never a success.
 #[test]
 fn standard_output_that_cannot_be_written_is_exit_29() {
     let case = Case::new();
@@ -36,7 +36,7 @@ error[ST0301]: cannot write to standard output
   = note: No space left on device (os error 28)";
         assert!(stderr.trim_end().ends_with(expected), "{arguments:?}: {stderr}");
         assert_eq!(output.status.code(), Some(29), "{arguments:?}");
-        // A reader that has enough is no fault.
+        // A reader that stops early is not an error.
         let line = format!(
             "\"$0\" {} | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}",
             arguments.join(" ")

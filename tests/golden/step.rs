@@ -154,10 +154,6 @@ impl Devices for Twins {
     fn sum_loss(&self, loss: f64) -> f64 {
         2.0 * loss
     }
-
-    fn is_first(&self) -> bool {
-        true
-    }
 }
 
 #[test]

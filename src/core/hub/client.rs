@@ -228,7 +228,7 @@ fn is_same_host(one: &Uri, other: &Uri) -> bool {
     place(one) == place(other)
 }
 
-/// Where a redirect from `from` leads; `None` for what is no web address, or would leave an encrypted connection.
+/// Where a redirect from `from` leads; `None` unless it is a web address, encrypted if `from` is.
 fn follow(from: &Uri, to: &str) -> Option<Uri> {
     let base = format!("{}://{}", from.scheme_str()?, from.authority()?);
     let whole = match to {
