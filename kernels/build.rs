@@ -67,6 +67,7 @@ fn main() {
         .file("kernels/quant_autograd.cpp")
         .file("kernels/instruction_set.cpp")
         .file("kernels/settings.cpp")
+        .file("kernels/terminate.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .includes([libtorch.join("include"), libtorch.join("include/torch/csrc/api/include")])
         .flag("-fopenmp")

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Reach};
-use statetune_core::records::{RunDir, Status, checkpoints};
+use statetune_core::records::Status;
 use statetune_core::store::{CheckpointRef, find_run, runs_named, split_run_ref};
 use statetune_engine::RunError;
 use statetune_engine::run::{Begin, recorded_settings, setting_changes};
@@ -73,8 +73,7 @@ pub(super) fn continue_run(
             Diagnostic::error(message).help(msg!(SET_MORE_EPOCHS)).help(msg!(START_FROM_RUN));
         return Err(RunError::Resume(Box::new(diagnostic)));
     }
-    let checkpoint = checkpoints(run).pop();
-    let begin = Begin::Resume { run: RunDir::open(run)?, checkpoint, accept, drop_samples };
+    let begin = Begin::resume(run, accept, drop_samples)?;
     begin.check_settings(plan)?;
     Ok(begin)
 }

@@ -1,6 +1,6 @@
 //! `statetune chat`.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -10,7 +10,8 @@ use statetune_core::plan::Purpose;
 use statetune_engine::RunError;
 use statetune_engine::inference::{Answer, GenerateOptions, LoadedModel, Session};
 
-use super::generate::{shown_tag, tell_piece};
+use super::generate::shown_tag;
+use super::output::say_piece;
 use super::subject::{
     Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, probability, tell_adapter,
 };
@@ -94,7 +95,7 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
     let mut lines = io::stdin().lock().lines();
     loop {
         if terminal {
-            tell_piece("> ");
+            say_piece("> ");
         }
         // Input that is not valid UTF-8 ends the conversation, as the end of input does.
         let Some(Ok(line)) = lines.next() else { return Ok(()) };
@@ -142,10 +143,10 @@ fn turn(
         match args.format {
             Format::Human => {
                 if found.len() > 1 {
-                    tell_piece(&format!("{name}: "));
+                    say_piece(&format!("{name}: "));
                 }
-                tell_piece(shown_tag(&prompt));
-                session.turn(template, &prompt, &mut tell_piece)?;
+                say_piece(shown_tag(&prompt));
+                session.turn(template, &prompt, &mut say_piece)?;
                 say("");
             }
             Format::Json => {
@@ -167,7 +168,6 @@ fn turn(
     }
     if args.format == Format::Json {
         say(json!({ "schema": SCHEMA, "question": question, "answers": answers }));
-        let _ = io::stdout().flush();
     }
     Ok(())
 }

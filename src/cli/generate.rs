@@ -1,6 +1,5 @@
 //! `statetune generate`.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,6 +12,7 @@ use statetune_core::words::shell_word;
 use statetune_engine::RunError;
 use statetune_engine::inference::{GenerateOptions, Session};
 
+use super::output::say_piece;
 use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
 use super::{Color, Format, say, show};
 
@@ -130,14 +130,14 @@ fn answer(
     let mut session = Session::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
     let human = args.format == Format::Human;
     if human && with_name {
-        tell_piece(&format!("{}: ", found.subject.name));
+        say_piece(&format!("{}: ", found.subject.name));
     }
     if human {
-        tell_piece(shown_tag(prompt));
+        say_piece(shown_tag(prompt));
     }
     let answer = session.answer(prompt, &mut |piece| {
         if human {
-            tell_piece(piece);
+            say_piece(piece);
         }
     })?;
     match args.format {
@@ -165,10 +165,4 @@ fn answer(
 /// The tag at the end of a prompt that asks for reasoning, so that the printed reasoning begins with its tag.
 pub(super) fn shown_tag(prompt: &str) -> &'static str {
     if prompt.ends_with("<think") { "<think" } else { "" }
-}
-
-/// Prints part of a line to standard output; a closed pipe is not an error.
-pub(super) fn tell_piece(piece: &str) {
-    let mut stdout = io::stdout();
-    let _ = write!(stdout, "{piece}").and_then(|()| stdout.flush());
 }

@@ -24,8 +24,10 @@ mod import;
 mod incident;
 mod init;
 mod keys;
+mod memory;
 mod merge;
 mod mount;
+mod output;
 #[cfg(test)]
 mod pages;
 mod plain;
@@ -46,12 +48,12 @@ mod stop;
 mod subject;
 mod sweep;
 mod table;
+mod truncated;
 mod verify;
 mod watch;
 mod working;
 
-use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -65,8 +67,10 @@ use statetune_core::hub::{self, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
 use statetune_core::work::{Stopped, observe};
-use statetune_engine::kernels::{NoGpu, find_gpu, keep_memory};
-use statetune_engine::silence_out_of_memory_panics;
+use statetune_engine::kernels::{NoGpu, end_in_words, find_gpu, keep_memory};
+use statetune_engine::{memory_fault, silence_out_of_memory_panics};
+
+use output::{say, tell};
 
 /// Fine-tune RWKV models from one TOML file.
 #[derive(Debug, Parser)]
@@ -249,17 +253,6 @@ fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
     folder.join("runs")
 }
 
-/// Prints a line to standard output; a closed pipe, as with `| head`, is not an error.
-fn say(line: impl Display) {
-    let _ = io::stdout().write_all(format!("{line}\n").as_bytes());
-}
-
-/// Prints a line to standard error; a closed terminal does not stop a run.
-fn tell(line: impl Display) {
-    // In one piece, so that an end at once leaves no half line.
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
-}
-
 /// Prints a message.
 fn show(diagnostic: &Diagnostic, color: Color) {
     tell(diagnostic.render(color.on()));
@@ -295,6 +288,7 @@ pub fn main() -> ExitCode {
 /// The program `statetune-tensors`: linked with libtorch, runs every command.
 pub fn main_with_tensors() -> ExitCode {
     keep_memory();
+    end_in_words();
     silence_out_of_memory_panics();
     if let Err(error) = stop::listen() {
         show(&Diagnostic::error(msg!(NO_SIGNALS)).note(Text::library(error)), Color::Auto);
@@ -344,25 +338,36 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // `--help` and `--version` end up here too; neither is an error.
-            let code = if error.use_stderr() { ExitCode::Invalid } else { ExitCode::Ok };
-            let _ = error.print();
-            return code;
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            if error.use_stderr() {
+                return ExitCode::Invalid;
+            }
+            output::noted(printed);
+            return output::end(ExitCode::Ok, |fault| show(fault, Color::Auto));
         }
     };
     if cli.offline {
         hub::stay_offline();
     }
-    catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color))).unwrap_or_else(|panic| {
-        if panic.is::<Stopped>() {
-            stop::end_as_asked();
+    // Without the handler the signal ends the process anyway.
+    let _ = truncated::watch_mapped_files();
+    let code = catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color)));
+    let code = code.unwrap_or_else(|panic| match memory_fault(&*panic) {
+        _ if panic.is::<Stopped>() => stop::end_as_asked(),
+        Some(fault) => {
+            show(&fault, cli.color);
+            ExitCode::OutOfMemory
         }
-        // A constant text: rendering or translating a message may be what failed.
-        tell(match Lang::spoken() {
-            Lang::En => {
-                "error[ST9000]: this is a bug in statetune; the lines above say where it happened"
-            }
-            Lang::Zh => "错误[ST9000]: 这是 statetune 的缺陷；上面几行说明出错位置",
-        });
-        ExitCode::Bug
-    })
+        None => {
+            // A constant text: rendering or translating a message may be what failed.
+            tell(match Lang::spoken() {
+                Lang::En => {
+                    "error[ST9000]: this is a bug in statetune; the lines above say where it happened"
+                }
+                Lang::Zh => "错误[ST9000]: 这是 statetune 的缺陷；上面几行说明出错位置",
+            });
+            ExitCode::Bug
+        }
+    });
+    output::end(code, |fault| show(fault, cli.color))
 }

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::Subcommand;
+use rustix::process::{Resource, getrlimit};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::words::size;
 
 use super::{
     Color, cache, check, config, ctl, diff, explain, import, init, presets, report, runs, schema,
@@ -90,9 +92,24 @@ impl PlainCommand {
     }
 }
 
+/// Address space in which libtorch can be loaded. With less, the loader or libtorch's own start would abort without a word
+/// of ours.
+const LIBTORCH_NEEDS: u64 = 600 << 20;
+
+/// The message when `ulimit -v` leaves too little for libtorch.
+fn refusal_of_limit() -> Option<Diagnostic> {
+    let limit = getrlimit(Resource::As).current.filter(|limit| *limit < LIBTORCH_NEEDS)?;
+    let message = msg!(ADDRESS_SPACE_LIMIT, limit = size(limit), needed = size(LIBTORCH_NEEDS));
+    Some(Diagnostic::error(message).help(msg!(RAISE_LIMIT)))
+}
+
 /// Replaces this process by the program with libtorch, with the same arguments, files and signals. Returns only on
 /// failure.
 pub(super) fn hand_over(color: Color) -> ExitCode {
+    if let Some(refusal) = refusal_of_limit() {
+        show(&refusal, color);
+        return ExitCode::OutOfMemory;
+    }
     let program = match env::current_exe() {
         Ok(own) => own.parent().unwrap_or(Path::new("")).join(TENSORS),
         Err(_) => TENSORS.into(),

@@ -12,7 +12,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Best, Event, ProbeRate, RunDir};
 use statetune_core::store::find_run;
-use statetune_core::words::size;
+use statetune_core::words::{printable, size};
 use statetune_core::work::observe;
 use statetune_engine::run::{Begin, Outcome, Summary};
 use statetune_engine::tensors::device;
@@ -245,7 +245,7 @@ fn question(template: &Template, prompt: &str) -> String {
 }
 
 fn short(text: &str) -> String {
-    let line = text.replace('\n', " ");
+    let line = printable(&text.replace('\n', " "));
     match line.char_indices().nth(ANSWER_CHARS) {
         Some((cut, _)) => format!("{}...", &line[..cut]),
         None => line,

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 use statetune_core::records::{
     Event, Fact, ProbeCount, Request, RequestSource, SentRequest, send_request,
 };
+use statetune_core::words::without_controls;
 use statetune_core::work::{Observer, Progress};
 use statetune_engine::kernels::peak_gpu_bytes;
 use tch::Device;
@@ -228,7 +229,7 @@ impl Screen {
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(without_controls(text)),
             None => tell(text),
         }
     }

@@ -1,19 +1,24 @@
 //! Weights on the Hugging Face Hub: `hf://OWNER/REPO/FILE`, or `hf://OWNER/REPO@REVISION/FILE`.
 //!
 //! Files are cached where other Hugging Face programs cache them (`HF_HOME`, else `~/.cache/huggingface`), and no file
-//! is downloaded twice. Only [`HubFile::fetch`] uses the network.
+//! is downloaded twice. Only [`HubFile::fetch`] uses the network. All names in the cache come from the request, or are
+//! hexadecimal digits: a hub cannot choose where a file is written.
 
-use std::fs;
-use std::io;
+mod client;
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hf_hub::api::sync::{ApiBuilder, ApiError, Metadata};
-use hf_hub::{Cache, Repo, RepoType};
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use client::{Client, HubError, Remote};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::digest::sha256_of_file;
+use crate::tensorfile::write_atomically;
 
 /// Whether this process must not use the network.
 static OFFLINE: AtomicBool = AtomicBool::new(false);
@@ -26,8 +31,10 @@ pub fn stay_offline() {
 /// Start of every path on the hub.
 const SCHEME: &str = "hf://";
 
-/// Retries of a broken connection; each continues where the download stopped.
-const RETRIES: usize = 4;
+/// The hub, unless `HF_ENDPOINT` names another.
+const ENDPOINT: &str = "https://huggingface.co";
+/// What the progress bar of a download shows.
+const PROGRESS: &str = "{msg}  {wide_bar}  {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}";
 
 /// A file of a model repository on the hub.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -75,7 +82,10 @@ impl HubFile {
 
     /// The path of the file in the local cache; `None` if it was never downloaded.
     pub fn fetched(&self) -> Option<PathBuf> {
-        Cache::from_env().repo(self.handle()).get(&self.file)
+        let folder = self.folder();
+        let commit = fs::read_to_string(folder.join("refs").join(&self.revision)).ok()?;
+        Some(folder.join("snapshots").join(commit.trim()).join(&self.file))
+            .filter(|path| path.exists())
     }
 
     /// The path of the file, which is downloaded unless the cache has it. An interrupted download continues where it
@@ -95,85 +105,133 @@ impl HubFile {
             return Err(Box::new(fault));
         }
         begins();
-        let cache = Cache::from_env();
-        let token = std::env::var("HF_TOKEN").ok().or_else(|| cache.token());
-        let failed = |error: ApiError| Box::new(self.explain(error));
-        let api = ApiBuilder::from_env().with_token(token).with_retries(RETRIES).build();
-        let api = api.map_err(failed)?;
-        let remote = api.repo(self.handle());
-        let metadata = api.metadata(&remote.url(&self.file)).map_err(failed)?;
-        let blob = cache.repo(self.handle()).blob_path(metadata.etag());
-        remove_finished_part(&blob, &metadata).map_err(|error| failed(error.into()))?;
+        let failed = |error: HubError| Box::new(self.explain(error));
+        let endpoint = env::var("HF_ENDPOINT").unwrap_or_else(|_| ENDPOINT.to_owned());
+        let endpoint = endpoint.trim_end_matches('/');
+        let client = Client::new(endpoint, token()).map_err(failed)?;
+        let revision = self.revision.replace('/', "%2F");
+        let url = format!("{endpoint}/{}/resolve/{revision}/{}", self.repo, self.file);
+        let remote = client.look(&url).map_err(failed)?;
 
+        let blob = self.folder().join("blobs").join(remote.blob_name());
         let target =
             if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        let path = remote.download_with_progress(&self.file, bar).map_err(failed)?;
-        self.verify(&blob, &path, &metadata)?;
-        Ok(path)
+        let style = ProgressStyle::with_template(PROGRESS).expect("a valid template");
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        bar.set_message(self.file.clone());
+        self.download(&client, &url, &remote, &blob, &bar)?;
+        self.link(&remote, &blob).map_err(|error| failed(error.into()))
     }
 
-    /// Compares the downloaded file with the size and digest of the hub, and removes a file that differs.
-    fn verify(&self, blob: &Path, path: &Path, metadata: &Metadata) -> Result<(), Box<Diagnostic>> {
-        let failed = |error: io::Error| Box::new(self.explain(error.into()));
-        let size = fs::metadata(blob).map_err(failed)?.len();
-        // The etag of a large file is its sha256; files with other etags are small and not checkpoints.
-        let is_sha256 = metadata.etag().len() == 64;
-        let equal = size == metadata.size() as u64
-            && (!is_sha256 || sha256_of_file(blob).map_err(failed)? == metadata.etag());
-        if equal {
+    /// Downloads a blob. Another process that downloads the same is waited for.
+    fn download(
+        &self,
+        client: &Client,
+        url: &str,
+        remote: &Remote,
+        blob: &Path,
+        bar: &ProgressBar,
+    ) -> Result<(), Box<Diagnostic>> {
+        let failed = |error: HubError| Box::new(self.explain(error));
+        let disk = |error: io::Error| failed(error.into());
+        let path = blob.with_extension("part");
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(""))).map_err(disk)?;
+        let mut part = File::options().create(true).append(true).open(&path).map_err(disk)?;
+        part.lock().map_err(disk)?;
+        if blob.exists() {
             return Ok(());
         }
-        fs::remove_file(path).and_then(|()| fs::remove_file(blob)).map_err(failed)?;
+        client.download(url, remote.size, &mut part, bar).map_err(failed)?;
+        bar.finish_and_clear();
+        part.sync_all().map_err(disk)?;
+        self.verify(&path, remote)?;
+        fs::rename(&path, blob).map_err(disk)
+    }
+
+    /// Compares the downloaded file with the digest of the hub, and removes a file that differs.
+    fn verify(&self, path: &Path, remote: &Remote) -> Result<(), Box<Diagnostic>> {
+        let failed = |error: io::Error| Box::new(self.explain(error.into()));
+        // A file without a sha256 on the hub is small and not a checkpoint.
+        let Some(expected) = remote.sha256() else { return Ok(()) };
+        if sha256_of_file(path).map_err(failed)? == expected {
+            return Ok(());
+        }
+        let size = fs::metadata(path).map_err(failed)?.len();
+        fs::remove_file(path).map_err(failed)?;
         let message = msg!(DOWNLOAD_DIFFERS, file = self.to_string());
         let fault = Diagnostic::error(message)
-            .note(msg!(HUB_HAS, size = metadata.size(), digest = metadata.etag()))
+            .note(msg!(HUB_HAS, size = remote.size, digest = remote.etag()))
             .note(msg!(DOWNLOAD_REMOVED, size))
             .help(msg!(FETCH_AGAIN));
         Err(Box::new(fault))
     }
 
-    fn handle(&self) -> Repo {
-        Repo::with_revision(self.repo.clone(), RepoType::Model, self.revision.clone())
+    /// Links the blob as the file of its commit, and notes the commit of the revision, as other programs do.
+    fn link(&self, remote: &Remote, blob: &Path) -> io::Result<PathBuf> {
+        let folder = self.folder();
+        let snapshot = folder.join("snapshots").join(&remote.commit);
+        let path = snapshot.join(&self.file);
+        let above = Path::new(&self.file).components().count() + 1;
+        let target: PathBuf = std::iter::repeat_n("..", above).collect();
+        let name = blob.file_name().unwrap_or_default();
+        fs::create_dir_all(path.parent().unwrap_or(&snapshot))?;
+        match symlink(target.join("blobs").join(name), &path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let revision = folder.join("refs").join(&self.revision);
+        fs::create_dir_all(revision.parent().unwrap_or(&folder))?;
+        write_atomically(&revision, |file| file.write_all(remote.commit.as_bytes()))?;
+        Ok(path)
+    }
+
+    /// The folder of the repository in the cache.
+    fn folder(&self) -> PathBuf {
+        cache().join(format!("models--{}", self.repo.replace('/', "--")))
     }
 
     /// The message for a failed download.
-    fn explain(&self, error: ApiError) -> Diagnostic {
-        let root = match error {
-            ApiError::TooManyRetries(inner) => *inner,
-            error => error,
-        };
-        if let ApiError::IoError(error) = &root
-            && error.kind() != io::ErrorKind::UnexpectedEof
-        {
-            let cache = Cache::from_env();
-            let message =
-                msg!(CANNOT_KEEP_DOWNLOAD, file = self.to_string(), folder = cache.path(), error);
-            return Diagnostic::error(message).help(msg!(HF_HOME_NAMES_FOLDER));
-        }
-        let status = match &root {
-            ApiError::RequestError(error) => match **error {
-                ureq::Error::StatusCode(status) => Some(status),
-                _ => None,
-            },
-            _ => None,
-        };
-        match status {
-            Some(404) => Diagnostic::error(msg!(HUB_HAS_NO_FILE, file = self.to_string()))
-                .help(msg!(CHECK_HUB_NAMES)),
-            Some(401 | 403) => {
-                Diagnostic::error(msg!(HUB_FILE_RESTRICTED, file = self.to_string()))
-                    .help(msg!(SET_HF_TOKEN))
+    fn explain(&self, error: HubError) -> Diagnostic {
+        let file = self.to_string();
+        match error {
+            HubError::Disk(error) => {
+                let message = msg!(CANNOT_KEEP_DOWNLOAD, file, folder = cache(), error);
+                Diagnostic::error(message).help(msg!(HF_HOME_NAMES_FOLDER))
             }
-            _ => Diagnostic::error(msg!(
-                CANNOT_FETCH,
-                file = self.to_string(),
-                root = Text::library(root)
-            ))
-            .help(msg!(RUN_AGAIN_TO_CONTINUE))
-            .help(msg!(HF_ENDPOINT_NAMES_MIRROR)),
+            HubError::Status(404) => {
+                Diagnostic::error(msg!(HUB_HAS_NO_FILE, file)).help(msg!(CHECK_HUB_NAMES))
+            }
+            HubError::Status(401 | 403) => {
+                Diagnostic::error(msg!(HUB_FILE_RESTRICTED, file)).help(msg!(SET_HF_TOKEN))
+            }
+            HubError::Status(status) => self.unreachable(&msg!(HUB_ANSWERS_STATUS, status)),
+            HubError::Answer(root) => self.unreachable(&root),
         }
     }
+
+    fn unreachable(&self, root: &Text) -> Diagnostic {
+        Diagnostic::error(msg!(CANNOT_FETCH, file = self.to_string(), root))
+            .help(msg!(RUN_AGAIN_TO_CONTINUE))
+            .help(msg!(HF_ENDPOINT_NAMES_MIRROR))
+    }
+}
+
+/// The folder where Hugging Face programs keep everything.
+fn home() -> PathBuf {
+    let own = || env::home_dir().unwrap_or_default().join(".cache").join("huggingface");
+    env::var_os("HF_HOME").map_or_else(own, PathBuf::from)
+}
+
+/// The cache of files.
+fn cache() -> PathBuf {
+    home().join("hub")
+}
+
+/// The user's token, from `HF_TOKEN` or from the file of `hf auth login`.
+fn token() -> Option<String> {
+    let stored = || fs::read_to_string(home().join("token")).ok();
+    let token = env::var("HF_TOKEN").ok().or_else(stored)?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
 impl std::fmt::Display for HubFile {
@@ -183,16 +241,6 @@ impl std::fmt::Display for HubFile {
             "main" => write!(f, "{SCHEME}{repo}/{file}"),
             _ => write!(f, "{SCHEME}{repo}@{revision}/{file}"),
         }
-    }
-}
-
-/// Removes a partial download that has all its bytes: the hub would refuse the request for the rest. A process killed
-/// between the last byte and the rename leaves such a file.
-fn remove_finished_part(blob: &Path, metadata: &Metadata) -> io::Result<()> {
-    let part = blob.with_extension("part");
-    match fs::metadata(&part) {
-        Ok(found) if found.len() >= metadata.size() as u64 => fs::remove_file(&part),
-        _ => Ok(()),
     }
 }
 

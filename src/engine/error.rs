@@ -1,13 +1,16 @@
 //! The error of everything that uses tensors, with its message and exit code, and out-of-memory panics of libtorch.
 
 use std::any::Any;
+use std::io;
 use std::panic;
 use std::path::{Path, PathBuf};
 
 use statetune_core::data::DataError;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::records::{CheckpointError, LoadCheckpointError, OpenRunError, RunDirError};
+use statetune_core::records::{
+    CheckpointError, LoadCheckpointError, OpenRunError, RunDir, RunDirError,
+};
 use statetune_core::tensorfile::WeightsError;
 
 use crate::exports::{AlgebraError, PassportError};
@@ -127,6 +130,9 @@ impl RunError {
     /// The error as the end of the run at `run`. Adds the command that resumes the run when a full disk, memory or
     /// documents were the cause.
     pub(crate) fn within(self, run: &Path) -> RunError {
+        if !run.join(RunDir::SETTINGS).exists() {
+            return self; // moved or removed meanwhile
+        }
         match self.exit_code() {
             ExitCode::Disk | ExitCode::OutOfMemory | ExitCode::Data => {
                 RunError::Within { run: run.to_path_buf(), error: Box::new(self) }
@@ -135,8 +141,32 @@ impl RunError {
         }
     }
 
+    /// What says that memory ran out, when that is the cause, whatever failed for lack of it.
+    fn memory_cause(&self) -> Option<String> {
+        match self {
+            Self::OutOfMemory { message } => return Some(message.clone()),
+            Self::Within { error, .. } => return error.memory_cause(),
+            Self::Kernel(error) | Self::Train(TrainError::Kernel(error)) => {
+                return useful_part(&error.to_string());
+            }
+            _ => {}
+        }
+        let mut error: &dyn std::error::Error = self;
+        while let Some(cause) = error.source() {
+            let found = cause.downcast_ref::<io::Error>();
+            if found.is_some_and(|found| found.kind() == io::ErrorKind::OutOfMemory) {
+                return Some(cause.to_string());
+            }
+            error = cause;
+        }
+        None
+    }
+
     /// The exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
+        if self.memory_cause().is_some() {
+            return ExitCode::OutOfMemory;
+        }
         match self {
             Self::Within { error, .. } => error.exit_code(),
             Self::Data(DataError::Io { .. }) | Self::Dir(_) => ExitCode::Disk,
@@ -171,6 +201,9 @@ impl RunError {
             Some(hint) => message.help(hint),
             None => message,
         };
+        if let (Some(message), false) = (self.memory_cause(), matches!(self, Self::Within { .. })) {
+            return memory_ran_out(&message);
+        }
         match self {
             Self::Within { run, error } => error.diagnostic().help(msg!(SAVED_IS_INTACT, run)),
             Self::Data(error) | Self::Train(TrainError::Data(error)) => error.diagnostic(),
@@ -199,19 +232,34 @@ impl RunError {
             Self::Busy(OpenRunError::Busy { path }) => {
                 Diagnostic::error(self.text()).help(msg!(WAIT_OR_STOP, run = path))
             }
-            Self::Checkpoint(error) => with_cause(error.text(), error).help(msg!(OLDER_CHECKPOINT)),
-            Self::OutOfMemory { .. } => Diagnostic::error(self.text()).help(msg!(NEED_LESS_MEMORY)),
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::OutOfMemory { message } => memory_ran_out(message),
             Self::Output(error) => with_cause(error.text(), error),
             Self::Stopped => Diagnostic::error(self.text()),
         }
     }
 }
 
-/// Phrases of libtorch, the CUDA driver and the C++ library for exhausted memory.
-const OUT_OF_MEMORY: [&str; 4] =
-    ["can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc"];
+/// Phrases of libtorch, the CUDA driver, the C++ library and the standard library for exhausted memory.
+const OUT_OF_MEMORY: [&str; 5] = [
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "std::bad_alloc",
+    "failed to spawn thread",
+];
 /// What follows the useful part: stack frames, escaped line breaks of a panic message, error codes.
-const ENDS: [&str; 5] = ["\n", "\\n", "\"", ". Error code", "; "];
+const ENDS: [&str; 6] = ["\n", "\\n", "\"", ". Error code", "; ", ": Os {"];
+
+fn memory_ran_out(message: &str) -> Diagnostic {
+    Diagnostic::error(msg!(MEMORY_RAN_OUT, message = Text::library(message)))
+        .help(msg!(NEED_LESS_MEMORY))
+}
+
+/// The message for the user when a panic means exhausted memory; `None` for any other panic.
+pub fn memory_fault(panic: &(dyn Any + Send)) -> Option<Diagnostic> {
+    out_of_memory(panic).map(|message| memory_ran_out(&message))
+}
 
 /// The useful part of the message when a panic of libtorch means exhausted memory; `None` for any other panic.
 pub(crate) fn out_of_memory(panic: &(dyn Any + Send)) -> Option<String> {
@@ -254,10 +302,32 @@ mod tests {
                 Some("out of memory. Tried to allocate 2.00 GiB"),
             ),
             ("std::bad_alloc", Some("std::bad_alloc")),
+            (
+                "failed to spawn thread: Os { code: 11, kind: WouldBlock, message: \"Resource\" }",
+                Some("failed to spawn thread"),
+            ),
             ("index out of range", None),
         ] {
             assert_eq!(useful_part(text).as_deref(), expected);
             assert_eq!(out_of_memory(&text.to_string()).as_deref(), expected);
         }
+    }
+    #[test]
+    fn memory_that_ends_is_one_fault_wherever_it_ends() {
+        let no_memory = || io::Error::from_raw_os_error(12);
+        let native = KernelError::Native(Text::verbatim("can't allocate memory: 12 bytes"));
+        let path = PathBuf::from("out of memory.pth");
+        for error in [
+            RunError::Kernel(native),
+            RunError::Model(WeightsError::Read { path: path.clone(), source: no_memory() }.into()),
+            RunError::Dir(RunDirError { path: path.clone(), source: no_memory() }),
+        ] {
+            assert_eq!(error.exit_code(), ExitCode::OutOfMemory, "{error:?}");
+            assert_eq!(error.diagnostic().code, "ST5005");
+        }
+        // The name of a file does not count.
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        let missing = RunError::Model(WeightsError::Read { path, source }.into());
+        assert_eq!(missing.exit_code(), ExitCode::Model);
     }
 }

@@ -12,7 +12,7 @@ pub mod run;
 pub mod tensors;
 pub mod train;
 
-pub use error::{RunError, silence_out_of_memory_panics};
+pub use error::{RunError, memory_fault, silence_out_of_memory_panics};
 
 /// The release of libtorch that this program was built for.
 pub const LIBTORCH_VERSION: &str = env!("STATETUNE_LIBTORCH_VERSION");

@@ -27,7 +27,8 @@ schedule = { lr_init = 1.0, lr_final = 0.01 }
 
 /// Makes a run directory; with `seed`, a run with all its steps.
 fn make(runs_dir: &Path, seed: Option<u64>) -> PathBuf {
-    let run = RunDir::create(runs_dir, "long").expect("a run directory");
+    let mut run = RunDir::create(runs_dir, "long").expect("a run directory");
+    run.publish().expect("a run directory");
     let loaded = parse(Path::new("long.toml"), EXPERIMENT.to_string(), &Overrides::default());
     let settings = resolved_toml(&loaded.expect("an experiment"));
     run.write("experiment.toml", EXPERIMENT.as_bytes()).expect("written");

@@ -125,9 +125,9 @@ impl Case {
         names
     }
 
-    /// The run directories, without the folder of prepared data.
+    /// The run directories, without the folder of prepared data and what is half-made.
     pub fn runs(&self) -> Vec<PathBuf> {
-        let names = self.list("runs").into_iter().filter(|name| name != ".cache");
+        let names = self.list("runs").into_iter().filter(|name| !name.starts_with('.'));
         names.map(|name| Path::new("runs").join(name)).collect()
     }
 

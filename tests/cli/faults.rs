@@ -59,7 +59,7 @@ fn stopped(case: &Case, file: &str) -> (PathBuf, PathBuf, Vec<(PathBuf, Vec<u8>)
     assert_eq!(case.statetune(&[&["run", file][..], &ONE_STEP].concat()).code, Some(75));
     let stopped = case.runs().into_iter().find(|run| *run != whole).expect("a second run");
     let saved = contents(&case.path(stopped.join("ckpt")));
-    assert_eq!(saved.len(), 4, "a checkpoint of three files, and `last`");
+    assert_eq!(saved.len(), 5, "a checkpoint of four files, and `last`");
     (whole, stopped, saved)
 }
 
@@ -91,6 +91,7 @@ error[ST4014]: cannot write the weights file `runs/DATE-new-ID/export/rwkv-0.pth
   = help: saved files are intact; fix the problem, then run `statetune resume runs/DATE-new-ID`"
     );
     assert_eq!(output.code, Some(29));
+    assert!(!output.stderr.contains("Zip"), "{output:?}");
     resumes_intact(&case, &whole, &stopped, &saved);
 }
 
@@ -122,6 +123,32 @@ error[ST5005]: out of memory: can't allocate memory: you tried to allocate N byt
         chain(&case, &whole) == chain(&case, &stopped),
         "the resumed run computes something else"
     );
+}
+
+/// From too little for libtorch to enough, a limit on address space ends each command in words and with exit code 23.
+#[test]
+fn memory_that_ends_at_any_stage() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let commands = [
+        &["run", STATE, "--allow-oom", "--progress", "none"][..],
+        &["generate", "latest", "--max-tokens", "4"],
+        &["data", "prepare", STATE],
+    ];
+    for mebibytes in [100, 300, 450, 620, 650, 700, 800, 1000, 1400, 2000] {
+        for arguments in commands {
+            let limit = format!("ulimit -v {}", mebibytes * 1024);
+            let output = limited(&case, &limit, arguments);
+            let words = "panicked terminate backtrace ST9000 Aborted";
+            let wrong = words.split(' ').find(|word| output.stderr.contains(word));
+            assert_eq!(wrong, None, "{mebibytes} MiB, {arguments:?}: {}", output.stderr);
+            match output.code {
+                Some(0) => {}
+                Some(23) => assert!(message(&output).starts_with("error[ST5005]: out of memory: ")),
+                code => panic!("{mebibytes} MiB, {arguments:?}: {code:?} {}", output.stderr),
+            }
+        }
+    }
 }
 
 /// Root can write everywhere: then the program runs as another user.

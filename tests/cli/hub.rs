@@ -23,6 +23,11 @@ struct Manners {
     breaks: AtomicUsize,
     /// One byte of the file arrives changed.
     damages: bool,
+    /// What it says instead of the digest of the file and the commit.
+    etag: Option<&'static str>,
+    commit: Option<&'static str>,
+    /// Where it sends every request; `Some("")` is a redirect to nowhere.
+    redirect: Option<String>,
 }
 
 /// A hub with one file, `hf://someone/small/models/base.pth`.
@@ -30,6 +35,8 @@ struct Hub {
     address: String,
     /// First line and range of each request for the file's bytes.
     asked: Arc<Mutex<Vec<String>>>,
+    /// The token of each request.
+    tokens: Arc<Mutex<Vec<Option<String>>>>,
 }
 
 impl Hub {
@@ -38,14 +45,16 @@ impl Hub {
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let asked = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&asked);
+        let tokens = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&tokens);
         // The thread ends with the process: a test never waits for it.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A client that hangs up is one of the cases.
-                let _ = serve(stream, &manners, &record);
+                let _ = serve(stream, &manners, &record, &seen);
             }
         });
-        Hub { address, asked }
+        Hub { address, asked, tokens }
     }
 
     /// The case's experiment with the weights on this hub, run with these arguments.
@@ -67,6 +76,7 @@ fn serve(
     mut stream: TcpStream,
     manners: &Manners,
     asked: &Mutex<Vec<String>>,
+    tokens: &Mutex<Vec<Option<String>>>,
 ) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
@@ -75,6 +85,16 @@ fn serve(
         let line = line?;
         let Some((name, value)) = line.split_once(": ") else { break };
         headers.insert(name.to_lowercase(), value.to_string());
+    }
+    tokens.lock().expect("not poisoned").push(headers.get("authorization").cloned());
+    if let Some(to) = &manners.redirect {
+        let location = if to.is_empty() { String::new() } else { format!("Location: {to}\r\n") };
+        let digest = sha256_hex(base_model());
+        return write!(
+            stream,
+            "HTTP/1.1 302 Found\r\n{location}ETag: \"{digest}\"\r\nX-Repo-Commit: {COMMIT}\r\n\
+             Content-Length: 0\r\nConnection: close\r\n\r\n"
+        );
     }
     let mut refuse = |status: &str| {
         write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -99,11 +119,12 @@ fn serve(
     write!(
         stream,
         "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{}/{}\r\n\
-         ETag: \"{}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
+         ETag: \"{}\"\r\nX-Repo-Commit: {}\r\nConnection: close\r\n\r\n",
         bytes.len(),
         last - 1,
         file.len(),
-        sha256_hex(file),
+        manners.etag.map_or_else(|| sha256_hex(file), str::to_owned),
+        manners.commit.unwrap_or(COMMIT),
     )?;
     if bytes.len() > 1 {
         let left = |left: usize| left.checked_sub(1);
@@ -339,4 +360,61 @@ fn a_hub_that_cannot_be_reached() {
     );
     assert!(output.stderr.contains("= help: set `HF_ENDPOINT` to use a mirror"), "{output:?}");
     assert_eq!(output.code, Some(21));
+}
+
+/// The paths of all files below the folder of the case, but those of the cache and of runs.
+fn files_outside(case: &Case) -> Vec<String> {
+    let names = case.list("").into_iter();
+    names.filter(|name| !["hub-home", "runs"].contains(&name.as_str())).collect()
+}
+
+#[test]
+fn a_hub_does_not_choose_where_files_are_written() {
+    let victim = format!("{:/>64}", "victim");
+    for etag in ["../../../../../evil", "/tmp/../evil", &victim, ""] {
+        let etag: &'static str = Box::leak(etag.to_owned().into_boxed_str());
+        let (case, hub) = (case(), Hub::new(Manners { etag: Some(etag), ..Manners::default() }));
+        let before = files_outside(&case);
+        hub.run(&case, &["run", STATE], None).is_done();
+        assert_eq!(files_outside(&case), before, "{etag}");
+        let blobs = case.list("hub-home/hub/models--someone--small/blobs");
+        let is_name = |name: &String| {
+            let stem = name.trim_end_matches(".part");
+            stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        assert!(!blobs.is_empty() && blobs.iter().all(is_name), "{etag}: {blobs:?}");
+    }
+    for commit in ["../../../../evil", "main", ""] {
+        let (case, hub) =
+            (case(), Hub::new(Manners { commit: Some(commit), ..Manners::default() }));
+        let before = files_outside(&case);
+        let output = hub.run(&case, &["run", STATE], None);
+        assert!(output.stderr.contains("is not a valid commit\n"), "{output:?}");
+        assert_eq!((output.code, files_outside(&case)), (Some(21), before));
+    }
+}
+
+#[test]
+fn a_token_goes_to_its_own_host_alone() {
+    let other = Hub::new(Manners::default());
+    let redirect = Some(format!("{}{PATH}", other.address));
+    let hub = Hub::new(Manners { redirect, ..Manners::default() });
+    hub.run(&case(), &["run", STATE], Some("hf_secret")).is_done();
+    let tokens = |hub: &Hub| hub.tokens.lock().expect("not poisoned").clone();
+    assert!(tokens(&hub).iter().all(|token| token.as_deref() == Some("Bearer hf_secret")));
+    assert!(!tokens(&other).is_empty() && tokens(&other).iter().all(Option::is_none));
+}
+
+#[test]
+fn redirects_that_lead_nowhere_end_in_words() {
+    for (to, expected) in [
+        ("", "`` is not a valid web address"),
+        (PATH, "more than 10 redirects"),
+        ("file:///etc/passwd", "`file:///etc/passwd` is not a valid web address"),
+    ] {
+        let hub = Hub::new(Manners { redirect: Some(to.to_owned()), ..Manners::default() });
+        let output = hub.run(&case(), &["run", STATE], None);
+        assert!(output.stderr.contains(expected), "{output:?}");
+        assert_eq!(output.code, Some(21), "{to}");
+    }
 }

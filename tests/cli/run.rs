@@ -152,7 +152,7 @@ fn only_the_states_are_saved() {
     assert_eq!(case.list(run.join("ckpt")), ["best", "epoch-0000", "epoch-0001", "last"]);
     assert_eq!(case.read(run.join("ckpt/last")), "epoch-0001\n");
     let checkpoint = run.join("ckpt/epoch-0001");
-    let files = ["optimizer.safetensors", "position.json", "trainable.safetensors"];
+    let files = ["digests.json", "optimizer.safetensors", "position.json", "trainable.safetensors"];
     assert_eq!(case.list(&checkpoint), files);
     let place: Value =
         serde_json::from_str(&case.read(checkpoint.join("position.json"))).expect("JSON");

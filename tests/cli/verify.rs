@@ -216,7 +216,9 @@ fn two_equal_runs_differ_in_little() {
     assert_eq!(
         told.lines().map(name).collect::<Vec<_>>(),
         [
+            "ckpt/epoch-0000/digests.json",
             "ckpt/epoch-0000/position.json",
+            "ckpt/epoch-0001/digests.json",
             "ckpt/epoch-0001/position.json",
             "events.jsonl",
             "export/rwkv-0.json",

@@ -6,6 +6,7 @@ use statetune_core::data::{Mask, Tokenizer, missed_openings};
 use statetune_core::diagnostic::msg;
 use statetune_core::look::inspect::{Fate, Part, Sample, parts};
 use statetune_core::plan::Plan;
+use statetune_core::words::printable;
 
 use crate::say;
 
@@ -51,11 +52,13 @@ impl Style {
     /// role word that does not open a turn is yellow or in `?? ??`.
     fn part(&self, part: &Part) -> String {
         let (fate, text) = match part {
-            Part::Missed(text) if self.colored => return format!("\x1b[33m{text}\x1b[0m"),
-            Part::Missed(text) => return format!("??{text}??"),
-            Part::Text(fate, text) => (*fate, &**text),
-            Part::End(fate) => (*fate, "<end>"),
-            Part::Border => (Fate::Masked, "<next sample>"),
+            Part::Missed(text) if self.colored => {
+                return format!("\x1b[33m{}\x1b[0m", printable(text));
+            }
+            Part::Missed(text) => return format!("??{}??", printable(text)),
+            Part::Text(fate, text) => (*fate, printable(text)),
+            Part::End(fate) => (*fate, "<end>".to_owned()),
+            Part::Border => (Fate::Masked, "<next sample>".to_owned()),
         };
         if self.colored {
             let code = match fate {
@@ -66,7 +69,7 @@ impl Style {
             return format!("\x1b[{code}m{text}\x1b[0m");
         }
         match fate {
-            Fate::Masked => text.to_owned(),
+            Fate::Masked => text,
             Fate::Learned => format!("[[{text}]]"),
             Fate::Cut => format!("{{{{{text}}}}}"),
         }

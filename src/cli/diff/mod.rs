@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::diff::{Align, Diff, Recorded};
 use statetune_core::store::StoredRun;
+use statetune_core::words::printable;
 
 use super::table::table;
 use super::{Color, say, show};
@@ -118,8 +119,8 @@ fn say_samples(diff: &Diff) {
     let ids = diff.runs.iter().map(|run| run.id.as_str());
     let mut samples = table(&["prompt"].into_iter().chain(ids).collect::<Vec<_>>());
     for row in &diff.samples {
-        let answers = row.answers.iter().map(|answer| answer.trim().to_string());
-        samples.add_row([row.prompt.trim().to_string()].into_iter().chain(answers));
+        let answers = row.answers.iter().map(|answer| printable(answer.trim()));
+        samples.add_row([printable(row.prompt.trim())].into_iter().chain(answers));
     }
     say(samples);
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use clap::Args;
 use statetune_core::diagnostic::{Diagnostic, msg};
-use statetune_core::exit::ExitCode;
-use statetune_core::store::{Annotations, StoredRun};
+use statetune_core::store::{Annotations, StoredRun, change_annotations};
+use statetune_core::words::printable;
 
-use super::{Answer, open, refused};
-use crate::{Color, say, show};
+use super::{Answer, not_changed, open, refused};
+use crate::{Color, say};
 
 #[derive(Args, Debug)]
 pub(super) struct TagArgs {
@@ -70,22 +70,17 @@ pub(super) fn pin(args: &PinArgs, runs_dir: &Path, color: Color) -> Answer {
 
 /// Changes the annotations of a run and prints them.
 fn change(run: &StoredRun, color: Color, change: impl FnOnce(&mut Annotations)) -> Answer {
-    let mut annotations = run.annotations().map_err(|error| refused(&error.diagnostic(), color))?;
-    change(&mut annotations);
-    annotations.save(run.path()).map_err(|error| {
-        let message = Diagnostic::error(error.text());
-        show(&message.note(&error.source), color);
-        ExitCode::Disk
-    })?;
+    let annotations =
+        change_annotations(run.path(), change).map_err(|error| not_changed(&error, color))?;
     say(format_args!("{}", run.path().display()));
     let pinned = if annotations.pinned { "pinned" } else { "not pinned" };
     let tags: Vec<&str> = annotations.tags.iter().map(String::as_str).collect();
     say(format_args!(
         "  {pinned}, tags: {}",
-        if tags.is_empty() { "none".into() } else { tags.join(" ") }
+        if tags.is_empty() { "none".into() } else { printable(&tags.join(" ")) }
     ));
     if !annotations.note.is_empty() {
-        say(format_args!("  note: {}", annotations.note));
+        say(format_args!("  note: {}", printable(&annotations.note)));
     }
     Ok(())
 }

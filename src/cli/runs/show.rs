@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use statetune_core::records::{Checkpoint, Lock, LockedFile, PastSettings, ReadRunError, RunDir};
 use statetune_core::store::{StoredRun, disk_usage};
-use statetune_core::words::{age, size};
+use statetune_core::words::{age, printable, size};
 
 use super::{Answer, Row, open, refused};
 use crate::{Color, Format, say};
@@ -48,7 +48,8 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
             "lock": run.lock(),
             "earlier": earlier,
             "checkpoints": names,
-            "best_checkpoint": run.best_checkpoint().map(|best| best.name().to_string()),
+            "best_checkpoint": run.best_checkpoint(),
+            "damaged_checkpoints": run.damaged_checkpoints(),
             "products": exported_files,
         }));
         return Ok(());
@@ -75,12 +76,15 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
     if let Some(identity) = &row.record.identity {
         say(format_args!("identity    {identity:.16}"));
     }
-    let best = run.best_checkpoint().map(|best| best.path);
+    let best = run.best_checkpoint();
     for one in &checkpoints {
-        let is_best = if Some(&one.path) == best.as_ref() { ", the best" } else { "" };
+        let is_best = if Some(one.name()) == best.as_deref() { ", the best" } else { "" };
         let steps = one.record.position.steps;
         let bytes = size(disk_usage(&one.path));
         say(format_args!("checkpoint  {}: step {steps}, {bytes}{is_best}", one.name()));
+    }
+    for name in run.damaged_checkpoints() {
+        say(format_args!("checkpoint  {name}: damaged"));
     }
     for one in PastSettings::all(run.path()) {
         let settings = one.path.join(RunDir::SETTINGS);
@@ -110,10 +114,11 @@ fn status(row: &Row) {
         say(format_args!("            {code}: {message}"));
     }
     let pinned = if row.pinned { ", pinned" } else { "" };
-    let tags = if row.tags.is_empty() { "none".to_string() } else { row.tags.join(" ") };
+    let tags =
+        if row.tags.is_empty() { "none".to_string() } else { printable(&row.tags.join(" ")) };
     say(format_args!("tags        {tags}{pinned}"));
     if !row.note.is_empty() {
-        say(format_args!("note        {}", row.note));
+        say(format_args!("note        {}", printable(&row.note)));
     }
 }
 

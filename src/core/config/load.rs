@@ -114,8 +114,13 @@ pub struct ConfigError {
 /// Reads an experiment file and applies overrides.
 ///
 /// # Errors
-/// The file cannot be read (ST1101), or the errors of [`parse`].
+/// The file cannot be read or has a path that is not UTF-8 (ST1101), or the errors of [`parse`].
 pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+    let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    if path.to_str().is_none() {
+        let error = Diagnostic::error(msg!(PATH_IS_NOT_UTF8, path)).help(msg!(RENAME_TO_UTF8));
+        return Err(ConfigError { file: file.to_owned(), diagnostics: vec![error] });
+    }
     match std::fs::read_to_string(file) {
         Ok(text) => parse(file, text, overrides),
         Err(error) => {

@@ -7,22 +7,24 @@
 //! trainable.safetensors  trainable parameters, float32, by checkpoint name
 //! optimizer.safetensors  Adam's moments, NAME.m and NAME.v, float32
 //! position.json          position of the run and running sums of its records
+//! digests.json           digests of the files above
 //! ```
 //!
 //! `ckpt/last` and `ckpt/best` are text files that name a checkpoint.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::digests::{Chain, LINK_BYTES};
-use super::run_dir::REPLACED;
+use super::names::{EPOCH, STEP, is_checkpoint_name};
+use super::run_dir::remove_folder;
+use super::seal::{check_seal, seal};
 use super::sinks::{Kept, rewind_sinks};
 use super::{
     Best, CheckpointError, LoadCheckpointError, LossScaler, PastSettings, Position, RunDir,
-    RunDirError, SkippedSample, Totals, dir_name,
+    RunDirError, SkippedSample, Totals,
 };
 use crate::diagnostic::Text;
 use crate::tensorfile::WeightsError;
@@ -34,6 +36,9 @@ pub const TRAINABLE: &str = "trainable.safetensors";
 /// The file of the optimizer's moments.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 const POSITION: &str = "position.json";
+/// The files that name the newest and the best checkpoint.
+const LAST: &str = "last";
+const BEST: &str = "best";
 
 /// Everything but tensors that a run needs to continue: the content of `position.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
@@ -87,17 +92,17 @@ impl Checkpoint {
 
     /// The name of the checkpoint after mini-epoch `epoch`, counted from 0.
     pub fn epoch_name(epoch: u64) -> String {
-        format!("epoch-{epoch:04}")
+        format!("{EPOCH}{epoch:04}")
     }
 
     /// The name of the checkpoint after `steps` steps, within a mini-epoch.
     pub fn step_name(steps: u64) -> String {
-        format!("step-{steps:07}")
+        format!("{STEP}{steps:07}")
     }
 
     /// Whether the checkpoint was written at the end of a mini-epoch.
     pub fn ends_epoch(&self) -> bool {
-        self.name().starts_with("epoch-")
+        self.name().starts_with(EPOCH)
     }
 
     /// The file of the trainable parameters.
@@ -105,38 +110,83 @@ impl Checkpoint {
         self.path.join(TRAINABLE)
     }
 
+    /// The files of tensors.
+    pub fn tensor_files(&self) -> [PathBuf; 2] {
+        [TRAINABLE, OPTIMIZER].map(|name| self.path.join(name))
+    }
+
     /// Opens the checkpoint in this folder.
     ///
     /// # Errors
-    /// When `position.json` cannot be read or is not valid.
+    /// When `position.json` cannot be read, is not valid or differs from its digest.
     pub fn open(path: &Path) -> Result<Checkpoint, LoadCheckpointError> {
         let file = path.join(POSITION);
         let damaged = |problem: Text| LoadCheckpointError::Damaged { path: file.clone(), problem };
         let bytes = fs::read(&file).map_err(|error| damaged(Text::from(&error)))?;
+        check_seal(&file)?;
         let record =
             serde_json::from_slice(&bytes).map_err(|error| damaged(Text::library(error)))?;
         Ok(Checkpoint { path: path.to_path_buf(), record })
     }
 }
 
-/// All complete checkpoints of the run at `run`, sorted by steps. Damaged checkpoints are omitted.
-pub fn checkpoints(run: &Path) -> Vec<Checkpoint> {
+/// The folders of all checkpoints of the run at `run`, whether they can be read or not.
+pub fn checkpoint_folders(run: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(run.join(CHECKPOINTS)) else { return Vec::new() };
-    let mut found: Vec<Checkpoint> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let hidden = entry.file_name().to_string_lossy().starts_with('.');
-            (!hidden && entry.path().is_dir()).then(|| Checkpoint::open(&entry.path()).ok())?
-        })
-        .collect();
+    let folders = entries.flatten().filter(|entry| {
+        entry.file_name().to_str().is_some_and(is_checkpoint_name) && entry.path().is_dir()
+    });
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
+}
+
+/// The readable checkpoints of the run at `run`, sorted by steps. Who relies on there being no other asks
+/// [`newest_checkpoint`].
+pub fn checkpoints(run: &Path) -> Vec<Checkpoint> {
+    let folders = checkpoint_folders(run).into_iter();
+    let mut found: Vec<Checkpoint> =
+        folders.filter_map(|folder| Checkpoint::open(&folder).ok()).collect();
     found.sort_by_key(|one| (one.record.position.steps, one.path.clone()));
     found
 }
 
+/// The checkpoint after most steps; `None` when the run has none.
+///
+/// # Errors
+/// A checkpoint that cannot be read: it may be the newest.
+pub fn newest_checkpoint(run: &Path) -> Result<Option<Checkpoint>, LoadCheckpointError> {
+    let folders = checkpoint_folders(run);
+    let found = folders.iter().map(|folder| Checkpoint::open(folder));
+    let found: Vec<Checkpoint> = found.collect::<Result<_, _>>()?;
+    Ok(found.into_iter().max_by_key(|one| (one.record.position.steps, one.path.clone())))
+}
+
+/// The checkpoint of this name; `None` when the run has none.
+///
+/// # Errors
+/// A checkpoint that cannot be read.
+pub fn named_checkpoint(run: &Path, name: &str) -> Result<Option<Checkpoint>, LoadCheckpointError> {
+    let folder = run.join(CHECKPOINTS).join(name);
+    folder.is_dir().then(|| Checkpoint::open(&folder)).transpose()
+}
+
+/// The name in `ckpt/best`.
+pub fn best_checkpoint_name(run: &Path) -> Option<String> {
+    name_in(run, BEST)
+}
+
+fn name_in(run: &Path, file: &str) -> Option<String> {
+    let text = fs::read_to_string(run.join(CHECKPOINTS).join(file)).ok()?;
+    Some(text.trim().to_owned()).filter(|name| is_checkpoint_name(name))
+}
+
 /// The checkpoint that `ckpt/best` of a run names.
-pub fn best_checkpoint(run: &Path) -> Option<Checkpoint> {
-    let name = fs::read_to_string(run.join(CHECKPOINTS).join("best")).ok()?;
-    Checkpoint::open(&run.join(CHECKPOINTS).join(name.trim())).ok()
+///
+/// # Errors
+/// A checkpoint that cannot be read.
+pub fn best_checkpoint(run: &Path) -> Result<Option<Checkpoint>, LoadCheckpointError> {
+    best_checkpoint_name(run).map_or(Ok(None), |name| named_checkpoint(run, &name))
 }
 
 /// Writes a checkpoint atomically and names it in `ckpt/last`; replaces a checkpoint of the same name. `write_tensors`
@@ -150,63 +200,52 @@ pub fn save_checkpoint(
     record: &CheckpointRecord,
     write_tensors: impl FnOnce(&Path) -> Result<(), WeightsError>,
 ) -> Result<(), CheckpointError> {
-    let building = run.join(format!("{CHECKPOINTS}/.{name}"));
-    let fail = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| RunDirError { path, source }
-    };
-    let _ = fs::remove_dir_all(&building); // left by a killed process
-    fs::create_dir_all(&building).map_err(fail(&building))?;
-    let written = write_tensors(&building)
-        .map_err(CheckpointError::from)
-        .and_then(|()| write_record(&building, record));
-    if written.is_err() {
-        let _ = fs::remove_dir_all(&building);
-    }
-    written?;
-
-    let finished = run.join(format!("{CHECKPOINTS}/{name}"));
-    let replaced = run.join(format!("{CHECKPOINTS}/.{name}{REPLACED}"));
-    let _ = fs::remove_dir_all(&replaced);
-    if finished.exists() {
-        fs::rename(&finished, &replaced).map_err(fail(&finished))?;
-    }
-    fs::rename(&building, &finished).map_err(fail(&finished))?;
-    let folder = run.join(CHECKPOINTS);
-    File::open(&folder).and_then(|folder| folder.sync_all()).map_err(fail(&folder))?;
-    let _ = fs::remove_dir_all(&replaced);
-    run.write(&format!("{CHECKPOINTS}/last"), format!("{name}\n").as_bytes())?;
+    run.write_folder(CHECKPOINTS, name, |building| {
+        write_tensors(building)?;
+        write_record(building, record)
+    })?;
+    write_name(run, LAST, name)?;
     Ok(())
 }
 
-/// Names a checkpoint in `ckpt/best`.
+/// What a run does after its newest checkpoint, `newest`: names it in `ckpt/last`, names the one of the best evaluation in
+/// `ckpt/best` if `keep_best`, and removes all but the `keep_last` newest and the best; 0 removes none. A resumed run does
+/// so again, since an earlier process may have been killed in between.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn set_best_checkpoint(run: &RunDir, name: &str) -> Result<(), RunDirError> {
-    run.write(&format!("{CHECKPOINTS}/best"), format!("{name}\n").as_bytes())
-}
-
-/// Removes all checkpoints but the `keep_last` newest and the best one; 0 removes none. Ignores checkpoints that cannot
-/// be removed.
-pub fn remove_old_checkpoints(run: &RunDir, keep_last: usize) {
-    if keep_last == 0 {
-        return;
-    }
+/// When a name cannot be written. A checkpoint that cannot be removed stays.
+pub fn settle_checkpoints(
+    run: &RunDir,
+    newest: &str,
+    best: Option<Best>,
+    keep_best: bool,
+    keep_last: usize,
+) -> Result<(), RunDirError> {
+    write_name(run, LAST, newest)?;
     let found = checkpoints(run.path());
-    let best = best_checkpoint(run.path()).map(|best| best.path);
-    let old = &found[..found.len().saturating_sub(keep_last)];
-    for checkpoint in old.iter().filter(|one| Some(&one.path) != best.as_ref()) {
-        let _ = remove_checkpoint(&checkpoint.path);
+    // The base model, after 0 steps, is never the best checkpoint.
+    let best = best.filter(|best| keep_best && best.steps > 0);
+    let best =
+        best.and_then(|best| found.iter().find(|one| one.record.position.steps == best.steps));
+    if let Some(best) = best {
+        write_name(run, BEST, best.name())?;
     }
+    if keep_last > 0 {
+        let best = best_checkpoint_name(run.path());
+        let old = &found[..found.len().saturating_sub(keep_last)];
+        for checkpoint in old.iter().filter(|one| Some(one.name()) != best.as_deref()) {
+            let _ = remove_folder(&checkpoint.path);
+        }
+    }
+    Ok(())
 }
 
-/// Removes the checkpoint in this folder.
-pub(crate) fn remove_checkpoint(path: &Path) -> io::Result<()> {
-    // Hidden first: a half-removed folder must not pass for a checkpoint.
-    let hidden = path.with_file_name(format!(".{}.removed", dir_name(path)));
-    fs::rename(path, &hidden)?;
-    fs::remove_dir_all(&hidden)
+/// Writes the name of a checkpoint, unless the file has it.
+fn write_name(run: &RunDir, file: &str, name: &str) -> Result<(), RunDirError> {
+    if name_in(run.path(), file).as_deref() == Some(name) {
+        return Ok(());
+    }
+    run.write(&format!("{CHECKPOINTS}/{file}"), format!("{name}\n").as_bytes())
 }
 
 fn write_record(folder: &Path, record: &CheckpointRecord) -> Result<(), CheckpointError> {
@@ -215,6 +254,7 @@ fn write_record(folder: &Path, record: &CheckpointRecord) -> Result<(), Checkpoi
     let write = || {
         fs::write(&path, text)?;
         File::open(&path)?.sync_all()?;
+        seal(folder)?;
         File::open(folder)?.sync_all()
     };
     write().map_err(|source| RunDirError { path: path.clone(), source })?;
@@ -229,8 +269,9 @@ fn write_record(folder: &Path, record: &CheckpointRecord) -> Result<(), Checkpoi
 pub fn rewind_records(run: &RunDir, steps: u64, epochs: u64) -> Result<(), RunDirError> {
     rewind_sinks(run, Kept { steps, epochs })?;
     PastSettings::rewind(run, steps)?;
+    // A broken line stays, and is named when the file is read: later steps depend on all lines.
     run.keep_lines(SkippedSample::FILE, |line| {
-        serde_json::from_str::<SkippedSample>(line).is_ok_and(|one| one.from_step() <= steps)
+        serde_json::from_str::<SkippedSample>(line).map_or(true, |one| one.from_step() <= steps)
     })?;
     let links = usize::try_from(steps).unwrap_or(usize::MAX).saturating_mul(LINK_BYTES);
     run.keep_bytes(Chain::FILE, links)

@@ -18,12 +18,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::run_dir::CONTROL as FOLDER;
+use super::run_dir::{ANSWER, CONTROL as FOLDER, REQUEST};
 use super::{RunDir, RunDirError};
 use crate::tensorfile::write_atomically;
-
-const REQUEST: &str = "request";
-const ANSWER: &str = "answer";
 
 /// A request to a live run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -25,6 +25,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{ReadRunError, RunDir, RunDirError, StepRecord};
 use crate::data::Batch;
+use crate::diagnostic::msg;
 
 const DOCUMENTS: &str = "documents.bin";
 const COPIES: &str = "copies.bin";
@@ -69,6 +70,8 @@ impl Link {
 #[derive(Debug)]
 pub struct Chain {
     running: u64,
+    /// Bytes of the file after the last step of this process.
+    bytes: Option<u64>,
 }
 
 impl Chain {
@@ -77,7 +80,7 @@ impl Chain {
 
     /// Continues after a step whose running digest was `running`; 0 before the first step.
     pub fn after(running: u64) -> Chain {
-        Chain { running }
+        Chain { running, bytes: None }
     }
 
     /// The running digest of the last step.
@@ -88,7 +91,7 @@ impl Chain {
     /// Appends a step. `values` updates the digest with the trainable parameters after the step.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or lacks links that this process wrote.
     pub fn add(
         &mut self,
         run: &RunDir,
@@ -111,6 +114,13 @@ impl Chain {
         values(&mut running);
         link.running = running.digest();
         self.running = link.running;
+        let path = run.join(Chain::FILE);
+        let found = fs::metadata(&path).map_or(0, |file| file.len());
+        if self.bytes.is_some_and(|bytes| bytes != found) {
+            let source = io::Error::other(msg!(FILE_CHANGED_BY_OTHERS));
+            return Err(RunDirError { path, source });
+        }
+        self.bytes = Some(found + LINK_BYTES as u64);
         run.append_bytes(Chain::FILE, &link.to_bytes())
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::names::{dir_name, is_checkpoint_name};
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::tensorfile::WeightsError;
 
@@ -134,6 +135,23 @@ impl LoadCheckpointError {
         match self {
             Self::Tensors(error) => error.text(),
             Self::Damaged { path, problem } => msg!(CHECKPOINT_IS_DAMAGED, path, problem),
+        }
+    }
+
+    /// The message for the user.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let message = Diagnostic::error(self.text());
+        let path = match self {
+            Self::Tensors(error) => error.path(),
+            Self::Damaged { path, .. } => path,
+        };
+        let message = match std::error::Error::source(self) {
+            Some(cause) => message.note(Text::cause(cause)),
+            None => message,
+        };
+        match path.parent().filter(|folder| is_checkpoint_name(&dir_name(folder))) {
+            Some(folder) => message.help(msg!(DAMAGED_CHECKPOINT_IN_THE_WAY, folder)),
+            None => message,
         }
     }
 }

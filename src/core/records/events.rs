@@ -14,6 +14,7 @@ use super::Request;
 use super::RequestOutcome;
 use super::RequestSource;
 use super::StepRecord;
+use super::names::EVENTS;
 use super::status::now;
 use super::{RunDir, RunDirError};
 use crate::data::Coverage;
@@ -354,7 +355,7 @@ impl RunDir {
 
 impl EventLine {
     /// Name of the file.
-    pub const FILE: &str = "events.jsonl";
+    pub const FILE: &str = EVENTS;
 
     /// The line of an event that happens now.
     pub(super) fn now(event: Event) -> EventLine {

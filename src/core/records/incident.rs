@@ -9,7 +9,6 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -178,15 +177,7 @@ pub fn save_incident(
     rows: &[BatchRow],
     write_values: impl FnOnce(&Path) -> Result<(), WeightsError>,
 ) -> Result<PathBuf, CheckpointError> {
-    let building = run.join(format!("{}/.{}", Incident::FOLDER, incident.name()));
-    let finished = run.join(format!("{}/{}", Incident::FOLDER, incident.name()));
-    let fail = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source: io::Error| RunDirError { path, source }
-    };
-    let _ = fs::remove_dir_all(&building); // left by a killed process
-    fs::create_dir_all(&building).map_err(fail(&building))?;
-    let write = || -> Result<(), CheckpointError> {
+    run.write_folder(Incident::FOLDER, &incident.name(), |building| {
         let record = serde_json::to_string_pretty(incident).expect("plain data") + "\n";
         let line = |row| serde_json::to_string(row).expect("plain data") + "\n";
         let batch: String = rows.iter().map(line).collect();
@@ -194,16 +185,8 @@ pub fn save_incident(
             let path = building.join(name);
             fs::write(&path, text)
                 .and_then(|()| File::open(&path)?.sync_all())
-                .map_err(fail(&path))?;
+                .map_err(|source| RunDirError { path, source })?;
         }
         Ok(write_values(&building.join(TRAINABLE))?)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_dir_all(&building);
-    }
-    written?;
-    let _ = fs::remove_dir_all(&finished);
-    fs::rename(&building, &finished).map_err(fail(&finished))?;
-    Ok(finished)
+    })
 }

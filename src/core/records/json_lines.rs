@@ -17,31 +17,59 @@ const BLOCK: u64 = 4096;
 /// # Errors
 /// When the file cannot be read, and at the first complete line that is not a valid `T`.
 pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReadRunError> {
-    let unreadable = |source| ReadRunError::Read { path: path.to_path_buf(), source };
-    let mut reader = match File::open(path) {
-        Ok(file) => BufReader::new(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let (mut records, mut line) = (Vec::new(), Vec::new());
-    while reader.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
-        if line.ends_with(b"\n") {
-            let record = serde_json::from_slice(&line).map_err(|error| {
-                let problem =
-                    msg!(LINE_PROBLEM, number = records.len() + 1, problem = Text::library(error));
-                ReadRunError::Damaged { path: path.to_path_buf(), problem }
-            })?;
-            records.push(record);
-        }
-        line.clear();
-    }
+    let mut records = Vec::new();
+    for_each_line(path, |line| {
+        let record = serde_json::from_slice(line).map_err(|error| {
+            let problem =
+                msg!(LINE_PROBLEM, number = records.len() + 1, problem = Text::library(error));
+            ReadRunError::Damaged { path: path.to_path_buf(), problem }
+        })?;
+        records.push(record);
+        Ok(())
+    })?;
     Ok(records)
 }
 
-/// The last complete line of a file, reading only its end; `None` when the file has no complete line or is missing.
+/// The valid lines of a file that only tells how a run went. A line that a full disk or a killed process has broken is
+/// passed over: the rest of the record stays readable.
 ///
 /// # Errors
-/// When the file cannot be read, or the line is not a valid `T`.
+/// When the file cannot be read.
+pub fn read_records<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReadRunError> {
+    let mut records = Vec::new();
+    for_each_line(path, |line| {
+        records.extend(serde_json::from_slice::<T>(line));
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+/// Calls `take` with each complete line of a file.
+fn for_each_line(
+    path: &Path,
+    mut take: impl FnMut(&[u8]) -> Result<(), ReadRunError>,
+) -> Result<(), ReadRunError> {
+    let unreadable = |source| ReadRunError::Read { path: path.to_path_buf(), source };
+    let mut reader = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+        if line.ends_with(b"\n") {
+            take(&line)?;
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+/// The last complete and valid line of a file, reading only its end; `None` when the file has none or is missing. A
+/// broken line is passed over, as by [`read_records`].
+///
+/// # Errors
+/// When the file cannot be read.
 pub fn read_last_line<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ReadRunError> {
     let unreadable = |source| ReadRunError::Read { path: path.to_path_buf(), source };
     let mut file = match File::open(path) {
@@ -50,11 +78,10 @@ pub fn read_last_line<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Rea
         Err(error) => return Err(unreadable(error)),
     };
     let Some(line) = last_whole_line(&mut file).map_err(unreadable)? else { return Ok(None) };
-    let record = serde_json::from_slice(&line).map_err(|error| {
-        let problem = msg!(LAST_LINE_FAULT, error = Text::library(error));
-        ReadRunError::Damaged { path: path.to_path_buf(), problem }
-    })?;
-    Ok(Some(record))
+    match serde_json::from_slice(&line) {
+        Ok(record) => Ok(Some(record)),
+        Err(_) => Ok(read_records(path)?.pop()),
+    }
 }
 
 /// The bytes between the last two line breaks.
@@ -123,5 +150,8 @@ mod tests {
         let expected = format!("{}: line 2: expected value at line 1 column 1", path.display());
         assert_eq!(error.to_string(), expected);
         assert_eq!(read_last_line::<Value>(&path).expect("the last one is whole"), Some(json!(3)));
+        assert_eq!(read_records::<Value>(&path).expect("two are whole"), [json!(1), json!(3)]);
+        std::fs::write(&path, "1\nx\n").expect("written");
+        assert_eq!(read_last_line::<Value>(&path).expect("the first is whole"), Some(json!(1)));
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ReadRunError, read_lines};
+use super::{ReadRunError, read_records};
 
 /// A line of `metrics.jsonl`: the interval since the previous line. Runs that compute the same numbers have equal lines;
 /// throughput is in `times.jsonl`. Earlier versions wrote both to `metrics.jsonl`.
@@ -86,14 +86,14 @@ impl Times {
     }
 }
 
-/// The intervals of the run at `run` with their times, without incomplete last lines.
+/// The intervals of the run at `run` with their times, without broken lines.
 ///
 /// # Errors
-/// When a file cannot be read or has a line that is not valid.
+/// When a file cannot be read.
 pub fn read_metrics(run: &Path) -> Result<Vec<Metrics>, ReadRunError> {
-    let mut metrics: Vec<Metrics> = read_lines(&run.join(Metrics::FILE))?;
+    let mut metrics: Vec<Metrics> = read_records(&run.join(Metrics::FILE))?;
     // A live run writes the times first: every interval read above has its times.
-    for times in read_lines::<Times>(&run.join(Times::FILE))? {
+    for times in read_records::<Times>(&run.join(Times::FILE))? {
         times.put_into(&mut metrics);
     }
     Ok(metrics)

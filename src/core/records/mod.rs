@@ -41,20 +41,23 @@ mod json_lines;
 mod ledger;
 mod lock;
 mod metrics;
+mod names;
 mod now;
 mod past_settings;
 mod run_dir;
 mod schema;
+mod seal;
 mod sinks;
 mod skipped_samples;
 mod status;
 mod step;
 mod totals;
 
-pub(crate) use checkpoint::{CHECKPOINTS, remove_checkpoint};
+pub(crate) use checkpoint::CHECKPOINTS;
 pub use checkpoint::{
-    Checkpoint, CheckpointRecord, OPTIMIZER, TRAINABLE, best_checkpoint, checkpoints,
-    remove_old_checkpoints, rewind_records, save_checkpoint, set_best_checkpoint,
+    Checkpoint, CheckpointRecord, OPTIMIZER, TRAINABLE, best_checkpoint, best_checkpoint_name,
+    checkpoint_folders, checkpoints, named_checkpoint, newest_checkpoint, rewind_records,
+    save_checkpoint, settle_checkpoints,
 };
 pub use control::{
     Answer, ReceivedRequest, Request, RequestOutcome, RequestSource, SentRequest, WaitingRequest,
@@ -67,15 +70,17 @@ pub use digests::{
 pub use error::{CheckpointError, LoadCheckpointError, OpenRunError, ReadRunError, RunDirError};
 pub use events::{Event, EventLine, Fact, FirstNonFinite, Nonfinite, ProbeCount};
 pub use incident::{BatchRow, Environment, Incident, incident_folders, save_incident};
-pub use json_lines::{read_last_line, read_lines};
+pub use json_lines::{read_last_line, read_lines, read_records};
 pub use ledger::{Ledger, LedgerHeader, LedgerLine, LedgerRecord};
 pub use lock::{Lock, LockDifferences, LockedFile, LockedQuant};
 pub use metrics::{Metrics, Times, read_metrics};
+pub use names::dir_name;
 pub use now::{Now, NowWriter};
 pub use past_settings::PastSettings;
-pub(crate) use run_dir::{FOLDERS, LOCK_FILE, take_lock};
-pub use run_dir::{RunDir, dir_name, is_busy, name_and_id};
+pub(crate) use run_dir::{FOLDERS, LOCK_FILE, UNPACKING, remove_folder, take_lock};
+pub use run_dir::{RunDir, is_busy, name_and_id};
 pub use schema::record_schemas;
+pub use seal::check_seal;
 pub use sinks::{SinkName, Sinks, copy_sinks};
 pub use skipped_samples::SkippedSample;
 pub use status::{Best, ProbeRate, RunRecord, Status};

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::run_dir::remove_folder;
 use super::{Lock, RunDir, RunDirError};
 
 /// The folder in the run directory.
@@ -42,18 +43,20 @@ impl PastSettings {
     /// # Errors
     /// When a file cannot be read or written.
     pub fn keep(run: &RunDir, from: &Path, steps: u64) -> Result<(), RunDirError> {
-        let folder = name(steps);
-        if steps == 0 || run.join(&folder).exists() {
+        if steps == 0 || run.join(FOLDER).join(name(steps)).exists() {
             return Ok(());
         }
-        run.make_folder(&folder)?;
-        for file in [RunDir::SETTINGS, Lock::FILE] {
-            match fs::read(from.join(file)) {
-                Ok(content) => run.write(&format!("{folder}/{file}"), &content)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(RunDirError { path: from.join(file), source }),
+        run.write_folder(FOLDER, &name(steps), |building| {
+            for file in [RunDir::SETTINGS, Lock::FILE] {
+                match fs::copy(from.join(file), building.join(file)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(RunDirError { path: from.join(file), source: error });
+                    }
+                    _ => {}
+                }
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -77,7 +80,7 @@ impl PastSettings {
         for one in later {
             remove(&one.path)?;
         }
-        let now = run.join(name(steps));
+        let now = run.join(FOLDER).join(name(steps));
         if steps == 0 || now.exists() {
             return remove(&first.path);
         }
@@ -87,11 +90,11 @@ impl PastSettings {
 }
 
 fn name(steps: u64) -> String {
-    format!("{FOLDER}/{STEP}{steps:07}")
+    format!("{STEP}{steps:07}")
 }
 
 fn remove(path: &Path) -> Result<(), RunDirError> {
-    fs::remove_dir_all(path).map_err(|source| RunDirError { path: path.to_path_buf(), source })
+    remove_folder(path).map_err(|source| RunDirError { path: path.to_path_buf(), source })
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! `left_out.jsonl`: steps and documents that a run skips, and since when, so that a resumed run skips the same.
 
 use std::path::Path;
-use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunDir, RunDirError};
+use super::{ReadRunError, RunDir, RunDirError, read_lines};
 
 /// A step or document that is skipped after `from_step`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -51,18 +50,8 @@ impl SkippedSample {
     ///
     /// # Errors
     /// When the file cannot be read or has a line that is not valid.
-    pub fn load(path: &Path) -> Result<Vec<SkippedSample>, RunDirError> {
-        let path = path.join(SkippedSample::FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(RunDirError { path, source }),
-        };
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        whole
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()
-            .map_err(|error| RunDirError { path, source: error.into() })
+    pub fn load(path: &Path) -> Result<Vec<SkippedSample>, ReadRunError> {
+        read_lines(&path.join(SkippedSample::FILE))
     }
 
     /// Appends the entry to the file of `run`.

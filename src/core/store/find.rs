@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::nearest_word;
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
-use crate::records::{Checkpoint, RunDir, best_checkpoint, checkpoints, dir_name, name_and_id};
+use crate::records::{
+    Checkpoint, LoadCheckpointError, RunDir, best_checkpoint, checkpoints, dir_name, name_and_id,
+    named_checkpoint, newest_checkpoint,
+};
 
 /// Code of the message that no run has the name.
 pub const NO_RUN: &str = "ST0201";
@@ -78,6 +81,9 @@ pub fn all_runs(runs_dir: &Path) -> Vec<PathBuf> {
     let mut runs: Vec<(std::time::SystemTime, PathBuf)> = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
+            if dir_name(&path).starts_with('.') {
+                return None; // half-made or half-removed
+            }
             let made = fs::metadata(path.join(RunDir::EXPERIMENT)).ok()?.modified().ok()?;
             Some((made, path))
         })
@@ -125,19 +131,21 @@ impl CheckpointRef {
     /// Opens the checkpoint in the run at `run`.
     ///
     /// # Errors
-    /// A message for the user that lists the existing checkpoints.
+    /// A message for the user: the checkpoint is damaged, or missing (then it lists the existing ones).
     pub fn checkpoint(self, run: &Path) -> Result<Checkpoint, Box<Diagnostic>> {
         let found = match self {
-            Self::Last => checkpoints(run).pop(),
+            Self::Last => newest_checkpoint(run),
             Self::Best => best_checkpoint(run),
-            Self::Epoch(epoch) => {
-                let name = Checkpoint::epoch_name(epoch);
-                checkpoints(run).into_iter().find(|one| one.name() == name)
-            }
+            Self::Epoch(epoch) => named_checkpoint(run, &Checkpoint::epoch_name(epoch)),
             Self::Step(steps) => {
-                checkpoints(run).into_iter().find(|one| one.record.position.steps == steps)
+                let found = checkpoints(run).into_iter();
+                match found.into_iter().find(|one| one.record.position.steps == steps) {
+                    Some(found) => Ok(Some(found)),
+                    None => named_checkpoint(run, &Checkpoint::step_name(steps)),
+                }
             }
         };
+        let found = found.map_err(|error: LoadCheckpointError| Box::new(error.diagnostic()))?;
         found.ok_or_else(|| {
             let kept = checkpoints(run);
             let message = match (self, &kept[..]) {
@@ -209,7 +217,9 @@ mod tests {
     /// A folder with these runs, each created one second after the previous one.
     fn folder_with(runs: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::create_dir(folder.path().join(".cache")).expect("another folder");
+        let half = folder.path().join(".2026-11-26-half-c3c3.new");
+        fs::create_dir(&half).expect("a run that is being made");
+        fs::write(half.join(RunDir::EXPERIMENT), "").expect("a file");
         for (age, name) in (1..).zip(runs) {
             let run = folder.path().join(name);
             fs::create_dir(&run).expect("a run");

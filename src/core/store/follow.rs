@@ -10,7 +10,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::de::DeserializeOwned;
 
 use super::SampleLine;
-use crate::records::{Event, EventLine, Metrics, RunDir, Times, read_lines};
+use crate::records::{Event, EventLine, Metrics, RunDir, Times, read_records};
 
 /// An evaluation of a followed run.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +94,7 @@ impl Follower {
         let Some(name) = &self.newest_sample else { return Vec::new() };
         let file = self.run.join(RunDir::SAMPLES).join(format!("{name}.jsonl"));
         // A file that cannot be read now is read again at the next call.
-        read_lines(&file).unwrap_or_default()
+        read_records(&file).unwrap_or_default()
     }
 
     fn take(&mut self, line: &EventLine) {

@@ -2,6 +2,7 @@
 
 mod find;
 mod follow;
+mod mark;
 mod pack;
 mod remove;
 mod stored_run;
@@ -11,6 +12,7 @@ pub use find::{
     split_run_ref,
 };
 pub use follow::{Evaluation, Follower};
+pub use mark::change_annotations;
 pub use pack::{PACK_EXTENSION, PackManifest, PackedFile, pack_run, unpack_run};
 pub use remove::{ChangeRunError, Prunable, disk_usage, prunable, prune_run, remove_run};
 pub use stored_run::{Annotations, RunState, SampleLine, StoredRun, run_state};

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -21,7 +22,7 @@ use super::ChangeRunError;
 use super::remove::at;
 use crate::diagnostic::{Text, msg};
 use crate::digest::{hex, sha256_of_file};
-use crate::records::{CHECKPOINTS, FOLDERS, LOCK_FILE, RunRecord, dir_name, take_lock};
+use crate::records::{CHECKPOINTS, FOLDERS, LOCK_FILE, RunRecord, UNPACKING, dir_name, take_lock};
 use crate::tensorfile::write_atomically;
 
 const SCHEMA: &str = "statetune.pack/1";
@@ -72,7 +73,7 @@ pub fn pack_run(run: &Path, out: &Path, checkpoints: bool) -> Result<PackManifes
     }
     let _lock = take_lock(run)?;
     let mut files = Vec::new();
-    list(run, Path::new(""), checkpoints, &mut files)?;
+    list(run, Path::new(""), checkpoints, &mut Vec::new(), &mut files)?;
     let schema = SCHEMA.to_string();
     let manifest = PackManifest { schema, directory: dir_name(run), checkpoints, files };
     write_atomically(out, |file| {
@@ -108,14 +109,22 @@ pub fn pack_run(run: &Path, out: &Path, checkpoints: bool) -> Result<PackManifes
     Ok(manifest)
 }
 
-/// Adds the files of a folder of the run, sorted by name.
+/// Adds the files of a folder of the run, sorted by name. A link, as to checkpoints on another disk, counts as what it
+/// leads to; `above` has the device and inode of the folders around this one.
 fn list(
     run: &Path,
     folder: &Path,
     checkpoints: bool,
+    above: &mut Vec<(u64, u64)>,
     files: &mut Vec<PackedFile>,
 ) -> Result<(), ChangeRunError> {
     let here = run.join(folder);
+    let found = fs::metadata(&here).map_err(at(&here))?;
+    let place = (found.dev(), found.ino());
+    if above.contains(&place) {
+        return Err(at(&here)(io::Error::other(msg!(LINK_TO_FOLDER_AROUND))));
+    }
+    above.push(place);
     let entries = fs::read_dir(&here).map_err(at(&here))?;
     let mut names = Vec::new();
     for entry in entries {
@@ -128,16 +137,20 @@ fn list(
         if hidden || path == Path::new(LOCK_FILE) {
             continue;
         }
-        let found = fs::symlink_metadata(run.join(&path)).map_err(at(&here))?;
+        let file = run.join(&path);
+        let found = fs::metadata(&file).map_err(at(&file))?;
         if found.is_dir() {
             if checkpoints || path != Path::new(CHECKPOINTS) {
-                list(run, &path, checkpoints, files)?;
+                list(run, &path, checkpoints, above, files)?;
             }
         } else if found.is_file() {
-            let sha256 = sha256_of_file(&run.join(&path)).map_err(at(&here))?;
+            let sha256 = sha256_of_file(&file).map_err(at(&file))?;
             files.push(PackedFile { path, bytes: found.len(), sha256 });
+        } else {
+            return Err(at(&file)(io::Error::other(msg!(NOT_REGULAR_FILE))));
         }
     }
+    above.pop();
     Ok(())
 }
 
@@ -187,10 +200,10 @@ fn unpack_into(
     file: File,
     runs_dir: &Path,
 ) -> Result<(PathBuf, PackManifest), ChangeRunError> {
-    let folder = tempfile::Builder::new()
-        .prefix(".unpacking-")
-        .tempdir_in(runs_dir)
-        .map_err(at(runs_dir))?;
+    let folder =
+        tempfile::Builder::new().prefix(UNPACKING).tempdir_in(runs_dir).map_err(at(runs_dir))?;
+    let held = File::open(folder.path()).map_err(at(runs_dir))?;
+    held.lock().map_err(at(runs_dir))?; // until the run has its name
     let has_room = |bytes| match rustix::fs::statvfs(runs_dir) {
         Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < bytes => {
             Err(Refusal::Room(bytes))

@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Annotations, RunState, StoredRun, newest_export};
+use super::{Annotations, RunState, StoredRun};
 use crate::diagnostic::{Diagnostic, Text, msg};
-use crate::records::{OpenRunError, ReadRunError, dir_name, remove_checkpoint, take_lock};
+use crate::records::{CHECKPOINTS, OpenRunError, ReadRunError, RunDir, remove_folder, take_lock};
 
 /// A stored run could not be removed, packed or unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -109,10 +109,7 @@ pub fn remove_run(path: &Path) -> Result<(), ChangeRunError> {
         return Err(ChangeRunError::Pinned { path: path.to_path_buf() });
     }
     let _lock = take_lock(path)?;
-    // Hidden first: a half-removed directory must not pass for a run.
-    let hidden = path.with_file_name(format!(".{}.removed", dir_name(path)));
-    fs::rename(path, &hidden).map_err(at(path))?;
-    fs::remove_dir_all(&hidden).map_err(at(&hidden))
+    remove_folder(path).map_err(at(path))
 }
 
 /// The part of a run that `prune` removes.
@@ -124,8 +121,7 @@ pub enum Prunable {
     Checkpoints(Vec<PathBuf>),
 }
 
-/// What `prune` may remove of a run: nothing of a pinned, running or interrupted run, and no run with a checkpoint to
-/// resume from.
+/// What `prune` may remove of a run: nothing of a pinned, running or interrupted run, and no run that saved anything.
 ///
 /// # Errors
 /// When the annotations cannot be read.
@@ -136,15 +132,24 @@ pub fn prunable(run: &StoredRun) -> Result<Option<Prunable>, ReadRunError> {
     match run.state() {
         RunState::Running | RunState::Interrupted => Ok(None),
         RunState::Failed | RunState::Diverged | RunState::Killed => {
-            let is_empty = run.checkpoints().is_empty() && newest_export(run.path()).is_none();
-            Ok(is_empty.then_some(Prunable::Run))
+            let is_empty = |folder: &str| {
+                fs::read_dir(run.path().join(folder))
+                    .map_or(true, |mut files| files.next().is_none())
+            };
+            // Whatever is there counts, whether it can be read or not.
+            let nothing_saved = is_empty(CHECKPOINTS) && is_empty(RunDir::EXPORT);
+            Ok(nothing_saved.then_some(Prunable::Run))
         }
         RunState::Done => {
-            let best = run.best_checkpoint().map(|best| best.path);
+            // Which one is the newest is unknown when one cannot be read.
+            if !run.damaged_checkpoints().is_empty() {
+                return Ok(None);
+            }
+            let best = run.best_checkpoint();
             let mut old = run.checkpoints();
             old.pop();
-            let old = old.into_iter().map(|one| one.path).filter(|one| Some(one) != best.as_ref());
-            let old: Vec<PathBuf> = old.collect();
+            let old = old.into_iter().filter(|one| Some(one.name()) != best.as_deref());
+            let old: Vec<PathBuf> = old.map(|one| one.path).collect();
             Ok((!old.is_empty()).then_some(Prunable::Checkpoints(old)))
         }
     }
@@ -164,7 +169,7 @@ pub fn prune_run(path: &Path) -> Result<(), ChangeRunError> {
             remove_run(path)
         }
         Some(Prunable::Checkpoints(old)) => {
-            old.iter().try_for_each(|one| remove_checkpoint(one).map_err(at(one)))
+            old.iter().try_for_each(|one| remove_folder(one).map_err(at(one)))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,11 @@ use super::find_run;
 use crate::diagnostic::{Diagnostic, Text};
 use crate::records::{
     Chain, Checkpoint, EventLine, Link, Lock, Metrics, PastSettings, ReadRunError, RunDir,
-    RunDirError, RunRecord, SkippedSample, Status, best_checkpoint, checkpoints, dir_name, is_busy,
-    name_and_id, read_chain, read_copies, read_documents, read_last_line, read_lines, read_metrics,
+    RunDirError, RunRecord, SkippedSample, Status, best_checkpoint_name, checkpoint_folders,
+    checkpoints, dir_name, is_busy, name_and_id, read_chain, read_copies, read_documents,
+    read_last_line, read_metrics, read_records,
 };
 use crate::resolved_settings::ResolvedSettings;
-use crate::tensorfile::write_atomically;
 
 /// State of a run: its recorded status, checked against the lock.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -205,7 +205,7 @@ impl StoredRun {
     /// When the skipped samples cannot be read.
     pub fn first_steps(&self) -> Result<(PathBuf, Option<u64>), ReadRunError> {
         let past = PastSettings::all(&self.path).into_iter().next();
-        let skipped = read_lines::<SkippedSample>(&self.path.join(SkippedSample::FILE))?;
+        let skipped = SkippedSample::load(&self.path)?;
         let documents = skipped.iter().filter(|one| matches!(one, SkippedSample::Document { .. }));
         let documents = documents.filter(|one| !one.is_from_start());
         let changed = past.as_ref().map(|past| past.steps);
@@ -229,12 +229,12 @@ impl StoredRun {
         read_last_line(&self.path.join(Metrics::FILE))
     }
 
-    /// The events, without an incomplete last line.
+    /// The events, without broken lines.
     ///
     /// # Errors
     /// When `events.jsonl` cannot be read.
     pub fn events(&self) -> Result<Vec<EventLine>, ReadRunError> {
-        read_lines(&self.path.join(EventLine::FILE))
+        read_records(&self.path.join(EventLine::FILE))
     }
 
     /// The digests of the steps; empty before the first step.
@@ -270,9 +270,16 @@ impl StoredRun {
         checkpoints(&self.path)
     }
 
-    /// The checkpoint of the best evaluation.
-    pub fn best_checkpoint(&self) -> Option<Checkpoint> {
-        best_checkpoint(&self.path)
+    /// The names of checkpoints that cannot be read.
+    pub fn damaged_checkpoints(&self) -> Vec<String> {
+        let folders = checkpoint_folders(&self.path).into_iter();
+        let damaged = folders.filter(|folder| Checkpoint::open(folder).is_err());
+        damaged.map(|folder| dir_name(&folder)).collect()
+    }
+
+    /// The name of the checkpoint of the best evaluation.
+    pub fn best_checkpoint(&self) -> Option<String> {
+        best_checkpoint_name(&self.path)
     }
 
     /// Prompts and answers by the file name of `samples/`: `base`, `tuned`, `step-0000120`.
@@ -290,7 +297,7 @@ impl StoredRun {
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             if path.extension().is_some_and(|end| end == "jsonl") && !stem.starts_with('.') {
-                samples.insert(stem, read_lines(&path)?);
+                samples.insert(stem, read_records(&path)?);
             }
         }
         Ok(samples)
@@ -340,16 +347,5 @@ impl Annotations {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Annotations::default()),
             Err(source) => Err(ReadRunError::Read { path: file, source }),
         }
-    }
-
-    /// Writes the annotations of the run at `path`, which may be training.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), RunDirError> {
-        let file = path.join(Annotations::FILE);
-        let text = toml::to_string(self).expect("annotations are plain data");
-        write_atomically(&file, |out| out.write_all(text.as_bytes()))
-            .map_err(|source| RunDirError { path: file.clone(), source })
     }
 }

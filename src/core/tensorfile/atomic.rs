@@ -1,44 +1,91 @@
 //! Files that appear complete or not at all.
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+/// Start and end of the names of temporary files.
+pub(crate) const TEMPORARY: (&str, &str) = (".statetune-", ".tmp");
+
+/// Links from one file to the next that are followed.
+const MAX_LINKS: usize = 40;
 
 /// Writes the file at `path`, replacing an existing one.
 ///
 /// `write` fills a temporary file in the same folder, which is then flushed to disk and renamed. On an error the
-/// temporary file is removed.
+/// temporary file is removed. A link stays: the file that it leads to is replaced. A device, pipe or socket stays, too:
+/// the content is written into it.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut NamedTempFile) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".statetune-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        // Readable for others as far as the umask allows, like any new file.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    if is_written_through(path) {
+        let mut temporary = temporary(&std::env::temp_dir())?;
+        write(&mut temporary)?;
+        let mut content = File::open(temporary.path())?;
+        return match is_standard_output(path) {
+            true => io::copy(&mut content, &mut io::stdout()).and_then(|_| io::stdout().flush()),
+            false => io::copy(&mut content, &mut File::options().write(true).open(path)?).map(drop),
+        };
     }
-    let mut temporary = builder.tempfile_in(folder)?;
+    let path = target(path)?;
+    let folder = folder_of(&path);
+    let mut temporary = temporary(folder)?;
     write(&mut temporary)?;
     temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?; // the rename itself
-    Ok(())
+    // Not `persist`: the standard library's call can be watched, as the tests do.
+    fs::rename(temporary.path(), &path)?;
+    temporary.into_temp_path().keep().map_err(|error| error.error)?;
+    File::open(folder)?.sync_all() // the rename itself
+}
+
+/// Whether the content goes into what is at `path`: a device, pipe or socket, or a name of an open file.
+fn is_written_through(path: &Path) -> bool {
+    let is_special = |found: fs::Metadata| !found.is_file() && !found.is_dir();
+    is_standard_output(path)
+        || path.starts_with("/dev/fd")
+        || path.starts_with("/proc")
+        || fs::metadata(path).is_ok_and(is_special)
+}
+
+/// Whether `path` is the standard output of this process, which may be a file that has content already.
+fn is_standard_output(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
+}
+
+/// The file that `path` leads to, which need not exist.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&path) {
+            Ok(next) => path = folder_of(&path).join(next),
+            Err(_) => return Ok(path), // not a link, or nothing yet
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// A new file in `folder`, readable for others as far as the umask allows, like any new file.
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
+    builder.permissions(Permissions::from_mode(0o666));
+    builder.tempfile_in(folder)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_no_other() {
@@ -52,5 +99,41 @@ mod tests {
         assert_eq!(failed.expect_err("passed on").to_string(), "disk full");
         assert_eq!(std::fs::read(&path).expect("still there"), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+    #[test]
+    fn links_stay_and_their_targets_are_written() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str| write_atomically(&path(name), |file| file.write_all(b"new"));
+        let is_link = |name: &str| path(name).symlink_metadata().expect("a link").is_symlink();
+        fs::create_dir(path("far")).expect("a folder");
+        fs::write(path("far/file"), "old").expect("written");
+        std::os::unix::fs::symlink("far/file", path("link")).expect("a link");
+        std::os::unix::fs::symlink("link", path("second")).expect("a link");
+        write("second").expect("written");
+        assert!(is_link("link") && is_link("second"));
+        assert_eq!(fs::read(path("far/file")).expect("the target"), b"new");
+        // What a link leads to may not exist yet.
+        std::os::unix::fs::symlink("far/none", path("dangling")).expect("a link");
+        write("dangling").expect("written");
+        assert!(is_link("dangling"));
+        assert_eq!(fs::read(path("far/none")).expect("the target"), b"new");
+        std::os::unix::fs::symlink("circle", path("circle")).expect("a link");
+        assert!(write("circle").is_err() && is_link("circle"));
+    }
+
+    #[test]
+    fn pipes_get_the_content() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).expect("the content")
+        });
+        write_atomically(&pipe, |file| file.write_all(b"new")).expect("written");
+        assert_eq!(reader.join().expect("read"), b"new");
+        assert!(!fs::metadata(&pipe).expect("there").is_file(), "it is a pipe still");
     }
 }

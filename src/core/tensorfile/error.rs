@@ -1,7 +1,7 @@
 //! What can go wrong with a checkpoint file, in words.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Dtype;
 use crate::diagnostic::{Text, msg};
@@ -66,6 +66,16 @@ impl WeightsError {
 }
 
 impl WeightsError {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        let (Self::Read { path, .. }
+        | Self::Write { path, .. }
+        | Self::BeyondRange { path, .. }
+        | Self::Contents { path, .. }) = self;
+        path
+    }
+
     /// The code under which the message is shown: one of the `ST401x` constants.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -17,6 +17,7 @@ mod safetensors;
 mod tensor;
 
 pub use self::safetensors::{LazyTensor, write_lazily, write_safetensors};
+pub(crate) use atomic::TEMPORARY;
 pub use atomic::write_atomically;
 pub use dtype::Dtype;
 pub use error::{Problem, WeightsError};

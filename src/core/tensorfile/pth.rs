@@ -118,27 +118,30 @@ fn write_archive<'a>(
     archive.finish()?.flush()
 }
 
-/// A writer that returns the first error of `inner`, and afterwards does nothing and succeeds.
+/// A writer that returns the first error of `inner`, and afterwards only counts, as if all were written.
 ///
 /// A [`ZipWriter`] that is dropped after an error still writes its end, and prints to standard error when that fails.
 #[derive(Debug)]
 struct Quiet<W> {
     inner: W,
+    /// The position in the file.
+    at: u64,
     has_failed: bool,
 }
 
 impl<W> Quiet<W> {
     fn new(inner: W) -> Quiet<W> {
-        Quiet { inner, has_failed: false }
+        Quiet { inner, at: 0, has_failed: false }
     }
 
+    /// The result of `act`, or `counted` after an error.
     fn attempt<T>(
         &mut self,
-        skipped: T,
+        counted: T,
         act: impl FnOnce(&mut W) -> io::Result<T>,
     ) -> io::Result<T> {
         if self.has_failed {
-            return Ok(skipped);
+            return Ok(counted);
         }
         let result = act(&mut self.inner);
         self.has_failed = result.is_err();
@@ -148,7 +151,9 @@ impl<W> Quiet<W> {
 
 impl<W: Write> Write for Quiet<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.attempt(bytes.len(), |inner| inner.write(bytes))
+        let count = self.attempt(bytes.len(), |inner| inner.write(bytes))?;
+        self.at += count as u64;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -158,7 +163,13 @@ impl<W: Write> Write for Quiet<W> {
 
 impl<W: Seek> Seek for Quiet<W> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.attempt(0, |inner| inner.seek(to))
+        let counted = match to {
+            SeekFrom::Start(at) => at,
+            SeekFrom::Current(by) => self.at.saturating_add_signed(by),
+            SeekFrom::End(_) => self.at,
+        };
+        self.at = self.attempt(counted, |inner| inner.seek(to))?;
+        Ok(self.at)
     }
 }
 

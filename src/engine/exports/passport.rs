@@ -220,11 +220,14 @@ impl Passport {
         exported.with_extension("json")
     }
 
-    /// Writes the passport file of `exported`.
+    /// Writes the passport file of `exported`. A device or a pipe has none beside it.
     ///
     /// # Errors
     /// A file that cannot be written; no partial file is left behind.
     pub fn save_beside(&self, exported: &Path) -> Result<(), WeightsError> {
+        if fs::metadata(exported).is_ok_and(|found| !found.is_file()) {
+            return Ok(());
+        }
         let path = Passport::beside(exported);
         let text = serde_json::to_string_pretty(&Versioned::V1(self)).expect("plain data") + "\n";
         write_atomically(&path, |file| file.write_all(text.as_bytes()))

@@ -13,6 +13,7 @@
 
 mod autograd;
 mod chunk;
+mod control_groups;
 mod cpu;
 pub mod cuda;
 mod operands;
@@ -30,7 +31,7 @@ pub use cuda::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes,
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use selftest::{KernelCheck, Recurrence, check_kernel};
 pub use settings::{
-    allow_tf32, available_bytes, give_back_memory, keep_memory, peak_resident_bytes,
+    allow_tf32, available_bytes, end_in_words, give_back_memory, keep_memory, peak_resident_bytes,
 };
 
 /// The WKV-5 recurrence, differentiable in every operand and in `s0`.

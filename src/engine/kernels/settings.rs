@@ -1,12 +1,16 @@
 //! Settings of libtorch for the whole process, and the memory of the machine.
 
 use std::ffi::c_int;
+use std::path::Path;
 use std::sync::Once;
 
 use tch::Device;
 
+use super::control_groups::free_in_groups;
+
 unsafe extern "C" {
     fn statetune_keep_memory();
+    fn statetune_end_in_words();
     fn statetune_free_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
     fn statetune_allow_tf32(allow: c_int);
     /// Of the C library.
@@ -28,6 +32,13 @@ pub fn keep_memory() {
     // SAFETY: the shim sets options of malloc and libtorch's allocator, both once and before this program
     // has other threads, by the contract above.
     ONCE.call_once(|| unsafe { statetune_keep_memory() });
+}
+
+/// Ends the process with a message and exit code 23 when memory ends in a thread of libtorch, which nothing can catch.
+pub fn end_in_words() {
+    static ONCE: Once = Once::new();
+    // SAFETY: the shim sets the terminate handler of the C++ library, once.
+    ONCE.call_once(|| unsafe { statetune_end_in_words() });
 }
 
 /// Returns the memory of freed tensors to the operating system page by page, also between tensors that stay.
@@ -55,12 +66,7 @@ pub fn available_bytes(device: Device) -> Option<u64> {
 
 fn available_on_cpu() -> Option<u64> {
     let available = proc_bytes("/proc/meminfo", "MemAvailable:")?;
-    let number = |name: &str| -> Option<u64> {
-        std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse().ok()
-    };
-    let limit = number("memory.max").zip(number("memory.current"));
-    let limit = limit.map_or(u64::MAX, |(max, current)| max.saturating_sub(current));
-    Some(available.min(limit))
+    Some(available.min(free_in_groups(Path::new("/"))))
 }
 
 /// The bytes of the line of a file that begins with `key` and counts in kB (1024 bytes).

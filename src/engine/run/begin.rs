@@ -6,9 +6,9 @@ use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{Change, Plan, Reach};
 use statetune_core::records::{
-    Chain, Checkpoint, Event, LoadCheckpointError, Lock, LockedFile, PastSettings, RunDir,
-    RunRecord, SkippedSample, Status, checkpoints, copy_sinks, dir_name as run_name,
-    rewind_records,
+    Chain, Checkpoint, Event, EventLine, LoadCheckpointError, Lock, LockedFile, OpenRunError,
+    PastSettings, RunDir, RunRecord, SkippedSample, Status, check_seal, checkpoints, copy_sinks,
+    dir_name as run_name, named_checkpoint, newest_checkpoint, read_records, rewind_records,
 };
 use statetune_core::store::{all_runs, find_run, runs_named};
 use statetune_core::tensorfile::WeightsError;
@@ -148,14 +148,32 @@ impl Begin {
             return Ok(Decision::NotNeeded(run.clone()));
         }
         let begin = match newest(false).filter(|_| resume) {
-            Some((run, _)) => {
-                let checkpoint = checkpoints(run).pop();
-                let (accept, drop_samples) = (Vec::new(), Vec::new());
-                Begin::Resume { run: RunDir::open(run)?, checkpoint, accept, drop_samples }
-            }
+            Some((run, _)) => Begin::resume(run, Vec::new(), Vec::new())?,
             None => Begin::of_plan(plan)?,
         };
         Ok(Decision::Run(Box::new(begin)))
+    }
+
+    /// Resumes the run at `path` after its newest checkpoint. A run without one begins as it began: at its first step, or at
+    /// the checkpoint of another run that it was forked from.
+    ///
+    /// # Errors
+    /// A run that is busy, or a checkpoint that cannot be read or is gone.
+    pub fn resume(
+        path: &Path,
+        accept: Vec<String>,
+        drop_samples: Vec<String>,
+    ) -> Result<Begin, RunError> {
+        let run = RunDir::open(path)?;
+        let checkpoint = match newest_checkpoint(path)? {
+            Some(newest) => Some(newest),
+            None => origin(path)?,
+        };
+        // Before any record is cut: a damaged file changes nothing.
+        for file in checkpoint.iter().flat_map(Checkpoint::tensor_files) {
+            check_seal(&file)?;
+        }
+        Ok(Begin::Resume { run, checkpoint, accept, drop_samples })
     }
 
     /// The identity of the run: `whole`, that of a run with these settings and inputs in all steps, or `None` when earlier
@@ -190,10 +208,12 @@ impl Begin {
         };
         let at_border = |one: &Checkpoint| one.record.epochs == epochs && one.ends_epoch();
         let found = candidates.iter().rev().find_map(|run| {
-            let checkpoint = checkpoints(run).into_iter().find(at_border)?;
-            Some((run.clone(), checkpoint))
+            let name = Checkpoint::epoch_name(epochs - 1);
+            let checkpoint = named_checkpoint(run, &name).transpose()?;
+            let checkpoint = checkpoint.map(|found| Some(found).filter(at_border)).transpose()?;
+            Some(checkpoint.map(|found| (run.clone(), found)))
         });
-        let Some((run, checkpoint)) = found else {
+        let Some((run, checkpoint)) = found.transpose()? else {
             return Err(refused(plan, no_checkpoint(epochs, &candidates)));
         };
         let begin = Begin::Fork { run, checkpoint, accept: Vec::new() };
@@ -273,6 +293,7 @@ impl Begin {
         match self {
             Begin::New | Begin::IfNeeded { .. } => Ok(Opened::at_first_step(create()?)),
             Begin::Resume { run, checkpoint, accept, .. } => {
+                run.update(|_| {})?;
                 let place = checkpoint.as_ref().map(|one| one.record);
                 let (steps, epochs) =
                     place.map_or((0, 0), |place| (place.position.steps, place.epochs));
@@ -284,8 +305,13 @@ impl Begin {
                     steps,
                     accepted: accept,
                 };
+                let values_from = match &checkpoint {
+                    Some(_) => None,
+                    None => started_with(run.path())?,
+                };
                 let opened = Opened::at_first_step(run);
-                Ok(Opened { resume_from: checkpoint, event: Some(event), ..opened })
+                let event = Some(event);
+                Ok(Opened { resume_from: checkpoint, values_from, event, ..opened })
             }
             Begin::Fork { run: from, checkpoint, .. } => {
                 let run = create()?;
@@ -309,7 +335,7 @@ impl Begin {
             Begin::WarmStart { checkpoint } => Ok(with_values(create()?, checkpoint)),
             Begin::Repeat { run: other, checkpoint, .. } => {
                 let run = create()?;
-                let left_out = SkippedSample::load(&other)?;
+                let left_out = SkippedSample::load(&other).map_err(OpenRunError::from)?;
                 left_out
                     .iter()
                     .filter(|one| one.is_from_start())
@@ -319,6 +345,52 @@ impl Begin {
                     None => Opened::at_first_step(run),
                 })
             }
+        }
+    }
+}
+
+/// The checkpoint of another run at which the run at `path`, which has no checkpoint, began; `None` for the first step.
+///
+/// # Errors
+/// A checkpoint of the run or of the other run that is gone, or that cannot be read.
+fn origin(path: &Path) -> Result<Option<Checkpoint>, RunError> {
+    let events = read_records::<EventLine>(&path.join(EventLine::FILE))
+        .map_err(|error| RunError::Resume(Box::new(error.diagnostic())))?;
+    let saved = events.iter().rev().find_map(|line| match &line.event {
+        Event::Save { checkpoint, .. } => Some(checkpoint),
+        _ => None,
+    });
+    if let Some(name) = saved {
+        let gone = Diagnostic::error(msg!(CHECKPOINTS_ARE_GONE, run = path, name));
+        let help = msg!(RUN_WITH_ITS_SETTINGS, run = path.display());
+        return Err(RunError::Resume(Box::new(gone.help(help))));
+    }
+    let forked = events.into_iter().find_map(|line| match line.event {
+        Event::Resume { run: Some(run), checkpoint: Some(name), .. } => Some((run, name)),
+        _ => None,
+    });
+    let Some((run, name)) = forked else { return Ok(None) };
+    let folder = path.with_file_name(run).join("ckpt").join(name);
+    Ok(Some(Checkpoint::open(&folder)?))
+}
+
+/// The checkpoint of another run with whose trained values the run at `path` began, if any.
+///
+/// # Errors
+/// A checkpoint that is gone or another one now.
+fn started_with(path: &Path) -> Result<Option<Checkpoint>, RunError> {
+    let Some(values) = Lock::load(path).and_then(|lock| lock.values) else { return Ok(None) };
+    let checkpoint = Checkpoint::open(values.path.parent().unwrap_or(Path::new("")))?;
+    match sha256_of_file(&values.path) {
+        Ok(found) if found == values.sha256 => Ok(Some(checkpoint)),
+        Ok(_) => Err(LoadCheckpointError::Damaged {
+            problem: msg!(DIGEST_DIFFERS, seal = path.join(Lock::FILE).display()),
+            path: values.path,
+        }
+        .into()),
+        Err(source) => {
+            let error = WeightsError::Read { path: values.path, source };
+            Err(LoadCheckpointError::from(error).into())
         }
     }
 }

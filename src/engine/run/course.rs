@@ -1,6 +1,7 @@
 //! A run while it trains: its parts, and what is done with several of them.
 
-use statetune_core::records::{Checkpoint, CheckpointRecord};
+use statetune_core::plan::CheckpointPlan;
+use statetune_core::records::{Checkpoint, CheckpointRecord, settle_checkpoints};
 
 use super::evaluate::Evaluator;
 use super::guard::Guard;
@@ -86,10 +87,20 @@ impl Course<'_, '_> {
         if self.saver.has_saved(position.steps) {
             return Ok(());
         }
-        self.save(trainer, position, false)
+        self.save(trainer, position)
     }
 
-    /// Saves a checkpoint at this position and removes old ones.
+    /// Does what is due after the newest checkpoint, and was perhaps not done when an earlier process was killed.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(super) fn settle(&self, newest: &str) -> Result<(), RunError> {
+        let Job { run, plan, .. } = &self.job;
+        let CheckpointPlan { keep_best, keep_last, .. } = plan.records.checkpoint;
+        Ok(settle_checkpoints(run, newest, self.evaluator.best, keep_best, keep_last)?)
+    }
+
+    /// Saves a checkpoint at this position, names the best one and removes old ones.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -97,7 +108,6 @@ impl Course<'_, '_> {
         &mut self,
         trainer: &Trainer<'_>,
         position: Position,
-        is_best: bool,
     ) -> Result<(), RunError> {
         let name = self.checkpoint_name(position.steps);
         let Trainer { adam, scaler, .. } = trainer;
@@ -116,7 +126,7 @@ impl Course<'_, '_> {
         };
         self.saver.save(&self.job, self.events, &name, adam, &place)?;
         self.note_progress(position.steps)?;
-        self.saver.keep(&self.job, &name, is_best)
+        self.settle(&name)
     }
 
     /// Writes the progress after `steps` steps to `status.json`.

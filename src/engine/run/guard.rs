@@ -8,8 +8,9 @@ use statetune_core::data::Batch;
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::plan::Plan;
 use statetune_core::records::{
-    BatchRow, Checkpoint, Environment, Event, FirstNonFinite, Incident, Nonfinite, RunDir,
-    SkippedSample, checkpoints, incident_folders, rewind_records, save_incident,
+    BatchRow, Checkpoint, Environment, Event, FirstNonFinite, Incident, Nonfinite, OpenRunError,
+    RunDir, SkippedSample, checkpoints, incident_folders, newest_checkpoint, rewind_records,
+    save_incident,
 };
 use tch::Kind;
 
@@ -283,7 +284,7 @@ impl<'a> Guard<'a> {
         events: &mut Events<'_>,
         step: u64,
     ) -> Result<Checkpoint, RunError> {
-        let checkpoint = checkpoints(job.run.path()).pop().ok_or_else(|| {
+        let checkpoint = newest_checkpoint(job.run.path())?.ok_or_else(|| {
             let message = msg!(RUN_HAS_NO_CHECKPOINT, run = job.run.path());
             RunError::Resume(Box::new(Diagnostic::error(message)))
         })?;
@@ -314,7 +315,7 @@ pub(super) fn skip_recorded(
 ) -> Result<BTreeSet<u64>, RunError> {
     let mut steps = BTreeSet::new();
     let mut documents = HashSet::new();
-    for one in SkippedSample::load(run.path())? {
+    for one in SkippedSample::load(run.path()).map_err(OpenRunError::from)? {
         match one {
             SkippedSample::Step { step, .. } => {
                 steps.insert(step.saturating_sub(1));

@@ -9,6 +9,7 @@ use statetune_core::plan::Plan;
 use statetune_core::records::{Lock, RunDir, is_asked_to_stop};
 use statetune_core::work::Work;
 
+use super::mapped_inputs::MappedInputs;
 use crate::model::Shape;
 use crate::peft::Method;
 use crate::train::FitOptions;
@@ -19,6 +20,7 @@ pub(super) struct Job<'a> {
     pub(super) plan: Cow<'a, Plan>,
     pub(super) run: &'a RunDir,
     pub(super) lock: &'a Lock,
+    pub(super) mapped: &'a MappedInputs,
     pub(super) shape: Shape,
     pub(super) method: &'a dyn Method,
     /// Steps, batches and learning rates; they change when the run is extended.

@@ -12,6 +12,7 @@ mod finish;
 mod guard;
 mod input_records;
 mod job;
+mod mapped_inputs;
 mod measure;
 mod merge;
 mod obey;

@@ -24,6 +24,7 @@ use super::finish::Outcome;
 use super::guard::{Guard, skip_recorded};
 use super::input_records::{lock, record_inputs};
 use super::job::{Job, coverage, fit_options};
+use super::mapped_inputs::MappedInputs;
 use super::outlook::Outlook;
 use super::prepare::{
     Datasets, load_tokenizer, model_shape, new_method, prepare_data, weights_of_shape,
@@ -53,6 +54,7 @@ pub fn run(
     watch: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, RunError> {
     allow_tf32(plan.train.tf32());
+    let mapped = MappedInputs::of_plan(plan);
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
     let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
@@ -63,6 +65,7 @@ pub fn run(
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = new_method(plan, weights, &tokenizer)?;
     let lock = Lock { values: begin.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
+    mapped.check(None)?; // what was loaded is what was hashed
     let identity = lock.identity(&plan.experiment.settings_of_numbers());
     let begin = match begin.decide(plan, &identity)? {
         Decision::Run(begin) => *begin,
@@ -77,19 +80,24 @@ pub fn run(
 
     let mut opened = begin.open(plan, &lock)?;
     let event = opened.event.take();
+    let record = || -> Result<(), RunError> {
+        if let Some(event) = event {
+            Events::new(&opened.run, &plan.records.log.sinks, &mut *watch).emit(event)?;
+        }
+        record_inputs(plan, &opened.run, &tokenizer, &lock)?;
+        if let Some(contents) = &data.contents {
+            record_documents(&opened.run, contents)?;
+            record_copies(&opened.run, &data.names.copies_of_all()?)?;
+        }
+        Ok(opened.run.update(|record| record.identity = identity)?)
+    };
+    // A new directory appears with these records, so that it can be resumed from its first moment on.
+    let recorded = record().and_then(|()| Ok(opened.run.publish()?));
     let run = &opened.run;
     let mut events = Events::new(run, &plan.records.log.sinks, watch);
     let _observed = observe(Rc::new(NowWriter::new(run.path())));
     let work = AssertUnwindSafe(|| {
-        if let Some(event) = event {
-            events.emit(event)?;
-        }
-        record_inputs(plan, run, &tokenizer, &lock)?;
-        if let Some(contents) = &data.contents {
-            record_documents(run, contents)?;
-            record_copies(run, &data.names.copies_of_all()?)?;
-        }
-        run.update(|record| record.identity = identity)?;
+        recorded?;
         if !changed.is_empty() {
             events.emit(Event::Environment { changed })?;
         }
@@ -103,6 +111,7 @@ pub fn run(
             plan,
             opened: &opened,
             lock: &lock,
+            mapped: &mapped,
             method: method.as_ref(),
             shape,
             tokenizer: &tokenizer,
@@ -135,7 +144,10 @@ pub fn run(
         Ok(Outcome::Interrupted { .. }) => run.set_status(Status::Interrupted)?,
         Err(error) => failed(error.to_string(), error.diagnostic().code, error.exit_code()),
     }
-    result.map_err(|error| error.within(run.path()))
+    result.map_err(|error| match run.is_published() {
+        true => error.within(run.path()),
+        false => error,
+    })
 }
 
 /// Prepared inputs of training.
@@ -143,6 +155,7 @@ struct Inputs<'a> {
     plan: &'a Plan,
     opened: &'a Opened,
     lock: &'a Lock,
+    mapped: &'a MappedInputs,
     method: &'a dyn Method,
     shape: Shape,
     tokenizer: &'a Tokenizer,
@@ -168,6 +181,7 @@ impl Inputs<'_> {
             plan: Cow::Borrowed(plan),
             run: &self.opened.run,
             lock: self.lock,
+            mapped: self.mapped,
             shape: self.shape,
             method: self.method,
             options,

@@ -8,7 +8,7 @@ use statetune_core::digest::sha256_hex;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, TokenizerPlan};
 use statetune_core::records::{
     Chain, Checkpoint, CheckpointRecord, Event, Lock, ReadRunError, RunDir, best_checkpoint,
-    dir_name, remove_old_checkpoints, set_best_checkpoint,
+    dir_name,
 };
 use statetune_core::store::CheckpointRef;
 
@@ -44,7 +44,7 @@ impl Saver {
     /// Writes a checkpoint.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A mapped input that changed, or a file that cannot be written.
     pub(super) fn save(
         &mut self,
         job: &Job<'_>,
@@ -53,6 +53,7 @@ impl Saver {
         adam: &Adam,
         place: &CheckpointRecord,
     ) -> Result<(), RunError> {
+        job.mapped.check(Some(job.lock))?;
         events.sync()?;
         job.run.sync(Chain::FILE)?;
         save_checkpoint(job.run, name, adam, place)?;
@@ -61,26 +62,15 @@ impl Saver {
         Ok(events.emit(Event::Save { checkpoint: name.to_string(), steps })?)
     }
 
-    /// Marks a checkpoint as the best if it is, and removes those beyond `checkpoint.keep_last`.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub(super) fn keep(&self, job: &Job<'_>, name: &str, is_best: bool) -> Result<(), RunError> {
-        if is_best {
-            set_best_checkpoint(job.run, name)?;
-        }
-        remove_old_checkpoints(job.run, job.plan.records.checkpoint.keep_last);
-        Ok(())
-    }
-
     /// Exports the trained values after `steps` steps under the name of the mini-epoch, once.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A mapped input that changed, or a file that cannot be written.
     pub(super) fn export(&mut self, job: &Job<'_>, steps: u64) -> Result<(), RunError> {
         if self.exported_at == Some(steps) {
             return Ok(());
         }
+        job.mapped.check(Some(job.lock))?;
         let epoch = steps.saturating_sub(1) / job.options.epoch_steps;
         let run = job.run.path();
         let passport = passport(&job.plan, run, job.lock, &job.shape, epoch + 1);
@@ -101,7 +91,7 @@ impl Saver {
     ) -> Result<(), RunError> {
         let run = job.run.path();
         let keeps_best = job.plan.records.checkpoint.keep_best;
-        let best = best_checkpoint(run).filter(|_| keeps_best);
+        let best = if keeps_best { best_checkpoint(run)? } else { None };
         if let Some(best) = best.filter(|best| best.record.position.steps < steps) {
             restore_values(&best.path, &mut trainer.adam)?;
             let passport = passport(&job.plan, run, job.lock, &job.shape, best.record.epochs);

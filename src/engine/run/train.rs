@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use statetune_core::data::Loader;
-use statetune_core::records::{Event, Nonfinite, checkpoints};
+use statetune_core::records::{Event, Nonfinite, checkpoint_folders};
 
 use super::begin::Opened;
 use super::course::{Course, Ended};
@@ -66,6 +66,9 @@ impl Course<'_, '_> {
             restore(checkpoint, trainer)?;
             position = checkpoint.record.position;
             self.restore(&checkpoint.record);
+            if checkpoint.path.starts_with(self.job.run.path()) {
+                self.settle(checkpoint.name())?;
+            }
         }
         let Position { steps, .. } = position;
         self.note_progress(steps)?;
@@ -80,8 +83,8 @@ impl Course<'_, '_> {
             return self.stop_before_step(trainer, position);
         }
         let rolls_back = self.job.plan.guard.nonfinite == Nonfinite::Rollback;
-        if rolls_back && (steps == 0 || checkpoints(self.job.run.path()).is_empty()) {
-            self.save(trainer, position, false)?;
+        if rolls_back && checkpoint_folders(self.job.run.path()).is_empty() {
+            self.save(trainer, position)?;
         }
         Ok(position)
     }
@@ -120,10 +123,10 @@ impl Course<'_, '_> {
             if epoch.is_multiple_of(epoch_save) || is_last || is_best {
                 // The checkpoint comes last: a crash before it repeats the export.
                 self.saver.export(&self.job, steps)?;
-                self.save(trainer, position, is_best)?;
+                self.save(trainer, position)?;
             }
         } else if is_best {
-            self.save(trainer, position, true)?;
+            self.save(trainer, position)?;
         }
         Ok(ControlFlow::Continue(()))
     }

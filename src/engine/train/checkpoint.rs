@@ -6,7 +6,7 @@ use std::slice;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::records::{
     Checkpoint, CheckpointError, CheckpointRecord, LoadCheckpointError, OPTIMIZER, RunDir,
-    TRAINABLE, save_checkpoint,
+    TRAINABLE, check_seal, save_checkpoint,
 };
 use statetune_core::tensorfile::{Dtype, LazyTensor, TensorFile, WeightsError, write_lazily};
 use tch::{Device, Tensor};
@@ -63,6 +63,7 @@ pub fn restore_values(folder: &Path, adam: &mut Adam) -> Result<(), LoadCheckpoi
 fn read(path: &Path, adam: &Adam, endings: &[&str]) -> Result<Vec<Tensor>, LoadCheckpointError> {
     let damaged =
         |problem: Text| LoadCheckpointError::Damaged { path: path.to_path_buf(), problem };
+    check_seal(path)?;
     let file = TensorFile::open(path)?;
     let expected = adam.parameters().len() * endings.len();
     if file.names().len() != expected {

@@ -18,6 +18,8 @@ use crate::data::error::DataError;
 use crate::data::readers::{Body, Content, Document, FileDigest, Record, Source, Tally};
 use crate::data::threads;
 use crate::data::tokenizer::END_OF_DOCUMENT;
+use crate::diagnostic::msg;
+use crate::words::size;
 use crate::work::Work;
 
 use super::layout::{
@@ -95,6 +97,7 @@ fn write_pairs(
         }
         (report.val_documents, report.val_tokens) = val.finish()?;
     }
+    check_room(folder, documents.len() as u64, spec.repeat.into())?;
     let mut dealer = Dealer::new(sources, is_validation, spec.seed);
     let mut train = PairCopy::create(folder, Split::Train, *vocab_size)?;
     let copies = u64::from(spec.repeat).saturating_mul(documents.len() as u64);
@@ -107,6 +110,24 @@ fn write_pairs(
     }
     (report.train_documents, report.train_tokens) = train.finish()?;
     Ok(report)
+}
+
+/// Refuses repeats that do not fit on the disk, before the disk is full.
+fn check_room(folder: &Path, documents: u64, repeat: u64) -> Result<(), DataError> {
+    let (path, idx) = pair(&folder.join(ALL));
+    let len = |file: &Path| fs::metadata(file).map_or(0, |found| found.len());
+    let order = documents * size_of::<u32>() as u64;
+    let needed = (len(&path) + len(&idx) + order).saturating_mul(repeat);
+    let free = match rustix::fs::statvfs(folder) {
+        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+        Err(_) => return Ok(()), // unknown
+    };
+    if needed <= free {
+        return Ok(());
+    }
+    let problem = msg!(REPEATS_NEED_ROOM, repeat, needed = size(needed), free = size(free));
+    let source = io::Error::new(io::ErrorKind::StorageFull, problem);
+    Err(DataError::Io { path: folder.to_path_buf(), source })
 }
 
 /// A pair and the file of its order while they are written.

@@ -20,6 +20,7 @@ catalogue! {
         "在上一行写 `# {allow}{code})` 可不再提示";
     AND_MORE: "{place} and {more} others", "{place} 等，另有 {more} 个";
     CANNOT_WRITE[ST0301]: "cannot write `{file}`", "无法写入 `{file}`";
+    CANNOT_WRITE_OUTPUT[ST0301]: "cannot write to standard output", "无法写入标准输出";
     FILE_IS_THERE[ST0122]: "`{file}` already exists", "`{file}` 已存在";
     DOCUMENTS_OF_DATA: "{documents} documents", "{documents} 个文档";
     DID_YOU_MEAN_WORD: "did you mean `{word}`?", "是否想写 `{word}`？";

@@ -156,6 +156,12 @@ catalogue! {
     MODEL_READS_TWO_CHARACTERS: "the model would see these two characters", "模型会看到这两个字符";
     USE_DOUBLE_QUOTES: "use double quotes, where escapes work", "请用双引号，其中转义才有效";
     WRITES_IT_SO: "rewrites the string in double quotes", "用双引号改写该字符串";
+    PATH_IS_NOT_UTF8[ST1101]:
+        "the path `{path}` is not valid UTF-8",
+        "路径 `{path}` 不是有效的 UTF-8";
+    RENAME_TO_UTF8:
+        "rename the file or folder; runs record paths as UTF-8",
+        "请重命名该文件或目录；运行以 UTF-8 记录路径";
     CANNOT_READ_EXPERIMENT[ST1101]:
         "cannot read the experiment file `{file}`",
         "无法读取实验文件 `{file}`";

@@ -10,6 +10,9 @@ catalogue! {
         "`{file}` is not valid {encoding} at byte {byte}",
         "`{file}` 在第 {byte} 字节处不是 {encoding}";
     FILE_CHANGED_WHILE_READ[ST3007]: "`{file}` changed while it was read", "`{file}` 在读取时被改动";
+    REPEATS_NEED_ROOM:
+        "`data.repeat = {repeat}` needs {needed}, and {free} are free",
+        "`data.repeat = {repeat}` 需要 {needed}，可用 {free}";
     TOO_MANY_DOCUMENTS[ST3008]: "the data has more than {most} documents", "数据的文档超过 {most} 个";
     FILE_FAULT: "`{file}` {fault}", "`{file}` {fault}";
     CANNOT_READ[ST3005]: "cannot read `{file}`", "无法读取 `{file}`";

@@ -30,6 +30,13 @@ catalogue! {
         "set `HF_TOKEN` to a token of an account with access",
         "把 `HF_TOKEN` 设为有权读取的账号的令牌";
     CANNOT_FETCH[ST4022]: "cannot download `{file}`: {root}", "无法下载 `{file}`：{root}";
+    NOT_A_WEB_ADDRESS: "`{address}` is not a valid web address", "`{address}` 不是有效的网址";
+    NO_COMMIT_OR_ETAG: "the answer names no commit or tag of the file", "应答中没有该文件的提交或标签";
+    NOT_A_COMMIT: "`{commit}` is not a valid commit", "`{commit}` 不是有效的提交";
+    NO_RANGE: "the answer is not the range of bytes that was requested", "应答不是所请求的字节范围";
+    DOWNLOAD_CUT_OFF: "the connection ended before the file did", "连接在文件传完之前断开";
+    TOO_MANY_REDIRECTS: "more than {most} redirects", "重定向超过 {most} 次";
+    HUB_ANSWERS_STATUS: "HTTP status {status}", "HTTP 状态 {status}";
     RUN_AGAIN_TO_CONTINUE: "run the command again to continue the download", "重新运行命令可继续下载";
     HF_ENDPOINT_NAMES_MIRROR: "set `HF_ENDPOINT` to use a mirror", "设置 `HF_ENDPOINT` 可使用镜像站";
     EXPECTED_RWKV:

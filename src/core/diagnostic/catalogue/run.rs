@@ -64,6 +64,10 @@ catalogue! {
         "every probe with `stop = true` reached its goal",
         "每个 `stop = true` 的探针都已达到目标";
     MEMORY_RAN_OUT[ST5005]: "out of memory: {message}", "内存不足：{message}";
+    ADDRESS_SPACE_LIMIT[ST5005]:
+        "out of memory: `ulimit -v` allows {limit}, and libtorch alone needs {needed}",
+        "内存不足：`ulimit -v` 允许 {limit}，而仅 libtorch 就需要 {needed}";
+    RAISE_LIMIT: "raise the limit, as with `ulimit -v unlimited`", "请提高限制，例如 `ulimit -v unlimited`";
     STATES_UNRELATED:
         "states of different base models cannot be combined or compared",
         "不同基座模型的 state 不能合并或比较";
@@ -79,9 +83,6 @@ catalogue! {
     FREE_DISK:
         "free disk space or make the folder writable; files saved before are intact",
         "请腾出磁盘空间或使目录可写；此前保存的文件完好";
-    OLDER_CHECKPOINT:
-        "set `train.epoch_begin` to continue from an older checkpoint of the run",
-        "设 `train.epoch_begin` 可从该运行较早的检查点继续";
     NEED_LESS_MEMORY:
         "to use less memory, set `train.grad_cp = true`, lower `train.micro_bsz` and raise `train.accumulate_grad_batches`, or lower `train.head_chunk`",
         "要减少内存，可设 `train.grad_cp = true`，减小 `train.micro_bsz` 并增大 `train.accumulate_grad_batches`，或减小 `train.head_chunk`";
@@ -201,6 +202,15 @@ catalogue! {
     CANNOT_VERIFY_INPUT_CHANGED[ST6060]:
         "run `{run}` cannot be verified: {name} changed",
         "运行 `{run}` 无法验证：{name}已改变";
+    WEIGHTS_CHANGED_MEANWHILE[ST4025]:
+        "the weights file `{path}` changed while the run was using it",
+        "权重文件 `{path}` 在运行使用期间被改动";
+    NOTHING_SAVED_WITH_CHANGE:
+        "nothing was saved since the change; earlier checkpoints are intact",
+        "改动之后没有保存任何内容；之前的检查点完好";
+    BRING_BACK_WEIGHTS:
+        "restore the original file, then resume the run",
+        "请恢复原来的文件，然后续跑";
     BRING_BACK_INPUTS:
         "restore the original inputs, or start a new run and compare both with `statetune diff`",
         "请恢复原来的输入，或开始新运行并用 `statetune diff` 比较";

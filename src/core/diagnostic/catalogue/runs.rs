@@ -41,7 +41,6 @@ catalogue! {
     INCIDENT_ORDER: "micro-batches are out of order", "micro-batch 的次序不对";
     INCIDENT_TOKEN: "the model has no token {id}", "模型没有 token {id}";
     INCIDENT_POSITIONS: "positions and tokens do not match", "位置与 token 不对应";
-    LAST_LINE_FAULT: "last line: {error}", "最后一行：{error}";
     WRITTEN_DIFFERS: "the written bytes differ from the bytes that were read", "写出的字节与读到的不同";
     CANNOT_READ_RUN[ST6042]: "cannot read `{path}`", "无法读取 `{path}`";
     RUN_SCHEMA[ST6042]:
@@ -50,6 +49,7 @@ catalogue! {
     WRITTEN_BY_ANOTHER_VERSION:
         "another version of statetune wrote this run",
         "此运行由另一版本的 statetune 写出";
+    LINK_TO_FOLDER_AROUND: "a link to a folder around it", "指向上层目录的链接";
     PACK_IS_EMPTY: "the archive is empty", "归档为空";
     NOT_A_PACKED_RUN: "not a valid packed run: {error}", "不是有效的打包运行：{error}";
     PACK_WITHOUT_LIST: "not a valid packed run: the list of files is missing", "不是有效的打包运行：缺少文件清单";
@@ -70,6 +70,19 @@ catalogue! {
     RUN_IS_DAMAGED[ST6042]: "{path}: {problem}", "{path}：{problem}";
     PACK_IS_DAMAGED[ST6050]: "{path}: {problem}", "{path}：{problem}";
     CHECKPOINT_IS_DAMAGED[ST6005]: "{path}: {problem}", "{path}：{problem}";
+    FILE_CHANGED_BY_OTHERS:
+        "another program removed or changed the file during the run",
+        "运行期间有其他程序删除或改动了该文件";
+    DIGEST_DIFFERS: "the content does not match `{seal}`", "内容与 `{seal}` 不符";
+    CHECKPOINTS_ARE_GONE[ST6005]:
+        "the run `{run}` saved checkpoint `{name}`, but has no checkpoint now",
+        "运行 `{run}` 保存过检查点 `{name}`，但现在没有检查点";
+    RUN_WITH_ITS_SETTINGS:
+        "to start a new run with its settings, run `statetune run --like {run}`",
+        "要用它的设置开始新运行，运行 `statetune run --like {run}`";
+    DAMAGED_CHECKPOINT_IN_THE_WAY:
+        "restore the file from a copy, or move the folder `{folder}` elsewhere to resume from an earlier checkpoint",
+        "请从副本恢复该文件，或把目录 `{folder}` 移到别处，以便从较早的检查点续跑";
     PATH_IS_THERE[ST6049]: "`{path}` already exists", "`{path}` 已存在";
     PACK_FILE_MISSING: "`{name}` is missing", "缺少 `{name}`";
     PACK_LIST_INVALID: "{name}: {error}", "{name}：{error}";

@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use maud::{Markup, PreEscaped, html};
 use toml_parser::Source;
-use toml_parser::parser::{Event, EventKind, parse_document};
+use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};
+
+/// Arrays and tables within each other that are highlighted; the parser calls itself for each.
+const MAX_DEPTH: u32 = 64;
 
 /// TOML as HTML, with a class for each kind of token. Text that is not valid TOML is shown without classes.
 pub(super) fn toml(text: &str) -> Markup {
@@ -43,7 +46,8 @@ fn words(text: &str) -> Vec<(Range<usize>, &'static str)> {
             _ => {}
         }
     };
-    parse_document(&tokens, &mut note, &mut ());
+    // Stored runs come from others: what is nested deeper stays without classes.
+    parse_document(&tokens, &mut RecursionGuard::new(&mut note, MAX_DEPTH), &mut ());
     words
 }
 
@@ -74,6 +78,13 @@ mod tests {
             let bare = tags.replace_all(&html, "");
             let back = bare.replace("&lt;", "<").replace("&quot;", "\"").replace("&amp;", "&");
             assert_eq!(back, text);
+        }
+    }
+    #[test]
+    fn deep_nesting_needs_no_deep_stack() {
+        for open in ["[", "{ a = "] {
+            let text = format!("a = {}", open.repeat(100_000));
+            assert!(toml(&text).into_string().len() >= text.len());
         }
     }
 }
