@@ -11,9 +11,9 @@ use super::find_run;
 use crate::diagnostic::{Diagnostic, Text};
 use crate::records::{
     Chain, Checkpoint, EventLine, Link, Lock, Metrics, PastSettings, ReadRunError, RunDir,
-    RunDirError, RunRecord, SkippedSample, Status, best_checkpoint_name, checkpoint_folders,
-    checkpoints, dir_name, is_busy, name_and_id, read_chain, read_copies, read_documents,
-    read_last_line, read_metrics, read_records,
+    RunRecord, SkippedSample, Status, best_checkpoint_name, checkpoint_folders, checkpoints,
+    dir_name, is_busy, name_and_id, read_chain, read_copies, read_documents, read_last_line,
+    read_metrics, read_records,
 };
 use crate::resolved_settings::ResolvedSettings;
 
