@@ -116,9 +116,9 @@ fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError
         },
         Ok(check) => {
             let KernelCheck { error, tolerance, tokens_per_sec, .. } = check;
-            let verdict = if check.is_correct() { "right" } else { "WRONG" };
+            let verdict = if check.is_correct() { "ok" } else { "WRONG" };
             let found = format!(
-                "{name} {place}: {verdict}, off by {error:.1e} of {tolerance:.0e}, {:.2} million tokens/s",
+                "{name} {place}: {verdict}, error {error:.1e} (tolerance {tolerance:.0e}), {:.2} million tokens/s",
                 tokens_per_sec / 1e6
             );
             let value = json!({

@@ -248,8 +248,8 @@ impl EvalArgs {
             }
             (None, Some(plan)) => {
                 let prepared = prepare_sources(plan, &loaded.tokenizer)?;
-                let product = tuned.subject.state.as_ref().unwrap_or(&tuned.subject.weights);
-                let learned_from = Passport::of(product)?.and_then(|passport| passport.data);
+                let exported = tuned.subject.state.as_ref().unwrap_or(&tuned.subject.weights);
+                let learned_from = Passport::of(exported)?.and_then(|passport| passport.data);
                 if learned_from.is_some_and(|key| key != prepared.key) {
                     let message = msg!(DOCUMENTS_CHANGED);
                     let refusal = Diagnostic::error(message)

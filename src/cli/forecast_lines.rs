@@ -2,7 +2,7 @@
 
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::forecast::{DataFacts, Forecast, Rate};
-use statetune_core::words::{estimate, gib, grouped, size};
+use statetune_core::words::{count, estimate, gib, grouped, size};
 
 /// Levels of a sparkline, lowest first.
 const LEVELS: [char; 8] = ['.', ':', '-', '=', '+', '*', '#', '@'];
@@ -141,7 +141,10 @@ fn rate_facts(rate: &Rate, fact: &mut impl FnMut(&'static str, String)) {
     let most = rate.points.iter().map(|point| point.lr).fold(0.0, f64::max);
     let level = |lr: f64| LEVELS[(lr / most * (LEVELS.len() - 1) as f64).round() as usize];
     let line: String = rate.points.iter().map(|point| level(point.lr)).collect();
-    fact("rate", format!("{}, {} steps of warmup  {line}", rate.schedule, rate.warmup_steps));
+    fact(
+        "rate",
+        format!("{}, {} of warmup  {line}", rate.schedule, count(rate.warmup_steps, "step")),
+    );
     let every = (rate.points.len() - 1).div_ceil(RATES_SHOWN - 1).max(1);
     let shown: Vec<_> = rate.points.iter().step_by(every).collect();
     let row =

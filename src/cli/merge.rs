@@ -10,7 +10,7 @@ use statetune_core::records::RunDir;
 use statetune_core::store::find_run_ref;
 use statetune_engine::run::{Merge, Merged, merge as write};
 
-use super::subject::{fail, product};
+use super::subject::{exported_file, fail};
 use super::{Color, ExperimentArgs, say, show, tell};
 
 #[derive(Args, Debug)]
@@ -47,15 +47,15 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    let product = match product(&plan, &run, moment, color) {
-        Ok(product) => product,
+    let exported = match exported_file(&plan, &run, moment, color) {
+        Ok(exported) => exported,
         Err(code) => return code,
     };
     let base = match (&args.model, &plan.model.source) {
         (Some(model), _) | (None, ModelSource::Load(model)) => model.clone(),
         (None, ModelSource::Scratch { .. }) => {
             let message = msg!(RUN_HAS_NO_BASE, run);
-            let help = msg!(RUN_MADE_WHOLE_MODEL, product);
+            let help = msg!(RUN_MADE_WHOLE_MODEL, exported);
             return refuse(Diagnostic::error(message).help(help));
         }
     };
@@ -64,9 +64,9 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         return refuse(Diagnostic::error(message).help(msg!(LEAVE_OUT_QUANTISED)));
     }
     let out = args.out.clone().unwrap_or_else(|| {
-        let mut name = product.file_stem().unwrap_or_default().to_os_string();
+        let mut name = exported.file_stem().unwrap_or_default().to_os_string();
         name.push("-merged.pth");
-        product.with_file_name(name)
+        exported.with_file_name(name)
     });
     if out.extension().is_none_or(|extension| extension != "pth") {
         let message = msg!(NOT_A_PTH_NAME, out);
@@ -76,17 +76,17 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
     let is_input = |input: &PathBuf| {
         out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|input| input == out))
     };
-    if [&base, &product].into_iter().any(is_input) {
+    if [&base, &exported].into_iter().any(is_input) {
         let message = msg!(WOULD_OVERWRITE_INPUT, out);
         return refuse(Diagnostic::error(message).help(msg!(NAME_ANOTHER_OUT)));
     }
-    let files = Merge { base: &base, exported: &product, out: &out, quantised: args.quantised };
+    let files = Merge { base: &base, exported: &exported, out: &out, quantised: args.quantised };
     match write(&plan, &files) {
         Ok(Merged { tensors, warnings }) => {
             for message in warnings {
                 tell(format_args!("{}\n", message.render(color.on())));
             }
-            tell(format_args!("export   {tensors} tensors of {}", product.display()));
+            tell(format_args!("export   {tensors} tensors of {}", exported.display()));
             if let Some(format) = plan.method.quant.filter(|_| args.quantised) {
                 tell(format_args!(
                     "the linear layers are the {format} ones that were trained on, made dense again: \

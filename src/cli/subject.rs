@@ -172,22 +172,22 @@ impl SubjectArgs {
             ModelSource::Load(path) => Some(path.clone()),
             ModelSource::Scratch { .. } => None,
         });
-        let product = match part {
-            Part::Tuned => Some(product(&plan, &run, moment, color)?),
+        let exported = match part {
+            Part::Tuned => Some(exported_file(&plan, &run, moment, color)?),
             _ => None,
         };
-        let is_product = product.is_some();
-        let (weights, adapter, state) = match (part, product, &plan.method.peft) {
+        let is_exported = exported.is_some();
+        let (weights, adapter, state) = match (part, exported, &plan.method.peft) {
             (Part::State(file), _, _) => (base, None, Some(file)),
             (_, None, _) => (base, None, None),
-            (_, Some(product), PeftPlan::State(_)) => (base, None, Some(product)),
-            (_, Some(product), PeftPlan::Weights(recipe)) => {
-                let state = recipe.state_lr_scale.map(|_| state_of(&product));
+            (_, Some(exported), PeftPlan::State(_)) => (base, None, Some(exported)),
+            (_, Some(exported), PeftPlan::Weights(recipe)) => {
+                let state = recipe.state_lr_scale.map(|_| state_of(&exported));
                 if recipe.adapter.is_some() {
                     let recipe = Rc::clone(recipe);
-                    (base, Some(AdapterFile { file: product, recipe }), state)
+                    (base, Some(AdapterFile { file: exported, recipe }), state)
                 } else {
-                    (Some(product), None, state)
+                    (Some(exported), None, state)
                 }
             }
         };
@@ -195,8 +195,9 @@ impl SubjectArgs {
             let message = msg!(RUN_HAS_NO_BASE, run);
             return refuse(Diagnostic::error(message), color);
         };
-        let named = if state.is_none() && !is_product { &weights } else { &run };
-        let at = moment.filter(|_| is_product).map_or(String::new(), |moment| format!("@{moment}"));
+        let named = if state.is_none() && !is_exported { &weights } else { &run };
+        let at =
+            moment.filter(|_| is_exported).map_or(String::new(), |moment| format!("@{moment}"));
         let subject = ModelSpec {
             name: dir_name(named) + &at,
             weights,
@@ -282,7 +283,7 @@ impl SubjectArgs {
 }
 
 /// The `.pth` exported at a checkpoint, or the newest one without a reference. Shows the error.
-pub(super) fn product(
+pub(super) fn exported_file(
     plan: &Plan,
     run: &Path,
     moment: Option<CheckpointRef>,
@@ -322,7 +323,7 @@ pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<
     let experiment =
         ExperimentArgs { runs_dir: Some(runs_dir.to_path_buf()), ..ExperimentArgs::default() };
     let plan = experiment.plan(&run.join(RunDir::SETTINGS), Purpose::Generate, color)?;
-    product(&plan, &run, moment, color)
+    exported_file(&plan, &run, moment, color)
 }
 
 /// Checks the state of `subject` against its base. Shows warnings and errors.

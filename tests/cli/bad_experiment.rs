@@ -119,7 +119,7 @@ error[ST2108]: `schedule.lr_final` is missing
 24 | lr_init = 1.0
    |           ^^^ a rate that falls needs a final value
    |
-   = note: the rate goes from `lr_init` to `lr_final`
+   = note: the rate decays from `lr_init` to `lr_final`
    = help: for state tuning, a usual choice is `lr_init = 1.0` and `lr_final = 0.01`
    = help: or keep the rate constant: `lr_schedule = \"constant\"`
 

@@ -217,7 +217,7 @@ error[ST4007]: the model has no layer `att.gate`
     with_peft("type = \"lora\"\ntrain_parts = [\"ffn\"]").refuses(
         2,
         "\
-error[ST2122]: the linear layers in `ffn` cannot be trained beside an adapter
+error[ST2122]: the linear layers in `ffn` cannot be trained together with an adapter
   --> state.toml:15:15
    |
 15 | train_parts = [\"ffn\"]

@@ -24,7 +24,7 @@ fn a_plan_says_what_a_run_would_do() {
         "  trains    8,192 parameters, ",
         "  data      16 documents, 4 for validation, 16 samples per pass\n",
         "  coverage  4 steps x 4 = 16 samples: 100 % of 16 copies, each document 1.00 times\n",
-        "  rate      cos, 1 steps of warmup  ",
+        "  rate      cos, 1 step of warmup  ",
         "  memory    ",
         "            activations ",
         "  time      unknown; pass `--measure` to measure the speed\n",

@@ -91,7 +91,7 @@ fn a_goal_that_no_answer_is_asked_for() {
         let space = " ".repeat(column - 1);
         format!(
             "\
-error[ST2165]: probes need answers, but the run asks no prompts
+error[ST2165]: `sample.held_out` is 0 and `sample.prompts` is empty, so this probe has no answers to check
   --> state.toml:34:{column}
    |
 34 | {line}

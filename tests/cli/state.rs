@@ -129,7 +129,7 @@ fn what_does_not_go_together_is_refused() {
         &["mean", "a.pth", "v6.st", "--out", "out"],
         28,
         "\
-error[ST8006]: `a.pth` and `v6.st` were tuned on different weights
+error[ST8006]: `a.pth` and `v6.st` have different base weights
   |
   = note: states of different base models cannot be combined or compared",
     );

@@ -365,7 +365,7 @@ fn the_plan_of_an_experiment_file_on_every_save() {
             format!("coverage: {first} -> {second}").as_str(),
             "memory: SIZE -> SIZE",
             format!("coverage: {second} -> {third}").as_str(),
-            "rate: cos, 1 steps of warmup  .@+: -> cos, 1 steps of warmup  .@#*+-:.",
+            "rate: cos, 1 step of warmup  .@+: -> cos, 1 step of warmup  .@#*+-:.",
             format!("saves: 2 {sizes} 2; exports of 32.0 KiB; 256 KiB on disk -> 4 {sizes} 3; exports of 32.0 KiB; 416 KiB on disk").as_str(),
         ],
         "{told}"

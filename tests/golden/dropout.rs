@@ -14,7 +14,7 @@ use statetune_engine::peft::{
 use tch::{Kind, Tensor};
 
 use super::peft::{
-    LORA, LR, adapter, batch, compute, logits_of, shape, start, train, trained, trainer, weights,
+    LR, adapter, batch, compute, logits_of, lora, shape, start, train, trained, trainer, weights,
 };
 
 /// Set in a process that runs only these tests.
@@ -34,7 +34,7 @@ fn in_a_process_of_its_own() {
 /// LoRA with this dropout.
 fn recipe(dropout: f64) -> TuningSpec {
     TuningSpec {
-        adapter: adapter(AnyMethod::Lora(Lora { dropout, ..LORA })),
+        adapter: adapter(AnyMethod::Lora(Lora { dropout, ..lora() })),
         ..TuningSpec::nothing()
     }
 }

@@ -81,7 +81,7 @@ impl Case {
             Learns::State => return None,
             Learns::Full => None,
             Learns::Lora => {
-                let method = AnyMethod::Lora(Lora { rank: 16, alpha: 16.0, dropout: 0.0 });
+                let method = AnyMethod::Lora(Lora { rank: 16, alpha: 16.0, ..Lora::default() });
                 Some(AdapterSpec { method, targets: None })
             }
         };

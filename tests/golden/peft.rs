@@ -16,8 +16,8 @@ use statetune_engine::model::{
 };
 use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::{
-    AdapterMath, AdapterSpec, AnyMethod, Bat, Bone, Compute, Lora, Method, Misfit, Parts, Pissa,
-    StateTuning, TuningSpec, WeightTuning, merged, state_after,
+    AdapterMath, AdapterSpec, AnyMethod, Compute, Disha, DishaMode, Lora, Method, Misfit, Parts,
+    Pissa, StateTuning, TuningSpec, WeightTuning, merged, state_after,
 };
 use statetune_engine::train::{BatchTensors, LossScaler, StepOptions, Trainer};
 use tch::{Device, Kind, Tensor};
@@ -100,8 +100,21 @@ pub(super) fn adapter(method: AnyMethod) -> Option<AdapterSpec> {
     Some(AdapterSpec { method, targets: None })
 }
 
-pub(super) const LORA: Lora = Lora { rank: 4, alpha: 8.0, dropout: 0.0 };
-const PISSA: Pissa = Pissa { rank: 4, svd_niter: 2 };
+pub(super) fn lora() -> Lora {
+    Lora { rank: 4, alpha: 8.0, ..Lora::default() }
+}
+
+fn pissa() -> Pissa {
+    Pissa { rank: 4, svd_niter: 2, ..Pissa::default() }
+}
+
+fn bone(rank: u32) -> Disha {
+    Disha { rank, ..Disha::default() }
+}
+
+fn bat(rank: u32) -> Disha {
+    Disha { rank, mode: DishaMode::Bat, ..Disha::default() }
+}
 
 /// Every method that trains weights, alone and with everything that can be trained beside it.
 pub(super) fn recipes(version: Version) -> Vec<(&'static str, TuningSpec)> {
@@ -112,17 +125,17 @@ pub(super) fn recipes(version: Version) -> Vec<(&'static str, TuningSpec)> {
         time.push(TrainPart::LowRank);
     }
     vec![
-        ("lora", recipe(adapter(AnyMethod::Lora(LORA)), none())),
-        ("pissa", recipe(adapter(AnyMethod::Pissa(PISSA)), none())),
-        ("bone", recipe(adapter(AnyMethod::Bone(Bone { rank: 24 })), none())),
-        ("bat", recipe(adapter(AnyMethod::Bat(Bat { rank: 16 })), none())),
+        ("lora", recipe(adapter(AnyMethod::Lora(lora())), none())),
+        ("pissa", recipe(adapter(AnyMethod::Pissa(pissa())), none())),
+        ("bone", recipe(adapter(AnyMethod::Disha(bone(24))), none())),
+        ("bat", recipe(adapter(AnyMethod::Disha(bat(16))), none())),
         ("full", recipe(None, Parts::All)),
         ("parts", recipe(None, Parts::Groups(time.clone()))),
         (
             "lora, parts and states",
             TuningSpec {
                 adapter: Some(AdapterSpec {
-                    method: AnyMethod::Lora(LORA),
+                    method: AnyMethod::Lora(lora()),
                     targets: Some(vec![Target::AttReceptance, Target::FfnValue]),
                 }),
                 parts: Parts::Groups(time),
@@ -314,12 +327,12 @@ fn update_case(method: &dyn AdapterMath, size: [i64; 2]) -> (Tensor, Vec<Tensor>
 /// Sizes of matrices for each method, some of which are not divisible into whole pieces.
 fn update_cases() -> Vec<(Box<dyn AdapterMath>, [i64; 2])> {
     vec![
-        (Box::new(LORA), [6, 10]),
-        (Box::new(PISSA), [10, 6]),
-        (Box::new(Bone { rank: 4 }), [6, 10]),
-        (Box::new(Bone { rank: 5 }), [6, 10]),
-        (Box::new(Bat { rank: 3 }), [6, 9]),
-        (Box::new(Bat { rank: 2 }), [8, 4]),
+        (Box::new(lora()), [6, 10]),
+        (Box::new(pissa()), [10, 6]),
+        (Box::new(bone(4)), [6, 10]),
+        (Box::new(bone(5)), [6, 10]),
+        (Box::new(bat(3)), [6, 9]),
+        (Box::new(bat(2)), [8, 4]),
     ]
 }
 
@@ -379,13 +392,13 @@ fn disha_matches_its_formulas() {
     let size = [4, 6];
     let matrix = uniform("matrix", &size).to_kind(Kind::Double);
     let d = uniform("bone", &[4, 4]).to_kind(Kind::Double);
-    let change = Bone { rank: 4 }.adapter(&[d.copy()]).merged(&matrix) - &matrix;
+    let change = bone(4).adapter(&[d.copy()]).merged(&matrix) - &matrix;
     for (o, i) in (0..4).flat_map(|o| (0..6).map(move |i| (o, i))) {
         let found = change.double_value(&[o, i]);
         assert!((found - d.double_value(&[i % 4, o])).abs() < 1e-15, "bone {o} {i}");
     }
     let d = uniform("bat", &[3, 2, 2]).to_kind(Kind::Double);
-    let change = Bat { rank: 2 }.adapter(&[d.copy()]).merged(&matrix) - &matrix;
+    let change = bat(2).adapter(&[d.copy()]).merged(&matrix) - &matrix;
     for (o, i) in (0..4).flat_map(|o| (0..6).map(move |i| (o, i))) {
         let (b, k, first) = (i / 2, i % 2, i / 2 * 2);
         let product: f64 =
@@ -398,16 +411,16 @@ fn disha_matches_its_formulas() {
 #[test]
 fn pissa_starts_with_the_largest_singular_values() {
     let matrix = uniform("matrix", &[40, 24]);
-    let exact = PISSA.initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
+    let exact = pissa().initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
     let (_, s, _) = matrix.svd(true, true);
-    let frozen = PISSA.adapter(&exact).residual(&matrix).expect("PiSSA splits the matrix");
+    let frozen = pissa().adapter(&exact).residual(&matrix).expect("PiSSA splits the matrix");
     let (_, rest, _) = frozen.svd(true, true);
     // The search is approximate for a random matrix, whose singular values are close together.
     let error = relative_error(&rest.narrow(0, 0, 20), &s.narrow(0, 4, 20));
     assert!(error < 0.02, "off by {error:e}");
-    let again = PISSA.initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
+    let again = pissa().initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(1));
     assert_eq!(again, exact);
-    let other = PISSA.initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(2));
+    let other = pissa().initial_values(&matrix, &mut ChaCha8Rng::seed_from_u64(2));
     assert_ne!(other, exact);
 }
 
@@ -482,9 +495,9 @@ fn a_misfit_with_the_model_is_named() {
         }
     };
     let large = "a matrix of 224 x 64 has at most rank 64";
-    assert_eq!(rank(AnyMethod::Lora(Lora { rank: 65, ..LORA })), large);
-    assert_eq!(rank(AnyMethod::Pissa(Pissa { rank: 65, ..PISSA })), large);
-    assert_eq!(rank(AnyMethod::Bone(Bone { rank: 65 })), "a matrix of 224 x 64 has 64 inputs");
+    assert_eq!(rank(AnyMethod::Lora(Lora { rank: 65, ..lora() })), large);
+    assert_eq!(rank(AnyMethod::Pissa(Pissa { rank: 65, ..pissa() })), large);
+    assert_eq!(rank(AnyMethod::Disha(bone(65))), "a matrix of 224 x 64 has 64 inputs");
     let blocks = "a matrix of 224 x 64 cannot be divided into blocks of 64 x 64";
-    assert_eq!(rank(AnyMethod::Bat(Bat { rank: 64 })), blocks);
+    assert_eq!(rank(AnyMethod::Disha(bat(64))), blocks);
 }

@@ -44,7 +44,7 @@ fn step(weights: &mut Weights) -> [u64; 4] {
 
 /// PiSSA of all linear layers.
 fn recipe() -> TuningSpec {
-    let method = AnyMethod::Pissa(Pissa { rank: 8, svd_niter: 1 });
+    let method = AnyMethod::Pissa(Pissa { rank: 8, svd_niter: 1, ..Pissa::default() });
     let adapter = Some(AdapterSpec { method, targets: None });
     TuningSpec { adapter, ..TuningSpec::nothing() }
 }

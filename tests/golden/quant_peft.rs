@@ -110,8 +110,9 @@ fn the_loss_falls_and_trained_parameters_resume_exactly() {
 /// PiSSA on packed weights (QPiSSA): the residual in float32 is packed.
 #[test]
 fn the_residual_of_pissa_is_packed_after_an_exact_subtraction() {
-    let method = Pissa { rank: 8, svd_niter: 4 };
-    let recipe = TuningSpec { adapter: adapter(AnyMethod::Pissa(method)), ..TuningSpec::nothing() };
+    let method = Pissa { rank: 8, ..Pissa::default() };
+    let recipe =
+        TuningSpec { adapter: adapter(AnyMethod::Pissa(method.clone())), ..TuningSpec::nothing() };
     let mut base = weights(shape(Version::V7));
     for (name, size) in base.shape().linears() {
         // Most of the matrix has rank 8, as PiSSA assumes.
@@ -148,7 +149,7 @@ fn matrices_with_a_nan_are_named() {
     let _ = matrix.get(0).get(0).fill_(f64::NAN);
     base.set("blocks.1.att.key.weight", matrix);
     let recipe = TuningSpec {
-        adapter: adapter(AnyMethod::Pissa(Pissa { rank: 4, svd_niter: 2 })),
+        adapter: adapter(AnyMethod::Pissa(Pissa { rank: 4, svd_niter: 2, ..Pissa::default() })),
         ..TuningSpec::nothing()
     };
     let error =

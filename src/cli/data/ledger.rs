@@ -79,9 +79,9 @@ fn ledger(
     base: Option<&Found>,
     loaded: &LoadedModel,
 ) -> Result<Ledger, RunError> {
-    let product = tuned.subject.trained_file();
-    let learned = sha256_of_file(product)
-        .map_err(|source| WeightsError::Read { path: product.to_path_buf(), source })?;
+    let exported = tuned.subject.trained_file();
+    let learned = sha256_of_file(exported)
+        .map_err(|source| WeightsError::Read { path: exported.to_path_buf(), source })?;
     let mut ledger = ledger_of_documents(plan, &loaded.tokenizer, learned)?;
     if let Some(kept) = Ledger::load(run).filter(|kept| kept.is_of(&ledger)) {
         return Ok(kept);

@@ -34,7 +34,7 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
     let row = Row::read(run.path()).map_err(unreadable)?;
     let origins = run.settings().map_err(unreadable)?.origins();
     let checkpoints = run.checkpoints();
-    let products = products(&run);
+    let exported_files = exported_files(&run);
     if args.format == Format::Json {
         let names: Vec<&str> = checkpoints.iter().map(Checkpoint::name).collect();
         let earlier = PastSettings::all(run.path());
@@ -49,7 +49,7 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
             "earlier": earlier,
             "checkpoints": names,
             "best_checkpoint": run.best_checkpoint().map(|best| best.name().to_string()),
-            "products": products,
+            "products": exported_files,
         }));
         return Ok(());
     }
@@ -86,8 +86,8 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
         let settings = one.path.join(RunDir::SETTINGS);
         say(format_args!("earlier     settings up to step {}: {}", one.steps, settings.display()));
     }
-    for product in products {
-        say(format_args!("export      {}", product.display()));
+    for exported in exported_files {
+        say(format_args!("export      {}", exported.display()));
     }
     say("settings");
     for (key, value) in &row.settings {
@@ -140,7 +140,7 @@ fn results(row: &Row) {
 }
 
 /// The exported files of a run, sorted.
-fn products(run: &StoredRun) -> Vec<PathBuf> {
+fn exported_files(run: &StoredRun) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(run.path().join(RunDir::EXPORT)).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.is_file());

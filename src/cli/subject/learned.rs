@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::de::Error as _;
-use statetune_core::config::{Peft, Quant};
+use statetune_core::config::Quant;
 use statetune_core::diagnostic::{Diagnostic, msg};
-use statetune_core::plan::{format, recipe};
+use statetune_core::peft::{Peft, TuningSpec, is_adapter_tensor};
+use statetune_core::plan::format;
 use statetune_core::tensorfile::TensorFile;
 use statetune_engine::RunError;
 use statetune_engine::exports::{ExportKind, Passport, PassportError, state_beside};
@@ -30,7 +31,7 @@ impl Learned {
     pub(super) fn find(file: &Path) -> Result<Learned, RunError> {
         let passport = Passport::of(file)?;
         let Some(passport) = passport.filter(|one| one.kind == ExportKind::Adapter) else {
-            if TensorFile::open(file)?.names().any(is_of_adapter) {
+            if TensorFile::open(file)?.names().any(is_adapter_tensor) {
                 let message = msg!(UNKNOWN_ADAPTER, file);
                 let refusal = Diagnostic::error(message)
                     .note(msg!(PASSPORT_MISSING, file = Passport::beside(file)))
@@ -46,19 +47,14 @@ impl Learned {
         }
         let quant: Option<Quant> =
             passport.quant.map(serde_json::from_value).transpose().map_err(form)?;
-        let recipe = recipe(&peft);
+        let recipe = TuningSpec::new(&peft);
         let state = recipe.state_lr_scale.map(|_| state_of(file));
         let adapter = Some(AdapterFile { file: file.to_path_buf(), recipe: Rc::new(recipe) });
         Ok(Learned { adapter, state, quant: quant.as_ref().and_then(format) })
     }
 }
 
-/// Whether a tensor name belongs to an adapter.
-fn is_of_adapter(name: &str) -> bool {
-    [".lora_A", ".lora_B", ".disha"].iter().any(|part| name.ends_with(part))
-}
-
-/// The file of trained states next to the adapter or model file `product`.
-pub(super) fn state_of(product: &Path) -> PathBuf {
-    state_beside(&product.with_extension("")).with_added_extension("pth")
+/// The file of trained states next to the adapter or model file `exported`.
+pub(super) fn state_of(exported: &Path) -> PathBuf {
+    state_beside(&exported.with_extension("")).with_added_extension("pth")
 }

@@ -19,7 +19,7 @@ use crate::{Color, ExperimentArgs, say};
 const LONG: Duration = Duration::from_secs(3600);
 
 /// The result of a check.
-struct RequestOutcome {
+struct Verdict {
     /// Errors and warnings.
     messages: Vec<Diagnostic>,
     /// The settings, when the file is valid.
@@ -61,10 +61,10 @@ pub(super) fn watch(file: &Path, args: &ExperimentArgs, once: bool, color: Color
     }
 }
 
-fn check(file: &Path, args: &ExperimentArgs) -> RequestOutcome {
+fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
     let plan = match args.try_plan(find_gpu, file, Purpose::Plan) {
         Ok(plan) => plan,
-        Err(messages) => return RequestOutcome { messages, settings: None, expected: Vec::new() },
+        Err(messages) => return Verdict { messages, settings: None, expected: Vec::new() },
     };
     let mut messages = plan.warnings.clone();
     let expected = match Outlook::new(&plan, false) {
@@ -77,7 +77,7 @@ fn check(file: &Path, args: &ExperimentArgs) -> RequestOutcome {
             Vec::new()
         }
     };
-    RequestOutcome { messages, settings: Some(plan.experiment.clone()), expected }
+    Verdict { messages, settings: Some(plan.experiment.clone()), expected }
 }
 
 /// The lines of `statetune plan`, one per subject. Free memory changes with other programs, so only whether the run fits
@@ -96,7 +96,7 @@ fn expected(outlook: &Outlook<'_>, file: &Path) -> Vec<(&'static str, String)> {
     lines
 }
 
-impl RequestOutcome {
+impl Verdict {
     /// The exit code with `--once`.
     fn exit_code(&self) -> ExitCode {
         let refused = self.settings.is_none();
@@ -113,13 +113,13 @@ impl RequestOutcome {
 }
 
 /// Prints resolved and new messages, changed settings, and changed lines of the plan.
-fn tell_changes(file: &Path, before: &RequestOutcome, now: &RequestOutcome, color: Color) {
+fn tell_changes(file: &Path, before: &Verdict, now: &Verdict, color: Color) {
     let mut lines = Vec::new();
     // A message that only moved with its line is the same.
     let same = |one: &Diagnostic, other: &Diagnostic| {
         (one.code, &one.message, &one.label) == (other.code, &other.message, &other.label)
     };
-    let missing_in = |verdict: &RequestOutcome, one: &Diagnostic| {
+    let missing_in = |verdict: &Verdict, one: &Diagnostic| {
         !verdict.messages.iter().any(|other| same(one, other))
     };
     for gone in before.messages.iter().filter(|one| missing_in(now, one)) {

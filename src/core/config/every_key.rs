@@ -9,9 +9,6 @@ use super::manual::keys::{KeyPath, Keys, below, example, header, is_table};
 /// The table, the key and the value of a line.
 type Line = (KeyPath, String, String);
 
-/// The methods whose keys are tested.
-const METHODS: [&str; 4] = ["state", "lora", "pissa", "disha"];
-
 /// One line for every key that the schema has for a method.
 fn every_key(method: &str) -> Vec<Line> {
     let keys = Keys::new();
@@ -56,10 +53,12 @@ fn file_of(lines: &[Line]) -> String {
 /// Files with every key, each with the number of a line; of all methods but the first, only the lines of `[peft]`.
 fn every_line() -> Vec<(Vec<Line>, usize)> {
     let mut all = Vec::new();
-    for method in METHODS {
+    let methods = Keys::new();
+    let methods = methods.choices(&["peft".to_owned(), "type".to_owned()], &Value::Null);
+    for method in &methods {
         let lines = every_key(method);
         assert!(errors(&file_of(&lines), &Overrides::default()).is_empty());
-        let chosen = |&index: &usize| method == METHODS[0] || lines[index].0 == ["peft"];
+        let chosen = |&index: &usize| *method == methods[0] || lines[index].0 == ["peft"];
         all.extend((0..lines.len()).filter(chosen).map(|index| (lines.clone(), index)));
     }
     all

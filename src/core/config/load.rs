@@ -256,7 +256,8 @@ fn origin(layer: &Layer, place: &Place, file: &Path) -> Origin {
 pub(super) mod tests {
     use super::*;
     use crate::config::loading::overrides::PREFIX;
-    use crate::config::{EpochSteps, Optimizer, Peft, Precision, Tokenizer};
+    use crate::config::{EpochSteps, Optimizer, Precision, Tokenizer};
+    use crate::peft::Peft;
 
     /// The least that a file must say.
     pub(in crate::config) const MINIMAL: &str = "\

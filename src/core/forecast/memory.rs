@@ -22,7 +22,7 @@ pub const LOSS_PART_LEN: i64 = 32;
 const PROGRAM_BYTES: u64 = 160_000_000;
 /// The same on a GPU, in its memory: context, kernels, and the workspace of cuBLAS.
 const GPU_CONTEXT_BYTES: u64 = 450_000_000;
-/// What of a hundred bytes that come and go in a step lies idle between others, measured likewise.
+/// Fragmentation, in percent of the bytes that a step allocates and frees, measured likewise.
 const HOLES_PERCENT: u64 = 8;
 
 /// What memory depends on.

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use super::settings::Beside;
 use super::target::Target;
 use crate::arch::SavedForBackward;
 use crate::diagnostic::Text;
@@ -31,6 +32,12 @@ impl Part {
 
 /// A method that changes matrices, independent of their model.
 pub trait AdapterMethod: Debug {
+    /// The setting `rank`, R.
+    fn rank(&self) -> u32;
+
+    /// The settings that every method has.
+    fn beside(&self) -> Beside<'_>;
+
     /// The adapter's tensors for a matrix (out, in).
     ///
     /// # Errors

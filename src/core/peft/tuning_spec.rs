@@ -1,11 +1,14 @@
 //! Which parameters of a model are trained, and whether a model has them.
 
-use crate::diagnostic::{Join, Text, msg};
-
+use super::Peft;
 use super::adapter::is_of;
-use super::registry::AdapterSpec;
+use super::adapter_spec::AdapterSpec;
 use super::target::Target;
 use crate::arch::{Shape, TrainPart, part};
+use crate::diagnostic::{Join, Text, msg};
+
+/// The default of `state_lr_scale`: adapters are usually trained at a rate of 1e-4, states at 0.1 to 1.
+const STATE_LR_SCALE: f64 = 1000.0;
 
 /// Which parameters of a model are trained. All others stay frozen.
 #[derive(Debug)]
@@ -90,6 +93,25 @@ impl Misfit {
 }
 
 impl TuningSpec {
+    /// The weights that a method trains or changes; nothing for state tuning.
+    pub fn new(peft: &Peft) -> TuningSpec {
+        let groups = |parts: &[TrainPart]| Parts::Groups(parts.to_vec());
+        let (adapter, parts) = match (peft, peft.adapter()) {
+            (_, Some(method)) => {
+                let parts = groups(method.beside().train_parts);
+                let targets = method.beside().targets.map(<[Target]>::to_vec);
+                (Some(AdapterSpec { method, targets }), parts)
+            }
+            (Peft::Full(full), None) => {
+                (None, full.train_parts.as_deref().map_or(Parts::All, groups))
+            }
+            (_, None) => return TuningSpec::nothing(),
+        };
+        let (state, lr_scale) = peft.states_beside();
+        let state_lr_scale = state.then_some(lr_scale.unwrap_or(STATE_LR_SCALE));
+        TuningSpec { adapter, parts, state_lr_scale }
+    }
+
     /// Compares the spec with a model.
     ///
     /// # Errors

@@ -17,16 +17,17 @@ mod units;
 
 use crate::arch::{NoGpu, Op};
 pub use crate::config::EpochSteps;
-use crate::config::{self, Config, Loaded, Peft, Quant};
+use crate::config::{self, Config, Loaded, Quant};
 use crate::diagnostic::{Diagnostic, Severity, msg};
 pub use crate::lr_curve::{LrCurve, LrSchedule};
+use crate::peft::Peft;
 use crate::quant::Format;
 use crate::records::SinkName;
 pub use data::{DataPlan, built_in as built_in_template};
 pub use device::{Compute, Device, DeviceFault, Setting, choose};
 pub use experiment::{Change, Experiment, Origins, Reach, reach};
 pub use model::{ModelPlan, ModelSource, TokenizerPlan};
-pub use peft::{MethodPlan, PeftPlan, StateStart, recipe};
+pub use peft::{MethodPlan, PeftPlan, StateStart};
 pub use probe::{Probe, rate, rates};
 pub use probes::Metric;
 pub use records::{

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::{Faults, Plan, Purpose, sources};
 use crate::arch::{HEAD_SIZE, Preset, Shape, Version};
-use crate::config::{Config, Model, Peft, Tokenizer};
+use crate::config::{Config, Model, Tokenizer};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::hub::{HubFile, is_on_hub};
+use crate::peft::Peft;
 
 /// The model that a run starts from, and its tokenizer.
 #[derive(Clone, Debug)]

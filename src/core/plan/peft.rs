@@ -8,15 +8,10 @@ use serde_json::{Value, json};
 use super::{Faults, Plan, Purpose};
 use crate::arch::Shape;
 use crate::arch::TrainPart;
-use crate::config::{self, Config, DishaMode, Peft, StateInit};
+use crate::config::Config;
 use crate::diagnostic::{Diagnostic, msg};
-use crate::peft::{
-    AdapterSpec, AnyMethod, Bat, Bone, Lora, Misfit, Parts, Pissa, Target, TuningSpec,
-};
+use crate::peft::{Misfit, Parts, Peft, StateInit, StateTuning, TuningSpec};
 use crate::quant::Format;
-
-/// The default of `state_lr_scale`: adapters are usually trained at a rate of 1e-4, states at 0.1 to 1.
-const STATE_LR_SCALE: f64 = 1000.0;
 
 /// Which parameters are trained, and how the frozen ones are kept.
 #[derive(Clone, Debug)]
@@ -73,64 +68,17 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
     if let Peft::State(state) = peft {
         return PeftPlan::State(state_start(faults, state, purpose));
     }
-    let recipe = recipe(peft);
+    let recipe = TuningSpec::new(peft);
     if recipe.adapter.is_some() {
         check_beside_adapter(faults, &recipe.parts);
     }
-    if let (false, Some(_)) = states_beside(peft) {
+    if let (false, Some(_)) = peft.states_beside() {
         let fault = Diagnostic::error(msg!(STATE_LR_SCALE_NEEDS_STATES))
             .note(msg!(STATES_STAY_ZERO))
             .help(msg!(WRITE_STATE_TRUE));
         faults.add("peft.state_lr_scale", fault);
     }
     PeftPlan::Weights(Rc::new(recipe))
-}
-
-/// Which weights a method trains or changes; none where only states train.
-pub fn recipe(peft: &Peft) -> TuningSpec {
-    let groups = |parts: &[TrainPart]| Parts::Groups(parts.to_vec());
-    let (adapter, parts) = match peft {
-        Peft::State(_) => return TuningSpec::nothing(),
-        Peft::Lora(lora) => {
-            let (rank, alpha, dropout) = (lora.rank.into(), lora.alpha, lora.dropout);
-            let adapter =
-                adapter(AnyMethod::Lora(Lora { rank, alpha, dropout }), lora.targets.as_ref());
-            (adapter, groups(&lora.train_parts))
-        }
-        Peft::Pissa(pissa) => {
-            let method = Pissa { rank: pissa.rank.into(), svd_niter: pissa.svd_niter };
-            (adapter(AnyMethod::Pissa(method), pissa.targets.as_ref()), groups(&pissa.train_parts))
-        }
-        Peft::Disha(disha) | Peft::Miss(disha) | Peft::Bone(disha) => {
-            let (rank, targets) = (disha.rank.into(), disha.targets.as_ref());
-            let adapter = match disha.mode {
-                DishaMode::Bone => adapter(AnyMethod::Bone(Bone { rank }), targets),
-                DishaMode::Bat => adapter(AnyMethod::Bat(Bat { rank }), targets),
-            };
-            (adapter, groups(&disha.train_parts))
-        }
-        Peft::Full(full) => (None, full.train_parts.as_deref().map_or(Parts::All, groups)),
-    };
-    let (state, lr_scale) = states_beside(peft);
-    let state_lr_scale = state.then_some(lr_scale.unwrap_or(STATE_LR_SCALE));
-    TuningSpec { adapter, parts, state_lr_scale }
-}
-
-/// Whether the initial states train together with weights, and `state_lr_scale` where the key is set.
-fn states_beside(peft: &Peft) -> (bool, Option<f64>) {
-    match peft {
-        Peft::State(_) => (false, None),
-        Peft::Lora(lora) => (lora.state, lora.state_lr_scale),
-        Peft::Pissa(pissa) => (pissa.state, pissa.state_lr_scale),
-        Peft::Disha(disha) | Peft::Miss(disha) | Peft::Bone(disha) => {
-            (disha.state, disha.state_lr_scale)
-        }
-        Peft::Full(full) => (full.state, full.state_lr_scale),
-    }
-}
-
-fn adapter(method: AnyMethod, targets: Option<&Vec<Target>>) -> Option<AdapterSpec> {
-    Some(AdapterSpec { method, targets: targets.cloned() })
 }
 
 /// Refuses groups whose matrices an adapter keeps frozen.
@@ -145,11 +93,7 @@ fn check_beside_adapter(faults: &mut Faults<'_>, parts: &Parts) {
     }
 }
 
-fn state_start(
-    faults: &mut Faults<'_>,
-    state: &config::StateTuning,
-    purpose: Purpose,
-) -> StateStart {
+fn state_start(faults: &mut Faults<'_>, state: &StateTuning, purpose: Purpose) -> StateStart {
     for (key, init, written) in [
         ("init_file", StateInit::File, state.init_file.is_some()),
         ("init_prompt", StateInit::Prompt, state.init_prompt.is_some()),

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 pub struct Probe {
     /// Its name in tables and records.
     pub name: String,
-    /// What an answer that shows it matches, if anything.
+    /// The expression that an answer must match, if set.
     pub regex: Option<Regex>,
     /// Whether an answer that shows it is one JSON value.
     pub json: bool,

@@ -1,8 +1,9 @@
 //! Warns about a learning rate far from the usual one for the method.
 
 use super::Faults;
-use crate::config::{EpochSteps, Peft};
+use crate::config::EpochSteps;
 use crate::diagnostic::{Diagnostic, Text, msg};
+use crate::peft::Peft;
 use crate::words::grouped;
 
 /// The factor above or below the usual rate beyond which a rate gets a warning.
@@ -72,17 +73,17 @@ mod tests {
     #[test]
     fn a_tiny_rate_for_states() {
         let expected = "\
-warning[ST2301]: `lr_init = 1e-5` is 100,000 times below the usual value for state tuning
+warning[ST2301]: `lr_init = 1e-5` is 1/100,000 of the usual value for state tuning
   --> emoji.toml:10:11
    |
 10 | lr_init = 1e-5
    |           ^^^^ typical: 1.0 falling to 0.01, 10 warmup steps
    |
-   = note: at this rate an entry of the state changes by at most about 0.05 in the planned 5,000 steps
+   = note: at this rate each entry of the state changes by about 0.05 at most in the planned 5,000 steps
    = note: published recipes use 1.0, 5e-4, 1e-4 and 1e-5; compare a short run of each
    = help: silence with `# statetune: allow(ST2301)` on the line above";
         assert_eq!(warnings("state", "1e-5", "1000"), [expected]);
-        assert!(warnings("state", "1e-3", "\"pass\"")[0].contains("about 0.001 in a step"));
+        assert!(warnings("state", "1e-3", "\"pass\"")[0].contains("about 0.001 at most in a step"));
     }
 
     #[test]
@@ -97,8 +98,8 @@ warning[ST2301]: `lr_init = 1e-5` is 100,000 times below the usual value for sta
             assert_eq!(warnings(method, rate, "1"), [""; 0], "{method} {rate}");
         }
         let far = &warnings("lora", "1.0", "1")[0];
-        assert!(far.contains("10,000 times above the usual value for adapters"), "{far}");
-        assert!(warnings("full", "1e-7", "1")[0].contains("1,000 times below"));
-        assert!(warnings("full", "1e30", "1")[0].contains("is 1e34 times above"));
+        assert!(far.contains("10,000 times the usual value for adapters"), "{far}");
+        assert!(warnings("full", "1e-7", "1")[0].contains("1/1,000 of the usual"));
+        assert!(warnings("full", "1e30", "1")[0].contains("is 1e34 times the usual"));
     }
 }

@@ -128,7 +128,7 @@ mod tests {
             (
                 SweepMode::List,
                 vec![("a", json!([1, 2])), ("b", json!([1]))],
-                "a sweep of type list takes one value of each axis at a time, but the axes have 2 and 1 values",
+                "a sweep with `mode = \"list\"` takes one value of each axis at a time, but the axes have 2 and 1 values",
             ),
             (
                 SweepMode::Grid,

@@ -19,7 +19,7 @@ pub enum Status {
         /// Process id.
         pid: u32,
     },
-    /// All steps are done.
+    /// The run ended without an error.
     Done,
     /// Stopped on request; a checkpoint holds every step.
     Interrupted,

@@ -41,7 +41,7 @@ pub enum AlgebraError {
         /// Sizes of the other state, for people.
         other_shape: String,
     },
-    /// Two states were tuned on different weights or versions of RWKV.
+    /// Two states have different base weights or versions of RWKV.
     Bases {
         /// The first state.
         first: PathBuf,

@@ -15,16 +15,16 @@ const ON_OTHERS: Text = msg!(OTHER_WEIGHTS_WORSE);
 ///
 /// # Errors
 /// A file that cannot be read, or one for another version of RWKV.
-pub fn check_base(product: &Path, weights: &Path) -> Result<Option<Diagnostic>, RunError> {
-    let Some(passport) = Passport::of(product)? else {
-        let beside = Passport::beside(product);
+pub fn check_base(exported: &Path, weights: &Path) -> Result<Option<Diagnostic>, RunError> {
+    let Some(passport) = Passport::of(exported)? else {
+        let beside = Passport::beside(exported);
         let note = msg!(PASSPORT_MISSING, file = beside);
-        return Ok(Some(unknown(product).note(note).note(ON_OTHERS)));
+        return Ok(Some(unknown(exported).note(note).note(ON_OTHERS)));
     };
     let found = ModelSizes::from(Weights::load(weights)?.shape());
     let other_version = passport.model.as_ref().filter(|model| model.version != found.version);
     if let Some(model) = other_version {
-        let message = msg!(FOR_ANOTHER_VERSION, product);
+        let message = msg!(FOR_ANOTHER_VERSION, exported);
         return Err(RunError::Foreign(Box::new(
             Diagnostic::error(message).note(msg!(TUNED_ON, weights = words(model))).note(msg!(
                 FOUND_WEIGHTS_IN,
@@ -34,7 +34,7 @@ pub fn check_base(product: &Path, weights: &Path) -> Result<Option<Diagnostic>, 
         )));
     }
     let (Some(base), Some(model)) = (&passport.base, &passport.model) else {
-        return Ok(Some(unknown(product).note(msg!(PASSPORT_WITHOUT_WEIGHTS)).note(ON_OTHERS)));
+        return Ok(Some(unknown(exported).note(msg!(PASSPORT_WITHOUT_WEIGHTS)).note(ON_OTHERS)));
     };
     let shape = |sizes: &ModelSizes| (sizes.n_layer, sizes.n_head, sizes.head_size);
     if shape(model) != shape(&found) {
@@ -48,7 +48,7 @@ pub fn check_base(product: &Path, weights: &Path) -> Result<Option<Diagnostic>, 
         format!("{}  {file}  fingerprint {}", words(sizes), short(fingerprint))
     };
     let file = weights.file_name().unwrap_or_default().to_string_lossy();
-    let message = msg!(TUNED_ON_OTHER_WEIGHTS, product);
+    let message = msg!(TUNED_ON_OTHER_WEIGHTS, exported);
     let refusal = Diagnostic::error(message)
         .note(msg!(TUNED_ON, weights = line(model, &base.file, &base.fingerprint)))
         .note(msg!(FOUND_WEIGHTS, weights = line(&found, &file, &fingerprint)))
@@ -59,11 +59,11 @@ pub fn check_base(product: &Path, weights: &Path) -> Result<Option<Diagnostic>, 
             head_size = found.head_size,
             size = found.head_size
         ));
-    Ok(Some(refusal.help(msg!(USE_OWN_WEIGHTS, product, weights))))
+    Ok(Some(refusal.help(msg!(USE_OWN_WEIGHTS, exported, weights))))
 }
 
-fn unknown(product: &Path) -> Diagnostic {
-    let message = msg!(UNKNOWN_BASE, product);
+fn unknown(exported: &Path) -> Diagnostic {
+    let message = msg!(UNKNOWN_BASE, exported);
     Diagnostic::warning(message)
 }
 

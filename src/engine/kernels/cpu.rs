@@ -107,7 +107,7 @@ impl InstructionSet {
     pub const ALL: [InstructionSet; 3] =
         [InstructionSet::Baseline, InstructionSet::Avx2, InstructionSet::Avx512];
 
-    /// Whether this machine runs it.
+    /// Whether this machine supports it.
     pub fn is_supported(self) -> bool {
         // SAFETY: the function takes any number and only queries the CPU.
         unsafe { statetune_cpu_supports(self as c_int) != 0 }

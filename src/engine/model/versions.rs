@@ -8,9 +8,9 @@ use super::{Shape, Version, Weights, rwkv5, rwkv6, rwkv7};
 
 /// The computation of a version. Prefixes are names in a checkpoint, such as `blocks.0.att`.
 pub(super) struct Computation {
-    /// The time mix of these weights below a prefix, in a block of this number.
+    /// The time mix of the weights under a prefix, in the block with this index.
     pub(super) time_mix: fn(&Weights, &str, i64, Kind) -> Box<dyn TimeMix>,
-    /// The channel mix of these weights below a prefix.
+    /// The channel mix of the weights under a prefix.
     pub(super) channel_mix: fn(&Weights, &str, Kind) -> Box<dyn ChannelMix>,
     /// The initial value of a tensor of this size, which is neither a matrix of a linear layer nor part of a norm.
     pub(super) initial_value: fn(&Place<'_>, &[i64]) -> Tensor,
@@ -40,7 +40,7 @@ fn initial_value(name: &str, size: &[i64], shape: &Shape) -> Tensor {
     let value = match (place.part, place.name) {
         ("", "emb.weight") => uniform(size, 1e-4),
         ("", "head.weight") => orthogonal(size, 0.5 * tall(size)),
-        // Each half of a block starts as nothing, and so does what the head copies.
+        // Output projections and `head_q` start at zero, so that each half of a block first adds nothing.
         ("att", "output.weight")
         | ("ffn" | "ffnPre", "value.weight" | "receptance.weight")
         | ("", "head_q.weight") => Tensor::zeros(size, F32),

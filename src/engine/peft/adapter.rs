@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use super::method::TuningError;
-use super::{AdapterMethod, AdapterSpec, AnyMethod, tensor_name};
+use super::{AdapterMethod, AdapterSpec, math, tensor_name};
 use crate::kernels::give_back_memory;
 use crate::model::{Linear, Shape, Update, Weights};
 use crate::optim::Parameter;
@@ -23,16 +23,6 @@ pub trait AdapterMath: AdapterMethod {
 
     /// The adapter with these values of its parts, which it shares.
     fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter>;
-}
-
-/// The computation of each method: the registry of this crate.
-fn math(method: &AnyMethod) -> &dyn AdapterMath {
-    match method {
-        AnyMethod::Lora(method) => method,
-        AnyMethod::Pissa(method) => method,
-        AnyMethod::Bone(method) => method,
-        AnyMethod::Bat(method) => method,
-    }
 }
 
 /// A trainable update of one matrix.

@@ -9,27 +9,26 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
 use super::adapter::{Adapter, AdapterMath};
-use super::{Bat, Bone};
+use super::{Disha, DishaMode};
 use crate::model::{Matrix, Update};
 
-impl AdapterMath for Bone {
+impl AdapterMath for Disha {
     fn initial_values(&self, matrix: &Tensor, _rng: &mut ChaCha8Rng) -> Vec<Tensor> {
-        vec![Tensor::zeros([self.rank, matrix.size()[0]], (Kind::Float, matrix.device()))]
+        let (out, width) = matrix.size2().expect("a matrix");
+        let r = i64::from(self.rank);
+        let size = match self.mode {
+            DishaMode::Bone => vec![r, out],
+            DishaMode::Bat => vec![width / r, r, r],
+        };
+        vec![Tensor::zeros(size, (Kind::Float, matrix.device()))]
     }
 
     fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter> {
-        Rc::new(BoneUpdate { d: values[0].shallow_clone() })
-    }
-}
-
-impl AdapterMath for Bat {
-    fn initial_values(&self, matrix: &Tensor, _rng: &mut ChaCha8Rng) -> Vec<Tensor> {
-        let pieces = matrix.size()[1] / self.rank;
-        vec![Tensor::zeros([pieces, self.rank, self.rank], (Kind::Float, matrix.device()))]
-    }
-
-    fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter> {
-        Rc::new(BatUpdate { d: values[0].shallow_clone() })
+        let d = values[0].shallow_clone();
+        match self.mode {
+            DishaMode::Bone => Rc::new(BoneUpdate { d }),
+            DishaMode::Bat => Rc::new(BatUpdate { d }),
+        }
     }
 }
 

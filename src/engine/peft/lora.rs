@@ -14,16 +14,16 @@ impl AdapterMath for Lora {
     /// A is uniform within `1 / sqrt(in)`, B is zero.
     fn initial_values(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor> {
         let (out, width) = matrix.size2().expect("a matrix");
+        let rank = i64::from(self.rank);
         let bound = 1.0 / (width as f32).sqrt();
-        let a: Vec<f32> =
-            (0..self.rank * width).map(|_| rng.random_range(-bound..=bound)).collect();
+        let a: Vec<f32> = (0..rank * width).map(|_| rng.random_range(-bound..=bound)).collect();
         let options = (Kind::Float, matrix.device());
-        let a = Tensor::from_slice(&a).view([self.rank, width]).to_device(matrix.device());
-        vec![a, Tensor::zeros([out, self.rank], options)]
+        let a = Tensor::from_slice(&a).view([rank, width]).to_device(matrix.device());
+        vec![a, Tensor::zeros([out, rank], options)]
     }
 
     fn adapter(&self, values: &[Tensor]) -> Rc<dyn Adapter> {
-        let scale = self.alpha / self.rank as f64;
+        let scale = self.alpha / f64::from(self.rank);
         Rc::new(LowRankUpdate::new(&values[0], &values[1], scale, self.dropout))
     }
 }

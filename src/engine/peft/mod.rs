@@ -22,3 +22,12 @@ pub use merge::{merged, packed_base};
 pub use method::{Method, TuningError};
 pub use state::{StateTuning, state_after};
 pub use weights::{Compute, WeightTuning};
+
+/// The computation of each method: the registry of this crate.
+fn math(method: &AnyMethod) -> &dyn AdapterMath {
+    match method {
+        AnyMethod::Lora(method) => method,
+        AnyMethod::Pissa(method) => method,
+        AnyMethod::Disha(method) => method,
+    }
+}

@@ -22,7 +22,7 @@ const OVERSAMPLING: i64 = 8;
 impl AdapterMath for Pissa {
     fn initial_values(&self, matrix: &Tensor, rng: &mut ChaCha8Rng) -> Vec<Tensor> {
         let matrix = matrix.to_kind(Kind::Float);
-        let (u, s, v) = largest_singular_values(&matrix, self.rank, self.svd_niter, rng);
+        let (u, s, v) = largest_singular_values(&matrix, self.rank.into(), self.svd_niter, rng);
         let root = s.sqrt();
         let a = (v.tr() * root.unsqueeze(1)).contiguous();
         let b = u * root;

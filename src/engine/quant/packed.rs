@@ -92,7 +92,7 @@ impl Matrix for Packed {
     }
 }
 
-/// Rows that are packed at once, which bounds the intermediate tensors.
+/// Rows quantized per batch, which bounds the intermediate tensors.
 const SLAB: i64 = 64;
 
 /// A scale for each row, codes of 8 bits.

@@ -1,4 +1,4 @@
-//! One step again, block by block, with a look at every value: where the first NaN or infinity appears.
+//! Recomputes a step block by block and reports statistics of every tensor: where the first NaN or infinity appears.
 
 use std::fmt::Arguments;
 use std::ops::ControlFlow;
@@ -10,7 +10,7 @@ use super::backward::{Direction, Observer};
 use super::step::Trainer;
 use crate::kernels::KernelError;
 
-/// A look at one value of a step.
+/// Statistics of one tensor of a step.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// What the value is: `emb`, `blocks.3.att`, `blocks.3.att WKV`, `blocks.3.ffn`, `ln_out`, `head`, or the name
@@ -30,8 +30,8 @@ pub struct Reading {
     pub heads: Vec<usize>,
 }
 
-/// Computes a step of `trainer` again without changing the parameters, and shows every value to `see` in the order of
-/// computation, until `see` breaks off.
+/// Computes a step of `trainer` again without changing the parameters, and gives every tensor to `see` in the order of
+/// computation, until `see` returns `Break`.
 ///
 /// `step` counts from 0. Gradients are multiplied by the loss scale.
 ///

@@ -42,8 +42,8 @@ impl Layers {
         self.list.iter()
     }
 
-    /// The layer that sets the value in force at `path`, with its number among the layers, and the place of the value
-    /// in its text. `None` for a default and for a value that does not exist.
+    /// The layer that sets the effective value at `path`, the index of the layer, and the place of the value in its
+    /// text. `None` for a default and for a value that does not exist.
     pub(in crate::config) fn find(&self, path: &[String]) -> Option<(usize, &Layer, &Place)> {
         let value = path.iter().try_fold(&self.tagged, |value, step| match value {
             Tagged::Dict(_, table) => table.get(step),
@@ -53,7 +53,7 @@ impl Layers {
         self.source(path, value?)
     }
 
-    /// The layer and the place from which figment has `value`, which stands at `path`.
+    /// The layer and the place from which figment has `value`, which is at `path`.
     fn source(&self, path: &[String], value: &Tagged) -> Option<(usize, &Layer, &Place)> {
         let name = &*self.figment.get_metadata(value.tag())?.name;
         let number = self.list.iter().rposition(|layer| layer.name() == name)?;

@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Data, Eval, Export, Guard, Hardware, Log, Model, Optimizer, Peft, Quant, Sample,
+    Checkpoint, Data, Eval, Export, Guard, Hardware, Log, Model, Optimizer, Quant, Sample,
     Schedule, Sweep, Tokenizer, Train,
 };
 use crate::hub::is_on_hub;
+use crate::peft::Peft;
 
 /// The experiment file.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

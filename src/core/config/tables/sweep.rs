@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// `[sweep]`: the settings that `statetune sweep` varies, one run per member. `statetune run` ignores it.
+/// `[sweep]`: the settings that `statetune sweep` varies, one run per combination. `statetune run` ignores it.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sweep {
-    /// How members are made from the values of the axes.
+    /// How combinations are made from the values of the axes.
     pub mode: SweepMode,
-    /// Members that `random` draws, at least 1.
+    /// Combinations that `random` draws, at least 1.
     #[schemars(range(min = 1), extend("x-unit" = "runs"))]
     pub samples: u32,
     /// Seed of `random`.

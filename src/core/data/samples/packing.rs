@@ -1,12 +1,12 @@
-//! Pieces of documents -> rows that are nearly full.
+//! Packs pieces of documents into rows (best fit decreasing).
 
 use std::collections::BTreeSet;
 
 /// Packs items into rows of at most `capacity` by best fit decreasing: each item, from the longest to the shortest,
-/// goes into the row with the least room that suffices, or into a new one. Items of one length keep their order, so
-/// the number of rows depends only on the lengths.
+/// goes into the row with the least room that suffices, or into a new one. Items of equal length keep their order.
+/// The number of rows depends only on the lengths.
 ///
-/// `lengths` of an item is at most `capacity`.
+/// `lengths(item)` is at most `capacity`.
 pub(crate) fn pack(items: &[u32], lengths: impl Fn(u32) -> u32, capacity: u32) -> Vec<Vec<u32>> {
     let mut longest_first = items.to_vec();
     longest_first.sort_by_key(|&item| std::cmp::Reverse(lengths(item)));

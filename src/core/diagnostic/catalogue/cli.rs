@@ -134,7 +134,7 @@ catalogue! {
     RUN_HAS_NO_BASE[ST6009]:
         "the run `{run}` trained a new model and has no base model",
         "运行 `{run}` 训练的是新模型，没有基座模型";
-    RUN_MADE_WHOLE_MODEL: "the run exported a complete model: {product}", "该运行导出的是完整模型：{product}";
+    RUN_MADE_WHOLE_MODEL: "the run exported a complete model: {exported}", "该运行导出的是完整模型：{exported}";
     RUN_WEIGHTS_NOT_PACKED[ST0220]:
         "the run did not quantise its weights, so `--quantised` does not apply",
         "该运行没有量化权重，因此 `--quantised` 不适用";

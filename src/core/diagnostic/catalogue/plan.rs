@@ -13,7 +13,7 @@ catalogue! {
     NO_ROLE_FOR_WORD[ST2140]:
         "`{template}` has no role `{role}` to add a word to",
         "`{template}` 没有角色 `{role}`，无法为它加词";
-    GIVE_ROLE_WORDS: "give the role its words in `{key}`", "在 `{key}` 中为该角色写词";
+    GIVE_ROLE_WORDS: "give the role its name in `{key}`", "在 `{key}` 中为该角色写词";
     NOT_A_ROLE_WORD[ST2141]: "`{word}` is not a valid role word", "`{word}` 不是有效的角色词";
     ROLE_WORD_FORM: "a role word must begin and end with a letter or digit", "角色词的首尾必须是字母或数字";
     ALIAS_REPLACES_WORD:
@@ -102,7 +102,7 @@ catalogue! {
     DELETES_LINE: "deletes the line", "删除这一行";
     LR_FINAL_MISSING[ST2108]: "`schedule.lr_final` is missing", "缺少 `schedule.lr_final`";
     RATE_NEEDS_END: "a rate that falls needs a final value", "下降的学习率需要终值";
-    CURVE_RUNS: "the rate goes from `lr_init` to `lr_final`", "曲线从 `lr_init` 走到 `lr_final`";
+    CURVE_RUNS: "the rate decays from `lr_init` to `lr_final`", "学习率从 `lr_init` 衰减到 `lr_final`";
     STATE_TUNING_RATES:
         "for state tuning, a usual choice is `lr_init = 1.0` and `lr_final = 0.01`",
         "state 微调常用 `lr_init = 1.0` 和 `lr_final = 0.01`";
@@ -262,7 +262,7 @@ catalogue! {
         "`state` 为 false，初始状态保持为零";
     WRITE_STATE_TRUE: "set `state = true`, or delete the line", "写 `state = true`，或删除这一行";
     PART_CANNOT_TRAIN[ST2122]:
-        "the linear layers in `{part}` cannot be trained beside an adapter",
+        "the linear layers in `{part}` cannot be trained together with an adapter",
         "使用适配器时，`{part}` 中的线性层不能训练";
     ADAPTER_KEEPS_FROZEN: "an adapter keeps the matrices it changes frozen", "适配器所作用的矩阵保持冻结";
     FULL_TRAINS_LAYERS:
@@ -302,8 +302,8 @@ catalogue! {
         "设 `goal = 0.9`，当 90 % 的回答匹配时停止运行";
     NO_PROBE[ST2161]: "unknown probe `{metric}`", "未知探针 `{metric}`";
     NO_QUESTIONS_TO_COUNT[ST2165]:
-        "probes need answers, but the run asks no prompts",
-        "探针需要回答，但运行没有提示词";
+        "`sample.held_out` is 0 and `sample.prompts` is empty, so this probe has no answers to check",
+        "`sample.held_out` 为 0 且 `sample.prompts` 为空，该探针没有可检查的回答";
     ASK_QUESTIONS:
         "set `sample.held_out` or `sample.prompts`",
         "请设 `sample.held_out` 或 `sample.prompts`";
@@ -312,17 +312,17 @@ catalogue! {
         "通常：从 1.0 降到 0.01，预热 10 步";
     FULL_TUNING: "full tuning", "全量微调";
     TYPICAL_FULL_RATE:
-        "typical: 6e-4 for a new model, 1e-5 for a pretrained one",
-        "通常：新模型 6e-4，训练过的模型 1e-5";
+        "typical: 6e-4 for a new model, 2e-5 for a pretrained one",
+        "通常：新模型 6e-4，训练过的模型 2e-5";
     TYPICAL_ADAPTER_RATE: "typical: 1e-4 or slightly less", "通常：1e-4 或略小";
     LR_INIT_LOW[ST2301]:
-        "`lr_init = {rate}` is {times} times below the usual value for {method}",
+        "`lr_init = {rate}` is 1/{times} of the usual value for {method}",
         "`lr_init = {rate}` 比{method}的通常起始值偏小，相差 {times} 倍";
     STATE_MOVES_OVER_RUN:
-        "at this rate an entry of the state changes by at most about {moves} in the planned {steps} steps",
+        "at this rate each entry of the state changes by about {moves} at most in the planned {steps} steps",
         "按这个学习率，计划的 {steps} 步中 state 的每个分量最多变化约 {moves}";
     STATE_MOVES_PER_STEP:
-        "at this rate an entry of the state changes by at most about {rate} in a step",
+        "at this rate each entry of the state changes by about {rate} at most in a step",
         "按这个学习率，state 的每个分量每步最多变化约 {rate}";
     RECIPES_DISAGREE:
         "published recipes use 1.0, 5e-4, 1e-4 and 1e-5; compare a short run of each",
@@ -341,8 +341,8 @@ catalogue! {
         "`wds_img` is not a data type for language models",
         "`wds_img` 不是语言模型的数据";
     WDS_IMG_MEANING:
-        "it stood for WebDataset archives of images, in an experiment that no trainer of RWKV language\nmodels ever accepted, although tutorials list it",
-        "它原指 WebDataset 图像归档，用于一个从未被任何 RWKV 语言模型训练器\n接受的实验，尽管教程里列出了它";
+        "it is for archives of images, which no trainer of RWKV language models reads, although tutorials list it",
+        "它用于图像归档；没有 RWKV 语言模型的训练器读取它，尽管教程里列出了它";
     CHOOSE_OTHER_TYPE: "choose another type, for example `jsonl`", "请选其他类型，例如 `jsonl`";
     KEY_HAS_NO_MEANING[ST2103]: "`{key}` does not apply to `{beside}`", "`{key}` 不适用于 `{beside}`";
     KEY_BESIDE_SOURCES[ST2152]:
@@ -361,7 +361,7 @@ catalogue! {
         "a value of the axis `{key}` is a table; vary its keys instead",
         "轴 `{key}` 的值是一个表；请改为变动其中的键";
     AXES_OF_DIFFERENT_LENGTHS:
-        "a sweep of type list takes one value of each axis at a time, but the axes have {n} and {other} values",
+        "a sweep with `mode = \"list\"` takes one value of each axis at a time, but the axes have {n} and {other} values",
         "list 类型的扫描每次从各轴各取一个值，但各轴分别有 {n} 和 {other} 个值";
     TOO_MANY_MEMBERS: "the sweep has more than {most} runs", "扫描的运行超过 {most} 个";
     ADAPTERS: "adapters", "适配器";
@@ -369,14 +369,14 @@ catalogue! {
         "the weights have `{name} = {found}`, but the preset says {stated}",
         "权重的 `{name} = {found}`，但预设写的是 {stated}";
     LR_INIT_HIGH[ST2301]:
-        "`lr_init = {rate}` is {times} times above the usual value for {method}",
+        "`lr_init = {rate}` is {times} times the usual value for {method}",
         "`lr_init = {rate}` 比{method}的通常起始值偏大，相差 {times} 倍";
     PROPOSAL: "{settings}  about {total}, {verdict}", "{settings}  约 {total}，{verdict}";
     COST_ALL_TOGETHER: "all of these together", "以上全部一起";
     MEMORY_OF_ITEM: "{item} {size}", "{item} {size}";
     PROPOSAL_LINE: "{letter}  {proposal}", "{letter}  {proposal}";
     ITEM_WEIGHTS: "weights", "权重";
-    ITEM_PACKED_WEIGHTS: "packed weights", "量化权重";
+    ITEM_PACKED_WEIGHTS: "quantized weights", "量化权重";
     ITEM_LEARNING: "trainable parameters, gradients and Adam", "可学习参数、梯度和 Adam";
     ITEM_ACTIVATIONS: "activations", "激活";
     ITEM_LOGITS: "logits", "logits 张量";

@@ -18,8 +18,8 @@ catalogue! {
         "`{first}` has {first_shape}, but `{other}` has {other_shape}",
         "`{first}` 是 {first_shape}，但 `{other}` 是 {other_shape}";
     STATE_BASES_DIFFER[ST8006]:
-        "`{first}` and `{other}` were tuned on different weights",
-        "`{first}` 和 `{other}` 是在不同的权重上微调的";
+        "`{first}` and `{other}` have different base weights",
+        "`{first}` 和 `{other}` 的基础权重不同";
     CANNOT_READ_PASSPORT[ST8001]: "cannot read the passport `{path}`", "无法读取身份文件 `{path}`";
     NOT_A_PASSPORT[ST8001]:
         "`{path}` is not a passport that this version of statetune can read",

@@ -7,22 +7,22 @@ catalogue! {
         "on weights other than the ones it was trained on, answers become worse",
         "用在训练所用之外的权重上会使回答变差";
     FOR_ANOTHER_VERSION[ST8004]:
-        "`{product}` is for another version of RWKV",
-        "`{product}` 属于另一个 RWKV 版本";
+        "`{exported}` is for another version of RWKV",
+        "`{exported}` 属于另一个 RWKV 版本";
     TUNED_ON: "trained on  {weights}", "训练所用  {weights}";
     FOUND_WEIGHTS_IN: "found       {weights} in {file}", "实际权重  {weights}，在 {file} 中";
     PASSPORT_WITHOUT_WEIGHTS: "its passport does not name its base model", "其身份文件没有指明基座模型";
     TUNED_ON_OTHER_WEIGHTS[ST8002]:
-        "`{product}` was trained on other weights",
-        "`{product}` 是在别的权重上训练的";
+        "`{exported}` was trained on other weights",
+        "`{exported}` 是在别的权重上训练的";
     FOUND_WEIGHTS: "found       {weights}", "实际权重  {weights}";
     SAME_SHAPE:
         "the shapes match ({n_layer} x {n_head} x {head_size} x {size}), so other programs would load the file and answer badly",
         "形状相同（{n_layer} x {n_head} x {head_size} x {size}），因此其他程序会照样加载，但回答很差";
     USE_OWN_WEIGHTS:
-        "use `{product}` with the weights it was trained on, or measure the damage first:\nstatetune eval {product} --model {weights} FILE",
-        "请把 `{product}` 与其训练所用的权重一起使用，或先测量损害：\nstatetune eval {product} --model {weights} FILE";
-    UNKNOWN_BASE[ST8003]: "the base model of `{product}` is unknown", "不知道 `{product}` 的基座模型";
+        "use `{exported}` with the weights it was trained on, or measure the damage first:\nstatetune eval {exported} --model {weights} FILE",
+        "请把 `{exported}` 与其训练所用的权重一起使用，或先测量损害：\nstatetune eval {exported} --model {weights} FILE";
+    UNKNOWN_BASE[ST8003]: "the base model of `{exported}` is unknown", "不知道 `{exported}` 的基座模型";
     REQUEST_UNKNOWN: "unknown request for this version of statetune", "此版本的 statetune 不认识该请求";
     NO_QUESTIONS:
         "the run has no prompts to answer: set `sample.prompts` or `sample.held_out`",

@@ -1,4 +1,4 @@
-//! Repairs of JSONL lines of which there can be only one opinion.
+//! Repairs JSONL lines whose intended content is unambiguous.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::data::{LineFault, RecordForm};
 
-/// What became of a line.
+/// The result of repairing a line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fixed {
     /// Nothing was wrong, or nothing could be repaired.
@@ -27,10 +27,10 @@ static ONLY_TEXT: LazyLock<Regex> = LazyLock::new(|| {
 static OTHER_KEY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""\s*,\s*"[^"]*"\s*:"#).expect("a valid expression"));
 
-/// Repairs one line of `form`, where there can be only one opinion about what it should be:
+/// Repairs one line of `form` where its intended content is unambiguous:
 ///
-/// - quotes and control characters within the text of a line that has nothing but a text get their backslash;
-/// - `\\n` in a text that has no line break becomes one;
+/// - quotes, tabs and carriage returns within the text of a line that has nothing but a text get their backslash;
+/// - a literal `\n` in a text without line breaks becomes a line break;
 /// - a line whose text is empty is dropped.
 pub fn fix(line: &[u8], form: &RecordForm<'_>) -> Fixed {
     match form.parse(line) {
@@ -46,7 +46,7 @@ pub fn fix(line: &[u8], form: &RecordForm<'_>) -> Fixed {
     }
 }
 
-/// The line with a backslash before every quote and for every control character within its only text.
+/// The line with escaped quotes, tabs and carriage returns within its only text.
 fn with_backslashes(line: &str) -> Option<String> {
     let inner = ONLY_TEXT.captures(line)?.get(1)?;
     if OTHER_KEY.is_match(inner.as_str()) {

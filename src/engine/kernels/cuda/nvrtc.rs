@@ -12,11 +12,11 @@ use statetune_core::digest::hex;
 
 use super::{KernelError, Program, libtorch_packages, load};
 
-/// Options of every compilation besides architecture and macros: unmarked functions are device functions, and the
-/// log reports the resources of a kernel.
+/// Options of every compilation besides architecture and macros: `-default-device` makes unmarked functions device
+/// functions, and `-v` reports the resources of each kernel in the log.
 const OPTIONS: [&str; 3] = ["--std=c++17", "-default-device", "--ptxas-options=-v"];
 
-/// A kernel file in machine code.
+/// A compiled kernel file.
 #[derive(Debug)]
 pub struct Compiled {
     /// Machine code for one architecture, as the driver loads it.

@@ -1,36 +1,15 @@
-//! Every adapter method, and the choice of one with its layers.
+//! An adapter method with the layers that the method changes.
 
-use std::ops::Deref;
-
-use super::adapter::{AdapterMethod, is_of, tensor_name};
+use super::AnyMethod;
+use super::adapter::{is_of, tensor_name};
 use super::target::Target;
-use super::{Bat, Bone, Lora, Pissa};
 use crate::arch::Shape;
 
-/// Every adapter method.
-#[derive(Clone, Copy, Debug)]
-pub enum AnyMethod {
-    /// Low-rank updates that start at zero.
-    Lora(Lora),
-    /// Low-rank updates that start at the largest singular values.
-    Pissa(Pissa),
-    /// DiSHA with one block for all pieces of the inputs.
-    Bone(Bone),
-    /// DiSHA with a block for each piece.
-    Bat(Bat),
-}
-
-impl Deref for AnyMethod {
-    type Target = dyn AdapterMethod;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Self::Lora(method) => method,
-            Self::Pissa(method) => method,
-            Self::Bone(method) => method,
-            Self::Bat(method) => method,
-        }
-    }
+/// Whether a tensor name in a file belongs to an adapter of any method.
+pub fn is_adapter_tensor(name: &str) -> bool {
+    let last = name.rsplit('.').next();
+    let parts = |method: AnyMethod| method.parts([1024, 1024]).unwrap_or_default();
+    AnyMethod::all().into_iter().flat_map(parts).any(|part| last == Some(part.name))
 }
 
 /// A method and the linear layers that it changes.
