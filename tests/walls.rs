@@ -25,7 +25,7 @@ const MAY_USE: [(&str, &str); 31] = [
     ("core/words", "core/diagnostic core/lang"),
     ("core/tensorfile", "core/diagnostic"),
     ("core/hub", "core/diagnostic core/digest"),
-    ("core/arch", "core/diagnostic"),
+    ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
     ("core/data", "core/diagnostic core/digest core/words"),

@@ -12,7 +12,7 @@ use statetune_core::plan::Purpose;
 use statetune_engine::RunError;
 use statetune_engine::inference::{GenerateOptions, Session};
 
-use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
+use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_parts};
 use super::{Color, Format, say, show};
 
 /// Name and version of the JSON output.
@@ -106,7 +106,7 @@ fn answer(
     }
     let options: GenerateOptions = args.sample.options(found.plan());
     let loaded = found.subject.load()?;
-    tell_adapter(&found.subject, loaded.model.shape());
+    tell_parts(&found.subject, &loaded.model);
     let mut session = Session::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
     let human = args.format == Format::Human;
     if human && with_name {

@@ -100,7 +100,7 @@ warmup_steps = 10
 epoch_save = 1
 
 [log]
-sinks = [\"tensorboard\"]           # local event files; upload them with `wandb sync`
+sinks = [\"tensorboard\"]           # local event files for TensorBoard; a run uploads nothing
 ";
     assert_eq!(script("state").toml, expected);
 }

@@ -51,7 +51,7 @@ fn reason(path: &str) -> (Outcome, &'static str) {
         "trainer.strategy" | "trainer.num_nodes" => (Outcome::Changed, "a run uses one device"),
         "trainer.logger" => (
             Outcome::Changed,
-            "use `sinks = [\"tensorboard\"]` in `[log]` and upload the files with `wandb sync`",
+            "use `sinks = [\"tensorboard\"]` in `[log]` for local curves; a run uploads nothing",
         ),
         "trainer.callbacks" => (Outcome::Changed, "use `[checkpoint]`"),
         "trainer.target_batch_size" => (

@@ -325,7 +325,7 @@ impl Reader {
                         &flag,
                         "log.sinks",
                         sinks,
-                        "local event files; upload them with `wandb sync`",
+                        "local event files for TensorBoard; a run uploads nothing",
                     );
                 }
             }
