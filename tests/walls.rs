@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &str); 32] = [
     ("core/work", "core/words"),
     ("core/tensorfile", "core/diagnostic"),
     ("core/hub", "core/diagnostic core/digest core/tensorfile"),
-    ("core/arch", "core/diagnostic"),
+    ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
     ("core/data", "core/diagnostic core/digest core/words core/work"),

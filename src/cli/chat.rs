@@ -13,7 +13,8 @@ use statetune_engine::inference::{Answer, GenerateOptions, LoadedModel, Session}
 use super::generate::shown_tag;
 use super::output::say_piece;
 use super::subject::{
-    Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, probability, tell_adapter,
+    Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, from_0_to_1, probability,
+    tell_parts,
 };
 use super::{Color, Format, say, show, tell};
 
@@ -22,7 +23,7 @@ const SCHEMA: &str = "statetune.chat/1";
 const HELP: &str = "\
 /reset          forget the conversation
 /undo           forget the last question and its answer
-/set KEY VALUE  change temperature, top_p, presence_penalty, frequency_penalty, seed or max_tokens
+/set KEY VALUE  change temperature, top_p, presence_penalty, frequency_penalty, penalty_decay, seed or max_tokens
 /quit           end; so does the end of input";
 
 #[derive(Args, Debug)]
@@ -80,7 +81,7 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
             check(&one.subject, color)?;
         }
         let one_loaded = one.subject.load()?;
-        tell_adapter(&one.subject, one_loaded.model.shape());
+        tell_parts(&one.subject, &one_loaded.model);
         loaded.push(one_loaded);
     }
     let mut options = args.sample.options(found[0].plan(), &found[0].subject.template);
@@ -184,6 +185,7 @@ fn set(options: &mut GenerateOptions, command: &str) -> Result<(), String> {
         "top_p" => options.top_p = probability(value).map_err(wrong)?,
         "presence_penalty" => options.presence_penalty = number(value).map_err(wrong)?,
         "frequency_penalty" => options.frequency_penalty = number(value).map_err(wrong)?,
+        "penalty_decay" => options.penalty_decay = from_0_to_1(value).map_err(wrong)?,
         "seed" => {
             options.seed = value.parse().map_err(|_| wrong("not a whole number".to_string()))?;
         }

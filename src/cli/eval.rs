@@ -19,7 +19,7 @@ use statetune_engine::inference::{
 };
 use statetune_engine::run::{prepare_sources, questions, without_thinking};
 
-use super::subject::{Found, Part, SubjectArgs, check, fail, tell_adapter};
+use super::subject::{Found, Part, SubjectArgs, check, fail, tell_parts};
 use super::table::table;
 use super::{Color, Format, say, show};
 
@@ -199,7 +199,7 @@ impl EvalArgs {
             check(&tuned.subject, color)?;
         }
         let loaded = tuned.subject.load()?;
-        tell_adapter(&tuned.subject, loaded.model.shape());
+        tell_parts(&tuned.subject, &loaded.model);
         let data = self.data(what, &loaded)?;
         let (mut metrics, documents, tokens) = measured(&loaded, &data, what.plan(), "")?;
         drop(loaded);

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use statetune_core::arch::{is_of_state, open_model};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::tensorfile::{Dtype, TensorFile};
 use statetune_engine::RunError;
 use statetune_engine::exports::{
-    ConvertError, ExportKind, ExportOptions, ModelFile, ModelFormat, Passport, save_state_pth,
-    save_state_st,
+    BaseWeights, ConvertError, ExportKind, ExportOptions, ModelFile, ModelFormat, ModelSizes,
+    Passport, save_state_pth, save_state_st,
 };
-use statetune_engine::model::TimeState;
+use statetune_engine::model::{ModelError, TimeState, Weights, fingerprint_without_states};
 
-use super::subject::{fail, product_file};
+use super::subject::{fail, product_file, state_of};
 use super::{Color, say, show};
 
 #[derive(Args, Debug)]
@@ -25,13 +26,16 @@ pub(super) struct ExportArgs {
     /// Format to write.
     #[arg(long, value_name = "FORM", value_enum)]
     to: FormName,
-    /// Number format [default: bf16 for a state as `pth`, the format of each tensor for a model; `.st` files are
-    /// always fp16].
+    /// Number format [default: bf16 for a state as `pth`, the format of each tensor for a model and its states; `.st`
+    /// files are always fp16].
     #[arg(long, value_name = "DTYPE", value_enum)]
     dtype: Option<DtypeName>,
     /// File to write [default: next to the source, with the extension of the format].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Leave out the initial states in a model file, which most programs for RWKV-7 do not read.
+    #[arg(long)]
+    without_states: bool,
     /// Write the tensors of a model in the order of this checkpoint.
     #[arg(long, value_name = "FILE")]
     like: Option<PathBuf>,
@@ -49,6 +53,8 @@ enum FormName {
     St,
     /// Safetensors with the names and axes of a `.pth`; models only.
     Safetensors,
+    /// The initial states in a model file, as a state file of their own, a `.pth`.
+    State,
 }
 
 /// Number format.
@@ -78,12 +84,13 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
         Ok(source) => source,
         Err(code) => return code,
     };
-    let extension = match args.to {
-        FormName::Pth => "pth",
-        FormName::St => "st",
-        FormName::Safetensors => "safetensors",
+    let beside = match args.to {
+        FormName::Pth => source.with_extension("pth"),
+        FormName::St => source.with_extension("st"),
+        FormName::Safetensors => source.with_extension("safetensors"),
+        FormName::State => state_of(&source),
     };
-    let out = args.out.clone().unwrap_or_else(|| source.with_extension(extension));
+    let out = args.out.clone().unwrap_or(beside);
     if out == source {
         let message = msg!(WOULD_OVERWRITE_ITSELF, source);
         return refuse(Diagnostic::error(message).help(msg!(NAME_ANOTHER_OUT)));
@@ -97,7 +104,12 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
             let message = msg!(STATE_SAFETENSORS_IS_ST);
             return refuse(Diagnostic::error(message).help(msg!(WRITE_TO_ST)));
         }
+        Ok(true) if args.to == FormName::State || args.without_states => {
+            let message = msg!(IS_STATE_ALREADY, source);
+            return refuse(Diagnostic::error(message).help(msg!(WRITE_TO_PTH_OR_ST)));
+        }
         Ok(true) => export_state(args, &source, &out),
+        Ok(false) if args.to == FormName::State => split_state(args, &source, &out),
         Ok(false) => export_model(args, &source, &out),
         Err(error) => Err(error),
     };
@@ -112,8 +124,29 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
 
 /// Whether a file contains only initial states.
 fn is_state(path: &Path) -> Result<bool, RunError> {
-    let file = TensorFile::open(path).map_err(statetune_engine::model::ModelError::from)?;
-    Ok(file.names().all(|name| name.ends_with(".att.time_state")))
+    let file = open_model(path).map_err(ModelError::from)?;
+    Ok(file.names().all(is_of_state))
+}
+
+/// Writes the initial states beside the weights of a model as a state file for these weights.
+fn split_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunError> {
+    let weights = Weights::load(source)?;
+    let Some(states) = weights.states() else {
+        let message = msg!(MODEL_WITHOUT_STATES, source);
+        return Err(RunError::Contradiction(Box::new(Diagnostic::error(message))));
+    };
+    let file = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let fingerprint = fingerprint_without_states(source).map_err(ModelError::from)?;
+    let method = json!({ "type": "state", "made_by": "export" });
+    let passport = Passport {
+        base: Some(BaseWeights { file, fingerprint }),
+        ..Passport::new(ExportKind::State, ModelSizes::from(weights.shape()), method)
+    };
+    let stored = TensorFile::open(source).map_err(ModelError::from)?;
+    let stored = stored.tensors().find(|tensor| is_of_state(tensor.name()));
+    let stored = stored.map_or(Dtype::F32, |tensor| tensor.dtype());
+    let dtype = args.dtype.map_or(stored, DtypeName::dtype);
+    Ok(save_state_pth(states, out, &ExportOptions { dtype, passport: &passport })?)
 }
 
 fn export_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunError> {
@@ -135,11 +168,12 @@ fn export_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunE
 fn export_model(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunError> {
     let passport = Passport::of(source)?;
     let like = args.like.as_ref().map(TensorFile::open).transpose();
-    let like = like.map_err(statetune_engine::model::ModelError::from)?;
+    let like = like.map_err(ModelError::from)?;
     let form = match args.to {
         FormName::Pth => ModelFormat::Pth,
         FormName::St => ModelFormat::St,
         FormName::Safetensors => ModelFormat::Safetensors,
+        FormName::State => unreachable!("the caller exports the states"),
     };
     let metadata = passport.as_ref().map(Passport::metadata);
     let metadata: Vec<(&str, &str)> = match &metadata {
@@ -149,6 +183,7 @@ fn export_model(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunE
     let dtype = args.dtype.map(DtypeName::dtype);
     ModelFile::open(source)
         .map_err(ConvertError::Model)
+        .map(|model| if args.without_states { model.without_states() } else { model })
         .and_then(|model| model.write(out, form, dtype, like.as_ref(), &metadata))
         .map_err(|error| match error {
             ConvertError::Model(error) => RunError::Model(error),

@@ -13,7 +13,7 @@ use statetune_engine::RunError;
 use statetune_engine::inference::{GenerateOptions, Session};
 
 use super::output::say_piece;
-use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_adapter};
+use super::subject::{Found, Part, SampleArgs, SubjectArgs, check, fail, tell_parts};
 use super::{Color, Format, say, show};
 
 /// Name and version of the JSON output.
@@ -126,7 +126,7 @@ fn answer(
     let template = &found.subject.template;
     let options: GenerateOptions = args.sample.options(found.plan(), template);
     let loaded = found.subject.load()?;
-    tell_adapter(&found.subject, loaded.model.shape());
+    tell_parts(&found.subject, &loaded.model);
     let mut session = Session::new(&loaded.model, &loaded.state, &loaded.tokenizer, &options);
     let human = args.format == Format::Human;
     if human && with_name {

@@ -1,16 +1,16 @@
 //! `statetune merge`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelSource, Purpose};
 use statetune_core::records::RunDir;
 use statetune_core::store::find_run_ref;
-use statetune_engine::run::{Merge, Merged, merge as write};
+use statetune_engine::run::{Merge, Merged, StatesPlace, merge as write};
 
-use super::subject::{exported_file, fail};
+use super::subject::{exported_file, fail, state_of};
 use super::{Color, ExperimentArgs, say, show, tell};
 
 #[derive(Args, Debug)]
@@ -27,9 +27,22 @@ pub(super) struct MergeArgs {
     /// quantisation errors.
     #[arg(long)]
     quantised: bool,
+    /// Where to write initial states [default: `beside` for RWKV-7, whose programs ignore states in a model file;
+    /// `embed` for RWKV-5 and 6].
+    #[arg(long, value_name = "PLACE", value_enum)]
+    states: Option<States>,
     /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
+}
+
+/// Where to write initial states.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum States {
+    /// In the model file, behind the weights.
+    Embed,
+    /// In a state file, `NAME-state.pth` for `NAME.pth`.
+    Beside,
 }
 
 pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
@@ -73,16 +86,23 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         let help = msg!(EXPORT_MAKES_OTHER_FORMS);
         return refuse(Diagnostic::error(message).help(help));
     }
-    let is_input = |input: &PathBuf| {
-        out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|input| input == out))
-    };
-    if [&base, &exported].into_iter().any(is_input) {
-        let message = msg!(WOULD_OVERWRITE_INPUT, out);
-        return refuse(Diagnostic::error(message).help(msg!(NAME_ANOTHER_OUT)));
+    let states = args.states.map(|states| match states {
+        States::Embed => StatesPlace::Embed,
+        States::Beside => StatesPlace::Beside,
+    });
+    let quantised = args.quantised;
+    let files = Merge { base: &base, exported: &exported, out: &out, quantised, states };
+    let same =
+        |x: &Path, y: &Path| x.canonicalize().is_ok_and(|x| y.canonicalize().is_ok_and(|y| x == y));
+    let inputs = [base.clone(), exported.clone(), state_of(&exported)];
+    for out in [out.clone(), files.state_file()] {
+        if inputs.iter().any(|input| same(input, &out)) {
+            let message = msg!(WOULD_OVERWRITE_INPUT, out);
+            return refuse(Diagnostic::error(message).help(msg!(NAME_ANOTHER_OUT)));
+        }
     }
-    let files = Merge { base: &base, exported: &exported, out: &out, quantised: args.quantised };
     match write(&plan, &files) {
-        Ok(Merged { tensors, warnings }) => {
+        Ok(Merged { tensors, state, warnings }) => {
             for message in warnings {
                 tell(format_args!("{}\n", message.render(color.on())));
             }
@@ -94,6 +114,9 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
                 ));
             }
             say(out.display());
+            if let Some(state) = state {
+                say(state.display());
+            }
             ExitCode::Ok
         }
         Err(error) => fail(&error, color),

@@ -2,20 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::Purpose;
+use statetune_core::plan::{Purpose, TokenizerPlan};
 use statetune_core::tensorfile::WeightsError;
-use statetune_engine::RunError;
 use statetune_engine::exports::mount::{MountFile, Program, Proof, ProofError, TOLERANCE, prove};
-use statetune_engine::exports::{ExportKind, ModelSizes, Passport};
+use statetune_engine::exports::{BaseWeights, ExportKind, ModelSizes, Passport};
 use statetune_engine::inference::{ModelSpec, check_base};
-use statetune_engine::model::{Shape, TimeState, Weights};
+use statetune_engine::kernels::Op;
+use statetune_engine::model::{Model, Shape, TimeState, Weights};
+use statetune_engine::{RunError, quant};
 
-use super::subject::{Part, SubjectArgs, fail};
+use super::subject::{Found, Part, SubjectArgs, fail, packed_format};
 use super::{Color, Format, say, show};
 
 /// Name and version of the JSON output.
@@ -73,15 +75,56 @@ pub(super) fn mount(args: &MountArgs, color: Color) -> ExitCode {
         show(&Diagnostic::error(message).help(help), color);
         return ExitCode::Invalid;
     };
-    match write(args, &found.subject, &state, color) {
+    if found.subject.adapter.is_some() {
+        show(&merge_first(args, &found), color);
+        return ExitCode::MountRefused;
+    }
+    match write(args, &found, &state, color) {
         Ok(()) => ExitCode::Ok,
         Err(error) => fail(&error, color),
     }
 }
 
-fn write(args: &MountArgs, subject: &ModelSpec, file: &Path, color: Color) -> Result<(), RunError> {
-    let target = args.target.target();
-    if let Some(message) = check_base(file, &subject.weights)? {
+/// The refusal of a state that was trained together with an adapter, which no program loads.
+fn merge_first(args: &MountArgs, found: &Found) -> Diagnostic {
+    let refusal = Diagnostic::error(msg!(ADAPTER_NOT_MOUNTABLE, name = args.name))
+        .note(msg!(PROGRAMS_LOAD_NO_ADAPTERS, program = args.target.target().name()));
+    let Some((_, plan)) = &found.run else { return refusal.help(msg!(MERGE_THE_RUN)) };
+    let quantised = if plan.method.quant.is_some() { " --quantised" } else { "" };
+    let merge =
+        format!("statetune merge {}{quantised} --states beside --out merged.pth", args.run());
+    let mount = format!(
+        "statetune mount merged-state.pth --for {} --model merged.pth{}",
+        args.target.target().name(),
+        tokenizer_option(&found.subject)
+    );
+    refusal.help(msg!(MERGE_THEN_MOUNT, merge, mount))
+}
+
+/// The option that names the vocabulary of a model, unless it is the default.
+fn tokenizer_option(subject: &ModelSpec) -> String {
+    match &subject.tokenizer {
+        TokenizerPlan::File(path) => format!(" --tokenizer {}", path.display()),
+        TokenizerPlan::World | TokenizerPlan::Characters => String::new(),
+    }
+}
+
+impl MountArgs {
+    /// The run on a command line, with the folder of runs where it is not the default.
+    fn run(&self) -> String {
+        match self.subject.runs_dir() {
+            folder if folder == Path::new("runs") => self.name.clone(),
+            folder => format!("{} --runs-dir {}", self.name, folder.display()),
+        }
+    }
+}
+
+fn write(args: &MountArgs, found: &Found, file: &Path, color: Color) -> Result<(), RunError> {
+    let (target, subject) = (args.target.target(), &found.subject);
+    // A run that trained all weights exported them together with the state.
+    if !found.is_whole_model()
+        && let Some(message) = check_base(file, &subject.weights)?
+    {
         if message.severity == Severity::Error {
             return Err(RunError::Foreign(Box::new(message)));
         }
@@ -94,6 +137,13 @@ fn write(args: &MountArgs, subject: &ModelSpec, file: &Path, color: Color) -> Re
     let passport = Passport::of(file)?.unwrap_or_else(|| {
         Passport::new(ExportKind::State, ModelSizes::from(&shape), json!({ "type": "state" }))
     });
+    let base = match found.is_whole_model() {
+        true => Some(BaseWeights::of(&subject.weights)?),
+        false => passport.base,
+    };
+    let passport = Passport { base, ..passport };
+    let format = subject.quant.or(packed_format(file, &passport)?);
+    let trained = format.map(|format| trained_model(subject, format)).transpose()?;
     let tokenizer = subject.load_tokenizer(&shape)?;
     let ids: Vec<i64> = tokenizer.encode(PROMPT.as_bytes()).into_iter().map(i64::from).collect();
     let out = args.out.clone().unwrap_or_else(|| file.with_file_name(target.name()));
@@ -104,7 +154,8 @@ fn write(args: &MountArgs, subject: &ModelSpec, file: &Path, color: Color) -> Re
     let staged = Staged::new(&out)?;
     let MountFile { file: written, form } =
         target.write(&state, staged.path(), &name, &passport)?;
-    let proof = prove(target, &weights, &state, &written, &ids).map_err(|error| match error {
+    let proof = prove(target, &weights, trained.as_deref(), &state, &written, &ids);
+    let proof = proof.map_err(|error| match error {
         ProofError::Kernel(error) => RunError::Kernel(error),
         ProofError::Refused(reason) => refusal(target, reason),
     })?;
@@ -120,45 +171,93 @@ fn write(args: &MountArgs, subject: &ModelSpec, file: &Path, color: Color) -> Re
     let mounted = out.join(written.file_name().unwrap_or_default());
     let sizes = (shape.version(), shape.n_layer, shape.n_embd);
     let entry = target.entry(&mounted, &subject.weights, sizes);
-    print(args.format, target, &mounted, form, &proof, &entry, &target.caveats(shape.version()));
+    let mut caveats: Vec<String> =
+        target.caveats(shape.version()).into_iter().map(str::to_string).collect();
+    caveats.extend(format.map(|format| other_weights(args, found, format, &proof)));
+    let answer = Mounted { file: &mounted, form, model: &subject.weights, proof, entry, caveats };
+    match args.format {
+        Format::Json => say(answer.json(target)),
+        Format::Human => say(answer.text()),
+    }
     Ok(())
 }
 
-fn print(
-    format: Format,
-    target: Program,
-    mounted: &Path,
-    form: &str,
-    proof: &Proof,
-    entry: &str,
-    caveats: &[&str],
-) {
-    let Proof { difference, if_transposed, tokens } = *proof;
-    if format == Format::Json {
-        say(json!({
+/// The model that was trained: with its linear layers packed.
+fn trained_model(subject: &ModelSpec, format: quant::Format) -> Result<Rc<Model>, RunError> {
+    let spec = ModelSpec {
+        quant: Some(format),
+        kind: tch::Kind::Float,
+        tf32: false,
+        op: Op::Cpu,
+        device: tch::Device::Cpu,
+        ..subject.clone()
+    };
+    Ok(spec.load_model()?.0)
+}
+
+/// How far the program's weights are from those of training, and how to get those.
+fn other_weights(args: &MountArgs, found: &Found, format: quant::Format, proof: &Proof) -> String {
+    let difference = proof.to_trained.unwrap_or_default();
+    let said = format!(
+        "the state was trained on {format} weights, but the program uses the dense ones: over the same text the \
+         log-probabilities differ by up to {difference:.1e} from those of training"
+    );
+    match found.run {
+        Some(_) => {
+            let merge = "--quantised --states beside --out merged.pth";
+            format!("{said}; for the weights of training: statetune merge {} {merge}", args.run())
+        }
+        None => said,
+    }
+}
+
+/// What was written and proved.
+struct Mounted<'a> {
+    file: &'a Path,
+    form: &'a str,
+    /// The weights that the program loads.
+    model: &'a Path,
+    proof: Proof,
+    entry: String,
+    caveats: Vec<String>,
+}
+
+impl Mounted<'_> {
+    fn json(&self, target: Program) -> Value {
+        let Proof { difference, if_transposed, to_trained, tokens } = self.proof;
+        json!({
             "schema": SCHEMA,
             "for": target.name(),
-            "file": mounted,
+            "file": self.file,
+            "model": self.model,
             "difference": difference,
             "difference_if_transposed": if_transposed,
+            "shows_order": self.proof.shows_order(),
+            "difference_to_training": to_trained,
             "tokens": tokens,
-            "entry": entry,
-            "caveats": caveats,
-        }));
-        return;
+            "entry": self.entry,
+            "caveats": self.caveats,
+        })
     }
-    say(format_args!("state  {} ({form})", mounted.display()));
-    say(format_args!(
-        "proof  after {tokens} tokens the log-probabilities of the next one differ by at most {difference:.1e}; \
-         they would by {if_transposed:.1e}, were the state transposed"
-    ));
-    if if_transposed <= TOLERANCE {
-        say("note   this state changes the output too little to check the order of its axes");
+
+    fn text(&self) -> String {
+        let Proof { difference, if_transposed, tokens, .. } = self.proof;
+        let (file, form, model) = (self.file.display(), self.form, self.model.display());
+        let proof = match self.proof.shows_order() {
+            true => format!(
+                "with {model}, at each of {tokens} tokens, the log-probabilities of the next one differ by at most \
+                 {difference:.1e}; they would by {if_transposed:.1e}, were the state transposed"
+            ),
+            false => format!(
+                "none: with {model}, at each of {tokens} tokens, the log-probabilities of the next one differ by at \
+                 most {difference:.1e}, but they would by {if_transposed:.1e}, were the state transposed: it changes the \
+                 output too little to show the order of its axes"
+            ),
+        };
+        let caveats: String =
+            self.caveats.iter().map(|caveat| format!("note   {caveat}\n")).collect();
+        format!("state  {file} ({form})\nproof  {proof}\n{caveats}\n{}", self.entry)
     }
-    for caveat in caveats {
-        say(format_args!("note   {caveat}"));
-    }
-    say(format_args!("\n{entry}"));
 }
 
 /// Refuses models that other programs cannot load.

@@ -19,7 +19,7 @@ use statetune_engine::tensors::device;
 use statetune_engine::{RunError, quant};
 use tch::{Kind, Tensor};
 
-use super::subject::{Found, Part, SubjectArgs, check, tell_adapter};
+use super::subject::{Found, Part, SubjectArgs, check, tell_parts};
 use super::{Color, say, show};
 
 /// Name and version of the JSON output.
@@ -254,7 +254,7 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
     if is_foreign {
         check(&subject, color)?;
     }
-    tell_adapter(&subject, model.shape());
+    tell_parts(&subject, &model);
     let exact = exact_kind(&model);
     let state = state.to(exact, device);
 

@@ -10,8 +10,9 @@ use clap::Args;
 use statetune_engine::tensors::{device, kind};
 use tch::Device;
 
-use self::learned::{Learned, state_of};
-pub(super) use self::sampling::{SampleArgs, at_least_0, probability};
+use self::learned::Learned;
+pub(super) use self::learned::{packed_format, state_of};
+pub(super) use self::sampling::{SampleArgs, at_least_0, from_0_to_1, probability};
 use super::{Color, ExperimentArgs, show, tell};
 use statetune_core::config::template_of_weights;
 use statetune_core::data::Template;
@@ -31,7 +32,7 @@ use statetune_engine::RunError;
 use statetune_engine::inference::AdapterFile;
 use statetune_engine::inference::ModelSpec;
 use statetune_engine::kernels::Op;
-use statetune_engine::model::Shape;
+use statetune_engine::model::Model;
 use statetune_engine::run::{CHARACTERS, export_at};
 
 /// Folder of runs, and files that replace those of a run.
@@ -73,6 +74,14 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn plan(&self) -> Option<&Plan> {
         self.run.as_ref().map(|(_, plan)| plan)
+    }
+
+    /// Whether the weights are a whole model that the run trained, not its base.
+    pub(super) fn is_whole_model(&self) -> bool {
+        match self.plan().map(|plan| &plan.method.peft) {
+            Some(PeftPlan::Weights(recipe)) => recipe.adapter.is_none(),
+            _ => false,
+        }
     }
 
     /// Whether a base model exists: the base of the run, or with `given` the weights of the command line.
@@ -347,11 +356,15 @@ pub(super) fn check(subject: &ModelSpec, color: Color) -> Result<(), RunError> {
 }
 
 /// Prints how many tensors of an adapter were loaded: all tensors of the method for a model of this shape, since
-/// missing or extra tensors are an error.
-pub(super) fn tell_adapter(subject: &ModelSpec, shape: &Shape) {
+/// missing or extra tensors are an error; and whether the model starts from states in its own file.
+pub(super) fn tell_parts(subject: &ModelSpec, model: &Model) {
     if let Some(AdapterFile { file, recipe }) = &subject.adapter {
-        let tensors = recipe.trained_tensors(shape).len();
+        let tensors = recipe.trained_tensors(model.shape()).len();
         tell(format_args!("adapter  {tensors} tensors of {}", file.display()));
+    }
+    if subject.state.is_none() && model.has_states() {
+        let (layers, file) = (model.shape().n_layer, subject.weights.display());
+        tell(format_args!("states   starts from the {layers} initial states in {file}"));
     }
 }
 

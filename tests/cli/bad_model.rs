@@ -72,7 +72,10 @@ fn a_state_in_place_of_a_model() {
     let state = std::fs::read(case.path(state)).expect("a product");
     Case::new().having("base.pth", state).refuses(
         21,
-        "error[ST4002]: base.pth: found a state without a model, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model",
+        "\
+error[ST4002]: base.pth: found a state without a model, expected an RWKV-5.2 (x052), RWKV-6 (x060) or RWKV-7 (x070) model
+  |
+  = help: name the base model as the weights; a command takes the state as `statetune generate base.pth --model BASE`, an experiment file as `init = \"file\"` and `init_file` in `[peft]`",
     );
 }
 

@@ -68,7 +68,6 @@ const NOT_RUN: &[(&str, &str, &str, Instead)] = &[
     ),
     ("docs/runs.md", "statetune ctl latest save", "needs a run in progress", Nothing),
     ("docs/runs.md", "tensorboard --logdir runs", "another program, and a server", Nothing),
-    ("docs/runs.md", "wandb sync runs/RUN/tensorboard", "another program, and a network", Nothing),
     ("CONTRIBUTING.md", "make build", "builds the program and its tests", Nothing),
     ("CONTRIBUTING.md", "make test", "builds the program and its tests", Nothing),
     ("CONTRIBUTING.md", "make lint", "builds the program and its tests", Nothing),

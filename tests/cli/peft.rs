@@ -105,7 +105,8 @@ fn a_state_and_weights_train_together() {
 #[test]
 fn a_merged_state_follows_the_weights() {
     let (case, run) = run("type = \"state\"");
-    let merged = case.statetune(&["merge", &run.to_string_lossy(), "--out", "merged.pth"]);
+    let embed = ["merge", &run.to_string_lossy(), "--out", "merged.pth", "--states", "embed"];
+    let merged = case.statetune(&embed);
     assert_eq!((merged.code, merged.stdout.trim()), (Some(0), "merged.pth"));
     assert_eq!(
         merged.stderr.trim_end(),
@@ -114,7 +115,7 @@ warning[ST8020]: most programs for RWKV-7 ignore initial states in a model file
   |
   = note: the `rwkv` package and RWKV Runner ignore them silently
   = note: rwkv.cpp aborts, and converters for Hugging Face and GGUF refuse the file
-  = help: keep the state in a file of its own: `statetune mount RUN --for rwkv-runner`
+  = help: keep the states in a file of their own: pass `--states beside`, the default for RWKV-7
 
 export   2 tensors of runs/DATE-tiny-ID/export/rwkv-1.pth"
     );

@@ -177,7 +177,7 @@ HELP
     let help = "\
 /reset          forget the conversation
 /undo           forget the last question and its answer
-/set KEY VALUE  change temperature, top_p, presence_penalty, frequency_penalty, seed or max_tokens
+/set KEY VALUE  change temperature, top_p, presence_penalty, frequency_penalty, penalty_decay, seed or max_tokens
 /quit           end; so does the end of input";
     assert_eq!(stderr, expected.replace("HELP", help));
 

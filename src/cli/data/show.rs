@@ -13,7 +13,7 @@ use statetune_core::look::inspect::{Item, Sample, read};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_engine::RunError;
 use statetune_engine::inference::{LoadedModel, max_tokens, mean_loss};
-use statetune_engine::model::{Model, TimeState};
+use statetune_engine::model::Model;
 use statetune_engine::run::{load_tokenizer, load_weights};
 use statetune_engine::tensors::{device, kind};
 
@@ -112,7 +112,7 @@ fn worst_documents(
 ) -> Result<Vec<(f64, Sample)>, RunError> {
     let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let model = Rc::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op));
-    let state = TimeState::zeros(model.shape(), tch::Kind::Float, device(plan.train.device));
+    let state = model.initial_states();
     let loaded = LoadedModel { model, state, tokenizer };
     let mut worst: Vec<(f64, Sample)> = Vec::new();
     let mut failed = None;

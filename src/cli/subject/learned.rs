@@ -41,20 +41,36 @@ impl Learned {
             return Ok(Learned { state: Some(file.to_path_buf()), ..Learned::default() });
         };
         let form = |source| PassportError::Form { path: Passport::beside(file), source };
+        let quant = packed_format(file, &passport)?;
         let peft: Peft = serde_json::from_value(passport.method).map_err(form)?;
         if peft.rank() == Some(0) {
             return Err(form(serde_json::Error::custom("the rank is 0")).into());
         }
-        let quant: Option<Quant> =
-            passport.quant.map(serde_json::from_value).transpose().map_err(form)?;
         let recipe = TuningSpec::new(&peft);
         let state = recipe.state_lr_scale.map(|_| state_of(file));
         let adapter = Some(AdapterFile { file: file.to_path_buf(), recipe: Rc::new(recipe) });
-        Ok(Learned { adapter, state, quant: quant.as_ref().and_then(format) })
+        Ok(Learned { adapter, state, quant })
     }
 }
 
+/// The format in which training packed the base weights of an exported file, by its passport.
+///
+/// # Errors
+/// A passport with an unknown `[quant]`.
+pub(crate) fn packed_format(
+    file: &Path,
+    passport: &Passport,
+) -> Result<Option<Format>, PassportError> {
+    let quant: Option<Quant> = passport
+        .quant
+        .clone()
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(|source| PassportError::Form { path: Passport::beside(file), source })?;
+    Ok(quant.as_ref().and_then(format))
+}
+
 /// The file of trained states next to the adapter or model file `exported`.
-pub(super) fn state_of(exported: &Path) -> PathBuf {
+pub(crate) fn state_of(exported: &Path) -> PathBuf {
     state_beside(&exported.with_extension("")).with_added_extension("pth")
 }

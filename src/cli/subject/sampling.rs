@@ -1,6 +1,7 @@
 //! Sampling options of commands.
 
 use clap::{Args, ValueEnum};
+use statetune_core::config::Sample;
 use statetune_core::data::{Template, TemplateError, ThinkLength, Thinking};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::Plan;
@@ -25,6 +26,10 @@ pub(crate) struct SampleArgs {
     /// Subtract this from the logit of a token once per occurrence in the answer.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     frequency_penalty: Option<f64>,
+    /// Multiply the counts of the frequency penalty by this with every token [default: the run's
+    /// `sample.penalty_decay`, otherwise 0.996].
+    #[arg(long, value_name = "NUMBER", value_parser = from_0_to_1)]
+    penalty_decay: Option<f64>,
     /// Also end the answer before this text; repeatable.
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stop: Vec<String>,
@@ -81,6 +86,14 @@ pub(crate) fn probability(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses a number of at least 0 and at most 1.
+pub(crate) fn from_0_to_1(text: &str) -> Result<f64, String> {
+    match at_least_0(text) {
+        Ok(number) if number > 1.0 => Err("must be at most 1".into()),
+        parsed => parsed,
+    }
+}
+
 impl SampleArgs {
     /// Refuses `--think` for a template without a think block.
     pub(crate) fn check_thinking(&self, template: &Template) -> Result<(), Box<Diagnostic>> {
@@ -114,6 +127,7 @@ impl SampleArgs {
                 top_p: 1.0,
                 presence_penalty: 0.0,
                 frequency_penalty: 0.0,
+                penalty_decay: Sample::default().penalty_decay,
                 seed: 0,
                 stops: template.stops(),
             },
@@ -123,6 +137,7 @@ impl SampleArgs {
         set(&mut options.top_p, self.top_p);
         set(&mut options.presence_penalty, self.presence_penalty);
         set(&mut options.frequency_penalty, self.frequency_penalty);
+        set(&mut options.penalty_decay, self.penalty_decay);
         options.seed = self.seed.unwrap_or(options.seed);
         options.max_tokens = self.max_tokens.map_or(options.max_tokens, |tokens| tokens as usize);
         options.stops.extend(self.stop.iter().cloned());

@@ -2,13 +2,44 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::naming::{is_of_adapter, is_of_state};
 use super::{Shape, Version};
 use crate::diagnostic::{Join, Text, msg};
 
 /// Names in a message before it says how many more there are.
 const NAMES_SHOWN: usize = 5;
+/// Parts of names in Hugging Face's naming of RWKV-4 to 6, and of fla's of RWKV-6. Their matrices are not mapped.
+const OTHER_NAMINGS: [&str; 3] = ["rwkv.blocks.", ".attention.time_", ".attn.bonus"];
 /// The tensors of a checkpoint: their shapes by name.
 pub type Shapes<'a> = HashMap<&'a str, Vec<i64>>;
+
+/// What a checkpoint is instead of a model.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NotAModel {
+    /// What it is, and what was expected.
+    pub problem: Text,
+    /// What it can be used for.
+    pub kind: FileKind,
+}
+
+/// What a file with tensors can be used for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FileKind {
+    /// Initial states for a model.
+    State,
+    /// An adapter for a model.
+    Adapter,
+    /// A model in a naming that is not read.
+    OtherNaming,
+    /// Nothing here.
+    Other,
+}
+
+impl From<Text> for NotAModel {
+    fn from(problem: Text) -> NotAModel {
+        NotAModel { problem, kind: FileKind::Other }
+    }
+}
 
 /// A checkpoint of which a version reads its widths.
 pub(super) struct Checkpoint<'a> {
@@ -43,15 +74,17 @@ impl Checkpoint<'_> {
     }
 
     /// The version.
-    fn version(&self) -> Result<Version, Text> {
+    fn version(&self) -> Result<Version, NotAModel> {
         let names = || self.shapes.keys();
-        let states = sorted(names().filter(|name| name.ends_with(".att.time_state")));
-        if let [state, ..] = states[..] {
-            return Err(if states.len() == self.shapes.len() {
-                msg!(FOUND_STATE_ALONE, expected = expected())
-            } else {
-                msg!(FOUND_MERGED_MODEL, state)
-            });
+        let instead = |kind, problem| Err(NotAModel { problem, kind });
+        if !self.shapes.is_empty() && names().all(|name| is_of_state(name)) {
+            return instead(FileKind::State, msg!(FOUND_STATE_ALONE, expected = expected()));
+        }
+        if let (false, Some(tensor)) =
+            (self.has("emb.weight"), names().filter(|name| is_of_adapter(name)).min())
+        {
+            let problem = msg!(FOUND_ADAPTER_ALONE, tensor, expected = expected());
+            return instead(FileKind::Adapter, problem);
         }
         let is = |version: &Version| (version.facts().is)(self);
         let found = if let Some(version) = Version::ALL.into_iter().rev().find(is) {
@@ -61,6 +94,11 @@ impl Checkpoint<'_> {
                 [] => return Ok(version),
                 [name, ..] => msg!(RWKV_VARIANT, version = version.name(), name),
             }
+        } else if let Some(name) =
+            names().filter(|name| OTHER_NAMINGS.iter().any(|part| name.contains(part))).min()
+        {
+            let problem = msg!(FOUND_OTHER_NAMING, name, expected = expected());
+            return instead(FileKind::OtherNaming, problem);
         } else if self.time_mix("ln_x.weight").is_some() {
             msg!(RWKV_BEFORE_5_2)
         } else if self.time_mix("time_decay").is_some() {
@@ -68,7 +106,7 @@ impl Checkpoint<'_> {
         } else {
             msg!(NOT_RWKV)
         };
-        Err(msg!(FOUND_ARCHITECTURE, found, expected = expected()))
+        Err(msg!(FOUND_ARCHITECTURE, found, expected = expected()).into())
     }
 }
 
@@ -77,11 +115,11 @@ fn expected() -> Text {
     msg!(EXPECTED_RWKV, versions = Text::list(Join::Or, Version::ALL.map(|one| one.to_string())))
 }
 
-/// Reads the sizes of a model off the tensors of its checkpoint.
+/// Reads the sizes of a model off the tensors of its checkpoint, which may hold initial states beside the weights.
 ///
 /// # Errors
 /// What the checkpoint is instead.
-pub fn detect(shapes: &Shapes<'_>) -> Result<Shape, Text> {
+pub fn detect(shapes: &Shapes<'_>) -> Result<Shape, NotAModel> {
     let pre_ffn = shapes.keys().any(|name| name.starts_with("blocks.0.ffnPre."));
     let checkpoint = Checkpoint { shapes, att: format!("blocks.{}.att", i64::from(pre_ffn)) };
     let facts = checkpoint.version()?.facts();
@@ -90,7 +128,7 @@ pub fn detect(shapes: &Shapes<'_>) -> Result<Shape, Text> {
     let heads = format!("{}.{}", checkpoint.att, facts.heads);
     let (n_head, head_size) = checkpoint.matrix(&heads)?;
     if facts.is_square && n_head.checked_mul(head_size) != Some(n_embd) {
-        return Err(msg!(HEADS_DO_NOT_FIT, heads, n_head, head_size, n_embd));
+        return Err(msg!(HEADS_DO_NOT_FIT, heads, n_head, head_size, n_embd).into());
     }
     let n_layer = n_layer(shapes)?;
     // Without the options, their tensors are not part of the model.
@@ -216,7 +254,7 @@ mod tests {
                 let mut found = shapes(&tensors);
                 let size = found.remove(name.as_str()).expect("a tensor of the model");
                 let refused = |found: &Shapes<'_>| {
-                    let shape = detect(found)?;
+                    let shape = detect(found).map_err(|instead| instead.problem)?;
                     check(&shape.tensors(), Text::verbatim("a model"), found)
                 };
                 assert!(refused(&found).is_err(), "{name}");
@@ -230,7 +268,7 @@ mod tests {
     fn other_files_are_named() {
         let found = |names: &[&str]| {
             let sizes = names.iter().map(|name| (*name, vec![4, 4]));
-            detect(&sizes.collect()).expect_err("to be refused")
+            detect(&sizes.collect()).expect_err("to be refused").problem
         };
         let is = |text: &str| Text::verbatim(format!("found {text}, {}", expected()));
         assert_eq!(found(&["model.layers.0.weight"]), is("a file that is not an RWKV model"));
@@ -245,9 +283,24 @@ mod tests {
             is("a variant of RWKV-7 with tensors such as `blocks.0.ffn.s0`")
         );
         assert_eq!(
-            found(&["blocks.0.att.r_k", "blocks.0.att.time_state"]),
-            "found a merged model with initial states such as `blocks.0.att.time_state` beside the \
-             weights; expected only the weights"
+            found(&["blocks.0.att.key.lora_A", "blocks.0.ln1.weight"]),
+            is("an adapter without its base model, with tensors such as `blocks.0.att.key.lora_A`")
         );
+        for name in ["rwkv.blocks.0.attention.key.weight", "layers.0.attn.bonus"] {
+            let text = format!(
+                "an RWKV model in a naming of Hugging Face or fla that is not read, with tensors such as `{name}`"
+            );
+            assert_eq!(found(&[name]), is(&text));
+        }
+    }
+
+    #[test]
+    fn states_beside_the_weights_change_no_size() {
+        for shape in models() {
+            let tensors = [shape.tensors(), shape.state_tensors()].concat();
+            let found = shapes(&tensors);
+            assert_eq!(detect(&found), Ok(shape));
+            assert_eq!(check(&tensors, Text::verbatim("a model"), &found), Ok(()));
+        }
     }
 }

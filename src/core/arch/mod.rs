@@ -6,6 +6,7 @@
 mod detect;
 mod groups;
 mod memory;
+mod naming;
 mod op;
 mod preset;
 mod rwkv5;
@@ -14,10 +15,11 @@ mod rwkv7;
 mod shape;
 mod version;
 
-pub use detect::{Shapes, check, detect};
+pub use detect::{FileKind, NotAModel, Shapes, check, detect};
 pub use groups::{TrainPart, group, part};
 pub use memory::SavedForBackward;
 pub(crate) use memory::{Pass, Tape, Trains};
+pub use naming::{is_of_adapter, is_of_state, open_model};
 pub use op::{NoGpu, Op, SAVED_EVERY};
 pub use preset::Preset;
 pub use rwkv5::Rwkv5;

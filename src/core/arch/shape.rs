@@ -90,6 +90,14 @@ impl Shape {
         all
     }
 
+    /// The initial states of all layers with their shapes: (H, N, N) indexed `[head, value, key]`. A checkpoint may hold
+    /// them behind its weights.
+    pub fn state_tensors(&self) -> Vec<(String, Vec<i64>)> {
+        let size = [self.n_head, self.head_size, self.head_size];
+        let state = |layer| named(&format!("blocks.{layer}.att.time_state"), &size);
+        (0..self.n_layer).map(state).collect()
+    }
+
     /// Whether the forward pass reads the tensor `name`. A checkpoint may hold tensors that no result depends on.
     pub fn reads(&self, name: &str) -> bool {
         self.arch.blocks().reads(name)

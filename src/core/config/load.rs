@@ -395,6 +395,7 @@ temperature = 0
 top_p = 1
 presence_penalty = 0.1
 frequency_penalty = 0.2
+penalty_decay = 0.9
 random_seed = 8
 
 [[sample.probe]]
@@ -568,7 +569,7 @@ random_seed = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:89:8 \"emoji\""
+            "configs/emoji.toml:90:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

@@ -83,6 +83,8 @@ pub struct GenerateOptions {
     pub presence_penalty: f64,
     /// Subtracted from the logit of a token for each time that the answer already contains the token.
     pub frequency_penalty: f64,
+    /// Factor on the counts of the frequency penalty with every token.
+    pub penalty_decay: f64,
     /// Seed of the draws.
     pub seed: u64,
     /// Texts before which an answer ends.
@@ -151,6 +153,7 @@ impl SamplePlan {
                 top_p: sample.top_p,
                 presence_penalty: sample.presence_penalty,
                 frequency_penalty: sample.frequency_penalty,
+                penalty_decay: sample.penalty_decay,
                 seed: sample.random_seed,
                 stops,
             },

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use memmap2::{Mmap, UncheckedAdvice};
 
 use super::error::{Problem, WeightsError};
-use super::tensor::{TensorInfo, TensorRef};
+use super::tensor::{TensorInfo, TensorRef, View};
 use super::{archive, pth, safetensors};
 use crate::diagnostic::{Text, msg};
 
@@ -57,9 +57,21 @@ impl TensorFile {
             Ok(contents) => contents,
             Err(problem) => return Err(WeightsError::Contents { path, problem }),
         };
-        let names = contents.tensors.iter().map(|tensor| tensor.name.clone());
-        let places = names.enumerate().map(|(place, name)| (name, place)).collect();
+        let places = places(&contents.tensors);
         Ok(Self { path, map, contents, places })
+    }
+
+    /// The same file with its tensors under other names and axes: every tensor becomes the views that `views` gives for
+    /// its name, in their order. No data is read.
+    #[must_use]
+    pub fn viewed(mut self, views: impl Fn(&str) -> Vec<View>) -> Self {
+        let old = std::mem::take(&mut self.contents.tensors);
+        let new = old
+            .iter()
+            .flat_map(|info| views(&info.name).into_iter().map(move |view| info.view(view)));
+        self.contents.tensors = new.collect();
+        self.places = places(&self.contents.tensors);
+        self
     }
 
     /// The path given to [`TensorFile::open`].
@@ -106,6 +118,12 @@ impl TensorFile {
         // the pages again returns the same bytes.
         let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
     }
+}
+
+/// The index of each tensor, by name.
+fn places(tensors: &[TensorInfo]) -> HashMap<String, usize> {
+    let names = tensors.iter().map(|tensor| tensor.name.clone());
+    names.enumerate().map(|(place, name)| (name, place)).collect()
 }
 
 fn map(path: &Path) -> io::Result<Mmap> {

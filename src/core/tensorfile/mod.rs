@@ -23,4 +23,4 @@ pub use dtype::Dtype;
 pub use error::{Problem, WeightsError};
 pub use file::{FileFormat, TensorFile};
 pub use pth::write_pth;
-pub use tensor::{NewTensor, TensorRef};
+pub use tensor::{Axes, NewTensor, TensorRef, View};

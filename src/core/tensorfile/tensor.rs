@@ -12,6 +12,8 @@ use crate::diagnostic::{Text, msg};
 #[derive(Clone, Debug)]
 pub(super) struct TensorInfo {
     pub(super) name: String,
+    /// The name in the file.
+    stored_name: String,
     dtype: Dtype,
     shape: Vec<usize>,
     /// In elements; 0 for an axis of size 1.
@@ -78,7 +80,8 @@ impl TensorInfo {
         }
         let first = if empty { 0 } else { offset };
         let start = storage.start + first * storage.dtype.size();
-        Ok(Self { name: name.to_owned(), dtype: storage.dtype, shape, strides, start })
+        let (name, stored_name) = (name.to_owned(), name.to_owned());
+        Ok(Self { name, stored_name, dtype: storage.dtype, shape, strides, start })
     }
 
     /// The tensor of all elements of `storage` in row-major order.
@@ -89,6 +92,39 @@ impl TensorInfo {
     ) -> Result<Self, Problem> {
         let strides = row_major(&shape);
         Self::strided(name, storage, 0, shape, strides)
+    }
+
+    /// The tensor as `view` describes it. Axes that the tensor does not have stay as they are.
+    pub(super) fn view(&self, view: View) -> Self {
+        let mut info = Self { name: view.name, ..self.clone() };
+        match view.axes {
+            Axes::Same => {}
+            Axes::Swapped => {
+                if let ([_, _], [_, _]) = (&info.shape[..], &info.strides[..]) {
+                    info.shape.reverse();
+                    info.strides.reverse();
+                }
+            }
+            Axes::Vector => info.flatten(),
+            Axes::Row(row) => {
+                if info.shape.first().is_some_and(|&rows| row < rows) {
+                    info.start += row * info.strides[0] * info.dtype.size();
+                    info.shape.remove(0);
+                    info.strides.remove(0);
+                    info.flatten();
+                }
+            }
+        }
+        info
+    }
+
+    /// Makes a contiguous tensor one of shape (1, 1, n).
+    fn flatten(&mut self) {
+        if self.is_contiguous() {
+            let n = self.shape.iter().product();
+            self.shape = vec![1, 1, n];
+            self.strides = vec![0, 0, usize::from(n > 1)];
+        }
     }
 
     /// The first byte in the file and the number of bytes; `None` unless the tensor is contiguous.
@@ -109,6 +145,28 @@ impl TensorInfo {
     }
 }
 
+/// How a tensor of a file appears.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// Its axes.
+    pub axes: Axes,
+}
+
+/// The axes of a view.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Axes {
+    /// As in the file.
+    Same,
+    /// Of a matrix, rows for columns.
+    Swapped,
+    /// All elements, as (1, 1, n).
+    Vector,
+    /// One index of the first axis, as (1, 1, n).
+    Row(usize),
+}
+
 /// The strides of a contiguous tensor, saturated for shapes that `TensorInfo` refuses.
 pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1_usize; shape.len()];
@@ -127,10 +185,16 @@ pub struct TensorRef<'a> {
 }
 
 impl<'a> TensorRef<'a> {
-    /// The name, verbatim.
+    /// The name: that in the file, unless the file was [viewed](super::TensorFile::viewed) under others.
     #[must_use]
     pub fn name(&self) -> &'a str {
         &self.info.name
+    }
+
+    /// The name in the file.
+    #[must_use]
+    pub fn stored_name(&self) -> &'a str {
+        &self.info.stored_name
     }
 
     /// The type of the elements.
@@ -257,6 +321,26 @@ mod tests {
         assert!(is_borrowed(&[1, 4], &[7, 1]));
         assert!(!is_borrowed(&[4, 3], &[1, 4]));
         assert!(!is_borrowed(&[3, 2], &[4, 1]));
+    }
+
+    #[test]
+    fn views_take_rows_and_swap_axes() {
+        let of = |shape: &[usize], strides: &[usize], axes| {
+            let info = TensorInfo::strided("t", STORAGE, 0, shape.into(), strides.into());
+            let view = View { name: "v".to_string(), axes };
+            let info = info.expect("within the storage").view(view);
+            let tensor = TensorRef { info: &info, file: &FILE };
+            assert_eq!((tensor.name(), tensor.stored_name()), ("v", "t"));
+            (tensor.shape().to_vec(), tensor.bytes().into_owned())
+        };
+        assert_eq!(of(&[2, 3], &[3, 1], Axes::Same), (vec![2, 3], vec![0, 1, 2, 3, 4, 5]));
+        assert_eq!(of(&[2, 3], &[3, 1], Axes::Swapped), (vec![3, 2], vec![0, 3, 1, 4, 2, 5]));
+        assert_eq!(of(&[3], &[1], Axes::Vector), (vec![1, 1, 3], vec![0, 1, 2]));
+        assert_eq!(of(&[2, 1, 1, 3], &[3, 3, 3, 1], Axes::Row(1)), (vec![1, 1, 3], vec![3, 4, 5]));
+        // What does not fit stays as it is, for the check of shapes to name.
+        assert_eq!(of(&[2], &[1], Axes::Swapped).0, [2]);
+        assert_eq!(of(&[2, 3], &[3, 1], Axes::Row(2)).0, [2, 3]);
+        assert_eq!(of(&[], &[], Axes::Row(0)).0, [0usize; 0]);
     }
 
     #[test]

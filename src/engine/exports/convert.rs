@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 
+use statetune_core::arch::{is_of_state, open_model};
 use statetune_core::tensorfile::{
     Dtype, LazyTensor, TensorFile, TensorRef, WeightsError, write_lazily, write_pth,
 };
@@ -48,6 +49,8 @@ pub struct ModelFile {
     version: Version,
     /// Whether the layout is that of web-rwkv.
     converted: bool,
+    /// Whether to write the initial states among its tensors.
+    with_states: bool,
 }
 
 /// A model could not be converted.
@@ -67,7 +70,7 @@ impl ModelFile {
     /// # Errors
     /// A file that cannot be read or is not a model.
     pub fn open(path: &Path) -> Result<ModelFile, ModelError> {
-        let file = TensorFile::open(path)?;
+        let file = open_model(path)?;
         let has = |end: &str| file.names().any(|name| name.ends_with(end));
         let version = match () {
             () if has("att.r_k") => Version::V7,
@@ -83,14 +86,19 @@ impl ModelFile {
             Version::V6 => has("att.time_mix_x"),
             Version::V5 => has("att.time_first"),
         };
-        let model = ModelFile { file, version, converted };
+        let model = ModelFile { file, version, converted, with_states: true };
         model.shape(path)?;
         Ok(model)
     }
 
+    /// The same model, to be written without its initial states.
+    #[must_use]
+    pub fn without_states(self) -> ModelFile {
+        ModelFile { with_states: false, ..self }
+    }
+
     fn shape(&self, path: &Path) -> Result<Shape, ModelError> {
-        let tensors = self.file.tensors().filter(|tensor| !tensor.name().ends_with("time_state"));
-        let tensors = tensors.map(|tensor| {
+        let tensors = self.file.tensors().map(|tensor| {
             let mut size: Vec<i64> = tensor.shape().iter().map(|&size| size as i64).collect();
             let name = self.trained_name(tensor.name());
             if self.converted && is_swapped(self.version, &name) {
@@ -120,6 +128,7 @@ impl ModelFile {
     ) -> Result<(), ConvertError> {
         let dtype = if form == ModelFormat::St { Some(Dtype::F16) } else { dtype };
         let mut tensors: Vec<TensorRef<'_>> = self.file.tensors().collect();
+        tensors.retain(|tensor| self.with_states || !is_of_state(tensor.name()));
         for tensor in &tensors {
             if let Some(dtype) = dtype.filter(|&dtype| dtype != tensor.dtype()) {
                 check_range(tensor.name(), &self.tensor(tensor)?, out, dtype)?;

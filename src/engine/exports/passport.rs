@@ -12,7 +12,7 @@ use serde_json::Value;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{TensorFile, WeightsError, write_atomically};
 
-use crate::model::Shape;
+use crate::model::{Shape, fingerprint};
 
 /// The key under which safetensors metadata holds a passport, as JSON.
 const METADATA_KEY: &str = "statetune.passport";
@@ -108,6 +108,17 @@ pub struct BaseWeights {
     pub file: String,
     /// See [`crate::model::fingerprint`].
     pub fingerprint: String,
+}
+
+impl BaseWeights {
+    /// The record of the weights at `path`.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn of(path: &Path) -> Result<BaseWeights, WeightsError> {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(BaseWeights { file, fingerprint: fingerprint(path)? })
+    }
 }
 
 /// A passport as written: with the schema name first.

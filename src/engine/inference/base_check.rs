@@ -5,8 +5,8 @@ use std::path::Path;
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 
 use crate::RunError;
-use crate::exports::{ModelSizes, Passport};
-use crate::model::{Version, Weights, fingerprint};
+use crate::exports::{ExportKind, ModelSizes, Passport};
+use crate::model::{Version, Weights, fingerprint, fingerprint_without_states};
 
 const ON_OTHERS: Text = msg!(OTHER_WEIGHTS_WORSE);
 
@@ -41,7 +41,11 @@ pub fn check_base(exported: &Path, weights: &Path) -> Result<Option<Diagnostic>,
         return Ok(None); // reading its tensors fails with a better message
     }
     let fingerprint = fingerprint(weights)?;
-    if fingerprint == base.fingerprint {
+    // A state file replaces the initial states that the weights file may hold.
+    let is_base = fingerprint == base.fingerprint
+        || passport.kind == ExportKind::State
+            && fingerprint_without_states(weights)? == base.fingerprint;
+    if is_base {
         return Ok(None);
     }
     let line = |sizes: &ModelSizes, file: &str, fingerprint: &str| {

@@ -82,9 +82,10 @@ pub fn generate(
             }
             let logits =
                 Vec::<f32>::try_from(logits.get(i as i64)).expect("one row of float32 logits");
-            let id = row.sampler.draw(logits);
+            let text = |id| tokenizer.token_bytes(id).unwrap_or_default();
+            let id = row.sampler.draw(logits, text);
             row.answer.push(id);
-            row.text += &row.buffer.push(tokenizer.token_bytes(id).unwrap_or_default());
+            row.text += &row.buffer.push(text(id));
             row.done = id == END_OF_DOCUMENT
                 || row.buffer.stopped()
                 || row.answer.len() >= options.max_tokens;

@@ -24,7 +24,7 @@ pub struct ModelSpec {
     pub weights: PathBuf,
     /// The adapter, if any.
     pub adapter: Option<AdapterFile>,
-    /// The initial state; zeros without a file.
+    /// The initial state; without a file, that of the weights, see [`Weights::initial_states`].
     pub state: Option<PathBuf>,
     /// Quantization of the linear layers, if any.
     pub quant: Option<Format>,
@@ -94,7 +94,7 @@ impl ModelSpec {
         };
         let state = match &self.state {
             Some(file) => TimeState::load(file, model.shape())?.to(Kind::Float, self.device),
-            None => TimeState::zeros(model.shape(), Kind::Float, self.device),
+            None => model.initial_states(),
         };
         Ok((model, state))
     }

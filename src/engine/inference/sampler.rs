@@ -7,6 +7,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::GenerateOptions;
 
+/// Texts of which the tokens within are not counted for the frequency penalty, as in other samplers for RWKV: numbers and
+/// columns repeat them.
+const UNCOUNTED: &[u8] = b" \t0123456789";
+
 /// Samples the tokens of answers one by one.
 #[derive(Debug)]
 pub struct Sampler {
@@ -14,9 +18,10 @@ pub struct Sampler {
     top_p: f64,
     presence_penalty: f64,
     frequency_penalty: f64,
+    penalty_decay: f64,
     random: ChaCha8Rng,
-    /// How often each token occurs in the current answer.
-    counts: HashMap<u32, u32>,
+    /// For each token in the current answer how often it occurs; earlier occurrences count less.
+    counts: HashMap<u32, f64>,
 }
 
 impl Sampler {
@@ -27,6 +32,7 @@ impl Sampler {
             top_p: options.top_p,
             presence_penalty: options.presence_penalty,
             frequency_penalty: options.frequency_penalty,
+            penalty_decay: options.penalty_decay,
             random: ChaCha8Rng::seed_from_u64(options.seed),
             counts: HashMap::new(),
         }
@@ -37,14 +43,17 @@ impl Sampler {
         self.counts.clear();
     }
 
-    /// Samples a token from `logits` (V). Ties go to the lower id.
-    pub fn draw(&mut self, mut logits: Vec<f32>) -> u32 {
+    /// Samples a token from `logits` (V). Ties go to the lower id. `text` gives the bytes of a token.
+    pub fn draw<'a>(&mut self, mut logits: Vec<f32>, text: impl FnOnce(u32) -> &'a [u8]) -> u32 {
         for (&id, &count) in &self.counts {
-            let penalty = self.presence_penalty + f64::from(count) * self.frequency_penalty;
+            let penalty = self.presence_penalty + count * self.frequency_penalty;
             logits[id as usize] -= penalty as f32;
         }
         let id = self.choose(&logits);
-        *self.counts.entry(id).or_default() += 1;
+        for count in self.counts.values_mut() {
+            *count *= self.penalty_decay;
+        }
+        *self.counts.entry(id).or_default() += if is_counted(text(id)) { 1.0 } else { 0.0 };
         id
     }
 
@@ -89,9 +98,19 @@ impl Sampler {
     }
 }
 
+/// Whether the frequency penalty counts a token of this text.
+fn is_counted(text: &[u8]) -> bool {
+    text.is_empty() || !UNCOUNTED.windows(text.len()).any(|part| part == text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The texts of the tokens.
+    fn letters(id: u32) -> &'static [u8] {
+        [b"a", b"b", b"c"][id as usize]
+    }
 
     fn options(temperature: f64, top_p: f64) -> GenerateOptions {
         GenerateOptions {
@@ -100,6 +119,7 @@ mod tests {
             top_p,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            penalty_decay: 1.0,
             seed: 1,
             stops: Vec::new(),
         }
@@ -110,7 +130,7 @@ mod tests {
         let mut sampler = Sampler::new(options);
         let mut counts = vec![0; 3];
         for _ in 0..2000 {
-            counts[sampler.draw(logits.to_vec()) as usize] += 1;
+            counts[sampler.draw(logits.to_vec(), letters) as usize] += 1;
         }
         counts
     }
@@ -146,7 +166,7 @@ mod tests {
             let mut sampler = Sampler::new(&options);
             let answer = |sampler: &mut Sampler| -> Vec<u32> {
                 sampler.begin_answer();
-                (0..5).map(|_| sampler.draw(vec![0.0, 1.0, -2.0])).collect()
+                (0..5).map(|_| sampler.draw(vec![0.0, 1.0, -2.0], letters)).collect()
             };
             let first = answer(&mut sampler);
             assert_eq!(answer(&mut sampler), first, "a new answer resets the penalties");
@@ -155,5 +175,41 @@ mod tests {
         assert_eq!(written(0.0, 0.0), [1, 1, 1, 1, 1]);
         assert_eq!(written(1.5, 0.0), [1, 0, 1, 1, 1]);
         assert_eq!(written(0.0, 0.7), [1, 1, 0, 1, 0]);
+    }
+
+    /// The rule of the samplers in the field: before a token is counted, all counts are multiplied by the decay.
+    #[test]
+    fn counts_decay_with_every_token() {
+        let written = |penalty_decay| {
+            let options =
+                GenerateOptions { frequency_penalty: 1.0, penalty_decay, ..options(0.0, 1.0) };
+            let mut sampler = Sampler::new(&options);
+            let ids: Vec<u32> =
+                (0..6).map(|_| sampler.draw(vec![0.0, 0.75, -9.0], letters)).collect();
+            (ids, sampler.counts[&0])
+        };
+        assert_eq!(written(1.0), (vec![1, 0, 1, 0, 1, 0], 3.0));
+        assert_eq!(written(0.5), (vec![1, 0, 1, 0, 1, 1], 0.3125));
+        // Without memory, only the token just before is penalised.
+        assert_eq!(written(0.0), (vec![1, 0, 1, 0, 1, 0], 1.0));
+    }
+
+    #[test]
+    fn digits_and_blanks_are_not_counted() {
+        for (text, counts) in
+            [("7", false), (" ", false), ("\t", false), ("a", true), (" 7", true), ("\n", true)]
+        {
+            assert_eq!(is_counted(text.as_bytes()), counts, "{text:?}");
+        }
+        let written = |presence_penalty, frequency_penalty| {
+            let options =
+                GenerateOptions { presence_penalty, frequency_penalty, ..options(0.0, 1.0) };
+            let mut sampler = Sampler::new(&options);
+            let digits = |id| [b"a", b"5", b"c"][id as usize] as &[u8];
+            let ids = (0..4).map(|_| sampler.draw(vec![0.0, 1.0, -9.0], digits));
+            ids.collect::<Vec<u32>>()
+        };
+        assert_eq!(written(0.0, 50.0), [1, 1, 1, 1]);
+        assert_eq!(written(1.5, 0.0), [1, 0, 1, 1], "the presence penalty knows no exemption");
     }
 }

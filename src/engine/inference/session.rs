@@ -118,13 +118,14 @@ impl<'a> Session<'a> {
             }
         };
         while answer.tokens < self.max_tokens {
-            let id = self.sampler.draw(logits);
+            let text = |id| self.tokenizer.token_bytes(id).unwrap_or_default();
+            let id = self.sampler.draw(logits, text);
             answer.tokens += 1;
             if id == END_OF_DOCUMENT {
                 answer.stop_reason = StopReason::EndOfDocument;
                 break;
             }
-            let_out(buffer.push(self.tokenizer.token_bytes(id).unwrap_or_default()));
+            let_out(buffer.push(text(id)));
             if buffer.stopped() {
                 answer.stop_reason = StopReason::Stop;
                 break;
@@ -203,6 +204,7 @@ mod tests {
         top_p: 1.0,
         presence_penalty: 0.0,
         frequency_penalty: 0.0,
+        penalty_decay: 1.0,
         seed: 3,
         stops: Vec::new(),
     };

@@ -9,8 +9,8 @@ use std::thread;
 
 use serde_json::json;
 
-use super::weights::model_name;
-use statetune_core::tensorfile::{TensorFile, TensorRef, WeightsError};
+use statetune_core::arch::{is_of_state, open_model};
+use statetune_core::tensorfile::{TensorRef, WeightsError};
 
 /// The fingerprint of a checkpoint's weights: 64 hexadecimal digits.
 ///
@@ -20,13 +20,30 @@ use statetune_core::tensorfile::{TensorFile, TensorRef, WeightsError};
 /// without spaces; the fingerprint is the sha256 of the lines sorted by bytes, each ended by a line break.
 /// Elements are taken in row-major order, little-endian; dtypes by PyTorch's words.
 ///
+/// Names and axes are those of the original naming, whatever naming the file has. Initial states beside the weights
+/// count: they make another model.
+///
 /// Reads the file once, with one thread per CPU core; memory holds at most one tensor per thread.
 ///
 /// # Errors
 /// A file that cannot be read or is not a valid checkpoint.
 pub fn fingerprint(path: &Path) -> Result<String, WeightsError> {
-    let file = TensorFile::open(path)?;
-    let tensors: Vec<TensorRef<'_>> = file.tensors().collect();
+    of_tensors(path, |_| true)
+}
+
+/// The fingerprint of a checkpoint without the initial states that it may hold beside the weights: that of the same
+/// weights alone.
+///
+/// # Errors
+/// Those of [`fingerprint`].
+pub fn fingerprint_without_states(path: &Path) -> Result<String, WeightsError> {
+    of_tensors(path, |name| !is_of_state(name))
+}
+
+fn of_tensors(path: &Path, counts: impl Fn(&str) -> bool) -> Result<String, WeightsError> {
+    let file = open_model(path)?;
+    let tensors: Vec<TensorRef<'_>> =
+        file.tensors().filter(|tensor| counts(tensor.name())).collect();
     let next = AtomicUsize::new(0);
     let lines = Mutex::new(Vec::with_capacity(tensors.len()));
     let work = || {
@@ -48,8 +65,7 @@ pub fn fingerprint(path: &Path) -> Result<String, WeightsError> {
 
 fn line(tensor: &TensorRef<'_>) -> String {
     let elements = sha256_hex(tensor.bytes());
-    let name = model_name(tensor.name());
-    format!("{}\n", json!([name, tensor.dtype().name(), tensor.shape(), elements]))
+    format!("{}\n", json!([tensor.name(), tensor.dtype().name(), tensor.shape(), elements]))
 }
 
 #[cfg(test)]
@@ -80,7 +96,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("weights");
         let found = || fingerprint(&path).expect("a sound file");
-        for prefix in ["", "_forward_module."] {
+        for prefix in ["", "_forward_module.", "module.", "model."] {
             write_pth(&path, tensors(prefix)).expect("written");
             assert_eq!(found(), FINGERPRINT);
             let [head, emb] = tensors(prefix);
@@ -89,6 +105,18 @@ mod tests {
             write_safetensors(&path, tensors(prefix), &[("format", "pt")]).expect("written");
             assert_eq!(found(), FINGERPRINT);
         }
+    }
+
+    #[test]
+    fn states_may_be_left_out() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("weights.pth");
+        let [head, emb] = tensors("");
+        let name = "blocks.0.att.time_state".to_string();
+        let state = NewTensor { name, ..emb.clone() };
+        write_pth(&path, [head, emb, state]).expect("written");
+        assert_ne!(fingerprint(&path).expect("a sound file"), FINGERPRINT);
+        assert_eq!(fingerprint_without_states(&path).expect("a sound file"), FINGERPRINT);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Model {
     ln_out: Norm,
     head: Tensor,
     copying: Option<Copying>,
+    /// The initial states beside the weights.
+    states: Option<TimeState>,
 }
 
 /// `x + att(ln1(x))` and then `x + ffn(ln2(x))`.
@@ -97,6 +99,20 @@ impl Model {
             ln_out: Norm::new(weights, "ln_out", kind),
             head: weights.get("head.weight", kind),
             copying: (shape.head_qk > 0).then(|| Copying::new(weights, kind)),
+            states: weights.states().map(TimeState::share),
+        }
+    }
+
+    /// Whether the file of the weights holds initial states too.
+    pub fn has_states(&self) -> bool {
+        self.states.is_some()
+    }
+
+    /// [`Weights::initial_states`] of the weights.
+    pub fn initial_states(&self) -> TimeState {
+        match &self.states {
+            Some(states) => states.to(Kind::Float, self.device()),
+            None => TimeState::zeros(&self.shape, Kind::Float, self.device()),
         }
     }
 

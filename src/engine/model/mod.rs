@@ -18,11 +18,12 @@ mod versions;
 mod weights;
 
 pub use copying::{Copies, Seen};
-pub use fingerprint::fingerprint;
+pub use fingerprint::{fingerprint, fingerprint_without_states};
 pub use forward::{AfterTimeMix, Hidden, Model};
 pub use linear::{Linear, Matrix, Update};
 pub use state::{LayerState, State, TimeState};
 pub use statetune_core::arch::{Arch, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, Version};
 pub use weights::{
-    ModelError, Weights, copied, dtype_of, file_tensor, load_tensors, shape_in, shape_of,
+    ModelError, Weights, copied, dtype_of, file_tensor, has_states, load_tensors, shape_in,
+    shape_of,
 };

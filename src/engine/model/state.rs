@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use statetune_core::arch::open_model;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
 use tch::{Device, Kind, Tensor};
@@ -49,6 +50,11 @@ impl TimeState {
         TimeState((0..shape.n_layer).map(|_| Tensor::zeros(one, (kind, device))).collect())
     }
 
+    /// The same states, which share their memory with these.
+    pub fn share(&self) -> TimeState {
+        TimeState(self.0.iter().map(Tensor::shallow_clone).collect())
+    }
+
     /// The same states in `kind` on `device`.
     pub fn to(&self, kind: Kind, device: Device) -> TimeState {
         TimeState(self.0.iter().map(|s| s.to_device_(device, kind, false, false)).collect())
@@ -64,7 +70,7 @@ impl TimeState {
     /// # Errors
     /// Those of [`TimeState::read`], and a state of a model of another shape.
     pub fn load(path: &Path, shape: &Shape) -> Result<TimeState, ModelError> {
-        let file = TensorFile::open(path)?;
+        let file = open_model(path)?;
         let refuse = |problem: Text| ModelError::Tensors { path: path.to_path_buf(), problem };
         let layers = shape.n_layer as usize;
         if file.names().len() != layers {
@@ -79,7 +85,7 @@ impl TimeState {
     /// # Errors
     /// A file that cannot be read, or that holds something else than the states of all layers.
     pub fn read(path: &Path) -> Result<TimeState, ModelError> {
-        let file = TensorFile::open(path)?;
+        let file = open_model(path)?;
         let refuse = |problem: Text| ModelError::Tensors { path: path.to_path_buf(), problem };
         if file.names().len() == 0 {
             return Err(refuse(msg!(STATE_WITHOUT_TENSORS)));

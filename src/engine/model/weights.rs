@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Linear, Shape};
-use statetune_core::arch::{Shapes, check, detect, is_linear};
-use statetune_core::diagnostic::{Text, msg};
+use super::{Linear, Shape, TimeState};
+use statetune_core::arch::{
+    FileKind, NotAModel, Shapes, check, detect, is_linear, is_of_state, open_model,
+};
+use statetune_core::diagnostic::{Join, Text, msg};
 use statetune_core::tensorfile::{
     Dtype, NewTensor, TensorFile, TensorRef, WeightsError, write_pth,
 };
-
-/// What trainers that shard a model leave in front of every name.
-const SHARDED_PREFIX: &str = "_forward_module.";
 
 /// A checkpoint that is not an RWKV model that this program can use.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +28,8 @@ pub enum ModelError {
         path: PathBuf,
         /// What it is, and what was expected.
         problem: Text,
+        /// What it can be used for.
+        kind: FileKind,
     },
     /// Tensors are missing, superfluous or of the wrong shape.
     Tensors {
@@ -44,7 +45,7 @@ impl ModelError {
     pub fn text(&self) -> Text {
         match self {
             Self::File(error) => error.text(),
-            Self::Architecture { path, problem } => msg!(NOT_A_MODEL, path, problem),
+            Self::Architecture { path, problem, .. } => msg!(NOT_A_MODEL, path, problem),
             Self::Tensors { path, problem } => msg!(TENSORS_DO_NOT_FIT, path, problem),
         }
     }
@@ -60,18 +61,25 @@ impl ModelError {
     pub fn hint(&self) -> Option<Text> {
         match self {
             ModelError::File(error) => error.hint(),
-            _ => None,
+            ModelError::Architecture { path, kind, .. } => match kind {
+                FileKind::State => Some(msg!(USE_STATE_WITH_BASE, path)),
+                FileKind::Adapter => Some(msg!(USE_ADAPTER_WITH_BASE)),
+                FileKind::OtherNaming => Some(msg!(USE_ORIGINAL_NAMING)),
+                FileKind::Other => None,
+            },
+            ModelError::Tensors { .. } => None,
         }
     }
 }
 
-/// The tensors of a model by their checkpoint names, in the file's order. Linear layers may hold theirs
-/// in another form, and an update of it.
+/// The tensors of a model by their names in the original naming, in the file's order. Linear layers may hold theirs
+/// in another form, and an update of it. Initial states of the file are kept apart.
 #[derive(Debug)]
 pub struct Weights {
     shape: Shape,
     names: Vec<String>,
     entries: HashMap<String, Entry>,
+    states: Option<TimeState>,
     /// The file that tensors point into.
     file: Option<&'static TensorFile>,
     device: Device,
@@ -96,17 +104,19 @@ impl Weights {
     /// A file that cannot be read, another architecture, and tensors that are missing, superfluous or
     /// of the wrong shape, each by name.
     pub fn load(path: &Path) -> Result<Weights, ModelError> {
-        let file = TensorFile::open(path)?;
+        let file = open_model(path)?;
         let shape = shape_of_file(path, &file)?;
         let refuse = |problem| ModelError::Tensors { path: path.to_path_buf(), problem };
 
         let file: &'static TensorFile = Box::leak(Box::new(file));
-        let names = file.names().map(|name| model_name(name).to_string()).collect();
+        let weights = || file.tensors().filter(|tensor| !is_of_state(tensor.name()));
+        let names = weights().map(|tensor| tensor.name().to_string()).collect();
         let entry = |tensor: TensorRef<'static>| {
-            Ok((model_name(tensor.name()).to_string(), Entry::Tensor(mapped(&tensor)?)))
+            Ok((tensor.name().to_string(), Entry::Tensor(mapped(&tensor)?)))
         };
-        let entries = file.tensors().map(entry).collect::<Result<_, _>>().map_err(refuse)?;
-        Ok(Weights { shape, names, entries, file: Some(file), device: Device::Cpu })
+        let entries = weights().map(entry).collect::<Result<_, _>>().map_err(refuse)?;
+        let states = states_of(file, &shape).map_err(refuse)?;
+        Ok(Weights { shape, names, entries, states, file: Some(file), device: Device::Cpu })
     }
 
     /// A model whose tensors are made by name and shape.
@@ -117,7 +127,22 @@ impl Weights {
             let tensor = make(&name, &size);
             (name, Entry::Tensor(tensor))
         });
-        Weights { shape, names, entries: entries.collect(), file: None, device: Device::Cpu }
+        let entries = entries.collect();
+        Weights { shape, names, entries, states: None, file: None, device: Device::Cpu }
+    }
+
+    /// The initial states that the file holds beside the weights, float32 on the CPU.
+    pub fn states(&self) -> Option<&TimeState> {
+        self.states.as_ref()
+    }
+
+    /// The states that the model starts from unless others are given: those beside the weights, else zeros. Float32 on
+    /// the device of the model.
+    pub fn initial_states(&self) -> TimeState {
+        match &self.states {
+            Some(states) => states.to(Kind::Float, self.device),
+            None => TimeState::zeros(&self.shape, Kind::Float, self.device),
+        }
     }
 
     /// The sizes of the model.
@@ -173,9 +198,7 @@ impl Weights {
     /// file. Who still reads it finds them there again.
     pub fn forget_pages(&self, name: &str) {
         let Some(file) = self.file else { return };
-        for other in file.names().filter(|other| model_name(other) == name) {
-            file.forget_pages(other);
-        }
+        file.forget_pages(name);
     }
 
     /// What `f` makes of a tensor in the dtype of the file; of a linear layer that was replaced, of its
@@ -256,6 +279,7 @@ impl Weights {
             shape: self.shape,
             names: self.names.clone(),
             entries: entries.collect(),
+            states: self.states.as_ref().map(TimeState::share),
             file: self.file,
             device: self.device,
         }
@@ -269,8 +293,14 @@ impl Weights {
         write_pth(path, self.file_tensors(Dtype::BF16))
     }
 
-    /// All tensors as bytes for a file, converted to `dtype`, in the file's order. Of linear layers that were
-    /// replaced, the matrices without the updates.
+    /// The initial states beside the weights as bytes for a file, converted to `dtype`.
+    pub fn file_states(&self, dtype: Dtype) -> impl Iterator<Item = NewTensor<'static>> {
+        let states = self.states.iter().flat_map(|states| states.0.iter().enumerate());
+        states.map(move |(layer, s)| file_tensor(&TimeState::name(layer), s, dtype))
+    }
+
+    /// All tensors as bytes for a file, converted to `dtype`, in the file's order, without the initial states. Of linear
+    /// layers that were replaced, the matrices without the updates.
     pub fn file_tensors(&self, dtype: Dtype) -> impl Iterator<Item = NewTensor<'static>> {
         self.names.iter().map(move |name| {
             let tensor = match self.entry(name) {
@@ -309,23 +339,50 @@ pub fn load_tensors(
 /// # Errors
 /// Those of [`Weights::load`].
 pub fn shape_in(path: &Path) -> Result<Shape, ModelError> {
-    shape_of_file(path, &TensorFile::open(path)?)
+    shape_of_file(path, &open_model(path)?)
+}
+
+/// Whether the checkpoint holds initial states beside the weights.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn has_states(path: &Path) -> Result<bool, ModelError> {
+    Ok(open_model(path)?.names().any(is_of_state))
 }
 
 fn shape_of_file(path: &Path, file: &TensorFile) -> Result<Shape, ModelError> {
     let mut shapes = Shapes::new();
     for tensor in file.tensors() {
-        let name = model_name(tensor.name());
         let size = tensor.shape().iter().map(|&size| size as i64).collect();
-        if shapes.insert(name, size).is_some() {
-            let problem = msg!(TENSOR_TWICE_WITHOUT, name, prefix = SHARDED_PREFIX);
+        if shapes.insert(tensor.name(), size).is_some() {
+            let problem = twice(file, tensor.name());
             return Err(ModelError::Tensors { path: path.to_path_buf(), problem });
         }
     }
     shape_of(path, shapes.into_iter())
 }
 
-/// The sizes of a model with these tensors, which `path` holds.
+/// The message about several tensors of the file that stand for the same one.
+fn twice(file: &TensorFile, name: &str) -> Text {
+    let same = file.tensors().filter(|tensor| tensor.name() == name);
+    let stored = Text::quoted(Join::And, same.map(|tensor| tensor.stored_name()));
+    msg!(TENSOR_TWICE, name, stored)
+}
+
+/// The initial states beside the weights of a file, which has those of all layers or none.
+fn states_of(file: &TensorFile, shape: &Shape) -> Result<Option<TimeState>, Text> {
+    if !file.names().any(is_of_state) {
+        return Ok(None);
+    }
+    let state = |(name, _): (String, Vec<i64>)| {
+        let tensor = file.get(&name).expect("checked with the other tensors");
+        Ok(copied(&tensor)?.to_kind(Kind::Float))
+    };
+    let states = shape.state_tensors().into_iter().map(state);
+    Ok(Some(TimeState(states.collect::<Result<_, Text>>()?)))
+}
+
+/// The sizes of a model with these tensors, which `path` holds. Initial states may stand beside the weights.
 ///
 /// # Errors
 /// Another architecture, and tensors that are missing, superfluous or of the wrong shape.
@@ -335,16 +392,16 @@ pub fn shape_of<'a>(
 ) -> Result<Shape, ModelError> {
     let shapes: Shapes<'_> = tensors.collect();
     let path = || path.to_path_buf();
-    let shape =
-        detect(&shapes).map_err(|problem| ModelError::Architecture { path: path(), problem })?;
-    check(&shape.tensors(), msg!(AN_RWKV_MODEL, version = shape.version().to_string()), &shapes)
+    let shape = detect(&shapes).map_err(|NotAModel { problem, kind }| {
+        ModelError::Architecture { path: path(), problem, kind }
+    })?;
+    let mut expected = shape.tensors();
+    if shapes.keys().any(|name| is_of_state(name)) {
+        expected.extend(shape.state_tensors());
+    }
+    check(&expected, msg!(AN_RWKV_MODEL, version = shape.version().to_string()), &shapes)
         .map_err(|problem| ModelError::Tensors { path: path(), problem })?;
     Ok(shape)
-}
-
-/// The name that a model has for a file's tensor.
-pub(super) fn model_name(name: &str) -> &str {
-    name.strip_prefix(SHARDED_PREFIX).unwrap_or(name)
 }
 
 /// Dtype and size of a file's tensor; an error in words when it holds no floating-point numbers.

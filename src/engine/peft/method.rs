@@ -27,7 +27,7 @@ pub trait Method: Debug {
         self.model()
     }
 
-    /// The current initial states, connected to the parameters likewise; zeros where they are not trained.
+    /// The current initial states, connected to the parameters likewise; those of the model where they are not trained.
     fn time_state(&self) -> TimeState;
 
     /// Writes the trained parameters under `stem` plus an extension, in the formats of other programs, each file with

@@ -43,7 +43,7 @@ impl TrainableState {
 
     /// The states, connected to the parameters.
     pub(super) fn time_state(&self) -> TimeState {
-        TimeState(self.state.0.iter().map(Tensor::shallow_clone).collect())
+        self.state.share()
     }
 }
 
@@ -55,10 +55,10 @@ pub struct StateTuning {
 }
 
 impl StateTuning {
-    /// Starts from zero states, which leave the model as it is.
+    /// Starts from the states of the model, which are zero unless its file has others: the model stays as it is.
     pub fn new(model: Model) -> StateTuning {
-        let zeros = TimeState::zeros(model.shape(), Kind::Float, model.device());
-        StateTuning::from(model, &zeros)
+        let start = model.initial_states();
+        StateTuning::from(model, &start)
     }
 
     /// Starts from the states of a model of the same shape.
@@ -90,14 +90,14 @@ impl Method for StateTuning {
     }
 }
 
-/// The WKV states of `model` after reading the token `ids`, at least one. The inputs of the token shifts are not
+/// The WKV states of `model` after reading the token `ids`, at least one, from its own initial states. The inputs of the token shifts are not
 /// included.
 ///
 /// # Errors
 /// Errors of the model's recurrence.
 pub fn state_after(model: &Model, ids: &[i64]) -> Result<TimeState, KernelError> {
     let _guard = tch::no_grad_guard();
-    let mut state = model.start(&TimeState::zeros(model.shape(), Kind::Float, model.device()), 1);
+    let mut state = model.start(&model.initial_states(), 1);
     for ids in ids.chunks(PROMPT_CHUNK) {
         let ids = Tensor::from_slice(ids).unsqueeze(0).to_device(model.device());
         (_, state) = model.forward(&ids, &state, None)?;

@@ -66,10 +66,9 @@ impl WeightTuning {
         adapters.freeze(weights, compute.kind, compute.quant)?;
         let mut weights = weights.trainable(compute.kind, |name| spec.trains(&shape, name));
         adapters.attach(&mut weights, compute.kind);
-        let state = spec.state_lr_scale.map(|lr_scale| {
-            let zeros = TimeState::zeros(&shape, Kind::Float, weights.device());
-            TrainableState::new(&zeros, &shape, lr_scale)
-        });
+        let state = spec
+            .state_lr_scale
+            .map(|lr_scale| TrainableState::new(&weights.initial_states(), &shape, lr_scale));
         Ok(WeightTuning { weights, adapters, state, compute })
     }
 
@@ -159,7 +158,7 @@ impl Method for WeightTuning {
     fn time_state(&self) -> TimeState {
         match &self.state {
             Some(state) => state.time_state(),
-            None => TimeState::zeros(self.weights.shape(), Kind::Float, self.weights.device()),
+            None => self.weights.initial_states(),
         }
     }
 
@@ -172,7 +171,10 @@ impl Method for WeightTuning {
     ) -> Result<Vec<PathBuf>, WeightsError> {
         let mut files = if self.adapters.is_empty() {
             let path = stem.with_added_extension("pth");
-            write_pth(&path, self.weights.file_tensors(export.dtype))?;
+            // Trained states have files of their own.
+            let own_states = self.state.is_none().then(|| self.weights.file_states(export.dtype));
+            let tensors = self.weights.file_tensors(export.dtype);
+            write_pth(&path, tensors.chain(own_states.into_iter().flatten()))?;
             export.passport.save_beside(&path)?;
             vec![path]
         } else {

@@ -32,7 +32,7 @@ pub use finish::{Outcome, Sampled, Summary};
 pub use guard::{describe, replay};
 pub use input_records::{CHARACTERS, recorded_settings, setting_changes};
 pub use measure::measure;
-pub use merge::{Merge, Merged, merge};
+pub use merge::{Merge, Merged, StatesPlace, merge};
 pub use outlook::{Documents, Outlook};
 pub use prepare::{load_tokenizer, load_weights, prepare_sources};
 pub use run::run;

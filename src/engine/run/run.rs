@@ -31,7 +31,7 @@ use super::prepare::{
 };
 use super::record::{Events, Recorder};
 use super::save::Saver;
-use super::summary_lines::summary_lines;
+use super::summary_lines::{own_states, summary_lines};
 use crate::RunError;
 use crate::error::out_of_memory;
 use crate::kernels::allow_tf32;
@@ -219,13 +219,15 @@ impl Inputs<'_> {
         for warning in outlook.warnings() {
             events.emit(Event::Warning(Box::new(warning)))?;
         }
+        let mut facts = summary_lines(plan, &self.shape, data, adam, options);
+        facts.extend(own_states(plan, &self.shape)?);
         Ok(events.emit(Event::Start {
             steps: options.total_steps(),
             epoch_steps: options.epoch_steps,
             after: self.opened.steps(),
             documents: data.train.survey().documents,
             coverage: Some(coverage(&data.train, options)),
-            facts: summary_lines(plan, &self.shape, data, adam, options),
+            facts,
             run: run.path().to_path_buf(),
             settings: plan.experiment.json().to_string(),
             experiment: plan.experiment.text().to_string(),

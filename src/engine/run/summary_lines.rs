@@ -1,17 +1,31 @@
 //! The lines that a run shows before its first step.
 
 use statetune_core::data::Dataload;
-use statetune_core::plan::Plan;
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart};
 use statetune_core::records::Fact;
 use statetune_core::words::{count, grouped, size};
 
 use super::prepare::Datasets;
 use crate::kernels::device_name;
-use crate::model::Shape;
+use crate::model::{ModelError, Shape, has_states};
 use crate::optim::Adam;
 use crate::quant;
 use crate::tensors::device;
 use crate::train::FitOptions;
+
+/// The line about initial states beside the weights, where the run starts from them.
+///
+/// # Errors
+/// Weights that cannot be read.
+pub(super) fn own_states(plan: &Plan, shape: &Shape) -> Result<Option<Fact>, ModelError> {
+    let ModelSource::Load(path) = &plan.model.source else { return Ok(None) };
+    if matches!(plan.method.peft, PeftPlan::State(StateStart::File(_))) || !has_states(path)? {
+        return Ok(None);
+    }
+    let file = path.file_name().unwrap_or_default().display();
+    let text = format!("starts from the {} initial states in {file}", shape.n_layer);
+    Ok(Some(Fact { label: "states".to_string(), text }))
+}
 
 /// The summary of a run before its first step.
 pub(super) fn summary_lines(

@@ -24,9 +24,14 @@ pub struct Sample {
     /// Subtracted from the logit of every token that the answer already contains.
     #[schemars(extend("x-unit" = "logits"))]
     pub presence_penalty: f64,
-    /// Subtracted from the logit of a token for each time that the answer already contains it.
+    /// Subtracted from the logit of a token for each time that the answer already contains it. Digits, a space and a
+    /// tab are not counted, as in other samplers for RWKV.
     #[schemars(extend("x-unit" = "logits per occurrence"))]
     pub frequency_penalty: f64,
+    /// What the counts of `frequency_penalty` are multiplied by with every token, from 0 to 1. With 1, counts last; with
+    /// 0.996, half of a count is left after 173 tokens.
+    #[schemars(range(min = 0.0, max = 1.0), extend("x-unit" = "no unit"))]
+    pub penalty_decay: f64,
     /// Sampling seed, at least 0.
     #[schemars(extend("x-unit" = "no unit"))]
     pub random_seed: u64,
@@ -44,6 +49,7 @@ impl Default for Sample {
             top_p: 0.3,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            penalty_decay: 0.996,
             random_seed: 7,
             probe: Vec::new(),
         }

@@ -86,6 +86,13 @@ catalogue! {
         "a state file in safetensors format must be a `.st`, because its tensor order depends on the extension",
         "safetensors 形式的 state 文件必须是 `.st`，因为张量的维度顺序由扩展名决定";
     WRITE_TO_ST: "pass `--to st`", "用 `--to st`";
+    IS_STATE_ALREADY[ST0215]:
+        "`{source}` is a state file: it holds initial states and no model",
+        "`{source}` 是 state 文件：只有初始 state，没有模型";
+    WRITE_TO_PTH_OR_ST: "pass `--to pth` or `--to st` alone", "只用 `--to pth` 或 `--to st`";
+    MODEL_WITHOUT_STATES[ST8011]:
+        "`{source}` holds no initial states beside its weights",
+        "`{source}` 的权重旁边没有初始 state";
     RAW_TAKES_PROMPT_AS_IS: "pass `--raw` to use the prompt as it is", "用 `--raw` 可原样使用提示词";
     CANNOT_READ_SCRIPT[ST0401]: "cannot read `{script}`: {error}", "无法读取 `{script}`：{error}";
     CANNOT_IMPORT_SCRIPT[ST0402]: "cannot import `{script}`: {error}", "无法导入 `{script}`：{error}";
@@ -166,6 +173,18 @@ catalogue! {
         "`{state}` contains trained weights, not a state",
         "`{state}` 含有训练过的权重，而不是 state";
     EXPORT_INSTEAD: "export the model with `statetune export`", "请用 `statetune export` 导出模型";
+    ADAPTER_NOT_MOUNTABLE[ST8010]:
+        "`{name}` trained an adapter together with its state",
+        "`{name}` 同时训练了适配器和 state";
+    PROGRAMS_LOAD_NO_ADAPTERS:
+        "{program} would use the state with the base weights and without the adapter, which is another model",
+        "{program} 会把该 state 与基座权重一起使用而不含适配器，那是另一个模型";
+    MERGE_THEN_MOUNT:
+        "merge the adapter into the weights, and mount the state on the merged model:\n{merge}\n{mount}",
+        "先把适配器合并进权重，再把 state 挂载到合并后的模型上：\n{merge}\n{mount}";
+    MERGE_THE_RUN:
+        "merge the run of the adapter with `statetune merge RUN --states beside`, and mount the state that it writes",
+        "请用 `statetune merge RUN --states beside` 合并该适配器的运行，再挂载所写出的 state";
     LOG_PROBABILITIES_DIFFER:
         "the log-probabilities in that program would differ by up to {difference}, more than the {tolerance} that rounding explains",
         "该程序中的对数概率最多相差 {difference}，超过舍入可解释的 {tolerance}";

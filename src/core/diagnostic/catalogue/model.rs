@@ -54,9 +54,21 @@ catalogue! {
     FOUND_STATE_ALONE:
         "found a state without a model, {expected}",
         "实际是没有模型的 state，{expected}";
-    FOUND_MERGED_MODEL:
-        "found a merged model with initial states such as `{state}` beside the weights; expected only the weights",
-        "实际是合并过的模型：权重旁边有 `{state}` 等初始状态；应当只有权重";
+    FOUND_ADAPTER_ALONE:
+        "found an adapter without its base model, with tensors such as `{tensor}`, {expected}",
+        "实际是没有基座模型的适配器，含有 `{tensor}` 等张量，{expected}";
+    FOUND_OTHER_NAMING:
+        "found an RWKV model in a naming of Hugging Face or fla that is not read, with tensors such as `{name}`, {expected}",
+        "实际是采用 Hugging Face 或 fla 命名的 RWKV 模型，含有 `{name}` 等张量，无法读取，{expected}";
+    USE_STATE_WITH_BASE:
+        "name the base model as the weights; a command takes the state as `statetune generate {path} --model BASE`, an experiment file as `init = \"file\"` and `init_file` in `[peft]`",
+        "请以基座模型作为权重；命令用 `statetune generate {path} --model BASE` 使用该 state，实验文件用 `[peft]` 的 `init = \"file\"` 和 `init_file`";
+    USE_ADAPTER_WITH_BASE:
+        "name the base model of the adapter as the weights; to train on from the adapter, merge it first: `statetune merge RUN`, or the program that wrote it",
+        "请以适配器的基座模型作为权重；要在适配器之上继续训练，请先合并：`statetune merge RUN`，或用生成它的程序";
+    USE_ORIGINAL_NAMING:
+        "use the `.pth` that the model was published as; of these namings, only RWKV-7's is read",
+        "请使用模型发布时的 `.pth`；这类命名中只能读取 RWKV-7 的";
     RWKV_VARIANT:
         "a variant of {version} with tensors such as `{name}`",
         "含有 `{name}` 等张量的 {version} 变体";
@@ -87,9 +99,9 @@ catalogue! {
     STATE_ORDER_UNKNOWN:
         "tensor `{name}` is {other} in a .safetensors file, which does not define the order of its axes; expected float16 [head, key, value], or a .pth",
         ".safetensors 文件中的张量 `{name}` 是 {other}，无从得知维度顺序；应为 float16 [head, key, value]，或用 .pth";
-    TENSOR_TWICE_WITHOUT:
-        "tensor `{name}` appears twice, with and without `{prefix}`",
-        "张量 `{name}` 出现两次：带和不带 `{prefix}`";
+    TENSOR_TWICE:
+        "tensor `{name}` appears twice, as {stored}",
+        "张量 `{name}` 出现两次：{stored}";
     AN_RWKV_MODEL: "an {version} model", "{version} 模型";
     TENSOR_NOT_FLOATING:
         "tensor `{name}` is {dtype}, expected floating point",

@@ -169,9 +169,9 @@ catalogue! {
     OTHERS_REFUSE_STATES:
         "rwkv.cpp aborts, and converters for Hugging Face and GGUF refuse the file",
         "rwkv.cpp 会中止，Hugging Face 和 GGUF 的转换器拒绝该文件";
-    MOUNT_INSTEAD:
-        "keep the state in a file of its own: `statetune mount RUN --for rwkv-runner`",
-        "把 state 保存为单独的文件：`statetune mount RUN --for rwkv-runner`";
+    STATES_BESIDE_INSTEAD:
+        "keep the states in a file of their own: pass `--states beside`, the default for RWKV-7",
+        "把 state 保存为单独的文件：用 `--states beside`，RWKV-7 默认如此";
     FILE_CANNOT_BE_READ: "cannot be read", "无法读取";
     WINDOWS_KEEP_DOCUMENTS[ST7014]:
         "`--drop-sample` does not work with `dataload = \"get\"`, because windows cross document borders",

@@ -28,7 +28,7 @@ pub enum SinkName {
     TrainLog,
     /// `loss_data.jsonl`: one JSON object per step, as RWKV-PEFT writes it.
     LossData,
-    /// `tensorboard/`: event files for TensorBoard and `wandb sync`.
+    /// `tensorboard/`: event files for TensorBoard.
     Tensorboard,
 }
 

@@ -81,8 +81,8 @@ impl<'a> Emulator<'a> {
         Emulator { weights: self.weights, layout: self.layout, states }
     }
 
-    /// Logits (V), float32, after reading `ids` from the mounted state on.
-    pub fn last_logits(&self, ids: &[i64]) -> Tensor {
+    /// Logits (T, V), float32, after each of `ids`, read from the mounted state on.
+    pub fn logits(&self, ids: &[i64]) -> Tensor {
         let shape = *self.weights.shape();
         let ids = Tensor::from_slice(ids);
         let emb = self.weights.get("emb.weight", self.weights_kind()).index_select(0, &ids);
@@ -95,8 +95,7 @@ impl<'a> Emulator<'a> {
             let ffn = self.norm(&x, &format!("blocks.{i}.ln2"));
             x += layer.channel_mix(&ffn);
         }
-        let last = x.narrow(0, x.size()[0] - 1, 1);
-        self.norm(&last, "ln_out").matmul(&self.get("head.weight").tr()).squeeze_dim(0)
+        self.norm(&x, "ln_out").matmul(&self.get("head.weight").tr())
     }
 
     fn get(&self, name: &str) -> Tensor {
