@@ -322,6 +322,7 @@ data_file = "../data/emoji"
 on_bad_line = "skip"
 end_of_doc = false
 val_split = 0.1
+val_seed = 7
 repeat = 2
 template = { extends = "rwkv-chat", aliases = { assistant = ["Bot"] } }
 loss_mask = "se"
@@ -383,6 +384,7 @@ keep_last = 0
 keep_best = false
 
 [eval]
+limit = 100
 every_steps = 50
 metric = "emoji"
 patience = 3

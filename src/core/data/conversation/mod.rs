@@ -8,6 +8,7 @@ mod missed_openings;
 mod proposal;
 mod role_counts;
 mod role_words;
+mod target_tokens;
 mod template;
 mod turn_survey;
 mod unlearned;

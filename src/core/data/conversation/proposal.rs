@@ -119,9 +119,9 @@ impl Evidence {
     pub(super) fn proposal(&self, template: &Template) -> Option<Proposal> {
         let speakers = Speakers::of(template, &self.texts);
         let fits = |changed: &Template| speakers.are_found_by(changed, template, &self.texts);
-        let others = Template::built_in().into_iter().zip(&self.answered);
+        let others = Template::built_in().iter().zip(&self.answered);
         for (other, answered) in others {
-            if other.is_plain() && other.openings != template.openings && fits(&other) {
+            if other.is_plain() && other.openings != template.openings && fits(other) {
                 return Some(Proposal { value: other.written(), documents: Some(*answered) });
             }
         }

@@ -333,8 +333,14 @@ mod tests {
     fn the_validation_documents_depend_on_their_own_seed_alone() {
         let case = Case::new(&numbers(40));
         let val = |val_seed, seed, repeat| {
-            let spec = |spec| PrepareSpec { val_split: 0.2, val_seed, seed, repeat, ..spec };
-            texts(&case.prepare_with(spec).unwrap().val.unwrap())
+            let prepared = case.prepare_with(|spec| PrepareSpec {
+                val_split: 0.2,
+                val_seed,
+                seed,
+                repeat,
+                ..spec
+            });
+            texts(&prepared.unwrap().val.unwrap())
         };
         assert_eq!(val(42, 1, 1), val(42, 2, 3));
         assert_ne!(val(42, 1, 1), val(1, 1, 1));

@@ -92,7 +92,7 @@ impl Course {
         let evals = || self.evals.iter().filter(|eval| self.seen(eval.steps, align) <= until);
         let losses = evals().filter_map(|eval| Some((eval.val_loss?, eval)));
         let best = losses.min_by(|(one, _), (other, _)| one.total_cmp(other));
-        best.map(|(_, eval)| eval).or_else(|| evals().last())
+        best.map(|(_, eval)| eval).or_else(|| evals().next_back())
     }
 
     /// The training loss of the last line up to an amount of training.

@@ -364,7 +364,7 @@ impl<'a> Check<'a> {
                 shown.helps.splice(0..0, fix.into_iter().chain(proposal.clone()));
             }
         }
-        for (oddity, _) in &self.turns.odd {
+        for oddity in self.turns.odd.keys() {
             let Some(finding) = self.found.findings.get_mut(&Kind::from(*oddity)) else { continue };
             for shown in &mut finding.shown {
                 *shown = self.turns.helped(*oddity, file, proposal.as_ref(), shown.clone());
