@@ -36,7 +36,7 @@ pub(super) fn chooses_documents(name: &str) -> bool {
         let rest = name.strip_prefix(table);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    CHOOSE_DOCUMENTS.iter().any(|table| is_within(table))
+    CHOOSE_DOCUMENTS.iter().any(is_within)
 }
 
 /// `data.source.weight` for `data.source[1].weight`.
