@@ -3,7 +3,7 @@
 //! Work that may take longer than a person waits in silence is a [`Work`]. It tells the observers of its thread how far it
 //! is; they show it, record it, or stop it. Without observers, as in a library, it is silent and runs to its end.
 //!
-//! An observer stops work by unwinding: what the work has half written goes on the way, as after any failure.
+//! An observer stops work by unwinding: unwinding removes what is half written, as after any failure.
 
 use std::cell::RefCell;
 use std::panic::resume_unwind;
@@ -55,7 +55,7 @@ impl std::fmt::Display for Progress {
 
 /// Shows, records or stops work.
 pub trait Observer {
-    /// Work goes on.
+    /// Work continues.
     fn progress(&self, progress: &Progress);
     /// Work has ended.
     fn ended(&self);

@@ -146,7 +146,7 @@ fn signals_that_arrive_together_are_one_request() {
         }
         sleep(Duration::from_millis(900));
         let mut child = child;
-        assert!(child.try_wait().expect("a child").is_none(), "the step goes on");
+        assert!(child.try_wait().expect("a child").is_none(), "the step continues");
         child.kill().expect("killed");
         child.wait().expect("it ends");
     }
@@ -226,7 +226,7 @@ fn a_request_during_an_evaluation_is_explained_and_a_stop_is_followed() {
     let name = run.to_str().expect("UTF-8").to_string();
     let mut waiting = spawn(&case, &["ctl", &name, "save"]);
     sleep(Duration::from_millis(2500));
-    assert!(waiting.try_wait().expect("a child").is_none(), "the evaluation goes on");
+    assert!(waiting.try_wait().expect("a child").is_none(), "the evaluation continues");
     let stopped = case.statetune(&["ctl", &name, "stop"]);
     let lines: Vec<&str> = stopped.is_done().stdout.lines().collect();
     assert_eq!(

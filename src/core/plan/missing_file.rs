@@ -67,7 +67,7 @@ impl Faults<'_> {
     }
 }
 
-/// The help for a text that is no path of this system.
+/// The help for a text that is not a path of this system.
 fn foreign_form(key: &str, text: &str) -> Option<Text> {
     if text == "~" || text.starts_with("~/") {
         let home = env::var("HOME").unwrap_or("/home/NAME".to_owned());

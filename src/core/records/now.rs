@@ -1,4 +1,4 @@
-//! `now.json`: long work of a live run, such as an evaluation; exists only while the work goes on.
+//! `now.json`: long work of a live run, such as an evaluation; exists only during the work.
 
 use std::cell::Cell;
 use std::fs;
@@ -53,7 +53,7 @@ impl From<&Progress> for Now {
     }
 }
 
-/// Writes `now.json` while work goes on.
+/// Writes `now.json` during the work.
 #[derive(Debug)]
 pub struct NowWriter {
     file: PathBuf,
