@@ -33,7 +33,6 @@ state.toml: 4 documents
 error    ST3001       1  lines are not valid JSON
 error    ST3102       2  documents have no target tokens
 warning  ST3103       1  words open turns but are not role words of the template
-warning  ST3107       1  documents have blank lines within a question or system prompt
 warning  ST3104       1  documents write `\\n` for a line break
 warning  ST3110       1  documents repeat another one"
     );

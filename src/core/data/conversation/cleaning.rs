@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::proposal::known_role;
+use super::role_words::{RoleWord, role_words};
 use super::template::{Role, Template};
 
 /// Line breaks that follow each other.
@@ -54,8 +56,14 @@ impl Template {
         }
     }
 
-    /// The first blank line within a question or system prompt of `text`: its line breaks.
+    /// The first blank line within a question or system prompt of `text`: its line breaks. `None` where answers are
+    /// missed, because such a line may be the border of a turn.
     pub fn blank_line(&self, text: &str) -> Option<Range<usize>> {
+        let answers =
+            |one: &RoleWord<'_>| !one.known && known_role(one.word) == Some(Role::Assistant);
+        if !self.has_answer(text.as_bytes()) || role_words(self, text).iter().any(answers) {
+            return None;
+        }
         let asked = self.turns(text.as_bytes()).into_iter();
         let mut asked = asked.filter(|turn| matches!(turn.role, Role::System | Role::User));
         asked.find_map(|turn| {
@@ -100,6 +108,8 @@ mod tests {
         assert_eq!(Template::rwkv_qa().cleaned(text), text);
         assert_eq!(g1.blank_line(text), Some(10..13));
         assert_eq!(g1.blank_line(cleaned), None);
+        assert_eq!(g1.blank_line("User: a\n\nBot: b"), None, "a turn that is missed");
+        assert_eq!(g1.blank_line("User: a\n\nBot: b\n\nUser: c\n\nAssistant: d"), None);
         assert_eq!(Template::rwkv_qa().cleaned("no\n\nturns"), "no\n\nturns");
         let output = "User: Function output:\n{\n\n}\n\nAssistant: a";
         assert_eq!(g1.cleaned(output), output);

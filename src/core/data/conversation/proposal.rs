@@ -220,9 +220,9 @@ impl Speakers {
                 let word = opening.trim_end_matches([':', '：']);
                 let alias = changed.alias(*role, &format!("{word}{colon}"));
                 let is_new = |alias: &String| !changed.openings.iter().any(|(_, own)| own == alias);
-                if let Some(alias) =
-                    alias.filter(|_| word.ends_with(char::is_alphanumeric)).filter(is_new)
-                {
+                let is_word = word.starts_with(char::is_alphanumeric)
+                    && word.ends_with(char::is_alphanumeric);
+                if let Some(alias) = alias.filter(|_| is_word).filter(is_new) {
                     changed.openings.push((*role, alias));
                 }
             }
