@@ -84,7 +84,7 @@ fn presets_are_listed_and_shown() {
     let listed = case.statetune(&["presets", "ls", "--format", "json"]);
     let listed: Value = serde_json::from_str(&listed.stdout).expect("JSON");
     let presets = listed["presets"].as_array().expect("a list");
-    assert_eq!(presets.len(), 18 + 5 + 5);
+    assert_eq!(presets.len(), 18 + 5 + 7);
     // Every preset is an experiment file's own words.
     for preset in presets {
         let name = preset["name"].as_str().expect("a name");

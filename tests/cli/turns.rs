@@ -92,7 +92,7 @@ fn a_question_that_would_be_target_text() {
     assert_eq!(
         output.stderr.trim_end(),
         r#"warning[ST3106]: `User:` in line 1 of `data.jsonl` does not open a turn
- --> data.jsonl:1:39
+ --> data.jsonl:1:36
   |
 1 | {"text":"User: a?\n\nAssistant: b\nUser: c?\nAssistant: d"}
   |                                    ^^^^^ after a single line break, not a blank line
