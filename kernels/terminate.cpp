@@ -30,7 +30,7 @@ bool is_about_memory(const std::exception_ptr &error) {
   const auto error = std::current_exception();
   if (error && is_about_memory(error)) {
     if (write(STDERR_FILENO, MESSAGE, sizeof MESSAGE - 1) < 0) {
-      // Nobody listens.
+      // Standard error is closed.
     }
     _exit(OUT_OF_MEMORY);
   }

@@ -1,6 +1,5 @@
 //! `statetune eval`.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -339,11 +338,7 @@ fn measured(
         let prompts: Vec<&str> = questions.iter().map(String::as_str).collect();
         let LoadedModel { model, state, tokenizer } = loaded;
         let options = &plan.sample.generate;
-        let mut work = Work::begin("answers", most_tokens(tokenizer, &prompts, options));
-        let mut look = |done| {
-            work.set(done);
-            ControlFlow::Continue(())
-        };
+        let mut look = Work::begin("answers", most_tokens(tokenizer, &prompts, options)).look();
         let answers = generate(model, state, tokenizer, &prompts, options, &mut look)?;
         let answers = without_thinking(plan, &prompts, &answers.unwrap_or_default());
         for probe in &plan.sample.probes {

@@ -13,7 +13,7 @@ use statetune_engine::exports::{
     BaseWeights, ConvertError, ExportKind, ExportOptions, ModelFile, ModelFormat, ModelSizes,
     Passport, save_state_pth, save_state_st,
 };
-use statetune_engine::model::{ModelError, TimeState, Weights, fingerprint_without_states};
+use statetune_engine::model::{ModelError, TimeState, Weights};
 
 use super::subject::{fail, product_file, state_of};
 use super::{Color, say, show};
@@ -135,11 +135,10 @@ fn split_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunEr
         let message = msg!(MODEL_WITHOUT_STATES, source);
         return Err(RunError::Contradiction(Box::new(Diagnostic::error(message))));
     };
-    let file = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let fingerprint = fingerprint_without_states(source).map_err(ModelError::from)?;
+    let base = BaseWeights::without_states(source).map_err(ModelError::from)?;
     let method = json!({ "type": "state", "made_by": "export" });
     let passport = Passport {
-        base: Some(BaseWeights { file, fingerprint }),
+        base: Some(base),
         ..Passport::new(ExportKind::State, ModelSizes::from(weights.shape()), method)
     };
     let stored = TensorFile::open(source).map_err(ModelError::from)?;

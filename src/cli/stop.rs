@@ -6,8 +6,8 @@
 //! A run that saves stops after its step. Any other command has nothing to save: work that looks
 //! ([`statetune_core::work`]) removes what it has half written, and the process ends with the code of the signal.
 //!
-//! The process never ends through `exit` while other threads compute: `exit` runs the destructors of libtorch under their
-//! feet.
+//! The process never ends through `exit` while other threads compute: `exit` runs destructors of libtorch that these threads
+//! still need.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};

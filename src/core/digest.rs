@@ -7,6 +7,9 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+/// Bytes read at a time.
+const BLOCK: usize = 1 << 16;
+
 /// A digest as lower-case hexadecimal text.
 pub fn hex(digest: impl AsRef<[u8]>) -> String {
     digest.as_ref().iter().fold(String::new(), |mut text, byte| {
@@ -20,12 +23,22 @@ pub fn hex(digest: impl AsRef<[u8]>) -> String {
 /// # Errors
 /// The file cannot be read.
 pub fn sha256_of_file(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    for_each_block(path, |block| hasher.update(block))?;
+    Ok(hex(hasher.finalize()))
+}
+
+/// Calls `take` with the bytes of a file, block by block.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn for_each_block(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut file = File::open(path)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    let mut block = vec![0; BLOCK];
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(hasher.finalize())),
-            count => hasher.update(&buffer[..count]),
+        match file.read(&mut block)? {
+            0 => return Ok(()),
+            count => take(&block[..count]),
         }
     }
 }

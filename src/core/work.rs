@@ -6,6 +6,7 @@
 //! An observer stops work by unwinding: unwinding removes what is half written, as after any failure.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +60,7 @@ pub trait Observer {
     fn progress(&self, progress: &Progress);
     /// Work has ended.
     fn ended(&self);
-    /// Whether the work should stop.
+    /// Whether the work should stop. Must not begin or observe work.
     fn stops(&self) -> bool {
         false
     }
@@ -135,8 +136,16 @@ impl Work {
             self.progress.elapsed = now - self.began;
             self.tell();
         }
-        if observers().iter().any(|one| one.stops()) {
+        if OBSERVERS.with_borrow(|all| all.iter().any(|one| one.stops())) {
             resume_unwind(Box::new(Stopped));
+        }
+    }
+
+    /// The work as a function that sets the units done, for loops that may also break off.
+    pub fn look(mut self) -> impl FnMut(u64) -> ControlFlow<()> {
+        move |done| {
+            self.set(done);
+            ControlFlow::Continue(())
         }
     }
 

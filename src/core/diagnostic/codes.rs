@@ -77,7 +77,7 @@ mod tests {
         assert!(all.iter().all(|one| !one.title.is_empty() && one.text.ends_with(['.', '`'])));
     }
 
-    /// What stands in backticks, sorted; a line break in it is a space.
+    /// The texts in backticks, sorted; a line break in it is a space.
     fn quoted(one: &Code) -> Vec<String> {
         let quoted = regex::Regex::new("`[^`]*`").expect("a valid expression");
         let text = format!("{}\n{}", one.title, one.text).replace('\n', " ");

@@ -4,18 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::LoadCheckpointError;
 use crate::diagnostic::{Text, msg};
+use crate::digest::for_each_block;
 
 /// Name of the file.
 pub(super) const SEAL: &str = "digests.json";
-/// Bytes read at a time.
-const BLOCK: usize = 1 << 20;
 
 /// Digests by the name of the file.
 type Digests = BTreeMap<String, String>;
@@ -60,14 +59,9 @@ pub fn check_seal(file: &Path) -> Result<(), LoadCheckpointError> {
 }
 
 fn digest(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let (mut hash, mut block) = (Xxh3::new(), vec![0; BLOCK]);
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(format!("{:016x}", hash.digest())),
-            count => hash.update(&block[..count]),
-        }
-    }
+    let mut hash = Xxh3::new();
+    for_each_block(path, |block| hash.update(block))?;
+    Ok(format!("{:016x}", hash.digest()))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{TensorFile, WeightsError, write_atomically};
 
-use crate::model::{Shape, fingerprint};
+use crate::model::{Shape, fingerprint, fingerprint_without_states};
 
 /// The key under which safetensors metadata holds a passport, as JSON.
 const METADATA_KEY: &str = "statetune.passport";
@@ -116,8 +116,21 @@ impl BaseWeights {
     /// # Errors
     /// A file that cannot be read.
     pub fn of(path: &Path) -> Result<BaseWeights, WeightsError> {
+        Ok(BaseWeights::new(path, fingerprint(path)?))
+    }
+
+    /// The record of the weights at `path` without the initial states that the file may hold.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn without_states(path: &Path) -> Result<BaseWeights, WeightsError> {
+        Ok(BaseWeights::new(path, fingerprint_without_states(path)?))
+    }
+
+    /// The record of the weights at `path` with this fingerprint.
+    pub fn new(path: &Path, fingerprint: String) -> BaseWeights {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(BaseWeights { file, fingerprint: fingerprint(path)? })
+        BaseWeights { file, fingerprint }
     }
 }
 

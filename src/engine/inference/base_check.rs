@@ -6,7 +6,7 @@ use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 
 use crate::RunError;
 use crate::exports::{ExportKind, ModelSizes, Passport};
-use crate::model::{Version, Weights, fingerprint, fingerprint_without_states};
+use crate::model::{Version, Weights, fingerprint, fingerprint_without_states, has_states};
 
 const ON_OTHERS: Text = msg!(OTHER_WEIGHTS_WORSE);
 
@@ -44,6 +44,7 @@ pub fn check_base(exported: &Path, weights: &Path) -> Result<Option<Diagnostic>,
     // A state file replaces the initial states that the weights file may hold.
     let is_base = fingerprint == base.fingerprint
         || passport.kind == ExportKind::State
+            && has_states(weights)?
             && fingerprint_without_states(weights)? == base.fingerprint;
     if is_base {
         return Ok(None);

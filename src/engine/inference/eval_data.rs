@@ -1,6 +1,5 @@
 //! Documents to evaluate a model on.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use statetune_core::data::{
@@ -99,11 +98,7 @@ impl EvalData {
         let options = self.options.clone();
         let mut loader = Loader::new(pair, &loaded.tokenizer, options, vocab_size as usize, &[])?;
         let survey = *loader.survey();
-        let mut work = Work::begin("validation loss", loader.samples_per_pass());
-        let mut look = |done| {
-            work.set(done);
-            ControlFlow::Continue(())
-        };
+        let mut look = Work::begin("validation loss", loader.samples_per_pass()).look();
         let LoadedModel { model, state, .. } = loaded;
         let loss = mean_loss(model, state, &mut loader, micro_bsz, head_chunk, &mut look)?;
         Ok((loss.continue_value().flatten(), survey.documents, survey.target_tokens))

@@ -110,10 +110,7 @@ impl Model {
 
     /// [`Weights::initial_states`] of the weights.
     pub fn initial_states(&self) -> TimeState {
-        match &self.states {
-            Some(states) => states.to(Kind::Float, self.device()),
-            None => TimeState::zeros(&self.shape, Kind::Float, self.device()),
-        }
+        TimeState::initial(self.states.as_ref(), &self.shape, self.device())
     }
 
     /// The sizes of the model.

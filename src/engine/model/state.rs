@@ -50,6 +50,15 @@ impl TimeState {
         TimeState((0..shape.n_layer).map(|_| Tensor::zeros(one, (kind, device))).collect())
     }
 
+    /// The states that a model starts from unless others are given: `beside`, those of the file of its weights, else zeros.
+    /// Float32.
+    pub(super) fn initial(beside: Option<&TimeState>, shape: &Shape, device: Device) -> TimeState {
+        match beside {
+            Some(states) => states.to(Kind::Float, device),
+            None => TimeState::zeros(shape, Kind::Float, device),
+        }
+    }
+
     /// The same states, which share their memory with these.
     pub fn share(&self) -> TimeState {
         TimeState(self.0.iter().map(Tensor::shallow_clone).collect())

@@ -139,10 +139,7 @@ impl Weights {
     /// The states that the model starts from unless others are given: those beside the weights, else zeros. Float32 on
     /// the device of the model.
     pub fn initial_states(&self) -> TimeState {
-        match &self.states {
-            Some(states) => states.to(Kind::Float, self.device),
-            None => TimeState::zeros(&self.shape, Kind::Float, self.device),
-        }
+        TimeState::initial(self.states(), &self.shape, self.device)
     }
 
     /// The sizes of the model.

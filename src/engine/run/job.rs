@@ -37,9 +37,9 @@ impl Job<'_> {
         what: &'static str,
         total: u64,
     ) -> impl FnMut(u64) -> ControlFlow<()> {
-        let mut work = Work::begin(what, total);
+        let mut look = Work::begin(what, total).look();
         move |done| {
-            work.set(done);
+            look(done)?;
             match self.stop.load(Ordering::Relaxed) || is_asked_to_stop(self.run.path()) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),

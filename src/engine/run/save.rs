@@ -170,10 +170,9 @@ fn export(
 /// The passport of an export after `epochs` mini-epochs.
 fn passport(plan: &Plan, run: &Path, lock: &Lock, shape: &Shape, epochs: u64) -> Passport {
     let base = match (&plan.model.source, &lock.fingerprint) {
-        (ModelSource::Load(path), Some(fingerprint)) => Some(BaseWeights {
-            file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            fingerprint: fingerprint.clone(),
-        }),
+        (ModelSource::Load(path), Some(fingerprint)) => {
+            Some(BaseWeights::new(path, fingerprint.clone()))
+        }
         _ => None,
     };
     // Other masks do not show whether the documents have turns.

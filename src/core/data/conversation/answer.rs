@@ -232,10 +232,13 @@ fn split(answer: &str) -> (Option<&str>, &str) {
     let bytes = answer.as_bytes();
     let Some((_, after)) = think_block(bytes, 0..bytes.len()) else { return (None, answer) };
     let inside = answer.trim_start().strip_prefix(OPENS).unwrap_or_default();
-    let inside = inside.strip_prefix('>').unwrap_or(inside);
-    let reasoning = inside.split(CLOSES).next().unwrap_or_default();
-    let rest = &answer[after..];
-    (Some(reasoning), rest.strip_prefix('>').unwrap_or(rest))
+    let reasoning = after_tag(inside).split(CLOSES).next().unwrap_or_default();
+    (Some(reasoning), after_tag(&answer[after..]))
+}
+
+/// The text without the `>` of a tag that begins before it.
+fn after_tag(text: &str) -> &str {
+    text.strip_prefix('>').unwrap_or(text)
 }
 
 /// What follows a prompt that ends within a tag, before the text of an answer whose start is trimmed.
@@ -275,7 +278,7 @@ impl<'a> Reply<'a> {
             Reply { thinking, answer: answer.trim() }
         };
         if prompt.ends_with(CLOSES) {
-            return reply((None, written.strip_prefix('>').unwrap_or(written)));
+            return reply((None, after_tag(written)));
         }
         if !prompt.ends_with(OPENS) {
             return reply(match thinking {
@@ -283,12 +286,10 @@ impl<'a> Reply<'a> {
                 _ => split(written),
             });
         }
-        let inside = written.strip_prefix('>').unwrap_or(written);
+        let inside = after_tag(written);
         match inside.split_once(CLOSES) {
             None => reply((Some(inside), "")),
-            Some((thinking, rest)) => {
-                reply((Some(thinking), rest.strip_prefix('>').unwrap_or(rest)))
-            }
+            Some((thinking, rest)) => reply((Some(thinking), after_tag(rest))),
         }
     }
 }

@@ -14,7 +14,7 @@ struct Variable {
     pieces: Vec<Word>,
 }
 
-/// What stands in place of a `$...`.
+/// The value of a `$...`.
 enum Expansion {
     /// One text.
     Text(Word),
