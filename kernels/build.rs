@@ -66,6 +66,7 @@ fn main() {
         .file("kernels/wkv_cuda_autograd.cpp")
         .file("kernels/quant_autograd.cpp")
         .file("kernels/instruction_set.cpp")
+        .file("kernels/products.cpp")
         .file("kernels/settings.cpp")
         .file("kernels/terminate.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")

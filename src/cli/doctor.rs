@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 use statetune_core::config::schema_text;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::forecast::WIDENED_PRODUCTS;
 use statetune_core::words::size;
 use statetune_engine::kernels::{
-    KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
-    recorded_device,
+    KernelCheck, KernelError, NoGpu, Op, Recurrence, bfloat16_products, check_kernel, cuda,
+    device_name, find_gpu, recorded_device,
 };
 use tch::Device;
 
 use super::table::table;
-use super::{Color, Format, say, show};
+use super::{Color, Format, say, show, threads};
 
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
@@ -50,6 +51,9 @@ pub(super) fn doctor(args: &DoctorArgs, color: Color) -> ExitCode {
     let mut findings = vec![libtorch(), graphics(&gpu)];
     for (device, op) in devices.into_iter().flatten() {
         findings.push(Finding::new("device", device_name(device), json!(recorded_device(device))));
+        if device == Device::Cpu {
+            findings.extend([products(), waiting()]);
+        }
         let checks = Recurrence::ALL.map(|one| (one, check_kernel(one, op, device)));
         findings.extend(checks.into_iter().map(|(one, check)| kernel(op, one, check)));
     }
@@ -136,6 +140,22 @@ fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError
             }
         }
     }
+}
+
+/// How this CPU multiplies matrices of bf16.
+fn products() -> Finding {
+    let dtype = bfloat16_products();
+    let found = match dtype {
+        "bfloat16" => "of bf16 by instructions of the CPU, of fp16 in float32",
+        _ => WIDENED_PRODUCTS,
+    };
+    Finding::new("products", found, json!({ "bfloat16": dtype }))
+}
+
+/// How long threads without work stay awake.
+fn waiting() -> Finding {
+    let found = threads::waiting();
+    Finding::new("waiting", found.clone(), json!(found))
 }
 
 /// Total and available memory of the machine, from `/proc/meminfo`.

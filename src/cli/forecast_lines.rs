@@ -1,7 +1,7 @@
 //! A forecast as lines of text.
 
 use statetune_core::diagnostic::Diagnostic;
-use statetune_core::forecast::{DataFacts, Forecast, Rate};
+use statetune_core::forecast::{DataFacts, Forecast, Rate, WIDENED_PRODUCTS};
 use statetune_core::words::{count, estimate, gib, grouped, size};
 
 /// Levels of a sparkline, lowest first.
@@ -32,6 +32,9 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
     let mut facts: Vec<(&'static str, String)> = Vec::new();
     let mut fact = |name: &'static str, text: String| facts.push((name, text));
     fact("device", format!("{}, op {}", settings.device, settings.op));
+    if settings.products.is_some() {
+        fact("products", WIDENED_PRODUCTS.to_string());
+    }
     let percent = trains.share * 100.0;
     fact("trains", format!("{} parameters, {percent:.2} % of the model", grouped(trains.numbers)));
     match &forecast.data {

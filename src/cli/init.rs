@@ -318,7 +318,7 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
     lines.extend(model_lines(args, model.as_deref()));
     let (micro_bsz, epochs) =
         (if *low_memory { 1 } else { 4 }, if model.is_some() { 4 } else { 20 });
-    let precision = if model.is_some() { "bf16" } else { "fp32" };
+    let precision = if model.is_some() { "auto" } else { "fp32" };
     lines.extend([
         "\n[train]\n".to_owned(),
         line("ctx_len = 512", "tokens per sample"),

@@ -48,6 +48,7 @@ mod stop;
 mod subject;
 mod sweep;
 mod table;
+mod threads;
 mod truncated;
 mod verify;
 mod watch;
@@ -67,7 +68,7 @@ use statetune_core::hub::{self, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
 use statetune_core::work::{Stopped, observe};
-use statetune_engine::kernels::{NoGpu, end_in_words, find_gpu, keep_memory};
+use statetune_engine::kernels::{NoGpu, end_in_words, find_gpu, keep_memory, replace_products};
 use statetune_engine::{memory_fault, silence_out_of_memory_panics};
 
 use output::{say, tell};
@@ -288,6 +289,7 @@ pub fn main() -> ExitCode {
 /// The program `statetune-tensors`: linked with libtorch, runs every command.
 pub fn main_with_tensors() -> ExitCode {
     keep_memory();
+    replace_products();
     end_in_words();
     silence_out_of_memory_panics();
     if let Err(error) = stop::listen() {

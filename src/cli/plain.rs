@@ -13,7 +13,7 @@ use statetune_core::words::size;
 
 use super::{
     Color, cache, check, config, ctl, diff, explain, import, init, presets, report, runs, schema,
-    shell, show, watch,
+    shell, show, threads, watch,
 };
 
 /// The program with libtorch, in the same folder as this program.
@@ -114,7 +114,9 @@ pub(super) fn hand_over(color: Color) -> ExitCode {
         Ok(own) => own.parent().unwrap_or(Path::new("")).join(TENSORS),
         Err(_) => TENSORS.into(),
     };
-    let error = Command::new(&program).arg0("statetune").args(env::args_os().skip(1)).exec();
+    let mut command = Command::new(&program);
+    let error =
+        command.arg0("statetune").args(env::args_os().skip(1)).envs(threads::environment()).exec();
     let message = msg!(CANNOT_START_TENSOR_PROGRAM, program);
     let fault =
         Diagnostic::error(message).note(Text::library(error)).help(msg!(TENSOR_PROGRAM_IS_BESIDE));

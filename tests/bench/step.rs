@@ -12,7 +12,10 @@ use std::process::Command;
 use std::time::Instant;
 
 use statetune_core::data::Batch;
-use statetune_engine::kernels::{Op, device_name, find_gpu, keep_memory, peak_gpu_bytes};
+use statetune_engine::kernels::{
+    Op, bfloat16_products, device_model, device_name, find_gpu, keep_memory, peak_gpu_bytes,
+    with_bfloat16_widened,
+};
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::StateTuning;
@@ -32,6 +35,8 @@ struct Case {
     name: &'static str,
     device: Device,
     kind: Kind,
+    /// Whether products of bf16 are computed in float32, as on CPUs without instructions for them. `None`: as the CPU can.
+    widened: Option<bool>,
     /// Whether blocks are recomputed in the backward pass.
     grad_cp: bool,
     /// Samples and tokens in each.
@@ -40,18 +45,19 @@ struct Case {
 
 impl Case {
     const fn cpu(name: &'static str, kind: Kind, grad_cp: bool) -> Case {
-        Case { name, device: Device::Cpu, kind, grad_cp, size: [1, 512] }
+        Case { name, device: Device::Cpu, kind, widened: None, grad_cp, size: [1, 512] }
     }
 
     const fn gpu(name: &'static str, kind: Kind, grad_cp: bool, size: [i64; 2]) -> Case {
-        Case { name, device: Device::Cuda(0), kind, grad_cp, size }
+        Case { name, device: Device::Cuda(0), kind, widened: None, grad_cp, size }
     }
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     Case::cpu("cpu bf16", Kind::BFloat16, false),
     Case::cpu("cpu bf16 grad_cp", Kind::BFloat16, true),
     Case::cpu("cpu fp32", Kind::Float, false),
+    Case { widened: Some(true), ..Case::cpu("cpu bf16 widened", Kind::BFloat16, false) },
     Case::gpu("gpu bf16 1x512", Kind::BFloat16, false, [1, 512]),
     Case::gpu("gpu bf16 8x1024", Kind::BFloat16, false, [8, 1024]),
     Case::gpu("gpu bf16 8x1024 grad_cp", Kind::BFloat16, true, [8, 1024]),
@@ -62,10 +68,15 @@ fn main() {
     keep_memory();
     let gpu = find_gpu();
     if let Ok(name) = std::env::var(CASE) {
-        return run(CASES.iter().find(|case| case.name == name).expect("a known case"));
+        let case = CASES.iter().find(|case| case.name == name).expect("a known case");
+        return match case.widened {
+            Some(widen) => with_bfloat16_widened(widen, || run(case)),
+            None => run(case),
+        };
     }
     println!("state tuning, RWKV-7 L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}");
     println!("cpu: {}, samples of 512 tokens", device_name(Device::Cpu));
+    println!("cpu: {}, products of bf16 in {}", device_model(Device::Cpu), bfloat16_products());
     match &gpu {
         Ok(()) => println!("gpu: {}", device_name(Device::Cuda(0))),
         Err(missing) => println!("gpu: {missing}"),

@@ -9,6 +9,7 @@ mod memory;
 mod numerics;
 mod packing;
 mod peft;
+mod products;
 mod quant;
 mod quant_cuda;
 mod quant_memory;

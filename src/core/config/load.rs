@@ -465,7 +465,7 @@ random_seed = 1
         let Loaded { config, origins, .. } = parsed(MINIMAL, &Overrides::default());
         assert_eq!((config.format, config.train.ctx_len, config.train.random_seed), (1, 512, 42));
         assert_eq!(config.train.epoch_steps, EpochSteps::Pass);
-        assert_eq!(config.train.precision, Precision::Bf16);
+        assert_eq!(config.train.precision, Precision::Auto);
         assert_eq!((config.data.val_split, config.data.repeat), (0.02, 1));
         assert_eq!(config.schedule.warmup_steps, 10);
         assert_eq!(config.schedule.lr_final, Some(0.01));

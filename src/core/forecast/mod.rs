@@ -8,6 +8,10 @@ mod fit;
 mod memory;
 mod record;
 
+/// What people read where matrices of 16 bits are widened before they are multiplied.
+pub const WIDENED_PRODUCTS: &str =
+    "in float32, because the CPU has no instructions for products of 16-bit numbers";
+
 pub use crate::plan::Origins;
 pub use fit::{Edit, Proposal, proposals};
 pub use memory::{Item, ItemBytes, LOSS_PART_LEN, Memory, Workload};

@@ -72,6 +72,9 @@ pub struct Settings {
     pub quant: Value,
     /// `train.precision`.
     pub precision: String,
+    /// `float32` where matrices of 16 bits are widened before they are multiplied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub products: Option<String>,
     /// `train.ctx_len`, tokens.
     pub ctx_len: u32,
     /// `train.micro_bsz`, samples.

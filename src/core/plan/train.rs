@@ -29,12 +29,14 @@ pub struct TrainPlan {
     pub epoch_begin: u32,
     /// The run that `epoch_begin` resumes; absent: the newest one of the same name.
     pub resume_from: Option<String>,
-    /// Number format of weights and activations, as the experiment file names it.
+    /// Number format of weights and activations; never `auto`.
     pub precision: Precision,
     /// The dtype of `precision`.
     pub dtype: Dtype,
     /// Where the model lies and computes.
     pub device: Device,
+    /// CPU threads that compute; absent: as many as libtorch takes by itself.
+    pub threads: Option<u32>,
     /// The implementation of the recurrence.
     pub op: Op,
     /// Whether the backward pass computes blocks again instead of keeping their activations.
@@ -111,13 +113,14 @@ impl TrainPlan {
             epoch_count: train.epoch_count,
             epoch_begin: train.epoch_begin,
             resume_from: train.resume_from.clone(),
-            precision: train.precision,
+            precision: train.precision.chosen(),
             dtype: match train.precision {
                 Precision::Fp32 | Precision::Tf32 => Dtype::F32,
-                Precision::Bf16 => Dtype::BF16,
+                Precision::Auto | Precision::Bf16 => Dtype::BF16,
                 Precision::Fp16 => Dtype::F16,
             },
             device: compute.device,
+            threads: config.hardware.threads,
             op: compute.op,
             grad_cp: train.grad_cp,
             head_chunk: Tokens(train.head_chunk),

@@ -19,6 +19,9 @@ pub struct Lock {
     pub threads: i32,
     /// Model of the GPU or CPU.
     pub device: String,
+    /// `float32` where matrices of 16 bits are widened before they are multiplied; absent where libtorch multiplies them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub products: Option<String>,
     /// The WKV implementation, as `train.op` names it.
     pub op: String,
     /// Fingerprint of the base model's tensors, independent of the file format; absent when the model is new.
@@ -137,6 +140,9 @@ impl Lock {
         ] {
             text += &format!("{what} {value}\n");
         }
+        if let Some(products) = &self.products {
+            text += &format!("products {products}\n");
+        }
         for input in Lock::INPUTS {
             for file in self.input(input) {
                 text += &format!("{input} {}\n", file.sha256);
@@ -159,7 +165,7 @@ impl Lock {
     }
 
     /// Programs, device and their settings: name and displayed value.
-    pub fn machine(&self) -> [(&'static str, String); 6] {
+    pub fn machine(&self) -> [(&'static str, String); 7] {
         [
             ("statetune", self.statetune.clone()),
             ("libtorch", self.libtorch.clone()),
@@ -167,6 +173,7 @@ impl Lock {
             ("device", self.device.clone()),
             ("op", self.op.clone()),
             ("threads", self.threads.to_string()),
+            ("products", self.products.clone().unwrap_or_else(|| "libtorch".to_string())),
         ]
     }
 
@@ -208,6 +215,7 @@ impl Lock {
             include_str!("../../../kernels/wkv7_cpu.cpp"),
             include_str!("../../../kernels/wkv_autograd.cpp"),
             include_str!("../../../kernels/settings.cpp"),
+            include_str!("../../../kernels/products.cpp"),
         ];
         sha256_hex(sources.concat())
     }

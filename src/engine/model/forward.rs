@@ -8,7 +8,7 @@ use super::layers::{ChannelMix, Norm, Recurrence, TimeMix, last_token, linear, t
 use super::rwkv5::{ChannelMix5, PreFfn};
 use super::versions::computation;
 use super::{LayerState, Seen, Shape, State, TimeState, Weights};
-use crate::kernels::{KernelError, Op};
+use crate::kernels::{KernelError, Op, replace_products};
 
 /// An RWKV model in one compute dtype.
 ///
@@ -89,6 +89,7 @@ impl Model {
     /// dtype are converted, through autograd where they are trainable: trained weights stay float32 while the
     /// model computes in bf16.
     pub fn new(weights: &Weights, kind: Kind, op: Op) -> Model {
+        replace_products();
         let shape = *weights.shape();
         Model {
             shape,

@@ -19,8 +19,8 @@ use super::job::Job;
 use super::prepare::{Datasets, load_tokenizer, load_weights, new_method};
 use super::recent_steps::{RecentSteps, number};
 use super::record::Events;
+use super::settings::set_up_libtorch;
 use crate::RunError;
-use crate::kernels::allow_tf32;
 use crate::tensors::device;
 use crate::train::{
     LossScaler, NonFiniteValue, Reading, StepDone, StepOptions, Trainer, restore_values, trace,
@@ -337,7 +337,7 @@ pub(super) fn skip_recorded(
 /// # Errors
 /// Weights or records that cannot be read or do not match, or a forward pass that fails.
 pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Reading>, RunError> {
-    allow_tf32(plan.train.tf32());
+    set_up_libtorch(plan);
     let tokenizer = load_tokenizer(plan)?;
     let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
     let vocab_size = weights.shape().vocab_size;

@@ -14,6 +14,7 @@ use statetune_core::resolved_settings::{ResolvedSettings, overrides_toml};
 use statetune_core::tensorfile::WeightsError;
 
 use super::prepare::Datasets;
+use super::settings::widened_products;
 use crate::kernels::device_model;
 use crate::model::{ModelError, Shape, fingerprint};
 use crate::tensors::device;
@@ -59,6 +60,7 @@ pub(super) fn lock(
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
         device: device_model(device(plan.train.device)),
+        products: widened_products(plan).map(str::to_string),
         op: plan.train.op.name().to_string(),
         fingerprint,
         data: data.locked.clone(),

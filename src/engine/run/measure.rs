@@ -16,9 +16,9 @@ use statetune_core::work::Work;
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::outlook::{Outlook, file};
+use super::settings::set_up_libtorch;
 use crate::RunError;
 use crate::inference::unfit;
-use crate::kernels::allow_tf32;
 use crate::model::{Model, Shape, Weights};
 use crate::peft::{Compute, Method, StateTuning, WeightTuning};
 use crate::tensors::{device, kind};
@@ -59,7 +59,7 @@ pub fn measure(outlook: &Outlook<'_>) -> Result<(), RunError> {
 /// The shortest time of a step with `n_layer` blocks, in seconds.
 fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64, RunError> {
     let (plan, train) = (outlook.plan, &outlook.plan.train);
-    allow_tf32(plan.train.tf32());
+    set_up_libtorch(plan);
     let method = method(plan, Shape { n_layer, ..outlook.shape })?;
     let scaler = LossScaler::for_dtype(train.dtype);
     let mut trainer = Trainer::new(method.as_ref(), train.adam, scaler, StepOptions::of_plan(plan));

@@ -23,6 +23,7 @@ mod record;
 #[expect(clippy::module_inception, reason = "the function `run` is this room's entrance")]
 mod run;
 mod save;
+mod settings;
 mod summary_lines;
 mod train;
 

@@ -19,6 +19,7 @@ use statetune_core::words::{gib, grouped};
 use super::job::{coverage, fit_options};
 use super::prepare::{Datasets, is_prepared, load_tokenizer, model_shape, prepare_data};
 use super::recent_steps::median;
+use super::settings::{set_up_libtorch, widened_products};
 use crate::RunError;
 use crate::kernels::{Op, available_bytes, recorded_device};
 use crate::model::Shape;
@@ -248,11 +249,13 @@ impl Documents {
 }
 
 fn settings(plan: &Plan) -> Settings {
+    set_up_libtorch(plan); // its threads are named
     let train = &plan.train;
     Settings {
         peft: plan.method.peft_table.clone(),
         quant: plan.method.quant_table.clone(),
         precision: train.precision.name().to_string(),
+        products: widened_products(plan).map(str::to_string),
         ctx_len: train.ctx_len.0,
         micro_bsz: train.micro_bsz.0,
         accumulate_grad_batches: train.accumulate_grad_batches,

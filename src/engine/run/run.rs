@@ -31,10 +31,10 @@ use super::prepare::{
 };
 use super::record::{Events, Recorder};
 use super::save::Saver;
+use super::settings::set_up_libtorch;
 use super::summary_lines::{own_states, summary_lines};
 use crate::RunError;
 use crate::error::out_of_memory;
-use crate::kernels::allow_tf32;
 use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
@@ -53,7 +53,7 @@ pub fn run(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, RunError> {
-    allow_tf32(plan.train.tf32());
+    set_up_libtorch(plan);
     let mapped = MappedInputs::of_plan(plan);
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;

@@ -1,11 +1,13 @@
 //! The lines that a run shows before its first step.
 
 use statetune_core::data::Dataload;
+use statetune_core::forecast::WIDENED_PRODUCTS;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart};
 use statetune_core::records::Fact;
 use statetune_core::words::{count, grouped, size};
 
 use super::prepare::Datasets;
+use super::settings::widened_products;
 use crate::kernels::device_name;
 use crate::model::{ModelError, Shape, has_states};
 use crate::optim::Adam;
@@ -85,6 +87,9 @@ pub(super) fn summary_lines(
     }
     if let Some(template) = plan.guessed_template() {
         facts.push(("template", template));
+    }
+    if widened_products(plan).is_some() {
+        facts.push(("products", WIDENED_PRODUCTS.to_string()));
     }
     if plan.train.tf32() && !plan.train.device.is_gpu() {
         facts.push(("tf32", "not available on CPUs: matrix products use float32".to_string()));

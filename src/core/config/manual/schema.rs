@@ -294,9 +294,9 @@ mod tests {
     #[test]
     fn a_choice_is_an_enum_with_a_text_for_each_word() {
         let precision = &schema()["definitions"]["Train"]["properties"]["precision"];
-        assert_eq!(precision["enum"], json!(["fp32", "tf32", "bf16", "fp16"]));
-        assert_eq!(precision["default"], "bf16");
-        assert_eq!(precision["x-taplo"]["docs"]["enumValues"].as_array().map(Vec::len), Some(4));
+        assert_eq!(precision["enum"], json!(["auto", "fp32", "tf32", "bf16", "fp16"]));
+        assert_eq!(precision["default"], "auto");
+        assert_eq!(precision["x-taplo"]["docs"]["enumValues"].as_array().map(Vec::len), Some(5));
         let preset = &schema()["definitions"]["Model"]["properties"]["preset"];
         assert_eq!(preset["enum"][0], "rwkv5-0.1b");
     }

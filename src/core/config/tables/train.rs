@@ -155,21 +155,31 @@ impl JsonSchema for EpochSteps {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum Precision {
+    /// `bf16`. Where the device has no instructions for matrix products of 16 bits, as most CPUs, the products are
+    /// computed in 32 bits, at the speed of `fp32`; the memory stays that of 16 bits.
+    #[default]
+    Auto,
     /// 32 bits: exact and slow.
     Fp32,
     /// `fp32` with matrix products in TF32 on GPUs that have it; the same as `fp32` on a CPU.
     Tf32,
     /// 16 bits with the range of `fp32`.
-    #[default]
     Bf16,
     /// 16 bits with a small range: the loss is scaled, and a step whose gradients overflow is skipped.
     Fp16,
 }
 
 impl Precision {
+    /// The format that a run uses.
+    #[must_use]
+    pub fn chosen(self) -> Precision {
+        if self == Precision::Auto { Precision::Bf16 } else { self }
+    }
+
     /// The name in the experiment file.
     pub fn name(self) -> &'static str {
         match self {
+            Precision::Auto => "auto",
             Precision::Fp32 => "fp32",
             Precision::Tf32 => "tf32",
             Precision::Bf16 => "bf16",
@@ -209,11 +219,15 @@ pub struct Hardware {
     /// Number of devices: 1, because a run uses one device.
     #[schemars(range(min = 1), extend("x-unit" = "devices"))]
     pub devices: u32,
+    /// CPU threads that compute, at least 1. The numbers of a run do not depend on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024), example = 2, extend("x-unit" = "threads", "x-default" = "one for each core that the process may use"))]
+    pub threads: Option<u32>,
 }
 
 impl Default for Hardware {
     fn default() -> Self {
-        Self { accelerator: Accelerator::Auto, devices: 1 }
+        Self { accelerator: Accelerator::Auto, devices: 1, threads: None }
     }
 }
 

@@ -120,8 +120,10 @@ impl Script {
         }
         let why = "RWKV-PEFT always uses 1e-4, per sample";
         self.lost("train.l2wrap", |value| value.as_f64() == Some(L2WRAP), why);
-        if let Some(precision) =
-            self.look("train.precision").filter(|word| **word != json!("bf16")).cloned()
+        if let Some(precision) = self
+            .look("train.precision")
+            .filter(|word| ![json!("bf16"), json!("auto")].contains(word))
+            .cloned()
         {
             self.remark(
                 "train.precision",

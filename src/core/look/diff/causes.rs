@@ -104,6 +104,7 @@ const RULES: &[Rule] = &[
     chosen_by(&["hardware.accelerator"], "device", &[Loss, Update], "rounds differently"),
     chosen_by(&["train.op"], "op", &[Loss], "sums the recurrence in another order"),
     rule("threads", &[Loss, Update], "may change the order of sums"),
+    rule("products", &[Loss, Update], "rounds the sums of 16-bit products differently"),
     // Settings that choose the batches.
     rule("data", &[Batch], "changes the samples"),
     rule("data.limit", &[Batch], "limits the documents"),

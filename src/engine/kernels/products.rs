@@ -1,0 +1,45 @@
+//! Matrix products of 16-bit floating-point tensors on CPUs without instructions for them.
+
+use std::ffi::c_int;
+use std::sync::{Mutex, Once, PoisonError};
+
+unsafe extern "C" {
+    fn statetune_replace_products();
+    fn statetune_has_bfloat16_products() -> c_int;
+    fn statetune_widen_bfloat16(widen: c_int) -> c_int;
+}
+
+/// Replaces libtorch's CPU products of bfloat16 and float16 tensors, where the CPU has no instructions for them, by
+/// products in float32 of operands that are widened tile by tile. Each sum is rounded once. Autograd is not concerned:
+/// the gradients of a product are products.
+pub fn replace_products() {
+    static ONCE: Once = Once::new();
+    // SAFETY: the shim registers functions that live as long as the program.
+    ONCE.call_once(|| unsafe { statetune_replace_products() });
+}
+
+/// The dtype in which this CPU multiplies bfloat16 matrices, by its name in run records: `bfloat16`, or `float32` after
+/// widening.
+pub fn bfloat16_products() -> &'static str {
+    // SAFETY: the function only queries the CPU.
+    if unsafe { statetune_has_bfloat16_products() } != 0 { "bfloat16" } else { "float32" }
+}
+
+/// Runs `work` with products of bfloat16 tensors that are widened (`widen`), or that are libtorch's own. For tests and
+/// benchmarks: one machine can check both. Other threads are concerned too; a second call waits for the first.
+pub fn with_bfloat16_widened<T>(widen: bool, work: impl FnOnce() -> T) -> T {
+    /// Restores the former setting, after a panic too.
+    struct Restore(c_int);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: the function sets a flag.
+            unsafe { statetune_widen_bfloat16(self.0) };
+        }
+    }
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    replace_products();
+    // SAFETY: the function sets a flag.
+    let _restore = Restore(unsafe { statetune_widen_bfloat16(widen.into()) });
+    work()
+}

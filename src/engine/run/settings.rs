@@ -1,0 +1,25 @@
+//! The settings of a plan that concern libtorch in the whole process.
+
+use statetune_core::plan::Plan;
+use statetune_core::tensorfile::Dtype;
+
+use crate::kernels::{allow_tf32, bfloat16_products};
+
+/// Passes precision and threads of a plan to libtorch.
+pub(super) fn set_up_libtorch(plan: &Plan) {
+    allow_tf32(plan.train.tf32());
+    if let Some(threads) = plan.train.threads {
+        tch::set_num_threads(threads.try_into().unwrap_or(i32::MAX));
+    }
+}
+
+/// The dtype in which the matrices of a plan are multiplied, where it is not that of the weights.
+pub(super) fn widened_products(plan: &Plan) -> Option<&'static str> {
+    let dtype = plan.train.dtype;
+    let widens = !plan.train.device.is_gpu()
+        && (dtype == Dtype::F16 || dtype == Dtype::BF16 && bfloat16_products() == FLOAT32);
+    widens.then_some(FLOAT32)
+}
+
+/// The name of the dtype in run records.
+const FLOAT32: &str = "float32";
