@@ -22,12 +22,19 @@ using at::Tensor;
 // Numbers of a widened tile: 2 MiB, which stay in the second cache of the cores that share them.
 constexpr int64_t TILE = 1 << 19;
 
-// Which dtypes are widened. float16 always: no CPU before AVX512-FP16 has products of it, and those sum in
-// float16.
-bool widens_bfloat16 = false;
+// Dtypes whose products are widened, added up.
+enum Widened { BFLOAT16 = 1, FLOAT16 = 2 };
+int widened = 0;
 
 bool is_widened(const Tensor &x) {
-  return x.scalar_type() == at::kHalf || (widens_bfloat16 && x.scalar_type() == at::kBFloat16);
+  switch (x.scalar_type()) {
+    case at::kBFloat16:
+      return widened & BFLOAT16;
+    case at::kHalf:
+      return widened & FLOAT16;
+    default:
+      return false;
+  }
 }
 
 Tensor wide(const Tensor &x) { return x.to(at::kFloat); }
@@ -120,18 +127,18 @@ class Silence final : public c10::WarningHandler {
 // Whether this CPU multiplies bfloat16 matrices itself.
 extern "C" int statetune_has_bfloat16_products() { return has_bfloat16_products(); }
 
-// Whether products of bfloat16 tensors are widened from now on; without a call, where the CPU has none. Returns
-// what held before. For the whole process.
-extern "C" int statetune_widen_bfloat16(int widen) {
-  const int before = widens_bfloat16;
-  widens_bfloat16 = widen != 0;
+// Sets the dtypes that are widened from now on, and returns those of before. For the whole process.
+extern "C" int statetune_widen_products(int dtypes) {
+  const int before = widened;
+  widened = dtypes;
   return before;
 }
 
 // Replaces the products. Has to be called before other threads use tensors; later calls do nothing.
 extern "C" void statetune_replace_products() {
   static const torch::Library library = [] {
-    widens_bfloat16 = !has_bfloat16_products();
+    // float16 always: no CPU before AVX512-FP16 has products of it, and those sum in float16.
+    widened = FLOAT16 | (has_bfloat16_products() ? 0 : BFLOAT16);
     Silence silence;
     const c10::WarningUtils::WarningHandlerGuard guard(&silence);
     torch::Library library(torch::Library::IMPL, "aten", c10::DispatchKey::CPU, __FILE__, __LINE__);

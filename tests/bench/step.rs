@@ -14,7 +14,7 @@ use std::time::Instant;
 use statetune_core::data::Batch;
 use statetune_engine::kernels::{
     Op, bfloat16_products, device_model, device_name, find_gpu, keep_memory, peak_gpu_bytes,
-    with_bfloat16_widened,
+    with_widened_products,
 };
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
@@ -70,7 +70,7 @@ fn main() {
     if let Ok(name) = std::env::var(CASE) {
         let case = CASES.iter().find(|case| case.name == name).expect("a known case");
         return match case.widened {
-            Some(widen) => with_bfloat16_widened(widen, || run(case)),
+            Some(widen) => with_widened_products(widen, || run(case)),
             None => run(case),
         };
     }
@@ -98,7 +98,7 @@ fn main() {
 
 fn run(case: &Case) {
     tch::manual_seed(1);
-    let &Case { name, device, kind, grad_cp, size: [micro_bsz, ctx_len] } = case;
+    let &Case { name, device, kind, grad_cp, size: [micro_bsz, ctx_len], widened: _ } = case;
     let loaded = resident("VmRSS:");
     let shape = Shape::for_scratch(Version::V7, N_LAYER, N_EMBD, VOCAB_SIZE);
     let weights = Weights::from_fn(shape, |_, size| {

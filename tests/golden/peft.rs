@@ -256,8 +256,13 @@ fn the_merged_model_is_the_trained_model() {
         }
         let found = logits(&Model::new(&merged, kind, Op::Cpu), &tuning.time_state());
         let error = relative_error(&found, &logits_of(&tuning));
-        println!("{what}: merged is off by {error:e}");
-        assert!(error < rounding(kind), "{what}: off by {error:e}");
+        // RWKV-6 in float16 may itself be off by a percent at the weights that three steps reach.
+        let state = tuning.time_state().to(Kind::Double, Device::Cpu);
+        let exact = logits(&Model::new(&merged, Kind::Double, Op::Chunk), &state);
+        let own = relative_error(&found, &exact);
+        println!("{what}: merged is off by {error:e}, and by {own:e} from float64");
+        let allowed = rounding(kind).max(if kind == Kind::Half { 4.0 * own } else { 0.0 });
+        assert!(error < allowed, "{what}: off by {error:e}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! Products of 16-bit tensors on the CPU that are computed in float32, against float64.
 
-use statetune_engine::kernels::{replace_products, with_bfloat16_widened};
+use statetune_engine::kernels::{replace_products, with_widened_products};
 use tch::{Device, Kind, Tensor};
 
 /// Half a unit in the last place, relative.
@@ -42,7 +42,7 @@ const SHAPES: [(i64, i64, i64); 9] = [
 #[test]
 fn matrices_are_multiplied_in_float32_and_rounded_once() {
     tch::manual_seed(1);
-    with_bfloat16_widened(true, || {
+    with_widened_products(true, || {
         for kind in KINDS {
             for (m, k, n) in SHAPES {
                 for layout in 0..4 {
@@ -67,7 +67,7 @@ fn matrices_are_multiplied_in_float32_and_rounded_once() {
 #[test]
 fn batches_of_matrices_are_multiplied_in_float32_and_rounded_once() {
     tch::manual_seed(2);
-    with_bfloat16_widened(true, || {
+    with_widened_products(true, || {
         for kind in KINDS {
             let a = Tensor::randn([5, 37, 65], (Kind::Float, Device::Cpu)).to_kind(kind);
             let b = Tensor::randn([5, 9, 65], (Kind::Float, Device::Cpu)).to_kind(kind);
@@ -83,7 +83,7 @@ fn batches_of_matrices_are_multiplied_in_float32_and_rounded_once() {
 #[test]
 fn gradients_are_products_too() {
     tch::manual_seed(3);
-    with_bfloat16_widened(true, || {
+    with_widened_products(true, || {
         let leaf = |size: [i64; 2]| {
             let x = Tensor::randn(size, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
             x.set_requires_grad(true)
@@ -121,7 +121,7 @@ fn other_products_stay_as_they_are() {
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
     tch::manual_seed(4);
-    with_bfloat16_widened(true, || {
+    with_widened_products(true, || {
         let (a, b) =
             (operand(70, 900, false, Kind::BFloat16), operand(900, 2000, true, Kind::BFloat16));
         let threads = tch::get_num_threads();

@@ -56,32 +56,35 @@ pub fn generate(
         return Ok(Some(Vec::new()));
     }
     let mut carried = model.start(state, rows.len() as i64);
+    // The rows whose answers go on, as the batch has them.
+    let mut open: Vec<usize> = (0..rows.len()).collect();
     for at in 0.. {
         if look(at as u64).is_break() {
             return Ok(None);
         }
-        // A row reads its prompt and then its answer; the input of a finished row does not matter.
-        let ids: Vec<i64> = rows
+        // A row reads its prompt and then its answer.
+        let id = |row: &Row| row.prompt.iter().chain(&row.answer).nth(at).copied();
+        let ids: Vec<i64> = open
             .iter()
-            .map(|row| {
-                row.prompt.iter().chain(&row.answer).nth(at).copied().unwrap_or(END_OF_DOCUMENT)
-            })
-            .map(i64::from)
+            .map(|&row| id(&rows[row]).expect("an open row has a next token").into())
             .collect();
         let ids = Tensor::from_slice(&ids).view([-1, 1]).to_device(model.device());
         let (hidden, next) = model.forward(&ids, &carried, None)?;
         carried = next;
-        if !rows.iter().any(|row| !row.done && at + 1 >= row.prompt.len()) {
+        let draws: Vec<i64> = (0i64..)
+            .zip(&open)
+            .filter(|(_, row)| at + 1 >= rows[**row].prompt.len())
+            .map(|(place, _)| place)
+            .collect();
+        if draws.is_empty() {
             continue;
         }
-        let logits = model.logits(&hidden).select(1, 0); // (B, V)
+        let places = Tensor::from_slice(&draws).to_device(model.device());
+        let logits = model.logits(&hidden.at(&places)); // (rows that draw, V)
         let logits = logits.to_device_(Device::Cpu, Kind::Float, false, false);
-        for (i, row) in rows.iter_mut().enumerate() {
-            if row.done || at + 1 < row.prompt.len() {
-                continue;
-            }
-            let logits =
-                Vec::<f32>::try_from(logits.get(i as i64)).expect("one row of float32 logits");
+        for (i, place) in (0..).zip(draws) {
+            let row = &mut rows[open[place as usize]];
+            let logits = Vec::<f32>::try_from(logits.get(i)).expect("one row of float32 logits");
             let text = |id| tokenizer.token_bytes(id).unwrap_or_default();
             let id = row.sampler.draw(logits, text);
             row.answer.push(id);
@@ -90,8 +93,14 @@ pub fn generate(
                 || row.buffer.stopped()
                 || row.answer.len() >= options.max_tokens;
         }
-        if rows.iter().all(|row| row.done) {
+        let kept: Vec<i64> =
+            (0i64..).zip(&open).filter(|(_, row)| !rows[**row].done).map(|(at, _)| at).collect();
+        if kept.is_empty() {
             break;
+        }
+        if kept.len() < open.len() {
+            carried = carried.of_rows(&Tensor::from_slice(&kept).to_device(model.device()));
+            open.retain(|row| !rows[*row].done);
         }
     }
     Ok(Some(rows.into_iter().map(|mut row| row.text + &row.buffer.finish()).collect()))

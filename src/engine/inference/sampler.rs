@@ -1,5 +1,6 @@
 //! Sampling of the next token.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use rand::{RngCore, SeedableRng};
@@ -10,6 +11,9 @@ use super::GenerateOptions;
 /// Texts of which the tokens within are not counted for the frequency penalty, as in other samplers for RWKV: numbers and
 /// columns repeat them.
 const UNCOUNTED: &[u8] = b" \t0123456789";
+
+/// Tokens that are sorted at first.
+const FEW: usize = 64;
 
 /// Samples the tokens of answers one by one.
 #[derive(Debug)]
@@ -58,43 +62,60 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32]) -> u32 {
-        let before =
-            |&x: &u32, &y: &u32| logits[y as usize].total_cmp(&logits[x as usize]).then(x.cmp(&y));
         let ids = 0..logits.len() as u32;
         if self.temperature == 0.0 {
-            return ids.min_by(before).expect("a model has tokens");
+            return ids.min_by(|x, y| order(logits, *x, *y)).expect("a model has tokens");
         }
-        let mut order: Vec<u32> = ids.collect();
-        order.sort_by(before);
-        let best = f64::from(logits[order[0] as usize]);
-        let probabilities = |temperature: f64| {
-            let weights: Vec<f64> = order
-                .iter()
-                .map(|&id| ((f64::from(logits[id as usize]) - best) / temperature).exp())
-                .collect();
-            let sum: f64 = weights.iter().sum();
-            weights.into_iter().map(move |weight| weight / sum).collect::<Vec<f64>>()
-        };
         // The nucleus comes from the distribution at temperature 1; the temperature reshapes the nucleus.
-        let mut mass = 0.0;
-        let kept = 1 + probabilities(1.0)
-            .iter()
-            .take_while(|&&p| {
-                mass += p;
-                mass < self.top_p
-            })
-            .count();
-        let probabilities = &probabilities(self.temperature)[..kept.min(order.len())];
-        let total: f64 = probabilities.iter().sum();
+        let nucleus = nucleus(logits, self.top_p);
+        let best = f64::from(logits[nucleus[0] as usize]);
+        let weight = |id: u32| ((f64::from(logits[id as usize]) - best) / self.temperature).exp();
+        let total: f64 = nucleus.iter().copied().map(weight).sum();
         // 53 random bits give a number in [0, 1).
         let mut left = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
-        for (&id, &p) in order.iter().zip(probabilities) {
-            left -= p;
+        for &id in &nucleus {
+            left -= weight(id);
             if left < 0.0 {
                 return id;
             }
         }
-        order[probabilities.len() - 1]
+        nucleus[nucleus.len() - 1]
+    }
+}
+
+/// More likely tokens first; ties go to the lower id.
+fn order(logits: &[f32], x: u32, y: u32) -> Ordering {
+    logits[y as usize].total_cmp(&logits[x as usize]).then(x.cmp(&y))
+}
+
+/// The most likely tokens, in order, whose probabilities at temperature 1 add up to `top_p`; at least one token.
+fn nucleus(logits: &[f32], top_p: f64) -> Vec<u32> {
+    let best = logits.iter().copied().max_by(f32::total_cmp).unwrap_or_default();
+    let weight = |id: u32| (f64::from(logits[id as usize]) - f64::from(best)).exp();
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    let total: f64 = ids.iter().copied().map(weight).sum();
+    // A vocabulary has tens of thousands of tokens, and a nucleus mostly a few: sort no more than needed.
+    let mut sorted = FEW;
+    loop {
+        if sorted < ids.len() {
+            ids.select_nth_unstable_by(sorted, |x, y| order(logits, *x, *y));
+        }
+        let front = &mut ids[..sorted.min(logits.len())];
+        front.sort_unstable_by(|x, y| order(logits, *x, *y));
+        let mut mass = 0.0;
+        let reaches = front.iter().position(|&id| {
+            mass += weight(id);
+            mass >= top_p * total
+        });
+        match reaches {
+            Some(last) => ids.truncate(last + 1),
+            None if sorted < ids.len() => {
+                sorted *= 8;
+                continue;
+            }
+            None => {}
+        }
+        return ids;
     }
 }
 
@@ -156,6 +177,31 @@ mod tests {
     fn top_p_of_1_samples_the_whole_distribution() {
         let counts = draws(&options(1.0, 1.0));
         assert!((140..260).contains(&counts[0]), "a tenth of 2000, not {}", counts[0]);
+    }
+
+    /// The nucleus is the front of all tokens in order, however many of them were sorted.
+    #[test]
+    fn the_nucleus_is_the_front_of_the_order() {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let mut number = || (random.next_u64() >> 40) as f32 / (1 << 24) as f32;
+        for size in [1, 2, FEW - 1, FEW, FEW + 1, 700, 5000] {
+            let flat: Vec<f32> = (0..size).map(|_| (number() * 4.0).floor()).collect();
+            let steep: Vec<f32> = (0..size).map(|_| number() * 30.0).collect();
+            for logits in [flat, steep] {
+                let mut all: Vec<u32> = (0..size as u32).collect();
+                all.sort_by(|x, y| order(&logits, *x, *y));
+                for top_p in [0.0, 0.3, 0.9, 0.999, 1.0] {
+                    let found = nucleus(&logits, top_p);
+                    assert_eq!(found, all[..found.len()], "{size} {top_p}");
+                    let mass = |ids: &[u32]| -> f64 {
+                        ids.iter().map(|id| f64::from(logits[*id as usize]).exp()).sum()
+                    };
+                    let share = |ids: &[u32]| mass(ids) / mass(&all);
+                    assert!(share(&found) >= top_p - 1e-9, "{size} {top_p}");
+                    assert!(share(&found[..found.len() - 1]) <= top_p + 1e-9, "{size} {top_p}");
+                }
+            }
+        }
     }
 
     #[test]

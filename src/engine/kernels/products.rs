@@ -6,7 +6,7 @@ use std::sync::{Mutex, Once, PoisonError};
 unsafe extern "C" {
     fn statetune_replace_products();
     fn statetune_has_bfloat16_products() -> c_int;
-    fn statetune_widen_bfloat16(widen: c_int) -> c_int;
+    fn statetune_widen_products(dtypes: c_int) -> c_int;
 }
 
 /// Replaces libtorch's CPU products of bfloat16 and float16 tensors, where the CPU has no instructions for them, by
@@ -25,21 +25,23 @@ pub fn bfloat16_products() -> &'static str {
     if unsafe { statetune_has_bfloat16_products() } != 0 { "bfloat16" } else { "float32" }
 }
 
-/// Runs `work` with products of bfloat16 tensors that are widened (`widen`), or that are libtorch's own. For tests and
+/// Runs `work` with products of 16-bit tensors that are widened (`widen`), or that are libtorch's own. For tests and
 /// benchmarks: one machine can check both. Other threads are concerned too; a second call waits for the first.
-pub fn with_bfloat16_widened<T>(widen: bool, work: impl FnOnce() -> T) -> T {
+pub fn with_widened_products<T>(widen: bool, work: impl FnOnce() -> T) -> T {
     /// Restores the former setting, after a panic too.
     struct Restore(c_int);
     impl Drop for Restore {
         fn drop(&mut self) {
             // SAFETY: the function sets a flag.
-            unsafe { statetune_widen_bfloat16(self.0) };
+            unsafe { statetune_widen_products(self.0) };
         }
     }
+    /// bfloat16 and float16, as `Widened` of `kernels/products.cpp`.
+    const BOTH: c_int = 3;
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     replace_products();
     // SAFETY: the function sets a flag.
-    let _restore = Restore(unsafe { statetune_widen_bfloat16(widen.into()) });
+    let _restore = Restore(unsafe { statetune_widen_products(if widen { BOTH } else { 0 }) });
     work()
 }

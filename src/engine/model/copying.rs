@@ -26,6 +26,14 @@ pub struct Seen {
     documents: Tensor,
 }
 
+impl Seen {
+    /// What some rows of the batch have seen; `rows` int64 names them.
+    pub(super) fn of_rows(&self, rows: &Tensor) -> Seen {
+        let of = |x: &Tensor| x.index_select(0, rows);
+        Seen { keys: of(&self.keys), ids: of(&self.ids), documents: of(&self.documents) }
+    }
+}
+
 /// What each position copies.
 #[derive(Debug)]
 pub struct Copies {

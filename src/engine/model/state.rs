@@ -30,6 +30,20 @@ pub struct State {
     pub seen: Option<Seen>,
 }
 
+impl State {
+    /// The state of some rows of the batch; `rows` int64 names them.
+    #[must_use]
+    pub fn of_rows(&self, rows: &Tensor) -> State {
+        let layer = |LayerState { att_x, wkv, ffn_x }: &LayerState| LayerState {
+            att_x: att_x.index_select(0, rows),
+            wkv: wkv.index_select(0, rows),
+            ffn_x: ffn_x.index_select(0, rows),
+        };
+        let seen = self.seen.as_ref().map(|seen| seen.of_rows(rows));
+        State { layers: self.layers.iter().map(layer).collect(), seen }
+    }
+}
+
 /// The initial WKV states of all layers, which state tuning trains: per layer (H, N, N) indexed
 /// `[value, key]`, float32 (float64 for a float64 model).
 ///
