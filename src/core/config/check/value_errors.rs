@@ -327,7 +327,7 @@ error[ST2002]: `bf-16` is not a choice of `train.precision`
 16 | precision = \"bf-16\"
    |             ^^^^^^^ did you mean `bf16`?
    |
-   = note: choices are `fp32`, `tf32`, `bf16`, `fp16`
+   = note: choices are `auto`, `fp32`, `tf32`, `bf16`, `fp16`
    = help: `statetune check emoji.toml --fix` writes `precision = \"bf16\"`
    = help: run `statetune explain train.precision` to see what each choice does";
         assert_eq!(shown("train", "precision = \"bf-16\""), expected);

@@ -183,7 +183,8 @@ hardware
 
   键
     accelerator  存放模型并进行计算的设备。
-    devices      设备的个数：1，因为一个运行只用一个设备。";
+    devices      设备的个数：1，因为一个运行只用一个设备。
+    threads      参与计算的 CPU 线程数，至少 1。";
         assert_eq!(found, expected);
     }
 }

@@ -219,7 +219,7 @@ pub struct Hardware {
     /// Number of devices: 1, because a run uses one device.
     #[schemars(range(min = 1), extend("x-unit" = "devices"))]
     pub devices: u32,
-    /// CPU threads that compute, at least 1. The numbers of a run do not depend on it.
+    /// CPU threads that compute, at least 1. With another number, sums may round differently on some CPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024), example = 2, extend("x-unit" = "threads", "x-default" = "one for each core that the process may use"))]
     pub threads: Option<u32>,
