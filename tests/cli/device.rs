@@ -148,3 +148,53 @@ error[ST2116]: `--op cuda` does not work with `--device cpu`
   = help: use `--op auto`, which works on every device",
     );
 }
+
+/// What `doctor` finds about a subject.
+fn found_by_doctor(what: &str, environment: &[(&str, &str)]) -> serde_json::Value {
+    let output = Case::new().statetune_with(&["doctor", "--format", "json"], environment);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    findings.iter().find(|one| one["what"] == what).expect("the subject")["found"].clone()
+}
+
+/// The program sets how threads wait, unless the user has.
+#[test]
+fn threads_without_work_sleep_soon() {
+    let waiting = |environment: &[_]| found_by_doctor("waiting", environment);
+    assert_eq!(waiting(&[]), "threads without work sleep after some microseconds");
+    assert_eq!(waiting(&[("GOMP_SPINCOUNT", "7")]), "as GOMP_SPINCOUNT says: 7");
+    assert_eq!(waiting(&[("OMP_WAIT_POLICY", "passive")]), "as OMP_WAIT_POLICY says: passive");
+}
+
+#[test]
+fn the_number_of_threads_is_a_setting() {
+    let case = Case::new().with(STATE, "accelerator = \"cpu\"", "threads = 3");
+    let plan = case.statetune(&["plan", STATE]);
+    assert_eq!(plan.code, Some(0), "{}", plan.stderr);
+    assert!(plan.stdout.contains("processor, 3 threads, op cpu"), "{}", plan.stdout);
+    let refused = case.with(STATE, "threads = 3", "threads = 0").statetune(&["check", STATE]);
+    assert_eq!(refused.code, Some(2));
+    let message = "`hardware.threads` must be at least 1, found 0";
+    assert!(refused.stderr.contains(message), "{}", refused.stderr);
+}
+
+/// What a plan, a lock and `doctor` say of 16-bit products is what the CPU can.
+#[test]
+fn products_of_16_bits_are_named() {
+    let native = statetune_engine::kernels::bfloat16_products();
+    assert_eq!(found_by_doctor("products", &[])["bfloat16"], native);
+    for (precision, widened) in [
+        ("fp32", false),
+        ("fp16", true),
+        ("bf16", native == "float32"),
+        ("auto", native == "float32"),
+    ] {
+        let precision = format!("precision = \"{precision}\"");
+        let case = Case::new().with(STATE, "precision = \"fp32\"", &precision);
+        let plan = case.statetune(&["plan", STATE]);
+        assert_eq!(plan.code, Some(0), "{}", plan.stderr);
+        let line = "products  in float32, because the CPU has no instructions for products of 16-bit numbers";
+        assert_eq!(plan.stdout.contains(line), widened, "{precision}: {}", plan.stdout);
+    }
+}
