@@ -175,7 +175,7 @@ fn the_number_of_threads_is_a_setting() {
     assert!(plan.stdout.contains("processor, 3 threads, op cpu"), "{}", plan.stdout);
     let refused = case.with(STATE, "threads = 3", "threads = 0").statetune(&["check", STATE]);
     assert_eq!(refused.code, Some(2));
-    let message = "`hardware.threads` must be at least 1, found 0";
+    let message = "`hardware.threads` must be at least 1 and at most 1024, found 0";
     assert!(refused.stderr.contains(message), "{}", refused.stderr);
 }
 
