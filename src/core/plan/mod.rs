@@ -21,7 +21,7 @@ use crate::arch::{NoGpu, Op};
 pub use crate::config::EpochSteps;
 use crate::config::{self, Config, Loaded, Quant};
 use crate::diagnostic::{Diagnostic, Severity, msg};
-pub use crate::lr_curve::{LrCurve, LrSchedule};
+pub use crate::lr_curve::{LrCurve, LrInit, LrSchedule};
 use crate::peft::Peft;
 use crate::quant::Format;
 use crate::records::SinkName;
@@ -220,7 +220,8 @@ impl<'a> Faults<'a> {
     fn check_schedule(&mut self) {
         let schedule = &self.config().schedule;
         let (curve, lr_final) = (schedule.lr_schedule, schedule.lr_final);
-        if lr_final.is_none() && curve != LrSchedule::Constant {
+        let is_found = schedule.lr_init == LrInit::Auto;
+        if lr_final.is_none() && !is_found && curve != LrSchedule::Constant {
             let fault = Diagnostic::error(msg!(LR_FINAL_MISSING))
                 .label(msg!(RATE_NEEDS_END))
                 .note(msg!(CURVE_RUNS))

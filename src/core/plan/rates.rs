@@ -18,11 +18,16 @@ fn usual(peft: &Peft) -> (f64, Text, Text) {
     }
 }
 
+/// The usual rate of a method.
+pub(super) fn usual_rate(peft: &Peft) -> f64 {
+    usual(peft).0
+}
+
 /// Warns where the rate is far from the usual one.
 pub(super) fn check(faults: &mut Faults<'_>) {
     let config = faults.config();
     let (usual, method, typical) = usual(&config.peft);
-    let rate = config.schedule.lr_init;
+    let Some(rate) = config.schedule.lr_init.rate() else { return };
     let factor = if rate < usual { usual / rate } else { rate / usual };
     if factor <= FAR {
         return;

@@ -2,10 +2,11 @@
 //! and the learning rate.
 
 use super::device::{Compute, Device};
+use super::rates::usual_rate;
 use super::{LrCurve, Samples, Steps, Tokens};
 use crate::arch::Op;
 use crate::config::{Config, EpochSteps, Optimizer, Precision};
-use crate::plan::LrSchedule;
+use crate::lr_curve::{LrInit, LrSchedule};
 use crate::tensorfile::Dtype;
 
 /// Share of all steps in which a warmup-stable-decay curve falls, unless `schedule.decay_share` is set
@@ -76,17 +77,45 @@ impl AdamOptions {
 pub struct SchedulePlan {
     /// Form of the curve.
     pub curve: LrSchedule,
-    /// Rate after the warmup.
+    /// Rate after the warmup; the usual one of the method until [`SchedulePlan::is_to_find`] is false.
     pub lr_init: f64,
     /// Rate at the end of the run.
     pub lr_final: f64,
+    /// Whether a range test finds the rate when the run starts.
+    pub is_to_find: bool,
+    /// `schedule.lr_final`, if set.
+    pub lr_final_set: Option<f64>,
     /// Share of all steps in which a warmup-stable-decay curve falls.
     pub decay_share: f64,
     /// Steps in which the rate rises to the curve.
     pub warmup_steps: Steps,
 }
 
+/// The rate at the end of the run as a share of a found rate, unless `schedule.lr_final` is set.
+const FINAL_SHARE: f64 = 0.01;
+
 impl SchedulePlan {
+    fn new(config: &Config) -> SchedulePlan {
+        let schedule = &config.schedule;
+        let plan = SchedulePlan {
+            curve: schedule.lr_schedule,
+            lr_init: 0.0,
+            lr_final: 0.0,
+            is_to_find: schedule.lr_init == LrInit::Auto,
+            lr_final_set: schedule.lr_final,
+            decay_share: schedule.decay_share.unwrap_or(DECAY_SHARE),
+            warmup_steps: Steps(schedule.warmup_steps),
+        };
+        plan.with_rate(schedule.lr_init.rate().unwrap_or(usual_rate(&config.peft)))
+    }
+
+    /// The same schedule from another rate. A rate at the end that is not set follows.
+    pub fn with_rate(self, lr_init: f64) -> SchedulePlan {
+        let share = if self.is_to_find { FINAL_SHARE } else { 1.0 };
+        let lr_final = self.lr_final_set.unwrap_or(lr_init * share);
+        SchedulePlan { lr_init, lr_final, ..self }
+    }
+
     /// The curve over a run of `total_steps`.
     pub fn over(&self, total_steps: u64) -> LrCurve {
         LrCurve {
@@ -102,7 +131,7 @@ impl SchedulePlan {
 
 impl TrainPlan {
     pub(super) fn new(config: &Config, compute: &Compute) -> TrainPlan {
-        let Config { train, schedule, optimizer: Optimizer::Adam(adam), .. } = config;
+        let Config { train, optimizer: Optimizer::Adam(adam), .. } = config;
         TrainPlan {
             ctx_len: Tokens(train.ctx_len),
             micro_bsz: Samples(train.micro_bsz),
@@ -130,13 +159,7 @@ impl TrainPlan {
                 weight_decay: adam.weight_decay,
             },
             gradient_clip_val: adam.gradient_clip_val,
-            schedule: SchedulePlan {
-                curve: schedule.lr_schedule,
-                lr_init: schedule.lr_init,
-                lr_final: schedule.lr_final.unwrap_or(schedule.lr_init),
-                decay_share: schedule.decay_share.unwrap_or(DECAY_SHARE),
-                warmup_steps: Steps(schedule.warmup_steps),
-            },
+            schedule: SchedulePlan::new(config),
         }
     }
 
