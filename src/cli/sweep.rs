@@ -223,13 +223,17 @@ impl SweepArgs {
             let values = member.iter().map(|(_, value)| as_text(value));
             let results = [
                 status,
-                of_run(&|run| run.val_loss().map(|loss| format!("{loss:.4}"))),
+                of_run(&Row::val_loss_shown),
                 of_run(&|run| run.record.best.map(|best| best.steps.to_string())),
                 of_run(&|run| run.probe().map(|rate| format!("{rate:.2}"))),
             ];
             table.add_row([id].into_iter().chain(values).chain(results));
         }
         say(table);
+        let mut runs = outcomes.iter().filter_map(|outcome| outcome.run.as_ref());
+        if runs.any(|run| run.validation.is_some()) {
+            say(format_args!("\n{}", validation::NOTE));
+        }
     }
 }
 

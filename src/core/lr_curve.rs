@@ -106,7 +106,11 @@ impl JsonSchema for LrInit {
         json_schema!({
             "anyOf": [
                 { "type": "number", "exclusiveMinimum": 0.0 },
-                { "type": "string", "enum": [Self::AUTO] },
+                {
+                    "type": "string",
+                    "enum": [Self::AUTO],
+                    "x-taplo": { "docs": { "enumValues": ["The rate that a range test finds."] } },
+                },
             ]
         })
     }

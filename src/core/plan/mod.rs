@@ -79,6 +79,22 @@ impl Plan {
         }
     }
 
+    /// Starts from the learning rate that a range test found, if the experiment leaves it open.
+    pub fn take_rate(&mut self, lr_init: f64) {
+        if self.train.schedule.is_to_find {
+            let found = self.train.schedule.with_rate(lr_init);
+            self.train.schedule = SchedulePlan { is_to_find: false, ..found };
+            self.experiment.take_rates(lr_init, found.lr_final);
+        }
+    }
+
+    /// Starts from the learning rate of the run with these `recorded` settings, if the experiment leaves the rate open.
+    pub fn take_rate_of(&mut self, recorded: &Experiment) {
+        if let LrInit::Rate(rate) = recorded.config().schedule.lr_init {
+            self.take_rate(rate);
+        }
+    }
+
     /// Sets the number of mini-epochs, as `statetune ctl` asked for at `step`.
     pub fn extend(&mut self, epoch_count: u32, step: u64) {
         self.train.epoch_count = epoch_count;
@@ -127,6 +143,7 @@ pub fn resolve(
     faults.check_schedule();
     faults.check_guard();
     rates::check(&mut faults);
+    rates::check_warmup(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
     let data = data::resolve(&mut faults, sources, runs_dir.join(CACHE));
     faults.check_sinks();

@@ -8,6 +8,10 @@ use crate::config::{Config, Model, Tokenizer};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::hub::{HubFile, is_on_hub};
 use crate::peft::Peft;
+use crate::words::grouped;
+
+/// A tokenizer with a smaller share of the ids of a model is probably another one. World has 65,530 of 65,536.
+const MOST_IDS: f64 = 0.9;
 
 /// The model that a run starts from, and its tokenizer.
 #[derive(Clone, Debug)]
@@ -39,6 +43,15 @@ impl TokenizerPlan {
             Tokenizer::Auto if sources::uses_characters(config) => TokenizerPlan::Characters,
             Tokenizer::Auto | Tokenizer::World => TokenizerPlan::World,
             Tokenizer::File(path) => TokenizerPlan::File(path.clone()),
+        }
+    }
+
+    /// The tokenizer as a subject of messages.
+    fn in_words(&self) -> Text {
+        match self {
+            Self::Characters => msg!(CHARACTERS_OF_DATA),
+            Self::World => msg!(THE_WORLD_TOKENIZER),
+            Self::File(_) => msg!(THE_TOKENIZER),
         }
     }
 
@@ -302,13 +315,51 @@ impl Plan {
                 ("model.load_model", msg!(SET_TOKENIZER))
             }
         };
-        let name = match tokenizer {
-            TokenizerPlan::Characters => msg!(CHARACTERS_OF_DATA),
-            TokenizerPlan::World => msg!(THE_WORLD_TOKENIZER),
-            TokenizerPlan::File(_) => msg!(THE_TOKENIZER),
-        };
+        let name = tokenizer.in_words();
         let message = msg!(NAMED_TOKENIZER_SIZE, ids = shape.vocab_size, name, found = ids);
         Err(Box::new(self.experiment.at(key, Diagnostic::error(message).help(help))))
+    }
+}
+
+impl Plan {
+    /// The warning that loaded weights have far more ids than the tokenizer, of which there are `ids`.
+    pub fn small_vocabulary(&self, shape: &Shape, ids: usize) -> Option<Diagnostic> {
+        let rows = shape.vocab_size;
+        let is_loaded = matches!(self.model.source, ModelSource::Load(_));
+        if !is_loaded || ids as f64 >= MOST_IDS * rows as f64 {
+            return None;
+        }
+        let name = self.model.tokenizer.in_words();
+        let (rows, ids) = (grouped(rows.unsigned_abs()), grouped(ids as u64));
+        let warning = Diagnostic::warning(msg!(VOCABULARY_MUCH_SMALLER, rows, name, ids))
+            .note(msg!(IDS_OF_OTHER_VOCABULARY))
+            .help(msg!(SET_OWN_TOKENIZER));
+        Some(self.experiment.at("model.tokenizer", warning)).filter(|one| !one.is_allowed())
+    }
+
+    /// The warning that the base model, with `rows` token ids, predicts no better than chance before training; none about a
+    /// new model.
+    pub fn chance_before_training(&self, rows: i64, val_loss: f64) -> Option<Diagnostic> {
+        let ModelSource::Load(model) = &self.model.source else { return None };
+        let chance = (rows as f64).ln();
+        if val_loss < chance {
+            return None;
+        }
+        let loss = |loss: f64| format!("{loss:.2}");
+        let message = msg!(
+            BASE_IS_NO_BETTER_THAN_CHANCE,
+            val_loss = loss(val_loss),
+            chance = loss(chance)
+        );
+        let tokenizer = match &self.model.tokenizer {
+            TokenizerPlan::File(path) => path.display().to_string(),
+            _ => TokenizerPlan::WORLD.to_string(),
+        };
+        let warning = Diagnostic::warning(message)
+            .note(msg!(CHANCE_IS_LN_VOCABULARY, rows = grouped(rows.unsigned_abs())))
+            .note(msg!(TOKENIZER_OR_LANGUAGE_IS_OTHER))
+            .help(msg!(GENERATE_SHOWS_BASE, model = model.display(), tokenizer));
+        Some(self.experiment.at("model.load_model", warning)).filter(|one| !one.is_allowed())
     }
 }
 

@@ -1,13 +1,16 @@
 //! Warns about a learning rate far from the usual one for the method.
 
-use super::Faults;
-use crate::config::EpochSteps;
+use super::{Faults, Plan};
+use crate::config::{Config, EpochSteps};
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::peft::Peft;
 use crate::words::grouped;
 
 /// The factor above or below the usual rate beyond which a rate gets a warning.
 const FAR: f64 = 100.0;
+
+/// A usual warmup is this part of the steps.
+const WARMUP_SHARE: u64 = 10;
 
 /// The usual rate of a method, and how it is usually written.
 fn usual(peft: &Peft) -> (f64, Text, Text) {
@@ -56,6 +59,39 @@ pub(super) fn check(faults: &mut Faults<'_>) {
         _ => warning,
     };
     faults.add("schedule.lr_init", warning.help_to_silence());
+}
+
+/// Warns where the number of steps is set and below that of the warmup.
+pub(super) fn check_warmup(faults: &mut Faults<'_>) {
+    let Config { train, schedule, .. } = faults.config();
+    if let EpochSteps::Steps(steps) = train.epoch_steps {
+        let steps = u64::from(steps) * u64::from(train.epoch_count);
+        let warning = long_warmup(schedule.warmup_steps.into(), steps);
+        if let Some(warning) = warning {
+            faults.add("schedule.warmup_steps", warning);
+        }
+    }
+}
+
+/// The warning about a warmup that is longer than the run.
+fn long_warmup(warmup: u64, steps: u64) -> Option<Diagnostic> {
+    let message = || msg!(WARMUP_LONGER_THAN_RUN, steps = grouped(steps), warmup = grouped(warmup));
+    (steps < warmup).then(|| {
+        let help = msg!(SHORTEN_WARMUP, fewer = steps / WARMUP_SHARE);
+        Diagnostic::warning(message()).note(msg!(RATE_IS_NOT_REACHED)).help(help)
+    })
+}
+
+impl Plan {
+    /// The warning about a warmup that is longer than the run of `steps` steps, where the experiment does not set the number
+    /// of steps.
+    pub fn long_warmup(&self, steps: u64) -> Option<Diagnostic> {
+        if matches!(self.train.epoch_steps, EpochSteps::Steps(_)) {
+            return None;
+        }
+        let warning = long_warmup(self.train.schedule.warmup_steps.as_u64(), steps)?;
+        Some(self.experiment.at("schedule.warmup_steps", warning)).filter(|one| !one.is_allowed())
+    }
 }
 
 #[cfg(test)]

@@ -83,6 +83,8 @@ pub struct SchedulePlan {
     pub lr_final: f64,
     /// Whether a range test finds the rate when the run starts.
     pub is_to_find: bool,
+    /// The usual rate of the method.
+    pub usual: f64,
     /// `schedule.lr_final`, if set.
     pub lr_final_set: Option<f64>,
     /// Share of all steps in which a warmup-stable-decay curve falls.
@@ -94,6 +96,11 @@ pub struct SchedulePlan {
 /// The rate at the end of the run as a share of a found rate, unless `schedule.lr_final` is set.
 const FINAL_SHARE: f64 = 0.01;
 
+/// The number without the last digits, which a product of decimal fractions gets wrong.
+fn rounded(number: f64) -> f64 {
+    format!("{number:.8e}").parse().expect("a number")
+}
+
 impl SchedulePlan {
     fn new(config: &Config) -> SchedulePlan {
         let schedule = &config.schedule;
@@ -102,18 +109,26 @@ impl SchedulePlan {
             lr_init: 0.0,
             lr_final: 0.0,
             is_to_find: schedule.lr_init == LrInit::Auto,
+            usual: usual_rate(&config.peft),
             lr_final_set: schedule.lr_final,
             decay_share: schedule.decay_share.unwrap_or(DECAY_SHARE),
             warmup_steps: Steps(schedule.warmup_steps),
         };
-        plan.with_rate(schedule.lr_init.rate().unwrap_or(usual_rate(&config.peft)))
+        plan.with_rate(schedule.lr_init.rate().unwrap_or(plan.usual))
     }
 
     /// The same schedule from another rate. A rate at the end that is not set follows.
     pub fn with_rate(self, lr_init: f64) -> SchedulePlan {
         let share = if self.is_to_find { FINAL_SHARE } else { 1.0 };
-        let lr_final = self.lr_final_set.unwrap_or(lr_init * share);
+        let lr_final = self.lr_final_set.unwrap_or_else(|| rounded(lr_init * share));
         SchedulePlan { lr_init, lr_final, ..self }
+    }
+
+    /// The curve of a trial of `steps` steps from `lr_init`, for a run of `total_steps`; its warmup is shorter likewise.
+    pub fn shortened(&self, lr_init: f64, steps: u64, total_steps: u64) -> LrCurve {
+        let curve = SchedulePlan { is_to_find: true, ..*self }.with_rate(lr_init).over(steps);
+        let warmup_steps = curve.warmup_steps * steps / total_steps.max(1);
+        LrCurve { warmup_steps, ..curve }
     }
 
     /// The curve over a run of `total_steps`.

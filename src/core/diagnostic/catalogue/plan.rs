@@ -285,6 +285,24 @@ catalogue! {
     CHARACTERS_OF_DATA: "the vocabulary of the data's characters", "数据的字符词表";
     THE_WORLD_TOKENIZER: "the World tokenizer", "World 分词器";
     THE_TOKENIZER: "the tokenizer", "分词器";
+    VOCABULARY_MUCH_SMALLER[ST4005]:
+        "the model has {rows} token ids, but {name} uses only {ids}",
+        "模型有 {rows} 个 token id，但{name}只用到 {ids} 个";
+    IDS_OF_OTHER_VOCABULARY:
+        "a token id means another word in another vocabulary: the model would learn from text that it cannot read",
+        "同一个 token id 在不同词表中是不同的词：模型将在它读不懂的文本上学习";
+    SET_OWN_TOKENIZER:
+        "set `tokenizer` to the vocabulary that the model was trained with; for a World model `tokenizer = \"world\"`",
+        "把 `tokenizer` 设为训练该模型所用的词表；World 模型为 `tokenizer = \"world\"`";
+    WARMUP_LONGER_THAN_RUN[ST2303]:
+        "the run has {steps} steps, fewer than the {warmup} steps of warmup",
+        "运行只有 {steps} 步，少于 {warmup} 步预热";
+    RATE_IS_NOT_REACHED:
+        "the learning rate only rises and never reaches `lr_init`",
+        "学习率一直在上升，到不了 `lr_init`";
+    SHORTEN_WARMUP:
+        "set `warmup_steps = {fewer}` in `[schedule]`, or train for more steps",
+        "在 `[schedule]` 中设 `warmup_steps = {fewer}`，或训练更多步";
     NAMED_TOKENIZER_SIZE[ST4005]:
         "the model has {ids} token ids, but {name} has {found}",
         "模型有 {ids} 个 token id，但{name}有 {found} 个";
