@@ -23,7 +23,7 @@ use statetune_core::plan::{Member, Purpose, as_text, members, resolve};
 use statetune_engine::kernels::find_gpu;
 
 use super::run::NOT_NEEDED;
-use super::runs::Row;
+use super::runs::{Row, validation};
 use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, stop, tell};
 
 /// Name and version of the JSON output.
@@ -136,7 +136,9 @@ impl SweepArgs {
         if let Some(error) = unpoisoned(&broken).take() {
             return Err(failed(error));
         }
-        let outcomes: Vec<Outcome> = outcomes.iter().map(|one| unpoisoned(one).clone()).collect();
+        let mut outcomes: Vec<Outcome> =
+            outcomes.iter().map(|one| unpoisoned(one).clone()).collect();
+        validation::mark(outcomes.iter_mut().filter_map(|one| one.run.as_mut()));
         self.print(members, &outcomes);
         if children.stopped.load(Ordering::Relaxed) {
             tell("the sweep was stopped; run the same command with `--resume` to continue");

@@ -9,21 +9,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Factor between the rates of the first round.
-const COARSE: f64 = 3.0;
+const COARSE: f64 = 4.0;
 /// Factor between the rates of the second round.
-const FINE: f64 = 2.0;
+const FINE: f64 = 3.0;
 /// Rates of the first round, before it is extended.
-const FIRST_RATES: i32 = 5;
-/// Rates of the first round at most. The farthest is a million times the usual one, or a millionth.
-const MOST_RATES: usize = 16;
+const FIRST_RATES: i32 = 4;
+/// Rates of the first round at most. The farthest is ten million times the usual one, or a ten-millionth.
+const MOST_RATES: usize = 14;
 /// Rates of the second round at most.
 const SECOND_RATES: usize = 4;
 /// A trial of the first round has this share of the steps of the run, and of the second round likewise.
-const SHARES: [u64; 2] = [30, 7];
+const SHARES: [u64; 2] = [40, 5];
 /// Steps of a trial at least, by round.
 const LEAST_STEPS: [u64; 2] = [2, 4];
 /// Steps of a trial at most, by round.
-const MOST_STEPS: [u64; 2] = [25, 75];
+const MOST_STEPS: [u64; 2] = [20, 100];
 /// Most that the best rate of a trial is divided by for the whole run.
 const MOST_CORRECTION: f64 = 8.0;
 /// Losses up to this factor of the lowest one are as good.
@@ -113,8 +113,8 @@ impl RateSearch {
         let mut trials = Vec::new();
         // The best rate of a short trial is higher than the usual one.
         let center = self.usual * self.correction(first);
-        let below = FIRST_RATES / 2;
-        let grid = (0..FIRST_RATES).map(|i| center * COARSE.powi(i - below));
+        let middle = f64::from(FIRST_RATES - 1) / 2.0;
+        let grid = (0..FIRST_RATES).map(|i| center * COARSE.powf(f64::from(i) - middle));
         let coarse = Round { factor: COARSE, most: MOST_RATES, steps: first, least: self.least };
         let Some(vertex) = coarse.run(grid.collect(), &mut trials, &mut measure)? else {
             return Ok(None);
@@ -258,9 +258,9 @@ mod tests {
     fn the_trials_are_a_fraction_of_the_run() {
         let found = find(SEARCH, |rate, steps| Some(bowl(1.0, rate, steps))).expect("a rate");
         let steps: u64 = found.trials.iter().map(|trial| trial.steps).sum();
-        assert_eq!((SEARCH.trial_steps(), steps), ([8, 34], 142));
-        assert_eq!(SEARCH.expected_steps(), 142);
-        assert_eq!(RateSearch { total_steps: 1_000_000, ..SEARCH }.expected_steps(), 350);
+        assert_eq!((SEARCH.trial_steps(), steps), ([6, 48], 168));
+        assert_eq!(SEARCH.expected_steps(), 168);
+        assert_eq!(RateSearch { total_steps: 1_000_000, ..SEARCH }.expected_steps(), 380);
         assert_eq!(RateSearch { total_steps: 3, ..SEARCH }.trial_steps(), [2, 3]);
         assert_eq!(RateSearch { total_steps: 1, ..SEARCH }.trial_steps(), [1, 1]);
     }
