@@ -112,7 +112,7 @@ def loss_of(file, folder, rate):
 
 def compare(folder, name):
     file = write(folder, name)
-    output, test_secs = statetune("plan", file, "--rates", "--runs-dir", folder / "runs", "--format", "json", "--unset=schedule.lr_final")
+    output, test_secs = statetune("plan", file, "--rates", "--runs-dir", folder / "runs", "--format", "json", "--set=schedule.lr_init=auto", "--unset=schedule.lr_final")
     found = json.loads(output)["range_test"]
     sweep = [loss_of(file, folder, rate) for rate in RATES]
     losses = [loss for loss, _ in sweep]

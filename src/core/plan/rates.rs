@@ -96,16 +96,21 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Overrides, parse};
+    use crate::config::{Loaded, Overrides, parse};
     use crate::plan::Faults;
 
-    /// The warnings about a rate of a method.
-    fn warnings(method: &str, rate: &str, steps: &str) -> Vec<String> {
+    /// Five mini-epochs of a method.
+    fn loaded(method: &str, rate: &str, steps: &str) -> Loaded {
         let text = format!(
             "name = \"rate\"\n[data]\ndata_file = \"x.jsonl\"\n[peft]\ntype = \"{method}\"\n[train]\n\
              epoch_steps = {steps}\nepoch_count = 5\n[schedule]\nlr_init = {rate}\nlr_final = 0.01\n"
         );
-        let loaded = parse("emoji.toml".as_ref(), text, &Overrides::default()).expect("valid");
+        parse("emoji.toml".as_ref(), text, &Overrides::default()).expect("valid")
+    }
+
+    /// The warnings about a rate of a method.
+    fn warnings(method: &str, rate: &str, steps: &str) -> Vec<String> {
+        let loaded = loaded(method, rate, steps);
         let mut faults = Faults { loaded: &loaded, found: Vec::new() };
         super::check(&mut faults);
         faults.found.iter().map(|one| one.render(false)).collect()
@@ -125,6 +130,29 @@ warning[ST2301]: `lr_init = 1e-5` is 1/100,000 of the usual value for state tuni
    = help: silence with `# statetune: allow(ST2301)` on the line above";
         assert_eq!(warnings("state", "1e-5", "1000"), [expected]);
         assert!(warnings("state", "1e-3", "\"pass\"")[0].contains("about 0.001 at most in a step"));
+    }
+
+    #[test]
+    fn a_rate_that_is_to_be_found_is_not_told_about() {
+        assert_eq!(warnings("lora", "\"auto\"", "1"), [""; 0]);
+    }
+
+    #[test]
+    fn a_warmup_longer_than_the_run() {
+        let expected = "\
+warning[ST2303]: the run has 5 steps, fewer than the 10 steps of warmup
+  |
+  = note: the learning rate only rises and never reaches `lr_init`
+  = help: set `warmup_steps = 0` in `[schedule]`, or train for more steps";
+        let of = |steps: &str| {
+            let loaded = loaded("state", "1.0", steps);
+            let mut faults = Faults { loaded: &loaded, found: Vec::new() };
+            super::check_warmup(&mut faults);
+            faults.found.iter().map(|one| one.render(false)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("1"), [expected]);
+        assert_eq!(of("2"), [""; 0], "as many steps as the warmup has");
+        assert_eq!(of("\"pass\""), [""; 0], "known once the documents are prepared");
     }
 
     #[test]

@@ -196,3 +196,39 @@ impl TrainPlan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, parse};
+
+    /// The schedule with these lines in `[schedule]`.
+    fn schedule(lines: &str) -> SchedulePlan {
+        let text = format!(
+            "name = \"a\"\npeft = {{ type = \"state\" }}\ndata = {{ data_file = \"a\" }}\n[schedule]\n{lines}\n"
+        );
+        let loaded = parse("a.toml".as_ref(), text, &Overrides::default()).expect("valid");
+        SchedulePlan::new(&loaded.config)
+    }
+
+    #[test]
+    fn a_rate_to_find_is_the_usual_one_until_then() {
+        let open = schedule("lr_init = \"auto\"");
+        assert!(open.is_to_find);
+        assert_eq!((open.lr_init, open.lr_final), (1.0, 0.01));
+        let found = open.with_rate(0.7);
+        assert_eq!((found.lr_init, found.lr_final), (0.7, 0.007));
+        let kept = schedule("lr_init = \"auto\"\nlr_final = 0.2").with_rate(0.7);
+        assert_eq!((kept.lr_init, kept.lr_final), (0.7, 0.2), "a rate that is set stays");
+        let written = schedule("lr_init = 2\nlr_final = 0.5");
+        assert!(!written.is_to_find);
+        assert_eq!((written.lr_init, written.lr_final), (2.0, 0.5));
+    }
+
+    #[test]
+    fn a_trial_is_the_schedule_made_shorter() {
+        let trial = schedule("lr_init = 1.0\nlr_final = 0.01").shortened(3.0, 20, 100);
+        assert_eq!((trial.lr_init, trial.lr_final), (3.0, 0.01));
+        assert_eq!((trial.warmup_steps, trial.total_steps), (2, 20));
+    }
+}

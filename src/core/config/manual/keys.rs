@@ -323,6 +323,15 @@ pub(in crate::config) fn expected(types: &[&str]) -> Text {
     Text::list(Join::Or, words)
 }
 
+/// The choices of a value in words, beside the type that it may have instead.
+pub(in crate::config) fn all_choices(choices: &[&str], node: &Value) -> Text {
+    let choices = list(choices);
+    match types(node).iter().find(|kind| **kind != "string") {
+        Some(other) => msg!(CHOICES_ARE_WITH_LAST, choices, last = expected(&[other])),
+        None => msg!(CHOICES_ARE, choices),
+    }
+}
+
 pub(in crate::config) fn list(words: &[&str]) -> Text {
     Text::quoted(Join::Comma, words)
 }

@@ -184,7 +184,7 @@ mod tests {
             assert_eq!(loaded.config.recipe, Some(recipe));
             assert_eq!(serde_json::to_value(&loaded.config.peft).expect(name)["type"], name);
             assert_eq!(loaded.origins["schedule.lr_init"].to_string(), format!("recipe {name}"));
-            let rate = loaded.config.schedule.lr_init;
+            let rate = loaded.config.schedule.lr_init.rate().expect("a number");
             assert!(recipe == Recipe::State || rate <= 1e-4, "{name}: {rate}");
         }
     }
