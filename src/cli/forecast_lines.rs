@@ -165,7 +165,10 @@ fn range_test_facts(found: &FoundRate, fact: &mut impl FnMut(&'static str, Strin
             fact("", format!("{:>10}  lr_init {rate:<9.2e}  {loss}", count(*steps, "step")));
         }
     }
-    fact("", format!("lr_init = {lr_init} is proposed; {lowest} to {highest} are probably as good"));
+    fact(
+        "",
+        format!("lr_init = {lr_init} is proposed; {lowest} to {highest} are probably as good"),
+    );
 }
 
 /// The learning rate curve, and some of its values.

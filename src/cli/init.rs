@@ -356,6 +356,9 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
         line("epoch_steps = 4", "statetune: allow(ST2401), as most documents are not seen"),
         line("epoch_count = 1", ""),
         "\n".to_owned(),
+        line("[profile.smoke.schedule]", ""),
+        line("warmup_steps = 1", "fewer than the steps"),
+        "\n".to_owned(),
         line("[profile.smoke.eval]", ""),
         line("limit = 8", "validation documents to measure"),
     ]);

@@ -116,7 +116,8 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
             let mut facts = facts(&forecast, &warnings);
             if plan.train.schedule.is_to_find && forecast.range_test.is_none() {
                 let text = "lr_init: auto (found when the run starts; try `plan --rates`)";
-                facts.push(("rate", text.to_string()));
+                let at = facts.iter().position(|(name, _)| *name == "memory");
+                facts.insert(at.unwrap_or(facts.len()), ("rate", text.to_string()));
             }
             if let Some(template) = plan.guessed_template() {
                 facts.insert(1, ("template", template));

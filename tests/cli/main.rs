@@ -40,6 +40,7 @@ mod plain;
 mod plan;
 mod probes;
 mod quant;
+mod rates;
 mod report;
 mod resume;
 mod run;

@@ -9,8 +9,7 @@ use statetune_core::store::StoredRun;
 use super::Row;
 
 /// Below a table with marks.
-pub(crate) const NOTE: &str =
-    "VAL: losses with different letters are over different validation documents; do not compare them";
+pub(crate) const NOTE: &str = "VAL: losses with different letters are over different validation documents; do not compare them";
 
 /// Marks each run that has a validation loss with a letter for its validation documents, if the runs have several such
 /// sets. A run whose documents cannot be told from its records is a set of its own data.
@@ -37,7 +36,8 @@ fn documents(row: &Row, digests: &mut HashMap<(String, String), String>) -> Stri
     if let Some(known) = digests.get(&key) {
         return known.clone();
     }
-    let found = digest(row, &key.1).ok().flatten().unwrap_or_else(|| format!("{} {}", key.0, key.1));
+    let found =
+        digest(row, &key.1).ok().flatten().unwrap_or_else(|| format!("{} {}", key.0, key.1));
     digests.insert(key, found.clone());
     found
 }

@@ -119,10 +119,9 @@ impl Experiment {
     pub fn origins(&self) -> Origins {
         self.loaded.origins.values().fold(Origins::default(), |mut count, origin| {
             match origin {
-                Origin::Default
-                | Origin::Passport
-                | Origin::WeightsName
-                | Origin::RangeTest => count.default += 1,
+                Origin::Default | Origin::Passport | Origin::WeightsName | Origin::RangeTest => {
+                    count.default += 1
+                }
                 Origin::File { .. } => count.file += 1,
                 Origin::Parent { .. } => count.parent += 1,
                 Origin::Profile { .. } => count.profile += 1,

@@ -346,11 +346,8 @@ impl Plan {
             return None;
         }
         let loss = |loss: f64| format!("{loss:.2}");
-        let message = msg!(
-            BASE_IS_NO_BETTER_THAN_CHANCE,
-            val_loss = loss(val_loss),
-            chance = loss(chance)
-        );
+        let message =
+            msg!(BASE_IS_NO_BETTER_THAN_CHANCE, val_loss = loss(val_loss), chance = loss(chance));
         let tokenizer = match &self.model.tokenizer {
             TokenizerPlan::File(path) => path.display().to_string(),
             _ => TokenizerPlan::WORLD.to_string(),
@@ -359,7 +356,9 @@ impl Plan {
             .note(msg!(CHANCE_IS_LN_VOCABULARY, rows = grouped(rows.unsigned_abs())))
             .note(msg!(TOKENIZER_OR_LANGUAGE_IS_OTHER))
             .help(msg!(GENERATE_SHOWS_BASE, model = model.display(), tokenizer));
-        Some(self.experiment.at("model.load_model", warning)).filter(|one| !one.is_allowed())
+        let is_written = self.experiment.place("model.tokenizer").is_some();
+        let key = if is_written { "model.tokenizer" } else { "model.load_model" };
+        Some(self.experiment.at(key, warning)).filter(|one| !one.is_allowed())
     }
 }
 

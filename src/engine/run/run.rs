@@ -60,7 +60,9 @@ pub fn run(
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
     let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
-    if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &tokenizer, &data).refusal(None) {
+    if !allow_oom
+        && let Some(refusal) = Outlook::of_run(plan, shape, &tokenizer, &data).refusal(None)
+    {
         return Err(RunError::WontFit(Box::new(refusal)));
     }
     let weights = weights_of_shape(plan, shape)?.on(device(plan.train.device));

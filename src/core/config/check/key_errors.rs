@@ -227,8 +227,7 @@ impl<'a> Checker<'a> {
             None => error,
         };
         let is_free = choices.is_empty();
-        let error =
-            if is_free { error } else { error.note(all_choices(&choices, node)) };
+        let error = if is_free { error } else { error.note(all_choices(&choices, node)) };
         (order, error)
     }
 }

@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::other_trainers::{current_number, current_words};
 use super::violations::{Order, Violation};
 use crate::config::loading::layer::{Layer, OverrideKind, Place};
-use crate::config::manual::keys::{about_key, all_choices, bounds, example, expected, one_of, types};
+use crate::config::manual::keys::{
+    about_key, all_choices, bounds, example, expected, one_of, types,
+};
 use crate::config::spelling::{nearest, plain};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 

@@ -300,7 +300,10 @@ lr_init = 0.5
         let (config, root) = (&loaded.config, folder.path());
         assert_eq!((&*config.name, &*config.tags), ("child", &["own".to_owned()][..]));
         assert_eq!((config.train.ctx_len, config.train.micro_bsz), (32, 2));
-        assert_eq!((config.schedule.lr_init, config.schedule.lr_final), (LrInit::Rate(0.5), Some(0.01)));
+        assert_eq!(
+            (config.schedule.lr_init, config.schedule.lr_final),
+            (LrInit::Rate(0.5), Some(0.01))
+        );
         assert_eq!(config.train.epoch_count, 1, "no profile is in use");
         let origin = |key: &str| {
             loaded.origins[key].to_string().replace(&format!("{}/", root.display()), "")

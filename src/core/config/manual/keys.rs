@@ -284,7 +284,8 @@ pub(in crate::config) fn example(node: &Value) -> Option<&Value> {
 /// The bounds of a number in words. The width of the integer type is named only if `value` exceeds it.
 pub(in crate::config) fn bounds(node: &Value, value: &Value) -> Text {
     let branches = node.get("anyOf").and_then(Value::as_array).into_iter().flatten();
-    let has_bound = |node: &&Value| ["minimum", "exclusiveMinimum"].iter().any(|key| node.get(key).is_some());
+    let has_bound =
+        |node: &&Value| ["minimum", "exclusiveMinimum"].iter().any(|key| node.get(key).is_some());
     let bounded = branches.chain([node]).find(has_bound).unwrap_or(node);
     let bound = |key: &str| bounded.get(key)?.as_f64();
     let is_within_width = value.as_f64() <= Some(f64::from(u32::MAX));
