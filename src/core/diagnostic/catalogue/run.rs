@@ -58,8 +58,8 @@ catalogue! {
         "either the model was trained with another tokenizer, or it has never seen text of this kind",
         "要么模型是用别的分词器训练的，要么它从未见过这类文本";
     GENERATE_SHOWS_BASE:
-        "run `statetune generate {model} --tokenizer {tokenizer} --prompt \"Hello\"`: the answer of a trained model with its own tokenizer is readable",
-        "运行 `statetune generate {model} --tokenizer {tokenizer} --prompt \"Hello\"`：训练过的模型配上自己的分词器，回答是可读的";
+        "run `statetune generate --model {model} --tokenizer {tokenizer} --prompt \"Hello\"`: the answer of a trained model with its own tokenizer is readable",
+        "运行 `statetune generate --model {model} --tokenizer {tokenizer} --prompt \"Hello\"`：训练过的模型配上自己的分词器，回答是可读的";
     EARLIER_CHECKPOINTS_INTACT:
         "nothing was saved after this step; earlier checkpoints are intact",
         "这一步之后没有保存；之前的检查点完好";
