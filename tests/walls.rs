@@ -53,7 +53,7 @@ const MAY_USE: [(&str, &str); 33] = [
     ("core/import", "core/diagnostic core/words"),
     (
         "core/look",
-        "core/data core/diagnostic core/plan core/records core/resolved_settings core/store core/words",
+        "core/data core/diagnostic core/digest core/plan core/records core/resolved_settings core/store core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),

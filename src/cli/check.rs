@@ -11,6 +11,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
 use statetune_core::tensorfile::write_atomically;
 use statetune_engine::kernels::find_driver;
+use statetune_engine::run::small_vocabulary;
 
 use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
 
@@ -104,7 +105,10 @@ impl CheckArgs {
 
     fn diagnostics(&self, file: &Path) -> Vec<Diagnostic> {
         let planned = self.experiment.try_plan(find_driver, file, Purpose::Check);
-        let mut found = planned.map_or_else(|faults| faults, |plan| plan.warnings);
+        let mut found = planned.map_or_else(
+            |faults| faults,
+            |plan| plan.warnings.iter().cloned().chain(small_vocabulary(&plan)).collect(),
+        );
         let is_in =
             |codes: &[String], code: &str| codes.iter().any(|start| code.starts_with(start));
         found.retain(|one| {

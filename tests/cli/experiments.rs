@@ -235,7 +235,7 @@ fn gallery_10_a_mask_that_selects_nothing() {
 
 #[test]
 fn gallery_15_a_bad_override() {
-    let output = Case::new().statetune(&["check", STATE, "--set", "schedule.lr_init=fast"]);
+    let output = Case::new().statetune(&["check", STATE, "--set", "schedule.lr_final=fast"]);
     compare("gallery_15_bad_override", &shown(&output));
 }
 

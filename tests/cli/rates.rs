@@ -251,6 +251,18 @@ fn a_vocabulary_that_uses_few_ids_of_the_model_is_a_warning() {
     let message = "the model has 4,096 token ids, but the tokenizer uses only 2,001";
     let planned = case.statetune(&["plan", STATE]).is_done().stdout.clone();
     assert!(planned.contains(&format!("ST4005 {message}")), "{planned}");
+    let expected = format!(
+        "\
+warning[ST4005]: {message}
+  --> state.toml:11:13
+   |
+11 | tokenizer = \"few.txt\"
+   |             ^^^^^^^^^
+   |
+   = note: a token id means another word in another vocabulary: the model would learn from text that it cannot read
+   = help: set `tokenizer` to the vocabulary that the model was trained with; for a World model `tokenizer = \"world\"`"
+    );
+    assert_eq!(case.statetune(&["check", STATE]).stderr.trim_end(), expected);
     let ran = case.statetune(&["run", STATE]);
     assert!(ran.stderr.contains(&format!("warning[ST4005]: {message}")), "{}", ran.stderr);
     let allowed = case.with(STATE, "\"few.txt\"", "\"few.txt\"  # statetune: allow(ST4005)");

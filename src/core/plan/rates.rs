@@ -9,6 +9,8 @@ use crate::words::grouped;
 /// The factor above or below the usual rate beyond which a rate gets a warning.
 const FAR: f64 = 100.0;
 
+/// The key of the warmup.
+const WARMUP: &str = "schedule.warmup_steps";
 /// A usual warmup is this part of the steps.
 const WARMUP_SHARE: u64 = 10;
 
@@ -61,14 +63,17 @@ pub(super) fn check(faults: &mut Faults<'_>) {
     faults.add("schedule.lr_init", warning.help_to_silence());
 }
 
-/// Warns where the number of steps is set and below that of the warmup.
+/// Warns where the numbers of steps and of warmup steps are written, and the run is shorter.
 pub(super) fn check_warmup(faults: &mut Faults<'_>) {
     let Config { train, schedule, .. } = faults.config();
-    if let EpochSteps::Steps(steps) = train.epoch_steps {
+    let is_written = faults.loaded.place(WARMUP).is_some();
+    if let EpochSteps::Steps(steps) = train.epoch_steps
+        && is_written
+    {
         let steps = u64::from(steps) * u64::from(train.epoch_count);
         let warning = long_warmup(schedule.warmup_steps.into(), steps);
         if let Some(warning) = warning {
-            faults.add("schedule.warmup_steps", warning);
+            faults.add(WARMUP, warning);
         }
     }
 }
@@ -83,14 +88,16 @@ fn long_warmup(warmup: u64, steps: u64) -> Option<Diagnostic> {
 }
 
 impl Plan {
-    /// The warning about a warmup that is longer than the run of `steps` steps, where the experiment does not set the number
-    /// of steps.
+    /// The warning about a warmup that is longer than the run of `steps` steps, unless the settings alone tell and
+    /// [`Plan::warnings`] has it.
     pub fn long_warmup(&self, steps: u64) -> Option<Diagnostic> {
-        if matches!(self.train.epoch_steps, EpochSteps::Steps(_)) {
+        let is_written = self.experiment.place(WARMUP).is_some();
+        if is_written && matches!(self.train.epoch_steps, EpochSteps::Steps(_)) {
             return None;
         }
         let warning = long_warmup(self.train.schedule.warmup_steps.as_u64(), steps)?;
-        Some(self.experiment.at("schedule.warmup_steps", warning)).filter(|one| !one.is_allowed())
+        let key = if is_written { WARMUP } else { "schedule" };
+        Some(self.experiment.at(key, warning)).filter(|one| !one.is_allowed())
     }
 }
 
@@ -141,11 +148,15 @@ warning[ST2301]: `lr_init = 1e-5` is 1/100,000 of the usual value for state tuni
     fn a_warmup_longer_than_the_run() {
         let expected = "\
 warning[ST2303]: the run has 5 steps, fewer than the 10 steps of warmup
-  |
-  = note: the learning rate only rises and never reaches `lr_init`
-  = help: set `warmup_steps = 0` in `[schedule]`, or train for more steps";
+  --> emoji.toml:11:16
+   |
+11 | warmup_steps = 10
+   |                ^^
+   |
+   = note: the learning rate only rises and never reaches `lr_init`
+   = help: set `warmup_steps = 0` in `[schedule]`, or train for more steps";
         let of = |steps: &str| {
-            let loaded = loaded("state", "1.0", steps);
+            let loaded = loaded("state", "1.0\nwarmup_steps = 10", steps);
             let mut faults = Faults { loaded: &loaded, found: Vec::new() };
             super::check_warmup(&mut faults);
             faults.found.iter().map(|one| one.render(false)).collect::<Vec<_>>()

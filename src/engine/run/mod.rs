@@ -35,7 +35,7 @@ pub use input_records::{CHARACTERS, recorded_settings, setting_changes};
 pub use measure::measure;
 pub use merge::{Merge, Merged, StatesPlace, merge};
 pub use outlook::{Documents, Outlook};
-pub use prepare::{load_tokenizer, load_weights, prepare_sources};
+pub use prepare::{load_tokenizer, load_weights, prepare_sources, small_vocabulary};
 pub use range_test::find_rate;
 pub use run::run;
 pub use save::export_at;

@@ -52,6 +52,18 @@ pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, R
     Ok(shape)
 }
 
+/// The warning that the vocabulary file of a plan uses far fewer ids than its weights have. Reads the header of the weights; `None`
+/// too where a file cannot be read, which a run reports.
+pub fn small_vocabulary(plan: &Plan) -> Option<Diagnostic> {
+    let (ModelSource::Load(weights), TokenizerPlan::File(vocabulary)) =
+        (&plan.model.source, &plan.model.tokenizer)
+    else {
+        return None;
+    };
+    let shape = shape_in(weights).ok()?;
+    plan.small_vocabulary(&shape, Tokenizer::load(vocabulary).ok()?.vocab_size())
+}
+
 /// The weights of a plan: loaded, checked and quantized as planned, or new.
 ///
 /// # Errors
