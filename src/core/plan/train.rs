@@ -96,7 +96,7 @@ pub struct SchedulePlan {
 /// The rate at the end of the run as a share of a found rate, unless `schedule.lr_final` is set.
 const FINAL_SHARE: f64 = 0.01;
 
-/// The number without the last digits, which a product of decimal fractions gets wrong.
+/// The number without its last digits, which a multiplication of decimal fractions gets wrong.
 fn rounded(number: f64) -> f64 {
     format!("{number:.8e}").parse().expect("a number")
 }
