@@ -4,7 +4,7 @@
     make build && python3 tests/bench/rates.py [FOLDER] [SET ...]
 
 For each set: the validation loss after the whole run at eight rates, half a decade apart, with a hundredth of the rate at the end;
-the rate that the range test finds, and the loss after the whole run with it; the processor time of the range test, as a share of the sweep.
+the rate that the range test finds, and the loss after the whole run with it; the CPU time of the range test, as a share of the sweep.
 The figures are in docs/benchmarks.md. Takes about ten minutes on two cores.
 """
 
@@ -93,19 +93,19 @@ def write(folder, name):
     return file
 
 
-def processor_secs():
-    """The processor time of all child processes that have ended."""
+def cpu_secs():
+    """The CPU time of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def statetune(*arguments):
-    """Runs the program, and returns its output and its processor time in seconds."""
-    started = processor_secs()
+    """Runs the program, and returns its output and its CPU time in seconds."""
+    started = cpu_secs()
     done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{arguments}: {done.stderr}")
-    return done.stdout, processor_secs() - started
+    return done.stdout, cpu_secs() - started
 
 
 def loss_of(file, folder, rate):
