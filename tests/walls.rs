@@ -52,7 +52,7 @@ const MAY_USE: [(&str, &str); 32] = [
     ("core/import", "core/diagnostic core/words"),
     (
         "core/look",
-        "core/data core/diagnostic core/plan core/records core/resolved_settings core/store core/words",
+        "core/arch core/data core/diagnostic core/plan core/records core/resolved_settings core/store core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),

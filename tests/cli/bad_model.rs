@@ -182,3 +182,77 @@ error[ST4006]: the model has a head size of 4, but the kernels require a multipl
     );
     case.statetune(&["run", STATE, "--set", "train.op=chunk"]).is_done();
 }
+
+/// `check` says what a run would say of weights, vocabulary and documents; `--no-files` reads the experiment file alone.
+#[test]
+fn check_looks_into_files() {
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    let unlearned = "{\"text\": \"Q: Hi?\\n\\nA: Hello.\"}\n";
+    let long = "{\"text\": \"User: hi\\n\\nAssistant: ".to_owned() + &"long ".repeat(500) + "\"}\n";
+    for (file, content, code) in [
+        ("base.pth", "<!DOCTYPE html>\n<html></html>\n", 21),
+        ("base.pth", lfs, 21),
+        ("base.pth", "GGUF\u{3}\0\0\0", 21),
+        ("vocab.txt", "1 'a' 2\n", 20),
+        ("data.jsonl", "question,answer\nHi?,Hello.\n", 20),
+        ("data.jsonl", "[{\"text\": \"Hi.\"}]\n", 20),
+        ("data.jsonl", "", 20),
+        ("data.jsonl", unlearned, 20),
+        ("data.jsonl", &long, 20),
+    ] {
+        let case = Case::new().having(file, content);
+        let check = case.statetune(&["check", STATE]);
+        assert!(case.list("runs").is_empty(), "a look leaves nothing");
+        let run = case.statetune(&["run", STATE]);
+        assert_eq!(
+            (check.code, &*check.stdout),
+            (Some(code), ""),
+            "{file} {content:.40}: {check:?}"
+        );
+        assert_eq!((run.code, run.stderr.trim_end()), (check.code, check.stderr.trim_end()));
+        case.statetune(&["check", STATE, "--no-files"]).succeeds("state.toml: valid", "");
+    }
+}
+
+/// Only the first documents of a large file are read, and the message says so.
+#[test]
+fn check_reads_the_first_documents() {
+    let good = "{\"text\": \"User: hi\\n\\nAssistant: hello\"}\n";
+    let case = Case::new().having("data.jsonl", good.repeat(1000) + "no JSON\n");
+    case.statetune(&["check", STATE]).succeeds("state.toml: valid", "");
+    let bad = "{\"text\": \"no turns\"}\n";
+    let case = Case::new().having("data.jsonl", bad.repeat(1001));
+    let output = case.statetune(&["check", STATE]);
+    assert_eq!(output.code, Some(20), "{output:?}");
+    let note = "= note: only the first 1000 documents of each source were read; `data check` and `run` read all";
+    assert!(output.stderr.contains(note), "{output:?}");
+    // With JSON for editors.
+    let output = case.statetune(&["check", STATE, "--format", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!((&found[0]["code"], output.code), (&"ST3102".into(), Some(20)));
+}
+
+/// A vocabulary that uses little of the embedding is probably another one than that of the weights.
+#[test]
+fn a_vocabulary_of_few_ids_is_a_warning() {
+    let (n_layer, n_embd) = (SIZES.0, SIZES.1);
+    let world = checkpoint(Shape::for_scratch(Version::V7, n_layer, n_embd, 65536));
+    let case = Case::new().having("base.pth", world);
+    let expected = "\
+warning[ST4005]: the tokenizer has 4,096 ids, but the embedding of the weights has 65,536
+  --> state.toml:11:13
+   |
+11 | tokenizer = \"vocab.txt\"
+   |             ^^^^^^^^^^^
+   |
+   = note: weights that were trained with another vocabulary read every document as noise
+   = help: World and G1 models have 65,536 rows: set `tokenizer = \"world\"` for these";
+    case.statetune(&["check", STATE]).succeeds("state.toml: valid", expected);
+    for command in ["plan", "run"] {
+        let output = case.statetune(&[command, STATE]);
+        let said = output.stderr + &output.stdout;
+        assert_eq!(said.matches("the tokenizer has 4,096 ids").count(), 1, "{command}: {said}");
+    }
+    let allowed = case.with(STATE, "\"vocab.txt\"", "\"vocab.txt\"  # statetune: allow(ST4005)");
+    allowed.statetune(&["check", STATE]).succeeds("state.toml: valid", "");
+}

@@ -30,7 +30,7 @@ pub use fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 pub use order::magic_prime;
 pub use prepared::{
     Exported, LongestDocument, PrepareReport, PrepareSpec, Prepared, Split, TextForm, cache,
-    copy_pair, find_prepared, pair_files, pair_to_texts, prepare,
+    copy_pair, find_prepared, first_look, pair_files, pair_to_texts, prepare,
 };
 pub(crate) use readers::{Content, format};
 pub use readers::{

@@ -12,6 +12,7 @@ mod probe;
 mod probes;
 mod rates;
 mod records;
+mod shape;
 mod sources;
 mod sweep;
 mod train;
@@ -35,6 +36,7 @@ pub use probes::Metric;
 pub use records::{
     CheckpointPlan, EvalPlan, GenerateOptions, GuardPlan, LogPlan, RecordsPlan, SamplePlan,
 };
+pub use shape::ShapeError;
 use std::path::PathBuf;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
 pub use train::{AdamOptions, SchedulePlan, TrainPlan};

@@ -34,6 +34,8 @@ pub struct Outlook<'a> {
     pub plan: &'a Plan,
     /// The sizes of the model.
     pub shape: Shape,
+    /// Token ids of the tokenizer.
+    ids: usize,
     /// Figures about the documents; absent until they are prepared.
     pub data: Option<Documents>,
 }
@@ -58,7 +60,7 @@ impl<'a> Outlook<'a> {
         let tokenizer = load_tokenizer(plan)?;
         let shape = model_shape(plan, &tokenizer)?;
         if !prepare && !is_prepared(plan, &tokenizer)? {
-            return Ok(Outlook { plan, shape, data: None });
+            return Ok(Outlook { plan, shape, ids: tokenizer.vocab_size(), data: None });
         }
         let data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
         Ok(Outlook::of_run(plan, shape, &data))
@@ -66,7 +68,8 @@ impl<'a> Outlook<'a> {
 
     /// The outlook of a run with open documents.
     pub(super) fn of_run(plan: &'a Plan, shape: Shape, data: &Datasets<'_>) -> Outlook<'a> {
-        Outlook { plan, shape, data: Some(Documents::new(plan, data)) }
+        let ids = data.train.tokenizer().vocab_size();
+        Outlook { plan, shape, ids, data: Some(Documents::new(plan, data)) }
     }
 
     /// The inputs of the memory forecast; `None` for implementations of the recurrence with unknown memory needs.
@@ -183,10 +186,11 @@ impl<'a> Outlook<'a> {
         Some(self.plan.experiment.at("train.micro_bsz", refusal))
     }
 
-    /// The warnings about the documents: their turns, and data that the run never sees.
+    /// The warnings about the vocabulary and the documents: their turns, and data that the run never sees.
     pub fn warnings(&self) -> Vec<Diagnostic> {
+        let of_vocabulary = self.plan.vocabulary_warning(&self.shape, self.ids);
         let of_turns = self.data.iter().flat_map(|data| data.warnings.iter().cloned());
-        of_turns.chain(self.unseen()).collect()
+        of_vocabulary.into_iter().chain(of_turns).chain(self.unseen()).collect()
     }
 
     /// The warning about data that the run never sees.

@@ -28,6 +28,11 @@ use super::layout::{
 };
 use super::split::{Dealer, validation_contents};
 
+/// The most documents of a source that a first look reads.
+pub(crate) const FIRST: u64 = 1000;
+/// The largest file of plain text or tokens that a first look reads, in bytes.
+const READ_AT_ONCE: u64 = 64 << 20;
+
 /// The pair of all documents in source order.
 const ALL: &str = "all";
 /// The `vocab_size` of a pair whose ids may need more than two bytes.
@@ -51,7 +56,7 @@ pub(crate) fn build(
     before: Vec<Vec<FileDigest>>,
 ) -> Result<PrepareReport, DataError> {
     let all = folder.join(ALL);
-    let ingested = ingest(spec, &all, &folder.join(PLACES), &folder.join(CONTENTS))?;
+    let ingested = ingest(spec, &all, &folder.join(PLACES), &folder.join(CONTENTS), None)?;
     let (before, after) = (before.concat(), digests(spec)?.concat());
     if let Some((changed, _)) = before.iter().zip(&after).find(|(before, after)| before != after) {
         return Err(DataError::ChangedMeanwhile { file: changed.path.clone() });
@@ -67,6 +72,21 @@ pub(crate) fn build(
     Ok(report)
 }
 
+/// Writes the first documents of every source into a pair in `folder`, with their origins. Returns its prefix, and
+/// whether it lacks documents of the sources.
+///
+/// # Errors
+/// Sources that cannot be read or whose first documents are not valid; a folder that cannot be written.
+pub(crate) fn build_first(
+    folder: &Path,
+    spec: &PrepareSpec<'_>,
+) -> Result<(PathBuf, bool), DataError> {
+    let all = folder.join(ALL);
+    let files = (folder.join(PLACES), folder.join(CONTENTS));
+    let ingested = ingest(spec, &all, &files.0, &files.1, Some(FIRST))?;
+    Ok((all, ingested.is_partial))
+}
+
 /// Copies the validation documents into one pair, and the others, repeated and shuffled, into another.
 fn write_pairs(
     folder: &Path,
@@ -75,7 +95,7 @@ fn write_pairs(
     ingested: &Ingested,
     files: Vec<FileDigest>,
 ) -> Result<PrepareReport, DataError> {
-    let Ingested { sources, digests, skipped, longest, vocab_size } = ingested;
+    let Ingested { sources, digests, skipped, longest, vocab_size, .. } = ingested;
     let validation = validation_contents(digests, spec.val_split);
     let is_validation = |document: u32| {
         digests.get(document as usize).is_some_and(|digest| validation.contains(digest))
@@ -203,14 +223,18 @@ struct Ingested {
     longest: LongestDocument,
     /// The `vocab_size` of the pair.
     vocab_size: usize,
+    /// Whether a first look left documents out.
+    is_partial: bool,
 }
 
-/// Reads everything into the pair `prefix`, the origins into `places`, and the digests of contents into `contents`.
+/// Reads everything into the pair `prefix`, the origins into `places`, and the digests of contents into `contents`;
+/// of a source at most the first `most` documents.
 fn ingest(
     spec: &PrepareSpec<'_>,
     prefix: &Path,
     places: &Path,
     contents: &Path,
+    most: Option<u64>,
 ) -> Result<Ingested, DataError> {
     let vocab_size = vocab_size(spec)?;
     let mut ingest = Ingest {
@@ -222,6 +246,8 @@ fn ingest(
         skipped: 0,
         longest: LongestDocument { document: 0, tokens: 0 },
         end: u64::MAX,
+        most,
+        is_partial: false,
         work: Work::begin("preparing data", files_bytes(spec)),
         files_done: 0,
     };
@@ -231,11 +257,11 @@ fn ingest(
         ingest.source(source, &mut files)?;
         sources.push((first..ingest.documents(), source.weight));
     }
-    let Ingest { pair, places, contents, digests, skipped, longest, .. } = ingest;
+    let Ingest { pair, places, contents, digests, skipped, longest, is_partial, .. } = ingest;
     pair.finish()?;
     places.finish()?;
     contents.finish()?;
-    Ok(Ingested { sources, digests, skipped, longest, vocab_size })
+    Ok(Ingested { sources, digests, skipped, longest, vocab_size, is_partial })
 }
 
 /// The bytes of all files.
@@ -294,6 +320,10 @@ struct Ingest<'a> {
     longest: LongestDocument,
     /// The number of documents at which the current source has reached its limit.
     end: u64,
+    /// The most documents of a source, in a first look.
+    most: Option<u64>,
+    /// Whether a first look left documents out.
+    is_partial: bool,
     work: Work,
     /// Bytes of the files before the current one.
     files_done: u64,
@@ -310,18 +340,26 @@ impl Ingest<'_> {
 
     /// Reads one source, whose files have the next numbers of `files`.
     fn source(&mut self, source: &Source, files: &mut Range<u32>) -> Result<(), DataError> {
-        self.end = source.limit.map_or(u64::MAX, |limit| self.pair.documents() + limit);
+        let limit = source.limit.into_iter().chain(self.most).min();
+        self.end = limit.map_or(u64::MAX, |limit| self.pair.documents() + limit);
         for path in source.inputs() {
             let file = if source.files.is_empty() { None } else { files.next() };
             if !self.is_full() {
                 self.file(source, file.unwrap_or(NO_FILE), path)?;
             }
         }
+        let by_look = self.most.is_some_and(|most| source.limit.is_none_or(|limit| limit > most));
+        self.is_partial |= self.is_full() && by_look;
         Ok(())
     }
 
     fn file(&mut self, source: &Source, file: u32, path: &Path) -> Result<(), DataError> {
         let size = bytes_on_disk(source, path);
+        let is_large = source.format().content() != Content::Records && size > READ_AT_ONCE;
+        if self.most.is_some() && is_large {
+            self.is_partial = true;
+            return Ok(());
+        }
         let read = self.documents_of(source, file, path, size);
         self.files_done += size;
         self.work.set(self.files_done);
@@ -341,8 +379,13 @@ impl Ingest<'_> {
         let skips = self.spec.on_bad_line == OnBadLine::Skip;
         let before = self.documents();
         let mut lines = Tally::default();
-        for batch in source.format().read(path, self.spec.form)? {
-            let batch = batch?;
+        let mut batches = source.format().read(path, self.spec.form)?;
+        while let Some(batch) = batches.next() {
+            let mut batch = batch?;
+            let is_cut = self.most.is_some_and(|most| batch.len() as u64 > most);
+            if is_cut {
+                batch.truncate(FIRST as usize);
+            }
             // After the first invalid line the others are only counted.
             let encodes = lines.is_clean();
             let encoded =
@@ -370,9 +413,14 @@ impl Ingest<'_> {
                     (Err(line), _) => lines.add_invalid(line),
                 }
             }
+            // Batches of records are large; those of tokens hold one document.
+            if self.most.is_some() && source.format().content() == Content::Records {
+                self.is_partial |= is_cut || batches.next().is_some();
+                break;
+            }
         }
         lines.result()?;
-        if self.documents() == before {
+        if self.documents() == before && !self.is_partial {
             return Err(DataError::NoDocuments { file: path.into() });
         }
         Ok(())

@@ -160,10 +160,7 @@ impl Prepared {
 
     /// The origin of the document with this number in source order; `None` when it cannot be read.
     pub fn origin_of(&self, document: u32) -> Option<Origin> {
-        let place = read_row(&self.folder.join(PLACES), document.into())?;
-        let Place { file, number } = Place::from_bytes(place);
-        let (path, data_type) = self.file(file);
-        Some(readers::format(data_type).origin(path, number))
+        origin_in(&self.folder, &self.files, document)
     }
 
     /// The numbers, in source order, of the documents whose file and line (or index in a pair, or 0 in a text)
@@ -180,20 +177,33 @@ impl Prepared {
             places.as_chunks::<PLACE_BYTES>().0.iter().map(|bytes| Place::from_bytes(*bytes));
         let wanted = places
             .enumerate()
-            .filter(|(_, place)| is_wanted(self.file(place.file).0, place.number));
+            .filter(|(_, place)| is_wanted(file_of(&self.files, place.file).0, place.number));
         Ok(wanted.map(|(document, _)| document).collect())
     }
 
     fn order_file(&self, split: Split) -> PathBuf {
         self.folder.join(split.name()).with_extension(ORDER)
     }
+}
 
-    /// The file that a [`Place::file`] stands for, and its format.
-    fn file(&self, file: u32) -> (&Path, DataType) {
-        match self.files.get(file as usize) {
-            Some((path, data_type)) => (path, *data_type),
-            None => (Path::new(MADE_UP), DataType::Dummy),
-        }
+/// The origin of the document with this number in source order, which `folder` records; `None` when it cannot be read.
+/// `files` are the files of all sources with their formats.
+pub(crate) fn origin_in(
+    folder: &Path,
+    files: &[(PathBuf, DataType)],
+    document: u32,
+) -> Option<Origin> {
+    let place = read_row(&folder.join(PLACES), document.into())?;
+    let Place { file, number } = Place::from_bytes(place);
+    let (path, data_type) = file_of(files, file);
+    Some(readers::format(data_type).origin(path, number))
+}
+
+/// The file that a [`Place::file`] stands for, and its format.
+fn file_of(files: &[(PathBuf, DataType)], file: u32) -> (&Path, DataType) {
+    match files.get(file as usize) {
+        Some((path, data_type)) => (path, *data_type),
+        None => (Path::new(MADE_UP), DataType::Dummy),
     }
 }
 

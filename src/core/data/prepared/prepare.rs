@@ -131,7 +131,7 @@ fn publish(building: TempDir, folder: &Path) -> io::Result<bool> {
 }
 
 /// The files of all sources with their formats.
-fn files(sources: &[Source]) -> Vec<(PathBuf, DataType)> {
+pub(crate) fn files(sources: &[Source]) -> Vec<(PathBuf, DataType)> {
     let of_source = |source: &Source| {
         let data_type = source.data_type;
         source.files.clone().into_iter().map(move |file| (file, data_type))

@@ -115,6 +115,11 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// The tokenizer of the documents.
+    pub fn tokenizer(&self) -> &'a Tokenizer {
+        self.tokenizer
+    }
+
     /// Counts of the documents.
     pub fn survey(&self) -> &Survey {
         &self.survey

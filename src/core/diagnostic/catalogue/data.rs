@@ -27,6 +27,9 @@ catalogue! {
     PATTERN_FORM:
         "a pattern is a path with `*`, `?` or `[...]`",
         "模式是带 `*`、`?` 或 `[...]` 的路径";
+    FIRST_DOCUMENTS_READ:
+        "only the first {most} documents of each source were read; `data check` and `run` read all",
+        "每个来源只读了前 {most} 个文档；`data check` 和 `run` 读取全部";
     SAVE_AS_UTF8:
         "save the file as UTF-8, for example `iconv -f GB18030 -t UTF-8 OLD > NEW`",
         "把文件存为 UTF-8，例如 `iconv -f GB18030 -t UTF-8 OLD > NEW`";

@@ -288,6 +288,15 @@ catalogue! {
     NAMED_TOKENIZER_SIZE[ST4005]:
         "the model has {ids} token ids, but {name} has {found}",
         "模型有 {ids} 个 token id，但{name}有 {found} 个";
+    FEW_IDS_OF_EMBEDDING[ST4005]:
+        "the tokenizer has {ids} ids, but the embedding of the weights has {rows}",
+        "分词器有 {ids} 个 id，而权重的嵌入有 {rows} 行";
+    OTHER_IDS_MEAN_OTHERS:
+        "weights that were trained with another vocabulary read every document as noise",
+        "用其他词表训练的权重会把所有文档读成噪声";
+    WORLD_HAS_SO_MANY:
+        "World and G1 models have 65,536 rows: set `tokenizer = \"world\"` for these",
+        "World 和 G1 模型有 65,536 行：这些模型请设 `tokenizer = \"world\"`";
     STATE_LR_SCALE_NEEDS_STATES[ST2123]:
         "`state_lr_scale` only applies with `state = true`",
         "`state_lr_scale` 只适用于 `state = true`";

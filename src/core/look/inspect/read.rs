@@ -189,20 +189,8 @@ fn read_prepared(
     tokenizer: &Tokenizer,
     each: &mut dyn FnMut(Item),
 ) -> Result<(), DataError> {
-    let data = &plan.data;
-    let prepared = prepare(&PrepareSpec {
-        sources: &data.sources,
-        tokenizer,
-        form: record_form(plan),
-        mask: &data.mask,
-        on_bad_line: data.on_bad_line,
-        end_of_doc: data.end_of_doc,
-        val_split: 0.0,
-        val_seed: data.val_seed,
-        repeat: 1,
-        seed: plan.train.seed,
-        cache_dir: &data.cache_dir,
-    })?;
+    let spec = plan.prepare_spec(tokenizer);
+    let prepared = prepare(&PrepareSpec { val_split: 0.0, repeat: 1, ..spec })?;
     let pair = Binidx::open(&prepared.train)?;
     for index in 0..pair.len() {
         let origin = prepared.origin(Split::Train, index);
