@@ -25,7 +25,7 @@ const MAY_USE: [(&str, &str); 32] = [
     ("core/words", "core/diagnostic core/lang"),
     ("core/work", "core/words"),
     ("core/tensorfile", "core/diagnostic"),
-    ("core/hub", "core/diagnostic core/digest core/tensorfile"),
+    ("core/hub", "core/diagnostic core/digest core/tensorfile core/work"),
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),

@@ -232,7 +232,7 @@ fn fetch_weights(loaded: &Loaded) -> Result<(), Box<Diagnostic>> {
     let placed = |fault: Box<Diagnostic>| Box::new(loaded.at(key, *fault));
     let file = HubFile::parse(path).map_err(placed)?;
     let begins = || tell(format_args!("fetching {file}"));
-    file.fetch(io::stderr().is_terminal(), begins).map_err(placed)?;
+    file.fetch(begins).map_err(placed)?;
     Ok(())
 }
 

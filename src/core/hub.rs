@@ -14,7 +14,6 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use client::{Client, HubError, Remote};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::digest::sha256_of_file;
@@ -33,8 +32,6 @@ const SCHEME: &str = "hf://";
 
 /// The hub, unless `HF_ENDPOINT` names another.
 const ENDPOINT: &str = "https://huggingface.co";
-/// What the progress bar of a download shows.
-const PROGRESS: &str = "{msg}  {wide_bar}  {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}";
 
 /// A file of a model repository on the hub.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,13 +86,13 @@ impl HubFile {
     }
 
     /// The path of the file, which is downloaded unless the cache has it. An interrupted download continues where it
-    /// stopped; the size and digest are verified. `begins` is called before the first request; `visible` shows a
-    /// progress bar.
+    /// stopped; the size and digest are verified. `begins` is called before the first request. The
+    /// download is [`Work`](crate::work::Work), which shows how far it is and stops when it is asked to.
     ///
     /// # Errors
     /// Without a place: downloads are forbidden (ST4020), the hub cannot be reached or refuses (ST4022), the downloaded
     /// file differs from the hub's (ST4023), or the file cannot be written (ST4024).
-    pub fn fetch(&self, visible: bool, begins: impl FnOnce()) -> Result<PathBuf, Box<Diagnostic>> {
+    pub fn fetch(&self, begins: impl FnOnce()) -> Result<PathBuf, Box<Diagnostic>> {
         if let Some(path) = self.fetched() {
             return Ok(path);
         }
@@ -114,12 +111,7 @@ impl HubFile {
         let remote = client.look(&url).map_err(failed)?;
 
         let blob = self.folder().join("blobs").join(remote.blob_name());
-        let target =
-            if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template(PROGRESS).expect("a valid template");
-        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
-        bar.set_message(self.file.clone());
-        self.download(&client, &url, &remote, &blob, &bar)?;
+        self.download(&client, &url, &remote, &blob)?;
         self.link(&remote, &blob).map_err(|error| failed(error.into()))
     }
 
@@ -130,7 +122,6 @@ impl HubFile {
         url: &str,
         remote: &Remote,
         blob: &Path,
-        bar: &ProgressBar,
     ) -> Result<(), Box<Diagnostic>> {
         let failed = |error: HubError| Box::new(self.explain(error));
         let disk = |error: io::Error| failed(error.into());
@@ -141,8 +132,7 @@ impl HubFile {
         if blob.exists() {
             return Ok(());
         }
-        client.download(url, remote.size, &mut part, bar).map_err(failed)?;
-        bar.finish_and_clear();
+        client.download(url, remote.size, &mut part).map_err(failed)?;
         part.sync_all().map_err(disk)?;
         self.verify(&path, remote)?;
         fs::rename(&path, blob).map_err(disk)

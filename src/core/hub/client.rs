@@ -4,14 +4,14 @@
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
 use ureq::http::{Response, Uri, header};
 use ureq::{Agent, Body};
 
 use crate::diagnostic::{Text, msg};
 use crate::digest::sha256_hex;
+use crate::work::Work;
 
 /// Redirects that are followed at most.
 const MAX_REDIRECTS: usize = 10;
@@ -19,6 +19,8 @@ const MAX_REDIRECTS: usize = 10;
 const RETRIES: u32 = 4;
 /// The wait before the first retry; it doubles each time.
 const WAIT: Duration = Duration::from_millis(300);
+/// How often a wait looks whether the download should stop.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long a connection and the head of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Digits of a commit, and of the sha256 of a large file.
@@ -124,19 +126,20 @@ impl Client {
         Ok(Remote { commit, etag, size })
     }
 
-    /// Appends to `part` the bytes of the file at `url` that it lacks.
-    pub(super) fn download(
-        &self,
-        url: &str,
-        size: u64,
-        part: &mut File,
-        bar: &ProgressBar,
-    ) -> Result<(), HubError> {
+    /// Appends to `part` the bytes of the file at `url` that it lacks. A request to stop unwinds; what has arrived stays.
+    pub(super) fn download(&self, url: &str, size: u64, part: &mut File) -> Result<(), HubError> {
+        let before = part.metadata()?.len() % size.max(1);
+        let mut work = Work::begin("downloading", size - before);
+        let mut told = |done: u64| work.set(done.saturating_sub(before));
         let mut wait = WAIT;
         for retry in 0..=RETRIES {
-            match self.download_on(url, size, part, bar) {
+            match self.download_on(url, size, part, &mut told) {
                 Err(HubError::Answer(_) | HubError::Status(500..)) if retry < RETRIES => {
-                    sleep(wait);
+                    let until = Instant::now() + wait;
+                    while Instant::now() < until {
+                        sleep(LOOK);
+                        told(part.metadata()?.len());
+                    }
                     wait *= 2;
                 }
                 done => return done,
@@ -150,7 +153,7 @@ impl Client {
         url: &str,
         size: u64,
         part: &mut File,
-        bar: &ProgressBar,
+        told: &mut dyn FnMut(u64),
     ) -> Result<(), HubError> {
         let mut done = part.metadata()?.len();
         if done >= size {
@@ -162,8 +165,6 @@ impl Client {
         if range(&answer) != Some((done, size)) {
             return Err(HubError::Answer(msg!(NO_RANGE)));
         }
-        bar.set_length(size);
-        bar.set_position(done);
         // More bytes than announced are not kept.
         let mut body = answer.into_body().into_reader().take(size - done);
         let mut block = vec![0; 1 << 16];
@@ -175,7 +176,7 @@ impl Client {
             }
             part.write_all(&block[..count])?;
             done += count as u64;
-            bar.set_position(done);
+            told(done);
         }
         Ok(())
     }
