@@ -5,6 +5,7 @@
 mod begin;
 mod cache;
 mod chat;
+mod chat_input;
 mod check;
 mod complete;
 mod config;
