@@ -67,6 +67,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::hub::{self, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
+use statetune_core::records::Lock;
 use statetune_core::work::{Stopped, observe};
 use statetune_engine::kernels::{NoGpu, end_in_words, find_gpu, keep_memory};
 use statetune_engine::{memory_fault, silence_out_of_memory_panics};
@@ -277,8 +278,10 @@ fn exit_code(diagnostics: &[Diagnostic]) -> ExitCode {
 }
 
 /// The program `statetune`: runs the command on the command line. Linked without libtorch, which takes a fifth of a
-/// second to load; commands that need tensors continue in the program of [`main_with_tensors`].
-pub fn main() -> ExitCode {
+/// second to load; commands that need tensors continue in the program of [`main_with_tensors`]. `commit` is the git commit
+/// that the program was built from.
+pub fn main(commit: Option<&'static str>) -> ExitCode {
+    commit.into_iter().for_each(Lock::built_from);
     complete::complete();
     start(|command, color| match command {
         Command::Plain(command) if !command.computes() => command.run(color),
@@ -286,8 +289,9 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// The program `statetune-tensors`: linked with libtorch, runs every command.
-pub fn main_with_tensors() -> ExitCode {
+/// The program `statetune-tensors`: linked with libtorch, runs every command. `commit` is as for [`main`].
+pub fn main_with_tensors(commit: Option<&'static str>) -> ExitCode {
+    commit.into_iter().for_each(Lock::built_from);
     keep_memory();
     end_in_words();
     silence_out_of_memory_panics();
