@@ -294,7 +294,6 @@ pub fn main_with_tensors(commit: Option<&'static str>) -> ExitCode {
     commit.into_iter().for_each(Lock::built_from);
     keep_memory();
     end_in_words();
-    silence_out_of_memory_panics();
     if let Err(error) = stop::listen() {
         show(&Diagnostic::error(msg!(NO_SIGNALS)).note(Text::library(error)), Color::Auto);
         return ExitCode::Bug;
@@ -351,6 +350,7 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
             return output::end(ExitCode::Ok, |fault| show(fault, Color::Auto));
         }
     };
+    silence_out_of_memory_panics();
     if cli.offline {
         hub::stay_offline();
     }

@@ -48,6 +48,7 @@ mod score;
 mod sinks;
 mod state;
 mod subjects;
+mod surroundings;
 mod talking;
 mod terminal;
 mod tools;

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use chrono::Local;
 use serde::Serialize;
 use statetune_core::plan::{Reach, reach};
-use statetune_core::records::{ProbeRate, ReadRunError, RunRecord};
+use statetune_core::records::{ProbeRate, ReadRunError, RunRecord, local_time};
 use statetune_core::store::{Annotations, StoredRun};
 
 /// Columns of `runs ls` for conditions and sorting, besides the settings.
@@ -92,7 +91,7 @@ impl Row {
 
     /// Seconds since the start; `None` when the recorded time is not valid or in the future.
     pub(crate) fn age_secs(&self) -> Option<u64> {
-        let age = Local::now().signed_duration_since(self.record.started()?);
+        let age = local_time().signed_duration_since(self.record.started()?);
         u64::try_from(age.num_seconds()).ok()
     }
 

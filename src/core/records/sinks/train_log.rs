@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use chrono::Local;
-
 use super::{Kept, Sink};
-use crate::records::{Event, RunDir, RunDirError};
+use crate::records::{Event, RunDir, RunDirError, local_time};
 
 const FILE: &str = "train_log.txt";
 
@@ -40,12 +38,12 @@ impl Sink for TrainLog {
 
 /// The header: time and settings (on one line).
 fn header(settings: &str) -> String {
-    format!("NEW RUN {}\n{settings}", Local::now().format("%Y-%m-%d-%H-%M-%S"))
+    format!("NEW RUN {}\n{settings}", local_time().format("%Y-%m-%d-%H-%M-%S"))
 }
 
 /// `<epoch> <mean loss> <exp(mean loss)> <learning rate> <date> <time> <epoch>`.
 fn line(epoch: u64, mean_loss: f64, lr: f64) -> String {
-    let time = Local::now().format("%Y-%m-%d %H:%M:%S%.6f");
+    let time = local_time().format("%Y-%m-%d %H:%M:%S%.6f");
     format!("{epoch} {mean_loss:.6} {:.4} {lr:.8} {time} {epoch}", mean_loss.exp())
 }
 
