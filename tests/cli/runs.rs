@@ -580,3 +580,26 @@ fn a_stopped_sweep_is_resumed() {
     assert!(events.iter().any(|event| event["event"] == "resume"));
     assert_eq!(case.json(run.join("status.json"))["status"], "done");
 }
+
+/// Runs of an experiment in a sub-folder are found from above.
+#[test]
+fn runs_of_sub_folders() {
+    let case = Case::new();
+    for file in [STATE, "data.jsonl", "vocab.txt", "base.pth"] {
+        case.write(format!("emoji/{file}"), std::fs::read(case.path(file)).expect("there"));
+    }
+    case.statetune(&["run", "emoji/state.toml"]).is_done();
+    let shown = case.statetune(&["runs", "show", "latest"]);
+    assert!(shown.is_done().stdout.contains("emoji/runs/"), "{shown:?}");
+    case.statetune(&["watch", "tiny", "--once"]).is_done();
+    case.statetune(&["runs", "ls"])
+        .succeeds("no runs in runs", "runs of a sub-folder: --runs-dir emoji/runs");
+    let output = case.statetune(&["watch", "latst", "--once"]);
+    assert!(output.stderr.contains("help: did you mean `latest`?"), "{output:?}");
+    // A run of this folder comes first, and a folder that is named stays the only one.
+    case.statetune(&["run", STATE]).is_done();
+    let shown = case.statetune(&["runs", "show", "latest"]);
+    assert!(!shown.is_done().stdout.contains("emoji/runs/"), "{shown:?}");
+    let output = case.statetune(&["runs", "show", "latest", "--runs-dir", "elsewhere"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+}

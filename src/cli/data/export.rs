@@ -146,7 +146,7 @@ impl RawArgs {
 impl ExportArgs {
     /// Writes the training documents, and the validation documents under the name with `-val` appended.
     fn export_plan(&self, plan: &Plan) -> Result<(), RunError> {
-        let out = self.out.clone().unwrap_or_else(|| self.file.with_extension(""));
+        let out = self.given_out().unwrap_or_else(|| self.file.with_extension(""));
         let val_out = with_suffix(&out, "-val");
         let ctx_len = self.ctx_len.or(Some(plan.train.ctx_len.as_u64()));
         self.check_free(&out)?;
@@ -169,7 +169,7 @@ impl ExportArgs {
     /// Writes documents without an experiment.
     fn export_raw(&self) -> Result<(), RunError> {
         let (file, data_type) = self.raw_data();
-        let out = self.out.clone().unwrap_or_else(|| default_out(&file, data_type));
+        let out = self.given_out().unwrap_or_else(|| default_out(&file, data_type));
         self.check_free(&out)?;
         let tokenizer = self.raw.tokenizer()?;
         if data_type == DataType::Binidx && self.to != To::Binidx {
@@ -213,6 +213,18 @@ impl ExportArgs {
             None if is_pair => (prefix, DataType::Binidx),
             None => (self.file.clone(), DataType::Jsonl),
         }
+    }
+
+    /// `--out` without an ending that the program adds.
+    fn given_out(&self) -> Option<PathBuf> {
+        let out = self.out.as_ref()?;
+        let endings: &[&str] = match self.to {
+            To::Binidx => &["bin", "idx"],
+            To::Texts(form) => &[form.extension()],
+        };
+        let is_added =
+            out.extension().is_some_and(|ending| endings.iter().any(|one| ending == *one));
+        Some(if is_added { out.with_extension("") } else { out.clone() })
     }
 
     /// The files written for the name `out`.

@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{Table, TableStyle};
 use serde_json::json;
-use statetune_core::store::all_runs;
+use statetune_core::store::{all_runs, folders_below};
 use statetune_core::words::age;
 use statetune_engine::inference::as_warning;
 
 use super::condition::{Condition, check_keys, compare};
 use super::{Answer, Row, refused};
-use crate::{Color, say, show};
+use crate::{Color, say, show, tell};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.runs/1";
@@ -51,7 +51,10 @@ pub(super) fn ls(args: &LsArgs, runs_dir: &Path, color: Color) -> Answer {
     let rows = chosen(&args.conditions, args.sort.as_deref(), runs_dir, color)?;
     match args.format {
         ListFormat::Human if rows.is_empty() => {
-            say(format_args!("no runs in {}", runs_dir.display()))
+            say(format_args!("no runs in {}", runs_dir.display()));
+            for folder in folders_below(runs_dir) {
+                tell(format_args!("runs of a sub-folder: --runs-dir {}", folder.display()));
+            }
         }
         ListFormat::Human => say(table(&rows, NOTHING)),
         ListFormat::Md => say(table(&rows, ASCII_MARKDOWN)),

@@ -126,7 +126,7 @@ pub enum DataError {
     },
     /// A document has more tokens than a sample holds.
     Overlong {
-        /// The first such document.
+        /// The document, the longest of several.
         document: Origin,
         /// Its tokens, the closing one included.
         tokens: usize,
@@ -371,13 +371,14 @@ impl DataError {
             Self::CharacterVocabulary { .. } => diagnostic.note(msg!(CHARACTER_VOCABULARY_FORM)),
             Self::UnknownToken { .. } => diagnostic.help(msg!(CHOOSE_VOCABULARY_OF_DATA)),
             Self::RoundTrip { .. } => diagnostic.note(msg!(DEFECT_OF_TOKENIZER)),
-            Self::Overlong { document, others, .. } => {
+            Self::Overlong { document, tokens, others, .. } => {
                 let diagnostic = document.show(diagnostic);
                 let diagnostic = match others {
                     0 => diagnostic,
                     n => diagnostic.note(msg!(OTHERS_OVERLONG, n = grouped(*n as u64))),
                 };
-                diagnostic.help(msg!(RAISE_CTX_LEN)).help(msg!(SET_OVERLONG))
+                let least = tokens.saturating_sub(1);
+                diagnostic.help(msg!(RAISE_CTX_LEN_TO, least)).help(msg!(SET_OVERLONG))
             }
             Self::IdBeyondModel { document, .. } => {
                 document.show(diagnostic).help(msg!(TOKENISE_FOR_MODEL))
@@ -572,7 +573,7 @@ mod tests {
 error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
   |
   = note: 1,200 other documents are too long as well
-  = help: raise `train.ctx_len`
+  = help: raise `train.ctx_len` to 899 or more
   = help: or set `data.overlong` to `split` (several samples), `truncate` (drops the end) or `drop` (skips the document)";
         assert_eq!(error.diagnostic().render(false), expected);
     }

@@ -72,6 +72,8 @@ pub(crate) fn survey(
     let windows = options.dataload == Dataload::Get;
     let mut survey = Survey::default();
     let mut pieces = Vec::new();
+    // The longest of the documents that are refused for their length.
+    let mut longest: Option<usize> = None;
     let mut turns = TurnSurvey::new(&options.mask);
     let (mut all, mut without_targets, mut too_long) =
         (Distinct::new(sources), Distinct::new(sources), Distinct::new(sources));
@@ -99,6 +101,9 @@ pub(crate) fn survey(
         let reached = match (overlong, options.overlong) {
             (true, Overlong::Error) => {
                 too_long.add(i);
+                if longest.is_none_or(|longest| data.doc_len(longest) < ids.len()) {
+                    longest = Some(i);
+                }
                 continue;
             }
             (true, Overlong::Drop) => {
@@ -126,7 +131,7 @@ pub(crate) fn survey(
         survey.target_tokens += targets as u64;
     }
     survey.documents = all.count();
-    if let Some(document) = too_long.first {
+    if let Some(document) = longest {
         let (tokens, others) = (data.doc_len(document), too_long.count() as usize - 1);
         let limit = options.ctx_len + 1;
         return Err(DataError::Overlong { document: origin(document), tokens, limit, others });

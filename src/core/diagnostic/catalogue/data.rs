@@ -65,6 +65,7 @@ catalogue! {
     DEFECT_OF_TOKENIZER: "this is a bug in the tokenizer; please report it", "这是分词器的缺陷；请报告";
     OTHERS_OVERLONG: "{n} other {n:document is|documents are} too long as well", "另有 {n} 个文档也过长";
     RAISE_CTX_LEN: "raise `train.ctx_len`", "增大 `train.ctx_len`";
+    RAISE_CTX_LEN_TO: "raise `train.ctx_len` to {least} or more", "把 `train.ctx_len` 增大到 {least} 或更大";
     SET_OVERLONG:
         "or set `data.overlong` to `split` (several samples), `truncate` (drops the end) or `drop` (skips the document)",
         "或把 `data.overlong` 设为 `split`（分成多个样本）、`truncate`（丢掉末尾）或 `drop`（整个丢掉）";
