@@ -1,5 +1,6 @@
 //! `train_log.txt`: the text log that RWKV trainers write, a header a run and a line a mini-epoch.
 
+use std::fs;
 use std::path::Path;
 
 use super::{Kept, Sink};
@@ -17,7 +18,8 @@ pub(super) struct TrainLog;
 impl Sink for TrainLog {
     fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError> {
         match event {
-            Event::Start { settings, .. } if !run.join(FILE).exists() => {
+            // A process that was killed may leave the file without the header.
+            Event::Start { settings, .. } if is_empty(&run.join(FILE)) => {
                 run.append(FILE, &header(settings))
             }
             Event::Epoch { epoch, mean_loss, lr } => {
@@ -34,6 +36,11 @@ impl Sink for TrainLog {
     fn files(&self, _: &Path) -> Vec<String> {
         vec![FILE.to_string()]
     }
+}
+
+/// Whether the file is missing or has no content.
+fn is_empty(file: &Path) -> bool {
+    fs::metadata(file).map_or(true, |found| found.len() == 0)
 }
 
 /// The header: time and settings (on one line).
