@@ -11,6 +11,9 @@ const FILE: &str = "train_log.txt";
 /// Words of a line for a mini-epoch; the header has other counts.
 const WORDS: usize = 7;
 
+/// Lines of the header.
+const HEADER_LINES: usize = 2;
+
 /// The text log of a run.
 #[derive(Debug)]
 pub(super) struct TrainLog;
@@ -18,9 +21,8 @@ pub(super) struct TrainLog;
 impl Sink for TrainLog {
     fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError> {
         match event {
-            // A process that was killed may leave the file without the header.
-            Event::Start { settings, .. } if is_empty(&run.join(FILE)) => {
-                run.append(FILE, &header(settings))
+            Event::Start { settings, .. } if !has_header(&run.join(FILE)) => {
+                run.write(FILE, (header(settings) + "\n").as_bytes())
             }
             Event::Epoch { epoch, mean_loss, lr } => {
                 run.append(FILE, &line(*epoch, *mean_loss, *lr))
@@ -38,9 +40,10 @@ impl Sink for TrainLog {
     }
 }
 
-/// Whether the file is missing or has no content.
-fn is_empty(file: &Path) -> bool {
-    fs::metadata(file).map_or(true, |found| found.len() == 0)
+/// Whether the file begins with a whole header. A process that was killed may leave a part, which nothing follows.
+fn has_header(file: &Path) -> bool {
+    let text = fs::read(file).unwrap_or_default();
+    text.iter().filter(|byte| **byte == b'\n').count() >= HEADER_LINES
 }
 
 /// The header: time and settings (on one line).
