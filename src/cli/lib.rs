@@ -63,7 +63,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use statetune_core::config::{ConfigError, Loaded, Overrides, load};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg, summary};
 use statetune_core::exit::ExitCode;
-use statetune_core::hub::{self, HubFile, is_on_hub};
+use statetune_core::hub::{self, HubDataset, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
 use statetune_core::work::{Stopped, observe};
@@ -218,6 +218,9 @@ impl ExperimentArgs {
         if matches!(purpose, Purpose::Run | Purpose::Generate) {
             fetch_weights(&loaded).map_err(|fault| vec![*fault])?;
         }
+        if matches!(purpose, Purpose::Run | Purpose::Data) {
+            fetch_data(&loaded)?;
+        }
         resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file), find_gpu)
     }
 }
@@ -233,6 +236,26 @@ fn fetch_weights(loaded: &Loaded) -> Result<(), Box<Diagnostic>> {
     let file = HubFile::parse(path).map_err(placed)?;
     let begins = || tell(format_args!("fetching {file}"));
     file.fetch(io::stderr().is_terminal(), begins).map_err(placed)?;
+    Ok(())
+}
+
+/// Downloads the data sets of an experiment from a hub, unless they are on this machine, and tells which of their files
+/// are not read.
+fn fetch_data(loaded: &Loaded) -> Result<(), Vec<Diagnostic>> {
+    let data = &loaded.config.data;
+    let single = data.data_file.iter().map(|path| ("data.data_file".to_owned(), path));
+    let sources = data.source.iter().enumerate().filter_map(|(index, source)| {
+        Some((format!("data.source[{index}].data_file"), source.data_file.as_ref()?))
+    });
+    for (key, path) in single.chain(sources).filter(|(_, path)| is_on_hub(path)) {
+        let placed = |fault: Box<Diagnostic>| vec![loaded.at(&key, *fault)];
+        let data = HubDataset::parse(path).map_err(placed)?;
+        let begins = || tell(format_args!("fetching {data}"));
+        let found = data.fetch(io::stderr().is_terminal(), begins).map_err(placed)?;
+        if let Some(left_out) = found.left_out_text() {
+            tell(format_args!("{data}: {}", left_out.said()));
+        }
+    }
     Ok(())
 }
 

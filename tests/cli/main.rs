@@ -11,6 +11,7 @@ mod commands;
 mod control;
 mod damage;
 mod data;
+mod data_containers;
 mod data_look;
 mod detach;
 mod device;

@@ -1,12 +1,14 @@
 //! `statetune data check`.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use statetune_core::data::{DataError, DataType, Dataload, for_each_line};
+use statetune_core::data::{
+    DataError, DataType, Dataload, for_each_row, holds_records,
+};
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Check, Checked, Fixed, Item, Repair, read, read_other};
@@ -23,10 +25,10 @@ pub(super) struct CheckArgs {
     /// The experiment file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// A JSONL file whose documents must not occur in the experiment; repeatable.
+    /// A file of records whose documents must not occur in the experiment; repeatable.
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
-    /// Write a copy of each JSONL file with the lines fixed that have exactly one possible fix.
+    /// Write a copy, as JSONL, of each file of records with the lines fixed that have exactly one possible fix.
     #[arg(long)]
     fix: bool,
     /// Output format.
@@ -129,50 +131,67 @@ fn place_as_json(diagnostic: &Diagnostic) -> serde_json::Value {
     json!({
         "message": diagnostic.message.to_string(),
         "file": place.map(|place| &place.file),
-        "line": place.map(|place| place.line()),
+        "line": place.map(|place| place.number()),
         "column": place.map(|place| place.column()),
         "notes": english(&diagnostic.notes),
         "helps": english(&diagnostic.helps),
     })
 }
 
-/// Writes a fixed copy of each JSONL file with fixable lines; returns one sentence per file.
+/// Writes a fixed copy of each file of records with fixable ones; returns one sentence per file.
 fn fix_files(plan: &Plan) -> Result<Vec<String>, RunError> {
-    let jsonl = plan.data.sources.iter().filter(|source| source.data_type == DataType::Jsonl);
     let mut sentences = Vec::new();
-    for file in jsonl.flat_map(|source| &source.files) {
-        sentences.push(fix_file(file, plan)?);
+    for source in plan.data.sources.iter().filter(|source| holds_records(source.data_type)) {
+        for file in &source.files {
+            sentences.push(fix_file(file, source.data_type, plan)?);
+        }
     }
     Ok(sentences)
 }
 
-fn fix_file(file: &Path, plan: &Plan) -> Result<String, DataError> {
+/// Writes the copy as JSONL, whatever the container.
+fn fix_file(file: &Path, data_type: DataType, plan: &Plan) -> Result<String, DataError> {
     let repair = Repair::new(plan);
     let (mut repaired, mut dropped) = (0, 0);
-    let mut text = Vec::new();
-    for_each_line(file, |_, line| {
-        match repair.line(line) {
-            Fixed::Kept => text.extend_from_slice(line),
+    let copy = copy_name(file);
+    let unwritable = |source| DataError::Io { path: copy.clone(), source };
+    let folder = copy.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let temporary =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(unwritable)?;
+    let mut text = BufWriter::new(temporary);
+    let mut failed = None;
+    for_each_row(file, data_type, |row| {
+        let fixed = match row.parse::<()>(|_| Ok(())) {
+            Ok(()) => repair.line(row.json()),
+            // No line of a copy can hold such a row.
+            Err((range, fault)) => {
+                failed.get_or_insert(DataError::line(row.place(range), fault));
+                return;
+            }
+        };
+        let line = match &fixed {
+            Fixed::Kept => row.json(),
             Fixed::Repaired(line) => {
                 repaired += 1;
-                text.extend_from_slice(line.as_bytes());
+                line.as_bytes()
             }
             Fixed::Dropped => {
                 dropped += 1;
                 return;
             }
+        };
+        let written = text.write_all(line).and_then(|()| text.write_all(b"\n"));
+        if let Err(error) = written {
+            failed.get_or_insert(unwritable(error));
         }
-        text.push(b'\n');
     })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
     if repaired + dropped == 0 {
         return Ok(format!("{}: no lines to fix", file.display()));
     }
-    let copy = copy_name(file);
-    let unwritable = |source| DataError::Io { path: copy.clone(), source };
-    let folder = copy.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut temporary =
-        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(unwritable)?;
-    temporary.write_all(&text).map_err(unwritable)?;
+    let temporary = text.into_inner().map_err(|error| unwritable(error.into_error()))?;
     let permissions = fs::metadata(file).map_err(unwritable)?.permissions();
     temporary.as_file().set_permissions(permissions).map_err(unwritable)?;
     temporary.persist_noclobber(&copy).map_err(|error| unwritable(error.error))?;
@@ -180,12 +199,15 @@ fn fix_file(file: &Path, plan: &Plan) -> Result<String, DataError> {
     Ok(format!("wrote {copy}: {repaired} lines fixed, {dropped} dropped (no text)"))
 }
 
+/// The endings of files of records.
+const ENDINGS: [&str; 8] = ["gz", "zst", "jsonl", "json", "csv", "tsv", "parquet", "arrow"];
+
 /// `d.fixed.jsonl` for `d.jsonl` and `d.jsonl.gz`.
 fn copy_name(file: &Path) -> PathBuf {
     let mut stem = file.to_path_buf();
     while stem
         .extension()
-        .is_some_and(|extension| ["gz", "zst", "jsonl"].iter().any(|one| extension == *one))
+        .is_some_and(|extension| ENDINGS.iter().any(|one| extension == *one))
     {
         stem.set_extension("");
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::data::container_fault::ContainerFault;
 use crate::data::conversation::{TurnOddity, Unlearned};
 use crate::data::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 use crate::data::order::magic_prime;
@@ -16,7 +17,7 @@ use crate::words::grouped;
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum DataError {
-    /// A line of a JSONL file is not a valid document.
+    /// A record is not a valid document.
     Line {
         /// The line and what of it is wrong.
         place: Box<Span>,
@@ -43,6 +44,13 @@ pub enum DataError {
         encoding: &'static str,
         /// The first byte that does not fit, counted from 0.
         byte: usize,
+    },
+    /// A file of records is not what was expected, or damaged.
+    Container {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        fault: ContainerFault,
     },
     /// A file changes while it is prepared.
     ChangedMeanwhile {
@@ -187,11 +195,21 @@ impl DataError {
     pub fn text(&self) -> Text {
         match self {
             Self::Line { place, fault, .. } => {
-                msg!(LINE_FAULT, line = place.line(), file = place.file, fault = fault.text())
+                let (file, fault) = (&place.file, fault.text());
+                match place.row {
+                    Some(row) => msg!(ROW_FAULT, row, file, fault),
+                    None => msg!(LINE_FAULT, line = place.line(), file, fault),
+                }
             }
             Self::NoDocuments { file } => msg!(NO_DOCUMENTS, file),
             Self::NoFiles { path } => msg!(NO_FILES, path),
             Self::Encoding { file, encoding, byte } => msg!(NOT_IN_ENCODING, file, encoding, byte),
+            Self::Container { file, fault } => match fault {
+                ContainerFault::Encoding { .. } => {
+                    msg!(FILE_IN_OTHER_ENCODING, file, fault = fault.text())
+                }
+                _ => msg!(CONTAINER_FAULT, file, fault = fault.text()),
+            },
             Self::ChangedMeanwhile { file } => msg!(FILE_CHANGED_WHILE_READ, file),
             Self::TooManyDocuments => msg!(TOO_MANY_DOCUMENTS, most = grouped(u32::MAX.into())),
             Self::TokenFile { file, fault } => msg!(FILE_FAULT, file, fault = fault.text()),
@@ -235,7 +253,7 @@ impl DataError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum Origin {
-    /// A line of a JSONL file.
+    /// A record: a line or a row of a file.
     Jsonl(Box<Span>),
     /// A file that is one document.
     Text(PathBuf),
@@ -252,7 +270,10 @@ impl Origin {
     /// The document in words.
     pub fn text(&self) -> Text {
         match self {
-            Self::Jsonl(value) => msg!(LINE_OF_FILE, line = value.line(), file = value.file),
+            Self::Jsonl(place) => match place.row {
+                Some(row) => msg!(ROW_OF_FILE, row, file = place.file),
+                None => msg!(LINE_OF_FILE, line = place.line(), file = place.file),
+            },
             Self::Text(value) => Text::verbatim(format!("`{}`", value.display())),
             Self::Binidx { prefix, index } => msg!(DOCUMENT_OF_FILE, index, prefix),
         }
@@ -280,7 +301,7 @@ pub fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>) -> Bo
         }
     };
     let text = String::from_utf8_lossy(line).trim_end().to_owned();
-    Box::new(Span { file: file.into(), text, first_line: number, range })
+    Box::new(Span { file: file.into(), text, first_line: number, row: None, range })
 }
 
 impl DataError {
@@ -323,7 +344,7 @@ impl DataError {
         let diagnostic = Diagnostic::error(self.text());
         match self {
             Self::Line { place, fault, others } => {
-                let diagnostic = explain_line(diagnostic.at((**place).clone()), fault);
+                let diagnostic = explain_line(diagnostic.at((**place).clone()), place, fault);
                 match others.sentence() {
                     Some(sentence) => diagnostic.note(sentence),
                     None => diagnostic,
@@ -340,6 +361,7 @@ impl DataError {
                 "UTF-8" => diagnostic.help(msg!(SAVE_AS_UTF8)),
                 _ => diagnostic.help(msg!(IS_IT_UTF8)),
             },
+            Self::Container { fault, .. } => fault.explain(diagnostic),
             Self::ChangedMeanwhile { .. } => diagnostic.help(msg!(TRY_AGAIN_WHEN_COMPLETE)),
             Self::TokenFile { fault, .. } => match fault {
                 TokenFileFault::Size { .. } | TokenFileFault::OddBytes { .. } => {
@@ -413,7 +435,8 @@ impl Origin {
         match self {
             Self::Jsonl(place) => {
                 let (first_line, file) = (place.line(), place.file.clone());
-                Self::Jsonl(Box::new(Span { file, text: String::new(), first_line, range: 0..0 }))
+                let (text, row, range) = (String::new(), place.row, 0..0);
+                Self::Jsonl(Box::new(Span { file, text, first_line, row, range }))
             }
             other => other.clone(),
         }
@@ -440,15 +463,21 @@ impl OtherLines {
     }
 }
 
-fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
+fn explain_line(diagnostic: Diagnostic, place: &Span, fault: &LineFault) -> Diagnostic {
     match fault {
         LineFault::Json { after_quote: true, .. } => {
             diagnostic.label(msg!(TEXT_ENDED_AT_QUOTE)).note(msg!(ESCAPE_QUOTES))
         }
         LineFault::Json { problem, .. } => diagnostic.label(problem),
-        LineFault::NotUtf8 { byte } => diagnostic
-            .label(msg!(BYTE_VALUE, byte = format_args!("{byte:#04x}")))
-            .help(msg!(SAVE_AS_UTF8)),
+        LineFault::NotUtf8 { byte } => {
+            let diagnostic = diagnostic.label(msg!(BYTE_VALUE, byte = format_args!("{byte:#04x}")));
+            match place.first_line {
+                0 => diagnostic.help(msg!(WRITE_TEXT_COLUMNS)),
+                _ => diagnostic.help(msg!(SAVE_AS_UTF8)),
+            }
+        }
+        LineFault::Cells { .. } => diagnostic.note(msg!(CELLS_OF_HEADER)),
+        LineFault::TooLong { limit } => diagnostic.note(msg!(RECORD_LIMIT, mib = limit >> 20)),
         LineFault::NotAnObject { .. } | LineFault::TextType { .. } => {
             diagnostic.note(msg!(JSONL_LINE_FORM))
         }
@@ -515,7 +544,7 @@ fn explain_unlearned(
         }
     };
     let diagnostic = match document {
-        Origin::Jsonl(place) => diagnostic.help(msg!(DATA_SHOW_PRINTS_MASK, line = place.line())),
+        Origin::Jsonl(place) => diagnostic.help(msg!(DATA_SHOW_PRINTS_MASK, line = place.number())),
         Origin::Text(_) | Origin::Binidx { .. } => diagnostic,
     };
     diagnostic.help(msg!(MEND_DOCUMENTS))

@@ -49,6 +49,18 @@ pub enum LineFault {
         /// The key.
         key: String,
     },
+    /// The row of a table has more or fewer cells than the header.
+    Cells {
+        /// Its cells.
+        found: usize,
+        /// The columns of the header.
+        expected: usize,
+    },
+    /// The line is too long to be held.
+    TooLong {
+        /// The most bytes.
+        limit: usize,
+    },
     /// The record cannot be written as a conversation.
     Messages {
         /// What is wrong.
@@ -67,6 +79,8 @@ impl LineFault {
             Self::TextTwice { key } => msg!(LINE_KEY_TWICE, key),
             Self::TextType { key, found } => msg!(LINE_KEY_NOT_STRING, key, found),
             Self::EmptyText { key } => msg!(LINE_KEY_EMPTY, key),
+            Self::Cells { found, expected } => msg!(ROW_CELLS, found, expected),
+            Self::TooLong { .. } => msg!(LINE_TOO_LONG),
             Self::Messages { .. } => msg!(LINE_NOT_CONVERSATION),
         }
     }

@@ -5,6 +5,7 @@
 //! [`Mask`] selects the target tokens, and a [`Loader`] makes batches.
 
 mod binidx;
+mod container_fault;
 mod conversation;
 mod error;
 mod fault;
@@ -19,6 +20,7 @@ mod turn_messages;
 mod turn_notes;
 
 pub use binidx::{Binidx, BinidxWriter};
+pub use container_fault::{ContainerFault, ForeignFile};
 pub use conversation::{
     AnswerPart, FoundTurn, Learn, Mask, MissedOpening, Obstacle, OddTurn, Proposal, Reply, Role,
     RoleWords, Template, TemplateError, ThinkLength, Thinking, ToolCall, Turn, TurnOddity,
@@ -34,7 +36,7 @@ pub use prepared::{
 };
 pub(crate) use readers::{Content, format};
 pub use readers::{
-    FILE_TYPES, FileDigest, LineError, RecordForm, Source, character_tokenizer, for_each_line,
+    FILE_TYPES, FileDigest, LineError, RecordForm, Row, Source, character_tokenizer, first_record, for_each_row, holds_records,
 };
 pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
 pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};

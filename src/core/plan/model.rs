@@ -9,6 +9,9 @@ use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::hub::{HubFile, is_on_hub};
 use crate::peft::Peft;
 
+/// Rows of an embedding that may be left over when it is of the World tokenizer.
+const SPARE_IDS: i64 = 1024;
+
 /// The model that a run starts from, and its tokenizer.
 #[derive(Clone, Debug)]
 pub struct ModelPlan {
@@ -35,8 +38,12 @@ impl TokenizerPlan {
 
     /// The tokenizer of an experiment.
     pub(super) fn of(config: &Config) -> TokenizerPlan {
+        // Weights know the ids of their own tokenizer and no others.
+        let is_new = config.model.load_model.is_none();
         match &config.model.tokenizer {
-            Tokenizer::Auto if sources::uses_characters(config) => TokenizerPlan::Characters,
+            Tokenizer::Auto if is_new && sources::uses_characters(config) => {
+                TokenizerPlan::Characters
+            }
             Tokenizer::Auto | Tokenizer::World => TokenizerPlan::World,
             Tokenizer::File(path) => TokenizerPlan::File(path.clone()),
         }
@@ -289,8 +296,23 @@ impl Plan {
     /// Compares the ids that a model knows with those of the tokenizer, of which there are `ids`.
     ///
     /// # Errors
-    /// The tokenizer has ids that the model does not know.
+    /// The tokenizer has ids that the model does not know, or was not named although the weights are not of the World
+    /// tokenizer.
     pub fn check_vocabulary(&self, shape: &Shape, ids: usize) -> Result<(), Box<Diagnostic>> {
+        let config = self.experiment.config();
+        let is_world = (ids as i64..ids as i64 + SPARE_IDS).contains(&shape.vocab_size);
+        if config.model.tokenizer == Tokenizer::Auto
+            && matches!(self.model.source, ModelSource::Load(_))
+            && sources::has_text(&config.data)
+            && !is_world
+        {
+            let message = msg!(WEIGHTS_NOT_OF_WORLD, ids = shape.vocab_size, found = ids);
+            let fault = Diagnostic::error(message)
+                .note(msg!(IDS_OF_OTHER_TOKENIZER))
+                .help(msg!(NAME_TOKENIZER_OF_WEIGHTS))
+                .help(msg!(OR_NEW_MODEL_OF_DATA));
+            return Err(Box::new(self.experiment.at("model.load_model", fault)));
+        }
         if shape.vocab_size >= ids as i64 {
             return Ok(());
         }

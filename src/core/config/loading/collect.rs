@@ -116,7 +116,7 @@ fn profile(files: &[Layer], name: &str) -> Result<Vec<Layer>, Box<Diagnostic>> {
     };
     let text = format!("--profile {name}");
     let range = text.len() - name.len()..text.len();
-    let span = Span { file: "command line".into(), text, first_line: 0, range };
+    let span = Span { file: "command line".into(), text, first_line: 0, row: None, range };
     let message = msg!(NO_PROFILE, name, file = file.file);
     let error = Diagnostic::error(message).at(span).label(label);
     Err(Box::new(match note {

@@ -33,7 +33,7 @@ pub struct Data {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &["question", "answer"], extend("x-default" = "`text` or `messages`"))]
     pub sft_field: Option<[String; 2]>,
-    /// What to do with a JSONL line that is not a valid document.
+    /// What to do with a record that is not a valid document.
     #[serde(default)]
     pub on_bad_line: OnBadLine,
     /// Whether to end every text document with token 0.

@@ -11,6 +11,8 @@ use crate::data::error::{DataError, Origin, OtherLines};
 use crate::data::fault::LineFault;
 use crate::diagnostic::Span;
 
+use super::containers::Container;
+
 /// A format of data files.
 pub(crate) trait Format: Sync {
     /// What its files hold.
@@ -22,6 +24,11 @@ pub(crate) trait Format: Sync {
     /// [`DataError::NoFiles`] and [`DataError::Read`].
     fn find(&self, path: &Path) -> Result<Vec<PathBuf>, DataError> {
         find_files(path)
+    }
+
+    /// The container of records that its files must be; `None` for any.
+    fn container(&self) -> Option<Container> {
+        None
     }
 
     /// The files on disk that `file`, one of [`Format::find`], consists of.
@@ -53,7 +60,7 @@ pub(crate) trait Format: Sync {
 /// What the files of a format hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Content {
-    /// One record per line. A record may be invalid without making the file unreadable.
+    /// Records. A record may be invalid without making the file unreadable.
     Records,
     /// Plain text, whose characters can serve as vocabulary.
     Text,
@@ -129,7 +136,7 @@ impl Tally {
             Some(first) if discriminant(&line.fault) == discriminant(&first.fault) => {
                 self.others.same += 1;
                 if self.others.first.len() < 2 {
-                    self.others.first.push(line.place.line());
+                    self.others.first.push(line.place.number());
                 }
             }
             Some(_) => {}
@@ -159,7 +166,7 @@ impl Tally {
 /// # Errors
 /// [`DataError::NoFiles`] for a folder or pattern without files, [`DataError::Read`] for a folder that cannot be
 /// read.
-fn find_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn find_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if path.is_dir() {
         return not_empty(visible_files(path)?, path);
     }

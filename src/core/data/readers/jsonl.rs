@@ -1,36 +1,16 @@
-//! JSONL: one JSON object per line.
+//! A record, as JSON, to a text.
 
 use std::ops::Range;
-use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::data::conversation::{Role, Turn};
-use crate::data::error::{DataError, Origin};
 use crate::data::fault::LineFault;
 use crate::diagnostic::{Text, msg};
 
-use super::format::{Batches, Content, Format, LineError, RecordForm};
-use super::lines;
-
-/// Files of one JSON object per line.
-pub(crate) struct Jsonl;
-
-impl Format for Jsonl {
-    fn content(&self) -> Content {
-        Content::Records
-    }
-
-    fn read<'a>(&self, file: &Path, form: RecordForm<'a>) -> Result<Batches<'a>, DataError> {
-        lines::records(file, move |line| form.parse(line))
-    }
-
-    fn origin(&self, file: &Path, number: u64) -> Origin {
-        lines::origin(file, number)
-    }
-}
+use super::format::{LineError, RecordForm};
 
 /// A record of the usual form, parsed without building a [`Value`].
 #[derive(Deserialize)]
@@ -211,12 +191,13 @@ fn type_of(value: &Value) -> Text {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::LazyLock;
 
     use super::super::format::{BadLine, Tally};
     use super::*;
     use crate::data::conversation::Template;
-    use crate::data::error::{OtherLines, place};
+    use crate::data::error::{DataError, OtherLines, place};
 
     static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::rwkv_qa);
 

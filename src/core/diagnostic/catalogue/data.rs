@@ -4,6 +4,77 @@ use crate::diagnostic::entry::catalogue;
 
 catalogue! {
     LINE_FAULT: "line {line} of `{file}` {fault}", "`{file}` 第 {line} 行{fault}";
+    ROW_FAULT: "row {row} of `{file}` {fault}", "`{file}` 第 {row} 行记录{fault}";
+    ROW_OF_FILE: "row {row} of `{file}`", "`{file}` 第 {row} 行记录";
+    CONTAINER_FAULT[ST3015]: "`{file}` {fault}", "`{file}` {fault}";
+    FILE_IN_OTHER_ENCODING[ST3002]: "`{file}` {fault}", "`{file}` {fault}";
+    DATA_TYPE_CONTRADICTED:
+        "is not `{asked}`, as `data_type` says, but `{found}`",
+        "不是 `data_type` 所说的 `{asked}`，而是 `{found}`";
+    SET_DATA_TYPE: "set `data_type = \"{found}\"`, or delete `data_type`", "设 `data_type = \"{found}\"`，或删去 `data_type`";
+    IS_A_ZIP_ARCHIVE: "is a ZIP archive, for example an Excel workbook", "是 ZIP 压缩包，例如 Excel 工作簿";
+    IS_A_TAR_ARCHIVE: "is a tar archive", "是 tar 归档";
+    IS_COMPRESSED_WITH: "is compressed with {name}", "是用 {name} 压缩的";
+    IS_A_COMPRESSED_TABLE: "is a {name} file that is compressed as a whole", "是整体压缩过的 {name} 文件";
+    IS_FEATHER_1: "is a Feather file of version 1", "是第 1 版 Feather 文件";
+    IS_A_FOREIGN_FILE: "is of the kind {name}, which is not read", "是 {name}，无法读取";
+    IS_A_LFS_POINTER: "is a Git LFS pointer, not the file itself", "是 Git LFS 指针，不是文件本身";
+    IS_A_WEB_PAGE: "is a web page, not a data file", "是网页，不是数据文件";
+    UNPACK_OR_SAVE_AS_CSV:
+        "unpack the archive, or save the table as CSV in UTF-8",
+        "解开压缩包，或把表格存为 UTF-8 的 CSV";
+    DECOMPRESS_FIRST: "decompress the file", "解压该文件";
+    CONVERT_TO_JSONL: "write the records as JSONL, CSV or Parquet", "把记录写成 JSONL、CSV 或 Parquet";
+    RUN_GIT_LFS_PULL: "run `git lfs pull` in its folder", "在其文件夹中运行 `git lfs pull`";
+    DOWNLOAD_THE_FILE:
+        "download the file itself: on Hugging Face the address has `/resolve/` in place of `/blob/`",
+        "下载文件本身：在 Hugging Face 上，地址用 `/resolve/` 代替 `/blob/`";
+    ENCODED_WITHOUT_MARK:
+        "looks like {name}, but has no byte order mark",
+        "看起来是 {name}，但没有字节顺序标记";
+    CONVERT_TO_UTF8: "run `iconv -f {name} -t UTF-8 OLD > NEW`", "运行 `iconv -f {name} -t UTF-8 OLD > NEW`";
+    CONTAINER_BROKEN: "is not a {container} file that can be read", "不是可读的 {container} 文件";
+    CONTAINER_ENCRYPTED: "is an encrypted {container} file", "是加密的 {container} 文件";
+    WRITE_WITHOUT_ENCRYPTION: "write the file without encryption", "写该文件时不要加密";
+    FETCH_OR_WRITE_AGAIN:
+        "the file is incomplete or damaged: write or download the file again",
+        "文件不完整或已损坏：请重新写入或下载";
+    ARROW_END_MISSING: "the end of the file is missing", "文件缺少结尾";
+    RECORD_TOO_LONG: "has a record that begins on line {line} and is too long", "有一条从第 {line} 行开始的记录太长";
+    RECORD_LIMIT: "a record has at most {mib} MiB", "一条记录最多 {mib} MiB";
+    LINE_TOO_LONG: "is too long", "太长";
+    LIST_NOT_CLOSED: "ends on line {line} within the list of records", "在第 {line} 行结束，而记录列表没有结束";
+    QUOTE_NOT_CLOSED:
+        "has a quote that is not closed in the row that begins on line {line}",
+        "从第 {line} 行开始的行中有一个引号没有闭合";
+    SEVERAL_LISTS: "has several lists of objects", "有多个对象列表";
+    LISTS_FOUND: "keys of lists: {keys}", "列表的键：{keys}";
+    NAME_LIST_TRAIN:
+        "name the list of records `train` or `data`, or write the list alone into a file",
+        "把记录列表命名为 `train` 或 `data`，或把该列表单独写入一个文件";
+    HEADER_MISSING: "has no header", "没有表头";
+    ADD_HEADER:
+        "add a first row with the name of each column, for example `text`",
+        "在第一行写上每一列的名字，例如 `text`";
+    COLUMN_WITHOUT_NAME: "cell {number} of the first row is empty", "第一行的第 {number} 格为空";
+    COLUMN_NAME_IS_TEXT: "cell {number} of the first row is a text, not a name", "第一行的第 {number} 格是文本而不是名字";
+    COLUMN_TWICE: "the first row has `{name}` twice", "第一行有两个 `{name}`";
+    ROW_CELLS:
+        "has {found} {found:cell|cells}, but the header names {expected} {expected:column|columns}",
+        "有 {found} 格，而表头有 {expected} 列";
+    CELLS_OF_HEADER:
+        "a cell with the delimiter, a quote or a line break stands in quotes: `\"a, b\"`",
+        "含有分隔符、引号或换行的格要写在引号里：`\"a, b\"`";
+    WRITE_TEXT_COLUMNS: "write the column as UTF-8 text", "把该列写成 UTF-8 文本";
+    EXPECTED_OBJECT: "expected `{{`", "应为 `{{`";
+    EXPECTED_OBJECT_END: "expected `,` or `}}`", "应为 `,` 或 `}}`";
+    EXPECTED_LIST: "expected `[`", "应为 `[`";
+    EXPECTED_KEY: "expected a key in quotes", "应为带引号的键";
+    EXPECTED_COLON: "expected `:`", "应为 `:`";
+    EXPECTED_COMMA: "expected `,`", "应为 `,`";
+    EXPECTED_COMMA_OR_END: "expected `,` or `]`", "应为 `,` 或 `]`";
+    EXPECTED_VALUE: "expected an object", "应为对象";
+    TEXT_AFTER_LIST: "nothing may follow the records", "记录之后不应有内容";
     NO_DOCUMENTS[ST3004]: "`{file}` contains no documents", "`{file}` 中没有文档";
     NO_FILES[ST3005]: "`{path}` matches no files", "`{path}` 没有匹配到文件";
     NOT_IN_ENCODING[ST3002]:

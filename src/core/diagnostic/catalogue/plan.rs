@@ -285,6 +285,18 @@ catalogue! {
     CHARACTERS_OF_DATA: "the vocabulary of the data's characters", "数据的字符词表";
     THE_WORLD_TOKENIZER: "the World tokenizer", "World 分词器";
     THE_TOKENIZER: "the tokenizer", "分词器";
+    WEIGHTS_NOT_OF_WORLD[ST4005]:
+        "the tokenizer of the weights is not known: the weights have {ids} ids, the World tokenizer has {found}",
+        "权重的分词器未知：权重有 {ids} 个 id，World 分词器有 {found} 个";
+    IDS_OF_OTHER_TOKENIZER:
+        "the ids of another tokenizer mean nothing to the weights",
+        "别的分词器的 id 对这些权重没有意义";
+    NAME_TOKENIZER_OF_WEIGHTS:
+        "set `model.tokenizer` to the vocabulary file of the weights; a run on characters keeps its own in `RUN/vocab.json`",
+        "把 `model.tokenizer` 设为这些权重的词表文件；按字符训练的运行把词表存在 `RUN/vocab.json`";
+    OR_NEW_MODEL_OF_DATA:
+        "or train a new model: replace `model.load_model` with `model.n_layer` and `model.n_embd`, and set `recipe = \"full\"`",
+        "或训练新模型：把 `model.load_model` 换成 `model.n_layer` 和 `model.n_embd`，并设 `recipe = \"full\"`";
     NAMED_TOKENIZER_SIZE[ST4005]:
         "the model has {ids} token ids, but {name} has {found}",
         "模型有 {ids} 个 token id，但{name}有 {found} 个";

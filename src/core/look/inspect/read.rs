@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use crate::data::DataType;
 use crate::data::{
-    Binidx, DataError, LineFault, Origin, PrepareSpec, RecordForm, Split, Tokenizer, for_each_line,
-    place, prepare,
+    Binidx, DataError, DataType, LineFault, Origin, PrepareSpec, RecordForm, Split, Tokenizer,
+    for_each_row, holds_records, prepare,
 };
 use crate::diagnostic::{Diagnostic, Span};
 use crate::plan::Plan;
@@ -91,7 +90,7 @@ pub fn read(
     tokenizer: &Tokenizer,
     each: &mut dyn FnMut(Item),
 ) -> Result<(), DataError> {
-    let reads = |data_type| matches!(data_type, DataType::Jsonl | DataType::Binidx);
+    let reads = |data_type| data_type == DataType::Binidx || holds_records(data_type);
     if !plan.data.sources.iter().all(|source| reads(source.data_type)) {
         return read_prepared(plan, tokenizer, each);
     }
@@ -100,14 +99,14 @@ pub fn read(
         for file in &source.files {
             match source.data_type {
                 DataType::Binidx => read_pair(file, plan, tokenizer, &mut left, each)?,
-                _ => read_jsonl(file, plan, tokenizer, &mut left, each)?,
+                data_type => read_records(file, data_type, plan, tokenizer, &mut left, each)?,
             }
         }
     }
     Ok(())
 }
 
-/// Passes every document of another JSONL file to `each`, read with the settings of `plan`.
+/// Passes every document of another file of records to `each`, read with the settings of `plan`.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -118,38 +117,37 @@ pub fn read_other(
     each: &mut dyn FnMut(Item),
 ) -> Result<(), DataError> {
     let mut left = u64::MAX;
-    read_jsonl(file, plan, tokenizer, &mut left, each)
+    read_records(file, DataType::Jsonl, plan, tokenizer, &mut left, each)
 }
 
-/// Passes the documents of a JSONL file and its invalid lines to `each`, until `left` documents are found.
-fn read_jsonl(
+/// Passes the documents of a file of records and its invalid rows to `each`, until `left` documents are found.
+fn read_records(
     file: &Path,
+    data_type: DataType,
     plan: &Plan,
     tokenizer: &Tokenizer,
     left: &mut u64,
     each: &mut dyn FnMut(Item),
 ) -> Result<(), DataError> {
     let form = record_form(plan);
-    for_each_line(file, |number, line| {
+    for_each_row(file, data_type, |row| {
         if *left == 0 {
             return;
         }
-        let at = |range| place(file, number as usize, line, range);
-        match form.parse(line) {
+        match row.parse(|record| form.parse(record)) {
             Ok(None) => {}
             Ok(Some(text)) => {
                 *left -= 1;
                 let text = plan.data.template.cleaned(&text).into_owned();
                 let ids = encode(plan, tokenizer, &text);
                 let learned = plan.data.mask.of_tokens(tokenizer, &ids);
-                let origin = Origin::Jsonl(at(0..0));
+                let origin = Origin::Jsonl(row.place(0..0));
                 let ends = ends(tokenizer, &ids);
                 each(Item::Sample(Sample { origin, text, ids, learned, ends }));
             }
-            Err((range, fault)) => each(Item::Fault { place: at(range), fault }),
+            Err((range, fault)) => each(Item::Fault { place: row.place(range), fault }),
         }
-    })?;
-    Ok(())
+    })
 }
 
 /// How a JSONL record of the experiment becomes a text.
