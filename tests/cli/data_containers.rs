@@ -321,3 +321,17 @@ fn two_columns_are_the_same_from_every_container() {
     files.extend(binary_tables(&[("two", batch(columns))]));
     all_are_the_same(&files, "sft_field = [\"q\", \"a\"]\n");
 }
+
+/// Standard error of `data prepare` for a file, which is refused.
+#[track_caller]
+fn message(name: &str, bytes: &[u8], more: &str) -> String {
+    let case = case_of(name, more).having(name, bytes);
+    let output = case.statetune(&["data", "prepare", STATE]);
+    assert_eq!((output.code, &*output.stdout), (Some(20), ""), "{}", output.stderr);
+    output.stderr.trim_end().to_owned()
+}
+
+/// A pair of columns as a Parquet file.
+fn parquet_of(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+    parquet(&batch(columns), Compression::SNAPPY)
+}

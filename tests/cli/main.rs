@@ -26,6 +26,7 @@ mod explain;
 mod faults;
 mod guard;
 mod hub;
+mod hub_data;
 mod import;
 mod import_variants;
 mod kills;

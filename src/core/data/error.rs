@@ -345,7 +345,7 @@ impl DataError {
         match self {
             Self::Line { place, fault, others } => {
                 let diagnostic = explain_line(diagnostic.at((**place).clone()), place, fault);
-                match others.sentence() {
+                match others.sentence(place.row.is_some()) {
                     Some(sentence) => diagnostic.note(sentence),
                     None => diagnostic,
                 }
@@ -452,8 +452,13 @@ impl Origin {
 }
 
 impl OtherLines {
-    fn sentence(&self) -> Option<Text> {
-        let fine = (self.fine > 0).then(|| msg!(OTHER_LINES_FINE, n = grouped(self.fine as u64)));
+    /// What is to be said of them, if anything; `are_rows`: whether they are called rows.
+    fn sentence(&self, are_rows: bool) -> Option<Text> {
+        let n = grouped(self.fine as u64);
+        let fine = (self.fine > 0).then(|| match are_rows {
+            true => msg!(OTHER_ROWS_FINE, n),
+            false => msg!(OTHER_LINES_FINE, n),
+        });
         let etc = (self.same > self.first.len()).then(|| "...".to_owned());
         let numbers = Text::list(Join::Comma, self.first.iter().map(usize::to_string).chain(etc));
         let n = grouped(self.same as u64);
@@ -468,7 +473,11 @@ fn explain_line(diagnostic: Diagnostic, place: &Span, fault: &LineFault) -> Diag
         LineFault::Json { after_quote: true, .. } => {
             diagnostic.label(msg!(TEXT_ENDED_AT_QUOTE)).note(msg!(ESCAPE_QUOTES))
         }
-        LineFault::Json { problem, .. } => diagnostic.label(problem),
+        LineFault::Json { problem, .. } => {
+            let is_other = place.line() == 1 && !place.text.trim_start().starts_with(['{', '[']);
+            let diagnostic = diagnostic.label(problem);
+            if is_other { diagnostic.help(msg!(IS_IT_A_TABLE_OR_TEXT)) } else { diagnostic }
+        }
         LineFault::NotUtf8 { byte } => {
             let diagnostic = diagnostic.label(msg!(BYTE_VALUE, byte = format_args!("{byte:#04x}")));
             match place.first_line {
@@ -581,7 +590,7 @@ mod tests {
     #[test]
     fn other_lines_are_summed_up() {
         let others = |fine, same, first: &[usize]| {
-            OtherLines { fine, same, first: first.to_vec() }.sentence().unwrap_or_default()
+            OtherLines { fine, same, first: first.to_vec() }.sentence(false).unwrap_or_default()
         };
         assert_eq!(others(0, 0, &[]), "");
         assert_eq!(others(1, 0, &[]), "1 other line is fine");

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::data::DataType;
 use crate::data::binidx::Binidx;
 use crate::data::error::DataError;
-use crate::data::readers::{FileDigest, Source};
+use crate::data::readers::{FileDigest, Source, container_by_name};
 use crate::diagnostic::msg;
 use crate::digest::sha256_hex;
 use crate::work::Work;
@@ -169,7 +169,10 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
     for (Source { data_type, files: _, weight, limit }, digests) in sources.iter().zip(digests) {
         let weight = weight.to_bits();
         inputs += &format!("source {data_type:?} weight {weight:016x} limit {limit:?}\n");
-        inputs.extend(digests.iter().map(|file| format!("file {}\n", file.sha256)));
+        inputs.extend(digests.iter().map(|file| match container_by_name(&file.path) {
+            Some(container) => format!("file {} {container}\n", file.sha256),
+            None => format!("file {}\n", file.sha256),
+        }));
     }
     let mut key = sha256_hex(inputs);
     key.truncate(16);

@@ -54,6 +54,12 @@ pub fn holds_records(data_type: DataType) -> bool {
     format(data_type).content() == Content::Records
 }
 
+/// The container of records that a file's name tells, where its content cannot: the same bytes under another name can
+/// be other records.
+pub(crate) fn container_by_name(file: &Path) -> Option<&'static str> {
+    Container::of_name(file).map(Container::name)
+}
+
 /// Calls `each` with every record of a file of records.
 ///
 /// # Errors

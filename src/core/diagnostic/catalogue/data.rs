@@ -33,8 +33,8 @@ catalogue! {
         "looks like {name}, but has no byte order mark",
         "看起来是 {name}，但没有字节顺序标记";
     CONVERT_TO_UTF8: "run `iconv -f {name} -t UTF-8 OLD > NEW`", "运行 `iconv -f {name} -t UTF-8 OLD > NEW`";
-    CONTAINER_BROKEN: "is not a {container} file that can be read", "不是可读的 {container} 文件";
-    CONTAINER_ENCRYPTED: "is an encrypted {container} file", "是加密的 {container} 文件";
+    CONTAINER_BROKEN: "cannot be read as {container}", "无法作为 {container} 读取";
+    CONTAINER_ENCRYPTED: "is encrypted {container}", "是加密的 {container} 文件";
     WRITE_WITHOUT_ENCRYPTION: "write the file without encryption", "写该文件时不要加密";
     FETCH_OR_WRITE_AGAIN:
         "the file is incomplete or damaged: write or download the file again",
@@ -101,6 +101,9 @@ catalogue! {
     SAVE_AS_UTF8:
         "save the file as UTF-8, for example `iconv -f GB18030 -t UTF-8 OLD > NEW`",
         "把文件存为 UTF-8，例如 `iconv -f GB18030 -t UTF-8 OLD > NEW`";
+    IS_IT_A_TABLE_OR_TEXT:
+        "if the file is a table, set `data_type = \"csv\"`; if the file is plain text, set `data_type = \"utf-8\"`",
+        "如果文件是表格，设 `data_type = \"csv\"`；如果是纯文本，设 `data_type = \"utf-8\"`";
     IS_IT_UTF8:
         "if the file is UTF-8, set `data.data_type = \"utf-8\"`",
         "如果文件是 UTF-8，设 `data.data_type = \"utf-8\"`";
@@ -154,6 +157,7 @@ catalogue! {
         "lower `train.ctx_len`, or set `data.walk = \"random\"`",
         "减小 `train.ctx_len`，或设 `data.walk = \"random\"`";
     FIRST_ONE_IS: "the first one: {document}", "第一个是 {document}";
+    OTHER_ROWS_FINE: "{n} other {n:row is|rows are} fine", "另有 {n} 行记录没有问题";
     OTHER_LINES_FINE: "{n} other {n:line is|lines are} fine", "另有 {n} 行没有问题";
     TEXT_ENDED_AT_QUOTE: "the string ended at the quote before this", "文本在前一个引号处就结束了";
     ESCAPE_QUOTES:

@@ -1,28 +1,28 @@
 //! Arrow files and streams, as `datasets` saves them.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
-
-use arrow_ipc::reader::StreamReader;
 
 use crate::data::container_fault::ContainerFault;
 use crate::data::error::DataError;
 use crate::diagnostic::{Text, msg};
 
-use super::guarded::guarded;
+use super::messages::Messages;
 use super::table::Table;
 
 /// The first and last bytes of a file.
 pub(super) const FILE_MAGIC: &[u8] = b"ARROW1";
-/// Bytes before the stream in a file.
-const FILE_START: u64 = 8;
+/// The stream in a file begins at a multiple of this many bytes, after zeros.
+const STEP: usize = 8;
+/// The most bytes before the stream in a file.
+const MAX_START: u64 = 4096;
 
 /// The rows of an Arrow file or stream, of which one record batch is held at a time.
 ///
 /// # Errors
 /// [`DataError::Read`], [`DataError::Container`] for a damaged file.
-pub(super) fn open(file: &Path) -> Result<Table<StreamReader<BufReader<File>>>, DataError> {
+pub(super) fn open(file: &Path) -> Result<Table<Messages>, DataError> {
     let unreadable = |source| DataError::Read { file: file.into(), source };
     let broken = |problem| {
         let fault = ContainerFault::Broken { container: "Arrow", problem };
@@ -34,10 +34,21 @@ pub(super) fn open(file: &Path) -> Result<Table<StreamReader<BufReader<File>>>, 
         return Err(broken(msg!(ARROW_END_MISSING)));
     }
     // The stream within a file is followed by an index, which is not needed.
-    source.seek(SeekFrom::Start(if is_file { FILE_START } else { 0 })).map_err(unreadable)?;
-    let reader = guarded(|| StreamReader::try_new_buffered(source, None));
-    let reader = reader.map_err(|error| broken(Text::library(error)))?;
-    Ok(Table::new(file, "Arrow", &reader.schema(), reader))
+    let start = if is_file { stream_start(&mut source).map_err(unreadable)? } else { 0 };
+    source.seek(SeekFrom::Start(start)).map_err(unreadable)?;
+    let length = source.metadata().map_err(unreadable)?.len();
+    let mut messages = Messages::new(source, length.saturating_sub(start));
+    let schema = messages.schema().map_err(|error| broken(Text::library(error)))?;
+    Ok(Table::new(file, "Arrow", &schema, messages))
+}
+
+/// Where the stream in a file begins.
+fn stream_start(file: &mut File) -> io::Result<u64> {
+    let mut start = Vec::new();
+    file.seek(SeekFrom::Start(STEP as u64))?;
+    file.take(MAX_START).read_to_end(&mut start)?;
+    let zeros = start.iter().take_while(|byte| **byte == 0).count();
+    Ok((STEP + zeros / STEP * STEP) as u64)
 }
 
 /// Whether a file begins and ends with [`FILE_MAGIC`].
