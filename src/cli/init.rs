@@ -474,7 +474,9 @@ fn data_format(file: &Path) -> (&'static str, PathBuf) {
     }
     let ending = file.extension().and_then(|extension| extension.to_str());
     let plain = match ending {
-        Some("gz" | "zst") => file.file_stem().and_then(|stem| Path::new(stem).extension()?.to_str()),
+        Some("gz" | "zst") => {
+            file.file_stem().and_then(|stem| Path::new(stem).extension()?.to_str())
+        }
         _ => ending,
     };
     match ending {

@@ -88,7 +88,10 @@ fn serve(
         );
     }
     let Some(file) = path.strip_prefix(FILES).and_then(|name| files.get(name)) else {
-        return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return write!(
+            stream,
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
     };
     let range = range.unwrap_or_default();
     let (first, last) = range.trim_start_matches("bytes=").split_once('-').unwrap_or(("0", ""));
@@ -149,7 +152,7 @@ fn the_training_files_are_fetched_once_and_named_in_the_lock() {
     let commit = case.read("hub-home/hub/datasets--someone--chats/refs/main");
     assert_eq!(commit, COMMIT);
     let plan = hub.run(&case, &["plan", "--offline", STATE]);
-    assert!(plan.is_done().stdout.contains("20 documents"), "{plan:?}");
+    assert!(plan.is_done().stdout.contains("16 documents, 4 for validation"), "{plan:?}");
     hub.run(&case, &["data", "check", "--offline", STATE]).is_done_with_warnings();
     assert_eq!(hub.asked(), asked, "nothing is asked for again");
     let asked = hub.asked.lock().expect("not poisoned");
@@ -160,7 +163,11 @@ fn the_training_files_are_fetched_once_and_named_in_the_lock() {
 fn a_part_is_a_configuration_or_a_file() {
     let (first, second) = halves();
     let files = [("en/train.jsonl", first), ("zh/train.jsonl", second)];
-    for (part, expected) in [("/en", "10 documents"), ("/zh/train.jsonl", "10 documents"), ("", "20 documents")] {
+    for (part, expected) in [
+        ("/en", "8 documents, 2 for"),
+        ("/zh/train.jsonl", "8 documents, 2 for"),
+        ("", "16 documents, 4 for"),
+    ] {
         let hub = Hub::new(&files, &[]);
         let case = case(&format!("hf://datasets/someone/chats{part}"));
         hub.run(&case, &["data", "prepare", STATE]).is_done_with_warnings();
@@ -238,5 +245,6 @@ fn what_cannot_be_fetched_is_refused_in_words() {
     );
     assert_eq!(refused(malformed, &["run"]), (Some(2), form));
     // A file that is named is read, whatever its split.
-    hub.run(&case(&format!("{all}/test.jsonl")), &["data", "prepare", STATE]).is_done_with_warnings();
+    hub.run(&case(&format!("{all}/test.jsonl")), &["data", "prepare", STATE])
+        .is_done_with_warnings();
 }

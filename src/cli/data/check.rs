@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use statetune_core::data::{
-    DataError, DataType, Dataload, for_each_row, holds_records,
-};
+use statetune_core::data::{DataError, DataType, Dataload, for_each_row, holds_records};
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Check, Checked, Fixed, Item, Repair, read, read_other};
@@ -205,10 +203,7 @@ const ENDINGS: [&str; 8] = ["gz", "zst", "jsonl", "json", "csv", "tsv", "parquet
 /// `d.fixed.jsonl` for `d.jsonl` and `d.jsonl.gz`.
 fn copy_name(file: &Path) -> PathBuf {
     let mut stem = file.to_path_buf();
-    while stem
-        .extension()
-        .is_some_and(|extension| ENDINGS.iter().any(|one| extension == *one))
-    {
+    while stem.extension().is_some_and(|extension| ENDINGS.iter().any(|one| extension == *one)) {
         stem.set_extension("");
     }
     stem.with_added_extension("fixed.jsonl")

@@ -167,18 +167,14 @@ impl ContainerFault {
                 diagnostic.note(problem.clone()).help(msg!(FETCH_OR_WRITE_AGAIN))
             }
             Self::Encrypted { .. } => diagnostic.help(msg!(WRITE_WITHOUT_ENCRYPTION)),
-            Self::TooLong { limit, .. } => {
-                diagnostic.note(msg!(RECORD_LIMIT, mib = limit >> 20))
-            }
+            Self::TooLong { limit, .. } => diagnostic.note(msg!(RECORD_LIMIT, mib = limit >> 20)),
             Self::ListNotClosed { .. } | Self::QuoteNotClosed { .. } => {
                 diagnostic.help(msg!(FETCH_OR_WRITE_AGAIN))
             }
             Self::SeveralLists { keys } => diagnostic
                 .note(msg!(LISTS_FOUND, keys = Text::quoted(Join::Comma, keys)))
                 .help(msg!(NAME_LIST_TRAIN)),
-            Self::Header { problem } => {
-                diagnostic.note(problem.clone()).help(msg!(ADD_HEADER))
-            }
+            Self::Header { problem } => diagnostic.note(problem.clone()).help(msg!(ADD_HEADER)),
         }
     }
 }

@@ -36,7 +36,8 @@ pub use prepared::{
 };
 pub(crate) use readers::{Content, format};
 pub use readers::{
-    FILE_TYPES, FileDigest, LineError, RecordForm, Row, Source, character_tokenizer, first_record, for_each_row, holds_records,
+    FILE_TYPES, FileDigest, LineError, RecordForm, Row, Source, character_tokenizer, first_record,
+    for_each_row, holds_records,
 };
 pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
 pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};

@@ -126,10 +126,13 @@ impl HubDataset {
         };
         let client = client(&endpoint()).map_err(failed)?;
         let revision = self.revision.replace('/', "%2F");
-        let url = format!("{}/api/datasets/{}/tree/{revision}?recursive=true", endpoint(), self.repo);
+        let url =
+            format!("{}/api/datasets/{}/tree/{revision}?recursive=true", endpoint(), self.repo);
         let listing: Vec<String> = client.list(&url).map_err(failed)?;
-        let listing: Vec<String> =
-            listing.into_iter().filter(|file| is_within(file) && format_of(file).is_some()).collect();
+        let listing: Vec<String> = listing
+            .into_iter()
+            .filter(|file| is_within(file) && format_of(file).is_some())
+            .collect();
         let Selection { taken, left_out } = self.select(&listing);
         if taken.is_empty() {
             return Err(Box::new(self.nothing(&listing)));
@@ -175,7 +178,8 @@ impl HubDataset {
             false => !words(file).any(|word| OTHER_SPLITS.contains(&&*word)),
         };
         let wanted: Vec<&String> = named.iter().copied().filter(|file| is_wanted(file)).collect();
-        let count = |format: &str| wanted.iter().filter(|file| format_of(file) == Some(format)).count();
+        let count =
+            |format: &str| wanted.iter().filter(|file| format_of(file) == Some(format)).count();
         let format = FORMATS.into_iter().rev().max_by_key(|format| count(format));
         let is_taken = |file: &&String| is_wanted(file) && format_of(file) == format;
         let (taken, left_out) = named.into_iter().partition::<Vec<_>, _>(is_taken);
@@ -269,7 +273,9 @@ mod tests {
 
     #[test]
     fn descriptions_and_hidden_files_are_no_records() {
-        for file in ["README.md", "dataset_info.json", "x/state.json", ".cache/a.json", "a.parquet.gz"] {
+        for file in
+            ["README.md", "dataset_info.json", "x/state.json", ".cache/a.json", "a.parquet.gz"]
+        {
             assert_eq!(format_of(file), None, "{file}");
         }
         assert_eq!(format_of("A.JSONL.gz"), Some("jsonl"));
@@ -281,7 +287,9 @@ mod tests {
         for sound in ["hf://datasets/a/b", "hf://datasets/a/b@v1/c/d", "hf://datasets/a/b/c"] {
             assert_eq!(parsed(sound).as_deref(), Ok(sound));
         }
-        for text in ["hf://datasets/a", "hf://a/b", "hf://datasets/a/../c", "hf://datasets/a/b/../c"] {
+        for text in
+            ["hf://datasets/a", "hf://a/b", "hf://datasets/a/../c", "hf://datasets/a/b/../c"]
+        {
             assert_eq!(parsed(text).expect_err(text).code, "ST2180");
         }
     }

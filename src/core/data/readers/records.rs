@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::data::error::{DataError, Origin};
 
 use super::containers::Container;
-use super::format::{Batches, Content, Format, RecordForm, find_files};
+use super::format::{Batches, Content, Format, RecordForm, find_files, not_empty};
 use super::rows;
 
 /// Files that `datasets` writes beside the records.
-const NO_RECORDS: [&str; 2] = ["dataset_info.json", "state.json"];
+const NO_RECORDS: [&str; 3] = ["dataset_info.json", "state.json", "dataset_dict.json"];
 
 /// Files of records. Without a container, the content of each file tells it.
 pub(crate) struct Records(pub(crate) Option<Container>);
@@ -21,13 +21,12 @@ impl Format for Records {
 
     fn find(&self, path: &Path) -> Result<Vec<PathBuf>, DataError> {
         let mut files = find_files(path)?;
-        let has_records = |file: &PathBuf| {
-            !file.file_name().is_some_and(|name| NO_RECORDS.iter().any(|other| name == *other))
-        };
-        if files.iter().any(has_records) && files.len() > 1 {
-            files.retain(has_records);
+        if files != [path] {
+            files.retain(|file| {
+                !file.file_name().is_some_and(|name| NO_RECORDS.iter().any(|other| name == *other))
+            });
         }
-        Ok(files)
+        not_empty(files, path)
     }
 
     fn container(&self) -> Option<Container> {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::data::container_fault::ContainerFault;
 use crate::data::error::{DataError, Origin};
 
-use super::unicode::ByteOrder;
 use super::format::{Batches, Body, Content, Document, Format, RecordForm};
+use super::unicode::ByteOrder;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 

@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn marks_and_zero_bytes_tell_the_order() {
-        let text: Vec<u8> = "{\"text\": \"你好\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let text: Vec<u8> =
+            "{\"text\": \"你好\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(ByteOrder::without_mark(&text), Some(ByteOrder::Little));
         assert_eq!(ByteOrder::without_mark(&text[1..]), Some(ByteOrder::Big));
         assert_eq!(ByteOrder::without_mark(b"{\"text\": \"a\\u0000\"}"), None);

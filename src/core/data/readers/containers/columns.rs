@@ -1,10 +1,15 @@
 //! Rows of Arrow record batches as JSON.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float16Type, Float32Type, Float64Type};
+use arrow_array::types::{
+    ArrowTimestampType, Float16Type, Float32Type, Float64Type, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+};
 use arrow_array::{Array, ArrayRef, GenericListArray, OffsetSizeTrait, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, DataType, Schema, TimeUnit};
 
 use super::csv::write_string;
 
@@ -55,11 +60,7 @@ fn write_object<'a>(
     Ok(())
 }
 
-fn write_list(
-    json: &mut Vec<u8>,
-    values: &dyn Array,
-    depth: usize,
-) -> Result<(), ArrowError> {
+fn write_list(json: &mut Vec<u8>, values: &dyn Array, depth: usize) -> Result<(), ArrowError> {
     json.push(b'[');
     for index in 0..values.len() {
         if index > 0 {
@@ -133,9 +134,26 @@ fn write_value(
             write_float(json, column.as_primitive::<Float32Type>().value(row).into());
         }
         DataType::Float64 => write_float(json, column.as_primitive::<Float64Type>().value(row)),
+        DataType::Timestamp(unit, Some(_)) => {
+            let moment = in_utc(&column.slice(row, 1), *unit);
+            write_other(json, &moment, 0, moment.data_type())?;
+        }
         other => write_other(json, column, row, other)?,
     }
     Ok(())
+}
+
+/// Moments of any time zone in UTC, in which they are stored.
+fn in_utc(column: &dyn Array, unit: TimeUnit) -> ArrayRef {
+    fn moved<T: ArrowTimestampType>(column: &dyn Array) -> ArrayRef {
+        Arc::new(column.as_primitive::<T>().clone().with_timezone_utc())
+    }
+    match unit {
+        TimeUnit::Second => moved::<TimestampSecondType>(column),
+        TimeUnit::Millisecond => moved::<TimestampMillisecondType>(column),
+        TimeUnit::Microsecond => moved::<TimestampMicrosecondType>(column),
+        TimeUnit::Nanosecond => moved::<TimestampNanosecondType>(column),
+    }
 }
 
 /// Appends a map as an object.

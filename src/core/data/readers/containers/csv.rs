@@ -61,7 +61,9 @@ impl Csv {
         let (file, record) = (file.to_path_buf(), ByteRecord::new());
         let mut csv = Self { file, reader, taken, columns: Vec::new(), record, has_returns };
         csv.columns = match csv.read()? {
-            Some(_) => csv.header().map_err(|problem| csv.fault(ContainerFault::Header { problem }))?,
+            Some(_) => {
+                csv.header().map_err(|problem| csv.fault(ContainerFault::Header { problem }))?
+            }
             None => Vec::new(),
         };
         Ok(csv)
@@ -90,18 +92,21 @@ impl Csv {
     fn read(&mut self) -> Result<Option<u64>, DataError> {
         self.taken.set(0);
         let line = self.reader.position().line();
-        let is_row = self.reader.read_byte_record(&mut self.record).map_err(|error| {
-            match error.into_kind() {
-                ::csv::ErrorKind::Io(source) if source.kind() == io::ErrorKind::FileTooLarge => {
-                    let limit = MAX_RECORD;
-                    DataError::Container { file: self.file.clone(), fault: ContainerFault::TooLong { line, limit } }
+        let is_row = self.reader.read_byte_record(&mut self.record).map_err(|error| match error
+            .into_kind()
+        {
+            ::csv::ErrorKind::Io(source) if source.kind() == io::ErrorKind::FileTooLarge => {
+                let limit = MAX_RECORD;
+                DataError::Container {
+                    file: self.file.clone(),
+                    fault: ContainerFault::TooLong { line, limit },
                 }
-                ::csv::ErrorKind::Io(source) => decode::unreadable(&self.file, source),
-                other => self.fault(ContainerFault::Broken {
-                    container: "CSV",
-                    problem: Text::library(format!("{other:?}")),
-                }),
             }
+            ::csv::ErrorKind::Io(source) => decode::unreadable(&self.file, source),
+            other => self.fault(ContainerFault::Broken {
+                container: "CSV",
+                problem: Text::library(format!("{other:?}")),
+            }),
         })?;
         let line = self.record.position().map_or(line, ::csv::Position::line);
         let last = LAST_ROW.trim().as_bytes();

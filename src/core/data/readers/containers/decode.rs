@@ -52,7 +52,9 @@ pub(super) fn open(file: &Path) -> Result<Text, DataError> {
             let text = io::Cursor::new(start[2..].to_vec()).chain(plain);
             Box::new(BufReader::with_capacity(BUFFER_BYTES, Utf16::new(text, order)))
         }
-        None if start.starts_with(&[0xff, 0xfe, 0, 0]) || start.starts_with(&[0, 0, 0xfe, 0xff]) => {
+        None if start.starts_with(&[0xff, 0xfe, 0, 0])
+            || start.starts_with(&[0, 0, 0xfe, 0xff]) =>
+        {
             return other(ContainerFault::Encoding { name: "UTF-32" });
         }
         None => {

@@ -88,10 +88,7 @@ impl Container {
 ///
 /// # Errors
 /// [`DataError::Read`]; [`DataError::Container`] for a file that is not of the container `asked` or of none.
-pub(crate) fn open(
-    file: &Path,
-    asked: Option<Container>,
-) -> Result<Box<dyn RowReader>, DataError> {
+pub(crate) fn open(file: &Path, asked: Option<Container>) -> Result<Box<dyn RowReader>, DataError> {
     let start = start(file).map_err(|source| DataError::Read { file: file.into(), source })?;
     let agree = |found: Container| match asked {
         Some(asked) if asked != found => {
@@ -188,7 +185,8 @@ mod tests {
         let texts: ArrayRef = Arc::new(StringArray::from_iter_values(
             (0..50).map(|i| format!("User: {i}?\n\nAssistant: {}", "yes ".repeat(i % 7))),
         ));
-        let none: ArrayRef = Arc::new(StringArray::from_iter((0..50).map(|i| (i % 2 > 0).then_some("x"))));
+        let none: ArrayRef =
+            Arc::new(StringArray::from_iter((0..50).map(|i| (i % 2 > 0).then_some("x"))));
         RecordBatch::try_from_iter([("text", texts), ("more", none)]).unwrap()
     }
 
@@ -205,7 +203,8 @@ mod tests {
             Compression::BROTLI(Default::default()),
         ] {
             let properties = WriterProperties::builder().set_compression(compression).build();
-            let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+            let mut writer =
+                ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
             writer.write(&batch).unwrap();
             files.push(("d.parquet", writer.into_inner().unwrap()));
         }
@@ -236,7 +235,8 @@ mod tests {
         let wrapped = format!("{{\n\"version\": 1, \"data\": {pretty}, \"x\": {{}} }}");
         let objects = pretty.trim_matches(['[', ']']).replace("  },", "  }");
         let csv = "text,more\n\"a, \"\"b\"\"\",c\n\"two\nlines\",d\ne,f\n";
-        let utf16: Vec<u8> = "\u{feff}[{\"text\": \"你好\"}]".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf16: Vec<u8> =
+            "\u{feff}[{\"text\": \"你好\"}]".encode_utf16().flat_map(u16::to_le_bytes).collect();
         vec![
             ("list.json", list.into()),
             ("pretty.json", pretty.into()),
@@ -318,10 +318,13 @@ mod tests {
         assert_eq!(rows("a;b\n1;2\n").unwrap(), [r#"{"a": "1", "b": "2"}"#]);
         assert_eq!(rows("a,b\n1,\n").unwrap(), [r#"{"a": "1", "b": ""}"#]);
         assert_eq!(rows("text\r\n\"a\r\nb\"\r\n").unwrap(), [r#"{"text": "a\nb"}"#]);
-        assert_eq!(rows("a,b\n1\n1,2,3\n").unwrap(), [
-            "2: has 1 cell, but the header names 2 columns",
-            "3: has 3 cells, but the header names 2 columns",
-        ]);
+        assert_eq!(
+            rows("a,b\n1\n1,2,3\n").unwrap(),
+            [
+                "2: has 1 cell, but the header names 2 columns",
+                "3: has 3 cells, but the header names 2 columns",
+            ]
+        );
         assert_eq!(rows("").unwrap(), [""; 0]);
         assert_eq!(rows("a,,b\n1,2,3\n").unwrap_err(), "`d.csv` has no header");
         assert_eq!(rows("a,a\n1,2\n").unwrap_err(), "`d.csv` has no header");
@@ -340,6 +343,9 @@ mod tests {
         let (mut json, mut records) = (Vec::new(), 0);
         while reader.next(&mut json).unwrap().is_some() {
             records += 1;
+            if records == 1 {
+                println!("{}", String::from_utf8_lossy(&json[..json.len().min(1000)]));
+            }
             json.clear();
         }
         let status = fs::read_to_string("/proc/self/status").unwrap();

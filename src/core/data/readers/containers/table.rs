@@ -28,12 +28,7 @@ pub(super) struct Table<B> {
 }
 
 impl<B: Iterator<Item = Result<RecordBatch, ArrowError>>> Table<B> {
-    pub(super) fn new(
-        file: &Path,
-        container: &'static str,
-        schema: &Schema,
-        batches: B,
-    ) -> Self {
+    pub(super) fn new(file: &Path, container: &'static str, schema: &Schema, batches: B) -> Self {
         let columns = Columns::new(schema);
         Self { file: file.into(), container, batches, columns, batch: None, next: 0, rows: 0 }
     }
