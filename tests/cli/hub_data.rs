@@ -148,7 +148,7 @@ fn the_training_files_are_fetched_once_and_named_in_the_lock() {
         assert!(lock.contains(&sha256_hex(text)), "{name}: {lock}");
     }
     assert!(case.read(run.join("resolved.toml")).contains("\"hf://datasets/someone/chats\""));
-    // The cache is that of other programs, and the network is not needed any more.
+    // The cache is that of other programs, and the network is no longer needed.
     let commit = case.read("hub-home/hub/datasets--someone--chats/refs/main");
     assert_eq!(commit, COMMIT);
     let plan = hub.run(&case, &["plan", "--offline", STATE]);

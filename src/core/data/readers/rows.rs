@@ -51,7 +51,7 @@ impl<'a> Row<'a> {
     /// What `parse` makes of the record.
     ///
     /// # Errors
-    /// Those of `parse`; what is wrong with the row, if it is no record.
+    /// Those of `parse`; the fault of the row, if the row is not a valid record.
     pub fn parse<T>(
         &self,
         parse: impl FnOnce(&'a [u8]) -> Result<T, LineError>,

@@ -89,7 +89,7 @@ fn write_value(
     depth: usize,
 ) -> Result<(), ArrowError> {
     if depth > MAX_DEPTH {
-        return Err(ArrowError::NotYetImplemented("a column with so many levels".into()));
+        return Err(ArrowError::NotYetImplemented("a column with more than 64 levels".into()));
     }
     if column.is_null(row) {
         json.extend_from_slice(b"null");

@@ -92,7 +92,7 @@ fn several(line: &[u8]) -> bool {
         && line[objects.byte_offset()..].trim_ascii_start().starts_with(b"{")
 }
 
-/// Whether an object that the first line does not end goes on in the lines after it.
+/// Whether an object that the first line does not end continues in the lines after it.
 fn is_indented(line: &[u8], rest: &[u8], depth: Option<usize>) -> bool {
     let goes_on = matches!(line.last(), Some(b'{' | b'[' | b',' | b':'));
     let next = rest.trim_ascii_start().first();

@@ -139,7 +139,7 @@ struct End {
 }
 
 impl End {
-    /// Bytes of `buffer` up to the end of the value; `None` if the value goes on.
+    /// Bytes of `buffer` up to the end of the value; `None` if the value continues.
     fn find(&mut self, buffer: &[u8]) -> Option<usize> {
         for (at, &byte) in buffer.iter().enumerate() {
             if self.in_string {
