@@ -400,7 +400,7 @@ error[ST3002]: row 2 of `d.parquet` is not valid UTF-8
  --> d.parquet
   |
   | {\"text\": \"a\u{fffd}\"}
-  |            ^ 0xff
+  |            ^ byte 0xff
   |
   = note: 1 other row is fine
   = help: write the column as UTF-8 text"
@@ -737,12 +737,11 @@ fn the_vocabulary_of_a_run_on_characters_is_named_to_train_its_model_on() {
         case.path(run.join("vocab.json")).exists(),
         "a new model may have a vocabulary of characters"
     );
-    case.statetune(&["merge", "latest", "--out", "made.pth"]).is_done_with_warnings();
-    let weights = "load_model = \"made.pth\"";
+    let weights = format!("load_model = \"{}/export/rwkv-1.pth\"", run.display());
     let vocabulary = format!("{weights}\ntokenizer = \"{}/vocab.json\"", run.display());
-    let case = case.with(STATE, new, weights);
+    let case = case.with(STATE, new, &weights);
     let refused = case.statetune(&["run", STATE]);
     assert!(refused.stderr.contains("error[ST4005]"), "{refused:?}");
-    let case = case.with(STATE, weights, &vocabulary);
+    let case = case.with(STATE, &weights, &vocabulary);
     case.statetune(&["run", STATE]).is_done_with_warnings();
 }
