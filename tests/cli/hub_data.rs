@@ -15,11 +15,13 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const TREE: &str = "/api/datasets/someone/chats/tree/main?recursive=true";
 const FILES: &str = "/datasets/someone/chats/resolve/main/";
 
+/// The path of a request, and its token.
+type Request = (String, Option<String>);
+
 /// A hub with one data set, `hf://datasets/someone/chats`.
 struct Hub {
     address: String,
-    /// The path and the token of each request.
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Hub {
@@ -60,7 +62,7 @@ fn serve(
     mut stream: TcpStream,
     files: &BTreeMap<String, String>,
     listed: &[String],
-    asked: &Mutex<Vec<(String, Option<String>)>>,
+    asked: &Mutex<Vec<Request>>,
 ) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().transpose()?.unwrap_or_default();

@@ -81,11 +81,11 @@ impl<'a> Row<'a> {
 
 impl RowBatch {
     fn rows(&self) -> Vec<Row<'_>> {
-        let row = |(range, place)| {
-            let range: &Range<usize> = range;
-            Row { file: &self.file, json: &self.json[range.clone()], place }
-        };
-        self.rows.iter().map(|(range, place)| row((range, place))).collect()
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for (range, place) in &self.rows {
+            rows.push(Row { file: &self.file, json: &self.json[range.clone()], place });
+        }
+        rows
     }
 }
 
