@@ -128,6 +128,20 @@ fn a_tokenizer_with_more_ids_than_the_model() {
     Case::new().with(STATE, "tokenizer = \"vocab.txt\"\n", "").refuses(
         21,
         "\
+error[ST4005]: the tokenizer of the weights is not known: the weights have 4096 ids, the World tokenizer has 65530
+  --> state.toml:10:14
+   |
+10 | load_model = \"base.pth\"
+   |              ^^^^^^^^^^
+   |
+   = note: the ids of another tokenizer mean nothing to the weights
+   = help: set `model.tokenizer` to the vocabulary file of the weights; a run on characters keeps its own in `RUN/vocab.json`
+   = help: or train a new model: replace `model.load_model` with `model.n_layer` and `model.n_embd`, and set `recipe = \"full\"`",
+    );
+    let world = "tokenizer = \"world\"\n";
+    Case::new().with(STATE, "tokenizer = \"vocab.txt\"\n", world).refuses(
+        21,
+        "\
 error[ST4005]: the model has 4096 token ids, but the World tokenizer has 65530
   --> state.toml:10:14
    |
