@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use statetune_core::data::{DataError, DataType, Dataload, for_each_line};
+use statetune_core::data::{DataError, DataType, Dataload, RecordCounts, Shape, for_each_line};
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;
-use statetune_core::look::inspect::{Check, Checked, Fixed, Item, Repair, read, read_other};
+use statetune_core::look::inspect::{Check, Checked, Fixed, Item, Kind, Repair, read, read_other};
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::words::grouped;
+use statetune_core::words::{count, grouped};
 use statetune_engine::RunError;
 use statetune_engine::run::load_tokenizer;
 
@@ -75,10 +75,11 @@ fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
             Item::Fault { place, fault } => check.add_fault(place, fault),
         })?;
     }
-    read(plan, &tokenizer, &mut |item| match item {
+    let counts = read(plan, &tokenizer, &mut |item| match item {
         Item::Sample(sample) => check.add(&sample),
         Item::Fault { place, fault } => check.add_fault(place, fault),
     })?;
+    check.add_records(plan, &counts);
     Ok(check.finish(plan.experiment.file()))
 }
 
@@ -90,7 +91,7 @@ fn print(checked: &Checked, file: &Path, color: Color) {
             tell(format_args!("{}\n", diagnostic.render(color.on())));
         }
         let more = finding.count - finding.shown.len() as u64;
-        if more > 0 {
+        if more > 0 && *kind != Kind::LeftOut {
             tell(format_args!("{} more like this ({})\n", grouped(more), kind.code()));
         }
         let severity = match finding.severity {
@@ -102,7 +103,24 @@ fn print(checked: &Checked, file: &Path, color: Color) {
     let documents = grouped(checked.documents);
     let verdict = if counts.is_empty() { "no findings" } else { "" };
     say(format!("{}: {documents} documents  {verdict}", file.display()).trim_end());
+    shape_lines(&checked.records).into_iter().for_each(say);
     counts.into_iter().for_each(say);
+}
+
+/// The shapes of records, unless all are texts, and the turns that are not targets.
+fn shape_lines(records: &RecordCounts) -> Vec<String> {
+    let mut lines = Vec::new();
+    if records.shapes.iter().any(|one| one.shape != Shape::Text) {
+        let shapes = records.shapes.iter().map(|one| {
+            let key = if one.keys.contains(", ") { "keys" } else { "key" };
+            format!("{} {} ({key} {})", one.shape.name(), grouped(one.records), one.keys)
+        });
+        lines.push(format!("shapes: {}", shapes.collect::<Vec<_>>().join(", ")));
+    }
+    if records.muted > 0 {
+        lines.push(format!("not targets: {} with weight 0", count(records.muted, "message")));
+    }
+    lines
 }
 
 fn as_json(checked: &Checked, file: &Path) -> serde_json::Value {
@@ -120,6 +138,8 @@ fn as_json(checked: &Checked, file: &Path) -> serde_json::Value {
         "schema": "statetune.data-check/1",
         "file": file,
         "documents": checked.documents,
+        "shapes": checked.records.shapes,
+        "muted": checked.records.muted,
         "findings": findings.collect::<Vec<_>>(),
     })
 }

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use statetune_core::data::{
     Binidx, DataError, DataType, Exported, FILE_TYPES, Mask, OnBadLine, PrepareSpec, Prepared,
     RecordForm, Source, Template, TextForm, Tokenizer, copy_pair, magic_prime, pair_files,
-    pair_to_texts, prepare,
+    pair_to_texts, prepare, record_warnings,
 };
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
@@ -92,14 +92,14 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
             return refuse(flag_of_raw_data(flag), color);
         }
         match args.experiment.plan(&args.file, Purpose::Data, color) {
-            Ok(plan) => args.export_plan(&plan),
+            Ok(plan) => args.export_plan(&plan, color),
             Err(code) => return code,
         }
     } else {
         if args.raw.repeat.is_some() && args.to != To::Binidx {
             return refuse(repeated_text(), color);
         }
-        args.export_raw()
+        args.export_raw(color)
     };
     match exported {
         Ok(()) => ExitCode::Ok,
@@ -145,7 +145,7 @@ impl RawArgs {
 
 impl ExportArgs {
     /// Writes the training documents, and the validation documents under the name with `-val` appended.
-    fn export_plan(&self, plan: &Plan) -> Result<(), RunError> {
+    fn export_plan(&self, plan: &Plan, color: Color) -> Result<(), RunError> {
         let out = self.out.clone().unwrap_or_else(|| self.file.with_extension(""));
         let val_out = with_suffix(&out, "-val");
         let ctx_len = self.ctx_len.or(Some(plan.train.ctx_len.as_u64()));
@@ -163,11 +163,12 @@ impl ExportArgs {
             self.write(val, &val_out, &tokenizer, None)?;
         }
         say_skipped(&prepared);
+        self.warn(&plan.data.sources, &prepared, &plan.data.form(), color);
         Ok(())
     }
 
     /// Writes documents without an experiment.
-    fn export_raw(&self) -> Result<(), RunError> {
+    fn export_raw(&self, color: Color) -> Result<(), RunError> {
         let (file, data_type) = self.raw_data();
         let out = self.out.clone().unwrap_or_else(|| default_out(&file, data_type));
         self.check_free(&out)?;
@@ -184,7 +185,7 @@ impl ExportArgs {
         let prepared = prepare(&PrepareSpec {
             sources: &sources,
             tokenizer: &tokenizer,
-            form: RecordForm { sft_field: None, template: &Template::rwkv_qa() },
+            form: RecordForm::new(&Template::rwkv_qa()),
             mask: &Mask::All,
             on_bad_line: OnBadLine::Error,
             end_of_doc: true,
@@ -199,7 +200,21 @@ impl ExportArgs {
             DataError::Io { source, .. } => DataError::Io { path: out.clone(), source },
             other => other,
         })?;
-        Ok(self.write(&prepared.train, &out, &tokenizer, self.ctx_len)?)
+        self.write(&prepared.train, &out, &tokenizer, self.ctx_len)?;
+        self.warn(&sources, &prepared, &RecordForm::new(&Template::rwkv_qa()), color);
+        Ok(())
+    }
+
+    /// Shows what the files do not hold of the records.
+    fn warn(&self, sources: &[Source], prepared: &Prepared, form: &RecordForm<'_>, color: Color) {
+        let counts = &prepared.report.records;
+        let mut warnings = record_warnings(sources.iter().map(Source::name).zip(counts), form);
+        let muted = counts.iter().map(|counts| counts.muted).sum();
+        if muted > 0 {
+            let warning = Diagnostic::warning(msg!(MUTED_IN_PAIR, n = grouped(muted)));
+            warnings.push(warning.note(msg!(MUTED_BECOME_TARGETS)));
+        }
+        warnings.iter().for_each(|warning| show(warning, color));
     }
 
     /// FILE without the extension of a pair, and its format.

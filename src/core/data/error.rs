@@ -452,17 +452,33 @@ fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
         LineFault::NotAnObject { .. } | LineFault::TextType { .. } => {
             diagnostic.note(msg!(JSONL_LINE_FORM))
         }
-        LineFault::NoText { keys, .. } if keys.is_empty() => {
+        LineFault::NoText { keys, .. } | LineFault::NoShape { keys, .. } if keys.is_empty() => {
             diagnostic.label(msg!(OBJECT_IS_EMPTY))
         }
         LineFault::NoText { keys, .. } => {
             diagnostic.label(msg!(KEYS_FOUND, keys = Text::quoted(Join::Comma, keys)))
         }
+        LineFault::NoShape { keys, texts } => {
+            let keys = Text::quoted(Join::Comma, keys);
+            let diagnostic = diagnostic.label(msg!(KEYS_FOUND, keys)).note(msg!(SHAPES_OF_RECORDS));
+            match texts {
+                None => diagnostic.note(msg!(SFT_FIELD_READS_TEXTS)),
+                Some([question, answer]) => {
+                    diagnostic.help(msg!(SET_SFT_FIELD, keys = format!("[{question:?}, {answer:?}]")))
+                }
+            }
+        }
+        LineFault::Preference => {
+            diagnostic.note(msg!(PAIRS_NEED_OBJECTIVE)).help(msg!(IGNORE_REJECTED))
+        }
         LineFault::TextTwice { .. } => diagnostic.label(msg!(OTHER_WOULD_BE_LOST)),
         LineFault::EmptyText { .. } => {
             diagnostic.label(msg!(NOTHING_TO_LEARN)).help(msg!(DELETE_LINE))
         }
-        LineFault::Messages { problem } => diagnostic.label(problem).note(msg!(MESSAGES_FORM)),
+        LineFault::Messages { problem, helps } => {
+            let diagnostic = diagnostic.label(problem).note(msg!(MESSAGES_FORM));
+            helps.iter().cloned().fold(diagnostic, Diagnostic::help)
+        }
     }
 }
 
@@ -475,6 +491,9 @@ fn explain_unlearned(
     let diagnostic = match why {
         Unlearned::TooShort => {
             return diagnostic.label(msg!(ONE_TOKEN)).help(msg!(REMOVE_SHORT_DOCUMENTS));
+        }
+        Unlearned::Muted => {
+            return diagnostic.label(msg!(EVERY_ANSWER_MUTED)).help(msg!(REMOVE_MUTED_DOCUMENTS));
         }
         Unlearned::BeyondContext => {
             diagnostic.label(msg!(TARGETS_BEYOND_CTX_LEN)).help(msg!(RAISE_CTX_LEN))

@@ -32,6 +32,15 @@ pub enum LineFault {
         /// The keys it has.
         keys: Vec<String>,
     },
+    /// The record has none of the known shapes.
+    NoShape {
+        /// The keys it has.
+        keys: Vec<String>,
+        /// The keys of question and answer, if they can be told.
+        texts: Option<[String; 2]>,
+    },
+    /// The record is a preference pair, which no objective learns from.
+    Preference,
     /// The object has the key of its text more than once.
     TextTwice {
         /// The key.
@@ -53,10 +62,17 @@ pub enum LineFault {
     Messages {
         /// What is wrong.
         problem: Text,
+        /// What mends it.
+        helps: Vec<Text>,
     },
 }
 
 impl LineFault {
+    /// A record that cannot be written as a conversation.
+    pub fn messages(problem: Text) -> LineFault {
+        LineFault::Messages { problem, helps: Vec::new() }
+    }
+
     /// The error as a message.
     pub fn text(&self) -> Text {
         match self {
@@ -64,6 +80,8 @@ impl LineFault {
             Self::NotUtf8 { .. } => msg!(LINE_NOT_UTF8),
             Self::NotAnObject { found } => msg!(LINE_NOT_OBJECT, found),
             Self::NoText { key, .. } => msg!(LINE_WITHOUT_KEY, key),
+            Self::NoShape { .. } => msg!(LINE_OF_NO_SHAPE),
+            Self::Preference => msg!(LINE_IS_PREFERENCE),
             Self::TextTwice { key } => msg!(LINE_KEY_TWICE, key),
             Self::TextType { key, found } => msg!(LINE_KEY_NOT_STRING, key, found),
             Self::EmptyText { key } => msg!(LINE_KEY_EMPTY, key),

@@ -13,6 +13,7 @@ mod prepared;
 mod readers;
 mod samples;
 mod settings;
+mod shapes;
 mod threads;
 mod tokenizer;
 mod turn_messages;
@@ -20,7 +21,7 @@ mod turn_notes;
 
 pub use binidx::{Binidx, BinidxWriter};
 pub use conversation::{
-    AnswerPart, FoundTurn, Learn, Mask, MissedOpening, Obstacle, OddTurn, Proposal, Reply, Role,
+    AnswerPart, FoundTurn, Learn, Mask, MissedOpening, Muted, Obstacle, OddTurn, Proposal, Reply, Role,
     RoleWords, Template, TemplateError, ThinkLength, Thinking, ToolCall, Turn, TurnOddity,
     TurnPlace, TurnSurvey, Unlearned, answer_text, is_open, missed_openings, rest_of_tag,
     tools_text, with_openings,
@@ -34,9 +35,10 @@ pub use prepared::{
 };
 pub(crate) use readers::{Content, format};
 pub use readers::{
-    FILE_TYPES, FileDigest, LineError, RecordForm, Source, character_tokenizer, for_each_line,
+    FILE_TYPES, FileDigest, LineError, Source, character_tokenizer, for_each_line,
 };
 pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
+pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount, record_warnings};
 pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
 pub use threads::prefetch;
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};

@@ -107,6 +107,12 @@ impl Experiment {
         self.loaded.at(key, diagnostic)
     }
 
+    /// Whether the file silences a warning about documents: at `data.template`, `data.loss_mask` or `data.data_file`.
+    pub fn allows(&self, warning: &Diagnostic) -> bool {
+        let keys = ["data.template", "data.loss_mask", "data.data_file"];
+        keys.iter().any(|key| self.at(key, warning.clone()).is_allowed())
+    }
+
     /// How many settings come from where.
     pub fn origins(&self) -> Origins {
         self.loaded.origins.values().fold(Origins::default(), |mut count, origin| {

@@ -140,6 +140,7 @@ fn check_meaning(faults: &mut Faults<'_>, data: &Data, one_pair: bool) {
         ("data.limit", one_pair),
         ("data.end_of_doc", !texts),
         ("data.sft_field", !records),
+        ("data.ignore_keys", !records),
         ("data.on_bad_line", !records),
     ];
     for (key, has_no_meaning) in keys {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use statetune_core::data::{
-    Binidx, DataError, Dataload, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
-    Split, Tokenizer, character_tokenizer, find_prepared, prepare,
+    Binidx, DataError, Dataload, Loader, LoaderOptions, Muted, PrepareSpec, Prepared, Source, Split,
+    Tokenizer, character_tokenizer, find_prepared, prepare, record_warnings,
 };
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart, TokenizerPlan};
@@ -155,7 +155,7 @@ fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer) -> PrepareSpec<'a> {
     PrepareSpec {
         sources: &plan.data.sources,
         tokenizer,
-        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.data.template },
+        form: data.form(),
         mask: &plan.data.mask,
         on_bad_line: data.on_bad_line,
         end_of_doc: data.end_of_doc,
@@ -191,6 +191,7 @@ pub(super) fn prepare_data<'a>(
         walk: data.walk,
         overlong: data.overlong,
         mask: plan.data.mask.clone(),
+        muted: prepared.as_ref().map_or(Ok(Muted::NONE), Prepared::muted)?,
         seed: plan.train.seed,
     };
     let open = |prefix: &Path, options, split| -> Result<Loader<'a>, DataError> {
@@ -224,7 +225,11 @@ pub(super) fn prepare_data<'a>(
             of_val.filter(|one| !warnings.iter().any(|other| other.code == one.code)).collect();
         warnings.extend(is_new);
     }
-    warnings.retain(|warning| !is_allowed(plan, warning));
+    if let Some(prepared) = &prepared {
+        let sources = data.sources.iter().map(Source::name).zip(&prepared.report.records);
+        warnings.extend(record_warnings(sources, &data.form()));
+    }
+    warnings.retain(|warning| !plan.experiment.allows(warning));
     Ok(Datasets {
         warnings,
         train,
@@ -237,11 +242,4 @@ pub(super) fn prepare_data<'a>(
         skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
         names: DocumentNames::new(prepared, pair, documents),
     })
-}
-
-/// Whether the experiment file silences a warning about documents: at `data.template`, `data.loss_mask` or
-/// `data.data_file`.
-fn is_allowed(plan: &Plan, warning: &Diagnostic) -> bool {
-    let keys = ["data.template", "data.loss_mask", "data.data_file"];
-    keys.iter().any(|key| plan.experiment.at(key, warning.clone()).is_allowed())
 }

@@ -9,13 +9,17 @@ use std::io::{self, BufWriter, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::data::OnBadLine;
 use crate::data::binidx::{Binidx, BinidxWriter, pair};
-use crate::data::error::DataError;
-use crate::data::readers::{Body, Content, Document, FileDigest, Record, Source, Tally};
+use crate::data::conversation::Muted;
+use crate::data::error::{DataError, Origin, place};
+use crate::data::fault::LineFault;
+use crate::data::readers::{BadLine, Body, Content, Document, FileDigest, Record, Source, Tally};
+use crate::data::shapes::{RecordCounts, RecordText};
 use crate::data::threads;
 use crate::data::tokenizer::END_OF_DOCUMENT;
 use crate::diagnostic::msg;
@@ -23,7 +27,7 @@ use crate::words::size;
 use crate::work::Work;
 
 use super::layout::{
-    CONTENTS, LongestDocument, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec, SOURCE,
+    CONTENTS, LongestDocument, MUTED, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec, SOURCE,
     Split,
 };
 use super::split::{Dealer, validation_contents};
@@ -62,6 +66,10 @@ pub(crate) fn build(
     for file in [bin, idx] {
         fs::remove_file(&file).map_err(|source| unwritable(&file, source))?;
     }
+    if !ingested.muted.is_empty() {
+        let path = folder.join(MUTED);
+        write_json(&path, &ingested.muted).map_err(|source| unwritable(&path, source))?;
+    }
     let path = folder.join(SOURCE);
     write_json(&path, &report).map_err(|source| unwritable(&path, source))?;
     Ok(report)
@@ -75,7 +83,7 @@ fn write_pairs(
     ingested: &Ingested,
     files: Vec<FileDigest>,
 ) -> Result<PrepareReport, DataError> {
-    let Ingested { sources, digests, skipped, longest, vocab_size } = ingested;
+    let Ingested { sources, digests, skipped, longest, records, vocab_size, .. } = ingested;
     let validation = validation_contents(digests, spec.val_split);
     let is_validation = |document: u32| {
         digests.get(document as usize).is_some_and(|digest| validation.contains(digest))
@@ -89,6 +97,7 @@ fn write_pairs(
         train_tokens: 0,
         val_tokens: 0,
         longest: *longest,
+        records: records.clone(),
     };
     if !validation.is_empty() {
         let mut val = PairCopy::create(folder, Split::Val, *vocab_size)?;
@@ -182,9 +191,9 @@ impl Rows {
     }
 }
 
-fn write_json(path: &Path, report: &PrepareReport) -> io::Result<()> {
+fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    serde_json::to_writer(&mut file, report)?;
+    serde_json::to_writer(&mut file, value)?;
     sync(file)
 }
 
@@ -201,6 +210,10 @@ struct Ingested {
     /// Lines that were skipped.
     skipped: u64,
     longest: LongestDocument,
+    /// What the records of each source were made of.
+    records: Vec<RecordCounts>,
+    /// Text that is never target text.
+    muted: Muted,
     /// The `vocab_size` of the pair.
     vocab_size: usize,
 }
@@ -221,6 +234,8 @@ fn ingest(
         digests: Vec::new(),
         skipped: 0,
         longest: LongestDocument { document: 0, tokens: 0 },
+        records: Vec::new(),
+        muted: Muted::NONE,
         end: u64::MAX,
         work: Work::begin("preparing data", files_bytes(spec)),
         files_done: 0,
@@ -228,14 +243,15 @@ fn ingest(
     let (mut sources, mut files) = (Vec::new(), 0..NO_FILE);
     for source in spec.sources {
         let first = ingest.documents();
+        ingest.records.push(RecordCounts::default());
         ingest.source(source, &mut files)?;
         sources.push((first..ingest.documents(), source.weight));
     }
-    let Ingest { pair, places, contents, digests, skipped, longest, .. } = ingest;
+    let Ingest { pair, places, contents, digests, skipped, longest, records, muted, .. } = ingest;
     pair.finish()?;
     places.finish()?;
     contents.finish()?;
-    Ok(Ingested { sources, digests, skipped, longest, vocab_size })
+    Ok(Ingested { sources, digests, skipped, longest, records, muted, vocab_size })
 }
 
 /// The bytes of all files.
@@ -281,6 +297,30 @@ struct Encoded<'a> {
     content: u64,
 }
 
+/// The records with an error in place of each preference pair. With `shows`, the first one has its line.
+fn without_pairs(
+    mut records: Vec<Record>,
+    source: &Source,
+    file: &Path,
+    mut shows: bool,
+) -> Vec<Record> {
+    for record in &mut records {
+        let Ok(Document { number, body: Body::Record(RecordText { rejected: Some(_), .. }) }) =
+            record
+        else {
+            continue;
+        };
+        let origin = shows.then(|| source.format().origin(file, *number));
+        let place = match origin {
+            Some(Origin::Jsonl(place)) => place,
+            _ => place(file, *number as usize, b"", 0..0),
+        };
+        shows = false;
+        *record = Err(BadLine { place, fault: LineFault::Preference });
+    }
+    records
+}
+
 /// A text that its tokens do not spell.
 struct RoundTripFailed;
 
@@ -292,6 +332,9 @@ struct Ingest<'a> {
     digests: Vec<u64>,
     skipped: u64,
     longest: LongestDocument,
+    /// For each source so far.
+    records: Vec<RecordCounts>,
+    muted: Muted,
     /// The number of documents at which the current source has reached its limit.
     end: u64,
     work: Work,
@@ -342,7 +385,7 @@ impl Ingest<'_> {
         let before = self.documents();
         let mut lines = Tally::default();
         for batch in source.format().read(path, self.spec.form)? {
-            let batch = batch?;
+            let batch = without_pairs(batch?, source, path, lines.is_clean());
             // After the first invalid line the others are only counted.
             let encodes = lines.is_clean();
             let encoded =
@@ -352,13 +395,14 @@ impl Ingest<'_> {
             self.work.set(self.files_done + read.min(size));
             for (record, encoded) in batch.iter().zip(encoded) {
                 match (record, encoded) {
-                    (Ok(Document { number, .. }), Some(encoded)) => {
+                    (Ok(Document { number, body }), Some(encoded)) => {
                         let encoded = encoded.map_err(|RoundTripFailed| DataError::RoundTrip {
                             file: path.into(),
                             line: (*number).max(1) as usize,
                         })?;
                         lines.add_valid();
                         if lines.is_clean() {
+                            self.count(body);
                             self.push(&encoded, Place { file, number: *number })?;
                             if self.is_full() {
                                 return Ok(());
@@ -381,7 +425,9 @@ impl Ingest<'_> {
     /// The tokens of a document, with the end of document where a text has one; `None` for an invalid line.
     fn encode<'d>(&self, record: &'d Record) -> Option<Result<Encoded<'d>, RoundTripFailed>> {
         let text = match &record.as_ref().ok()?.body {
-            Body::Text(text) => self.spec.form.template.cleaned(text),
+            Body::Text(text) | Body::Record(RecordText { text, .. }) => {
+                self.spec.form.template.cleaned(text)
+            }
             Body::Tokens(ids) => {
                 let content: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
                 return Some(Ok(self.encoded(Cow::Borrowed(ids), &content)));
@@ -397,6 +443,15 @@ impl Ingest<'_> {
             ids.pop_if(|id| *id == END_OF_DOCUMENT);
         }
         Some(Ok(self.encoded(Cow::Owned(ids), text)))
+    }
+
+    /// Counts the next document to be pushed.
+    fn count(&mut self, body: &Body) {
+        let Body::Record(record) = body else { return };
+        self.muted.add(self.pair.documents() as usize, record.muted.clone());
+        if let Some(counts) = self.records.last_mut() {
+            counts.add(record);
+        }
     }
 
     fn encoded<'d>(&self, ids: Cow<'d, [u32]>, content: &[u8]) -> Encoded<'d> {

@@ -5,6 +5,7 @@
 //! val.bin, val.idx       the validation documents, once, in source order; absent when there are none
 //! train.order, val.order the number of each document of a pair in source order, u32 each
 //! places                 the origin of each document: file u32, line or index u64
+//! muted.json             text that is never target text, by document in source order; absent when there is none
 //! contents               the digest of each document's content in source order, u64 each
 //! source.json            the report
 //! ```
@@ -15,15 +16,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::conversation::Mask;
+use crate::data::conversation::{Mask, Muted};
 use crate::data::error::{DataError, Origin};
-use crate::data::readers::{self, FileDigest, MADE_UP, RecordForm, Source};
+use crate::data::readers::{self, FileDigest, MADE_UP, Source};
+use crate::data::shapes::{RecordCounts, RecordForm};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::{DataType, OnBadLine};
 
 pub(crate) const ORDER: &str = "order";
 pub(crate) const PLACES: &str = "places";
 pub(crate) const CONTENTS: &str = "contents";
+pub(crate) const MUTED: &str = "muted.json";
 pub(crate) const SOURCE: &str = "source.json";
 
 /// Bytes of a [`Place`] in [`PLACES`].
@@ -117,6 +120,8 @@ pub struct PrepareReport {
     pub val_tokens: u64,
     /// The longest document, the first of several.
     pub longest: LongestDocument,
+    /// What the records of each source were made of; nothing for a source without records.
+    pub records: Vec<RecordCounts>,
 }
 
 /// The longest document of all sources.
@@ -144,6 +149,22 @@ impl Prepared {
         let order = read(self.order_file(split))?;
         let (numbers, _) = order.as_chunks::<4>();
         Ok(numbers.iter().map(|number| u32::from_le_bytes(*number) as usize).collect())
+    }
+
+    /// The text that is never target text, by document in source order.
+    ///
+    /// # Errors
+    /// [`DataError::Read`].
+    pub fn muted(&self) -> Result<Muted, DataError> {
+        if self.report.records.iter().all(|counts| counts.muted == 0) {
+            return Ok(Muted::NONE);
+        }
+        let file = self.folder.join(MUTED);
+        let unreadable = |source: serde_json::Error| DataError::Read {
+            file: file.clone(),
+            source: source.into(),
+        };
+        serde_json::from_slice(&read(file.clone())?).map_err(unreadable)
     }
 
     /// The file of all documents' digests in source order: u64 each, little-endian, the same for the same content

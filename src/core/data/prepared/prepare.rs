@@ -21,11 +21,11 @@ use crate::work::Work;
 use super::cache::note_use;
 use super::ingest::{build, digests};
 use super::layout::{
-    CONTENT_BYTES, CONTENTS, Hold, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
+    CONTENT_BYTES, CONTENTS, Hold, MUTED, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
 };
 
 /// Part of the key: goes up when the same input would be prepared differently.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Tokenises the sources into the cache, or finds them there.
 ///
@@ -155,11 +155,12 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         cache_dir: _,
     } = spec;
     let mut inputs = format!(
-        "format {FORMAT}\ntokenizer {}\ntemplate {}\nsft_field {:?}\nedges {:?}\non_bad_line {on_bad_line:?}\n\
+        "format {FORMAT}\ntokenizer {}\ntemplate {}\nsft_field {:?}\nignored {:?}\nedges {:?}\non_bad_line {on_bad_line:?}\n\
          end_of_doc {end_of_doc}\nval_split {:016x}\nrepeat {repeat}\nseed {seed}\n",
         tokenizer.fingerprint(),
         form.template.key(),
         form.sft_field,
+        form.ignored(),
         mask.edges(),
         val_split.to_bits(),
     );
@@ -186,7 +187,10 @@ fn load(folder: &Path) -> Option<PrepareReport> {
         order && Binidx::open(&prefix).is_ok_and(|pair| pair.len() as u64 == documents)
     };
     let contents = fs::metadata(folder.join(CONTENTS));
-    let intact = contents.is_ok_and(|c| c.len() == CONTENT_BYTES as u64 * report.documents)
+    let has_muted = report.records.iter().all(|counts| counts.muted == 0)
+        || folder.join(MUTED).is_file();
+    let intact = has_muted
+        && contents.is_ok_and(|c| c.len() == CONTENT_BYTES as u64 * report.documents)
         && whole(Split::Train, report.train_documents)
         && (report.val_documents == 0 || whole(Split::Val, report.val_documents));
     intact.then_some(report)
@@ -201,7 +205,7 @@ mod tests {
     use crate::data::OnBadLine;
     use crate::data::conversation::{Mask, Template};
     use crate::data::error::Origin;
-    use crate::data::readers::RecordForm;
+    use crate::data::shapes::{RecordCounts, RecordForm, Shape, ShapeCount};
     use crate::data::tokenizer::END_OF_DOCUMENT;
     use crate::data::tokenizer::tests::WORLD_TOKENIZER;
 
@@ -249,7 +253,7 @@ mod tests {
             prepare(&change(PrepareSpec {
                 sources: &sources,
                 tokenizer: &WORLD_TOKENIZER,
-                form: RecordForm { sft_field: None, template: &template },
+                form: RecordForm::new(&template),
                 mask: &Mask::All,
                 on_bad_line: OnBadLine::Error,
                 end_of_doc: true,
@@ -325,6 +329,16 @@ mod tests {
                 train_tokens: 2 * (2 + 11 + 2),
                 val_tokens: 0,
                 longest: LongestDocument { document: 1, tokens: 11 },
+                records: vec![RecordCounts {
+                    records: 3,
+                    shapes: vec![ShapeCount {
+                        shape: Shape::Text,
+                        keys: "text".into(),
+                        records: 3,
+                    }],
+                    used: ["text".to_owned()].into(),
+                    ..RecordCounts::default()
+                }],
             }
         );
     }

@@ -6,9 +6,10 @@ use std::mem::discriminant;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::data::conversation::Template;
 use crate::data::error::{DataError, Origin, OtherLines};
 use crate::data::fault::LineFault;
+pub use crate::data::shapes::RecordForm;
+use crate::data::shapes::RecordText;
 use crate::diagnostic::Span;
 
 /// A format of data files.
@@ -61,15 +62,6 @@ pub(crate) enum Content {
     Tokens,
 }
 
-/// How a record becomes a text.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordForm<'a> {
-    /// The keys of question and answer. Without them a record has a `text`, or else `messages`.
-    pub sft_field: Option<&'a [String; 2]>,
-    /// Writes question and answer, or messages, as one text.
-    pub template: &'a Template,
-}
-
 /// Batches of documents and invalid records. Nothing follows an error.
 pub(crate) type Batches<'a> = Box<dyn Iterator<Item = Result<Vec<Record>, DataError>> + 'a>;
 
@@ -87,6 +79,7 @@ pub(crate) struct Document {
 #[derive(Debug)]
 pub(crate) enum Body {
     Text(String),
+    Record(RecordText),
     Tokens(Vec<u32>),
 }
 
@@ -95,6 +88,7 @@ impl Body {
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Body::Text(text) => text.len() as u64,
+            Body::Record(record) => record.text.len() as u64,
             Body::Tokens(ids) => size_of_val(&**ids) as u64,
         }
     }

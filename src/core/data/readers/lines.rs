@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 
 use crate::data::error::{DataError, Origin, place};
+use crate::data::shapes::RecordText;
 use crate::data::threads;
 
 use super::format::{BadLine, Batches, Body, Document, LineError};
@@ -87,18 +88,18 @@ fn open(file: &Path) -> io::Result<Box<dyn BufRead>> {
     })
 }
 
-/// The records of a file, parsed by all CPU cores. `parse` returns the text of a line, `None` for a blank one.
+/// The records of a file, parsed by all CPU cores. `parse` returns the record of a line, `None` for a blank one.
 ///
 /// # Errors
 /// [`DataError::Read`].
 pub(crate) fn records<'a>(
     file: &Path,
-    parse: impl Fn(&[u8]) -> Result<Option<String>, LineError> + Sync + 'a,
+    parse: impl Fn(&[u8]) -> Result<Option<RecordText>, LineError> + Sync + 'a,
 ) -> Result<Batches<'a>, DataError> {
     let mut lines = Lines::open(file)?;
     let file = file.to_path_buf();
     let record = move |&(number, line): &(u64, &[u8])| match parse(line).transpose()? {
-        Ok(text) => Some(Ok(Document { number, body: Body::Text(text) })),
+        Ok(record) => Some(Ok(Document { number, body: Body::Record(record) })),
         Err((range, fault)) => {
             Some(Err(BadLine { place: place(&file, number as usize, line, range), fault }))
         }

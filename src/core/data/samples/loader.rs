@@ -82,6 +82,8 @@ impl<'a> Loader<'a> {
         vocab_size: usize,
         sources: &[usize],
     ) -> Result<Loader<'a>, DataError> {
+        let muted = options.muted.of_copies(sources);
+        let options = LoaderOptions { muted, ..options };
         let (tokens, ctx_len) = (data.tokens(), options.ctx_len);
         let file = || data.prefix().to_path_buf();
         if options.dataload == Dataload::Get && tokens <= ctx_len as u64 {
@@ -177,7 +179,9 @@ impl<'a> Loader<'a> {
                 let pieces = pass.samples[place as usize].iter().map(|&i| pieces[i as usize]);
                 for piece in pieces.filter(|piece| !self.skipped.contains(&piece.document)) {
                     let ids = self.data.doc(piece.document)?;
-                    let learned = self.options.mask.of_tokens(self.tokenizer, &ids);
+                    let LoaderOptions { mask, muted, .. } = &self.options;
+                    let muted = muted.of(piece.document);
+                    let learned = mask.of_tokens_without(self.tokenizer, &ids, muted);
                     row.push(&ids[piece.tokens()], &learned[piece.tokens()]);
                     row.documents.push(piece.document);
                 }
@@ -207,14 +211,24 @@ impl<'a> Loader<'a> {
         let mut row = Row::default();
         row.documents.extend(self.data.documents_in(tokens.clone()));
         let len = (tokens.end - tokens.start) as usize;
-        if self.options.mask == Mask::All {
+        let LoaderOptions { mask, muted, .. } = &self.options;
+        if *mask == Mask::All && muted.is_empty() {
             row.push(&self.data.slice(start, len)?, &vec![true; len]);
             return Ok(row);
         }
         // Only whole documents tell who speaks.
-        let whole = self.data.documents_around(tokens);
+        let whole = self.data.documents_around(tokens.clone());
         let ids = self.data.slice(whole.start, (whole.end - whole.start) as usize)?;
-        let learned = self.options.mask.of_tokens(self.tokenizer, &ids);
+        let learned = if muted.is_empty() {
+            mask.of_tokens(self.tokenizer, &ids)
+        } else {
+            let mut learned = Vec::with_capacity(ids.len());
+            for document in self.data.documents_in(tokens) {
+                let (ids, muted) = (self.data.doc(document)?, muted.of(document));
+                learned.extend(mask.of_tokens_without(self.tokenizer, &ids, muted));
+            }
+            learned
+        };
         let at = (start - whole.start) as usize;
         row.push(&ids[at..at + len], &learned[at..at + len]);
         Ok(row)
@@ -231,7 +245,7 @@ mod tests {
     use super::*;
     use crate::data::Overlong;
     use crate::data::tokenizer::tests::WORLD_TOKENIZER;
-    use crate::data::{BinidxWriter, END_OF_DOCUMENT, Template};
+    use crate::data::{BinidxWriter, END_OF_DOCUMENT, Muted, Template};
 
     const OPTIONS: LoaderOptions = LoaderOptions {
         ctx_len: 8,
@@ -239,6 +253,7 @@ mod tests {
         walk: Walk::Random,
         overlong: Overlong::Error,
         mask: Mask::All,
+        muted: Muted::NONE,
         seed: 5,
     };
 

@@ -85,7 +85,8 @@ pub(crate) fn survey(
         }
         survey.copies += 1;
         survey.tokens += ids.len() as u64;
-        let mask = options.mask.of_tokens(tokenizer, &ids);
+        let muted = options.muted.of(i);
+        let mask = options.mask.of_tokens_without(tokenizer, &ids, muted);
         if windows {
             let targets = mask.iter().filter(|target| **target).count();
             survey.target_tokens += targets as u64;
@@ -208,8 +209,12 @@ fn why(
     document: usize,
     turns: &TurnSurvey,
 ) -> Result<Unlearned, DataError> {
-    let mask = options.mask.of_tokens(tokenizer, &data.doc(document)?);
-    Ok(Unlearned::new(&options.mask, turns, mask.contains(&true)))
+    let (ids, muted) = (data.doc(document)?, options.muted.of(document));
+    let with_targets = |muted| options.mask.of_tokens_without(tokenizer, &ids, muted).contains(&true);
+    if !muted.is_empty() && !with_targets(muted) && with_targets(&[]) {
+        return Ok(Unlearned::Muted);
+    }
+    Ok(Unlearned::new(&options.mask, turns, with_targets(muted)))
 }
 
 /// How much of the data a run sees.

@@ -97,8 +97,8 @@ catalogue! {
     OTHER_WOULD_BE_LOST: "one of the two would be lost", "两者之一会丢失";
     NOTHING_TO_LEARN: "no text", "没有文本";
     MESSAGES_FORM:
-        "messages look like `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`; roles are `system`, `input`, `user` and `assistant`",
-        "messages 形如 `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`；角色有 `system`、`input`、`user`、`assistant`";
+        "messages look like `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`; roles are `system`, `user`, `input`, `assistant` and `tool`",
+        "messages 形如 `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`；角色有 `system`、`user`、`input`、`assistant`、`tool`";
     ONE_TOKEN: "only one token, so there is nothing to predict", "只有一个 token，后面没有可预测的";
     REMOVE_SHORT_DOCUMENTS:
         "remove documents of one token; training predicts each token from the tokens before it",
@@ -292,6 +292,82 @@ catalogue! {
         "message {number} has an empty `content`",
         "第 {number} 条消息的 `content` 为空";
     NO_MESSAGE: "the list has no messages", "没有消息";
+    EVERY_ANSWER_MUTED: "every answer has weight 0", "每个回答的权重都是 0";
+    REMOVE_MUTED_DOCUMENTS: "remove such records", "去掉这样的记录";
+    REJECTED_ANSWER: "with the rejected answer:", "带落选回答的文档：";
+    MUTED_IN_PAIR[ST3115]:
+        "{n} {n:message has|messages have} weight 0, and the exported file does not hold that",
+        "有 {n} 条消息的权重是 0，而导出的文件不含这一点";
+    MUTED_BECOME_TARGETS:
+        "a mask made of the file alone selects them as targets",
+        "只由文件得出的掩码会把它们选为目标";
+    MESSAGE_PART:
+        "message {number} has a part of type `{kind}`; only text is read",
+        "第 {number} 条消息有 `{kind}` 类型的部分；只读取文本";
+    MESSAGE_PART_WITHOUT_TEXT:
+        "message {number} has a part without `{key}`",
+        "第 {number} 条消息有一个部分没有 `{key}`";
+    MESSAGE_NOT_A_CALL:
+        "message {number} has a `{key}` that is not a function's name with arguments in JSON",
+        "第 {number} 条消息的 `{key}` 不是函数名和 JSON 参数";
+    MESSAGE_WEIGHT:
+        "message {number} has {value} as `{key}`; 0 and 1 are read",
+        "第 {number} 条消息的 `{key}` 是 {value}；只读取 0 和 1";
+    TOOLS_NOT_A_LIST:
+        "`{key}` must be a list of functions, found {found}",
+        "`{key}` 必须是函数的列表，实际是{found}";
+    HISTORY_NOT_PAIRS:
+        "`history` must be a list of pairs such as `[\"question\", \"answer\"]`",
+        "`history` 必须是由 `[\"问题\", \"回答\"]` 这样的对组成的列表";
+    SET_TEMPLATE_NAME: "set `data.template = \"{name}\"`", "设 `data.template = \"{name}\"`";
+    READ_WITHOUT_KEY:
+        "or set `data.ignore_keys = [\"{key}\"]` to read the records without the key",
+        "或设 `data.ignore_keys = [\"{key}\"]`，读取记录时不看这个键";
+    LINE_OF_NO_SHAPE[ST3003]: "has no text and no conversation of a known shape", "没有文本，也没有已知形状的对话";
+    SHAPES_OF_RECORDS:
+        "shapes that are read: `text`; `messages`; `conversations`; `instruction` and `output`; `prompt` and `completion`; \
+         `question` and `answer`",
+        "可读取的形状：`text`；`messages`；`conversations`；`instruction` 和 `output`；`prompt` 和 `completion`；`question` 和 `answer`";
+    SFT_FIELD_READS_TEXTS:
+        "`data.sft_field` names the keys of a question and an answer with other names",
+        "`data.sft_field` 指定其他名字的问题键和回答键";
+    SET_SFT_FIELD: "set `data.sft_field = {keys}`", "设 `data.sft_field = {keys}`";
+    LINE_IS_PREFERENCE[ST3114]: "is a preference pair", "是一个偏好对";
+    PAIRS_NEED_OBJECTIVE:
+        "a chosen and a rejected answer are for an objective that compares them, which does not exist yet; `data check` \
+         and `data show` read such records",
+        "选中和落选的回答用于比较二者的训练目标，目前还没有；`data check` 和 `data show` 可以读取这样的记录";
+    IGNORE_REJECTED:
+        "to train on the chosen answers alone, add `\"rejected\"` to `data.ignore_keys`",
+        "只训练选中的回答：把 `\"rejected\"` 加入 `data.ignore_keys`";
+    KEYS_LEFT_OUT[ST3113]:
+        "{file} has {n} {n:key|keys} that no document is made of",
+        "{file}中有 {n} 个键没有成为任何文档的内容";
+    KEY_IN_RECORDS: "`{key}` in {n} of {records} records", "{records} 条记录中有 {n} 条含 `{key}`";
+    AND_MORE_KEYS: "and {n} more", "另有 {n} 个";
+    KEY_WOULD_BE: "`{key}` would be {what}", "`{key}` 应是{what}";
+    MEANS_SYSTEM: "a system prompt", "系统提示";
+    MEANS_TOOLS: "the functions that the assistant may call", "助手可以调用的函数";
+    MEANS_INPUT: "material for the question", "问题的材料";
+    MEANS_HISTORY: "earlier questions and answers", "之前的问答";
+    MEANS_CONVERSATION: "a conversation; `text` is read in its place", "一段对话；这里读取的是 `text`";
+    MEANS_OTHER_CONVERSATION: "another conversation", "另一段对话";
+    MEANS_PREFERENCE: "one side of a preference pair", "偏好对的一方";
+    MEANS_REASONING: "reasoning of an answer", "回答的推理";
+    MEANS_CALLS: "calls of functions by the assistant", "助手对函数的调用";
+    MEANS_WEIGHT: "the weight of the record in the loss", "记录在损失中的权重";
+    MEANS_NAME: "the name of the speaker", "说话者的名字";
+    REMOVE_SFT_FIELD:
+        "remove `data.sft_field`: without it, records of this shape are read with all their usual keys",
+        "去掉 `data.sft_field`：没有它，这种形状的记录会连同所有常用的键一起读取";
+    IGNORE_KEYS:
+        "set `data.ignore_keys = {keys}` to leave them out without this warning",
+        "设 `data.ignore_keys = {keys}`，不再警告地略去它们";
+    ALLOW_KEYS_LEFT_OUT:
+        "other records use some of them; `# statetune: allow(ST3113)` at `data.data_file` silences the warning",
+        "其他记录用到了其中一些；在 `data.data_file` 处写 `# statetune: allow(ST3113)` 可关闭此警告";
+    FILE_AND_OTHERS: "`{file}` and {n} other {n:file|files}", "`{file}` 和另外 {n} 个文件";
+    FILE_NAMED: "`{file}`", "`{file}`";
     AN_ARRAY: "an array", "数组";
     FILE_CHANGES_WHILE_USED: "the file changes while it is used", "它在使用中被改动";
     TEMPLATE_NO_ROLE:
