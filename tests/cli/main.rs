@@ -12,6 +12,7 @@ mod control;
 mod damage;
 mod data;
 mod data_look;
+mod data_shapes;
 mod detach;
 mod device;
 mod diff;

@@ -13,6 +13,7 @@ use statetune_core::data::{
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
+use statetune_core::words::grouped;
 use statetune_engine::RunError;
 use statetune_engine::run::{load_tokenizer, prepare_sources};
 

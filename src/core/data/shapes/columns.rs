@@ -13,13 +13,12 @@ use super::said::{Said, ShapeFault, text_of, type_of};
 
 
 /// Pairs of keys of a question and its answer.
-pub(super) const PAIRS: [(&str, &str); 6] = [
+pub(super) const PAIRS: [(&str, &str); 5] = [
     ("prompt", "completion"),
     ("prompt", "response"),
     ("question", "answer"),
     ("query", "response"),
     ("instruction", "response"),
-    ("prompt", "chosen"),
 ];
 
 /// The messages of `key`, with what stands beside them.

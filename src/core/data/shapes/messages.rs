@@ -33,8 +33,16 @@ fn speaker(name: &str) -> Option<Speaker> {
 }
 
 /// Whether a value looks like a message.
-pub(super) fn is_message(value: &Value) -> bool {
+fn is_message(value: &Value) -> bool {
     value.get("role").or(value.get("from")).is_some_and(Value::is_string)
+}
+
+/// Whether a value looks like messages: a list, or one alone.
+pub(super) fn are_messages(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => list.first().is_some_and(is_message),
+        other => is_message(other),
+    }
 }
 
 /// The turns of the messages at `path`: a list, a text that holds one, or one message. A system turn without content

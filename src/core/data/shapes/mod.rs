@@ -101,8 +101,8 @@ fn muted_bytes(template: &Template, text: &str, muted: &[bool]) -> Vec<Range<usi
 /// Keys of a list of messages, whatever their items.
 const LISTS: [&str; 2] = ["messages", "conversations"];
 /// Keys of a list of messages, if its items are messages.
-const OTHER_LISTS: [&str; 7] =
-    ["conversation", "chat_rounds", "chat", "dialogue", "dialog", "turns", "chosen"];
+const OTHER_LISTS: [&str; 6] =
+    ["conversation", "chat_rounds", "chat", "dialogue", "dialog", "turns"];
 
 /// The shape of a record, and the keys that tell it.
 fn shape_of(record: &Fields) -> Option<(Shape, Cow<'static, str>)> {
@@ -112,14 +112,14 @@ fn shape_of(record: &Fields) -> Option<(Shape, Cow<'static, str>)> {
     if record.has("chosen") && record.has("rejected") {
         return Some((Shape::Preference, "chosen, rejected".into()));
     }
-    let holds_messages = |key: &&&str| {
-        let list = record.get(key).and_then(Value::as_array);
-        list.and_then(|list| list.first()).is_some_and(messages::is_message)
-    };
+    let holds_messages = |key: &&&str| record.get(key).is_some_and(messages::are_messages);
     let list = LISTS.iter().find(|key| record.has(key));
-    if let Some(&key) = list.or_else(|| OTHER_LISTS.iter().find(holds_messages))
-        && (key != "chosen" || !record.has("prompt"))
-    {
+    let is_answer = list.is_none() && preference::has_question(record);
+    let chosen = record.get("chosen");
+    if chosen.is_some_and(|one| messages::are_messages(one) || (is_answer && one.is_string())) {
+        return Some((Shape::Pair, "chosen".into()));
+    }
+    if let Some(&key) = list.or_else(|| OTHER_LISTS.iter().find(holds_messages)) {
         let is_sharegpt = match record.get(key) {
             Some(Value::Array(list)) => list.first().is_some_and(|one| one.get("from").is_some()),
             Some(Value::String(text)) => text.contains("\"from\""),
@@ -158,6 +158,7 @@ fn read(
         Shape::Preference => {
             return preference::read(record, form.template, ledger).map(Made::Pair);
         }
+        Shape::Pair if keys == "chosen" => preference::chosen(record, form.template, ledger)?,
         Shape::Messages | Shape::Sharegpt => columns::conversation(record, keys, ledger)?,
         Shape::Alpaca => columns::alpaca(record, form.template, ledger)?,
         Shape::Fields => {
@@ -201,3 +202,6 @@ fn unwritable(error: &TemplateError, reasoning: Option<&str>) -> LineFault {
     }
     LineFault::Messages { problem: error.text(), helps }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ use super::fields::{Fields, Ledger};
 use super::messages;
 use super::said::{Said, ShapeFault};
 
+/// Keys of the question alone.
+const QUESTIONS: [&str; 3] = ["prompt", "question", "query"];
 /// Lists of messages that hold the question.
 const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
 
@@ -26,6 +28,23 @@ pub(super) fn read(
     Ok(both)
 }
 
+/// The conversation with the chosen answer, where there is no rejected one.
+pub(super) fn chosen(
+    record: &mut Fields,
+    template: &Template,
+    ledger: &mut Ledger<'_>,
+) -> Result<Vec<Said>, ShapeFault> {
+    let asked = asked(record, template, ledger)?;
+    let mut said = joined(asked, side(record, "chosen", Role::Assistant, ledger)?);
+    Beside::take(record, ledger)?.put(&mut said);
+    Ok(said)
+}
+
+/// Whether a record has the question of a pair as a key of its own.
+pub(super) fn has_question(record: &Fields) -> bool {
+    record.has("instruction") || QUESTIONS.iter().any(|key| record.has(key))
+}
+
 fn asked(
     record: &mut Fields,
     template: &Template,
@@ -34,7 +53,7 @@ fn asked(
     if record.has("instruction") {
         return question(record, "instruction", "input", template);
     }
-    for key in ["prompt", "question", "query"] {
+    for key in QUESTIONS {
         if record.has(key) {
             return side(record, key, Role::User, ledger);
         }
