@@ -32,7 +32,7 @@ pub struct Data {
     /// The two keys of a record that hold the question and the answer, or three: the question, material for it, and the
     /// answer. Material may be empty. Without this key, the shape of each record tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 3), example = ["question", "answer"], extend("x-default" = "the shape of each record: `text`, `messages`, `conversations`, `instruction` and `output`, ..."))]
+    #[schemars(length(min = 2, max = 3), example = ["question", "answer"], extend("x-default" = "the shape of each record"))]
     pub sft_field: Option<Vec<String>>,
     /// Keys of records that are left out on purpose, such as `meta` or `messages[].weight`. A key that documents would be
     /// made of is read as if it were absent; other keys are no longer warned about.

@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(cut(&[]), [2..5, 7..9, 9..9]);
         assert_eq!(cut(&[2..5]), [7..9, 9..9]);
         assert_eq!(cut(&[3..4, 8..9]), [2..3, 4..5, 7..8]);
-        assert_eq!(cut(&[0..20]), []);
+        assert!(cut(&[0..20]).is_empty());
         assert_eq!(cut(&[5..7]), [2..5, 7..9, 9..9]);
     }
 

@@ -368,7 +368,7 @@ mod tests {
         let prepared = case.prepare(0.2, 1, 42).unwrap();
         assert_eq!(lines(&prepared, Split::Val), [1, 5]);
         assert_eq!(lines(&prepared, Split::Train), [7, 10, 2, 3, 6, 4, 9, 8]);
-        assert_eq!(prepared.key, "61f26c15e197594b");
+        assert_eq!(prepared.key, "e0598e2b44f0a123");
     }
 
     #[test]
