@@ -42,7 +42,8 @@ fn targets(case: &Case, line: usize, settings: &[&str]) -> Vec<String> {
 
 /// The values that helps give to a key, as settings.
 fn helps(stderr: &str, key: &str) -> Vec<String> {
-    let help = Regex::new(&format!(r"set `({} = .*?)`", regex::escape(key))).expect("an expression");
+    let help =
+        Regex::new(&format!(r"set `({} = .*?)`", regex::escape(key))).expect("an expression");
     help.captures_iter(stderr).map(|found| found[1].replace(" = ", "=")).collect()
 }
 
@@ -96,7 +97,12 @@ fn talks() -> Vec<Talk> {
         Talk {
             system: "Use functions.",
             tools: true,
-            turns: vec![Ask("Sun in 北京?"), Call(json!({ "city": "北京" })), Result("no"), Answer("No.")],
+            turns: vec![
+                Ask("Sun in 北京?"),
+                Call(json!({ "city": "北京" })),
+                Result("no"),
+                Answer("No."),
+            ],
         },
     ]
 }
@@ -229,7 +235,8 @@ const THINKS: &str = "data.template=g1-think";
 #[test]
 fn the_same_conversations_in_every_shape_are_the_same_data() {
     let talks = talks();
-    let of_all = |record: fn(&Talk) -> Value| case_of(&talks.iter().map(record).collect::<Vec<_>>());
+    let of_all =
+        |record: fn(&Talk) -> Value| case_of(&talks.iter().map(record).collect::<Vec<_>>());
     let shapes: [fn(&Talk) -> Value; 4] = [openai, openai_of_old, sharegpt, completion_of_messages];
     let first = of_all(openai);
     let (data, marks) = (exported(&first, &[THINKS]), shown(&first, 10));
@@ -266,8 +273,11 @@ fn the_same_conversations_in_every_shape_are_the_same_data() {
 
 /// Every document with its marks, without its place.
 fn shown(case: &Case, documents: usize) -> Vec<String> {
-    let text = |line| show(case, line, &[THINKS]).lines().skip(1).collect::<Vec<_>>().join("\n");
-    (1..=documents).map(text).collect()
+    let count = documents.to_string();
+    let output = with(case, &["data", "show", STATE, "--random", &count], &[THINKS]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let place = Regex::new(r"(?m)^line \d+ of .*\n").expect("a valid expression");
+    place.split(&output.stdout).skip(1).map(str::to_owned).collect()
 }
 
 #[test]
@@ -307,7 +317,8 @@ fn keys_beside_sft_field_are_named() {
     let fields = "data.sft_field=[\"instruction\", \"output\"]";
     let with_input = |extra: &[(&str, Value)]| {
         let records = (0..3).map(|i| {
-            let mut record = json!({ "instruction": format!("Add {i}."), "input": "2 3", "output": "5" });
+            let mut record =
+                json!({ "instruction": format!("Add {i}."), "input": "2 3", "output": "5" });
             for (key, value) in extra {
                 record[*key] = value.clone();
             }
@@ -370,7 +381,7 @@ warning[ST3113]: `data.jsonl` has 3 keys that no document is made of
         &["data", "prepare", STATE],
         &["data", "prepare", STATE], // from the cache
         &["plan", STATE, "--prepare"],
-        &["run", STATE, "--progress", "none"],
+        &["run", STATE, "--progress", "plain"],
     ] {
         let output = with(&case, command, &[]);
         assert_eq!(output.code, Some(0), "{output:?}");
@@ -425,7 +436,7 @@ not targets: 2 messages with weight 0",
     let counted = |ignored: &str| {
         let plan = with(&case, &["plan", STATE, "--prepare"], &["data.repeat=3", ignored]);
         assert_eq!(plan.code, Some(0), "{plan:?}");
-        let targets = Regex::new(r"([\d,]+) target tokens").expect("a valid expression");
+        let targets = Regex::new(r"targets +([\d,]+) of").expect("a valid expression");
         let count = targets.captures(&plan.stdout).expect("a count")[1].replace(',', "");
         count.parse::<u64>().expect("a number")
     };
@@ -441,10 +452,13 @@ not targets: 2 messages with weight 0",
         "{output:?}"
     );
     // Nothing is left to learn.
-    let none = case_of(&[record, json!({ "messages": [
+    let none = case_of(&[
+        record,
+        json!({ "messages": [
         { "role": "user", "content": "a" }, { "role": "assistant", "content": "b", "weight": 0 },
-    ] })]);
-    let output = with(&none, &["run", STATE, "--progress", "none"], &[]);
+    ] }),
+    ]);
+    let output = with(&none, &["run", STATE, "--progress", "plain"], &[]);
     assert_eq!(output.code, Some(20), "{output:?}");
     assert!(output.stderr.contains("every answer has weight 0"), "{output:?}");
 }
@@ -535,9 +549,7 @@ error[ST3003]: line 1 of `data.jsonl` has no text and no conversation of a known
 #[test]
 fn preference_pairs_are_shown_and_not_trained_on() {
     let answer = |text: &str| json!([{ "role": "assistant", "content": text }]);
-    let whole = |text: &str| {
-        json!([{ "role": "user", "content": "a?" }, { "role": "assistant", "content": text }])
-    };
+    let whole = |text: &str| json!([{ "role": "user", "content": "a?" }, { "role": "assistant", "content": text }]);
     let question = json!([{ "role": "user", "content": "a?" }]);
     for record in [
         json!({ "prompt": "a?", "chosen": "good", "rejected": "bad" }),
@@ -557,7 +569,7 @@ error    ST3114       1  documents are preference pairs"
         let shown = show(&case, 1, &[]);
         assert!(shown.contains("User: a?\n\nAssistant:[[ good]]"), "{shown}");
         assert!(shown.contains("with the rejected answer:\nUser: a?\n\nAssistant: bad"), "{shown}");
-        let output = with(&case, &["run", STATE, "--progress", "none"], &[]);
+        let output = with(&case, &["run", STATE, "--progress", "plain"], &[]);
         assert_eq!(output.code, Some(20), "{output:?}");
         assert!(
             output.stderr.contains("error[ST3114]: line 1 of `data.jsonl` is a preference pair"),
@@ -573,7 +585,8 @@ error    ST3114       1  documents are preference pairs"
 #[test]
 fn sft_field_takes_two_or_three_keys() {
     let case = case_of(&[json!({ "q": "a?", "a": "b" })]);
-    for (keys, code) in [("[\"q\"]", 2), ("[\"q\", \"x\", \"y\", \"a\"]", 2), ("[\"q\", \"a\"]", 0)] {
+    for (keys, code) in [("[\"q\"]", 2), ("[\"q\", \"x\", \"y\", \"a\"]", 2), ("[\"q\", \"a\"]", 0)]
+    {
         let setting = format!("data.sft_field={keys}");
         assert_eq!(check(&case, &[&setting]).code, Some(code), "{keys}");
     }

@@ -463,9 +463,8 @@ fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
             let diagnostic = diagnostic.label(msg!(KEYS_FOUND, keys)).note(msg!(SHAPES_OF_RECORDS));
             match texts {
                 None => diagnostic.note(msg!(SFT_FIELD_READS_TEXTS)),
-                Some([question, answer]) => {
-                    diagnostic.help(msg!(SET_SFT_FIELD, keys = format!("[{question:?}, {answer:?}]")))
-                }
+                Some([question, answer]) => diagnostic
+                    .help(msg!(SET_SFT_FIELD, keys = format!("[{question:?}, {answer:?}]"))),
             }
         }
         LineFault::Preference => {

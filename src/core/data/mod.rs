@@ -21,8 +21,8 @@ mod turn_notes;
 
 pub use binidx::{Binidx, BinidxWriter};
 pub use conversation::{
-    AnswerPart, FoundTurn, Learn, Mask, MissedOpening, Muted, Obstacle, OddTurn, Proposal, Reply, Role,
-    RoleWords, Template, TemplateError, ThinkLength, Thinking, ToolCall, Turn, TurnOddity,
+    AnswerPart, FoundTurn, Learn, Mask, MissedOpening, Muted, Obstacle, OddTurn, Proposal, Reply,
+    Role, RoleWords, Template, TemplateError, ThinkLength, Thinking, ToolCall, Turn, TurnOddity,
     TurnPlace, TurnSurvey, Unlearned, answer_text, is_open, missed_openings, rest_of_tag,
     tools_text, with_openings,
 };
@@ -34,11 +34,9 @@ pub use prepared::{
     copy_pair, find_prepared, pair_files, pair_to_texts, prepare,
 };
 pub(crate) use readers::{Content, format};
-pub use readers::{
-    FILE_TYPES, FileDigest, LineError, Source, character_tokenizer, for_each_line,
-};
+pub use readers::{FILE_TYPES, FileDigest, LineError, Source, character_tokenizer, for_each_line};
 pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
-pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount, record_warnings};
 pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
+pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount, record_warnings};
 pub use threads::prefetch;
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};

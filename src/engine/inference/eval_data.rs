@@ -90,7 +90,8 @@ impl EvalData {
     fn new(prefix: PathBuf, prepared: Option<Prepared>, options: EvalOptions) -> EvalData {
         let EvalOptions { ctx_len, mask, overlong } = options;
         let (dataload, walk) = (Dataload::Pad, Walk::Random);
-        let options = LoaderOptions { ctx_len, dataload, walk, overlong, mask, muted: Muted::NONE, seed: 0 };
+        let options =
+            LoaderOptions { ctx_len, dataload, walk, overlong, mask, muted: Muted::NONE, seed: 0 };
         EvalData { prefix, options, _prepared: prepared }
     }
 

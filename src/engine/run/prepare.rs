@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use statetune_core::data::{
-    Binidx, DataError, Dataload, Loader, LoaderOptions, Muted, PrepareSpec, Prepared, Source, Split,
-    Tokenizer, character_tokenizer, find_prepared, prepare, record_warnings,
+    Binidx, DataError, Dataload, Loader, LoaderOptions, Muted, PrepareSpec, Prepared, Source,
+    Split, Tokenizer, character_tokenizer, find_prepared, prepare, record_warnings,
 };
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart, TokenizerPlan};

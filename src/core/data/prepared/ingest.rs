@@ -27,8 +27,8 @@ use crate::words::size;
 use crate::work::Work;
 
 use super::layout::{
-    CONTENTS, LongestDocument, MUTED, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec, SOURCE,
-    Split,
+    CONTENTS, LongestDocument, MUTED, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec,
+    SOURCE, Split,
 };
 use super::split::{Dealer, validation_contents};
 

@@ -187,8 +187,8 @@ fn load(folder: &Path) -> Option<PrepareReport> {
         order && Binidx::open(&prefix).is_ok_and(|pair| pair.len() as u64 == documents)
     };
     let contents = fs::metadata(folder.join(CONTENTS));
-    let has_muted = report.records.iter().all(|counts| counts.muted == 0)
-        || folder.join(MUTED).is_file();
+    let has_muted =
+        report.records.iter().all(|counts| counts.muted == 0) || folder.join(MUTED).is_file();
     let intact = has_muted
         && contents.is_ok_and(|c| c.len() == CONTENT_BYTES as u64 * report.documents)
         && whole(Split::Train, report.train_documents)

@@ -352,10 +352,7 @@ error[ST3003]: line 1 of `d.jsonl` has no text and no conversation of a known sh
                 r#"[{"role": "user", "content": null}]"#.to_owned(),
                 "message 1 has null as `content`",
             ),
-            (
-                r#"[{"role": "robot", "content": "a"}]"#.to_owned(),
-                "message 1 has the role `robot`",
-            ),
+            (r#"[{"role": "robot", "content": "a"}]"#.to_owned(), "message 1 has the role `robot`"),
             (
                 r#"[{"role": "tool", "content": "a"}]"#.to_owned(),
                 "the template `rwkv-qa` has no role `tool`",

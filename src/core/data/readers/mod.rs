@@ -11,8 +11,8 @@ mod source;
 mod text;
 mod token_file;
 
-pub(crate) use format::{BadLine, Body, Content, Document, Format, Record, Tally};
 pub use format::LineError;
+pub(crate) use format::{BadLine, Body, Content, Document, Format, Record, Tally};
 pub use lines::for_each_line;
 pub use source::{FileDigest, Source, character_tokenizer};
 pub(crate) use text::MADE_UP;

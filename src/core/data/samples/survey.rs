@@ -210,7 +210,8 @@ fn why(
     turns: &TurnSurvey,
 ) -> Result<Unlearned, DataError> {
     let (ids, muted) = (data.doc(document)?, options.muted.of(document));
-    let with_targets = |muted| options.mask.of_tokens_without(tokenizer, &ids, muted).contains(&true);
+    let with_targets =
+        |muted| options.mask.of_tokens_without(tokenizer, &ids, muted).contains(&true);
     if !muted.is_empty() && !with_targets(muted) && with_targets(&[]) {
         return Ok(Unlearned::Muted);
     }

@@ -23,10 +23,7 @@ impl Beside {
     ///
     /// # Errors
     /// A system prompt that is not a text, or tools that are not a list.
-    pub(super) fn take(
-        record: &mut Fields,
-        ledger: &mut Ledger<'_>,
-    ) -> Result<Beside, ShapeFault> {
+    pub(super) fn take(record: &mut Fields, ledger: &mut Ledger<'_>) -> Result<Beside, ShapeFault> {
         let system = match record.take("system") {
             None => String::new(),
             Some(Value::String(text)) => text.trim().to_owned(),

@@ -11,7 +11,6 @@ use super::fields::{Fields, Ledger};
 use super::messages;
 use super::said::{Said, ShapeFault, text_of, type_of};
 
-
 /// Pairs of keys of a question and its answer.
 pub(super) const PAIRS: [(&str, &str); 5] = [
     ("prompt", "completion"),

@@ -27,9 +27,10 @@ fn warning(file: Text, counts: &RecordCounts, form: &RecordForm<'_>) -> Option<D
         return None;
     }
     let records = grouped(counts.records);
-    let listed = left.iter().take(LISTED).map(|&(key, n)| {
-        msg!(KEY_IN_RECORDS, key, n = grouped(n), records = records.clone())
-    });
+    let listed = left
+        .iter()
+        .take(LISTED)
+        .map(|&(key, n)| msg!(KEY_IN_RECORDS, key, n = grouped(n), records = records.clone()));
     let mut keys: Vec<Text> = listed.collect();
     if left.len() > LISTED {
         keys.push(msg!(AND_MORE_KEYS, n = grouped((left.len() - LISTED) as u64)));

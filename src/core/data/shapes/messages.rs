@@ -222,7 +222,9 @@ impl Message<'_, '_> {
             let kind = part.take("type").unwrap_or_else(|| "text".into());
             let (list, keys) = match kind.as_str().unwrap_or_default() {
                 "text" | "input_text" | "output_text" => (&mut texts, ["text"].as_slice()),
-                "thinking" | "reasoning" => (&mut thoughts, ["thinking", "reasoning", "text"].as_slice()),
+                "thinking" | "reasoning" => {
+                    (&mut thoughts, ["thinking", "reasoning", "text"].as_slice())
+                }
                 _ => {
                     let kind = kind.as_str().map_or_else(|| kind.to_string(), str::to_owned);
                     return Err(fault(msg!(MESSAGE_PART, number = self.number, kind)));
@@ -271,9 +273,9 @@ impl Message<'_, '_> {
             };
             for call in list {
                 let call = calls::call(call, &path, self.ledger);
-                calls.push(call.ok_or_else(|| {
-                    fault(msg!(MESSAGE_NOT_A_CALL, number = self.number, key))
-                })?);
+                calls.push(
+                    call.ok_or_else(|| fault(msg!(MESSAGE_NOT_A_CALL, number = self.number, key)))?,
+                );
             }
         }
         Ok(calls)

@@ -23,9 +23,9 @@ use serde_json::{Map, Value};
 
 use self::columns::PAIRS;
 pub use self::counts::{RecordCounts, ShapeCount};
-pub use self::left_out::record_warnings;
 use self::fields::{Fields, Ledger};
 pub use self::form::{RecordForm, RecordText, Shape};
+pub use self::left_out::record_warnings;
 use self::proposal::two_texts;
 use self::said::Said;
 pub(crate) use self::said::{ShapeFault, type_of};
@@ -65,13 +65,13 @@ pub(crate) fn text_of_record(
     let is_used = |key: &&'static str| !unused.iter().any(|unused| unused == key);
     let used = before.into_iter().filter(is_used).collect();
     let written = |said: Vec<Said>| {
-        let turns = said.into_iter().map(|Said { role, content, muted }| {
-            (Turn { role, content }, muted)
-        });
+        let turns =
+            said.into_iter().map(|Said { role, content, muted }| (Turn { role, content }, muted));
         let (turns, muted): (Vec<Turn>, Vec<bool>) = turns.unzip();
-        let text = form.template.render(&turns).map_err(|error| {
-            ShapeFault::at(&main, unwritable(&error, reasoning.as_deref()))
-        })?;
+        let text = form
+            .template
+            .render(&turns)
+            .map_err(|error| ShapeFault::at(&main, unwritable(&error, reasoning.as_deref())))?;
         let muted = muted_bytes(form.template, &text, &muted);
         Ok((text, muted))
     };
@@ -149,9 +149,7 @@ fn read(
             let fault = match value {
                 Value::String(text) if !text.is_empty() => return Ok(Made::Text(text)),
                 Value::String(_) => LineFault::EmptyText { key: keys.to_owned() },
-                other => {
-                    LineFault::TextType { key: keys.to_owned(), found: type_of(&other) }
-                }
+                other => LineFault::TextType { key: keys.to_owned(), found: type_of(&other) },
             };
             return Err(ShapeFault::at(keys, fault));
         }
@@ -161,9 +159,7 @@ fn read(
         Shape::Pair if keys == "chosen" => preference::chosen(record, form.template, ledger)?,
         Shape::Messages | Shape::Sharegpt => columns::conversation(record, keys, ledger)?,
         Shape::Alpaca => columns::alpaca(record, form.template, ledger)?,
-        Shape::Fields => {
-            columns::chosen_keys(record, form.sft_field, form.template, ledger)?
-        }
+        Shape::Fields => columns::chosen_keys(record, form.sft_field, form.template, ledger)?,
         Shape::Pair => {
             let (question, answer) = keys.split_once(", ").unwrap_or((keys, keys));
             columns::pair(record, question, answer, ledger)?

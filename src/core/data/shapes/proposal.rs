@@ -2,12 +2,36 @@
 
 /// Keys of questions and of answers, the likeliest first.
 const QUESTIONS: [&str; 14] = [
-    "question", "prompt", "query", "instruction", "input", "q", "user", "human", "source", "ask", "问题", "提问",
-    "问", "指令",
+    "question",
+    "prompt",
+    "query",
+    "instruction",
+    "input",
+    "q",
+    "user",
+    "human",
+    "source",
+    "ask",
+    "问题",
+    "提问",
+    "问",
+    "指令",
 ];
 const ANSWERS: [&str; 14] = [
-    "answer", "response", "output", "completion", "reply", "a", "assistant", "target", "bot", "model", "回答",
-    "答案", "答", "输出",
+    "answer",
+    "response",
+    "output",
+    "completion",
+    "reply",
+    "a",
+    "assistant",
+    "target",
+    "bot",
+    "model",
+    "回答",
+    "答案",
+    "答",
+    "输出",
 ];
 
 /// The keys of question and answer among the keys of texts: those with usual names, or else the only two.

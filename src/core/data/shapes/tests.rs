@@ -55,8 +55,7 @@ fn the_same_conversation_in_every_shape() {
     for record in records {
         let read = read_as(&Template::rwkv_qa(), &record);
         assert_eq!(
-            read.text,
-            "System: Be kind.\n\nUser: Wie geht's? 你好\n\nAssistant: Gut 🙂\n\nDanke",
+            read.text, "System: Be kind.\n\nUser: Wie geht's? 你好\n\nAssistant: Gut 🙂\n\nDanke",
             "{record}"
         );
         assert!(read.unused.is_empty() && read.muted.is_empty(), "{record} {read:?}");
@@ -82,10 +81,7 @@ fn material_is_a_turn_or_the_next_line() {
     let history = json!({
         "instruction": "c", "output": "d", "history": [["a", "b"]], "system": "s",
     });
-    assert_eq!(
-        text(&history),
-        "System: s\n\nUser: a\n\nAssistant: b\n\nUser: c\n\nAssistant: d"
-    );
+    assert_eq!(text(&history), "System: s\n\nUser: a\n\nAssistant: b\n\nUser: c\n\nAssistant: d");
 }
 
 /// The facts of the G1 models, from each way to write them.
@@ -192,7 +188,8 @@ fn messages_with_weight_0_are_muted() {
 
 #[test]
 fn a_preference_pair_is_two_documents() {
-    let chosen = json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": "b" }]);
+    let chosen =
+        json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": "b" }]);
     let rejected =
         json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": "c" }]);
     for record in [
