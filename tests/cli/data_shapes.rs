@@ -356,7 +356,7 @@ warning[ST3113]: `data.jsonl` has 1 key that no document is made of
     assert!(show(&case, 1, &[]).contains("System: Be brief."));
 }
 
-/// Keys that nobody knows are named once with their count, wherever data is read, also from the cache.
+/// Keys that no shape reads are named once with their count, wherever data is read, also from the cache.
 #[test]
 fn keys_that_nothing_is_made_of_are_named_everywhere() {
     let record = |i: usize| {

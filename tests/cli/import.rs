@@ -173,6 +173,13 @@ fn adapters_with_their_settings_in_json() {
         became(&sft, "--sft_field"),
         (Outcome::Mapped, "data.sft_field = [\"query\", \"response\"]".into())
     );
+    let text = include_str!("../data/import/sft.sh");
+    let text = text.replace("query response", "instruction input output");
+    let three = from_script(&text, "sft").expect("a training");
+    assert_eq!(
+        became(&three, "--sft_field"),
+        (Outcome::Mapped, "data.sft_field = [\"instruction\", \"input\", \"output\"]".into())
+    );
     assert_eq!(became(&sft, "--bone_config.bone_load").0, Outcome::Unsupported);
     assert_eq!(became(&sft, "--lisa_r").0, Outcome::Unsupported);
 }

@@ -62,7 +62,7 @@ pub enum LineFault {
     Messages {
         /// What is wrong.
         problem: Text,
-        /// What mends it.
+        /// What fixes it.
         helps: Vec<Text>,
     },
 }

@@ -7,6 +7,7 @@
 mod binidx;
 mod conversation;
 mod error;
+mod error_messages;
 mod fault;
 mod order;
 mod prepared;

@@ -399,6 +399,31 @@ mod tests {
         assert_eq!((survey.documents, survey.copies, survey.tokens), (2, 4, 12));
     }
 
+    /// In samples of documents and in windows, and in every copy of a document.
+    #[test]
+    fn muted_text_is_never_a_target() {
+        let mask = Mask::Assistant(Template::rwkv_qa());
+        let text = "User: a\n\nAssistant: bad\n\nUser: c\n\nAssistant: good";
+        let document = mask.encode(&WORLD_TOKENIZER, text.as_bytes());
+        let start = text.find(" bad").unwrap();
+        for (dataload, ctx_len) in [(Dataload::Pad, 64), (Dataload::Pack, 64), (Dataload::Get, 20)]
+        {
+            let mut muted = Muted::NONE;
+            muted.add(7, std::iter::once(start..start + " bad\n\n".len()).collect());
+            let options = LoaderOptions { mask: mask.clone(), muted, dataload, ctx_len, ..OPTIONS };
+            let (_folder, pair) = pair(&[document.clone(), document.clone()]);
+            let mut loader = Loader::new(pair, &WORLD_TOKENIZER, options, 65536, &[7, 7]).unwrap();
+            for first in 0..loader.samples_per_pass() {
+                let batch = loader.batch(first, 1).unwrap();
+                let targets: Vec<u32> = batch.targets.iter().map(|&id| id as u32).collect();
+                let said = WORLD_TOKENIZER.decode(&targets).unwrap();
+                let said = String::from_utf8(said).unwrap();
+                assert!(!said.contains("bad"), "{dataload:?}: {said}");
+                assert!(said.contains("good"), "{dataload:?}: {said}");
+            }
+        }
+    }
+
     #[test]
     fn documents_that_teach_nothing_are_counted_once() {
         let mask = Mask::Assistant(Template::rwkv_qa());

@@ -43,7 +43,7 @@ impl Beside {
         Ok(Beside { system, tools })
     }
 
-    /// Puts the system prompt and the functions at the start of `said`. A system turn that is there already follows the
+    /// Puts the system prompt and the functions at the start of `said`. A system turn of the conversation follows the
     /// system prompt.
     pub(super) fn put(&self, said: &mut Vec<Said>) {
         if self.system.is_empty() && self.tools.is_none() {

@@ -109,7 +109,8 @@ fn shape_of(record: &Fields) -> Option<(Shape, Cow<'static, str>)> {
     if record.has("text") {
         return Some((Shape::Text, "text".into()));
     }
-    if record.has("chosen") && record.has("rejected") {
+    let is_said = |value: &Value| value.is_string() || messages::are_messages(value);
+    if ["chosen", "rejected"].iter().all(|key| record.get(key).is_some_and(is_said)) {
         return Some((Shape::Preference, "chosen, rejected".into()));
     }
     let holds_messages = |key: &&&str| record.get(key).is_some_and(messages::are_messages);
