@@ -133,11 +133,14 @@ fn a_line_of_100_megabytes() {
 fn a_line_without_text() {
     Case::new().having("data.jsonl", "{\"txt\": \"a\", \"id\": 1}\n").refuses(
         20,
-        r#"error[ST3003]: line 1 of `data.jsonl` has no key `text`
+        r#"error[ST3003]: line 1 of `data.jsonl` has no text and no conversation of a known shape
  --> data.jsonl:1:1
   |
 1 | {"txt": "a", "id": 1}
-  | ^ keys found: `txt`, `id`"#,
+  | ^ keys found: `txt`, `id`
+  |
+  = note: shapes that are read: `text`; `messages`; `conversations`; `instruction` and `output`; `prompt` and `completion`; `question` and `answer`
+  = note: `data.sft_field` names the keys of a question and an answer with other names"#,
     );
 }
 
