@@ -178,7 +178,7 @@ fn adapters_with_their_settings_in_json() {
     let three = from_script(&text, "sft").expect("a training");
     assert_eq!(
         became(&three, "--sft_field"),
-        (Outcome::Mapped, "data.sft_field = [\"instruction\", \"input\", \"output\"]".into())
+        (Outcome::Changed, "data.sft_field = [\"instruction\", \"input\", \"output\"]".into())
     );
     assert_eq!(became(&sft, "--bone_config.bone_load").0, Outcome::Unsupported);
     assert_eq!(became(&sft, "--lisa_r").0, Outcome::Unsupported);

@@ -168,7 +168,7 @@ impl Reader {
             Some(flag) if matches!(flag.values.len(), 2 | 3) => {
                 let fields = flag.values.iter().map(|word| word.text.as_str());
                 let why = match flag.values.len() {
-                    3 => "question, material for the question, and answer",
+                    3 => "read as question, material for the question, and answer",
                     _ => "",
                 };
                 self.set(&flag, "data.sft_field", fields.collect::<toml_edit::Array>(), why);
