@@ -28,7 +28,12 @@ lint: libtorch ## formatting, words, clippy and documentation, warnings denied
 bench: libtorch ## how fast the kernels are here
 	cargo bench
 
-libtorch: ## fetch libtorch into .libtorch/, or check the one that LIBTORCH names
+# Before anything is fetched.
+.PHONY: cargo
+cargo:
+	@command -v cargo >/dev/null || { echo "error: cargo is needed; install Rust: https://rustup.rs" >&2; exit 1; }
+
+libtorch: cargo ## fetch libtorch into .libtorch/, or check the one that LIBTORCH names
 	@scripts/libtorch.sh
 
 cuda-tools: ## fetch the compiler of the CUDA kernels, with which tests prove them

@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    statetune_cli::main().into()
+    statetune_cli::main(option_env!("STATETUNE_COMMIT")).into()
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    statetune_cli::main_with_tensors().into()
+    statetune_cli::main_with_tensors(option_env!("STATETUNE_COMMIT")).into()
 }

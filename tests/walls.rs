@@ -16,16 +16,17 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 32] = [
+const MAY_USE: [(&str, &str); 33] = [
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
     ("core/lr_curve", ""),
+    ("core/rate_search", ""),
     ("core/diagnostic", "core/lang"),
     ("core/words", "core/diagnostic core/lang"),
     ("core/work", "core/words"),
     ("core/tensorfile", "core/diagnostic"),
-    ("core/hub", "core/diagnostic core/digest core/tensorfile"),
+    ("core/hub", "core/diagnostic core/digest core/tensorfile core/work"),
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
@@ -47,12 +48,13 @@ const MAY_USE: [(&str, &str); 32] = [
     ),
     (
         "core/forecast",
-        "core/arch core/diagnostic core/peft core/plan core/quant core/tensorfile core/words",
+        "core/arch core/diagnostic core/peft core/plan core/quant core/rate_search core/tensorfile core/words",
     ),
     ("core/import", "core/diagnostic core/words"),
     (
         "core/look",
-        "core/data core/diagnostic core/plan core/records core/resolved_settings core/store core/words",
+        "core/arch core/data core/diagnostic core/digest core/plan core/records core/resolved_settings core/store \
+         core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
@@ -85,8 +87,8 @@ const MAY_USE: [(&str, &str); 32] = [
     ),
     (
         "engine/run",
-        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/records \
-         core/resolved_settings core/store core/tensorfile core/words core/work engine/error engine/exports \
+        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/rate_search \
+         core/records core/resolved_settings core/store core/tensorfile core/words core/work engine/error engine/exports \
          engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
     ),

@@ -53,7 +53,9 @@ pub(super) fn begin(
 
 /// Resumes the run with the settings of an experiment file.
 fn continue_with_file(plan: &mut Plan, run: &Path) -> Result<Begin, RunError> {
-    plan.take_split_of(&recorded_settings(run)?);
+    let recorded = recorded_settings(run)?;
+    plan.take_split_of(&recorded);
+    plan.take_rate_of(&recorded);
     continue_run(plan, run, Vec::new(), Vec::new())
 }
 

@@ -1,7 +1,5 @@
 //! `statetune chat`.
 
-use std::io::{self, BufRead, IsTerminal};
-
 use clap::Args;
 use serde_json::{Value, json};
 use statetune_core::diagnostic::msg;
@@ -10,13 +8,14 @@ use statetune_core::plan::Purpose;
 use statetune_engine::RunError;
 use statetune_engine::inference::{Answer, GenerateOptions, LoadedModel, Session};
 
+use super::chat_input::Input;
 use super::generate::shown_tag;
 use super::output::say_piece;
 use super::subject::{
     Found, Part, SampleArgs, SubjectArgs, at_least_0, check, fail, from_0_to_1, probability,
     tell_parts,
 };
-use super::{Color, Format, say, show, tell};
+use super::{Color, Format, say, show, stop, tell};
 
 /// Name and version of the JSON object printed for each turn.
 const SCHEMA: &str = "statetune.chat/1";
@@ -88,18 +87,15 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
     let mut sessions: Vec<Session<'_>> = loaded
         .iter()
         .map(|one| Session::new(&one.model, &one.state, &one.tokenizer, &options))
+        .map(|session| session.stopped_by(stop::asked()))
         .collect();
-    let terminal = io::stdin().is_terminal();
-    if terminal {
-        tell("type a question, /quit to end, /help for more");
+    let mut input = Input::new();
+    let is_typed = matches!(input, Input::Terminal(_));
+    if is_typed {
+        tell("type a question, /quit to end, /help for more; Ctrl-C stops an answer");
     }
-    let mut lines = io::stdin().lock().lines();
     loop {
-        if terminal {
-            say_piece("> ");
-        }
-        // Input that is not valid UTF-8 ends the conversation, as the end of input does.
-        let Some(Ok(line)) = lines.next() else { return Ok(()) };
+        let Some(line) = input.next() else { return Ok(()) };
         match line.trim() {
             "" => {}
             "/quit" => return Ok(()),
@@ -118,7 +114,11 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
             command if command.starts_with('/') => {
                 tell(format_args!("unknown command `{command}`\n{HELP}"));
             }
-            question => turn(args, question, found, &mut sessions)?,
+            question => {
+                let interrupts = is_typed.then(stop::interrupts_answers);
+                turn(args, question, found, &mut sessions)?;
+                drop(interrupts);
+            }
         }
     }
 }
@@ -131,6 +131,7 @@ fn turn(
     sessions: &mut [Session<'_>],
 ) -> Result<(), RunError> {
     let mut answers: Vec<Value> = Vec::new();
+    let mut has_answered = Vec::new();
     for one in found {
         if let Err(error) = args.sample.prompt(&one.subject.template, question) {
             tell(msg!(CANNOT_ASK_THIS, error = error.text()).said());
@@ -147,11 +148,13 @@ fn turn(
                     say_piece(&format!("{name}: "));
                 }
                 say_piece(shown_tag(&prompt));
-                session.turn(template, &prompt, &mut say_piece)?;
+                let answer = session.turn(template, &prompt, &mut say_piece)?;
+                has_answered.push(!answer.is_stopped_before_text());
                 say("");
             }
             Format::Json => {
                 let answer = session.turn(template, &prompt, &mut |_| {})?;
+                has_answered.push(!answer.is_stopped_before_text());
                 let Answer { text, tokens, stop_reason } = answer;
                 let reply = template.reply(&prompt, &text);
                 let mut object = json!({
@@ -166,6 +169,13 @@ fn turn(
                 answers.push(object);
             }
         }
+    }
+    // All models keep the same conversation: a question that one of them did not answer is forgotten by all.
+    if has_answered.contains(&false) {
+        for (session, _) in sessions.iter_mut().zip(&has_answered).filter(|(_, has)| **has) {
+            session.undo();
+        }
+        tell("stopped; the question is forgotten");
     }
     if args.format == Format::Json {
         say(json!({ "schema": SCHEMA, "question": question, "answers": answers }));

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, apply, msg, summary_with_fixes};
 use statetune_core::exit::ExitCode;
+use statetune_core::look::files::look_into_files;
 use statetune_core::plan::Purpose;
 use statetune_core::tensorfile::write_atomically;
 use statetune_engine::kernels::find_driver;
@@ -34,6 +35,9 @@ pub(super) struct CheckArgs {
     /// Hide warnings whose code starts with one of these.
     #[arg(long, value_delimiter = ',', value_name = "CODES", value_parser = code)]
     ignore: Vec<String>,
+    /// Check the experiment files alone: do not look into weights, vocabulary and documents.
+    #[arg(long)]
+    no_files: bool,
     /// Output format; `json` prints a list of `statetune.diagnostic/1` to standard output.
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -104,7 +108,14 @@ impl CheckArgs {
 
     fn diagnostics(&self, file: &Path) -> Vec<Diagnostic> {
         let planned = self.experiment.try_plan(find_driver, file, Purpose::Check);
-        let mut found = planned.map_or_else(|faults| faults, |plan| plan.warnings);
+        let mut found = match planned {
+            Ok(plan) if self.no_files => plan.warnings,
+            Ok(plan) => {
+                let in_files = look_into_files(&plan);
+                plan.warnings.into_iter().chain(in_files).collect()
+            }
+            Err(faults) => faults,
+        };
         let is_in =
             |codes: &[String], code: &str| codes.iter().any(|start| code.starts_with(start));
         found.retain(|one| {

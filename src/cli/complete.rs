@@ -11,6 +11,8 @@ use clap_complete::engine::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
 };
 use statetune_core::config::{KeyManual, manual};
+use statetune_core::diagnostic::codes;
+use statetune_core::lang::Lang;
 use statetune_core::records::{dir_name, name_and_id};
 use statetune_core::store::all_runs;
 
@@ -33,7 +35,9 @@ fn with_values(arg: Arg) -> Arg {
     let names = arg.get_value_names().unwrap_or_default();
     let takes_run = names.iter().any(|name| name.split('|').any(|word| word == "RUN"));
     let is_run = takes_run && names.iter().all(|name| name.as_str() == "RUN");
+    let explains = names.iter().any(|name| name.as_str() == "CODE|KEY");
     let completer = match arg.get_id().as_str() {
+        _ if explains => ArgValueCompleter::new(codes_and_keys),
         "set" | "set_json" => ArgValueCompleter::new(assignments),
         "unset" => ArgValueCompleter::new(keys),
         "profiles" => ArgValueCompleter::new(profiles),
@@ -79,6 +83,22 @@ fn runs_and_files(current: &OsStr) -> Vec<CompletionCandidate> {
 /// Settings: all keys except tables, and the keys of tables in a list.
 fn settings() -> impl Iterator<Item = KeyManual> {
     manual().into_iter().filter(|one| one.keys.is_empty() && !one.key.contains(['[', ']']))
+}
+
+/// Completes a message code or a key.
+fn codes_and_keys(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    let fitting = codes(Lang::spoken()).filter(|one| one.code.starts_with(&*typed));
+    let mut found: Vec<CompletionCandidate> =
+        fitting.map(|one| candidate(one.code.to_owned(), one.title)).collect();
+    // A key is found by its own name, too.
+    let is_meant = |key: &str| {
+        let own = key.rsplit('.').next().unwrap_or(key);
+        key.starts_with(&*typed) || !typed.is_empty() && own.starts_with(&*typed)
+    };
+    let keys = settings().filter(|one| is_meant(&one.key));
+    found.extend(keys.map(|one| candidate(one.key, &one.about.to_string())));
+    found
 }
 
 /// Completes a key.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use statetune_core::arch::Preset;
 use statetune_core::config::{ConfigError, Loaded, Model, Overrides, filled, load, minimal};
-use statetune_core::data::{Binidx, DataType, Source, for_each_line};
+use statetune_core::data::{Binidx, DataType, Row, Source, for_each_row, holds_records};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubFile, is_on_hub};
@@ -221,10 +221,10 @@ fn facts(loaded: &Loaded) -> FileFacts {
 fn documents(data_type: DataType, file: &Path) -> Option<u64> {
     match data_type {
         DataType::Binidx => Some(Binidx::open(file).ok()?.len() as u64),
-        DataType::Jsonl => {
+        _ if holds_records(data_type) => {
             let mut filled = 0;
-            let count = |_, line: &[u8]| filled += u64::from(!line.trim_ascii().is_empty());
-            for_each_line(file, count).ok()?;
+            let count = |row: Row<'_>| filled += u64::from(!row.json().trim_ascii().is_empty());
+            for_each_row(file, data_type, count).ok()?;
             Some(filled)
         }
         _ => None,

@@ -245,7 +245,7 @@ impl EvalArgs {
     fn data(&self, what: &Measured, loaded: &LoadedModel) -> Result<EvalData, RunError> {
         let (options, tuned) = (self.options(what)?, &what.tuned);
         if let Some(plan) = &what.experiment {
-            return Ok(EvalData::of_run(prepare_sources(plan, &loaded.tokenizer)?, options));
+            return EvalData::of_run(prepare_sources(plan, &loaded.tokenizer)?, options);
         }
         match (&self.file, tuned.plan()) {
             (Some(file), plan) => {
@@ -265,7 +265,7 @@ impl EvalArgs {
                         .help(msg!(EVAL_UNSEEN_DOCUMENTS));
                     return Err(RunError::Documents(Box::new(refusal)));
                 }
-                Ok(EvalData::of_run(prepared, options))
+                EvalData::of_run(prepared, options)
             }
             (None, None) => unreachable!("a file was asked for"),
         }

@@ -2,6 +2,7 @@
 
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::forecast::{DataFacts, Forecast, Rate, WIDENED_PRODUCTS};
+use statetune_core::rate_search::{FoundRate, Trial};
 use statetune_core::words::{count, estimate, gib, grouped, size};
 
 /// Levels of a sparkline, lowest first.
@@ -47,6 +48,9 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
     }
     if let Some(rate) = &forecast.rate {
         rate_facts(rate, &mut fact);
+    }
+    if let Some(found) = &forecast.range_test {
+        range_test_facts(found, &mut fact);
     }
     match (&forecast.memory, forecast.available_bytes) {
         (Some(memory), available) => {
@@ -139,6 +143,34 @@ fn data_facts(data: &DataFacts, ctx_len: u32, fact: &mut impl FnMut(&'static str
     fact(
         "targets",
         format!("{} of {} tokens are target tokens", grouped(learned), grouped(tokens)),
+    );
+}
+
+/// The trials of a range test, the interval and the proposal.
+fn range_test_facts(found: &FoundRate, fact: &mut impl FnMut(&'static str, String)) {
+    let FoundRate { lr_init, lowest, highest, total_steps, held_out, trials } = found;
+    fact(
+        "rates",
+        format!(
+            "loss on {} after short runs, for a run of {}",
+            count(*held_out, "held-out sample"),
+            count(*total_steps, "step")
+        ),
+    );
+    for steps in trials.chunk_by(|a, b| a.steps == b.steps) {
+        let best = steps.iter().filter_map(|trial| trial.loss).fold(f64::INFINITY, f64::min);
+        for Trial { steps, rate, loss } in steps {
+            let loss = match loss {
+                Some(loss) if *loss == best => format!("{loss:.4}  lowest"),
+                Some(loss) => format!("{loss:.4}"),
+                None => "diverged".to_string(),
+            };
+            fact("", format!("{:>10}  lr_init {rate:<9.2e}  {loss}", count(*steps, "step")));
+        }
+    }
+    fact(
+        "",
+        format!("lr_init = {lr_init} is proposed; {lowest} to {highest} are probably as good"),
     );
 }
 

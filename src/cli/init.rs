@@ -6,14 +6,15 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use statetune_core::config::{ConfigError, Overrides, Recipe, parse, schema_text};
+use statetune_core::data::first_record;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::hub::{HubFile, is_on_hub};
+use statetune_core::hub::{HubDataset, HubFile, is_on_hub};
 use statetune_core::plan::{Purpose, resolve};
 use statetune_engine::kernels::find_driver;
 
 use super::config::{exists, write_new};
-use super::{Color, refuse, say, show};
+use super::{Color, fetch_data, refuse, say, show};
 
 /// Path of the schema, relative to the experiment file.
 pub(super) const SCHEMA: &str = ".statetune/experiment.schema.json";
@@ -221,6 +222,9 @@ fn with_home(answer: &str) -> PathBuf {
 }
 
 fn check_data(file: &Path) -> Result<(), Box<Diagnostic>> {
+    if is_on_hub(file) {
+        return HubDataset::parse(file).map(|_| ());
+    }
     let (data_type, path) = data_format(file);
     let is_pattern = path.to_string_lossy().contains(['*', '?', '[']);
     let is_there = match data_type {
@@ -290,6 +294,7 @@ fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, St
 fn check(file: &Path, text: &str, color: Color) -> Result<(), ExitCode> {
     let loaded = parse(file, text.to_owned(), &Overrides::default())
         .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
+    fetch_data(&loaded).map_err(|diagnostics| refuse(&diagnostics, file, color))?;
     resolve(loaded, Purpose::Run, PathBuf::new(), find_driver)
         .map(|_| ())
         .map_err(|diagnostics| refuse(&diagnostics, file, color))
@@ -356,6 +361,9 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
         line("epoch_steps = 4", "statetune: allow(ST2401), as most documents are not seen"),
         line("epoch_count = 1", ""),
         "\n".to_owned(),
+        line("[profile.smoke.schedule]", ""),
+        line("warmup_steps = 1", "fewer than the steps"),
+        "\n".to_owned(),
         line("[profile.smoke.eval]", ""),
         line("limit = 8", "validation documents to measure"),
     ]);
@@ -372,7 +380,8 @@ fn data_lines(args: &InitArgs, data: Option<&Path>) -> Vec<String> {
         None => ("jsonl", EXAMPLE_FILE.into(), args.dir.join(EXAMPLE_FILE)),
     };
     // Texts of any length are trained on as a whole; conversations begin with the question.
-    let (mask, overlong) = match is_conversation(&documents) {
+    let is_text = ["utf-8", "numpy", TOKENS].contains(&data_type);
+    let (mask, overlong) = match !is_text && is_conversation(&documents) {
         true => ("assistant", "truncate"),
         false => ("pad", "split"),
     };
@@ -458,22 +467,37 @@ fn normal(path: &Path) -> PathBuf {
 /// The `data_type` of pairs of token files.
 const TOKENS: &str = "binidx";
 
+/// The endings of files of records whose format has their name.
+const RECORDS: [&str; 5] = ["json", "csv", "tsv", "parquet", "arrow"];
+
 /// The `data_type` of a file by its name, and the `data_file` to write.
 fn data_format(file: &Path) -> (&'static str, PathBuf) {
-    match file.extension().and_then(|extension| extension.to_str()) {
+    if is_on_hub(file) {
+        return ("jsonl", file.to_path_buf());
+    }
+    let ending = file.extension().and_then(|extension| extension.to_str());
+    let plain = match ending {
+        Some("gz" | "zst") => {
+            file.file_stem().and_then(|stem| Path::new(stem).extension()?.to_str())
+        }
+        _ => ending,
+    };
+    match ending {
         Some("bin" | "idx") => (TOKENS, file.with_extension("")),
         Some("txt") => ("utf-8", file.to_path_buf()),
         Some("npy") => ("numpy", file.to_path_buf()),
-        _ => ("jsonl", file.to_path_buf()),
+        _ => {
+            let of_records = RECORDS.into_iter().find(|name| plain == Some(name));
+            (of_records.unwrap_or("jsonl"), file.to_path_buf())
+        }
     }
 }
 
-/// Whether the first line of a file is a conversation.
+/// Whether the first record of a file is a conversation.
 fn is_conversation(file: &Path) -> bool {
-    let Ok(file) = fs::File::open(file) else { return false };
-    let mut line = String::new();
-    let read = io::BufReader::new(file).read_line(&mut line);
-    read.is_ok() && (line.contains("\\n\\nAssistant:") || line.contains("\"messages\""))
+    first_record(file).is_some_and(|record| {
+        record.contains("\\n\\nAssistant:") || record.contains("\"messages\"")
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod begin;
 mod cache;
 mod chat;
+mod chat_input;
 mod check;
 mod complete;
 mod config;
@@ -64,9 +65,10 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use statetune_core::config::{ConfigError, Loaded, Overrides, load};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg, summary};
 use statetune_core::exit::ExitCode;
-use statetune_core::hub::{self, HubFile, is_on_hub};
+use statetune_core::hub::{self, HubDataset, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
+use statetune_core::records::Lock;
 use statetune_core::work::{Stopped, observe};
 use statetune_engine::kernels::{NoGpu, end_in_words, find_gpu, keep_memory, replace_products};
 use statetune_engine::{memory_fault, silence_out_of_memory_panics};
@@ -219,6 +221,9 @@ impl ExperimentArgs {
         if matches!(purpose, Purpose::Run | Purpose::Generate) {
             fetch_weights(&loaded).map_err(|fault| vec![*fault])?;
         }
+        if matches!(purpose, Purpose::Run | Purpose::Data) {
+            fetch_data(&loaded)?;
+        }
         resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file), find_gpu)
     }
 }
@@ -233,7 +238,27 @@ fn fetch_weights(loaded: &Loaded) -> Result<(), Box<Diagnostic>> {
     let placed = |fault: Box<Diagnostic>| Box::new(loaded.at(key, *fault));
     let file = HubFile::parse(path).map_err(placed)?;
     let begins = || tell(format_args!("fetching {file}"));
-    file.fetch(io::stderr().is_terminal(), begins).map_err(placed)?;
+    file.fetch(begins).map_err(placed)?;
+    Ok(())
+}
+
+/// Downloads the data sets of an experiment from a hub, unless they are on this machine, and tells which of their files
+/// are not read.
+fn fetch_data(loaded: &Loaded) -> Result<(), Vec<Diagnostic>> {
+    let data = &loaded.config.data;
+    let single = data.data_file.iter().map(|path| ("data.data_file".to_owned(), path));
+    let sources = data.source.iter().enumerate().filter_map(|(index, source)| {
+        Some((format!("data.source[{index}].data_file"), source.data_file.as_ref()?))
+    });
+    for (key, path) in single.chain(sources).filter(|(_, path)| is_on_hub(path)) {
+        let placed = |fault: Box<Diagnostic>| vec![loaded.at(&key, *fault)];
+        let data = HubDataset::parse(path).map_err(placed)?;
+        let begins = || tell(format_args!("fetching {data}"));
+        let found = data.fetch(begins).map_err(placed)?;
+        if let Some(left_out) = found.left_out_text() {
+            tell(format_args!("{data}: {}", left_out.said()));
+        }
+    }
     Ok(())
 }
 
@@ -277,8 +302,10 @@ fn exit_code(diagnostics: &[Diagnostic]) -> ExitCode {
 }
 
 /// The program `statetune`: runs the command on the command line. Linked without libtorch, which takes a fifth of a
-/// second to load; commands that need tensors continue in the program of [`main_with_tensors`].
-pub fn main() -> ExitCode {
+/// second to load; commands that need tensors continue in the program of [`main_with_tensors`]. `commit` is the git commit
+/// that the program was built from.
+pub fn main(commit: Option<&'static str>) -> ExitCode {
+    commit.into_iter().for_each(Lock::built_from);
     complete::complete();
     start(|command, color| match command {
         Command::Plain(command) if !command.computes() => command.run(color),
@@ -286,12 +313,12 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// The program `statetune-tensors`: linked with libtorch, runs every command.
-pub fn main_with_tensors() -> ExitCode {
+/// The program `statetune-tensors`: linked with libtorch, runs every command. `commit` is as for [`main`].
+pub fn main_with_tensors(commit: Option<&'static str>) -> ExitCode {
+    commit.into_iter().for_each(Lock::built_from);
     keep_memory();
     replace_products();
     end_in_words();
-    silence_out_of_memory_panics();
     if let Err(error) = stop::listen() {
         show(&Diagnostic::error(msg!(NO_SIGNALS)).note(Text::library(error)), Color::Auto);
         return ExitCode::Bug;
@@ -348,6 +375,7 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
             return output::end(ExitCode::Ok, |fault| show(fault, Color::Auto));
         }
     };
+    silence_out_of_memory_panics();
     if cli.offline {
         hub::stay_offline();
     }

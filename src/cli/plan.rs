@@ -11,7 +11,7 @@ use statetune_core::forecast::{Edit, Proposal};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::resolved_settings::resolved_toml;
 use statetune_core::words::parse_size;
-use statetune_engine::run::{Outlook, measure};
+use statetune_engine::run::{Outlook, find_rate, measure};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::begin::fail;
@@ -29,6 +29,10 @@ pub(super) struct PlanArgs {
     /// Measure the time of a step, with random weights and the prepared documents; the result is cached.
     #[arg(long)]
     measure: bool,
+    /// Find the learning rate by a range test: short training runs at several rates, about half the time of the run; the result is
+    /// cached. Prepares documents that are not in the cache.
+    #[arg(long)]
+    rates: bool,
     /// Propose settings with which the run fits into memory.
     #[arg(long)]
     fit: bool,
@@ -61,7 +65,7 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    let outlook = Outlook::new(&plan, args.prepare || args.measure);
+    let outlook = Outlook::new(&plan, args.prepare || args.measure || args.rates);
     let outlook = outlook.and_then(|outlook| {
         if args.measure {
             measure(&outlook)?;
@@ -78,7 +82,13 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
         show(&fault, color);
         return ExitCode::Disk;
     }
-    let forecast = outlook.forecast(args.memory);
+    let mut forecast = outlook.forecast(args.memory);
+    if args.rates && outlook.refusal(args.memory).is_none() {
+        match find_rate(&plan) {
+            Ok(found) => forecast.range_test = Some(found),
+            Err(error) => return fail(&error, color),
+        }
+    }
     let proposals = match forecast.available_bytes {
         Some(available) if args.fit || args.apply.is_some() => outlook.proposals(available),
         _ => Vec::new(),
@@ -104,6 +114,11 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
             say(headline(&forecast));
             let warnings = outlook.warnings();
             let mut facts = facts(&forecast, &warnings);
+            if plan.train.schedule.is_to_find && forecast.range_test.is_none() {
+                let text = "lr_init: auto (found when the run starts; try `plan --rates`)";
+                let at = facts.iter().position(|(name, _)| *name == "memory");
+                facts.insert(at.unwrap_or(facts.len()), ("rate", text.to_string()));
+            }
             if let Some(template) = plan.guessed_template() {
                 facts.insert(1, ("template", template));
             }

@@ -140,11 +140,21 @@ impl Screen {
                     self.line(&format!("validation loss {val_loss:.4} {when}"));
                 }
                 for probe in counts {
+                    // Before training the rate is that of the base model.
+                    let probe = if *steps == 0 {
+                        ProbeCount { base: None, ..probe.clone() }
+                    } else {
+                        probe.clone()
+                    };
                     self.line(&format!("{probe} {when}"));
                 }
             }
             Event::Sampling { moment } => {
-                self.line(&format!("generating answers with the {moment} model"))
+                let model = match moment.strip_prefix("step-").and_then(|n| n.parse::<u64>().ok()) {
+                    Some(step) => format!("the model after step {step}"),
+                    None => format!("the {moment} model"),
+                };
+                self.line(&format!("generating answers with {model}"));
             }
             Event::Control { request, steps, total_steps, result, .. } => {
                 self.progress.steps = Some(*total_steps);

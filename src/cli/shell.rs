@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use clap_complete::env::Shells;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::records::Lock;
 
 use super::complete::VARIABLE;
 use super::{Cli, Color, say, show};
@@ -55,7 +56,8 @@ pub(super) fn man(args: &ManArgs, color: Color) -> ExitCode {
 }
 
 pub(super) fn version() -> ExitCode {
-    say(format_args!("statetune {}", env!("CARGO_PKG_VERSION")));
+    let commit = Lock::commit_of_program().map(|commit| format!(" ({commit})"));
+    say(format_args!("statetune {}{}", env!("CARGO_PKG_VERSION"), commit.unwrap_or_default()));
     say(format_args!("libtorch {}", statetune_engine::LIBTORCH_VERSION));
     ExitCode::Ok
 }

@@ -1,6 +1,7 @@
 //! `statetune state`: inspects, compares and combines trained states.
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -91,12 +92,20 @@ enum Command {
 /// Output of a new state.
 #[derive(Args, Debug)]
 struct OutArgs {
-    /// Write `STEM.pth`, its passport `STEM.json`, and `STEM.st`.
-    #[arg(long, value_name = "STEM")]
+    /// Write `STEM.pth`, its passport `STEM.json`, and `STEM.st`. The ending may be written too.
+    #[arg(long, value_name = "STEM", value_parser = stem)]
     out: PathBuf,
     /// Number format of the `.pth`.
     #[arg(long, value_enum, default_value_t = PthDtype::Bf16)]
     dtype: PthDtype,
+}
+
+/// The name of files without an ending that the program adds.
+fn stem(text: &str) -> Result<PathBuf, Infallible> {
+    let path = Path::new(text);
+    let is_added =
+        path.extension().is_some_and(|ending| ["pth", "st"].iter().any(|one| ending == *one));
+    Ok(if is_added { path.with_extension("") } else { path.to_path_buf() })
 }
 
 /// Number format of a `.pth`.

@@ -16,6 +16,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::stdio::stdin;
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::exit as exit_at_once;
@@ -46,6 +48,8 @@ struct End {
 #[derive(Default)]
 struct Manners {
     kind: Kind,
+    /// When the process was first asked to end.
+    first: Option<Instant>,
     /// Whether the process outlives its terminal.
     detached: bool,
     /// Called before the process ends at once.
@@ -59,6 +63,8 @@ enum Kind {
     Ends,
     /// Saves and ends by itself; after SIGTERM within this time.
     Saves(Duration),
+    /// Answers a question: Ctrl-C stops the answer alone.
+    Answers,
     /// Handles signals itself.
     Other,
 }
@@ -78,25 +84,25 @@ impl End {
 pub(super) fn listen() -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::spawn(move || {
-        let mut first = None;
         for signal in signals.forever() {
-            answer(signal, &mut first);
+            answer(signal);
         }
     });
     Ok(())
 }
 
-/// Does what a signal asks for; `first` is the time of the first request.
-fn answer(signal: i32, first: &mut Option<Instant>) {
-    let (kind, detached) = {
-        let manners = END.manners();
-        (manners.kind, manners.detached)
+/// Does what a signal asks for.
+fn answer(signal: i32) {
+    let (kind, is_first, is_later) = {
+        let mut manners = END.manners();
+        if matches!(manners.kind, Kind::Other) || (signal == SIGHUP && manners.detached) {
+            return;
+        }
+        let is_first = manners.first.is_none();
+        let since = manners.first.get_or_insert_with(Instant::now).elapsed();
+        (manners.kind, is_first, since >= TOGETHER)
     };
-    if matches!(kind, Kind::Other) || (signal == SIGHUP && detached) {
-        return;
-    }
-    let is_first = first.is_none();
-    if first.get_or_insert_with(Instant::now).elapsed() >= TOGETHER {
+    if is_later {
         end_at_once(signal);
     }
     if is_first {
@@ -115,6 +121,8 @@ fn answer(signal: i32, first: &mut Option<Instant>) {
                 end_after(grace, signal, || true);
             }
         }
+        Kind::Answers if signal == SIGINT => {}
+        Kind::Answers => end_at_once(signal),
         Kind::Other => {}
     }
 }
@@ -165,6 +173,34 @@ pub(super) fn saves(grace: Duration) {
 /// The command handles signals itself.
 pub(super) fn handles_signals_itself() {
     END.manners().kind = Kind::Other;
+}
+
+/// Until the value is dropped, Ctrl-C asks for the end of an answer, by the flag of [`asked`]. A second Ctrl-C ends the
+/// process.
+pub(super) fn interrupts_answers() -> Interrupts {
+    END.manners().kind = Kind::Answers;
+    Interrupts(())
+}
+
+/// See [`interrupts_answers`].
+pub(super) struct Interrupts(());
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        let mut manners = END.manners();
+        (manners.kind, manners.first) = (Kind::Ends, None);
+        END.signal.store(0, Ordering::Relaxed);
+        END.asked.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Before the process ends at once, the terminal gets back its present settings, which the editing of a line changes.
+pub(super) fn restores_terminal() {
+    if let Ok(settings) = tcgetattr(stdin()) {
+        before_end(move || {
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &settings);
+        });
+    }
 }
 
 /// The process does not end with its terminal.

@@ -23,7 +23,7 @@ use statetune_core::plan::{Member, Purpose, as_text, members, resolve};
 use statetune_engine::kernels::find_gpu;
 
 use super::run::NOT_NEEDED;
-use super::runs::Row;
+use super::runs::{Row, validation};
 use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, stop, tell};
 
 /// Name and version of the JSON output.
@@ -136,7 +136,9 @@ impl SweepArgs {
         if let Some(error) = unpoisoned(&broken).take() {
             return Err(failed(error));
         }
-        let outcomes: Vec<Outcome> = outcomes.iter().map(|one| unpoisoned(one).clone()).collect();
+        let mut outcomes: Vec<Outcome> =
+            outcomes.iter().map(|one| unpoisoned(one).clone()).collect();
+        validation::mark(outcomes.iter_mut().filter_map(|one| one.run.as_mut()));
         self.print(members, &outcomes);
         if children.stopped.load(Ordering::Relaxed) {
             tell("the sweep was stopped; run the same command with `--resume` to continue");
@@ -223,13 +225,17 @@ impl SweepArgs {
             let values = member.iter().map(|(_, value)| as_text(value));
             let results = [
                 status,
-                of_run(&|run| run.val_loss().map(|loss| format!("{loss:.4}"))),
+                of_run(&Row::val_loss_shown),
                 of_run(&|run| run.record.best.map(|best| best.steps.to_string())),
                 of_run(&|run| run.probe().map(|rate| format!("{rate:.2}"))),
             ];
             table.add_row([id].into_iter().chain(values).chain(results));
         }
         say(table);
+        let mut runs = outcomes.iter().filter_map(|outcome| outcome.run.as_ref());
+        if runs.any(|run| run.validation.is_some()) {
+            say(format_args!("\n{}", validation::NOTE));
+        }
     }
 }
 

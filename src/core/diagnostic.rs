@@ -81,6 +81,8 @@ pub struct Span {
     /// Number of the first line of `text`, counted from 1. 0 stands for a text that has no line
     /// numbers, such as a command line.
     pub first_line: usize,
+    /// Number of the record that `text` is, counted from 1, in a file whose records are not lines.
+    pub row: Option<usize>,
     /// The place itself, as bytes within `text`.
     pub range: Range<usize>,
 }
@@ -93,6 +95,11 @@ impl Span {
         }
         let before = &self.text.as_bytes()[..self.start()];
         self.first_line + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    /// Number that names the record: its row, or else its line.
+    pub fn number(&self) -> usize {
+        self.row.unwrap_or_else(|| self.line())
     }
 
     /// Column at which the place starts: characters, counted from 1.
@@ -340,6 +347,7 @@ impl<'a> Excerpt<'a> {
             file: self.span.file.clone(),
             text: self.text.to_string(),
             first_line: self.first_line.max(1),
+            row: None,
             range: self.marks[0].0.clone(),
         };
         let (shown, place) = (shown.to_string(), self.span.to_string());
@@ -389,6 +397,7 @@ mod tests {
             file: "emoji.toml".into(),
             text: text.to_owned(),
             first_line: 1,
+            row: None,
             range: start..start + place.len(),
         }
     }

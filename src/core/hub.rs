@@ -1,10 +1,12 @@
-//! Weights on the Hugging Face Hub: `hf://OWNER/REPO/FILE`, or `hf://OWNER/REPO@REVISION/FILE`.
+//! Weights on the Hugging Face Hub: `hf://OWNER/REPO/FILE`, or `hf://OWNER/REPO@REVISION/FILE`; and data sets:
+//! `hf://datasets/OWNER/REPO`.
 //!
 //! Files are cached where other Hugging Face programs cache them (`HF_HOME`, else `~/.cache/huggingface`), and no file
 //! is downloaded twice. Only [`HubFile::fetch`] uses the network. All names in the cache come from the request, or are
 //! hexadecimal digits: a hub cannot choose where a file is written.
 
 mod client;
+mod dataset;
 
 use std::env;
 use std::fs::{self, File};
@@ -14,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use client::{Client, HubError, Remote};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub use dataset::{DatasetFiles, HubDataset};
 
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::digest::sha256_of_file;
@@ -33,12 +35,12 @@ const SCHEME: &str = "hf://";
 
 /// The hub, unless `HF_ENDPOINT` names another.
 const ENDPOINT: &str = "https://huggingface.co";
-/// What the progress bar of a download shows.
-const PROGRESS: &str = "{msg}  {wide_bar}  {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}";
 
-/// A file of a model repository on the hub.
+/// A file of a repository on the hub.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HubFile {
+    /// Start of the repository's addresses: empty for models, `datasets/` for data sets.
+    prefix: &'static str,
     /// Owner and name of the repository.
     repo: String,
     /// Branch, tag or commit.
@@ -69,15 +71,11 @@ impl HubFile {
             return Err(malformed());
         };
         let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
-        let is_within = |text: &str| {
-            let mut parts = Path::new(text).components();
-            !text.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
-        };
         if ![owner, name, revision, file].into_iter().all(is_within) {
             return Err(malformed());
         }
         let (repo, revision, file) = (format!("{owner}/{name}"), revision.into(), file.into());
-        Ok(HubFile { repo, revision, file })
+        Ok(HubFile { prefix: "", repo, revision, file })
     }
 
     /// The path of the file in the local cache; `None` if it was never downloaded.
@@ -89,37 +87,30 @@ impl HubFile {
     }
 
     /// The path of the file, which is downloaded unless the cache has it. An interrupted download continues where it
-    /// stopped; the size and digest are verified. `begins` is called before the first request; `visible` shows a
-    /// progress bar.
+    /// stopped; the size and digest are verified. `begins` is called before the first request. The
+    /// download is [`Work`](crate::work::Work), which shows how far it is and stops when it is asked to.
     ///
     /// # Errors
     /// Without a place: downloads are forbidden (ST4020), the hub cannot be reached or refuses (ST4022), the downloaded
     /// file differs from the hub's (ST4023), or the file cannot be written (ST4024).
-    pub fn fetch(&self, visible: bool, begins: impl FnOnce()) -> Result<PathBuf, Box<Diagnostic>> {
+    pub fn fetch(&self, begins: impl FnOnce()) -> Result<PathBuf, Box<Diagnostic>> {
         if let Some(path) = self.fetched() {
             return Ok(path);
         }
         if OFFLINE.load(Ordering::Relaxed) {
-            let message = msg!(NOT_ON_MACHINE, file = self.to_string());
-            let fault = Diagnostic::error(message).help(msg!(FETCHED_WITHOUT_OFFLINE));
-            return Err(Box::new(fault));
+            return Err(Box::new(not_here(self)));
         }
         begins();
         let failed = |error: HubError| Box::new(self.explain(error));
-        let endpoint = env::var("HF_ENDPOINT").unwrap_or_else(|_| ENDPOINT.to_owned());
-        let endpoint = endpoint.trim_end_matches('/');
-        let client = Client::new(endpoint, token()).map_err(failed)?;
+        let client = client(&endpoint()).map_err(failed)?;
         let revision = self.revision.replace('/', "%2F");
-        let url = format!("{endpoint}/{}/resolve/{revision}/{}", self.repo, self.file);
+        let Self { prefix, repo, file, .. } = self;
+        let file: Vec<String> = file.split('/').map(escaped).collect();
+        let url = format!("{}/{prefix}{repo}/resolve/{revision}/{}", endpoint(), file.join("/"));
         let remote = client.look(&url).map_err(failed)?;
 
         let blob = self.folder().join("blobs").join(remote.blob_name());
-        let target =
-            if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template(PROGRESS).expect("a valid template");
-        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
-        bar.set_message(self.file.clone());
-        self.download(&client, &url, &remote, &blob, &bar)?;
+        self.download(&client, &url, &remote, &blob)?;
         self.link(&remote, &blob).map_err(|error| failed(error.into()))
     }
 
@@ -130,7 +121,6 @@ impl HubFile {
         url: &str,
         remote: &Remote,
         blob: &Path,
-        bar: &ProgressBar,
     ) -> Result<(), Box<Diagnostic>> {
         let failed = |error: HubError| Box::new(self.explain(error));
         let disk = |error: io::Error| failed(error.into());
@@ -141,8 +131,7 @@ impl HubFile {
         if blob.exists() {
             return Ok(());
         }
-        client.download(url, remote.size, &mut part, bar).map_err(failed)?;
-        bar.finish_and_clear();
+        client.download(url, remote.size, &mut part).map_err(failed)?;
         part.sync_all().map_err(disk)?;
         self.verify(&path, remote)?;
         fs::rename(&path, blob).map_err(disk)
@@ -187,33 +176,76 @@ impl HubFile {
 
     /// The folder of the repository in the cache.
     fn folder(&self) -> PathBuf {
-        cache().join(format!("models--{}", self.repo.replace('/', "--")))
+        folder_of(self.prefix, &self.repo)
     }
 
     /// The message for a failed download.
     fn explain(&self, error: HubError) -> Diagnostic {
-        let file = self.to_string();
-        match error {
-            HubError::Disk(error) => {
-                let message = msg!(CANNOT_KEEP_DOWNLOAD, file, folder = cache(), error);
-                Diagnostic::error(message).help(msg!(HF_HOME_NAMES_FOLDER))
-            }
-            HubError::Status(404) => {
-                Diagnostic::error(msg!(HUB_HAS_NO_FILE, file)).help(msg!(CHECK_HUB_NAMES))
-            }
-            HubError::Status(401 | 403) => {
-                Diagnostic::error(msg!(HUB_FILE_RESTRICTED, file)).help(msg!(SET_HF_TOKEN))
-            }
-            HubError::Status(status) => self.unreachable(&msg!(HUB_ANSWERS_STATUS, status)),
-            HubError::Answer(root) => self.unreachable(&root),
-        }
+        refusal(self, error)
     }
+}
 
-    fn unreachable(&self, root: &Text) -> Diagnostic {
-        Diagnostic::error(msg!(CANNOT_FETCH, file = self.to_string(), root))
+/// The message for a download of `name` that failed.
+fn refusal(name: &impl ToString, error: HubError) -> Diagnostic {
+    let file = name.to_string();
+    let unreachable = |root: Text| {
+        Diagnostic::error(msg!(CANNOT_FETCH, file, root))
             .help(msg!(RUN_AGAIN_TO_CONTINUE))
             .help(msg!(HF_ENDPOINT_NAMES_MIRROR))
+    };
+    match error {
+        HubError::Disk(error) => {
+            let message = msg!(CANNOT_KEEP_DOWNLOAD, file, folder = cache(), error);
+            Diagnostic::error(message).help(msg!(HF_HOME_NAMES_FOLDER))
+        }
+        HubError::Status(404) => {
+            Diagnostic::error(msg!(HUB_HAS_NO_FILE, file)).help(msg!(CHECK_HUB_NAMES))
+        }
+        HubError::Status(401 | 403) => {
+            Diagnostic::error(msg!(HUB_FILE_RESTRICTED, file)).help(msg!(SET_HF_TOKEN))
+        }
+        HubError::Status(status) => unreachable(msg!(HUB_ANSWERS_STATUS, status)),
+        HubError::Answer(root) => unreachable(root),
     }
+}
+
+/// The message for what is not in the cache while downloads are forbidden.
+fn not_here(name: &impl ToString) -> Diagnostic {
+    let message = msg!(NOT_ON_MACHINE, file = name.to_string());
+    Diagnostic::error(message).help(msg!(FETCHED_WITHOUT_OFFLINE))
+}
+
+/// Whether a path stays within its folder.
+fn is_within(text: &str) -> bool {
+    let mut parts = Path::new(text).components();
+    !text.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// A part of a path as a part of an address.
+fn escaped(part: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~@+=,".contains(&byte);
+    let escape = |byte: u8| match is_plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    part.bytes().map(escape).collect()
+}
+
+/// The address of the hub.
+fn endpoint() -> String {
+    let endpoint = env::var("HF_ENDPOINT").unwrap_or_else(|_| ENDPOINT.to_owned());
+    endpoint.trim_end_matches('/').to_owned()
+}
+
+/// A client of the hub, with the user's token.
+fn client(endpoint: &str) -> Result<Client, HubError> {
+    Client::new(endpoint, token())
+}
+
+/// The folder of a repository in the cache.
+fn folder_of(prefix: &str, repo: &str) -> PathBuf {
+    let kind = if prefix.is_empty() { "models" } else { prefix.trim_end_matches('/') };
+    cache().join(format!("{kind}--{}", repo.replace('/', "--")))
 }
 
 /// The folder where Hugging Face programs keep everything.
@@ -236,10 +268,10 @@ fn token() -> Option<String> {
 
 impl std::fmt::Display for HubFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { repo, revision, file } = self;
+        let Self { prefix, repo, revision, file } = self;
         match revision.as_str() {
-            "main" => write!(f, "{SCHEME}{repo}/{file}"),
-            _ => write!(f, "{SCHEME}{repo}@{revision}/{file}"),
+            "main" => write!(f, "{SCHEME}{prefix}{repo}/{file}"),
+            _ => write!(f, "{SCHEME}{prefix}{repo}@{revision}/{file}"),
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod lr_curve;
 pub mod peft;
 pub mod plan;
 pub mod quant;
+pub mod rate_search;
 pub mod records;
 pub mod resolved_settings;
 pub mod store;

@@ -1,9 +1,11 @@
 //! The learning rate as a pure function of the optimizer step.
 
+use std::borrow::Cow;
 use std::f64::consts::PI;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Curve of the learning rate.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -21,6 +23,97 @@ pub enum LrSchedule {
     Wsd,
     /// `lr_init` in all steps.
     Constant,
+}
+
+/// `schedule.lr_init`: a learning rate, or the word `auto`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LrInit {
+    /// This rate, above 0.
+    Rate(f64),
+    /// The rate that a range test finds when the run starts.
+    Auto,
+}
+
+impl LrInit {
+    const AUTO: &str = "auto";
+
+    /// The rate; `None` before it is found.
+    pub fn rate(self) -> Option<f64> {
+        match self {
+            Self::Rate(rate) => Some(rate),
+            Self::Auto => None,
+        }
+    }
+}
+
+impl Serialize for LrInit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Rate(rate) => serializer.serialize_f64(*rate),
+            Self::Auto => serializer.serialize_str(Self::AUTO),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LrInit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = LrInit;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+                write!(formatter, "a number above 0 or {:?}", LrInit::AUTO)
+            }
+
+            fn visit_f64<E: de::Error>(self, rate: f64) -> Result<LrInit, E> {
+                match rate > 0.0 {
+                    true => Ok(LrInit::Rate(rate)),
+                    false => Err(E::invalid_value(de::Unexpected::Float(rate), &self)),
+                }
+            }
+
+            fn visit_u64<E: de::Error>(self, rate: u64) -> Result<LrInit, E> {
+                self.visit_f64(rate as f64)
+            }
+
+            fn visit_i64<E: de::Error>(self, rate: i64) -> Result<LrInit, E> {
+                self.visit_f64(rate as f64)
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<LrInit, E> {
+                match word {
+                    LrInit::AUTO => Ok(LrInit::Auto),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for LrInit {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "LrInit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "number", "exclusiveMinimum": 0.0 },
+                {
+                    "type": "string",
+                    "enum": [Self::AUTO],
+                    "x-taplo": { "docs": { "enumValues": ["The rate that a range test finds."] } },
+                },
+            ]
+        })
+    }
 }
 
 /// Share of the rate at the first step of a warmup.

@@ -197,17 +197,13 @@ impl RunError {
                 None => message,
             }
         };
-        let with_hint = |message: Diagnostic, hint: Option<Text>| match hint {
-            Some(hint) => message.help(hint),
-            None => message,
-        };
         if let (Some(message), false) = (self.memory_cause(), matches!(self, Self::Within { .. })) {
             return memory_ran_out(&message);
         }
         match self {
             Self::Within { run, error } => error.diagnostic().help(msg!(SAVED_IS_INTACT, run)),
             Self::Data(error) | Self::Train(TrainError::Data(error)) => error.diagnostic(),
-            Self::Model(error) => with_hint(with_cause(error.text(), error), error.hint()),
+            Self::Model(error) => error.diagnostic(),
             Self::Contradiction(diagnostic)
             | Self::Foreign(diagnostic)
             | Self::Resume(diagnostic)
@@ -215,7 +211,7 @@ impl RunError {
             | Self::WontFit(diagnostic)
             | Self::Documents(diagnostic) => (**diagnostic).clone(),
             Self::Passport(PassportError::Product(error)) => {
-                with_hint(with_cause(error.text(), error), error.hint())
+                error.hint().into_iter().fold(with_cause(error.text(), error), Diagnostic::help)
             }
             Self::Passport(error) => with_cause(error.text(), error),
             Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(error.text())

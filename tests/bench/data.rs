@@ -94,7 +94,7 @@ fn prepare_chat(c: &mut Criterion) {
             let prepared = prepare(&PrepareSpec {
                 sources: &sources,
                 tokenizer: &tokenizer,
-                form: RecordForm { sft_field: None, template: &template },
+                form: RecordForm::new(&template),
                 mask: &mask,
                 on_bad_line: OnBadLine::Error,
                 end_of_doc: true,

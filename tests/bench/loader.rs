@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use statetune_core::data::{
-    Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer,
+    Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Muted, Template, Tokenizer,
 };
 use statetune_core::data::{Dataload, Overlong, Walk};
 
@@ -40,6 +40,7 @@ fn main() {
             walk: Walk::Random,
             overlong: Overlong::Error,
             mask: mask.clone(),
+            muted: Muted::NONE,
             seed: 1,
         };
         let data = Binidx::open(&prefix).expect("a pair");

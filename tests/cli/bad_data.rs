@@ -133,11 +133,14 @@ fn a_line_of_100_megabytes() {
 fn a_line_without_text() {
     Case::new().having("data.jsonl", "{\"txt\": \"a\", \"id\": 1}\n").refuses(
         20,
-        r#"error[ST3003]: line 1 of `data.jsonl` has no key `text`
+        r#"error[ST3003]: line 1 of `data.jsonl` has no text and no conversation of a known shape
  --> data.jsonl:1:1
   |
 1 | {"txt": "a", "id": 1}
-  | ^ keys found: `txt`, `id`"#,
+  | ^ keys found: `txt`, `id`
+  |
+  = note: shapes that are read: `text`; `messages`; `conversations`; `instruction` and `output`; `prompt` and `completion`; `question` and `answer`
+  = note: `data.sft_field` names the keys of a question and an answer with other names"#,
     );
 }
 
@@ -180,7 +183,7 @@ fn a_document_that_is_too_long() {
 1 | {"text": "User: hi\n\nAssistant: a b c d e f g h i j k l m n o p q r s t"}
   | ^
   |
-  = help: raise `train.ctx_len`
+  = help: raise `train.ctx_len` to 39 or more
   = help: or set `data.overlong` to `split` (several samples), `truncate` (drops the end) or `drop` (skips the document)"#,
     );
 }
@@ -421,4 +424,24 @@ error[ST3006]: cannot write `small/out`
   = note: no incomplete file was left behind"
     );
     assert_eq!((exported.code, left_of_export), (Some(29), vec![".cache".to_owned()]));
+}
+
+/// The longest document is named, so that the help says how much is enough.
+#[test]
+fn the_longest_of_several_long_documents() {
+    let line =
+        |n: usize| format!("{{\"text\": \"User: hi\\n\\nAssistant: {}\"}}\n", "a ".repeat(n));
+    let case = Case::new()
+        .having("data.jsonl", [line(2), line(20), line(40), line(30)].concat())
+        .with(STATE, "val_split = 0.2", "val_split = 0.0")
+        .with(STATE, "ctx_len = 64", "ctx_len = 16");
+    let output = case.statetune(&["run", STATE]);
+    assert!(output.stderr.starts_with("error[ST3030]: line 3 of `data.jsonl` has "), "{output:?}");
+    assert!(output.stderr.contains("note: 2 other documents are too long as well"), "{output:?}");
+    let (_, least) = output.stderr.split_once("raise `train.ctx_len` to ").expect("a help");
+    let least: u32 = least.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+    let enough = format!("train.ctx_len={least}");
+    case.statetune(&["check", STATE, "--set", &enough]).is_done();
+    let little = format!("train.ctx_len={}", least - 1);
+    assert_eq!(case.statetune(&["check", STATE, "--set", &little]).code, Some(20));
 }

@@ -61,7 +61,7 @@ fn a_number_in_quotes() {
     Case::new().with(STATE, "lr_init = 1.0", "lr_init = \"1\"").refuses(
         2,
         "\
-error[ST2001]: `schedule.lr_init` must be a number, found a string
+error[ST2001]: `schedule.lr_init` must be a number or `auto`, found a string
   --> state.toml:24:11
    |
 24 | lr_init = \"1\"
@@ -285,16 +285,16 @@ error[ST2105]: `sample.held_out` needs validation documents, but the run has non
 #[test]
 fn an_override_that_cannot_be_read() {
     Case::new().refuses_to(
-        &["run", STATE, "--set", "schedule.lr_init=fast"],
+        &["run", STATE, "--set", "schedule.lr_final=fast"],
         2,
         "\
-error[ST0104]: cannot read `--set schedule.lr_init=fast`
+error[ST0104]: cannot read `--set schedule.lr_final=fast`
  --> command line
   |
-  | --set schedule.lr_init=fast
-  |                        ^^^^ `schedule.lr_init` is a number
+  | --set schedule.lr_final=fast
+  |                         ^^^^ `schedule.lr_final` is a number
   |
-  = help: for example `--set schedule.lr_init=1.0`
+  = help: for example `--set schedule.lr_final=0.01`
   = help: pass one `--set` for each setting",
     );
 }

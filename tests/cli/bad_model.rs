@@ -128,6 +128,20 @@ fn a_tokenizer_with_more_ids_than_the_model() {
     Case::new().with(STATE, "tokenizer = \"vocab.txt\"\n", "").refuses(
         21,
         "\
+error[ST4005]: the tokenizer of the weights is not known: the weights have 4096 ids, the World tokenizer has 65530
+  --> state.toml:10:14
+   |
+10 | load_model = \"base.pth\"
+   |              ^^^^^^^^^^
+   |
+   = note: the ids of another tokenizer mean nothing to the weights
+   = help: set `model.tokenizer` to the vocabulary file of the weights; a run on characters keeps its own in `RUN/vocab.json`
+   = help: or train a new model: replace `model.load_model` with `model.n_layer` and `model.n_embd`, and set `recipe = \"full\"`",
+    );
+    let world = "tokenizer = \"world\"\n";
+    Case::new().with(STATE, "tokenizer = \"vocab.txt\"\n", world).refuses(
+        21,
+        "\
 error[ST4005]: the model has 4096 token ids, but the World tokenizer has 65530
   --> state.toml:10:14
    |
@@ -181,4 +195,91 @@ error[ST4006]: the model has a head size of 4, but the kernels require a multipl
    = help: set `op = \"chunk\"` in `[train]`, which supports any head size",
     );
     case.statetune(&["run", STATE, "--set", "train.op=chunk"]).is_done();
+}
+
+/// `check` says what a run would say of weights, vocabulary and documents; `--no-files` reads the experiment file alone.
+#[test]
+fn check_looks_into_files() {
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    let unlearned = "{\"text\": \"Q: Hi?\\n\\nA: Hello.\"}\n";
+    let long = "{\"text\": \"User: hi\\n\\nAssistant: ".to_owned() + &"long ".repeat(500) + "\"}\n";
+    for (file, content, code) in [
+        ("base.pth", "<!DOCTYPE html>\n<html></html>\n", 21),
+        ("base.pth", lfs, 21),
+        ("base.pth", "GGUF\u{3}\0\0\0", 21),
+        ("vocab.txt", "1 'a' 2\n", 20),
+        ("data.jsonl", "question,answer\nHi?,Hello.\n", 20),
+        ("data.jsonl", "[{\"text\": \"Hi.\"}]\n", 20),
+        ("data.jsonl", "", 20),
+        ("data.jsonl", unlearned, 20),
+        ("data.jsonl", &long, 20),
+    ] {
+        let case = Case::new().having(file, content);
+        let check = case.statetune(&["check", STATE]);
+        assert!(case.list("runs").is_empty(), "a look leaves nothing");
+        let run = case.statetune(&["run", STATE]);
+        assert_eq!(
+            (check.code, &*check.stdout),
+            (Some(code), ""),
+            "{file} {content:.40}: {check:?}"
+        );
+        assert_eq!((run.code, run.stderr.trim_end()), (check.code, check.stderr.trim_end()));
+        case.statetune(&["check", STATE, "--no-files"]).succeeds("state.toml: valid", "");
+    }
+}
+
+/// Only the first documents of a large file are read, and the message says so.
+#[test]
+fn check_reads_the_first_documents() {
+    let good = "{\"text\": \"User: hi\\n\\nAssistant: hello\"}\n";
+    let case = Case::new().having("data.jsonl", good.repeat(1000) + "no JSON\n");
+    case.statetune(&["check", STATE]).succeeds("state.toml: valid", "");
+    let bad = "{\"text\": \"no turns\"}\n";
+    let case = Case::new().having("data.jsonl", bad.repeat(1001));
+    let output = case.statetune(&["check", STATE]);
+    assert_eq!(output.code, Some(20), "{output:?}");
+    let note = "= note: only the first 1000 documents of each source were read; `data check` and `run` read all";
+    assert!(output.stderr.contains(note), "{output:?}");
+    // With JSON for editors.
+    let output = case.statetune(&["check", STATE, "--format", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!((&found[0]["code"], output.code), (&"ST3102".into(), Some(20)));
+}
+
+/// A vocabulary that uses little of the embedding is probably another one than that of the weights.
+#[test]
+fn a_vocabulary_of_few_ids_is_a_warning() {
+    let (n_layer, n_embd) = (SIZES.0, SIZES.1);
+    let world = checkpoint(Shape::for_scratch(Version::V7, n_layer, n_embd, 65536));
+    let case = Case::new().having("base.pth", world);
+    let expected = "\
+warning[ST4005]: the tokenizer has 4,096 ids, but the embedding of the weights has 65,536
+  --> state.toml:11:13
+   |
+11 | tokenizer = \"vocab.txt\"
+   |             ^^^^^^^^^^^
+   |
+   = note: weights that were trained with another vocabulary read every document as noise
+   = help: World and G1 models have 65,536 rows: set `tokenizer = \"world\"` for these";
+    case.statetune(&["check", STATE]).succeeds("state.toml: valid", expected);
+    for command in ["plan", "run"] {
+        let output = case.statetune(&[command, STATE]);
+        let said = output.stderr + &output.stdout;
+        assert_eq!(said.matches("the tokenizer has 4,096 ids").count(), 1, "{command}: {said}");
+    }
+    let allowed = case.with(STATE, "\"vocab.txt\"", "\"vocab.txt\"  # statetune: allow(ST4005)");
+    allowed.statetune(&["check", STATE]).succeeds("state.toml: valid", "");
+    // Half of the ids; nearly all ids; a new model.
+    for (file, lines, warns) in [(STATE, 2000, true), (STATE, 3900, false), (FULL, 2000, false)] {
+        let case = Case::new();
+        let all = case.read("vocab.txt");
+        let few: String = all.lines().take(lines).map(|line| format!("{line}\n")).collect();
+        let case = case.having("vocab.txt", few);
+        let checked = case.statetune(&["check", file]);
+        assert_eq!(
+            checked.stderr.contains("warning[ST4005]"),
+            warns,
+            "{file} {lines}: {checked:?}"
+        );
+    }
 }

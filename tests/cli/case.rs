@@ -221,10 +221,16 @@ impl Case {
         text
     }
 
-    /// Runs `state.toml` and expects this message and exit code, and that nothing was begun.
+    /// Runs `state.toml` and expects this message and exit code, and that nothing was begun. `check` refuses the same
+    /// files with the same message.
     #[track_caller]
     pub fn refuses(&self, code: i32, message: &str) {
         self.refuses_to(&["run", STATE], code, message);
+        let is_missing =
+            ["ST3005", "ST3010", "ST4001", "ST5003"].iter().any(|one| message.contains(one));
+        if !is_missing {
+            self.refuses_to(&["check", STATE], code, message);
+        }
     }
 
     /// Like [`Self::refuses`], with other arguments.

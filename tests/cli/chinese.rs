@@ -108,7 +108,7 @@ fn the_gallery_in_chinese() {
         compare(&format!("zh_{name}"), &shown(&output));
     }
     let output =
-        case.statetune(&["check", STATE, "--set", "schedule.lr_init=fast", "--lang", "zh"]);
+        case.statetune(&["check", STATE, "--set", "schedule.lr_final=fast", "--lang", "zh"]);
     compare("zh_gallery_15_bad_override", &shown(&output));
 }
 

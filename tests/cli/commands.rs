@@ -170,7 +170,9 @@ fn colour_only_where_it_is_wanted() {
 #[test]
 fn generate() {
     let case = Case::new();
-    case.refuses_to(&["generate", "latest"], 2, "error[ST0201]: no run `latest` in `runs`");
+    let help = "runs are in `runs` beside the experiment file: pass that folder as `--runs-dir DIR`, or the path of a run";
+    let message = format!("error[ST0201]: no run `latest` in `runs`\n  |\n  = help: {help}");
+    case.refuses_to(&["generate", "latest"], 2, &message);
     case.statetune(&["run", STATE]).is_done();
     let run = case.only_run();
     let (id, run) = (run.to_string_lossy()[run.to_string_lossy().len() - 4..].to_string(), run);

@@ -198,3 +198,30 @@ fn the_corpus_has_the_same_verdict_in_both() {
         assert_eq!(tombi(program, root.path(), folder), without(&TOMBI_CANNOT_KNOW), "tombi");
     }
 }
+
+/// taplo names the key that a type does not have, and a word that names no type, at their places.
+#[test]
+fn taplo_names_the_key_of_a_tagged_table() {
+    let Some(program) = found(&editors().taplo) else { return };
+    let root = laid_out(&[&Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")]);
+    let example = fs::read_to_string(root.path().join("configs/emoji-state.toml")).expect("there");
+    let file = root.path().join("configs/bad.toml");
+    for (old, new, message) in [
+        (
+            "type = \"state\" ",
+            "rank = 8\ntype = \"state\" ",
+            "Additional properties are not allowed ('rank' was unexpected)",
+        ),
+        ("type = \"state\" ", "type = \"adapter\" ", "\"adapter\" is not one of [\"state\","),
+        ("type = \"adam\"", "type = \"adamw\"", "\"adamw\" is not one of [\"adam\"]"),
+    ] {
+        assert_eq!(example.matches(old).count(), 1, "{old}");
+        fs::write(&file, example.replace(old, new)).expect("written");
+        let mut command = Command::new(program);
+        command.args(["lint", "--colors", "never", "configs/bad.toml"]).current_dir(root.path());
+        let output = command.output().expect("the program starts");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(text.contains(message), "{text}");
+        assert!(!text.contains("oneOf"), "{text}");
+    }
+}

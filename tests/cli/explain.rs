@@ -17,12 +17,15 @@ without line breaks differs from the text that the model was trained on, so answ
     let expected = "\
 schedule.lr_init
 
-  Learning rate after the warmup, above 0. States start at zero and need a far larger rate than weights, usually 1.0.
+  Learning rate after the warmup, above 0; or `auto`: found by a range test when the run starts. States start at zero and need a far larger rate than weights, usually 1.0.
 
-  type     a number
+  type     a number or a string
   default  none; required
   range    above 0
-  unit     no unit";
+  unit     no unit
+
+  choices
+    auto  The rate that a range test finds.";
     explained("lr_init").succeeds(expected, "");
     let output = explained("peft.alpha");
     assert!(output.stdout.contains("\n  used by  peft.type = lora\n"), "{}", output.stdout);
@@ -76,12 +79,15 @@ fn a_key_with_range_and_unit_in_chinese() {
     let expected = "\
 schedule.lr_init
 
-  预热之后的学习率，大于 0。状态从零开始，所需的学习率远大于权重，通常取 1.0。
+  预热之后的学习率，大于 0；或写 `auto`：运行开始时由学习率测试找到。状态从零开始，所需的学习率远大于权重，通常取 1.0。
 
-  类型    数字
+  类型    数字或字符串
   默认值  无；必须写
   范围    大于 0
-  单位    无单位";
+  单位    无单位
+
+  选项
+    auto  由学习率测试找到的值。";
     let case = Case::new();
     case.statetune(&["explain", "lr_init", "--lang", "zh"]).succeeds(expected, "");
     let expected = "\

@@ -2,14 +2,18 @@
 
 use statetune_core::digest::sha256_hex;
 use std::collections::HashMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::case::{Case, Output, STATE, base_model};
+use crate::case::{Case, Output, STATE, base_model, program};
+use crate::resume::{signal, wait_until};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const PATH: &str = "/someone/small/resolve/main/models/base.pth";
@@ -26,6 +30,8 @@ struct Manners {
     /// What it says instead of the digest of the file and the commit.
     etag: Option<&'static str>,
     commit: Option<&'static str>,
+    /// How many times it falls silent in the middle of a file, with the connection open.
+    stalls: AtomicUsize,
     /// Where it sends every request; `Some("")` is a redirect to nowhere.
     redirect: Option<String>,
 }
@@ -128,6 +134,14 @@ fn serve(
     )?;
     if bytes.len() > 1 {
         let left = |left: usize| left.checked_sub(1);
+        if manners.stalls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            // Drop by drop, so that the download is never done.
+            for byte in &bytes[..bytes.len() / 2] {
+                stream.write_all(&[*byte])?;
+                thread::sleep(Duration::from_millis(20));
+            }
+            return Ok(());
+        }
         if manners.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
             bytes.truncate(bytes.len() / 2);
         }
@@ -179,6 +193,35 @@ fn a_broken_download_resumes_where_it_broke() {
     let ranges = &asked[asked.len() - 3..];
     assert_eq!(ranges[..2], ["bytes=0-".to_string(), format!("bytes={}-", base_model().len() / 2)]);
     assert!(half > 0 && ranges[2] > ranges[1], "{ranges:?}");
+}
+
+/// A signal during a download ends the process with the code of the signal, and the next download continues.
+#[test]
+fn a_download_stops_when_it_is_asked_to() {
+    for (name, code) in [("-INT", 130), ("-TERM", 143)] {
+        let (case, hub) = (case(), Hub::new(Manners { stalls: 1.into(), ..Manners::default() }));
+        let mut command = program();
+        command.current_dir(case.path("")).args(["run", STATE]);
+        command.env("HF_ENDPOINT", &hub.address).env("HF_HOME", home(&case));
+        let child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let digest = sha256_hex(base_model());
+        let part = format!("hub-home/hub/models--someone--small/blobs/{digest}.part");
+        let arrived = || fs::metadata(case.path(&part)).map_or(0, |part| part.len());
+        wait_until(|| arrived() > 0);
+        signal(&child, name);
+        let asked = Instant::now();
+        let output = child.wait_with_output().expect("it ends");
+        assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, "fetching hf://someone/small/models/base.pth\n", "{name}");
+        assert_eq!(case.runs(), Vec::<PathBuf>::new());
+        let arrived = arrived();
+        assert!(0 < arrived && arrived < base_model().len() as u64, "{arrived}");
+        hub.run(&case, &["run", STATE], None).is_done();
+        assert_eq!(hub.asked().last(), Some(&format!("bytes={arrived}-")));
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn every_import_is_a_valid_experiment_file() {
     for (name, Imported { toml, .. }) in imports.iter().chain([&yaml]) {
         let file = format!("{name}.toml");
         case.write(&file, toml);
-        let output = case.statetune(&["check", &file]);
+        let output = case.statetune(&["check", "--no-files", &file]);
         assert_eq!(output.code, Some(0), "{toml}\n{}", output.stderr);
     }
 }
@@ -172,6 +172,13 @@ fn adapters_with_their_settings_in_json() {
     assert_eq!(
         became(&sft, "--sft_field"),
         (Outcome::Mapped, "data.sft_field = [\"query\", \"response\"]".into())
+    );
+    let text = include_str!("../data/import/sft.sh");
+    let text = text.replace("query response", "instruction input output");
+    let three = from_script(&text, "sft").expect("a training");
+    assert_eq!(
+        became(&three, "--sft_field"),
+        (Outcome::Changed, "data.sft_field = [\"instruction\", \"input\", \"output\"]".into())
     );
     assert_eq!(became(&sft, "--bone_config.bone_load").0, Outcome::Unsupported);
     assert_eq!(became(&sft, "--lisa_r").0, Outcome::Unsupported);

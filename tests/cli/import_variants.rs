@@ -138,7 +138,7 @@ fn scripts(variant: &Variant) -> Vec<String> {
 /// Checks an imported file by the rules of `check`, without its files and, where `with_files`, with files in their places.
 fn passes_check(case: &Case, name: &str, toml: &str) {
     let check = |file: &str| {
-        let output = case.statetune(&["check", file, "--format", "json"]);
+        let output = case.statetune(&["check", "--no-files", file, "--format", "json"]);
         let found: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
         assert_eq!(output.code, Some(0), "{name}: {found:#}\n{toml}");
         let errors =
@@ -327,7 +327,7 @@ fn a_program_that_only_the_shell_knows() {
 
 fn passes_check_when_missing(case: &Case, toml: &str) {
     case.write("imported.toml", toml);
-    let output = case.statetune(&["check", "imported.toml"]);
+    let output = case.statetune(&["check", "--no-files", "imported.toml"]);
     assert_eq!(output.code, Some(0), "{toml}\n{}", output.stderr);
 }
 
@@ -372,8 +372,10 @@ fn whatever_is_written_the_file_passes_check() {
         }
     }
     let files: Vec<String> = (0..tried).map(|i| format!("tried/{i}.toml")).collect();
-    let arguments: Vec<&str> =
-        ["check", "--format", "json"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let arguments: Vec<&str> = ["check", "--no-files", "--format", "json"]
+        .into_iter()
+        .chain(files.iter().map(String::as_str))
+        .collect();
     let output = case.statetune(&arguments);
     let found: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
     let errors: Vec<_> =

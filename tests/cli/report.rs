@@ -55,6 +55,9 @@ fn a_report_stands_alone_and_escapes_everything() {
         "3 evaluations and 2 checkpoints up to step 4",
         "/resolved.toml",
         "data.jsonl (sha256 ",
+        "<strong>Probes</strong>",
+        "% of the answers",
+        "<th scope=\"row\">peak memory</th><td>",
     ] {
         assert!(html.contains(part), "{part} is missing");
     }
@@ -68,12 +71,33 @@ fn a_report_stands_alone_and_escapes_everything() {
     assert!(!source.is_match(&html));
 }
 
+/// The commit of the program stands in `lock.toml` and in the report, or in neither, for builds outside git.
+#[test]
+fn the_commit_of_the_program_is_recorded() {
+    let case = reported();
+    let lock: toml::Table = case.read(case.only_run().join("lock.toml")).parse().expect("TOML");
+    let version = case.statetune(&["version"]).stdout;
+    let program = match lock.get("commit").and_then(toml::Value::as_str) {
+        Some(commit) => {
+            assert!(
+                commit.len() >= 12 && commit.bytes().all(|b| b.is_ascii_hexdigit()),
+                "{commit}"
+            );
+            format!("{} ({commit})", env!("CARGO_PKG_VERSION"))
+        }
+        None => env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    assert!(version.starts_with(&format!("statetune {program}\n")), "{version}");
+    let row = format!("<th scope=\"row\">statetune</th><td>{program}</td>");
+    assert!(html(&case).contains(&row), "{row} is missing");
+}
+
 #[test]
 fn what_reports_refuse() {
     let case = Case::new();
     let ask = |arguments: &[&str]| case.statetune(&[&["report"], arguments].concat());
     let output = ask(&["nothing"]);
-    assert_eq!(output.stderr.trim_end(), "error[ST0201]: no run `nothing` in `runs`");
+    assert_eq!(output.stderr.lines().next(), Some("error[ST0201]: no run `nothing` in `runs`"));
     assert_eq!(output.code, Some(2));
     let output = ask(&["a"; 9]);
     assert_eq!(
@@ -140,7 +164,11 @@ fn a_real_browser_shows_it() {
             assert!(browser.value(&points).as_u64() >= Some(3), "{curve}, {scale}");
         }
     }
-    assert_eq!(browser.value("document.querySelectorAll('.chart').length"), 4);
+    assert_eq!(browser.value("document.querySelectorAll('.chart').length"), 5);
+    // The probe, beside the loss: an evaluation before training and one after each mini-epoch.
+    let probe = "document.querySelectorAll('.chart')[1]";
+    let points = format!("{probe}.querySelector('.linear polyline.run-0').points.length");
+    assert_eq!(browser.value(&points), 3);
     assert_eq!(
         browser.value("document.title"),
         case.only_run().file_name().and_then(|name| name.to_str()).expect("a name")

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use regex::Regex;
 use serde_json::Value;
 
 use statetune_engine::model::{Shape, Version, Weights};
@@ -543,7 +544,7 @@ error[ST6051]: not a valid sweep: the sweep has no axes
     let wrong = case.statetune(&["sweep", STATE, "--axis", "schedule.lr_init=0.5,fast"]);
     assert_eq!(wrong.code, Some(2));
     assert!(
-        wrong.stderr.starts_with("error[ST0104]: cannot read `--set schedule.lr_init=fast`\n"),
+        wrong.stderr.starts_with("error[ST2002]: `fast` is not a choice of `schedule.lr_init`\n"),
         "{wrong:?}"
     );
     let file =
@@ -579,4 +580,69 @@ fn a_stopped_sweep_is_resumed() {
     let events = case.lines(run.join("events.jsonl"));
     assert!(events.iter().any(|event| event["event"] == "resume"));
     assert_eq!(case.json(run.join("status.json"))["status"], "done");
+}
+
+#[test]
+fn losses_over_other_validation_documents_are_marked() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    case.statetune(&["run", STATE, "--set", "schedule.lr_init=0.5"]).is_done();
+    let note = "VAL: losses with different letters are over different validation documents; do not compare them";
+    let listed = case.statetune(&["runs", "ls"]).is_done().stdout.clone();
+    assert!(!listed.contains(note), "the same documents: {listed}");
+    assert!(ls(&case, &[]).iter().all(|run| run["validation"].is_null()));
+
+    case.statetune(&["run", STATE, "--set", "data.val_seed=7"]).is_done();
+    case.statetune(&["run", STATE, "--set", "eval.limit=2"]).is_done();
+    case.statetune(&["run", STATE, "--set", "data.val_seed=7", "--set", "schedule.lr_init=0.1"])
+        .is_done();
+    let letters = |runs: &[Value]| -> Vec<String> {
+        runs.iter().map(|run| run["validation"].as_str().unwrap_or_default().to_string()).collect()
+    };
+    assert_eq!(letters(&ls(&case, &[])), ["a", "a", "b", "c", "b"]);
+    let sorted = ls(&case, &["--sort", "val_loss"]);
+    assert_eq!(letters(&sorted), ["a", "a", "b", "b", "c"], "no ranking across sets");
+    let loss = |run: &Value| run["record"]["best"]["val_loss"].as_f64().expect("a loss");
+    assert!(loss(&sorted[0]) <= loss(&sorted[1]) && loss(&sorted[2]) <= loss(&sorted[3]));
+    let listed = case.statetune(&["runs", "ls"]).is_done().stdout.clone();
+    assert!(listed.trim_end().ends_with(note), "{listed}");
+    let marked = Regex::new(r" \d\.\d{4} [abc] ").expect("an expression");
+    assert_eq!(marked.find_iter(&listed).count(), 5, "{listed}");
+    // The runs of one set alone need no marks.
+    let listed =
+        case.statetune(&["runs", "ls", "--where", "data.val_seed=7"]).is_done().stdout.clone();
+    assert!(!listed.contains(note), "{listed}");
+}
+
+#[test]
+fn a_sweep_over_other_validation_documents_is_marked() {
+    let case = Case::new();
+    let swept = case.statetune(&["sweep", STATE, "--axis", "data.val_seed=1,7"]);
+    let note = "VAL: losses with different letters";
+    assert!(swept.is_done().stdout.contains(note), "{swept:?}");
+    let swept = case.statetune(&["sweep", STATE, "--axis", "schedule.lr_init=0.5,1.0"]);
+    assert!(!swept.is_done().stdout.contains(note), "{swept:?}");
+}
+
+/// Runs of an experiment in a sub-folder are found from above.
+#[test]
+fn runs_of_sub_folders() {
+    let case = Case::new();
+    for file in [STATE, "data.jsonl", "vocab.txt", "base.pth"] {
+        case.write(format!("emoji/{file}"), std::fs::read(case.path(file)).expect("there"));
+    }
+    case.statetune(&["run", "emoji/state.toml"]).is_done();
+    let shown = case.statetune(&["runs", "show", "latest"]);
+    assert!(shown.is_done().stdout.contains("emoji/runs/"), "{shown:?}");
+    case.statetune(&["watch", "tiny", "--once"]).is_done();
+    case.statetune(&["runs", "ls"])
+        .succeeds("no runs in runs", "runs of a sub-folder: --runs-dir emoji/runs");
+    let output = case.statetune(&["watch", "latst", "--once"]);
+    assert!(output.stderr.contains("help: did you mean `latest`?"), "{output:?}");
+    // A run of this folder comes first, and a folder that is named stays the only one.
+    case.statetune(&["run", STATE]).is_done();
+    let shown = case.statetune(&["runs", "show", "latest"]);
+    assert!(!shown.is_done().stdout.contains("emoji/runs/"), "{shown:?}");
+    let output = case.statetune(&["runs", "show", "latest", "--runs-dir", "elsewhere"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
 }

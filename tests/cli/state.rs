@@ -6,7 +6,7 @@ use serde_json::Value;
 use statetune_engine::model::{Shape, TimeState, Version};
 use tch::{Device, Kind, Tensor};
 
-use crate::case::Case;
+use crate::case::{Case, STATE};
 
 fn shape(version: Version) -> Shape {
     Shape::for_scratch(version, 2, 128, 4096)
@@ -177,4 +177,22 @@ error[ST4014]: cannot write the weights file `nowhere/out.pth`
   |
   = note: No such file or directory (os error 2)",
     );
+}
+
+/// The ending of a written file may be given too.
+#[test]
+fn out_may_have_an_ending() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    for out in ["mean.pth", "mean.st", "mean", "v1.2"] {
+        let name = out.trim_end_matches(".pth").trim_end_matches(".st");
+        let files = [format!("{name}.pth"), format!("{name}.st")];
+        let lines = files.iter().map(|file| format!("state  {file}\n")).collect::<String>();
+        case.statetune(&["state", "mean", "latest", "--out", out]).succeeds(&lines, "");
+        for file in files {
+            std::fs::remove_file(case.path(file)).expect("written");
+        }
+    }
+    case.statetune(&["data", "export", STATE, "--to", "jsonl", "--out", "texts.jsonl"]).is_done();
+    assert!(case.path("texts.jsonl").exists() && !case.path("texts.jsonl.jsonl").exists());
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::num::NonZero;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -96,5 +97,42 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it has ended, unless the test failed
         let _ = self.child.wait();
+    }
+}
+
+/// A line is edited with the keys of a shell, stays in a history that only the user can read, and Ctrl-C stops the answer
+/// alone.
+#[test]
+fn chat_at_a_terminal() {
+    let case = Case::new();
+    let starter = "exec env XDG_STATE_HOME=$PWD/state";
+    let long = "chat --model base.pth --tokenizer vocab.txt --temperature 0 --max-tokens 1000000";
+    let Some(mut terminal) = Terminal::run_in(&case, starter, long) else { return };
+    let at_prompt = |terminal: &Terminal| terminal.seen().trim_end().ends_with('>');
+    terminal.shows("Ctrl-C stops an answer");
+    wait_until(|| at_prompt(&terminal));
+    terminal.press("Helo\u{1b}[Dl"); // the arrow to the left, then the missing letter
+    terminal.shows("> Hello");
+    terminal.press("\r");
+    wait_until(|| terminal.seen().len() > 400); // the answer has no end
+    terminal.press("\u{3}");
+    wait_until(|| at_prompt(&terminal));
+    // At the prompt it drops the line.
+    terminal.press("nothing\u{3}");
+    terminal.shows("Ctrl-D or /quit ends the chat");
+    wait_until(|| at_prompt(&terminal));
+    terminal.press("\u{1b}[A");
+    wait_until(|| terminal.seen().trim_end().ends_with("> Hello"));
+    terminal.press("\r");
+    wait_until(|| !terminal.seen().trim_end().ends_with("> Hello"));
+    terminal.press("\u{3}");
+    wait_until(|| at_prompt(&terminal));
+    terminal.press("\u{4}");
+    assert_eq!(terminal.ends(), Some(0), "{}", terminal.seen());
+
+    assert!(case.read("state/statetune/chat_history").lines().any(|line| line == "Hello"));
+    for (name, mode) in [("state/statetune", 0o700), ("state/statetune/chat_history", 0o600)] {
+        let found = std::fs::metadata(case.path(name)).expect("written").permissions().mode();
+        assert_eq!(found & 0o777, mode, "{name}");
     }
 }

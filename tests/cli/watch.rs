@@ -59,7 +59,7 @@ epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 0.1550
         assert_eq!(told[key], value, "{key}");
     }
     let output = case.statetune(&["watch", "other"]);
-    let message = "error[ST0201]: no run `other` in `runs`\n";
+    let message = "error[ST0201]: no run `other` in `runs`\n  |\n  = help: run `statetune runs ls` to list the runs\n";
     assert_eq!((output.code, &*output.stderr), (Some(2), message));
 }
 

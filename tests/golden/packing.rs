@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use statetune_core::data::{
-    Batch, Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Template, Tokenizer,
+    Batch, Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Muted, Template, Tokenizer,
 };
 use statetune_core::data::{Dataload, Overlong, Walk};
 use statetune_engine::kernels::Op;
@@ -56,6 +56,7 @@ impl Documents {
             walk: Walk::Random,
             overlong: Overlong::Error,
             mask: self.mask.clone(),
+            muted: Muted::NONE,
             seed: 3,
         };
         let data = Binidx::open(&self.folder.path().join("d")).expect("a pair");

@@ -8,11 +8,12 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use statetune_core::data::{
     Binidx, DataError, DataType, Exported, FILE_TYPES, Mask, OnBadLine, PrepareSpec, Prepared,
     RecordForm, Source, Template, TextForm, Tokenizer, copy_pair, magic_prime, pair_files,
-    pair_to_texts, prepare,
+    pair_to_texts, prepare, record_warnings,
 };
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
+use statetune_core::words::grouped;
 use statetune_engine::RunError;
 use statetune_engine::run::{load_tokenizer, prepare_sources};
 
@@ -92,14 +93,14 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
             return refuse(flag_of_raw_data(flag), color);
         }
         match args.experiment.plan(&args.file, Purpose::Data, color) {
-            Ok(plan) => args.export_plan(&plan),
+            Ok(plan) => args.export_plan(&plan, color),
             Err(code) => return code,
         }
     } else {
         if args.raw.repeat.is_some() && args.to != To::Binidx {
             return refuse(repeated_text(), color);
         }
-        args.export_raw()
+        args.export_raw(color)
     };
     match exported {
         Ok(()) => ExitCode::Ok,
@@ -145,8 +146,8 @@ impl RawArgs {
 
 impl ExportArgs {
     /// Writes the training documents, and the validation documents under the name with `-val` appended.
-    fn export_plan(&self, plan: &Plan) -> Result<(), RunError> {
-        let out = self.out.clone().unwrap_or_else(|| self.file.with_extension(""));
+    fn export_plan(&self, plan: &Plan, color: Color) -> Result<(), RunError> {
+        let out = self.given_out().unwrap_or_else(|| self.file.with_extension(""));
         let val_out = with_suffix(&out, "-val");
         let ctx_len = self.ctx_len.or(Some(plan.train.ctx_len.as_u64()));
         self.check_free(&out)?;
@@ -163,13 +164,14 @@ impl ExportArgs {
             self.write(val, &val_out, &tokenizer, None)?;
         }
         say_skipped(&prepared);
+        self.warn(&plan.data.sources, &prepared, &plan.data.form(), color);
         Ok(())
     }
 
     /// Writes documents without an experiment.
-    fn export_raw(&self) -> Result<(), RunError> {
+    fn export_raw(&self, color: Color) -> Result<(), RunError> {
         let (file, data_type) = self.raw_data();
-        let out = self.out.clone().unwrap_or_else(|| default_out(&file, data_type));
+        let out = self.given_out().unwrap_or_else(|| default_out(&file, data_type));
         self.check_free(&out)?;
         let tokenizer = self.raw.tokenizer()?;
         if data_type == DataType::Binidx && self.to != To::Binidx {
@@ -184,7 +186,7 @@ impl ExportArgs {
         let prepared = prepare(&PrepareSpec {
             sources: &sources,
             tokenizer: &tokenizer,
-            form: RecordForm { sft_field: None, template: &Template::rwkv_qa() },
+            form: RecordForm::new(&Template::rwkv_qa()),
             mask: &Mask::All,
             on_bad_line: OnBadLine::Error,
             end_of_doc: true,
@@ -199,7 +201,21 @@ impl ExportArgs {
             DataError::Io { source, .. } => DataError::Io { path: out.clone(), source },
             other => other,
         })?;
-        Ok(self.write(&prepared.train, &out, &tokenizer, self.ctx_len)?)
+        self.write(&prepared.train, &out, &tokenizer, self.ctx_len)?;
+        self.warn(&sources, &prepared, &RecordForm::new(&Template::rwkv_qa()), color);
+        Ok(())
+    }
+
+    /// Shows what the files do not hold of the records.
+    fn warn(&self, sources: &[Source], prepared: &Prepared, form: &RecordForm<'_>, color: Color) {
+        let counts = &prepared.report.records;
+        let mut warnings = record_warnings(sources.iter().map(Source::name).zip(counts), form);
+        let muted = counts.iter().map(|counts| counts.muted).sum();
+        if muted > 0 {
+            let warning = Diagnostic::warning(msg!(MUTED_IN_PAIR, n = grouped(muted)));
+            warnings.push(warning.note(msg!(MUTED_BECOME_TARGETS)));
+        }
+        warnings.iter().for_each(|warning| show(warning, color));
     }
 
     /// FILE without the extension of a pair, and its format.
@@ -213,6 +229,18 @@ impl ExportArgs {
             None if is_pair => (prefix, DataType::Binidx),
             None => (self.file.clone(), DataType::Jsonl),
         }
+    }
+
+    /// `--out` without an ending that the program adds.
+    fn given_out(&self) -> Option<PathBuf> {
+        let out = self.out.as_ref()?;
+        let endings: &[&str] = match self.to {
+            To::Binidx => &["bin", "idx"],
+            To::Texts(form) => &[form.extension()],
+        };
+        let is_added =
+            out.extension().is_some_and(|ending| endings.iter().any(|one| ending == *one));
+        Some(if is_added { out.with_extension("") } else { out.clone() })
     }
 
     /// The files written for the name `out`.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use statetune_core::data::{Binidx, Prepared};
+use statetune_core::data::{Binidx, Prepared, Source, record_warnings};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::words::{count, grouped};
@@ -27,7 +27,7 @@ pub(super) fn prepare(args: &PrepareArgs, color: Color) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
-    match prepare_plan(&plan) {
+    match prepare_plan(&plan, color) {
         Ok(()) => ExitCode::Ok,
         Err(error) => {
             show(&error.diagnostic(), color);
@@ -36,7 +36,7 @@ pub(super) fn prepare(args: &PrepareArgs, color: Color) -> ExitCode {
     }
 }
 
-fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
+fn prepare_plan(plan: &Plan, color: Color) -> Result<(), RunError> {
     if let Some(prefix) = plan.data.pair.as_deref() {
         let pair = Binidx::open(prefix)?;
         say(format_args!("data       {}, used unchanged", prefix.display()));
@@ -51,6 +51,10 @@ fn prepare_plan(plan: &Plan) -> Result<(), RunError> {
         if prepared.cached { "cached" } else { "prepared" }
     ));
     print_report(&prepared);
+    let sources = plan.data.sources.iter().map(Source::name).zip(&prepared.report.records);
+    let warnings = record_warnings(sources, &plan.data.form()).into_iter();
+    let shown = warnings.filter(|warning| !plan.experiment.allows(warning));
+    shown.for_each(|warning| show(&warning, color));
     Ok(())
 }
 

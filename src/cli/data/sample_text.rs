@@ -35,6 +35,10 @@ pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, 
         let words = &sample.text[one.range.clone()];
         say(msg!(MARKED_WORD, words, why = one.why()).said());
     }
+    if let Some(rejected) = &sample.rejected {
+        say(style.heading(&msg!(REJECTED_ANSWER).said().to_string()));
+        say(printable(rejected));
+    }
     say("");
 }
 

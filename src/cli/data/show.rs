@@ -155,7 +155,7 @@ impl Choice {
         match (self.line, self.random) {
             (Some(wanted), _) => {
                 let number = match &sample.origin {
-                    Origin::Jsonl(place) => place.line(),
+                    Origin::Jsonl(place) => place.number(),
                     Origin::Binidx { index, .. } => *index,
                     Origin::Text(_) => place,
                 };

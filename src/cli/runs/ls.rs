@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{Table, TableStyle};
 use serde_json::json;
-use statetune_core::store::all_runs;
+use statetune_core::store::{all_runs, folders_below};
 use statetune_core::words::age;
 use statetune_engine::inference::as_warning;
 
 use super::condition::{Condition, check_keys, compare};
-use super::{Answer, Row, refused};
-use crate::{Color, say, show};
+use super::{Answer, Row, refused, validation};
+use crate::{Color, say, show, tell};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.runs/1";
@@ -51,17 +51,28 @@ pub(super) fn ls(args: &LsArgs, runs_dir: &Path, color: Color) -> Answer {
     let rows = chosen(&args.conditions, args.sort.as_deref(), runs_dir, color)?;
     match args.format {
         ListFormat::Human if rows.is_empty() => {
-            say(format_args!("no runs in {}", runs_dir.display()))
+            say(format_args!("no runs in {}", runs_dir.display()));
+            for folder in folders_below(runs_dir) {
+                tell(format_args!("runs of a sub-folder: --runs-dir {}", folder.display()));
+            }
         }
-        ListFormat::Human => say(table(&rows, NOTHING)),
-        ListFormat::Md => say(table(&rows, ASCII_MARKDOWN)),
+        ListFormat::Human => print(&rows, NOTHING),
+        ListFormat::Md => print(&rows, ASCII_MARKDOWN),
         ListFormat::Json => say(json!({ "schema": SCHEMA, "runs": rows })),
         ListFormat::Csv => csv(&rows).iter().for_each(say),
     }
     Ok(())
 }
 
-/// The runs that meet the conditions, sorted. A run that cannot be read is skipped with a warning.
+/// Prints a table, and how to read its marks.
+fn print(rows: &[Row], style: TableStyle) {
+    say(table(rows, style));
+    if rows.iter().any(|row| row.validation.is_some()) {
+        say(format_args!("\n{}", validation::NOTE));
+    }
+}
+
+/// The runs that meet the conditions, sorted; by validation loss, the runs with the same validation documents stand together. A run that cannot be read is skipped with a warning.
 pub(super) fn chosen(
     conditions: &[Condition],
     sort: Option<&str>,
@@ -77,10 +88,12 @@ pub(super) fn chosen(
     }
     check_keys(conditions, sort, &rows).map_err(|refusal| refused(&refusal, color))?;
     rows.retain(|row| conditions.iter().all(|condition| condition.holds(row)));
+    validation::mark(rows.iter_mut());
     if let Some(key) = sort {
         let first = |row: &Row| row.values(key).into_iter().next();
+        let set = |row: &Row| row.validation.clone().filter(|_| key == "val_loss");
         rows.sort_by(|a, b| match (first(a), first(b)) {
-            (Some(a), Some(b)) => compare(&a, &b),
+            (Some(one), Some(other)) => set(a).cmp(&set(b)).then_with(|| compare(&one, &other)),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => Ordering::Equal,
@@ -103,7 +116,7 @@ fn table(rows: &[Row], style: TableStyle) -> Table {
             row.id.clone(),
             row.name.clone(),
             row.state.to_string(),
-            or_dash(row.val_loss().map(|loss| format!("{loss:.4}"))),
+            or_dash(row.val_loss_shown()),
             or_dash(row.record.best.map(|best| best.steps.to_string())),
             or_dash(row.probe().map(|rate| format!("{rate:.2}"))),
             if changed.is_empty() { "-".to_string() } else { changed },

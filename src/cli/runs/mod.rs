@@ -7,6 +7,7 @@ mod pack;
 mod remove;
 mod row;
 mod show;
+pub(super) mod validation;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use chrono::Local;
 use serde::Serialize;
 use statetune_core::plan::{Reach, reach};
-use statetune_core::records::{ProbeRate, ReadRunError, RunRecord};
+use statetune_core::records::{ProbeRate, ReadRunError, RunRecord, local_time};
 use statetune_core::store::{Annotations, StoredRun};
 
 /// Columns of `runs ls` for conditions and sorting, besides the settings.
-pub(super) const COLUMNS: [&str; 12] = [
+pub(super) const COLUMNS: [&str; 13] = [
     "id",
     "name",
     "directory",
     "status",
     "steps",
     "val_loss",
+    "validation",
     "best_step",
     "probe",
     "age",
@@ -41,6 +41,9 @@ pub(crate) struct Row {
     pub(crate) tags: Vec<String>,
     pub(crate) pinned: bool,
     pub(crate) note: String,
+    /// The letter of its validation documents among those of the table; absent where all runs have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) validation: Option<String>,
     /// Settings that differ from the row above, with this run's values.
     pub(crate) changed: BTreeMap<String, String>,
     /// The content of `status.json`.
@@ -74,6 +77,7 @@ impl Row {
             tags: all_tags,
             pinned,
             note,
+            validation: None,
             changed: BTreeMap::new(),
             record: run.record().clone(),
             settings: flat.into_iter().map(|(key, value)| (key, shown(value))).collect(),
@@ -85,6 +89,12 @@ impl Row {
         self.record.best.and_then(|best| best.val_loss).or(self.record.val_loss)
     }
 
+    /// [`Row::val_loss`] in a table, with the letter of the validation documents.
+    pub(crate) fn val_loss_shown(&self) -> Option<String> {
+        let letter = self.validation.iter().map(|letter| format!(" {letter}"));
+        Some(format!("{:.4}{}", self.val_loss()?, letter.collect::<String>()))
+    }
+
     /// The first probe.
     pub(crate) fn probe(&self) -> Option<f64> {
         self.record.probes.first().and_then(|ProbeRate { tuned, .. }| *tuned)
@@ -92,7 +102,7 @@ impl Row {
 
     /// Seconds since the start; `None` when the recorded time is not valid or in the future.
     pub(crate) fn age_secs(&self) -> Option<u64> {
-        let age = Local::now().signed_duration_since(self.record.started()?);
+        let age = local_time().signed_duration_since(self.record.started()?);
         u64::try_from(age.num_seconds()).ok()
     }
 
@@ -105,6 +115,7 @@ impl Row {
             "status" => vec![self.state.to_string()],
             "steps" => vec![self.steps.to_string()],
             "val_loss" => one(self.val_loss().map(|loss| loss.to_string())),
+            "validation" => one(self.validation.clone()),
             "best_step" => one(self.record.best.map(|best| best.steps.to_string())),
             "probe" => one(self.probe().map(|rate| rate.to_string())),
             "age" => one(self.age_secs().map(|secs| secs.to_string())),

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::Local;
 use statetune_core::diagnostic::{Diagnostic, Severity};
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{Experiment, Purpose};
+use statetune_core::records::local_time;
 use statetune_engine::kernels::find_gpu;
 use statetune_engine::run::Outlook;
 
@@ -142,6 +142,6 @@ fn tell_changes(file: &Path, before: &Verdict, now: &Verdict, color: Color) {
     if lines.is_empty() {
         return;
     }
-    say(format_args!("{}", Local::now().format("%H:%M:%S")));
+    say(format_args!("{}", local_time().format("%H:%M:%S")));
     lines.iter().for_each(say);
 }

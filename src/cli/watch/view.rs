@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::Local;
 use serde_json::{Map, Value, json};
 use statetune_core::plan::Experiment;
-use statetune_core::records::{Event, Now, ProbeCount, Status};
+use statetune_core::records::{Event, Now, ProbeCount, Status, local_time};
 use statetune_core::store::{Follower, RunState, run_state};
 use statetune_engine::run::recorded_settings;
 
@@ -136,7 +135,7 @@ impl Watched {
     /// The remaining time, from the steps of this process; earlier processes may have been faster or slower.
     fn eta(&self, step: u64) -> Option<Duration> {
         let (began, after) = self.records.began.filter(|_| self.is_live())?;
-        let elapsed = (Local::now().fixed_offset() - began).to_std().ok()?;
+        let elapsed = (local_time().fixed_offset() - began).to_std().ok()?;
         eta(elapsed, step.saturating_sub(after), self.records.total_steps?.saturating_sub(step))
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! A version is one file here, which [`Version`] lists, and one in the engine, which computes its forward pass.
 
+mod checkpoint;
 mod detect;
 mod groups;
 mod memory;
@@ -15,6 +16,7 @@ mod rwkv7;
 mod shape;
 mod version;
 
+pub use checkpoint::{ModelError, has_states, shape_in, shape_of, shape_of_file};
 pub use detect::{FileKind, NotAModel, Shapes, check, detect};
 pub use groups::{TrainPart, group, part};
 pub use memory::SavedForBackward;

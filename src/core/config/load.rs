@@ -58,6 +58,8 @@ pub enum Origin {
     WeightsName,
     /// `--set` on the command line.
     CommandLine,
+    /// A range test, when the run started.
+    RangeTest,
     /// `statetune ctl`, during the run.
     Control {
         /// Steps done before the change.
@@ -82,6 +84,7 @@ impl fmt::Display for Origin {
             Self::Passport => formatter.write_str("passport of the weights"),
             Self::WeightsName => formatter.write_str("name of the weights"),
             Self::CommandLine => formatter.write_str("--set"),
+            Self::RangeTest => formatter.write_str("range test"),
             Self::Control { step } => write!(formatter, "ctl after step {step}"),
         }
     }

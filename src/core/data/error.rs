@@ -1,14 +1,13 @@
-//! What can be wrong with data, and how it is shown.
+//! What can be wrong with data.
 
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::data::conversation::{TurnOddity, Unlearned};
+use crate::data::container_fault::ContainerFault;
+use crate::data::conversation::Unlearned;
 use crate::data::fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
-use crate::data::order::magic_prime;
-use crate::data::turn_notes::{is_repaired, missed_words};
-use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
+use crate::diagnostic::{Diagnostic, Span, Text, msg};
 use crate::words::grouped;
 
 /// Why data cannot be used. The text of an error is one sentence; [`DataError::diagnostic`] adds the
@@ -16,7 +15,7 @@ use crate::words::grouped;
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum DataError {
-    /// A line of a JSONL file is not a valid document.
+    /// A record is not a valid document.
     Line {
         /// The line and what of it is wrong.
         place: Box<Span>,
@@ -43,6 +42,13 @@ pub enum DataError {
         encoding: &'static str,
         /// The first byte that does not fit, counted from 0.
         byte: usize,
+    },
+    /// A file of records is not what was expected, or damaged.
+    Container {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        fault: ContainerFault,
     },
     /// A file changes while it is prepared.
     ChangedMeanwhile {
@@ -126,7 +132,7 @@ pub enum DataError {
     },
     /// A document has more tokens than a sample holds.
     Overlong {
-        /// The first such document.
+        /// The document, the longest of several.
         document: Origin,
         /// Its tokens, the closing one included.
         tokens: usize,
@@ -187,11 +193,21 @@ impl DataError {
     pub fn text(&self) -> Text {
         match self {
             Self::Line { place, fault, .. } => {
-                msg!(LINE_FAULT, line = place.line(), file = place.file, fault = fault.text())
+                let (file, fault) = (&place.file, fault.text());
+                match place.row {
+                    Some(row) => msg!(ROW_FAULT, row, file, fault),
+                    None => msg!(LINE_FAULT, line = place.line(), file, fault),
+                }
             }
             Self::NoDocuments { file } => msg!(NO_DOCUMENTS, file),
             Self::NoFiles { path } => msg!(NO_FILES, path),
             Self::Encoding { file, encoding, byte } => msg!(NOT_IN_ENCODING, file, encoding, byte),
+            Self::Container { file, fault } => match fault {
+                ContainerFault::Encoding { .. } => {
+                    msg!(FILE_IN_OTHER_ENCODING, file, fault = fault.text())
+                }
+                _ => msg!(CONTAINER_FAULT, file, fault = fault.text()),
+            },
             Self::ChangedMeanwhile { file } => msg!(FILE_CHANGED_WHILE_READ, file),
             Self::TooManyDocuments => msg!(TOO_MANY_DOCUMENTS, most = grouped(u32::MAX.into())),
             Self::TokenFile { file, fault } => msg!(FILE_FAULT, file, fault = fault.text()),
@@ -235,7 +251,7 @@ impl DataError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum Origin {
-    /// A line of a JSONL file.
+    /// A record: a line or a row of a file.
     Jsonl(Box<Span>),
     /// A file that is one document.
     Text(PathBuf),
@@ -252,7 +268,10 @@ impl Origin {
     /// The document in words.
     pub fn text(&self) -> Text {
         match self {
-            Self::Jsonl(value) => msg!(LINE_OF_FILE, line = value.line(), file = value.file),
+            Self::Jsonl(place) => match place.row {
+                Some(row) => msg!(ROW_OF_FILE, row, file = place.file),
+                None => msg!(LINE_OF_FILE, line = place.line(), file = place.file),
+            },
             Self::Text(value) => Text::verbatim(format!("`{}`", value.display())),
             Self::Binidx { prefix, index } => msg!(DOCUMENT_OF_FILE, index, prefix),
         }
@@ -280,7 +299,7 @@ pub fn place(file: &Path, number: usize, line: &[u8], range: Range<usize>) -> Bo
         }
     };
     let text = String::from_utf8_lossy(line).trim_end().to_owned();
-    Box::new(Span { file: file.into(), text, first_line: number, range })
+    Box::new(Span { file: file.into(), text, first_line: number, row: None, range })
 }
 
 impl DataError {
@@ -317,94 +336,6 @@ impl DataError {
         }
         self
     }
-
-    /// The message as the user sees it.
-    pub fn diagnostic(&self) -> Diagnostic {
-        let diagnostic = Diagnostic::error(self.text());
-        match self {
-            Self::Line { place, fault, others } => {
-                let diagnostic = explain_line(diagnostic.at((**place).clone()), fault);
-                match others.sentence() {
-                    Some(sentence) => diagnostic.note(sentence),
-                    None => diagnostic,
-                }
-            }
-            Self::Vocabulary { place, .. } => {
-                diagnostic.at((**place).clone()).note(msg!(VOCABULARY_LINE_FORM))
-            }
-            Self::NoDocuments { .. } | Self::TooManyDocuments => diagnostic,
-            Self::NoFiles { .. } => {
-                diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES)).note(msg!(PATTERN_FORM))
-            }
-            Self::Encoding { encoding, .. } => match *encoding {
-                "UTF-8" => diagnostic.help(msg!(SAVE_AS_UTF8)),
-                _ => diagnostic.help(msg!(IS_IT_UTF8)),
-            },
-            Self::ChangedMeanwhile { .. } => diagnostic.help(msg!(TRY_AGAIN_WHEN_COMPLETE)),
-            Self::TokenFile { fault, .. } => match fault {
-                TokenFileFault::Size { .. } | TokenFileFault::OddBytes { .. } => {
-                    diagnostic.note(msg!(FILE_IS_PARTIAL))
-                }
-                _ => diagnostic,
-            },
-            Self::Read { source, .. } => {
-                let diagnostic = diagnostic.note(Text::library(source));
-                match source.kind() {
-                    io::ErrorKind::NotFound => diagnostic.help(msg!(RELATIVE_PATH)),
-                    io::ErrorKind::IsADirectory => diagnostic.help(msg!(NAME_FILE_IN_FOLDER)),
-                    _ => diagnostic,
-                }
-            }
-            Self::Io { source, .. } => {
-                diagnostic.note(Text::library(source)).note(msg!(NOTHING_HALF_WRITTEN))
-            }
-            Self::Binidx { fault, .. } => explain_binidx(diagnostic, fault),
-            Self::MissingBytes { .. } => diagnostic.note(msg!(EVERY_BYTE_A_TOKEN)),
-            Self::NotText { others, .. } => {
-                let diagnostic = match others {
-                    0 => diagnostic,
-                    n => diagnostic.note(msg!(OTHERS_NOT_TEXT, n = grouped(*n as u64))),
-                };
-                diagnostic.note(msg!(JSON_HOLDS_ONLY_TEXT)).help(msg!(WRONG_VOCABULARY))
-            }
-            Self::Exists { .. } => diagnostic.help(msg!(CHOOSE_OUT_OR_FORCE)),
-            Self::CharacterVocabulary { .. } => diagnostic.note(msg!(CHARACTER_VOCABULARY_FORM)),
-            Self::UnknownToken { .. } => diagnostic.help(msg!(CHOOSE_VOCABULARY_OF_DATA)),
-            Self::RoundTrip { .. } => diagnostic.note(msg!(DEFECT_OF_TOKENIZER)),
-            Self::Overlong { document, others, .. } => {
-                let diagnostic = document.show(diagnostic);
-                let diagnostic = match others {
-                    0 => diagnostic,
-                    n => diagnostic.note(msg!(OTHERS_OVERLONG, n = grouped(*n as u64))),
-                };
-                diagnostic.help(msg!(RAISE_CTX_LEN)).help(msg!(SET_OVERLONG))
-            }
-            Self::IdBeyondModel { document, .. } => {
-                document.show(diagnostic).help(msg!(TOKENISE_FOR_MODEL))
-            }
-            Self::ShorterThanWindow { .. } => diagnostic.help(msg!(LOWER_CTX_LEN_OR_PAD)),
-            Self::AllDropped { .. } => {
-                diagnostic.note(msg!(OVERLONG_DROP_LEAVES_OUT)).help(msg!(RAISE_CTX_LEN_OR_SPLIT))
-            }
-            Self::NoWalk { tokens, ctx_len, .. } => {
-                let reason = match magic_prime(*tokens, *ctx_len as u64) {
-                    None => msg!(WALK_NEEDS_WINDOWS),
-                    Some(prime) => msg!(WALK_PRIME_TOO_SMALL, prime),
-                };
-                diagnostic.note(reason).help(msg!(LOWER_CTX_LEN_OR_RANDOM))
-            }
-            Self::NothingLearned { document, why, documents, .. } => {
-                let diagnostic = document.show(diagnostic);
-                let diagnostic = match document {
-                    Origin::Jsonl(_) => diagnostic,
-                    Origin::Text(_) | Origin::Binidx { .. } => {
-                        diagnostic.note(msg!(FIRST_ONE_IS, document = document.text()))
-                    }
-                };
-                explain_unlearned(diagnostic, document, *documents, why)
-            }
-        }
-    }
 }
 
 impl Origin {
@@ -413,7 +344,8 @@ impl Origin {
         match self {
             Self::Jsonl(place) => {
                 let (first_line, file) = (place.line(), place.file.clone());
-                Self::Jsonl(Box::new(Span { file, text: String::new(), first_line, range: 0..0 }))
+                let (text, row, range) = (String::new(), place.row, 0..0);
+                Self::Jsonl(Box::new(Span { file, text, first_line, row, range }))
             }
             other => other.clone(),
         }
@@ -425,113 +357,6 @@ impl Origin {
             Self::Jsonl(place) => diagnostic.at((**place).clone()),
             Self::Text(_) | Self::Binidx { .. } => diagnostic,
         }
-    }
-}
-
-impl OtherLines {
-    fn sentence(&self) -> Option<Text> {
-        let fine = (self.fine > 0).then(|| msg!(OTHER_LINES_FINE, n = grouped(self.fine as u64)));
-        let etc = (self.same > self.first.len()).then(|| "...".to_owned());
-        let numbers = Text::list(Join::Comma, self.first.iter().map(usize::to_string).chain(etc));
-        let n = grouped(self.same as u64);
-        let same = (self.same > 0).then(|| msg!(MORE_WITH_SAME_PROBLEM, n, numbers));
-        let parts: Vec<Text> = [fine, same].into_iter().flatten().collect();
-        (!parts.is_empty()).then(|| Text::list(Join::Semicolon, parts))
-    }
-}
-
-fn explain_line(diagnostic: Diagnostic, fault: &LineFault) -> Diagnostic {
-    match fault {
-        LineFault::Json { after_quote: true, .. } => {
-            diagnostic.label(msg!(TEXT_ENDED_AT_QUOTE)).note(msg!(ESCAPE_QUOTES))
-        }
-        LineFault::Json { problem, .. } => diagnostic.label(problem),
-        LineFault::NotUtf8 { byte } => diagnostic
-            .label(msg!(BYTE_VALUE, byte = format_args!("{byte:#04x}")))
-            .help(msg!(SAVE_AS_UTF8)),
-        LineFault::NotAnObject { .. } | LineFault::TextType { .. } => {
-            diagnostic.note(msg!(JSONL_LINE_FORM))
-        }
-        LineFault::NoText { keys, .. } if keys.is_empty() => {
-            diagnostic.label(msg!(OBJECT_IS_EMPTY))
-        }
-        LineFault::NoText { keys, .. } => {
-            diagnostic.label(msg!(KEYS_FOUND, keys = Text::quoted(Join::Comma, keys)))
-        }
-        LineFault::TextTwice { .. } => diagnostic.label(msg!(OTHER_WOULD_BE_LOST)),
-        LineFault::EmptyText { .. } => {
-            diagnostic.label(msg!(NOTHING_TO_LEARN)).help(msg!(DELETE_LINE))
-        }
-        LineFault::Messages { problem } => diagnostic.label(problem).note(msg!(MESSAGES_FORM)),
-    }
-}
-
-fn explain_unlearned(
-    diagnostic: Diagnostic,
-    document: &Origin,
-    documents: usize,
-    why: &Unlearned,
-) -> Diagnostic {
-    let diagnostic = match why {
-        Unlearned::TooShort => {
-            return diagnostic.label(msg!(ONE_TOKEN)).help(msg!(REMOVE_SHORT_DOCUMENTS));
-        }
-        Unlearned::BeyondContext => {
-            diagnostic.label(msg!(TARGETS_BEYOND_CTX_LEN)).help(msg!(RAISE_CTX_LEN))
-        }
-        Unlearned::NoMark { on } => {
-            diagnostic.label(msg!(NO_MARK_ALL_MASKED, on)).note(msg!(LOSS_MASK_SE_LEARNS))
-        }
-        Unlearned::NoAnswer { template, openings, answer, words, proposal, fixable } => {
-            let openings: Vec<&str> = openings.iter().map(|words| words.trim()).collect();
-            let counts =
-                words.counts.iter().take(8).map(|(word, n)| format!("{word} {}", grouped(*n)));
-            let counts = Text::list(Join::Comma, counts);
-            let diagnostic =
-                diagnostic.label(msg!(NO_TURN_ALL_MASKED, answer = answer.trim())).note(msg!(
-                    LOSS_MASK_LOOKS_FOR,
-                    template,
-                    openings = Text::quoted(Join::Comma, openings)
-                ));
-            let missed = missed_words(words);
-            let diagnostic = match counts.is_empty() {
-                true if missed.is_none() => diagnostic.note(msg!(NO_ROLE_WORDS_FOUND)),
-                true => diagnostic,
-                false => diagnostic.note(msg!(ROLE_WORDS_FOUND, words = counts)),
-            };
-            let diagnostic = missed.into_iter().fold(diagnostic, Diagnostic::note);
-            let diagnostic = match document {
-                Origin::Jsonl(line)
-                    if *fixable > 0 && is_repaired(TurnOddity::MissedOpening, &line.text) =>
-                {
-                    diagnostic.help(msg!(FIX_WRITES_COPY, file = "FILE", n = grouped(*fixable)))
-                }
-                _ => diagnostic,
-            };
-            match proposal {
-                Some(proposal) => diagnostic.help(proposal.help(documents as u64)),
-                None => diagnostic,
-            }
-        }
-    };
-    let diagnostic = match document {
-        Origin::Jsonl(place) => diagnostic.help(msg!(DATA_SHOW_PRINTS_MASK, line = place.line())),
-        Origin::Text(_) | Origin::Binidx { .. } => diagnostic,
-    };
-    diagnostic.help(msg!(MEND_DOCUMENTS))
-}
-
-fn explain_binidx(diagnostic: Diagnostic, fault: &BinidxFault) -> Diagnostic {
-    match fault {
-        BinidxFault::NoPair { .. } => {
-            diagnostic.help(msg!(DATA_FILE_WITHOUT_ENDING)).help(msg!(RELATIVE_PATH))
-        }
-        BinidxFault::HalfMissing { .. } => diagnostic.note(msg!(PAIR_FORM)),
-        BinidxFault::Pointer { .. } => diagnostic.note(msg!(DOCUMENTS_FOLLOW)),
-        BinidxFault::DataSize { .. } | BinidxFault::PartialToken { .. } => {
-            diagnostic.note(msg!(PAIR_DOES_NOT_MATCH))
-        }
-        _ => diagnostic,
     }
 }
 
@@ -547,35 +372,6 @@ fn bytes_in_words(bytes: &[u8]) -> Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Mask, Template, TurnSurvey};
-
-    #[test]
-    fn other_lines_are_summed_up() {
-        let others = |fine, same, first: &[usize]| {
-            OtherLines { fine, same, first: first.to_vec() }.sentence().unwrap_or_default()
-        };
-        assert_eq!(others(0, 0, &[]), "");
-        assert_eq!(others(1, 0, &[]), "1 other line is fine");
-        assert_eq!(others(0, 1, &[7]), "1 more has the same problem (7)");
-        assert_eq!(
-            others(4093, 2, &[604, 1311]),
-            "4,093 other lines are fine; 2 more have the same problem (604, 1311)"
-        );
-        assert_eq!(others(0, 3, &[2, 3]), "3 more have the same problem (2, 3, ...)");
-    }
-
-    #[test]
-    fn an_overlong_document_is_named() {
-        let document = Origin::Binidx { prefix: "d".into(), index: 26 };
-        let error = DataError::Overlong { document, tokens: 900, limit: 513, others: 1200 };
-        let expected = "\
-error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
-  |
-  = note: 1,200 other documents are too long as well
-  = help: raise `train.ctx_len`
-  = help: or set `data.overlong` to `split` (several samples), `truncate` (drops the end) or `drop` (skips the document)";
-        assert_eq!(error.diagnostic().render(false), expected);
-    }
 
     #[test]
     fn a_line_that_is_not_utf8_points_at_its_first_faulty_byte() {
@@ -583,33 +379,5 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
         assert_eq!(place.to_string(), "d.jsonl:3:3");
         assert_eq!(&place.text, "ab\u{fffd}c");
         assert_eq!(&place.text[place.range], "\u{fffd}");
-    }
-
-    #[test]
-    fn a_prepared_document_is_named_by_its_source_line() {
-        let line = br#"{"text": "User: hi\n\nBot: yo"}"#;
-        let origin = Origin::Jsonl(place(Path::new("d.jsonl"), 2, line, 0..0));
-        let document = Origin::Binidx { prefix: "train".into(), index: 1 };
-        let mask = Mask::Assistant(Template::rwkv_qa());
-        let mut turns = TurnSurvey::new(&mask);
-        turns.add(0, "User: hi\n\nBot: yo", None);
-        turns.add(1, "User: hi\n\nAssistant: yo", None);
-        let why = Box::new(Unlearned::new(&mask, &turns, false));
-        let error = DataError::NothingLearned { document, others: 311, documents: 4014, why };
-        let known = |index| (index == 1).then_some(origin);
-        let message = error.in_source(known).diagnostic().render(false);
-        let expected = r#"
-error[ST3102]: 312 of 4,014 documents have no target tokens
- --> d.jsonl:2:23
-  |
-2 | {"text": "User: hi\n\nBot: yo"}
-  |                       ^^^^ no `Assistant:` turn, so every token is masked
-  |
-  = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
-  = note: role words found: User 2, Bot 1, Assistant 1
-  = help: set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
-  = help: run `statetune data show FILE --line 2` to print the sample with its mask
-  = help: fix or remove such documents, or set `data.loss_mask = "pad"`"#;
-        assert_eq!(message, expected.trim_start());
     }
 }

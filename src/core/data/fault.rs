@@ -32,6 +32,15 @@ pub enum LineFault {
         /// The keys it has.
         keys: Vec<String>,
     },
+    /// The record has none of the known shapes.
+    NoShape {
+        /// The keys it has.
+        keys: Vec<String>,
+        /// The keys of question and answer, if they can be told.
+        texts: Option<[String; 2]>,
+    },
+    /// The record is a preference pair, which no objective learns from.
+    Preference,
     /// The object has the key of its text more than once.
     TextTwice {
         /// The key.
@@ -49,14 +58,33 @@ pub enum LineFault {
         /// The key.
         key: String,
     },
+    /// The row of a table has more or fewer cells than the header.
+    Cells {
+        /// Its cells.
+        found: usize,
+        /// The columns of the header.
+        expected: usize,
+    },
+    /// The line is too long to be held.
+    TooLong {
+        /// The most bytes.
+        limit: usize,
+    },
     /// The record cannot be written as a conversation.
     Messages {
         /// What is wrong.
         problem: Text,
+        /// What fixes it.
+        helps: Vec<Text>,
     },
 }
 
 impl LineFault {
+    /// A record that cannot be written as a conversation.
+    pub fn messages(problem: Text) -> LineFault {
+        LineFault::Messages { problem, helps: Vec::new() }
+    }
+
     /// The error as a message.
     pub fn text(&self) -> Text {
         match self {
@@ -64,9 +92,13 @@ impl LineFault {
             Self::NotUtf8 { .. } => msg!(LINE_NOT_UTF8),
             Self::NotAnObject { found } => msg!(LINE_NOT_OBJECT, found),
             Self::NoText { key, .. } => msg!(LINE_WITHOUT_KEY, key),
+            Self::NoShape { .. } => msg!(LINE_OF_NO_SHAPE),
+            Self::Preference => msg!(LINE_IS_PREFERENCE),
             Self::TextTwice { key } => msg!(LINE_KEY_TWICE, key),
             Self::TextType { key, found } => msg!(LINE_KEY_NOT_STRING, key, found),
             Self::EmptyText { key } => msg!(LINE_KEY_EMPTY, key),
+            Self::Cells { found, expected } => msg!(ROW_CELLS, found, expected),
+            Self::TooLong { .. } => msg!(LINE_TOO_LONG),
             Self::Messages { .. } => msg!(LINE_NOT_CONVERSATION),
         }
     }

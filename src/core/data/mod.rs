@@ -5,23 +5,27 @@
 //! [`Mask`] selects the target tokens, and a [`Loader`] makes batches.
 
 mod binidx;
+mod container_fault;
 mod conversation;
 mod error;
+mod error_messages;
 mod fault;
 mod order;
 mod prepared;
 mod readers;
 mod samples;
 mod settings;
+mod shapes;
 mod threads;
 mod tokenizer;
 mod turn_messages;
 mod turn_notes;
 
 pub use binidx::{Binidx, BinidxWriter};
+pub use container_fault::{ContainerFault, ForeignFile};
 pub use conversation::{
-    AnswerPart, FoundTurn, Learn, Mask, MissedOpening, Obstacle, OddTurn, Proposal, Reply, Role,
-    RoleWords, Template, TemplateError, ThinkLength, Thinking, ToolCall, Turn, TurnOddity,
+    AnswerPart, FoundTurn, Learn, Mask, MissedOpening, Muted, Obstacle, OddTurn, Proposal, Reply,
+    Role, RoleWords, Template, TemplateError, ThinkLength, Thinking, ToolCall, Turn, TurnOddity,
     TurnPlace, TurnSurvey, Unlearned, answer_text, is_open, missed_openings, rest_of_tag,
     tools_text, with_openings,
 };
@@ -30,13 +34,15 @@ pub use fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 pub use order::magic_prime;
 pub use prepared::{
     Exported, LongestDocument, PrepareReport, PrepareSpec, Prepared, Split, TextForm, cache,
-    copy_pair, find_prepared, pair_files, pair_to_texts, prepare,
+    copy_pair, find_prepared, first_look, pair_files, pair_to_texts, prepare,
 };
 pub(crate) use readers::{Content, format};
 pub use readers::{
-    FILE_TYPES, FileDigest, LineError, RecordForm, Source, character_tokenizer, for_each_line,
+    FILE_TYPES, FileDigest, LineError, Row, Source, character_tokenizer, first_record,
+    for_each_row, holds_records,
 };
 pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
 pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
+pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount, record_warnings};
 pub use threads::prefetch;
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};

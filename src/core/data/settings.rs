@@ -8,14 +8,24 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum DataType {
-    /// One JSON object per line, with `text`, `messages` or the keys of `sft_field`. Files may be compressed
-    /// with gzip or zstd.
+    /// Records with `text`, `messages` or the keys of `sft_field`: one JSON object per line, or any of the five formats
+    /// below, as the content of each file tells. Text may be compressed with gzip or zstd, and be UTF-8 or UTF-16.
     #[default]
     Jsonl,
+    /// Records in JSON: a list of objects, an object such as `{"data": [...]}`, or objects one after another.
+    Json,
+    /// Records in a table with a delimiter: a comma, a semicolon, a tab or `|`. The first row names the columns.
+    Csv,
+    /// Records in a table with tabs. The first row names the columns.
+    Tsv,
+    /// Records in a Parquet file.
+    Parquet,
+    /// Records in an Arrow file or stream, as `datasets` saves them.
+    Arrow,
     /// Token ids in a `.bin` file, indexed by an `.idx` file.
     Binidx,
-    /// Plain text in UTF-8, one document per file. Without `model.tokenizer`, the characters of the files
-    /// become the vocabulary.
+    /// Plain text in UTF-8, or in UTF-16 with a byte order mark, one document per file. Without `model.tokenizer`, the
+    /// characters of the files become the vocabulary of a new model.
     #[serde(rename = "utf-8")]
     Utf8,
     /// Plain text in UTF-16, little-endian; otherwise like `utf-8`.
@@ -31,7 +41,7 @@ pub enum DataType {
     WdsImg,
 }
 
-/// What to do with a JSONL line that is not a valid document.
+/// What to do with a record that is not a valid document.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]

@@ -53,6 +53,7 @@ mod tests {
             file: "a.toml".into(),
             text: text.into(),
             first_line: 1,
+            row: None,
             range: start..start + 1,
         };
         warning("ST1204", "w").at(span).is_allowed()
@@ -84,7 +85,13 @@ mod tests {
     #[test]
     fn an_error_is_never_allowed() {
         let text = "x = 1 # statetune: allow(ST1001)";
-        let span = Span { file: "a.toml".into(), text: text.into(), first_line: 1, range: 0..1 };
+        let span = Span {
+            file: "a.toml".into(),
+            text: text.into(),
+            first_line: 1,
+            row: None,
+            range: 0..1,
+        };
         assert!(!Diagnostic::of("ST1001", "e").at(span).is_allowed());
         assert!(!warning("ST1001", "w").is_allowed());
     }

@@ -85,8 +85,13 @@ mod tests {
     #[test]
     fn every_part_of_a_message_is_in_its_object() {
         let text = "a = 1\né = 22\n";
-        let span =
-            Span { file: "x.toml".into(), text: text.to_owned(), first_line: 1, range: 6..8 };
+        let span = Span {
+            file: "x.toml".into(),
+            text: text.to_owned(),
+            first_line: 1,
+            row: None,
+            range: 6..8,
+        };
         let message = Diagnostic::of("ST1001", "unknown key")
             .at(span)
             .label(Text::verbatim("here"))

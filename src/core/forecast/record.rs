@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Memory;
 use crate::plan::Origins;
+use crate::rate_search::FoundRate;
 
 /// What is expected of a run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -23,8 +24,12 @@ pub struct Forecast {
     pub trains: Trains,
     /// The documents and how far the steps go through them; absent while they are not prepared.
     pub data: Option<DataFacts>,
-    /// The learning rate over the run; absent while the number of steps is not known.
+    /// The learning rate over the run; absent while the number of steps is not known, or while `schedule.lr_init` is still to
+    /// be found.
     pub rate: Option<Rate>,
+    /// The learning rate that a range test found; absent without `--rates`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range_test: Option<FoundRate>,
     /// Memory at the peak; absent for implementations of the recurrence whose memory is not known.
     pub memory: Option<Memory>,
     /// Bytes that the device has for the run; absent where that is not known.

@@ -4,14 +4,15 @@
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
+use serde::Deserialize;
 use ureq::http::{Response, Uri, header};
 use ureq::{Agent, Body};
 
 use crate::diagnostic::{Text, msg};
 use crate::digest::sha256_hex;
+use crate::work::Work;
 
 /// Redirects that are followed at most.
 const MAX_REDIRECTS: usize = 10;
@@ -19,8 +20,13 @@ const MAX_REDIRECTS: usize = 10;
 const RETRIES: u32 = 4;
 /// The wait before the first retry; it doubles each time.
 const WAIT: Duration = Duration::from_millis(300);
+/// How often a wait looks whether the download should stop.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long a connection and the head of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The most pages of a listing, and bytes of a page.
+const MAX_PAGES: usize = 100;
+const MAX_PAGE_BYTES: u64 = 16 << 20;
 /// Digits of a commit, and of the sha256 of a large file.
 const COMMIT_DIGITS: usize = 40;
 const SHA256_DIGITS: usize = 64;
@@ -107,7 +113,7 @@ impl Client {
     /// Asks what the hub has at `url`.
     pub(super) fn look(&self, url: &str) -> Result<Remote, HubError> {
         let mut tags = None;
-        let answer = self.get(url, "bytes=0-0", |answer| {
+        let answer = self.get(url, Some("bytes=0-0"), |answer| {
             let text = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
             // The hub itself names commit and tag; the host that keeps the file does not know them.
             if tags.is_none() {
@@ -124,19 +130,20 @@ impl Client {
         Ok(Remote { commit, etag, size })
     }
 
-    /// Appends to `part` the bytes of the file at `url` that it lacks.
-    pub(super) fn download(
-        &self,
-        url: &str,
-        size: u64,
-        part: &mut File,
-        bar: &ProgressBar,
-    ) -> Result<(), HubError> {
+    /// Appends to `part` the bytes of the file at `url` that it lacks. A request to stop unwinds; what has arrived stays.
+    pub(super) fn download(&self, url: &str, size: u64, part: &mut File) -> Result<(), HubError> {
+        let before = part.metadata()?.len() % size.max(1);
+        let mut work = Work::begin("downloading", size - before);
+        let mut told = |done: u64| work.set(done.saturating_sub(before));
         let mut wait = WAIT;
         for retry in 0..=RETRIES {
-            match self.download_on(url, size, part, bar) {
+            match self.download_on(url, size, part, &mut told) {
                 Err(HubError::Answer(_) | HubError::Status(500..)) if retry < RETRIES => {
-                    sleep(wait);
+                    let until = Instant::now() + wait;
+                    while Instant::now() < until {
+                        sleep(LOOK);
+                        told(part.metadata()?.len());
+                    }
                     wait *= 2;
                 }
                 done => return done,
@@ -150,7 +157,7 @@ impl Client {
         url: &str,
         size: u64,
         part: &mut File,
-        bar: &ProgressBar,
+        told: &mut dyn FnMut(u64),
     ) -> Result<(), HubError> {
         let mut done = part.metadata()?.len();
         if done >= size {
@@ -158,12 +165,10 @@ impl Client {
             part.set_len(0)?;
             done = 0;
         }
-        let answer = self.get(url, &format!("bytes={done}-"), |_| {})?;
+        let answer = self.get(url, Some(&format!("bytes={done}-")), |_| {})?;
         if range(&answer) != Some((done, size)) {
             return Err(HubError::Answer(msg!(NO_RANGE)));
         }
-        bar.set_length(size);
-        bar.set_position(done);
         // More bytes than announced are not kept.
         let mut body = answer.into_body().into_reader().take(size - done);
         let mut block = vec![0; 1 << 16];
@@ -175,22 +180,48 @@ impl Client {
             }
             part.write_all(&block[..count])?;
             done += count as u64;
-            bar.set_position(done);
+            told(done);
         }
         Ok(())
     }
 
-    /// The answer for a range of bytes, after redirects; `look` sees each answer.
+    /// The paths of all files of a repository, whose tree is at `url`.
+    pub(super) fn list(&self, url: &str) -> Result<Vec<String>, HubError> {
+        let mut files = Vec::new();
+        let mut next = Some(url.to_owned());
+        for _ in 0..MAX_PAGES {
+            let Some(url) = next else { return Ok(files) };
+            let mut link = None;
+            let answer = self.get(&url, None, |answer| {
+                let text = answer.headers().get(header::LINK).and_then(|link| link.to_str().ok());
+                link = text.and_then(next_page);
+            })?;
+            let mut text = Vec::new();
+            let mut body = answer.into_body().into_reader().take(MAX_PAGE_BYTES);
+            body.read_to_end(&mut text).map_err(|error| HubError::Answer(Text::library(error)))?;
+            let entries: Vec<TreeEntry> =
+                serde_json::from_slice(&text).map_err(|_| HubError::Answer(msg!(NOT_A_LISTING)))?;
+            let found = entries.into_iter().filter(|entry| entry.kind == "file");
+            files.extend(found.map(|entry| entry.path));
+            next = link;
+        }
+        Err(HubError::Answer(msg!(NOT_A_LISTING)))
+    }
+
+    /// The answer, for a range of bytes or all, after redirects; `look` sees each answer.
     fn get(
         &self,
         url: &str,
-        range: &str,
+        range: Option<&str>,
         mut look: impl FnMut(&Response<Body>),
     ) -> Result<Response<Body>, HubError> {
         let wrong = |address: &str| HubError::Answer(msg!(NOT_A_WEB_ADDRESS, address));
         let mut uri = url.parse::<Uri>().ok().filter(is_web).ok_or_else(|| wrong(url))?;
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.agent.get(&uri).header(header::RANGE, range);
+            let mut request = self.agent.get(&uri);
+            if let Some(range) = range {
+                request = request.header(header::RANGE, range);
+            }
             if let Some(token) = self.token.as_ref().filter(|_| is_same_host(&uri, &self.hub)) {
                 request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
             }
@@ -205,6 +236,20 @@ impl Client {
         }
         Err(HubError::Answer(msg!(TOO_MANY_REDIRECTS, most = MAX_REDIRECTS)))
     }
+}
+
+/// A file or folder of a repository.
+#[derive(Deserialize)]
+struct TreeEntry {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+}
+
+/// The address of the next page, in the header `Link` of an answer.
+fn next_page(link: &str) -> Option<String> {
+    let next = link.split(',').find(|one| one.contains("rel=\"next\""))?;
+    Some(next.split_once('<')?.1.split_once('>')?.0.to_owned())
 }
 
 /// The first byte of an answer and the size of the whole file.

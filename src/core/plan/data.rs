@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Faults, sources};
 use crate::config::{self, Aliases, Roles, TemplateName, TemplateTable};
 use crate::data::{
-    Dataload, Learn, LossMask, Mask, OnBadLine, Overlong, Role, Source, Template, Walk,
+    Dataload, Learn, LossMask, Mask, OnBadLine, Overlong, RecordForm, Role, Source, Template, Walk,
 };
 use crate::diagnostic::{Diagnostic, msg};
 
@@ -16,8 +16,11 @@ pub struct DataPlan {
     pub sources: Vec<Source>,
     /// The token file pair that is read as it is, when the data is one pair and nothing else.
     pub pair: Option<PathBuf>,
-    /// The two keys of a JSONL record that hold question and answer, instead of `text` or `messages`.
-    pub sft_field: Option<[String; 2]>,
+    /// The keys of a record that hold question and answer, with a key of material for the question between them if there
+    /// are three. Empty: the shape of each record tells.
+    pub sft_field: Vec<String>,
+    /// The keys of records that are left out on purpose.
+    pub ignore_keys: Vec<String>,
     /// How conversations are written in the documents.
     pub template: Template,
     /// Which tokens the loss is taken over.
@@ -43,6 +46,12 @@ pub struct DataPlan {
 }
 
 impl DataPlan {
+    /// How records become texts.
+    pub fn form(&self) -> RecordForm<'_> {
+        let DataPlan { sft_field, ignore_keys, template, .. } = self;
+        RecordForm { sft_field, ignore_keys, template }
+    }
+
     /// Whether some documents are kept for validation.
     pub fn has_val_split(&self) -> bool {
         self.pair.is_none() && self.val_split > 0.0
@@ -68,7 +77,8 @@ pub(super) fn resolve(
     DataPlan {
         pair: sources::one_pair(data, &sources).map(Path::to_path_buf),
         sources,
-        sft_field: data.sft_field.clone(),
+        sft_field: data.sft_field.clone().unwrap_or_default(),
+        ignore_keys: data.ignore_keys.clone(),
         template,
         mask,
         on_bad_line: data.on_bad_line,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Loaded, Origin, Overrides, load};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::lr_curve::{LrInit, LrSchedule};
 use crate::resolved_settings::resolved_toml_with_origins;
 
 /// The settings of a plan with their text, to be recorded and pointed at; the numbers of a run come from the slices of
@@ -86,6 +87,13 @@ impl Experiment {
         settings_of_numbers(self.config())
     }
 
+    /// As [`Experiment::settings_of_numbers`], whatever `schedule.lr_init` is.
+    pub fn settings_but_rate(&self) -> String {
+        let mut config = self.config().clone();
+        config.schedule.lr_init = LrInit::Auto;
+        settings_of_numbers(&config)
+    }
+
     /// The settings that differ between these and `now`, sorted by key.
     pub fn changes_to(&self, now: &Experiment) -> Vec<Change> {
         changes(self.config(), now.config())
@@ -107,11 +115,19 @@ impl Experiment {
         self.loaded.at(key, diagnostic)
     }
 
+    /// Whether the file silences a warning about documents: at `data.template`, `data.loss_mask` or `data.data_file`.
+    pub fn allows(&self, warning: &Diagnostic) -> bool {
+        let keys = ["data.template", "data.loss_mask", "data.data_file"];
+        keys.iter().any(|key| self.at(key, warning.clone()).is_allowed())
+    }
+
     /// How many settings come from where.
     pub fn origins(&self) -> Origins {
         self.loaded.origins.values().fold(Origins::default(), |mut count, origin| {
             match origin {
-                Origin::Default | Origin::Passport | Origin::WeightsName => count.default += 1,
+                Origin::Default | Origin::Passport | Origin::WeightsName | Origin::RangeTest => {
+                    count.default += 1
+                }
                 Origin::File { .. } => count.file += 1,
                 Origin::Parent { .. } => count.parent += 1,
                 Origin::Profile { .. } => count.profile += 1,
@@ -133,6 +149,18 @@ impl Experiment {
             self.loaded.config.data.val_seed = seed;
             seed
         })
+    }
+
+    /// Sets the rates that a range test found, where the experiment leaves them open.
+    pub(super) fn take_rates(&mut self, lr_init: f64, lr_final: f64) {
+        let Loaded { config, origins, .. } = &mut self.loaded;
+        let schedule = &mut config.schedule;
+        schedule.lr_init = LrInit::Rate(lr_init);
+        origins.insert("schedule.lr_init".to_string(), Origin::RangeTest);
+        if schedule.lr_final.is_none() && schedule.lr_schedule != LrSchedule::Constant {
+            schedule.lr_final = Some(lr_final);
+            origins.insert("schedule.lr_final".to_string(), Origin::RangeTest);
+        }
     }
 
     /// Sets the number of mini-epochs, as `statetune ctl` asked for at `step`.

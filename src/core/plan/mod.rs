@@ -12,6 +12,7 @@ mod probe;
 mod probes;
 mod rates;
 mod records;
+mod shape;
 mod sources;
 mod sweep;
 mod train;
@@ -21,7 +22,7 @@ use crate::arch::{NoGpu, Op};
 pub use crate::config::EpochSteps;
 use crate::config::{self, Config, Loaded, Quant};
 use crate::diagnostic::{Diagnostic, Severity, msg};
-pub use crate::lr_curve::{LrCurve, LrSchedule};
+pub use crate::lr_curve::{LrCurve, LrInit, LrSchedule};
 use crate::peft::Peft;
 use crate::quant::Format;
 use crate::records::SinkName;
@@ -35,6 +36,7 @@ pub use probes::Metric;
 pub use records::{
     CheckpointPlan, EvalPlan, GenerateOptions, GuardPlan, LogPlan, RecordsPlan, SamplePlan,
 };
+pub use shape::ShapeError;
 use std::path::PathBuf;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
 pub use train::{AdamOptions, SchedulePlan, TrainPlan};
@@ -76,6 +78,22 @@ impl Plan {
     pub fn take_split_of(&mut self, recorded: &Experiment) {
         if let Some(seed) = self.experiment.take_split_of(recorded) {
             self.data.val_seed = seed;
+        }
+    }
+
+    /// Starts from the learning rate that a range test found, if the experiment leaves it open.
+    pub fn take_rate(&mut self, lr_init: f64) {
+        if self.train.schedule.is_to_find {
+            let found = self.train.schedule.with_rate(lr_init);
+            self.train.schedule = SchedulePlan { is_to_find: false, ..found };
+            self.experiment.take_rates(lr_init, found.lr_final);
+        }
+    }
+
+    /// Starts from the learning rate of the run with these `recorded` settings, if the experiment leaves the rate open.
+    pub fn take_rate_of(&mut self, recorded: &Experiment) {
+        if let LrInit::Rate(rate) = recorded.config().schedule.lr_init {
+            self.take_rate(rate);
         }
     }
 
@@ -127,6 +145,7 @@ pub fn resolve(
     faults.check_schedule();
     faults.check_guard();
     rates::check(&mut faults);
+    rates::check_warmup(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
     let data = data::resolve(&mut faults, sources, runs_dir.join(CACHE));
     faults.check_sinks();
@@ -220,7 +239,8 @@ impl<'a> Faults<'a> {
     fn check_schedule(&mut self) {
         let schedule = &self.config().schedule;
         let (curve, lr_final) = (schedule.lr_schedule, schedule.lr_final);
-        if lr_final.is_none() && curve != LrSchedule::Constant {
+        let is_found = schedule.lr_init == LrInit::Auto;
+        if lr_final.is_none() && !is_found && curve != LrSchedule::Constant {
             let fault = Diagnostic::error(msg!(LR_FINAL_MISSING))
                 .label(msg!(RATE_NEEDS_END))
                 .note(msg!(CURVE_RUNS))

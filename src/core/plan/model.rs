@@ -8,6 +8,10 @@ use crate::config::{Config, Model, Tokenizer};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::hub::{HubFile, is_on_hub};
 use crate::peft::Peft;
+use crate::words::grouped;
+
+/// Rows of an embedding that may be left over when it is of the World tokenizer.
+const SPARE_IDS: i64 = 1024;
 
 /// The model that a run starts from, and its tokenizer.
 #[derive(Clone, Debug)]
@@ -35,10 +39,23 @@ impl TokenizerPlan {
 
     /// The tokenizer of an experiment.
     pub(super) fn of(config: &Config) -> TokenizerPlan {
+        // Weights know the ids of their own tokenizer and no others.
+        let is_new = config.model.load_model.is_none();
         match &config.model.tokenizer {
-            Tokenizer::Auto if sources::uses_characters(config) => TokenizerPlan::Characters,
+            Tokenizer::Auto if is_new && sources::uses_characters(config) => {
+                TokenizerPlan::Characters
+            }
             Tokenizer::Auto | Tokenizer::World => TokenizerPlan::World,
             Tokenizer::File(path) => TokenizerPlan::File(path.clone()),
+        }
+    }
+
+    /// The tokenizer as a subject of messages.
+    fn in_words(&self) -> Text {
+        match self {
+            Self::Characters => msg!(CHARACTERS_OF_DATA),
+            Self::World => msg!(THE_WORLD_TOKENIZER),
+            Self::File(_) => msg!(THE_TOKENIZER),
         }
     }
 
@@ -289,8 +306,23 @@ impl Plan {
     /// Compares the ids that a model knows with those of the tokenizer, of which there are `ids`.
     ///
     /// # Errors
-    /// The tokenizer has ids that the model does not know.
+    /// The tokenizer has ids that the model does not know, or was not named although the weights are not of the World
+    /// tokenizer.
     pub fn check_vocabulary(&self, shape: &Shape, ids: usize) -> Result<(), Box<Diagnostic>> {
+        let config = self.experiment.config();
+        let is_world = (ids as i64..ids as i64 + SPARE_IDS).contains(&shape.vocab_size);
+        if config.model.tokenizer == Tokenizer::Auto
+            && matches!(self.model.source, ModelSource::Load(_))
+            && sources::has_text(&config.data)
+            && !is_world
+        {
+            let message = msg!(WEIGHTS_NOT_OF_WORLD, ids = shape.vocab_size, found = ids);
+            let fault = Diagnostic::error(message)
+                .note(msg!(IDS_OF_OTHER_TOKENIZER))
+                .help(msg!(NAME_TOKENIZER_OF_WEIGHTS))
+                .help(msg!(OR_NEW_MODEL_OF_DATA));
+            return Err(Box::new(self.experiment.at("model.load_model", fault)));
+        }
         if shape.vocab_size >= ids as i64 {
             return Ok(());
         }
@@ -302,13 +334,35 @@ impl Plan {
                 ("model.load_model", msg!(SET_TOKENIZER))
             }
         };
-        let name = match tokenizer {
-            TokenizerPlan::Characters => msg!(CHARACTERS_OF_DATA),
-            TokenizerPlan::World => msg!(THE_WORLD_TOKENIZER),
-            TokenizerPlan::File(_) => msg!(THE_TOKENIZER),
-        };
+        let name = tokenizer.in_words();
         let message = msg!(NAMED_TOKENIZER_SIZE, ids = shape.vocab_size, name, found = ids);
         Err(Box::new(self.experiment.at(key, Diagnostic::error(message).help(help))))
+    }
+}
+
+impl Plan {
+    /// The warning that the base model, with `rows` token ids, predicts no better than chance before training; none about a
+    /// new model.
+    pub fn chance_before_training(&self, rows: i64, val_loss: f64) -> Option<Diagnostic> {
+        let ModelSource::Load(model) = &self.model.source else { return None };
+        let chance = (rows as f64).ln();
+        if val_loss < chance {
+            return None;
+        }
+        let loss = |loss: f64| format!("{loss:.2}");
+        let message =
+            msg!(BASE_IS_NO_BETTER_THAN_CHANCE, val_loss = loss(val_loss), chance = loss(chance));
+        let tokenizer = match &self.model.tokenizer {
+            TokenizerPlan::File(path) => path.display().to_string(),
+            _ => TokenizerPlan::WORLD.to_string(),
+        };
+        let warning = Diagnostic::warning(message)
+            .note(msg!(CHANCE_IS_LN_VOCABULARY, rows = grouped(rows.unsigned_abs())))
+            .note(msg!(TOKENIZER_OR_LANGUAGE_IS_OTHER))
+            .help(msg!(GENERATE_SHOWS_BASE, model = model.display(), tokenizer));
+        let is_written = self.experiment.place("model.tokenizer").is_some();
+        let key = if is_written { "model.tokenizer" } else { "model.load_model" };
+        Some(self.experiment.at(key, warning)).filter(|one| !one.is_allowed())
     }
 }
 

@@ -1,13 +1,18 @@
 //! Warns about a learning rate far from the usual one for the method.
 
-use super::Faults;
-use crate::config::EpochSteps;
+use super::{Faults, Plan};
+use crate::config::{Config, EpochSteps};
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::peft::Peft;
 use crate::words::grouped;
 
 /// The factor above or below the usual rate beyond which a rate gets a warning.
 const FAR: f64 = 100.0;
+
+/// The key of the warmup.
+const WARMUP: &str = "schedule.warmup_steps";
+/// A usual warmup is this part of the steps.
+const WARMUP_SHARE: u64 = 10;
 
 /// The usual rate of a method, and how it is usually written.
 fn usual(peft: &Peft) -> (f64, Text, Text) {
@@ -18,11 +23,16 @@ fn usual(peft: &Peft) -> (f64, Text, Text) {
     }
 }
 
+/// The usual rate of a method.
+pub(super) fn usual_rate(peft: &Peft) -> f64 {
+    usual(peft).0
+}
+
 /// Warns where the rate is far from the usual one.
 pub(super) fn check(faults: &mut Faults<'_>) {
     let config = faults.config();
     let (usual, method, typical) = usual(&config.peft);
-    let rate = config.schedule.lr_init;
+    let Some(rate) = config.schedule.lr_init.rate() else { return };
     let factor = if rate < usual { usual / rate } else { rate / usual };
     if factor <= FAR {
         return;
@@ -53,18 +63,61 @@ pub(super) fn check(faults: &mut Faults<'_>) {
     faults.add("schedule.lr_init", warning.help_to_silence());
 }
 
+/// Warns where the numbers of steps and of warmup steps are written, and the run is shorter.
+pub(super) fn check_warmup(faults: &mut Faults<'_>) {
+    let Config { train, schedule, .. } = faults.config();
+    let is_written = faults.loaded.place(WARMUP).is_some();
+    if let EpochSteps::Steps(steps) = train.epoch_steps
+        && is_written
+    {
+        let steps = u64::from(steps) * u64::from(train.epoch_count);
+        let warning = long_warmup(schedule.warmup_steps.into(), steps);
+        if let Some(warning) = warning {
+            faults.add(WARMUP, warning);
+        }
+    }
+}
+
+/// The warning about a warmup that is longer than the run.
+fn long_warmup(warmup: u64, steps: u64) -> Option<Diagnostic> {
+    let message = || msg!(WARMUP_LONGER_THAN_RUN, steps = grouped(steps), warmup = grouped(warmup));
+    (steps < warmup).then(|| {
+        let help = msg!(SHORTEN_WARMUP, fewer = steps / WARMUP_SHARE);
+        Diagnostic::warning(message()).note(msg!(RATE_IS_NOT_REACHED)).help(help)
+    })
+}
+
+impl Plan {
+    /// The warning about a warmup that is longer than the run of `steps` steps, unless the settings alone tell and
+    /// [`Plan::warnings`] has it.
+    pub fn long_warmup(&self, steps: u64) -> Option<Diagnostic> {
+        let is_written = self.experiment.place(WARMUP).is_some();
+        if is_written && matches!(self.train.epoch_steps, EpochSteps::Steps(_)) {
+            return None;
+        }
+        let warning = long_warmup(self.train.schedule.warmup_steps.as_u64(), steps)?;
+        let key = if is_written { WARMUP } else { "schedule" };
+        Some(self.experiment.at(key, warning)).filter(|one| !one.is_allowed())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::config::{Overrides, parse};
+    use crate::config::{Loaded, Overrides, parse};
     use crate::plan::Faults;
 
-    /// The warnings about a rate of a method.
-    fn warnings(method: &str, rate: &str, steps: &str) -> Vec<String> {
+    /// Five mini-epochs of a method.
+    fn loaded(method: &str, rate: &str, steps: &str) -> Loaded {
         let text = format!(
             "name = \"rate\"\n[data]\ndata_file = \"x.jsonl\"\n[peft]\ntype = \"{method}\"\n[train]\n\
              epoch_steps = {steps}\nepoch_count = 5\n[schedule]\nlr_init = {rate}\nlr_final = 0.01\n"
         );
-        let loaded = parse("emoji.toml".as_ref(), text, &Overrides::default()).expect("valid");
+        parse("emoji.toml".as_ref(), text, &Overrides::default()).expect("valid")
+    }
+
+    /// The warnings about a rate of a method.
+    fn warnings(method: &str, rate: &str, steps: &str) -> Vec<String> {
+        let loaded = loaded(method, rate, steps);
         let mut faults = Faults { loaded: &loaded, found: Vec::new() };
         super::check(&mut faults);
         faults.found.iter().map(|one| one.render(false)).collect()
@@ -84,6 +137,33 @@ warning[ST2301]: `lr_init = 1e-5` is 1/100,000 of the usual value for state tuni
    = help: silence with `# statetune: allow(ST2301)` on the line above";
         assert_eq!(warnings("state", "1e-5", "1000"), [expected]);
         assert!(warnings("state", "1e-3", "\"pass\"")[0].contains("about 0.001 at most in a step"));
+    }
+
+    #[test]
+    fn a_rate_that_is_to_be_found_is_not_told_about() {
+        assert_eq!(warnings("lora", "\"auto\"", "1"), [""; 0]);
+    }
+
+    #[test]
+    fn a_warmup_longer_than_the_run() {
+        let expected = "\
+warning[ST2303]: the run has 5 steps, fewer than the 10 steps of warmup
+  --> emoji.toml:11:16
+   |
+11 | warmup_steps = 10
+   |                ^^
+   |
+   = note: the learning rate only rises and never reaches `lr_init`
+   = help: set `warmup_steps = 0` in `[schedule]`, or train for more steps";
+        let of = |steps: &str| {
+            let loaded = loaded("state", "1.0\nwarmup_steps = 10", steps);
+            let mut faults = Faults { loaded: &loaded, found: Vec::new() };
+            super::check_warmup(&mut faults);
+            faults.found.iter().map(|one| one.render(false)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("1"), [expected]);
+        assert_eq!(of("2"), [""; 0], "as many steps as the warmup has");
+        assert_eq!(of("\"pass\""), [""; 0], "known once the documents are prepared");
     }
 
     #[test]

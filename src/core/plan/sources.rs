@@ -6,6 +6,7 @@ use super::{Faults, Purpose};
 use crate::config::{Config, Data, Tokenizer};
 use crate::data::{Binidx, Content, DataType, Source, format};
 use crate::diagnostic::{Diagnostic, msg};
+use crate::hub::{HubDataset, is_on_hub};
 
 /// The pair that is read as it is, when the data is one and nothing else.
 pub(super) fn one_pair<'a>(data: &Data, sources: &'a [Source]) -> Option<&'a Path> {
@@ -21,6 +22,11 @@ pub(super) fn one_pair<'a>(data: &Data, sources: &'a [Source]) -> Option<&'a Pat
 pub(super) fn uses_characters(config: &Config) -> bool {
     config.model.tokenizer == Tokenizer::Auto
         && data_types(&config.data).all(|data_type| format(data_type).content() == Content::Text)
+}
+
+/// Whether any source has texts, which a tokenizer turns into ids.
+pub(super) fn has_text(data: &Data) -> bool {
+    data_types(data).any(|data_type| format(data_type).content() != Content::Tokens)
 }
 
 /// The formats of all sources.
@@ -84,6 +90,9 @@ fn source(
     if purpose == Purpose::Generate {
         return None;
     }
+    if is_on_hub(file) {
+        return on_hub(faults, &file_key, file, data_type, purpose);
+    }
     match find(data_type, file) {
         Ok(source) => Some(source),
         Err(fault) => {
@@ -92,6 +101,39 @@ fn source(
             None
         }
     }
+}
+
+/// A data set on the hub: its files on this machine, once they were fetched.
+fn on_hub(
+    faults: &mut Faults<'_>,
+    key: &str,
+    path: &Path,
+    data_type: DataType,
+    purpose: Purpose,
+) -> Option<Source> {
+    if format(data_type).content() != Content::Records {
+        let data_type = data_type_word(data_type);
+        let fault = Diagnostic::error(msg!(HUB_HOLDS_RECORDS, data_type));
+        faults.add(key, fault.help(msg!(DELETE_DATA_TYPE)));
+        return None;
+    }
+    let data = match HubDataset::parse(path) {
+        Ok(data) => data,
+        Err(fault) => {
+            faults.add(key, *fault);
+            return None;
+        }
+    };
+    if let Some(found) = data.fetched() {
+        return Some(Source { data_type, files: found.files, weight: 1.0, limit: None });
+    }
+    let name = data.to_string();
+    let fault = match purpose {
+        Purpose::Check => Diagnostic::warning(msg!(DATA_NOT_ON_MACHINE_YET, name)),
+        _ => Diagnostic::error(msg!(DATA_NOT_ON_MACHINE, name)),
+    };
+    faults.add(key, fault.help(msg!(DATA_COMMANDS_FETCH)));
+    None
 }
 
 /// The files of a source, seen to be there.
@@ -140,6 +182,7 @@ fn check_meaning(faults: &mut Faults<'_>, data: &Data, one_pair: bool) {
         ("data.limit", one_pair),
         ("data.end_of_doc", !texts),
         ("data.sft_field", !records),
+        ("data.ignore_keys", !records),
         ("data.on_bad_line", !records),
     ];
     for (key, has_no_meaning) in keys {
@@ -153,11 +196,16 @@ fn check_meaning(faults: &mut Faults<'_>, data: &Data, one_pair: bool) {
     }
 }
 
+/// A format as a setting.
+fn data_type_word(data_type: DataType) -> String {
+    let word = serde_json::to_value(data_type).ok();
+    word.as_ref().and_then(|word| word.as_str()).unwrap_or_default().to_owned()
+}
+
 /// The formats of the data as a setting.
 fn data_type_name(data: &Data) -> String {
-    let mut names: Vec<String> = data_types(data)
-        .map(|data_type| serde_json::to_string(&data_type).expect("a word"))
-        .collect();
+    let mut names: Vec<String> =
+        data_types(data).map(|data_type| format!("\"{}\"", data_type_word(data_type))).collect();
     names.dedup();
     format!("data_type = {}", names.join(" and "))
 }

@@ -2,10 +2,11 @@
 //! and the learning rate.
 
 use super::device::{Compute, Device};
+use super::rates::usual_rate;
 use super::{LrCurve, Samples, Steps, Tokens};
 use crate::arch::Op;
 use crate::config::{Config, EpochSteps, Optimizer, Precision};
-use crate::plan::LrSchedule;
+use crate::lr_curve::{LrInit, LrSchedule};
 use crate::tensorfile::Dtype;
 
 /// Share of all steps in which a warmup-stable-decay curve falls, unless `schedule.decay_share` is set
@@ -78,17 +79,60 @@ impl AdamOptions {
 pub struct SchedulePlan {
     /// Form of the curve.
     pub curve: LrSchedule,
-    /// Rate after the warmup.
+    /// Rate after the warmup; the usual one of the method until [`SchedulePlan::is_to_find`] is false.
     pub lr_init: f64,
     /// Rate at the end of the run.
     pub lr_final: f64,
+    /// Whether a range test finds the rate when the run starts.
+    pub is_to_find: bool,
+    /// The usual rate of the method.
+    pub usual: f64,
+    /// `schedule.lr_final`, if set.
+    pub lr_final_set: Option<f64>,
     /// Share of all steps in which a warmup-stable-decay curve falls.
     pub decay_share: f64,
     /// Steps in which the rate rises to the curve.
     pub warmup_steps: Steps,
 }
 
+/// The rate at the end of the run as a share of a found rate, unless `schedule.lr_final` is set.
+const FINAL_SHARE: f64 = 0.01;
+
+/// The number without its last digits, which a multiplication of decimal fractions gets wrong.
+fn rounded(number: f64) -> f64 {
+    format!("{number:.8e}").parse().expect("a number")
+}
+
 impl SchedulePlan {
+    fn new(config: &Config) -> SchedulePlan {
+        let schedule = &config.schedule;
+        let plan = SchedulePlan {
+            curve: schedule.lr_schedule,
+            lr_init: 0.0,
+            lr_final: 0.0,
+            is_to_find: schedule.lr_init == LrInit::Auto,
+            usual: usual_rate(&config.peft),
+            lr_final_set: schedule.lr_final,
+            decay_share: schedule.decay_share.unwrap_or(DECAY_SHARE),
+            warmup_steps: Steps(schedule.warmup_steps),
+        };
+        plan.with_rate(schedule.lr_init.rate().unwrap_or(plan.usual))
+    }
+
+    /// The same schedule from another rate. A rate at the end that is not set follows.
+    pub fn with_rate(self, lr_init: f64) -> SchedulePlan {
+        let share = if self.is_to_find { FINAL_SHARE } else { 1.0 };
+        let lr_final = self.lr_final_set.unwrap_or_else(|| rounded(lr_init * share));
+        SchedulePlan { lr_init, lr_final, ..self }
+    }
+
+    /// The curve of a trial of `steps` steps from `lr_init`, for a run of `total_steps`; its warmup is shorter likewise.
+    pub fn shortened(&self, lr_init: f64, steps: u64, total_steps: u64) -> LrCurve {
+        let curve = SchedulePlan { is_to_find: true, ..*self }.with_rate(lr_init).over(steps);
+        let warmup_steps = curve.warmup_steps * steps / total_steps.max(1);
+        LrCurve { warmup_steps, ..curve }
+    }
+
     /// The curve over a run of `total_steps`.
     pub fn over(&self, total_steps: u64) -> LrCurve {
         LrCurve {
@@ -104,7 +148,7 @@ impl SchedulePlan {
 
 impl TrainPlan {
     pub(super) fn new(config: &Config, compute: &Compute) -> TrainPlan {
-        let Config { train, schedule, optimizer: Optimizer::Adam(adam), .. } = config;
+        let Config { train, optimizer: Optimizer::Adam(adam), .. } = config;
         TrainPlan {
             ctx_len: Tokens(train.ctx_len),
             micro_bsz: Samples(train.micro_bsz),
@@ -133,13 +177,7 @@ impl TrainPlan {
                 weight_decay: adam.weight_decay,
             },
             gradient_clip_val: adam.gradient_clip_val,
-            schedule: SchedulePlan {
-                curve: schedule.lr_schedule,
-                lr_init: schedule.lr_init,
-                lr_final: schedule.lr_final.unwrap_or(schedule.lr_init),
-                decay_share: schedule.decay_share.unwrap_or(DECAY_SHARE),
-                warmup_steps: Steps(schedule.warmup_steps),
-            },
+            schedule: SchedulePlan::new(config),
         }
     }
 
@@ -159,5 +197,41 @@ impl TrainPlan {
             EpochSteps::Steps(steps) => u64::from(steps),
             EpochSteps::Pass => samples_per_pass.div_ceil(self.samples_per_step()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, parse};
+
+    /// The schedule with these lines in `[schedule]`.
+    fn schedule(lines: &str) -> SchedulePlan {
+        let text = format!(
+            "name = \"a\"\npeft = {{ type = \"state\" }}\ndata = {{ data_file = \"a\" }}\n[schedule]\n{lines}\n"
+        );
+        let loaded = parse("a.toml".as_ref(), text, &Overrides::default()).expect("valid");
+        SchedulePlan::new(&loaded.config)
+    }
+
+    #[test]
+    fn a_rate_to_find_is_the_usual_one_until_then() {
+        let open = schedule("lr_init = \"auto\"");
+        assert!(open.is_to_find);
+        assert_eq!((open.lr_init, open.lr_final), (1.0, 0.01));
+        let found = open.with_rate(0.7);
+        assert_eq!((found.lr_init, found.lr_final), (0.7, 0.007));
+        let kept = schedule("lr_init = \"auto\"\nlr_final = 0.2").with_rate(0.7);
+        assert_eq!((kept.lr_init, kept.lr_final), (0.7, 0.2), "a rate that is set stays");
+        let written = schedule("lr_init = 2\nlr_final = 0.5");
+        assert!(!written.is_to_find);
+        assert_eq!((written.lr_init, written.lr_final), (2.0, 0.5));
+    }
+
+    #[test]
+    fn a_trial_is_the_schedule_made_shorter() {
+        let trial = schedule("lr_init = 1.0\nlr_final = 0.01").shortened(3.0, 20, 100);
+        assert_eq!((trial.lr_init, trial.lr_final), (3.0, 0.01));
+        assert_eq!((trial.warmup_steps, trial.total_steps), (2, 20));
     }
 }

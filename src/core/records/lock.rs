@@ -1,16 +1,24 @@
 //! `lock.toml`: inputs and environment, on which a run's numbers depend beside the experiment file.
 
-use crate::digest::sha256_hex;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
+
+use crate::digest::sha256_hex;
+
+/// The git commit that this process was built from.
+static COMMIT: OnceLock<&'static str> = OnceLock::new();
 
 /// Inputs and environment of a run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Lock {
     /// Version of this program.
     pub statetune: String,
+    /// The git commit that this program was built from; absent for builds outside git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Version of libtorch.
     pub libtorch: String,
     /// sha256 of the kernels' source.
@@ -162,6 +170,25 @@ impl Lock {
         let changed = lines.filter(|((_, was), (_, now))| was != now);
         let machine = changed.map(|((name, was), (_, now))| format!("{name} {was} -> {now}"));
         LockDifferences { inputs: inputs.collect(), machine: machine.collect() }
+    }
+
+    /// Sets the git commit that this process was built from, which only its main file knows: no library is built again for
+    /// a new commit.
+    pub fn built_from(commit: &'static str) {
+        let _ = COMMIT.set(commit);
+    }
+
+    /// The git commit that this process was built from; `None` for builds outside git.
+    pub fn commit_of_program() -> Option<&'static str> {
+        COMMIT.get().copied()
+    }
+
+    /// Version and commit of this program: `0.1.0 (1a2b3c4d5e6f)`.
+    pub fn program(&self) -> String {
+        match &self.commit {
+            Some(commit) => format!("{} ({commit})", self.statetune),
+            None => self.statetune.clone(),
+        }
     }
 
     /// Programs, device and their settings: name and displayed value.

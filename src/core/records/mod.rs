@@ -32,6 +32,7 @@
 //! ```
 
 mod checkpoint;
+mod clock;
 mod control;
 mod digests;
 mod error;
@@ -59,6 +60,7 @@ pub use checkpoint::{
     checkpoint_folders, checkpoints, named_checkpoint, newest_checkpoint, rewind_records,
     save_checkpoint, settle_checkpoints,
 };
+pub use clock::local_time;
 pub use control::{
     Answer, ReceivedRequest, Request, RequestOutcome, RequestSource, SentRequest, WaitingRequest,
     is_asked_to_stop, send_request, take_requests,

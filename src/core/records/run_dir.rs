@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use chrono::Local;
 use sha2::{Digest, Sha256};
 
+use super::clock::local_time;
 use super::names::{EVENTS, dir_name, is_checkpoint_name};
 use super::status::now;
 use super::{Now, OpenRunError, ReadRunError, RunDirError, RunRecord, Status};
@@ -106,7 +106,7 @@ impl RunDir {
         };
         fs::create_dir_all(runs_dir).map_err(fail(runs_dir))?;
         clear_abandoned(runs_dir);
-        let date = Local::now().format("%Y-%m-%d");
+        let date = local_time().format("%Y-%m-%d");
         let (path, visible) = loop {
             let directory = format!("{date}-{name}-{}", random_id());
             let path = runs_dir.join(format!(".{directory}{NEW}"));

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use chrono::{DateTime, FixedOffset, Local, SecondsFormat};
+use chrono::{DateTime, FixedOffset, SecondsFormat};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ReadRunError;
+use super::clock::local_time;
 use crate::diagnostic::Text;
 
 /// Status of a run, as its last process wrote it.
@@ -198,5 +199,5 @@ impl RunRecord {
 
 /// The current time as records hold it: RFC 3339, with milliseconds.
 pub(super) fn now() -> String {
-    Local::now().to_rfc3339_opts(SecondsFormat::Millis, false)
+    local_time().to_rfc3339_opts(SecondsFormat::Millis, false)
 }

@@ -13,6 +13,8 @@ use crate::records::{
 
 /// Code of the message that no run has the name.
 pub const NO_RUN: &str = "ST0201";
+/// The folder of runs beside an experiment file.
+const USUAL: &str = "runs";
 /// Runs listed in a message at most.
 const LISTED: usize = 5;
 
@@ -27,6 +29,34 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
         return Ok(as_path.to_path_buf());
     }
     let runs = all_runs(runs_dir);
+    let fault = match find_among(&runs, name) {
+        Ok(Some(run)) => return Ok(run),
+        Ok(None) => Diagnostic::error(msg!(NO_RUN, name, runs_dir)),
+        Err(several) => return Err(several),
+    };
+    // Runs of experiments in sub-folders.
+    let folders = folders_below(runs_dir);
+    let mut below: Vec<PathBuf> = folders.iter().flat_map(|folder| all_runs(folder)).collect();
+    below.sort_by_cached_key(|run| made(run));
+    if let Some(run) = find_among(&below, name)? {
+        return Ok(run);
+    }
+    let all = || runs.iter().chain(&below);
+    let words = all().map(|run| name_and_id(run)).flat_map(|(name, id)| [name, id]);
+    let words: Vec<String> = words.chain(["latest".to_owned()]).collect();
+    let words = words.iter().map(String::as_str).filter(|word| !word.is_empty());
+    Err(Box::new(match nearest_word(name, words) {
+        _ if all().next().is_none() => fault.help(msg!(RUNS_OF_OTHER_FOLDERS)),
+        Some(word) => fault.help(msg!(DID_YOU_MEAN_WORD, word)),
+        None => fault.help(msg!(RUNS_LS_LISTS)),
+    }))
+}
+
+/// The run among `runs`, the oldest first, that `name` means; `None` when none has the name.
+///
+/// # Errors
+/// A message for the user when several ids start with `name`.
+fn find_among(runs: &[PathBuf], name: &str) -> Result<Option<PathBuf>, Box<Diagnostic>> {
     let back = match name.strip_prefix("latest") {
         Some("") => Some(0),
         Some(rest) => rest.strip_prefix('~').and_then(|back| back.parse().ok()),
@@ -41,25 +71,16 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
             .or_else(|| newest_first().find(|path| name_and_id(path).1 == name))
             .or_else(|| newest_first().find(|path| name_and_id(path).0 == name)),
     };
-    if let Some(run) = exact {
-        return Ok(run.clone());
+    if exact.is_some() {
+        return Ok(exact.cloned());
     }
     let starts: Vec<&PathBuf> = match name {
         "" => Vec::new(),
         name => newest_first().filter(|path| name_and_id(path).1.starts_with(name)).collect(),
     };
     match starts[..] {
-        [run] => Ok(run.clone()),
-        [] => {
-            let fault = Diagnostic::error(msg!(NO_RUN, name, runs_dir));
-            let words = runs.iter().map(|run| name_and_id(run)).flat_map(|(name, id)| [name, id]);
-            let words: Vec<String> = words.chain(["latest".to_owned()]).collect();
-            let words = words.iter().map(String::as_str).filter(|word| !word.is_empty());
-            Err(Box::new(match nearest_word(name, words).filter(|_| !runs.is_empty()) {
-                Some(word) => fault.help(msg!(DID_YOU_MEAN_WORD, word)),
-                None => fault,
-            }))
-        }
+        [run] => Ok(Some(run.clone())),
+        [] => Ok(None),
         _ => {
             let message = msg!(AMBIGUOUS_RUN, n = starts.len(), name);
             let rest = (starts.len() > LISTED).then(|| "...".to_owned());
@@ -75,6 +96,25 @@ pub fn runs_named(runs_dir: &Path, name: &str) -> Vec<PathBuf> {
     all_runs(runs_dir).into_iter().filter(|path| name_and_id(path).0 == name).collect()
 }
 
+/// The folders of runs of experiments in the sub-folders of the folder of `runs_dir`, where `runs_dir` is the usual
+/// `runs`.
+pub fn folders_below(runs_dir: &Path) -> Vec<PathBuf> {
+    if runs_dir != Path::new(USUAL) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(".").into_iter().flatten().flatten();
+    let folders = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let folders = folders.map(|name| Path::new(&name).join(USUAL)).filter(|path| path.is_dir());
+    let mut folders: Vec<PathBuf> = folders.filter(|folder| !all_runs(folder).is_empty()).collect();
+    folders.sort();
+    folders
+}
+
+/// When a run was made.
+fn made(run: &Path) -> Option<std::time::SystemTime> {
+    fs::metadata(run.join(RunDir::EXPERIMENT)).ok()?.modified().ok()
+}
+
 /// All run directories, the oldest first.
 pub fn all_runs(runs_dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(runs_dir) else { return Vec::new() };
@@ -84,8 +124,7 @@ pub fn all_runs(runs_dir: &Path) -> Vec<PathBuf> {
             if dir_name(&path).starts_with('.') {
                 return None; // half-made or half-removed
             }
-            let made = fs::metadata(path.join(RunDir::EXPERIMENT)).ok()?.modified().ok()?;
-            Some((made, path))
+            Some((made(&path)?, path))
         })
         .collect();
     runs.sort();

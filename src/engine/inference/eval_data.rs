@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use statetune_core::data::{
-    Binidx, DataType, Dataload, Loader, LoaderOptions, Mask, OnBadLine, Overlong, PrepareSpec,
-    Prepared, RecordForm, Source, Template, Tokenizer, Walk, prepare,
+    Binidx, DataError, DataType, Dataload, Loader, LoaderOptions, Mask, Muted, OnBadLine, Overlong,
+    PrepareSpec, Prepared, RecordForm, Source, Split, Template, Tokenizer, Walk, prepare,
 };
 use statetune_core::work::Work;
 
@@ -52,7 +52,7 @@ impl EvalData {
         let prepared = prepare(&PrepareSpec {
             sources: &[Source::new(DataType::Jsonl, file)?],
             tokenizer,
-            form: RecordForm { sft_field: None, template },
+            form: RecordForm::new(template),
             mask: &options.mask,
             on_bad_line: OnBadLine::Error,
             end_of_doc: true,
@@ -62,19 +62,36 @@ impl EvalData {
             seed: 0,
             cache_dir,
         })?;
-        Ok(EvalData::new(prepared.train.clone(), Some(prepared), options))
+        Ok(EvalData::of_prepared(prepared, Split::Train, options)?)
     }
 
     /// The validation documents of a run, or all documents of a run without validation split.
-    pub fn of_run(prepared: Prepared, options: EvalOptions) -> EvalData {
-        let prefix = prepared.val.as_ref().unwrap_or(&prepared.train).clone();
-        EvalData::new(prefix, Some(prepared), options)
+    ///
+    /// # Errors
+    /// Prepared data that cannot be read.
+    pub fn of_run(prepared: Prepared, options: EvalOptions) -> Result<EvalData, RunError> {
+        let split = if prepared.val.is_some() { Split::Val } else { Split::Train };
+        Ok(EvalData::of_prepared(prepared, split, options)?)
+    }
+
+    fn of_prepared(
+        prepared: Prepared,
+        split: Split,
+        options: EvalOptions,
+    ) -> Result<EvalData, DataError> {
+        let prefix = prepared.val.as_ref().filter(|_| split == Split::Val);
+        let prefix = prefix.unwrap_or(&prepared.train).clone();
+        let muted = prepared.muted()?.of_copies(&prepared.documents(split)?);
+        let mut data = EvalData::new(prefix, Some(prepared), options);
+        data.options.muted = muted;
+        Ok(data)
     }
 
     fn new(prefix: PathBuf, prepared: Option<Prepared>, options: EvalOptions) -> EvalData {
         let EvalOptions { ctx_len, mask, overlong } = options;
         let (dataload, walk) = (Dataload::Pad, Walk::Random);
-        let options = LoaderOptions { ctx_len, dataload, walk, overlong, mask, seed: 0 };
+        let options =
+            LoaderOptions { ctx_len, dataload, walk, overlong, mask, muted: Muted::NONE, seed: 0 };
         EvalData { prefix, options, _prepared: prepared }
     }
 

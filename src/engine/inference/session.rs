@@ -1,5 +1,8 @@
 //! A conversation with a model: reads prompts in large pieces, streams answers token by token, in constant memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use statetune_core::data::{END_OF_DOCUMENT, Template, Tokenizer, is_open, rest_of_tag};
 use tch::{Device, Kind, Tensor};
 
@@ -20,6 +23,8 @@ pub enum StopReason {
     Stop,
     /// The answer reached its token limit.
     MaxTokens,
+    /// The flag of [`Session::stopped_by`] was set.
+    Interrupted,
 }
 
 impl StopReason {
@@ -29,6 +34,7 @@ impl StopReason {
             StopReason::EndOfDocument => "end_of_document",
             StopReason::Stop => "stop",
             StopReason::MaxTokens => "max_tokens",
+            StopReason::Interrupted => "interrupted",
         }
     }
 }
@@ -44,6 +50,13 @@ pub struct Answer {
     pub stop_reason: StopReason,
 }
 
+impl Answer {
+    /// Whether the answer was interrupted before its first word. The conversation then stays as before the question.
+    pub fn is_stopped_before_text(&self) -> bool {
+        self.stop_reason == StopReason::Interrupted && self.text.is_empty()
+    }
+}
+
 /// A model with the state of a conversation.
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -57,6 +70,8 @@ pub struct Session<'a> {
     sampler: Sampler,
     max_tokens: usize,
     stops: Vec<String>,
+    /// Ends an answer when it becomes true.
+    interrupt: Arc<AtomicBool>,
 }
 
 impl<'a> Session<'a> {
@@ -76,12 +91,21 @@ impl<'a> Session<'a> {
             sampler: Sampler::new(options),
             max_tokens: options.max_tokens,
             stops: options.stops.clone(),
+            interrupt: Arc::default(),
         }
+    }
+
+    /// The session, whose answers end early when `flag` becomes true.
+    #[must_use]
+    pub fn stopped_by(mut self, flag: Arc<AtomicBool>) -> Session<'a> {
+        self.interrupt = flag;
+        self
     }
 
     /// Returns to the initial state with these options and restarts the random stream.
     pub fn reset(&mut self, options: &GenerateOptions) {
-        *self = Session::new(self.model, self.start, self.tokenizer, options);
+        let flag = Arc::clone(&self.interrupt);
+        *self = Session::new(self.model, self.start, self.tokenizer, options).stopped_by(flag);
     }
 
     /// Changes the options of later answers and restarts the random stream.
@@ -118,6 +142,10 @@ impl<'a> Session<'a> {
             }
         };
         while answer.tokens < self.max_tokens {
+            if self.interrupt.load(Ordering::Relaxed) {
+                answer.stop_reason = StopReason::Interrupted;
+                break;
+            }
             let text = |id| self.tokenizer.token_bytes(id).unwrap_or_default();
             let id = self.sampler.draw(logits, text);
             answer.tokens += 1;
@@ -153,6 +181,9 @@ impl<'a> Session<'a> {
         tell: &mut dyn FnMut(&str),
     ) -> Result<Answer, KernelError> {
         let answer = self.answer(prompt, tell)?;
+        if answer.is_stopped_before_text() {
+            return Ok(answer);
+        }
         let _guard = tch::no_grad_guard();
         let end = if is_open(prompt, &answer.text) { "\n</think>\n" } else { "" };
         let said = [prompt, template.join(prompt), &answer.text, end, &template.separator].concat();

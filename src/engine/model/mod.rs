@@ -22,8 +22,7 @@ pub use fingerprint::{fingerprint, fingerprint_without_states};
 pub use forward::{AfterTimeMix, Hidden, Model};
 pub use linear::{Linear, Matrix, Update};
 pub use state::{LayerState, State, TimeState};
-pub use statetune_core::arch::{Arch, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, Version};
-pub use weights::{
-    ModelError, Weights, copied, dtype_of, file_tensor, has_states, load_tensors, shape_in,
-    shape_of,
+pub use statetune_core::arch::{
+    Arch, ModelError, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, Version, has_states, shape_in, shape_of,
 };
+pub use weights::{Weights, copied, dtype_of, file_tensor, load_tensors};

@@ -2,75 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
 use super::{Linear, Shape, TimeState};
-use statetune_core::arch::{
-    FileKind, NotAModel, Shapes, check, detect, is_linear, is_of_state, open_model,
-};
-use statetune_core::diagnostic::{Join, Text, msg};
+use statetune_core::arch::{ModelError, check, is_linear, is_of_state, open_model, shape_of_file};
+use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{
     Dtype, NewTensor, TensorFile, TensorRef, WeightsError, write_pth,
 };
-
-/// A checkpoint that is not an RWKV model that this program can use.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", self.text())]
-pub enum ModelError {
-    /// The file itself.
-    #[error(transparent)]
-    File(#[from] WeightsError),
-    /// The file is a sound checkpoint of something else.
-    Architecture {
-        /// The checkpoint.
-        path: PathBuf,
-        /// What it is, and what was expected.
-        problem: Text,
-        /// What it can be used for.
-        kind: FileKind,
-    },
-    /// Tensors are missing, superfluous or of the wrong shape.
-    Tensors {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Which ones, by name.
-        problem: Text,
-    },
-}
-
-impl ModelError {
-    /// The error as a message.
-    pub fn text(&self) -> Text {
-        match self {
-            Self::File(error) => error.text(),
-            Self::Architecture { path, problem, .. } => msg!(NOT_A_MODEL, path, problem),
-            Self::Tensors { path, problem } => msg!(TENSORS_DO_NOT_FIT, path, problem),
-        }
-    }
-}
-
-impl ModelError {
-    /// The code of the message, as `explain` lists them.
-    pub fn code(&self) -> &'static str {
-        self.text().code().unwrap_or_default()
-    }
-
-    /// What to do about it, where that is known.
-    pub fn hint(&self) -> Option<Text> {
-        match self {
-            ModelError::File(error) => error.hint(),
-            ModelError::Architecture { path, kind, .. } => match kind {
-                FileKind::State => Some(msg!(USE_STATE_WITH_BASE, path)),
-                FileKind::Adapter => Some(msg!(USE_ADAPTER_WITH_BASE)),
-                FileKind::OtherNaming => Some(msg!(USE_ORIGINAL_NAMING)),
-                FileKind::Other => None,
-            },
-            ModelError::Tensors { .. } => None,
-        }
-    }
-}
 
 /// The tensors of a model by their names in the original naming, in the file's order. Linear layers may hold theirs
 /// in another form, and an update of it. Initial states of the file are kept apart.
@@ -331,41 +272,6 @@ pub fn load_tensors(
     file.tensors().map(float).collect::<Result<_, _>>().map_err(refuse)
 }
 
-/// The sizes of the model in a checkpoint, whose tensors stay unread.
-///
-/// # Errors
-/// Those of [`Weights::load`].
-pub fn shape_in(path: &Path) -> Result<Shape, ModelError> {
-    shape_of_file(path, &open_model(path)?)
-}
-
-/// Whether the checkpoint holds initial states beside the weights.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn has_states(path: &Path) -> Result<bool, ModelError> {
-    Ok(open_model(path)?.names().any(is_of_state))
-}
-
-fn shape_of_file(path: &Path, file: &TensorFile) -> Result<Shape, ModelError> {
-    let mut shapes = Shapes::new();
-    for tensor in file.tensors() {
-        let size = tensor.shape().iter().map(|&size| size as i64).collect();
-        if shapes.insert(tensor.name(), size).is_some() {
-            let problem = twice(file, tensor.name());
-            return Err(ModelError::Tensors { path: path.to_path_buf(), problem });
-        }
-    }
-    shape_of(path, shapes.into_iter())
-}
-
-/// The message about several tensors of the file that stand for the same one.
-fn twice(file: &TensorFile, name: &str) -> Text {
-    let same = file.tensors().filter(|tensor| tensor.name() == name);
-    let stored = Text::quoted(Join::And, same.map(|tensor| tensor.stored_name()));
-    msg!(TENSOR_TWICE, name, stored)
-}
-
 /// The initial states beside the weights of a file, which has those of all layers or none.
 fn states_of(file: &TensorFile, shape: &Shape) -> Result<Option<TimeState>, Text> {
     if !file.names().any(is_of_state) {
@@ -377,28 +283,6 @@ fn states_of(file: &TensorFile, shape: &Shape) -> Result<Option<TimeState>, Text
     };
     let states = shape.state_tensors().into_iter().map(state);
     Ok(Some(TimeState(states.collect::<Result<_, Text>>()?)))
-}
-
-/// The sizes of a model with these tensors, which `path` holds. Initial states may stand beside the weights.
-///
-/// # Errors
-/// Another architecture, and tensors that are missing, superfluous or of the wrong shape.
-pub fn shape_of<'a>(
-    path: &Path,
-    tensors: impl Iterator<Item = (&'a str, Vec<i64>)>,
-) -> Result<Shape, ModelError> {
-    let shapes: Shapes<'_> = tensors.collect();
-    let path = || path.to_path_buf();
-    let shape = detect(&shapes).map_err(|NotAModel { problem, kind }| {
-        ModelError::Architecture { path: path(), problem, kind }
-    })?;
-    let mut expected = shape.tensors();
-    if shapes.keys().any(|name| is_of_state(name)) {
-        expected.extend(shape.state_tensors());
-    }
-    check(&expected, msg!(AN_RWKV_MODEL, version = shape.version().to_string()), &shapes)
-        .map_err(|problem| ModelError::Tensors { path: path(), problem })?;
-    Ok(shape)
 }
 
 /// Dtype and size of a file's tensor; an error in words when it holds no floating-point numbers.

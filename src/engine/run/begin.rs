@@ -13,7 +13,7 @@ use statetune_core::records::{
 use statetune_core::store::{all_runs, find_run, runs_named};
 use statetune_core::tensorfile::WeightsError;
 
-use super::input_records::{keep_earlier, setting_changes};
+use super::input_records::{keep_earlier, recorded_settings, setting_changes};
 use crate::RunError;
 
 /// Where a run begins.
@@ -101,6 +101,14 @@ impl Begin {
         }
     }
 
+    /// The folder of the checkpoint with whose trained values a new run starts, if any.
+    pub(super) fn start_values(&self) -> Option<PathBuf> {
+        match self {
+            Begin::WarmStart { checkpoint } => Some(checkpoint.path.clone()),
+            _ => None,
+        }
+    }
+
     /// The run that continues, and the settings and inputs that may differ.
     fn continued(&self) -> Option<(&Path, &[String])> {
         match self {
@@ -149,7 +157,7 @@ impl Begin {
         }
         let begin = match newest(false).filter(|_| resume) {
             Some((run, _)) => Begin::resume(run, Vec::new(), Vec::new())?,
-            None => Begin::of_plan(plan)?,
+            None => Begin::of_plan(&mut plan.clone())?,
         };
         Ok(Decision::Run(Box::new(begin)))
     }
@@ -187,11 +195,12 @@ impl Begin {
         before.filter(|before| *before == whole)
     }
 
-    /// The begin that `train.epoch_begin` of the plan asks for.
+    /// The begin that `train.epoch_begin` of the plan asks for. The plan takes the learning rate of the run that continues, if the
+    /// experiment leaves the rate open.
     ///
     /// # Errors
     /// A missing checkpoint, or settings that would not continue the same run.
-    pub fn of_plan(plan: &Plan) -> Result<Begin, RunError> {
+    pub fn of_plan(plan: &mut Plan) -> Result<Begin, RunError> {
         let train = &plan.train;
         let epochs = u64::from(train.epoch_begin);
         if epochs == 0 {
@@ -216,6 +225,7 @@ impl Begin {
         let Some((run, checkpoint)) = found.transpose()? else {
             return Err(refused(plan, no_checkpoint(epochs, &candidates)));
         };
+        plan.take_rate_of(&recorded_settings(&run)?);
         let begin = Begin::Fork { run, checkpoint, accept: Vec::new() };
         begin.check_settings(plan)?;
         Ok(begin)

@@ -144,7 +144,7 @@ fn parse(asked: &str) -> (Option<&str>, Option<u64>) {
 
 fn place_name(origin: &Origin) -> String {
     match origin {
-        Origin::Jsonl(place) => format!("{}:{}", place.file.display(), place.line()),
+        Origin::Jsonl(place) => format!("{}:{}", place.file.display(), place.number()),
         Origin::Text(path) => path.display().to_string(),
         Origin::Binidx { prefix, index } => format!("{}:{index}", prefix.display()),
     }

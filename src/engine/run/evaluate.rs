@@ -173,6 +173,11 @@ impl<'a> Evaluator<'a> {
         self.val_now = val_loss;
         if steps == 0 {
             self.val_before = val_loss;
+            let rows = job.shape.vocab_size;
+            let warning = val_loss.and_then(|loss| job.plan.chance_before_training(rows, loss));
+            if let Some(warning) = warning {
+                events.emit(Event::Warning(Box::new(warning)))?;
+            }
         }
         let epochs = steps / job.options.epoch_steps;
         let counts = self.counts(&job.plan, &probes);

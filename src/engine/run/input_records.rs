@@ -57,6 +57,7 @@ pub(super) fn lock(
     Ok(Lock {
         statetune: env!("CARGO_PKG_VERSION").to_string(),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
+        commit: Lock::commit_of_program().map(str::to_owned),
         kernels: Lock::kernels_sha256(),
         threads: tch::get_num_threads(),
         device: device_model(device(plan.train.device)),

@@ -18,6 +18,7 @@ mod merge;
 mod obey;
 mod outlook;
 mod prepare;
+mod range_test;
 mod recent_steps;
 mod record;
 #[expect(clippy::module_inception, reason = "the function `run` is this room's entrance")]
@@ -36,5 +37,6 @@ pub use measure::measure;
 pub use merge::{Merge, Merged, StatesPlace, merge};
 pub use outlook::{Documents, Outlook};
 pub use prepare::{load_tokenizer, load_weights, prepare_sources};
+pub use range_test::find_rate;
 pub use run::run;
 pub use save::export_at;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use statetune_core::data::{Coverage, Dataload};
+use statetune_core::data::{Coverage, Dataload, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_hex;
 use statetune_core::forecast::{
@@ -35,6 +35,8 @@ pub struct Outlook<'a> {
     pub plan: &'a Plan,
     /// The sizes of the model.
     pub shape: Shape,
+    /// Token ids of the tokenizer.
+    ids: usize,
     /// Figures about the documents; absent until they are prepared.
     pub data: Option<Documents>,
 }
@@ -59,7 +61,7 @@ impl<'a> Outlook<'a> {
         let tokenizer = load_tokenizer(plan)?;
         let shape = model_shape(plan, &tokenizer)?;
         if !prepare && !is_prepared(plan, &tokenizer)? {
-            return Ok(Outlook { plan, shape, data: None });
+            return Ok(Outlook { plan, shape, ids: tokenizer.vocab_size(), data: None });
         }
         let data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
         Ok(Outlook::of_run(plan, shape, &data))
@@ -67,7 +69,8 @@ impl<'a> Outlook<'a> {
 
     /// The outlook of a run with open documents.
     pub(super) fn of_run(plan: &'a Plan, shape: Shape, data: &Datasets<'_>) -> Outlook<'a> {
-        Outlook { plan, shape, data: Some(Documents::new(plan, data)) }
+        let ids = data.train.tokenizer().vocab_size();
+        Outlook { plan, shape, ids, data: Some(Documents::new(plan, data)) }
     }
 
     /// The inputs of the memory forecast; `None` for implementations of the recurrence with unknown memory needs.
@@ -119,7 +122,8 @@ impl<'a> Outlook<'a> {
             name: plan.records.name.clone(),
             trains: Trains { numbers, share: numbers as f64 / shape.parameters() as f64 },
             data: self.data.as_ref().map(|data| data.facts.clone()),
-            rate: self.data.as_ref().map(|data| rate(plan, &data.options)),
+            rate: self.data.as_ref().and_then(|data| rate(plan, &data.options)),
+            range_test: None,
             memory: workload.map(|workload| workload.memory()),
             available_bytes: available.or_else(|| available_bytes(device(plan.train.device))),
             time: self.data.as_ref().and_then(|data| {
@@ -184,10 +188,14 @@ impl<'a> Outlook<'a> {
         Some(self.plan.experiment.at("train.micro_bsz", refusal))
     }
 
-    /// The warnings about the documents: their turns, and data that the run never sees.
+    /// The warnings about the vocabulary and the documents: their turns, data that the run never sees, and a warmup that is
+    /// longer than the run.
     pub fn warnings(&self) -> Vec<Diagnostic> {
+        let of_vocabulary = self.plan.vocabulary_warning(&self.shape, self.ids);
         let of_turns = self.data.iter().flat_map(|data| data.warnings.iter().cloned());
-        of_turns.chain(self.unseen()).collect()
+        let steps = self.data.as_ref().map(|data| data.facts.steps);
+        let warmup = steps.and_then(|steps| self.plan.long_warmup(steps));
+        of_vocabulary.into_iter().chain(of_turns).chain(self.unseen()).chain(warmup).collect()
     }
 
     /// The warning about data that the run never sees.
@@ -267,18 +275,22 @@ fn settings(plan: &Plan) -> Settings {
     }
 }
 
-fn rate(plan: &Plan, options: &FitOptions) -> Rate {
+/// The learning rates; `None` while a range test has not found them.
+fn rate(plan: &Plan, options: &FitOptions) -> Option<Rate> {
+    if plan.train.schedule.is_to_find {
+        return None;
+    }
     let steps = options.total_steps();
     let last = steps - 1;
     let mut at: Vec<u64> = (0..POINTS).map(|i| last * i / (POINTS - 1)).collect();
     at.dedup();
     let schedule = &plan.train.schedule;
     let name = json!(schedule.curve);
-    Rate {
+    Some(Rate {
         schedule: name.as_str().unwrap_or_default().to_string(),
         warmup_steps: schedule.warmup_steps.as_u64(),
         points: at.into_iter().map(|step| RatePoint { step, lr: options.curve.at(step) }).collect(),
-    }
+    })
 }
 
 /// The size of what a run writes. A checkpoint holds the trainable parameters and two running means of each, float32.
@@ -339,7 +351,7 @@ fn coverage_warning(
 }
 
 /// The folder of measurements in the cache.
-const FOLDER: &str = "measured";
+pub(super) const MEASUREMENTS: &str = "measured";
 
 /// The expected time of training, from runs of the same shape on the same device, else from a measurement, if any.
 fn known(
@@ -396,7 +408,7 @@ pub(super) fn file(
         "machine": machine(),
     });
     let digest = sha256_hex(key.to_string());
-    Some(outlook.plan.data.cache_dir.join(FOLDER).join(format!("{:.16}.json", digest)))
+    Some(outlook.plan.data.cache_dir.join(MEASUREMENTS).join(format!("{:.16}.json", digest)))
 }
 
 /// The name of the CPU.

@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use statetune_core::data::{
-    Binidx, DataError, Dataload, Loader, LoaderOptions, PrepareSpec, Prepared, RecordForm, Source,
-    Split, Tokenizer, character_tokenizer, find_prepared, prepare,
+    Binidx, DataError, Dataload, Loader, LoaderOptions, Muted, Prepared, Source, Split, Tokenizer,
+    find_prepared, prepare, record_warnings,
 };
 use statetune_core::diagnostic::Diagnostic;
-use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart, TokenizerPlan};
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, ShapeError, StateStart};
 use statetune_core::records::LockedFile;
 
 use super::documents::DocumentNames;
 use crate::RunError;
 use crate::inference::{pack_weights, unfit};
-use crate::model::{Model, Shape, TimeState, Weights, shape_in};
+use crate::model::{Model, Shape, TimeState, Weights};
 use crate::peft::{Compute, Method, StateTuning, WeightTuning, state_after};
 use crate::tensors::kind;
 
@@ -23,11 +23,7 @@ use crate::tensors::kind;
 /// # Errors
 /// A vocabulary file that cannot be read or parsed, or plain text for a character vocabulary that cannot be read.
 pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
-    match &plan.model.tokenizer {
-        TokenizerPlan::Characters => Ok(character_tokenizer(&plan.data.sources)?),
-        TokenizerPlan::World => Ok(Tokenizer::world()),
-        TokenizerPlan::File(path) => Ok(Tokenizer::load(path)?),
-    }
+    Ok(plan.tokenizer()?)
 }
 
 /// The model's sizes, checked against the plan and the tokenizer. Reads the header of a checkpoint and no tensor.
@@ -35,21 +31,10 @@ pub fn load_tokenizer(plan: &Plan) -> Result<Tokenizer, RunError> {
 /// # Errors
 /// A checkpoint that cannot be used, contradicts the plan, or has a smaller vocabulary than the tokenizer.
 pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, RunError> {
-    let shape = match &plan.model.source {
-        ModelSource::Load(path) => {
-            let shape = shape_in(path)?;
-            plan.check_shape(&shape).map_err(RunError::Contradiction)?;
-            shape
-        }
-        &ModelSource::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {
-            let vocab_size = vocab_size.map_or(tokenizer.vocab_size() as i64, i64::from);
-            let plain = Shape::for_scratch(version, n_layer.into(), n_embd.into(), vocab_size);
-            Shape { pre_ffn, head_qk: head_qk.into(), ..plain }
-        }
-    };
-    plan.check_peft(&shape).map_err(RunError::Contradiction)?;
-    plan.check_vocabulary(&shape, tokenizer.vocab_size()).map_err(RunError::Contradiction)?;
-    Ok(shape)
+    plan.shape(tokenizer.vocab_size()).map_err(|error| match error {
+        ShapeError::Model(error) => RunError::Model(error),
+        ShapeError::Contradiction(diagnostic) => RunError::Contradiction(diagnostic),
+    })
 }
 
 /// The weights of a plan: loaded, checked and quantized as planned, or new.
@@ -138,7 +123,7 @@ pub(super) struct Datasets<'a> {
 /// # Errors
 /// Documents or a cache that cannot be used.
 pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, RunError> {
-    Ok(prepare(&spec(plan, tokenizer))?)
+    Ok(prepare(&plan.prepare_spec(tokenizer))?)
 }
 
 /// Whether the documents of a plan need no preparation.
@@ -146,25 +131,8 @@ pub fn prepare_sources(plan: &Plan, tokenizer: &Tokenizer) -> Result<Prepared, R
 /// # Errors
 /// Documents that cannot be read.
 pub(super) fn is_prepared(plan: &Plan, tokenizer: &Tokenizer) -> Result<bool, RunError> {
-    let found = || find_prepared(&spec(plan, tokenizer));
+    let found = || find_prepared(&plan.prepare_spec(tokenizer));
     Ok(plan.data.pair.is_some() || found()?.is_some())
-}
-
-fn spec<'a>(plan: &'a Plan, tokenizer: &'a Tokenizer) -> PrepareSpec<'a> {
-    let data = &plan.data;
-    PrepareSpec {
-        sources: &plan.data.sources,
-        tokenizer,
-        form: RecordForm { sft_field: data.sft_field.as_ref(), template: &plan.data.template },
-        mask: &plan.data.mask,
-        on_bad_line: data.on_bad_line,
-        end_of_doc: data.end_of_doc,
-        val_split: data.val_split,
-        val_seed: data.val_seed,
-        repeat: data.repeat,
-        seed: plan.train.seed,
-        cache_dir: &plan.data.cache_dir,
-    }
 }
 
 /// Opens the documents of a plan, prepared first if needed, and checks each one: length, vocabulary, target tokens.
@@ -185,14 +153,8 @@ pub(super) fn prepare_data<'a>(
             (Some(prepared), train, files)
         }
     };
-    let options = LoaderOptions {
-        ctx_len: plan.train.ctx_len.as_usize(),
-        dataload: data.dataload,
-        walk: data.walk,
-        overlong: data.overlong,
-        mask: plan.data.mask.clone(),
-        seed: plan.train.seed,
-    };
+    let muted = prepared.as_ref().map_or(Ok(Muted::NONE), Prepared::muted)?;
+    let options = LoaderOptions { muted, ..plan.loader_options() };
     let open = |prefix: &Path, options, split| -> Result<Loader<'a>, DataError> {
         let documents = prepared.as_ref().map(|prepared| prepared.documents(split)).transpose()?;
         let documents = documents.unwrap_or_default();
@@ -224,7 +186,11 @@ pub(super) fn prepare_data<'a>(
             of_val.filter(|one| !warnings.iter().any(|other| other.code == one.code)).collect();
         warnings.extend(is_new);
     }
-    warnings.retain(|warning| !is_allowed(plan, warning));
+    if let Some(prepared) = &prepared {
+        let sources = data.sources.iter().map(Source::name).zip(&prepared.report.records);
+        warnings.extend(record_warnings(sources, &data.form()));
+    }
+    warnings.retain(|warning| !plan.experiment.allows(warning));
     Ok(Datasets {
         warnings,
         train,
@@ -237,11 +203,4 @@ pub(super) fn prepare_data<'a>(
         skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
         names: DocumentNames::new(prepared, pair, documents),
     })
-}
-
-/// Whether the experiment file silences a warning about documents: at `data.template`, `data.loss_mask` or
-/// `data.data_file`.
-fn is_allowed(plan: &Plan, warning: &Diagnostic) -> bool {
-    let keys = ["data.template", "data.loss_mask", "data.data_file"];
-    keys.iter().any(|key| plan.experiment.at(key, warning.clone()).is_allowed())
 }

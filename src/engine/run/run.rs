@@ -11,6 +11,7 @@ use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::Plan;
+use statetune_core::rate_search::FoundRate;
 use statetune_core::records::{
     Event, Lock, NowWriter, SkippedSample, Status, record_copies, record_documents,
 };
@@ -29,10 +30,11 @@ use super::outlook::Outlook;
 use super::prepare::{
     Datasets, load_tokenizer, model_shape, new_method, prepare_data, weights_of_shape,
 };
+use super::range_test::known_or_measured;
 use super::record::{Events, Recorder};
 use super::save::Saver;
 use super::settings::set_up_libtorch;
-use super::summary_lines::{own_states, summary_lines};
+use super::summary_lines::{found_rate, own_states, summary_lines};
 use crate::RunError;
 use crate::error::out_of_memory;
 use crate::model::Shape;
@@ -66,6 +68,8 @@ pub fn run(
     let method = new_method(plan, weights, &tokenizer)?;
     let lock = Lock { values: begin.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
     mapped.check(None)?; // what was loaded is what was hashed
+    let (plan, rate) = with_rate(plan, &begin, &lock, method.as_ref(), &mut data)?;
+    let plan = &*plan;
     let identity = lock.identity(&plan.experiment.settings_of_numbers());
     let begin = match begin.decide(plan, &identity)? {
         Decision::Run(begin) => *begin,
@@ -85,6 +89,10 @@ pub fn run(
             Events::new(&opened.run, &plan.records.log.sinks, &mut *watch).emit(event)?;
         }
         record_inputs(plan, &opened.run, &tokenizer, &lock)?;
+        if let Some(rate) = &rate {
+            let text = serde_json::to_string_pretty(rate).expect("plain data") + "\n";
+            opened.run.write(FoundRate::FILE, text.as_bytes())?;
+        }
         if let Some(contents) = &data.contents {
             record_documents(&opened.run, contents)?;
             record_copies(&opened.run, &data.names.copies_of_all()?)?;
@@ -113,6 +121,7 @@ pub fn run(
             lock: &lock,
             mapped: &mapped,
             method: method.as_ref(),
+            rate: rate.as_ref(),
             shape,
             tokenizer: &tokenizer,
             questions: &questions,
@@ -150,6 +159,23 @@ pub fn run(
     })
 }
 
+/// The plan with its learning rate: that of the run which continues, or else found now and returned.
+fn with_rate<'a>(
+    plan: &'a Plan,
+    begin: &Begin,
+    lock: &Lock,
+    method: &dyn Method,
+    data: &mut Datasets<'_>,
+) -> Result<(Cow<'a, Plan>, Option<FoundRate>), RunError> {
+    if !plan.train.schedule.is_to_find {
+        return Ok((Cow::Borrowed(plan), None));
+    }
+    let found = known_or_measured(plan, lock, begin, method, data)?;
+    let mut plan = plan.clone();
+    plan.take_rate(found.lr_init);
+    Ok((Cow::Owned(plan), Some(found)))
+}
+
 /// Prepared inputs of training.
 struct Inputs<'a> {
     plan: &'a Plan,
@@ -157,6 +183,8 @@ struct Inputs<'a> {
     lock: &'a Lock,
     mapped: &'a MappedInputs,
     method: &'a dyn Method,
+    /// The learning rate that a range test found, if any.
+    rate: Option<&'a FoundRate>,
     shape: Shape,
     tokenizer: &'a Tokenizer,
     questions: &'a [String],
@@ -221,6 +249,7 @@ impl Inputs<'_> {
         }
         let mut facts = summary_lines(plan, &self.shape, data, adam, options);
         facts.extend(own_states(plan, &self.shape)?);
+        facts.extend(self.rate.map(found_rate));
         Ok(events.emit(Event::Start {
             steps: options.total_steps(),
             epoch_steps: options.epoch_steps,

@@ -3,6 +3,7 @@
 use statetune_core::data::Dataload;
 use statetune_core::forecast::WIDENED_PRODUCTS;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart};
+use statetune_core::rate_search::FoundRate;
 use statetune_core::records::Fact;
 use statetune_core::words::{count, grouped, size};
 
@@ -27,6 +28,13 @@ pub(super) fn own_states(plan: &Plan, shape: &Shape) -> Result<Option<Fact>, Mod
     let file = path.file_name().unwrap_or_default().display();
     let text = format!("starts from the {} initial states in {file}", shape.n_layer);
     Ok(Some(Fact { label: "states".to_string(), text }))
+}
+
+/// The line about a learning rate that a range test found.
+pub(super) fn found_rate(found: &FoundRate) -> Fact {
+    let FoundRate { lr_init, lowest, highest, .. } = found;
+    let text = format!("lr_init = {lr_init}, found by a range test ({lowest} to {highest})");
+    Fact { label: "rate".to_string(), text }
 }
 
 /// The summary of a run before its first step.

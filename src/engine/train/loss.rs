@@ -7,7 +7,7 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use statetune_core::data::Loader;
+use statetune_core::data::{Batch, Loader};
 use statetune_core::forecast::LOSS_PART_LEN;
 use tch::{Kind, Tensor};
 
@@ -96,26 +96,40 @@ pub fn mean_loss(
     head_chunk: i64,
     look: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<ControlFlow<(), Option<f64>>, TrainError> {
-    let _guard = tch::no_grad_guard();
     let (mut sum, mut targets) = (0.0, 0);
     let all = loader.samples_per_pass();
     let mut first = 0;
     while first < all {
         let batch = loader.batch(first, micro_bsz.min(all - first))?;
-        if batch.learned() > 0 {
-            targets += batch.learned();
-            let batch = BatchTensors::new(&batch, model.device());
-            let start = model.start(state, batch.inputs.size()[0]);
-            let (hidden, _) = model.forward(&batch.inputs, &start, batch.restarts.as_ref())?;
-            let hidden = hidden.at(&batch.target_positions);
-            sum += loss_sum(model, &hidden, &batch.targets, head_chunk);
-        }
+        targets += batch.learned();
+        sum += batch_loss(model, state, &batch, head_chunk)?;
         first += micro_bsz;
         if look(first.min(all)).is_break() {
             return Ok(Break(()));
         }
     }
     Ok(Continue((targets > 0).then(|| sum / targets as f64)))
+}
+
+/// The summed loss over the target tokens of a batch, for a model that starts from `state`, in nats; records no gradients.
+///
+/// # Errors
+/// Errors of the model's recurrence.
+pub fn batch_loss(
+    model: &Model,
+    state: &TimeState,
+    batch: &Batch,
+    head_chunk: i64,
+) -> Result<f64, TrainError> {
+    let _guard = tch::no_grad_guard();
+    if batch.learned() == 0 {
+        return Ok(0.0);
+    }
+    let batch = BatchTensors::new(batch, model.device());
+    let start = model.start(state, batch.inputs.size()[0]);
+    let (hidden, _) = model.forward(&batch.inputs, &start, batch.restarts.as_ref())?;
+    let hidden = hidden.at(&batch.target_positions);
+    Ok(loss_sum(model, &hidden, &batch.targets, head_chunk))
 }
 
 /// The sum of [`head_loss`] alone, in nats.

@@ -6,7 +6,7 @@ use super::other_trainers::{Suggestion, secret, suggest};
 use super::value_errors::WrittenValue;
 use super::violations::{Checker, Order, Violation};
 use crate::config::manual::keys::{
-    self, KeyPath, about_key, below, dotted, example, header, is_table, list, one_of,
+    self, KeyPath, about_key, all_choices, below, dotted, example, header, is_table, list, one_of,
 };
 use crate::config::spelling::{nearest, plain};
 use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
@@ -227,8 +227,7 @@ impl<'a> Checker<'a> {
             None => error,
         };
         let is_free = choices.is_empty();
-        let error =
-            if is_free { error } else { error.note(msg!(CHOICES_ARE, choices = list(&choices))) };
+        let error = if is_free { error } else { error.note(all_choices(&choices, node)) };
         (order, error)
     }
 }
@@ -456,7 +455,8 @@ error[ST1003]: missing key `lr_init` in `[schedule]`
 12 | [schedule]
    | ^^^^^^^^^^ this table requires the key `lr_init`
    |
-   = note: `schedule.lr_init`: Learning rate after the warmup, above 0
+   = note: `schedule.lr_init`: Learning rate after the warmup, above 0; or `auto`: found by a range test when the run starts
+   = note: choices are `auto` and a number
    = help: for example `lr_init = 1.0`";
         assert_eq!(shown(&MINIMAL.replace("lr_init = 1.0\n", "")), expected);
         let error = shown(&MINIMAL.replace("name = \"emoji-state\"\n", ""));

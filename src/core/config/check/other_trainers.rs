@@ -237,6 +237,7 @@ pub(in crate::config) fn current_words(
         ("model.version", "x052" | "rwkv5" | "v5") => (&["x052"], None),
         ("model.version", "rwkv6" | "v6") => (&["x060"], None),
         ("model.version", "rwkv7" | "v7") => (&["x070"], None),
+        (name, "wandb") if name.starts_with("log.sinks") => (&[], Some(msg!(FOREIGN_WANDB))),
         _ => return None,
     };
     Some(found)

@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::other_trainers::{current_number, current_words};
 use super::violations::{Order, Violation};
 use crate::config::loading::layer::{Layer, OverrideKind, Place};
-use crate::config::manual::keys::{about_key, bounds, example, expected, list, one_of, types};
+use crate::config::manual::keys::{
+    about_key, all_choices, bounds, example, expected, one_of, types,
+};
 use crate::config::spelling::{nearest, plain};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
 
@@ -190,11 +192,7 @@ impl WrittenValue<'_> {
         if let ([only], ["string"]) = (&*self.choices, &*types(self.node)) {
             return msg!(ONLY_CHOICE_IS, only);
         }
-        let choices = list(&self.choices);
-        match types(self.node).iter().find(|kind| **kind != "string") {
-            Some(other) => msg!(CHOICES_ARE_WITH_LAST, choices, last = expected(&[other])),
-            None => msg!(CHOICES_ARE, choices),
-        }
+        all_choices(&self.choices, self.node)
     }
 
     pub(in crate::config) fn out_of_range(&self) -> Diagnostic {
@@ -259,7 +257,7 @@ mod tests {
     #[test]
     fn a_number_in_quotes() {
         let expected = "\
-error[ST2001]: `schedule.lr_init` must be a number, found a string
+error[ST2001]: `schedule.lr_init` must be a number or `auto`, found a string
   --> emoji.toml:13:11
    |
 13 | lr_init = \"1.0\"
@@ -292,7 +290,7 @@ error[ST2001]: `train.micro_bsz` must be an integer, found a decimal number
     fn numbers_and_dates_that_json_does_not_know() {
         for number in ["nan", "inf", "-inf"] {
             let error = shown("schedule", &format!("lr_init = {number}"));
-            assert!(error.contains("must be a number, found NaN or infinity"), "{error}");
+            assert!(error.contains("must be a number or `auto`, found NaN"), "{error}");
         }
         let error = shown("data", "data_file = 2026-01-01");
         assert!(error.contains("must be a string, found a date or time"), "{error}");
@@ -422,14 +420,24 @@ error[ST2003]: `data.val_split` must be at least 0 and below 1, found 1.0
     #[test]
     fn an_override_that_cannot_be_read() {
         let expected = "\
-error[ST0104]: cannot read `--set schedule.lr_init=fast`
+error[ST0104]: cannot read `--set schedule.lr_final=fast`
+ --> command line
+  |
+  | --set schedule.lr_final=fast
+  |                         ^^^^ `schedule.lr_final` is a number
+  |
+  = help: for example `--set schedule.lr_final=0.01`
+  = help: pass one `--set` for each setting";
+        assert_eq!(only_error(MINIMAL, &set(&["schedule.lr_final=fast"])), expected);
+        let expected = "\
+error[ST2002]: `fast` is not a choice of `schedule.lr_init`
  --> command line
   |
   | --set schedule.lr_init=fast
-  |                        ^^^^ `schedule.lr_init` is a number
+  |                        ^^^^ not one of the choices
   |
-  = help: for example `--set schedule.lr_init=1.0`
-  = help: pass one `--set` for each setting";
+  = note: choices are `auto` and a number
+  = help: run `statetune explain schedule.lr_init` to see what each choice does";
         assert_eq!(only_error(MINIMAL, &set(&["schedule.lr_init=fast"])), expected);
         let environment = vec![("STATETUNE__TRAIN__CTX_LEN".to_owned(), "long".to_owned())];
         let overrides = Overrides { environment, ..Overrides::default() };

@@ -116,7 +116,7 @@ fn profile(files: &[Layer], name: &str) -> Result<Vec<Layer>, Box<Diagnostic>> {
     };
     let text = format!("--profile {name}");
     let range = text.len() - name.len()..text.len();
-    let span = Span { file: "command line".into(), text, first_line: 0, range };
+    let span = Span { file: "command line".into(), text, first_line: 0, row: None, range };
     let message = msg!(NO_PROFILE, name, file = file.file);
     let error = Diagnostic::error(message).at(span).label(label);
     Err(Box::new(match note {
@@ -210,6 +210,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Loaded, Tokenizer, load};
+    use crate::lr_curve::LrInit;
 
     /// The child file; its parents set everything else.
     const CHILD: &str = "\
@@ -299,7 +300,10 @@ lr_init = 0.5
         let (config, root) = (&loaded.config, folder.path());
         assert_eq!((&*config.name, &*config.tags), ("child", &["own".to_owned()][..]));
         assert_eq!((config.train.ctx_len, config.train.micro_bsz), (32, 2));
-        assert_eq!((config.schedule.lr_init, config.schedule.lr_final), (0.5, Some(0.01)));
+        assert_eq!(
+            (config.schedule.lr_init, config.schedule.lr_final),
+            (LrInit::Rate(0.5), Some(0.01))
+        );
         assert_eq!(config.train.epoch_count, 1, "no profile is in use");
         let origin = |key: &str| {
             loaded.origins[key].to_string().replace(&format!("{}/", root.display()), "")
@@ -347,7 +351,7 @@ lr_init = 0.5
             overrides
         });
         assert_eq!((config.train.ctx_len, config.train.micro_bsz), (8, 7));
-        assert_eq!((config.train.epoch_count, config.schedule.lr_init), (1, 0.25));
+        assert_eq!((config.train.epoch_count, config.schedule.lr_init), (1, LrInit::Rate(0.25)));
         assert_eq!(config.model.load_model.as_deref(), Some(Path::new("here.pth")));
         assert_eq!(config.sample.prompts, ["a", "b"]);
         assert!(config.tags.is_empty());

@@ -79,7 +79,7 @@ impl OverrideKind {
             Self::CommandLine => msg!(CANNOT_READ_ARGUMENT, text),
         };
         let (file, text) = (self.name().into(), text.to_owned());
-        Diagnostic::error(message).at(Span { file, text, first_line: 0, range })
+        Diagnostic::error(message).at(Span { file, text, first_line: 0, row: None, range })
     }
 }
 
@@ -133,7 +133,7 @@ impl Layer {
     /// A part of the text, to be shown in a message.
     pub(in crate::config) fn span(&self, range: Range<usize>) -> Span {
         let first_line = if self.override_kind().is_none() { 1 } else { 0 };
-        Span { file: self.file.clone(), text: self.text.clone(), first_line, range }
+        Span { file: self.file.clone(), text: self.text.clone(), first_line, row: None, range }
     }
 
     /// The name that figment keeps with each value; no two layers with different texts share one.
@@ -171,7 +171,7 @@ fn syntax_error(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
     if let Some(bare) = bare_text(&text, &range) {
         let quoted = format!("\"{bare}\"");
         return Diagnostic::error(msg!(BARE_WORD_AS_VALUE, bare))
-            .at(Span { file, text, first_line: 1, range: range.clone() })
+            .at(Span { file, text, first_line: 1, row: None, range: range.clone() })
             .label(msg!(PUT_IN_QUOTES, quoted))
             .fix(msg!(WRITES_VALUE, quoted), vec![Edit::replace(range, quoted)]);
     }
@@ -188,7 +188,7 @@ fn syntax_error(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
         false => (Text::library(what), expected),
     };
     let error = Diagnostic::error(msg!(INVALID_TOML, what))
-        .at(Span { file, text, first_line: 1, range })
+        .at(Span { file, text, first_line: 1, row: None, range })
         .label(expected.map(|what| msg!(EXPECTED_HERE, expected = what)).unwrap_or_default());
     let error = match literal {
         Some(literal) => error.help(msg!(BACKSLASH_IN_SINGLE_QUOTES, literal)),

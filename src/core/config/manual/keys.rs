@@ -284,7 +284,9 @@ pub(in crate::config) fn example(node: &Value) -> Option<&Value> {
 /// The bounds of a number in words. The width of the integer type is named only if `value` exceeds it.
 pub(in crate::config) fn bounds(node: &Value, value: &Value) -> Text {
     let branches = node.get("anyOf").and_then(Value::as_array).into_iter().flatten();
-    let bounded = branches.chain([node]).find(|node| node.get("minimum").is_some()).unwrap_or(node);
+    let has_bound =
+        |node: &&Value| ["minimum", "exclusiveMinimum"].iter().any(|key| node.get(key).is_some());
+    let bounded = branches.chain([node]).find(has_bound).unwrap_or(node);
     let bound = |key: &str| bounded.get(key)?.as_f64();
     let is_within_width = value.as_f64() <= Some(f64::from(u32::MAX));
     let is_width = bounded.get("maximum") == Some(&u32::MAX.into());
@@ -320,6 +322,15 @@ pub(in crate::config) fn expected(types: &[&str]) -> Text {
         _ => msg!(A_STRING),
     });
     Text::list(Join::Or, words)
+}
+
+/// The choices of a value in words, beside the type that it may have instead.
+pub(in crate::config) fn all_choices(choices: &[&str], node: &Value) -> Text {
+    let choices = list(choices);
+    match types(node).iter().find(|kind| **kind != "string") {
+        Some(other) => msg!(CHOICES_ARE_WITH_LAST, choices, last = expected(&[other])),
+        None => msg!(CHOICES_ARE, choices),
+    }
 }
 
 pub(in crate::config) fn list(words: &[&str]) -> Text {

@@ -2,6 +2,7 @@
 //! Chinese.
 
 mod chinese;
+mod flat;
 mod key_manual;
 pub(super) mod keys;
 mod schema;

@@ -5,7 +5,8 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
-use crate::config::tables::{Config, TAG};
+use super::flat::{OPEN, flatten};
+use crate::config::tables::Config;
 
 /// The experiment file as JSON Schema, draft 7.
 pub fn schema() -> Value {
@@ -44,10 +45,6 @@ pub fn schema_text() -> String {
     format!("{schema:#}\n")
 }
 
-/// Whether a table may have other keys. A part of a schema that only requires something leaves the table open, because
-/// tombi takes every part for the whole.
-const OPEN: &str = "additionalProperties";
-
 fn take_table(schema: &mut Value, key: &str) -> Map<String, Value> {
     match schema.as_object_mut().and_then(|table| table.shift_remove(key)) {
         Some(Value::Object(table)) => table,
@@ -55,7 +52,8 @@ fn take_table(schema: &mut Value, key: &str) -> Map<String, Value> {
     }
 }
 
-fn properties(schema: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+/// The keys of a table with their schemas.
+pub(super) fn properties(schema: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
     schema.get("properties").and_then(Value::as_object).into_iter().flatten()
 }
 
@@ -66,39 +64,13 @@ fn reference((key, property): (&String, &Value)) -> Option<(String, String)> {
 }
 
 /// Removes the required keys of a table, and returns the requirements of a file without other layers. A tagged table gets
-/// one more variant, without a tag: the variant of the layer below.
+/// the form that editors show best.
 fn require_nothing(table: &mut Value) -> Option<Value> {
     let required = table.as_object_mut()?.shift_remove("required");
     if let Some(required) = required {
         return Some(json!({ "required": required, OPEN: true }));
     }
-    let variants = table.get_mut("oneOf")?.as_array_mut().filter(|variants| variants.len() > 1)?;
-    let mut all = Map::new();
-    for (key, property) in variants.iter().filter_map(Value::as_object).flat_map(properties) {
-        if key != TAG {
-            all.entry(key).or_insert_with(|| property.clone());
-        }
-    }
-    let first = variants[0].as_object_mut()?;
-    let demands = match first.contains_key("required") {
-        true => json!({ "required": [TAG], OPEN: true }),
-        // Without a tag the first variant applies, which lacks the keys of the others.
-        false => {
-            let foreign = all.keys().filter(|key| properties(first).all(|(own, _)| own != *key));
-            let needs_tag: Map<String, Value> =
-                foreign.map(|key| (key.clone(), json!([TAG]))).collect();
-            first.insert("required".to_owned(), json!([TAG]));
-            json!({ "dependencies": needs_tag, OPEN: true })
-        }
-    };
-    variants.push(json!({
-        "type": "object",
-        "description": "Without a type: another layer sets it.",
-        OPEN: false,
-        "properties": all,
-        "x-tombi-table-keys-order": "schema",
-    }));
-    Some(demands)
+    flatten(table)
 }
 
 /// The tables of a profile: those of the file except for the keys that add layers.
@@ -189,6 +161,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::tables::TAG;
 
     #[test]
     fn the_schema_file_is_current() {

@@ -29,11 +29,17 @@ pub struct Data {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1), example = 64, extend("x-unit" = "documents", "x-default" = "all"))]
     pub limit: Option<u64>,
-    /// The two keys of a JSONL record that hold the question and the answer, in place of `text` or `messages`.
+    /// The two keys of a record that hold the question and the answer, or three: the question, material for it, and the
+    /// answer. Material may be empty. Without this key, the shape of each record tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &["question", "answer"], extend("x-default" = "`text` or `messages`"))]
-    pub sft_field: Option<[String; 2]>,
-    /// What to do with a JSONL line that is not a valid document.
+    #[schemars(length(min = 2, max = 3), example = ["question", "answer"], extend("x-default" = "the shape of each record"))]
+    pub sft_field: Option<Vec<String>>,
+    /// Keys of records that are left out on purpose, such as `meta` or `messages[].weight`. A key that documents would be
+    /// made of is read as if it were absent; other keys are no longer warned about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["meta", "messages[].name"], extend("x-default" = "no keys"))]
+    pub ignore_keys: Vec<String>,
+    /// What to do with a record that is not a valid document.
     #[serde(default)]
     pub on_bad_line: OnBadLine,
     /// Whether to end every text document with token 0.

@@ -103,9 +103,12 @@ fn no_profiles() -> BTreeMap<String, Overlay> {
 impl Config {
     /// Every local path in the settings, with its dotted key.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
-        let data_file = self.data.data_file.as_mut().map(|path| ("data.data_file", path));
+        let is_local = |path: &&mut PathBuf| !is_on_hub(path);
+        let data_file = self.data.data_file.as_mut().filter(is_local);
+        let data_file = data_file.map(|path| ("data.data_file", path));
         let sources = self.data.source.iter_mut().filter_map(|source| source.data_file.as_mut());
-        let load_model = self.model.load_model.as_mut().filter(|path| !is_on_hub(path));
+        let sources = sources.filter(is_local);
+        let load_model = self.model.load_model.as_mut().filter(is_local);
         let load_model = load_model.map(|path| ("model.load_model", path));
         let tokenizer = match &mut self.model.tokenizer {
             Tokenizer::Auto | Tokenizer::World => None,
@@ -184,7 +187,7 @@ mod tests {
             assert_eq!(loaded.config.recipe, Some(recipe));
             assert_eq!(serde_json::to_value(&loaded.config.peft).expect(name)["type"], name);
             assert_eq!(loaded.origins["schedule.lr_init"].to_string(), format!("recipe {name}"));
-            let rate = loaded.config.schedule.lr_init;
+            let rate = loaded.config.schedule.lr_init.rate().expect("a number");
             assert!(recipe == Recipe::State || rate <= 1e-4, "{name}: {rate}");
         }
     }

@@ -47,8 +47,8 @@ pub struct Model {
     #[schemars(example = 0, extend("x-unit" = "channels", "x-default" = "from the weights; 0 for a new model"))]
     pub head_qk: Option<u32>,
     /// The tokenizer: `world` (built in), `auto`, or the path of a vocabulary file. A relative path starts at the
-    /// experiment file. `auto` makes a vocabulary of the characters of the data if all data is plain text (`utf-8`,
-    /// `utf-16le`, `dummy`), and is `world` otherwise.
+    /// experiment file. `auto` makes a vocabulary of the characters of the data if a new model is trained on plain text
+    /// alone (`utf-8`, `utf-16le`, `dummy`), and is `world` otherwise.
     pub tokenizer: Tokenizer,
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::first_type_is_default;
-use crate::lr_curve::LrSchedule;
+use crate::lr_curve::{LrInit, LrSchedule};
 
 /// `[optimizer]`: how gradients change the trainable parameters.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -55,13 +55,14 @@ pub struct Schedule {
     /// Curve from `lr_init` to `lr_final`.
     #[serde(default)]
     pub lr_schedule: LrSchedule,
-    /// Learning rate after the warmup, above 0. States start at zero and need a far larger rate than weights,
-    /// usually 1.0.
-    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0), example = 1.0)]
-    pub lr_init: f64,
-    /// Learning rate at the end of the run, at least 0. Required unless the curve is `constant`.
+    /// Learning rate after the warmup, above 0; or `auto`: found by a range test when the run starts. States start at
+    /// zero and need a far larger rate than weights, usually 1.0.
+    #[schemars(extend("x-unit" = "no unit"), example = 1.0)]
+    pub lr_init: LrInit,
+    /// Learning rate at the end of the run, at least 0. Required unless the curve is `constant` or `lr_init` is `auto`; a
+    /// hundredth of the rate that `auto` finds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0), example = 0.01, extend("x-unit" = "no unit", "x-default" = "no value; required unless the curve is `constant`"))]
+    #[schemars(range(min = 0.0), example = 0.01, extend("x-unit" = "no unit", "x-default" = "no value; a hundredth of the found rate with `lr_init = \"auto\"`; required unless the curve is `constant`"))]
     pub lr_final: Option<f64>,
     /// Optimizer steps over which the rate rises to the curve, at least 0.
     #[serde(default = "default_warmup_steps")]

@@ -5,6 +5,7 @@ mod cleaning;
 mod g1;
 mod mask;
 mod missed_openings;
+mod muted;
 mod proposal;
 mod role_counts;
 mod role_words;
@@ -20,6 +21,7 @@ pub use answer::{
 };
 pub use mask::Mask;
 pub use missed_openings::{MissedOpening, Obstacle, missed_openings, with_openings};
+pub use muted::Muted;
 pub use proposal::Proposal;
 pub use role_counts::RoleWords;
 pub use template::{FoundTurn, Role, Template, TemplateError, Turn};

@@ -1,6 +1,9 @@
 //! The tokens of a document, and its target tokens: those whose prediction counts in the loss.
 
+use std::ops::Range;
+
 use super::mask::Mask;
+use super::muted::without;
 use crate::data::tokenizer::{END_OF_DOCUMENT, Tokenizer};
 
 impl Mask {
@@ -28,18 +31,37 @@ impl Mask {
     /// [`Mask::spans`] contains all its bytes; the end of a document is one when a span reaches it. A token that
     /// crosses an edge, as in token files of other tools, is not a target.
     pub fn of_tokens(&self, tokenizer: &Tokenizer, ids: &[u32]) -> Vec<bool> {
-        if *self == Mask::All {
-            return vec![true; ids.len()];
-        }
-        let documents = ids.split_inclusive(|&id| id == END_OF_DOCUMENT);
-        documents.flat_map(|document| self.of_document(tokenizer, document)).collect()
+        self.of_tokens_without(tokenizer, ids, &[])
     }
 
-    fn of_document(&self, tokenizer: &Tokenizer, document: &[u32]) -> Vec<bool> {
+    /// [`Mask::of_tokens`] where the bytes `muted` of the first document are never target text.
+    pub fn of_tokens_without(
+        &self,
+        tokenizer: &Tokenizer,
+        ids: &[u32],
+        muted: &[Range<usize>],
+    ) -> Vec<bool> {
+        if *self == Mask::All && muted.is_empty() {
+            return vec![true; ids.len()];
+        }
+        let documents = ids.split_inclusive(|&id| id == END_OF_DOCUMENT).enumerate();
+        let targets = documents.flat_map(|(index, document)| {
+            let muted = if index == 0 { muted } else { &[] };
+            self.of_document(tokenizer, document, muted)
+        });
+        targets.collect()
+    }
+
+    fn of_document(
+        &self,
+        tokenizer: &Tokenizer,
+        document: &[u32],
+        muted: &[Range<usize>],
+    ) -> Vec<bool> {
         // An id without a token has no bytes.
         let bytes = |id| tokenizer.token_bytes(id).unwrap_or_default();
         let text: Vec<u8> = document.iter().flat_map(|&id| bytes(id)).copied().collect();
-        let spans = self.spans(&text);
+        let spans = without(self.spans(&text), muted);
         let end_is_target = spans.last().is_some_and(|span| span.end == text.len());
         let mut spans = spans.into_iter().peekable();
         let mut end = 0;

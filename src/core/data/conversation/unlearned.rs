@@ -28,6 +28,8 @@ pub enum Unlearned {
         /// The number of documents that `data check --fix` repairs.
         fixable: u64,
     },
+    /// Every answer has weight 0.
+    Muted,
     /// The text after which target text begins does not occur.
     NoMark {
         /// The text.

@@ -9,13 +9,17 @@ use std::io::{self, BufWriter, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::data::OnBadLine;
 use crate::data::binidx::{Binidx, BinidxWriter, pair};
-use crate::data::error::DataError;
-use crate::data::readers::{Body, Content, Document, FileDigest, Record, Source, Tally};
+use crate::data::conversation::Muted;
+use crate::data::error::{DataError, Origin, place};
+use crate::data::fault::LineFault;
+use crate::data::readers::{BadLine, Body, Content, Document, FileDigest, Record, Source, Tally};
+use crate::data::shapes::{RecordCounts, RecordText};
 use crate::data::threads;
 use crate::data::tokenizer::END_OF_DOCUMENT;
 use crate::diagnostic::msg;
@@ -23,10 +27,15 @@ use crate::words::size;
 use crate::work::Work;
 
 use super::layout::{
-    CONTENTS, LongestDocument, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec, SOURCE,
-    Split,
+    CONTENTS, LongestDocument, MUTED, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec,
+    SOURCE, Split,
 };
 use super::split::{Dealer, validation_contents};
+
+/// The most documents of a source that a first look reads.
+pub(crate) const FIRST: u64 = 1000;
+/// The largest file of plain text or tokens that a first look reads, in bytes.
+const READ_AT_ONCE: u64 = 64 << 20;
 
 /// The pair of all documents in source order.
 const ALL: &str = "all";
@@ -51,7 +60,7 @@ pub(crate) fn build(
     before: Vec<Vec<FileDigest>>,
 ) -> Result<PrepareReport, DataError> {
     let all = folder.join(ALL);
-    let ingested = ingest(spec, &all, &folder.join(PLACES), &folder.join(CONTENTS))?;
+    let ingested = ingest(spec, &all, &folder.join(PLACES), &folder.join(CONTENTS), None)?;
     let (before, after) = (before.concat(), digests(spec)?.concat());
     if let Some((changed, _)) = before.iter().zip(&after).find(|(before, after)| before != after) {
         return Err(DataError::ChangedMeanwhile { file: changed.path.clone() });
@@ -62,9 +71,40 @@ pub(crate) fn build(
     for file in [bin, idx] {
         fs::remove_file(&file).map_err(|source| unwritable(&file, source))?;
     }
+    if !ingested.muted.is_empty() {
+        let path = folder.join(MUTED);
+        write_json(&path, &ingested.muted).map_err(|source| unwritable(&path, source))?;
+    }
     let path = folder.join(SOURCE);
     write_json(&path, &report).map_err(|source| unwritable(&path, source))?;
     Ok(report)
+}
+
+/// The first documents of every source.
+pub(crate) struct FirstDocuments {
+    /// The prefix of the pair that holds them.
+    pub(crate) pair: PathBuf,
+    /// What the records of each source were made of.
+    pub(crate) records: Vec<RecordCounts>,
+    /// Text that is never target text.
+    pub(crate) muted: Muted,
+    /// Whether the sources have more documents.
+    pub(crate) is_partial: bool,
+}
+
+/// Writes the first documents of every source into a pair in `folder`, with their origins.
+///
+/// # Errors
+/// Sources that cannot be read or whose first documents are not valid; a folder that cannot be written.
+pub(crate) fn build_first(
+    folder: &Path,
+    spec: &PrepareSpec<'_>,
+) -> Result<FirstDocuments, DataError> {
+    let pair = folder.join(ALL);
+    let files = (folder.join(PLACES), folder.join(CONTENTS));
+    let Ingested { records, muted, is_partial, .. } =
+        ingest(spec, &pair, &files.0, &files.1, Some(FIRST))?;
+    Ok(FirstDocuments { pair, records, muted, is_partial })
 }
 
 /// Copies the validation documents into one pair, and the others, repeated and shuffled, into another.
@@ -75,7 +115,7 @@ fn write_pairs(
     ingested: &Ingested,
     files: Vec<FileDigest>,
 ) -> Result<PrepareReport, DataError> {
-    let Ingested { sources, digests, skipped, longest, vocab_size } = ingested;
+    let Ingested { sources, digests, skipped, longest, records, vocab_size, .. } = ingested;
     let validation = validation_contents(digests, spec.val_split);
     let is_validation = |document: u32| {
         digests.get(document as usize).is_some_and(|digest| validation.contains(digest))
@@ -89,6 +129,7 @@ fn write_pairs(
         train_tokens: 0,
         val_tokens: 0,
         longest: *longest,
+        records: records.clone(),
     };
     if !validation.is_empty() {
         let mut val = PairCopy::create(folder, Split::Val, *vocab_size)?;
@@ -182,9 +223,9 @@ impl Rows {
     }
 }
 
-fn write_json(path: &Path, report: &PrepareReport) -> io::Result<()> {
+fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    serde_json::to_writer(&mut file, report)?;
+    serde_json::to_writer(&mut file, value)?;
     sync(file)
 }
 
@@ -201,16 +242,24 @@ struct Ingested {
     /// Lines that were skipped.
     skipped: u64,
     longest: LongestDocument,
+    /// What the records of each source were made of.
+    records: Vec<RecordCounts>,
+    /// Text that is never target text.
+    muted: Muted,
     /// The `vocab_size` of the pair.
     vocab_size: usize,
+    /// Whether a first look left documents out.
+    is_partial: bool,
 }
 
-/// Reads everything into the pair `prefix`, the origins into `places`, and the digests of contents into `contents`.
+/// Reads everything into the pair `prefix`, the origins into `places`, and the digests of contents into `contents`;
+/// of a source at most the first `most` documents.
 fn ingest(
     spec: &PrepareSpec<'_>,
     prefix: &Path,
     places: &Path,
     contents: &Path,
+    most: Option<u64>,
 ) -> Result<Ingested, DataError> {
     let vocab_size = vocab_size(spec)?;
     let mut ingest = Ingest {
@@ -221,21 +270,37 @@ fn ingest(
         digests: Vec::new(),
         skipped: 0,
         longest: LongestDocument { document: 0, tokens: 0 },
+        records: Vec::new(),
+        muted: Muted::NONE,
         end: u64::MAX,
+        most,
+        is_partial: false,
         work: Work::begin("preparing data", files_bytes(spec)),
         files_done: 0,
     };
     let (mut sources, mut files) = (Vec::new(), 0..NO_FILE);
     for source in spec.sources {
         let first = ingest.documents();
+        ingest.records.push(RecordCounts::default());
         ingest.source(source, &mut files)?;
         sources.push((first..ingest.documents(), source.weight));
     }
-    let Ingest { pair, places, contents, digests, skipped, longest, .. } = ingest;
+    let Ingest {
+        pair,
+        places,
+        contents,
+        digests,
+        skipped,
+        longest,
+        records,
+        muted,
+        is_partial,
+        ..
+    } = ingest;
     pair.finish()?;
     places.finish()?;
     contents.finish()?;
-    Ok(Ingested { sources, digests, skipped, longest, vocab_size })
+    Ok(Ingested { sources, digests, skipped, longest, records, muted, vocab_size, is_partial })
 }
 
 /// The bytes of all files.
@@ -281,6 +346,30 @@ struct Encoded<'a> {
     content: u64,
 }
 
+/// The records with an error in place of each preference pair. With `shows`, the first one has its line.
+fn without_pairs(
+    mut records: Vec<Record>,
+    source: &Source,
+    file: &Path,
+    mut shows: bool,
+) -> Vec<Record> {
+    for record in &mut records {
+        let Ok(Document { number, body: Body::Record(RecordText { rejected: Some(_), .. }) }) =
+            record
+        else {
+            continue;
+        };
+        let origin = shows.then(|| source.format().origin(file, *number));
+        let place = match origin {
+            Some(Origin::Jsonl(place)) => place,
+            _ => place(file, *number as usize, b"", 0..0),
+        };
+        shows = false;
+        *record = Err(BadLine { place, fault: LineFault::Preference });
+    }
+    records
+}
+
 /// A text that its tokens do not spell.
 struct RoundTripFailed;
 
@@ -292,8 +381,15 @@ struct Ingest<'a> {
     digests: Vec<u64>,
     skipped: u64,
     longest: LongestDocument,
+    /// For each source so far.
+    records: Vec<RecordCounts>,
+    muted: Muted,
     /// The number of documents at which the current source has reached its limit.
     end: u64,
+    /// The most documents of a source, in a first look.
+    most: Option<u64>,
+    /// Whether a first look left documents out.
+    is_partial: bool,
     work: Work,
     /// Bytes of the files before the current one.
     files_done: u64,
@@ -310,18 +406,26 @@ impl Ingest<'_> {
 
     /// Reads one source, whose files have the next numbers of `files`.
     fn source(&mut self, source: &Source, files: &mut Range<u32>) -> Result<(), DataError> {
-        self.end = source.limit.map_or(u64::MAX, |limit| self.pair.documents() + limit);
+        let limit = source.limit.into_iter().chain(self.most).min();
+        self.end = limit.map_or(u64::MAX, |limit| self.pair.documents() + limit);
         for path in source.inputs() {
             let file = if source.files.is_empty() { None } else { files.next() };
             if !self.is_full() {
                 self.file(source, file.unwrap_or(NO_FILE), path)?;
             }
         }
+        let by_look = self.most.is_some_and(|most| source.limit.is_none_or(|limit| limit > most));
+        self.is_partial |= self.is_full() && by_look;
         Ok(())
     }
 
     fn file(&mut self, source: &Source, file: u32, path: &Path) -> Result<(), DataError> {
         let size = bytes_on_disk(source, path);
+        let is_large = source.format().content() != Content::Records && size > READ_AT_ONCE;
+        if self.most.is_some() && is_large {
+            self.is_partial = true;
+            return Ok(());
+        }
         let read = self.documents_of(source, file, path, size);
         self.files_done += size;
         self.work.set(self.files_done);
@@ -341,8 +445,13 @@ impl Ingest<'_> {
         let skips = self.spec.on_bad_line == OnBadLine::Skip;
         let before = self.documents();
         let mut lines = Tally::default();
-        for batch in source.format().read(path, self.spec.form)? {
-            let batch = batch?;
+        let mut batches = source.format().read(path, self.spec.form)?;
+        while let Some(batch) = batches.next() {
+            let mut batch = without_pairs(batch?, source, path, lines.is_clean());
+            let is_cut = self.most.is_some_and(|most| batch.len() as u64 > most);
+            if is_cut {
+                batch.truncate(FIRST as usize);
+            }
             // After the first invalid line the others are only counted.
             let encodes = lines.is_clean();
             let encoded =
@@ -352,13 +461,14 @@ impl Ingest<'_> {
             self.work.set(self.files_done + read.min(size));
             for (record, encoded) in batch.iter().zip(encoded) {
                 match (record, encoded) {
-                    (Ok(Document { number, .. }), Some(encoded)) => {
+                    (Ok(Document { number, body }), Some(encoded)) => {
                         let encoded = encoded.map_err(|RoundTripFailed| DataError::RoundTrip {
                             file: path.into(),
                             line: (*number).max(1) as usize,
                         })?;
                         lines.add_valid();
                         if lines.is_clean() {
+                            self.count(body);
                             self.push(&encoded, Place { file, number: *number })?;
                             if self.is_full() {
                                 return Ok(());
@@ -370,9 +480,14 @@ impl Ingest<'_> {
                     (Err(line), _) => lines.add_invalid(line),
                 }
             }
+            // Batches of records are large; those of tokens hold one document.
+            if self.most.is_some() && source.format().content() == Content::Records {
+                self.is_partial |= is_cut || batches.next().is_some();
+                break;
+            }
         }
         lines.result()?;
-        if self.documents() == before {
+        if self.documents() == before && !self.is_partial {
             return Err(DataError::NoDocuments { file: path.into() });
         }
         Ok(())
@@ -381,7 +496,9 @@ impl Ingest<'_> {
     /// The tokens of a document, with the end of document where a text has one; `None` for an invalid line.
     fn encode<'d>(&self, record: &'d Record) -> Option<Result<Encoded<'d>, RoundTripFailed>> {
         let text = match &record.as_ref().ok()?.body {
-            Body::Text(text) => self.spec.form.template.cleaned(text),
+            Body::Text(text) | Body::Record(RecordText { text, .. }) => {
+                self.spec.form.template.cleaned(text)
+            }
             Body::Tokens(ids) => {
                 let content: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
                 return Some(Ok(self.encoded(Cow::Borrowed(ids), &content)));
@@ -397,6 +514,15 @@ impl Ingest<'_> {
             ids.pop_if(|id| *id == END_OF_DOCUMENT);
         }
         Some(Ok(self.encoded(Cow::Owned(ids), text)))
+    }
+
+    /// Counts the next document to be pushed.
+    fn count(&mut self, body: &Body) {
+        let Body::Record(record) = body else { return };
+        self.muted.add(self.pair.documents() as usize, record.muted.clone());
+        if let Some(counts) = self.records.last_mut() {
+            counts.add(record);
+        }
     }
 
     fn encoded<'d>(&self, ids: Cow<'d, [u32]>, content: &[u8]) -> Encoded<'d> {

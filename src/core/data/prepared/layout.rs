@@ -5,6 +5,7 @@
 //! val.bin, val.idx       the validation documents, once, in source order; absent when there are none
 //! train.order, val.order the number of each document of a pair in source order, u32 each
 //! places                 the origin of each document: file u32, line or index u64
+//! muted.json             text that is never target text, by document in source order; absent when there is none
 //! contents               the digest of each document's content in source order, u64 each
 //! source.json            the report
 //! ```
@@ -15,15 +16,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::conversation::Mask;
+use crate::data::conversation::{Mask, Muted};
 use crate::data::error::{DataError, Origin};
-use crate::data::readers::{self, FileDigest, MADE_UP, RecordForm, Source};
+use crate::data::readers::{self, FileDigest, MADE_UP, Source};
+use crate::data::shapes::{RecordCounts, RecordForm};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::{DataType, OnBadLine};
 
 pub(crate) const ORDER: &str = "order";
 pub(crate) const PLACES: &str = "places";
 pub(crate) const CONTENTS: &str = "contents";
+pub(crate) const MUTED: &str = "muted.json";
 pub(crate) const SOURCE: &str = "source.json";
 
 /// Bytes of a [`Place`] in [`PLACES`].
@@ -117,6 +120,8 @@ pub struct PrepareReport {
     pub val_tokens: u64,
     /// The longest document, the first of several.
     pub longest: LongestDocument,
+    /// What the records of each source were made of; nothing for a source without records.
+    pub records: Vec<RecordCounts>,
 }
 
 /// The longest document of all sources.
@@ -146,6 +151,22 @@ impl Prepared {
         Ok(numbers.iter().map(|number| u32::from_le_bytes(*number) as usize).collect())
     }
 
+    /// The text that is never target text, by document in source order.
+    ///
+    /// # Errors
+    /// [`DataError::Read`].
+    pub fn muted(&self) -> Result<Muted, DataError> {
+        if self.report.records.iter().all(|counts| counts.muted == 0) {
+            return Ok(Muted::NONE);
+        }
+        let file = self.folder.join(MUTED);
+        let unreadable = |source: serde_json::Error| DataError::Read {
+            file: file.clone(),
+            source: source.into(),
+        };
+        serde_json::from_slice(&read(file.clone())?).map_err(unreadable)
+    }
+
     /// The file of all documents' digests in source order: u64 each, little-endian, the same for the same content
     /// whatever else is prepared with it.
     pub fn contents(&self) -> PathBuf {
@@ -160,10 +181,7 @@ impl Prepared {
 
     /// The origin of the document with this number in source order; `None` when it cannot be read.
     pub fn origin_of(&self, document: u32) -> Option<Origin> {
-        let place = read_row(&self.folder.join(PLACES), document.into())?;
-        let Place { file, number } = Place::from_bytes(place);
-        let (path, data_type) = self.file(file);
-        Some(readers::format(data_type).origin(path, number))
+        origin_in(&self.folder, &self.files, document)
     }
 
     /// The numbers, in source order, of the documents whose file and line (or index in a pair, or 0 in a text)
@@ -180,20 +198,33 @@ impl Prepared {
             places.as_chunks::<PLACE_BYTES>().0.iter().map(|bytes| Place::from_bytes(*bytes));
         let wanted = places
             .enumerate()
-            .filter(|(_, place)| is_wanted(self.file(place.file).0, place.number));
+            .filter(|(_, place)| is_wanted(file_of(&self.files, place.file).0, place.number));
         Ok(wanted.map(|(document, _)| document).collect())
     }
 
     fn order_file(&self, split: Split) -> PathBuf {
         self.folder.join(split.name()).with_extension(ORDER)
     }
+}
 
-    /// The file that a [`Place::file`] stands for, and its format.
-    fn file(&self, file: u32) -> (&Path, DataType) {
-        match self.files.get(file as usize) {
-            Some((path, data_type)) => (path, *data_type),
-            None => (Path::new(MADE_UP), DataType::Dummy),
-        }
+/// The origin of the document with this number in source order, which `folder` records; `None` when it cannot be read.
+/// `files` are the files of all sources with their formats.
+pub(crate) fn origin_in(
+    folder: &Path,
+    files: &[(PathBuf, DataType)],
+    document: u32,
+) -> Option<Origin> {
+    let place = read_row(&folder.join(PLACES), document.into())?;
+    let Place { file, number } = Place::from_bytes(place);
+    let (path, data_type) = file_of(files, file);
+    Some(readers::format(data_type).origin(path, number))
+}
+
+/// The file that a [`Place::file`] stands for, and its format.
+fn file_of(files: &[(PathBuf, DataType)], file: u32) -> (&Path, DataType) {
+    match files.get(file as usize) {
+        Some((path, data_type)) => (path, *data_type),
+        None => (Path::new(MADE_UP), DataType::Dummy),
     }
 }
 

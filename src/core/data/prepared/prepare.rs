@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::data::DataType;
 use crate::data::binidx::Binidx;
 use crate::data::error::DataError;
-use crate::data::readers::{FileDigest, Source};
+use crate::data::readers::{FileDigest, Source, container_by_name};
 use crate::diagnostic::msg;
 use crate::digest::sha256_hex;
 use crate::work::Work;
@@ -21,11 +21,11 @@ use crate::work::Work;
 use super::cache::note_use;
 use super::ingest::{build, digests};
 use super::layout::{
-    CONTENT_BYTES, CONTENTS, Hold, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
+    CONTENT_BYTES, CONTENTS, Hold, MUTED, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
 };
 
 /// Part of the key: goes up when the same input would be prepared differently.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Tokenises the sources into the cache, or finds them there.
 ///
@@ -131,7 +131,7 @@ fn publish(building: TempDir, folder: &Path) -> io::Result<bool> {
 }
 
 /// The files of all sources with their formats.
-fn files(sources: &[Source]) -> Vec<(PathBuf, DataType)> {
+pub(crate) fn files(sources: &[Source]) -> Vec<(PathBuf, DataType)> {
     let of_source = |source: &Source| {
         let data_type = source.data_type;
         source.files.clone().into_iter().map(move |file| (file, data_type))
@@ -155,11 +155,12 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         cache_dir: _,
     } = spec;
     let mut inputs = format!(
-        "format {FORMAT}\ntokenizer {}\ntemplate {}\nsft_field {:?}\nedges {:?}\non_bad_line {on_bad_line:?}\n\
+        "format {FORMAT}\ntokenizer {}\ntemplate {}\nsft_field {:?}\nignored {:?}\nedges {:?}\non_bad_line {on_bad_line:?}\n\
          end_of_doc {end_of_doc}\nval_split {:016x}\nrepeat {repeat}\nseed {seed}\n",
         tokenizer.fingerprint(),
         form.template.key(),
         form.sft_field,
+        form.ignored(),
         mask.edges(),
         val_split.to_bits(),
     );
@@ -169,7 +170,10 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
     for (Source { data_type, files: _, weight, limit }, digests) in sources.iter().zip(digests) {
         let weight = weight.to_bits();
         inputs += &format!("source {data_type:?} weight {weight:016x} limit {limit:?}\n");
-        inputs.extend(digests.iter().map(|file| format!("file {}\n", file.sha256)));
+        inputs.extend(digests.iter().map(|file| match container_by_name(&file.path) {
+            Some(container) => format!("file {} {container}\n", file.sha256),
+            None => format!("file {}\n", file.sha256),
+        }));
     }
     let mut key = sha256_hex(inputs);
     key.truncate(16);
@@ -186,7 +190,10 @@ fn load(folder: &Path) -> Option<PrepareReport> {
         order && Binidx::open(&prefix).is_ok_and(|pair| pair.len() as u64 == documents)
     };
     let contents = fs::metadata(folder.join(CONTENTS));
-    let intact = contents.is_ok_and(|c| c.len() == CONTENT_BYTES as u64 * report.documents)
+    let has_muted =
+        report.records.iter().all(|counts| counts.muted == 0) || folder.join(MUTED).is_file();
+    let intact = has_muted
+        && contents.is_ok_and(|c| c.len() == CONTENT_BYTES as u64 * report.documents)
         && whole(Split::Train, report.train_documents)
         && (report.val_documents == 0 || whole(Split::Val, report.val_documents));
     intact.then_some(report)
@@ -201,7 +208,7 @@ mod tests {
     use crate::data::OnBadLine;
     use crate::data::conversation::{Mask, Template};
     use crate::data::error::Origin;
-    use crate::data::readers::RecordForm;
+    use crate::data::shapes::{RecordCounts, RecordForm, Shape, ShapeCount};
     use crate::data::tokenizer::END_OF_DOCUMENT;
     use crate::data::tokenizer::tests::WORLD_TOKENIZER;
 
@@ -249,7 +256,7 @@ mod tests {
             prepare(&change(PrepareSpec {
                 sources: &sources,
                 tokenizer: &WORLD_TOKENIZER,
-                form: RecordForm { sft_field: None, template: &template },
+                form: RecordForm::new(&template),
                 mask: &Mask::All,
                 on_bad_line: OnBadLine::Error,
                 end_of_doc: true,
@@ -325,6 +332,16 @@ mod tests {
                 train_tokens: 2 * (2 + 11 + 2),
                 val_tokens: 0,
                 longest: LongestDocument { document: 1, tokens: 11 },
+                records: vec![RecordCounts {
+                    records: 3,
+                    shapes: vec![ShapeCount {
+                        shape: Shape::Text,
+                        keys: "text".into(),
+                        records: 3,
+                    }],
+                    used: ["text".to_owned()].into(),
+                    ..RecordCounts::default()
+                }],
             }
         );
     }
@@ -354,7 +371,7 @@ mod tests {
         let prepared = case.prepare(0.2, 1, 42).unwrap();
         assert_eq!(lines(&prepared, Split::Val), [1, 5]);
         assert_eq!(lines(&prepared, Split::Train), [7, 10, 2, 3, 6, 4, 9, 8]);
-        assert_eq!(prepared.key, "61f26c15e197594b");
+        assert_eq!(prepared.key, "e0598e2b44f0a123");
     }
 
     #[test]

@@ -6,10 +6,13 @@ use std::mem::discriminant;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::data::conversation::Template;
 use crate::data::error::{DataError, Origin, OtherLines};
 use crate::data::fault::LineFault;
+pub use crate::data::shapes::RecordForm;
+use crate::data::shapes::RecordText;
 use crate::diagnostic::Span;
+
+use super::containers::Container;
 
 /// A format of data files.
 pub(crate) trait Format: Sync {
@@ -22,6 +25,11 @@ pub(crate) trait Format: Sync {
     /// [`DataError::NoFiles`] and [`DataError::Read`].
     fn find(&self, path: &Path) -> Result<Vec<PathBuf>, DataError> {
         find_files(path)
+    }
+
+    /// The container of records that its files must be; `None` for any.
+    fn container(&self) -> Option<Container> {
+        None
     }
 
     /// The files on disk that `file`, one of [`Format::find`], consists of.
@@ -53,21 +61,12 @@ pub(crate) trait Format: Sync {
 /// What the files of a format hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Content {
-    /// One record per line. A record may be invalid without making the file unreadable.
+    /// Records. A record may be invalid without making the file unreadable.
     Records,
     /// Plain text, whose characters can serve as vocabulary.
     Text,
     /// Token ids.
     Tokens,
-}
-
-/// How a record becomes a text.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordForm<'a> {
-    /// The keys of question and answer. Without them a record has a `text`, or else `messages`.
-    pub sft_field: Option<&'a [String; 2]>,
-    /// Writes question and answer, or messages, as one text.
-    pub template: &'a Template,
 }
 
 /// Batches of documents and invalid records. Nothing follows an error.
@@ -87,6 +86,7 @@ pub(crate) struct Document {
 #[derive(Debug)]
 pub(crate) enum Body {
     Text(String),
+    Record(RecordText),
     Tokens(Vec<u32>),
 }
 
@@ -95,6 +95,7 @@ impl Body {
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Body::Text(text) => text.len() as u64,
+            Body::Record(record) => record.text.len() as u64,
             Body::Tokens(ids) => size_of_val(&**ids) as u64,
         }
     }
@@ -129,7 +130,7 @@ impl Tally {
             Some(first) if discriminant(&line.fault) == discriminant(&first.fault) => {
                 self.others.same += 1;
                 if self.others.first.len() < 2 {
-                    self.others.first.push(line.place.line());
+                    self.others.first.push(line.place.number());
                 }
             }
             Some(_) => {}
@@ -159,7 +160,7 @@ impl Tally {
 /// # Errors
 /// [`DataError::NoFiles`] for a folder or pattern without files, [`DataError::Read`] for a folder that cannot be
 /// read.
-fn find_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn find_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if path.is_dir() {
         return not_empty(visible_files(path)?, path);
     }

@@ -1,49 +1,57 @@
-//! JSONL: one JSON object per line.
+//! A record, as JSON, to a text.
 
+use std::fmt;
 use std::ops::Range;
-use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::data::conversation::{Role, Turn};
-use crate::data::error::{DataError, Origin};
 use crate::data::fault::LineFault;
+use crate::data::shapes::{RecordForm, RecordText, ShapeFault, text_of_record, type_of};
 use crate::diagnostic::{Text, msg};
 
-use super::format::{Batches, Content, Format, LineError, RecordForm};
-use super::lines;
+use super::format::LineError;
 
-/// Files of one JSON object per line.
-pub(crate) struct Jsonl;
+/// The keys of a record, and those that the line has more than once.
+struct Keys {
+    record: Map<String, Value>,
+    repeated: Vec<String>,
+}
 
-impl Format for Jsonl {
-    fn content(&self) -> Content {
-        Content::Records
-    }
-
-    fn read<'a>(&self, file: &Path, form: RecordForm<'a>) -> Result<Batches<'a>, DataError> {
-        lines::records(file, move |line| form.parse(line))
-    }
-
-    fn origin(&self, file: &Path, number: u64) -> Origin {
-        lines::origin(file, number)
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
+        deserializer.deserialize_map(KeysVisitor)
     }
 }
 
-/// A record of the usual form, parsed without building a [`Value`].
-#[derive(Deserialize)]
-struct TextRecord {
-    text: String,
+struct KeysVisitor;
+
+impl<'de> Visitor<'de> for KeysVisitor {
+    type Value = Keys;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Keys, A::Error> {
+        let mut keys = Keys { record: Map::new(), repeated: Vec::new() };
+        while let Some((key, value)) = access.next_entry::<String, Value>()? {
+            if keys.record.contains_key(&key) {
+                keys.repeated.push(key.clone());
+            }
+            keys.record.insert(key, value);
+        }
+        Ok(keys)
+    }
 }
 
 impl RecordForm<'_> {
-    /// The text of one line; `None` for a blank line. Keys that the form does not name are ignored.
+    /// The record of one line as text; `None` for a blank line.
     ///
     /// # Errors
     /// The error and the bytes of the line that it is about.
-    pub fn parse(&self, line: &[u8]) -> Result<Option<String>, LineError> {
+    pub fn parse(&self, line: &[u8]) -> Result<Option<RecordText>, LineError> {
         if line.trim_ascii().is_empty() {
             return Ok(None);
         }
@@ -51,92 +59,24 @@ impl RecordForm<'_> {
             let start = error.valid_up_to();
             (start..start + 1, LineFault::NotUtf8 { byte: line[start] })
         })?;
-        let is_object = line.trim_ascii_start().starts_with('{'); // serde takes a list for a struct, too
-        if self.sft_field.is_none()
-            && is_object
-            && let Ok(record) = serde_json::from_str::<TextRecord>(line)
-            && !record.text.is_empty()
-        {
-            return Ok(Some(record.text));
-        }
-        self.parse_any(line).map(Some)
-    }
-
-    /// [`RecordForm::parse`] for a line of any form.
-    fn parse_any(&self, line: &str) -> Result<String, LineError> {
-        let value: Value =
-            serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
         let start = line.len() - line.trim_ascii_start().len();
-        let Value::Object(record) = value else {
-            let fault = LineFault::NotAnObject { found: type_of(&value) };
-            return Err((start..line.trim_ascii_end().len(), fault));
-        };
-        let (turns, range) = match (self.sft_field, record.get("messages")) {
-            (Some([question, answer]), _) => {
-                let question = string(line, &record, question)?;
-                let answer = string(line, &record, answer)?;
-                let turns = [(Role::User, question), (Role::Assistant, answer)];
-                (turns.map(|(role, content)| Turn { role, content }).into(), start..start + 1)
-            }
-            (None, Some(messages)) if !record.contains_key("text") => {
-                let range = key_value(line, "messages");
-                match parse_messages(messages) {
-                    Ok(turns) => (turns, range),
-                    Err(fault) => return Err((range, fault)),
-                }
-            }
-            _ => return string(line, &record, "text"),
-        };
-        let rendered = self.template.render(&turns);
-        rendered.map_err(|error| (range, LineFault::Messages { problem: error.text() }))
-    }
-}
-
-/// The string at `key`.
-fn string(line: &str, record: &Map<String, Value>, key: &str) -> Result<String, LineError> {
-    let key = key.to_owned();
-    let fault = match record.get(&key) {
-        None => {
-            let start = line.len() - line.trim_ascii_start().len();
-            let keys = record.keys().cloned().collect();
-            return Err((start..start + 1, LineFault::NoText { key, keys }));
+        let end = line.trim_ascii_end().len();
+        if !line[start..].starts_with('{') {
+            let value: Value =
+                serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
+            return Err((start..end, LineFault::NotAnObject { found: type_of(&value) }));
         }
-        Some(Value::String(text)) if text.is_empty() => LineFault::EmptyText { key: key.clone() },
-        Some(Value::String(_)) if is_repeated(line, &key) => {
-            LineFault::TextTwice { key: key.clone() }
-        }
-        Some(Value::String(text)) => return Ok(text.clone()),
-        Some(other) => LineFault::TextType { key: key.clone(), found: type_of(other) },
-    };
-    Err((key_value(line, &key), fault))
-}
-
-/// The turns of a value such as `[{"role": "user", "content": "Hi"}]`, with trimmed content. A system turn without
-/// content is skipped.
-fn parse_messages(messages: &Value) -> Result<Vec<Turn>, LineFault> {
-    let fault = |problem: Text| LineFault::Messages { problem };
-    let Value::Array(messages) = messages else {
-        return Err(fault(msg!(FOUND_NOT_ARRAY, found = type_of(messages))));
-    };
-    let mut turns = Vec::with_capacity(messages.len());
-    for (number, message) in (1..).zip(messages) {
-        let text = |key: &str| match message.get(key) {
-            Some(Value::String(text)) => Ok(text),
-            Some(other) => Err(fault(msg!(MESSAGE_KEY_TYPE, number, found = type_of(other), key))),
-            None => Err(fault(msg!(MESSAGE_WITHOUT_KEY, number, key))),
-        };
-        let (name, content) = (text("role")?, text("content")?);
-        let role = Role::named(name).ok_or_else(|| fault(msg!(MESSAGE_ROLE, number, name)))?;
-        match (role, content.trim().is_empty()) {
-            (Role::System, true) => {}
-            (_, true) => return Err(fault(msg!(MESSAGE_EMPTY, number))),
-            (_, false) => turns.push(Turn { role, content: content.trim().to_owned() }),
+        let Keys { record, repeated } =
+            serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
+        let text = text_of_record(self, record).map_err(|ShapeFault { key, fault }| {
+            let range = key.map_or(start..start + 1, |key| key_value(line, &key));
+            (range, fault)
+        })?;
+        match repeated.into_iter().find(|key| !text.unused.contains(key)) {
+            Some(key) => Err((key_value(line, &key), LineFault::TextTwice { key })),
+            None => Ok(Some(text)),
         }
     }
-    if turns.is_empty() {
-        return Err(fault(msg!(NO_MESSAGE)));
-    }
-    Ok(turns)
 }
 
 fn explain_json(line: &str, error: &serde_json::Error) -> (Range<usize>, LineFault) {
@@ -168,11 +108,6 @@ fn key_value(line: &str, key: &str) -> Range<usize> {
     values(line, key).next().unwrap_or(start..start + 1)
 }
 
-/// Whether `line`, which is a valid JSON object, has `key` more than once.
-fn is_repeated(line: &str, key: &str) -> bool {
-    values(line, key).nth(1).is_some()
-}
-
 /// The ranges of the values of `key` in `line`, which is a valid JSON object.
 fn values<'a>(line: &'a str, key: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
     let mut at = line.find('{').map(|brace| brace + 1);
@@ -198,30 +133,20 @@ fn value_length(text: &str) -> Option<usize> {
     Some(values.byte_offset())
 }
 
-fn type_of(value: &Value) -> Text {
-    match value {
-        Value::Null => Text::verbatim("null"),
-        Value::Bool(_) => msg!(A_BOOLEAN),
-        Value::Number(_) => msg!(A_NUMBER),
-        Value::String(_) => msg!(A_STRING),
-        Value::Array(_) => msg!(AN_ARRAY),
-        Value::Object(_) => msg!(AN_OBJECT),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::LazyLock;
 
     use super::super::format::{BadLine, Tally};
     use super::*;
     use crate::data::conversation::Template;
-    use crate::data::error::{OtherLines, place};
+    use crate::data::error::{DataError, OtherLines, place};
 
     static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::rwkv_qa);
 
     fn form() -> RecordForm<'static> {
-        RecordForm { sft_field: None, template: &TEMPLATE }
+        RecordForm::new(&TEMPLATE)
     }
 
     /// The documents of a file with this content, with their line numbers.
@@ -233,9 +158,9 @@ mod tests {
         for (number, line) in (1..).zip(text.as_ref().split(|&byte| byte == b'\n')) {
             match form.parse(line) {
                 Ok(None) => {}
-                Ok(Some(text)) => {
+                Ok(Some(record)) => {
                     tally.add_valid();
-                    documents.push((number, text));
+                    documents.push((number, record.text));
                 }
                 Err((range, fault)) => {
                     let place = place(Path::new("d.jsonl"), number as usize, line, range);
@@ -297,12 +222,12 @@ mod tests {
                 "\"a\"",
                 LineFault::NotAnObject { found: Text::verbatim("a string") },
             ),
-            ("{}", "d.jsonl:1:1", "{", LineFault::NoText { key: "text".into(), keys: vec![] }),
+            ("{}", "d.jsonl:1:1", "{", LineFault::NoShape { keys: vec![], texts: None }),
             (
                 "{\"Text\": \"a\", \"q\": {\"text\": \"a\"}}",
                 "d.jsonl:1:1",
                 "{",
-                LineFault::NoText { key: "text".into(), keys: vec!["Text".into(), "q".into()] },
+                LineFault::NoShape { keys: vec!["Text".into(), "q".into()], texts: None },
             ),
             (
                 "{\"n\": [{\"text\": 1}, \",\"] , \"text\" : 12 }",
@@ -356,11 +281,14 @@ error[ST3001]: line 2 of `d.jsonl` is not valid JSON
   = note: 1 other line is fine; 1 more has the same problem (3)"#;
         assert_eq!(message(text), expected.trim_start());
         let expected = r#"
-error[ST3003]: line 1 of `d.jsonl` has no key `text`
+error[ST3003]: line 1 of `d.jsonl` has no text and no conversation of a known shape
  --> d.jsonl:1:1
   |
 1 | {"prompt": "a", "answer": "b"}
-  | ^ keys found: `prompt`, `answer`"#;
+  | ^ keys found: `prompt`, `answer`
+  |
+  = note: shapes that are read: `text`; `messages`; `conversations`; `instruction` and `output`; `prompt` and `completion`; `question` and `answer`
+  = help: set `data.sft_field = ["prompt", "answer"]`"#;
         assert_eq!(message("{\"prompt\": \"a\", \"answer\": \"b\"}\n"), expected.trim_start());
     }
 
@@ -379,7 +307,7 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
         let documents = parse(line.replace('\n', "")).unwrap();
         assert_eq!(documents[0].1, "System: Be kind.\n\nUser: Hi\n\nthere\n\nAssistant: Yo");
         let field = ["q".to_owned(), "a".to_owned()];
-        let form = RecordForm { sft_field: Some(&field), ..form() };
+        let form = RecordForm { sft_field: &field, ..form() };
         let documents = parse_as(form, r#"{"a": "4", "text": "no", "q": "2+2?"}"#).unwrap();
         assert_eq!(documents[0].1, "User: 2+2?\n\nAssistant: 4");
         let error = parse_as(form, r#"{"q": "2+2?"}"#).unwrap_err();
@@ -405,10 +333,7 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
                 r#"[{"role": "user", "content": null}]"#.to_owned(),
                 "message 1 has null as `content`",
             ),
-            (
-                r#"[{"role": "function", "content": "a"}]"#.to_owned(),
-                "message 1 has the role `function`",
-            ),
+            (r#"[{"role": "robot", "content": "a"}]"#.to_owned(), "message 1 has the role `robot`"),
             (
                 r#"[{"role": "tool", "content": "a"}]"#.to_owned(),
                 "the template `rwkv-qa` has no role `tool`",
@@ -425,7 +350,8 @@ error[ST3003]: line 1 of `d.jsonl` has no key `text`
         for (messages, problem) in cases {
             let (place, marked, fault) = fault(format!("{{\"id\": 1, \"messages\": {messages}}}"));
             assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:1:23", messages.as_str()));
-            assert_eq!(fault, LineFault::Messages { problem: Text::verbatim(problem) });
+            let LineFault::Messages { problem: found, .. } = fault else { panic!("{fault}") };
+            assert_eq!(found.to_string(), problem);
         }
     }
 }

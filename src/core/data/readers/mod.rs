@@ -4,29 +4,41 @@
 //! [`FILE_TYPES`]), and its value of [`DataType`].
 
 mod binidx;
+mod containers;
 mod format;
 mod jsonl;
-mod lines;
+mod records;
+mod rows;
 mod source;
 mod text;
 mod token_file;
+mod unicode;
 
-pub(crate) use format::{Body, Content, Document, Format, Record, Tally};
-pub use format::{LineError, RecordForm};
-pub use lines::for_each_line;
+pub use format::LineError;
+pub(crate) use format::{BadLine, Body, Content, Document, Format, Record, Tally};
+pub use rows::Row;
 pub use source::{FileDigest, Source, character_tokenizer};
 pub(crate) use text::MADE_UP;
 
 use self::binidx::BinidxPairs;
-use self::jsonl::Jsonl;
+use self::containers::Container;
+use self::records::Records;
 use self::text::{Encoding, PlainText, Sums};
 use self::token_file::{Layout, TokenFiles};
+use std::path::Path;
+
 use crate::data::DataType;
+use crate::data::error::DataError;
 
 /// The reader of a format.
 pub(crate) fn format(data_type: DataType) -> &'static dyn Format {
     match data_type {
-        DataType::Jsonl => &Jsonl,
+        DataType::Jsonl => &Records(None),
+        DataType::Json => &Records(Some(Container::Json)),
+        DataType::Csv => &Records(Some(Container::Csv)),
+        DataType::Tsv => &Records(Some(Container::Tsv)),
+        DataType::Parquet => &Records(Some(Container::Parquet)),
+        DataType::Arrow => &Records(Some(Container::Arrow)),
         DataType::Binidx => &BinidxPairs,
         DataType::Utf8 => &PlainText(Encoding::Utf8),
         DataType::Utf16le => &PlainText(Encoding::Utf16le),
@@ -37,9 +49,47 @@ pub(crate) fn format(data_type: DataType) -> &'static dyn Format {
     }
 }
 
+/// Whether the files of a format hold records.
+pub fn holds_records(data_type: DataType) -> bool {
+    format(data_type).content() == Content::Records
+}
+
+/// The container of records that a file's name tells, where its content cannot: the same bytes under another name can
+/// be other records.
+pub(crate) fn container_by_name(file: &Path) -> Option<&'static str> {
+    Container::of_name(file).map(Container::name)
+}
+
+/// Calls `each` with every record of a file of records.
+///
+/// # Errors
+/// A file that cannot be read or is not of the format.
+pub fn for_each_row(
+    file: &Path,
+    data_type: DataType,
+    each: impl FnMut(Row<'_>),
+) -> Result<(), DataError> {
+    rows::for_each(file, format(data_type).container(), each)
+}
+
+/// The first record of a file in any container, as JSON; `None` where none can be read.
+pub fn first_record(file: &Path) -> Option<String> {
+    let mut first = None;
+    let read = rows::find(file, None, |row| {
+        first = String::from_utf8(row.json().to_vec()).ok();
+        true
+    });
+    read.ok().and(first)
+}
+
 /// The formats of files, by their names in experiment files.
-pub const FILE_TYPES: [(&str, DataType); 6] = [
+pub const FILE_TYPES: [(&str, DataType); 11] = [
     ("jsonl", DataType::Jsonl),
+    ("json", DataType::Json),
+    ("csv", DataType::Csv),
+    ("tsv", DataType::Tsv),
+    ("parquet", DataType::Parquet),
+    ("arrow", DataType::Arrow),
     ("binidx", DataType::Binidx),
     ("utf-8", DataType::Utf8),
     ("utf-16le", DataType::Utf16le),

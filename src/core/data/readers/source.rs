@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::data::DataType;
 use crate::data::conversation::Template;
 use crate::data::error::DataError;
+use crate::data::shapes::RecordForm;
 use crate::data::tokenizer::Tokenizer;
+use crate::diagnostic::{Text, msg};
 use crate::digest::sha256_of_file;
 
-use super::format::{Body, Format, RecordForm};
+use super::format::{Body, Format};
 use super::text::MADE_UP;
 
 /// Documents of one format, with their share of the training data.
@@ -50,6 +52,15 @@ impl Source {
         self.files.iter().map(|file| &**file).chain(made_up)
     }
 
+    /// The source in words.
+    pub fn name(&self) -> Text {
+        let first = self.inputs().next().unwrap_or(Path::new(MADE_UP));
+        match self.files.len().saturating_sub(1) {
+            0 => msg!(FILE_NAMED, file = first),
+            n => msg!(FILE_AND_OTHERS, file = first, n),
+        }
+    }
+
     /// The digest of every file on disk.
     ///
     /// # Errors
@@ -84,7 +95,7 @@ impl FileDigest {
 /// A file that cannot be read, has another encoding or no text.
 pub fn character_tokenizer(sources: &[Source]) -> Result<Tokenizer, DataError> {
     let template = Template::raw();
-    let form = RecordForm { sft_field: None, template: &template };
+    let form = RecordForm::new(&template);
     let mut characters = BTreeSet::new();
     for source in sources {
         for file in source.inputs() {

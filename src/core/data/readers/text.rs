@@ -4,9 +4,11 @@ use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 
+use crate::data::container_fault::ContainerFault;
 use crate::data::error::{DataError, Origin};
 
 use super::format::{Batches, Body, Content, Document, Format, RecordForm};
+use super::unicode::ByteOrder;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -17,7 +19,7 @@ pub(crate) struct PlainText(pub(crate) Encoding);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Encoding {
     Utf8,
-    /// 16-bit code units, low byte first.
+    /// 16-bit code units, low byte first unless a byte order mark says otherwise.
     Utf16le,
 }
 
@@ -40,9 +42,20 @@ impl Format for PlainText {
 /// The text of a file, without a byte order mark.
 fn read(file: &Path, encoding: Encoding) -> Result<String, DataError> {
     let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
-    let (encoding, decoded) = match encoding {
-        Encoding::Utf8 => ("UTF-8", utf8(bytes)),
-        Encoding::Utf16le => ("UTF-16LE", utf16le(&bytes)),
+    let marked = ByteOrder::of_mark(&bytes);
+    let order = match encoding {
+        Encoding::Utf8 => marked,
+        Encoding::Utf16le => marked.or(Some(ByteOrder::Little)),
+    };
+    if order.is_none()
+        && let Some(order) = ByteOrder::without_mark(&bytes)
+    {
+        let fault = ContainerFault::Encoding { name: order.name() };
+        return Err(DataError::Container { file: file.into(), fault });
+    }
+    let (encoding, decoded) = match order {
+        None => ("UTF-8", utf8(bytes)),
+        Some(order) => (order.name(), utf16(&bytes, order)),
     };
     let mut text =
         decoded.map_err(|byte| DataError::Encoding { file: file.into(), encoding, byte })?;
@@ -60,11 +73,12 @@ fn utf8(bytes: Vec<u8>) -> Result<String, usize> {
     String::from_utf8(bytes).map_err(|error| error.utf8_error().valid_up_to())
 }
 
-fn utf16le(bytes: &[u8]) -> Result<String, usize> {
+/// The text, or the index of the first invalid byte.
+fn utf16(bytes: &[u8], order: ByteOrder) -> Result<String, usize> {
     let (units, rest) = bytes.as_chunks::<2>();
     let mut text = String::with_capacity(units.len());
     let mut read = 0;
-    for decoded in char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit))) {
+    for decoded in char::decode_utf16(units.iter().map(|unit| order.unit(*unit))) {
         let c = decoded.map_err(|_| read)?;
         read += 2 * c.len_utf16();
         text.push(c);
@@ -123,6 +137,10 @@ mod tests {
             "\u{feff}a\n你好😀".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(read_bytes(&marked, Encoding::Utf16le).unwrap(), text);
         assert_eq!(read_bytes(&marked[2..], Encoding::Utf16le).unwrap(), text);
+        assert_eq!(read_bytes(&marked, Encoding::Utf8).unwrap(), text, "the mark tells");
+        let big: Vec<u8> = "\u{feff}a\n你好😀".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert_eq!(read_bytes(&big, Encoding::Utf8).unwrap(), text);
+        assert_eq!(read_bytes(&big, Encoding::Utf16le).unwrap(), text);
     }
 
     #[test]
@@ -134,6 +152,8 @@ mod tests {
         assert_eq!(utf16(b"a\0b"), "`d.txt` is not valid UTF-16LE at byte 2");
         assert_eq!(utf8(b" \n\t"), "`d.txt` contains no documents");
         assert_eq!(utf16(b""), "`d.txt` contains no documents");
+        let unmarked = "`d.txt` looks like UTF-16LE, but has no byte order mark";
+        assert_eq!(utf8(b"a\0b\0c\0d\0"), unmarked);
     }
 
     #[test]

@@ -82,6 +82,8 @@ impl<'a> Loader<'a> {
         vocab_size: usize,
         sources: &[usize],
     ) -> Result<Loader<'a>, DataError> {
+        let muted = options.muted.of_copies(sources);
+        let options = LoaderOptions { muted, ..options };
         let (tokens, ctx_len) = (data.tokens(), options.ctx_len);
         let file = || data.prefix().to_path_buf();
         if options.dataload == Dataload::Get && tokens <= ctx_len as u64 {
@@ -113,6 +115,11 @@ impl<'a> Loader<'a> {
             pieces.retain(|piece| piece.document < documents);
             *pass = Pass::new(0, pieces, &self.options);
         }
+    }
+
+    /// The tokenizer of the documents.
+    pub fn tokenizer(&self) -> &'a Tokenizer {
+        self.tokenizer
     }
 
     /// Counts of the documents.
@@ -177,7 +184,9 @@ impl<'a> Loader<'a> {
                 let pieces = pass.samples[place as usize].iter().map(|&i| pieces[i as usize]);
                 for piece in pieces.filter(|piece| !self.skipped.contains(&piece.document)) {
                     let ids = self.data.doc(piece.document)?;
-                    let learned = self.options.mask.of_tokens(self.tokenizer, &ids);
+                    let LoaderOptions { mask, muted, .. } = &self.options;
+                    let muted = muted.of(piece.document);
+                    let learned = mask.of_tokens_without(self.tokenizer, &ids, muted);
                     row.push(&ids[piece.tokens()], &learned[piece.tokens()]);
                     row.documents.push(piece.document);
                 }
@@ -207,14 +216,24 @@ impl<'a> Loader<'a> {
         let mut row = Row::default();
         row.documents.extend(self.data.documents_in(tokens.clone()));
         let len = (tokens.end - tokens.start) as usize;
-        if self.options.mask == Mask::All {
+        let LoaderOptions { mask, muted, .. } = &self.options;
+        if *mask == Mask::All && muted.is_empty() {
             row.push(&self.data.slice(start, len)?, &vec![true; len]);
             return Ok(row);
         }
         // Only whole documents tell who speaks.
-        let whole = self.data.documents_around(tokens);
+        let whole = self.data.documents_around(tokens.clone());
         let ids = self.data.slice(whole.start, (whole.end - whole.start) as usize)?;
-        let learned = self.options.mask.of_tokens(self.tokenizer, &ids);
+        let learned = if muted.is_empty() {
+            mask.of_tokens(self.tokenizer, &ids)
+        } else {
+            let mut learned = Vec::with_capacity(ids.len());
+            for document in self.data.documents_in(tokens) {
+                let (ids, muted) = (self.data.doc(document)?, muted.of(document));
+                learned.extend(mask.of_tokens_without(self.tokenizer, &ids, muted));
+            }
+            learned
+        };
         let at = (start - whole.start) as usize;
         row.push(&ids[at..at + len], &learned[at..at + len]);
         Ok(row)
@@ -231,7 +250,7 @@ mod tests {
     use super::*;
     use crate::data::Overlong;
     use crate::data::tokenizer::tests::WORLD_TOKENIZER;
-    use crate::data::{BinidxWriter, END_OF_DOCUMENT, Template};
+    use crate::data::{BinidxWriter, END_OF_DOCUMENT, Muted, Template};
 
     const OPTIONS: LoaderOptions = LoaderOptions {
         ctx_len: 8,
@@ -239,6 +258,7 @@ mod tests {
         walk: Walk::Random,
         overlong: Overlong::Error,
         mask: Mask::All,
+        muted: Muted::NONE,
         seed: 5,
     };
 
@@ -382,6 +402,31 @@ mod tests {
         let loader = Loader::new(pair, &WORLD_TOKENIZER, OPTIONS, 65536, &[1, 7, 7, 1]).unwrap();
         let survey = loader.survey();
         assert_eq!((survey.documents, survey.copies, survey.tokens), (2, 4, 12));
+    }
+
+    /// In samples of documents and in windows, and in every copy of a document.
+    #[test]
+    fn muted_text_is_never_a_target() {
+        let mask = Mask::Assistant(Template::rwkv_qa());
+        let text = "User: a\n\nAssistant: bad\n\nUser: c\n\nAssistant: good";
+        let document = mask.encode(&WORLD_TOKENIZER, text.as_bytes());
+        let start = text.find(" bad").unwrap();
+        for (dataload, ctx_len) in [(Dataload::Pad, 64), (Dataload::Pack, 64), (Dataload::Get, 20)]
+        {
+            let mut muted = Muted::NONE;
+            muted.add(7, std::iter::once(start..start + " bad\n\n".len()).collect());
+            let options = LoaderOptions { mask: mask.clone(), muted, dataload, ctx_len, ..OPTIONS };
+            let (_folder, pair) = pair(&[document.clone(), document.clone()]);
+            let mut loader = Loader::new(pair, &WORLD_TOKENIZER, options, 65536, &[7, 7]).unwrap();
+            for first in 0..loader.samples_per_pass() {
+                let batch = loader.batch(first, 1).unwrap();
+                let targets: Vec<u32> = batch.targets.iter().map(|&id| id as u32).collect();
+                let said = WORLD_TOKENIZER.decode(&targets).unwrap();
+                let said = String::from_utf8(said).unwrap();
+                assert!(!said.contains("bad"), "{dataload:?}: {said}");
+                assert!(said.contains("good"), "{dataload:?}: {said}");
+            }
+        }
     }
 
     #[test]

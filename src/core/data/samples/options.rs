@@ -1,6 +1,6 @@
 //! How documents become samples.
 
-use crate::data::conversation::Mask;
+use crate::data::conversation::{Mask, Muted};
 use crate::data::{Dataload, Overlong, Walk};
 
 /// How documents become samples.
@@ -16,6 +16,8 @@ pub struct LoaderOptions {
     pub overlong: Overlong,
     /// Selects the target tokens.
     pub mask: Mask,
+    /// What is never target text, by document in source order.
+    pub muted: Muted,
     /// The seed of the order.
     pub seed: u64,
 }

@@ -72,6 +72,8 @@ pub(crate) fn survey(
     let windows = options.dataload == Dataload::Get;
     let mut survey = Survey::default();
     let mut pieces = Vec::new();
+    // The longest of the documents that are refused for their length.
+    let mut longest: Option<usize> = None;
     let mut turns = TurnSurvey::new(&options.mask);
     let (mut all, mut without_targets, mut too_long) =
         (Distinct::new(sources), Distinct::new(sources), Distinct::new(sources));
@@ -85,7 +87,8 @@ pub(crate) fn survey(
         }
         survey.copies += 1;
         survey.tokens += ids.len() as u64;
-        let mask = options.mask.of_tokens(tokenizer, &ids);
+        let muted = options.muted.of(i);
+        let mask = options.mask.of_tokens_without(tokenizer, &ids, muted);
         if windows {
             let targets = mask.iter().filter(|target| **target).count();
             survey.target_tokens += targets as u64;
@@ -99,6 +102,9 @@ pub(crate) fn survey(
         let reached = match (overlong, options.overlong) {
             (true, Overlong::Error) => {
                 too_long.add(i);
+                if longest.is_none_or(|longest| data.doc_len(longest) < ids.len()) {
+                    longest = Some(i);
+                }
                 continue;
             }
             (true, Overlong::Drop) => {
@@ -126,7 +132,7 @@ pub(crate) fn survey(
         survey.target_tokens += targets as u64;
     }
     survey.documents = all.count();
-    if let Some(document) = too_long.first {
+    if let Some(document) = longest {
         let (tokens, others) = (data.doc_len(document), too_long.count() as usize - 1);
         let limit = options.ctx_len + 1;
         return Err(DataError::Overlong { document: origin(document), tokens, limit, others });
@@ -208,8 +214,13 @@ fn why(
     document: usize,
     turns: &TurnSurvey,
 ) -> Result<Unlearned, DataError> {
-    let mask = options.mask.of_tokens(tokenizer, &data.doc(document)?);
-    Ok(Unlearned::new(&options.mask, turns, mask.contains(&true)))
+    let (ids, muted) = (data.doc(document)?, options.muted.of(document));
+    let with_targets =
+        |muted| options.mask.of_tokens_without(tokenizer, &ids, muted).contains(&true);
+    if !muted.is_empty() && !with_targets(muted) && with_targets(&[]) {
+        return Ok(Unlearned::Muted);
+    }
+    Ok(Unlearned::new(&options.mask, turns, with_targets(muted)))
 }
 
 /// How much of the data a run sees.

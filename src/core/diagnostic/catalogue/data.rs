@@ -4,6 +4,77 @@ use crate::diagnostic::entry::catalogue;
 
 catalogue! {
     LINE_FAULT: "line {line} of `{file}` {fault}", "`{file}` 第 {line} 行{fault}";
+    ROW_FAULT: "row {row} of `{file}` {fault}", "`{file}` 第 {row} 行记录{fault}";
+    ROW_OF_FILE: "row {row} of `{file}`", "`{file}` 第 {row} 行记录";
+    CONTAINER_FAULT[ST3015]: "`{file}` {fault}", "`{file}` {fault}";
+    FILE_IN_OTHER_ENCODING[ST3002]: "`{file}` {fault}", "`{file}` {fault}";
+    DATA_TYPE_CONTRADICTED:
+        "is not `{asked}`, as `data_type` says, but `{found}`",
+        "不是 `data_type` 所说的 `{asked}`，而是 `{found}`";
+    SET_DATA_TYPE: "set `data_type = \"{found}\"`, or delete `data_type`", "设 `data_type = \"{found}\"`，或删去 `data_type`";
+    IS_A_ZIP_ARCHIVE: "is a ZIP archive, for example an Excel workbook", "是 ZIP 压缩包，例如 Excel 工作簿";
+    IS_A_TAR_ARCHIVE: "is a tar archive", "是 tar 归档";
+    IS_COMPRESSED_WITH: "is compressed with {name}", "是用 {name} 压缩的";
+    IS_A_COMPRESSED_TABLE: "is a {name} file that is compressed as a whole", "是整体压缩过的 {name} 文件";
+    IS_FEATHER_1: "is a Feather file of version 1", "是第 1 版 Feather 文件";
+    IS_A_FOREIGN_FILE: "is of the kind {name}, which is not read", "是 {name}，无法读取";
+    IS_A_LFS_POINTER: "is a Git LFS pointer, not the file itself", "是 Git LFS 指针，不是文件本身";
+    IS_A_WEB_PAGE: "is a web page, not a data file", "是网页，不是数据文件";
+    UNPACK_OR_SAVE_AS_CSV:
+        "unpack the archive, or save the table as CSV in UTF-8",
+        "解开压缩包，或把表格存为 UTF-8 的 CSV";
+    DECOMPRESS_FIRST: "decompress the file", "解压该文件";
+    CONVERT_TO_JSONL: "write the records as JSONL, CSV or Parquet", "把记录写成 JSONL、CSV 或 Parquet";
+    RUN_GIT_LFS_PULL: "run `git lfs pull` in its folder", "在其文件夹中运行 `git lfs pull`";
+    DOWNLOAD_THE_FILE:
+        "download the file itself: on Hugging Face the address has `/resolve/` in place of `/blob/`",
+        "下载文件本身：在 Hugging Face 上，地址用 `/resolve/` 代替 `/blob/`";
+    ENCODED_WITHOUT_MARK:
+        "looks like {name}, but has no byte order mark",
+        "看起来是 {name}，但没有字节顺序标记";
+    CONVERT_TO_UTF8: "run `iconv -f {name} -t UTF-8 OLD > NEW`", "运行 `iconv -f {name} -t UTF-8 OLD > NEW`";
+    CONTAINER_BROKEN: "cannot be read as {container}", "无法作为 {container} 读取";
+    CONTAINER_ENCRYPTED: "is encrypted {container}", "是加密的 {container} 文件";
+    WRITE_WITHOUT_ENCRYPTION: "write the file without encryption", "写该文件时不要加密";
+    FETCH_OR_WRITE_AGAIN:
+        "the file is incomplete or damaged: write or download the file again",
+        "文件不完整或已损坏：请重新写入或下载";
+    ARROW_END_MISSING: "the end of the file is missing", "文件缺少结尾";
+    RECORD_TOO_LONG: "has a record that begins on line {line} and is too long", "有一条从第 {line} 行开始的记录太长";
+    RECORD_LIMIT: "a record has at most {mib} MiB", "一条记录最多 {mib} MiB";
+    LINE_TOO_LONG: "is too long", "太长";
+    LIST_NOT_CLOSED: "ends on line {line} within the list of records", "在第 {line} 行结束，而记录列表没有结束";
+    QUOTE_NOT_CLOSED:
+        "has a quote that is not closed in the row that begins on line {line}",
+        "从第 {line} 行开始的行中有一个引号没有闭合";
+    SEVERAL_LISTS: "has several lists of objects", "有多个对象列表";
+    LISTS_FOUND: "keys of lists: {keys}", "列表的键：{keys}";
+    NAME_LIST_TRAIN:
+        "name the list of records `train` or `data`, or write the list alone into a file",
+        "把记录列表命名为 `train` 或 `data`，或把该列表单独写入一个文件";
+    HEADER_MISSING: "has no header", "没有表头";
+    ADD_HEADER:
+        "add a first row with the name of each column, for example `text`",
+        "在第一行写上每一列的名字，例如 `text`";
+    COLUMN_WITHOUT_NAME: "cell {number} of the first row is empty", "第一行的第 {number} 格为空";
+    COLUMN_NAME_IS_TEXT: "cell {number} of the first row is a text, not a name", "第一行的第 {number} 格是文本而不是名字";
+    COLUMN_TWICE: "the first row has `{name}` twice", "第一行有两个 `{name}`";
+    ROW_CELLS:
+        "has {found} {found:cell|cells}, but the header names {expected} {expected:column|columns}",
+        "有 {found} 格，而表头有 {expected} 列";
+    CELLS_OF_HEADER:
+        "a cell with the delimiter, a quote or a line break stands in quotes: `\"a, b\"`",
+        "含有分隔符、引号或换行的格要写在引号里：`\"a, b\"`";
+    WRITE_TEXT_COLUMNS: "write the column as UTF-8 text", "把该列写成 UTF-8 文本";
+    EXPECTED_OBJECT: "expected `{{`", "应为 `{{`";
+    EXPECTED_OBJECT_END: "expected `,` or `}}`", "应为 `,` 或 `}}`";
+    EXPECTED_LIST: "expected `[`", "应为 `[`";
+    EXPECTED_KEY: "expected a key in quotes", "应为带引号的键";
+    EXPECTED_COLON: "expected `:`", "应为 `:`";
+    EXPECTED_COMMA: "expected `,`", "应为 `,`";
+    EXPECTED_COMMA_OR_END: "expected `,` or `]`", "应为 `,` 或 `]`";
+    EXPECTED_VALUE: "expected an object", "应为对象";
+    TEXT_AFTER_LIST: "nothing may follow the records", "记录之后不应有内容";
     NO_DOCUMENTS[ST3004]: "`{file}` contains no documents", "`{file}` 中没有文档";
     NO_FILES[ST3005]: "`{path}` matches no files", "`{path}` 没有匹配到文件";
     NOT_IN_ENCODING[ST3002]:
@@ -27,9 +98,15 @@ catalogue! {
     PATTERN_FORM:
         "a pattern is a path with `*`, `?` or `[...]`",
         "模式是带 `*`、`?` 或 `[...]` 的路径";
+    FIRST_DOCUMENTS_READ:
+        "only the first {most} documents of each source were read; `data check` and `run` read all",
+        "每个来源只读了前 {most} 个文档；`data check` 和 `run` 读取全部";
     SAVE_AS_UTF8:
         "save the file as UTF-8, for example `iconv -f GB18030 -t UTF-8 OLD > NEW`",
         "把文件存为 UTF-8，例如 `iconv -f GB18030 -t UTF-8 OLD > NEW`";
+    IS_IT_A_TABLE_OR_TEXT:
+        "if the file is a table, set `data_type = \"csv\"`; if the file is plain text, set `data_type = \"utf-8\"`",
+        "如果文件是表格，设 `data_type = \"csv\"`；如果是纯文本，设 `data_type = \"utf-8\"`";
     IS_IT_UTF8:
         "if the file is UTF-8, set `data.data_type = \"utf-8\"`",
         "如果文件是 UTF-8，设 `data.data_type = \"utf-8\"`";
@@ -62,6 +139,7 @@ catalogue! {
     DEFECT_OF_TOKENIZER: "this is a bug in the tokenizer; please report it", "这是分词器的缺陷；请报告";
     OTHERS_OVERLONG: "{n} other {n:document is|documents are} too long as well", "另有 {n} 个文档也过长";
     RAISE_CTX_LEN: "raise `train.ctx_len`", "增大 `train.ctx_len`";
+    RAISE_CTX_LEN_TO: "raise `train.ctx_len` to {least} or more", "把 `train.ctx_len` 增大到 {least} 或更大";
     SET_OVERLONG:
         "or set `data.overlong` to `split` (several samples), `truncate` (drops the end) or `drop` (skips the document)",
         "或把 `data.overlong` 设为 `split`（分成多个样本）、`truncate`（丢掉末尾）或 `drop`（整个丢掉）";
@@ -83,6 +161,7 @@ catalogue! {
         "lower `train.ctx_len`, or set `data.walk = \"random\"`",
         "减小 `train.ctx_len`，或设 `data.walk = \"random\"`";
     FIRST_ONE_IS: "the first one: {document}", "第一个是 {document}";
+    OTHER_ROWS_FINE: "{n} other {n:row is|rows are} fine", "另有 {n} 行记录没有问题";
     OTHER_LINES_FINE: "{n} other {n:line is|lines are} fine", "另有 {n} 行没有问题";
     TEXT_ENDED_AT_QUOTE: "the string ended at the quote before this", "文本在前一个引号处就结束了";
     ESCAPE_QUOTES:
@@ -97,8 +176,8 @@ catalogue! {
     OTHER_WOULD_BE_LOST: "one of the two would be lost", "两者之一会丢失";
     NOTHING_TO_LEARN: "no text", "没有文本";
     MESSAGES_FORM:
-        "messages look like `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`; roles are `system`, `input`, `user` and `assistant`",
-        "messages 形如 `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`；角色有 `system`、`input`、`user`、`assistant`";
+        "messages look like `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`; roles are `system`, `user`, `input`, `assistant` and `tool`",
+        "messages 形如 `[{{\"role\": \"user\", \"content\": \"...\"}}, ...]`；角色有 `system`、`user`、`input`、`assistant`、`tool`";
     ONE_TOKEN: "only one token, so there is nothing to predict", "只有一个 token，后面没有可预测的";
     REMOVE_SHORT_DOCUMENTS:
         "remove documents of one token; training predicts each token from the tokens before it",
@@ -292,6 +371,82 @@ catalogue! {
         "message {number} has an empty `content`",
         "第 {number} 条消息的 `content` 为空";
     NO_MESSAGE: "the list has no messages", "没有消息";
+    EVERY_ANSWER_MUTED: "every answer has weight 0", "每个回答的权重都是 0";
+    REMOVE_MUTED_DOCUMENTS: "remove such records", "去掉这样的记录";
+    REJECTED_ANSWER: "with the rejected answer:", "带落选回答的文档：";
+    MUTED_IN_PAIR[ST3115]:
+        "{n} {n:message has|messages have} weight 0, and the exported file does not hold that",
+        "有 {n} 条消息的权重是 0，而导出的文件不含这一点";
+    MUTED_BECOME_TARGETS:
+        "a mask made of the file alone selects them as targets",
+        "只由文件得出的掩码会把它们选为目标";
+    MESSAGE_PART:
+        "message {number} has a part of type `{kind}`; only text is read",
+        "第 {number} 条消息有 `{kind}` 类型的部分；只读取文本";
+    MESSAGE_PART_WITHOUT_TEXT:
+        "message {number} has a part without `{key}`",
+        "第 {number} 条消息有一个部分没有 `{key}`";
+    MESSAGE_NOT_A_CALL:
+        "message {number} has a `{key}` that is not a function's name with arguments in JSON",
+        "第 {number} 条消息的 `{key}` 不是函数名和 JSON 参数";
+    MESSAGE_WEIGHT:
+        "message {number} has {value} as `{key}`; 0 and 1 are read",
+        "第 {number} 条消息的 `{key}` 是 {value}；只读取 0 和 1";
+    TOOLS_NOT_A_LIST:
+        "`{key}` must be a list of functions, found {found}",
+        "`{key}` 必须是函数的列表，实际是{found}";
+    HISTORY_NOT_PAIRS:
+        "`history` must be a list of pairs such as `[\"question\", \"answer\"]`",
+        "`history` 必须是由 `[\"问题\", \"回答\"]` 这样的对组成的列表";
+    SET_TEMPLATE_NAME: "set `data.template = \"{name}\"`", "设 `data.template = \"{name}\"`";
+    READ_WITHOUT_KEY:
+        "or set `data.ignore_keys = [\"{key}\"]` to read the records without the key",
+        "或设 `data.ignore_keys = [\"{key}\"]`，读取记录时不看这个键";
+    LINE_OF_NO_SHAPE[ST3003]: "has no text and no conversation of a known shape", "没有文本，也没有已知形状的对话";
+    SHAPES_OF_RECORDS:
+        "shapes that are read: `text`; `messages`; `conversations`; `instruction` and `output`; `prompt` and `completion`; \
+         `question` and `answer`",
+        "可读取的形状：`text`；`messages`；`conversations`；`instruction` 和 `output`；`prompt` 和 `completion`；`question` 和 `answer`";
+    SFT_FIELD_READS_TEXTS:
+        "`data.sft_field` names the keys of a question and an answer with other names",
+        "`data.sft_field` 指定其他名字的问题键和回答键";
+    SET_SFT_FIELD: "set `data.sft_field = {keys}`", "设 `data.sft_field = {keys}`";
+    LINE_IS_PREFERENCE[ST3114]: "is a preference pair", "是一个偏好对";
+    PAIRS_NEED_OBJECTIVE:
+        "a chosen and a rejected answer are for an objective that compares them, which does not exist yet; `data check` \
+         and `data show` read such records",
+        "选中和落选的回答用于比较二者的训练目标，目前还没有；`data check` 和 `data show` 可以读取这样的记录";
+    IGNORE_REJECTED:
+        "to train on the chosen answers alone, add `\"rejected\"` to `data.ignore_keys`",
+        "只训练选中的回答：把 `\"rejected\"` 加入 `data.ignore_keys`";
+    KEYS_LEFT_OUT[ST3113]:
+        "{file} has {n} {n:key|keys} that no document is made of",
+        "{file}中有 {n} 个键没有成为任何文档的内容";
+    KEY_IN_RECORDS: "`{key}` in {n} of {records} records", "{records} 条记录中有 {n} 条含 `{key}`";
+    AND_MORE_KEYS: "and {n} more", "另有 {n} 个";
+    KEY_WOULD_BE: "`{key}` would be {what}", "`{key}` 应是{what}";
+    MEANS_SYSTEM: "a system prompt", "系统提示";
+    MEANS_TOOLS: "the functions that the assistant may call", "助手可以调用的函数";
+    MEANS_INPUT: "material for the question", "问题的材料";
+    MEANS_HISTORY: "earlier questions and answers", "之前的问答";
+    MEANS_CONVERSATION: "a conversation; `text` is read in its place", "一段对话；这里读取的是 `text`";
+    MEANS_OTHER_CONVERSATION: "another conversation", "另一段对话";
+    MEANS_PREFERENCE: "one side of a preference pair", "偏好对的一方";
+    MEANS_REASONING: "reasoning of an answer", "回答的推理";
+    MEANS_CALLS: "calls of functions by the assistant", "助手对函数的调用";
+    MEANS_WEIGHT: "the weight of the record in the loss", "记录在损失中的权重";
+    MEANS_NAME: "the name of the speaker", "说话者的名字";
+    REMOVE_SFT_FIELD:
+        "remove `data.sft_field`: without it, records of this shape are read with all their usual keys",
+        "去掉 `data.sft_field`：没有它，这种形状的记录会连同所有常用的键一起读取";
+    IGNORE_KEYS:
+        "set `data.ignore_keys = {keys}` to leave them out without this warning",
+        "设 `data.ignore_keys = {keys}`，不再警告地略去它们";
+    ALLOW_KEYS_LEFT_OUT:
+        "other records use some of them; `# statetune: allow(ST3113)` at `data.data_file` silences the warning",
+        "其他记录用到了其中一些；在 `data.data_file` 处写 `# statetune: allow(ST3113)` 可关闭此警告";
+    FILE_AND_OTHERS: "`{file}` and {n} other {n:file|files}", "`{file}` 和另外 {n} 个文件";
+    FILE_NAMED: "`{file}`", "`{file}`";
     AN_ARRAY: "an array", "数组";
     FILE_CHANGES_WHILE_USED: "the file changes while it is used", "它在使用中被改动";
     TEMPLATE_NO_ROLE:

@@ -4,6 +4,34 @@ use crate::diagnostic::entry::catalogue;
 
 catalogue! {
     NOT_A_HUB_FILE[ST2180]: "`{path}` is not a valid hub path", "`{path}` 不是有效的 hub 路径";
+    HUB_DATASET_FORM:
+        "write `hf://datasets/OWNER/REPO`, with `@REVISION` for a certain revision and `/PART` for a configuration, a folder or a file",
+        "写成 `hf://datasets/OWNER/REPO`；`@REVISION` 指定版本，`/PART` 指定配置、文件夹或文件";
+    HUB_FILES_LEFT_OUT:
+        "{n} other {n:file|files} of the data set {n:is|are} not read: {names}",
+        "数据集的另外 {n} 个文件不读取：{names}";
+    HUB_HAS_NO_DATASET[ST4022]: "the hub has no data set `{name}`", "hub 上没有数据集 `{name}`";
+    CHECK_DATASET_NAMES:
+        "check the names of the owner, the repository and the revision; a private data set needs `HF_TOKEN`",
+        "请检查所有者、仓库和版本的名称；私有数据集需要 `HF_TOKEN`";
+    HUB_DATASET_IS_EMPTY[ST4022]: "`{name}` has no files to train on", "`{name}` 中没有可用于训练的文件";
+    HUB_DATASET_FORMATS:
+        "files of records end in .parquet, .arrow, .jsonl, .json, .csv or .tsv",
+        "记录文件以 .parquet、.arrow、.jsonl、.json、.csv 或 .tsv 结尾";
+    HUB_DATASET_HAS: "files of the data set: {names}", "数据集的文件：{names}";
+    NAME_DATASET_PART:
+        "name a folder or a file after the repository: `hf://datasets/OWNER/REPO/PART`",
+        "在仓库名之后写文件夹或文件：`hf://datasets/OWNER/REPO/PART`";
+    NOT_A_LISTING: "the list of files cannot be read", "文件列表无法读取";
+    DATA_NOT_ON_MACHINE_YET[ST4021]: "`{name}` is not downloaded yet", "`{name}` 尚未下载";
+    DATA_NOT_ON_MACHINE[ST4020]: "`{name}` is not downloaded", "`{name}` 没有下载";
+    DATA_COMMANDS_FETCH:
+        "`statetune run` and `statetune data check` download the data",
+        "`statetune run` 和 `statetune data check` 会下载数据";
+    HUB_HOLDS_RECORDS[ST2180]:
+        "a data set of the hub holds records, not `{data_type}`",
+        "hub 的数据集中是记录，不是 `{data_type}`";
+    DELETE_DATA_TYPE: "delete `data_type`", "删去 `data_type`";
     HUB_FILE_FORM:
         "write `hf://OWNER/REPO/FILE`, or `hf://OWNER/REPO@REVISION/FILE` for a certain revision",
         "写成 `hf://OWNER/REPO/FILE`，需要指定版本时写 `hf://OWNER/REPO@REVISION/FILE`";

@@ -285,9 +285,39 @@ catalogue! {
     CHARACTERS_OF_DATA: "the vocabulary of the data's characters", "数据的字符词表";
     THE_WORLD_TOKENIZER: "the World tokenizer", "World 分词器";
     THE_TOKENIZER: "the tokenizer", "分词器";
+    WARMUP_LONGER_THAN_RUN[ST2303]:
+        "the run has {steps} steps, fewer than the {warmup} steps of warmup",
+        "运行只有 {steps} 步，少于 {warmup} 步预热";
+    RATE_IS_NOT_REACHED:
+        "the learning rate only rises and never reaches `lr_init`",
+        "学习率一直在上升，到不了 `lr_init`";
+    SHORTEN_WARMUP:
+        "set `warmup_steps = {fewer}` in `[schedule]`, or train for more steps",
+        "在 `[schedule]` 中设 `warmup_steps = {fewer}`，或训练更多步";
+    WEIGHTS_NOT_OF_WORLD[ST4005]:
+        "the tokenizer of the weights is not known: the weights have {ids} ids, the World tokenizer has {found}",
+        "权重的分词器未知：权重有 {ids} 个 id，World 分词器有 {found} 个";
+    IDS_OF_OTHER_TOKENIZER:
+        "the ids of another tokenizer mean nothing to the weights",
+        "别的分词器的 id 对这些权重没有意义";
+    NAME_TOKENIZER_OF_WEIGHTS:
+        "set `model.tokenizer` to the vocabulary file of the weights; a run on characters keeps its own in `RUN/vocab.json`",
+        "把 `model.tokenizer` 设为这些权重的词表文件；按字符训练的运行把词表存在 `RUN/vocab.json`";
+    OR_NEW_MODEL_OF_DATA:
+        "or train a new model: replace `model.load_model` with `model.n_layer` and `model.n_embd`, and set `recipe = \"full\"`",
+        "或训练新模型：把 `model.load_model` 换成 `model.n_layer` 和 `model.n_embd`，并设 `recipe = \"full\"`";
     NAMED_TOKENIZER_SIZE[ST4005]:
         "the model has {ids} token ids, but {name} has {found}",
         "模型有 {ids} 个 token id，但{name}有 {found} 个";
+    FEW_IDS_OF_EMBEDDING[ST4005]:
+        "the tokenizer has {ids} ids, but the embedding of the weights has {rows}",
+        "分词器有 {ids} 个 id，而权重的嵌入有 {rows} 行";
+    OTHER_IDS_MEAN_OTHERS:
+        "weights that were trained with another vocabulary read every document as noise",
+        "用其他词表训练的权重会把所有文档读成噪声";
+    WORLD_HAS_SO_MANY:
+        "World and G1 models have 65,536 rows: set `tokenizer = \"world\"` for these",
+        "World 和 G1 模型有 65,536 行：这些模型请设 `tokenizer = \"world\"`";
     STATE_LR_SCALE_NEEDS_STATES[ST2123]:
         "`state_lr_scale` only applies with `state = true`",
         "`state_lr_scale` 只适用于 `state = true`";

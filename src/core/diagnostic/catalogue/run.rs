@@ -36,6 +36,30 @@ catalogue! {
     VAL_LOSS_NOT_FINITE[ST7012]:
         "validation loss became {val_loss} after step {step}",
         "第 {step} 步之后验证损失变为 {val_loss}";
+    EVERY_RATE_DIVERGED[ST7017]:
+        "training diverged at every learning rate that was tried",
+        "试过的每个学习率都使训练发散";
+    LOOK_AT_FIRST_STEPS:
+        "set `lr_init` to a number: the run then records the step that diverges and its documents",
+        "把 `lr_init` 设为数值：运行会记录发散的步和其中的文档";
+    RATES_NEED_WEIGHTS[ST4020]:
+        "the range test needs `{file}`, which is not on this machine",
+        "学习率测试需要 `{file}`，但它不在本机上";
+    RUN_FINDS_RATE:
+        "set `lr_init = \"auto\"`: `statetune run` downloads the weights and finds the rate",
+        "设 `lr_init = \"auto\"`：`statetune run` 会下载权重并找到学习率";
+    BASE_IS_NO_BETTER_THAN_CHANCE[ST4008]:
+        "the base model predicts the validation documents no better than chance: validation loss {val_loss}, chance is {chance}",
+        "基础模型对验证文档的预测不比随机猜测好：验证损失 {val_loss}，随机猜测为 {chance}";
+    CHANCE_IS_LN_VOCABULARY:
+        "chance is the logarithm of the {rows} token ids of the model",
+        "随机猜测的损失是模型 {rows} 个 token id 的对数";
+    TOKENIZER_OR_LANGUAGE_IS_OTHER:
+        "either the model was trained with another tokenizer, or it has never seen text of this kind",
+        "要么模型是用别的分词器训练的，要么它从未见过这类文本";
+    GENERATE_SHOWS_BASE:
+        "run `statetune generate --model {model} --tokenizer {tokenizer} --prompt \"Hello\"`: the answer of a trained model with its own tokenizer is readable",
+        "运行 `statetune generate --model {model} --tokenizer {tokenizer} --prompt \"Hello\"`：训练过的模型配上自己的分词器，回答是可读的";
     EARLIER_CHECKPOINTS_INTACT:
         "nothing was saved after this step; earlier checkpoints are intact",
         "这一步之后没有保存；之前的检查点完好";

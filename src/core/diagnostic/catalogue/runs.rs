@@ -18,6 +18,10 @@ catalogue! {
     TENSOR_COUNT:
         "{count} tensors, expected {expected}",
         "有 {count} 个张量，应为 {expected} 个";
+    RUNS_OF_OTHER_FOLDERS:
+        "runs are in `runs` beside the experiment file: pass that folder as `--runs-dir DIR`, or the path of a run",
+        "运行位于实验文件旁的 `runs` 中：用 `--runs-dir DIR` 指定该目录，或给出运行的路径";
+    RUNS_LS_LISTS: "run `statetune runs ls` to list the runs", "运行 `statetune runs ls` 列出所有运行";
     NO_RUN[ST0201]: "no run `{name}` in `{runs_dir}`", "`{runs_dir}` 中没有运行 `{name}`";
     AMBIGUOUS_RUN[ST6040]:
         "the ids of {n} runs start with `{name}`",

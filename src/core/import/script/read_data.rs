@@ -165,16 +165,20 @@ impl Reader {
             Some(flag) if flag.is_unknown() => {
                 self.record(&flag, Outcome::Unsupported, "", UNKNOWN_VALUE);
             }
-            Some(flag) if flag.values.len() == 2 => {
+            Some(flag) if matches!(flag.values.len(), 2 | 3) => {
                 let fields = flag.values.iter().map(|word| word.text.as_str());
-                self.set(&flag, "data.sft_field", fields.collect::<toml_edit::Array>(), "");
+                let why = match flag.values.len() {
+                    3 => "read as question, material for the question, and answer",
+                    _ => "",
+                };
+                self.set(&flag, "data.sft_field", fields.collect::<toml_edit::Array>(), why);
             }
             Some(flag) => {
                 self.record(
                     &flag,
                     Outcome::Unsupported,
                     "",
-                    "the keys of question and answer are two",
+                    "the keys are two (question, answer) or three (question, material, answer)",
                 );
             }
             None => {

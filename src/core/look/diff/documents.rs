@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::digest::sha256_hex;
 use crate::records::VALIDATION;
 
 /// Listed documents of each kind at most; the others are only counted.
@@ -92,6 +93,13 @@ impl Documents {
         let mut digests: Vec<u64> = all.take(limit).collect();
         digests.sort_unstable();
         Some(digests)
+    }
+
+    /// A digest of the validation documents that are measured; `None` when not recorded.
+    pub fn validation_digest(&self) -> Option<String> {
+        let digests = self.validation()?;
+        let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.to_le_bytes()).collect();
+        Some(sha256_hex(bytes))
     }
 
     /// Whether both runs measure the same validation documents; `None` when a run did not record them.
@@ -190,10 +198,13 @@ mod tests {
         let weighted = with(&[7, 8, 9], &[2, VALIDATION, 1]);
         assert_eq!(was.change_to(&weighted), DataChange::Copies);
         assert_eq!(was.same_validation(&weighted), Some(true));
+        assert_eq!(was.validation_digest(), weighted.validation_digest());
+        assert_ne!(was.validation_digest(), other_split.validation_digest());
         // A source of a small weight leaves documents out.
         assert_eq!(was.change_to(&with(&[7, 8, 9], &[1, VALIDATION, 0])), changed(&[], &[3]));
         let old = all(&[7, 8, 9]);
         assert_eq!((was.change_to(&old), was.same_validation(&old)), (DataChange::Same, None));
+        assert_eq!(old.validation_digest(), None);
         let both = with(&[7, 8, 9], &[VALIDATION, VALIDATION, 1]);
         let limited = Documents { limit: 1, ..both.clone() };
         assert_eq!(both.same_validation(&limited), Some(false));

@@ -7,8 +7,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::Sample;
 use crate::data::Overlong;
-use crate::data::{DataError, LineFault, Mask, Origin, TurnOddity, TurnSurvey, Unlearned};
+use crate::data::{
+    DataError, LineFault, Mask, Origin, RecordCounts, Source, TurnOddity, TurnSurvey, Unlearned,
+    record_warnings,
+};
 use crate::diagnostic::{Diagnostic, Severity, Span, msg};
+use crate::plan::Plan;
 
 /// Findings of one kind that are shown; all are counted.
 const SHOWN: usize = 5;
@@ -22,6 +26,10 @@ pub enum Kind {
     NotUtf8,
     /// The line is JSON, but not a valid document.
     NotADocument,
+    /// The document is a preference pair.
+    Preference,
+    /// Records have keys that no document is made of.
+    LeftOut,
     /// The document has no target tokens.
     NothingLearned,
     /// The document is also in another file.
@@ -55,6 +63,8 @@ impl Kind {
             Kind::Json => "ST3001",
             Kind::NotUtf8 => "ST3002",
             Kind::NotADocument => "ST3003",
+            Kind::Preference => "ST3114",
+            Kind::LeftOut => "ST3113",
             Kind::Overlong => "ST3030",
             Kind::NothingLearned => "ST3102",
             Kind::ForeignRole => "ST3103",
@@ -76,6 +86,8 @@ impl Kind {
             Kind::Json => "lines are not valid JSON",
             Kind::NotUtf8 => "lines are not UTF-8",
             Kind::NotADocument => "lines are not valid documents",
+            Kind::Preference => "documents are preference pairs",
+            Kind::LeftOut => "keys of records that no document is made of",
             Kind::NothingLearned => "documents have no target tokens",
             Kind::Elsewhere => "documents are also in another file",
             Kind::Overlong => "documents are longer than ctx_len",
@@ -97,6 +109,8 @@ impl Kind {
             Kind::Json => "json",
             Kind::NotUtf8 => "not_utf8",
             Kind::NotADocument => "not_a_document",
+            Kind::Preference => "preference",
+            Kind::LeftOut => "left_out",
             Kind::Overlong => "overlong",
             Kind::NothingLearned => "nothing_learned",
             Kind::ForeignRole => "foreign_role",
@@ -143,6 +157,8 @@ pub struct Checked {
     pub documents: u64,
     /// The findings by kind.
     pub findings: BTreeMap<Kind, Finding>,
+    /// What the records of all sources were made of.
+    pub records: RecordCounts,
 }
 
 impl Checked {
@@ -231,6 +247,15 @@ impl<'a> Check<'a> {
     /// Adds a document.
     pub fn add(&mut self, sample: &Sample) {
         self.found.documents += 1;
+        if sample.rejected.is_some() {
+            self.found.add(Kind::Preference, || {
+                let place = match sample.origin.clone() {
+                    Origin::Jsonl(place) => place,
+                    other => return Diagnostic::error(other.text()),
+                };
+                DataError::line(place, LineFault::Preference).diagnostic()
+            });
+        }
         self.check_repetition(sample);
         self.check_lesson(sample);
         self.check_turns(sample);
@@ -350,6 +375,23 @@ impl<'a> Check<'a> {
         let is_cut = matches!(self.overlong, Overlong::Truncate | Overlong::Split);
         let limit = self.ctx_len? + 1;
         (is_cut && sample.ids.len() > limit).then(|| sample.bytes_of(limit))
+    }
+
+    /// Adds what the records of each source were made of.
+    pub fn add_records(&mut self, plan: &Plan, counts: &[RecordCounts]) {
+        counts.iter().for_each(|counts| self.found.records.merge(counts));
+        let left = counts.iter().map(|counts| counts.left_out(&plan.data.ignore_keys).len() as u64);
+        let keys = left.sum();
+        let sources = plan.data.sources.iter().map(Source::name).zip(counts);
+        for warning in record_warnings(sources, &plan.data.form()) {
+            if plan.experiment.allows(&warning) {
+                continue;
+            }
+            self.found.add(Kind::LeftOut, || warning);
+        }
+        if let Some(finding) = self.found.findings.get_mut(&Kind::LeftOut) {
+            finding.count = keys;
+        }
     }
 
     /// The findings in all documents. `file` is the experiment file.

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use super::record_form;
 use crate::data::{LineFault, Mask, RecordForm, Template, with_openings};
 use crate::plan::Plan;
 
@@ -50,7 +49,7 @@ impl<'a> Repair<'a> {
             Mask::Assistant(template) => Some(template),
             Mask::All | Mask::Between { .. } => None,
         };
-        Repair { form: record_form(plan), turns }
+        Repair { form: plan.data.form(), turns }
     }
 
     /// Repairs one line.
@@ -84,7 +83,7 @@ impl<'a> Repair<'a> {
     fn with_turns(&self, line: &[u8]) -> Option<String> {
         let template = self.turns?;
         let mut record: Value = serde_json::from_slice(line).ok()?;
-        if self.form.sft_field.is_none()
+        if self.form.sft_field.is_empty()
             && let Some(Value::String(text)) = record.get_mut("text")
         {
             *text = fixed_turns(template, text)?;
@@ -94,19 +93,7 @@ impl<'a> Repair<'a> {
             return None; // the template writes the turns of other records
         }
         let mut is_changed = false;
-        let contents: Vec<&mut Value> = match self.form.sft_field {
-            Some([question, _]) => record.get_mut(question).into_iter().collect(),
-            None => {
-                let messages = record.get_mut("messages").and_then(Value::as_array_mut);
-                let asks = |message: &&mut Value| {
-                    matches!(message["role"].as_str(), Some("user" | "system"))
-                };
-                let asked = messages.into_iter().flatten().filter(asks);
-                asked.filter_map(|message| message.get_mut("content")).collect()
-            }
-        };
-        for content in contents {
-            let Value::String(text) = content else { continue };
+        for text in self.form.questions(&mut record) {
             let cleaned = Template::clean(text).into_owned();
             is_changed |= cleaned != text.trim();
             *text = cleaned;
@@ -167,7 +154,7 @@ mod tests {
     }
 
     fn fixed_by(template: Template, line: &str) -> Fixed {
-        let form = RecordForm { sft_field: None, template: &template };
+        let form = RecordForm::new(&template);
         Repair { form, turns: Some(&template) }.line(line.as_bytes())
     }
 

@@ -11,6 +11,6 @@ mod stats;
 
 pub use check::{Check, Checked, Finding, Kind};
 pub use fix::{Fixed, Repair};
-pub use read::{Item, Sample, read, read_other, record_form};
+pub use read::{Item, Sample, read, read_other};
 pub use show::{Fate, Part, parts};
 pub use stats::{Bucket, Counter, Lengths, Stats};

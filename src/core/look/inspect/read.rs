@@ -1,11 +1,11 @@
 //! The documents of an experiment, one by one.
 
+use std::ops::Range;
 use std::path::Path;
 
-use crate::data::DataType;
 use crate::data::{
-    Binidx, DataError, LineFault, Origin, PrepareSpec, RecordForm, Split, Tokenizer, for_each_line,
-    place, prepare,
+    Binidx, DataError, DataType, LineFault, Origin, PrepareSpec, RecordCounts, RecordText, Split,
+    Tokenizer, for_each_row, holds_records, prepare,
 };
 use crate::diagnostic::{Diagnostic, Span};
 use crate::plan::Plan;
@@ -23,6 +23,8 @@ pub struct Sample {
     learned: Vec<bool>,
     /// For each token the bytes of the text up to its end.
     ends: Vec<usize>,
+    /// The document with the rejected answer, where the document is a preference pair.
+    pub rejected: Option<String>,
 }
 
 impl Sample {
@@ -64,7 +66,7 @@ impl Sample {
     #[cfg(test)]
     pub(super) fn of_tokens(ids: Vec<u32>, learned: Vec<bool>) -> Sample {
         let origin = Origin::Binidx { prefix: "d".into(), index: 0 };
-        Sample { origin, text: String::new(), ids, learned, ends: Vec::new() }
+        Sample { origin, text: String::new(), ids, learned, ends: Vec::new(), rejected: None }
     }
 }
 
@@ -83,6 +85,7 @@ pub enum Item {
 }
 
 /// Passes every document of the sources of `plan` once and in order to `each`, and every line that is not a valid document.
+/// Returns what the records of each source were made of.
 ///
 /// # Errors
 /// A source that cannot be read.
@@ -90,24 +93,30 @@ pub fn read(
     plan: &Plan,
     tokenizer: &Tokenizer,
     each: &mut dyn FnMut(Item),
-) -> Result<(), DataError> {
-    let reads = |data_type| matches!(data_type, DataType::Jsonl | DataType::Binidx);
+) -> Result<Vec<RecordCounts>, DataError> {
+    let reads = |data_type| data_type == DataType::Binidx || holds_records(data_type);
     if !plan.data.sources.iter().all(|source| reads(source.data_type)) {
         return read_prepared(plan, tokenizer, each);
     }
+    let mut counts = Vec::new();
     for source in &plan.data.sources {
+        let mut records = RecordCounts::default();
         let mut left = source.limit.unwrap_or(u64::MAX);
         for file in &source.files {
             match source.data_type {
                 DataType::Binidx => read_pair(file, plan, tokenizer, &mut left, each)?,
-                _ => read_jsonl(file, plan, tokenizer, &mut left, each)?,
+                data_type => {
+                    let kept = (&mut left, &mut records);
+                    read_records(file, data_type, plan, tokenizer, kept, each)?;
+                }
             }
         }
+        counts.push(records);
     }
-    Ok(())
+    Ok(counts)
 }
 
-/// Passes every document of another JSONL file to `each`, read with the settings of `plan`.
+/// Passes every document of another file of records to `each`, read with the settings of `plan`.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -118,43 +127,40 @@ pub fn read_other(
     each: &mut dyn FnMut(Item),
 ) -> Result<(), DataError> {
     let mut left = u64::MAX;
-    read_jsonl(file, plan, tokenizer, &mut left, each)
+    let kept = (&mut left, &mut RecordCounts::default());
+    read_records(file, DataType::Jsonl, plan, tokenizer, kept, each)
 }
 
-/// Passes the documents of a JSONL file and its invalid lines to `each`, until `left` documents are found.
-fn read_jsonl(
+/// Passes the documents of a file of records and its invalid rows to `each`, until `left` documents are found.
+fn read_records(
     file: &Path,
+    data_type: DataType,
     plan: &Plan,
     tokenizer: &Tokenizer,
-    left: &mut u64,
+    (left, counts): (&mut u64, &mut RecordCounts),
     each: &mut dyn FnMut(Item),
 ) -> Result<(), DataError> {
-    let form = record_form(plan);
-    for_each_line(file, |number, line| {
+    let form = plan.data.form();
+    for_each_row(file, data_type, |row| {
         if *left == 0 {
             return;
         }
-        let at = |range| place(file, number as usize, line, range);
-        match form.parse(line) {
+        match row.parse(|record| form.parse(record)) {
             Ok(None) => {}
-            Ok(Some(text)) => {
+            Ok(Some(record)) => {
                 *left -= 1;
+                counts.add(&record);
+                let RecordText { text, muted, rejected, .. } = record;
                 let text = plan.data.template.cleaned(&text).into_owned();
                 let ids = encode(plan, tokenizer, &text);
-                let learned = plan.data.mask.of_tokens(tokenizer, &ids);
-                let origin = Origin::Jsonl(at(0..0));
+                let learned = plan.data.mask.of_tokens_without(tokenizer, &ids, &muted);
+                let origin = Origin::Jsonl(row.place(0..0));
                 let ends = ends(tokenizer, &ids);
-                each(Item::Sample(Sample { origin, text, ids, learned, ends }));
+                each(Item::Sample(Sample { origin, text, ids, learned, ends, rejected }));
             }
-            Err((range, fault)) => each(Item::Fault { place: at(range), fault }),
+            Err((range, fault)) => each(Item::Fault { place: row.place(range), fault }),
         }
-    })?;
-    Ok(())
-}
-
-/// How a JSONL record of the experiment becomes a text.
-pub fn record_form(plan: &Plan) -> RecordForm<'_> {
-    RecordForm { sft_field: plan.data.sft_field.as_ref(), template: &plan.data.template }
+    })
 }
 
 /// The tokens of a text, as in prepared data.
@@ -177,7 +183,7 @@ fn read_pair(
     let pair = Binidx::open(prefix)?;
     for index in 0..pair.len().min(usize::try_from(*left).unwrap_or(usize::MAX)) {
         let origin = Origin::Binidx { prefix: prefix.to_path_buf(), index };
-        each(Item::Sample(of_ids(pair.doc(index)?, origin, plan, tokenizer)?));
+        each(Item::Sample(of_ids(pair.doc(index)?, origin, plan, tokenizer, &[])?));
         *left -= 1;
     }
     Ok(())
@@ -188,28 +194,18 @@ fn read_prepared(
     plan: &Plan,
     tokenizer: &Tokenizer,
     each: &mut dyn FnMut(Item),
-) -> Result<(), DataError> {
-    let data = &plan.data;
-    let prepared = prepare(&PrepareSpec {
-        sources: &data.sources,
-        tokenizer,
-        form: record_form(plan),
-        mask: &data.mask,
-        on_bad_line: data.on_bad_line,
-        end_of_doc: data.end_of_doc,
-        val_split: 0.0,
-        val_seed: data.val_seed,
-        repeat: 1,
-        seed: plan.train.seed,
-        cache_dir: &data.cache_dir,
-    })?;
-    let pair = Binidx::open(&prepared.train)?;
+) -> Result<Vec<RecordCounts>, DataError> {
+    let spec = plan.prepare_spec(tokenizer);
+    let prepared = prepare(&PrepareSpec { val_split: 0.0, repeat: 1, ..spec })?;
+    let (pair, muted) = (Binidx::open(&prepared.train)?, prepared.muted()?);
+    let documents = prepared.documents(Split::Train)?;
     for index in 0..pair.len() {
         let origin = prepared.origin(Split::Train, index);
         let origin = origin.unwrap_or(Origin::Binidx { prefix: prepared.train.clone(), index });
-        each(Item::Sample(of_ids(pair.doc(index)?, origin, plan, tokenizer)?));
+        let muted = documents.get(index).map_or(&[][..], |document| muted.of(*document));
+        each(Item::Sample(of_ids(pair.doc(index)?, origin, plan, tokenizer, muted)?));
     }
-    Ok(())
+    Ok(prepared.report.records.clone())
 }
 
 fn of_ids(
@@ -217,11 +213,12 @@ fn of_ids(
     origin: Origin,
     plan: &Plan,
     tokenizer: &Tokenizer,
+    muted: &[Range<usize>],
 ) -> Result<Sample, DataError> {
     let text = String::from_utf8_lossy(&tokenizer.decode(&ids)?).into_owned();
-    let learned = plan.data.mask.of_tokens(tokenizer, &ids);
+    let learned = plan.data.mask.of_tokens_without(tokenizer, &ids, muted);
     let ends = ends(tokenizer, &ids);
-    Ok(Sample { origin, text, ids, learned, ends })
+    Ok(Sample { origin, text, ids, learned, ends, rejected: None })
 }
 
 /// For each token the bytes of the text up to its end.

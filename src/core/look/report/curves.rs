@@ -1,10 +1,12 @@
 //! The section of curves.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, PreEscaped, html};
 use serde::Serialize;
 use serde_json::json;
 
-use super::chart::{Drawing, Frame, Line, Point, Scale, draw, thin};
+use super::chart::{Drawing, Frame, Line, MAX_RUNS, Point, Scale, draw, thin};
 use super::run_data::RunData;
 use crate::records::Metrics;
 
@@ -14,7 +16,7 @@ const POINTS_OF_ALL: usize = 4000;
 
 /// A quantity plotted by step.
 struct Chart {
-    title: &'static str,
+    title: String,
     unit: &'static str,
     lines: Vec<Line>,
 }
@@ -31,8 +33,8 @@ pub(super) fn curves(runs: &[RunData]) -> Markup {
 }
 
 fn charts(runs: &[RunData]) -> Vec<Chart> {
-    let of = |title, unit, value: fn(&Metrics) -> f64| Chart {
-        title,
+    let of = |title: &str, unit, value: fn(&Metrics) -> f64| Chart {
+        title: title.to_owned(),
         unit,
         lines: lines(runs, "", false, |run| {
             run.metrics.iter().map(|line| (line.step as f64, value(line))).collect()
@@ -40,13 +42,36 @@ fn charts(runs: &[RunData]) -> Vec<Chart> {
     };
     let mut loss = of("Loss", "nats per token", |line| line.loss);
     loss.lines.extend(lines(runs, "validation", true, |run| run.val_losses.clone()));
-    let charts = [
-        loss,
+    let mut charts = vec![loss];
+    charts.extend(probes(runs));
+    charts.extend([
         of("Learning rate", "", |line| line.lr),
         of("Gradient norm", "before clipping", |line| line.grad_norm),
         of("Speed", "positions per second", |line| line.positions_per_s),
-    ];
+    ]);
     charts.into_iter().filter(|chart| !chart.lines.is_empty()).collect()
+}
+
+/// The charts of probe rates: of one run one chart with a curve for each probe, of several runs one for each probe.
+fn probes(runs: &[RunData]) -> Vec<Chart> {
+    let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.probe_rates.keys()).collect();
+    let names = names.into_iter().take(MAX_RUNS);
+    let percent = |run: &RunData, name: &str| -> Vec<Point> {
+        let points = run.probe_rates.get(name).into_iter().flatten();
+        points.map(|(step, rate)| (*step, rate * 100.0)).collect()
+    };
+    let unit = "% of the answers";
+    if let [run] = runs {
+        let line =
+            |(i, name): (usize, &String)| Line::new(i, false, name.clone(), percent(run, name));
+        let lines: Vec<Line> = names.enumerate().map(line).collect();
+        return vec![Chart { title: "Probes".to_owned(), unit, lines }];
+    }
+    let chart = |name: &String| {
+        let lines = lines(runs, "", false, |run| percent(run, name));
+        Chart { title: format!("Probe {name}"), unit, lines }
+    };
+    names.map(chart).collect()
 }
 
 /// A curve for each run with points; its name has the run's id when there are several runs.

@@ -1,6 +1,6 @@
 //! The records of a run that a report shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use super::chart::Point;
@@ -30,6 +30,11 @@ pub(super) struct RunData {
     pub(super) metrics: Vec<Metrics>,
     /// Validation losses by step.
     pub(super) val_losses: Vec<Point>,
+    /// For each probe the share of matching answers by step, from 0 to 1.
+    pub(super) probe_rates: BTreeMap<String, Vec<Point>>,
+    /// Peak memory of the newest process: of the GPU's tensors, and resident.
+    pub(super) peak_gpu_bytes: Option<u64>,
+    pub(super) peak_resident_bytes: Option<u64>,
     pub(super) events: Vec<EventLine>,
     /// Prompts and answers by file name: `base`, `tuned`, `step-0000120`.
     pub(super) samples: BTreeMap<String, Vec<SampleLine>>,
@@ -64,6 +69,7 @@ impl RunData {
         let experiment = fs::read_to_string(&experiment)
             .map_err(|source| ReadRunError::Read { path: experiment, source })?;
         let (facts, coverage) = events.iter().rev().find_map(known_at_start).unwrap_or_default();
+        let peaks = events.iter().rev().find_map(known_at_end).unwrap_or_default();
         Ok(RunData {
             directory: run.directory(),
             id: run.id(),
@@ -77,7 +83,13 @@ impl RunData {
             facts,
             coverage,
             metrics: run.metrics()?,
-            val_losses: val_losses(&events),
+            val_losses: evaluated(&events, |event| match event {
+                Event::Eval { val_loss, .. } => *val_loss,
+                _ => None,
+            }),
+            probe_rates: probe_rates(&events),
+            peak_gpu_bytes: peaks.0,
+            peak_resident_bytes: peaks.1,
             events,
             samples: run.samples()?,
             trained_secs: run.checkpoints().last().map(|last| last.record.totals.trained_secs),
@@ -99,13 +111,40 @@ fn known_at_start(line: &EventLine) -> Option<(Vec<Fact>, Option<Coverage>)> {
     }
 }
 
-/// Validation losses by step, without those after a checkpoint from which a later process resumed.
-fn val_losses(events: &[EventLine]) -> Vec<Point> {
+fn known_at_end(line: &EventLine) -> Option<(Option<u64>, Option<u64>)> {
+    match &line.event {
+        Event::End { peak_gpu_bytes, peak_resident_bytes, .. } => {
+            Some((*peak_gpu_bytes, *peak_resident_bytes))
+        }
+        _ => None,
+    }
+}
+
+/// The rates of every probe by step.
+fn probe_rates(events: &[EventLine]) -> BTreeMap<String, Vec<Point>> {
+    let names = events.iter().flat_map(|line| match &line.event {
+        Event::Eval { probes, .. } => probes.keys().cloned().collect(),
+        _ => Vec::new(),
+    });
+    let names: BTreeSet<String> = names.collect();
+    let rates = |name: String| {
+        let rate = |event: &Event| match event {
+            Event::Eval { probes, .. } => probes.get(&name).copied(),
+            _ => None,
+        };
+        let points = evaluated(events, rate);
+        (name, points)
+    };
+    names.into_iter().map(rates).collect()
+}
+
+/// The `value` of evaluations by step, without those after a checkpoint from which a later process resumed.
+fn evaluated(events: &[EventLine], value: impl Fn(&Event) -> Option<f64>) -> Vec<Point> {
     let mut points: Vec<Point> = Vec::new();
     for line in events {
         match &line.event {
-            Event::Eval { steps, val_loss, .. } => {
-                points.extend(val_loss.map(|val_loss| (*steps as f64, val_loss)))
+            Event::Eval { steps, .. } => {
+                points.extend(value(&line.event).map(|value| (*steps as f64, value)));
             }
             Event::Resume { checkpoint: None, .. } => points.clear(),
             Event::Resume { steps, .. } => points.retain(|(step, _)| *step <= *steps as f64),
@@ -125,7 +164,7 @@ mod tests {
             steps,
             epochs: 0,
             val_loss: Some(val_loss),
-            probes: BTreeMap::new(),
+            probes: BTreeMap::from([("emoji".to_string(), val_loss / 10.0)]),
             counts: Vec::new(),
         };
         let resume = |checkpoint: Option<&str>, steps| Event::Resume {
@@ -145,6 +184,11 @@ mod tests {
         ];
         let line = |event| EventLine { event, time: String::new() };
         let events: Vec<EventLine> = events.into_iter().map(line).collect();
-        assert_eq!(val_losses(&events), [(0.0, 5.0), (2.0, 4.0), (4.0, 3.0)]);
+        let val_loss = |event: &Event| match event {
+            Event::Eval { val_loss, .. } => *val_loss,
+            _ => None,
+        };
+        assert_eq!(evaluated(&events, val_loss), [(0.0, 5.0), (2.0, 4.0), (4.0, 3.0)]);
+        assert_eq!(probe_rates(&events)["emoji"], [(0.0, 0.5), (2.0, 0.4), (4.0, 0.3)]);
     }
 }

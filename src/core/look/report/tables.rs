@@ -78,7 +78,20 @@ pub(super) fn overview(runs: &[RunData]) -> Markup {
         Some(text.to_string())
     });
     add("trained for", &|run| Some(duration(run.trained_secs?)));
+    add("peak memory", &peak_memory);
     table(runs, rows)
+}
+
+/// Peak memory of the newest process that ended.
+fn peak_memory(run: &RunData) -> Option<String> {
+    let resident = run.peak_resident_bytes.map(size);
+    match run.peak_gpu_bytes.map(size) {
+        Some(gpu) => Some(match resident {
+            Some(resident) => format!("{gpu} on the GPU, {resident} resident"),
+            None => format!("{gpu} on the GPU"),
+        }),
+        None => resident,
+    }
 }
 
 /// Validation loss before training and now.
@@ -161,7 +174,7 @@ pub(super) fn environment(runs: &[RunData]) -> Markup {
         let texts = locks.iter().map(|lock| text((*lock)?));
         rows.push((label.to_string(), texts.collect()));
     };
-    add("statetune", &|lock| Some(lock.statetune.clone()));
+    add("statetune", &|lock| Some(lock.program()));
     add("libtorch", &|lock| Some(lock.libtorch.clone()));
     add("device", &|lock| Some(lock.device.clone()));
     add("op", &|lock| Some(lock.op.clone()));

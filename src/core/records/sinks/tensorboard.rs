@@ -6,11 +6,9 @@
 use std::fs;
 use std::path::Path;
 
-use chrono::Utc;
-
 use super::event_file::{What, record, records};
 use super::{Kept, Sink};
-use crate::records::{Event, RunDir, RunDirError};
+use crate::records::{Event, RunDir, RunDirError, local_time};
 
 /// The folder of the files.
 const FOLDER: &str = "tensorboard";
@@ -97,7 +95,7 @@ impl Sink for Tensorboard {
 impl Tensorboard {
     /// Appends events after `step` steps to the file of this process.
     fn write(&mut self, run: &RunDir, step: u64, events: &[What<'_>]) -> Result<(), RunDirError> {
-        let now = Utc::now().timestamp_micros() as f64 / 1e6;
+        let now = local_time().timestamp_micros() as f64 / 1e6;
         let file = match &self.file {
             Some(file) => file.clone(),
             None => {

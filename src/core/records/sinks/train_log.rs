@@ -1,16 +1,18 @@
 //! `train_log.txt`: the text log that RWKV trainers write, a header a run and a line a mini-epoch.
 
+use std::fs;
 use std::path::Path;
 
-use chrono::Local;
-
 use super::{Kept, Sink};
-use crate::records::{Event, RunDir, RunDirError};
+use crate::records::{Event, RunDir, RunDirError, local_time};
 
 const FILE: &str = "train_log.txt";
 
 /// Words of a line for a mini-epoch; the header has other counts.
 const WORDS: usize = 7;
+
+/// Lines of the header.
+const HEADER_LINES: usize = 2;
 
 /// The text log of a run.
 #[derive(Debug)]
@@ -19,8 +21,8 @@ pub(super) struct TrainLog;
 impl Sink for TrainLog {
     fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError> {
         match event {
-            Event::Start { settings, .. } if !run.join(FILE).exists() => {
-                run.append(FILE, &header(settings))
+            Event::Start { settings, .. } if !has_header(&run.join(FILE)) => {
+                run.write(FILE, (header(settings) + "\n").as_bytes())
             }
             Event::Epoch { epoch, mean_loss, lr } => {
                 run.append(FILE, &line(*epoch, *mean_loss, *lr))
@@ -38,14 +40,20 @@ impl Sink for TrainLog {
     }
 }
 
+/// Whether the file begins with a whole header. A process that was killed may leave a part, which nothing follows.
+fn has_header(file: &Path) -> bool {
+    let text = fs::read(file).unwrap_or_default();
+    text.iter().filter(|byte| **byte == b'\n').count() >= HEADER_LINES
+}
+
 /// The header: time and settings (on one line).
 fn header(settings: &str) -> String {
-    format!("NEW RUN {}\n{settings}", Local::now().format("%Y-%m-%d-%H-%M-%S"))
+    format!("NEW RUN {}\n{settings}", local_time().format("%Y-%m-%d-%H-%M-%S"))
 }
 
 /// `<epoch> <mean loss> <exp(mean loss)> <learning rate> <date> <time> <epoch>`.
 fn line(epoch: u64, mean_loss: f64, lr: f64) -> String {
-    let time = Local::now().format("%Y-%m-%d %H:%M:%S%.6f");
+    let time = local_time().format("%Y-%m-%d %H:%M:%S%.6f");
     format!("{epoch} {mean_loss:.6} {:.4} {lr:.8} {time} {epoch}", mean_loss.exp())
 }
 

@@ -1,0 +1,167 @@
+//! Tagged tables as editors show them best: one flat list of keys, and for each type which of them there are.
+//!
+//! taplo reports a `oneOf` as one error over the whole table and proposes every key as often as variants have it. With
+//! `if` and `then` for each type it names the key that does not belong to the type.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::tables::TAG;
+
+/// Whether a table may have other keys. A part of a schema that only requires something leaves the table open, because
+/// tombi takes every part for the whole.
+pub(super) const OPEN: &str = "additionalProperties";
+
+/// Writes a table of variants as one list of keys with a rule for each type. Returns what a file without other layers
+/// must say: the type, where the first variant is not the default, or else a type for keys that the first variant lacks.
+/// `None` for other tables, which stay.
+pub(super) fn flatten(table: &mut Value) -> Option<Value> {
+    let table = table.as_object_mut()?;
+    if !table.get("oneOf")?[0]["properties"].is_object() {
+        return None;
+    }
+    let Some(Value::Array(variants)) = table.shift_remove("oneOf") else { return None };
+    let variants: Vec<Variant<'_>> = variants.iter().filter_map(Variant::new).collect();
+    let mut all: Map<String, Value> = Map::new();
+    all.insert(TAG.to_owned(), tag(&variants));
+    for key in variants.iter().flat_map(|variant| variant.keys.keys()) {
+        if !all.contains_key(key) {
+            all.insert(key.clone(), common(key, &variants));
+        }
+    }
+    let rules: Vec<Value> = variants.iter().filter_map(|variant| variant.rule(&all)).collect();
+    let first = variants.first()?;
+    let demands = match first.is_default {
+        _ if variants.len() == 1 => None,
+        false => Some(json!({ "required": [TAG], OPEN: true })),
+        true => {
+            let foreign = all.keys().filter(|key| !first.keys.contains_key(*key));
+            let needs_tag: Map<String, Value> =
+                foreign.map(|key| (key.clone(), json!([TAG]))).collect();
+            Some(json!({ "dependencies": needs_tag, OPEN: true }))
+        }
+    };
+    table.insert("type".to_owned(), json!("object"));
+    table.insert(OPEN.to_owned(), json!(false));
+    table.insert("properties".to_owned(), all.into());
+    if !rules.is_empty() {
+        table.insert("allOf".to_owned(), rules.into());
+    }
+    table.insert("x-taplo".to_owned(), json!({ "initKeys": [TAG] }));
+    table.insert("x-tombi-table-keys-order".to_owned(), json!("schema"));
+    demands
+}
+
+/// One type of a tagged table.
+struct Variant<'a> {
+    name: &'a Value,
+    description: &'a str,
+    /// Whether the type applies where the table has none.
+    is_default: bool,
+    /// All keys, [`TAG`] included.
+    keys: &'a Map<String, Value>,
+}
+
+impl<'a> Variant<'a> {
+    fn new(schema: &'a Value) -> Option<Variant<'a>> {
+        let keys = schema["properties"].as_object()?;
+        Some(Variant {
+            name: &keys.get(TAG)?["const"],
+            description: schema["description"].as_str().unwrap_or_default(),
+            is_default: schema.get("required").is_none(),
+            keys,
+        })
+    }
+
+    /// What a table of this type may hold; `None` where each type has every key in the same form.
+    fn rule(&self, all: &Map<String, Value>) -> Option<Value> {
+        let own: Map<String, Value> = self
+            .keys
+            .iter()
+            .map(|(key, property)| {
+                let differs = key != TAG && all.get(key) != Some(property);
+                (key.clone(), if differs { property.clone() } else { json!({}) })
+            })
+            .collect();
+        let is_plain = own.len() == all.len() && own.values().all(|one| *one == json!({}));
+        if is_plain {
+            return None;
+        }
+        let named = json!({ TAG: { "const": self.name } });
+        Some(json!({
+            "if": { "properties": named, "required": [TAG], OPEN: true },
+            "then": { "properties": own, OPEN: false },
+        }))
+    }
+}
+
+/// The key that names the type, with the description of each type.
+fn tag(variants: &[Variant<'_>]) -> Value {
+    let names: Vec<&Value> = variants.iter().map(|variant| variant.name).collect();
+    let docs: Vec<&str> = variants.iter().map(|variant| variant.description).collect();
+    let list = variants.iter().map(|one| match one.name.as_str() {
+        Some(name) if !one.description.is_empty() => format!("`{name}`: {}", one.description),
+        name => format!("`{}`", name.unwrap_or_default()),
+    });
+    let mut tag = json!({
+        "type": "string",
+        "description": list.collect::<Vec<_>>().join("\n\n"),
+        "enum": names,
+        "x-taplo": { "docs": { "enumValues": docs } },
+    });
+    if let Some(default) = variants.iter().find(|variant| variant.is_default) {
+        tag["default"] = default.name.clone();
+    }
+    tag
+}
+
+/// What all variants with the key say about it. Where descriptions differ, each stands with its types.
+fn common(key: &str, variants: &[Variant<'_>]) -> Value {
+    let having =
+        || variants.iter().filter_map(|one| Some((one.name.as_str()?, one.keys.get(key)?)));
+    let Some((_, Value::Object(first))) = having().next() else { return json!({}) };
+    let mut common = first.clone();
+    common.retain(|word, value| having().all(|(_, other)| other.get(&**word) == Some(value)));
+    if !common.contains_key("description") {
+        let mut texts: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (name, property) in having() {
+            let text = property["description"].as_str().unwrap_or_default();
+            match texts.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, names)) => names.push(name),
+                None => texts.push((text, vec![name])),
+            }
+        }
+        let texts: Vec<String> =
+            texts.iter().map(|(text, names)| format!("`{}`: {text}", names.join("`, `"))).collect();
+        common.insert("description".to_owned(), texts.join("\n\n").into());
+    }
+    common.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::{properties, schema_text};
+    use super::*;
+
+    #[test]
+    fn a_tagged_table_is_one_list_of_keys_with_rules() {
+        let schema: Value = serde_json::from_str(&schema_text()).expect("JSON");
+        let peft = &schema["definitions"]["Peft"];
+        assert_eq!(peft.get("oneOf"), None);
+        let types = peft["properties"][TAG]["enum"].as_array().expect("names").clone();
+        let docs = &peft["properties"][TAG]["x-taplo"]["docs"]["enumValues"];
+        assert_eq!((types.len(), docs.as_array().map(Vec::len)), (7, Some(7)));
+        let rules = peft["allOf"].as_array().expect("a rule for each type");
+        let of_state = rules.iter().find(|rule| rule["if"]["properties"][TAG]["const"] == "state");
+        let keys = properties(of_state.expect("a rule")["then"].as_object().expect("a table"));
+        let keys: Vec<&String> = keys.map(|(key, _)| key).collect();
+        assert_eq!(keys, ["type", "init", "init_file", "init_prompt"]);
+        let rank = &peft["properties"]["rank"];
+        assert_eq!((&rank["minimum"], rank.get("default")), (&json!(1), None));
+        let text = rank["description"].as_str().expect("a text");
+        assert!(text.contains("`disha`, `miss`, `bone`: Rows of the block D"), "{text}");
+        // One type and no rule.
+        let optimizer = &schema["definitions"]["Optimizer"];
+        assert_eq!(optimizer["properties"][TAG]["enum"], json!(["adam"]));
+        assert_eq!(optimizer.get("allOf"), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! A look into the files that an experiment names: what a run would refuse at once.
+
+use std::fs;
+
+use crate::arch::Shape;
+use crate::data::{DataError, PrepareSpec, Tokenizer, first_look};
+use crate::diagnostic::Diagnostic;
+use crate::plan::{ModelSource, Plan, ShapeError, TokenizerPlan};
+
+/// The most plain text that is read for a vocabulary of characters, in bytes.
+const READ_AT_ONCE: u64 = 64 << 20;
+
+/// The errors and warnings that a run would give about the vocabulary, the header of the weights, and the first
+/// documents. Files that are not on this machine are left out: the plan names them.
+pub fn look_into_files(plan: &Plan) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let tokenizer = match tokenizer(plan).transpose() {
+        Ok(tokenizer) => tokenizer,
+        Err(error) => {
+            found.push(error.diagnostic());
+            None
+        }
+    };
+    let shape = match shape(plan, tokenizer.as_ref()).transpose() {
+        Ok(shape) => shape,
+        Err(error) => {
+            found.push(error.diagnostic());
+            None
+        }
+    };
+    if let (Some(shape), Some(tokenizer)) = (&shape, &tokenizer) {
+        found.extend(plan.vocabulary_warning(shape, tokenizer.vocab_size()));
+    }
+    if let Some(tokenizer) = &tokenizer
+        && !plan.data.sources.is_empty()
+    {
+        let ids = shape.map_or(tokenizer.vocab_size(), |shape| shape.vocab_size as usize);
+        let spec = plan.prepare_spec(tokenizer);
+        let spec = PrepareSpec { val_split: 0.0, repeat: 1, ..spec };
+        let seen = first_look(&spec, plan.loader_options(), ids, plan.experiment.file());
+        found.extend(seen.into_iter().filter(|one| !plan.experiment.allows(one)));
+    }
+    found
+}
+
+/// The tokenizer; `None` where it is missing on this machine, or takes long to make.
+fn tokenizer(plan: &Plan) -> Option<Result<Tokenizer, DataError>> {
+    let is_at_hand = match &plan.model.tokenizer {
+        TokenizerPlan::World => true,
+        TokenizerPlan::File(path) => path.exists(),
+        TokenizerPlan::Characters => {
+            let files = plan.data.sources.iter().flat_map(|source| &source.files);
+            let bytes = files.filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum::<u64>();
+            !plan.data.sources.is_empty() && bytes <= READ_AT_ONCE
+        }
+    };
+    is_at_hand.then(|| plan.tokenizer())
+}
+
+/// The sizes of the model; `None` where the weights are missing on this machine, or nothing says its sizes.
+fn shape(plan: &Plan, tokenizer: Option<&Tokenizer>) -> Option<Result<Shape, ShapeError>> {
+    let ids = tokenizer.map(Tokenizer::vocab_size);
+    let ids = match &plan.model.source {
+        ModelSource::Load(path) if path.exists() => ids.unwrap_or(0),
+        ModelSource::Load(_) => return None,
+        ModelSource::Scratch { .. } => ids?,
+    };
+    Some(plan.shape(ids))
+}

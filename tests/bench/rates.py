@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""How good the rate of `schedule.lr_init = "auto"` is: on the sample and on four small sets, against a sweep of eight rates.
+
+    make build && python3 tests/bench/rates.py [FOLDER] [SET ...]
+
+For each set: the validation loss after the whole run at eight rates, half a decade apart, with a hundredth of the rate at the end;
+the rate that the range test finds, and the loss after the whole run with it; the CPU time of the range test, as a share of the sweep.
+The figures are in docs/benchmarks.md. Takes about ten minutes on two cores.
+"""
+
+import json
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "target/release/statetune"
+RATES = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30]
+
+
+def words(text):
+    return text.split(",")
+
+
+def product(asks, things, says):
+    """Conversations of each question about each thing, with each answer."""
+    return [(ask.format(thing), say.format(thing)) for thing in things for ask in asks for say in says]
+
+
+def style():
+    """Answers in one manner of speaking."""
+    things = words("the garden,my old bike,this soup,the new road,our dog,a long walk,that film,the rain,my job,this song,the market,a cold drink")
+    asks = words("What do you think of {}?,Tell me about {}.,Do you like {}?,I am tired of {}.,Have you heard about {}?")
+    says = ["I be right fond of {}", "there be nothing like {}", "I would trade me ship for {}", "aye, {} be worth a song"]
+    return product(asks, things, [f"Arr, {say}, matey!" for say in says])
+
+
+def facts():
+    """Invented facts, each asked for in five ways."""
+    rng = random.Random(7)
+
+    def name(syllables):
+        return "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(syllables)).capitalize()
+
+    countries = [name(3) for _ in range(40)]
+    cities = [name(2) + "ville" for _ in range(40)]
+    asks = ["What is the capital of {}?", "Which city is the capital of {}?", "Name the capital of {}.", "I forgot the capital of {}.", "The capital of {}?"]
+    return [(ask.format(one), f"The capital of {one} is {city}.") for one, city in zip(countries, cities) for ask in asks]
+
+
+def chinese():
+    """A language that the model has hardly seen."""
+    asks = ["你喜欢{}吗？", "你觉得{}怎么样？", "说说{}吧。", "今天有{}吗？"]
+    says = ["我很喜欢{}，谢谢你问我。", "{}很好，我们一起去吧！", "是的，{}让我很高兴。"]
+    return product(asks, words("苹果,茶,米饭,足球,电影,音乐,小猫,雨天,火车,书店,早饭,花园"), says)
+
+
+def tiny():
+    """Twenty-four documents."""
+    things = words("tea,rain,books,trains,bread,cats,snow,music")
+    asks = ["Do you like {}?", "What about {}?", "Any thoughts on {}?"]
+    return [(ask.format(one), f"{one.capitalize()}: yes. Next question, please.") for one in things for ask in asks]
+
+
+SETS = {"style": (style, 4), "facts": (facts, 6), "chinese": (chinese, 4), "tiny": (tiny, 12)}
+
+EXPERIMENT = """\
+format = 1
+name = "{name}"
+data = {{ data_file = "{name}.jsonl", val_split = 0.15, loss_mask = "assistant", dataload = "pad" }}
+model = {{ load_model = "{root}/models/tiny-chat.pth", tokenizer = "{root}/models/tiny-vocab.txt" }}
+peft = {{ type = "state" }}
+train = {{ ctx_len = 128, micro_bsz = 8, epoch_steps = "pass", epoch_count = {epochs}, precision = "fp32" }}
+schedule = {{ lr_schedule = "cos", lr_init = "auto", warmup_steps = 10 }}
+"""
+
+
+def write(folder, name):
+    """Writes a set and its experiment, and returns the experiment file."""
+    if name == "sample":
+        return ROOT / "configs/emoji-state.toml"
+    make, epochs = SETS[name]
+    documents = make()
+    random.Random(1).shuffle(documents)
+    lines = [json.dumps({"text": f"User: {ask}\n\nAssistant: {say}"}, ensure_ascii=False) for ask, say in documents]
+    (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    file = folder / f"{name}.toml"
+    file.write_text(EXPERIMENT.format(name=name, root=ROOT, epochs=epochs))
+    return file
+
+
+def cpu_secs():
+    """The CPU time of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def statetune(*arguments):
+    """Runs the program, and returns its output and its CPU time in seconds."""
+    started = cpu_secs()
+    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{arguments}: {done.stderr}")
+    return done.stdout, cpu_secs() - started
+
+
+def loss_of(file, folder, rate):
+    """The validation loss after a whole run, and its time."""
+    settings = [f"schedule.lr_init={rate}", f"schedule.lr_final={rate / 100}"]
+    output, secs = statetune("run", file, "--runs-dir", folder / "runs", "--progress", "none", *(f"--set={one}" for one in settings))
+    run = Path(re.search(r"^run +(\S+)", output, re.M)[1])
+    return json.loads((run / "status.json").read_text())["val_loss"], secs
+
+
+def compare(folder, name):
+    file = write(folder, name)
+    output, test_secs = statetune("plan", file, "--rates", "--runs-dir", folder / "runs", "--format", "json", "--set=schedule.lr_init=auto", "--unset=schedule.lr_final")
+    found = json.loads(output)["range_test"]
+    sweep = [loss_of(file, folder, rate) for rate in RATES]
+    losses = [loss for loss, _ in sweep]
+    best = min(losses)
+    rate = found["lr_init"]
+    loss, _ = loss_of(file, folder, rate)
+    share = test_secs / sum(secs for _, secs in sweep)
+    cells = [name, str(found["total_steps"]), *(f"{one:.4f}" for one in losses), f"{rate:g}", f"{loss:.4f}", f"{100 * (loss / best - 1):+.1f} %", f"{100 * share:.0f} %"]
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def main():
+    chosen = sys.argv[2:] or ["sample", *SETS]
+    print("| set | steps | " + " | ".join(f"{rate:g}" for rate in RATES) + " | found | loss | against the best | time |")
+    print("| --- |" + " ---: |" * (len(RATES) + 5))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary)
+        folder.mkdir(exist_ok=True)
+        for name in chosen:
+            compare(folder, name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+//! Hostile surroundings: streams that are closed or full, no home, other locales and terminals, clocks before 1970, stopped
+//! processes, and folders that go. Never a panic, never exit code 70, never half a file that looks whole.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::case::{Case, IN_ENGLISH, Output, STATE};
+use crate::resume::{signal, spawn, wait_until};
+use crate::terminal::Terminal;
+
+/// Runs the program by a line of a shell, in which `$P` is the program.
+fn by_shell(case: &Case, line: &str) -> Output {
+    let output = Command::new("bash")
+        .args(["-c", line])
+        .env("P", env!("CARGO_BIN_EXE_statetune"))
+        .env(IN_ENGLISH.0, IN_ENGLISH.1)
+        .env("OMP_NUM_THREADS", "1")
+        .current_dir(case.path(""))
+        .output()
+        .expect("a shell");
+    let text = |bytes: Vec<u8>| case.scrub(&String::from_utf8_lossy(&bytes));
+    Output { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Ended with a documented code, in words of ours.
+#[track_caller]
+fn is_civil(output: &Output, what: &str) {
+    let code = output.code.unwrap_or_else(|| panic!("{what}: killed by a signal: {output:?}"));
+    assert!(code < 70 || [75, 129, 130, 143].contains(&code), "{what}: {output:?}");
+    for foreign in
+        ["panicked", "RUST_BACKTRACE", "terminate called", "ST9000", "PyTorch", "Aborted"]
+    {
+        let said = [&output.stdout, &output.stderr].iter().any(|text| text.contains(foreign));
+        assert!(!said, "{what}: {foreign}: {output:?}");
+    }
+}
+
+/// The checkpoints and exports of a run can be read.
+#[track_caller]
+fn is_whole(case: &Case, run: &Path) {
+    for export in case.list(run.join("export")).iter().filter(|name| name.ends_with(".pth")) {
+        let path = run.join("export").join(export);
+        let path = path.to_str().expect("UTF-8");
+        case.statetune(&["state", "info", path]).is_done();
+    }
+    case.statetune(&["runs", "show", "latest"]).is_done();
+}
+
+/// Commands of each kind, after a run.
+const COMMANDS: [&str; 12] = [
+    "check state.toml",
+    "plan state.toml",
+    "run state.toml",
+    "runs ls",
+    "runs show latest",
+    "generate latest --max-tokens 2",
+    "eval latest",
+    "diff latest latest",
+    "report latest --out r.html",
+    "explain ST1001",
+    "watch latest --once",
+    "data stats state.toml",
+];
+
+#[test]
+fn streams_that_are_closed_or_full() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    for command in COMMANDS {
+        for streams in
+            [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full 2>/dev/full"]
+        {
+            let line = format!("\"$P\" {command} {streams}");
+            let output = by_shell(&case, &line);
+            is_civil(&output, &line);
+            // A lost message on standard error does not count; a lost answer does.
+            let is_lost = streams.contains(">/dev/full 2");
+            match output.code {
+                Some(0) => assert!(!is_lost || command.starts_with("report"), "{line}: {output:?}"),
+                Some(29) => assert!(is_lost || streams.contains(">&-"), "{line}: {output:?}"),
+                _ => panic!("{line}: {output:?}"),
+            }
+        }
+    }
+    // Files that the program opens never take the place of a closed stream.
+    for run in case.runs() {
+        is_whole(&case, &run);
+        let text = case.read(run.join("resolved.toml"));
+        assert!(text.starts_with('#') || text.starts_with("format"), "{text:.80}");
+    }
+}
+
+/// Without a home, with one that cannot be written, and with one that does not exist.
+#[test]
+fn homes() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    fs::create_dir(case.path("home")).expect("a folder");
+    fs::set_permissions(case.path("home"), fs::Permissions::from_mode(0o555)).expect("changed");
+    let chat = "chat latest --max-tokens 2 <<< Hello";
+    for home in
+        ["-u HOME -u XDG_STATE_HOME", "HOME=$PWD/home", "HOME=/nowhere", "HOME=", "HOME=/dev/null"]
+    {
+        for command in COMMANDS.iter().chain([&chat]) {
+            let line = format!("env {home} \"$P\" {command}");
+            let output = by_shell(&case, &line);
+            is_civil(&output, &line);
+            assert_eq!(output.code, Some(0), "{line}: {output:?}");
+        }
+    }
+    // Weights of a hub need a place.
+    let case = Case::new().with(STATE, "base.pth", "hf://someone/small/base.pth");
+    for home in ["-u HOME", "HOME=/dev/null", "HF_HOME=/proc"] {
+        let line = format!("env {home} HF_ENDPOINT=http://127.0.0.1:9 \"$P\" run state.toml");
+        let output = by_shell(&case, &line);
+        is_civil(&output, &line);
+        assert_eq!(output.code, Some(21), "{line}: {output:?}");
+    }
+}
+
+/// Locales that are not UTF-8, and a data file whose name is not.
+#[test]
+fn locales_and_names() {
+    let case = Case::new();
+    let odd = OsStr::from_bytes(b"d\xff.jsonl");
+    fs::copy(case.path("data.jsonl"), case.path(odd)).expect("copied");
+    for locale in ["LC_ALL=C", "LC_ALL=zh_CN.GB18030", "LC_ALL=xx_YY.nonsense", "LANG= LC_ALL="] {
+        for command in ["check state.toml", "run state.toml", "generate latest --max-tokens 2"] {
+            let line = format!("env {locale} \"$P\" {command}");
+            let output = by_shell(&case, &line);
+            is_civil(&output, &line);
+            assert_eq!(output.code, Some(0), "{line}: {output:?}");
+        }
+    }
+    for command in [
+        "data stats $'d\\xff.jsonl'",
+        "run state.toml --set data.data_file=$'d\\xff.jsonl'",
+        "check $'d\\xff.jsonl'",
+        "generate $'\\xff'",
+        "generate latest --prompt $'\\xff'",
+        "runs note latest $'\\xff'",
+        "data export $'d\\xff.jsonl' --to binidx",
+        "report latest --out $'\\xff.html'",
+        "watch $'\\xff' --once",
+    ] {
+        let line = format!("\"$P\" {command}");
+        is_civil(&by_shell(&case, &line), &line);
+    }
+}
+
+/// A terminal of twenty columns, one without any abilities, and one without a size.
+#[test]
+fn small_and_simple_terminals() {
+    let case = Case::new();
+    for (starter, last) in [
+        ("stty cols 20; exec", "next "),
+        ("stty cols 1 rows 1; exec", ""),
+        ("stty cols 0 rows 0; exec", "next "),
+        ("exec env TERM=dumb", "next "),
+        ("exec env -u TERM", "next "),
+        ("exec env TERM=no-such-terminal", "next "),
+    ] {
+        let Some(mut terminal) = Terminal::run_in(&case, starter, "run state.toml") else { return };
+        let code = terminal.ends();
+        let seen = terminal.seen();
+        assert_eq!(code, Some(0), "{starter}: {seen}");
+        assert!(!seen.contains("panicked"), "{starter}: {seen}");
+        if !last.is_empty() {
+            terminal.shows(last);
+        }
+        for command in ["runs ls", "diff latest latest", "--help", "data show state.toml --line 1"]
+        {
+            let Some(mut terminal) = Terminal::run_in(&case, starter, command) else { return };
+            assert_eq!(terminal.ends(), Some(0), "{starter} {command}: {}", terminal.seen());
+        }
+
+        let Some(mut terminal) = Terminal::run_in(&case, starter, "watch latest --once") else {
+            return;
+        };
+        assert_eq!(terminal.ends(), Some(0), "{starter} watch: {}", terminal.seen());
+    }
+    // A conversation, whose line editor needs more of a terminal.
+    for starter in ["stty cols 20; exec env", "exec env TERM=dumb"] {
+        let starter = format!("{starter} XDG_STATE_HOME=$PWD/state");
+        let chat = "chat latest --max-tokens 2";
+        let Some(mut terminal) = Terminal::run_in(&case, &starter, chat) else { return };
+        wait_until(|| terminal.seen().trim_end().ends_with('>'));
+        terminal.press("Hello\r");
+        wait_until(|| {
+            let seen = terminal.seen();
+            seen.contains("Hello") && seen.trim_end().ends_with("\n>")
+        });
+        terminal.press("\u{4}");
+        assert_eq!(terminal.ends(), Some(0), "{starter}: {}", terminal.seen());
+    }
+}
+
+/// The clock of a machine without a battery, and one that jumps back and forth by years.
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <time.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int looks;
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int failed = syscall(SYS_clock_gettime, clock, time);
+    if (clock == CLOCK_REALTIME && !failed) {
+        if (getenv("BEFORE_1970")) time->tv_sec = -86400 * 365 + time->tv_sec % 1000;
+        else if (__sync_add_and_fetch(&looks, 1) % 2) time->tv_sec += 86400L * 3650;
+    }
+    return failed;
+}
+"#;
+
+#[test]
+fn clocks_before_1970_and_clocks_that_jump() {
+    let case = Case::new().having("clock.c", CLOCK);
+    let build = ["-shared", "-fPIC", "-o", "clock.so", "clock.c"];
+    let built = Command::new("cc").args(build).current_dir(case.path("")).status();
+    assert!(built.expect("a C compiler, which the build needs, too").success());
+    for clock in ["BEFORE_1970=1", "JUMPS=1"] {
+        for command in COMMANDS {
+            let line = format!("env {clock} LD_PRELOAD=$PWD/clock.so \"$P\" {command}");
+            // The run first: the others are about it.
+            if command.starts_with("check") {
+                let first = format!("env {clock} LD_PRELOAD=$PWD/clock.so \"$P\" run state.toml");
+                assert_eq!(by_shell(&case, &first).code, Some(0));
+            }
+            let output = by_shell(&case, &line);
+            is_civil(&output, &line);
+            assert_eq!(output.code, Some(0), "{line}: {output:?}");
+        }
+    }
+    for run in case.runs() {
+        is_whole(&case, &run);
+    }
+}
+
+/// A run of many steps, which is under way.
+fn under_way(case: &Case) -> (std::process::Child, PathBuf) {
+    let many = ["--set=train.epoch_count=4000", "--set=checkpoint.keep_last=1", "--progress=none"];
+    let child = spawn(case, &[&["run", STATE][..], &many].concat());
+    let mut run = None;
+    wait_until(|| {
+        run = case.runs().into_iter().next();
+        run.as_ref().is_some_and(|run| !case.list(run.join("ckpt")).is_empty())
+    });
+    (child, run.expect("a run"))
+}
+
+/// A stopped process keeps its run: another process is refused, and the run continues.
+#[test]
+fn a_run_that_is_stopped_and_continued() {
+    let case = Case::new();
+    let (child, run) = under_way(&case);
+    signal(&child, "-STOP");
+    sleep(Duration::from_millis(300));
+    let name = run.to_str().expect("UTF-8");
+    let resume = case.statetune(&["resume", name]);
+    assert!(resume.stderr.starts_with("error[ST6007]: "), "{resume:?}");
+    is_civil(&case.statetune(&["watch", name, "--once"]), "watch");
+    is_civil(
+        &by_shell(
+            &case,
+            &format!("timeout 3 \"$P\" ctl {name} save; [ $? -eq 124 -o $? -eq 143 -o $? -eq 1 ]"),
+        ),
+        "ctl",
+    );
+    signal(&child, "-CONT");
+    sleep(Duration::from_millis(300));
+    signal(&child, "-INT");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(75), "{output:?}");
+    is_whole(&case, &run);
+}
+
+/// The folder of a run, of all runs, and of the data are removed while the run works.
+#[test]
+fn folders_that_go_while_a_run_works() {
+    for gone in ["runs/RUN", "runs", "runs/RUN/ckpt", "runs/RUN/export", "runs/.cache"] {
+        let case = Case::new();
+        let (child, run) = under_way(&case);
+        let name = run.file_name().expect("a name").to_string_lossy().into_owned();
+        let path = case.path(gone.replace("RUN", &name));
+        wait_until(|| fs::remove_dir_all(&path).is_ok() || !path.exists());
+        sleep(Duration::from_millis(500));
+        signal(&child, "-INT");
+        let output = child.wait_with_output().expect("it ends");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let output = Output {
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        };
+        is_civil(&output, gone);
+        // A run that lost its files says so, unless it only lost prepared data that it holds open.
+        let is_fine = matches!(output.code, Some(75)) && !["runs/RUN", "runs"].contains(&gone);
+        assert!(is_fine || matches!(output.code, Some(20 | 29)), "{gone}: {output:?}");
+        if output.code != Some(75) {
+            assert!(output.stderr.contains("error["), "{gone}: {output:?}");
+        }
+    }
+}
+
+/// From too little for anything to enough, a limit on address space ends each command in words.
+#[test]
+fn memory_that_ends_in_every_command() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    for mebibytes in [40, 45, 60, 150, 610, 680, 760, 900] {
+        for command in COMMANDS.iter().filter(|command| !command.starts_with("data")) {
+            let kibibytes = mebibytes * 1024;
+            let line = format!("ulimit -v {kibibytes}; exec \"$P\" {command}");
+            let output = by_shell(&case, &line);
+            if mebibytes < 100 && output.stderr.contains("error while loading shared libraries") {
+                continue; // the loader's own words, before ours
+            }
+            is_civil(&output, &line);
+            assert!(matches!(output.code, Some(0 | 22 | 23)), "{line}: {output:?}");
+        }
+    }
+    for run in case.runs() {
+        let whole = case.path(run.join("resolved.toml")).exists();
+        assert!(whole, "{} is half a run", run.display());
+    }
+}
