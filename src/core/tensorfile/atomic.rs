@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 /// Start and end of the names of temporary files.
 pub(crate) const TEMPORARY: (&str, &str) = (".statetune-", ".tmp");
@@ -35,7 +35,8 @@ pub fn write_atomically(
     let folder = folder_of(&path);
     let mut temporary = temporary(folder)?;
     write(&mut temporary)?;
-    temporary.as_file().sync_all()?;
+    // By its name: `write` may have put another file there.
+    File::open(temporary.path())?.sync_all()?;
     // Not `persist`: the standard library's call can be watched, as the tests do.
     fs::rename(temporary.path(), &path)?;
     temporary.into_temp_path().keep().map_err(|error| error.error)?;
@@ -81,6 +82,12 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     builder.permissions(Permissions::from_mode(0o666));
     builder.tempfile_in(folder)
+}
+
+/// A new folder in `folder`, for a library that makes temporary files of its own. A run that continues removes what a
+/// killed process left of it, as it does with other temporary files.
+pub(super) fn temporary_folder(folder: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempdir_in(folder)
 }
 
 #[cfg(test)]

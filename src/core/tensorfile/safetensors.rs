@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::{fs, io};
 use std::path::Path;
 
 use safetensors::tensor::Metadata;
 use safetensors::{SafeTensorError, View};
 
-use super::atomic::write_atomically;
+use super::atomic::{temporary_folder, write_atomically};
 use super::dtype::Dtype;
 use super::error::{Problem, WeightsError, quoted};
 use super::tensor::{NewTensor, Storage, TensorInfo};
@@ -131,12 +131,16 @@ fn write<V: View>(
     let metadata =
         metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
     write_atomically(path, |file| {
-        safetensors::serialize_to_file(views()?, Some(metadata), file.path()).map_err(|error| {
+        let folder = temporary_folder(file.path().parent().unwrap_or(Path::new(".")))?;
+        let whole = folder.path().join("tensors");
+        safetensors::serialize_to_file(views()?, Some(metadata), &whole).map_err(|error| {
             match error {
                 SafeTensorError::IoError(error) => error,
                 other => io::Error::other(other),
             }
-        })
+        })?;
+        fs::set_permissions(&whole, file.as_file().metadata()?.permissions())?;
+        fs::rename(&whole, file.path())
     })
     .map_err(|source| WeightsError::Write { path: path.to_owned(), source })
 }
@@ -202,6 +206,14 @@ mod tests {
         };
         let tensors = [state(1, (8..16).collect()), state(0, (0..8).collect())];
         write_safetensors(&path, tensors, &[("format", "pt")]).expect("written");
+
+        // As readable as any new file, and alone.
+        let mode = |path: &Path| fs::metadata(path).expect("a file").permissions();
+        let other = tempfile::tempdir().expect("a temporary folder").path().join("other");
+        fs::create_dir_all(other.parent().expect("a folder")).expect("a folder");
+        fs::write(&other, "").expect("written");
+        assert_eq!(mode(&path), mode(&other));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
 
         let file = TensorFile::open(&path).expect("a sound file");
         assert_eq!(file.metadata()["format"], "pt");
