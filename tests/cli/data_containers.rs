@@ -384,11 +384,14 @@ error[ST3003]: line 4 of `d.csv` has an empty `text`
     assert_eq!(
         message("d.parquet", &parquet_of(columns), ""),
         "\
-error[ST3003]: row 1 of `d.parquet` has no key `text`
+error[ST3003]: row 1 of `d.parquet` has no text and no conversation of a known shape
  --> d.parquet
   |
   | {\"prompt\": \"a\"}
-  | ^ keys found: `prompt`"
+  | ^ keys found: `prompt`
+  |
+  = note: shapes that are read: `text`; `messages`; `conversations`; `instruction` and `output`; `prompt` and `completion`; `question` and `answer`
+  = note: `data.sft_field` names the keys of a question and an answer with other names"
     );
     let texts: Vec<&[u8]> = vec![b"User: a\n\nAssistant: b", b"a\xff"];
     let columns: Vec<(&str, ArrayRef)> = vec![("text", Arc::new(BinaryArray::from(texts)))];
