@@ -26,7 +26,7 @@ fn operand(rows: i64, columns: i64, transposed: bool, kind: Kind) -> Tensor {
 }
 
 const KINDS: [Kind; 2] = [Kind::BFloat16, Kind::Half];
-/// (M, K, N): vectors, sizes that are no multiple of anything, and matrices of several tiles.
+/// (M, K, N): vectors, odd sizes, and matrices of several tiles.
 const SHAPES: [(i64, i64, i64); 9] = [
     (1, 1, 1),
     (1, 768, 5),

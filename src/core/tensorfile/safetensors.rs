@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::{fs, io};
 use std::path::Path;
+use std::{fs, io};
 
 use safetensors::tensor::Metadata;
 use safetensors::{SafeTensorError, View};

@@ -56,7 +56,7 @@ pub fn generate(
         return Ok(Some(Vec::new()));
     }
     let mut carried = model.start(state, rows.len() as i64);
-    // The rows whose answers go on, as the batch has them.
+    // The rows whose answers continue, as the batch has them.
     let mut open: Vec<usize> = (0..rows.len()).collect();
     for at in 0.. {
         if look(at as u64).is_break() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use statetune_core::data::{Coverage, Dataload, Tokenizer};
+use statetune_core::data::{Coverage, Dataload};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_hex;
 use statetune_core::forecast::{
