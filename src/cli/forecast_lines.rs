@@ -79,8 +79,8 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
         fact(
             "saves",
             format!(
-                "{} checkpoints of {}, keeps {}; exports of {}; {} on disk",
-                saves.checkpoints,
+                "{} of {}, keeps {}; exports of {}; {} on disk",
+                count(saves.checkpoints, "checkpoint"),
                 size(saves.checkpoint_bytes),
                 saves.kept,
                 size(saves.export_bytes),
@@ -113,12 +113,9 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
 
 fn data_facts(data: &DataFacts, ctx_len: u32, fact: &mut impl FnMut(&'static str, String)) {
     let DataFacts { documents, copies, held_out, samples_per_pass, longest, .. } = *data;
-    let (documents, held_out) = (grouped(documents), grouped(held_out));
-    let per_pass = grouped(samples_per_pass);
-    fact(
-        "data",
-        format!("{documents} documents, {held_out} for validation, {per_pass} samples per pass"),
-    );
+    let (documents, held_out) = (count(documents, "document"), grouped(held_out));
+    let per_pass = count(samples_per_pass, "sample");
+    fact("data", format!("{documents}, {held_out} for validation, {per_pass} per pass"));
     let padding = data.padding * 100.0;
     fact("", format!("longest row {longest} of ctx_len {ctx_len}, {padding:.0} % padding"));
     let samples = data.steps * data.samples_per_step;

@@ -243,7 +243,7 @@ error[ST3027]: document 1 of `pair` is not valid UTF-8
     assert!(!case.path("pair.jsonl").exists());
     write_pair(&case.path("pair"), 65536, &[&[98, 0, 99, 0], &[0]]);
     case.statetune(&export)
-        .succeeds("written    pair.jsonl\ndocuments  2\ndropped    1 documents without text", "");
+        .succeeds("written    pair.jsonl\ndocuments  2\ndropped    1 document without text", "");
     assert_eq!(texts(&case, "pair.jsonl"), ["a", "b"]);
     write_pair(&case.path("pair"), 70000, &[&[65535, 0]]);
     case.refuses_to(

@@ -480,7 +480,7 @@ fn helps_about_functions_and_reasoning_work() {
     let template = &helps(&output.stderr, "data.template")[0].replace('"', "");
     assert_eq!(template, "data.template=g1");
     check(&case, &[template])
-        .succeeds("state.toml: 1 documents  no findings\nshapes: messages 1 (key messages)", "");
+        .succeeds("state.toml: 1 document  no findings\nshapes: messages 1 (key messages)", "");
     assert_eq!(
         targets(&case, 1, &[template]),
         [">\n```json\n{\"name\":\"f\",\"arguments\":{}}\n```", ">\nb"]
@@ -562,7 +562,7 @@ fn preference_pairs_are_shown_and_not_trained_on() {
         assert_eq!(
             output.stdout.trim_end(),
             "\
-state.toml: 1 documents
+state.toml: 1 document
 shapes: preference pair 1 (keys chosen, rejected)
 error    ST3114       1  documents are preference pairs"
         );

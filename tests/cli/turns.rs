@@ -103,7 +103,7 @@ fn a_question_that_would_be_target_text() {
     );
     assert_eq!(
         output.stdout.trim_end(),
-        "state.toml: 1 documents\nwarning  ST3106       1  documents have role words that do not open a turn"
+        "state.toml: 1 document\nwarning  ST3106       1  documents have role words that do not open a turn"
     );
     assert_eq!(follow(&case, &[], &[&["b", "d"]]), 2);
     let output = case.statetune(&with(&["data", "show", STATE, "--line", "1"], &[]));
@@ -201,7 +201,7 @@ fn a_word_that_an_answer_quotes_is_left_alone() {
     let output = case.statetune(&with(&["data", "check", STATE, "--fix"], &[]));
     assert!(output.stderr.contains("data.jsonl: no lines to fix"), "{}", output.stderr);
     let yaml = "User: A service?\n\nAssistant: x:\n  user: root\nassistants: 2";
-    check(&case_of(&[yaml]), &[]).succeeds("state.toml: 1 documents  no findings", "");
+    check(&case_of(&[yaml]), &[]).succeeds("state.toml: 1 document  no findings", "");
 }
 
 /// Documents of which no answer is found.

@@ -102,9 +102,9 @@ fn print(checked: &Checked, file: &Path, color: Color) {
         };
         counts.push(format!("{severity:8} {} {:>7}  {}", kind.code(), finding.count, kind.words()));
     }
-    let documents = grouped(checked.documents);
+    let documents = count(checked.documents, "document");
     let verdict = if counts.is_empty() { "no findings" } else { "" };
-    say(format!("{}: {documents} documents  {verdict}", file.display()).trim_end());
+    say(format!("{}: {documents}  {verdict}", file.display()).trim_end());
     shape_lines(&checked.records).into_iter().for_each(say);
     counts.into_iter().for_each(say);
 }

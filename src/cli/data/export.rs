@@ -13,7 +13,7 @@ use statetune_core::data::{
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::words::grouped;
+use statetune_core::words::{count, grouped};
 use statetune_engine::RunError;
 use statetune_engine::run::{load_tokenizer, prepare_sources};
 
@@ -287,7 +287,7 @@ impl ExportArgs {
                 self.say_files(out);
                 say(format_args!("documents  {documents}"));
                 if empty > 0 {
-                    say(format_args!("dropped    {empty} documents without text"));
+                    say(format_args!("dropped    {} without text", count(empty, "document")));
                 }
             }
         }

@@ -6,7 +6,7 @@ use clap::Args;
 use statetune_core::diagnostic::msg;
 use statetune_core::records::ReadRunError;
 use statetune_core::store::{Prunable, StoredRun, disk_usage, prunable, prune_run, remove_run};
-use statetune_core::words::size;
+use statetune_core::words::{count, size};
 
 use super::condition::Condition;
 use super::ls::chosen;
@@ -62,7 +62,7 @@ pub(super) fn prune(args: &PruneArgs, runs_dir: &Path, color: Color) -> Answer {
                 (format!("whole run ({}, nothing saved)", row.state), disk_usage(run.path()))
             }
             Prunable::Checkpoints(old) => {
-                (format!("{} checkpoints", old.len()), old.iter().map(|one| disk_usage(one)).sum())
+                (count(old.len() as u64, "checkpoint"), old.iter().map(|one| disk_usage(one)).sum())
             }
         };
         if args.yes {
