@@ -269,6 +269,21 @@ warning[ST4005]: the tokenizer has 4,096 ids, but the embedding of the weights h
     }
     let allowed = case.with(STATE, "\"vocab.txt\"", "\"vocab.txt\"  # statetune: allow(ST4005)");
     allowed.statetune(&["check", STATE]).succeeds("state.toml: valid", "");
+    // Where the name says World, it is an error.
+    let world = checkpoint(Shape::for_scratch(Version::V7, n_layer, n_embd, 65536));
+    let case = Case::new().having("RWKV-x070-World-0.1B.pth", world);
+    case.with(STATE, "base.pth", "RWKV-x070-World-0.1B.pth").refuses(
+        21,
+        "\
+error[ST4005]: the tokenizer has 4,096 ids, but the embedding of the weights has 65,536
+  --> state.toml:11:13
+   |
+11 | tokenizer = \"vocab.txt\"
+   |             ^^^^^^^^^^^
+   |
+   = note: by its name, `RWKV-x070-World-0.1B.pth` was trained with the World tokenizer
+   = help: set `tokenizer = \"world\"`; if the weights were trained again with this vocabulary, give their file another name",
+    );
     // Half of the ids; nearly all ids; a new model.
     for (file, lines, warns) in [(STATE, 2000, true), (STATE, 3900, false), (FULL, 2000, false)] {
         let case = Case::new();

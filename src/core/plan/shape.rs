@@ -3,7 +3,7 @@
 use super::{ModelSource, Plan, TokenizerPlan};
 use crate::arch::{ModelError, Preset, Shape, shape_in};
 use crate::data::{DataError, LoaderOptions, Muted, PrepareSpec, Tokenizer, character_tokenizer};
-use crate::diagnostic::{Diagnostic, msg};
+use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::words::grouped;
 
 /// A tokenizer with a smaller share of the ids of a model is probably another one. World has 65,530 of 65,536.
@@ -33,7 +33,8 @@ impl Plan {
     /// checkpoint and no tensor.
     ///
     /// # Errors
-    /// A checkpoint that cannot be used, contradicts the settings, or has fewer ids than the tokenizer.
+    /// A checkpoint that cannot be used, contradicts the settings, has fewer ids than the tokenizer, or is named World and has
+    /// far more.
     pub fn shape(&self, ids: usize) -> Result<Shape, ShapeError> {
         let shape = match &self.model.source {
             ModelSource::Load(path) => {
@@ -49,28 +50,46 @@ impl Plan {
         };
         self.check_peft(&shape).map_err(ShapeError::Contradiction)?;
         self.check_vocabulary(&shape, ids).map_err(ShapeError::Contradiction)?;
+        self.check_world(&shape, ids).map_err(ShapeError::Contradiction)?;
         Ok(shape)
     }
 
     /// The warning about a tokenizer with this number of `ids` that uses far less than the embedding of loaded weights:
     /// probably not the vocabulary that they were trained with. `None` where the experiment file silences it.
     pub fn vocabulary_warning(&self, shape: &Shape, ids: usize) -> Option<Diagnostic> {
-        let ModelSource::Load(_) = &self.model.source else { return None };
-        if ids as f64 >= LEAST_SHARE * shape.vocab_size as f64 {
-            return None;
-        }
-        let message = msg!(
-            FEW_IDS_OF_EMBEDDING,
-            ids = grouped(ids as u64),
-            rows = grouped(shape.vocab_size.unsigned_abs())
-        );
+        let warning =
+            Diagnostic::warning(self.few_ids(shape, ids)?).note(msg!(OTHER_IDS_MEAN_OTHERS));
         let help = match shape.vocab_size == i64::from(Preset::VOCAB_SIZE) {
             true => msg!(WORLD_HAS_SO_MANY),
             false => msg!(SET_TOKENIZER),
         };
-        let warning = Diagnostic::warning(message).note(msg!(OTHER_IDS_MEAN_OTHERS)).help(help);
-        let warning = self.experiment.at("model.tokenizer", warning);
+        let warning = self.experiment.at("model.tokenizer", warning.help(help));
         (!warning.is_allowed()).then_some(warning)
+    }
+
+    /// The sentence about a tokenizer with this number of `ids` that uses far less than the embedding of loaded weights.
+    fn few_ids(&self, shape: &Shape, ids: usize) -> Option<Text> {
+        let ModelSource::Load(_) = &self.model.source else { return None };
+        ((ids as f64) < LEAST_SHARE * shape.vocab_size as f64).then(|| {
+            msg!(
+                FEW_IDS_OF_EMBEDDING,
+                ids = grouped(ids as u64),
+                rows = grouped(shape.vocab_size.unsigned_abs())
+            )
+        })
+    }
+
+    /// Refuses a small vocabulary for weights whose file name says World.
+    fn check_world(&self, shape: &Shape, ids: usize) -> Result<(), Box<Diagnostic>> {
+        let ModelSource::Load(path) = &self.model.source else { return Ok(()) };
+        let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
+        let is_world = name.is_some_and(|name| name.contains("world"))
+            && shape.vocab_size == i64::from(Preset::VOCAB_SIZE);
+        let Some(message) = self.few_ids(shape, ids).filter(|_| is_world) else { return Ok(()) };
+        let refusal = Diagnostic::error(message)
+            .note(msg!(NAME_SAYS_WORLD, file = path))
+            .help(msg!(SET_WORLD_OR_RENAME));
+        Err(Box::new(self.experiment.at("model.tokenizer", refusal)))
     }
 
     /// The tokenizer.

@@ -315,6 +315,12 @@ catalogue! {
     OTHER_IDS_MEAN_OTHERS:
         "weights that were trained with another vocabulary read every document as noise",
         "用其他词表训练的权重会把所有文档读成噪声";
+    NAME_SAYS_WORLD:
+        "by its name, `{file}` was trained with the World tokenizer",
+        "从名称看，`{file}` 是用 World 分词器训练的";
+    SET_WORLD_OR_RENAME:
+        "set `tokenizer = \"world\"`; if the weights were trained again with this vocabulary, give their file another name",
+        "设 `tokenizer = \"world\"`；如果权重已用这个词表重新训练，请给文件换个名称";
     WORLD_HAS_SO_MANY:
         "World and G1 models have 65,536 rows: set `tokenizer = \"world\"` for these",
         "World 和 G1 模型有 65,536 行：这些模型请设 `tokenizer = \"world\"`";
