@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use statetune_core::data::{
     Binidx, DataError, DataType, Exported, FILE_TYPES, Mask, OnBadLine, PrepareSpec, Prepared,
     RecordForm, Source, Template, TextForm, Tokenizer, copy_pair, magic_prime, pair_files,
-    pair_to_texts, prepare, record_warnings,
+    pair_to_texts, prepare,
 };
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
@@ -209,7 +209,7 @@ impl ExportArgs {
     /// Shows what the files do not hold of the records.
     fn warn(&self, sources: &[Source], prepared: &Prepared, form: &RecordForm<'_>, color: Color) {
         let counts = &prepared.report.records;
-        let mut warnings = record_warnings(sources.iter().map(Source::name).zip(counts), form);
+        let mut warnings = Source::record_warnings(sources, counts, form);
         let muted = counts.iter().map(|counts| counts.muted).sum();
         if muted > 0 {
             let warning = Diagnostic::warning(msg!(MUTED_IN_PAIR, n = grouped(muted)));

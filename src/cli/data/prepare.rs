@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use statetune_core::data::{Binidx, Prepared, Source, record_warnings};
+use statetune_core::data::{Binidx, Prepared, Source};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::words::{count, grouped};
@@ -51,8 +51,8 @@ fn prepare_plan(plan: &Plan, color: Color) -> Result<(), RunError> {
         if prepared.cached { "cached" } else { "prepared" }
     ));
     print_report(&prepared);
-    let sources = plan.data.sources.iter().map(Source::name).zip(&prepared.report.records);
-    let warnings = record_warnings(sources, &plan.data.form()).into_iter();
+    let (data, counts) = (&plan.data, &prepared.report.records);
+    let warnings = Source::record_warnings(&data.sources, counts, &data.form()).into_iter();
     let shown = warnings.filter(|warning| !plan.experiment.allows(warning));
     shown.for_each(|warning| show(&warning, color));
     Ok(())

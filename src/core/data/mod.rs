@@ -33,8 +33,8 @@ pub use error::{DataError, Origin, OtherLines, place};
 pub use fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
 pub use order::magic_prime;
 pub use prepared::{
-    Exported, LongestDocument, PrepareReport, PrepareSpec, Prepared, Split, TextForm, cache,
-    copy_pair, find_prepared, first_look, pair_files, pair_to_texts, prepare,
+    Exported, LongestDocument, PrepareReport, PrepareSpec, Prepared, READ_AT_ONCE, Split, TextForm,
+    cache, copy_pair, find_prepared, first_look, pair_files, pair_to_texts, prepare,
 };
 pub(crate) use readers::{Content, format};
 pub use readers::{
@@ -43,6 +43,6 @@ pub use readers::{
 };
 pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
 pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
-pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount, record_warnings};
+pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount};
 pub use threads::prefetch;
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};

@@ -3,12 +3,9 @@
 use std::fs;
 
 use crate::arch::Shape;
-use crate::data::{DataError, PrepareSpec, Tokenizer, first_look};
+use crate::data::{DataError, PrepareSpec, READ_AT_ONCE, Tokenizer, first_look};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{ModelSource, Plan, ShapeError, TokenizerPlan};
-
-/// The most plain text that is read for a vocabulary of characters, in bytes.
-const READ_AT_ONCE: u64 = 64 << 20;
 
 /// The errors and warnings that a run would give about the vocabulary, the header of the weights, and the first
 /// documents. Files that are not on this machine are left out: the plan names them.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use statetune_core::data::{
     Binidx, DataError, Dataload, Loader, LoaderOptions, Muted, Prepared, Source, Split, Tokenizer,
-    find_prepared, prepare, record_warnings,
+    find_prepared, prepare,
 };
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, ShapeError, StateStart};
@@ -187,8 +187,8 @@ pub(super) fn prepare_data<'a>(
         warnings.extend(is_new);
     }
     if let Some(prepared) = &prepared {
-        let sources = data.sources.iter().map(Source::name).zip(&prepared.report.records);
-        warnings.extend(record_warnings(sources, &data.form()));
+        let counts = &prepared.report.records;
+        warnings.extend(Source::record_warnings(&data.sources, counts, &data.form()));
     }
     warnings.retain(|warning| !plan.experiment.allows(warning));
     Ok(Datasets {

@@ -6,7 +6,6 @@ use crate::data::binidx::Binidx;
 use crate::data::error::DataError;
 use crate::data::readers::Source;
 use crate::data::samples::{Loader, LoaderOptions};
-use crate::data::shapes::record_warnings;
 use crate::diagnostic::{Diagnostic, msg};
 
 use super::ingest::{FIRST, FirstDocuments, build_first};
@@ -54,8 +53,8 @@ pub fn first_look(
             vec![error.in_source(origin).diagnostic()]
         }
     };
-    let sources = spec.sources.iter().map(Source::name).zip(&records);
-    let found = found.into_iter().chain(record_warnings(sources, &spec.form));
+    let of_records = Source::record_warnings(spec.sources, &records, &spec.form);
+    let found = found.into_iter().chain(of_records);
     let partly = |one: Diagnostic| match is_partial {
         true => one.note(msg!(FIRST_DOCUMENTS_READ, most = FIRST)),
         false => one,

@@ -34,8 +34,8 @@ use super::split::{Dealer, validation_contents};
 
 /// The most documents of a source that a first look reads.
 pub(crate) const FIRST: u64 = 1000;
-/// The largest file of plain text or tokens that a first look reads, in bytes.
-const READ_AT_ONCE: u64 = 64 << 20;
+/// The most bytes of plain text or tokens that a first look reads, because they are read whole.
+pub const READ_AT_ONCE: u64 = 64 << 20;
 
 /// The pair of all documents in source order.
 const ALL: &str = "all";

@@ -10,5 +10,6 @@ mod split;
 
 pub use export::{Exported, TextForm, copy_pair, pair_files, pair_to_texts};
 pub use first_look::first_look;
+pub use ingest::READ_AT_ONCE;
 pub use layout::{LongestDocument, PrepareReport, PrepareSpec, Prepared, Split};
 pub use prepare::{find_prepared, prepare};

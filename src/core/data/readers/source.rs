@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::data::DataType;
 use crate::data::conversation::Template;
 use crate::data::error::DataError;
-use crate::data::shapes::RecordForm;
+use crate::data::shapes::{RecordCounts, RecordForm, record_warnings};
 use crate::data::tokenizer::Tokenizer;
-use crate::diagnostic::{Text, msg};
+use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::digest::sha256_of_file;
 
 use super::format::{Body, Format};
@@ -59,6 +59,15 @@ impl Source {
             0 => msg!(FILE_NAMED, file = first),
             n => msg!(FILE_AND_OTHERS, file = first, n),
         }
+    }
+
+    /// The warnings about keys that no document of `sources` is made of; `counts` has what the records of each were made of.
+    pub fn record_warnings(
+        sources: &[Source],
+        counts: &[RecordCounts],
+        form: &RecordForm<'_>,
+    ) -> Vec<Diagnostic> {
+        record_warnings(sources.iter().map(Source::name).zip(counts), form)
     }
 
     /// The digest of every file on disk.

@@ -12,18 +12,7 @@ pub(super) fn call(value: Value, path: &str, ledger: &mut Ledger<'_>) -> Option<
     let Value::Object(keys) = value else { return None };
     let mut fields = Fields::new(keys, path, ledger);
     fields.take("id"); // results follow in the order of the calls
-    if fields.get("type").is_some_and(|kind| kind == "function") {
-        fields.take("type");
-    }
-    let mut inner = match fields.take("function") {
-        Some(Value::Object(keys)) => {
-            let inner = Fields::new(keys, &fields.path_of("function"), ledger);
-            fields.finish(ledger);
-            inner
-        }
-        Some(_) => return None,
-        None => fields,
-    };
+    let mut inner = unwrapped(fields, ledger).ok()?;
     let Some(Value::String(name)) = inner.take("name") else { return None };
     let arguments = match inner.take_first(&["arguments", "parameters"]) {
         None => Value::Object(Map::new()),
@@ -71,22 +60,31 @@ fn function(value: Value, path: &str, ledger: &mut Ledger<'_>) -> Value {
         Value::Object(keys) => keys,
         other => return other,
     };
-    let mut fields = Fields::new(keys, path, ledger);
-    if fields.get("type").is_some_and(|kind| kind == "function") {
-        fields.take("type");
-    }
-    let mut inner = match fields.take("function") {
-        Some(Value::Object(keys)) => {
-            let inner = Fields::new(keys, &fields.path_of("function"), ledger);
-            fields.finish(ledger);
-            inner
-        }
-        _ => fields,
-    };
+    let fields = Fields::new(keys, path, ledger);
+    let mut inner = unwrapped(fields, ledger).unwrap_or_else(|fields| fields);
     let written = ["name", "description"].map(|key| (key, inner.take(key)));
     let arguments = inner.take_first(&["arguments", "parameters"]).map(|(_, value)| value);
     inner.finish(ledger);
     let written = written.into_iter().chain([("arguments", arguments)]);
     let written = written.filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Value::Object(written.collect())
+}
+
+/// The fields of the object at `function`, if there is one, or else the same fields, without `type = "function"`.
+///
+/// # Errors
+/// The same fields, where `function` is not an object.
+fn unwrapped(mut fields: Fields, ledger: &mut Ledger<'_>) -> Result<Fields, Fields> {
+    if fields.get("type").is_some_and(|kind| kind == "function") {
+        fields.take("type");
+    }
+    match fields.take("function") {
+        Some(Value::Object(keys)) => {
+            let inner = Fields::new(keys, &fields.path_of("function"), ledger);
+            fields.finish(ledger);
+            Ok(inner)
+        }
+        Some(_) => Err(fields),
+        None => Ok(fields),
+    }
 }

@@ -9,7 +9,6 @@ use super::Sample;
 use crate::data::Overlong;
 use crate::data::{
     DataError, LineFault, Mask, Origin, RecordCounts, Source, TurnOddity, TurnSurvey, Unlearned,
-    record_warnings,
 };
 use crate::diagnostic::{Diagnostic, Severity, Span, msg};
 use crate::plan::Plan;
@@ -382,8 +381,7 @@ impl<'a> Check<'a> {
         counts.iter().for_each(|counts| self.found.records.merge(counts));
         let left = counts.iter().map(|counts| counts.left_out(&plan.data.ignore_keys).len() as u64);
         let keys = left.sum();
-        let sources = plan.data.sources.iter().map(Source::name).zip(counts);
-        for warning in record_warnings(sources, &plan.data.form()) {
+        for warning in Source::record_warnings(&plan.data.sources, counts, &plan.data.form()) {
             if plan.experiment.allows(&warning) {
                 continue;
             }
