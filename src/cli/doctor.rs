@@ -11,8 +11,8 @@ use statetune_core::exit::ExitCode;
 use statetune_core::forecast::WIDENED_PRODUCTS;
 use statetune_core::words::size;
 use statetune_engine::kernels::{
-    KernelCheck, KernelError, NoGpu, Op, Recurrence, bfloat16_products, check_kernel, cuda,
-    device_name, find_gpu, recorded_device,
+    KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
+    has_bfloat16_products, recorded_device,
 };
 use tch::Device;
 
@@ -144,10 +144,9 @@ fn kernel(op: Op, recurrence: Recurrence, check: Result<KernelCheck, KernelError
 
 /// How this CPU multiplies matrices of bf16.
 fn products() -> Finding {
-    let dtype = bfloat16_products();
-    let found = match dtype {
-        "bfloat16" => "of bf16 by instructions of the CPU, of fp16 in float32",
-        _ => WIDENED_PRODUCTS,
+    let (dtype, found) = match has_bfloat16_products() {
+        true => ("bfloat16", "of bf16 by instructions of the CPU, of fp16 in float32"),
+        false => ("float32", WIDENED_PRODUCTS),
     };
     Finding::new("products", found, json!({ "bfloat16": dtype }))
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use statetune_core::data::Batch;
 use statetune_engine::kernels::{
-    Op, bfloat16_products, device_model, device_name, find_gpu, keep_memory, peak_gpu_bytes,
+    Op, device_model, device_name, find_gpu, has_bfloat16_products, keep_memory, peak_gpu_bytes,
     with_widened_products,
 };
 use statetune_engine::model::{Model, Shape, Version, Weights};
@@ -76,7 +76,8 @@ fn main() {
     }
     println!("state tuning, RWKV-7 L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}");
     println!("cpu: {}, samples of 512 tokens", device_name(Device::Cpu));
-    println!("cpu: {}, products of bf16 in {}", device_model(Device::Cpu), bfloat16_products());
+    let products = if has_bfloat16_products() { "bfloat16" } else { "float32" };
+    println!("cpu: {}, products of bf16 in {products}", device_model(Device::Cpu));
     match &gpu {
         Ok(()) => println!("gpu: {}", device_name(Device::Cuda(0))),
         Err(missing) => println!("gpu: {missing}"),

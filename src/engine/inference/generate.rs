@@ -17,7 +17,15 @@ struct Row {
     text: String,
     buffer: AnswerBuffer,
     sampler: Sampler,
-    done: bool,
+}
+
+impl Row {
+    /// Whether the answer has ended, with at most `max_tokens` tokens.
+    fn is_done(&self, max_tokens: usize) -> bool {
+        self.answer.last() == Some(&END_OF_DOCUMENT)
+            || self.buffer.stopped()
+            || self.answer.len() >= max_tokens
+    }
 }
 
 /// Continues each prompt until the model ends the document, a stop text appears, or `max_tokens` are sampled. Returns the
@@ -48,7 +56,6 @@ pub fn generate(
                 text: String::new(),
                 buffer: AnswerBuffer::new(&options.stops),
                 sampler: Sampler::new(options),
-                done: false,
             }
         })
         .collect();
@@ -89,18 +96,16 @@ pub fn generate(
             let id = row.sampler.draw(logits, text);
             row.answer.push(id);
             row.text += &row.buffer.push(text(id));
-            row.done = id == END_OF_DOCUMENT
-                || row.buffer.stopped()
-                || row.answer.len() >= options.max_tokens;
         }
+        let is_open = |row: usize| !rows[row].is_done(options.max_tokens);
         let kept: Vec<i64> =
-            (0i64..).zip(&open).filter(|(_, row)| !rows[**row].done).map(|(at, _)| at).collect();
+            (0i64..).zip(&open).filter(|(_, row)| is_open(**row)).map(|(at, _)| at).collect();
         if kept.is_empty() {
             break;
         }
         if kept.len() < open.len() {
             carried = carried.of_rows(&Tensor::from_slice(&kept).to_device(model.device()));
-            open.retain(|row| !rows[*row].done);
+            open.retain(|row| is_open(*row));
         }
     }
     Ok(Some(rows.into_iter().map(|mut row| row.text + &row.buffer.finish()).collect()))

@@ -30,7 +30,7 @@ pub use autograd::backward;
 pub use cpu::{InstructionSet, with_instruction_set};
 pub use cuda::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
-pub use products::{bfloat16_products, replace_products, with_widened_products};
+pub use products::{has_bfloat16_products, replace_products, with_widened_products};
 pub use selftest::{KernelCheck, Recurrence, check_kernel};
 pub use settings::{
     allow_tf32, available_bytes, end_in_words, give_back_memory, keep_memory, peak_resident_bytes,

@@ -18,11 +18,10 @@ pub fn replace_products() {
     ONCE.call_once(|| unsafe { statetune_replace_products() });
 }
 
-/// The dtype in which this CPU multiplies bfloat16 matrices, by its name in run records: `bfloat16`, or `float32` after
-/// widening.
-pub fn bfloat16_products() -> &'static str {
+/// Whether this CPU has instructions for products of bfloat16 matrices.
+pub fn has_bfloat16_products() -> bool {
     // SAFETY: the function only queries the CPU.
-    if unsafe { statetune_has_bfloat16_products() } != 0 { "bfloat16" } else { "float32" }
+    unsafe { statetune_has_bfloat16_products() != 0 }
 }
 
 /// Runs `work` with products of 16-bit tensors that are widened (`widen`), or that are libtorch's own. For tests and

@@ -58,6 +58,7 @@ impl<'a> Outlook<'a> {
     /// # Errors
     /// Everything that a run would refuse before it reads weights.
     pub fn new(plan: &'a Plan, prepare: bool) -> Result<Outlook<'a>, RunError> {
+        set_up_libtorch(plan); // the forecast names its threads
         let tokenizer = load_tokenizer(plan)?;
         let shape = model_shape(plan, &tokenizer)?;
         if !prepare && !is_prepared(plan, &tokenizer)? {
@@ -257,7 +258,6 @@ impl Documents {
 }
 
 fn settings(plan: &Plan) -> Settings {
-    set_up_libtorch(plan); // its threads are named
     let train = &plan.train;
     Settings {
         peft: plan.method.peft_table.clone(),

@@ -3,7 +3,7 @@
 use statetune_core::plan::Plan;
 use statetune_core::tensorfile::Dtype;
 
-use crate::kernels::{allow_tf32, bfloat16_products};
+use crate::kernels::{allow_tf32, has_bfloat16_products};
 
 /// Passes precision and threads of a plan to libtorch.
 pub(super) fn set_up_libtorch(plan: &Plan) {
@@ -13,13 +13,11 @@ pub(super) fn set_up_libtorch(plan: &Plan) {
     }
 }
 
-/// The dtype in which the matrices of a plan are multiplied, where it is not that of the weights.
+/// The dtype in which the matrices of a plan are multiplied, by its name in run records, where it is not that of the
+/// weights.
 pub(super) fn widened_products(plan: &Plan) -> Option<&'static str> {
     let dtype = plan.train.dtype;
     let widens = !plan.train.device.is_gpu()
-        && (dtype == Dtype::F16 || dtype == Dtype::BF16 && bfloat16_products() == FLOAT32);
-    widens.then_some(FLOAT32)
+        && (dtype == Dtype::F16 || dtype == Dtype::BF16 && !has_bfloat16_products());
+    widens.then_some("float32")
 }
-
-/// The name of the dtype in run records.
-const FLOAT32: &str = "float32";
