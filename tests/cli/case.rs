@@ -221,6 +221,21 @@ impl Case {
         text
     }
 
+    /// What the plan of `file`, with samples of 64 tokens and nothing held out, says of coverage under more arguments.
+    #[track_caller]
+    pub fn coverage(&self, file: &str, more: &[&str]) -> String {
+        let settings = ["train.ctx_len=64", "data.val_split=0", "sample.held_out=0"];
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let arguments: Vec<&str> = ["plan", file, "--prepare"]
+            .into_iter()
+            .chain(settings)
+            .chain(more.iter().copied())
+            .collect();
+        let output = self.statetune(&arguments);
+        let lines = &output.is_done_with_warnings().stdout;
+        lines.lines().find(|line| line.contains("coverage")).expect("a line").to_owned()
+    }
+
     /// Runs `state.toml` and expects this message and exit code, and that nothing was begun. `check` refuses the same
     /// files with the same message.
     #[track_caller]

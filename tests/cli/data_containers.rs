@@ -1,244 +1,19 @@
 //! The same records in every container.
 
 use std::fs;
-use std::io::Write as _;
 use std::sync::Arc;
 
-use arrow_array::builder::{ListBuilder, StringBuilder, StringDictionaryBuilder, StructBuilder};
-use arrow_array::types::Int32Type;
-use arrow_array::{
-    ArrayRef, BinaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray,
-};
-use arrow_ipc::CompressionType;
-use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
-use arrow_schema::{DataType, Field, Fields};
-use parquet::arrow::ArrowWriter;
+use arrow_array::{ArrayRef, BinaryArray, StringArray};
 use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
-use statetune_engine::model::{Shape, Version};
 
-use crate::case::{Case, SIZES, STATE, checkpoint};
+use crate::case::{Case, STATE};
+use crate::container_files::{
+    NamedFile, arrow, batch, binary_tables, conversations, gzip, json_forms, message_batch,
+    parquet, records, table, text_batches, text_tables, texts,
+};
 
 const SOURCE: &str = "data_file = \"data.jsonl\"\n";
-
-/// A file with its name.
-type NamedFile = (String, Vec<u8>);
-
-/// Ten texts with everything that a container must escape.
-fn texts() -> Vec<String> {
-    let odd =
-        ["a, b; c", "say \"hi\"", "two\nlines", "你好，世界 😀", "tab\there | pipe", "[1, {2}]"];
-    let text = |i: usize| format!("User: {} {i}?\n\nAssistant: {}.", odd[i % 6], odd[(i + 1) % 6]);
-    (0..10).map(text).collect()
-}
-
-/// Records with this key of the text and another column.
-fn records() -> Vec<Value> {
-    let record = |(i, text): (usize, String)| json!({ "id": i, "text": text });
-    texts().into_iter().enumerate().map(record).collect()
-}
-
-/// Ten conversations in the shape `messages`.
-fn conversations() -> Vec<Value> {
-    let turn = |role: &str, content: String| json!({ "role": role, "content": content });
-    let one = |i: usize| {
-        let odd =
-            &texts()[i].replace("User:", "u").replace("Assistant:", "a").replace("\n\n", "\n");
-        json!({ "messages": [
-            turn("user", format!("{odd}?")),
-            turn("assistant", format!("\"{i}\", or {{{odd}}}")),
-        ] })
-    };
-    (0..10).map(one).collect()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).expect("memory");
-    encoder.finish().expect("memory")
-}
-
-fn zstd(bytes: &[u8]) -> Vec<u8> {
-    zstd::encode_all(bytes, 3).expect("memory")
-}
-
-fn utf16(text: &[u8], to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
-    let text = str::from_utf8(text).expect("UTF-8");
-    format!("\u{feff}{text}").encode_utf16().flat_map(to_bytes).collect()
-}
-
-/// A text in every encoding and compression, with both kinds of line breaks.
-fn encodings(name: &str, text: &str) -> Vec<NamedFile> {
-    let breaks = [("", text.to_owned()), ("crlf-", text.replace('\n', "\r\n"))];
-    let of_text = |(kind, text): (&str, String)| {
-        let text = text.into_bytes();
-        vec![
-            (format!("{kind}{name}"), text.clone()),
-            (format!("{kind}{name}.gz"), gzip(&text)),
-            (format!("{kind}{name}.zst"), zstd(&text)),
-            (format!("{kind}bom-{name}"), [b"\xef\xbb\xbf", &text[..]].concat()),
-            (format!("{kind}le-{name}"), utf16(&text, u16::to_le_bytes)),
-            (format!("{kind}be-{name}.gz"), gzip(&utf16(&text, u16::to_be_bytes))),
-        ]
-    };
-    breaks.into_iter().flat_map(of_text).collect()
-}
-
-/// Records in every arrangement of JSON.
-fn json_forms(records: &[Value]) -> Vec<NamedFile> {
-    let list = Value::from(records.to_vec());
-    let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON") + "\n";
-    let joined = |between: &str, form: &dyn Fn(&Value) -> String| -> String {
-        records.iter().map(form).collect::<Vec<_>>().join(between)
-    };
-    let other = json!([{ "text": "of another split" }]);
-    let splits = json!({ "version": "1", "test": other, "train": list, "more": {"a": [1]} });
-    let texts = [
-        ("d.jsonl", joined("\n", &Value::to_string) + "\n"),
-        ("no-end.jsonl", joined("\n", &Value::to_string)),
-        ("list.json", list.to_string()),
-        ("list-of-lines.json", format!("[\n{}\n]\n", joined(",\n", &Value::to_string))),
-        ("pretty.json", pretty(&list)),
-        ("data.json", json!({ "data": list }).to_string()),
-        ("pretty-data.json", pretty(&json!({ "data": list }))),
-        ("rows.json", pretty(&json!({ "rows": list, "n": 10 }))),
-        ("splits.json", splits.to_string()),
-        ("pretty-splits.json", pretty(&splits)),
-        ("objects.json", joined("", &pretty)),
-        ("concatenated.json", joined("", &Value::to_string)),
-        ("on-one-line.jsonl", joined(" ", &Value::to_string)),
-    ];
-    let files =
-        texts.iter().enumerate().flat_map(|(i, (name, text))| some_encodings(i, name, text));
-    files.collect()
-}
-
-/// A table with these columns as text.
-fn table(columns: &[(&str, Vec<String>)], delimiter: char) -> String {
-    let cell = |text: &str| match text.contains(['"', '\n', delimiter]) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    };
-    let row = |cells: Vec<&str>| {
-        let cells: Vec<String> = cells.into_iter().map(cell).collect();
-        cells.join(&delimiter.to_string()) + "\n"
-    };
-    let header = row(columns.iter().map(|(name, _)| *name).collect());
-    let rows =
-        (0..columns[0].1.len()).map(|i| row(columns.iter().map(|(_, cells)| &*cells[i]).collect()));
-    header + &rows.collect::<String>()
-}
-
-/// Tables with these columns as text.
-fn text_tables(columns: &[(&str, Vec<String>)]) -> Vec<NamedFile> {
-    let forms = [("comma.csv", ','), ("semicolon.csv", ';'), ("pipe.csv", '|'), ("tab.tsv", '\t')];
-    let texts = forms.into_iter().map(|(name, delimiter)| (name, table(columns, delimiter)));
-    let files = texts.enumerate().flat_map(|(i, (name, text))| some_encodings(i, name, &text));
-    files.collect()
-}
-
-fn parquet(batch: &RecordBatch, compression: Compression) -> Vec<u8> {
-    let properties = WriterProperties::builder()
-        .set_compression(compression)
-        .set_max_row_group_row_count(Some(4))
-        .build();
-    let mut writer =
-        ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).expect("a writer");
-    writer.write(batch).expect("memory");
-    writer.into_inner().expect("memory")
-}
-
-fn arrow(batch: &RecordBatch, is_file: bool, compression: Option<CompressionType>) -> Vec<u8> {
-    let options = IpcWriteOptions::default().try_with_compression(compression).expect("options");
-    let (mut bytes, schema) = (Vec::new(), batch.schema());
-    let parts = [(0, 3), (3, 0), (3, 7)].map(|(start, rows)| batch.slice(start, rows));
-    if is_file {
-        let mut writer =
-            FileWriter::try_new_with_options(&mut bytes, &schema, options).expect("a writer");
-        parts.iter().for_each(|part| writer.write(part).expect("memory"));
-        writer.finish().expect("memory");
-    } else {
-        let mut writer =
-            StreamWriter::try_new_with_options(&mut bytes, &schema, options).expect("a writer");
-        parts.iter().for_each(|part| writer.write(part).expect("memory"));
-        writer.finish().expect("memory");
-    }
-    bytes
-}
-
-/// A batch in every binary container.
-fn binary_tables(batches: &[(&str, RecordBatch)]) -> Vec<NamedFile> {
-    let mut files = Vec::new();
-    for (index, (kind, batch)) in batches.iter().enumerate() {
-        for (name, compression) in [
-            ("plain", Compression::UNCOMPRESSED),
-            ("snappy", Compression::SNAPPY),
-            ("zstd", Compression::ZSTD(Default::default())),
-            ("gzip", Compression::GZIP(Default::default())),
-            ("lz4", Compression::LZ4_RAW),
-            ("brotli", Compression::BROTLI(Default::default())),
-        ] {
-            // The first batch in every form, the others in one form each.
-            if index == 0 || name == "snappy" {
-                files.push((format!("{kind}-{name}.parquet"), parquet(batch, compression)));
-            }
-        }
-        for (name, compression) in [
-            ("plain", None),
-            ("lz4", Some(CompressionType::LZ4_FRAME)),
-            ("zstd", Some(CompressionType::ZSTD)),
-        ] {
-            if index == 0 || name == "plain" {
-                files.push((format!("{kind}-{name}.arrow"), arrow(batch, true, compression)));
-                let stream = arrow(batch, false, compression);
-                files.push((format!("{kind}-{name}-stream.arrow"), stream));
-            }
-        }
-    }
-    files
-}
-
-/// A batch of these columns.
-fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter(columns).expect("columns of one length")
-}
-
-/// The texts as columns of every type of strings.
-fn text_batches() -> Vec<(&'static str, RecordBatch)> {
-    let texts = texts();
-    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10));
-    let mut dictionary = StringDictionaryBuilder::<Int32Type>::new();
-    texts.iter().for_each(|text| dictionary.append_value(text));
-    let bytes: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("utf8", Arc::new(StringArray::from(texts.clone()))),
-        ("large", Arc::new(LargeStringArray::from(texts.clone()))),
-        ("view", Arc::new(StringViewArray::from_iter_values(&texts))),
-        ("dictionary", Arc::new(dictionary.finish())),
-        ("binary", Arc::new(BinaryArray::from(bytes))),
-    ];
-    let of_column = |(name, column)| (name, batch(vec![("id", ids.clone()), ("text", column)]));
-    columns.into_iter().map(of_column).collect()
-}
-
-/// The conversations as a column of lists.
-fn message_batch() -> RecordBatch {
-    let fields = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, true));
-    let turn = StructBuilder::from_fields(Fields::from(fields.to_vec()), 0);
-    let mut lists = ListBuilder::new(turn);
-    for record in conversations() {
-        for message in record["messages"].as_array().expect("a list") {
-            for (index, key) in ["role", "content"].into_iter().enumerate() {
-                let cells = lists.values().field_builder::<StringBuilder>(index).expect("strings");
-                cells.append_value(message[key].as_str().expect("a string"));
-            }
-            lists.values().append(true);
-        }
-        lists.append(true);
-    }
-    batch(vec![("messages", Arc::new(lists.finish()))])
-}
 
 /// The files of prepared data.
 fn prepared(case: &Case) -> Vec<(String, Vec<u8>)> {
@@ -260,11 +35,7 @@ fn prepared(case: &Case) -> Vec<(String, Vec<u8>)> {
 
 /// A case whose experiment reads the file `named`, with more settings.
 fn case_of(named: &str, more: &str) -> Case {
-    Case::new().with(STATE, SOURCE, &format!("data_file = \"named\"\n{more}")).with(
-        STATE,
-        "data_file = \"named\"",
-        &format!("data_file = \"{named}\""),
-    )
+    Case::new().with(STATE, SOURCE, &format!("data_file = \"{named}\"\n{more}"))
 }
 
 /// Every file gives the prepared data of the first one.
@@ -280,15 +51,6 @@ fn all_are_the_same(files: &[NamedFile], more: &str) {
         }
         assert_eq!(first.len(), prepared.len(), "{name}");
     }
-}
-
-/// A text as it is and in some of the other encodings, which all texts together have all of.
-fn some_encodings(index: usize, name: &str, text: &str) -> Vec<NamedFile> {
-    let mut all = encodings(name, text);
-    let others = [1 + index % 11, 1 + (index + 5) % 11].map(|at| all[at].clone());
-    all.truncate(1);
-    all.extend(others);
-    all
 }
 
 #[test]
@@ -636,115 +398,4 @@ fn init_reads_every_container() {
         case.statetune(&["check", "new/first.toml"]).is_done_with_warnings();
         case.statetune(&["data", "prepare", "new/first.toml"]).is_done_with_warnings();
     }
-}
-
-#[test]
-fn init_splits_one_long_text() {
-    let story = "Once upon a time there was a text that was longer than any sample. ".repeat(100);
-    let case = Case::new().having("story.txt", story);
-    case.statetune(&["init", "new", "--data", "story.txt", "--yes"]).is_done_with_warnings();
-    let text = case.read("new/first.toml");
-    for line in ["data_type = \"utf-8\"", "overlong = \"split\"", "loss_mask = \"pad\""] {
-        assert!(text.contains(line), "{line}: {text}");
-    }
-    let plan = |overlong: &str| {
-        let set = [
-            "--set",
-            "train.ctx_len=64",
-            "--set",
-            "data.val_split=0",
-            "--set",
-            "sample.held_out=0",
-            "--set",
-            overlong,
-        ];
-        let arguments = [&["plan", "new/first.toml", "--prepare"][..], &set].concat();
-        let output = case.statetune(&arguments);
-        let lines = output.is_done_with_warnings().stdout.clone();
-        lines.lines().find(|line| line.contains("coverage")).expect("a line").to_owned()
-    };
-    assert!(plan("data.overlong=split").contains("100 % of 1 copies"));
-    let cut = plan("data.overlong=truncate");
-    assert!(cut.contains(" 4 % of the 1,502 tokens of 1 copies"), "{cut}");
-}
-
-/// A case that trains weights with this many ids on raw text, with more settings of the data and no tokenizer.
-fn raw_text(vocab_size: i64, data: &str) -> Case {
-    let (n_layer, n_embd, _) = SIZES;
-    Case::new()
-        .having(
-            "base.pth",
-            checkpoint(Shape::for_scratch(Version::V7, n_layer, n_embd, vocab_size)),
-        )
-        .having("story.txt", "Once upon a time there was a king. ".repeat(50))
-        .with(STATE, SOURCE, data)
-        .with(STATE, "tokenizer = \"vocab.txt\"\n", "")
-        .with(STATE, "loss_mask = \"assistant\"", "loss_mask = \"pad\"\noverlong = \"split\"")
-        .with(STATE, "val_split = 0.2", "val_split = 0")
-}
-
-#[test]
-fn weights_never_train_on_a_vocabulary_made_from_the_data() {
-    let text = "data_type = \"utf-8\"\ndata_file = \"story.txt\"\n";
-    let jsonl = "data_file = \"data.jsonl\"\n";
-    for (vocab_size, data) in [(4096, text), (100_000, text), (4096, jsonl), (100_000, jsonl)] {
-        let line = if data == text { 12 } else { 11 };
-        raw_text(vocab_size, data).refuses(
-            21,
-            &format!(
-                "\
-error[ST4005]: the tokenizer of the weights is not known: the weights have {vocab_size} ids, the World tokenizer has 65530
-  --> state.toml:{line}:14
-   |
-{line} | load_model = \"base.pth\"
-   |              ^^^^^^^^^^
-   |
-   = note: the ids of another tokenizer mean nothing to the weights
-   = help: set `model.tokenizer` to the vocabulary file of the weights; a run on characters keeps its own in `RUN/vocab.json`
-   = help: or train a new model: replace `model.load_model` with `model.n_layer` and `model.n_embd`, and set `recipe = \"full\"`"
-            ),
-        );
-    }
-    let dummy = raw_text(4096, "data_type = \"dummy\"\n").statetune(&["run", STATE]);
-    assert!(dummy.stderr.contains("error[ST4005]: the tokenizer of the weights"), "{dummy:?}");
-}
-
-#[test]
-fn weights_of_the_size_of_world_have_its_tokenizer() {
-    let text = "data_type = \"utf-8\"\ndata_file = \"story.txt\"\n";
-    let tokens = |case: &Case| {
-        let output = case.statetune(&["data", "prepare", STATE]);
-        let stdout = &output.is_done_with_warnings().stdout;
-        stdout.lines().find(|line| line.starts_with("train")).expect("a line").to_owned()
-    };
-    let case = raw_text(65536, text);
-    let auto = tokens(&case);
-    assert_eq!(auto, "train      1 document, 452 tokens");
-    case.statetune(&["run", STATE]).is_done_with_warnings();
-    let case = case.with(STATE, "[peft]", "tokenizer = \"world\"\n\n[peft]");
-    assert_eq!(tokens(&case), auto);
-}
-
-/// The ways out of the refusal, followed to the letter.
-#[test]
-fn the_vocabulary_of_a_run_on_characters_is_named_to_train_its_model_on() {
-    let text = "data_type = \"utf-8\"\ndata_file = \"story.txt\"\n";
-    let new = "n_layer = 2\nn_embd = 64";
-    let case = raw_text(4096, text)
-        .with(STATE, "load_model = \"base.pth\"", new)
-        .with(STATE, "format = 1\n", "format = 1\nrecipe = \"full\"\n")
-        .with(STATE, "[peft]\ntype = \"state\"\n", "");
-    case.statetune(&["run", STATE]).is_done_with_warnings();
-    let run = case.only_run();
-    assert!(
-        case.path(run.join("vocab.json")).exists(),
-        "a new model may have a vocabulary of characters"
-    );
-    let weights = format!("load_model = \"{}/export/rwkv-1.pth\"", run.display());
-    let vocabulary = format!("{weights}\ntokenizer = \"{}/vocab.json\"", run.display());
-    let case = case.with(STATE, new, &weights);
-    let refused = case.statetune(&["run", STATE]);
-    assert!(refused.stderr.contains("error[ST4005]"), "{refused:?}");
-    let case = case.with(STATE, &weights, &vocabulary);
-    case.statetune(&["run", STATE]).is_done_with_warnings();
 }

@@ -71,7 +71,7 @@ fn a_report_stands_alone_and_escapes_everything() {
     assert!(!source.is_match(&html));
 }
 
-/// The commit of the program stands in `lock.toml` and in the report, or in neither, for builds outside git.
+/// `lock.toml` and the report have the commit of the program, or neither has, for builds outside git.
 #[test]
 fn the_commit_of_the_program_is_recorded() {
     let case = reported();

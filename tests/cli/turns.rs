@@ -531,23 +531,7 @@ fn a_long_text_is_split() {
     assert_eq!(output.code, Some(0), "{output:?}");
     let file = case.read("s.toml");
     assert!(file.contains("overlong = \"split\""), "{file}");
-    let plan = |more: &[&str]| {
-        let settings = [
-            "plan",
-            "s.toml",
-            "--prepare",
-            "--set",
-            "train.ctx_len=64",
-            "--set",
-            "data.val_split=0",
-            "--set",
-            "sample.held_out=0",
-        ];
-        let output = case.statetune(&[&settings[..], more].concat());
-        assert_eq!(output.code, Some(0), "{output:?}");
-        let coverage = output.stdout.lines().find(|line| line.contains("coverage"));
-        coverage.expect("the coverage").to_owned()
-    };
+    let plan = |more: &[&str]| case.coverage("s.toml", more);
     let whole = plan(&[]);
     assert!(whole.contains(" 100 % of 1 copies"), "{whole}");
     let cut = plan(&["--set", "data.overlong=truncate"]);
