@@ -63,7 +63,7 @@ catalogue! {
         "has {found} {found:cell|cells}, but the header names {expected} {expected:column|columns}",
         "有 {found} 格，而表头有 {expected} 列";
     CELLS_OF_HEADER:
-        "a cell with the delimiter, a quote or a line break stands in quotes: `\"a, b\"`",
+        "a cell with the delimiter, a quote or a line break is in quotes: `\"a, b\"`",
         "含有分隔符、引号或换行的格要写在引号里：`\"a, b\"`";
     WRITE_TEXT_COLUMNS: "write the column as UTF-8 text", "把该列写成 UTF-8 文本";
     EXPECTED_OBJECT: "expected `{{`", "应为 `{{`";
