@@ -84,7 +84,33 @@ fn unwrapped(mut fields: Fields, ledger: &mut Ledger<'_>) -> Result<Fields, Fiel
             fields.finish(ledger);
             Ok(inner)
         }
-        Some(_) => Err(fields),
+        Some(_) => {
+            ledger.leave(fields.path_of("function"));
+            Err(fields)
+        }
         None => Ok(fields),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What is written of a function, and what is left out.
+    fn written(value: Value) -> (Value, Vec<String>) {
+        let mut ledger = Ledger::new(&[], &[]);
+        let function = function(value, "tools[]", &mut ledger);
+        (function, ledger.unused)
+    }
+
+    #[test]
+    fn a_function_is_unwrapped_and_loses_nothing_in_silence() {
+        let plain = json!({ "name": "f", "arguments": {} });
+        let (found, left) = written(json!({ "type": "function", "function": plain }));
+        assert_eq!((found, left), (plain.clone(), Vec::<String>::new()));
+        let (found, left) = written(json!({ "name": "f", "arguments": {}, "function": "x" }));
+        assert_eq!((found, left), (plain, vec!["tools[].function".to_owned()]));
     }
 }
