@@ -71,7 +71,7 @@ use statetune_core::plan::{Plan, Purpose, resolve};
 use statetune_core::records::Lock;
 use statetune_core::work::{Stopped, observe};
 use statetune_engine::kernels::{NoGpu, end_in_words, find_gpu, keep_memory, replace_products};
-use statetune_engine::{memory_fault, silence_out_of_memory_panics};
+use statetune_engine::{error_of_panic, silence_library_panics};
 
 use output::{say, tell};
 
@@ -375,18 +375,18 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
             return output::end(ExitCode::Ok, |fault| show(fault, Color::Auto));
         }
     };
-    silence_out_of_memory_panics();
+    silence_library_panics();
     if cli.offline {
         hub::stay_offline();
     }
     // Without the handler the signal ends the process anyway.
     let _ = truncated::watch_mapped_files();
     let code = catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color)));
-    let code = code.unwrap_or_else(|panic| match memory_fault(&*panic) {
+    let code = code.unwrap_or_else(|panic| match error_of_panic(&*panic) {
         _ if panic.is::<Stopped>() => stop::end_as_asked(),
-        Some(fault) => {
-            show(&fault, cli.color);
-            ExitCode::OutOfMemory
+        Some(error) => {
+            show(&error.diagnostic(), cli.color);
+            error.exit_code()
         }
         None => {
             // A constant text: rendering or translating a message may be what failed.

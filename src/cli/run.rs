@@ -14,6 +14,7 @@ use statetune_core::records::{Best, Event, ProbeRate, RunDir};
 use statetune_core::store::find_run;
 use statetune_core::words::{printable, size};
 use statetune_core::work::observe;
+use statetune_engine::kernels::GpuBytes;
 use statetune_engine::run::{Begin, Outcome, Summary};
 use statetune_engine::tensors::device;
 
@@ -226,8 +227,9 @@ fn print_summary(summary: &Summary, template: &Template) {
         say(format_args!("best     {} after step {steps}", found.join(", ")));
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
-    if let Some(bytes) = summary.peak_gpu_bytes {
-        say(format_args!("peak GPU memory {}", size(bytes)));
+    if let Some(GpuBytes { allocated, reserved }) = summary.peak_gpu {
+        let (tensors, reserved) = (size(allocated), size(reserved));
+        say(format_args!("peak GPU memory {reserved} reserved, {tensors} in tensors"));
     }
     say(format_args!("run      {}", summary.run.display()));
     for file in &summary.exported {

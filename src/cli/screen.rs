@@ -225,7 +225,7 @@ impl Screen {
 
     /// Bytes in use on the device.
     fn memory(&self) -> Option<u64> {
-        peak_gpu_bytes(self.device).or_else(|| resident_bytes("self"))
+        peak_gpu_bytes(self.device).map(|peak| peak.reserved).or_else(|| resident_bytes("self"))
     }
 
     /// Ends the progress line; later output goes below it.

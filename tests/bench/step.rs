@@ -3,9 +3,12 @@
 //! A 0.1B model (12 layers, 768 channels, 65536 tokens, random weights) on random tokens, all of them targets.
 //! Prints a line for each case: seconds of a step (median and minimum), tokens a second, the matrix products of the
 //! step alone (median seconds, and their share of the step), and peak memory divided by the bytes of the weights: on
-//! a CPU resident memory since libtorch was loaded, on a GPU the memory of tensors. Each case runs in a process of its
+//! a CPU resident memory since libtorch was loaded, on a GPU the memory that libtorch reserves. Each case runs in a process of its
 //! own, so that its peak is its own.
 //! `cargo bench --bench step -- NAME` runs one case.
+
+#[path = "../gpu.rs"]
+mod gpu;
 
 use std::fs;
 use std::process::Command;
@@ -13,7 +16,7 @@ use std::time::Instant;
 
 use statetune_core::data::Batch;
 use statetune_engine::kernels::{
-    Op, device_model, device_name, find_gpu, has_bfloat16_products, keep_memory, peak_gpu_bytes,
+    Op, device_model, device_name, has_bfloat16_products, keep_memory, peak_gpu_bytes,
     with_widened_products,
 };
 use statetune_engine::model::{Model, Shape, Version, Weights};
@@ -21,6 +24,8 @@ use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::StateTuning;
 use statetune_engine::train::{StepOptions, Trainer};
 use tch::{Cuda, Device, Kind, Tensor};
+
+use gpu::has_gpu;
 
 const N_LAYER: i64 = 12;
 const N_EMBD: i64 = 768;
@@ -66,7 +71,6 @@ const CASES: [Case; 8] = [
 
 fn main() {
     keep_memory();
-    let gpu = find_gpu();
     if let Ok(name) = std::env::var(CASE) {
         let case = CASES.iter().find(|case| case.name == name).expect("a known case");
         return match case.widened {
@@ -74,13 +78,13 @@ fn main() {
             None => run(case),
         };
     }
+    let has_gpu = has_gpu();
     println!("state tuning, RWKV-7 L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}");
     println!("cpu: {}, samples of 512 tokens", device_name(Device::Cpu));
     let products = if has_bfloat16_products() { "bfloat16" } else { "float32" };
     println!("cpu: {}, products of bf16 in {products}", device_model(Device::Cpu));
-    match &gpu {
-        Ok(()) => println!("gpu: {}", device_name(Device::Cuda(0))),
-        Err(missing) => println!("gpu: {missing}"),
+    if has_gpu {
+        println!("gpu: {}", device_name(Device::Cuda(0)));
     }
     println!(
         "{:24} {:>9} {:>9} {:>9} {:>10} {:>6} {:>9}",
@@ -89,7 +93,7 @@ fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|x| !x.starts_with("--")).collect();
     for case in &CASES {
         let is_asked = asked.is_empty() || asked.iter().any(|name| name == case.name);
-        if is_asked && (case.device == Device::Cpu || gpu.is_ok()) {
+        if is_asked && (case.device == Device::Cpu || has_gpu) {
             let program = std::env::current_exe().expect("the path of this program");
             let status = Command::new(program).env(CASE, case.name).status();
             assert!(status.expect("a child process").success(), "{} failed", case.name);
@@ -131,7 +135,8 @@ fn run(case: &Case) {
         assert!(outcome.loss.is_finite());
         number += 1;
     });
-    let peak = peak_gpu_bytes(device).map_or_else(|| resident("VmHWM:") - loaded, |x| x as f64);
+    let peak =
+        peak_gpu_bytes(device).map_or_else(|| resident("VmHWM:") - loaded, |x| x.reserved as f64);
     let (products, _) = timed(device, || products(&weights, tokens));
     println!(
         "{name:24} {median:9.4} {least:9.4} {:9.0} {products:10.4} {:5.0}% {:9.2}",

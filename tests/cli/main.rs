@@ -17,6 +17,7 @@ mod data_look;
 mod data_shapes;
 mod detach;
 mod device;
+mod device_table;
 mod diff;
 mod documents;
 mod edges;
@@ -26,6 +27,9 @@ mod ends;
 mod experiments;
 mod explain;
 mod faults;
+#[path = "../gpu.rs"]
+mod gpu;
+mod gpu_setup;
 mod guard;
 mod hub;
 mod hub_data;
@@ -37,6 +41,10 @@ mod merge;
 mod merged_models;
 mod mounting;
 mod namings;
+#[path = "../null_gpu/mod.rs"]
+mod null_gpu;
+mod null_gpu_case;
+mod null_gpu_tests;
 mod old_runs;
 mod outputs;
 mod peft;

@@ -5,7 +5,12 @@ mod cuda;
 mod devices;
 mod dropout;
 mod files;
+#[path = "../gpu.rs"]
+mod gpu;
 mod memory;
+#[path = "../null_gpu/mod.rs"]
+mod null_gpu;
+mod null_gpu_tests;
 mod numerics;
 mod packing;
 mod peft;

@@ -15,7 +15,7 @@ use statetune_engine::RunError;
 use statetune_engine::inference::{LoadedModel, max_tokens, mean_loss};
 use statetune_engine::model::Model;
 use statetune_engine::run::{load_tokenizer, load_weights};
-use statetune_engine::tensors::{device, kind};
+use statetune_engine::tensors::kind;
 
 use super::ledger;
 use super::sample_text::{Style, print_sample};
@@ -110,7 +110,7 @@ fn worst_documents(
     tokenizer: Tokenizer,
     count: usize,
 ) -> Result<Vec<(f64, Sample)>, RunError> {
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
+    let weights = load_weights(plan, &tokenizer)?;
     let model = Rc::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op));
     let state = model.initial_states();
     let loaded = LoadedModel { model, state, tokenizer };

@@ -160,6 +160,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) tokens: u64,
     /// Whether the recurrence computes in float32 whatever the model computes in.
     pub(crate) widens: bool,
+    /// Whether the kernels are those of a GPU.
+    pub(crate) on_gpu: bool,
 }
 
 impl Pass<'_> {
@@ -255,9 +257,11 @@ impl Block<'_, '_> {
     /// The recurrence with its operands in the order of the kernels. The gradient of the state alone needs
     /// `for_state`.
     pub(super) fn wkv(&mut self, operands: &[Value], for_state: &[Value]) -> Value {
-        let Pass { shape, trains, rows, tokens, widens } = *self.pass;
-        let all = operands.iter().any(|x| x.needs_grad);
-        let y = self.tape.like(operands[0], all || trains.states());
+        let Pass { shape, trains, rows, tokens, widens, on_gpu } = *self.pass;
+        let some = operands.iter().any(|x| x.needs_grad);
+        let y = self.tape.like(operands[0], some || trains.states());
+        // The CUDA kernels compute all gradients or none.
+        let all = some || (on_gpu && y.needs_grad);
         let state_numbers = (shape.n_head * shape.head_size * shape.head_size).unsigned_abs();
         if all {
             // The state before every chunk of tokens, float32 (wkv.h).

@@ -131,7 +131,8 @@ impl Workload<'_> {
 
     fn pass(&self) -> Pass<'_> {
         let Workload { shape, rows, tokens, on_gpu, .. } = *self;
-        Pass { shape, trains: self, rows, tokens, widens: self.dtype == Dtype::F16 && !on_gpu }
+        let widens = self.dtype == Dtype::F16 && !on_gpu;
+        Pass { shape, trains: self, rows, tokens, widens, on_gpu }
     }
 
     /// Bytes of weights in the dtype of the model, and of packed weights. Trainable weights are float32; a model that

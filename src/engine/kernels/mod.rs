@@ -28,12 +28,15 @@ use tch::Tensor;
 
 pub use autograd::backward;
 pub use cpu::{InstructionSet, with_instruction_set};
-pub use cuda::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device};
+pub use cuda::{
+    GpuBytes, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device,
+};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use products::{has_bfloat16_products, replace_products, with_widened_products};
 pub use selftest::{KernelCheck, Recurrence, check_kernel};
 pub use settings::{
     allow_tf32, available_bytes, end_in_words, give_back_memory, keep_memory, peak_resident_bytes,
+    pinned,
 };
 
 /// The WKV-5 recurrence, differentiable in every operand and in `s0`.

@@ -21,7 +21,6 @@ use super::recent_steps::{RecentSteps, number};
 use super::record::Events;
 use super::settings::set_up_libtorch;
 use crate::RunError;
-use crate::tensors::device;
 use crate::train::{
     LossScaler, NonFiniteValue, Reading, StepDone, StepOptions, Trainer, restore_values, trace,
     write_values,
@@ -339,7 +338,7 @@ pub(super) fn skip_recorded(
 pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Reading>, RunError> {
     set_up_libtorch(plan);
     let tokenizer = load_tokenizer(plan)?;
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
+    let weights = load_weights(plan, &tokenizer)?;
     let vocab_size = weights.shape().vocab_size;
     let method = new_method(plan, weights, &tokenizer)?;
     let scaler =

@@ -87,6 +87,13 @@ catalogue! {
     STOPPED_BY_PROBES:
         "every probe with `stop = true` reached its goal",
         "每个 `stop = true` 的探针都已达到目标";
+    GPU_FAILED[ST5006]: "the GPU failed: {message}", "GPU 出错：{message}";
+    GPU_REPORTS_LATE:
+        "a GPU reports an error some time after its cause, and this process can no longer use it; files that are saved are intact",
+        "GPU 在出错一段时间后才报告，此进程无法再使用它；已保存的文件完好";
+    TRY_GPU_AGAIN:
+        "run the command again; if the error repeats, run `statetune doctor`, and look for `Xid` in the output of `dmesg`",
+        "请重新运行命令；如果错误重复出现，请运行 `statetune doctor`，并在 `dmesg` 的输出中查找 `Xid`";
     MEMORY_RAN_OUT[ST5005]: "out of memory: {message}", "内存不足：{message}";
     ADDRESS_SPACE_LIMIT[ST5005]:
         "out of memory: `ulimit -v` allows {limit}, and libtorch alone needs {needed}",

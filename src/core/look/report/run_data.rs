@@ -113,8 +113,8 @@ fn known_at_start(line: &EventLine) -> Option<(Vec<Fact>, Option<Coverage>)> {
 
 fn known_at_end(line: &EventLine) -> Option<(Option<u64>, Option<u64>)> {
     match &line.event {
-        Event::End { peak_gpu_bytes, peak_resident_bytes, .. } => {
-            Some((*peak_gpu_bytes, *peak_resident_bytes))
+        Event::End { peak_gpu_bytes, peak_gpu_reserved_bytes, peak_resident_bytes, .. } => {
+            Some((peak_gpu_reserved_bytes.or(*peak_gpu_bytes), *peak_resident_bytes))
         }
         _ => None,
     }
