@@ -75,10 +75,11 @@ const MAY_USE: [(&str, &str); 33] = [
         "core/data core/diagnostic core/forecast core/plan core/records core/tensorfile engine/kernels engine/model \
          engine/optim engine/peft",
     ),
+    ("engine/library_fault", ""),
     (
         "engine/error",
-        "core/data core/diagnostic core/exit core/records core/tensorfile engine/exports engine/kernels engine/model \
-         engine/train",
+        "core/data core/diagnostic core/exit core/records core/tensorfile engine/exports engine/kernels \
+         engine/library_fault engine/model engine/train",
     ),
     (
         "engine/inference",
