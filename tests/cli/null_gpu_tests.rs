@@ -10,7 +10,7 @@ use statetune_engine::model::{Shape, Version};
 
 use crate::case::{Case, Output, STATE, checkpoint};
 use crate::null_gpu::folder;
-use crate::null_gpu_case::{Counts, NullGpu};
+use crate::null_gpu_case::NullGpu;
 
 fn null_gpu() -> NullGpu {
     NullGpu::new(Case::new())
@@ -349,7 +349,6 @@ fn of_a_step(gpu: &NullGpu, settings: &[&str]) -> [i64; 3] {
         let more = [steps, "train.epoch_count=1", "sample.held_out=0", "data.val_split=0"];
         let (output, counts) = gpu.run(&[settings, &more].concat(), &[]);
         assert_eq!(output.code, Some(0), "{}", output.stderr);
-        let Counts(_) = counts;
         [counts.launches(), counts.copies(), counts.of("waits")]
     };
     let (two, three) = (of("train.epoch_steps=2"), of("train.epoch_steps=3"));

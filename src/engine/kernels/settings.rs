@@ -31,8 +31,11 @@ pub fn pinned(x: Tensor) -> Tensor {
     // SAFETY: the pointer is that of a live tensor; the shim catches every exception, and returns null or a tensor for
     // the caller to own.
     let copy = unsafe { statetune_pinned(x.as_ptr()) };
+    if copy.is_null() {
+        return x;
+    }
     // SAFETY: as above.
-    if copy.is_null() { x } else { unsafe { Tensor::from_ptr(copy) } }
+    unsafe { Tensor::from_ptr(copy) }
 }
 
 /// Makes this process keep the memory of freed tensors for the next ones, in a heap without gaps between them.
