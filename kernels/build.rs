@@ -8,8 +8,15 @@ use std::path::{Path, PathBuf};
 const LIBTORCH_VERSION: &str = "2.11.0";
 
 /// The CPU kernels, each compiled for every instruction set.
-const CPU_KERNELS: [&str; 3] =
-    ["kernels/quant_cpu.cpp", "kernels/wkv6_cpu.cpp", "kernels/wkv7_cpu.cpp"];
+const CPU_KERNELS: [&str; 7] = [
+    "kernels/channel_mix_cpu.cpp",
+    "kernels/head_loss_cpu.cpp",
+    "kernels/norm_mix_cpu.cpp",
+    "kernels/quant_cpu.cpp",
+    "kernels/time_mix_cpu.cpp",
+    "kernels/wkv6_cpu.cpp",
+    "kernels/wkv7_cpu.cpp",
+];
 
 /// One compilation of the CPU kernels: namespace, vector width in bytes, compiler flags.
 const INSTRUCTION_SETS: [(&str, u32, &[&str]); 3] = [
@@ -62,6 +69,7 @@ fn main() {
         .std("c++17")
         .opt_level(2)
         .file("kernels/backward.cpp")
+        .file("kernels/block_autograd.cpp")
         .file("kernels/wkv_autograd.cpp")
         .file("kernels/wkv_cuda_autograd.cpp")
         .file("kernels/quant_autograd.cpp")

@@ -1,5 +1,6 @@
 //! Numbers against independent references: kernels, models, steps, files.
 
+mod blocks;
 mod chunk;
 mod cuda;
 mod devices;

@@ -7,15 +7,12 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::arch::{Pass, SavedForBackward, Shape, Tape, Trains};
+use crate::arch::{LOSS_PART_LEN, Pass, SavedForBackward, Shape, Tape, Trains};
 use crate::diagnostic::{Text, msg};
 use crate::peft::TuningSpec;
 use crate::plan::AdamOptions;
 use crate::quant::{self, Format};
 use crate::tensorfile::Dtype;
-
-/// Positions whose logits are float32 at a time: few enough for the caches of a CPU.
-pub const LOSS_PART_LEN: i64 = 32;
 
 /// Resident bytes of the program itself, with the parts of libtorch that a run touches, their threads and buffers,
 /// on a CPU: measured, see `docs/benchmarks.md`.
@@ -131,7 +128,8 @@ impl Workload<'_> {
 
     fn pass(&self) -> Pass<'_> {
         let Workload { shape, rows, tokens, on_gpu, .. } = *self;
-        Pass { shape, trains: self, rows, tokens, widens: self.dtype == Dtype::F16 && !on_gpu }
+        let widens = self.dtype == Dtype::F16 && !on_gpu;
+        Pass { shape, trains: self, rows, tokens, widens, fuses: !widens && !on_gpu }
     }
 
     /// Bytes of weights in the dtype of the model, and of packed weights. Trainable weights are float32; a model that
@@ -207,13 +205,13 @@ impl Workload<'_> {
     }
 
     /// Around the loss: hidden states of all positions, those of the target positions with their gradient, the logits of
-    /// a chunk, and softmax and gradient of a part of the chunk in float32. A trainable head adds its float32 gradient
-    /// and two temporary copies of it.
+    /// a chunk, and without a kernel softmax and gradient of a part of the chunk in float32. A trainable head adds its
+    /// float32 gradient and two temporary copies of it.
     fn logits(&self) -> u64 {
         let vocab = self.shape.vocab_size.unsigned_abs();
         let positions = self.rows * self.tokens;
         let chunk = self.head_chunk.min(positions);
-        let part = chunk.min(LOSS_PART_LEN.unsigned_abs());
+        let part = if self.pass().fuses { 0 } else { chunk.min(LOSS_PART_LEN.unsigned_abs()) };
         let hidden = 3 * self.pass().numbers(self.shape.n_embd) * self.elt();
         let of_head = if self.tensor("head.weight") {
             vocab * self.shape.n_embd.unsigned_abs() * (4 + 2 * self.elt())

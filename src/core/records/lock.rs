@@ -241,6 +241,13 @@ impl Lock {
             include_str!("../../../kernels/wkv6_cpu.cpp"),
             include_str!("../../../kernels/wkv7_cpu.cpp"),
             include_str!("../../../kernels/wkv_autograd.cpp"),
+            include_str!("../../../kernels/block.h"),
+            include_str!("../../../kernels/block_cpu.h"),
+            include_str!("../../../kernels/norm_mix_cpu.cpp"),
+            include_str!("../../../kernels/time_mix_cpu.cpp"),
+            include_str!("../../../kernels/channel_mix_cpu.cpp"),
+            include_str!("../../../kernels/head_loss_cpu.cpp"),
+            include_str!("../../../kernels/block_autograd.cpp"),
             include_str!("../../../kernels/settings.cpp"),
             include_str!("../../../kernels/products.cpp"),
         ];

@@ -12,6 +12,7 @@
 //! and the returned state is the one after the row's last token.
 
 mod autograd;
+mod blocks;
 mod chunk;
 mod control_groups;
 mod cpu;
@@ -27,6 +28,10 @@ pub use statetune_core::arch::{HEAD_SIZE, NoGpu, Op, SAVED_EVERY};
 use tch::Tensor;
 
 pub use autograd::backward;
+pub use blocks::{
+    HeadGate, LossGradient, MixInput, NormMix, Share, TimeMix7Inputs, TimeMix7Params,
+    cross_entropy, layer_norm, relu_square, sigmoid_mul, time_mix7,
+};
 pub use cpu::{InstructionSet, with_instruction_set};
 pub use cuda::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};

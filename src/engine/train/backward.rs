@@ -201,7 +201,7 @@ impl Pass<'_> {
         let AfterTimeMix { x: mixed, v_first, wkv, .. } =
             self.model.time_mix(i, x, v_first, &before.att_x, wkv, restarts)?;
         let middle = cut::<O>(&mixed);
-        let (x, _) = self.model.channel_mix(i, &middle, &before.ffn_x, restarts);
+        let (x, _) = self.model.channel_mix(i, &middle, &before.ffn_x, restarts)?;
         let inner = O::IS_LOOKING.then_some(Inner { wkv, mixed, middle });
         Ok(BlockOutput { x, v_first, inner })
     }
@@ -217,7 +217,7 @@ impl Pass<'_> {
         let Pass { model, batch, options, scale, .. } = *self;
         let hidden = hidden.at(&batch.target_positions);
         let HeadLoss { sum, d_hidden, d_scores, d_head } =
-            head_loss(model, &hidden, &batch.targets, weights, options, scale);
+            head_loss(model, &hidden, &batch.targets, weights, options, scale)?;
         observer.see(format_args!("head"), Forward, || Tensor::from_slice(&[sum]))?;
         observer.see(format_args!("head"), Backward, || d_hidden.shallow_clone())?;
         let scores = hidden.copies.as_ref().map(|copies| &copies.scores);
