@@ -36,6 +36,7 @@ struct NormMixArrays {
 
   const void *d_out[MAX_MIX];  // (B,T,C); null: zero
   const void *d_last;          // (B,C); null: zero
+  const void *d_x;             // (B,T,C): what reaches x from elsewhere; null: zero
   void *dx;                    // (B,T,C)
   void *d_shares;              // (n_mix,B,T,C)
 };

@@ -70,7 +70,7 @@ NormMixArrays norm_mix_arrays(const Tensor &x, const Tensor &before, const Tenso
   return p;
 }
 
-// Outputs: the mixtures, and the normed last token.
+// Outputs: the mixtures, the normed last token, and x, whose gradient is added in the same pass.
 class NormMix : public torch::autograd::Function<NormMix> {
  public:
   static variable_list forward(AutogradContext *ctx, const Tensor &x, const MaybeTensor &shares,
@@ -87,6 +87,7 @@ class NormMix : public torch::autograd::Function<NormMix> {
     run(FOR_INSTRUCTION_SET(norm_mix_kernels)(p.dtype).forward, p, block_items(p.n_row, p.n_token));
     ctx->set_materialize_grads(false);
     ctx->save_for_backward({x, moving, before, documents, params});
+    out.push_back(x);
     return out;
   }
 
@@ -98,6 +99,7 @@ class NormMix : public torch::autograd::Function<NormMix> {
     for (Tensor &grad : grads) grad = contiguous(grad);
     for (int64_t i = 0; i < p.n_mix; i++) p.d_out[i] = data(grads[i]);
     p.d_last = data(grads[p.n_mix]);
+    p.d_x = data(grads[p.n_mix + 1]);
     variable_list out(5);
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(x);
     if (shares.defined() && ctx->needs_input_grad(1)) out[1] = at::empty_like(shares);
@@ -411,7 +413,7 @@ int in_words(const std::exception &e, char *message, size_t message_len) {
 // them. Outputs are new tensors that the caller owns. Each function returns 0, or 1 after writing the reason into
 // `message`.
 
-// `out` receives as many mixtures as there are rows of `params` after the first two, and then the normed last token.
+// `out` receives as many mixtures as there are rows of `params` after the first two, then the normed last token and x.
 extern "C" int statetune_norm_mix(const Tensor *x, const Tensor *shares, const Tensor *before,
                                   const Tensor *restarts, const Tensor *params, Tensor **out,
                                   char *message, size_t message_len) {

@@ -5,11 +5,14 @@
 // is read beyond the row is zero, and nothing is written there. Operation order is fixed.
 #pragma once
 
+#include <immintrin.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
 #include <type_traits>
+#include <utility>
 
 #include "block.h"
 #include "cpu_vectors.h"
@@ -41,17 +44,36 @@ inline void write(F *to, VecOf<F> x) {
 typedef uint32_t Words __attribute__((vector_size(WKV_VECTOR_BYTES)));
 typedef uint16_t HalfWords __attribute__((vector_size(WKV_VECTOR_BYTES / 2)));
 
+// The compiler converts whole vectors in parts, so the wide ones are spelled out; with a mask, because it warns of the
+// undefined numbers in the forms without one.
+inline Words widened(HalfWords x) {
+#if WKV_VECTOR_BYTES == 64
+  return (Words)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)x);
+#elif WKV_VECTOR_BYTES == 32
+  return (Words)_mm256_cvtepu16_epi32((__m128i)x);
+#else
+  return __builtin_convertvector(x, Words);
+#endif
+}
+inline HalfWords narrowed(Words x) {
+#if WKV_VECTOR_BYTES == 64
+  return (HalfWords)_mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)x);
+#else
+  return __builtin_convertvector(x, HalfWords);
+#endif
+}
+
 inline VecOf<float> read(const Bf16 *from) {
   HalfWords x;
   std::memcpy(&x, from, sizeof x);
-  return (VecOf<float>)(__builtin_convertvector(x, Words) << 16);
+  return (VecOf<float>)(widened(x) << 16);
 }
-// Rounds as `narrow` does.
+// Rounds to nearest, ties to even; a NaN stays one.
 inline void write(Bf16 *to, VecOf<float> x) {
   const Words bits = (Words)x;
   Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  rounded = x != x ? (bits >> 16) | 0x40 : rounded;
-  const HalfWords out = __builtin_convertvector(rounded, HalfWords);
+  rounded = x != x ? Words{} + 0x7fc0 : rounded;
+  const HalfWords out = narrowed(rounded);
   std::memcpy(to, &out, sizeof out);
 }
 
@@ -76,13 +98,19 @@ inline VecOf<F> first_of(VecOf<F> x, int64_t n) {
   return x;
 }
 
-template <class F>
+// Lane l is lane l^M of x.
+template <int M, class V, std::size_t... L>
+inline V exchanged(V x, std::index_sequence<L...>) {
+  return __builtin_shufflevector(x, x, int(L ^ M)...);
+}
+
+// The sum of all lanes.
+template <class F, int M = WIDTH<F> / 2>
 inline F sum_of(VecOf<F> x) {
-  F lane[WIDTH<F>];
-  write<F>(lane, x);
-  for (int half = WIDTH<F> / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-  return lane[0];
+  if constexpr (M == 0)
+    return x[0];
+  else
+    return sum_of<F, M / 2>(x + exchanged<M>(x, std::make_index_sequence<WIDTH<F>>{}));
 }
 
 template <class F>
@@ -109,10 +137,10 @@ inline VecOf<float> exp_of(VecOf<float> x) {
   typedef int32_t Ints __attribute__((vector_size(WKV_VECTOR_BYTES)));
   x = x < -87.0f ? splat(-87.0f) : x;
   x = x > 88.0f ? splat(88.0f) : x;
-  const VecOf<float> scaled = x * 1.44269504088896341f;
-  const VecOf<float> half = scaled < 0.0f ? splat(-0.5f) : splat(0.5f);
-  const Ints n = __builtin_convertvector(scaled + half, Ints);
-  const VecOf<float> whole = __builtin_convertvector(n, VecOf<float>);
+  // 1.5 * 2^23: a sum with it has its whole part in the low bits.
+  const VecOf<float> magic = splat(12582912.0f);
+  const VecOf<float> n = x * 1.44269504088896341f + magic;
+  const VecOf<float> whole = n - magic;
   const VecOf<float> f = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
   VecOf<float> p = splat(1.0f / 5040);
   p = p * f + 1.0f / 720;
@@ -122,7 +150,7 @@ inline VecOf<float> exp_of(VecOf<float> x) {
   p = p * f + 0.5f;
   p = p * f + 1.0f;
   p = p * f + 1.0f;
-  return p * (VecOf<float>)((n + 127) << 23);
+  return p * (VecOf<float>)(((Ints)n + 127) << 23);
 }
 inline VecOf<double> exp_of(VecOf<double> x) {
   for (int i = 0; i < WIDTH<double>; i++) x[i] = std::exp(x[i]);

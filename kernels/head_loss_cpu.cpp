@@ -1,6 +1,9 @@
 // The cross-entropy of a position and its gradient on a CPU. block.h has formula and layouts.
 //
-// The sum of exponentials is added up in parts of some thousand numbers, whose sums are double.
+// The sum of exponentials is added up in parts of some thousand numbers, whose sums are double. The exponentials are
+// kept for the gradient in a row of their own, which stays in the second cache.
+#include <vector>
+
 #include "block_cpu.h"
 
 namespace WKV_ISA {
@@ -30,13 +33,15 @@ struct HeadLoss {
     return largest_of<F>(most);
   }
 
-  static double sum_exp(const T *z, int64_t len, F most) {
+  // The sum of exp(z - most), which are written to `kept` unless that is null.
+  static double sum_exp(const T *z, int64_t len, F most, F *kept) {
     double sum = 0;
     for (int64_t first = 0; first < len; first += PART) {
       Vec sums{};
       each_vector<F>(std::min(PART, len - first), [&](int64_t i, auto n) {
         Vec x = exp_of(read<F>(z + first + i, n) - most);
         if (n < WIDTH<F>) x = first_of<F>(x, n);
+        if (kept) write<F>(kept + first + i, x, n);
         sums += x;
       });
       sum += sum_of<F>(sums);
@@ -49,7 +54,10 @@ struct HeadLoss {
     const int64_t target = p.targets[item];
     const double weight = p.weights ? p.weights[item] : 1.0;
     const F most = largest(z, p.n_vocab);
-    const double sum = sum_exp(z, p.n_vocab, most);
+    thread_local std::vector<F> room;
+    if (p.gradient) room.resize(p.n_vocab);
+    F *kept = p.gradient ? room.data() : nullptr;
+    const double sum = sum_exp(z, p.n_vocab, most, kept);
     const double of_target = widen(z[target]);
     p.losses[item] = weight * (std::log(sum) + most - of_target);
     if (!p.gradient) return;
@@ -60,7 +68,7 @@ struct HeadLoss {
     const double share = std::exp(of_target - most) / sum, factor = p.scale * weight;
     const F scale = F(factor / sum);
     each_vector<F>(p.n_vocab, [&](int64_t i, auto n) {
-      write<F>(z + i, exp_of(read<F>(z + i, n) - most) * scale, n);
+      write<F>(z + i, read<F>(kept + i, n) * scale, n);
     });
     const double own = factor * (share - 1);
     narrow(F(own), z[target]);

@@ -8,6 +8,8 @@
 //   g = e_t * weight    dx_t = scale * (g - mean of g - h * mean of (g * h)),   h = (x_t - mean) * scale
 //   d share_i,t = d_i,t * (n_{t-1} - n_t)
 //
+// To dx is added what reaches x from elsewhere: x is also what the block adds its results to.
+//
 // block.h has the layouts. A token's neighbour is computed again where it belongs to another call.
 #include "block_cpu.h"
 
@@ -137,9 +139,11 @@ struct NormMix {
     });
     const F mean_g = sum_of<F>(sum_g) / F(c), mean_gh = sum_of<F>(sum_gh) / F(c);
     T *dx = static_cast<T *>(p.dx) + at(token);
+    const T *d_x = p.d_x ? static_cast<const T *>(p.d_x) + at(token) : nullptr;
     each_vector<F>(c, [&](int64_t j, auto n) {
       const Vec h = (read<F>(x(token) + j, n) - moments.mean) * moments.scale;
-      write<F>(dx + j, (read<F>(g + j, n) - mean_g - h * mean_gh) * moments.scale, n);
+      const Vec d = (read<F>(g + j, n) - mean_g - h * mean_gh) * moments.scale;
+      write<F>(dx + j, d_x ? d + read<F>(d_x + j, n) : d, n);
     });
   }
 

@@ -33,6 +33,7 @@ const CASE: &str = "STATETUNE_BENCH_CASE";
 
 struct Case {
     name: &'static str,
+    version: Version,
     device: Device,
     kind: Kind,
     /// Whether products of bf16 are computed in float32, as on CPUs without instructions for them. `None`: as the CPU can.
@@ -45,19 +46,23 @@ struct Case {
 
 impl Case {
     const fn cpu(name: &'static str, kind: Kind, grad_cp: bool) -> Case {
-        Case { name, device: Device::Cpu, kind, widened: None, grad_cp, size: [1, 512] }
+        let (version, device) = (Version::V7, Device::Cpu);
+        Case { name, version, device, kind, widened: None, grad_cp, size: [1, 512] }
     }
 
     const fn gpu(name: &'static str, kind: Kind, grad_cp: bool, size: [i64; 2]) -> Case {
-        Case { name, device: Device::Cuda(0), kind, widened: None, grad_cp, size }
+        let (version, device) = (Version::V7, Device::Cuda(0));
+        Case { name, version, device, kind, widened: None, grad_cp, size }
     }
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     Case::cpu("cpu bf16", Kind::BFloat16, false),
     Case::cpu("cpu bf16 grad_cp", Kind::BFloat16, true),
     Case::cpu("cpu fp32", Kind::Float, false),
     Case { widened: Some(true), ..Case::cpu("cpu bf16 widened", Kind::BFloat16, false) },
+    Case { version: Version::V6, ..Case::cpu("cpu bf16 RWKV-6", Kind::BFloat16, false) },
+    Case { version: Version::V5, ..Case::cpu("cpu bf16 RWKV-5", Kind::BFloat16, false) },
     Case::gpu("gpu bf16 1x512", Kind::BFloat16, false, [1, 512]),
     Case::gpu("gpu bf16 8x1024", Kind::BFloat16, false, [8, 1024]),
     Case::gpu("gpu bf16 8x1024 grad_cp", Kind::BFloat16, true, [8, 1024]),
@@ -74,7 +79,7 @@ fn main() {
             None => run(case),
         };
     }
-    println!("state tuning, RWKV-7 L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}");
+    println!("state tuning, L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}, RWKV-7 unless a case says another");
     println!("cpu: {}, samples of 512 tokens", device_name(Device::Cpu));
     let products = if has_bfloat16_products() { "bfloat16" } else { "float32" };
     println!("cpu: {}, products of bf16 in {products}", device_model(Device::Cpu));
@@ -99,9 +104,10 @@ fn main() {
 
 fn run(case: &Case) {
     tch::manual_seed(1);
-    let &Case { name, device, kind, grad_cp, size: [micro_bsz, ctx_len], widened: _ } = case;
+    let &Case { name, version, device, kind, grad_cp, size: [micro_bsz, ctx_len], widened: _ } =
+        case;
     let loaded = resident("VmRSS:");
-    let shape = Shape::for_scratch(Version::V7, N_LAYER, N_EMBD, VOCAB_SIZE);
+    let shape = Shape::for_scratch(version, N_LAYER, N_EMBD, VOCAB_SIZE);
     let weights = Weights::from_fn(shape, |_, size| {
         // In place, so that no copy of a tensor counts as memory of the step.
         Tensor::randn(size, (kind, device)).g_mul_scalar_(0.02)
@@ -164,23 +170,33 @@ fn products(weights: &Weights, tokens: i64) {
     let _guard = tch::no_grad_guard();
     for (name, matrix) in weights.iter() {
         let is_linear = name.ends_with(".weight");
-        let is_low_rank = ["w", "a", "v", "g"]
+        let is_low_rank = [".w", ".a", ".v", ".g", "_w"]
             .iter()
-            .any(|x| name.ends_with(&format!(".{x}1")) || name.ends_with(&format!(".{x}2")));
-        if name == "emb.weight" || matrix.dim() != 2 || !(is_linear || is_low_rank) {
+            .any(|x| name.ends_with(&format!("{x}1")) || name.ends_with(&format!("{x}2")));
+        if name == "emb.weight" || matrix.dim() < 2 || !(is_linear || is_low_rank) {
+            continue;
+        }
+        if matrix.dim() == 3 {
+            for of_mixture in matrix.unbind(0) {
+                product(&of_mixture, tokens, false);
+            }
             continue;
         }
         let matrix = if is_linear { matrix.tr() } else { matrix.shallow_clone() }; // (in, out)
         let ends = name.starts_with("blocks.0.att.") && !name.ends_with("output.weight");
         let chunk = if name == "head.weight" { HEAD_CHUNK } else { tokens };
-        let n_in = matrix.size()[0];
-        let options = (matrix.kind(), matrix.device());
         for _ in 0..tokens / chunk {
-            let y = Tensor::ones([chunk, n_in], options).matmul(&matrix);
-            if !ends {
-                let _ = y.matmul(&matrix.tr());
-            }
+            product(&matrix, chunk, ends);
         }
+    }
+}
+
+/// The product of `rows` inputs with a matrix (in, out), and unless it `ends` there the gradient of the inputs.
+fn product(matrix: &Tensor, rows: i64, ends: bool) {
+    let options = (matrix.kind(), matrix.device());
+    let y = Tensor::ones([rows, matrix.size()[0]], options).matmul(matrix);
+    if !ends {
+        let _ = y.matmul(&matrix.tr());
     }
 }
 

@@ -3,7 +3,7 @@
 
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::kernels::{
-    HeadGate, InstructionSet, LossGradient, MixInput, NormMix, Op, Share, TimeMix7Inputs,
+    HeadGate, InstructionSet, LossGradient, MixInput, Mixed, NormMix, Op, Share, TimeMix7Inputs,
     TimeMix7Params, backward, cross_entropy, relu_square, sigmoid_mul, time_mix7,
     with_instruction_set,
 };
@@ -141,9 +141,10 @@ fn norm_and_mixes_equal_their_plain_form() {
                 let stage = NormMix::new(here(&weight), here(&bias), shares);
                 let restarts = restarts.as_ref();
                 let input = MixInput { op, x: &x[0], before: &here(&before), restarts };
-                let (mut out, last) = stage.apply(&input, x.get(1)).expect("a kernel");
-                out.push(last);
-                out
+                let Mixed { mut mixtures, last, x } =
+                    stage.apply(&input, x.get(1)).expect("a kernel");
+                mixtures.extend([last, x]);
+                mixtures
             });
         }
     }
@@ -335,7 +336,7 @@ fn results_of_stages_do_not_depend_on_threads() {
         all.extend(outcome(std::slice::from_ref(&x), NO_STATES, Kind::Float, Kind::Float, |x| {
             let input =
                 MixInput { op: Op::Cpu, x: &x[0], before: &before, restarts: restarts.as_ref() };
-            mix.apply(&input, None).expect("a kernel").0
+            mix.apply(&input, None).expect("a kernel").mixtures
         }));
         all
     };

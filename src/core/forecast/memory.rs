@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::arch::{LOSS_PART_LEN, Pass, SavedForBackward, Shape, Tape, Trains};
+use crate::arch::{Arch, LOSS_PART_LEN, Pass, SAVED_EVERY, SavedForBackward, Shape, Tape, Trains};
 use crate::diagnostic::{Text, msg};
 use crate::peft::TuningSpec;
 use crate::plan::AdamOptions;
@@ -221,18 +221,33 @@ impl Workload<'_> {
         hidden + chunk * vocab * self.elt() + 2 * part * vocab * 4 + of_head
     }
 
-    /// In the backward pass of a block: the channel mix has four tensors of its hidden channels at once (the
-    /// gradient of the square, and the three that the square's derivative is made of), and the gradients of its
-    /// input and output. Packed matrices are made dense one at a time; so are the gradients of
+    /// In the backward pass of a block. Packed matrices are made dense one at a time; so are the gradients of
     /// trainable matrices, in the dtype of the model and in float32.
     fn workspace(&self) -> u64 {
-        let gradients =
-            self.pass().numbers(4 * self.shape.dim_ffn + 2 * self.shape.n_embd) * self.elt();
+        let gradients = self.block_workspace();
         let linears = self.shape.linears();
         let largest = linears.iter().map(|(_, size)| numbers(size)).max().unwrap_or(0);
         let dense = if self.quant.is_some() { largest * self.elt() } else { 0 };
         let learned = if self.tensors_that_learn() > 0 { largest * (4 + self.elt()) } else { 0 };
         gradients + dense + learned
+    }
+
+    /// What the backward pass of a block makes. Without kernels the channel mix has four tensors of its hidden channels
+    /// at once (the gradient of the square, and the three that the square's derivative is made of), and the gradients of
+    /// its input and output; with kernels the first of the four and the result. The time mix of RWKV-7 has 16 tensors of
+    /// its channels with kernels (operands and result of the recurrence, and their gradients), and the states between
+    /// chunks of tokens, float32.
+    fn block_workspace(&self) -> u64 {
+        let (pass, shape) = (self.pass(), self.shape);
+        if !pass.fuses {
+            return pass.numbers(4 * shape.dim_ffn + 2 * shape.n_embd) * self.elt();
+        }
+        let channel_mix = pass.numbers(2 * shape.dim_ffn + 2 * shape.n_embd) * self.elt();
+        if !matches!(shape.arch, Arch::V7(_)) {
+            return channel_mix;
+        }
+        let states = self.rows * self.tokens.div_ceil(SAVED_EVERY) * shape.state_numbers();
+        channel_mix.max(pass.numbers(16 * shape.dim_att()) * self.elt() + 4 * states)
     }
 }
 

@@ -29,7 +29,7 @@ use tch::Tensor;
 
 pub use autograd::backward;
 pub use blocks::{
-    HeadGate, LossGradient, MixInput, NormMix, Share, TimeMix7Inputs, TimeMix7Params,
+    HeadGate, LossGradient, MixInput, Mixed, NormMix, Share, TimeMix7Inputs, TimeMix7Params,
     cross_entropy, layer_norm, relu_square, sigmoid_mul, time_mix7,
 };
 pub use cpu::{InstructionSet, with_instruction_set};

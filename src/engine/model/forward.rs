@@ -221,9 +221,9 @@ impl Model {
     ) -> Result<AfterTimeMix, KernelError> {
         let mut v_first = v_first.map(Tensor::shallow_clone);
         let input = MixInput { op: self.op, x, before: att_x, restarts };
-        let TimeMixed { out, last, wkv } =
+        let TimeMixed { x, last, wkv } =
             self.blocks[layer].att.forward(&input, &mut v_first, wkv)?;
-        Ok(AfterTimeMix { x: x + out, v_first, att_x: last, wkv })
+        Ok(AfterTimeMix { x, v_first, att_x: last, wkv })
     }
 
     /// The second half of [`Model::block`]: `x + ffn(ln2(x))`, with what the channel mix saw last before and
@@ -239,8 +239,7 @@ impl Model {
         restarts: Option<&Tensor>,
     ) -> Result<(Tensor, Tensor), KernelError> {
         let input = MixInput { op: self.op, x, before: ffn_x, restarts };
-        let (out, last) = self.blocks[layer].ffn.forward(&input)?;
-        Ok((x + out, last))
+        self.blocks[layer].ffn.forward(&input)
     }
 
     /// The last part of [`Model::forward`]: the hidden states of what the last block returns, and what

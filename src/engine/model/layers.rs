@@ -13,8 +13,8 @@ use crate::kernels::{
 
 /// What the first half of a block makes.
 pub(super) struct TimeMixed {
-    /// What is added to the residual stream, (B, T, C).
-    pub(super) out: Tensor,
+    /// The input plus what the half adds to it, (B, T, C).
+    pub(super) x: Tensor,
     /// The normed last token, (B, C).
     pub(super) last: Tensor,
     /// The WKV state after the last token.
@@ -39,8 +39,8 @@ pub(super) trait TimeMix: Debug {
 
 /// The second half of a block with its norm, in which channels see each other.
 pub(super) trait ChannelMix: Debug {
-    /// Norms the input and mixes each token with the one before. Returns what is added to the residual stream (B, T, C),
-    /// and the normed last token (B, C).
+    /// Norms the input and mixes each token with the one before. Returns the input plus what the half adds to it,
+    /// (B, T, C), and the normed last token (B, C).
     ///
     /// # Errors
     /// [`KernelError::Native`].

@@ -9,7 +9,7 @@ use super::init::{Place, unknown};
 use super::layers::{ChannelMix, GatedFfn, Norm, TimeMix, TimeMixed};
 use super::versions::Computation;
 use super::{Linear, Weights};
-use crate::kernels::{HeadGate, KernelError, MixInput, NormMix, Share, Wkv5, wkv5};
+use crate::kernels::{HeadGate, KernelError, MixInput, Mixed, NormMix, Share, Wkv5, wkv5};
 
 pub(super) const RWKV5: Computation = Computation {
     time_mix: |weights, prefix, _, norm, kind| Box::new(TimeMix5::new(weights, prefix, norm, kind)),
@@ -82,7 +82,7 @@ impl TimeMix for TimeMix5 {
         let [h, n] = self.time_decay.size()[..] else { unreachable!("time_decay has two axes") };
         let heads = |x: Tensor| x.view([b, t, h, n]);
 
-        let (mixtures, last) = self.mix.apply(input, None)?;
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
         let [xk, xv, xr, xg] = &mixtures[..] else { unreachable!("four shares") };
         let r = heads(self.receptance.forward(xr));
         let k = heads(self.key.forward(xk));
@@ -92,7 +92,7 @@ impl TimeMix for TimeMix5 {
         let ops = Wkv5 { r: &r, w: &self.time_decay, k: &k, v: &v, u: &self.time_faaaa };
         let (y, wkv) = wkv5(input.op, &ops, s0, input.restarts)?;
         let gated = self.head_gate.apply(input.op, &y, &g)?;
-        Ok(TimeMixed { out: self.output.forward(&gated), last, wkv })
+        Ok(TimeMixed { x: x + self.output.forward(&gated), last, wkv })
     }
 }
 
@@ -115,8 +115,8 @@ impl ChannelMix5 {
 
 impl ChannelMix for ChannelMix5 {
     fn forward(&self, input: &MixInput<'_>) -> Result<(Tensor, Tensor), KernelError> {
-        let (mixtures, last) = self.mix.apply(input, None)?;
-        Ok((self.ffn.forward(input.op, &mixtures[0], &mixtures[1])?, last))
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
+        Ok((x + self.ffn.forward(input.op, &mixtures[0], &mixtures[1])?, last))
     }
 }
 
@@ -132,7 +132,7 @@ impl TimeMix for PreFfn {
         _v_first: &mut Option<Tensor>,
         s0: &Tensor,
     ) -> Result<TimeMixed, KernelError> {
-        let (out, last) = self.0.forward(input)?;
-        Ok(TimeMixed { out, last, wkv: s0.shallow_clone() })
+        let (x, last) = self.0.forward(input)?;
+        Ok(TimeMixed { x, last, wkv: s0.shallow_clone() })
     }
 }

@@ -10,7 +10,7 @@ use super::init::{F32, Place, uniform, unknown};
 use super::layers::{ChannelMix, GatedFfn, LowRank, Norm, TimeMix, TimeMixed};
 use super::versions::Computation;
 use super::{Linear, Weights};
-use crate::kernels::{HeadGate, KernelError, MixInput, NormMix, Share, Wkv6, wkv6};
+use crate::kernels::{HeadGate, KernelError, MixInput, Mixed, NormMix, Share, Wkv6, wkv6};
 use statetune_core::arch::MIXTURES;
 
 pub(super) const RWKV6: Computation = Computation {
@@ -82,15 +82,14 @@ impl TimeMix6 {
         }
     }
 
-    /// What w, k, v, r and g are made of, each (B, T, C): the token with a share of the token before, which depends on
-    /// the token; and the normed last token.
-    fn mixtures(&self, input: &MixInput<'_>) -> Result<(Vec<Tensor>, Tensor), KernelError> {
+    /// What w, k, v, r and g are made of: the token with a share of the token before, which depends on the token.
+    fn mixtures(&self, input: &MixInput<'_>) -> Result<Mixed, KernelError> {
         let [b, t, c] = input.x.size()[..] else { unreachable!("x has three axes") };
-        let (mixed, _) = self.mix_x.apply(input, None)?;
-        let low = mixed[0].matmul(&self.time_maa_w1).tanh();
+        let Mixed { mixtures, x, .. } = self.mix_x.apply(input, None)?;
+        let low = mixtures[0].matmul(&self.time_maa_w1).tanh();
         let low = low.view([b * t, MIXTURES, -1]).transpose(0, 1); // (5, B * T, M)
         let moving = low.bmm(&self.time_maa_w2).view([MIXTURES, b, t, c]);
-        self.mix.apply(input, Some(&moving))
+        self.mix.apply(&MixInput { x: &x, ..*input }, Some(&moving))
     }
 }
 
@@ -105,7 +104,7 @@ impl TimeMix for TimeMix6 {
         let [h, n] = self.time_faaaa.size()[..] else { unreachable!("time_faaaa has two axes") };
         let heads = |x: Tensor| x.view([b, t, h, n]);
 
-        let (mixtures, last) = self.mixtures(input)?;
+        let Mixed { mixtures, last, x } = self.mixtures(input)?;
         let [xw, xk, xv, xr, xg] = &mixtures[..] else { unreachable!("five shares") };
         let w = heads(self.w.apply(xw, Tensor::tanh));
         let k = heads(self.key.forward(xk));
@@ -116,7 +115,7 @@ impl TimeMix for TimeMix6 {
         let ops = Wkv6 { r: &r, w: &w, k: &k, v: &v, u: &self.time_faaaa };
         let (y, wkv) = wkv6(input.op, &ops, s0, input.restarts)?;
         let gated = self.head_gate.apply(input.op, &y, &g)?;
-        Ok(TimeMixed { out: self.output.forward(&gated), last, wkv })
+        Ok(TimeMixed { x: x + self.output.forward(&gated), last, wkv })
     }
 }
 
@@ -139,7 +138,7 @@ impl ChannelMix6 {
 
 impl ChannelMix for ChannelMix6 {
     fn forward(&self, input: &MixInput<'_>) -> Result<(Tensor, Tensor), KernelError> {
-        let (mixtures, last) = self.mix.apply(input, None)?;
-        Ok((self.ffn.forward(input.op, &mixtures[0], &mixtures[1])?, last))
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
+        Ok((x + self.ffn.forward(input.op, &mixtures[0], &mixtures[1])?, last))
     }
 }

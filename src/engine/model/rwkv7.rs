@@ -9,7 +9,8 @@ use super::layers::{ChannelMix, LowRank, Norm, TimeMix, TimeMixed};
 use super::versions::Computation;
 use super::{Linear, Weights};
 use crate::kernels::{
-    KernelError, MixInput, NormMix, Share, TimeMix7Inputs, TimeMix7Params, relu_square, time_mix7,
+    KernelError, MixInput, Mixed, NormMix, Share, TimeMix7Inputs, TimeMix7Params, relu_square,
+    time_mix7,
 };
 
 pub(super) const RWKV7: Computation = Computation {
@@ -109,7 +110,7 @@ impl TimeMix for TimeMix7 {
         v_first: &mut Option<Tensor>,
         s0: &Tensor,
     ) -> Result<TimeMixed, KernelError> {
-        let (mixtures, last) = self.mix.apply(input, None)?;
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
         let [xr, xw, xk, xv, xa, xg] = &mixtures[..] else { unreachable!("six shares") };
         let same = |x: &Tensor| x.shallow_clone();
         let r = self.receptance.forward(xr);
@@ -131,7 +132,7 @@ impl TimeMix for TimeMix7 {
             values: v_low.as_ref().map(|low| (low, &*first)),
         };
         let (y, wkv) = time_mix7(input.op, &self.params, &inputs, s0, input.restarts)?;
-        Ok(TimeMixed { out: self.output.forward(&y), last, wkv })
+        Ok(TimeMixed { x: x + self.output.forward(&y), last, wkv })
     }
 }
 
@@ -155,8 +156,8 @@ impl ChannelMix7 {
 
 impl ChannelMix for ChannelMix7 {
     fn forward(&self, input: &MixInput<'_>) -> Result<(Tensor, Tensor), KernelError> {
-        let (mixtures, last) = self.mix.apply(input, None)?;
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
         let hidden = relu_square(input.op, &self.key.forward(&mixtures[0]))?;
-        Ok((self.value.forward(&hidden), last))
+        Ok((x + self.value.forward(&hidden), last))
     }
 }

@@ -1,8 +1,8 @@
 //! What stands between the matrix products of a block, as operations on tensors.
 //!
 //! Each stage has two forms: a kernel in one pass that keeps its inputs alone for the backward pass, and plain tensor
-//! operations, the reference. The kernel is for [`Op::Cpu`] and parameters that are not trained; everything else takes the
-//! plain form. A kernel computes in float32 (float64 on float64 tensors) and rounds its results once.
+//! operations, the reference. The kernel is for [`Op::Cpu`], and has no gradients for parameters: where those are recorded, and
+//! everywhere else, the plain form computes. A kernel computes in float32 (float64 on float64 tensors) and rounds its results once.
 
 mod channel_mix;
 mod cross_entropy;
@@ -17,7 +17,7 @@ use super::{KernelError, Op};
 pub use channel_mix::{relu_square, sigmoid_mul};
 pub use cross_entropy::{LossGradient, cross_entropy};
 pub use head_gate::HeadGate;
-pub use norm_mix::{MixInput, NormMix, Share, layer_norm};
+pub use norm_mix::{MixInput, Mixed, NormMix, Share, layer_norm};
 pub use time_mix7::{TimeMix7Inputs, TimeMix7Params, time_mix7};
 
 /// Whether kernels take tensors like `x`.
@@ -28,21 +28,26 @@ fn has_kernel(op: Op, x: &Tensor) -> bool {
 
 /// The parameters of a stage as its kernel takes them.
 #[derive(Debug)]
-struct Packed(Option<Tensor>);
+struct Packed {
+    /// One row for each parameter of C numbers, float32, or float64 where they are.
+    rows: Tensor,
+    /// A trained parameter.
+    trained: Option<Tensor>,
+}
 
 impl Packed {
-    /// One row for each parameter of C numbers, float32, or float64 where they are. None where one of them is trained.
     fn new(parameters: &[Tensor]) -> Packed {
-        if parameters.iter().any(Tensor::requires_grad) {
-            return Packed(None);
-        }
-        let rows: Vec<Tensor> = parameters.iter().map(|x| wide(x).reshape([-1])).collect();
-        Packed(Some(Tensor::stack(&rows, 0)))
+        let trained = parameters.iter().find(|x| x.requires_grad()).map(Tensor::shallow_clone);
+        let rows: Vec<Tensor> =
+            parameters.iter().map(|x| wide(&x.detach()).reshape([-1])).collect();
+        Packed { rows: Tensor::stack(&rows, 0), trained }
     }
 
     /// For the kernel of a stage of `x`; `None`: the plain form computes it.
     fn of_kernel(&self, op: Op, x: &Tensor) -> Option<&Tensor> {
-        self.0.as_ref().filter(|_| has_kernel(op, x))
+        // What is made of a trained parameter requires a gradient only while gradients are recorded.
+        let learns = self.trained.as_ref().is_some_and(|trained| trained.neg().requires_grad());
+        (has_kernel(op, x) && !learns).then_some(&self.rows)
     }
 }
 

@@ -44,6 +44,17 @@ pub struct NormMix {
     packed: Packed,
 }
 
+/// What becomes of an input.
+#[derive(Debug)]
+pub struct Mixed {
+    /// The mixtures, each (B, T, C).
+    pub mixtures: Vec<Tensor>,
+    /// The normed last token: (B, C).
+    pub last: Tensor,
+    /// The input itself, (B, T, C). What uses this one in place of the input has its gradient added in the same pass.
+    pub x: Tensor,
+}
+
 /// What is normed and mixed.
 #[derive(Clone, Copy, Debug)]
 pub struct MixInput<'a> {
@@ -70,8 +81,8 @@ impl NormMix {
         NormMix { weight, bias, shares, packed }
     }
 
-    /// The mixtures, each (B, T, C), and the normed last token (B, C). `moving` (n, B, T, C) is added to the share of the
-    /// token before in each of the n mixtures.
+    /// Norms and mixes the input. `moving` (n, B, T, C) is added to the share of the token before in each of the n
+    /// mixtures.
     ///
     /// # Errors
     /// [`KernelError::Native`] has libtorch's text.
@@ -79,7 +90,7 @@ impl NormMix {
         &self,
         input: &MixInput<'_>,
         moving: Option<&Tensor>,
-    ) -> Result<(Vec<Tensor>, Tensor), KernelError> {
+    ) -> Result<Mixed, KernelError> {
         let packed = self.packed.of_kernel(input.op, input.x);
         match packed.filter(|_| !input.before.requires_grad()) {
             Some(params) => self.fused(input, moving, params),
@@ -87,7 +98,7 @@ impl NormMix {
         }
     }
 
-    fn plain(&self, input: &MixInput<'_>, moving: Option<&Tensor>) -> (Vec<Tensor>, Tensor) {
+    fn plain(&self, input: &MixInput<'_>, moving: Option<&Tensor>) -> Mixed {
         let x = layer_norm(input.x, &self.weight, &self.bias);
         let shifted = token_shift(&x, input.before, input.restarts);
         let step = &shifted - &x;
@@ -98,7 +109,8 @@ impl NormMix {
             (Share::Own(own), Some(moving)) => shifted.addcmul(&step.neg(), &(own - moving.get(i))),
         };
         let mixtures = (0..).zip(&self.shares).map(mixed).collect();
-        (mixtures, x.select(1, x.size()[1] - 1))
+        let last = x.select(1, x.size()[1] - 1);
+        Mixed { mixtures, last, x: input.x.shallow_clone() }
     }
 
     fn fused(
@@ -106,14 +118,14 @@ impl NormMix {
         input: &MixInput<'_>,
         moving: Option<&Tensor>,
         params: &Tensor,
-    ) -> Result<(Vec<Tensor>, Tensor), KernelError> {
+    ) -> Result<Mixed, KernelError> {
         let [x, before] = [input.x, input.before].map(Tensor::contiguous);
         let [moving, restarts] = [moving, input.restarts].map(|x| x.map(Tensor::contiguous));
         let pointer = |x: &Option<Tensor>| x.as_ref().map_or(null(), Tensor::as_ptr);
-        let mut out: Vec<*mut C_tensor> = vec![null_mut(); self.shares.len() + 1];
+        let mut out: Vec<*mut C_tensor> = vec![null_mut(); self.shares.len() + 2];
         call_shim(|message, len| {
             // SAFETY: the tensors outlive the call and have the shapes, dtypes and contiguity that the shim
-            // documents; there is room for the mixtures and the last token.
+            // documents; there is room for the mixtures, the last token and x.
             unsafe {
                 statetune_norm_mix(
                     x.as_ptr(),
@@ -128,10 +140,11 @@ impl NormMix {
             }
         })?;
         // SAFETY: on success all pointers are tensors that the shim allocated for the caller to own.
-        let mut out: Vec<Tensor> =
+        let mut mixtures: Vec<Tensor> =
             out.into_iter().map(|x| unsafe { Tensor::from_ptr(x) }).collect();
-        let last = out.pop().expect("the last token");
-        Ok((out, last))
+        let x = mixtures.pop().expect("the input");
+        let last = mixtures.pop().expect("the last token");
+        Ok(Mixed { mixtures, last, x })
     }
 }
 
