@@ -57,7 +57,7 @@ pub fn cross_entropy(
     let mut losses: *mut C_tensor = null_mut();
     call_shim(|message, len| {
         // SAFETY: the tensors outlive the call; the logits are contiguous, on the CPU, in a dtype of the kernels, and
-        // nobody else uses them.
+        // nothing else uses them.
         unsafe {
             statetune_head_loss(
                 logits.as_ptr(),
