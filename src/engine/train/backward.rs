@@ -138,11 +138,12 @@ impl Pass<'_> {
         let last = start.layers.len() - 1;
         // The backward pass of the last block comes next and computes it, so it is not run here.
         for (i, before) in start.layers[..last].iter().enumerate() {
-            let block = || self.block::<O>(i, &inputs[i], v_first.as_ref(), &before.wkv);
-            let output = tch::no_grad(block)?;
+            // Gradients are recorded, and dropped with the block, because without them a model with trained parameters
+            // computes with other kernels, and other bits, than in the backward pass.
+            let output = self.block::<O>(i, &inputs[i], v_first.as_ref(), &before.wkv)?;
             output.show(i, observer)?;
-            inputs.push(output.x);
-            v_first = output.v_first;
+            inputs.push(output.x.detach());
+            v_first = output.v_first.map(|v| v.detach());
         }
 
         let mut loss = 0.0;
