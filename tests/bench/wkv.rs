@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use statetune_engine::kernels::reference::relative_error;
-use statetune_engine::kernels::{HEAD_SIZE, Op, Wkv5, Wkv6, Wkv7, find_gpu, wkv5, wkv6, wkv7};
+use statetune_engine::kernels::{HEAD_SIZE, Op, Wkv5, Wkv6, Wkv7, find_gpu, keep_memory, wkv5, wkv6, wkv7};
 use tch::{Cuda, Device, Kind, Tensor};
 
 /// Device, batch, tokens and heads of a timing.
@@ -142,6 +142,7 @@ fn bench_recurrence(
 }
 
 fn main() {
+    keep_memory();
     let mut c = Criterion::default().configure_from_args();
     let has_gpu = find_gpu().inspect_err(|missing| eprintln!("no GPU: {missing}")).is_ok();
     for place in PLACES.iter().filter(|place| place.device == Device::Cpu || has_gpu) {
