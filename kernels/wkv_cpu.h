@@ -159,7 +159,7 @@ inline void exp_row(RowOf<float, NP> &row) {
     p = p * f + 0.5f;
     p = p * f + 1.0f;
     p = p * f + 1.0f;
-    x = (VecOf<float>)((Ints)p + ((Ints)n << 23));
+    x = p * (VecOf<float>)(((Ints)n << 23) + (127 << 23));  // a NaN stays one
   }
 }
 
