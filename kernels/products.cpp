@@ -20,7 +20,7 @@ namespace {
 
 using at::Tensor;
 
-// Numbers of a widened tile, at most: 4 MiB, so that a tile along 3072 numbers still has hundreds of columns.
+// Numbers of a widened tile, about: 4 MiB, so that a tile along 3072 numbers still has hundreds of columns.
 constexpr int64_t TILE = 1 << 20;
 // What the sizes of tiles are multiples of.
 constexpr int64_t VECTOR = 16;

@@ -5,7 +5,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use statetune_engine::kernels::reference::relative_error;
-use statetune_engine::kernels::{HEAD_SIZE, Op, Wkv5, Wkv6, Wkv7, find_gpu, keep_memory, wkv5, wkv6, wkv7};
+use statetune_engine::kernels::{
+    HEAD_SIZE, Op, Wkv5, Wkv6, Wkv7, find_gpu, keep_memory, wkv5, wkv6, wkv7,
+};
 use tch::{Cuda, Device, Kind, Tensor};
 
 /// Device, batch, tokens and heads of a timing.

@@ -27,7 +27,7 @@ fn operand(rows: i64, columns: i64, transposed: bool, kind: Kind) -> Tensor {
 
 const KINDS: [Kind; 2] = [Kind::BFloat16, Kind::Half];
 /// (M, K, N): vectors, odd sizes, and matrices of several tiles.
-const SHAPES: [(i64, i64, i64); 9] = [
+const SHAPES: [(i64, i64, i64); 10] = [
     (1, 1, 1),
     (1, 768, 5),
     (5, 3, 1),
@@ -36,6 +36,7 @@ const SHAPES: [(i64, i64, i64); 9] = [
     (1, 2048, 1031),
     (64, 3001, 511),
     (900, 40, 1200),
+    (3001, 700, 33),
     (3, 600_001, 2),
 ];
 
