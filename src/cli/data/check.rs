@@ -100,7 +100,12 @@ fn print(checked: &Checked, file: &Path, color: Color) {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        counts.push(format!("{severity:8} {} {:>7}  {}", kind.code(), finding.count, kind.words()));
+        counts.push(format!(
+            "{severity:8} {} {:>7}  {}",
+            kind.code(),
+            finding.count,
+            finding.words(*kind)
+        ));
     }
     let documents = count(checked.documents, "document");
     let verdict = if counts.is_empty() { "no findings" } else { "" };

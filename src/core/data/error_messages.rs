@@ -2,10 +2,12 @@
 
 use std::io;
 
+use crate::data::container_fault::ContainerFault;
 use crate::data::conversation::{TurnOddity, Unlearned};
 use crate::data::error::{DataError, Origin, OtherLines};
 use crate::data::fault::{BinidxFault, LineFault, TokenFileFault};
 use crate::data::order::magic_prime;
+use crate::data::readers::{conversion_from, conversion_help};
 use crate::data::turn_notes::{is_repaired, missed_words};
 use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
 use crate::words::grouped;
@@ -29,10 +31,13 @@ impl DataError {
             Self::NoFiles { .. } => {
                 diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES)).note(msg!(PATTERN_FORM))
             }
-            Self::Encoding { encoding, .. } => match *encoding {
-                "UTF-8" => diagnostic.help(msg!(SAVE_AS_UTF8)),
+            Self::Encoding { file, encoding, .. } => match *encoding {
+                "UTF-8" => diagnostic.help(conversion_help(file)),
                 _ => diagnostic.help(msg!(IS_IT_UTF8)),
             },
+            Self::Container { file, fault: ContainerFault::Encoding { name } } => {
+                diagnostic.help(conversion_from(file, name))
+            }
             Self::Container { fault, .. } => fault.explain(diagnostic),
             Self::ChangedMeanwhile { .. } => diagnostic.help(msg!(TRY_AGAIN_WHEN_COMPLETE)),
             Self::TokenFile { fault, .. } => match fault {
@@ -133,7 +138,7 @@ fn explain_line(diagnostic: Diagnostic, place: &Span, fault: &LineFault) -> Diag
             let diagnostic = diagnostic.label(msg!(BYTE_VALUE, byte = format_args!("{byte:#04x}")));
             match place.first_line {
                 0 => diagnostic.help(msg!(WRITE_TEXT_COLUMNS)),
-                _ => diagnostic.help(msg!(SAVE_AS_UTF8)),
+                _ => diagnostic.help(conversion_help(&place.file)),
             }
         }
         LineFault::Cells { .. } => diagnostic.note(msg!(CELLS_OF_HEADER)),

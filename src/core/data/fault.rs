@@ -335,3 +335,30 @@ impl VocabularyFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_of_a_line_has_a_code() {
+        let (key, keys) = (String::new(), Vec::new());
+        let found = Text::verbatim(String::new());
+        for fault in [
+            LineFault::Json { problem: found.clone(), after_quote: false },
+            LineFault::NotUtf8 { byte: 0xff },
+            LineFault::NotAnObject { found: found.clone() },
+            LineFault::NoText { key: key.clone(), keys: keys.clone() },
+            LineFault::NoShape { keys, texts: None },
+            LineFault::Preference,
+            LineFault::TextTwice { key: key.clone() },
+            LineFault::TextType { key: key.clone(), found: found.clone() },
+            LineFault::EmptyText { key },
+            LineFault::Cells { found: 1, expected: 2 },
+            LineFault::TooLong { limit: 1 },
+            LineFault::messages(found),
+        ] {
+            assert!(fault.text().code().is_some(), "{fault}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod binidx;
 mod containers;
 mod format;
 mod jsonl;
+mod likely_encoding;
 mod records;
 mod rows;
 mod source;
@@ -16,6 +17,7 @@ mod unicode;
 
 pub use format::LineError;
 pub(crate) use format::{BadLine, Body, Content, Document, Format, Record, Tally};
+pub(crate) use likely_encoding::{conversion_from, conversion_help};
 pub use rows::Row;
 pub use source::{FileDigest, Source, character_tokenizer};
 pub(crate) use text::MADE_UP;

@@ -32,7 +32,16 @@ catalogue! {
     ENCODED_WITHOUT_MARK:
         "looks like {name}, but has no byte order mark",
         "看起来是 {name}，但没有字节顺序标记";
-    CONVERT_TO_UTF8: "run `iconv -f {name} -t UTF-8 OLD > NEW`", "运行 `iconv -f {name} -t UTF-8 OLD > NEW`";
+    CONVERT_TO_UTF8:
+        "the text looks like {name}: run `{command}` and use the new file",
+        "文本像是 {name}：运行 `{command}`，然后使用新文件";
+    DROP_INVALID_BYTES:
+        "nearly all of the text is UTF-8: run `{command}` to drop the invalid bytes, and use the new file",
+        "文本几乎都是 UTF-8：运行 `{command}` 去掉无效字节，然后使用新文件";
+    TEXT_TOO_LONG: "has more than {gib} GiB of text", "含有超过 {gib} GiB 的文本";
+    SPLIT_TEXT:
+        "cut the text into several files, and set `data.data_file` to their folder",
+        "把文本分成几个文件，并把 `data.data_file` 设为它们的目录";
     CONTAINER_BROKEN: "cannot be read as {container}", "无法作为 {container} 读取";
     CONTAINER_ENCRYPTED: "is encrypted {container}", "是加密的 {container} 文件";
     WRITE_WITHOUT_ENCRYPTION: "write the file without encryption", "写该文件时不要加密";
@@ -42,7 +51,7 @@ catalogue! {
     ARROW_END_MISSING: "the end of the file is missing", "文件缺少结尾";
     RECORD_TOO_LONG: "has a record that begins on line {line} and is too long", "有一条从第 {line} 行开始的记录太长";
     RECORD_LIMIT: "a record has at most {mib} MiB", "一条记录最多 {mib} MiB";
-    LINE_TOO_LONG: "is too long", "太长";
+    LINE_TOO_LONG[ST3003]: "is too long", "太长";
     LIST_NOT_CLOSED: "ends on line {line} within the list of records", "在第 {line} 行结束，而记录列表没有结束";
     QUOTE_NOT_CLOSED:
         "has a quote that is not closed in the row that begins on line {line}",
@@ -59,7 +68,7 @@ catalogue! {
     COLUMN_WITHOUT_NAME: "cell {number} of the first row is empty", "第一行的第 {number} 格为空";
     COLUMN_NAME_IS_TEXT: "cell {number} of the first row is a text, not a name", "第一行的第 {number} 格是文本而不是名字";
     COLUMN_TWICE: "the first row has `{name}` twice", "第一行有两个 `{name}`";
-    ROW_CELLS:
+    ROW_CELLS[ST3003]:
         "has {found} {found:cell|cells}, but the header names {expected} {expected:column|columns}",
         "有 {found} 格，而表头有 {expected} 列";
     CELLS_OF_HEADER:

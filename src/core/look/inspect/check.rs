@@ -79,12 +79,12 @@ impl Kind {
         }
     }
 
-    /// The finding in words, after a count.
-    pub fn words(self) -> &'static str {
-        match self {
-            Kind::Json => "lines are not valid JSON",
-            Kind::NotUtf8 => "lines are not UTF-8",
-            Kind::NotADocument => "lines are not valid documents",
+    /// The finding in words, after a count. Records are lines or rows.
+    fn words(self, records: &str) -> String {
+        let words = match self {
+            Kind::Json => return format!("{records} are not valid JSON"),
+            Kind::NotUtf8 => return format!("{records} are not UTF-8"),
+            Kind::NotADocument => return format!("{records} are not valid documents"),
             Kind::Preference => "documents are preference pairs",
             Kind::LeftOut => "keys of records that no document is made of",
             Kind::NothingLearned => "documents have no target tokens",
@@ -99,7 +99,8 @@ impl Kind {
             Kind::EscapedBreak => "documents write `\\n` for a line break",
             Kind::Duplicate => "documents repeat another one",
             Kind::NearDuplicate => "documents differ from another one only in white space and case",
-        }
+        };
+        words.to_string()
     }
 
     /// The name in JSON.
@@ -147,6 +148,19 @@ pub struct Finding {
     pub count: u64,
     /// The first occurrences.
     pub shown: Vec<Diagnostic>,
+    /// Whether some occurrences are lines of a file, and whether some are rows of a container.
+    lines_and_rows: [bool; 2],
+}
+
+impl Finding {
+    /// The finding, of `kind`, in words, after a count.
+    pub fn words(&self, kind: Kind) -> String {
+        kind.words(match self.lines_and_rows {
+            [_, false] => "lines",
+            [false, true] => "rows",
+            [true, true] => "lines or rows",
+        })
+    }
 }
 
 /// The result of a check of all documents.
@@ -171,6 +185,7 @@ impl Checked {
             severity: Severity::Warning,
             count: 0,
             shown: Vec::new(),
+            lines_and_rows: [false; 2],
         });
         entry.count += 1;
         if entry.shown.len() < SHOWN {
@@ -240,7 +255,11 @@ impl<'a> Check<'a> {
             LineFault::NotUtf8 { .. } => Kind::NotUtf8,
             _ => Kind::NotADocument,
         };
+        let is_row = place.row.is_some();
         self.found.add(kind, || DataError::line(place, fault).diagnostic());
+        if let Some(finding) = self.found.findings.get_mut(&kind) {
+            finding.lines_and_rows[usize::from(is_row)] = true;
+        }
     }
 
     /// Adds a document.
