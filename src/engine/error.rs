@@ -9,7 +9,7 @@ use statetune_core::data::DataError;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::{
-    CheckpointError, LoadCheckpointError, OpenRunError, RunDir, RunDirError,
+    CheckpointError, LoadCheckpointError, OpenRunError, RunDir, RunDirError, holder_note,
 };
 use statetune_core::tensorfile::WeightsError;
 
@@ -226,7 +226,9 @@ impl RunError {
             }
             Self::Busy(OpenRunError::Unreadable(error)) => error.diagnostic(),
             Self::Busy(OpenRunError::Busy { path }) => {
-                Diagnostic::error(self.text()).help(msg!(WAIT_OR_STOP, run = path))
+                let message = Diagnostic::error(self.text());
+                let message = holder_note(path).into_iter().fold(message, Diagnostic::note);
+                message.help(msg!(WAIT_OR_STOP, run = path))
             }
             Self::Checkpoint(error) => error.diagnostic(),
             Self::OutOfMemory { message } => memory_ran_out(message),

@@ -61,5 +61,6 @@ mod tools;
 mod turns;
 mod unpack;
 mod use_elsewhere;
+mod val_losses;
 mod verify;
 mod watch;

@@ -303,7 +303,11 @@ fn two_processes_do_not_work_on_one_run() {
     let output = case.statetune(&["resume", "latest"]);
     assert_eq!(
         output.stderr.trim_end(),
-        "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = help: wait for it to finish, or stop it with `statetune ctl runs/DATE-tiny-ID stop`"
+        format!(
+            "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = note: process {} holds its lock: `{}`\n  = help: wait for it to finish, or stop it with `statetune ctl runs/DATE-tiny-ID stop`",
+            child.id(),
+            command_of(&child)
+        )
     );
     assert_eq!(output.code, Some(26));
     child.kill().expect("killed");
@@ -347,6 +351,13 @@ fn killed_fifty_times_it_computes_the_same() {
 
 pub fn chain_len(case: &Case, run: &Path) -> u64 {
     fs::metadata(case.path(run.join("chain.bin"))).map_or(0, |file| file.len())
+}
+
+/// The command line of a process as a message shows it.
+pub fn command_of(child: &Child) -> String {
+    let bytes = fs::read(format!("/proc/{}/cmdline", child.id())).expect("a process");
+    let line = String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ");
+    line.chars().take(120).collect()
 }
 
 pub fn wait_until(mut ready: impl FnMut() -> bool) {

@@ -35,6 +35,7 @@ use super::record::{Events, Recorder};
 use super::save::Saver;
 use super::settings::set_up_libtorch;
 use super::summary_lines::{found_rate, own_states, summary_lines};
+use super::validation::Validation;
 use crate::RunError;
 use crate::error::out_of_memory;
 use crate::model::Shape;
@@ -215,7 +216,13 @@ impl Inputs<'_> {
             options,
             stop: self.stop,
         };
-        let evaluator = Evaluator::new(self.tokenizer, self.questions, data.val.take());
+        let validation = match (data.val.take(), &data.val_prefix) {
+            (Some(val), Some(prefix)) => {
+                Some(Validation::new(val, prefix, &data.names, plan.eval.limit)?)
+            }
+            _ => None,
+        };
+        let evaluator = Evaluator::new(self.tokenizer, self.questions, validation);
         let mut course = Course {
             job,
             events,

@@ -84,7 +84,7 @@ pub fn head_loss(
 /// `None` without target tokens.
 ///
 /// The logits of at most `head_chunk` positions exist at a time. `look` sees the samples done after every batch, and may
-/// break off.
+/// break off. `documents` gets the losses of the documents that it asks for.
 ///
 /// # Errors
 /// A document that cannot be read, and errors of the model's recurrence.
@@ -94,6 +94,7 @@ pub fn mean_loss(
     loader: &mut Loader,
     micro_bsz: u64,
     head_chunk: i64,
+    documents: &mut DocumentSums,
     look: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<ControlFlow<(), Option<f64>>, TrainError> {
     let (mut sum, mut targets) = (0.0, 0);
@@ -102,13 +103,50 @@ pub fn mean_loss(
     while first < all {
         let batch = loader.batch(first, micro_bsz.min(all - first))?;
         targets += batch.learned();
-        sum += batch_loss(model, state, &batch, head_chunk)?;
+        let parts = losses_of_batch(model, state, &batch, head_chunk)?;
+        documents.add(&batch, &parts);
+        sum += total(&parts);
         first += micro_bsz;
         if look(first.min(all)).is_break() {
             return Ok(Break(()));
         }
     }
     Ok(Continue((targets > 0).then(|| sum / targets as f64)))
+}
+
+/// The losses of the first documents of a pair.
+#[derive(Debug)]
+pub struct DocumentSums {
+    /// For each document the summed loss of its target tokens in nats, and their number.
+    sums: Vec<(f64, u64)>,
+}
+
+impl DocumentSums {
+    /// Takes the losses of the first `documents` documents of the pair.
+    pub fn of_first(documents: usize) -> DocumentSums {
+        DocumentSums { sums: vec![(0.0, 0); documents] }
+    }
+
+    /// Adds the losses of the targets of a batch, in parts of (n, 1).
+    fn add(&mut self, batch: &Batch, parts: &[Tensor]) {
+        if self.sums.is_empty() || parts.is_empty() {
+            return;
+        }
+        let losses = Tensor::cat(parts, 0).view([-1]).to_kind(Kind::Double);
+        let losses = Vec::<f64>::try_from(losses).expect("a vector of float64");
+        for (document, loss) in batch.target_documents().into_iter().zip(losses) {
+            if let Some((sum, count)) = document.and_then(|document| self.sums.get_mut(document)) {
+                *sum += loss;
+                *count += 1;
+            }
+        }
+    }
+
+    /// The mean loss of each document in nats; `None` without target tokens.
+    pub fn means(&self) -> Vec<Option<f64>> {
+        let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
+        self.sums.iter().map(mean).collect()
+    }
 }
 
 /// The summed loss over the target tokens of a batch, for a model that starts from `state`, in nats; records no gradients.
@@ -121,21 +159,32 @@ pub fn batch_loss(
     batch: &Batch,
     head_chunk: i64,
 ) -> Result<f64, TrainError> {
+    Ok(total(&losses_of_batch(model, state, batch, head_chunk)?))
+}
+
+/// The losses of the target tokens of a batch in nats, in parts of (n, 1); records no gradients.
+fn losses_of_batch(
+    model: &Model,
+    state: &TimeState,
+    batch: &Batch,
+    head_chunk: i64,
+) -> Result<Vec<Tensor>, TrainError> {
     let _guard = tch::no_grad_guard();
     if batch.learned() == 0 {
-        return Ok(0.0);
+        return Ok(Vec::new());
     }
     let batch = BatchTensors::new(batch, model.device());
     let start = model.start(state, batch.inputs.size()[0]);
     let (hidden, _) = model.forward(&batch.inputs, &start, batch.restarts.as_ref())?;
     let hidden = hidden.at(&batch.target_positions);
-    Ok(loss_sum(model, &hidden, &batch.targets, head_chunk))
+    Ok(losses(model, &hidden, &batch.targets, head_chunk).collect())
 }
 
-/// The sum of [`head_loss`] alone, in nats.
-fn loss_sum(model: &Model, hidden: &Hidden, targets: &Tensor, head_chunk: i64) -> f64 {
-    let mut sum = Tensor::zeros([], (Kind::Double, targets.device()));
-    for losses in losses(model, hidden, targets, head_chunk) {
+/// The sum of losses in nats.
+fn total(parts: &[Tensor]) -> f64 {
+    let Some(first) = parts.first() else { return 0.0 };
+    let mut sum = Tensor::zeros([], (Kind::Double, first.device()));
+    for losses in parts {
         sum += losses.sum(Kind::Double);
     }
     sum.double_value(&[])

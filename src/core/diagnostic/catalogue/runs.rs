@@ -4,6 +4,10 @@ use crate::diagnostic::entry::catalogue;
 
 catalogue! {
     RUN_IS_BUSY[ST6007]: "another process is using the run `{path}`", "另一个进程正在使用运行 `{path}`";
+    PROCESS_HOLDS_RUN: "process {pid} holds its lock", "进程 {pid} 持有它的锁";
+    PROCESS_HOLDS_RUN_WITH_COMMAND:
+        "process {pid} holds its lock: `{command}`",
+        "进程 {pid} 持有它的锁：`{command}`";
     RUN_IS_PINNED[ST6048]: "the run `{path}` is pinned", "运行 `{path}` 已固定";
     NO_ROOM[ST6052]:
         "not enough disk space for {bytes} bytes in `{path}`",

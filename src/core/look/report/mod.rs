@@ -4,6 +4,7 @@
 
 mod chart;
 mod curves;
+mod documents;
 mod highlight;
 mod page;
 mod run_data;

@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use super::curves::curves;
+use super::documents::documents;
 use super::run_data::RunData;
 use super::timeline::{SHOWN, TimelineEntry, timeline};
 use super::{highlight, tables};
@@ -46,6 +47,7 @@ pub(super) fn page(runs: &[RunData]) -> Markup {
                     section id="overview" { (tables::overview(runs)) }
                     section id="curves" { h2 { "Curves" } (curves(runs)) }
                     (tables::probes(runs))
+                    (documents(runs))
                     (samples(runs))
                     section id="events" { h2 { "Events" } @for run in runs { (events(run, runs)) } }
                     section id="experiment" {
