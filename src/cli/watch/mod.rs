@@ -15,7 +15,7 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::Status;
 use statetune_core::store::{RunState, find_run};
-use view::Watched;
+pub(super) use view::Watched;
 
 use super::{Color, ExperimentArgs, Format, say, show};
 
