@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use statetune_core::config::read_text;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::import::{ImportError, Imported, from_infctx, from_script};
@@ -50,7 +51,7 @@ pub(super) fn import(args: &ImportArgs, color: Color) -> ExitCode {
 fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>> {
     let invalid = |message| Box::new((ExitCode::Invalid, Diagnostic::error(message)));
     let script = args.script.display();
-    let text = std::fs::read_to_string(&args.script)
+    let text = read_text(&args.script)
         .map_err(|error| invalid(msg!(CANNOT_READ_SCRIPT, script, error)))?;
     let name = args.script.file_stem().unwrap_or_default().to_string_lossy();
     let is_yaml = args.script.extension().is_some_and(|end| end == "yaml" || end == "yml");

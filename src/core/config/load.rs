@@ -10,6 +10,7 @@ use super::loading::collect::{collect, misplaced};
 use super::loading::layer::{Layer, LayerKind, OverrideKind, Place};
 use super::loading::layers::Layers;
 use super::loading::overrides::Overrides;
+use super::loading::text::read_text;
 use super::loading::unreadable::helps_for;
 use super::manual::keys::{self, KeyPath, Keys, dotted};
 use super::{Config, TemplateName};
@@ -124,13 +125,12 @@ pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         let error = Diagnostic::error(msg!(PATH_IS_NOT_UTF8, path)).help(msg!(RENAME_TO_UTF8));
         return Err(ConfigError { file: file.to_owned(), diagnostics: vec![error] });
     }
-    match std::fs::read_to_string(file) {
+    match read_text(file) {
         Ok(text) => parse(file, text, overrides),
         Err(error) => {
             let message = msg!(CANNOT_READ_EXPERIMENT, file);
             let helps = helps_for(file);
-            let error =
-                Diagnostic { helps, ..Diagnostic::error(message).note(Text::library(error)) };
+            let error = Diagnostic { helps, ..Diagnostic::error(message).note(error) };
             Err(ConfigError { file: file.to_owned(), diagnostics: vec![error] })
         }
     }

@@ -162,6 +162,8 @@ catalogue! {
     RENAME_TO_UTF8:
         "rename the file or folder; runs record paths as UTF-8",
         "请重命名该文件或目录；运行以 UTF-8 记录路径";
+    FILE_TOO_LARGE: "the file has more than {mib} MiB", "文件超过 {mib} MiB";
+    BYTES_NOT_UTF8: "byte {byte} is not UTF-8", "第 {byte} 字节不是 UTF-8";
     CANNOT_READ_EXPERIMENT[ST1101]:
         "cannot read the experiment file `{file}`",
         "无法读取实验文件 `{file}`";
