@@ -1,13 +1,14 @@
 //! `statetune import`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::import::{ImportError, Imported, from_infctx, from_script};
+use statetune_core::tensorfile::create_atomically;
 
 use super::table::table;
 use super::{Color, Format, say, show, tell};
@@ -71,7 +72,7 @@ fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>
         Box::new((code, fault))
     })?;
     if let Some(out) = &args.out {
-        write_new(out, &imported.toml).map_err(|error| match error.kind() {
+        create_atomically(out, imported.toml.as_bytes()).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 let (code, fault) = *invalid(msg!(FILE_EXISTS, out));
                 Box::new((code, fault.help(msg!(CHOOSE_ANOTHER_OUT))))
@@ -83,15 +84,6 @@ fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>
         })?;
     }
     Ok(imported)
-}
-
-/// Writes a new file atomically; existing files are not overwritten.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    std::fs::write(file.path(), text)?;
-    file.persist_noclobber(path)?;
-    Ok(())
 }
 
 /// The report: each option with its result, then the notes.

@@ -11,6 +11,7 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubDataset, HubFile, is_on_hub};
 use statetune_core::plan::{Purpose, resolve};
+use statetune_core::tensorfile::write_atomically;
 use statetune_engine::kernels::find_driver;
 
 use super::config::{exists, write_new};
@@ -285,7 +286,8 @@ fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, St
         return Err(Stop::Shown(code));
     }
     // The folder and the schema are generated, so they are replaced.
-    fs::write(&schema, schema_text()).map_err(|error| disk(&schema, error))?;
+    write_atomically(&schema, |out| out.write_all(schema_text().as_bytes()))
+        .map_err(|error| disk(&schema, error))?;
     write_new(&file, &text, color).map_err(Stop::Shown)?;
     Ok(file)
 }

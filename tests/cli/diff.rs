@@ -118,6 +118,7 @@ ENVIRONMENT  same program, libtorch, kernels, device, weights and tokenizer
 METRICS  best within the first 8 samples of both runs
   after step  2  4
   val_loss  8  8  0
+  val_loss at end  8  8  0
   loss  8  8  0
   positions/s  #
 FIRST DIVERGENCE  step 1, in the batch: micro_bsz changes which samples share a batch

@@ -119,6 +119,7 @@ fn within_a_step(case: &Case, more: &[&str]) -> Child {
 fn a_second_request_ends_a_step_at_once() {
     let case = Case::new();
     for (name, expected) in SIGNALS {
+        let before = case.runs();
         let child = within_a_step(&case, &[]);
         signal(&child, "-INT");
         sleep(Duration::from_millis(1100));
@@ -127,10 +128,13 @@ fn a_second_request_ends_a_step_at_once() {
         is_clean(&output);
         assert_eq!(output.status.code(), Some(expected), "{name}: {output:?}");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            stderr.ends_with("stopping and saving everything; interrupt again to stop at once\n"),
-            "{stderr}"
+        let mut new = case.runs().into_iter().filter(|run| !before.contains(run));
+        let run = new.next().expect("a run").to_string_lossy().into_owned();
+        let expected = format!(
+            "stopping and saving everything; interrupt again to stop at once\n\
+             stopped at once; no step is saved yet: `statetune resume {run}` starts over\n"
         );
+        assert!(stderr.ends_with(&expected), "{stderr}");
     }
 }
 

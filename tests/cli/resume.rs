@@ -80,9 +80,24 @@ fn an_extended_run_resumes_with_recomputed_rates() {
     let done = case.statetune(&["resume", "latest"]);
     assert_eq!(
         done.stderr.trim_end(),
-        "error[ST6008]: the run `runs/DATE-tiny-ID` is finished\n  |\n  = help: to train for more mini-epochs, pass `--set train.epoch_count=N`\n  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
+        "error[ST6008]: the run `runs/DATE-tiny-ID` is finished\n  |\n  = help: to train for more mini-epochs, pass their total: `--set train.epoch_count=3` or more\n  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
     );
     assert_eq!(done.code, Some(27));
+    // "Two more" would be less than what is done; the run stays as it is.
+    let record = case.read(run.join("status.json"));
+    let shorter = case.statetune(&["resume", "latest", "--set", "train.epoch_count=1"]);
+    assert_eq!(
+        (&*shorter.stdout, shorter.stderr.trim_end()),
+        (
+            "",
+            "\
+error[ST6010]: `train.epoch_count = 1`, but the run `runs/DATE-tiny-ID` has begun 2 mini-epochs already
+  |
+  = help: `train.epoch_count` is the total: pass `--set train.epoch_count=3` or more to train on
+  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
+        )
+    );
+    assert_eq!((shorter.code, case.read(run.join("status.json"))), (Some(27), record));
     case.statetune(&["resume", "latest", "--set", "train.epoch_count=3"]).is_done();
     let steps: Vec<_> =
         case.lines(run.join("metrics.jsonl")).iter().map(|line| line["step"].clone()).collect();

@@ -212,6 +212,17 @@ fn a_list_of_runs() {
     };
     assert_eq!(ids(&["--where", "status=done"]), [id(&first), id(&second)]);
     assert_eq!(ids(&["--where", "status!=done"]), [id(&third)]);
+    assert_eq!(ids(&["--where", "status=Done"]), ids(&["--where", "status=done"]));
+    case.statetune(&["runs", "ls", "--where", "status=killed"])
+        .succeeds("no run meets the conditions: runs has 3 runs", "");
+    let older = case.statetune(&["diff", "latest", "latest~9"]);
+    assert_eq!(
+        older.stderr.trim_end(),
+        "\
+error[ST0201]: no run `latest~9` in `runs`
+  |
+  = help: the number of runs is 3, and the oldest is `latest~2`; `statetune runs ls` lists them"
+    );
     assert_eq!(ids(&["--where", "schedule.lr_init<=0.5", "--where", "status=done"]), [id(&second)]);
     assert_eq!(ids(&["--where", "tag=two"]), [id(&second)]);
     assert_eq!(ids(&["--where", "age>1d"]), Vec::<String>::new());

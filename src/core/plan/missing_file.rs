@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::Faults;
 use crate::config::{Origin, nearest_word};
 use crate::diagnostic::{Diagnostic, Text, msg};
+use crate::records::RunDir;
 
 /// The key whose file may lie on a hub.
 const WEIGHTS: &str = "model.load_model";
@@ -39,6 +40,15 @@ impl Faults<'_> {
         let text = written.to_string_lossy();
         if let Some(help) = foreign_form(key, &text) {
             return vec![help];
+        }
+        let is_of_run = self.loaded.file.ends_with(RunDir::SETTINGS);
+        match key {
+            WEIGHTS if is_of_run => return vec![msg!(PASS_MOVED_WEIGHTS)],
+            "model.tokenizer" if is_of_run => return vec![msg!(PASS_MOVED_TOKENIZER)],
+            "data.data_file" | "peft.init_file" if is_of_run => {
+                return vec![msg!(PASS_MOVED_INPUT, key)];
+            }
+            _ => {}
         }
         let mut helps: Vec<Text> = similar_file(path).into_iter().collect();
         if written.is_absolute() {

@@ -7,7 +7,7 @@ use crate::peft::Peft;
 use crate::words::grouped;
 
 /// The factor above or below the usual rate beyond which a rate gets a warning.
-const FAR: f64 = 100.0;
+pub(super) const FAR: f64 = 100.0;
 
 /// The key of the warmup.
 const WARMUP: &str = "schedule.warmup_steps";

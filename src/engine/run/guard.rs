@@ -245,7 +245,6 @@ impl<'a> Guard<'a> {
             None => msg!(NO_CHECKPOINT_YET),
         };
         let run = job.run.path().display();
-        let lr = job.plan.train.schedule.lr_init * LOWER;
         let mut message = Diagnostic::error(message)
             .note(msg!(RECORDED_IN, folder))
             .note(first.as_ref().map_or_else(
@@ -260,6 +259,11 @@ impl<'a> Guard<'a> {
         if let Some(command) = &incident.replay {
             message = message.help(msg!(REPLAY_STEP, command));
         }
+        let schedule = &job.plan.train.schedule;
+        if let Some(usual) = schedule.usual_far_below() {
+            // Neither a document nor a single step is to blame.
+            return message.help(msg!(CONTINUE_WITH_USUAL_RATE, run, rate = one_digit(usual)));
+        }
         let document = documents.first().filter(|_| documents.len() == 1);
         message = message.help(match (document, &incident.replay) {
             (Some(document), Some(_)) => {
@@ -270,7 +274,11 @@ impl<'a> Guard<'a> {
             }
             (_, None) => msg!(CONTINUE_WITH_ROLLBACK, run),
         });
-        message.help(msg!(CONTINUE_WITH_LOWER_RATE, run, rate = one_digit(lr)))
+        message.help(msg!(
+            CONTINUE_WITH_LOWER_RATE,
+            run,
+            rate = one_digit(schedule.lr_init * LOWER)
+        ))
     }
 
     /// Rewinds the records to the newest checkpoint, which is returned, and skips the batch of `step`, counted from 1, from

@@ -167,8 +167,8 @@ catalogue! {
         "merge to a `.pth`, then convert it: `statetune export FILE --to st`",
         "先合并为 `.pth`，再转换：`statetune export FILE --to st`";
     WOULD_OVERWRITE_INPUT[ST0206]:
-        "`{out}` is an input of the merge and would be overwritten",
-        "`{out}` 是合并的输入，会被覆盖";
+        "`{out}` is an input of this command and would be overwritten",
+        "`{out}` 是此命令的输入，会被覆盖";
     NO_STATE_TO_MOUNT[ST8007]:
         "`{state}` contains trained weights, not a state",
         "`{state}` 含有训练过的权重，而不是 state";
@@ -233,8 +233,14 @@ catalogue! {
         "指名的运行总会继续，与其他运行是否完成无关";
     RUN_IS_DONE[ST6008]: "the run `{run}` is finished", "运行 `{run}` 已完成";
     SET_MORE_EPOCHS:
-        "to train for more mini-epochs, pass `--set train.epoch_count=N`",
-        "要训练更多 mini-epoch，用 `--set train.epoch_count=N`";
+        "to train for more mini-epochs, pass their total: `--set train.epoch_count={n}` or more",
+        "要训练更多 mini-epoch，请给出总数：`--set train.epoch_count={n}` 或更多";
+    FEWER_THAN_DONE[ST6010]:
+        "`train.epoch_count = {asked}`, but the run `{run}` has begun {begun} mini-epochs already",
+        "`train.epoch_count = {asked}`，但运行 `{run}` 已经开始了 {begun} 个 mini-epoch";
+    COUNT_IS_TOTAL:
+        "`train.epoch_count` is the total: pass `--set train.epoch_count={n}` or more to train on",
+        "`train.epoch_count` 是总数：要继续训练，用 `--set train.epoch_count={n}` 或更多";
     START_FROM_RUN:
         "to start a new run from its trained parameters: `statetune run FILE --from RUN`",
         "要从它训练出的参数开始新运行：`statetune run FILE --from RUN`";
@@ -264,6 +270,15 @@ catalogue! {
     WEIGHTS_FOR_STATES[ST0204]: "{weights} given for {states}", "{states} 给出了 {weights}";
     WRITE_ONE_WEIGHT_EACH: "pass one weight for each state", "每个 state 写一个权重";
     WHICH_WEIGHTS[ST0202]: "`{file}` does not name its base model", "`{file}` 没有指明基座模型";
+    WEIGHTS_OF_FILE[ST0202]:
+        "the base model of `{file}` is `{base}` (fingerprint {fingerprint}); its path is not recorded",
+        "`{file}` 的基座模型是 `{base}`（指纹 {fingerprint}）；没有记录它的路径";
+    NAME_MODEL_AND_TOKENIZER:
+        "pass the weights and their vocabulary: `--model FILE --tokenizer FILE`",
+        "请给出权重及其词表：`--model FILE --tokenizer FILE`";
+    NAME_RUN_OF_FILE:
+        "or pass the run `{run}` instead of the file",
+        "或给出运行 `{run}` 而不是文件";
     NO_RUN_OR_MODEL[ST0202]: "a run or a model is required", "需要给出运行或模型";
     SET_NEEDS_RUN[ST0203]:
         "`--set {set}` overrides a setting of a run, but no run was given",

@@ -112,7 +112,9 @@ catalogue! {
         "如果文件是 UTF-8，设 `data.data_type = \"utf-8\"`";
     TRY_AGAIN_WHEN_COMPLETE: "try again when the file is complete", "等文件完整后再试";
     FILE_IS_PARTIAL: "the file was not copied completely, or has another type", "文件没有复制完整，或是另一种类型";
-    RELATIVE_PATH: "relative paths start at the folder of the experiment file", "相对路径以实验文件所在目录为起点";
+    RELATIVE_PATH:
+        "relative paths of the command line start at the current folder, those of an experiment file at its folder",
+        "命令行的相对路径以当前目录为起点，实验文件中的以该文件所在目录为起点";
     NAME_FILE_IN_FOLDER: "pass a file in this folder", "请给出此目录中的一个文件";
     NOTHING_HALF_WRITTEN: "no incomplete file was left behind", "没有留下不完整的文件";
     EVERY_BYTE_A_TOKEN:
@@ -128,8 +130,8 @@ catalogue! {
         "if the data was tokenised with another vocabulary, pass that one",
         "如果数据是用别的词表分词的，请给出那个词表";
     CHOOSE_OUT_OR_FORCE:
-        "pass another name with `--out`, or `--force` to replace it",
-        "用 `--out` 换个名字，或用 `--force` 替换";
+        "pass another name, or `--force` to replace the file",
+        "换个名字，或用 `--force` 替换该文件";
     CHARACTER_VOCABULARY_FORM:
         "a character vocabulary maps an id to each character, as in `{{\"98\": \"a\", \"257\": \"你\"}}`; a run on plain text writes one",
         "字符词表把 id 对应到字符，如 `{{\"98\": \"a\", \"257\": \"你\"}}`；在纯文本上的运行会写出它";

@@ -217,6 +217,15 @@ catalogue! {
     WEIGHTS_DO_NOT_EXIST[ST4001]:
         "the weights file `{path}` does not exist",
         "权重文件 `{path}` 不存在";
+    PASS_MOVED_WEIGHTS:
+        "pass the new path of the weights: `--model FILE`, or `--set model.load_model=FILE` where the command has no `--model`",
+        "请给出权重的新路径：`--model FILE`；没有 `--model` 的命令用 `--set model.load_model=FILE`";
+    PASS_MOVED_TOKENIZER:
+        "pass the new path of the vocabulary: `--tokenizer FILE`, or `--set model.tokenizer=FILE` where the command has no `--tokenizer`",
+        "请给出词表的新路径：`--tokenizer FILE`；没有 `--tokenizer` 的命令用 `--set model.tokenizer=FILE`";
+    PASS_MOVED_INPUT:
+        "pass the new path of the file: `--set {key}=FILE`",
+        "请给出文件的新路径：`--set {key}=FILE`";
     STATE_TUNING: "state tuning", "状态微调";
     AN_ADAPTER: "an adapter", "适配器";
     METHOD_NEEDS_MODEL[ST2111]:

@@ -164,6 +164,9 @@ catalogue! {
     CONTINUE_WITH_LOWER_RATE:
         "to continue with a lower rate, run `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`",
         "要降低学习率继续，运行 `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`";
+    CONTINUE_WITH_USUAL_RATE:
+        "the rate is far above the usual one of the method; to continue with the usual one, run `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`",
+        "学习率远高于该方法的常用值；要改用常用值继续，运行 `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`";
     BEFORE_STEP: "{place} before the step", "{place}，在这一步之前";
     AFTER_UPDATE: "{place} after the update", "{place}，在更新之后";
     GUARD_SKIPS:
