@@ -37,6 +37,7 @@ mod merge;
 mod merged_models;
 mod mounting;
 mod namings;
+mod newcomer;
 mod old_runs;
 mod outputs;
 mod peft;

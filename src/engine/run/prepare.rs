@@ -112,7 +112,7 @@ pub(super) struct Datasets<'a> {
     pub(super) held_out: u64,
     /// Lines skipped because they are not valid documents.
     pub(super) skipped_lines: u64,
-    /// Warnings about the turns of the documents.
+    /// Warnings about the turns and the lengths of the documents.
     pub(super) warnings: Vec<Diagnostic>,
     /// The sources of the training documents; locks the prepared data in the cache.
     pub(super) names: DocumentNames,
@@ -159,7 +159,10 @@ pub(super) fn prepare_data<'a>(
         let documents = prepared.as_ref().map(|prepared| prepared.documents(split)).transpose()?;
         let documents = documents.unwrap_or_default();
         Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, &documents)
-            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(split, index)))
+            .map_err(|error| {
+                let origin = |index| prepared.as_ref()?.origin(split, index);
+                error.in_source(origin).for_experiment(plan.experiment.file())
+            })
     };
     let train = open(&pair, options.clone(), Split::Train)?;
     let dataload = match data.dataload {
@@ -186,6 +189,8 @@ pub(super) fn prepare_data<'a>(
             of_val.filter(|one| !warnings.iter().any(|other| other.code == one.code)).collect();
         warnings.extend(is_new);
     }
+    let ctx_len = plan.train.ctx_len.as_usize();
+    warnings.extend(train.survey().cut_conversations(&data.mask, ctx_len));
     if let Some(prepared) = &prepared {
         let counts = &prepared.report.records;
         warnings.extend(Source::record_warnings(&data.sources, counts, &data.form()));

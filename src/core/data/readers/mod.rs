@@ -16,6 +16,7 @@ mod unicode;
 
 pub use format::LineError;
 pub(crate) use format::{BadLine, Body, Content, Document, Format, Record, Tally};
+pub(crate) use jsonl::without_comma;
 pub use rows::Row;
 pub use source::{FileDigest, Source, character_tokenizer};
 pub(crate) use text::MADE_UP;
@@ -70,16 +71,6 @@ pub fn for_each_row(
     each: impl FnMut(Row<'_>),
 ) -> Result<(), DataError> {
     rows::for_each(file, format(data_type).container(), each)
-}
-
-/// The first record of a file in any container, as JSON; `None` where none can be read.
-pub fn first_record(file: &Path) -> Option<String> {
-    let mut first = None;
-    let read = rows::find(file, None, |row| {
-        first = String::from_utf8(row.json().to_vec()).ok();
-        true
-    });
-    read.ok().and(first)
 }
 
 /// The formats of files, by their names in experiment files.

@@ -39,8 +39,11 @@ catalogue! {
         "模板 `g1` 和 `g1-think` 的模型有思考块；请给出使用这类模板的运行，或文件名含 `g1` 的权重";
     NO_DOCUMENT_HERE[ST3105]: "the data has no documents", "数据中没有文档";
     DATA_CHECK_NAMES_LINES:
-        "run `statetune data check` to list the lines that are not valid documents",
-        "运行 `statetune data check` 列出不是有效文档的行";
+        "run `statetune data check {file}` to list the lines that are not valid documents",
+        "运行 `statetune data check {file}` 列出不是有效文档的行";
+    DOCUMENTS_ARE_ON:
+        "`{data}` has its documents on lines {first} to {last}",
+        "`{data}` 的文档在第 {first} 到 {last} 行";
     CANNOT_DETACH_RUN[ST0123]: "cannot start the run detached from the terminal", "无法脱离终端启动运行";
     TRAIN_WITH_CHUNK:
         "train with `op = \"chunk\"` and report this message",
@@ -129,6 +132,16 @@ catalogue! {
         "pass the answers as flags, and `--yes` to use the defaults for the rest",
         "用参数给出回答，其余用 `--yes` 取默认值";
     CANNOT_READ_ANSWER[ST0125]: "cannot read the answer", "无法读取回答";
+    ONE_TEXT_NOT_HELD_OUT:
+        "nothing: a file of text is one document; split it into files, one for each document, to measure a validation loss",
+        "无：一个文本文件就是一个文档；要测量验证损失，请分成多个文件，每个文档一个";
+    ANSWERS_TRAIN:
+        "the answers (`loss_mask = \"assistant\"`): {why}",
+        "回答（`loss_mask = \"assistant\"`）：{why}";
+    ALL_TOKENS_TRAIN: "all tokens (`loss_mask = \"pad\"`): {why}", "全部 token（`loss_mask = \"pad\"`）：{why}";
+    VOCABULARY_FITS:
+        "`{tokenizer}`, which has the size of the weights",
+        "`{tokenizer}`，与权重的大小一致";
     ASK_DOCUMENTS:
         "Documents (JSONL, text or token files; empty: a few examples)",
         "文档（JSONL、文本或 token 文件；不填则用几个示例）";
@@ -306,5 +319,8 @@ catalogue! {
     CANNOT_WRITE_EVENTS[ST6043]: "cannot write `{file}`", "无法写入 `{file}`";
     NO_DOCUMENT_ON_LINE[ST3105]: "line {line} has no document", "第 {line} 行没有文档";
     FAULTS_FIXED: "{file}: {fixed} fixed", "{file}：已修复 {fixed} 处";
+    FILE_IS_VALID_WITHOUT:
+        "{file}: valid, but {n} {n:file is|files are} missing; a run needs {n:it|them}",
+        "{file}：有效，但缺少 {n} 个运行所需的文件";
     FILE_IS_VALID: "{file}: valid", "{file}：有效";
 }

@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 use super::Sample;
 use crate::data::Overlong;
 use crate::data::{
-    DataError, LineFault, Mask, Origin, RecordCounts, Source, TurnOddity, TurnSurvey, Unlearned,
+    DataError, LineFault, Mask, Origin, RecordCounts, Source, Template, TurnOddity, TurnSurvey,
+    Unlearned,
 };
 use crate::diagnostic::{Diagnostic, Severity, Span, msg};
 use crate::plan::Plan;
@@ -191,6 +192,8 @@ fn digest(text: &str) -> TextDigest {
 
 /// Checks documents one by one.
 pub struct Check<'a> {
+    /// The experiment file.
+    experiment: &'a Path,
     mask: &'a Mask,
     ctx_len: Option<usize>,
     overlong: Overlong,
@@ -207,14 +210,17 @@ pub struct Check<'a> {
 
 impl<'a> Check<'a> {
     /// For samples of `ctx_len` inputs whose target tokens `mask` selects; without `ctx_len` for windows, in which no
-    /// document is too long. `splits`: whether some documents become validation documents.
+    /// document is too long. `experiment` is the file that helps name. `splits`: whether some documents become validation documents. `template` writes conversations.
     pub fn new(
+        experiment: &'a Path,
         mask: &'a Mask,
+        template: &Template,
         ctx_len: Option<usize>,
         overlong: Overlong,
         splits: bool,
     ) -> Check<'a> {
         Check {
+            experiment,
             mask,
             ctx_len,
             overlong,
@@ -222,7 +228,7 @@ impl<'a> Check<'a> {
             others: HashMap::new(),
             seen: HashMap::new(),
             nearly: HashMap::new(),
-            turns: TurnSurvey::new(mask),
+            turns: TurnSurvey::of_documents(mask, template),
             origins: HashMap::new(),
             found: Checked::default(),
         }
@@ -348,8 +354,14 @@ impl<'a> Check<'a> {
                     Some(words) => sample.origin_at(words),
                     None => sample.origin.clone(),
                 };
-                let error =
-                    DataError::NothingLearned { document: marked, others: 0, documents: 1, why };
+                let error = DataError::NothingLearned {
+                    document: marked,
+                    others: 0,
+                    documents: 1,
+                    why,
+                    experiment: None,
+                }
+                .for_experiment(self.experiment);
                 let message = msg!(DOCUMENT_TEACHES_NOTHING, document = sample.origin.text());
                 Diagnostic { message, ..error.diagnostic() }
             });
@@ -392,13 +404,16 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The findings in all documents. `file` is the experiment file.
-    pub fn finish(mut self, file: &Path) -> Checked {
+    /// The findings in all documents.
+    pub fn finish(mut self) -> Checked {
+        let file = self.experiment;
         if !self.turns.has_turns() {
             return self.found;
         }
         let proposal = self.turns.proposal_help();
-        if let Some(finding) = self.found.findings.get_mut(&Kind::NothingLearned) {
+        if !self.turns.all_trains()
+            && let Some(finding) = self.found.findings.get_mut(&Kind::NothingLearned)
+        {
             for shown in &mut finding.shown {
                 let fix = self.turns.fix_help(TurnOddity::MissedOpening, file, shown);
                 shown.helps.splice(0..0, fix.into_iter().chain(proposal.clone()));

@@ -59,7 +59,7 @@ impl Json {
         let (line, column) = (self.scan.line as usize, self.scan.column);
         let shown = self.scan.shown();
         let at = column.min(shown.len());
-        let fault = LineFault::Json { problem, after_quote: false };
+        let fault = LineFault::Json { problem, after_quote: false, looks_like: None };
         DataError::line(place(&self.file, line, &shown, at..at + 1), fault)
     }
 
