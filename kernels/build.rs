@@ -8,8 +8,16 @@ use std::path::{Path, PathBuf};
 const LIBTORCH_VERSION: &str = "2.11.0";
 
 /// The CPU kernels, each compiled for every instruction set.
-const CPU_KERNELS: [&str; 3] =
-    ["kernels/quant_cpu.cpp", "kernels/wkv6_cpu.cpp", "kernels/wkv7_cpu.cpp"];
+const CPU_KERNELS: [&str; 8] = [
+    "kernels/channel_mix_cpu.cpp",
+    "kernels/few_rows_cpu.cpp",
+    "kernels/head_loss_cpu.cpp",
+    "kernels/norm_mix_cpu.cpp",
+    "kernels/quant_cpu.cpp",
+    "kernels/time_mix_cpu.cpp",
+    "kernels/wkv6_cpu.cpp",
+    "kernels/wkv7_cpu.cpp",
+];
 
 /// One compilation of the CPU kernels: namespace, vector width in bytes, compiler flags.
 const INSTRUCTION_SETS: [(&str, u32, &[&str]); 3] = [
@@ -50,6 +58,9 @@ fn main() {
             .define("WKV_VECTOR_BYTES", vector_bytes.to_string().as_str())
             // Vectors never cross a function that is not inlined.
             .flag("-Wno-psabi")
+            // GCC 12 takes the unused operand of its own intrinsics for an uninitialised variable.
+            .flag("-Wno-maybe-uninitialized")
+            .flag("-Wno-uninitialized")
             .flag("-ffp-contract=fast");
         for flag in flags {
             build.flag(flag);
@@ -62,13 +73,17 @@ fn main() {
         .std("c++17")
         .opt_level(2)
         .file("kernels/backward.cpp")
+        .file("kernels/block_autograd.cpp")
+        .file("kernels/few_rows.cpp")
         .file("kernels/wkv_autograd.cpp")
         .file("kernels/wkv_cuda_autograd.cpp")
         .file("kernels/quant_autograd.cpp")
         .file("kernels/instruction_set.cpp")
+        .file("kernels/product_blocks.cpp")
         .file("kernels/products.cpp")
         .file("kernels/settings.cpp")
         .file("kernels/terminate.cpp")
+        .file("kernels/threads.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .includes([libtorch.join("include"), libtorch.join("include/torch/csrc/api/include")])
         .flag("-fopenmp")

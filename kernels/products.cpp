@@ -2,12 +2,12 @@
 //
 // libtorch's own products of bfloat16 and float16 are several times slower than those of float32 there. These
 // take the place of `mm` and `bmm` on the CPU: operands are widened to float32, the large one tile by tile, so
-// that a matrix of weights never exists twice; float32 products multiply the tiles; each sum is rounded once.
+// that a matrix of weights never exists twice; float32 products multiply the tiles; each sum is rounded once, where
+// tiles allow it while their part of the result is in the caches.
 //
 //   out[m, n] = round(sum over k of a[m, k] * b[k, n]),  a (M, K), b (K, N), any strides
 #include <ATen/ATen.h>
 #include <ATen/native/Resize.h>
-#include <ATen/ops/addmm_cpu_dispatch.h>
 #include <ATen/ops/bmm_cpu_dispatch.h>
 #include <ATen/ops/mm_cpu_dispatch.h>
 #include <c10/util/Exception.h>
@@ -15,12 +15,17 @@
 
 #include <algorithm>
 
+#include "product_blocks.h"
+#include "threads.h"
+
 namespace {
 
 using at::Tensor;
 
-// Numbers of a widened tile: 2 MiB, which stay in the second cache of the cores that share them.
-constexpr int64_t TILE = 1 << 19;
+// Numbers of a widened tile, about: 4 MiB, so that a tile along 3072 numbers still has hundreds of columns.
+constexpr int64_t TILE = 1 << 20;
+// What the sizes of tiles are multiples of.
+constexpr int64_t VECTOR = 16;
 
 // Dtypes whose products are widened, added up.
 enum Widened { BFLOAT16 = 1, FLOAT16 = 2 };
@@ -49,63 +54,109 @@ Tensor wide_tile(const Tensor &x, const Tensor &room) {
   return tile;
 }
 
-// The product in float32 of two operands of which `b` is the larger one.
-Tensor wide_product(const Tensor &a, const Tensor &b) {
-  const int64_t m = a.size(0), k = b.size(0), n = b.size(1);
+// The tiles of an operand: some of its `count` rows or columns, of `length` numbers each. All have the same
+// size, in whole vectors, but for the last.
+struct Tiles {
+  int64_t count, step;
+  Tensor room;
+
+  Tiles(int64_t count, int64_t length, const at::TensorOptions &options) : count(count) {
+    const int64_t most = std::max<int64_t>(TILE / std::max<int64_t>(length, 1), 1);
+    const int64_t tiles = std::max<int64_t>((count + most - 1) / most, 1);
+    const int64_t even = (count + tiles - 1) / tiles;
+    step = std::min((even + VECTOR - 1) / VECTOR * VECTOR, count);
+    room = at::empty({step * length}, options);
+  }
+
+  template <class Work>
+  void each(const Work &work) const {
+    for (int64_t first = 0; first < count; first += step)
+      work(first, std::min(step, count - first));
+  }
+};
+
+// The product where tiles of the rows of `a` or, if `right`, of the columns of `b` lie together in memory. Each
+// makes a part of the result, which is rounded while it is in the caches.
+Tensor product_of_parts(const Tensor &a, const Tensor &b, bool right) {
+  const int dim = right ? 1 : 0;
   const auto options = a.options().dtype(at::kFloat);
-  const Tensor room = at::empty({std::min(TILE + std::max(k, n), k * n)}, options);
-  // Tiles are whole rows or columns, as b lies in memory.
-  if (b.stride(0) == 1) {
-    const Tensor left = wide(a);
-    Tensor out = at::empty({m, n}, options);
-    const int64_t step = std::max<int64_t>(TILE / std::max<int64_t>(k, 1), 1);
-    for (int64_t first = 0; first < n; first += step) {
-      const int64_t count = std::min(step, n - first);
-      Tensor part = out.narrow(1, first, count);
-      at::cpu::mm_out(part, left, wide_tile(b.narrow(1, first, count), room));
-    }
-    return out;
-  }
-  Tensor out = at::zeros({m, n}, options);
-  const int64_t step = std::max<int64_t>(TILE / std::max<int64_t>(n, 1), 1);
-  for (int64_t first = 0; first < k; first += step) {
-    const int64_t count = std::min(step, k - first);
-    const Tensor tile = wide_tile(b.narrow(0, first, count), room);
-    at::cpu::addmm_out(out, out, wide(a.narrow(1, first, count)), tile);
-  }
+  const Tensor other = wide(right ? a : b), &tiled = right ? b : a;
+  const Tiles tiles(tiled.size(dim), tiled.size(1 - dim), options);
+  const Tensor room = at::empty({tiles.step * other.size(1 - dim)}, options);
+  const Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
+  tiles.each([&](int64_t first, int64_t count) {
+    const Tensor tile = wide_tile(tiled.narrow(dim, first, count), tiles.room);
+    const Tensor rounded = out.narrow(dim, first, count);
+    const Tensor part = room.narrow(0, 0, rounded.numel()).view(rounded.sizes());
+    multiply_in_blocks(right ? other : tile, right ? tile : other, part);
+    rounded.copy_(part);
+  });
   return out;
 }
 
-// The product in float32, (M, N).
+// The product where tiles along the sums lie together in memory, in `b` if `right`. Each adds to the result.
+Tensor product_of_sums(const Tensor &a, const Tensor &b, bool right) {
+  const int64_t m = a.size(0), k = a.size(1), n = b.size(1);
+  const auto options = a.options().dtype(at::kFloat);
+  const Tiles tiles(k, right ? n : m, options);
+  const Tensor sum = at::empty({m, n}, options);
+  tiles.each([&](int64_t first, int64_t count) {
+    const Tensor columns = a.narrow(1, first, count), rows = b.narrow(0, first, count);
+    const Tensor x = right ? wide(columns) : wide_tile(columns, tiles.room);
+    const Tensor y = right ? wide_tile(rows, tiles.room) : wide(rows);
+    multiply_in_blocks(x, y, sum, first > 0);
+  });
+  return sum.to(a.scalar_type());
+}
+
+// The product, (M, N). The larger operand is the one in tiles.
 Tensor product(const Tensor &a, const Tensor &b) {
-  if (a.numel() <= b.numel()) return wide_product(a, b);
-  return wide_product(b.t(), a.t()).t();
+  if (a.size(1) == 0) return at::zeros({a.size(0), b.size(1)}, a.options());
+  const bool right = a.numel() <= b.numel();
+  const bool has_parts = right ? b.stride(0) == 1 : a.stride(1) == 1;
+  return has_parts ? product_of_parts(a, b, right) : product_of_sums(a, b, right);
 }
 
 bool both_widened(const Tensor &a, const Tensor &b) {
   return is_widened(a) && a.scalar_type() == b.scalar_type();
 }
 
+// Whether a product of operands of `dim` axes is one that is computed here; libtorch refuses the others.
+bool fits(const Tensor &a, const Tensor &b, int64_t dim) {
+  return a.is_floating_point() && a.scalar_type() == b.scalar_type() && a.dim() == dim &&
+         b.dim() == dim && a.size(dim - 1) == b.size(dim - 2) && (dim == 2 || a.size(0) == b.size(0));
+}
+
 Tensor matrix_product(const Tensor &a, const Tensor &b) {
-  const bool fits = both_widened(a, b) && a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0);
-  if (!fits) return at::cpu::mm(a, b);  // with libtorch's own errors
-  return product(a, b).to(a.scalar_type(), false, false, at::MemoryFormat::Contiguous);
+  follow_allowed_threads();
+  if (!fits(a, b, 2)) return at::cpu::mm(a, b);
+  if (both_widened(a, b)) return product(a, b);
+  const Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
+  multiply_in_blocks(a, b, out);
+  return out;
 }
 
 Tensor &matrix_product_out(const Tensor &a, const Tensor &b, Tensor &out) {
-  if (!both_widened(a, b)) return at::cpu::mm_out(out, a, b);
+  follow_allowed_threads();
+  if (!fits(a, b, 2) || out.scalar_type() != a.scalar_type()) return at::cpu::mm_out(out, a, b);
   const Tensor result = matrix_product(a, b);
   at::native::resize_output(out, result.sizes());
   return out.copy_(result);
 }
 
 Tensor batched_product(const Tensor &a, const Tensor &b) {
-  if (!both_widened(a, b)) return at::cpu::bmm(a, b);
-  return at::cpu::bmm(wide(a), wide(b)).to(a.scalar_type());
+  follow_allowed_threads();
+  if (!fits(a, b, 3)) return at::cpu::bmm(a, b);
+  const bool widened = both_widened(a, b);
+  const Tensor left = widened ? wide(a) : a, right = widened ? wide(b) : b;
+  const Tensor out = at::empty({a.size(0), a.size(1), b.size(2)}, left.options());
+  multiply_batches_in_blocks(left, right, out);
+  return out.to(a.scalar_type());
 }
 
 Tensor &batched_product_out(const Tensor &a, const Tensor &b, Tensor &out) {
-  if (!both_widened(a, b)) return at::cpu::bmm_out(out, a, b);
+  follow_allowed_threads();
+  if (!fits(a, b, 3) || out.scalar_type() != a.scalar_type()) return at::cpu::bmm_out(out, a, b);
   const Tensor result = batched_product(a, b);
   at::native::resize_output(out, result.sizes());
   return out.copy_(result);

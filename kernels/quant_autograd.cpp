@@ -1,7 +1,7 @@
-// The autograd shim of quantised weights: a linear layer that keeps the packed matrix alone and
-// makes it dense for each product, in the forward pass and again in the backward pass. It saves
-// tensors, hands pointers to kernels, and leaves products to libtorch. No exception leaves it:
-// failures come back as text.
+// The autograd shim of quantised weights: a linear layer that keeps the packed matrix alone, in the
+// forward pass and in the backward pass. A few rows are multiplied by the packed matrix itself (few_rows.h);
+// for many, tiles of the matrix become dense one after the other and libtorch multiplies by them. No
+// exception leaves it: failures come back as text.
 #include <ATen/DeviceGuard.h>
 #include <ATen/Parallel.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -11,6 +11,7 @@
 #include <exception>
 #include <limits>
 
+#include "few_rows_product.h"
 #include "instruction_set.h"
 #include "quant_cpu.h"
 
@@ -24,6 +25,10 @@ using torch::autograd::variable_list;
 constexpr int64_t SCALE_GROUP = 256;
 // Numbers that are worth a thread.
 constexpr int64_t GRAIN = 1 << 15;
+// Numbers of a tile, about: with its inputs and results it stays in the second or third cache.
+constexpr int64_t TILE = 1 << 19;
+// Rows and columns of a tile are multiples of this, if there are several: groups stay whole.
+constexpr int64_t TILE_STEP = 64;
 
 // Starts the kernel of a request on its stream. Returns 0, or 1 after writing the reason into
 // `message`.
@@ -54,6 +59,24 @@ QuantKernels cpu_kernels() {
     default:
       return wkv_baseline::quant_kernels();
   }
+}
+
+FewRowsKernels tile_kernels() {
+  switch (instruction_set()) {
+    case AVX512:
+      return wkv_avx512::few_rows_kernels();
+    case AVX2:
+      return wkv_avx2::few_rows_kernels();
+    default:
+      return wkv_baseline::few_rows_kernels();
+  }
+}
+
+// How many of `lines` lines of `width` numbers a tile has, so that tiles are about alike.
+int64_t tile_lines(int64_t lines, int64_t width) {
+  const int64_t tiles = std::max<int64_t>((lines * width + TILE - 1) / TILE, 1);
+  const int64_t even = (lines + tiles - 1) / tiles;
+  return std::min(lines, (even + TILE_STEP - 1) / TILE_STEP * TILE_STEP);
 }
 
 // Calls `kernel(arguments, first, end)` for ranges of all groups, on all threads.
@@ -124,12 +147,104 @@ struct Packed {
     return dequantise_into(at::empty({rows, columns}, codes.options().dtype(type)));
   }
 
-  // The same for a product that follows at once.
+  // x W^T.
+  Tensor times(const Tensor &x) const {
+    if (!is_in_rows(x.scalar_type())) return at::linear(x, dequantise_for_now(x.scalar_type()));
+    if (has_few_rows(x, columns, FEW_ROWS)) {
+      const auto scales = [this](int64_t first, int64_t end, std::vector<float> &room) {
+        return scales_of(first, end, room);
+      };
+      return few_rows_product(x, parts(), rows, columns, scales);
+    }
+    const int64_t step = tile_lines(rows, columns);
+    if (step == rows) return at::linear(x, tile(x.scalar_type(), {0, rows, 0, columns}));
+    const Tensor in = x.reshape({-1, columns}), y = at::empty({in.size(0), rows}, x.options());
+    for (int64_t first = 0; first < rows; first += step) {
+      const int64_t end = std::min(first + step, rows);
+      Tensor part = y.narrow(1, first, end - first);
+      at::mm_out(part, in, tile(x.scalar_type(), {first, end, 0, columns}).t());
+    }
+    return y.view(with_last(x.sizes(), rows));
+  }
+
+  // dy W.
+  Tensor transposed_times(const Tensor &dy) const {
+    const at::ScalarType type = dy.scalar_type();
+    if (!is_in_rows(type)) return at::matmul(dy, dequantise_for_now(type));
+    const int64_t step = tile_lines(columns, rows);
+    if (step == columns) return at::matmul(dy, tile(type, {0, rows, 0, columns}));
+    const Tensor in = dy.reshape({-1, rows}), dx = at::empty({in.size(0), columns}, dy.options());
+    for (int64_t first = 0; first < columns; first += step) {
+      const int64_t count = std::min(step, columns - first);
+      Tensor part = dx.narrow(1, first, count);
+      at::mm_out(part, in, tile(type, {0, rows, first, count}));
+    }
+    return dx.view(with_last(dy.sizes(), columns));
+  }
+
+ private:
+  static at::DimVector with_last(at::IntArrayRef size, int64_t last) {
+    at::DimVector out(size);
+    out.back() = last;
+    return out;
+  }
+
+  int code_bits() const { return levels.numel() == 16 ? 4 : 8; }
+
+  // Whether the kernels of rows and tiles take the matrix, in a dtype.
+  bool is_in_rows(at::ScalarType type) const {
+    return codes.is_cpu() && !launch && few_rows_take(code_bits(), columns, group_len) &&
+           (type == at::kFloat || type == at::kBFloat16 || type == at::kHalf);
+  }
+
+  FewRows parts() const {
+    FewRows p = {};
+    p.columns = columns;
+    p.rows = rows;
+    p.code_bits = code_bits();
+    p.group_len = group_len;
+    p.w = codes.data_ptr();
+    p.levels = static_cast<const float *>(levels.data_ptr());
+    return p;
+  }
+
+  // The scales of the rows from `first` to `end`.
+  const float *scales_of(int64_t first, int64_t end, std::vector<float> &room) const {
+    const int64_t per_row = columns / group_len;
+    const float *plain = static_cast<const float *>(scales.data_ptr());
+    if (!scale_codes.defined()) return plain + first * per_row;
+    const uint8_t *code = static_cast<const uint8_t *>(scale_codes.data_ptr());
+    const float *level = static_cast<const float *>(scale_levels.data_ptr());
+    room.resize(size_t((end - first) * per_row));
+    for (int64_t i = first * per_row; i < end * per_row; i++)
+      room[size_t(i - first * per_row)] = level[code[i]] * plain[i / SCALE_GROUP] + float(scale_offset);
+    return room.data();
+  }
+
+  // A part of the matrix as a tensor that is used up before this thread asks for the next one.
+  Tensor tile(at::ScalarType type, const Tile &part) const {
+    const int64_t count = part.end - part.first;
+    const Tensor out = scratch({count, part.columns}, type);
+    FewRows p = parts();
+    p.dtype = QuantDtype(type);
+    const auto unpack = tile_kernels().unpack;
+    at::parallel_for(0, count, std::max<int64_t>(GRAIN / part.columns, 1),
+                     [&](int64_t first, int64_t end) {
+                       std::vector<float> room;
+                       FewRows own = p;
+                       own.scales = scales_of(part.first + first, part.first + end, room);
+                       own.y = static_cast<char *>(out.data_ptr()) +
+                               first * part.columns * int64_t(out.element_size());
+                       unpack(own, {part.first + first, part.first + end, part.column, part.columns});
+                     });
+    return out;
+  }
+
+  // The matrix for a product that follows at once.
   Tensor dequantise_for_now(at::ScalarType type) const {
     return codes.is_cpu() ? dequantise_into(scratch({rows, columns}, type)) : dequantise(type);
   }
 
- private:
   Tensor dequantise_into(const Tensor &out) const {
     const at::ScalarType type = out.scalar_type();
     TORCH_CHECK(type == at::kFloat || type == at::kBFloat16 || type == at::kHalf ||
@@ -140,7 +255,7 @@ struct Packed {
     QuantArrays p;
     p.n = rows * columns;
     p.group_len = group_len;
-    p.code_bits = levels.numel() == 16 ? 4 : 8;
+    p.code_bits = code_bits();
     p.dtype = QuantDtype(type);
     p.codes = static_cast<const unsigned char *>(codes.data_ptr());
     p.levels = static_cast<const float *>(levels.data_ptr());
@@ -182,14 +297,14 @@ class QuantLinear : public torch::autograd::Function<QuantLinear> {
  public:
   static Tensor forward(AutogradContext *ctx, const Tensor &x, const Packed &weight) {
     weight.save(ctx);
-    return at::linear(x, weight.dequantise_for_now(x.scalar_type()));
+    return weight.times(x);
   }
 
   static variable_list backward(AutogradContext *ctx, const variable_list &grads) {
     const Tensor &dy = grads[0];
     if (!dy.defined() || !ctx->needs_input_grad(0)) return {Tensor(), Tensor()};
     const Packed weight(ctx);
-    return {at::matmul(dy, weight.dequantise_for_now(dy.scalar_type())), Tensor()};
+    return {weight.transposed_times(dy), Tensor()};
   }
 };
 

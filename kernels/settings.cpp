@@ -1,5 +1,6 @@
 // Switches and counters of libtorch that its Rust bindings do not offer.
 #include <ATen/Context.h>
+#include <ATen/core/Tensor.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
@@ -16,12 +17,14 @@ extern "C" void statetune_allow_tf32(int allow) {
   at::globalContext().setAllowTF32CuBLAS(allow != 0);
 }
 
-// The most bytes that tensors have held on a CUDA device at a time, since the process began. Returns
-// 0, or 1 where libtorch's CUDA part is not loaded.
-extern "C" int statetune_peak_cuda_bytes(int device, int64_t *bytes) {
+// The most bytes that tensors have held on a CUDA device at a time since the process began, and the most that
+// libtorch has reserved for tensors. Returns 0, or 1 where libtorch's CUDA part is not loaded.
+extern "C" int statetune_peak_cuda_bytes(int device, int64_t *allocated, int64_t *reserved) {
   try {
     const auto stats = c10::getDeviceAllocator(c10::kCUDA)->getDeviceStats(c10::DeviceIndex(device));
-    *bytes = stats.allocated_bytes[size_t(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+    constexpr auto all = size_t(c10::CachingAllocator::StatType::AGGREGATE);
+    *allocated = stats.allocated_bytes[all].peak;
+    *reserved = stats.reserved_bytes[all].peak;
     return 0;
   } catch (const std::exception &) {
     return 1;
@@ -35,6 +38,16 @@ extern "C" int statetune_free_cuda_bytes(int device, int64_t *bytes) {
     return 0;
   } catch (const std::exception &) {
     return 1;
+  }
+}
+
+// A copy of a CPU tensor in pages that a GPU copies from by itself, or null where there are none. The method of
+// libtorch's Rust bindings names a device, which libtorch warns of.
+extern "C" at::Tensor *statetune_pinned(const at::Tensor *x) {
+  try {
+    return new at::Tensor(x->pin_memory());
+  } catch (const std::exception &) {
+    return nullptr;
   }
 }
 

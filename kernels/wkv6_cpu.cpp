@@ -27,6 +27,9 @@ struct Wkv6 {
   using State = StateOf<F, NP>;
   static constexpr int W = WIDTH<F>, PER_ROW = NP / W, BLOCK = KEY_BLOCK<F, NP>;
 
+  // Tokens between asking for memory and using it.
+  static constexpr int AHEAD = 4;
+
   // What one token brings to a head. `rate` = exp(w), `decay` = exp(-rate).
   struct Token {
     Row r, rate, decay, k, v, dy;
@@ -50,11 +53,12 @@ struct Wkv6 {
   }
 
   // S_{t-1} in `s` becomes S_t, and y is made.
-  static void advance(State &s, const Token &t, const Row &u, Row &y) {
+  static void advance(State &s, const Token &t, const Row &u, Row &y, const Ahead &ahead) {
     Row uk;
     multiply(uk, u, t.k);
     const F current = dot(uk, t.r);
     for (int g = 0; g < PER_ROW; g++) {
+      ahead.at_part(g, PER_ROW);
       Vec y_part[W];
       for (int i = 0; i < W; i++) {
         const int row = g * W + i;
@@ -84,7 +88,10 @@ struct Wkv6 {
       load_token(t, p, item, i);
       item.load(t.k, p.k, i);
       item.load(t.v, p.v, i);
-      advance(*s, t, u, y);
+      Ahead ahead;
+      item.ahead(ahead, i + AHEAD, {p.r, p.w, p.k, p.v, p.y});
+      item.ahead_saved(ahead, p.saved, i / WKV_CHUNK_LEN + 1, i % WKV_CHUNK_LEN);
+      advance(*s, t, u, y, ahead);
       item.store(p.y, i, y);
     }
     item.store_state(p.s_last, *s);
@@ -93,10 +100,11 @@ struct Wkv6 {
   // As `advance` from S_{t-1} in `before`, which stays: after = S_t, and dr instead of y.
   // `v_dy` is v . dy.
   static void replay(State &after, const State &before, const Token &t, const Row &u, F v_dy,
-                     Row &dr) {
+                     Row &dr, const Ahead &ahead) {
     for (int first = 0; first < PER_ROW; first += BLOCK) {
       Vec dr_sum[BLOCK];
       for (int j = 0; j < BLOCK; j++) dr_sum[j] = v_dy * u.vec[first + j] * t.k.vec[first + j];
+      ahead.at_part(first / BLOCK, PER_ROW / BLOCK);
       for (int row = 0; row < NP; row++) {
         const Vec v_row = splat(t.v.at[row]), dy_row = splat(t.dy.at[row]);
         for (int j = 0; j < BLOCK; j++) {
@@ -117,7 +125,7 @@ struct Wkv6 {
   // `d` is dL/dS_t on entry, dL/dS_{t-1} on return; `before` is S_{t-1}, `v_dy` is v . dy. Adds the
   // token's share to du.
   static void step_back(State &d, const Token &t, const Row &u, F v_dy, const State &before,
-                        Grads &out, Row &du) {
+                        Grads &out, Row &du, const Ahead &ahead) {
     Row ur;
     multiply(ur, u, t.r);
     const F current = dot(ur, t.k);
@@ -127,6 +135,7 @@ struct Wkv6 {
       du.vec[j] += t.r.vec[j] * t.k.vec[j] * v_dy;
     }
     for (int g = 0; g < PER_ROW; g++) {
+      ahead.at_part(g, PER_ROW);
       Vec dv_part[W];
       for (int first = 0; first < PER_ROW; first += BLOCK) {
         Vec dk[BLOCK], dw[BLOCK];
@@ -190,11 +199,17 @@ struct Wkv6 {
         item.load(t.dy, p.dy, start + i);
         x->v_dy[i] = dot(t.v, t.dy);
         before[i] = item.restarts(start + i) ? &x->s0 : &x->state[i];
-        replay(x->state[i + 1], *before[i], t, u, x->v_dy[i], dr);
+        Ahead ahead;
+        item.ahead_saved(ahead, p.saved, chunk - 1, i);
+        item.ahead(ahead, start + i + 2, {p.dr});
+        replay(x->state[i + 1], *before[i], t, u, x->v_dy[i], dr, ahead);
         item.store(p.dr, start + i, dr);
       }
       for (int64_t i = len - 1; i >= 0; i--) {
-        step_back(x->d, x->token[i], u, x->v_dy[i], *before[i], out, du);
+        Ahead ahead;
+        item.ahead(ahead, start - 1 - i, {p.r, p.w, p.k, p.v, p.dy});
+        item.ahead(ahead, start + i - 2, {p.dw, p.dk, p.dv});
+        step_back(x->d, x->token[i], u, x->v_dy[i], *before[i], out, du, ahead);
         item.store(p.dw, start + i, out.w);
         item.store(p.dk, start + i, out.k);
         item.store(p.dv, start + i, out.v);
@@ -214,6 +229,9 @@ struct Wkv6 {
     for (int64_t i = item.n_token - 1; i >= 0; i--) {
       load_token(t, p, item, i);
       item.load(t.dy, p.dy, i);
+      Ahead ahead;
+      item.ahead(ahead, i - AHEAD, {p.r, p.w, p.dy});
+      ahead.at_part(0, 1);
       for (int row = 0; row < NP; row++) {
         const Vec dy_row = splat(t.dy.at[row]);
         for (int j = 0; j < PER_ROW; j++) {

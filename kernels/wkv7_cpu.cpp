@@ -28,6 +28,10 @@ struct Wkv7 {
   using State = StateOf<F, NP>;
   static constexpr int W = WIDTH<F>, PER_ROW = NP / W, BLOCK = KEY_BLOCK<F, NP>;
 
+
+  // Tokens between asking for memory and using it.
+  static constexpr int AHEAD = 4;
+
   // What one token brings to a head. `rate` = exp(w), `decay` = exp(-rate).
   struct Token {
     Row r, rate, decay, k, v, a, b;
@@ -57,8 +61,9 @@ struct Wkv7 {
 
   // S_{t-1} in `s` becomes S_t; y = S_t r, and sa_next = S_t a_next for the next token.
   static void advance(State &s, const Token &t, const Row &sa, const Row &a_next, Row &y,
-                      Row &sa_next) {
+                      Row &sa_next, const Ahead &ahead) {
     for (int g = 0; g < PER_ROW; g++) {
+      ahead.at_part(g, PER_ROW);
       Vec y_part[W], sa_part[W];
       for (int i = 0; i < W; i++) {
         const int row = g * W + i;
@@ -97,7 +102,10 @@ struct Wkv7 {
       item.load(t.v, p.v, i);
       if (i + 1 < item.n_token) item.load(a_next, p.a, i + 1);
       sa = sa_next;
-      advance(*s, t, sa, a_next, y, sa_next);
+      Ahead ahead;
+      item.ahead(ahead, i + AHEAD, {p.r, p.w, p.k, p.v, p.a, p.b, p.y});
+      item.ahead_saved(ahead, p.saved, i / WKV_CHUNK_LEN + 1, i % WKV_CHUNK_LEN);
+      advance(*s, t, sa, a_next, y, sa_next, ahead);
       item.store(p.y, i, y);
     }
     item.store_state(p.s_last, *s);
@@ -105,9 +113,10 @@ struct Wkv7 {
 
   // As `advance` from S_{t-1} in `before`, which stays: after = S_t, and dr instead of y.
   static void replay(State &after, const State &before, const Token &t, const Row &sa,
-                     const Row &a_next, Row &dr, Row &sa_next) {
+                     const Row &a_next, Row &dr, Row &sa_next, const Ahead &ahead) {
     dr = Row{};
     for (int g = 0; g < PER_ROW; g++) {
+      ahead.at_part(g, PER_ROW);
       Vec sa_part[W];
       for (int first = 0; first < PER_ROW; first += BLOCK) {
         Vec dr_sum[BLOCK];
@@ -149,11 +158,12 @@ struct Wkv7 {
   // `d` is dL/dS_t without y_t's share on entry, dL/dS_{t-1} on return; `before` is S_{t-1}. `d_b`
   // is d b on entry, and on return the same for the token before, whose b is `b_before`.
   static void step_back(State &d, Row &d_b, const Token &t, const Row &sa, const State &before,
-                        const Row &b_before, Grads &out) {
+                        const Row &b_before, Grads &out, const Ahead &ahead) {
     Row dsa;
     make_dsa(dsa, d_b, t);
     out = Grads{};
     for (int g = 0; g < PER_ROW; g++) {
+      ahead.at_part(g, PER_ROW);
       Vec dv_part[W], d_b_part[W];
       for (int first = 0; first < PER_ROW; first += BLOCK) {
         Vec dw[BLOCK], dk[BLOCK], da[BLOCK], db[BLOCK];
@@ -230,12 +240,18 @@ struct Wkv7 {
         before[i] = restarts ? &x->s0 : &x->state[i];
         if (i == 0 || restarts) apply(x->sa[i], *before[i], x->token[i].a);
         const Row &a_next = x->token[std::min(i + 1, len - 1)].a;
-        replay(x->state[i + 1], *before[i], x->token[i], x->sa[i], a_next, dr, x->sa[i + 1]);
+        Ahead ahead;
+        item.ahead_saved(ahead, p.saved, chunk - 1, i);
+        item.ahead(ahead, start + i + 2, {p.dr});
+        replay(x->state[i + 1], *before[i], x->token[i], x->sa[i], a_next, dr, x->sa[i + 1], ahead);
         item.store(p.dr, start + i, dr);
       }
       for (int64_t i = len - 1; i >= 0; i--) {
         if (start + i > 0) item.load(b_before, p.b, start + i - 1);
-        step_back(x->d, d_b, x->token[i], x->sa[i], *before[i], b_before, out);
+        Ahead ahead;
+        item.ahead(ahead, start - 1 - i, {p.r, p.w, p.k, p.v, p.a, p.b, p.dy});
+        item.ahead(ahead, start + i - 2, {p.dw, p.dk, p.dv, p.da, p.db});
+        step_back(x->d, d_b, x->token[i], x->sa[i], *before[i], b_before, out, ahead);
         item.store(p.dw, start + i, out.w);
         item.store(p.dk, start + i, out.k);
         item.store(p.dv, start + i, out.v);
@@ -252,10 +268,12 @@ struct Wkv7 {
   }
 
   // The part of `step_back` that makes dL/dS_{t-1}.
-  static void step_back_state(State &d, Row &d_b, const Token &t, const Row &b_before) {
+  static void step_back_state(State &d, Row &d_b, const Token &t, const Row &b_before,
+                              const Ahead &ahead) {
     Row dsa;
     make_dsa(dsa, d_b, t);
     for (int g = 0; g < PER_ROW; g++) {
+      ahead.at_part(g, PER_ROW);
       Vec d_b_part[W];
       for (int i = 0; i < W; i++) {
         const int row = g * W + i;
@@ -284,7 +302,9 @@ struct Wkv7 {
       load_token(t, p, item, i);
       load_gradient(t, p, item, i);
       if (i > 0) item.load(b_before, p.b, i - 1);
-      step_back_state(*d, d_b, t, b_before);
+      Ahead ahead;
+      item.ahead(ahead, i - AHEAD, {p.r, p.w, p.a, p.b, p.dy});
+      step_back_state(*d, d_b, t, b_before, ahead);
       if (item.restarts(i)) {
         collect(*ds0, *d);
         d_b = Row{};

@@ -24,6 +24,8 @@
 namespace WKV_ISA {
 namespace {
 
+constexpr int64_t CACHE_LINE = 64;
+
 // A row of NP channels, as numbers and as vectors.
 template <class F, int NP>
 union alignas(64) RowOf {
@@ -44,13 +46,29 @@ constexpr int KEY_BLOCK = std::min(NP / WIDTH<F>, WKV_VECTOR_BYTES == 64 ? 4 : 2
 
 // ---- sums -----------------------------------------------------------------------------------
 
-// Lane l of the result is x[l] + x[l^M] where bit M of l is clear, y[l] + y[l^M] where it is set.
+// Lanes of 128 bits, within which shuffles are cheapest.
+template <class F>
+constexpr int QUAD = 16 / sizeof(F);
+
+// Where lane l of one of the two halves that `fold` adds comes from: a lane of x, or of y from WIDTH on.
+// While M, the rows that x is already the sum of, is smaller than a quad, quads are halved and their
+// halves interleaved; after that, every other quad is taken.
+template <class F, int M>
+constexpr int fold_lane(int l, bool second) {
+  constexpr int W = WIDTH<F>, Q = QUAD<F>;
+  if (M < Q) {
+    const int block = l % Q / M, from = block / 2 * M + l % M + (second ? Q / 2 : 0);
+    return l / Q * Q + from + (block % 2 ? W : 0);
+  }
+  const int quad = l / Q, half = W / Q / 2;
+  return (quad % half * 2 + second) * Q + l % Q + (quad < half ? 0 : W);
+}
+
+// Adds up x, which holds sums of M rows, and y, of the next M: a vector of sums of 2M rows.
 template <class F, int M, std::size_t... L>
 inline VecOf<F> fold(VecOf<F> x, VecOf<F> y, std::index_sequence<L...>) {
-  constexpr int W = WIDTH<F>;
-  const VecOf<F> same = __builtin_shufflevector(x, y, ((L & M) ? int(L) + W : int(L))...);
-  const VecOf<F> other = __builtin_shufflevector(x, y, ((L & M) ? int(L ^ M) + W : int(L ^ M))...);
-  return same + other;
+  return __builtin_shufflevector(x, y, fold_lane<F, M>(L, false)...) +
+         __builtin_shufflevector(x, y, fold_lane<F, M>(L, true)...);
 }
 
 // Lane i of the result is the sum of the lanes of part[i].
@@ -81,14 +99,26 @@ inline void apply(RowOf<F, NP> &out, const StateOf<F, NP> &s, const RowOf<F, NP>
   }
 }
 
+template <int M, class V, std::size_t... L>
+inline V swapped(V x, std::index_sequence<L...>) {
+  return __builtin_shufflevector(x, x, int(L ^ M)...);
+}
+
+// The sum of all lanes, in every lane.
+template <class F, int M = WIDTH<F> / 2>
+inline VecOf<F> sum_lanes(VecOf<F> x) {
+  if constexpr (M == 0)
+    return x;
+  else
+    return sum_lanes<F, M / 2>(x + swapped<M>(x, std::make_index_sequence<WIDTH<F>>{}));
+}
+
 // The sum over all channels of x * y.
 template <class F, int NP>
 inline F dot(const RowOf<F, NP> &x, const RowOf<F, NP> &y) {
   VecOf<F> sums{};
   for (int j = 0; j < NP / WIDTH<F>; j++) sums += x.vec[j] * y.vec[j];
-  F sum = 0;
-  for (int i = 0; i < WIDTH<F>; i++) sum += sums[i];
-  return sum;
+  return sum_lanes<F>(sums)[0];
 }
 
 // Ends a document on the way back: its gradient of the first state joins the sum, and the document
@@ -113,13 +143,13 @@ inline void exp_row(RowOf<double, NP> &row) {
 template <int NP>
 inline void exp_row(RowOf<float, NP> &row) {
   typedef int32_t Ints __attribute__((vector_size(WKV_VECTOR_BYTES)));
+  // 1.5 * 2^23: a sum with it has its whole part in the low bits.
+  const VecOf<float> magic = splat(12582912.0f);
   for (auto &x : row.vec) {
     x = x < -87.0f ? splat(-87.0f) : x;
     x = x > 88.0f ? splat(88.0f) : x;
-    const VecOf<float> scaled = x * 1.44269504088896341f;
-    const VecOf<float> half = scaled < 0.0f ? splat(-0.5f) : splat(0.5f);
-    const Ints n = __builtin_convertvector(scaled + half, Ints);
-    const VecOf<float> whole = __builtin_convertvector(n, VecOf<float>);
+    const VecOf<float> n = x * 1.44269504088896341f + magic;
+    const VecOf<float> whole = n - magic;
     const VecOf<float> f = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
     VecOf<float> p = splat(1.0f / 5040);
     p = p * f + 1.0f / 720;
@@ -129,8 +159,7 @@ inline void exp_row(RowOf<float, NP> &row) {
     p = p * f + 0.5f;
     p = p * f + 1.0f;
     p = p * f + 1.0f;
-    const Ints power = (n + 127) << 23;
-    x = p * (VecOf<float>)power;
+    x = p * (VecOf<float>)(((Ints)n << 23) + (127 << 23));  // a NaN stays one
   }
 }
 
@@ -141,6 +170,30 @@ inline void decay_of(RowOf<F, NP> &rate, RowOf<F, NP> &decay) {
   for (int j = 0; j < NP / WIDTH<F>; j++) decay.vec[j] = -rate.vec[j];
   exp_row(decay);
 }
+
+// ---- memory -----------------------------------------------------------------------------------
+
+// Lines of memory that a pass over the rows of a state asks for, some at each group of rows: a CPU waits when
+// it has many requests to make at once, and the rows of a head lie too far apart for it to guess the next.
+class Ahead {
+ public:
+  // The n bytes that begin `first` bytes after `base`, as far as there is room.
+  void add(const void *base, int64_t first, int64_t n) {
+    const char *from = static_cast<const char *>(base) + first;
+    for (int64_t i = 0; i < n && count_ < MOST; i += CACHE_LINE) line_[count_++] = from + i;
+  }
+
+  // Asks for the share of one of `parts` parts of the pass, in the second cache: the state fills the first.
+  void at_part(int part, int parts) const {
+    const int end = count_ * (part + 1) / parts;
+    for (int i = count_ * part / parts; i < end; i++) __builtin_prefetch(line_[i], 0, 2);
+  }
+
+ private:
+  static constexpr int MOST = 128;
+  const char *line_[MOST];
+  int count_ = 0;
+};
 
 // ---- reading and writing arrays -------------------------------------------------------------
 
@@ -207,6 +260,16 @@ class Item {
     write_row<F>(static_cast<F *>(base) + index, row, n_);
   }
 
+  // Adds a token's row of each array (B,T,H,N) to what is asked for. Null arrays and tokens out of range
+  // are left out.
+  template <std::size_t COUNT>
+  void ahead(Ahead &lines, int64_t token, const void *const (&bases)[COUNT]) const {
+    if (token < 0 || token >= n_token) return;
+    const int64_t size = is_bf16_ ? sizeof(Bf16) : sizeof(F);
+    for (const void *base : bases)
+      if (base) lines.add(base, (first_ + token * stride_) * size, n_ * size);
+  }
+
   // Rows of arrays (B,H,N) of the state dtype.
   void load_head(Row &row, const void *base) const {
     read_row<F>(row, static_cast<const F *>(base) + item_ * n_, n_);
@@ -234,6 +297,12 @@ class Item {
   }
   void store_saved(void *base, int64_t chunk, const State &s) const {
     write_state(base, item_ * n_chunk + chunk, s);
+  }
+  // Adds one of the WKV_CHUNK_LEN parts of one to what is asked for.
+  void ahead_saved(Ahead &lines, const void *base, int64_t chunk, int64_t part) const {
+    if (!base || chunk < 0 || chunk >= n_chunk) return;
+    const int64_t bytes = n_ * n_ * sizeof(F), size = bytes / WKV_CHUNK_LEN;
+    lines.add(base, (item_ * n_chunk + chunk) * bytes + part * size, size);
   }
 
  private:

@@ -53,6 +53,8 @@ medians() {
 
 run() {
     torch=$(libtorch)
+    # What wants a GPU and gets none fails.
+    export STATETUNE_REQUIRE_GPU=1
     export LD_LIBRARY_PATH="$torch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT

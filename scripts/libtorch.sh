@@ -3,7 +3,8 @@
 #
 # It comes from the PyPI wheel of torch, whose folder `torch/` has the headers and libraries that a
 # build needs. Without an NVIDIA driver only the two small libraries are added that the CPU part needs to
-# load (10 s, 1.2 GB on disk); with one, everything (4.7 GB).
+# load (10 s, 1.2 GB on disk); with one, everything (4.7 GB). STATETUNE_CUDA=1 fetches everything and
+# STATETUNE_CUDA=0 the small set, whatever this machine has.
 set -eu
 
 version=2.11.0
@@ -16,6 +17,24 @@ release_of() {
     awk '/^#define TORCH_VERSION_(MAJOR|MINOR|PATCH) /{ v = v sep $3; sep = "." } END { print v }' "$header"
 }
 
+# Whether this machine has an NVIDIA driver: its library, in WSL2 too, or its tool, or its kernel module.
+has_driver() {
+    case "${STATETUNE_CUDA:-}" in
+        1) return 0 ;;
+        0) return 1 ;;
+        '') ;;
+        *)
+            echo "error: STATETUNE_CUDA=$STATETUNE_CUDA is not a valid choice: set it to 1 or 0, or unset it" >&2
+            exit 1
+            ;;
+    esac
+    for library in $(echo "${LD_LIBRARY_PATH:-}" | tr : ' ') /usr/lib/wsl/lib; do
+        [ ! -e "$library/libcuda.so.1" ] || return 0
+    done
+    [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null ||
+        { PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null || true; } | grep -q 'libcuda\.so\.1'
+}
+
 if [ -n "${LIBTORCH:-}" ]; then
     found=$(release_of "$LIBTORCH")
     [ "$found" = "$version" ] && exit 0
@@ -25,9 +44,14 @@ if [ -n "${LIBTORCH:-}" ]; then
 fi
 
 target=.libtorch
-[ "$(release_of "$target/torch")" = "$version" ] && exit 0
+# The CUDA packages are there if one of them is.
+blas=$target/nvidia/cu13/lib/libcublas.so.13
+if [ "$(release_of "$target/torch")" = "$version" ]; then
+    has_driver && [ ! -e "$blas" ] || exit 0
+    echo "libtorch in $target/ has no CUDA packages, but this machine has an NVIDIA driver" >&2
+fi
 
-if [ -e /proc/driver/nvidia/version ]; then
+if has_driver; then
     set -- "torch==$version"
 else
     set -- --no-deps "torch==$version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
@@ -37,6 +61,7 @@ python3 -m pip --version >/dev/null 2>&1 || { echo "error: pip is needed to fetc
 # Settings of the user for other installs: neither goes with --target.
 export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
 echo "fetching libtorch $version into $target/ (once)" >&2
-rm -rf "$target.partial" "$target"
+rm -rf "$target.partial"
 python3 -m pip install --disable-pip-version-check --no-cache-dir --target "$target.partial" "$@"
+rm -rf "$target"
 mv "$target.partial" "$target"

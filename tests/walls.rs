@@ -16,7 +16,7 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 33] = [
+const MAY_USE: [(&str, &str); 34] = [
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
@@ -75,10 +75,11 @@ const MAY_USE: [(&str, &str); 33] = [
         "core/data core/diagnostic core/forecast core/plan core/records core/tensorfile engine/kernels engine/model \
          engine/optim engine/peft",
     ),
+    ("engine/library_fault", ""),
     (
         "engine/error",
-        "core/data core/diagnostic core/exit core/records core/tensorfile engine/exports engine/kernels engine/model \
-         engine/train",
+        "core/data core/diagnostic core/exit core/records core/tensorfile engine/exports engine/kernels \
+         engine/library_fault engine/model engine/train",
     ),
     (
         "engine/inference",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Reach};
-use statetune_core::records::Status;
+use statetune_core::records::{Checkpoint, Status, newest_checkpoint};
 use statetune_core::store::{CheckpointRef, find_run, runs_named, split_run_ref};
 use statetune_engine::RunError;
 use statetune_engine::run::{Begin, recorded_settings, setting_changes};
@@ -71,13 +71,29 @@ pub(super) fn continue_run(
     };
     if Status::load(run) == Some(Status::Done) && !longer()? {
         let message = msg!(RUN_IS_DONE, run);
-        let diagnostic =
-            Diagnostic::error(message).help(msg!(SET_MORE_EPOCHS)).help(msg!(START_FROM_RUN));
+        let help = msg!(SET_MORE_EPOCHS, n = plan.train.epoch_count + 1);
+        let diagnostic = Diagnostic::error(message).help(help).help(msg!(START_FROM_RUN));
         return Err(RunError::Resume(Box::new(diagnostic)));
+    }
+    if let Some(newest) = newest_checkpoint(run)? {
+        check_length(plan, run, &newest)?;
     }
     let begin = Begin::resume(run, accept, drop_samples)?;
     begin.check_settings(plan)?;
     Ok(begin)
+}
+
+/// Refuses a plan with fewer mini-epochs than the run has begun at its newest checkpoint.
+fn check_length(plan: &Plan, run: &Path, newest: &Checkpoint) -> Result<(), RunError> {
+    let done = newest.record.epochs;
+    let begun = if newest.ends_epoch() { done } else { done + 1 };
+    let asked = plan.train.epoch_count;
+    if u64::from(asked) >= begun {
+        return Ok(());
+    }
+    let message = Diagnostic::error(msg!(FEWER_THAN_DONE, asked, run, begun));
+    let message = message.help(msg!(COUNT_IS_TOTAL, n = done + 1)).help(msg!(START_FROM_RUN));
+    Err(RunError::Resume(Box::new(message)))
 }
 
 fn found(plan: &Plan, name: &str) -> Result<PathBuf, RunError> {

@@ -23,7 +23,7 @@ const HELP: &str = "\
 /reset          forget the conversation
 /undo           forget the last question and its answer
 /set KEY VALUE  change temperature, top_p, presence_penalty, frequency_penalty, penalty_decay, seed or max_tokens
-/quit           end; so does the end of input";
+/quit           end; so do `quit`, `exit` and the end of input";
 
 #[derive(Args, Debug)]
 pub(super) struct ChatArgs {
@@ -98,17 +98,24 @@ fn talk(args: &ChatArgs, found: &[Found], color: Color) -> Result<(), RunError> 
         let Some(line) = input.next() else { return Ok(()) };
         match line.trim() {
             "" => {}
-            "/quit" => return Ok(()),
+            "/quit" | "/exit" | "quit" | "exit" => return Ok(()),
             "/help" => tell(HELP),
-            "/reset" => sessions.iter_mut().for_each(|session| session.reset(&options)),
+            "/reset" => {
+                sessions.iter_mut().for_each(|session| session.reset(&options));
+                tell("the conversation is forgotten");
+            }
             "/undo" => {
                 let undone = sessions.iter_mut().filter_map(Session::undo).count();
-                if undone == 0 {
-                    tell("nothing to undo");
-                }
+                tell(match undone {
+                    0 => "nothing to undo",
+                    _ => "the last question and its answer are forgotten",
+                });
             }
             command if command.starts_with("/set ") => match set(&mut options, command) {
-                Ok(()) => sessions.iter_mut().for_each(|session| session.set_options(&options)),
+                Ok(said) => {
+                    sessions.iter_mut().for_each(|session| session.set_options(&options));
+                    tell(said);
+                }
                 Err(problem) => tell(problem),
             },
             command if command.starts_with('/') => {
@@ -183,8 +190,8 @@ fn turn(
     Ok(())
 }
 
-/// Runs `/set KEY VALUE`; returns the message for an invalid command.
-fn set(options: &mut GenerateOptions, command: &str) -> Result<(), String> {
+/// Runs `/set KEY VALUE`; returns what is in force now, or the message for an invalid command.
+fn set(options: &mut GenerateOptions, command: &str) -> Result<String, String> {
     let [_, key, value] = command.split_whitespace().collect::<Vec<_>>()[..] else {
         return Err("write `/set KEY VALUE`".to_string());
     };
@@ -205,5 +212,5 @@ fn set(options: &mut GenerateOptions, command: &str) -> Result<(), String> {
         },
         _ => return Err(format!("unknown setting `{key}`\n{HELP}")),
     }
-    Ok(())
+    Ok(format!("{key} is {value} from the next answer on"))
 }

@@ -18,6 +18,9 @@ use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
 /// Most rounds of fixes: a fix can uncover another error, and two overlapping fixes need two rounds.
 const ROUNDS: usize = 20;
 
+/// Codes of the warnings about missing files that a run needs.
+const MISSING: [&str; 3] = ["ST3005", "ST3010", "ST4001"];
+
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
     /// Experiment files.
@@ -163,6 +166,10 @@ fn print(diagnostics: &[Diagnostic], file: &Path, color: Color) {
         tell(summary_with_fixes(diagnostics, file).said());
     }
     if diagnostics.iter().all(|one| one.severity == Severity::Warning) {
-        say(msg!(FILE_IS_VALID, file).said());
+        let is_missing = |one: &&Diagnostic| MISSING.contains(&one.code);
+        say(match diagnostics.iter().filter(is_missing).count() {
+            0 => msg!(FILE_IS_VALID, file).said(),
+            n => msg!(FILE_IS_VALID_WITHOUT, file, n).said(),
+        });
     }
 }

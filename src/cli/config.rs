@@ -13,6 +13,7 @@ use statetune_core::hub::{HubFile, is_on_hub};
 use statetune_core::import::{FileFacts, ScriptSetting, to_script};
 use statetune_core::resolved_settings::resolved_toml;
 use statetune_core::store::find_run;
+use statetune_core::tensorfile::create_atomically;
 use statetune_engine::model::{Version, shape_in};
 
 use super::table::table;
@@ -300,10 +301,7 @@ pub(super) fn exists(file: &Path) -> Diagnostic {
 
 /// Writes a new file; existing files are not overwritten.
 pub(super) fn write_new(file: &Path, text: &str, color: Color) -> Result<(), ExitCode> {
-    use std::io::Write as _;
-    let written =
-        std::fs::File::create_new(file).and_then(|mut new| new.write_all(text.as_bytes()));
-    let error = match written {
+    let error = match create_atomically(file, text.as_bytes()) {
         Ok(()) => return Ok(()),
         Err(error) => error,
     };

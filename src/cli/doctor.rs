@@ -12,7 +12,7 @@ use statetune_core::forecast::WIDENED_PRODUCTS;
 use statetune_core::words::size;
 use statetune_engine::kernels::{
     KernelCheck, KernelError, NoGpu, Op, Recurrence, check_kernel, cuda, device_name, find_gpu,
-    has_bfloat16_products, recorded_device,
+    has_bfloat16_products, most_threads, recorded_device,
 };
 use tch::Device;
 
@@ -52,7 +52,7 @@ pub(super) fn doctor(args: &DoctorArgs, color: Color) -> ExitCode {
     for (device, op) in devices.into_iter().flatten() {
         findings.push(Finding::new("device", device_name(device), json!(recorded_device(device))));
         if device == Device::Cpu {
-            findings.extend([products(), waiting()]);
+            findings.extend([products(), computing_threads(), waiting()]);
         }
         let checks = Recurrence::ALL.map(|one| (one, check_kernel(one, op, device)));
         findings.extend(checks.into_iter().map(|(one, check)| kernel(op, one, check)));
@@ -149,6 +149,16 @@ fn products() -> Finding {
         false => ("float32", WIDENED_PRODUCTS),
     };
     Finding::new("products", found, json!({ "bfloat16": dtype }))
+}
+
+/// How many threads compute.
+fn computing_threads() -> Finding {
+    let most = most_threads();
+    let found = match most {
+        1 => "1".to_owned(),
+        _ => format!("at most {most}, fewer while other programs use the cores"),
+    };
+    Finding::new("threads", found, json!({ "most": most }))
 }
 
 /// How long threads without work stay awake.

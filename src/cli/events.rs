@@ -96,7 +96,8 @@ fn of_summary(summary: &Summary) -> Value {
         "stopped_early": summary.stopped_early.as_ref().map(|(step, why)| json!({ "step": step, "why": why.to_string() })),
         "products": summary.exported,
         "train_secs": summary.train_secs,
-        "peak_gpu_bytes": summary.peak_gpu_bytes,
+        "peak_gpu_bytes": summary.peak_gpu.map(|peak| peak.allocated),
+        "peak_gpu_reserved_bytes": summary.peak_gpu.map(|peak| peak.reserved),
     })
 }
 

@@ -15,6 +15,7 @@ use statetune_engine::exports::{
 };
 use statetune_engine::model::{ModelError, TimeState, Weights};
 
+use super::replace::{ReplaceArgs, is_base_of, is_export, is_of_run, is_same_file, with_passport};
 use super::subject::{fail, product_file, state_of};
 use super::{Color, say, show};
 
@@ -33,6 +34,8 @@ pub(super) struct ExportArgs {
     /// File to write [default: next to the source, with the extension of the format].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    replace: ReplaceArgs,
     /// Leave out the initial states in a model file, which most programs for RWKV-7 do not read.
     #[arg(long)]
     without_states: bool,
@@ -90,14 +93,17 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
         FormName::Safetensors => source.with_extension("safetensors"),
         FormName::State => state_of(&source),
     };
-    let out = args.out.clone().unwrap_or(beside);
-    if out == source {
+    let out = args.out.clone().unwrap_or_else(|| beside.clone());
+    if is_same_file(&out, &source) {
         let message = msg!(WOULD_OVERWRITE_ITSELF, source);
         return refuse(Diagnostic::error(message).help(msg!(NAME_ANOTHER_OUT)));
     }
     if args.to == FormName::St && !matches!(args.dtype, None | Some(DtypeName::Fp16)) {
         let message = msg!(ST_IS_FP16);
         return refuse(Diagnostic::error(message));
+    }
+    if let Err(code) = check_out(args, &source, &out, out == beside, color) {
+        return code;
     }
     let written = match is_state(&source) {
         Ok(true) if args.to == FormName::Safetensors => {
@@ -120,6 +126,31 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
         }
         Err(error) => fail(&error, color),
     }
+}
+
+/// Refuses to replace a file that an earlier export did not make, and the base model of `source`. Shows the error.
+fn check_out(
+    args: &ExportArgs,
+    source: &Path,
+    out: &Path,
+    is_beside: bool,
+    color: Color,
+) -> Result<(), ExitCode> {
+    let passport = Passport::of(source).map_err(|error| fail(&error.into(), color))?;
+    let is_state = args.to == FormName::State || is_state(source).is_ok_and(|is_state| is_state);
+    let kind = match is_state {
+        true => Some(ExportKind::State),
+        false => passport.as_ref().map(|one| one.kind),
+    };
+    // The file beside the source is the same product in another form, also in the folder of a run.
+    let is_own = |file: &Path| {
+        kind.is_some_and(|kind| is_export(file, kind)) && (is_beside || !is_of_run(file))
+    };
+    let files = if kind.is_some() { with_passport(out) } else { vec![out.to_path_buf()] };
+    let is_base = passport.is_some_and(|passport| is_base_of(out, &passport));
+    let inputs = args.like.iter().cloned().chain(is_base.then(|| out.to_path_buf()));
+    let inputs: Vec<PathBuf> = inputs.chain([source.to_path_buf()]).collect();
+    args.replace.check(&files, &inputs, is_own, color)
 }
 
 /// Whether a file contains only initial states.

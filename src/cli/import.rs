@@ -1,13 +1,15 @@
 //! `statetune import`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use statetune_core::config::read_text;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::import::{ImportError, Imported, from_infctx, from_script};
+use statetune_core::tensorfile::create_atomically;
 
 use super::table::table;
 use super::{Color, Format, say, show, tell};
@@ -50,7 +52,7 @@ pub(super) fn import(args: &ImportArgs, color: Color) -> ExitCode {
 fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>> {
     let invalid = |message| Box::new((ExitCode::Invalid, Diagnostic::error(message)));
     let script = args.script.display();
-    let text = std::fs::read_to_string(&args.script)
+    let text = read_text(&args.script)
         .map_err(|error| invalid(msg!(CANNOT_READ_SCRIPT, script, error)))?;
     let name = args.script.file_stem().unwrap_or_default().to_string_lossy();
     let is_yaml = args.script.extension().is_some_and(|end| end == "yaml" || end == "yml");
@@ -71,7 +73,7 @@ fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>
         Box::new((code, fault))
     })?;
     if let Some(out) = &args.out {
-        write_new(out, &imported.toml).map_err(|error| match error.kind() {
+        create_atomically(out, imported.toml.as_bytes()).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 let (code, fault) = *invalid(msg!(FILE_EXISTS, out));
                 Box::new((code, fault.help(msg!(CHOOSE_ANOTHER_OUT))))
@@ -83,15 +85,6 @@ fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>
         })?;
     }
     Ok(imported)
-}
-
-/// Writes a new file atomically; existing files are not overwritten.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    std::fs::write(file.path(), text)?;
-    file.persist_noclobber(path)?;
-    Ok(())
 }
 
 /// The report: each option with its result, then the notes.

@@ -6,15 +6,17 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use statetune_core::config::{ConfigError, Overrides, Recipe, parse, schema_text};
-use statetune_core::data::first_record;
-use statetune_core::diagnostic::{Diagnostic, Text, msg};
+use statetune_core::data::{DataType, FILE_TYPES, Suited, suited};
+use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubDataset, HubFile, is_on_hub};
-use statetune_core::plan::{Purpose, resolve};
+use statetune_core::look::files::{has_fitting_vocabulary, look_into_files};
+use statetune_core::plan::{Plan, Purpose, resolve};
+use statetune_core::tensorfile::write_atomically;
 use statetune_engine::kernels::find_driver;
 
 use super::config::{exists, write_new};
-use super::{Color, fetch_data, refuse, say, show};
+use super::{Color, fetch_data, refuse, say, show, tell};
 
 /// Path of the schema, relative to the experiment file.
 pub(super) const SCHEMA: &str = ".statetune/experiment.schema.json";
@@ -33,9 +35,9 @@ pub(super) struct InitArgs {
     /// Weights of an RWKV-5.2, 6 or 7 model [default: a new model that trains in seconds].
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Vocabulary of the weights.
-    #[arg(long, value_name = "world|FILE", default_value = "world")]
-    tokenizer: PathBuf,
+    /// Vocabulary of the weights [default: `world`, or the file beside the weights that fits their size].
+    #[arg(long, value_name = "world|FILE")]
+    tokenizer: Option<PathBuf>,
     /// Parameters to train [default: `state` with weights, `full` without].
     #[arg(long, value_enum)]
     method: Option<Recipe>,
@@ -90,8 +92,16 @@ pub(super) fn init(args: &InitArgs, color: Color) -> ExitCode {
         return ExitCode::Invalid;
     };
     match answers.and_then(|answers| write(args, &answers, color)) {
-        Ok(file) => {
+        Ok(Written { file, suited, tokenizer }) => {
             say(format_args!("wrote    {}", file.display()));
+            say(format_args!("trains   {}", trains(&suited).said()));
+            if suited.is_one_text {
+                say(format_args!("held out {}", msg!(ONE_TEXT_NOT_HELD_OUT).said()));
+            }
+            if let Some(tokenizer) = tokenizer {
+                let tokenizer = tokenizer.display().to_string();
+                say(format_args!("vocab    {}", msg!(VOCABULARY_FITS, tokenizer).said()));
+            }
             say(format_args!("check    statetune check {}", file.display()));
             say(format_args!("run      statetune run {}", file.display()));
             ExitCode::Ok
@@ -101,6 +111,22 @@ pub(super) fn init(args: &InitArgs, color: Color) -> ExitCode {
             ExitCode::of_message(fault.code)
         }
         Err(Stop::Shown(code)) => code,
+    }
+}
+
+/// What was written.
+struct Written {
+    file: PathBuf,
+    suited: Suited,
+    /// The vocabulary that was found beside the weights.
+    tokenizer: Option<PathBuf>,
+}
+
+/// Which tokens train, and why.
+fn trains(suited: &Suited) -> Text {
+    match suited.has_answers {
+        true => msg!(ANSWERS_TRAIN, why = suited.why),
+        false => msg!(ALL_TOKENS_TRAIN, why = suited.why),
     }
 }
 
@@ -170,8 +196,11 @@ fn answers(
     };
     let data = file(&args.data, msg!(ASK_DOCUMENTS), &check_data)?;
     let model = file(&args.model, msg!(ASK_WEIGHTS), &check_model)?;
-    if args.tokenizer != Path::new("world") && !args.tokenizer.exists() {
-        let message = msg!(VOCABULARY_DOES_NOT_EXIST, path = args.tokenizer);
+    if let Some(file) = &args.tokenizer
+        && file != Path::new(WORLD)
+        && !file.exists()
+    {
+        let message = msg!(VOCABULARY_DOES_NOT_EXIST, path = file);
         return Err(Stop::Fault(Box::new(Diagnostic::error(message))));
     }
     let usual = if model.is_some() { Recipe::State } else { Recipe::Full };
@@ -262,7 +291,7 @@ fn experiment_file(args: &InitArgs, name: &str) -> PathBuf {
 }
 
 /// Writes the experiment after all checks have passed.
-fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, Stop> {
+fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<Written, Stop> {
     let file = experiment_file(args, &answers.name);
     let disk = |path: &Path, error: io::Error| {
         let message = msg!(CANNOT_WRITE, file = path);
@@ -277,31 +306,99 @@ fn write(args: &InitArgs, answers: &Answers, color: Color) -> Result<PathBuf, St
     if makes_example {
         write_new(&example, EXAMPLE_DATA, color).map_err(Stop::Shown)?;
     }
-    let text = text(args, answers);
-    if let Err(code) = check(&file, &text, color) {
-        if makes_example {
-            let _ = fs::remove_file(&example);
-        }
-        return Err(Stop::Shown(code));
+    let chosen = choose(args, answers, &file, color);
+    if makes_example && chosen.is_err() {
+        let _ = fs::remove_file(&example);
     }
+    let (text, suited, tokenizer) = chosen?;
     // The folder and the schema are generated, so they are replaced.
-    fs::write(&schema, schema_text()).map_err(|error| disk(&schema, error))?;
+    write_atomically(&schema, |out| out.write_all(schema_text().as_bytes()))
+        .map_err(|error| disk(&schema, error))?;
     write_new(&file, &text, color).map_err(Stop::Shown)?;
-    Ok(file)
+    Ok(Written { file, suited, tokenizer })
 }
 
-/// Checks the text as if it were the content of `file`.
-fn check(file: &Path, text: &str, color: Color) -> Result<(), ExitCode> {
+/// The text of the experiment file, the settings of the data, and the vocabulary beside the weights, if that is used. Faults
+/// of single documents are shown; with any other fault nothing is written.
+fn choose(
+    args: &InitArgs,
+    answers: &Answers,
+    file: &Path,
+    color: Color,
+) -> Result<(String, Suited, Option<PathBuf>), Stop> {
+    let refused = |error: statetune_core::data::DataError| {
+        let diagnostic = error.diagnostic();
+        show(&diagnostic, color);
+        Stop::Shown(ExitCode::of_message(diagnostic.code))
+    };
+    let suited = match &answers.data {
+        Some(path) if is_on_hub(path) => on_hub(path)?,
+        Some(path) => {
+            let (data_type, path) = data_format(path);
+            suited(named(data_type), &path).map_err(refused)?
+        }
+        None => suited(DataType::Jsonl, &args.dir.join(EXAMPLE_FILE)).map_err(refused)?,
+    };
+    let usual = args.tokenizer.clone().unwrap_or_else(|| WORLD.into());
+    let beside = match (&args.tokenizer, &answers.model) {
+        (None, Some(model)) => vocabularies_beside(model),
+        _ => Vec::new(),
+    };
+    let found = beside.into_iter().find(|tokenizer| {
+        let fits = |tokenizer: &Path| {
+            let text = text(args, answers, &suited, tokenizer);
+            planned(file, &text).is_ok_and(|plan| has_fitting_vocabulary(&plan))
+        };
+        !fits(&usual) && fits(tokenizer)
+    });
+    let text = text(args, answers, &suited, found.as_ref().unwrap_or(&usual));
+    let plan = planned(file, &text).map_err(|found| Stop::Shown(refuse(&found, file, color)))?;
+    let seen = look_into_files(&plan);
+    let is_of_document = |one: &Diagnostic| ExitCode::of_message(one.code) == ExitCode::Data;
+    let stops = |one: &&Diagnostic| one.severity == Severity::Error && !is_of_document(one);
+    if seen.iter().any(|one| stops(&one)) {
+        return Err(Stop::Shown(refuse(&seen, file, color)));
+    }
+    seen.iter().for_each(|one| show(one, color));
+    Ok((text, suited, found))
+}
+
+/// The settings of a data set on the hub, which is fetched.
+fn on_hub(path: &Path) -> Result<Suited, Stop> {
+    let begins = || tell(format_args!("fetching {}", path.display()));
+    let data = HubDataset::parse(path).map_err(Stop::Fault)?;
+    let found = data.fetch(begins).map_err(Stop::Fault)?;
+    let first = found.files.first().map(|file| suited(DataType::Jsonl, file));
+    let missing = || statetune_core::data::DataError::NoFiles { path: path.to_path_buf() };
+    let seen = first.unwrap_or_else(|| Err(missing()));
+    seen.map_err(|error| Stop::Fault(Box::new(error.diagnostic())))
+}
+
+/// The files beside the weights that may be vocabularies, by name.
+fn vocabularies_beside(model: &Path) -> Vec<PathBuf> {
+    let folder = model.parent().unwrap_or(Path::new(""));
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = fs::read_dir(here).into_iter().flatten().flatten();
+    let is_vocabulary = |file: &PathBuf| {
+        let is_named = file.extension().is_some_and(|ending| ending == "txt" || ending == "json");
+        is_named && fs::metadata(file).is_ok_and(|file| file.len() < MOST_VOCABULARY)
+    };
+    let files = entries.map(|entry| folder.join(entry.file_name()));
+    let mut files: Vec<PathBuf> = files.filter(is_vocabulary).collect();
+    files.sort();
+    files
+}
+
+/// The plan of a text as if it were the content of `file`.
+fn planned(file: &Path, text: &str) -> Result<Plan, Vec<Diagnostic>> {
     let loaded = parse(file, text.to_owned(), &Overrides::default())
-        .map_err(|ConfigError { file, diagnostics }| refuse(&diagnostics, &file, color))?;
-    fetch_data(&loaded).map_err(|diagnostics| refuse(&diagnostics, file, color))?;
+        .map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
+    fetch_data(&loaded)?;
     resolve(loaded, Purpose::Run, PathBuf::new(), find_driver)
-        .map(|_| ())
-        .map_err(|diagnostics| refuse(&diagnostics, file, color))
 }
 
 /// The experiment file.
-fn text(args: &InitArgs, answers: &Answers) -> String {
+fn text(args: &InitArgs, answers: &Answers, suited: &Suited, tokenizer: &Path) -> String {
     let Answers { data, model, method, device, low_memory, name } = answers;
     let file = format!("{name}.toml");
     let method = method.name();
@@ -319,8 +416,8 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
             &format!("method and rates: statetune presets show {method}"),
         ),
     ];
-    lines.extend(data_lines(args, data.as_deref()));
-    lines.extend(model_lines(args, model.as_deref()));
+    lines.extend(data_lines(args, data.as_deref(), suited));
+    lines.extend(model_lines(args, model.as_deref(), tokenizer));
     let (micro_bsz, epochs) =
         (if *low_memory { 1 } else { 4 }, if model.is_some() { 4 } else { 20 });
     let precision = if model.is_some() { "auto" } else { "fp32" };
@@ -348,7 +445,8 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
         line(&format!("accelerator = \"{}\"", device.get_name()), ""),
     ]);
     // A pair of token files is used unchanged, without a validation split.
-    if data.as_deref().is_none_or(|data| data_format(data).0 != TOKENS) {
+    let is_pair = data.as_deref().is_some_and(|data| data_format(data).0 == TOKENS);
+    if !is_pair && !suited.is_one_text {
         lines.extend([
             "\n[sample]\n".to_owned(),
             line("held_out = 2", "validation questions answered before and after"),
@@ -371,20 +469,18 @@ fn text(args: &InitArgs, answers: &Answers) -> String {
 }
 
 /// The table `[data]`.
-fn data_lines(args: &InitArgs, data: Option<&Path>) -> Vec<String> {
-    let (data_type, path, documents) = match data {
+fn data_lines(args: &InitArgs, data: Option<&Path>, suited: &Suited) -> Vec<String> {
+    let (data_type, path) = match data {
         Some(file) => {
             let (data_type, file) = data_format(file);
-            (data_type, from(&args.dir, &file), file)
+            (data_type, from(&args.dir, &file))
         }
-        None => ("jsonl", EXAMPLE_FILE.into(), args.dir.join(EXAMPLE_FILE)),
+        None => ("jsonl", EXAMPLE_FILE.into()),
     };
     // Texts of any length are trained on as a whole; conversations begin with the question.
-    let is_text = ["utf-8", "numpy", TOKENS].contains(&data_type);
-    let (mask, overlong) = match !is_text && is_conversation(&documents) {
-        true => ("assistant", "truncate"),
-        false => ("pad", "split"),
-    };
+    let mask = if suited.has_answers { "assistant" } else { "pad" };
+    let is_split = !suited.has_answers || suited.is_one_text;
+    let overlong = if is_split { "split" } else { "truncate" };
     let mask = format!("loss_mask = \"{mask}\"");
     let mut lines = vec![
         "\n[data]\n".to_owned(),
@@ -393,19 +489,28 @@ fn data_lines(args: &InitArgs, data: Option<&Path>) -> Vec<String> {
         line(&mask, "assistant: replies of the assistant; pad: all tokens"),
         line(&format!("overlong = \"{overlong}\""), "documents longer than ctx_len"),
     ];
-    if data_type != TOKENS {
+    if let Some([question, answer]) = &suited.sft_field {
+        let keys = [question, answer].map(|key| quoted(Path::new(key))).join(", ");
+        lines.push(line(&format!("sft_field = [{keys}]"), "keys of question and answer"));
+    }
+    if let Some(template) = &suited.template {
+        lines.push(line(&format!("template = {template}"), ""));
+    }
+    if suited.is_one_text {
+        lines.push(line("val_split = 0", "a single text; split it into files to hold some out"));
+    } else if data_type != TOKENS {
         lines.push(line("val_split = 0.1", "share of documents for the validation loss"));
     }
     lines
 }
 
 /// The table `[model]`.
-fn model_lines(args: &InitArgs, model: Option<&Path>) -> Vec<String> {
+fn model_lines(args: &InitArgs, model: Option<&Path>, tokenizer: &Path) -> Vec<String> {
     let header = "\n[model]\n".to_owned();
     match model {
         Some(model) => {
-            let tokenizer = match &args.tokenizer {
-                world if world == Path::new("world") => quoted(world),
+            let tokenizer = match tokenizer {
+                world if world == Path::new(WORLD) => quoted(world),
                 file => quoted(&from(&args.dir, file)),
             };
             vec![
@@ -464,6 +569,11 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
+/// The vocabulary of the World models.
+const WORLD: &str = "world";
+/// The bytes below which a file may be a vocabulary.
+const MOST_VOCABULARY: u64 = 64 << 20;
+
 /// The `data_type` of pairs of token files.
 const TOKENS: &str = "binidx";
 
@@ -493,11 +603,10 @@ fn data_format(file: &Path) -> (&'static str, PathBuf) {
     }
 }
 
-/// Whether the first record of a file is a conversation.
-fn is_conversation(file: &Path) -> bool {
-    first_record(file).is_some_and(|record| {
-        record.contains("\\n\\nAssistant:") || record.contains("\"messages\"")
-    })
+/// The format with this name.
+fn named(data_type: &str) -> DataType {
+    let found = FILE_TYPES.iter().find(|(name, _)| *name == data_type);
+    found.map_or(DataType::Jsonl, |(_, data_type)| *data_type)
 }
 
 #[cfg(test)]
@@ -509,7 +618,7 @@ mod tests {
             dir: "x".into(),
             data: None,
             model: None,
-            tokenizer: "world".into(),
+            tokenizer: None,
             method: None,
             device: None,
             low_memory: false,

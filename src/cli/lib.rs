@@ -35,6 +35,7 @@ mod plain;
 mod plan;
 mod presets;
 mod progress_line;
+mod replace;
 mod report;
 mod resume;
 mod run;
@@ -62,16 +63,19 @@ use std::rc::Rc;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-use statetune_core::config::{ConfigError, Loaded, Overrides, load};
+use statetune_core::config::{ConfigError, Loaded, Overrides, Tokenizer, load};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg, summary};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{self, HubDataset, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
-use statetune_core::records::Lock;
+use statetune_core::records::{Lock, RunDir};
+use statetune_core::store::follow_moved_inputs;
 use statetune_core::work::{Stopped, observe};
-use statetune_engine::kernels::{NoGpu, end_in_words, find_gpu, keep_memory, replace_products};
-use statetune_engine::{memory_fault, silence_out_of_memory_panics};
+use statetune_engine::kernels::{
+    NoGpu, end_in_words, find_gpu, follow_load, keep_memory, replace_products,
+};
+use statetune_engine::{error_of_panic, silence_library_panics};
 
 use output::{say, tell};
 
@@ -185,6 +189,29 @@ struct ExperimentArgs {
     /// Folder of run directories [default: `runs` next to the experiment file's folder].
     #[arg(long, value_name = "DIR")]
     runs_dir: Option<PathBuf>,
+    /// New paths of files that were moved since the run whose settings are read.
+    #[arg(skip)]
+    moved: MovedFiles,
+}
+
+/// Files of a run that were moved.
+#[derive(Clone, Debug, Default)]
+struct MovedFiles {
+    model: Option<PathBuf>,
+    tokenizer: Option<PathBuf>,
+}
+
+impl MovedFiles {
+    /// Puts the paths in place of those of the run. A new model has no weights to replace.
+    fn replace_in(&self, loaded: &mut Loaded) {
+        let model = &mut loaded.config.model;
+        if let (Some(path), Some(now)) = (&mut model.load_model, &self.model) {
+            path.clone_from(now);
+        }
+        if let (Tokenizer::File(_), Some(now)) = (&model.tokenizer, &self.tokenizer) {
+            model.tokenizer = Tokenizer::from(now.clone());
+        }
+    }
 }
 
 impl ExperimentArgs {
@@ -216,8 +243,12 @@ impl ExperimentArgs {
         file: &Path,
         purpose: Purpose,
     ) -> Result<Plan, Vec<Diagnostic>> {
-        let loaded =
+        let mut loaded =
             load(file, &self.overrides()).map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
+        self.moved.replace_in(&mut loaded);
+        if let Some(run) = file.parent().filter(|_| file.ends_with(RunDir::SETTINGS)) {
+            follow_moved_inputs(&mut loaded, run);
+        }
         if matches!(purpose, Purpose::Run | Purpose::Generate) {
             fetch_weights(&loaded).map_err(|fault| vec![*fault])?;
         }
@@ -268,6 +299,15 @@ fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
         return dir.to_path_buf();
     }
     let folder = file.parent().unwrap_or(Path::new(""));
+    if file.ends_with(RunDir::SETTINGS) && folder.join(Lock::FILE).is_file() {
+        // The settings of a run: beside the run, not in it.
+        return match folder.parent() {
+            None => "..".into(),
+            Some(_) if folder == Path::new(".") => "..".into(),
+            Some(parent) if parent.as_os_str().is_empty() => ".".into(),
+            Some(parent) => parent.to_path_buf(),
+        };
+    }
     let is_configs = |folder: &Path| folder.file_name().is_some_and(|name| name == "configs");
     if is_configs(folder) {
         return folder.with_file_name("runs");
@@ -318,6 +358,7 @@ pub fn main_with_tensors(commit: Option<&'static str>) -> ExitCode {
     commit.into_iter().for_each(Lock::built_from);
     keep_memory();
     replace_products();
+    follow_load();
     end_in_words();
     if let Err(error) = stop::listen() {
         show(&Diagnostic::error(msg!(NO_SIGNALS)).note(Text::library(error)), Color::Auto);
@@ -375,18 +416,18 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
             return output::end(ExitCode::Ok, |fault| show(fault, Color::Auto));
         }
     };
-    silence_out_of_memory_panics();
+    silence_library_panics();
     if cli.offline {
         hub::stay_offline();
     }
     // Without the handler the signal ends the process anyway.
     let _ = truncated::watch_mapped_files();
     let code = catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color)));
-    let code = code.unwrap_or_else(|panic| match memory_fault(&*panic) {
+    let code = code.unwrap_or_else(|panic| match error_of_panic(&*panic) {
         _ if panic.is::<Stopped>() => stop::end_as_asked(),
-        Some(fault) => {
-            show(&fault, cli.color);
-            ExitCode::OutOfMemory
+        Some(error) => {
+            show(&error.diagnostic(), cli.color);
+            error.exit_code()
         }
         None => {
             // A constant text: rendering or translating a message may be what failed.

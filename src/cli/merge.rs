@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{ModelSource, Purpose};
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
 use statetune_core::records::RunDir;
 use statetune_core::store::find_run_ref;
+use statetune_core::words::shell_word;
+use statetune_engine::exports::ExportKind;
 use statetune_engine::run::{Merge, Merged, StatesPlace, merge as write};
 
+use super::replace::{ReplaceArgs, is_export, is_of_run, with_passport};
 use super::subject::{exported_file, fail, state_of};
-use super::{Color, ExperimentArgs, say, show, tell};
+use super::{Color, ExperimentArgs, MovedFiles, say, show, tell};
 
 #[derive(Args, Debug)]
 pub(super) struct MergeArgs {
@@ -20,9 +23,14 @@ pub(super) struct MergeArgs {
     /// Checkpoint to write, a `.pth` [default: `NAME-merged.pth` next to the run's newest exported file NAME].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    replace: ReplaceArgs,
     /// Weights, if they were moved since the run.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Vocabulary, if it was moved since the run.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
     /// Merge into the dequantised weights instead of the original base: exactly the trained model, including
     /// quantisation errors.
     #[arg(long)]
@@ -54,8 +62,11 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         Ok(found) => found,
         Err(refusal) => return refuse(*refusal),
     };
-    let experiment =
-        ExperimentArgs { runs_dir: Some(args.runs_dir.clone()), ..ExperimentArgs::default() };
+    let experiment = ExperimentArgs {
+        runs_dir: Some(args.runs_dir.clone()),
+        moved: MovedFiles { model: args.model.clone(), tokenizer: args.tokenizer.clone() },
+        ..ExperimentArgs::default()
+    };
     let plan = match experiment.plan(&run.join(RunDir::SETTINGS), Purpose::Generate, color) {
         Ok(plan) => plan,
         Err(code) => return code,
@@ -92,14 +103,8 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
     });
     let quantised = args.quantised;
     let files = Merge { base: &base, exported: &exported, out: &out, quantised, states };
-    let same =
-        |x: &Path, y: &Path| x.canonicalize().is_ok_and(|x| y.canonicalize().is_ok_and(|y| x == y));
-    let inputs = [base.clone(), exported.clone(), state_of(&exported)];
-    for out in [out.clone(), files.state_file()] {
-        if inputs.iter().any(|input| same(input, &out)) {
-            let message = msg!(WOULD_OVERWRITE_INPUT, out);
-            return refuse(Diagnostic::error(message).help(msg!(NAME_ANOTHER_OUT)));
-        }
+    if let Err(code) = check_out(args, &files, color) {
+        return code;
     }
     match write(&plan, &files) {
         Ok(Merged { tensors, state, warnings }) => {
@@ -113,6 +118,9 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
                      exactly the trained model, with the errors of packing"
                 ));
             }
+            if let Some(state) = &state {
+                tell(where_the_state_is(&plan, &out, state));
+            }
             say(out.display());
             if let Some(state) = state {
                 say(state.display());
@@ -121,4 +129,35 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         }
         Err(error) => fail(&error, color),
     }
+}
+
+/// Which of the two files has what the run trained, and how a program gets both.
+fn where_the_state_is(plan: &Plan, out: &Path, state: &Path) -> String {
+    let model = match plan.method.peft {
+        PeftPlan::State(_) => "has the unchanged weights of the base model",
+        PeftPlan::Weights(_) => "has the trained weights",
+    };
+    let tokenizer = match &plan.model.tokenizer {
+        TokenizerPlan::File(path) => {
+            format!(" --tokenizer {}", shell_word(&path.to_string_lossy()))
+        }
+        TokenizerPlan::World | TokenizerPlan::Characters => String::new(),
+    };
+    let [out, state] = [out, state].map(|path| shell_word(&path.to_string_lossy()));
+    format!(
+        "state    {state} has the initial state, {out} {model}; for a program: statetune mount {state} --model \
+         {out}{tokenizer} --for rwkv-pip"
+    )
+}
+
+/// Refuses to replace an input of the merge, and a file that no earlier merge made. Shows the error.
+fn check_out(args: &MergeArgs, files: &Merge<'_>, color: Color) -> Result<(), ExitCode> {
+    let inputs = [files.base.to_path_buf(), files.exported.to_path_buf(), state_of(files.exported)];
+    let is_own =
+        |file: &Path, kind| is_export(file, kind) && (args.out.is_none() || !is_of_run(file));
+    let state = files.state_file();
+    for (file, kind) in [(files.out, ExportKind::Model), (state.as_path(), ExportKind::State)] {
+        args.replace.check(&with_passport(file), &inputs, |file| is_own(file, kind), color)?;
+    }
+    Ok(())
 }

@@ -10,13 +10,16 @@ use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Purpose, TokenizerPlan};
 use statetune_core::tensorfile::WeightsError;
-use statetune_engine::exports::mount::{MountFile, Program, Proof, ProofError, TOLERANCE, prove};
+use statetune_engine::exports::mount::{
+    MountFile, Program, Proof, ProofError, TOLERANCE, Usage, prove,
+};
 use statetune_engine::exports::{BaseWeights, ExportKind, ModelSizes, Passport};
 use statetune_engine::inference::{ModelSpec, check_base};
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, Shape, TimeState, Weights};
 use statetune_engine::{RunError, quant};
 
+use super::replace::{ReplaceArgs, is_export, with_passport};
 use super::subject::{Found, Part, SubjectArgs, fail, packed_format};
 use super::{Color, Format, say, show};
 
@@ -24,6 +27,8 @@ use super::{Color, Format, say, show};
 const SCHEMA: &str = "statetune.mount/1";
 /// Text that both programs read before their next tokens are compared.
 const PROMPT: &str = "User: Tell me about your day.\n\nAssistant:";
+/// The question in a printed program.
+const QUESTION: &str = "Tell me about your day.";
 
 #[derive(Args, Debug)]
 pub(super) struct MountArgs {
@@ -36,6 +41,8 @@ pub(super) struct MountArgs {
     /// Folder to write to [default: `PROGRAM` next to the state].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    replace: ReplaceArgs,
     #[command(flatten)]
     subject: SubjectArgs,
     /// Output format.
@@ -151,6 +158,12 @@ fn write(args: &MountArgs, found: &Found, file: &Path, color: Color) -> Result<(
         .run
         .clone()
         .unwrap_or_else(|| file.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+    let inputs = [file.to_path_buf(), subject.weights.clone()];
+    let files = with_passport(&target.file(&out, &name));
+    let is_own = |file: &Path| is_export(file, ExportKind::State);
+    if let Some(fault) = args.replace.fault(&files, &inputs, is_own) {
+        return Err(RunError::Contradiction(Box::new(fault)));
+    }
     let staged = Staged::new(&out)?;
     let MountFile { file: written, form } =
         target.write(&state, staged.path(), &name, &passport)?;
@@ -170,7 +183,13 @@ fn write(args: &MountArgs, found: &Found, file: &Path, color: Color) -> Result<(
     staged.keep()?;
     let mounted = out.join(written.file_name().unwrap_or_default());
     let sizes = (shape.version(), shape.n_layer, shape.n_embd);
-    let entry = target.entry(&mounted, &subject.weights, sizes);
+    let vocabulary = match &subject.tokenizer {
+        TokenizerPlan::File(path) => Some(path.as_path()),
+        TokenizerPlan::World | TokenizerPlan::Characters => None,
+    };
+    let prompt = subject.template.prompt(QUESTION).unwrap_or_else(|_| QUESTION.to_owned());
+    let usage = Usage { sizes, vocabulary, prompt: &prompt };
+    let entry = target.entry(&mounted, &subject.weights, &usage);
     let mut caveats: Vec<String> =
         target.caveats(shape.version()).into_iter().map(str::to_string).collect();
     caveats.extend(format.map(|format| other_weights(args, found, format, &proof)));

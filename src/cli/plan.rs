@@ -10,7 +10,8 @@ use statetune_core::exit::ExitCode;
 use statetune_core::forecast::{Edit, Proposal};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::resolved_settings::resolved_toml;
-use statetune_core::words::parse_size;
+use statetune_core::tensorfile::create_atomically;
+use statetune_core::words::{parse_size, shell_word};
 use statetune_engine::run::{Outlook, find_rate, measure};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
@@ -52,6 +53,33 @@ pub(super) struct PlanArgs {
     experiment: ExperimentArgs,
 }
 
+/// Bytes of the unit to which free memory is rounded down, so that a command can name the limit of its proposals.
+const MIB: u64 = 1 << 20;
+
+impl PlanArgs {
+    /// The command that applies the first proposal for a run of at most `limit` bytes, with the same settings.
+    fn apply_command(&self, limit: u64) -> String {
+        let ExperimentArgs { profiles, set, set_json, unset, .. } = &self.experiment;
+        let options =
+            [("-p", profiles), ("--set", set), ("--set-json", set_json), ("--unset", unset)];
+        let given = options.iter().flat_map(|(name, values)| {
+            values.iter().map(move |value| format!("{name} {} ", shell_word(value)))
+        });
+        let file = shell_word(&self.file.to_string_lossy());
+        let given: String = given.collect();
+        format!("statetune plan {file} {given}--apply A --memory {}", exact_size(limit))
+    }
+}
+
+/// A size as [`parse_size`] reads it, without rounding.
+fn exact_size(bytes: u64) -> String {
+    let units =
+        [(1 << 30, "GiB"), (1_000_000_000, "GB"), (MIB, "MiB"), (1_000_000, "MB"), (1, "B")];
+    let fits = |(unit, _): &(u64, &str)| bytes.is_multiple_of(*unit);
+    let (unit, name) = units.into_iter().find(fits).unwrap_or((1, "B"));
+    format!("{}{name}", bytes / unit)
+}
+
 fn letter(text: &str) -> Result<usize, String> {
     let number = match text.as_bytes() {
         [letter @ b'A'..=b'Z'] => usize::from(letter - b'A'),
@@ -89,8 +117,9 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
             Err(error) => return fail(&error, color),
         }
     }
-    let proposals = match forecast.available_bytes {
-        Some(available) if args.fit || args.apply.is_some() => outlook.proposals(available),
+    let limit = args.memory.or(forecast.available_bytes.map(|bytes| bytes & !(MIB - 1)));
+    let proposals = match limit {
+        Some(limit) if args.fit || args.apply.is_some() => outlook.proposals(limit),
         _ => Vec::new(),
     };
     if let Some(number) = args.apply {
@@ -126,6 +155,9 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
                 let name = if letter == 'A' { "fit" } else { "" };
                 facts.push((name, format!("{letter}  {}", one.line())));
             }
+            if let Some(limit) = limit.filter(|_| !proposals.is_empty()) {
+                facts.push(("apply", args.apply_command(limit)));
+            }
             for (name, text) in facts {
                 say(format_args!("  {name:10}{text}"));
             }
@@ -147,11 +179,8 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
 
 /// Writes all settings to a new file.
 fn emit(plan: &Plan, file: &Path) -> Result<(), Box<Diagnostic>> {
-    let write = || {
-        let mut file = fs::File::create_new(file)?;
-        std::io::Write::write_all(&mut file, resolved_toml(plan.experiment.loaded()).as_bytes())
-    };
-    write().map_err(|error| {
+    let text = resolved_toml(plan.experiment.loaded());
+    create_atomically(file, text.as_bytes()).map_err(|error| {
         let message = msg!(CANNOT_WRITE_EXPERIMENT, file);
         Box::new(Diagnostic::error(message).note(Text::library(error)))
     })
@@ -233,6 +262,19 @@ fn write_over(file: &Path, text: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read_back_as_they_were() {
+        for (bytes, text) in [
+            (150_000_000, "150MB"),
+            (8 << 30, "8GiB"),
+            (1537 << 20, "1537MiB"),
+            (2_000_000_000, "2GB"),
+            (1, "1B"),
+        ] {
+            assert_eq!((exact_size(bytes).as_str(), parse_size(text)), (text, Ok(bytes)));
+        }
+    }
 
     #[test]
     fn letters_are_parsed() {

@@ -1,7 +1,7 @@
 //! The progress of a run on one line.
 //!
 //! ```text
-//! epoch 3/5  step 2,440/5,000  48 %  loss 1.204  val 1.251 (best, -0.018)  lr 0.5300  15.9 k/s  3.0 GiB  ETA 5:30
+//! epoch 3/5  step 2,440/5,000  48 %  step loss 1.204  val 1.251 (best, -0.018)  lr 0.5300  15.9 k/s  3.0 GiB  ETA 5:30
 //! ```
 
 use std::time::Duration;
@@ -18,8 +18,10 @@ pub(super) struct ProgressLine {
     pub(super) step: u64,
     /// Steps of the whole run.
     pub(super) steps: Option<u64>,
-    /// In nats.
+    /// The mean training loss of an interval, in nats.
     pub(super) loss: Option<f64>,
+    /// The training loss of the newest step, in nats; shown in place of `loss`.
+    pub(super) step_loss: Option<f64>,
     pub(super) val: Val,
     pub(super) lr: Option<f64>,
     /// Positions per second, padding included.
@@ -38,6 +40,11 @@ pub(super) struct Val {
 }
 
 impl Val {
+    /// Whether there is a validation loss.
+    pub(super) fn is_known(self) -> bool {
+        self.now.is_some()
+    }
+
     pub(super) fn add(&mut self, loss: f64) {
         let best = [self.best_before, self.now].into_iter().flatten().reduce(f64::min);
         *self = Val { now: Some(loss), best_before: best };
@@ -73,7 +80,10 @@ impl fmt::Display for ProgressLine {
             None => format!("step {}", grouped(self.step)),
         });
         parts.extend(self.share().map(|share| format!("{:.0} %", (share * 100.0).floor())));
-        parts.extend(self.loss.map(|loss| format!("loss {loss:.4}")));
+        parts.extend(match (self.step_loss, self.loss) {
+            (Some(loss), _) => Some(format!("step loss {loss:.4}")),
+            (None, loss) => loss.map(|loss| format!("loss {loss:.4}")),
+        });
         parts.extend(self.val.now.map(|_| self.val.to_string()));
         parts.extend(self.lr.map(|lr| format!("lr {}", rate(lr))));
         parts.extend(self.speed.map(|speed| format!("{}/s", shortened(speed))));
@@ -121,6 +131,7 @@ mod tests {
             step: 2440,
             steps: Some(5000),
             loss: Some(1.204),
+            step_loss: None,
             val,
             lr: Some(0.53),
             speed: Some(15_900.0),
@@ -130,6 +141,8 @@ mod tests {
         let line = "epoch 3/5  step 2,440/5,000  48 %  loss 1.2040  val 1.2510 (best, -0.0180)  \
                     lr 0.5300  15.9 k/s  3.0 GiB  ETA 5:30";
         assert_eq!(progress.to_string(), line);
+        let of_step = ProgressLine { step_loss: Some(1.3), ..progress };
+        assert_eq!(of_step.to_string(), line.replace("loss 1.2040", "step loss 1.3000"));
         val.add(1.3);
         assert_eq!(val.to_string(), "val 1.3000 (best 1.2510)");
         assert_eq!(

@@ -2,15 +2,17 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::{fs, slice};
 
 use clap::Args;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::look::report::{FILE, MAX_RUNS, report as page};
+use statetune_core::look::report::{FILE, GENERATOR, MAX_RUNS, report as page};
 use statetune_core::records::ReadRunError;
 use statetune_core::store::StoredRun;
 use statetune_core::tensorfile::write_atomically;
 
+use super::replace::ReplaceArgs;
 use super::{Color, say, show};
 
 #[derive(Args, Debug)]
@@ -21,6 +23,8 @@ pub(super) struct ReportArgs {
     /// File to write [default: `report.html` in the directory of the first run].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    replace: ReplaceArgs,
     /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
@@ -41,6 +45,11 @@ pub(super) fn report(args: &ReportArgs, color: Color) -> ExitCode {
         Ok(runs) => runs,
         Err(message) => return refuse(&message),
     };
+    if let Some(out) = &args.out
+        && let Err(code) = args.replace.check(slice::from_ref(out), &[], is_report, color)
+    {
+        return code;
+    }
     let out = args.out.clone().unwrap_or_else(|| runs[0].path().join(FILE));
     write(&runs, &out, color)
 }
@@ -69,6 +78,11 @@ fn write(runs: &[StoredRun], out: &Path, color: Color) -> ExitCode {
             ExitCode::Disk
         }
     }
+}
+
+/// Whether `file` is a page that this command wrote.
+fn is_report(file: &Path) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("content=\"{GENERATOR}\"")))
 }
 
 fn unreadable(error: &ReadRunError, color: Color) -> ExitCode {

@@ -40,6 +40,9 @@ pub(super) struct ResumeArgs {
 }
 
 pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
+    if let Err(code) = args.options.check_run_file(color) {
+        return code;
+    }
     if args.options.detaches() {
         return args.options.start_detached(color);
     }

@@ -10,14 +10,17 @@ use statetune_core::data::{Role, Template};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
-use statetune_core::records::{Best, Event, ProbeRate, RunDir};
+use statetune_core::records::{Best, Event, ProbeRate, RunDir, dir_name, newest_checkpoint};
 use statetune_core::store::find_run;
-use statetune_core::words::{printable, size};
+use statetune_core::tensorfile::is_written_through;
+use statetune_core::words::{printable, shell_word, size};
 use statetune_core::work::observe;
+use statetune_engine::kernels::GpuBytes;
 use statetune_engine::run::{Begin, Outcome, Summary};
 use statetune_engine::tensors::device;
 
 use super::begin::{begin, fail};
+use super::config::exists;
 use super::keys::Keyboard;
 use super::report::report_into;
 use super::run_options::{ProgressStyle, RunFormat, RunOptions};
@@ -60,6 +63,9 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
+    if let Err(code) = args.options.check_run_file(color) {
+        return code;
+    }
     if args.options.detaches() {
         return args.options.start_detached(color);
     }
@@ -122,6 +128,19 @@ impl RunOptions {
         }
     }
 
+    /// Refuses a `--run-file` that exists and holds anything but the path of a run. Shows the error.
+    pub(super) fn check_run_file(&self, color: Color) -> Result<(), ExitCode> {
+        let is_kept =
+            |file: &&PathBuf| !is_written_through(file) && file.is_file() && !names_a_run(file);
+        match self.run_file.as_ref().filter(is_kept) {
+            None => Ok(()),
+            Some(file) => {
+                show(&exists(file), color);
+                Err(ExitCode::Invalid)
+            }
+        }
+    }
+
     /// Writes the path of the run to `--run-file`, if given. A failure is a warning; the run continues.
     fn note_run(&self, run: &Path, color: Color) {
         let Some(file) = &self.run_file else { return };
@@ -129,6 +148,34 @@ impl RunOptions {
             let message = msg!(CANNOT_WRITE_EVENTS, file);
             show(&Diagnostic::warning(message).note(Text::library(error)), color);
         }
+    }
+}
+
+/// What is saved of a run that ends at once, and how it continues.
+fn last_words(run: &Path) -> String {
+    let saved = newest_checkpoint(run).ok().flatten();
+    let run = shell_word(&run.to_string_lossy());
+    match saved.map(|saved| saved.record.position.steps) {
+        Some(steps) => format!(
+            "stopped at once; everything up to step {steps} is saved: `statetune resume {run}` continues there"
+        ),
+        None => {
+            format!("stopped at once; no step is saved yet: `statetune resume {run}` starts over")
+        }
+    }
+}
+
+/// Whether a file is empty or has one line, the path of a run directory, which may be gone.
+fn names_a_run(file: &Path) -> bool {
+    let is_of_date = |byte: u8| byte.is_ascii_digit() || byte == b'-';
+    let is_run = |line: &str| {
+        dir_name(Path::new(line)).get(..11).is_some_and(|date| date.bytes().all(is_of_date))
+    };
+    let Ok(text) = std::fs::read_to_string(file) else { return false };
+    match text.lines().collect::<Vec<_>>()[..] {
+        [] => true,
+        [line] => is_run(line),
+        _ => false,
     }
 }
 
@@ -147,7 +194,8 @@ pub(super) fn execute(plan: &Plan, begin: Begin, options: &RunOptions, color: Co
     let screen = Rc::new(RefCell::new(screen));
     let watch = &mut |event: &Event| {
         if let Event::Start { run, .. } = event {
-            stop::saves(Duration::from_secs(options.grace));
+            let path = run.clone();
+            stop::saves(Duration::from_secs(options.grace), move || last_words(&path));
             working::is_shown_elsewhere();
             options.leave_terminal(run, color);
             options.note_run(run, color);
@@ -226,8 +274,9 @@ fn print_summary(summary: &Summary, template: &Template) {
         say(format_args!("best     {} after step {steps}", found.join(", ")));
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
-    if let Some(bytes) = summary.peak_gpu_bytes {
-        say(format_args!("peak GPU memory {}", size(bytes)));
+    if let Some(GpuBytes { allocated, reserved }) = summary.peak_gpu {
+        let (tensors, reserved) = (size(allocated), size(reserved));
+        say(format_args!("peak GPU memory {reserved} reserved, {tensors} in tensors"));
     }
     say(format_args!("run      {}", summary.run.display()));
     for file in &summary.exported {

@@ -1,6 +1,7 @@
 //! `statetune score`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::slice;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use statetune_core::config::Accelerator;
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Compute, DeviceFault, Purpose, Setting, choose};
-use statetune_core::tensorfile::{Dtype, write_safetensors};
+use statetune_core::tensorfile::{Dtype, TensorFile, write_safetensors};
 use statetune_engine::inference::{
     ModelSpec, ReadMode, Score, Tokens, TokensError, exact_kind, mean_nll, score as score_one,
     score_with_gradient,
@@ -19,11 +20,14 @@ use statetune_engine::tensors::device;
 use statetune_engine::{RunError, quant};
 use tch::{Kind, Tensor};
 
+use super::replace::ReplaceArgs;
 use super::subject::{Found, Part, SubjectArgs, check, tell_parts};
 use super::{Color, say, show};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.score/1";
+/// Metadata of a file of gradients.
+const MADE_BY: (&str, &str) = ("made_by", "statetune score --grad-out");
 
 #[derive(Args, Debug)]
 pub(super) struct ScoreArgs {
@@ -62,6 +66,8 @@ pub(super) struct ScoreArgs {
     /// fp64), indexed `[head, value, key]`.
     #[arg(long, value_name = "FILE", conflicts_with = "recurrent")]
     grad_out: Option<PathBuf>,
+    #[command(flatten)]
+    replace: ReplaceArgs,
     /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -183,6 +189,11 @@ pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
         None if args.base => Part::Base,
         None => Part::Tuned,
     };
+    if let Some(file) = &args.grad_out
+        && let Err(code) = args.replace.check(slice::from_ref(file), &[], is_gradient, color)
+    {
+        return code;
+    }
     let found = match args.subject.find(args.name.as_deref(), part, Purpose::Generate, color) {
         Ok(found) => found,
         Err(code) => return code,
@@ -200,6 +211,13 @@ pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
             code
         }
     }
+}
+
+/// Whether `file` holds gradients that this command wrote.
+fn is_gradient(file: &Path) -> bool {
+    let made_by =
+        |file: TensorFile| file.metadata().get(MADE_BY.0).is_some_and(|by| by == MADE_BY.1);
+    TensorFile::open(file).is_ok_and(made_by)
 }
 
 /// An option with its value, as written on the command line.
@@ -264,7 +282,8 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
                 score_with_gradient(&model, &state, tokens.sequences()).map_err(RunError::from)?;
             let dtype = if exact == Kind::Double { Dtype::F64 } else { Dtype::F32 };
             let named = |(layer, s)| file_tensor(&TimeState::name(layer), s, dtype);
-            write_safetensors(file, gradient.0.iter().enumerate().map(named), &[("format", "pt")])
+            let metadata = [("format", "pt"), MADE_BY];
+            write_safetensors(file, gradient.0.iter().enumerate().map(named), &metadata)
                 .map_err(RunError::from)?;
             scores
         }

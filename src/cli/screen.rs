@@ -18,6 +18,7 @@ use tch::Device;
 use super::keys::Keyboard;
 use super::progress_line::{ProgressLine, epoch, eta, resident_bytes};
 use super::run_options::{ProgressStyle, RunFormat};
+use super::watch::Watched;
 use super::working::NowAndThen;
 use super::{events, say, tell};
 
@@ -108,6 +109,7 @@ impl Screen {
                 }
                 if *after > 0 {
                     self.resume(*after);
+                    self.recall(run);
                 }
                 self.progress.step = self.resumed;
                 self.open(run);
@@ -122,7 +124,7 @@ impl Screen {
                     Some(_) => self.draw(),
                     None => {
                         let mut progress = self.progress;
-                        progress.loss = Some(metrics.loss);
+                        (progress.loss, progress.step_loss) = (Some(metrics.loss), None);
                         self.line(&progress.to_string());
                     }
                 }
@@ -169,6 +171,14 @@ impl Screen {
         self.line(&format!("resuming after step {steps}"));
     }
 
+    /// Takes the newest evaluation of an earlier process from the records of the run.
+    fn recall(&mut self, run: &Path) {
+        let mut recorded = Watched::new(run);
+        recorded.look();
+        self.progress.val = recorded.progress().val;
+        self.counted = recorded.counted();
+    }
+
     /// Starts the progress line and reads keys.
     fn open(&mut self, run: &Path) {
         if self.style != ProgressStyle::Bar {
@@ -201,7 +211,7 @@ impl Screen {
     fn step(&mut self, done: u64, loss: f64, lr: f64) {
         let progress = &mut self.progress;
         progress.step = done;
-        progress.loss = Some(loss);
+        progress.step_loss = Some(loss);
         progress.lr = Some(lr);
         let steps = progress.steps.unwrap_or(done);
         progress.epoch = Some(epoch(done, self.epoch_steps, steps));
@@ -225,7 +235,7 @@ impl Screen {
 
     /// Bytes in use on the device.
     fn memory(&self) -> Option<u64> {
-        peak_gpu_bytes(self.device).or_else(|| resident_bytes("self"))
+        peak_gpu_bytes(self.device).map(|peak| peak.reserved).or_else(|| resident_bytes("self"))
     }
 
     /// Ends the progress line; later output goes below it.

@@ -11,12 +11,13 @@ use statetune_core::tensorfile::{Dtype, TensorFile};
 use statetune_core::words::count;
 use statetune_engine::RunError;
 use statetune_engine::exports::{
-    ExportOptions, Passport, StateDifference, StateFile, check_alike, combine, differences,
-    save_state,
+    ExportKind, ExportOptions, Passport, StateDifference, StateFile, check_alike, combine,
+    differences, save_state,
 };
 use statetune_engine::model::TimeState;
 use tch::Kind;
 
+use super::replace::{ReplaceArgs, is_export, is_of_run, with_passport};
 use super::subject::{fail, product_file};
 use super::table::table;
 use super::{Color, Format, say, show};
@@ -95,9 +96,22 @@ struct OutArgs {
     /// Write `STEM.pth`, its passport `STEM.json`, and `STEM.st`. The ending may be written too.
     #[arg(long, value_name = "STEM", value_parser = stem)]
     out: PathBuf,
+    #[command(flatten)]
+    replace: ReplaceArgs,
     /// Number format of the `.pth`.
     #[arg(long, value_enum, default_value_t = PthDtype::Bf16)]
     dtype: PthDtype,
+}
+
+impl OutArgs {
+    /// Refuses to replace one of `states`, and a file that is not a combined state. Shows the error.
+    fn check(&self, states: &[StateFile], color: Color) -> Result<(), ExitCode> {
+        let [pth, st] = ["pth", "st"].map(|ending| self.out.with_added_extension(ending));
+        let files: Vec<PathBuf> = with_passport(&pth).into_iter().chain([st]).collect();
+        let inputs: Vec<PathBuf> = states.iter().map(|one| one.path.clone()).collect();
+        let is_own = |file: &Path| is_export(file, ExportKind::State) && !is_of_run(file);
+        self.replace.check(&files, &inputs, is_own, color)
+    }
 }
 
 /// The name of files without an ending that the program adds.
@@ -237,6 +251,7 @@ impl StateArgs {
         }
         let states = names.iter().map(|name| self.load(name, color));
         let states: Vec<StateFile> = states.collect::<Result<_, _>>()?;
+        out.check(&states, color)?;
         let written = combine(&states, weights, operation).map_err(RunError::from).and_then(
             |(state, passport)| {
                 let export = ExportOptions { dtype: out.dtype.dtype(), passport: &passport };

@@ -54,6 +54,8 @@ struct Manners {
     detached: bool,
     /// Called before the process ends at once.
     before: Vec<Box<dyn Fn() + Send>>,
+    /// What a command that saves says when it ends at once.
+    last_words: Option<Box<dyn Fn() -> String + Send>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -142,7 +144,11 @@ fn end_at_once(signal: i32) -> ! {
     let (done, last) = channel();
     // The thread that computes may hold a lock of the output.
     thread::spawn(move || {
-        END.manners().before.iter().for_each(|before| before());
+        let manners = END.manners();
+        manners.before.iter().for_each(|before| before());
+        if let Some(last_words) = &manners.last_words {
+            tell(last_words());
+        }
         let _ = io::stdout().flush();
         let _ = done.send(());
     });
@@ -165,9 +171,12 @@ pub(super) fn end_as_asked() -> ! {
     end_at_once(END.signal.load(Ordering::Relaxed))
 }
 
-/// From now on the command saves and ends by itself when it is asked to, after SIGTERM within `grace`.
-pub(super) fn saves(grace: Duration) {
-    END.manners().kind = Kind::Saves(grace);
+/// From now on the command saves and ends by itself when it is asked to, after SIGTERM within `grace`. Where it ends at once
+/// all the same, it says `last_words`.
+pub(super) fn saves(grace: Duration, last_words: impl Fn() -> String + Send + 'static) {
+    let mut manners = END.manners();
+    manners.kind = Kind::Saves(grace);
+    manners.last_words = Some(Box::new(last_words));
 }
 
 /// The command handles signals itself.

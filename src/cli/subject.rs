@@ -13,9 +13,10 @@ use tch::Device;
 use self::learned::Learned;
 pub(super) use self::learned::{packed_format, state_of};
 pub(super) use self::sampling::{SampleArgs, at_least_0, from_0_to_1, probability};
-use super::{Color, ExperimentArgs, show, tell};
+use super::replace::is_same_file;
+use super::{Color, ExperimentArgs, MovedFiles, show, tell};
 use statetune_core::config::template_of_weights;
-use statetune_core::data::Template;
+use statetune_core::data::{Template, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{
@@ -29,6 +30,7 @@ use statetune_core::store::find_run_ref;
 use statetune_core::store::newest_export;
 use statetune_core::store::no_export;
 use statetune_engine::RunError;
+use statetune_engine::exports::Passport;
 use statetune_engine::inference::AdapterFile;
 use statetune_engine::inference::ModelSpec;
 use statetune_engine::kernels::Op;
@@ -166,6 +168,7 @@ impl SubjectArgs {
         let experiment = ExperimentArgs {
             set: self.set.clone(),
             runs_dir: Some(self.runs_dir.clone()),
+            moved: MovedFiles { model: self.model.clone(), tokenizer: self.tokenizer.clone() },
             ..ExperimentArgs::default()
         };
         experiment.plan(file, purpose, color)
@@ -238,12 +241,7 @@ impl SubjectArgs {
             ModelSource::Scratch { .. } => None,
         });
         let Some(weights) = self.model.clone().or(of_experiment) else {
-            let message = match learned {
-                Some(file) => msg!(WHICH_WEIGHTS, file),
-                None => msg!(NO_RUN_OR_MODEL),
-            };
-            let refusal = Diagnostic::error(message).help(msg!(NAME_MODEL));
-            return refuse(refusal, color);
+            return refuse(self.no_weights(learned), color);
         };
         if let ([set, ..], None) = (&*self.set, experiment) {
             let message = msg!(SET_NEEDS_RUN, set);
@@ -285,6 +283,30 @@ impl SubjectArgs {
         Ok(Found { subject, run: None })
     }
 
+    /// The refusal of a command line without weights: names the base of the file `learned`, where its passport does.
+    fn no_weights(&self, learned: Option<&Path>) -> Diagnostic {
+        let Some(file) = learned else {
+            return Diagnostic::error(msg!(NO_RUN_OR_MODEL)).help(msg!(NAME_MODEL));
+        };
+        let passport = Passport::of(file).ok().flatten();
+        let Some(base) = passport.as_ref().and_then(|passport| passport.base.as_ref()) else {
+            return Diagnostic::error(msg!(WHICH_WEIGHTS, file)).help(msg!(NAME_MODEL));
+        };
+        let fingerprint = &base.fingerprint;
+        let mut refusal =
+            Diagnostic::error(msg!(WEIGHTS_OF_FILE, file, base = base.file, fingerprint));
+        let is_world = passport.as_ref().and_then(|passport| passport.tokenizer.as_deref())
+            == Some(Tokenizer::world().fingerprint());
+        refusal = refusal.help(match is_world || self.tokenizer.is_some() {
+            true => msg!(NAME_MODEL),
+            false => msg!(NAME_MODEL_AND_TOKENIZER),
+        });
+        match run_of(file) {
+            Some(run) => refusal.help(msg!(NAME_RUN_OF_FILE, run)),
+            None => refusal,
+        }
+    }
+
     fn tokenizer(&self, run: Option<(&Path, &Plan)>) -> TokenizerPlan {
         match (&self.tokenizer, run) {
             (Some(asked), _) => TokenizerPlan::named(asked),
@@ -295,6 +317,13 @@ impl SubjectArgs {
             (None, None) => TokenizerPlan::World,
         }
     }
+}
+
+/// The run whose newest exported file is `file`.
+fn run_of(file: &Path) -> Option<PathBuf> {
+    let run = file.parent()?.parent()?;
+    let newest = newest_export(run)?;
+    is_same_file(&newest, file).then(|| run.to_path_buf())
 }
 
 /// The template of a state or adapter file, else that of the weights, else `rwkv-qa`.

@@ -7,6 +7,9 @@ use crate::arch::Shape;
 /// Numbers of a group of the formats of 4 bits, counted along the rows without regard to their ends.
 pub const GROUP_LEN: i64 = 64;
 
+/// Numbers of a packed matrix that are dense at a time on a CPU, about.
+pub const TILE: u64 = 1 << 19;
+
 /// How the numbers of a matrix are written down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {

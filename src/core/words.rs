@@ -143,6 +143,12 @@ pub fn shell_word(word: &str) -> String {
     }
 }
 
+/// `NAME=VALUE` as one word of a shell: in quotes where the value needs them.
+pub fn shell_assignment(name: &str, value: &str) -> String {
+    let whole = format!("{name}={value}");
+    if shell_word(value) == value { whole } else { shell_word(&whole) }
+}
+
 /// Text of a document, a note or a model, fit for a terminal: control characters, which could move the cursor or reach the
 /// clipboard, become visible symbols. Line breaks and tabs stay.
 pub fn printable(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! The error of everything that uses tensors, with its message and exit code, and out-of-memory panics of libtorch.
+//! The error of everything that uses tensors, with its message and exit code, and panics of libtorch.
 
 use std::any::Any;
 use std::io;
@@ -9,12 +9,13 @@ use statetune_core::data::DataError;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::{
-    CheckpointError, LoadCheckpointError, OpenRunError, RunDir, RunDirError,
+    CheckpointError, LoadCheckpointError, OpenRunError, RunDir, RunDirError, holder_note,
 };
 use statetune_core::tensorfile::WeightsError;
 
 use crate::exports::{AlgebraError, PassportError};
 use crate::kernels::KernelError;
+use crate::library_fault::LibraryFault;
 use crate::model::ModelError;
 use crate::train::TrainError;
 
@@ -65,6 +66,11 @@ pub enum RunError {
         /// What libtorch says.
         message: String,
     },
+    /// The GPU failed.
+    GpuFailed {
+        /// What the GPU reports.
+        message: String,
+    },
     /// A failure that ended a run; the run can be resumed once the cause is fixed.
     Within {
         /// The run directory.
@@ -97,6 +103,7 @@ impl RunError {
             Self::Checkpoint(error) => error.text(),
             Self::Busy(error) => error.text(),
             Self::OutOfMemory { message } => msg!(MEMORY_RAN_OUT, message = Text::library(message)),
+            Self::GpuFailed { message } => msg!(GPU_FAILED, message = Text::library(message)),
             Self::Within { error, .. } => error.text(),
             Self::Output(error) => error.text(),
         }
@@ -108,6 +115,15 @@ impl From<CheckpointError> for RunError {
         match error {
             CheckpointError::Tensors(error) => Self::Output(error),
             CheckpointError::Dir(error) => Self::Dir(error),
+        }
+    }
+}
+
+impl From<LibraryFault> for RunError {
+    fn from(fault: LibraryFault) -> Self {
+        match fault {
+            LibraryFault::Memory(message) => Self::OutOfMemory { message },
+            LibraryFault::Gpu(message) => Self::GpuFailed { message },
         }
     }
 }
@@ -127,27 +143,28 @@ impl From<AlgebraError> for RunError {
 }
 
 impl RunError {
-    /// The error as the end of the run at `run`. Adds the command that resumes the run when a full disk, memory or
-    /// documents were the cause.
+    /// The error as the end of the run at `run`. Adds the command that resumes the run when a full disk, memory, a device
+    /// or documents were the cause.
     pub(crate) fn within(self, run: &Path) -> RunError {
         if !run.join(RunDir::SETTINGS).exists() {
             return self; // moved or removed meanwhile
         }
         match self.exit_code() {
-            ExitCode::Disk | ExitCode::OutOfMemory | ExitCode::Data => {
+            ExitCode::Disk | ExitCode::OutOfMemory | ExitCode::Device | ExitCode::Data => {
                 RunError::Within { run: run.to_path_buf(), error: Box::new(self) }
             }
             _ => self,
         }
     }
 
-    /// What says that memory ran out, when that is the cause, whatever failed for lack of it.
-    fn memory_cause(&self) -> Option<String> {
+    /// What a library says, when memory that ran out or a failed GPU is the cause, whatever failed for it.
+    fn library_fault(&self) -> Option<LibraryFault> {
         match self {
-            Self::OutOfMemory { message } => return Some(message.clone()),
-            Self::Within { error, .. } => return error.memory_cause(),
+            Self::OutOfMemory { message } => return Some(LibraryFault::Memory(message.clone())),
+            Self::GpuFailed { message } => return Some(LibraryFault::Gpu(message.clone())),
+            Self::Within { error, .. } => return error.library_fault(),
             Self::Kernel(error) | Self::Train(TrainError::Kernel(error)) => {
-                return useful_part(&error.to_string());
+                return LibraryFault::of_text(&error.to_string());
             }
             _ => {}
         }
@@ -155,7 +172,7 @@ impl RunError {
         while let Some(cause) = error.source() {
             let found = cause.downcast_ref::<io::Error>();
             if found.is_some_and(|found| found.kind() == io::ErrorKind::OutOfMemory) {
-                return Some(cause.to_string());
+                return Some(LibraryFault::Memory(cause.to_string()));
             }
             error = cause;
         }
@@ -164,8 +181,10 @@ impl RunError {
 
     /// The exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
-        if self.memory_cause().is_some() {
-            return ExitCode::OutOfMemory;
+        match self.library_fault() {
+            Some(LibraryFault::Memory(_)) => return ExitCode::OutOfMemory,
+            Some(LibraryFault::Gpu(_)) => return ExitCode::Device,
+            None => {}
         }
         match self {
             Self::Within { error, .. } => error.exit_code(),
@@ -180,6 +199,7 @@ impl RunError {
             Self::WontFit(_) => ExitCode::WontFit,
             Self::Stopped => ExitCode::Interrupted,
             Self::OutOfMemory { .. } => ExitCode::OutOfMemory,
+            Self::GpuFailed { .. } => ExitCode::Device,
             Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Documents(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Contradiction(_) | Self::Passport(_) => ExitCode::Model,
@@ -197,8 +217,8 @@ impl RunError {
                 None => message,
             }
         };
-        if let (Some(message), false) = (self.memory_cause(), matches!(self, Self::Within { .. })) {
-            return memory_ran_out(&message);
+        if let (Some(fault), false) = (self.library_fault(), matches!(self, Self::Within { .. })) {
+            return failed_library(&fault);
         }
         match self {
             Self::Within { run, error } => error.diagnostic().help(msg!(SAVED_IS_INTACT, run)),
@@ -226,55 +246,44 @@ impl RunError {
             }
             Self::Busy(OpenRunError::Unreadable(error)) => error.diagnostic(),
             Self::Busy(OpenRunError::Busy { path }) => {
-                Diagnostic::error(self.text()).help(msg!(WAIT_OR_STOP, run = path))
+                let message = Diagnostic::error(self.text());
+                let message = holder_note(path).into_iter().fold(message, Diagnostic::note);
+                message.help(msg!(WAIT_OR_STOP, run = path))
             }
             Self::Checkpoint(error) => error.diagnostic(),
-            Self::OutOfMemory { message } => memory_ran_out(message),
             Self::Output(error) => with_cause(error.text(), error),
-            Self::Stopped => Diagnostic::error(self.text()),
+            Self::Stopped | Self::OutOfMemory { .. } | Self::GpuFailed { .. } => {
+                Diagnostic::error(self.text())
+            }
         }
     }
 }
 
-/// Phrases of libtorch, the CUDA driver, the C++ library and the standard library for exhausted memory.
-const OUT_OF_MEMORY: [&str; 5] = [
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "std::bad_alloc",
-    "failed to spawn thread",
-];
-/// What follows the useful part: stack frames, escaped line breaks of a panic message, error codes.
-const ENDS: [&str; 6] = ["\n", "\\n", "\"", ". Error code", "; ", ": Os {"];
-
-fn memory_ran_out(message: &str) -> Diagnostic {
-    Diagnostic::error(msg!(MEMORY_RAN_OUT, message = Text::library(message)))
-        .help(msg!(NEED_LESS_MEMORY))
+/// The message about a failure of a library.
+fn failed_library(fault: &LibraryFault) -> Diagnostic {
+    match fault {
+        LibraryFault::Memory(message) => {
+            Diagnostic::error(msg!(MEMORY_RAN_OUT, message = Text::library(message)))
+                .help(msg!(NEED_LESS_MEMORY))
+        }
+        LibraryFault::Gpu(message) => {
+            Diagnostic::error(msg!(GPU_FAILED, message = Text::library(message)))
+                .note(msg!(GPU_REPORTS_LATE))
+                .help(msg!(TRY_GPU_AGAIN))
+        }
+    }
 }
 
-/// The message for the user when a panic means exhausted memory; `None` for any other panic.
-pub fn memory_fault(panic: &(dyn Any + Send)) -> Option<Diagnostic> {
-    out_of_memory(panic).map(|message| memory_ran_out(&message))
+/// The error that a panic tells of: memory that ran out, or a GPU that failed; `None` for any other panic.
+pub fn error_of_panic(panic: &(dyn Any + Send)) -> Option<RunError> {
+    LibraryFault::of_panic(panic).map(RunError::from)
 }
 
-/// The useful part of the message when a panic of libtorch means exhausted memory; `None` for any other panic.
-pub(crate) fn out_of_memory(panic: &(dyn Any + Send)) -> Option<String> {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    useful_part(text.or_else(|| panic.downcast_ref::<&str>().copied())?)
-}
-
-/// The part of `text` about exhausted memory, with the amount requested.
-fn useful_part(text: &str) -> Option<String> {
-    let text = &text[OUT_OF_MEMORY.iter().filter_map(|phrase| text.find(phrase)).min()?..];
-    let end = ENDS.iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
-    Some(text[..end].trim().to_string())
-}
-
-/// Silences the panic message for exhausted memory: [`RunError::OutOfMemory`] is shown instead.
-pub fn silence_out_of_memory_panics() {
+/// Silences the panic messages of failures that [`error_of_panic`] knows: their errors are shown instead.
+pub fn silence_library_panics() {
     let show = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if info.payload_as_str().and_then(useful_part).is_none() {
+        if info.payload_as_str().and_then(LibraryFault::of_text).is_none() {
             show(info);
         }
     }));
@@ -284,30 +293,6 @@ pub fn silence_out_of_memory_panics() {
 mod tests {
     use super::*;
 
-    #[test]
-    fn messages_end_before_the_stack() {
-        for (text, expected) in [
-            (
-                "called `Result::unwrap()` on an `Err` value: Torch(\"[enforce fail at alloc_cpu.cpp:127] err == 0. \
-                 DefaultCPUAllocator: can't allocate memory: you tried to allocate 307200000 bytes. Error code 12 \
-                 (Cannot allocate memory)\\nframe #0: c10\")",
-                Some("can't allocate memory: you tried to allocate 307200000 bytes"),
-            ),
-            (
-                "CUDA out of memory. Tried to allocate 2.00 GiB\nframe",
-                Some("out of memory. Tried to allocate 2.00 GiB"),
-            ),
-            ("std::bad_alloc", Some("std::bad_alloc")),
-            (
-                "failed to spawn thread: Os { code: 11, kind: WouldBlock, message: \"Resource\" }",
-                Some("failed to spawn thread"),
-            ),
-            ("index out of range", None),
-        ] {
-            assert_eq!(useful_part(text).as_deref(), expected);
-            assert_eq!(out_of_memory(&text.to_string()).as_deref(), expected);
-        }
-    }
     #[test]
     fn memory_that_ends_is_one_fault_wherever_it_ends() {
         let no_memory = || io::Error::from_raw_os_error(12);
@@ -325,5 +310,19 @@ mod tests {
         let source = io::Error::from(io::ErrorKind::NotFound);
         let missing = RunError::Model(WeightsError::Read { path, source }.into());
         assert_eq!(missing.exit_code(), ExitCode::Model);
+    }
+
+    #[test]
+    fn a_gpu_that_fails_is_one_fault_whoever_reports_it() {
+        let native = KernelError::Native(Text::verbatim("CUDA error: unspecified launch failure"));
+        let panic = "CUDA error: unspecified launch failure\nSearch".to_string();
+        for error in
+            [RunError::Kernel(native), error_of_panic(&panic).expect("a failure of the GPU")]
+        {
+            assert_eq!(error.exit_code(), ExitCode::Device, "{error:?}");
+            let shown = error.diagnostic();
+            assert_eq!(shown.code, "ST5006");
+            assert_eq!(shown.message.to_string(), "the GPU failed: unspecified launch failure");
+        }
     }
 }

@@ -1,17 +1,21 @@
 //! Linear layers of packed weights against dense ones, and their memory.
 //!
-//! A layer of D inputs and D outputs computes 512 tokens; ids look like `quant/linear/f32_d768/nf4`, with the dtype of
-//! the computation. Also prints the bytes of the released sizes.
+//! A layer of D inputs and D outputs computes 512 tokens, or one; ids look like `quant/linear/f32_d768_t512/nf4`, with the
+//! dtype of the computation. One token goes through many layers in turn, so that no cache holds them, and the time is that
+//! of all of them: [`LAYER_BYTES`] in bf16. Also prints the bytes of the released sizes.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use statetune_engine::kernels::{GenerationGuard, linear as product};
 use statetune_engine::model::{Matrix, Shape, Version};
 use statetune_engine::quant::{Format, Packed, bytes};
 use tch::{Device, Kind, Tensor};
 
-const TOKENS: i64 = 512;
+const TOKENS: [i64; 2] = [512, 1];
+/// Bytes of the layers, in bf16, that one token goes through.
+const LAYER_BYTES: i64 = 128 << 20;
 
 const FORMATS: [Format; 5] = [
     Format::Int8,
@@ -51,37 +55,48 @@ fn memory() {
     }
 }
 
-/// A forward pass of one layer, and its part of making the matrix dense.
+/// A forward pass of one layer, or of many for one token, and its part of making the matrix dense.
 fn linear(c: &mut Criterion) {
-    tch::manual_seed(7);
-    let _guard = tch::no_grad_guard();
+    let _guard = GenerationGuard::new();
     for (label, kind) in [("f32", Kind::Float), ("bf16", Kind::BFloat16)] {
         for d in [768, 2048] {
-            let weight = Tensor::randn([d, d], (Kind::Float, Device::Cpu)) * 0.05;
-            let x = Tensor::randn([TOKENS, d], (Kind::Float, Device::Cpu)).to_kind(kind);
-            let dense = weight.to_kind(kind);
-            let mut group = c.benchmark_group(format!("quant/linear/{label}_d{d}"));
-            group.sample_size(10).measurement_time(Duration::from_secs(1));
-            group.warm_up_time(Duration::from_millis(300));
-            group.throughput(Throughput::Elements(TOKENS as u64));
-            group.bench_function("dense", |b| {
-                b.iter(|| black_box(x.linear::<&Tensor>(&dense, None)));
-            });
-            for format in FORMATS {
-                let packed = Packed::pack(&weight, format).expect("finite numbers");
-                let expected = x.linear::<&Tensor>(&packed.dense(kind), None);
-                assert!(packed.linear(&x).equal(&expected), "{format}");
-                let name = format.to_string().replace(' ', "_");
-                group.bench_function(BenchmarkId::from_parameter(&name), |b| {
-                    b.iter(|| black_box(packed.linear(&x)));
-                });
-                group.bench_function(format!("{name}/dequantise"), |b| {
-                    b.iter(|| black_box(packed.dense(kind)));
-                });
+            for tokens in TOKENS {
+                layers(c, &format!("quant/linear/{label}_d{d}_t{tokens}"), kind, d, tokens);
             }
-            group.finish();
         }
     }
+}
+
+fn layers(c: &mut Criterion, name: &str, kind: Kind, d: i64, tokens: i64) {
+    tch::manual_seed(7);
+    let weight = Tensor::randn([d, d], (Kind::Float, Device::Cpu)) * 0.05;
+    let x = Tensor::randn([tokens, d], (Kind::Float, Device::Cpu)).to_kind(kind);
+    let count = if tokens == 1 { LAYER_BYTES / (2 * d * d) } else { 1 };
+    let mut group = c.benchmark_group(name);
+    group.sample_size(10).measurement_time(Duration::from_secs(1));
+    group.warm_up_time(Duration::from_millis(300));
+    group.throughput(Throughput::Elements(tokens as u64));
+    let dense: Vec<Tensor> = (0..count).map(|_| weight.to_kind(kind).copy()).collect();
+    group.bench_function("dense", |b| {
+        b.iter(|| dense.iter().for_each(|dense| drop(black_box(product(&x, dense)))));
+    });
+    for format in FORMATS {
+        let pack = || Packed::pack(&weight, format).expect("finite numbers");
+        let packed: Vec<Packed> = (0..count).map(|_| pack()).collect();
+        let expected = x.linear::<&Tensor>(&packed[0].dense(kind), None);
+        let far = (packed[0].linear(&x) - &expected).abs().max() / expected.abs().max();
+        assert!(far.double_value(&[]) < 0.01, "{format}");
+        let name = format.to_string().replace(' ', "_");
+        group.bench_function(BenchmarkId::from_parameter(&name), |b| {
+            b.iter(|| packed.iter().for_each(|packed| drop(black_box(packed.linear(&x)))));
+        });
+        if tokens > 1 {
+            group.bench_function(format!("{name}/dequantise"), |b| {
+                b.iter(|| black_box(packed[0].dense(kind)));
+            });
+        }
+    }
+    group.finish();
 }
 
 fn main() {

@@ -3,9 +3,12 @@
 //! A 0.1B model (12 layers, 768 channels, 65536 tokens, random weights) on random tokens, all of them targets.
 //! Prints a line for each case: seconds of a step (median and minimum), tokens a second, the matrix products of the
 //! step alone (median seconds, and their share of the step), and peak memory divided by the bytes of the weights: on
-//! a CPU resident memory since libtorch was loaded, on a GPU the memory of tensors. Each case runs in a process of its
+//! a CPU resident memory since libtorch was loaded, on a GPU the memory that libtorch reserves. Each case runs in a process of its
 //! own, so that its peak is its own.
 //! `cargo bench --bench step -- NAME` runs one case.
+
+#[path = "../gpu.rs"]
+mod gpu;
 
 use std::fs;
 use std::process::Command;
@@ -13,7 +16,7 @@ use std::time::Instant;
 
 use statetune_core::data::Batch;
 use statetune_engine::kernels::{
-    Op, device_model, device_name, find_gpu, has_bfloat16_products, keep_memory, peak_gpu_bytes,
+    Op, device_model, device_name, has_bfloat16_products, keep_memory, peak_gpu_bytes,
     with_widened_products,
 };
 use statetune_engine::model::{Model, Shape, Version, Weights};
@@ -21,6 +24,8 @@ use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::StateTuning;
 use statetune_engine::train::{StepOptions, Trainer};
 use tch::{Cuda, Device, Kind, Tensor};
+
+use gpu::has_gpu;
 
 const N_LAYER: i64 = 12;
 const N_EMBD: i64 = 768;
@@ -33,6 +38,7 @@ const CASE: &str = "STATETUNE_BENCH_CASE";
 
 struct Case {
     name: &'static str,
+    version: Version,
     device: Device,
     kind: Kind,
     /// Whether products of bf16 are computed in float32, as on CPUs without instructions for them. `None`: as the CPU can.
@@ -45,19 +51,23 @@ struct Case {
 
 impl Case {
     const fn cpu(name: &'static str, kind: Kind, grad_cp: bool) -> Case {
-        Case { name, device: Device::Cpu, kind, widened: None, grad_cp, size: [1, 512] }
+        let (version, device) = (Version::V7, Device::Cpu);
+        Case { name, version, device, kind, widened: None, grad_cp, size: [1, 512] }
     }
 
     const fn gpu(name: &'static str, kind: Kind, grad_cp: bool, size: [i64; 2]) -> Case {
-        Case { name, device: Device::Cuda(0), kind, widened: None, grad_cp, size }
+        let (version, device) = (Version::V7, Device::Cuda(0));
+        Case { name, version, device, kind, widened: None, grad_cp, size }
     }
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     Case::cpu("cpu bf16", Kind::BFloat16, false),
     Case::cpu("cpu bf16 grad_cp", Kind::BFloat16, true),
     Case::cpu("cpu fp32", Kind::Float, false),
     Case { widened: Some(true), ..Case::cpu("cpu bf16 widened", Kind::BFloat16, false) },
+    Case { version: Version::V6, ..Case::cpu("cpu bf16 RWKV-6", Kind::BFloat16, false) },
+    Case { version: Version::V5, ..Case::cpu("cpu bf16 RWKV-5", Kind::BFloat16, false) },
     Case::gpu("gpu bf16 1x512", Kind::BFloat16, false, [1, 512]),
     Case::gpu("gpu bf16 8x1024", Kind::BFloat16, false, [8, 1024]),
     Case::gpu("gpu bf16 8x1024 grad_cp", Kind::BFloat16, true, [8, 1024]),
@@ -66,7 +76,6 @@ const CASES: [Case; 8] = [
 
 fn main() {
     keep_memory();
-    let gpu = find_gpu();
     if let Ok(name) = std::env::var(CASE) {
         let case = CASES.iter().find(|case| case.name == name).expect("a known case");
         return match case.widened {
@@ -74,13 +83,13 @@ fn main() {
             None => run(case),
         };
     }
-    println!("state tuning, RWKV-7 L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}");
+    let has_gpu = has_gpu();
+    println!("state tuning, L{N_LAYER} C{N_EMBD} V{VOCAB_SIZE}, RWKV-7 unless a case says another");
     println!("cpu: {}, samples of 512 tokens", device_name(Device::Cpu));
     let products = if has_bfloat16_products() { "bfloat16" } else { "float32" };
     println!("cpu: {}, products of bf16 in {products}", device_model(Device::Cpu));
-    match &gpu {
-        Ok(()) => println!("gpu: {}", device_name(Device::Cuda(0))),
-        Err(missing) => println!("gpu: {missing}"),
+    if has_gpu {
+        println!("gpu: {}", device_name(Device::Cuda(0)));
     }
     println!(
         "{:24} {:>9} {:>9} {:>9} {:>10} {:>6} {:>9}",
@@ -89,7 +98,7 @@ fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|x| !x.starts_with("--")).collect();
     for case in &CASES {
         let is_asked = asked.is_empty() || asked.iter().any(|name| name == case.name);
-        if is_asked && (case.device == Device::Cpu || gpu.is_ok()) {
+        if is_asked && (case.device == Device::Cpu || has_gpu) {
             let program = std::env::current_exe().expect("the path of this program");
             let status = Command::new(program).env(CASE, case.name).status();
             assert!(status.expect("a child process").success(), "{} failed", case.name);
@@ -99,9 +108,10 @@ fn main() {
 
 fn run(case: &Case) {
     tch::manual_seed(1);
-    let &Case { name, device, kind, grad_cp, size: [micro_bsz, ctx_len], widened: _ } = case;
+    let &Case { name, version, device, kind, grad_cp, size: [micro_bsz, ctx_len], widened: _ } =
+        case;
     let loaded = resident("VmRSS:");
-    let shape = Shape::for_scratch(Version::V7, N_LAYER, N_EMBD, VOCAB_SIZE);
+    let shape = Shape::for_scratch(version, N_LAYER, N_EMBD, VOCAB_SIZE);
     let weights = Weights::from_fn(shape, |_, size| {
         // In place, so that no copy of a tensor counts as memory of the step.
         Tensor::randn(size, (kind, device)).g_mul_scalar_(0.02)
@@ -131,7 +141,8 @@ fn run(case: &Case) {
         assert!(outcome.loss.is_finite());
         number += 1;
     });
-    let peak = peak_gpu_bytes(device).map_or_else(|| resident("VmHWM:") - loaded, |x| x as f64);
+    let peak =
+        peak_gpu_bytes(device).map_or_else(|| resident("VmHWM:") - loaded, |x| x.reserved as f64);
     let (products, _) = timed(device, || products(&weights, tokens));
     println!(
         "{name:24} {median:9.4} {least:9.4} {:9.0} {products:10.4} {:5.0}% {:9.2}",
@@ -164,23 +175,33 @@ fn products(weights: &Weights, tokens: i64) {
     let _guard = tch::no_grad_guard();
     for (name, matrix) in weights.iter() {
         let is_linear = name.ends_with(".weight");
-        let is_low_rank = ["w", "a", "v", "g"]
+        let is_low_rank = [".w", ".a", ".v", ".g", "_w"]
             .iter()
-            .any(|x| name.ends_with(&format!(".{x}1")) || name.ends_with(&format!(".{x}2")));
-        if name == "emb.weight" || matrix.dim() != 2 || !(is_linear || is_low_rank) {
+            .any(|x| name.ends_with(&format!("{x}1")) || name.ends_with(&format!("{x}2")));
+        if name == "emb.weight" || matrix.dim() < 2 || !(is_linear || is_low_rank) {
+            continue;
+        }
+        if matrix.dim() == 3 {
+            for of_mixture in matrix.unbind(0) {
+                product(&of_mixture, tokens, false);
+            }
             continue;
         }
         let matrix = if is_linear { matrix.tr() } else { matrix.shallow_clone() }; // (in, out)
         let ends = name.starts_with("blocks.0.att.") && !name.ends_with("output.weight");
         let chunk = if name == "head.weight" { HEAD_CHUNK } else { tokens };
-        let n_in = matrix.size()[0];
-        let options = (matrix.kind(), matrix.device());
         for _ in 0..tokens / chunk {
-            let y = Tensor::ones([chunk, n_in], options).matmul(&matrix);
-            if !ends {
-                let _ = y.matmul(&matrix.tr());
-            }
+            product(&matrix, chunk, ends);
         }
+    }
+}
+
+/// The product of `rows` inputs with a matrix (in, out), and unless it `ends` there the gradient of the inputs.
+fn product(matrix: &Tensor, rows: i64, ends: bool) {
+    let options = (matrix.kind(), matrix.device());
+    let y = Tensor::ones([rows, matrix.size()[0]], options).matmul(matrix);
+    if !ends {
+        let _ = y.matmul(&matrix.tr());
     }
 }
 

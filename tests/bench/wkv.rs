@@ -1,12 +1,17 @@
 //! Speed of the WKV operations, on the CPU and on the first GPU if there is one: `cargo bench --bench wkv`. Throughput
 //! is in tokens; the result is checked against the reference before timing.
 
+#[path = "../gpu.rs"]
+mod gpu;
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use statetune_engine::kernels::reference::relative_error;
-use statetune_engine::kernels::{HEAD_SIZE, Op, Wkv5, Wkv6, Wkv7, find_gpu, wkv5, wkv6, wkv7};
+use statetune_engine::kernels::{HEAD_SIZE, Op, Wkv5, Wkv6, Wkv7, keep_memory, wkv5, wkv6, wkv7};
 use tch::{Cuda, Device, Kind, Tensor};
+
+use gpu::has_gpu;
 
 /// Device, batch, tokens and heads of a timing.
 #[derive(Clone, Copy)]
@@ -142,8 +147,9 @@ fn bench_recurrence(
 }
 
 fn main() {
+    keep_memory();
     let mut c = Criterion::default().configure_from_args();
-    let has_gpu = find_gpu().inspect_err(|missing| eprintln!("no GPU: {missing}")).is_ok();
+    let has_gpu = has_gpu();
     for place in PLACES.iter().filter(|place| place.device == Device::Cpu || has_gpu) {
         bench_recurrence(&mut c, "wkv5", place, run5, operands5);
         bench_recurrence(&mut c, "wkv6", place, run6, operands6);

@@ -134,13 +134,12 @@ fn a_line_without_text() {
     Case::new().having("data.jsonl", "{\"txt\": \"a\", \"id\": 1}\n").refuses(
         20,
         r#"error[ST3003]: line 1 of `data.jsonl` has no text and no conversation of a known shape
- --> data.jsonl:1:1
+ --> data.jsonl:1:2
   |
 1 | {"txt": "a", "id": 1}
-  | ^ keys found: `txt`, `id`
+  |  ^^^^^ did you mean `text`?
   |
-  = note: shapes that are read: `text`; `messages`; `conversations`; `instruction` and `output`; `prompt` and `completion`; `question` and `answer`
-  = note: `data.sft_field` names the keys of a question and an answer with other names"#,
+  = help: rename `txt` to `text`"#,
     );
 }
 
@@ -158,7 +157,7 @@ fn documents_without_an_assistant_turn() {
   = note: `loss_mask = "assistant"` with template `rwkv-qa` looks for `System:`, `User:`, `Assistant:`
   = note: role words found: User 1, Bot 1
   = help: set `data.template = { extends = "rwkv-qa", aliases = { assistant = ["Bot"] } }`
-  = help: run `statetune data show FILE --line 1` to print the sample with its mask
+  = help: run `statetune data show state.toml --line 1` to print the sample with its mask
   = help: fix or remove such documents, or set `data.loss_mask = "pad"`"#,
     );
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use regex::Regex;
 use serde_json::{Value, json};
@@ -303,6 +303,9 @@ pub fn checkpoint(shape: Shape) -> Vec<u8> {
 
 /// A [`checkpoint`] of which every tensor is what `change` makes of it.
 pub fn tampered(shape: Shape, change: impl Fn(&str, Tensor) -> Tensor) -> Vec<u8> {
+    // libtorch has one generator, and tests run side by side.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("model.pth");
     let new = Weights::scratch(shape, 1);

@@ -134,7 +134,10 @@ error[ST1000]: the file is not valid TOML: unclosed table
 
 ";
     assert_eq!(output.stderr, expected);
-    assert_eq!((output.code, &*output.stdout), (Some(2), "state.toml: valid\nfull.toml: valid\n"));
+    assert_eq!(
+        (output.code, &*output.stdout),
+        (Some(2), "state.toml: valid, but 1 file is missing; a run needs it\nfull.toml: valid\n")
+    );
 }
 
 /// A file is valid without its files and a GPU; only a run needs them.
@@ -145,7 +148,8 @@ fn check_without_the_files_of_a_run() {
         .with(STATE, "base.pth", "nowhere.pth")
         .with(STATE, "vocab.txt", "nowhere.txt");
     let output = case.statetune(&["check", STATE]);
-    assert_eq!((output.code, &*output.stdout), (Some(0), "state.toml: valid\n"));
+    let valid = "state.toml: valid, but 3 files are missing; a run needs them\n";
+    assert_eq!((output.code, &*output.stdout), (Some(0), valid));
     let codes: Vec<_> = output.stderr.lines().filter(|line| line.starts_with("warning")).collect();
     let expected = [
         "warning[ST3005]: the data file `nowhere.jsonl` does not exist",

@@ -117,7 +117,7 @@ magic_prime 47 (for ctx_len 64)
         "\
 error[ST3009]: `data.bin` already exists
   |
-  = help: pass another name with `--out`, or `--force` to replace it",
+  = help: pass another name, or `--force` to replace the file",
     );
     with(&["--force"]).is_done();
     assert_eq!(bytes(), first);

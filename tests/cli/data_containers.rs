@@ -101,6 +101,56 @@ fn two_columns_are_the_same_from_every_container() {
     all_are_the_same(&files, "sft_field = [\"q\", \"a\"]\n");
 }
 
+#[test]
+fn preference_pairs_are_read_from_every_container() {
+    let record = json!({ "prompt": "a?", "chosen": "good", "rejected": "bad" });
+    let columns: Vec<(&str, Vec<String>)> =
+        [("prompt", "a?"), ("chosen", "good"), ("rejected", "bad")]
+            .map(|(name, cell)| (name, vec![cell.to_string(); 10]))
+            .to_vec();
+    let arrays: Vec<(&str, ArrayRef)> = columns
+        .iter()
+        .map(|(name, cells)| -> (&str, ArrayRef) {
+            (name, Arc::new(StringArray::from(cells.clone())))
+        })
+        .collect();
+    let mut files = json_forms(&vec![record; 10]);
+    files.truncate(6);
+    files.extend(text_tables(&columns).into_iter().take(2));
+    files.extend(binary_tables(&[("pairs", batch(arrays))]).into_iter().take(4));
+    for (name, bytes) in files {
+        let case = case_of(&name, "").having(&name, bytes);
+        let checked = case.statetune(&["data", "check", STATE]);
+        let found = "shapes: preference pair 10 (keys chosen, rejected)\n";
+        assert_eq!(checked.code, Some(20), "{name}: {checked:?}");
+        assert!(checked.stdout.contains(found), "{name}: {checked:?}");
+        let shown = case.statetune(&["data", "show", STATE]).is_done_with_warnings().stdout.clone();
+        let rejected = "with the rejected answer:\nUser: a?\n\nAssistant: bad";
+        assert_eq!(shown.matches(rejected).count(), 3, "{name}: {shown}");
+        let refused = case.statetune(&["run", STATE]);
+        assert_eq!(refused.code, Some(20), "{name}: {refused:?}");
+        assert!(refused.stderr.contains("is a preference pair"), "{name}: {refused:?}");
+    }
+}
+
+#[test]
+fn rows_of_containers_are_called_rows() {
+    let totals = |name: &str, bytes: &[u8]| {
+        let case = case_of(name, "").having(name, bytes);
+        let output = case.statetune(&["data", "check", STATE]);
+        assert_eq!(output.code, Some(20), "{output:?}");
+        let total = output.stdout.lines().find(|line| line.starts_with("error"));
+        total.unwrap_or_default().to_owned()
+    };
+    let rows = "error    ST3003       2  rows are not valid documents";
+    let lines = rows.replace("rows", "lines");
+    assert_eq!(totals("d.json", b"[{\"text\": 1}, {\"text\": 2}]"), rows);
+    assert_eq!(totals("d.jsonl", b"{\"text\": 1}\n{\"text\": 2}\n"), lines);
+    let numbers: ArrayRef = Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    assert_eq!(totals("d.parquet", &parquet_of(vec![("text", numbers)])), rows);
+    assert_eq!(totals("d.csv", b"text,more\na\nb\n"), lines);
+}
+
 /// Standard error of `data prepare` for a file, which is refused.
 #[track_caller]
 fn message(name: &str, bytes: &[u8], more: &str) -> String {
@@ -248,7 +298,7 @@ fn files_that_hold_no_records_are_named() {
         "\
 error[ST3002]: `d.jsonl` looks like UTF-16LE, but has no byte order mark
   |
-  = help: run `iconv -f UTF-16LE -t UTF-8 OLD > NEW`"
+  = help: the text looks like UTF-16LE: run `iconv -f UTF-16LE -t UTF-8 d.jsonl > d.utf8.jsonl` and use the new file"
     );
 }
 

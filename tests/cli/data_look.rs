@@ -117,7 +117,7 @@ Assistant:[[ hello]][[<end>]]",
         "\
 error[ST3105]: line 3 has no document
   |
-  = help: run `statetune data check` to list the lines that are not valid documents",
+  = note: `data.jsonl` has its documents on lines 1 to 2",
     );
 }
 

@@ -168,6 +168,18 @@ fn threads_without_work_sleep_soon() {
 }
 
 #[test]
+fn the_number_of_threads_follows_the_load_up_to_a_limit() {
+    let threads = |limit| found_by_doctor("threads", &[("OMP_NUM_THREADS", limit)]);
+    assert_eq!(threads("1")["most"], 1);
+    let told = Case::new().statetune_with(&["doctor"], &[("OMP_NUM_THREADS", "2")]);
+    let lines = ["threads", "at most 2, fewer while other programs use the cores"];
+    assert!(
+        told.stdout.lines().any(|line| lines.iter().all(|part| line.contains(part))),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn the_number_of_threads_is_a_setting() {
     let case = Case::new().with(STATE, "accelerator = \"cpu\"", "threads = 3");
     let plan = case.statetune(&["plan", STATE]);

@@ -12,7 +12,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use crate::case::{Case, STATE};
+use statetune_engine::model::{Shape, Version};
+
+use crate::case::{Case, STATE, checkpoint};
 use crate::resume::{same_numbers, signal, spawn, wait_for_second_run, wait_until};
 
 /// Sixty steps with an evaluation after each, one checkpoint kept.
@@ -53,16 +55,16 @@ fn arguments<'a>(first: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [first, more].concat()
 }
 
-/// Asks a run twice to stop at random moments and resumes it, `rounds` times.
-fn two_signals(rounds: usize, seed: u64) {
-    let case = Case::new();
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    case.statetune(&arguments(&["run", STATE], &MANY)).is_done();
+/// Asks a run with these settings, whose last checkpoint is `last`, twice to stop at random moments of its first `millis`
+/// and resumes it, `rounds` times.
+fn two_signals(case: &Case, settings: &[&str], last: &str, millis: u64, rounds: usize) {
+    let mut rng = ChaCha8Rng::seed_from_u64(rounds as u64);
+    case.statetune(&arguments(&["run", STATE], settings)).is_done_with_warnings();
     let whole = case.only_run();
-    let again = arguments(&["run", STATE, "--resume", "auto"], &MANY);
+    let again = arguments(&["run", STATE, "--resume", "auto"], settings);
     for round in 0..rounds {
-        let child = spawn(&case, &again);
-        sleep(Duration::from_millis(rng.random_range(0..1500)));
+        let child = spawn(case, &again);
+        sleep(Duration::from_millis(rng.random_range(0..millis)));
         let (first, first_code) = SIGNALS[rng.random_range(0..SIGNALS.len())];
         let (second, second_code) = SIGNALS[rng.random_range(0..SIGNALS.len())];
         signal(&child, first);
@@ -74,10 +76,10 @@ fn two_signals(rounds: usize, seed: u64) {
         let codes = [0, 75, first_code, second_code];
         assert!(codes.contains(&code(&output)), "{first} {second}: {output:?}");
     }
-    case.statetune(&again).is_done();
+    case.statetune(&again).is_done_with_warnings();
     let other = case.runs().into_iter().filter(|run| *run != whole);
     for run in other {
-        same_numbers(&case, &whole, &run, "epoch-0059");
+        same_numbers(case, &whole, &run, last);
         // What was evaluated after the last checkpoint is evaluated again.
         let evals = |run: &Path| -> BTreeMap<u64, f64> {
             let lines = case.lines(run.join("events.jsonl")).into_iter();
@@ -91,13 +93,33 @@ fn two_signals(rounds: usize, seed: u64) {
 
 #[test]
 fn two_signals_at_random_moments() {
-    two_signals(24, 1);
+    two_signals(&Case::new(), &MANY, "epoch-0059", 1500, 24);
 }
 
 #[test]
 #[ignore = "takes ten minutes"]
 fn two_signals_at_two_hundred_moments() {
-    two_signals(200, 2);
+    two_signals(&Case::new(), &MANY, "epoch-0059", 1500, 200);
+}
+
+/// The shape of World 0.1B: loading the weights, a step and an evaluation take seconds each.
+#[test]
+#[ignore = "takes ten minutes"]
+fn two_signals_at_twelve_moments_of_a_large_model() {
+    let shape = Shape::for_scratch(Version::V7, 12, 768, 65536);
+    let case = Case::new().having("base.pth", checkpoint(shape)).with(
+        STATE,
+        "tokenizer = \"vocab.txt\"",
+        "tokenizer = \"world\"",
+    );
+    let mut settings = MANY.to_vec();
+    settings[1] = "--set=train.epoch_count=5";
+    settings.push("--set=eval.limit=4");
+    let began = Instant::now();
+    case.statetune(&arguments(&["run", STATE, "--runs-dir", "alone"], &settings))
+        .is_done_with_warnings();
+    let millis = began.elapsed().as_millis() as u64;
+    two_signals(&case, &settings, "epoch-0004", millis, 12);
 }
 
 /// The number of steps of a run, and a run within its first step.
@@ -119,6 +141,7 @@ fn within_a_step(case: &Case, more: &[&str]) -> Child {
 fn a_second_request_ends_a_step_at_once() {
     let case = Case::new();
     for (name, expected) in SIGNALS {
+        let before = case.runs();
         let child = within_a_step(&case, &[]);
         signal(&child, "-INT");
         sleep(Duration::from_millis(1100));
@@ -127,10 +150,13 @@ fn a_second_request_ends_a_step_at_once() {
         is_clean(&output);
         assert_eq!(output.status.code(), Some(expected), "{name}: {output:?}");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            stderr.ends_with("stopping and saving everything; interrupt again to stop at once\n"),
-            "{stderr}"
+        let mut new = case.runs().into_iter().filter(|run| !before.contains(run));
+        let run = new.next().expect("a run").to_string_lossy().into_owned();
+        let expected = format!(
+            "stopping and saving everything; interrupt again to stop at once\n\
+             stopped at once; no step is saved yet: `statetune resume {run}` starts over\n"
         );
+        assert!(stderr.ends_with(&expected), "{stderr}");
     }
 }
 

@@ -300,3 +300,15 @@ fn a_clock_that_runs_backwards() {
         assert!((0.0..=1.0).contains(&number("data_wait")), "{line}");
     }
 }
+
+#[test]
+fn init_on_a_full_disk_leaves_no_part_of_a_file() {
+    let case = Case::new();
+    let init = ["init", "sub", "--yes"];
+    let output = limited(&case, "trap '' XFSZ && ulimit -f 0", &init);
+    let expected = "error[ST0301]: cannot write `sub/example.jsonl`\n  |\n  = note: File too large (os error 27)";
+    assert_eq!((message(&output), output.code), (expected, Some(29)));
+    assert_eq!(case.list("sub"), [".statetune"]);
+    case.statetune(&init).is_done();
+    assert!(case.read("sub/example.jsonl").lines().count() > 1);
+}

@@ -349,7 +349,7 @@ fn a_non_finite_update_stops_the_run() {
     for line in [
         "= note: first NaN or infinite value: blocks.0.att.time_state after the update\n",
         "= note: the parameters are already updated, so the step cannot be skipped\n",
-        "--set guard.nonfinite=rollback`\n",
+        "--set schedule.lr_init=1.0 --accept schedule.lr_init`\n",
     ] {
         assert!(message.contains(line), "{message}");
     }
@@ -434,4 +434,23 @@ fn when_its_time_is_over_a_run_saves_and_can_be_continued() {
     assert_eq!(case.statetune(&["resume", &stopped]).code, Some(75));
     case.statetune(&["resume", &stopped, "--set", "guard.max_hours=0"]).is_done();
     assert!(chain(&case, &whole) == chain(&case, Path::new(&*stopped)));
+}
+
+/// A third of a rate that is far too high is too high as well: the help names the usual rate, and works.
+#[test]
+fn a_rate_far_above_the_usual_one_goes_back_to_the_usual_one() {
+    let case = Case::new();
+    let run = case.statetune(&["run", FULL, "--set", "schedule.lr_init=1e30"]);
+    assert_eq!(run.code, Some(24), "{run:?}");
+    let name = case.only_run().to_string_lossy().into_owned();
+    let resume =
+        format!("statetune resume {name} --set schedule.lr_init=0.0001 --accept schedule.lr_init");
+    let helps: Vec<&str> =
+        run.stderr.lines().filter(|line| line.starts_with("  = help: ")).skip(2).collect();
+    let usual = format!(
+        "  = help: the rate is far above the usual one of the method; to continue with the usual one, run `{resume}`"
+    );
+    assert_eq!(helps, [case.scrub(&usual)], "{run:?}");
+    let words: Vec<&str> = resume.split(' ').skip(1).collect();
+    case.statetune(&words).is_done();
 }

@@ -107,9 +107,15 @@ fn states_stand_where_programs_look_for_them() {
             Version::V7 => ("merged.pth\nmerged-state.pth", &base),
             Version::V5 | Version::V6 => ("merged.pth", &whole),
         };
-        merge(&case, &[]).succeeds(files, product);
+        let beside = format!(
+            "{product}\nstate    merged-state.pth has the initial state, merged.pth has the unchanged weights of the base \
+             model; for a program: statetune mount merged-state.pth --model merged.pth --tokenizer CASE/vocab.txt \
+             --for rwkv-pip"
+        );
+        let said = if version == Version::V7 { &beside } else { product };
+        merge(&case, &[]).succeeds(files, said);
         assert_eq!(names(&case, "merged.pth"), *tensors, "{version}");
-        merge(&case, &["--states", "beside"]).succeeds("merged.pth\nmerged-state.pth", product);
+        merge(&case, &["--states", "beside"]).succeeds("merged.pth\nmerged-state.pth", &beside);
         assert_eq!(names(&case, "merged.pth"), base, "{version}");
         assert_eq!(names(&case, "merged-state.pth"), state, "{version}");
 
@@ -127,7 +133,7 @@ fn states_stand_where_programs_look_for_them() {
     case.write("x-state.pth", base);
     let output = case.statetune(&["merge", "latest", "--model", "x-state.pth", "--out", "x.pth"]);
     let expected = "\
-error[ST0206]: `x-state.pth` is an input of the merge and would be overwritten
+error[ST0206]: `x-state.pth` is an input of this command and would be overwritten
   |
   = help: pass another file: `--out FILE`";
     assert_eq!((output.code, output.stderr.trim_end()), (Some(2), expected));

@@ -74,7 +74,7 @@ error[ST8010]: `latest` trained an adapter together with its state
         );
         assert!(object["difference"].as_f64().expect("a number") < 1e-4, "{object}");
         assert!(
-            object["entry"].as_str().expect("a text").contains("RWKV(model=\"merged\""),
+            object["entry"].as_str().expect("a text").contains("RWKV(model=\"CASE/merged\""),
             "{object}"
         );
         // What the program holds has the loss of the run.
@@ -162,4 +162,76 @@ fn a_proof_that_proves_nothing_says_so() {
     );
     let object = json_of(&case.statetune(&[&by_file[..], &["--format", "json"]].concat()));
     assert_eq!(object["shows_order"], false);
+}
+
+/// What the printed program uses of PyTorch and of the `rwkv` package, which look at their files and say what they got.
+const STUBS: [(&str, &str); 5] = [
+    (
+        "torch.py",
+        "\
+class Tensor:
+    def float(self): return self
+    def transpose(self, *dims): return self
+    def contiguous(self): return self
+class States(dict):
+    def __missing__(self, name): return Tensor()
+def load(path, map_location, weights_only):
+    open(path, 'rb').close()
+    return States()
+def zeros(n): return Tensor()
+",
+    ),
+    ("rwkv/__init__.py", ""),
+    (
+        "rwkv/model.py",
+        "\
+class Logits:
+    def __init__(self, best): self.best = best
+    def argmax(self): return self.best
+class RWKV:
+    def __init__(self, model, strategy):
+        open(model + '.pth', 'rb').close()
+        self.left = 3
+    def forward(self, tokens, state):
+        print('reads', tokens, len(state))
+        self.left -= 1
+        return Logits(self.left), state
+",
+    ),
+    (
+        "rwkv/rwkv_tokenizer.py",
+        "\
+class TRIE_TOKENIZER:
+    def __init__(self, path): open(path, 'rb').close()
+    def encode(self, text): return [text]
+    def decode(self, tokens): return repr(tokens)
+",
+    ),
+    ("rwkv/utils.py", ""),
+];
+
+#[test]
+fn the_printed_python_program_runs_as_it_is_in_any_folder() {
+    let case = run("type = \"state\"");
+    let printed = mount(&case, &[]);
+    let program = printed.is_done().stdout.split_once("\n\n").expect("a program").1;
+    let program = program.replace("CASE", case.path("").to_string_lossy().trim_end_matches('/'));
+    let name = case.only_run().file_name().expect("a name").to_string_lossy().into_owned();
+    case.write("elsewhere/use.py", program.replace("DATE-tiny-ID", &name));
+    for (file, text) in STUBS {
+        case.write(format!("stubs/{file}"), text);
+    }
+    let output = std::process::Command::new("python3")
+        .arg("use.py")
+        .current_dir(case.path("elsewhere"))
+        .env("PYTHONPATH", case.path("stubs"))
+        .output()
+        .expect("python3 starts");
+    assert_eq!(
+        (&*String::from_utf8_lossy(&output.stdout), &*String::from_utf8_lossy(&output.stderr)),
+        (
+            "reads ['User: Tell me about your day.\\n\\nAssistant:'] 6\nreads [2] 6\nreads [1] 6\n[2, 1]\n",
+            ""
+        )
+    );
 }

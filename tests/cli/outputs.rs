@@ -55,8 +55,8 @@ fn out_writes_into_pipes_and_through_links() {
     let export = case.only_run().join("export/rwkv-1.pth");
     let export = export.to_string_lossy().into_owned();
     for (arguments, start) in [
-        (&["report", "latest", "--out"][..], &b"<!DOCTYPE"[..]),
-        (&["export", &export, "--to", "pth", "--out"][..], &b"PK"[..]),
+        (&["report", "latest", "--force", "--out"][..], &b"<!DOCTYPE"[..]),
+        (&["export", &export, "--to", "pth", "--force", "--out"][..], &b"PK"[..]),
     ] {
         case.write("far/old.pth", "old");
         let (link, pipe) = (case.path("link.pth"), case.path("pipe.pth"));

@@ -91,6 +91,18 @@ fn a_proposal_is_written_into_the_file() {
     let output = case.statetune(&["plan", STATE, "--fit", "--memory", &memory]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(output.stdout.contains("  fit       A  "), "{output:?}");
+    // The command that it prints writes the proposal that it prints.
+    let written = case.read(STATE);
+    let line = |name: &str| {
+        let line = output.stdout.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{output:?}")).to_owned()
+    };
+    let apply = format!("statetune plan state.toml --apply A --memory {memory}");
+    assert_eq!(line("  apply     "), apply);
+    let words: Vec<&str> = apply.split(' ').skip(1).collect();
+    let proposal = line("  fit       A  ");
+    case.statetune(&words).succeeds(&format!("state.toml: {proposal}"), "");
+    case.write(STATE, written);
     let output = case.statetune(&["plan", STATE, "--memory", &memory]);
     assert_eq!(output.code, Some(22), "{output:?}");
     assert!(output.stderr.starts_with("error[ST5001]: the run needs about "), "{output:?}");

@@ -3,6 +3,7 @@
 use statetune_engine::model::{Shape, Version};
 
 use crate::case::{Case, SIZES, STATE, checkpoint};
+use crate::container_files::{gzip, zstd};
 
 const SOURCE: &str = "data_file = \"data.jsonl\"\n";
 
@@ -34,6 +35,38 @@ fn raw_text(vocab_size: i64, data: &str) -> Case {
         .with(STATE, "tokenizer = \"vocab.txt\"\n", "")
         .with(STATE, "loss_mask = \"assistant\"", "loss_mask = \"pad\"\noverlong = \"split\"")
         .with(STATE, "val_split = 0.2", "val_split = 0")
+}
+
+#[test]
+fn compressed_text_is_read_and_other_encodings_are_named() {
+    let text = "Once upon a time there was a king. ".repeat(50);
+    let of = |name: &str, bytes: Vec<u8>| {
+        let data = format!("data_file = \"{name}\"\ndata_type = \"utf-8\"\noverlong = \"split\"\n");
+        Case::new()
+            .having(name, bytes)
+            .with(STATE, SOURCE, &data)
+            .with(STATE, "loss_mask = \"assistant\"", "loss_mask = \"pad\"")
+            .with(STATE, "val_split = 0.2", "val_split = 0")
+    };
+    let plain = of("d.txt", text.clone().into_bytes()).coverage(STATE, &[]);
+    for (name, bytes) in [("d.txt.gz", gzip(text.as_bytes())), ("d.txt.zst", zstd(text.as_bytes()))]
+    {
+        let case = of(name, bytes);
+        assert_eq!(case.coverage(STATE, &[]), plain, "{name}");
+        case.statetune(&["check", STATE]).is_done();
+    }
+    let gbk = b"\xc4\xe3\xba\xc3\xa3\xac\xbd\xf1\xcc\xec\xcc\xec\xc6\xf8\xba\xdc\xba\xc3\xa1\xa3\n"
+        .repeat(9);
+    let message = |name: &str, command: &str| {
+        format!(
+            "error[ST3002]: `{name}` is not valid UTF-8 at byte 0\n  |\n  = help: the text looks like \
+             GB18030: run `{command}` and use the new file"
+        )
+    };
+    let command = "iconv -f GB18030 -t UTF-8 d.txt > d.utf8.txt";
+    of("d.txt", gbk.clone()).refuses(20, &message("d.txt", command));
+    let command = "gzip -dc d.txt.gz | iconv -f GB18030 -t UTF-8 > d.utf8.txt";
+    of("d.txt.gz", gzip(&gbk)).refuses(20, &message("d.txt.gz", command));
 }
 
 #[test]

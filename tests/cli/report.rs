@@ -53,7 +53,7 @@ fn a_report_stands_alone_and_escapes_everything() {
         "<td><code>log.report</code></td><td><code>true</code></td><td>--set</td>",
         "你好 🐱",
         "3 evaluations and 2 checkpoints up to step 4",
-        "/resolved.toml",
+        "statetune run --like ",
         "data.jsonl (sha256 ",
         "<strong>Probes</strong>",
         "% of the answers",
@@ -270,4 +270,18 @@ fn check_page(browser: &mut Browser, file: &Path) {
     assert_eq!(browser.complaints(), Vec::<&serde_json::Value>::new());
     let others = browser.requested().into_iter().filter(|address| !address.starts_with("data:"));
     assert_eq!(others.collect::<Vec<_>>(), [format!("file://{}", file.display())]);
+}
+
+/// The commands of a report put a run beside the others; so do the settings of a run as an experiment file.
+#[test]
+fn a_repeated_run_lies_beside_the_first() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run().to_string_lossy().into_owned();
+    case.statetune(&["report", "latest"]).is_done();
+    let html = case.read(format!("{run}/report.html"));
+    assert!(html.contains(&format!("statetune run --like {run}   ")), "{html}");
+    case.statetune(&["run", "--like", &run]).is_done();
+    case.statetune(&["run", &format!("{run}/resolved.toml")]).is_done();
+    assert_eq!((case.runs().len(), case.list(format!("{run}/runs")).len()), (3, 0));
 }

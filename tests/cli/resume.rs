@@ -80,9 +80,24 @@ fn an_extended_run_resumes_with_recomputed_rates() {
     let done = case.statetune(&["resume", "latest"]);
     assert_eq!(
         done.stderr.trim_end(),
-        "error[ST6008]: the run `runs/DATE-tiny-ID` is finished\n  |\n  = help: to train for more mini-epochs, pass `--set train.epoch_count=N`\n  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
+        "error[ST6008]: the run `runs/DATE-tiny-ID` is finished\n  |\n  = help: to train for more mini-epochs, pass their total: `--set train.epoch_count=3` or more\n  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
     );
     assert_eq!(done.code, Some(27));
+    // "Two more" would be less than what is done; the run stays as it is.
+    let record = case.read(run.join("status.json"));
+    let shorter = case.statetune(&["resume", "latest", "--set", "train.epoch_count=1"]);
+    assert_eq!(
+        (&*shorter.stdout, shorter.stderr.trim_end()),
+        (
+            "",
+            "\
+error[ST6010]: `train.epoch_count = 1`, but the run `runs/DATE-tiny-ID` has begun 2 mini-epochs already
+  |
+  = help: `train.epoch_count` is the total: pass `--set train.epoch_count=3` or more to train on
+  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
+        )
+    );
+    assert_eq!((shorter.code, case.read(run.join("status.json"))), (Some(27), record));
     case.statetune(&["resume", "latest", "--set", "train.epoch_count=3"]).is_done();
     let steps: Vec<_> =
         case.lines(run.join("metrics.jsonl")).iter().map(|line| line["step"].clone()).collect();
@@ -303,7 +318,11 @@ fn two_processes_do_not_work_on_one_run() {
     let output = case.statetune(&["resume", "latest"]);
     assert_eq!(
         output.stderr.trim_end(),
-        "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = help: wait for it to finish, or stop it with `statetune ctl runs/DATE-tiny-ID stop`"
+        format!(
+            "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = note: process {} holds its lock: `{}`\n  = help: wait for it to finish, or stop it with `statetune ctl runs/DATE-tiny-ID stop`",
+            child.id(),
+            command_of(&child)
+        )
     );
     assert_eq!(output.code, Some(26));
     child.kill().expect("killed");
@@ -347,6 +366,13 @@ fn killed_fifty_times_it_computes_the_same() {
 
 pub fn chain_len(case: &Case, run: &Path) -> u64 {
     fs::metadata(case.path(run.join("chain.bin"))).map_or(0, |file| file.len())
+}
+
+/// The command line of a process as a message shows it.
+pub fn command_of(child: &Child) -> String {
+    let bytes = fs::read(format!("/proc/{}/cmdline", child.id())).expect("a process");
+    let line = String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ");
+    line.chars().take(120).collect()
 }
 
 pub fn wait_until(mut ready: impl FnMut() -> bool) {

@@ -77,6 +77,7 @@ fn the_run_directory() {
             "status.json",
             "times.jsonl",
             "train_log.txt",
+            "val_losses.jsonl",
         ]
     );
     assert_eq!(case.read(run.join("experiment.toml")), case.read(STATE));

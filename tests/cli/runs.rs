@@ -11,6 +11,7 @@ use serde_json::Value;
 use statetune_engine::model::{Shape, Version, Weights};
 
 use crate::case::{Case, FULL, Output, SIZES, STATE, program};
+use crate::resume::command_of;
 
 /// The letters of a run.
 fn id(run: &Path) -> String {
@@ -212,6 +213,17 @@ fn a_list_of_runs() {
     };
     assert_eq!(ids(&["--where", "status=done"]), [id(&first), id(&second)]);
     assert_eq!(ids(&["--where", "status!=done"]), [id(&third)]);
+    assert_eq!(ids(&["--where", "status=Done"]), ids(&["--where", "status=done"]));
+    case.statetune(&["runs", "ls", "--where", "status=killed"])
+        .succeeds("no run meets the conditions: runs has 3 runs", "");
+    let older = case.statetune(&["diff", "latest", "latest~9"]);
+    assert_eq!(
+        older.stderr.trim_end(),
+        "\
+error[ST0201]: no run `latest~9` in `runs`
+  |
+  = help: the number of runs is 3, and the oldest is `latest~2`; `statetune runs ls` lists them"
+    );
     assert_eq!(ids(&["--where", "schedule.lr_init<=0.5", "--where", "status=done"]), [id(&second)]);
     assert_eq!(ids(&["--where", "tag=two"]), [id(&second)]);
     assert_eq!(ids(&["--where", "age>1d"]), Vec::<String>::new());
@@ -408,9 +420,14 @@ fn a_running_run_and_a_killed_one() {
     assert!(live["steps"].as_u64().is_some_and(|steps| steps >= 2), "{live}");
     for command in [&["runs", "rm", "latest", "--yes"][..], &["runs", "pack", "latest"]] {
         let busy = case.statetune(command);
-        let message = "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = \
-                       help: wait for it to finish, or stop it with `statetune ctl runs/DATE-tiny-ID stop`";
-        refused(&busy, 26, message);
+        let message = format!(
+            "error[ST6007]: another process is using the run `runs/DATE-tiny-ID`\n  |\n  = \
+             note: process {} holds its lock: `{}`\n  = \
+             help: wait for it to finish, or stop it with `statetune ctl runs/DATE-tiny-ID stop`",
+            child.id(),
+            command_of(&child)
+        );
+        refused(&busy, 26, &message);
     }
     case.statetune(&["runs", "prune", "--yes"]).succeeds("nothing to remove", "");
     case.statetune(&["runs", "tag", "latest", "seen"]).is_done();
@@ -465,6 +482,7 @@ fn records_fit_their_schemas() {
         ("metrics", case.lines(run.join("metrics.jsonl"))),
         ("times", case.lines(run.join("times.jsonl"))),
         ("ledger", case.lines(run.join("ledger.jsonl"))),
+        ("val_losses", case.lines(run.join("val_losses.jsonl"))),
         ("events", case.lines(run.join("events.jsonl"))),
         ("run", vec![case.json(run.join("status.json"))]),
     ] {

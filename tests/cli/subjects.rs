@@ -191,3 +191,34 @@ fn states_made_of_states_answer_like_them() {
     }
     assert_eq!(score(&["same.pth", "--model", "base.pth"]), tuned);
 }
+
+/// The passport beside an exported file names its base model.
+#[test]
+fn a_file_of_a_run_names_its_base_model_and_the_run() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run().to_string_lossy().into_owned();
+    let base = statetune_engine::model::fingerprint(&case.path("base.pth")).expect("weights");
+    let mount = |file: &str| {
+        let output = case.statetune(&["mount", file, "--for", "ai00"]);
+        assert_eq!((output.code, &*output.stdout), (Some(2), ""));
+        output.stderr
+    };
+    let message = |file: &str| {
+        format!(
+            "\
+error[ST0202]: the base model of `{file}` is `base.pth` (fingerprint {base}); its path is not recorded
+  |
+  = help: pass the weights and their vocabulary: `--model FILE --tokenizer FILE`
+"
+        )
+    };
+    let newest = format!("{run}/export/rwkv-1.pth");
+    let expected =
+        message(&newest) + &format!("  = help: or pass the run `{run}` instead of the file\n");
+    assert_eq!(mount(&newest), case.scrub(&expected));
+    let older = format!("{run}/export/rwkv-0.pth");
+    assert_eq!(mount(&older), case.scrub(&message(&older)));
+    let given = ["--model", "base.pth", "--tokenizer", "vocab.txt"];
+    case.statetune(&[&["mount", &older, "--for", "ai00"], &given[..]].concat()).is_done();
+}

@@ -163,7 +163,13 @@ fn chat() {
     let input = "Hello\nHow are you?\n/undo\nHow are you?\n/reset\nHello\n/quit\nHello\n";
     let (said, stderr) = talk(&greedy, input);
     assert_eq!(said.lines().collect::<Vec<_>>(), [answers[0], answers[1], answers[1], answers[0]]);
-    assert_eq!(stderr, "");
+    let expected =
+        "the last question and its answer are forgotten\nthe conversation is forgotten\n";
+    assert_eq!(stderr, expected);
+    for end in ["/quit", "/exit", "quit", "exit"] {
+        let (said, stderr) = talk(&greedy, &format!("/set seed 7\n{end}\nHello\n"));
+        assert_eq!((&*said, &*stderr), ("", "seed is 7 from the next answer on\n"), "{end}");
+    }
 
     let (_, stderr) = talk(&greedy, "/undo\n/frob\n/set top_p 2\n/set x 1\n");
     let expected = "\
@@ -178,7 +184,7 @@ HELP
 /reset          forget the conversation
 /undo           forget the last question and its answer
 /set KEY VALUE  change temperature, top_p, presence_penalty, frequency_penalty, penalty_decay, seed or max_tokens
-/quit           end; so does the end of input";
+/quit           end; so do `quit`, `exit` and the end of input";
     assert_eq!(stderr, expected.replace("HELP", help));
 
     let json_lines = [&greedy[..], &["--base", "--format", "json"]].concat();

@@ -10,6 +10,7 @@ fn a_first_experiment_runs_as_it_is_written() {
     case.statetune(&["init", "new", "--yes"]).succeeds(
         "\
 wrote    new/first.toml
+trains   the answers (`loss_mask = \"assistant\"`): 24 of 24 documents have answers after `Assistant:`
 check    statetune check new/first.toml
 run      statetune run new/first.toml",
         "",

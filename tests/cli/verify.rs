@@ -3,10 +3,11 @@
 use std::fs;
 
 use serde_json::Value;
+use statetune_core::records::Lock;
 
 use crate::case::{Case, STATE};
 
-/// Norms learn: of these alone libtorch adds gradients up thread by thread.
+/// Norms learn: libtorch would add their gradients up thread by thread.
 const NORMS: [&str; 4] = [
     "--set=peft.type=full",
     "--set=peft.train_parts=['ln']",
@@ -103,14 +104,37 @@ error[ST6062]: cannot create a temporary folder
     assert_eq!((&*nothing.stderr, nothing.code), (message, Some(2)));
 }
 
+/// Every method whose gradients are sums over many positions, with another number of threads.
 #[test]
-fn other_threads_are_seen() {
-    let case = Case::new();
-    run(&case, &NORMS, "2");
-    let found = verdict(&case, &[]);
-    assert_eq!(found["verdict"], "within tolerance", "{found}");
-    assert_eq!(found["causes"][0]["name"], "threads", "{found}");
-    assert_eq!(found["environment"][0]["values"], serde_json::json!(["2", "1"]), "{found}");
+fn the_number_of_threads_changes_no_bit() {
+    let lora =
+        ["--set=peft.type=lora", "--set=schedule.lr_init=1e-3", "--set=train.precision=bf16"];
+    let packed = [&lora[..], &["--set=quant.type=int8", "--set=train.grad_cp=true"]].concat();
+    let half = ["--set=train.precision=fp16"];
+    for settings in [&[][..], &half, &packed, &NORMS] {
+        let case = Case::new();
+        let with = |threads: &'static str| [settings, &[threads]].concat();
+        run(&case, &with("--set=hardware.threads=1"), "1");
+        for threads in ["--set=hardware.threads=2", "--set=hardware.threads=3"] {
+            let verified = case.statetune(&["verify", "latest", threads]);
+            assert!(verified.stdout.contains("are bit-identical"), "{}", verified.stdout);
+        }
+        run(&case, &with("--set=hardware.threads=3"), "1");
+        let mut locked: Vec<_> = case
+            .runs()
+            .iter()
+            .map(|run| {
+                let lock = Lock::load(&case.path(run)).expect("a lock");
+                let status = fs::read_to_string(case.path(run.join("status.json")));
+                let status: Value = serde_json::from_str(&status.expect("a status")).expect("JSON");
+                (lock.threads, status["identity"].to_string())
+            })
+            .collect();
+        locked.sort();
+        let [one, other] = &locked[..] else { panic!("two runs: {locked:?}") };
+        assert_eq!([one.0, other.0], [1, 3]);
+        assert_eq!(one.1, other.1, "the identity does not depend on it either");
+    }
 }
 
 #[test]
@@ -234,7 +258,7 @@ fn two_equal_runs_differ_in_little() {
     );
 }
 
-/// The same file, inputs, device and number of threads give the same bits.
+/// The same file, inputs and device give the same bits.
 #[test]
 fn a_run_repeats_itself_bit_for_bit() {
     let lora =

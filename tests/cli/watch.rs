@@ -40,6 +40,7 @@ fn a_stored_run() {
     case.statetune(&["run", STATE]).is_done();
     let stands = "\
 run     runs/DATE-tiny-ID  done
+losses  loss: training loss of the step; val: loss of 4 validation documents
 epoch 2/2  step 4/4  100 %  loss #.####  val #.####  lr 0.1550
   seen 100 % (base 100 %, goal 90 % reached)
 ";
@@ -73,7 +74,8 @@ fn a_live_run_in_lines_until_it_is_killed() {
     );
     let line = line.expect("a valid expression");
     assert!(line.is_match(&once.stdout), "{}", once.stdout);
-    assert!(once.stdout.starts_with("run     runs/DATE-tiny-ID  running\n"), "{}", once.stdout);
+    let begin = "run     runs/DATE-tiny-ID  running\nlosses  loss: training loss";
+    assert!(once.stdout.starts_with(begin), "{}", once.stdout);
 
     let watch = program()
         .current_dir(case.path(""))

@@ -14,11 +14,13 @@ use libloading::Library;
 use statetune_core::digest::sha256_hex;
 use statetune_engine::kernels::cuda::nvrtc::Nvrtc;
 use statetune_engine::kernels::cuda::{
-    Build, Launch, LaunchRequest, OperandType, Operands, Program, Recurrence, find_gpu, run,
+    Build, Launch, LaunchRequest, OperandType, Operands, Program, Recurrence, run,
 };
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::kernels::{KernelError, Op, Wkv5, Wkv6, Wkv7, wkv5, wkv6, wkv7};
 use tch::{Device, Kind, Tensor};
+
+use super::gpu::has_gpu;
 
 // ---- cases ----------------------------------------------------------------------------------
 
@@ -562,14 +564,9 @@ fn emulation_detects_access_outside_an_array() {
 
 // ---- on a GPU -------------------------------------------------------------------------------
 
-/// Whether the first GPU is usable; prints the reason if not.
-pub(super) fn gpu() -> bool {
-    find_gpu().inspect_err(|missing| eprintln!("skipped: {missing}")).is_ok()
-}
-
 #[test]
 fn gpu_matches_the_reference() {
-    if gpu() {
+    if has_gpu() {
         for recurrence in [Recurrence::Wkv5, Recurrence::Wkv6, Recurrence::Wkv7] {
             matches_reference(recurrence, By::Gpu);
         }
@@ -578,7 +575,7 @@ fn gpu_matches_the_reference() {
 
 #[test]
 fn gpu_matches_the_reference_on_long_rows_of_many_heads() {
-    if gpu() {
+    if has_gpu() {
         for recurrence in [Recurrence::Wkv5, Recurrence::Wkv6, Recurrence::Wkv7] {
             let case = Case::random(recurrence, Kind::BFloat16, ([4, 515, 12, 64], 0.01), 6);
             case.assert_matches_reference(By::Gpu);

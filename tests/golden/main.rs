@@ -1,11 +1,18 @@
 //! Numbers against independent references: kernels, models, steps, files.
 
+mod blocks;
 mod chunk;
 mod cuda;
 mod devices;
 mod dropout;
+mod few_rows;
 mod files;
+#[path = "../gpu.rs"]
+mod gpu;
 mod memory;
+#[path = "../null_gpu/mod.rs"]
+mod null_gpu;
+mod null_gpu_tests;
 mod numerics;
 mod packing;
 mod peft;

@@ -158,7 +158,7 @@ fn head_loss_equals_the_plain_form_for_every_chunk_size() {
             for head_chunk in [1, 7, 64, 150, 4096] {
                 let options = StepOptions { head_chunk, l2wrap, ..OPTIONS };
                 let HeadLoss { sum, d_hidden, d_scores, d_head } =
-                    head_loss(&model, &hidden, &targets, None, &options, 0.125);
+                    head_loss(&model, &hidden, &targets, None, &options, 0.125).expect("a kernel");
                 assert_eq!(d_hidden.kind(), kind);
                 let (d_scores, d_head) = (d_scores.expect("copies"), d_head.expect("it learns"));
                 let found = [Tensor::from(sum), d_hidden, d_scores, d_head];
@@ -171,11 +171,11 @@ fn head_loss_equals_the_plain_form_for_every_chunk_size() {
 #[test]
 fn head_loss_skips_frozen_and_missing_parts() {
     let (model, hidden, targets) = head_case(Kind::Float);
-    let full = head_loss(&model, &hidden, &targets, None, &OPTIONS, 1.0);
+    let full = head_loss(&model, &hidden, &targets, None, &OPTIONS, 1.0).expect("a kernel");
     assert!(full.d_scores.is_some() && full.d_head.is_some());
     let frozen = Model::new(&weights_of(*model.shape()), Kind::Float, OP);
     let hidden = Hidden { x: hidden.x, copies: None };
-    let less = head_loss(&frozen, &hidden, &targets, None, &OPTIONS, 1.0);
+    let less = head_loss(&frozen, &hidden, &targets, None, &OPTIONS, 1.0).expect("a kernel");
     assert!(less.d_scores.is_none() && less.d_head.is_none());
 }
 

@@ -256,12 +256,14 @@ fn the_merged_model_is_the_trained_model() {
         }
         let found = logits(&Model::new(&merged, kind, Op::Cpu), &tuning.time_state());
         let error = relative_error(&found, &logits_of(&tuning));
-        // RWKV-6 in float16 may itself be off by a percent at the weights that three steps reach.
+        // RWKV-6 in 16 bits may itself be off by much at the weights that three steps reach: in bfloat16 by 1 to 40 %,
+        // with kernels and in plain operations alike.
         let state = tuning.time_state().to(Kind::Double, Device::Cpu);
         let exact = logits(&Model::new(&merged, Kind::Double, Op::Chunk), &state);
         let own = relative_error(&found, &exact);
         println!("{what}: merged is off by {error:e}, and by {own:e} from float64");
-        let allowed = rounding(kind).max(if kind == Kind::Half { 4.0 * own } else { 0.0 });
+        let is_16_bit = matches!(kind, Kind::Half | Kind::BFloat16);
+        let allowed = rounding(kind).max(if is_16_bit { 4.0 * own } else { 0.0 });
         assert!(error < allowed, "{what}: off by {error:e}");
     });
 }

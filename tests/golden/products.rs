@@ -27,7 +27,7 @@ fn operand(rows: i64, columns: i64, transposed: bool, kind: Kind) -> Tensor {
 
 const KINDS: [Kind; 2] = [Kind::BFloat16, Kind::Half];
 /// (M, K, N): vectors, odd sizes, and matrices of several tiles.
-const SHAPES: [(i64, i64, i64); 9] = [
+const SHAPES: [(i64, i64, i64); 10] = [
     (1, 1, 1),
     (1, 768, 5),
     (5, 3, 1),
@@ -36,6 +36,7 @@ const SHAPES: [(i64, i64, i64); 9] = [
     (1, 2048, 1031),
     (64, 3001, 511),
     (900, 40, 1200),
+    (3001, 700, 33),
     (3, 600_001, 2),
 ];
 
@@ -118,19 +119,64 @@ fn other_products_stay_as_they_are() {
     assert_eq!(inner.mm(&inner.tr()), Tensor::zeros([3, 3], (Kind::Half, Device::Cpu)));
 }
 
+/// What `work` makes with several numbers of threads is the same.
+fn assert_same_with_any_threads(what: &str, work: impl Fn() -> Tensor) {
+    let threads = tch::get_num_threads();
+    let results = [1, 2, 3, 7].map(|n| {
+        tch::set_num_threads(n);
+        work()
+    });
+    tch::set_num_threads(threads);
+    assert!(results.iter().all(|result| *result == results[0]), "{what}");
+}
+
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
     tch::manual_seed(4);
-    with_widened_products(true, || {
-        let (a, b) =
-            (operand(70, 900, false, Kind::BFloat16), operand(900, 2000, true, Kind::BFloat16));
-        let threads = tch::get_num_threads();
-        let results = [1, 2, 3].map(|n| {
-            tch::set_num_threads(n);
-            a.mm(&b)
+    for widen in [false, true] {
+        with_widened_products(widen, || {
+            for kind in [Kind::BFloat16, Kind::Float, Kind::Double] {
+                for (m, k, n) in [(70, 900, 2000), (512, 768, 768), (3, 20_001, 64), (1, 768, 3072)]
+                {
+                    let (a, b) = (operand(m, k, false, kind), operand(k, n, true, kind));
+                    let what = format!("{kind:?} {m} {k} {n}, widened {widen}");
+                    assert_same_with_any_threads(&what, || a.mm(&b));
+                    assert_same_with_any_threads(&what, || a.mm(&b.contiguous()));
+                }
+                for (batch, m, k, n) in [(5, 512, 32, 768), (300, 16, 64, 16), (2, 300, 300, 300)] {
+                    let a = Tensor::randn([batch, m, k], (Kind::Float, Device::Cpu)).to_kind(kind);
+                    let b = Tensor::randn([batch, n, k], (Kind::Float, Device::Cpu)).to_kind(kind);
+                    let what = format!("{batch} x {kind:?} {m} {k} {n}, widened {widen}");
+                    assert_same_with_any_threads(&what, || a.bmm(&b.transpose(1, 2)));
+                }
+            }
         });
-        tch::set_num_threads(threads);
-        assert_eq!(results[0], results[1]);
-        assert_eq!(results[0], results[2]);
+    }
+}
+
+/// Products that are cut into blocks, row by row as sums that no product computes.
+#[test]
+fn blocks_make_a_whole_product() {
+    tch::manual_seed(5);
+    with_widened_products(false, || {
+        for (kind, unit) in [(Kind::Float, 1e-6), (Kind::Double, 1e-14)] {
+            for (m, k, n) in SHAPES.into_iter().chain([(1500, 70, 300), (40, 800, 5000)]) {
+                for layout in 0..4 {
+                    let (a, b) =
+                        (operand(m, k, layout & 1 > 0, kind), operand(k, n, layout & 2 > 0, kind));
+                    let found = a.mm(&b);
+                    assert_eq!((found.size(), found.kind()), (vec![m, n], kind));
+                    for row in [0, m / 2, m - 1] {
+                        let terms =
+                            a.get(row).to_kind(Kind::Double).unsqueeze(1) * b.to_kind(Kind::Double);
+                        let sum = |x: &Tensor| x.sum_dim_intlist(0, false, Kind::Double);
+                        let error = (found.get(row).to_kind(Kind::Double) - sum(&terms)).abs();
+                        let excess = (error - sum(&terms.abs()) * unit).max();
+                        let excess = f64::try_from(excess).unwrap();
+                        assert!(excess <= 0.0, "{kind:?} {m} {k} {n} layout {layout}: {excess:e}");
+                    }
+                }
+            }
+        }
     });
 }

@@ -11,7 +11,8 @@ use statetune_engine::kernels::quant::Codes;
 use statetune_engine::quant::{Format, Packed};
 use tch::{Device, Kind, Tensor};
 
-use super::cuda::{ARCHITECTURES, Usage, emulator, gpu, nvrtc, usages};
+use super::cuda::{ARCHITECTURES, Usage, emulator, nvrtc, usages};
+use super::gpu::has_gpu;
 
 const EMULATED_LAUNCH: &str = include_str!("../emulation/quant_launch.cpp");
 
@@ -144,7 +145,7 @@ fn emulation_detects_a_missing_barrier_and_access_outside_an_array() {
 
 #[test]
 fn gpu_writes_the_bits_of_the_cpu_kernels() {
-    if !gpu() {
+    if !has_gpu() {
         return;
     }
     for format in FORMATS {

@@ -70,7 +70,9 @@ fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
     let data = &plan.data;
     let by_document = data.dataload != Dataload::Get;
     let ctx_len = by_document.then(|| plan.train.ctx_len.as_usize());
-    let mut check = Check::new(&plan.data.mask, ctx_len, data.overlong, data.val_split > 0.0);
+    let splits = data.val_split > 0.0;
+    let file = plan.experiment.file();
+    let mut check = Check::new(file, &data.mask, &data.template, ctx_len, data.overlong, splits);
     for file in against {
         read_other(file, plan, &tokenizer, &mut |item| match item {
             Item::Sample(sample) => check.add_other(&sample),
@@ -82,7 +84,7 @@ fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
         Item::Fault { place, fault } => check.add_fault(place, fault),
     })?;
     check.add_records(plan, &counts);
-    Ok(check.finish(plan.experiment.file()))
+    Ok(check.finish())
 }
 
 /// Prints the first findings of each kind to standard error, and the totals to standard output.
@@ -100,7 +102,12 @@ fn print(checked: &Checked, file: &Path, color: Color) {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        counts.push(format!("{severity:8} {} {:>7}  {}", kind.code(), finding.count, kind.words()));
+        counts.push(format!(
+            "{severity:8} {} {:>7}  {}",
+            kind.code(),
+            finding.count,
+            finding.words(*kind)
+        ));
     }
     let documents = count(checked.documents, "document");
     let verdict = if counts.is_empty() { "no findings" } else { "" };

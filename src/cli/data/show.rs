@@ -1,6 +1,6 @@
 //! `statetune data show`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
@@ -15,7 +15,7 @@ use statetune_engine::RunError;
 use statetune_engine::inference::{LoadedModel, max_tokens, mean_loss};
 use statetune_engine::model::Model;
 use statetune_engine::run::{load_tokenizer, load_weights};
-use statetune_engine::tensors::{device, kind};
+use statetune_engine::tensors::kind;
 
 use super::ledger;
 use super::sample_text::{Style, print_sample};
@@ -63,14 +63,9 @@ pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
         Err(code) => return code,
     };
     match print(args, &plan, color.for_stdout()) {
-        Ok(true) => ExitCode::Ok,
-        Ok(false) => {
-            let message = match args.line {
-                Some(line) => msg!(NO_DOCUMENT_ON_LINE, line),
-                None => msg!(NO_DOCUMENT_HERE),
-            };
-            let fault = Diagnostic::error(message).help(msg!(DATA_CHECK_NAMES_LINES));
-            show_fault(&fault, color);
+        Ok(None) => ExitCode::Ok,
+        Ok(Some(passed)) => {
+            show_fault(&passed.fault(args.line, file), color);
             ExitCode::Data
         }
         Err(error) => {
@@ -80,8 +75,52 @@ pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
     }
 }
 
-/// Prints the selected documents; returns whether there are any.
-fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<bool, RunError> {
+/// What the data has in place of the selected documents.
+#[derive(Default)]
+struct Passed {
+    /// The file of the first document, and the numbers of the first and the last one in it.
+    documents: Option<(PathBuf, usize, usize)>,
+    /// The numbers of the lines that are not valid documents.
+    faulty: Vec<usize>,
+}
+
+impl Passed {
+    fn add(&mut self, item: &Item) {
+        let place = match item {
+            Item::Sample(Sample { origin: Origin::Jsonl(place), .. }) => place,
+            Item::Sample(_) => return,
+            Item::Fault { place, .. } => {
+                self.faulty.push(place.number());
+                return;
+            }
+        };
+        match &mut self.documents {
+            None => {
+                self.documents = Some((place.file.clone(), place.number(), place.number()));
+            }
+            Some((file, _, last)) if *file == place.file => *last = place.number(),
+            Some(_) => {}
+        }
+    }
+
+    /// The error that no document is on `line`; `file` is the experiment file.
+    fn fault(&self, line: Option<usize>, file: &Path) -> Diagnostic {
+        let Some(line) = line else {
+            let fault = Diagnostic::error(msg!(NO_DOCUMENT_HERE));
+            return fault.help(msg!(DATA_CHECK_NAMES_LINES, file));
+        };
+        let fault = Diagnostic::error(msg!(NO_DOCUMENT_ON_LINE, line));
+        let fault = match &self.documents {
+            Some((data, first, last)) => fault.note(msg!(DOCUMENTS_ARE_ON, data, first, last)),
+            None => fault,
+        };
+        let is_faulty = self.faulty.contains(&line) || self.documents.is_none();
+        if is_faulty { fault.help(msg!(DATA_CHECK_NAMES_LINES, file)) } else { fault }
+    }
+}
+
+/// Prints the selected documents; returns what the data has instead if there are none.
+fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<Option<Passed>, RunError> {
     let tokenizer = load_tokenizer(plan)?;
     let style = Style { colored };
     if let Some(worst) = args.worst {
@@ -89,10 +128,12 @@ fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<bool, RunError> 
             say(style.heading(&format!("mean loss {loss:.4}")));
             print_sample(&sample, plan, &tokenizer, &style);
         }
-        return Ok(true);
+        return Ok(None);
     }
     let mut choice = Choice::new(args);
+    let mut passed = Passed::default();
     read(plan, &tokenizer, &mut |item| {
+        passed.add(&item);
         if let Item::Sample(sample) = item {
             choice.offer(sample);
         }
@@ -100,7 +141,7 @@ fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<bool, RunError> 
     for (_, sample) in &choice.kept {
         print_sample(sample, plan, &tokenizer, &style);
     }
-    Ok(!choice.kept.is_empty())
+    Ok(choice.kept.is_empty().then_some(passed))
 }
 
 /// The `count` documents with the highest mean loss (nats per target token within `ctx_len`), highest first, under
@@ -110,7 +151,7 @@ fn worst_documents(
     tokenizer: Tokenizer,
     count: usize,
 ) -> Result<Vec<(f64, Sample)>, RunError> {
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
+    let weights = load_weights(plan, &tokenizer)?;
     let model = Rc::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op));
     let state = model.initial_states();
     let loaded = LoadedModel { model, state, tokenizer };

@@ -221,16 +221,18 @@ fn metrics(diff: &Diff, decimals: usize) -> Section {
         [row.name.clone()].into_iter().chain(values).chain(change(row, decimals)).collect()
     });
     let has_loss = diff.metrics.rows.iter().any(|row| row.name == "val_loss");
-    let incomparable =
-        diff.pairs.iter().any(|pair| pair.validation != Validation::Same) && has_loss;
+    let is_other = diff.pairs.iter().any(|pair| pair.validation != Validation::Same);
+    let no_verdict = match (has_loss, is_other, diff.metrics.is_untrained) {
+        (true, true, _) => Some("the validation documents are not the same"),
+        (true, false, true) => Some("one of the values is from before the first step"),
+        _ => None,
+    };
     Section {
         title: "METRICS",
         line: format!("best within the first {until} {what} of {all} runs"),
         columns: columns(diff, if diff.runs.len() == 2 { &["change", ""] } else { &[] }),
         rows: rows.collect(),
-        end: incomparable.then(|| {
-            "no verdict on val_loss: the validation documents are not the same".to_string()
-        }),
+        end: no_verdict.map(|why| format!("no verdict on val_loss: {why}")),
     }
 }
 

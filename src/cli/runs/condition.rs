@@ -57,6 +57,7 @@ impl Condition {
                 .map_err(|problem| format!("`{value}` {problem}"))?
                 .as_secs()
                 .to_string(),
+            "status" => value.to_lowercase(),
             _ => value.to_string(),
         };
         Ok(Condition { text: text.to_string(), key: key.to_string(), operator, value })

@@ -8,17 +8,21 @@ use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{Table, TableStyle};
 use serde_json::json;
 use statetune_core::store::{all_runs, folders_below};
-use statetune_core::words::age;
+use statetune_core::words::{age, count};
 use statetune_engine::inference::as_warning;
 
 use super::condition::{Condition, check_keys, compare};
 use super::{Answer, Row, refused, validation};
+use crate::table::hide_to_fit;
 use crate::{Color, say, show, tell};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.runs/1";
 const HEADER: [&str; 9] =
     ["ID", "NAME", "STATUS", "VAL", "BEST@", "PROBE", "CHANGED VS ABOVE", "AGE", "TAGS"];
+
+/// Columns of [`HEADER`] that are hidden on a narrow terminal, the first one first.
+const LEAST_NEEDED: [usize; 6] = [8, 5, 4, 7, 6, 1];
 
 #[derive(Args, Debug)]
 pub(super) struct LsArgs {
@@ -50,6 +54,10 @@ enum ListFormat {
 pub(super) fn ls(args: &LsArgs, runs_dir: &Path, color: Color) -> Answer {
     let rows = chosen(&args.conditions, args.sort.as_deref(), runs_dir, color)?;
     match args.format {
+        ListFormat::Human if rows.is_empty() && !all_runs(runs_dir).is_empty() => {
+            let runs = count(all_runs(runs_dir).len() as u64, "run");
+            say(format_args!("no run meets the conditions: {} has {runs}", runs_dir.display()));
+        }
         ListFormat::Human if rows.is_empty() => {
             say(format_args!("no runs in {}", runs_dir.display()));
             for folder in folders_below(runs_dir) {
@@ -66,7 +74,12 @@ pub(super) fn ls(args: &LsArgs, runs_dir: &Path, color: Color) -> Answer {
 
 /// Prints a table, and how to read its marks.
 fn print(rows: &[Row], style: TableStyle) {
-    say(table(rows, style));
+    let mut table = table(rows, style);
+    let hidden = hide_to_fit(&mut table, &LEAST_NEEDED);
+    say(table);
+    if hidden {
+        tell("some columns are hidden: the terminal is narrow; `--format csv` prints all");
+    }
     if rows.iter().any(|row| row.validation.is_some()) {
         say(format_args!("\n{}", validation::NOTE));
     }

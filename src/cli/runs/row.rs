@@ -149,10 +149,11 @@ impl Row {
     }
 }
 
-/// The displayed value of a setting: text without quotes.
+/// The displayed value of a setting: text without quotes, a number as a person writes it.
 fn shown(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
+        toml::Value::Float(number) => format!("{number:?}"),
         other => other.to_string(),
     }
 }

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
-use statetune_core::records::{Checkpoint, Lock, LockedFile, PastSettings, ReadRunError, RunDir};
+use serde_json::{Value, json};
+use statetune_core::records::{
+    Checkpoint, Lock, LockedFile, MostChanged, PastSettings, ReadRunError, RunDir, ValChange,
+    ValDocument, ValLosses,
+};
 use statetune_core::store::{StoredRun, disk_usage};
 use statetune_core::words::{age, printable, size};
 
@@ -15,6 +18,10 @@ use crate::{Color, Format, say};
 const SCHEMA: &str = "statetune.run_shown/1";
 /// Origin of a setting with its default value.
 const DEFAULT: &str = "default";
+/// Validation documents shown at most of each kind: improved, worsened.
+const DOCUMENTS: usize = 3;
+/// Characters of a document that are shown.
+const TEXT_CHARS: usize = 60;
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
@@ -35,6 +42,9 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
     let origins = run.settings().map_err(unreadable)?.origins();
     let checkpoints = run.checkpoints();
     let exported_files = exported_files(&run);
+    let val_losses = ValLosses::load(run.path()).map_err(unreadable)?;
+    let best = row.record.best.map(|best| best.steps);
+    let changed = val_losses.as_ref().and_then(|losses| losses.most_changed(best, DOCUMENTS));
     if args.format == Format::Json {
         let names: Vec<&str> = checkpoints.iter().map(Checkpoint::name).collect();
         let earlier = PastSettings::all(run.path());
@@ -51,12 +61,16 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
             "best_checkpoint": run.best_checkpoint(),
             "damaged_checkpoints": run.damaged_checkpoints(),
             "products": exported_files,
+            "validation_documents": changed.as_ref().map(documents_json),
         }));
         return Ok(());
     }
     say(format_args!("run         {}", row.path.display()));
     status(&row);
     results(&row);
+    if let Some(changed) = &changed {
+        documents(changed);
+    }
     if let Some(lock) = run.lock() {
         let input = |name| -> Vec<String> {
             let shown =
@@ -142,6 +156,32 @@ fn results(row: &Row) {
             rate(probe.tuned)
         ));
     }
+}
+
+/// The validation documents that changed most.
+fn documents(changed: &MostChanged<'_>) {
+    for (label, changes) in [("improved", &changed.improved), ("worsened", &changed.worsened)] {
+        for ValChange { document, before, after } in changes {
+            let text: String = printable(&document.text).chars().take(TEXT_CHARS).collect();
+            let name = printable(&document.document);
+            say(format_args!("{label:<11} {name}: {before:.4} -> {after:.4}  {text}"));
+        }
+    }
+}
+
+fn documents_json(changed: &MostChanged<'_>) -> Value {
+    let all = |changes: &[ValChange<'_>]| -> Vec<Value> {
+        let one = |ValChange { document, before, after }: &ValChange<'_>| {
+            let ValDocument { document, text } = document;
+            json!({ "document": document, "before": before, "after": after, "text": text })
+        };
+        changes.iter().map(one).collect()
+    };
+    json!({
+        "steps": changed.steps,
+        "improved": all(&changed.improved),
+        "worsened": all(&changed.worsened),
+    })
 }
 
 /// The exported files of a run, sorted.

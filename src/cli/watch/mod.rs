@@ -14,8 +14,8 @@ use clap::Args;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::Status;
-use statetune_core::store::{RunState, find_run};
-use view::Watched;
+use statetune_core::store::{RunState, all_runs, find_run, run_state};
+pub(super) use view::Watched;
 
 use super::{Color, ExperimentArgs, Format, say, show};
 
@@ -24,8 +24,9 @@ use super::{Color, ExperimentArgs, Format, say, show};
 pub(super) struct WatchArgs {
     /// A run (`latest`, a name, an id or a path), or an experiment file to check and plan on
     /// every save.
-    #[arg(value_name = "RUN|FILE", default_value = "latest")]
-    name: String,
+    /// [default: the newest run that is running, otherwise `latest`].
+    #[arg(value_name = "RUN|FILE")]
+    name: Option<String>,
     /// Print the current state and exit.
     #[arg(long)]
     once: bool,
@@ -39,20 +40,34 @@ pub(super) struct WatchArgs {
 impl WatchArgs {
     /// Whether the argument is an experiment file, not a run.
     pub(super) fn is_about_a_file(&self) -> bool {
-        Path::new(&self.name).extension().is_some_and(|ending| ending == "toml")
+        let ending = self.name.as_ref().and_then(|name| Path::new(name).extension());
+        ending.is_some_and(|ending| ending == "toml")
+    }
+
+    /// The run to watch.
+    fn run(&self, runs_dir: &Path) -> Result<PathBuf, Box<Diagnostic>> {
+        let is_running = |run: &PathBuf| run_state(run).0 == RunState::Running;
+        match &self.name {
+            Some(name) => find_run(runs_dir, name),
+            None => match all_runs(runs_dir).into_iter().rfind(is_running) {
+                Some(run) => Ok(run),
+                None => find_run(runs_dir, "latest"),
+            },
+        }
     }
 }
 
 /// Watches an experiment file. The forecast of its run needs libtorch.
 pub(super) fn watch_file(args: &WatchArgs, color: Color) -> ExitCode {
-    experiment::watch(Path::new(&args.name), &args.experiment, args.once, color)
+    let file = Path::new(args.name.as_deref().unwrap_or_default());
+    experiment::watch(file, &args.experiment, args.once, color)
 }
 
 /// Watches a run.
 pub(super) fn watch(args: &WatchArgs, color: Color) -> ExitCode {
     let default = PathBuf::from("runs");
     let runs_dir = args.experiment.runs_dir.as_ref().unwrap_or(&default);
-    let run = match find_run(runs_dir, &args.name) {
+    let run = match args.run(runs_dir) {
         Ok(run) => run,
         Err(refusal) => {
             show(&refusal, color);

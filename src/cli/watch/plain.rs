@@ -53,6 +53,9 @@ pub(super) fn tell(watched: &Watched, format: Format) {
         return say(watched.json());
     }
     say(format_args!("run     {}  {}", watched.run.display(), watched.word()));
+    if let Some(losses) = watched.losses() {
+        say(format_args!("losses  {losses}"));
+    }
     say(watched.progress());
     watched.counted().iter().for_each(|counted| say(format_args!("  {counted}")));
     if let Some(now) = &watched.now {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use statetune_core::plan::Experiment;
-use statetune_core::records::{Event, Now, ProbeCount, Status, local_time};
+use statetune_core::records::{Event, Now, ProbeCount, Status, ValLosses, local_time};
 use statetune_core::store::{Follower, RunState, run_state};
+use statetune_core::words::count;
 use statetune_engine::run::recorded_settings;
 
 use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
@@ -15,7 +16,7 @@ use crate::progress_line::{ProgressLine, Val, epoch, eta, resident_bytes};
 const SCHEMA: &str = "statetune.watch/1";
 
 /// A watched run.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     pub(super) run: PathBuf,
     pub(super) records: Follower,
     pub(super) state: RunState,
@@ -28,7 +29,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// A run before the first look.
-    pub(super) fn new(run: &Path) -> Watched {
+    pub(crate) fn new(run: &Path) -> Watched {
         let (state, status) = run_state(run);
         Watched {
             run: run.to_path_buf(),
@@ -41,7 +42,7 @@ impl Watched {
     }
 
     /// Reads the new records and returns the new events.
-    pub(super) fn look(&mut self) -> Vec<Event> {
+    pub(crate) fn look(&mut self) -> Vec<Event> {
         // State first: a run that has ended has written all its records.
         (self.state, self.status) = run_state(&self.run);
         self.now = Now::load(&self.run).filter(|_| self.is_live());
@@ -59,7 +60,7 @@ impl Watched {
     }
 
     /// The progress so far.
-    pub(super) fn progress(&self) -> ProgressLine {
+    pub(crate) fn progress(&self) -> ProgressLine {
         let records = &self.records;
         let last = records.metrics.last();
         let evaluated = records.evals.last().map_or(0, |eval| eval.steps);
@@ -73,6 +74,7 @@ impl Watched {
             step,
             steps: records.total_steps,
             loss: last.map(|metrics| metrics.loss),
+            step_loss: None,
             val,
             lr: last.map(|metrics| metrics.lr),
             speed: last
@@ -84,7 +86,7 @@ impl Watched {
     }
 
     /// The probe rates of the newest evaluation.
-    pub(super) fn counted(&self) -> Vec<ProbeCount> {
+    pub(crate) fn counted(&self) -> Vec<ProbeCount> {
         let goals: Vec<(&str, f64)> =
             self.settings.iter().flat_map(|settings| settings.goals()).collect();
         let newest = self.records.evals.iter().rfind(|eval| !eval.probes.is_empty());
@@ -96,6 +98,29 @@ impl Watched {
                 goal: goals.iter().find(|(other, _)| other == name).map(|(_, goal)| *goal),
             });
         counted.collect()
+    }
+
+    /// Names the losses of the progress line; `None` before the first loss.
+    pub(super) fn losses(&self) -> Option<String> {
+        let progress = self.progress();
+        let training = progress.loss.map(|_| match self.interval() {
+            Some(steps) if steps > 1 => {
+                format!("loss: training loss, mean of {}", count(steps, "step"))
+            }
+            _ => "loss: training loss of the step".to_string(),
+        });
+        let of = ValLosses::load(&self.run).ok().flatten().map(|losses| losses.of);
+        let documents = of
+            .map_or("the validation documents".to_string(), |of| count(of, "validation document"));
+        let validation = progress.val.is_known().then(|| format!("val: loss of {documents}"));
+        let named: Vec<String> = training.into_iter().chain(validation).collect();
+        (!named.is_empty()).then(|| named.join("; "))
+    }
+
+    /// Steps of the newest interval.
+    fn interval(&self) -> Option<u64> {
+        let [before @ .., last] = &self.records.metrics[..] else { return None };
+        Some(last.step - before.last().map_or(0, |before| before.step).min(last.step))
     }
 
     /// The run as a JSON object.

@@ -3,7 +3,8 @@
 //!
 //! A version writes its blocks on a [`Block`] with the operations of its forward pass, in the same order. Each
 //! operation follows the derivative that libtorch has for it (`derivatives.yaml`): an operand is kept where the
-//! gradient of another operand needs it, and only if that other operand has a gradient.
+//! gradient of another operand needs it, and only if that other operand has a gradient. A stage that has a kernel and no
+//! trained parameter keeps its inputs instead.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -160,6 +161,10 @@ pub(crate) struct Pass<'a> {
     pub(crate) tokens: u64,
     /// Whether the recurrence computes in float32 whatever the model computes in.
     pub(crate) widens: bool,
+    /// Whether the kernels are those of a GPU.
+    pub(crate) on_gpu: bool,
+    /// Whether there are kernels for the stages between the matrix products.
+    pub(crate) fuses: bool,
 }
 
 impl Pass<'_> {
@@ -178,14 +183,12 @@ impl Pass<'_> {
     ) -> Value {
         let version = self.shape.arch.blocks();
         let mut block = Block { pass: self, tape, prefix: format!("blocks.{layer}"), layer };
-        let att_in = block.norm("ln1", x, self.shape.n_embd);
         let att_out = match self.shape.has_time_mix(layer) {
-            true => version.time_mix_memory(&mut block, att_in, v_first),
-            false => block.gated_ffn("ffnPre", "time_mix", att_in),
+            true => version.time_mix_memory(&mut block, x, v_first),
+            false => block.gated_ffn("ln1", "ffnPre", "time_mix", x),
         };
         let x = block.tape.like(x, x.needs_grad || att_out.needs_grad);
-        let ffn_in = block.norm("ln2", x, self.shape.n_embd);
-        let ffn_out = version.channel_mix_memory(&mut block, ffn_in);
+        let ffn_out = version.channel_mix_memory(&mut block, x);
         block.tape.like(x, x.needs_grad || ffn_out.needs_grad)
     }
 }
@@ -205,17 +208,53 @@ impl Block<'_, '_> {
         self.pass.trains.tensor(&format!("{}.{name}", self.prefix))
     }
 
-    /// A norm over `len` channels.
-    fn norm(&mut self, name: &str, x: Value, len: i64) -> Value {
-        let trains = self.trains(&format!("{name}.weight"));
-        self.tape.norm(x, len.unsigned_abs(), trains)
+    /// Whether a kernel computes a stage with these parameters.
+    pub(super) fn fuses<const N: usize>(&self, parameters: [&str; N]) -> bool {
+        self.pass.fuses && !parameters.iter().any(|name| self.trains(name))
     }
 
-    /// `x + (shifted - x) w` for a vector w.
-    pub(super) fn mixed(&mut self, x: Value, xx: Value, w: &str) -> Value {
-        let w_trains = self.trains(w);
-        let share = self.tape.scale(xx, w_trains);
-        self.tape.like(x, x.needs_grad || share.needs_grad)
+    /// The norm `norm` of x, and for each of the vectors `w` the mix `n + (shifted - n) (w + moving)`.
+    pub(super) fn norm_mix<const N: usize>(
+        &mut self,
+        norm: &str,
+        x: Value,
+        w: [&str; N],
+        moving: Option<Value>,
+    ) -> [Value; N] {
+        let [weight, bias] = ["weight", "bias"].map(|part| format!("{norm}.{part}"));
+        let moving_grad = moving.is_some_and(|moving| moving.needs_grad);
+        if self.fuses([&weight, &bias]) && self.fuses(w) {
+            let needs_grad = x.needs_grad || moving_grad;
+            if needs_grad {
+                self.tape.keep(x);
+                moving.iter().for_each(|&moving| self.tape.keep(moving));
+            }
+            return w.map(|_| self.tape.like(x, needs_grad));
+        }
+        let norm_trains = self.trains(&weight);
+        let len = self.pass.shape.n_embd.unsigned_abs();
+        let x = self.tape.norm(x, len, norm_trains);
+        let xx = self.tape.like(x, x.needs_grad);
+        w.map(|w| {
+            let w_trains = self.trains(w);
+            let share = match moving {
+                Some(_) => {
+                    let share = self.tape.like(x, moving_grad || w_trains);
+                    self.tape.mul(xx, share)
+                }
+                None => self.tape.scale(xx, w_trains),
+            };
+            self.tape.like(x, x.needs_grad || share.needs_grad)
+        })
+    }
+
+    /// relu, squared.
+    pub(super) fn relu_square(&mut self, x: Value) -> Value {
+        if self.pass.fuses {
+            return self.tape.bend(x);
+        }
+        let positive = self.tape.squash(x);
+        self.tape.bend(positive)
     }
 
     /// A linear layer with its update.
@@ -255,19 +294,19 @@ impl Block<'_, '_> {
     /// The recurrence with its operands in the order of the kernels. The gradient of the state alone needs
     /// `for_state`.
     pub(super) fn wkv(&mut self, operands: &[Value], for_state: &[Value]) -> Value {
-        let Pass { shape, trains, rows, tokens, widens } = *self.pass;
-        let all = operands.iter().any(|x| x.needs_grad);
-        let y = self.tape.like(operands[0], all || trains.states());
-        let state_numbers = (shape.n_head * shape.head_size * shape.head_size).unsigned_abs();
+        let Pass { shape, trains, rows, tokens, widens, on_gpu, .. } = *self.pass;
+        let some = operands.iter().any(|x| x.needs_grad);
+        let y = self.tape.like(operands[0], some || trains.states());
+        // The CUDA kernels compute all gradients or none.
+        let all = some || (on_gpu && y.needs_grad);
         if all {
             // The state before every chunk of tokens, float32 (wkv.h).
-            let saved = rows * tokens.div_ceil(SAVED_EVERY) * state_numbers;
+            let saved = rows * tokens.div_ceil(SAVED_EVERY) * shape.state_numbers();
             let saved = self.tape.sized(saved, 4, false);
             self.tape.keep(saved);
         }
+        self.keep_state(y.needs_grad);
         if y.needs_grad {
-            let s0 = self.tape.sized(rows * state_numbers, 4, false);
-            self.tape.keep(s0);
             for &x in if all { operands } else { for_state } {
                 let x = match widens {
                     true => self.tape.sized(self.pass.numbers(shape.dim_att()), 4, false),
@@ -279,6 +318,35 @@ impl Block<'_, '_> {
         y
     }
 
+    /// Keeps the states that a time mix starts from, if they are `needed`.
+    pub(super) fn keep_state(&mut self, needed: bool) {
+        let Pass { shape, rows, .. } = *self.pass;
+        let s0 = self.tape.sized(rows * shape.state_numbers(), 4, false);
+        self.tape.keep_if(needed, s0);
+    }
+
+    /// The norm of the heads, times silu of the gate, through the last linear layer.
+    pub(super) fn gated_end(&mut self, y: Value, g: Value) -> Value {
+        if !self.fuses(["att.ln_x.weight", "att.ln_x.bias"]) {
+            let g = self.tape.bend(g);
+            return self.time_mix_end(y, None, g);
+        }
+        let gated = self.tape.like(y, y.needs_grad || g.needs_grad);
+        self.keep_all(gated.needs_grad, &[y, g]);
+        self.output(gated)
+    }
+
+    /// Keeps these tensors, if they are `needed`.
+    pub(super) fn keep_all(&mut self, needed: bool, values: &[Value]) {
+        values.iter().for_each(|&x| self.tape.keep_if(needed, x));
+    }
+
+    /// The last linear layer of a time mix.
+    pub(super) fn output(&mut self, x: Value) -> Value {
+        let shape = self.pass.shape;
+        self.linear("att.output", x, shape.n_embd, shape.dim_att())
+    }
+
     /// The norm of the heads, times the gate, through the last linear layer.
     pub(super) fn time_mix_end(&mut self, y: Value, bonus: Option<Value>, g: Value) -> Value {
         let shape = self.pass.shape;
@@ -288,7 +356,7 @@ impl Block<'_, '_> {
         let has_bonus_grad = bonus.is_some_and(|bonus| bonus.needs_grad);
         let y = self.tape.like(scaled, scaled.needs_grad || has_bonus_grad);
         let gated = self.tape.mul(y, g);
-        self.linear("att.output", gated, shape.n_embd, shape.dim_att())
+        self.output(gated)
     }
 
     /// `v + (first - v) share`.
@@ -303,17 +371,20 @@ impl Block<'_, '_> {
         self.tape.like(v, v.needs_grad || first.needs_grad || share.needs_grad)
     }
 
-    /// The gated channel mix of RWKV-5 and RWKV-6, whose token shifts are named `MIX_k` and `MIX_r`.
-    pub(super) fn gated_ffn(&mut self, part: &str, mix: &str, x: Value) -> Value {
+    /// The gated channel mix of RWKV-5 and RWKV-6 after the norm `norm`, whose token shifts are named `MIX_k` and `MIX_r`.
+    pub(super) fn gated_ffn(&mut self, norm: &str, part: &str, mix: &str, x: Value) -> Value {
         let (c, hidden) = (self.pass.shape.n_embd, self.pass.shape.dim_ffn);
-        let xx = self.tape.like(x, x.needs_grad);
-        let xk = self.mixed(x, xx, &format!("{part}.{mix}_k"));
-        let xr = self.mixed(x, xx, &format!("{part}.{mix}_r"));
+        let names = ["k", "r"].map(|name| format!("{part}.{mix}_{name}"));
+        let [xk, xr] = self.norm_mix(norm, x, names.each_ref().map(String::as_str), None);
         let key = self.linear(&format!("{part}.key"), xk, hidden, c);
-        let positive = self.tape.squash(key);
-        let square = self.tape.bend(positive);
+        let square = self.relu_square(key);
         let value = self.linear(&format!("{part}.value"), square, c, hidden);
         let receptance = self.linear(&format!("{part}.receptance"), xr, c, c);
+        if self.pass.fuses {
+            let y = self.tape.like(value, value.needs_grad || receptance.needs_grad);
+            self.keep_all(y.needs_grad, &[receptance, value]);
+            return y;
+        }
         let gate = self.tape.squash(receptance);
         self.tape.mul(gate, value)
     }

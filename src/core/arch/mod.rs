@@ -22,7 +22,7 @@ pub use groups::{TrainPart, group, part};
 pub use memory::SavedForBackward;
 pub(crate) use memory::{Pass, Tape, Trains};
 pub use naming::{is_of_adapter, is_of_state, open_model};
-pub use op::{NoGpu, Op, SAVED_EVERY};
+pub use op::{LOSS_PART_LEN, NoGpu, Op, SAVED_EVERY};
 pub use preset::Preset;
 pub use rwkv5::Rwkv5;
 pub use rwkv6::{MIXTURES, Rwkv6};

@@ -41,6 +41,9 @@ impl Op {
 /// test of the engine checks.
 pub const SAVED_EVERY: u64 = 16;
 
+/// Positions whose logits the plain form of the cross-entropy makes float32 at a time: few enough for the caches of a CPU.
+pub const LOSS_PART_LEN: i64 = 32;
+
 /// Why no GPU can be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{reason}")]

@@ -85,20 +85,18 @@ impl Blocks for Rwkv5 {
         _v_first: &mut Option<Value>,
     ) -> Value {
         let (c, a) = (block.pass.shape.n_embd, block.pass.shape.dim_att());
-        let [r, k, v, g] = ["receptance", "key", "value", "gate"].map(|name| {
-            let xx = block.tape.like(x, x.needs_grad);
-            let mixed = block.mixed(x, xx, &format!("att.time_mix_{}", &name[..1]));
-            block.linear(&format!("att.{name}"), mixed, a, c)
-        });
-        let g = block.tape.bend(g);
+        let mixes = ["att.time_mix_r", "att.time_mix_k", "att.time_mix_v", "att.time_mix_g"];
+        let [xr, xk, xv, xg] = block.norm_mix("ln1", x, mixes, None);
+        let [r, k, v, g] = [("receptance", xr), ("key", xk), ("value", xv), ("gate", xg)]
+            .map(|(name, mixed)| block.linear(&format!("att.{name}"), mixed, a, c));
         // The decay is repeated for every token.
         let trains = block.trains("att.time_decay");
         let w = block.tape.like(r, trains);
         let y = block.wkv(&[r, w, k, v], &[r, w]);
-        block.time_mix_end(y, None, g)
+        block.gated_end(y, g)
     }
 
     fn channel_mix_memory(&self, block: &mut Block<'_, '_>, x: Value) -> Value {
-        block.gated_ffn("ffn", "time_mix", x)
+        block.gated_ffn("ln2", "ffn", "time_mix", x)
     }
 }

@@ -89,32 +89,27 @@ impl Blocks for Rwkv6 {
         _v_first: &mut Option<Value>,
     ) -> Value {
         let (c, a) = (block.pass.shape.n_embd, block.pass.shape.dim_att());
-        let xx = block.tape.like(x, x.needs_grad);
-        let x_mixed = block.mixed(x, xx, "att.time_maa_x");
+        let [x_mixed] = block.norm_mix("ln1", x, ["att.time_maa_x"], None);
         let [w1, w2] = ["w1", "w2"].map(|w| block.trains(&format!("att.time_maa_{w}")));
         let (wide, mix) = (c.unsigned_abs(), self.mix.unsigned_abs());
         let low = block.tape.matmul(x_mixed, wide, MIXTURES.unsigned_abs() * mix, w1);
         let low = block.tape.squash(low);
         // bmm with a matrix for each of the five.
         let shares = block.tape.matmul(low, mix, wide, w2);
-        let [w, k, v, r, g] = ["w", "k", "v", "r", "g"].map(|name| {
-            let maa = block.trains(&format!("att.time_maa_{name}"));
-            let share = block.tape.like(x, shares.needs_grad || maa);
-            let product = block.tape.mul(xx, share); // addcmul
-            block.tape.like(x, x.needs_grad || product.needs_grad)
-        });
+        let maa = ["w", "k", "v", "r", "g"].map(|name| format!("att.time_maa_{name}"));
+        let maa = maa.each_ref().map(String::as_str);
+        let [w, k, v, r, g] = block.norm_mix("ln1", x, maa, Some(shares));
         let names = ["time_decay", "time_decay_w1", "time_decay_w2"];
         let w = block.low_rank(names, w, self.decay, true);
         let k = block.linear("att.key", k, a, c);
         let v = block.linear("att.value", v, a, c);
         let r = block.linear("att.receptance", r, a, c);
         let g = block.linear("att.gate", g, a, c);
-        let g = block.tape.bend(g);
         let y = block.wkv(&[r, w, k, v], &[r, w]);
-        block.time_mix_end(y, None, g)
+        block.gated_end(y, g)
     }
 
     fn channel_mix_memory(&self, block: &mut Block<'_, '_>, x: Value) -> Value {
-        block.gated_ffn("ffn", "time_maa", x)
+        block.gated_ffn("ln2", "ffn", "time_maa", x)
     }
 }

@@ -128,33 +128,81 @@ impl Blocks for Rwkv7 {
     ) -> Value {
         let (c, a) = (block.pass.shape.n_embd, block.pass.shape.dim_att());
         let ranks = self.ranks;
-        let xx = block.tape.like(x, x.needs_grad);
-        let [xr, xw, xk, xv, xa, xg] =
-            ["r", "w", "k", "v", "a", "g"].map(|name| block.mixed(x, xx, &format!("att.x_{name}")));
+        let mixes = ["att.x_r", "att.x_w", "att.x_k", "att.x_v", "att.x_a", "att.x_g"];
+        let [xr, xw, xk, xv, xa, xg] = block.norm_mix("ln1", x, mixes, None);
         let r = block.linear("att.receptance", xr, a, c);
         let k = block.linear("att.key", xk, a, c);
         let v = block.linear("att.value", xv, a, c);
         let w = block.low_rank(["w0", "w1", "w2"], xw, ranks.w, true);
-        let w = block.tape.log_sigmoid(w);
-        let w = block.tape.like(w, w.needs_grad); // less a half
         let iclr = block.low_rank(["a0", "a1", "a2"], xa, ranks.a, false);
-        let iclr = block.tape.squash(iclr);
         let [g1, g2] = ["g1", "g2"].map(|g| block.trains(&format!("att.{g}")));
         let (wide, narrow) = (c.unsigned_abs(), ranks.g.unsigned_abs());
         let g = block.tape.matmul(xg, wide, narrow, g1);
         let g = block.tape.squash(g);
         let g = block.tape.matmul(g, narrow, wide, g2);
-
-        let v = match *v_first {
+        let share = match *v_first {
             Some(first) if block.layer > 0 => {
-                let share = block.low_rank(["v0", "v1", "v2"], xv, ranks.v, false);
-                let share = block.tape.squash(share);
-                block.lerp(v, first, share)
+                Some((block.low_rank(["v0", "v1", "v2"], xv, ranks.v, false), first))
             }
             _ => {
                 *v_first = Some(v);
-                v
+                None
             }
+        };
+        let products = Products { r, w, k, v, iclr, g, share };
+        let parameters = ["w0", "a0", "v0", "k_k", "k_a", "r_k", "ln_x.weight", "ln_x.bias"];
+        let parameters = parameters.map(|name| format!("att.{name}"));
+        match block.fuses(parameters.each_ref().map(String::as_str)) {
+            true => products.fused(block),
+            false => products.plain(block),
+        }
+    }
+
+    fn channel_mix_memory(&self, block: &mut Block<'_, '_>, x: Value) -> Value {
+        let (c, hidden) = (block.pass.shape.n_embd, block.pass.shape.dim_ffn);
+        let [mixed] = block.norm_mix("ln2", x, ["ffn.x_k"], None);
+        let key = block.linear("ffn.key", mixed, hidden, c);
+        let square = block.relu_square(key);
+        block.linear("ffn.value", square, c, hidden)
+    }
+}
+
+/// What the matrices of a time mix make.
+struct Products {
+    r: Value,
+    w: Value,
+    k: Value,
+    v: Value,
+    iclr: Value,
+    g: Value,
+    /// For the share of the values of block 0, and those values.
+    share: Option<(Value, Value)>,
+}
+
+impl Products {
+    /// One kernel from the products to what the last matrix multiplies.
+    fn fused(self, block: &mut Block<'_, '_>) -> Value {
+        let Products { r, w, k, v, iclr, g, share } = self;
+        let mut kept = vec![r, w, k, v, iclr, g];
+        kept.extend(share.iter().flat_map(|&(share, first)| [share, first]));
+        let all = kept.iter().any(|x| x.needs_grad);
+        let y = block.tape.like(r, all || block.pass.trains.states());
+        block.keep_state(y.needs_grad);
+        block.keep_all(y.needs_grad, &kept);
+        block.output(y)
+    }
+
+    fn plain(self, block: &mut Block<'_, '_>) -> Value {
+        let Products { r, w, k, v, iclr, g, share } = self;
+        let w = block.tape.log_sigmoid(w);
+        let w = block.tape.like(w, w.needs_grad); // less a half
+        let iclr = block.tape.squash(iclr);
+        let v = match share {
+            Some((share, first)) => {
+                let share = block.tape.squash(share);
+                block.lerp(v, first, share)
+            }
+            None => v,
         };
         let [k_k, k_a, r_k] =
             ["k_k", "k_a", "r_k"].map(|name| block.trains(&format!("att.{name}")));
@@ -173,16 +221,6 @@ impl Blocks for Rwkv7 {
             block.tape.keep(v); // for the sum over a head that it is multiplied by
         }
         block.time_mix_end(y, Some(bonus), g)
-    }
-
-    fn channel_mix_memory(&self, block: &mut Block<'_, '_>, x: Value) -> Value {
-        let (c, hidden) = (block.pass.shape.n_embd, block.pass.shape.dim_ffn);
-        let xx = block.tape.like(x, x.needs_grad);
-        let mixed = block.mixed(x, xx, "ffn.x_k");
-        let key = block.linear("ffn.key", mixed, hidden, c);
-        let positive = block.tape.squash(key);
-        let square = block.tape.bend(positive);
-        block.linear("ffn.value", square, c, hidden)
     }
 }
 

@@ -119,6 +119,11 @@ impl Shape {
         let layers = self.n_layer - i64::from(self.pre_ffn);
         layers * self.n_head * self.head_size * self.head_size
     }
+
+    /// Numbers in the state of a layer.
+    pub(crate) fn state_numbers(&self) -> u64 {
+        (self.n_head * self.head_size * self.head_size).unsigned_abs()
+    }
 }
 
 /// Whether the tensor `name` of a model is the matrix of a linear layer of a block.

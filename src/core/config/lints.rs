@@ -9,6 +9,9 @@ use crate::diagnostic::{Diagnostic, Text, msg};
 const TEXTS: [&[&str]; 4] =
     [&["sample", "prompts"], &["peft", "init_prompt"], &["data", "template"], &["data", "mask_id"]];
 
+/// The table of the words between turns.
+const TEMPLATE: &[&str] = &["data", "template"];
+
 /// The escapes that are usual in these texts, what they are in single quotes, and what they are meant to be.
 const ESCAPES: [(&str, Text, Text); 3] = [
     ("n", msg!(LETTER_N), msg!(A_LINE_BREAK)),
@@ -33,8 +36,11 @@ fn escape(source: &Layer, (path, place): (&KeyPath, &Place)) -> Option<Diagnosti
     let starts_with = |start: &[&str]| path.iter().take(start.len()).eq(start.iter());
     let is_text = TEXTS.iter().any(|start| starts_with(start));
     let written = source.text.get(place.value.clone())?;
-    if !is_text || place.found != msg!(A_STRING) || !written.starts_with('\'') {
+    if !is_text || place.found != msg!(A_STRING) {
         return None;
+    }
+    if !written.starts_with('\'') {
+        return starts_with(TEMPLATE).then(|| doubled(source, place, written)).flatten();
     }
     let is_written = |(letter, ..): &(&str, _, _)| written.contains(&format!("\\{letter}"));
     let (letter, found, meant) = ESCAPES.into_iter().find(is_written)?;
@@ -49,6 +55,22 @@ fn escape(source: &Layer, (path, place): (&KeyPath, &Place)) -> Option<Diagnosti
         .note(msg!(MODEL_READS_TWO_CHARACTERS))
         .help(msg!(USE_DOUBLE_QUOTES))
         .fix(msg!(WRITES_IT_SO), edits)
+        .help_to_silence();
+    Some(lint)
+}
+
+/// The warning about an escape whose backslash is escaped itself, as scripts write it.
+fn doubled(source: &Layer, place: &Place, written: &str) -> Option<Diagnostic> {
+    let double = |letter: &str| format!("\\\\{letter}");
+    let found = ESCAPES.into_iter().find(|(letter, ..)| written.contains(&double(letter)));
+    let (letter, found, meant) = found?;
+    let single = ESCAPES.iter().fold(written.to_owned(), |text, (letter, ..)| {
+        text.replace(&double(letter), &format!("\\{letter}"))
+    });
+    let lint = Diagnostic::warning(msg!(ESCAPED_BACKSLASH, letter, found, meant))
+        .at(source.span(place.value.clone()))
+        .note(msg!(MODEL_READS_TWO_CHARACTERS))
+        .fix(msg!(WRITES_VALUE, quoted = single), source.rewrite(place, &single))
         .help_to_silence();
     Some(lint)
 }
@@ -71,6 +93,18 @@ mod tests {
     fn lints(text: &str) -> Vec<Diagnostic> {
         let loaded = parse("emoji.toml".as_ref(), text.to_owned(), &Overrides::default());
         loaded.expect("a valid file").lints()
+    }
+
+    #[test]
+    fn an_escape_with_two_backslashes() {
+        let text =
+            MINIMAL.replacen("[data]\n", "[data]\ntemplate = { separator = \"\\\\n\" }\n", 1);
+        let found = lints(&text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let shown = found[0].render(false);
+        assert!(shown.contains("`\\\\n` is a backslash and an n, not a line break"), "{shown}");
+        let fixed = apply(&text, [&*found[0].fix]).0;
+        assert!(fixed.contains("separator = \"\\n\""), "{fixed}");
     }
 
     #[test]

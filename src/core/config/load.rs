@@ -10,7 +10,8 @@ use super::loading::collect::{collect, misplaced};
 use super::loading::layer::{Layer, LayerKind, OverrideKind, Place};
 use super::loading::layers::Layers;
 use super::loading::overrides::Overrides;
-use super::loading::unreadable::helps_for;
+use super::loading::text::read_text;
+use super::loading::unreadable::{helps_for, helps_for_data};
 use super::manual::keys::{self, KeyPath, Keys, dotted};
 use super::{Config, TemplateName};
 use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
@@ -114,6 +115,16 @@ pub struct ConfigError {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl ConfigError {
+    /// Whether the text is not TOML.
+    fn is_not_toml(&self) -> bool {
+        self.diagnostics.iter().any(|one| one.code == NOT_TOML)
+    }
+}
+
+/// Code of the message about a text that is not TOML.
+const NOT_TOML: &str = "ST1000";
+
 /// Reads an experiment file and applies overrides.
 ///
 /// # Errors
@@ -124,13 +135,18 @@ pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         let error = Diagnostic::error(msg!(PATH_IS_NOT_UTF8, path)).help(msg!(RENAME_TO_UTF8));
         return Err(ConfigError { file: file.to_owned(), diagnostics: vec![error] });
     }
-    match std::fs::read_to_string(file) {
-        Ok(text) => parse(file, text, overrides),
+    match read_text(file) {
+        Ok(text) => parse(file, text, overrides).map_err(|error| match helps_for_data(file) {
+            helps if !helps.is_empty() && error.is_not_toml() => {
+                let error = Diagnostic { helps, ..Diagnostic::error(msg!(IS_A_DATA_FILE, file)) };
+                ConfigError { file: file.to_owned(), diagnostics: vec![error] }
+            }
+            _ => error,
+        }),
         Err(error) => {
             let message = msg!(CANNOT_READ_EXPERIMENT, file);
             let helps = helps_for(file);
-            let error =
-                Diagnostic { helps, ..Diagnostic::error(message).note(Text::library(error)) };
+            let error = Diagnostic { helps, ..Diagnostic::error(message).note(error) };
             Err(ConfigError { file: file.to_owned(), diagnostics: vec![error] })
         }
     }

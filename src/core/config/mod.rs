@@ -15,9 +15,10 @@ mod spelling;
 mod tables;
 
 pub use base_template::{TemplateHint, is_of_g1, template_of_weights};
-pub use check::key_meant;
+pub use check::{key_meant, option_meant};
 pub use load::{ConfigError, Loaded, Origin, load, parse};
 pub use loading::overrides::Overrides;
+pub use loading::text::read_text;
 pub use manual::{KeyManual, find_manual, manual, reference, schema, schema_text};
 pub use rewrite::{filled, minimal};
 pub use spelling::nearest_word;

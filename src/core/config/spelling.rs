@@ -43,6 +43,25 @@ pub(in crate::config) fn plain(key: &str) -> String {
     plain.replace(['-', ' '], "_")
 }
 
+/// The truth value that a word of another notation means: `True` of Python, `yes` of YAML.
+pub(in crate::config) fn truth_meant(word: &str) -> Option<bool> {
+    match &*word.to_ascii_lowercase() {
+        "true" | "yes" | "on" => Some(true),
+        "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// The number that is written with a decimal comma, with a point: `0.1` for `0,1`. Three digits after a comma may also be
+/// thousands, which mean nothing here.
+pub(in crate::config) fn number_with_comma(text: &str) -> Option<String> {
+    let (whole, rest) = text.trim().split_once(',')?;
+    let digits = rest.chars().take_while(char::is_ascii_digit).count();
+    let is_clear = digits > 0 && (digits != 3 || whole.trim_start_matches('-') == "0");
+    let number = format!("{whole}.{rest}");
+    (is_clear && number.parse::<f64>().is_ok()).then_some(number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +83,17 @@ mod tests {
             assert_eq!(plain(key), "micro_bsz");
         }
         assert_eq!(plain("n_layer"), "n_layer");
+    }
+
+    #[test]
+    fn words_and_numbers_of_other_notations() {
+        for (word, meant) in [("True", Some(true)), ("NO", Some(false)), ("maybe", None)] {
+            assert_eq!(truth_meant(word), meant, "{word}");
+        }
+        let numbers = [("0,1", Some("0.1")), ("1,0e-4", Some("1.0e-4")), ("1,000", None)];
+        let more = [("0,125", Some("0.125")), ("a,1", None), ("1,", None), ("1.5", None)];
+        for (text, number) in numbers.into_iter().chain(more) {
+            assert_eq!(number_with_comma(text).as_deref(), number, "{text}");
+        }
     }
 }

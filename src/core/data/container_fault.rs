@@ -39,6 +39,11 @@ pub enum ContainerFault {
         /// The most bytes of a record.
         limit: usize,
     },
+    /// A plain text is longer than its file, and too long to be held.
+    TextTooLong {
+        /// The most bytes of such a text.
+        limit: u64,
+    },
     /// The file ends within a list.
     ListNotClosed {
         /// Its last line.
@@ -150,6 +155,7 @@ impl ContainerFault {
             Self::Broken { container, .. } => msg!(CONTAINER_BROKEN, container),
             Self::Encrypted { container } => msg!(CONTAINER_ENCRYPTED, container),
             Self::TooLong { line, .. } => msg!(RECORD_TOO_LONG, line),
+            Self::TextTooLong { limit } => msg!(TEXT_TOO_LONG, gib = limit >> 30),
             Self::ListNotClosed { line } => msg!(LIST_NOT_CLOSED, line),
             Self::SeveralLists { .. } => msg!(SEVERAL_LISTS),
             Self::Header { .. } => msg!(HEADER_MISSING),
@@ -162,11 +168,12 @@ impl ContainerFault {
         match self {
             Self::Contradiction { found, .. } => diagnostic.help(msg!(SET_DATA_TYPE, found)),
             Self::Foreign(what) => diagnostic.help(what.help()),
-            Self::Encoding { name } => diagnostic.help(msg!(CONVERT_TO_UTF8, name)),
+            Self::Encoding { .. } => diagnostic, // the help names the file
             Self::Broken { problem, .. } => {
                 diagnostic.note(problem.clone()).help(msg!(FETCH_OR_WRITE_AGAIN))
             }
             Self::Encrypted { .. } => diagnostic.help(msg!(WRITE_WITHOUT_ENCRYPTION)),
+            Self::TextTooLong { .. } => diagnostic.help(msg!(SPLIT_TEXT)),
             Self::TooLong { limit, .. } => diagnostic.note(msg!(RECORD_LIMIT, mib = limit >> 20)),
             Self::ListNotClosed { .. } | Self::QuoteNotClosed { .. } => {
                 diagnostic.help(msg!(FETCH_OR_WRITE_AGAIN))

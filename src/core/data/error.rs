@@ -169,6 +169,8 @@ pub enum DataError {
         documents: usize,
         /// Why the first one has no target tokens.
         why: Box<Unlearned>,
+        /// The experiment file, for helps.
+        experiment: Option<PathBuf>,
     },
     /// Every document is longer than a sample, and such documents are left out.
     AllDropped {
@@ -311,6 +313,15 @@ impl DataError {
     /// The stable code of the message.
     pub fn code(&self) -> &'static str {
         self.diagnostic().code
+    }
+
+    /// Names the experiment file in helps.
+    #[must_use]
+    pub fn for_experiment(mut self, file: &Path) -> Self {
+        if let Self::NothingLearned { experiment, .. } = &mut self {
+            *experiment = Some(file.to_path_buf());
+        }
+        self
     }
 
     /// Names where a document of prepared data comes from, if the error is about one: `origin` knows it

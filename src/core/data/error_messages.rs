@@ -2,13 +2,15 @@
 
 use std::io;
 
+use crate::data::container_fault::ContainerFault;
 use crate::data::conversation::{TurnOddity, Unlearned};
 use crate::data::error::{DataError, Origin, OtherLines};
-use crate::data::fault::{BinidxFault, LineFault, TokenFileFault};
+use crate::data::fault::{BinidxFault, LineFault, NotJson, TokenFileFault};
 use crate::data::order::magic_prime;
+use crate::data::readers::{conversion_from, conversion_help};
 use crate::data::turn_notes::{is_repaired, missed_words};
 use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
-use crate::words::grouped;
+use crate::words::{grouped, shell_word};
 
 impl DataError {
     /// The message as the user sees it.
@@ -29,10 +31,13 @@ impl DataError {
             Self::NoFiles { .. } => {
                 diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES)).note(msg!(PATTERN_FORM))
             }
-            Self::Encoding { encoding, .. } => match *encoding {
-                "UTF-8" => diagnostic.help(msg!(SAVE_AS_UTF8)),
+            Self::Encoding { file, encoding, .. } => match *encoding {
+                "UTF-8" => diagnostic.help(conversion_help(file)),
                 _ => diagnostic.help(msg!(IS_IT_UTF8)),
             },
+            Self::Container { file, fault: ContainerFault::Encoding { name } } => {
+                diagnostic.help(conversion_from(file, name))
+            }
             Self::Container { fault, .. } => fault.explain(diagnostic),
             Self::ChangedMeanwhile { .. } => diagnostic.help(msg!(TRY_AGAIN_WHEN_COMPLETE)),
             Self::TokenFile { fault, .. } => match fault {
@@ -88,7 +93,7 @@ impl DataError {
                 };
                 diagnostic.note(reason).help(msg!(LOWER_CTX_LEN_OR_RANDOM))
             }
-            Self::NothingLearned { document, why, documents, .. } => {
+            Self::NothingLearned { document, why, documents, experiment, .. } => {
                 let diagnostic = document.show(diagnostic);
                 let diagnostic = match document {
                     Origin::Jsonl(_) => diagnostic,
@@ -96,7 +101,9 @@ impl DataError {
                         diagnostic.note(msg!(FIRST_ONE_IS, document = document.text()))
                     }
                 };
-                explain_unlearned(diagnostic, document, *documents, why)
+                let file = experiment.as_deref().map(|file| shell_word(&file.to_string_lossy()));
+                let file = file.as_deref().unwrap_or("FILE");
+                explain_unlearned(diagnostic, document, (*documents, file), why)
             }
         }
     }
@@ -124,6 +131,12 @@ fn explain_line(diagnostic: Diagnostic, place: &Span, fault: &LineFault) -> Diag
         LineFault::Json { after_quote: true, .. } => {
             diagnostic.label(msg!(TEXT_ENDED_AT_QUOTE)).note(msg!(ESCAPE_QUOTES))
         }
+        LineFault::Json { looks_like: Some(NotJson::CommaBehind), .. } => {
+            diagnostic.label(msg!(COMMA_BEHIND_RECORD)).help(msg!(REMOVE_COMMA))
+        }
+        LineFault::Json { problem, looks_like: Some(NotJson::PythonDict), .. } => {
+            diagnostic.label(problem).note(msg!(IS_A_PYTHON_DICT)).help(msg!(WRITE_WITH_JSON_DUMPS))
+        }
         LineFault::Json { problem, .. } => {
             let is_other = place.line() == 1 && !place.text.trim_start().starts_with(['{', '[']);
             let diagnostic = diagnostic.label(problem);
@@ -133,11 +146,12 @@ fn explain_line(diagnostic: Diagnostic, place: &Span, fault: &LineFault) -> Diag
             let diagnostic = diagnostic.label(msg!(BYTE_VALUE, byte = format_args!("{byte:#04x}")));
             match place.first_line {
                 0 => diagnostic.help(msg!(WRITE_TEXT_COLUMNS)),
-                _ => diagnostic.help(msg!(SAVE_AS_UTF8)),
+                _ => diagnostic.help(conversion_help(&place.file)),
             }
         }
         LineFault::Cells { .. } => diagnostic.note(msg!(CELLS_OF_HEADER)),
         LineFault::TooLong { limit } => diagnostic.note(msg!(RECORD_LIMIT, mib = limit >> 20)),
+        LineFault::TextType { key, .. } if key != "text" => diagnostic,
         LineFault::NotAnObject { .. } | LineFault::TextType { .. } => {
             diagnostic.note(msg!(JSONL_LINE_FORM))
         }
@@ -147,7 +161,18 @@ fn explain_line(diagnostic: Diagnostic, place: &Span, fault: &LineFault) -> Diag
         LineFault::NoText { keys, .. } => {
             diagnostic.label(msg!(KEYS_FOUND, keys = Text::quoted(Join::Comma, keys)))
         }
-        LineFault::NoShape { keys, texts } => {
+        LineFault::NoShape { misspelt: Some(misspelt), .. } => {
+            let [key, known] = &**misspelt;
+            diagnostic.label(msg!(DID_YOU_MEAN_WORD, word = known)).help(msg!(
+                RENAME_KEY_OF_LINE,
+                key,
+                known
+            ))
+        }
+        LineFault::NoShape { keys, .. } if keys.iter().any(|key| is_sentence(key)) => {
+            diagnostic.note(msg!(FIRST_ROW_IS_TEXT, key = keys[0])).help(msg!(ADD_HEADER_OF_PAIR))
+        }
+        LineFault::NoShape { keys, texts, .. } => {
             let keys = Text::quoted(Join::Comma, keys);
             let diagnostic = diagnostic.label(msg!(KEYS_FOUND, keys)).note(msg!(SHAPES_OF_RECORDS));
             match texts {
@@ -170,10 +195,17 @@ fn explain_line(diagnostic: Diagnostic, place: &Span, fault: &LineFault) -> Diag
     }
 }
 
+/// Whether a key reads like a sentence, as it does where a table has no header.
+fn is_sentence(key: &str) -> bool {
+    let ends = key.trim_end().ends_with(['.', '?', '!', ',', '。', '？', '！', '，']);
+    let words = key.split_whitespace().count();
+    words > 4 || words > 1 && ends || ends && !key.is_ascii()
+}
+
 fn explain_unlearned(
     diagnostic: Diagnostic,
     document: &Origin,
-    documents: usize,
+    (documents, file): (usize, &str),
     why: &Unlearned,
 ) -> Diagnostic {
     let diagnostic = match why {
@@ -211,7 +243,7 @@ fn explain_unlearned(
                 Origin::Jsonl(line)
                     if *fixable > 0 && is_repaired(TurnOddity::MissedOpening, &line.text) =>
                 {
-                    diagnostic.help(msg!(FIX_WRITES_COPY, file = "FILE", n = grouped(*fixable)))
+                    diagnostic.help(msg!(FIX_WRITES_COPY, file, n = grouped(*fixable)))
                 }
                 _ => diagnostic,
             };
@@ -222,7 +254,9 @@ fn explain_unlearned(
         }
     };
     let diagnostic = match document {
-        Origin::Jsonl(place) => diagnostic.help(msg!(DATA_SHOW_PRINTS_MASK, line = place.number())),
+        Origin::Jsonl(place) => {
+            diagnostic.help(msg!(DATA_SHOW_PRINTS_MASK, file, line = place.number()))
+        }
         Origin::Text(_) | Origin::Binidx { .. } => diagnostic,
     };
     diagnostic.help(msg!(MEND_DOCUMENTS))
@@ -288,7 +322,13 @@ error[ST3030]: document 26 of `d` has 900 tokens, more than the 513 that fit
         turns.add(0, "User: hi\n\nBot: yo", None);
         turns.add(1, "User: hi\n\nAssistant: yo", None);
         let why = Box::new(Unlearned::new(&mask, &turns, false));
-        let error = DataError::NothingLearned { document, others: 311, documents: 4014, why };
+        let error = DataError::NothingLearned {
+            document,
+            others: 311,
+            documents: 4014,
+            why,
+            experiment: None,
+        };
         let known = |index| (index == 1).then_some(origin);
         let message = error.in_source(known).diagnostic().render(false);
         let expected = r#"

@@ -4,6 +4,15 @@ use std::path::PathBuf;
 
 use crate::diagnostic::{Text, msg};
 
+/// What a line is that is not JSON.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotJson {
+    /// JSON with a comma behind it, as in a list.
+    CommaBehind,
+    /// A dict as Python prints it.
+    PythonDict,
+}
+
 /// What is wrong with one line of a JSONL file, as the predicate of a sentence about that line.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", self.text())]
@@ -14,6 +23,8 @@ pub enum LineFault {
         problem: Text,
         /// Whether the fault follows a closing quote, as it does behind an unescaped one.
         after_quote: bool,
+        /// What the line is instead of JSON, if known.
+        looks_like: Option<NotJson>,
     },
     /// The line is not UTF-8.
     NotUtf8 {
@@ -38,6 +49,8 @@ pub enum LineFault {
         keys: Vec<String>,
         /// The keys of question and answer, if they can be told.
         texts: Option<[String; 2]>,
+        /// A key that is probably misspelt, and the key that would give the record a shape.
+        misspelt: Option<Box<[String; 2]>>,
     },
     /// The record is a preference pair, which no objective learns from.
     Preference,
@@ -332,6 +345,37 @@ impl VocabularyFault {
             Self::Empty => msg!(VOCABULARY_EMPTY_TOKEN),
             Self::NotALength => msg!(VOCABULARY_NO_LENGTH),
             Self::Length { stated, found } => msg!(VOCABULARY_LENGTH, stated, found),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::error::{DataError, place};
+
+    #[test]
+    fn every_fault_of_a_line_has_a_code() {
+        let text = || Text::verbatim("x");
+        let key = || "k".to_owned();
+        let faults = [
+            LineFault::Json { problem: text(), after_quote: false, looks_like: None },
+            LineFault::NotUtf8 { byte: 0xff },
+            LineFault::NotAnObject { found: text() },
+            LineFault::NoText { key: key(), keys: vec![] },
+            LineFault::NoShape { keys: vec![], texts: None, misspelt: None },
+            LineFault::Preference,
+            LineFault::TextTwice { key: key() },
+            LineFault::TextType { key: key(), found: text() },
+            LineFault::EmptyText { key: key() },
+            LineFault::Cells { found: 3, expected: 2 },
+            LineFault::TooLong { limit: 1 << 20 },
+            LineFault::messages(text()),
+        ];
+        for fault in faults {
+            let place = place("d.jsonl".as_ref(), 1, b"{}", 0..0);
+            let error = DataError::line(place, fault.clone());
+            assert!(error.code().starts_with("ST3"), "{fault:?}: {}", error.code());
         }
     }
 }

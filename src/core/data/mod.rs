@@ -16,6 +16,7 @@ mod readers;
 mod samples;
 mod settings;
 mod shapes;
+mod suited;
 mod threads;
 mod tokenizer;
 mod turn_messages;
@@ -30,19 +31,20 @@ pub use conversation::{
     tools_text, with_openings,
 };
 pub use error::{DataError, Origin, OtherLines, place};
-pub use fault::{BinidxFault, LineFault, TokenFileFault, VocabularyFault};
+pub use fault::{BinidxFault, LineFault, NotJson, TokenFileFault, VocabularyFault};
 pub use order::magic_prime;
 pub use prepared::{
     Exported, LongestDocument, PrepareReport, PrepareSpec, Prepared, READ_AT_ONCE, Split, TextForm,
     cache, copy_pair, find_prepared, first_look, pair_files, pair_to_texts, prepare,
 };
-pub(crate) use readers::{Content, format};
+pub(crate) use readers::{Content, format, without_comma};
 pub use readers::{
-    FILE_TYPES, FileDigest, LineError, Row, Source, character_tokenizer, first_record,
-    for_each_row, holds_records,
+    FILE_TYPES, FileDigest, LineError, Row, Source, character_tokenizer, for_each_row,
+    holds_records,
 };
 pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
 pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
 pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount};
+pub use suited::{Suited, suited};
 pub use threads::prefetch;
 pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};

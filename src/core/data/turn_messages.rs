@@ -41,8 +41,9 @@ impl TurnOddity {
 }
 
 impl OddTurn {
-    fn note(&self) -> Text {
+    fn note(&self, survey: &TurnSurvey) -> Text {
         match self.oddity {
+            _ if survey.all_trains() => msg!(EVERY_TOKEN_TRAINS),
             TurnOddity::MissedOpening if self.is_target => msg!(MISSED_IS_TARGET),
             TurnOddity::MissedOpening => msg!(MISSED_IS_MASKED),
             TurnOddity::BlankLine => msg!(TRAINED_WITHOUT_BLANK_LINES),
@@ -57,7 +58,7 @@ impl OddTurn {
         let template = survey.template().map_or("", |template| &template.name);
         let message = self.oddity.of_document(origin.text(), &self.place.words, template);
         let warning = self.place.within(origin).show(Diagnostic::warning(message));
-        warning.label(self.why.clone()).note(self.note())
+        warning.label(self.why.clone()).note(self.note(survey))
     }
 }
 
@@ -97,7 +98,7 @@ impl TurnSurvey {
             let (n, documents) = (grouped(found.documents), grouped(self.documents));
             let message = oddity.of_documents(n, documents, &template.name);
             let warning = at(&found.first.place, Diagnostic::warning(message));
-            let mut warning = warning.label(found.first.why.clone()).note(found.first.note());
+            let mut warning = warning.label(found.first.why.clone()).note(found.first.note(self));
             if *oddity == TurnOddity::MissedOpening
                 && let Some(words) = missed_words(&self.words)
             {
@@ -121,6 +122,9 @@ impl TurnSurvey {
         warning: Diagnostic,
     ) -> Diagnostic {
         let mut helps = Vec::new();
+        if self.all_trains() {
+            return proposal.iter().fold(warning, |warning, help| warning.help((*help).clone()));
+        }
         helps.extend(self.fix_help(oddity, file, &warning));
         match oddity {
             TurnOddity::MissedOpening => helps.extend(proposal.cloned()),
@@ -146,7 +150,14 @@ impl TurnSurvey {
 
     /// The help for turns that are not found; `None` where no template finds all of them.
     pub fn proposal_help(&self) -> Option<Text> {
-        Some(self.proposal()?.help(self.documents))
+        let proposal = self.proposal();
+        if !self.all_trains() {
+            return Some(proposal?.help(self.documents));
+        }
+        Some(match proposal {
+            Some(proposal) => msg!(TRAIN_ON_ANSWERS_WITH, value = proposal.value),
+            None => msg!(TRAIN_ON_ANSWERS),
+        })
     }
 
     /// The warning about an unknown role word, without a place and helps.
@@ -158,6 +169,9 @@ impl TurnSurvey {
             documents = grouped(self.documents),
             template = self.template().map_or("", |template| &template.name)
         );
-        Diagnostic::warning(message).note(msg!(TURN_BELONGS_TO_PREVIOUS))
+        Diagnostic::warning(message).note(match self.all_trains() {
+            true => msg!(EVERY_TOKEN_TRAINS),
+            false => msg!(TURN_BELONGS_TO_PREVIOUS),
+        })
     }
 }

@@ -7,15 +7,12 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::arch::{Pass, SavedForBackward, Shape, Tape, Trains};
+use crate::arch::{Arch, LOSS_PART_LEN, Pass, SAVED_EVERY, SavedForBackward, Shape, Tape, Trains};
 use crate::diagnostic::{Text, msg};
 use crate::peft::TuningSpec;
 use crate::plan::AdamOptions;
 use crate::quant::{self, Format};
 use crate::tensorfile::Dtype;
-
-/// Positions whose logits are float32 at a time: few enough for the caches of a CPU.
-pub const LOSS_PART_LEN: i64 = 32;
 
 /// Resident bytes of the program itself, with the parts of libtorch that a run touches, their threads and buffers,
 /// on a CPU: measured, see `docs/benchmarks.md`.
@@ -62,7 +59,7 @@ pub enum Item {
     Activations,
     /// The logits of a chunk of positions, in part as float32.
     Logits,
-    /// Gradients on their way through a block, and room for one dense matrix.
+    /// Gradients on their way through a block, and room for what is dense of a packed matrix at a time.
     Workspace,
     /// Room between tensors that come and go.
     Holes,
@@ -131,7 +128,9 @@ impl Workload<'_> {
 
     fn pass(&self) -> Pass<'_> {
         let Workload { shape, rows, tokens, on_gpu, .. } = *self;
-        Pass { shape, trains: self, rows, tokens, widens: self.dtype == Dtype::F16 && !on_gpu }
+        let widens = self.dtype == Dtype::F16 && !on_gpu;
+        let fuses = !widens && !on_gpu;
+        Pass { shape, trains: self, rows, tokens, widens, on_gpu, fuses }
     }
 
     /// Bytes of weights in the dtype of the model, and of packed weights. Trainable weights are float32; a model that
@@ -207,13 +206,13 @@ impl Workload<'_> {
     }
 
     /// Around the loss: hidden states of all positions, those of the target positions with their gradient, the logits of
-    /// a chunk, and softmax and gradient of a part of the chunk in float32. A trainable head adds its float32 gradient
-    /// and two temporary copies of it.
+    /// a chunk, and without a kernel softmax and gradient of a part of the chunk in float32. A trainable head adds its
+    /// float32 gradient and two temporary copies of it.
     fn logits(&self) -> u64 {
         let vocab = self.shape.vocab_size.unsigned_abs();
         let positions = self.rows * self.tokens;
         let chunk = self.head_chunk.min(positions);
-        let part = chunk.min(LOSS_PART_LEN.unsigned_abs());
+        let part = if self.pass().fuses { 0 } else { chunk.min(LOSS_PART_LEN.unsigned_abs()) };
         let hidden = 3 * self.pass().numbers(self.shape.n_embd) * self.elt();
         let of_head = if self.tensor("head.weight") {
             vocab * self.shape.n_embd.unsigned_abs() * (4 + 2 * self.elt())
@@ -223,18 +222,38 @@ impl Workload<'_> {
         hidden + chunk * vocab * self.elt() + 2 * part * vocab * 4 + of_head
     }
 
-    /// In the backward pass of a block: the channel mix has four tensors of its hidden channels at once (the
-    /// gradient of the square, and the three that the square's derivative is made of), and the gradients of its
-    /// input and output. Packed matrices are made dense one at a time; so are the gradients of
+    /// In the backward pass of a block. Packed matrices are made dense one at a time, on a CPU tile by tile; so are the gradients of
     /// trainable matrices, in the dtype of the model and in float32.
     fn workspace(&self) -> u64 {
-        let gradients =
-            self.pass().numbers(4 * self.shape.dim_ffn + 2 * self.shape.n_embd) * self.elt();
+        let gradients = self.block_workspace();
         let linears = self.shape.linears();
         let largest = linears.iter().map(|(_, size)| numbers(size)).max().unwrap_or(0);
-        let dense = if self.quant.is_some() { largest * self.elt() } else { 0 };
+        let dense = match (&self.quant, self.on_gpu) {
+            (None, _) => 0,
+            (Some(_), true) => largest,
+            (Some(_), false) => largest.min(quant::TILE),
+        };
+        let dense = dense * self.elt();
         let learned = if self.tensors_that_learn() > 0 { largest * (4 + self.elt()) } else { 0 };
         gradients + dense + learned
+    }
+
+    /// What the backward pass of a block makes. Without kernels the channel mix has four tensors of its hidden channels
+    /// at once (the gradient of the square, and the three that the square's derivative is made of), and the gradients of
+    /// its input and output; with kernels the first of the four and the result. The time mix of RWKV-7 has 16 tensors of
+    /// its channels with kernels (operands and result of the recurrence, and their gradients), and the states between
+    /// chunks of tokens, float32.
+    fn block_workspace(&self) -> u64 {
+        let (pass, shape) = (self.pass(), self.shape);
+        if !pass.fuses {
+            return pass.numbers(4 * shape.dim_ffn + 2 * shape.n_embd) * self.elt();
+        }
+        let channel_mix = pass.numbers(2 * shape.dim_ffn + 2 * shape.n_embd) * self.elt();
+        if !matches!(shape.arch, Arch::V7(_)) {
+            return channel_mix;
+        }
+        let states = self.rows * self.tokens.div_ceil(SAVED_EVERY) * shape.state_numbers();
+        channel_mix.max(pass.numbers(16 * shape.dim_att()) * self.elt() + 4 * states)
     }
 }
 

@@ -14,7 +14,7 @@ pub const WIDENED_PRODUCTS: &str =
 
 pub use crate::plan::Origins;
 pub use fit::{Edit, Proposal, proposals};
-pub use memory::{Item, ItemBytes, LOSS_PART_LEN, Memory, Workload};
+pub use memory::{Item, ItemBytes, Memory, Workload};
 pub use record::{
     DataFacts, Forecast, ModelFacts, Rate, RatePoint, Saves, Settings, Time, Trains, Warning,
     schema_text,

@@ -40,6 +40,13 @@ pub fn look_into_files(plan: &Plan) -> Vec<Diagnostic> {
     found
 }
 
+/// Whether the vocabulary can be read and has the size of the model.
+pub fn has_fitting_vocabulary(plan: &Plan) -> bool {
+    let Some(Ok(tokenizer)) = tokenizer(plan) else { return false };
+    let Some(Ok(shape)) = shape(plan, Some(&tokenizer)) else { return false };
+    plan.vocabulary_warning(&shape, tokenizer.vocab_size()).is_none()
+}
+
 /// The tokenizer; `None` where it is missing on this machine, or takes long to make.
 fn tokenizer(plan: &Plan) -> Option<Result<Tokenizer, DataError>> {
     let is_at_hand = match &plan.model.tokenizer {

@@ -142,6 +142,12 @@ fn extended(faults: &mut Faults<'_>, table: &TemplateTable) -> Template {
     for (role, words) in own.into_iter().filter_map(|(role, words)| Some((role, words.as_ref()?))) {
         template.openings.retain(|(other, _)| *other != role);
         template.openings.push((role, words.clone()));
+        if words.ends_with(char::is_alphanumeric) {
+            let warning = Diagnostic::warning(msg!(ROLE_WORDS_WITHOUT_END, words))
+                .note(msg!(LONGER_WORDS_OPEN_TURNS))
+                .help(msg!(WRITE_VALUE, value = format!("{words}:")));
+            faults.add(&format!("data.template.roles.{}", role.name()), warning);
+        }
     }
     let Aliases { system, user, input, assistant } = &table.aliases;
     let aliases = [

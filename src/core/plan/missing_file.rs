@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::Faults;
 use crate::config::{Origin, nearest_word};
 use crate::diagnostic::{Diagnostic, Text, msg};
+use crate::records::RunDir;
 
 /// The key whose file may lie on a hub.
 const WEIGHTS: &str = "model.load_model";
@@ -39,6 +40,15 @@ impl Faults<'_> {
         let text = written.to_string_lossy();
         if let Some(help) = foreign_form(key, &text) {
             return vec![help];
+        }
+        let is_of_run = self.loaded.file.ends_with(RunDir::SETTINGS);
+        match key {
+            WEIGHTS if is_of_run => return vec![msg!(PASS_MOVED_WEIGHTS)],
+            "model.tokenizer" if is_of_run => return vec![msg!(PASS_MOVED_TOKENIZER)],
+            "data.data_file" | "peft.init_file" if is_of_run => {
+                return vec![msg!(PASS_MOVED_INPUT, key)];
+            }
+            _ => {}
         }
         let mut helps: Vec<Text> = similar_file(path).into_iter().collect();
         if written.is_absolute() {
@@ -73,11 +83,27 @@ fn foreign_form(key: &str, text: &str) -> Option<Text> {
         let home = env::var("HOME").unwrap_or("/home/NAME".to_owned());
         return Some(msg!(TILDE_STAYS, path = text.replacen('~', &home, 1)));
     }
+    if let Some(path) = text.strip_prefix("file://") {
+        return Some(msg!(WRITE_PATH, path));
+    }
+    if text.contains('$') {
+        return Some(match expanded(text) {
+            Some(path) => msg!(VARIABLES_STAY, path),
+            None => msg!(VARIABLES_STAY_TEXT),
+        });
+    }
     if let Some((_, rest)) = text.split_once("://") {
+        if let Some(path) = hub_dataset(rest).filter(|_| key != WEIGHTS) {
+            return Some(msg!(WRITE_HUB_PATH, path));
+        }
         return Some(match hub_file(rest).filter(|_| key == WEIGHTS) {
             Some(path) => msg!(WRITE_HUB_PATH, path),
             None => msg!(URLS_ARE_NOT_READ),
         });
+    }
+    let unescaped = text.replace("\\ ", " ");
+    if unescaped != text {
+        return Some(msg!(BLANKS_AS_THEY_ARE, path = unescaped));
     }
     let slashes = text.replace('\\', "/");
     match slashes.split_once(":/") {
@@ -100,6 +126,33 @@ fn hub_file(address: &str) -> Option<String> {
     }
     let revision = if revision == "main" { String::new() } else { format!("@{revision}") };
     Some(format!("hf://{owner}/{repo}{revision}/{file}"))
+}
+
+/// `hf://datasets/OWNER/REPO` for the address of a data set on a hub, without its scheme:
+/// `huggingface.co/datasets/OWNER/REPO`.
+fn hub_dataset(address: &str) -> Option<String> {
+    let mut parts = address.split(['?', '#']).next()?.split('/').skip(1);
+    let is_dataset = parts.next()? == "datasets";
+    let (owner, repo) = (parts.next()?, parts.next().filter(|repo| !repo.is_empty())?);
+    is_dataset.then(|| format!("hf://datasets/{owner}/{repo}"))
+}
+
+/// The path with the variables `$NAME` and `${NAME}` of a shell replaced; `None` if one is not set.
+fn expanded(text: &str) -> Option<String> {
+    let mut parts = text.split('$');
+    let mut path = parts.next()?.to_owned();
+    for part in parts {
+        let (name, rest) = match part.strip_prefix('{') {
+            Some(braced) => braced.split_once('}')?,
+            None => {
+                let is_name = |one: char| one.is_ascii_alphanumeric() || one == '_';
+                part.split_at(part.find(|one| !is_name(one)).unwrap_or(part.len()))
+            }
+        };
+        path += &env::var(name).ok()?;
+        path += rest;
+    }
+    Some(path)
 }
 
 /// Whether a path looks like the name of a repository: `OWNER/REPO`, in no folder that exists.
@@ -156,6 +209,13 @@ mod tests {
         says("https://h.co/O/R/resolve/main/a.pth", "`hf://O/R/a.pth`");
         says("https://h.co/a.pth", "download");
         says("~/a.pth", "/a.pth`");
+        says("file:///a/b.pth", "`/a/b.pth`");
+        says("my\\ model.pth", "`my model.pth`");
+        says("$PATH_OF_NO_ONE/a.pth", "not expanded");
+        let home = env::var("HOME").unwrap_or_default();
+        assert_eq!(expanded("$HOME/a${HOME}").as_deref(), Some(&*format!("{home}/a{home}")));
+        let data = foreign_form("data.data_file", "https://huggingface.co/datasets/a/b");
+        assert!(data.is_some_and(|help| help.to_string().contains("`hf://datasets/a/b`")));
         assert_eq!(help("models/a.pth"), None);
         assert_eq!(help("é"), None);
     }

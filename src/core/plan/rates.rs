@@ -7,7 +7,7 @@ use crate::peft::Peft;
 use crate::words::grouped;
 
 /// The factor above or below the usual rate beyond which a rate gets a warning.
-const FAR: f64 = 100.0;
+pub(super) const FAR: f64 = 100.0;
 
 /// The key of the warmup.
 const WARMUP: &str = "schedule.warmup_steps";
@@ -133,7 +133,7 @@ warning[ST2301]: `lr_init = 1e-5` is 1/100,000 of the usual value for state tuni
    |           ^^^^ typical: 1.0 falling to 0.01, 10 warmup steps
    |
    = note: at this rate each entry of the state changes by about 0.05 at most in the planned 5,000 steps
-   = note: published recipes use 1.0, 5e-4, 1e-4 and 1e-5; compare a short run of each
+   = note: write `1.0` for the rate of this program's recipe; some published recipes use 5e-4, 1e-4 or 1e-5 over many more steps
    = help: silence with `# statetune: allow(ST2301)` on the line above";
         assert_eq!(warnings("state", "1e-5", "1000"), [expected]);
         assert!(warnings("state", "1e-3", "\"pass\"")[0].contains("about 0.001 at most in a step"));

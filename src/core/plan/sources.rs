@@ -52,7 +52,25 @@ pub(super) fn sources(faults: &mut Faults<'_>, purpose: Purpose) -> Vec<Source> 
         add(&key, one.data_file.as_deref(), one.data_type, one.weight, one.limit);
     }
     check_meaning(faults, data, one_pair(data, &sources).is_some());
+    check_one_text(faults, &sources);
     sources
+}
+
+/// Warns that nothing can be held out where the data is a single text.
+fn check_one_text(faults: &mut Faults<'_>, sources: &[Source]) {
+    let config = &faults.loaded.config;
+    let [Source { data_type, files, .. }] = sources else { return };
+    let [file] = &**files else { return };
+    if format(*data_type).content() != Content::Text || config.data.val_split == 0.0 {
+        return;
+    }
+    let asked = ["data.val_split", "sample.held_out"];
+    let Some(key) = asked.into_iter().find(|key| faults.written(key)) else { return };
+    let data_type = data_type_word(*data_type);
+    let warning = Diagnostic::warning(msg!(ONE_TEXT_HOLDS_OUT_NOTHING, key, file))
+        .note(msg!(TEXT_FILE_IS_A_DOCUMENT, data_type))
+        .help(msg!(SPLIT_TEXT_INTO_DOCUMENTS));
+    faults.add(key, warning);
 }
 
 /// The source that the table `key` describes.

@@ -2,7 +2,7 @@
 //! and the learning rate.
 
 use super::device::{Compute, Device};
-use super::rates::usual_rate;
+use super::rates::{FAR, usual_rate};
 use super::{LrCurve, Samples, Steps, Tokens};
 use crate::arch::Op;
 use crate::config::{Config, EpochSteps, Optimizer, Precision};
@@ -124,6 +124,11 @@ impl SchedulePlan {
         let share = if self.is_to_find { FINAL_SHARE } else { 1.0 };
         let lr_final = self.lr_final_set.unwrap_or_else(|| rounded(lr_init * share));
         SchedulePlan { lr_init, lr_final, ..self }
+    }
+
+    /// The usual rate of the method, where the rate of the run is so far above that a warning says so.
+    pub fn usual_far_below(&self) -> Option<f64> {
+        (self.lr_init > FAR * self.usual).then_some(self.usual)
     }
 
     /// The curve of a trial of `steps` steps from `lr_init`, for a run of `total_steps`; its warmup is shorter likewise.

@@ -192,6 +192,10 @@ pub enum Event {
         /// Peak GPU memory of tensors, in bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peak_gpu_bytes: Option<u64>,
+        /// Peak GPU memory that libtorch took for tensors, with the gaps between them, in bytes. The context of CUDA is
+        /// not counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak_gpu_reserved_bytes: Option<u64>,
         /// Peak resident memory of the process, in bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peak_resident_bytes: Option<u64>,

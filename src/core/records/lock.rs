@@ -23,8 +23,11 @@ pub struct Lock {
     pub libtorch: String,
     /// sha256 of the kernels' source.
     pub kernels: String,
-    /// Threads of libtorch and the kernels.
+    /// The most threads that computed. Numbers do not depend on it.
     pub threads: i32,
+    /// Cores of the machine, by which matrix products are cut; absent in older runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u32>,
     /// Model of the GPU or CPU.
     pub device: String,
     /// `float32` where matrices of 16 bits are widened before they are multiplied; absent where libtorch multiplies them.
@@ -141,7 +144,7 @@ impl Lock {
             ("statetune", &self.statetune),
             ("libtorch", &self.libtorch),
             ("kernels", &self.kernels),
-            ("threads", &self.threads.to_string()),
+            ("cores", &self.cores.unwrap_or_default().to_string()),
             ("device", &self.device),
             ("op", &self.op),
             ("quant", &quant.unwrap_or_default()),
@@ -199,7 +202,7 @@ impl Lock {
             ("kernels", short(&self.kernels)),
             ("device", self.device.clone()),
             ("op", self.op.clone()),
-            ("threads", self.threads.to_string()),
+            ("cores", self.cores.map_or_else(|| "?".to_string(), |cores| cores.to_string())),
             ("products", self.products.clone().unwrap_or_else(|| "libtorch".to_string())),
         ]
     }
@@ -231,6 +234,10 @@ impl Lock {
             include_str!("../../../kernels/wkv7.cu"),
             include_str!("../../../kernels/wkv_cuda_autograd.cpp"),
             include_str!("../../../kernels/cpu_vectors.h"),
+            include_str!("../../../kernels/few_rows.h"),
+            include_str!("../../../kernels/few_rows_product.h"),
+            include_str!("../../../kernels/few_rows.cpp"),
+            include_str!("../../../kernels/few_rows_cpu.cpp"),
             include_str!("../../../kernels/instruction_set.cpp"),
             include_str!("../../../kernels/quant.h"),
             include_str!("../../../kernels/quant_cpu.h"),
@@ -241,8 +248,16 @@ impl Lock {
             include_str!("../../../kernels/wkv6_cpu.cpp"),
             include_str!("../../../kernels/wkv7_cpu.cpp"),
             include_str!("../../../kernels/wkv_autograd.cpp"),
+            include_str!("../../../kernels/block.h"),
+            include_str!("../../../kernels/block_cpu.h"),
+            include_str!("../../../kernels/norm_mix_cpu.cpp"),
+            include_str!("../../../kernels/time_mix_cpu.cpp"),
+            include_str!("../../../kernels/channel_mix_cpu.cpp"),
+            include_str!("../../../kernels/head_loss_cpu.cpp"),
+            include_str!("../../../kernels/block_autograd.cpp"),
             include_str!("../../../kernels/settings.cpp"),
             include_str!("../../../kernels/products.cpp"),
+            include_str!("../../../kernels/product_blocks.cpp"),
         ];
         sha256_hex(sources.concat())
     }

@@ -10,6 +10,7 @@
 //!   events.jsonl      events, with times
 //!   metrics.jsonl     one line per reported interval; append-only
 //!   times.jsonl       throughput of each of these intervals
+//!   val_losses.jsonl  loss of validation documents at each evaluation
 //!   train_log.txt     one line per mini-epoch, as RWKV trainers write it
 //!   loss_data.jsonl   one line per step, as RWKV-PEFT writes it (`log.sinks`)
 //!   tensorboard/      event files (`log.sinks`)
@@ -37,6 +38,7 @@ mod control;
 mod digests;
 mod error;
 mod events;
+mod holder;
 mod incident;
 mod json_lines;
 mod ledger;
@@ -53,6 +55,7 @@ mod skipped_samples;
 mod status;
 mod step;
 mod totals;
+mod val_losses;
 
 pub(crate) use checkpoint::CHECKPOINTS;
 pub use checkpoint::{
@@ -71,6 +74,7 @@ pub use digests::{
 };
 pub use error::{CheckpointError, LoadCheckpointError, OpenRunError, ReadRunError, RunDirError};
 pub use events::{Event, EventLine, Fact, FirstNonFinite, Nonfinite, ProbeCount};
+pub use holder::holder_note;
 pub use incident::{BatchRow, Environment, Incident, incident_folders, save_incident};
 pub use json_lines::{read_last_line, read_lines, read_records};
 pub use ledger::{Ledger, LedgerHeader, LedgerLine, LedgerRecord};
@@ -88,6 +92,7 @@ pub use skipped_samples::SkippedSample;
 pub use status::{Best, ProbeRate, RunRecord, Status};
 pub use step::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use totals::Totals;
+pub use val_losses::{MostChanged, ValChange, ValDocument, ValLosses, ValLossesRecord};
 
 use std::path::{Path, PathBuf};
 

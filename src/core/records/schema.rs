@@ -3,16 +3,17 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use super::{EventLine, LedgerRecord, Metrics, RunRecord, Times};
+use super::{EventLine, LedgerRecord, Metrics, RunRecord, Times, ValLossesRecord};
 
 /// Name in `schemas/` and text of each schema file.
-pub fn record_schemas() -> [(&'static str, String); 5] {
+pub fn record_schemas() -> [(&'static str, String); 6] {
     [
         ("metrics.schema.json", text::<Metrics>()),
         ("events.schema.json", text::<EventLine>()),
         ("ledger.schema.json", text::<LedgerRecord>()),
         ("run.schema.json", text::<RunRecord>()),
         ("times.schema.json", text::<Times>()),
+        ("val_losses.schema.json", text::<ValLossesRecord>()),
     ]
 }
 

@@ -41,6 +41,9 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
     if let Some(run) = find_among(&below, name)? {
         return Ok(run);
     }
+    if let (Some(_), count @ 1..) = (back_from_latest(name), runs.len()) {
+        return Err(Box::new(fault.help(msg!(OLDEST_RUN_IS, n = count, oldest = count - 1))));
+    }
     let all = || runs.iter().chain(&below);
     let words = all().map(|run| name_and_id(run)).flat_map(|(name, id)| [name, id]);
     let words: Vec<String> = words.chain(["latest".to_owned()]).collect();
@@ -52,16 +55,20 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
     }))
 }
 
+/// How many runs before the newest one `name` means: 2 for `latest~2`; `None` for another form of name.
+fn back_from_latest(name: &str) -> Option<usize> {
+    match name.strip_prefix("latest")? {
+        "" => Some(0),
+        rest => rest.strip_prefix('~')?.parse().ok(),
+    }
+}
+
 /// The run among `runs`, the oldest first, that `name` means; `None` when none has the name.
 ///
 /// # Errors
 /// A message for the user when several ids start with `name`.
 fn find_among(runs: &[PathBuf], name: &str) -> Result<Option<PathBuf>, Box<Diagnostic>> {
-    let back = match name.strip_prefix("latest") {
-        Some("") => Some(0),
-        Some(rest) => rest.strip_prefix('~').and_then(|back| back.parse().ok()),
-        None => None,
-    };
+    let back = back_from_latest(name);
     let newest_first = || runs.iter().rev();
     let exact = match back {
         Some(back) => newest_first().nth(back),

@@ -3,6 +3,7 @@
 mod find;
 mod follow;
 mod mark;
+mod moved;
 mod pack;
 mod remove;
 mod stored_run;
@@ -13,6 +14,7 @@ pub use find::{
 };
 pub use follow::{Evaluation, Follower};
 pub use mark::change_annotations;
+pub use moved::follow_moved_inputs;
 pub use pack::{PACK_EXTENSION, PackManifest, PackedFile, pack_run, unpack_run};
 pub use remove::{ChangeRunError, Prunable, disk_usage, prunable, prune_run, remove_run};
 pub use stored_run::{Annotations, RunState, SampleLine, StoredRun, run_state};

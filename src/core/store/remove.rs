@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Annotations, RunState, StoredRun};
 use crate::diagnostic::{Diagnostic, Text, msg};
-use crate::records::{CHECKPOINTS, OpenRunError, ReadRunError, RunDir, remove_folder, take_lock};
+use crate::records::{
+    CHECKPOINTS, OpenRunError, ReadRunError, RunDir, holder_note, remove_folder, take_lock,
+};
 
 /// A stored run could not be removed, packed or unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +85,10 @@ impl ChangeRunError {
     pub fn diagnostic(&self) -> Diagnostic {
         let message = Diagnostic::error(self.text());
         match self {
-            Self::Busy { path } => message.help(msg!(WAIT_OR_STOP, run = path)),
+            Self::Busy { path } => {
+                let message = holder_note(path).into_iter().fold(message, Diagnostic::note);
+                message.help(msg!(WAIT_OR_STOP, run = path))
+            }
             Self::Pinned { .. } => message.help(msg!(PIN_OFF)),
             Self::Exists { .. } => message.note(msg!(NOTHING_REPLACED)),
             Self::Archive { .. } => message.note(msg!(NOTHING_KEPT)),

@@ -43,8 +43,23 @@ pub fn write_atomically(
     File::open(folder)?.sync_all() // the rename itself
 }
 
+/// Writes a new file at `path`, which appears complete or not at all.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where something is at `path`, or a file that cannot be written.
+pub fn create_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    }
+    let mut temporary = temporary(folder_of(path))?;
+    temporary.as_file_mut().write_all(content)?; // an error that does not name the temporary file
+    temporary.as_file().sync_all()?;
+    temporary.persist_noclobber(path).map_err(|error| error.error)?;
+    File::open(folder_of(path))?.sync_all()
+}
+
 /// Whether the content goes into what is at `path`: a device, pipe or socket, or a name of an open file.
-fn is_written_through(path: &Path) -> bool {
+pub fn is_written_through(path: &Path) -> bool {
     let is_special = |found: fs::Metadata| !found.is_file() && !found.is_dir();
     is_standard_output(path)
         || path.starts_with("/dev/fd")
@@ -78,6 +93,7 @@ fn folder_of(path: &Path) -> &Path {
 
 /// A new file in `folder`, readable for others as far as the umask allows, like any new file.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    fs::metadata(folder)?; // an error that does not name the temporary file
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     builder.permissions(Permissions::from_mode(0o666));

@@ -18,7 +18,7 @@ mod tensor;
 
 pub use self::safetensors::{LazyTensor, write_lazily, write_safetensors};
 pub(crate) use atomic::TEMPORARY;
-pub use atomic::write_atomically;
+pub use atomic::{create_atomically, is_written_through, write_atomically};
 pub use dtype::Dtype;
 pub use error::{Problem, WeightsError};
 pub use file::{FileFormat, TensorFile};

@@ -231,12 +231,22 @@ impl Passport {
         if let Some(text) = file.metadata().get(METADATA_KEY) {
             return parse(exported, text.as_bytes()).map(Some);
         }
-        let path = Passport::beside(exported);
-        match fs::read(&path) {
-            Ok(text) => parse(&path, &text).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(PassportError::Read { path, source }),
+        match Passport::read(&Passport::beside(exported)) {
+            Err(PassportError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            read => read.map(Some),
         }
+    }
+
+    /// The passport in a passport file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not a passport.
+    pub fn read(path: &Path) -> Result<Passport, PassportError> {
+        let text = fs::read(path)
+            .map_err(|source| PassportError::Read { path: path.to_path_buf(), source })?;
+        parse(path, &text)
     }
 
     /// The path of the passport file: `NAME.json` for `NAME.pth`.

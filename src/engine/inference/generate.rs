@@ -1,4 +1,5 @@
-//! Generation for many prompts at once, one token at a time, in constant memory.
+//! Generation for many prompts at once: prompts in large pieces, then one token of every answer at a time, in constant
+//! memory.
 
 use std::ops::ControlFlow;
 
@@ -7,8 +8,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::answer_buffer::AnswerBuffer;
 use super::{GenerateOptions, Sampler};
-use crate::kernels::KernelError;
-use crate::model::{Model, TimeState};
+use crate::kernels::{GenerationGuard, KernelError};
+use crate::model::{Hidden, Model, State, TimeState};
+
+/// Tokens of prompts in one forward pass, at most.
+const PIECE: usize = 512;
 
 /// A prompt and its growing answer.
 struct Row {
@@ -28,6 +32,15 @@ impl Row {
     }
 }
 
+/// What the open rows of a batch have read.
+struct Batch {
+    /// The rows whose answers continue, as the batch has them.
+    open: Vec<usize>,
+    state: State,
+    /// Logits of the next token: (open rows, V) float32, row by row.
+    logits: Vec<f32>,
+}
+
 /// Continues each prompt until the model ends the document, a stop text appears, or `max_tokens` are sampled. Returns the
 /// answers without the stop text and surrounding white space. The answer to a prompt does not depend on the other
 /// prompts; `None` when `look`, which sees the tokens read and sampled so far after each of them, breaks off.
@@ -45,7 +58,7 @@ pub fn generate(
     options: &GenerateOptions,
     look: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Option<Vec<String>>, KernelError> {
-    let _guard = tch::no_grad_guard();
+    let _guard = GenerationGuard::new();
     let mut rows: Vec<Row> = prompts
         .iter()
         .map(|prompt| {
@@ -62,36 +75,15 @@ pub fn generate(
     if rows.is_empty() {
         return Ok(Some(Vec::new()));
     }
-    let mut carried = model.start(state, rows.len() as i64);
-    // The rows whose answers continue, as the batch has them.
-    let mut open: Vec<usize> = (0..rows.len()).collect();
-    for at in 0.. {
-        if look(at as u64).is_break() {
+    let Some(mut batch) = read_prompts(model, state, &rows, look)? else { return Ok(None) };
+    let longest = rows.iter().map(|row| row.prompt.len()).max().unwrap_or_default();
+    for sampled in 0.. {
+        if look((longest + sampled) as u64).is_break() {
             return Ok(None);
         }
-        // A row reads its prompt and then its answer.
-        let id = |row: &Row| row.prompt.iter().chain(&row.answer).nth(at).copied();
-        let ids: Vec<i64> = open
-            .iter()
-            .map(|&row| id(&rows[row]).expect("an open row has a next token").into())
-            .collect();
-        let ids = Tensor::from_slice(&ids).view([-1, 1]).to_device(model.device());
-        let (hidden, next) = model.forward(&ids, &carried, None)?;
-        carried = next;
-        let draws: Vec<i64> = (0i64..)
-            .zip(&open)
-            .filter(|(_, row)| at + 1 >= rows[**row].prompt.len())
-            .map(|(place, _)| place)
-            .collect();
-        if draws.is_empty() {
-            continue;
-        }
-        let places = Tensor::from_slice(&draws).to_device(model.device());
-        let logits = model.logits(&hidden.at(&places)); // (rows that draw, V)
-        let logits = logits.to_device_(Device::Cpu, Kind::Float, false, false);
-        for (i, place) in (0..).zip(draws) {
-            let row = &mut rows[open[place as usize]];
-            let logits = Vec::<f32>::try_from(logits.get(i)).expect("one row of float32 logits");
+        let vocab_size = batch.logits.len() / batch.open.len();
+        for (&row, logits) in batch.open.iter().zip(batch.logits.chunks_mut(vocab_size)) {
+            let row = &mut rows[row];
             let text = |id| tokenizer.token_bytes(id).unwrap_or_default();
             let id = row.sampler.draw(logits, text);
             row.answer.push(id);
@@ -99,20 +91,180 @@ pub fn generate(
         }
         let is_open = |row: usize| !rows[row].is_done(options.max_tokens);
         let kept: Vec<i64> =
-            (0i64..).zip(&open).filter(|(_, row)| is_open(**row)).map(|(at, _)| at).collect();
+            (0i64..).zip(&batch.open).filter(|(_, row)| is_open(**row)).map(|(at, _)| at).collect();
         if kept.is_empty() {
             break;
         }
-        if kept.len() < open.len() {
-            carried = carried.of_rows(&Tensor::from_slice(&kept).to_device(model.device()));
-            open.retain(|row| is_open(*row));
+        if kept.len() < batch.open.len() {
+            batch.state = batch.state.of_rows(&Tensor::from_slice(&kept).to_device(model.device()));
+            batch.open.retain(|row| is_open(*row));
         }
+        batch.step(model, &rows)?;
     }
     Ok(Some(rows.into_iter().map(|mut row| row.text + &row.buffer.finish()).collect()))
+}
+
+/// Reads all prompts. Rows stay together while their prompts last: each part of the batch reads as far as the shortest
+/// prompt in it, which then waits for the others.
+fn read_prompts(
+    model: &Model,
+    state: &TimeState,
+    rows: &[Row],
+    look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<Batch>, KernelError> {
+    // The rows that still read, and what they have read.
+    let mut reading: Vec<usize> = (0..rows.len()).collect();
+    let mut carried = model.start(state, rows.len() as i64);
+    let mut read = 0;
+    let (mut open, mut states, mut logits) = (Vec::new(), Vec::new(), Vec::new());
+    while !reading.is_empty() {
+        if look(read as u64).is_break() {
+            return Ok(None);
+        }
+        let shortest = reading.iter().map(|&row| rows[row].prompt.len()).min().unwrap_or(read);
+        let end = shortest.min(read + (PIECE / reading.len()).max(1));
+        let ids: Vec<i64> = reading
+            .iter()
+            .flat_map(|&row| &rows[row].prompt[read..end])
+            .map(|&id| id.into())
+            .collect();
+        let ids = Tensor::from_slice(&ids).view([reading.len() as i64, -1]);
+        let (hidden, after) = model.forward(&ids.to_device(model.device()), &carried, None)?;
+        let is_read = |at: &i64| rows[reading[*at as usize]].prompt.len() == end;
+        let (done, rest): (Vec<i64>, Vec<i64>) = (0..reading.len() as i64).partition(is_read);
+        let length = (end - read) as i64;
+        read = end;
+        if done.is_empty() {
+            carried = after;
+            continue;
+        }
+        let last: Vec<i64> = done.iter().map(|row| row * length + length - 1).collect();
+        append_logits(
+            model,
+            &hidden.at(&Tensor::from_slice(&last).to_device(model.device())),
+            &mut logits,
+        );
+        let of = |rows: &[i64]| after.of_rows(&Tensor::from_slice(rows).to_device(model.device()));
+        states.push(of(&done));
+        carried = of(&rest);
+        open.extend(done.iter().map(|&at| reading[at as usize]));
+        reading = rest.iter().map(|&at| reading[at as usize]).collect();
+    }
+    Ok(Some(Batch { open, state: State::joined(&states), logits }))
+}
+
+impl Batch {
+    /// Reads the last token of each open row.
+    fn step(&mut self, model: &Model, rows: &[Row]) -> Result<(), KernelError> {
+        let last = |row: &usize| rows[*row].answer.last().copied().unwrap_or_default().into();
+        let ids: Vec<i64> = self.open.iter().map(last).collect();
+        let ids = Tensor::from_slice(&ids).view([-1, 1]).to_device(model.device());
+        let (hidden, state) = model.forward(&ids, &self.state, None)?;
+        self.state = state;
+        self.logits.clear();
+        append_logits(model, &hidden, &mut self.logits);
+        Ok(())
+    }
+}
+
+/// Appends the logits of all positions of `hidden`, V each, as float32.
+pub(super) fn append_logits(model: &Model, hidden: &Hidden, to: &mut Vec<f32>) {
+    let logits = model.logits(hidden);
+    let logits = logits.to_device_(Device::Cpu, Kind::Float, false, false).contiguous();
+    let before = to.len();
+    to.resize(before + logits.numel(), 0.0);
+    logits.copy_data(&mut to[before..], logits.numel());
 }
 
 /// The most tokens that [`generate`] reads and samples for these prompts.
 pub fn most_tokens(tokenizer: &Tokenizer, prompts: &[&str], options: &GenerateOptions) -> u64 {
     let longest = prompts.iter().map(|prompt| tokenizer.encode(prompt.as_bytes()).len()).max();
     (longest.unwrap_or(0) + options.max_tokens) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Op;
+    use crate::model::{Shape, Version, Weights};
+
+    /// A model that says something, and its tokenizer.
+    fn model(version: Version, head_qk: i64) -> (Model, Tokenizer) {
+        let tokenizer =
+            Tokenizer::load("../../models/tiny-vocab.txt".as_ref()).expect("our vocabulary");
+        let shape = Shape::for_scratch(version, 2, 64, tokenizer.vocab_size() as i64);
+        let shape = Shape { head_qk, ..shape };
+        let new = Weights::scratch(shape, 1);
+        tch::manual_seed(2);
+        let weights = Weights::from_fn(shape, |name, size| match size.len() {
+            2 => Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.2,
+            _ => new.get(name, Kind::Float),
+        });
+        (Model::new(&weights, Kind::Float, Op::Cpu), tokenizer)
+    }
+
+    const OPTIONS: GenerateOptions = GenerateOptions {
+        max_tokens: 12,
+        temperature: 1.0,
+        top_p: 0.9,
+        presence_penalty: 0.2,
+        frequency_penalty: 0.1,
+        penalty_decay: 0.9,
+        seed: 5,
+        stops: Vec::new(),
+    };
+
+    #[test]
+    fn answers_do_not_depend_on_other_prompts() {
+        let prompts = [
+            "Hi",
+            "How are you today?",
+            "The quick brown fox",
+            "No",
+            "A",
+            "The lazy dog, again and again.",
+        ];
+        let long = "One. ".repeat(PIECE / 2);
+        let prompts: Vec<&str> = prompts.into_iter().chain([long.as_str()]).collect();
+        for (version, head_qk) in
+            [(Version::V5, 0), (Version::V6, 0), (Version::V7, 0), (Version::V5, 16)]
+        {
+            let (model, tokenizer) = model(version, head_qk);
+            let start = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
+            let answers = |prompts: &[&str]| {
+                let most = most_tokens(&tokenizer, prompts, &OPTIONS);
+                let mut seen = Vec::new();
+                let mut look = |tokens| {
+                    seen.push(tokens);
+                    ControlFlow::Continue(())
+                };
+                let found = generate(&model, &start, &tokenizer, prompts, &OPTIONS, &mut look);
+                assert!(seen.is_sorted() && seen.iter().all(|tokens| *tokens <= most), "{seen:?}");
+                found.expect("sound operands").expect("an end")
+            };
+            let together = answers(&prompts);
+            assert!(together.iter().any(|text| *text != together[0]), "{together:?}");
+            for (prompt, expected) in prompts.iter().zip(&together) {
+                assert_eq!(
+                    answers(&[prompt]),
+                    [expected.as_str()],
+                    "{version} {head_qk} {prompt:.20}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_can_break_off() {
+        let (model, tokenizer) = model(Version::V7, 0);
+        let start = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
+        for last in [0, 1, 9] {
+            let mut look = |tokens| match tokens < last {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            };
+            let found = generate(&model, &start, &tokenizer, &["Hi", "Who?"], &OPTIONS, &mut look);
+            assert_eq!(found.expect("sound operands"), None);
+        }
+    }
 }

@@ -79,11 +79,9 @@ impl ModelSpec {
     /// A file that cannot be read, or an adapter or state of another shape.
     pub fn load_model(&self) -> Result<(Rc<Model>, TimeState), RunError> {
         allow_tf32(self.tf32);
-        let mut weights = Weights::load(&self.weights)?.on(self.device);
-        if let Some(format) = self.quant {
-            let recipe = self.adapter.as_ref().map(|adapter| adapter.recipe.as_ref());
-            pack_weights(&mut weights, format, recipe, &self.weights)?;
-        }
+        let recipe = self.adapter.as_ref().map(|adapter| adapter.recipe.as_ref());
+        let base = Weights::load(&self.weights)?;
+        let weights = place_weights(base, self.device, self.quant, recipe, &self.weights)?;
         let model = match &self.adapter {
             Some(AdapterFile { file, recipe }) => {
                 let ModelSpec { kind, op, quant, .. } = *self;
@@ -160,19 +158,27 @@ fn adapted(
     Ok(tuning.map_err(|error| unfit(error, base))?.model())
 }
 
-/// Quantizes the linear layers of a model that was read from `path`, except matrices from which `recipe` first takes a
-/// part out: [`WeightTuning`] quantizes those.
+/// Weights, read from `path`, for a model on `device`, their linear layers quantized if a format is given. The only way to
+/// a model on a device: packed layers lie on the device that the weights have when they are packed.
+///
+/// Matrices from which `recipe` first takes a part out stay as they are: [`WeightTuning`] quantizes those.
 ///
 /// # Errors
 /// The first matrix that cannot be quantized, by name.
-pub fn pack_weights(
-    weights: &mut Weights,
-    format: Format,
+pub(crate) fn place_weights(
+    weights: Weights,
+    device: Device,
+    quant: Option<Format>,
     recipe: Option<&TuningSpec>,
     path: &Path,
-) -> Result<(), RunError> {
-    let later = |name: &str| recipe.is_some_and(|recipe| recipe.splits(name));
-    quantise(weights, format, later).map_err(|error| unfit(TuningError::Quant(error), path))
+) -> Result<Weights, RunError> {
+    let mut weights = weights.on(device);
+    if let Some(format) = quant {
+        let later = |name: &str| recipe.is_some_and(|recipe| recipe.splits(name));
+        quantise(&mut weights, format, later)
+            .map_err(|error| unfit(TuningError::Quant(error), path))?;
+    }
+    Ok(weights)
 }
 
 /// The error for weights, read from `path`, that cannot be quantized or tuned.

@@ -12,9 +12,6 @@ use super::GenerateOptions;
 /// columns repeat them.
 const UNCOUNTED: &[u8] = b" \t0123456789";
 
-/// Tokens that are sorted at first.
-const FEW: usize = 64;
-
 /// Samples the tokens of answers one by one.
 #[derive(Debug)]
 pub struct Sampler {
@@ -47,13 +44,14 @@ impl Sampler {
         self.counts.clear();
     }
 
-    /// Samples a token from `logits` (V). Ties go to the lower id. `text` gives the bytes of a token.
-    pub fn draw<'a>(&mut self, mut logits: Vec<f32>, text: impl FnOnce(u32) -> &'a [u8]) -> u32 {
+    /// Samples a token from `logits` (V), from which the penalties are taken. Ties go to the lower id. `text` gives the
+    /// bytes of a token.
+    pub fn draw<'a>(&mut self, logits: &mut [f32], text: impl FnOnce(u32) -> &'a [u8]) -> u32 {
         for (&id, &count) in &self.counts {
             let penalty = self.presence_penalty + count * self.frequency_penalty;
             logits[id as usize] -= penalty as f32;
         }
-        let id = self.choose(&logits);
+        let id = self.choose(logits);
         for count in self.counts.values_mut() {
             *count *= self.penalty_decay;
         }
@@ -62,61 +60,150 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32]) -> u32 {
-        let ids = 0..logits.len() as u32;
+        let best = highest(logits);
         if self.temperature == 0.0 {
-            return ids.min_by(|x, y| order(logits, *x, *y)).expect("a model has tokens");
+            return logits.iter().position(|&logit| logit == best).unwrap_or_default() as u32;
         }
         // The nucleus comes from the distribution at temperature 1; the temperature reshapes the nucleus.
-        let nucleus = nucleus(logits, self.top_p);
-        let best = f64::from(logits[nucleus[0] as usize]);
-        let weight = |id: u32| ((f64::from(logits[id as usize]) - best) / self.temperature).exp();
-        let total: f64 = nucleus.iter().copied().map(weight).sum();
+        let mut front = Front::new(logits, best);
+        let at_temperature = |id: u32| weight(logits[id as usize], best, self.temperature);
+        let (len, total) = if self.top_p < 1.0 {
+            let len = front.nucleus(self.top_p);
+            (len, front.ids[..len].iter().copied().map(at_temperature).sum())
+        } else {
+            (logits.len(), total_weight(logits, best, self.temperature))
+        };
         // 53 random bits give a number in [0, 1).
         let mut left = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
-        for &id in &nucleus {
-            left -= weight(id);
+        for at in 0..len {
+            let id = front.id(at);
+            left -= at_temperature(id);
             if left < 0.0 {
                 return id;
             }
         }
-        nucleus[nucleus.len() - 1]
+        front.id(len - 1)
+    }
+}
+
+/// The highest logit.
+fn highest(logits: &[f32]) -> f32 {
+    // Several at a time, so that the compiler takes vectors.
+    const LANES: usize = 16;
+    let higher = |x: f32, y: f32| if y > x { y } else { x };
+    let (groups, rest) = logits.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for group in groups {
+        for (lane, &logit) in lanes.iter_mut().zip(group) {
+            *lane = higher(*lane, logit);
+        }
+    }
+    rest.iter().copied().chain(lanes).fold(f32::NEG_INFINITY, higher)
+}
+
+/// The probability of a logit as a share of the probability of `best`.
+fn weight(logit: f32, best: f32, temperature: f64) -> f64 {
+    ((f64::from(logit) - f64::from(best)) / temperature).exp()
+}
+
+/// The sum of all weights, to six digits.
+fn total_weight(logits: &[f32], best: f32, temperature: f64) -> f64 {
+    const LANES: usize = 16;
+    let scale = (std::f64::consts::LOG2_E / temperature) as f32;
+    let power = |logit: f32| power_of_2((logit - best) * scale);
+    let (groups, rest) = logits.as_chunks::<LANES>();
+    // Sums of a few float32 numbers lose nothing that counts; those sums are added in float64.
+    let sum = |groups: &[[f32; LANES]]| -> f64 {
+        let mut lanes = [0f32; LANES];
+        for group in groups {
+            for (lane, &logit) in lanes.iter_mut().zip(group) {
+                *lane += power(logit);
+            }
+        }
+        lanes.iter().map(|&lane| f64::from(lane)).sum()
+    };
+    let rest: f64 = rest.iter().map(|&logit| f64::from(power(logit))).sum();
+    groups.chunks(64).map(sum).sum::<f64>() + rest
+}
+
+/// 2 to the power of `x`, which is not positive, to six digits; 0 below the range of float32. Without branches, so that
+/// the compiler takes vectors.
+fn power_of_2(x: f32) -> f32 {
+    /// Adding it rounds to an integer, which the lower bits then hold.
+    const ROUND: f32 = 12_582_912.0;
+    let x = if x > -127.0 { x } else { -127.0 };
+    let rounded = x + ROUND;
+    // From -1/2 to 1/2; the terms are those of the series of e^(f ln 2).
+    let f = (x - (rounded - ROUND)) * std::f32::consts::LN_2;
+    let series = 1.0
+        + f * (1.0
+            + f * (0.5
+                + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f * (1.0 / 720.0))))));
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    series * f32::from_bits(exponent << 23)
+}
+
+/// The tokens in order, the most likely first; ties go to the lower id. Sorted as far as someone asks: a vocabulary has
+/// tens of thousands of tokens, and a nucleus mostly a few.
+struct Front<'a> {
+    logits: &'a [f32],
+    best: f32,
+    /// The first tokens in order: all whose logits are at least `bound`.
+    ids: Vec<u32>,
+    /// NaN, which no logit reaches, at first.
+    bound: f32,
+    /// How far below the best logit the next tokens may be.
+    depth: f32,
+}
+
+impl<'a> Front<'a> {
+    fn new(logits: &'a [f32], best: f32) -> Front<'a> {
+        Front { logits, best, ids: Vec::new(), bound: f32::NAN, depth: 4.0 }
+    }
+
+    /// The token at a place of the order.
+    fn id(&mut self, at: usize) -> u32 {
+        while self.ids.len() <= at {
+            self.extend();
+        }
+        self.ids[at]
+    }
+
+    /// How many tokens it takes for probabilities, at temperature 1, that add up to `top_p`; at least one.
+    fn nucleus(&mut self, top_p: f64) -> usize {
+        let enough = top_p * total_weight(self.logits, self.best, 1.0);
+        let mut mass = 0.0;
+        for at in 0..self.logits.len() {
+            let id = self.id(at);
+            mass += weight(self.logits[id as usize], self.best, 1.0);
+            if mass >= enough {
+                return at + 1;
+            }
+        }
+        self.logits.len()
+    }
+
+    /// Sorts more tokens, if there are any a little deeper; in the end all.
+    fn extend(&mut self) {
+        /// Below it, probabilities of less than `e^-32`, all the rest is sorted.
+        const DEEPEST: f32 = 32.0;
+        let known = self.ids.len();
+        let is_last = self.depth > DEEPEST;
+        let bound = if is_last { f32::NEG_INFINITY } else { self.best - self.depth };
+        let is_known = |logit: f32| logit >= self.bound;
+        let is_next = |logit: f32| !is_known(logit) && (is_last || logit >= bound);
+        let next = (0u32..).zip(self.logits).filter(|(_, logit)| is_next(**logit));
+        self.ids.extend(next.map(|(id, _)| id));
+        let logits = self.logits;
+        self.ids[known..].sort_unstable_by(|x, y| order(logits, *x, *y));
+        self.bound = bound;
+        self.depth *= 2.0;
     }
 }
 
 /// More likely tokens first; ties go to the lower id.
 fn order(logits: &[f32], x: u32, y: u32) -> Ordering {
     logits[y as usize].total_cmp(&logits[x as usize]).then(x.cmp(&y))
-}
-
-/// The most likely tokens, in order, whose probabilities at temperature 1 add up to `top_p`; at least one token.
-fn nucleus(logits: &[f32], top_p: f64) -> Vec<u32> {
-    let best = logits.iter().copied().max_by(f32::total_cmp).unwrap_or_default();
-    let weight = |id: u32| (f64::from(logits[id as usize]) - f64::from(best)).exp();
-    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    let total: f64 = ids.iter().copied().map(weight).sum();
-    // A vocabulary has tens of thousands of tokens, and a nucleus mostly a few: sort no more than needed.
-    let mut sorted = FEW;
-    loop {
-        if sorted < ids.len() {
-            ids.select_nth_unstable_by(sorted, |x, y| order(logits, *x, *y));
-        }
-        let front = &mut ids[..sorted.min(logits.len())];
-        front.sort_unstable_by(|x, y| order(logits, *x, *y));
-        let mut mass = 0.0;
-        let reaches = front.iter().position(|&id| {
-            mass += weight(id);
-            mass >= top_p * total
-        });
-        match reaches {
-            Some(last) => ids.truncate(last + 1),
-            None if sorted < ids.len() => {
-                sorted *= 8;
-                continue;
-            }
-            None => {}
-        }
-        return ids;
-    }
 }
 
 /// Whether the frequency penalty counts a token of this text.
@@ -151,7 +238,7 @@ mod tests {
         let mut sampler = Sampler::new(options);
         let mut counts = vec![0; 3];
         for _ in 0..2000 {
-            counts[sampler.draw(logits.to_vec(), letters) as usize] += 1;
+            counts[sampler.draw(&mut logits.to_vec(), letters) as usize] += 1;
         }
         counts
     }
@@ -179,27 +266,69 @@ mod tests {
         assert!((140..260).contains(&counts[0]), "a tenth of 2000, not {}", counts[0]);
     }
 
-    /// The nucleus is the front of all tokens in order, however many of them were sorted.
+    /// Logits, many of them alike or all different.
+    fn some_logits(random: &mut ChaCha8Rng, size: usize) -> [Vec<f32>; 2] {
+        let mut number = || (random.next_u64() >> 40) as f32 / (1 << 24) as f32;
+        let flat = (0..size).map(|_| (number() * 4.0).floor()).collect();
+        let steep = (0..size).map(|_| number() * 90.0 - 60.0).collect();
+        [flat, steep]
+    }
+
+    /// However far tokens are sorted, the nucleus is the front of their order, and no longer than needed.
     #[test]
     fn the_nucleus_is_the_front_of_the_order() {
         let mut random = ChaCha8Rng::seed_from_u64(3);
-        let mut number = || (random.next_u64() >> 40) as f32 / (1 << 24) as f32;
-        for size in [1, 2, FEW - 1, FEW, FEW + 1, 700, 5000] {
-            let flat: Vec<f32> = (0..size).map(|_| (number() * 4.0).floor()).collect();
-            let steep: Vec<f32> = (0..size).map(|_| number() * 30.0).collect();
-            for logits in [flat, steep] {
+        for size in [1, 2, 15, 16, 17, 700, 5000] {
+            for logits in some_logits(&mut random, size) {
                 let mut all: Vec<u32> = (0..size as u32).collect();
                 all.sort_by(|x, y| order(&logits, *x, *y));
-                for top_p in [0.0, 0.3, 0.9, 0.999, 1.0] {
-                    let found = nucleus(&logits, top_p);
-                    assert_eq!(found, all[..found.len()], "{size} {top_p}");
+                let best = highest(&logits);
+                assert_eq!(best, logits[all[0] as usize]);
+                let mut front = Front::new(&logits, best);
+                front.id(size - 1);
+                assert_eq!(front.ids, all, "{size}");
+                for top_p in [0.0, 0.3, 0.9, 0.999] {
+                    let mut front = Front::new(&logits, best);
+                    let len = front.nucleus(top_p);
+                    assert_eq!(front.ids[..len], all[..len], "{size} {top_p}");
                     let mass = |ids: &[u32]| -> f64 {
                         ids.iter().map(|id| f64::from(logits[*id as usize]).exp()).sum()
                     };
                     let share = |ids: &[u32]| mass(ids) / mass(&all);
-                    assert!(share(&found) >= top_p - 1e-9, "{size} {top_p}");
-                    assert!(share(&found[..found.len() - 1]) <= top_p + 1e-9, "{size} {top_p}");
+                    assert!(share(&all[..len]) >= top_p - 1e-6, "{size} {top_p}");
+                    assert!(share(&all[..len - 1]) <= top_p + 1e-6, "{size} {top_p}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_sum_of_weights_has_six_digits() {
+        let mut random = ChaCha8Rng::seed_from_u64(4);
+        for size in [1, 17, 65536] {
+            for logits in some_logits(&mut random, size) {
+                for temperature in [0.3, 1.0, 2.5] {
+                    let best = highest(&logits);
+                    let expected: f64 =
+                        logits.iter().map(|&logit| weight(logit, best, temperature)).sum();
+                    let found = total_weight(&logits, best, temperature);
+                    assert!((found / expected - 1.0).abs() < 1e-6, "{found} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_end_nothing() {
+        for logits in [
+            [f32::NAN, 1.0, f32::NAN],
+            [f32::NAN; 3],
+            [f32::INFINITY, 1.0, 2.0],
+            [f32::NEG_INFINITY; 3],
+        ] {
+            for top_p in [0.5, 1.0] {
+                let mut sampler = Sampler::new(&options(1.0, top_p));
+                assert!(sampler.draw(&mut logits.clone(), letters) < 3, "{logits:?}");
             }
         }
     }
@@ -212,7 +341,7 @@ mod tests {
             let mut sampler = Sampler::new(&options);
             let answer = |sampler: &mut Sampler| -> Vec<u32> {
                 sampler.begin_answer();
-                (0..5).map(|_| sampler.draw(vec![0.0, 1.0, -2.0], letters)).collect()
+                (0..5).map(|_| sampler.draw(&mut [0.0, 1.0, -2.0], letters)).collect()
             };
             let first = answer(&mut sampler);
             assert_eq!(answer(&mut sampler), first, "a new answer resets the penalties");
@@ -231,7 +360,7 @@ mod tests {
                 GenerateOptions { frequency_penalty: 1.0, penalty_decay, ..options(0.0, 1.0) };
             let mut sampler = Sampler::new(&options);
             let ids: Vec<u32> =
-                (0..6).map(|_| sampler.draw(vec![0.0, 0.75, -9.0], letters)).collect();
+                (0..6).map(|_| sampler.draw(&mut [0.0, 0.75, -9.0], letters)).collect();
             (ids, sampler.counts[&0])
         };
         assert_eq!(written(1.0), (vec![1, 0, 1, 0, 1, 0], 3.0));
@@ -252,7 +381,7 @@ mod tests {
                 GenerateOptions { presence_penalty, frequency_penalty, ..options(0.0, 1.0) };
             let mut sampler = Sampler::new(&options);
             let digits = |id| [b"a", b"5", b"c"][id as usize] as &[u8];
-            let ids = (0..4).map(|_| sampler.draw(vec![0.0, 1.0, -9.0], digits));
+            let ids = (0..4).map(|_| sampler.draw(&mut [0.0, 1.0, -9.0], digits));
             ids.collect::<Vec<u32>>()
         };
         assert_eq!(written(0.0, 50.0), [1, 1, 1, 1]);

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use statetune_core::data::{END_OF_DOCUMENT, Template, Tokenizer, is_open, rest_of_tag};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use super::answer_buffer::AnswerBuffer;
+use super::generate::append_logits;
 use super::{GenerateOptions, Sampler};
-use crate::kernels::KernelError;
+use crate::kernels::{GenerationGuard, KernelError};
 use crate::model::{Model, State, TimeState};
 
 /// Tokens of a prompt in one forward pass.
@@ -129,7 +130,7 @@ impl<'a> Session<'a> {
         tell: &mut dyn FnMut(&str),
     ) -> Result<Answer, KernelError> {
         assert!(!prompt.is_empty(), "a prompt has at least one token");
-        let _guard = tch::no_grad_guard();
+        let _guard = GenerationGuard::new();
         let (mut logits, mut carried) = self.read(prompt)?;
         let mut buffer = AnswerBuffer::new(&self.stops).without(rest_of_tag(prompt));
         let mut answer =
@@ -147,7 +148,7 @@ impl<'a> Session<'a> {
                 break;
             }
             let text = |id| self.tokenizer.token_bytes(id).unwrap_or_default();
-            let id = self.sampler.draw(logits, text);
+            let id = self.sampler.draw(&mut logits, text);
             answer.tokens += 1;
             if id == END_OF_DOCUMENT {
                 answer.stop_reason = StopReason::EndOfDocument;
@@ -159,7 +160,7 @@ impl<'a> Session<'a> {
                 break;
             }
             if answer.tokens < self.max_tokens {
-                (logits, carried) = self.step(&[id], &carried)?;
+                carried = self.step(&[id], &carried, &mut logits)?;
             } else {
                 break;
             }
@@ -184,7 +185,7 @@ impl<'a> Session<'a> {
         if answer.is_stopped_before_text() {
             return Ok(answer);
         }
-        let _guard = tch::no_grad_guard();
+        let _guard = GenerationGuard::new();
         let end = if is_open(prompt, &answer.text) { "\n</think>\n" } else { "" };
         let said = [prompt, template.join(prompt), &answer.text, end, &template.separator].concat();
         let (_, carried) = self.read(&said)?;
@@ -201,30 +202,43 @@ impl<'a> Session<'a> {
     /// The logits (V) and the state after `text`.
     fn read(&self, text: &str) -> Result<(Vec<f32>, State), KernelError> {
         let ids = self.tokenizer.encode(text.as_bytes());
-        let mut pieces = ids.chunks(PIECE);
-        let first = pieces.next().expect("a text has at least one token");
-        let mut read = self.step(first, &self.carried)?;
-        for piece in pieces {
-            read = self.step(piece, &read.1)?;
+        let (first, last) = ids.split_at((ids.len() - 1) / PIECE * PIECE);
+        let mut before: Option<State> = None;
+        for piece in first.chunks(PIECE) {
+            let carried = before.as_ref().unwrap_or(&self.carried);
+            before = Some(self.model.forward(&self.batch_of(piece), carried, None)?.1);
         }
-        Ok(read)
+        let mut logits = Vec::new();
+        let carried = before.as_ref().unwrap_or(&self.carried);
+        let carried = self.step(last, carried, &mut logits)?;
+        Ok((logits, carried))
     }
 
-    /// The logits (V) and the state after `ids`.
-    fn step(&self, ids: &[u32], carried: &State) -> Result<(Vec<f32>, State), KernelError> {
+    /// Replaces `logits` by those after `ids`, V of them, and returns the state.
+    fn step(
+        &self,
+        ids: &[u32],
+        carried: &State,
+        logits: &mut Vec<f32>,
+    ) -> Result<State, KernelError> {
+        let (hidden, carried) = self.model.forward(&self.batch_of(ids), carried, None)?;
+        let last = Tensor::from_slice(&[ids.len() as i64 - 1]).to_device(self.model.device());
+        logits.clear();
+        append_logits(self.model, &hidden.at(&last), logits);
+        Ok(carried)
+    }
+
+    /// Ids as a batch of one row.
+    fn batch_of(&self, ids: &[u32]) -> Tensor {
         let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
-        let device = self.model.device();
-        let last = Tensor::from_slice(&[ids.len() as i64 - 1]).to_device(device);
-        let ids = Tensor::from_slice(&ids).unsqueeze(0).to_device(device); // (1, T)
-        let (hidden, carried) = self.model.forward(&ids, carried, None)?;
-        let logits = self.model.logits(&hidden.at(&last)).squeeze_dim(0);
-        let logits = logits.to_device_(Device::Cpu, Kind::Float, false, false);
-        Ok((Vec::try_from(logits).expect("a vector of float32 logits"), carried))
+        Tensor::from_slice(&ids).unsqueeze(0).to_device(self.model.device())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tch::{Device, Kind};
+
     use super::*;
     use crate::kernels::Op;
     use crate::model::{Shape, Version, Weights};
@@ -289,9 +303,10 @@ mod tests {
             let text = "The quick brown fox jumps over the lazy dog. ".repeat(60);
             let ids = session.tokenizer.encode(text.as_bytes());
             assert!(ids.len() > 2 * PIECE, "{}", ids.len());
-            let _guard = tch::no_grad_guard();
+            let _guard = GenerationGuard::new();
             let (pieces, _) = session.read(&text).expect("sound operands");
-            let (whole, _) = session.step(&ids, &session.carried).expect("sound operands");
+            let mut whole = Vec::new();
+            session.step(&ids, &session.carried, &mut whole).expect("sound operands");
             let far = pieces.iter().zip(&whole).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
             assert!(far < 1e-4, "{far}");
         });

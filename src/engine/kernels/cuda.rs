@@ -11,6 +11,7 @@ mod gpu;
 mod launch;
 pub mod nvrtc;
 
+use std::error::Error as _;
 use std::ffi::{c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
@@ -26,31 +27,28 @@ use super::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use build::{
     Build, LaunchRequest, OperandType, Program, QuantBuild, QuantLaunchRequest, Recurrence,
 };
-pub use gpu::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device};
+pub use gpu::{
+    GpuBytes, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device,
+};
 pub(super) use launch::launch_quant;
 pub use launch::{Launch, QuantLaunch};
 
-/// Loads libtorch's CUDA part: true if a driver is present, and libtorch can use CUDA tensors from now on if a GPU
-/// is.
+/// Loads libtorch's CUDA part. libtorch can use CUDA tensors from now on if a GPU is there.
 ///
-/// Call it before any question to libtorch about CUDA (`tch::Cuda`, `Device::cuda_if_available`): libtorch
-/// remembers its first answer.
+/// Call it before any question to libtorch about CUDA (`tch::Cuda`, `Device::cuda_if_available`), and before seeds and
+/// backward passes, which ask too: libtorch remembers its first answer.
 ///
 /// # Errors
-/// [`KernelError::Native`] if there is a driver but libtorch's CUDA part does not load, usually because libtorch was
-/// fetched on a machine without a driver and lacks the CUDA packages.
-fn enable_cuda() -> Result<bool, KernelError> {
-    if !has_driver() {
-        return Ok(false);
-    }
+/// What the system's loader says, usually because libtorch was fetched on a machine without a driver and lacks the CUDA
+/// packages.
+fn enable_cuda() -> Result<(), Text> {
     let library =
         libtorch_folder().map_or("libtorch_cuda.so".into(), |x| x.join("libtorch_cuda.so"));
-    match load(&library) {
-        Ok(()) => Ok(true),
-        Err(error) => {
-            Err(KernelError::Native(msg!(LIBTORCH_CUDA_BROKEN, error = Text::library(error))))
-        }
-    }
+    load(&library).map_err(|error| {
+        // The error itself only says that loading failed; its cause names the library.
+        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        msg!(LIBTORCH_CUDA_BROKEN, error = Text::library(cause))
+    })
 }
 
 /// Whether a CUDA driver can be loaded.

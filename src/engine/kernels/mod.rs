@@ -12,29 +12,41 @@
 //! and the returned state is the one after the row's last token.
 
 mod autograd;
+mod blocks;
 mod chunk;
 mod control_groups;
 mod cpu;
 pub mod cuda;
+mod few_rows;
 mod operands;
 mod products;
 pub mod quant;
 pub mod reference;
 mod selftest;
 mod settings;
+mod threads;
 
 pub use statetune_core::arch::{HEAD_SIZE, NoGpu, Op, SAVED_EVERY};
 use tch::Tensor;
 
 pub use autograd::backward;
+pub use blocks::{
+    HeadGate, LossGradient, MixInput, Mixed, NormMix, Share, TimeMix7Inputs, TimeMix7Params,
+    cross_entropy, layer_norm, relu_square, sigmoid_mul, time_mix7,
+};
 pub use cpu::{InstructionSet, with_instruction_set};
-pub use cuda::{device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device};
+pub use cuda::{
+    GpuBytes, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device,
+};
+pub use few_rows::{GenerationGuard, linear, matmul};
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use products::{has_bfloat16_products, replace_products, with_widened_products};
 pub use selftest::{KernelCheck, Recurrence, check_kernel};
 pub use settings::{
     allow_tf32, available_bytes, end_in_words, give_back_memory, keep_memory, peak_resident_bytes,
+    pinned,
 };
+pub use threads::{cores_of_machine, fix_threads, follow_load, most_threads};
 
 /// The WKV-5 recurrence, differentiable in every operand and in `s0`.
 ///

@@ -156,8 +156,9 @@ impl Codes {
     }
 
     /// `x W^T` for `x` (.., columns) on the device of the codes: (.., rows) in the dtype of `x`,
-    /// differentiable in `x`. W becomes dense in that dtype, and again for the gradient; in between
-    /// only these codes are kept.
+    /// differentiable in `x`. What is multiplied is [`Codes::dequantise`] in that dtype. On the CPU up to eight rows are
+    /// multiplied by the codes themselves, with sums in float32 that are rounded once; for more rows, and for the
+    /// gradient, W becomes dense tile by tile. On a GPU, and where rows are not whole groups, the whole of W becomes dense.
     ///
     /// # Errors
     /// [`KernelError::Native`] has libtorch's text.

@@ -4,7 +4,8 @@ use std::ffi::c_int;
 use std::path::Path;
 use std::sync::Once;
 
-use tch::Device;
+use tch::{Device, Tensor};
+use torch_sys::C_tensor;
 
 use super::control_groups::free_in_groups;
 
@@ -13,6 +14,7 @@ unsafe extern "C" {
     fn statetune_end_in_words();
     fn statetune_free_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
     fn statetune_allow_tf32(allow: c_int);
+    fn statetune_pinned(x: *const C_tensor) -> *mut C_tensor;
     /// Of the C library.
     fn malloc_trim(pad: usize) -> c_int;
 }
@@ -22,6 +24,18 @@ unsafe extern "C" {
 pub fn allow_tf32(allow: bool) {
     // SAFETY: the function takes a number by value and sets a flag of libtorch's global context.
     unsafe { statetune_allow_tf32(allow.into()) }
+}
+
+/// A CPU tensor in memory that a GPU copies from without a wait; the tensor itself where there is no such memory.
+pub fn pinned(x: Tensor) -> Tensor {
+    // SAFETY: the pointer is that of a live tensor; the shim catches every exception, and returns null or a tensor for
+    // the caller to own.
+    let copy = unsafe { statetune_pinned(x.as_ptr()) };
+    if copy.is_null() {
+        return x;
+    }
+    // SAFETY: as above.
+    unsafe { Tensor::from_ptr(copy) }
 }
 
 /// Makes this process keep the memory of freed tensors for the next ones, in a heap without gaps between them.

@@ -6,7 +6,7 @@
 use tch::{Kind, Tensor};
 
 use super::Weights;
-use super::layers::linear;
+use crate::kernels::linear;
 
 /// The matrices of the option, (Q, C) each.
 #[derive(Debug)]
@@ -31,6 +31,28 @@ impl Seen {
     pub(super) fn of_rows(&self, rows: &Tensor) -> Seen {
         let of = |x: &Tensor| x.index_select(0, rows);
         Seen { keys: of(&self.keys), ids: of(&self.ids), documents: of(&self.documents) }
+    }
+
+    /// The rows of all parts, one part after the other. Parts that have seen less begin with tokens of another
+    /// document, so nothing is copied from them.
+    pub(super) fn joined(parts: &[&Seen]) -> Seen {
+        let longest = parts.iter().map(|part| part.ids.size()[1]).max().unwrap_or(0);
+        let padded = |part: &&Seen, of: fn(&Seen) -> &Tensor, value: i64| {
+            let tensor = of(part);
+            let mut front = tensor.size();
+            front[1] = longest - front[1];
+            let front = Tensor::full(front, value, (tensor.kind(), tensor.device()));
+            Tensor::cat(&[&front, tensor], 1)
+        };
+        let all = |of: fn(&Seen) -> &Tensor, value: i64| {
+            let rows: Vec<Tensor> = parts.iter().map(|part| padded(part, of, value)).collect();
+            Tensor::cat(&rows, 0)
+        };
+        Seen {
+            keys: all(|seen| &seen.keys, 0),
+            ids: all(|seen| &seen.ids, 0),
+            documents: all(|seen| &seen.documents, -1),
+        }
     }
 }
 

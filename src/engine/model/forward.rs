@@ -4,11 +4,11 @@
 use tch::{Device, Kind, Tensor};
 
 use super::copying::{Copies, Copying};
-use super::layers::{ChannelMix, Norm, Recurrence, TimeMix, last_token, linear, token_shift};
+use super::layers::{ChannelMix, Norm, TimeMix, TimeMixed};
 use super::rwkv5::{ChannelMix5, PreFfn};
 use super::versions::computation;
 use super::{LayerState, Seen, Shape, State, TimeState, Weights};
-use crate::kernels::{KernelError, Op, replace_products};
+use crate::kernels::{KernelError, MixInput, Op, linear, replace_products};
 
 /// An RWKV model in one compute dtype.
 ///
@@ -27,11 +27,9 @@ pub struct Model {
     states: Option<TimeState>,
 }
 
-/// `x + att(ln1(x))` and then `x + ffn(ln2(x))`.
+/// `x + att(x)` and then `x + ffn(x)`, each with a norm of its own.
 #[derive(Debug)]
 struct Block {
-    ln1: Norm,
-    ln2: Norm,
     att: Box<dyn TimeMix>,
     ffn: Box<dyn ChannelMix>,
 }
@@ -72,15 +70,15 @@ impl Block {
     fn new(weights: &Weights, layer: i64, kind: Kind) -> Block {
         let shape = weights.shape();
         let name = |part: &str| format!("blocks.{layer}.{part}");
-        let (att, ffn) = (name("att"), name("ffn"));
+        let norm = |part| Norm::new(weights, &name(part), kind);
+        let (ln1, ln2) = (norm("ln1"), norm("ln2"));
         let computation = computation(shape.version());
         let att: Box<dyn TimeMix> = match shape.has_time_mix(layer) {
-            true => (computation.time_mix)(weights, &att, layer, kind),
-            false => Box::new(PreFfn(ChannelMix5::new(weights, &name("ffnPre"), kind))),
+            true => (computation.time_mix)(weights, &name("att"), layer, &ln1, kind),
+            false => Box::new(PreFfn(ChannelMix5::new(weights, &name("ffnPre"), &ln1, kind))),
         };
-        let ffn = (computation.channel_mix)(weights, &ffn, kind);
-        let norm = |part| Norm::new(weights, &name(part), kind);
-        Block { ln1: norm("ln1"), ln2: norm("ln2"), att, ffn }
+        let ffn = (computation.channel_mix)(weights, &name("ffn"), &ln2, kind);
+        Block { att, ffn }
     }
 }
 
@@ -117,6 +115,11 @@ impl Model {
     /// The sizes of the model.
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    /// Which implementation computes the model.
+    pub fn op(&self) -> Op {
+        self.op
     }
 
     /// The dtype in which the model computes.
@@ -198,7 +201,7 @@ impl Model {
     ) -> Result<(Tensor, Option<Tensor>, LayerState), KernelError> {
         let AfterTimeMix { x, v_first, att_x, wkv } =
             self.time_mix(layer, x, v_first, &before.att_x, &before.wkv, restarts)?;
-        let (x, ffn_x) = self.channel_mix(layer, &x, &before.ffn_x, restarts);
+        let (x, ffn_x) = self.channel_mix(layer, &x, &before.ffn_x, restarts)?;
         Ok((x, v_first, LayerState { att_x, wkv, ffn_x }))
     }
 
@@ -216,28 +219,27 @@ impl Model {
         wkv: &Tensor,
         restarts: Option<&Tensor>,
     ) -> Result<AfterTimeMix, KernelError> {
-        let Block { ln1, att, .. } = &self.blocks[layer];
         let mut v_first = v_first.map(Tensor::shallow_clone);
-        let att_in = ln1.layer_norm(x);
-        let shifted = token_shift(&att_in, att_x, restarts);
-        let recurrence = Recurrence { op: self.op, s0: wkv, restarts };
-        let (att_out, wkv) = att.forward(&att_in, &shifted, &mut v_first, recurrence)?;
-        Ok(AfterTimeMix { x: x + att_out, v_first, att_x: last_token(&att_in), wkv })
+        let input = MixInput { op: self.op, x, before: att_x, restarts };
+        let TimeMixed { x, last, wkv } =
+            self.blocks[layer].att.forward(&input, &mut v_first, wkv)?;
+        Ok(AfterTimeMix { x, v_first, att_x: last, wkv })
     }
 
     /// The second half of [`Model::block`]: `x + ffn(ln2(x))`, with what the channel mix saw last before and
     /// after, (B, C) each.
+    ///
+    /// # Errors
+    /// [`KernelError::Native`].
     pub fn channel_mix(
         &self,
         layer: usize,
         x: &Tensor,
         ffn_x: &Tensor,
         restarts: Option<&Tensor>,
-    ) -> (Tensor, Tensor) {
-        let Block { ln2, ffn, .. } = &self.blocks[layer];
-        let ffn_in = ln2.layer_norm(x);
-        let shifted = token_shift(&ffn_in, ffn_x, restarts);
-        (x + ffn.forward(&ffn_in, &shifted), last_token(&ffn_in))
+    ) -> Result<(Tensor, Tensor), KernelError> {
+        let input = MixInput { op: self.op, x, before: ffn_x, restarts };
+        self.blocks[layer].ffn.forward(&input)
     }
 
     /// The last part of [`Model::forward`]: the hidden states of what the last block returns, and what

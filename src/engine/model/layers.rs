@@ -7,66 +7,44 @@ use std::fmt::Debug;
 use tch::{Kind, Tensor};
 
 use super::{Linear, Weights};
-use crate::kernels::{KernelError, Op};
+use crate::kernels::{
+    KernelError, MixInput, NormMix, Op, Share, layer_norm, matmul, relu_square, sigmoid_mul,
+};
 
-const LAYER_NORM_EPS: f64 = 1e-5;
-/// Of the group norm on the WKV output: 1e-5 times the square of the head size divisor 8. RWKV-5 divides
-/// the output by 8 and takes 1e-5, which is the same.
-const LN_X_EPS: f64 = 64e-5;
-
-/// What a time mix gets of a call besides its input.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Recurrence<'a> {
-    /// Which implementation computes it.
-    pub(super) op: Op,
-    /// The state (B, H, N, N) at the start of every document, or, at the first column, of a document that continues.
-    pub(super) s0: &'a Tensor,
-    /// (B, T) bool, true where a document begins.
-    pub(super) restarts: Option<&'a Tensor>,
+/// What the first half of a block makes.
+pub(super) struct TimeMixed {
+    /// The input plus what the half adds to it, (B, T, C).
+    pub(super) x: Tensor,
+    /// The normed last token, (B, C).
+    pub(super) last: Tensor,
+    /// The WKV state after the last token.
+    pub(super) wkv: Tensor,
 }
 
-/// The first half of a block, in which tokens see earlier ones.
+/// The first half of a block with its norm, in which tokens see earlier ones.
 pub(super) trait TimeMix: Debug {
-    /// Mixes `x` (B, T, C) with `shifted`, what stood one token earlier, and with the state. Returns the
-    /// output (B, T, C) and the WKV state after the last token. `v_first` is empty before block 0, which
+    /// Norms the input, mixes each token with the one before, and with the state: `s0` (B, H, N, N) at the start of every
+    /// document, or, at the first column, of a document that continues. `v_first` is empty before block 0, which
     /// may fill it for the blocks above.
     ///
     /// # Errors
     /// What the recurrence refuses.
     fn forward(
         &self,
-        x: &Tensor,
-        shifted: &Tensor,
+        input: &MixInput<'_>,
         v_first: &mut Option<Tensor>,
-        recurrence: Recurrence<'_>,
-    ) -> Result<(Tensor, Tensor), KernelError>;
+        s0: &Tensor,
+    ) -> Result<TimeMixed, KernelError>;
 }
 
-/// The second half of a block, in which channels see each other.
+/// The second half of a block with its norm, in which channels see each other.
 pub(super) trait ChannelMix: Debug {
-    /// Mixes `x` (B, T, C) with `shifted`, what stood one token earlier. Returns (B, T, C).
-    fn forward(&self, x: &Tensor, shifted: &Tensor) -> Tensor;
-}
-
-/// `x W^T` for a weight (out, in) that belongs to no block.
-pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Tensor {
-    x.linear::<&Tensor>(weight, None)
-}
-
-/// What stood one token earlier: (B, T, C). `before` (B, C) stands before the first token, and nothing
-/// before a token at which a document begins.
-pub(super) fn token_shift(x: &Tensor, before: &Tensor, restarts: Option<&Tensor>) -> Tensor {
-    let t = x.size()[1];
-    let shifted = Tensor::cat(&[&before.unsqueeze(1), &x.narrow(1, 0, t - 1)], 1);
-    match restarts {
-        Some(restarts) => shifted.masked_fill(&restarts.unsqueeze(-1), 0.0),
-        None => shifted,
-    }
-}
-
-/// The last of the tokens of `x` (B, T, C): (B, C).
-pub(super) fn last_token(x: &Tensor) -> Tensor {
-    x.select(1, x.size()[1] - 1)
+    /// Norms the input and mixes each token with the one before. Returns the input plus what the half adds to it,
+    /// (B, T, C), and the normed last token (B, C).
+    ///
+    /// # Errors
+    /// [`KernelError::Native`].
+    fn forward(&self, input: &MixInput<'_>) -> Result<(Tensor, Tensor), KernelError>;
 }
 
 /// Weight and bias of a layer norm, or of the group norm of the heads.
@@ -86,20 +64,17 @@ impl Norm {
 
     /// Layer norm over the channels: x (B, T, C) -> (B, T, C).
     pub(super) fn layer_norm(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(
-            self.weight.size(),
-            Some(&self.weight),
-            Some(&self.bias),
-            LAYER_NORM_EPS,
-            false,
-        )
+        layer_norm(x, &self.weight, &self.bias)
     }
 
-    /// Group norm with one group a head: x (B, T, H, N) -> (B, T, H * N).
-    pub(super) fn head_norm(&self, x: &Tensor) -> Tensor {
-        let [b, t, h, n] = x.size()[..] else { unreachable!("x has four axes") };
-        let normed = x.layer_norm::<Tensor>([n], None, None, LN_X_EPS, false);
-        self.bias.addcmul(&normed.view([b, t, h * n]), &self.weight)
+    /// The norm at the input of half a block, with the shares of the mixtures that follow it.
+    pub(super) fn mix(&self, shares: Vec<Share>) -> NormMix {
+        NormMix::new(self.weight.shallow_clone(), self.bias.shallow_clone(), shares)
+    }
+
+    /// Weight and bias.
+    pub(super) fn into_parts(self) -> [Tensor; 2] {
+        [self.weight, self.bias]
     }
 }
 
@@ -118,8 +93,18 @@ impl LowRank {
         LowRank { bias, down, up }
     }
 
+    /// The bias.
+    pub(super) fn bias(&self) -> Tensor {
+        self.bias.shallow_clone()
+    }
+
+    /// What is added to the bias.
+    pub(super) fn product(&self, x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
+        matmul(&f(&matmul(x, &self.down)), &self.up)
+    }
+
     pub(super) fn apply(&self, x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
-        &self.bias + f(&x.matmul(&self.down)).matmul(&self.up)
+        &self.bias + self.product(x, f)
     }
 }
 
@@ -138,30 +123,8 @@ impl GatedFfn {
         GatedFfn { key: linear("key"), receptance: linear("receptance"), value: linear("value") }
     }
 
-    pub(super) fn forward(&self, xk: &Tensor, xr: &Tensor) -> Tensor {
-        let hidden = self.key.forward(xk).relu().square(); // (B, T, dim_ffn)
-        self.receptance.forward(xr).sigmoid() * self.value.forward(&hidden)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tch::Device;
-
-    use super::*;
-
-    #[test]
-    fn a_document_starts_from_a_zero_shift() {
-        let x = Tensor::arange_start(1, 9, (Kind::Float, Device::Cpu)).view([2, 4, 1]);
-        let before = Tensor::from_slice(&[-1f32, -2.0]).view([2, 1]);
-        let restarts = Tensor::from_slice(&[false, false, true, false, true, false, false, false]);
-        let expect = |shifted: Tensor, values: [f32; 8]| {
-            assert_eq!(Vec::<f32>::try_from(shifted.view(-1)).expect("a vector"), values);
-        };
-        expect(token_shift(&x, &before, None), [-1.0, 1.0, 2.0, 3.0, -2.0, 5.0, 6.0, 7.0]);
-        expect(
-            token_shift(&x, &before, Some(&restarts.view([2, 4]))),
-            [-1.0, 1.0, 0.0, 3.0, 0.0, 5.0, 6.0, 7.0],
-        );
+    pub(super) fn forward(&self, op: Op, xk: &Tensor, xr: &Tensor) -> Result<Tensor, KernelError> {
+        let hidden = relu_square(op, &self.key.forward(xk))?; // (B, T, dim_ffn)
+        sigmoid_mul(op, &self.receptance.forward(xr), &self.value.forward(&hidden))
     }
 }

@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
+use crate::kernels::linear;
+
 /// The matrix W (out, in) of a linear layer, in whatever form it is kept.
 pub trait Matrix: Debug {
     /// `x W^T`: (.., out) in the dtype of `x`, differentiable in `x`.
@@ -22,7 +24,7 @@ struct Dense(Tensor);
 
 impl Matrix for Dense {
     fn linear(&self, x: &Tensor) -> Tensor {
-        x.linear::<&Tensor>(&self.0, None)
+        linear(x, &self.0)
     }
 
     fn dense(&self, kind: Kind) -> Tensor {

@@ -6,19 +6,16 @@
 use tch::{Kind, Tensor};
 
 use super::init::{Place, unknown};
-use super::layers::{ChannelMix, GatedFfn, Norm, Recurrence, TimeMix};
+use super::layers::{ChannelMix, GatedFfn, Norm, TimeMix, TimeMixed};
 use super::versions::Computation;
 use super::{Linear, Weights};
-use crate::kernels::{KernelError, Wkv5, wkv5};
-
-/// `x * mix + shifted * (1 - mix)`: the share of the token itself is `mix` (1, 1, C).
-fn mixed(x: &Tensor, shifted: &Tensor, mix: &Tensor) -> Tensor {
-    shifted.addcmul(&(x - shifted), mix)
-}
+use crate::kernels::{HeadGate, KernelError, MixInput, Mixed, NormMix, Share, Wkv5, wkv5};
 
 pub(super) const RWKV5: Computation = Computation {
-    time_mix: |weights, prefix, _, kind| Box::new(TimeMix5::new(weights, prefix, kind)),
-    channel_mix: |weights, prefix, kind| Box::new(ChannelMix5::new(weights, prefix, kind)),
+    time_mix: |weights, prefix, _, norm, kind| Box::new(TimeMix5::new(weights, prefix, norm, kind)),
+    channel_mix: |weights, prefix, norm, kind| {
+        Box::new(ChannelMix5::new(weights, prefix, norm, kind))
+    },
     initial_value,
 };
 
@@ -39,10 +36,8 @@ fn initial_value(place: &Place<'_>, _size: &[i64]) -> Tensor {
 /// The time mix of a block.
 #[derive(Debug)]
 pub(super) struct TimeMix5 {
-    time_mix_k: Tensor,
-    time_mix_v: Tensor,
-    time_mix_r: Tensor,
-    time_mix_g: Tensor,
+    /// For k, v, r and g, in this order.
+    mix: NormMix,
     /// (H, N), with `decay = exp(-exp(time_decay))`.
     time_decay: Tensor,
     /// (H, N): the weight of the current token in its own output.
@@ -52,19 +47,18 @@ pub(super) struct TimeMix5 {
     value: Linear,
     gate: Linear,
     output: Linear,
-    ln_x: Norm,
+    head_gate: HeadGate,
 }
 
 impl TimeMix5 {
-    /// Takes the tensors below `prefix`, such as `blocks.0.att`.
-    pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> TimeMix5 {
+    /// Takes the tensors below `prefix`, such as `blocks.0.att`, after the norm `norm`.
+    pub(super) fn new(weights: &Weights, prefix: &str, norm: &Norm, kind: Kind) -> TimeMix5 {
         let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
         let linear = |name: &str| weights.linear(&format!("{prefix}.{name}.weight"), kind);
+        let share = |name: &str| Share::Own(get(&format!("time_mix_{name}")));
+        let ln_x = Norm::new(weights, &format!("{prefix}.ln_x"), kind);
         TimeMix5 {
-            time_mix_k: get("time_mix_k"),
-            time_mix_v: get("time_mix_v"),
-            time_mix_r: get("time_mix_r"),
-            time_mix_g: get("time_mix_g"),
+            mix: norm.mix(["k", "v", "r", "g"].map(share).into()),
             time_decay: get("time_decay"),
             time_faaaa: get("time_faaaa"),
             receptance: linear("receptance"),
@@ -72,7 +66,7 @@ impl TimeMix5 {
             value: linear("value"),
             gate: linear("gate"),
             output: linear("output"),
-            ln_x: Norm::new(weights, &format!("{prefix}.ln_x"), kind),
+            head_gate: HeadGate::new(ln_x.into_parts()),
         }
     }
 }
@@ -80,50 +74,49 @@ impl TimeMix5 {
 impl TimeMix for TimeMix5 {
     fn forward(
         &self,
-        x: &Tensor,
-        shifted: &Tensor,
+        input: &MixInput<'_>,
         _v_first: &mut Option<Tensor>,
-        Recurrence { op, s0, restarts }: Recurrence<'_>,
-    ) -> Result<(Tensor, Tensor), KernelError> {
-        let [b, t, _] = x.size()[..] else { unreachable!("x has three axes") };
+        s0: &Tensor,
+    ) -> Result<TimeMixed, KernelError> {
+        let [b, t, _] = input.x.size()[..] else { unreachable!("x has three axes") };
         let [h, n] = self.time_decay.size()[..] else { unreachable!("time_decay has two axes") };
         let heads = |x: Tensor| x.view([b, t, h, n]);
 
-        let r = heads(self.receptance.forward(&mixed(x, shifted, &self.time_mix_r)));
-        let k = heads(self.key.forward(&mixed(x, shifted, &self.time_mix_k)));
-        let v = heads(self.value.forward(&mixed(x, shifted, &self.time_mix_v)));
-        let g = self.gate.forward(&mixed(x, shifted, &self.time_mix_g)).silu();
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
+        let [xk, xv, xr, xg] = &mixtures[..] else { unreachable!("four shares") };
+        let r = heads(self.receptance.forward(xr));
+        let k = heads(self.key.forward(xk));
+        let v = heads(self.value.forward(xv));
+        let g = self.gate.forward(xg);
 
         let ops = Wkv5 { r: &r, w: &self.time_decay, k: &k, v: &v, u: &self.time_faaaa };
-        let (y, wkv) = wkv5(op, &ops, s0, restarts)?;
-        Ok((self.output.forward(&(self.ln_x.head_norm(&y) * g)), wkv))
+        let (y, wkv) = wkv5(input.op, &ops, s0, input.restarts)?;
+        let gated = self.head_gate.apply(input.op, &y, &g)?;
+        Ok(TimeMixed { x: x + self.output.forward(&gated), last, wkv })
     }
 }
 
 /// The channel mix of a block.
 #[derive(Debug)]
 pub(super) struct ChannelMix5 {
-    time_mix_k: Tensor,
-    time_mix_r: Tensor,
+    /// For the key and the receptance.
+    mix: NormMix,
     ffn: GatedFfn,
 }
 
 impl ChannelMix5 {
-    /// Takes the tensors below `prefix`, such as `blocks.0.ffn`.
-    pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> ChannelMix5 {
-        ChannelMix5 {
-            time_mix_k: weights.get(&format!("{prefix}.time_mix_k"), kind),
-            time_mix_r: weights.get(&format!("{prefix}.time_mix_r"), kind),
-            ffn: GatedFfn::new(weights, prefix, kind),
-        }
+    /// Takes the tensors below `prefix`, such as `blocks.0.ffn`, after the norm `norm`.
+    pub(super) fn new(weights: &Weights, prefix: &str, norm: &Norm, kind: Kind) -> ChannelMix5 {
+        let share = |name| Share::Own(weights.get(&format!("{prefix}.time_mix_{name}"), kind));
+        let mix = norm.mix(["k", "r"].map(share).into());
+        ChannelMix5 { mix, ffn: GatedFfn::new(weights, prefix, kind) }
     }
 }
 
 impl ChannelMix for ChannelMix5 {
-    fn forward(&self, x: &Tensor, shifted: &Tensor) -> Tensor {
-        let xk = mixed(x, shifted, &self.time_mix_k);
-        let xr = mixed(x, shifted, &self.time_mix_r);
-        self.ffn.forward(&xk, &xr)
+    fn forward(&self, input: &MixInput<'_>) -> Result<(Tensor, Tensor), KernelError> {
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
+        Ok((x + self.ffn.forward(input.op, &mixtures[0], &mixtures[1])?, last))
     }
 }
 
@@ -135,11 +128,11 @@ pub(super) struct PreFfn(pub(super) ChannelMix5);
 impl TimeMix for PreFfn {
     fn forward(
         &self,
-        x: &Tensor,
-        shifted: &Tensor,
+        input: &MixInput<'_>,
         _v_first: &mut Option<Tensor>,
-        recurrence: Recurrence<'_>,
-    ) -> Result<(Tensor, Tensor), KernelError> {
-        Ok((self.0.forward(x, shifted), recurrence.s0.shallow_clone()))
+        s0: &Tensor,
+    ) -> Result<TimeMixed, KernelError> {
+        let (x, last) = self.0.forward(input)?;
+        Ok(TimeMixed { x, last, wkv: s0.shallow_clone() })
     }
 }

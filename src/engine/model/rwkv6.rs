@@ -7,15 +7,17 @@
 use tch::{Kind, Tensor};
 
 use super::init::{F32, Place, uniform, unknown};
-use super::layers::{ChannelMix, GatedFfn, LowRank, Norm, Recurrence, TimeMix};
+use super::layers::{ChannelMix, GatedFfn, LowRank, Norm, TimeMix, TimeMixed};
 use super::versions::Computation;
 use super::{Linear, Weights};
-use crate::kernels::{KernelError, Wkv6, wkv6};
+use crate::kernels::{HeadGate, KernelError, MixInput, Mixed, NormMix, Share, Wkv6, matmul, wkv6};
 use statetune_core::arch::MIXTURES;
 
 pub(super) const RWKV6: Computation = Computation {
-    time_mix: |weights, prefix, _, kind| Box::new(TimeMix6::new(weights, prefix, kind)),
-    channel_mix: |weights, prefix, kind| Box::new(ChannelMix6::new(weights, prefix, kind)),
+    time_mix: |weights, prefix, _, norm, kind| Box::new(TimeMix6::new(weights, prefix, norm, kind)),
+    channel_mix: |weights, prefix, norm, kind| {
+        Box::new(ChannelMix6::new(weights, prefix, norm, kind))
+    },
     initial_value,
 };
 
@@ -38,9 +40,10 @@ fn initial_value(place: &Place<'_>, size: &[i64]) -> Tensor {
 /// The time mix of a block.
 #[derive(Debug)]
 pub(super) struct TimeMix6 {
-    time_maa_x: Tensor,
-    /// Of w, k, v, r and g, in this order.
-    time_maa: [Tensor; MIXTURES as usize],
+    /// For the product that the shares of the others depend on.
+    mix_x: NormMix,
+    /// For w, k, v, r and g, in this order.
+    mix: NormMix,
     time_maa_w1: Tensor,
     time_maa_w2: Tensor,
     /// With `decay = exp(-exp(w))`.
@@ -52,18 +55,20 @@ pub(super) struct TimeMix6 {
     value: Linear,
     gate: Linear,
     output: Linear,
-    ln_x: Norm,
+    head_gate: HeadGate,
 }
 
 impl TimeMix6 {
-    /// Takes the tensors below `prefix`, such as `blocks.0.att`.
-    pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> TimeMix6 {
+    /// Takes the tensors below `prefix`, such as `blocks.0.att`, after the norm `norm`.
+    pub(super) fn new(weights: &Weights, prefix: &str, norm: &Norm, kind: Kind) -> TimeMix6 {
         let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
         let linear = |name: &str| weights.linear(&format!("{prefix}.{name}.weight"), kind);
+        let share = |name: &str| Share::Before(get(&format!("time_maa_{name}")));
         let decay = ["time_decay", "time_decay_w1", "time_decay_w2"];
+        let ln_x = Norm::new(weights, &format!("{prefix}.ln_x"), kind);
         TimeMix6 {
-            time_maa_x: get("time_maa_x"),
-            time_maa: ["w", "k", "v", "r", "g"].map(|name| get(&format!("time_maa_{name}"))),
+            mix_x: norm.mix(vec![share("x")]),
+            mix: norm.mix(["w", "k", "v", "r", "g"].map(share).into()),
             time_maa_w1: get("time_maa_w1"),
             time_maa_w2: get("time_maa_w2"),
             w: LowRank::new(weights, prefix, decay, kind),
@@ -73,71 +78,67 @@ impl TimeMix6 {
             value: linear("value"),
             gate: linear("gate"),
             output: linear("output"),
-            ln_x: Norm::new(weights, &format!("{prefix}.ln_x"), kind),
+            head_gate: HeadGate::new(ln_x.into_parts()),
         }
     }
 
-    /// What w, k, v, r and g are made of: `x` with a share of the token before, the share depending on
-    /// the token. Each (B, T, C).
-    fn mixtures(&self, x: &Tensor, shifted: &Tensor) -> [Tensor; MIXTURES as usize] {
-        let [b, t, c] = x.size()[..] else { unreachable!("x has three axes") };
-        let xx = shifted - x;
-        let low = x.addcmul(&xx, &self.time_maa_x).matmul(&self.time_maa_w1).tanh();
+    /// What w, k, v, r and g are made of: the token with a share of the token before, which depends on the token.
+    fn mixtures(&self, input: &MixInput<'_>) -> Result<Mixed, KernelError> {
+        let [b, t, c] = input.x.size()[..] else { unreachable!("x has three axes") };
+        let Mixed { mixtures, x, .. } = self.mix_x.apply(input, None)?;
+        let low = matmul(&mixtures[0], &self.time_maa_w1).tanh();
         let low = low.view([b * t, MIXTURES, -1]).transpose(0, 1); // (5, B * T, M)
-        let shares = low.bmm(&self.time_maa_w2).view([MIXTURES, b, t, c]);
-        std::array::from_fn(|i| x.addcmul(&xx, &(&self.time_maa[i] + shares.get(i as i64))))
+        let moving = low.bmm(&self.time_maa_w2).view([MIXTURES, b, t, c]);
+        self.mix.apply(&MixInput { x: &x, ..*input }, Some(&moving))
     }
 }
 
 impl TimeMix for TimeMix6 {
     fn forward(
         &self,
-        x: &Tensor,
-        shifted: &Tensor,
+        input: &MixInput<'_>,
         _v_first: &mut Option<Tensor>,
-        Recurrence { op, s0, restarts }: Recurrence<'_>,
-    ) -> Result<(Tensor, Tensor), KernelError> {
-        let [b, t, _] = x.size()[..] else { unreachable!("x has three axes") };
+        s0: &Tensor,
+    ) -> Result<TimeMixed, KernelError> {
+        let [b, t, _] = input.x.size()[..] else { unreachable!("x has three axes") };
         let [h, n] = self.time_faaaa.size()[..] else { unreachable!("time_faaaa has two axes") };
         let heads = |x: Tensor| x.view([b, t, h, n]);
 
-        let [xw, xk, xv, xr, xg] = self.mixtures(x, shifted);
-        let w = heads(self.w.apply(&xw, Tensor::tanh));
-        let k = heads(self.key.forward(&xk));
-        let v = heads(self.value.forward(&xv));
-        let r = heads(self.receptance.forward(&xr));
-        let g = self.gate.forward(&xg).silu();
+        let Mixed { mixtures, last, x } = self.mixtures(input)?;
+        let [xw, xk, xv, xr, xg] = &mixtures[..] else { unreachable!("five shares") };
+        let w = heads(self.w.apply(xw, Tensor::tanh));
+        let k = heads(self.key.forward(xk));
+        let v = heads(self.value.forward(xv));
+        let r = heads(self.receptance.forward(xr));
+        let g = self.gate.forward(xg);
 
         let ops = Wkv6 { r: &r, w: &w, k: &k, v: &v, u: &self.time_faaaa };
-        let (y, wkv) = wkv6(op, &ops, s0, restarts)?;
-        Ok((self.output.forward(&(self.ln_x.head_norm(&y) * g)), wkv))
+        let (y, wkv) = wkv6(input.op, &ops, s0, input.restarts)?;
+        let gated = self.head_gate.apply(input.op, &y, &g)?;
+        Ok(TimeMixed { x: x + self.output.forward(&gated), last, wkv })
     }
 }
 
 /// The channel mix of a block.
 #[derive(Debug)]
 pub(super) struct ChannelMix6 {
-    time_maa_k: Tensor,
-    time_maa_r: Tensor,
+    /// For the key and the receptance.
+    mix: NormMix,
     ffn: GatedFfn,
 }
 
 impl ChannelMix6 {
-    /// Takes the tensors below `prefix`, such as `blocks.0.ffn`.
-    pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> ChannelMix6 {
-        ChannelMix6 {
-            time_maa_k: weights.get(&format!("{prefix}.time_maa_k"), kind),
-            time_maa_r: weights.get(&format!("{prefix}.time_maa_r"), kind),
-            ffn: GatedFfn::new(weights, prefix, kind),
-        }
+    /// Takes the tensors below `prefix`, such as `blocks.0.ffn`, after the norm `norm`.
+    pub(super) fn new(weights: &Weights, prefix: &str, norm: &Norm, kind: Kind) -> ChannelMix6 {
+        let share = |name| Share::Before(weights.get(&format!("{prefix}.time_maa_{name}"), kind));
+        let mix = norm.mix(["k", "r"].map(share).into());
+        ChannelMix6 { mix, ffn: GatedFfn::new(weights, prefix, kind) }
     }
 }
 
 impl ChannelMix for ChannelMix6 {
-    fn forward(&self, x: &Tensor, shifted: &Tensor) -> Tensor {
-        let xx = shifted - x;
-        let xk = x.addcmul(&xx, &self.time_maa_k);
-        let xr = x.addcmul(&xx, &self.time_maa_r);
-        self.ffn.forward(&xk, &xr)
+    fn forward(&self, input: &MixInput<'_>) -> Result<(Tensor, Tensor), KernelError> {
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
+        Ok((x + self.ffn.forward(input.op, &mixtures[0], &mixtures[1])?, last))
     }
 }

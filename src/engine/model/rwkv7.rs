@@ -5,19 +5,21 @@
 use tch::{Kind, Tensor};
 
 use super::init::{F32, Place, orthogonal, tall, unknown};
-use super::layers::{ChannelMix, LowRank, Norm, Recurrence, TimeMix};
+use super::layers::{ChannelMix, LowRank, Norm, TimeMix, TimeMixed};
 use super::versions::Computation;
 use super::{Linear, Weights};
-use crate::kernels::{KernelError, Wkv7, wkv7};
-
-/// Smallest length by which `kk` is divided.
-const NORM_FLOOR: f64 = 1e-12;
+use crate::kernels::{
+    KernelError, MixInput, Mixed, NormMix, Share, TimeMix7Inputs, TimeMix7Params, matmul,
+    relu_square, time_mix7,
+};
 
 pub(super) const RWKV7: Computation = Computation {
-    time_mix: |weights, prefix, layer, kind| {
-        Box::new(TimeMix7::new(weights, prefix, layer > 0, kind))
+    time_mix: |weights, prefix, layer, norm, kind| {
+        Box::new(TimeMix7::new(weights, prefix, layer > 0, norm, kind))
     },
-    channel_mix: |weights, prefix, kind| Box::new(ChannelMix7::new(weights, prefix, kind)),
+    channel_mix: |weights, prefix, norm, kind| {
+        Box::new(ChannelMix7::new(weights, prefix, norm, kind))
+    },
     initial_value,
 };
 
@@ -48,55 +50,55 @@ fn initial_value(place: &Place<'_>, size: &[i64]) -> Tensor {
 /// The time mix of a block.
 #[derive(Debug)]
 pub(super) struct TimeMix7 {
-    x_r: Tensor,
-    x_w: Tensor,
-    x_k: Tensor,
-    x_v: Tensor,
-    x_a: Tensor,
-    x_g: Tensor,
+    /// For r, w, k, v, a and g, in this order.
+    mix: NormMix,
     w: LowRank,
     a: LowRank,
     /// Absent in block 0, whose values are the ones that later blocks mix in.
     v: Option<LowRank>,
     g1: Tensor,
     g2: Tensor,
-    k_k: Tensor,
-    k_a: Tensor,
-    r_k: Tensor,
+    params: TimeMix7Params,
     receptance: Linear,
     key: Linear,
     value: Linear,
     output: Linear,
-    ln_x: Norm,
 }
 
 impl TimeMix7 {
-    /// Takes the tensors below `prefix`, such as `blocks.0.att`. `has_v` says whether the block mixes
-    /// the values of block 0 into its own, as all but block 0 do.
-    pub(super) fn new(weights: &Weights, prefix: &str, has_v: bool, kind: Kind) -> TimeMix7 {
+    /// Takes the tensors below `prefix`, such as `blocks.0.att`, after the norm `norm`. `has_v` says whether the block
+    /// mixes the values of block 0 into its own, as all but block 0 do.
+    pub(super) fn new(
+        weights: &Weights,
+        prefix: &str,
+        has_v: bool,
+        norm: &Norm,
+        kind: Kind,
+    ) -> TimeMix7 {
         let get = |name: &str| weights.get(&format!("{prefix}.{name}"), kind);
         let linear = |name: &str| weights.linear(&format!("{prefix}.{name}.weight"), kind);
         let low_rank = |names| LowRank::new(weights, prefix, names, kind);
+        let shares =
+            ["x_r", "x_w", "x_k", "x_v", "x_a", "x_g"].map(|name| Share::Before(get(name)));
+        let (w, a) = (low_rank(["w0", "w1", "w2"]), low_rank(["a0", "a1", "a2"]));
+        let v = has_v.then(|| low_rank(["v0", "v1", "v2"]));
+        let params = TimeMix7Params::new(
+            [w.bias(), a.bias(), get("k_k"), get("k_a"), get("r_k")],
+            v.as_ref().map(LowRank::bias),
+            Norm::new(weights, &format!("{prefix}.ln_x"), kind).into_parts(),
+        );
         TimeMix7 {
-            x_r: get("x_r"),
-            x_w: get("x_w"),
-            x_k: get("x_k"),
-            x_v: get("x_v"),
-            x_a: get("x_a"),
-            x_g: get("x_g"),
-            w: low_rank(["w0", "w1", "w2"]),
-            a: low_rank(["a0", "a1", "a2"]),
-            v: has_v.then(|| low_rank(["v0", "v1", "v2"])),
+            mix: norm.mix(shares.into()),
+            w,
+            a,
+            v,
             g1: get("g1"),
             g2: get("g2"),
-            k_k: get("k_k"),
-            k_a: get("k_a"),
-            r_k: get("r_k"),
+            params,
             receptance: linear("receptance"),
             key: linear("key"),
             value: linear("value"),
             output: linear("output"),
-            ln_x: Norm::new(weights, &format!("{prefix}.ln_x"), kind),
         }
     }
 }
@@ -104,73 +106,58 @@ impl TimeMix7 {
 impl TimeMix for TimeMix7 {
     fn forward(
         &self,
-        x: &Tensor,
-        shifted: &Tensor,
+        input: &MixInput<'_>,
         v_first: &mut Option<Tensor>,
-        Recurrence { op, s0, restarts }: Recurrence<'_>,
-    ) -> Result<(Tensor, Tensor), KernelError> {
-        let [b, t, c] = x.size()[..] else { unreachable!("x has three axes") };
-        let [h, n] = self.r_k.size()[..] else { unreachable!("r_k has two axes") };
-        let heads = |x: &Tensor| x.view([b, t, h, n]);
+        s0: &Tensor,
+    ) -> Result<TimeMixed, KernelError> {
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
+        let [xr, xw, xk, xv, xa, xg] = &mixtures[..] else { unreachable!("six shares") };
         let same = |x: &Tensor| x.shallow_clone();
+        let r = self.receptance.forward(xr);
+        let k = self.key.forward(xk);
+        let v = self.value.forward(xv);
+        let w_low = self.w.product(xw, Tensor::tanh);
+        let a_low = self.a.product(xa, same);
+        let g = matmul(&matmul(xg, &self.g1).sigmoid(), &self.g2);
+        let v_low = self.v.as_ref().map(|v| v.product(xv, same));
 
-        let xx = shifted - x;
-        let mixed = |by: &Tensor| x.addcmul(&xx, by);
-        let r = self.receptance.forward(&mixed(&self.x_r));
-        let k = self.key.forward(&mixed(&self.x_k));
-        let xv = mixed(&self.x_v);
-        let v = self.value.forward(&xv);
-        let w = self.w.apply(&mixed(&self.x_w), Tensor::tanh).log_sigmoid() - 0.5;
-        let iclr = self.a.apply(&mixed(&self.x_a), same).sigmoid();
-        let g = mixed(&self.x_g).matmul(&self.g1).sigmoid().matmul(&self.g2);
-
-        let v = match (&self.v, &*v_first) {
-            (Some(low_rank), Some(first)) => {
-                v.lerp_tensor(first, &low_rank.apply(&xv, same).sigmoid())
-            }
-            _ => {
-                *v_first = Some(v.shallow_clone());
-                v
-            }
+        let first = v_first.get_or_insert_with(|| same(&v));
+        let inputs = TimeMix7Inputs {
+            r: &r,
+            k: &k,
+            v: &v,
+            w_low: &w_low,
+            a_low: &a_low,
+            g: &g,
+            values: v_low.as_ref().map(|low| (low, &*first)),
         };
-
-        // kk is made of k before the learning rate scales it.
-        let kk = heads(&(&k * &self.k_k));
-        let length = kk.norm_scalaropt_dim(2.0, [-1i64], true).clamp_min(NORM_FLOOR);
-        let kk = kk / length;
-        let k = &k * ((&iclr - 1.0) * &self.k_a + 1.0);
-
-        let (r, w, k, v) = (heads(&r), heads(&w), heads(&k), heads(&v));
-        let (a, b_) = (kk.neg(), &kk * heads(&iclr));
-        let ops = Wkv7 { r: &r, w: &w, k: &k, v: &v, a: &a, b: &b_ };
-        let (y, wkv) = wkv7(op, &ops, s0, restarts)?;
-
-        let bonus = (&r * &k * &self.r_k).sum_dim_intlist(&[-1i64][..], true, None::<Kind>) * &v;
-        let y = self.ln_x.head_norm(&y) + bonus.view([b, t, c]);
-        Ok((self.output.forward(&(y * g)), wkv))
+        let (y, wkv) = time_mix7(input.op, &self.params, &inputs, s0, input.restarts)?;
+        Ok(TimeMixed { x: x + self.output.forward(&y), last, wkv })
     }
 }
 
 /// The channel mix of a block.
 #[derive(Debug)]
 pub(super) struct ChannelMix7 {
-    x_k: Tensor,
+    mix: NormMix,
     key: Linear,
     value: Linear,
 }
 
 impl ChannelMix7 {
-    /// Takes the tensors below `prefix`, such as `blocks.0.ffn`.
-    pub(super) fn new(weights: &Weights, prefix: &str, kind: Kind) -> ChannelMix7 {
+    /// Takes the tensors below `prefix`, such as `blocks.0.ffn`, after the norm `norm`.
+    pub(super) fn new(weights: &Weights, prefix: &str, norm: &Norm, kind: Kind) -> ChannelMix7 {
         let linear = |name: &str| weights.linear(&format!("{prefix}.{name}.weight"), kind);
         let x_k = weights.get(&format!("{prefix}.x_k"), kind);
-        ChannelMix7 { x_k, key: linear("key"), value: linear("value") }
+        let mix = norm.mix(vec![Share::Before(x_k)]);
+        ChannelMix7 { mix, key: linear("key"), value: linear("value") }
     }
 }
 
 impl ChannelMix for ChannelMix7 {
-    fn forward(&self, x: &Tensor, shifted: &Tensor) -> Tensor {
-        let mixed = x.addcmul(&(shifted - x), &self.x_k);
-        self.value.forward(&self.key.forward(&mixed).relu().square())
+    fn forward(&self, input: &MixInput<'_>) -> Result<(Tensor, Tensor), KernelError> {
+        let Mixed { mixtures, last, x } = self.mix.apply(input, None)?;
+        let hidden = relu_square(input.op, &self.key.forward(&mixtures[0]))?;
+        Ok((x + self.value.forward(&hidden), last))
     }
 }

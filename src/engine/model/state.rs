@@ -42,6 +42,29 @@ impl State {
         let seen = self.seen.as_ref().map(|seen| seen.of_rows(rows));
         State { layers: self.layers.iter().map(layer).collect(), seen }
     }
+
+    /// The states of the rows of all parts, one part after the other. The rows of different parts may have seen different
+    /// numbers of tokens.
+    ///
+    /// # Panics
+    /// Without parts.
+    #[must_use]
+    pub fn joined(parts: &[State]) -> State {
+        let all = |layer: usize, of: fn(&LayerState) -> &Tensor| {
+            let tensors: Vec<&Tensor> = parts.iter().map(|part| of(&part.layers[layer])).collect();
+            Tensor::cat(&tensors, 0)
+        };
+        let layer = |layer| LayerState {
+            att_x: all(layer, |state| &state.att_x),
+            wkv: all(layer, |state| &state.wkv),
+            ffn_x: all(layer, |state| &state.ffn_x),
+        };
+        let seen: Option<Vec<&Seen>> = parts.iter().map(|part| part.seen.as_ref()).collect();
+        State {
+            layers: (0..parts[0].layers.len()).map(layer).collect(),
+            seen: seen.map(|seen| Seen::joined(&seen)),
+        }
+    }
 }
 
 /// The initial WKV states of all layers, which state tuning trains: per layer (H, N, N) indexed

@@ -3,15 +3,15 @@
 use tch::{Kind, Tensor};
 
 use super::init::{F32, Place, orthogonal, tall, uniform};
-use super::layers::{ChannelMix, TimeMix};
+use super::layers::{ChannelMix, Norm, TimeMix};
 use super::{Shape, Version, Weights, rwkv5, rwkv6, rwkv7};
 
 /// The computation of a version. Prefixes are names in a checkpoint, such as `blocks.0.att`.
 pub(super) struct Computation {
-    /// The time mix of the weights under a prefix, in the block with this index.
-    pub(super) time_mix: fn(&Weights, &str, i64, Kind) -> Box<dyn TimeMix>,
-    /// The channel mix of the weights under a prefix.
-    pub(super) channel_mix: fn(&Weights, &str, Kind) -> Box<dyn ChannelMix>,
+    /// The time mix of the weights under a prefix, in the block with this index, after its norm.
+    pub(super) time_mix: fn(&Weights, &str, i64, &Norm, Kind) -> Box<dyn TimeMix>,
+    /// The channel mix of the weights under a prefix, after its norm.
+    pub(super) channel_mix: fn(&Weights, &str, &Norm, Kind) -> Box<dyn ChannelMix>,
     /// The initial value of a tensor of this size, which is neither a matrix of a linear layer nor part of a norm.
     pub(super) initial_value: fn(&Place<'_>, &[i64]) -> Tensor,
 }

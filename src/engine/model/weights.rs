@@ -90,8 +90,13 @@ impl Weights {
 
     /// The same weights for a model on `device`: [`Weights::get`] moves tensors there one by one, so that `device`
     /// never holds a tensor in the file's dtype that the model does not need.
+    ///
+    /// # Panics
+    /// After a layer was replaced: such a layer stays where it was made. Move a model first, then pack it.
     #[must_use]
     pub fn on(self, device: Device) -> Weights {
+        let is_whole = self.entries.values().all(|entry| matches!(entry, Entry::Tensor(_)));
+        assert!(is_whole, "a model is moved before its layers are packed");
         Weights { device, ..self }
     }
 

@@ -1,8 +1,9 @@
 //! Quantized frozen weights.
 //!
 //! [`Packed`] is a matrix in one of the [`Format`]s; [`quantise`] replaces the linear layers of a model by packed
-//! ones behind the same interface. A packed layer makes its matrix dense in the compute dtype for each product, and
-//! again for the gradient; in between only the packed matrix is kept.
+//! ones behind the same interface. On a CPU a packed layer multiplies a few rows by the packed matrix itself; for many rows,
+//! and for gradients, it makes tiles of the matrix dense in the compute dtype, one after the other. On a GPU it makes the
+//! whole matrix dense for each product. In between only the packed matrix is kept.
 
 mod formats;
 mod packed;
@@ -74,4 +75,14 @@ pub fn packed_layer(
     let packed = Packed::pack(&matrix.to_device(Device::Cpu), format);
     let packed = packed.map_err(|source| QuantError { name: name.to_string(), format, source })?;
     Ok(Linear::new(Rc::new(packed.on(device))))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn forecasts_and_kernels_agree_on_the_size_of_a_tile() {
+        let source = include_str!("../../../kernels/quant_autograd.cpp");
+        assert_eq!(statetune_core::quant::TILE, 1 << 19);
+        assert!(source.contains("constexpr int64_t TILE = 1 << 19;"));
+    }
 }

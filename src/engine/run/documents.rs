@@ -49,6 +49,12 @@ impl DocumentNames {
         origin.map_or_else(|| format!("document {index}"), |origin| place_name(&origin))
     }
 
+    /// The name of validation document `index`, as [`DocumentNames::name`].
+    pub(super) fn validation_name(&self, index: usize) -> String {
+        let origin = self.prepared.as_ref().and_then(|one| one.origin(Split::Val, index));
+        origin.map_or_else(|| format!("document {index}"), |origin| place_name(&origin))
+    }
+
     /// The indexes in the pair of all repeats of `documents`.
     ///
     /// # Errors

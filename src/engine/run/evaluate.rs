@@ -4,16 +4,16 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use serde_json::{Value, json};
-use statetune_core::data::{Binidx, Loader, Tokenizer};
+use statetune_core::data::{Binidx, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{Metric, ModelSource, Plan};
 use statetune_core::records::{Best, CheckpointRecord, Event, ProbeCount, ProbeRate};
 
 use super::job::Job;
 use super::record::Events;
+use super::validation::Validation;
 use crate::RunError;
 use crate::inference::{Probe, generate, most_tokens, rate, rates};
-use crate::train::mean_loss;
 
 /// The prompts of a plan: the openings of validation documents up to the first answer of the assistant, as many as
 /// `sample.held_out`, then `sample.prompts`.
@@ -69,7 +69,7 @@ impl fmt::Display for Measured {
 pub(super) struct Evaluator<'a> {
     tokenizer: &'a Tokenizer,
     pub(super) questions: &'a [String],
-    validation: Option<Loader<'a>>,
+    validation: Option<Validation<'a>>,
     /// The answers of the base model.
     pub(super) base: Option<Vec<String>>,
     /// The newest answers, with the steps done then.
@@ -89,7 +89,7 @@ impl<'a> Evaluator<'a> {
     pub(super) fn new(
         tokenizer: &'a Tokenizer,
         questions: &'a [String],
-        validation: Option<Loader<'a>>,
+        validation: Option<Validation<'a>>,
     ) -> Evaluator<'a> {
         Evaluator {
             tokenizer,
@@ -269,12 +269,7 @@ impl<'a> Evaluator<'a> {
 
     fn validation_loss(&mut self, job: &Job<'_>, steps: u64) -> Result<Option<f64>, RunError> {
         let Some(validation) = &mut self.validation else { return Ok(None) };
-        let train = &job.plan.train;
-        let (model, state) = (job.method.model(), job.method.time_state());
-        let (micro_bsz, head_chunk) = (train.micro_bsz.as_u64(), train.head_chunk.as_i64());
-        let mut look = job.work("validation loss", validation.samples_per_pass());
-        let found = mean_loss(&model, &state, validation, micro_bsz, head_chunk, &mut look)?;
-        let found = found.continue_value().ok_or(RunError::Stopped)?;
+        let found = validation.loss(job, steps)?;
         if let Some(val_loss) = found.filter(|val_loss| !val_loss.is_finite()) {
             return Err(validation_diverged(val_loss, steps));
         }

@@ -7,7 +7,7 @@ use statetune_core::records::{Best, Event, ProbeRate};
 
 use super::course::{Course, Ended};
 use crate::RunError;
-use crate::kernels::{peak_gpu_bytes, peak_resident_bytes};
+use crate::kernels::{GpuBytes, peak_gpu_bytes, peak_resident_bytes};
 use crate::tensors::device;
 use crate::train::{Position, Trainer};
 
@@ -51,8 +51,8 @@ pub struct Summary {
     pub exported: Vec<PathBuf>,
     /// Seconds spent in training steps.
     pub train_secs: f64,
-    /// Peak GPU memory of tensors, in bytes; absent on a CPU.
-    pub peak_gpu_bytes: Option<u64>,
+    /// Peak GPU memory; absent on a CPU.
+    pub peak_gpu: Option<GpuBytes>,
 }
 
 /// A question with its answers.
@@ -102,12 +102,13 @@ impl Course<'_, '_> {
                 Err(RunError::Stopped) => return self.interrupted(steps),
                 answered => answered?,
             };
-        let peak_gpu_bytes = peak_gpu_bytes(device(self.job.plan.train.device));
+        let peak_gpu = peak_gpu_bytes(device(self.job.plan.train.device));
         self.events.emit(Event::End {
             val_loss: self.evaluator.val_now,
             best: self.evaluator.best,
             probes: probes.clone(),
-            peak_gpu_bytes,
+            peak_gpu_bytes: peak_gpu.map(|peak| peak.allocated),
+            peak_gpu_reserved_bytes: peak_gpu.map(|peak| peak.reserved),
             peak_resident_bytes: peak_resident_bytes(),
         })?;
         run.update(|record| record.probes.clone_from(&probes))?;
@@ -129,7 +130,7 @@ impl Course<'_, '_> {
             probes,
             exported: self.saver.exported,
             train_secs: self.recorder.totals.trained_secs,
-            peak_gpu_bytes,
+            peak_gpu,
         })))
     }
 

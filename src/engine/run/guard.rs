@@ -21,7 +21,6 @@ use super::recent_steps::{RecentSteps, number};
 use super::record::Events;
 use super::settings::set_up_libtorch;
 use crate::RunError;
-use crate::tensors::device;
 use crate::train::{
     LossScaler, NonFiniteValue, Reading, StepDone, StepOptions, Trainer, restore_values, trace,
     write_values,
@@ -245,7 +244,6 @@ impl<'a> Guard<'a> {
             None => msg!(NO_CHECKPOINT_YET),
         };
         let run = job.run.path().display();
-        let lr = job.plan.train.schedule.lr_init * LOWER;
         let mut message = Diagnostic::error(message)
             .note(msg!(RECORDED_IN, folder))
             .note(first.as_ref().map_or_else(
@@ -260,6 +258,11 @@ impl<'a> Guard<'a> {
         if let Some(command) = &incident.replay {
             message = message.help(msg!(REPLAY_STEP, command));
         }
+        let schedule = &job.plan.train.schedule;
+        if let Some(usual) = schedule.usual_far_below() {
+            // Neither a document nor a single step is to blame.
+            return message.help(msg!(CONTINUE_WITH_USUAL_RATE, run, rate = one_digit(usual)));
+        }
         let document = documents.first().filter(|_| documents.len() == 1);
         message = message.help(match (document, &incident.replay) {
             (Some(document), Some(_)) => {
@@ -270,7 +273,11 @@ impl<'a> Guard<'a> {
             }
             (_, None) => msg!(CONTINUE_WITH_ROLLBACK, run),
         });
-        message.help(msg!(CONTINUE_WITH_LOWER_RATE, run, rate = one_digit(lr)))
+        message.help(msg!(
+            CONTINUE_WITH_LOWER_RATE,
+            run,
+            rate = one_digit(schedule.lr_init * LOWER)
+        ))
     }
 
     /// Rewinds the records to the newest checkpoint, which is returned, and skips the batch of `step`, counted from 1, from
@@ -339,7 +346,7 @@ pub(super) fn skip_recorded(
 pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Reading>, RunError> {
     set_up_libtorch(plan);
     let tokenizer = load_tokenizer(plan)?;
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
+    let weights = load_weights(plan, &tokenizer)?;
     let vocab_size = weights.shape().vocab_size;
     let method = new_method(plan, weights, &tokenizer)?;
     let scaler =

@@ -15,7 +15,7 @@ use statetune_core::tensorfile::WeightsError;
 
 use super::prepare::Datasets;
 use super::settings::widened_products;
-use crate::kernels::device_model;
+use crate::kernels::{cores_of_machine, device_model, most_threads};
 use crate::model::{ModelError, Shape, fingerprint};
 use crate::tensors::device;
 use crate::{RunError, quant};
@@ -59,7 +59,8 @@ pub(super) fn lock(
         libtorch: crate::LIBTORCH_VERSION.to_string(),
         commit: Lock::commit_of_program().map(str::to_owned),
         kernels: Lock::kernels_sha256(),
-        threads: tch::get_num_threads(),
+        threads: i32::try_from(most_threads()).unwrap_or(i32::MAX),
+        cores: Some(cores_of_machine()),
         device: device_model(device(plan.train.device)),
         products: widened_products(plan).map(str::to_string),
         op: plan.train.op.name().to_string(),

@@ -18,7 +18,7 @@ use tch::{Cuda, Device, Kind, Tensor};
 use super::outlook::{Outlook, file};
 use super::settings::set_up_libtorch;
 use crate::RunError;
-use crate::inference::unfit;
+use crate::inference::{place_weights, unfit};
 use crate::model::{Model, Shape, Weights};
 use crate::peft::{Compute, Method, StateTuning, WeightTuning};
 use crate::tensors::{device, kind};
@@ -86,16 +86,14 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64
 fn method(plan: &Plan, shape: Shape) -> Result<Box<dyn Method>, RunError> {
     let seed = plan.train.seed as i64;
     tch::manual_seed(seed);
-    let mut weights = Weights::from_fn(shape, |_, size| {
+    let weights = Weights::from_fn(shape, |_, size| {
         let numbers = Tensor::empty(size, (Kind::Float, Device::Cpu)).uniform_(-0.02, 0.02);
         numbers.to_kind(kind(plan.train.dtype))
     });
     let name = Path::new("random weights");
-    if let Some(format) = plan.method.quant {
-        let recipe = plan.method.peft.recipe().map(Rc::as_ref);
-        crate::inference::pack_weights(&mut weights, format, recipe, name)?;
-    }
-    let weights = weights.on(device(plan.train.device));
+    let recipe = plan.method.peft.recipe().map(Rc::as_ref);
+    let device = device(plan.train.device);
+    let weights = place_weights(weights, device, plan.method.quant, recipe, name)?;
     Ok(match &plan.method.peft {
         PeftPlan::State(_) => {
             Box::new(StateTuning::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op)))

@@ -27,6 +27,7 @@ mod save;
 mod settings;
 mod summary_lines;
 mod train;
+mod validation;
 
 pub use begin::Begin;
 pub use evaluate::{questions, without_thinking};

@@ -13,10 +13,13 @@ use statetune_core::records::LockedFile;
 
 use super::documents::DocumentNames;
 use crate::RunError;
-use crate::inference::{pack_weights, unfit};
+use crate::inference::{place_weights, unfit};
 use crate::model::{Model, Shape, TimeState, Weights};
 use crate::peft::{Compute, Method, StateTuning, WeightTuning, state_after};
-use crate::tensors::kind;
+use crate::tensors::{device, kind};
+
+/// What messages call weights that no file holds.
+const NEW_WEIGHTS: &str = "new weights";
 
 /// The tokenizer of a plan.
 ///
@@ -37,7 +40,7 @@ pub(super) fn model_shape(plan: &Plan, tokenizer: &Tokenizer) -> Result<Shape, R
     })
 }
 
-/// The weights of a plan: loaded, checked and quantized as planned, or new.
+/// The weights of a plan on its device: loaded, checked and quantized as planned, or new.
 ///
 /// # Errors
 /// Those of `model_shape` and `weights_of_shape`.
@@ -45,19 +48,22 @@ pub fn load_weights(plan: &Plan, tokenizer: &Tokenizer) -> Result<Weights, RunEr
     weights_of_shape(plan, model_shape(plan, tokenizer)?)
 }
 
-/// The weights of a plan whose [`model_shape`] is known.
+/// The weights of a plan whose [`model_shape`] is known, on its device.
 ///
 /// # Errors
 /// A checkpoint that cannot be read, or a matrix that cannot be quantized.
 pub(super) fn weights_of_shape(plan: &Plan, shape: Shape) -> Result<Weights, RunError> {
-    let ModelSource::Load(path) = &plan.model.source else {
-        return Ok(Weights::scratch(shape, plan.train.seed as i64));
-    };
-    let mut weights = Weights::load(path)?;
-    if let Some(format) = plan.method.quant {
-        pack_weights(&mut weights, format, plan.method.peft.recipe().map(Rc::as_ref), path)?;
+    let device = device(plan.train.device);
+    match &plan.model.source {
+        ModelSource::Load(path) => {
+            let recipe = plan.method.peft.recipe().map(Rc::as_ref);
+            place_weights(Weights::load(path)?, device, plan.method.quant, recipe, path)
+        }
+        ModelSource::Scratch { .. } => {
+            let weights = Weights::scratch(shape, plan.train.seed as i64);
+            place_weights(weights, device, None, None, Path::new(NEW_WEIGHTS))
+        }
     }
-    Ok(weights)
 }
 
 /// The tuning method of a plan on its weights, at its initial values.
@@ -74,7 +80,7 @@ pub(super) fn new_method(
         PeftPlan::Weights(recipe) => {
             let path = match &plan.model.source {
                 ModelSource::Load(path) => path,
-                ModelSource::Scratch { .. } => Path::new("new weights"),
+                ModelSource::Scratch { .. } => Path::new(NEW_WEIGHTS),
             };
             let tuning = WeightTuning::start(recipe, weights, Compute::of_plan(plan));
             return Ok(Box::new(tuning.map_err(|error| unfit(error, path))?));
@@ -112,7 +118,7 @@ pub(super) struct Datasets<'a> {
     pub(super) held_out: u64,
     /// Lines skipped because they are not valid documents.
     pub(super) skipped_lines: u64,
-    /// Warnings about the turns of the documents.
+    /// Warnings about the turns and the lengths of the documents.
     pub(super) warnings: Vec<Diagnostic>,
     /// The sources of the training documents; locks the prepared data in the cache.
     pub(super) names: DocumentNames,
@@ -159,7 +165,10 @@ pub(super) fn prepare_data<'a>(
         let documents = prepared.as_ref().map(|prepared| prepared.documents(split)).transpose()?;
         let documents = documents.unwrap_or_default();
         Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, &documents)
-            .map_err(|error| error.in_source(|index| prepared.as_ref()?.origin(split, index)))
+            .map_err(|error| {
+                let origin = |index| prepared.as_ref()?.origin(split, index);
+                error.in_source(origin).for_experiment(plan.experiment.file())
+            })
     };
     let train = open(&pair, options.clone(), Split::Train)?;
     let dataload = match data.dataload {
@@ -186,6 +195,8 @@ pub(super) fn prepare_data<'a>(
             of_val.filter(|one| !warnings.iter().any(|other| other.code == one.code)).collect();
         warnings.extend(is_new);
     }
+    let ctx_len = plan.train.ctx_len.as_usize();
+    warnings.extend(train.survey().cut_conversations(&data.mask, ctx_len));
     if let Some(prepared) = &prepared {
         let counts = &prepared.report.records;
         warnings.extend(Source::record_warnings(&data.sources, counts, &data.form()));

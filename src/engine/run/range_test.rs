@@ -24,9 +24,8 @@ use super::prepare::{
 };
 use super::settings::set_up_libtorch;
 use crate::RunError;
-use crate::error::out_of_memory;
+use crate::error::error_of_panic;
 use crate::peft::Method;
-use crate::tensors::device;
 use crate::train::{
     FitOptions, LossScaler, StepOptions, TrainError, Trainer, batch_loss, restore_values,
 };
@@ -46,7 +45,7 @@ pub fn find_rate(plan: &Plan) -> Result<FoundRate, RunError> {
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
     let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
-    let weights = weights_of_shape(plan, shape)?.on(device(plan.train.device));
+    let weights = weights_of_shape(plan, shape)?;
     let method = new_method(plan, weights, &tokenizer)?;
     let lock = lock(plan, &tokenizer, &shape, &data)?;
     known_or_measured(plan, &lock, &Begin::New, method.as_ref(), &mut data)
@@ -78,10 +77,10 @@ pub(super) fn known_or_measured(
     if let Some(found) = known() {
         return Ok(found);
     }
-    // libtorch panics when memory runs out.
+    // libtorch panics when memory runs out or the GPU fails.
     let found = catch_unwind(AssertUnwindSafe(|| measure(plan, begin, method, data)));
-    let found = found.unwrap_or_else(|panic| match out_of_memory(&*panic) {
-        Some(message) => Err(RunError::OutOfMemory { message }),
+    let found = found.unwrap_or_else(|panic| match error_of_panic(&*panic) {
+        Some(error) => Err(error),
         None => resume_unwind(panic),
     })?;
     write(&file, &found).map_err(|source| RunDirError { path: file, source })?;

@@ -35,12 +35,12 @@ use super::record::{Events, Recorder};
 use super::save::Saver;
 use super::settings::set_up_libtorch;
 use super::summary_lines::{found_rate, own_states, summary_lines};
+use super::validation::Validation;
 use crate::RunError;
-use crate::error::out_of_memory;
+use crate::error::error_of_panic;
 use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
-use crate::tensors::device;
 use crate::train::{FitOptions, LossScaler, StepOptions, Trainer};
 
 /// Runs `plan` from `begin` and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
@@ -63,7 +63,7 @@ pub fn run(
     if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &data).refusal(None) {
         return Err(RunError::WontFit(Box::new(refusal)));
     }
-    let weights = weights_of_shape(plan, shape)?.on(device(plan.train.device));
+    let weights = weights_of_shape(plan, shape)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = new_method(plan, weights, &tokenizer)?;
     let lock = Lock { values: begin.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
@@ -129,7 +129,7 @@ pub fn run(
         };
         inputs.train(&mut data, skipped, &mut events)
     });
-    // libtorch panics when memory runs out.
+    // libtorch panics when memory runs out or the GPU fails.
     let result = catch_unwind(work);
     // The first failure is reported, even if the status cannot be written.
     let mut failed = |message: String, code: &str, exit_code: ExitCode| {
@@ -140,9 +140,9 @@ pub fn run(
             _ => Status::Failed { message, code },
         });
     };
-    let result = result.unwrap_or_else(|panic| match out_of_memory(&*panic) {
+    let result = result.unwrap_or_else(|panic| match error_of_panic(&*panic) {
         None if panic.is::<Stopped>() => resume_unwind(panic),
-        Some(message) => Err(RunError::OutOfMemory { message }),
+        Some(error) => Err(error),
         None => {
             failed(msg!(STOPPED_BY_DEFECT).to_string(), "ST9000", ExitCode::Bug);
             resume_unwind(panic)
@@ -215,7 +215,13 @@ impl Inputs<'_> {
             options,
             stop: self.stop,
         };
-        let evaluator = Evaluator::new(self.tokenizer, self.questions, data.val.take());
+        let validation = match (data.val.take(), &data.val_prefix) {
+            (Some(val), Some(prefix)) => {
+                Some(Validation::new(val, prefix, &data.names, plan.eval.limit)?)
+            }
+            _ => None,
+        };
+        let evaluator = Evaluator::new(self.tokenizer, self.questions, validation);
         let mut course = Course {
             job,
             events,

@@ -21,7 +21,6 @@ use crate::exports::{BaseWeights, ExportKind, ExportOptions, ModelSizes, Passpor
 use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
-use crate::tensors::device;
 use crate::train::{Trainer, restore_values, save_checkpoint};
 
 /// Saves checkpoints and exported files of a run.
@@ -145,7 +144,7 @@ fn export_checkpoint(
         let error = ReadRunError::Damaged { path, problem: msg!(FILE_CANNOT_BE_READ) };
         return Err(RunError::Resume(Box::new(error.diagnostic())));
     };
-    let weights = load_weights(plan, &tokenizer)?.on(device(plan.train.device));
+    let weights = load_weights(plan, &tokenizer)?;
     let shape = *weights.shape();
     let method = new_method(plan, weights, &tokenizer)?;
     let mut adam = Adam::new(method.parameters(), plan.train.adam);

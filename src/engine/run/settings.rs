@@ -3,13 +3,13 @@
 use statetune_core::plan::Plan;
 use statetune_core::tensorfile::Dtype;
 
-use crate::kernels::{allow_tf32, has_bfloat16_products};
+use crate::kernels::{allow_tf32, fix_threads, has_bfloat16_products};
 
 /// Passes precision and threads of a plan to libtorch.
 pub(super) fn set_up_libtorch(plan: &Plan) {
     allow_tf32(plan.train.tf32());
     if let Some(threads) = plan.train.threads {
-        tch::set_num_threads(threads.try_into().unwrap_or(i32::MAX));
+        fix_threads(threads as usize);
     }
 }
 

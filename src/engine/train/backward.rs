@@ -138,11 +138,12 @@ impl Pass<'_> {
         let last = start.layers.len() - 1;
         // The backward pass of the last block comes next and computes it, so it is not run here.
         for (i, before) in start.layers[..last].iter().enumerate() {
-            let block = || self.block::<O>(i, &inputs[i], v_first.as_ref(), &before.wkv);
-            let output = tch::no_grad(block)?;
+            // Gradients are recorded, and dropped with the block, because without them a model with trained parameters
+            // computes with other kernels, and other bits, than in the backward pass.
+            let output = self.block::<O>(i, &inputs[i], v_first.as_ref(), &before.wkv)?;
             output.show(i, observer)?;
-            inputs.push(output.x);
-            v_first = output.v_first;
+            inputs.push(output.x.detach());
+            v_first = output.v_first.map(|v| v.detach());
         }
 
         let mut loss = 0.0;
@@ -201,7 +202,7 @@ impl Pass<'_> {
         let AfterTimeMix { x: mixed, v_first, wkv, .. } =
             self.model.time_mix(i, x, v_first, &before.att_x, wkv, restarts)?;
         let middle = cut::<O>(&mixed);
-        let (x, _) = self.model.channel_mix(i, &middle, &before.ffn_x, restarts);
+        let (x, _) = self.model.channel_mix(i, &middle, &before.ffn_x, restarts)?;
         let inner = O::IS_LOOKING.then_some(Inner { wkv, mixed, middle });
         Ok(BlockOutput { x, v_first, inner })
     }
@@ -217,7 +218,7 @@ impl Pass<'_> {
         let Pass { model, batch, options, scale, .. } = *self;
         let hidden = hidden.at(&batch.target_positions);
         let HeadLoss { sum, d_hidden, d_scores, d_head } =
-            head_loss(model, &hidden, &batch.targets, weights, options, scale);
+            head_loss(model, &hidden, &batch.targets, weights, options, scale)?;
         observer.see(format_args!("head"), Forward, || Tensor::from_slice(&[sum]))?;
         observer.see(format_args!("head"), Backward, || d_hidden.shallow_clone())?;
         let scores = hidden.copies.as_ref().map(|copies| &copies.scores);

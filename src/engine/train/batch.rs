@@ -3,6 +3,8 @@
 use statetune_core::data::Batch;
 use tch::{Device, Kind, Tensor};
 
+use crate::kernels::pinned;
+
 /// The tensors of one micro-batch.
 #[derive(Debug)]
 pub struct BatchTensors {
@@ -19,9 +21,12 @@ pub struct BatchTensors {
 impl BatchTensors {
     /// The batch on `device`. The copy to a GPU runs from pinned memory on its stream, without a wait.
     pub fn new(batch: &Batch, device: Device) -> BatchTensors {
-        let to = |x: Tensor| match device {
-            Device::Cuda(_) => x.pin_memory(device).to_device_(device, x.kind(), true, false),
-            _ => x,
+        let to = |x: Tensor| {
+            let kind = x.kind();
+            match device {
+                Device::Cuda(_) => pinned(x).to_device_(device, kind, true, false),
+                _ => x,
+            }
         };
         let size = [batch.rows as i64, batch.tokens as i64];
         let restarts = batch.restarts.as_deref();

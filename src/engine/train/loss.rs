@@ -8,10 +8,10 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use statetune_core::data::{Batch, Loader};
-use statetune_core::forecast::LOSS_PART_LEN;
 use tch::{Kind, Tensor};
 
 use super::{BatchTensors, StepOptions, TrainError};
+use crate::kernels::{KernelError, LossGradient, cross_entropy};
 use crate::model::{Copies, Hidden, Model, TimeState};
 
 /// The loss of some positions and its gradients, which are those of the scaled loss.
@@ -35,6 +35,9 @@ pub struct HeadLoss {
 /// model); `scale` is applied before gradients are rounded to the model's dtype. With
 /// `options.l2wrap` = f, each position's largest logit m adds `f m` to its own gradient, which pulls it
 /// towards 0 as `f/2 m^2` would, without counting in the loss.
+///
+/// # Errors
+/// [`KernelError::Native`].
 pub fn head_loss(
     model: &Model,
     hidden: &Hidden,
@@ -42,32 +45,20 @@ pub fn head_loss(
     weights: Option<&Tensor>,
     options: &StepOptions,
     scale: f64,
-) -> HeadLoss {
+) -> Result<HeadLoss, KernelError> {
     let _guard = tch::no_grad_guard();
     let (head, kind) = (model.head(), model.kind());
-    let mut d_head = head.requires_grad().then(|| head.zeros_like().to_kind(loss_kind(kind)));
+    let mut d_head = head.requires_grad().then(|| head.zeros_like().to_kind(sum_kind(kind)));
     let d_hidden = hidden.x.empty_like();
     let d_scores = hidden.copies.as_ref().map(|copies| copies.scores.empty_like());
     let mut sum = Tensor::zeros([], (Kind::Double, head.device()));
-    for chunk in chunks(hidden, targets, weights, options.head_chunk) {
-        let d = model.logits(&chunk.hidden); // (rows, V), turned into its gradient part by part
-        for Part { mut logits, targets, weights } in chunk.parts(&d) {
-            let (mut softmax, mut losses) = softmax(&logits, &targets);
-            let mut dz = softmax.g_mul_scalar_(scale);
-            let _ = dz.scatter_add_(-1, &targets, &losses.full_like(-scale));
-            if let Some(weights) = weights {
-                let _ = dz.g_mul_(&weights);
-                losses *= weights;
-            }
-            sum += losses.sum(Kind::Double);
-            if options.l2wrap > 0.0 {
-                let (largest, largest_at) = logits.max_dim(-1, true);
-                let pull = largest.to_kind(dz.kind()) * (options.l2wrap * scale);
-                let _ = dz.scatter_add_(-1, &largest_at, &pull);
-            }
-            logits.copy_(&dz);
-        }
-        let Chunk { first, rows, hidden, .. } = chunk;
+    let gradient = Some(LossGradient { scale, l2wrap: options.l2wrap });
+    for Chunk { first, rows, hidden, targets, weights } in
+        chunks(hidden, targets, weights, options.head_chunk)
+    {
+        let mut d = model.logits(&hidden); // (rows, V), turned into its gradient
+        sum += cross_entropy(model.op(), &mut d, &targets, weights.as_ref(), gradient)?
+            .sum(Kind::Double);
         let _ = d.matmul_out(&d_hidden.narrow(0, first, rows), head);
         if let (Some(d_scores), Some(copies)) = (&d_scores, &hidden.copies) {
             d_scores.narrow(0, first, rows).copy_(&d.gather(-1, &copies.ids, false));
@@ -77,14 +68,14 @@ pub fn head_loss(
         }
     }
     let d_head = d_head.map(|d| d.to_kind(kind));
-    HeadLoss { sum: sum.double_value(&[]), d_hidden, d_scores, d_head }
+    Ok(HeadLoss { sum: sum.double_value(&[]), d_hidden, d_scores, d_head })
 }
 
 /// Mean loss over the target tokens of every document of `loader`, for a model that starts from `state`, in nats;
 /// `None` without target tokens.
 ///
 /// The logits of at most `head_chunk` positions exist at a time. `look` sees the samples done after every batch, and may
-/// break off.
+/// break off. `documents` gets the losses of the documents that it asks for.
 ///
 /// # Errors
 /// A document that cannot be read, and errors of the model's recurrence.
@@ -94,6 +85,7 @@ pub fn mean_loss(
     loader: &mut Loader,
     micro_bsz: u64,
     head_chunk: i64,
+    documents: &mut DocumentSums,
     look: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<ControlFlow<(), Option<f64>>, TrainError> {
     let (mut sum, mut targets) = (0.0, 0);
@@ -102,13 +94,49 @@ pub fn mean_loss(
     while first < all {
         let batch = loader.batch(first, micro_bsz.min(all - first))?;
         targets += batch.learned();
-        sum += batch_loss(model, state, &batch, head_chunk)?;
+        let losses = losses_of_batch(model, state, &batch, head_chunk)?;
+        documents.add(&batch, &losses);
+        sum += losses.sum(Kind::Double).double_value(&[]);
         first += micro_bsz;
         if look(first.min(all)).is_break() {
             return Ok(Break(()));
         }
     }
     Ok(Continue((targets > 0).then(|| sum / targets as f64)))
+}
+
+/// The losses of the first documents of a pair.
+#[derive(Debug)]
+pub struct DocumentSums {
+    /// For each document the summed loss of its target tokens in nats, and their number.
+    sums: Vec<(f64, u64)>,
+}
+
+impl DocumentSums {
+    /// Takes the losses of the first `documents` documents of the pair.
+    pub fn of_first(documents: usize) -> DocumentSums {
+        DocumentSums { sums: vec![(0.0, 0); documents] }
+    }
+
+    /// Adds the losses (n) float64 of the targets of a batch.
+    fn add(&mut self, batch: &Batch, losses: &Tensor) {
+        if self.sums.is_empty() {
+            return;
+        }
+        let losses = Vec::<f64>::try_from(losses).expect("a vector of float64");
+        for (document, loss) in batch.target_documents().into_iter().zip(losses) {
+            if let Some((sum, count)) = document.and_then(|document| self.sums.get_mut(document)) {
+                *sum += loss;
+                *count += 1;
+            }
+        }
+    }
+
+    /// The mean loss of each document in nats; `None` without target tokens.
+    pub fn means(&self) -> Vec<Option<f64>> {
+        let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
+        self.sums.iter().map(mean).collect()
+    }
 }
 
 /// The summed loss over the target tokens of a batch, for a model that starts from `state`, in nats; records no gradients.
@@ -121,61 +149,42 @@ pub fn batch_loss(
     batch: &Batch,
     head_chunk: i64,
 ) -> Result<f64, TrainError> {
+    Ok(losses_of_batch(model, state, batch, head_chunk)?.sum(Kind::Double).double_value(&[]))
+}
+
+/// The losses of the target tokens of a batch, (n) float64 in nats; records no gradients.
+fn losses_of_batch(
+    model: &Model,
+    state: &TimeState,
+    batch: &Batch,
+    head_chunk: i64,
+) -> Result<Tensor, TrainError> {
     let _guard = tch::no_grad_guard();
     if batch.learned() == 0 {
-        return Ok(0.0);
+        return Ok(Tensor::zeros([0], (Kind::Double, model.device())));
     }
     let batch = BatchTensors::new(batch, model.device());
     let start = model.start(state, batch.inputs.size()[0]);
     let (hidden, _) = model.forward(&batch.inputs, &start, batch.restarts.as_ref())?;
     let hidden = hidden.at(&batch.target_positions);
-    Ok(loss_sum(model, &hidden, &batch.targets, head_chunk))
+    Ok(target_losses(model, &hidden, &batch.targets, head_chunk)?)
 }
 
-/// The sum of [`head_loss`] alone, in nats.
-fn loss_sum(model: &Model, hidden: &Hidden, targets: &Tensor, head_chunk: i64) -> f64 {
-    let mut sum = Tensor::zeros([], (Kind::Double, targets.device()));
-    for losses in losses(model, hidden, targets, head_chunk) {
-        sum += losses.sum(Kind::Double);
-    }
-    sum.double_value(&[])
-}
-
-/// The cross-entropy of each position: (n) float64, in nats.
+/// The cross-entropy of each position: (n) float64, in nats. For callers that record no gradients.
+///
+/// # Errors
+/// [`KernelError::Native`].
 pub(super) fn target_losses(
     model: &Model,
     hidden: &Hidden,
     targets: &Tensor,
     head_chunk: i64,
-) -> Tensor {
-    let losses: Vec<Tensor> = losses(model, hidden, targets, head_chunk).collect();
-    Tensor::cat(&losses, 0).squeeze_dim(-1).to_kind(Kind::Double)
-}
-
-/// The cross-entropies of the positions, part by part: (n, 1) each. For callers that record no gradients.
-fn losses(
-    model: &Model,
-    hidden: &Hidden,
-    targets: &Tensor,
-    head_chunk: i64,
-) -> impl Iterator<Item = Tensor> {
-    chunks(hidden, targets, None, head_chunk).flat_map(move |chunk| {
-        let parts = chunk.parts(&model.logits(&chunk.hidden));
-        parts.map(|part| softmax(&part.logits, &part.targets).1).collect::<Vec<_>>()
-    })
-}
-
-/// Softmax (n, V) of the logits of n positions, and the cross-entropy (n, 1) there; `targets` is (n, 1).
-///
-/// The largest probability of a position is `1 / sum exp(z - max z)`, so its logarithm gives the loss without
-/// that of the target's probability, which may be too small for its dtype.
-fn softmax(logits: &Tensor, targets: &Tensor) -> (Tensor, Tensor) {
-    let kind = loss_kind(logits.kind());
-    let softmax = logits.softmax(-1, kind);
-    let largest = logits.amax([-1], true).to_kind(kind);
-    let of_target = logits.gather(-1, targets, false).to_kind(kind);
-    let losses = largest - of_target - softmax.amax([-1], true).log();
-    (softmax, losses)
+) -> Result<Tensor, KernelError> {
+    let losses = chunks(hidden, targets, None, head_chunk).map(|chunk| {
+        let mut logits = model.logits(&chunk.hidden);
+        cross_entropy(model.op(), &mut logits, &chunk.targets, None, None)
+    });
+    Ok(Tensor::cat(&losses.collect::<Result<Vec<_>, _>>()?, 0))
 }
 
 /// The positions `first .. first + rows`.
@@ -183,19 +192,9 @@ struct Chunk {
     first: i64,
     rows: i64,
     hidden: Hidden,
-    /// (rows, 1)
+    /// (rows)
     targets: Tensor,
-    /// (rows, 1)
-    weights: Option<Tensor>,
-}
-
-/// At most [`LOSS_PART_LEN`] positions of a chunk: one part at a time becomes float32.
-struct Part {
-    /// (n, V), a view.
-    logits: Tensor,
-    /// (n, 1)
-    targets: Tensor,
-    /// (n, 1)
+    /// (rows)
     weights: Option<Tensor>,
 }
 
@@ -216,26 +215,13 @@ fn chunks(
             first,
             rows,
             hidden: Hidden { x: cut(&hidden.x), copies },
-            targets: cut(targets).unsqueeze(-1),
-            weights: weights.map(|weights| cut(weights).unsqueeze(-1)),
+            targets: cut(targets),
+            weights: weights.map(cut),
         }
     })
 }
 
-impl Chunk {
-    /// Cuts `logits` (rows, V) of this chunk into parts.
-    fn parts(&self, logits: &Tensor) -> impl Iterator<Item = Part> + use<> {
-        let split = |x: &Tensor| x.split(LOSS_PART_LEN, 0).into_iter();
-        let mut weights = self.weights.as_ref().map(split);
-        split(logits).zip(split(&self.targets)).map(move |(logits, targets)| Part {
-            logits,
-            targets,
-            weights: weights.as_mut().and_then(Iterator::next),
-        })
-    }
-}
-
-/// The dtype of softmax and loss in a model that computes in `kind`.
-fn loss_kind(kind: Kind) -> Kind {
+/// The dtype in which gradients of a model that computes in `kind` are summed.
+fn sum_kind(kind: Kind) -> Kind {
     if kind == Kind::Double { Kind::Double } else { Kind::Float }
 }

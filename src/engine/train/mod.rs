@@ -24,7 +24,7 @@ pub use checkpoint::{
 pub use devices::{Devices, Single};
 pub use error::TrainError;
 pub use fit::{StepDone, fit};
-pub use loss::{HeadLoss, batch_loss, head_loss, mean_loss};
+pub use loss::{DocumentSums, HeadLoss, batch_loss, head_loss, mean_loss};
 pub use objective::{CrossEntropy, Objective};
 pub use options::{FitOptions, StepOptions};
 pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};

@@ -66,7 +66,7 @@ fn row_log_probs(
     let [rows, tokens] = batch.inputs.size()[..] else { unreachable!("inputs have two axes") };
     let (hidden, _) = model.forward(&batch.inputs, start, batch.restarts.as_ref())?;
     let hidden = hidden.at(&batch.target_positions);
-    let losses = target_losses(model, &hidden, &batch.targets, head_chunk);
+    let losses = target_losses(model, &hidden, &batch.targets, head_chunk)?;
     let row = batch.target_positions.floor_divide_scalar(tokens);
     let zeros = Tensor::zeros([rows], (Kind::Double, losses.device()));
     Ok(zeros.index_add(0, &row, &losses.neg()))

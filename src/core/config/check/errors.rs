@@ -19,9 +19,10 @@ pub(in crate::config) fn check(keys: &Keys, layers: &Layers) -> Vec<Diagnostic> 
     let unknown = found.iter().filter(|(_, violation)| *violation == Violation::UnknownKey);
     let suggested: Vec<KeyPath> =
         unknown.flat_map(|(path, _)| checker.suggested_keys(path)).collect();
-    // A misspelt key is one error, not also a missing key.
+    // A misspelt key is one error, not also a missing key; nor are the keys missing that an unknown recipe would set.
+    let has_recipe = !found.iter().any(|(path, _)| *path == ["recipe"]);
     let is_reported = |(path, violation): &&(KeyPath, Violation)| {
-        *violation != Violation::MissingKey || !suggested.contains(path)
+        *violation != Violation::MissingKey || has_recipe && !suggested.contains(path)
     };
     let (foreign, others): (Vec<_>, Vec<_>) =
         found.iter().filter(is_reported).partition(|(path, violation)| {

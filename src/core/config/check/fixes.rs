@@ -129,6 +129,22 @@ impl Checker<'_> {
                 keys::take(path, document).is_some_and(|value| keys::put(other, value, document))
             })
     }
+
+    /// Whether `value`, as TOML, is valid at `other`, which is not in use yet, in place of the unknown key at `path`.
+    pub(in crate::config) fn is_valid_with(
+        &self,
+        path: &[String],
+        other: &[String],
+        value: &str,
+    ) -> bool {
+        let is_free = !self.layers.file().places.contains_key(other);
+        parsed(value).is_some_and(|value| {
+            is_free
+                && self.is_fixed_by(path, |document| {
+                    keys::take(path, document).is_some() && keys::put(other, value, document)
+                })
+        })
+    }
 }
 
 /// A TOML value as JSON; `None` if it is not TOML.

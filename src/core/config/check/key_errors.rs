@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::other_trainers::{Suggestion, secret, suggest};
+use super::other_trainers::{Suggestion, current_table, secret, suggest};
 use super::value_errors::WrittenValue;
 use super::violations::{Checker, Order, Violation};
 use crate::config::manual::keys::{
@@ -84,20 +84,24 @@ impl<'a> Checker<'a> {
         match self.suggestion(key, table) {
             Suggestion::SameTable(keys) => {
                 let unknown = unknown(msg!(DID_YOU_MEAN, words = one_of(&keys)));
-                let unknown = match self.default_note(table, &keys) {
-                    Some(note) => unknown.note(note),
-                    None => unknown,
-                };
-                match &*keys {
-                    [other] if self.is_valid_at(&path, &below(table, other)) => {
-                        unknown.fix(msg!(RENAMES_KEY), written.source.rename(written.place, other))
+                let [other] = &*keys else { return unknown };
+                let owner = below(table, other);
+                let unknown = self.consequence(&owner).into_iter().fold(unknown, Diagnostic::note);
+                let rename = || written.source.rename(written.place, other);
+                match self.valid_value_at(&path, &owner, written) {
+                    Some(None) => unknown.fix(msg!(RENAMES_KEY), rename()),
+                    Some(Some(value)) => {
+                        let edits = [rename(), written.source.rewrite(written.place, &value)];
+                        unknown.fix(msg!(RENAMES_KEY_AND_WRITES, value), edits.concat())
                     }
-                    _ => unknown,
+                    None => unknown,
                 }
             }
             Suggestion::OtherKey(other, known) => {
                 let owner = below(&other, &known);
                 let unknown = unknown(msg!(DID_YOU_MEAN_WORD, word = dotted(&owner)));
+                let set = self.line_of_key(&owner).map(|line| is_set(&owner, line));
+                let unknown = set.into_iter().fold(unknown, Diagnostic::note);
                 if !self.is_valid_at(&path, &owner) {
                     return unknown;
                 }
@@ -126,7 +130,10 @@ impl<'a> Checker<'a> {
             Diagnostic::error(msg!(UNKNOWN_TABLE, key)).at(written.source.span(range.clone()));
         let known = self.keys.table(&[], self.document);
         let tables = known.iter().filter(|(_, node)| is_table(node)).map(|(key, _)| *key);
-        let near = nearest(key, tables);
+        let near = match current_table(&plain(key)) {
+            Some(table) => vec![table.to_owned()],
+            None => nearest(key, tables),
+        };
         if near.is_empty() {
             return error.label(msg!(NO_SUCH_TABLE)).note(self.known_keys(&[]));
         }
@@ -140,12 +147,44 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What ignoring the key would have meant.
-    fn default_note(&self, table: &[String], keys: &[String]) -> Option<Text> {
-        let [key] = keys else { return None };
-        let path = below(table, key);
-        let default = self.keys.find(&path, self.document)?.get("default")?;
-        Some(msg!(DEFAULT_WOULD_STAY, key = dotted(&path), default = default.to_string()))
+    /// What ignoring a key that means the one at `path` would do: that one is set already, or would keep its default.
+    fn consequence(&self, path: &[String]) -> Option<Text> {
+        if let Some(line) = self.line_of_key(path) {
+            return Some(is_set(path, line));
+        }
+        if self.layers.find(path).is_some() {
+            return None; // a recipe, a parent or the command line sets the key
+        }
+        let default = self.keys.find(path, self.document)?.get("default")?;
+        Some(msg!(DEFAULT_WOULD_STAY, key = dotted(path), default = default.to_string()))
+    }
+
+    /// The line of the experiment file that sets the key at `path`.
+    fn line_of_key(&self, path: &[String]) -> Option<usize> {
+        let file = self.layers.file();
+        let place = file.places.get(path)?;
+        Some(file.text.get(..place.key.start)?.matches('\n').count() + 1)
+    }
+
+    /// Whether the value of the unknown key at `path` is valid at `other`, and if not as written, the value that is:
+    /// `4` for `"4"`. `None` where neither is valid, or `other` is in use.
+    fn valid_value_at(
+        &self,
+        path: &[String],
+        other: &[String],
+        written: &WrittenValue,
+    ) -> Option<Option<String>> {
+        if self.is_valid_at(path, other) {
+            return Some(None);
+        }
+        let moved = WrittenValue {
+            name: dotted(other),
+            node: self.keys.find(other, self.document)?,
+            choices: self.keys.choices(other, self.document),
+            ..*written
+        };
+        let value = moved.suggestion(Violation::WrongType)?;
+        self.is_valid_with(path, other, &value).then_some(Some(value))
     }
 
     fn known_keys(&self, table: &[String]) -> Text {
@@ -254,6 +293,11 @@ fn secret_in_file(key: &str, variable: Option<&str>, written: &WrittenValue) -> 
         .help(msg!(SECRET_IN_ENVIRONMENT, variable))
 }
 
+/// The note that `line` of the file sets the key at `path`.
+fn is_set(path: &[String], line: usize) -> Text {
+    msg!(KEY_SET_ALREADY, key = dotted(path), line)
+}
+
 fn in_table(table: &[String]) -> Text {
     match header(table) {
         top if top.is_empty() => msg!(AT_TOP_OF_FILE),
@@ -285,6 +329,19 @@ error[ST1001]: unknown key `micro_bzs` in `[train]`
     }
 
     #[test]
+    fn a_key_of_another_trainer_beside_the_known_one() {
+        let error = shown(&format!("{MINIMAL}[train]\nepoch_count = 4\nnum_train_epochs = 3\n"));
+        let note =
+            "note: `train.epoch_count` is set already, in line 16: delete one of the two lines";
+        assert!(error.contains(note), "{error}");
+        assert!(!error.contains("default"), "{error}");
+        let error = shown(&format!("{MINIMAL}[train]\nepochs = \"4\"\n"));
+        assert!(error.contains("--fix` renames the key and writes `4`"), "{error}");
+        let error = shown(&format!("{MINIMAL}[training]\nepochs = 4\n"));
+        assert!(error.contains("did you mean `[train]`?"), "{error}");
+    }
+
+    #[test]
     fn a_key_with_hyphens() {
         let error = shown(&format!("{MINIMAL}[train]\nMicro-Bsz = 4\n"));
         assert!(error.contains("did you mean `micro_bsz`?"), "{error}");
@@ -297,7 +354,9 @@ error[ST1001]: unknown key `learning_rate` in `[train]`
   --> emoji.toml:16:1
    |
 16 | learning_rate = 1
-   | ^^^^^^^^^^^^^ did you mean `schedule.lr_init`?";
+   | ^^^^^^^^^^^^^ did you mean `schedule.lr_init`?
+   |
+   = note: `schedule.lr_init` is set already, in line 13: delete one of the two lines";
         assert_eq!(shown(&format!("{MINIMAL}[train]\nlearning_rate = 1\n")), expected);
         let error = shown(&format!("{MINIMAL}[train]\nbatch_size = 1\n"));
         assert!(error.contains("did you mean `micro_bsz`?"), "{error}");

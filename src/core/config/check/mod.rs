@@ -8,4 +8,4 @@ mod value_errors;
 mod violations;
 
 pub(super) use errors::check;
-pub use other_trainers::key_meant;
+pub use other_trainers::{key_meant, option_meant};

@@ -1,9 +1,15 @@
 //! Names and words of other trainers (RWKV-PEFT, RWKV-LM, infctx-trainer, axolotl, Hugging Face), and what an unknown
 //! key probably means.
 
-use crate::config::manual::keys::{KeyPath, Keys};
+use serde_json::Value;
+
+use crate::config::manual::keys::{KeyPath, Keys, below, dotted, is_table, types};
 use crate::config::spelling::{nearest, plain};
-use crate::diagnostic::{Text, msg};
+use crate::diagnostic::{Join, Text, msg};
+use crate::words::shell_assignment;
+
+/// The most keys of one name that a tip lists.
+const MOST_OWNERS: usize = 3;
 
 /// What an unknown key probably means.
 #[derive(Debug, PartialEq)]
@@ -69,10 +75,63 @@ pub fn key_meant(name: &str) -> Option<String> {
     current_name(&plain(last)).map(|(table, key)| format!("{table}.{key}"))
 }
 
+/// What to pass in place of an option of another trainer, such as `--epochs` with the value `3`: its settings, or why there
+/// is none. `None` for an option that is not known.
+pub fn option_meant(option: &str, value: Option<&str>) -> Option<Text> {
+    let name = plain(option.trim_start_matches('-'));
+    let (keys, no_document) = (Keys::new(), Value::Null);
+    let all = keys.all();
+    let owners = all.iter().filter(|(_, known)| **known == *name);
+    let mut found: Vec<KeyPath> = owners.map(|(table, key)| below(table, key)).collect();
+    found.retain(|path| !keys.find(path, &no_document).is_some_and(is_table));
+    if found.is_empty() {
+        let known = current_name(&name);
+        found.extend(known.map(|(table, key)| vec![table.to_owned(), key.to_owned()]));
+    }
+    if found.is_empty() {
+        return no_counterpart(&name).map(|reason| msg!(KEY_REASON, key = name, reason));
+    }
+    let argument = |path: &KeyPath| {
+        let (key, node) = (dotted(path), keys.find(path, &no_document));
+        let is_switch = node.is_some_and(|node| types(node) == ["boolean"]);
+        let word = match value {
+            None if ["gpu", "cuda"].contains(&&*name) => "gpu",
+            None if is_switch => "true",
+            None => "VALUE",
+            Some(value) => match current_words(&key, &plain(value)) {
+                Some(([word], _)) => word,
+                _ => value,
+            },
+        };
+        format!("`--set {}`", shell_assignment(&key, word))
+    };
+    let arguments: Vec<String> = found.iter().map(argument).collect();
+    (arguments.len() <= MOST_OWNERS)
+        .then(|| msg!(PASS_SETTING, arguments = Text::list(Join::Or, arguments)))
+}
+
+/// The table for a name that other programs give it.
+pub(in crate::config) fn current_table(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "training" | "trainer" | "training_args" | "training_arguments" => "train",
+        "dataset" | "datasets" | "dataloader" => "data",
+        "lora" | "adapter" | "peft_config" | "lora_config" => "peft",
+        "optim" => "optimizer",
+        "lr" | "scheduler" | "lr_scheduler" => "schedule",
+        "quantization" | "bnb" | "bitsandbytes" => "quant",
+        "logging" | "logger" => "log",
+        "evaluation" | "validation" | "val" => "eval",
+        "checkpointing" | "checkpoints" | "save" => "checkpoint",
+        "sampling" | "generation" | "generate" => "sample",
+        "device" | "devices" | "accelerator" => "hardware",
+        _ => return None,
+    })
+}
+
 /// The table and key for a name of another trainer.
 pub(in crate::config) fn current_name(name: &str) -> Option<(&'static str, &'static str)> {
     let found = match name {
-        "dataset" | "datasets" | "data_path" | "train_file" | "dataset_path" => {
+        "data" | "dataset" | "datasets" | "data_path" | "train_file" | "dataset_path" => {
             ("data", "data_file")
         }
         "val_size" | "val_set_size" | "val_ratio" | "test_size" | "eval_split" => {
@@ -132,6 +191,7 @@ pub(in crate::config) fn current_name(name: &str) -> Option<(&'static str, &'sta
         "lr_scheduler" | "lr_scheduler_type" | "scheduler" => ("schedule", "lr_schedule"),
         "warmup" | "num_warmup_steps" => ("schedule", "warmup_steps"),
         "num_gpus" | "gpus" => ("hardware", "devices"),
+        "device" | "gpu" | "cuda" => ("hardware", "accelerator"),
         "quantization" | "quantization_config" | "bnb_4bit_quant_type" | "quant_type" => {
             ("quant", "type")
         }
@@ -233,6 +293,7 @@ pub(in crate::config) fn current_words(
         ("peft.type", "state_tuning" | "statetuning") => (&["state"], None),
         ("data.data_type", "json" | "sft" | "jsonlines") => (&["jsonl"], None),
         ("data.data_type", "bin" | "mmap") => (&["binidx"], None),
+        ("data.data_type", "txt" | "text" | "plain" | "raw") => (&["utf-8"], None),
         ("data.loss_mask", "all") => (&["pad"], None),
         ("model.version", "x052" | "rwkv5" | "v5") => (&["x052"], None),
         ("model.version", "rwkv6" | "v6") => (&["x060"], None),
@@ -254,7 +315,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::manual::keys::{Keys, below};
 
     /// Every quoted text on the left side of an arm of the named function.
     fn arms(function: &str) -> Vec<String> {

@@ -9,7 +9,9 @@ use crate::config::manual::keys::{
     about_key, all_choices, bounds, example, expected, one_of, types,
 };
 use crate::config::spelling::{nearest, plain};
+use crate::config::spelling::{number_with_comma, truth_meant};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
+use crate::words::{shell_assignment, shell_word};
 
 /// A value as a layer sets it, with its place and its schema.
 pub(in crate::config) struct WrittenValue<'a> {
@@ -54,7 +56,11 @@ impl WrittenValue<'_> {
         let range = self.place.value.clone();
         if let Some(layer) = self.source.override_kind() {
             let error = layer.unreadable(&self.source.text, range);
-            return self.with_override_help(error.label(msg!(KEY_IS, key = self.name, expected)));
+            let label = match self.retyped().filter(|_| self.meant().is_some()) {
+                Some((_, value)) => msg!(DID_YOU_MEAN_WORD, word = value),
+                None => msg!(KEY_IS, key = self.name, expected),
+            };
+            return self.with_override_help(error.label(label));
         }
         let message = msg!(KEY_MUST_BE, key = self.name, expected, found = self.place.found);
         let error = Diagnostic::error(message).at(self.source.span(range));
@@ -65,7 +71,7 @@ impl WrittenValue<'_> {
             Some((write, value)) => write.message(value),
             None => msg!(EXPECTED_HERE, expected),
         });
-        if is_number_in_quotes {
+        if is_number_in_quotes || self.decimal().is_some() {
             return error.note(msg!(NUMBERS_IN_TOML));
         }
         if self.choices.is_empty() {
@@ -85,17 +91,38 @@ impl WrittenValue<'_> {
     }
 
     fn with_override_help(&self, error: Diagnostic) -> Diagnostic {
-        let Some(example) = example(self.node) else { return error };
-        let example = match example {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+        let example = match (self.meant(), example(self.node)) {
+            (Some(meant), _) => meant,
+            (None, Some(Value::String(text))) => text.clone(),
+            (None, Some(other)) => other.to_string(),
+            (None, None) => return error,
         };
-        let before = &self.source.text[..self.source.text.find('=').map_or(0, |at| at + 1)];
-        let error = error.help(msg!(FOR_EXAMPLE_ARGUMENT, before, example));
-        match self.source.override_kind() {
-            Some(OverrideKind::CommandLine) => error.help(msg!(ONE_SET_EACH)),
-            _ => error,
+        let name = self.source.text.split('=').next().unwrap_or_default();
+        match (self.source.override_kind(), name.split_once(' ')) {
+            (Some(OverrideKind::CommandLine), Some((flag, key))) => {
+                let (before, example) = (format!("{flag} "), shell_assignment(key, &example));
+                let error = error.help(msg!(FOR_EXAMPLE_ARGUMENT, before, example));
+                if self.meant().is_some() { error } else { error.help(msg!(ONE_SET_EACH)) }
+            }
+            _ => {
+                let (before, example) = (format!("{name}="), shell_word(&example));
+                error.help(msg!(FOR_EXAMPLE_ARGUMENT, before, example))
+            }
         }
+    }
+
+    /// The boolean or number that the text means in other notations, such as `True` and `0,1`.
+    fn meant(&self) -> Option<String> {
+        let text = self.value.as_str()?.trim();
+        let is_truth = types(self.node).contains(&"boolean");
+        let truth = truth_meant(text).filter(|_| is_truth);
+        truth.map(|truth| truth.to_string()).or_else(|| self.decimal())
+    }
+
+    /// The number that is written with a decimal comma, where a number is expected.
+    fn decimal(&self) -> Option<String> {
+        let takes_numbers = types(self.node).contains(&"number");
+        number_with_comma(self.value.as_str()?).filter(|_| takes_numbers)
     }
 
     /// The text in the quotes, if a number or a boolean is expected and the text is one.
@@ -117,6 +144,9 @@ impl WrittenValue<'_> {
     fn retyped(&self) -> Option<(Retype, String)> {
         if let Some(unquoted) = self.unquoted() {
             return Some((Retype::Unquote, unquoted.to_owned()));
+        }
+        if let Some(meant) = self.meant() {
+            return Some((Retype::Write, meant));
         }
         let types = types(self.node);
         let written = self.source.text.get(self.place.value.clone())?;
@@ -149,7 +179,9 @@ impl WrittenValue<'_> {
     /// The value that is probably meant, as TOML, if there is exactly one.
     pub(in crate::config) fn suggestion(&self, violation: Violation) -> Option<String> {
         match (violation, self.value) {
-            (Violation::WrongType | Violation::UnknownChoice, _) if self.unquoted().is_some() => {
+            (Violation::WrongType | Violation::UnknownChoice, _)
+                if self.unquoted().is_some() || self.meant().is_some() =>
+            {
                 self.retyped().map(|(_, value)| value)
             }
             (Violation::WrongType, _) => self.retyped().map(|(_, value)| value),
@@ -165,7 +197,7 @@ impl WrittenValue<'_> {
     }
 
     pub(in crate::config) fn not_a_choice(&self) -> Diagnostic {
-        if self.unquoted().is_some() {
+        if self.unquoted().is_some() || self.meant().is_some() {
             return self.wrong_type();
         }
         let word = self.value.as_str().unwrap_or_default();

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::layer::{Layer, LayerKind};
 use super::layers::{Layers, merged, values};
 use super::overrides::{self, Override, Overrides};
+use super::text::read_text;
 use crate::config::manual::keys::{KeyPath, Keys};
 use crate::config::spelling::nearest;
 use crate::config::tables::Recipe;
@@ -85,9 +86,9 @@ fn parent(files: &[Layer]) -> Result<Option<Layer>, Box<Diagnostic>> {
         let message = msg!(TOO_MANY_PARENTS, most = MOST_PARENTS);
         return Err(refuse(message));
     }
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let text = read_text(&path).map_err(|error| {
         let message = msg!(CANNOT_READ_PARENT, path);
-        Box::new(refuse(message).note(Text::library(error)))
+        Box::new(refuse(message).note(error))
     })?;
     Ok(Some(Layer { kind: LayerKind::Parent, ..Layer::parse(path, text)? }))
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Number};
 use toml_edit::{Document, Item, TableLike, TomlError, Value};
 
 use crate::config::manual::keys::{self, KeyPath, below};
+use crate::config::spelling::{number_with_comma, truth_meant};
 use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg};
 
 /// A text that sets values: a file, a profile of a file, or one override. For figment a layer is a provider.
@@ -168,12 +169,18 @@ fn syntax_error(file: PathBuf, text: String, error: &TomlError) -> Diagnostic {
         None => (error.message(), None),
     };
     let range = error.span().unwrap_or(text.len()..text.len());
-    if let Some(bare) = bare_text(&text, &range) {
-        let quoted = format!("\"{bare}\"");
-        return Diagnostic::error(msg!(BARE_WORD_AS_VALUE, bare))
+    if let Some((word, range)) = value_meant(&text, &range) {
+        let (value, label) = match &word {
+            Meant::Value(value) => (value.clone(), msg!(WRITE_VALUE, value)),
+            Meant::Text(bare) => {
+                let quoted = format!("\"{bare}\"");
+                (quoted.clone(), msg!(PUT_IN_QUOTES, quoted))
+            }
+        };
+        return Diagnostic::error(msg!(BARE_WORD_AS_VALUE, bare = &text[range.clone()]))
             .at(Span { file, text, first_line: 1, row: None, range: range.clone() })
-            .label(msg!(PUT_IN_QUOTES, quoted))
-            .fix(msg!(WRITES_VALUE, quoted), vec![Edit::replace(range, quoted)]);
+            .label(label)
+            .fix(msg!(WRITES_VALUE, quoted = value), vec![Edit::replace(range, value)]);
     }
     let (before, after) = (text[..range.start].trim_end_matches([' ', '\t']), &text[range.start..]);
     let is_cut =
@@ -225,15 +232,48 @@ fn place_before(text: &str, range: &Range<usize>) -> Option<Range<usize>> {
     Some(places.0.get(&below(&table, key))?.key.clone())
 }
 
-/// The word at `range` if it is a whole value without quotes.
-fn bare_text<'a>(text: &'a str, range: &Range<usize>) -> Option<&'a str> {
-    let word = text.get(range.clone())?;
-    let is_word = word.starts_with(|c: char| c.is_ascii_alphabetic())
-        && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
-    let behind = text[range.end..].lines().next().unwrap_or_default().trim();
-    let is_value = text[..range.start].trim_end_matches([' ', '\t']).ends_with('=')
-        && (behind.is_empty() || behind.starts_with('#'));
-    (is_word && is_value).then_some(word)
+/// What is meant by a value that is not TOML.
+enum Meant {
+    /// `true` for `True` of Python and `yes` of YAML, and a number with a decimal comma.
+    Value(String),
+    /// A text without quotes, or in curly ones.
+    Text(String),
+}
+
+/// What the value around `range`, which is not TOML, means, and its bytes; `None` if that is not clear.
+fn value_meant(text: &str, range: &Range<usize>) -> Option<(Meant, Range<usize>)> {
+    let line = text.get(..range.start)?.rfind('\n').map_or(0, |end| end + 1);
+    let start = line + text[line..].lines().next()?.find('=')? + 1;
+    let written = text[start..].lines().next()?;
+    let written = written.split(" #").next()?;
+    let start = start + written.len() - written.trim_start().len();
+    let value = written.trim();
+    let (at, range) = (range.start, start..start + value.len());
+    if value.parse::<Value>().is_ok() || at < start || at > start + value.len() {
+        return None;
+    }
+    let is_text = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let meant = if let Some(inside) = in_curly_quotes(value) {
+        Meant::Text(inside.to_owned())
+    } else if let Some(number) = number_with_comma(value) {
+        Meant::Value(number)
+    } else if !value.starts_with(|c: char| c.is_ascii_alphabetic()) || !value.chars().all(is_text) {
+        return None;
+    } else {
+        match truth_meant(value) {
+            Some(truth) => Meant::Value(truth.to_string()),
+            None => Meant::Text(value.to_owned()),
+        }
+    };
+    Some((meant, range))
+}
+
+/// The text in curly quotes.
+fn in_curly_quotes(value: &str) -> Option<&str> {
+    let is_curly = |c: char| "“”„‟‘’‚«»".contains(c);
+    let inside = value.strip_prefix(is_curly)?;
+    let inside = inside.strip_suffix(|c: char| is_curly(c) || c == '"').unwrap_or(inside);
+    (!inside.contains(|c: char| is_curly(c) || "\"\\".contains(c))).then_some(inside)
 }
 
 /// Collects places while TOML values are converted to JSON.
@@ -417,6 +457,22 @@ error[ST1000]: the file is not valid TOML: `models/x.pth` is not a valid value
   |
   = help: `statetune check emoji.toml --fix` writes `\"models/x.pth\"`";
         assert_eq!(refused("a = models/x.pth # why\n"), expected);
+    }
+
+    #[test]
+    fn values_of_other_notations() {
+        for (line, label, value) in [
+            ("a = True", "write `true`", "true"),
+            ("a = FALSE # no", "write `false`", "false"),
+            ("a = yes", "write `true`", "true"),
+            ("a = 0,1", "write `0.1`", "0.1"),
+            ("a = “pirate”", "put the value in quotes: `\"pirate\"`", "\"pirate\""),
+            ("a = ‘pirate’ # x", "put the value in quotes: `\"pirate\"`", "\"pirate\""),
+        ] {
+            let shown = refused(&format!("x = 1\n{line}\n"));
+            assert!(shown.contains(&format!("^ {label}\n")), "{line}: {shown}");
+            assert!(shown.contains(&format!("--fix` writes `{value}`")), "{line}: {shown}");
+        }
     }
 
     #[test]

@@ -4,4 +4,5 @@ pub(super) mod collect;
 pub(super) mod layer;
 pub(super) mod layers;
 pub(super) mod overrides;
+pub(super) mod text;
 pub(super) mod unreadable;

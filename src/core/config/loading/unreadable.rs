@@ -1,6 +1,7 @@
 //! Helps for a path that was given as an experiment file and is none.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::nearest_word;
@@ -8,6 +9,8 @@ use crate::diagnostic::{Join, Text, msg};
 use crate::records::RunDir;
 use crate::words::shell_word;
 
+/// The endings of data files.
+const DATA: [&str; 8] = ["jsonl", "json", "csv", "tsv", "txt", "parquet", "arrow", "npy"];
 /// Experiment files that a help names at most.
 const NAMED: usize = 3;
 
@@ -20,17 +23,35 @@ pub(in crate::config) fn helps_for(file: &Path) -> Vec<Text> {
     if file.is_dir() {
         return experiments(file, None);
     }
-    let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    match ending {
+    match ending(file) {
         "pth" | "safetensors" | "st" | "gguf" | "bin" if file.exists() => {
             vec![msg!(INIT_WITH_MODEL, path)]
         }
-        "jsonl" | "gz" | "zst" | "txt" | "csv" | "parquet" | "json" if file.exists() => {
-            vec![msg!(INIT_WITH_DATA, path)]
-        }
-        _ if file.exists() => Vec::new(),
+        "toml" if is_utf16(file) => vec![msg!(SAVE_EXPERIMENT_AS_UTF8)],
+        _ if file.exists() => helps_for_data(file),
         _ => missing(file),
     }
+}
+
+/// What to do with `file` if its name is that of a data file; otherwise nothing.
+pub(in crate::config) fn helps_for_data(file: &Path) -> Vec<Text> {
+    let is_data = match ending(file) {
+        "gz" | "zst" => DATA.contains(&ending(&file.with_extension(""))),
+        one => DATA.contains(&one),
+    };
+    let path = shell_word(&file.to_string_lossy());
+    if is_data && file.is_file() { vec![msg!(INIT_WITH_DATA, path)] } else { Vec::new() }
+}
+
+fn ending(file: &Path) -> &str {
+    file.extension().and_then(|ending| ending.to_str()).unwrap_or_default()
+}
+
+/// Whether a file begins with the byte order mark of UTF-16, as files of Windows do.
+fn is_utf16(file: &Path) -> bool {
+    let mut mark = [0; 2];
+    let read = fs::File::open(file).and_then(|mut file| file.read_exact(&mut mark));
+    read.is_ok() && [[0xff, 0xfe], [0xfe, 0xff]].contains(&mark)
 }
 
 /// For a file that does not exist: the one with the ending that was left out, or one with a similar name.
@@ -78,10 +99,14 @@ mod tests {
         assert_eq!(helps("a.toml"), "");
         fs::write(path("emoji.toml"), "").expect("written");
         fs::write(path("model.pth"), "").expect("written");
+        fs::write(path("data.jsonl.gz"), "\u{1f}").expect("written");
+        fs::write(path("windows.toml"), b"\xff\xfen\0").expect("written");
         fs::create_dir(path("run")).expect("a folder");
         fs::write(path("run/resolved.toml"), "").expect("written");
         for (name, part) in [
             ("model.pth", "statetune init --model "),
+            ("data.jsonl.gz", "statetune init --data "),
+            ("windows.toml", "iconv -f UTF-16"),
             ("emoji", "emoji.toml`"),
             ("emoij.toml", "emoji.toml`"),
             ("", "emoji.toml`"),

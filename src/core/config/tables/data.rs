@@ -19,7 +19,7 @@ pub struct Data {
     /// `.bin` and `.idx` files. Files of a folder or glob are read in the order of their names. A relative path
     /// starts at the experiment file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"../data/emoji-qa.jsonl", extend("x-default" = "no file; required unless there are `[[data.source]]` tables or the data is `dummy`"))]
+    #[schemars(length(min = 1), example = &"../data/emoji-qa.jsonl", extend("x-default" = "no file; required unless there are `[[data.source]]` tables or the data is `dummy`"))]
     pub data_file: Option<PathBuf>,
     /// Several sources in place of one `data_file`, as `[[data.source]]` tables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -97,7 +97,7 @@ pub struct DataSource {
     pub data_type: DataType,
     /// The documents, in the form of `data.data_file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"../data/emoji-qa.jsonl", extend("x-default" = "no file; required unless the data is `dummy`"))]
+    #[schemars(length(min = 1), example = &"../data/emoji-qa.jsonl", extend("x-default" = "no file; required unless the data is `dummy`"))]
     pub data_file: Option<PathBuf>,
     /// How often one copy of the data holds this source's training documents, above 0: 2 takes every document
     /// twice, 0.5 every second one. The selection is seeded and takes no document again before it has taken all

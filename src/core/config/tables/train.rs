@@ -219,9 +219,9 @@ pub struct Hardware {
     /// Number of devices: 1, because a run uses one device.
     #[schemars(range(min = 1), extend("x-unit" = "devices"))]
     pub devices: u32,
-    /// CPU threads that compute, at least 1. With another number, sums may round differently on some CPUs.
+    /// CPU threads that compute, at least 1. Without it their number follows the load of the machine. Results are the same for any number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1024), example = 2, extend("x-unit" = "threads", "x-default" = "one for each core that the process may use"))]
+    #[schemars(range(min = 1, max = 1024), example = 2, extend("x-unit" = "threads", "x-default" = "at most one for each core that the process may use"))]
     pub threads: Option<u32>,
 }
 

@@ -22,6 +22,9 @@ static SPEAKER: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(pattern).expect("a valid expression")
 });
 
+/// Opens a turn in ChatML, before the name of the role.
+pub(super) const CHATML: &str = "<|im_start|>";
+
 /// Words that usually mark a role, in lower case.
 const KNOWN: [(Role, &[&str]); 4] = [
     (Role::System, &["system", "系统"]),
@@ -75,7 +78,7 @@ const KNOWN: [(Role, &[&str]); 4] = [
 
 /// The role that a word usually marks.
 pub(super) fn known_role(word: &str) -> Option<Role> {
-    let word = word.to_lowercase();
+    let word = word.strip_prefix(CHATML).unwrap_or(word).to_lowercase();
     KNOWN.iter().find(|(_, words)| words.contains(&&*word)).map(|(role, _)| *role)
 }
 
@@ -86,6 +89,8 @@ pub struct Proposal {
     pub value: String,
     /// For a built-in template: documents in which it finds answers.
     pub documents: Option<u64>,
+    /// Documents in which it finds answers, those that were read without a fault among them.
+    pub answered: u64,
 }
 
 /// Documents whose turns are not found as they should be, and counts for the built-in templates.
@@ -93,6 +98,10 @@ pub struct Proposal {
 pub(super) struct Evidence {
     texts: Vec<String>,
     bytes: usize,
+    /// Documents.
+    counted: u64,
+    /// Documents in which turns are missed.
+    faulty: u64,
     /// By built-in template: the documents in which it finds answers.
     answered: Vec<u64>,
 }
@@ -100,6 +109,7 @@ pub(super) struct Evidence {
 impl Evidence {
     /// Counts a document.
     pub(super) fn count(&mut self, text: &str) {
+        self.counted += 1;
         let built_in = Template::built_in();
         self.answered.resize(built_in.len(), 0);
         for (template, answered) in built_in.iter().zip(&mut self.answered) {
@@ -109,6 +119,7 @@ impl Evidence {
 
     /// Keeps a document in which turns are missed.
     pub(super) fn keep(&mut self, text: &str) {
+        self.faulty += 1;
         if self.texts.len() < MOST_TEXTS && self.bytes + text.len() <= MOST_BYTES {
             self.bytes += text.len();
             self.texts.push(text.to_owned());
@@ -122,14 +133,32 @@ impl Evidence {
         let others = Template::built_in().iter().zip(&self.answered);
         for (other, answered) in others {
             if other.is_plain() && other.openings != template.openings && fits(other) {
-                return Some(Proposal { value: other.written(), documents: Some(*answered) });
+                let (value, answered) = (other.written(), *answered);
+                return Some(Proposal { value, documents: Some(answered), answered });
             }
         }
-        let changed = speakers.changes(template);
-        changed.iter().find(|changed| fits(changed)).map(|changed| {
-            let value = changed.written();
-            Proposal { value, documents: None }
-        })
+        let changed = speakers.changes(template).into_iter().find(fits);
+        let changed = changed.or_else(|| self.chatml(template))?;
+        let has_answer = |text: &&String| changed.has_answer(text.as_bytes());
+        let found = self.texts.iter().filter(has_answer).count() as u64;
+        let answered = self.counted - self.faulty + found;
+        Some(Proposal { value: changed.written(), documents: None, answered })
+    }
+
+    /// The template of ChatML, if every text of ChatML is a conversation of it and there is one.
+    fn chatml(&self, template: &Template) -> Option<Template> {
+        let opening = |role: Role| (role, format!("{CHATML}{}\n", role.name()));
+        let chatml = Template {
+            separator: "<|im_end|>\n".to_owned(),
+            gap: String::new(),
+            openings: [Role::System, Role::User, Role::Assistant].map(opening).to_vec(),
+            extends: "rwkv-qa",
+            ..template.clone()
+        };
+        let mut texts = self.texts.iter().filter(|text| text.starts_with(CHATML)).peekable();
+        texts.peek()?;
+        (template.openings != chatml.openings && texts.all(|text| alternates(&chatml, text)))
+            .then_some(chatml)
     }
 }
 
@@ -368,6 +397,15 @@ mod tests {
                 "{ extends = \"rwkv-qa\", roles = { user = \"**User:**\", assistant = \"**Assistant:**\" } }"
             )
         );
+    }
+
+    #[test]
+    fn chatml_is_known_by_its_marks() {
+        let turns = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>";
+        let value = for_qa(&[turns]).expect("a proposal");
+        assert!(value.contains("separator = \"<|im_end|>\\n\""), "{value}");
+        assert!(value.contains("assistant = \"<|im_start|>assistant\\n\""), "{value}");
+        assert_eq!(for_qa(&["<|im_start|>assistant\nb<|im_end|>"]), None);
     }
 
     #[test]

@@ -5,12 +5,14 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::proposal::known_role;
+use super::proposal::{CHATML, known_role};
 use super::template::Template;
 
-/// `Bot:` or `### Bot：` at the start of a turn.
+/// `Bot:`, `### Bot：` or `<|im_start|>user` at the start of a turn.
 static OPENING: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^(?:#+ *)?(\p{L}[\p{L}\p{N}_ -]{0,19})[:：]").expect("a valid expression")
+    let word = r"\p{L}[\p{L}\p{N}_ -]{0,19}";
+    let pattern = format!(r"^(?:(?:#+ *)?({word})[:：]|({}\w+)\n)", regex::escape(CHATML));
+    Regex::new(&pattern).expect("a valid expression")
 });
 
 /// A word that opens a turn of a text.
@@ -33,13 +35,16 @@ pub fn role_words<'a>(template: &Template, text: &'a str) -> Vec<RoleWord<'a>> {
     let is_apart = template.separator.matches('\n').count() >= 2;
     let opens = |start: usize| {
         let found = OPENING.captures(&text[start..])?;
-        let (whole, word) = (found.get(0)?, found.get(1)?);
-        let opening = &whole.as_str()[word.start()..];
+        let (whole, word) = (found.get(0)?, found.get(1).or_else(|| found.get(2))?);
+        let at = start + word.start();
+        let opening = whole.as_str()[word.start()..].trim_end();
         let word = word.as_str();
-        let known = template.openings.iter().any(|(_, words)| words.trim() == whole.as_str());
+        let known =
+            template.openings.iter().any(|(_, words)| words.trim() == whole.as_str().trim());
         let is_own = template.role_of_word(word).is_some();
         let counts = known || !is_own && (is_apart || known_role(word).is_some());
-        counts.then(|| RoleWord { word, opening, range: start..start + whole.end(), known })
+        let range = start..at + opening.len();
+        counts.then_some(RoleWord { word, opening, range, known })
     };
     turn_starts(template, text).filter_map(opens).collect()
 }

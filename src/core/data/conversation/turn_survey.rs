@@ -96,12 +96,16 @@ pub struct ForeignWord {
 #[derive(Clone, Debug)]
 pub struct TurnSurvey {
     template: Option<Template>,
+    /// Whether all tokens are target tokens, so that turns only show what the documents are.
+    all_trains: bool,
     /// Documents.
     pub documents: u64,
     /// The words that open turns.
     pub words: RoleWords,
     /// What is odd, in how many documents.
     pub odd: BTreeMap<TurnOddity, Oddities>,
+    /// Documents with an answer.
+    answered: u64,
     /// Documents with an answer without a think block.
     without_block: u64,
     foreign: Vec<ForeignWord>,
@@ -115,11 +119,27 @@ impl TurnSurvey {
             Mask::Assistant(template) => Some(template.clone()),
             Mask::All | Mask::Between { .. } => None,
         };
+        TurnSurvey::of(template, false)
+    }
+
+    /// A survey for a mask, and where all tokens are target tokens, one of conversations that `template` nearly finds.
+    pub fn of_documents(mask: &Mask, template: &Template) -> TurnSurvey {
+        match mask {
+            Mask::All if template.has(Role::Assistant) => {
+                TurnSurvey::of(Some(template.clone()), true)
+            }
+            _ => TurnSurvey::new(mask),
+        }
+    }
+
+    fn of(template: Option<Template>, all_trains: bool) -> TurnSurvey {
         TurnSurvey {
             template,
+            all_trains,
             documents: 0,
             words: RoleWords::default(),
             odd: BTreeMap::new(),
+            answered: 0,
             without_block: 0,
             foreign: Vec::new(),
             evidence: Evidence::default(),
@@ -131,6 +151,11 @@ impl TurnSurvey {
         self.template.is_some()
     }
 
+    /// Whether all tokens are target tokens.
+    pub fn all_trains(&self) -> bool {
+        self.all_trains
+    }
+
     /// Adds a document and returns what is odd about it. `cut`: the bytes that fit into a sample, where the document is
     /// cut.
     pub fn add(&mut self, document: usize, text: &str, cut: Option<usize>) -> Vec<OddTurn> {
@@ -140,12 +165,17 @@ impl TurnSurvey {
         let place = |range| TurnPlace::new(document, text, range);
         let missed = missed_openings(&template, text);
         let has_unknown = self.add_words(&template, text, &place);
-        if !missed.is_empty() || has_unknown || !template.has_answer(text.as_bytes()) {
+        let has_answer = template.has_answer(text.as_bytes());
+        self.answered += u64::from(has_answer);
+        if !missed.is_empty() || has_unknown || !has_answer {
             self.evidence.keep(text);
         }
         self.words.add_missed(text, &missed);
         self.without_block += u64::from(template.lacks_think_block(text));
-        let odd = odd_turns(&template, text, missed.first(), cut, &place);
+        let mut odd = odd_turns(&template, text, missed.first(), cut, &place);
+        // Where all tokens train, only what is a conversation without a doubt is odd.
+        let is_odd = |one: &OddTurn| one.oddity == TurnOddity::MissedOpening && one.is_fixable;
+        odd.retain(|one| !self.all_trains || is_odd(one));
         for one in &odd {
             let entry = self.odd.entry(one.oddity);
             let counts =
@@ -203,10 +233,15 @@ impl TurnSurvey {
     /// The unknown words that are probably role words: frequent ones, usual ones, and those in documents without an answer.
     pub fn foreign_words(&self) -> impl Iterator<Item = &ForeignWord> {
         let least = self.documents.max(2 * ROLE_WORD_SHARE);
-        let is_role = move |one: &&ForeignWord| {
-            one.hides_answers
-                || known_role(&one.word).is_some()
-                || one.documents * ROLE_WORD_SHARE >= least
+        let (all_trains, is_found) =
+            (self.all_trains, self.all_trains && self.proposal().is_some());
+        let is_role = move |one: &&ForeignWord| match all_trains {
+            true => is_found && known_role(&one.word).is_some(),
+            false => {
+                one.hides_answers
+                    || known_role(&one.word).is_some()
+                    || one.documents * ROLE_WORD_SHARE >= least
+            }
         };
         self.foreign.iter().filter(is_role)
     }
@@ -214,6 +249,11 @@ impl TurnSurvey {
     /// The change of the template that finds the turns of the documents in which turns are missed.
     pub fn proposal(&self) -> Option<Proposal> {
         self.evidence.proposal(self.template.as_ref()?)
+    }
+
+    /// The documents in which the template finds answers.
+    pub fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// The template of the turns.

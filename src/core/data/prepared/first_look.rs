@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::data::binidx::Binidx;
 use crate::data::error::DataError;
 use crate::data::readers::Source;
-use crate::data::samples::{Loader, LoaderOptions};
+use crate::data::samples::{Loader, LoaderOptions, Survey};
 use crate::diagnostic::{Diagnostic, msg};
 
 use super::ingest::{FIRST, FirstDocuments, build_first};
@@ -32,10 +32,15 @@ pub fn first_look(
     let origin = |index: usize| origin_in(folder.path(), &files, u32::try_from(index).ok()?);
     let FirstDocuments { pair, records, muted, is_partial } = first;
     let options = LoaderOptions { muted, ..options };
+    let (mask, ctx_len) = (options.mask.clone(), options.ctx_len);
+    let cut = |survey: &Survey| survey.cut_conversations(&mask, ctx_len);
     let loader = Binidx::open(&pair)
         .and_then(|pair| Loader::new(pair, spec.tokenizer, options, vocab_size, &[]));
     let found = match loader {
-        Ok(loader) => loader.turns().warnings(experiment, &origin),
+        Ok(loader) => {
+            let of_turns = loader.turns().warnings(experiment, &origin);
+            of_turns.into_iter().chain(cut(loader.survey())).collect()
+        }
         // The documents that were not read may be enough.
         Err(
             DataError::AllDropped { .. }
@@ -50,7 +55,7 @@ pub fn first_look(
             {
                 file.clone_from(first);
             }
-            vec![error.in_source(origin).diagnostic()]
+            vec![error.in_source(origin).for_experiment(experiment).diagnostic()]
         }
     };
     let of_records = Source::record_warnings(spec.sources, &records, &spec.form);

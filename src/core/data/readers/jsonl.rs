@@ -7,7 +7,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::data::fault::LineFault;
+use crate::data::fault::{LineFault, NotJson};
 use crate::data::shapes::{RecordForm, RecordText, ShapeFault, text_of_record, type_of};
 use crate::diagnostic::{Text, msg};
 
@@ -69,7 +69,13 @@ impl RecordForm<'_> {
         let Keys { record, repeated } =
             serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
         let text = text_of_record(self, record).map_err(|ShapeFault { key, fault }| {
-            let range = key.map_or(start..start + 1, |key| key_value(line, &key));
+            let range = match (&fault, key) {
+                (LineFault::NoShape { misspelt: Some(misspelt), .. }, _) => {
+                    key_name(line, &misspelt[0])
+                }
+                (_, Some(key)) => key_value(line, &key),
+                (_, None) => start..start + 1,
+            };
             (range, fault)
         })?;
         match repeated.into_iter().find(|key| !text.unused.contains(key)) {
@@ -94,12 +100,35 @@ fn explain_json(line: &str, error: &serde_json::Error) -> (Range<usize>, LineFau
 
     let end = line.trim_ascii_end().len();
     if error.is_eof() {
-        return (end..end, LineFault::Json { problem, after_quote: false });
+        return (end..end, LineFault::Json { problem, after_quote: false, looks_like: None });
     }
     let start = line.floor_char_boundary(error.column().saturating_sub(1).min(end));
     let length = line[start..].chars().next().map_or(0, char::len_utf8);
     let after_quote = after_comma && line[..start].trim_ascii_end().ends_with('"');
-    (start..start + length, LineFault::Json { problem, after_quote })
+    let looks_like = not_json(line);
+    (start..start + length, LineFault::Json { problem, after_quote, looks_like })
+}
+
+/// What a line is that is not JSON, if known.
+fn not_json(line: &str) -> Option<NotJson> {
+    if without_comma(line).is_some() {
+        return Some(NotJson::CommaBehind);
+    }
+    let inside = line.trim_start().strip_prefix('{')?.trim_start();
+    (inside.starts_with('\'') && inside.contains("':")).then_some(NotJson::PythonDict)
+}
+
+/// A line without the comma behind its record, if that makes it JSON.
+pub(crate) fn without_comma(line: &str) -> Option<&str> {
+    let record = line.trim_end().strip_suffix(',')?;
+    serde_json::from_str::<Map<String, Value>>(record).is_ok().then_some(record)
+}
+
+/// The range of the name of `key` in `line`, which is a valid JSON object.
+fn key_name(line: &str, key: &str) -> Range<usize> {
+    let quoted = Value::from(key).to_string();
+    let start = line.find(&quoted).unwrap_or(line.len() - line.trim_ascii_start().len());
+    start..start + line[start..].len().min(quoted.len())
 }
 
 /// The range of the first value of `key` in `line`, which is a valid JSON object.
@@ -197,7 +226,7 @@ mod tests {
         let (place, marked, fault) = fault(format!("{{\"text\": \"a\"}}\n{line}\n"));
         assert_eq!((place.as_str(), marked.as_str()), ("d.jsonl:2:28", "o"));
         let problem = Text::verbatim("expected `,` or `}`");
-        assert_eq!(fault, LineFault::Json { problem, after_quote: true });
+        assert_eq!(fault, LineFault::Json { problem, after_quote: true, looks_like: None });
     }
 
     #[test]
@@ -205,9 +234,43 @@ mod tests {
         let json = |problem: &'static str| LineFault::Json {
             problem: Text::verbatim(problem),
             after_quote: false,
+            looks_like: None,
         };
+        let like = |problem: &'static str, looks_like| LineFault::Json {
+            problem: Text::verbatim(problem),
+            after_quote: false,
+            looks_like: Some(looks_like),
+        };
+        let no_shape = |keys: &[&str], misspelt: Option<[&str; 2]>| LineFault::NoShape {
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            texts: None,
+            misspelt: misspelt.map(|keys| Box::new(keys.map(str::to_owned))),
+        };
+        let null =
+            |key: &str| LineFault::TextType { key: key.to_owned(), found: Text::verbatim("null") };
         let cases = [
-            ("{'text': 'a'}", "d.jsonl:1:2", "'", json("key must be a string")),
+            (
+                "{'text': 'a'}",
+                "d.jsonl:1:2",
+                "'",
+                like("key must be a string", NotJson::PythonDict),
+            ),
+            (
+                "{\"text\": \"a\"},",
+                "d.jsonl:1:14",
+                ",",
+                like("trailing characters", NotJson::CommaBehind),
+            ),
+            ("{\"question\": \"a\", \"answer\": null}", "d.jsonl:1:29", "null", null("answer")),
+            (
+                "{\"question\": \"a\", \"id\": 1}",
+                "d.jsonl:1:1",
+                "{",
+                LineFault::NoText {
+                    key: "answer".into(),
+                    keys: vec!["question".into(), "id".into()],
+                },
+            ),
             ("{\"text\": \"a\"", "d.jsonl:1:13", "", json("the line ends within an object")),
             ("{\"text\": \"你\"} x", "d.jsonl:1:15", "x", json("trailing characters")),
             (
@@ -222,12 +285,12 @@ mod tests {
                 "\"a\"",
                 LineFault::NotAnObject { found: Text::verbatim("a string") },
             ),
-            ("{}", "d.jsonl:1:1", "{", LineFault::NoShape { keys: vec![], texts: None }),
+            ("{}", "d.jsonl:1:1", "{", no_shape(&[], None)),
             (
                 "{\"Text\": \"a\", \"q\": {\"text\": \"a\"}}",
-                "d.jsonl:1:1",
-                "{",
-                LineFault::NoShape { keys: vec!["Text".into(), "q".into()], texts: None },
+                "d.jsonl:1:2",
+                "\"Text\"",
+                no_shape(&["Text", "q"], Some(["Text", "text"])),
             ),
             (
                 "{\"n\": [{\"text\": 1}, \",\"] , \"text\" : 12 }",

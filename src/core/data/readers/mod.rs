@@ -7,6 +7,7 @@ mod binidx;
 mod containers;
 mod format;
 mod jsonl;
+mod likely_encoding;
 mod records;
 mod rows;
 mod source;
@@ -16,6 +17,8 @@ mod unicode;
 
 pub use format::LineError;
 pub(crate) use format::{BadLine, Body, Content, Document, Format, Record, Tally};
+pub(crate) use jsonl::without_comma;
+pub(crate) use likely_encoding::{conversion_from, conversion_help};
 pub use rows::Row;
 pub use source::{FileDigest, Source, character_tokenizer};
 pub(crate) use text::MADE_UP;
@@ -70,16 +73,6 @@ pub fn for_each_row(
     each: impl FnMut(Row<'_>),
 ) -> Result<(), DataError> {
     rows::for_each(file, format(data_type).container(), each)
-}
-
-/// The first record of a file in any container, as JSON; `None` where none can be read.
-pub fn first_record(file: &Path) -> Option<String> {
-    let mut first = None;
-    let read = rows::find(file, None, |row| {
-        first = String::from_utf8(row.json().to_vec()).ok();
-        true
-    });
-    read.ok().and(first)
 }
 
 /// The formats of files, by their names in experiment files.

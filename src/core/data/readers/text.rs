@@ -1,12 +1,12 @@
 //! Plain text: files, and sums that the program makes up for experiments without data.
 
-use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 
-use crate::data::container_fault::ContainerFault;
+use crate::data::container_fault::{ContainerFault, ForeignFile};
 use crate::data::error::{DataError, Origin};
 
+use super::containers::whole_text;
 use super::format::{Batches, Body, Content, Document, Format, RecordForm};
 use super::unicode::ByteOrder;
 
@@ -41,7 +41,7 @@ impl Format for PlainText {
 
 /// The text of a file, without a byte order mark.
 fn read(file: &Path, encoding: Encoding) -> Result<String, DataError> {
-    let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
+    let bytes = whole_text(file)?;
     let marked = ByteOrder::of_mark(&bytes);
     let order = match encoding {
         Encoding::Utf8 => marked,
@@ -53,12 +53,21 @@ fn read(file: &Path, encoding: Encoding) -> Result<String, DataError> {
         let fault = ContainerFault::Encoding { name: order.name() };
         return Err(DataError::Container { file: file.into(), fault });
     }
+    let foreign = ForeignFile::recognize(&bytes);
     let (encoding, decoded) = match order {
         None => ("UTF-8", utf8(bytes)),
         Some(order) => (order.name(), utf16(&bytes, order)),
     };
-    let mut text =
-        decoded.map_err(|byte| DataError::Encoding { file: file.into(), encoding, byte })?;
+    let mut text = match (decoded, foreign) {
+        // A web page, or a text that begins as one of those files, is text.
+        (Ok(text), None | Some(ForeignFile::WebPage)) => text,
+        (Ok(text), Some(kind)) if kind != ForeignFile::LfsPointer => text,
+        (Ok(_) | Err(_), Some(kind)) => {
+            let fault = ContainerFault::Foreign(kind);
+            return Err(DataError::Container { file: file.into(), fault });
+        }
+        (Err(byte), None) => return Err(DataError::Encoding { file: file.into(), encoding, byte }),
+    };
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
     }
@@ -119,6 +128,9 @@ fn sum(i: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
     use super::*;
 
     fn read_bytes(bytes: &[u8], encoding: Encoding) -> Result<String, String> {
@@ -141,6 +153,40 @@ mod tests {
         let big: Vec<u8> = "\u{feff}a\n你好😀".encode_utf16().flat_map(u16::to_be_bytes).collect();
         assert_eq!(read_bytes(&big, Encoding::Utf8).unwrap(), text);
         assert_eq!(read_bytes(&big, Encoding::Utf16le).unwrap(), text);
+    }
+
+    #[test]
+    fn compressed_text_is_read() {
+        let text = "a\n你好😀";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();
+        for bytes in [&gzip, &zstd] {
+            assert_eq!(read_bytes(bytes, Encoding::Utf8).unwrap(), text);
+        }
+        assert_eq!(
+            read_bytes(&[gzip.clone(), gzip].concat(), Encoding::Utf8).unwrap(),
+            text.repeat(2)
+        );
+        let marked: Vec<u8> = "\u{feff}a\n你".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let zstd = zstd::encode_all(&*marked, 1).unwrap();
+        assert_eq!(read_bytes(&zstd, Encoding::Utf16le).unwrap(), "a\n你");
+        let error = read_bytes(&zstd[..zstd.len() - 4], Encoding::Utf8).unwrap_err();
+        assert_eq!(error, "cannot read `d.txt`");
+    }
+
+    #[test]
+    fn what_is_no_text_is_named() {
+        let error = |bytes: &[u8]| read_bytes(bytes, Encoding::Utf8).unwrap_err();
+        assert_eq!(error(b"\xfd7zXZ\0\0\xff"), "`d.txt` is compressed with xz");
+        assert_eq!(
+            error(b"PK\x03\x04\xff"),
+            "`d.txt` is a ZIP archive, for example an Excel workbook"
+        );
+        assert!(error(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS"));
+        assert_eq!(read_bytes(b"<html>", Encoding::Utf8).unwrap(), "<html>");
+        assert_eq!(read_bytes(b"BZh is a word", Encoding::Utf8).unwrap(), "BZh is a word");
     }
 
     #[test]

@@ -92,6 +92,20 @@ impl Batch {
         self.targets.len() as u64
     }
 
+    /// The document of each target token, by its number in the pair; `None` where unknown.
+    pub fn target_documents(&self) -> Vec<Option<usize>> {
+        let is_start = |at: usize| self.restarts.as_ref().is_some_and(|restarts| restarts[at]);
+        let mut of_positions = Vec::with_capacity(self.inputs.len());
+        for (row, documents) in self.documents.iter().enumerate() {
+            let mut place = 0;
+            for at in row * self.tokens..(row + 1) * self.tokens {
+                place += usize::from(is_start(at));
+                of_positions.push(documents.get(place).copied());
+            }
+        }
+        self.learned_at.iter().map(|&at| of_positions[at as usize]).collect()
+    }
+
     /// Adds shapes and contents to a digest.
     pub fn digest(&self, digest: &mut Xxh3) {
         let size = [self.rows as i64, self.tokens as i64];
@@ -176,5 +190,21 @@ mod tests {
         let batch = Batch::from_plain(&rows);
         assert_eq!((batch.rows, batch.tokens, batch.learned()), (2, 4, 3));
         assert_eq!(batch.plain(), rows);
+    }
+
+    #[test]
+    fn every_target_knows_its_document() {
+        let mut rows = [Row::default(), Row::default()];
+        for (row, document, ids) in
+            [(0, 7, vec![1, 2, 3]), (0, 4, vec![4, 5]), (0, 9, vec![6, 7, 8]), (1, 2, vec![9, 0])]
+        {
+            rows[row].push(&ids, &vec![true; ids.len()]);
+            rows[row].documents.push(document);
+        }
+        let batch = Batch::new(&rows);
+        let documents = [7, 7, 4, 9, 9, 2].map(Some);
+        assert_eq!(batch.target_documents(), documents);
+        let unknown = Batch::from_plain(&batch.plain());
+        assert_eq!(unknown.target_documents(), [None; 6]);
     }
 }

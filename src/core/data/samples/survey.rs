@@ -8,10 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::binidx::Binidx;
-use crate::data::conversation::{TurnSurvey, Unlearned};
+use crate::data::conversation::{Mask, TurnSurvey, Unlearned};
 use crate::data::error::{DataError, Origin};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::{Dataload, Overlong};
+use crate::diagnostic::{Diagnostic, msg};
+use crate::words::grouped;
 
 use super::options::LoaderOptions;
 
@@ -36,6 +38,22 @@ pub struct Survey {
     pub cut_tokens: u64,
     /// Inputs of one pass, without padding.
     pub positions: u64,
+}
+
+impl Survey {
+    /// The warning that most conversations are cut, because they are longer than samples of `ctx_len` inputs. Other texts,
+    /// and a single one, are meant to be cut.
+    pub fn cut_conversations(&self, mask: &Mask, ctx_len: usize) -> Option<Diagnostic> {
+        let cut = self.truncated + self.split;
+        let is_most = self.documents > 1 && 2 * cut > self.copies;
+        let is_most = is_most && matches!(mask, Mask::Assistant(_));
+        is_most.then(|| {
+            let (n, documents) = (cut * self.documents / self.copies, self.documents);
+            let message =
+                msg!(CONVERSATIONS_CUT, n = grouped(n), documents = grouped(documents), ctx_len);
+            Diagnostic::warning(message).help(msg!(RAISE_CTX_LEN))
+        })
+    }
 }
 
 /// A part of a document that a sample holds.
@@ -142,6 +160,7 @@ pub(crate) fn survey(
             document: origin(document),
             others: without_targets.count() as usize - 1,
             documents: survey.documents as usize,
+            experiment: None,
             why: Box::new(why(data, tokenizer, options, document, &turns)?),
         });
     }

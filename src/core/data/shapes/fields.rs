@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// The keys of a record that shapes read. `data.ignore_keys` takes them from a record as if they were absent.
-const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 24] = [
     "text",
     "messages",
     "conversations",
@@ -124,6 +124,13 @@ impl Fields {
     pub(super) fn strings(&self) -> impl Iterator<Item = &str> {
         let strings = self.keys.iter().filter(|(_, value)| value.is_string());
         strings.map(|(key, _)| key.as_str())
+    }
+
+    /// The same keys, one of them under another name.
+    pub(super) fn renamed(&self, key: &str, name: &str) -> Fields {
+        let named = |known: &String| if known == key { name.to_owned() } else { known.clone() };
+        let keys = self.keys.iter().map(|(known, value)| (named(known), value.clone())).collect();
+        Fields { keys, path: self.path.clone() }
     }
 
     /// Reports the keys that are left.

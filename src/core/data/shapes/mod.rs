@@ -26,7 +26,7 @@ pub use self::counts::{RecordCounts, ShapeCount};
 use self::fields::{Fields, Ledger};
 pub use self::form::{RecordForm, RecordText, Shape};
 pub use self::left_out::record_warnings;
-use self::proposal::two_texts;
+use self::proposal::{near_key, two_texts};
 use self::said::Said;
 pub(crate) use self::said::{ShapeFault, type_of};
 use crate::data::conversation::{Role, Template, TemplateError, Turn};
@@ -177,7 +177,34 @@ fn no_shape(record: &Fields) -> ShapeFault {
     }
     let keys: Vec<String> = record.names().map(str::to_owned).collect();
     let strings: Vec<&str> = record.strings().collect();
-    ShapeFault { key: None, fault: LineFault::NoShape { keys, texts: two_texts(&strings) } }
+    let is_there = |key: &str| keys.iter().any(|other| other == key);
+    let pairs = PAIRS.iter().chain(&[("instruction", "output")]);
+    let mut nulls =
+        pairs.clone().filter(|(question, answer)| is_there(question) && is_there(answer));
+    if let Some((question, answer)) = nulls.next() {
+        let key = if record.has(question) { answer } else { question };
+        let found = type_of(&Value::Null);
+        return ShapeFault::at(key, LineFault::TextType { key: (*key).to_owned(), found });
+    }
+    let misspelt = strings.iter().find_map(|key| {
+        let near = near_key(key, &fields::KEYS)?;
+        let is_meant = !is_there(near) && shape_of(&record.renamed(key, near)).is_some();
+        is_meant.then(|| Box::new([(*key).to_owned(), near.to_owned()]))
+    });
+    let texts = two_texts(&strings);
+    let halves: Vec<&str> = pairs
+        .filter_map(|(question, answer)| match (is_there(question), is_there(answer)) {
+            (true, false) => Some(*answer),
+            (false, true) => Some(*question),
+            _ => None,
+        })
+        .collect();
+    match (&*halves, &misspelt, &texts) {
+        ([half], None, None) => {
+            ShapeFault { key: None, fault: LineFault::NoText { key: (*half).to_owned(), keys } }
+        }
+        _ => ShapeFault { key: None, fault: LineFault::NoShape { keys, texts, misspelt } },
+    }
 }
 
 /// The fault of turns that the template cannot write. `reasoning` is where the record has reasoning.

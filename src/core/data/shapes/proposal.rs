@@ -1,4 +1,6 @@
-//! The keys of question and answer in a record of no known shape.
+//! The keys of question and answer in a record of no known shape, and keys that are misspelt.
+
+use strsim::damerau_levenshtein;
 
 /// Keys of questions and of answers, the likeliest first.
 const QUESTIONS: [&str; 14] = [
@@ -45,6 +47,15 @@ pub(super) fn two_texts(keys: &[&str]) -> Option<[String; 2]> {
         (_, _, [question, answer]) => Some([(*question).to_owned(), (*answer).to_owned()]),
         _ => None,
     }
+}
+
+/// The key of `known` that `key` is probably meant to be; `None` if none is close. Case does not count.
+pub(super) fn near_key<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let key = key.trim().to_lowercase();
+    let allowed = (key.chars().count() / 4).max(1);
+    let distances = known.iter().map(|known| (damerau_levenshtein(&key, known), *known));
+    let (distance, near) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= allowed).then_some(near)
 }
 
 #[cfg(test)]

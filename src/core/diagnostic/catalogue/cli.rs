@@ -39,8 +39,11 @@ catalogue! {
         "模板 `g1` 和 `g1-think` 的模型有思考块；请给出使用这类模板的运行，或文件名含 `g1` 的权重";
     NO_DOCUMENT_HERE[ST3105]: "the data has no documents", "数据中没有文档";
     DATA_CHECK_NAMES_LINES:
-        "run `statetune data check` to list the lines that are not valid documents",
-        "运行 `statetune data check` 列出不是有效文档的行";
+        "run `statetune data check {file}` to list the lines that are not valid documents",
+        "运行 `statetune data check {file}` 列出不是有效文档的行";
+    DOCUMENTS_ARE_ON:
+        "`{data}` has its documents on lines {first} to {last}",
+        "`{data}` 的文档在第 {first} 到 {last} 行";
     CANNOT_DETACH_RUN[ST0123]: "cannot start the run detached from the terminal", "无法脱离终端启动运行";
     TRAIN_WITH_CHUNK:
         "train with `op = \"chunk\"` and report this message",
@@ -129,6 +132,16 @@ catalogue! {
         "pass the answers as flags, and `--yes` to use the defaults for the rest",
         "用参数给出回答，其余用 `--yes` 取默认值";
     CANNOT_READ_ANSWER[ST0125]: "cannot read the answer", "无法读取回答";
+    ONE_TEXT_NOT_HELD_OUT:
+        "nothing: a file of text is one document; split it into files, one for each document, to measure a validation loss",
+        "无：一个文本文件就是一个文档；要测量验证损失，请分成多个文件，每个文档一个";
+    ANSWERS_TRAIN:
+        "the answers (`loss_mask = \"assistant\"`): {why}",
+        "回答（`loss_mask = \"assistant\"`）：{why}";
+    ALL_TOKENS_TRAIN: "all tokens (`loss_mask = \"pad\"`): {why}", "全部 token（`loss_mask = \"pad\"`）：{why}";
+    VOCABULARY_FITS:
+        "`{tokenizer}`, which has the size of the weights",
+        "`{tokenizer}`，与权重的大小一致";
     ASK_DOCUMENTS:
         "Documents (JSONL, text or token files; empty: a few examples)",
         "文档（JSONL、文本或 token 文件；不填则用几个示例）";
@@ -167,8 +180,8 @@ catalogue! {
         "merge to a `.pth`, then convert it: `statetune export FILE --to st`",
         "先合并为 `.pth`，再转换：`statetune export FILE --to st`";
     WOULD_OVERWRITE_INPUT[ST0206]:
-        "`{out}` is an input of the merge and would be overwritten",
-        "`{out}` 是合并的输入，会被覆盖";
+        "`{out}` is an input of this command and would be overwritten",
+        "`{out}` 是此命令的输入，会被覆盖";
     NO_STATE_TO_MOUNT[ST8007]:
         "`{state}` contains trained weights, not a state",
         "`{state}` 含有训练过的权重，而不是 state";
@@ -233,8 +246,14 @@ catalogue! {
         "指名的运行总会继续，与其他运行是否完成无关";
     RUN_IS_DONE[ST6008]: "the run `{run}` is finished", "运行 `{run}` 已完成";
     SET_MORE_EPOCHS:
-        "to train for more mini-epochs, pass `--set train.epoch_count=N`",
-        "要训练更多 mini-epoch，用 `--set train.epoch_count=N`";
+        "to train for more mini-epochs, pass their total: `--set train.epoch_count={n}` or more",
+        "要训练更多 mini-epoch，请给出总数：`--set train.epoch_count={n}` 或更多";
+    FEWER_THAN_DONE[ST6010]:
+        "`train.epoch_count = {asked}`, but the run `{run}` has begun {begun} mini-epochs already",
+        "`train.epoch_count = {asked}`，但运行 `{run}` 已经开始了 {begun} 个 mini-epoch";
+    COUNT_IS_TOTAL:
+        "`train.epoch_count` is the total: pass `--set train.epoch_count={n}` or more to train on",
+        "`train.epoch_count` 是总数：要继续训练，用 `--set train.epoch_count={n}` 或更多";
     START_FROM_RUN:
         "to start a new run from its trained parameters: `statetune run FILE --from RUN`",
         "要从它训练出的参数开始新运行：`statetune run FILE --from RUN`";
@@ -264,6 +283,15 @@ catalogue! {
     WEIGHTS_FOR_STATES[ST0204]: "{weights} given for {states}", "{states} 给出了 {weights}";
     WRITE_ONE_WEIGHT_EACH: "pass one weight for each state", "每个 state 写一个权重";
     WHICH_WEIGHTS[ST0202]: "`{file}` does not name its base model", "`{file}` 没有指明基座模型";
+    WEIGHTS_OF_FILE[ST0202]:
+        "the base model of `{file}` is `{base}` (fingerprint {fingerprint}); its path is not recorded",
+        "`{file}` 的基座模型是 `{base}`（指纹 {fingerprint}）；没有记录它的路径";
+    NAME_MODEL_AND_TOKENIZER:
+        "pass the weights and their vocabulary: `--model FILE --tokenizer FILE`",
+        "请给出权重及其词表：`--model FILE --tokenizer FILE`";
+    NAME_RUN_OF_FILE:
+        "or pass the run `{run}` instead of the file",
+        "或给出运行 `{run}` 而不是文件";
     NO_RUN_OR_MODEL[ST0202]: "a run or a model is required", "需要给出运行或模型";
     SET_NEEDS_RUN[ST0203]:
         "`--set {set}` overrides a setting of a run, but no run was given",
@@ -306,5 +334,8 @@ catalogue! {
     CANNOT_WRITE_EVENTS[ST6043]: "cannot write `{file}`", "无法写入 `{file}`";
     NO_DOCUMENT_ON_LINE[ST3105]: "line {line} has no document", "第 {line} 行没有文档";
     FAULTS_FIXED: "{file}: {fixed} fixed", "{file}：已修复 {fixed} 处";
+    FILE_IS_VALID_WITHOUT:
+        "{file}: valid, but {n} {n:file is|files are} missing; a run needs {n:it|them}",
+        "{file}：有效，但缺少 {n} 个运行所需的文件";
     FILE_IS_VALID: "{file}: valid", "{file}：有效";
 }

@@ -28,6 +28,15 @@ catalogue! {
     NUMBERS_IN_TOML:
         "in TOML, `1`, `1.0`, `1e-2` and `1e-08` are numbers; anything in quotes is a string",
         "TOML 中 `1`、`1.0`、`1e-2`、`1e-08` 是数字；引号里的都是文本";
+    PASS_SETTING: "set the key: {arguments}", "设置这个键：{arguments}";
+    SAVE_EXPERIMENT_AS_UTF8:
+        "the file is UTF-16: save it as UTF-8, for example `iconv -f UTF-16 -t UTF-8 OLD > NEW`",
+        "该文件是 UTF-16：请存为 UTF-8，例如 `iconv -f UTF-16 -t UTF-8 OLD > NEW`";
+    KEY_SET_ALREADY:
+        "`{key}` is set already, in line {line}: delete one of the two lines",
+        "`{key}` 已在第 {line} 行设置：请删去两行之一";
+    IS_A_DATA_FILE[ST1000]: "`{file}` is not an experiment file", "`{file}` 不是实验文件";
+    RENAMES_KEY_AND_WRITES: "renames the key and writes `{value}`", "把键改名并写成 `{value}`";
     FOR_EXAMPLE_ARGUMENT: "for example `{before}{example}`", "例如 `{before}{example}`";
     ONE_SET_EACH: "pass one `--set` for each setting", "每个设置各写一个 `--set`";
     NOT_IN_CHOICES: "not one of the choices", "不在可选值之中";
@@ -152,6 +161,9 @@ catalogue! {
     ESCAPE_IN_SINGLE_QUOTES[ST1204]:
         "`\\{letter}` in single quotes is a backslash and {found}, not {meant}",
         "单引号里的 `\\{letter}` 是反斜杠加{found}，不是{meant}";
+    ESCAPED_BACKSLASH[ST1204]:
+        "`\\\\{letter}` is a backslash and {found}, not {meant}",
+        "`\\\\{letter}` 是反斜杠加{found}，不是{meant}";
     LITERAL_STRING: "literal string", "字面字符串";
     MODEL_READS_TWO_CHARACTERS: "the model would see these two characters", "模型会看到这两个字符";
     USE_DOUBLE_QUOTES: "use double quotes, where escapes work", "请用双引号，其中转义才有效";
@@ -162,6 +174,8 @@ catalogue! {
     RENAME_TO_UTF8:
         "rename the file or folder; runs record paths as UTF-8",
         "请重命名该文件或目录；运行以 UTF-8 记录路径";
+    FILE_TOO_LARGE: "the file has more than {mib} MiB", "文件超过 {mib} MiB";
+    BYTES_NOT_UTF8: "byte {byte} is not UTF-8", "第 {byte} 字节不是 UTF-8";
     CANNOT_READ_EXPERIMENT[ST1101]:
         "cannot read the experiment file `{file}`",
         "无法读取实验文件 `{file}`";

@@ -32,7 +32,16 @@ catalogue! {
     ENCODED_WITHOUT_MARK:
         "looks like {name}, but has no byte order mark",
         "看起来是 {name}，但没有字节顺序标记";
-    CONVERT_TO_UTF8: "run `iconv -f {name} -t UTF-8 OLD > NEW`", "运行 `iconv -f {name} -t UTF-8 OLD > NEW`";
+    CONVERT_TO_UTF8:
+        "the text looks like {name}: run `{command}` and use the new file",
+        "文本像是 {name}：运行 `{command}`，然后使用新文件";
+    DROP_INVALID_BYTES:
+        "nearly all of the text is UTF-8: run `{command}` to drop the invalid bytes, and use the new file",
+        "文本几乎都是 UTF-8：运行 `{command}` 去掉无效字节，然后使用新文件";
+    TEXT_TOO_LONG: "has more than {gib} GiB of text", "含有超过 {gib} GiB 的文本";
+    SPLIT_TEXT:
+        "cut the text into several files, and set `data.data_file` to their folder",
+        "把文本分成几个文件，并把 `data.data_file` 设为它们的目录";
     CONTAINER_BROKEN: "cannot be read as {container}", "无法作为 {container} 读取";
     CONTAINER_ENCRYPTED: "is encrypted {container}", "是加密的 {container} 文件";
     WRITE_WITHOUT_ENCRYPTION: "write the file without encryption", "写该文件时不要加密";
@@ -42,7 +51,7 @@ catalogue! {
     ARROW_END_MISSING: "the end of the file is missing", "文件缺少结尾";
     RECORD_TOO_LONG: "has a record that begins on line {line} and is too long", "有一条从第 {line} 行开始的记录太长";
     RECORD_LIMIT: "a record has at most {mib} MiB", "一条记录最多 {mib} MiB";
-    LINE_TOO_LONG: "is too long", "太长";
+    LINE_TOO_LONG[ST3003]: "is too long", "太长";
     LIST_NOT_CLOSED: "ends on line {line} within the list of records", "在第 {line} 行结束，而记录列表没有结束";
     QUOTE_NOT_CLOSED:
         "has a quote that is not closed in the row that begins on line {line}",
@@ -58,8 +67,25 @@ catalogue! {
         "在第一行写上每一列的名字，例如 `text`";
     COLUMN_WITHOUT_NAME: "cell {number} of the first row is empty", "第一行的第 {number} 格为空";
     COLUMN_NAME_IS_TEXT: "cell {number} of the first row is a text, not a name", "第一行的第 {number} 格是文本而不是名字";
+    FIRST_ROW_IS_TEXT:
+        "the first row names the columns, but here it is text: `{key}` would be a name",
+        "第一行是各列的名字，但这里是文本：`{key}` 会成为列名";
+    ADD_HEADER_OF_PAIR:
+        "add a first row with the name of each column, for example `question,answer`",
+        "在第一行写上每一列的名字，例如 `question,answer`";
+    RENAME_KEY_OF_LINE: "rename `{key}` to `{known}`", "把 `{key}` 改名为 `{known}`";
+    COMMA_BEHIND_RECORD: "a comma follows the record", "记录后面有逗号";
+    REMOVE_COMMA:
+        "remove the commas at the ends of the lines: JSONL has one record per line and nothing between them",
+        "去掉各行末尾的逗号：JSONL 每行一条记录，记录之间没有别的内容";
+    IS_A_PYTHON_DICT:
+        "the line is a dict as Python prints it; JSON has double quotes",
+        "这一行是 Python 打印的字典；JSON 用双引号";
+    WRITE_WITH_JSON_DUMPS:
+        "write each record with `json.dumps(record)` in place of `str(record)`",
+        "写每条记录时用 `json.dumps(record)`，不要用 `str(record)`";
     COLUMN_TWICE: "the first row has `{name}` twice", "第一行有两个 `{name}`";
-    ROW_CELLS:
+    ROW_CELLS[ST3003]:
         "has {found} {found:cell|cells}, but the header names {expected} {expected:column|columns}",
         "有 {found} 格，而表头有 {expected} 列";
     CELLS_OF_HEADER:
@@ -112,7 +138,9 @@ catalogue! {
         "如果文件是 UTF-8，设 `data.data_type = \"utf-8\"`";
     TRY_AGAIN_WHEN_COMPLETE: "try again when the file is complete", "等文件完整后再试";
     FILE_IS_PARTIAL: "the file was not copied completely, or has another type", "文件没有复制完整，或是另一种类型";
-    RELATIVE_PATH: "relative paths start at the folder of the experiment file", "相对路径以实验文件所在目录为起点";
+    RELATIVE_PATH:
+        "relative paths of the command line start at the current folder, those of an experiment file at its folder",
+        "命令行的相对路径以当前目录为起点，实验文件中的以该文件所在目录为起点";
     NAME_FILE_IN_FOLDER: "pass a file in this folder", "请给出此目录中的一个文件";
     NOTHING_HALF_WRITTEN: "no incomplete file was left behind", "没有留下不完整的文件";
     EVERY_BYTE_A_TOKEN:
@@ -128,8 +156,8 @@ catalogue! {
         "if the data was tokenised with another vocabulary, pass that one",
         "如果数据是用别的词表分词的，请给出那个词表";
     CHOOSE_OUT_OR_FORCE:
-        "pass another name with `--out`, or `--force` to replace it",
-        "用 `--out` 换个名字，或用 `--force` 替换";
+        "pass another name, or `--force` to replace the file",
+        "换个名字，或用 `--force` 替换该文件";
     CHARACTER_VOCABULARY_FORM:
         "a character vocabulary maps an id to each character, as in `{{\"98\": \"a\", \"257\": \"你\"}}`; a run on plain text writes one",
         "字符词表把 id 对应到字符，如 `{{\"98\": \"a\", \"257\": \"你\"}}`；在纯文本上的运行会写出它";
@@ -202,8 +230,8 @@ catalogue! {
         "没有找到角色词：没有轮次以词加冒号开头";
     ROLE_WORDS_FOUND: "role words found: {words}", "找到的角色词：{words}";
     DATA_SHOW_PRINTS_MASK:
-        "run `statetune data show FILE --line {line}` to print the sample with its mask",
-        "运行 `statetune data show FILE --line {line}` 打印样本及其掩码";
+        "run `statetune data show {file} --line {line}` to print the sample with its mask",
+        "运行 `statetune data show {file} --line {line}` 打印样本及其掩码";
     MEND_DOCUMENTS:
         "fix or remove such documents, or set `data.loss_mask = \"pad\"`",
         "修正或去掉这种文档，或设 `data.loss_mask = \"pad\"`";
@@ -241,6 +269,31 @@ catalogue! {
     MISSED_IS_MASKED:
         "the answer counts as part of the turn before it, so it is masked",
         "这个回答会并入前面的轮次，因此被屏蔽";
+    EVERY_TOKEN_TRAINS:
+        "`data.loss_mask` masks nothing here, so all tokens train, those of the questions too",
+        "这里 `data.loss_mask` 不屏蔽任何内容，因此所有 token 都参与训练，问题也不例外";
+    TRAIN_ON_ANSWERS:
+        "to train on the answers alone, set `data.loss_mask = \"assistant\"`; `data check` then helps with the role words",
+        "只训练回答：设 `data.loss_mask = \"assistant\"`；`data check` 随后会给出角色词的修改办法";
+    TRAIN_ON_ANSWERS_WITH:
+        "to train on the answers alone, set `data.loss_mask = \"assistant\"` and `data.template = {value}`",
+        "只训练回答：设 `data.loss_mask = \"assistant\"` 和 `data.template = {value}`";
+    SUITED_TOKENS: "the data is token ids", "数据是 token id";
+    SUITED_LARGE_TEXT: "the text is too large to look for turns", "文本太大，没有查找轮次";
+    SUITED_RECORDS: "the records hold conversations ({keys})", "记录里是对话（{keys}）";
+    SUITED_FIELDS:
+        "each record has two texts: `{question}` is read as the question, `{answer}` as the answer",
+        "每条记录有两段文本：`{question}` 作为问题，`{answer}` 作为回答";
+    SUITED_TURNS:
+        "{n} of {documents} documents {n:has|have} answers after `Assistant:`",
+        "{documents} 个文档中有 {n} 个在 `Assistant:` 之后有回答";
+    SUITED_TEMPLATE:
+        "{n} of {documents} documents {n:has|have} answers, which the `data.template` written here finds",
+        "{documents} 个文档中有 {n} 个含有回答，这里写入的 `data.template` 能找到";
+    SUITED_NEARLY:
+        "role words in {n} {n:document|documents} do not open turns; see `data check`",
+        "{n} 个文档中的角色词没有开启轮次；见 `data check`";
+    SUITED_TEXTS: "no turns of a conversation in {documents}", "{documents}中没有对话的轮次";
     MARKED_WORD: "`??{words}??` does not open a turn: {why}", "`??{words}??` 没有开启轮次：{why}";
     MISSED_WORDS: "role words that do not open a turn: {words}", "没有开启轮次的角色词：{words}";
     MISSED_WORD: "`{words}` {why} ({n})", "`{words}` {why}（{n}）";
@@ -482,6 +535,9 @@ catalogue! {
     SHORTER_THAN_WINDOW[ST3032]:
         "`{file}` has {tokens} tokens, but windows of `ctx_len = {ctx_len}` need {least}",
         "`{file}` 有 {tokens} 个 token，但 `ctx_len = {ctx_len}` 的窗口需要 {least} 个";
+    CONVERSATIONS_CUT[ST3117]:
+        "{n} of {documents} documents are longer than `ctx_len = {ctx_len}`, so their conversations are cut",
+        "{documents} 个文档中有 {n} 个长于 `ctx_len = {ctx_len}`，其中的对话会被截断";
     DOCUMENTS_TEACH_NOTHING[ST3102]:
         "{n} of {documents} documents {n:has|have} no target tokens",
         "{documents} 个文档中有 {n} 个没有目标 token";

@@ -15,6 +15,12 @@ catalogue! {
         "`{template}` 没有角色 `{role}`，无法为它加词";
     GIVE_ROLE_WORDS: "give the role its name in `{key}`", "在 `{key}` 中为该角色写词";
     NOT_A_ROLE_WORD[ST2141]: "`{word}` is not a valid role word", "`{word}` 不是有效的角色词";
+    ROLE_WORDS_WITHOUT_END[ST2141]:
+        "`{words}` does not end with a colon or another mark",
+        "`{words}` 末尾没有冒号或其他符号";
+    LONGER_WORDS_OPEN_TURNS:
+        "every text that begins with these letters opens a turn, and the answer begins in the middle of a word",
+        "凡以这些字母开头的文本都会开启轮次，回答会从词的中间开始";
     ROLE_WORD_FORM: "a role word must begin and end with a letter or digit", "角色词的首尾必须是字母或数字";
     ALIAS_REPLACES_WORD:
         "the word replaces the one in `{own}`, including the text around it",
@@ -199,6 +205,16 @@ catalogue! {
         "relative paths of environment variables start at the current folder",
         "环境变量中的相对路径以当前目录为起点";
     TILDE_STAYS: "`~` is not expanded: write `{path}`", "`~` 不会展开：请写 `{path}`";
+    WRITE_PATH: "write the path: `{path}`", "请写路径：`{path}`";
+    VARIABLES_STAY:
+        "variables are not expanded: write `{path}`",
+        "变量不会展开：请写 `{path}`";
+    VARIABLES_STAY_TEXT:
+        "variables such as `$HOME` are not expanded: write the path itself",
+        "不会展开 `$HOME` 这样的变量：请写路径本身";
+    BLANKS_AS_THEY_ARE:
+        "blanks need no backslash: `{path}`",
+        "空格前不需要反斜杠：`{path}`";
     WRITE_HUB_PATH:
         "write `{path}`; the file is fetched when the run starts",
         "请写 `{path}`；运行开始时会下载该文件";
@@ -217,6 +233,15 @@ catalogue! {
     WEIGHTS_DO_NOT_EXIST[ST4001]:
         "the weights file `{path}` does not exist",
         "权重文件 `{path}` 不存在";
+    PASS_MOVED_WEIGHTS:
+        "pass the new path of the weights: `--model FILE`, or `--set model.load_model=FILE` where the command has no `--model`",
+        "请给出权重的新路径：`--model FILE`；没有 `--model` 的命令用 `--set model.load_model=FILE`";
+    PASS_MOVED_TOKENIZER:
+        "pass the new path of the vocabulary: `--tokenizer FILE`, or `--set model.tokenizer=FILE` where the command has no `--tokenizer`",
+        "请给出词表的新路径：`--tokenizer FILE`；没有 `--tokenizer` 的命令用 `--set model.tokenizer=FILE`";
+    PASS_MOVED_INPUT:
+        "pass the new path of the file: `--set {key}=FILE`",
+        "请给出文件的新路径：`--set {key}=FILE`";
     STATE_TUNING: "state tuning", "状态微调";
     AN_ADAPTER: "an adapter", "适配器";
     METHOD_NEEDS_MODEL[ST2111]:
@@ -377,6 +402,16 @@ catalogue! {
     ASK_QUESTIONS:
         "set `sample.held_out` or `sample.prompts`",
         "请设 `sample.held_out` 或 `sample.prompts`";
+    ONE_TEXT_HOLDS_OUT_NOTHING[ST3116]:
+        "`{key}` has no effect: `{file}` is a single document, and none is held out",
+        "`{key}` 不起作用：`{file}` 是单个文档，不会留出任何文档";
+    TEXT_FILE_IS_A_DOCUMENT:
+        "with `data_type = \"{data_type}\"` every file is one document, so there is no validation loss",
+        "用 `data_type = \"{data_type}\"` 时每个文件是一个文档，因此没有验证损失";
+    SPLIT_TEXT_INTO_DOCUMENTS:
+        "split the text into files, one for each document, and set `data_file` to their folder; or write one JSONL line \
+         `{{\"text\": \"...\"}}` for each document",
+        "把文本分成多个文件，每个文档一个，并把 `data_file` 设为其文件夹；或为每个文档写一行 JSONL `{{\"text\": \"...\"}}`";
     TYPICAL_STATE_RATE:
         "typical: 1.0 falling to 0.01, 10 warmup steps",
         "通常：从 1.0 降到 0.01，预热 10 步";
@@ -395,8 +430,8 @@ catalogue! {
         "at this rate each entry of the state changes by about {rate} at most in a step",
         "按这个学习率，state 的每个分量每步最多变化约 {rate}";
     RECIPES_DISAGREE:
-        "published recipes use 1.0, 5e-4, 1e-4 and 1e-5; compare a short run of each",
-        "公开的配方用过 1.0、5e-4、1e-4 和 1e-5；可各做一次短跑来比较";
+        "write `1.0` for the rate of this program's recipe; some published recipes use 5e-4, 1e-4 or 1e-5 over many more steps",
+        "写 `1.0` 即本程序配方的起始值；有的公开配方在多得多的步数上用 5e-4、1e-4 或 1e-5";
     PROGRAM_MAKES_DOCUMENTS: "statetune generates these documents", "这些文档由程序自己生成";
     NAME_DATA_FILE:
         "set the documents: `data_file = \"texts.jsonl\"`",

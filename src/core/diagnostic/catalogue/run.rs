@@ -87,6 +87,13 @@ catalogue! {
     STOPPED_BY_PROBES:
         "every probe with `stop = true` reached its goal",
         "每个 `stop = true` 的探针都已达到目标";
+    GPU_FAILED[ST5006]: "the GPU failed: {message}", "GPU 出错：{message}";
+    GPU_REPORTS_LATE:
+        "a GPU reports an error some time after its cause, and this process can no longer use it; files that are saved are intact",
+        "GPU 在出错一段时间后才报告，此进程无法再使用它；已保存的文件完好";
+    TRY_GPU_AGAIN:
+        "run the command again; if the error repeats, run `statetune doctor`, and look for `Xid` in the output of `dmesg`",
+        "请重新运行命令；如果错误重复出现，请运行 `statetune doctor`，并在 `dmesg` 的输出中查找 `Xid`";
     MEMORY_RAN_OUT[ST5005]: "out of memory: {message}", "内存不足：{message}";
     ADDRESS_SPACE_LIMIT[ST5005]:
         "out of memory: `ulimit -v` allows {limit}, and libtorch alone needs {needed}",
@@ -164,6 +171,9 @@ catalogue! {
     CONTINUE_WITH_LOWER_RATE:
         "to continue with a lower rate, run `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`",
         "要降低学习率继续，运行 `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`";
+    CONTINUE_WITH_USUAL_RATE:
+        "the rate is far above the usual one of the method; to continue with the usual one, run `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`",
+        "学习率远高于该方法的常用值；要改用常用值继续，运行 `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`";
     BEFORE_STEP: "{place} before the step", "{place}，在这一步之前";
     AFTER_UPDATE: "{place} after the update", "{place}，在更新之后";
     GUARD_SKIPS:

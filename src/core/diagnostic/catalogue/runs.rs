@@ -4,6 +4,10 @@ use crate::diagnostic::entry::catalogue;
 
 catalogue! {
     RUN_IS_BUSY[ST6007]: "another process is using the run `{path}`", "另一个进程正在使用运行 `{path}`";
+    PROCESS_HOLDS_RUN: "process {pid} holds its lock", "进程 {pid} 持有它的锁";
+    PROCESS_HOLDS_RUN_WITH_COMMAND:
+        "process {pid} holds its lock: `{command}`",
+        "进程 {pid} 持有它的锁：`{command}`";
     RUN_IS_PINNED[ST6048]: "the run `{path}` is pinned", "运行 `{path}` 已固定";
     NO_ROOM[ST6052]:
         "not enough disk space for {bytes} bytes in `{path}`",
@@ -21,6 +25,9 @@ catalogue! {
     RUNS_OF_OTHER_FOLDERS:
         "runs are in `runs` beside the experiment file: pass that folder as `--runs-dir DIR`, or the path of a run",
         "运行位于实验文件旁的 `runs` 中：用 `--runs-dir DIR` 指定该目录，或给出运行的路径";
+    OLDEST_RUN_IS:
+        "the number of runs is {n}, and the oldest is `latest~{oldest}`; `statetune runs ls` lists them",
+        "共有 {n} 个运行，最旧的是 `latest~{oldest}`；`statetune runs ls` 可列出它们";
     RUNS_LS_LISTS: "run `statetune runs ls` to list the runs", "运行 `statetune runs ls` 列出所有运行";
     NO_RUN[ST0201]: "no run `{name}` in `{runs_dir}`", "`{runs_dir}` 中没有运行 `{name}`";
     AMBIGUOUS_RUN[ST6040]:

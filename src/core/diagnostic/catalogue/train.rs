@@ -4,12 +4,18 @@ use crate::diagnostic::entry::catalogue;
 
 catalogue! {
     LIBTORCH_CUDA_BROKEN:
-        "a CUDA driver is installed, but libtorch cannot load its CUDA libraries ({error}); remove .libtorch and run `make libtorch` to fetch them",
-        "装有 CUDA 驱动，但 libtorch 无法加载其 CUDA 库（{error}）；删除 .libtorch 并运行 `make libtorch` 重新下载";
+        "a CUDA driver is installed, but libtorch cannot load its CUDA libraries ({error}); run `STATETUNE_CUDA=1 make libtorch` to fetch the libraries",
+        "装有 CUDA 驱动，但 libtorch 无法加载其 CUDA 库（{error}）；运行 `STATETUNE_CUDA=1 make libtorch` 下载";
     NO_CUDA_KERNEL: "no CUDA kernel for {request}", "没有用于 {request} 的 CUDA 内核";
     NO_USABLE_GPU:
-        "a CUDA driver is installed, but libtorch finds no usable GPU",
-        "装有 CUDA 驱动，但 libtorch 找不到可用的 GPU";
+        "a CUDA driver is installed, but there is no usable GPU: {error}",
+        "装有 CUDA 驱动，但没有可用的 GPU：{error}";
+    LIBTORCH_FINDS_NO_GPU:
+        "the CUDA driver has a GPU, but libtorch cannot use the GPU",
+        "CUDA 驱动有 GPU，但 libtorch 无法使用它";
+    DRIVER_IS_OLD:
+        "the CUDA driver supports CUDA {found}, but libtorch needs CUDA {needed}: install driver {driver} or newer",
+        "CUDA 驱动支持 CUDA {found}，但 libtorch 需要 CUDA {needed}：请安装 {driver} 或更新的驱动";
     NO_CUDA_DRIVER:
         "the CUDA driver (libcuda.so.1) is not installed",
         "没有安装 CUDA 驱动 (libcuda.so.1)";
@@ -23,8 +29,8 @@ catalogue! {
         "the CUDA driver cannot {what}: {error}",
         "CUDA 驱动无法{what}：{error}";
     NVRTC_MISSING:
-        "NVRTC (libnvrtc.so.13), which compiles the CUDA kernels, is neither in {folders}nor in the library path; run `make libtorch` on a machine with a CUDA driver to fetch it",
-        "编译 CUDA 内核的 NVRTC (libnvrtc.so.13) 在 {folders} 和系统库路径中都没有；在有 CUDA 驱动的机器上运行 `make libtorch` 下载";
+        "NVRTC (libnvrtc.so.13), which compiles the CUDA kernels, is neither in {folders}nor in the library path; run `STATETUNE_CUDA=1 make libtorch` to fetch NVRTC",
+        "编译 CUDA 内核的 NVRTC (libnvrtc.so.13) 在 {folders} 和系统库路径中都没有；运行 `STATETUNE_CUDA=1 make libtorch` 下载";
     NVRTC_FAILED:
         "NVRTC cannot compile {program} for {architecture}: {what}",
         "NVRTC 无法为 {architecture} 编译 {program}：{what}";

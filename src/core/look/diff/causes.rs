@@ -103,7 +103,7 @@ const RULES: &[Rule] = &[
     rule("kernels", &[Loss], "may round differently"),
     chosen_by(&["hardware.accelerator"], "device", &[Loss, Update], "rounds differently"),
     chosen_by(&["train.op"], "op", &[Loss], "sums the recurrence in another order"),
-    rule("threads", &[Loss, Update], "may change the order of sums"),
+    rule("cores", &[Loss, Update], "cuts matrix products differently"),
     rule("products", &[Loss, Update], "rounds the sums of 16-bit products differently"),
     // Settings that choose the batches.
     rule("data", &[Batch], "changes the samples"),

@@ -46,6 +46,9 @@ pub struct MetricRows {
     pub until: u64,
     /// The metrics.
     pub rows: Vec<MetricRow>,
+    /// Whether the evaluation of a run is from before its first step, so that its losses have no verdict.
+    #[serde(skip)]
+    pub is_untrained: bool,
 }
 
 /// Recorded metrics of a run.
@@ -111,7 +114,8 @@ impl Course {
 }
 
 /// The metrics of several runs side by side. Validation loss and probes are those of the same evaluation. Losses over
-/// other validation documents have no verdict.
+/// other validation documents, or from before the first step of a run, have no verdict. Where a run is longer, its last
+/// validation loss stands below.
 pub fn metric_rows(courses: &[&Course], align: Align, same_validation: bool) -> MetricRows {
     let until = courses.iter().map(|course| course.end(align)).min().unwrap_or(0);
     let row = |name: &str, better, value: &dyn Fn(&Course) -> Option<f64>| MetricRow {
@@ -132,7 +136,15 @@ pub fn metric_rows(courses: &[&Course], align: Align, same_validation: bool) -> 
     if steps.values.windows(2).any(|pair| pair[0] != pair[1]) {
         rows.push(steps);
     }
-    rows.push(of_best("val_loss", lower.filter(|_| same_validation), &|eval| eval.val_loss));
+    let is_untrained = best.iter().flatten().any(|eval| eval.steps == 0);
+    let verdict = lower.filter(|_| same_validation && !is_untrained);
+    rows.push(of_best("val_loss", verdict, &|eval| eval.val_loss));
+    let last = |course: &Course| course.evals.iter().rev().find_map(|eval| eval.val_loss);
+    let goes_on =
+        |course: &Course| course.evals.iter().any(|eval| course.seen(eval.steps, align) > until);
+    if courses.iter().any(|course| goes_on(course)) {
+        rows.push(row(LAST_LOSS, None, &last));
+    }
     let names = courses.iter().flat_map(|course| &course.evals).flat_map(|eval| eval.probes.keys());
     let mut probes: Vec<&str> = Vec::new();
     for name in names {
@@ -146,11 +158,14 @@ pub fn metric_rows(courses: &[&Course], align: Align, same_validation: bool) -> 
     rows.push(row("loss", lower, &|course| course.loss(align, until)));
     rows.push(row(SPEED, Some(Better::Higher), &Course::speed));
     rows.retain(|row| row.values.iter().any(Option::is_some));
-    MetricRows { align, until, rows }
+    MetricRows { align, until, rows, is_untrained }
 }
 
 /// Name of the steps before the evaluation whose validation loss and probes are shown.
 pub const STEPS: &str = "after step";
+
+/// Name of the validation loss at the end of each run.
+pub const LAST_LOSS: &str = "val_loss at end";
 
 /// Name of the throughput, the only metric that depends on the machine.
 pub const SPEED: &str = "positions/s";
@@ -202,6 +217,7 @@ mod tests {
             [
                 ("after step", &[Some(4.0), Some(2.0)][..]),
                 ("val_loss", &[Some(4.0), Some(3.5)]),
+                ("val_loss at end", &[Some(3.0), Some(3.5)]),
                 ("emoji", &[Some(0.5), Some(0.2)]),
                 ("loss", &[Some(5.0), Some(6.0)]),
                 ("positions/s", &[Some(100.0), Some(300.0)]),
@@ -212,6 +228,22 @@ mod tests {
         let row = |name: &str| by_tokens.rows.iter().find(|row| row.name == name).expect("a row");
         assert_eq!(row("loss").values, [Some(7.0), Some(6.0)]);
         assert_eq!(row("val_loss").better, None, "over other documents");
+    }
+
+    #[test]
+    fn an_evaluation_before_the_first_step_has_no_verdict() {
+        let course = |steps: u64, evals: &[(u64, f64, f64)]| Course {
+            metrics: (1..=steps).map(|step| line(step, 1.0, 1.0)).collect(),
+            evals: evals.iter().copied().map(eval).collect(),
+            samples_per_step: 1,
+        };
+        let smoke = course(4, &[(0, 4.0, 0.0), (4, 2.8, 0.1)]);
+        let whole = course(36, &[(0, 4.0, 0.0), (9, 2.0, 0.5), (36, 1.5, 0.9)]);
+        let found = metric_rows(&[&smoke, &whole], Align::Samples, true);
+        let losses = found.rows.iter().filter(|row| row.name.starts_with("val_loss"));
+        let losses: Vec<_> = losses.map(|row| (&row.values[..], row.better)).collect();
+        let expected = [(&[Some(2.8), Some(4.0)][..], None), (&[Some(2.8), Some(1.5)], None)];
+        assert_eq!((found.is_untrained, &losses[..]), (true, &expected[..]));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 use super::Sample;
 use crate::data::Overlong;
 use crate::data::{
-    DataError, LineFault, Mask, Origin, RecordCounts, Source, TurnOddity, TurnSurvey, Unlearned,
+    DataError, LineFault, Mask, Origin, RecordCounts, Source, Template, TurnOddity, TurnSurvey,
+    Unlearned,
 };
 use crate::diagnostic::{Diagnostic, Severity, Span, msg};
 use crate::plan::Plan;
@@ -79,12 +80,12 @@ impl Kind {
         }
     }
 
-    /// The finding in words, after a count.
-    pub fn words(self) -> &'static str {
-        match self {
-            Kind::Json => "lines are not valid JSON",
-            Kind::NotUtf8 => "lines are not UTF-8",
-            Kind::NotADocument => "lines are not valid documents",
+    /// The finding in words, after a count. Records are lines or rows.
+    fn words(self, records: &str) -> String {
+        let words = match self {
+            Kind::Json => return format!("{records} are not valid JSON"),
+            Kind::NotUtf8 => return format!("{records} are not UTF-8"),
+            Kind::NotADocument => return format!("{records} are not valid documents"),
             Kind::Preference => "documents are preference pairs",
             Kind::LeftOut => "keys of records that no document is made of",
             Kind::NothingLearned => "documents have no target tokens",
@@ -99,7 +100,8 @@ impl Kind {
             Kind::EscapedBreak => "documents write `\\n` for a line break",
             Kind::Duplicate => "documents repeat another one",
             Kind::NearDuplicate => "documents differ from another one only in white space and case",
-        }
+        };
+        words.to_string()
     }
 
     /// The name in JSON.
@@ -147,6 +149,19 @@ pub struct Finding {
     pub count: u64,
     /// The first occurrences.
     pub shown: Vec<Diagnostic>,
+    /// Whether some occurrences are lines of a file, and whether some are rows of a container.
+    lines_and_rows: [bool; 2],
+}
+
+impl Finding {
+    /// The finding, of `kind`, in words, after a count.
+    pub fn words(&self, kind: Kind) -> String {
+        kind.words(match self.lines_and_rows {
+            [_, false] => "lines",
+            [false, true] => "rows",
+            [true, true] => "lines or rows",
+        })
+    }
 }
 
 /// The result of a check of all documents.
@@ -171,6 +186,7 @@ impl Checked {
             severity: Severity::Warning,
             count: 0,
             shown: Vec::new(),
+            lines_and_rows: [false; 2],
         });
         entry.count += 1;
         if entry.shown.len() < SHOWN {
@@ -191,6 +207,8 @@ fn digest(text: &str) -> TextDigest {
 
 /// Checks documents one by one.
 pub struct Check<'a> {
+    /// The experiment file.
+    experiment: &'a Path,
     mask: &'a Mask,
     ctx_len: Option<usize>,
     overlong: Overlong,
@@ -207,14 +225,17 @@ pub struct Check<'a> {
 
 impl<'a> Check<'a> {
     /// For samples of `ctx_len` inputs whose target tokens `mask` selects; without `ctx_len` for windows, in which no
-    /// document is too long. `splits`: whether some documents become validation documents.
+    /// document is too long. `experiment` is the file that helps name. `splits`: whether some documents become validation documents. `template` writes conversations.
     pub fn new(
+        experiment: &'a Path,
         mask: &'a Mask,
+        template: &Template,
         ctx_len: Option<usize>,
         overlong: Overlong,
         splits: bool,
     ) -> Check<'a> {
         Check {
+            experiment,
             mask,
             ctx_len,
             overlong,
@@ -222,7 +243,7 @@ impl<'a> Check<'a> {
             others: HashMap::new(),
             seen: HashMap::new(),
             nearly: HashMap::new(),
-            turns: TurnSurvey::new(mask),
+            turns: TurnSurvey::of_documents(mask, template),
             origins: HashMap::new(),
             found: Checked::default(),
         }
@@ -240,7 +261,11 @@ impl<'a> Check<'a> {
             LineFault::NotUtf8 { .. } => Kind::NotUtf8,
             _ => Kind::NotADocument,
         };
+        let is_row = place.row.is_some();
         self.found.add(kind, || DataError::line(place, fault).diagnostic());
+        if let Some(finding) = self.found.findings.get_mut(&kind) {
+            finding.lines_and_rows[usize::from(is_row)] = true;
+        }
     }
 
     /// Adds a document.
@@ -348,8 +373,14 @@ impl<'a> Check<'a> {
                     Some(words) => sample.origin_at(words),
                     None => sample.origin.clone(),
                 };
-                let error =
-                    DataError::NothingLearned { document: marked, others: 0, documents: 1, why };
+                let error = DataError::NothingLearned {
+                    document: marked,
+                    others: 0,
+                    documents: 1,
+                    why,
+                    experiment: None,
+                }
+                .for_experiment(self.experiment);
                 let message = msg!(DOCUMENT_TEACHES_NOTHING, document = sample.origin.text());
                 Diagnostic { message, ..error.diagnostic() }
             });
@@ -392,13 +423,16 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The findings in all documents. `file` is the experiment file.
-    pub fn finish(mut self, file: &Path) -> Checked {
+    /// The findings in all documents.
+    pub fn finish(mut self) -> Checked {
+        let file = self.experiment;
         if !self.turns.has_turns() {
             return self.found;
         }
         let proposal = self.turns.proposal_help();
-        if let Some(finding) = self.found.findings.get_mut(&Kind::NothingLearned) {
+        if !self.turns.all_trains()
+            && let Some(finding) = self.found.findings.get_mut(&Kind::NothingLearned)
+        {
             for shown in &mut finding.shown {
                 let fix = self.turns.fix_help(TurnOddity::MissedOpening, file, shown);
                 shown.helps.splice(0..0, fix.into_iter().chain(proposal.clone()));

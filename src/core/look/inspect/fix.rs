@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::data::{LineFault, Mask, RecordForm, Template, with_openings};
+use crate::data::{LineFault, Mask, RecordForm, Template, with_openings, without_comma};
 use crate::plan::Plan;
 
 /// The result of repairing a line.
@@ -31,6 +31,7 @@ static OTHER_KEY: LazyLock<Regex> =
 /// Repairs of JSONL lines whose intended content is unambiguous:
 ///
 /// - quotes, tabs and carriage returns within the text of a line that has nothing but a text get their backslash;
+/// - a comma behind a record is removed;
 /// - a literal `\n` in a text without line breaks becomes a line break;
 /// - a line whose text is empty is dropped;
 /// - where answers are target text, role words are written as the template writes them, answers get the think block
@@ -65,7 +66,10 @@ impl<'a> Repair<'a> {
             },
             Err((_, LineFault::EmptyText { .. })) => Fixed::Dropped,
             Err((_, LineFault::Json { .. })) => {
-                let repaired = str::from_utf8(line).ok().and_then(with_backslashes);
+                let text = str::from_utf8(line).ok();
+                let repaired = text.and_then(|line| {
+                    without_comma(line).map(str::to_owned).or_else(|| with_backslashes(line))
+                });
                 let is_sound =
                     |line: &String| matches!(self.form.parse(line.as_bytes()), Ok(Some(_)));
                 match repaired.filter(is_sound) {

@@ -88,7 +88,7 @@ pub enum Item {
 /// Returns what the records of each source were made of.
 ///
 /// # Errors
-/// A source that cannot be read.
+/// A source that cannot be read, or a file of records without records.
 pub fn read(
     plan: &Plan,
     tokenizer: &Tokenizer,
@@ -119,7 +119,7 @@ pub fn read(
 /// Passes every document of another file of records to `each`, read with the settings of `plan`.
 ///
 /// # Errors
-/// A file that cannot be read.
+/// A file that cannot be read or has no records.
 pub fn read_other(
     file: &Path,
     plan: &Plan,
@@ -132,6 +132,9 @@ pub fn read_other(
 }
 
 /// Passes the documents of a file of records and its invalid rows to `each`, until `left` documents are found.
+///
+/// # Errors
+/// A file that cannot be read or has no records.
 fn read_records(
     file: &Path,
     data_type: DataType,
@@ -141,11 +144,14 @@ fn read_records(
     each: &mut dyn FnMut(Item),
 ) -> Result<(), DataError> {
     let form = plan.data.form();
+    let mut is_empty = *left > 0;
     for_each_row(file, data_type, |row| {
         if *left == 0 {
             return;
         }
-        match row.parse(|record| form.parse(record)) {
+        let parsed = row.parse(|record| form.parse(record));
+        is_empty &= matches!(parsed, Ok(None));
+        match parsed {
             Ok(None) => {}
             Ok(Some(record)) => {
                 *left -= 1;
@@ -160,7 +166,9 @@ fn read_records(
             }
             Err((range, fault)) => each(Item::Fault { place: row.place(range), fault }),
         }
-    })
+    })?;
+    // A run refuses such a file, too.
+    if is_empty { Err(DataError::NoDocuments { file: file.to_path_buf() }) } else { Ok(()) }
 }
 
 /// The tokens of a text, as in prepared data.

@@ -4,6 +4,7 @@
 
 mod chart;
 mod curves;
+mod documents;
 mod highlight;
 mod page;
 mod run_data;
@@ -16,6 +17,8 @@ use run_data::RunData;
 
 /// Runs in one report at most: the number of distinguishable colours.
 pub const MAX_RUNS: usize = chart::MAX_RUNS;
+
+pub use page::GENERATOR;
 
 /// Name of the report in a run directory.
 pub const FILE: &str = "report.html";

@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use super::curves::curves;
+use super::documents::documents;
 use super::run_data::RunData;
 use super::timeline::{SHOWN, TimelineEntry, timeline};
 use super::{highlight, tables};
@@ -12,6 +13,9 @@ use crate::words::shell_word;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
+
+/// What a report says about its origin.
+pub const GENERATOR: &str = "statetune report";
 
 /// Prompts that a report of one run shows at most; several runs share this number.
 const PROMPTS: usize = 40;
@@ -31,6 +35,7 @@ pub(super) fn page(runs: &[RunData]) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content=(GENERATOR);
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(policy());
                 link rel="icon" href="data:,";
@@ -46,6 +51,7 @@ pub(super) fn page(runs: &[RunData]) -> Markup {
                     section id="overview" { (tables::overview(runs)) }
                     section id="curves" { h2 { "Curves" } (curves(runs)) }
                     (tables::probes(runs))
+                    (documents(runs))
                     (samples(runs))
                     section id="events" { h2 { "Events" } @for run in runs { (events(run, runs)) } }
                     section id="experiment" {
@@ -132,7 +138,7 @@ fn commands(run: &RunData) -> Markup {
     let path = &run.path;
     html! {
         pre.commands { code {
-            "statetune run " (shell_word(&format!("{path}/resolved.toml"))) "   "
+            "statetune run --like " (shell_word(path)) "   "
             span.comment { "# repeat the run with the same numbers" } "\n"
             "statetune run FILE --from " (shell_word(path)) "   "
             span.comment { "# start a run from its trained parameters" } "\n"

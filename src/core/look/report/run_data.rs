@@ -5,7 +5,9 @@ use std::fs;
 
 use super::chart::Point;
 use crate::data::Coverage;
-use crate::records::{Event, EventLine, Fact, Lock, Metrics, ReadRunError, RunDir, RunRecord};
+use crate::records::{
+    Event, EventLine, Fact, Lock, Metrics, ReadRunError, RunDir, RunRecord, ValLosses,
+};
 use crate::store::{Annotations, RunState, SampleLine, StoredRun};
 
 /// A run in a report.
@@ -30,6 +32,8 @@ pub(super) struct RunData {
     pub(super) metrics: Vec<Metrics>,
     /// Validation losses by step.
     pub(super) val_losses: Vec<Point>,
+    /// Losses of validation documents at each evaluation.
+    pub(super) val_losses_by_document: Option<ValLosses>,
     /// For each probe the share of matching answers by step, from 0 to 1.
     pub(super) probe_rates: BTreeMap<String, Vec<Point>>,
     /// Peak memory of the newest process: of the GPU's tensors, and resident.
@@ -87,6 +91,7 @@ impl RunData {
                 Event::Eval { val_loss, .. } => *val_loss,
                 _ => None,
             }),
+            val_losses_by_document: ValLosses::load(run.path())?,
             probe_rates: probe_rates(&events),
             peak_gpu_bytes: peaks.0,
             peak_resident_bytes: peaks.1,
@@ -113,8 +118,8 @@ fn known_at_start(line: &EventLine) -> Option<(Vec<Fact>, Option<Coverage>)> {
 
 fn known_at_end(line: &EventLine) -> Option<(Option<u64>, Option<u64>)> {
     match &line.event {
-        Event::End { peak_gpu_bytes, peak_resident_bytes, .. } => {
-            Some((*peak_gpu_bytes, *peak_resident_bytes))
+        Event::End { peak_gpu_bytes, peak_gpu_reserved_bytes, peak_resident_bytes, .. } => {
+            Some((peak_gpu_reserved_bytes.or(*peak_gpu_bytes), *peak_resident_bytes))
         }
         _ => None,
     }

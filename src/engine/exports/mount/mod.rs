@@ -8,7 +8,7 @@ mod emulator;
 mod program;
 
 pub use emulator::Emulator;
-pub use program::{MountFile, Program};
+pub use program::{MountFile, Program, Usage};
 
 use std::path::Path;
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use statetune_core::digest::sha256_hex;
 use statetune_core::tensorfile::{Dtype, WeightsError};
 
@@ -28,6 +29,17 @@ pub struct MountFile {
     pub form: &'static str,
 }
 
+/// What a program needs to use a mounted state, besides the files of the model and of the state.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage<'a> {
+    /// Version of the model, its number of blocks, and its channels.
+    pub sizes: (Version, i64, i64),
+    /// The vocabulary file; `None` for the World vocabulary.
+    pub vocabulary: Option<&'a Path>,
+    /// A text for the model to continue.
+    pub prompt: &'a str,
+}
+
 impl Program {
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -38,7 +50,15 @@ impl Program {
         }
     }
 
-    /// Writes `FOLDER/NAME.pth` or `FOLDER/NAME.st`.
+    /// The state file of this name in `folder`: `FOLDER/NAME.pth` or `FOLDER/NAME.st`.
+    pub fn file(self, folder: &Path, name: &str) -> PathBuf {
+        folder.join(match self {
+            Program::Ai00 => format!("{name}.st"),
+            Program::RwkvRunner | Program::RwkvPip => format!("{name}.pth"),
+        })
+    }
+
+    /// Writes [`Program::file`].
     ///
     /// # Errors
     /// A file that cannot be written, or a value beyond the range of its dtype.
@@ -49,19 +69,18 @@ impl Program {
         name: &str,
         passport: &Passport,
     ) -> Result<MountFile, WeightsError> {
+        let file = self.file(folder, name);
         if self == Program::Ai00 {
-            let file = folder.join(format!("{name}.st"));
             save_state_st(state, &file, passport)?;
             return Ok(MountFile { file, form: "float16, [head, key, value]" });
         }
         // Both programs read any dtype; float32 is exact.
-        let file = folder.join(format!("{name}.pth"));
         save_state_pth(state, &file, &ExportOptions { dtype: Dtype::F32, passport })?;
         Ok(MountFile { file, form: "float32, [head, value, key]" })
     }
 
     /// Instructions for the file: a configuration entry, a request, or a program.
-    pub fn entry(self, file: &Path, base: &Path, sizes: (Version, i64, i64)) -> String {
+    pub fn entry(self, file: &Path, base: &Path, usage: &Usage<'_>) -> String {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         match self {
             Program::RwkvRunner => format!(
@@ -85,7 +104,7 @@ default = true",
                     uuid(&stem)
                 )
             }
-            Program::RwkvPip => python(file, base, sizes),
+            Program::RwkvPip => python(file, base, usage),
         }
     }
 
@@ -109,29 +128,57 @@ default = true",
     }
 }
 
-/// A Python program that runs the `rwkv` package with the state. RWKV-5 and 6 of the package transpose the matrices
-/// of the file.
-fn python(file: &Path, base: &Path, (version, n_layer, n_embd): (Version, i64, i64)) -> String {
+/// A Python program that answers `prompt` with the `rwkv` package and the state. RWKV-5 and 6 of the package transpose the
+/// matrices of the file.
+fn python(file: &Path, base: &Path, usage: &Usage<'_>) -> String {
+    let (version, n_layer, n_embd) = usage.sizes;
     let (before, turn) = match version {
         Version::V7 => ("import os\nos.environ[\"RWKV_V7_ON\"] = \"1\"\n", ""),
         Version::V5 | Version::V6 => ("", ".transpose(1, 2).contiguous()"),
     };
-    let model = base.with_extension("");
+    let (import, tokenizer) = match usage.vocabulary {
+        Some(file) => (
+            "from rwkv.rwkv_tokenizer import TRIE_TOKENIZER",
+            format!("TRIE_TOKENIZER({})", literal(file)),
+        ),
+        None => (
+            "from rwkv.utils import PIPELINE",
+            "PIPELINE(model, \"rwkv_vocab_v20230424\")".to_owned(),
+        ),
+    };
     format!(
         "\
 {before}import torch
 from rwkv.model import RWKV
+{import}
 
-model = RWKV(model={:?}, strategy=\"cpu fp32\")
-tuned = torch.load({:?}, map_location=\"cpu\", weights_only=True)
+model = RWKV(model={}, strategy=\"cpu fp32\")
+tokenizer = {tokenizer}
+tuned = torch.load({}, map_location=\"cpu\", weights_only=True)
 state = []
 for i in range({n_layer}):
     s = tuned[f\"blocks.{{i}}.att.time_state\"].float(){turn}
     state += [torch.zeros({n_embd}), s, torch.zeros({n_embd})]
-logits, state = model.forward(token_ids, state)",
-        model.display().to_string(),
-        file.display().to_string()
+
+answer = []
+logits, state = model.forward(tokenizer.encode({}), state)
+for _ in range(100):
+    token = int(logits.argmax())
+    if token == 0:
+        break
+    answer.append(token)
+    logits, state = model.forward([token], state)
+print(tokenizer.decode(answer))",
+        literal(&base.with_extension("")),
+        literal(file),
+        json!(usage.prompt),
     )
+}
+
+/// An absolute path as a text of Python, whose literals include those of JSON.
+fn literal(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    json!(path.to_string_lossy()).to_string()
 }
 
 /// A UUID derived from `name`.

@@ -3,18 +3,25 @@
 use std::ffi::c_int;
 use std::sync::OnceLock;
 
+use cudarc::driver::DriverError;
 use cudarc::driver::result::{device, init};
+use cudarc::driver::sys::cuDriverGetVersion;
 use statetune_core::arch::NoGpu;
 use statetune_core::diagnostic::{Text, msg};
 use tch::{Cuda, Device};
 
 use super::nvrtc::Nvrtc;
-use super::{enable_cuda, has_driver, libtorch_packages};
+use super::{KernelError, enable_cuda, has_driver, libtorch_packages};
 use crate::kernels::cpu::cpu_model;
+use crate::kernels::most_threads;
 
 unsafe extern "C" {
-    fn statetune_peak_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
+    fn statetune_peak_cuda_bytes(device: c_int, allocated: *mut i64, reserved: *mut i64) -> c_int;
 }
+
+/// The CUDA that libtorch was built with, 13.0, and the first driver that supports it.
+const CUDA_OF_LIBTORCH: c_int = 13000;
+const DRIVER_OF_LIBTORCH: u32 = 580;
 
 /// Looks once in a process for everything that the kernels need: a CUDA driver, libtorch's CUDA part, a GPU, and
 /// NVRTC. On success, libtorch can make CUDA tensors.
@@ -27,17 +34,46 @@ pub fn find_gpu() -> Result<(), NoGpu> {
 }
 
 fn look() -> Result<(), NoGpu> {
-    let unusable = |reason: Text| NoGpu { reason, has_driver: true };
-    match enable_cuda() {
-        Ok(true) if Cuda::is_available() => {}
-        Ok(true) => {
-            return Err(unusable(msg!(NO_USABLE_GPU)));
-        }
-        Ok(false) => return Err(no_driver()),
-        Err(error) => return Err(unusable(error.text())),
+    if !has_driver() {
+        return Err(no_driver());
+    }
+    usable().map_err(|reason| NoGpu { reason, has_driver: true })
+}
+
+/// Whether a GPU of the driver can be used, or what keeps it from that. The driver is asked before libtorch, which does
+/// not say why.
+fn usable() -> Result<(), Text> {
+    let (found, needed) = (driver_version()?, CUDA_OF_LIBTORCH);
+    if found < needed {
+        let version = |number: c_int| format!("{}.{}", number / 1000, number % 1000 / 10);
+        let (found, needed) = (version(found), version(needed));
+        return Err(msg!(DRIVER_IS_OLD, found, needed, driver = DRIVER_OF_LIBTORCH));
+    }
+    let answers = || init().and_then(|()| device::get_count());
+    answers().map_err(no_usable_gpu)?;
+    enable_cuda()?;
+    if !Cuda::is_available() {
+        return Err(msg!(LIBTORCH_FINDS_NO_GPU));
     }
     let packages = libtorch_packages();
-    Nvrtc::open(packages.as_slice()).map(|_| ()).map_err(|error| unusable(error.text()))
+    Nvrtc::open(packages.as_slice()).map(|_| ()).map_err(|error| match error {
+        KernelError::Native(reason) => reason,
+        error => error.text(),
+    })
+}
+
+/// The newest CUDA that the driver supports, such as 13000 for 13.0.
+fn driver_version() -> Result<c_int, Text> {
+    let mut version = 0;
+    // SAFETY: the driver's library is there, as the caller has found, and the call writes one number.
+    unsafe { cuDriverGetVersion(&mut version) }.result().map_err(no_usable_gpu)?;
+    Ok(version)
+}
+
+/// What the driver says of an error, as the reason for which there is no GPU.
+fn no_usable_gpu(error: DriverError) -> Text {
+    let words = error.error_string().map(|words| words.to_string_lossy().into_owned());
+    msg!(NO_USABLE_GPU, error = Text::library(words.unwrap_or_else(|_| error.to_string())))
 }
 
 fn no_driver() -> NoGpu {
@@ -70,7 +106,7 @@ fn named(device: Device, cpu: &str) -> String {
             None => format!("GPU {index}"),
         },
         _ => {
-            let threads = tch::get_num_threads();
+            let threads = most_threads();
             format!("{cpu}, {threads} thread{}", if threads == 1 { "" } else { "s" })
         }
     }
@@ -88,13 +124,26 @@ fn gpu_name(index: usize) -> Option<String> {
     init().and_then(|()| device::get_name(device::get(index as c_int)?)).ok()
 }
 
-/// Peak bytes of tensors on a GPU so far; `None` on a CPU.
-pub fn peak_gpu_bytes(device: Device) -> Option<u64> {
+/// Bytes of GPU memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GpuBytes {
+    /// Held by tensors.
+    pub allocated: u64,
+    /// Taken by libtorch for tensors, with the gaps between them: what other programs cannot use. The context of CUDA
+    /// is not counted.
+    pub reserved: u64,
+}
+
+/// The most bytes so far of a GPU, each at its own peak; `None` on a CPU.
+pub fn peak_gpu_bytes(device: Device) -> Option<GpuBytes> {
     let Device::Cuda(index) = device else { return None };
-    let mut bytes = 0;
-    // SAFETY: the shim writes one number, and catches every exception.
-    let status = unsafe { statetune_peak_cuda_bytes(index as c_int, &mut bytes) };
-    if status == 0 { u64::try_from(bytes).ok() } else { None }
+    let (mut allocated, mut reserved) = (0, 0);
+    // SAFETY: the shim writes two numbers, and catches every exception.
+    let status =
+        unsafe { statetune_peak_cuda_bytes(index as c_int, &mut allocated, &mut reserved) };
+    let bytes = |number: i64| u64::try_from(number).ok();
+    (status == 0).then_some(())?;
+    Some(GpuBytes { allocated: bytes(allocated)?, reserved: bytes(reserved)? })
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use cudarc::driver::sys::{
 };
 use statetune_core::diagnostic::{Text, msg};
 
-use super::{Build, KernelError, LaunchRequest, Program, QuantBuild, QuantLaunchRequest, nvrtc};
+use super::nvrtc::{self, CodeSource};
+use super::{Build, KernelError, LaunchRequest, Program, QuantBuild, QuantLaunchRequest};
 
 /// Starts a kernel. Returns 0, or 1 after writing the reason and a zero byte into the message, whose size
 /// in bytes is the last argument.
@@ -146,16 +147,27 @@ fn function(ordinal: c_int, wanted: Loadable, name: &CStr) -> Result<CUfunction,
     let module = match gpu.loaded.entry(wanted) {
         Entry::Occupied(entry) => *entry.get(),
         Entry::Vacant(entry) => {
-            let cubin = nvrtc::cached(wanted.program(), &gpu.architecture)?;
-            // SAFETY: the image is a whole cubin, which the driver checks and copies.
-            let module = unsafe { module::load_data(cubin.as_ptr().cast()) }
-                .map_err(|error| failed(msg!(LOAD_KERNEL), error))?;
+            let load = |source| load(wanted.program(), &gpu.architecture, source);
+            // A driver may refuse what an older one has taken.
+            let module = load(CodeSource::Cache).or_else(|_| load(CodeSource::Compiler))?;
             *entry.insert(module)
         }
     };
     // SAFETY: modules are never unloaded.
     unsafe { module::get_function(module, name.into()) }
         .map_err(|error| failed(msg!(FIND_KERNEL), error))
+}
+
+/// Loads the machine code of a program into the current context.
+fn load(
+    program: &dyn Program,
+    architecture: &str,
+    source: CodeSource,
+) -> Result<CUmodule, KernelError> {
+    let cubin = nvrtc::machine_code(program, architecture, source)?;
+    // SAFETY: the image is a whole cubin, which the driver checks and copies.
+    unsafe { module::load_data(cubin.as_ptr().cast()) }
+        .map_err(|error| failed(msg!(LOAD_KERNEL), error))
 }
 
 fn open(ordinal: c_int) -> Result<Gpu, KernelError> {

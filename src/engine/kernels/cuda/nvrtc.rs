@@ -8,13 +8,16 @@ use std::{env, fs, io};
 use cudarc::nvrtc::{result, sys};
 use sha2::{Digest, Sha256};
 use statetune_core::diagnostic::msg;
-use statetune_core::digest::hex;
+use statetune_core::digest::{hex, sha256_hex};
 
 use super::{KernelError, Program, libtorch_packages, load};
 
 /// Options of every compilation besides architecture and macros: `-default-device` makes unmarked functions device
 /// functions, and `-v` reports the resources of each kernel in the log.
 const OPTIONS: [&str; 3] = ["--std=c++17", "-default-device", "--ptxas-options=-v"];
+
+/// Digits of a sha256.
+const SEAL_LEN: usize = 64;
 
 /// A compiled kernel file.
 #[derive(Debug)]
@@ -25,21 +28,48 @@ pub struct Compiled {
     pub log: String,
 }
 
-/// Machine code for an architecture such as `sm_90`: from [`cache_folder`], or compiled and stored there.
+/// Machine code for an architecture such as `sm_90`: from [`cache_folder`] unless the code is to be `fresh`, or compiled
+/// and stored there.
 ///
 /// # Errors
 /// Errors of [`Nvrtc::open`] and [`Nvrtc::compile`]. Failure to write the cache is ignored.
-pub(super) fn cached(program: &dyn Program, architecture: &str) -> Result<Vec<u8>, KernelError> {
+pub(super) fn machine_code(
+    program: &dyn Program,
+    architecture: &str,
+    source: CodeSource,
+) -> Result<Vec<u8>, KernelError> {
     let file = cache_folder().map(|folder| folder.join(cache_name(program, architecture)));
-    if let Some(cubin) = file.as_ref().and_then(|file| fs::read(file).ok()) {
+    if let (CodeSource::Cache, Some(file)) = (source, &file)
+        && let Some(cubin) = fs::read(file).ok().and_then(|bytes| unsealed(&bytes))
+    {
         return Ok(cubin);
     }
     let packages = libtorch_packages();
     let compiled = Nvrtc::open(packages.as_slice())?.compile(program, architecture)?;
     if let Some(file) = file {
-        let _ = write_whole(&file, &compiled.cubin);
+        let _ = write_whole(&file, &sealed(&compiled.cubin));
     }
     Ok(compiled.cubin)
+}
+
+/// Where machine code may come from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum CodeSource {
+    /// The cache, if it has a sound file.
+    Cache,
+    /// The compiler.
+    Compiler,
+}
+
+/// A file of the cache: the sha256 of the machine code in hexadecimal digits, then the code.
+fn sealed(cubin: &[u8]) -> Vec<u8> {
+    [sha256_hex(cubin).as_bytes(), cubin].concat()
+}
+
+/// The machine code in a file of the cache; `None` if the file is cut or damaged.
+fn unsealed(file: &[u8]) -> Option<Vec<u8>> {
+    let (seal, cubin) = file.split_at_checked(SEAL_LEN)?;
+    (sha256_hex(cubin).as_bytes() == seal).then(|| cubin.to_vec())
 }
 
 /// The cache of compiled kernels: `statetune/kernels` in `$XDG_CACHE_HOME`, by default `~/.cache`. `None` if neither
@@ -57,7 +87,7 @@ fn cache_name(program: &dyn Program, architecture: &str) -> String {
         digest.update(part);
         digest.update([0]);
     }
-    format!("{}.cubin", hex(digest.finalize()))
+    format!("{}.kernel", hex(digest.finalize()))
 }
 
 /// Writes a file so that readers, in other processes too, see all of it or nothing.
@@ -188,6 +218,20 @@ mod tests {
         write_whole(&file, b"two").expect("a file to replace");
         assert_eq!(fs::read(&file).expect("the file"), b"two");
         assert_eq!(fs::read_dir(file.parent().expect("a parent")).expect("the folder").count(), 1);
+    }
+
+    #[test]
+    fn a_cut_or_damaged_file_of_the_cache_has_no_code() {
+        let whole = sealed(b"machine code");
+        assert_eq!(unsealed(&whole).as_deref(), Some(&b"machine code"[..]));
+        for len in 0..whole.len() {
+            assert_eq!(unsealed(&whole[..len]), None, "{len} bytes");
+        }
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 1;
+            assert_eq!(unsealed(&damaged), None, "byte {place}");
+        }
     }
 
     #[test]

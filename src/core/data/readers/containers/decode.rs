@@ -1,6 +1,6 @@
 //! The text of a file: decompressed, and in UTF-8.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -13,13 +13,15 @@ use super::super::unicode::{ByteOrder, Utf16};
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// The most bytes of a plain text that is longer than its file, because it is compressed or has no end.
+const MAX_TEXT: u64 = 1 << 30;
 const UTF8_MARK: &[u8] = "\u{feff}".as_bytes();
 const BUFFER_BYTES: usize = 1 << 20;
 /// Bytes from which the container is recognized.
 const HEAD_BYTES: usize = 1 << 20;
 
 /// A text while it is read.
-pub(super) type Input = Box<dyn BufRead>;
+pub(crate) type Input = Box<dyn BufRead>;
 
 /// The start of a text, and all of it.
 pub(super) struct Text {
@@ -72,16 +74,64 @@ pub(super) fn open(file: &Path) -> Result<Text, DataError> {
     Ok(Text { is_whole: head.len() < HEAD_BYTES, head, rest })
 }
 
+/// All bytes of a file of plain text, without compression.
+///
+/// # Errors
+/// [`DataError::Read`]; [`DataError::Container`] for a text that is much longer than its file.
+pub(crate) fn whole_text(file: &Path) -> Result<Vec<u8>, DataError> {
+    let read = || {
+        let most = fs::metadata(file)?.len().max(MAX_TEXT);
+        let mut bytes = Vec::new();
+        decompress(file)?.take(most + 1).read_to_end(&mut bytes)?;
+        Ok((bytes.len() as u64 <= most).then_some(bytes))
+    };
+    let bytes = read().map_err(|source| DataError::Read { file: file.into(), source })?;
+    let too_long = || ContainerFault::TextTooLong { limit: MAX_TEXT };
+    bytes.ok_or_else(|| DataError::Container { file: file.into(), fault: too_long() })
+}
+
+/// How a file is compressed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// The compression that the first bytes of a file tell.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn of_file(file: &Path) -> io::Result<Self> {
+        let mut start = Vec::new();
+        File::open(file)?.take(ZSTD.len() as u64).read_to_end(&mut start)?;
+        Ok(Self::of_start(&start))
+    }
+
+    fn of_start(start: &[u8]) -> Self {
+        match start {
+            start if start.starts_with(GZIP) => Self::Gzip,
+            start if start.starts_with(ZSTD) => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
 /// The bytes of a file, without compression.
-fn decompress(file: &Path) -> io::Result<Input> {
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn decompress(file: &Path) -> io::Result<Input> {
     let mut plain = BufReader::with_capacity(BUFFER_BYTES, File::open(file)?);
-    let start = plain.fill_buf()?;
-    Ok(if start.starts_with(GZIP) {
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain)))
-    } else if start.starts_with(ZSTD) {
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, zstd::Decoder::with_buffer(plain)?))
-    } else {
-        Box::new(plain)
+    Ok(match Compression::of_start(plain.fill_buf()?) {
+        Compression::Gzip => {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain)))
+        }
+        Compression::Zstd => {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, zstd::Decoder::with_buffer(plain)?))
+        }
+        Compression::None => Box::new(plain),
     })
 }
 

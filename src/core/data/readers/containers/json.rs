@@ -8,7 +8,7 @@ use crate::data::fault::LineFault;
 use crate::diagnostic::{Text, msg};
 
 use super::decode::{self, Input};
-use super::outline::Outline;
+use super::outline::{ELEMENT_BYTES, Outline, is_records_beside};
 use super::row::{At, MAX_RECORD, RowPlace, RowReader};
 use super::scan::Scan;
 
@@ -40,13 +40,12 @@ impl Json {
     }
 
     /// Reads a value into `out`.
-    fn value(&mut self, out: &mut Vec<u8>, keep: usize) -> Result<RowPlace, DataError> {
+    fn value(&mut self, out: &mut Vec<u8>) -> Result<RowPlace, DataError> {
         let (line, column) = (self.scan.line, self.scan.column);
-        let limit = if keep == 0 { usize::MAX } else { MAX_RECORD };
-        let found = self.scan.value(out, keep, limit);
+        let found = self.scan.value(out, MAX_RECORD, MAX_RECORD);
         let found = found.map_err(|source| decode::unreadable(&self.file, source))?;
         if found.is_too_long {
-            let fault = ContainerFault::TooLong { line, limit };
+            let fault = ContainerFault::TooLong { line, limit: MAX_RECORD };
             return Err(DataError::Container { file: self.file.clone(), fault });
         }
         let at = At::Row(self.rows.unwrap_or_default(), line);
@@ -54,12 +53,18 @@ impl Json {
         Ok(RowPlace { column, breaks: found.breaks, ..RowPlace::new(at) })
     }
 
+    /// Passes a value, and reads its beginning into `start`.
+    fn pass(&mut self, start: &mut Vec<u8>) -> Result<(), DataError> {
+        let passed = self.scan.value(start, ELEMENT_BYTES, usize::MAX);
+        passed.map(|_| ()).map_err(|source| decode::unreadable(&self.file, source))
+    }
+
     /// The error for the byte here.
     fn unexpected(&mut self, problem: Text) -> DataError {
         let (line, column) = (self.scan.line as usize, self.scan.column);
         let shown = self.scan.shown();
         let at = column.min(shown.len());
-        let fault = LineFault::Json { problem, after_quote: false };
+        let fault = LineFault::Json { problem, after_quote: false, looks_like: None };
         DataError::line(place(&self.file, line, &shown, at..at + 1), fault)
     }
 
@@ -80,7 +85,7 @@ impl Json {
             self.expect(b'{', msg!(EXPECTED_OBJECT))?;
             while self.key()? != wanted {
                 self.peek()?;
-                self.value(&mut Vec::new(), 0)?;
+                self.pass(&mut Vec::new())?;
                 self.expect(b',', msg!(EXPECTED_COMMA))?;
             }
         }
@@ -96,7 +101,7 @@ impl Json {
     fn key(&mut self) -> Result<String, DataError> {
         let mut key = Vec::new();
         self.peek()?;
-        self.value(&mut key, MAX_RECORD)?;
+        self.value(&mut key)?;
         let Ok(key) = serde_json::from_slice(&key) else {
             return Err(self.unexpected(msg!(EXPECTED_KEY)));
         };
@@ -108,12 +113,17 @@ impl Json {
     fn end(&mut self) -> Result<(), DataError> {
         self.is_done = true;
         self.skip()?;
-        if matches!(self.outline, Outline::Within(_)) {
+        if let Outline::Within(records) = self.outline.clone() {
             while self.peek()? == Some(b',') {
                 self.skip()?;
-                self.key()?;
+                let key = self.key()?;
                 self.peek()?;
-                self.value(&mut Vec::new(), 0)?;
+                let mut start = Vec::new();
+                self.pass(&mut start)?;
+                if !is_records_beside(&records, &key, &start) {
+                    let fault = ContainerFault::SeveralLists { keys: vec![records, key] };
+                    return Err(DataError::Container { file: self.file.clone(), fault });
+                }
             }
             self.expect(b'}', msg!(EXPECTED_OBJECT_END))?;
         }
@@ -143,7 +153,7 @@ impl RowReader for Json {
             Some(_) => {}
         }
         self.rows = self.rows.map(|rows| rows + 1);
-        let place = self.value(json, MAX_RECORD)?;
+        let place = self.value(json)?;
         if is_list {
             match self.peek()? {
                 Some(b',') => self.skip()?,

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
+use crate::data::container_fault::ContainerFault;
 use crate::data::error::DataError;
 use crate::data::fault::LineFault;
 
@@ -11,6 +12,9 @@ use super::row::{At, MAX_RECORD, RowPlace, RowReader};
 
 /// Bytes of a line that is too long which are kept to be shown.
 const KEPT: usize = 200;
+
+/// Multiples of the limit after which the end of a line is no longer looked for.
+const GIVE_UP: usize = 4;
 
 /// Reads lines without their line feed.
 pub(super) struct Lines {
@@ -38,6 +42,10 @@ impl RowReader for Lines {
         }
         self.count += 1;
         let at = At::Line(self.count);
+        if length > GIVE_UP * self.limit {
+            let fault = ContainerFault::TooLong { line: self.count, limit: self.limit };
+            return Err(DataError::Container { file: self.file.clone(), fault });
+        }
         if length > self.limit {
             json.truncate(start + KEPT.min(self.limit));
             return Ok(Some(RowPlace::faulty(at, LineFault::TooLong { limit: self.limit })));
@@ -49,7 +57,8 @@ impl RowReader for Lines {
     }
 }
 
-/// Appends a line with its line feed, or its first `limit` bytes; returns the bytes of the whole line.
+/// Appends a line with its line feed, or its first `limit` bytes; returns the bytes of the whole line, or of a line that is
+/// far too long the bytes read so far.
 fn read_line(input: &mut Input, line: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
     let mut length = 0;
     loop {
@@ -59,7 +68,7 @@ fn read_line(input: &mut Input, line: &mut Vec<u8>, limit: usize) -> io::Result<
         line.extend_from_slice(&buffer[..read.min(limit.saturating_sub(length))]);
         length += read;
         input.consume(read);
-        if end.is_some() || read == 0 {
+        if end.is_some() || read == 0 || length > GIVE_UP * limit {
             return Ok(length);
         }
     }
@@ -71,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_not_held() {
-        let text = format!("{}\nshort\n{}", "x".repeat(5000), "y".repeat(999));
+        let text = format!("{}\nshort\n{}", "x".repeat(3000), "y".repeat(999));
         let input: Input = Box::new(io::Cursor::new(text.into_bytes()));
         let mut lines = Lines { limit: 1000, ..Lines::new(Path::new("d"), input) };
         let mut json = Vec::new();
@@ -82,5 +91,13 @@ mod tests {
         }
         assert_eq!(faults, [(1, true), (2, false), (3, false)]);
         assert_eq!(json.len(), KEPT + 5 + 999);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_given_up() {
+        let input: Input = Box::new(io::BufReader::new(io::repeat(0)));
+        let mut lines = Lines { limit: 1 << 16, ..Lines::new(Path::new("d"), input) };
+        let error = lines.next(&mut Vec::new()).unwrap_err().to_string();
+        assert_eq!(error, "`d` has a record that begins on line 1 and is too long");
     }
 }

@@ -10,6 +10,7 @@ use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::{Message, MessageHeader, RecordBatch as BatchHeader, root_as_message};
 use arrow_schema::{ArrowError, SchemaRef};
 
+use super::claims::is_plausible;
 use super::guarded::guarded;
 
 /// Begins every message since 2019.
@@ -132,8 +133,11 @@ fn check(message: &Message<'_>, body: &[u8]) -> Result<(), ArrowError> {
         let start = usize::try_from(buffer.offset()).ok().and_then(|start| body.get(start..));
         // An empty buffer has no size, and -1 stands for bytes that are not compressed.
         let size = start.filter(|_| buffer.length() > 0).and_then(<[u8]>::first_chunk::<8>);
-        let size = size.map_or(0, |size| i64::from_le_bytes(*size).max(0));
-        total = total.saturating_add(size.unsigned_abs());
+        let size = size.map_or(0, |size| i64::from_le_bytes(*size).max(0)).unsigned_abs();
+        if !is_plausible(size, buffer.length().unsigned_abs()) {
+            return Err(ArrowError::MemoryError(format!("a buffer claims {size} bytes")));
+        }
+        total = total.saturating_add(size);
     }
     match total > MAX_BATCH {
         true => Err(ArrowError::MemoryError(format!("a record batch of {total} bytes"))),

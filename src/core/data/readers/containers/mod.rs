@@ -4,6 +4,7 @@
 //! name, its ending or first bytes, and its arm in [`open`].
 
 mod arrow;
+mod claims;
 mod columns;
 mod csv;
 mod decode;
@@ -12,6 +13,7 @@ mod json;
 mod lines;
 mod messages;
 mod outline;
+mod pages;
 mod parquet;
 mod row;
 mod scan;
@@ -21,6 +23,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+pub(crate) use decode::{Compression, decompress, whole_text};
 pub(crate) use row::{At, RowPlace, RowReader};
 
 use self::csv::Csv;
@@ -274,6 +277,44 @@ mod tests {
         assert!(refused > 500, "{refused}");
     }
 
+    /// A table with a text of `bytes` equal letters.
+    fn long_text(bytes: usize) -> RecordBatch {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["a".repeat(bytes)]));
+        RecordBatch::try_from_iter([("text", text)]).unwrap()
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_become_many() {
+        let zstd = Compression::ZSTD(Default::default());
+        let properties = WriterProperties::builder().set_compression(zstd).build();
+        let parquet = |batch: &RecordBatch| {
+            let properties = Some(properties.clone());
+            let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), properties).unwrap();
+            writer.write(batch).unwrap();
+            writer.into_inner().unwrap()
+        };
+        let arrow = |batch: &RecordBatch| {
+            let zstd = Some(CompressionType::ZSTD);
+            let options = IpcWriteOptions::default().try_with_compression(zstd).unwrap();
+            let mut bytes = Vec::new();
+            let mut writer =
+                StreamWriter::try_new_with_options(&mut bytes, &batch.schema(), options).unwrap();
+            writer.write(batch).unwrap();
+            writer.finish().unwrap();
+            drop(writer);
+            bytes
+        };
+        let (short, long) = (long_text(8 << 20), long_text(160 << 20));
+        for (short, long, refusal) in [
+            (parquet(&short), parquet(&long), "`d` cannot be read as Parquet"),
+            (arrow(&short), arrow(&long), "`d` cannot be read as Arrow"),
+        ] {
+            assert!(long.len() < 40_000, "{} bytes", long.len());
+            assert_eq!(read("d", &short).unwrap().len(), 1);
+            assert_eq!(read("d", &long).unwrap_err(), refusal);
+        }
+    }
+
     #[test]
     fn the_outline_of_json_is_found() {
         let records = |text: &str| read("d.jsonl", text.as_bytes()).unwrap().len();
@@ -307,6 +348,13 @@ mod tests {
         assert_eq!(error("[{},\n]"), "line 2 of `d.json` is not valid JSON");
         assert_eq!(error("[{}\n{}]"), "line 2 of `d.json` is not valid JSON");
         assert_eq!(error("[\n{}]\nx"), "line 3 of `d.json` is not valid JSON");
+        let element = format!("{{\"x\": \"{}\"}},", "a".repeat(1 << 20));
+        let long = format!("[{}{{}}]", element.repeat(20));
+        let beside = |key: &str, other: &str| format!("{{\"{key}\": {long}, \"{other}\": [{{}}]}}");
+        assert_eq!(read("d.json", beside("data", "b").as_bytes()).unwrap().len(), 21);
+        let several = "`d.json` has several lists of objects";
+        assert_eq!(error(&beside("a", "b")), several, "found behind a long list");
+        assert_eq!(error(&beside("data", "train")), several);
         let two = "{\"a\": [{\"x\": 1}], \"b\": [{\"x\": 1}]}";
         assert_eq!(error(two), "`d.json` has several lists of objects");
     }

@@ -28,7 +28,9 @@ const TURN_KEYS: [&str; 3] = ["role", "from", "speaker"];
 /// The keys of the list of records, when there are several lists.
 const RECORD_KEYS: [&str; 2] = ["train", "data"];
 /// Bytes of a list from which its first element is known.
-const ELEMENT_BYTES: usize = 1 << 16;
+pub(super) const ELEMENT_BYTES: usize = 1 << 16;
+/// Bytes of a list of objects behind which no other list is looked for: the reader finds it when it comes to it.
+const LIST_BYTES: usize = 16 << 20;
 
 impl Outline {
     /// The outline of the text of `file`.
@@ -51,7 +53,7 @@ impl Outline {
                 Ok(if is_list && !is_line { Self::List } else { Self::Lines })
             }
             Some(b'{') if !is_first_line_whole || (depth == Some(0) && is_only_line) => {
-                match outer_object(file)? {
+                match outer_object(file, LIST_BYTES)? {
                     Some(Self::Within(key)) => Ok(Self::Within(key)),
                     _ if depth == Some(0) && several(line) => Ok(Self::Objects),
                     _ => Ok(Self::Lines),
@@ -61,7 +63,7 @@ impl Outline {
                 Ok(if several(line) { Self::Objects } else { Self::Lines })
             }
             Some(b'{') if is_indented(line, rest, depth) => {
-                Ok(outer_object(file)?.unwrap_or(Self::Objects))
+                Ok(outer_object(file, LIST_BYTES)?.unwrap_or(Self::Objects))
             }
             _ => Ok(Self::Lines),
         }
@@ -104,8 +106,9 @@ fn is_indented(line: &[u8], rest: &[u8], depth: Option<usize>) -> bool {
 }
 
 /// [`Outline::Within`] for an object that is the whole text and holds the list of records, [`Outline::Objects`] for
-/// others; `None` for a text that does not begin with a whole object.
-fn outer_object(file: &Path) -> Result<Option<Outline>, DataError> {
+/// others; `None` for a text that does not begin with a whole object. A list of objects with more than `most` bytes is not
+/// read to its end.
+fn outer_object(file: &Path, most: usize) -> Result<Option<Outline>, DataError> {
     let unreadable = |source| decode::unreadable(file, source);
     let mut scan = Scan::new(decode::open(file)?.input());
     let mut lists = Vec::new();
@@ -131,14 +134,21 @@ fn outer_object(file: &Path) -> Result<Option<Outline>, DataError> {
             return Ok(None);
         }
         let mut start = Vec::new();
-        if scan.next().map_err(unreadable)?.is_none() {
+        let next = scan.next().map_err(unreadable)?;
+        if next.is_none() {
             return Ok(None);
         }
-        scan.value(&mut start, ELEMENT_BYTES, usize::MAX).map_err(unreadable)?;
-        match first_element(&start) {
-            Some(keys) if keys.iter().any(|key| TURN_KEYS.contains(&&**key)) => has_turns = true,
-            Some(_) => lists.push(key),
-            None => {}
+        let limit = if next == Some(b'[') { most } else { usize::MAX };
+        let value = scan.value(&mut start, ELEMENT_BYTES, limit).map_err(unreadable)?;
+        match List::of(&start) {
+            List::Objects if value.is_too_long => {
+                lists.push(key);
+                return within(file, lists).map(Some);
+            }
+            _ if value.is_too_long => return outer_object(file, usize::MAX),
+            List::Objects => lists.push(key),
+            List::Turns => has_turns = true,
+            List::Other => {}
         }
         if !skip(&mut scan, b',').map_err(unreadable)? {
             break;
@@ -151,10 +161,18 @@ fn outer_object(file: &Path) -> Result<Option<Outline>, DataError> {
     if !is_all || has_turns || lists.is_empty() {
         return Ok(Some(Outline::Objects));
     }
+    within(file, lists).map(Some)
+}
+
+/// The outline of an object with these lists, of which one holds the records.
+///
+/// # Errors
+/// Several lists of which none is known to be the records.
+fn within(file: &Path, lists: Vec<String>) -> Result<Outline, DataError> {
     let known = RECORD_KEYS.iter().find(|key| lists.iter().any(|list| list == **key));
     match (known, &lists[..]) {
-        (Some(key), _) => Ok(Some(Outline::Within((*key).to_owned()))),
-        (None, [list]) => Ok(Some(Outline::Within(list.clone()))),
+        (Some(key), _) => Ok(Outline::Within((*key).to_owned())),
+        (None, [list]) => Ok(Outline::Within(list.clone())),
         (None, _) => {
             let fault = ContainerFault::SeveralLists { keys: lists };
             Err(DataError::Container { file: file.into(), fault })
@@ -162,14 +180,38 @@ fn outer_object(file: &Path) -> Result<Option<Outline>, DataError> {
     }
 }
 
-/// The keys of the first element of a list of objects, as far as `start` has it; `None` for other values.
-fn first_element(start: &[u8]) -> Option<Vec<String>> {
-    let element = start.strip_prefix(b"[")?.trim_ascii_start();
-    if !element.starts_with(b"{") {
-        return None;
-    }
-    match serde_json::Deserializer::from_slice(element).into_iter::<Value>().next() {
-        Some(Ok(Value::Object(object))) => Some(object.keys().cloned().collect()),
-        _ => Some(Vec::new()),
+/// Whether the list at `key` holds the records although a list at `other` follows, which begins with `start`.
+pub(super) fn is_records_beside(key: &str, other: &str, start: &[u8]) -> bool {
+    let rank = |key| RECORD_KEYS.iter().position(|known| *known == key);
+    List::of(start) != List::Objects
+        || rank(key).is_some_and(|own| rank(other).is_none_or(|other| own <= other))
+}
+
+/// What a value of an object is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum List {
+    /// A list of objects that are turns of a conversation.
+    Turns,
+    /// A list of other objects.
+    Objects,
+    /// Another value.
+    Other,
+}
+
+impl List {
+    /// What the value that begins with `start` is.
+    fn of(start: &[u8]) -> List {
+        let element = start.strip_prefix(b"[").map(<[u8]>::trim_ascii_start);
+        let Some(element) = element.filter(|element| element.starts_with(b"{")) else {
+            return List::Other;
+        };
+        match serde_json::Deserializer::from_slice(element).into_iter::<Value>().next() {
+            Some(Ok(Value::Object(object)))
+                if object.keys().any(|key| TURN_KEYS.contains(&&**key)) =>
+            {
+                List::Turns
+            }
+            _ => List::Objects,
+        }
     }
 }

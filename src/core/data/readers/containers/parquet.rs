@@ -15,6 +15,7 @@ use crate::data::error::DataError;
 use crate::diagnostic::Text;
 
 use super::guarded::guarded;
+use super::pages::CheckedFile;
 use super::table::Table;
 
 /// Decoded bytes that are held at a time, as far as the sizes in the file tell.
@@ -30,6 +31,7 @@ pub(super) fn open(file: &Path) -> Result<Table<ParquetRecordBatchReader>, DataE
     let source =
         File::open(file).map_err(|source| DataError::Read { file: file.into(), source })?;
     let reader = guarded(|| {
+        let source = CheckedFile::new(source);
         let metadata = ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())?;
         let rows = rows_at_once(metadata.metadata());
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata);

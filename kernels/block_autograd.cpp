@@ -1,0 +1,505 @@
+// The autograd shim of the fused stages of a block: makes them operations that libtorch can differentiate, and offers
+// them to Rust as C functions. Parameters are frozen: no gradient reaches them. It saves tensors, hands pointers to
+// kernels and does no arithmetic. No exception leaves it: failures come back as text.
+#include <ATen/Parallel.h>
+#include <torch/torch.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "block.h"
+#include "instruction_set.h"
+
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using MaybeTensor = std::optional<Tensor>;
+
+WkvDtype block_dtype(const Tensor &x) {
+  switch (x.scalar_type()) {
+    case at::kFloat:
+      return WkvDtype::f32;
+    case at::kDouble:
+      return WkvDtype::f64;
+    case at::kBFloat16:
+      return WkvDtype::bf16;
+    default:
+      TORCH_CHECK(false, "the block kernels take float32, float64 or bfloat16, not ", x.scalar_type());
+  }
+}
+
+#define FOR_INSTRUCTION_SET(KERNELS)                                             \
+  (instruction_set() == AVX512 ? wkv_avx512::KERNELS                             \
+                               : instruction_set() == AVX2 ? wkv_avx2::KERNELS   \
+                                                           : wkv_baseline::KERNELS)
+
+template <class Arrays>
+void run(void (*kernel)(const Arrays &, int64_t), const Arrays &arrays, int64_t n_item) {
+  at::parallel_for(0, n_item, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; item++) kernel(arrays, item);
+  });
+}
+
+void *data(const Tensor &x) { return x.defined() ? x.data_ptr() : nullptr; }
+void *data(const MaybeTensor &x) { return x ? data(*x) : nullptr; }
+const uint8_t *flags(const Tensor &x) { return static_cast<const uint8_t *>(data(x)); }
+
+Tensor contiguous(const Tensor &x) { return x.defined() ? x.contiguous() : x; }
+
+void refuse_second_derivatives() {
+  TORCH_CHECK(!at::GradMode::is_enabled(), "the block kernels have no second derivatives");
+}
+
+// ---- layer norm, token shift, mixes ---------------------------------------------------------
+
+NormMixArrays norm_mix_arrays(const Tensor &x, const Tensor &before, const Tensor &restarts,
+                              const Tensor &params, const Tensor &shares) {
+  NormMixArrays p = {};
+  p.n_row = x.size(0);
+  p.n_token = x.size(1);
+  p.n_channel = x.size(2);
+  p.n_mix = params.size(0) - 2;
+  p.dtype = block_dtype(x);
+  p.x = x.data_ptr();
+  p.before = before.data_ptr();
+  p.restarts = flags(restarts);
+  p.params = params.data_ptr();
+  p.shares = data(shares);
+  return p;
+}
+
+// Outputs: the mixtures, the normed last token, and x, whose gradient is added in the same pass.
+class NormMix : public torch::autograd::Function<NormMix> {
+ public:
+  static variable_list forward(AutogradContext *ctx, const Tensor &x, const MaybeTensor &shares,
+                               const Tensor &before, const MaybeTensor &restarts, const Tensor &params) {
+    const Tensor documents = restarts.value_or(Tensor()), moving = shares.value_or(Tensor());
+    NormMixArrays p = norm_mix_arrays(x, before, documents, params, moving);
+    variable_list out;
+    for (int64_t i = 0; i < p.n_mix; i++) {
+      out.push_back(at::empty_like(x));
+      p.out[i] = out.back().data_ptr();
+    }
+    out.push_back(at::empty_like(before));
+    p.last = out.back().data_ptr();
+    run(FOR_INSTRUCTION_SET(norm_mix_kernels)(p.dtype).forward, p, block_items(p.n_row, p.n_token));
+    ctx->set_materialize_grads(false);
+    ctx->save_for_backward({x, moving, before, documents, params});
+    out.push_back(x);
+    return out;
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    refuse_second_derivatives();
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &shares = saved[1];
+    NormMixArrays p = norm_mix_arrays(x, saved[2], saved[3], saved[4], shares);
+    for (Tensor &grad : grads) grad = contiguous(grad);
+    for (int64_t i = 0; i < p.n_mix; i++) p.d_out[i] = data(grads[i]);
+    p.d_last = data(grads[p.n_mix]);
+    p.d_x = data(grads[p.n_mix + 1]);
+    variable_list out(5);
+    if (ctx->needs_input_grad(0)) out[0] = at::empty_like(x);
+    if (shares.defined() && ctx->needs_input_grad(1)) out[1] = at::empty_like(shares);
+    p.dx = data(out[0]);
+    p.d_shares = data(out[1]);
+    run(FOR_INSTRUCTION_SET(norm_mix_kernels)(p.dtype).backward, p, block_items(p.n_row, p.n_token));
+    return out;
+  }
+};
+
+// ---- the time mix of RWKV-7 between its matrix products -------------------------------------
+
+// Inputs, (B,T,C) but for the state: the last two are absent where the block makes v_first itself.
+enum Wkv7Input { R, K, V, W_LOW, A_LOW, G, S0, V_LOW, V_FIRST };
+
+// What a backward pass may be asked for; each includes those before it.
+enum Learns : int64_t { NOTHING, STATE, OPERANDS };
+
+// One call in progress: the operands of the recurrence are made, used and dropped.
+struct TimeMix7Call {
+  variable_list in;
+  Tensor params, restarts;
+  Tensor w, k2, v2, a, b;
+  Wkv7InputsArrays inputs = {};
+  WkvArrays wkv = {};
+  HeadGateArrays gate = {};
+  int64_t n_row, n_token, n_items, n_state;
+
+  TimeMix7Call(variable_list inputs_, Tensor params_, Tensor restarts_)
+      : in(std::move(inputs_)), params(std::move(params_)), restarts(std::move(restarts_)) {
+    const Tensor &r = in[R], &s0 = in[S0];
+    n_row = r.size(0);
+    n_token = r.size(1);
+    n_items = block_items(1, n_row * n_token);
+    n_state = n_row * s0.size(1);
+    const int64_t n_head = s0.size(1), head_size = s0.size(2);
+    const WkvDtype dtype = block_dtype(r);
+    inputs.n_token = gate.n_token = n_row * n_token;
+    inputs.n_head = gate.n_head = wkv.n_head = n_head;
+    inputs.head_size = gate.head_size = wkv.head_size = head_size;
+    inputs.dtype = gate.dtype = wkv.dtype = dtype;
+    wkv.n_token = n_token;
+    wkv.s0 = s0.data_ptr();
+    wkv.restarts = flags(restarts);
+  }
+
+  bool mixes_values() const { return in.size() > V_LOW; }
+
+  // The operands of the recurrence.
+  void prepare() {
+    for (Tensor *x : {&w, &k2, &a, &b}) *x = at::empty_like(in[R]);
+    v2 = mixes_values() ? at::empty_like(in[R]) : in[V];
+    Wkv7InputsArrays &p = inputs;
+    p.k = data(in[K]);
+    p.v = data(in[V]);
+    p.w_low = data(in[W_LOW]);
+    p.a_low = data(in[A_LOW]);
+    if (mixes_values()) {
+      p.v_low = data(in[V_LOW]);
+      p.v_first = data(in[V_FIRST]);
+    }
+    p.params = params.data_ptr();
+    p.w = data(w);
+    p.k2 = data(k2);
+    p.v2 = data(v2);
+    p.a = data(a);
+    p.b = data(b);
+    run(FOR_INSTRUCTION_SET(wkv7_inputs_kernels)(p.dtype).forward, p, n_items);
+    wkv.r = data(in[R]);
+    wkv.w = p.w;
+    wkv.k = p.k2;
+    wkv.v = p.v2;
+    wkv.a = p.a;
+    wkv.b = p.b;
+  }
+
+  WkvKernels kernels() const {
+    return FOR_INSTRUCTION_SET(wkv7_kernels)(wkv.dtype, wkv.head_size);
+  }
+
+  // The recurrence; `saved` is what its way back needs, if it is defined.
+  void recur(const Tensor &y, const Tensor &s_last, const Tensor &saved) {
+    wkv.y = data(y);
+    wkv.s_last = data(s_last);
+    wkv.saved = data(saved);
+    run(kernels().forward, wkv, n_state);
+  }
+
+  Tensor snapshots() const {
+    const Tensor &s0 = in[S0];
+    const int64_t n_chunk = (n_token + WKV_CHUNK_LEN - 1) / WKV_CHUNK_LEN;
+    return at::empty({n_row, s0.size(1), n_chunk, s0.size(2), s0.size(3)}, s0.options());
+  }
+
+  // What the end reads of the operands.
+  void end_from(const Tensor &y) {
+    const auto row = [&](Wkv7Param name) { return data(params[name]); };
+    gate.y = data(y);
+    gate.g = data(in[G]);
+    gate.r = data(in[R]);
+    gate.k = data(k2);
+    gate.v = data(v2);
+    gate.r_k = row(R_K);
+    gate.weight = row(LN_WEIGHT);
+    gate.bias = row(LN_BIAS);
+  }
+};
+
+// Outputs: what the last matrix multiplies, and the state after the last token.
+class TimeMix7 : public torch::autograd::Function<TimeMix7> {
+ public:
+  static variable_list forward(AutogradContext *ctx, at::TensorList inputs, const Tensor &params,
+                               const MaybeTensor &restarts, int64_t learns) {
+    TimeMix7Call call(inputs.vec(), params, restarts.value_or(Tensor()));
+    const Tensor y = at::empty_like(inputs[R]), s_last = at::empty_like(inputs[S0]);
+    call.prepare();
+    call.recur(y, s_last, Tensor());
+    call.end_from(y);
+    const Tensor out = at::empty_like(y);
+    call.gate.out = out.data_ptr();
+    run(FOR_INSTRUCTION_SET(head_gate_kernels)(call.gate.dtype).forward, call.gate, call.n_items);
+
+    ctx->set_materialize_grads(false);
+    if (learns != NOTHING) {
+      variable_list kept = std::move(call.in);
+      kept.push_back(params);
+      kept.push_back(call.restarts);
+      ctx->save_for_backward(std::move(kept));
+    }
+    return {out, s_last};
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    refuse_second_derivatives();
+    variable_list kept = ctx->get_saved_variables();
+    const Tensor restarts = kept.back(), params = kept[kept.size() - 2];
+    kept.resize(kept.size() - 2);
+    bool all = false;
+    for (size_t i = 0; i < kept.size(); i++) all |= i != S0 && ctx->needs_input_grad(i);
+
+    TimeMix7Call call(std::move(kept), params, restarts);
+    const variable_list &in = call.in;
+    const Tensor y = at::empty_like(in[R]), s_last = at::empty_like(in[S0]);
+    const Tensor saved = all ? call.snapshots() : Tensor();
+    call.prepare();
+    call.recur(y, s_last, saved);
+    const Tensor d_out = grads[0].defined() ? grads[0].contiguous() : at::zeros_like(y);
+    const Tensor ds_last = contiguous(grads[1]);
+
+    variable_list out(in.size() + 3);  // params, restarts and learns have none
+    const Tensor dy = at::empty_like(y);
+    const Tensor bonus = at::empty({call.gate.n_token, call.gate.n_head}, in[S0].options());
+    const Tensor d_bonus = at::empty_like(bonus);
+    if (all) out[G] = at::empty_like(y);
+    call.end_from(y);
+    call.gate.d_out = d_out.data_ptr();
+    call.gate.dy = dy.data_ptr();
+    call.gate.dg = data(out[G]);
+    call.gate.bonus = bonus.data_ptr();
+    call.gate.d_bonus = d_bonus.data_ptr();
+    run(FOR_INSTRUCTION_SET(head_gate_kernels)(call.gate.dtype).backward, call.gate, call.n_items);
+
+    WkvArrays &wkv = call.wkv;
+    out[S0] = at::empty_like(in[S0]);
+    wkv.dy = dy.data_ptr();
+    wkv.ds_last = data(ds_last);
+    wkv.ds0 = out[S0].data_ptr();
+    if (!all) {
+      run(call.kernels().backward_state, wkv, call.n_state);
+      return out;
+    }
+    for (const Wkv7Input input : {R, K, V, W_LOW, A_LOW}) out[input] = at::empty_like(y);
+    const Tensor db = at::empty_like(y);
+    Wkv7InputsArrays &p = call.inputs;
+    wkv.dr = p.dr = out[R].data_ptr();
+    wkv.dk = p.dk = out[K].data_ptr();
+    wkv.dv = p.dv = out[V].data_ptr();
+    wkv.dw = p.dw = out[W_LOW].data_ptr();
+    wkv.da = p.da = out[A_LOW].data_ptr();
+    wkv.db = p.db = db.data_ptr();
+    run(call.kernels().backward, wkv, call.n_state);
+    if (call.mixes_values()) {
+      out[V_LOW] = db;
+      out[V_FIRST] = at::empty_like(y);
+      p.dv_first = out[V_FIRST].data_ptr();
+    }
+    p.r = data(in[R]);
+    p.g = data(in[G]);
+    p.d_out = d_out.data_ptr();
+    p.bonus = bonus.data_ptr();
+    p.d_bonus = d_bonus.data_ptr();
+    run(FOR_INSTRUCTION_SET(wkv7_inputs_kernels)(p.dtype).backward, p, call.n_items);
+    return out;
+  }
+};
+
+// ---- norm of the heads and gate of RWKV-5 and RWKV-6 ----------------------------------------
+
+HeadGateArrays head_gate_arrays(const Tensor &y, const Tensor &g, const Tensor &params) {
+  HeadGateArrays p = {};
+  p.n_token = y.size(0) * y.size(1);
+  p.n_head = y.size(2);
+  p.head_size = y.size(3);
+  p.dtype = block_dtype(y);
+  p.silu = true;
+  p.y = y.data_ptr();
+  p.g = g.data_ptr();
+  p.weight = params[0].data_ptr();
+  p.bias = params[1].data_ptr();
+  return p;
+}
+
+class HeadGate : public torch::autograd::Function<HeadGate> {
+ public:
+  static Tensor forward(AutogradContext *ctx, const Tensor &y, const Tensor &g, const Tensor &params) {
+    HeadGateArrays p = head_gate_arrays(y, g, params);
+    const Tensor out = at::empty_like(g);
+    p.out = out.data_ptr();
+    run(FOR_INSTRUCTION_SET(head_gate_kernels)(p.dtype).forward, p, block_items(1, p.n_token));
+    ctx->save_for_backward({y, g, params});
+    return out;
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    refuse_second_derivatives();
+    const variable_list saved = ctx->get_saved_variables();
+    HeadGateArrays p = head_gate_arrays(saved[0], saved[1], saved[2]);
+    const Tensor d_out = grads[0].contiguous();
+    variable_list out = {at::empty_like(saved[0]), Tensor(), Tensor()};
+    if (ctx->needs_input_grad(1)) out[1] = at::empty_like(saved[1]);
+    p.d_out = d_out.data_ptr();
+    p.dy = out[0].data_ptr();
+    p.dg = data(out[1]);
+    run(FOR_INSTRUCTION_SET(head_gate_kernels)(p.dtype).backward, p, block_items(1, p.n_token));
+    return out;
+  }
+};
+
+// ---- the element-wise stages of a channel mix -----------------------------------------------
+
+int64_t number_items(const NumbersArrays &p) { return (p.n + BLOCK_NUMBERS - 1) / BLOCK_NUMBERS; }
+
+NumbersArrays numbers_arrays(const Tensor &x) {
+  NumbersArrays p = {};
+  p.n = x.numel();
+  p.dtype = block_dtype(x);
+  p.x = x.data_ptr();
+  return p;
+}
+
+class ReluSquare : public torch::autograd::Function<ReluSquare> {
+ public:
+  static Tensor forward(AutogradContext *ctx, const Tensor &x) {
+    NumbersArrays p = numbers_arrays(x);
+    const Tensor out = at::empty_like(x);
+    p.out = out.data_ptr();
+    run(FOR_INSTRUCTION_SET(numbers_kernels)(p.dtype).relu_square, p, number_items(p));
+    ctx->save_for_backward({x});
+    return out;
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    refuse_second_derivatives();
+    const Tensor x = ctx->get_saved_variables()[0], d_out = grads[0].contiguous();
+    NumbersArrays p = numbers_arrays(x);
+    const Tensor dx = at::empty_like(x);
+    p.d_out = d_out.data_ptr();
+    p.dx = dx.data_ptr();
+    run(FOR_INSTRUCTION_SET(numbers_kernels)(p.dtype).relu_square_backward, p, number_items(p));
+    return {dx};
+  }
+};
+
+class SigmoidMul : public torch::autograd::Function<SigmoidMul> {
+ public:
+  static Tensor forward(AutogradContext *ctx, const Tensor &x, const Tensor &y) {
+    NumbersArrays p = numbers_arrays(x);
+    const Tensor out = at::empty_like(x);
+    p.y = y.data_ptr();
+    p.out = out.data_ptr();
+    run(FOR_INSTRUCTION_SET(numbers_kernels)(p.dtype).sigmoid_mul, p, number_items(p));
+    ctx->save_for_backward({x, y});
+    return out;
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    refuse_second_derivatives();
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor d_out = grads[0].contiguous();
+    NumbersArrays p = numbers_arrays(saved[0]);
+    const Tensor dx = at::empty_like(saved[0]), dy = at::empty_like(saved[0]);
+    p.y = saved[1].data_ptr();
+    p.d_out = d_out.data_ptr();
+    p.dx = dx.data_ptr();
+    p.dy = dy.data_ptr();
+    run(FOR_INSTRUCTION_SET(numbers_kernels)(p.dtype).sigmoid_mul_backward, p, number_items(p));
+    return {dx, dy};
+  }
+};
+
+MaybeTensor maybe(const Tensor *x) { return x ? MaybeTensor(*x) : std::nullopt; }
+
+int in_words(const std::exception &e, char *message, size_t message_len) {
+  std::snprintf(message, message_len, "%s", e.what());
+  return 1;
+}
+
+}  // namespace
+
+// All tensors are contiguous, on the CPU, and of the shapes and dtypes that block.h documents: the caller has checked
+// them. Outputs are new tensors that the caller owns. Each function returns 0, or 1 after writing the reason into
+// `message`.
+
+// `out` receives as many mixtures as there are rows of `params` after the first two, then the normed last token and x.
+extern "C" int statetune_norm_mix(const Tensor *x, const Tensor *shares, const Tensor *before,
+                                  const Tensor *restarts, const Tensor *params, Tensor **out,
+                                  char *message, size_t message_len) {
+  try {
+    const variable_list all = NormMix::apply(*x, maybe(shares), *before, maybe(restarts), *params);
+    for (size_t i = 0; i < all.size(); i++) out[i] = new Tensor(all[i]);
+    return 0;
+  } catch (const std::exception &e) {
+    return in_words(e, message, message_len);
+  }
+}
+
+// `inputs`: `n` tensors in the order of `Wkv7Input`.
+extern "C" int statetune_time_mix7(const Tensor *const *inputs, size_t n, const Tensor *params,
+                                   const Tensor *restarts, Tensor **out, Tensor **s_last,
+                                   char *message, size_t message_len) {
+  try {
+    variable_list list;
+    int64_t learns = NOTHING;
+    for (size_t i = 0; i < n; i++) list.push_back(*inputs[i]);
+    if (at::GradMode::is_enabled()) {
+      if (list[S0].requires_grad()) learns = STATE;
+      for (size_t i = 0; i < n; i++)
+        if (i != S0 && list[i].requires_grad()) learns = OPERANDS;
+    }
+    const variable_list both =
+        TimeMix7::apply(at::TensorList(list), *params, maybe(restarts), learns);
+    *out = new Tensor(both[0]);
+    *s_last = new Tensor(both[1]);
+    return 0;
+  } catch (const std::exception &e) {
+    return in_words(e, message, message_len);
+  }
+}
+
+// `y` (B,T,H,N), `g` (B,T,C), `params` (2,C): weight and bias of the norm.
+extern "C" int statetune_head_gate(const Tensor *y, const Tensor *g, const Tensor *params, Tensor **out,
+                                   char *message, size_t message_len) {
+  try {
+    *out = new Tensor(HeadGate::apply(*y, *g, *params));
+    return 0;
+  } catch (const std::exception &e) {
+    return in_words(e, message, message_len);
+  }
+}
+
+extern "C" int statetune_relu_square(const Tensor *x, Tensor **out, char *message, size_t message_len) {
+  try {
+    *out = new Tensor(ReluSquare::apply(*x));
+    return 0;
+  } catch (const std::exception &e) {
+    return in_words(e, message, message_len);
+  }
+}
+
+extern "C" int statetune_sigmoid_mul(const Tensor *x, const Tensor *y, Tensor **out, char *message,
+                                     size_t message_len) {
+  try {
+    *out = new Tensor(SigmoidMul::apply(*x, *y));
+    return 0;
+  } catch (const std::exception &e) {
+    return in_words(e, message, message_len);
+  }
+}
+
+// Losses (n) float64 of n positions with `logits` (n,V), `targets` (n) int64 and `weights` (n) float32 or null; with
+// `gradient`, the logits become their gradient.
+extern "C" int statetune_head_loss(const Tensor *logits, const Tensor *targets, const Tensor *weights,
+                                   int gradient, double scale, double l2wrap, Tensor **losses,
+                                   char *message, size_t message_len) {
+  try {
+    HeadLossArrays p = {};
+    const Tensor out = at::empty({logits->size(0)}, logits->options().dtype(at::kDouble));
+    p.n_vocab = logits->size(1);
+    p.dtype = block_dtype(*logits);
+    p.gradient = gradient;
+    p.scale = scale;
+    p.l2wrap = l2wrap;
+    p.logits = logits->data_ptr();
+    p.targets = targets->data_ptr<int64_t>();
+    p.weights = weights ? weights->data_ptr<float>() : nullptr;
+    p.losses = out.data_ptr<double>();
+    run(FOR_INSTRUCTION_SET(head_loss_kernel)(p.dtype), p, logits->size(0));
+    *losses = new Tensor(out);
+    return 0;
+  } catch (const std::exception &e) {
+    return in_words(e, message, message_len);
+  }
+}

@@ -1,0 +1,75 @@
+//! The validation documents of a run, and their losses.
+
+use std::path::Path;
+
+use statetune_core::data::{Binidx, Loader, Tokenizer};
+use statetune_core::records::{ValDocument, ValLosses, ValLossesRecord};
+
+use super::documents::DocumentNames;
+use super::job::Job;
+use crate::RunError;
+use crate::train::{DocumentSums, mean_loss};
+
+/// Tokens of a document that are decoded for the beginning of its text.
+const TEXT_TOKENS: usize = ValLosses::TEXT_CHARS;
+
+/// The validation documents of a run.
+pub(super) struct Validation<'a> {
+    loader: Loader<'a>,
+    /// The documents whose losses are recorded, and how many there are.
+    documents: ValLossesRecord,
+    recorded: usize,
+}
+
+impl<'a> Validation<'a> {
+    /// The documents of `loader`: those of the pair `prefix`, or its first `limit` unless 0.
+    ///
+    /// # Errors
+    /// Documents that cannot be read.
+    pub(super) fn new(
+        loader: Loader<'a>,
+        prefix: &Path,
+        names: &DocumentNames,
+        limit: usize,
+    ) -> Result<Validation<'a>, RunError> {
+        let pair = Binidx::open(prefix)?;
+        let of = if limit == 0 { pair.len() } else { limit.min(pair.len()) };
+        let recorded = of.min(ValLosses::DOCUMENTS);
+        let document = |index| -> Result<ValDocument, RunError> {
+            let text = beginning(&pair.doc(index)?, loader.tokenizer());
+            Ok(ValDocument { document: names.validation_name(index), text })
+        };
+        let documents = (0..recorded).map(document).collect::<Result<_, _>>()?;
+        let documents = ValLossesRecord::Documents { documents, of: of as u64 };
+        Ok(Validation { loader, documents, recorded })
+    }
+
+    /// The validation loss after `steps` steps in nats, `None` without target tokens. Records the loss of each document,
+    /// unless the validation loss is NaN or infinite.
+    ///
+    /// # Errors
+    /// A stop, a forward pass that fails, or a file that cannot be written.
+    pub(super) fn loss(&mut self, job: &Job<'_>, steps: u64) -> Result<Option<f64>, RunError> {
+        let train = &job.plan.train;
+        let (model, state) = (job.method.model(), job.method.time_state());
+        let (micro_bsz, head_chunk) = (train.micro_bsz.as_u64(), train.head_chunk.as_i64());
+        let mut look = job.work("validation loss", self.loader.samples_per_pass());
+        let mut sums = DocumentSums::of_first(self.recorded);
+        let loader = &mut self.loader;
+        let loss = mean_loss(&model, &state, loader, micro_bsz, head_chunk, &mut sums, &mut look)?;
+        drop(look);
+        let loss = loss.continue_value().ok_or(RunError::Stopped)?;
+        if loss.is_none_or(f64::is_finite) {
+            ValLosses::record(job.run, &self.documents, steps, sums.means())?;
+        }
+        Ok(loss)
+    }
+}
+
+/// The beginning of a document in one line; empty where the ids have no text.
+fn beginning(ids: &[u32], tokenizer: &Tokenizer) -> String {
+    let text = tokenizer.decode(&ids[..ids.len().min(TEXT_TOKENS)]).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(ValLosses::TEXT_CHARS).collect()
+}

@@ -1,0 +1,102 @@
+//! Runs whose weights or vocabulary were moved since, alone or with the folder around them.
+
+use std::fs;
+
+use crate::case::{Case, STATE, tampered};
+use statetune_engine::model::{Shape, Version};
+
+/// A command that needs the model of the newest run, and what follows it.
+const COMMANDS: [&[&str]; 7] = [
+    &["generate", "latest", "--max-tokens", "2"],
+    &["generate", "latest@epoch-0", "--max-tokens", "2"],
+    &["eval", "latest", "data.jsonl"],
+    &["score", "latest", "--text", "data.jsonl"],
+    &["mount", "latest", "--for", "ai00"],
+    &["merge", "latest"],
+    &["chat", "latest", "--max-tokens", "2"],
+];
+
+#[test]
+fn a_command_uses_weights_and_vocabulary_from_where_they_are_now() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    fs::create_dir(case.path("w")).expect("a folder");
+    for file in ["base.pth", "vocab.txt"] {
+        fs::rename(case.path(file), case.path("w").join(file)).expect("moved");
+    }
+    let refused = case.statetune(&["generate", "latest"]);
+    // As many as the path of the folder has letters.
+    let carets = regex::Regex::new(r"\^+").expect("an expression");
+    assert_eq!(
+        (&*refused.stdout, carets.replace_all(refused.stderr.trim_end(), "^").as_ref(), refused.code),
+        (
+            "",
+            "\
+error[ST3005]: the vocabulary file `CASE/vocab.txt` does not exist
+  --> runs/DATE-tiny-ID/resolved.toml:23:13
+   |
+23 | tokenizer = \"CASE/vocab.txt\"  # file line 11
+   |             ^
+   |
+   = help: pass the new path of the vocabulary: `--tokenizer FILE`, or `--set model.tokenizer=FILE` where the command has no `--tokenizer`
+
+error[ST4001]: the weights file `CASE/base.pth` does not exist
+  --> runs/DATE-tiny-ID/resolved.toml:22:14
+   |
+22 | load_model = \"CASE/base.pth\"  # file line 10
+   |              ^
+   |
+   = help: pass the new path of the weights: `--model FILE`, or `--set model.load_model=FILE` where the command has no `--model`
+
+2 errors in runs/DATE-tiny-ID/resolved.toml",
+            Some(20)
+        )
+    );
+    for command in COMMANDS {
+        let moved = ["--model", "w/base.pth", "--tokenizer", "w/vocab.txt"];
+        case.statetune(&[command, &moved].concat()).is_done();
+    }
+    let longer = ["resume", "latest", "--set", "train.epoch_count=3"];
+    let moved = ["--set", "model.load_model=w/base.pth", "--set", "model.tokenizer=w/vocab.txt"];
+    case.statetune(&[&longer[..], &moved].concat()).is_done();
+    case.statetune(&["generate", "latest", "--max-tokens", "2"]).is_done();
+}
+
+#[test]
+fn other_weights_of_the_same_shape_are_told_from_moved_ones() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    fs::remove_file(case.path("base.pth")).expect("removed");
+    let (n_layer, n_embd, vocab_size) = crate::case::SIZES;
+    let shape = Shape::for_scratch(Version::V7, n_layer, n_embd, vocab_size);
+    let other = tampered(shape, |name, x| if name == "head.weight" { x * 2.0 } else { x });
+    case.write("other.pth", other);
+    let merge = case.statetune(&["merge", "latest", "--model", "other.pth"]);
+    assert!(merge.stderr.starts_with("error[ST8002]: "), "{merge:?}");
+    assert_eq!(merge.code, Some(28));
+}
+
+#[test]
+fn a_folder_with_runs_and_inputs_has_another_name_since() {
+    let case = Case::new();
+    fs::create_dir_all(case.path("one/models")).expect("a folder");
+    for file in [STATE, "data.jsonl", "vocab.txt"] {
+        fs::rename(case.path(file), case.path("one").join(file)).expect("moved");
+    }
+    fs::rename(case.path("base.pth"), case.path("one/models/base.pth")).expect("moved");
+    let in_folder = |folder: &str, arguments: &[&str]| case.statetune_in(folder, arguments, &[]);
+    in_folder("one", &["run", STATE, "--set", "model.load_model=models/base.pth"]).is_done();
+    fs::rename(case.path("one"), case.path("two")).expect("renamed");
+    for command in COMMANDS {
+        in_folder("two", command).is_done();
+    }
+    in_folder("two", &["eval", "latest"]).is_done();
+    in_folder("two", &["resume", "latest", "--set", "train.epoch_count=3"]).is_done();
+    in_folder("two", &["export", "latest@last", "--to", "pth", "--out", "a.pth"]).is_done();
+
+    // A file with other content at the place is not taken for the moved one.
+    fs::rename(case.path("two"), case.path("three")).expect("renamed");
+    case.write("three/models/base.pth", "other");
+    let refused = in_folder("three", &["generate", "latest"]);
+    assert!(refused.stderr.starts_with("error[ST4001]: "), "{refused:?}");
+}
