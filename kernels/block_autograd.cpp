@@ -4,9 +4,7 @@
 #include <ATen/Parallel.h>
 #include <torch/torch.h>
 
-#include <cstdio>
-#include <exception>
-
+#include "autograd_shim.h"
 #include "block.h"
 #include "instruction_set.h"
 
@@ -17,23 +15,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using MaybeTensor = std::optional<Tensor>;
 
-WkvDtype block_dtype(const Tensor &x) {
-  switch (x.scalar_type()) {
-    case at::kFloat:
-      return WkvDtype::f32;
-    case at::kDouble:
-      return WkvDtype::f64;
-    case at::kBFloat16:
-      return WkvDtype::bf16;
-    default:
-      TORCH_CHECK(false, "the block kernels take float32, float64 or bfloat16, not ", x.scalar_type());
-  }
-}
-
-#define FOR_INSTRUCTION_SET(KERNELS)                                             \
-  (instruction_set() == AVX512 ? wkv_avx512::KERNELS                             \
-                               : instruction_set() == AVX2 ? wkv_avx2::KERNELS   \
-                                                           : wkv_baseline::KERNELS)
+WkvDtype block_dtype(const Tensor &x) { return kernel_dtype(x.scalar_type(), "block"); }
 
 template <class Arrays>
 void run(void (*kernel)(const Arrays &, int64_t), const Arrays &arrays, int64_t n_item) {
@@ -114,9 +96,6 @@ class NormMix : public torch::autograd::Function<NormMix> {
 
 // Inputs, (B,T,C) but for the state: the last two are absent where the block makes v_first itself.
 enum Wkv7Input { R, K, V, W_LOW, A_LOW, G, S0, V_LOW, V_FIRST };
-
-// What a backward pass may be asked for; each includes those before it.
-enum Learns : int64_t { NOTHING, STATE, OPERANDS };
 
 // One call in progress: the operands of the recurrence are made, used and dropped.
 struct TimeMix7Call {
@@ -402,11 +381,6 @@ class SigmoidMul : public torch::autograd::Function<SigmoidMul> {
 
 MaybeTensor maybe(const Tensor *x) { return x ? MaybeTensor(*x) : std::nullopt; }
 
-int in_words(const std::exception &e, char *message, size_t message_len) {
-  std::snprintf(message, message_len, "%s", e.what());
-  return 1;
-}
-
 }  // namespace
 
 // All tensors are contiguous, on the CPU, and of the shapes and dtypes that block.h documents: the caller has checked
@@ -417,20 +391,17 @@ int in_words(const std::exception &e, char *message, size_t message_len) {
 extern "C" int statetune_norm_mix(const Tensor *x, const Tensor *shares, const Tensor *before,
                                   const Tensor *restarts, const Tensor *params, Tensor **out,
                                   char *message, size_t message_len) {
-  try {
+  return caught(message, message_len, [&] {
     const variable_list all = NormMix::apply(*x, maybe(shares), *before, maybe(restarts), *params);
     for (size_t i = 0; i < all.size(); i++) out[i] = new Tensor(all[i]);
-    return 0;
-  } catch (const std::exception &e) {
-    return in_words(e, message, message_len);
-  }
+  });
 }
 
 // `inputs`: `n` tensors in the order of `Wkv7Input`.
 extern "C" int statetune_time_mix7(const Tensor *const *inputs, size_t n, const Tensor *params,
                                    const Tensor *restarts, Tensor **out, Tensor **s_last,
                                    char *message, size_t message_len) {
-  try {
+  return caught(message, message_len, [&] {
     variable_list list;
     int64_t learns = NOTHING;
     for (size_t i = 0; i < n; i++) list.push_back(*inputs[i]);
@@ -443,40 +414,28 @@ extern "C" int statetune_time_mix7(const Tensor *const *inputs, size_t n, const 
         TimeMix7::apply(at::TensorList(list), *params, maybe(restarts), learns);
     *out = new Tensor(both[0]);
     *s_last = new Tensor(both[1]);
-    return 0;
-  } catch (const std::exception &e) {
-    return in_words(e, message, message_len);
-  }
+  });
 }
 
 // `y` (B,T,H,N), `g` (B,T,C), `params` (2,C): weight and bias of the norm.
 extern "C" int statetune_head_gate(const Tensor *y, const Tensor *g, const Tensor *params, Tensor **out,
                                    char *message, size_t message_len) {
-  try {
+  return caught(message, message_len, [&] {
     *out = new Tensor(HeadGate::apply(*y, *g, *params));
-    return 0;
-  } catch (const std::exception &e) {
-    return in_words(e, message, message_len);
-  }
+  });
 }
 
 extern "C" int statetune_relu_square(const Tensor *x, Tensor **out, char *message, size_t message_len) {
-  try {
+  return caught(message, message_len, [&] {
     *out = new Tensor(ReluSquare::apply(*x));
-    return 0;
-  } catch (const std::exception &e) {
-    return in_words(e, message, message_len);
-  }
+  });
 }
 
 extern "C" int statetune_sigmoid_mul(const Tensor *x, const Tensor *y, Tensor **out, char *message,
                                      size_t message_len) {
-  try {
+  return caught(message, message_len, [&] {
     *out = new Tensor(SigmoidMul::apply(*x, *y));
-    return 0;
-  } catch (const std::exception &e) {
-    return in_words(e, message, message_len);
-  }
+  });
 }
 
 // Losses (n) float64 of n positions with `logits` (n,V), `targets` (n) int64 and `weights` (n) float32 or null; with
@@ -484,7 +443,7 @@ extern "C" int statetune_sigmoid_mul(const Tensor *x, const Tensor *y, Tensor **
 extern "C" int statetune_head_loss(const Tensor *logits, const Tensor *targets, const Tensor *weights,
                                    int gradient, double scale, double l2wrap, Tensor **losses,
                                    char *message, size_t message_len) {
-  try {
+  return caught(message, message_len, [&] {
     HeadLossArrays p = {};
     const Tensor out = at::empty({logits->size(0)}, logits->options().dtype(at::kDouble));
     p.n_vocab = logits->size(1);
@@ -498,8 +457,5 @@ extern "C" int statetune_head_loss(const Tensor *logits, const Tensor *targets, 
     p.losses = out.data_ptr<double>();
     run(FOR_INSTRUCTION_SET(head_loss_kernel)(p.dtype), p, logits->size(0));
     *losses = new Tensor(out);
-    return 0;
-  } catch (const std::exception &e) {
-    return in_words(e, message, message_len);
-  }
+  });
 }

@@ -5,6 +5,7 @@
 // merged two compilations of one function would mix instruction sets.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -49,6 +50,31 @@ inline void narrow(float x, Bf16 &out) {
   std::memcpy(&bits, &x, sizeof bits);
   const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   out.bits = uint16_t(x != x ? (bits >> 16) | 0x40 : rounded);
+}
+
+// e^x = 2^n e^f with |f| <= ln(2)/2 and a Taylor polynomial of degree 7: within 2 ulp. A NaN stays one.
+inline VecOf<float> exp_of(VecOf<float> x) {
+  typedef int32_t Ints __attribute__((vector_size(WKV_VECTOR_BYTES)));
+  x = x < -87.0f ? splat(-87.0f) : x;
+  x = x > 88.0f ? splat(88.0f) : x;
+  // 1.5 * 2^23: a sum with it has its whole part in the low bits.
+  const VecOf<float> magic = splat(12582912.0f);
+  const VecOf<float> n = x * 1.44269504088896341f + magic;
+  const VecOf<float> whole = n - magic;
+  const VecOf<float> f = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  VecOf<float> p = splat(1.0f / 5040);
+  p = p * f + 1.0f / 720;
+  p = p * f + 1.0f / 120;
+  p = p * f + 1.0f / 24;
+  p = p * f + 1.0f / 6;
+  p = p * f + 0.5f;
+  p = p * f + 1.0f;
+  p = p * f + 1.0f;
+  return p * (VecOf<float>)(((Ints)n + 127) << 23);
+}
+inline VecOf<double> exp_of(VecOf<double> x) {
+  for (int i = 0; i < WIDTH<double>; i++) x[i] = std::exp(x[i]);
+  return x;
 }
 
 }  // namespace

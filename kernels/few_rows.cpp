@@ -5,9 +5,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <exception>
 
+#include "autograd_shim.h"
 #include "few_rows_product.h"
 #include "instruction_set.h"
 
@@ -21,17 +20,6 @@ constexpr int64_t BYTES_OF_A_THREAD = 192 << 10;
 constexpr int64_t BYTES_AT_A_TIME = 256 << 10;
 // Rows of W that kernels read at a time.
 constexpr int64_t ROWS_AT_A_TIME = 4;
-
-FewRowsKernels kernels() {
-  switch (instruction_set()) {
-    case AVX512:
-      return wkv_avx512::few_rows_kernels();
-    case AVX2:
-      return wkv_avx2::few_rows_kernels();
-    default:
-      return wkv_baseline::few_rows_kernels();
-  }
-}
 
 // Room for `count` numbers that begin where a cache line does, until this thread asks again.
 float *room_for(int64_t count) {
@@ -51,7 +39,7 @@ bool has_few_rows(const Tensor &x, int64_t columns, int64_t most) {
 
 Tensor few_rows_product(const Tensor &x, FewRows w, int64_t rows, int64_t columns,
                         const RowScales &scales) {
-  const FewRowsKernels by = kernels();
+  const FewRowsKernels by = FOR_INSTRUCTION_SET(few_rows_kernels)();
   const Tensor in = x.contiguous();
   at::DimVector size(x.sizes());
   size.back() = rows;
@@ -87,25 +75,21 @@ Tensor few_rows_product(const Tensor &x, FewRows w, int64_t rows, int64_t column
   return y;
 }
 
-// x W^T for x (.., K) and W (N, K), or x W for W (K, N) if it is `transposed`, if autograd is off, x has few rows, and both
+// x W^T for x (.., K) and W (N, K), or x W for W (K, N) if it is `transposed`, if no gradients are recorded, x has few rows, and both
 // are on the CPU in one dtype of the kernels: a new tensor that the caller owns. Else `y` becomes null. Returns 0, or 1
 // after writing the reason into `message`.
 extern "C" int statetune_few_rows(const Tensor *x, const Tensor *w, int transposed, Tensor **y,
                                   char *message, size_t message_len) {
-  try {
+  return caught(message, message_len, [&] {
     *y = nullptr;
     if (at::GradMode::is_enabled() || w->dim() != 2 || !w->is_cpu() || !w->is_contiguous() ||
         w->scalar_type() != x->scalar_type())
-      return 0;
-    if (!has_few_rows(*x, w->size(transposed ? 0 : 1), FEW_ROWS)) return 0;
+      return;
+    if (!has_few_rows(*x, w->size(transposed ? 0 : 1), FEW_ROWS)) return;
     FewRows p = {};
     p.w = w->data_ptr();
     p.transposed = transposed != 0;
     const int64_t rows = w->size(transposed ? 1 : 0), columns = w->size(transposed ? 0 : 1);
     *y = new Tensor(few_rows_product(*x, p, rows, columns, nullptr));
-    return 0;
-  } catch (const std::exception &e) {
-    std::snprintf(message, message_len, "%s", e.what());
-    return 1;
-  }
+  });
 }

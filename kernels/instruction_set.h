@@ -8,3 +8,9 @@ enum InstructionSet { BASELINE, AVX2, AVX512 };
 // are chosen on the thread that calls an operation, or that goes back through the graph, and not on
 // those that share the work.
 InstructionSet instruction_set();
+
+// The function of this name among the compilations of the kernels.
+#define FOR_INSTRUCTION_SET(KERNELS)                                           \
+  (instruction_set() == AVX512 ? wkv_avx512::KERNELS                           \
+                               : instruction_set() == AVX2 ? wkv_avx2::KERNELS \
+                                                           : wkv_baseline::KERNELS)

@@ -74,27 +74,26 @@ void share_out(int64_t count, Work work) {
   }
 }
 
+// How a product (m, n) is cut: into blocks of rows and columns.
+struct Blocks {
+  int64_t rows, columns;  // of a block; those at the end have what is left
+  int64_t n_row_block, n_column_block;
+
+  // For a (m, k) and b (k, n), all at least 1.
+  Blocks(int64_t m, int64_t k, int64_t n) {
+    const int64_t worth = power_of_two((m + READING) * k * n / BLOCK_WORK);
+    n_column_block = std::min({power_of_two(n / NARROW), worth, wanted()});
+    // A narrow matrix has no columns for all threads.
+    const int64_t low = n_column_block == 1 ? LOW / 2 : LOW;
+    n_row_block = std::min(power_of_two(m / low), worth / n_column_block);
+    columns = divide_up(divide_up(n, n_column_block), COLUMN_STEP) * COLUMN_STEP;
+    rows = divide_up(m, n_row_block);
+    n_column_block = divide_up(n, columns);
+    n_row_block = divide_up(m, rows);
+  }
+};
+
 }  // namespace
-
-ProductBlocks::ProductBlocks(int64_t m, int64_t k, int64_t n) {
-  const int64_t worth = power_of_two((m + READING) * k * n / BLOCK_WORK);
-  n_column_block = std::min({power_of_two(n / NARROW), worth, wanted()});
-  // A narrow matrix has no columns for all threads.
-  const int64_t low = n_column_block == 1 ? LOW / 2 : LOW;
-  n_row_block = std::min(power_of_two(m / low), worth / n_column_block);
-  columns = divide_up(divide_up(n, n_column_block), COLUMN_STEP) * COLUMN_STEP;
-  rows = divide_up(m, n_row_block);
-  n_column_block = divide_up(n, columns);
-  n_row_block = divide_up(m, rows);
-}
-
-void for_each_block(const ProductBlocks &blocks, int64_t m, int64_t n, const Block &block) {
-  share_out(blocks.n_row_block * blocks.n_column_block, [&](int64_t i) {
-    const int64_t row = i % blocks.n_row_block * blocks.rows;
-    const int64_t column = i / blocks.n_row_block * blocks.columns;
-    block(row, std::min(row + blocks.rows, m), column, std::min(column + blocks.columns, n));
-  });
-}
 
 void multiply_in_blocks(const Tensor &a, const Tensor &b, const Tensor &out, bool add) {
   const int64_t m = a.size(0), k = a.size(1), n = b.size(1);
@@ -102,16 +101,19 @@ void multiply_in_blocks(const Tensor &a, const Tensor &b, const Tensor &out, boo
     if (!add) out.zero_();
     return;
   }
-  for_each_block(ProductBlocks(m, k, n), m, n,
-                 [&](int64_t row, int64_t end_row, int64_t column, int64_t end_column) {
-                   const int64_t rows = end_row - row, columns = end_column - column;
-                   Tensor part = out.narrow(0, row, rows).narrow(1, column, columns);
-                   const Tensor x = a.narrow(0, row, rows), y = b.narrow(1, column, columns);
-                   if (add)
-                     at::cpu::addmm_out(part, part, x, y);
-                   else
-                     at::cpu::mm_out(part, x, y);
-                 });
+  const Blocks blocks(m, k, n);
+  share_out(blocks.n_row_block * blocks.n_column_block, [&](int64_t i) {
+    const int64_t row = i % blocks.n_row_block * blocks.rows;
+    const int64_t column = i / blocks.n_row_block * blocks.columns;
+    const int64_t rows = std::min(blocks.rows, m - row);
+    const int64_t columns = std::min(blocks.columns, n - column);
+    Tensor part = out.narrow(0, row, rows).narrow(1, column, columns);
+    const Tensor x = a.narrow(0, row, rows), y = b.narrow(1, column, columns);
+    if (add)
+      at::cpu::addmm_out(part, part, x, y);
+    else
+      at::cpu::mm_out(part, x, y);
+  });
 }
 
 void multiply_batches_in_blocks(const Tensor &a, const Tensor &b, const Tensor &out) {

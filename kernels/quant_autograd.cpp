@@ -7,10 +7,9 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
-#include <cstdio>
-#include <exception>
 #include <limits>
 
+#include "autograd_shim.h"
 #include "few_rows_product.h"
 #include "instruction_set.h"
 #include "quant_cpu.h"
@@ -49,28 +48,6 @@ struct QuantWeight {
 };
 
 namespace {
-
-QuantKernels cpu_kernels() {
-  switch (instruction_set()) {
-    case AVX512:
-      return wkv_avx512::quant_kernels();
-    case AVX2:
-      return wkv_avx2::quant_kernels();
-    default:
-      return wkv_baseline::quant_kernels();
-  }
-}
-
-FewRowsKernels tile_kernels() {
-  switch (instruction_set()) {
-    case AVX512:
-      return wkv_avx512::few_rows_kernels();
-    case AVX2:
-      return wkv_avx2::few_rows_kernels();
-    default:
-      return wkv_baseline::few_rows_kernels();
-  }
-}
 
 // How many of `lines` lines of `width` numbers a tile has, so that tiles are about alike.
 int64_t tile_lines(int64_t lines, int64_t width) {
@@ -227,7 +204,7 @@ struct Packed {
     const Tensor out = scratch({count, part.columns}, type);
     FewRows p = parts();
     p.dtype = QuantDtype(type);
-    const auto unpack = tile_kernels().unpack;
+    const auto unpack = FOR_INSTRUCTION_SET(few_rows_kernels)().unpack;
     at::parallel_for(0, count, std::max<int64_t>(GRAIN / part.columns, 1),
                      [&](int64_t first, int64_t end) {
                        std::vector<float> room;
@@ -264,7 +241,7 @@ struct Packed {
     if (launch)
       start(p);
     else
-      over_groups(cpu_kernels().dequantise, p);
+      over_groups(FOR_INSTRUCTION_SET(quant_kernels)().dequantise, p);
     return out;
   }
 
@@ -308,21 +285,6 @@ class QuantLinear : public torch::autograd::Function<QuantLinear> {
   }
 };
 
-// Runs `work`, which fails with an exception. Returns 0, or 1 after writing the reason.
-template <class Work>
-int caught(char *message, size_t message_len, Work work) {
-  try {
-    work();
-    return 0;
-  } catch (const c10::Error &e) {
-    std::snprintf(message, message_len, "%s", e.what_without_backtrace());
-    return 1;
-  } catch (const std::exception &e) {
-    std::snprintf(message, message_len, "%s", e.what());
-    return 1;
-  }
-}
-
 }  // namespace
 
 // The matrix (rows, columns) of a packed weight in a dtype, one of QuantDtype: a new tensor that the
@@ -364,7 +326,7 @@ extern "C" int statetune_quant_pack(const Tensor *numbers, int64_t group_len, co
     p.order = static_cast<const uint8_t *>(order->data_ptr());
     p.codes = static_cast<uint8_t *>(packed.data_ptr());
     p.scales = static_cast<float *>(scale.data_ptr());
-    over_groups(cpu_kernels().pack, p);
+    over_groups(FOR_INSTRUCTION_SET(quant_kernels)().pack, p);
     *codes = new Tensor(packed);
     *scales = new Tensor(scale);
   });

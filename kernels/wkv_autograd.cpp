@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "autograd_shim.h"
 #include "instruction_set.h"
 #include "wkv.h"
 
@@ -51,19 +52,6 @@ const Recurrence &recurrence(int64_t version) {
   return version == 6 ? wkv6 : wkv7;
 }
 
-WkvDtype wkv_dtype(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return WkvDtype::f32;
-    case at::kDouble:
-      return WkvDtype::f64;
-    case at::kBFloat16:
-      return WkvDtype::bf16;
-    default:
-      TORCH_CHECK(false, "the WKV kernels take float32, float64 or bfloat16 operands, not ", type);
-  }
-}
-
 // One call of a recurrence, in progress.
 struct Call {
   const Recurrence &wkv;
@@ -77,7 +65,7 @@ struct Call {
     arrays.n_token = r.size(1);
     arrays.n_head = r.size(2);
     arrays.head_size = r.size(3);
-    arrays.dtype = wkv_dtype(r.scalar_type());
+    arrays.dtype = kernel_dtype(r.scalar_type(), "WKV");
     for (size_t i = 0; i < inputs.size(); i++)
       if (inputs[i].defined()) arrays.*wkv.operands[i].array = inputs[i].data_ptr();
     if (restarts.defined()) arrays.restarts = static_cast<uint8_t *>(restarts.data_ptr());
@@ -92,9 +80,6 @@ struct Call {
     });
   }
 };
-
-// What a backward pass may be asked for; each includes those before it.
-enum Learns : int64_t { NOTHING, STATE, OPERANDS };
 
 class Wkv : public torch::autograd::Function<Wkv> {
  public:

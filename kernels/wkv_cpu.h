@@ -134,41 +134,11 @@ inline void collect(StateOf<F, NP> &ds0, StateOf<F, NP> &d) {
 
 // ---- decay ----------------------------------------------------------------------------------
 
-template <int NP>
-inline void exp_row(RowOf<double, NP> &row) {
-  for (int i = 0; i < NP; i++) row.at[i] = std::exp(row.at[i]);
-}
-
-// e^x = 2^n e^f with |f| <= ln(2)/2 and a Taylor polynomial of degree 7: within 2 ulp in float.
-template <int NP>
-inline void exp_row(RowOf<float, NP> &row) {
-  typedef int32_t Ints __attribute__((vector_size(WKV_VECTOR_BYTES)));
-  // 1.5 * 2^23: a sum with it has its whole part in the low bits.
-  const VecOf<float> magic = splat(12582912.0f);
-  for (auto &x : row.vec) {
-    x = x < -87.0f ? splat(-87.0f) : x;
-    x = x > 88.0f ? splat(88.0f) : x;
-    const VecOf<float> n = x * 1.44269504088896341f + magic;
-    const VecOf<float> whole = n - magic;
-    const VecOf<float> f = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-    VecOf<float> p = splat(1.0f / 5040);
-    p = p * f + 1.0f / 720;
-    p = p * f + 1.0f / 120;
-    p = p * f + 1.0f / 24;
-    p = p * f + 1.0f / 6;
-    p = p * f + 0.5f;
-    p = p * f + 1.0f;
-    p = p * f + 1.0f;
-    x = p * (VecOf<float>)(((Ints)n << 23) + (127 << 23));  // a NaN stays one
-  }
-}
-
 // rate = exp(w) and decay = exp(-rate), from w in `rate`.
 template <class F, int NP>
 inline void decay_of(RowOf<F, NP> &rate, RowOf<F, NP> &decay) {
-  exp_row(rate);
-  for (int j = 0; j < NP / WIDTH<F>; j++) decay.vec[j] = -rate.vec[j];
-  exp_row(decay);
+  for (auto &x : rate.vec) x = exp_of(x);
+  for (int j = 0; j < NP / WIDTH<F>; j++) decay.vec[j] = exp_of(-rate.vec[j]);
 }
 
 // ---- memory -----------------------------------------------------------------------------------

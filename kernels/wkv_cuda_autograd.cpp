@@ -14,10 +14,10 @@
 #include <torch/torch.h>
 
 #include <cstdio>
-#include <exception>
 #include <limits>
 #include <optional>
 
+#include "autograd_shim.h"
 #include "wkv_cuda.h"
 
 namespace {
@@ -208,7 +208,7 @@ extern "C" int statetune_wkv_cuda(Launch launch, int version, const Tensor *r, c
                                   const Tensor *b, const Tensor *u, const Tensor *s0,
                                   const Tensor *restarts, Tensor **y, Tensor **s_last,
                                   char *message, size_t message_len) {
-  try {
+  return caught(message, message_len, [&] {
     bool will_differentiate = false;
     if (at::GradMode::is_enabled())
       for (const Tensor *t : {r, w, k, v, a, b, u, s0})
@@ -219,14 +219,7 @@ extern "C" int statetune_wkv_cuda(Launch launch, int version, const Tensor *r, c
         int64_t(reinterpret_cast<intptr_t>(launch)), int64_t(version), will_differentiate);
     *y = new Tensor(out[0]);
     *s_last = new Tensor(out[1]);
-    return 0;
-  } catch (const c10::Error &e) {
-    std::snprintf(message, message_len, "%s", e.what_without_backtrace());
-    return 1;
-  } catch (const std::exception &e) {
-    std::snprintf(message, message_len, "%s", e.what());
-    return 1;
-  }
+  });
 }
 
 // The file of libtorch's CPU library that this program has loaded. Returns 0, or 1 if it is not

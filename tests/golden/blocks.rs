@@ -28,6 +28,7 @@ const SHAPES: [(Shape, &[(i64, i64)]); 8] = [
 const TOLERANCES: [(Kind, f64); 3] =
     [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 2e-2)];
 
+/// Tests beside this one draw from the same generator: the same seed does not give the same numbers twice.
 fn randn(size: &[i64]) -> Tensor {
     Tensor::randn(size, (Kind::Double, Device::Cpu))
 }
@@ -150,24 +151,28 @@ fn norm_and_mixes_equal_their_plain_form() {
     }
 }
 
-/// Parameters of a time mix of RWKV-7 in `kind`, of numbers that `rounded` can hold.
-fn params7([h, n]: [i64; 2], has_v: bool, [kind, rounded]: [Kind; 2]) -> TimeMix7Params {
-    tch::manual_seed(77);
+/// Random parameters of a time mix of RWKV-7, in float64, in the order of [`TimeMix7Params::new`]; the value gate lies
+/// sixth.
+fn numbers7([h, n]: [i64; 2]) -> [Tensor; 8] {
     let c = h * n;
-    let make = |size: &[i64], scale: f64, centre: f64| {
-        (randn(size) * scale + centre).to_kind(rounded).to_kind(kind)
-    };
-    TimeMix7Params::new(
-        [
-            make(&[1, 1, c], 1.0, -1.0),
-            make(&[1, 1, c], 0.5, 0.0),
-            make(&[1, 1, c], 0.1, 0.7),
-            make(&[1, 1, c], 0.1, 1.0),
-            make(&[h, n], 0.3, 0.0),
-        ],
-        has_v.then(|| make(&[1, 1, c], 0.5, 0.3)),
-        [make(&[c], 0.2, 1.0), make(&[c], 0.1, 0.0)],
-    )
+    let row = |scale: f64, centre: f64| randn(&[1, 1, c]) * scale + centre;
+    [
+        row(1.0, -1.0),
+        row(0.5, 0.0),
+        row(0.1, 0.7),
+        row(0.1, 1.0),
+        randn(&[h, n]) * 0.3,
+        row(0.5, 0.3),
+        randn(&[c]) * 0.2 + 1.0,
+        randn(&[c]) * 0.1,
+    ]
+}
+
+/// These parameters in `kind`, of numbers that `rounded` can hold.
+fn params7(numbers: &[Tensor; 8], has_v: bool, [kind, rounded]: [Kind; 2]) -> TimeMix7Params {
+    let [w0, a0, k_k, k_a, r_k, v0, weight, bias] =
+        numbers.each_ref().map(|x| x.to_kind(rounded).to_kind(kind));
+    TimeMix7Params::new([w0, a0, k_k, k_a, r_k], has_v.then_some(v0), [weight, bias])
 }
 
 /// r, k, v, w_low, a_low, g, s0, and where there are values v_low and v_first.
@@ -200,10 +205,11 @@ fn the_time_mix_of_rwkv7_equals_its_plain_form() {
         let restarts = documents(shape, places);
         for has_v in [false, true] {
             tch::manual_seed(seed as i64);
+            let numbers = numbers7([shape[2], shape[3]]);
             let inputs = inputs7(shape, has_v);
             let what = format!("{shape:?}, values of block 0 {has_v}");
             compare(&what, &inputs, [6, 1], |op, x, kinds| {
-                let params = params7([shape[2], shape[3]], has_v, kinds);
+                let params = params7(&numbers, has_v, kinds);
                 stage7(op, &params, x, restarts.as_ref())
             });
         }
@@ -214,8 +220,8 @@ fn the_time_mix_of_rwkv7_equals_its_plain_form() {
 fn a_state_alone_has_the_gradient_of_the_whole_time_mix() {
     for (shape, places) in SHAPES {
         let restarts = documents(shape, places);
-        let params = params7([shape[2], shape[3]], true, [Kind::Float; 2]);
         tch::manual_seed(5);
+        let params = params7(&numbers7([shape[2], shape[3]]), true, [Kind::Float; 2]);
         let inputs: Vec<Tensor> =
             inputs7(shape, true).iter().map(|x| x.to_kind(Kind::Float)).collect();
         let gradient = |learns: &dyn Fn(usize) -> bool| {

@@ -262,8 +262,8 @@ fn the_merged_model_is_the_trained_model() {
         let exact = logits(&Model::new(&merged, Kind::Double, Op::Chunk), &state);
         let own = relative_error(&found, &exact);
         println!("{what}: merged is off by {error:e}, and by {own:e} from float64");
-        let is_16_bit = matches!(kind, Kind::Half | Kind::BFloat16);
-        let allowed = rounding(kind).max(if is_16_bit { 4.0 * own } else { 0.0 });
+        let may_be_off = kind == Kind::Half || kind == Kind::BFloat16 && version == Version::V6;
+        let allowed = rounding(kind).max(if may_be_off { 4.0 * own } else { 0.0 });
         assert!(error < allowed, "{what}: off by {error:e}");
     });
 }

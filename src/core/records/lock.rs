@@ -238,6 +238,7 @@ impl Lock {
             include_str!("../../../kernels/few_rows_product.h"),
             include_str!("../../../kernels/few_rows.cpp"),
             include_str!("../../../kernels/few_rows_cpu.cpp"),
+            include_str!("../../../kernels/autograd_shim.h"),
             include_str!("../../../kernels/instruction_set.cpp"),
             include_str!("../../../kernels/quant.h"),
             include_str!("../../../kernels/quant_cpu.h"),

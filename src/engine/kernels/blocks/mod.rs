@@ -29,8 +29,8 @@ fn has_kernel(op: Op, x: &Tensor) -> bool {
 /// The parameters of a stage as its kernel takes them.
 #[derive(Debug)]
 struct Packed {
-    /// One row for each parameter of C numbers, float32, or float64 where they are.
-    rows: Tensor,
+    /// One row for each parameter of C numbers, float32, or float64 where they are; `None` where no kernel can be.
+    rows: Option<Tensor>,
     /// A trained parameter.
     trained: Option<Tensor>,
 }
@@ -38,17 +38,25 @@ struct Packed {
 impl Packed {
     fn new(parameters: &[Tensor]) -> Packed {
         let trained = parameters.iter().find(|x| x.requires_grad()).map(Tensor::shallow_clone);
-        let rows: Vec<Tensor> =
-            parameters.iter().map(|x| wide(&x.detach()).reshape([-1])).collect();
-        Packed { rows: Tensor::stack(&rows, 0), trained }
+        let on_cpu = parameters.iter().all(|x| x.device() == Device::Cpu);
+        // At once: small tensors that stay would otherwise settle between the large ones of a step.
+        let rows = on_cpu.then(|| {
+            let row = |x: &Tensor| wide(&x.detach()).reshape([-1]);
+            Tensor::stack(&parameters.iter().map(row).collect::<Vec<_>>(), 0)
+        });
+        Packed { rows, trained }
     }
 
     /// For the kernel of a stage of `x`; `None`: the plain form computes it.
     fn of_kernel(&self, op: Op, x: &Tensor) -> Option<&Tensor> {
-        // What is made of a trained parameter requires a gradient only while gradients are recorded.
-        let learns = self.trained.as_ref().is_some_and(|trained| trained.neg().requires_grad());
-        (has_kernel(op, x) && !learns).then_some(&self.rows)
+        let fits = has_kernel(op, x) && !self.trained.as_ref().is_some_and(learns);
+        self.rows.as_ref().filter(|_| fits)
     }
+}
+
+/// Whether gradients of `x` are recorded now: what is computed from `x` requires one only then, unlike a view.
+fn learns(x: &Tensor) -> bool {
+    x.requires_grad() && x.narrow(0, 0, 1).neg().requires_grad()
 }
 
 /// `x` in the dtype in which kernels compute.

@@ -5,11 +5,11 @@
 use std::ffi::{c_char, c_int};
 use std::ptr::{null, null_mut};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
 use super::super::autograd::call_shim;
-use super::{KernelError, Op, Packed, wide};
+use super::{KernelError, Op, Packed, learns, wide};
 
 const EPS: f64 = 1e-5;
 
@@ -150,12 +150,9 @@ impl NormMix {
 
 /// Layer norm over the channels, with weight and bias (C): x (.., C) -> (.., C).
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    // A view of the weight needs gradients where they are recorded.
-    if x.device() == Device::Cpu && weight.narrow(0, 0, 1).requires_grad() {
+    if x.device() == Device::Cpu && learns(weight) {
         // libtorch adds up the gradients of the weights of a norm by threads, those of a product in one order. Float32 as
         // within libtorch's norm, so that the result is the same.
-        let wide =
-            |x: &Tensor| x.to_kind(if x.kind() == Kind::Double { x.kind() } else { Kind::Float });
         let normed = wide(x).layer_norm::<Tensor>(weight.size(), None, None, EPS, false);
         return wide(bias).addcmul(&normed, &wide(weight)).to_kind(x.kind());
     }
@@ -175,6 +172,8 @@ fn token_shift(x: &Tensor, before: &Tensor, restarts: Option<&Tensor>) -> Tensor
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
 
     #[test]
