@@ -323,7 +323,7 @@ fn impossible_logits_have_no_loss() {
 fn results_of_stages_do_not_depend_on_threads() {
     let (shape, places) = SHAPES[6];
     let restarts = documents(shape, places);
-    let params = params7([shape[2], shape[3]], true, [Kind::Float; 2]);
+    let params = params7(&numbers7([shape[2], shape[3]]), true, [Kind::Float; 2]);
     let c = shape[2] * shape[3];
     tch::manual_seed(3);
     let inputs = inputs7(shape, true);
