@@ -371,7 +371,10 @@ fn compile_emulation(program: &dyn Program, text: &str, file: &Path) -> Result<(
     let (source, partial) = (file.with_extension("cpp"), file.with_extension("partial"));
     fs::write(&source, text).map_err(|error| error.to_string())?;
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_string());
-    let output = Command::new(&compiler)
+    // Like `ccache g++`: a program and its first arguments.
+    let mut words = compiler.split_whitespace();
+    let output = Command::new(words.next().unwrap_or("c++"))
+        .args(words)
         .args(["-std=c++17", "-O1", "-fno-strict-aliasing", "-fPIC", "-shared", "-Wall", "-Werror"])
         .arg("-Wno-unknown-pragmas")
         .args(program.defines())

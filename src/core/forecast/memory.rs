@@ -134,7 +134,8 @@ impl Workload<'_> {
     }
 
     /// Bytes of weights in the dtype of the model, and of packed weights. Trainable weights are float32; a model that
-    /// computes in another dtype also holds a copy of them in that dtype.
+    /// computes in another dtype also holds a copy of them in that dtype. Of the embedding there is no copy, and a frozen
+    /// one takes nothing of a GPU.
     fn weights(&self) -> [u64; 2] {
         let all = quant::bytes(self.shape, self.elt(), self.quant);
         let packed = self.quant.map_or(0, |format| {
@@ -144,7 +145,14 @@ impl Workload<'_> {
         let shared =
             if self.dtype == Dtype::F32 { self.elt() * self.tensors_that_learn() } else { 0 };
         let copies = if self.dtype == Dtype::F32 { 0 } else { self.elt() * self.adapter_numbers() };
-        [all - packed - shared + copies, packed]
+        let shape = self.shape;
+        let embedding = self.elt() * numbers(&[shape.vocab_size, shape.n_embd]);
+        let elsewhere = match self.tensor("emb.weight") {
+            true => self.dtype != Dtype::F32,
+            false => self.on_gpu,
+        };
+        let absent = if elsewhere { embedding } else { 0 };
+        [all - packed - shared + copies - absent, packed]
     }
 
     /// Number of elements of the trainable tensors of the model.

@@ -129,7 +129,7 @@ fn read_prompts(
             .map(|&id| id.into())
             .collect();
         let ids = Tensor::from_slice(&ids).view([reading.len() as i64, -1]);
-        let (hidden, after) = model.forward(&ids.to_device(model.device()), &carried, None)?;
+        let (hidden, after) = model.forward(&ids, &carried, None)?;
         let is_read = |at: &i64| rows[reading[*at as usize]].prompt.len() == end;
         let (done, rest): (Vec<i64>, Vec<i64>) = (0..reading.len() as i64).partition(is_read);
         let length = (end - read) as i64;
@@ -158,7 +158,7 @@ impl Batch {
     fn step(&mut self, model: &Model, rows: &[Row]) -> Result<(), KernelError> {
         let last = |row: &usize| rows[*row].answer.last().copied().unwrap_or_default().into();
         let ids: Vec<i64> = self.open.iter().map(last).collect();
-        let ids = Tensor::from_slice(&ids).view([-1, 1]).to_device(model.device());
+        let ids = Tensor::from_slice(&ids).view([-1, 1]);
         let (hidden, state) = model.forward(&ids, &self.state, None)?;
         self.state = state;
         self.logits.clear();

@@ -46,9 +46,9 @@ pub fn score(
     assert!(!ids.is_empty(), "a sequence has at least one token");
     let _guard = tch::no_grad_guard();
     let kind = exact_kind(model);
-    let ids = Tensor::from_slice(ids).unsqueeze(0).to_device(model.device()); // (1, T)
+    let ids = Tensor::from_slice(ids).unsqueeze(0); // (1, T)
     let positions = ids.size()[1];
-    let next = ids.get(0).narrow(0, 1, positions - 1);
+    let next = ids.get(0).narrow(0, 1, positions - 1).to_device(model.device());
     let step = match reading {
         ReadMode::Whole => positions,
         ReadMode::Recurrent => 1,

@@ -206,7 +206,7 @@ impl<'a> Session<'a> {
         let mut before: Option<State> = None;
         for piece in first.chunks(PIECE) {
             let carried = before.as_ref().unwrap_or(&self.carried);
-            before = Some(self.model.forward(&self.batch_of(piece), carried, None)?.1);
+            before = Some(self.model.forward(&Session::batch_of(piece), carried, None)?.1);
         }
         let mut logits = Vec::new();
         let carried = before.as_ref().unwrap_or(&self.carried);
@@ -221,7 +221,7 @@ impl<'a> Session<'a> {
         carried: &State,
         logits: &mut Vec<f32>,
     ) -> Result<State, KernelError> {
-        let (hidden, carried) = self.model.forward(&self.batch_of(ids), carried, None)?;
+        let (hidden, carried) = self.model.forward(&Session::batch_of(ids), carried, None)?;
         let last = Tensor::from_slice(&[ids.len() as i64 - 1]).to_device(self.model.device());
         logits.clear();
         append_logits(self.model, &hidden.at(&last), logits);
@@ -229,9 +229,9 @@ impl<'a> Session<'a> {
     }
 
     /// Ids as a batch of one row.
-    fn batch_of(&self, ids: &[u32]) -> Tensor {
+    fn batch_of(ids: &[u32]) -> Tensor {
         let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
-        Tensor::from_slice(&ids).unsqueeze(0).to_device(self.model.device())
+        Tensor::from_slice(&ids).unsqueeze(0)
     }
 }
 

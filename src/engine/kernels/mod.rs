@@ -44,7 +44,7 @@ pub use products::{has_bfloat16_products, replace_products, with_widened_product
 pub use selftest::{KernelCheck, Recurrence, check_kernel};
 pub use settings::{
     allow_tf32, available_bytes, end_in_words, give_back_memory, keep_memory, peak_resident_bytes,
-    pinned,
+    send,
 };
 pub use threads::{cores_of_machine, fix_threads, follow_load, most_threads};
 

@@ -26,8 +26,21 @@ pub fn allow_tf32(allow: bool) {
     unsafe { statetune_allow_tf32(allow.into()) }
 }
 
+/// `x` on `device`. From the CPU to a GPU it goes without a wait: a copy in pinned memory, and from there in the order of
+/// the GPU's work.
+pub fn send(x: Tensor, device: Device) -> Tensor {
+    if x.device() == device {
+        return x;
+    }
+    let kind = x.kind();
+    match x.device() {
+        Device::Cpu => pinned(x).to_device_(device, kind, true, false),
+        _ => x.to_device(device),
+    }
+}
+
 /// A CPU tensor in memory that a GPU copies from without a wait; the tensor itself where there is no such memory.
-pub fn pinned(x: Tensor) -> Tensor {
+fn pinned(x: Tensor) -> Tensor {
     // SAFETY: the pointer is that of a live tensor; the shim catches every exception, and returns null or a tensor for
     // the caller to own.
     let copy = unsafe { statetune_pinned(x.as_ptr()) };

@@ -8,7 +8,7 @@ use super::layers::{ChannelMix, Norm, TimeMix, TimeMixed};
 use super::rwkv5::{ChannelMix5, PreFfn};
 use super::versions::computation;
 use super::{LayerState, Seen, Shape, State, TimeState, Weights};
-use crate::kernels::{KernelError, MixInput, Op, linear, replace_products};
+use crate::kernels::{KernelError, MixInput, Op, linear, replace_products, send};
 
 /// An RWKV model in one compute dtype.
 ///
@@ -17,6 +17,7 @@ use crate::kernels::{KernelError, MixInput, Op, linear, replace_products};
 pub struct Model {
     shape: Shape,
     op: Op,
+    /// [`Weights::embedding`].
     emb: Tensor,
     ln0: Norm,
     blocks: Vec<Block>,
@@ -92,7 +93,7 @@ impl Model {
         Model {
             shape,
             op,
-            emb: weights.get("emb.weight", kind),
+            emb: weights.embedding(),
             ln0: Norm::new(weights, "blocks.0.ln0", kind),
             blocks: (0..shape.n_layer).map(|layer| Block::new(weights, layer, kind)).collect(),
             ln_out: Norm::new(weights, "ln_out", kind),
@@ -124,12 +125,12 @@ impl Model {
 
     /// The dtype in which the model computes.
     pub fn kind(&self) -> Kind {
-        self.emb.kind()
+        self.head.kind()
     }
 
     /// Where the model computes.
     pub fn device(&self) -> Device {
-        self.emb.device()
+        self.head.device()
     }
 
     /// What a batch of `batch` rows starts from: `time_state` in every row, and nothing seen before the
@@ -147,7 +148,7 @@ impl Model {
         State { layers: time_state.0.iter().map(layer).collect(), seen: None }
     }
 
-    /// Runs `ids` (B, T) int64 from `start`: the hidden states before the head and the state after the
+    /// Runs `ids` (B, T) int64, best on the CPU, from `start`: the hidden states before the head and the state after the
     /// last token. One token at a time with the carried state comes to the same as all at once.
     ///
     /// `restarts` (B, T) bool is true where a document begins within a row: nothing is seen there of
@@ -179,7 +180,9 @@ impl Model {
 
     /// The first part of [`Model::forward`]: what block 0 gets of `ids` (B, T), (B, T, C).
     pub fn embed(&self, ids: &Tensor) -> Tensor {
-        self.ln0.layer_norm(&Tensor::embedding(&self.emb, ids, -1, false, false))
+        let ids = send(ids.shallow_clone(), self.emb.device());
+        let rows = Tensor::embedding(&self.emb, &ids, -1, false, false).to_kind(self.kind());
+        self.ln0.layer_norm(&send(rows, self.device()))
     }
 
     /// A block of [`Model::forward`]: from `x` (B, T, C) and the state `before` to what the next block
@@ -252,7 +255,10 @@ impl Model {
         restarts: Option<&Tensor>,
     ) -> (Hidden, Option<Seen>) {
         let x = self.ln_out.layer_norm(x);
-        let copied = self.copying.as_ref().map(|c| c.forward(&x, ids, seen, restarts));
+        let copied = self.copying.as_ref().map(|c| {
+            let ids = send(ids.shallow_clone(), x.device());
+            c.forward(&x, &ids, seen, restarts)
+        });
         let (copies, seen) = copied.unzip();
         (Hidden { x, copies }, seen)
     }

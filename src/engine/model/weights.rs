@@ -26,6 +26,9 @@ pub struct Weights {
     device: Device,
 }
 
+/// The tensor of which a step reads the rows of its tokens.
+const EMBEDDING: &str = "emb.weight";
+
 /// What a name stands for.
 #[derive(Debug)]
 enum Entry {
@@ -117,6 +120,12 @@ impl Weights {
         }
     }
 
+    /// The embedding (V, C) as these weights hold it. A step reads few of its rows, so a frozen one stays in the file and
+    /// in its dtype: a GPU need not hold it.
+    pub fn embedding(&self) -> Tensor {
+        self.with_tensor(EMBEDDING, Tensor::shallow_clone)
+    }
+
     /// The linear layer of a tensor: what [`Weights::set_linear`] put there, or the tensor in `kind`.
     ///
     /// # Panics
@@ -183,7 +192,7 @@ impl Weights {
     }
 
     /// The same model with trainable float32 copies of the tensors for whose name `learns` is true; all others are
-    /// converted to `kind`. Layers that were replaced stay as they are.
+    /// converted to `kind`, but for a frozen embedding ([`Weights::embedding`]). Layers that were replaced stay as they are.
     pub fn trainable(&self, kind: Kind, learns: impl Fn(&str) -> bool) -> Weights {
         let trainable = self.map(|name, tensor| match learns(name) {
             true => {
@@ -191,6 +200,7 @@ impl Weights {
                 self.forget_pages(name);
                 copy.detach().set_requires_grad(true)
             }
+            false if name == EMBEDDING => tensor.shallow_clone(),
             false => self.here(name, tensor, kind),
         });
         // What was copied has given up its pages, and what was not needs them.

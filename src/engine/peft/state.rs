@@ -99,7 +99,7 @@ pub fn state_after(model: &Model, ids: &[i64]) -> Result<TimeState, KernelError>
     let _guard = tch::no_grad_guard();
     let mut state = model.start(&model.initial_states(), 1);
     for ids in ids.chunks(PROMPT_CHUNK) {
-        let ids = Tensor::from_slice(ids).unsqueeze(0).to_device(model.device());
+        let ids = Tensor::from_slice(ids).unsqueeze(0);
         (_, state) = model.forward(&ids, &state, None)?;
     }
     Ok(TimeState(state.layers.into_iter().map(|layer| layer.wkv.squeeze_dim(0)).collect()))

@@ -3,12 +3,12 @@
 use statetune_core::data::Batch;
 use tch::{Device, Kind, Tensor};
 
-use crate::kernels::pinned;
+use crate::kernels::send;
 
 /// The tensors of one micro-batch.
 #[derive(Debug)]
 pub struct BatchTensors {
-    /// Token ids (B, T) int64, padded on the right with 0.
+    /// Token ids (B, T) int64 on the CPU, padded on the right with 0.
     pub inputs: Tensor,
     /// (B, T) bool, true where a document begins within a row. Absent when each row has only one.
     pub restarts: Option<Tensor>,
@@ -19,19 +19,13 @@ pub struct BatchTensors {
 }
 
 impl BatchTensors {
-    /// The batch on `device`. The copy to a GPU runs from pinned memory on its stream, without a wait.
+    /// The batch for a model on `device`.
     pub fn new(batch: &Batch, device: Device) -> BatchTensors {
-        let to = |x: Tensor| {
-            let kind = x.kind();
-            match device {
-                Device::Cuda(_) => pinned(x).to_device_(device, kind, true, false),
-                _ => x,
-            }
-        };
+        let to = |x: Tensor| send(x, device);
         let size = [batch.rows as i64, batch.tokens as i64];
         let restarts = batch.restarts.as_deref();
         BatchTensors {
-            inputs: to(Tensor::from_slice(&batch.inputs).view(size)),
+            inputs: Tensor::from_slice(&batch.inputs).view(size),
             restarts: restarts.map(|restarts| to(Tensor::from_slice(restarts).view(size))),
             target_positions: to(int64(&batch.learned_at)),
             targets: to(int64(&batch.targets)),
