@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _, Error, FromArgMatches as _};
 use statetune_core::config::{nearest_word, option_meant};
-use statetune_core::words::shell_assignment;
+use statetune_core::shell::shell_assignment;
 
 use super::Cli;
 

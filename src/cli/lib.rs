@@ -243,8 +243,25 @@ impl ExperimentArgs {
         file: &Path,
         purpose: Purpose,
     ) -> Result<Plan, Vec<Diagnostic>> {
+        let overrides = self.overrides();
+        let options = overrides.options();
+        let helped = |messages: Vec<Diagnostic>| -> Vec<Diagnostic> {
+            messages.into_iter().map(|one| one.with_options(file, &options)).collect()
+        };
+        let mut plan = self.plan_with(&overrides, find_gpu, file, purpose).map_err(helped)?;
+        plan.warnings = helped(plan.warnings);
+        Ok(plan)
+    }
+
+    fn plan_with(
+        &self,
+        overrides: &Overrides,
+        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        file: &Path,
+        purpose: Purpose,
+    ) -> Result<Plan, Vec<Diagnostic>> {
         let mut loaded =
-            load(file, &self.overrides()).map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
+            load(file, overrides).map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
         self.moved.replace_in(&mut loaded);
         if let Some(run) = file.parent().filter(|_| file.ends_with(RunDir::SETTINGS)) {
             follow_moved_inputs(&mut loaded, run);

@@ -7,8 +7,8 @@ use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
 use statetune_core::records::RunDir;
+use statetune_core::shell::shell_path;
 use statetune_core::store::find_run_ref;
-use statetune_core::words::shell_word;
 use statetune_engine::exports::ExportKind;
 use statetune_engine::run::{Merge, Merged, StatesPlace, merge as write};
 
@@ -139,11 +139,11 @@ fn where_the_state_is(plan: &Plan, out: &Path, state: &Path) -> String {
     };
     let tokenizer = match &plan.model.tokenizer {
         TokenizerPlan::File(path) => {
-            format!(" --tokenizer {}", shell_word(&path.to_string_lossy()))
+            format!(" --tokenizer {}", shell_path(path))
         }
         TokenizerPlan::World | TokenizerPlan::Characters => String::new(),
     };
-    let [out, state] = [out, state].map(|path| shell_word(&path.to_string_lossy()));
+    let [out, state] = [out, state].map(|path| shell_path(path));
     format!(
         "state    {state} has the initial state, {out} {model}; for a program: statetune mount {state} --model \
          {out}{tokenizer} --for rwkv-pip"

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Purpose, TokenizerPlan};
+use statetune_core::shell::{shell_path, shell_word};
 use statetune_core::tensorfile::WeightsError;
 use statetune_engine::exports::mount::{
     MountFile, Program, Proof, ProofError, TOLERANCE, Usage, prove,
@@ -111,7 +112,7 @@ fn merge_first(args: &MountArgs, found: &Found) -> Diagnostic {
 /// The option that names the vocabulary of a model, unless it is the default.
 fn tokenizer_option(subject: &ModelSpec) -> String {
     match &subject.tokenizer {
-        TokenizerPlan::File(path) => format!(" --tokenizer {}", path.display()),
+        TokenizerPlan::File(path) => format!(" --tokenizer {}", shell_path(path)),
         TokenizerPlan::World | TokenizerPlan::Characters => String::new(),
     }
 }
@@ -120,8 +121,8 @@ impl MountArgs {
     /// The run on a command line, with the folder of runs where it is not the default.
     fn run(&self) -> String {
         match self.subject.runs_dir() {
-            folder if folder == Path::new("runs") => self.name.clone(),
-            folder => format!("{} --runs-dir {}", self.name, folder.display()),
+            folder if folder == Path::new("runs") => shell_word(&self.name),
+            folder => format!("{} --runs-dir {}", shell_word(&self.name), shell_path(folder)),
         }
     }
 }

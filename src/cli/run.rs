@@ -11,9 +11,10 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Best, Event, ProbeRate, RunDir, dir_name, newest_checkpoint};
+use statetune_core::shell::shell_path;
 use statetune_core::store::find_run;
 use statetune_core::tensorfile::is_written_through;
-use statetune_core::words::{printable, shell_word, size};
+use statetune_core::words::{printable, size};
 use statetune_core::work::observe;
 use statetune_engine::kernels::GpuBytes;
 use statetune_engine::run::{Begin, Outcome, Summary};
@@ -154,7 +155,7 @@ impl RunOptions {
 /// What is saved of a run that ends at once, and how it continues.
 fn last_words(run: &Path) -> String {
     let saved = newest_checkpoint(run).ok().flatten();
-    let run = shell_word(&run.to_string_lossy());
+    let run = shell_path(run);
     match saved.map(|saved| saved.record.position.steps) {
         Some(steps) => format!(
             "stopped at once; everything up to step {steps} is saved: `statetune resume {run}` continues there"
@@ -227,7 +228,7 @@ pub(super) fn execute(plan: &Plan, begin: Begin, options: &RunOptions, color: Co
         Ok(Outcome::Interrupted { .. }) if !for_people => ExitCode::Interrupted,
         Ok(Outcome::Interrupted { run, steps, total_steps }) => {
             say(format_args!("stopped after step {steps} of {total_steps}, everything is saved"));
-            say(format_args!("next     statetune resume {}", run.display()));
+            say(format_args!("next     statetune resume {}", shell_path(&run)));
             ExitCode::Interrupted
         }
         Err(error) => fail(&error, color),
@@ -282,7 +283,7 @@ fn print_summary(summary: &Summary, template: &Template) {
     for file in &summary.exported {
         say(format_args!("export   {}", file.display()));
     }
-    let run = summary.run.display();
+    let run = shell_path(&summary.run);
     say(format_args!("next     statetune generate {run} --prompt \"How was your weekend?\""));
 }
 

@@ -478,7 +478,7 @@ error[ST2152]: `data.data_file` and `data.source` cannot both be set
   |             ^^^^^^^^^^^^
   |
   = note: each `[[data.source]]` has its own files and type
-  = help: delete the line, or move it into a `[[data.source]]`",
+  = help: delete the setting, or move it into a `[[data.source]]`",
         );
 }
 

@@ -31,6 +31,7 @@ mod faults;
 mod gpu;
 mod gpu_setup;
 mod guard;
+mod helps;
 mod hub;
 mod hub_data;
 mod import;

@@ -67,7 +67,7 @@ fn follow(case: &Case, settings: &[&str], expected: &[&[&str]]) -> usize {
         is_sound(&[settings, &[&setting]].concat());
         followed += 1;
     }
-    if output.stderr.contains("= help: `statetune data check state.toml --fix`") {
+    if output.stderr.contains(" --fix` writes a copy") {
         let fixed = case.statetune(&with(&["data", "check", STATE, "--fix"], settings));
         assert!(fixed.stderr.contains("wrote data.fixed.jsonl"), "{}", fixed.stderr);
         is_sound(&[settings, &["data.data_file=data.fixed.jsonl"]].concat());

@@ -169,8 +169,8 @@ pub enum DataError {
         documents: usize,
         /// Why the first one has no target tokens.
         why: Box<Unlearned>,
-        /// The experiment file, for helps.
-        experiment: Option<PathBuf>,
+        /// The experiment file and its options, for helps.
+        experiment: Option<String>,
     },
     /// Every document is longer than a sample, and such documents are left out.
     AllDropped {
@@ -315,11 +315,11 @@ impl DataError {
         self.diagnostic().code
     }
 
-    /// Names the experiment file in helps.
+    /// Names the experiment in helps: the file and its options as words of a shell.
     #[must_use]
-    pub fn for_experiment(mut self, file: &Path) -> Self {
+    pub fn for_experiment(mut self, arguments: &str) -> Self {
         if let Self::NothingLearned { experiment, .. } = &mut self {
-            *experiment = Some(file.to_path_buf());
+            *experiment = Some(arguments.to_owned());
         }
         self
     }

@@ -5,7 +5,9 @@
 
 use super::Workload;
 use crate::diagnostic::{Text, msg};
+use crate::plan::Experiment;
 use crate::quant::Format;
+use crate::shell::shell_assignment;
 use crate::words::gib;
 
 /// The smallest chunk of positions whose logits are worth a matrix multiplication of their own.
@@ -34,6 +36,18 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// Whether the edits have an effect in the file of `experiment`: no profile, environment variable or option sets one of
+    /// their keys.
+    pub fn can_be_in_file_of(&self, experiment: &Experiment) -> bool {
+        !self.edits.iter().any(|edit| experiment.is_set_over_file(edit.key))
+    }
+
+    /// The edits as options of a command.
+    pub fn options(&self) -> String {
+        let option = |edit: &Edit| format!("--set {}", shell_assignment(edit.key, &edit.value));
+        self.edits.iter().map(option).collect::<Vec<_>>().join(" ")
+    }
+
     /// Its settings, what they leave, and what they cost.
     pub fn line(&self) -> Text {
         let settings = self.edits.iter().map(|edit| {

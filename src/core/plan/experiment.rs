@@ -12,6 +12,7 @@ use crate::config::{Config, Loaded, Origin, Overrides, load};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::lr_curve::{LrInit, LrSchedule};
 use crate::resolved_settings::resolved_toml_with_origins;
+use crate::shell::shell_assignment;
 
 /// The settings of a plan with their text, to be recorded and pointed at; the numbers of a run come from the slices of
 /// the plan.
@@ -67,6 +68,11 @@ impl Experiment {
         &self.loaded
     }
 
+    /// The file and the options that were given with it, as words of a shell: for commands in helps.
+    pub fn arguments(&self) -> String {
+        self.loaded.arguments()
+    }
+
     /// The path of the file.
     pub fn file(&self) -> &Path {
         &self.loaded.file
@@ -119,6 +125,17 @@ impl Experiment {
     pub fn allows(&self, warning: &Diagnostic) -> bool {
         let keys = ["data.template", "data.loss_mask", "data.data_file"];
         keys.iter().any(|key| self.at(key, warning.clone()).is_allowed())
+    }
+
+    /// Whether a profile, the environment or an option sets `key`, so that a value in the file has no effect.
+    pub fn is_set_over_file(&self, key: &str) -> bool {
+        let origin = self.loaded.origins.get(key);
+        origin.is_some_and(|origin| {
+            matches!(
+                origin,
+                Origin::Profile { .. } | Origin::Environment { .. } | Origin::CommandLine
+            )
+        })
     }
 
     /// How many settings come from where.
@@ -222,6 +239,22 @@ pub struct Change {
     pub now: String,
     /// What depends on it.
     pub reach: Reach,
+}
+
+impl Change {
+    /// The option that sets the value of now, as words of a shell.
+    pub fn option(&self) -> String {
+        let Change { key, now, .. } = self;
+        match serde_json::from_str(now) {
+            Ok(Value::String(text)) => format!("--set {}", shell_assignment(key, &text)),
+            Ok(Value::Bool(_) | Value::Number(_)) => format!("--set {key}={now}"),
+            Ok(Value::Array(_) | Value::Object(_)) => {
+                format!("--set-json {}", shell_assignment(key, now))
+            }
+            // `none`: the value is that of no layer.
+            Ok(Value::Null) | Err(_) => format!("--unset {key}"),
+        }
+    }
 }
 
 /// The settings that differ between those of a run and those of now, sorted by key.

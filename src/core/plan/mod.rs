@@ -227,6 +227,11 @@ impl<'a> Faults<'a> {
         self.found.push(self.loaded.at(key, fault));
     }
 
+    /// Adds a warning at `key`, with a help on how to silence it.
+    fn add_silenceable(&mut self, key: &str, warning: Diagnostic) {
+        self.found.push(self.loaded.at(key, warning).help_to_silence());
+    }
+
     /// Adds a fault at `key`, which is put right by taking its line out.
     fn add_superfluous(&mut self, key: &str, fault: Diagnostic) {
         let (fault, edits) = (self.loaded.at(key, fault), self.loaded.removal(key));

@@ -177,13 +177,16 @@ impl<'a> Outlook<'a> {
             longest,
             chunk
         ));
-        let file = self.plan.experiment.file().display();
         let proposals = self.proposals(available);
         let lines = ('A'..).zip(&proposals);
         let lines = lines.map(|(letter, one)| msg!(PROPOSAL_LINE, letter, proposal = one.line()));
         if !proposals.is_empty() {
-            refusal =
-                refusal.help(Text::list(Join::Line, lines)).help(msg!(PLAN_APPLY_EDITS, file));
+            let experiment = &self.plan.experiment;
+            let apply = match proposals[0].can_be_in_file_of(experiment) {
+                true => msg!(PLAN_APPLY_EDITS, experiment = experiment.arguments()),
+                false => msg!(ADD_PROPOSAL, options = proposals[0].options()),
+            };
+            refusal = refusal.help(Text::list(Join::Line, lines)).help(apply);
         }
         refusal = refusal.help(msg!(ALLOW_OOM_TRIES));
         Some(self.plan.experiment.at("train.micro_bsz", refusal))

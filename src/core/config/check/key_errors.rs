@@ -386,7 +386,7 @@ error[ST2101]: `lora_alpha` does not apply to `peft.type = \"state\"`
 11 | lora_alpha = 64
    | ^^^^^^^^^^ as `alpha` used by: lora
    |
-   = help: delete the line, or choose a type that uses it: lora";
+   = help: delete the setting, or choose a type that uses it: lora";
         let with = |line: &str| MINIMAL.replace("\"state\"\n", &format!("\"state\"\n{line}\n"));
         assert_eq!(shown(&with("lora_alpha = 64")), expected);
         let error = shown(&with("rank = 8"));
@@ -398,7 +398,7 @@ error[ST2101]: `rank` does not apply to `peft.type = \"state\"`
   | --set peft.rank=8
   |            ^^^^ used by: lora, pissa, disha, miss, bone
   |
-  = help: delete the line, or choose a type that uses it: lora, pissa, disha, miss, bone";
+  = help: delete the setting, or choose a type that uses it: lora, pissa, disha, miss, bone";
         assert_eq!(only_error(MINIMAL, &set(&["peft.rank=8"])), expected);
         let lora = MINIMAL.replace("\"state\"\n", "\"lora\"\nlora_r = 8\n");
         assert!(shown(&lora).contains("did you mean `rank`?"));
@@ -452,7 +452,7 @@ error[ST2101]: `r` and `lora_alpha` do not apply to `peft.type = \"state\"`
 12 | lora_alpha = 64
    | ---------- as `alpha` used by: lora
    |
-   = help: delete the lines, or choose a type that uses them: lora";
+   = help: delete the settings, or choose a type that uses them: lora";
         assert_eq!(errors[0].render(false), expected);
         assert_eq!(errors.len(), 2);
     }
@@ -467,7 +467,7 @@ error[ST1005]: `hf_token` looks like a secret
    | ^^^^^^^^ do not write secrets into this file
    |
    = note: the file is copied into every run directory, and run directories are shared
-   = help: delete the line and set the environment variable `HF_TOKEN`, which programs that need the secret read";
+   = help: delete the setting and set the environment variable `HF_TOKEN`, which programs that need the secret read";
         assert_eq!(
             shown(&MINIMAL.replace("\"state\"\n", "\"state\"\nhf_token = \"hf_abcd\"\n")),
             expected

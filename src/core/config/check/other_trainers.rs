@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::config::manual::keys::{KeyPath, Keys, below, dotted, is_table, types};
 use crate::config::spelling::{nearest, plain};
 use crate::diagnostic::{Join, Text, msg};
-use crate::words::shell_assignment;
+use crate::shell::shell_assignment;
 
 /// The most keys of one name that a tip lists.
 const MOST_OWNERS: usize = 3;

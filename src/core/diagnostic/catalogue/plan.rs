@@ -72,8 +72,8 @@ catalogue! {
     WALK_IS_FOR_WINDOWS[ST2146]: "`data.walk` only applies to windows", "`data.walk` 只用于窗口";
     NEEDS_DATALOAD_GET: "only applies with `dataload = \"get\"`", "只适用于 `dataload = \"get\"`";
     DELETE_OR_DATALOAD_GET:
-        "delete the line, or set `data.dataload = \"get\"`",
-        "删除这一行，或设 `data.dataload = \"get\"`";
+        "delete the setting, or set `data.dataload = \"get\"`",
+        "删除此设置，或设 `data.dataload = \"get\"`";
     WALK_TAKES_EVERY_WINDOW[ST2104]:
         "the magic-prime walk uses every window, even those without target tokens",
         "magic-prime 遍历会用到每一个窗口，包括没有目标 token 的";
@@ -140,8 +140,8 @@ catalogue! {
         "the other schedules fall over the whole run or not at all",
         "其他曲线要么全程下降，要么不下降";
     DELETE_OR_WSD:
-        "delete the line, or set `lr_schedule = \"wsd\"`",
-        "删除这一行，或写 `lr_schedule = \"wsd\"`";
+        "delete the setting, or set `lr_schedule = \"wsd\"`",
+        "删除此设置，或写 `lr_schedule = \"wsd\"`";
     SAMPLE_HELD_OUT_WITHOUT_SPLIT[ST2105]:
         "`sample.held_out` needs validation documents, but the run has none",
         "`sample.held_out` 需要验证文档，但运行没有验证文档";
@@ -285,7 +285,7 @@ catalogue! {
     KEY_NOT_FOR_VERSION[ST2114]:
         "`{key}` does not apply to an {version} model",
         "`{key}` 不适用于 {version} 模型";
-    DELETE_OR_ZERO: "delete the line, or set it to 0", "删除这一行，或设为 0";
+    DELETE_OR_ZERO: "delete the setting, or set it to 0", "删除此设置，或设为 0";
     WEIGHTS_CONTRADICT_FILE[ST4004]:
         "the weights have `{name} = {found}`, but the file says {stated}",
         "权重的 `{name} = {found}`，但文件写的是 {stated}";
@@ -293,7 +293,7 @@ catalogue! {
     FOUND_SHAPE:
         "found {version}, n_layer {n_layer}, n_embd {n_embd}, head_size {head_size}, vocab {vocab}",
         "权重：{version}，n_layer {n_layer}，n_embd {n_embd}，head_size {head_size}，词表 {vocab}";
-    DELETE_SHAPE_LINE: "delete the line; the shape comes from the weights", "删除这一行，形状总是取自权重";
+    DELETE_SHAPE_LINE: "delete the setting; the shape comes from the weights", "删除此设置，形状总是取自权重";
     HEAD_SIZE_NOT_FOR_KERNELS[ST4006]:
         "the model has a head size of {channels}, but the kernels require a multiple of 8 up to 256",
         "模型的头大小为 {channels}，而内核要求 8 的倍数且不超过 256";
@@ -301,8 +301,8 @@ catalogue! {
         "set `op = \"chunk\"` in `[train]`, which supports any head size",
         "在 `[train]` 中设 `op = \"chunk\"`，它支持任意头大小";
     DELETE_VOCAB_LINE:
-        "delete the line; a new model takes its vocabulary size from the tokenizer",
-        "删除这一行：新模型的词表大小取自分词器";
+        "delete the setting; a new model takes its vocabulary size from the tokenizer",
+        "删除此设置：新模型的词表大小取自分词器";
     NAME_VOCABULARY: "set the vocabulary that the model was trained with", "请设为训练模型时所用的词表";
     SET_TOKENIZER:
         "set `model.tokenizer` to the vocabulary that the model was trained with",
@@ -355,7 +355,7 @@ catalogue! {
     STATES_STAY_ZERO:
         "with `state = false` the initial states stay zero",
         "`state` 为 false，初始状态保持为零";
-    WRITE_STATE_TRUE: "set `state = true`, or delete the line", "写 `state = true`，或删除这一行";
+    WRITE_STATE_TRUE: "set `state = true`, or delete the setting", "写 `state = true`，或删除此设置";
     PART_CANNOT_TRAIN[ST2122]:
         "the linear layers in `{part}` cannot be trained together with an adapter",
         "使用适配器时，`{part}` 中的线性层不能训练";
@@ -366,7 +366,7 @@ catalogue! {
     KEY_NOT_FOR_INIT[ST2121]:
         "`{key}` does not apply with `init = \"{word}\"`",
         "`{key}` 不适用于 `init = \"{word}\"`";
-    WRITE_INIT: "set `init = \"{word}\"`, or delete the line", "写 `init = \"{word}\"`，或删除这一行";
+    WRITE_INIT: "set `init = \"{word}\"`, or delete the setting", "写 `init = \"{word}\"`，或删除此设置";
     INIT_NEEDS_KEY[ST2120]:
         "`init = \"{word}\"` requires `{key}`",
         "`init = \"{word}\"` 需要 `{key}`";
@@ -460,8 +460,8 @@ catalogue! {
         "each `[[data.source]]` has its own files and type",
         "每个 `[[data.source]]` 有自己的文件和类型";
     DELETE_OR_MAKE_SOURCE:
-        "delete the line, or move it into a `[[data.source]]`",
-        "删除这一行，或把它移到一个 `[[data.source]]` 中";
+        "delete the setting, or move it into a `[[data.source]]`",
+        "删除此设置，或把它移到一个 `[[data.source]]` 中";
     PAIR_USED_AS_IS: "a pair of token files is used as it is", "token 文件对按原样使用";
     SWEEP_WITHOUT_AXES: "the sweep has no axes", "扫描没有轴";
     AXIS_WITHOUT_VALUES: "the axis `{key}` has no values", "轴 `{key}` 没有值";

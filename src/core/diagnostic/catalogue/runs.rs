@@ -89,8 +89,8 @@ catalogue! {
         "the run `{run}` saved checkpoint `{name}`, but has no checkpoint now",
         "运行 `{run}` 保存过检查点 `{name}`，但现在没有检查点";
     RUN_WITH_ITS_SETTINGS:
-        "to start a new run with its settings, run `statetune run --like {run}`",
-        "要用它的设置开始新运行，运行 `statetune run --like {run}`";
+        "to start a new run with its settings, run `statetune run --like {run:sh}`",
+        "要用它的设置开始新运行，运行 `statetune run --like {run:sh}`";
     DAMAGED_CHECKPOINT_IN_THE_WAY:
         "restore the file from a copy, or move the folder `{folder}` elsewhere to resume from an earlier checkpoint",
         "请从副本恢复该文件，或把目录 `{folder}` 移到别处，以便从较早的检查点续跑";

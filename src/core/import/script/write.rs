@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::flags::SAME;
-use crate::words::shell_word;
+use crate::shell::shell_word;
 
 /// A setting of the experiment.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::flags::{ADAPTERS, LOADS, PARTS, TRAIN_PARTS};
 use super::write::{FileFacts, Script, plain};
-use crate::words::shell_word;
+use crate::shell::shell_word;
 
 /// The `l2wrap` of RWKV-PEFT, which has no flag.
 const L2WRAP: f64 = 1e-4;
