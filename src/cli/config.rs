@@ -14,6 +14,7 @@ use statetune_core::import::{FileFacts, ScriptSetting, to_script};
 use statetune_core::resolved_settings::resolved_toml;
 use statetune_core::store::find_run;
 use statetune_core::tensorfile::create_atomically;
+use statetune_core::words::printable;
 use statetune_engine::model::{Version, shape_in};
 
 use super::table::table_or_lines;
@@ -161,7 +162,7 @@ fn print_settings(args: &ShowArgs, color: Color) -> Result<ExitCode, ExitCode> {
     match args.format {
         ShowFormat::Toml => say(resolved_toml(&loaded).trim_end()),
         ShowFormat::Human => {
-            let row = |one: Setting| [one.key, one.value.to_string(), one.origin];
+            let row = |one: Setting| [one.key, printable(&one.value.to_string()), one.origin];
             let rows = flat(&loaded).into_iter().map(row).collect();
             say(table_or_lines(["setting", "value", "from"], rows));
         }
@@ -276,7 +277,9 @@ fn diff(args: &DiffArgs, color: Color) -> Result<ExitCode, ExitCode> {
         super::Format::Human => {
             let names = [&args.left, &args.right].map(|name| name.display().to_string());
             let side = |one: &Option<&Setting>| {
-                one.map_or(String::new(), |one| format!("{} ({})", one.value, one.origin))
+                one.map_or(String::new(), |one| {
+                    printable(&format!("{} ({})", one.value, one.origin))
+                })
             };
             let row = |(key, a, b): &(&str, _, _)| [(*key).to_owned(), side(a), side(b)];
             if !changed.is_empty() {

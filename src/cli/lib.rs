@@ -437,8 +437,9 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
     if cli.offline {
         hub::stay_offline();
     }
-    // Without the handler the signal ends the process anyway.
+    // Without the handlers the signals end the process anyway.
     let _ = truncated::watch_mapped_files();
+    let _ = stop::outlive_file_limit();
     let code = catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color)));
     let code = code.unwrap_or_else(|panic| match error_of_panic(&*panic) {
         _ if panic.is::<Stopped>() => stop::end_as_asked(),

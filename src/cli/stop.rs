@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 
 use rustix::stdio::stdin;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::exit as exit_at_once;
+use signal_hook::low_level::{exit as exit_at_once, register};
 use statetune_core::work::is_open;
 
 use super::tell;
@@ -91,6 +91,15 @@ pub(super) fn listen() -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// From now on a write beyond the limit of a file's size fails, as on a full disk, and does not end the process.
+///
+/// # Errors
+/// When the operating system refuses to deliver the signal.
+pub(super) fn outlive_file_limit() -> io::Result<()> {
+    // SAFETY: the handler does nothing.
+    unsafe { register(SIGXFSZ, || {}) }.map(drop)
 }
 
 /// Does what a signal asks for.

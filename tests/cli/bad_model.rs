@@ -84,7 +84,7 @@ fn sizes_that_contradict_the_weights() {
     Case::new().with(STATE, "[model]", "[model]\nn_layer = 3").refuses(
         21,
         "\
-error[ST4004]: the weights have `n_layer = 2`, but the file says 3
+error[ST4004]: the weights have `n_layer = 2`, but the experiment says 3
   --> state.toml:10:11
    |
 10 | n_layer = 3
@@ -96,7 +96,7 @@ error[ST4004]: the weights have `n_layer = 2`, but the file says 3
     Case::new().with(STATE, "[model]", "[model]\nn_embd = 128").refuses(
         21,
         "\
-error[ST4004]: the weights have `n_embd = 64`, but the file says 128
+error[ST4004]: the weights have `n_embd = 64`, but the experiment says 128
   --> state.toml:10:10
    |
 10 | n_embd = 128

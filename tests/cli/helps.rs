@@ -130,10 +130,11 @@ fn a_resume_that_is_accepted_has_the_settings_that_were_asked_for() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
     let run = case.only_run();
+    let named = |command: String| command.replace("runs/DATE-tiny-ID", &run.to_string_lossy());
     let settings = || case.read(run.join("resolved.toml"));
     let asked = ["--set=schedule.lr_init=0.5", "--set=train.epoch_count=3"];
     let output = case.statetune(&[&["resume", "latest"], &asked[..]].concat());
-    let accept = the_command(&output, "--accept");
+    let accept = named(the_command(&output, "--accept"));
     let done = follow(&case, &accept);
     assert_eq!(done.code, Some(0), "{accept}: {done:?}");
     assert!(settings().contains("lr_init = 0.5"), "{}", settings());
@@ -141,7 +142,7 @@ fn a_resume_that_is_accepted_has_the_settings_that_were_asked_for() {
     let case = case.with(STATE, "micro_bsz = 4", "micro_bsz = 2");
     let longer = "--set=train.epoch_count=4";
     let output = case.statetune(&["run", STATE, "--resume", "latest", longer]);
-    let accept = the_command(&output, "--accept");
+    let accept = named(the_command(&output, "--accept"));
     let done = follow(&case, &accept);
     assert_eq!(done.code, Some(0), "{accept}: {done:?}");
     let settings = case.read(run.join("resolved.toml"));

@@ -242,6 +242,11 @@ impl Loaded {
         shell_path(&self.file) + &self.options
     }
 
+    /// The options that were given, each after a blank.
+    pub fn options(&self) -> &str {
+        &self.options
+    }
+
     /// `error` at the value of `key`; without a place if `key` has its default.
     #[must_use]
     pub fn at(&self, key: &str, error: Diagnostic) -> Diagnostic {

@@ -117,10 +117,12 @@ const MAGICS: [(&[u8], ForeignFile); 20] = [
     (b"version https://git-lfs", ForeignFile::LfsPointer),
 ];
 
-/// Whether a ZIP archive is one of `torch.save`: the pickle comes first.
+/// Whether a ZIP archive is one of `torch.save`: its first file is the pickle or the data of a tensor.
 fn is_torch_archive(head: &[u8]) -> bool {
-    let names = &head[..head.len().min(256)];
-    head.starts_with(b"PK\x03\x04") && names.windows(9).any(|name| name == b"/data.pkl")
+    let length = head.get(26..28).map_or(0, |two| usize::from(two[0]) + 256 * usize::from(two[1]));
+    let name = head.get(30..30 + length).unwrap_or_default();
+    let is_of_torch = |part: &[u8]| name.windows(part.len()).any(|one| one == part);
+    head.starts_with(b"PK\x03\x04") && (is_of_torch(b"/data.pkl") || is_of_torch(b"/data/"))
 }
 
 /// Whether the length of a JSON header comes first, and then the header.
@@ -237,7 +239,13 @@ mod tests {
         let recognized = |head: &[u8]| ForeignFile::recognize(head);
         assert_eq!(recognized(b"PK\x03\x04..."), Some(ForeignFile::Zip));
         assert_eq!(recognized(b" <!DOCTYPE HTML>"), Some(ForeignFile::WebPage));
-        assert_eq!(recognized(b"PK\x03\x04\0\0\0\0model/data.pkl"), Some(ForeignFile::Weights));
+        for name in ["model/data.pkl", "archive/data/0"] {
+            let mut file = b"PK\x03\x04".to_vec();
+            file.resize(30, 0);
+            file[26] = name.len() as u8;
+            file.extend(name.as_bytes());
+            assert_eq!(recognized(&file), Some(ForeignFile::Weights));
+        }
         assert_eq!(recognized(b"\x40\0\0\0\0\0\0\0{\"emb.weight"), Some(ForeignFile::Weights));
         let cells = b"{\n \"cells\": [\n  {\n   \"cell_type\": \"code\",";
         assert_eq!(recognized(cells), Some(ForeignFile::Notebook));

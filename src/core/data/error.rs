@@ -34,6 +34,22 @@ pub enum DataError {
         /// The folder or pattern.
         path: PathBuf,
     },
+    /// A folder has no files, or none of the format.
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Its sub-folders.
+        folders: Vec<PathBuf>,
+    },
+    /// A folder has files of records, and files that hold none.
+    StrangeFile {
+        /// The folder.
+        path: PathBuf,
+        /// The first file that holds no records.
+        file: PathBuf,
+        /// The ending of the first file of records.
+        ending: String,
+    },
     /// A text has another encoding.
     Encoding {
         /// The file.
@@ -203,6 +219,8 @@ impl DataError {
             }
             Self::NoDocuments { file } => msg!(NO_DOCUMENTS, file),
             Self::NoFiles { path } => msg!(NO_FILES, path),
+            Self::EmptyFolder { path, .. } => msg!(FOLDER_WITHOUT_FILES, path),
+            Self::StrangeFile { path, file, .. } => msg!(STRANGE_FILE, file, path),
             Self::Encoding { file, encoding, byte } => msg!(NOT_IN_ENCODING, file, encoding, byte),
             Self::Container { file, fault } => match fault {
                 ContainerFault::Encoding { .. } => {

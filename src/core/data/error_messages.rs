@@ -28,8 +28,20 @@ impl DataError {
                 diagnostic.at((**place).clone()).note(msg!(VOCABULARY_LINE_FORM))
             }
             Self::NoDocuments { .. } | Self::TooManyDocuments => diagnostic,
-            Self::NoFiles { .. } => {
-                diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES)).note(msg!(PATTERN_FORM))
+            Self::NoFiles { .. } => diagnostic.note(msg!(PATTERN_FORM)),
+            Self::EmptyFolder { folders, .. } => {
+                let diagnostic = diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES));
+                let names = folders.iter().take(3).map(|folder| folder.display());
+                match folders.is_empty() {
+                    true => diagnostic,
+                    false => diagnostic
+                        .help(msg!(NAME_SUB_FOLDER, folders = Text::quoted(Join::Or, names))),
+                }
+            }
+            Self::StrangeFile { path, ending, .. } => {
+                let pattern = path.join(format!("*.{ending}"));
+                let diagnostic = diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES));
+                diagnostic.help(msg!(NAME_FILES_BY_PATTERN, pattern))
             }
             Self::Encoding { file, encoding, .. } => match *encoding {
                 "UTF-8" => diagnostic.help(conversion_help(file)),

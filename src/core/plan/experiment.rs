@@ -73,6 +73,11 @@ impl Experiment {
         self.loaded.arguments()
     }
 
+    /// The options that were given, each after a blank.
+    pub fn options(&self) -> &str {
+        self.loaded.options()
+    }
+
     /// The path of the file.
     pub fn file(&self) -> &Path {
         &self.loaded.file

@@ -460,18 +460,21 @@ mod tests {
         );
         assert_eq!(
             contradicted("version = \"x052\"", &shape),
-            says("`version = x060`, but the file says x052")
+            says("`version = x060`, but the experiment says x052")
         );
         assert_eq!(
             contradicted("preset = \"rwkv6-0.4b\"", &shape),
             says("`n_layer = 12`, but the preset says 24")
         );
-        assert_eq!(contradicted("pre_ffn = 1", &shape), says("`pre_ffn = 0`, but the file says 1"));
+        assert_eq!(
+            contradicted("pre_ffn = 1", &shape),
+            says("`pre_ffn = 0`, but the experiment says 1")
+        );
         let options = Shape { pre_ffn: true, head_qk: 32, ..shape };
         assert_eq!(contradicted("", &options), None);
         assert_eq!(
             contradicted("head_qk = 16", &options),
-            says("`head_qk = 32`, but the file says 16")
+            says("`head_qk = 32`, but the experiment says 16")
         );
         let (code, _) = contradicted("pre_ffn = 1", &Shape::for_scratch(Version::V7, 2, 64, 9))
             .expect("a contradiction");

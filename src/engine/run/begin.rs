@@ -263,7 +263,7 @@ impl Begin {
         let of_steps = differing.iter().filter(|change| change.reach != Reach::Nothing);
         let of_steps: Vec<Change> = of_steps.cloned().collect();
         let diagnostic = diagnostic.help(msg!(RESUME_WITH_STORED, run));
-        Err(RunError::Resume(Box::new(self.help(diagnostic, run, &of_steps, &keys))))
+        Err(RunError::Resume(Box::new(self.help(diagnostic, plan, run, &of_steps, &keys))))
     }
 
     /// Refuses data, weights and a tokenizer that differ from those of the run, unless accepted. Returns the differences of
@@ -302,14 +302,15 @@ impl Begin {
                     .iter()
                     .any(|name| is_of_input(&change.key, name) && has_other_files(name, &was, now))
         });
-        Err(RunError::Resume(Box::new(self.help(diagnostic, run, &changes, &inputs))))
+        Err(RunError::Resume(Box::new(self.help(diagnostic, plan, run, &changes, &inputs))))
     }
 
     /// Helps that continue the run in another way; none is the command that was just refused. `changes` are the settings
-    /// that are to differ from those of the run, `keys` those and the inputs that were not accepted.
+    /// that are to differ from those of the run, `keys` the settings and inputs that were not accepted.
     fn help(
         &self,
         diagnostic: Diagnostic,
+        plan: &Plan,
         run: &Path,
         changes: &[Change],
         keys: &[&str],
@@ -318,11 +319,13 @@ impl Begin {
             Begin::Resume { accept, drop_samples, .. } => (accept, drop_samples),
             _ => (&[], &[]),
         };
-        let options: String = changes
-            .iter()
-            .map(Change::option)
+        // The options of `resume` as they were given; a file has its settings as options.
+        let is_of_run = plan.experiment.file().ends_with(RunDir::SETTINGS);
+        let changed = changes.iter().filter(|_| !is_of_run).map(Change::option);
+        let given = if is_of_run { plan.experiment.options() } else { "" };
+        let options: String = changed
             .chain(dropped.iter().map(|one| format!("--drop-sample {}", shell_word(one))))
-            .fold(String::new(), |options, option| options + " " + &option);
+            .fold(given.to_owned(), |options, option| options + " " + &option);
         let accept: Vec<&str> = accepted.iter().map(String::as_str).chain(keys.to_vec()).collect();
         let accept = accept.join(",");
         diagnostic.help(msg!(START_FROM_THIS_RUN, run)).help(msg!(

@@ -115,6 +115,14 @@ catalogue! {
     TEXT_AFTER_LIST: "nothing may follow the records", "记录之后不应有内容";
     NO_DOCUMENTS[ST3004]: "`{file}` contains no documents", "`{file}` 中没有文档";
     NO_FILES[ST3005]: "`{path}` matches no files", "`{path}` 没有匹配到文件";
+    FOLDER_WITHOUT_FILES[ST3004]: "the folder `{path}` has no data files", "目录 `{path}` 没有数据文件";
+    NAME_SUB_FOLDER: "name the folder that has the files: {folders}", "请给出含有文件的目录：{folders}";
+    STRANGE_FILE[ST3015]:
+        "`{file}` in the folder `{path}` is not a file of records",
+        "目录 `{path}` 中的 `{file}` 不是记录文件";
+    NAME_FILES_BY_PATTERN:
+        "name the files by a pattern: `data_file = \"{pattern}\"`",
+        "用模式给出文件：`data_file = \"{pattern}\"`";
     NOT_IN_ENCODING[ST3002]:
         "`{file}` is not valid {encoding} at byte {byte}",
         "`{file}` 在第 {byte} 字节处不是 {encoding}";

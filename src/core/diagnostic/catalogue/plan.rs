@@ -287,8 +287,8 @@ catalogue! {
         "`{key}` 不适用于 {version} 模型";
     DELETE_OR_ZERO: "delete the setting, or set it to 0", "删除此设置，或设为 0";
     WEIGHTS_CONTRADICT_FILE[ST4004]:
-        "the weights have `{name} = {found}`, but the file says {stated}",
-        "权重的 `{name} = {found}`，但文件写的是 {stated}";
+        "the weights have `{name} = {found}`, but the experiment says {stated}",
+        "权重的 `{name} = {found}`，但实验写的是 {stated}";
     WEIGHTS_HAVE: "the weights have {found}", "权重为 {found}";
     FOUND_SHAPE:
         "found {version}, n_layer {n_layer}, n_embd {n_embd}, head_size {head_size}, vocab {vocab}",
