@@ -184,3 +184,23 @@ fn a_value_of_the_command_line_cannot_be_silenced_by_a_comment() {
     assert!(of_option.contains("warning["), "{of_option}");
     assert!(!of_option.contains("silence with"), "{of_option}");
 }
+
+/// A message about a value of the command line points at that value, and speaks of no line of the file.
+#[test]
+fn messages_about_options_are_about_options() {
+    let case = Case::new();
+    for (set, message) in [
+        ("model.tokenizer=world", "--set model.tokenizer=world"),
+        ("train.ctx_lenn=64", "did you mean `ctx_len`?"),
+        ("model.n_layer=12", "but the experiment says 12"),
+        ("schedule.decay_share=0.2", "= help: delete the setting, or set `lr_schedule = \"wsd\"`"),
+    ] {
+        let output = case.statetune(&["check", STATE, "--set", set]);
+        assert_ne!(output.code, Some(0), "{output:?}");
+        let stderr = output.stderr;
+        assert!(stderr.contains(message) && stderr.contains("--> command line"), "{stderr}");
+        for of_file in ["in line ", "the line", "the file says", "state.toml:"] {
+            assert!(!stderr.contains(of_file), "{set}: {stderr}");
+        }
+    }
+}

@@ -303,6 +303,16 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether the documents are token ids, no text is generated, and no tokenizer is named: weights of any vocabulary train.
+    pub fn needs_no_tokenizer(&self) -> bool {
+        let config = self.experiment.config();
+        config.model.tokenizer == Tokenizer::Auto
+            && matches!(self.model.source, ModelSource::Load(_))
+            && !sources::has_text(&config.data)
+            && config.sample.prompts.is_empty()
+            && config.sample.probe.is_empty()
+    }
+
     /// Compares the ids that a model knows with those of the tokenizer, of which there are `ids`.
     ///
     /// # Errors
@@ -310,6 +320,9 @@ impl Plan {
     /// tokenizer.
     pub fn check_vocabulary(&self, shape: &Shape, ids: usize) -> Result<(), Box<Diagnostic>> {
         let config = self.experiment.config();
+        if self.needs_no_tokenizer() {
+            return Ok(());
+        }
         let is_world = (ids as i64..ids as i64 + SPARE_IDS).contains(&shape.vocab_size);
         if config.model.tokenizer == Tokenizer::Auto
             && matches!(self.model.source, ModelSource::Load(_))
@@ -331,7 +344,9 @@ impl Plan {
             (ModelSource::Scratch { .. }, _) => ("model.vocab_size", msg!(DELETE_VOCAB_LINE)),
             (_, TokenizerPlan::File(_)) => ("model.tokenizer", msg!(NAME_VOCABULARY)),
             (_, TokenizerPlan::Characters | TokenizerPlan::World) => {
-                ("model.load_model", msg!(SET_TOKENIZER))
+                let is_option = self.experiment.is_set_over_file("model.tokenizer");
+                let key = if is_option { "model.tokenizer" } else { "model.load_model" };
+                (key, msg!(SET_TOKENIZER))
             }
         };
         let name = tokenizer.in_words();

@@ -86,7 +86,8 @@ impl<'a> Checker<'a> {
                 let unknown = unknown(msg!(DID_YOU_MEAN, words = one_of(&keys)));
                 let [other] = &*keys else { return unknown };
                 let owner = below(table, other);
-                let unknown = self.consequence(&owner).into_iter().fold(unknown, Diagnostic::note);
+                let consequence = self.consequence(&owner, written);
+                let unknown = consequence.into_iter().fold(unknown, Diagnostic::note);
                 let rename = || written.source.rename(written.place, other);
                 match self.valid_value_at(&path, &owner, written) {
                     Some(None) => unknown.fix(msg!(RENAMES_KEY), rename()),
@@ -100,7 +101,7 @@ impl<'a> Checker<'a> {
             Suggestion::OtherKey(other, known) => {
                 let owner = below(&other, &known);
                 let unknown = unknown(msg!(DID_YOU_MEAN_WORD, word = dotted(&owner)));
-                let set = self.line_of_key(&owner).map(|line| is_set(&owner, line));
+                let set = self.line_of_key(&owner, written).map(|line| is_set(&owner, line));
                 let unknown = set.into_iter().fold(unknown, Diagnostic::note);
                 if !self.is_valid_at(&path, &owner) {
                     return unknown;
@@ -148,8 +149,8 @@ impl<'a> Checker<'a> {
     }
 
     /// What ignoring a key that means the one at `path` would do: that one is set already, or would keep its default.
-    fn consequence(&self, path: &[String]) -> Option<Text> {
-        if let Some(line) = self.line_of_key(path) {
+    fn consequence(&self, path: &[String], written: &WrittenValue) -> Option<Text> {
+        if let Some(line) = self.line_of_key(path, written) {
             return Some(is_set(path, line));
         }
         if self.layers.find(path).is_some() {
@@ -159,8 +160,11 @@ impl<'a> Checker<'a> {
         Some(msg!(DEFAULT_WOULD_STAY, key = dotted(path), default = default.to_string()))
     }
 
-    /// The line of the experiment file that sets the key at `path`.
-    fn line_of_key(&self, path: &[String]) -> Option<usize> {
+    /// The line of the experiment file that sets the key at `path`, too; `None` for a value that is set over the file.
+    fn line_of_key(&self, path: &[String], written: &WrittenValue) -> Option<usize> {
+        if written.source.override_kind().is_some() {
+            return None;
+        }
         let file = self.layers.file();
         let place = file.places.get(path)?;
         Some(file.text.get(..place.key.start)?.matches('\n').count() + 1)
