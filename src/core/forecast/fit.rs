@@ -37,9 +37,10 @@ pub struct Proposal {
 
 impl Proposal {
     /// Whether the edits have an effect in the file of `experiment`: no profile, environment variable or option sets one of
-    /// their keys.
+    /// their keys, and the file is not the record of a run.
     pub fn can_be_in_file_of(&self, experiment: &Experiment) -> bool {
-        !self.edits.iter().any(|edit| experiment.is_set_over_file(edit.key))
+        let is_set = self.edits.iter().any(|edit| experiment.is_set_over_file(edit.key));
+        !is_set && !experiment.is_of_run()
     }
 
     /// The edits as options of a command.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::config::{Config, Loaded, Origin, Overrides, load};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::lr_curve::{LrInit, LrSchedule};
+use crate::records::RunDir;
 use crate::resolved_settings::resolved_toml_with_origins;
 use crate::shell::shell_assignment;
 
@@ -130,6 +131,11 @@ impl Experiment {
     pub fn allows(&self, warning: &Diagnostic) -> bool {
         let keys = ["data.template", "data.loss_mask", "data.data_file"];
         keys.iter().any(|key| self.at(key, warning.clone()).is_allowed())
+    }
+
+    /// Whether the file is the record of a run's settings, which only the run writes.
+    pub fn is_of_run(&self) -> bool {
+        self.file().ends_with(RunDir::SETTINGS)
     }
 
     /// Whether a profile, the environment or an option sets `key`, so that a value in the file has no effect.

@@ -320,7 +320,7 @@ impl Begin {
             _ => (&[], &[]),
         };
         // The options of `resume` as they were given; a file has its settings as options.
-        let is_of_run = plan.experiment.file().ends_with(RunDir::SETTINGS);
+        let is_of_run = plan.experiment.is_of_run();
         let changed = changes.iter().filter(|_| !is_of_run).map(Change::option);
         let given = if is_of_run { plan.experiment.options() } else { "" };
         let options: String = changed
