@@ -328,16 +328,25 @@ fn a_compiled_kernel_that_is_damaged_or_refused_is_compiled_anew() {
     let gpu = null_gpu();
     gpu.run(&[], &[]).0.is_done_quietly();
     let kernels = "cache/statetune/kernels";
+    // Those of the recurrence, and those of the stages and of the optimizer.
     let files = gpu.case.list(kernels);
-    assert_eq!(files.len(), 1, "{files:?}");
-    let file = Path::new(kernels).join(&files[0]);
-    let whole = fs::read(gpu.case.path(&file)).expect("the kernel");
+    assert_eq!(files.len(), 2, "{files:?}");
+    let contents = || -> Vec<Vec<u8>> {
+        let read = |file| fs::read(gpu.case.path(Path::new(kernels).join(file)));
+        files.iter().map(|file| read(file).expect("the kernels")).collect()
+    };
+    let whole = contents();
     let refused = b"not what the driver takes".as_slice();
     let sealed = [sha256_hex(refused).as_bytes(), refused].concat();
-    for broken in [Vec::new(), whole[..whole.len() - 1].to_vec(), refused.to_vec(), sealed] {
-        gpu.case.write(&file, &broken);
+    let cut = |one: &Vec<u8>| one[..one.len() - 1].to_vec();
+    let damages: [&dyn Fn(&Vec<u8>) -> Vec<u8>; 4] =
+        [&|_| Vec::new(), &cut, &|_| refused.to_vec(), &|_| sealed.clone()];
+    for damage in damages {
+        for (file, one) in files.iter().zip(&whole) {
+            gpu.case.write(Path::new(kernels).join(file), damage(one));
+        }
         gpu.run(&[], &[]).0.is_done_quietly();
-        assert_eq!(fs::read(gpu.case.path(&file)).expect("the kernel"), whole);
+        assert_eq!(contents(), whole);
     }
 }
 

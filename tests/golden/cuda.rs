@@ -421,7 +421,7 @@ unsafe fn emulate(
     })
 }
 
-unsafe extern "C" fn intact(
+pub(super) unsafe extern "C" fn intact(
     request: *const LaunchRequest,
     message: *mut c_char,
     len: usize,

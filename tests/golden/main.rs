@@ -21,6 +21,7 @@ mod quant;
 mod quant_cuda;
 mod quant_memory;
 mod quant_peft;
+mod stages_cuda;
 mod state_tuning;
 mod step;
 mod versions;

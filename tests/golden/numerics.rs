@@ -161,7 +161,7 @@ fn head_loss_equals_the_plain_form_for_every_chunk_size() {
                     head_loss(&model, &hidden, &targets, None, &options, 0.125).expect("a kernel");
                 assert_eq!(d_hidden.kind(), kind);
                 let (d_scores, d_head) = (d_scores.expect("copies"), d_head.expect("it learns"));
-                let found = [Tensor::from(sum), d_hidden, d_scores, d_head];
+                let found = [sum, d_hidden, d_scores, d_head];
                 assert_close(&found, &expected, tolerance);
             }
         }

@@ -129,7 +129,7 @@ impl Workload<'_> {
     fn pass(&self) -> Pass<'_> {
         let Workload { shape, rows, tokens, on_gpu, .. } = *self;
         let widens = self.dtype == Dtype::F16 && !on_gpu;
-        let fuses = !widens && !on_gpu;
+        let fuses = !widens;
         Pass { shape, trains: self, rows, tokens, widens, on_gpu, fuses }
     }
 
@@ -241,8 +241,8 @@ impl Workload<'_> {
     /// What the backward pass of a block makes. Without kernels the channel mix has four tensors of its hidden channels
     /// at once (the gradient of the square, and the three that the square's derivative is made of), and the gradients of
     /// its input and output; with kernels the first of the four and the result. The time mix of RWKV-7 has 16 tensors of
-    /// its channels with kernels (operands and result of the recurrence, and their gradients), and the states between
-    /// chunks of tokens, float32.
+    /// its channels with kernels (operands and result of the recurrence, and their gradients), and on a CPU the states
+    /// between chunks of tokens, float32, which a GPU keeps from the forward pass.
     fn block_workspace(&self) -> u64 {
         let (pass, shape) = (self.pass(), self.shape);
         if !pass.fuses {
@@ -252,7 +252,8 @@ impl Workload<'_> {
         if !matches!(shape.arch, Arch::V7(_)) {
             return channel_mix;
         }
-        let states = self.rows * self.tokens.div_ceil(SAVED_EVERY) * shape.state_numbers();
+        let chunks = if self.on_gpu { 0 } else { self.tokens.div_ceil(SAVED_EVERY) };
+        let states = self.rows * chunks * shape.state_numbers();
         channel_mix.max(pass.numbers(16 * shape.dim_att()) * self.elt() + 4 * states)
     }
 }

@@ -136,7 +136,8 @@ fn gradient(
         let batch = next_tokens(ids, model.device());
         let (start, scale) = (&model.start(&leaves, 1), loss_scale / count as f64);
         let (objective, options) = (&CrossEntropy, &OPTIONS);
-        Pass { model, start, batch: &batch, objective, options, scale }.backward()?;
+        let pass = Pass { model, start, batch: &batch, objective, options, scale };
+        let _loss = pass.backward()?;
     }
     let gradient = leaves.0.iter().map(|s| match s.grad() {
         grad if grad.defined() => grad / loss_scale,

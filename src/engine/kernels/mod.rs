@@ -18,6 +18,8 @@ mod control_groups;
 mod cpu;
 pub mod cuda;
 mod few_rows;
+pub mod flat;
+mod low_rank;
 mod operands;
 mod products;
 pub mod quant;
@@ -39,6 +41,7 @@ pub use cuda::{
     GpuBytes, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device,
 };
 pub use few_rows::{GenerationGuard, linear, matmul};
+pub use low_rank::add_low_rank;
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use products::{has_bfloat16_products, replace_products, with_widened_products};
 pub use selftest::{KernelCheck, Recurrence, check_kernel};

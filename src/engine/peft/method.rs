@@ -7,6 +7,8 @@ use std::rc::Rc;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::WeightsError;
 
+use tch::Kind;
+
 use crate::exports::ExportOptions;
 use crate::model::{Model, TimeState};
 use crate::optim::Parameter;
@@ -16,6 +18,9 @@ use crate::quant::QuantError;
 pub trait Method: Debug {
     /// The trainable parameters.
     fn parameters(&self) -> Vec<Parameter>;
+
+    /// The dtype in which the model computes.
+    fn kind(&self) -> Kind;
 
     /// The model with the parameters' current values, connected to them for differentiation.
     fn model(&self) -> Rc<Model>;

@@ -1,5 +1,6 @@
 //! Tuning of weights: by adapters, of the model's own tensors, with or without the initial states.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -30,6 +31,8 @@ pub struct WeightTuning {
     adapters: AdapterSet,
     state: Option<TrainableState>,
     compute: Compute,
+    /// The model, where only adapters and states are trained: nothing in it changes.
+    model: OnceCell<Rc<Model>>,
 }
 
 /// How a model computes, and the seed of its training steps.
@@ -69,7 +72,7 @@ impl WeightTuning {
         let state = spec
             .state_lr_scale
             .map(|lr_scale| TrainableState::new(&weights.initial_states(), &shape, lr_scale));
-        Ok(WeightTuning { weights, adapters, state, compute })
+        Ok(WeightTuning { weights, adapters, state, compute, model: OnceCell::new() })
     }
 
     /// Starts from untrained weights, with new adapters. Matrices of which adapters take a part
@@ -139,8 +142,16 @@ impl Method for WeightTuning {
         self.adapters.parameters().into_iter().chain(tensors).chain(states).collect()
     }
 
+    fn kind(&self) -> Kind {
+        self.compute.kind
+    }
+
     fn model(&self) -> Rc<Model> {
-        Rc::new(Model::new(&self.weights, self.compute.kind, self.compute.op))
+        let new = || Rc::new(Model::new(&self.weights, self.compute.kind, self.compute.op));
+        match self.trainable_tensors().next() {
+            Some(_) => new(),
+            None => Rc::clone(self.model.get_or_init(new)),
+        }
     }
 
     fn training_model(&self, micro_step: u64) -> Rc<Model> {

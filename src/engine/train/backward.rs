@@ -111,11 +111,11 @@ struct Inner {
 
 impl Pass<'_> {
     /// Accumulates into each trainable parameter's gradient the gradient of `scale * loss`, and returns the loss:
-    /// the weighted sum of the target tokens' cross-entropies, in nats.
+    /// the weighted sum of the target tokens' cross-entropies, in nats: a float64 on the device, for which nothing waits.
     ///
     /// # Errors
     /// Errors of the model's recurrence.
-    pub fn backward(&self) -> Result<f64, KernelError> {
+    pub fn backward(&self) -> Result<Tensor, KernelError> {
         if self.options.grad_cp {
             return self.backward_by_blocks(&mut Unobserved);
         }
@@ -127,7 +127,10 @@ impl Pass<'_> {
 
     /// [`Pass::backward`] with activation checkpointing: the forward pass keeps only the input of each block, and
     /// the backward pass recomputes one block at a time, the last one first.
-    pub(super) fn backward_by_blocks<O: Observer>(&self, observer: &mut O) -> Result<f64, O::Stop> {
+    pub(super) fn backward_by_blocks<O: Observer>(
+        &self,
+        observer: &mut O,
+    ) -> Result<Tensor, O::Stop> {
         use Direction::{Backward, Forward};
         let weights = self.weights()?;
         let Pass { model, start, batch, .. } = *self;
@@ -146,7 +149,7 @@ impl Pass<'_> {
             v_first = output.v_first.map(|v| v.detach());
         }
 
-        let mut loss = 0.0;
+        let mut loss = Tensor::new();
         let mut dx = Tensor::new(); // of the input of the block above
         let mut dv_first: Option<Tensor> = None; // summed over the blocks that mix `v_first` in
         for (i, before) in start.layers.iter().enumerate().rev() {
@@ -213,13 +216,13 @@ impl Pass<'_> {
         hidden: &Hidden,
         weights: Option<&Tensor>,
         observer: &mut O,
-    ) -> Result<f64, O::Stop> {
+    ) -> Result<Tensor, O::Stop> {
         use Direction::{Backward, Forward};
         let Pass { model, batch, options, scale, .. } = *self;
         let hidden = hidden.at(&batch.target_positions);
         let HeadLoss { sum, d_hidden, d_scores, d_head } =
             head_loss(model, &hidden, &batch.targets, weights, options, scale)?;
-        observer.see(format_args!("head"), Forward, || Tensor::from_slice(&[sum]))?;
+        observer.see(format_args!("head"), Forward, || sum.shallow_clone())?;
         observer.see(format_args!("head"), Backward, || d_hidden.shallow_clone())?;
         let scores = hidden.copies.as_ref().map(|copies| &copies.scores);
         let of_scores = scores.zip(d_scores.as_ref());

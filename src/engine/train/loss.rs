@@ -11,14 +11,14 @@ use statetune_core::data::{Batch, Loader};
 use tch::{Kind, Tensor};
 
 use super::{BatchTensors, StepOptions, TrainError};
-use crate::kernels::{KernelError, LossGradient, cross_entropy};
+use crate::kernels::{KernelError, LossGradient, cross_entropy, flat};
 use crate::model::{Copies, Hidden, Model, TimeState};
 
 /// The loss of some positions and its gradients, which are those of the scaled loss.
 #[derive(Debug)]
 pub struct HeadLoss {
-    /// Weighted sum of the cross-entropy over the positions, in nats, not scaled.
-    pub sum: f64,
+    /// Weighted sum of the cross-entropy over the positions, in nats, not scaled: a float64 on the device of the model.
+    pub sum: Tensor,
     /// Gradient of the hidden states: (n, C) in their dtype.
     pub d_hidden: Tensor,
     /// Gradient of the copy scores of `head_qk`, in their shape; absent in a model without it.
@@ -51,14 +51,13 @@ pub fn head_loss(
     let mut d_head = head.requires_grad().then(|| head.zeros_like().to_kind(sum_kind(kind)));
     let d_hidden = hidden.x.empty_like();
     let d_scores = hidden.copies.as_ref().map(|copies| copies.scores.empty_like());
-    let mut sum = Tensor::zeros([], (Kind::Double, head.device()));
+    let mut losses = Vec::new();
     let gradient = Some(LossGradient { scale, l2wrap: options.l2wrap });
     for Chunk { first, rows, hidden, targets, weights } in
         chunks(hidden, targets, weights, options.head_chunk)
     {
         let mut d = model.logits(&hidden); // (rows, V), turned into its gradient
-        sum += cross_entropy(model.op(), &mut d, &targets, weights.as_ref(), gradient)?
-            .sum(Kind::Double);
+        losses.push(cross_entropy(model.op(), &mut d, &targets, weights.as_ref(), gradient)?);
         let _ = d.matmul_out(&d_hidden.narrow(0, first, rows), head);
         if let (Some(d_scores), Some(copies)) = (&d_scores, &hidden.copies) {
             d_scores.narrow(0, first, rows).copy_(&d.gather(-1, &copies.ids, false));
@@ -68,7 +67,16 @@ pub fn head_loss(
         }
     }
     let d_head = d_head.map(|d| d.to_kind(kind));
-    Ok(HeadLoss { sum: sum.double_value(&[]), d_hidden, d_scores, d_head })
+    let sum = chunk_sums(&losses);
+    Ok(HeadLoss { sum, d_hidden, d_scores, d_head })
+}
+
+/// The sum of the losses of all chunks.
+fn chunk_sums(losses: &[Tensor]) -> Tensor {
+    match losses {
+        [] => Tensor::from(0.0),
+        losses => flat::sum(&Tensor::cat(losses, 0)),
+    }
 }
 
 /// Mean loss over the target tokens of every document of `loader`, for a model that starts from `state`, in nats;

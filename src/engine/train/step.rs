@@ -1,13 +1,16 @@
 //! One optimizer step.
 
-use std::ops::ControlFlow::{self, Break, Continue};
+use std::ops::ControlFlow::{self, Continue};
+use std::slice;
 
 use statetune_core::data::Batch;
+use tch::{Device, Tensor};
 
 use super::devices::{Devices, Single};
 use super::objective::{CrossEntropy, Objective};
 use super::{BatchTensors, LossScaler, NonFiniteValue, Pass, StepOptions, TrainError};
 use crate::kernels::KernelError;
+use crate::kernels::flat::sum_of_squares;
 use crate::optim::{Adam, AdamOptions, clip_gradients};
 use crate::peft::Method;
 
@@ -81,25 +84,37 @@ impl<'a> Trainer<'a> {
         let targets = unchanged.targets as f64;
         let loss_scale = self.loss_scale();
         self.adam.zero_gradients();
-        let (mut loss, mut micro_batch) = (0.0, 0);
+        // On the device: the losses are read with the norm, so that a step waits for a GPU once before the update.
+        let mut losses = Vec::new();
         self.each_pass(batches, step, loss_scale / targets, |i, pass| {
-            micro_batch = i;
-            loss += pass.backward()? / targets;
-            Ok::<_, KernelError>(if loss.is_finite() { Continue(()) } else { Break(()) })
+            losses.push((i, pass.backward()?));
+            Ok::<_, KernelError>(Continue(()))
         })?;
+        let gradients = self.adam.all_gradients();
+        self.devices.sum_gradients(slice::from_ref(gradients));
+        if self.scaler.is_some() {
+            let _ = gradients.shallow_clone().g_mul_scalar_(1.0 / loss_scale);
+        }
+        let mut read: Vec<Tensor> = losses.iter().map(|(_, loss)| loss.shallow_clone()).collect();
+        read.push(sum_of_squares(gradients)?);
+        let mut read = Vec::<f64>::try_from(Tensor::stack(&read, 0).to_device(Device::Cpu))
+            .expect("a vector of float64");
+        let grad_norm = read.pop().map_or(f64::NAN, f64::sqrt);
+        // The first micro-batch after which the sum is not finite, or the last one.
+        let (mut loss, mut micro_batch) = (0.0, 0);
+        for ((i, _), one) in losses.iter().zip(read) {
+            micro_batch = *i;
+            loss += one / targets;
+            if !loss.is_finite() {
+                break;
+            }
+        }
         let loss = self.devices.sum_loss(loss);
         if !loss.is_finite() {
             let fault = Some(NonFiniteValue::Loss { micro_batch });
             return Ok(StepOutcome { loss, fault, ..unchanged });
         }
-        let mut gradients = self.adam.gradients();
-        self.devices.sum_gradients(&gradients);
-        if self.scaler.is_some() {
-            for g in &mut gradients {
-                let _ = g.g_mul_scalar_(1.0 / loss_scale);
-            }
-        }
-        let grad_norm = clip_gradients(&mut gradients, self.options.gradient_clip_val);
+        clip_gradients(gradients, grad_norm, self.options.gradient_clip_val);
         let unchanged = StepOutcome { loss, grad_norm, ..unchanged };
         if let Some(scaler) = &mut self.scaler {
             if !grad_norm.is_finite() {
@@ -113,14 +128,14 @@ impl<'a> Trainer<'a> {
         if !grad_norm.is_finite() {
             return Ok(StepOutcome { fault: Some(NonFiniteValue::Gradients), ..unchanged });
         }
-        self.adam.step(&gradients, lr);
+        self.adam.step(lr)?;
         let fault = (!self.adam.is_finite()).then_some(NonFiniteValue::Update);
         Ok(StepOutcome { skipped: false, fault, ..unchanged })
     }
 
     /// Calls `work` with the index and the pass of each micro-batch that has targets, until `work` breaks off. `scale`
     /// is the factor on the loss.
-    pub(super) fn each_pass<E>(
+    pub(super) fn each_pass<E: From<KernelError>>(
         &self,
         batches: &[Batch],
         step: u64,
@@ -129,6 +144,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<(), E> {
         for (i, batch) in batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0) {
             let micro_step = step * batches.len() as u64 + i as u64;
+            let _copies = self.adam.copies(self.method.kind())?;
             let model = &self.method.training_model(micro_step);
             let batch = &BatchTensors::new(batch, model.device());
             let start = &model.start(&self.method.time_state(), batch.inputs.size()[0]);

@@ -9,7 +9,9 @@ use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
 use super::super::autograd::call_shim;
-use super::{KernelError, Op, Packed, learns, wide};
+use super::{
+    GPU_CHANNELS, KernelError, Op, Packed, Place, StageLaunch, learns, place_of_rows, wide,
+};
 
 const EPS: f64 = 1e-5;
 
@@ -20,6 +22,7 @@ unsafe extern "C" {
         before: *const C_tensor,
         restarts: *const C_tensor,
         params: *const C_tensor,
+        start: Option<StageLaunch>,
         out: *mut *mut C_tensor,
         message: *mut c_char,
         message_len: usize,
@@ -91,9 +94,9 @@ impl NormMix {
         input: &MixInput<'_>,
         moving: Option<&Tensor>,
     ) -> Result<Mixed, KernelError> {
-        let packed = self.packed.of_kernel(input.op, input.x);
+        let packed = self.packed.of_kernel(place_of_rows(input.op, input.x, GPU_CHANNELS));
         match packed.filter(|_| !input.before.requires_grad()) {
-            Some(params) => self.fused(input, moving, params),
+            Some((place, params)) => self.fused(place, input, moving, params),
             None => Ok(self.plain(input, moving)),
         }
     }
@@ -115,6 +118,7 @@ impl NormMix {
 
     fn fused(
         &self,
+        place: Place,
         input: &MixInput<'_>,
         moving: Option<&Tensor>,
         params: &Tensor,
@@ -133,6 +137,7 @@ impl NormMix {
                     before.as_ptr(),
                     pointer(&restarts),
                     params.as_ptr(),
+                    place.start(),
                     out.as_mut_ptr(),
                     message,
                     len,
