@@ -65,29 +65,6 @@ extern "C" __global__ void __launch_bounds__(STAGE_LOSS_THREADS)
       if (x.at[k] == most && int(i) + k < most_at) most_at = int(i) + k;
     }
   });
-  sum_block<STAGE_LOSS_THREADS>(sums, room);
-  const double sum = sums[0], weight = p.weights ? p.weights[blockIdx.x] : 1.0f;
-  if (threadIdx.x == 0) p.losses[blockIdx.x] = weight * (log(sum) + most - of_target);
-  if (!p.gradient) return;
-
-  const double factor = p.scale * weight;
-  const float scale = float(factor / sum);
-  // Every thread has read the logit of the target.
-  each_logit(p.n_vocab, [&](Index i, int count) {
-    Eight x = load_logits(z + i, count);
-#pragma unroll
-    for (int k = 0; k < OCTET; k++) x.at[k] = expf(x.at[k] - most) * scale;
-    if (target >= i && target < i + count) {
-      const float own = float(factor * (exp(double(of_target) - most) / sum - 1.0));
-#pragma unroll
-      for (int k = 0; k < OCTET; k++)
-        if (i + k == target) x.at[k] = own;
-    }
-    store_logits(z + i, x, count);
-  });
-  if (p.l2wrap <= 0) return;
-
-  // The first largest logit.
 #pragma unroll
   for (int step = WARP_LEN / 2; step > 0; step /= 2) {
     const float bits = __shfl_xor_sync(WHOLE_WARP, __uint_as_float(unsigned(most_at)), step);
@@ -95,13 +72,27 @@ extern "C" __global__ void __launch_bounds__(STAGE_LOSS_THREADS)
     if (other < most_at) most_at = other;
   }
   if (threadIdx.x % WARP_LEN == 0) first_at[threadIdx.x / WARP_LEN] = most_at;
-  __syncthreads();
-  if (threadIdx.x > 0) return;
-  for (int warp = 1; warp < LOSS_WARPS; warp++)
-    if (first_at[warp] < first_at[0]) first_at[0] = first_at[warp];
-  const int at = first_at[0];
-  if (at >= p.n_vocab) return;  // all are NaN
-  const double share = exp((at == target ? double(of_target) : double(most)) - most) / sum;
-  const double there = factor * (at == target ? share - 1.0 : share);
-  narrow(float(there + p.l2wrap * p.scale * most), z[at]);
+  sum_block<STAGE_LOSS_THREADS>(sums, room);  // has barriers
+  for (int warp = 0; warp < LOSS_WARPS; warp++)
+    if (first_at[warp] < most_at) most_at = first_at[warp];
+  const double sum = sums[0], weight = p.weights ? p.weights[blockIdx.x] : 1.0f;
+  if (threadIdx.x == 0) p.losses[blockIdx.x] = weight * (log(sum) + most - of_target);
+  if (!p.gradient) return;
+
+  // Every thread has read the logit of the target.
+  const double factor = p.scale * weight;
+  const float scale = float(factor / sum);
+  const float own = float(factor * (exp(double(of_target) - most) / sum - 1.0));
+  const double at_most = factor * (1.0 / sum - (most_at == target ? 1.0 : 0.0));
+  const float pulled = float(at_most + p.l2wrap * p.scale * most);
+  each_logit(p.n_vocab, [&](Index i, int count) {
+    Eight x = load_logits(z + i, count);
+#pragma unroll
+    for (int k = 0; k < OCTET; k++) {
+      x.at[k] = expf(x.at[k] - most) * scale;
+      if (i + k == target) x.at[k] = own;
+      if (p.l2wrap > 0 && i + k == most_at) x.at[k] = pulled;
+    }
+    store_logits(z + i, x, count);
+  });
 }

@@ -60,7 +60,7 @@ const MAY_USE: [(&str, &str); 34] = [
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
     ("engine/model", "core/arch core/diagnostic core/digest core/tensorfile engine/kernels"),
     ("engine/quant", "core/diagnostic core/quant engine/kernels engine/model"),
-    ("engine/optim", "core/arch core/plan"),
+    ("engine/optim", "core/arch core/plan engine/kernels"),
     (
         "engine/exports",
         "core/arch core/diagnostic core/digest core/tensorfile core/work engine/kernels engine/model",

@@ -35,10 +35,11 @@ pub struct Moments {
     pub v: Tensor,
 }
 
-/// Parameters start at multiples of so many numbers of a piece, so that each starts where a tensor of its own would.
+/// The index of a parameter's first number in a piece is a multiple of this, so that each parameter is aligned as a
+/// tensor of its own.
 const ALIGNMENT: usize = 16;
 
-/// Adam over a list of parameters, which lie in one piece: those of one rule side by side, each in its order.
+/// Adam over a list of parameters in one piece: those of one rule are neighbours, in their order.
 #[derive(Debug)]
 pub struct Adam {
     options: AdamOptions,
@@ -69,8 +70,8 @@ struct Summary {
 }
 
 impl Adam {
-    /// An optimizer before its first step. The parameters move into one piece; whoever shares them sees the same values
-    /// there.
+    /// An optimizer before its first step. The parameters move into one piece; tensors that share them
+    /// have the same values there.
     ///
     /// # Panics
     /// When memory runs out.

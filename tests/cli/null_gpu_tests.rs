@@ -386,21 +386,17 @@ fn a_step_asks_no_more_of_a_gpu_than_today() {
 type Bound = (&'static str, &'static [&'static str], &'static [i64; 3]);
 
 const BOUNDS: [Bound; 5] = [
-    ("state 1x512", &["train.micro_bsz=1", "train.ctx_len=512"], &[2357, 18, 15]),
-    ("state 8x1024", &["train.micro_bsz=8", "train.ctx_len=1024"], &[5944, 18, 15]),
+    ("state 1x512", &["train.micro_bsz=1", "train.ctx_len=512"], &[605, 5, 2]),
+    ("state 8x1024", &["train.micro_bsz=8", "train.ctx_len=1024"], &[719, 5, 2]),
     (
         "state 8x1024 grad_cp",
         &["train.micro_bsz=8", "train.ctx_len=1024", "train.grad_cp=true"],
-        &[6631, 18, 15],
+        &[1002, 5, 2],
     ),
     (
         "lora 1x1024",
         &["train.micro_bsz=1", "train.ctx_len=1024", "peft.type=lora", "peft.rank=4"],
-        &[6169, 150, 147],
+        &[1124, 5, 2],
     ),
-    (
-        "full 1x1024",
-        &["train.micro_bsz=1", "train.ctx_len=1024", "peft.type=full"],
-        &[11479, 405, 402],
-    ),
+    ("full 1x1024", &["train.micro_bsz=1", "train.ctx_len=1024", "peft.type=full"], &[2640, 5, 2]),
 ];

@@ -44,7 +44,7 @@ fn documents([b, t, ..]: Shape, places: &[(i64, i64)]) -> Option<Tensor> {
 }
 
 /// Outputs of `stage` and the gradients of its inputs, in `kind`, from numbers that `rounded` can hold. A state stays in
-/// float32 in a bf16 model: `states` are the indices of inputs and outputs of this kind.
+/// float32 in a bf16 or fp16 model: `states` are the indices of inputs and outputs of this kind.
 fn outcome(
     inputs: &[Tensor],
     states: [usize; 2],
@@ -52,7 +52,10 @@ fn outcome(
     rounded: Kind,
     stage: impl Fn(&[Tensor]) -> Vec<Tensor>,
 ) -> Vec<Tensor> {
-    let wide = |kind| if kind == Kind::BFloat16 { Kind::Float } else { kind };
+    let wide = |kind| match kind {
+        Kind::BFloat16 | Kind::Half => Kind::Float,
+        kind => kind,
+    };
     let pick = |is_state: bool, kind| if is_state { wide(kind) } else { kind };
     let leaf = |(i, x): (usize, &Tensor)| {
         let x = x.to_kind(pick(i == states[0], rounded)).to_kind(pick(i == states[0], kind));

@@ -3,7 +3,7 @@
 use statetune_core::diagnostic::{Text, msg};
 use tch::{Device, Kind, Tensor};
 
-use super::{Op, cuda};
+use super::Op;
 
 /// Why a kernel cannot compute.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +196,7 @@ fn refusal(op: Op, r: &Tensor, n: i64) -> Option<Text> {
     match op {
         Op::Reference | Op::Chunk => None,
         Op::Cpu if r.device() != Device::Cpu => Some(msg!(A_CPU_TENSOR)),
-        Op::Cuda if cuda::stage_starts(r).is_none() => Some(msg!(A_CUDA_TENSOR)),
+        Op::Cuda if !r.device().is_cuda() => Some(msg!(A_CUDA_TENSOR)),
         Op::Cpu | Op::Cuda if !op.computes_heads_of(n) => Some(msg!(HEAD_SIZE_OF_KERNEL)),
         Op::Cpu if r.kind() == Kind::Half => None, // computed in float32
         Op::Cpu if !cpu_kind => Some(msg!(FLOAT_DOUBLE_BFLOAT16)),

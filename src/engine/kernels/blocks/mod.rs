@@ -43,7 +43,7 @@ impl Place {
 /// `kernels/stage_cuda.h`.
 const GPU_CHANNELS: i64 = 8192;
 const GPU_HEAD_SIZE: i64 = 256;
-/// The CUDA kernels move so many numbers at a time.
+/// Numbers that the CUDA kernels move at a time.
 const OCTET: i64 = 8;
 
 /// Where kernels take tensors like `x` (.., C).

@@ -6,7 +6,7 @@
 use std::ffi::{c_char, c_int};
 use std::ptr::{null, null_mut};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::super::autograd::call_shim;
@@ -119,9 +119,11 @@ pub fn time_mix7(
     let Some((place, packed)) = params.packed.of_kernel(place) else {
         return params.plain(op, inputs, s0, restarts, [b, t, c, h, n]);
     };
+    // The operands of an emulated GPU are on the CPU.
+    let checked = if inputs.r.device() == Device::Cpu { Op::Cpu } else { op };
     let [r, w, k, v, a] =
         [inputs.r, inputs.w_low, inputs.k, inputs.v, inputs.a_low].map(|x| x.view([b, t, h, n]));
-    Wkv7 { r: &r, w: &w, k: &k, v: &v, a: &a, b: &a }.check(op, s0, restarts)?;
+    Wkv7 { r: &r, w: &w, k: &k, v: &v, a: &a, b: &a }.check(checked, s0, restarts)?;
     fused(place, packed, inputs, s0, restarts)
 }
 
