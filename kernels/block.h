@@ -39,6 +39,7 @@ struct NormMixArrays {
   const void *d_x;             // (B,T,C): what reaches x from elsewhere; null: zero
   void *dx;                    // (B,T,C)
   void *d_shares;              // (n_mix,B,T,C)
+  void *d_before;              // (B,C)
 };
 
 struct NormMixKernels {

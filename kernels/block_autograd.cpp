@@ -85,8 +85,11 @@ class NormMix : public torch::autograd::Function<NormMix> {
     variable_list out(5);
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(x);
     if (shares.defined() && ctx->needs_input_grad(1)) out[1] = at::empty_like(shares);
+    // Absent shares have no number among the inputs.
+    if (ctx->needs_input_grad(shares.defined() ? 2 : 1)) out[2] = at::empty_like(saved[2]);
     p.dx = data(out[0]);
     p.d_shares = data(out[1]);
+    p.d_before = data(out[2]);
     run(FOR_INSTRUCTION_SET(norm_mix_kernels)(p.dtype).backward, p, block_items(p.n_row, p.n_token));
     return out;
   }

@@ -63,6 +63,17 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
         }
         (None, _) => fact("memory", format!("unknown for op {}", settings.op)),
     }
+    if let Some((tokens, boundaries)) = settings.chunk_ctx.zip(forecast.boundaries) {
+        let states = match boundaries.kept_every {
+            1 => "every state between them is kept".to_string(),
+            every => format!("1 state of {every} is kept, the others are computed again"),
+        };
+        let chunks = count(boundaries.chunks, "chunk");
+        fact(
+            "chunks",
+            format!("{chunks} of {} tokens in the longest row; {states}", grouped(tokens.into())),
+        );
+    }
     match &forecast.time {
         Some(time) => fact(
             "time",

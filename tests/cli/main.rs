@@ -37,6 +37,7 @@ mod import;
 mod import_variants;
 mod kills;
 mod layers;
+mod long_contexts;
 mod merge;
 mod merged_models;
 mod mounting;

@@ -127,7 +127,7 @@ fn norm_and_mixes_equal_their_plain_form() {
             (2, true, true),
         ] {
             let mixes: Vec<Tensor> = (0..n_mix).map(|_| randn(&[1, 1, c]).sigmoid()).collect();
-            let mut inputs = vec![randn(&[b, t, c]) * 2.0 + 0.5];
+            let mut inputs = vec![randn(&[b, t, c]) * 2.0 + 0.5, before.copy()];
             if moves {
                 inputs.push(randn(&[n_mix, b, t, c]) * 0.3);
             }
@@ -141,9 +141,9 @@ fn norm_and_mixes_equal_their_plain_form() {
                 let shares = mixes.iter().map(share).collect();
                 let stage = NormMix::new(here(&weight), here(&bias), shares);
                 let restarts = restarts.as_ref();
-                let input = MixInput { op, x: &x[0], before: &here(&before), restarts };
+                let input = MixInput { op, x: &x[0], before: &x[1], restarts };
                 let Mixed { mut mixtures, last, x } =
-                    stage.apply(&input, x.get(1)).expect("a kernel");
+                    stage.apply(&input, x.get(2)).expect("a kernel");
                 mixtures.extend([last, x]);
                 mixtures
             });
@@ -323,7 +323,7 @@ fn impossible_logits_have_no_loss() {
 fn results_of_stages_do_not_depend_on_threads() {
     let (shape, places) = SHAPES[6];
     let restarts = documents(shape, places);
-    let params = params7([shape[2], shape[3]], true, [Kind::Float; 2]);
+    let params = params7(&numbers7([shape[2], shape[3]]), true, [Kind::Float; 2]);
     let c = shape[2] * shape[3];
     tch::manual_seed(3);
     let inputs = inputs7(shape, true);

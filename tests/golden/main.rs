@@ -2,6 +2,7 @@
 
 mod blocks;
 mod chunk;
+mod chunk_ctx;
 mod cuda;
 mod devices;
 mod dropout;

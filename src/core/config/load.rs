@@ -374,6 +374,7 @@ epoch_begin = 1
 resume_from = "k3f9"
 precision = "fp32"
 grad_cp = true
+chunk_ctx = 32
 head_chunk = 128
 l2wrap = 1e-4
 op = "cpu"
@@ -590,7 +591,7 @@ random_seed = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:92:8 \"emoji\""
+            "configs/emoji.toml:93:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

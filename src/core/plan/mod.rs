@@ -1,6 +1,7 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
 mod base_template;
+mod chunks;
 mod data;
 mod device;
 mod experiment;
@@ -146,6 +147,7 @@ pub fn resolve(
     faults.check_guard();
     rates::check(&mut faults);
     rates::check_warmup(&mut faults);
+    chunks::check(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
     let data = data::resolve(&mut faults, sources, runs_dir.join(CACHE));
     faults.check_sinks();

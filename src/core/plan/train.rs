@@ -42,6 +42,8 @@ pub struct TrainPlan {
     pub op: Op,
     /// Whether the backward pass computes blocks again instead of keeping their activations.
     pub grad_cp: bool,
+    /// Tokens of a sample that are computed at a time; absent: all.
+    pub chunk_ctx: Option<Tokens>,
     /// Positions whose logits exist at a time.
     pub head_chunk: Tokens,
     /// Strength of the pull on the largest logit of each target position; 0: no pull.
@@ -172,6 +174,7 @@ impl TrainPlan {
             threads: config.hardware.threads,
             op: compute.op,
             grad_cp: train.grad_cp,
+            chunk_ctx: (train.chunk_ctx > 0).then_some(Tokens(train.chunk_ctx)),
             head_chunk: Tokens(train.head_chunk),
             l2wrap: train.l2wrap,
             seed: train.random_seed,

@@ -257,6 +257,11 @@ impl Model {
         (Hidden { x, copies }, seen)
     }
 
+    /// Whether the head copies tokens that it has seen: the option `head_qk`.
+    pub fn copies(&self) -> bool {
+        self.copying.is_some()
+    }
+
     /// The weight (V, C) of the head, in the compute dtype.
     pub fn head(&self) -> &Tensor {
         &self.head

@@ -27,6 +27,13 @@ pub trait Method: Debug {
         self.model()
     }
 
+    /// The model as that micro-step trains the chunk `chunk` of its micro-batch, counted from 0, if the inputs that are
+    /// dropped differ from those of the first chunk.
+    fn chunk_model(&self, micro_step: u64, chunk: u64) -> Option<Rc<Model>> {
+        let _ = (micro_step, chunk);
+        None
+    }
+
     /// The current initial states, connected to the parameters likewise; those of the model where they are not trained.
     fn time_state(&self) -> TimeState;
 

@@ -21,6 +21,9 @@ use crate::optim::{Parameter, group};
 use crate::quant::Format;
 use crate::tensors::kind;
 
+/// Random words of a micro-step that belong to one chunk: more than a model has matrices.
+const WORDS_OF_CHUNK: u128 = 1 << 20;
+
 /// A model in which the parameters that a [`TuningSpec`] selects are trained, in float32; the model computes in its own
 /// dtype.
 #[derive(Debug)]
@@ -144,15 +147,20 @@ impl Method for WeightTuning {
     }
 
     fn training_model(&self, micro_step: u64) -> Rc<Model> {
+        self.chunk_model(micro_step, 0).unwrap_or_else(|| self.model())
+    }
+
+    fn chunk_model(&self, micro_step: u64, chunk: u64) -> Option<Rc<Model>> {
         if self.adapters.same_in_training() {
-            return self.model();
+            return None;
         }
         let Compute { kind, op, seed, .. } = self.compute;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(micro_step);
+        rng.set_word_pos(u128::from(chunk) * WORDS_OF_CHUNK);
         let mut weights = self.weights.share();
         self.adapters.attach_training(&mut weights, kind, || rng.next_u64());
-        Rc::new(Model::new(&weights, kind, op))
+        Some(Rc::new(Model::new(&weights, kind, op)))
     }
 
     fn time_state(&self) -> TimeState {

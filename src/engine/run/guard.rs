@@ -347,14 +347,14 @@ pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Rea
     set_up_libtorch(plan);
     let tokenizer = load_tokenizer(plan)?;
     let weights = load_weights(plan, &tokenizer)?;
-    let vocab_size = weights.shape().vocab_size;
+    let shape = *weights.shape();
     let method = new_method(plan, weights, &tokenizer)?;
     let scaler =
         LossScaler::for_dtype(plan.train.dtype).map(|scaler| scaler.at(incident.loss_scale));
-    let options = StepOptions::of_plan(plan);
+    let options = StepOptions::of_plan(plan, &shape);
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options);
     restore_values(folder, &mut trainer.adam)?;
-    let batches = Incident::load_batches(folder, vocab_size)?;
+    let batches = Incident::load_batches(folder, shape.vocab_size)?;
     let batches: Vec<Batch> = batches.iter().map(|rows| Batch::from_plain(rows)).collect();
     let mut readings = Vec::new();
     trace(&trainer, &batches, incident.step - 1, &mut |reading| {

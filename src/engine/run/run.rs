@@ -202,7 +202,7 @@ impl Inputs<'_> {
         let plan = self.plan;
         let options = fit_options(plan, data.train.samples_per_pass());
         let scaler = LossScaler::for_dtype(plan.train.dtype);
-        let step_options = StepOptions::of_plan(plan);
+        let step_options = StepOptions::of_plan(plan, &self.shape);
         let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, step_options);
         self.announce(data, &trainer.adam, &options, events)?;
         let job = Job {

@@ -6,7 +6,7 @@ use statetune_core::data::Batch;
 
 use super::devices::{Devices, Single};
 use super::objective::{CrossEntropy, Objective};
-use super::{BatchTensors, LossScaler, NonFiniteValue, Pass, StepOptions, TrainError};
+use super::{BatchTensors, LossScaler, NonFiniteValue, Pass, StepModel, StepOptions, TrainError};
 use crate::kernels::KernelError;
 use crate::optim::{Adam, AdamOptions, clip_gradients};
 use crate::peft::Method;
@@ -129,9 +129,10 @@ impl<'a> Trainer<'a> {
     ) -> Result<(), E> {
         for (i, batch) in batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0) {
             let micro_step = step * batches.len() as u64 + i as u64;
-            let model = &self.method.training_model(micro_step);
-            let batch = &BatchTensors::new(batch, model.device());
-            let start = &model.start(&self.method.time_state(), batch.inputs.size()[0]);
+            let whole = &self.method.training_model(micro_step);
+            let model = StepModel::of_step(whole, self.method, micro_step);
+            let batch = &BatchTensors::new(batch, whole.device());
+            let start = &whole.start(&self.method.time_state(), batch.inputs.size()[0]);
             let Trainer { objective, options, .. } = self;
             let pass = Pass { model, start, batch, objective: *objective, options, scale };
             if work(i, pass)?.is_break() {

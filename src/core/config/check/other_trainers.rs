@@ -240,7 +240,7 @@ pub(in crate::config) fn no_counterpart(name: &str) -> Option<Text> {
         "peft_config" | "lora_config" | "pissa_config" | "disha_config" | "bone_config" => {
             msg!(FOREIGN_PEFT_CONFIG)
         }
-        "avg_loss" | "data_shuffle" | "flash_attention" | "chunk_ctx" => {
+        "avg_loss" | "data_shuffle" | "flash_attention" => {
             msg!(FOREIGN_UNUSED)
         }
         _ => return None,

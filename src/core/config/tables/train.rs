@@ -38,6 +38,10 @@ pub struct Train {
     /// Activation checkpointing: keep only the input of each block and recompute the rest in the backward pass.
     /// Less memory, about a third more time, the same result.
     pub grad_cp: bool,
+    /// Tokens of a sample that are computed at a time, a multiple of 16: longer samples are computed in chunks that carry the
+    /// state. Memory does not grow with `ctx_len`; a third more time, the same result up to rounding. 0: whole samples.
+    #[schemars(extend("x-unit" = "tokens"))]
+    pub chunk_ctx: u32,
     /// Positions whose logits are computed at a time, at least 1. Memory for the logits grows with it.
     #[schemars(range(min = 1), extend("x-unit" = "positions"))]
     pub head_chunk: u32,
@@ -64,6 +68,7 @@ impl Default for Train {
             resume_from: None,
             precision: Precision::default(),
             grad_cp: false,
+            chunk_ctx: 0,
             head_chunk: 256,
             l2wrap: 0.0,
             op: Op::default(),

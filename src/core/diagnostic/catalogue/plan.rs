@@ -6,6 +6,9 @@ catalogue! {
     DOES_NOT_FIT_ALONE: "does not fit on its own", "单独仍放不下";
     DOES_NOT_FIT: "does not fit", "放不下";
     COST_THIRD_SLOWER: "about a third slower, same result", "约慢三分之一，结果相同";
+    COST_CHUNKS:
+        "at most half slower, same result up to rounding",
+        "最多慢一半，除舍入外结果相同";
     COST_HARDLY_SLOWER: "hardly slower, same result up to rounding", "几乎不变慢，除舍入外结果相同";
     COST_SAME_SAMPLES: "same samples in an update", "每次更新的样本数不变";
     COST_8_BITS: "frozen weights rounded to 8 bits", "冻结权重舍入到 8 比特";
@@ -319,6 +322,13 @@ catalogue! {
     SHORTEN_WARMUP:
         "set `warmup_steps = {fewer}` in `[schedule]`, or train for more steps",
         "在 `[schedule]` 中设 `warmup_steps = {fewer}`，或训练更多步";
+    CHUNK_CTX_NOT_MULTIPLE[ST2135]:
+        "`chunk_ctx = {chunk_ctx}` is not a multiple of {step}",
+        "`chunk_ctx = {chunk_ctx}` 不是 {step} 的倍数";
+    SET_CHUNK_CTX: "set `chunk_ctx = {near}`", "设 `chunk_ctx = {near}`";
+    CHUNK_CTX_CUTS_NOTHING[ST2305]:
+        "`chunk_ctx` has no effect, because no sample is longer than `ctx_len = {ctx_len}`",
+        "`chunk_ctx` 不起作用，因为没有样本长于 `ctx_len = {ctx_len}`";
     WEIGHTS_NOT_OF_WORLD[ST4005]:
         "the tokenizer of the weights is not known: the weights have {ids} ids, the World tokenizer has {found}",
         "权重的分词器未知：权重有 {ids} 个 id，World 分词器有 {found} 个";
@@ -487,6 +497,7 @@ catalogue! {
     ITEM_PACKED_WEIGHTS: "quantized weights", "量化权重";
     ITEM_LEARNING: "trainable parameters, gradients and Adam", "可学习参数、梯度和 Adam";
     ITEM_ACTIVATIONS: "activations", "激活";
+    ITEM_BOUNDARIES: "states between chunks", "分块之间的状态";
     ITEM_LOGITS: "logits", "logits 张量";
     ITEM_WORKSPACE: "workspace", "工作区";
     ITEM_HOLES: "fragmentation", "碎片";

@@ -25,7 +25,7 @@ pub(super) fn setting(path: &str) -> Option<Setting> {
         "model.ctx_len" => (
             "train.ctx_len",
             positive,
-            "longer documents are split into samples; infctx-trainer carries the state from one to the next",
+            "longer documents are split into samples; to carry the state on as infctx-trainer does, raise `train.ctx_len` and set `train.chunk_ctx`",
         ),
         "model.grad_cp" => ("train.grad_cp", switch, ""),
         "model.lr_init" => ("schedule.lr_init", above_0, ""),
@@ -76,9 +76,10 @@ pub(super) fn reason(path: &str) -> (Outcome, &'static str) {
             (Outcome::NoEffect, "changes how the original computes, not what")
         }
         "model.vocab_size" => (Outcome::Mapped, "read from the weights"),
-        "model.bptt_learning" | "model.bptt_learning_range" | "model.bptt_truncated_learning" => {
-            (Outcome::Unsupported, "the state is not carried from one chunk to the next")
-        }
+        "model.bptt_learning" | "model.bptt_learning_range" | "model.bptt_truncated_learning" => (
+            Outcome::Changed,
+            "set `train.chunk_ctx` to this `ctx_len`, and `train.ctx_len` to the longest document: gradients are those of whole documents",
+        ),
         "model.dim_att" | "model.dim_ffn" | "model.head_size_a" | "model.head_size_divisor" => {
             (Outcome::Mapped, "follows from `n_embd`")
         }

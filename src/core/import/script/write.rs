@@ -276,6 +276,10 @@ impl Script {
                     &json!(data_type),
                     "RWKV-PEFT accepts the name but fails to read such data",
                 );
+                if closes {
+                    let why = "RWKV-PEFT ends no text with token 0";
+                    self.remark("data.end_of_doc", &json!(true), why);
+                }
             }
         }
         if !repeats {

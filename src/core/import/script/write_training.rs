@@ -30,6 +30,17 @@ impl Script {
             }
             adapter => self.adapter(adapter, facts),
         }
+        match self.take("train.chunk_ctx") {
+            Some(chunk) if chunk == json!(0) => {}
+            Some(chunk) if method == "state" => {
+                self.remark("train.chunk_ctx", &chunk, "RWKV-PEFT trains states on whole samples");
+            }
+            Some(chunk) => {
+                self.flag("train_type", "infctx");
+                self.flag("chunk_ctx", &plain(&chunk));
+            }
+            None => {}
+        }
         let why = "RWKV-PEFT trains either an adapter or a state";
         self.lost("peft.state", |value| *value == json!(false), why);
         self.lost("peft.targets", |_| false, "RWKV-PEFT adapts every linear layer");

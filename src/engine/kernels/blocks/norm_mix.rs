@@ -91,8 +91,7 @@ impl NormMix {
         input: &MixInput<'_>,
         moving: Option<&Tensor>,
     ) -> Result<Mixed, KernelError> {
-        let packed = self.packed.of_kernel(input.op, input.x);
-        match packed.filter(|_| !input.before.requires_grad()) {
+        match self.packed.of_kernel(input.op, input.x) {
             Some(params) => self.fused(input, moving, params),
             None => Ok(self.plain(input, moving)),
         }
