@@ -74,6 +74,7 @@ fn main() {
         .opt_level(2)
         .file("kernels/backward.cpp")
         .file("kernels/block_autograd.cpp")
+        .file("kernels/devices.cpp")
         .file("kernels/few_rows.cpp")
         .file("kernels/wkv_autograd.cpp")
         .file("kernels/wkv_cuda_autograd.cpp")
@@ -86,6 +87,7 @@ fn main() {
         .file("kernels/threads.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .includes([libtorch.join("include"), libtorch.join("include/torch/csrc/api/include")])
+        .include("kernels/gloo_names")
         .flag("-fopenmp")
         .warnings(false)
         .compile("wkv_autograd");

@@ -72,8 +72,8 @@ const MAY_USE: [(&str, &str); 34] = [
     ),
     (
         "engine/train",
-        "core/data core/diagnostic core/forecast core/plan core/records core/tensorfile engine/kernels engine/model \
-         engine/optim engine/peft",
+        "core/data core/diagnostic core/exit core/forecast core/plan core/records core/tensorfile engine/kernels \
+         engine/model engine/optim engine/peft",
     ),
     ("engine/library_fault", ""),
     (

@@ -33,6 +33,10 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
     let mut facts: Vec<(&'static str, String)> = Vec::new();
     let mut fact = |name: &'static str, text: String| facts.push((name, text));
     fact("device", format!("{}, op {}", settings.device, settings.op));
+    if let Some(devices) = settings.devices {
+        let text = "take the passes of a step in turn; each needs the memory below";
+        fact("devices", format!("{} {text}", grouped(devices)));
+    }
     if settings.products.is_some() {
         fact("products", WIDENED_PRODUCTS.to_string());
     }

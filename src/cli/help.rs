@@ -258,7 +258,7 @@ mod tests {
             ("run a.toml --resume_from x", "use `statetune resume RUN`"),
             (
                 "run a.toml --deepspeed",
-                "`deepspeed`: a run uses one device, so there is nothing to distribute",
+                "`deepspeed`: `hardware.devices` is the number of processes that share a step; each holds the whole model",
             ),
         ] {
             let words: Vec<&str> = ["statetune"].into_iter().chain(line.split(' ')).collect();

@@ -12,6 +12,7 @@ mod config;
 mod ctl;
 mod data;
 mod detach;
+mod devices;
 mod diff;
 mod doctor;
 mod eval;
@@ -192,6 +193,9 @@ struct ExperimentArgs {
     /// New paths of files that were moved since the run whose settings are read.
     #[arg(skip)]
     moved: MovedFiles,
+    /// Whether another process shows the warnings.
+    #[arg(skip)]
+    is_follower: bool,
 }
 
 /// Files of a run that were moved.
@@ -230,7 +234,7 @@ impl ExperimentArgs {
         let plan = self
             .try_plan(find_gpu, file, purpose)
             .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
-        for warning in &plan.warnings {
+        for warning in plan.warnings.iter().filter(|_| !self.is_follower) {
             tell(format_args!("{}\n", warning.render(color.on())));
         }
         Ok(plan)

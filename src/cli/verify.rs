@@ -14,6 +14,7 @@ use statetune_core::store::StoredRun;
 use statetune_core::work::Work;
 use statetune_engine::RunError;
 use statetune_engine::run::{Begin, Outcome};
+use statetune_engine::train::Single;
 
 use super::begin::fail;
 use super::diff::divergence_text;
@@ -163,7 +164,7 @@ fn again(
     let begin = Begin::Repeat { run: stored.path().to_path_buf(), first, checkpoint };
     let stop = AtomicBool::new(false);
     let mut work = Work::begin("running the steps again", steps);
-    let outcome = statetune_engine::run::run(&plan, begin, true, &stop, &mut |event| {
+    let outcome = statetune_engine::run::run(&plan, begin, &Single, true, &stop, &mut |event| {
         if let Event::Step { record, .. } = event {
             work.set(record.step + 1);
             stop.fetch_or(record.step + 1 >= steps, Ordering::Relaxed);

@@ -18,6 +18,7 @@ mod data_shapes;
 mod detach;
 mod device;
 mod device_table;
+mod devices;
 mod diff;
 mod documents;
 mod edges;

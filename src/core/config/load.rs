@@ -382,6 +382,8 @@ random_seed = 0
 [hardware]
 accelerator = "cpu"
 devices = 1
+num_nodes = 1
+rdzv_timeout_secs = 30
 
 [optimizer]
 type = "adam"

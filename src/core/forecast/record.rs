@@ -94,6 +94,9 @@ pub struct Settings {
     pub op: String,
     /// The device with its number of threads.
     pub device: String,
+    /// Devices that share the passes of a step; absent for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<u64>,
     /// The version of libtorch.
     pub libtorch: String,
 }

@@ -151,6 +151,11 @@ impl Experiment {
         })
     }
 
+    /// Sets the seed of the validation split.
+    pub(super) fn take_val_seed(&mut self, seed: u64) {
+        self.loaded.config.data.val_seed = seed;
+    }
+
     /// Sets the rates that a range test found, where the experiment leaves them open.
     pub(super) fn take_rates(&mut self, lr_init: f64, lr_final: f64) {
         let Loaded { config, origins, .. } = &mut self.loaded;

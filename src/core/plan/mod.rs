@@ -39,7 +39,7 @@ pub use records::{
 pub use shape::ShapeError;
 use std::path::PathBuf;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
-pub use train::{AdamOptions, SchedulePlan, TrainPlan};
+pub use train::{AdamOptions, DevicesPlan, SchedulePlan, TrainPlan};
 pub use units::{Samples, Steps, Tokens};
 
 /// The folder of prepared data in the folder of runs.
@@ -79,6 +79,12 @@ impl Plan {
         if let Some(seed) = self.experiment.take_split_of(recorded) {
             self.data.val_seed = seed;
         }
+    }
+
+    /// Splits off the validation documents with this seed.
+    pub fn take_val_seed(&mut self, seed: u64) {
+        self.experiment.take_val_seed(seed);
+        self.data.val_seed = seed;
     }
 
     /// Starts from the learning rate that a range test found, if the experiment leaves it open.
@@ -285,11 +291,6 @@ impl<'a> Faults<'a> {
     /// Where and how to compute; `None` when a fault was added.
     fn compute(&mut self, find_gpu: impl FnOnce() -> Result<(), NoGpu>) -> Option<Compute> {
         let hardware = &self.config().hardware;
-        if hardware.devices > 1 {
-            let message = msg!(ONE_DEVICE, devices = hardware.devices);
-            let fault = Diagnostic::error(message).help(msg!(RAISE_SAMPLES_PER_STEP));
-            self.add("hardware.devices", fault);
-        }
         let op = self.op();
         let spelt = |setting, value: &str| match setting {
             Setting::Accelerator => format!("accelerator = \"{value}\""),
@@ -298,6 +299,7 @@ impl<'a> Faults<'a> {
         match choose(hardware.accelerator, op, find_gpu) {
             Ok(compute) => {
                 self.found.extend(compute.warning(spelt));
+                self.check_devices(&compute);
                 Some(compute)
             }
             Err(fault) => {
@@ -307,6 +309,20 @@ impl<'a> Faults<'a> {
                 };
                 self.add(key, fault.diagnostic(spelt));
                 None
+            }
+        }
+    }
+
+    /// Refuses several GPUs.
+    fn check_devices(&mut self, compute: &Compute) {
+        let hardware = &self.config().hardware;
+        let several = [("devices", hardware.devices), ("num_nodes", hardware.num_nodes)];
+        for (name, count) in several {
+            if compute.device.is_gpu() && count > 1 {
+                let fault = Diagnostic::error(msg!(SEVERAL_GPUS, name, count))
+                    .help(msg!(RAISE_SAMPLES_PER_STEP))
+                    .help(msg!(SEVERAL_CPU_DEVICES));
+                self.add(&format!("hardware.{name}"), fault);
             }
         }
     }

@@ -25,6 +25,9 @@ pub struct Lock {
     pub kernels: String,
     /// The most threads that computed. Numbers do not depend on it.
     pub threads: i32,
+    /// Devices that trained together; absent for one. Numbers do not depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<u32>,
     /// Cores of the machine, by which matrix products are cut; absent in older runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<u32>,

@@ -30,6 +30,7 @@ pub use statetune_core::arch::{HEAD_SIZE, NoGpu, Op, SAVED_EVERY};
 use tch::Tensor;
 
 pub use autograd::backward;
+pub(crate) use autograd::call_shim;
 pub use blocks::{
     HeadGate, LossGradient, MixInput, Mixed, NormMix, Share, TimeMix7Inputs, TimeMix7Params,
     cross_entropy, layer_norm, relu_square, sigmoid_mul, time_mix7,
@@ -46,7 +47,7 @@ pub use settings::{
     allow_tf32, available_bytes, end_in_words, give_back_memory, keep_memory, peak_resident_bytes,
     pinned,
 };
-pub use threads::{cores_of_machine, fix_threads, follow_load, most_threads};
+pub use threads::{cores_of_machine, fix_threads, follow_load, limit_threads, most_threads};
 
 /// The WKV-5 recurrence, differentiable in every operand and in `s0`.
 ///

@@ -271,6 +271,7 @@ fn settings(plan: &Plan) -> Settings {
         head_chunk: train.head_chunk.0,
         op: plan.train.op.name().to_string(),
         device: recorded_device(device(plan.train.device)),
+        devices: Some(train.devices.count()).filter(|count| *count > 1),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
     }
 }

@@ -21,7 +21,7 @@ pub use batch::BatchTensors;
 pub use checkpoint::{
     digest_values, restore, restore_values, save as save_checkpoint, write_values,
 };
-pub use devices::{Devices, Single};
+pub use devices::{Devices, DevicesError, Group, Launcher, PassSum, Place, Processes, Single};
 pub use error::TrainError;
 pub use fit::{StepDone, fit};
 pub use loss::{DocumentSums, HeadLoss, batch_loss, head_loss, mean_loss};

@@ -4,7 +4,9 @@ use std::ops::ControlFlow::{self, Break, Continue};
 
 use statetune_core::data::Batch;
 
-use super::devices::{Devices, Single};
+use tch::Tensor;
+
+use super::devices::{Devices, PassSum, Single};
 use super::objective::{CrossEntropy, Objective};
 use super::{BatchTensors, LossScaler, NonFiniteValue, Pass, StepOptions, TrainError};
 use crate::kernels::KernelError;
@@ -31,6 +33,21 @@ pub struct StepOutcome {
     pub fault: Option<NonFiniteValue>,
 }
 
+/// The sums over the passes of a step.
+struct Sums {
+    /// Mean loss over the target tokens.
+    loss: f64,
+    /// The last micro-batch that counts in `loss`.
+    micro_batch: usize,
+    /// The gradients of the parameters; absent where the loss is NaN or infinite.
+    gradients: Option<Vec<Tensor>>,
+}
+
+/// The indexes of the micro-batches with target tokens; the others have no pass.
+fn with_targets(batches: &[Batch]) -> impl Iterator<Item = usize> {
+    batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0).map(|(i, _)| i)
+}
+
 /// Everything that an optimizer step changes, and how.
 #[derive(Debug)]
 pub struct Trainer<'a> {
@@ -44,7 +61,7 @@ pub struct Trainer<'a> {
     pub options: StepOptions,
     /// What a step minimises.
     pub objective: &'a dyn Objective,
-    /// The devices that share a step.
+    /// The devices that share a step, in passes.
     pub devices: &'a dyn Devices,
 }
 
@@ -78,22 +95,17 @@ impl<'a> Trainer<'a> {
         if unchanged.targets == 0 {
             return Ok(unchanged);
         }
-        let targets = unchanged.targets as f64;
         let loss_scale = self.loss_scale();
         self.adam.zero_gradients();
-        let (mut loss, mut micro_batch) = (0.0, 0);
-        self.each_pass(batches, step, loss_scale / targets, |i, pass| {
-            micro_batch = i;
-            loss += pass.backward()? / targets;
-            Ok::<_, KernelError>(if loss.is_finite() { Continue(()) } else { Break(()) })
-        })?;
-        let loss = self.devices.sum_loss(loss);
-        if !loss.is_finite() {
+        let sums = match self.devices.is_single() {
+            true => self.all_passes(batches, step, unchanged.targets)?,
+            false => self.passes_in_turn(batches, step, unchanged.targets)?,
+        };
+        let Sums { loss, micro_batch, gradients } = sums;
+        let Some(mut gradients) = gradients else {
             let fault = Some(NonFiniteValue::Loss { micro_batch });
             return Ok(StepOutcome { loss, fault, ..unchanged });
-        }
-        let mut gradients = self.adam.gradients();
-        self.devices.sum_gradients(&gradients);
+        };
         if self.scaler.is_some() {
             for g in &mut gradients {
                 let _ = g.g_mul_scalar_(1.0 / loss_scale);
@@ -118,6 +130,53 @@ impl<'a> Trainer<'a> {
         Ok(StepOutcome { skipped: false, fault, ..unchanged })
     }
 
+    /// Forward and backward of all passes on this device.
+    fn all_passes(&self, batches: &[Batch], step: u64, targets: u64) -> Result<Sums, TrainError> {
+        let targets = targets as f64;
+        let (mut loss, mut micro_batch) = (0.0, 0);
+        self.each_pass(batches, step, self.loss_scale() / targets, |i, pass| {
+            micro_batch = i;
+            loss += pass.backward()? / targets;
+            Ok::<_, KernelError>(if loss.is_finite() { Continue(()) } else { Break(()) })
+        })?;
+        let gradients = loss.is_finite().then(|| self.adam.gradients());
+        Ok(Sums { loss, micro_batch, gradients })
+    }
+
+    /// Forward and backward of the passes that this device takes in turn with the others. The sums are those of
+    /// [`Trainer::all_passes`], to the bit, on every device.
+    fn passes_in_turn(
+        &self,
+        batches: &[Batch],
+        step: u64,
+        targets: u64,
+    ) -> Result<Sums, TrainError> {
+        let targets = targets as f64;
+        let scale = self.loss_scale() / targets;
+        let mut sums = Sums { loss: 0.0, micro_batch: 0, gradients: None };
+        let mut sum = PassSum::new(self.devices, &self.adam.gradients());
+        let passes: Vec<usize> = with_targets(batches).collect();
+        for round in passes.chunks(self.devices.count()) {
+            let mine = round.get(self.devices.rank());
+            let loss = match mine {
+                Some(&i) => self.pass(batches, i, step, scale, |pass| pass.backward())?,
+                None => 0.0,
+            };
+            for (&i, loss) in round.iter().zip(self.devices.gather_numbers(loss)?) {
+                sums.micro_batch = i;
+                sums.loss += loss / targets;
+                if !sums.loss.is_finite() {
+                    return Ok(sums);
+                }
+            }
+            let gradient = mine.map(|_| self.adam.gradients());
+            sum.add(gradient.as_deref(), round.len())?;
+            self.adam.zero_gradients();
+        }
+        sums.gradients = Some(sum.finish()?);
+        Ok(sums)
+    }
+
     /// Calls `work` with the index and the pass of each micro-batch that has targets, until `work` breaks off. `scale`
     /// is the factor on the loss.
     pub(super) fn each_pass<E>(
@@ -127,24 +186,35 @@ impl<'a> Trainer<'a> {
         scale: f64,
         mut work: impl FnMut(usize, Pass<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
-        for (i, batch) in batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0) {
-            let micro_step = step * batches.len() as u64 + i as u64;
-            let model = &self.method.training_model(micro_step);
-            let batch = &BatchTensors::new(batch, model.device());
-            let start = &model.start(&self.method.time_state(), batch.inputs.size()[0]);
-            let Trainer { objective, options, .. } = self;
-            let pass = Pass { model, start, batch, objective: *objective, options, scale };
-            if work(i, pass)?.is_break() {
+        for i in with_targets(batches) {
+            if self.pass(batches, i, step, scale, |pass| work(i, pass))?.is_break() {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Calls `work` with the pass of the micro-batch `i`.
+    fn pass<T>(
+        &self,
+        batches: &[Batch],
+        i: usize,
+        step: u64,
+        scale: f64,
+        work: impl FnOnce(Pass<'_>) -> T,
+    ) -> T {
+        let micro_step = step * batches.len() as u64 + i as u64;
+        let model = &self.method.training_model(micro_step);
+        let batch = &BatchTensors::new(&batches[i], model.device());
+        let start = &model.start(&self.method.time_state(), batch.inputs.size()[0]);
+        let Trainer { objective, options, .. } = self;
+        work(Pass { model, start, batch, objective: *objective, options, scale })
+    }
+
     /// The outcome of a step on `batches` that changes nothing, without computing it.
     pub fn skip(&self, batches: &[Batch]) -> StepOutcome {
-        let sum =
-            |count: fn(&Batch) -> u64| self.devices.sum_count(batches.iter().map(count).sum());
+        // Every device has the micro-batches of all.
+        let sum = |count: fn(&Batch) -> u64| batches.iter().map(count).sum();
         StepOutcome {
             loss: f64::NAN,
             grad_norm: f64::NAN,

@@ -477,7 +477,10 @@ error[ST1005]: `hf_token` looks like a secret
     #[test]
     fn a_name_without_a_key_has_a_reason() {
         let error = shown(&format!("{MINIMAL}[train]\nstrategy = \"ddp\"\n"));
-        assert!(error.contains("note: `strategy`: a run uses one device"), "{error}");
+        assert!(
+            error.contains("note: `strategy`: `hardware.devices` is the number of processes"),
+            "{error}"
+        );
     }
 
     #[test]

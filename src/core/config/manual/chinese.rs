@@ -183,7 +183,7 @@ hardware
 
   键
     accelerator  存放模型并进行计算的设备。
-    devices      设备的个数：1，因为一个运行只用一个设备。
+    devices      每台机器上的进程数；它们各有整个模型，轮流处理一步中的各遍。
     threads      参与计算的 CPU 线程数，至少 1。";
         assert_eq!(found, expected);
     }

@@ -100,8 +100,8 @@ catalogue! {
     AT_TOP_OF_FILE: "at the top of the file", "文件顶层";
     IN_TABLE: "in `{header}`", "`{header}` 中";
     FOREIGN_DEVICES:
-        "a run uses one device, so there is nothing to distribute",
-        "一次运行只用一个设备，无需分布到多个设备";
+        "`hardware.devices` is the number of processes that share a step; each holds the whole model",
+        "`hardware.devices` 是共同处理一步的进程数；每个进程都有整个模型";
     FOREIGN_MODEL_SIZE: "the value follows from the version and width of the model", "由模型的版本和宽度决定";
     FOREIGN_MAGIC_PRIME:
         "the value is computed from the data; `data.walk = \"magic_prime\"` needs no numbers",

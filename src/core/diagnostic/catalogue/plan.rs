@@ -156,9 +156,12 @@ catalogue! {
     ADD_JSONL_SINK:
         "add it to the list: `sinks = [\"jsonl\", \"tensorboard\"]`",
         "把它加进列表：`sinks = [\"jsonl\", \"tensorboard\"]`";
-    ONE_DEVICE[ST2117]:
-        "a run uses one device, but `hardware.devices = {devices}`",
-        "一次运行只用一个设备，但 `hardware.devices = {devices}`";
+    SEVERAL_GPUS[ST2117]:
+        "a run on a GPU uses one GPU, but `hardware.{name} = {count}`",
+        "在 GPU 上，一次运行只用一块 GPU，但 `hardware.{name} = {count}`";
+    SEVERAL_CPU_DEVICES:
+        "or train on CPUs: `accelerator = \"cpu\"`",
+        "或在 CPU 上训练：`accelerator = \"cpu\"`";
     RAISE_SAMPLES_PER_STEP:
         "to get the same number of samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
         "要使每步样本数相同，请增大 `accumulate_grad_batches` 或 `micro_bsz`";

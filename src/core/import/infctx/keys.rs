@@ -6,7 +6,7 @@ use yaml_rust2::Yaml;
 use super::values::{
     above_0, accelerator, integer, not_below_0, not_negative, positive, precision, share, switch,
 };
-use crate::import::imported::Outcome;
+use crate::import::imported::{ONE_COPY, Outcome};
 
 /// A setting: its key, how to read its value, and how its meaning differs (empty: not at all).
 pub(super) type Setting = (&'static str, fn(&Yaml) -> Option<Value>, &'static str);
@@ -45,7 +45,8 @@ pub(super) fn setting(path: &str) -> Option<Setting> {
 pub(super) fn reason(path: &str) -> (Outcome, &'static str) {
     let top = path.split('.').take(2).collect::<Vec<_>>().join(".");
     match top.as_str() {
-        "trainer.strategy" | "trainer.num_nodes" => (Outcome::Changed, "a run uses one device"),
+        "trainer.strategy" => (Outcome::Changed, ONE_COPY),
+        "trainer.num_nodes" => (Outcome::Changed, "`hardware.num_nodes`, with a launcher"),
         "trainer.callbacks" => (Outcome::Changed, "use `[checkpoint]`"),
         "trainer.min_epochs" | "trainer.min_steps" | "trainer.max_time" => {
             (Outcome::Unsupported, "a run ends after `epoch_count` or `guard.max_hours`")

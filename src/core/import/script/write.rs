@@ -127,8 +127,14 @@ impl Script {
 
     fn machine(&mut self) {
         if let Some(devices) = self.take("hardware.devices") {
-            self.flag("devices", &plain(&devices));
+            if devices.as_i64() != Some(1) {
+                let why =
+                    "devices of RWKV-PEFT take passes of their own, which makes a step larger";
+                self.remark("hardware.devices", &devices, why);
+            }
+            self.flag("devices", "1");
         }
+        self.take("hardware.rdzv_timeout_secs");
         self.flag("strategy", "deepspeed_stage_1");
     }
 

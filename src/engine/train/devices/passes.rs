@@ -1,0 +1,186 @@
+//! The sum of the gradients of the passes of a step.
+//!
+//! Floating-point addition depends on its order, and so do bits. One device adds the gradients of its passes one after the
+//! other. Several take the passes in turn, a round of one pass for each device: after a round, each device gets its slice
+//! of every gradient of the round and adds the slices in the order of the passes. At the end all get all slices. Each number
+//! is thus added in the order of one device, and a device sends and receives as much as in a ring.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{Devices, DevicesError};
+
+/// The sum of the gradients of passes, in slices.
+#[derive(Debug)]
+pub struct PassSum<'a> {
+    devices: &'a dyn Devices,
+    /// The shapes of a gradient's tensors.
+    shapes: Vec<Vec<i64>>,
+    /// The slice of this device: (n), float32. Absent before the first round.
+    slice: Option<Tensor>,
+}
+
+impl<'a> PassSum<'a> {
+    /// An empty sum of gradients with tensors like those of `like`.
+    pub fn new(devices: &'a dyn Devices, like: &[Tensor]) -> PassSum<'a> {
+        PassSum { devices, shapes: like.iter().map(Tensor::size).collect(), slice: None }
+    }
+
+    fn numel(&self) -> i64 {
+        self.shapes.iter().map(|shape| shape.iter().product::<i64>()).sum()
+    }
+
+    /// Adds the gradients of a round of `passes` passes, one of each of the first devices. `gradient` is that of this device,
+    /// if it had a pass.
+    ///
+    /// # Errors
+    /// A device that is gone or failed.
+    pub fn add(&mut self, gradient: Option<&[Tensor]>, passes: usize) -> Result<(), DevicesError> {
+        let _guard = tch::no_grad_guard();
+        let count = self.devices.count() as i64;
+        let numel = self.numel();
+        let len = (numel + count - 1) / count;
+        let rows = Tensor::zeros([count * len], (Kind::Float, Device::Cpu));
+        let mut at = 0;
+        for tensor in gradient.into_iter().flatten() {
+            let n = tensor.numel() as i64;
+            rows.narrow(0, at, n).copy_(&tensor.reshape([-1]));
+            at += n;
+        }
+        let rows = self.devices.exchange(&rows.view([count, len]))?;
+        for pass in 0..passes as i64 {
+            let row = rows.get(pass);
+            match &mut self.slice {
+                None => self.slice = Some(row.copy()),
+                Some(sum) => drop(sum.g_add_(&row)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The sum, in the tensors of a gradient.
+    ///
+    /// # Errors
+    /// As for [`PassSum::add`].
+    ///
+    /// # Panics
+    /// Without a round.
+    pub fn finish(self) -> Result<Vec<Tensor>, DevicesError> {
+        let slice = self.slice.as_ref().expect("a step has a pass");
+        let whole = self.devices.gather(slice)?.view([-1]);
+        let mut at = 0;
+        let tensor = |shape: &Vec<i64>| {
+            let n = shape.iter().product::<i64>();
+            at += n;
+            whole.narrow(0, at - n, n).view(&shape[..])
+        };
+        Ok(self.shapes.iter().map(tensor).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier, Mutex};
+    use std::thread;
+
+    use super::*;
+
+    /// Devices that are threads of this process.
+    #[derive(Debug)]
+    struct Threads {
+        rank: usize,
+        board: Arc<Mutex<Vec<Vec<f32>>>>,
+        barrier: Arc<Barrier>,
+    }
+
+    impl Threads {
+        /// The numbers of all devices.
+        fn share(&self, numbers: Vec<f32>) -> Vec<Vec<f32>> {
+            self.board.lock().expect("no panic")[self.rank] = numbers;
+            self.barrier.wait();
+            let all = self.board.lock().expect("no panic").clone();
+            self.barrier.wait();
+            all
+        }
+    }
+
+    impl Devices for Threads {
+        fn rank(&self) -> usize {
+            self.rank
+        }
+
+        fn count(&self) -> usize {
+            self.board.lock().expect("no panic").len()
+        }
+
+        fn gather(&self, tensor: &Tensor) -> Result<Tensor, DevicesError> {
+            let all = self.share(Vec::try_from(tensor).expect("one axis"));
+            Ok(Tensor::from_slice(&all.concat()).view([all.len() as i64, -1]))
+        }
+
+        fn exchange(&self, rows: &Tensor) -> Result<Tensor, DevicesError> {
+            let len = rows.size()[1] as usize;
+            let all = self.share(Vec::try_from(rows.view([-1])).expect("one axis"));
+            let of_mine = |row: &Vec<f32>| row[self.rank * len..(self.rank + 1) * len].to_vec();
+            let mine: Vec<Vec<f32>> = all.iter().map(of_mine).collect();
+            Ok(Tensor::from_slice(&mine.concat()).view([mine.len() as i64, len as i64]))
+        }
+
+        fn broadcast(&self, _: &Tensor) -> Result<(), DevicesError> {
+            unreachable!("sums need no broadcast")
+        }
+    }
+
+    /// The gradient of a pass: two tensors whose sums depend on the order of additions.
+    fn gradient(pass: usize) -> Vec<Tensor> {
+        let number = |i: usize| ((pass * 31 + i * 17) as f32).sin() * 10f32.powi((pass % 5) as i32);
+        let numbers: Vec<f32> = (0..11).map(number).collect();
+        vec![Tensor::from_slice(&numbers[..6]).view([2, 3]), Tensor::from_slice(&numbers[6..])]
+    }
+
+    /// The bits of the sum of `passes` gradients over `count` devices, on each device.
+    fn sums(count: usize, passes: usize) -> Vec<Vec<u32>> {
+        let board = Arc::new(Mutex::new(vec![Vec::new(); count]));
+        let barrier = Arc::new(Barrier::new(count));
+        let device = |rank| {
+            let devices = Threads { rank, board: board.clone(), barrier: barrier.clone() };
+            thread::spawn(move || {
+                let mut sum = PassSum::new(&devices, &gradient(0));
+                let all: Vec<usize> = (0..passes).collect();
+                for round in all.chunks(count) {
+                    let mine = round.get(rank).map(|&pass| gradient(pass));
+                    sum.add(mine.as_deref(), round.len()).expect("no device fails");
+                }
+                let tensors = sum.finish().expect("no device fails");
+                assert_eq!(tensors[0].size(), [2, 3]);
+                let numbers = tensors
+                    .iter()
+                    .flat_map(|one| Vec::<f32>::try_from(one.reshape([-1])).expect("one axis"));
+                numbers.map(f32::to_bits).collect::<Vec<u32>>()
+            })
+        };
+        let devices: Vec<_> = (0..count).map(device).collect();
+        devices.into_iter().map(|one| one.join().expect("no panic")).collect()
+    }
+
+    #[test]
+    fn any_number_of_devices_gets_the_bits_of_one() {
+        for passes in 1..8 {
+            let mut sum = gradient(0);
+            for pass in 1..passes {
+                for (sum, one) in sum.iter_mut().zip(gradient(pass)) {
+                    let _ = sum.g_add_(&one);
+                }
+            }
+            let expected: Vec<u32> = sum
+                .iter()
+                .flat_map(|one| Vec::<f32>::try_from(one.reshape([-1])).expect("one axis"))
+                .map(f32::to_bits)
+                .collect();
+            for count in 1..6 {
+                for found in sums(count, passes) {
+                    assert_eq!(found, expected, "{passes} passes on {count} devices");
+                }
+            }
+        }
+    }
+}
