@@ -98,7 +98,7 @@ extern "C" int statetune_group_exchange(const Group *group, Tensor *out, Tensor 
   });
 }
 
-// `out` (world, n): row `r` is the `in` (n) of process `r`.
+// `out` (world, n): row `r` is the `in` (1, n) of process `r`.
 extern "C" int statetune_group_gather(const Group *group, Tensor *out, Tensor *in, char *message, size_t message_len) {
   return caught(message, message_len, [&] {
     c10d::AllgatherOptions options;

@@ -204,7 +204,7 @@ impl Devices for Group {
     fn gather(&self, tensor: &Tensor) -> Result<Tensor, DevicesError> {
         let size = [self.place.count as i64, tensor.numel() as i64];
         let rows = Tensor::zeros(size, (tensor.kind(), Device::Cpu));
-        self.gloo().gather(&rows, tensor).map_err(|error| self.reason(error))?;
+        self.gloo().gather(&rows, &tensor.reshape([1, -1])).map_err(|error| self.reason(error))?;
         Ok(rows)
     }
 

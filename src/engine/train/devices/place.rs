@@ -266,7 +266,10 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         for (variables, expected) in [
-            (&[("RANK", "1"), ("WORLD_SIZE", "2")][..], "`MASTER_ADDR` is not set"),
+            (
+                &[("RANK", "1"), ("WORLD_SIZE", "2")][..],
+                "this process is one of several devices, but `MASTER_ADDR` is not set",
+            ),
             (&[("RANK", "x"), ("WORLD_SIZE", "2")], "`RANK` is `x`, which is not a valid number"),
             (
                 &[("RANK", "2"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "a"), ("MASTER_PORT", "1")],
@@ -278,7 +281,7 @@ mod tests {
                     ("OMPI_COMM_WORLD_SIZE", "4"),
                     ("OMPI_COMM_WORLD_LOCAL_SIZE", "2"),
                 ],
-                "`MASTER_ADDR` is not set",
+                "this process is one of several devices, but `MASTER_ADDR` is not set",
             ),
         ] {
             let error = of(variables).expect_err("refused");
