@@ -4,7 +4,11 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use statetune_engine::train::{Group, Place};
 
 use crate::case::{Case, STATE, program};
 use crate::resume::{signal, spawn, wait_until};
@@ -119,7 +123,32 @@ fn full_tuning_on_several_devices_has_the_bits_of_one() {
     same_bits("type = \"full\"", "pack", 1, 2, &[4]);
 }
 
-/// A run of many steps on two devices, that has begun its steps.
+/// A learning rate that a range test finds, and a step with an infinite loss that the run goes back from.
+#[test]
+fn found_rates_and_skipped_steps_are_those_of_one_device() {
+    let case = Case::new().with(STATE, "lr_init = 1.0", "lr_init = \"auto\"");
+    let one = run(&case, 1, &[]);
+    fs::remove_dir_all(case.path("runs/.cache")).expect("the cache, with the rate that was found");
+    let several = run(&case, 2, &["--set", "train.accumulate_grad_batches=1"]);
+    equal(&case, &one, &several);
+
+    // The first update is too large for float32; each later step has a loss that is not finite.
+    let case = Case::new().with(STATE, "lr_init = 1.0", "lr_init = 1e38");
+    let outputs = [1, 3].map(|count| {
+        let count = format!("hardware.devices={count}");
+        let more =
+            ["--set", "guard.nonfinite=rollback", "--set", "train.accumulate_grad_batches=3"];
+        case.statetune(&[&["run", STATE, "--set", &count][..], &more].concat())
+    });
+    assert_eq!(outputs[0].code, Some(24), "{outputs:?}");
+    assert_eq!(outputs[1].code, Some(24), "{outputs:?}");
+    assert_eq!(outputs[0].stderr, outputs[1].stderr);
+    let runs = case.runs();
+    let chains = [0, 1].map(|i| fs::read(case.path(runs[i].join("chain.bin"))).unwrap_or_default());
+    assert_eq!(chains[0], chains[1]);
+}
+
+/// A run of many steps on some devices, that has begun its steps.
 fn long_run(case: &Case, devices: usize) -> (Child, PathBuf) {
     let count = format!("hardware.devices={devices}");
     let child = spawn(
@@ -223,7 +252,7 @@ fn a_signal_to_another_device_stops_the_run_as_well() {
 }
 
 fn kill(pid: u32, name: &str) {
-    let killed = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
+    let killed = Command::new("kill").args([name, &pid.to_string()]).status();
     assert!(killed.expect("kill is there").success());
 }
 
@@ -246,7 +275,11 @@ fn a_device_that_is_killed_ends_the_run_and_costs_nothing() {
     let last = case.read(run.join("ckpt/last"));
     let position = case.json(run.join("ckpt").join(last.trim()).join("position.json"));
     let chain = fs::metadata(case.path(run.join("chain.bin"))).expect("a chain").len();
-    assert_eq!(position["position"]["steps"].as_u64().map(|steps| steps * 16), Some(chain), "{position}");
+    assert_eq!(
+        position["position"]["steps"].as_u64().map(|steps| steps * 16),
+        Some(chain),
+        "{position}"
+    );
     continues_to_the_bit(&case, &run, 4);
 }
 
@@ -263,8 +296,18 @@ fn the_death_of_the_first_device_ends_all() {
 
 /// The program as one of several devices that a launcher started.
 fn launched(case: &Case, rank: usize, count: usize, port: u16, more: &[&str]) -> Child {
+    device_of_launcher(case, (rank, count), port, more).spawn().expect("the program starts")
+}
+
+fn device_of_launcher(
+    case: &Case,
+    (rank, count): (usize, usize),
+    port: u16,
+    more: &[&str],
+) -> Command {
     let number = |n: usize| n.to_string();
-    program()
+    let mut command = program();
+    command
         .current_dir(case.path(""))
         .args(["run", STATE, "--set", "hardware.rdzv_timeout_secs=5"])
         .args(more)
@@ -278,9 +321,8 @@ fn launched(case: &Case, rank: usize, count: usize, port: u16, more: &[&str]) ->
             ("TORCHELASTIC_RESTART_COUNT", number(0)),
         ])
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts")
+        .stderr(Stdio::piped());
+    command
 }
 
 /// A port that is free now.
@@ -305,6 +347,42 @@ fn under_a_launcher_no_process_is_started_and_one_speaks() {
     case.statetune(&["run", STATE]).is_done();
     let one = case.runs().into_iter().find(|run| *run != several).expect("a second run");
     equal(&case, &one, &several);
+}
+
+/// As torchrun does: its agent serves the store, ends all devices when one fails, and starts them again with a higher count.
+#[test]
+fn a_launcher_that_serves_the_store_starts_all_devices_again() {
+    let case = constant();
+    let place = Place { port: free_port(), ..Place::first_of(2) };
+    let (_agent, port) =
+        Group::meet(place, Duration::from_secs(5), Arc::default()).expect("a store");
+    let start = |restarts: &str, epochs: &str| -> Vec<Child> {
+        let device = |rank| {
+            let more =
+                ["--resume", "auto", "--set", epochs, "--set", "train.accumulate_grad_batches=2"];
+            let mut command = device_of_launcher(&case, (rank, 2), port, &more);
+            command.env("TORCHELASTIC_USE_AGENT_STORE", "True");
+            command.env("TORCHELASTIC_RESTART_COUNT", restarts);
+            command.spawn().expect("the program starts")
+        };
+        (0..2).map(device).collect()
+    };
+    let devices = start("0", "train.epoch_count=5000");
+    wait_until(|| !case.runs().is_empty());
+    let run = case.only_run();
+    wait_until(|| fs::metadata(case.path(run.join("chain.bin"))).is_ok_and(|file| file.len() > 99));
+    signal(&devices[1], "-KILL");
+    let [first, _] = devices.try_into().expect("two devices");
+    let first = ended(first);
+    assert_eq!(first.status.code(), Some(25), "{first:?}");
+    let lost = "error[ST5024]: the connection to another device is lost\n";
+    assert!(text(&first.stderr).contains(lost), "{first:?}");
+    let epochs = format!("train.epoch_count={}", steps(&case, &run) / 2 + 2);
+    let outputs: Vec<Output> = start("1", &epochs).into_iter().map(ended).collect();
+    assert!(outputs.iter().all(|output| output.status.code() == Some(0)), "{outputs:?}");
+    assert_eq!(case.only_run(), run);
+    let verified = case.statetune(&["verify", "latest", "--steps", "6"]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Reader {
                     self.record(flag, Outcome::Unsupported, "", UNKNOWN_VALUE);
                 }
                 "1" if what == "device" => self.set(flag, "hardware.devices", 1, ""),
-                "1" => self.set(flag, "hardware.num_nodes", 1, ""),
+                "1" => self.record(flag, Outcome::Mapped, "", DEFAULT),
                 _ if count(&Some(flag.clone())) > 1 => {
                     let why =
                         format!("more passes per step keep the samples of a step; {SHARED_PASSES}");
