@@ -6,7 +6,7 @@ use toml_edit::Value;
 
 use crate::diagnostic::{Text, msg};
 
-/// Why more than one device changes no number here.
+/// What becomes of several devices.
 pub(super) const SHARED_PASSES: &str =
     "`hardware.devices` shares the passes of a step among processes on CPUs";
 /// What becomes of a way to distribute a model.

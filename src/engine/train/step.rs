@@ -154,7 +154,8 @@ impl<'a> Trainer<'a> {
         let targets = targets as f64;
         let scale = self.loss_scale() / targets;
         let mut sums = Sums { loss: 0.0, micro_batch: 0, gradients: None };
-        let mut sum = PassSum::new(self.devices, &self.adam.gradients());
+        let shapes = self.adam.parameters().iter().map(|one| one.tensor.size()).collect();
+        let mut sum = PassSum::new(self.devices, shapes);
         let passes: Vec<usize> = with_targets(batches).collect();
         for round in passes.chunks(self.devices.count()) {
             let mine = round.get(self.devices.rank());

@@ -103,7 +103,11 @@ impl DevicesError {
 
     /// Whether another device shows the error too.
     pub fn is_told_by_first_device(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Differs { .. } | Self::Missing { .. })
+        match self {
+            Self::Failed { .. } | Self::Differs { .. } => true,
+            Self::Missing { ranks, .. } => !ranks.contains(&0),
+            _ => false,
+        }
     }
 
     /// The exit code of the process.

@@ -20,9 +20,9 @@ pub struct PassSum<'a> {
 }
 
 impl<'a> PassSum<'a> {
-    /// An empty sum of gradients with tensors like those of `like`.
-    pub fn new(devices: &'a dyn Devices, like: &[Tensor]) -> PassSum<'a> {
-        PassSum { devices, shapes: like.iter().map(Tensor::size).collect(), slice: None }
+    /// An empty sum of gradients with tensors of these shapes.
+    pub fn new(devices: &'a dyn Devices, shapes: Vec<Vec<i64>>) -> PassSum<'a> {
+        PassSum { devices, shapes, slice: None }
     }
 
     fn numel(&self) -> i64 {
@@ -144,7 +144,7 @@ mod tests {
         let device = |rank| {
             let devices = Threads { rank, board: board.clone(), barrier: barrier.clone() };
             thread::spawn(move || {
-                let mut sum = PassSum::new(&devices, &gradient(0));
+                let mut sum = PassSum::new(&devices, vec![vec![2, 3], vec![5]]);
                 let all: Vec<usize> = (0..passes).collect();
                 for round in all.chunks(count) {
                     let mine = round.get(rank).map(|&pass| gradient(pass));

@@ -16,7 +16,7 @@ const SLURM_PORTS: (u16, u32) = (20_000, 10_000);
 pub enum Launcher {
     /// This program.
     Own,
-    /// torchrun, or whoever sets the same variables.
+    /// torchrun, or another program that sets the same variables.
     Torchrun,
     /// `srun` of Slurm.
     Slurm,
