@@ -63,7 +63,7 @@ const MAY_USE: [(&str, &str); 34] = [
     ("engine/optim", "core/arch core/plan"),
     (
         "engine/exports",
-        "core/arch core/diagnostic core/digest core/tensorfile core/work engine/kernels engine/model",
+        "core/arch core/data core/diagnostic core/digest core/tensorfile core/work engine/kernels engine/model",
     ),
     (
         "engine/peft",

@@ -195,9 +195,13 @@ struct ExperimentArgs {
 }
 
 /// Files of a run that were moved.
-#[derive(Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 struct MovedFiles {
+    /// Weights, if they were moved since the run.
+    #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Vocabulary, if it was moved since the run.
+    #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 }
 

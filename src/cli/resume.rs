@@ -10,7 +10,7 @@ use statetune_core::store::find_run;
 use super::begin::{continue_run, fail};
 use super::run::execute;
 use super::run_options::RunOptions;
-use super::{Color, ExperimentArgs, show};
+use super::{Color, ExperimentArgs, MovedFiles, show};
 
 #[derive(Args, Debug)]
 pub(super) struct ResumeArgs {
@@ -19,6 +19,8 @@ pub(super) struct ResumeArgs {
     /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
+    #[command(flatten)]
+    moved: MovedFiles,
     /// Override a setting of the run, such as `train.epoch_count`; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -59,6 +61,7 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
         set_json: args.set_json.clone(),
         unset: args.unset.clone(),
         runs_dir: Some(runs_dir),
+        moved: args.moved.clone(),
         ..ExperimentArgs::default()
     };
     let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Run, color) {

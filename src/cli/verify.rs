@@ -17,7 +17,7 @@ use statetune_engine::run::{Begin, Outcome};
 
 use super::begin::fail;
 use super::diff::divergence_text;
-use super::{Color, ExperimentArgs, Format, say, show};
+use super::{Color, ExperimentArgs, Format, MovedFiles, say, show};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.verify/1";
@@ -31,6 +31,8 @@ pub(super) struct VerifyArgs {
     /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
+    #[command(flatten)]
+    moved: MovedFiles,
     /// Steps to rerun [default: 10 or more, up to a line of metrics; all steps of a shorter run].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
@@ -87,8 +89,12 @@ pub(super) fn verify(args: &VerifyArgs, color: Color) -> ExitCode {
         return refuse(&Diagnostic::error(message));
     }
     let runs_dir = stored.path().parent().map(Path::to_path_buf);
-    let experiment =
-        ExperimentArgs { set: args.set.clone(), runs_dir, ..ExperimentArgs::default() };
+    let experiment = ExperimentArgs {
+        set: args.set.clone(),
+        runs_dir,
+        moved: args.moved.clone(),
+        ..ExperimentArgs::default()
+    };
     let plan = match experiment.plan(&first.join(RunDir::SETTINGS), Purpose::Run, color) {
         Ok(plan) => plan,
         Err(code) => return code,

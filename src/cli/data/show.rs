@@ -19,7 +19,7 @@ use statetune_engine::tensors::kind;
 
 use super::ledger;
 use super::sample_text::{Style, print_sample};
-use crate::{Color, ExperimentArgs, say, show as show_fault};
+use crate::{Color, ExperimentArgs, MovedFiles, say, show as show_fault};
 
 /// Number of documents shown by default.
 const FIRST: usize = 3;
@@ -49,12 +49,15 @@ pub(super) struct ShowArgs {
     )]
     run: Option<String>,
     #[command(flatten)]
+    moved: MovedFiles,
+    #[command(flatten)]
     experiment: ExperimentArgs,
 }
 
 pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
     if let (Some(run), Some(worst)) = (&args.run, args.worst) {
-        return ledger::show(run, worst, args.experiment.runs_dir.as_deref(), color);
+        let runs_dir = args.experiment.runs_dir.as_deref();
+        return ledger::show(run, worst, runs_dir, &args.moved, color);
     }
     let file = args.file.as_deref().expect("clap wants a file or `--run`");
     let purpose = if args.worst.is_some() { Purpose::Run } else { Purpose::Data };

@@ -93,6 +93,10 @@ catalogue! {
         "`{source}` is a state file: it holds initial states and no model",
         "`{source}` 是 state 文件：只有初始 state，没有模型";
     WRITE_TO_PTH_OR_ST: "pass `--to pth` or `--to st` alone", "只用 `--to pth` 或 `--to st`";
+    OPTION_OF_OTHER_FORMS[ST0216]:
+        "`{option}` does not apply to `--to {form}`",
+        "`{option}` 不适用于 `--to {form}`";
+    REMOVE_OPTION: "remove `{option}`", "去掉 `{option}`";
     MODEL_WITHOUT_STATES[ST8011]:
         "`{source}` holds no initial states beside its weights",
         "`{source}` 的权重旁边没有初始 state";

@@ -22,6 +22,7 @@ catalogue! {
     TENSOR_COUNT:
         "{count} tensors, expected {expected}",
         "有 {count} 个张量，应为 {expected} 个";
+    OTHER_FOLDERS_OF_RUNS: "there are runs in {folders}", "{folders} 中有运行";
     RUNS_OF_OTHER_FOLDERS:
         "runs are in `runs` beside the experiment file: pass that folder as `--runs-dir DIR`, or the path of a run",
         "运行位于实验文件旁的 `runs` 中：用 `--runs-dir DIR` 指定该目录，或给出运行的路径";
