@@ -14,7 +14,7 @@ python3 -m pip --version >/dev/null 2>&1 ||
 # Lines such as global.index-url='https://...'; several values of a setting are divided by \n.
 config=$(python3 -m pip config list 2>/dev/null || true)
 for setting in index-url extra-index-url find-links no-index proxy cert client-cert trusted-host timeout retries; do
-    value=$(echo "$config" | sed -n "s/^\(global\|install\|:env:\)\.$setting='\(.*\)'\$/\2/p" | tail -1 | sed 's/\\n/ /g')
+    value=$(printf '%s\n' "$config" | sed -n "s/^\(global\|install\|:env:\)\.$setting='\(.*\)'\$/\2/p" | tail -1 | sed 's/\\n/ /g')
     [ -z "$value" ] || export "PIP_$(echo "$setting" | tr a-z- A-Z_)=$value"
 done
 export PIP_CONFIG_FILE=/dev/null PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use statetune_core::data::Tokenizer;
 use statetune_engine::model::Version;
 
 use crate::case::Case;
@@ -37,10 +38,7 @@ fn said(python: &Path, case: &Case, script: &str, files: &[&str]) -> Value {
 
 /// The ids that our tokenizer makes of the text that the program tokenized.
 fn has_our_ids(case: &Case, said: &Value) {
-    case.write("said.jsonl", serde_json::json!({ "text": said["text"] }).to_string() + "\n");
-    let vocabulary = std::fs::read(case.path("vocab.txt")).expect("a vocabulary");
-    case.write("v.txt", vocabulary);
-    let tokenizer = statetune_core::data::Tokenizer::load(&case.path("v.txt")).expect("sound");
+    let tokenizer = Tokenizer::load(&case.path("vocab.txt")).expect("a vocabulary");
     let ids = tokenizer.encode(said["text"].as_str().expect("a text").as_bytes());
     assert_eq!(said["ids"], serde_json::json!(ids));
 }
@@ -59,7 +57,7 @@ fn llama_computes_what_we_do() {
     const LLAMA: &str = "programs/score_llama.py";
     for version in [Version::V6, Version::V7] {
         let case = case_of(version);
-        let ours = logprobs(&case, &["--model", "base.pth", "--tokenizer", "vocab.txt"]);
+        let ours = logprobs(&case, &["--model", "base.pth"]);
         for (dtype, tolerance) in
             [("fp32", TOLERANCE), ("bf16", 0.1), ("fp16", 0.02), ("q8_0", 0.1)]
         {
@@ -95,7 +93,7 @@ fn transformers_compute_what_we_do() {
     let Some(python) = programs() else { return };
     const HF: &str = "programs/score_hf.py";
     let case = case_of(Version::V7);
-    let ours = logprobs(&case, &["--model", "base.pth", "--tokenizer", "vocab.txt"]);
+    let ours = logprobs(&case, &["--model", "base.pth"]);
     let source = ["base.pth", "--tokenizer", "vocab.txt", "--to", "hf"];
     export(&case, &source, &["--out", "base-hf"]).is_done();
     let dense = said(&python, &case, HF, &["base-hf"]);

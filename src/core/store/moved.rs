@@ -45,7 +45,7 @@ fn places(path: &Path, run: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 }
 
 /// Folders above a run that are searched, the nearest first.
-const FOLDERS_ABOVE: usize = 3;
+const FOLDERS_ABOVE: usize = 2;
 
 /// Existing files of the name of `path` in the folders above `run` and in the current one, and in their sub-folders.
 fn near(path: &Path, run: &Path) -> impl Iterator<Item = PathBuf> {

@@ -14,7 +14,7 @@ use statetune_core::tensorfile::{
     Axes, Dtype, LazyTensor, WeightsError, write_atomically, write_lazily,
 };
 use statetune_core::work::Work;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::card::{ExportError, ModelCard};
 use super::state::check_range;
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_axes_are_those_that_the_reader_undoes() {
-        let x = Tensor::arange(6, (Kind::Float, tch::Device::Cpu)).view([2, 3]);
+        let x = Tensor::arange(6, (tch::Kind::Float, tch::Device::Cpu)).view([2, 3]);
         assert_eq!(axed(&x, Axes::Swapped).size(), [3, 2]);
         assert_eq!(axed(&x.view([1, 1, 6]), Axes::Vector).size(), [6]);
     }
