@@ -93,7 +93,7 @@ impl GgufDtype {
         }
     }
 
-    /// The values as they stand in a file.
+    /// The bytes of the values in a file.
     fn pack(self, values: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),

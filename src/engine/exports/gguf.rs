@@ -140,7 +140,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
     Vec::try_from(flat).expect("float32 on the CPU")
 }
 
-/// Makes a tensor as it stands in the file.
+/// Makes a tensor of the file.
 type Make<'a> = Box<dyn Fn() -> Tensor + 'a>;
 
 /// The tensors of the file by name.

@@ -188,7 +188,7 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// The bytes as they stand in a literal of Python between single quotes: printable ASCII, and `\xff` for others.
+/// The bytes as the content of a Python literal in single quotes: printable ASCII, and `\xff` for others.
 pub fn escaped(bytes: &[u8]) -> String {
     let one = |&byte: &u8| match byte {
         b'\\' | b'\'' => format!("\\{}", char::from(byte)),
