@@ -70,13 +70,6 @@ fn an_installed_program_runs_where_it_was_moved() {
     let model = root.join("models/tiny-chat.pth");
     let score = ["score", "--tokens", "tokens.json", "--model"];
     fs::write(folder.path().join("tokens.json"), "[1, 2, 3]").expect("a file");
-    let printed = output(
-        Command::new(program)
-            .args(score)
-            .arg(model)
-            .arg("--tokenizer")
-            .arg(root.join("models/tiny-vocab.txt"))
-            .current_dir(folder.path()),
-    );
+    let printed = output(Command::new(program).args(score).arg(model).current_dir(folder.path()));
     assert!(text(&printed).contains("logprobs"), "{printed:?}");
 }
