@@ -2,7 +2,13 @@
 
 STATETUNE = ./target/release/statetune
 
-.PHONY: help run build test test-full lint bench libtorch cuda-tools base-data base schema
+.PHONY: help run build install dist test test-full lint bench libtorch cuda-tools base-data base schema
+# Where `make install` puts the programs.
+PREFIX = $(HOME)/.local
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+# What `make dist` packs, and its folder.
+ARCHIVE = statetune-$(VERSION)-x86_64-linux
+DIST = target/dist
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,10 +20,21 @@ test: libtorch cuda-tools ## provision libtorch, build, and run all tests
 	cargo test --release --workspace
 
 test-full: test bench ## the tests, those that take minutes too, and the benchmarks
+	scripts/export_programs.sh
 	cargo test --release --workspace -- --ignored
 
 build: libtorch ## build ./target/release/statetune
 	cargo build --release
+
+install: build ## install under PREFIX (~/.local): programs, libraries, manual pages, completions
+	scripts/install.sh "$(PREFIX)"
+
+dist: build ## pack the same as an archive with a checksum in target/dist/
+	rm -rf "$(DIST)" && mkdir -p "$(DIST)"
+	STATETUNE_LINK=0 scripts/install.sh "$(DIST)/$(ARCHIVE)"
+	tar -C "$(DIST)" --owner=0 --group=0 --sort=name -czf "$(DIST)/$(ARCHIVE).tar.gz" "$(ARCHIVE)"
+	cd "$(DIST)" && sha256sum "$(ARCHIVE).tar.gz" > "$(ARCHIVE).tar.gz.sha256"
+	rm -rf "$(DIST)/$(ARCHIVE)"
 
 lint: libtorch ## formatting, words, clippy and documentation, warnings denied
 	cargo fmt --all --check

@@ -28,17 +28,16 @@ inline WkvDtype kernel_dtype(at::ScalarType type, const char *what) {
   }
 }
 
-// Runs `work`, which fails with an exception. Returns 0, or 1 after writing the reason.
+// Runs `work`, which fails with an exception. Returns 0, or 1 after writing the reason. A handler of libtorch's own type
+// would tie the program without tensors to libtorch, which it is linked without.
 template <class Work>
 int caught(char *message, size_t message_len, Work work) {
   try {
     work();
     return 0;
-  } catch (const c10::Error &e) {
-    std::snprintf(message, message_len, "%s", e.what_without_backtrace());
-    return 1;
   } catch (const std::exception &e) {
-    std::snprintf(message, message_len, "%s", e.what());
+    const auto *own = dynamic_cast<const c10::Error *>(&e);
+    std::snprintf(message, message_len, "%s", own ? own->what_without_backtrace() : e.what());
     return 1;
   }
 }

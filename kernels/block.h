@@ -1,15 +1,19 @@
-// The C interface between the autograd shim of the fused stages of a block and their CPU kernels.
+// The C interface between the autograd shim of the fused stages of a block and their kernels for CPUs and GPUs.
 //
-// A stage is everything between two matrix products. A kernel handles one item at a time, on one thread: some tokens,
-// some rows, some numbers. Items share no results, so threads change nothing.
+// A stage is everything between two matrix products. A CPU kernel handles one item at a time, on one thread: some tokens,
+// some rows, some numbers. Items share no results, so threads change nothing. The CUDA kernels take the same arrays.
 //
 // Shapes: B rows, T tokens, C channels, H heads of N channels. Activations have the dtype of the call; parameters,
 // states and sums are float, or double with double activations.
-#pragma once
+#ifndef STATETUNE_BLOCK_H
+#define STATETUNE_BLOCK_H
 
+// The text of a CUDA kernel includes nothing: dtype.h and the integers stand before it.
+#ifndef STAGE_OPERAND
 #include <cstdint>
 
 #include "wkv.h"
+#endif
 
 // Tokens of an item of the stages that go over tokens.
 constexpr int64_t BLOCK_TOKENS = 16;
@@ -39,6 +43,7 @@ struct NormMixArrays {
   const void *d_x;             // (B,T,C): what reaches x from elsewhere; null: zero
   void *dx;                    // (B,T,C)
   void *d_shares;              // (n_mix,B,T,C)
+  void *d_before;              // (B,C)
 };
 
 struct NormMixKernels {
@@ -150,3 +155,5 @@ STATETUNE_BLOCK_KERNELS(wkv_baseline)
 STATETUNE_BLOCK_KERNELS(wkv_avx2)
 STATETUNE_BLOCK_KERNELS(wkv_avx512)
 #undef STATETUNE_BLOCK_KERNELS
+
+#endif

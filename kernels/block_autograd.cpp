@@ -1,12 +1,16 @@
 // The autograd shim of the fused stages of a block: makes them operations that libtorch can differentiate, and offers
 // them to Rust as C functions. Parameters are frozen: no gradient reaches them. It saves tensors, hands pointers to
 // kernels and does no arithmetic. No exception leaves it: failures come back as text.
+//
+// `start` starts the CUDA kernels of a stage; where it is null, the CPU computes. time_mix_cuda_autograd.cpp has the time
+// mix of RWKV-7 on a GPU.
 #include <ATen/Parallel.h>
 #include <torch/torch.h>
 
 #include "autograd_shim.h"
 #include "block.h"
 #include "instruction_set.h"
+#include "stage_launch.h"
 
 namespace {
 
@@ -17,6 +21,19 @@ using MaybeTensor = std::optional<Tensor>;
 
 WkvDtype block_dtype(const Tensor &x) { return kernel_dtype(x.scalar_type(), "block"); }
 
+// A `StageStart` as autograd keeps it.
+int64_t number_of(StageStart start) { return int64_t(reinterpret_cast<intptr_t>(start)); }
+StageStart start_of(int64_t number) { return reinterpret_cast<StageStart>(number); }
+
+// Where a stage computes: a function of the CPU kernels with its items, or a CUDA kernel with its blocks and their threads.
+struct Gpu {
+  int64_t start;
+  const char *kernel;
+  int64_t blocks;
+  int threads;
+};
+
+
 template <class Arrays>
 void run(void (*kernel)(const Arrays &, int64_t), const Arrays &arrays, int64_t n_item) {
   at::parallel_for(0, n_item, 1, [&](int64_t begin, int64_t end) {
@@ -24,11 +41,24 @@ void run(void (*kernel)(const Arrays &, int64_t), const Arrays &arrays, int64_t 
   });
 }
 
+template <class Arrays, class CpuKernel>
+void run_on(const Gpu &gpu, const Tensor &like, Arrays arrays, int64_t n_item, CpuKernel cpu_kernel) {
+  if (gpu.start) {
+    start_stage(start_of(gpu.start), gpu.kernel, like, gpu.blocks, gpu.threads, arrays);
+  } else {
+    arrays.dtype = block_dtype(like);
+    run(cpu_kernel(arrays.dtype), arrays, n_item);
+  }
+}
+
 void *data(const Tensor &x) { return x.defined() ? x.data_ptr() : nullptr; }
+// Blocks for as many heads of tokens.
+int64_t head_blocks(int64_t n_head) { return (n_head * 32 + STAGE_HEAD_THREADS - 1) / STAGE_HEAD_THREADS; }
+
 void *data(const MaybeTensor &x) { return x ? data(*x) : nullptr; }
 const uint8_t *flags(const Tensor &x) { return static_cast<const uint8_t *>(data(x)); }
 
-Tensor contiguous(const Tensor &x) { return x.defined() ? x.contiguous() : x; }
+Tensor contiguous(const Tensor &x) { return for_kernel(x); }
 
 void refuse_second_derivatives() {
   TORCH_CHECK(!at::GradMode::is_enabled(), "the block kernels have no second derivatives");
@@ -43,7 +73,6 @@ NormMixArrays norm_mix_arrays(const Tensor &x, const Tensor &before, const Tenso
   p.n_token = x.size(1);
   p.n_channel = x.size(2);
   p.n_mix = params.size(0) - 2;
-  p.dtype = block_dtype(x);
   p.x = x.data_ptr();
   p.before = before.data_ptr();
   p.restarts = flags(restarts);
@@ -56,7 +85,8 @@ NormMixArrays norm_mix_arrays(const Tensor &x, const Tensor &before, const Tenso
 class NormMix : public torch::autograd::Function<NormMix> {
  public:
   static variable_list forward(AutogradContext *ctx, const Tensor &x, const MaybeTensor &shares,
-                               const Tensor &before, const MaybeTensor &restarts, const Tensor &params) {
+                               const Tensor &before, const MaybeTensor &restarts, const Tensor &params,
+                              int64_t start) {
     const Tensor documents = restarts.value_or(Tensor()), moving = shares.value_or(Tensor());
     NormMixArrays p = norm_mix_arrays(x, before, documents, params, moving);
     variable_list out;
@@ -66,9 +96,12 @@ class NormMix : public torch::autograd::Function<NormMix> {
     }
     out.push_back(at::empty_like(before));
     p.last = out.back().data_ptr();
-    run(FOR_INSTRUCTION_SET(norm_mix_kernels)(p.dtype).forward, p, block_items(p.n_row, p.n_token));
+    const Gpu gpu = {start, "norm_mix_forward", p.n_row * p.n_token, STAGE_ROW_THREADS};
+    run_on(gpu, x, p, block_items(p.n_row, p.n_token),
+           [](WkvDtype dtype) { return FOR_INSTRUCTION_SET(norm_mix_kernels)(dtype).forward; });
     ctx->set_materialize_grads(false);
     ctx->save_for_backward({x, moving, before, documents, params});
+    ctx->saved_data["start"] = start;
     out.push_back(x);
     return out;
   }
@@ -82,12 +115,18 @@ class NormMix : public torch::autograd::Function<NormMix> {
     for (int64_t i = 0; i < p.n_mix; i++) p.d_out[i] = data(grads[i]);
     p.d_last = data(grads[p.n_mix]);
     p.d_x = data(grads[p.n_mix + 1]);
-    variable_list out(5);
+    variable_list out(6);
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(x);
     if (shares.defined() && ctx->needs_input_grad(1)) out[1] = at::empty_like(shares);
+    // Absent shares have no number among the inputs.
+    if (ctx->needs_input_grad(shares.defined() ? 2 : 1)) out[2] = at::empty_like(saved[2]);
     p.dx = data(out[0]);
     p.d_shares = data(out[1]);
-    run(FOR_INSTRUCTION_SET(norm_mix_kernels)(p.dtype).backward, p, block_items(p.n_row, p.n_token));
+    p.d_before = data(out[2]);
+    const Gpu gpu = {ctx->saved_data["start"].toInt(), "norm_mix_backward", p.n_row * p.n_token,
+                     STAGE_ROW_THREADS};
+    run_on(gpu, x, p, block_items(p.n_row, p.n_token),
+           [](WkvDtype dtype) { return FOR_INSTRUCTION_SET(norm_mix_kernels)(dtype).backward; });
     return out;
   }
 };
@@ -282,7 +321,6 @@ HeadGateArrays head_gate_arrays(const Tensor &y, const Tensor &g, const Tensor &
   p.n_token = y.size(0) * y.size(1);
   p.n_head = y.size(2);
   p.head_size = y.size(3);
-  p.dtype = block_dtype(y);
   p.silu = true;
   p.y = y.data_ptr();
   p.g = g.data_ptr();
@@ -293,12 +331,16 @@ HeadGateArrays head_gate_arrays(const Tensor &y, const Tensor &g, const Tensor &
 
 class HeadGate : public torch::autograd::Function<HeadGate> {
  public:
-  static Tensor forward(AutogradContext *ctx, const Tensor &y, const Tensor &g, const Tensor &params) {
+  static Tensor forward(AutogradContext *ctx, const Tensor &y, const Tensor &g, const Tensor &params,
+                        int64_t start) {
     HeadGateArrays p = head_gate_arrays(y, g, params);
     const Tensor out = at::empty_like(g);
     p.out = out.data_ptr();
-    run(FOR_INSTRUCTION_SET(head_gate_kernels)(p.dtype).forward, p, block_items(1, p.n_token));
+    const Gpu gpu = {start, "head_gate_forward", head_blocks(p.n_token * p.n_head), STAGE_HEAD_THREADS};
+    run_on(gpu, y, p, block_items(1, p.n_token),
+           [](WkvDtype dtype) { return FOR_INSTRUCTION_SET(head_gate_kernels)(dtype).forward; });
     ctx->save_for_backward({y, g, params});
+    ctx->saved_data["start"] = start;
     return out;
   }
 
@@ -306,13 +348,16 @@ class HeadGate : public torch::autograd::Function<HeadGate> {
     refuse_second_derivatives();
     const variable_list saved = ctx->get_saved_variables();
     HeadGateArrays p = head_gate_arrays(saved[0], saved[1], saved[2]);
-    const Tensor d_out = grads[0].contiguous();
-    variable_list out = {at::empty_like(saved[0]), Tensor(), Tensor()};
+    const Tensor d_out = contiguous(grads[0]);
+    variable_list out = {at::empty_like(saved[0]), Tensor(), Tensor(), Tensor()};
     if (ctx->needs_input_grad(1)) out[1] = at::empty_like(saved[1]);
     p.d_out = d_out.data_ptr();
     p.dy = out[0].data_ptr();
     p.dg = data(out[1]);
-    run(FOR_INSTRUCTION_SET(head_gate_kernels)(p.dtype).backward, p, block_items(1, p.n_token));
+    const Gpu gpu = {ctx->saved_data["start"].toInt(), "head_gate_backward",
+                     head_blocks(p.n_token * p.n_head), STAGE_HEAD_THREADS};
+    run_on(gpu, saved[0], p, block_items(1, p.n_token),
+           [](WkvDtype dtype) { return FOR_INSTRUCTION_SET(head_gate_kernels)(dtype).backward; });
     return out;
   }
 };
@@ -324,58 +369,71 @@ int64_t number_items(const NumbersArrays &p) { return (p.n + BLOCK_NUMBERS - 1) 
 NumbersArrays numbers_arrays(const Tensor &x) {
   NumbersArrays p = {};
   p.n = x.numel();
-  p.dtype = block_dtype(x);
   p.x = x.data_ptr();
   return p;
 }
 
+// A kernel of these stages: `kernel` on a GPU, `member` of the CPU kernels.
+void run_numbers(int64_t start, const char *kernel, const Tensor &x, const NumbersArrays &p,
+                 void (*NumbersKernels::*member)(const NumbersArrays &, int64_t)) {
+  constexpr int64_t OF_BLOCK = STAGE_NUMBER_THREADS * STAGE_NUMBERS;
+  const Gpu gpu = {start, kernel, (p.n + OF_BLOCK - 1) / OF_BLOCK, STAGE_NUMBER_THREADS};
+  run_on(gpu, x, p, number_items(p), [member](WkvDtype dtype) {
+    return FOR_INSTRUCTION_SET(numbers_kernels)(dtype).*member;
+  });
+}
+
 class ReluSquare : public torch::autograd::Function<ReluSquare> {
  public:
-  static Tensor forward(AutogradContext *ctx, const Tensor &x) {
+  static Tensor forward(AutogradContext *ctx, const Tensor &x, int64_t start) {
     NumbersArrays p = numbers_arrays(x);
     const Tensor out = at::empty_like(x);
     p.out = out.data_ptr();
-    run(FOR_INSTRUCTION_SET(numbers_kernels)(p.dtype).relu_square, p, number_items(p));
+    run_numbers(start, "relu_square_forward", x, p, &NumbersKernels::relu_square);
     ctx->save_for_backward({x});
+    ctx->saved_data["start"] = start;
     return out;
   }
 
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     refuse_second_derivatives();
-    const Tensor x = ctx->get_saved_variables()[0], d_out = grads[0].contiguous();
+    const Tensor x = ctx->get_saved_variables()[0], d_out = contiguous(grads[0]);
     NumbersArrays p = numbers_arrays(x);
     const Tensor dx = at::empty_like(x);
     p.d_out = d_out.data_ptr();
     p.dx = dx.data_ptr();
-    run(FOR_INSTRUCTION_SET(numbers_kernels)(p.dtype).relu_square_backward, p, number_items(p));
-    return {dx};
+    run_numbers(ctx->saved_data["start"].toInt(), "relu_square_backward", x, p,
+                &NumbersKernels::relu_square_backward);
+    return {dx, Tensor()};
   }
 };
 
 class SigmoidMul : public torch::autograd::Function<SigmoidMul> {
  public:
-  static Tensor forward(AutogradContext *ctx, const Tensor &x, const Tensor &y) {
+  static Tensor forward(AutogradContext *ctx, const Tensor &x, const Tensor &y, int64_t start) {
     NumbersArrays p = numbers_arrays(x);
     const Tensor out = at::empty_like(x);
     p.y = y.data_ptr();
     p.out = out.data_ptr();
-    run(FOR_INSTRUCTION_SET(numbers_kernels)(p.dtype).sigmoid_mul, p, number_items(p));
+    run_numbers(start, "sigmoid_mul_forward", x, p, &NumbersKernels::sigmoid_mul);
     ctx->save_for_backward({x, y});
+    ctx->saved_data["start"] = start;
     return out;
   }
 
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     refuse_second_derivatives();
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor d_out = grads[0].contiguous();
+    const Tensor d_out = contiguous(grads[0]);
     NumbersArrays p = numbers_arrays(saved[0]);
     const Tensor dx = at::empty_like(saved[0]), dy = at::empty_like(saved[0]);
     p.y = saved[1].data_ptr();
     p.d_out = d_out.data_ptr();
     p.dx = dx.data_ptr();
     p.dy = dy.data_ptr();
-    run(FOR_INSTRUCTION_SET(numbers_kernels)(p.dtype).sigmoid_mul_backward, p, number_items(p));
-    return {dx, dy};
+    run_numbers(ctx->saved_data["start"].toInt(), "sigmoid_mul_backward", saved[0], p,
+                &NumbersKernels::sigmoid_mul_backward);
+    return {dx, dy, Tensor()};
   }
 };
 
@@ -383,16 +441,17 @@ MaybeTensor maybe(const Tensor *x) { return x ? MaybeTensor(*x) : std::nullopt; 
 
 }  // namespace
 
-// All tensors are contiguous, on the CPU, and of the shapes and dtypes that block.h documents: the caller has checked
-// them. Outputs are new tensors that the caller owns. Each function returns 0, or 1 after writing the reason into
-// `message`.
+// All tensors are contiguous, on the CPU unless there is a `start`, and of the shapes and dtypes that block.h documents: the
+// caller has checked them. Outputs are new tensors that the caller owns. Each function returns 0, or 1 after writing
+// the reason into `message`.
 
 // `out` receives as many mixtures as there are rows of `params` after the first two, then the normed last token and x.
 extern "C" int statetune_norm_mix(const Tensor *x, const Tensor *shares, const Tensor *before,
-                                  const Tensor *restarts, const Tensor *params, Tensor **out,
-                                  char *message, size_t message_len) {
+                                  const Tensor *restarts, const Tensor *params, StageStart start,
+                                  Tensor **out, char *message, size_t message_len) {
   return caught(message, message_len, [&] {
-    const variable_list all = NormMix::apply(*x, maybe(shares), *before, maybe(restarts), *params);
+    const variable_list all = NormMix::apply(contiguous(*x), maybe(shares), contiguous(*before),
+                                             maybe(restarts), *params, number_of(start));
     for (size_t i = 0; i < all.size(); i++) out[i] = new Tensor(all[i]);
   });
 }
@@ -418,36 +477,37 @@ extern "C" int statetune_time_mix7(const Tensor *const *inputs, size_t n, const 
 }
 
 // `y` (B,T,H,N), `g` (B,T,C), `params` (2,C): weight and bias of the norm.
-extern "C" int statetune_head_gate(const Tensor *y, const Tensor *g, const Tensor *params, Tensor **out,
-                                   char *message, size_t message_len) {
+extern "C" int statetune_head_gate(const Tensor *y, const Tensor *g, const Tensor *params,
+                                   StageStart start, Tensor **out, char *message,
+                                   size_t message_len) {
   return caught(message, message_len, [&] {
-    *out = new Tensor(HeadGate::apply(*y, *g, *params));
+    *out = new Tensor(HeadGate::apply(contiguous(*y), contiguous(*g), *params, number_of(start)));
   });
 }
 
-extern "C" int statetune_relu_square(const Tensor *x, Tensor **out, char *message, size_t message_len) {
-  return caught(message, message_len, [&] {
-    *out = new Tensor(ReluSquare::apply(*x));
-  });
-}
-
-extern "C" int statetune_sigmoid_mul(const Tensor *x, const Tensor *y, Tensor **out, char *message,
+extern "C" int statetune_relu_square(const Tensor *x, StageStart start, Tensor **out, char *message,
                                      size_t message_len) {
   return caught(message, message_len, [&] {
-    *out = new Tensor(SigmoidMul::apply(*x, *y));
+    *out = new Tensor(ReluSquare::apply(contiguous(*x), number_of(start)));
+  });
+}
+
+extern "C" int statetune_sigmoid_mul(const Tensor *x, const Tensor *y, StageStart start, Tensor **out,
+                                     char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    *out = new Tensor(SigmoidMul::apply(contiguous(*x), contiguous(*y), number_of(start)));
   });
 }
 
 // Losses (n) float64 of n positions with `logits` (n,V), `targets` (n) int64 and `weights` (n) float32 or null; with
 // `gradient`, the logits become their gradient.
 extern "C" int statetune_head_loss(const Tensor *logits, const Tensor *targets, const Tensor *weights,
-                                   int gradient, double scale, double l2wrap, Tensor **losses,
-                                   char *message, size_t message_len) {
+                                   int gradient, double scale, double l2wrap, StageStart start,
+                                   Tensor **losses, char *message, size_t message_len) {
   return caught(message, message_len, [&] {
     HeadLossArrays p = {};
     const Tensor out = at::empty({logits->size(0)}, logits->options().dtype(at::kDouble));
     p.n_vocab = logits->size(1);
-    p.dtype = block_dtype(*logits);
     p.gradient = gradient;
     p.scale = scale;
     p.l2wrap = l2wrap;
@@ -455,7 +515,9 @@ extern "C" int statetune_head_loss(const Tensor *logits, const Tensor *targets, 
     p.targets = targets->data_ptr<int64_t>();
     p.weights = weights ? weights->data_ptr<float>() : nullptr;
     p.losses = out.data_ptr<double>();
-    run(FOR_INSTRUCTION_SET(head_loss_kernel)(p.dtype), p, logits->size(0));
+    const Gpu gpu = {number_of(start), "head_loss", logits->size(0), STAGE_LOSS_THREADS};
+    run_on(gpu, *logits, p, logits->size(0),
+           [](WkvDtype dtype) { return FOR_INSTRUCTION_SET(head_loss_kernel)(dtype); });
     *losses = new Tensor(out);
   });
 }

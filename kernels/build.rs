@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 const LIBTORCH_VERSION: &str = "2.11.0";
 
 /// The CPU kernels, each compiled for every instruction set.
-const CPU_KERNELS: [&str; 8] = [
+const CPU_KERNELS: [&str; 9] = [
     "kernels/channel_mix_cpu.cpp",
     "kernels/few_rows_cpu.cpp",
+    "kernels/flat_cpu.cpp",
     "kernels/head_loss_cpu.cpp",
     "kernels/norm_mix_cpu.cpp",
     "kernels/quant_cpu.cpp",
@@ -74,18 +75,24 @@ fn main() {
         .opt_level(2)
         .file("kernels/backward.cpp")
         .file("kernels/block_autograd.cpp")
+        .file("kernels/copies.cpp")
+        .file("kernels/devices.cpp")
         .file("kernels/few_rows.cpp")
+        .file("kernels/flat.cpp")
+        .file("kernels/time_mix_cuda_autograd.cpp")
         .file("kernels/wkv_autograd.cpp")
         .file("kernels/wkv_cuda_autograd.cpp")
         .file("kernels/quant_autograd.cpp")
         .file("kernels/instruction_set.cpp")
         .file("kernels/product_blocks.cpp")
+        .file("kernels/low_rank.cpp")
         .file("kernels/products.cpp")
         .file("kernels/settings.cpp")
         .file("kernels/terminate.cpp")
         .file("kernels/threads.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .includes([libtorch.join("include"), libtorch.join("include/torch/csrc/api/include")])
+        .include("kernels/gloo_names")
         .flag("-fopenmp")
         .warnings(false)
         .compile("wkv_autograd");

@@ -21,6 +21,7 @@
 #define WKV_EMULATION
 #define __global__
 #define __launch_bounds__(...)
+#define __grid_constant__
 // Shared memory is one section of the library, so that it can be filled before a block.
 #define __shared__ static __attribute__((section("emulated_shared")))
 extern "C" char __start_emulated_shared[], __stop_emulated_shared[];

@@ -3,6 +3,11 @@
 // NVRTC's option -default-device supplies.
 
 typedef long long Index;
+#ifndef WKV_EMULATION
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+typedef unsigned char uint8_t;
+#endif
 
 struct Bf16 {
   unsigned short bits;

@@ -6,7 +6,7 @@
 // the gradient of n_t (o_{t+1} only if no document begins at t + 1):
 //
 //   g = e_t * weight    dx_t = scale * (g - mean of g - h * mean of (g * h)),   h = (x_t - mean) * scale
-//   d share_i,t = d_i,t * (n_{t-1} - n_t)
+//   d share_i,t = d_i,t * (n_{t-1} - n_t)      d before = o_0, unless a document begins at the first token
 //
 // To dx is added what reaches x from elsewhere: x is also what the block adds its results to.
 //
@@ -161,9 +161,21 @@ struct NormMix {
     }
   }
 
+  void before_back() {
+    T *out = static_cast<T *>(p.d_before) + row * c;
+    if (restarts(0)) return void(std::memset(out, 0, c * sizeof *out));
+    each_vector<F>(c, [&](int64_t j, auto n) {
+      Vec all, older;
+      gradients(0, j, n, all, older);
+      write<F>(out + j, older, n);
+    });
+  }
+
   static void backward(const NormMixArrays &p, int64_t item) {
     const TokenRange tokens(item, p.n_token);
     NormMix s(p, tokens.row);
+    if (p.d_before && tokens.first == 0) s.before_back();
+    if (!p.dx && !p.d_shares) return;
     s.start_later(tokens.end - 1);
     for (int64_t token = tokens.end - 1; token >= tokens.first; token--) {
       if (p.dx) s.step_back(token);

@@ -6,10 +6,10 @@
 
 #include <cstdint>
 
+#include "dtype.h"
+
 // Tokens between two saved states; the backward pass replays at most this many steps at once.
 constexpr int64_t WKV_CHUNK_LEN = 16;
-
-enum class WkvDtype { f32, f64, bf16 };
 
 // The contiguous arrays of one call, last index fastest. Operands, y and their gradients have the
 // operand dtype; states, u and their gradients the state dtype: float, or double with double

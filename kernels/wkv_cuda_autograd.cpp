@@ -18,7 +18,7 @@
 #include <optional>
 
 #include "autograd_shim.h"
-#include "wkv_cuda.h"
+#include "wkv_launch.h"
 
 namespace {
 
@@ -26,31 +26,6 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Maybe = std::optional<Tensor>;
-
-// Starts the kernel of a request on its stream. Returns 0, or 1 after writing the reason into
-// `message`.
-using Launch = int (*)(const WkvCudaLaunch *request, char *message, size_t message_len);
-
-WkvCudaDtype operand_dtype(const Tensor &operand) {
-  switch (operand.scalar_type()) {
-    case at::kFloat:
-      return WKV_CUDA_F32;
-    case at::kBFloat16:
-      return WKV_CUDA_BF16;
-    case at::kHalf:
-      return WKV_CUDA_F16;
-    default:
-      TORCH_CHECK(false, "the CUDA kernels take float32, bfloat16 or float16 operands, not ",
-                  operand.scalar_type());
-  }
-}
-
-// Contiguous, and where 16-byte loads may begin; an undefined tensor stays one.
-Tensor for_kernel(const Tensor &t) {
-  if (!t.defined()) return t;
-  const Tensor x = t.contiguous();
-  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 ? x : x.clone();
-}
 
 void *pointer(const Tensor &t) { return t.defined() ? t.data_ptr() : nullptr; }
 
@@ -95,28 +70,8 @@ struct Operands {
     return p;
   }
 
-  // Asks for a kernel on the current stream of the operands' device, which is the current device.
-  void start(Launch launch, int version, bool backward, const void *args) const {
-    TORCH_CHECK(n_batch() * n_head() <= std::numeric_limits<int32_t>::max(),
-                "batch times heads is more than the blocks of a CUDA grid");
-    WkvCudaLaunch request;
-    request.version = version;
-    request.backward = backward;
-    request.dtype = operand_dtype(r);
-    request.keys = keys();
-    request.device = r.is_cuda() ? r.get_device() : 0;
-    request.threads = backward ? wkv_cuda_backward_threads(keys()) : WKV_CUDA_FORWARD_THREADS;
-    const int rows = wkv_cuda_forward_rows(keys());
-    request.grid[0] = unsigned(n_batch() * n_head());
-    request.grid[1] = backward ? 1 : unsigned((head_size() + rows - 1) / rows);
-    request.stream = nullptr;
-    if (r.is_cuda()) {
-      const c10::impl::VirtualGuardImpl cuda(r.device().type());
-      request.stream = cuda.getStream(r.device()).native_handle();
-    }
-    request.args = args;
-    char message[4096] = "";
-    TORCH_CHECK(launch(&request, message, sizeof message) == 0, message);
+  void start(WkvStart launch, int version, bool backward, const void *args) const {
+    start_wkv(launch, version, backward, r, args);
   }
 };
 
@@ -139,7 +94,7 @@ class WkvCuda : public torch::autograd::Function<WkvCuda> {
     if (will_differentiate)
       saved = at::empty({x.n_batch(), x.n_head(), n_chunk, n, n}, x.s0.options());
     const WkvCudaForward args = x.arguments(y, s_last, saved);
-    x.start(reinterpret_cast<Launch>(launch), int(version), false, &args);
+    x.start(reinterpret_cast<WkvStart>(launch), int(version), false, &args);
     ctx->set_materialize_grads(false);
     if (will_differentiate) {
       variable_list kept = x.list();
@@ -185,7 +140,7 @@ class WkvCuda : public torch::autograd::Function<WkvCuda> {
     q.dv = pointer(dv);
     q.du = static_cast<float *>(pointer(du));
     q.ds0 = static_cast<float *>(pointer(ds0));
-    x.start(reinterpret_cast<Launch>(launch), version, true, &q);
+    x.start(reinterpret_cast<WkvStart>(launch), version, true, &q);
 
     const auto dtype = x.r.scalar_type();
     const auto finish = [&](const Tensor &g) { return g.defined() ? g.to(dtype) : g; };
@@ -203,7 +158,7 @@ class WkvCuda : public torch::autograd::Function<WkvCuda> {
 // Operands are on one device, of one dtype and of the shapes that wkv_cuda.h documents: the caller
 // has checked them. `y` and `s_last` receive new tensors that the caller owns. `launch` starts the
 // kernels, now and in the backward pass. Returns 0, or 1 after writing the reason into `message`.
-extern "C" int statetune_wkv_cuda(Launch launch, int version, const Tensor *r, const Tensor *w,
+extern "C" int statetune_wkv_cuda(WkvStart launch, int version, const Tensor *r, const Tensor *w,
                                   const Tensor *k, const Tensor *v, const Tensor *a,
                                   const Tensor *b, const Tensor *u, const Tensor *s0,
                                   const Tensor *restarts, Tensor **y, Tensor **s_last,

@@ -9,11 +9,7 @@ cd "$(dirname "$0")/.."
 target=.libtorch-cuda-tools
 [ -d "$target/nvidia_cuda_nvrtc-$version.dist-info" ] && exit 0
 
-command -v python3 >/dev/null || { echo "error: python3 is needed to fetch NVRTC" >&2; exit 1; }
-# Settings of the user for other installs: neither goes with --target.
-export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
 echo "fetching NVRTC $version into $target/ (once)" >&2
 rm -rf "$target.partial" "$target"
-python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
-    --target "$target.partial" "nvidia-cuda-nvrtc==$version"
+scripts/pip.sh "$target.partial" --quiet --no-deps "nvidia-cuda-nvrtc==$version"
 mv "$target.partial" "$target"

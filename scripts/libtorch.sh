@@ -56,12 +56,8 @@ if has_driver; then
 else
     set -- --no-deps "torch==$version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
 fi
-command -v python3 >/dev/null || { echo "error: python3 is needed to fetch libtorch" >&2; exit 1; }
-python3 -m pip --version >/dev/null 2>&1 || { echo "error: pip is needed to fetch libtorch (Debian: apt install python3-pip)" >&2; exit 1; }
-# Settings of the user for other installs: neither goes with --target.
-export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
 echo "fetching libtorch $version into $target/ (once)" >&2
 rm -rf "$target.partial"
-python3 -m pip install --disable-pip-version-check --no-cache-dir --target "$target.partial" "$@"
+scripts/pip.sh "$target.partial" "$@"
 rm -rf "$target"
 mv "$target.partial" "$target"

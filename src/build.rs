@@ -7,6 +7,8 @@ use std::process::Command;
 
 fn main() {
     let lib = env::var("DEP_STATETUNE_KERNELS_LIB").expect("the engine's build script names it");
+    // Installed programs have the libraries near them, wherever they are moved.
+    println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib/statetune");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
     // `statetune` itself starts without libtorch: its linker drops what no command in it reaches, and then
     // the libraries that nothing asks for. Symbols that it offered to libtorch would count as reached.

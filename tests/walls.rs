@@ -16,13 +16,14 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 34] = [
+const MAY_USE: [(&str, &str); 35] = [
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
     ("core/lr_curve", ""),
     ("core/rate_search", ""),
-    ("core/diagnostic", "core/lang"),
+    ("core/shell", ""),
+    ("core/diagnostic", "core/lang core/shell"),
     ("core/words", "core/diagnostic core/lang"),
     ("core/work", "core/words"),
     ("core/tensorfile", "core/diagnostic"),
@@ -30,11 +31,12 @@ const MAY_USE: [(&str, &str); 34] = [
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
-    ("core/data", "core/diagnostic core/digest core/words core/work"),
+    ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
     ("core/records", "core/data core/diagnostic core/digest core/tensorfile core/work"),
     (
         "core/config",
-        "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/peft core/records core/words",
+        "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/peft core/records core/shell \
+         core/words",
     ),
     ("core/resolved_settings", "core/config core/diagnostic core/records"),
     (
@@ -44,26 +46,27 @@ const MAY_USE: [(&str, &str); 34] = [
     (
         "core/plan",
         "core/arch core/config core/data core/diagnostic core/hub core/lr_curve core/peft core/quant core/records \
-         core/resolved_settings core/tensorfile core/words",
+         core/resolved_settings core/shell core/tensorfile core/words",
     ),
     (
         "core/forecast",
-        "core/arch core/diagnostic core/peft core/plan core/quant core/rate_search core/tensorfile core/words",
+        "core/arch core/diagnostic core/peft core/plan core/quant core/rate_search core/shell core/tensorfile \
+         core/words",
     ),
-    ("core/import", "core/diagnostic core/words"),
+    ("core/import", "core/diagnostic core/shell core/words"),
     (
         "core/look",
-        "core/arch core/data core/diagnostic core/digest core/plan core/records core/resolved_settings core/store \
-         core/words",
+        "core/arch core/data core/diagnostic core/digest core/plan core/records core/resolved_settings core/shell \
+         core/store core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
     ("engine/model", "core/arch core/diagnostic core/digest core/tensorfile engine/kernels"),
     ("engine/quant", "core/diagnostic core/quant engine/kernels engine/model"),
-    ("engine/optim", "core/arch core/plan"),
+    ("engine/optim", "core/arch core/plan engine/kernels"),
     (
         "engine/exports",
-        "core/arch core/diagnostic core/digest core/tensorfile core/work engine/kernels engine/model",
+        "core/arch core/data core/diagnostic core/digest core/tensorfile core/work engine/kernels engine/model",
     ),
     (
         "engine/peft",
@@ -72,8 +75,8 @@ const MAY_USE: [(&str, &str); 34] = [
     ),
     (
         "engine/train",
-        "core/data core/diagnostic core/forecast core/plan core/records core/tensorfile engine/kernels engine/model \
-         engine/optim engine/peft",
+        "core/data core/diagnostic core/exit core/forecast core/plan core/records core/tensorfile engine/kernels \
+         engine/model engine/optim engine/peft",
     ),
     ("engine/library_fault", ""),
     (
@@ -89,8 +92,8 @@ const MAY_USE: [(&str, &str); 34] = [
     (
         "engine/run",
         "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/rate_search \
-         core/records core/resolved_settings core/store core/tensorfile core/words core/work engine/error engine/exports \
-         engine/inference \
+         core/records core/resolved_settings core/shell core/store core/tensorfile core/words core/work engine/error \
+         engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
     ),
 ];

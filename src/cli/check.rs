@@ -1,7 +1,5 @@
 //! `statetune check`.
 
-use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -10,9 +8,9 @@ use statetune_core::diagnostic::{Diagnostic, Severity, Text, apply, msg, summary
 use statetune_core::exit::ExitCode;
 use statetune_core::look::files::look_into_files;
 use statetune_core::plan::Purpose;
-use statetune_core::tensorfile::write_atomically;
 use statetune_engine::kernels::find_driver;
 
+use super::replace::rewrite;
 use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
 
 /// Most rounds of fixes: a fix can uncover another error, and two overlapping fixes need two rounds.
@@ -146,16 +144,6 @@ fn fixes(diagnostics: &[Diagnostic], file: &Path) -> Option<(String, usize)> {
     let here: Vec<_> = here.filter(|(span, _)| span.file == file).collect();
     let (span, _) = here.first()?;
     Some(apply(&span.text, here.iter().map(|(_, fix)| *fix)))
-}
-
-/// Replaces the text of a file atomically. Symbolic links and permissions stay.
-fn rewrite(file: &Path, text: &str) -> io::Result<()> {
-    let file = fs::canonicalize(file)?;
-    let permissions = fs::metadata(&file)?.permissions();
-    write_atomically(&file, |new| {
-        new.as_file().set_permissions(permissions)?;
-        new.write_all(text.as_bytes())
-    })
 }
 
 fn print(diagnostics: &[Diagnostic], file: &Path, color: Color) {

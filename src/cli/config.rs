@@ -14,9 +14,10 @@ use statetune_core::import::{FileFacts, ScriptSetting, to_script};
 use statetune_core::resolved_settings::resolved_toml;
 use statetune_core::store::find_run;
 use statetune_core::tensorfile::create_atomically;
+use statetune_core::words::printable;
 use statetune_engine::model::{Version, shape_in};
 
-use super::table::table;
+use super::table::table_or_lines;
 use super::{Color, ExperimentArgs, refuse, say, show};
 
 #[derive(Args, Debug)]
@@ -161,11 +162,9 @@ fn print_settings(args: &ShowArgs, color: Color) -> Result<ExitCode, ExitCode> {
     match args.format {
         ShowFormat::Toml => say(resolved_toml(&loaded).trim_end()),
         ShowFormat::Human => {
-            let mut table = table(&["setting", "value", "from"]);
-            for Setting { key, value, origin } in flat(&loaded) {
-                table.add_row([key, value.to_string(), origin]);
-            }
-            say(table);
+            let row = |one: Setting| [one.key, printable(&one.value.to_string()), one.origin];
+            let rows = flat(&loaded).into_iter().map(row).collect();
+            say(table_or_lines(["setting", "value", "from"], rows));
         }
         ShowFormat::Json => {
             let one =
@@ -277,15 +276,15 @@ fn diff(args: &DiffArgs, color: Color) -> Result<ExitCode, ExitCode> {
         }
         super::Format::Human => {
             let names = [&args.left, &args.right].map(|name| name.display().to_string());
-            let mut table = table(&["setting", &names[0], &names[1]]);
             let side = |one: &Option<&Setting>| {
-                one.map_or(String::new(), |one| format!("{} ({})", one.value, one.origin))
+                one.map_or(String::new(), |one| {
+                    printable(&format!("{} ({})", one.value, one.origin))
+                })
             };
-            for (key, a, b) in &changed {
-                table.add_row([(*key).to_owned(), side(a), side(b)]);
-            }
+            let row = |(key, a, b): &(&str, _, _)| [(*key).to_owned(), side(a), side(b)];
             if !changed.is_empty() {
-                say(table);
+                let rows = changed.iter().map(row).collect();
+                say(table_or_lines(["setting", &names[0], &names[1]], rows));
             }
             say(format_args!("{} changed, {} equal", changed.len(), keys.len() - changed.len()));
         }

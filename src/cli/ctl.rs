@@ -10,6 +10,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::records::{
     Answer, Now, Request, RequestSource, SentRequest, WaitingRequest, is_busy, send_request,
 };
+use statetune_core::shell::shell_path;
 use statetune_core::store::find_run;
 
 use super::{Color, say, show, tell};
@@ -97,7 +98,7 @@ fn speak(run: &Path, request: Request) -> Result<(), (Box<Diagnostic>, ExitCode)
                 while is_busy(run) {
                     sleep(LOOK);
                 }
-                say(format_args!("next     statetune resume {name}"));
+                say(format_args!("next     statetune resume {}", shell_path(run)));
             }
             Ok(())
         }

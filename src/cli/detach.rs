@@ -16,6 +16,7 @@ use serde_json::json;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::RunDir;
+use statetune_core::shell::shell_path;
 
 use super::run_options::RunFormat;
 use super::{Color, say, show};
@@ -75,8 +76,8 @@ fn tell_how_to_follow(run: &Path, pid: u32, format: RunFormat) {
         say(json!({ "schema": SCHEMA, "run": run, "output": output, "pid": pid }));
         return;
     }
-    let run = run.display();
-    say(format_args!("run      {run}"));
+    say(format_args!("run      {}", run.display()));
+    let run = shell_path(run);
     say(format_args!("output   {}", output.display()));
     say(format_args!("follow   statetune watch {run}"));
     say(format_args!("stop     statetune ctl {run} stop"));

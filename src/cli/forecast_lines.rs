@@ -33,6 +33,10 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
     let mut facts: Vec<(&'static str, String)> = Vec::new();
     let mut fact = |name: &'static str, text: String| facts.push((name, text));
     fact("device", format!("{}, op {}", settings.device, settings.op));
+    if let Some(devices) = settings.devices {
+        let text = "take the passes of a step in turn; each needs the memory below";
+        fact("devices", format!("{} {text}", grouped(devices)));
+    }
     if settings.products.is_some() {
         fact("products", WIDENED_PRODUCTS.to_string());
     }
@@ -62,6 +66,17 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
             }
         }
         (None, _) => fact("memory", format!("unknown for op {}", settings.op)),
+    }
+    if let Some((tokens, boundaries)) = settings.chunk_ctx.zip(forecast.boundaries) {
+        let states = match boundaries.kept_every {
+            1 => "every state between them is kept".to_string(),
+            every => format!("1 state of {every} is kept, the others are computed again"),
+        };
+        let chunks = count(boundaries.chunks, "chunk");
+        fact(
+            "chunks",
+            format!("{chunks} of {} tokens in the longest row; {states}", grouped(tokens.into())),
+        );
     }
     match &forecast.time {
         Some(time) => fact(

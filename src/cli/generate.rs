@@ -8,7 +8,7 @@ use serde_json::json;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
-use statetune_core::words::shell_word;
+use statetune_core::shell::shell_word;
 use statetune_engine::RunError;
 use statetune_engine::inference::{GenerateOptions, Session};
 
@@ -48,11 +48,9 @@ pub(super) struct GenerateArgs {
 
 pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
     if let Some(text) = args.names.iter().find(|name| is_text(name)) {
-        let run =
-            args.names.iter().find(|name| !is_text(name)).map_or("latest", |name| name.as_str());
-        let (run, text) = (shell_word(run), shell_word(text));
-        let fault = Diagnostic::error(msg!(NOT_A_RUN_BUT_TEXT, text));
-        show(&fault.help(msg!(TEXT_IS_PROMPT, run, text)), color);
+        let fault = Diagnostic::error(msg!(NOT_A_RUN_BUT_TEXT, text = shell_word(text)));
+        let given = given_but(text, args.names.len() < 2);
+        show(&fault.help(msg!(TEXT_IS_PROMPT, given, text)), color);
         return ExitCode::Invalid;
     }
     let part = match &args.state {
@@ -76,6 +74,13 @@ pub(super) fn generate(args: &GenerateArgs, color: Color) -> ExitCode {
         }
     }
     ExitCode::Ok
+}
+
+/// The words of this process's command without `text`, and with a run where it names none, as words of a shell.
+fn given_but(text: &str, add_run: bool) -> String {
+    let words = std::env::args().skip(1).filter(|word| word != text);
+    let words = words.map(|word| shell_word(&word)).chain(add_run.then(|| "latest".to_owned()));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a name can only be a text to continue.

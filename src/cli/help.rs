@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _, Error, FromArgMatches as _};
 use statetune_core::config::{nearest_word, option_meant};
-use statetune_core::words::shell_assignment;
+use statetune_core::shell::shell_assignment;
 
 use super::Cli;
 
@@ -258,7 +258,7 @@ mod tests {
             ("run a.toml --resume_from x", "use `statetune resume RUN`"),
             (
                 "run a.toml --deepspeed",
-                "`deepspeed`: a run uses one device, so there is nothing to distribute",
+                "`deepspeed`: `hardware.devices` is the number of processes that share a step; each holds the whole model",
             ),
         ] {
             let words: Vec<&str> = ["statetune"].into_iter().chain(line.split(' ')).collect();

@@ -15,7 +15,7 @@ use statetune_engine::train::Reading;
 
 use super::begin::fail;
 use super::table::table;
-use super::{Color, ExperimentArgs, Format, say, show};
+use super::{Color, ExperimentArgs, Format, MovedFiles, say, show};
 
 /// Name and version of the JSON output of `replay`.
 const REPLAY_SCHEMA: &str = "statetune.replay/1";
@@ -66,6 +66,8 @@ struct ReplayArgs {
     /// Implementation of the recurrence, such as `reference` [default: that of the run].
     #[arg(long, value_name = "OP")]
     op: Option<String>,
+    #[command(flatten)]
+    moved: MovedFiles,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -207,11 +209,12 @@ fn replay_plan(args: &ReplayArgs, run: &Path, color: Color) -> Result<Plan, Exit
     }
     set.extend(args.op.as_ref().map(|op| format!("train.op={op}")));
     let characters = run.join(CHARACTERS);
-    if characters.is_file() {
+    if characters.is_file() && args.moved.tokenizer.is_none() {
         set.push(format!("model.tokenizer={}", characters.display()));
     }
     let runs_dir = run.parent().map(Path::to_path_buf);
-    let experiment = ExperimentArgs { set, runs_dir, ..ExperimentArgs::default() };
+    let moved = args.moved.clone();
+    let experiment = ExperimentArgs { set, runs_dir, moved, ..ExperimentArgs::default() };
     experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color)
 }
 

@@ -15,6 +15,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubDataset, HubFile, is_on_hub};
 use statetune_core::look::files::{has_fitting_vocabulary, look_into_files};
 use statetune_core::plan::{Plan, Purpose, resolve};
+use statetune_core::shell::shell_path;
 use statetune_core::tensorfile::write_atomically;
 use statetune_engine::kernels::find_driver;
 
@@ -56,8 +57,9 @@ pub(super) fn init(args: &InitArgs, color: Color) -> ExitCode {
                 let tokenizer = tokenizer.display().to_string();
                 say(format_args!("vocab    {}", msg!(VOCABULARY_FITS, tokenizer).said()));
             }
-            say(format_args!("check    statetune check {}", file.display()));
-            say(format_args!("run      statetune run {}", file.display()));
+            let file = shell_path(&file);
+            say(format_args!("check    statetune check {file}"));
+            say(format_args!("run      statetune run {file}"));
             ExitCode::Ok
         }
         Err(Stop::Fault(fault)) => {

@@ -12,6 +12,7 @@ mod config;
 mod ctl;
 mod data;
 mod detach;
+mod devices;
 mod diff;
 mod doctor;
 mod eval;
@@ -192,12 +193,19 @@ struct ExperimentArgs {
     /// New paths of files that were moved since the run whose settings are read.
     #[arg(skip)]
     moved: MovedFiles,
+    /// Whether another process shows the warnings.
+    #[arg(skip)]
+    is_follower: bool,
 }
 
 /// Files of a run that were moved.
-#[derive(Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 struct MovedFiles {
+    /// Weights, if they were moved since the run.
+    #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Vocabulary, if it was moved since the run.
+    #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 }
 
@@ -230,7 +238,7 @@ impl ExperimentArgs {
         let plan = self
             .try_plan(find_gpu, file, purpose)
             .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
-        for warning in &plan.warnings {
+        for warning in plan.warnings.iter().filter(|_| !self.is_follower) {
             tell(format_args!("{}\n", warning.render(color.on())));
         }
         Ok(plan)
@@ -243,8 +251,25 @@ impl ExperimentArgs {
         file: &Path,
         purpose: Purpose,
     ) -> Result<Plan, Vec<Diagnostic>> {
+        let overrides = self.overrides();
+        let options = overrides.options();
+        let helped = |messages: Vec<Diagnostic>| -> Vec<Diagnostic> {
+            messages.into_iter().map(|one| one.with_options(file, &options)).collect()
+        };
+        let mut plan = self.plan_with(&overrides, find_gpu, file, purpose).map_err(helped)?;
+        plan.warnings = helped(plan.warnings);
+        Ok(plan)
+    }
+
+    fn plan_with(
+        &self,
+        overrides: &Overrides,
+        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        file: &Path,
+        purpose: Purpose,
+    ) -> Result<Plan, Vec<Diagnostic>> {
         let mut loaded =
-            load(file, &self.overrides()).map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
+            load(file, overrides).map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
         self.moved.replace_in(&mut loaded);
         if let Some(run) = file.parent().filter(|_| file.ends_with(RunDir::SETTINGS)) {
             follow_moved_inputs(&mut loaded, run);
@@ -420,8 +445,9 @@ fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
     if cli.offline {
         hub::stay_offline();
     }
-    // Without the handler the signal ends the process anyway.
+    // Without the handlers the signals end the process anyway.
     let _ = truncated::watch_mapped_files();
+    let _ = stop::outlive_file_limit();
     let code = catch_unwind(AssertUnwindSafe(|| command(cli.command, cli.color)));
     let code = code.unwrap_or_else(|panic| match error_of_panic(&*panic) {
         _ if panic.is::<Stopped>() => stop::end_as_asked(),

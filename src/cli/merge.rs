@@ -7,8 +7,8 @@ use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
 use statetune_core::records::RunDir;
+use statetune_core::shell::shell_path;
 use statetune_core::store::find_run_ref;
-use statetune_core::words::shell_word;
 use statetune_engine::exports::ExportKind;
 use statetune_engine::run::{Merge, Merged, StatesPlace, merge as write};
 
@@ -25,12 +25,8 @@ pub(super) struct MergeArgs {
     out: Option<PathBuf>,
     #[command(flatten)]
     replace: ReplaceArgs,
-    /// Weights, if they were moved since the run.
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-    /// Vocabulary, if it was moved since the run.
-    #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    moved: MovedFiles,
     /// Merge into the dequantised weights instead of the original base: exactly the trained model, including
     /// quantisation errors.
     #[arg(long)]
@@ -64,7 +60,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
     };
     let experiment = ExperimentArgs {
         runs_dir: Some(args.runs_dir.clone()),
-        moved: MovedFiles { model: args.model.clone(), tokenizer: args.tokenizer.clone() },
+        moved: args.moved.clone(),
         ..ExperimentArgs::default()
     };
     let plan = match experiment.plan(&run.join(RunDir::SETTINGS), Purpose::Generate, color) {
@@ -75,7 +71,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         Ok(exported) => exported,
         Err(code) => return code,
     };
-    let base = match (&args.model, &plan.model.source) {
+    let base = match (&args.moved.model, &plan.model.source) {
         (Some(model), _) | (None, ModelSource::Load(model)) => model.clone(),
         (None, ModelSource::Scratch { .. }) => {
             let message = msg!(RUN_HAS_NO_BASE, run);
@@ -139,11 +135,11 @@ fn where_the_state_is(plan: &Plan, out: &Path, state: &Path) -> String {
     };
     let tokenizer = match &plan.model.tokenizer {
         TokenizerPlan::File(path) => {
-            format!(" --tokenizer {}", shell_word(&path.to_string_lossy()))
+            format!(" --tokenizer {}", shell_path(path))
         }
         TokenizerPlan::World | TokenizerPlan::Characters => String::new(),
     };
-    let [out, state] = [out, state].map(|path| shell_word(&path.to_string_lossy()));
+    let [out, state] = [out, state].map(shell_path);
     format!(
         "state    {state} has the initial state, {out} {model}; for a program: statetune mount {state} --model \
          {out}{tokenizer} --for rwkv-pip"

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{Purpose, TokenizerPlan};
+use statetune_core::plan::{Plan, Purpose, TokenizerPlan};
+use statetune_core::shell::{shell_path, shell_word};
 use statetune_core::tensorfile::WeightsError;
 use statetune_engine::exports::mount::{
     MountFile, Program, Proof, ProofError, TOLERANCE, Usage, prove,
@@ -27,6 +28,8 @@ use super::{Color, Format, say, show};
 const SCHEMA: &str = "statetune.mount/1";
 /// Text that both programs read before their next tokens are compared.
 const PROMPT: &str = "User: Tell me about your day.\n\nAssistant:";
+/// Token ids that both programs read in place of a text.
+const IDS: i64 = 41;
 /// The question in a printed program.
 const QUESTION: &str = "Tell me about your day.";
 
@@ -111,7 +114,7 @@ fn merge_first(args: &MountArgs, found: &Found) -> Diagnostic {
 /// The option that names the vocabulary of a model, unless it is the default.
 fn tokenizer_option(subject: &ModelSpec) -> String {
     match &subject.tokenizer {
-        TokenizerPlan::File(path) => format!(" --tokenizer {}", path.display()),
+        TokenizerPlan::File(path) => format!(" --tokenizer {}", shell_path(path)),
         TokenizerPlan::World | TokenizerPlan::Characters => String::new(),
     }
 }
@@ -120,8 +123,8 @@ impl MountArgs {
     /// The run on a command line, with the folder of runs where it is not the default.
     fn run(&self) -> String {
         match self.subject.runs_dir() {
-            folder if folder == Path::new("runs") => self.name.clone(),
-            folder => format!("{} --runs-dir {}", self.name, folder.display()),
+            folder if folder == Path::new("runs") => shell_word(&self.name),
+            folder => format!("{} --runs-dir {}", shell_word(&self.name), shell_path(folder)),
         }
     }
 }
@@ -151,8 +154,14 @@ fn write(args: &MountArgs, found: &Found, file: &Path, color: Color) -> Result<(
     let passport = Passport { base, ..passport };
     let format = subject.quant.or(packed_format(file, &passport)?);
     let trained = format.map(|format| trained_model(subject, format)).transpose()?;
-    let tokenizer = subject.load_tokenizer(&shape)?;
-    let ids: Vec<i64> = tokenizer.encode(PROMPT.as_bytes()).into_iter().map(i64::from).collect();
+    let without_text = is_without_text(found, &shape);
+    let ids: Vec<i64> = match without_text {
+        true => some_ids(&shape),
+        false => {
+            let tokenizer = subject.load_tokenizer(&shape)?;
+            tokenizer.encode(PROMPT.as_bytes()).into_iter().map(i64::from).collect()
+        }
+    };
     let out = args.out.clone().unwrap_or_else(|| file.with_file_name(target.name()));
     let name = passport
         .run
@@ -192,6 +201,11 @@ fn write(args: &MountArgs, found: &Found, file: &Path, color: Color) -> Result<(
     let entry = target.entry(&mounted, &subject.weights, &usage);
     let mut caveats: Vec<String> =
         target.caveats(shape.version()).into_iter().map(str::to_string).collect();
+    if without_text {
+        caveats.push(
+            "the run was trained on token ids without a tokenizer: give the program those of the model".into(),
+        );
+    }
     caveats.extend(format.map(|format| other_weights(args, found, format, &proof)));
     let answer = Mounted { file: &mounted, form, model: &subject.weights, proof, entry, caveats };
     match args.format {
@@ -199,6 +213,19 @@ fn write(args: &MountArgs, found: &Found, file: &Path, color: Color) -> Result<(
         Format::Human => say(answer.text()),
     }
     Ok(())
+}
+
+/// Whether the run trained on token ids, and no tokenizer says what they mean.
+fn is_without_text(found: &Found, shape: &Shape) -> bool {
+    let is_of_run = found.plan().is_some_and(Plan::needs_no_tokenizer);
+    is_of_run
+        && found.subject.tokenizer == TokenizerPlan::World
+        && found.subject.load_tokenizer(shape).is_err()
+}
+
+/// Token ids of the model, for a proof that needs no text.
+fn some_ids(shape: &Shape) -> Vec<i64> {
+    (0..IDS).map(|i| 1 + i * 7919 % (shape.vocab_size - 1)).collect()
 }
 
 /// The model that was trained: with its linear layers packed.

@@ -1,22 +1,22 @@
 //! `statetune plan`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use statetune_core::config::{Overrides, parse};
+use statetune_core::config::parse;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::{Edit, Proposal};
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::resolved_settings::resolved_toml;
 use statetune_core::tensorfile::create_atomically;
-use statetune_core::words::{parse_size, shell_word};
+use statetune_core::words::parse_size;
 use statetune_engine::run::{Outlook, find_rate, measure};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::begin::fail;
 use super::forecast_lines::{facts, headline};
+use super::replace::rewrite;
 use super::{Color, ExperimentArgs, Format, say, show};
 
 #[derive(Args, Debug)]
@@ -55,21 +55,6 @@ pub(super) struct PlanArgs {
 
 /// Bytes of the unit to which free memory is rounded down, so that a command can name the limit of its proposals.
 const MIB: u64 = 1 << 20;
-
-impl PlanArgs {
-    /// The command that applies the first proposal for a run of at most `limit` bytes, with the same settings.
-    fn apply_command(&self, limit: u64) -> String {
-        let ExperimentArgs { profiles, set, set_json, unset, .. } = &self.experiment;
-        let options =
-            [("-p", profiles), ("--set", set), ("--set-json", set_json), ("--unset", unset)];
-        let given = options.iter().flat_map(|(name, values)| {
-            values.iter().map(move |value| format!("{name} {} ", shell_word(value)))
-        });
-        let file = shell_word(&self.file.to_string_lossy());
-        let given: String = given.collect();
-        format!("statetune plan {file} {given}--apply A --memory {}", exact_size(limit))
-    }
-}
 
 /// A size as [`parse_size`] reads it, without rounding.
 fn exact_size(bytes: u64) -> String {
@@ -155,8 +140,19 @@ pub(super) fn plan(args: &PlanArgs, color: Color) -> ExitCode {
                 let name = if letter == 'A' { "fit" } else { "" };
                 facts.push((name, format!("{letter}  {}", one.line())));
             }
-            if let Some(limit) = limit.filter(|_| !proposals.is_empty()) {
-                facts.push(("apply", args.apply_command(limit)));
+            if let (Some(limit), [first, ..]) = (limit, &*proposals) {
+                let experiment = &plan.experiment;
+                facts.push((
+                    "apply",
+                    match first.can_be_in_file_of(experiment) {
+                        true => format!(
+                            "statetune plan {} --apply A --memory {}",
+                            experiment.arguments(),
+                            exact_size(limit)
+                        ),
+                        false => format!("add {} to the command", first.options()),
+                    },
+                ));
             }
             for (name, text) in facts {
                 say(format_args!("  {name:10}{text}"));
@@ -201,7 +197,7 @@ fn apply(
         return Err(Box::new((Diagnostic::error(message), ExitCode::Invalid)));
     };
     let text = edited(plan.experiment.text(), &proposal.edits);
-    let overrides = Overrides::from_process(args.experiment.set.clone());
+    let overrides = args.experiment.overrides();
     let now = text.as_ref().and_then(|text| parse(&args.file, text.clone(), &overrides).ok());
     let in_force = |edit: &Edit| {
         let config = serde_json::to_value(&now.as_ref()?.config).ok()?;
@@ -219,7 +215,7 @@ fn apply(
         return Err(Box::new((fault, ExitCode::Invalid)));
     }
     let text = text.expect("the file was read above");
-    let written = write_over(&args.file, &text);
+    let written = rewrite(&args.file, &text);
     written.map_err(|error| {
         let message = msg!(CANNOT_WRITE_EXPERIMENT, file = args.file);
         Box::new((Diagnostic::error(message).note(Text::library(error)), ExitCode::Disk))
@@ -246,17 +242,6 @@ fn edited(text: &str, edits: &[Edit]) -> Option<String> {
         }
     }
     Some(document.to_string())
-}
-
-/// Replaces a file atomically.
-fn write_over(file: &Path, text: &str) -> std::io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut building = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    std::io::Write::write_all(&mut building, text.as_bytes())?;
-    building.as_file().set_permissions(fs::metadata(file)?.permissions())?;
-    building.as_file().sync_all()?;
-    building.persist(file).map_err(|error| error.error)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,15 +1,27 @@
 //! Files that a command is told to write: which existing ones are replaced.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::Args;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::RunDir;
-use statetune_core::tensorfile::is_written_through;
+use statetune_core::tensorfile::{is_written_through, write_atomically};
 use statetune_engine::exports::{BaseWeights, ExportKind, Passport};
 
 use super::{Color, show};
+
+/// Replaces the text of a file atomically. Symbolic links and permissions stay.
+pub(super) fn rewrite(file: &Path, text: &str) -> io::Result<()> {
+    let file = fs::canonicalize(file)?;
+    let permissions = fs::metadata(&file)?.permissions();
+    write_atomically(&file, |new| {
+        new.as_file().set_permissions(permissions)?;
+        new.write_all(text.as_bytes())
+    })
+}
 
 /// Whether a command replaces files that it did not make.
 #[derive(Args, Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use statetune_core::store::find_run;
 use super::begin::{continue_run, fail};
 use super::run::execute;
 use super::run_options::RunOptions;
-use super::{Color, ExperimentArgs, show};
+use super::{Color, ExperimentArgs, MovedFiles, devices, show};
 
 #[derive(Args, Debug)]
 pub(super) struct ResumeArgs {
@@ -19,6 +19,8 @@ pub(super) struct ResumeArgs {
     /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
+    #[command(flatten)]
+    moved: MovedFiles,
     /// Override a setting of the run, such as `train.epoch_count`; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -46,6 +48,11 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
     if args.options.detaches() {
         return args.options.start_detached(color);
     }
+    let launched = match devices::launched(color) {
+        Ok(launched) => launched,
+        Err(code) => return code,
+    };
+    let is_follower = devices::is_follower(launched.as_ref());
     let run = match find_run(&args.runs_dir, &args.run) {
         Ok(run) => run,
         Err(refusal) => {
@@ -59,14 +66,19 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
         set_json: args.set_json.clone(),
         unset: args.unset.clone(),
         runs_dir: Some(runs_dir),
+        is_follower,
+        moved: args.moved.clone(),
         ..ExperimentArgs::default()
     };
     let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Run, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
+    if is_follower {
+        return devices::run_along(&plan, launched, args.options.grace, color);
+    }
     match continue_run(&plan, &run, args.accept.clone(), args.drop_sample.clone()) {
-        Ok(begin) => execute(&plan, begin, &args.options, color),
+        Ok(begin) => execute(&plan, begin, launched, &args.options, color),
         Err(error) => fail(&error, color),
     }
 }

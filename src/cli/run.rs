@@ -11,13 +11,15 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Best, Event, ProbeRate, RunDir, dir_name, newest_checkpoint};
+use statetune_core::shell::shell_path;
 use statetune_core::store::find_run;
 use statetune_core::tensorfile::is_written_through;
-use statetune_core::words::{printable, shell_word, size};
+use statetune_core::words::{printable, size};
 use statetune_core::work::observe;
 use statetune_engine::kernels::GpuBytes;
 use statetune_engine::run::{Begin, Outcome, Summary};
 use statetune_engine::tensors::device;
+use statetune_engine::train::{Devices, Place, Single};
 
 use super::begin::{begin, fail};
 use super::config::exists;
@@ -26,7 +28,7 @@ use super::report::report_into;
 use super::run_options::{ProgressStyle, RunFormat, RunOptions};
 use super::screen::{Screen, WorkOnScreen};
 use super::table::table;
-use super::{Color, ExperimentArgs, detach, events, say, show, stop, working};
+use super::{Color, ExperimentArgs, detach, devices, events, say, show, stop, working};
 
 /// Questions that the closing table shows.
 const SAMPLES_SHOWN: usize = 4;
@@ -69,22 +71,31 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
     if args.options.detaches() {
         return args.options.start_detached(color);
     }
-    let mut plan = match args.plan(color) {
+    let launched = match devices::launched(color) {
+        Ok(launched) => launched,
+        Err(code) => return code,
+    };
+    let is_follower = devices::is_follower(launched.as_ref());
+    let mut plan = match args.plan(is_follower, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
+    if is_follower {
+        return devices::run_along(&plan, launched, args.options.grace, color);
+    }
     match begin(&mut plan, args.resume.as_deref(), args.from.as_deref(), args.needed) {
-        Ok(begin) => execute(&plan, begin, &args.options, color),
+        Ok(begin) => execute(&plan, begin, launched, &args.options, color),
         Err(error) => fail(&error, color),
     }
 }
 
 impl RunArgs {
     /// The plan of the experiment file, or of the settings of the run in `--like`.
-    fn plan(&self, color: Color) -> Result<Plan, ExitCode> {
+    fn plan(&self, is_follower: bool, color: Color) -> Result<Plan, ExitCode> {
+        let experiment = ExperimentArgs { is_follower, ..self.experiment.clone() };
         let Some(name) = &self.like else {
             let file = self.file.as_deref().expect("clap requires a file or `--like`");
-            return self.experiment.plan(file, Purpose::Run, color);
+            return experiment.plan(file, Purpose::Run, color);
         };
         let runs_dir = self.experiment.runs_dir.as_deref().unwrap_or(Path::new("runs"));
         let run = find_run(runs_dir, name).map_err(|refusal| {
@@ -93,7 +104,7 @@ impl RunArgs {
         })?;
         let beside = || run.parent().map(Path::to_path_buf);
         let runs_dir = self.experiment.runs_dir.clone().or_else(beside);
-        let experiment = ExperimentArgs { runs_dir, ..self.experiment.clone() };
+        let experiment = ExperimentArgs { runs_dir, ..experiment };
         experiment.plan(&run.join(RunDir::SETTINGS), Purpose::Run, color)
     }
 }
@@ -154,7 +165,7 @@ impl RunOptions {
 /// What is saved of a run that ends at once, and how it continues.
 fn last_words(run: &Path) -> String {
     let saved = newest_checkpoint(run).ok().flatten();
-    let run = shell_word(&run.to_string_lossy());
+    let run = shell_path(run);
     match saved.map(|saved| saved.record.position.steps) {
         Some(steps) => format!(
             "stopped at once; everything up to step {steps} is saved: `statetune resume {run}` continues there"
@@ -180,7 +191,30 @@ fn names_a_run(file: &Path) -> bool {
 }
 
 /// Runs a plan and shows progress and results.
-pub(super) fn execute(plan: &Plan, begin: Begin, options: &RunOptions, color: Color) -> ExitCode {
+pub(super) fn execute(
+    plan: &Plan,
+    begin: Begin,
+    launched: Option<Place>,
+    options: &RunOptions,
+    color: Color,
+) -> ExitCode {
+    let group = match devices::meet(plan, launched) {
+        Ok(group) => group,
+        Err(error) => return fail(&error, color),
+    };
+    let devices = group.as_ref().map_or(&Single as &dyn Devices, |group| group);
+    let result = execute_on(devices, plan, begin, options, color);
+    devices::part(group, result)
+}
+
+/// As [`execute`], on devices that have met. An error is the exit code of a run that failed.
+fn execute_on(
+    devices: &dyn Devices,
+    plan: &Plan,
+    begin: Begin,
+    options: &RunOptions,
+    color: Color,
+) -> Result<ExitCode, ExitCode> {
     let keyboard = Keyboard::default();
     let at_exit = keyboard.clone();
     stop::before_end(move || at_exit.close());
@@ -204,14 +238,14 @@ pub(super) fn execute(plan: &Plan, begin: Begin, options: &RunOptions, color: Co
     };
     let observed = observe(Rc::new(WorkOnScreen(screen.clone())));
     let asked = stop::asked();
-    let result = statetune_engine::run::run(plan, begin, options.allow_oom, &asked, watch);
+    let result = statetune_engine::run::run(plan, begin, devices, options.allow_oom, &asked, watch);
     drop(observed);
     screen.borrow_mut().close();
     let for_people = options.format == RunFormat::Human;
     if !for_people {
         say(events::of_end(&result));
     }
-    match result {
+    let code = match result {
         Ok(Outcome::NotNeeded { run }) => {
             options.note_run(&run, color);
             let run = run.display();
@@ -227,11 +261,12 @@ pub(super) fn execute(plan: &Plan, begin: Begin, options: &RunOptions, color: Co
         Ok(Outcome::Interrupted { .. }) if !for_people => ExitCode::Interrupted,
         Ok(Outcome::Interrupted { run, steps, total_steps }) => {
             say(format_args!("stopped after step {steps} of {total_steps}, everything is saved"));
-            say(format_args!("next     statetune resume {}", run.display()));
+            say(format_args!("next     statetune resume {}", shell_path(&run)));
             ExitCode::Interrupted
         }
-        Err(error) => fail(&error, color),
-    }
+        Err(error) => return Err(fail(&error, color)),
+    };
+    Ok(code)
 }
 
 /// Prints the results of a run: losses, probe rates, examples, files and the next command.
@@ -282,7 +317,7 @@ fn print_summary(summary: &Summary, template: &Template) {
     for file in &summary.exported {
         say(format_args!("export   {}", file.display()));
     }
-    let run = summary.run.display();
+    let run = shell_path(&summary.run);
     say(format_args!("next     statetune generate {run} --prompt \"How was your weekend?\""));
 }
 

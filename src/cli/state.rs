@@ -18,7 +18,7 @@ use statetune_engine::model::TimeState;
 use tch::Kind;
 
 use super::replace::{ReplaceArgs, is_export, is_of_run, with_passport};
-use super::subject::{fail, product_file};
+use super::subject::{SubjectArgs, fail};
 use super::table::table;
 use super::{Color, Format, say, show};
 
@@ -30,9 +30,8 @@ const DIFF_SCHEMA: &str = "statetune.state-diff/1";
 pub(super) struct StateArgs {
     #[command(subcommand)]
     command: Command,
-    /// Folder of run directories.
-    #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
-    runs_dir: PathBuf,
+    #[command(flatten)]
+    subject: SubjectArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -159,7 +158,7 @@ pub(super) fn state(args: &StateArgs, color: Color) -> ExitCode {
 impl StateArgs {
     /// Loads the state file or the state of the run `name`; shows the error.
     fn load(&self, name: &str, color: Color) -> Result<StateFile, ExitCode> {
-        let path = product_file(&self.runs_dir, name, color)?;
+        let path = self.subject.product_file(name, color)?;
         StateFile::load(&path).map_err(|error| fail(&RunError::from(error), color))
     }
 

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 
 use rustix::stdio::stdin;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::exit as exit_at_once;
+use signal_hook::low_level::{exit as exit_at_once, register};
 use statetune_core::work::is_open;
 
 use super::tell;
@@ -65,6 +65,8 @@ enum Kind {
     Ends,
     /// Saves and ends by itself; after SIGTERM within this time.
     Saves(Duration),
+    /// As `Saves`, told by another process.
+    SavesAlong(Duration),
     /// Answers a question: Ctrl-C stops the answer alone.
     Answers,
     /// Handles signals itself.
@@ -93,6 +95,15 @@ pub(super) fn listen() -> io::Result<()> {
     Ok(())
 }
 
+/// From now on a write beyond the limit of a file's size fails, as on a full disk, and does not end the process.
+///
+/// # Errors
+/// When the operating system refuses to deliver the signal.
+pub(super) fn outlive_file_limit() -> io::Result<()> {
+    // SAFETY: the handler does nothing.
+    unsafe { register(SIGXFSZ, || {}) }.map(drop)
+}
+
 /// Does what a signal asks for.
 fn answer(signal: i32) {
     let (kind, is_first, is_later) = {
@@ -114,9 +125,11 @@ fn answer(signal: i32) {
     match kind {
         Kind::Ends if !is_open() => end_at_once(signal),
         Kind::Ends => end_after(NOTICE, signal, stops_work),
-        Kind::Saves(grace) if signal == SIGTERM && grace.is_zero() => end_at_once(signal),
-        Kind::Saves(grace) => {
-            if is_first {
+        Kind::Saves(grace) | Kind::SavesAlong(grace) if signal == SIGTERM && grace.is_zero() => {
+            end_at_once(signal)
+        }
+        Kind::Saves(grace) | Kind::SavesAlong(grace) => {
+            if is_first && matches!(kind, Kind::Saves(_)) {
                 tell("stopping and saving everything; interrupt again to stop at once");
             }
             if signal == SIGTERM {
@@ -177,6 +190,11 @@ pub(super) fn saves(grace: Duration, last_words: impl Fn() -> String + Send + 's
     let mut manners = END.manners();
     manners.kind = Kind::Saves(grace);
     manners.last_words = Some(Box::new(last_words));
+}
+
+/// As [`saves`] for a process that another one saves for: says nothing.
+pub(super) fn saves_along(grace: Duration) {
+    END.manners().kind = Kind::SavesAlong(grace);
 }
 
 /// The command handles signals itself.

@@ -34,23 +34,23 @@ use statetune_engine::exports::Passport;
 use statetune_engine::inference::AdapterFile;
 use statetune_engine::inference::ModelSpec;
 use statetune_engine::kernels::Op;
-use statetune_engine::model::Model;
+use statetune_engine::model::{Model, shape_in};
 use statetune_engine::run::{CHARACTERS, export_at};
 
 /// Folder of runs, and files that replace those of a run.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct SubjectArgs {
     /// Weights to use instead of the run's base.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     model: Option<PathBuf>,
     /// Vocabulary [default: that of the run, otherwise `world`].
-    #[arg(long, value_name = "world|FILE")]
+    #[arg(long, value_name = "world|FILE", global = true)]
     tokenizer: Option<PathBuf>,
     /// Folder of run directories.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
     runs_dir: PathBuf,
     /// Override a setting of the run, such as `sample.temperature`; repeatable.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     set: Vec<String>,
 }
 
@@ -97,9 +97,10 @@ impl Found {
 }
 
 impl SubjectArgs {
-    /// Runs in this folder, without replacements of their files.
-    pub(super) fn of_runs(runs_dir: PathBuf) -> SubjectArgs {
-        SubjectArgs { model: None, tokenizer: None, runs_dir, set: Vec::new() }
+    /// Runs in this folder, with replacements of moved files.
+    pub(super) fn of_runs(runs_dir: PathBuf, moved: MovedFiles) -> SubjectArgs {
+        let MovedFiles { model, tokenizer } = moved;
+        SubjectArgs { model, tokenizer, runs_dir, set: Vec::new() }
     }
 
     /// Folder of run directories.
@@ -157,6 +158,38 @@ impl SubjectArgs {
             Ok((run, moment)) => self.of_run(run, moment, part, purpose, color),
             Err(refusal) => refuse(*refusal, color),
         }
+    }
+
+    /// Finds the model for `name` like [`Self::find`]; a file may hold a whole model, too.
+    pub(super) fn find_model(&self, name: &str, color: Color) -> Result<Found, ExitCode> {
+        let file = Path::new(name);
+        let is_model = file.is_file() && shape_in(file).is_ok();
+        if !is_model || find_run_ref(&self.runs_dir, name).is_ok() {
+            return self.find(Some(name), Part::Tuned, Purpose::Generate, color);
+        }
+        let of_file = SubjectArgs { model: Some(file.to_path_buf()), ..self.clone() };
+        of_file.find(None, Part::Tuned, Purpose::Generate, color)
+    }
+
+    /// The file for `name`: itself, or the exported file of a run. Shows the error.
+    pub(super) fn product_file(&self, name: &str, color: Color) -> Result<PathBuf, ExitCode> {
+        if Path::new(name).is_file() {
+            return Ok(PathBuf::from(name));
+        }
+        let (run, moment) = match find_run_ref(&self.runs_dir, name) {
+            Ok(found) => found,
+            Err(refusal) if refusal.code == NO_RUN => {
+                let runs = self.runs_dir.display();
+                let message = msg!(NO_FILE_OR_RUN, name, runs);
+                return refuse(Diagnostic::error(message), color);
+            }
+            Err(refusal) => return refuse(*refusal, color),
+        };
+        if moment.is_none() {
+            return newest(&run, color); // whatever became of its weights
+        }
+        let plan = self.plan(&run.join(RunDir::SETTINGS), Purpose::Generate, color)?;
+        exported_file(&plan, &run, moment, color)
     }
 
     /// Plans an experiment file with the settings of the command line applied. Shows the error.
@@ -351,29 +384,6 @@ pub(super) fn exported_file(
 
 fn newest(run: &Path, color: Color) -> Result<PathBuf, ExitCode> {
     newest_export(run).map_or_else(|| refuse(no_export(run), color), Ok)
-}
-
-/// The file for `name`: itself, or the exported file of a run. Shows the error.
-pub(super) fn product_file(runs_dir: &Path, name: &str, color: Color) -> Result<PathBuf, ExitCode> {
-    if Path::new(name).is_file() {
-        return Ok(PathBuf::from(name));
-    }
-    let (run, moment) = match find_run_ref(runs_dir, name) {
-        Ok(found) => found,
-        Err(refusal) if refusal.code == NO_RUN => {
-            let runs = runs_dir.display();
-            let message = msg!(NO_FILE_OR_RUN, name, runs);
-            return refuse(Diagnostic::error(message), color);
-        }
-        Err(refusal) => return refuse(*refusal, color),
-    };
-    if moment.is_none() {
-        return newest(&run, color); // whatever became of its weights
-    }
-    let experiment =
-        ExperimentArgs { runs_dir: Some(runs_dir.to_path_buf()), ..ExperimentArgs::default() };
-    let plan = experiment.plan(&run.join(RunDir::SETTINGS), Purpose::Generate, color)?;
-    exported_file(&plan, &run, moment, color)
 }
 
 /// Checks the state of `subject` against its base. Shows warnings and errors.

@@ -162,8 +162,15 @@ impl SweepArgs {
         if self.resume {
             command.args(["--resume", "auto"]);
         }
-        let ExperimentArgs { profiles, set: sets, set_json, unset, runs_dir, moved: _ } =
-            &self.experiment;
+        let ExperimentArgs {
+            profiles,
+            set: sets,
+            set_json,
+            unset,
+            runs_dir,
+            moved: _,
+            is_follower: _,
+        } = &self.experiment;
         let sets = sets.iter().cloned().chain(member.iter().map(set)).collect();
         for (flag, values) in [
             ("--profile", profiles),

@@ -8,6 +8,25 @@ const WIDTH: u16 = 100;
 /// Width of a terminal that does not tell.
 const UNKNOWN: u16 = 80;
 
+/// Width of a terminal in which the cells of long keys and values are broken within words.
+const NARROW: u16 = 60;
+
+/// Rows as a table, or in a narrow terminal as lines: the first cell, and below it the others with the names of their
+/// columns.
+pub(super) fn table_or_lines<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+    let mut table = table(&header);
+    if terminal_width(&table).is_none_or(|width| width >= NARROW) {
+        table.add_rows(rows);
+        return table.to_string();
+    }
+    let lines = rows.iter().flat_map(|row| {
+        let below = header.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty());
+        let below = below.map(|(name, cell)| format!("  {name}  {cell}"));
+        std::iter::once(row[0].clone()).chain(below)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// An empty table with a header.
 pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();

@@ -14,10 +14,11 @@ use statetune_core::store::StoredRun;
 use statetune_core::work::Work;
 use statetune_engine::RunError;
 use statetune_engine::run::{Begin, Outcome};
+use statetune_engine::train::Single;
 
 use super::begin::fail;
 use super::diff::divergence_text;
-use super::{Color, ExperimentArgs, Format, say, show};
+use super::{Color, ExperimentArgs, Format, MovedFiles, say, show};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.verify/1";
@@ -31,6 +32,8 @@ pub(super) struct VerifyArgs {
     /// Folder of run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
+    #[command(flatten)]
+    moved: MovedFiles,
     /// Steps to rerun [default: 10 or more, up to a line of metrics; all steps of a shorter run].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
@@ -87,8 +90,12 @@ pub(super) fn verify(args: &VerifyArgs, color: Color) -> ExitCode {
         return refuse(&Diagnostic::error(message));
     }
     let runs_dir = stored.path().parent().map(Path::to_path_buf);
-    let experiment =
-        ExperimentArgs { set: args.set.clone(), runs_dir, ..ExperimentArgs::default() };
+    let experiment = ExperimentArgs {
+        set: args.set.clone(),
+        runs_dir,
+        moved: args.moved.clone(),
+        ..ExperimentArgs::default()
+    };
     let plan = match experiment.plan(&first.join(RunDir::SETTINGS), Purpose::Run, color) {
         Ok(plan) => plan,
         Err(code) => return code,
@@ -163,7 +170,7 @@ fn again(
     let begin = Begin::Repeat { run: stored.path().to_path_buf(), first, checkpoint };
     let stop = AtomicBool::new(false);
     let mut work = Work::begin("running the steps again", steps);
-    let outcome = statetune_engine::run::run(&plan, begin, true, &stop, &mut |event| {
+    let outcome = statetune_engine::run::run(&plan, begin, &Single, true, &stop, &mut |event| {
         if let Event::Step { record, .. } = event {
             work.set(record.step + 1);
             stop.fetch_or(record.step + 1 >= steps, Ordering::Relaxed);

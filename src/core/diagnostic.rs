@@ -206,8 +206,21 @@ impl Diagnostic {
     pub fn fix(mut self, does: impl Into<Text>, edits: Vec<Edit>) -> Self {
         if let Some(span) = self.span.as_ref().filter(|_| !edits.is_empty()) {
             let does: Text = does.into();
-            self.helps.insert(0, msg!(CHECK_FIX, file = span.file, does));
+            self.helps.insert(0, msg!(CHECK_FIX, file = span.file, options = "", does));
             self.fix = edits;
+        }
+        self
+    }
+
+    /// Adds the `options` that were given with the experiment `file`, each after a blank, to the command that fixes the
+    /// problem: without them, the file may not have the problem.
+    #[must_use]
+    pub fn with_options(mut self, file: &Path, options: &str) -> Self {
+        if self.span.as_ref().is_some_and(|span| span.file == file)
+            && !self.fix.is_empty()
+            && let Some(help) = self.helps.first_mut()
+        {
+            help.replace("options", options.to_owned());
         }
         self
     }

@@ -21,7 +21,7 @@ pub enum ExitCode {
     OutOfMemory = 23,
     /// The loss became NaN or infinite.
     Diverged = 24,
-    /// A kernel or the device failed.
+    /// A kernel or a device failed, or the devices of a run have lost each other.
     Device = 25,
     /// Another process is using the run directory.
     RunBusy = 26,

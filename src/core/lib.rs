@@ -19,6 +19,7 @@ pub mod quant;
 pub mod rate_search;
 pub mod records;
 pub mod resolved_settings;
+pub mod shell;
 pub mod store;
 pub mod tensorfile;
 pub mod words;

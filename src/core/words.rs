@@ -134,21 +134,6 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
-/// A word of a shell command, quoted if needed.
-pub fn shell_word(word: &str) -> String {
-    let is_plain = |one: char| one.is_ascii_alphanumeric() || "-_./,:+".contains(one);
-    match word {
-        word if !word.is_empty() && word.chars().all(is_plain) => word.to_string(),
-        word => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-/// `NAME=VALUE` as one word of a shell: in quotes where the value needs them.
-pub fn shell_assignment(name: &str, value: &str) -> String {
-    let whole = format!("{name}={value}");
-    if shell_word(value) == value { whole } else { shell_word(&whole) }
-}
-
 /// Text of a document, a note or a model, fit for a terminal: control characters, which could move the cursor or reach the
 /// clipboard, become visible symbols. Line breaks and tabs stay.
 pub fn printable(text: &str) -> String {
@@ -274,17 +259,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn shell_words_are_quoted_if_needed() {
-        for (word, text) in [
-            ("/a/b-1.pth", "/a/b-1.pth"),
-            ("", "''"),
-            ("my runs/a", "'my runs/a'"),
-            ("it's $HOME", r"'it'\''s $HOME'"),
-        ] {
-            assert_eq!(shell_word(word), text);
-        }
-    }
     #[test]
     fn no_control_character_reaches_a_terminal() {
         let clipboard = "a\x1b]52;c;cm0=\x07b\tc\r\n\x1b[2J\u{9b}d\x7f\u{202e}e";

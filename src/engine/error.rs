@@ -17,7 +17,7 @@ use crate::exports::{AlgebraError, PassportError};
 use crate::kernels::KernelError;
 use crate::library_fault::LibraryFault;
 use crate::model::ModelError;
-use crate::train::TrainError;
+use crate::train::{DevicesError, TrainError};
 
 /// Why a run or another command failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum RunError {
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// Another device of the run.
+    #[error(transparent)]
+    Devices(#[from] DevicesError),
     /// Generation.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -98,6 +101,7 @@ impl RunError {
             Self::Model(error) => error.text(),
             Self::Passport(error) => error.text(),
             Self::Train(error) => error.text(),
+            Self::Devices(error) => error.text(),
             Self::Kernel(error) => error.text(),
             Self::Dir(error) => error.text(),
             Self::Checkpoint(error) => error.text(),
@@ -150,6 +154,9 @@ impl RunError {
             return self; // moved or removed meanwhile
         }
         match self.exit_code() {
+            _ if self.is_of_devices() => {
+                RunError::Within { run: run.to_path_buf(), error: Box::new(self) }
+            }
             ExitCode::Disk | ExitCode::OutOfMemory | ExitCode::Device | ExitCode::Data => {
                 RunError::Within { run: run.to_path_buf(), error: Box::new(self) }
             }
@@ -179,6 +186,25 @@ impl RunError {
         None
     }
 
+    /// Whether another device of the run failed or is gone.
+    pub fn is_of_devices(&self) -> bool {
+        match self {
+            Self::Within { error, .. } => error.is_of_devices(),
+            Self::Devices(_) | Self::Train(TrainError::Devices(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether device 0 shows the error too, or the device that it is about.
+    pub fn is_told_by_first_device(&self) -> bool {
+        match self {
+            Self::Devices(error) | Self::Train(TrainError::Devices(error)) => {
+                error.is_told_by_first_device()
+            }
+            _ => false,
+        }
+    }
+
     /// The exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
         match self.library_fault() {
@@ -203,6 +229,7 @@ impl RunError {
             Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Documents(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
             Self::Model(_) | Self::Contradiction(_) | Self::Passport(_) => ExitCode::Model,
+            Self::Devices(error) | Self::Train(TrainError::Devices(error)) => error.exit_code(),
             Self::Diverged(_) | Self::Train(TrainError::LossScale { .. }) => ExitCode::Diverged,
             Self::Train(TrainError::Kernel(_)) | Self::Kernel(_) => ExitCode::Device,
         }
@@ -237,6 +264,7 @@ impl RunError {
             Self::Train(error @ TrainError::LossScale { .. }) => Diagnostic::error(error.text())
                 .note(msg!(STEP_CHANGED_NOTHING))
                 .help(msg!(USE_BF16)),
+            Self::Devices(error) | Self::Train(TrainError::Devices(error)) => error.diagnostic(),
             Self::Train(TrainError::Kernel(error)) | Self::Kernel(error) => {
                 with_cause(error.text(), error)
             }

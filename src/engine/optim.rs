@@ -1,9 +1,14 @@
 //! How gradients change the trainable parameters: parameter groups, the learning-rate curve, clipping, and Adam with
 //! decoupled weight decay, in float32.
 
+use std::cell::Cell;
+
 pub use statetune_core::arch::group;
 pub use statetune_core::plan::{AdamOptions, LrCurve};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
+
+use crate::kernels::KernelError;
+use crate::kernels::flat::{AdamRule, Copies, Pieces, digest, set_gradient};
 
 /// Added to a norm before a division by it.
 const CLIP_EPS: f64 = 1e-6;
@@ -30,26 +35,96 @@ pub struct Moments {
     pub v: Tensor,
 }
 
-/// Adam over a list of parameters.
+/// The index of a parameter's first number in a piece is a multiple of this, so that each parameter is aligned as a
+/// tensor of its own.
+const ALIGNMENT: usize = 16;
+
+/// Adam over a list of parameters in one piece: those of one rule are neighbours, in their order.
 #[derive(Debug)]
 pub struct Adam {
     options: AdamOptions,
     parameters: Vec<Parameter>,
     moments: Vec<Moments>,
+    /// All values, gradients and running means.
+    all: Pieces,
+    /// Views of `all`, one for each rule.
+    groups: Vec<Group>,
     steps: i32,
+    /// Of the current values, once it was asked for.
+    summary: Cell<Option<Summary>>,
+}
+
+/// The parameters of one rule.
+#[derive(Debug)]
+struct Group {
+    pieces: Pieces,
+    lr_scale: f64,
+    decays: bool,
+}
+
+/// What is known of all values together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Summary {
+    digest: u64,
+    not_finite: i64,
 }
 
 impl Adam {
-    /// An optimizer before its first step.
+    /// An optimizer before its first step. The parameters move into one piece; tensors that share them
+    /// have the same values there.
+    ///
+    /// # Panics
+    /// When memory runs out.
     pub fn new(parameters: Vec<Parameter>, options: AdamOptions) -> Adam {
-        let moments = parameters
-            .iter()
-            .map(|p| Moments {
-                m: p.tensor.zeros_like().detach(),
-                v: p.tensor.zeros_like().detach(),
-            })
-            .collect();
-        Adam { options, parameters, moments, steps: 0 }
+        let _guard = tch::no_grad_guard();
+        let device = parameters.first().map_or(Device::Cpu, |p| p.tensor.device());
+        let mut rules: Vec<(f64, bool)> = Vec::new();
+        for p in &parameters {
+            if !rules.contains(&(p.lr_scale, p.decays)) {
+                rules.push((p.lr_scale, p.decays));
+            }
+        }
+        let mut places = vec![0; parameters.len()];
+        let (mut ranges, mut n) = (Vec::new(), 0);
+        for rule in &rules {
+            let first = n;
+            for (p, place) in parameters.iter().zip(&mut places) {
+                if (p.lr_scale, p.decays) == *rule {
+                    *place = n;
+                    n += p.tensor.numel().next_multiple_of(ALIGNMENT) as i64;
+                }
+            }
+            ranges.push((first, n - first));
+        }
+        let zeros = || Tensor::zeros([n], (Kind::Float, device));
+        let view = |all: &Tensor, p: &Parameter, place: i64| {
+            all.narrow(0, place, p.tensor.numel() as i64).view_as(&p.tensor)
+        };
+        let values = zeros();
+        for (p, &place) in parameters.iter().zip(&places) {
+            let mut moved = view(&values, p, place);
+            moved.copy_(&p.tensor);
+            p.tensor.shallow_clone().set_data(&moved);
+        }
+        // After the values, whose former memory is free again.
+        let all = Pieces { values, gradients: zeros(), m: zeros(), v: zeros() };
+        let moments = parameters.iter().zip(&places).map(|(p, &place)| {
+            set_gradient(&p.tensor, &view(&all.gradients, p, place)).expect("a gradient alike");
+            Moments { m: view(&all.m, p, place), v: view(&all.v, p, place) }
+        });
+        let moments = moments.collect();
+        let group = |((lr_scale, decays), (first, len)): ((f64, bool), (i64, i64))| {
+            let part = |x: &Tensor| x.narrow(0, first, len);
+            let pieces = Pieces {
+                values: part(&all.values),
+                gradients: part(&all.gradients),
+                m: part(&all.m),
+                v: part(&all.v),
+            };
+            Group { pieces, lr_scale, decays }
+        };
+        let groups = rules.into_iter().zip(ranges).map(group).collect();
+        Adam { options, parameters, moments, all, groups, steps: 0, summary: Cell::new(None) }
     }
 
     /// The trainable parameters.
@@ -92,19 +167,28 @@ impl Adam {
         for (parameter, value) in self.parameters.iter_mut().zip(values) {
             parameter.tensor.copy_(value);
         }
+        self.summary.set(None);
     }
 
-    /// Whether every entry of every parameter is finite.
+    /// Whether every entry of every parameter is finite. On a GPU the answer waits for the device, once a step with
+    /// [`Adam::digest`].
     pub fn is_finite(&self) -> bool {
-        // A sum costs one pass over the entries; only a sum that is not finite needs a closer look.
-        let sums: Vec<Tensor> =
-            self.parameters.iter().map(|p| p.tensor.detach().sum(None)).collect();
-        if sums.is_empty()
-            || Tensor::stack(&sums, 0).sum(Kind::Double).double_value(&[]).is_finite()
-        {
-            return true;
-        }
-        self.first_not_finite().is_none()
+        self.summary().not_finite == 0
+    }
+
+    /// A digest of all values, the same on every device.
+    pub fn digest(&self) -> u64 {
+        self.summary().digest
+    }
+
+    fn summary(&self) -> Summary {
+        let summary = self.summary.get().unwrap_or_else(|| {
+            let found = digest(&self.all.values).expect("memory for a few numbers");
+            let found = Vec::<i64>::try_from(found.to_device(Device::Cpu)).expect("two numbers");
+            Summary { digest: found[0].cast_unsigned(), not_finite: found[1] }
+        });
+        self.summary.set(Some(summary));
+        summary
     }
 
     /// The first parameter with a NaN or infinite entry.
@@ -114,73 +198,51 @@ impl Adam {
 
     /// Clears the gradients of the parameters.
     pub fn zero_gradients(&self) {
-        for parameter in &self.parameters {
-            parameter.tensor.shallow_clone().zero_grad();
-        }
+        let _ = self.all.gradients.shallow_clone().zero_();
     }
 
     /// The gradients that backward passes accumulated since [`Adam::zero_gradients`], in the order of the parameters;
     /// zeros for a parameter without a gradient.
     pub fn gradients(&self) -> Vec<Tensor> {
-        let gradient = |parameter: &Parameter| {
-            let found = parameter.tensor.grad();
-            if found.defined() { found } else { parameter.tensor.zeros_like().detach() }
-        };
-        self.parameters.iter().map(gradient).collect()
+        self.parameters.iter().map(|parameter| parameter.tensor.grad()).collect()
     }
 
-    /// One step with the gradients (same order and shapes as the parameters):
+    /// On a GPU copies of the parameters in `kind` for one pass, see [`Pieces::copies`].
+    ///
+    /// # Errors
+    /// [`KernelError::Native`] has libtorch's text.
+    pub fn copies(&self, kind: Kind) -> Result<Option<Copies>, KernelError> {
+        self.all.copies(self.parameters.iter().map(|parameter| &parameter.tensor), kind)
+    }
+
+    /// All gradients in one piece, with zeros between those of two parameters.
+    pub fn all_gradients(&self) -> &Tensor {
+        &self.all.gradients
+    }
+
+    /// One step with the accumulated gradients:
     /// `p -= lr ((m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p)`.
-    pub fn step(&mut self, gradients: &[Tensor], lr: f64) {
-        let _guard = tch::no_grad_guard();
+    ///
+    /// # Errors
+    /// [`KernelError::Native`] has libtorch's text.
+    pub fn step(&mut self, lr: f64) -> Result<(), KernelError> {
         self.steps += 1;
-        let o = self.options;
-        let (bias1, bias2) = (1.0 - o.beta1.powi(self.steps), 1.0 - o.beta2.powi(self.steps));
-        for ((parameter, moments), g) in
-            self.parameters.iter_mut().zip(&mut self.moments).zip(gradients)
-        {
-            let Moments { m, v } = moments;
-            let _ = m.g_mul_scalar_(o.beta1).g_add_(&(g * (1.0 - o.beta1)));
-            let _ = v.g_mul_scalar_(o.beta2).g_add_(&(g.square() * (1.0 - o.beta2)));
-            let lr = lr * parameter.lr_scale;
-            if parameter.decays && o.weight_decay > 0.0 {
-                let _ = parameter.tensor.g_mul_scalar_(1.0 - lr * o.weight_decay);
-            }
-            let denominator = (&*v / bias2).sqrt() + o.eps;
-            let _ = parameter.tensor.g_sub_(&(&*m * (lr / bias1) / denominator));
+        self.summary.set(None);
+        let AdamOptions { beta1, beta2, eps, weight_decay } = self.options;
+        for Group { pieces, lr_scale, decays } in &mut self.groups {
+            let weight_decay = if *decays { weight_decay } else { 0.0 };
+            let lr = lr * *lr_scale;
+            pieces.step(&AdamRule { beta1, beta2, eps, step: self.steps, lr, weight_decay })?;
         }
+        Ok(())
     }
 }
 
-/// Numbers that one thread sums. libtorch splits the sum of more than 32768 numbers by the number of threads.
-const PIECE: i64 = 16_384;
-
-/// The sum of all numbers in float64, in an order that does not depend on the number of threads: pieces first, then
-/// their sums.
-fn sum(numbers: &Tensor) -> Tensor {
-    let mut numbers = numbers.reshape([-1]);
-    while numbers.numel() as i64 > PIECE {
-        let rest = numbers.numel() as i64 % PIECE;
-        let whole = numbers.numel() as i64 - rest;
-        let pieces = numbers.narrow(0, 0, whole).view([-1, PIECE]);
-        let pieces = pieces.sum_dim_intlist(1, false, Kind::Double);
-        let rest = numbers.narrow(0, whole, rest).sum(Kind::Double).view([1]);
-        numbers = Tensor::cat(&[pieces, rest], 0);
-    }
-    numbers.sum(Kind::Double)
-}
-
-/// Scales all gradients by one factor when their common norm exceeds `max_norm` (0: never), and returns the norm
-/// before clipping.
-pub fn clip_gradients(gradients: &mut [Tensor], max_norm: f64) -> f64 {
-    let squares: Vec<Tensor> = gradients.iter().map(|g| sum(&g.square())).collect();
-    let norm = Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[]);
+/// Scales all gradients, whose common norm is `norm`, by one factor when that exceeds `max_norm` (0: never).
+pub fn clip_gradients(gradients: &Tensor, norm: f64, max_norm: f64) {
     if max_norm > 0.0 && norm + CLIP_EPS > max_norm {
-        for g in gradients {
-            let _ = g.g_mul_scalar_(max_norm / (norm + CLIP_EPS));
-        }
+        let _ = gradients.shallow_clone().g_mul_scalar_(max_norm / (norm + CLIP_EPS));
     }
-    norm
 }
 
 #[cfg(test)]
@@ -190,58 +252,87 @@ mod tests {
     const OPTIONS: AdamOptions =
         AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
 
-    fn parameter(value: f64, decays: bool) -> Parameter {
-        let tensor = Tensor::from_slice(&[value]).to_kind(Kind::Float).set_requires_grad(true);
-        Parameter { name: "p".to_string(), tensor, lr_scale: 1.0, decays }
+    fn parameter(values: &[f32], lr_scale: f64, decays: bool) -> Parameter {
+        let tensor = Tensor::from_slice(values).set_requires_grad(true);
+        Parameter { name: "p".to_string(), tensor, lr_scale, decays }
+    }
+
+    fn step(adam: &mut Adam, gradients: &[f32], lr: f64) {
+        for (parameter, g) in adam.parameters().iter().zip(gradients) {
+            let _ = parameter.tensor.grad().fill_(f64::from(*g));
+        }
+        adam.step(lr).expect("a step");
     }
 
     #[test]
     fn three_steps_by_hand() {
-        let mut adam = Adam::new(vec![parameter(0.0, false)], OPTIONS);
+        let mut adam = Adam::new(vec![parameter(&[0.0], 1.0, false)], OPTIONS);
         for (g, lr, expected) in [
             (1e-4, 0.01, -0.0099990001),
             (1e-4, 0.109, -0.1189881012),
             (-2e-4, 0.208, -0.1032896740),
         ] {
-            adam.step(&[Tensor::from_slice(&[g as f32])], lr);
+            step(&mut adam, &[g], lr);
             let found = adam.parameters()[0].tensor.double_value(&[0]);
             assert!((found - expected).abs() < 2e-8, "{found} instead of {expected}");
         }
     }
 
     #[test]
-    fn the_norm_does_not_depend_on_the_number_of_threads() {
-        tch::manual_seed(1);
-        let g = Tensor::randn([300, 1000], (Kind::Float, tch::Device::Cpu));
-        let threads = tch::get_num_threads();
-        let norms = [1, 2, 3, 7].map(|n| {
-            tch::set_num_threads(n);
-            clip_gradients(&mut [g.copy()], 0.0).to_bits()
-        });
-        tch::set_num_threads(threads);
-        assert_eq!(norms, [norms[0]; 4]);
-        let norm = g.to_kind(Kind::Double).norm().double_value(&[]);
-        assert!((f64::from_bits(norms[0]) / norm - 1.0).abs() < 1e-7);
-    }
-
-    #[test]
     fn decay_shrinks_what_decays() {
         let options = AdamOptions { weight_decay: 0.5, ..OPTIONS };
-        let mut adam = Adam::new(vec![parameter(1.0, true), parameter(1.0, false)], options);
-        let zero = || Tensor::from_slice(&[0f32]);
-        adam.step(&[zero(), zero()], 0.1);
+        let all = vec![parameter(&[1.0], 1.0, true), parameter(&[1.0], 1.0, false)];
+        let mut adam = Adam::new(all, options);
+        step(&mut adam, &[0.0, 0.0], 0.1);
         assert!((adam.parameters()[0].tensor.double_value(&[0]) - 0.95).abs() < 1e-6);
         assert_eq!(adam.parameters()[1].tensor.double_value(&[0]), 1.0);
     }
 
     #[test]
+    fn parameters_of_several_rules_lie_in_one_piece_and_keep_values_and_sharers() {
+        let values: [&[f32]; 4] = [&[1.0, 2.0, 3.0], &[4.0], &[5.0; 17], &[6.0, 7.0]];
+        let rules = [(1.0, false), (2.0, false), (1.0, true), (1.0, false)];
+        let parameters: Vec<Parameter> = values
+            .iter()
+            .zip(rules)
+            .map(|(x, (scale, decays))| parameter(x, scale, decays))
+            .collect();
+        let sharer = parameters[2].tensor.shallow_clone();
+        let mut adam = Adam::new(parameters, OPTIONS);
+        for (parameter, expected) in adam.parameters().iter().zip(values) {
+            let found = Vec::<f32>::try_from(parameter.tensor.detach()).expect("a vector");
+            assert_eq!(found, expected);
+            assert_eq!(parameter.tensor.data_ptr().addr() % 64, 0, "starts as a tensor of its own");
+        }
+        let before = adam.digest();
+        // A backward pass reaches the gradients of all through those who share them.
+        (&sharer * 3.0).sum(Kind::Float).backward();
+        assert_eq!(adam.gradients()[2].double_value(&[16]), 3.0);
+        assert_eq!(adam.all_gradients().sum(Kind::Double).double_value(&[]), 3.0 * 17.0);
+        adam.step(0.1).expect("a step");
+        assert!((sharer.double_value(&[0]) - 4.9).abs() < 1e-4);
+        assert_eq!(adam.parameters()[0].tensor.double_value(&[1]), 2.0);
+        assert_ne!(adam.digest(), before);
+        assert!(adam.is_finite());
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_finite_is_found_by_name() {
+        let mut adam = Adam::new(vec![parameter(&[0.0, 1.0], 1.0, false)], OPTIONS);
+        assert!(adam.is_finite());
+        adam.set_values(&[Tensor::from_slice(&[0.0, f32::NAN])]);
+        assert!(!adam.is_finite());
+        assert_eq!(adam.first_not_finite().map(|p| &*p.name), Some("p"));
+    }
+
+    #[test]
     fn clipping_scales_all_together() {
-        let gradients = || vec![Tensor::from_slice(&[3f32]), Tensor::from_slice(&[4f32])];
-        let mut clipped = gradients();
-        assert!((clip_gradients(&mut clipped, 1.0) - 5.0).abs() < 1e-9);
-        assert!((clipped[0].double_value(&[0]) - 0.6).abs() < 1e-6);
-        let mut free = gradients();
-        clip_gradients(&mut free, 0.0);
-        assert_eq!(free[1].double_value(&[0]), 4.0);
+        let gradients = || Tensor::from_slice(&[3f32, 4.0]);
+        let clipped = gradients();
+        clip_gradients(&clipped, 5.0, 1.0);
+        assert!((clipped.double_value(&[0]) - 0.6).abs() < 1e-6);
+        let free = gradients();
+        clip_gradients(&free, 5.0, 0.0);
+        assert_eq!(free.double_value(&[1]), 4.0);
     }
 }

@@ -94,8 +94,13 @@ fn measure(case: &Case) -> (f64, f64) {
         false => Box::new(StateTuning::new(Model::new(&weights, kind, Op::Cpu))),
     };
     let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
-    let options =
-        StepOptions { head_chunk: 256, grad_cp: false, l2wrap: 0.0, gradient_clip_val: 1.0 };
+    let options = StepOptions {
+        head_chunk: 256,
+        grad_cp: false,
+        chunks: None,
+        l2wrap: 0.0,
+        gradient_clip_val: 1.0,
+    };
     let mut trainer = Trainer::new(method.as_ref(), adam, None, options);
     let batches = [batch(vocab_size, size)];
     let folder = tempfile::tempdir().expect("a temporary folder");

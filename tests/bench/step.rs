@@ -121,8 +121,13 @@ fn run(case: &Case) {
     let op = if device == Device::Cpu { Op::Cpu } else { Op::Cuda };
     let method = StateTuning::new(Model::new(&weights, kind, op));
     let options = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
-    let step_options =
-        StepOptions { head_chunk: HEAD_CHUNK, grad_cp, l2wrap: 0.0, gradient_clip_val: 1.0 };
+    let step_options = StepOptions {
+        head_chunk: HEAD_CHUNK,
+        grad_cp,
+        chunks: None,
+        l2wrap: 0.0,
+        gradient_clip_val: 1.0,
+    };
     let mut trainer = Trainer::new(&method, options, None, step_options);
     let tokens = micro_bsz * ctx_len;
     let ids: Vec<i64> = (0..tokens).map(|i| i * 7919 % VOCAB_SIZE).collect();

@@ -27,15 +27,69 @@ fn a_folder() {
     case.refuses(
         20,
         "\
-error[ST3005]: `folder` matches no files
+error[ST3004]: the folder `folder` has no data files
+ --> state.toml:5:13
+  |
+5 | data_file = \"folder\"
+  |             ^^^^^^^^
+  |
+  = note: a folder stands for the files in it, without hidden files and sub-folders",
+    );
+    // Its files are one level below, as `datasets` writes them.
+    let records = case.read("data.jsonl");
+    let case =
+        case.having("folder/train/a.jsonl", &records).having("folder/dataset_dict.json", "{}");
+    for command in ["check", "run"] {
+        let output = case.statetune(&[command, STATE]);
+        assert_eq!(output.code, Some(20), "{output:?}");
+        let help = "= help: name the folder that has the files: `folder/train`\n";
+        assert!(output.stderr.contains(help), "{}", output.stderr);
+    }
+    // Beside records, a file that holds none.
+    let case = case.having("folder/a.jsonl", &records).having("folder/README.md", "# Notes");
+    case.refuses(
+        20,
+        "\
+error[ST3015]: `folder/README.md` in the folder `folder` is not a file of records
  --> state.toml:5:13
   |
 5 | data_file = \"folder\"
   |             ^^^^^^^^
   |
   = note: a folder stands for the files in it, without hidden files and sub-folders
-  = note: a pattern is a path with `*`, `?` or `[...]`",
+  = help: name the files by a pattern: `data_file = \"folder/*.jsonl\"`",
     );
+    case.statetune(&["check", STATE, "--set", "data.data_file=folder/*.jsonl"]).is_done();
+}
+
+#[test]
+fn files_that_are_no_documents_are_named() {
+    let kinds = [
+        (
+            "n.ipynb",
+            &b"{\n \"cells\": [\n  {\n   \"cell_type\": \"markdown\","[..],
+            "is a Jupyter notebook, not documents",
+        ),
+        ("m.gguf", b"GGUF\x03\0\0\0\0\0", "has the weights of a model, not documents"),
+        (
+            "m.st",
+            b"\x40\0\0\0\0\0\0\0{\"a\":{\"dtype\"",
+            "has the weights of a model, not documents",
+        ),
+        ("a.npy", b"\x93NUMPY\x01\0", "is an array of NumPy"),
+    ];
+    for (name, bytes, fault) in kinds {
+        let case = Case::new().with(STATE, "data.jsonl", name).having(name, bytes);
+        for command in ["check", "run"] {
+            let output = case.statetune(&[command, STATE]);
+            let message = format!("error[ST3015]: `{name}` {fault}\n");
+            assert!(output.stderr.starts_with(&message), "{}", output.stderr);
+            assert_eq!(output.code, Some(20), "{output:?}");
+        }
+    }
+    let output = Case::new().statetune(&["check", STATE, "--set", "data.data_file=base.pth"]);
+    let message = "error[ST3015]: `base.pth` has the weights of a model, not documents\n";
+    assert!(output.stderr.starts_with(message), "{}", output.stderr);
 }
 
 #[test]

@@ -84,26 +84,26 @@ fn sizes_that_contradict_the_weights() {
     Case::new().with(STATE, "[model]", "[model]\nn_layer = 3").refuses(
         21,
         "\
-error[ST4004]: the weights have `n_layer = 2`, but the file says 3
+error[ST4004]: the weights have `n_layer = 2`, but the experiment says 3
   --> state.toml:10:11
    |
 10 | n_layer = 3
    |           ^ the weights have 2
    |
    = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
-   = help: delete the line; the shape comes from the weights",
+   = help: delete the setting; the shape comes from the weights",
     );
     Case::new().with(STATE, "[model]", "[model]\nn_embd = 128").refuses(
         21,
         "\
-error[ST4004]: the weights have `n_embd = 64`, but the file says 128
+error[ST4004]: the weights have `n_embd = 64`, but the experiment says 128
   --> state.toml:10:10
    |
 10 | n_embd = 128
    |          ^^^ the weights have 64
    |
    = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
-   = help: delete the line; the shape comes from the weights",
+   = help: delete the setting; the shape comes from the weights",
     );
 }
 
@@ -119,7 +119,7 @@ error[ST4004]: the weights have `n_layer = 2`, but the preset says 12
    |          ^^^^^^^^^^^^ the weights have 2
    |
    = note: found RWKV-7 (x070), n_layer 2, n_embd 64, head_size 64, vocab 4096
-   = help: delete the line; the shape comes from the weights",
+   = help: delete the setting; the shape comes from the weights",
     );
 }
 
@@ -173,7 +173,7 @@ error[ST4005]: the model has 1000 token ids, but the tokenizer has 4096
 9 | vocab_size = 1000
   |              ^^^^
   |
-  = help: delete the line; a new model takes its vocabulary size from the tokenizer",
+  = help: delete the setting; a new model takes its vocabulary size from the tokenizer",
     );
 }
 

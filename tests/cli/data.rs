@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use parquet::file::reader::SerializedFileReader;
 use parquet::record::RowAccessor;
 
 use crate::case::{Case, STATE};
+use crate::python::python_with;
 
 const SOURCE: &str = "data_file = \"data.jsonl\"\n";
 
@@ -256,32 +257,9 @@ error[ST3024]: token id 65535 is not in the vocabulary of 65530 ids
     );
 }
 
-/// A python3 that has numpy: the system's, or one in a virtual environment among the build's files.
-fn python_with_numpy() -> Option<PathBuf> {
-    let has_numpy = |python: &Path| {
-        let import = Command::new(python).args(["-c", "import numpy"]).output();
-        import.is_ok_and(|output| output.status.success())
-    };
-    let system = PathBuf::from("python3");
-    if has_numpy(&system) {
-        return Some(system);
-    }
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("numpy-venv");
-    let python = venv.join("bin/python3");
-    let run = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-    if !has_numpy(&python) {
-        let made = run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-            && run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "numpy"]));
-        if !made {
-            return None;
-        }
-    }
-    has_numpy(&python).then_some(python)
-}
-
 #[test]
 fn pairs_are_exchanged_with_numpy() {
-    let Some(python) = python_with_numpy() else {
+    let Some(python) = python_with("numpy") else {
         println!("skipped: there is no python3 with numpy, and pip cannot install it");
         return;
     };
@@ -478,7 +456,7 @@ error[ST2152]: `data.data_file` and `data.source` cannot both be set
   |             ^^^^^^^^^^^^
   |
   = note: each `[[data.source]]` has its own files and type
-  = help: delete the line, or move it into a `[[data.source]]`",
+  = help: delete the setting, or move it into a `[[data.source]]`",
         );
 }
 

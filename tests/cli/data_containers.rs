@@ -190,7 +190,7 @@ error[ST3003]: line 4 of `d.csv` has an empty `text`
   |          ^^ no text
   |
   = note: 1 other line is fine
-  = help: delete the line"
+  = help: delete the setting"
     );
     let columns: Vec<(&str, ArrayRef)> = vec![("prompt", Arc::new(StringArray::from(vec!["a"])))];
     assert_eq!(

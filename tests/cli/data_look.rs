@@ -176,7 +176,7 @@ error[ST2142]: `data.mask_id.mask0` only applies with `loss_mask = \"se\"`
 7 | mask_id = { mask0 = \"<q>\" }
   |                     ^^^^^
   |
-  = help: delete the line",
+  = help: delete the setting",
     );
     refuses(
         "template = { extends = \"rwkv-qa\", aliases = { assistant = [\"Bot:\"] } }\n",
@@ -198,7 +198,7 @@ error[ST2146]: `data.walk` only applies to windows
 7 | walk = \"magic_prime\"
   |        ^^^^^^^^^^^^^ only applies with `dataload = \"get\"`
   |
-  = help: delete the line, or set `data.dataload = \"get\"`",
+  = help: delete the setting, or set `data.dataload = \"get\"`",
     );
     refuses(
         "dataload = \"get\"\noverlong = \"split\"\n",

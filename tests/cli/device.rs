@@ -89,21 +89,6 @@ error[ST2116]: `op = \"{op}\"` does not work with `accelerator = \"{accelerator}
 }
 
 #[test]
-fn several_devices() {
-    Case::new().with(STATE, "accelerator = \"cpu\"", "devices = 2").refuses(
-        2,
-        "\
-error[ST2117]: a run uses one device, but `hardware.devices = 2`
-  --> state.toml:32:11
-   |
-32 | devices = 2
-   |           ^
-   |
-   = help: to get the same number of samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
-    );
-}
-
-#[test]
 fn auto_computes_on_the_cpu_without_a_gpu() {
     let Some(_) = missing() else { return };
     let case = Case::new().with(STATE, "accelerator = \"cpu\"", "accelerator = \"auto\"");

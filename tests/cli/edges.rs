@@ -99,3 +99,28 @@ fn half_precision() {
     let stderr = runs(&Case::new(), &["train.precision=bf16"]);
     assert!(stderr.contains("(2 layers x 64), bf16\n"), "{stderr}");
 }
+
+/// Weights of another vocabulary, and documents of their token ids: no text goes in or out, so no tokenizer is needed.
+#[test]
+fn token_ids_need_no_tokenizer() {
+    let ids: Vec<u8> = (0..2000_u16).flat_map(|i| (1 + i * 37 % 300).to_le_bytes()).collect();
+    let settings = "data_file = \"ids.u16\"\ndata_type = \"uint16\"\ndataload = \"get\"";
+    let case = Case::new()
+        .with(STATE, "data_file = \"data.jsonl\"", settings)
+        .with(STATE, "loss_mask = \"assistant\"", "loss_mask = \"pad\"")
+        .with(STATE, "val_split = 0.2", "val_split = 0")
+        .with(STATE, "tokenizer = \"vocab.txt\"\n", "")
+        .having("ids.u16", ids);
+    for command in ["check", "plan"] {
+        case.statetune(&[command, STATE]).is_done();
+    }
+    case.statetune(&["run", STATE]).is_done();
+    let mounted = case.statetune(&["mount", "latest", "--for", "rwkv-pip"]);
+    assert_eq!(mounted.code, Some(0), "{mounted:?}");
+    assert!(mounted.stdout.contains("token ids without a tokenizer"), "{mounted:?}");
+    // Text needs the model's own tokenizer.
+    let asked = case.statetune(&["generate", "latest", "--prompt", "Hello"]);
+    assert_eq!(asked.code, Some(21), "{asked:?}");
+    let prompts = case.statetune(&["check", STATE, "--set", "sample.prompts=[\"Hello\"]"]);
+    assert!(prompts.stderr.contains("error[ST4005]"), "{prompts:?}");
+}

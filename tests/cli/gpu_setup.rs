@@ -9,8 +9,10 @@ use tempfile::TempDir;
 
 /// A pip that writes what it was asked for into a file of the project.
 const PYTHON: &str = "#!/bin/sh
+[ \"$3\" != config ] || cat config 2>/dev/null
 [ \"$3\" = install ] || exit 0
 echo \"$@\" >asked
+env | grep ^PIP_ | sort >settings
 mkdir -p .libtorch.partial/torch/include/torch/headeronly
 printf '#define TORCH_VERSION_MAJOR 2\\n#define TORCH_VERSION_MINOR 11\\n#define TORCH_VERSION_PATCH 0\\n' \
 >.libtorch.partial/torch/include/torch/headeronly/version.h
@@ -22,9 +24,11 @@ struct Project(TempDir);
 impl Project {
     fn new() -> Project {
         let project = Project(tempfile::tempdir().expect("a temporary folder"));
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/libtorch.sh");
         fs::create_dir(project.path("scripts")).expect("a folder");
-        fs::copy(script, project.path("scripts/libtorch.sh")).expect("a copy");
+        for script in ["scripts/libtorch.sh", "scripts/pip.sh"] {
+            let original = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+            fs::copy(original, project.path(script)).expect("a copy");
+        }
         project.program("python3", PYTHON);
         // The library cache of a machine without a driver.
         project.program("ldconfig", "#!/bin/sh\n");
@@ -128,6 +132,26 @@ fn a_check_of_a_gpu_requires_one() {
         .expect("the script starts");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("## what failed"), "{output:?}");
+}
+
+/// Settings that a user has for other installs would end this one, in variables or in a file.
+#[test]
+fn settings_of_pip_for_other_installs_are_left_out() {
+    let project = Project::new();
+    project.write(
+        "config",
+        "global.index-url='https://one'\ninstall.user='true'\nglobal.find-links='/a\\n/b'\n",
+    );
+    let mine = [
+        ("STATETUNE_CUDA", "0"),
+        ("PIP_USER", "1"),
+        ("PIP_REQUIRE_VIRTUALENV", "1"),
+        ("PIP_PREFIX", "/somewhere"),
+    ];
+    project.fetches_the_cpu_set(&mine);
+    let settings = fs::read_to_string(project.path("settings")).expect("a file");
+    let expected = "PIP_CONFIG_FILE=/dev/null\nPIP_FIND_LINKS=/a /b\nPIP_INDEX_URL=https://one\nPIP_REQUIRE_VIRTUALENV=0\nPIP_USER=0\n";
+    assert_eq!(settings, expected);
 }
 
 #[test]

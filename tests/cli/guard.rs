@@ -446,7 +446,7 @@ fn a_rate_far_above_the_usual_one_goes_back_to_the_usual_one() {
     let resume =
         format!("statetune resume {name} --set schedule.lr_init=0.0001 --accept schedule.lr_init");
     let helps: Vec<&str> =
-        run.stderr.lines().filter(|line| line.starts_with("  = help: ")).skip(2).collect();
+        run.stderr.lines().filter(|line| line.starts_with("  = help: ")).skip(1).collect();
     let usual = format!(
         "  = help: the rate is far above the usual one of the method; to continue with the usual one, run `{resume}`"
     );

@@ -205,7 +205,11 @@ fn a_pretraining_of_rwkv_lm() {
     assert_eq!(became(&pretrain, "--epoch_begin").0, Outcome::Unsupported);
     assert!(pretrain.toml.contains("lr_schedule = \"cos\""), "{}", pretrain.toml);
     assert!(pretrain.toml.contains("type = \"full\""), "{}", pretrain.toml);
-    assert_eq!(became(&script("infctx"), "--train_type").0, Outcome::Unsupported);
+    let infctx = script("infctx");
+    let chunks = "train.chunk_ctx = 512".to_string();
+    assert_eq!(became(&infctx, "--train_type"), (Outcome::Changed, chunks.clone()));
+    assert_eq!(became(&infctx, "--chunk_ctx"), (Outcome::Mapped, chunks));
+    assert!(infctx.toml.contains("\nchunk_ctx = 512 "), "{}", infctx.toml);
 }
 
 #[test]
@@ -234,7 +238,7 @@ fn a_file_of_infctx_trainer() {
         became(&imported, "trainer.microbatch_size"),
         (Outcome::Mapped, "train.micro_bsz = 4".into())
     );
-    assert_eq!(became(&imported, "model.bptt_learning:").0, Outcome::Unsupported);
+    assert_eq!(became(&imported, "model.bptt_learning:").0, Outcome::Changed);
     assert_eq!(became(&imported, "trainer.logger.init_args.project").0, Outcome::Changed);
     // 30 keys, and 5 defaults of the original.
     assert_eq!(imported.options.len(), 35, "{:#?}", imported.options);

@@ -6,7 +6,7 @@ use crate::case::{Case, STATE, tampered};
 use statetune_engine::model::{Shape, Version};
 
 /// A command that needs the model of the newest run, and what follows it.
-const COMMANDS: [&[&str]; 7] = [
+const COMMANDS: [&[&str]; 11] = [
     &["generate", "latest", "--max-tokens", "2"],
     &["generate", "latest@epoch-0", "--max-tokens", "2"],
     &["eval", "latest", "data.jsonl"],
@@ -14,15 +14,19 @@ const COMMANDS: [&[&str]; 7] = [
     &["mount", "latest", "--for", "ai00"],
     &["merge", "latest"],
     &["chat", "latest", "--max-tokens", "2"],
+    &["export", "latest@last", "--to", "pth", "--out", "moved.pth"],
+    &["state", "info", "latest@last"],
+    &["verify", "latest"],
+    &["data", "show", "--worst", "1", "--run", "latest"],
 ];
 
 #[test]
 fn a_command_uses_weights_and_vocabulary_from_where_they_are_now() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
-    fs::create_dir(case.path("w")).expect("a folder");
+    fs::create_dir_all(case.path("far/w")).expect("a folder");
     for file in ["base.pth", "vocab.txt"] {
-        fs::rename(case.path(file), case.path("w").join(file)).expect("moved");
+        fs::rename(case.path(file), case.path("far/w").join(file)).expect("moved");
     }
     let refused = case.statetune(&["generate", "latest"]);
     // As many as the path of the folder has letters.
@@ -53,11 +57,11 @@ error[ST4001]: the weights file `CASE/base.pth` does not exist
         )
     );
     for command in COMMANDS {
-        let moved = ["--model", "w/base.pth", "--tokenizer", "w/vocab.txt"];
+        let moved = ["--model", "far/w/base.pth", "--tokenizer", "far/w/vocab.txt"];
         case.statetune(&[command, &moved].concat()).is_done();
     }
     let longer = ["resume", "latest", "--set", "train.epoch_count=3"];
-    let moved = ["--set", "model.load_model=w/base.pth", "--set", "model.tokenizer=w/vocab.txt"];
+    let moved = ["--model", "far/w/base.pth", "--tokenizer", "far/w/vocab.txt"];
     case.statetune(&[&longer[..], &moved].concat()).is_done();
     case.statetune(&["generate", "latest", "--max-tokens", "2"]).is_done();
 }
@@ -99,4 +103,37 @@ fn a_folder_with_runs_and_inputs_has_another_name_since() {
     case.write("three/models/base.pth", "other");
     let refused = in_folder("three", &["generate", "latest"]);
     assert!(refused.stderr.starts_with("error[ST4001]: "), "{refused:?}");
+}
+
+#[test]
+fn files_that_went_into_a_folder_near_by_are_found_by_their_content() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    fs::create_dir(case.path("w")).expect("a folder");
+    for file in ["base.pth", "vocab.txt", "data.jsonl"] {
+        fs::rename(case.path(file), case.path("w").join(file)).expect("moved");
+    }
+    for command in COMMANDS.iter().filter(|command| !command.contains(&"data.jsonl")) {
+        case.statetune(command).is_done();
+    }
+    case.statetune(&["eval", "latest"]).is_done();
+    case.write("w/base.pth", "other");
+    let refused = case.statetune(&["generate", "latest"]);
+    assert!(refused.stderr.starts_with("error[ST4001]: "), "{refused:?}");
+}
+
+#[test]
+fn a_run_of_another_folder_is_named_by_its_folder() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    fs::create_dir(case.path("elsewhere")).expect("a folder");
+    let output = case.statetune_in("elsewhere", &["generate", "latest"], &[]);
+    assert_eq!(
+        output.stderr.trim_end(),
+        "\
+error[ST0201]: no run `latest` in `runs`
+  |
+  = note: there are runs in `../runs`
+  = help: runs are in `runs` beside the experiment file: pass that folder as `--runs-dir DIR`, or the path of a run"
+    );
 }

@@ -237,7 +237,7 @@ error[ST2123]: `state_lr_scale` only applies with `state = true`
    |                  ^^^
    |
    = note: with `state = false` the initial states stay zero
-   = help: set `state = true`, or delete the line",
+   = help: set `state = true`, or delete the setting",
     );
     with_peft("type = \"state\"\ninit = \"file\"").refuses(
         2,
@@ -257,7 +257,7 @@ error[ST2121]: `init_prompt` does not apply with `init = \"zeros\"`
 15 | init_prompt = \"Hi\"
    |               ^^^^
    |
-   = help: set `init = \"prompt\"`, or delete the line",
+   = help: set `init = \"prompt\"`, or delete the setting",
     );
     with_peft("type = \"state\"\ninit = \"prompt\"\ninit_prompt = \"\"").refuses(
         2,

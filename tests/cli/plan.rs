@@ -157,7 +157,7 @@ error[ST2170]: `decay_share` only applies with `lr_schedule = \"wsd\"`
    |               ^^^
    |
    = note: the other schedules fall over the whole run or not at all
-   = help: delete the line, or set `lr_schedule = \"wsd\"`",
+   = help: delete the setting, or set `lr_schedule = \"wsd\"`",
     );
     let wsd = "lr_schedule = \"wsd\"\nlr_init = 1.0\ndecay_share = 0.5";
     Case::new().with(STATE, "lr_init = 1.0", wsd).statetune(&["run", STATE]).is_done();

@@ -165,7 +165,8 @@ error[ST6003]: run `DATE-tiny-ID` cannot continue exactly: 2 settings changed
         "`schedule.lr_init` was 1.0 and is now 0.5; every later step would differ",
         "`train.micro_bsz` was 4 and is now 2; every later step would differ",
         "changing `train.epoch_count` from 2 to 3 is allowed",
-        "--accept schedule.lr_init,train.micro_bsz`",
+        "--set schedule.lr_init=0.5 --set train.micro_bsz=2 --set train.epoch_count=3 \
+         --accept schedule.lr_init,train.micro_bsz`",
     ] {
         assert!(output.stderr.contains(note), "{}", output.stderr);
     }

@@ -333,3 +333,33 @@ fn memory_that_ends_in_every_command() {
         assert!(whole, "{} is half a run", run.display());
     }
 }
+
+/// A limit on the size of files is a full disk: the system's signal does not end the process.
+#[test]
+fn a_limit_on_the_size_of_files() {
+    let case = Case::new();
+    for kibibytes in [0, 8, 20] {
+        let line = format!(
+            "ulimit -f {kibibytes}; exec \"$P\" run state.toml --runs-dir runs/{kibibytes}"
+        );
+        let output = by_shell(&case, &line);
+        is_civil(&output, &line);
+        assert_eq!(output.code, Some(29), "{line}: {output:?}");
+        assert!(output.stderr.contains("File too large"), "{line}: {output:?}");
+    }
+}
+
+/// In a terminal of 40 columns a setting has a line of its own, and so have its value and its origin.
+#[test]
+fn settings_in_a_narrow_terminal() {
+    let case = Case::new();
+    for (columns, shown) in [(40, "\n  from  default"), (130, " default ")] {
+        let starter = format!("stty cols {columns}; exec");
+        let Some(mut terminal) = Terminal::run_in(&case, &starter, "config show state.toml") else {
+            return;
+        };
+        assert_eq!(terminal.ends(), Some(0), "{}", terminal.seen());
+        terminal.shows(shown);
+        assert_eq!(terminal.seen().contains('│'), columns == 130, "{}", terminal.seen());
+    }
+}

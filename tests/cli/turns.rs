@@ -67,7 +67,7 @@ fn follow(case: &Case, settings: &[&str], expected: &[&[&str]]) -> usize {
         is_sound(&[settings, &[&setting]].concat());
         followed += 1;
     }
-    if output.stderr.contains("= help: `statetune data check state.toml --fix`") {
+    if output.stderr.contains(" --fix` writes a copy") {
         let fixed = case.statetune(&with(&["data", "check", STATE, "--fix"], settings));
         assert!(fixed.stderr.contains("wrote data.fixed.jsonl"), "{}", fixed.stderr);
         is_sound(&[settings, &["data.data_file=data.fixed.jsonl"]].concat());
@@ -98,7 +98,7 @@ fn a_question_that_would_be_target_text() {
   |                                    ^^^^^ after a single line break, not a blank line
   |
   = note: the turn counts as part of the answer before it, so it is target text
-  = help: `statetune data check state.toml --fix` writes a copy with 1 of these documents fixed; set `data.data_file` to the copy
+  = help: `statetune data check state.toml --set train.ctx_len=512 --fix` writes a copy with 1 of these documents fixed; set `data.data_file` to the copy
   = help: set `data.template = { extends = "rwkv-qa", separator = "\n" }`"#
     );
     assert_eq!(
@@ -136,7 +136,7 @@ fn plan_and_run_say_it_too() {
             "warning[ST3106]: 15 of 16 documents have role words that do not open a turn\n --> data.jsonl:",
             "after a single line break, not a blank line",
             "role words that do not open a turn: `User:` after a single line break, not a blank line (15)",
-            "help: `statetune data check state.toml --fix` writes a copy with 15 of these documents fixed",
+            "help: `statetune data check state.toml --set train.ctx_len=512 --fix` writes a copy with 15 of these documents fixed",
             "help: set `data.template = { extends = \"rwkv-qa\", separator = \"\\n\" }`",
         ] {
             assert!(output.stderr.contains(part), "{part}\nin\n{}", output.stderr);
@@ -285,7 +285,7 @@ fn full_width_colons_are_named() {
     for part in [
         "error[ST3102]: line 1 of `data.jsonl` has no target tokens",
         "note: role words that do not open a turn: `Assistant：` full-width colon (1)",
-        "help: `statetune data check state.toml --fix` writes a copy with 1 of these documents fixed",
+        "help: `statetune data check state.toml --set train.ctx_len=512 --fix` writes a copy with 1 of these documents fixed",
     ] {
         assert!(output.stderr.contains(part), "{part}\nin\n{}", output.stderr);
     }

@@ -11,14 +11,17 @@ namespace {
 
 constexpr size_t GUARD_BYTES = 64 << 10;
 
+// What a kernel does to an array.
+enum Use { READS, WRITES, CHANGES };
+
 class Guarded {
  public:
-  Guarded(const char *name, const void *original, size_t bytes, bool is_output)
-      : name_(name), original_(const_cast<void *>(original)), bytes_(bytes),
-        is_output_(is_output), memory_(bytes + 2 * GUARD_BYTES + 16, '\xff') {
+  Guarded(const char *name, const void *original, size_t bytes, Use use)
+      : name_(name), original_(const_cast<void *>(original)), bytes_(bytes), use_(use),
+        memory_(bytes + 2 * GUARD_BYTES + 16, '\xff') {
     char *begin = memory_.data() + GUARD_BYTES;
     copy_ = begin + (16 - reinterpret_cast<uintptr_t>(begin) % 16) % 16;
-    if (!is_output) std::memcpy(copy_, original_, bytes);
+    if (use != WRITES) std::memcpy(copy_, original_, bytes);
   }
   void *copy() const { return copy_; }
 
@@ -29,7 +32,7 @@ class Guarded {
         throw std::runtime_error("the kernel wrote " + std::to_string(c - copy_) +
                                  " bytes from the start of " + name_ + ", which has " +
                                  std::to_string(bytes_));
-    if (is_output_)
+    if (use_ != READS)
       std::memcpy(original_, copy_, bytes_);
     else if (std::memcmp(original_, copy_, bytes_) != 0)
       throw std::runtime_error(std::string("the kernel changed its input ") + name_);
@@ -39,7 +42,7 @@ class Guarded {
   const char *name_;
   void *original_;
   size_t bytes_;
-  bool is_output_;
+  Use use_;
   std::vector<char> memory_;
   char *copy_;
 };
@@ -49,11 +52,16 @@ class Arrays {
   // Replaces a pointer by the address of a guarded copy.
   template <class Pointer>
   void input(const char *name, Pointer &pointer, size_t bytes) {
-    guard(name, pointer, bytes, false);
+    guard(name, pointer, bytes, READS);
   }
   template <class Pointer>
   void output(const char *name, Pointer &pointer, size_t bytes) {
-    guard(name, pointer, bytes, true);
+    guard(name, pointer, bytes, WRITES);
+  }
+  // An array that the kernel reads and writes.
+  template <class Pointer>
+  void in_place(const char *name, Pointer &pointer, size_t bytes) {
+    guard(name, pointer, bytes, CHANGES);
   }
   void finish() const {
     for (const Guarded &array : arrays_) array.finish();
@@ -63,9 +71,9 @@ class Arrays {
   std::vector<Guarded> arrays_;
 
   template <class Pointer>
-  void guard(const char *name, Pointer &pointer, size_t bytes, bool is_output) {
+  void guard(const char *name, Pointer &pointer, size_t bytes, Use use) {
     if (!pointer) return;
-    arrays_.emplace_back(name, pointer, bytes, is_output);
+    arrays_.emplace_back(name, pointer, bytes, use);
     pointer = static_cast<Pointer>(arrays_.back().copy());
   }
 };

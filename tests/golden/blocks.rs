@@ -1,5 +1,5 @@
-//! The fused stages of a block against their plain forms, with every instruction set of this machine: results, and the
-//! gradient of every input.
+//! The fused stages of a block against their plain forms, with every instruction set of this machine and on an emulated GPU:
+//! results, and the gradient of every input.
 
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::kernels::{
@@ -8,6 +8,8 @@ use statetune_engine::kernels::{
     with_instruction_set,
 };
 use tch::{Device, Kind, Tensor};
+
+use super::stages_cuda::emulated;
 
 /// (B, T, H, N).
 type Shape = [i64; 4];
@@ -42,7 +44,7 @@ fn documents([b, t, ..]: Shape, places: &[(i64, i64)]) -> Option<Tensor> {
 }
 
 /// Outputs of `stage` and the gradients of its inputs, in `kind`, from numbers that `rounded` can hold. A state stays in
-/// float32 in a bf16 model: `states` are the indices of inputs and outputs of this kind.
+/// float32 in a bf16 or fp16 model: `states` are the indices of inputs and outputs of this kind.
 fn outcome(
     inputs: &[Tensor],
     states: [usize; 2],
@@ -50,7 +52,10 @@ fn outcome(
     rounded: Kind,
     stage: impl Fn(&[Tensor]) -> Vec<Tensor>,
 ) -> Vec<Tensor> {
-    let wide = |kind| if kind == Kind::BFloat16 { Kind::Float } else { kind };
+    let wide = |kind| match kind {
+        Kind::BFloat16 | Kind::Half => Kind::Float,
+        kind => kind,
+    };
     let pick = |is_state: bool, kind| if is_state { wide(kind) } else { kind };
     let leaf = |(i, x): (usize, &Tensor)| {
         let x = x.to_kind(pick(i == states[0], rounded)).to_kind(pick(i == states[0], kind));
@@ -71,48 +76,98 @@ fn outcome(
 
 const NO_STATES: [usize; 2] = [usize::MAX; 2];
 
-/// Compares `stage` by [`Op::Cpu`] with its plain form in float64. It makes its parameters in the dtype that it gets, of
-/// numbers that the second one can hold.
-fn compare(
-    what: &str,
-    inputs: &[Tensor],
-    states: [usize; 2],
-    stage: impl Fn(Op, &[Tensor], [Kind; 2]) -> Vec<Tensor>,
-) {
+/// Shapes for the emulation, which takes its time; the second one has more channels than the threads of a block hold at once.
+const EMULATED_SHAPES: [(Shape, &[(i64, i64)]); 4] = [
+    ([1, 1, 1, 64], &[]),
+    ([1, 2, 26, 80], &[]),
+    ([2, 4, 2, 40], &[(0, 2), (1, 0), (1, 3)]),
+    ([1, 3, 1, 136], &[(0, 1)]),
+];
+
+/// Dtypes of the CUDA kernels with the largest error, as [`TOLERANCES`].
+const EMULATED_TOLERANCES: [(Kind, f64); 3] =
+    [(Kind::Float, 1e-5), (Kind::BFloat16, 2e-2), (Kind::Half, 4e-3)];
+
+/// A stage by an implementation; it makes its parameters in the dtype that it gets, of numbers that the second one can hold.
+type Stage<'a> = &'a dyn Fn(Op, &[Tensor], [Kind; 2]) -> Vec<Tensor>;
+
+/// Compares a stage with its plain form.
+type Compare = fn(&str, &[Tensor], [usize; 2], Stage<'_>);
+
+/// The plain form of a stage in float64 from numbers of a dtype, and in that dtype: where a stage rounds on the way, the latter
+/// shows how much that costs.
+struct Plain {
+    expected: Vec<Tensor>,
+    rounded: Vec<Tensor>,
+}
+
+impl Plain {
+    fn new(inputs: &[Tensor], states: [usize; 2], kind: Kind, stage: Stage<'_>) -> Plain {
+        let by = |in_kind| {
+            outcome(inputs, states, in_kind, kind, |x| stage(Op::Reference, x, [in_kind, kind]))
+        };
+        Plain { expected: by(Kind::Double), rounded: by(kind) }
+    }
+
+    fn assert_close(&self, what: &str, found: &[Tensor], tolerance: f64) {
+        assert_eq!(found.len(), self.expected.len());
+        for (i, (x, reference)) in found.iter().zip(&self.expected).enumerate() {
+            assert_eq!(x.size(), reference.size(), "{what}: tensor {i}");
+            let error = |x: &Tensor| match reference.abs().max().double_value(&[]) {
+                0.0 => x.abs().max().double_value(&[]),
+                _ => relative_error(x, reference),
+            };
+            let allowed = match self.rounded[i].kind() {
+                Kind::BFloat16 | Kind::Half => tolerance.max(1.5 * error(&self.rounded[i])),
+                _ => tolerance,
+            };
+            let error = error(x);
+            assert!(
+                error <= allowed,
+                "{what}: tensor {i} is off by {error:e}, allowed {allowed:e}"
+            );
+        }
+    }
+}
+
+/// Compares `stage` by [`Op::Cpu`], with every instruction set, with its plain form.
+fn on_cpu(what: &str, inputs: &[Tensor], states: [usize; 2], stage: Stage<'_>) {
     for (kind, tolerance) in TOLERANCES {
-        let expected = outcome(inputs, states, Kind::Double, kind, |x| {
-            stage(Op::Reference, x, [Kind::Double, kind])
-        });
-        // Where a stage rounds on the way, the plain form shows how much that costs.
-        let plain = outcome(inputs, states, kind, kind, |x| stage(Op::Reference, x, [kind, kind]));
+        let plain = Plain::new(inputs, states, kind, stage);
         for set in InstructionSet::ALL {
             let run = || outcome(inputs, states, kind, kind, |x| stage(Op::Cpu, x, [kind, kind]));
-            let Ok(found) = with_instruction_set(set, run) else {
-                eprintln!("skipped {set:?}: this machine does not have it");
-                continue;
-            };
-            assert_eq!(found.len(), expected.len());
-            for (i, (x, reference)) in found.iter().zip(&expected).enumerate() {
-                assert_eq!(x.size(), reference.size(), "{what}: tensor {i}");
-                let error = |x: &Tensor| match reference.abs().max().double_value(&[]) {
-                    0.0 => x.abs().max().double_value(&[]),
-                    _ => relative_error(x, reference),
-                };
-                let allowed = match kind {
-                    Kind::BFloat16 => tolerance.max(1.5 * error(&plain[i])),
-                    _ => tolerance,
-                };
-                let error = error(x);
-                let what = format!("{what} {kind:?} {set:?}: tensor {i}");
-                assert!(error <= allowed, "{what} is off by {error:e}, allowed {allowed:e}");
+            match with_instruction_set(set, run) {
+                Ok(found) => {
+                    plain.assert_close(&format!("{what} {kind:?} {set:?}"), &found, tolerance)
+                }
+                Err(_) => eprintln!("skipped {set:?}: this machine does not have it"),
             }
         }
     }
 }
 
+/// Compares `stage` by the CUDA kernels, emulated, with its plain form.
+fn on_emulated_gpu(what: &str, inputs: &[Tensor], states: [usize; 2], stage: Stage<'_>) {
+    for (kind, tolerance) in EMULATED_TOLERANCES {
+        let plain = Plain::new(inputs, states, kind, stage);
+        let found =
+            emulated(|| outcome(inputs, states, kind, kind, |x| stage(Op::Cuda, x, [kind, kind])));
+        plain.assert_close(&format!("{what} {kind:?} emulated"), &found, tolerance);
+    }
+}
+
 #[test]
 fn norm_and_mixes_equal_their_plain_form() {
-    for (seed, (shape, places)) in SHAPES.into_iter().enumerate() {
+    norm_and_mixes(&SHAPES, on_cpu);
+}
+
+#[test]
+fn emulated_norm_and_mixes_equal_their_plain_form() {
+    norm_and_mixes(&EMULATED_SHAPES, on_emulated_gpu);
+}
+
+fn norm_and_mixes(shapes: &[(Shape, &[(i64, i64)])], compare: Compare) {
+    for (seed, &(shape, places)) in shapes.iter().enumerate() {
         tch::manual_seed(seed as i64);
         let [b, t, h, n] = shape;
         let c = h * n;
@@ -127,12 +182,12 @@ fn norm_and_mixes_equal_their_plain_form() {
             (2, true, true),
         ] {
             let mixes: Vec<Tensor> = (0..n_mix).map(|_| randn(&[1, 1, c]).sigmoid()).collect();
-            let mut inputs = vec![randn(&[b, t, c]) * 2.0 + 0.5];
+            let mut inputs = vec![randn(&[b, t, c]) * 2.0 + 0.5, before.copy()];
             if moves {
                 inputs.push(randn(&[n_mix, b, t, c]) * 0.3);
             }
             let what = format!("{shape:?}, {n_mix} mixes, moving {moves}, own {own}");
-            compare(&what, &inputs, NO_STATES, |op, x, [kind, rounded]| {
+            compare(&what, &inputs, NO_STATES, &|op, x, [kind, rounded]| {
                 let here = |x: &Tensor| x.to_kind(rounded).to_kind(kind);
                 let share = |x: &Tensor| match own {
                     true => Share::Own(here(x)),
@@ -141,9 +196,9 @@ fn norm_and_mixes_equal_their_plain_form() {
                 let shares = mixes.iter().map(share).collect();
                 let stage = NormMix::new(here(&weight), here(&bias), shares);
                 let restarts = restarts.as_ref();
-                let input = MixInput { op, x: &x[0], before: &here(&before), restarts };
+                let input = MixInput { op, x: &x[0], before: &x[1], restarts };
                 let Mixed { mut mixtures, last, x } =
-                    stage.apply(&input, x.get(1)).expect("a kernel");
+                    stage.apply(&input, x.get(2)).expect("a kernel");
                 mixtures.extend([last, x]);
                 mixtures
             });
@@ -201,14 +256,23 @@ fn stage7(op: Op, params: &TimeMix7Params, x: &[Tensor], restarts: Option<&Tenso
 
 #[test]
 fn the_time_mix_of_rwkv7_equals_its_plain_form() {
-    for (seed, (shape, places)) in SHAPES.into_iter().enumerate() {
+    time_mix_of_rwkv7(&SHAPES, on_cpu);
+}
+
+#[test]
+fn the_emulated_time_mix_of_rwkv7_equals_its_plain_form() {
+    time_mix_of_rwkv7(&EMULATED_SHAPES, on_emulated_gpu);
+}
+
+fn time_mix_of_rwkv7(shapes: &[(Shape, &[(i64, i64)])], compare: Compare) {
+    for (seed, &(shape, places)) in shapes.iter().enumerate() {
         let restarts = documents(shape, places);
         for has_v in [false, true] {
             tch::manual_seed(seed as i64);
             let numbers = numbers7([shape[2], shape[3]]);
             let inputs = inputs7(shape, has_v);
             let what = format!("{shape:?}, values of block 0 {has_v}");
-            compare(&what, &inputs, [6, 1], |op, x, kinds| {
+            compare(&what, &inputs, [6, 1], &|op, x, kinds| {
                 let params = params7(&numbers, has_v, kinds);
                 stage7(op, &params, x, restarts.as_ref())
             });
@@ -241,12 +305,21 @@ fn a_state_alone_has_the_gradient_of_the_whole_time_mix() {
 
 #[test]
 fn the_end_of_older_time_mixes_equals_its_plain_form() {
-    for (seed, (shape, _)) in SHAPES.into_iter().enumerate() {
+    end_of_older_time_mixes(&SHAPES, on_cpu);
+}
+
+#[test]
+fn the_emulated_end_of_older_time_mixes_equals_its_plain_form() {
+    end_of_older_time_mixes(&EMULATED_SHAPES, on_emulated_gpu);
+}
+
+fn end_of_older_time_mixes(shapes: &[(Shape, &[(i64, i64)])], compare: Compare) {
+    for (seed, &(shape, _)) in shapes.iter().enumerate() {
         tch::manual_seed(seed as i64);
         let [b, t, h, n] = shape;
         let ln_x = [randn(&[h * n]) * 0.2 + 1.0, randn(&[h * n]) * 0.1];
         let inputs = [randn(&shape), randn(&[b, t, h * n]) * 2.0];
-        compare(&format!("{shape:?}"), &inputs, NO_STATES, |op, x, [kind, rounded]| {
+        compare(&format!("{shape:?}"), &inputs, NO_STATES, &|op, x, [kind, rounded]| {
             let ln_x = ln_x.each_ref().map(|x| x.to_kind(rounded).to_kind(kind));
             vec![HeadGate::new(ln_x).apply(op, &x[0], &x[1]).expect("a kernel")]
         });
@@ -255,22 +328,49 @@ fn the_end_of_older_time_mixes_equals_its_plain_form() {
 
 #[test]
 fn element_wise_stages_equal_their_plain_form() {
-    for size in [[1, 1, 8], [2, 3, 24], [1, 17, 1030]] {
+    element_wise_stages(&[[1, 1, 8], [2, 3, 24], [1, 17, 1030]], on_cpu);
+}
+
+#[test]
+fn emulated_element_wise_stages_equal_their_plain_form() {
+    element_wise_stages(&[[1, 1, 8], [2, 3, 24], [1, 2, 1048]], on_emulated_gpu);
+}
+
+fn element_wise_stages(sizes: &[[i64; 3]], compare: Compare) {
+    for size in sizes {
         tch::manual_seed(size[2]);
-        let inputs = [randn(&size) * 3.0, randn(&size)];
+        let inputs = [randn(size) * 3.0, randn(size)];
         let what = format!("{size:?}");
-        compare(&what, &inputs[..1], NO_STATES, |op, x, _| {
+        compare(&what, &inputs[..1], NO_STATES, &|op, x, _| {
             vec![relu_square(op, &x[0]).expect("a kernel")]
         });
-        compare(&what, &inputs, NO_STATES, |op, x, _| {
+        compare(&what, &inputs, NO_STATES, &|op, x, _| {
             vec![sigmoid_mul(op, &x[0], &x[1]).expect("a kernel")]
         });
     }
 }
 
+/// Computes with the implementations to be compared with the plain form; each has a name.
+type Runs = fn(&dyn Fn(Op) -> Vec<Tensor>) -> Vec<(String, Vec<Tensor>)>;
+
 #[test]
 fn the_cross_entropy_equals_its_plain_form() {
-    for (n, vocab) in [(1, 2), (5, 67), (33, 5000)] {
+    let sets: Runs = |run| {
+        let by = |set| with_instruction_set(set, || run(Op::Cpu)).ok();
+        let named = |set| by(set).map(|found| (format!("{set:?}"), found));
+        InstructionSet::ALL.into_iter().filter_map(named).collect()
+    };
+    cross_entropies(&[(1, 2), (5, 67), (33, 5000)], &TOLERANCES, sets);
+}
+
+#[test]
+fn the_emulated_cross_entropy_equals_its_plain_form() {
+    let gpu: Runs = |run| vec![("emulated".to_string(), emulated(|| run(Op::Cuda)))];
+    cross_entropies(&[(1, 2), (3, 67), (2, 5000)], &EMULATED_TOLERANCES, gpu);
+}
+
+fn cross_entropies(sizes: &[(i64, i64)], tolerances: &[(Kind, f64)], runs: Runs) {
+    for &(n, vocab) in sizes {
         tch::manual_seed(vocab);
         let logits = randn(&[n, vocab]) * 4.0;
         let targets = Tensor::randint(vocab, [n], (Kind::Int64, Device::Cpu));
@@ -287,19 +387,16 @@ fn the_cross_entropy_equals_its_plain_form() {
                 assert_eq!(losses.kind(), Kind::Double);
                 if gradient.is_some() { vec![losses, z] } else { vec![losses] }
             };
-            for (kind, tolerance) in TOLERANCES {
+            for &(kind, tolerance) in tolerances {
                 let expected = run(Op::Reference, Kind::Double, kind);
-                for set in InstructionSet::ALL {
-                    let Ok(found) = with_instruction_set(set, || run(Op::Cpu, kind, kind)) else {
-                        continue;
-                    };
+                for (name, found) in runs(&|op| run(op, kind, kind)) {
                     for (x, reference) in found.iter().zip(&expected) {
                         let error = relative_error(x, reference);
-                        assert!(error <= tolerance, "{n} x {vocab} {kind:?} {set:?}: {error:e}");
+                        assert!(error <= tolerance, "{n} x {vocab} {kind:?} {name}: {error:e}");
                     }
                     // Losses are not rounded.
                     let error = relative_error(&found[0], &expected[0]);
-                    assert!(error < 1e-6, "{n} x {vocab} {kind:?} {set:?}: losses {error:e}");
+                    assert!(error < 1e-6, "{n} x {vocab} {kind:?} {name}: losses {error:e}");
                 }
             }
         }
@@ -313,8 +410,10 @@ fn impossible_logits_have_no_loss() {
             let logits = randn(&[1, 41]).to_kind(Kind::Float);
             let _ = logits.get(0).get(at).fill_(value);
             let targets = Tensor::from_slice(&[7i64]);
-            let losses = cross_entropy(Op::Cpu, &mut logits.copy(), &targets, None, None);
-            assert!(losses.expect("a kernel").double_value(&[0]).is_nan(), "{value} at {at}");
+            let loss = |op| cross_entropy(op, &mut logits.copy(), &targets, None, None);
+            for losses in [loss(Op::Cpu), emulated(|| loss(Op::Cuda))] {
+                assert!(losses.expect("a kernel").double_value(&[0]).is_nan(), "{value} at {at}");
+            }
         }
     }
 }

@@ -238,7 +238,10 @@ pub(super) fn usages(log: &str) -> Vec<Usage> {
         } else if line.contains(" registers") {
             let usage = usages.last_mut().expect("a kernel");
             usage.registers = number(line, " registers");
-            usage.shared_bytes = number(line, " bytes smem");
+            usage.shared_bytes = match line.contains(" bytes smem") {
+                true => number(line, " bytes smem"),
+                false => 0,
+            };
         }
     }
     usages
@@ -424,7 +427,7 @@ unsafe fn emulate(
     })
 }
 
-unsafe extern "C" fn intact(
+pub(super) unsafe extern "C" fn intact(
     request: *const LaunchRequest,
     message: *mut c_char,
     len: usize,

@@ -7,11 +7,12 @@ use std::env;
 use std::process::Command;
 
 use statetune_engine::kernels::reference::relative_error;
-use statetune_engine::model::Version;
+use statetune_engine::model::{Hidden, Version};
 use statetune_engine::peft::{
     AnyMethod, Compute, Lora, Method as _, TuningSpec, WeightTuning, merged,
 };
-use tch::{Kind, Tensor};
+use statetune_engine::train::{BatchTensors, Chunks, StepOptions};
+use tch::{Device, Kind, Tensor};
 
 use super::peft::{
     LR, adapter, batch, compute, logits_of, lora, shape, start, train, trained, trainer, weights,
@@ -28,7 +29,7 @@ fn in_a_process_of_its_own() {
         .output()
         .expect("it starts");
     let told = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success() && told.contains("3 passed"), "{told}");
+    assert!(child.status.success() && told.contains("4 passed"), "{told}");
 }
 
 /// LoRA with this dropout.
@@ -49,7 +50,7 @@ fn tuning(dropout: f64, seed: u64) -> WeightTuning {
     tch::no_grad(|| {
         for parameter in tuning.parameters().iter().filter(|p| p.name.ends_with("lora_B")) {
             let numbers =
-                Tensor::arange(parameter.tensor.numel() as i64, (Kind::Float, tch::Device::Cpu));
+                Tensor::arange(parameter.tensor.numel() as i64, (Kind::Float, Device::Cpu));
             parameter
                 .tensor
                 .shallow_clone()
@@ -81,6 +82,42 @@ fn seed_and_step_determine_dropout() {
     assert_eq!(step(&tuning(0.3, 3), 0), (loss, gradients));
     assert_ne!(step(&tuning(0.3, 3), 1).0, loss);
     assert_ne!(step(&tuning(0.3, 4), 0).0, loss);
+}
+
+/// Every chunk of a row drops inputs of its own, and the same ones when it is computed again.
+#[test]
+#[ignore = "run by `in_a_process_of_its_own`"]
+fn chunks_drop_inputs_of_their_own() {
+    if env::var_os(ALONE).is_none() {
+        return;
+    }
+    let tuning = tuning(0.3, 3);
+    let of = |chunks, grad_cp| {
+        let mut trainer = trainer(&tuning, Kind::Float);
+        trainer.options = StepOptions { chunks, grad_cp, ..trainer.options };
+        let loss = trainer.step(&[batch()], 0, 0.0).expect("finite numbers").loss;
+        (loss, trainer.adam.gradients().iter().map(Tensor::copy).collect::<Vec<_>>())
+    };
+    let chunks = |room| Some(Chunks { tokens: 3, room });
+    let kept = of(chunks(u64::MAX), false);
+    assert_eq!(of(chunks(0), false), kept);
+    assert_eq!(of(chunks(u64::MAX), true), kept);
+    assert_ne!(of(None, false).0, kept.0);
+
+    // With the same inputs dropped in every chunk, the loss would be another one.
+    let batch = BatchTensors::new(&batch(), Device::Cpu);
+    let repeated = tuning.training_model(0);
+    let start = repeated.start(&tuning.time_state(), batch.inputs.size()[0]);
+    let (_guard, mut state, mut hidden) = (tch::no_grad_guard(), start, Vec::new());
+    for part in batch.inputs.split(3, 1) {
+        let (x, after) = repeated.forward(&part, &state, None).expect("sound operands");
+        hidden.push(x.x);
+        state = after;
+    }
+    let hidden = Hidden { x: Tensor::cat(&hidden, 1), copies: None };
+    let logits = repeated.logits(&hidden.at(&batch.target_positions));
+    let same = logits.cross_entropy_for_logits(&batch.targets).double_value(&[]);
+    assert!((same / kept.0 - 1.0).abs() > 1e-4, "{same} {}", kept.0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod chunk;
+mod chunk_ctx;
 mod cuda;
 mod devices;
 mod dropout;
@@ -21,6 +22,7 @@ mod quant;
 mod quant_cuda;
 mod quant_memory;
 mod quant_peft;
+mod stages_cuda;
 mod state_tuning;
 mod step;
 mod versions;

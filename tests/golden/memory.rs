@@ -14,7 +14,7 @@ use statetune_engine::peft::{
     AdapterSpec, AnyMethod, Compute, Lora, Method, Parts, StateTuning, TuningSpec, WeightTuning,
 };
 use statetune_engine::quant::{Format, quantise};
-use statetune_engine::train::{StepOptions, Trainer};
+use statetune_engine::train::{Chunks, StepOptions, Trainer};
 use tch::{Device, Kind, Tensor};
 
 /// Names the case to the child process.
@@ -37,15 +37,17 @@ struct Case {
     quant: Option<Format>,
     kind: Kind,
     grad_cp: bool,
+    chunk_ctx: Option<i64>,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     Case {
         version: Version::V7,
         learns: Learns::State,
         quant: None,
         kind: Kind::Float,
         grad_cp: false,
+        chunk_ctx: None,
     },
     Case {
         version: Version::V7,
@@ -53,6 +55,7 @@ const CASES: [Case; 4] = [
         quant: None,
         kind: Kind::BFloat16,
         grad_cp: false,
+        chunk_ctx: None,
     },
     Case {
         version: Version::V6,
@@ -60,6 +63,7 @@ const CASES: [Case; 4] = [
         quant: Some(Format::Int8),
         kind: Kind::Float,
         grad_cp: false,
+        chunk_ctx: None,
     },
     Case {
         version: Version::V5,
@@ -67,6 +71,15 @@ const CASES: [Case; 4] = [
         quant: None,
         kind: Kind::Float,
         grad_cp: true,
+        chunk_ctx: None,
+    },
+    Case {
+        version: Version::V7,
+        learns: Learns::State,
+        quant: None,
+        kind: Kind::Float,
+        grad_cp: false,
+        chunk_ctx: Some(192),
     },
 ];
 
@@ -89,20 +102,25 @@ impl Case {
         Some(TuningSpec { adapter, parts, state_lr_scale: None })
     }
 
-    /// Peak bytes of tensors.
-    fn predicted(&self) -> u64 {
-        let (shape, recipe) = (self.shape(), self.recipe());
-        let workload = Workload {
-            shape: &shape,
-            recipe: recipe.as_ref(),
+    fn workload<'a>(&self, shape: &'a Shape, recipe: Option<&'a TuningSpec>) -> Workload<'a> {
+        Workload {
+            shape,
+            recipe,
             quant: self.quant,
             dtype: dtype_of(self.kind),
             grad_cp: self.grad_cp,
+            chunk_ctx: self.chunk_ctx.map(i64::unsigned_abs),
             head_chunk: HEAD_CHUNK.unsigned_abs(),
             rows: BATCH[0].unsigned_abs(),
             tokens: BATCH[1].unsigned_abs(),
             on_gpu: false,
-        };
+        }
+    }
+
+    /// Peak bytes of tensors.
+    fn predicted(&self) -> u64 {
+        let (shape, recipe) = (self.shape(), self.recipe());
+        let workload = self.workload(&shape, recipe.as_ref());
         let items = workload.memory().items;
         items.iter().filter(|one| one.item != Item::Program).map(|one| one.bytes).sum()
     }
@@ -123,10 +141,15 @@ impl Case {
                 Box::new(WeightTuning::start(&recipe, weights, compute).expect("finite weights"))
             }
         };
+        let (shape, recipe) = (self.shape(), self.recipe());
         let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
         let options = StepOptions {
             head_chunk: HEAD_CHUNK,
             grad_cp: self.grad_cp,
+            chunks: self.chunk_ctx.map(|tokens| Chunks {
+                tokens,
+                room: self.workload(&shape, recipe.as_ref()).boundary_room(),
+            }),
             l2wrap: 0.0,
             gradient_clip_val: 1.0,
         };
@@ -188,12 +211,13 @@ fn steps_use_the_predicted_memory() {
         let predicted = case.predicted() as f64;
         let off = predicted / measured - 1.0;
         println!(
-            "{} {:?} {:?} {:?} grad_cp {}: predicted {:.0} MB, measured {:.0} MB, {:+.1} %",
+            "{} {:?} {:?} {:?} grad_cp {} chunk_ctx {:?}: predicted {:.0} MB, measured {:.0} MB, {:+.1} %",
             case.version,
             case.learns,
             case.quant,
             case.kind,
             case.grad_cp,
+            case.chunk_ctx,
             predicted / 1e6,
             measured / 1e6,
             100.0 * off

@@ -15,8 +15,13 @@ use statetune_engine::train::{
 };
 use tch::{Device, Kind, Reduction, Tensor};
 
-pub(super) const OPTIONS: StepOptions =
-    StepOptions { head_chunk: 7, grad_cp: false, l2wrap: 0.0, gradient_clip_val: 0.0 };
+pub(super) const OPTIONS: StepOptions = StepOptions {
+    head_chunk: 7,
+    grad_cp: false,
+    chunks: None,
+    l2wrap: 0.0,
+    gradient_clip_val: 0.0,
+};
 const OP: Op = Op::Cpu;
 const ADAM: AdamOptions = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
 
@@ -161,7 +166,7 @@ fn head_loss_equals_the_plain_form_for_every_chunk_size() {
                     head_loss(&model, &hidden, &targets, None, &options, 0.125).expect("a kernel");
                 assert_eq!(d_hidden.kind(), kind);
                 let (d_scores, d_head) = (d_scores.expect("copies"), d_head.expect("it learns"));
-                let found = [Tensor::from(sum), d_hidden, d_scores, d_head];
+                let found = [sum, d_hidden, d_scores, d_head];
                 assert_close(&found, &expected, tolerance);
             }
         }

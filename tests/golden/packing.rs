@@ -12,7 +12,7 @@ use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::BatchTensors;
-use statetune_engine::train::{DocumentSums, StepOptions, Trainer, mean_loss};
+use statetune_engine::train::{DocumentSums, LossOptions, StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
@@ -100,7 +100,8 @@ fn state_tuning(version: Version, kind: Kind, op: Op) -> StateTuning {
 /// Loss and gradients of one step over all batches.
 fn step(method: &dyn Method, batches: &[Batch], grad_cp: bool) -> (f64, Vec<Tensor>) {
     let adam = AdamOptions { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
-    let options = StepOptions { head_chunk: 7, grad_cp, l2wrap: 0.0, gradient_clip_val: 0.0 };
+    let options =
+        StepOptions { head_chunk: 7, grad_cp, chunks: None, l2wrap: 0.0, gradient_clip_val: 0.0 };
     let mut trainer = Trainer::new(method, adam, None, options);
     let outcome = trainer.step(batches, 0, 0.0).expect("finite numbers");
     (outcome.loss, trainer.adam.gradients().iter().map(Tensor::copy).collect())
@@ -182,17 +183,24 @@ fn position_losses(method: &StateTuning, batch: &Batch) -> Vec<f64> {
 fn the_validation_loss_does_not_depend_on_packing() {
     let documents = Documents::new();
     let method = state_tuning(Version::V7, Kind::Float, Op::Cpu);
-    let loss = |dataload, micro_bsz| {
+    let loss = |dataload, micro_bsz, chunk_ctx| {
+        let options = LossOptions { head_chunk: 16, chunk_ctx };
         let mut loader = documents.loader(dataload);
         let (model, state) = (method.model(), method.time_state());
         let mut look = |_| ControlFlow::Continue(());
         let mut none = DocumentSums::of_first(0);
-        let found = mean_loss(&model, &state, &mut loader, micro_bsz, 16, &mut none, &mut look);
+        let found =
+            mean_loss(&model, &state, &mut loader, micro_bsz, options, &mut none, &mut look);
         found.expect("finite").continue_value().flatten().expect("target tokens")
     };
-    let alone = loss(Dataload::Only, 1);
-    for (dataload, micro_bsz) in [(Dataload::Pack, 2), (Dataload::Pad, 3)] {
-        let found = loss(dataload, micro_bsz);
+    let alone = loss(Dataload::Only, 1, None);
+    for (dataload, micro_bsz, chunk_ctx) in [
+        (Dataload::Pack, 2, None),
+        (Dataload::Pad, 3, None),
+        (Dataload::Pack, 2, Some(16)),
+        (Dataload::Pad, 3, Some(16)),
+    ] {
+        let found = loss(dataload, micro_bsz, chunk_ctx);
         assert!((found / alone - 1.0).abs() < 1e-6, "{found} and {alone}");
     }
 }

@@ -24,8 +24,13 @@ use tch::{Device, Kind, Tensor};
 
 pub(super) const KINDS: [Kind; 3] = [Kind::Float, Kind::BFloat16, Kind::Half];
 const VOCAB_SIZE: i64 = 32;
-const OPTIONS: StepOptions =
-    StepOptions { head_chunk: 64, grad_cp: false, l2wrap: 0.0, gradient_clip_val: 1.0 };
+const OPTIONS: StepOptions = StepOptions {
+    head_chunk: 64,
+    grad_cp: false,
+    chunks: None,
+    l2wrap: 0.0,
+    gradient_clip_val: 1.0,
+};
 pub(super) const LR: f64 = 1e-2;
 
 /// Tolerance of a model that computes in `kind` for the same numbers rounded in another order, or in parts.

@@ -135,34 +135,3 @@ fn an_objective_of_rows_has_the_gradient_of_its_formula() {
         assert_close(&trainer.adam.gradients(), &expected, 1e-5);
     }
 }
-
-/// Two devices with the same micro-batches.
-#[derive(Debug)]
-struct Twins;
-
-impl Devices for Twins {
-    fn sum_gradients(&self, gradients: &[Tensor]) {
-        for gradient in gradients {
-            let _ = gradient.shallow_clone().g_mul_scalar_(2.0);
-        }
-    }
-
-    fn sum_count(&self, count: u64) -> u64 {
-        2 * count
-    }
-
-    fn sum_loss(&self, loss: f64) -> f64 {
-        2.0 * loss
-    }
-}
-
-#[test]
-fn two_devices_with_the_same_samples_step_as_one() {
-    let weights = weights_of(Shape::for_scratch(Version::V7, 2, 128, 61));
-    let method = full_tuning(&weights, Kind::Float);
-    let batches = [batch(34, 61, &[9, 5]), batch(35, 61, &[4])];
-    let (loss, found) = gradients_of(&method, false, (&CrossEntropy, &Twins), &batches);
-    let (one_loss, one) = gradients_of(&method, false, (&CrossEntropy, &Single), &batches);
-    assert_eq!(loss, one_loss);
-    assert!(found.iter().zip(&one).all(|(x, y)| x.equal(y)));
-}

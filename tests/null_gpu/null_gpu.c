@@ -1,7 +1,8 @@
 // A GPU that computes nothing: CUDA's runtime, driver and compiler as far as libtorch and statetune call them, in one
 // library. Memory of the device is memory of the host, kernels are counted and not run, and what a kernel would have
-// written is whatever lay there. libtorch's dispatcher, autograd and caching allocator are the real ones, so launches,
-// copies, waits, reserved memory, the order of calls and the ways of failing are too. Numbers that come out mean nothing.
+// written is whatever lay there; a few bytes that come back are zeros. libtorch's dispatcher, autograd and caching
+// allocator are the real ones, so launches, copies, waits, reserved memory, the order of calls and the ways of failing are
+// too. Numbers that come out mean nothing.
 //
 // Environment:
 //   NULL_GPU_REPORT=FILE      writes the counts there as JSON when the process ends
@@ -168,6 +169,10 @@ Status cudaGetDeviceProperties(struct cudaDeviceProp *of, int device) {
 
 // Memory.
 
+// A copy to the host of at most so many bytes is an answer that a kernel computed, such as a loss or a count: zero here, for
+// what lay there would pass for any answer.
+enum { ANSWER_BYTES = 64 };
+
 static struct Block {
     char *start;
     size_t bytes;
@@ -238,7 +243,8 @@ static Status copy(void *to, const void *from, size_t bytes, int kind) {
     else if (kind == cudaMemcpyDeviceToHost) ADD(downloads);
     else ADD(moves);
     int is_skipped = kind == cudaMemcpyHostToDevice && bytes > 1 << 16 && getenv("NULL_GPU_SKIP_UPLOADS");
-    if (!is_skipped) memmove(to, from, bytes);
+    if (kind == cudaMemcpyDeviceToHost && bytes <= ANSWER_BYTES) memset(to, 0, bytes);
+    else if (!is_skipped) memmove(to, from, bytes);
     return fault();
 }
 

@@ -71,8 +71,9 @@ fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
     let by_document = data.dataload != Dataload::Get;
     let ctx_len = by_document.then(|| plan.train.ctx_len.as_usize());
     let splits = data.val_split > 0.0;
-    let file = plan.experiment.file();
-    let mut check = Check::new(file, &data.mask, &data.template, ctx_len, data.overlong, splits);
+    let experiment = plan.experiment.arguments();
+    let (mask, template) = (&data.mask, &data.template);
+    let mut check = Check::new(&experiment, mask, template, ctx_len, data.overlong, splits);
     for file in against {
         read_other(file, plan, &tokenizer, &mut |item| match item {
             Item::Sample(sample) => check.add_other(&sample),

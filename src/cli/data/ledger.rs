@@ -14,12 +14,18 @@ use statetune_engine::inference::{LoadedModel, document_losses, ledger_of_docume
 
 use super::sample_text::{Style, print_sample};
 use crate::subject::{Found, Part, SubjectArgs, fail};
-use crate::{Color, say, tell};
+use crate::{Color, MovedFiles, say, tell};
 
 /// Shows the `count` documents with the highest loss, highest first.
-pub(super) fn show(run: &str, count: usize, runs_dir: Option<&Path>, color: Color) -> ExitCode {
-    let subject =
-        SubjectArgs::of_runs(runs_dir.map_or_else(|| PathBuf::from("runs"), Path::to_path_buf));
+pub(super) fn show(
+    run: &str,
+    count: usize,
+    runs_dir: Option<&Path>,
+    moved: &MovedFiles,
+    color: Color,
+) -> ExitCode {
+    let runs_dir = runs_dir.map_or_else(|| PathBuf::from("runs"), Path::to_path_buf);
+    let subject = SubjectArgs::of_runs(runs_dir, moved.clone());
     let find = |part| subject.find_run(run, part, Purpose::Run, color);
     let tuned = match find(Part::Tuned) {
         Ok(found) => found,

@@ -1,6 +1,6 @@
 //! `statetune data show`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use clap::Args;
@@ -10,7 +10,7 @@ use statetune_core::data::{Origin, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Item, Sample, read};
-use statetune_core::plan::{Plan, Purpose};
+use statetune_core::plan::{Experiment, Plan, Purpose};
 use statetune_engine::RunError;
 use statetune_engine::inference::{LoadedModel, max_tokens, mean_loss};
 use statetune_engine::model::Model;
@@ -19,7 +19,7 @@ use statetune_engine::tensors::kind;
 
 use super::ledger;
 use super::sample_text::{Style, print_sample};
-use crate::{Color, ExperimentArgs, say, show as show_fault};
+use crate::{Color, ExperimentArgs, MovedFiles, say, show as show_fault};
 
 /// Number of documents shown by default.
 const FIRST: usize = 3;
@@ -49,12 +49,15 @@ pub(super) struct ShowArgs {
     )]
     run: Option<String>,
     #[command(flatten)]
+    moved: MovedFiles,
+    #[command(flatten)]
     experiment: ExperimentArgs,
 }
 
 pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
     if let (Some(run), Some(worst)) = (&args.run, args.worst) {
-        return ledger::show(run, worst, args.experiment.runs_dir.as_deref(), color);
+        let runs_dir = args.experiment.runs_dir.as_deref();
+        return ledger::show(run, worst, runs_dir, &args.moved, color);
     }
     let file = args.file.as_deref().expect("clap wants a file or `--run`");
     let purpose = if args.worst.is_some() { Purpose::Run } else { Purpose::Data };
@@ -65,7 +68,7 @@ pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
     match print(args, &plan, color.for_stdout()) {
         Ok(None) => ExitCode::Ok,
         Ok(Some(passed)) => {
-            show_fault(&passed.fault(args.line, file), color);
+            show_fault(&passed.fault(args.line, &plan.experiment), color);
             ExitCode::Data
         }
         Err(error) => {
@@ -103,11 +106,12 @@ impl Passed {
         }
     }
 
-    /// The error that no document is on `line`; `file` is the experiment file.
-    fn fault(&self, line: Option<usize>, file: &Path) -> Diagnostic {
+    /// The error that no document is on `line`; `experiment` is what was read.
+    fn fault(&self, line: Option<usize>, experiment: &Experiment) -> Diagnostic {
+        let names_lines = msg!(DATA_CHECK_NAMES_LINES, experiment = experiment.arguments());
         let Some(line) = line else {
             let fault = Diagnostic::error(msg!(NO_DOCUMENT_HERE));
-            return fault.help(msg!(DATA_CHECK_NAMES_LINES, file));
+            return fault.help(names_lines);
         };
         let fault = Diagnostic::error(msg!(NO_DOCUMENT_ON_LINE, line));
         let fault = match &self.documents {
@@ -115,7 +119,7 @@ impl Passed {
             None => fault,
         };
         let is_faulty = self.faulty.contains(&line) || self.documents.is_none();
-        if is_faulty { fault.help(msg!(DATA_CHECK_NAMES_LINES, file)) } else { fault }
+        if is_faulty { fault.help(names_lines) } else { fault }
     }
 }
 

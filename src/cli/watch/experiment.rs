@@ -70,7 +70,7 @@ fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
     let expected = match Outlook::new(&plan, false) {
         Ok(outlook) => {
             messages.extend(outlook.warnings());
-            expected(&outlook, file)
+            expected(&outlook, &plan.experiment)
         }
         Err(error) => {
             messages.push(error.diagnostic());
@@ -82,13 +82,16 @@ fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
 
 /// The lines of `statetune plan`, one per subject. Free memory changes with other programs, so only whether the run fits
 /// is included.
-fn expected(outlook: &Outlook<'_>, file: &Path) -> Vec<(&'static str, String)> {
+fn expected(outlook: &Outlook<'_>, experiment: &Experiment) -> Vec<(&'static str, String)> {
     let forecast = Forecast { available_bytes: None, ..outlook.forecast(None) };
     let mut lines = facts(&forecast, &[]);
     lines.retain(|(subject, _)| !matches!(*subject, "" | "origin"));
     let fits = match outlook.refusal(None) {
         Some(_) => {
-            format!("no: `statetune plan {} --fit` proposes settings that do", file.display())
+            format!(
+                "no: `statetune plan {} --fit` proposes settings that do",
+                experiment.arguments()
+            )
         }
         None => "yes".to_string(),
     };

@@ -294,16 +294,13 @@ impl Block<'_, '_> {
     /// The recurrence with its operands in the order of the kernels. The gradient of the state alone needs
     /// `for_state`.
     pub(super) fn wkv(&mut self, operands: &[Value], for_state: &[Value]) -> Value {
-        let Pass { shape, trains, rows, tokens, widens, on_gpu, .. } = *self.pass;
+        let Pass { shape, trains, widens, on_gpu, .. } = *self.pass;
         let some = operands.iter().any(|x| x.needs_grad);
         let y = self.tape.like(operands[0], some || trains.states());
         // The CUDA kernels compute all gradients or none.
         let all = some || (on_gpu && y.needs_grad);
         if all {
-            // The state before every chunk of tokens, float32 (wkv.h).
-            let saved = rows * tokens.div_ceil(SAVED_EVERY) * shape.state_numbers();
-            let saved = self.tape.sized(saved, 4, false);
-            self.tape.keep(saved);
+            self.keep_saved_states();
         }
         self.keep_state(y.needs_grad);
         if y.needs_grad {
@@ -316,6 +313,14 @@ impl Block<'_, '_> {
             }
         }
         y
+    }
+
+    /// Keeps the state before every chunk of tokens, float32 (wkv.h).
+    pub(super) fn keep_saved_states(&mut self) {
+        let Pass { shape, rows, tokens, .. } = *self.pass;
+        let saved = rows * tokens.div_ceil(SAVED_EVERY) * shape.state_numbers();
+        let saved = self.tape.sized(saved, 4, false);
+        self.tape.keep(saved);
     }
 
     /// Keeps the states that a time mix starts from, if they are `needed`.

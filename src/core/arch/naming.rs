@@ -107,9 +107,60 @@ fn of_fla_block(name: &str) -> Option<(String, Axes)> {
     }
 }
 
+/// The name of a tensor of RWKV-7 in Hugging Face's naming, and how its axes come from those of the original: the
+/// reverse of [`open_model`], where a vector has one axis. Nothing for other names.
+pub fn hugging_face_name(name: &str) -> Option<(String, Axes)> {
+    let Some((layer, name)) = name.strip_prefix("blocks.").and_then(|rest| rest.split_once('.'))
+    else {
+        let (module, parameter) = name.rsplit_once('.')?;
+        let module = match module {
+            "emb" => "model.embeddings",
+            "ln_out" => "model.norm",
+            "head" => "lm_head",
+            _ => return None,
+        };
+        return Some((format!("{module}.{parameter}"), Axes::Same));
+    };
+    let (name, axes) = hugging_face_layer(name)?;
+    Some((format!("model.layers.{layer}.{name}"), axes))
+}
+
+/// The name and axes of a tensor of a block.
+fn hugging_face_layer(name: &str) -> Option<(String, Axes)> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let named = |module: &str, parameter: &str| Some((format!("{module}.{parameter}"), Axes::Same));
+    match parts[..] {
+        ["ln0", parameter] => named("pre_norm", parameter),
+        ["ln1", parameter] => named("attn_norm", parameter),
+        ["ln2", parameter] => named("ffn_norm", parameter),
+        ["att", "ln_x", parameter] => named("attn.g_norm", parameter),
+        ["att", "receptance", parameter] => named("attn.r_proj", parameter),
+        ["att", "key", parameter] => named("attn.k_proj", parameter),
+        ["att", "value", parameter] => named("attn.v_proj", parameter),
+        ["att", "output", parameter] => named("attn.o_proj", parameter),
+        ["ffn", layer @ ("key" | "value"), parameter] => named(&format!("ffn.{layer}"), parameter),
+        ["ffn", "x_k"] => Some(("ffn.x_k".to_string(), Axes::Vector)),
+        ["att", vector @ ("k_k" | "k_a")] => Some((format!("attn.{vector}"), Axes::Vector)),
+        ["att", "r_k"] => named("attn", "r_k"),
+        ["att", shift] if SHIFTS.contains(&shift) => named("attn", shift),
+        ["att", low_rank] => {
+            let (letter, number) = low_rank.split_at_checked(1)?;
+            let (parameter, axes) = match number {
+                "0" => ("2.bias", Axes::Vector),
+                "1" => ("0.weight", Axes::Swapped),
+                "2" => ("2.weight", Axes::Swapped),
+                _ => return None,
+            };
+            Some((format!("attn.{letter}_lora.lora.{parameter}"), axes))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::{Shape, Version};
 
     #[test]
     fn prefixes_of_wrappers_are_dropped() {
@@ -152,5 +203,21 @@ mod tests {
         {
             assert_eq!(of_fla(unknown), None);
         }
+    }
+
+    #[test]
+    fn every_tensor_has_a_name_of_hugging_face_that_stands_for_it() {
+        let shape = Shape::for_scratch(Version::V7, 2, 128, 300);
+        for (name, _) in shape.tensors() {
+            let (new, axes) = hugging_face_name(&name).expect(&name);
+            let views = of_fla(bare(&new)).expect(&new);
+            let [View { name: back, axes: undone }] = &views[..] else {
+                panic!("{new} stands for several tensors")
+            };
+            assert_eq!(*back, name);
+            let is_vector = axes == Axes::Same && *undone == Axes::Vector; // (1, 1, n) in both
+            assert!(is_vector || axes == *undone, "{name}: {axes:?} {undone:?}");
+        }
+        assert_eq!(hugging_face_name("blocks.0.att.time_state"), None);
     }
 }

@@ -189,6 +189,12 @@ impl Products {
         let y = block.tape.like(r, all || block.pass.trains.states());
         block.keep_state(y.needs_grad);
         block.keep_all(y.needs_grad, &kept);
+        if block.pass.on_gpu && y.needs_grad {
+            // The recurrence is not computed again.
+            let of_recurrence = block.tape.like(r, false);
+            block.tape.keep(of_recurrence);
+            block.keep_saved_states();
+        }
         block.output(y)
     }
 

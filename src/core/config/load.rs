@@ -16,6 +16,7 @@ use super::manual::keys::{self, KeyPath, Keys, dotted};
 use super::{Config, TemplateName};
 use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
 use crate::records::RunDir;
+use crate::shell::shell_path;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -103,6 +104,8 @@ pub struct Loaded {
     /// Where each value comes from, by dotted key; a list counts as one value.
     pub origins: BTreeMap<String, Origin>,
     pub(super) layers: Layers,
+    /// The options of the command line, as [`Overrides::options`] writes them.
+    options: String,
 }
 
 /// All errors of an experiment file and its layers, in the order of their places.
@@ -205,7 +208,8 @@ pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded,
         config.data.template = super::Template::Named(name);
         origins.insert("data.template".to_owned(), origin);
     }
-    Ok(Loaded { config, file: file.to_owned(), text, origins, layers })
+    let options = overrides.options();
+    Ok(Loaded { config, file: file.to_owned(), text, origins, layers, options })
 }
 
 /// The errors inside profiles that are not in use: each profile as if it were the only one in use.
@@ -232,6 +236,17 @@ fn key_path(key: &str) -> KeyPath {
 }
 
 impl Loaded {
+    /// The experiment file and the options that were given with it, as words of a shell: what a command in a help needs to
+    /// mean the same experiment.
+    pub fn arguments(&self) -> String {
+        shell_path(&self.file) + &self.options
+    }
+
+    /// The options that were given, each after a blank.
+    pub fn options(&self) -> &str {
+        &self.options
+    }
+
     /// `error` at the value of `key`; without a place if `key` has its default.
     #[must_use]
     pub fn at(&self, key: &str, error: Diagnostic) -> Diagnostic {
@@ -374,6 +389,7 @@ epoch_begin = 1
 resume_from = "k3f9"
 precision = "fp32"
 grad_cp = true
+chunk_ctx = 32
 head_chunk = 128
 l2wrap = 1e-4
 op = "cpu"
@@ -382,6 +398,8 @@ random_seed = 0
 [hardware]
 accelerator = "cpu"
 devices = 1
+num_nodes = 1
+rdzv_timeout_secs = 30
 
 [optimizer]
 type = "adam"
@@ -590,7 +608,7 @@ random_seed = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:92:8 \"emoji\""
+            "configs/emoji.toml:95:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

@@ -79,6 +79,12 @@ pub enum ForeignFile {
     Tar,
     /// The first version of Feather.
     Feather1,
+    /// Weights of a model.
+    Weights,
+    /// An array of NumPy.
+    Numpy,
+    /// A Jupyter notebook.
+    Notebook,
     /// Another format, by name.
     Named(&'static str),
     /// What Git stores in place of a large file.
@@ -88,7 +94,7 @@ pub enum ForeignFile {
 }
 
 /// The first bytes of files that hold no records.
-const MAGICS: [(&[u8], ForeignFile); 15] = [
+const MAGICS: [(&[u8], ForeignFile); 20] = [
     (b"PK\x03\x04", ForeignFile::Zip),
     (b"\xfd7zXZ\0", ForeignFile::Compressed("xz")),
     (b"BZh", ForeignFile::Compressed("bzip2")),
@@ -103,14 +109,46 @@ const MAGICS: [(&[u8], ForeignFile); 15] = [
     (b"Obj\x01", ForeignFile::Named("Avro file")),
     (b"%PDF-", ForeignFile::Named("PDF document")),
     (b"\xd0\xcf\x11\xe0", ForeignFile::Named("document of Microsoft Office")),
+    (b"\x89PNG", ForeignFile::Named("picture")),
+    (b"\xff\xd8\xff", ForeignFile::Named("picture")),
+    (b"GGUF\x03\0\0\0", ForeignFile::Weights),
+    (b"\x80\x02\x8a\n", ForeignFile::Weights), // as `torch.save` wrote them before 1.6
+    (b"\x93NUMPY", ForeignFile::Numpy),
     (b"version https://git-lfs", ForeignFile::LfsPointer),
 ];
+
+/// Whether a ZIP archive is one of `torch.save`: its first file is the pickle or the data of a tensor.
+fn is_torch_archive(head: &[u8]) -> bool {
+    let length = head.get(26..28).map_or(0, |two| usize::from(two[0]) + 256 * usize::from(two[1]));
+    let name = head.get(30..30 + length).unwrap_or_default();
+    let is_of_torch = |part: &[u8]| name.windows(part.len()).any(|one| one == part);
+    head.starts_with(b"PK\x03\x04") && (is_of_torch(b"/data.pkl") || is_of_torch(b"/data/"))
+}
+
+/// Whether the length of a JSON header comes first, and then the header.
+fn is_safetensors(head: &[u8]) -> bool {
+    head.get(5..8) == Some(&[0; 3]) && head.get(8..10) == Some(b"{\"")
+}
+
+/// Whether the first key of a JSON object is that of a notebook's cells.
+fn is_notebook(head: &[u8]) -> bool {
+    let object = head.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+    let start = &head[..head.len().min(1000)];
+    object.is_some_and(|object| object.starts_with(b"\"cells\""))
+        && start.windows(11).any(|key| key == b"\"cell_type\"")
+}
 
 impl ForeignFile {
     /// The kind of file that begins with `head`; `None` for what may hold records.
     pub(crate) fn recognize(head: &[u8]) -> Option<Self> {
+        if is_torch_archive(head) || is_safetensors(head) {
+            return Some(Self::Weights);
+        }
         if let Some((_, kind)) = MAGICS.into_iter().find(|(magic, _)| head.starts_with(magic)) {
             return Some(kind);
+        }
+        if is_notebook(head) {
+            return Some(Self::Notebook);
         }
         if head.get(257..262) == Some(b"ustar") {
             return Some(Self::Tar);
@@ -128,6 +166,9 @@ impl ForeignFile {
             Self::CompressedTable(name) => msg!(IS_A_COMPRESSED_TABLE, name),
             Self::Tar => msg!(IS_A_TAR_ARCHIVE),
             Self::Feather1 => msg!(IS_FEATHER_1),
+            Self::Weights => msg!(HOLDS_WEIGHTS),
+            Self::Numpy => msg!(IS_A_NUMPY_ARRAY),
+            Self::Notebook => msg!(IS_A_NOTEBOOK),
             Self::Named(name) => msg!(IS_A_FOREIGN_FILE, name),
             Self::LfsPointer => msg!(IS_A_LFS_POINTER),
             Self::WebPage => msg!(IS_A_WEB_PAGE),
@@ -138,6 +179,9 @@ impl ForeignFile {
         match self {
             Self::Zip | Self::Tar => msg!(UNPACK_OR_SAVE_AS_CSV),
             Self::Compressed(_) | Self::CompressedTable(_) => msg!(DECOMPRESS_FIRST),
+            Self::Weights => msg!(NAME_WEIGHTS_AS_MODEL),
+            Self::Numpy => msg!(SET_TYPE_NUMPY),
+            Self::Notebook => msg!(WRITE_CELLS),
             Self::Feather1 | Self::Named(_) => msg!(CONVERT_TO_JSONL),
             Self::LfsPointer => msg!(RUN_GIT_LFS_PULL),
             Self::WebPage => msg!(DOWNLOAD_THE_FILE),
@@ -195,6 +239,17 @@ mod tests {
         let recognized = |head: &[u8]| ForeignFile::recognize(head);
         assert_eq!(recognized(b"PK\x03\x04..."), Some(ForeignFile::Zip));
         assert_eq!(recognized(b" <!DOCTYPE HTML>"), Some(ForeignFile::WebPage));
+        for name in ["model/data.pkl", "archive/data/0"] {
+            let mut file = b"PK\x03\x04".to_vec();
+            file.resize(30, 0);
+            file[26] = name.len() as u8;
+            file.extend(name.as_bytes());
+            assert_eq!(recognized(&file), Some(ForeignFile::Weights));
+        }
+        assert_eq!(recognized(b"\x40\0\0\0\0\0\0\0{\"emb.weight"), Some(ForeignFile::Weights));
+        let cells = b"{\n \"cells\": [\n  {\n   \"cell_type\": \"code\",";
+        assert_eq!(recognized(cells), Some(ForeignFile::Notebook));
+        assert_eq!(recognized(b"{\"cells\": [\"a\"]}"), None);
         let tar = [&[b'a'; 257][..], b"ustar\0"].concat();
         assert_eq!(recognized(&tar), Some(ForeignFile::Tar));
         for text in ["{\"text\": \"a\"}", "[", "", "User: hi", "<html"] {

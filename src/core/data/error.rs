@@ -34,6 +34,22 @@ pub enum DataError {
         /// The folder or pattern.
         path: PathBuf,
     },
+    /// A folder has no files, or none of the format.
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Its sub-folders.
+        folders: Vec<PathBuf>,
+    },
+    /// A folder has files of records, and files that hold none.
+    StrangeFile {
+        /// The folder.
+        path: PathBuf,
+        /// The first file that holds no records.
+        file: PathBuf,
+        /// The ending of the first file of records.
+        ending: String,
+    },
     /// A text has another encoding.
     Encoding {
         /// The file.
@@ -169,8 +185,8 @@ pub enum DataError {
         documents: usize,
         /// Why the first one has no target tokens.
         why: Box<Unlearned>,
-        /// The experiment file, for helps.
-        experiment: Option<PathBuf>,
+        /// The experiment file and its options, for helps.
+        experiment: Option<String>,
     },
     /// Every document is longer than a sample, and such documents are left out.
     AllDropped {
@@ -203,6 +219,8 @@ impl DataError {
             }
             Self::NoDocuments { file } => msg!(NO_DOCUMENTS, file),
             Self::NoFiles { path } => msg!(NO_FILES, path),
+            Self::EmptyFolder { path, .. } => msg!(FOLDER_WITHOUT_FILES, path),
+            Self::StrangeFile { path, file, .. } => msg!(STRANGE_FILE, file, path),
             Self::Encoding { file, encoding, byte } => msg!(NOT_IN_ENCODING, file, encoding, byte),
             Self::Container { file, fault } => match fault {
                 ContainerFault::Encoding { .. } => {
@@ -315,11 +333,11 @@ impl DataError {
         self.diagnostic().code
     }
 
-    /// Names the experiment file in helps.
+    /// Names the experiment in helps: the file and its options as words of a shell.
     #[must_use]
-    pub fn for_experiment(mut self, file: &Path) -> Self {
+    pub fn for_experiment(mut self, arguments: &str) -> Self {
         if let Self::NothingLearned { experiment, .. } = &mut self {
-            *experiment = Some(file.to_path_buf());
+            *experiment = Some(arguments.to_owned());
         }
         self
     }

@@ -10,7 +10,7 @@ use crate::data::order::magic_prime;
 use crate::data::readers::{conversion_from, conversion_help};
 use crate::data::turn_notes::{is_repaired, missed_words};
 use crate::diagnostic::{Diagnostic, Join, Span, Text, msg};
-use crate::words::{grouped, shell_word};
+use crate::words::grouped;
 
 impl DataError {
     /// The message as the user sees it.
@@ -28,8 +28,20 @@ impl DataError {
                 diagnostic.at((**place).clone()).note(msg!(VOCABULARY_LINE_FORM))
             }
             Self::NoDocuments { .. } | Self::TooManyDocuments => diagnostic,
-            Self::NoFiles { .. } => {
-                diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES)).note(msg!(PATTERN_FORM))
+            Self::NoFiles { .. } => diagnostic.note(msg!(PATTERN_FORM)),
+            Self::EmptyFolder { folders, .. } => {
+                let diagnostic = diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES));
+                let names = folders.iter().take(3).map(|folder| folder.display());
+                match folders.is_empty() {
+                    true => diagnostic,
+                    false => diagnostic
+                        .help(msg!(NAME_SUB_FOLDER, folders = Text::quoted(Join::Or, names))),
+                }
+            }
+            Self::StrangeFile { path, ending, .. } => {
+                let pattern = path.join(format!("*.{ending}"));
+                let diagnostic = diagnostic.note(msg!(FOLDER_MEANS_ITS_FILES));
+                diagnostic.help(msg!(NAME_FILES_BY_PATTERN, pattern))
             }
             Self::Encoding { file, encoding, .. } => match *encoding {
                 "UTF-8" => diagnostic.help(conversion_help(file)),
@@ -101,9 +113,8 @@ impl DataError {
                         diagnostic.note(msg!(FIRST_ONE_IS, document = document.text()))
                     }
                 };
-                let file = experiment.as_deref().map(|file| shell_word(&file.to_string_lossy()));
-                let file = file.as_deref().unwrap_or("FILE");
-                explain_unlearned(diagnostic, document, (*documents, file), why)
+                let experiment = experiment.as_deref().unwrap_or("FILE");
+                explain_unlearned(diagnostic, document, (*documents, experiment), why)
             }
         }
     }
@@ -205,7 +216,7 @@ fn is_sentence(key: &str) -> bool {
 fn explain_unlearned(
     diagnostic: Diagnostic,
     document: &Origin,
-    (documents, file): (usize, &str),
+    (documents, experiment): (usize, &str),
     why: &Unlearned,
 ) -> Diagnostic {
     let diagnostic = match why {
@@ -243,7 +254,7 @@ fn explain_unlearned(
                 Origin::Jsonl(line)
                     if *fixable > 0 && is_repaired(TurnOddity::MissedOpening, &line.text) =>
                 {
-                    diagnostic.help(msg!(FIX_WRITES_COPY, file, n = grouped(*fixable)))
+                    diagnostic.help(msg!(FIX_WRITES_COPY, experiment, n = grouped(*fixable)))
                 }
                 _ => diagnostic,
             };
@@ -255,7 +266,7 @@ fn explain_unlearned(
     };
     let diagnostic = match document {
         Origin::Jsonl(place) => {
-            diagnostic.help(msg!(DATA_SHOW_PRINTS_MASK, file, line = place.number()))
+            diagnostic.help(msg!(DATA_SHOW_PRINTS_MASK, experiment, line = place.number()))
         }
         Origin::Text(_) | Origin::Binidx { .. } => diagnostic,
     };

@@ -47,4 +47,4 @@ pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
 pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount};
 pub use suited::{Suited, suited};
 pub use threads::prefetch;
-pub use tokenizer::{END_OF_DOCUMENT, Tokenizer};
+pub use tokenizer::{END_OF_DOCUMENT, Tokenizer, escaped};

@@ -1,7 +1,5 @@
 //! Messages about the turns of documents.
 
-use std::path::Path;
-
 use crate::data::conversation::{ForeignWord, OddTurn, TurnOddity, TurnPlace, TurnSurvey};
 use crate::data::error::Origin;
 use crate::data::turn_notes::{is_repaired, missed_words};
@@ -80,10 +78,10 @@ impl TurnPlace {
 }
 
 impl TurnSurvey {
-    /// The warnings about all documents. `file` is the experiment file; `origin` knows where a document comes from.
+    /// The warnings about all documents. `experiment` has the arguments of commands in helps; `origin` knows where a document comes from.
     pub fn warnings(
         &self,
-        file: &Path,
+        experiment: &str,
         origin: &dyn Fn(usize) -> Option<Origin>,
     ) -> Vec<Diagnostic> {
         let Some(template) = self.template() else { return Vec::new() };
@@ -104,7 +102,7 @@ impl TurnSurvey {
             {
                 warning = warning.note(words);
             }
-            warnings.push(self.helped(*oddity, file, proposal.as_ref(), warning));
+            warnings.push(self.helped(*oddity, experiment, proposal.as_ref(), warning));
         }
         for foreign in self.foreign_words() {
             let warning = at(&foreign.first, self.foreign_word(foreign));
@@ -117,7 +115,7 @@ impl TurnSurvey {
     pub fn helped(
         &self,
         oddity: TurnOddity,
-        file: &Path,
+        experiment: &str,
         proposal: Option<&Text>,
         warning: Diagnostic,
     ) -> Diagnostic {
@@ -125,7 +123,7 @@ impl TurnSurvey {
         if self.all_trains() {
             return proposal.iter().fold(warning, |warning, help| warning.help((*help).clone()));
         }
-        helps.extend(self.fix_help(oddity, file, &warning));
+        helps.extend(self.fix_help(oddity, experiment, &warning));
         match oddity {
             TurnOddity::MissedOpening => helps.extend(proposal.cloned()),
             TurnOddity::BlankLine => helps.push(msg!(SET_CLEAN_TURNS)),
@@ -141,11 +139,16 @@ impl TurnSurvey {
 
     /// The help for documents that `data check --fix` repairs; `None` where there are none. `warning` is about one of the
     /// documents.
-    pub fn fix_help(&self, oddity: TurnOddity, file: &Path, warning: &Diagnostic) -> Option<Text> {
+    pub fn fix_help(
+        &self,
+        oddity: TurnOddity,
+        experiment: &str,
+        warning: &Diagnostic,
+    ) -> Option<Text> {
         let found = self.odd.get(&oddity)?;
         let is_repaired = warning.span.as_ref().is_some_and(|line| is_repaired(oddity, &line.text));
         (found.fixable > 0 && is_repaired)
-            .then(|| msg!(FIX_WRITES_COPY, file, n = grouped(found.fixable)))
+            .then(|| msg!(FIX_WRITES_COPY, experiment, n = grouped(found.fixable)))
     }
 
     /// The help for turns that are not found; `None` where no template finds all of them.

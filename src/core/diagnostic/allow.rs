@@ -6,9 +6,13 @@ use super::{Diagnostic, Severity, msg};
 const ALLOW: &str = "statetune: allow(";
 
 impl Diagnostic {
-    /// Adds a help on how to silence the warning.
+    /// Adds a help on how to silence the warning, if its place has a line that a comment can stand above: the command line
+    /// and the environment have none.
     #[must_use]
     pub fn help_to_silence(self) -> Self {
+        if self.span.as_ref().is_none_or(|span| span.first_line == 0) {
+            return self;
+        }
         let code = self.code;
         self.help(msg!(SILENCE, allow = ALLOW, code))
     }

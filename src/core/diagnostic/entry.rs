@@ -4,12 +4,12 @@
 //!
 //! ```text
 //! UNKNOWN_PROBE[ST2161]: "unknown probe `{name}`", "未知的探针 `{name}`";
-//! DELETE_LINE: "delete the line", "删除这一行";
+//! DELETE_LINE: "delete the setting", "删除此设置";
 //! ```
 //!
 //! The code is that of a diagnostic whose sentence it is; labels, notes, helps and parts of sentences have none.
 //! A hole is `{name}`. In English `{count:line is|lines are}` chooses a form by whether the argument `count` is 1;
-//! Chinese needs no such choice.
+//! Chinese needs no such choice. `{name:sh}` is a word of a shell command, quoted where it must be.
 //! `{{` and `}}` are braces.
 
 /// A message of the catalogue.
@@ -72,6 +72,8 @@ pub(super) enum Piece<'a> {
     Literal(&'a str),
     /// The argument of this name.
     Hole(&'a str),
+    /// The argument of this name, as a word of a shell.
+    Word(&'a str),
     /// One of two forms, by the argument `count`.
     Plural { count: &'a str, one: &'a str, many: &'a str },
 }
@@ -90,6 +92,8 @@ impl<'a> Piece<'a> {
                 let (name, forms) = split(hole, b":");
                 let piece = if forms.is_empty() {
                     Self::Hole(name)
+                } else if equal(forms, ":sh") {
+                    Self::Word(name)
                 } else {
                     let (one, many) = split(forms.split_at(1).1, b"|");
                     assert!(!many.is_empty(), "a choice of forms needs two");
@@ -109,7 +113,7 @@ impl<'a> Piece<'a> {
     const fn argument(self) -> Option<&'a str> {
         match self {
             Self::Literal(_) => None,
-            Self::Hole(name) | Self::Plural { count: name, .. } => Some(name),
+            Self::Hole(name) | Self::Word(name) | Self::Plural { count: name, .. } => Some(name),
         }
     }
 }
@@ -166,7 +170,7 @@ const fn uses(mut template: &str, name: &str) -> bool {
 /// Whether `by` uses every argument that `template` shows.
 const fn all_used(mut template: &str, by: &str) -> bool {
     while let Some((piece, rest)) = Piece::first(template) {
-        if let Piece::Hole(name) = piece
+        if let Piece::Hole(name) | Piece::Word(name) = piece
             && !uses(by, name)
         {
             return false;
@@ -262,6 +266,25 @@ mod tests {
         assert!(!is_sound("a", "甲 {b}"));
         for broken in ["{b", "b}", "{n:one}"] {
             assert!(!is_sound(broken, "甲"), "{broken}");
+        }
+    }
+
+    /// A path with a blank would be two words of the command.
+    #[test]
+    fn paths_in_commands_are_quoted() {
+        let command = Regex::new("`(?:statetune|git|cd) [^`]*`").expect("valid");
+        let bare = Regex::new(
+            r"\{(?:path|file|run|name|exported|weights|model|tokenizer|document|text)\}",
+        )
+        .expect("valid");
+        for (path, text) in sources() {
+            if !path.parent().is_some_and(|folder| folder.ends_with("catalogue")) {
+                continue;
+            }
+            let found = command.find_iter(&text).find(|found| bare.is_match(found.as_str()));
+            if let Some(found) = found {
+                panic!("{}: write `{{name:sh}}` in {}", path.display(), found.as_str());
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::{self, Path, PathBuf};
 use super::entry::{Entry, Piece};
 use super::library;
 use crate::lang::Lang;
+use crate::shell::shell_word;
 
 /// A text for the user in every language. [`Display`](fmt::Display) and `==` use English.
 #[derive(Clone, Debug, Eq)]
@@ -86,6 +87,17 @@ impl Text {
     /// Names, keys or values in backticks.
     pub fn quoted<T: fmt::Display>(join: Join, items: impl IntoIterator<Item = T>) -> Self {
         Self::list(join, items.into_iter().map(|item| format!("`{item}`")))
+    }
+
+    /// Replaces the argument `name` of a message.
+    pub(super) fn replace(&mut self, name: &str, value: impl Argument) {
+        if let Kind::Message(_, arguments) = &mut self.0 {
+            let text = value.text();
+            arguments
+                .iter_mut()
+                .filter(|(one, _)| *one == name)
+                .for_each(|(_, old)| *old = text.clone());
+        }
     }
 
     /// Whether there is nothing to say.
@@ -174,6 +186,11 @@ fn fill(lang: Lang, entry: &Entry, arguments: &[(&str, Text)], out: &mut String)
             Piece::Hole(name) => {
                 if let Some((_, text)) = argument(name) {
                     text.write(lang, out);
+                }
+            }
+            Piece::Word(name) => {
+                if let Some((_, text)) = argument(name) {
+                    out.push_str(&shell_word(&text.render(Lang::En)));
                 }
             }
             Piece::Plural { count, one, many } => {

@@ -5,11 +5,17 @@
 
 use super::Workload;
 use crate::diagnostic::{Text, msg};
+use crate::plan::Experiment;
 use crate::quant::Format;
+use crate::shell::shell_assignment;
 use crate::words::gib;
 
 /// The smallest chunk of positions whose logits are worth a matrix multiplication of their own.
 const SMALLEST_CHUNK: u64 = 32;
+
+/// The chunks of tokens that are proposed: below, matrix products are slow.
+const SHORTEST_PART: u64 = 512;
+const LONGEST_PART: u64 = 4096;
 
 /// A setting and what it becomes.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +40,19 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// Whether the edits have an effect in the file of `experiment`: no profile, environment variable or option sets one of
+    /// their keys, and the file is not the record of a run.
+    pub fn can_be_in_file_of(&self, experiment: &Experiment) -> bool {
+        let is_set = self.edits.iter().any(|edit| experiment.is_set_over_file(edit.key));
+        !is_set && !experiment.is_of_run()
+    }
+
+    /// The edits as options of a command.
+    pub fn options(&self) -> String {
+        let option = |edit: &Edit| format!("--set {}", shell_assignment(edit.key, &edit.value));
+        self.edits.iter().map(option).collect::<Vec<_>>().join(" ")
+    }
+
     /// Its settings, what they leave, and what they cost.
     pub fn line(&self) -> Text {
         let settings = self.edits.iter().map(|edit| {
@@ -56,20 +75,28 @@ enum Lever {
     GradCp,
     HeadChunk,
     MicroBsz,
+    ChunkCtx,
     Int8,
     Nf4,
 }
 
 impl Lever {
     /// The smallest change first.
-    const ALL: [Lever; 5] =
-        [Lever::GradCp, Lever::HeadChunk, Lever::MicroBsz, Lever::Int8, Lever::Nf4];
+    const ALL: [Lever; 6] = [
+        Lever::GradCp,
+        Lever::HeadChunk,
+        Lever::MicroBsz,
+        Lever::ChunkCtx,
+        Lever::Int8,
+        Lever::Nf4,
+    ];
 
     fn cost(self) -> Text {
         match self {
             Lever::GradCp => msg!(COST_THIRD_SLOWER),
             Lever::HeadChunk => msg!(COST_HARDLY_SLOWER),
             Lever::MicroBsz => msg!(COST_SAME_SAMPLES),
+            Lever::ChunkCtx => msg!(COST_CHUNKS),
             Lever::Int8 => msg!(COST_8_BITS),
             Lever::Nf4 => msg!(COST_4_BITS),
         }
@@ -90,6 +117,12 @@ impl Lever {
             Lever::MicroBsz => {
                 let divisors = (1..from.rows).rev().filter(|rows| from.rows.is_multiple_of(*rows));
                 divisors.map(|rows| Workload { rows, ..from }).collect()
+            }
+            Lever::ChunkCtx if from.tokens > SHORTEST_PART => {
+                let halves = std::iter::successors(Some(LONGEST_PART), |part| Some(part / 2));
+                let halves = halves.take_while(|part| *part >= SHORTEST_PART);
+                let halves = halves.filter(|part| *part < from.chunk_ctx.unwrap_or(from.tokens));
+                halves.map(|part| Workload { chunk_ctx: Some(part), ..from }).collect()
             }
             Lever::Int8 if may_quantise && from.quant.is_none() => {
                 vec![Workload { quant: Some(Format::Int8), ..from }]
@@ -153,6 +186,9 @@ fn edits(from: &Workload<'_>, to: &Workload<'_>, accumulate: u64) -> Vec<Edit> {
     if to.grad_cp != from.grad_cp {
         add("train.grad_cp", to.grad_cp.to_string());
     }
+    if let Some(chunk_ctx) = to.chunk_ctx.filter(|_| to.chunk_ctx != from.chunk_ctx) {
+        add("train.chunk_ctx", chunk_ctx.to_string());
+    }
     if to.head_chunk != from.head_chunk {
         add("train.head_chunk", to.head_chunk.to_string());
     }
@@ -173,6 +209,7 @@ mod tests {
             quant: None,
             dtype: Dtype::BF16,
             grad_cp: false,
+            chunk_ctx: None,
             head_chunk: 256,
             rows: 16,
             tokens: 1024,
@@ -226,6 +263,7 @@ mod tests {
             "train.micro_bsz",
             "train.accumulate_grad_batches",
             "train.grad_cp",
+            "train.chunk_ctx",
             "train.head_chunk",
         ];
         assert_eq!(keys, all);

@@ -7,10 +7,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::boundaries::{kept_every, most_kept};
 use crate::arch::{Arch, LOSS_PART_LEN, Pass, SAVED_EVERY, SavedForBackward, Shape, Tape, Trains};
 use crate::diagnostic::{Text, msg};
 use crate::peft::TuningSpec;
-use crate::plan::AdamOptions;
+use crate::plan::{AdamOptions, PeftPlan, Plan};
 use crate::quant::{self, Format};
 use crate::tensorfile::Dtype;
 
@@ -21,6 +22,9 @@ const PROGRAM_BYTES: u64 = 160_000_000;
 const GPU_CONTEXT_BYTES: u64 = 450_000_000;
 /// Fragmentation, in percent of the bytes that a step allocates and frees, measured likewise.
 const HOLES_PERCENT: u64 = 8;
+/// Bytes of a token of a micro-batch that is computed in chunks: its id, its target and their places, in the lists of the
+/// batch, as tensors, and by chunk.
+const TOKEN_BYTES: u64 = 80;
 
 /// What memory depends on.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +39,8 @@ pub struct Workload<'a> {
     pub dtype: Dtype,
     /// Whether activations are computed again in the backward pass.
     pub grad_cp: bool,
+    /// Tokens of a row that are computed at a time; absent: all.
+    pub chunk_ctx: Option<u64>,
     /// Positions whose logits exist at a time.
     pub head_chunk: u64,
     /// Rows of a batch.
@@ -57,6 +63,8 @@ pub enum Item {
     Learning,
     /// What autograd keeps of the forward pass.
     Activations,
+    /// The states between the chunks of a sample, with the gradients of one, and the tokens.
+    Boundaries,
     /// The logits of a chunk of positions, in part as float32.
     Logits,
     /// Gradients on their way through a block, and room for what is dense of a packed matrix at a time.
@@ -75,6 +83,7 @@ impl Item {
             Item::PackedWeights => msg!(ITEM_PACKED_WEIGHTS),
             Item::Learning => msg!(ITEM_LEARNING),
             Item::Activations => msg!(ITEM_ACTIVATIONS),
+            Item::Boundaries => msg!(ITEM_BOUNDARIES),
             Item::Logits => msg!(ITEM_LOGITS),
             Item::Workspace => msg!(ITEM_WORKSPACE),
             Item::Holes => msg!(ITEM_HOLES),
@@ -101,7 +110,71 @@ pub struct ItemBytes {
     pub bytes: u64,
 }
 
+/// The states between the chunks of the longest samples.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct Boundaries {
+    /// Chunks of a sample.
+    pub chunks: u64,
+    /// Every how many-th state is kept; those between are computed again. 1: all.
+    pub kept_every: u64,
+    /// The largest number of states at a time.
+    pub kept: u64,
+    /// Bytes of one.
+    pub bytes: u64,
+}
+
+impl<'a> Workload<'a> {
+    /// The workload of a plan for a model of this shape whose longest row has `tokens` tokens.
+    pub fn of_plan(plan: &'a Plan, shape: &'a Shape, tokens: u64) -> Workload<'a> {
+        let train = &plan.train;
+        let recipe = match &plan.method.peft {
+            PeftPlan::State(_) => None,
+            PeftPlan::Weights(recipe) => Some(&**recipe),
+        };
+        Workload {
+            shape,
+            recipe,
+            quant: plan.method.quant,
+            dtype: train.dtype,
+            grad_cp: train.grad_cp,
+            chunk_ctx: train.chunk_ctx.map(|tokens| tokens.as_u64()),
+            head_chunk: train.head_chunk.as_u64(),
+            rows: train.micro_bsz.as_u64(),
+            tokens,
+            on_gpu: train.device.is_gpu(),
+        }
+    }
+}
+
 impl Workload<'_> {
+    /// Tokens of a row that are computed at once.
+    fn at_once(&self) -> u64 {
+        self.chunk_ctx.map_or(self.tokens, |chunk| chunk.min(self.tokens))
+    }
+
+    /// Bytes that the states between chunks may take before only some of them are kept: half of what a chunk keeps for
+    /// its backward pass.
+    pub fn boundary_room(&self) -> u64 {
+        self.activations() / 2
+    }
+
+    /// The states between the chunks; `None` where the longest row is one chunk.
+    pub fn boundaries(&self) -> Option<Boundaries> {
+        let chunks = self.tokens.div_ceil(self.chunk_ctx?);
+        let count = chunks.checked_sub(1).filter(|count| *count > 0)?;
+        let numbers =
+            4 * self.shape.state_numbers() + 2 * self.elt() * self.shape.n_embd.unsigned_abs();
+        let bytes = self.rows * self.shape.n_layer.unsigned_abs() * numbers;
+        let kept_every = kept_every(count, bytes, self.boundary_room());
+        Some(Boundaries { chunks, kept_every, kept: most_kept(count, kept_every), bytes })
+    }
+
+    /// Bytes of the states between the chunks; the states of the chunk in progress and their gradients are three more.
+    fn boundary_bytes(&self) -> u64 {
+        let states = self.boundaries().map_or(0, |one| (one.kept + 3) * one.bytes);
+        states + self.boundaries().map_or(0, |_| self.rows * self.tokens * TOKEN_BYTES)
+    }
+
     /// The memory of a run at its peak.
     pub fn memory(&self) -> Memory {
         let [weights, packed] = self.weights();
@@ -112,6 +185,7 @@ impl Workload<'_> {
             (Item::PackedWeights, packed),
             (Item::Learning, self.learning()),
             (Item::Activations, activations),
+            (Item::Boundaries, self.boundary_bytes()),
             (Item::Logits, logits),
             (Item::Workspace, workspace),
             (Item::Holes, passing.iter().sum::<u64>() * HOLES_PERCENT / 100),
@@ -127,9 +201,10 @@ impl Workload<'_> {
     }
 
     fn pass(&self) -> Pass<'_> {
-        let Workload { shape, rows, tokens, on_gpu, .. } = *self;
+        let Workload { shape, rows, on_gpu, .. } = *self;
+        let tokens = self.at_once();
         let widens = self.dtype == Dtype::F16 && !on_gpu;
-        let fuses = !widens && !on_gpu;
+        let fuses = !widens;
         Pass { shape, trains: self, rows, tokens, widens, on_gpu, fuses }
     }
 
@@ -218,7 +293,7 @@ impl Workload<'_> {
     /// float32 gradient and two temporary copies of it.
     fn logits(&self) -> u64 {
         let vocab = self.shape.vocab_size.unsigned_abs();
-        let positions = self.rows * self.tokens;
+        let positions = self.rows * self.at_once();
         let chunk = self.head_chunk.min(positions);
         let part = if self.pass().fuses { 0 } else { chunk.min(LOSS_PART_LEN.unsigned_abs()) };
         let hidden = 3 * self.pass().numbers(self.shape.n_embd) * self.elt();
@@ -249,8 +324,8 @@ impl Workload<'_> {
     /// What the backward pass of a block makes. Without kernels the channel mix has four tensors of its hidden channels
     /// at once (the gradient of the square, and the three that the square's derivative is made of), and the gradients of
     /// its input and output; with kernels the first of the four and the result. The time mix of RWKV-7 has 16 tensors of
-    /// its channels with kernels (operands and result of the recurrence, and their gradients), and the states between
-    /// chunks of tokens, float32.
+    /// its channels with kernels (operands and result of the recurrence, and their gradients), and on a CPU the states
+    /// between chunks of tokens, float32, which a GPU keeps from the forward pass.
     fn block_workspace(&self) -> u64 {
         let (pass, shape) = (self.pass(), self.shape);
         if !pass.fuses {
@@ -260,7 +335,8 @@ impl Workload<'_> {
         if !matches!(shape.arch, Arch::V7(_)) {
             return channel_mix;
         }
-        let states = self.rows * self.tokens.div_ceil(SAVED_EVERY) * shape.state_numbers();
+        let chunks = if self.on_gpu { 0 } else { self.at_once().div_ceil(SAVED_EVERY) };
+        let states = self.rows * chunks * shape.state_numbers();
         channel_mix.max(pass.numbers(16 * shape.dim_att()) * self.elt() + 4 * states)
     }
 }

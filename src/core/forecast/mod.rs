@@ -4,6 +4,7 @@
 //! every version is written down with the sizes of its tensors alone. [`proposals`] looks for settings with which a
 //! run fits, and [`Forecast`] is the record of everything that is expected.
 
+mod boundaries;
 mod fit;
 mod memory;
 mod record;
@@ -13,8 +14,9 @@ pub const WIDENED_PRODUCTS: &str =
     "in float32, because the CPU has no instructions for products of 16-bit numbers";
 
 pub use crate::plan::Origins;
+pub use boundaries::{kept_every, most_kept};
 pub use fit::{Edit, Proposal, proposals};
-pub use memory::{Item, ItemBytes, Memory, Workload};
+pub use memory::{Boundaries, Item, ItemBytes, Memory, Workload};
 pub use record::{
     DataFacts, Forecast, ModelFacts, Rate, RatePoint, Saves, Settings, Time, Trains, Warning,
     schema_text,

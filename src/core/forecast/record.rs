@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Memory;
+use super::{Boundaries, Memory};
 use crate::plan::Origins;
 use crate::rate_search::FoundRate;
 
@@ -32,6 +32,9 @@ pub struct Forecast {
     pub range_test: Option<FoundRate>,
     /// Memory at the peak; absent for implementations of the recurrence whose memory is not known.
     pub memory: Option<Memory>,
+    /// The states between the chunks of the longest samples; absent where no sample is cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boundaries: Option<Boundaries>,
     /// Bytes that the device has for the run; absent where that is not known.
     pub available_bytes: Option<u64>,
     /// How long training takes; absent where nothing was measured.
@@ -88,12 +91,18 @@ pub struct Settings {
     pub accumulate_grad_batches: u32,
     /// `train.grad_cp`.
     pub grad_cp: bool,
+    /// `train.chunk_ctx`, tokens; absent where samples are computed whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_ctx: Option<u32>,
     /// `train.head_chunk`, positions.
     pub head_chunk: u32,
     /// The implementation of the recurrence.
     pub op: String,
     /// The device with its number of threads.
     pub device: String,
+    /// Devices that share the passes of a step; absent for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<u64>,
     /// The version of libtorch.
     pub libtorch: String,
 }

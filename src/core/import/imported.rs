@@ -6,6 +6,12 @@ use toml_edit::Value;
 
 use crate::diagnostic::{Text, msg};
 
+/// What becomes of several devices.
+pub(super) const SHARED_PASSES: &str =
+    "`hardware.devices` shares the passes of a step among processes on CPUs";
+/// What becomes of a way to distribute a model.
+pub(super) const ONE_COPY: &str = "every device holds the whole model";
+
 /// An imported experiment.
 #[derive(Debug)]
 pub struct Imported {

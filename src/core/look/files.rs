@@ -34,7 +34,7 @@ pub fn look_into_files(plan: &Plan) -> Vec<Diagnostic> {
         let ids = shape.map_or(tokenizer.vocab_size(), |shape| shape.vocab_size as usize);
         let spec = plan.prepare_spec(tokenizer);
         let spec = PrepareSpec { val_split: 0.0, repeat: 1, ..spec };
-        let seen = first_look(&spec, plan.loader_options(), ids, plan.experiment.file());
+        let seen = first_look(&spec, plan.loader_options(), ids, &plan.experiment.arguments());
         found.extend(seen.into_iter().filter(|one| !plan.experiment.allows(one)));
     }
     found

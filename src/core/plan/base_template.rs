@@ -20,7 +20,6 @@ pub(super) fn check(faults: &mut Faults<'_>) {
     let name = built_in(template).name;
     let warning = Diagnostic::warning(msg!(TEMPLATE_NOT_OF_BASE, template = name))
         .note(msg!(G1_PROMPTS_HAVE_BLOCK))
-        .help(msg!(SET_G1_TEMPLATE))
-        .help_to_silence();
-    faults.add("data.template", warning);
+        .help(msg!(SET_G1_TEMPLATE));
+    faults.add_silenceable("data.template", warning);
 }

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::config::{Config, Loaded, Origin, Overrides, load};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::lr_curve::{LrInit, LrSchedule};
+use crate::records::RunDir;
 use crate::resolved_settings::resolved_toml_with_origins;
+use crate::shell::shell_assignment;
 
 /// The settings of a plan with their text, to be recorded and pointed at; the numbers of a run come from the slices of
 /// the plan.
@@ -65,6 +67,16 @@ impl Experiment {
     /// The settings as the recorder writes them.
     pub fn loaded(&self) -> &Loaded {
         &self.loaded
+    }
+
+    /// The file and the options that were given with it, as words of a shell: for commands in helps.
+    pub fn arguments(&self) -> String {
+        self.loaded.arguments()
+    }
+
+    /// The options that were given, each after a blank.
+    pub fn options(&self) -> &str {
+        self.loaded.options()
     }
 
     /// The path of the file.
@@ -121,6 +133,22 @@ impl Experiment {
         keys.iter().any(|key| self.at(key, warning.clone()).is_allowed())
     }
 
+    /// Whether the file is the record of a run's settings, which only the run writes.
+    pub fn is_of_run(&self) -> bool {
+        self.file().ends_with(RunDir::SETTINGS)
+    }
+
+    /// Whether a profile, the environment or an option sets `key`, so that a value in the file has no effect.
+    pub fn is_set_over_file(&self, key: &str) -> bool {
+        let origin = self.loaded.origins.get(key);
+        origin.is_some_and(|origin| {
+            matches!(
+                origin,
+                Origin::Profile { .. } | Origin::Environment { .. } | Origin::CommandLine
+            )
+        })
+    }
+
     /// How many settings come from where.
     pub fn origins(&self) -> Origins {
         self.loaded.origins.values().fold(Origins::default(), |mut count, origin| {
@@ -149,6 +177,11 @@ impl Experiment {
             self.loaded.config.data.val_seed = seed;
             seed
         })
+    }
+
+    /// Sets the seed of the validation split.
+    pub(super) fn take_val_seed(&mut self, seed: u64) {
+        self.loaded.config.data.val_seed = seed;
     }
 
     /// Sets the rates that a range test found, where the experiment leaves them open.
@@ -224,6 +257,22 @@ pub struct Change {
     pub reach: Reach,
 }
 
+impl Change {
+    /// The option that sets the value of now, as words of a shell.
+    pub fn option(&self) -> String {
+        let Change { key, now, .. } = self;
+        match serde_json::from_str(now) {
+            Ok(Value::String(text)) => format!("--set {}", shell_assignment(key, &text)),
+            Ok(Value::Bool(_) | Value::Number(_)) => format!("--set {key}={now}"),
+            Ok(Value::Array(_) | Value::Object(_)) => {
+                format!("--set-json {}", shell_assignment(key, now))
+            }
+            // `none`: the value is that of no layer.
+            Ok(Value::Null) | Err(_) => format!("--unset {key}"),
+        }
+    }
+}
+
 /// The settings that differ between those of a run and those of now, sorted by key.
 fn changes(was: &Config, now: &Config) -> Vec<Change> {
     let (was, now) = (flat(was), flat(now));
@@ -255,6 +304,7 @@ fn is_as_before(key: &str, config: &Config) -> bool {
     match key {
         "data.val_seed" => config.data.val_seed == config.train.random_seed,
         "eval.limit" => config.eval.limit == 0,
+        "train.chunk_ctx" => config.train.chunk_ctx == 0,
         _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! What will be done: every rule between settings is checked here, before anything is read or made.
 
 mod base_template;
+mod chunks;
 mod data;
 mod device;
 mod experiment;
@@ -39,7 +40,7 @@ pub use records::{
 pub use shape::ShapeError;
 use std::path::PathBuf;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
-pub use train::{AdamOptions, SchedulePlan, TrainPlan};
+pub use train::{AdamOptions, DevicesPlan, SchedulePlan, TrainPlan};
 pub use units::{Samples, Steps, Tokens};
 
 /// The folder of prepared data in the folder of runs.
@@ -79,6 +80,12 @@ impl Plan {
         if let Some(seed) = self.experiment.take_split_of(recorded) {
             self.data.val_seed = seed;
         }
+    }
+
+    /// Splits off the validation documents with this seed.
+    pub fn take_val_seed(&mut self, seed: u64) {
+        self.experiment.take_val_seed(seed);
+        self.data.val_seed = seed;
     }
 
     /// Starts from the learning rate that a range test found, if the experiment leaves it open.
@@ -146,6 +153,7 @@ pub fn resolve(
     faults.check_guard();
     rates::check(&mut faults);
     rates::check_warmup(&mut faults);
+    chunks::check(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
     let data = data::resolve(&mut faults, sources, runs_dir.join(CACHE));
     faults.check_sinks();
@@ -227,6 +235,11 @@ impl<'a> Faults<'a> {
         self.found.push(self.loaded.at(key, fault));
     }
 
+    /// Adds a warning at `key`, with a help on how to silence it.
+    fn add_silenceable(&mut self, key: &str, warning: Diagnostic) {
+        self.found.push(self.loaded.at(key, warning).help_to_silence());
+    }
+
     /// Adds a fault at `key`, which is put right by taking its line out.
     fn add_superfluous(&mut self, key: &str, fault: Diagnostic) {
         let (fault, edits) = (self.loaded.at(key, fault), self.loaded.removal(key));
@@ -285,11 +298,6 @@ impl<'a> Faults<'a> {
     /// Where and how to compute; `None` when a fault was added.
     fn compute(&mut self, find_gpu: impl FnOnce() -> Result<(), NoGpu>) -> Option<Compute> {
         let hardware = &self.config().hardware;
-        if hardware.devices > 1 {
-            let message = msg!(ONE_DEVICE, devices = hardware.devices);
-            let fault = Diagnostic::error(message).help(msg!(RAISE_SAMPLES_PER_STEP));
-            self.add("hardware.devices", fault);
-        }
         let op = self.op();
         let spelt = |setting, value: &str| match setting {
             Setting::Accelerator => format!("accelerator = \"{value}\""),
@@ -298,6 +306,7 @@ impl<'a> Faults<'a> {
         match choose(hardware.accelerator, op, find_gpu) {
             Ok(compute) => {
                 self.found.extend(compute.warning(spelt));
+                self.check_devices(&compute);
                 Some(compute)
             }
             Err(fault) => {
@@ -307,6 +316,20 @@ impl<'a> Faults<'a> {
                 };
                 self.add(key, fault.diagnostic(spelt));
                 None
+            }
+        }
+    }
+
+    /// Refuses several GPUs.
+    fn check_devices(&mut self, compute: &Compute) {
+        let hardware = &self.config().hardware;
+        let several = [("devices", hardware.devices), ("num_nodes", hardware.num_nodes)];
+        for (name, count) in several {
+            if compute.device.is_gpu() && count > 1 {
+                let fault = Diagnostic::error(msg!(SEVERAL_GPUS, name, count))
+                    .help(msg!(RAISE_SAMPLES_PER_STEP))
+                    .help(msg!(SEVERAL_CPU_DEVICES));
+                self.add(&format!("hardware.{name}"), fault);
             }
         }
     }

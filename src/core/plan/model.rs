@@ -303,6 +303,16 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether the documents are token ids, no text is generated, and no tokenizer is named: weights of any vocabulary train.
+    pub fn needs_no_tokenizer(&self) -> bool {
+        let config = self.experiment.config();
+        config.model.tokenizer == Tokenizer::Auto
+            && matches!(self.model.source, ModelSource::Load(_))
+            && !sources::has_text(&config.data)
+            && config.sample.prompts.is_empty()
+            && config.sample.probe.is_empty()
+    }
+
     /// Compares the ids that a model knows with those of the tokenizer, of which there are `ids`.
     ///
     /// # Errors
@@ -310,6 +320,9 @@ impl Plan {
     /// tokenizer.
     pub fn check_vocabulary(&self, shape: &Shape, ids: usize) -> Result<(), Box<Diagnostic>> {
         let config = self.experiment.config();
+        if self.needs_no_tokenizer() {
+            return Ok(());
+        }
         let is_world = (ids as i64..ids as i64 + SPARE_IDS).contains(&shape.vocab_size);
         if config.model.tokenizer == Tokenizer::Auto
             && matches!(self.model.source, ModelSource::Load(_))
@@ -331,7 +344,9 @@ impl Plan {
             (ModelSource::Scratch { .. }, _) => ("model.vocab_size", msg!(DELETE_VOCAB_LINE)),
             (_, TokenizerPlan::File(_)) => ("model.tokenizer", msg!(NAME_VOCABULARY)),
             (_, TokenizerPlan::Characters | TokenizerPlan::World) => {
-                ("model.load_model", msg!(SET_TOKENIZER))
+                let is_option = self.experiment.is_set_over_file("model.tokenizer");
+                let key = if is_option { "model.tokenizer" } else { "model.load_model" };
+                (key, msg!(SET_TOKENIZER))
             }
         };
         let name = tokenizer.in_words();
@@ -460,18 +475,21 @@ mod tests {
         );
         assert_eq!(
             contradicted("version = \"x052\"", &shape),
-            says("`version = x060`, but the file says x052")
+            says("`version = x060`, but the experiment says x052")
         );
         assert_eq!(
             contradicted("preset = \"rwkv6-0.4b\"", &shape),
             says("`n_layer = 12`, but the preset says 24")
         );
-        assert_eq!(contradicted("pre_ffn = 1", &shape), says("`pre_ffn = 0`, but the file says 1"));
+        assert_eq!(
+            contradicted("pre_ffn = 1", &shape),
+            says("`pre_ffn = 0`, but the experiment says 1")
+        );
         let options = Shape { pre_ffn: true, head_qk: 32, ..shape };
         assert_eq!(contradicted("", &options), None);
         assert_eq!(
             contradicted("head_qk = 16", &options),
-            says("`head_qk = 32`, but the file says 16")
+            says("`head_qk = 32`, but the experiment says 16")
         );
         let (code, _) = contradicted("pre_ffn = 1", &Shape::for_scratch(Version::V7, 2, 64, 9))
             .expect("a contradiction");

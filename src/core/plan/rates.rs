@@ -60,7 +60,7 @@ pub(super) fn check(faults: &mut Faults<'_>) {
         Peft::State(_) => warning.note(msg!(RECIPES_DISAGREE)),
         _ => warning,
     };
-    faults.add("schedule.lr_init", warning.help_to_silence());
+    faults.add_silenceable("schedule.lr_init", warning);
 }
 
 /// Warns where the numbers of steps and of warmup steps are written, and the run is shorter.

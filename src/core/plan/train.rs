@@ -1,6 +1,8 @@
 //! The slice of a plan that says how training computes: the size and number of its steps, the device, the optimizer
 //! and the learning rate.
 
+use std::time::Duration;
+
 use super::device::{Compute, Device};
 use super::rates::{FAR, usual_rate};
 use super::{LrCurve, Samples, Steps, Tokens};
@@ -36,12 +38,16 @@ pub struct TrainPlan {
     pub dtype: Dtype,
     /// Where the model lies and computes.
     pub device: Device,
-    /// CPU threads that compute; absent: as many as libtorch takes by itself.
+    /// The devices that share a step.
+    pub devices: DevicesPlan,
+    /// CPU threads of a device that compute; absent: as many as libtorch takes by itself.
     pub threads: Option<u32>,
     /// The implementation of the recurrence.
     pub op: Op,
     /// Whether the backward pass computes blocks again instead of keeping their activations.
     pub grad_cp: bool,
+    /// Tokens of a sample that are computed at a time; absent: all.
+    pub chunk_ctx: Option<Tokens>,
     /// Positions whose logits exist at a time.
     pub head_chunk: Tokens,
     /// Strength of the pull on the largest logit of each target position; 0: no pull.
@@ -54,6 +60,24 @@ pub struct TrainPlan {
     pub gradient_clip_val: f64,
     /// The learning rate over the run.
     pub schedule: SchedulePlan,
+}
+
+/// The devices that share a step, as the experiment asks for them.
+#[derive(Clone, Copy, Debug)]
+pub struct DevicesPlan {
+    /// On each machine.
+    pub per_machine: u32,
+    /// Machines.
+    pub num_nodes: u32,
+    /// How long the devices wait for each other at the start.
+    pub timeout: Duration,
+}
+
+impl DevicesPlan {
+    /// On all machines.
+    pub fn count(&self) -> u64 {
+        u64::from(self.per_machine) * u64::from(self.num_nodes)
+    }
 }
 
 /// The constants of Adam.
@@ -169,9 +193,15 @@ impl TrainPlan {
                 Precision::Fp16 => Dtype::F16,
             },
             device: compute.device,
+            devices: DevicesPlan {
+                per_machine: config.hardware.devices,
+                num_nodes: config.hardware.num_nodes,
+                timeout: Duration::from_secs(config.hardware.rdzv_timeout_secs),
+            },
             threads: config.hardware.threads,
             op: compute.op,
             grad_cp: train.grad_cp,
+            chunk_ctx: (train.chunk_ctx > 0).then_some(Tokens(train.chunk_ctx)),
             head_chunk: Tokens(train.head_chunk),
             l2wrap: train.l2wrap,
             seed: train.random_seed,

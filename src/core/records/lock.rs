@@ -25,6 +25,9 @@ pub struct Lock {
     pub kernels: String,
     /// The most threads that computed. Numbers do not depend on it.
     pub threads: i32,
+    /// Devices that trained together; absent for one. Numbers do not depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<u32>,
     /// Cores of the machine, by which matrix products are cut; absent in older runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<u32>,
@@ -256,6 +259,18 @@ impl Lock {
             include_str!("../../../kernels/channel_mix_cpu.cpp"),
             include_str!("../../../kernels/head_loss_cpu.cpp"),
             include_str!("../../../kernels/block_autograd.cpp"),
+            include_str!("../../../kernels/time_mix_cuda_autograd.cpp"),
+            include_str!("../../../kernels/stages.cuh"),
+            include_str!("../../../kernels/norm_mix.cu"),
+            include_str!("../../../kernels/time_mix.cu"),
+            include_str!("../../../kernels/channel_mix.cu"),
+            include_str!("../../../kernels/head_loss.cu"),
+            include_str!("../../../kernels/copies.cpp"),
+            include_str!("../../../kernels/low_rank.cpp"),
+            include_str!("../../../kernels/flat.h"),
+            include_str!("../../../kernels/flat.cu"),
+            include_str!("../../../kernels/flat.cpp"),
+            include_str!("../../../kernels/flat_cpu.cpp"),
             include_str!("../../../kernels/settings.cpp"),
             include_str!("../../../kernels/products.cpp"),
             include_str!("../../../kernels/product_blocks.cpp"),

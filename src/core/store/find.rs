@@ -48,6 +48,14 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
     let words = all().map(|run| name_and_id(run)).flat_map(|(name, id)| [name, id]);
     let words: Vec<String> = words.chain(["latest".to_owned()]).collect();
     let words = words.iter().map(String::as_str).filter(|word| !word.is_empty());
+    let elsewhere = folders_around(runs_dir);
+    let fault = match elsewhere.is_empty() {
+        true => fault,
+        false => {
+            let folders = elsewhere.iter().map(|folder| folder.display().to_string());
+            fault.note(msg!(OTHER_FOLDERS_OF_RUNS, folders = Text::quoted(Join::Comma, folders)))
+        }
+    };
     Err(Box::new(match nearest_word(name, words) {
         _ if all().next().is_none() => fault.help(msg!(RUNS_OF_OTHER_FOLDERS)),
         Some(word) => fault.help(msg!(DID_YOU_MEAN_WORD, word)),
@@ -115,6 +123,22 @@ pub fn folders_below(runs_dir: &Path) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = folders.filter(|folder| !all_runs(folder).is_empty()).collect();
     folders.sort();
     folders
+}
+
+/// Folders of runs near by that `runs_dir` and [`folders_below`] are not: in the current folder and above it.
+fn folders_around(runs_dir: &Path) -> Vec<PathBuf> {
+    let same = |one: &Path, other: &Path| {
+        one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+    };
+    let near = [PathBuf::from(USUAL), Path::new("..").join(USUAL), Path::new("../..").join(USUAL)];
+    let mut found: Vec<PathBuf> = Vec::new();
+    for folder in near {
+        let is_known = same(&folder, runs_dir) || found.iter().any(|one| same(one, &folder));
+        if !is_known && !all_runs(&folder).is_empty() {
+            found.push(folder);
+        }
+    }
+    found
 }
 
 /// When a run was made.

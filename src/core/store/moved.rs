@@ -1,5 +1,6 @@
-//! Inputs of a run whose recorded paths are gone, because the folder around them was renamed or moved.
+//! Inputs of a run whose recorded paths are gone, because they or the folder around them were moved or renamed.
 
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::Loaded;
@@ -7,8 +8,9 @@ use crate::digest::sha256_of_file;
 use crate::records::{Lock, LockedFile};
 
 /// Where the settings of the run at `run` name files that are gone, names the same files beside the run: at the same place
-/// under a folder that holds the run, and with the recorded content. Folders and patterns of documents are found by their
-/// place alone; commands that read documents compare their content with the record.
+/// under a folder that holds the run, else under the same name in a folder near by, and with the recorded content. Folders
+/// and patterns of documents are found by their place alone; commands that read documents compare their content with the
+/// record.
 pub fn follow_moved_inputs(loaded: &mut Loaded, run: &Path) {
     let Some(lock) = Lock::load(run) else { return };
     let Ok(run) = std::path::absolute(run) else { return };
@@ -23,7 +25,7 @@ pub fn follow_moved_inputs(loaded: &mut Loaded, run: &Path) {
             Some(one) => sha256_of_file(found).is_ok_and(|sha256| sha256 == one.sha256),
             None => key.starts_with("data.") && found.is_dir(),
         };
-        let found = places(path, &run).find(is_same);
+        let found = places(path, &run).chain(near(path, &run)).find(is_same);
         if let Some(found) = found {
             *path = found;
         }
@@ -40,4 +42,25 @@ fn places(path: &Path, run: &Path) -> impl Iterator<Item = PathBuf> + use<> {
         .into_iter()
         .flat_map(move |folder| rests.clone().into_iter().map(move |rest| folder.join(rest)));
     all.filter(|path| path.exists())
+}
+
+/// Folders above a run that are searched, the nearest first.
+const FOLDERS_ABOVE: usize = 2;
+
+/// Existing files of the name of `path` in the folders above `run` and in the current one, and in their sub-folders.
+fn near(path: &Path, run: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_os_string();
+    let above = run.ancestors().skip(1).take(FOLDERS_ABOVE).map(Path::to_path_buf);
+    let here = std::env::current_dir().ok();
+    let folders = above.chain(here).flat_map(|folder| {
+        let mut below: Vec<PathBuf> = fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.is_dir())
+            .collect();
+        below.sort();
+        [folder].into_iter().chain(below)
+    });
+    folders.map(move |folder| folder.join(&name)).filter(|path| path.is_file())
 }

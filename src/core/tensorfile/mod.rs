@@ -1,5 +1,5 @@
-//! Checkpoint files as bytes: reads and writes `.pth` and `.safetensors` with names, dtypes and shapes, without a
-//! tensor library.
+//! Checkpoint files as bytes: reads and writes `.pth` and `.safetensors`, and writes `.gguf`, with names, dtypes and
+//! shapes, without a tensor library.
 //!
 //! [`TensorFile`] maps a file into memory and finds its tensors. Tensor data is read only by
 //! [`TensorRef::bytes`], and contiguous tensors are never copied. A `.pth` contains a pickle, which is a program and
@@ -11,6 +11,7 @@ mod atomic;
 mod dtype;
 mod error;
 mod file;
+mod gguf;
 mod pickle;
 mod pth;
 mod safetensors;
@@ -22,5 +23,6 @@ pub use atomic::{create_atomically, is_written_through, write_atomically};
 pub use dtype::Dtype;
 pub use error::{Problem, WeightsError};
 pub use file::{FileFormat, TensorFile};
+pub use gguf::{GgufDtype, GgufTensor, GgufValue, first_gguf_text, write_gguf};
 pub use pth::write_pth;
 pub use tensor::{Axes, NewTensor, TensorRef, View};

@@ -15,7 +15,7 @@ use statetune_core::tensorfile::{TensorFile, WeightsError, write_atomically};
 use crate::model::{Shape, fingerprint, fingerprint_without_states};
 
 /// The key under which safetensors metadata holds a passport, as JSON.
-const METADATA_KEY: &str = "statetune.passport";
+pub(super) const METADATA_KEY: &str = "statetune.passport";
 
 /// What an exported file is and where it comes from. Unknown fields are absent.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

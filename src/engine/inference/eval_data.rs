@@ -10,7 +10,7 @@ use statetune_core::work::Work;
 
 use super::LoadedModel;
 use crate::RunError;
-use crate::train::{DocumentSums, mean_loss};
+use crate::train::{DocumentSums, LossOptions, mean_loss};
 
 /// Tokenized documents to evaluate on.
 #[derive(Debug)]
@@ -118,8 +118,8 @@ impl EvalData {
         let mut look = Work::begin("validation loss", loader.samples_per_pass()).look();
         let LoadedModel { model, state, .. } = loaded;
         let mut none = DocumentSums::of_first(0);
-        let loss =
-            mean_loss(model, state, &mut loader, micro_bsz, head_chunk, &mut none, &mut look)?;
+        let options = LossOptions { head_chunk, chunk_ctx: Some(LossOptions::CHUNK_CTX) };
+        let loss = mean_loss(model, state, &mut loader, micro_bsz, options, &mut none, &mut look)?;
         Ok((loss.continue_value().flatten(), survey.documents, survey.target_tokens))
     }
 }

@@ -148,14 +148,19 @@ fn adapted(
     file: &Path,
     compute: Compute,
 ) -> Result<Rc<Model>, RunError> {
-    recipe.check(weights.shape()).map_err(|misfit| {
-        let refusal = Diagnostic::error(misfit.text());
-        RunError::Contradiction(Box::new(refusal.note(misfit.note(weights.shape()))))
-    })?;
+    check_fit(recipe, &weights)?;
     let expected = recipe.trained_tensors(weights.shape());
     let trained = load_tensors(file, &expected, msg!(PARAMETERS_OF_RUN))?;
     let tuning = WeightTuning::resume(recipe, weights, &trained, compute);
     Ok(tuning.map_err(|error| unfit(error, base))?.model())
+}
+
+/// Refuses a recipe for other layers than the weights have.
+pub(super) fn check_fit(recipe: &TuningSpec, weights: &Weights) -> Result<(), RunError> {
+    recipe.check(weights.shape()).map_err(|misfit| {
+        let refusal = Diagnostic::error(misfit.text());
+        RunError::Contradiction(Box::new(refusal.note(misfit.note(weights.shape()))))
+    })
 }
 
 /// Weights, read from `path`, for a model on `device`, their linear layers quantized if a format is given. The only way to

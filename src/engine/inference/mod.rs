@@ -10,6 +10,7 @@ mod sampler;
 mod score;
 mod session;
 mod tokens;
+mod tuned;
 
 pub use base_check::{as_warning, check_base};
 pub use document_losses::{document_losses, ledger_of_documents, max_tokens, mean_loss};
@@ -22,3 +23,4 @@ pub use score::{ReadMode, Score, exact_kind, mean_nll, score, score_with_gradien
 pub use session::{Answer, Session, StopReason};
 pub use statetune_core::plan::{GenerateOptions, Probe, rate, rates};
 pub use tokens::{Tokens, TokensError};
+pub use tuned::{TunedModel, dense_base};

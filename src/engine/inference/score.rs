@@ -4,18 +4,25 @@ use tch::{Device, Kind, Tensor};
 
 use crate::kernels::KernelError;
 use crate::model::{Model, TimeState, dtype_of};
-use crate::train::{BatchTensors, CrossEntropy, LossScaler, Pass, StepOptions};
+use crate::train::{
+    BatchTensors, Chunks, CrossEntropy, LossOptions, LossScaler, Pass, StepModel, StepOptions,
+};
 
 /// Positions with logits in memory at a time.
 const HEAD_CHUNK: i64 = 256;
 
-const OPTIONS: StepOptions =
-    StepOptions { head_chunk: HEAD_CHUNK, grad_cp: false, l2wrap: 0.0, gradient_clip_val: 0.0 };
+const OPTIONS: StepOptions = StepOptions {
+    head_chunk: HEAD_CHUNK,
+    grad_cp: false,
+    chunks: Some(Chunks { tokens: LossOptions::CHUNK_CTX, room: 0 }),
+    l2wrap: 0.0,
+    gradient_clip_val: 0.0,
+};
 
 /// How the model reads a sequence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReadMode {
-    /// All tokens in one forward pass.
+    /// All tokens in one forward pass, those of a long sequence in several.
     Whole,
     /// One token at a time with the carried state.
     Recurrent,
@@ -50,7 +57,7 @@ pub fn score(
     let positions = ids.size()[1];
     let next = ids.get(0).narrow(0, 1, positions - 1).to_device(model.device());
     let step = match reading {
-        ReadMode::Whole => positions,
+        ReadMode::Whole => LossOptions::CHUNK_CTX,
         ReadMode::Recurrent => 1,
     };
     let mut carried = model.start(state, 1);
@@ -136,7 +143,9 @@ fn gradient(
         let batch = next_tokens(ids, model.device());
         let (start, scale) = (&model.start(&leaves, 1), loss_scale / count as f64);
         let (objective, options) = (&CrossEntropy, &OPTIONS);
-        Pass { model, start, batch: &batch, objective, options, scale }.backward()?;
+        let model = StepModel::without_dropout(model);
+        let pass = Pass { model, start, batch: &batch, objective, options, scale };
+        let _loss = pass.backward()?;
     }
     let gradient = leaves.0.iter().map(|s| match s.grad() {
         grad if grad.defined() => grad / loss_scale,

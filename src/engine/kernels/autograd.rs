@@ -20,7 +20,7 @@ unsafe extern "C" {
 
 /// Calls a function of the shim, which gets a buffer for a message and its size in bytes. The function returns 0, or
 /// another number after writing its reason and a zero byte into the message.
-pub(super) fn call_shim(shim: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), KernelError> {
+pub(crate) fn call_shim(shim: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), KernelError> {
     let mut message = [0 as c_char; 4096];
     match shim(message.as_mut_ptr(), message.len()) {
         0 => Ok(()),

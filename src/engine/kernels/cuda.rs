@@ -11,6 +11,7 @@ mod gpu;
 mod launch;
 pub mod nvrtc;
 
+use std::cell::Cell;
 use std::error::Error as _;
 use std::ffi::{c_char, c_int};
 use std::path::{Path, PathBuf};
@@ -26,12 +27,50 @@ use super::{KernelError, Wkv5, Wkv6, Wkv7};
 
 pub use build::{
     Build, LaunchRequest, OperandType, Program, QuantBuild, QuantLaunchRequest, Recurrence,
+    StageBuild, StageLaunchRequest,
 };
 pub use gpu::{
     GpuBytes, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device,
 };
 pub(super) use launch::launch_quant;
-pub use launch::{Launch, QuantLaunch};
+pub use launch::{Launch, QuantLaunch, StageLaunch};
+
+/// How the kernels of the fused stages and of the optimizer are started, and those of the recurrences among them.
+#[derive(Clone, Copy, Debug)]
+pub struct StageStarts {
+    /// Of the stages and the optimizer.
+    pub stage: StageLaunch,
+    /// Of the recurrences.
+    pub wkv: Launch,
+}
+
+thread_local! {
+    /// What [`with_emulated_stages`] has set.
+    static EMULATED: Cell<Option<StageStarts>> = const { Cell::new(None) };
+}
+
+/// How kernels for tensors like `x` are started; `None` where no GPU has it.
+pub(super) fn stage_starts(x: &Tensor) -> Option<StageStarts> {
+    let on_gpu = StageStarts { stage: launch::launch_stage, wkv: launch::launch };
+    EMULATED.get().or(x.device().is_cuda().then_some(on_gpu))
+}
+
+/// Runs `work` with the CUDA kernels of the stages and of the optimizer on CPU tensors, started by `starts`. For tests, which
+/// emulate a GPU.
+///
+/// # Safety
+/// As for [`run`], for both.
+pub unsafe fn with_emulated_stages<T>(starts: StageStarts, work: impl FnOnce() -> T) -> T {
+    /// Restores the former ones, after a panic too.
+    struct Restore(Option<StageStarts>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            EMULATED.set(self.0);
+        }
+    }
+    let _restore = Restore(EMULATED.replace(Some(starts)));
+    work()
+}
 
 /// Loads libtorch's CUDA part. libtorch can use CUDA tensors from now on if a GPU is there.
 ///

@@ -18,6 +18,8 @@ mod control_groups;
 mod cpu;
 pub mod cuda;
 mod few_rows;
+pub mod flat;
+mod low_rank;
 mod operands;
 mod products;
 pub mod quant;
@@ -30,6 +32,7 @@ pub use statetune_core::arch::{HEAD_SIZE, NoGpu, Op, SAVED_EVERY};
 use tch::Tensor;
 
 pub use autograd::backward;
+pub(crate) use autograd::call_shim;
 pub use blocks::{
     HeadGate, LossGradient, MixInput, Mixed, NormMix, Share, TimeMix7Inputs, TimeMix7Params,
     cross_entropy, layer_norm, relu_square, sigmoid_mul, time_mix7,
@@ -39,6 +42,7 @@ pub use cuda::{
     GpuBytes, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device,
 };
 pub use few_rows::{GenerationGuard, linear, matmul};
+pub use low_rank::add_low_rank;
 pub use operands::{KernelError, Wkv5, Wkv6, Wkv7};
 pub use products::{has_bfloat16_products, replace_products, with_widened_products};
 pub use selftest::{KernelCheck, Recurrence, check_kernel};
@@ -46,7 +50,7 @@ pub use settings::{
     allow_tf32, available_bytes, end_in_words, give_back_memory, keep_memory, peak_resident_bytes,
     send,
 };
-pub use threads::{cores_of_machine, fix_threads, follow_load, most_threads};
+pub use threads::{cores_of_machine, fix_threads, follow_load, limit_threads, most_threads};
 
 /// The WKV-5 recurrence, differentiable in every operand and in `s0`.
 ///

@@ -66,6 +66,13 @@ pub fn fix_threads(n: usize) {
     allow(n);
 }
 
+/// Computes with at most `n` threads from now on; their number follows the load.
+pub fn limit_threads(n: usize) {
+    MOST.store(n, Ordering::Relaxed);
+    allow(n);
+    follow_load();
+}
+
 /// Lets the number of threads follow the load from now on, between 1 and what it is now. Does nothing where the system does
 /// not tell the load.
 pub fn follow_load() {
@@ -74,7 +81,7 @@ pub fn follow_load() {
     if most > 1 {
         ONCE.call_once(|| {
             MOST.store(most, Ordering::Relaxed);
-            drop(thread::Builder::new().name("load".into()).spawn(move || watch(most)));
+            drop(thread::Builder::new().name("load".into()).spawn(watch));
         });
     }
 }
@@ -84,15 +91,18 @@ fn allow(n: usize) {
     unsafe { statetune_allow_threads(n.try_into().unwrap_or(c_int::MAX)) };
 }
 
-fn watch(most: usize) {
+fn watch() {
     let Ok(cores) = sched_getaffinity(None) else { return };
-    let mut number = Number::new(most);
+    let mut number = Number::new(most_threads());
     let mut before = Load::now(&cores);
     while let Some(last) = before {
         thread::sleep(TICK);
         before = Load::now(&cores);
         if FIXED.load(Ordering::Relaxed) {
             return;
+        }
+        if number.most != most_threads() {
+            number = Number::new(most_threads());
         }
         if let Some(now) = &before {
             let [waiting, idle] = now.since(&last);

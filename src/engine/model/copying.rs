@@ -27,6 +27,23 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What is copied by, (B, S, Q): the floating-point numbers of what is seen.
+    pub fn keys(&self) -> &Tensor {
+        &self.keys
+    }
+
+    /// The same tokens, with what `f` makes of the keys.
+    pub fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Seen {
+        let [ids, documents] = [&self.ids, &self.documents].map(Tensor::shallow_clone);
+        Seen { keys: f(&self.keys), ids, documents }
+    }
+
+    /// What `count` rows of the batch have seen, from row `first` on.
+    pub(super) fn narrow(&self, first: i64, count: i64) -> Seen {
+        let of = |x: &Tensor| x.narrow(0, first, count);
+        Seen { keys: of(&self.keys), ids: of(&self.ids), documents: of(&self.documents) }
+    }
+
     /// What some rows of the batch have seen; `rows` int64 names them.
     pub(super) fn of_rows(&self, rows: &Tensor) -> Seen {
         let of = |x: &Tensor| x.index_select(0, rows);

@@ -136,13 +136,13 @@ impl Model {
     /// What a batch of `batch` rows starts from: `time_state` in every row, and nothing seen before the
     /// first token.
     pub fn start(&self, time_state: &TimeState, batch: i64) -> State {
+        let nothing = Tensor::zeros([batch, self.shape.n_embd], (self.kind(), self.device()));
         let layer = |s: &Tensor| {
             let [h, n, _] = s.size()[..] else { unreachable!("a state has three axes") };
-            let nothing = Tensor::zeros([batch, self.shape.n_embd], (self.kind(), s.device()));
             LayerState {
                 att_x: nothing.shallow_clone(),
                 wkv: s.unsqueeze(0).expand([batch, h, n, n], false),
-                ffn_x: nothing,
+                ffn_x: nothing.shallow_clone(),
             }
         };
         State { layers: time_state.0.iter().map(layer).collect(), seen: None }
@@ -261,6 +261,11 @@ impl Model {
         });
         let (copies, seen) = copied.unzip();
         (Hidden { x, copies }, seen)
+    }
+
+    /// Whether the head copies tokens that it has seen: the option `head_qk`.
+    pub fn copies(&self) -> bool {
+        self.copying.is_some()
     }
 
     /// The weight (V, C) of the head, in the compute dtype.

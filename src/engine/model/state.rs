@@ -30,7 +30,37 @@ pub struct State {
     pub seen: Option<Seen>,
 }
 
+impl LayerState {
+    /// What `f` makes of each tensor.
+    #[must_use]
+    pub fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> LayerState {
+        LayerState { att_x: f(&self.att_x), wkv: f(&self.wkv), ffn_x: f(&self.ffn_x) }
+    }
+}
+
 impl State {
+    /// What `f` makes of each tensor of floating-point numbers.
+    #[must_use]
+    pub fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> State {
+        let layers = self.layers.iter().map(|layer| layer.map(&f)).collect();
+        State { layers, seen: self.seen.as_ref().map(|seen| seen.map(&f)) }
+    }
+
+    /// Bytes of all tensors of floating-point numbers.
+    pub fn bytes(&self) -> u64 {
+        let of = |x: &Tensor| (x.numel() * x.kind().elt_size_in_bytes()) as u64;
+        let layers = self.layers.iter().flat_map(|layer| [&layer.att_x, &layer.wkv, &layer.ffn_x]);
+        layers.chain(self.seen.iter().map(Seen::keys)).map(of).sum()
+    }
+
+    /// The state of `count` rows of the batch from row `first` on, which shares its memory.
+    #[must_use]
+    pub fn narrow(&self, first: i64, count: i64) -> State {
+        let rows = |x: &Tensor| x.narrow(0, first, count);
+        let layers = self.layers.iter().map(|layer| layer.map(rows)).collect();
+        State { layers, seen: self.seen.as_ref().map(|seen| seen.narrow(first, count)) }
+    }
+
     /// The state of some rows of the batch; `rows` int64 names them.
     #[must_use]
     pub fn of_rows(&self, rows: &Tensor) -> State {

@@ -7,6 +7,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 use super::{Linear, Shape, TimeState};
+use crate::kernels::flat::in_kind;
 use statetune_core::arch::{ModelError, check, is_linear, is_of_state, open_model, shape_of_file};
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{
@@ -210,6 +211,9 @@ impl Weights {
     /// The tensor `name` in `kind` on the device of the model. Pages of the file of which a copy was made are
     /// given up.
     fn here(&self, name: &str, tensor: &Tensor, kind: Kind) -> Tensor {
+        if tensor.requires_grad() && tensor.device() == self.device {
+            return in_kind(tensor, kind);
+        }
         let here = tensor.to_device_(self.device, kind, false, false);
         if self.file.is_some() && here.data_ptr() != tensor.data_ptr() {
             self.forget_pages(name);

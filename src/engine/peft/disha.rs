@@ -10,6 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::adapter::{Adapter, AdapterMath};
 use super::{Disha, DishaMode};
+use crate::kernels::flat::in_kind;
 use crate::model::{Matrix, Update};
 
 impl AdapterMath for Disha {
@@ -44,7 +45,7 @@ impl Update for BoneUpdate {
         let (r, width) = (self.d.size()[0], *x.size().last().expect("an axis of inputs"));
         let padded = x.constant_pad_nd([0, (-width).rem_euclid(r)]);
         let folded = padded.unflatten(-1, [-1, r]).sum_dim_intlist(-2, false, None::<Kind>); // (.., R)
-        matrix.linear(x) + folded.matmul(&self.d.to_kind(x.kind()))
+        matrix.linear(x) + folded.matmul(&in_kind(&self.d, x.kind()))
     }
 }
 
@@ -69,7 +70,7 @@ impl Update for BatUpdate {
     fn apply(&self, matrix: &dyn Matrix, x: &Tensor) -> Tensor {
         let [pieces, r, _] = self.d.size()[..] else { unreachable!("D has three axes") };
         let by_piece = x.reshape([-1, pieces, r]).transpose(0, 1); // (pieces, tokens, R)
-        let z = by_piece.bmm(&self.d.to_kind(x.kind()).transpose(1, 2)).transpose(0, 1);
+        let z = by_piece.bmm(&in_kind(&self.d, x.kind()).transpose(1, 2)).transpose(0, 1);
         let both = Tensor::stack(&[x, &z.reshape(x.size())], 0);
         let y = matrix.linear(&both).sum_dim_intlist(0, false, None::<Kind>); // (.., out)
         let sum = z.sum_dim_intlist(1, false, None::<Kind>); // (tokens, R)

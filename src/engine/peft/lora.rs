@@ -8,6 +8,8 @@ use tch::{Kind, Tensor};
 
 use super::Lora;
 use super::adapter::{Adapter, AdapterMath};
+use crate::kernels::add_low_rank;
+use crate::kernels::flat::in_kind;
 use crate::model::{Matrix, Update};
 
 impl AdapterMath for Lora {
@@ -45,17 +47,16 @@ impl LowRankUpdate {
         LowRankUpdate { a: a.shallow_clone(), b: b.shallow_clone(), scale, dropout }
     }
 
-    /// The term that the update adds to the product of the matrix, for its inputs `x`.
-    fn added(&self, x: &Tensor) -> Tensor {
-        let kind = x.kind();
-        let narrow = x.matmul(&self.a.to_kind(kind).tr()); // (.., R)
-        narrow.matmul(&self.b.to_kind(kind).tr()) * self.scale
+    /// `base`, the product of the matrix, plus that of the update, for its inputs `x`.
+    fn add_to(&self, base: Tensor, x: &Tensor) -> Tensor {
+        let [a, b] = [&self.a, &self.b].map(|part| in_kind(part, x.kind()));
+        add_low_rank(base, x, &a, &b, self.scale)
     }
 }
 
 impl Update for LowRankUpdate {
     fn apply(&self, matrix: &dyn Matrix, x: &Tensor) -> Tensor {
-        matrix.linear(x) + self.added(x)
+        self.add_to(matrix.linear(x), x)
     }
 }
 
@@ -84,6 +85,6 @@ struct WithDropout {
 impl Update for WithDropout {
     fn apply(&self, matrix: &dyn Matrix, x: &Tensor) -> Tensor {
         tch::manual_seed(self.seed);
-        matrix.linear(x) + self.update.added(&x.dropout(self.update.dropout, true))
+        self.update.add_to(matrix.linear(x), &x.dropout(self.update.dropout, true))
     }
 }

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::WeightsError;
 
+use tch::Kind;
+
 use crate::exports::ExportOptions;
 use crate::model::{Model, TimeState};
 use crate::optim::Parameter;
@@ -17,6 +19,9 @@ pub trait Method: Debug {
     /// The trainable parameters.
     fn parameters(&self) -> Vec<Parameter>;
 
+    /// The dtype in which the model computes.
+    fn kind(&self) -> Kind;
+
     /// The model with the parameters' current values, connected to them for differentiation.
     fn model(&self) -> Rc<Model>;
 
@@ -25,6 +30,13 @@ pub trait Method: Debug {
     fn training_model(&self, micro_step: u64) -> Rc<Model> {
         let _ = micro_step;
         self.model()
+    }
+
+    /// The model as that micro-step trains the chunk `chunk` of its micro-batch, counted from 0, if the inputs that are
+    /// dropped differ from those of the first chunk.
+    fn chunk_model(&self, micro_step: u64, chunk: u64) -> Option<Rc<Model>> {
+        let _ = (micro_step, chunk);
+        None
     }
 
     /// The current initial states, connected to the parameters likewise; those of the model where they are not trained.

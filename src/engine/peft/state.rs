@@ -73,6 +73,10 @@ impl Method for StateTuning {
         self.state.parameters()
     }
 
+    fn kind(&self) -> Kind {
+        self.model.kind()
+    }
+
     fn model(&self) -> Rc<Model> {
         Rc::clone(&self.model)
     }

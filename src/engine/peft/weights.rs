@@ -1,5 +1,6 @@
 //! Tuning of weights: by adapters, of the model's own tensors, with or without the initial states.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -21,6 +22,9 @@ use crate::optim::{Parameter, group};
 use crate::quant::Format;
 use crate::tensors::kind;
 
+/// Random words of a micro-step that belong to one chunk: more than a model has matrices.
+const WORDS_OF_CHUNK: u128 = 1 << 20;
+
 /// A model in which the parameters that a [`TuningSpec`] selects are trained, in float32; the model computes in its own
 /// dtype.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub struct WeightTuning {
     adapters: AdapterSet,
     state: Option<TrainableState>,
     compute: Compute,
+    /// The model, where only adapters and states are trained: nothing in it changes.
+    model: OnceCell<Rc<Model>>,
 }
 
 /// How a model computes, and the seed of its training steps.
@@ -69,7 +75,7 @@ impl WeightTuning {
         let state = spec
             .state_lr_scale
             .map(|lr_scale| TrainableState::new(&weights.initial_states(), &shape, lr_scale));
-        Ok(WeightTuning { weights, adapters, state, compute })
+        Ok(WeightTuning { weights, adapters, state, compute, model: OnceCell::new() })
     }
 
     /// Starts from untrained weights, with new adapters. Matrices of which adapters take a part
@@ -139,20 +145,33 @@ impl Method for WeightTuning {
         self.adapters.parameters().into_iter().chain(tensors).chain(states).collect()
     }
 
+    fn kind(&self) -> Kind {
+        self.compute.kind
+    }
+
     fn model(&self) -> Rc<Model> {
-        Rc::new(Model::new(&self.weights, self.compute.kind, self.compute.op))
+        let new = || Rc::new(Model::new(&self.weights, self.compute.kind, self.compute.op));
+        match self.trainable_tensors().next() {
+            Some(_) => new(),
+            None => Rc::clone(self.model.get_or_init(new)),
+        }
     }
 
     fn training_model(&self, micro_step: u64) -> Rc<Model> {
+        self.chunk_model(micro_step, 0).unwrap_or_else(|| self.model())
+    }
+
+    fn chunk_model(&self, micro_step: u64, chunk: u64) -> Option<Rc<Model>> {
         if self.adapters.same_in_training() {
-            return self.model();
+            return None;
         }
         let Compute { kind, op, seed, .. } = self.compute;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(micro_step);
+        rng.set_word_pos(u128::from(chunk) * WORDS_OF_CHUNK);
         let mut weights = self.weights.share();
         self.adapters.attach_training(&mut weights, kind, || rng.next_u64());
-        Rc::new(Model::new(&weights, kind, op))
+        Some(Rc::new(Model::new(&weights, kind, op)))
     }
 
     fn time_state(&self) -> TimeState {

@@ -11,6 +11,7 @@ use statetune_core::records::{
     copy_sinks, dir_name as run_name, named_checkpoint, newest_checkpoint, read_records,
     rewind_records,
 };
+use statetune_core::shell::shell_word;
 use statetune_core::store::{all_runs, find_run, runs_named};
 use statetune_core::tensorfile::WeightsError;
 
@@ -259,8 +260,10 @@ impl Begin {
             diagnostic = diagnostic.note(msg!(CHANGE_IS_ALLOWED, key, was, now));
         }
         let keys: Vec<&str> = breaking.iter().map(|change| change.key.as_str()).collect();
-        let diagnostic = diagnostic.help(msg!(RESUME_WITH_STORED, run = run.display()));
-        Err(RunError::Resume(Box::new(help(diagnostic, run, &keys.join(",")))))
+        let of_steps = differing.iter().filter(|change| change.reach != Reach::Nothing);
+        let of_steps: Vec<Change> = of_steps.cloned().collect();
+        let diagnostic = diagnostic.help(msg!(RESUME_WITH_STORED, run));
+        Err(RunError::Resume(Box::new(self.help(diagnostic, plan, run, &of_steps, &keys))))
     }
 
     /// Refuses data, weights and a tokenizer that differ from those of the run, unless accepted. Returns the differences of
@@ -289,10 +292,48 @@ impl Begin {
         }
         diagnostic =
             diagnostic.help(match inputs.iter().all(|name| still_there(name, &was, now)) {
-                true => msg!(RESUME_WITH_STORED, run = run.display()),
+                true => msg!(RESUME_WITH_STORED, run),
                 false => msg!(RESTORE_INPUTS),
             });
-        Err(RunError::Resume(Box::new(help(diagnostic, run, &inputs.join(",")))))
+        let mut changes = setting_changes(run, plan)?;
+        changes.retain(|change| {
+            change.reach != Reach::Nothing
+                || inputs
+                    .iter()
+                    .any(|name| is_of_input(&change.key, name) && has_other_files(name, &was, now))
+        });
+        Err(RunError::Resume(Box::new(self.help(diagnostic, plan, run, &changes, &inputs))))
+    }
+
+    /// Helps that continue the run in another way; none is the command that was just refused. `changes` are the settings
+    /// that are to differ from those of the run, `keys` the settings and inputs that were not accepted.
+    fn help(
+        &self,
+        diagnostic: Diagnostic,
+        plan: &Plan,
+        run: &Path,
+        changes: &[Change],
+        keys: &[&str],
+    ) -> Diagnostic {
+        let (accepted, dropped): (&[String], &[String]) = match self {
+            Begin::Resume { accept, drop_samples, .. } => (accept, drop_samples),
+            _ => (&[], &[]),
+        };
+        // The options of `resume` as they were given; a file has its settings as options.
+        let is_of_run = plan.experiment.is_of_run();
+        let changed = changes.iter().filter(|_| !is_of_run).map(Change::option);
+        let given = if is_of_run { plan.experiment.options() } else { "" };
+        let options: String = changed
+            .chain(dropped.iter().map(|one| format!("--drop-sample {}", shell_word(one))))
+            .fold(given.to_owned(), |options, option| options + " " + &option);
+        let accept: Vec<&str> = accepted.iter().map(String::as_str).chain(keys.to_vec()).collect();
+        let accept = accept.join(",");
+        diagnostic.help(msg!(START_FROM_THIS_RUN, run)).help(msg!(
+            RESUME_ACCEPT,
+            run,
+            options,
+            accept
+        ))
     }
 
     /// Opens the directory of the run, with the records of the steps before.
@@ -461,18 +502,27 @@ fn then_and_now(name: &str, was: &Lock, now: &Lock) -> Text {
 /// Whether the files of an input of the run are unchanged where they were, so that the stored settings find them; the
 /// settings of now name other files.
 fn still_there(name: &str, was: &Lock, now: &Lock) -> bool {
+    let is_unchanged =
+        |file: &LockedFile| sha256_of_file(&file.path).is_ok_and(|sha256| sha256 == file.sha256);
+    has_other_files(name, was, now) && was.input(name).into_iter().all(is_unchanged)
+}
+
+/// Whether an input has other paths now.
+fn has_other_files(name: &str, was: &Lock, now: &Lock) -> bool {
     let paths = |lock: &Lock| -> Vec<PathBuf> {
         lock.input(name).into_iter().map(|file| file.path.clone()).collect()
     };
-    let is_unchanged =
-        |file: &LockedFile| sha256_of_file(&file.path).is_ok_and(|sha256| sha256 == file.sha256);
-    paths(was) != paths(now) && was.input(name).into_iter().all(is_unchanged)
+    paths(was) != paths(now)
 }
 
-/// Helps that continue the run in another way; none is the command that was just refused.
-fn help(diagnostic: Diagnostic, run: &Path, accept: &str) -> Diagnostic {
-    let run = run.display();
-    diagnostic.help(msg!(START_FROM_THIS_RUN, run)).help(msg!(RESUME_ACCEPT, run, accept))
+/// Whether a setting names the files of an input.
+fn is_of_input(key: &str, name: &str) -> bool {
+    match name {
+        Lock::WEIGHTS => key == "model.load_model",
+        Lock::TOKENIZER => key == "model.tokenizer",
+        Lock::INIT => key == "peft.init_file",
+        _ => key == "data.data_file" || key.starts_with("data.source"),
+    }
 }
 
 fn refused(plan: &Plan, diagnostic: Diagnostic) -> RunError {

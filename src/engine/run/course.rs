@@ -34,6 +34,8 @@ pub(super) struct Course<'a, 'e> {
     pub(super) evaluator: Evaluator<'a>,
     pub(super) saver: Saver,
     pub(super) guard: Guard<'a>,
+    /// The position after the last step that is recorded.
+    pub(super) position: Position,
     pub(super) ended: Ended,
 }
 

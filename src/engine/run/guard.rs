@@ -312,20 +312,26 @@ fn short_name<'a>(job: &Job<'_>, name: &'a str) -> &'a str {
     }
 }
 
-/// Removes the skipped documents of the run from `data`, and returns its skipped steps, counted from 0.
+/// What no batch of a run contains.
+#[derive(Default)]
+pub(super) struct Skipped {
+    /// Steps, counted from 0.
+    pub(super) steps: BTreeSet<u64>,
+    /// Documents of the training pair.
+    pub(super) documents: Vec<usize>,
+}
+
+/// Removes the skipped documents of the run from `data`, and returns what the run skips.
 ///
 /// # Errors
 /// A record or a cache that cannot be read.
-pub(super) fn skip_recorded(
-    run: &RunDir,
-    data: &mut Datasets<'_>,
-) -> Result<BTreeSet<u64>, RunError> {
-    let mut steps = BTreeSet::new();
+pub(super) fn skip_recorded(run: &RunDir, data: &mut Datasets<'_>) -> Result<Skipped, RunError> {
+    let mut skipped = Skipped::default();
     let mut documents = HashSet::new();
     for one in SkippedSample::load(run.path()).map_err(OpenRunError::from)? {
         match one {
             SkippedSample::Step { step, .. } => {
-                steps.insert(step.saturating_sub(1));
+                skipped.steps.insert(step.saturating_sub(1));
             }
             SkippedSample::Document { document, .. } => {
                 documents.insert(document);
@@ -333,9 +339,10 @@ pub(super) fn skip_recorded(
         }
     }
     if !documents.is_empty() {
-        data.train.skip(data.names.copies(&documents)?);
+        skipped.documents = data.names.copies(&documents)?;
+        data.train.skip(skipped.documents.iter().copied());
     }
-    Ok(steps)
+    Ok(skipped)
 }
 
 /// Computes the recorded step in `folder` again with the settings of `plan` and the recorded parameters. Returns a reading
@@ -347,14 +354,14 @@ pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Rea
     set_up_libtorch(plan);
     let tokenizer = load_tokenizer(plan)?;
     let weights = load_weights(plan, &tokenizer)?;
-    let vocab_size = weights.shape().vocab_size;
+    let shape = *weights.shape();
     let method = new_method(plan, weights, &tokenizer)?;
     let scaler =
         LossScaler::for_dtype(plan.train.dtype).map(|scaler| scaler.at(incident.loss_scale));
-    let options = StepOptions::of_plan(plan);
+    let options = StepOptions::of_plan(plan, &shape);
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options);
     restore_values(folder, &mut trainer.adam)?;
-    let batches = Incident::load_batches(folder, vocab_size)?;
+    let batches = Incident::load_batches(folder, shape.vocab_size)?;
     let batches: Vec<Batch> = batches.iter().map(|rows| Batch::from_plain(rows)).collect();
     let mut readings = Vec::new();
     trace(&trainer, &batches, incident.step - 1, &mut |reading| {

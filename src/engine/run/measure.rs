@@ -29,6 +29,9 @@ const BLOCKS: [i64; 2] = [2, 5];
 /// Timed steps, after one without timing; the shortest counts.
 const STEPS: usize = 4;
 
+/// Chunks of a row, at most, where rows are computed in chunks.
+const CHUNKS: u64 = 4;
+
 /// Measures a step and stores the result for [`Outlook::forecast`]. Does nothing without documents.
 ///
 /// # Errors
@@ -60,10 +63,14 @@ pub fn measure(outlook: &Outlook<'_>) -> Result<(), RunError> {
 fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64, RunError> {
     let (plan, train) = (outlook.plan, &outlook.plan.train);
     set_up_libtorch(plan);
-    let method = method(plan, Shape { n_layer, ..outlook.shape })?;
+    let shape = Shape { n_layer, ..outlook.shape };
+    let method = method(plan, shape)?;
     let scaler = LossScaler::for_dtype(train.dtype);
-    let mut trainer = Trainer::new(method.as_ref(), train.adam, scaler, StepOptions::of_plan(plan));
-    let (tokens, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.as_u64(), 1.0));
+    let options = StepOptions::of_plan(plan, &shape);
+    let mut trainer = Trainer::new(method.as_ref(), train.adam, scaler, options);
+    let (mean, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.as_u64(), 1.0));
+    // The time of a chunk is the same anywhere in a row.
+    let tokens = train.chunk_ctx.map_or(mean, |chunk| mean.min(CHUNKS * chunk.as_u64()));
     let batch =
         || batch(train.micro_bsz.as_usize(), tokens as usize, learned, outlook.shape.vocab_size);
     let batches: Vec<Batch> = (0..train.accumulate_grad_batches).map(|_| batch()).collect();
@@ -79,7 +86,7 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64
         }
         work.advance(1);
     }
-    Ok(least)
+    Ok(least * mean as f64 / tokens as f64)
 }
 
 /// The method of the plan on a model of this shape with random weights.

@@ -13,7 +13,7 @@ use crate::RunError;
 use crate::exports::{
     BaseWeights, ExportKind, ExportOptions, Passport, save_merged, save_state_pth, state_beside,
 };
-use crate::inference::{check_base, unfit};
+use crate::inference::{check_base, dense_base, unfit};
 use crate::model::{TimeState, Version, Weights, has_states, load_tensors};
 use crate::peft::{TuningSpec, merged, packed_base};
 
@@ -147,14 +147,6 @@ fn save_beside(
     let passport = Passport { kind: ExportKind::State, base, quant: None, ..passport };
     save_state_pth(states, &path, &ExportOptions { dtype: Dtype::F32, passport: &passport })?;
     Ok(path)
-}
-
-/// The warning about an adapter that was trained on quantized weights and is merged into dense ones.
-fn dense_base() -> Diagnostic {
-    let message = msg!(MERGED_WITH_DENSE);
-    Diagnostic::warning(message)
-        .note(msg!(DENSE_IS_ANOTHER_MODEL))
-        .help(msg!(QUANTISED_IS_TRAINED_MODEL))
 }
 
 /// The warning about initial states in an RWKV-7 model.

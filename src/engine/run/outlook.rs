@@ -80,22 +80,8 @@ impl<'a> Outlook<'a> {
         if matches!(plan.train.op, Op::Chunk | Op::Reference) {
             return None;
         }
-        let recipe = match &plan.method.peft {
-            PeftPlan::State(_) => None,
-            PeftPlan::Weights(recipe) => Some(&**recipe),
-        };
         let longest = self.data.as_ref().map_or(train.ctx_len.as_u64(), |data| data.facts.longest);
-        Some(Workload {
-            shape: &self.shape,
-            recipe,
-            quant: plan.method.quant,
-            dtype: plan.train.dtype,
-            grad_cp: train.grad_cp,
-            head_chunk: train.head_chunk.as_i64().unsigned_abs(),
-            rows: train.micro_bsz.as_u64(),
-            tokens: longest,
-            on_gpu: plan.train.device.is_gpu(),
-        })
+        Some(Workload::of_plan(plan, &self.shape, longest))
     }
 
     /// The forecast. `available` replaces the free memory of the device, in bytes.
@@ -126,6 +112,7 @@ impl<'a> Outlook<'a> {
             rate: self.data.as_ref().and_then(|data| rate(plan, &data.options)),
             range_test: None,
             memory: workload.map(|workload| workload.memory()),
+            boundaries: workload.and_then(|workload| workload.boundaries()),
             available_bytes: available.or_else(|| available_bytes(device(plan.train.device))),
             time: self.data.as_ref().and_then(|data| {
                 known(self, &model, &settings, data.positions(), data.facts.steps)
@@ -177,13 +164,16 @@ impl<'a> Outlook<'a> {
             longest,
             chunk
         ));
-        let file = self.plan.experiment.file().display();
         let proposals = self.proposals(available);
         let lines = ('A'..).zip(&proposals);
         let lines = lines.map(|(letter, one)| msg!(PROPOSAL_LINE, letter, proposal = one.line()));
         if !proposals.is_empty() {
-            refusal =
-                refusal.help(Text::list(Join::Line, lines)).help(msg!(PLAN_APPLY_EDITS, file));
+            let experiment = &self.plan.experiment;
+            let apply = match proposals[0].can_be_in_file_of(experiment) {
+                true => msg!(PLAN_APPLY_EDITS, experiment = experiment.arguments()),
+                false => msg!(ADD_PROPOSAL, options = proposals[0].options()),
+            };
+            refusal = refusal.help(Text::list(Join::Line, lines)).help(apply);
         }
         refusal = refusal.help(msg!(ALLOW_OOM_TRIES));
         Some(self.plan.experiment.at("train.micro_bsz", refusal))
@@ -268,9 +258,11 @@ fn settings(plan: &Plan) -> Settings {
         micro_bsz: train.micro_bsz.0,
         accumulate_grad_batches: train.accumulate_grad_batches,
         grad_cp: train.grad_cp,
+        chunk_ctx: train.chunk_ctx.map(|tokens| tokens.0),
         head_chunk: train.head_chunk.0,
         op: plan.train.op.name().to_string(),
         device: recorded_device(device(plan.train.device)),
+        devices: Some(train.devices.count()).filter(|count| *count > 1),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
     }
 }

@@ -167,7 +167,7 @@ pub(super) fn prepare_data<'a>(
         Loader::new(Binidx::open(prefix)?, tokenizer, options, vocab_size as usize, &documents)
             .map_err(|error| {
                 let origin = |index| prepared.as_ref()?.origin(split, index);
-                error.in_source(origin).for_experiment(plan.experiment.file())
+                error.in_source(origin).for_experiment(&plan.experiment.arguments())
             })
     };
     let train = open(&pair, options.clone(), Split::Train)?;
@@ -186,10 +186,10 @@ pub(super) fn prepare_data<'a>(
     let documents = train.survey().copies as usize;
     let from = prepared.as_ref();
     let origin = |split| move |index| from?.origin(split, index);
-    let file = plan.experiment.file();
-    let mut warnings = train.turns().warnings(file, &origin(Split::Train));
+    let experiment = plan.experiment.arguments();
+    let mut warnings = train.turns().warnings(&experiment, &origin(Split::Train));
     if let Some(val) = &val {
-        let of_val = val.turns().warnings(file, &origin(Split::Val)).into_iter();
+        let of_val = val.turns().warnings(&experiment, &origin(Split::Val)).into_iter();
         // A kind of oddity is reported once.
         let is_new: Vec<Diagnostic> =
             of_val.filter(|one| !warnings.iter().any(|other| other.code == one.code)).collect();

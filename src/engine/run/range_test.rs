@@ -27,7 +27,8 @@ use crate::RunError;
 use crate::error::error_of_panic;
 use crate::peft::Method;
 use crate::train::{
-    FitOptions, LossScaler, StepOptions, TrainError, Trainer, batch_loss, restore_values,
+    FitOptions, LossOptions, LossScaler, StepOptions, TrainError, Trainer, batch_loss,
+    restore_values,
 };
 
 /// Samples that a trial is judged by, at least and at most; otherwise as many as the shortest trial trains on.
@@ -113,7 +114,8 @@ fn measure(
     let samples = search.trial_steps()[0] * options.samples_per_step();
     let samples = samples.clamp(HELD_OUT[0], HELD_OUT[1]);
     let held_out = HeldOut::new(data, &options, samples)?;
-    let mut trainer = trainer(plan, method);
+    let step_options = StepOptions::of_plan(plan, method.model().shape());
+    let mut trainer = trainer(plan, method, step_options);
     let before = values(&trainer);
     if let Some(folder) = begin.start_values() {
         restore_values(&folder, &mut trainer.adam)?;
@@ -122,6 +124,7 @@ fn measure(
         plan,
         method,
         options,
+        step_options,
         start: values(&trainer),
         loader: &mut data.train,
         held_out,
@@ -138,9 +141,9 @@ fn measure(
 }
 
 /// A trainer before its first step.
-fn trainer<'a>(plan: &Plan, method: &'a dyn Method) -> Trainer<'a> {
+fn trainer<'a>(plan: &Plan, method: &'a dyn Method, options: StepOptions) -> Trainer<'a> {
     let scaler = LossScaler::for_dtype(plan.train.dtype);
-    Trainer::new(method, plan.train.adam, scaler, StepOptions::of_plan(plan))
+    Trainer::new(method, plan.train.adam, scaler, options)
 }
 
 /// Copies of the trained values, in the memory of the CPU.
@@ -190,6 +193,7 @@ struct Trials<'a, 'd, 'l> {
     plan: &'a Plan,
     method: &'a dyn Method,
     options: FitOptions,
+    step_options: StepOptions,
     /// Values of the first step.
     start: Vec<Tensor>,
     loader: &'l mut Loader<'d>,
@@ -210,7 +214,7 @@ impl Trials<'_, '_, '_> {
 
     fn train(&mut self, rate: f64, steps: u64) -> Result<Option<f64>, RunError> {
         let train = &self.plan.train;
-        let mut trainer = trainer(self.plan, self.method);
+        let mut trainer = trainer(self.plan, self.method, self.step_options);
         trainer.adam.set_values(&self.start);
         let curve = train.schedule.shortened(rate, steps, self.options.total_steps());
         for step in 0..steps {
@@ -226,7 +230,7 @@ impl Trials<'_, '_, '_> {
         let (model, state) = (self.method.model(), self.method.time_state());
         let (mut sum, mut targets) = (0.0, 0);
         for batch in &self.held_out.batches {
-            sum += batch_loss(&model, &state, batch, train.head_chunk.as_i64())?;
+            sum += batch_loss(&model, &state, batch, LossOptions::of_plan(train))?;
             targets += batch.learned();
             self.work.set(self.done);
         }

@@ -34,6 +34,7 @@ use super::range_test::known_or_measured;
 use super::record::{Events, Recorder};
 use super::save::Saver;
 use super::settings::set_up_libtorch;
+use super::share::{Order, check_same, give};
 use super::summary_lines::{found_rate, own_states, summary_lines};
 use super::validation::Validation;
 use crate::RunError;
@@ -41,9 +42,9 @@ use crate::error::error_of_panic;
 use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
-use crate::train::{FitOptions, LossScaler, StepOptions, Trainer};
+use crate::train::{Devices, FitOptions, LossScaler, Position, StepOptions, Trainer};
 
-/// Runs `plan` from `begin` and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
+/// Runs `plan` from `begin` on `devices`, of which this is device 0, and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
 /// `allow_oom`. Ends after the current step, or during an evaluation, with everything saved, once `stop` is true.
 ///
 /// # Errors
@@ -51,6 +52,7 @@ use crate::train::{FitOptions, LossScaler, StepOptions, Trainer};
 pub fn run(
     plan: &Plan,
     begin: Begin,
+    devices: &dyn Devices,
     allow_oom: bool,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&Event),
@@ -63,11 +65,17 @@ pub fn run(
     if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &data).refusal(None) {
         return Err(RunError::WontFit(Box::new(refusal)));
     }
+    give(devices, &Order::Load { val_seed: plan.data.val_seed })?;
     let weights = weights_of_shape(plan, shape)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = new_method(plan, weights, &tokenizer)?;
-    let lock = Lock { values: begin.values()?, ..lock(plan, &tokenizer, &shape, &data)? };
+    let lock = Lock {
+        values: begin.values()?,
+        devices: devices_in_lock(devices),
+        ..lock(plan, &tokenizer, &shape, &data)?
+    };
     mapped.check(None)?; // what was loaded is what was hashed
+    check_same(devices, plan, &lock)?;
     let (plan, rate) = with_rate(plan, &begin, &lock, method.as_ref(), &mut data)?;
     let plan = &*plan;
     let identity = lock.identity(&plan.experiment.settings_of_numbers());
@@ -115,6 +123,8 @@ pub fn run(
             events.emit(Event::LeftOut { document: name })?;
         }
         let skipped = skip_recorded(run, &mut data)?;
+        let lr_init = plan.train.schedule.lr_init;
+        give(devices, &Order::Begin { lr_init, skipped: skipped.documents })?;
         let inputs = Inputs {
             plan,
             opened: &opened,
@@ -125,9 +135,10 @@ pub fn run(
             shape,
             tokenizer: &tokenizer,
             questions: &questions,
+            devices,
             stop,
         };
-        inputs.train(&mut data, skipped, &mut events)
+        inputs.train(&mut data, skipped.steps, &mut events)
     });
     // libtorch panics when memory runs out or the GPU fails.
     let result = catch_unwind(work);
@@ -159,6 +170,11 @@ pub fn run(
     })
 }
 
+/// The number of devices, where there are several.
+fn devices_in_lock(devices: &dyn Devices) -> Option<u32> {
+    u32::try_from(devices.count()).ok().filter(|count| *count > 1)
+}
+
 /// The plan with its learning rate: that of the run which continues, or else found now and returned.
 fn with_rate<'a>(
     plan: &'a Plan,
@@ -188,6 +204,7 @@ struct Inputs<'a> {
     shape: Shape,
     tokenizer: &'a Tokenizer,
     questions: &'a [String],
+    devices: &'a dyn Devices,
     stop: &'a AtomicBool,
 }
 
@@ -202,8 +219,9 @@ impl Inputs<'_> {
         let plan = self.plan;
         let options = fit_options(plan, data.train.samples_per_pass());
         let scaler = LossScaler::for_dtype(plan.train.dtype);
-        let step_options = StepOptions::of_plan(plan);
+        let step_options = StepOptions::of_plan(plan, &self.shape);
         let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, step_options);
+        trainer.devices = self.devices;
         self.announce(data, &trainer.adam, &options, events)?;
         let job = Job {
             plan: Cow::Borrowed(plan),
@@ -229,6 +247,7 @@ impl Inputs<'_> {
             evaluator,
             saver: Saver::default(),
             guard: Guard::new(&data.names),
+            position: Position::default(),
             ended: Ended::AllSteps,
         };
         let position = course.train(self.opened, &mut trainer, &mut data.train, skipped)?;

@@ -10,6 +10,7 @@ use statetune_core::records::{Event, Nonfinite, checkpoint_folders};
 use super::begin::Opened;
 use super::course::{Course, Ended};
 use super::guard::Reaction;
+use super::share::{begin_steps, go_on};
 use crate::RunError;
 use crate::train::{Position, StepDone, Trainer, fit, restore, restore_values};
 
@@ -38,14 +39,30 @@ impl Course<'_, '_> {
         self.events.emit(Event::FirstStep)?;
         loop {
             let options = self.job.options;
-            let after_step = |done: &StepDone<'_>| self.after_step(done);
-            position = fit(trainer, loader, &options, position, &skipped, after_step)?;
+            let devices = trainer.devices;
+            self.position = position;
+            begin_steps(trainer, position, options.epoch_count, &skipped)?;
+            let after_step = |done: &StepDone<'_>| {
+                let next = self.after_step(done)?;
+                self.position = done.position;
+                go_on(devices, next)?;
+                Ok(next)
+            };
+            let done = fit(trainer, loader, &options, position, &skipped, after_step);
+            position = done.inspect_err(|error| self.save_without(error, trainer))?;
             let Ended::Rollback(step) = self.ended else { return Ok(position) };
             let checkpoint = self.guard.roll_back(&self.job, self.events, step)?;
             self.restore(&checkpoint.record);
             restore(&checkpoint, trainer)?;
             position = checkpoint.record.position;
             skipped.insert(step - 1);
+        }
+    }
+
+    /// Saves a checkpoint where another device is gone: a step that it leaves unfinished has changed nothing.
+    fn save_without(&mut self, error: &RunError, trainer: &Trainer<'_>) {
+        if error.is_of_devices() && self.position.steps > 0 {
+            let _ = self.save_once(trainer, self.position);
         }
     }
 

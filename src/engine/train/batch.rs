@@ -33,7 +33,8 @@ impl BatchTensors {
     }
 }
 
-fn int64(values: &[i64]) -> Tensor {
+/// (n) int64, on the CPU.
+pub(super) fn int64(values: &[i64]) -> Tensor {
     if values.is_empty() {
         Tensor::zeros([0], (Kind::Int64, Device::Cpu))
     } else {

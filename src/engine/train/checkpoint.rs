@@ -1,7 +1,6 @@
 //! The tensors of a checkpoint: trainable parameters and the optimizer's moments.
 
 use std::path::Path;
-use std::slice;
 
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::records::{
@@ -9,7 +8,7 @@ use statetune_core::records::{
     TRAINABLE, check_seal, save_checkpoint,
 };
 use statetune_core::tensorfile::{Dtype, LazyTensor, TensorFile, WeightsError, write_lazily};
-use tch::{Device, Tensor};
+use tch::Tensor;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Trainer;
@@ -117,18 +116,10 @@ fn lazy_tensor(name: String, tensor: &Tensor) -> LazyTensor<'_> {
     LazyTensor { name, dtype: Dtype::F32, shape, bytes }
 }
 
-/// Adds shape and content of each trainable parameter to a digest.
+/// Adds shapes and contents of the trainable parameters to a digest.
 pub fn digest_values(digest: &mut Xxh3, adam: &Adam) {
-    for parameter in adam.parameters() {
-        for size in parameter.tensor.size() {
-            digest.update(&size.to_le_bytes());
-        }
-        let tensor = parameter.tensor.detach().to_device(Device::Cpu).contiguous();
-        let bytes = tensor.numel() * tensor.kind().elt_size_in_bytes();
-        if bytes > 0 {
-            // SAFETY: a contiguous tensor on the CPU has its elements in one piece, which lives as long as the
-            // tensor; nothing writes to it meanwhile, as the step is over.
-            digest.update(unsafe { slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), bytes) });
-        }
+    for size in adam.parameters().iter().flat_map(|parameter| parameter.tensor.size()) {
+        digest.update(&size.to_le_bytes());
     }
+    digest.update(&adam.digest().to_le_bytes());
 }

@@ -1,34 +1,21 @@
-//! The devices that share a step.
+//! The devices that share a step: processes, each with the whole model, that take the passes of a step in turn.
+//!
+//! [`Devices`] moves tensors and texts between them; [`Single`] is one device alone, [`Group`] a group of processes that meet
+//! through libtorch's TCPStore and speak Gloo. [`Place`] is what a launcher says about a process, [`Processes`] are those that
+//! the program starts itself. [`PassSum`] adds gradients in the order of passes, so that any number of devices gets
+//! the same bits.
 
-use std::fmt::Debug;
+mod error;
+mod group;
+mod native;
+mod passes;
+mod place;
+mod processes;
+mod transport;
 
-use tch::Tensor;
-
-/// The devices of a run. Each holds the whole model and has micro-batches of its own; after the sums, all take
-/// the same optimizer step. Every device makes the same calls in the same order.
-pub trait Devices: Debug {
-    /// Replaces each gradient by its sum over all devices.
-    fn sum_gradients(&self, gradients: &[Tensor]);
-
-    /// The sum of `count` over all devices.
-    fn sum_count(&self, count: u64) -> u64;
-
-    /// The sum of `loss` over all devices.
-    fn sum_loss(&self, loss: f64) -> f64;
-}
-
-/// One device: every sum is its own value.
-#[derive(Clone, Copy, Debug)]
-pub struct Single;
-
-impl Devices for Single {
-    fn sum_gradients(&self, _: &[Tensor]) {}
-
-    fn sum_count(&self, count: u64) -> u64 {
-        count
-    }
-
-    fn sum_loss(&self, loss: f64) -> f64 {
-        loss
-    }
-}
+pub use error::DevicesError;
+pub use group::Group;
+pub use passes::PassSum;
+pub use place::{Launcher, Place};
+pub use processes::Processes;
+pub use transport::{Devices, Single};

@@ -1,6 +1,7 @@
 use statetune_core::data::DataError;
 use statetune_core::diagnostic::{Text, msg};
 
+use super::DevicesError;
 use crate::kernels::KernelError;
 
 /// Why training stopped.
@@ -15,6 +16,9 @@ pub enum TrainError {
     /// A batch could not be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Another device failed or is gone; the step did not change the parameters.
+    #[error(transparent)]
+    Devices(#[from] DevicesError),
     /// The recurrence failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -26,6 +30,7 @@ impl TrainError {
         match self {
             Self::LossScale { step } => msg!(GRADIENTS_OVERFLOW, step),
             Self::Data(error) => error.text(),
+            Self::Devices(error) => error.text(),
             Self::Kernel(error) => error.text(),
         }
     }

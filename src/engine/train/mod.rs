@@ -7,26 +7,33 @@
 mod backward;
 mod batch;
 mod checkpoint;
+mod chunks;
+mod cut;
 mod devices;
 mod error;
 mod fit;
 mod loss;
+mod mean_loss;
 mod objective;
 mod options;
+mod part;
+mod pass;
 mod step;
 mod trace;
 
-pub use backward::{Direction, Pass};
 pub use batch::BatchTensors;
 pub use checkpoint::{
     digest_values, restore, restore_values, save as save_checkpoint, write_values,
 };
-pub use devices::{Devices, Single};
+pub use devices::{Devices, DevicesError, Group, Launcher, PassSum, Place, Processes, Single};
 pub use error::TrainError;
 pub use fit::{StepDone, fit};
-pub use loss::{DocumentSums, HeadLoss, batch_loss, head_loss, mean_loss};
+pub use loss::{HeadLoss, head_loss};
+pub use mean_loss::{DocumentSums, batch_loss, mean_loss};
 pub use objective::{CrossEntropy, Objective};
-pub use options::{FitOptions, StepOptions};
+pub use options::{Chunks, FitOptions, LossOptions, StepOptions};
+pub use part::Direction;
+pub use pass::{Pass, StepModel};
 pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use step::{StepOutcome, Trainer};
 pub use trace::{Reading, trace};

@@ -2,12 +2,9 @@
 
 use std::fmt::Debug;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::BatchTensors;
-use super::loss::target_losses;
-use crate::kernels::KernelError;
-use crate::model::{Model, State};
 
 /// A weighted cross-entropy of the target tokens: `sum of weight * -log p(target)`.
 ///
@@ -35,39 +32,4 @@ impl Objective for CrossEntropy {
     fn weights(&self, _: &BatchTensors, _: Option<&Tensor>) -> Option<Tensor> {
         None
     }
-}
-
-/// The weights of a batch, after the first pass where `objective` needs one.
-///
-/// # Errors
-/// Errors of the model's recurrence.
-pub(super) fn weights(
-    objective: &dyn Objective,
-    model: &Model,
-    start: &State,
-    batch: &BatchTensors,
-    head_chunk: i64,
-) -> Result<Option<Tensor>, KernelError> {
-    let log_probs = match objective.needs_log_probs() {
-        true => Some(row_log_probs(model, start, batch, head_chunk)?),
-        false => None,
-    };
-    Ok(objective.weights(batch, log_probs.as_ref()))
-}
-
-/// For each row the sum of `log p(target)` over its targets: (B) float64, in nats.
-fn row_log_probs(
-    model: &Model,
-    start: &State,
-    batch: &BatchTensors,
-    head_chunk: i64,
-) -> Result<Tensor, KernelError> {
-    let _guard = tch::no_grad_guard();
-    let [rows, tokens] = batch.inputs.size()[..] else { unreachable!("inputs have two axes") };
-    let (hidden, _) = model.forward(&batch.inputs, start, batch.restarts.as_ref())?;
-    let hidden = hidden.at(&batch.target_positions);
-    let losses = target_losses(model, &hidden, &batch.targets, head_chunk)?;
-    let row = batch.target_positions.floor_divide_scalar(tokens);
-    let zeros = Tensor::zeros([rows], (Kind::Double, losses.device()));
-    Ok(zeros.index_add(0, &row, &losses.neg()))
 }

@@ -1,12 +1,12 @@
 //! Recomputes a step block by block and reports statistics of every tensor: where the first NaN or infinity appears.
 
 use std::fmt::Arguments;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use statetune_core::data::Batch;
 use tch::{Device, Kind, Tensor};
 
-use super::backward::{Direction, Observer};
+use super::part::{Direction, Observer};
 use super::step::Trainer;
 use crate::kernels::KernelError;
 
@@ -14,7 +14,7 @@ use crate::kernels::KernelError;
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// What the value is: `emb`, `blocks.3.att`, `blocks.3.att WKV`, `blocks.3.ffn`, `ln_out`, `head`, or the name
-    /// of a parameter.
+    /// of a parameter. With `train.chunk_ctx` the tokens of the chunk follow: `emb, tokens 4096..8192`.
     pub place: String,
     /// When the value was computed.
     pub direction: Direction,
@@ -57,15 +57,15 @@ fn trace_to_end(
 ) -> Result<(), Stop> {
     let parameters = trainer.adam.parameters();
     trainer.adam.zero_gradients();
-    let mut look = Look { micro_batch: None, see };
+    let mut look = Look { micro_batch: None, chunk: None, see };
     for parameter in parameters {
         let value = || parameter.tensor.shallow_clone();
         look.see(format_args!("{}", parameter.name), Direction::Before, value)?;
     }
     let scale = trainer.loss_scale() / trainer.skip(batches).targets as f64;
     trainer.each_pass(batches, step, scale, |i, pass| {
-        let mut look = Look { micro_batch: Some(i), see: &mut *look.see };
-        pass.backward_by_blocks(&mut look).map(|_| ControlFlow::Continue(()))
+        let mut look = Look { micro_batch: Some(i), chunk: None, see: &mut *look.see };
+        pass.backward_observed(&mut look).map(|_| ControlFlow::Continue(()))
     })?;
     for (parameter, gradient) in parameters.iter().zip(trainer.adam.gradients()) {
         look.see(format_args!("{}", parameter.name), Direction::Backward, || gradient)?;
@@ -88,6 +88,8 @@ impl From<KernelError> for Stop {
 /// Turns values into readings.
 struct Look<'a> {
     micro_batch: Option<usize>,
+    /// The first row and the tokens of the chunk, of a micro-batch in chunks.
+    chunk: Option<(usize, Range<i64>)>,
     see: &'a mut dyn FnMut(Reading) -> ControlFlow<()>,
 }
 
@@ -105,8 +107,16 @@ impl Observer for Look<'_> {
         if !value.defined() {
             return Ok(());
         }
-        let reading = Reading::of(&value, place.to_string(), direction, self.micro_batch);
+        let mut reading = Reading::of(&value, place.to_string(), direction, self.micro_batch);
+        if let Some((first_row, tokens)) = &self.chunk {
+            reading.place += &format!(", tokens {}..{}", tokens.start, tokens.end);
+            reading.rows.iter_mut().for_each(|row| *row += first_row);
+        }
         if (self.see)(reading).is_break() { Err(Stop::BrokenOff) } else { Ok(()) }
+    }
+
+    fn enter(&mut self, first_row: i64, tokens: Range<i64>) {
+        self.chunk = Some((first_row as usize, tokens));
     }
 }
 

@@ -86,7 +86,8 @@ impl<'a> Checker<'a> {
                 let unknown = unknown(msg!(DID_YOU_MEAN, words = one_of(&keys)));
                 let [other] = &*keys else { return unknown };
                 let owner = below(table, other);
-                let unknown = self.consequence(&owner).into_iter().fold(unknown, Diagnostic::note);
+                let consequence = self.consequence(&owner, written);
+                let unknown = consequence.into_iter().fold(unknown, Diagnostic::note);
                 let rename = || written.source.rename(written.place, other);
                 match self.valid_value_at(&path, &owner, written) {
                     Some(None) => unknown.fix(msg!(RENAMES_KEY), rename()),
@@ -100,7 +101,7 @@ impl<'a> Checker<'a> {
             Suggestion::OtherKey(other, known) => {
                 let owner = below(&other, &known);
                 let unknown = unknown(msg!(DID_YOU_MEAN_WORD, word = dotted(&owner)));
-                let set = self.line_of_key(&owner).map(|line| is_set(&owner, line));
+                let set = self.line_of_key(&owner, written).map(|line| is_set(&owner, line));
                 let unknown = set.into_iter().fold(unknown, Diagnostic::note);
                 if !self.is_valid_at(&path, &owner) {
                     return unknown;
@@ -148,8 +149,8 @@ impl<'a> Checker<'a> {
     }
 
     /// What ignoring a key that means the one at `path` would do: that one is set already, or would keep its default.
-    fn consequence(&self, path: &[String]) -> Option<Text> {
-        if let Some(line) = self.line_of_key(path) {
+    fn consequence(&self, path: &[String], written: &WrittenValue) -> Option<Text> {
+        if let Some(line) = self.line_of_key(path, written) {
             return Some(is_set(path, line));
         }
         if self.layers.find(path).is_some() {
@@ -159,8 +160,11 @@ impl<'a> Checker<'a> {
         Some(msg!(DEFAULT_WOULD_STAY, key = dotted(path), default = default.to_string()))
     }
 
-    /// The line of the experiment file that sets the key at `path`.
-    fn line_of_key(&self, path: &[String]) -> Option<usize> {
+    /// The line of the experiment file that sets the key at `path`, too; `None` for a value that is set over the file.
+    fn line_of_key(&self, path: &[String], written: &WrittenValue) -> Option<usize> {
+        if written.source.override_kind().is_some() {
+            return None;
+        }
         let file = self.layers.file();
         let place = file.places.get(path)?;
         Some(file.text.get(..place.key.start)?.matches('\n').count() + 1)
@@ -386,7 +390,7 @@ error[ST2101]: `lora_alpha` does not apply to `peft.type = \"state\"`
 11 | lora_alpha = 64
    | ^^^^^^^^^^ as `alpha` used by: lora
    |
-   = help: delete the line, or choose a type that uses it: lora";
+   = help: delete the setting, or choose a type that uses it: lora";
         let with = |line: &str| MINIMAL.replace("\"state\"\n", &format!("\"state\"\n{line}\n"));
         assert_eq!(shown(&with("lora_alpha = 64")), expected);
         let error = shown(&with("rank = 8"));
@@ -398,7 +402,7 @@ error[ST2101]: `rank` does not apply to `peft.type = \"state\"`
   | --set peft.rank=8
   |            ^^^^ used by: lora, pissa, disha, miss, bone
   |
-  = help: delete the line, or choose a type that uses it: lora, pissa, disha, miss, bone";
+  = help: delete the setting, or choose a type that uses it: lora, pissa, disha, miss, bone";
         assert_eq!(only_error(MINIMAL, &set(&["peft.rank=8"])), expected);
         let lora = MINIMAL.replace("\"state\"\n", "\"lora\"\nlora_r = 8\n");
         assert!(shown(&lora).contains("did you mean `rank`?"));
@@ -452,7 +456,7 @@ error[ST2101]: `r` and `lora_alpha` do not apply to `peft.type = \"state\"`
 12 | lora_alpha = 64
    | ---------- as `alpha` used by: lora
    |
-   = help: delete the lines, or choose a type that uses them: lora";
+   = help: delete the settings, or choose a type that uses them: lora";
         assert_eq!(errors[0].render(false), expected);
         assert_eq!(errors.len(), 2);
     }
@@ -467,7 +471,7 @@ error[ST1005]: `hf_token` looks like a secret
    | ^^^^^^^^ do not write secrets into this file
    |
    = note: the file is copied into every run directory, and run directories are shared
-   = help: delete the line and set the environment variable `HF_TOKEN`, which programs that need the secret read";
+   = help: delete the setting and set the environment variable `HF_TOKEN`, which programs that need the secret read";
         assert_eq!(
             shown(&MINIMAL.replace("\"state\"\n", "\"state\"\nhf_token = \"hf_abcd\"\n")),
             expected
@@ -477,7 +481,10 @@ error[ST1005]: `hf_token` looks like a secret
     #[test]
     fn a_name_without_a_key_has_a_reason() {
         let error = shown(&format!("{MINIMAL}[train]\nstrategy = \"ddp\"\n"));
-        assert!(error.contains("note: `strategy`: a run uses one device"), "{error}");
+        assert!(
+            error.contains("note: `strategy`: `hardware.devices` is the number of processes"),
+            "{error}"
+        );
     }
 
     #[test]

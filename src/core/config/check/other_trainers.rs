@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::config::manual::keys::{KeyPath, Keys, below, dotted, is_table, types};
 use crate::config::spelling::{nearest, plain};
 use crate::diagnostic::{Join, Text, msg};
-use crate::words::shell_assignment;
+use crate::shell::shell_assignment;
 
 /// The most keys of one name that a tip lists.
 const MOST_OWNERS: usize = 3;
@@ -240,7 +240,7 @@ pub(in crate::config) fn no_counterpart(name: &str) -> Option<Text> {
         "peft_config" | "lora_config" | "pissa_config" | "disha_config" | "bone_config" => {
             msg!(FOREIGN_PEFT_CONFIG)
         }
-        "avg_loss" | "data_shuffle" | "flash_attention" | "chunk_ctx" => {
+        "avg_loss" | "data_shuffle" | "flash_attention" => {
             msg!(FOREIGN_UNUSED)
         }
         _ => return None,

@@ -11,7 +11,7 @@ use crate::config::manual::keys::{
 use crate::config::spelling::{nearest, plain};
 use crate::config::spelling::{number_with_comma, truth_meant};
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
-use crate::words::{shell_assignment, shell_word};
+use crate::shell::{shell_assignment, shell_word};
 
 /// A value as a layer sets it, with its place and its schema.
 pub(in crate::config) struct WrittenValue<'a> {

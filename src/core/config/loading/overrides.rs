@@ -9,6 +9,7 @@ use super::layer::{Layer, LayerKind, OverrideKind, Place, Places};
 use crate::config::manual::keys::{KeyPath, Keys, below, dotted, types};
 use crate::config::spelling::nearest;
 use crate::diagnostic::{Diagnostic, Text, msg};
+use crate::shell::{shell_assignment, shell_word};
 
 /// The prefix of environment variables that set values: `STATETUNE__TRAIN__CTX_LEN`.
 pub(in crate::config) const PREFIX: &str = "STATETUNE__";
@@ -42,6 +43,24 @@ impl Overrides {
         let mut environment: Vec<(String, String)> = variables.collect();
         environment.sort();
         Self { environment, set, ..Self::default() }
+    }
+
+    /// The options of the command line as words of a shell, each after a blank.
+    pub fn options(&self) -> String {
+        let options = [
+            ("-p", &self.profiles),
+            ("--set", &self.set),
+            ("--set-json", &self.set_json),
+            ("--unset", &self.unset),
+        ];
+        let word = |value: &str| match value.split_once('=') {
+            Some((key, value)) => shell_assignment(key, value),
+            None => shell_word(value),
+        };
+        let given = options.iter().flat_map(|(name, values)| {
+            values.iter().map(move |value| format!(" {name} {}", word(value)))
+        });
+        given.collect()
     }
 }
 

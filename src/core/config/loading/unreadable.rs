@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::config::nearest_word;
 use crate::diagnostic::{Join, Text, msg};
 use crate::records::RunDir;
-use crate::words::shell_word;
 
 /// The endings of data files.
 const DATA: [&str; 8] = ["jsonl", "json", "csv", "tsv", "txt", "parquet", "arrow", "npy"];
@@ -16,7 +15,7 @@ const NAMED: usize = 3;
 
 /// What may have been meant by `file`, which cannot be read as an experiment file.
 pub(in crate::config) fn helps_for(file: &Path) -> Vec<Text> {
-    let path = shell_word(&file.to_string_lossy());
+    let path = file;
     if file.join(RunDir::SETTINGS).is_file() {
         return vec![msg!(RESUME_RUN_DIRECTORY, path), msg!(RUN_LIKE_DIRECTORY, path)];
     }
@@ -39,7 +38,7 @@ pub(in crate::config) fn helps_for_data(file: &Path) -> Vec<Text> {
         "gz" | "zst" => DATA.contains(&ending(&file.with_extension(""))),
         one => DATA.contains(&one),
     };
-    let path = shell_word(&file.to_string_lossy());
+    let path = file;
     if is_data && file.is_file() { vec![msg!(INIT_WITH_DATA, path)] } else { Vec::new() }
 }
 

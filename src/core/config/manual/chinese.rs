@@ -182,9 +182,11 @@ hardware
   默认值  其中各键的默认值
 
   键
-    accelerator  存放模型并进行计算的设备。
-    devices      设备的个数：1，因为一个运行只用一个设备。
-    threads      参与计算的 CPU 线程数，至少 1。";
+    accelerator        存放模型并进行计算的设备。
+    devices            每台机器上的进程数；它们各有整个模型，轮流处理一步中的各遍。
+    num_nodes          运行所用的机器数。
+    rdzv_timeout_secs  开始时设备互相等待的时间。
+    threads            参与计算的 CPU 线程数，至少 1。";
         assert_eq!(found, expected);
     }
 }

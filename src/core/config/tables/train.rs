@@ -38,6 +38,10 @@ pub struct Train {
     /// Activation checkpointing: keep only the input of each block and recompute the rest in the backward pass.
     /// Less memory, about a third more time, the same result.
     pub grad_cp: bool,
+    /// Tokens of a sample that are computed at a time, a multiple of 16: longer samples are computed in chunks that carry the
+    /// state. Memory does not grow with `ctx_len`; a third more time, the same result up to rounding. 0: whole samples.
+    #[schemars(extend("x-unit" = "tokens"))]
+    pub chunk_ctx: u32,
     /// Positions whose logits are computed at a time, at least 1. Memory for the logits grows with it.
     #[schemars(range(min = 1), extend("x-unit" = "positions"))]
     pub head_chunk: u32,
@@ -64,6 +68,7 @@ impl Default for Train {
             resume_from: None,
             precision: Precision::default(),
             grad_cp: false,
+            chunk_ctx: 0,
             head_chunk: 256,
             l2wrap: 0.0,
             op: Op::default(),
@@ -210,16 +215,23 @@ pub enum Op {
     Reference,
 }
 
-/// `[hardware]`: the device.
+/// `[hardware]`: the devices.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hardware {
     /// The device that holds the model and computes.
     pub accelerator: Accelerator,
-    /// Number of devices: 1, because a run uses one device.
-    #[schemars(range(min = 1), extend("x-unit" = "devices"))]
+    /// Processes on each machine that take the passes of a step in turn, each with the whole model. More than 1 only on CPUs.
+    /// Results are the same for any number.
+    #[schemars(range(min = 1, max = 1024), extend("x-unit" = "devices"))]
     pub devices: u32,
-    /// CPU threads that compute, at least 1. Without it their number follows the load of the machine. Results are the same for any number.
+    /// Machines of the run. More than 1 requires a launcher such as torchrun.
+    #[schemars(range(min = 1, max = 1024), extend("x-unit" = "machines"))]
+    pub num_nodes: u32,
+    /// How long the devices wait for each other at the start.
+    #[schemars(range(min = 1, max = 86400), extend("x-unit" = "seconds"))]
+    pub rdzv_timeout_secs: u64,
+    /// CPU threads of each device that compute, at least 1. Without it their number follows the load of the machine. Results are the same for any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024), example = 2, extend("x-unit" = "threads", "x-default" = "at most one for each core that the process may use"))]
     pub threads: Option<u32>,
@@ -227,7 +239,13 @@ pub struct Hardware {
 
 impl Default for Hardware {
     fn default() -> Self {
-        Self { accelerator: Accelerator::Auto, devices: 1, threads: None }
+        Self {
+            accelerator: Accelerator::Auto,
+            devices: 1,
+            num_nodes: 1,
+            rdzv_timeout_secs: 60,
+            threads: None,
+        }
     }
 }
 

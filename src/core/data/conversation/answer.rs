@@ -90,13 +90,18 @@ impl Thinking {
         }
         let (reasoning, answer) = split(content.trim());
         match reasoning.map(str::trim).filter(|reasoning| !reasoning.is_empty()) {
-            None => Ok(Cow::Owned(format!("{}>\n{}", EMPTY.trim_start(), answer.trim()))),
+            None => Ok(Cow::Owned(no_thought() + answer.trim())),
             Some(_) if self == Self::Empty => Err(()),
             Some(reasoning) => {
                 Ok(Cow::Owned(format!("<think>\n{reasoning}\n</think>\n{}", answer.trim())))
             }
         }
     }
+}
+
+/// The empty think block before an answer.
+pub(super) fn no_thought() -> String {
+    format!("{}>\n", EMPTY.trim_start())
 }
 
 /// A call of a function.

@@ -1,6 +1,7 @@
 //! Conversations as text: their turns, the parts of answers, the target tokens in them, and what is odd about them.
 
 mod answer;
+mod chat_template;
 mod cleaning;
 mod g1;
 mod mask;

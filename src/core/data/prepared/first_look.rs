@@ -1,7 +1,5 @@
 //! A first look at the documents of an experiment: the errors and warnings that a run would give for the first ones.
 
-use std::path::Path;
-
 use crate::data::binidx::Binidx;
 use crate::data::error::DataError;
 use crate::data::readers::Source;
@@ -13,14 +11,14 @@ use super::layout::{PrepareSpec, origin_in};
 use super::prepare::files;
 
 /// The error with which a run would refuse the first documents of the sources, or the warnings that it would give.
-/// `experiment` is the file that helps name.
+/// `experiment` has the arguments of commands in helps: the file and its options.
 ///
 /// The cache is neither read nor written. Nothing is found where temporary files cannot be written.
 pub fn first_look(
     spec: &PrepareSpec<'_>,
     options: LoaderOptions,
     vocab_size: usize,
-    experiment: &Path,
+    experiment: &str,
 ) -> Vec<Diagnostic> {
     let Ok(folder) = tempfile::tempdir() else { return Vec::new() };
     let first = match build_first(folder.path(), spec) {

@@ -158,8 +158,8 @@ impl Tally {
 /// with `*`, `?` or `[...]`, or else `path` itself, whether it exists or not.
 ///
 /// # Errors
-/// [`DataError::NoFiles`] for a folder or pattern without files, [`DataError::Read`] for a folder that cannot be
-/// read.
+/// [`DataError::NoFiles`] for a pattern and [`DataError::EmptyFolder`] for a folder without files, [`DataError::Read`]
+/// for a folder that cannot be read.
 pub(crate) fn find_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if path.is_dir() {
         return not_empty(visible_files(path)?, path);
@@ -171,9 +171,22 @@ pub(crate) fn find_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// # Errors
-/// [`DataError::NoFiles`], which names `path`, when `files` is empty.
+/// [`DataError::NoFiles`] or [`DataError::EmptyFolder`], which name `path`, when `files` is empty.
 pub(crate) fn not_empty(files: Vec<PathBuf>, path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    if files.is_empty() { Err(DataError::NoFiles { path: path.into() }) } else { Ok(files) }
+    if !files.is_empty() {
+        return Ok(files);
+    }
+    if !path.is_dir() {
+        return Err(DataError::NoFiles { path: path.into() });
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    Err(DataError::EmptyFolder { path: path.into(), folders })
 }
 
 /// The files of a folder, sorted, without hidden ones.

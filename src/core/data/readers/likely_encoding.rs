@@ -7,7 +7,7 @@ use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{DecoderResult, Encoding};
 
 use crate::diagnostic::{Text, msg};
-use crate::words::shell_word;
+use crate::shell::shell_word;
 
 use super::containers::{Compression, decompress};
 

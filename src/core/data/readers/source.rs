@@ -169,6 +169,6 @@ mod tests {
         assert_eq!(found("d").unwrap(), ["d/a.v1", "d/b"]);
         assert_eq!(found("d/*").unwrap(), ["d/a.v1", "d/b"]);
         assert_eq!(found("d/x").unwrap(), ["d/x"], "opening it will fail");
-        assert_eq!(found("f").unwrap_err(), "`f` matches no files");
+        assert_eq!(found("f").unwrap_err(), "the folder `f` has no data files");
     }
 }

@@ -47,13 +47,14 @@ fn read(file: &Path, encoding: Encoding) -> Result<String, DataError> {
         Encoding::Utf8 => marked,
         Encoding::Utf16le => marked.or(Some(ByteOrder::Little)),
     };
+    let foreign = ForeignFile::recognize(&bytes);
     if order.is_none()
+        && foreign.is_none()
         && let Some(order) = ByteOrder::without_mark(&bytes)
     {
         let fault = ContainerFault::Encoding { name: order.name() };
         return Err(DataError::Container { file: file.into(), fault });
     }
-    let foreign = ForeignFile::recognize(&bytes);
     let (encoding, decoded) = match order {
         None => ("UTF-8", utf8(bytes)),
         Some(order) => (order.name(), utf16(&bytes, order)),

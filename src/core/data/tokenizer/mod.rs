@@ -105,6 +105,15 @@ impl Tokenizer {
         entries.iter().all(has_its_id).then_some(tokenizer)
     }
 
+    /// The vocabulary as a text that [`Self::load`] reads, with every token as a literal of bytes.
+    pub fn lines(&self) -> String {
+        let ids = 0..self.vocab_size() as u32;
+        let tokens = ids.filter_map(|id| Some((id, self.token_bytes(id)?))).skip(1);
+        let line =
+            |(id, bytes): (u32, &[u8])| format!("{id} b'{}' {}\n", escaped(bytes), bytes.len());
+        tokens.map(line).collect()
+    }
+
     fn parse(file: &Path, text: &[u8]) -> Result<Self, DataError> {
         let text = with_lf(text);
         let tokens = vocabulary::parse(file, &text)?;
@@ -179,6 +188,19 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
+/// The bytes as the content of a Python literal in single quotes: printable ASCII, and `\xff` for others.
+pub fn escaped(bytes: &[u8]) -> String {
+    let one = |&byte: &u8| match byte {
+        b'\\' | b'\'' => format!("\\{}", char::from(byte)),
+        b'\n' => "\\n".to_owned(),
+        b'\r' => "\\r".to_owned(),
+        b'\t' => "\\t".to_owned(),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\x{byte:02x}"),
+    };
+    bytes.iter().map(one).collect()
+}
+
 /// `text` with LF for every CRLF.
 fn with_lf(text: &[u8]) -> Vec<u8> {
     let mut lf = Vec::with_capacity(text.len());
@@ -211,6 +233,14 @@ pub(crate) mod tests {
 
     fn small_tokenizer() -> Tokenizer {
         Tokenizer::parse(Path::new("small.txt"), small_vocabulary().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_written_vocabulary_is_read_as_the_same() {
+        for written in [&*WORLD_TOKENIZER, &small_tokenizer()] {
+            let read = Tokenizer::parse(Path::new("new.txt"), written.lines().as_bytes()).unwrap();
+            assert_eq!(read.tokens, written.tokens);
+        }
     }
 
     #[test]

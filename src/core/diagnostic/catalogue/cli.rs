@@ -12,8 +12,8 @@ catalogue! {
         "换一个名字；已有的文件不会被替换";
     NO_PROCESS_OF_RUN[ST6090]: "the run `{name}` is not running", "运行 `{name}` 没有在运行";
     RESUME_IF_NOT_DONE:
-        "if it is not finished, `statetune resume {name}` continues it",
-        "若尚未完成，`statetune resume {name}` 可继续它";
+        "if it is not finished, `statetune resume {name:sh}` continues it",
+        "若尚未完成，`statetune resume {name:sh}` 可继续它";
     CANNOT_WRITE_RUN[ST6001]: "cannot write to the run `{name}`", "无法写入运行 `{name}`";
     RUN_REFUSES_REQUEST[ST6091]:
         "the run refused `{request}` after step {step}",
@@ -39,8 +39,8 @@ catalogue! {
         "模板 `g1` 和 `g1-think` 的模型有思考块；请给出使用这类模板的运行，或文件名含 `g1` 的权重";
     NO_DOCUMENT_HERE[ST3105]: "the data has no documents", "数据中没有文档";
     DATA_CHECK_NAMES_LINES:
-        "run `statetune data check {file}` to list the lines that are not valid documents",
-        "运行 `statetune data check {file}` 列出不是有效文档的行";
+        "run `statetune data check {experiment}` to list the lines that are not valid documents",
+        "运行 `statetune data check {experiment}` 列出不是有效文档的行";
     DOCUMENTS_ARE_ON:
         "`{data}` has its documents on lines {first} to {last}",
         "`{data}` 的文档在第 {first} 到 {last} 行";
@@ -55,8 +55,8 @@ catalogue! {
         "the kernel {name} computes wrong values on this machine: error {error}",
         "内核 {name} 在本机计算有误：误差 {error}";
     SCHEMA_IS_OLD:
-        "out of date; run `statetune schema --write {file}` to update it",
-        "已过时；运行 `statetune schema --write {file}` 更新";
+        "out of date; run `statetune schema --write {file:sh}` to update it",
+        "已过时；运行 `statetune schema --write {file:sh}` 更新";
     RUN_HAS_NO_VALIDATION_DOCUMENTS[ST0209]:
         "the run `{name}` has no validation documents",
         "运行 `{name}` 没有验证文档";
@@ -93,6 +93,10 @@ catalogue! {
         "`{source}` is a state file: it holds initial states and no model",
         "`{source}` 是 state 文件：只有初始 state，没有模型";
     WRITE_TO_PTH_OR_ST: "pass `--to pth` or `--to st` alone", "只用 `--to pth` 或 `--to st`";
+    OPTION_OF_OTHER_FORMS[ST0216]:
+        "`{option}` does not apply to `--to {form}`",
+        "`{option}` 不适用于 `--to {form}`";
+    REMOVE_OPTION: "remove `{option}`", "去掉 `{option}`";
     MODEL_WITHOUT_STATES[ST8011]:
         "`{source}` holds no initial states beside its weights",
         "`{source}` 的权重旁边没有初始 state";
@@ -161,8 +165,8 @@ catalogue! {
         "在此对应 `{key}`：`statetune explain {key}`";
     NOT_A_RUN_BUT_TEXT[ST0201]: "{text} is not a run", "{text} 不是运行";
     TEXT_IS_PROMPT:
-        "to continue a text, run `statetune generate {run} --prompt {text}`",
-        "要续写文本，运行 `statetune generate {run} --prompt {text}`";
+        "to continue a text, run `statetune {given} --prompt {text:sh}`",
+        "要续写文本，运行 `statetune {given} --prompt {text:sh}`";
     NOT_A_NAME[ST0125]:
         "`{name}` is not a valid name: use ASCII letters, digits, `-` and `_`",
         "`{name}` 不是有效名称：请用 ASCII 字母、数字、`-` 和 `_`";
@@ -224,8 +228,8 @@ catalogue! {
         "`{key}` cannot be set in `{file}`",
         "无法在 `{file}` 中设置 `{key}`";
     SET_ELSEWHERE:
-        "the environment or `--set` overrides the key, or the file does not write it in a table",
-        "环境变量或 `--set` 覆盖了此键，或文件没有把它写在表中";
+        "a profile, the environment or an option overrides the key, or the file does not write it in a table",
+        "配置档、环境变量或选项覆盖了此键，或文件没有把它写在表中";
     SET_WHERE_SET:
         "change the value where it is set: `{key} = {value}`",
         "请在当前设置它的地方改：`{key} = {value}`";
@@ -323,8 +327,8 @@ catalogue! {
         "its status is `running`, but no process holds its lock",
         "其状态为 `running`，但没有进程持有锁";
     RESUME_AFTER_CHECKPOINT:
-        "run `statetune resume {run}` to continue from its last checkpoint",
-        "运行 `statetune resume {run}` 从最后的检查点继续";
+        "run `statetune resume {run:sh}` to continue from its last checkpoint",
+        "运行 `statetune resume {run:sh}` 从最后的检查点继续";
     CANNOT_WATCH[ST6095]: "cannot watch `{path}` for changes", "无法监视 `{path}` 的变化";
     CANNOT_DRAW[ST6096]: "cannot draw on this terminal", "无法在终端上绘制";
     WATCH_IN_LINES:

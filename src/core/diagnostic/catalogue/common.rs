@@ -14,7 +14,7 @@ catalogue! {
     SUMMARY_WITH_FIXES:
         "{summary}; {fixable} can be fixed with --fix",
         "{summary}；其中 {fixable} 个可用 --fix 修复";
-    CHECK_FIX: "`statetune check {file} --fix` {does}", "`statetune check {file} --fix` 会{does}";
+    CHECK_FIX: "`statetune check {file:sh}{options} --fix` {does}", "`statetune check {file:sh}{options} --fix` 会{does}";
     SILENCE:
         "silence with `# {allow}{code})` on the line above",
         "在上一行写 `# {allow}{code})` 可不再提示";
@@ -31,7 +31,7 @@ catalogue! {
     A_LIST: "a list", "列表";
     A_STRING: "a string", "字符串";
     A_BOOLEAN: "a boolean", "布尔值";
-    DELETE_LINE: "delete the line", "删除这一行";
+    DELETE_LINE: "delete the setting", "删除此设置";
     AN_OBJECT: "an object", "对象";
     TENSOR_SHAPE:
         "tensor `{name}` has shape {shape}, expected {size}",
@@ -39,8 +39,8 @@ catalogue! {
     TENSOR_MISSING: "tensor `{name}` is missing", "缺少张量 `{name}`";
     PATH_PROBLEM: "{path}: {problem}", "{path}：{problem}";
     WAIT_OR_STOP:
-        "wait for it to finish, or stop it with `statetune ctl {run} stop`",
-        "等它完成，或用 `statetune ctl {run} stop` 停止";
+        "wait for it to finish, or stop it with `statetune ctl {run:sh} stop`",
+        "等它完成，或用 `statetune ctl {run:sh} stop` 停止";
     RUN_HAS_NO_CHECKPOINT[ST6006]:
         "the run `{run}` has no checkpoint",
         "运行 `{run}` 没有检查点";

@@ -7,17 +7,17 @@ catalogue! {
         "in double quotes, `\\` starts an escape: write {literal}",
         "双引号中 `\\` 表示转义：请写 {literal}";
     RESUME_RUN_DIRECTORY:
-        "this is a run: `statetune resume {path}` continues it",
-        "这是一次运行：`statetune resume {path}` 可续跑";
+        "this is a run: `statetune resume {path:sh}` continues it",
+        "这是一次运行：`statetune resume {path:sh}` 可续跑";
     RUN_LIKE_DIRECTORY:
-        "for a new run with the same settings, run `statetune run --like {path}`",
-        "要用相同设置开始新运行，运行 `statetune run --like {path}`";
+        "for a new run with the same settings, run `statetune run --like {path:sh}`",
+        "要用相同设置开始新运行，运行 `statetune run --like {path:sh}`";
     INIT_WITH_MODEL:
-        "these are weights: `statetune init --model {path}` writes an experiment file that uses them",
-        "这是权重：`statetune init --model {path}` 会写出使用它的实验文件";
+        "these are weights: `statetune init --model {path:sh}` writes an experiment file that uses them",
+        "这是权重：`statetune init --model {path:sh}` 会写出使用它的实验文件";
     INIT_WITH_DATA:
-        "these are documents: `statetune init --data {path}` writes an experiment file that uses them",
-        "这是文档：`statetune init --data {path}` 会写出使用它的实验文件";
+        "these are documents: `statetune init --data {path:sh}` writes an experiment file that uses them",
+        "这是文档：`statetune init --data {path:sh}` 会写出使用它的实验文件";
     EXPERIMENT_IS: "the experiment file is `{files}`", "实验文件是 `{files}`";
     EXPERIMENTS_ARE: "experiment files here: {files}", "此处的实验文件：{files}";
     KEY_IS: "`{key}` is {expected}", "`{key}` 应为{expected}";
@@ -95,13 +95,13 @@ catalogue! {
         "the file is copied into every run directory, and run directories are shared",
         "文件会被复制到每个运行目录，而运行目录会转交他人";
     SECRET_IN_ENVIRONMENT:
-        "delete the line and set {variable}, which programs that need the secret read",
+        "delete the setting and set {variable}, which programs that need the secret read",
         "删除这一行并设置{variable}，需要密钥的程序会读取它";
     AT_TOP_OF_FILE: "at the top of the file", "文件顶层";
     IN_TABLE: "in `{header}`", "`{header}` 中";
     FOREIGN_DEVICES:
-        "a run uses one device, so there is nothing to distribute",
-        "一次运行只用一个设备，无需分布到多个设备";
+        "`hardware.devices` is the number of processes that share a step; each holds the whole model",
+        "`hardware.devices` 是共同处理一步的进程数；每个进程都有整个模型";
     FOREIGN_MODEL_SIZE: "the value follows from the version and width of the model", "由模型的版本和宽度决定";
     FOREIGN_MAGIC_PRIME:
         "the value is computed from the data; `data.walk = \"magic_prime\"` needs no numbers",
@@ -200,10 +200,10 @@ catalogue! {
         "{keys} {count:does|do} not apply to `{setting}`",
         "{keys} 不适用于 `{setting}`";
     BECAUSE_OF_THIS: "because of this setting", "原因是这个设置";
-    DELETE_LINES: "delete the {count:line|lines}", "删除这些行";
+    DELETE_LINES: "delete the {count:setting|settings}", "删除这些设置";
     DELETE_LINES_OR_CHOOSE:
-        "delete the {count:line|lines}, or choose a type that uses {count:it|them}: {types}",
-        "删除这些行，或选择用到这些键的类型：{types}";
+        "delete the {count:setting|settings}, or choose a type that uses {count:it|them}: {types}",
+        "删除这些设置，或选择用到这些键的类型：{types}";
     USED_BY: "used by: {types}", "用于：{types}";
     USED_BY_AS: "as `{known}` used by: {types}", "作为 `{known}` 用于：{types}";
     FOR_EXAMPLE_JSON: "for example `{flag}'{example}'`", "例如 `{flag}'{example}'`";

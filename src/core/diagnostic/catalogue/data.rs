@@ -18,6 +18,9 @@ catalogue! {
     IS_A_COMPRESSED_TABLE: "is a {name} file that is compressed as a whole", "是整体压缩过的 {name} 文件";
     IS_FEATHER_1: "is a Feather file of version 1", "是第 1 版 Feather 文件";
     IS_A_FOREIGN_FILE: "is of the kind {name}, which is not read", "是 {name}，无法读取";
+    HOLDS_WEIGHTS: "has the weights of a model, not documents", "是模型的权重，不是文档";
+    IS_A_NUMPY_ARRAY: "is an array of NumPy", "是 NumPy 数组";
+    IS_A_NOTEBOOK: "is a Jupyter notebook, not documents", "是 Jupyter 笔记本，不是文档";
     IS_A_LFS_POINTER: "is a Git LFS pointer, not the file itself", "是 Git LFS 指针，不是文件本身";
     IS_A_WEB_PAGE: "is a web page, not a data file", "是网页，不是数据文件";
     UNPACK_OR_SAVE_AS_CSV:
@@ -25,6 +28,15 @@ catalogue! {
         "解开压缩包，或把表格存为 UTF-8 的 CSV";
     DECOMPRESS_FIRST: "decompress the file", "解压该文件";
     CONVERT_TO_JSONL: "write the records as JSONL, CSV or Parquet", "把记录写成 JSONL、CSV 或 Parquet";
+    NAME_WEIGHTS_AS_MODEL:
+        "set `model.load_model` to the weights, and `data.data_file` to documents",
+        "把 `model.load_model` 设为权重，把 `data.data_file` 设为文档";
+    SET_TYPE_NUMPY:
+        "if the array has token ids, set `data_type = \"numpy\"`",
+        "如果数组是词元 id，设 `data_type = \"numpy\"`";
+    WRITE_CELLS:
+        "write the text of the cells as JSONL, or run the notebook that writes the documents",
+        "把单元格的文本写成 JSONL，或运行写出文档的笔记本";
     RUN_GIT_LFS_PULL: "run `git lfs pull` in its folder", "在其文件夹中运行 `git lfs pull`";
     DOWNLOAD_THE_FILE:
         "download the file itself: on Hugging Face the address has `/resolve/` in place of `/blob/`",
@@ -103,6 +115,14 @@ catalogue! {
     TEXT_AFTER_LIST: "nothing may follow the records", "记录之后不应有内容";
     NO_DOCUMENTS[ST3004]: "`{file}` contains no documents", "`{file}` 中没有文档";
     NO_FILES[ST3005]: "`{path}` matches no files", "`{path}` 没有匹配到文件";
+    FOLDER_WITHOUT_FILES[ST3004]: "the folder `{path}` has no data files", "目录 `{path}` 没有数据文件";
+    NAME_SUB_FOLDER: "name the folder that has the files: {folders}", "请给出含有文件的目录：{folders}";
+    STRANGE_FILE[ST3015]:
+        "`{file}` in the folder `{path}` is not a file of records",
+        "目录 `{path}` 中的 `{file}` 不是记录文件";
+    NAME_FILES_BY_PATTERN:
+        "name the files by a pattern: `data_file = \"{pattern}\"`",
+        "用模式给出文件：`data_file = \"{pattern}\"`";
     NOT_IN_ENCODING[ST3002]:
         "`{file}` is not valid {encoding} at byte {byte}",
         "`{file}` 在第 {byte} 字节处不是 {encoding}";
@@ -230,8 +250,8 @@ catalogue! {
         "没有找到角色词：没有轮次以词加冒号开头";
     ROLE_WORDS_FOUND: "role words found: {words}", "找到的角色词：{words}";
     DATA_SHOW_PRINTS_MASK:
-        "run `statetune data show {file} --line {line}` to print the sample with its mask",
-        "运行 `statetune data show {file} --line {line}` 打印样本及其掩码";
+        "run `statetune data show {experiment} --line {line}` to print the sample with its mask",
+        "运行 `statetune data show {experiment} --line {line}` 打印样本及其掩码";
     MEND_DOCUMENTS:
         "fix or remove such documents, or set `data.loss_mask = \"pad\"`",
         "修正或去掉这种文档，或设 `data.loss_mask = \"pad\"`";
@@ -240,8 +260,8 @@ catalogue! {
         "set `data.template = {value}`, which finds the answers of {n} of {documents} documents",
         "设 `data.template = {value}`，它在 {documents} 个文档中的 {n} 个里找到回答";
     FIX_WRITES_COPY:
-        "`statetune data check {file} --fix` writes a copy with {n} of these documents fixed; set `data.data_file` to the copy",
-        "`statetune data check {file} --fix` 会写出修好其中 {n} 个文档的副本；再把 `data.data_file` 设为该副本";
+        "`statetune data check {experiment} --fix` writes a copy with {n} of these documents fixed; set `data.data_file` to the copy",
+        "`statetune data check {experiment} --fix` 会写出修好其中 {n} 个文档的副本；再把 `data.data_file` 设为该副本";
     SET_CLEAN_TURNS:
         "set `data.clean_turns = true` to remove such lines when the documents are read",
         "设 `data.clean_turns = true`，读取文档时会去掉这些空行";

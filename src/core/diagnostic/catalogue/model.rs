@@ -89,8 +89,8 @@ catalogue! {
         "found an RWKV model in a naming of Hugging Face or fla that is not read, with tensors such as `{name}`, {expected}",
         "实际是采用 Hugging Face 或 fla 命名的 RWKV 模型，含有 `{name}` 等张量，无法读取，{expected}";
     USE_STATE_WITH_BASE:
-        "name the base model as the weights; a command takes the state as `statetune generate {path} --model BASE`, an experiment file as `init = \"file\"` and `init_file` in `[peft]`",
-        "请以基座模型作为权重；命令用 `statetune generate {path} --model BASE` 使用该 state，实验文件用 `[peft]` 的 `init = \"file\"` 和 `init_file`";
+        "name the base model as the weights; a command takes the state as `statetune generate {path:sh} --model BASE`, an experiment file as `init = \"file\"` and `init_file` in `[peft]`",
+        "请以基座模型作为权重；命令用 `statetune generate {path:sh} --model BASE` 使用该 state，实验文件用 `[peft]` 的 `init = \"file\"` 和 `init_file`";
     USE_ADAPTER_WITH_BASE:
         "name the base model of the adapter as the weights; to train on from the adapter, merge it first: `statetune merge RUN`, or the program that wrote it",
         "请以适配器的基座模型作为权重；要在适配器之上继续训练，请先合并：`statetune merge RUN`，或用生成它的程序";

@@ -6,6 +6,9 @@ catalogue! {
     DOES_NOT_FIT_ALONE: "does not fit on its own", "单独仍放不下";
     DOES_NOT_FIT: "does not fit", "放不下";
     COST_THIRD_SLOWER: "about a third slower, same result", "约慢三分之一，结果相同";
+    COST_CHUNKS:
+        "at most half slower, same result up to rounding",
+        "最多慢一半，除舍入外结果相同";
     COST_HARDLY_SLOWER: "hardly slower, same result up to rounding", "几乎不变慢，除舍入外结果相同";
     COST_SAME_SAMPLES: "same samples in an update", "每次更新的样本数不变";
     COST_8_BITS: "frozen weights rounded to 8 bits", "冻结权重舍入到 8 比特";
@@ -72,8 +75,8 @@ catalogue! {
     WALK_IS_FOR_WINDOWS[ST2146]: "`data.walk` only applies to windows", "`data.walk` 只用于窗口";
     NEEDS_DATALOAD_GET: "only applies with `dataload = \"get\"`", "只适用于 `dataload = \"get\"`";
     DELETE_OR_DATALOAD_GET:
-        "delete the line, or set `data.dataload = \"get\"`",
-        "删除这一行，或设 `data.dataload = \"get\"`";
+        "delete the setting, or set `data.dataload = \"get\"`",
+        "删除此设置，或设 `data.dataload = \"get\"`";
     WALK_TAKES_EVERY_WINDOW[ST2104]:
         "the magic-prime walk uses every window, even those without target tokens",
         "magic-prime 遍历会用到每一个窗口，包括没有目标 token 的";
@@ -140,8 +143,8 @@ catalogue! {
         "the other schedules fall over the whole run or not at all",
         "其他曲线要么全程下降，要么不下降";
     DELETE_OR_WSD:
-        "delete the line, or set `lr_schedule = \"wsd\"`",
-        "删除这一行，或写 `lr_schedule = \"wsd\"`";
+        "delete the setting, or set `lr_schedule = \"wsd\"`",
+        "删除此设置，或写 `lr_schedule = \"wsd\"`";
     SAMPLE_HELD_OUT_WITHOUT_SPLIT[ST2105]:
         "`sample.held_out` needs validation documents, but the run has none",
         "`sample.held_out` 需要验证文档，但运行没有验证文档";
@@ -156,9 +159,12 @@ catalogue! {
     ADD_JSONL_SINK:
         "add it to the list: `sinks = [\"jsonl\", \"tensorboard\"]`",
         "把它加进列表：`sinks = [\"jsonl\", \"tensorboard\"]`";
-    ONE_DEVICE[ST2117]:
-        "a run uses one device, but `hardware.devices = {devices}`",
-        "一次运行只用一个设备，但 `hardware.devices = {devices}`";
+    SEVERAL_GPUS[ST2117]:
+        "a run on a GPU uses one GPU, but `hardware.{name} = {count}`",
+        "在 GPU 上，一次运行只用一块 GPU，但 `hardware.{name} = {count}`";
+    SEVERAL_CPU_DEVICES:
+        "or train on CPUs: `accelerator = \"cpu\"`",
+        "或在 CPU 上训练：`accelerator = \"cpu\"`";
     RAISE_SAMPLES_PER_STEP:
         "to get the same number of samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
         "要使每步样本数相同，请增大 `accumulate_grad_batches` 或 `micro_bsz`";
@@ -285,15 +291,15 @@ catalogue! {
     KEY_NOT_FOR_VERSION[ST2114]:
         "`{key}` does not apply to an {version} model",
         "`{key}` 不适用于 {version} 模型";
-    DELETE_OR_ZERO: "delete the line, or set it to 0", "删除这一行，或设为 0";
+    DELETE_OR_ZERO: "delete the setting, or set it to 0", "删除此设置，或设为 0";
     WEIGHTS_CONTRADICT_FILE[ST4004]:
-        "the weights have `{name} = {found}`, but the file says {stated}",
-        "权重的 `{name} = {found}`，但文件写的是 {stated}";
+        "the weights have `{name} = {found}`, but the experiment says {stated}",
+        "权重的 `{name} = {found}`，但实验写的是 {stated}";
     WEIGHTS_HAVE: "the weights have {found}", "权重为 {found}";
     FOUND_SHAPE:
         "found {version}, n_layer {n_layer}, n_embd {n_embd}, head_size {head_size}, vocab {vocab}",
         "权重：{version}，n_layer {n_layer}，n_embd {n_embd}，head_size {head_size}，词表 {vocab}";
-    DELETE_SHAPE_LINE: "delete the line; the shape comes from the weights", "删除这一行，形状总是取自权重";
+    DELETE_SHAPE_LINE: "delete the setting; the shape comes from the weights", "删除此设置，形状总是取自权重";
     HEAD_SIZE_NOT_FOR_KERNELS[ST4006]:
         "the model has a head size of {channels}, but the kernels require a multiple of 8 up to 256",
         "模型的头大小为 {channels}，而内核要求 8 的倍数且不超过 256";
@@ -301,8 +307,8 @@ catalogue! {
         "set `op = \"chunk\"` in `[train]`, which supports any head size",
         "在 `[train]` 中设 `op = \"chunk\"`，它支持任意头大小";
     DELETE_VOCAB_LINE:
-        "delete the line; a new model takes its vocabulary size from the tokenizer",
-        "删除这一行：新模型的词表大小取自分词器";
+        "delete the setting; a new model takes its vocabulary size from the tokenizer",
+        "删除此设置：新模型的词表大小取自分词器";
     NAME_VOCABULARY: "set the vocabulary that the model was trained with", "请设为训练模型时所用的词表";
     SET_TOKENIZER:
         "set `model.tokenizer` to the vocabulary that the model was trained with",
@@ -319,6 +325,13 @@ catalogue! {
     SHORTEN_WARMUP:
         "set `warmup_steps = {fewer}` in `[schedule]`, or train for more steps",
         "在 `[schedule]` 中设 `warmup_steps = {fewer}`，或训练更多步";
+    CHUNK_CTX_NOT_MULTIPLE[ST2135]:
+        "`chunk_ctx = {chunk_ctx}` is not a multiple of {step}",
+        "`chunk_ctx = {chunk_ctx}` 不是 {step} 的倍数";
+    SET_CHUNK_CTX: "set `chunk_ctx = {near}`", "设 `chunk_ctx = {near}`";
+    CHUNK_CTX_CUTS_NOTHING[ST2305]:
+        "`chunk_ctx` has no effect, because no sample is longer than `ctx_len = {ctx_len}`",
+        "`chunk_ctx` 不起作用，因为没有样本长于 `ctx_len = {ctx_len}`";
     WEIGHTS_NOT_OF_WORLD[ST4005]:
         "the tokenizer of the weights is not known: the weights have {ids} ids, the World tokenizer has {found}",
         "权重的分词器未知：权重有 {ids} 个 id，World 分词器有 {found} 个";
@@ -355,7 +368,7 @@ catalogue! {
     STATES_STAY_ZERO:
         "with `state = false` the initial states stay zero",
         "`state` 为 false，初始状态保持为零";
-    WRITE_STATE_TRUE: "set `state = true`, or delete the line", "写 `state = true`，或删除这一行";
+    WRITE_STATE_TRUE: "set `state = true`, or delete the setting", "写 `state = true`，或删除此设置";
     PART_CANNOT_TRAIN[ST2122]:
         "the linear layers in `{part}` cannot be trained together with an adapter",
         "使用适配器时，`{part}` 中的线性层不能训练";
@@ -366,7 +379,7 @@ catalogue! {
     KEY_NOT_FOR_INIT[ST2121]:
         "`{key}` does not apply with `init = \"{word}\"`",
         "`{key}` 不适用于 `init = \"{word}\"`";
-    WRITE_INIT: "set `init = \"{word}\"`, or delete the line", "写 `init = \"{word}\"`，或删除这一行";
+    WRITE_INIT: "set `init = \"{word}\"`, or delete the setting", "写 `init = \"{word}\"`，或删除此设置";
     INIT_NEEDS_KEY[ST2120]:
         "`init = \"{word}\"` requires `{key}`",
         "`init = \"{word}\"` 需要 `{key}`";
@@ -460,8 +473,8 @@ catalogue! {
         "each `[[data.source]]` has its own files and type",
         "每个 `[[data.source]]` 有自己的文件和类型";
     DELETE_OR_MAKE_SOURCE:
-        "delete the line, or move it into a `[[data.source]]`",
-        "删除这一行，或把它移到一个 `[[data.source]]` 中";
+        "delete the setting, or move it into a `[[data.source]]`",
+        "删除此设置，或把它移到一个 `[[data.source]]` 中";
     PAIR_USED_AS_IS: "a pair of token files is used as it is", "token 文件对按原样使用";
     SWEEP_WITHOUT_AXES: "the sweep has no axes", "扫描没有轴";
     AXIS_WITHOUT_VALUES: "the axis `{key}` has no values", "轴 `{key}` 没有值";
@@ -487,6 +500,7 @@ catalogue! {
     ITEM_PACKED_WEIGHTS: "quantized weights", "量化权重";
     ITEM_LEARNING: "trainable parameters, gradients and Adam", "可学习参数、梯度和 Adam";
     ITEM_ACTIVATIONS: "activations", "激活";
+    ITEM_BOUNDARIES: "states between chunks", "分块之间的状态";
     ITEM_LOGITS: "logits", "logits 张量";
     ITEM_WORKSPACE: "workspace", "工作区";
     ITEM_HOLES: "fragmentation", "碎片";

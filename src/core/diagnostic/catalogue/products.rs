@@ -47,4 +47,35 @@ catalogue! {
     TOKEN_OF: "token {i} of {place}", "{place} 的第 {i} 个 token";
     A_TOKEN_ID: "a token id", "token id";
     THE_NUMBER: "the number {number}", "数字 {number}";
+    LLAMA_LACKS_VERSION[ST8030]:
+        "llama.cpp has no {version}: it reads RWKV-6 and RWKV-7",
+        "llama.cpp 没有 {version}：它读取 RWKV-6 和 RWKV-7";
+    LLAMA_LACKS_SHAPE[ST8030]:
+        "llama.cpp reads models with heads of 64 channels, without `pre_ffn` and `head_qk`; this one has {n_head} heads of \
+         {head_size} for `n_embd` = {n_embd}",
+        "llama.cpp 读取每个 head 为 64 通道、没有 `pre_ffn` 和 `head_qk` 的模型；这个模型有 {n_head} 个 {head_size} 通道的 \
+         head，`n_embd` = {n_embd}";
+    HF_LACKS_VERSION[ST8030]:
+        "the package rwkv7-hf has no {version}: it reads RWKV-7",
+        "rwkv7-hf 包没有 {version}：它读取 RWKV-7";
+    STATES_LEFT_OUT[ST8031]:
+        "the export holds no initial states: the package rwkv7-hf starts every text from zeros",
+        "导出的文件没有初始 state：rwkv7-hf 包的每段文本都从零开始";
+    STATES_ARE_ALL:
+        "the run trained the states alone, so the export answers as the base model does",
+        "运行只训练了 state，因此导出的模型与基座模型的回答相同";
+    STATES_ARE_PART:
+        "the run trained the states together with the weights, so the export answers worse than the run",
+        "运行同时训练了 state 和权重，因此导出的模型比运行的结果差";
+    PROGRAMS_WITH_STATES:
+        "export for a program with states: `--to gguf`, or `statetune mount`",
+        "为支持 state 的程序导出：`--to gguf`，或用 `statetune mount`";
+    NO_ADAPTER_TO_EXPORT[ST8032]: "`{name}` has no adapter", "`{name}` 没有适配器";
+    ADAPTER_NOT_FOR_PEFT[ST8032]:
+        "PEFT has no adapter of the kind `{kind}` for these weights",
+        "PEFT 没有适用于这些权重的 `{kind}` 适配器";
+    PARTS_NOT_FOR_PEFT[ST8032]:
+        "the run trained tensors of the model beside its adapter, which a LoRA adapter of PEFT cannot hold",
+        "运行在适配器之外还训练了模型的张量，PEFT 的 LoRA 适配器无法包含";
+    EXPORT_MERGED_TO_HF: "export the merged model: `--to hf`", "导出合并后的模型：`--to hf`";
 }

@@ -20,8 +20,8 @@ catalogue! {
         "the shapes match ({n_layer} x {n_head} x {head_size} x {size}), so other programs would load the file and answer badly",
         "形状相同（{n_layer} x {n_head} x {head_size} x {size}），因此其他程序会照样加载，但回答很差";
     USE_OWN_WEIGHTS:
-        "use `{exported}` with the weights it was trained on, or measure the damage first:\nstatetune eval {exported} --model {weights} FILE",
-        "请把 `{exported}` 与其训练所用的权重一起使用，或先测量损害：\nstatetune eval {exported} --model {weights} FILE";
+        "use `{exported}` with the weights it was trained on, or measure the damage first:\nstatetune eval {exported:sh} --model {weights:sh} FILE",
+        "请把 `{exported}` 与其训练所用的权重一起使用，或先测量损害：\nstatetune eval {exported:sh} --model {weights:sh} FILE";
     UNKNOWN_BASE[ST8003]: "the base model of `{exported}` is unknown", "不知道 `{exported}` 的基座模型";
     REQUEST_UNKNOWN: "unknown request for this version of statetune", "此版本的 statetune 不认识该请求";
     RUN_IS_STOPPING: "the run is stopping", "运行正在停止";
@@ -58,8 +58,8 @@ catalogue! {
         "either the model was trained with another tokenizer, or it has never seen text of this kind",
         "要么模型是用别的分词器训练的，要么它从未见过这类文本";
     GENERATE_SHOWS_BASE:
-        "run `statetune generate --model {model} --tokenizer {tokenizer} --prompt \"Hello\"`: the answer of a trained model with its own tokenizer is readable",
-        "运行 `statetune generate --model {model} --tokenizer {tokenizer} --prompt \"Hello\"`：训练过的模型配上自己的分词器，回答是可读的";
+        "run `statetune generate --model {model:sh} --tokenizer {tokenizer:sh} --prompt \"Hello\"`: the answer of a trained model with its own tokenizer is readable",
+        "运行 `statetune generate --model {model:sh} --tokenizer {tokenizer:sh} --prompt \"Hello\"`：训练过的模型配上自己的分词器，回答是可读的";
     EARLIER_CHECKPOINTS_INTACT:
         "nothing was saved after this step; earlier checkpoints are intact",
         "这一步之后没有保存；之前的检查点完好";
@@ -103,8 +103,8 @@ catalogue! {
         "states of different base models cannot be combined or compared",
         "不同基座模型的 state 不能合并或比较";
     SAVED_IS_INTACT:
-        "saved files are intact; fix the problem, then run `statetune resume {run}`",
-        "已保存的文件完好；解决问题后运行 `statetune resume {run}`";
+        "saved files are intact; fix the problem, then run `statetune resume {run:sh}`",
+        "已保存的文件完好；解决问题后运行 `statetune resume {run:sh}`";
     STEP_CHANGED_NOTHING:
         "this step changed no parameters; earlier checkpoints are intact",
         "这一步没有改变任何参数；之前的检查点完好";
@@ -126,8 +126,11 @@ catalogue! {
         "a micro-batch has up to {rows} x {longest} positions, {chunk} of them with logits at a time",
         "一个 micro-batch 最多有 {rows} x {longest} 个位置，同时计算 logits 的有 {chunk} 个";
     PLAN_APPLY_EDITS:
-        "run `statetune plan {file} --apply A` to apply proposal A to the file",
-        "运行 `statetune plan {file} --apply A` 把方案 A 写入文件";
+        "run `statetune plan {experiment} --apply A` to apply proposal A to the file",
+        "运行 `statetune plan {experiment} --apply A` 把方案 A 写入文件";
+    ADD_PROPOSAL:
+        "add `{options}` to the command for proposal A",
+        "要采用方案 A，在命令中加上 `{options}`";
     ALLOW_OOM_TRIES: "pass `--allow-oom` to run anyway", "用 `--allow-oom` 仍然运行";
     TOO_MANY_INCIDENTS:
         "the run already had {earlier} incidents, the most that `guard.max_incidents` allows",
@@ -160,20 +163,20 @@ catalogue! {
     GRADIENT_NORMS: "gradient norms of the last steps: {norms}", "最近几步的梯度范数：{norms}";
     REPLAY_STEP: "to replay this step in fp32, run `{command}`", "要用 fp32 重算这一步，运行 `{command}`";
     CONTINUE_WITHOUT_DOCUMENT:
-        "to continue without this document, run `statetune resume {run} --drop-sample {document}`",
-        "要去掉这个文档继续，运行 `statetune resume {run} --drop-sample {document}`";
+        "to continue without this document, run `statetune resume {run:sh} --drop-sample {document:sh}`",
+        "要去掉这个文档继续，运行 `statetune resume {run:sh} --drop-sample {document:sh}`";
     CONTINUE_WITH_SKIP:
-        "to skip such steps, run `statetune resume {run} --set guard.nonfinite=skip`",
-        "要跳过这样的步，运行 `statetune resume {run} --set guard.nonfinite=skip`";
+        "to skip such steps, run `statetune resume {run:sh} --set guard.nonfinite=skip`",
+        "要跳过这样的步，运行 `statetune resume {run:sh} --set guard.nonfinite=skip`";
     CONTINUE_WITH_ROLLBACK:
-        "to roll back on such steps, run `statetune resume {run} --set guard.nonfinite=rollback`",
-        "要在这样的步上回滚，运行 `statetune resume {run} --set guard.nonfinite=rollback`";
+        "to roll back on such steps, run `statetune resume {run:sh} --set guard.nonfinite=rollback`",
+        "要在这样的步上回滚，运行 `statetune resume {run:sh} --set guard.nonfinite=rollback`";
     CONTINUE_WITH_LOWER_RATE:
-        "to continue with a lower rate, run `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`",
-        "要降低学习率继续，运行 `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`";
+        "to continue with a lower rate, run `statetune resume {run:sh} --set schedule.lr_init={rate} --accept schedule.lr_init`",
+        "要降低学习率继续，运行 `statetune resume {run:sh} --set schedule.lr_init={rate} --accept schedule.lr_init`";
     CONTINUE_WITH_USUAL_RATE:
-        "the rate is far above the usual one of the method; to continue with the usual one, run `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`",
-        "学习率远高于该方法的常用值；要改用常用值继续，运行 `statetune resume {run} --set schedule.lr_init={rate} --accept schedule.lr_init`";
+        "the rate is far above the usual one of the method; to continue with the usual one, run `statetune resume {run:sh} --set schedule.lr_init={rate} --accept schedule.lr_init`",
+        "学习率远高于该方法的常用值；要改用常用值继续，运行 `statetune resume {run:sh} --set schedule.lr_init={rate} --accept schedule.lr_init`";
     BEFORE_STEP: "{place} before the step", "{place}，在这一步之前";
     AFTER_UPDATE: "{place} after the update", "{place}，在更新之后";
     GUARD_SKIPS:
@@ -254,14 +257,14 @@ catalogue! {
     INPUT_WAS_AND_IS: "{name}: was {was}, is now {now}", "{name}：当时是 {was}，现在是 {now}";
     CANNOT_READ_SETTINGS[ST6005]: "cannot read the settings of the run", "无法读取该运行的设置";
     RESUME_WITH_STORED:
-        "to continue exactly with the stored settings, run `statetune resume {run}`",
-        "要按保存的设置精确续跑，运行 `statetune resume {run}`";
+        "to continue exactly with the stored settings, run `statetune resume {run:sh}`",
+        "要按保存的设置精确续跑，运行 `statetune resume {run:sh}`";
     START_FROM_THIS_RUN:
-        "to start a new run from its trained parameters, run `statetune run FILE --from {run}`",
-        "要从它训练出的参数开始新运行，运行 `statetune run FILE --from {run}`";
+        "to start a new run from its trained parameters, run `statetune run FILE --from {run:sh}`",
+        "要从它训练出的参数开始新运行，运行 `statetune run FILE --from {run:sh}`";
     RESUME_ACCEPT:
-        "to continue anyway and record the change, run `statetune resume {run} --accept {accept}`",
-        "要仍然续跑并记录此变动，运行 `statetune resume {run} --accept {accept}`";
+        "to continue anyway and record the change, run `statetune resume {run:sh}{options} --accept {accept}`",
+        "要仍然续跑并记录此变动，运行 `statetune resume {run:sh}{options} --accept {accept}`";
     NO_CHECKPOINT_AFTER_EPOCH[ST6006]:
         "no run has a checkpoint after mini-epoch {epochs}",
         "没有运行在 mini-epoch {epochs} 之后留有检查点";

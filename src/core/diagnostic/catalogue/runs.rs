@@ -22,6 +22,7 @@ catalogue! {
     TENSOR_COUNT:
         "{count} tensors, expected {expected}",
         "有 {count} 个张量，应为 {expected} 个";
+    OTHER_FOLDERS_OF_RUNS: "there are runs in {folders}", "{folders} 中有运行";
     RUNS_OF_OTHER_FOLDERS:
         "runs are in `runs` beside the experiment file: pass that folder as `--runs-dir DIR`, or the path of a run",
         "运行位于实验文件旁的 `runs` 中：用 `--runs-dir DIR` 指定该目录，或给出运行的路径";
@@ -89,8 +90,8 @@ catalogue! {
         "the run `{run}` saved checkpoint `{name}`, but has no checkpoint now",
         "运行 `{run}` 保存过检查点 `{name}`，但现在没有检查点";
     RUN_WITH_ITS_SETTINGS:
-        "to start a new run with its settings, run `statetune run --like {run}`",
-        "要用它的设置开始新运行，运行 `statetune run --like {run}`";
+        "to start a new run with its settings, run `statetune run --like {run:sh}`",
+        "要用它的设置开始新运行，运行 `statetune run --like {run:sh}`";
     DAMAGED_CHECKPOINT_IN_THE_WAY:
         "restore the file from a copy, or move the folder `{folder}` elsewhere to resume from an earlier checkpoint",
         "请从副本恢复该文件，或把目录 `{folder}` 移到别处，以便从较早的检查点续跑";

@@ -21,6 +21,7 @@ catalogue! {
         "没有安装 CUDA 驱动 (libcuda.so.1)";
     CUDA_DRIVER_UNUSABLE: "the CUDA driver cannot be used", "无法使用 CUDA 驱动";
     START_WKV_KERNEL: "start a WKV kernel", "启动 WKV 内核";
+    START_STAGE_KERNEL: "start a kernel of a block or of the optimizer", "启动模块或优化器的内核";
     START_PACKED_KERNEL: "start the kernel of packed weights", "启动量化权重的内核";
     USE_DEVICE: "use the device", "使用该设备";
     LOAD_KERNEL: "load a compiled kernel", "加载编译好的内核";

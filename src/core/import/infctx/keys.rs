@@ -6,7 +6,7 @@ use yaml_rust2::Yaml;
 use super::values::{
     above_0, accelerator, integer, not_below_0, not_negative, positive, precision, share, switch,
 };
-use crate::import::imported::Outcome;
+use crate::import::imported::{ONE_COPY, Outcome};
 
 /// A setting: its key, how to read its value, and how its meaning differs (empty: not at all).
 pub(super) type Setting = (&'static str, fn(&Yaml) -> Option<Value>, &'static str);
@@ -25,7 +25,7 @@ pub(super) fn setting(path: &str) -> Option<Setting> {
         "model.ctx_len" => (
             "train.ctx_len",
             positive,
-            "longer documents are split into samples; infctx-trainer carries the state from one to the next",
+            "longer documents are split into samples; to carry the state on as infctx-trainer does, raise `train.ctx_len` and set `train.chunk_ctx`",
         ),
         "model.grad_cp" => ("train.grad_cp", switch, ""),
         "model.lr_init" => ("schedule.lr_init", above_0, ""),
@@ -45,7 +45,8 @@ pub(super) fn setting(path: &str) -> Option<Setting> {
 pub(super) fn reason(path: &str) -> (Outcome, &'static str) {
     let top = path.split('.').take(2).collect::<Vec<_>>().join(".");
     match top.as_str() {
-        "trainer.strategy" | "trainer.num_nodes" => (Outcome::Changed, "a run uses one device"),
+        "trainer.strategy" => (Outcome::Changed, ONE_COPY),
+        "trainer.num_nodes" => (Outcome::Changed, "`hardware.num_nodes`, with a launcher"),
         "trainer.callbacks" => (Outcome::Changed, "use `[checkpoint]`"),
         "trainer.min_epochs" | "trainer.min_steps" | "trainer.max_time" => {
             (Outcome::Unsupported, "a run ends after `epoch_count` or `guard.max_hours`")
@@ -76,9 +77,10 @@ pub(super) fn reason(path: &str) -> (Outcome, &'static str) {
             (Outcome::NoEffect, "changes how the original computes, not what")
         }
         "model.vocab_size" => (Outcome::Mapped, "read from the weights"),
-        "model.bptt_learning" | "model.bptt_learning_range" | "model.bptt_truncated_learning" => {
-            (Outcome::Unsupported, "the state is not carried from one chunk to the next")
-        }
+        "model.bptt_learning" | "model.bptt_learning_range" | "model.bptt_truncated_learning" => (
+            Outcome::Changed,
+            "set `train.chunk_ctx` to this `ctx_len`, and `train.ctx_len` to the longest document: gradients are those of whole documents",
+        ),
         "model.dim_att" | "model.dim_ffn" | "model.head_size_a" | "model.head_size_divisor" => {
             (Outcome::Mapped, "follows from `n_embd`")
         }

@@ -9,8 +9,8 @@ use yaml_rust2::{Yaml, YamlLoader};
 use self::keys::{reason, setting};
 use self::values::{is_template, positive, text, written};
 use crate::import::imported::{
-    DEFAULT, Draft, ImportError, Imported, ImportedOption, Outcome, PATH_TO_SET, SINKS, as_written,
-    experiment_name, finish, l2wrap,
+    DEFAULT, Draft, ImportError, Imported, ImportedOption, Outcome, PATH_TO_SET, SHARED_PASSES,
+    SINKS, as_written, experiment_name, finish, l2wrap,
 };
 
 /// Reads a YAML file of infctx-trainer.
@@ -190,7 +190,7 @@ impl Reader {
             let original = format!("trainer.devices: {}", written(&trainer["devices"]));
             match devices {
                 Some(1) => self.set(&original, "hardware.devices", 1, ""),
-                _ => self.record(&original, Outcome::Changed, "", "a run uses one device"),
+                _ => self.record(&original, Outcome::Changed, "", SHARED_PASSES),
             }
         }
         let micro_bsz = trainer["microbatch_size"].as_i64().unwrap_or(1).max(1);
@@ -211,7 +211,7 @@ impl Reader {
         match accumulated.as_i64() {
             Some(passes @ 1..=0xFFFF_FFFF) if target.as_i64().is_none() => {
                 let world = devices.unwrap_or(1).max(1);
-                let why = if world > 1 { "times the devices; a run uses one" } else { "" };
+                let why = if world > 1 { "times the devices of the original" } else { "" };
                 let passes = passes.saturating_mul(world).min(u32::MAX.into());
                 self.set(&original, "train.accumulate_grad_batches", passes, why);
             }

@@ -6,6 +6,13 @@ use super::read::{Reader, UNKNOWN_VALUE};
 use super::trainer::Trainer;
 use crate::import::imported::{ImportError, Outcome};
 
+/// Tokens of a chunk where the script names none.
+const CHUNK_CTX: u32 = 512;
+/// `train.chunk_ctx` is a multiple of this.
+const CHUNK_STEP: u32 = 16;
+const EXACT_CHUNKS: &str =
+    "gradients are those of whole samples, which the original cuts off at every chunk";
+
 impl Reader {
     /// Reads what trains; true for a new model.
     ///
@@ -25,7 +32,7 @@ impl Reader {
             }
         }
         self.train_parts(&method, version);
-        self.chunks();
+        self.unused_chunks();
         Ok(is_new)
     }
 
@@ -84,10 +91,7 @@ impl Reader {
                 let why = "the original also trains the token before the first";
                 self.record(flag, Outcome::Changed, becomes, why);
             }
-            "infctx" => {
-                let why = "a sample of ctx_len tokens is not cut into chunks; `grad_cp = true` saves memory";
-                self.record(flag, Outcome::Unsupported, "", why);
-            }
+            "infctx" => self.chunks(flag),
             _ => self.record(flag, Outcome::Mapped, "", "trains what `--peft` says"),
         }
     }
@@ -127,9 +131,33 @@ impl Reader {
         self.look("proj_dir").is_some_and(|flag| flag.text().to_lowercase().contains("state"))
     }
 
-    fn chunks(&mut self) {
+    /// `--train_type infctx` with `--chunk_ctx`.
+    fn chunks(&mut self, train_type: &Flag) {
+        let chunk_ctx = self.take("chunk_ctx");
+        let asked = chunk_ctx.as_ref().map_or(Some(CHUNK_CTX), |flag| flag.text().parse().ok());
+        let Some(asked) = asked.filter(|tokens| (1..=u32::MAX).contains(tokens)) else {
+            let why = "set `train.chunk_ctx` to the tokens of a chunk";
+            for flag in chunk_ctx.iter().chain([train_type]) {
+                self.record(flag, Outcome::Unsupported, "", why);
+            }
+            return;
+        };
+        let tokens = (asked / CHUNK_STEP * CHUNK_STEP).max(CHUNK_STEP);
+        let becomes = self.draft.set("train.chunk_ctx", i64::from(tokens), EXACT_CHUNKS);
+        self.record(train_type, Outcome::Changed, &becomes, EXACT_CHUNKS);
+        if let Some(flag) = chunk_ctx {
+            match tokens == asked {
+                true => self.record(&flag, Outcome::Mapped, &becomes, ""),
+                false => self.record(&flag, Outcome::Changed, &becomes, "a multiple of 16"),
+            }
+        }
+    }
+
+    /// A chunk length that the original does not read.
+    fn unused_chunks(&mut self) {
         if let Some(flag) = self.take("chunk_ctx") {
-            self.record(&flag, Outcome::Unsupported, "", "a sample is not cut into chunks");
+            let why = "the original only reads it with `--train_type infctx`";
+            self.record(&flag, Outcome::NoEffect, "", why);
         }
     }
 

@@ -6,7 +6,9 @@ use super::command::Flag;
 use super::flags::Kind;
 use super::read::{Reader, UNKNOWN_VALUE};
 use super::trainer::Trainer;
-use crate::import::imported::{DEFAULT, Outcome, SINKS, experiment_name, l2wrap};
+use crate::import::imported::{
+    DEFAULT, ONE_COPY, Outcome, SHARED_PASSES, SINKS, experiment_name, l2wrap,
+};
 
 /// Sequences of a mini-epoch in RWKV-LM.
 const LM_EPOCH_SAMPLES: i64 = 40320;
@@ -14,6 +16,26 @@ const LM_EPOCH_SAMPLES: i64 = 40320;
 const EPOCH_STEPS: i64 = 1000;
 /// Steps of the warmup of `--lr_schedule wsd` without `--warmup_steps`.
 const WSD_WARMUP: i64 = 100;
+
+/// What becomes of a strategy of Lightning or DeepSpeed.
+fn strategy(name: &str) -> String {
+    let offloads = name.ends_with("_offload");
+    let stage = name.trim_end_matches("_offload");
+    let why = match stage {
+        "deepspeed_stage_1" => "every device keeps all moments of the optimizer",
+        "deepspeed_stage_2" => "every device keeps all moments and gradients",
+        "deepspeed_stage_3" => {
+            "every device keeps all weights; `[quant]` makes frozen ones smaller"
+        }
+        _ => return ONE_COPY.to_owned(),
+    };
+    let offload = if offloads {
+        "; nothing is offloaded, `accelerator = \"cpu\"` trains on the CPU"
+    } else {
+        ""
+    };
+    format!("{why}{offload}")
+}
 
 impl Reader {
     /// Reads the devices. More than one become more passes per step, so that a step has the same samples.
@@ -27,22 +49,23 @@ impl Reader {
         let passes = self.passes();
         for (flag, what) in flags.iter().zip(["device", "machine"]) {
             let Some(flag) = flag else { continue };
-            let uses = format!("a run uses one {what}");
             match flag.text() {
                 _ if flag.is_unknown() => {
                     self.record(flag, Outcome::Unsupported, "", UNKNOWN_VALUE);
                 }
                 "1" if what == "device" => self.set(flag, "hardware.devices", 1, ""),
-                "1" => self.record(flag, Outcome::Mapped, "", &uses),
+                "1" => self.record(flag, Outcome::Mapped, "", DEFAULT),
                 _ if count(&Some(flag.clone())) > 1 => {
-                    let why = format!("{uses}; more passes per step keep the samples of a step");
+                    let why =
+                        format!("more passes per step keep the samples of a step; {SHARED_PASSES}");
                     self.record(flag, Outcome::Changed, &passes, &why);
                 }
-                _ => self.record(flag, Outcome::Changed, "", &uses),
+                _ => self.record(flag, Outcome::Changed, "", SHARED_PASSES),
             }
         }
         if let Some(flag) = self.take("strategy") {
-            self.record(&flag, Outcome::Changed, "", "a run uses one device");
+            let why = strategy(flag.text());
+            self.record(&flag, Outcome::Changed, "", &why);
         }
         if let Some(flag) = self.take("op") {
             self.set(&flag, "train.op", "auto", "the fastest for the device");

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::flags::SAME;
-use crate::words::shell_word;
+use crate::shell::shell_word;
 
 /// A setting of the experiment.
 #[derive(Clone, Debug)]
@@ -127,8 +127,14 @@ impl Script {
 
     fn machine(&mut self) {
         if let Some(devices) = self.take("hardware.devices") {
-            self.flag("devices", &plain(&devices));
+            if devices.as_i64() != Some(1) {
+                let why =
+                    "devices of RWKV-PEFT take passes of their own, which makes a step larger";
+                self.remark("hardware.devices", &devices, why);
+            }
+            self.flag("devices", "1");
         }
+        self.take("hardware.rdzv_timeout_secs");
         self.flag("strategy", "deepspeed_stage_1");
     }
 
@@ -276,6 +282,10 @@ impl Script {
                     &json!(data_type),
                     "RWKV-PEFT accepts the name but fails to read such data",
                 );
+                if closes {
+                    let why = "RWKV-PEFT ends no text with token 0";
+                    self.remark("data.end_of_doc", &json!(true), why);
+                }
             }
         }
         if !repeats {

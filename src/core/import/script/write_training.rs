@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::flags::{ADAPTERS, LOADS, PARTS, TRAIN_PARTS};
 use super::write::{FileFacts, Script, plain};
-use crate::words::shell_word;
+use crate::shell::shell_word;
 
 /// The `l2wrap` of RWKV-PEFT, which has no flag.
 const L2WRAP: f64 = 1e-4;
@@ -29,6 +29,17 @@ impl Script {
                 self.lost("peft.train_parts", |_| false, why);
             }
             adapter => self.adapter(adapter, facts),
+        }
+        match self.take("train.chunk_ctx") {
+            Some(chunk) if chunk == json!(0) => {}
+            Some(chunk) if method == "state" => {
+                self.remark("train.chunk_ctx", &chunk, "RWKV-PEFT trains states on whole samples");
+            }
+            Some(chunk) => {
+                self.flag("train_type", "infctx");
+                self.flag("chunk_ctx", &plain(&chunk));
+            }
+            None => {}
         }
         let why = "RWKV-PEFT trains either an adapter or a state";
         self.lost("peft.state", |value| *value == json!(false), why);

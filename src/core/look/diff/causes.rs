@@ -131,6 +131,7 @@ const RULES: &[Rule] = &[
     rule("quant", &[Loss], "changes the quantized values of the frozen weights"),
     rule("train.precision", &[Loss], "changes the rounding"),
     rule("train.grad_cp", &[Loss], "may round differently"),
+    rule("train.chunk_ctx", &[Loss], "changes the order of sums"),
     rule("train.head_chunk", &[Loss], "changes the order of sums"),
     rule("train.l2wrap", &[Loss], "changes the gradients"),
     // Settings that change the update or the length of the run.

@@ -1,7 +1,6 @@
 //! Finds errors and oddities in documents.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
@@ -207,8 +206,8 @@ fn digest(text: &str) -> TextDigest {
 
 /// Checks documents one by one.
 pub struct Check<'a> {
-    /// The experiment file.
-    experiment: &'a Path,
+    /// The experiment file and its options, for helps.
+    experiment: &'a str,
     mask: &'a Mask,
     ctx_len: Option<usize>,
     overlong: Overlong,
@@ -225,9 +224,9 @@ pub struct Check<'a> {
 
 impl<'a> Check<'a> {
     /// For samples of `ctx_len` inputs whose target tokens `mask` selects; without `ctx_len` for windows, in which no
-    /// document is too long. `experiment` is the file that helps name. `splits`: whether some documents become validation documents. `template` writes conversations.
+    /// document is too long. `experiment` has the arguments of commands in helps. `splits`: whether some documents become validation documents. `template` writes conversations.
     pub fn new(
-        experiment: &'a Path,
+        experiment: &'a str,
         mask: &'a Mask,
         template: &Template,
         ctx_len: Option<usize>,
@@ -425,7 +424,7 @@ impl<'a> Check<'a> {
 
     /// The findings in all documents.
     pub fn finish(mut self) -> Checked {
-        let file = self.experiment;
+        let experiment = self.experiment;
         if !self.turns.has_turns() {
             return self.found;
         }
@@ -434,14 +433,14 @@ impl<'a> Check<'a> {
             && let Some(finding) = self.found.findings.get_mut(&Kind::NothingLearned)
         {
             for shown in &mut finding.shown {
-                let fix = self.turns.fix_help(TurnOddity::MissedOpening, file, shown);
+                let fix = self.turns.fix_help(TurnOddity::MissedOpening, experiment, shown);
                 shown.helps.splice(0..0, fix.into_iter().chain(proposal.clone()));
             }
         }
         for oddity in self.turns.odd.keys() {
             let Some(finding) = self.found.findings.get_mut(&Kind::from(*oddity)) else { continue };
             for shown in &mut finding.shown {
-                *shown = self.turns.helped(*oddity, file, proposal.as_ref(), shown.clone());
+                *shown = self.turns.helped(*oddity, experiment, proposal.as_ref(), shown.clone());
             }
         }
         for foreign in self.turns.foreign_words() {

@@ -9,7 +9,7 @@ use super::documents::documents;
 use super::run_data::RunData;
 use super::timeline::{SHOWN, TimelineEntry, timeline};
 use super::{highlight, tables};
-use crate::words::shell_word;
+use crate::shell::shell_word;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");

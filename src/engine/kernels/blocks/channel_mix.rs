@@ -7,11 +7,12 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::super::autograd::call_shim;
-use super::{KernelError, Op, has_kernel};
+use super::{KernelError, OCTET, Op, Place, StageLaunch, place};
 
 unsafe extern "C" {
     fn statetune_relu_square(
         x: *const C_tensor,
+        start: Option<StageLaunch>,
         out: *mut *mut C_tensor,
         message: *mut c_char,
         message_len: usize,
@@ -19,6 +20,7 @@ unsafe extern "C" {
     fn statetune_sigmoid_mul(
         x: *const C_tensor,
         y: *const C_tensor,
+        start: Option<StageLaunch>,
         out: *mut *mut C_tensor,
         message: *mut c_char,
         message_len: usize,
@@ -30,13 +32,11 @@ unsafe extern "C" {
 /// # Errors
 /// [`KernelError::Native`] has libtorch's text.
 pub fn relu_square(op: Op, x: &Tensor) -> Result<Tensor, KernelError> {
-    if !has_kernel(op, x) {
-        return Ok(x.relu().square());
-    }
+    let Some(place) = place_of_numbers(op, x) else { return Ok(x.relu().square()) };
     let x = x.contiguous();
     call(|out, message, len| {
-        // SAFETY: the tensor outlives the call and is contiguous, on the CPU, in a dtype of the kernels.
-        unsafe { statetune_relu_square(x.as_ptr(), out, message, len) }
+        // SAFETY: the tensor outlives the call and is contiguous, where the kernels are, in a dtype of theirs.
+        unsafe { statetune_relu_square(x.as_ptr(), place.start(), out, message, len) }
     })
 }
 
@@ -45,14 +45,18 @@ pub fn relu_square(op: Op, x: &Tensor) -> Result<Tensor, KernelError> {
 /// # Errors
 /// [`KernelError::Native`] has libtorch's text.
 pub fn sigmoid_mul(op: Op, x: &Tensor, y: &Tensor) -> Result<Tensor, KernelError> {
-    if !has_kernel(op, x) {
-        return Ok(x.sigmoid() * y);
-    }
+    let Some(place) = place_of_numbers(op, x) else { return Ok(x.sigmoid() * y) };
     let (x, y) = (x.contiguous(), y.contiguous());
     call(|out, message, len| {
         // SAFETY: as above; both tensors have one size and dtype.
-        unsafe { statetune_sigmoid_mul(x.as_ptr(), y.as_ptr(), out, message, len) }
+        unsafe { statetune_sigmoid_mul(x.as_ptr(), y.as_ptr(), place.start(), out, message, len) }
     })
+}
+
+/// Where the kernels take the numbers of `x`.
+fn place_of_numbers(op: Op, x: &Tensor) -> Option<Place> {
+    let whole = x.numel() as i64 % OCTET == 0;
+    place(op, x).filter(|place| whole || matches!(place, Place::Cpu))
 }
 
 /// The tensor that a function of the shim makes.

@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::super::autograd::call_shim;
-use super::{KernelError, Op, has_kernel, wide};
+use super::{KernelError, Op, StageLaunch, place, wide};
 
 unsafe extern "C" {
     fn statetune_head_loss(
@@ -18,6 +18,7 @@ unsafe extern "C" {
         gradient: c_int,
         scale: f64,
         l2wrap: f64,
+        start: Option<StageLaunch>,
         losses: *mut *mut C_tensor,
         message: *mut c_char,
         message_len: usize,
@@ -47,17 +48,17 @@ pub fn cross_entropy(
     weights: Option<&Tensor>,
     gradient: Option<LossGradient>,
 ) -> Result<Tensor, KernelError> {
-    if !has_kernel(op, logits) || !logits.is_contiguous() {
+    let Some(place) = place(op, logits).filter(|_| logits.is_contiguous()) else {
         return Ok(plain(logits, targets, weights, gradient));
-    }
+    };
     let (targets, weights) = (targets.contiguous(), weights.map(Tensor::contiguous));
     let weights = weights.as_ref().map_or(null(), Tensor::as_ptr);
     let LossGradient { scale, l2wrap } =
         gradient.unwrap_or(LossGradient { scale: 1.0, l2wrap: 0.0 });
     let mut losses: *mut C_tensor = null_mut();
     call_shim(|message, len| {
-        // SAFETY: the tensors outlive the call; the logits are contiguous, on the CPU, in a dtype of the kernels, and
-        // nothing else uses them.
+        // SAFETY: the tensors outlive the call; the logits are contiguous, where the kernels are, in a dtype of theirs,
+        // and nothing else uses them.
         unsafe {
             statetune_head_loss(
                 logits.as_ptr(),
@@ -66,6 +67,7 @@ pub fn cross_entropy(
                 gradient.is_some().into(),
                 scale,
                 l2wrap,
+                place.start(),
                 &mut losses,
                 message,
                 len,

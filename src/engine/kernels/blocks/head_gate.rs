@@ -9,7 +9,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::super::autograd::call_shim;
-use super::{KernelError, Op, Packed};
+use super::{GPU_HEAD_SIZE, KernelError, Op, Packed, StageLaunch, place_of_rows};
 
 /// Of the group norm on the WKV output: 1e-5 times the square of the head size divisor 8. RWKV-5 divides
 /// the output by 8 and takes 1e-5, which is the same.
@@ -20,6 +20,7 @@ unsafe extern "C" {
         y: *const C_tensor,
         g: *const C_tensor,
         params: *const C_tensor,
+        start: Option<StageLaunch>,
         out: *mut *mut C_tensor,
         message: *mut c_char,
         message_len: usize,
@@ -45,7 +46,8 @@ impl HeadGate {
     /// # Errors
     /// [`KernelError::Native`] has libtorch's text.
     pub fn apply(&self, op: Op, y: &Tensor, g: &Tensor) -> Result<Tensor, KernelError> {
-        let Some(params) = self.packed.of_kernel(op, y) else {
+        let place = place_of_rows(op, y, GPU_HEAD_SIZE);
+        let Some((place, params)) = self.packed.of_kernel(place) else {
             return Ok(head_norm(y, &self.ln_x) * g.silu());
         };
         let (y, g) = (y.contiguous(), g.contiguous());
@@ -53,7 +55,15 @@ impl HeadGate {
         call_shim(|message, len| {
             // SAFETY: the tensors outlive the call and have the shapes, dtypes and contiguity that the shim documents.
             unsafe {
-                statetune_head_gate(y.as_ptr(), g.as_ptr(), params.as_ptr(), &mut out, message, len)
+                statetune_head_gate(
+                    y.as_ptr(),
+                    g.as_ptr(),
+                    params.as_ptr(),
+                    place.start(),
+                    &mut out,
+                    message,
+                    len,
+                )
             }
         })?;
         // SAFETY: on success the pointer is a tensor that the shim allocated for the caller to own.

@@ -9,7 +9,9 @@ use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
 use super::super::autograd::call_shim;
-use super::{KernelError, Op, Packed, learns, wide};
+use super::{
+    GPU_CHANNELS, KernelError, Op, Packed, Place, StageLaunch, learns, place_of_rows, wide,
+};
 
 const EPS: f64 = 1e-5;
 
@@ -20,6 +22,7 @@ unsafe extern "C" {
         before: *const C_tensor,
         restarts: *const C_tensor,
         params: *const C_tensor,
+        start: Option<StageLaunch>,
         out: *mut *mut C_tensor,
         message: *mut c_char,
         message_len: usize,
@@ -33,6 +36,16 @@ pub enum Share {
     Before(Tensor),
     /// The share of the token itself, which with that of the token before adds up to 1.
     Own(Tensor),
+}
+
+impl Share {
+    /// The share of the token before, where that is what is kept.
+    fn of_before(&self) -> Option<&Tensor> {
+        match self {
+            Share::Before(share) => Some(share),
+            Share::Own(_) => None,
+        }
+    }
 }
 
 /// Layer norm and mixes: `n_t = norm(x_t)`, and each mixture `n_t + (n_{t-1} - n_t) share`.
@@ -91,9 +104,9 @@ impl NormMix {
         input: &MixInput<'_>,
         moving: Option<&Tensor>,
     ) -> Result<Mixed, KernelError> {
-        let packed = self.packed.of_kernel(input.op, input.x);
-        match packed.filter(|_| !input.before.requires_grad()) {
-            Some(params) => self.fused(input, moving, params),
+        let place = place_of_rows(input.op, input.x, GPU_CHANNELS);
+        match self.packed.of_kernel(place) {
+            Some((place, params)) => self.fused(place, input, moving, params),
             None => Ok(self.plain(input, moving)),
         }
     }
@@ -102,6 +115,14 @@ impl NormMix {
         let x = layer_norm(input.x, &self.weight, &self.bias);
         let shifted = token_shift(&x, input.before, input.restarts);
         let step = &shifted - &x;
+        let last = x.select(1, x.size()[1] - 1);
+        if moving.is_none() && x.device() != Device::Cpu {
+            let shares: Option<Vec<&Tensor>> = self.shares.iter().map(Share::of_before).collect();
+            if let Some(shares) = shares {
+                let mixtures = mixed_at_once(&x, &step, &shares);
+                return Mixed { mixtures, last, x: input.x.shallow_clone() };
+            }
+        }
         let mixed = |(i, share): (i64, &Share)| match (share, moving) {
             (Share::Before(share), None) => x.addcmul(&step, share),
             (Share::Before(share), Some(moving)) => x.addcmul(&step, &(share + moving.get(i))),
@@ -109,12 +130,12 @@ impl NormMix {
             (Share::Own(own), Some(moving)) => shifted.addcmul(&step.neg(), &(own - moving.get(i))),
         };
         let mixtures = (0..).zip(&self.shares).map(mixed).collect();
-        let last = x.select(1, x.size()[1] - 1);
         Mixed { mixtures, last, x: input.x.shallow_clone() }
     }
 
     fn fused(
         &self,
+        place: Place,
         input: &MixInput<'_>,
         moving: Option<&Tensor>,
         params: &Tensor,
@@ -133,6 +154,7 @@ impl NormMix {
                     before.as_ptr(),
                     pointer(&restarts),
                     params.as_ptr(),
+                    place.start(),
                     out.as_mut_ptr(),
                     message,
                     len,
@@ -159,6 +181,12 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     x.layer_norm(weight.size(), Some(weight), Some(bias), EPS, false)
 }
 
+/// `x + step * share` (B, T, C) for each share (.., C), in few operations: on a GPU each is a launch, back as well.
+fn mixed_at_once(x: &Tensor, step: &Tensor, shares: &[&Tensor]) -> Vec<Tensor> {
+    let shares: Vec<Tensor> = shares.iter().map(|share| share.reshape([1, 1, -1])).collect();
+    x.addcmul(step, &Tensor::stack(&shares, 0)).unbind(0)
+}
+
 /// What stood one token earlier: (B, T, C). `before` (B, C) stands before the first token, and nothing
 /// before a token at which a document begins.
 fn token_shift(x: &Tensor, before: &Tensor, restarts: Option<&Tensor>) -> Tensor {
@@ -175,6 +203,29 @@ mod tests {
     use tch::Kind;
 
     use super::*;
+
+    #[test]
+    fn mixtures_at_once_are_those_one_by_one_with_their_gradients() {
+        let leaf = |size: &[i64], phase: f64| {
+            let i = Tensor::arange(size.iter().product::<i64>(), (Kind::Double, Device::Cpu));
+            (i * 0.37 + phase).sin().view(size).set_requires_grad(true)
+        };
+        let outcome = |at_once: bool| {
+            let (x, step) = (leaf(&[2, 3, 5], 0.0), leaf(&[2, 3, 5], 1.0));
+            let shares = [leaf(&[1, 1, 5], 2.0), leaf(&[5], 3.0), leaf(&[1, 1, 5], 4.0)];
+            let mixtures = match at_once {
+                true => mixed_at_once(&x, &step, &shares.each_ref()),
+                false => shares.iter().map(|share| x.addcmul(&step, share)).collect(),
+            };
+            let y = Tensor::stack(&mixtures, 0);
+            (&y * y.detach().cos()).sum(Kind::Double).backward();
+            let leaves = [x, step].into_iter().chain(shares);
+            [y.detach()].into_iter().chain(leaves.map(|x| x.grad())).collect::<Vec<_>>()
+        };
+        for (found, expected) in outcome(true).iter().zip(&outcome(false)) {
+            assert!(found.allclose(expected, 1e-13, 1e-14, false), "{found} {expected}");
+        }
+    }
 
     #[test]
     fn a_document_starts_from_a_zero_shift() {

@@ -6,19 +6,34 @@
 use std::ffi::{c_char, c_int};
 use std::ptr::{null, null_mut};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::super::autograd::call_shim;
 use super::super::{Wkv7, wkv7};
 use super::head_gate::head_norm;
-use super::{KernelError, Op, Packed};
+use super::{
+    GPU_HEAD_SIZE, KernelError, Op, Packed, Place, StageLaunch, StageStarts, place_of_rows,
+};
+use crate::kernels::cuda::Launch;
 
 /// Smallest length by which `kk` is divided.
 const NORM_FLOOR: f64 = 1e-12;
 
 unsafe extern "C" {
     fn statetune_time_mix7(
+        inputs: *const *const C_tensor,
+        n: usize,
+        params: *const C_tensor,
+        restarts: *const C_tensor,
+        out: *mut *mut C_tensor,
+        s_last: *mut *mut C_tensor,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> c_int;
+    fn statetune_time_mix7_cuda(
+        stage: StageLaunch,
+        wkv: Launch,
         inputs: *const *const C_tensor,
         n: usize,
         params: *const C_tensor,
@@ -100,13 +115,16 @@ pub fn time_mix7(
 ) -> Result<(Tensor, Tensor), KernelError> {
     let [b, t, c] = inputs.r.size()[..] else { unreachable!("r has three axes") };
     let [h, n] = params.r_k.size()[..] else { unreachable!("r_k has two axes") };
-    let Some(packed) = params.packed.of_kernel(op, inputs.r) else {
+    let place = place_of_rows(op, &inputs.r.view([b, t, h, n]), GPU_HEAD_SIZE);
+    let Some((place, packed)) = params.packed.of_kernel(place) else {
         return params.plain(op, inputs, s0, restarts, [b, t, c, h, n]);
     };
+    // The operands of an emulated GPU are on the CPU.
+    let checked = if inputs.r.device() == Device::Cpu { Op::Cpu } else { op };
     let [r, w, k, v, a] =
         [inputs.r, inputs.w_low, inputs.k, inputs.v, inputs.a_low].map(|x| x.view([b, t, h, n]));
-    Wkv7 { r: &r, w: &w, k: &k, v: &v, a: &a, b: &a }.check(op, s0, restarts)?;
-    fused(packed, inputs, s0, restarts)
+    Wkv7 { r: &r, w: &w, k: &k, v: &v, a: &a, b: &a }.check(checked, s0, restarts)?;
+    fused(place, packed, inputs, s0, restarts)
 }
 
 impl TimeMix7Params {
@@ -144,6 +162,7 @@ impl TimeMix7Params {
 }
 
 fn fused(
+    place: Place,
     params: &Tensor,
     inputs: &TimeMix7Inputs<'_>,
     s0: &Tensor,
@@ -158,20 +177,20 @@ fn fused(
     let restarts = restarts.map(Tensor::contiguous);
     let restarts = restarts.as_ref().map_or(null(), Tensor::as_ptr);
     let (mut out, mut s_last): (*mut C_tensor, *mut C_tensor) = (null_mut(), null_mut());
+    let (inputs, n) = (pointers.as_ptr(), pointers.len());
+    let (params, out_, s_last_) = (params.as_ptr(), &raw mut out, &raw mut s_last);
     call_shim(|message, len| {
         // SAFETY: the pointers are those of live tensors that outlive the call, seven or nine; shapes, dtypes and
         // device were checked; all are contiguous.
         unsafe {
-            statetune_time_mix7(
-                pointers.as_ptr(),
-                pointers.len(),
-                params.as_ptr(),
-                restarts,
-                &mut out,
-                &mut s_last,
-                message,
-                len,
-            )
+            match place {
+                Place::Cpu => {
+                    statetune_time_mix7(inputs, n, params, restarts, out_, s_last_, message, len)
+                }
+                Place::Gpu(StageStarts { stage, wkv }) => statetune_time_mix7_cuda(
+                    stage, wkv, inputs, n, params, restarts, out_, s_last_, message, len,
+                ),
+            }
         }
     })?;
     // SAFETY: on success both pointers are tensors that the shim allocated for the caller to own.

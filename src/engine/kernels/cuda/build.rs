@@ -1,7 +1,7 @@
 //! The compilations of the kernels: a file of `kernels/` for one recurrence, operand dtype and head size, or the file
 //! of packed weights for one output dtype.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::fmt::Debug;
 
 use statetune_core::diagnostic::msg;
@@ -55,6 +55,29 @@ pub struct QuantLaunchRequest {
 const _: () =
     assert!(size_of::<QuantLaunchRequest>() == 32, "as QuantCudaLaunch in kernels/quant.h");
 
+/// A launch that the shims of the fused stages and of the optimizer ask for: `StageLaunch` of `kernels/stage_cuda.h`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct StageLaunchRequest {
+    /// The name of the kernel.
+    pub kernel: *const c_char,
+    /// Dtype of the operands: 0 float32, 1 bfloat16, 2 float16.
+    pub dtype: c_int,
+    /// Index of the CUDA device.
+    pub device: c_int,
+    /// Threads of a block.
+    pub threads: c_int,
+    /// Blocks.
+    pub blocks: c_uint,
+    /// The `cudaStream_t` to run on.
+    pub stream: *mut c_void,
+    /// The kernel's only parameter.
+    pub args: *const c_void,
+}
+
+const _: () =
+    assert!(size_of::<StageLaunchRequest>() == 40, "as StageLaunch in kernels/stage_cuda.h");
+
 /// Text before every kernel file.
 const TYPES: &str = include_str!("../../../../kernels/cuda_types.cuh");
 /// Text before the recurrences, after the types.
@@ -64,6 +87,19 @@ const COMMON: [&str; 2] = [
 ];
 const QUANT: [&str; 2] =
     [include_str!("../../../../kernels/quant.h"), include_str!("../../../../kernels/quant.cu")];
+/// The kernels of the fused stages and of the optimizer.
+const STAGES: [&str; 10] = [
+    include_str!("../../../../kernels/dtype.h"),
+    include_str!("../../../../kernels/block.h"),
+    include_str!("../../../../kernels/flat.h"),
+    include_str!("../../../../kernels/stage_cuda.h"),
+    include_str!("../../../../kernels/stages.cuh"),
+    include_str!("../../../../kernels/norm_mix.cu"),
+    include_str!("../../../../kernels/time_mix.cu"),
+    include_str!("../../../../kernels/channel_mix.cu"),
+    include_str!("../../../../kernels/head_loss.cu"),
+    include_str!("../../../../kernels/flat.cu"),
+];
 const WKV6: &str = include_str!("../../../../kernels/wkv6.cu");
 const WKV7: &str = include_str!("../../../../kernels/wkv7.cu");
 
@@ -102,6 +138,16 @@ impl OperandType {
     /// All of them.
     pub const ALL: [OperandType; 3] =
         [OperandType::Float32, OperandType::Bf16, OperandType::Float16];
+
+    /// The type with this number in `WkvCudaDtype` and `StageDtype`.
+    fn of_number(number: c_int) -> Option<OperandType> {
+        match number {
+            0 => Some(OperandType::Float32),
+            1 => Some(OperandType::Bf16),
+            2 => Some(OperandType::Float16),
+            _ => None,
+        }
+    }
 
     /// Its name in `kernels/cuda_types.cuh`.
     fn name(self) -> &'static str {
@@ -146,12 +192,7 @@ impl Build {
             7 => Some(Recurrence::Wkv7),
             _ => None,
         };
-        let operand = match request.dtype {
-            0 => Some(OperandType::Float32),
-            1 => Some(OperandType::Bf16),
-            2 => Some(OperandType::Float16),
-            _ => None,
-        };
+        let operand = OperandType::of_number(request.dtype);
         let keys = u32::try_from(request.keys).ok();
         match (recurrence, operand, keys) {
             (Some(recurrence), Some(operand), Some(keys)) => {
@@ -221,5 +262,35 @@ impl Program for QuantBuild {
 
     fn defines(&self) -> Vec<String> {
         vec![format!("-DQUANT_OUTPUT={}", self.output.name())]
+    }
+}
+
+/// One compilation of the kernels of the fused stages and of the optimizer.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct StageBuild {
+    /// Dtype of activations.
+    pub operand: OperandType,
+}
+
+impl StageBuild {
+    /// The kernels that a shim asks for.
+    ///
+    /// # Errors
+    /// [`KernelError::Native`] if the dtype is not in `stage_cuda.h`.
+    pub fn of(request: &StageLaunchRequest) -> Result<StageBuild, KernelError> {
+        let operand = OperandType::of_number(request.dtype).ok_or_else(|| {
+            KernelError::Native(msg!(NO_CUDA_KERNEL, request = format_args!("{request:?}")))
+        })?;
+        Ok(StageBuild { operand })
+    }
+}
+
+impl Program for StageBuild {
+    fn source(&self) -> String {
+        [&[TYPES], &STAGES[..]].concat().join("\n")
+    }
+
+    fn defines(&self) -> Vec<String> {
+        vec![format!("-DSTAGE_OPERAND={}", self.operand.name())]
     }
 }

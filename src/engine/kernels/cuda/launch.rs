@@ -14,7 +14,10 @@ use cudarc::driver::sys::{
 use statetune_core::diagnostic::{Text, msg};
 
 use super::nvrtc::{self, CodeSource};
-use super::{Build, KernelError, LaunchRequest, Program, QuantBuild, QuantLaunchRequest};
+use super::{
+    Build, KernelError, LaunchRequest, Program, QuantBuild, QuantLaunchRequest, StageBuild,
+    StageLaunchRequest,
+};
 
 /// Starts a kernel. Returns 0, or 1 after writing the reason and a zero byte into the message, whose size
 /// in bytes is the last argument.
@@ -22,6 +25,9 @@ pub type Launch = unsafe extern "C" fn(*const LaunchRequest, *mut c_char, usize)
 
 /// As [`Launch`], for the kernel of packed weights.
 pub type QuantLaunch = unsafe extern "C" fn(*const QuantLaunchRequest, *mut c_char, usize) -> c_int;
+
+/// As [`Launch`], for the kernels of the fused stages and of the optimizer.
+pub type StageLaunch = unsafe extern "C" fn(*const StageLaunchRequest, *mut c_char, usize) -> c_int;
 
 /// The [`Launch`] that runs kernels on a GPU.
 ///
@@ -48,6 +54,19 @@ pub(in crate::kernels) unsafe extern "C" fn launch_quant(
 ) -> c_int {
     // SAFETY: the caller's promises.
     unsafe { reported(message, message_len, || start_quant(&*request)) }
+}
+
+/// The [`StageLaunch`] that runs kernels on a GPU.
+///
+/// # Safety
+/// That of [`launch`]; `kernel` is a text with a zero byte at its end.
+pub(super) unsafe extern "C" fn launch_stage(
+    request: *const StageLaunchRequest,
+    message: *mut c_char,
+    message_len: usize,
+) -> c_int {
+    // SAFETY: the caller's promises.
+    unsafe { reported(message, message_len, || start_stage(&*request)) }
 }
 
 /// Runs `start`. Returns 0, or 1 after writing the reason and a zero byte into the message.
@@ -103,11 +122,25 @@ unsafe fn start_quant(request: &QuantLaunchRequest) -> Result<(), KernelError> {
         .map_err(|error| failed(msg!(START_PACKED_KERNEL), error))
 }
 
+/// # Safety
+/// That of [`launch_stage`].
+unsafe fn start_stage(request: &StageLaunchRequest) -> Result<(), KernelError> {
+    let program = Loadable::Stage(StageBuild::of(request)?);
+    // SAFETY: the caller vouches for the text.
+    let function = function(request.device, program, unsafe { CStr::from_ptr(request.kernel) })?;
+    let (grid, threads) = ((request.blocks, 1, 1), (request.threads.unsigned_abs(), 1, 1));
+    let mut args = [request.args.cast_mut()];
+    // SAFETY: as in `start`.
+    unsafe { launch_kernel(function, grid, threads, 0, request.stream.cast(), &mut args) }
+        .map_err(|error| failed(msg!(START_STAGE_KERNEL), error))
+}
+
 /// A program that a device can load.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum Loadable {
     Wkv(Build),
     Quant(QuantBuild),
+    Stage(StageBuild),
 }
 
 impl Loadable {
@@ -115,6 +148,7 @@ impl Loadable {
         match self {
             Loadable::Wkv(build) => build,
             Loadable::Quant(build) => build,
+            Loadable::Stage(build) => build,
         }
     }
 }

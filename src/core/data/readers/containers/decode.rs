@@ -65,11 +65,11 @@ pub(super) fn open(file: &Path) -> Result<Text, DataError> {
         }
     };
     let head = head(&mut rest, HEAD_BYTES).map_err(unreadable)?;
-    if let Some(order) = ByteOrder::without_mark(&head) {
-        return other(ContainerFault::Encoding { name: order.name() });
-    }
     if let Some(what) = ForeignFile::recognize(&head) {
         return other(ContainerFault::Foreign(what));
+    }
+    if let Some(order) = ByteOrder::without_mark(&head) {
+        return other(ContainerFault::Encoding { name: order.name() });
     }
     Ok(Text { is_whole: head.len() < HEAD_BYTES, head, rest })
 }

@@ -1,8 +1,7 @@
-//! `statetune export`.
+//! Conversions of state and model files to the formats of programs for RWKV.
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
 use serde_json::json;
 use statetune_core::arch::{is_of_state, open_model};
 use statetune_core::diagnostic::{Diagnostic, msg};
@@ -15,75 +14,18 @@ use statetune_engine::exports::{
 };
 use statetune_engine::model::{ModelError, TimeState, Weights};
 
-use super::replace::{ReplaceArgs, is_base_of, is_export, is_of_run, is_same_file, with_passport};
-use super::subject::{fail, product_file, state_of};
-use super::{Color, say, show};
+use super::args::{DtypeName, ExportArgs, FormName};
+use crate::replace::{is_base_of, is_export, is_of_run, is_same_file, with_passport};
+use crate::subject::{fail, state_of};
+use crate::{Color, say, show};
 
-#[derive(Args, Debug)]
-pub(super) struct ExportArgs {
-    /// A run, or a state or model file.
-    #[arg(value_name = "RUN|FILE")]
-    name: String,
-    /// Format to write.
-    #[arg(long, value_name = "FORM", value_enum)]
-    to: FormName,
-    /// Number format [default: bf16 for a state as `pth`, the format of each tensor for a model and its states; `.st`
-    /// files are always fp16].
-    #[arg(long, value_name = "DTYPE", value_enum)]
-    dtype: Option<DtypeName>,
-    /// File to write [default: next to the source, with the extension of the format].
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    #[command(flatten)]
-    replace: ReplaceArgs,
-    /// Leave out the initial states in a model file, which most programs for RWKV-7 do not read.
-    #[arg(long)]
-    without_states: bool,
-    /// Write the tensors of a model in the order of this checkpoint.
-    #[arg(long, value_name = "FILE")]
-    like: Option<PathBuf>,
-    /// Folder of run directories.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    runs_dir: PathBuf,
-}
-
-/// File format.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum FormName {
-    /// For PyTorch programs: RWKV Runner, the `rwkv` package, trainers.
-    Pth,
-    /// For Ai00 and web-rwkv: float16, with their names and axis order.
-    St,
-    /// Safetensors with the names and axes of a `.pth`; models only.
-    Safetensors,
-    /// The initial states in a model file, as a state file of their own, a `.pth`.
-    State,
-}
-
-/// Number format.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum DtypeName {
-    Bf16,
-    Fp16,
-    Fp32,
-}
-
-impl DtypeName {
-    fn dtype(self) -> Dtype {
-        match self {
-            DtypeName::Bf16 => Dtype::BF16,
-            DtypeName::Fp16 => Dtype::F16,
-            DtypeName::Fp32 => Dtype::F32,
-        }
-    }
-}
-
+/// Writes the state or model of a run or file.
 pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     let refuse = |message: Diagnostic| {
         show(&message, color);
         ExitCode::Invalid
     };
-    let source = match product_file(&args.runs_dir, &args.name, color) {
+    let source = match args.subject.product_file(&args.name, color) {
         Ok(source) => source,
         Err(code) => return code,
     };
@@ -92,6 +34,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
         FormName::St => source.with_extension("st"),
         FormName::Safetensors => source.with_extension("safetensors"),
         FormName::State => state_of(&source),
+        FormName::Hf | FormName::Gguf | FormName::Peft => unreachable!("formats of programs"),
     };
     let out = args.out.clone().unwrap_or_else(|| beside.clone());
     if is_same_file(&out, &source) {
@@ -175,7 +118,7 @@ fn split_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunEr
     let stored = TensorFile::open(source).map_err(ModelError::from)?;
     let stored = stored.tensors().find(|tensor| is_of_state(tensor.name()));
     let stored = stored.map_or(Dtype::F32, |tensor| tensor.dtype());
-    let dtype = args.dtype.map_or(stored, DtypeName::dtype);
+    let dtype = args.dtype.and_then(DtypeName::dtype).unwrap_or(stored);
     Ok(save_state_pth(states, out, &ExportOptions { dtype, passport: &passport })?)
 }
 
@@ -188,7 +131,7 @@ fn export_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunE
     match args.to {
         FormName::St => save_state_st(&state, out, &passport)?,
         _ => {
-            let dtype = args.dtype.map_or(Dtype::BF16, DtypeName::dtype);
+            let dtype = args.dtype.and_then(DtypeName::dtype).unwrap_or(Dtype::BF16);
             save_state_pth(&state, out, &ExportOptions { dtype, passport: &passport })?;
         }
     }
@@ -203,14 +146,14 @@ fn export_model(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunE
         FormName::Pth => ModelFormat::Pth,
         FormName::St => ModelFormat::St,
         FormName::Safetensors => ModelFormat::Safetensors,
-        FormName::State => unreachable!("the caller exports the states"),
+        _ => unreachable!("the caller exports states and formats of programs"),
     };
     let metadata = passport.as_ref().map(Passport::metadata);
     let metadata: Vec<(&str, &str)> = match &metadata {
         Some(metadata) => metadata.iter().map(|(key, text)| (*key, &**text)).collect(),
         None => vec![("format", "pt")],
     };
-    let dtype = args.dtype.map(DtypeName::dtype);
+    let dtype = args.dtype.and_then(DtypeName::dtype);
     ModelFile::open(source)
         .map_err(ConvertError::Model)
         .map(|model| if args.without_states { model.without_states() } else { model })

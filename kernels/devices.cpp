@@ -1,0 +1,118 @@
+// The meeting of the processes that train one model, and what they send each other: libtorch's TCPStore and ProcessGroupGloo.
+//
+// A store holds texts by key; one process serves it, or the launcher does. A group moves tensors of the CPU between all its
+// processes; each process makes the same calls in the same order. No exception leaves this file: a function returns 0, or
+// another number after writing its reason into `message`.
+#define USE_C10D_GLOO
+#include <c10/util/Logging.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include <cstring>
+
+#include "autograd_shim.h"
+
+using at::Tensor;
+using std::chrono::milliseconds;
+
+namespace {
+
+// How long a call of a group waits: another process may evaluate for hours. A process that dies ends the wait at once.
+constexpr milliseconds WITHOUT_END = std::chrono::hours(24 * 365);
+
+struct Group {
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
+};
+
+struct Meeting {
+  c10::intrusive_ptr<c10d::TCPStore> tcp;
+  c10::intrusive_ptr<c10d::Store> store;
+};
+
+}  // namespace
+
+// Opens the store at `host` and `port` (0: any free port) and writes its port to `port`. The process serves the store if
+// `serves` is not 0. Keys of the store begin with `prefix`.
+extern "C" int statetune_meeting_open(const char *host, int *port, int serves, const char *prefix, int64_t timeout_ms,
+                                      Meeting **meeting, char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    FLAGS_caffe2_log_level = 3;  // failures come back as messages; each attempt to connect would print another
+    c10d::TCPStoreOptions options;
+    options.port = uint16_t(*port);
+    options.isServer = serves != 0;
+    options.waitWorkers = false;
+    options.timeout = milliseconds(timeout_ms);
+    auto tcp = c10::make_intrusive<c10d::TCPStore>(host, options);
+    *port = tcp->getPort();
+    auto store = c10::make_intrusive<c10d::PrefixStore>(prefix, tcp);
+    *meeting = new Meeting{std::move(tcp), std::move(store)};
+  });
+}
+
+extern "C" void statetune_meeting_close(Meeting *meeting) { delete meeting; }
+
+// Stores `len` bytes under a key.
+extern "C" int statetune_meeting_set(const Meeting *meeting, const char *key, const uint8_t *bytes, size_t len,
+                                     char *message, size_t message_len) {
+  return caught(message, message_len,
+                [&] { meeting->store->set(key, std::vector<uint8_t>(bytes, bytes + len)); });
+}
+
+// Writes the bytes of a key to `bytes`, at most `capacity`, and their number to `len`; -1 where the key is missing.
+extern "C" int statetune_meeting_get(const Meeting *meeting, const char *key, uint8_t *bytes, size_t capacity,
+                                     int64_t *len, char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    *len = -1;
+    if (!meeting->store->check({key})) return;
+    const auto found = meeting->store->get(key);
+    const auto kept = std::min(found.size(), capacity);
+    std::memcpy(bytes, found.data(), kept);
+    *len = int64_t(kept);
+  });
+}
+
+// Connects all `world` processes that call it, each with its own `rank`. `own` is the address at which the others reach this
+// process; an empty one stands for the interface that GLOO_SOCKET_IFNAME names.
+extern "C" int statetune_group_open(const Meeting *meeting, int rank, int world, const char *own, int64_t timeout_ms,
+                                    Group **group, char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    using c10d::ProcessGroupGloo;
+    auto options = ProcessGroupGloo::Options::create(milliseconds(timeout_ms));
+    options->devices.push_back(*own ? ProcessGroupGloo::createDeviceForHostname(own, false)
+                                    : ProcessGroupGloo::createDeviceForInterface(std::getenv("GLOO_SOCKET_IFNAME"), false));
+    auto gloo = c10::make_intrusive<ProcessGroupGloo>(meeting->store, rank, world, options);
+    *group = new Group{std::move(gloo)};
+  });
+}
+
+extern "C" void statetune_group_close(Group *group) { delete group; }
+
+// `out` (world, n): row `r` of `out` is row `rank` of the `in` (world, n) of process `r`.
+extern "C" int statetune_group_exchange(const Group *group, Tensor *out, Tensor *in, char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    c10d::AllToAllOptions options;
+    options.timeout = WITHOUT_END;
+    std::vector<int64_t> even;
+    group->gloo->alltoall_base(*out, *in, even, even, options)->wait();
+  });
+}
+
+// `out` (world, n): row `r` is the `in` (1, n) of process `r`.
+extern "C" int statetune_group_gather(const Group *group, Tensor *out, Tensor *in, char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    c10d::AllgatherOptions options;
+    options.timeout = WITHOUT_END;
+    group->gloo->_allgather_base(*out, *in, options)->wait();
+  });
+}
+
+// Copies the tensor of process 0 into that of every other process.
+extern "C" int statetune_group_broadcast(const Group *group, Tensor *tensor, char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    c10d::BroadcastOptions options;
+    options.timeout = WITHOUT_END;
+    std::vector<Tensor> one{*tensor};
+    group->gloo->broadcast(one, options)->wait();
+  });
+}

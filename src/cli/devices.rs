@@ -1,0 +1,155 @@
+//! Several devices: processes that a launcher has started, or that this program starts on this machine.
+//!
+//! Device 0 is the process that a person sees. The others print nothing but their own failures.
+
+use std::env;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::Plan;
+use statetune_engine::RunError;
+use statetune_engine::kernels::{cores_of_machine, limit_threads, most_threads};
+use statetune_engine::run::{end, follow};
+use statetune_engine::train::{DevicesError, Group, Launcher, Place, Processes};
+
+use super::begin::fail;
+use super::{Color, stop, working};
+
+/// What a launcher says about this process; `None` where this process is on its own.
+///
+/// # Errors
+/// Variables of a launcher that are incomplete. Shows the error.
+pub(super) fn launched(color: Color) -> Result<Option<Place>, ExitCode> {
+    let place = Place::of_environment(|name| env::var(name).ok());
+    place.map_err(|error| fail(&error.into(), color))
+}
+
+/// Whether another process shows and writes everything.
+pub(super) fn is_follower(launched: Option<&Place>) -> bool {
+    launched.is_some_and(|place| place.rank > 0)
+}
+
+/// The place of this process in the run of a plan; `None` for a run on one device.
+fn place(plan: &Plan, launched: Option<Place>) -> Result<Option<Place>, DevicesError> {
+    let devices = plan.train.devices;
+    let asked = devices.count();
+    match launched {
+        Some(_) if plan.train.device.is_gpu() => Err(DevicesError::Gpus),
+        Some(place) if asked > 1 && asked != place.count as u64 => {
+            Err(DevicesError::Count { started: place.count, asked })
+        }
+        None if devices.num_nodes > 1 => {
+            Err(DevicesError::NoLauncher { num_nodes: devices.num_nodes })
+        }
+        None => Ok((asked > 1).then(|| Place::first_of(devices.per_machine as usize))),
+        launched => Ok(launched),
+    }
+}
+
+/// Meets the other devices of the run, after starting them where no launcher did; `None` for a run on one device.
+///
+/// # Errors
+/// Devices that do not come.
+pub(super) fn meet(plan: &Plan, launched: Option<Place>) -> Result<Option<Group>, RunError> {
+    let Some(place) = place(plan, launched)? else { return Ok(None) };
+    share_threads(&place);
+    let starts = place.launcher == Launcher::Own;
+    let (mut group, port) = Group::meet(place, plan.train.devices.timeout, stop::asked())?;
+    let connected = || -> Result<(), DevicesError> {
+        if starts {
+            let started = start(group.place(), port);
+            group.watch(started.map_err(|error| DevicesError::Start(error.to_string()))?);
+        }
+        group.connect()
+    };
+    let connected = connected();
+    if let Err(error) = &connected {
+        group.fail(error.exit_code());
+    }
+    connected?;
+    Ok(Some(group))
+}
+
+/// Starts this command once more for each of the other devices.
+fn start(place: &Place, port: u16) -> io::Result<Processes> {
+    let program = env::current_exe()?;
+    Processes::start(place.count, |rank| {
+        let mut command = Command::new(&program);
+        command.arg0("statetune").args(env::args_os().skip(1)).envs(place.variables(rank, port));
+        // Ctrl-C reaches device 0 alone, which stops the others.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        command
+    })
+}
+
+/// Ends the work of the other devices after that of this one.
+pub(super) fn part(group: Option<Group>, result: Result<ExitCode, ExitCode>) -> ExitCode {
+    let code = result.unwrap_or_else(|code| code);
+    let Some(mut group) = group else { return code };
+    match result {
+        // A device that is gone by now has nothing to do.
+        Ok(code) if end(&group, code).is_ok() => group.end(),
+        _ => group.fail(code),
+    }
+    code
+}
+
+/// Trains along with device 0.
+pub(super) fn run_along(
+    plan: &Plan,
+    launched: Option<Place>,
+    grace: u64,
+    color: Color,
+) -> ExitCode {
+    working::is_shown_elsewhere();
+    let place = match place(plan, launched) {
+        Ok(place) => place.expect("a follower has a place"),
+        Err(error) => return fail(&error.into(), color),
+    };
+    if place.launcher == Launcher::Own && !ends_with_parent() {
+        return ExitCode::Device;
+    }
+    share_threads(&place);
+    let mut group = match Group::meet(place, plan.train.devices.timeout, stop::asked()) {
+        Ok((group, _)) => group,
+        Err(error) => return fail(&error.into(), color),
+    };
+    let begun = || stop::saves_along(Duration::from_secs(grace));
+    let result =
+        group.connect().map_err(RunError::from).and_then(|()| follow(plan, &group, &begun));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            let code = error.exit_code();
+            if error.is_of_devices() {
+                group.leave();
+                if error.is_told_by_first_device() {
+                    return code;
+                }
+            } else {
+                group.fail(code);
+            }
+            fail(&error, color)
+        }
+    }
+}
+
+/// Lets this process end with the one that started it. Returns whether that one still runs.
+fn ends_with_parent() -> bool {
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let parent = env::var(Place::PARENT).ok().and_then(|pid| pid.parse().ok());
+    parent.and_then(Pid::from_raw) == getppid()
+}
+
+/// Shares the cores of this machine fairly among its devices.
+fn share_threads(place: &Place) {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let is_set = env::var("OMP_NUM_THREADS").is_ok();
+    let set = is_set.then(most_threads);
+    limit_threads(place.threads(set, cores, cores_of_machine() as usize));
+}

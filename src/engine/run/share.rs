@@ -1,0 +1,258 @@
+//! A run on several devices: device 0 decides, writes and shows everything; the others follow.
+//!
+//! Every device loads the same documents and weights. Device 0 tells the others when a step comes, and what it starts from, so
+//! that they hold the same values at each step. Between steps they wait for it: while it evaluates, answers and saves.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use serde::{Deserialize, Serialize};
+use statetune_core::diagnostic::{Text, msg};
+use statetune_core::exit::ExitCode;
+use statetune_core::plan::Plan;
+use statetune_core::records::{Lock, LossScaler, Position};
+use tch::{Device, Tensor};
+
+use super::input_records::lock;
+use super::job::fit_options;
+use super::prepare::{load_tokenizer, model_shape, new_method, prepare_data, weights_of_shape};
+use super::settings::set_up_libtorch;
+use crate::RunError;
+use crate::optim::{Adam, Moments};
+use crate::train::{Devices, DevicesError, StepDone, StepOptions, TrainError, Trainer, fit};
+
+/// What device 0 tells the others.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) enum Order {
+    /// The documents are prepared: load everything.
+    Load {
+        /// The seed of the validation split.
+        val_seed: u64,
+    },
+    /// The run has its directory.
+    Begin {
+        /// The learning rate.
+        lr_init: f64,
+        /// Documents of the training pair that no batch contains.
+        skipped: Vec<usize>,
+    },
+    /// Steps come. The values of the trainable parameters and their moments follow.
+    Train {
+        position: Position,
+        scaler: Option<LossScaler>,
+        adam_steps: i32,
+        epoch_count: u64,
+        /// Steps that change nothing, counted from 0.
+        skipped: BTreeSet<u64>,
+    },
+    /// The step is recorded: the next one comes.
+    Next { epoch_count: u64 },
+    /// The step is recorded, and no other follows it.
+    Break,
+    /// The run ended.
+    End { exit_code: i32 },
+}
+
+/// Gives an order to all other devices.
+pub(super) fn give(devices: &dyn Devices, order: &Order) -> Result<(), RunError> {
+    if devices.is_single() {
+        return Ok(());
+    }
+    let text = serde_json::to_string(order).expect("plain data");
+    Ok(devices.tell(&text)?)
+}
+
+/// The next order of device 0.
+fn take(devices: &dyn Devices) -> Result<Order, RunError> {
+    let text = devices.hear()?;
+    let unknown = |_| DevicesError::Native(Text::verbatim(text.clone()));
+    Ok(serde_json::from_str(&text).map_err(unknown)?)
+}
+
+/// Tells all other devices that the run ended.
+///
+/// # Errors
+/// A device that is gone.
+pub fn end(devices: &dyn Devices, code: ExitCode) -> Result<(), RunError> {
+    give(devices, &Order::End { exit_code: code as i32 })
+}
+
+/// Tells all other devices what the step after a recorded one is.
+pub(super) fn go_on(devices: &dyn Devices, next: ControlFlow<(), u64>) -> Result<(), RunError> {
+    give(
+        devices,
+        &match next {
+            Continue(epoch_count) => Order::Next { epoch_count },
+            Break(()) => Order::Break,
+        },
+    )
+}
+
+/// Tells all other devices that steps come, and gives them the values of the trainer.
+pub(super) fn begin_steps(
+    trainer: &Trainer<'_>,
+    position: Position,
+    epoch_count: u64,
+    skipped: &BTreeSet<u64>,
+) -> Result<(), RunError> {
+    let Trainer { adam, scaler, devices, .. } = trainer;
+    if devices.is_single() {
+        return Ok(());
+    }
+    let order = Order::Train {
+        position,
+        scaler: *scaler,
+        adam_steps: adam.steps(),
+        epoch_count,
+        skipped: skipped.clone(),
+    };
+    give(*devices, &order)?;
+    let values = adam.parameters().iter().map(|parameter| &parameter.tensor);
+    let moments = adam.moments().iter().flat_map(|Moments { m, v }| [m, v]);
+    for tensor in values.chain(moments) {
+        devices.broadcast(&tensor.detach().to_device(Device::Cpu).contiguous())?;
+    }
+    Ok(())
+}
+
+/// Sets the values of an optimizer to those that device 0 sends after [`Order::Train`].
+fn receive_values(devices: &dyn Devices, adam: &mut Adam, adam_steps: i32) -> Result<(), RunError> {
+    let receive = |like: &Tensor| -> Result<Tensor, DevicesError> {
+        let tensor = like.detach().to_device(Device::Cpu).contiguous().zeros_like();
+        devices.broadcast(&tensor)?;
+        Ok(tensor)
+    };
+    let parameters = adam.parameters().iter();
+    let values: Vec<Tensor> =
+        parameters.map(|parameter| receive(&parameter.tensor)).collect::<Result<_, _>>()?;
+    let moments = values
+        .iter()
+        .map(|like| Ok(Moments { m: receive(like)?, v: receive(like)? }))
+        .collect::<Result<Vec<_>, DevicesError>>()?;
+    adam.restore(adam_steps, &values, &moments);
+    Ok(())
+}
+
+/// Inputs of a device that have to be those of device 0: what they are, how a difference is called and what it ends with, and
+/// a value that is equal for equal inputs.
+fn inputs(plan: &Plan, lock: &Lock) -> Vec<(Text, ExitCode, String)> {
+    let program =
+        format!("{}, libtorch {}, kernels {:.8}", lock.program(), lock.libtorch, lock.kernels);
+    let files = |name| {
+        let files = lock.input(name).into_iter();
+        files.map(|file| format!("{:.16}", file.sha256)).collect::<Vec<_>>().join(", ")
+    };
+    let computation = format!("op {}, products {}", lock.op, lock.machine()[6].1);
+    vec![
+        (msg!(OTHER_PROGRAM), ExitCode::Device, program),
+        (msg!(OTHER_SETTINGS), ExitCode::Invalid, plan.experiment.settings_but_rate()),
+        (msg!(OTHER_DATA), ExitCode::Data, files("data")),
+        (msg!(OTHER_TOKENIZER), ExitCode::Model, files(Lock::TOKENIZER)),
+        (msg!(OTHER_WEIGHTS), ExitCode::Model, files(Lock::WEIGHTS)),
+        (msg!(OTHER_INIT), ExitCode::Model, files(Lock::INIT)),
+        (msg!(OTHER_COMPUTATION), ExitCode::Device, computation),
+    ]
+}
+
+/// Refuses devices whose inputs are not those of device 0.
+///
+/// # Errors
+/// The first difference, the same error on every device.
+pub(super) fn check_same(devices: &dyn Devices, plan: &Plan, lock: &Lock) -> Result<(), RunError> {
+    if devices.is_single() {
+        return Ok(());
+    }
+    let mine = inputs(plan, lock);
+    let values: Vec<&String> = mine.iter().map(|(.., value)| value).collect();
+    let text = serde_json::to_string(&values).expect("plain data");
+    let all: Vec<Vec<String>> = devices
+        .gather_texts(&text)?
+        .iter()
+        .map(|text| serde_json::from_str(text).unwrap_or_default())
+        .collect();
+    for (rank, values) in all.iter().enumerate() {
+        for (i, (what, code, _)) in mine.iter().enumerate() {
+            let (first, here) = (all[0].get(i), values.get(i));
+            if first != here {
+                let (what, code) = (what.clone(), *code);
+                let values = first.zip(here).map(|(first, here)| first_difference(first, here));
+                return Err(DevicesError::Differs { rank, what, code, values }.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first lines that differ.
+fn first_difference(one: &str, other: &str) -> (String, String) {
+    let known: BTreeSet<&str> = one.lines().collect();
+    let there: BTreeSet<&str> = other.lines().collect();
+    let first = |lines: &BTreeSet<&str>, others: &BTreeSet<&str>| {
+        lines.difference(others).next().map_or("-".to_owned(), |line| (*line).to_owned())
+    };
+    (first(&known, &there), first(&there, &known))
+}
+
+/// Takes part in the run of device 0 as another device, until device 0 ends the run; returns its exit code. Calls
+/// `begun` when the run has its directory: from then on device 0 saves everything when a device is asked to stop.
+///
+/// # Errors
+/// Inputs that cannot be read or are not those of device 0, a pass that fails, or another device that is gone.
+pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<ExitCode, RunError> {
+    set_up_libtorch(plan);
+    let mut plan = plan.clone();
+    let ended = |code| Ok(ExitCode::of_number(code));
+    match take(devices)? {
+        Order::Load { val_seed } => plan.take_val_seed(val_seed),
+        Order::End { exit_code } => return ended(exit_code),
+        other => return Err(unexpected(&other)),
+    }
+    let tokenizer = load_tokenizer(&plan)?;
+    let shape = model_shape(&plan, &tokenizer)?;
+    let mut data = prepare_data(&plan, &tokenizer, shape.vocab_size)?;
+    let weights = weights_of_shape(&plan, shape)?;
+    let method = new_method(&plan, weights, &tokenizer)?;
+    check_same(devices, &plan, &lock(&plan, &tokenizer, &shape, &data)?)?;
+    match take(devices)? {
+        Order::Begin { lr_init, skipped } => {
+            plan.take_rate(lr_init);
+            data.train.skip(skipped);
+        }
+        Order::End { exit_code } => return ended(exit_code),
+        other => return Err(unexpected(&other)),
+    }
+    begun();
+    let options = fit_options(&plan, data.train.samples_per_pass());
+    let scaler = LossScaler::for_dtype(plan.train.dtype);
+    let options_of_step = StepOptions::of_plan(&plan, method.model().shape());
+    let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options_of_step);
+    trainer.devices = devices;
+    loop {
+        match take(devices)? {
+            Order::Train { position, scaler, adam_steps, epoch_count, skipped } => {
+                trainer.scaler = scaler;
+                receive_values(devices, &mut trainer.adam, adam_steps)?;
+                let after_step = |_: &StepDone<'_>| match take(devices)? {
+                    Order::Next { epoch_count } => Ok(Continue(epoch_count)),
+                    Order::Break => Ok(Break(())),
+                    other => Err(unexpected(&other)),
+                };
+                let options = options.lasting(epoch_count);
+                let done =
+                    fit(&mut trainer, &mut data.train, &options, position, &skipped, after_step);
+                match done {
+                    // The same on every device: device 0 says it.
+                    Err(RunError::Train(TrainError::LossScale { .. })) => drop(take(devices)?),
+                    done => drop(done?),
+                }
+            }
+            Order::End { exit_code } => return ended(exit_code),
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
+/// An order that does not come at this place: the devices are not of one version.
+fn unexpected(order: &Order) -> RunError {
+    DevicesError::Native(Text::verbatim(format!("{order:?}"))).into()
+}

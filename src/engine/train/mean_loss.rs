@@ -1,0 +1,107 @@
+//! The loss of documents, without gradients.
+
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use statetune_core::data::{Batch, Loader};
+use tch::{Kind, Tensor};
+
+use super::chunks::losses;
+use super::{BatchTensors, LossOptions, StepModel, TrainError};
+use crate::model::{Model, TimeState};
+
+/// Mean loss over the target tokens of every document of `loader`, for a model that starts from `state`, in nats;
+/// `None` without target tokens.
+///
+/// `look` sees the samples done after every batch, and may break off. `documents` gets the losses of the documents that it
+/// asks for.
+///
+/// # Errors
+/// A document that cannot be read, and errors of the model's recurrence.
+pub fn mean_loss(
+    model: &Model,
+    state: &TimeState,
+    loader: &mut Loader,
+    micro_bsz: u64,
+    options: LossOptions,
+    documents: &mut DocumentSums,
+    look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<ControlFlow<(), Option<f64>>, TrainError> {
+    let (mut sum, mut targets) = (0.0, 0);
+    let all = loader.samples_per_pass();
+    let mut first = 0;
+    while first < all {
+        let batch = loader.batch(first, micro_bsz.min(all - first))?;
+        targets += batch.learned();
+        let losses = losses_of_batch(model, state, &batch, options)?;
+        documents.add(&batch, &losses);
+        sum += losses.sum(Kind::Double).double_value(&[]);
+        first += micro_bsz;
+        if look(first.min(all)).is_break() {
+            return Ok(Break(()));
+        }
+    }
+    Ok(Continue((targets > 0).then(|| sum / targets as f64)))
+}
+
+/// The losses of the first documents of a pair.
+#[derive(Debug)]
+pub struct DocumentSums {
+    /// For each document the summed loss of its target tokens in nats, and their number.
+    sums: Vec<(f64, u64)>,
+}
+
+impl DocumentSums {
+    /// Takes the losses of the first `documents` documents of the pair.
+    pub fn of_first(documents: usize) -> DocumentSums {
+        DocumentSums { sums: vec![(0.0, 0); documents] }
+    }
+
+    /// Adds the losses (n) float64 of the targets of a batch.
+    fn add(&mut self, batch: &Batch, losses: &Tensor) {
+        if self.sums.is_empty() {
+            return;
+        }
+        let losses = Vec::<f64>::try_from(losses).expect("a vector of float64");
+        for (document, loss) in batch.target_documents().into_iter().zip(losses) {
+            if let Some((sum, count)) = document.and_then(|document| self.sums.get_mut(document)) {
+                *sum += loss;
+                *count += 1;
+            }
+        }
+    }
+
+    /// The mean loss of each document in nats; `None` without target tokens.
+    pub fn means(&self) -> Vec<Option<f64>> {
+        let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
+        self.sums.iter().map(mean).collect()
+    }
+}
+
+/// The summed loss over the target tokens of a batch, for a model that starts from `state`, in nats; records no gradients.
+///
+/// # Errors
+/// Errors of the model's recurrence.
+pub fn batch_loss(
+    model: &Model,
+    state: &TimeState,
+    batch: &Batch,
+    options: LossOptions,
+) -> Result<f64, TrainError> {
+    Ok(losses_of_batch(model, state, batch, options)?.sum(Kind::Double).double_value(&[]))
+}
+
+/// The losses of the target tokens of a batch, (n) float64 in nats; records no gradients.
+fn losses_of_batch(
+    model: &Model,
+    state: &TimeState,
+    batch: &Batch,
+    options: LossOptions,
+) -> Result<Tensor, TrainError> {
+    let _guard = tch::no_grad_guard();
+    if batch.learned() == 0 {
+        return Ok(Tensor::zeros([0], (Kind::Double, model.device())));
+    }
+    let batch = BatchTensors::new(batch, model.device());
+    let start = model.start(state, batch.inputs.size()[0]);
+    Ok(losses(StepModel::without_dropout(model), &start, &batch, options)?)
+}

@@ -1,0 +1,502 @@
+//! Runs on several devices: processes on this machine that write the bits of one process, stop together, and name what went
+//! wrong.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use statetune_engine::train::{Group, Place};
+
+use crate::case::{Case, STATE, program};
+use crate::resume::{signal, spawn, wait_until};
+
+/// One pass over the documents in each mini-epoch, whose last step reaches into the next pass.
+const STEPS: [&str; 2] = ["--set", "train.epoch_steps=pass"];
+
+fn run(case: &Case, devices: usize, more: &[&str]) -> PathBuf {
+    let before = case.runs();
+    let count = format!("hardware.devices={devices}");
+    let arguments = [&["run", STATE, "--set", &count][..], &STEPS, more].concat();
+    let output = case.statetune(&arguments);
+    output.is_done_with_warnings();
+    case.runs().into_iter().find(|run| !before.contains(run)).expect("a new run")
+}
+
+/// The files of a run that do not depend on the number of devices: chain, metrics, validation losses, checkpoints, exports.
+fn numbers(case: &Case, run: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut names =
+        vec!["chain.bin".to_owned(), "metrics.jsonl".to_owned(), "val_losses.jsonl".to_owned()];
+    let files = |folder: &str| {
+        let names = case.list(run.join(folder)).into_iter().filter(|name| !name.ends_with(".json"));
+        names.map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
+    };
+    names.extend(files("export"));
+    for checkpoint in case.list(run.join("ckpt")).into_iter().filter(|name| name.contains("00")) {
+        let folder = format!("ckpt/{checkpoint}");
+        names.extend(["trainable", "optimizer"].map(|one| format!("{folder}/{one}.safetensors")));
+    }
+    let content = |name: String| {
+        let bytes = fs::read(case.path(run.join(&name))).unwrap_or_default();
+        let bytes = match name.ends_with(".st") || name.ends_with(".safetensors") {
+            // The order of the metadata differs from process to process.
+            true => {
+                let (len, rest) = bytes.split_first_chunk().expect("a header");
+                rest[u64::from_le_bytes(*len) as usize..].to_vec()
+            }
+            false => bytes,
+        };
+        (name, bytes)
+    };
+    names.into_iter().map(content).collect()
+}
+
+#[track_caller]
+fn equal(case: &Case, one: &Path, other: &Path) {
+    let (one, other) = (numbers(case, one), numbers(case, other));
+    assert!(!one[0].1.is_empty() && one.len() > 6, "{one:?}");
+    let names = |numbers: &[(String, Vec<u8>)]| {
+        numbers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&one), names(&other));
+    for ((name, one), (_, other)) in one.iter().zip(&other) {
+        assert!(one == other, "{name} differs");
+    }
+}
+
+/// A case with this method, and a document of several samples, the first of which have no target tokens.
+fn case(peft: &str) -> Case {
+    let case = match peft {
+        "state" => Case::new(),
+        _ => Case::new().with(STATE, "type = \"state\"", peft).with(
+            STATE,
+            "lr_init = 1.0",
+            "lr_init = 1e-2",
+        ),
+    };
+    let long = "the cat and the dog and the bird ".repeat(12);
+    let silent = format!("{{\"text\": \"User: {long}\\n\\nAssistant: yes\\n\\n\"}}\n");
+    let data = format!("{}{silent}", case.read("data.jsonl"));
+    case.having("data.jsonl", data)
+}
+
+fn same_bits(peft: &str, dataload: &str, accumulate: u32, micro_bsz: u32, counts: &[usize]) {
+    let settings = [
+        format!("data.dataload={dataload}"),
+        format!("train.accumulate_grad_batches={accumulate}"),
+        format!("train.micro_bsz={micro_bsz}"),
+    ];
+    same_bits_with(peft, &settings.each_ref().map(String::as_str), counts);
+}
+
+fn same_bits_with(peft: &str, settings: &[&str], counts: &[usize]) {
+    let case = case(peft);
+    let always = ["data.overlong=split", "eval.every_steps=1"];
+    let more: Vec<&str> = settings.iter().chain(&always).flat_map(|one| ["--set", *one]).collect();
+    let one = run(&case, 1, &more);
+    for &count in counts {
+        let several = run(&case, count, &more);
+        equal(&case, &one, &several);
+        let lock = case.read(several.join("lock.toml"));
+        assert!(lock.contains(&format!("\ndevices = {count}\n")), "{lock}");
+    }
+    assert!(!case.read(one.join("lock.toml")).contains("\ndevices"));
+    let diff = case.statetune(&["diff", &one.to_string_lossy(), "latest"]);
+    assert_eq!(diff.code, Some(0), "{diff:?}");
+}
+
+#[test]
+fn state_tuning_on_several_devices_has_the_bits_of_one() {
+    same_bits("state", "pad", 3, 2, &[2, 3, 4]);
+    same_bits("state", "pack", 1, 2, &[2]);
+    same_bits("state", "pad", 5, 1, &[2, 3]);
+}
+
+#[test]
+fn adapters_on_several_devices_have_the_bits_of_one() {
+    same_bits("type = \"lora\"\nrank = 4\ndropout = 0.1", "pad", 3, 2, &[2, 4]);
+    same_bits("type = \"lora\"\nrank = 4", "pack", 3, 1, &[3]);
+}
+
+#[test]
+fn full_tuning_on_several_devices_has_the_bits_of_one() {
+    same_bits("type = \"full\"", "pad", 3, 2, &[2]);
+    same_bits("type = \"full\"", "pack", 1, 2, &[4]);
+}
+
+/// A learning rate that a range test finds, and a step with an infinite loss that the run goes back from.
+#[test]
+fn found_rates_and_skipped_steps_are_those_of_one_device() {
+    let case = Case::new().with(STATE, "lr_init = 1.0", "lr_init = \"auto\"");
+    let one = run(&case, 1, &[]);
+    fs::remove_dir_all(case.path("runs/.cache")).expect("the cache, with the rate that was found");
+    let several = run(&case, 2, &["--set", "train.accumulate_grad_batches=1"]);
+    equal(&case, &one, &several);
+
+    // An update is too large for float32: the run goes back, and later cannot export what it trained.
+    let case = Case::new().with(STATE, "lr_init = 1.0", "lr_init = 1e38");
+    let outputs = [1, 3].map(|count| {
+        let count = format!("hardware.devices={count}");
+        let more =
+            ["--set", "guard.nonfinite=rollback", "--set", "train.accumulate_grad_batches=3"];
+        case.statetune(&[&["run", STATE, "--set", &count][..], &more].concat())
+    });
+    assert!(outputs[0].stderr.contains("\nresuming after step 0\n"), "{outputs:?}");
+    assert_eq!(outputs[0].stderr, outputs[1].stderr);
+    assert_eq!((outputs[0].code, outputs[1].code), (Some(21), Some(21)));
+    let runs = case.runs();
+    let chains = [0, 1].map(|i| fs::read(case.path(runs[i].join("chain.bin"))).unwrap_or_default());
+    assert_eq!(chains[0], chains[1]);
+}
+
+#[test]
+fn long_samples_in_chunks_on_several_devices_have_the_bits_of_one() {
+    let chunks = |dataload| {
+        [dataload, "train.chunk_ctx=16", "train.accumulate_grad_batches=3", "train.micro_bsz=2"]
+    };
+    same_bits_with("state", &chunks("data.dataload=pad"), &[2]);
+    same_bits_with("type = \"lora\"\nrank = 4\ndropout = 0.1", &chunks("data.dataload=pack"), &[3]);
+}
+
+/// A run of many steps on some devices, that has begun its steps.
+fn long_run(case: &Case, devices: usize) -> (Child, PathBuf) {
+    let count = format!("hardware.devices={devices}");
+    let child = spawn(
+        case,
+        &[
+            "run",
+            STATE,
+            "--set",
+            &count,
+            "--set",
+            "train.epoch_count=5000",
+            "--set",
+            "train.accumulate_grad_batches=3",
+            "--set",
+            "checkpoint.epoch_save=2",
+        ],
+    );
+    wait_until(|| !case.runs().is_empty());
+    let run = case.only_run();
+    wait_until(|| {
+        fs::metadata(case.path(run.join("chain.bin"))).is_ok_and(|file| file.len() > 200)
+    });
+    (child, run)
+}
+
+/// The processes that a process has started.
+fn children(of: u32) -> Vec<u32> {
+    let tasks = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    tasks.split_ascii_whitespace().map(|pid| pid.parse().expect("a number")).collect()
+}
+
+fn ended(child: Child) -> Output {
+    child.wait_with_output().expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+/// Steps that a run has recorded.
+fn steps(case: &Case, run: &Path) -> u64 {
+    case.json(run.join("status.json"))["steps"].as_u64().expect("a number")
+}
+
+/// Resumes a run on another number of devices for some mini-epochs, and repeats the whole on one device.
+fn continues_to_the_bit(case: &Case, run: &Path, devices: usize) {
+    let epochs = steps(case, run) / 2 + 3;
+    let count = format!("hardware.devices={devices}");
+    let epochs = format!("train.epoch_count={epochs}");
+    // A constant rate, so that the length of the run changes no step.
+    let resumed = case.statetune(&["resume", "latest", "--set", &count, "--set", &epochs]);
+    resumed.is_done_with_warnings();
+    let verified = case.statetune(&["verify", &run.to_string_lossy(), "--steps", "6"]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// A case whose learning rate does not depend on the length of the run.
+fn constant() -> Case {
+    Case::new().with(STATE, "lr_final = 0.01\n", "").with(
+        STATE,
+        "lr_init = 1.0",
+        "lr_init = 1e-2\nlr_schedule = \"constant\"",
+    )
+}
+
+#[test]
+fn a_signal_stops_all_devices_with_everything_saved() {
+    let case = constant();
+    let (child, run) = long_run(&case, 3);
+    let others = children(child.id());
+    assert_eq!(others.len(), 2);
+    signal(&child, "-INT");
+    let output = ended(child);
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.matches("stopping and saving everything").count(), 1, "{stderr}");
+    assert!(!others.iter().any(|&pid| is_alive(pid)), "a device outlives the run");
+    assert_eq!(case.json(run.join("status.json"))["status"], "interrupted");
+    continues_to_the_bit(&case, &run, 2);
+}
+
+#[test]
+fn a_signal_to_another_device_stops_the_run_as_well() {
+    let case = constant();
+    let (child, run) = long_run(&case, 2);
+    let others = children(child.id());
+    kill(others[0], "-TERM");
+    let output = ended(child);
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    continues_to_the_bit(&case, &run, 1);
+}
+
+fn kill(pid: u32, name: &str) {
+    let killed = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(killed.expect("kill is there").success());
+}
+
+#[test]
+fn a_device_that_is_killed_ends_the_run_and_costs_nothing() {
+    let case = constant();
+    let (child, run) = long_run(&case, 3);
+    let others = children(child.id());
+    kill(others[1], "-KILL");
+    let output = ended(child);
+    let stderr = case.scrub(&text(&output.stderr));
+    assert!(
+        stderr.contains("error[ST5024]: the process of device 2 was killed by signal 9\n"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.matches("error[").count(), 1, "{stderr}");
+    assert_eq!(output.status.code(), Some(25));
+    assert!(!others.iter().any(|&pid| is_alive(pid)), "a device outlives the run");
+    // The last whole step is saved.
+    let last = case.read(run.join("ckpt/last"));
+    let position = case.json(run.join("ckpt").join(last.trim()).join("position.json"));
+    let chain = fs::metadata(case.path(run.join("chain.bin"))).expect("a chain").len();
+    assert_eq!(
+        position["position"]["steps"].as_u64().map(|steps| steps * 16),
+        Some(chain),
+        "{position}"
+    );
+    continues_to_the_bit(&case, &run, 4);
+}
+
+#[test]
+fn the_death_of_the_first_device_ends_all() {
+    let case = constant();
+    let (child, run) = long_run(&case, 3);
+    let others = children(child.id());
+    signal(&child, "-KILL");
+    ended(child);
+    wait_until(|| !others.iter().any(|&pid| is_alive(pid)));
+    continues_to_the_bit(&case, &run, 2);
+}
+
+/// The program as one of several devices that a launcher started.
+fn launched(case: &Case, rank: usize, count: usize, port: u16, more: &[&str]) -> Child {
+    device_of_launcher(case, (rank, count), port, more).spawn().expect("the program starts")
+}
+
+fn device_of_launcher(
+    case: &Case,
+    (rank, count): (usize, usize),
+    port: u16,
+    more: &[&str],
+) -> Command {
+    let number = |n: usize| n.to_string();
+    let mut command = program();
+    command
+        .current_dir(case.path(""))
+        .args(["run", STATE, "--set", "hardware.rdzv_timeout_secs=120"])
+        .args(more)
+        .envs([
+            ("RANK", number(rank)),
+            ("LOCAL_RANK", number(rank)),
+            ("WORLD_SIZE", number(count)),
+            ("LOCAL_WORLD_SIZE", number(count)),
+            ("MASTER_ADDR", "127.0.0.1".to_owned()),
+            ("MASTER_PORT", port.to_string()),
+            ("TORCHELASTIC_RESTART_COUNT", number(0)),
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn under_a_launcher_no_process_is_started_and_one_speaks() {
+    let case = Case::new();
+    let port = free_port();
+    let devices: Vec<Child> = (0..2).map(|rank| launched(&case, rank, 2, port, &[])).collect();
+    let outputs: Vec<Output> = devices.into_iter().map(ended).collect();
+    assert!(outputs.iter().all(|output| output.status.code() == Some(0)), "{outputs:?}");
+    assert!(text(&outputs[0].stdout).contains("next     statetune generate"), "{outputs:?}");
+    assert_eq!(
+        (text(&outputs[1].stdout), text(&outputs[1].stderr)),
+        (String::new(), String::new())
+    );
+    let several = case.only_run();
+    case.statetune(&["run", STATE]).is_done();
+    let one = case.runs().into_iter().find(|run| *run != several).expect("a second run");
+    equal(&case, &one, &several);
+}
+
+/// As torchrun does: its agent serves the store, ends all devices when one fails, and starts them again with a higher count.
+#[test]
+fn a_launcher_that_serves_the_store_starts_all_devices_again() {
+    let case = constant();
+    let place = Place { port: free_port(), ..Place::first_of(2) };
+    let (_agent, port) =
+        Group::meet(place, Duration::from_secs(5), Arc::default()).expect("a store");
+    let start = |restarts: &str, epochs: &str| -> Vec<Child> {
+        let device = |rank| {
+            let more =
+                ["--resume", "auto", "--set", epochs, "--set", "train.accumulate_grad_batches=2"];
+            let mut command = device_of_launcher(&case, (rank, 2), port, &more);
+            command.env("TORCHELASTIC_USE_AGENT_STORE", "True");
+            command.env("TORCHELASTIC_RESTART_COUNT", restarts);
+            command.spawn().expect("the program starts")
+        };
+        (0..2).map(device).collect()
+    };
+    let devices = start("0", "train.epoch_count=5000");
+    wait_until(|| !case.runs().is_empty());
+    let run = case.only_run();
+    wait_until(|| fs::metadata(case.path(run.join("chain.bin"))).is_ok_and(|file| file.len() > 99));
+    signal(&devices[1], "-KILL");
+    let [first, _] = devices.try_into().expect("two devices");
+    let first = ended(first);
+    assert_eq!(first.status.code(), Some(25), "{first:?}");
+    let lost = "error[ST5024]: the connection to another device is lost\n";
+    assert!(text(&first.stderr).contains(lost), "{first:?}");
+    let epochs = format!("train.epoch_count={}", steps(&case, &run) / 2 + 2);
+    let outputs: Vec<Output> = start("1", &epochs).into_iter().map(ended).collect();
+    assert!(outputs.iter().all(|output| output.status.code() == Some(0)), "{outputs:?}");
+    assert_eq!(case.only_run(), run);
+    let verified = case.statetune(&["verify", "latest", "--steps", "6"]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+#[test]
+fn a_device_that_never_comes_is_named() {
+    let case = Case::new();
+    let first =
+        ended(launched(&case, 0, 3, free_port(), &["--set", "hardware.rdzv_timeout_secs=1"]));
+    let expected = "\
+error[ST5022]: devices 1 and 2 of 3 did not come within 1 s
+  |
+  = help: see the output of these devices; `hardware.rdzv_timeout_secs` is the time that devices wait for each other
+";
+    assert_eq!(text(&first.stderr), expected);
+    assert_eq!(first.status.code(), Some(25));
+    let port = free_port();
+    let other = ended(launched(&case, 1, 2, port, &["--set", "hardware.rdzv_timeout_secs=1"]));
+    let expected = format!(
+        "\
+error[ST5022]: device 0 cannot be reached at 127.0.0.1:{port} within 1 s
+  |
+  = help: see the output of device 0, and check MASTER_ADDR, MASTER_PORT and the firewall between the machines
+"
+    );
+    assert_eq!(text(&other.stderr), expected);
+    assert_eq!(other.status.code(), Some(25));
+    assert_eq!(case.runs(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let case = Case::new();
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let output = ended(launched(&case, 0, 2, port, &[]));
+    let expected = format!(
+        "\
+error[ST5022]: port {port}, at which the devices meet, is in use
+  |
+  = help: set MASTER_PORT to a free port on every device
+"
+    );
+    assert_eq!(text(&output.stderr), expected);
+    assert_eq!(output.status.code(), Some(25));
+}
+
+#[test]
+fn devices_with_other_inputs_are_refused() {
+    for (change, code, what, values) in [
+        ("settings", 2, "other settings", "device 0: schedule.lr_final = 0.01\n"),
+        ("documents", 20, "other documents", "device 0: "),
+        ("weights", 21, "other weights", "device 0: "),
+    ] {
+        let (case, other) = (Case::new(), Case::new());
+        match change {
+            "settings" => {
+                let text = other.read(STATE).replace("lr_final = 0.01", "lr_final = 0.02");
+                other.write(STATE, text);
+            }
+            "documents" => {
+                let text = other.read("data.jsonl").replacen("the", "a", 1);
+                other.write("data.jsonl", text);
+            }
+            _ => {
+                let mut bytes = fs::read(other.path("base.pth")).expect("a model");
+                let at = bytes.windows(4).rposition(|four| four == [0x80, 0x3f, 0x80, 0x3f]);
+                bytes[at.expect("ones in bfloat16")] ^= 1;
+                other.write("base.pth", bytes);
+            }
+        }
+        let port = free_port();
+        let devices = [launched(&case, 0, 2, port, &[]), launched(&other, 1, 2, port, &[])];
+        let outputs = devices.map(ended);
+        let stderr = text(&outputs[0].stderr);
+        let expected = format!("error[ST5023]: device 1 has {what} than device 0\n");
+        assert!(stderr.contains(&expected) && stderr.contains(values), "{change}: {outputs:?}");
+        for output in &outputs {
+            assert_eq!(output.status.code(), Some(code), "{change}: {outputs:?}");
+        }
+        assert_eq!(text(&outputs[1].stderr), "", "{change}");
+        assert_eq!((case.runs(), other.runs()), (Vec::new(), Vec::new()), "{change}");
+    }
+}
+
+#[test]
+fn numbers_of_devices_that_do_not_fit_are_refused() {
+    let case = Case::new();
+    let nodes = case.statetune(&["run", STATE, "--set", "hardware.num_nodes=2"]);
+    assert!(
+        nodes.stderr.starts_with("error[ST5021]: `hardware.num_nodes = 2` requires a launcher\n"),
+        "{nodes:?}"
+    );
+    assert_eq!(nodes.code, Some(2));
+    let output = ended(launched(&case, 0, 2, free_port(), &["--set", "hardware.devices=3"]));
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.starts_with(
+            "error[ST5021]: the launcher started 2 processes, but the experiment asks for 3 devices\n"
+        ),
+        "{stderr}"
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let incomplete = case.statetune_with(&["run", STATE], &[("RANK", "0"), ("WORLD_SIZE", "2")]);
+    assert!(
+        incomplete.stderr.starts_with(
+            "error[ST5020]: this process is one of several devices, but `MASTER_ADDR` is not set\n"
+        ),
+        "{incomplete:?}"
+    );
+    assert_eq!((incomplete.code, case.runs()), (Some(2), Vec::new()));
+}

@@ -1,0 +1,75 @@
+//! `scripts/install.sh`, and what the programs need of the system.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_statetune");
+
+fn output(command: &mut Command) -> Output {
+    let output = command.output().expect("it starts");
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    output
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The program that starts in milliseconds, and on machines without libtorch.
+#[test]
+fn the_program_without_tensors_needs_no_library_of_libtorch() {
+    let needed = |program: &str| -> Vec<String> {
+        let printed = text(&output(Command::new("readelf").args(["-d", program])));
+        let lines = printed.lines().filter(|line| line.contains("(NEEDED)"));
+        lines
+            .filter_map(|line| Some(line.split_once('[')?.1.trim_end_matches(']').to_owned()))
+            .collect()
+    };
+    let is_of_libtorch =
+        |name: &String| ["libc10", "libtorch", "libgomp"].iter().any(|one| name.starts_with(one));
+    let small = needed(PROGRAM);
+    assert!(small.iter().any(|name| name.starts_with("libc.so")), "{small:?}");
+    assert!(!small.iter().any(is_of_libtorch), "{small:?}");
+    assert!(needed(env!("CARGO_BIN_EXE_statetune-tensors")).iter().any(is_of_libtorch));
+}
+
+/// Copies 440 MB.
+#[test]
+#[ignore = "copies the libraries of libtorch"]
+fn an_installed_program_runs_where_it_was_moved() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [first, moved] = ["first", "moved"].map(|name| folder.path().join(name));
+    let built = Path::new(PROGRAM).parent().expect("a folder");
+    output(
+        Command::new(root.join("scripts/install.sh"))
+            .arg(&first)
+            .arg(built)
+            .env("STATETUNE_LINK", "0"),
+    );
+    fs::rename(&first, &moved).expect("moved");
+    let linked = text(&output(Command::new("ldd").arg(moved.join("bin/statetune-tensors"))));
+    for library in
+        ["libtorch_cpu.so", "libc10.so", "libgomp.so.1", "libcudart.so.13", "libcupti.so.13"]
+    {
+        let line = linked.lines().find(|line| line.trim().starts_with(library)).expect(library);
+        assert!(line.contains(&moved.join("bin/../lib/statetune").display().to_string()), "{line}");
+    }
+    for file in [
+        "share/man/man1/statetune.1",
+        "share/man/man1/statetune-run.1",
+        "share/bash-completion/completions/statetune",
+        "share/zsh/site-functions/_statetune",
+        "share/fish/vendor_completions.d/statetune.fish",
+    ] {
+        assert!(fs::metadata(moved.join(file)).is_ok_and(|file| file.len() > 100), "{file}");
+    }
+    let program = moved.join("bin/statetune");
+    let model = root.join("models/tiny-chat.pth");
+    let score = ["score", "--tokens", "tokens.json", "--model"];
+    fs::write(folder.path().join("tokens.json"), "[1, 2, 3]").expect("a file");
+    let printed = output(Command::new(program).args(score).arg(model).current_dir(folder.path()));
+    assert!(text(&printed).contains("logprobs"), "{printed:?}");
+}
