@@ -16,8 +16,9 @@ help: ## list the targets
 run: build ## provision libtorch, build, and run the main job: emoji state tuning
 	$(STATETUNE) run configs/emoji-state.toml
 
+# Tests of the program wait for each other's processes: one more than the cores at a time.
 test: libtorch cuda-tools ## provision libtorch, build, and run all tests
-	cargo test --release --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 1))} cargo test --release --workspace
 
 test-full: test bench ## the tests, those that take minutes too, and the benchmarks
 	scripts/export_programs.sh
