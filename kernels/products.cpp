@@ -14,6 +14,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "product_blocks.h"
 #include "threads.h"
@@ -30,13 +31,16 @@ constexpr int64_t VECTOR = 16;
 // Dtypes whose products are widened, added up.
 enum Widened { BFLOAT16 = 1, FLOAT16 = 2 };
 int widened = 0;
+// What a thread takes in place of it; negative: nothing.
+thread_local int widened_here = -1;
 
 bool is_widened(const Tensor &x) {
+  const int dtypes = widened_here < 0 ? widened : widened_here;
   switch (x.scalar_type()) {
     case at::kBFloat16:
-      return widened & BFLOAT16;
+      return dtypes & BFLOAT16;
     case at::kHalf:
-      return widened & FLOAT16;
+      return dtypes & FLOAT16;
     default:
       return false;
   }
@@ -178,12 +182,9 @@ class Silence final : public c10::WarningHandler {
 // Whether this CPU multiplies bfloat16 matrices itself.
 extern "C" int statetune_has_bfloat16_products() { return has_bfloat16_products(); }
 
-// Sets the dtypes that are widened from now on, and returns those of before. For the whole process.
-extern "C" int statetune_widen_products(int dtypes) {
-  const int before = widened;
-  widened = dtypes;
-  return before;
-}
+// Sets the dtypes that are widened in products of this thread, negative for those of the machine, and returns the setting
+// before.
+extern "C" int statetune_widen_products(int dtypes) { return std::exchange(widened_here, dtypes); }
 
 // Replaces the products. Has to be called before other threads use tensors; later calls do nothing.
 extern "C" void statetune_replace_products() {

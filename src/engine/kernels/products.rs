@@ -1,7 +1,7 @@
 //! Matrix products of 16-bit floating-point tensors on CPUs without instructions for them.
 
 use std::ffi::c_int;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
 
 unsafe extern "C" {
     fn statetune_replace_products();
@@ -24,8 +24,8 @@ pub fn has_bfloat16_products() -> bool {
     unsafe { statetune_has_bfloat16_products() != 0 }
 }
 
-/// Runs `work` with products of 16-bit tensors that are widened (`widen`), or that are libtorch's own. For tests and
-/// benchmarks: one machine can check both. Other threads are concerned too; a second call waits for the first.
+/// Runs `work` with products of 16-bit tensors on this thread that are widened (`widen`), or that are libtorch's own. For
+/// tests and benchmarks: one machine can check both.
 pub fn with_widened_products<T>(widen: bool, work: impl FnOnce() -> T) -> T {
     /// Restores the former setting, after a panic too.
     struct Restore(c_int);
@@ -37,8 +37,6 @@ pub fn with_widened_products<T>(widen: bool, work: impl FnOnce() -> T) -> T {
     }
     /// bfloat16 and float16, as `Widened` of `kernels/products.cpp`.
     const BOTH: c_int = 3;
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     replace_products();
     // SAFETY: the function sets a flag.
     let _restore = Restore(unsafe { statetune_widen_products(if widen { BOTH } else { 0 }) });
