@@ -48,7 +48,7 @@ impl dyn Devices + '_ {
         self.count() == 1
     }
 
-    /// Sends a text from device 0 to the others, which [`hear`](Self::hear) it.
+    /// Sends a text from device 0 to the others, which `hear` it.
     ///
     /// # Errors
     /// A device that is gone or failed.
@@ -63,7 +63,7 @@ impl dyn Devices + '_ {
     /// The text that device 0 tells next.
     ///
     /// # Errors
-    /// As for [`tell`](Self::tell).
+    /// As for `tell`.
     pub fn hear(&self) -> Result<String, DevicesError> {
         let len = Tensor::zeros([1], (Kind::Int64, Device::Cpu));
         self.broadcast(&len)?;
@@ -75,7 +75,7 @@ impl dyn Devices + '_ {
     /// The texts of all devices, in their order.
     ///
     /// # Errors
-    /// As for [`tell`](Self::tell).
+    /// As for `tell`.
     pub fn gather_texts(&self, text: &str) -> Result<Vec<String>, DevicesError> {
         let lengths = self.gather(&Tensor::from_slice(&[text.len() as i64]))?;
         let lengths: Vec<i64> =
@@ -94,7 +94,7 @@ impl dyn Devices + '_ {
     /// The numbers of all devices, in their order; whether one of them was asked to stop travels along.
     ///
     /// # Errors
-    /// As for [`tell`](Self::tell).
+    /// As for `tell`.
     pub fn gather_numbers(&self, number: f64) -> Result<Vec<f64>, DevicesError> {
         let asked = f64::from(self.is_asked_to_stop());
         let rows = self.gather(&Tensor::from_slice(&[number, asked]))?;
