@@ -11,19 +11,15 @@
 #include "block.h"
 #include "instruction_set.h"
 #include "stage_launch.h"
+#include "time_mix7_call.h"
 
 namespace {
 
-using torch::Tensor;
+using namespace time_mix7;
 using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 using MaybeTensor = std::optional<Tensor>;
 
 WkvDtype block_dtype(const Tensor &x) { return kernel_dtype(x.scalar_type(), "block"); }
-
-// A `StageStart` as autograd keeps it.
-int64_t number_of(StageStart start) { return int64_t(reinterpret_cast<intptr_t>(start)); }
-StageStart start_of(int64_t number) { return reinterpret_cast<StageStart>(number); }
 
 // Where a stage computes: a function of the CPU kernels with its items, or a CUDA kernel with its blocks and their threads.
 struct Gpu {
@@ -32,7 +28,6 @@ struct Gpu {
   int64_t blocks;
   int threads;
 };
-
 
 template <class Arrays>
 void run(void (*kernel)(const Arrays &, int64_t), const Arrays &arrays, int64_t n_item) {
@@ -44,21 +39,14 @@ void run(void (*kernel)(const Arrays &, int64_t), const Arrays &arrays, int64_t 
 template <class Arrays, class CpuKernel>
 void run_on(const Gpu &gpu, const Tensor &like, Arrays arrays, int64_t n_item, CpuKernel cpu_kernel) {
   if (gpu.start) {
-    start_stage(start_of(gpu.start), gpu.kernel, like, gpu.blocks, gpu.threads, arrays);
+    start_stage(start_of<StageStart>(gpu.start), gpu.kernel, like, gpu.blocks, gpu.threads, arrays);
   } else {
     arrays.dtype = block_dtype(like);
     run(cpu_kernel(arrays.dtype), arrays, n_item);
   }
 }
 
-void *data(const Tensor &x) { return x.defined() ? x.data_ptr() : nullptr; }
-// Blocks for as many heads of tokens.
-int64_t head_blocks(int64_t n_head) { return (n_head * 32 + STAGE_HEAD_THREADS - 1) / STAGE_HEAD_THREADS; }
-
-void *data(const MaybeTensor &x) { return x ? data(*x) : nullptr; }
 const uint8_t *flags(const Tensor &x) { return static_cast<const uint8_t *>(data(x)); }
-
-Tensor contiguous(const Tensor &x) { return for_kernel(x); }
 
 void refuse_second_derivatives() {
   TORCH_CHECK(!at::GradMode::is_enabled(), "the block kernels have no second derivatives");
@@ -111,7 +99,7 @@ class NormMix : public torch::autograd::Function<NormMix> {
     const variable_list saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &shares = saved[1];
     NormMixArrays p = norm_mix_arrays(x, saved[2], saved[3], saved[4], shares);
-    for (Tensor &grad : grads) grad = contiguous(grad);
+    for (Tensor &grad : grads) grad = for_kernel(grad);
     for (int64_t i = 0; i < p.n_mix; i++) p.d_out[i] = data(grads[i]);
     p.d_last = data(grads[p.n_mix]);
     p.d_x = data(grads[p.n_mix + 1]);
@@ -133,65 +121,33 @@ class NormMix : public torch::autograd::Function<NormMix> {
 
 // ---- the time mix of RWKV-7 between its matrix products -------------------------------------
 
-// Inputs, (B,T,C) but for the state: the last two are absent where the block makes v_first itself.
-enum Wkv7Input { R, K, V, W_LOW, A_LOW, G, S0, V_LOW, V_FIRST };
-
-// One call in progress: the operands of the recurrence are made, used and dropped.
-struct TimeMix7Call {
-  variable_list in;
-  Tensor params, restarts;
-  Tensor w, k2, v2, a, b;
-  Wkv7InputsArrays inputs = {};
+// A call on the CPU.
+struct CpuCall : Call {
   WkvArrays wkv = {};
-  HeadGateArrays gate = {};
-  int64_t n_row, n_token, n_items, n_state;
+  int64_t n_items, n_state;
 
-  TimeMix7Call(variable_list inputs_, Tensor params_, Tensor restarts_)
-      : in(std::move(inputs_)), params(std::move(params_)), restarts(std::move(restarts_)) {
-    const Tensor &r = in[R], &s0 = in[S0];
-    n_row = r.size(0);
-    n_token = r.size(1);
+  CpuCall(variable_list inputs_, Tensor params_, Tensor restarts_)
+      : Call(std::move(inputs_), std::move(params_), std::move(restarts_)) {
     n_items = block_items(1, n_row * n_token);
-    n_state = n_row * s0.size(1);
-    const int64_t n_head = s0.size(1), head_size = s0.size(2);
-    const WkvDtype dtype = block_dtype(r);
-    inputs.n_token = gate.n_token = n_row * n_token;
-    inputs.n_head = gate.n_head = wkv.n_head = n_head;
-    inputs.head_size = gate.head_size = wkv.head_size = head_size;
-    inputs.dtype = gate.dtype = wkv.dtype = dtype;
+    n_state = n_row * n_head;
+    inputs.dtype = gate.dtype = wkv.dtype = block_dtype(in[R]);
     wkv.n_token = n_token;
-    wkv.s0 = s0.data_ptr();
+    wkv.n_head = n_head;
+    wkv.head_size = head_size;
+    wkv.s0 = in[S0].data_ptr();
     wkv.restarts = flags(restarts);
   }
 
-  bool mixes_values() const { return in.size() > V_LOW; }
-
   // The operands of the recurrence.
   void prepare() {
-    for (Tensor *x : {&w, &k2, &a, &b}) *x = at::empty_like(in[R]);
-    v2 = mixes_values() ? at::empty_like(in[R]) : in[V];
-    Wkv7InputsArrays &p = inputs;
-    p.k = data(in[K]);
-    p.v = data(in[V]);
-    p.w_low = data(in[W_LOW]);
-    p.a_low = data(in[A_LOW]);
-    if (mixes_values()) {
-      p.v_low = data(in[V_LOW]);
-      p.v_first = data(in[V_FIRST]);
-    }
-    p.params = params.data_ptr();
-    p.w = data(w);
-    p.k2 = data(k2);
-    p.v2 = data(v2);
-    p.a = data(a);
-    p.b = data(b);
-    run(FOR_INSTRUCTION_SET(wkv7_inputs_kernels)(p.dtype).forward, p, n_items);
+    make_room();
+    run(FOR_INSTRUCTION_SET(wkv7_inputs_kernels)(inputs.dtype).forward, inputs, n_items);
     wkv.r = data(in[R]);
-    wkv.w = p.w;
-    wkv.k = p.k2;
-    wkv.v = p.v2;
-    wkv.a = p.a;
-    wkv.b = p.b;
+    wkv.w = data(w);
+    wkv.k = data(k2);
+    wkv.v = data(v2);
+    wkv.a = data(a);
+    wkv.b = data(b);
   }
 
   WkvKernels kernels() const {
@@ -205,33 +161,14 @@ struct TimeMix7Call {
     wkv.saved = data(saved);
     run(kernels().forward, wkv, n_state);
   }
-
-  Tensor snapshots() const {
-    const Tensor &s0 = in[S0];
-    const int64_t n_chunk = (n_token + WKV_CHUNK_LEN - 1) / WKV_CHUNK_LEN;
-    return at::empty({n_row, s0.size(1), n_chunk, s0.size(2), s0.size(3)}, s0.options());
-  }
-
-  // What the end reads of the operands.
-  void end_from(const Tensor &y) {
-    const auto row = [&](Wkv7Param name) { return data(params[name]); };
-    gate.y = data(y);
-    gate.g = data(in[G]);
-    gate.r = data(in[R]);
-    gate.k = data(k2);
-    gate.v = data(v2);
-    gate.r_k = row(R_K);
-    gate.weight = row(LN_WEIGHT);
-    gate.bias = row(LN_BIAS);
-  }
 };
 
 // Outputs: what the last matrix multiplies, and the state after the last token.
 class TimeMix7 : public torch::autograd::Function<TimeMix7> {
  public:
   static variable_list forward(AutogradContext *ctx, at::TensorList inputs, const Tensor &params,
-                               const MaybeTensor &restarts, int64_t learns) {
-    TimeMix7Call call(inputs.vec(), params, restarts.value_or(Tensor()));
+                               const MaybeTensor &restarts, bool learns) {
+    CpuCall call(inputs.vec(), params, restarts.value_or(Tensor()));
     const Tensor y = at::empty_like(inputs[R]), s_last = at::empty_like(inputs[S0]);
     call.prepare();
     call.recur(y, s_last, Tensor());
@@ -241,7 +178,7 @@ class TimeMix7 : public torch::autograd::Function<TimeMix7> {
     run(FOR_INSTRUCTION_SET(head_gate_kernels)(call.gate.dtype).forward, call.gate, call.n_items);
 
     ctx->set_materialize_grads(false);
-    if (learns != NOTHING) {
+    if (learns) {
       variable_list kept = std::move(call.in);
       kept.push_back(params);
       kept.push_back(call.restarts);
@@ -258,58 +195,39 @@ class TimeMix7 : public torch::autograd::Function<TimeMix7> {
     bool all = false;
     for (size_t i = 0; i < kept.size(); i++) all |= i != S0 && ctx->needs_input_grad(i);
 
-    TimeMix7Call call(std::move(kept), params, restarts);
+    CpuCall call(std::move(kept), params, restarts);
     const variable_list &in = call.in;
     const Tensor y = at::empty_like(in[R]), s_last = at::empty_like(in[S0]);
-    const Tensor saved = all ? call.snapshots() : Tensor();
+    const Tensor saved = all ? call.saved_states(WKV_CHUNK_LEN) : Tensor();
     call.prepare();
     call.recur(y, s_last, saved);
-    const Tensor d_out = grads[0].defined() ? grads[0].contiguous() : at::zeros_like(y);
-    const Tensor ds_last = contiguous(grads[1]);
 
     variable_list out(in.size() + 3);  // params, restarts and learns have none
-    const Tensor dy = at::empty_like(y);
-    const Tensor bonus = at::empty({call.gate.n_token, call.gate.n_head}, in[S0].options());
-    const Tensor d_bonus = at::empty_like(bonus);
     if (all) out[G] = at::empty_like(y);
-    call.end_from(y);
-    call.gate.d_out = d_out.data_ptr();
-    call.gate.dy = dy.data_ptr();
-    call.gate.dg = data(out[G]);
-    call.gate.bonus = bonus.data_ptr();
-    call.gate.d_bonus = d_bonus.data_ptr();
+    const EndGradients end(call, grads[0].defined() ? for_kernel(grads[0]) : at::zeros_like(y), y, out[G]);
     run(FOR_INSTRUCTION_SET(head_gate_kernels)(call.gate.dtype).backward, call.gate, call.n_items);
 
     WkvArrays &wkv = call.wkv;
+    const Tensor ds_last = for_kernel(grads[1]);
     out[S0] = at::empty_like(in[S0]);
-    wkv.dy = dy.data_ptr();
+    wkv.dy = end.dy.data_ptr();
     wkv.ds_last = data(ds_last);
     wkv.ds0 = out[S0].data_ptr();
     if (!all) {
       run(call.kernels().backward_state, wkv, call.n_state);
       return out;
     }
-    for (const Wkv7Input input : {R, K, V, W_LOW, A_LOW}) out[input] = at::empty_like(y);
-    const Tensor db = at::empty_like(y);
-    Wkv7InputsArrays &p = call.inputs;
-    wkv.dr = p.dr = out[R].data_ptr();
-    wkv.dk = p.dk = out[K].data_ptr();
-    wkv.dv = p.dv = out[V].data_ptr();
-    wkv.dw = p.dw = out[W_LOW].data_ptr();
-    wkv.da = p.da = out[A_LOW].data_ptr();
-    wkv.db = p.db = db.data_ptr();
+    const auto like_r = [&] { return at::empty_like(y); };
+    const OperandGradients d = {like_r(), like_r(), like_r(), like_r(), like_r(), like_r()};
+    wkv.dr = d.dr.data_ptr();
+    wkv.dw = d.dw.data_ptr();
+    wkv.dk = d.dk.data_ptr();
+    wkv.dv = d.dv.data_ptr();
+    wkv.da = d.da.data_ptr();
+    wkv.db = d.db.data_ptr();
     run(call.kernels().backward, wkv, call.n_state);
-    if (call.mixes_values()) {
-      out[V_LOW] = db;
-      out[V_FIRST] = at::empty_like(y);
-      p.dv_first = out[V_FIRST].data_ptr();
-    }
-    p.r = data(in[R]);
-    p.g = data(in[G]);
-    p.d_out = d_out.data_ptr();
-    p.bonus = bonus.data_ptr();
-    p.d_bonus = d_bonus.data_ptr();
-    run(FOR_INSTRUCTION_SET(wkv7_inputs_kernels)(p.dtype).backward, p, call.n_items);
+    d.become_those_of_inputs(call, end, out);
+    run(FOR_INSTRUCTION_SET(wkv7_inputs_kernels)(call.inputs.dtype).backward, call.inputs, call.n_items);
     return out;
   }
 };
@@ -348,7 +266,7 @@ class HeadGate : public torch::autograd::Function<HeadGate> {
     refuse_second_derivatives();
     const variable_list saved = ctx->get_saved_variables();
     HeadGateArrays p = head_gate_arrays(saved[0], saved[1], saved[2]);
-    const Tensor d_out = contiguous(grads[0]);
+    const Tensor d_out = for_kernel(grads[0]);
     variable_list out = {at::empty_like(saved[0]), Tensor(), Tensor(), Tensor()};
     if (ctx->needs_input_grad(1)) out[1] = at::empty_like(saved[1]);
     p.d_out = d_out.data_ptr();
@@ -397,7 +315,7 @@ class ReluSquare : public torch::autograd::Function<ReluSquare> {
 
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     refuse_second_derivatives();
-    const Tensor x = ctx->get_saved_variables()[0], d_out = contiguous(grads[0]);
+    const Tensor x = ctx->get_saved_variables()[0], d_out = for_kernel(grads[0]);
     NumbersArrays p = numbers_arrays(x);
     const Tensor dx = at::empty_like(x);
     p.d_out = d_out.data_ptr();
@@ -424,7 +342,7 @@ class SigmoidMul : public torch::autograd::Function<SigmoidMul> {
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     refuse_second_derivatives();
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor d_out = contiguous(grads[0]);
+    const Tensor d_out = for_kernel(grads[0]);
     NumbersArrays p = numbers_arrays(saved[0]);
     const Tensor dx = at::empty_like(saved[0]), dy = at::empty_like(saved[0]);
     p.y = saved[1].data_ptr();
@@ -450,27 +368,26 @@ extern "C" int statetune_norm_mix(const Tensor *x, const Tensor *shares, const T
                                   const Tensor *restarts, const Tensor *params, StageStart start,
                                   Tensor **out, char *message, size_t message_len) {
   return caught(message, message_len, [&] {
-    const variable_list all = NormMix::apply(contiguous(*x), maybe(shares), contiguous(*before),
+    const variable_list all = NormMix::apply(for_kernel(*x), maybe(shares), for_kernel(*before),
                                              maybe(restarts), *params, number_of(start));
     for (size_t i = 0; i < all.size(); i++) out[i] = new Tensor(all[i]);
   });
 }
 
-// `inputs`: `n` tensors in the order of `Wkv7Input`.
+// `inputs`: `n` tensors in the order of `Input`; `params` (8,C). `stage` and `wkv` start CUDA kernels; both are null on
+// the CPU.
 extern "C" int statetune_time_mix7(const Tensor *const *inputs, size_t n, const Tensor *params,
-                                   const Tensor *restarts, Tensor **out, Tensor **s_last,
-                                   char *message, size_t message_len) {
+                                   const Tensor *restarts, StageStart stage, WkvStart wkv, Tensor **out,
+                                   Tensor **s_last, char *message, size_t message_len) {
   return caught(message, message_len, [&] {
     variable_list list;
-    int64_t learns = NOTHING;
-    for (size_t i = 0; i < n; i++) list.push_back(*inputs[i]);
-    if (at::GradMode::is_enabled()) {
-      if (list[S0].requires_grad()) learns = STATE;
-      for (size_t i = 0; i < n; i++)
-        if (i != S0 && list[i].requires_grad()) learns = OPERANDS;
-    }
+    bool learns = false;
+    for (size_t i = 0; i < n; i++) list.push_back(for_kernel(*inputs[i]));
+    if (at::GradMode::is_enabled())
+      for (const Tensor &x : list) learns |= x.requires_grad();
     const variable_list both =
-        TimeMix7::apply(at::TensorList(list), *params, maybe(restarts), learns);
+        stage ? on_gpu(stage, wkv, list, *params, maybe(restarts), learns)
+              : TimeMix7::apply(at::TensorList(list), *params, maybe(restarts), learns);
     *out = new Tensor(both[0]);
     *s_last = new Tensor(both[1]);
   });
@@ -481,21 +398,21 @@ extern "C" int statetune_head_gate(const Tensor *y, const Tensor *g, const Tenso
                                    StageStart start, Tensor **out, char *message,
                                    size_t message_len) {
   return caught(message, message_len, [&] {
-    *out = new Tensor(HeadGate::apply(contiguous(*y), contiguous(*g), *params, number_of(start)));
+    *out = new Tensor(HeadGate::apply(for_kernel(*y), for_kernel(*g), *params, number_of(start)));
   });
 }
 
 extern "C" int statetune_relu_square(const Tensor *x, StageStart start, Tensor **out, char *message,
                                      size_t message_len) {
   return caught(message, message_len, [&] {
-    *out = new Tensor(ReluSquare::apply(contiguous(*x), number_of(start)));
+    *out = new Tensor(ReluSquare::apply(for_kernel(*x), number_of(start)));
   });
 }
 
 extern "C" int statetune_sigmoid_mul(const Tensor *x, const Tensor *y, StageStart start, Tensor **out,
                                      char *message, size_t message_len) {
   return caught(message, message_len, [&] {
-    *out = new Tensor(SigmoidMul::apply(contiguous(*x), contiguous(*y), number_of(start)));
+    *out = new Tensor(SigmoidMul::apply(for_kernel(*x), for_kernel(*y), number_of(start)));
   });
 }
 

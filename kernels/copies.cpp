@@ -60,7 +60,7 @@ class Copies : public torch::autograd::Function<Copies> {
       given.push_back(grads[i].contiguous());
       to.push_back(places[i]);
     }
-    const auto start = reinterpret_cast<StageStart>(ctx->saved_data["start"].toInt());
+    const auto start = start_of<StageStart>(ctx->saved_data["start"].toInt());
     add_all(start, ctx->saved_data["gradients"].toTensor(), given, to);
     return variable_list(grads.size() + 4);
   }
@@ -78,7 +78,7 @@ extern "C" int statetune_copies(StageStart start, const Tensor *const *leaves, s
     variable_list list;
     for (size_t i = 0; i < n; i++) list.push_back(*leaves[i]);
     const variable_list all = Copies::apply(at::TensorList(list), *values, *gradients, int64_t(dtype),
-                                            int64_t(reinterpret_cast<intptr_t>(start)));
+                                            number_of(start));
     for (size_t i = 0; i < n; i++) copies[i] = new Tensor(all[i]);
   });
 }

@@ -4,7 +4,6 @@
 // exception leaves it: failures come back as text.
 #include <ATen/DeviceGuard.h>
 #include <ATen/Parallel.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
 #include <limits>
@@ -13,6 +12,7 @@
 #include "few_rows_product.h"
 #include "instruction_set.h"
 #include "quant_cpu.h"
+#include "stage_launch.h"
 
 namespace {
 
@@ -100,7 +100,7 @@ struct Packed {
     rows = data["rows"].toInt(), columns = data["columns"].toInt();
     group_len = data["group_len"].toInt();
     scale_offset = data["scale_offset"].toDouble();
-    launch = reinterpret_cast<Launch>(data["launch"].toInt());
+    launch = start_of<Launch>(data["launch"].toInt());
   }
   void save(AutogradContext *ctx) const {
     ctx->save_for_backward({codes, levels, scales, scale_codes, scale_levels});
@@ -108,7 +108,7 @@ struct Packed {
     data["rows"] = rows, data["columns"] = columns;
     data["group_len"] = group_len;
     data["scale_offset"] = scale_offset;
-    data["launch"] = int64_t(reinterpret_cast<intptr_t>(launch));
+    data["launch"] = number_of(launch);
   }
 
   // The scale of every group.
@@ -256,14 +256,10 @@ struct Packed {
     TORCH_CHECK(blocks <= std::numeric_limits<int32_t>::max(), "the matrix is too large");
     QuantCudaLaunch request;
     request.dtype = p.dtype;
-    request.device = codes.is_cuda() ? codes.get_device() : 0;
+    request.device = device_index(codes);
     request.threads = QUANT_CUDA_THREADS;
     request.blocks = unsigned(blocks);
-    request.stream = nullptr;
-    if (codes.is_cuda()) {
-      const c10::impl::VirtualGuardImpl cuda(codes.device().type());
-      request.stream = cuda.getStream(codes.device()).native_handle();
-    }
+    request.stream = current_stream(codes);
     request.args = &p;
     char message[4096] = "";
     TORCH_CHECK(launch(&request, message, sizeof message) == 0, message);

@@ -13,6 +13,18 @@
 // Starts the kernel of a request on its stream. Returns 0, or 1 after writing the reason into `message`.
 using StageStart = int (*)(const StageLaunch *request, char *message, size_t message_len);
 
+// A function that starts kernels, as autograd keeps it, and back.
+template <class Start>
+int64_t number_of(Start start) {
+  return int64_t(reinterpret_cast<intptr_t>(start));
+}
+template <class Start>
+Start start_of(int64_t number) {
+  return reinterpret_cast<Start>(number);
+}
+
+inline void *data(const at::Tensor &x) { return x.defined() ? x.data_ptr() : nullptr; }
+
 // Contiguous, and where 16-byte loads may begin; an undefined tensor stays one.
 inline at::Tensor for_kernel(const at::Tensor &t) {
   if (!t.defined()) return t;
@@ -28,6 +40,9 @@ inline void *current_stream(const at::Tensor &x) {
   const c10::impl::VirtualGuardImpl cuda(x.device().type());
   return cuda.getStream(x.device()).native_handle();
 }
+
+// Blocks of a stage that owns `n` heads of tokens, one for each warp.
+inline int64_t head_blocks(int64_t n) { return (n * 32 + STAGE_HEAD_THREADS - 1) / STAGE_HEAD_THREADS; }
 
 inline StageDtype stage_dtype(const at::Tensor &operand) {
   switch (operand.scalar_type()) {

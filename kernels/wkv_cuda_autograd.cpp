@@ -8,8 +8,6 @@
 // device-independent guards. On CPU tensors the stream is null; tests use that to emulate the
 // launch.
 #include <ATen/DeviceGuard.h>
-#include <c10/core/Stream.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 #include <torch/torch.h>
 
@@ -26,8 +24,6 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Maybe = std::optional<Tensor>;
-
-void *pointer(const Tensor &t) { return t.defined() ? t.data_ptr() : nullptr; }
 
 // What one call of the recurrence has for operands; a and b are undefined in WKV-5 and 6, u in
 // WKV-7.
@@ -55,18 +51,18 @@ struct Operands {
     p.n_token = n_token();
     p.n_head = n_head();
     p.head_size = head_size();
-    p.r = pointer(r);
-    p.w = pointer(w);
-    p.k = pointer(k);
-    p.v = pointer(v);
-    p.a = pointer(a);
-    p.b = pointer(b);
-    p.u = pointer(u);
-    p.s0 = static_cast<const float *>(pointer(s0));
-    p.restarts = static_cast<const unsigned char *>(pointer(restarts));
-    p.y = pointer(y);
-    p.s_last = static_cast<float *>(pointer(s_last));
-    p.saved = static_cast<float *>(pointer(saved));
+    p.r = data(r);
+    p.w = data(w);
+    p.k = data(k);
+    p.v = data(v);
+    p.a = data(a);
+    p.b = data(b);
+    p.u = data(u);
+    p.s0 = static_cast<const float *>(data(s0));
+    p.restarts = static_cast<const unsigned char *>(data(restarts));
+    p.y = data(y);
+    p.s_last = static_cast<float *>(data(s_last));
+    p.saved = static_cast<float *>(data(saved));
     return p;
   }
 
@@ -94,7 +90,7 @@ class WkvCuda : public torch::autograd::Function<WkvCuda> {
     if (will_differentiate)
       saved = at::empty({x.n_batch(), x.n_head(), n_chunk, n, n}, x.s0.options());
     const WkvCudaForward args = x.arguments(y, s_last, saved);
-    x.start(reinterpret_cast<WkvStart>(launch), int(version), false, &args);
+    x.start(start_of<WkvStart>(launch), int(version), false, &args);
     ctx->set_materialize_grads(false);
     if (will_differentiate) {
       variable_list kept = x.list();
@@ -130,17 +126,17 @@ class WkvCuda : public torch::autograd::Function<WkvCuda> {
 
     WkvCudaBackward q;
     q.fwd = x.arguments(Tensor(), Tensor(), kept[9]);
-    q.dy = pointer(dy);
-    q.ds_last = static_cast<const float *>(pointer(ds_last));
-    q.dr = pointer(dr);
-    q.dw = pointer(dw);
-    q.dk = pointer(dk);
-    q.da = pointer(da);
-    q.db = pointer(db);
-    q.dv = pointer(dv);
-    q.du = static_cast<float *>(pointer(du));
-    q.ds0 = static_cast<float *>(pointer(ds0));
-    x.start(reinterpret_cast<WkvStart>(launch), version, true, &q);
+    q.dy = data(dy);
+    q.ds_last = static_cast<const float *>(data(ds_last));
+    q.dr = data(dr);
+    q.dw = data(dw);
+    q.dk = data(dk);
+    q.da = data(da);
+    q.db = data(db);
+    q.dv = data(dv);
+    q.du = static_cast<float *>(data(du));
+    q.ds0 = static_cast<float *>(data(ds0));
+    x.start(start_of<WkvStart>(launch), version, true, &q);
 
     const auto dtype = x.r.scalar_type();
     const auto finish = [&](const Tensor &g) { return g.defined() ? g.to(dtype) : g; };
@@ -171,7 +167,7 @@ extern "C" int statetune_wkv_cuda(WkvStart launch, int version, const Tensor *r,
     const auto maybe = [](const Tensor *t) { return t ? Maybe(*t) : std::nullopt; };
     const variable_list out = WkvCuda::apply(
         *r, *w, *k, *v, maybe(a), maybe(b), maybe(u), *s0, maybe(restarts),
-        int64_t(reinterpret_cast<intptr_t>(launch)), int64_t(version), will_differentiate);
+        number_of(launch), int64_t(version), will_differentiate);
     *y = new Tensor(out[0]);
     *s_last = new Tensor(out[1]);
   });

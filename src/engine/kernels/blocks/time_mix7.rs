@@ -12,9 +12,7 @@ use torch_sys::C_tensor;
 use super::super::autograd::call_shim;
 use super::super::{Wkv7, wkv7};
 use super::head_gate::head_norm;
-use super::{
-    GPU_HEAD_SIZE, KernelError, Op, Packed, Place, StageLaunch, StageStarts, place_of_rows,
-};
+use super::{GPU_HEAD_SIZE, KernelError, Op, Packed, Place, StageLaunch, place_of_rows};
 use crate::kernels::cuda::Launch;
 
 /// Smallest length by which `kk` is divided.
@@ -26,18 +24,8 @@ unsafe extern "C" {
         n: usize,
         params: *const C_tensor,
         restarts: *const C_tensor,
-        out: *mut *mut C_tensor,
-        s_last: *mut *mut C_tensor,
-        message: *mut c_char,
-        message_len: usize,
-    ) -> c_int;
-    fn statetune_time_mix7_cuda(
-        stage: StageLaunch,
-        wkv: Launch,
-        inputs: *const *const C_tensor,
-        n: usize,
-        params: *const C_tensor,
-        restarts: *const C_tensor,
+        stage: Option<StageLaunch>,
+        wkv: Option<Launch>,
         out: *mut *mut C_tensor,
         s_last: *mut *mut C_tensor,
         message: *mut c_char,
@@ -169,7 +157,7 @@ fn fused(
     restarts: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor), KernelError> {
     let TimeMix7Inputs { r, k, v, w_low, a_low, g, values } = *inputs;
-    // In the order of `Wkv7Input` in kernels/block_autograd.cpp.
+    // In the order of `Input` in kernels/time_mix7_call.h.
     let mut all = vec![r, k, v, w_low, a_low, g, s0];
     all.extend(values.into_iter().flat_map(|(v_low, first)| [v_low, first]));
     let all: Vec<Tensor> = all.into_iter().map(Tensor::contiguous).collect();
@@ -177,20 +165,26 @@ fn fused(
     let restarts = restarts.map(Tensor::contiguous);
     let restarts = restarts.as_ref().map_or(null(), Tensor::as_ptr);
     let (mut out, mut s_last): (*mut C_tensor, *mut C_tensor) = (null_mut(), null_mut());
-    let (inputs, n) = (pointers.as_ptr(), pointers.len());
-    let (params, out_, s_last_) = (params.as_ptr(), &raw mut out, &raw mut s_last);
+    let starts = match place {
+        Place::Cpu => None,
+        Place::Gpu(starts) => Some(starts),
+    };
     call_shim(|message, len| {
         // SAFETY: the pointers are those of live tensors that outlive the call, seven or nine; shapes, dtypes and
         // device were checked; all are contiguous.
         unsafe {
-            match place {
-                Place::Cpu => {
-                    statetune_time_mix7(inputs, n, params, restarts, out_, s_last_, message, len)
-                }
-                Place::Gpu(StageStarts { stage, wkv }) => statetune_time_mix7_cuda(
-                    stage, wkv, inputs, n, params, restarts, out_, s_last_, message, len,
-                ),
-            }
+            statetune_time_mix7(
+                pointers.as_ptr(),
+                pointers.len(),
+                params.as_ptr(),
+                restarts,
+                starts.map(|starts| starts.stage),
+                starts.map(|starts| starts.wkv),
+                &mut out,
+                &mut s_last,
+                message,
+                len,
+            )
         }
     })?;
     // SAFETY: on success both pointers are tensors that the shim allocated for the caller to own.
