@@ -231,49 +231,62 @@ impl Lock {
     /// sha256 of the kernels' source compiled into this program.
     pub fn kernels_sha256() -> String {
         let sources = [
-            include_str!("../../../kernels/wkv_cuda.h"),
-            include_str!("../../../kernels/wkv_common.cuh"),
-            include_str!("../../../kernels/wkv6.cu"),
-            include_str!("../../../kernels/wkv7.cu"),
-            include_str!("../../../kernels/wkv_cuda_autograd.cpp"),
-            include_str!("../../../kernels/cpu_vectors.h"),
-            include_str!("../../../kernels/few_rows.h"),
-            include_str!("../../../kernels/few_rows_product.h"),
-            include_str!("../../../kernels/few_rows.cpp"),
-            include_str!("../../../kernels/few_rows_cpu.cpp"),
             include_str!("../../../kernels/autograd_shim.h"),
+            include_str!("../../../kernels/backward.cpp"),
+            include_str!("../../../kernels/block.h"),
+            include_str!("../../../kernels/block_autograd.cpp"),
+            include_str!("../../../kernels/block_cpu.h"),
+            include_str!("../../../kernels/channel_mix.cu"),
+            include_str!("../../../kernels/channel_mix_cpu.cpp"),
+            include_str!("../../../kernels/copies.cpp"),
+            include_str!("../../../kernels/cpu_vectors.h"),
+            include_str!("../../../kernels/cuda_types.cuh"),
+            include_str!("../../../kernels/dtype.h"),
+            include_str!("../../../kernels/few_rows.cpp"),
+            include_str!("../../../kernels/few_rows.h"),
+            include_str!("../../../kernels/few_rows_cpu.cpp"),
+            include_str!("../../../kernels/few_rows_product.h"),
+            include_str!("../../../kernels/flat.cpp"),
+            include_str!("../../../kernels/flat.cu"),
+            include_str!("../../../kernels/flat.h"),
+            include_str!("../../../kernels/flat_cpu.cpp"),
+            include_str!("../../../kernels/flat_cpu.h"),
+            include_str!("../../../kernels/head_loss.cu"),
+            include_str!("../../../kernels/head_loss_cpu.cpp"),
             include_str!("../../../kernels/instruction_set.cpp"),
+            include_str!("../../../kernels/instruction_set.h"),
+            include_str!("../../../kernels/low_rank.cpp"),
+            include_str!("../../../kernels/norm_mix.cu"),
+            include_str!("../../../kernels/norm_mix_cpu.cpp"),
+            include_str!("../../../kernels/product_blocks.cpp"),
+            include_str!("../../../kernels/product_blocks.h"),
+            include_str!("../../../kernels/products.cpp"),
+            include_str!("../../../kernels/quant.cu"),
             include_str!("../../../kernels/quant.h"),
-            include_str!("../../../kernels/quant_cpu.h"),
-            include_str!("../../../kernels/quant_cpu.cpp"),
             include_str!("../../../kernels/quant_autograd.cpp"),
+            include_str!("../../../kernels/quant_cpu.cpp"),
+            include_str!("../../../kernels/quant_cpu.h"),
+            include_str!("../../../kernels/settings.cpp"),
+            include_str!("../../../kernels/stage_cuda.h"),
+            include_str!("../../../kernels/stage_launch.h"),
+            include_str!("../../../kernels/stages.cuh"),
+            include_str!("../../../kernels/threads.cpp"),
+            include_str!("../../../kernels/threads.h"),
+            include_str!("../../../kernels/time_mix.cu"),
+            include_str!("../../../kernels/time_mix7_call.h"),
+            include_str!("../../../kernels/time_mix_cpu.cpp"),
+            include_str!("../../../kernels/time_mix_cuda_autograd.cpp"),
             include_str!("../../../kernels/wkv.h"),
-            include_str!("../../../kernels/wkv_cpu.h"),
+            include_str!("../../../kernels/wkv6.cu"),
             include_str!("../../../kernels/wkv6_cpu.cpp"),
+            include_str!("../../../kernels/wkv7.cu"),
             include_str!("../../../kernels/wkv7_cpu.cpp"),
             include_str!("../../../kernels/wkv_autograd.cpp"),
-            include_str!("../../../kernels/block.h"),
-            include_str!("../../../kernels/block_cpu.h"),
-            include_str!("../../../kernels/norm_mix_cpu.cpp"),
-            include_str!("../../../kernels/time_mix_cpu.cpp"),
-            include_str!("../../../kernels/channel_mix_cpu.cpp"),
-            include_str!("../../../kernels/head_loss_cpu.cpp"),
-            include_str!("../../../kernels/block_autograd.cpp"),
-            include_str!("../../../kernels/time_mix_cuda_autograd.cpp"),
-            include_str!("../../../kernels/stages.cuh"),
-            include_str!("../../../kernels/norm_mix.cu"),
-            include_str!("../../../kernels/time_mix.cu"),
-            include_str!("../../../kernels/channel_mix.cu"),
-            include_str!("../../../kernels/head_loss.cu"),
-            include_str!("../../../kernels/copies.cpp"),
-            include_str!("../../../kernels/low_rank.cpp"),
-            include_str!("../../../kernels/flat.h"),
-            include_str!("../../../kernels/flat.cu"),
-            include_str!("../../../kernels/flat.cpp"),
-            include_str!("../../../kernels/flat_cpu.cpp"),
-            include_str!("../../../kernels/settings.cpp"),
-            include_str!("../../../kernels/products.cpp"),
-            include_str!("../../../kernels/product_blocks.cpp"),
+            include_str!("../../../kernels/wkv_common.cuh"),
+            include_str!("../../../kernels/wkv_cpu.h"),
+            include_str!("../../../kernels/wkv_cuda.h"),
+            include_str!("../../../kernels/wkv_cuda_autograd.cpp"),
+            include_str!("../../../kernels/wkv_launch.h"),
         ];
         sha256_hex(sources.concat())
     }
@@ -282,4 +295,27 @@ impl Lock {
 /// The first eight characters of a digest.
 fn short(digest: &str) -> String {
     digest.chars().take(8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    /// Files of `kernels/` whose text changes no number of a run.
+    const WITHOUT_NUMBERS: [&str; 4] =
+        ["build.rs", "cuda_emulation.h", "devices.cpp", "terminate.cpp"];
+
+    #[test]
+    fn the_digest_has_every_kernel_file() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../kernels");
+        for entry in fs::read_dir(folder).expect("the kernels") {
+            let entry = entry.expect("a file");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_dir() || WITHOUT_NUMBERS.contains(&&*name) {
+                continue;
+            }
+            let line = format!("include_str!(\"../../../kernels/{name}\")");
+            assert!(include_str!("lock.rs").contains(&line), "kernels_sha256 lacks {name}");
+        }
+    }
 }
