@@ -1,17 +1,17 @@
 //! `statetune export --to gguf`: the model, a `Modelfile` for Ollama, and the initial states as a prompt cache.
 
-use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use statetune_core::shell::shell_path;
-use statetune_core::tensorfile::{Dtype, GgufDtype, WeightsError, write_atomically};
+use statetune_core::tensorfile::{Dtype, GgufDtype};
 use statetune_engine::RunError;
-use statetune_engine::exports::{ModelCard, is_own_gguf, modelfile, save_gguf, save_prompt_cache};
-use statetune_engine::model::{Weights, dtype_of};
+use statetune_engine::exports::{
+    is_own_gguf, remove_earlier, save_gguf, save_modelfile, save_prompt_cache,
+};
+use statetune_engine::model::Weights;
 
 use super::args::{DtypeName, ExportArgs};
-use super::shared::{check, failed, name, out, passport, tuned};
+use super::shared::{card, check, failed, out, tuned};
 use crate::subject::Found;
 use crate::{Color, tell};
 
@@ -28,15 +28,10 @@ pub(super) fn export(
     check(args, found, &[out.clone(), recipe.clone(), cache.clone()], is_own)?;
     let tuned = tuned(args, found, color)?;
     let shape = *tuned.weights.shape();
-    let tokenizer = found.subject.load_tokenizer(&shape)?;
-    let passport = passport(found, &tuned.weights)?;
-    let name = name(found, &passport);
-    let template = &found.subject.template;
-    let card = ModelCard { name: &name, tokenizer: &tokenizer, template, passport: &passport };
+    let card = card(found, &tuned.weights)?;
     save_gguf(&tuned.weights, &out, gguf_dtype(args.dtype, &tuned.weights), &card)
         .map_err(failed)?;
-    write_atomically(&recipe, |file| file.write_all(modelfile(&out, template).as_bytes()))
-        .map_err(|source| WeightsError::Write { path: recipe.clone(), source })?;
+    save_modelfile(&out, card.template, &recipe)?;
     let mut files = vec![out.clone(), recipe];
     if let Some(states) = tuned.states.as_ref().filter(|_| !args.without_states) {
         save_prompt_cache(states, &shape, &cache).map_err(failed)?;
@@ -47,17 +42,15 @@ pub(super) fn export(
             cache.display()
         ));
         files.push(cache);
-    } else if cache.is_file() {
-        // That of an earlier export does not belong to this model.
-        fs::remove_file(&cache)
-            .map_err(|source| WeightsError::Write { path: cache.clone(), source })?;
+    } else {
+        remove_earlier(&cache)?;
     }
     Ok(files)
 }
 
 /// The format of the matrices: that of the command line, or the one nearest to the weights.
 fn gguf_dtype(asked: Option<DtypeName>, weights: &Weights) -> GgufDtype {
-    let of_weights = || match weights.with_tensor("emb.weight", |x| dtype_of(x.kind())) {
+    let of_weights = || match weights.dtype() {
         Dtype::BF16 => GgufDtype::BF16,
         Dtype::F16 => GgufDtype::F16,
         _ => GgufDtype::F32,

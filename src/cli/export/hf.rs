@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use statetune_engine::RunError;
-use statetune_engine::exports::{ExportKind, HF_WEIGHTS, ModelCard, hf_files, save_hf};
+use statetune_engine::exports::{ExportKind, HF_WEIGHTS, hf_files, save_hf};
 
 use super::args::{DtypeName, ExportArgs};
-use super::shared::{check, failed, name, out, passport, states_left_out, tuned};
+use super::shared::{card, check, failed, out, states_left_out, tuned};
 use crate::replace::is_export;
 use crate::subject::Found;
 use crate::{Color, show};
@@ -20,11 +20,7 @@ pub(super) fn export(
     let out = out(args, found, "-hf");
     check(args, found, &hf_files(&out), |_| is_export(&out.join(HF_WEIGHTS), ExportKind::Model))?;
     let tuned = tuned(args, found, color)?;
-    let tokenizer = found.subject.load_tokenizer(tuned.weights.shape())?;
-    let passport = passport(found, &tuned.weights)?;
-    let name = name(found, &passport);
-    let template = &found.subject.template;
-    let card = ModelCard { name: &name, tokenizer: &tokenizer, template, passport: &passport };
+    let card = card(found, &tuned.weights)?;
     let dtype = args.dtype.and_then(DtypeName::dtype);
     save_hf(&tuned.weights, &out, dtype, &card).map_err(failed)?;
     if tuned.states.is_some() && !args.without_states {

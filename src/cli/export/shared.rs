@@ -6,7 +6,7 @@ use serde_json::json;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::PeftPlan;
 use statetune_engine::RunError;
-use statetune_engine::exports::{ExportError, ExportKind, ModelSizes, Passport};
+use statetune_engine::exports::{ExportError, ExportKind, ModelCard, ModelSizes, Passport};
 use statetune_engine::inference::TunedModel;
 use statetune_engine::model::Weights;
 
@@ -62,18 +62,24 @@ pub(super) fn tuned(
     Ok(tuned)
 }
 
+/// What a program needs beside the weights.
+pub(super) fn card<'a>(found: &'a Found, weights: &Weights) -> Result<ModelCard<'a>, RunError> {
+    let passport = passport(found, weights)?;
+    Ok(ModelCard {
+        name: passport.run.clone().unwrap_or_else(|| found.subject.name.clone()),
+        tokenizer: found.subject.load_tokenizer(weights.shape())?,
+        template: &found.subject.template,
+        passport,
+    })
+}
+
 /// The passport of the exported model.
-pub(super) fn passport(found: &Found, weights: &Weights) -> Result<Passport, RunError> {
+fn passport(found: &Found, weights: &Weights) -> Result<Passport, RunError> {
     let passport = Passport::of(found.subject.trained_file())?.unwrap_or_else(|| {
         Passport::of_all(&[None], ExportKind::Model, json!({ "made_by": "export" }))
     });
     let model = Some(ModelSizes::from(weights.shape()));
     Ok(Passport { kind: ExportKind::Model, model, ..passport })
-}
-
-/// The name of the exported model.
-pub(super) fn name(found: &Found, passport: &Passport) -> String {
-    passport.run.clone().unwrap_or_else(|| found.subject.name.clone())
 }
 
 /// The warning about initial states that a format has no place for.

@@ -7,16 +7,16 @@ use statetune_core::tensorfile::WeightsError;
 use super::Passport;
 
 /// What a program needs beside the weights to talk with a model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct ModelCard<'a> {
     /// The name of the model.
-    pub name: &'a str,
+    pub name: String,
     /// The vocabulary.
-    pub tokenizer: &'a Tokenizer,
+    pub tokenizer: Tokenizer,
     /// How conversations are written.
     pub template: &'a Template,
     /// What the file is and where it comes from.
-    pub passport: &'a Passport,
+    pub passport: Passport,
 }
 
 /// Why a model was not written for a program.

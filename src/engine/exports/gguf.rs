@@ -71,7 +71,7 @@ pub fn is_own_gguf(file: &Path) -> bool {
 }
 
 /// The architecture of llama.cpp for a model of this shape.
-fn architecture(shape: &Shape) -> Result<&'static str, ExportError> {
+pub(super) fn architecture(shape: &Shape) -> Result<&'static str, ExportError> {
     let version = shape.version();
     let arch = match shape.arch {
         Arch::V6(_) => "rwkv6",
@@ -282,7 +282,7 @@ fn metadata(
         (METADATA_KEY.to_string(), text(&passport)),
         ("general.architecture".to_string(), text(arch)),
         ("general.type".to_string(), text("model")),
-        ("general.name".to_string(), text(card.name)),
+        ("general.name".to_string(), text(&card.name)),
         ("general.file_type".to_string(), number(file_type)),
     ];
     if is_packed {
@@ -311,7 +311,7 @@ fn metadata(
         Arch::V5(_) => Vec::new(),
     });
     all.extend(of_arch.into_iter().map(|(key, value)| (format!("{arch}.{key}"), value)));
-    all.extend(vocabulary(shape, card.tokenizer));
+    all.extend(vocabulary(shape, &card.tokenizer));
     if let Some(template) = card.template.jinja() {
         all.push(("tokenizer.chat_template".to_string(), text(&template)));
     }

@@ -3,20 +3,17 @@
 //! The folder holds the weights under fla's names and axes, the configuration, the vocabulary with the settings of its
 //! tokenizer, the chat template, and three files of Python, which lead Transformers to the classes of the package.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use statetune_core::arch::hugging_face_name;
 use statetune_core::diagnostic::msg;
-use statetune_core::tensorfile::{
-    Axes, Dtype, LazyTensor, WeightsError, write_atomically, write_lazily,
-};
+use statetune_core::tensorfile::{Axes, Dtype, LazyTensor, write_lazily};
 use statetune_core::work::Work;
 use tch::Tensor;
 
 use super::card::{ExportError, ModelCard};
+use super::files::{make_folder, remove_earlier, write_text};
 use super::state::check_range;
 use crate::model::{Arch, Rwkv7, Shape, Weights, dtype_of, file_tensor};
 
@@ -55,10 +52,9 @@ pub fn save_hf(
         let version = shape.version().to_string();
         return Err(ExportError::Refused(msg!(HF_LACKS_VERSION, version)));
     };
-    fs::create_dir_all(out)
-        .map_err(|source| WeightsError::Write { path: out.to_path_buf(), source })?;
+    make_folder(out)?;
     save_weights(weights, &out.join(WEIGHTS), dtype, card)?;
-    let dtype = dtype.unwrap_or_else(|| weights.with_tensor("emb.weight", |x| dtype_of(x.kind())));
+    let dtype = dtype.unwrap_or_else(|| weights.dtype());
     let json = |value: Value| format!("{value:#}\n");
     let mut texts = vec![
         (CONFIG, json(config(shape, &widths, dtype))),
@@ -69,24 +65,12 @@ pub fn save_hf(
     texts.extend(MODULES.map(|(file, classes)| (file, module(classes))));
     match card.template.jinja() {
         Some(template) => texts.push((CHAT_TEMPLATE, template)),
-        None => remove(&out.join(CHAT_TEMPLATE))?,
+        None => remove_earlier(&out.join(CHAT_TEMPLATE))?,
     }
     for (name, text) in texts {
-        let path = out.join(name);
-        write_atomically(&path, |file| file.write_all(text.as_bytes()))
-            .map_err(|source| WeightsError::Write { path, source })?;
+        write_text(&out.join(name), &text)?;
     }
     Ok(())
-}
-
-/// Removes what an earlier export left.
-fn remove(path: &Path) -> Result<(), WeightsError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(WeightsError::Write { path: path.to_path_buf(), source })
-        }
-        _ => Ok(()),
-    }
 }
 
 fn save_weights(

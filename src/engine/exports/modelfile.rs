@@ -3,9 +3,20 @@
 use std::path::Path;
 
 use statetune_core::data::Template;
+use statetune_core::tensorfile::WeightsError;
 
-/// A `Modelfile` for the GGUF file `model` in the same folder: the template of the conversations and where answers end.
-pub fn modelfile(model: &Path, template: &Template) -> String {
+use super::files::write_text;
+
+/// Writes a `Modelfile` for the GGUF file `model` in the same folder: the template of the conversations and where answers
+/// end.
+///
+/// # Errors
+/// A file that cannot be written; no partial file is left behind.
+pub fn save_modelfile(model: &Path, template: &Template, out: &Path) -> Result<(), WeightsError> {
+    write_text(out, &modelfile(model, template))
+}
+
+fn modelfile(model: &Path, template: &Template) -> String {
     let name = model.file_name().unwrap_or_default().to_string_lossy();
     let mut text = format!("FROM ./{name}\n");
     if let Some(template) = template.ollama() {

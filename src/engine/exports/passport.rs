@@ -4,14 +4,15 @@
 //! of a `.st` or `.safetensors`, and as `NAME.json` beside a `.pth`, never inside, since programs count the tensors.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use statetune_core::diagnostic::{Text, msg};
-use statetune_core::tensorfile::{TensorFile, WeightsError, write_atomically};
+use statetune_core::tensorfile::{TensorFile, WeightsError};
 
+use super::files::write_text;
 use crate::model::{Shape, fingerprint, fingerprint_without_states};
 
 /// The key under which safetensors metadata holds a passport, as JSON.
@@ -264,8 +265,7 @@ impl Passport {
         }
         let path = Passport::beside(exported);
         let text = serde_json::to_string_pretty(&Versioned::V1(self)).expect("plain data") + "\n";
-        write_atomically(&path, |file| file.write_all(text.as_bytes()))
-            .map_err(|source| WeightsError::Write { path, source })
+        write_text(&path, &text)
     }
 
     /// The metadata of a safetensors file.

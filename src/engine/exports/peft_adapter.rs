@@ -1,14 +1,14 @@
 //! Low-rank adapters as PEFT saves them, for a model in Hugging Face's naming.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use statetune_core::arch::hugging_face_name;
-use statetune_core::tensorfile::{Dtype, WeightsError, write_atomically, write_safetensors};
+use statetune_core::tensorfile::{Dtype, WeightsError, write_safetensors};
 use tch::Tensor;
 
 use super::Passport;
+use super::files::{make_folder, write_text};
 use crate::model::file_tensor;
 
 /// The file of the tensors in the folder.
@@ -45,8 +45,7 @@ pub fn save_peft(
     out: &Path,
     passport: &Passport,
 ) -> Result<(), WeightsError> {
-    std::fs::create_dir_all(out)
-        .map_err(|source| WeightsError::Write { path: out.to_path_buf(), source })?;
+    make_folder(out)?;
     let modules: Vec<String> = updates.iter().map(|update| module(&update.matrix)).collect();
     let tensors = modules.iter().zip(updates).flat_map(|(module, update)| {
         [("A", &update.a), ("B", &update.b)].map(|(letter, tensor)| {
@@ -70,9 +69,7 @@ pub fn save_peft(
         "inference_mode": true,
         "target_modules": modules,
     });
-    let path = out.join(CONFIG);
-    write_atomically(&path, |file| file.write_all(format!("{config:#}\n").as_bytes()))
-        .map_err(|source| WeightsError::Write { path, source })
+    write_text(&out.join(CONFIG), &format!("{config:#}\n"))
 }
 
 /// The module of a matrix in the model of Hugging Face.

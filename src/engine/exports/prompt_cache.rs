@@ -7,11 +7,11 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use statetune_core::diagnostic::msg;
 use statetune_core::tensorfile::{WeightsError, write_atomically};
 use tch::{Kind, Tensor};
 
 use super::card::ExportError;
+use super::gguf::architecture;
 use crate::model::{Shape, TimeState, Version};
 
 /// The first bytes of a session file, and the version of its format.
@@ -24,16 +24,9 @@ const SHIFTS: i64 = 2;
 /// Writes the states as a session file.
 ///
 /// # Errors
-/// A version that llama.cpp does not have, or a file that cannot be written.
+/// A model that llama.cpp has no architecture for, or a file that cannot be written.
 pub fn save_prompt_cache(states: &TimeState, shape: &Shape, out: &Path) -> Result<(), ExportError> {
-    let arch = match shape.version() {
-        Version::V6 => "rwkv6",
-        Version::V7 => "rwkv7",
-        Version::V5 => {
-            let version = shape.version().to_string();
-            return Err(ExportError::Refused(msg!(LLAMA_LACKS_VERSION, version)));
-        }
-    };
+    let arch = architecture(shape)?;
     write_atomically(out, |file| write(file, states, shape, arch))
         .map_err(|source| WeightsError::Write { path: out.to_path_buf(), source })?;
     Ok(())

@@ -127,6 +127,11 @@ impl Weights {
         self.with_tensor(EMBEDDING, Tensor::shallow_clone)
     }
 
+    /// The dtype of the embedding, which stands for that of the file.
+    pub fn dtype(&self) -> Dtype {
+        dtype_of(self.embedding().kind())
+    }
+
     /// The linear layer of a tensor: what [`Weights::set_linear`] put there, or the tensor in `kind`.
     ///
     /// # Panics

@@ -85,7 +85,7 @@ impl<'a> Emulator<'a> {
     pub fn logits(&self, ids: &[i64]) -> Tensor {
         let shape = *self.weights.shape();
         let ids = Tensor::from_slice(ids);
-        let emb = self.weights.get("emb.weight", self.weights_kind()).index_select(0, &ids);
+        let emb = self.weights.embedding().index_select(0, &ids);
         let mut x = self.norm(&emb.to_kind(Kind::Float), "blocks.0.ln0"); // (T, C)
         let mut v_first = None;
         for i in 0..shape.n_layer {
@@ -100,16 +100,6 @@ impl<'a> Emulator<'a> {
 
     fn get(&self, name: &str) -> Tensor {
         self.weights.get(name, Kind::Float)
-    }
-
-    /// The dtype of the embedding; only the rows in use are converted.
-    fn weights_kind(&self) -> Kind {
-        let (_, emb) = self
-            .weights
-            .iter()
-            .find(|(name, _)| *name == "emb.weight")
-            .expect("every model has it");
-        emb.kind()
     }
 
     fn norm(&self, x: &Tensor, name: &str) -> Tensor {
