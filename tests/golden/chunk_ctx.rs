@@ -20,6 +20,7 @@ use tch::{Device, Kind, Tensor};
 use super::numerics::{
     OPTIONS, assert_close, batch, full_tuning, gradients, state_tuning, trainer, weights_of,
 };
+use super::step::RowObjective;
 
 const VOCAB_SIZE: i64 = 61;
 const ALL_KEPT: u64 = u64::MAX;
@@ -264,29 +265,12 @@ fn adapters_have_the_gradients_of_whole_rows() {
     }
 }
 
-/// Minimises `sum over rows of log(1 + 1 / p(row))`.
-#[derive(Debug)]
-struct RowObjective;
-
-impl Objective for RowObjective {
-    fn needs_log_probs(&self) -> bool {
-        true
-    }
-
-    fn weights(&self, batch: &BatchTensors, log_probs: Option<&Tensor>) -> Option<Tensor> {
-        let of_row =
-            (log_probs.expect("the first pass has run") * 0.1).neg().sigmoid().to_kind(Kind::Float);
-        let row = batch.target_positions.floor_divide_scalar(batch.inputs.size()[1]);
-        Some(of_row.index_select(0, &row))
-    }
-}
-
 #[test]
 fn weights_of_targets_stay_with_their_targets() {
     let trained = Trained::new(&weights_of(shape(Version::V7)), Kind::Float, Op::Cpu, true);
     for (name, batch) in &batches() {
-        let whole = trained.pass(batch, &RowObjective, &OPTIONS);
-        let found = trained.pass(batch, &RowObjective, &in_chunks(16, ALL_KEPT));
+        let whole = trained.pass(batch, &RowObjective(0.1), &OPTIONS);
+        let found = trained.pass(batch, &RowObjective(0.1), &in_chunks(16, ALL_KEPT));
         trained.assert_same(name, &found, &whole, 1e-5);
     }
 }

@@ -349,11 +349,7 @@ type Emulator = Result<Mutex<Library>, String>;
 
 /// The library that runs `source`, the text of a program's kernels, through the functions of `launch`; compiled once
 /// for each text.
-pub(super) fn emulator(
-    program: &dyn Program,
-    source: &str,
-    launch: &str,
-) -> Arc<OnceLock<Emulator>> {
+fn emulator(program: &dyn Program, source: &str, launch: &str) -> Arc<OnceLock<Emulator>> {
     static ALL: Mutex<BTreeMap<PathBuf, Arc<OnceLock<Emulator>>>> = Mutex::new(BTreeMap::new());
     let text = [EMULATION, source, GUARDED, launch].join("\n");
     let digest = sha256_hex(format!("{program:?}{text}"));
@@ -392,30 +388,35 @@ fn compile_emulation(program: &dyn Program, text: &str, file: &Path) -> Result<(
     fs::rename(partial, file).map_err(|error| error.to_string())
 }
 
-/// Runs a launch in the emulation of kernels, after `change` of their text.
+/// What runs a launch request in the emulation.
+type Run<Request> = unsafe extern "C" fn(*const Request, *mut c_char, usize) -> c_int;
+
+/// Runs a launch in the emulation of a program's kernels, after `change` of their text, through the functions of `launch`.
+/// Writes why that is not possible into `message`.
 ///
 /// # Safety
-/// As for a [`Launch`].
-unsafe fn emulate(
-    request: *const LaunchRequest,
-    message: *mut c_char,
-    message_len: usize,
+/// The request is one of this program, and the message has room for `message_len` bytes.
+pub(super) unsafe fn emulate<Request>(
+    program: Result<impl Program, KernelError>,
+    launch: &str,
+    request: *const Request,
+    (message, message_len): (*mut c_char, usize),
     change: impl Fn(String) -> String,
 ) -> c_int {
-    let launch = || {
-        // SAFETY: the shim's promise.
-        let build = Build::of(unsafe { &*request }).map_err(|error| error.to_string())?;
-        let emulator = emulator(&build, &change(build.source()), EMULATED_LAUNCH);
+    let run = || {
+        let program = program.map_err(|error| error.to_string())?;
+        let emulator = emulator(&program, &change(program.source()), launch);
         let library = emulator.wait().as_ref().map_err(String::clone)?;
         let library = library.lock().map_err(|error| error.to_string())?;
         // SAFETY: the library exports a function of this name and type, and stays loaded.
         unsafe {
-            let launch =
-                library.get::<Launch>("emulated_launch").map_err(|error| error.to_string())?;
-            Ok::<c_int, String>(launch(request, message, message_len))
+            let run = library
+                .get::<Run<Request>>("emulated_launch")
+                .map_err(|error| error.to_string())?;
+            Ok::<c_int, String>(run(request, message, message_len))
         }
     };
-    launch().unwrap_or_else(|error| {
+    run().unwrap_or_else(|error| {
         // The end of a compiler's text tells more than its start.
         let text = &error.as_bytes()[error.len().saturating_sub(message_len - 1)..];
         // SAFETY: the message has room for `message_len` bytes.
@@ -427,13 +428,27 @@ unsafe fn emulate(
     })
 }
 
+/// Runs a launch of a recurrence, after `change` of the kernels' text.
+///
+/// # Safety
+/// As for a [`Launch`].
+unsafe fn emulate_recurrence(
+    request: *const LaunchRequest,
+    message: *mut c_char,
+    len: usize,
+    change: impl Fn(String) -> String,
+) -> c_int {
+    // SAFETY: the shim's promise.
+    unsafe { emulate(Build::of(&*request), EMULATED_LAUNCH, request, (message, len), change) }
+}
+
 pub(super) unsafe extern "C" fn intact(
     request: *const LaunchRequest,
     message: *mut c_char,
     len: usize,
 ) -> c_int {
     // SAFETY: passed on.
-    unsafe { emulate(request, message, len, |source| source) }
+    unsafe { emulate_recurrence(request, message, len, |source| source) }
 }
 
 #[test]
@@ -504,7 +519,7 @@ unsafe extern "C" fn without_barrier(
         source.lines().filter(keep).collect::<Vec<_>>().join("\n")
     };
     // SAFETY: passed on.
-    unsafe { emulate(request, message, len, change) }
+    unsafe { emulate_recurrence(request, message, len, change) }
 }
 
 #[test]
@@ -537,7 +552,7 @@ unsafe extern "C" fn writing_too_far(
         damaged
     };
     // SAFETY: passed on; the emulation keeps the write away from other memory.
-    unsafe { emulate(request, message, len, change) }
+    unsafe { emulate_recurrence(request, message, len, change) }
 }
 
 /// Reads v one octet past its end.
@@ -552,7 +567,7 @@ unsafe extern "C" fn reading_too_far(
         damaged
     };
     // SAFETY: passed on; the emulation keeps the read away from other memory.
-    unsafe { emulate(request, message, len, change) }
+    unsafe { emulate_recurrence(request, message, len, change) }
 }
 
 #[test]

@@ -40,47 +40,21 @@ struct Case {
     chunk_ctx: Option<i64>,
 }
 
+const STATE: Case = Case {
+    version: Version::V7,
+    learns: Learns::State,
+    quant: None,
+    kind: Kind::Float,
+    grad_cp: false,
+    chunk_ctx: None,
+};
+
 const CASES: [Case; 5] = [
-    Case {
-        version: Version::V7,
-        learns: Learns::State,
-        quant: None,
-        kind: Kind::Float,
-        grad_cp: false,
-        chunk_ctx: None,
-    },
-    Case {
-        version: Version::V7,
-        learns: Learns::Full,
-        quant: None,
-        kind: Kind::BFloat16,
-        grad_cp: false,
-        chunk_ctx: None,
-    },
-    Case {
-        version: Version::V6,
-        learns: Learns::Lora,
-        quant: Some(Format::Int8),
-        kind: Kind::Float,
-        grad_cp: false,
-        chunk_ctx: None,
-    },
-    Case {
-        version: Version::V5,
-        learns: Learns::State,
-        quant: None,
-        kind: Kind::Float,
-        grad_cp: true,
-        chunk_ctx: None,
-    },
-    Case {
-        version: Version::V7,
-        learns: Learns::State,
-        quant: None,
-        kind: Kind::Float,
-        grad_cp: false,
-        chunk_ctx: Some(192),
-    },
+    STATE,
+    Case { learns: Learns::Full, kind: Kind::BFloat16, ..STATE },
+    Case { version: Version::V6, learns: Learns::Lora, quant: Some(Format::Int8), ..STATE },
+    Case { version: Version::V5, grad_cp: true, ..STATE },
+    Case { chunk_ctx: Some(192), ..STATE },
 ];
 
 impl Case {

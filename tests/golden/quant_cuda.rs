@@ -4,14 +4,12 @@
 use std::ffi::{c_char, c_int};
 use std::sync::Mutex;
 
-use statetune_engine::kernels::cuda::{
-    OperandType, Program, QuantBuild, QuantLaunch, QuantLaunchRequest,
-};
+use statetune_engine::kernels::cuda::{OperandType, QuantBuild, QuantLaunch, QuantLaunchRequest};
 use statetune_engine::kernels::quant::Codes;
 use statetune_engine::quant::{Format, Packed};
 use tch::{Device, Kind, Tensor};
 
-use super::cuda::{ARCHITECTURES, Usage, emulator, nvrtc, usages};
+use super::cuda::{self, ARCHITECTURES, Usage, nvrtc, usages};
 use super::gpu::has_gpu;
 
 const EMULATED_LAUNCH: &str = include_str!("../emulation/quant_launch.cpp");
@@ -53,18 +51,12 @@ fn kernel_compiles_without_local_memory() {
 unsafe fn emulate(
     request: *const QuantLaunchRequest,
     message: *mut c_char,
-    message_len: usize,
+    len: usize,
     change: impl Fn(String) -> String,
 ) -> c_int {
     // SAFETY: the shim's promise.
-    let program = QuantBuild::of(unsafe { &*request }).expect("a dtype of the kernel");
-    let emulator = emulator(&program, &change(program.source()), EMULATED_LAUNCH);
-    let library = emulator.wait().as_ref().expect("the kernel is C++");
-    let library = library.lock().expect("no launch panics");
-    // SAFETY: the library exports a function of this name and type, and stays loaded.
     unsafe {
-        let launch = library.get::<QuantLaunch>("emulated_launch").expect("it is exported");
-        launch(request, message, message_len)
+        cuda::emulate(QuantBuild::of(&*request), EMULATED_LAUNCH, request, (message, len), change)
     }
 }
 

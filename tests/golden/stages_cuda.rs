@@ -16,7 +16,7 @@ use statetune_engine::kernels::{MixInput, NormMix, Op, Share, add_low_rank};
 use statetune_engine::optim::{Adam, AdamOptions, Parameter};
 use tch::{Device, Kind, Tensor};
 
-use super::cuda::{self, ARCHITECTURES, Usage, emulator, nvrtc, usages};
+use super::cuda::{self, ARCHITECTURES, Usage, nvrtc, usages};
 use super::gpu::has_gpu;
 
 const EMULATED_LAUNCH: &str = include_str!("../emulation/stage_launch.cpp");
@@ -58,18 +58,12 @@ fn every_kernel_compiles_for_every_architecture() {
 unsafe fn emulate(
     request: *const StageLaunchRequest,
     message: *mut c_char,
-    message_len: usize,
+    len: usize,
     change: impl Fn(String) -> String,
 ) -> c_int {
     // SAFETY: the shim's promise.
-    let program = StageBuild::of(unsafe { &*request }).expect("a dtype of the kernels");
-    let emulator = emulator(&program, &change(program.source()), EMULATED_LAUNCH);
-    let library = emulator.wait().as_ref().expect("the kernels are C++");
-    let library = library.lock().expect("no launch panics");
-    // SAFETY: the library exports a function of this name and type, and stays loaded.
     unsafe {
-        let launch = library.get::<StageLaunch>("emulated_launch").expect("it is exported");
-        launch(request, message, message_len)
+        cuda::emulate(StageBuild::of(&*request), EMULATED_LAUNCH, request, (message, len), change)
     }
 }
 

@@ -56,9 +56,9 @@ fn gradients_of_a_traced_step_are_those_of_the_step() {
     }
 }
 
-/// Minimises `sum over rows of log(1 + 1 / p(row))`.
+/// Minimises `sum over rows of log(1 + 1 / p(row))`, with this factor on `log p(row)` in the weights.
 #[derive(Debug)]
-struct RowObjective;
+pub(super) struct RowObjective(pub(super) f64);
 
 impl Objective for RowObjective {
     fn needs_log_probs(&self) -> bool {
@@ -66,8 +66,8 @@ impl Objective for RowObjective {
     }
 
     fn weights(&self, batch: &BatchTensors, log_probs: Option<&Tensor>) -> Option<Tensor> {
-        let of_row =
-            log_probs.expect("the first pass has run").neg().sigmoid().to_kind(Kind::Float);
+        let log_probs = log_probs.expect("the first pass has run") * self.0;
+        let of_row = log_probs.neg().sigmoid().to_kind(Kind::Float);
         let row = batch.target_positions.floor_divide_scalar(batch.inputs.size()[1]);
         Some(of_row.index_select(0, &row))
     }
@@ -130,7 +130,7 @@ fn an_objective_of_rows_has_the_gradient_of_its_formula() {
     for grad_cp in [false, true] {
         let options = StepOptions { grad_cp, ..OPTIONS };
         let mut trainer = trainer(&method, Kind::Float, options);
-        trainer.objective = &RowObjective;
+        trainer.objective = &RowObjective(1.0);
         trainer.step(std::slice::from_ref(&plain), 0, 0.0).expect("finite numbers");
         assert_close(&trainer.adam.gradients(), &expected, 1e-5);
     }
