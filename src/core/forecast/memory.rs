@@ -171,8 +171,8 @@ impl Workload<'_> {
 
     /// Bytes of the states between the chunks; the states of the chunk in progress and their gradients are three more.
     fn boundary_bytes(&self) -> u64 {
-        let states = self.boundaries().map_or(0, |one| (one.kept + 3) * one.bytes);
-        states + self.boundaries().map_or(0, |_| self.rows * self.tokens * TOKEN_BYTES)
+        let tokens = self.rows * self.tokens * TOKEN_BYTES;
+        self.boundaries().map_or(0, |one| (one.kept + 3) * one.bytes + tokens)
     }
 
     /// The memory of a run at its peak.

@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::BatchTensors;
 use super::batch::int64;
 use super::part::Observer;
+use crate::kernels::send;
 
 /// A micro-batch that is cut into chunks.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ impl Chunk {
         let device = batch.targets.device();
         let list = |of: &dyn Fn(&Target) -> i64| {
             let values: Vec<i64> = targets.iter().map(of).collect();
-            int64(&values).to_device(device)
+            send(int64(&values), device)
         };
         let part = |x: &Tensor| x.narrow(0, first_row, rows).narrow(1, first, len);
         let indices = list(&|target| target.index);

@@ -28,8 +28,8 @@ catalogue! {
         "without a launcher, statetune starts processes on this machine only",
         "没有启动器时，statetune 只在本机启动进程";
     START_WITH_TORCHRUN:
-        "run the same command on every machine, for example with\ntorchrun --nnodes {num_nodes} --nproc-per-node DEVICES --rdzv-endpoint HOST:PORT --no-python statetune run FILE",
-        "在每台机器上运行同一命令，例如\ntorchrun --nnodes {num_nodes} --nproc-per-node DEVICES --rdzv-endpoint HOST:PORT --no-python statetune run FILE";
+        "run the same command on every machine, for example with\ntorchrun --nnodes {num_nodes} --nproc-per-node DEVICES --rdzv-backend c10d --rdzv-endpoint HOST:PORT --no-python statetune run FILE",
+        "在每台机器上运行同一命令，例如\ntorchrun --nnodes {num_nodes} --nproc-per-node DEVICES --rdzv-backend c10d --rdzv-endpoint HOST:PORT --no-python statetune run FILE";
     SEVERAL_GPUS_STARTED[ST5021]: "several devices train on CPUs only", "多个设备只能在 CPU 上训练";
     GPUS_NOT_YET: "a run on a GPU uses one GPU", "在 GPU 上，一次运行只用一块 GPU";
     COMPUTE_ON_CPU: "set `hardware.accelerator = \"cpu\"`, or start one process", "设 `hardware.accelerator = \"cpu\"`，或只启动一个进程";
