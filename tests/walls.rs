@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use regex::Regex;
 
@@ -342,4 +343,27 @@ fn no_circle_of_files() {
         })
         .collect();
     assert!(circle.is_empty(), "files that use each other: {circle:#?}");
+}
+
+/// The libraries with their features, as cargo compiles them for `edges`.
+fn libraries(edges: &str, packages: &[&str]) -> BTreeSet<String> {
+    let options = ["tree", "--offline", "--prefix=none", "--format={p} {f}", "--edges", edges];
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let mut cargo = Command::new(env!("CARGO"));
+    let done = cargo.args(options).args(packages).current_dir(folder).output();
+    let done = done.expect("cargo runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let lines = String::from_utf8(done.stdout).expect("UTF-8");
+    lines.lines().map(|line| line.trim_end_matches(" (*)").to_string()).collect()
+}
+
+/// Otherwise `make run` after `make test` compiles nearly all of them once more.
+#[test]
+fn a_build_uses_the_libraries_that_the_tests_compiled() {
+    let tested = libraries("normal,build,dev", &["--workspace"]);
+    for packages in [&[][..], &["--workspace"]] {
+        let built = libraries("normal,build", packages);
+        let other: Vec<_> = built.difference(&tested).collect();
+        assert!(other.is_empty(), "with other features than in the tests: {other:#?}");
+    }
 }
