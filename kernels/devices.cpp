@@ -9,6 +9,11 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
 #include <cstring>
 
 #include "autograd_shim.h"
@@ -18,8 +23,32 @@ using std::chrono::milliseconds;
 
 namespace {
 
-// How long a call of a group waits: another process may evaluate for hours. A process that dies ends the wait at once.
+// How long a call of a group waits: another process may evaluate for hours. A process that dies ends the wait at once, a
+// machine that no longer answers after SILENCE_SECS.
 constexpr milliseconds WITHOUT_END = std::chrono::hours(24 * 365);
+constexpr int SILENCE_SECS = 15;
+
+// Lets the system ask the other ends of all connections whether they are still there, and end those that do not answer
+// within SILENCE_SECS. libtorch has no setting for that.
+void end_silent_connections() {
+  constexpr int EACH = SILENCE_SECS / 3;
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  for (int socket = 0; socket < int(std::min<rlim_t>(limit.rlim_cur, 1 << 16)); socket++) {
+    const auto set = [&](int level, int name, int value) {
+      setsockopt(socket, level, name, &value, sizeof value);
+    };
+    sockaddr_storage other{};
+    socklen_t len = sizeof other;
+    if (getpeername(socket, reinterpret_cast<sockaddr *>(&other), &len)) continue;
+    if (other.ss_family != AF_INET && other.ss_family != AF_INET6) continue;
+    set(SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(IPPROTO_TCP, TCP_KEEPIDLE, EACH);
+    set(IPPROTO_TCP, TCP_KEEPINTVL, EACH);
+    set(IPPROTO_TCP, TCP_KEEPCNT, 2);
+    set(IPPROTO_TCP, TCP_USER_TIMEOUT, SILENCE_SECS * 1000);
+  }
+}
 
 struct Group {
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
@@ -82,6 +111,7 @@ extern "C" int statetune_group_open(const Meeting *meeting, int rank, int world,
     options->devices.push_back(*own ? ProcessGroupGloo::createDeviceForHostname(own, false)
                                     : ProcessGroupGloo::createDeviceForInterface(std::getenv("GLOO_SOCKET_IFNAME"), false));
     auto gloo = c10::make_intrusive<ProcessGroupGloo>(meeting->store, rank, world, options);
+    end_silent_connections();
     *group = new Group{std::move(gloo)};
   });
 }

@@ -54,7 +54,7 @@ fn numbers(case: &Case, run: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[track_caller]
-fn equal(case: &Case, one: &Path, other: &Path) {
+pub(crate) fn equal(case: &Case, one: &Path, other: &Path) {
     let (one, other) = (numbers(case, one), numbers(case, other));
     assert!(!one[0].1.is_empty() && one.len() > 6, "{one:?}");
     let names = |numbers: &[(String, Vec<u8>)]| {
@@ -161,7 +161,7 @@ fn long_samples_in_chunks_on_several_devices_have_the_bits_of_one() {
 }
 
 /// A run of many steps on some devices, that has begun its steps.
-fn long_run(case: &Case, devices: usize) -> (Child, PathBuf) {
+pub(crate) fn long_run(case: &Case, devices: usize) -> (Child, PathBuf) {
     let count = format!("hardware.devices={devices}");
     let child = spawn(
         case,
@@ -187,22 +187,38 @@ fn long_run(case: &Case, devices: usize) -> (Child, PathBuf) {
 }
 
 /// The processes that a process has started.
-fn children(of: u32) -> Vec<u32> {
+pub(crate) fn children(of: u32) -> Vec<u32> {
     let tasks = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
     tasks.split_ascii_whitespace().map(|pid| pid.parse().expect("a number")).collect()
 }
 
-fn ended(child: Child) -> Output {
+pub(crate) fn ended(child: Child) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !stat.is_empty() && !stat.contains(") Z ")
+}
+
+/// The timers of the TCP connections of a process, as `/proc/net/tcp` shows them; `00`: none.
+fn timers_of_connections(pid: u32) -> Vec<String> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").flatten();
+    let links = files.filter_map(|file| fs::read_link(file.path()).ok());
+    let sockets: Vec<String> = links
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.replace(']', "")))
+        .collect();
+    let tables =
+        ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")));
+    let lines = tables.iter().flatten().flat_map(|table| table.lines().skip(1));
+    let rows = lines.map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    // State 01 is a connection; the timer stands before a colon, the socket is the tenth column.
+    let ours = rows.filter(|row| row[3] == "01" && sockets.iter().any(|one| one == row[9]));
+    ours.map(|row| row[5].split(':').next().unwrap_or_default().to_owned()).collect()
 }
 
 /// Steps that a run has recorded.
@@ -211,7 +227,7 @@ fn steps(case: &Case, run: &Path) -> u64 {
 }
 
 /// Resumes a run on another number of devices for some mini-epochs, and repeats the whole on one device.
-fn continues_to_the_bit(case: &Case, run: &Path, devices: usize) {
+pub(crate) fn continues_to_the_bit(case: &Case, run: &Path, devices: usize) {
     let epochs = steps(case, run) / 2 + 3;
     let count = format!("hardware.devices={devices}");
     let epochs = format!("train.epoch_count={epochs}");
@@ -223,7 +239,7 @@ fn continues_to_the_bit(case: &Case, run: &Path, devices: usize) {
 }
 
 /// A case whose learning rate does not depend on the length of the run.
-fn constant() -> Case {
+pub(crate) fn constant() -> Case {
     Case::new().with(STATE, "lr_final = 0.01\n", "").with(
         STATE,
         "lr_init = 1.0",
@@ -237,6 +253,9 @@ fn a_signal_stops_all_devices_with_everything_saved() {
     let (child, run) = long_run(&case, 3);
     let others = children(child.id());
     assert_eq!(others.len(), 2);
+    // The system asks whether the other machines still answer, for each connection.
+    let timers = timers_of_connections(child.id());
+    assert!(timers.len() >= 4 && !timers.iter().any(|timer| timer == "00"), "{timers:?}");
     signal(&child, "-INT");
     let output = ended(child);
     assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
@@ -258,7 +277,7 @@ fn a_signal_to_another_device_stops_the_run_as_well() {
     continues_to_the_bit(&case, &run, 1);
 }
 
-fn kill(pid: u32, name: &str) {
+pub(crate) fn kill(pid: u32, name: &str) {
     let killed = Command::new("kill").args([name, &pid.to_string()]).status();
     assert!(killed.expect("kill is there").success());
 }

@@ -48,6 +48,7 @@ mod merged_models;
 mod mounting;
 mod moved_inputs;
 mod namings;
+mod networks;
 mod newcomer;
 #[path = "../null_gpu/mod.rs"]
 mod null_gpu;

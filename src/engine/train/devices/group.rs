@@ -242,9 +242,16 @@ fn gone(rank: usize) -> String {
 
 /// Whether the words of Gloo are about a connection that ended.
 fn is_of_lost_connection(text: &str) -> bool {
-    ["Connection closed", "Connection reset", "Connection refused", "Broken pipe"]
-        .iter()
-        .any(|phrase| text.contains(phrase))
+    const PHRASES: [&str; 7] = [
+        "Connection closed",
+        "Connection reset",
+        "Connection refused",
+        "Connection timed out",
+        "Broken pipe",
+        "Network is unreachable",
+        "No route to host",
+    ];
+    PHRASES.iter().any(|phrase| text.contains(phrase))
 }
 
 /// Refuses a port that is in use.
