@@ -5,6 +5,7 @@ mod chunk;
 mod chunk_ctx;
 mod cuda;
 mod devices;
+mod distill;
 mod dropout;
 mod few_rows;
 mod files;

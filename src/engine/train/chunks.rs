@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 use super::cut::{Chunk, Cut, Rows};
 use super::loss::target_losses;
 use super::part::{Observer, Part, Unobserved};
-use super::{BatchTensors, LossOptions, Pass, StepModel, StepOptions};
+use super::{BatchTensors, Lesson, LossOptions, Pass, StepModel, StepOptions};
 use crate::kernels::KernelError;
 use crate::model::State;
 
@@ -22,6 +22,8 @@ struct Walk<'a> {
     pass: &'a Pass<'a>,
     /// The weight of each target of the micro-batch; absent: 1.
     weights: Option<&'a Tensor>,
+    /// What a teacher makes of the targets of the micro-batch.
+    lesson: Option<&'a Lesson>,
     chunks: &'a [Chunk],
     /// What the rows start from.
     start: State,
@@ -72,7 +74,8 @@ impl Cut {
         Cut::longer_than(pass.options.chunks.map(|chunks| chunks.tokens), pass.batch)
     }
 
-    /// [`Pass::backward`] of `pass`, whose micro-batch this is, with the `weights` of its targets.
+    /// [`Pass::backward`] of `pass`, whose micro-batch this is, with the `weights` of its targets and
+    /// the `lesson` of a teacher.
     ///
     /// # Errors
     /// Errors of the model's recurrence, and of the observer.
@@ -80,13 +83,14 @@ impl Cut {
         &self,
         pass: &Pass<'_>,
         weights: Option<&Tensor>,
+        lesson: Option<&Lesson>,
         observer: &mut O,
     ) -> Result<Tensor, O::Stop> {
         let mut loss = Tensor::zeros([], (Kind::Double, pass.batch.targets.device()));
         for Rows { first, count, chunks } in &self.rows {
             let start = pass.start.narrow(*first, *count);
             let kept = chunks.iter().map(|_| None).collect();
-            let mut walk = Walk { pass, weights, chunks, start, kept };
+            let mut walk = Walk { pass, weights, lesson, chunks, start, kept };
             walk.forward(*first, observer)?;
             loss += walk.backward(*first, observer)?;
         }
@@ -131,6 +135,7 @@ impl Walk<'_> {
         for (i, chunk) in chunks.iter().enumerate().rev() {
             let before = self.before(i)?;
             let weights = self.weights.map(|weights| weights.index_select(0, &chunk.targets));
+            let lesson = self.lesson.map(|lesson| lesson.select(&chunk.targets));
             chunk.enter(first_row, observer);
             loss += self.pass.model.of_chunk(chunk.number, |model| {
                 let Pass { options, scale, .. } = *self.pass;
@@ -139,6 +144,7 @@ impl Walk<'_> {
                     before: before.as_ref().unwrap_or(&self.start),
                     batch: &chunk.batch,
                     weights: weights.as_ref(),
+                    lesson: lesson.as_ref(),
                     d_after: d_after.as_ref(),
                     options,
                     scale,
@@ -175,7 +181,8 @@ impl Walk<'_> {
         let Chunk { number, batch, .. } = &self.chunks[i];
         let before = before.unwrap_or(&self.start);
         model.of_chunk(*number, |model| {
-            let part = Part { model, before, batch, weights: None, d_after: None, options, scale };
+            let (weights, lesson, d_after) = (None, None, None);
+            let part = Part { model, before, batch, weights, lesson, d_after, options, scale };
             part.forward(observer)
         })
     }

@@ -48,8 +48,7 @@ pub struct Lesson {
 
 impl Lesson {
     /// The lesson of some of the positions; `positions` (m) int64.
-    #[must_use]
-    pub fn select(&self, positions: &Tensor) -> Lesson {
+    pub(super) fn select(&self, positions: &Tensor) -> Lesson {
         let Lesson { model, hidden, divergence } = self;
         Lesson {
             model: Rc::clone(model),
