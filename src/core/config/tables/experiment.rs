@@ -12,6 +12,7 @@ use super::{
     Schedule, Sweep, Tokenizer, Train,
 };
 use crate::hub::is_on_hub;
+use crate::objective::Objective;
 use crate::peft::Peft;
 
 /// The experiment file.
@@ -49,6 +50,9 @@ pub struct Config {
     pub model: Model,
     /// The trainable parameters; all others stay frozen.
     pub peft: Peft,
+    /// What training minimises.
+    #[serde(default)]
+    pub objective: Objective,
     /// Number format of the frozen weights.
     #[serde(default)]
     pub quant: Quant,
