@@ -13,7 +13,7 @@ use statetune_engine::peft::{
 use statetune_engine::quant::{Format, quantise};
 use statetune_engine::train::{
     BatchTensors, Chunks, CrossEntropy, Direction, LossOptions, Objective, Pass, Reading,
-    StepModel, StepOptions, batch_loss, trace,
+    StepModel, StepOptions, Subject, batch_loss, trace,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -281,9 +281,10 @@ fn losses_without_gradients_are_those_of_whole_rows() {
         let method = state_tuning(&weights_of(shape(version)), Kind::Float);
         let (model, states): (Rc<Model>, TimeState) = (method.model(), method.time_state());
         for (name, batch) in &batches() {
+            let subject = Subject { model: &model, state: &states, objective: &CrossEntropy };
             let loss = |chunk_ctx| {
                 let options = LossOptions { head_chunk: 7, chunk_ctx };
-                batch_loss(&model, &states, batch, options).expect("sound operands")
+                batch_loss(subject, batch, options).expect("sound operands")
             };
             let (whole, found) = (loss(None), loss(Some(13)));
             assert!((found / whole - 1.0).abs() < 1e-6, "{version} {name}: {found} {whole}");

@@ -2,11 +2,13 @@
 //!
 //! This file is the registry. An objective is a file beside it, with the struct of its settings.
 
+mod distill;
 mod sft;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use distill::{Answers, Distill};
 pub use sft::Sft;
 
 use crate::tagged::first_type_is_default;
@@ -18,6 +20,8 @@ use crate::tagged::first_type_is_default;
 pub enum Objective {
     /// The cross-entropy of the target tokens: imitates the documents.
     Sft(Sft),
+    /// The distance from a teacher: turns a prompt, documents or another model into trained parameters.
+    Distill(Distill),
 }
 
 impl Default for Objective {
@@ -31,6 +35,15 @@ impl Objective {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sft(_) => "sft",
+            Self::Distill(_) => "distill",
+        }
+    }
+
+    /// The settings of a distillation.
+    pub fn distill(&self) -> Option<&Distill> {
+        match self {
+            Self::Distill(distill) => Some(distill),
+            _ => None,
         }
     }
 

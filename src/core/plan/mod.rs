@@ -4,6 +4,7 @@ mod base_template;
 mod chunks;
 mod data;
 mod device;
+mod distill;
 mod experiment;
 mod guard;
 mod missing_file;
@@ -165,6 +166,7 @@ pub fn resolve(
     let source = model::resolve(&mut faults, purpose);
     let peft = peft::resolve(&mut faults, purpose);
     let quant = faults.quant();
+    distill::check(&mut faults, purpose, &data.template);
     let compute = faults.compute(find_gpu);
     let mut found = faults.found;
     if purpose == Purpose::Check {

@@ -63,7 +63,7 @@ impl Pass<'_> {
         let _guard = tch::no_grad_guard();
         let Pass { model, start, batch, options, .. } = *self;
         let [rows, tokens] = batch.inputs.size()[..] else { unreachable!("inputs have two axes") };
-        let losses = losses(model, start, batch, options.loss())?;
+        let losses = losses(model, start, batch, None, options.loss())?;
         let row = batch.target_positions.floor_divide_scalar(tokens);
         let zeros = Tensor::zeros([rows], (Kind::Double, losses.device()));
         Ok(zeros.index_add(0, &row, &losses.neg()))

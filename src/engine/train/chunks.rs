@@ -11,11 +11,12 @@ use statetune_core::forecast::kept_every;
 use tch::{Kind, Tensor};
 
 use super::cut::{Chunk, Cut, Rows};
+use super::kl::kl_losses;
 use super::loss::target_losses;
 use super::part::{Observer, Part, Unobserved};
 use super::{BatchTensors, Lesson, LossOptions, Pass, StepModel, StepOptions};
 use crate::kernels::KernelError;
-use crate::model::State;
+use crate::model::{Hidden, Model, State};
 
 /// Forward and backward of the chunks of some rows.
 struct Walk<'a> {
@@ -31,7 +32,8 @@ struct Walk<'a> {
     kept: Vec<Option<State>>,
 }
 
-/// The cross-entropy of each target of `batch`: (targets) float64, in nats. For callers that record no gradients.
+/// The cross-entropy of each target of `batch`, or its distance from the `lesson` of a teacher: (targets) float64, in nats. For
+/// callers that record no gradients.
 ///
 /// # Errors
 /// Errors of the model's recurrence.
@@ -39,13 +41,14 @@ pub(super) fn losses(
     model: StepModel<'_>,
     start: &State,
     batch: &BatchTensors,
+    lesson: Option<&Lesson>,
     options: LossOptions,
 ) -> Result<Tensor, KernelError> {
     let LossOptions { head_chunk, chunk_ctx } = options;
     let Some(cut) = Cut::longer_than(chunk_ctx, batch) else {
         let (hidden, _) = model.whole.forward(&batch.inputs, start, batch.restarts.as_ref())?;
         let hidden = hidden.at(&batch.target_positions);
-        return target_losses(model.whole, &hidden, &batch.targets, head_chunk);
+        return of_targets(model.whole, &hidden, &batch.targets, lesson, head_chunk);
     };
     let losses = batch.targets.zeros_like().to_kind(Kind::Double);
     for Rows { first, count, chunks } in &cut.rows {
@@ -58,7 +61,9 @@ pub(super) fn losses(
             })?;
             if targets.numel() > 0 {
                 let hidden = hidden.at(&batch.target_positions);
-                let here = target_losses(model.whole, &hidden, &batch.targets, head_chunk)?;
+                let lesson = lesson.map(|lesson| lesson.select(targets));
+                let lesson = lesson.as_ref();
+                let here = of_targets(model.whole, &hidden, &batch.targets, lesson, head_chunk)?;
                 let _ = losses.shallow_clone().index_copy_(0, targets, &here);
             }
             // Copies, because what is carried may be a small part of a large tensor.
@@ -66,6 +71,20 @@ pub(super) fn losses(
         }
     }
     Ok(losses)
+}
+
+/// The cross-entropy of n targets, or their distance from the `lesson` of a teacher: (n) float64.
+fn of_targets(
+    model: &Model,
+    hidden: &Hidden,
+    targets: &Tensor,
+    lesson: Option<&Lesson>,
+    head_chunk: i64,
+) -> Result<Tensor, KernelError> {
+    match lesson {
+        Some(lesson) => kl_losses(model, hidden, targets, lesson, head_chunk),
+        None => target_losses(model, hidden, targets, head_chunk),
+    }
 }
 
 impl Cut {

@@ -32,7 +32,7 @@ pub use error::TrainError;
 pub use fit::{StepDone, fit};
 pub use kl::{Divergence, Lesson, kl_loss, kl_losses};
 pub use loss::{HeadLoss, head_loss};
-pub use mean_loss::{DocumentSums, batch_loss, mean_loss};
+pub use mean_loss::{DocumentSums, Subject, batch_loss, mean_loss};
 pub use objective::{CrossEntropy, Distillation, Objective};
 pub use options::{Chunks, FitOptions, LossOptions, StepOptions};
 pub use part::Direction;
