@@ -17,13 +17,14 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 35] = [
+const MAY_USE: [(&str, &str); 37] = [
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
     ("core/lr_curve", ""),
     ("core/rate_search", ""),
     ("core/shell", ""),
+    ("core/tagged", ""),
     ("core/diagnostic", "core/lang core/shell"),
     ("core/words", "core/diagnostic core/lang"),
     ("core/work", "core/words"),
@@ -32,12 +33,13 @@ const MAY_USE: [(&str, &str); 35] = [
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
+    ("core/objective", "core/tagged"),
     ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
     ("core/records", "core/data core/diagnostic core/digest core/tensorfile core/work"),
     (
         "core/config",
-        "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/peft core/records core/shell \
-         core/words",
+        "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/objective core/peft core/records \
+         core/shell core/tagged core/words",
     ),
     ("core/resolved_settings", "core/config core/diagnostic core/records"),
     (
@@ -46,8 +48,8 @@ const MAY_USE: [(&str, &str); 35] = [
     ),
     (
         "core/plan",
-        "core/arch core/config core/data core/diagnostic core/hub core/lr_curve core/peft core/quant core/records \
-         core/resolved_settings core/shell core/tensorfile core/words",
+        "core/arch core/config core/data core/diagnostic core/hub core/lr_curve core/objective core/peft core/quant \
+         core/records core/resolved_settings core/shell core/tensorfile core/words",
     ),
     (
         "core/forecast",

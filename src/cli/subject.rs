@@ -1,6 +1,5 @@
 //! The model that a command uses: a run, a state or adapter file, or a base model.
 
-mod learned;
 mod sampling;
 
 use std::path::{Path, PathBuf};
@@ -10,8 +9,6 @@ use clap::Args;
 use statetune_engine::tensors::{device, kind};
 use tch::Device;
 
-use self::learned::Learned;
-pub(super) use self::learned::{packed_format, state_of};
 pub(super) use self::sampling::{SampleArgs, at_least_0, from_0_to_1, probability};
 use super::replace::is_same_file;
 use super::{Color, ExperimentArgs, MovedFiles, show, tell};
@@ -32,7 +29,9 @@ use statetune_core::store::no_export;
 use statetune_engine::RunError;
 use statetune_engine::exports::Passport;
 use statetune_engine::inference::AdapterFile;
+use statetune_engine::inference::Learned;
 use statetune_engine::inference::ModelSpec;
+pub(super) use statetune_engine::inference::{packed_format, state_of};
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, shape_in};
 use statetune_engine::run::{CHARACTERS, export_at};

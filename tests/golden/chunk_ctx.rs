@@ -13,7 +13,7 @@ use statetune_engine::peft::{
 use statetune_engine::quant::{Format, quantise};
 use statetune_engine::train::{
     BatchTensors, Chunks, CrossEntropy, Direction, LossOptions, Objective, Pass, Reading,
-    StepModel, StepOptions, batch_loss, trace,
+    StepModel, StepOptions, Subject, batch_loss, trace,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -23,17 +23,17 @@ use super::numerics::{
 use super::step::RowObjective;
 
 const VOCAB_SIZE: i64 = 61;
-const ALL_KEPT: u64 = u64::MAX;
+pub(super) const ALL_KEPT: u64 = u64::MAX;
 
 /// What is trained: the initial states, and with `all` the weights too.
-struct Trained {
-    model: Model,
-    states: TimeState,
-    leaves: Vec<(String, Tensor)>,
+pub(super) struct Trained {
+    pub(super) model: Model,
+    pub(super) states: TimeState,
+    pub(super) leaves: Vec<(String, Tensor)>,
 }
 
 impl Trained {
-    fn new(weights: &Weights, kind: Kind, op: Op, all: bool) -> Trained {
+    pub(super) fn new(weights: &Weights, kind: Kind, op: Op, all: bool) -> Trained {
         let mut leaves = Vec::new();
         let shape = *weights.shape();
         let names: Vec<String> = weights.iter().map(|(name, _)| name.to_string()).collect();
@@ -58,7 +58,7 @@ impl Trained {
     }
 
     /// Loss and gradients.
-    fn pass(
+    pub(super) fn pass(
         &self,
         batch: &Batch,
         objective: &dyn Objective,
@@ -81,7 +81,7 @@ impl Trained {
     }
 
     #[track_caller]
-    fn assert_same(
+    pub(super) fn assert_same(
         &self,
         what: &str,
         found: &(f64, Vec<Tensor>),
@@ -97,11 +97,11 @@ impl Trained {
     }
 }
 
-fn in_chunks(tokens: i64, room: u64) -> StepOptions {
+pub(super) fn in_chunks(tokens: i64, room: u64) -> StepOptions {
     StepOptions { chunks: Some(Chunks { tokens, room }), ..OPTIONS }
 }
 
-fn shape(version: Version) -> Shape {
+pub(super) fn shape(version: Version) -> Shape {
     Shape::for_scratch(version, 3, 64, VOCAB_SIZE)
 }
 
@@ -126,7 +126,7 @@ fn masked(mut batch: Batch, first: i64) -> Batch {
 
 /// Padded rows; rows of which only the end is learned; and documents that begin at, before and behind the borders of
 /// chunks of 16 and of 13 tokens.
-fn batches() -> [(&'static str, Batch); 4] {
+pub(super) fn batches() -> [(&'static str, Batch); 4] {
     [
         ("padded", batch(51, VOCAB_SIZE, &[70, 41, 9])),
         ("masked", masked(batch(55, VOCAB_SIZE, &[70, 66]), 50)),
@@ -281,9 +281,10 @@ fn losses_without_gradients_are_those_of_whole_rows() {
         let method = state_tuning(&weights_of(shape(version)), Kind::Float);
         let (model, states): (Rc<Model>, TimeState) = (method.model(), method.time_state());
         for (name, batch) in &batches() {
+            let subject = Subject { model: &model, state: &states, objective: &CrossEntropy };
             let loss = |chunk_ctx| {
                 let options = LossOptions { head_chunk: 7, chunk_ctx };
-                batch_loss(&model, &states, batch, options).expect("sound operands")
+                batch_loss(subject, batch, options).expect("sound operands")
             };
             let (whole, found) = (loss(None), loss(Some(13)));
             assert!((found / whole - 1.0).abs() < 1e-6, "{version} {name}: {found} {whole}");

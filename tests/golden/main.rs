@@ -5,11 +5,13 @@ mod chunk;
 mod chunk_ctx;
 mod cuda;
 mod devices;
+mod distill;
 mod dropout;
 mod few_rows;
 mod files;
 #[path = "../gpu.rs"]
 mod gpu;
+mod kl;
 mod memory;
 #[path = "../null_gpu/mod.rs"]
 mod null_gpu;

@@ -123,7 +123,7 @@ pub(super) fn assert_close(found: &[Tensor], expected: &[Tensor], tolerance: f64
 
 /// A model with trainable weights that computes in `kind`, hidden states of 150 positions that may copy tokens, and
 /// their targets.
-fn head_case(kind: Kind) -> (Model, Hidden, Tensor) {
+pub(super) fn head_case(kind: Kind) -> (Model, Hidden, Tensor) {
     let shape = Shape::for_scratch(Version::V6, 1, 64, 1000);
     let weights = weights_of(shape);
     let weights = Weights::from_fn(shape, |name, _| {

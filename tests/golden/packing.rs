@@ -12,6 +12,7 @@ use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
 use statetune_engine::train::BatchTensors;
+use statetune_engine::train::{CrossEntropy, Subject};
 use statetune_engine::train::{DocumentSums, LossOptions, StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
@@ -189,8 +190,8 @@ fn the_validation_loss_does_not_depend_on_packing() {
         let (model, state) = (method.model(), method.time_state());
         let mut look = |_| ControlFlow::Continue(());
         let mut none = DocumentSums::of_first(0);
-        let found =
-            mean_loss(&model, &state, &mut loader, micro_bsz, options, &mut none, &mut look);
+        let subject = Subject { model: &model, state: &state, objective: &CrossEntropy };
+        let found = mean_loss(subject, &mut loader, micro_bsz, options, &mut none, &mut look);
         found.expect("finite").continue_value().flatten().expect("target tokens")
     };
     let alone = loss(Dataload::Only, 1, None);

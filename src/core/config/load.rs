@@ -460,6 +460,9 @@ max_incidents = 2
 loss_spike = 0
 max_hours = 1.5
 
+[objective]
+type = "sft"
+
 [quant]
 type = "nf4"
 double = true

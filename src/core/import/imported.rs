@@ -107,10 +107,11 @@ impl ImportError {
 }
 
 /// The tables in the order of the file.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "data",
     "model",
     "peft",
+    "objective",
     "quant",
     "train",
     "hardware",

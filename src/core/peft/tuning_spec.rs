@@ -153,6 +153,14 @@ impl TuningSpec {
         self.adapter.as_ref().is_some_and(|adapter| adapter.splits(name))
     }
 
+    /// Whether the model of the weights that training starts from is in memory all along: nothing of it is trained, and
+    /// adapters leave their matrices as they are.
+    pub fn keeps_base(&self) -> bool {
+        let trains_nothing = self.parts == Parts::Groups(Vec::new());
+        let splits = |adapter: &AdapterSpec| adapter.method.splits_matrix();
+        trains_nothing && !self.adapter.as_ref().is_some_and(splits)
+    }
+
     /// Whether the tensor `name` of a model is trained.
     pub fn trains(&self, shape: &Shape, name: &str) -> bool {
         let chosen = match &self.parts {

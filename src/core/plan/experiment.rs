@@ -304,6 +304,7 @@ fn is_as_before(key: &str, config: &Config) -> bool {
     match key {
         "data.val_seed" => config.data.val_seed == config.train.random_seed,
         "eval.limit" => config.eval.limit == 0,
+        "objective.type" => config.objective.is_default(),
         "train.chunk_ctx" => config.train.chunk_ctx == 0,
         _ => false,
     }

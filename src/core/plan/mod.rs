@@ -4,6 +4,7 @@ mod base_template;
 mod chunks;
 mod data;
 mod device;
+mod distill;
 mod experiment;
 mod guard;
 mod missing_file;
@@ -24,6 +25,7 @@ pub use crate::config::EpochSteps;
 use crate::config::{self, Config, Loaded, Quant};
 use crate::diagnostic::{Diagnostic, Severity, msg};
 pub use crate::lr_curve::{LrCurve, LrInit, LrSchedule};
+use crate::objective::Objective;
 use crate::peft::Peft;
 use crate::quant::Format;
 use crate::records::SinkName;
@@ -57,6 +59,8 @@ pub struct Plan {
     pub model: ModelPlan,
     /// Which parameters are trained, and how the frozen ones are kept.
     pub method: MethodPlan,
+    /// What training minimises.
+    pub objective: Objective,
     /// How training computes.
     pub train: TrainPlan,
     /// When the run evaluates, and what follows from it.
@@ -162,6 +166,7 @@ pub fn resolve(
     let source = model::resolve(&mut faults, purpose);
     let peft = peft::resolve(&mut faults, purpose);
     let quant = faults.quant();
+    distill::check(&mut faults, purpose, &data.template);
     let compute = faults.compute(find_gpu);
     let mut found = faults.found;
     if purpose == Purpose::Check {
@@ -180,6 +185,7 @@ pub fn resolve(
         data,
         model: ModelPlan { source, tokenizer: TokenizerPlan::of(config) },
         method: MethodPlan::new(config, peft, quant),
+        objective: config.objective.clone(),
         train: TrainPlan::new(config, &compute),
         eval: EvalPlan::new(config),
         sample: SamplePlan::new(config, stops, probes),

@@ -38,13 +38,14 @@ fn data_types(data: &Data) -> impl Iterator<Item = DataType> {
 /// The sources that an experiment names; faults are added for what is wrong with them.
 pub(super) fn sources(faults: &mut Faults<'_>, purpose: Purpose) -> Vec<Source> {
     let data = &faults.loaded.config.data;
+    let draws = faults.loaded.config.objective.distill().is_some_and(|one| one.draw > 0);
     let mut sources = Vec::new();
     let mut add = |key: &str, file: Option<&Path>, data_type, weight, limit: Option<u64>| {
         if let Some(source) = source(faults, key, file, data_type, purpose) {
             sources.push(Source { weight, limit: limit.or(data.limit), ..source });
         }
     };
-    if data.source.is_empty() {
+    if data.source.is_empty() && !(draws && data.data_file.is_none()) {
         add("data", data.data_file.as_deref(), data.data_type, 1.0, None);
     }
     for (i, one) in data.source.iter().enumerate() {

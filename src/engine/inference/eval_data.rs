@@ -10,7 +10,7 @@ use statetune_core::work::Work;
 
 use super::LoadedModel;
 use crate::RunError;
-use crate::train::{DocumentSums, LossOptions, mean_loss};
+use crate::train::{CrossEntropy, DocumentSums, LossOptions, Subject, mean_loss};
 
 /// Tokenized documents to evaluate on.
 #[derive(Debug)]
@@ -119,7 +119,8 @@ impl EvalData {
         let LoadedModel { model, state, .. } = loaded;
         let mut none = DocumentSums::of_first(0);
         let options = LossOptions { head_chunk, chunk_ctx: Some(LossOptions::CHUNK_CTX) };
-        let loss = mean_loss(model, state, &mut loader, micro_bsz, options, &mut none, &mut look)?;
+        let subject = Subject { model, state, objective: &CrossEntropy };
+        let loss = mean_loss(subject, &mut loader, micro_bsz, options, &mut none, &mut look)?;
         Ok((loss.continue_value().flatten(), survey.documents, survey.target_tokens))
     }
 }

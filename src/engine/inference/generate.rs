@@ -58,24 +58,46 @@ pub fn generate(
     options: &GenerateOptions,
     look: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Option<Vec<String>>, KernelError> {
+    generate_from(model, &model.start(state, 1), tokenizer, prompts, options, false, look)
+}
+
+/// As [`generate`], from a carried state of one row. With `apart`, each prompt has random numbers of its own: the seed is
+/// raised by its place.
+///
+/// # Errors
+/// A forward pass that fails.
+///
+/// # Panics
+/// When a prompt is empty.
+pub fn generate_from(
+    model: &Model,
+    start: &State,
+    tokenizer: &Tokenizer,
+    prompts: &[&str],
+    options: &GenerateOptions,
+    apart: bool,
+    look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<Vec<String>>, KernelError> {
     let _guard = GenerationGuard::new();
-    let mut rows: Vec<Row> = prompts
-        .iter()
-        .map(|prompt| {
+    let mut rows: Vec<Row> = (0..)
+        .zip(prompts)
+        .map(|(place, prompt)| {
+            let raise = if apart { place } else { 0 };
+            let seed = options.seed.wrapping_add(raise);
             assert!(!prompt.is_empty(), "a prompt has at least one token");
             Row {
                 prompt: tokenizer.encode(prompt.as_bytes()),
                 answer: Vec::new(),
                 text: String::new(),
                 buffer: AnswerBuffer::new(&options.stops),
-                sampler: Sampler::new(options),
+                sampler: Sampler::new(&GenerateOptions { seed, ..options.clone() }),
             }
         })
         .collect();
     if rows.is_empty() {
         return Ok(Some(Vec::new()));
     }
-    let Some(mut batch) = read_prompts(model, state, &rows, look)? else { return Ok(None) };
+    let Some(mut batch) = read_prompts(model, start, &rows, look)? else { return Ok(None) };
     let longest = rows.iter().map(|row| row.prompt.len()).max().unwrap_or_default();
     for sampled in 0.. {
         if look((longest + sampled) as u64).is_break() {
@@ -108,13 +130,13 @@ pub fn generate(
 /// prompt in it, which then waits for the others.
 fn read_prompts(
     model: &Model,
-    state: &TimeState,
+    start: &State,
     rows: &[Row],
     look: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Option<Batch>, KernelError> {
     // The rows that still read, and what they have read.
     let mut reading: Vec<usize> = (0..rows.len()).collect();
-    let mut carried = model.start(state, rows.len() as i64);
+    let mut carried = start.repeated(rows.len() as i64);
     let mut read = 0;
     let (mut open, mut states, mut logits) = (Vec::new(), Vec::new(), Vec::new());
     while !reading.is_empty() {

@@ -65,6 +65,24 @@ impl Hidden {
             copies: self.copies.as_ref().map(|copies| copies.at(positions)),
         }
     }
+
+    /// `count` of n positions, from `first` on, in the same memory.
+    #[must_use]
+    pub fn narrow(&self, first: i64, count: i64) -> Hidden {
+        self.map(|x| x.narrow(0, first, count))
+    }
+
+    /// Some of n positions; `positions` (m) int64 names them.
+    #[must_use]
+    pub fn select(&self, positions: &Tensor) -> Hidden {
+        self.map(|x| x.index_select(0, positions))
+    }
+
+    fn map(&self, of: impl Fn(&Tensor) -> Tensor) -> Hidden {
+        let copies = self.copies.as_ref();
+        let copies = copies.map(|c| Copies { scores: of(&c.scores), ids: of(&c.ids) });
+        Hidden { x: of(&self.x), copies }
+    }
 }
 
 impl Block {

@@ -61,6 +61,17 @@ impl State {
         State { layers, seen: self.seen.as_ref().map(|seen| seen.narrow(first, count)) }
     }
 
+    /// The state of one row for `count` rows, which share its memory.
+    #[must_use]
+    pub fn repeated(&self, count: i64) -> State {
+        let rows = |x: &Tensor| {
+            let mut size = x.size();
+            size[0] = count;
+            x.expand(size, false)
+        };
+        State { layers: self.layers.iter().map(|layer| layer.map(rows)).collect(), seen: None }
+    }
+
     /// The state of some rows of the batch; `rows` int64 names them.
     #[must_use]
     pub fn of_rows(&self, rows: &Tensor) -> State {

@@ -25,6 +25,11 @@ pub trait Method: Debug {
     /// The model with the parameters' current values, connected to them for differentiation.
     fn model(&self) -> Rc<Model>;
 
+    /// The model without what is trained, where memory has it beside the trained one.
+    fn untouched(&self) -> Option<Rc<Model>> {
+        None
+    }
+
     /// The model as the micro-step `micro_step`, which counts from 0 over the whole run, trains it: with the dropout
     /// of this micro-step.
     fn training_model(&self, micro_step: u64) -> Rc<Model> {

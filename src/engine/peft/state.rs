@@ -81,6 +81,10 @@ impl Method for StateTuning {
         Rc::clone(&self.model)
     }
 
+    fn untouched(&self) -> Option<Rc<Model>> {
+        Some(self.model())
+    }
+
     fn time_state(&self) -> TimeState {
         self.state.time_state()
     }

@@ -31,6 +31,8 @@ const WORDS_OF_CHUNK: u128 = 1 << 20;
 pub struct WeightTuning {
     /// The tensors of the model; the trainable ones are leaves.
     weights: Weights,
+    /// The same without adapters, where these leave all matrices as they are and nothing else of the model is trained.
+    base: Option<Weights>,
     adapters: AdapterSet,
     state: Option<TrainableState>,
     compute: Compute,
@@ -71,11 +73,12 @@ impl WeightTuning {
         let shape = *weights.shape();
         adapters.freeze(weights, compute.kind, compute.quant)?;
         let mut weights = weights.trainable(compute.kind, |name| spec.trains(&shape, name));
+        let base = spec.keeps_base().then(|| weights.share());
         adapters.attach(&mut weights, compute.kind);
         let state = spec
             .state_lr_scale
             .map(|lr_scale| TrainableState::new(&weights.initial_states(), &shape, lr_scale));
-        Ok(WeightTuning { weights, adapters, state, compute, model: OnceCell::new() })
+        Ok(WeightTuning { weights, base, adapters, state, compute, model: OnceCell::new() })
     }
 
     /// Starts from untrained weights, with new adapters. Matrices of which adapters take a part
@@ -155,6 +158,11 @@ impl Method for WeightTuning {
             Some(_) => new(),
             None => Rc::clone(self.model.get_or_init(new)),
         }
+    }
+
+    fn untouched(&self) -> Option<Rc<Model>> {
+        let base = self.base.as_ref()?;
+        Some(Rc::new(Model::new(base, self.compute.kind, self.compute.op)))
     }
 
     fn training_model(&self, micro_step: u64) -> Rc<Model> {

@@ -12,7 +12,7 @@ use statetune_core::work::Work;
 use super::mapped_inputs::MappedInputs;
 use crate::model::Shape;
 use crate::peft::Method;
-use crate::train::FitOptions;
+use crate::train::{FitOptions, Objective};
 
 /// What every part of a run reads.
 pub(super) struct Job<'a> {
@@ -23,6 +23,8 @@ pub(super) struct Job<'a> {
     pub(super) mapped: &'a MappedInputs,
     pub(super) shape: Shape,
     pub(super) method: &'a dyn Method,
+    /// What the run minimises.
+    pub(super) objective: &'a dyn Objective,
     /// Steps, batches and learning rates; they change when the run is extended.
     pub(super) options: FitOptions,
     /// Stops the run after the current step, batch of an evaluation or token of an answer.

@@ -7,6 +7,7 @@
 mod begin;
 mod course;
 mod documents;
+mod drawn;
 mod evaluate;
 mod finish;
 mod guard;
@@ -27,6 +28,7 @@ mod save;
 mod settings;
 mod share;
 mod summary_lines;
+mod teacher;
 mod train;
 mod validation;
 

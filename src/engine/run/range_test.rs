@@ -16,6 +16,7 @@ use statetune_core::work::Work;
 use tch::{Device, Tensor};
 
 use super::begin::Begin;
+use super::drawn::with_drawn;
 use super::input_records::lock;
 use super::job::fit_options;
 use super::outlook::MEASUREMENTS;
@@ -23,12 +24,13 @@ use super::prepare::{
     Datasets, load_tokenizer, model_shape, new_method, prepare_data, weights_of_shape,
 };
 use super::settings::set_up_libtorch;
+use super::teacher::new_objective;
 use crate::RunError;
 use crate::error::error_of_panic;
 use crate::peft::Method;
 use crate::train::{
-    FitOptions, LossOptions, LossScaler, StepOptions, TrainError, Trainer, batch_loss,
-    restore_values,
+    FitOptions, LossOptions, LossScaler, Objective, StepOptions, Subject, TrainError, Trainer,
+    batch_loss, restore_values,
 };
 
 /// Samples that a trial is judged by, at least and at most; otherwise as many as the shortest trial trains on.
@@ -45,11 +47,14 @@ pub fn find_rate(plan: &Plan) -> Result<FoundRate, RunError> {
     refuse_missing_weights(plan)?;
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
+    let plan = &*with_drawn(plan, &tokenizer, &shape)?;
     let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
     let weights = weights_of_shape(plan, shape)?;
     let method = new_method(plan, weights, &tokenizer)?;
+    let objective = new_objective(plan, method.as_ref(), &tokenizer)?;
+    let trained = (method.as_ref(), objective.as_ref());
     let lock = lock(plan, &tokenizer, &shape, &data)?;
-    known_or_measured(plan, &lock, &Begin::New, method.as_ref(), &mut data)
+    known_or_measured(plan, &lock, &Begin::New, trained, &mut data)
 }
 
 /// Refuses weights that are on the hub only.
@@ -69,7 +74,7 @@ pub(super) fn known_or_measured(
     plan: &Plan,
     lock: &Lock,
     begin: &Begin,
-    method: &dyn Method,
+    trained: (&dyn Method, &dyn Objective),
     data: &mut Datasets<'_>,
 ) -> Result<FoundRate, RunError> {
     let identity = lock.identity(&plan.experiment.settings_but_rate());
@@ -79,7 +84,7 @@ pub(super) fn known_or_measured(
         return Ok(found);
     }
     // libtorch panics when memory runs out or the GPU fails.
-    let found = catch_unwind(AssertUnwindSafe(|| measure(plan, begin, method, data)));
+    let found = catch_unwind(AssertUnwindSafe(|| measure(plan, begin, trained, data)));
     let found = found.unwrap_or_else(|panic| match error_of_panic(&*panic) {
         Some(error) => Err(error),
         None => resume_unwind(panic),
@@ -100,9 +105,10 @@ fn write(file: &Path, found: &FoundRate) -> std::io::Result<()> {
 fn measure(
     plan: &Plan,
     begin: &Begin,
-    method: &dyn Method,
+    trained: (&dyn Method, &dyn Objective),
     data: &mut Datasets<'_>,
 ) -> Result<FoundRate, RunError> {
+    let (method, objective) = trained;
     let options = fit_options(plan, data.train.samples_per_pass());
     let schedule = plan.train.schedule;
     let rises = schedule.curve != LrSchedule::Constant;
@@ -123,6 +129,7 @@ fn measure(
     let mut trials = Trials {
         plan,
         method,
+        objective,
         options,
         step_options,
         start: values(&trainer),
@@ -192,6 +199,7 @@ impl HeldOut {
 struct Trials<'a, 'd, 'l> {
     plan: &'a Plan,
     method: &'a dyn Method,
+    objective: &'a dyn Objective,
     options: FitOptions,
     step_options: StepOptions,
     /// Values of the first step.
@@ -215,6 +223,7 @@ impl Trials<'_, '_, '_> {
     fn train(&mut self, rate: f64, steps: u64) -> Result<Option<f64>, RunError> {
         let train = &self.plan.train;
         let mut trainer = trainer(self.plan, self.method, self.step_options);
+        trainer.objective = self.objective;
         trainer.adam.set_values(&self.start);
         let curve = train.schedule.shortened(rate, steps, self.options.total_steps());
         for step in 0..steps {
@@ -228,9 +237,10 @@ impl Trials<'_, '_, '_> {
             self.work.set(self.done);
         }
         let (model, state) = (self.method.model(), self.method.time_state());
+        let subject = Subject { model: &model, state: &state, objective: self.objective };
         let (mut sum, mut targets) = (0.0, 0);
         for batch in &self.held_out.batches {
-            sum += batch_loss(&model, &state, batch, LossOptions::of_plan(train))?;
+            sum += batch_loss(subject, batch, LossOptions::of_plan(train))?;
             targets += batch.learned();
             self.work.set(self.done);
         }

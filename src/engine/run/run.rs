@@ -15,11 +15,13 @@ use statetune_core::rate_search::FoundRate;
 use statetune_core::records::{
     Event, Lock, NowWriter, SkippedSample, Status, record_copies, record_documents,
 };
+use statetune_core::tensorfile::WeightsError;
 use statetune_core::work::{Stopped, observe};
 
 use super::begin::{Begin, Decision, Opened};
 use super::course::{Course, Ended};
 use super::documents::NamedDocument;
+use super::drawn::{DRAWN, drawn_file, with_drawn};
 use super::evaluate::{Evaluator, questions};
 use super::finish::Outcome;
 use super::guard::{Guard, skip_recorded};
@@ -35,14 +37,15 @@ use super::record::{Events, Recorder};
 use super::save::Saver;
 use super::settings::set_up_libtorch;
 use super::share::{Order, check_same, give};
-use super::summary_lines::{found_rate, own_states, summary_lines};
+use super::summary_lines::{found_rate, own_states, summary_lines, teacher_line};
+use super::teacher::new_objective;
 use super::validation::Validation;
 use crate::RunError;
 use crate::error::error_of_panic;
 use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
-use crate::train::{Devices, FitOptions, LossScaler, Position, StepOptions, Trainer};
+use crate::train::{Devices, FitOptions, LossScaler, Objective, Position, StepOptions, Trainer};
 
 /// Runs `plan` from `begin` on `devices`, of which this is device 0, and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
 /// `allow_oom`. Ends after the current step, or during an evaluation, with everything saved, once `stop` is true.
@@ -61,6 +64,7 @@ pub fn run(
     let mapped = MappedInputs::of_plan(plan);
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
+    let plan = &*with_drawn(plan, &tokenizer, &shape)?;
     let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
     if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &data).refusal(None) {
         return Err(RunError::WontFit(Box::new(refusal)));
@@ -69,6 +73,7 @@ pub fn run(
     let weights = weights_of_shape(plan, shape)?;
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = new_method(plan, weights, &tokenizer)?;
+    let objective = new_objective(plan, method.as_ref(), &tokenizer)?;
     let lock = Lock {
         values: begin.values()?,
         devices: devices_in_lock(devices),
@@ -76,7 +81,8 @@ pub fn run(
     };
     mapped.check(None)?; // what was loaded is what was hashed
     check_same(devices, plan, &lock)?;
-    let (plan, rate) = with_rate(plan, &begin, &lock, method.as_ref(), &mut data)?;
+    let (plan, rate) =
+        with_rate(plan, &begin, &lock, (method.as_ref(), objective.as_ref()), &mut data)?;
     let plan = &*plan;
     let identity = lock.identity(&plan.experiment.settings_of_numbers());
     let begin = match begin.decide(plan, &identity)? {
@@ -100,6 +106,11 @@ pub fn run(
         if let Some(rate) = &rate {
             let text = serde_json::to_string_pretty(rate).expect("plain data") + "\n";
             opened.run.write(FoundRate::FILE, text.as_bytes())?;
+        }
+        if let Some(drawn) = drawn_file(plan).filter(|_| !opened.run.join(DRAWN).exists()) {
+            let text = std::fs::read(drawn)
+                .map_err(|source| WeightsError::Read { path: drawn.to_path_buf(), source })?;
+            opened.run.write(DRAWN, &text)?;
         }
         if let Some(contents) = &data.contents {
             record_documents(&opened.run, contents)?;
@@ -131,6 +142,7 @@ pub fn run(
             lock: &lock,
             mapped: &mapped,
             method: method.as_ref(),
+            objective: objective.as_ref(),
             rate: rate.as_ref(),
             shape,
             tokenizer: &tokenizer,
@@ -180,13 +192,13 @@ fn with_rate<'a>(
     plan: &'a Plan,
     begin: &Begin,
     lock: &Lock,
-    method: &dyn Method,
+    (method, objective): (&dyn Method, &dyn Objective),
     data: &mut Datasets<'_>,
 ) -> Result<(Cow<'a, Plan>, Option<FoundRate>), RunError> {
     if !plan.train.schedule.is_to_find {
         return Ok((Cow::Borrowed(plan), None));
     }
-    let found = known_or_measured(plan, lock, begin, method, data)?;
+    let found = known_or_measured(plan, lock, begin, (method, objective), data)?;
     let mut plan = plan.clone();
     plan.take_rate(found.lr_init);
     Ok((Cow::Owned(plan), Some(found)))
@@ -199,6 +211,7 @@ struct Inputs<'a> {
     lock: &'a Lock,
     mapped: &'a MappedInputs,
     method: &'a dyn Method,
+    objective: &'a dyn Objective,
     /// The learning rate that a range test found, if any.
     rate: Option<&'a FoundRate>,
     shape: Shape,
@@ -221,7 +234,7 @@ impl Inputs<'_> {
         let scaler = LossScaler::for_dtype(plan.train.dtype);
         let step_options = StepOptions::of_plan(plan, &self.shape);
         let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, step_options);
-        trainer.devices = self.devices;
+        (trainer.objective, trainer.devices) = (self.objective, self.devices);
         self.announce(data, &trainer.adam, &options, events)?;
         let job = Job {
             plan: Cow::Borrowed(plan),
@@ -230,6 +243,7 @@ impl Inputs<'_> {
             mapped: self.mapped,
             shape: self.shape,
             method: self.method,
+            objective: self.objective,
             options,
             stop: self.stop,
         };
@@ -275,6 +289,7 @@ impl Inputs<'_> {
         let mut facts = summary_lines(plan, &self.shape, data, adam, options);
         facts.extend(own_states(plan, &self.shape)?);
         facts.extend(self.rate.map(found_rate));
+        facts.extend(teacher_line(plan, self.tokenizer)?);
         Ok(events.emit(Event::Start {
             steps: options.total_steps(),
             epoch_steps: options.epoch_steps,

@@ -13,10 +13,12 @@ use statetune_core::plan::Plan;
 use statetune_core::records::{Lock, LossScaler, Position};
 use tch::{Device, Tensor};
 
+use super::drawn::with_drawn;
 use super::input_records::lock;
 use super::job::fit_options;
 use super::prepare::{load_tokenizer, model_shape, new_method, prepare_data, weights_of_shape};
 use super::settings::set_up_libtorch;
+use super::teacher::new_objective;
 use crate::RunError;
 use crate::optim::{Adam, Moments};
 use crate::train::{Devices, DevicesError, StepDone, StepOptions, TrainError, Trainer, fit};
@@ -209,9 +211,11 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     }
     let tokenizer = load_tokenizer(&plan)?;
     let shape = model_shape(&plan, &tokenizer)?;
+    let mut plan = with_drawn(&plan, &tokenizer, &shape)?.into_owned();
     let mut data = prepare_data(&plan, &tokenizer, shape.vocab_size)?;
     let weights = weights_of_shape(&plan, shape)?;
     let method = new_method(&plan, weights, &tokenizer)?;
+    let objective = new_objective(&plan, method.as_ref(), &tokenizer)?;
     check_same(devices, &plan, &lock(&plan, &tokenizer, &shape, &data)?)?;
     match take(devices)? {
         Order::Begin { lr_init, skipped } => {
@@ -226,7 +230,7 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     let scaler = LossScaler::for_dtype(plan.train.dtype);
     let options_of_step = StepOptions::of_plan(&plan, method.model().shape());
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options_of_step);
-    trainer.devices = devices;
+    (trainer.objective, trainer.devices) = (objective.as_ref(), devices);
     loop {
         match take(devices)? {
             Order::Train { position, scaler, adam_steps, epoch_count, skipped } => {

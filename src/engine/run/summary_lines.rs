@@ -1,6 +1,6 @@
 //! The lines that a run shows before its first step.
 
-use statetune_core::data::Dataload;
+use statetune_core::data::{Dataload, Tokenizer};
 use statetune_core::forecast::WIDENED_PRODUCTS;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart};
 use statetune_core::rate_search::FoundRate;
@@ -9,6 +9,8 @@ use statetune_core::words::{count, grouped, size};
 
 use super::prepare::Datasets;
 use super::settings::widened_products;
+use super::teacher::prompt_ids;
+use crate::RunError;
 use crate::kernels::device_name;
 use crate::model::{ModelError, Shape, has_states};
 use crate::optim::Adam;
@@ -35,6 +37,23 @@ pub(super) fn found_rate(found: &FoundRate) -> Fact {
     let FoundRate { lr_init, lowest, highest, .. } = found;
     let text = format!("lr_init = {lr_init}, found by a range test ({lowest} to {highest})");
     Fact { label: "rate".to_string(), text }
+}
+
+/// The line about the teacher of a distillation.
+///
+/// # Errors
+/// A prompt that cannot be read.
+pub(super) fn teacher_line(plan: &Plan, tokenizer: &Tokenizer) -> Result<Option<Fact>, RunError> {
+    let Some(distill) = plan.objective.distill() else { return Ok(None) };
+    let who = match (&distill.teacher, &distill.teacher_model) {
+        (Some(file), _) | (None, Some(file)) => file.display().to_string(),
+        (None, None) => "the same weights".to_owned(),
+    };
+    let text = match prompt_ids(distill, tokenizer)?.len() as u64 {
+        0 => who,
+        tokens => format!("{who} after a prompt of {}", count(tokens, "token")),
+    };
+    Ok(Some(Fact { label: "teacher".to_string(), text }))
 }
 
 /// The summary of a run before its first step.

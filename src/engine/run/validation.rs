@@ -8,7 +8,7 @@ use statetune_core::records::{ValDocument, ValLosses, ValLossesRecord};
 use super::documents::DocumentNames;
 use super::job::Job;
 use crate::RunError;
-use crate::train::{DocumentSums, LossOptions, mean_loss};
+use crate::train::{DocumentSums, LossOptions, Subject, mean_loss};
 
 /// Tokens of a document that are decoded for the beginning of its text.
 const TEXT_TOKENS: usize = ValLosses::TEXT_CHARS;
@@ -52,11 +52,12 @@ impl<'a> Validation<'a> {
     pub(super) fn loss(&mut self, job: &Job<'_>, steps: u64) -> Result<Option<f64>, RunError> {
         let train = &job.plan.train;
         let (model, state) = (job.method.model(), job.method.time_state());
+        let subject = Subject { model: &model, state: &state, objective: job.objective };
         let (micro_bsz, options) = (train.micro_bsz.as_u64(), LossOptions::of_plan(train));
         let mut look = job.work("validation loss", self.loader.samples_per_pass());
         let mut sums = DocumentSums::of_first(self.recorded);
         let loader = &mut self.loader;
-        let loss = mean_loss(&model, &state, loader, micro_bsz, options, &mut sums, &mut look)?;
+        let loss = mean_loss(subject, loader, micro_bsz, options, &mut sums, &mut look)?;
         drop(look);
         let loss = loss.continue_value().ok_or(RunError::Stopped)?;
         if loss.is_none_or(f64::is_finite) {

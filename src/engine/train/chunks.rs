@@ -11,17 +11,20 @@ use statetune_core::forecast::kept_every;
 use tch::{Kind, Tensor};
 
 use super::cut::{Chunk, Cut, Rows};
+use super::kl::kl_losses;
 use super::loss::target_losses;
 use super::part::{Observer, Part, Unobserved};
-use super::{BatchTensors, LossOptions, Pass, StepModel, StepOptions};
+use super::{BatchTensors, Lesson, LossOptions, Pass, StepModel, StepOptions};
 use crate::kernels::KernelError;
-use crate::model::State;
+use crate::model::{Hidden, Model, State};
 
 /// Forward and backward of the chunks of some rows.
 struct Walk<'a> {
     pass: &'a Pass<'a>,
     /// The weight of each target of the micro-batch; absent: 1.
     weights: Option<&'a Tensor>,
+    /// What a teacher makes of the targets of the micro-batch.
+    lesson: Option<&'a Lesson>,
     chunks: &'a [Chunk],
     /// What the rows start from.
     start: State,
@@ -29,7 +32,8 @@ struct Walk<'a> {
     kept: Vec<Option<State>>,
 }
 
-/// The cross-entropy of each target of `batch`: (targets) float64, in nats. For callers that record no gradients.
+/// The cross-entropy of each target of `batch`, or its distance from the `lesson` of a teacher: (targets) float64, in nats. For
+/// callers that record no gradients.
 ///
 /// # Errors
 /// Errors of the model's recurrence.
@@ -37,13 +41,14 @@ pub(super) fn losses(
     model: StepModel<'_>,
     start: &State,
     batch: &BatchTensors,
+    lesson: Option<&Lesson>,
     options: LossOptions,
 ) -> Result<Tensor, KernelError> {
     let LossOptions { head_chunk, chunk_ctx } = options;
     let Some(cut) = Cut::longer_than(chunk_ctx, batch) else {
         let (hidden, _) = model.whole.forward(&batch.inputs, start, batch.restarts.as_ref())?;
         let hidden = hidden.at(&batch.target_positions);
-        return target_losses(model.whole, &hidden, &batch.targets, head_chunk);
+        return of_targets(model.whole, &hidden, &batch.targets, lesson, head_chunk);
     };
     let losses = batch.targets.zeros_like().to_kind(Kind::Double);
     for Rows { first, count, chunks } in &cut.rows {
@@ -56,7 +61,9 @@ pub(super) fn losses(
             })?;
             if targets.numel() > 0 {
                 let hidden = hidden.at(&batch.target_positions);
-                let here = target_losses(model.whole, &hidden, &batch.targets, head_chunk)?;
+                let lesson = lesson.map(|lesson| lesson.select(targets));
+                let lesson = lesson.as_ref();
+                let here = of_targets(model.whole, &hidden, &batch.targets, lesson, head_chunk)?;
                 let _ = losses.shallow_clone().index_copy_(0, targets, &here);
             }
             // Copies, because what is carried may be a small part of a large tensor.
@@ -66,13 +73,28 @@ pub(super) fn losses(
     Ok(losses)
 }
 
+/// The cross-entropy of n targets, or their distance from the `lesson` of a teacher: (n) float64.
+fn of_targets(
+    model: &Model,
+    hidden: &Hidden,
+    targets: &Tensor,
+    lesson: Option<&Lesson>,
+    head_chunk: i64,
+) -> Result<Tensor, KernelError> {
+    match lesson {
+        Some(lesson) => kl_losses(model, hidden, targets, lesson, head_chunk),
+        None => target_losses(model, hidden, targets, head_chunk),
+    }
+}
+
 impl Cut {
     /// The chunks of a pass whose rows are longer than one.
     pub(super) fn of_pass(pass: &Pass<'_>) -> Option<Cut> {
         Cut::longer_than(pass.options.chunks.map(|chunks| chunks.tokens), pass.batch)
     }
 
-    /// [`Pass::backward`] of `pass`, whose micro-batch this is, with the `weights` of its targets.
+    /// [`Pass::backward`] of `pass`, whose micro-batch this is, with the `weights` of its targets and
+    /// the `lesson` of a teacher.
     ///
     /// # Errors
     /// Errors of the model's recurrence, and of the observer.
@@ -80,13 +102,14 @@ impl Cut {
         &self,
         pass: &Pass<'_>,
         weights: Option<&Tensor>,
+        lesson: Option<&Lesson>,
         observer: &mut O,
     ) -> Result<Tensor, O::Stop> {
         let mut loss = Tensor::zeros([], (Kind::Double, pass.batch.targets.device()));
         for Rows { first, count, chunks } in &self.rows {
             let start = pass.start.narrow(*first, *count);
             let kept = chunks.iter().map(|_| None).collect();
-            let mut walk = Walk { pass, weights, chunks, start, kept };
+            let mut walk = Walk { pass, weights, lesson, chunks, start, kept };
             walk.forward(*first, observer)?;
             loss += walk.backward(*first, observer)?;
         }
@@ -131,6 +154,7 @@ impl Walk<'_> {
         for (i, chunk) in chunks.iter().enumerate().rev() {
             let before = self.before(i)?;
             let weights = self.weights.map(|weights| weights.index_select(0, &chunk.targets));
+            let lesson = self.lesson.map(|lesson| lesson.select(&chunk.targets));
             chunk.enter(first_row, observer);
             loss += self.pass.model.of_chunk(chunk.number, |model| {
                 let Pass { options, scale, .. } = *self.pass;
@@ -139,6 +163,7 @@ impl Walk<'_> {
                     before: before.as_ref().unwrap_or(&self.start),
                     batch: &chunk.batch,
                     weights: weights.as_ref(),
+                    lesson: lesson.as_ref(),
                     d_after: d_after.as_ref(),
                     options,
                     scale,
@@ -175,7 +200,8 @@ impl Walk<'_> {
         let Chunk { number, batch, .. } = &self.chunks[i];
         let before = before.unwrap_or(&self.start);
         model.of_chunk(*number, |model| {
-            let part = Part { model, before, batch, weights: None, d_after: None, options, scale };
+            let (weights, lesson, d_after) = (None, None, None);
+            let part = Part { model, before, batch, weights, lesson, d_after, options, scale };
             part.forward(observer)
         })
     }

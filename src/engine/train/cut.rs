@@ -53,14 +53,15 @@ struct Target {
     token: i64,
 }
 
-/// Cuts `tokens` tokens into spans of at most `chunk`. One to which a document continues ends before the next document.
-fn spans(tokens: i64, restarts: Option<&[bool]>, chunk: i64) -> Vec<Span> {
+/// Cuts `tokens` tokens into spans of at most `chunk`. One to which a document continues ends before the next document;
+/// with `apart`, so does every other.
+fn spans(tokens: i64, restarts: Option<&[bool]>, chunk: i64, apart: bool) -> Vec<Span> {
     let begins = |at: i64| restarts.is_some_and(|restarts| restarts[at as usize]);
     let mut spans = Vec::new();
     let (mut first, mut starts) = (0, true);
     while first < tokens {
         let end = tokens.min(first + chunk);
-        let next = (first + 1..end).find(|&at| !starts && begins(at));
+        let next = (first + 1..end).find(|&at| (apart || !starts) && begins(at));
         let end = next.unwrap_or(end);
         spans.push(Span { first, len: end - first, starts });
         starts = end < tokens && begins(end);
@@ -72,8 +73,18 @@ fn spans(tokens: i64, restarts: Option<&[bool]>, chunk: i64) -> Vec<Span> {
 impl Cut {
     /// Cuts a micro-batch whose rows are longer than `chunk` tokens; `None` for others, and without `chunk`.
     pub(super) fn longer_than(chunk: Option<i64>, batch: &BatchTensors) -> Option<Cut> {
+        let tokens = batch.inputs.size()[1];
+        Some(Cut::new(chunk.filter(|&chunk| tokens > chunk)?, batch, false))
+    }
+
+    /// Cuts a micro-batch into chunks of at most `chunk` tokens, if any, of which none holds a restart.
+    pub(super) fn by_document(chunk: Option<i64>, batch: &BatchTensors) -> Cut {
+        let tokens = batch.inputs.size()[1].max(1);
+        Cut::new(chunk.unwrap_or(tokens).min(tokens), batch, true)
+    }
+
+    fn new(chunk: i64, batch: &BatchTensors, apart: bool) -> Cut {
         let [count, tokens] = batch.inputs.size()[..] else { unreachable!("inputs have two axes") };
-        let chunk = chunk.filter(|&chunk| tokens > chunk)?;
         let positions = Vec::<i64>::try_from(&batch.target_positions).expect("a vector of int64");
         let restarts = batch.restarts.as_ref().map(|restarts| {
             Vec::<bool>::try_from(restarts.flatten(0, -1)).expect("a vector of flags")
@@ -91,7 +102,7 @@ impl Cut {
             let end = targets.iter().map(|target| target.token + 1).max().unwrap_or(0);
             let restarts =
                 restarts.as_ref().map(|all| &all[place.start as usize..place.end as usize]);
-            let spans = spans(end, restarts, chunk);
+            let spans = spans(end, restarts, chunk, apart);
             // Those of each chunk together, in their order.
             let of_span = |token| spans.partition_point(|span| span.first <= token);
             targets.sort_by_key(|target| of_span(target.token));
@@ -105,7 +116,7 @@ impl Cut {
             }
             rows.push(Rows { first, count: side_by_side, chunks });
         }
-        Some(Cut { rows })
+        Cut { rows }
     }
 }
 
@@ -147,13 +158,17 @@ mod tests {
 
     /// The spans as `first+len`, with a star where nothing is carried.
     fn cut(tokens: i64, documents: &[usize], chunk: i64) -> String {
+        cut_apart(tokens, documents, chunk, false)
+    }
+
+    fn cut_apart(tokens: i64, documents: &[usize], chunk: i64, apart: bool) -> String {
         let mut restarts = vec![false; tokens as usize];
         documents.iter().for_each(|&at| restarts[at] = true);
         let name = |Span { first, len, starts }: Span| {
             format!("{first}+{len}{}", if starts { "*" } else { "" })
         };
-        let spans = spans(tokens, (!documents.is_empty()).then_some(&restarts), chunk);
-        spans.into_iter().map(name).collect::<Vec<_>>().join(" ")
+        let restarts = (!documents.is_empty()).then_some(&*restarts);
+        spans(tokens, restarts, chunk, apart).into_iter().map(name).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -165,5 +180,12 @@ mod tests {
         assert_eq!(cut(40, &[16], 16), "0+16* 16+16* 32+8");
         assert_eq!(cut(40, &[5, 17, 20], 16), "0+16* 16+1 17+16* 33+7");
         assert_eq!(cut(40, &[0, 15, 31], 16), "0+16* 16+15 31+9*");
+    }
+
+    #[test]
+    fn documents_may_be_cut_apart() {
+        assert_eq!(cut_apart(40, &[], 40, true), "0+40*");
+        assert_eq!(cut_apart(40, &[5, 9], 40, true), "0+5* 5+4* 9+31*");
+        assert_eq!(cut_apart(40, &[0, 15, 31], 10, true), "0+10* 10+5 15+10* 25+6 31+9*");
     }
 }

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 
 use super::StepOptions;
 use crate::kernels::{KernelError, LossGradient, cross_entropy, flat};
-use crate::model::{Copies, Hidden, Model};
+use crate::model::{Hidden, Model};
 
 /// The loss of some positions and its gradients, which are those of the scaled loss.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub fn head_loss(
 }
 
 /// The sum of the losses of all chunks.
-fn chunk_sums(losses: &[Tensor]) -> Tensor {
+pub(super) fn chunk_sums(losses: &[Tensor]) -> Tensor {
     match losses {
         [] => Tensor::from(0.0),
         losses => flat::sum(&Tensor::cat(losses, 0)),
@@ -94,18 +94,18 @@ pub(super) fn target_losses(
 }
 
 /// The positions `first .. first + rows`.
-struct Chunk {
-    first: i64,
-    rows: i64,
-    hidden: Hidden,
+pub(super) struct Chunk {
+    pub(super) first: i64,
+    pub(super) rows: i64,
+    pub(super) hidden: Hidden,
     /// (rows)
-    targets: Tensor,
+    pub(super) targets: Tensor,
     /// (rows)
-    weights: Option<Tensor>,
+    pub(super) weights: Option<Tensor>,
 }
 
 /// Cuts the positions into chunks of `len`, the last one shorter.
-fn chunks(
+pub(super) fn chunks(
     hidden: &Hidden,
     targets: &Tensor,
     weights: Option<&Tensor>,
@@ -115,12 +115,10 @@ fn chunks(
     (0..n).step_by(len as usize).map(move |first| {
         let rows = len.min(n - first);
         let cut = |x: &Tensor| x.narrow(0, first, rows);
-        let copies = hidden.copies.as_ref();
-        let copies = copies.map(|c| Copies { scores: cut(&c.scores), ids: cut(&c.ids) });
         Chunk {
             first,
             rows,
-            hidden: Hidden { x: cut(&hidden.x), copies },
+            hidden: hidden.narrow(first, rows),
             targets: cut(targets),
             weights: weights.map(cut),
         }
@@ -128,6 +126,6 @@ fn chunks(
 }
 
 /// The dtype in which gradients of a model that computes in `kind` are summed.
-fn sum_kind(kind: Kind) -> Kind {
+pub(super) fn sum_kind(kind: Kind) -> Kind {
     if kind == Kind::Double { Kind::Double } else { Kind::Float }
 }

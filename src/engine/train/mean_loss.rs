@@ -6,10 +6,22 @@ use statetune_core::data::{Batch, Loader};
 use tch::{Kind, Tensor};
 
 use super::chunks::losses;
-use super::{BatchTensors, LossOptions, StepModel, TrainError};
+use super::{BatchTensors, LossOptions, Objective, StepModel, TrainError};
 use crate::model::{Model, TimeState};
 
-/// Mean loss over the target tokens of every document of `loader`, for a model that starts from `state`, in nats;
+/// Whose loss is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// What documents start from.
+    pub state: &'a TimeState,
+    /// What a loss is.
+    pub objective: &'a dyn Objective,
+}
+
+/// Mean loss over the target tokens of every document of `loader`, in nats: the cross-entropy, or where the objective has
+/// a teacher the distance from the teacher;
 /// `None` without target tokens.
 ///
 /// `look` sees the samples done after every batch, and may break off. `documents` gets the losses of the documents that it
@@ -18,8 +30,7 @@ use crate::model::{Model, TimeState};
 /// # Errors
 /// A document that cannot be read, and errors of the model's recurrence.
 pub fn mean_loss(
-    model: &Model,
-    state: &TimeState,
+    subject: Subject<'_>,
     loader: &mut Loader,
     micro_bsz: u64,
     options: LossOptions,
@@ -32,7 +43,7 @@ pub fn mean_loss(
     while first < all {
         let batch = loader.batch(first, micro_bsz.min(all - first))?;
         targets += batch.learned();
-        let losses = losses_of_batch(model, state, &batch, options)?;
+        let losses = losses_of_batch(subject, &batch, options)?;
         documents.add(&batch, &losses);
         sum += losses.sum(Kind::Double).double_value(&[]);
         first += micro_bsz;
@@ -77,31 +88,32 @@ impl DocumentSums {
     }
 }
 
-/// The summed loss over the target tokens of a batch, for a model that starts from `state`, in nats; records no gradients.
+/// The summed loss over the target tokens of a batch in nats; records no gradients.
 ///
 /// # Errors
 /// Errors of the model's recurrence.
 pub fn batch_loss(
-    model: &Model,
-    state: &TimeState,
+    subject: Subject<'_>,
     batch: &Batch,
     options: LossOptions,
 ) -> Result<f64, TrainError> {
-    Ok(losses_of_batch(model, state, batch, options)?.sum(Kind::Double).double_value(&[]))
+    Ok(losses_of_batch(subject, batch, options)?.sum(Kind::Double).double_value(&[]))
 }
 
 /// The losses of the target tokens of a batch, (n) float64 in nats; records no gradients.
 fn losses_of_batch(
-    model: &Model,
-    state: &TimeState,
+    subject: Subject<'_>,
     batch: &Batch,
     options: LossOptions,
 ) -> Result<Tensor, TrainError> {
     let _guard = tch::no_grad_guard();
+    let Subject { model, state, objective } = subject;
     if batch.learned() == 0 {
         return Ok(Tensor::zeros([0], (Kind::Double, model.device())));
     }
     let batch = BatchTensors::new(batch, model.device());
     let start = model.start(state, batch.inputs.size()[0]);
-    Ok(losses(StepModel::without_dropout(model), &start, &batch, options)?)
+    let teacher = objective.teacher();
+    let lesson = teacher.map(|teacher| teacher.lesson(&batch, options.chunk_ctx)).transpose()?;
+    Ok(losses(StepModel::without_dropout(model), &start, &batch, lesson.as_ref(), options)?)
 }

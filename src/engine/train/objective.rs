@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use tch::Tensor;
 
-use super::BatchTensors;
+use super::{BatchTensors, Teacher};
 
 /// A weighted cross-entropy of the target tokens: `sum of weight * -log p(target)`.
 ///
@@ -22,6 +22,28 @@ pub trait Objective: Debug {
     /// `log_probs` (B) float64 has, for each row, the sum of `log p(target)` over its targets in nats; present if
     /// [`Objective::needs_log_probs`].
     fn weights(&self, batch: &BatchTensors, log_probs: Option<&Tensor>) -> Option<Tensor>;
+
+    /// Who teaches, if the distance from a teacher takes the place of the cross-entropy.
+    fn teacher(&self) -> Option<&Teacher> {
+        None
+    }
+}
+
+/// The distance from a teacher, which takes the place of the cross-entropy: see [`Teacher`].
+#[derive(Debug)]
+pub struct Distillation {
+    /// Who teaches.
+    pub teacher: Teacher,
+}
+
+impl Objective for Distillation {
+    fn weights(&self, _: &BatchTensors, _: Option<&Tensor>) -> Option<Tensor> {
+        None
+    }
+
+    fn teacher(&self) -> Option<&Teacher> {
+        Some(&self.teacher)
+    }
 }
 
 /// The plain cross-entropy: every target weighs 1.

@@ -9,8 +9,9 @@ use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
+use super::kl::kl_loss;
 use super::loss::{HeadLoss, head_loss};
-use super::{BatchTensors, StepOptions};
+use super::{BatchTensors, Lesson, StepOptions};
 use crate::kernels::{self, KernelError};
 use crate::model::{AfterTimeMix, Hidden, LayerState, Model, Seen, State};
 
@@ -25,6 +26,8 @@ pub(super) struct Part<'a> {
     pub(super) batch: &'a BatchTensors,
     /// The weight of each target; absent: 1.
     pub(super) weights: Option<&'a Tensor>,
+    /// What a teacher makes of the targets, from which the student's distance takes the place of the cross-entropy.
+    pub(super) lesson: Option<&'a Lesson>,
     /// The gradients of the states after the last token, undefined where there is none; absent: nothing is carried on.
     pub(super) d_after: Option<&'a State>,
     /// How to compute.
@@ -297,7 +300,7 @@ impl Part<'_> {
         observer: &mut O,
     ) -> Result<Tensor, O::Stop> {
         use Direction::{Backward, Forward};
-        let Part { model, batch, weights, options, scale, .. } = *self;
+        let Part { model, batch, weights, lesson, options, scale, .. } = *self;
         let d_seen = self.d_after.and_then(|d| d.seen.as_ref());
         let of_seen = seen.zip(d_seen).map(|(seen, d)| (seen.keys(), d.keys()));
         let carried = carried.iter().copied().chain(of_seen);
@@ -306,8 +309,11 @@ impl Part<'_> {
             return Ok(Tensor::zeros([], (Kind::Double, hidden.x.device())));
         }
         let hidden = hidden.at(&batch.target_positions);
-        let HeadLoss { sum, d_hidden, d_scores, d_head } =
-            head_loss(model, &hidden, &batch.targets, weights, options, scale)?;
+        let targets = &batch.targets;
+        let HeadLoss { sum, d_hidden, d_scores, d_head } = match lesson {
+            Some(lesson) => kl_loss(model, &hidden, targets, weights, lesson, options, scale)?,
+            None => head_loss(model, &hidden, targets, weights, options, scale)?,
+        };
         observer.see(format_args!("head"), Forward, || sum.shallow_clone())?;
         observer.see(format_args!("head"), Backward, || d_hidden.shallow_clone())?;
         let scores = hidden.copies.as_ref().map(|copies| &copies.scores);

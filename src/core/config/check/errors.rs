@@ -9,8 +9,8 @@ use super::violations::{Checker, Order, Violation};
 use crate::config::loading::layers::Layers;
 use crate::config::manual::keys::{self, KeyPath, Keys, below, dotted};
 use crate::config::spelling::plain;
-use crate::config::tables::TAG;
 use crate::diagnostic::{Diagnostic, Join, Text, msg};
+use crate::tagged::TAG;
 
 /// All errors of the merged layers, in the order of their places.
 pub(in crate::config) fn check(keys: &Keys, layers: &Layers) -> Vec<Diagnostic> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config::loading::layers::Layers;
 use crate::config::manual::keys::{KeyPath, Keys, below, types};
-use crate::config::tables::TAG;
+use crate::tagged::TAG;
 
 /// What is wrong with one key. Of several violations of a key, the first in this order is reported.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::tables::TAG;
+use crate::tagged::TAG;
 
 /// Whether a table may have other keys. A part of a schema that only requires something leaves the table open, because
 /// tombi takes every part for the whole.

@@ -6,9 +6,9 @@ use super::chinese;
 use super::keys::{
     self, KeyPath, Keys, below, bounds, dotted, expected, header, is_table, types, words,
 };
-use crate::config::tables::TAG;
 use crate::diagnostic::{Text, msg};
 use crate::lang::Lang;
+use crate::tagged::TAG;
 
 /// The schema keyword of a number's unit.
 const UNIT: &str = "x-unit";

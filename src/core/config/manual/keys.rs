@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::chinese::first_sentence;
 use super::schema::schema;
-use crate::config::tables::TAG;
 use crate::diagnostic::{Join, Text, msg};
+use crate::tagged::TAG;
 
 /// The steps from the top of the file to a value; an index of a list is written `[0]`.
 pub(in crate::config) type KeyPath = Vec<String>;

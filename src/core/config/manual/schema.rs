@@ -161,7 +161,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::tables::TAG;
+    use crate::tagged::TAG;
 
     #[test]
     fn the_schema_file_is_current() {

@@ -12,6 +12,7 @@ use super::{
     Schedule, Sweep, Tokenizer, Train,
 };
 use crate::hub::is_on_hub;
+use crate::objective::{Distill, Objective};
 use crate::peft::Peft;
 
 /// The experiment file.
@@ -49,6 +50,9 @@ pub struct Config {
     pub model: Model,
     /// The trainable parameters; all others stay frozen.
     pub peft: Peft,
+    /// What training minimises.
+    #[serde(default)]
+    pub objective: Objective,
     /// Number format of the frozen weights.
     #[serde(default)]
     pub quant: Quant,
@@ -119,7 +123,20 @@ impl Config {
             _ => None,
         };
         let single = [data_file, load_model, tokenizer, init_file].into_iter().flatten();
-        single.chain(sources.map(|path| ("data.source", path)))
+        let of_teacher = match &mut self.objective {
+            Objective::Distill(distill) => Some(distill),
+            _ => None,
+        };
+        let of_teacher = of_teacher.into_iter().flat_map(|distill| {
+            let Distill { prompt_file, teacher, teacher_model, .. } = distill;
+            [
+                ("objective.prompt_file", prompt_file),
+                ("objective.teacher", teacher),
+                ("objective.teacher_model", teacher_model),
+            ]
+        });
+        let of_teacher = of_teacher.filter_map(|(key, path)| Some((key, path.as_mut()?)));
+        single.chain(of_teacher).chain(sources.map(|path| ("data.source", path)))
     }
 }
 

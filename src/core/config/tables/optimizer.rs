@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::first_type_is_default;
 use crate::lr_curve::{LrInit, LrSchedule};
+use crate::tagged::first_type_is_default;
 
 /// `[optimizer]`: how gradients change the trainable parameters.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

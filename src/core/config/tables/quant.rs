@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::first_type_is_default;
+use crate::tagged::first_type_is_default;
 
 /// `[quant]`: number format of the linear layers in frozen blocks. They are dequantised for each matrix product;
 /// embedding, head and small tensors stay in `train.precision`.

@@ -9,18 +9,21 @@ use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::peft::{Peft, TuningSpec, is_adapter_tensor};
 use statetune_core::plan::format;
 use statetune_core::tensorfile::TensorFile;
-use statetune_engine::RunError;
-use statetune_engine::exports::{ExportKind, Passport, PassportError, state_beside};
-use statetune_engine::inference::AdapterFile;
-use statetune_engine::quant::Format;
+
+use super::AdapterFile;
+use crate::RunError;
+use crate::exports::{ExportKind, Passport, PassportError, state_beside};
+use crate::quant::Format;
 
 /// The content of a state or adapter file.
 #[derive(Debug, Default)]
-pub(super) struct Learned {
-    pub(super) adapter: Option<AdapterFile>,
-    pub(super) state: Option<PathBuf>,
+pub struct Learned {
+    /// The adapter.
+    pub adapter: Option<AdapterFile>,
+    /// The initial state.
+    pub state: Option<PathBuf>,
     /// Quantisation of the weights that an adapter was trained on.
-    pub(super) quant: Option<Format>,
+    pub quant: Option<Format>,
 }
 
 impl Learned {
@@ -28,7 +31,7 @@ impl Learned {
     ///
     /// # Errors
     /// An unreadable file or passport, or an adapter without a passport.
-    pub(super) fn find(file: &Path) -> Result<Learned, RunError> {
+    pub fn find(file: &Path) -> Result<Learned, RunError> {
         let passport = Passport::of(file)?;
         let Some(passport) = passport.filter(|one| one.kind == ExportKind::Adapter) else {
             if TensorFile::open(file)?.names().any(is_adapter_tensor) {
@@ -57,10 +60,7 @@ impl Learned {
 ///
 /// # Errors
 /// A passport with an unknown `[quant]`.
-pub(crate) fn packed_format(
-    file: &Path,
-    passport: &Passport,
-) -> Result<Option<Format>, PassportError> {
+pub fn packed_format(file: &Path, passport: &Passport) -> Result<Option<Format>, PassportError> {
     let quant: Option<Quant> = passport
         .quant
         .clone()
@@ -71,6 +71,6 @@ pub(crate) fn packed_format(
 }
 
 /// The file of trained states next to the adapter or model file `exported`.
-pub(crate) fn state_of(exported: &Path) -> PathBuf {
+pub fn state_of(exported: &Path) -> PathBuf {
     state_beside(&exported.with_extension("")).with_added_extension("pth")
 }
