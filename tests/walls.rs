@@ -16,7 +16,7 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 35] = [
+const MAY_USE: [(&str, &str); 36] = [
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
@@ -32,7 +32,8 @@ const MAY_USE: [(&str, &str); 35] = [
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
     ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
-    ("core/records", "core/data core/diagnostic core/digest core/tensorfile core/work"),
+    ("core/suite", "core/data core/diagnostic core/digest"),
+    ("core/records", "core/data core/diagnostic core/digest core/suite core/tensorfile core/work"),
     (
         "core/config",
         "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/peft core/records core/shell \
@@ -46,7 +47,7 @@ const MAY_USE: [(&str, &str); 35] = [
     (
         "core/plan",
         "core/arch core/config core/data core/diagnostic core/hub core/lr_curve core/peft core/quant core/records \
-         core/resolved_settings core/shell core/tensorfile core/words",
+         core/resolved_settings core/shell core/suite core/tensorfile core/words",
     ),
     (
         "core/forecast",
@@ -57,7 +58,7 @@ const MAY_USE: [(&str, &str); 35] = [
     (
         "core/look",
         "core/arch core/data core/diagnostic core/digest core/plan core/records core/resolved_settings core/shell \
-         core/store core/words",
+         core/store core/suite core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
@@ -86,13 +87,13 @@ const MAY_USE: [(&str, &str); 35] = [
     ),
     (
         "engine/inference",
-        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records core/work \
+        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records core/suite core/work \
          engine/error engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
     ),
     (
         "engine/run",
         "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/rate_search \
-         core/records core/resolved_settings core/shell core/store core/tensorfile core/words core/work engine/error \
+         core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
          engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
     ),

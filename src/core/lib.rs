@@ -21,6 +21,7 @@ pub mod records;
 pub mod resolved_settings;
 pub mod shell;
 pub mod store;
+pub mod suite;
 pub mod tensorfile;
 pub mod words;
 pub mod work;

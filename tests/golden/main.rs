@@ -10,6 +10,7 @@ mod few_rows;
 mod files;
 #[path = "../gpu.rs"]
 mod gpu;
+mod likelihood;
 mod memory;
 #[path = "../null_gpu/mod.rs"]
 mod null_gpu;

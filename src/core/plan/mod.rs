@@ -15,6 +15,7 @@ mod rates;
 mod records;
 mod shape;
 mod sources;
+mod suites;
 mod sweep;
 mod train;
 mod units;
@@ -159,6 +160,7 @@ pub fn resolve(
     faults.check_sinks();
     faults.check_sample(data.pair.is_some());
     let probes = probes::resolve(&mut faults);
+    let suites = suites::resolve(&mut faults, purpose);
     let source = model::resolve(&mut faults, purpose);
     let peft = peft::resolve(&mut faults, purpose);
     let quant = faults.quant();
@@ -181,7 +183,7 @@ pub fn resolve(
         model: ModelPlan { source, tokenizer: TokenizerPlan::of(config) },
         method: MethodPlan::new(config, peft, quant),
         train: TrainPlan::new(config, &compute),
-        eval: EvalPlan::new(config),
+        eval: EvalPlan::new(config, suites),
         sample: SamplePlan::new(config, stops, probes),
         guard: GuardPlan::new(config),
         records: RecordsPlan::new(config, runs_dir),

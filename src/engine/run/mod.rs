@@ -26,6 +26,7 @@ mod run;
 mod save;
 mod settings;
 mod share;
+mod suites;
 mod summary_lines;
 mod train;
 mod validation;

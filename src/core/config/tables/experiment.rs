@@ -119,7 +119,8 @@ impl Config {
             _ => None,
         };
         let single = [data_file, load_model, tokenizer, init_file].into_iter().flatten();
-        single.chain(sources.map(|path| ("data.source", path)))
+        let suites = self.eval.suites.iter_mut().map(|path| ("eval.suites", path));
+        single.chain(sources.map(|path| ("data.source", path))).chain(suites)
     }
 }
 
