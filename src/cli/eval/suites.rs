@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use comfy_table::Table;
+use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 use statetune_core::data::Template;
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
@@ -267,6 +267,9 @@ pub(crate) fn metrics_table(
         true => table(&["", before, after, "change", ""]),
         false => table(&["", "value"]),
     };
+    if !rows.is_tty() {
+        rows.set_content_arrangement(ContentArrangement::Disabled); // a value and its interval stay on one line
+    }
     for (name, one) in compared {
         for MetricRow { metric, base, tuned, change, verdict, .. } in &one.metrics {
             let name = name.map_or((*metric).to_owned(), |name| format!("{name} {metric}"));

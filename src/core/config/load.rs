@@ -425,6 +425,7 @@ limit = 100
 every_steps = 50
 metric = "emoji"
 patience = 3
+suites = ["facts.jsonl"]
 
 [sample]
 held_out = 24

@@ -123,13 +123,19 @@ impl Verdict {
     }
 }
 
-/// `0.633 [0.467, 0.800]`.
+/// `0.633 [0.467, 0.800]`, with fewer decimals for large values.
 impl fmt::Display for Value {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Value { value, interval: Interval { low, high } } = self;
+        let digits = match high.abs().max(low.abs()) {
+            large if large >= 1000.0 => 0,
+            large if large >= 100.0 => 1,
+            large if large >= 10.0 => 2,
+            _ => 3,
+        };
         match formatter.sign_plus() {
-            true => write!(formatter, "{value:+.3} [{low:+.3}, {high:+.3}]"),
-            false => write!(formatter, "{value:.3} [{low:.3}, {high:.3}]"),
+            true => write!(formatter, "{value:+.digits$} [{low:+.digits$}, {high:+.digits$}]"),
+            false => write!(formatter, "{value:.digits$} [{low:.digits$}, {high:.digits$}]"),
         }
     }
 }

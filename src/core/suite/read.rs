@@ -406,7 +406,7 @@ mod tests {
             (&choice("\"C\""), "ST3202 1:52 \"C\""),
             (&choice("\"green\""), "ST3202 1:52 \"green\""),
             (&choice("null"), "ST3202 1:52 null"),
-            ("{\"question\": \"q\", \"choices\": [\"a\"], \"answer\": 0}", "ST3202 1:29 [\"a\"]"),
+            ("{\"question\": \"q\", \"choices\": [\"a\"], \"answer\": 0}", "ST3202 1:30 [\"a\"]"),
             ("{\"question\": \" \", \"answer\": 1}", "ST3202 1:14 \" \""),
             ("{\"question\": \"q\", \"regex\": \"(\"}", "ST3202 1:28 \"(\""),
             (&*format!("{good}\n{{\"text\": \"a\"}}"), "ST3204 2:1 {"),

@@ -64,6 +64,7 @@ fn settings(resolved: &ResolvedSettings) -> BTreeMap<String, (String, String)> {
         settings.entry("data.val_seed".to_string()).or_insert(default(seed));
     }
     settings.entry("eval.limit".to_string()).or_insert(default("0".to_string()));
+    settings.entry("eval.suites".to_string()).or_insert(default("[]".to_string()));
     settings
 }
 
