@@ -39,9 +39,11 @@ fn records(case: &Case, run: &Path) -> Vec<Value> {
 /// The text with numbers replaced.
 fn normal(text: &str) -> String {
     let number = regex::Regex::new(r"[-+]?\d+\.\d+").expect("a valid expression");
+    let value = regex::Regex::new(r"[-+]?[\d.]+ \[[^\]]*\]").expect("a valid expression");
+    let text = value.replace_all(text, "# [#, #]");
     let space = regex::Regex::new(r" +").expect("a valid expression");
     let words = regex::Regex::new("better|worse|no clear change").expect("a valid expression");
-    let text = number.replace_all(text, "#");
+    let text = number.replace_all(&text, "#");
     let text = words.replace_all(&text, "VERDICT");
     let line = regex::Regex::new("[─═]+").expect("a valid expression");
     space.replace_all(&line.replace_all(&text, "─"), " ").into_owned()
@@ -185,7 +187,7 @@ fn a_run_measures_its_suites_at_every_evaluation() {
     }
     let closing = normal(&output.stdout);
     for row in [
-        "│ choice acc ┆ # [#, #] ┆ # [#, #] ┆ # [#, #] ┆ VERDICT │",
+        "│ choice acc, n = 3 ┆ # [#, #] ┆ # [#, #] ┆ # [#, #] ┆ VERDICT │",
         "┆ before ┆ after ┆ change ┆ │",
     ] {
         assert!(closing.contains(row), "{closing}");
@@ -230,10 +232,37 @@ fn a_resumed_run_has_the_records_of_an_unbroken_one() {
     let checkpoints = case.list(run.join("ckpt"));
     let last = checkpoints.iter().rfind(|name| name.starts_with("epoch-")).expect("a checkpoint");
     std::fs::remove_dir_all(case.path(run.join("ckpt").join(last))).expect("removed");
+    let status = run.join("status.json");
+    let text = case.read(&status);
+    case.write(&status, text.replace("\"status\": \"done\"", "\"status\": \"interrupted\""));
     let resumed = case.statetune(&["resume", run.to_str().expect("UTF-8")]);
     assert_eq!(resumed.code, Some(0), "{resumed:?}");
     assert!(resumed.stderr.contains("resuming after step 2"), "{resumed:?}");
     assert_eq!(case.read(run.join("suites.jsonl")), expected);
+}
+
+#[test]
+fn the_first_device_measures_suites_for_all() {
+    let case = in_run();
+    case.statetune(&["run", STATE]).is_done();
+    let alone = case.only_run();
+    let expected = case.read(alone.join("suites.jsonl"));
+    case.statetune(&["run", STATE, "--set", "hardware.devices=2"]).is_done();
+    let together = case.runs().into_iter().find(|run| *run != alone).expect("a second run");
+    assert_eq!(case.read(together.join("suites.jsonl")), expected);
+}
+
+#[test]
+fn a_limit_takes_the_first_items() {
+    let case = in_run();
+    case.statetune(&["run", STATE, "--set", "eval.limit=1"]).is_done();
+    let records = records(&case, &case.only_run());
+    for line in records.iter().filter(|line| line["record"] == "scores") {
+        for (name, numbers) in line["numbers"].as_object().expect("numbers") {
+            assert_eq!(numbers.as_array().map(Vec::len), Some(1), "{name}");
+        }
+    }
+    assert_eq!(records[0]["items"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
@@ -350,5 +379,7 @@ error[ST2166]: two suites have the name `texts`
     );
     let missing = suites("\"text.jsonl\"").statetune(&["run", STATE]);
     assert_eq!(missing.code, Some(20), "{missing:?}");
+    let place = "error[ST3005]: the suite `text.jsonl` does not exist\n  --> state.toml:29:11\n";
+    assert!(missing.stderr.starts_with(place), "{missing:?}");
     assert!(missing.stderr.contains("`texts.jsonl`"), "{missing:?}");
 }

@@ -257,7 +257,8 @@ fn print(one: &Comparison) {
     }
 }
 
-/// The metrics of suites in two columns, with intervals; the names of suites where there are several.
+/// The metrics of suites in two columns, with intervals; where there are several, with their names and numbers of
+/// items.
 pub(crate) fn metrics_table(
     [before, after]: [&str; 2],
     compared: &[(Option<&str>, &Comparison)],
@@ -272,7 +273,8 @@ pub(crate) fn metrics_table(
     }
     for (name, one) in compared {
         for MetricRow { metric, base, tuned, change, verdict, .. } in &one.metrics {
-            let name = name.map_or((*metric).to_owned(), |name| format!("{name} {metric}"));
+            let of_several = |name: &str| format!("{name} {metric}, n = {}", one.items);
+            let name = name.map_or((*metric).to_owned(), of_several);
             let mut cells = vec![name];
             if has_base {
                 cells.push(base.map_or("-".to_owned(), |value| value.to_string()));

@@ -16,11 +16,18 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> Vec<PathBuf>
     let mut names = BTreeSet::new();
     for (i, path) in faults.config().eval.suites.iter().enumerate() {
         let key = format!("eval.suites[{i}]");
-        match find_suites(path) {
-            Ok(found) => files.extend(found.into_iter().map(|file| (key.clone(), file))),
+        let found = match find_suites(path) {
+            Ok(found) => found,
             Err(error) => {
                 let fault = faults.with_path_helps(&key, path, error.diagnostic());
                 faults.add(&key, fault);
+                continue;
+            }
+        };
+        for file in found {
+            match file.exists() {
+                true => files.push((key.clone(), file)),
+                false => faults.add_missing(&key, &file, msg!(SUITE_DOES_NOT_EXIST, file)),
             }
         }
     }

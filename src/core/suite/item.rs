@@ -226,7 +226,7 @@ impl Record<'_> {
         }
     }
 
-    /// The kind of the item: its own, or that of the suite, or that of its keys.
+    /// The kind of the item: its own, or that of the first line of the suite, or that of its keys.
     ///
     /// # Errors
     /// An item of no known shape, or of an unknown kind.

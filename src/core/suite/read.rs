@@ -67,6 +67,9 @@ pub fn find_suites(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 /// What the first line of a file says, and the items so far.
 struct Reader {
     suite: Suite,
+    /// The kind in the settings.
+    asked: Option<Kind>,
+    /// The kind of the items so far.
     kind: Option<Kind>,
     shots: usize,
     is_first: bool,
@@ -95,7 +98,7 @@ impl Suite {
             shots: Vec::new(),
             items: Vec::new(),
         };
-        let mut reader = Reader { suite, kind: None, shots: 0, is_first: true };
+        let mut reader = Reader { suite, asked: None, kind: None, shots: 0, is_first: true };
         let mut first_fault = None;
         for_each_row(file, DataType::Jsonl, |row| {
             if first_fault.is_none() {
@@ -160,7 +163,7 @@ impl Reader {
     }
 
     fn take_item(&mut self, record: &Record<'_>, row: &Row<'_>) -> Result<(), ItemFault> {
-        let kind = record.kind(self.kind)?;
+        let kind = record.kind(self.asked)?;
         match self.kind {
             Some(known) if known != kind => {
                 let what = msg!(SUITE_OTHER_KIND, found = kind.name(), kind = known.name());
@@ -203,7 +206,7 @@ impl Reader {
             match key.as_str() {
                 KIND => {
                     let name = text()?;
-                    self.kind = Some(Kind::named(name).ok_or_else(|| record.unknown_kind(name))?);
+                    self.asked = Some(Kind::named(name).ok_or_else(|| record.unknown_kind(name))?);
                 }
                 "form" => self.suite.form = named(record, key, text()?, &Form::ALL)?,
                 "match" => self.suite.matching = named(record, key, text()?, &Matching::ALL)?,

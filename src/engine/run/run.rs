@@ -63,8 +63,8 @@ pub fn run(
     let mapped = MappedInputs::of_plan(plan);
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
-    let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
     let suites = load_suites(plan, &tokenizer)?;
+    let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
     let outlook = Outlook::of_run(plan, shape, &data, &suites);
     if !allow_oom && let Some(refusal) = outlook.refusal(None) {
         return Err(RunError::WontFit(Box::new(refusal)));

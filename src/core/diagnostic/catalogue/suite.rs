@@ -63,6 +63,7 @@ catalogue! {
     SUITE_ALL_SHOTS[ST3205]:
         "the suite `{file}` has {n} {n:item|items}, all of them examples for `shots`",
         "评测集 `{file}` 有 {n} 个条目，全部是 `shots` 的示例";
+    SUITE_DOES_NOT_EXIST[ST3005]: "the suite `{file}` does not exist", "评测集 `{file}` 不存在";
     SUITE_NAME_TWICE[ST2166]: "two suites have the name `{name}`", "两个评测集的名字都是 `{name}`";
     SUITE_NAME_OF_FILE: "the name of a suite is that of its file, without the ending", "评测集的名字是文件名去掉后缀";
     SUITE_RENAME: "rename one of the files, or list it once", "重命名其中一个文件，或只列出一次";
