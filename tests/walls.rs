@@ -17,7 +17,7 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 37] = [
+const MAY_USE: [(&str, &str); 38] = [
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
@@ -35,7 +35,8 @@ const MAY_USE: [(&str, &str); 37] = [
     ("core/peft", "core/arch core/diagnostic"),
     ("core/objective", "core/tagged"),
     ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
-    ("core/records", "core/data core/diagnostic core/digest core/tensorfile core/work"),
+    ("core/suite", "core/data core/diagnostic core/digest"),
+    ("core/records", "core/data core/diagnostic core/digest core/suite core/tensorfile core/work"),
     (
         "core/config",
         "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/objective core/peft core/records \
@@ -49,7 +50,7 @@ const MAY_USE: [(&str, &str); 37] = [
     (
         "core/plan",
         "core/arch core/config core/data core/diagnostic core/hub core/lr_curve core/objective core/peft core/quant \
-         core/records core/resolved_settings core/shell core/tensorfile core/words",
+         core/records core/resolved_settings core/shell core/suite core/tensorfile core/words",
     ),
     (
         "core/forecast",
@@ -60,7 +61,7 @@ const MAY_USE: [(&str, &str); 37] = [
     (
         "core/look",
         "core/arch core/data core/diagnostic core/digest core/plan core/records core/resolved_settings core/shell \
-         core/store core/words",
+         core/store core/suite core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
@@ -89,13 +90,13 @@ const MAY_USE: [(&str, &str); 37] = [
     ),
     (
         "engine/inference",
-        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records core/work \
+        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records core/suite core/work \
          engine/error engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
     ),
     (
         "engine/run",
         "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/rate_search \
-         core/records core/resolved_settings core/shell core/store core/tensorfile core/words core/work engine/error \
+         core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
          engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
     ),

@@ -1,5 +1,9 @@
 //! `statetune eval`.
 
+mod suites;
+
+pub(super) use suites::{INTERVALS, metrics_table};
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -31,14 +35,18 @@ const HEAD_CHUNK: i64 = 2048;
 
 #[derive(Args, Debug)]
 pub(super) struct EvalArgs {
-    /// A run, or a state or adapter file for `--model` or the weights of the experiment.
+    /// A run, or a state or adapter file for `--model` or the weights of the experiment; with `--suite` also a whole model.
     #[arg(value_name = "RUN|STATE")]
     name: String,
     /// Documents: a JSONL file, the prefix of a pair of token files, or an experiment file to use its validation
     /// documents, prompts and probes [default: those of the run].
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Exit with code 1 unless the condition holds, such as `val_loss < 1.2`.
+    /// Measure a suite of questions with known answers, or of texts, instead of documents: a file, folder or pattern;
+    /// repeatable.
+    #[arg(long = "suite", value_name = "FILE", conflicts_with_all = ["file", "loss_mask"])]
+    suites: Vec<PathBuf>,
+    /// Exit with code 1 unless the condition holds, such as `val_loss < 1.2`, or `facts.acc >= 0.5` for a suite.
     #[arg(long, value_name = "METRIC OP NUMBER")]
     require: Option<Requirement>,
     /// Tokens to take the loss over [default: as in the run].
@@ -113,6 +121,9 @@ impl Requirement {
 type Metrics = Vec<(String, f64)>;
 
 pub(super) fn eval(args: &EvalArgs, color: Color) -> ExitCode {
+    if !args.suites.is_empty() {
+        return suites::eval_suites(args, color);
+    }
     match Measured::find(args, color) {
         Ok(measured) => match args.measure(&measured, color) {
             Ok(met) if met => ExitCode::Ok,

@@ -1,7 +1,9 @@
 //! A forecast as lines of text.
 
 use statetune_core::diagnostic::Diagnostic;
-use statetune_core::forecast::{DataFacts, Forecast, Rate, WIDENED_PRODUCTS};
+use statetune_core::forecast::{
+    DataFacts, Forecast, Rate, SuiteFacts, SuitesFacts, WIDENED_PRODUCTS,
+};
 use statetune_core::rate_search::{FoundRate, Trial};
 use statetune_core::words::{count, estimate, gib, grouped, size};
 
@@ -49,6 +51,9 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
             "not prepared: full rows of ctx_len are assumed; pass `--prepare` for exact numbers"
                 .to_string(),
         ),
+    }
+    if let Some(suites) = &forecast.suites {
+        suites_facts(suites, &mut fact);
     }
     if let Some(rate) = &forecast.rate {
         rate_facts(rate, &mut fact);
@@ -156,6 +161,24 @@ fn data_facts(data: &DataFacts, ctx_len: u32, fact: &mut impl FnMut(&'static str
         "targets",
         format!("{} of {} tokens are target tokens", grouped(learned), grouped(tokens)),
     );
+}
+
+/// What the suites cost at each evaluation.
+fn suites_facts(suites: &SuitesFacts, fact: &mut impl FnMut(&'static str, String)) {
+    for (i, SuiteFacts { name, items, read, write }) in suites.suites.iter().enumerate() {
+        let written = match write {
+            0 => String::new(),
+            write => format!(", at most {} to write", count(*write, "token")),
+        };
+        let items = count(*items, "item");
+        let text = format!("{name}: {items}, {} to read{written}", count(*read, "token"));
+        fact(if i == 0 { "suites" } else { "" }, text);
+    }
+    let evaluations = suites.evaluations.map_or("each evaluation".to_owned(), |n| match n {
+        1 => "the evaluation".to_owned(),
+        n => format!("each of {}", count(n, "evaluation")),
+    });
+    fact("", format!("all of them at {evaluations}"));
 }
 
 /// The trials of a range test, the interval and the proposal.

@@ -23,6 +23,7 @@ use statetune_engine::train::{Devices, Place, Single};
 
 use super::begin::{begin, fail};
 use super::config::exists;
+use super::eval::{INTERVALS, metrics_table};
 use super::keys::Keyboard;
 use super::report::report_into;
 use super::run_options::{ProgressStyle, RunFormat, RunOptions};
@@ -286,6 +287,12 @@ fn print_summary(summary: &Summary, template: &Template) {
     }
     if results.row_count() > 0 {
         say(results);
+    }
+    if !summary.suites.is_empty() {
+        let shown: Vec<_> =
+            summary.suites.iter().map(|(_, one)| (Some(&*one.suite), one)).collect();
+        say(metrics_table(["before", "after"], &shown));
+        say(INTERVALS.as_str());
     }
     if !summary.samples.is_empty() {
         let mut samples = table(&["question", "base", "tuned"]);

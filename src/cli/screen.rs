@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 use statetune_core::records::{
-    Event, Fact, ProbeCount, Request, RequestSource, SentRequest, send_request,
+    Event, Fact, ProbeCount, Request, RequestSource, SentRequest, send_request, suite_values,
 };
 use statetune_core::words::without_controls;
 use statetune_core::work::{Observer, Progress};
@@ -129,7 +129,7 @@ impl Screen {
                     }
                 }
             }
-            Event::Eval { steps, epochs, val_loss, counts, .. } => {
+            Event::Eval { steps, epochs, val_loss, suites, counts, .. } => {
                 self.counted.clone_from(counts);
                 let when = match epochs {
                     _ if !steps.is_multiple_of(self.epoch_steps) => format!("after step {steps}"),
@@ -140,6 +140,9 @@ impl Screen {
                 if let Some(val_loss) = val_loss {
                     self.progress.val.add(*val_loss);
                     self.line(&format!("validation loss {val_loss:.4} {when}"));
+                }
+                for (name, value) in suite_values(suites) {
+                    self.line(&format!("{name} {value:.3} {when}"));
                 }
                 for probe in counts {
                     // Before training the rate is that of the base model.

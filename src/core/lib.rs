@@ -22,6 +22,7 @@ pub mod records;
 pub mod resolved_settings;
 pub mod shell;
 pub mod store;
+pub mod suite;
 pub mod tagged;
 pub mod tensorfile;
 pub mod words;

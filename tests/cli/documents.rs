@@ -107,6 +107,7 @@ documents! {
     concepts: "docs/concepts.md",
     data: "docs/data.md",
     deploy: "docs/deploy.md",
+    evaluation: "docs/evaluation.md",
     determinism: "docs/determinism.md",
     experiment_file: "docs/experiment-file.md",
     memory_and_gpu: "docs/memory-and-gpu.md",
@@ -316,7 +317,9 @@ impl Folder {
         for name in ["configs", "data"] {
             fs::create_dir(folder.0.path().join(name)).expect("a folder");
         }
-        for name in ["configs/emoji-state.toml", "data/emoji-qa.jsonl", "models", "Makefile"] {
+        for name in
+            ["configs/emoji-state.toml", "data/emoji-qa.jsonl", "data/suites", "models", "Makefile"]
+        {
             symlink(project().join(name), folder.0.path().join(name)).expect("a link");
         }
         folder

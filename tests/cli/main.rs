@@ -73,6 +73,7 @@ mod score;
 mod sinks;
 mod state;
 mod subjects;
+mod suites;
 mod surroundings;
 mod talking;
 mod terminal;

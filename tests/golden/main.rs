@@ -12,6 +12,7 @@ mod files;
 #[path = "../gpu.rs"]
 mod gpu;
 mod kl;
+mod likelihood;
 mod memory;
 #[path = "../null_gpu/mod.rs"]
 mod null_gpu;

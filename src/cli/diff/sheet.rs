@@ -227,12 +227,19 @@ fn metrics(diff: &Diff, decimals: usize) -> Section {
         (true, false, true) => Some("one of the values is from before the first step"),
         _ => None,
     };
+    let no_verdict = no_verdict.map(|why| format!("no verdict on val_loss: {why}"));
+    let others = diff
+        .metrics
+        .other_suites
+        .iter()
+        .map(|name| format!("no verdict on {name}: the items of the suite are not the same"));
+    let end: Vec<String> = no_verdict.into_iter().chain(others).collect();
     Section {
         title: "METRICS",
         line: format!("best within the first {until} {what} of {all} runs"),
         columns: columns(diff, if diff.runs.len() == 2 { &["change", ""] } else { &[] }),
         rows: rows.collect(),
-        end: no_verdict.map(|why| format!("no verdict on val_loss: {why}")),
+        end: (!end.is_empty()).then(|| end.join("; ")),
     }
 }
 

@@ -18,11 +18,13 @@ use crate::{Color, say, show, tell};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.runs/1";
-const HEADER: [&str; 9] =
-    ["ID", "NAME", "STATUS", "VAL", "BEST@", "PROBE", "CHANGED VS ABOVE", "AGE", "TAGS"];
+const HEADER: [&str; 10] =
+    ["ID", "NAME", "STATUS", "VAL", "BEST@", "PROBE", "CHANGED VS ABOVE", "AGE", "TAGS", SUITE];
+/// The column of the first suite, which is there if a run of the table has one.
+const SUITE: &str = "SUITE";
 
 /// Columns of [`HEADER`] that are hidden on a narrow terminal, the first one first.
-const LEAST_NEEDED: [usize; 6] = [8, 5, 4, 7, 6, 1];
+const LEAST_NEEDED: [usize; 7] = [8, 5, 4, 7, 9, 6, 1];
 
 #[derive(Args, Debug)]
 pub(super) struct LsArgs {
@@ -83,6 +85,9 @@ fn print(rows: &[Row], style: TableStyle) {
     if rows.iter().any(|row| row.validation.is_some()) {
         say(format_args!("\n{}", validation::NOTE));
     }
+    if rows.iter().any(|row| row.suite_items.is_some()) {
+        say(format_args!("\n{}", validation::SUITE_NOTE));
+    }
 }
 
 /// The runs that meet the conditions, sorted; by validation loss, the runs with the same validation documents stand together. A run that cannot be read is skipped with a warning.
@@ -121,11 +126,13 @@ pub(super) fn chosen(
 
 fn table(rows: &[Row], style: TableStyle) -> Table {
     let mut table = Table::new();
-    table.load_style(style).set_header(HEADER);
+    let has_suites = rows.iter().any(|row| !row.suites.is_empty());
+    let columns = if has_suites { HEADER.len() } else { HEADER.len() - 1 };
+    table.load_style(style).set_header(&HEADER[..columns]);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
     for row in rows {
         let changed = row.changed_in_short();
-        table.add_row([
+        let cells = [
             row.id.clone(),
             row.name.clone(),
             row.state.to_string(),
@@ -135,7 +142,9 @@ fn table(rows: &[Row], style: TableStyle) -> Table {
             if changed.is_empty() { "-".to_string() } else { changed },
             or_dash(row.age_secs().map(age)),
             row.tags.join(" "),
-        ]);
+            or_dash(row.suite_shown()),
+        ];
+        table.add_row(&cells[..columns]);
     }
     table
 }

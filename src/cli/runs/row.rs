@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::Serialize;
 use statetune_core::plan::{Reach, reach};
-use statetune_core::records::{ProbeRate, ReadRunError, RunRecord, local_time};
+use statetune_core::records::{ProbeRate, ReadRunError, RunRecord, SuiteHistory, local_time};
 use statetune_core::store::{Annotations, StoredRun};
 
 /// Columns of `runs ls` for conditions and sorting, besides the settings.
-pub(super) const COLUMNS: [&str; 13] = [
+pub(super) const COLUMNS: [&str; 14] = [
     "id",
     "name",
     "directory",
@@ -19,6 +19,7 @@ pub(super) const COLUMNS: [&str; 13] = [
     "validation",
     "best_step",
     "probe",
+    "suite",
     "age",
     "tag",
     "pinned",
@@ -44,6 +45,15 @@ pub(crate) struct Row {
     /// The letter of its validation documents among those of the table; absent where all runs have the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) validation: Option<String>,
+    /// The first metric of each suite at the newest evaluation, named.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) suites: BTreeMap<String, f64>,
+    /// The letter of the items of its first suite among those of the table; absent where all runs have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) suite_items: Option<String>,
+    /// Which items of the first suite were asked how.
+    #[serde(skip)]
+    pub(crate) asked: Option<String>,
     /// Settings that differ from the row above, with this run's values.
     pub(crate) changed: BTreeMap<String, String>,
     /// The content of `status.json`.
@@ -67,6 +77,7 @@ impl Row {
         let mut all_tags: Vec<String> =
             of_file.filter_map(|tag| Some(tag.as_str()?.to_string())).collect();
         all_tags.extend(tags.into_iter().filter(|tag| !all_tags.contains(tag)).collect::<Vec<_>>());
+        let (suites, asked) = suites(&SuiteHistory::load(path)?);
         Ok(Row {
             id: run.id(),
             name: run.name(),
@@ -78,6 +89,9 @@ impl Row {
             pinned,
             note,
             validation: None,
+            suites,
+            suite_items: None,
+            asked,
             changed: BTreeMap::new(),
             record: run.record().clone(),
             settings: flat.into_iter().map(|(key, value)| (key, shown(value))).collect(),
@@ -93,6 +107,18 @@ impl Row {
     pub(crate) fn val_loss_shown(&self) -> Option<String> {
         let letter = self.validation.iter().map(|letter| format!(" {letter}"));
         Some(format!("{:.4}{}", self.val_loss()?, letter.collect::<String>()))
+    }
+
+    /// The metric of the first suite.
+    pub(crate) fn suite(&self) -> Option<f64> {
+        self.suites.values().next().copied()
+    }
+
+    /// [`Row::suite`] in a table, with its name and the letter of the items.
+    pub(crate) fn suite_shown(&self) -> Option<String> {
+        let (name, value) = self.suites.first_key_value()?;
+        let letter = self.suite_items.iter().map(|letter| format!(" {letter}"));
+        Some(format!("{name} {value:.3}{}", letter.collect::<String>()))
     }
 
     /// The first probe.
@@ -118,6 +144,7 @@ impl Row {
             "validation" => one(self.validation.clone()),
             "best_step" => one(self.record.best.map(|best| best.steps.to_string())),
             "probe" => one(self.probe().map(|rate| rate.to_string())),
+            "suite" => one(self.suite().map(|value| value.to_string())),
             "age" => one(self.age_secs().map(|secs| secs.to_string())),
             "tag" => self.tags.clone(),
             "pinned" => vec![self.pinned.to_string()],
@@ -147,6 +174,19 @@ impl Row {
         };
         self.changed.iter().map(short).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// The first metric of each suite at its newest evaluation, named, and which items of the first one were asked how.
+fn suites(history: &SuiteHistory) -> (BTreeMap<String, f64>, Option<String>) {
+    let (mut values, mut asked) = (BTreeMap::new(), BTreeMap::new());
+    for name in history.names() {
+        let Some((_, scores)) = history.newest(name) else { continue };
+        if let Some((metric, value)) = scores.metrics().next() {
+            values.insert(format!("{name} {metric}"), value);
+            asked.insert(format!("{name} {metric}"), scores.asked());
+        }
+    }
+    (values, asked.into_values().next())
 }
 
 /// The displayed value of a setting: text without quotes, a number as a person writes it.

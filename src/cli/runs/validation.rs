@@ -11,10 +11,32 @@ use super::Row;
 /// Below a table with marks.
 pub(crate) const NOTE: &str = "VAL: losses with different letters are over different validation documents; do not compare them";
 
+/// Below a table with marks of suites.
+pub(crate) const SUITE_NOTE: &str = "SUITE: values with different letters are over different items, or asked in another form; do not compare them";
+
+/// Marks each run that has a suite with a letter for the items of its first suite, if the runs have several such sets.
+fn mark_suites<'a>(rows: impl Iterator<Item = &'a mut Row>) {
+    let mut letters = HashMap::new();
+    let rows: Vec<_> = rows.filter_map(|row| row.asked.clone().map(|asked| (row, asked))).collect();
+    for (row, asked) in &rows {
+        let name = row.suites.keys().next().cloned().unwrap_or_default();
+        let next = letters.len();
+        letters.entry((name, asked.clone())).or_insert_with(|| letter(next));
+    }
+    if letters.len() > 1 {
+        for (row, asked) in rows {
+            let name = row.suites.keys().next().cloned().unwrap_or_default();
+            row.suite_items = letters.get(&(name, asked)).cloned();
+        }
+    }
+}
+
 /// Marks each run that has a validation loss with a letter for its validation documents, if the runs have several such
 /// sets. A run whose documents cannot be told from its records is a set of its own data.
 pub(crate) fn mark<'a>(rows: impl Iterator<Item = &'a mut Row>) {
-    let rows: Vec<&mut Row> = rows.filter(|row| row.val_loss().is_some()).collect();
+    let mut rows: Vec<&mut Row> = rows.collect();
+    mark_suites(rows.iter_mut().map(|row| &mut **row));
+    rows.retain(|row| row.val_loss().is_some());
     let (mut digests, mut letters) = (HashMap::new(), HashMap::new());
     let sets: Vec<String> = rows.iter().map(|row| documents(row, &mut digests)).collect();
     for set in &sets {

@@ -425,6 +425,7 @@ limit = 100
 every_steps = 50
 metric = "emoji"
 patience = 3
+suites = ["facts.jsonl"]
 
 [sample]
 held_out = 24
@@ -611,7 +612,7 @@ random_seed = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:95:8 \"emoji\""
+            "configs/emoji.toml:96:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

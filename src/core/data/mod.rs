@@ -33,17 +33,19 @@ pub use conversation::{
 pub use error::{DataError, Origin, OtherLines, place};
 pub use fault::{BinidxFault, LineFault, NotJson, TokenFileFault, VocabularyFault};
 pub use order::magic_prime;
+pub(crate) use order::{below, generator};
 pub use prepared::{
     Exported, LongestDocument, PrepareReport, PrepareSpec, Prepared, READ_AT_ONCE, Split, TextForm,
     cache, copy_pair, find_prepared, first_look, pair_files, pair_to_texts, prepare,
 };
-pub(crate) use readers::{Content, format, without_comma};
+pub(crate) use readers::{Content, format, key_value, record_of_line, without_comma};
 pub use readers::{
     FILE_TYPES, FileDigest, LineError, Row, Source, character_tokenizer, for_each_row,
     holds_records,
 };
 pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
 pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
+pub(crate) use shapes::type_of;
 pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount};
 pub use suited::{Suited, suited};
 pub use threads::prefetch;

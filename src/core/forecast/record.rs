@@ -24,6 +24,9 @@ pub struct Forecast {
     pub trains: Trains,
     /// The documents and how far the steps go through them; absent while they are not prepared.
     pub data: Option<DataFacts>,
+    /// The suites of `eval.suites`; absent without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suites: Option<SuitesFacts>,
     /// The learning rate over the run; absent while the number of steps is not known, or while `schedule.lr_init` is still to
     /// be found.
     pub rate: Option<Rate>,
@@ -147,6 +150,30 @@ pub struct DataFacts {
     pub exposures: f64,
     /// The share of a pass that the run never sees, from 0 to below 1.
     pub unseen: f64,
+}
+
+/// The suites of a run.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuitesFacts {
+    /// The suites.
+    pub suites: Vec<SuiteFacts>,
+    /// Evaluations of the whole run, each of which measures all suites; absent while the number of steps is not known.
+    pub evaluations: Option<u64>,
+}
+
+/// What a suite costs at each evaluation.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteFacts {
+    /// Name of the suite.
+    pub name: String,
+    /// Items that are measured.
+    pub items: u64,
+    /// Tokens that the model reads.
+    pub read: u64,
+    /// Tokens that the model writes at most.
+    pub write: u64,
 }
 
 /// The learning rate over the run.

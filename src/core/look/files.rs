@@ -1,11 +1,13 @@
 //! A look into the files that an experiment names: what a run would refuse at once.
 
 use std::fs;
+use std::path::Path;
 
 use crate::arch::Shape;
 use crate::data::{DataError, PrepareSpec, READ_AT_ONCE, Tokenizer, first_look};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{ModelSource, Plan, ShapeError, TokenizerPlan};
+use crate::suite::Suite;
 
 /// The errors and warnings that a run would give about the vocabulary, the header of the weights, and the first
 /// documents. Files that are not on this machine are left out: the plan names them.
@@ -37,7 +39,14 @@ pub fn look_into_files(plan: &Plan) -> Vec<Diagnostic> {
         let seen = first_look(&spec, plan.loader_options(), ids, &plan.experiment.arguments());
         found.extend(seen.into_iter().filter(|one| !plan.experiment.allows(one)));
     }
+    found.extend(plan.eval.suites.iter().filter_map(|file| suite_fault(plan, file)));
     found
+}
+
+/// The error that a run would give about a suite.
+fn suite_fault(plan: &Plan, file: &Path) -> Option<Diagnostic> {
+    let asked = Suite::read(file).and_then(|suite| suite.asks(&plan.data.template).map(drop));
+    asked.err().map(|fault| *fault)
 }
 
 /// Whether the vocabulary can be read and has the size of the model.

@@ -216,11 +216,12 @@ pub enum Reach {
 
 /// Settings, or whole tables, that no number of a run depends on. Contents of files are compared by
 /// themselves, so their paths are free.
-const FREE: [&str; 21] = [
+const FREE: [&str; 22] = [
     "checkpoint",
     "data.data_file",
     "description",
     "eval.every_steps",
+    "eval.suites",
     "export",
     "extends",
     "format",

@@ -16,6 +16,7 @@ mod rates;
 mod records;
 mod shape;
 mod sources;
+mod suites;
 mod sweep;
 mod train;
 mod units;
@@ -163,6 +164,7 @@ pub fn resolve(
     faults.check_sinks();
     faults.check_sample(data.pair.is_some());
     let probes = probes::resolve(&mut faults);
+    let suites = suites::resolve(&mut faults, purpose);
     let source = model::resolve(&mut faults, purpose);
     let peft = peft::resolve(&mut faults, purpose);
     let quant = faults.quant();
@@ -187,7 +189,7 @@ pub fn resolve(
         method: MethodPlan::new(config, peft, quant),
         objective: config.objective.clone(),
         train: TrainPlan::new(config, &compute),
-        eval: EvalPlan::new(config),
+        eval: EvalPlan::new(config, suites),
         sample: SamplePlan::new(config, stops, probes),
         guard: GuardPlan::new(config),
         records: RecordsPlan::new(config, runs_dir),

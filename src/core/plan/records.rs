@@ -55,6 +55,8 @@ pub struct EvalPlan {
     pub metric: Metric,
     /// Evaluations in a row without a new best after which the run ends; 0: never.
     pub patience: u32,
+    /// The files of the suites.
+    pub suites: Vec<PathBuf>,
 }
 
 /// The questions that the base and the tuned model answer, and what is counted in the answers.
@@ -129,13 +131,14 @@ impl RecordsPlan {
 }
 
 impl EvalPlan {
-    pub(super) fn new(config: &Config) -> EvalPlan {
+    pub(super) fn new(config: &Config, suites: Vec<PathBuf>) -> EvalPlan {
         let eval = &config.eval;
         EvalPlan {
             every_steps: Steps(eval.every_steps),
             limit: eval.limit as usize,
             metric: Metric::of(eval),
             patience: eval.patience,
+            suites,
         }
     }
 }

@@ -24,7 +24,7 @@ use super::seal::{check_seal, seal};
 use super::sinks::{Kept, rewind_sinks};
 use super::{
     Best, CheckpointError, LoadCheckpointError, LossScaler, PastSettings, Position, RunDir,
-    RunDirError, SkippedSample, Totals, ValLosses,
+    RunDirError, SkippedSample, SuiteHistory, Totals, ValLosses,
 };
 use crate::diagnostic::Text;
 use crate::tensorfile::WeightsError;
@@ -270,6 +270,7 @@ pub fn rewind_records(run: &RunDir, steps: u64, epochs: u64) -> Result<(), RunDi
     rewind_sinks(run, Kept { steps, epochs })?;
     PastSettings::rewind(run, steps)?;
     ValLosses::rewind(run, steps)?;
+    SuiteHistory::rewind(run, steps)?;
     // A broken line stays, and is named when the file is read: later steps depend on all lines.
     run.keep_lines(SkippedSample::FILE, |line| {
         serde_json::from_str::<SkippedSample>(line).map_or(true, |one| one.from_step() <= steps)

@@ -86,6 +86,9 @@ pub enum Event {
         /// For each probe the share of answers that match, from 0 to 1.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         probes: BTreeMap<String, f64>,
+        /// For each suite its metrics by name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        suites: BTreeMap<String, BTreeMap<String, f64>>,
         /// The probes in the order of the experiment file, with base rates and goals.
         #[serde(skip)]
         counts: Vec<ProbeCount>,
@@ -261,6 +264,17 @@ impl Event {
                 | Event::Answers { .. }
         )
     }
+}
+
+/// The first metric of each suite of an evaluation, named: `facts acc`.
+pub fn suite_values(
+    suites: &BTreeMap<String, BTreeMap<String, f64>>,
+) -> impl Iterator<Item = (String, f64)> + '_ {
+    // In the order of their names, the most telling metric of a kind is the first.
+    let first = |(suite, metrics): (&String, &BTreeMap<String, f64>)| {
+        metrics.first_key_value().map(|(name, value)| (format!("{suite} {name}"), *value))
+    };
+    suites.iter().filter_map(first)
 }
 
 /// A line of the summary at the start of a run.

@@ -57,6 +57,9 @@ pub struct Lock {
     /// Trained parameters of another run (`--from`) that this run started with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<LockedFile>,
+    /// The suites of `eval.suites`; absent without. Parameters do not depend on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suites: Vec<LockedFile>,
     /// Quantization of the base model; absent without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quant: Option<LockedQuant>,
@@ -161,6 +164,9 @@ impl Lock {
             for file in self.input(input) {
                 text += &format!("{input} {}\n", file.sha256);
             }
+        }
+        for file in &self.suites {
+            text += &format!("suite {}\n", file.sha256);
         }
         sha256_hex(text)
     }

@@ -11,6 +11,7 @@
 //!   metrics.jsonl     one line per reported interval; append-only
 //!   times.jsonl       throughput of each of these intervals
 //!   val_losses.jsonl  loss of validation documents at each evaluation
+//!   suites.jsonl      scores of every item of `eval.suites` at each evaluation
 //!   train_log.txt     one line per mini-epoch, as RWKV trainers write it
 //!   loss_data.jsonl   one line per step, as RWKV-PEFT writes it (`log.sinks`)
 //!   tensorboard/      event files (`log.sinks`)
@@ -54,6 +55,7 @@ mod sinks;
 mod skipped_samples;
 mod status;
 mod step;
+mod suite_history;
 mod totals;
 mod val_losses;
 
@@ -73,7 +75,7 @@ pub use digests::{
     record_documents,
 };
 pub use error::{CheckpointError, LoadCheckpointError, OpenRunError, ReadRunError, RunDirError};
-pub use events::{Event, EventLine, Fact, FirstNonFinite, Nonfinite, ProbeCount};
+pub use events::{Event, EventLine, Fact, FirstNonFinite, Nonfinite, ProbeCount, suite_values};
 pub use holder::holder_note;
 pub use incident::{BatchRow, Environment, Incident, incident_folders, save_incident};
 pub use json_lines::{read_last_line, read_lines, read_records};
@@ -91,6 +93,7 @@ pub use sinks::{SinkName, Sinks, copy_sinks};
 pub use skipped_samples::SkippedSample;
 pub use status::{Best, ProbeRate, RunRecord, Status};
 pub use step::{LossScaler, NonFiniteValue, Position, StepRecord};
+pub use suite_history::{SuiteHistory, SuitesRecord};
 pub use totals::Totals;
 pub use val_losses::{MostChanged, ValChange, ValDocument, ValLosses, ValLossesRecord};
 

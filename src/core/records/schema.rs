@@ -3,15 +3,16 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use super::{EventLine, LedgerRecord, Metrics, RunRecord, Times, ValLossesRecord};
+use super::{EventLine, LedgerRecord, Metrics, RunRecord, SuitesRecord, Times, ValLossesRecord};
 
 /// Name in `schemas/` and text of each schema file.
-pub fn record_schemas() -> [(&'static str, String); 6] {
+pub fn record_schemas() -> [(&'static str, String); 7] {
     [
         ("metrics.schema.json", text::<Metrics>()),
         ("events.schema.json", text::<EventLine>()),
         ("ledger.schema.json", text::<LedgerRecord>()),
         ("run.schema.json", text::<RunRecord>()),
+        ("suites.schema.json", text::<SuitesRecord>()),
         ("times.schema.json", text::<Times>()),
         ("val_losses.schema.json", text::<ValLossesRecord>()),
     ]

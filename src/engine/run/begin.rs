@@ -7,9 +7,9 @@ use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{Change, Plan, Reach};
 use statetune_core::records::{
     Chain, Checkpoint, Event, EventLine, LoadCheckpointError, Lock, LockedFile, OpenRunError,
-    PastSettings, RunDir, RunRecord, SkippedSample, Status, ValLosses, check_seal, checkpoints,
-    copy_sinks, dir_name as run_name, named_checkpoint, newest_checkpoint, read_records,
-    rewind_records,
+    PastSettings, RunDir, RunRecord, SkippedSample, Status, SuiteHistory, ValLosses, check_seal,
+    checkpoints, copy_sinks, dir_name as run_name, named_checkpoint, newest_checkpoint,
+    read_records, rewind_records,
 };
 use statetune_core::shell::shell_word;
 use statetune_core::store::{all_runs, find_run, runs_named};
@@ -368,9 +368,13 @@ impl Begin {
             Begin::Fork { run: from, checkpoint, .. } => {
                 let run = create()?;
                 copy_sinks(&run, &from)?;
-                for name in
-                    [Chain::FILE, SkippedSample::FILE, ValLosses::FILE, "samples/base.jsonl"]
-                {
+                for name in [
+                    Chain::FILE,
+                    SkippedSample::FILE,
+                    ValLosses::FILE,
+                    SuiteHistory::FILE,
+                    "samples/base.jsonl",
+                ] {
                     run.copy_from(&from, name)?;
                 }
                 let steps = checkpoint.record.position.steps;

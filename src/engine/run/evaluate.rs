@@ -7,13 +7,16 @@ use serde_json::{Value, json};
 use statetune_core::data::{Binidx, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::{Metric, ModelSource, Plan};
-use statetune_core::records::{Best, CheckpointRecord, Event, ProbeCount, ProbeRate};
+use statetune_core::records::{
+    Best, CheckpointRecord, Event, ProbeCount, ProbeRate, SuiteHistory, suite_values,
+};
 
 use super::job::Job;
 use super::record::Events;
+use super::suites::scores;
 use super::validation::Validation;
 use crate::RunError;
-use crate::inference::{Probe, generate, most_tokens, rate, rates};
+use crate::inference::{Probe, TokenizedSuite, generate, most_tokens, rate, rates};
 
 /// The prompts of a plan: the openings of validation documents up to the first answer of the assistant, as many as
 /// `sample.held_out`, then `sample.prompts`.
@@ -55,13 +58,17 @@ pub(super) struct Measured {
     pub(super) val_loss: Option<f64>,
     /// The share of answers that match each probe, from 0 to 1.
     pub(super) probes: Vec<(String, f64)>,
+    /// The first metric of each suite, named.
+    suites: Vec<(String, f64)>,
 }
 
 impl fmt::Display for Measured {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loss = self.val_loss.map(|loss| format!("validation loss {loss:.4}"));
         let probes = self.probes.iter().map(|(name, rate)| format!("{name} {:.0} %", rate * 100.0));
-        formatter.write_str(&loss.into_iter().chain(probes).collect::<Vec<_>>().join(", "))
+        let suites = self.suites.iter().map(|(name, value)| format!("{name} {value:.3}"));
+        formatter
+            .write_str(&loss.into_iter().chain(probes).chain(suites).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -69,6 +76,7 @@ impl fmt::Display for Measured {
 pub(super) struct Evaluator<'a> {
     tokenizer: &'a Tokenizer,
     pub(super) questions: &'a [String],
+    suites: &'a [TokenizedSuite],
     validation: Option<Validation<'a>>,
     /// The answers of the base model.
     pub(super) base: Option<Vec<String>>,
@@ -89,11 +97,13 @@ impl<'a> Evaluator<'a> {
     pub(super) fn new(
         tokenizer: &'a Tokenizer,
         questions: &'a [String],
+        suites: &'a [TokenizedSuite],
         validation: Option<Validation<'a>>,
     ) -> Evaluator<'a> {
         Evaluator {
             tokenizer,
             questions,
+            suites,
             validation,
             base: None,
             newest: None,
@@ -150,7 +160,7 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
-    /// Takes the validation loss, counts the probes, and emits both; `None` when there is neither.
+    /// Measures the suites, takes the validation loss, counts the probes, and emits all; `None` when there is none.
     ///
     /// # Errors
     /// A stop, a validation loss that is NaN or infinite, a forward pass that fails, or a file that cannot be written.
@@ -160,6 +170,7 @@ impl<'a> Evaluator<'a> {
         events: &mut Events<'_>,
         steps: u64,
     ) -> Result<Option<Measured>, RunError> {
+        let suites = scores(job, self.suites, self.tokenizer)?;
         let val_loss = self.validation_loss(job, steps)?;
         // A new model gives no meaningful answers.
         let is_new = steps == 0 && matches!(job.plan.model.source, ModelSource::Scratch { .. });
@@ -167,9 +178,11 @@ impl<'a> Evaluator<'a> {
             true => Vec::new(),
             false => rates(&job.plan.sample.probes, self.answers(job, events, steps)?),
         };
-        if val_loss.is_none() && probes.is_empty() {
+        if val_loss.is_none() && probes.is_empty() && suites.is_empty() {
             return Ok(None);
         }
+        // Last, so that an evaluation that is stopped and done again leaves one line of each suite.
+        SuiteHistory::record(job.run, steps, &suites)?;
         self.val_now = val_loss;
         if steps == 0 {
             self.val_before = val_loss;
@@ -182,8 +195,14 @@ impl<'a> Evaluator<'a> {
         let epochs = steps / job.options.epoch_steps;
         let counts = self.counts(&job.plan, &probes);
         let by_name = probes.iter().cloned().collect();
-        events.emit(Event::Eval { steps, epochs, val_loss, probes: by_name, counts })?;
-        Ok(Some(Measured { val_loss, probes }))
+        let metrics = suites.iter().map(|(scores, _)| {
+            let metrics = scores.metrics().map(|(name, value)| (name.to_owned(), value));
+            (scores.suite.clone(), metrics.collect())
+        });
+        let suites = metrics.collect();
+        let first = suite_values(&suites).collect();
+        events.emit(Event::Eval { steps, epochs, val_loss, probes: by_name, suites, counts })?;
+        Ok(Some(Measured { val_loss, probes, suites: first }))
     }
 
     /// Judges an evaluation after `steps` steps: whether goals are reached, and whether it is the best so far (returned).

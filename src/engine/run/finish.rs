@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use statetune_core::diagnostic::{Text, msg};
-use statetune_core::records::{Best, Event, ProbeRate};
+use statetune_core::records::{Best, Event, OpenRunError, ProbeRate, SuiteHistory};
+use statetune_core::suite::Comparison;
 
 use super::course::{Course, Ended};
 use crate::RunError;
@@ -45,6 +46,8 @@ pub struct Summary {
     pub stopped_early: Option<(u64, Text)>,
     /// The rate of each probe before and after training.
     pub probes: Vec<ProbeRate>,
+    /// Each suite before training beside its newest evaluation, with the steps done then.
+    pub suites: Vec<(u64, Comparison)>,
     /// Questions with the answers of the base and the tuned model.
     pub samples: Vec<Sampled>,
     /// The exported files.
@@ -126,6 +129,7 @@ impl Course<'_, '_> {
             val_loss: self.evaluator.val_before.zip(self.evaluator.val_now),
             best: self.evaluator.best.filter(|best| best.steps < steps),
             stopped_early: self.ended.early().map(|why| (steps, why)),
+            suites: SuiteHistory::load(run.path()).map_err(OpenRunError::from)?.comparisons(),
             samples,
             probes,
             exported: self.saver.exported,

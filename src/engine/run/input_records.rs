@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, absolute};
 
-use statetune_core::data::Tokenizer;
+use statetune_core::data::{DataError, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{
@@ -46,6 +46,11 @@ pub(super) fn lock(
         }
         _ => None,
     };
+    let suites = plan.eval.suites.iter().map(|file| match sha256_of_file(file) {
+        Ok(sha256) => Ok(LockedFile::new(file, sha256)),
+        Err(source) => Err(DataError::Read { file: file.clone(), source }),
+    });
+    let suites = suites.collect::<Result<_, _>>()?;
     let vocabulary = tokenizer.fingerprint().to_string();
     let tokenizer = match &plan.model.tokenizer {
         TokenizerPlan::Characters => LockedFile { path: CHARACTERS.into(), sha256: vocabulary },
@@ -72,6 +77,7 @@ pub(super) fn lock(
         weights,
         init,
         values: None,
+        suites,
         quant: plan.method.quant.map(|format| LockedQuant {
             format: format.name().to_string(),
             double: format.is_double(),

@@ -27,6 +27,7 @@ mod run;
 mod save;
 mod settings;
 mod share;
+mod suites;
 mod summary_lines;
 mod teacher;
 mod train;

@@ -8,8 +8,8 @@ use statetune_core::data::{Coverage, Dataload};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_hex;
 use statetune_core::forecast::{
-    DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Time, Trains,
-    Warning, Workload, proposals,
+    DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, SuitesFacts, Time,
+    Trains, Warning, Workload, proposals,
 };
 use statetune_core::plan::{EpochSteps, PeftPlan, Plan};
 use statetune_core::records::read_metrics;
@@ -20,7 +20,9 @@ use super::job::{coverage, fit_options};
 use super::prepare::{Datasets, is_prepared, load_tokenizer, model_shape, prepare_data};
 use super::recent_steps::median;
 use super::settings::{set_up_libtorch, widened_products};
+use super::suites::{load_suites, suites_facts};
 use crate::RunError;
+use crate::inference::TokenizedSuite;
 use crate::kernels::{Op, available_bytes, recorded_device};
 use crate::model::Shape;
 use crate::tensors::device;
@@ -39,6 +41,8 @@ pub struct Outlook<'a> {
     ids: usize,
     /// Figures about the documents; absent until they are prepared.
     pub data: Option<Documents>,
+    /// What the suites cost; absent without suites.
+    suites: Option<SuitesFacts>,
 }
 
 /// Figures about the documents of a run.
@@ -61,17 +65,26 @@ impl<'a> Outlook<'a> {
         set_up_libtorch(plan); // the forecast names its threads
         let tokenizer = load_tokenizer(plan)?;
         let shape = model_shape(plan, &tokenizer)?;
+        let suites = load_suites(plan, &tokenizer)?;
         if !prepare && !is_prepared(plan, &tokenizer)? {
-            return Ok(Outlook { plan, shape, ids: tokenizer.vocab_size(), data: None });
+            let suites = suites_facts(plan, &suites, None);
+            return Ok(Outlook { plan, shape, ids: tokenizer.vocab_size(), data: None, suites });
         }
         let data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
-        Ok(Outlook::of_run(plan, shape, &data))
+        Ok(Outlook::of_run(plan, shape, &data, &suites))
     }
 
-    /// The outlook of a run with open documents.
-    pub(super) fn of_run(plan: &'a Plan, shape: Shape, data: &Datasets<'_>) -> Outlook<'a> {
+    /// The outlook of a run with open documents and suites.
+    pub(super) fn of_run(
+        plan: &'a Plan,
+        shape: Shape,
+        data: &Datasets<'_>,
+        suites: &[TokenizedSuite],
+    ) -> Outlook<'a> {
         let ids = data.train.tokenizer().vocab_size();
-        Outlook { plan, shape, ids, data: Some(Documents::new(plan, data)) }
+        let documents = Documents::new(plan, data);
+        let suites = suites_facts(plan, suites, Some(&documents.options));
+        Outlook { plan, shape, ids, data: Some(documents), suites }
     }
 
     /// The inputs of the memory forecast; `None` for implementations of the recurrence with unknown memory needs.
@@ -109,6 +122,7 @@ impl<'a> Outlook<'a> {
             name: plan.records.name.clone(),
             trains: Trains { numbers, share: numbers as f64 / shape.parameters() as f64 },
             data: self.data.as_ref().map(|data| data.facts.clone()),
+            suites: self.suites.clone(),
             rate: self.data.as_ref().and_then(|data| rate(plan, &data.options)),
             range_test: None,
             memory: workload.map(|workload| workload.memory()),

@@ -37,11 +37,13 @@ use super::record::{Events, Recorder};
 use super::save::Saver;
 use super::settings::set_up_libtorch;
 use super::share::{Order, check_same, give};
+use super::suites::load_suites;
 use super::summary_lines::{found_rate, own_states, summary_lines, teacher_line};
 use super::teacher::new_objective;
 use super::validation::Validation;
 use crate::RunError;
 use crate::error::error_of_panic;
+use crate::inference::TokenizedSuite;
 use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
@@ -65,8 +67,10 @@ pub fn run(
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
     let plan = &*with_drawn(plan, &tokenizer, &shape)?;
+    let suites = load_suites(plan, &tokenizer)?;
     let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
-    if !allow_oom && let Some(refusal) = Outlook::of_run(plan, shape, &data).refusal(None) {
+    let outlook = Outlook::of_run(plan, shape, &data, &suites);
+    if !allow_oom && let Some(refusal) = outlook.refusal(None) {
         return Err(RunError::WontFit(Box::new(refusal)));
     }
     give(devices, &Order::Load { val_seed: plan.data.val_seed })?;
@@ -147,6 +151,7 @@ pub fn run(
             shape,
             tokenizer: &tokenizer,
             questions: &questions,
+            suites: &suites,
             devices,
             stop,
         };
@@ -217,6 +222,7 @@ struct Inputs<'a> {
     shape: Shape,
     tokenizer: &'a Tokenizer,
     questions: &'a [String],
+    suites: &'a [TokenizedSuite],
     devices: &'a dyn Devices,
     stop: &'a AtomicBool,
 }
@@ -253,7 +259,7 @@ impl Inputs<'_> {
             }
             _ => None,
         };
-        let evaluator = Evaluator::new(self.tokenizer, self.questions, validation);
+        let evaluator = Evaluator::new(self.tokenizer, self.questions, self.suites, validation);
         let mut course = Course {
             job,
             events,
@@ -277,7 +283,7 @@ impl Inputs<'_> {
         events: &mut Events<'_>,
     ) -> Result<(), RunError> {
         let (plan, run) = (self.plan, &self.opened.run);
-        let outlook = Outlook::of_run(plan, self.shape, data);
+        let outlook = Outlook::of_run(plan, self.shape, data, self.suites);
         if self.opened.resume_from.is_none() {
             let forecast =
                 serde_json::to_string_pretty(&outlook.forecast(None)).expect("plain data");

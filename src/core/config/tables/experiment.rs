@@ -136,7 +136,8 @@ impl Config {
             ]
         });
         let of_teacher = of_teacher.filter_map(|(key, path)| Some((key, path.as_mut()?)));
-        single.chain(of_teacher).chain(sources.map(|path| ("data.source", path)))
+        let suites = self.eval.suites.iter_mut().map(|path| ("eval.suites", path));
+        single.chain(of_teacher).chain(sources.map(|path| ("data.source", path))).chain(suites)
     }
 }
 

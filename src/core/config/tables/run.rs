@@ -1,5 +1,7 @@
 //! `[checkpoint]`, `[eval]`, `[guard]`, `[log]` and `[export]`: what a run watches, keeps and writes.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +28,7 @@ impl Default for Checkpoint {
     }
 }
 
-/// `[eval]`: when to measure the validation loss and the probes, and when to stop early. A run always evaluates
+/// `[eval]`: when to measure the validation loss, the probes and the suites, and when to stop early. A run always evaluates
 /// before training and after every mini-epoch.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -34,7 +36,7 @@ pub struct Eval {
     /// Optimizer steps from one evaluation to the next within a mini-epoch, at least 0. 0 adds no evaluations.
     #[schemars(extend("x-unit" = "optimizer steps"))]
     pub every_steps: u32,
-    /// Validation documents to measure the loss on, at least 0: the first ones. 0 takes all.
+    /// Validation documents to measure the loss on, and items of each suite, at least 0: the first ones. 0 takes all.
     #[schemars(extend("x-unit" = "documents"))]
     pub limit: u32,
     /// The measure of the best evaluation: `val_loss` (lower is better), or the name of a `[[sample.probe]]`
@@ -44,6 +46,11 @@ pub struct Eval {
     /// Evaluations in a row without a new best after which the run ends, at least 0. 0 turns early stopping off.
     #[schemars(extend("x-unit" = "evaluations"))]
     pub patience: u32,
+    /// Suites of questions with known answers, or of texts: files, folders or patterns such as `suites/*.jsonl`. Every evaluation
+    /// measures all of them, which costs a forward pass for each item and choice; `statetune plan` says how many tokens
+    /// that is. A relative path starts at this file.
+    #[schemars(example = ["suites/facts.jsonl"])]
+    pub suites: Vec<PathBuf>,
 }
 
 impl Eval {
@@ -53,7 +60,13 @@ impl Eval {
 
 impl Default for Eval {
     fn default() -> Self {
-        Self { every_steps: 0, limit: 0, metric: Self::VAL_LOSS.to_string(), patience: 0 }
+        Self {
+            every_steps: 0,
+            limit: 0,
+            metric: Self::VAL_LOSS.to_string(),
+            patience: 0,
+            suites: Vec::new(),
+        }
     }
 }
 

@@ -52,22 +52,8 @@ impl RecordForm<'_> {
     /// # Errors
     /// The error and the bytes of the line that it is about.
     pub fn parse(&self, line: &[u8]) -> Result<Option<RecordText>, LineError> {
-        if line.trim_ascii().is_empty() {
-            return Ok(None);
-        }
-        let line = str::from_utf8(line).map_err(|error| {
-            let start = error.valid_up_to();
-            (start..start + 1, LineFault::NotUtf8 { byte: line[start] })
-        })?;
+        let Some((line, Keys { record, repeated })) = keys_of_line(line)? else { return Ok(None) };
         let start = line.len() - line.trim_ascii_start().len();
-        let end = line.trim_ascii_end().len();
-        if !line[start..].starts_with('{') {
-            let value: Value =
-                serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
-            return Err((start..end, LineFault::NotAnObject { found: type_of(&value) }));
-        }
-        let Keys { record, repeated } =
-            serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
         let text = text_of_record(self, record).map_err(|ShapeFault { key, fault }| {
             let range = match (&fault, key) {
                 (LineFault::NoShape { misspelt: Some(misspelt), .. }, _) => {
@@ -82,6 +68,38 @@ impl RecordForm<'_> {
             Some(key) => Err((key_value(line, &key), LineFault::TextTwice { key })),
             None => Ok(Some(text)),
         }
+    }
+}
+
+/// The text of one line and the keys of its record; `None` for a blank line.
+fn keys_of_line(line: &[u8]) -> Result<Option<(&str, Keys)>, LineError> {
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let line = str::from_utf8(line).map_err(|error| {
+        let start = error.valid_up_to();
+        (start..start + 1, LineFault::NotUtf8 { byte: line[start] })
+    })?;
+    let start = line.len() - line.trim_ascii_start().len();
+    let end = line.trim_ascii_end().len();
+    if !line[start..].starts_with('{') {
+        let value: Value =
+            serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
+        return Err((start..end, LineFault::NotAnObject { found: type_of(&value) }));
+    }
+    let keys = serde_json::from_str(line).map_err(|error| explain_json(line, &error))?;
+    Ok(Some((line, keys)))
+}
+
+/// The text of one line and its record, no key of which stands twice; `None` for a blank line.
+///
+/// # Errors
+/// The error and the bytes of the line that it is about.
+pub(crate) fn record_of_line(line: &[u8]) -> Result<Option<(&str, Map<String, Value>)>, LineError> {
+    let Some((line, Keys { record, repeated })) = keys_of_line(line)? else { return Ok(None) };
+    match repeated.into_iter().next() {
+        Some(key) => Err((key_value(line, &key), LineFault::TextTwice { key })),
+        None => Ok(Some((line, record))),
     }
 }
 
@@ -132,7 +150,7 @@ fn key_name(line: &str, key: &str) -> Range<usize> {
 }
 
 /// The range of the first value of `key` in `line`, which is a valid JSON object.
-fn key_value(line: &str, key: &str) -> Range<usize> {
+pub(crate) fn key_value(line: &str, key: &str) -> Range<usize> {
     let start = line.len() - line.trim_ascii_start().len();
     values(line, key).next().unwrap_or(start..start + 1)
 }

@@ -17,7 +17,7 @@ mod unicode;
 
 pub use format::LineError;
 pub(crate) use format::{BadLine, Body, Content, Document, Format, Record, Tally};
-pub(crate) use jsonl::without_comma;
+pub(crate) use jsonl::{key_value, record_of_line, without_comma};
 pub(crate) use likely_encoding::{conversion_from, conversion_help};
 pub use rows::Row;
 pub use source::{FileDigest, Source, character_tokenizer};

@@ -15,6 +15,7 @@ mod plan;
 mod products;
 mod run;
 mod runs;
+mod suite;
 mod train;
 
 pub use cli::*;
@@ -29,4 +30,5 @@ pub use plan::*;
 pub use products::*;
 pub use run::*;
 pub use runs::*;
+pub use suite::*;
 pub use train::*;

@@ -1,10 +1,11 @@
 //! Metrics of several runs, compared after an equal amount of training.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::records::Metrics;
+use crate::suite::Better;
 
 /// Unit of the amount of training.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -16,16 +17,6 @@ pub enum Align {
     Tokens,
 }
 
-/// Which of two values is better.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Better {
-    /// The lower value.
-    Lower,
-    /// The higher value.
-    Higher,
-}
-
 /// A metric of all runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricRow {
@@ -33,7 +24,8 @@ pub struct MetricRow {
     pub name: String,
     /// One value per run; `None` when the run has none.
     pub values: Vec<Option<f64>>,
-    /// Which value is better; `None` without a verdict: for probes, and for losses over other validation documents.
+    /// Which value is better; `None` without a verdict: for probes, for losses over other validation
+    /// documents, and for suites with other items.
     pub better: Option<Better>,
 }
 
@@ -49,6 +41,9 @@ pub struct MetricRows {
     /// Whether the evaluation of a run is from before its first step, so that its losses have no verdict.
     #[serde(skip)]
     pub is_untrained: bool,
+    /// The suites whose items are not those of all runs, so that their metrics have no verdict.
+    #[serde(skip)]
+    pub other_suites: Vec<String>,
 }
 
 /// Recorded metrics of a run.
@@ -60,6 +55,8 @@ pub struct Course {
     pub evals: Vec<Evaluation>,
     /// Samples per step.
     pub samples_per_step: u64,
+    /// For each metric of a suite which items were asked how, and which value is better.
+    pub suites: BTreeMap<String, (String, Better)>,
 }
 
 /// A recorded evaluation.
@@ -71,6 +68,8 @@ pub struct Evaluation {
     pub val_loss: Option<f64>,
     /// Rate of each probe.
     pub probes: BTreeMap<String, f64>,
+    /// The first metric of each suite, named.
+    pub suites: BTreeMap<String, f64>,
 }
 
 impl Course {
@@ -155,10 +154,20 @@ pub fn metric_rows(courses: &[&Course], align: Align, same_validation: bool) -> 
     for name in probes {
         rows.push(of_best(name, None, &|eval| eval.probes.get(name).copied()));
     }
+    let mut other_suites = Vec::new();
+    for name in courses.iter().flat_map(|course| course.suites.keys()).collect::<BTreeSet<_>>() {
+        let asked: Vec<_> = courses.iter().map(|course| course.suites.get(name)).collect();
+        let same = asked.windows(2).all(|pair| pair[0] == pair[1]);
+        if !same && asked.iter().all(Option::is_some) {
+            other_suites.push(name.clone());
+        }
+        let better = asked[0].map(|(_, better)| *better).filter(|_| same && !is_untrained);
+        rows.push(of_best(name, better, &|eval| eval.suites.get(name).copied()));
+    }
     rows.push(row("loss", lower, &|course| course.loss(align, until)));
     rows.push(row(SPEED, Some(Better::Higher), &Course::speed));
     rows.retain(|row| row.values.iter().any(Option::is_some));
-    MetricRows { align, until, rows, is_untrained }
+    MetricRows { align, until, rows, is_untrained, other_suites }
 }
 
 /// Name of the steps before the evaluation whose validation loss and probes are shown.
@@ -193,7 +202,7 @@ mod tests {
 
     fn eval((steps, val_loss, emoji): (u64, f64, f64)) -> Evaluation {
         let probes = BTreeMap::from([("emoji".to_string(), emoji)]);
-        Evaluation { steps, val_loss: Some(val_loss), probes }
+        Evaluation { steps, val_loss: Some(val_loss), probes, suites: BTreeMap::new() }
     }
 
     #[test]
@@ -202,11 +211,13 @@ mod tests {
             metrics: (1..=8).map(|step| line(step, 9.0 - step as f64, 100.0)).collect(),
             evals: [(0, 5.0, 0.1), (4, 4.0, 0.5), (8, 3.0, 0.9)].map(eval).to_vec(),
             samples_per_step: 2,
+            ..Course::default()
         };
         let large = Course {
             metrics: (1..=2).map(|step| line(step, 6.0, [1.0, 300.0][step as usize - 1])).collect(),
             evals: [(0, 5.0, 0.1), (2, 3.5, 0.2)].map(eval).to_vec(),
             samples_per_step: 4,
+            ..Course::default()
         };
         let courses = [&small, &large];
         let found = metric_rows(&courses, Align::Samples, true);
@@ -236,6 +247,7 @@ mod tests {
             metrics: (1..=steps).map(|step| line(step, 1.0, 1.0)).collect(),
             evals: evals.iter().copied().map(eval).collect(),
             samples_per_step: 1,
+            ..Course::default()
         };
         let smoke = course(4, &[(0, 4.0, 0.0), (4, 2.8, 0.1)]);
         let whole = course(36, &[(0, 4.0, 0.0), (9, 2.0, 0.5), (36, 1.5, 0.9)]);

@@ -8,9 +8,10 @@ mod documents;
 mod metrics;
 mod recorded;
 
+pub use crate::suite::Better;
 pub use causes::Cause;
 pub use compare::{Diff, EnvironmentRow, Name, Pair, SampleRow, SettingRow, Validation};
 pub use divergence::{Divergence, Part};
 pub use documents::{DataChange, Documents};
-pub use metrics::{Align, Better, Course, Evaluation, MetricRow, MetricRows, SPEED, STEPS};
+pub use metrics::{Align, Course, Evaluation, MetricRow, MetricRows, SPEED, STEPS};
 pub use recorded::Recorded;

@@ -6,9 +6,10 @@ use std::path::Path;
 use super::causes::START;
 use super::documents::Documents;
 use super::metrics::{Course, Evaluation};
-use crate::records::{Event, Link, Lock, ReadRunError};
+use crate::records::{Event, Link, Lock, ReadRunError, SuiteHistory, suite_values};
 use crate::resolved_settings::ResolvedSettings;
 use crate::store::{SampleLine, StoredRun};
+use crate::suite::Better;
 
 /// Name of the compared samples.
 const TUNED: &str = "tuned";
@@ -63,7 +64,18 @@ fn settings(resolved: &ResolvedSettings) -> BTreeMap<String, (String, String)> {
         settings.entry("data.val_seed".to_string()).or_insert(default(seed));
     }
     settings.entry("eval.limit".to_string()).or_insert(default("0".to_string()));
+    settings.entry("eval.suites".to_string()).or_insert(default("[]".to_string()));
     settings
+}
+
+/// For the first metric of each suite which items were asked how, and which value is better.
+fn asked(history: &SuiteHistory) -> BTreeMap<String, (String, Better)> {
+    let of = |name: &str| {
+        let (_, scores) = history.newest(name)?;
+        let metric = scores.kind.metrics().first()?;
+        Some((format!("{name} {}", metric.name), (scores.asked(), metric.better)))
+    };
+    history.names().into_iter().filter_map(of).collect()
 }
 
 impl Recorded {
@@ -100,7 +112,12 @@ impl Recorded {
             start: None,
             documents,
             chain: run.chain()?,
-            course: Course { metrics: run.metrics()?, samples_per_step, ..Course::default() },
+            course: Course {
+                metrics: run.metrics()?,
+                samples_per_step,
+                suites: asked(&SuiteHistory::load(run.path())?),
+                ..Course::default()
+            },
             samples: run.samples()?.remove(TUNED).unwrap_or_default(),
         };
         for line in run.events()? {
@@ -108,8 +125,9 @@ impl Recorded {
                 Event::Values { checkpoint } => {
                     recorded.start = Some(checkpoint.display().to_string());
                 }
-                Event::Eval { steps, val_loss, probes, .. } => {
-                    recorded.course.evals.push(Evaluation { steps, val_loss, probes });
+                Event::Eval { steps, val_loss, probes, suites, .. } => {
+                    let suites = suite_values(&suites).collect();
+                    recorded.course.evals.push(Evaluation { steps, val_loss, probes, suites });
                 }
                 _ => {}
             }

@@ -44,6 +44,7 @@ fn charts(runs: &[RunData]) -> Vec<Chart> {
     loss.lines.extend(lines(runs, "validation", true, |run| run.val_losses.clone()));
     let mut charts = vec![loss];
     charts.extend(probes(runs));
+    charts.extend(suites(runs));
     charts.extend([
         of("Learning rate", "", |line| line.lr),
         of("Gradient norm", "before clipping", |line| line.grad_norm),
@@ -72,6 +73,33 @@ fn probes(runs: &[RunData]) -> Vec<Chart> {
         Chart { title: format!("Probe {name}"), unit, lines }
     };
     names.map(chart).collect()
+}
+
+/// The charts of suites: of one run one chart for each metric with a curve for each suite, of several runs one for each
+/// suite.
+fn suites(runs: &[RunData]) -> Vec<Chart> {
+    let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.suite_values.keys()).collect();
+    let points = |run: &RunData, name: &str| -> Vec<Point> {
+        run.suite_values.get(name).cloned().unwrap_or_default()
+    };
+    if let [run] = runs {
+        let metric = |name: &str| name.rsplit(' ').next().unwrap_or_default().to_owned();
+        let metrics: BTreeSet<String> = names.iter().map(|name| metric(name)).collect();
+        let chart = |wanted: String| {
+            let of = names.iter().filter(|name| metric(name) == wanted).take(MAX_RUNS);
+            let line = |(i, name): (usize, &&String)| {
+                Line::new(i, false, (*name).clone(), points(run, name))
+            };
+            let lines = of.enumerate().map(line).collect();
+            Chart { title: format!("Suites: {wanted}"), unit: "", lines }
+        };
+        return metrics.into_iter().map(chart).collect();
+    }
+    let chart = |name: &String| {
+        let lines = lines(runs, "", false, |run| points(run, name));
+        Chart { title: format!("Suite {name}"), unit: "", lines }
+    };
+    names.into_iter().take(MAX_RUNS).map(chart).collect()
 }
 
 /// A curve for each run with points; its name has the run's id when there are several runs.

@@ -8,6 +8,7 @@ mod documents;
 mod highlight;
 mod page;
 mod run_data;
+mod suites;
 mod tables;
 mod timeline;
 

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::curves::curves;
 use super::documents::documents;
 use super::run_data::RunData;
+use super::suites::suites;
 use super::timeline::{SHOWN, TimelineEntry, timeline};
 use super::{highlight, tables};
 use crate::shell::shell_word;
@@ -51,6 +52,7 @@ pub(super) fn page(runs: &[RunData]) -> Markup {
                     section id="overview" { (tables::overview(runs)) }
                     section id="curves" { h2 { "Curves" } (curves(runs)) }
                     (tables::probes(runs))
+                    (suites(runs))
                     (documents(runs))
                     (samples(runs))
                     section id="events" { h2 { "Events" } @for run in runs { (events(run, runs)) } }

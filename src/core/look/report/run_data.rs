@@ -6,9 +6,11 @@ use std::fs;
 use super::chart::Point;
 use crate::data::Coverage;
 use crate::records::{
-    Event, EventLine, Fact, Lock, Metrics, ReadRunError, RunDir, RunRecord, ValLosses,
+    Event, EventLine, Fact, Lock, Metrics, ReadRunError, RunDir, RunRecord, SuiteHistory,
+    ValLosses, suite_values,
 };
 use crate::store::{Annotations, RunState, SampleLine, StoredRun};
+use crate::suite::Comparison;
 
 /// A run in a report.
 #[derive(Debug)]
@@ -36,6 +38,10 @@ pub(super) struct RunData {
     pub(super) val_losses_by_document: Option<ValLosses>,
     /// For each probe the share of matching answers by step, from 0 to 1.
     pub(super) probe_rates: BTreeMap<String, Vec<Point>>,
+    /// For each suite the first metric by step, named.
+    pub(super) suite_values: BTreeMap<String, Vec<Point>>,
+    /// Each suite before training beside its newest evaluation, with the steps done then.
+    pub(super) suites: Vec<(u64, Comparison)>,
     /// Peak memory of the newest process: of the GPU's tensors, and resident.
     pub(super) peak_gpu_bytes: Option<u64>,
     pub(super) peak_resident_bytes: Option<u64>,
@@ -92,7 +98,15 @@ impl RunData {
                 _ => None,
             }),
             val_losses_by_document: ValLosses::load(run.path())?,
-            probe_rates: probe_rates(&events),
+            probe_rates: rates(&events, |event| match event {
+                Event::Eval { probes, .. } => probes.clone(),
+                _ => BTreeMap::new(),
+            }),
+            suite_values: rates(&events, |event| match event {
+                Event::Eval { suites, .. } => suite_values(suites).collect(),
+                _ => BTreeMap::new(),
+            }),
+            suites: SuiteHistory::load(run.path())?.comparisons(),
             peak_gpu_bytes: peaks.0,
             peak_resident_bytes: peaks.1,
             events,
@@ -125,22 +139,18 @@ fn known_at_end(line: &EventLine) -> Option<(Option<u64>, Option<u64>)> {
     }
 }
 
-/// The rates of every probe by step.
-fn probe_rates(events: &[EventLine]) -> BTreeMap<String, Vec<Point>> {
-    let names = events.iter().flat_map(|line| match &line.event {
-        Event::Eval { probes, .. } => probes.keys().cloned().collect(),
-        _ => Vec::new(),
-    });
-    let names: BTreeSet<String> = names.collect();
-    let rates = |name: String| {
-        let rate = |event: &Event| match event {
-            Event::Eval { probes, .. } => probes.get(&name).copied(),
-            _ => None,
-        };
-        let points = evaluated(events, rate);
+/// Values of evaluations by name and step.
+fn rates(
+    events: &[EventLine],
+    values: impl Fn(&Event) -> BTreeMap<String, f64>,
+) -> BTreeMap<String, Vec<Point>> {
+    let names: BTreeSet<String> =
+        events.iter().flat_map(|line| values(&line.event).into_keys()).collect();
+    let points = |name: String| {
+        let points = evaluated(events, |event| values(event).get(&name).copied());
         (name, points)
     };
-    names.into_iter().map(rates).collect()
+    names.into_iter().map(points).collect()
 }
 
 /// The `value` of evaluations by step, without those after a checkpoint from which a later process resumed.
@@ -169,6 +179,7 @@ mod tests {
             steps,
             epochs: 0,
             val_loss: Some(val_loss),
+            suites: BTreeMap::new(),
             probes: BTreeMap::from([("emoji".to_string(), val_loss / 10.0)]),
             counts: Vec::new(),
         };
@@ -194,6 +205,10 @@ mod tests {
             _ => None,
         };
         assert_eq!(evaluated(&events, val_loss), [(0.0, 5.0), (2.0, 4.0), (4.0, 3.0)]);
-        assert_eq!(probe_rates(&events)["emoji"], [(0.0, 0.5), (2.0, 0.4), (4.0, 0.3)]);
+        let probes = |event: &Event| match event {
+            Event::Eval { probes, .. } => probes.clone(),
+            _ => BTreeMap::new(),
+        };
+        assert_eq!(rates(&events, probes)["emoji"], [(0.0, 0.5), (2.0, 0.4), (4.0, 0.3)]);
     }
 }

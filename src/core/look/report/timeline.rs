@@ -148,6 +148,7 @@ mod tests {
     fn consecutive_evaluations_and_checkpoints_are_one_entry() {
         let line = |event| EventLine { event, time: "2026-11-24T19:00:00.123+00:00".to_string() };
         let eval = |steps| Event::Eval {
+            suites: BTreeMap::new(),
             steps,
             epochs: 0,
             val_loss: Some(1.0),

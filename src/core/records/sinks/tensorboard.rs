@@ -43,9 +43,14 @@ impl Sink for Tensorboard {
                     scalar("train/data_wait", metrics.data_wait),
                 ],
             ),
-            Event::Eval { steps, val_loss, counts, .. } => {
+            Event::Eval { steps, val_loss, suites, counts, .. } => {
                 let tags = counts.iter().map(|one| (format!("probe/{}", one.name), one.rate));
-                let tags: Vec<(String, f64)> = tags.collect();
+                let of_suites = suites.iter().flat_map(|(suite, metrics)| {
+                    metrics
+                        .iter()
+                        .map(move |(name, value)| (format!("suite/{suite}/{name}"), *value))
+                });
+                let tags: Vec<(String, f64)> = tags.chain(of_suites).collect();
                 let loss = val_loss.map(|val_loss| scalar("val/loss", val_loss));
                 let probes = tags.iter().map(|(tag, rate)| scalar(tag, *rate));
                 self.write(run, *steps, &loss.into_iter().chain(probes).collect::<Vec<_>>())
