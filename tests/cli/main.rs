@@ -69,6 +69,7 @@ mod resume;
 mod run;
 mod runs;
 mod score;
+mod shift;
 mod sinks;
 mod state;
 mod subjects;

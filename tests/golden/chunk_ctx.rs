@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use statetune_core::arch::is_of_shift;
 use statetune_core::data::Batch;
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
@@ -43,16 +44,15 @@ impl Trained {
             copies.set(&name, leaf.shallow_clone());
             leaves.push((name, leaf));
         }
-        let state = |layer: i64| {
-            let size = [shape.n_head, shape.head_size, shape.head_size];
-            let numbers = Tensor::arange(size.iter().product::<i64>(), (kind, Device::Cpu));
-            let state = ((numbers + layer) * 1.7).sin().view(size) * 0.3;
-            state.set_requires_grad(shape.has_time_mix(layer))
-        };
-        let states = TimeState((0..shape.n_layer).map(state).collect());
-        let named =
-            states.0.iter().enumerate().map(|(i, s)| (TimeState::name(i), s.shallow_clone()));
-        leaves.extend(named);
+        let zeros = TimeState::zeros(&shape, kind, Device::Cpu).with_shift(shape.n_embd);
+        let states = zeros.map(|s| {
+            let numbers = Tensor::arange(s.numel() as i64, (kind, Device::Cpu));
+            (numbers * 1.7).sin().view_as(s) * 0.3
+        });
+        for (layer, name, s) in states.tensors() {
+            let _ = s.set_requires_grad(is_of_shift(&name) || shape.has_time_mix(layer));
+            leaves.push((name, s.shallow_clone()));
+        }
         leaves.retain(|(_, leaf)| leaf.requires_grad());
         Trained { model: Model::new(&copies, kind, op), states, leaves }
     }
@@ -106,7 +106,7 @@ fn shape(version: Version) -> Shape {
 }
 
 /// Rows of documents that begin at these places.
-fn packed(seed: i64, tokens: i64, rows: &[&[usize]]) -> Batch {
+pub(super) fn packed(seed: i64, tokens: i64, rows: &[&[usize]]) -> Batch {
     let mut batch = batch(seed, VOCAB_SIZE, &vec![tokens; rows.len()]);
     let mut restarts = vec![false; batch.inputs.len()];
     for (row, starts) in rows.iter().enumerate() {

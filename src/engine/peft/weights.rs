@@ -73,8 +73,8 @@ impl WeightTuning {
         let mut weights = weights.trainable(compute.kind, |name| spec.trains(&shape, name));
         adapters.attach(&mut weights, compute.kind);
         let state = spec
-            .state_lr_scale
-            .map(|lr_scale| TrainableState::new(&weights.initial_states(), &shape, lr_scale));
+            .states()
+            .map(|states| TrainableState::new(&weights.initial_states(), &shape, states));
         Ok(WeightTuning { weights, adapters, state, compute, model: OnceCell::new() })
     }
 

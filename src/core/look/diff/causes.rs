@@ -128,6 +128,7 @@ const RULES: &[Rule] = &[
     rule("model", &[Loss], "changes the model"),
     rule("peft", &[Loss], "changes the trainable parameters or their initial values"),
     rule("peft.state_lr_scale", &[Update], "changes the learning rate of the states"),
+    rule("peft.lr_scale", &[Update], "changes the learning rate of some layers"),
     rule("quant", &[Loss], "changes the quantized values of the frozen weights"),
     rule("train.precision", &[Loss], "changes the rounding"),
     rule("train.grad_cp", &[Loss], "may round differently"),
