@@ -74,7 +74,12 @@ impl Trained {
         let loss = pass.backward().expect("sound operands").double_value(&[]);
         let gradient = |(name, leaf): &(String, Tensor)| {
             let gradient = leaf.grad();
-            assert!(gradient.defined() && gradient.any().int64_value(&[]) == 1, "{name}");
+            // The last channel mix sees its shift state at the first token alone, which may have no target.
+            if is_of_shift(name) && !gradient.defined() {
+                return leaf.detach().zeros_like();
+            }
+            let is_zero = gradient.any().int64_value(&[]) == 0;
+            assert!(!is_zero || is_of_shift(name), "{name}");
             gradient.copy()
         };
         (loss, self.leaves.iter().map(gradient).collect())
@@ -91,6 +96,10 @@ impl Trained {
         let error = (found.0 / expected.0 - 1.0).abs();
         assert!(error <= tolerance, "{what}: the loss is off by {error:e}");
         for ((name, _), (x, reference)) in self.leaves.iter().zip(found.1.iter().zip(&expected.1)) {
+            if reference.any().int64_value(&[]) == 0 {
+                assert_eq!(x, reference, "{what}: {name}");
+                continue;
+            }
             let error = relative_error(x, reference);
             assert!(error <= tolerance, "{what}: {name} is off by {error:e}");
         }

@@ -39,11 +39,11 @@ macro_rules! adapter_settings {
             /// The blocks whose matrices are adapted, and whose states are trained with `state = true`, as numbers from 0
             /// and ranges with both ends.
             #[serde(skip_serializing_if = "Option::is_none")]
-            #[schemars(length(min = 1), example = &["0-3", "5"], extend("x-default" = "all layers"))]
+            #[schemars(length(min = 1), example = &["0-3", "5"], extend("x-default" = "all layers", "x-unit" = "layers"))]
             pub layers: Option<Vec<$crate::peft::LayerRange>>,
             /// Factors on the learning rate of adapters and states by blocks, above 0; 1 for blocks that are not listed.
             #[serde(skip_serializing_if = "crate::peft::LayerScales::is_empty")]
-            #[schemars(example = &std::collections::BTreeMap::from([("0-3", 0.5)]), extend("x-unit" = "multiple of the rate"))]
+            #[schemars(example = &std::collections::BTreeMap::from([("0-3", 0.5)]), extend("x-default" = "no factors", "x-unit" = "multiple of the rate"))]
             pub lr_scale: $crate::peft::LayerScales,
             /// Parameter groups to train besides the adapters.
             pub train_parts: Vec<$crate::arch::TrainPart>,

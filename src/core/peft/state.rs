@@ -26,15 +26,15 @@ pub struct StateTuning {
     pub init_prompt: Option<String>,
     /// The parts of the states to train. The others stay as they start.
     #[serde(skip_serializing_if = "is_wkv_alone")]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("default" = ["wkv"]))]
     pub parts: Vec<StatePart>,
     /// The layers whose states are trained, as numbers from 0 and ranges with both ends. The others stay as they start.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &["0-3", "5"], extend("x-default" = "all layers"))]
+    #[schemars(length(min = 1), example = &["0-3", "5"], extend("x-default" = "all layers", "x-unit" = "layers"))]
     pub layers: Option<Vec<LayerRange>>,
     /// Factors on the learning rate by layers, above 0; 1 for layers that are not listed.
     #[serde(skip_serializing_if = "LayerScales::is_empty")]
-    #[schemars(example = &BTreeMap::from([("0-3", 0.5)]), extend("x-unit" = "multiple of the rate"))]
+    #[schemars(example = &BTreeMap::from([("0-3", 0.5)]), extend("x-default" = "no factors", "x-unit" = "multiple of the rate"))]
     pub lr_scale: LayerScales,
 }
 
