@@ -24,7 +24,7 @@ constexpr int64_t MAX_MIX = 6;
 
 // Layer norm, token shift and mixes:
 //   n_t = norm(x_t) * weight + bias      out_i,t = n_t + (n_{t-1} - n_t) * (mix_i + share_i,t)
-// Before the first token stands `before`, and nothing before a token at which a document begins.
+// `before` stands before the first token and before each token at which a document begins.
 struct NormMixArrays {
   int64_t n_row, n_token, n_channel, n_mix;
   WkvDtype dtype;

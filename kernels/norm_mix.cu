@@ -74,7 +74,7 @@ struct MixToken {
   const Operand *x(Index t) const { return operands(p.x) + at(t); }
   bool restarts(Index t) const { return p.restarts && p.restarts[row * p.n_token + t]; }
   // Whether the token before is in `x`.
-  bool follows() const { return token > 0 && !restarts(token); }
+  bool follows(Index t) const { return t > 0 && !restarts(t); }
 
   Eight normed(Index t, const RowMoments &moments, int j) const {
     const Eight w = load_eight(weight + j), b = load_eight(bias + j);
@@ -87,9 +87,8 @@ struct MixToken {
 
   // What stands before the token.
   Eight before(const RowMoments &moments, int j) const {
-    if (follows()) return normed(token - 1, moments, j);
-    if (token == 0 && !restarts(token)) return load_eight(operands(p.before) + row * c + j);
-    return Eight{};
+    if (follows(token)) return normed(token - 1, moments, j);
+    return load_eight(operands(p.before) + row * c + j);
   }
 
   // The share of the token before in mixture i.
@@ -158,12 +157,19 @@ struct MixToken {
     });
   }
 
-  // The gradient of what stands before the first token.
+  // The gradient of what stands before the first token and before each at which a document begins.
   void before_back() const {
+    const Index end = p.restarts ? p.n_token : 1;
     each_row_octet(c, [&](int, int j) {
-      Eight all{}, older{};
-      if (!restarts(0)) gradients(0, j, all, older);
-      store_eight(operands(p.d_before) + row * c + j, older);
+      Eight sum{};
+      for (Index t = 0; t < end; t++) {
+        if (follows(t)) continue;
+        Eight all, older;
+        gradients(t, j, all, older);
+#pragma unroll
+        for (int k = 0; k < OCTET; k++) sum.at[k] += older.at[k];
+      }
+      store_eight(operands(p.d_before) + row * c + j, sum);
     });
   }
 
@@ -190,7 +196,7 @@ extern "C" __global__ void __launch_bounds__(STAGE_ROW_THREADS)
   __shared__ float room[2][ROW_WARPS];
   const MixToken t(p);
   RowMoments moments[2];
-  row_moments({t.x(t.token), t.follows() ? t.x(t.token - 1) : nullptr}, t.c, moments, room);
+  row_moments({t.x(t.token), t.follows(t.token) ? t.x(t.token - 1) : nullptr}, t.c, moments, room);
   each_row_octet(t.c, [&](int, int j) {
     const Eight own = t.normed(t.token, moments[0], j), older = t.before(moments[1], j);
 #pragma unroll
@@ -213,7 +219,7 @@ extern "C" __global__ void __launch_bounds__(STAGE_ROW_THREADS)
   if (p.d_before && t.token == 0) t.before_back();
   if (!p.dx && !p.d_shares) return;
   RowMoments moments[2];
-  const bool needs_before = p.d_shares && t.follows();
+  const bool needs_before = p.d_shares && t.follows(t.token);
   row_moments({t.x(t.token), needs_before ? t.x(t.token - 1) : nullptr}, t.c, moments, room);
   if (p.dx) t.step_back(moments[0], room);
   if (p.d_shares) t.shares_back(moments);

@@ -6,7 +6,9 @@
 // the gradient of n_t (o_{t+1} only if no document begins at t + 1):
 //
 //   g = e_t * weight    dx_t = scale * (g - mean of g - h * mean of (g * h)),   h = (x_t - mean) * scale
-//   d share_i,t = d_i,t * (n_{t-1} - n_t)      d before = o_0, unless a document begins at the first token
+//   d share_i,t = d_i,t * (n_{t-1} - n_t)      d before = o_0 + sum of o_t over the later t at which a document begins
+//
+// At those t, and at 0, `before` stands for n_{t-1}.
 //
 // To dx is added what reaches x from elsewhere: x is also what the block adds its results to.
 //
@@ -45,6 +47,8 @@ struct NormMix {
   bool restarts(int64_t token) const {
     return p.restarts && p.restarts[row * p.n_token + token];
   }
+  // Whether the token before is in `x`.
+  bool follows(int64_t token) const { return token > 0 && !restarts(token); }
 
   void norm(int64_t token, F *out) const {
     const Moments<F> moments = moments_of<F>(x(token), c, EPS);
@@ -56,10 +60,9 @@ struct NormMix {
 
   // What stands before `token`.
   void norm_before(int64_t token, F *out) const {
-    if (restarts(token)) return std::fill(out, out + c, F(0));
-    if (token > 0) return norm(token - 1, out);
-    const T *carried = static_cast<const T *>(p.before) + row * c;
-    each_vector<F>(c, [&](int64_t j, auto n) { write<F>(out + j, read<F>(carried + j, n), n); });
+    if (follows(token)) return norm(token - 1, out);
+    const T *given = static_cast<const T *>(p.before) + row * c;
+    each_vector<F>(c, [&](int64_t j, auto n) { write<F>(out + j, read<F>(given + j, n), n); });
   }
 
   // The share of the token before in mixture i.
@@ -75,7 +78,7 @@ struct NormMix {
     NormMix s(p, tokens.row);
     s.norm_before(tokens.first, s.before);
     for (int64_t token = tokens.first; token < tokens.end; token++) {
-      if (s.restarts(token)) std::fill(s.before, s.before + s.c, F(0));
+      if (s.restarts(token)) s.norm_before(token, s.before);
       s.norm(token, s.now);
       const int64_t at = s.at(token);
       each_vector<F>(s.c, [&](int64_t j, auto n) {
@@ -163,12 +166,17 @@ struct NormMix {
 
   void before_back() {
     T *out = static_cast<T *>(p.d_before) + row * c;
-    if (restarts(0)) return void(std::memset(out, 0, c * sizeof *out));
-    each_vector<F>(c, [&](int64_t j, auto n) {
-      Vec all, older;
-      gradients(0, j, n, all, older);
-      write<F>(out + j, older, n);
-    });
+    std::fill(later, later + c, F(0));
+    const int64_t end = p.restarts ? p.n_token : 1;
+    for (int64_t token = 0; token < end; token++) {
+      if (follows(token)) continue;
+      each_vector<F>(c, [&](int64_t j, auto n) {
+        Vec all, older;
+        gradients(token, j, n, all, older);
+        write<F>(later + j, read<F>(later + j, n) + older, n);
+      });
+    }
+    each_vector<F>(c, [&](int64_t j, auto n) { write<F>(out + j, read<F>(later + j, n), n); });
   }
 
   static void backward(const NormMixArrays &p, int64_t item) {

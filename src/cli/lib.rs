@@ -15,6 +15,7 @@ mod detach;
 mod devices;
 mod diff;
 mod doctor;
+mod drop_part;
 mod eval;
 mod events;
 mod explain;

@@ -20,6 +20,7 @@ use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, Shape, TimeState, Weights};
 use statetune_engine::{RunError, quant};
 
+use super::drop_part::DropArgs;
 use super::replace::{ReplaceArgs, is_export, with_passport};
 use super::subject::{Found, Part, SubjectArgs, fail, packed_format};
 use super::{Color, Format, say, show};
@@ -44,6 +45,8 @@ pub(super) struct MountArgs {
     /// Folder to write to [default: `PROGRAM` next to the state].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    drop: DropArgs,
     #[command(flatten)]
     replace: ReplaceArgs,
     #[command(flatten)]
@@ -143,7 +146,7 @@ fn write(args: &MountArgs, found: &Found, file: &Path, color: Color) -> Result<(
     let weights = Weights::load(&subject.weights)?;
     let shape = *weights.shape();
     check_options(&shape)?;
-    let state = TimeState::load(file, &shape)?;
+    let state = args.drop.for_program(TimeState::load(file, &shape)?, target.reader())?;
     let passport = Passport::of(file)?.unwrap_or_else(|| {
         Passport::new(ExportKind::State, ModelSizes::from(&shape), json!({ "type": "state" }))
     });
@@ -151,7 +154,7 @@ fn write(args: &MountArgs, found: &Found, file: &Path, color: Color) -> Result<(
         true => Some(BaseWeights::of(&subject.weights)?),
         false => passport.base,
     };
-    let passport = Passport { base, ..passport };
+    let passport = args.drop.passport(Passport { base, ..passport });
     let format = subject.quant.or(packed_format(file, &passport)?);
     let trained = format.map(|format| trained_model(subject, format)).transpose()?;
     let without_text = is_without_text(found, &shape);
@@ -197,10 +200,13 @@ fn write(args: &MountArgs, found: &Found, file: &Path, color: Color) -> Result<(
         TokenizerPlan::World | TokenizerPlan::Characters => None,
     };
     let prompt = subject.template.prompt(QUESTION).unwrap_or_else(|_| QUESTION.to_owned());
-    let usage = Usage { sizes, vocabulary, prompt: &prompt };
+    let usage = Usage { sizes, has_shift: state.shift.is_some(), vocabulary, prompt: &prompt };
     let entry = target.entry(&mounted, &subject.weights, &usage);
     let mut caveats: Vec<String> =
         target.caveats(shape.version()).into_iter().map(str::to_string).collect();
+    if args.drop.is_given() {
+        caveats.push("the file is without the shift states: the program answers otherwise than the trained state".into());
+    }
     if without_text {
         caveats.push(
             "the run was trained on token ids without a tokenizer: give the program those of the model".into(),

@@ -15,7 +15,7 @@ use statetune_engine::inference::{
     score_with_gradient,
 };
 use statetune_engine::kernels::{self, find_gpu};
-use statetune_engine::model::{TimeState, file_tensor, shape_in};
+use statetune_engine::model::{file_tensor, shape_in};
 use statetune_engine::tensors::device;
 use statetune_engine::{RunError, quant};
 use tch::{Kind, Tensor};
@@ -281,9 +281,9 @@ fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreEr
             let (scores, gradient) =
                 score_with_gradient(&model, &state, tokens.sequences()).map_err(RunError::from)?;
             let dtype = if exact == Kind::Double { Dtype::F64 } else { Dtype::F32 };
-            let named = |(layer, s)| file_tensor(&TimeState::name(layer), s, dtype);
+            let named = |(_, name, s): (i64, String, &Tensor)| file_tensor(&name, s, dtype);
             let metadata = [("format", "pt"), MADE_BY];
-            write_safetensors(file, gradient.0.iter().enumerate().map(named), &metadata)
+            write_safetensors(file, gradient.tensors().map(named), &metadata)
                 .map_err(RunError::from)?;
             scores
         }

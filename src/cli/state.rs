@@ -12,9 +12,9 @@ use statetune_core::words::count;
 use statetune_engine::RunError;
 use statetune_engine::exports::{
     ExportKind, ExportOptions, Passport, StateDifference, StateFile, check_alike, combine,
-    differences, save_state,
+    differences, save_state, shift_differences,
 };
-use statetune_engine::model::TimeState;
+use statetune_engine::model::{Shift, TimeState};
 use tch::Kind;
 
 use super::replace::{ReplaceArgs, is_export, is_of_run, with_passport};
@@ -92,7 +92,7 @@ enum Command {
 /// Output of a new state.
 #[derive(Args, Debug)]
 struct OutArgs {
-    /// Write `STEM.pth`, its passport `STEM.json`, and `STEM.st`. The ending may be written too.
+    /// Write `STEM.pth`, its passport `STEM.json`, and without shift states `STEM.st`. The ending may be written too.
     #[arg(long, value_name = "STEM", value_parser = stem)]
     out: PathBuf,
     #[command(flatten)]
@@ -169,29 +169,40 @@ impl StateArgs {
             .tensors()
             .next()
             .map(|tensor| tensor.dtype());
-        let norms: Vec<f64> = norms(&one.state);
+        let (norms, shift) = norms(&one.state);
         let dtype = dtype.map_or("nothing", Dtype::name);
         if format == Format::Json {
-            let size = one.state.0[0].size();
-            say(json!({
+            let size = one.state.wkv[0].size();
+            let mut info = json!({
                 "schema": INFO_SCHEMA,
                 "file": one.path,
                 "dtype": dtype,
-                "n_layer": one.state.0.len(),
+                "n_layer": one.state.wkv.len(),
                 "n_head": size[0],
                 "head_size": size[1],
                 "norms": norms,
                 "passport": one.passport,
-            }));
+            });
+            if let Some(shift) = shift {
+                info["shift_norms"] = json!(shift);
+            }
+            say(info);
             return Ok(());
         }
         say(format_args!("{}: {}, {dtype}", one.path.display(), one.shape()));
         for line in passport_lines(one.passport.as_ref()) {
             say(line);
         }
-        let mut rows = table(&["layer", "norm"]);
+        let names: &[&str] = match shift {
+            Some(_) => &["layer", "norm", "att shift", "ffn shift"],
+            None => &["layer", "norm"],
+        };
+        let mut rows = table(names);
         for (layer, norm) in norms.iter().enumerate() {
-            rows.add_row([layer.to_string(), format!("{norm:.4}")]);
+            let shift = shift.as_ref().map(|shift| shift[layer]);
+            let numbers = [*norm].into_iter().chain(shift.into_iter().flatten());
+            let cells = numbers.map(|norm| format!("{norm:.4}"));
+            rows.add_row([layer.to_string()].into_iter().chain(cells));
         }
         say(rows);
         Ok(())
@@ -203,29 +214,40 @@ impl StateArgs {
         let states = [first?, second?];
         check_alike(&states).map_err(|error| fail(&RunError::from(error), color))?;
         let layers = differences(&states[0].state, &states[1].state);
+        let shift = shift_differences(&states[0].state, &states[1].state);
         if format == Format::Json {
             let layer = |(layer, heads): &(StateDifference, Vec<StateDifference>)| {
                 let mut layer = numbers(layer);
                 layer["heads"] = heads.iter().map(numbers).collect();
                 layer
             };
-            let layers: Vec<Value> = layers.iter().map(layer).collect();
+            let mut layers: Vec<Value> = layers.iter().map(layer).collect();
+            for (layer, [att, ffn]) in layers.iter_mut().zip(shift.iter().flatten()) {
+                layer["shift"] = json!({ "att": numbers(att), "ffn": numbers(ffn) });
+            }
             let files = states.each_ref().map(|one| one.path.clone());
             say(json!({ "schema": DIFF_SCHEMA, "files": files, "layers": layers }));
             return Ok(());
         }
-        let mut rows = table(&["layer", "norm", "other norm", "difference", "cosine", "by head"]);
+        let mut names = vec!["layer", "norm", "other norm", "difference", "cosine", "by head"];
+        if shift.is_some() {
+            names.extend(["att shift", "ffn shift"]);
+        }
+        let mut rows = table(&names);
         for (layer, (all, heads)) in layers.iter().enumerate() {
             let by_head: Vec<String> =
                 heads.iter().map(|head| format!("{:.2}", head.between)).collect();
-            rows.add_row([
+            let shift = shift.as_ref().map(|shift| &shift[layer]);
+            let shift = shift.into_iter().flatten().map(|part| format!("{:.4}", part.between));
+            let cells = [
                 layer.to_string(),
                 format!("{:.4}", all.first),
                 format!("{:.4}", all.second),
                 format!("{:.4}", all.between),
                 all.cosine.map_or("-".to_string(), |cosine| format!("{cosine:.4}")),
                 by_head.join(" "),
-            ]);
+            ];
+            rows.add_row(cells.into_iter().chain(shift));
         }
         say(rows);
         Ok(())
@@ -297,11 +319,15 @@ fn numbers(difference: &StateDifference) -> Value {
     json!({ "norms": [first, second], "difference": between, "cosine": cosine })
 }
 
-fn norms(state: &TimeState) -> Vec<f64> {
+/// The norms of the WKV states, and of the shift states of the time mix and the channel mix, by layer.
+fn norms(state: &TimeState) -> (Vec<f64>, Option<Vec<[f64; 2]>>) {
     let norm = |s: &tch::Tensor| {
         s.to_kind(Kind::Double).square().sum(Kind::Double).sqrt().double_value(&[])
     };
-    state.0.iter().map(norm).collect()
+    let shift = state.shift.as_ref().map(|shift| {
+        shift.iter().map(|Shift { att, ffn }| [att, ffn].map(norm)).collect()
+    });
+    (state.wkv.iter().map(norm).collect(), shift)
 }
 
 fn finite(text: &str) -> Result<f64, String> {

@@ -70,6 +70,7 @@ mod resume;
 mod run;
 mod runs;
 mod score;
+mod shift;
 mod sinks;
 mod state;
 mod subjects;

@@ -92,8 +92,8 @@ fn an_unchanged_state_follows_unchanged_weights() {
         let shape = *Weights::load(&case.path("base.pth")).expect("the model").shape();
         let state = case.path(run.join("export/rwkv-1.pth"));
         let state = TimeState::load(&state, &shape).expect("a state");
-        assert_eq!(merged.names().len(), base.names().len() + state.0.len());
-        for (layer, s) in state.0.iter().enumerate() {
+        assert_eq!(merged.names().len(), base.names().len() + state.wkv.len());
+        for (layer, s) in state.wkv.iter().enumerate() {
             let found = tensor(&merged, &TimeState::name(layer)).to_kind(Kind::Float);
             assert!(found.equal(s) && !s.equal(&s.transpose(1, 2)), "{version} {layer}");
         }

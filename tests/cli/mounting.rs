@@ -149,7 +149,7 @@ fn a_proof_that_proves_nothing_says_so() {
     let shape = *Weights::load(&case.path("base.pth")).expect("the model").shape();
     let file = case.path(case.only_run().join("export/rwkv-1.pth"));
     let state = TimeState::load(&file, &shape).expect("a state");
-    let symmetric = TimeState(state.0.iter().map(|s| s + s.transpose(1, 2)).collect());
+    let symmetric = TimeState::of_wkv(state.wkv.iter().map(|s| s + s.transpose(1, 2)).collect());
     case.write_state("symmetric", &symmetric, &shape);
     let by_file = ["mount", "symmetric.pth", "--for", "rwkv-pip", "--model", "base.pth"];
     let by_file = [&by_file[..], &["--tokenizer", "vocab.txt"]].concat();

@@ -96,7 +96,7 @@ fn a_state_and_weights_train_together() {
     let shape = *Weights::load(&case.path("base.pth")).expect("the model").shape();
     let state = case.path(run.join("export/rwkv-1-state.pth"));
     let state = TimeState::load(&state, &shape).expect("a state");
-    assert!(state.0.iter().all(|s| s.abs().max().double_value(&[]) > 0.0));
+    assert!(state.wkv.iter().all(|s| s.abs().max().double_value(&[]) > 0.0));
     let found = names(&case, run.join("export/rwkv-1.pth"));
     assert!(found.contains(&"blocks.1.att.ln_x.bias".to_string()), "{found:?}");
     case.statetune(&["generate", &run.to_string_lossy(), "-p", "Hi"]).is_done();

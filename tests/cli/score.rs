@@ -63,8 +63,8 @@ fn write_state(case: &Case, name: &str, factor: f64) -> Vec<Tensor> {
         let numbers = Tensor::arange(s.numel() as i64, (Kind::Double, Device::Cpu));
         (numbers * 1.7 + 1.0).sin().sign().view_as(s)
     };
-    let signs: Vec<Tensor> = zeros.0.iter().map(sign).collect();
-    let state = TimeState(signs.iter().map(|s| s * factor).collect());
+    let signs: Vec<Tensor> = zeros.wkv.iter().map(sign).collect();
+    let state = TimeState::of_wkv(signs.iter().map(|s| s * factor).collect());
     case.write_state(name, &state, weights.shape());
     signs
 }

@@ -19,7 +19,7 @@ fn state(seed: f64) -> TimeState {
         let numbers = Tensor::arange(s.numel() as i64, (Kind::Double, Device::Cpu));
         ((numbers * 1.7 + seed).sin() * 8.0).round().view_as(s).to_kind(Kind::Float) / 8.0
     };
-    TimeState(zeros.0.iter().map(wave).collect())
+    TimeState::of_wkv(zeros.wkv.iter().map(wave).collect())
 }
 
 fn case() -> Case {
@@ -34,7 +34,7 @@ fn read(case: &Case, name: &str) -> TimeState {
 }
 
 fn same(x: &TimeState, y: &TimeState) -> bool {
-    x.0.len() == y.0.len() && x.0.iter().zip(&y.0).all(|(x, y)| x.equal(y))
+    x.wkv.len() == y.wkv.len() && x.wkv.iter().zip(&y.wkv).all(|(x, y)| x.equal(y))
 }
 
 #[test]
@@ -51,10 +51,10 @@ fn scale_mean_and_mix() {
         assert!(same(&read(&case, &format!("zero.{extension}")), &zeros));
         assert!(same(&read(&case, &format!("same.{extension}")), &state(1.0)));
     }
-    let doubled = TimeState(state(1.0).0.iter().map(|s| s * -2.0).collect());
+    let doubled = TimeState::of_wkv(state(1.0).wkv.iter().map(|s| s * -2.0).collect());
     assert!(same(&read(&case, "double.pth"), &doubled));
-    let expected = state(1.0).0.into_iter().zip(state(2.0).0).map(|(a, b)| a * 0.5 - b * 2.0);
-    assert!(same(&read(&case, "mix.pth"), &TimeState(expected.collect())));
+    let expected = state(1.0).wkv.into_iter().zip(state(2.0).wkv).map(|(a, b)| a * 0.5 - b * 2.0);
+    assert!(same(&read(&case, "mix.pth"), &TimeState::of_wkv(expected.collect())));
 
     let passport: Value = serde_json::from_str(&case.read("mix.json")).expect("JSON");
     assert_eq!(passport["model"]["version"], "x070");
@@ -79,11 +79,11 @@ fn info_and_diff() {
     assert_eq!(info["passport"]["product"], "state");
     let norm =
         |s: &Tensor| s.to_kind(Kind::Double).square().sum(Kind::Double).sqrt().double_value(&[]);
-    assert!((info["norms"][1].as_f64().expect("a number") - norm(&state(1.0).0[1])).abs() < 1e-9);
+    assert!((info["norms"][1].as_f64().expect("a number") - norm(&state(1.0).wkv[1])).abs() < 1e-9);
 
     let diff = json(&["diff", "a.pth", "b.pth"]);
     let head = &diff["layers"][1]["heads"][1];
-    let (a, b) = (state(1.0).0[1].get(1), state(2.0).0[1].get(1));
+    let (a, b) = (state(1.0).wkv[1].get(1), state(2.0).wkv[1].get(1));
     let close = |value: &Value, expected: f64| {
         assert!((value.as_f64().expect("a number") - expected).abs() < 1e-9, "{value} {expected}");
     };
@@ -109,7 +109,7 @@ fn info_and_diff() {
 fn what_does_not_go_together_is_refused() {
     let case = case();
     let small = Shape::for_scratch(Version::V7, 1, 128, 4096);
-    case.write_state("small", &TimeState(vec![state(1.0).0.remove(0)]), &small);
+    case.write_state("small", &TimeState::of_wkv(vec![state(1.0).wkv.remove(0)]), &small);
     case.write_state("v6", &state(3.0), &shape(Version::V6));
     case.write("broken.pth", &fs::read(case.path("a.pth")).expect("a file")[..9000]);
     let refuses = |arguments: &[&str], code: i32, message: &str| {

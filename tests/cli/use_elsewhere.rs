@@ -124,7 +124,7 @@ fn a_state_in_other_forms() {
     case.statetune(&["export", "latest", "--to", "st", "--out", "a.st"]).succeeds("a.st", "");
     case.statetune(&["export", "a.st", "--to", "pth", "--dtype", "fp32"]).succeeds("a.pth", "");
     let pth = read(run.join("export/rwkv-1.pth").to_str().expect("UTF-8"));
-    for (x, y) in pth.0.iter().zip(read("a.pth").0) {
+    for (x, y) in pth.wkv.iter().zip(read("a.pth").wkv) {
         assert!((x - y).abs().max().double_value(&[]) < 1e-3);
     }
     assert_eq!(open(&case, "a.pth").tensors().next().expect("a tensor").dtype(), Dtype::F32);

@@ -9,7 +9,7 @@ use statetune_engine::train::StepOptions;
 use tch::{Device, Kind, Tensor};
 
 use super::gpu::has_gpu;
-use super::numerics::{OPTIONS, assert_close, batch, gradients};
+use super::numerics::{OPTIONS, assert_close, batch, both_parts, gradients};
 
 const VOCAB_SIZE: i64 = 61;
 
@@ -45,15 +45,17 @@ fn weights(version: Version) -> Weights {
 
 /// States without zeros, the same for every dtype and device.
 fn states(shape: &Shape) -> TimeState {
-    let zeros = TimeState::zeros(shape, Kind::Float, Device::Cpu).0.into_iter().zip(0..);
-    TimeState(zeros.map(|(s, layer)| numbers(&s.size(), f64::from(layer)) * 0.3).collect())
+    let zeros = TimeState::zeros(shape, Kind::Float, Device::Cpu).with_shift(shape.n_embd);
+    zeros.map(|s| numbers(&s.size(), s.dim() as f64) * 0.3)
 }
 
 fn state_tuning(version: Version, kind: Kind, (device, op): (Device, Op)) -> StateTuning {
-    let method = StateTuning::new(Model::new(&weights(version).on(device), kind, op));
+    let model = Model::new(&weights(version).on(device), kind, op);
+    let method = StateTuning::start(model, both_parts());
     tch::no_grad(|| {
         let states = states(method.model().shape());
-        for (mut parameter, state) in method.parameters().into_iter().zip(&states.0) {
+        for (mut parameter, (_, name, state)) in method.parameters().into_iter().zip(states.tensors()) {
+            assert_eq!(parameter.name, name);
             parameter.tensor.copy_(state);
         }
     });
@@ -139,7 +141,7 @@ fn gradients_of_scores_are_the_same_on_every_device() {
             let states = states(model.shape()).to(exact, device);
             let (_, gradient) =
                 score_with_gradient(&model, &states, &sequences).expect("sound operands");
-            on_the_cpu(&gradient.0)
+            on_the_cpu(&gradient.wkv)
         };
         let exact = of((Device::Cpu, Op::Reference), Kind::Double);
         for place in places() {

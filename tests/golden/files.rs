@@ -129,7 +129,7 @@ fn tiny() -> Shape {
 fn random_state(seed: i64) -> TimeState {
     tch::manual_seed(seed);
     let zeros = TimeState::zeros(&tiny(), Kind::Float, Device::Cpu);
-    TimeState(zeros.0.iter().map(Tensor::randn_like).collect())
+    TimeState::of_wkv(zeros.wkv.iter().map(Tensor::randn_like).collect())
 }
 
 /// The passport of the states of these tests.
@@ -149,7 +149,7 @@ fn python_loads_a_state() {
     let pth = &save(&state, "run.final")[0];
     assert_eq!(pth.file_name(), Some(OsStr::new("run.final.pth")));
     let described = |state: &TimeState| -> Vec<Value> {
-        let layers = state.0.iter().enumerate();
+        let layers = state.wkv.iter().enumerate();
         layers.map(|(layer, s)| bf16_described(&TimeState::name(layer), s)).collect()
     };
     let expected = described(&state);
@@ -174,7 +174,7 @@ fn python_loads_an_exact_state() {
     let exact = |(layer, s): (usize, &Tensor)| {
         described(&TimeState::name(layer), s, "float32", |x| x.to_le_bytes().to_vec())
     };
-    let expected: Vec<Value> = state.0.iter().enumerate().map(exact).collect();
+    let expected: Vec<Value> = state.wkv.iter().enumerate().map(exact).collect();
     let Some(found) = torch_load(&paths[0]) else { return };
     assert_eq!(found, expected);
 }
@@ -209,8 +209,8 @@ fn the_other_format_of_a_state_is_transposed() {
     assert_eq!(file.format(), FileFormat::Safetensors);
     assert_eq!(file.metadata()["format"], "pt");
     assert_eq!(Passport::of(&paths[1]).expect("a sound file"), Some(passport()));
-    assert_eq!(file.names().len(), state.0.len());
-    for (layer, s) in state.transposed().0.iter().enumerate() {
+    assert_eq!(file.names().len(), state.wkv.len());
+    for (layer, s) in state.transposed().wkv.iter().enumerate() {
         let found = file.get(&TimeState::name(layer)).expect("a tensor for each layer");
         assert_eq!((found.dtype(), found.shape()), (Dtype::F16, [2, 64, 64].as_slice()));
         let expected: Vec<u8> =
@@ -224,8 +224,8 @@ fn a_state_survives_a_round_trip() {
     let (folder, state) = (folder(), random_state(3));
     let pth = &save(&state, &folder.path().join("state"), Dtype::BF16)[0];
     let found = TimeState::load(pth, &tiny()).expect("a state of this shape");
-    assert_eq!(found.0.len(), state.0.len());
-    for (found, s) in found.0.iter().zip(&state.0) {
+    assert_eq!(found.wkv.len(), state.wkv.len());
+    for (found, s) in found.wkv.iter().zip(&state.wkv) {
         assert_eq!(found.kind(), Kind::Float);
         assert!(found.equal(&s.to_kind(Kind::BFloat16).to_kind(Kind::Float)));
     }
@@ -267,7 +267,7 @@ fn a_transposed_state_shows_in_every_version() {
 fn numbers_beyond_a_dtype_are_refused() {
     let folder = folder();
     let state = random_state(8);
-    let _ = state.0[1].get(0).get(2).get(3).fill_(-1e5);
+    let _ = state.wkv[1].get(0).get(2).get(3).fill_(-1e5);
     let stem = folder.path().join("state");
     let export = ExportOptions { dtype: Dtype::BF16, passport: &passport() };
     let error = save_state(&state, &stem, &export).expect_err("beyond float16");
@@ -537,7 +537,7 @@ fn bad_state_files_are_refused() {
     let f32_st = folder.path().join("f32.st");
     let tensors = [0, 1].map(|layer| {
         let name = TimeState::name(layer);
-        file_tensor(&name, &random_state(7).0[layer], Dtype::F32)
+        file_tensor(&name, &random_state(7).wkv[layer], Dtype::F32)
     });
     write_safetensors(&f32_st, tensors, &[]).expect("written");
     assert_eq!(

@@ -25,6 +25,7 @@ mod quant;
 mod quant_cuda;
 mod quant_memory;
 mod quant_peft;
+mod shift;
 mod stages_cuda;
 mod state_tuning;
 mod step;

@@ -80,6 +80,7 @@ impl Case {
         Workload {
             shape,
             recipe,
+            states: None,
             quant: self.quant,
             dtype: dtype_of(self.kind),
             grad_cp: self.grad_cp,

@@ -8,7 +8,9 @@ use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Copies, Hidden, Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
-use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
+use statetune_engine::peft::{
+    Compute, Method, Parts, StatePart, StateSpec, StateTuning, TuningSpec, WeightTuning,
+};
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{
     HeadLoss, LossScaler, NonFiniteValue, StepOptions, TrainError, Trainer, head_loss,
@@ -53,6 +55,11 @@ pub(super) fn state_tuning(weights: &Weights, kind: Kind) -> StateTuning {
         }
     });
     method
+}
+
+/// The WKV states and the shift states of all layers.
+pub(super) fn both_parts() -> StateSpec {
+    StateSpec { parts: vec![StatePart::Wkv, StatePart::Shift], ..StateSpec::wkv(1.0) }
 }
 
 /// All weights are trained.
@@ -209,7 +216,7 @@ fn l2wrap_changes_gradients_and_not_the_loss() {
             .sum(Kind::Float)
     });
     let pull = pull.reduce(|a, b| a + b).expect("two batches") * (0.25 / targets as f64);
-    let states = method.time_state().0;
+    let states = method.time_state().wkv;
     let expected: Vec<Tensor> = Tensor::run_backward(&[pull], &states, false, false)
         .iter()
         .zip(&without)
@@ -297,7 +304,7 @@ fn four_samples_at_once_accumulated_or_packed_are_the_same() {
         let packed_loss = logits.cross_entropy_for_logits(&Tensor::cat(&targets, 0));
         let same_loss = packed_loss.double_value(&[]);
         assert!((same_loss / loss - 1.0).abs() < 1e-6, "{same_loss} {loss}");
-        let states = method.time_state().0;
+        let states = method.time_state().wkv;
         let packed = Tensor::run_backward(&[packed_loss], &states, false, false);
         assert_close(&packed, &together, 4e-6);
     }
@@ -333,15 +340,15 @@ fn a_step_that_overflows_float16_is_skipped_and_halves_the_scale() {
     let (hidden, _) = model.forward(&tensors.inputs, &start, None).expect("a sound batch");
     let least = model.logits(&hidden.at(&tensors.target_positions)).argmin(-1, false);
     batches[0].targets = Vec::try_from(least).expect("one axis");
-    let before = method.time_state().0[0].copy();
+    let before = method.time_state().wkv[0].copy();
     let first = trainer.step(&batches, 0, 0.1).expect("an overflow is not an error");
     assert!(first.skipped && !first.grad_norm.is_finite() && first.loss.is_finite());
     assert_eq!(trainer.scaler.expect("float16 is scaled").scale(), 32768.0);
-    assert!(method.time_state().0[0].equal(&before));
+    assert!(method.time_state().wkv[0].equal(&before));
     let second = trainer.step(&batches, 1, 0.1).expect("finite numbers");
     assert!(!second.skipped && second.grad_norm.is_finite());
     assert_eq!(trainer.scaler.expect("float16 is scaled").scale(), 32768.0);
-    assert!(!method.time_state().0[0].equal(&before));
+    assert!(!method.time_state().wkv[0].equal(&before));
 }
 
 #[test]
@@ -363,12 +370,12 @@ fn a_step_that_is_not_finite_changes_nothing() {
     let weights = weights(1, 61);
     let batches = [batch(13, 61, &[9])];
     let method = state_tuning(&weights, Kind::Float);
-    let before = method.time_state().0[0].copy();
+    let before = method.time_state().wkv[0].copy();
     let mut trainer = trainer(&method, Kind::Float, StepOptions { l2wrap: 1e39, ..OPTIONS });
     let outcome = trainer.step(&batches, 3, 0.1).expect("gradients overflow");
     assert_eq!((outcome.fault, outcome.skipped), (Some(NonFiniteValue::Gradients), true));
-    assert!(method.time_state().0[0].equal(&before));
-    let _ = tch::no_grad(|| method.time_state().0[0].fill_(f64::NAN));
+    assert!(method.time_state().wkv[0].equal(&before));
+    let _ = tch::no_grad(|| method.time_state().wkv[0].fill_(f64::NAN));
     let outcome = trainer.step(&batches, 4, 0.1).expect("a NaN loss is not an error");
     assert_eq!(
         (outcome.fault, outcome.skipped),

@@ -10,12 +10,16 @@ use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::optim::AdamOptions;
-use statetune_engine::peft::{Compute, Method, Parts, StateTuning, TuningSpec, WeightTuning};
+use statetune_engine::peft::{
+    Compute, Method, Parts, StateSpec, StateTuning, TuningSpec, WeightTuning,
+};
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{CrossEntropy, Subject};
 use statetune_engine::train::{DocumentSums, LossOptions, StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
+
+use super::numerics::both_parts;
 
 const VOCAB_SIZE: i64 = 4096;
 const CTX_LEN: usize = 48;
@@ -88,8 +92,8 @@ fn weights(version: Version) -> Weights {
 }
 
 /// State tuning from a state without zeros.
-fn state_tuning(version: Version, kind: Kind, op: Op) -> StateTuning {
-    let method = StateTuning::new(Model::new(&weights(version), kind, op));
+fn state_tuning(version: Version, kind: Kind, op: Op, states: StateSpec) -> StateTuning {
+    let method = StateTuning::start(Model::new(&weights(version), kind, op), states);
     tch::no_grad(|| {
         for mut parameter in method.parameters() {
             let _ = parameter.tensor.normal_(0.0, 0.2);
@@ -132,8 +136,9 @@ fn packed_documents_have_the_gradients_of_separate_ones() {
     assert_eq!(targets(&packed), targets(&alone));
 
     for version in [Version::V5, Version::V6, Version::V7] {
-        for op in [Op::Cpu, Op::Chunk] {
-            let method = state_tuning(version, Kind::Float, op);
+        let wkv = || StateSpec::wkv(1.0);
+        for (op, states) in [(Op::Cpu, wkv()), (Op::Cpu, both_parts()), (Op::Chunk, both_parts())] {
+            let method = state_tuning(version, Kind::Float, op, states);
             let expected = step(&method, &alone, false);
             assert_same(&step(&method, &packed, false), &expected, 1e-5);
             assert_same(&step(&method, &packed, true), &expected, 1e-5);
@@ -151,7 +156,7 @@ fn packed_documents_have_the_gradients_of_separate_ones() {
 #[test]
 fn each_packed_document_has_its_loss_alone() {
     let documents = Documents::new();
-    let method = state_tuning(Version::V7, Kind::Float, Op::Cpu);
+    let method = state_tuning(Version::V7, Kind::Float, Op::Cpu, both_parts());
     let losses = |batches: Vec<Batch>| -> Vec<f64> {
         let mut losses: Vec<f64> =
             batches.iter().flat_map(|b| position_losses(&method, b)).collect();
@@ -183,7 +188,7 @@ fn position_losses(method: &StateTuning, batch: &Batch) -> Vec<f64> {
 #[test]
 fn the_validation_loss_does_not_depend_on_packing() {
     let documents = Documents::new();
-    let method = state_tuning(Version::V7, Kind::Float, Op::Cpu);
+    let method = state_tuning(Version::V7, Kind::Float, Op::Cpu, both_parts());
     let loss = |dataload, micro_bsz, chunk_ctx| {
         let options = LossOptions { head_chunk: 16, chunk_ctx };
         let mut loader = documents.loader(dataload);

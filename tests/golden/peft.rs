@@ -17,7 +17,7 @@ use statetune_engine::model::{
 use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::{
     AdapterMath, AdapterSpec, AnyMethod, Compute, Disha, DishaMode, Lora, Method, Misfit, Parts,
-    Pissa, StateTuning, TuningSpec, WeightTuning, merged, state_after,
+    Pissa, StateSpec, StateTuning, TuningSpec, WeightTuning, merged, state_after,
 };
 use statetune_engine::train::{BatchTensors, LossScaler, StepOptions, Trainer};
 use tch::{Device, Kind, Tensor};
@@ -299,7 +299,7 @@ fn saved_parameters_resume_exactly() {
         let again = WeightTuning::resume(recipe, base.share(), &tensors, compute(kind));
         let again = again.expect("finite weights");
         let states = run.time_state();
-        for (found, expected) in again.time_state().0.iter().zip(&states.0) {
+        for (found, expected) in again.time_state().wkv.iter().zip(&states.wkv) {
             tch::no_grad(|| found.shallow_clone().copy_(expected)); // states have files of their own
         }
         assert_eq!(logits_of(&again), logits_of(&run), "{what}");
@@ -441,15 +441,20 @@ fn states_start_from_the_given_states() {
             let token = Tensor::from_slice(&[id]).view([1, 1]);
             (_, state) = model().forward(&token, &state, None).expect("valid operands");
         }
-        for (found, layer) in after.0.iter().zip(&state.layers) {
+        for (found, layer) in after.wkv.iter().zip(&state.layers) {
             let error = relative_error(found, &layer.wkv.squeeze_dim(0));
             assert!(error < 1e-5, "{version}: off by {error:e}");
         }
-        let method = StateTuning::from(model(), &after);
-        for (found, expected) in method.time_state().0.iter().zip(&after.0) {
-            assert_eq!(found, expected);
+        let found = StateTuning::from(model(), &after, StateSpec::wkv(1.0)).time_state();
+        assert_eq!(found.tensors().count() as i64, 3 * base.shape().n_layer);
+        for ((_, name, found), (_, _, expected)) in found.tensors().zip(after.tensors()) {
+            assert_eq!(found, expected, "{name}");
         }
-        assert!(after.0.iter().all(|s| s.abs().max().double_value(&[]) > 1e-3));
+        for (shift, layer) in after.shift.iter().flatten().zip(&state.layers) {
+            assert!(relative_error(&shift.att, &layer.att_x.squeeze_dim(0)) < 1e-5, "{version}");
+            assert!(relative_error(&shift.ffn, &layer.ffn_x.squeeze_dim(0)) < 1e-5, "{version}");
+        }
+        assert!(after.wkv.iter().all(|s| s.abs().max().double_value(&[]) > 1e-3));
     }
 }
 

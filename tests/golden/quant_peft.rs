@@ -100,7 +100,7 @@ fn the_loss_falls_and_trained_parameters_resume_exactly() {
         let tensors = tensors.collect();
         let again = WeightTuning::resume(recipe, packed(recipe, base, format), &tensors, compute);
         let again = again.expect("finite weights");
-        for (found, expected) in again.time_state().0.iter().zip(&run.time_state().0) {
+        for (found, expected) in again.time_state().wkv.iter().zip(&run.time_state().wkv) {
             tch::no_grad(|| found.shallow_clone().copy_(expected)); // states have files of their own
         }
         assert_eq!(logits_of(&again), logits_of(&run), "{what}");

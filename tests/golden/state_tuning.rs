@@ -1,5 +1,6 @@
 //! State tuning in every version and precision: the loss falls, nothing else moves, and a saved state resumes exactly.
 
+use statetune_core::peft::StateSpec;
 use statetune_core::tensorfile::Dtype;
 use statetune_engine::exports::ExportOptions;
 use statetune_engine::kernels::Op;
@@ -28,7 +29,7 @@ fn states_are_trained_in_every_version_and_precision() {
             let run = StateTuning::new(model());
             let losses = train(&mut trainer(&run, kind), 0..8);
             assert!(losses[losses.len() - 1] < losses[0] - 0.01, "{what}: {losses:?}");
-            assert!(run.time_state().0.iter().all(|s| s.abs().max().double_value(&[]) > 0.0));
+            assert!(run.time_state().wkv.iter().all(|s| s.abs().max().double_value(&[]) > 0.0));
             for (name, x) in &before {
                 assert!(base.get(name, x.kind()).equal(x), "{what}: {name}");
             }
@@ -36,12 +37,12 @@ fn states_are_trained_in_every_version_and_precision() {
             let export = ExportOptions { dtype: Dtype::F32, passport: &passport(base.shape()) };
             let files = run.export(&folder.path().join("state"), &export).expect("written");
             let state = TimeState::load(&files[0], base.shape()).expect("a state");
-            let again = StateTuning::from(model(), &state);
+            let again = StateTuning::from(model(), &state, StateSpec::wkv(1.0));
             assert_eq!(logits_of(&again), logits_of(&run), "{what}");
             // With equal optimizers, both continue equally.
             let losses = |method| train(&mut trainer(method, kind), 8..10);
             assert_eq!(losses(&again), losses(&run), "{what}");
-            for (found, expected) in again.time_state().0.iter().zip(&run.time_state().0) {
+            for (found, expected) in again.time_state().wkv.iter().zip(&run.time_state().wkv) {
                 assert_eq!(found, expected, "{what}");
             }
         }

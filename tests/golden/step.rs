@@ -125,7 +125,7 @@ fn an_objective_of_rows_has_the_gradient_of_its_formula() {
     let row = batch.target_positions.floor_divide_scalar(batch.inputs.size()[1]);
     let of_rows = Tensor::zeros([3], (Kind::Float, Device::Cpu)).index_add(0, &row, &log_probs);
     let formula = of_rows.neg().softplus().sum(Kind::Float) / plain.targets.len() as f64;
-    let states = method.time_state().0;
+    let states = method.time_state().wkv;
     let expected = Tensor::run_backward(&[formula], &states, false, false);
     for grad_cp in [false, true] {
         let options = StepOptions { grad_cp, ..OPTIONS };

@@ -8,12 +8,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use statetune_core::arch::is_of_shift;
 use statetune_core::tensorfile::{Dtype, write_pth};
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::{
-    Arch, Hidden, Model, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, State, TimeState, Version, Weights,
-    file_tensor,
+    Arch, Hidden, Model, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, Shift, State, TimeState, Version,
+    Weights, file_tensor,
 };
 use statetune_engine::peft::{Method, StateTuning};
 use tch::{Device, Kind, Reduction, Tensor};
@@ -93,7 +94,15 @@ fn time_state(shape: &Shape, kind: Kind) -> TimeState {
     let all =
         hash_fill(STATE_FILL, &[shape.n_layer, shape.n_head, shape.head_size, shape.head_size])
             * 0.2;
-    TimeState(all.unbind(0).iter().map(|layer| layer.to_kind(kind)).collect())
+    TimeState::of_wkv(all.unbind(0).iter().map(|layer| layer.to_kind(kind)).collect())
+}
+
+/// [`time_state`] with shift states.
+fn shifted_state(shape: &Shape, kind: Kind) -> TimeState {
+    let rows = hash_fill(STATE_FILL + 1, &[2 * shape.n_layer, shape.n_embd]).to_kind(kind);
+    let shift = (0..shape.n_layer)
+        .map(|layer| Shift { att: rows.get(2 * layer), ffn: rows.get(2 * layer + 1) });
+    TimeState { shift: Some(shift.collect()), ..time_state(shape, kind) }
 }
 
 /// The dtype of the states of a model that computes in `kind`.
@@ -117,7 +126,7 @@ struct Outcome {
     end: State,
     /// Sum of the cross-entropies of all tokens.
     loss_sum: f64,
-    /// Derivatives of `loss_sum`, one (H, N, N) for each layer with a time mix.
+    /// Derivatives of `loss_sum`, one (H, N, N) for each layer with a time mix, then those of shift states.
     state_gradients: Vec<Tensor>,
 }
 
@@ -130,7 +139,7 @@ impl Outcome {
         targets: &Tensor,
         restarts: Option<&Tensor>,
     ) -> Outcome {
-        let state = TimeState(state.0.into_iter().map(|s| s.set_requires_grad(true)).collect());
+        let state = state.map(|s| s.detach().set_requires_grad(true));
         let start = model.start(&state, ids.size()[0]);
         let (hidden, end) = model.forward(ids, &start, restarts).expect("valid operands");
         let logits = model.logits(&hidden);
@@ -139,9 +148,9 @@ impl Outcome {
                 .view([-1, model.shape().vocab_size])
                 .to_kind(state_kind(model.kind()))
                 .cross_entropy_loss::<Tensor>(&targets.view([-1]), None, Reduction::Sum, -100, 0.0);
-        let learns = |layer: &usize| model.shape().has_time_mix(*layer as i64);
-        let states: Vec<&Tensor> =
-            (0..state.0.len()).filter(learns).map(|layer| &state.0[layer]).collect();
+        let is_read = |layer, name: &str| is_of_shift(name) || model.shape().has_time_mix(layer);
+        let states = state.tensors().filter(|(layer, name, _)| is_read(*layer, name));
+        let states: Vec<&Tensor> = states.map(|(_, _, s)| s).collect();
         let state_gradients = Tensor::run_backward(&[&loss], &states, false, false);
         Outcome {
             hidden,
@@ -294,7 +303,7 @@ fn gradients_match_central_differences() {
         for place @ [layer, h, v, k] in GRADIENT_PLACES {
             let loss = |shift: f64| {
                 let state = time_state(&shape, Kind::Double);
-                let _ = state.0[layer as usize].get(h).get(v).get(k).g_add_scalar_(shift);
+                let _ = state.wkv[layer as usize].get(h).get(v).get(k).g_add_scalar_(shift);
                 Outcome::document(&model, state, &tokens()).loss_sum
             };
             let expected = (loss(STEP) - loss(-STEP)) / (2.0 * STEP);
@@ -303,6 +312,42 @@ fn gradients_match_central_differences() {
                 (gradient - expected).abs() < 1e-9,
                 "{version} {place:?}: {gradient:e} is not {expected:e}"
             );
+        }
+    }
+}
+
+/// The gradients of shift states against central differences of the loss of packed documents, in float64, by the plain form
+/// and by the fused stages.
+#[test]
+fn gradients_of_shift_states_match_central_differences() {
+    const STEP: f64 = 1e-4;
+    let rows = Tensor::cat(&[tokens(), tokens().flip([1])], 0);
+    let restarts = restarts();
+    for shape in shapes() {
+        for op in [Op::Reference, Op::Cpu] {
+            let model = model(shape, Kind::Double, op);
+            let outcome = |state| {
+                Outcome::new(&model, state, &rows, &next_tokens(&rows), Some(&restarts))
+            };
+            let found = outcome(shifted_state(&shape, Kind::Double));
+            let (layers, gradients) = (shape.n_layer as usize, found.state_gradients);
+            let of_shift = &gradients[gradients.len() - 2 * layers..];
+            for (layer, channel) in [(0, 3), (layers - 1, 70)] {
+                for half in 0..2 {
+                    let loss = |by: f64| {
+                        let state = shifted_state(&shape, Kind::Double);
+                        let Shift { att, ffn } = &state.shift.as_ref().expect("shift states")[layer];
+                        let _ = [att, ffn][half].get(channel).g_add_scalar_(by);
+                        outcome(state).loss_sum
+                    };
+                    let expected = (loss(STEP) - loss(-STEP)) / (2.0 * STEP);
+                    let gradient = of_shift[2 * layer + half].double_value(&[channel]);
+                    assert!(
+                        (gradient - expected).abs() < 1e-7 && expected.abs() > 1e-6,
+                        "{shape:?} {op:?} {layer} {half}: {gradient:e} is not {expected:e}"
+                    );
+                }
+            }
         }
     }
 }
@@ -372,24 +417,44 @@ fn packed_documents_equal_separate_ones() {
     for shape in shapes() {
         for op in OPS {
             for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5)] {
-                packed_equals_separate(shape, &rows, op, kind, tolerance);
+                for state in [time_state, shifted_state] {
+                    packed_equals_separate(shape, &rows, op, (kind, tolerance), state);
+                }
             }
         }
     }
 }
 
-fn packed_equals_separate(shape: Shape, rows: &Tensor, op: Op, kind: Kind, tolerance: f64) {
+/// Where the documents begin.
+fn restarts() -> Tensor {
+    let restarts = Tensor::zeros([2, 16], (Kind::Bool, Device::Cpu));
+    for (row, lengths) in (0..).zip(DOCUMENTS) {
+        let firsts = lengths.iter().scan(0, |next, length| {
+            *next += length;
+            Some(*next - length)
+        });
+        firsts.for_each(|first| drop(restarts.get(row).get(first).fill_(1)));
+    }
+    restarts
+}
+
+fn packed_equals_separate(
+    shape: Shape,
+    rows: &Tensor,
+    op: Op,
+    (kind, tolerance): (Kind, f64),
+    state: fn(&Shape, Kind) -> TimeState,
+) {
     let what = |of: &str| format!("{shape:?} by {op:?} in {kind:?}, {of}");
     let model = model(shape, kind, op);
-    let restarts = Tensor::zeros([2, 16], (Kind::Bool, Device::Cpu));
+    let restarts = restarts();
     let (mut targets, mut logits, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
     let mut gradients: Vec<Tensor> = Vec::new();
     for (row, lengths) in (0..).zip(DOCUMENTS) {
         let mut first = 0;
         for &length in lengths {
-            let _ = restarts.get(row).get(first).fill_(1);
             let document = rows.narrow(0, row, 1).narrow(1, first, length);
-            let alone = Outcome::document(&model, time_state(&shape, kind), &document);
+            let alone = Outcome::document(&model, state(&shape, kind), &document);
             targets.push(next_tokens(&document));
             hidden.push(alone.hidden.x);
             logits.push(alone.logits);
@@ -405,8 +470,7 @@ fn packed_equals_separate(shape: Shape, rows: &Tensor, op: Op, kind: Kind, toler
         let all = Tensor::cat(parts, 1);
         all.view([&[2, 16], &all.size()[2..]].concat().as_slice())
     };
-    let state = time_state(&shape, kind);
-    let packed = Outcome::new(&model, state, rows, &in_rows(&targets), Some(&restarts));
+    let packed = Outcome::new(&model, state(&shape, kind), rows, &in_rows(&targets), Some(&restarts));
     assert_within(&what("hidden states"), &packed.hidden.x, &in_rows(&hidden), tolerance);
     assert_within(&what("logits"), &packed.logits, &in_rows(&logits), tolerance);
     for (found, expected) in packed.state_gradients.iter().zip(&gradients) {
@@ -518,7 +582,7 @@ fn state_tuning_trains_every_state_that_is_read() {
         let names: Vec<String> = tuning.parameters().into_iter().map(|p| p.name).collect();
         let read = (0..shape.n_layer).filter(|&layer| shape.has_time_mix(layer));
         assert_eq!(names, read.map(|layer| TimeState::name(layer as usize)).collect::<Vec<_>>());
-        assert_eq!(tuning.time_state().0.len() as i64, shape.n_layer);
+        assert_eq!(tuning.time_state().wkv.len() as i64, shape.n_layer);
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use statetune_core::tensorfile::Dtype;
 
+use crate::drop_part::DropArgs;
 use crate::replace::ReplaceArgs;
 use crate::subject::SubjectArgs;
 
@@ -25,6 +26,8 @@ pub(crate) struct ExportArgs {
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) replace: ReplaceArgs,
+    #[command(flatten)]
+    pub(super) drop: DropArgs,
     /// Leave out the initial states, which most programs for RWKV-7 do not read.
     #[arg(long)]
     pub(super) without_states: bool,
@@ -95,11 +98,13 @@ impl ExportArgs {
         let form = self.to;
         let merges = matches!(form, FormName::Hf | FormName::Gguf);
         let is_program = merges || form == FormName::Peft;
+        let takes_states = matches!(form, FormName::Pth | FormName::St | FormName::Gguf);
         let options = [
             ("--dtype q8_0", self.dtype == Some(DtypeName::Q8) && form != FormName::Gguf),
             ("--dtype", self.dtype.is_some() && form == FormName::Peft),
             ("--like", self.like.is_some() && is_program),
             ("--quantised", self.quantised && !merges),
+            ("--drop", self.drop.is_given() && !takes_states),
         ];
         options.into_iter().find_map(|(option, is_stray)| is_stray.then_some(option))
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 use statetune_core::arch::{is_of_state, open_model};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::peft::StateReader;
 use statetune_core::tensorfile::{Dtype, TensorFile};
 use statetune_engine::RunError;
 use statetune_engine::exports::{
@@ -128,9 +129,14 @@ fn export_state(args: &ExportArgs, source: &Path, out: &Path) -> Result<(), RunE
         let method = json!({ "type": "state", "made_by": "export" });
         Passport::of_all(&[None], ExportKind::State, method)
     });
+    let passport = args.drop.passport(passport);
     match args.to {
-        FormName::St => save_state_st(&state, out, &passport)?,
+        FormName::St => {
+            let state = args.drop.for_program(state, StateReader::Ai00)?;
+            save_state_st(&state, out, &passport)?;
+        }
         _ => {
+            let state = args.drop.of(state);
             let dtype = args.dtype.and_then(DtypeName::dtype).unwrap_or(Dtype::BF16);
             save_state_pth(&state, out, &ExportOptions { dtype, passport: &passport })?;
         }

@@ -33,8 +33,8 @@ pub(super) fn export(
         .map_err(failed)?;
     save_modelfile(&out, card.template, &recipe)?;
     let mut files = vec![out.clone(), recipe];
-    if let Some(states) = tuned.states.as_ref().filter(|_| !args.without_states) {
-        save_prompt_cache(states, &shape, &cache).map_err(failed)?;
+    if let Some(states) = tuned.states.filter(|_| !args.without_states) {
+        save_prompt_cache(&args.drop.of(states), &shape, &cache).map_err(failed)?;
         let [model, cache_word] = [&out, &cache].map(|path| shell_path(path));
         tell(format_args!(
             "state    {} has the initial state, for prompts that begin with token 0: llama-completion -m {model} \

@@ -146,8 +146,11 @@ pub(crate) trait Trains: Debug {
     /// What the trained update of the matrix `name` keeps; absent: the matrix has no update.
     fn update(&self, name: &str) -> Option<SavedForBackward>;
 
-    /// Whether initial states are trained.
-    fn states(&self) -> bool;
+    /// Whether the initial WKV state of a layer is trained.
+    fn wkv_state(&self, layer: i64) -> bool;
+
+    /// Whether the initial shift states of a layer are trained.
+    fn shift_states(&self, layer: i64) -> bool;
 }
 
 /// What the sizes of a forward pass follow from.
@@ -223,8 +226,9 @@ impl Block<'_, '_> {
     ) -> [Value; N] {
         let [weight, bias] = ["weight", "bias"].map(|part| format!("{norm}.{part}"));
         let moving_grad = moving.is_some_and(|moving| moving.needs_grad);
+        let before_grad = self.pass.trains.shift_states(self.layer);
         if self.fuses([&weight, &bias]) && self.fuses(w) {
-            let needs_grad = x.needs_grad || moving_grad;
+            let needs_grad = x.needs_grad || moving_grad || before_grad;
             if needs_grad {
                 self.tape.keep(x);
                 moving.iter().for_each(|&moving| self.tape.keep(moving));
@@ -234,7 +238,7 @@ impl Block<'_, '_> {
         let norm_trains = self.trains(&weight);
         let len = self.pass.shape.n_embd.unsigned_abs();
         let x = self.tape.norm(x, len, norm_trains);
-        let xx = self.tape.like(x, x.needs_grad);
+        let xx = self.tape.like(x, x.needs_grad || before_grad);
         w.map(|w| {
             let w_trains = self.trains(w);
             let share = match moving {
@@ -296,7 +300,7 @@ impl Block<'_, '_> {
     pub(super) fn wkv(&mut self, operands: &[Value], for_state: &[Value]) -> Value {
         let Pass { shape, trains, widens, on_gpu, .. } = *self.pass;
         let some = operands.iter().any(|x| x.needs_grad);
-        let y = self.tape.like(operands[0], some || trains.states());
+        let y = self.tape.like(operands[0], some || trains.wkv_state(self.layer));
         // The CUDA kernels compute all gradients or none.
         let all = some || (on_gpu && y.needs_grad);
         if all {

@@ -21,7 +21,10 @@ pub use detect::{FileKind, NotAModel, Shapes, check, detect};
 pub use groups::{TrainPart, group, part};
 pub use memory::SavedForBackward;
 pub(crate) use memory::{Pass, Tape, Trains};
-pub use naming::{hugging_face_name, is_of_adapter, is_of_state, open_model};
+pub use naming::{
+    hugging_face_name, is_of_adapter, is_of_shift, is_of_state, open_model, shift_state_names,
+    time_state_name,
+};
 pub use op::{LOSS_PART_LEN, NoGpu, Op, SAVED_EVERY};
 pub use preset::Preset;
 pub use rwkv5::Rwkv5;

@@ -37,9 +37,25 @@ pub fn is_of_adapter(name: &str) -> bool {
     name.split('.').any(|part| ADAPTER_PARTS.contains(&part))
 }
 
-/// Whether the tensor is the initial state of a layer.
+/// The name of the initial WKV state of a layer, in state files of all programs.
+pub fn time_state_name(layer: i64) -> String {
+    format!("blocks.{layer}.att.time_state")
+}
+
+/// The names of the initial shift states of a layer, of its time mix and its channel mix. No other program has names for
+/// them in files.
+pub fn shift_state_names(layer: i64) -> [String; 2] {
+    ["att", "ffn"].map(|part| format!("blocks.{layer}.{part}.shift_state"))
+}
+
+/// Whether the tensor is an initial state of a layer.
 pub fn is_of_state(name: &str) -> bool {
-    name.ends_with(".att.time_state")
+    name.ends_with(".att.time_state") || is_of_shift(name)
+}
+
+/// Whether the tensor is an initial shift state of a layer.
+pub fn is_of_shift(name: &str) -> bool {
+    name.ends_with(".shift_state")
 }
 
 /// Whether only RWKV-7 in Hugging Face's naming has a tensor of this name.

@@ -186,7 +186,7 @@ impl Products {
         let mut kept = vec![r, w, k, v, iclr, g];
         kept.extend(share.iter().flat_map(|&(share, first)| [share, first]));
         let all = kept.iter().any(|x| x.needs_grad);
-        let y = block.tape.like(r, all || block.pass.trains.states());
+        let y = block.tape.like(r, all || block.pass.trains.wkv_state(block.layer));
         block.keep_state(y.needs_grad);
         block.keep_all(y.needs_grad, &kept);
         if block.pass.on_gpu && y.needs_grad {

@@ -1,5 +1,6 @@
 //! The sizes of an RWKV model and the tensors that follow from them.
 
+use super::naming::{shift_state_names, time_state_name};
 use super::{Arch, Version, rwkv5};
 
 /// Channels of a head in released models, and in new ones. The fastest size of the native kernels.
@@ -90,12 +91,18 @@ impl Shape {
         all
     }
 
-    /// The initial states of all layers with their shapes: (H, N, N) indexed `[head, value, key]`. A checkpoint may hold
-    /// them behind its weights.
+    /// The initial WKV states of all layers with their shapes: (H, N, N) indexed `[head, value, key]`. A checkpoint may
+    /// hold them behind its weights.
     pub fn state_tensors(&self) -> Vec<(String, Vec<i64>)> {
         let size = [self.n_head, self.head_size, self.head_size];
-        let state = |layer| named(&format!("blocks.{layer}.att.time_state"), &size);
-        (0..self.n_layer).map(state).collect()
+        (0..self.n_layer).map(|layer| named(&time_state_name(layer), &size)).collect()
+    }
+
+    /// The initial shift states of all layers with their shapes: what a time mix and a channel mix take for the normed
+    /// token before the first one, (C) each. A file may hold them behind the WKV states.
+    pub fn shift_tensors(&self) -> Vec<(String, Vec<i64>)> {
+        let of_layer = |layer| shift_state_names(layer).map(|name| named(&name, &[self.n_embd]));
+        (0..self.n_layer).flat_map(of_layer).collect()
     }
 
     /// Whether the forward pass reads the tensor `name`. A checkpoint may hold tensors that no result depends on.
@@ -114,14 +121,14 @@ impl Shape {
         self.tensors().iter().map(|(_, shape)| shape.iter().product::<i64>()).sum()
     }
 
-    /// Numbers in the initial states of all layers: `N * N` for each head of a time mix.
+    /// Numbers in the initial WKV states of all layers: `N * N` for each head of a time mix.
     pub fn state_parameters(&self) -> i64 {
         let layers = self.n_layer - i64::from(self.pre_ffn);
         layers * self.n_head * self.head_size * self.head_size
     }
 
-    /// Numbers in the state of a layer.
-    pub(crate) fn state_numbers(&self) -> u64 {
+    /// Numbers in the WKV state of a layer.
+    pub fn state_numbers(&self) -> u64 {
         (self.n_head * self.head_size * self.head_size).unsigned_abs()
     }
 }

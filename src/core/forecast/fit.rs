@@ -206,6 +206,7 @@ mod tests {
         Workload {
             shape,
             recipe: None,
+            states: None,
             quant: None,
             dtype: Dtype::BF16,
             grad_cp: false,

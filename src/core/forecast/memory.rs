@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::boundaries::{kept_every, most_kept};
 use crate::arch::{Arch, LOSS_PART_LEN, Pass, SAVED_EVERY, SavedForBackward, Shape, Tape, Trains};
 use crate::diagnostic::{Text, msg};
-use crate::peft::TuningSpec;
+use crate::peft::{StatePart, StateSpec, TuningSpec};
 use crate::plan::{AdamOptions, PeftPlan, Plan};
 use crate::quant::{self, Format};
 use crate::tensorfile::Dtype;
@@ -33,6 +33,8 @@ pub struct Workload<'a> {
     pub shape: &'a Shape,
     /// The trainable weights; absent when only initial states train.
     pub recipe: Option<&'a TuningSpec>,
+    /// The initial states that train where no weights do; absent: the WKV states of all layers.
+    pub states: Option<&'a StateSpec>,
     /// How the linear layers of the frozen model are kept; absent: in `dtype`.
     pub quant: Option<Format>,
     /// The dtype in which the model computes.
@@ -127,13 +129,14 @@ impl<'a> Workload<'a> {
     /// The workload of a plan for a model of this shape whose longest row has `tokens` tokens.
     pub fn of_plan(plan: &'a Plan, shape: &'a Shape, tokens: u64) -> Workload<'a> {
         let train = &plan.train;
-        let recipe = match &plan.method.peft {
-            PeftPlan::State(_) => None,
-            PeftPlan::Weights(recipe) => Some(&**recipe),
+        let (recipe, states) = match &plan.method.peft {
+            PeftPlan::State(plan) => (None, Some(&plan.states)),
+            PeftPlan::Weights(recipe) => (Some(&**recipe), None),
         };
         Workload {
             shape,
             recipe,
+            states,
             quant: plan.method.quant,
             dtype: train.dtype,
             grad_cp: train.grad_cp,
@@ -147,6 +150,19 @@ impl<'a> Workload<'a> {
 }
 
 impl Workload<'_> {
+    /// The initial states that train.
+    fn trained_states(&self) -> Option<StateSpec> {
+        match (self.recipe, self.states) {
+            (Some(recipe), _) => recipe.states(),
+            (None, states) => Some(states.cloned().unwrap_or_else(|| StateSpec::wkv(1.0))),
+        }
+    }
+
+    /// Whether the part of the initial states of a layer trains.
+    fn trains_state(&self, layer: i64, part: StatePart) -> bool {
+        self.trained_states().is_some_and(|states| states.trains(self.shape, layer, part))
+    }
+
     /// Tokens of a row that are computed at once.
     fn at_once(&self) -> u64 {
         self.chunk_ctx.map_or(self.tokens, |chunk| chunk.min(self.tokens))
@@ -245,8 +261,9 @@ impl Workload<'_> {
     /// Trainable parameters in float32, as much again for gradients, and twice as much for the moments of Adam; plus
     /// the frozen tensors of adapters.
     fn learning(&self) -> u64 {
-        let states = self.shape.state_parameters().unsigned_abs();
-        let numbers = self.recipe.map_or(states, |recipe| recipe.trainable_parameters(self.shape));
+        let states = || self.trained_states().map_or(0, |all| all.trainable_parameters(self.shape));
+        let numbers =
+            self.recipe.map_or_else(states, |recipe| recipe.trainable_parameters(self.shape));
         4 * (1 + 1 + AdamOptions::MOMENTS) * numbers
             + 4 * self.recipe.and_then(|recipe| recipe.adapter.as_ref()).map_or(0, |adapter| {
                 self.adapter_numbers() - adapter.trainable_parameters(self.shape)
@@ -269,11 +286,13 @@ impl Workload<'_> {
         let last = self.grad_cp.then(|| {
             // Inputs of all blocks, and the output of the last one.
             let kept = (self.shape.n_layer.unsigned_abs() + 1) * numbers * self.elt();
+            // A block differentiates its input where a block below, or the embedding, trains.
+            let mut needs_grad = x.needs_grad;
             let blocks = (0..self.shape.n_layer).map(|layer| {
                 let mut tape = Tape::new(self.elt());
-                let x = tape.held(numbers, layer > 0 || x.needs_grad);
-                let mut v_first = (layer > 0).then(|| tape.value(numbers, true));
-                pass.block(&mut tape, layer, x, &mut v_first);
+                let x = tape.held(numbers, needs_grad);
+                let mut v_first = (layer > 0).then(|| tape.value(numbers, needs_grad));
+                needs_grad = pass.block(&mut tape, layer, x, &mut v_first).needs_grad;
                 tape.bytes()
             });
             kept + blocks.max().unwrap_or(0)
@@ -351,8 +370,12 @@ impl Trains for Workload<'_> {
         adapter.changes(name).then(|| adapter.method.saved_for_backward())
     }
 
-    fn states(&self) -> bool {
-        self.recipe.is_none_or(|recipe| recipe.state_lr_scale.is_some())
+    fn wkv_state(&self, layer: i64) -> bool {
+        self.trains_state(layer, StatePart::Wkv)
+    }
+
+    fn shift_states(&self, layer: i64) -> bool {
+        self.trains_state(layer, StatePart::Shift)
     }
 }
 

@@ -32,6 +32,7 @@ impl AdapterSpec {
     pub fn changes(&self, name: &str) -> bool {
         let targets = self.targets.as_ref();
         targets.is_none_or(|targets| targets.iter().any(|target| is_of(*target, name)))
+            && self.method.beside().layers.contains_tensor(name)
     }
 
     /// Whether the matrix `name` is split into the initial update and a frozen residual.

@@ -7,10 +7,13 @@ mod adapter;
 mod adapter_spec;
 mod disha;
 mod full;
+mod layers;
 mod lora;
 mod pissa;
 mod settings;
 mod state;
+mod state_readers;
+mod state_spec;
 mod target;
 mod tuning_spec;
 
@@ -24,18 +27,21 @@ pub use adapter::{AdapterMethod, Part, tensor_name};
 pub use adapter_spec::{AdapterSpec, is_adapter_tensor};
 pub use disha::{Disha, DishaMode};
 pub use full::FullTuning;
+pub use layers::{LayerRange, LayerScales, Layers};
 pub use lora::Lora;
 pub use pissa::Pissa;
 pub use settings::Beside;
-pub use state::{StateInit, StateTuning};
+pub use state::{StateInit, StatePart, StateTuning};
+pub use state_readers::{StateReader, shift_warning};
+pub use state_spec::StateSpec;
 pub use target::Target;
-pub use tuning_spec::{Misfit, Parts, TuningSpec};
+pub use tuning_spec::{Misfit, Parts, TuningSpec, check_layers};
 
 /// `[peft]`: the trainable parameters; all others stay frozen.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Peft {
-    /// The initial WKV state of every layer.
+    /// The initial states of the layers.
     State(StateTuning),
     /// A low-rank update of each weight matrix W: `W + (alpha / rank) B A` (arXiv:2106.09685).
     Lora(Lora),
@@ -94,6 +100,15 @@ impl Peft {
             (Self::Full(full), _) => (full.state, full.state_lr_scale),
             (_, Some(method)) => (method.beside().state, method.beside().state_lr_scale),
             (_, None) => (false, None),
+        }
+    }
+
+    /// The layers that the method trains; all for a method without the choice.
+    pub fn layers(&self) -> Layers {
+        match (self, self.adapter()) {
+            (Self::State(state), _) => state.spec().layers,
+            (_, Some(method)) => method.beside().layers,
+            (_, None) => Layers::default(),
         }
     }
 

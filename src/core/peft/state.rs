@@ -1,12 +1,16 @@
-//! State tuning: the initial WKV state of every layer is trained, and no weights.
+//! State tuning: the initial states of the layers are trained, and no weights.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `[peft]` with `type = "state"`: trains the initial WKV state of every layer and no weights.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+use super::layers::{LayerRange, LayerScales, Layers};
+use super::state_spec::StateSpec;
+
+/// `[peft]` with `type = "state"`: trains the initial states of the layers and no weights.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StateTuning {
     /// What the states start from.
@@ -20,6 +24,56 @@ pub struct StateTuning {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"Assistant answers every question with emoji.\n\n", extend("x-default" = "no text; required with `init = \"prompt\"`"))]
     pub init_prompt: Option<String>,
+    /// The parts of the states to train. The others stay as they start.
+    #[serde(skip_serializing_if = "is_wkv_alone")]
+    #[schemars(length(min = 1), extend("default" = ["wkv"]))]
+    pub parts: Vec<StatePart>,
+    /// The layers whose states are trained, as numbers from 0 and ranges with both ends. The others stay as they start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), example = &["0-3", "5"], extend("x-default" = "all layers", "x-unit" = "layers"))]
+    pub layers: Option<Vec<LayerRange>>,
+    /// Factors on the learning rate by layers, above 0; 1 for layers that are not listed.
+    #[serde(skip_serializing_if = "LayerScales::is_empty")]
+    #[schemars(example = &BTreeMap::from([("0-3", 0.5)]), extend("x-default" = "no factors", "x-unit" = "multiple of the rate"))]
+    pub lr_scale: LayerScales,
+}
+
+/// A part of the initial state of a layer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum StatePart {
+    /// The WKV state: a matrix for each head.
+    Wkv,
+    /// The shift states: what the time mix and the channel mix take for the token before the first one, `n_embd` numbers
+    /// each. Few programs read them, see `statetune plan`.
+    Shift,
+}
+
+impl Default for StateTuning {
+    fn default() -> Self {
+        Self {
+            init: StateInit::default(),
+            init_file: None,
+            init_prompt: None,
+            parts: vec![StatePart::Wkv],
+            layers: None,
+            lr_scale: LayerScales::default(),
+        }
+    }
+}
+
+impl StateTuning {
+    /// Which states are trained.
+    pub fn spec(&self) -> StateSpec {
+        let layers = Layers { chosen: self.layers.clone(), scales: self.lr_scale.clone() };
+        StateSpec { parts: self.parts.clone(), layers, lr_scale: 1.0 }
+    }
+}
+
+/// Whether these are the parts that are trained by default, which records leave out.
+fn is_wkv_alone(parts: &[StatePart]) -> bool {
+    parts == [StatePart::Wkv]
 }
 
 /// What the states start from.

@@ -3,6 +3,8 @@
 use super::Peft;
 use super::adapter::is_of;
 use super::adapter_spec::AdapterSpec;
+use super::layers::{LayerRange, Layers};
+use super::state_spec::StateSpec;
 use super::target::Target;
 use crate::arch::{Shape, TrainPart, part};
 use crate::diagnostic::{Join, Text, msg};
@@ -48,6 +50,13 @@ pub enum Misfit {
         /// The reason.
         problem: Text,
     },
+    /// A layer that the model does not have.
+    Layer {
+        /// The key below `[peft]` that names the layer.
+        key: String,
+        /// The layers that the key names.
+        range: LayerRange,
+    },
     /// A group without parameters in the model.
     Part {
         /// The group.
@@ -63,6 +72,7 @@ impl Misfit {
         match self {
             Self::Target { target, .. } => msg!(NO_SUCH_LAYER, target = target.to_string()),
             Self::Rank { matrix, .. } => msg!(RANK_DOES_NOT_FIT, matrix),
+            Self::Layer { range, .. } => msg!(LAYER_BEYOND_MODEL, layer = range.last),
             Self::Part { part, .. } => msg!(NO_PARAMETERS_IN_GROUP, part = part.to_string()),
         }
     }
@@ -81,6 +91,7 @@ impl Misfit {
                 )
             }
             Misfit::Rank { problem, .. } => problem.clone(),
+            Misfit::Layer { .. } => msg!(MODEL_HAS_LAYERS, last = shape.n_layer - 1),
             Misfit::Part { groups, .. } => {
                 msg!(
                     GROUPS_ARE,
@@ -112,12 +123,23 @@ impl TuningSpec {
         TuningSpec { adapter, parts, state_lr_scale }
     }
 
+    /// Which initial states are trained, with weights.
+    pub fn states(&self) -> Option<StateSpec> {
+        let layers = || match &self.adapter {
+            Some(adapter) => adapter.method.beside().layers,
+            None => Layers::default(),
+        };
+        let spec = |lr_scale| StateSpec { layers: layers(), ..StateSpec::wkv(lr_scale) };
+        self.state_lr_scale.map(spec)
+    }
+
     /// Compares the spec with a model.
     ///
     /// # Errors
     /// The first misfit.
     pub fn check(&self, shape: &Shape) -> Result<(), Misfit> {
         if let Some(adapter) = &self.adapter {
+            check_layers(&adapter.method.beside().layers, shape)?;
             let linears = shape.linears();
             let has = |target: &Target| linears.iter().any(|(name, _)| is_of(*target, name));
             if let Some(&target) = adapter.targets.iter().flatten().find(|target| !has(target)) {
@@ -174,10 +196,7 @@ impl TuningSpec {
     pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
         let adapters =
             self.adapter.as_ref().map_or(0, |adapter| adapter.trainable_parameters(shape));
-        let states = match self.state_lr_scale {
-            Some(_) => shape.state_parameters().unsigned_abs(),
-            None => 0,
-        };
+        let states = self.states().map_or(0, |states| states.trainable_parameters(shape));
         self.trainable_tensor_parameters(shape) + adapters + states
     }
 
@@ -192,5 +211,20 @@ impl TuningSpec {
         let adapters = self.adapter.iter().flat_map(|adapter| adapter.tensors(shape));
         let tensors = shape.tensors().into_iter().filter(|(name, _)| self.trains(shape, name));
         adapters.chain(tensors).collect()
+    }
+}
+
+/// Refuses layers that a model does not have.
+///
+/// # Errors
+/// The first one.
+pub fn check_layers(layers: &Layers, shape: &Shape) -> Result<(), Misfit> {
+    let is_beyond = |range: &LayerRange| i64::from(range.last) >= shape.n_layer;
+    let chosen = layers.chosen.iter().flatten().enumerate();
+    let chosen = chosen.map(|(i, range)| (format!("layers[{i}]"), *range));
+    let scaled = layers.scales.ranges().map(|range| (format!("lr_scale.{range}"), range));
+    match chosen.chain(scaled).find(|(_, range)| is_beyond(range)) {
+        Some((key, range)) => Err(Misfit::Layer { key, range }),
+        None => Ok(()),
     }
 }

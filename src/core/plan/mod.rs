@@ -34,7 +34,7 @@ pub use data::{DataPlan, built_in as built_in_template};
 pub use device::{Compute, Device, DeviceFault, Setting, choose};
 pub use experiment::{Change, Experiment, Origins, Reach, reach};
 pub use model::{ModelPlan, ModelSource, TokenizerPlan};
-pub use peft::{MethodPlan, PeftPlan, StateStart};
+pub use peft::{MethodPlan, PeftPlan, StatePlan, StateStart};
 pub use probe::{Probe, rate, rates};
 pub use probes::Metric;
 pub use records::{

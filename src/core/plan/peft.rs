@@ -10,7 +10,9 @@ use crate::arch::Shape;
 use crate::arch::TrainPart;
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, msg};
-use crate::peft::{Misfit, Parts, Peft, StateInit, StateTuning, TuningSpec};
+use crate::peft::{
+    Misfit, Parts, Peft, StateInit, StateSpec, StateTuning, TuningSpec, check_layers, shift_warning,
+};
 use crate::quant::Format;
 
 /// Which parameters are trained, and how the frozen ones are kept.
@@ -35,7 +37,7 @@ impl MethodPlan {
     /// How many parameters are trained in a model of this shape.
     pub fn trainable_parameters(&self, shape: &Shape) -> u64 {
         match &self.peft {
-            PeftPlan::State(_) => shape.state_parameters().unsigned_abs(),
+            PeftPlan::State(plan) => plan.states.trainable_parameters(shape),
             PeftPlan::Weights(recipe) => recipe.trainable_parameters(shape),
         }
     }
@@ -45,9 +47,18 @@ impl MethodPlan {
 #[derive(Clone, Debug)]
 pub enum PeftPlan {
     /// The initial states alone.
-    State(StateStart),
+    State(StatePlan),
     /// Weights, or what changes them.
     Weights(Rc<TuningSpec>),
+}
+
+/// Which initial states are trained.
+#[derive(Clone, Debug)]
+pub struct StatePlan {
+    /// Before the first step.
+    pub start: StateStart,
+    /// Those that are trained.
+    pub states: StateSpec,
 }
 
 /// What initial states are before the first step.
@@ -65,8 +76,16 @@ pub enum StateStart {
 pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
     let loaded = faults.loaded;
     let peft = &loaded.config.peft;
+    if let Some([one, other]) = peft.layers().scales.overlap() {
+        let message = msg!(LAYER_SCALES_OVERLAP, one = one.to_string(), other = other.to_string());
+        faults.add(&format!("peft.lr_scale.{other}"), Diagnostic::error(message));
+    }
     if let Peft::State(state) = peft {
-        return PeftPlan::State(state_start(faults, state, purpose));
+        let states = state.spec();
+        if states.has_shift() {
+            faults.add_silenceable("peft.parts", shift_warning());
+        }
+        return PeftPlan::State(StatePlan { start: state_start(faults, state, purpose), states });
     }
     let recipe = TuningSpec::new(peft);
     if recipe.adapter.is_some() {
@@ -148,14 +167,18 @@ impl Plan {
     /// # Errors
     /// The first mismatch, at the key of the experiment file that causes it.
     pub fn check_peft(&self, shape: &Shape) -> Result<(), Box<Diagnostic>> {
-        let PeftPlan::Weights(recipe) = &self.method.peft else { return Ok(()) };
-        let Err(misfit) = recipe.check(shape) else { return Ok(()) };
-        let key = match misfit {
-            Misfit::Target { .. } => "peft.targets",
-            Misfit::Rank { .. } => "peft.rank",
-            Misfit::Part { .. } => "peft.train_parts",
+        let checked = match &self.method.peft {
+            PeftPlan::State(plan) => check_layers(&plan.states.layers, shape),
+            PeftPlan::Weights(recipe) => recipe.check(shape),
+        };
+        let Err(misfit) = checked else { return Ok(()) };
+        let key = match &misfit {
+            Misfit::Target { .. } => "targets",
+            Misfit::Rank { .. } => "rank",
+            Misfit::Layer { key, .. } => key,
+            Misfit::Part { .. } => "train_parts",
         };
         let fault = Diagnostic::error(misfit.text()).note(misfit.note(shape));
-        Err(Box::new(self.experiment.at(key, fault)))
+        Err(Box::new(self.experiment.at(&format!("peft.{key}"), fault)))
     }
 }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use statetune_core::diagnostic::{Text, msg};
+use statetune_core::peft::StatePart;
 use tch::{Kind, Tensor};
 
 use super::{ExportKind, Passport, PassportError};
-use crate::model::{ModelError, TimeState};
+use crate::model::{ModelError, Shift, TimeState};
 
 /// A state with its passport.
 #[derive(Debug)]
@@ -76,8 +77,8 @@ impl StateFile {
 
     /// `24 layers x 32 heads x 64 x 64`.
     pub fn shape(&self) -> String {
-        let size = self.state.0[0].size();
-        format!("{} layers x {} heads x {} x {}", self.state.0.len(), size[0], size[1], size[2])
+        let (layers, size) = (self.state.wkv.len(), self.state.wkv[0].size());
+        format!("{layers} layers x {} heads x {} x {}", size[0], size[1], size[2])
     }
 }
 
@@ -125,15 +126,7 @@ pub fn combine(
 ) -> Result<(TimeState, Passport), AlgebraError> {
     assert_eq!(states.len(), weights.len(), "a weight for each state");
     check_alike(states)?;
-    let layer = |layer: usize| {
-        let terms = states
-            .iter()
-            .zip(weights)
-            .map(|(one, &weight)| one.state.0[layer].to_kind(Kind::Double) * weight);
-        let sum = terms.reduce(|sum, term| sum + term).expect("at least one state");
-        sum.to_kind(Kind::Float)
-    };
-    let sum = TimeState((0..states[0].state.0.len()).map(layer).collect());
+    let sum = weighted_sum(states, weights);
     let of: Vec<Value> = states
         .iter()
         .zip(weights)
@@ -144,8 +137,30 @@ pub fn combine(
         })
         .collect();
     let passports: Vec<Option<Passport>> = states.iter().map(|one| one.passport.clone()).collect();
-    let method = json!({ "type": "state", "made_by": operation, "of": of });
+    let mut method = json!({ "type": "state", "made_by": operation, "of": of });
+    if sum.shift.is_some() {
+        method["parts"] = json!([StatePart::Wkv, StatePart::Shift]);
+    }
     Ok((sum, Passport::of_all(&passports, ExportKind::State, method)))
+}
+
+/// Channels of the shift states, where one of the states has them.
+fn n_embd<'a>(states: impl IntoIterator<Item = &'a TimeState>) -> Option<i64> {
+    states.into_iter().find_map(|state| state.shift.as_ref()?[0].att.size().pop())
+}
+
+/// `sum_i weights[i] * states[i]`, in float64. A state without shift states counts as one with zeros.
+fn weighted_sum(states: &[StateFile], weights: &[f64]) -> TimeState {
+    let n_embd = n_embd(states.iter().map(|one| &one.state));
+    let term = |(one, &weight): (&StateFile, &f64)| {
+        let term = one.state.map(|s| s.to_kind(Kind::Double) * weight);
+        match n_embd {
+            Some(n_embd) => term.with_shift(n_embd),
+            None => term,
+        }
+    };
+    let sum = states.iter().zip(weights).map(term).reduce(|sum, term| sum.plus(&term));
+    sum.expect("at least one state").map(|s| s.to_kind(Kind::Float))
 }
 
 /// How the matrices of a layer or a head differ between two states. Norms are Frobenius norms.
@@ -173,7 +188,22 @@ impl StateDifference {
     }
 }
 
-/// The difference of each layer and of each of its heads.
+/// The difference of the shift states of each layer: of the time mix, and of the channel mix. `None` where neither state
+/// has them.
+pub fn shift_differences(
+    first: &TimeState,
+    second: &TimeState,
+) -> Option<Vec<[StateDifference; 2]>> {
+    let n_embd = n_embd([first, second])?;
+    let [x, y] = [first, second].map(|state| state.share().with_shift(n_embd).shift);
+    let pairs = x.into_iter().flatten().zip(y.into_iter().flatten());
+    let of = |(x, y): (Shift, Shift)| {
+        [StateDifference::of(&x.att, &y.att), StateDifference::of(&x.ffn, &y.ffn)]
+    };
+    Some(pairs.map(of).collect())
+}
+
+/// The difference of the WKV states of each layer and of each of its heads.
 pub fn differences(
     first: &TimeState,
     second: &TimeState,
@@ -182,5 +212,5 @@ pub fn differences(
         let heads = (0..x.size()[0]).map(|head| StateDifference::of(&x.get(head), &y.get(head)));
         (StateDifference::of(x, y), heads.collect())
     };
-    first.0.iter().zip(&second.0).map(|(x, y)| heads(x, y)).collect()
+    first.wkv.iter().zip(&second.wkv).map(|(x, y)| heads(x, y)).collect()
 }

@@ -14,7 +14,9 @@ mod prompt_cache;
 mod state;
 mod weights;
 
-pub use algebra::{AlgebraError, StateDifference, StateFile, check_alike, combine, differences};
+pub use algebra::{
+    AlgebraError, StateDifference, StateFile, check_alike, combine, differences, shift_differences,
+};
 pub use card::{ExportError, ModelCard};
 pub use convert::{ConvertError, ModelFile, ModelFormat};
 pub use files::remove_earlier;

@@ -2,7 +2,7 @@
 //!
 //! llama.cpp continues from a cache where a prompt begins with the tokens of the cache. Token 0 is in no text, so a
 //! prompt that begins with it starts from the trained state. The file has no tensors that llama.cpp computed: the token
-//! shift is zero, as in training.
+//! shift is that of the state, zero where it was not trained.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,14 +12,12 @@ use tch::{Kind, Tensor};
 
 use super::card::ExportError;
 use super::gguf::architecture;
-use crate::model::{Shape, TimeState, Version};
+use crate::model::{Shape, Shift, TimeState, Version};
 
 /// The first bytes of a session file, and the version of its format.
 const MAGIC: (u32, u32) = (0x6767_736e, 10);
 /// The number of the type float32.
 const F32: i32 = 0;
-/// Rows of the token shift in a block: one before the time mix, one before the channel mix.
-const SHIFTS: i64 = 2;
 
 /// Writes the states as a session file.
 ///
@@ -46,17 +44,18 @@ fn write(out: &mut impl Write, states: &TimeState, shape: &Shape, arch: &str) ->
     }
     let is_transposed = 0;
     write_number(out, is_transposed)?;
-    write_number(out, states.0.len() as u32)?;
-    let shift = Tensor::zeros([SHIFTS * shape.n_embd], (Kind::Float, tch::Device::Cpu));
-    for _ in &states.0 {
-        write_row(out, &shift)?;
+    write_number(out, states.wkv.len() as u32)?;
+    // That of the time mix, then that of the channel mix.
+    let states = states.share().with_shift(shape.n_embd);
+    for Shift { att, ffn } in states.shift.iter().flatten() {
+        write_row(out, &Tensor::cat(&[att, ffn], 0))?;
     }
     // The recurrence of RWKV-7 there indexes [head, value, key], that of RWKV-6 [head, key, value].
     let states = match shape.version() {
-        Version::V7 => TimeState(states.0.iter().map(Tensor::shallow_clone).collect()),
+        Version::V7 => states,
         Version::V5 | Version::V6 => states.transposed(),
     };
-    states.0.iter().try_for_each(|state| write_row(out, state))
+    states.wkv.iter().try_for_each(|state| write_row(out, state))
 }
 
 fn write_number(out: &mut impl Write, number: u32) -> io::Result<()> {

@@ -102,8 +102,8 @@ pub fn mean_nll<'a>(scores: impl IntoIterator<Item = &'a Score>) -> Option<f64> 
     (count > 0).then(|| sum / count as f64)
 }
 
-/// Scores of several sequences, and the gradient of their [`mean_nll`] in the initial state of every layer: (H, N, N)
-/// indexed `[head, value, key]`. The gradient is zero in layers without time mix, and everywhere when no sequence has a
+/// Scores of several sequences, and the gradient of their [`mean_nll`] in the initial states of every layer: WKV states
+/// (H, N, N) indexed `[head, value, key]`, and shift states where `state` has them. The gradient is zero in layers without time mix, and everywhere when no sequence has a
 /// next token.
 ///
 /// A float16 model differentiates a scaled loss, as in training: without, small gradients become zero.
@@ -121,7 +121,8 @@ pub fn score_with_gradient(
     loop {
         let loss_scale = scaler.as_ref().map_or(1.0, LossScaler::scale);
         let gradient = gradient(model, state, sequences, loss_scale)?;
-        let is_finite = gradient.0.iter().all(|s| s.isfinite().all().int64_value(&[]) != 0);
+        let is_finite =
+            gradient.tensors().all(|(_, _, s)| s.isfinite().all().int64_value(&[]) != 0);
         // An overflow that remains without a factor belongs to the model.
         if is_finite || !scaler.as_mut().is_some_and(LossScaler::shrink) {
             return Ok((scores, gradient));
@@ -136,8 +137,7 @@ fn gradient(
     sequences: &[Vec<i64>],
     loss_scale: f64,
 ) -> Result<TimeState, KernelError> {
-    let leaves = state.0.iter().map(|s| s.detach().copy().set_requires_grad(true));
-    let leaves = TimeState(leaves.collect());
+    let leaves = state.map(|s| s.detach().copy().set_requires_grad(true));
     let count: usize = sequences.iter().map(|ids| ids.len() - 1).sum();
     for ids in sequences.iter().filter(|ids| ids.len() > 1) {
         let batch = next_tokens(ids, model.device());
@@ -147,11 +147,10 @@ fn gradient(
         let pass = Pass { model, start, batch: &batch, objective, options, scale };
         let _loss = pass.backward()?;
     }
-    let gradient = leaves.0.iter().map(|s| match s.grad() {
+    Ok(leaves.map(|s| match s.grad() {
         grad if grad.defined() => grad / loss_scale,
         _ => s.detach().zeros_like(),
-    });
-    Ok(TimeState(gradient.collect()))
+    }))
 }
 
 /// A sequence as a training row with every next token as a target.

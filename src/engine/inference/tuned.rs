@@ -59,8 +59,7 @@ impl ModelSpec {
         }
         let trained =
             self.state.as_ref().map(|file| TimeState::load(file, base.shape())).transpose()?;
-        let of_base =
-            || base.states().map(|s| TimeState(s.0.iter().map(|s| s.shallow_clone()).collect()));
+        let of_base = || base.states().map(TimeState::share);
         Ok(TunedModel { weights, states: trained.or_else(of_base), warnings })
     }
 }

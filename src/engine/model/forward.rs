@@ -151,26 +151,29 @@ impl Model {
         self.head.device()
     }
 
-    /// What a batch of `batch` rows starts from: `time_state` in every row, and nothing seen before the
-    /// first token.
+    /// What a batch of `batch` rows starts from: `time_state` in every row.
     pub fn start(&self, time_state: &TimeState, batch: i64) -> State {
-        let nothing = Tensor::zeros([batch, self.shape.n_embd], (self.kind(), self.device()));
-        let layer = |s: &Tensor| {
+        let size = [batch, self.shape.n_embd];
+        let nothing = Tensor::zeros(size, (self.kind(), self.device()));
+        // Each row in float32, so that the sum of their gradients is.
+        let rows = |x: &Tensor| x.unsqueeze(0).expand(size, false).to_kind(self.kind());
+        let layer = |(i, s): (usize, &Tensor)| {
             let [h, n, _] = s.size()[..] else { unreachable!("a state has three axes") };
+            let shift = time_state.shift.as_ref().map(|shift| &shift[i]);
             LayerState {
-                att_x: nothing.shallow_clone(),
+                att_x: shift.map_or_else(|| nothing.shallow_clone(), |shift| rows(&shift.att)),
                 wkv: s.unsqueeze(0).expand([batch, h, n, n], false),
-                ffn_x: nothing.shallow_clone(),
+                ffn_x: shift.map_or_else(|| nothing.shallow_clone(), |shift| rows(&shift.ffn)),
             }
         };
-        State { layers: time_state.0.iter().map(layer).collect(), seen: None }
+        State { layers: time_state.wkv.iter().enumerate().map(layer).collect(), seen: None }
     }
 
     /// Runs `ids` (B, T) int64, best on the CPU, from `start`: the hidden states before the head and the state after the
     /// last token. One token at a time with the carried state comes to the same as all at once.
     ///
     /// `restarts` (B, T) bool is true where a document begins within a row: nothing is seen there of
-    /// what stands before, and the WKV states are those of `start` again.
+    /// what stands before, and all states are those of `start` again.
     ///
     /// # Errors
     /// What the recurrence refuses.

@@ -21,7 +21,7 @@ pub use copying::{Copies, Seen};
 pub use fingerprint::{fingerprint, fingerprint_without_states};
 pub use forward::{AfterTimeMix, Hidden, Model};
 pub use linear::{Linear, Matrix, Update};
-pub use state::{LayerState, State, TimeState};
+pub use state::{LayerState, Shift, State, TimeState};
 pub use statetune_core::arch::{
     Arch, ModelError, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, Version, has_states, shape_in, shape_of,
 };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use statetune_core::arch::open_model;
+use statetune_core::arch::{is_of_shift, open_model, shift_state_names, time_state_name};
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{Dtype, FileFormat, TensorFile};
 use tch::{Device, Kind, Tensor};
@@ -108,24 +108,48 @@ impl State {
     }
 }
 
-/// The initial WKV states of all layers, which state tuning trains: per layer (H, N, N) indexed
-/// `[value, key]`, float32 (float64 for a float64 model).
-///
-/// Every layer has one. That of a layer without a time mix (see [`Shape::has_time_mix`]) is read by
-/// nothing.
+/// The initial states of all layers, which state tuning trains. Float32 (float64 for a float64 model).
 #[derive(Debug)]
-pub struct TimeState(pub Vec<Tensor>);
+pub struct TimeState {
+    /// The WKV states: per layer (H, N, N) indexed `[value, key]`. That of a layer without a time mix (see
+    /// [`Shape::has_time_mix`]) is read by nothing.
+    pub wkv: Vec<Tensor>,
+    /// What stands before the first token of a document, per layer; `None`: zeros.
+    pub shift: Option<Vec<Shift>>,
+}
+
+/// The initial shift states of a layer: what its two halves take for the normed token before the first one, (C) each.
+#[derive(Debug)]
+pub struct Shift {
+    /// Of the time mix.
+    pub att: Tensor,
+    /// Of the channel mix.
+    pub ffn: Tensor,
+}
+
+impl Shift {
+    /// What `f` makes of both tensors.
+    fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Shift {
+        Shift { att: f(&self.att), ffn: f(&self.ffn) }
+    }
+}
 
 impl TimeState {
-    /// The name under which checkpoints and state files hold a layer's state.
+    /// The name under which checkpoints and state files hold a layer's WKV state.
     pub fn name(layer: usize) -> String {
-        format!("blocks.{layer}.att.time_state")
+        time_state_name(layer as i64)
+    }
+
+    /// These WKV states, with shift states of zero.
+    pub fn of_wkv(wkv: Vec<Tensor>) -> TimeState {
+        TimeState { wkv, shift: None }
     }
 
     /// All zeros: the state that an untuned model starts from.
     pub fn zeros(shape: &Shape, kind: Kind, device: Device) -> TimeState {
         let one = [shape.n_head, shape.head_size, shape.head_size];
-        TimeState((0..shape.n_layer).map(|_| Tensor::zeros(one, (kind, device))).collect())
+        let wkv = (0..shape.n_layer).map(|_| Tensor::zeros(one, (kind, device)));
+        TimeState::of_wkv(wkv.collect())
     }
 
     /// The states that a model starts from unless others are given: `beside`, those of the file of its weights, else zeros.
@@ -137,19 +161,65 @@ impl TimeState {
         }
     }
 
+    /// What `f` makes of each tensor.
+    #[must_use]
+    pub fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> TimeState {
+        let shift = self.shift.as_ref().map(|all| all.iter().map(|one| one.map(&f)).collect());
+        TimeState { wkv: self.wkv.iter().map(&f).collect(), shift }
+    }
+
+    /// The sums of these states and others, which have shift states where these have them.
+    #[must_use]
+    pub fn plus(&self, other: &TimeState) -> TimeState {
+        let sum = |one: &Shift, other: &Shift| Shift {
+            att: &one.att + &other.att,
+            ffn: &one.ffn + &other.ffn,
+        };
+        let both = self.shift.as_ref().zip(other.shift.as_ref());
+        TimeState {
+            wkv: self.wkv.iter().zip(&other.wkv).map(|(one, other)| one + other).collect(),
+            shift: both.map(|(x, y)| x.iter().zip(y).map(|(x, y)| sum(x, y)).collect()),
+        }
+    }
+
     /// The same states, which share their memory with these.
     pub fn share(&self) -> TimeState {
-        TimeState(self.0.iter().map(Tensor::shallow_clone).collect())
+        self.map(Tensor::shallow_clone)
     }
 
     /// The same states in `kind` on `device`.
     pub fn to(&self, kind: Kind, device: Device) -> TimeState {
-        TimeState(self.0.iter().map(|s| s.to_device_(device, kind, false, false)).collect())
+        self.map(|s| s.to_device_(device, kind, false, false))
     }
 
-    /// The same states indexed `[head, key, value]`, the order of `.st` files.
+    /// The same states with WKV states indexed `[head, key, value]`, the order of `.st` files.
     pub fn transposed(&self) -> TimeState {
-        TimeState(self.0.iter().map(|s| s.transpose(1, 2)).collect())
+        let TimeState { wkv, shift } = self.share();
+        TimeState { wkv: wkv.iter().map(|s| s.transpose(1, 2)).collect(), shift }
+    }
+
+    /// The WKV states, with shift states of zero.
+    pub fn wkv_alone(&self) -> TimeState {
+        TimeState::of_wkv(self.wkv.iter().map(Tensor::shallow_clone).collect())
+    }
+
+    /// The same states, with tensors of zero for shift states that are absent, as for a model with `n_embd` channels.
+    pub fn with_shift(self, n_embd: i64) -> TimeState {
+        let zeros = |wkv: &Tensor| {
+            let [att, ffn] = [(); 2].map(|()| Tensor::zeros([n_embd], (wkv.kind(), wkv.device())));
+            Shift { att, ffn }
+        };
+        let shift = self.shift.unwrap_or_else(|| self.wkv.iter().map(zeros).collect());
+        TimeState { shift: Some(shift), ..self }
+    }
+
+    /// All tensors by the names under which files hold them, with their layers: the WKV states, then the shift states.
+    pub fn tensors(&self) -> impl Iterator<Item = (i64, String, &Tensor)> {
+        let wkv = (0..).zip(&self.wkv).map(|(layer, s)| (layer, time_state_name(layer), s));
+        let shift = (0..).zip(self.shift.iter().flatten()).flat_map(|(layer, Shift { att, ffn })| {
+            shift_state_names(layer).into_iter().zip([att, ffn]).map(move |(name, s)| (layer, name, s))
+        });
+        wkv.chain(shift)
     }
 
     /// Reads a state file of a model of this shape, of either form: float32 on the CPU.
@@ -159,15 +229,16 @@ impl TimeState {
     pub fn load(path: &Path, shape: &Shape) -> Result<TimeState, ModelError> {
         let file = open_model(path)?;
         let refuse = |problem: Text| ModelError::Tensors { path: path.to_path_buf(), problem };
-        let layers = shape.n_layer as usize;
-        if file.names().len() != layers {
-            return Err(refuse(msg!(STATE_TENSOR_COUNT, count = file.names().len(), layers)));
+        let (layers, found) = (shape.n_layer as usize, count_wkv(&file));
+        if found != layers {
+            return Err(refuse(msg!(STATE_TENSOR_COUNT, count = found, layers)));
         }
-        layers_of(&file, Some([shape.n_head, shape.head_size, shape.head_size])).map_err(refuse)
+        let wkv = [shape.n_head, shape.head_size, shape.head_size];
+        layers_of(&file, Some(wkv), Some(shape.n_embd)).map_err(refuse)
     }
 
-    /// Reads a state file of either form, float32: a `.pth`, indexed `[head, value, key]`, or a float16
-    /// `.st`, indexed `[head, key, value]`.
+    /// Reads a state file of either form, float32: a `.pth`, with WKV states indexed `[head, value, key]`, or a float16
+    /// `.st`, with `[head, key, value]`.
     ///
     /// # Errors
     /// A file that cannot be read, or that holds something else than the states of all layers.
@@ -177,42 +248,81 @@ impl TimeState {
         if file.names().len() == 0 {
             return Err(refuse(msg!(STATE_WITHOUT_TENSORS)));
         }
-        layers_of(&file, None).map_err(refuse)
+        layers_of(&file, None, None).map_err(refuse)
     }
 }
 
-/// The states of as many layers as the file has tensors, each of size `expected`, or of that of the first
-/// one; an error in words.
-fn layers_of(file: &TensorFile, mut expected: Option<[i64; 3]>) -> Result<TimeState, Text> {
-    let layer = |i| {
-        let name = TimeState::name(i);
-        let found = file.get(&name).ok_or_else(|| msg!(TENSOR_MISSING, name))?;
-        let tensor = copied(&found)?.to_kind(Kind::Float);
-        let size = tensor.size();
-        match (expected, &size[..]) {
-            (Some(expected), size) if size == expected => {}
-            (None, &[h, n, m]) if n == m => expected = Some([h, n, m]),
-            (Some(expected), _) => {
-                return Err(msg!(
-                    TENSOR_SHAPE,
-                    name,
-                    shape = format_args!("{size:?}"),
-                    size = format_args!("{expected:?}")
-                ));
-            }
-            (None, _) => {
-                return Err(msg!(STATE_NOT_SQUARE, name, size = format_args!("{size:?}")));
-            }
+/// The number of tensors of a state file that are not shift states.
+fn count_wkv(file: &TensorFile) -> usize {
+    file.names().filter(|name| !is_of_shift(name)).count()
+}
+
+/// The states of as many layers as the file has tensors of WKV states, each of size `wkv`, or of that of the first one, and
+/// shift states of `n_embd` numbers, or of as many as the first one; an error in words.
+fn layers_of(
+    file: &TensorFile,
+    mut wkv: Option<[i64; 3]>,
+    mut n_embd: Option<i64>,
+) -> Result<TimeState, Text> {
+    let layers = count_wkv(file);
+    let states = (0..layers).map(|i| wkv_of(file, &TimeState::name(i), &mut wkv));
+    let states = states.collect::<Result<_, _>>()?;
+    if file.names().len() == layers {
+        return Ok(TimeState::of_wkv(states));
+    }
+    let all: usize = layers + 2 * layers;
+    if file.names().len() != all {
+        return Err(msg!(SHIFT_TENSOR_COUNT, count = file.names().len() - layers, layers));
+    }
+    let shift = (0..layers as i64).map(|layer| {
+        let [att, ffn] = shift_state_names(layer).map(|name| shift_of(file, &name, &mut n_embd));
+        Ok(Shift { att: att?, ffn: ffn? })
+    });
+    Ok(TimeState { wkv: states, shift: Some(shift.collect::<Result<_, Text>>()?) })
+}
+
+/// A WKV state of a file, of size `expected` or the first one; an error in words.
+fn wkv_of(file: &TensorFile, name: &str, expected: &mut Option<[i64; 3]>) -> Result<Tensor, Text> {
+    let found = file.get(name).ok_or_else(|| msg!(TENSOR_MISSING, name))?;
+    let tensor = copied(&found)?.to_kind(Kind::Float);
+    let size = tensor.size();
+    match (*expected, &size[..]) {
+        (Some(expected), size) if size == expected => {}
+        (None, &[h, n, m]) if n == m => *expected = Some([h, n, m]),
+        (Some(expected), _) => return Err(other_size(name, &size, &expected)),
+        (None, _) => {
+            return Err(msg!(STATE_NOT_SQUARE, name, size = format_args!("{size:?}")));
         }
-        if file.format() == FileFormat::Pth {
-            return Ok(tensor);
-        }
-        // Matrices are square, so nothing in a file tells its order. Programs for RWKV that read states
-        // from safetensors take float16 alone, in the other order.
-        match found.dtype() {
-            Dtype::F16 => Ok(tensor.transpose(1, 2).contiguous()),
-            other => Err(msg!(STATE_ORDER_UNKNOWN, name, other = other.to_string())),
-        }
-    };
-    Ok(TimeState((0..file.names().len()).map(layer).collect::<Result<_, _>>()?))
+    }
+    if file.format() == FileFormat::Pth {
+        return Ok(tensor);
+    }
+    // Matrices are square, so nothing in a file tells its order. Programs for RWKV that read states
+    // from safetensors take float16 alone, in the other order.
+    match found.dtype() {
+        Dtype::F16 => Ok(tensor.transpose(1, 2).contiguous()),
+        other => Err(msg!(STATE_ORDER_UNKNOWN, name, other = other.to_string())),
+    }
+}
+
+/// A shift state of a file, of `expected` numbers or the first one; an error in words.
+fn shift_of(file: &TensorFile, name: &str, expected: &mut Option<i64>) -> Result<Tensor, Text> {
+    let found = file.get(name).ok_or_else(|| msg!(TENSOR_MISSING, name))?;
+    let tensor = copied(&found)?.to_kind(Kind::Float);
+    let size = tensor.size();
+    let numbers = *expected.get_or_insert(tensor.numel() as i64);
+    if size != [numbers] {
+        return Err(other_size(name, &size, &[numbers]));
+    }
+    Ok(tensor)
+}
+
+/// The message about a tensor of another size.
+fn other_size(name: &str, size: &[i64], expected: &[i64]) -> Text {
+    msg!(
+        TENSOR_SHAPE,
+        name,
+        shape = format_args!("{size:?}"),
+        size = format_args!("{expected:?}")
+    )
 }

@@ -257,8 +257,8 @@ impl Weights {
 
     /// The initial states beside the weights as bytes for a file, converted to `dtype`.
     pub fn file_states(&self, dtype: Dtype) -> impl Iterator<Item = NewTensor<'static>> {
-        let states = self.states.iter().flat_map(|states| states.0.iter().enumerate());
-        states.map(move |(layer, s)| file_tensor(&TimeState::name(layer), s, dtype))
+        let states = self.states.iter().flat_map(TimeState::tensors);
+        states.map(move |(_, name, s)| file_tensor(&name, s, dtype))
     }
 
     /// All tensors as bytes for a file, converted to `dtype`, in the file's order, without the initial states. Of linear
@@ -306,7 +306,7 @@ fn states_of(file: &TensorFile, shape: &Shape) -> Result<Option<TimeState>, Text
         Ok(copied(&tensor)?.to_kind(Kind::Float))
     };
     let states = shape.state_tensors().into_iter().map(state);
-    Ok(Some(TimeState(states.collect::<Result<_, Text>>()?)))
+    Ok(Some(TimeState::of_wkv(states.collect::<Result<_, Text>>()?)))
 }
 
 /// Dtype and size of a file's tensor; an error in words when it holds no floating-point numbers.

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use super::method::TuningError;
-use super::{AdapterMethod, AdapterSpec, math, tensor_name};
+use super::{AdapterMethod, AdapterSpec, Layers, math, tensor_name};
 use crate::kernels::give_back_memory;
 use crate::model::{Linear, Shape, Update, Weights};
 use crate::optim::Parameter;
@@ -47,7 +47,11 @@ pub trait Adapter: Update {
 
 /// The adapters of a model, one for each matrix that a method changes, in the order of the checkpoint.
 #[derive(Debug, Default)]
-pub struct AdapterSet(Vec<Adapted>);
+pub struct AdapterSet {
+    adapted: Vec<Adapted>,
+    /// With the factors on their learning rates.
+    layers: Layers,
+}
 
 /// A matrix and its adapter.
 #[derive(Debug)]
@@ -123,7 +127,8 @@ impl AdapterSet {
             let adapter = math(&spec.method).adapter(&values);
             Ok(Adapted { matrix, tensors: names.into_iter().zip(values).collect(), adapter })
         };
-        (0..).zip(spec.matrices(shape)).map(adapted).collect::<Result<_, E>>().map(AdapterSet)
+        let adapted = (0..).zip(spec.matrices(shape)).map(adapted).collect::<Result<_, E>>()?;
+        Ok(AdapterSet { adapted, layers: spec.method.beside().layers })
     }
 
     /// Replaces each matrix by its [`Adapter::residual`], where there is one: rounded to `kind`, or packed in
@@ -138,7 +143,7 @@ impl AdapterSet {
         quant: Option<Format>,
     ) -> Result<(), QuantError> {
         let _guard = tch::no_grad_guard();
-        for Adapted { matrix, adapter, .. } in &self.0 {
+        for Adapted { matrix, adapter, .. } in &self.adapted {
             let residual = adapter.residual(&weights.get(matrix, Kind::Float));
             let Some(residual) = residual else { continue };
             let layer = match quant {
@@ -155,7 +160,7 @@ impl AdapterSet {
 
     /// Puts the adapters on their matrices, which stay unchanged below them.
     pub fn attach(&self, weights: &mut Weights, kind: Kind) {
-        for Adapted { matrix, adapter, .. } in &self.0 {
+        for Adapted { matrix, adapter, .. } in &self.adapted {
             let update: Rc<dyn Update> = adapter.clone();
             weights.set_linear(matrix, weights.linear(matrix, kind).with_update(update));
         }
@@ -168,7 +173,7 @@ impl AdapterSet {
         kind: Kind,
         mut seeds: impl FnMut() -> u64,
     ) {
-        for Adapted { matrix, adapter, .. } in &self.0 {
+        for Adapted { matrix, adapter, .. } in &self.adapted {
             let update = adapter.training(seeds()).unwrap_or(adapter.clone());
             weights.set_linear(matrix, weights.linear(matrix, kind).with_update(update));
         }
@@ -176,7 +181,7 @@ impl AdapterSet {
 
     /// Whether the updates are the same in a training step.
     pub(super) fn same_in_training(&self) -> bool {
-        self.0.iter().all(|adapted| adapted.adapter.training(0).is_none())
+        self.adapted.iter().all(|adapted| adapted.adapter.training(0).is_none())
     }
 
     /// The trainable parameters.
@@ -185,7 +190,7 @@ impl AdapterSet {
         let parameter = |(name, tensor): (&str, &Tensor)| Parameter {
             name: name.to_string(),
             tensor: tensor.shallow_clone(),
-            lr_scale: 1.0,
+            lr_scale: self.layers.scale_of_tensor(name),
             decays: false,
         };
         tensors.map(parameter).collect()
@@ -193,18 +198,18 @@ impl AdapterSet {
 
     /// All tensors of the adapters by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        let tensors = self.0.iter().flat_map(|adapted| &adapted.tensors);
+        let tensors = self.adapted.iter().flat_map(|adapted| &adapted.tensors);
         tensors.map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Whether there are no adapters.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.adapted.is_empty()
     }
 
     /// The adapter of a matrix.
     pub fn of(&self, matrix: &str) -> Option<&dyn Adapter> {
-        let adapted = self.0.iter().find(|adapted| adapted.matrix == matrix)?;
+        let adapted = self.adapted.iter().find(|adapted| adapted.matrix == matrix)?;
         Some(adapted.adapter.as_ref())
     }
 }

@@ -76,8 +76,8 @@ impl WeightTuning {
         let base = spec.keeps_base().then(|| weights.share());
         adapters.attach(&mut weights, compute.kind);
         let state = spec
-            .state_lr_scale
-            .map(|lr_scale| TrainableState::new(&weights.initial_states(), &shape, lr_scale));
+            .states()
+            .map(|states| TrainableState::new(&weights.initial_states(), &shape, states));
         Ok(WeightTuning { weights, base, adapters, state, compute, model: OnceCell::new() })
     }
 

@@ -7,7 +7,7 @@ use statetune_core::data::{DataError, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{
-    Change, Experiment, ModelSource, PeftPlan, Plan, Reach, StateStart, TokenizerPlan,
+    Change, Experiment, ModelSource, PeftPlan, Plan, Reach, StatePlan, StateStart, TokenizerPlan,
 };
 use statetune_core::records::{Lock, LockedFile, LockedQuant, PastSettings, RunDir};
 use statetune_core::resolved_settings::{ResolvedSettings, overrides_toml};
@@ -39,7 +39,7 @@ pub(super) fn lock(
         ModelSource::Scratch { .. } => (None, None),
     };
     let init = match &plan.method.peft {
-        PeftPlan::State(StateStart::File(path)) => {
+        PeftPlan::State(StatePlan { start: StateStart::File(path), .. }) => {
             let sha256 = sha256_of_file(path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source });
             Some(LockedFile::new(path, sha256.map_err(ModelError::from)?))

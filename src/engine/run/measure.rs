@@ -102,8 +102,9 @@ fn method(plan: &Plan, shape: Shape) -> Result<Box<dyn Method>, RunError> {
     let device = device(plan.train.device);
     let weights = place_weights(weights, device, plan.method.quant, recipe, name)?;
     Ok(match &plan.method.peft {
-        PeftPlan::State(_) => {
-            Box::new(StateTuning::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op)))
+        PeftPlan::State(states) => {
+            let model = Model::new(&weights, kind(plan.train.dtype), plan.train.op);
+            Box::new(StateTuning::start(model, states.states.clone()))
         }
         PeftPlan::Weights(recipe) => {
             let tuning = WeightTuning::start(recipe, weights, Compute::of_plan(plan));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use statetune_core::diagnostic::{Diagnostic, Severity, msg};
+use statetune_core::peft::StateReader;
 use statetune_core::plan::{PeftPlan, Plan};
 use statetune_core::tensorfile::Dtype;
 use tch::Kind;
@@ -112,7 +113,13 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Merged, RunError> {
     }
     let trained = state.map(|file| TimeState::load(&file, &shape)).transpose()?;
     let states = trained.as_ref().or(base.states());
-    let place = files.states.unwrap_or(StatesPlace::of_version(shape.version()));
+    let has_shift = states.is_some_and(|states| states.shift.is_some());
+    let place = match files.states {
+        Some(StatesPlace::Embed) if has_shift => return Err(shift_in_model()),
+        Some(place) => place,
+        None if has_shift => StatesPlace::Beside,
+        None => StatesPlace::of_version(shape.version()),
+    };
     let embedded = states.filter(|_| place == StatesPlace::Embed);
     if embedded.is_some() && shape.version() == Version::V7 {
         warnings.push(ignored_state());
@@ -120,8 +127,8 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Merged, RunError> {
 
     let kind = base.iter().next().map_or(Kind::BFloat16, |(_, tensor)| tensor.kind());
     let tensors = || {
-        let states = embedded.iter().flat_map(|states| states.0.iter().enumerate());
-        let states = states.map(move |(layer, s)| (TimeState::name(layer), s.to_kind(kind)));
+        let states = embedded.iter().flat_map(|states| states.tensors());
+        let states = states.map(move |(_, name, s)| (name, s.to_kind(kind)));
         let weights = merged(recipe, &base, packed.as_ref(), &learned);
         weights.map(|(name, x)| (name.to_string(), x)).chain(states)
     };
@@ -132,7 +139,7 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Merged, RunError> {
     save_merged(files.out, tensors, &passport)?;
     let beside = states.filter(|_| place == StatesPlace::Beside);
     let state = beside.map(|states| save_beside(files, states, passport)).transpose()?;
-    let tensors = learned.len() + trained.map_or(0, |states| states.0.len());
+    let tensors = learned.len() + trained.map_or(0, |states| states.tensors().count());
     Ok(Merged { tensors, state, warnings })
 }
 
@@ -147,6 +154,12 @@ fn save_beside(
     let passport = Passport { kind: ExportKind::State, base, quant: None, ..passport };
     save_state_pth(states, &path, &ExportOptions { dtype: Dtype::F32, passport: &passport })?;
     Ok(path)
+}
+
+/// The refusal of shift states in a model file.
+fn shift_in_model() -> RunError {
+    let refusal = StateReader::ModelFile.refusal().expect("readers of model files have none");
+    RunError::Contradiction(Box::new(refusal.help(msg!(STATES_BESIDE_WITH_SHIFT))))
 }
 
 /// The warning about initial states in an RWKV-7 model.

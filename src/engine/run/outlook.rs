@@ -311,8 +311,15 @@ fn saves(plan: &Plan, shape: &Shape, numbers: u64, options: &FitOptions) -> Save
     };
     let written = plan.records.export_dtype.size() as u64;
     let export_bytes = match &plan.method.peft {
-        // A `.pth`, and a `.st` in 16 bits.
-        PeftPlan::State(_) => numbers * (written + 2),
+        PeftPlan::State(states) => {
+            // A `.pth`, and without shift states a `.st` in 16 bits; both with the states of all layers.
+            let wkv = shape.n_layer.unsigned_abs() * shape.state_numbers();
+            let shift = 2 * (shape.n_layer * shape.n_embd).unsigned_abs();
+            match states.states.has_shift() {
+                true => (wkv + shift) * written,
+                false => wkv * (written + 2),
+            }
+        }
         // A `.pth` and a `.safetensors`, float32.
         PeftPlan::Weights(recipe) if recipe.adapter.is_some() => 2 * 4 * numbers,
         PeftPlan::Weights(_) => shape.parameters().unsigned_abs() * written,

@@ -8,7 +8,7 @@ use statetune_core::data::{
     find_prepared, prepare,
 };
 use statetune_core::diagnostic::Diagnostic;
-use statetune_core::plan::{ModelSource, PeftPlan, Plan, ShapeError, StateStart};
+use statetune_core::plan::{ModelSource, PeftPlan, Plan, ShapeError, StatePlan, StateStart};
 use statetune_core::records::LockedFile;
 
 use super::documents::DocumentNames;
@@ -75,8 +75,8 @@ pub(super) fn new_method(
     weights: Weights,
     tokenizer: &Tokenizer,
 ) -> Result<Box<dyn Method>, RunError> {
-    let start = match &plan.method.peft {
-        PeftPlan::State(start) => start,
+    let StatePlan { start, states } = match &plan.method.peft {
+        PeftPlan::State(plan) => plan,
         PeftPlan::Weights(recipe) => {
             let path = match &plan.model.source {
                 ModelSource::Load(path) => path,
@@ -88,17 +88,18 @@ pub(super) fn new_method(
     };
     let model = Model::new(&weights, kind(plan.train.dtype), plan.train.op);
     let state = match start {
-        StateStart::Zeros => return Ok(Box::new(StateTuning::new(model))),
+        StateStart::Zeros => return Ok(Box::new(StateTuning::start(model, states.clone()))),
         StateStart::File(path) => {
             TimeState::load(path, model.shape())?.to(tch::Kind::Float, model.device())
         }
         StateStart::Prompt(text) => {
             let ids: Vec<i64> =
                 tokenizer.encode(text.as_bytes()).into_iter().map(i64::from).collect();
-            state_after(&model, &ids)?
+            let after = state_after(&model, &ids)?;
+            if states.has_shift() { after } else { after.wkv_alone() }
         }
     };
-    Ok(Box::new(StateTuning::from(model, &state)))
+    Ok(Box::new(StateTuning::from(model, &state, states.clone())))
 }
 
 /// The prepared documents of a run.

@@ -24,7 +24,11 @@ use crate::train::FitOptions;
 /// Weights that cannot be read.
 pub(super) fn own_states(plan: &Plan, shape: &Shape) -> Result<Option<Fact>, ModelError> {
     let ModelSource::Load(path) = &plan.model.source else { return Ok(None) };
-    if matches!(plan.method.peft, PeftPlan::State(StateStart::File(_))) || !has_states(path)? {
+    let has_file = match &plan.method.peft {
+        PeftPlan::State(states) => matches!(states.start, StateStart::File(_)),
+        PeftPlan::Weights(_) => false,
+    };
+    if has_file || !has_states(path)? {
         return Ok(None);
     }
     let file = path.file_name().unwrap_or_default().display();

@@ -186,6 +186,8 @@ impl Part<'_> {
             observer.see(format_args!("emb"), Forward, || embedded.shallow_clone())?;
         }
         let mut inputs = vec![embedded.detach()]; // of the blocks, (B, T, C) each
+        // Whether something that trains lies before each block. Below the first such block nothing needs a gradient.
+        let mut needs = vec![embedded.requires_grad()];
         let mut v_first = None;
         let last = start.layers.len() - 1;
         // The backward pass of the last block comes next and computes it, so it is not run here.
@@ -196,6 +198,7 @@ impl Part<'_> {
             if new {
                 output.show(i, observer)?;
             }
+            needs.push(needs[i] || output.x.requires_grad());
             inputs.push(output.x.detach());
             v_first = output.v_first.map(|v| v.detach());
         }
@@ -204,9 +207,8 @@ impl Part<'_> {
         let mut dx = Tensor::new(); // of the input of the block above
         let mut dv_first: Option<Tensor> = None; // summed over the blocks that mix `v_first` in
         for (i, before) in start.layers.iter().enumerate().rev() {
-            let x = inputs.pop().expect("one input a block");
-            let x = leaf(&x, i > 0 || embedded.requires_grad());
-            let v_in = v_first.as_ref().filter(|_| i > 0).map(|v| leaf(v, true));
+            let x = leaf(&inputs.pop().expect("one input a block"), needs[i]);
+            let v_in = v_first.as_ref().filter(|_| i > 0).map(|v| leaf(v, needs[i]));
             let wkv = cut::<O>(&before.wkv);
             let output = self.block::<O>(i, &x, v_in.as_ref(), &wkv)?;
             let d_after = self.d_after.map(|d| &d.layers[i]);
@@ -242,6 +244,9 @@ impl Part<'_> {
             observer.see(format_args!("blocks.{i}.att"), Backward, || dx.shallow_clone())?;
             if let Some(dv) = v_in.map(|v| v.grad()).filter(Tensor::defined) {
                 dv_first = Some(dv_first.map_or(dv.shallow_clone(), |sum| sum + dv));
+            }
+            if !needs[i] && !O::IS_LOOKING {
+                break;
             }
         }
         propagate([Some((&embedded, &dx))])?;

@@ -375,7 +375,7 @@ error[ST1001]: unknown key `depth` in `[peft]`
 11 | depth = 8
    | ^^^^^ unknown key
    |
-   = note: keys of `[peft]`: `type`, `init`, `init_file`, `init_prompt`";
+   = note: keys of `[peft]`: `type`, `init`, `init_file`, `init_prompt`, `parts`, `layers`, `lr_scale`";
         assert_eq!(shown(&MINIMAL.replace("\"state\"\n", "\"state\"\ndepth = 8\n")), expected);
     }
 

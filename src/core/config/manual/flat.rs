@@ -154,7 +154,8 @@ mod tests {
         let of_state = rules.iter().find(|rule| rule["if"]["properties"][TAG]["const"] == "state");
         let keys = properties(of_state.expect("a rule")["then"].as_object().expect("a table"));
         let keys: Vec<&String> = keys.map(|(key, _)| key).collect();
-        assert_eq!(keys, ["type", "init", "init_file", "init_prompt"]);
+        let own = ["type", "init", "init_file", "init_prompt", "parts", "layers", "lr_scale"];
+        assert_eq!(keys, own);
         let rank = &peft["properties"]["rank"];
         assert_eq!((&rank["minimum"], rank.get("default")), (&json!(1), None));
         let text = rank["description"].as_str().expect("a text");

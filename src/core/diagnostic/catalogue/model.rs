@@ -118,6 +118,9 @@ catalogue! {
     STATE_TENSOR_COUNT:
         "found {count} tensors, expected one for each of {layers} layers",
         "有 {count} 个张量，应为 {layers} 层每层一个";
+    SHIFT_TENSOR_COUNT:
+        "found {count} tensors of shift states, expected two for each of {layers} layers",
+        "有 {count} 个 shift state 张量，应为 {layers} 层每层两个";
     STATE_WITHOUT_TENSORS:
         "found no tensors, expected one for each layer",
         "没有张量，应为每层一个";

@@ -376,6 +376,20 @@ catalogue! {
     FULL_TRAINS_LAYERS:
         "set `type = \"full\"` to train them; set `targets` to choose the layers of the adapter",
         "设 `type = \"full\"` 训练它们；用 `targets` 选择适配器作用的层";
+    LAYER_SCALES_OVERLAP[ST2125]:
+        "`lr_scale` has two factors for one layer: `{one}` and `{other}`",
+        "`lr_scale` 为同一层写了两个倍数：`{one}` 和 `{other}`";
+    SHIFT_FOR_FEW_PROGRAMS[ST2306]:
+        "few programs read trained shift states",
+        "很少有程序读取训练过的 shift state";
+    SHIFT_READ_BY: "read by statetune, {programs}", "能读取的有 statetune、{programs}";
+    SHIFT_NOT_READ_BY: "not read by {programs}", "不读取的有{programs}";
+    SHIFT_IS_MOUNTED_WITHOUT:
+        "for these, `mount` and `export` write the WKV states alone with `--drop shift`",
+        "对这些程序，`mount` 和 `export` 加 `--drop shift` 只写 WKV state";
+    READERS_OF_MODEL_FILES:
+        "programs that read states in a model file (`merge --states embed`)",
+        "读取模型文件中 state 的程序（`merge --states embed`）";
     KEY_NOT_FOR_INIT[ST2121]:
         "`{key}` does not apply with `init = \"{word}\"`",
         "`{key}` 不适用于 `init = \"{word}\"`";

@@ -58,6 +58,19 @@ catalogue! {
     HF_LACKS_VERSION[ST8030]:
         "the package rwkv7-hf has no {version}: it reads RWKV-7",
         "rwkv7-hf 包没有 {version}：它读取 RWKV-7";
+    SHIFT_NOT_READ[ST8033]: "shift states are not read by {program}", "{program} 不读取 shift state";
+    READER_COUNTS_TENSORS:
+        "it refuses a state file that has other tensors than one for each layer",
+        "每层一个张量之外还有张量的 state 文件，它会拒绝";
+    READER_READS_TIME_STATE:
+        "it reads `time_state` alone, and would start without the shift states and without a word",
+        "它只读 `time_state`，会不作声地在没有 shift state 的情况下开始";
+    DROP_SHIFT:
+        "add `--drop shift` to write the WKV states alone: the model then differs from the trained one",
+        "加 `--drop shift` 只写 WKV state：这样的模型与训练的模型不同";
+    STATES_BESIDE_WITH_SHIFT:
+        "set `--states beside` to write a state file beside the model",
+        "设 `--states beside`，在模型旁写 state 文件";
     STATES_LEFT_OUT[ST8031]:
         "the export holds no initial states: the package rwkv7-hf starts every text from zeros",
         "导出的文件没有初始 state：rwkv7-hf 包的每段文本都从零开始";

@@ -62,6 +62,8 @@ catalogue! {
         "{out} x {width} 的矩阵秩不超过 {rank}";
     NO_SUCH_LAYER[ST4007]: "the model has no layer `{target}`", "模型没有层 `{target}`";
     RANK_DOES_NOT_FIT[ST4007]: "`peft.rank` does not fit `{matrix}`", "`peft.rank` 不适合 `{matrix}`";
+    LAYER_BEYOND_MODEL[ST4007]: "the model has no layer {layer}", "模型没有第 {layer} 层";
+    MODEL_HAS_LAYERS: "its layers are 0 to {last}", "它的层是 0 到 {last}";
     NO_PARAMETERS_IN_GROUP[ST4007]:
         "the model has no parameters in the group `{part}`",
         "模型在组 `{part}` 中没有参数";

@@ -129,6 +129,7 @@ const RULES: &[Rule] = &[
     rule("peft", &[Loss], "changes the trainable parameters or their initial values"),
     rule("peft.state_lr_scale", &[Update], "changes the learning rate of the states"),
     rule("objective", &[Loss], "changes what training minimises"),
+    rule("peft.lr_scale", &[Update], "changes the learning rate of some layers"),
     rule("quant", &[Loss], "changes the quantized values of the frozen weights"),
     rule("train.precision", &[Loss], "changes the rounding"),
     rule("train.grad_cp", &[Loss], "may round differently"),

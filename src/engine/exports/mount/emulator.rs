@@ -10,7 +10,7 @@ use std::path::Path;
 use half::{bf16, f16};
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{Dtype, TensorFile, TensorRef};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::Program;
 use crate::model::{Arch, Shape, TimeState, Version, Weights};
@@ -31,6 +31,8 @@ pub struct Emulator<'a> {
     layout: Layout,
     /// H * N * N values per layer in that layout.
     states: Vec<Vec<f32>>,
+    /// What the token shifts of the two halves of a layer start from, (C) each.
+    shift: Vec<[Tensor; 2]>,
 }
 
 impl<'a> Emulator<'a> {
@@ -48,9 +50,24 @@ impl<'a> Emulator<'a> {
         let layers = shape.n_layer as usize;
         let is_v7 = shape.version() == Version::V7;
         let by_pth = program != Program::Ai00;
-        if by_pth && file.names().len() != layers {
-            return Err(msg!(RWKV_STATE_COUNT, count = file.names().len(), layers));
+        // The program for the package takes tensors by name, RWKV Runner counts them.
+        let tensors = file.names().len();
+        let has_shift = program == Program::RwkvPip && tensors > layers;
+        if by_pth && tensors != if has_shift { 3 * layers } else { layers } {
+            return Err(msg!(RWKV_STATE_COUNT, count = tensors, layers));
         }
+        let shift = |i: usize| {
+            let [att, ffn] = ["att", "ffn"].map(|part| match has_shift {
+                true => {
+                    let name = format!("blocks.{i}.{part}.shift_state");
+                    let tensor =
+                        file.get(&name).ok_or_else(|| msg!(RWKV_TENSOR_NOT_FOUND, name))?;
+                    Ok::<_, Text>(Tensor::from_slice(&numbers(&tensor)?))
+                }
+                false => Ok(Tensor::zeros([shape.n_embd], (Kind::Float, Device::Cpu))),
+            });
+            Ok([att?, ffn?])
+        };
         let layer = |i: usize| {
             let name = TimeState::name(i);
             let tensor = file.get(&name).ok_or_else(|| msg!(RWKV_TENSOR_NOT_FOUND, name))?;
@@ -71,14 +88,17 @@ impl<'a> Emulator<'a> {
         };
         let layout = if by_pth && is_v7 { Layout::ValueKey } else { Layout::KeyValue };
         let states = (0..layers).map(layer).collect::<Result<_, Text>>()?;
-        Ok(Emulator { weights, layout, states })
+        let shift = (0..layers).map(shift).collect::<Result<_, Text>>()?;
+        Ok(Emulator { weights, layout, states, shift })
     }
 
     /// The same with every matrix transposed: a mistake that no program notices.
     pub fn transposed(&self) -> Emulator<'a> {
         let n = self.weights.shape().head_size as usize;
         let states = self.states.iter().map(|s| swapped(s, n)).collect();
-        Emulator { weights: self.weights, layout: self.layout, states }
+        let same = |pair: &[Tensor; 2]| pair.each_ref().map(Tensor::shallow_clone);
+        let shift = self.shift.iter().map(same).collect();
+        Emulator { weights: self.weights, layout: self.layout, states, shift }
     }
 
     /// Logits (T, V), float32, after each of `ids`, read from the mounted state on.
@@ -126,6 +146,12 @@ impl Layer<'_> {
         self.emulator.get(&format!("blocks.{}.ffn.{name}", self.i))
     }
 
+    /// Token shift in half `half` of the block: the row of the previous token for each row of `x` (T, C).
+    fn before(&self, half: usize, x: &Tensor) -> Tensor {
+        let first = self.emulator.shift[self.i as usize][half].unsqueeze(0);
+        Tensor::cat(&[&first, &x.narrow(0, 0, x.size()[0] - 1)], 0)
+    }
+
     fn time_mix(&self, x: &Tensor, v_first: &mut Option<Tensor>) -> Tensor {
         match self.shape.arch {
             Arch::V5(_) => self.time_mix_5(x),
@@ -135,7 +161,7 @@ impl Layer<'_> {
     }
 
     fn time_mix_5(&self, x: &Tensor) -> Tensor {
-        let before = before(x);
+        let before = self.before(0, x);
         let mixed = |name: &str| -> Tensor {
             let m = self.att(&format!("time_mix_{name}")).view(-1);
             x * &m + &before * (1.0 - &m)
@@ -148,7 +174,7 @@ impl Layer<'_> {
 
     /// Token shift and decay depend on the token.
     fn time_mix_6(&self, x: &Tensor) -> Tensor {
-        let xx = before(x) - x;
+        let xx = self.before(0, x) - x;
         let maa = |name: &str| self.att(&format!("time_maa_{name}")).view(-1);
         let low = (x + &xx * maa("x")).matmul(&self.att("time_maa_w1")).tanh(); // (T, 5 M)
         let low = low.view([x.size()[0], 5, -1]);
@@ -189,7 +215,7 @@ impl Layer<'_> {
 
     fn time_mix_7(&self, x: &Tensor, v_first: &mut Option<Tensor>) -> Tensor {
         let t = x.size()[0];
-        let xx = before(x) - x;
+        let xx = self.before(0, x) - x;
         let vector = |name: &str| self.att(name).view(-1);
         let mixed = |name: &str| x + &xx * vector(name);
         let linear = |x: &Tensor, name: &str| x.matmul(&self.att(&format!("{name}.weight")).tr());
@@ -237,7 +263,7 @@ impl Layer<'_> {
     }
 
     fn channel_mix(&self, x: &Tensor) -> Tensor {
-        let before = before(x);
+        let before = self.before(1, x);
         let mixed = |name: &str| match self.shape.arch {
             Arch::V5(_) => {
                 let m = self.ffn(&format!("time_mix_{name}")).view(-1);
@@ -288,12 +314,6 @@ impl Layer<'_> {
         let normed = (centred / (variance + 64e-5).sqrt()).view([t, -1]);
         normed * self.att("ln_x.weight") + self.att("ln_x.bias")
     }
-}
-
-/// Token shift: the row of the previous token for each row of `x` (T, C), zeros first.
-fn before(x: &Tensor) -> Tensor {
-    let first = x.narrow(0, 0, 1).zeros_like();
-    Tensor::cat(&[&first, &x.narrow(0, 0, x.size()[0] - 1)], 0)
 }
 
 /// The elements in row-major order.

@@ -129,7 +129,7 @@ mod tests {
             new.get(name, Kind::Float) + random(size) * if size.len() > 1 { 0.1 } else { 0.05 }
         });
         let zeros = TimeState::zeros(&shape, Kind::Float, Device::Cpu);
-        (weights, TimeState(zeros.0.iter().map(Tensor::randn_like).collect()))
+        (weights, TimeState::of_wkv(zeros.wkv.iter().map(Tensor::randn_like).collect()))
     }
 
     const PROGRAMS: [Program; 3] = [Program::RwkvRunner, Program::Ai00, Program::RwkvPip];
@@ -190,7 +190,7 @@ mod tests {
     fn states_without_effect_show_no_order() {
         let (weights, state) = model(Version::V7);
         let zeros = weights.initial_states();
-        let symmetric = TimeState(state.0.iter().map(|s| s + s.transpose(1, 2)).collect());
+        let symmetric = TimeState::of_wkv(state.wkv.iter().map(|s| s + s.transpose(1, 2)).collect());
         let passport =
             Passport::new(ExportKind::State, ModelSizes::from(weights.shape()), json!({}));
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -237,7 +237,7 @@ mod tests {
             refused(Program::Ai00),
             "data type mismatch: tensor `blocks.0.att.time_state` is float32"
         );
-        let short = TimeState(vec![state.0[0].shallow_clone()]);
+        let short = TimeState::of_wkv(vec![state.wkv[0].shallow_clone()]);
         Program::RwkvPip.write(&short, folder.path(), "s", &passport).expect("written");
         assert_eq!(refused(Program::RwkvRunner), "state shape mismatch: 1 tensors for 2 layers");
     }

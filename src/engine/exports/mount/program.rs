@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use statetune_core::digest::sha256_hex;
+use statetune_core::peft::StateReader;
 use statetune_core::tensorfile::{Dtype, WeightsError};
 
 use crate::exports::{ExportOptions, Passport, save_state_pth, save_state_st};
@@ -34,6 +35,8 @@ pub struct MountFile {
 pub struct Usage<'a> {
     /// Version of the model, its number of blocks, and its channels.
     pub sizes: (Version, i64, i64),
+    /// Whether the file holds shift states.
+    pub has_shift: bool,
     /// The vocabulary file; `None` for the World vocabulary.
     pub vocabulary: Option<&'a Path>,
     /// A text for the model to continue.
@@ -47,6 +50,15 @@ impl Program {
             Program::RwkvRunner => "rwkv-runner",
             Program::Ai00 => "ai00",
             Program::RwkvPip => "rwkv-pip",
+        }
+    }
+
+    /// The program among those that read states.
+    pub fn reader(self) -> StateReader {
+        match self {
+            Program::RwkvRunner => StateReader::RwkvRunner,
+            Program::Ai00 => StateReader::Ai00,
+            Program::RwkvPip => StateReader::RwkvPip,
         }
     }
 
@@ -132,6 +144,10 @@ default = true",
 /// matrices of the file.
 fn python(file: &Path, base: &Path, usage: &Usage<'_>) -> String {
     let (version, n_layer, n_embd) = usage.sizes;
+    let [att, ffn] = ["att", "ffn"].map(|part| match usage.has_shift {
+        true => format!("tuned[f\"blocks.{{i}}.{part}.shift_state\"].float()"),
+        false => format!("torch.zeros({n_embd})"),
+    });
     let (before, turn) = match version {
         Version::V7 => ("import os\nos.environ[\"RWKV_V7_ON\"] = \"1\"\n", ""),
         Version::V5 | Version::V6 => ("", ".transpose(1, 2).contiguous()"),
@@ -158,7 +174,7 @@ tuned = torch.load({}, map_location=\"cpu\", weights_only=True)
 state = []
 for i in range({n_layer}):
     s = tuned[f\"blocks.{{i}}.att.time_state\"].float(){turn}
-    state += [torch.zeros({n_embd}), s, torch.zeros({n_embd})]
+    state += [{att}, s, {ffn}]
 
 answer = []
 logits, state = model.forward(tokenizer.encode({}), state)

@@ -75,9 +75,9 @@ pub struct MixInput<'a> {
     pub op: Op,
     /// (B, T, C)
     pub x: &'a Tensor,
-    /// What stands, normed, before the first token: (B, C).
+    /// What stands, normed, before the first token and before each token at which a document begins: (B, C).
     pub before: &'a Tensor,
-    /// (B, T) bool, true where a document begins, before which nothing stands.
+    /// (B, T) bool, true where a document begins.
     pub restarts: Option<&'a Tensor>,
 }
 
@@ -187,13 +187,14 @@ fn mixed_at_once(x: &Tensor, step: &Tensor, shares: &[&Tensor]) -> Vec<Tensor> {
     x.addcmul(step, &Tensor::stack(&shares, 0)).unbind(0)
 }
 
-/// What stood one token earlier: (B, T, C). `before` (B, C) stands before the first token, and nothing
-/// before a token at which a document begins.
+/// What stood one token earlier: (B, T, C). `before` (B, C) stands before the first token and before each token at
+/// which a document begins.
 fn token_shift(x: &Tensor, before: &Tensor, restarts: Option<&Tensor>) -> Tensor {
     let t = x.size()[1];
-    let shifted = Tensor::cat(&[&before.unsqueeze(1), &x.narrow(1, 0, t - 1)], 1);
+    let before = before.unsqueeze(1);
+    let shifted = Tensor::cat(&[&before, &x.narrow(1, 0, t - 1)], 1);
     match restarts {
-        Some(restarts) => shifted.masked_fill(&restarts.unsqueeze(-1), 0.0),
+        Some(restarts) => before.where_self(&restarts.unsqueeze(-1), &shifted),
         None => shifted,
     }
 }
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_starts_from_a_zero_shift() {
+    fn a_document_starts_from_what_stands_before_its_row() {
         let x = Tensor::arange_start(1, 9, (Kind::Float, Device::Cpu)).view([2, 4, 1]);
         let before = Tensor::from_slice(&[-1f32, -2.0]).view([2, 1]);
         let restarts = Tensor::from_slice(&[false, false, true, false, true, false, false, false]);
@@ -238,7 +239,7 @@ mod tests {
         expect(token_shift(&x, &before, None), [-1.0, 1.0, 2.0, 3.0, -2.0, 5.0, 6.0, 7.0]);
         expect(
             token_shift(&x, &before, Some(&restarts.view([2, 4]))),
-            [-1.0, 1.0, 0.0, 3.0, 0.0, 5.0, 6.0, 7.0],
+            [-1.0, 1.0, -1.0, 3.0, -2.0, 5.0, 6.0, 7.0],
         );
     }
 }
